@@ -1,0 +1,146 @@
+# What to do with a checkout.  `make` alone lists it.
+#
+# Everything of Python's goes into .venv beside this file.  pip is called only if the
+# lock files are not those it was last called with; a copy of each lies in .venv.
+# Paths here are relative, since make would split one with spaces.
+
+PYTHON ?= python3
+IN_VENV := .venv/bin/python
+SOURCES := $(wildcard checker.py) lib jobs tests
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test lint format coverage bench lock clean venv venv-dev
+
+help:
+	@echo 'make run       run the minute jobs once, without mail, and show the table'
+	@echo 'make test      the whole test suite'
+	@echo 'make lint      black, isort, flake8 and mypy: look only'
+	@echo 'make format    black and isort: change the files'
+	@echo 'make coverage  the tests again, and the lines none of them visits'
+	@echo 'make bench     how long a run takes on this machine'
+	@echo 'make lock      write the lock files anew from the ranges in setup.cfg'
+	@echo 'make clean     remove caches; .venv, settings.cfg and state/ stay'
+	@echo
+	@echo 'PYTHON=... names the Python to make .venv with; ARGS=... goes to pytest.'
+
+run: venv settings.cfg
+	@$(IN_VENV) checker.py -m cron -c minute --nomail
+	@$(IN_VENV) checker.py -m list
+
+# Passwords will be in it.
+settings.cfg:
+	@umask 077 && cp settings.cfg.example settings.cfg
+	@echo 'settings.cfg is new, a copy of settings.cfg.example: say there what to check.'
+
+test: venv-dev
+	@$(IN_VENV) -m pytest -q $(ARGS)
+
+lint: venv-dev
+	@status=0; \
+	$(IN_VENV) -m black --quiet --check --diff $(SOURCES) || { echo 'black: see make format'; status=1; }; \
+	$(IN_VENV) -m isort --quiet --check-only $(SOURCES) || { echo 'isort: see make format'; status=1; }; \
+	$(IN_VENV) -m flake8 $(SOURCES) || { echo 'flake8: see above'; status=1; }; \
+	$(IN_VENV) -m mypy --no-error-summary || { echo 'mypy: see above'; status=1; }; \
+	[ "$$status" -ne 0 ] || echo 'black, isort, flake8 and mypy have nothing to say.'; \
+	exit "$$status"
+
+format: venv-dev
+	@$(IN_VENV) -m isort --quiet $(SOURCES)
+	@$(IN_VENV) -m black --quiet $(SOURCES)
+
+coverage: venv-dev
+	@$(IN_VENV) -m coverage erase
+	@$(IN_VENV) -m coverage run -m pytest -q $(ARGS)
+	@$(IN_VENV) -m coverage combine --quiet
+	@$(IN_VENV) -m coverage report
+
+bench: venv-dev
+	@$(IN_VENV) tests/bench.py
+
+# .venv stays: the crontab names the Python in it.
+clean:
+	@rm -rf build .coverage .coverage.* .pytest_cache .mypy_cache .hypothesis
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# Each prints one line if it cannot go on.
+
+venv:
+	@$(call install,requirements.txt,cat requirements.txt)
+
+venv-dev:
+	@$(call install,requirements-dev.txt,cat requirements.txt requirements-dev.txt)
+
+# $(1): the lock file; $(2): prints all that it stands for.
+define install
+	stamp='.venv/$(1)'; \
+	if ! $(IN_VENV) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    $(choose_python); \
+	    echo "Making .venv with $$python ..."; \
+	    "$$python" -m venv --clear .venv || exit 1; \
+	fi; \
+	if $(2) | cmp -s - "$$stamp"; then exit 0; fi; \
+	echo 'Installing what $(1) lists ...'; \
+	if ! $(IN_VENV) -m pip --disable-pip-version-check --no-input install \
+	    -r '$(1)' >.venv/pip.log 2>&1; then \
+	    grep '^ERROR' .venv/pip.log | cut -c 1-300 >&2; \
+	    echo 'make: pip could not install $(1); is the network up?  .venv/pip.log has all it said' >&2; \
+	    exit 1; \
+	fi; \
+	$(2) >"$$stamp"
+endef
+
+# Leaves in $python a Python of 3.11 or newer that can make a .venv.
+define choose_python
+	python=; \
+	for candidate in '$(PYTHON)' $(OTHER_PYTHONS); do \
+	    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	    then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "make: Checker needs Python 3.11 or newer; $(PYTHON)" \
+	        "$$(is=$$('$(PYTHON)' --version 2>&1) && echo "is $$is" || echo 'does not start'):" \
+	        'try make PYTHON=/path/to/python3, or as root: apt-get install python3-venv' >&2; \
+	    exit 1; \
+	fi; \
+	if ! "$$python" -c 'import venv; from ensurepip import version' 2>/dev/null; then \
+	    package=$$("$$python" -c '$(name_package)'); \
+	    echo "make: $$python lacks venv; as root: apt-get install $$package" >&2; \
+	    exit 1; \
+	fi
+endef
+
+# A Python that was asked for by name is not replaced by another.
+OTHER_PYTHONS := $(if $(filter file,$(origin PYTHON)),python3.14 python3.13 python3.12 python3.11)
+
+# The system's own Python has its venv in python3-venv, others in one of their own.
+name_package := import os, sys; \
+    here = os.path.realpath(sys.executable); \
+    own = here == os.path.realpath("/usr/bin/python3"); \
+    print("python3-venv" if own else "python%d.%d-venv" % sys.version_info[:2])
+
+# The oldest Python we run on decides: what installs there installs on the newer ones.
+lock:
+	@mkdir -p build
+	@for part in '' dev; do \
+	    rm -rf build/lock; \
+	    $(or $(shell command -v python3.11),python3) -m venv build/lock || exit 1; \
+	    out="requirements$${part:+-$$part}.txt"; \
+	    build/lock/bin/python -c '$(print_ranges)' "$$part" >build/ranges.txt || exit 1; \
+	    build/lock/bin/python -m pip --disable-pip-version-check --quiet install \
+	        -r build/ranges.txt $${part:+-r requirements.txt} || exit 1; \
+	    { \
+	        echo '# Exact versions, written by `make lock` from the ranges in setup.cfg: change'; \
+	        echo '# those, not these.'; \
+	        if [ -n "$$part" ]; then echo '-r requirements.txt'; fi; \
+	        build/lock/bin/python -m pip freeze | if [ -n "$$part" ]; \
+	            then grep -vxFf requirements.txt; else cat; fi; \
+	    } >"build/$$out" && mv "build/$$out" "$$out" || exit 1; \
+	done
+	@rm -rf build/lock build/ranges.txt
+
+print_ranges := import configparser, sys; \
+    setup = configparser.ConfigParser(); \
+    setup.read("setup.cfg"); \
+    print(setup["options.extras_require" if sys.argv[1] else "options"][sys.argv[1] or "install_requires"])

@@ -1,0 +1,1 @@
+"""The program; README.md has the map of its rooms."""

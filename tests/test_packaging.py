@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import configparser
+import importlib.metadata
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+
+
+def pins(name: str) -> dict[str, Version]:
+    """Return the exact versions a lock file names."""
+    found = {}
+    for line in (ROOT / name).read_text("utf-8").splitlines():
+        if line and not line.startswith(("#", "-r ")):
+            library, _equals, version = line.partition("==")
+            found[canonicalize_name(library)] = Version(version)
+    return found
+
+
+def ranges(section: str, option: str) -> list[Requirement]:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", "utf-8")
+    return [Requirement(line) for line in setup[section][option].split("\n") if line]
+
+
+RUNTIME = ranges("options", "install_requires")
+TOOLS = ranges("options.extras_require", "dev")
+LOCKED = pins("requirements.txt")
+LOCKED_TOOLS = pins("requirements-dev.txt")
+
+
+@pytest.mark.parametrize("wanted", RUNTIME, ids=str)
+def test_a_library_is_locked_within_its_range(wanted):
+    assert LOCKED[canonicalize_name(wanted.name)] in wanted.specifier
+
+
+@pytest.mark.parametrize("wanted", TOOLS, ids=str)
+def test_a_tool_is_locked_within_its_range(wanted):
+    assert LOCKED_TOOLS[canonicalize_name(wanted.name)] in wanted.specifier
+
+
+@pytest.mark.parametrize("wanted", RUNTIME, ids=str)
+def test_a_library_has_an_upper_bound(wanted):
+    assert any(bound.operator in ("<", "<=", "==", "~=") for bound in wanted.specifier)
+
+
+@pytest.mark.parametrize(
+    ("direct", "locked"),
+    [(RUNTIME, LOCKED), (TOOLS, {**LOCKED, **LOCKED_TOOLS})],
+    ids=["libraries", "tools"],
+)
+def test_what_a_locked_library_needs_is_locked_too(direct, locked):
+    to_see = [wanted.name for wanted in direct]
+    seen: set[str] = set()
+    while to_see:
+        name = canonicalize_name(to_see.pop())
+        assert name in locked
+        if name in seen:
+            continue
+        seen.add(name)
+        for line in importlib.metadata.requires(name) or []:
+            need = Requirement(line)
+            if need.marker is None or need.marker.evaluate({"extra": ""}):
+                assert locked[canonicalize_name(need.name)] in need.specifier
+                to_see.append(need.name)
+
+
+def test_nothing_is_locked_twice():
+    assert not LOCKED.keys() & LOCKED_TOOLS.keys()
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_a_lock_file_holds_exact_versions_and_no_address(name):
+    for line in (ROOT / name).read_text("utf-8").splitlines():
+        assert re.fullmatch(
+            r"#.*|-r requirements\.txt|[A-Za-z0-9._-]+==[0-9][0-9a-z.+!]*", line
+        )
+        assert "://" not in line
+
+
+def test_every_target_of_the_makefile_is_in_its_help():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    shown = subprocess.run(
+        ["make", "-C", str(ROOT)], capture_output=True, text=True, timeout=20
+    ).stdout
+    for target in set(phony.split()) - {"help", "venv", "venv-dev"}:
+        assert re.search(rf"^make {target} ", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("script", [".ci/run"])
+def test_a_script_can_be_started(script):
+    assert (ROOT / script).stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", str(ROOT / script)], check=True, timeout=20)
