@@ -1,0 +1,362 @@
+"""The nouns of Checker: enums for choices, frozen dataclasses for facts.
+
+Nothing here acts, and nothing of ours is imported.  A value that two rooms pass
+to each other has its class here.
+"""
+
+from __future__ import annotations
+
+import configparser
+import enum
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+DEFAULT_TIMEOUT_S = 30
+#: A run ends within 55 s; a job that needs longer has a cron line of its own.
+MAX_TIMEOUT_S = 50
+
+
+class JobFrequency(enum.StrEnum):
+    """How often a job runs; the values are those of ``-c`` and of ``every =``."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+    DAY_NOON = "day_noon"
+
+
+class JobFailureNotificationFrequency(enum.StrEnum):
+    """How often people hear of a failure that lasts; ``notify =`` in settings."""
+
+    EVERYTIME = "every"
+    EVERYFIVEMINUTES = "5min"
+    EVERYTENMINUTES = "10min"
+    EVERYHOUR = "hour"
+    EVERYDAY = "day"
+    ONSTATECHANGE = "state_change"
+
+
+class JobFailureCountMinimumBeforeNotification(enum.IntEnum):
+    """How many failures in a row come before the first alert; any int >= 1 will do."""
+
+    ONE = 1
+    TWO = 2
+    FIVE = 5
+    TEN = 10
+
+
+class Condition(enum.StrEnum):
+    """What an execution found, and what a job is remembered to be."""
+
+    FINE = "fine"
+    FAILING = "failing"
+    #: The check could not be made, or what was remembered is lost: not fine.
+    UNKNOWN = "unknown"
+    #: Under way: asked again in the next minute run.
+    PENDING = "pending"
+
+
+class Verdict(enum.StrEnum):
+    """What to say about an outcome, given what was said before."""
+
+    FINE = "fine"
+    PENDING = "pending"
+    NOT_YET = "failing, too few in a row to tell"
+    FIRST_ALERT = "failing, first alert"
+    TOO_SOON = "failing, too soon for a reminder"
+    ALREADY_TOLD = "failing, already told"
+    REMINDER = "failing, reminder"
+    RECOVERY = "fine again, recovery told"
+    QUIET_RECOVERY = "fine again"
+
+    @property
+    def speaks(self) -> bool:
+        """Return whether somebody is to hear of it."""
+        return self in (Verdict.FIRST_ALERT, Verdict.REMINDER, Verdict.RECOVERY)
+
+
+class MessageKind(enum.StrEnum):
+    """Why a message exists."""
+
+    ALERT = "alert"
+    REMINDER = "reminder"
+    RECOVERY = "recovery"
+    #: Anything else: what a job sends of its own accord, a summary of Checker's.
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one execution of one job found."""
+
+    condition: Condition
+    #: The reason, for people; its first line goes into subjects.
+    detail: str = ""
+    #: What helps to understand it: a traceback, what the job printed.
+    evidence: str = ""
+    seconds: float = 0.0
+    #: Ask again in the next minute run, whatever the job's frequency.
+    ask_again: bool = False
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When people want to hear of a job."""
+
+    notify: JobFailureNotificationFrequency = (
+        JobFailureNotificationFrequency.ONSTATECHANGE
+    )
+    #: How many failures in a row come before the first alert, at least 1.
+    failures: int = 1
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something somebody is owed, from the moment it is committed.
+
+    ``message_id`` is random and stays: a mail that is sent again is the same mail.
+    """
+
+    message_id: str
+    kind: MessageKind
+    subject: str
+    body: str
+    to: tuple[str, ...]
+    #: The time of the event; the mail's Date.
+    born_at: datetime
+    #: The first alert of the same trouble, for threading.
+    thread: str | None = None
+    #: Counted on disk before each attempt, so that a crash cannot hide one.
+    attempts: int = 0
+    retry_at: datetime | None = None
+    #: Why the last attempt did not succeed.
+    last_error: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is remembered of one job, and the messages still owed."""
+
+    key: str
+    name: str = ""
+    condition: Condition = Condition.FINE
+    #: Executions in a row that did not find it fine.
+    failures: int = 0
+    failing_since: datetime | None = None
+    #: When the last alert or reminder was kept; None while nobody was told.
+    told_at: datetime | None = None
+    #: Who got the alert, and so gets the recovery.
+    told: tuple[str, ...] = ()
+    #: What they were told it is: failing or unknown.
+    told_of: Condition | None = None
+    #: The message_id of the first alert.
+    thread: str | None = None
+    last_reason: str = ""
+    pending: bool = False
+    #: What the job keeps from run to run.
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    owed: tuple[Message, ...] = ()
+    #: Since when no run has met this job; None while runs meet it.
+    unseen_since: datetime | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether there is nothing in it that a new record would not hold."""
+        return self == Record(self.key, self.name)
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What a job says of itself before it runs."""
+
+    key: str
+    name: str
+    #: The job file, for people: its path.
+    file: str
+    frequency: JobFrequency
+    policy: Policy = Policy()
+    contact: tuple[str, ...] = ()
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    #: A glob over the older program's decoded state names: what this job was there.
+    formerly: str = ""
+    #: Not somebody's check but Checker speaking of a job file or a section.
+    is_own: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one execution of a job came to: its way from a worker to the supervisor."""
+
+    job: JobFacts
+    outcome: Outcome
+    verdict: Verdict
+    messages: tuple[Message, ...] = ()
+    #: The job's memory after the run; None: leave what is remembered.
+    memory: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A job as the last run met it, so that others can speak of it without loading it."""
+
+    name: str
+    file: str
+    frequency: JobFrequency
+    policy: Policy = Policy()
+    contact: tuple[str, ...] = ()
+    #: Whether it has ever been judged.
+    judged: bool = False
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is remembered of the runs themselves: run.json."""
+
+    began_at: datetime | None = None
+    #: None while it is at work, or if it came to no end.
+    ended_at: datetime | None = None
+    ordered: JobFrequency = JobFrequency.MINUTE
+    #: When jobs of each frequency last ran; the values are datetimes as text.
+    last_runs: Mapping[str, Any] = field(default_factory=dict)
+    jobs: int = 0
+    ran: int = 0
+    failing: int = 0
+    unknown: int = 0
+    pending: int = 0
+    sent: int = 0
+    owed: int = 0
+    #: Runs that found another one at work, since Checker was set up.
+    skipped: int = 0
+    skipped_at: datetime | None = None
+    #: The file stems of the jobs that have a record.
+    records: tuple[str, ...] = ()
+    #: Of these, the ones that were lost, told of, and whose jobs have not run since.
+    lost_records: tuple[str, ...] = ()
+    #: The older program's state file, once it was read.
+    old_statefile: str = ""
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """A file in a job folder, not yet loaded."""
+
+    path: Path
+    #: The file's name without ``.py``, which is its class's name too.
+    name: str
+    ships: bool = False
+    #: Why it must not be loaded; empty where it may.
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A section ``[kind name]`` of the settings, every option typed."""
+
+    kind: str
+    name: str
+    values: Mapping[str, Any]
+
+    @property
+    def section(self) -> str:
+        """Return the section's title, which is also the job's name."""
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong in the settings, and where."""
+
+    text: str
+    #: ``settings.cfg:12`` or just the file.
+    where: str = ""
+    section: str = ""
+    #: What is wrong makes a run impossible.
+    fatal: bool = False
+    #: Worth saying, but nothing fails for it.
+    warning: bool = False
+    #: Nothing wrong: a step of setting up that is still to come.
+    to_do: bool = False
+
+    def __str__(self) -> str:
+        section = f"[{self.section}] " if self.section else ""
+        return f"{self.where}: {section}{self.text}" if self.where else self.text
+
+
+@dataclass(frozen=True)
+class Mail:
+    """How mail leaves: ``[email]``."""
+
+    nomail: bool = False
+    user: str = ""
+    password: str = field(default="", repr=False)
+    smtpserver: str = ""
+    smtpport: int = 587
+    #: starttls, tls or none.
+    smtpsecurity: str = "starttls"
+    cafile: str = ""
+    bustgmailthreading: bool = False
+
+    @property
+    def is_set_up(self) -> bool:
+        """Return whether there is a server to hand mail to."""
+        return bool(self.smtpserver)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """settings.cfg, checked and typed."""
+
+    path: Path
+    servername: str
+    alertcontact: tuple[str, ...]
+    logfile: Path
+    state: Path
+    mail: Mail
+    #: The older program's state file, read once; None where none is named.
+    old_statefile: Path | None = None
+    job_files: tuple[JobFile, ...] = ()
+    targets: tuple[Target, ...] = ()
+    #: What is wrong but does not stop a run, and what is merely odd.
+    problems: tuple[Problem, ...] = ()
+    #: The same settings as job authors see them.
+    config: configparser.ConfigParser = field(
+        default_factory=configparser.ConfigParser, repr=False, compare=False
+    )
+    #: Words that no log, mail or state may carry.
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class OldEntry:
+    """A line of the older program's state file."""
+
+    #: Its decoded name, ``<class 'jobs.X.X'>|what|tells|it|apart``.
+    name: str
+    failing: bool
+    failing_since: datetime | None = None
+    told_at: datetime | None = None
+    failures: int = 0
+
+
+def file_stem(key: str) -> str:
+    """Return the name, without ending, of the file that keeps a job's record.
+
+    It is made of the key's own words, for people who look into the folder, and of a
+    digest, so that no two jobs share one whatever their words are.
+    """
+    words = key.rpartition("/")[2] or key
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower()[:60].rstrip("-")
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    return f"{slug or 'job'}-{digest}"
+
+
+def scrubbed(text: str, secrets: tuple[str, ...]) -> str:
+    """Return ``text`` with every secret replaced by ``***``."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text

@@ -1,0 +1,82 @@
+"""Times, lengths of time and strangers' words as people read them, mail or table."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime, timedelta
+
+#: The largest unit that applies, and the smaller one said beside it.
+_UNITS = (
+    (86_400, "day", 3_600, "hour"),
+    (3_600, "hour", 60, "minute"),
+    (60, "minute", 0, ""),
+)
+#: Controls, formats such as turns of direction, halves of pairs, ends of lines.
+_ACTING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def duration(length: timedelta) -> str:
+    """Return how long in words: ``45 seconds``, ``2 hours 5 minutes``, ``1 day``.
+
+    Rounded down.  Less than nothing, as after a clock was set back, is 0 seconds.
+    """
+    seconds = max(0, int(length.total_seconds()))
+    for size, unit, small_size, small_unit in _UNITS:
+        if seconds < size:
+            continue
+        words = counted(seconds // size, unit)
+        rest = seconds % size // small_size if small_size else 0
+        return f"{words} {counted(rest, small_unit)}" if rest else words
+    return counted(seconds, "second")
+
+
+def local(moment: datetime) -> str:
+    """Return a moment as the clock on this machine's wall: ``2026-11-22 12:00 CET``."""
+    try:
+        here = moment.astimezone()
+    except (OverflowError, ValueError, OSError):
+        # Years 1 and 9999 have no local time; a mended state file may hold them.
+        return moment.isoformat(" ", "minutes")
+    return f"{here:%Y-%m-%d %H:%M} {here.tzname() or f'{here:%z}'}"
+
+
+def since(moment: datetime, now: datetime) -> str:
+    """Return since when and for how long: ``since 2026-11-22 12:00 CET (40 minutes)``.
+
+    A moment in the future counts as now.
+    """
+    # In one zone datetime subtracts wall clocks, which jump twice a year.
+    length = now.astimezone(UTC) - _in_utc(moment)
+    return f"since {local(min(moment, now))} ({duration(length)})"
+
+
+def counted(count: int, thing: str) -> str:
+    """Return the thing counted: ``1 mail``, ``2 mails``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def first_line(text: str) -> str:
+    """Return the first line in which something is said, or nothing."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def harmless(text: str) -> str:
+    """Return the text with what is no visible character written as an escape."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(letter) if _acts(letter) else letter for letter in text)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except (OverflowError, ValueError, OSError):
+        return moment.replace(tzinfo=UTC)
+
+
+def _acts(letter: str) -> bool:
+    return unicodedata.category(letter) in _ACTING and letter != "\u200d"
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
