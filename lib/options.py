@@ -1,0 +1,169 @@
+"""The options of the sections that are about Checker itself, not about a target.
+
+A section is one row in SECTIONS.  To add an option, give it a row in its table; the
+readers are those of ``lib/kinds.py`` and those below.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from lib.kinds import (
+    POLICY_OPTIONS,
+    Option,
+    addresses,
+    failures,
+    host,
+    number,
+    one_of,
+    port,
+    switch,
+    text,
+    url,
+    whole,
+)
+from lib.model import JobFrequency
+
+MAX_NAME = 100
+_SECURITY = ("starttls", "tls", "none")
+
+
+def plain(value: str) -> str:
+    """Return one line of text without control characters."""
+    if not value or not value.isprintable():
+        raise ValueError("expected one line of printable text")
+    return value
+
+
+def server_name(value: str) -> str:
+    """Return what the mails call this machine."""
+    if not value.isprintable() or not 0 < len(value) <= MAX_NAME:
+        raise ValueError(f"expected one line of 1 to {MAX_NAME} printable characters")
+    return value
+
+
+def many(value: str) -> tuple[str, ...]:
+    """Return the parts of a list with commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def command(value: str) -> tuple[str, ...]:
+    """Return a command's words; no shell reads it."""
+    import shlex
+
+    try:
+        words = tuple(shlex.split(value))
+    except ValueError as error:
+        raise ValueError("expected a command with its quotes closed") from error
+    if not words:
+        raise ValueError("expected a command")
+    return words
+
+
+def peer(value: str) -> tuple[str, str, str]:
+    """Return a peer's URL, its admin's address, and the key that we share or ""."""
+    expected = "expected url,email or url,email,key=..."
+    found = [part.strip() for part in value.split(",")]
+    if len(found) not in (2, 3):
+        raise ValueError(expected)
+    word, _equals, key = found[2].partition("=") if len(found) == 3 else ("", "", "")
+    if len(found) == 3 and (word.strip() != "key" or not key.strip()):
+        raise ValueError(expected)
+    if "=" in found[1]:
+        raise ValueError(expected)
+    return url(found[0]), addresses(found[1])[0], key.strip()
+
+
+def endpoint(value: str) -> tuple[str, int]:
+    """Return the host and the port of ``host:port``."""
+    before, colon, after = value.rpartition(":")
+    if not colon or (":" in before and not before.startswith("[")):
+        raise ValueError("expected host:port, such as 127.0.0.1:5000 or [::1]:5000")
+    return host(before), port(after)
+
+
+def absolute_path(value: str) -> str:
+    """Return a path that begins with a slash."""
+    if not plain(value).startswith("/"):
+        raise ValueError("expected a path that begins with /")
+    return value
+
+
+def clock(value: str) -> str:
+    """Return a time of day, ``HH:MM``."""
+    if not re.fullmatch(r"([01]?[0-9]|2[0-3]):[0-5][0-9]", value, re.ASCII):
+        raise ValueError("expected a time of day such as 08:00")
+    return value.rjust(5, "0")
+
+
+def weekly_clock(value: str) -> tuple[str, str]:
+    """Return a day of the week and a time of day, ``mon 08:00``."""
+    day, _space, time = value.partition(" ")
+    if day.lower() not in ("mon", "tue", "wed", "thu", "fri", "sat", "sun"):
+        raise ValueError("expected a day and a time such as mon 08:00")
+    return day.lower(), clock(time.strip())
+
+
+GENERAL = {
+    "servername": Option(server_name, why="what the mails call this machine"),
+    "alertcontact": Option(addresses, why="who is told, commas between"),
+    "jobs": Option(many, (), "folders of job files of your own, commas between"),
+    "include": Option(text, "", "further settings, such as conf.d/*.cfg"),
+    "state": Option(plain, "state", "where Checker remembers"),
+    "logfile": Option(plain, "state/checker.log", "what -v writes to"),
+    "statefile": Option(plain, "", "the older program's state file, read once"),
+}
+
+EMAIL = {
+    "smtpserver": Option(host, "", "the server that takes our mail"),
+    "smtpport": Option(port, 587, "465 where smtpsecurity = tls"),
+    "smtpsecurity": Option(one_of(_SECURITY), "starttls", "tls where the port is 465"),
+    "user": Option(plain, "", "the account, if the server wants a login"),
+    "pass": Option(plain, "", "the account's password"),
+    "pass_file": Option(plain, "", "a file whose first line is the password"),
+    "pass_env": Option(plain, "", "the environment variable that holds the password"),
+    "pass_command": Option(command, (), "a command that prints the password"),
+    "cafile": Option(plain, "", "trust this CA file instead of the system's store"),
+    "nomail": Option(switch, False, "yes: log the mails instead of sending them"),
+    "bustgmailthreading": Option(switch, False, "yes: do not thread the mails"),
+    "mailsperhour": Option(whole(1, 1_000_000), 20, "more are held back"),
+    "mailsperday": Option(whole(1, 1_000_000), 100, "more are held back"),
+    "imapserver": Option(host, "", "where our own mail arrives"),
+    "imapport": Option(port, 993, "143 where imapsecurity = starttls"),
+    "imapsecurity": Option(one_of(_SECURITY), "tls", "starttls where the port is 143"),
+    "imapfolder": Option(plain, "", "the folder to look in, where not found by itself"),
+    "imapgrace": Option(
+        number(1, 86_400, "seconds"), 600, "how long a mail may be under way"
+    ),
+    "ideletesentmessagesautomatically": Option(
+        switch, False, "yes: a filter throws our own mail away; look in the trash first"
+    ),
+    "nomailisfine": Option(switch, False, "yes: tell peers that no mail is no trouble"),
+}
+
+#: Any other option of [peers] is a peer.
+PEERS = {
+    "every": Option(one_of(JobFrequency), JobFrequency.HOUR, "how often to ask"),
+    "after": Option(failures, 2, "how many silences in a row come first"),
+    "copy": Option(switch, False, "yes: alertcontact hears of peers, too"),
+}
+
+STATUS = {
+    "listen": Option(endpoint, ("0.0.0.0", 5000), "where peers may ask"),
+    "write": Option(absolute_path, "", "a file for a web server to serve"),
+}
+
+DIGEST = {
+    "daily": Option(clock, "", "a summary each day at this time"),
+    "weekly": Option(weekly_clock, "", "a summary each week, such as mon 08:00"),
+}
+
+SECTIONS: Mapping[str, Mapping[str, Option]] = {
+    "general": GENERAL,
+    "email": EMAIL,
+    "defaults": POLICY_OPTIONS,
+    "peers": PEERS,
+    "status": STATUS,
+    "digest": DIGEST,
+}

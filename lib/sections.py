@@ -1,0 +1,150 @@
+"""The sections of the settings that say what to check, and those that nothing reads.
+
+What is wrong in one of them never stops the others: the section is left out, and the
+problem has its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from lib.inifile import VITAL, IniFile
+from lib.kinds import KINDS, Option, nearest, read_options, read_target
+from lib.model import Problem, Target
+from lib.options import SECTIONS
+
+#: A target's name goes into the subjects of mails.
+MAX_NAME = 200
+MAX_TITLE = MAX_NAME + 20
+_A_JOBS_SECTION = "; the section of a job of your own has the name of its file"
+
+
+def read_section(
+    ini: IniFile, section: str, options: Mapping[str, Option]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the values given in a section about Checker itself, and what is wrong.
+
+    An option with nothing after its ``=`` is not given.  A wrong value in a section of
+    VITAL is fatal; an option that nobody knows is not.
+    """
+    values, wrong = read_options(given_in(ini, section), options)
+    problems = [
+        replace(problem, fatal=section in VITAL and option in options)
+        for option, problem in _problems(ini, section, wrong)
+    ]
+    return values, problems
+
+
+def given_in(ini: IniFile, section: str) -> dict[str, str]:
+    """Return the options of a section that have a value."""
+    if not ini.config.has_section(section):
+        return {}
+    return {name: raw for name, raw in ini.config.items(section) if raw.strip()}
+
+
+def read_targets(
+    ini: IniFile, defaults: Mapping[str, Any], job_names: Collection[str]
+) -> tuple[tuple[Target, ...], list[Problem]]:
+    """Return the targets of the sections ``[kind name]``, and what is wrong.
+
+    A section whose word is in ``job_names`` is a job class's own business.  A target
+    in which something is wrong is not returned, and its section is taken out of
+    ``ini.config``, where jobs would find it.
+    """
+    targets: list[Target] = []
+    problems: list[Problem] = []
+    first: dict[str, str] = {}
+    broken = {title_of(section) for section in ini.broken}
+    theirs = [
+        section
+        for section in ini.config.sections()
+        if section not in SECTIONS and section.partition(" ")[0] not in job_names
+    ]
+    for section in theirs:
+        target, found = _read_target(ini, section, defaults, job_names)
+        other = first.setdefault(title_of(section), section)
+        if other != section:
+            text = f"this section is there twice, first at {ini.where(other)}; keep one"
+            found.append(Problem(text, ini.where(section), title_of(section)))
+        targets += [target] if target else []
+        problems += found
+        broken |= {problem.section for problem in found if not problem.warning}
+    for section in theirs:
+        if section.partition(" ")[0] in KINDS and title_of(section) in broken:
+            ini.config.remove_section(section)
+    return tuple(one for one in targets if one.section not in broken), problems
+
+
+def title_of(section: str) -> str:
+    """Return a section's title as people may read it, and as its target is called."""
+    word, space, name = section.partition(" ")
+    title = f"{word} {name.strip()}" if space else section
+    title = re.sub(r"\S*[:/]\S*@", "***@", title[:MAX_TITLE])
+    return title if title.isprintable() else repr(title)[1:-1]
+
+
+def _read_target(
+    ini: IniFile,
+    section: str,
+    defaults: Mapping[str, Any],
+    job_names: Collection[str],
+) -> tuple[Target | None, list[Problem]]:
+    """Return the target of a section if it is one, and what is wrong with it."""
+    wrong = _wrong_title(section, job_names)
+    if wrong:
+        problem = Problem(wrong, ini.where(section), title_of(section))
+        return None, [replace(problem, fatal=section.strip() in VITAL)]
+    word, space, name = section.partition(" ")
+    if not space:
+        hint = nearest(section.lower(), (*SECTIONS, *KINDS, *job_names))
+        text = f"nothing reads this section{hint or _A_JOBS_SECTION}"
+        # Without its section of mail, no alert would leave.
+        is_email = "'email'" in hint and not ini.config.has_section("email")
+        problem = Problem(text, ini.where(section), title_of(section))
+        return None, [replace(problem, fatal=is_email, warning=not is_email)]
+    given = dict(ini.config.items(section))
+    target, wrong_options = read_target(word, name.strip(), given, defaults)
+    return target, [found for _option, found in _problems(ini, section, wrong_options)]
+
+
+def _wrong_title(section: str, job_names: Collection[str]) -> str:
+    """Return what is wrong with the title of a section, or ""."""
+    word, space, name = section.partition(" ")
+    first, *rest = section.split(None, 1) or [""]
+    clean = " ".join((first, *rest)).rstrip()
+    if clean in KINDS:
+        return f"a target needs a name of its own, such as [{clean} homepage]"
+    if word not in KINDS and first in (*KINDS, *SECTIONS, *job_names):
+        return f"write the title as [{clean[:MAX_NAME]}], with single spaces"
+    if not space:
+        return ""
+    if word not in KINDS:
+        known = ", ".join(sorted(KINDS))
+        hint = nearest(word.lower(), (*KINDS, *job_names))
+        return f"unknown kind {word[:60]!r}{hint or f'; the kinds are {known}'}"
+    if not name.isprintable() or len(name) > MAX_NAME:
+        return f"expected a name of at most {MAX_NAME} printable characters"
+    if re.search(r"[:/]\S*@", name):
+        return "people read the name; there must be no password in it"
+    return ""
+
+
+def _problems(
+    ini: IniFile, section: str, wrong: Mapping[str, str]
+) -> Iterator[tuple[str, Problem]]:
+    for option, text in wrong.items():
+        hint = _hint(ini.config.get(section, option, fallback=""))
+        where = ini.where(section, option)
+        yield option, Problem(text + hint, where, title_of(section))
+
+
+def _hint(raw: str) -> str:
+    """Return why a value may be other than it looks in the file."""
+    if "\n" in raw:
+        return "; the lines below it that begin with spaces are part of it"
+    if re.search(r"\s[#;]", raw):
+        return "; a comment needs a line of its own"
+    return ""

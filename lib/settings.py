@@ -1,0 +1,139 @@
+"""settings.cfg -> Settings, or everything that is wrong with it at once.
+
+What an option may say is in the tables of ``lib/options.py`` and ``lib/kinds.py``.
+Only what makes a run impossible is fatal: a file that cannot be read, a wrong value
+in [general] or [email], a password that others can read.  An option there that nobody
+knows is an error, as anything wrong in another section is, but the runs go on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lib.hidden import file_problems, secrets_in
+from lib.inifile import IniError, IniFile, in_order, read_ini
+from lib.jobfiles import find_job_files
+from lib.kinds import KINDS, Option
+from lib.mailsettings import read_mail
+from lib.model import JobFile, Problem, Settings, scrubbed
+from lib.options import PEERS, SECTIONS, peer
+from lib.sections import given_in, read_section, read_targets, title_of
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; ``problems`` lists everything that is wrong."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+def load_settings(
+    path: Path,
+    *,
+    base: Path,
+    jobs: Sequence[Path] = (),
+    state: Path | None = None,
+    nomail: bool = False,
+    with_password: bool = True,
+) -> Settings:
+    """Return the settings in the file at ``path``, with what is not fatal in problems.
+
+    Raise SettingsError naming every problem at once if one of them is fatal.
+
+    ``base`` is the checkout, whose jobs/ ships and whose state/ is the default.
+    ``jobs`` and ``state`` stand in for what [general] says, ``nomail`` for [email].
+    ``with_password`` False: leave out what only sending needs, such as running
+    ``pass_command``.
+    """
+    path, base = path.absolute(), base.absolute()
+    state = state.absolute() if state else None
+    try:
+        ini = read_ini(path)
+    except IniError as error:
+        raise SettingsError(_for_people(error.problems, ())) from error
+    folder = path.parent
+    problems = [*ini.problems, *file_problems(ini)]
+    general, defaults = _read_tables(ini, problems)
+    job_files, wrong = _find_jobs(folder, general, jobs, base)
+    jobs_line = "" if jobs else ini.where("general", "jobs")
+    problems += [replace(one, where=one.where or jobs_line) for one in wrong]
+    own = {file.name for file in job_files if not file.ships}
+    targets, wrong_sections = read_targets(ini, defaults, own)
+    mail, wrong_mail = read_mail(ini, folder, nomail, with_password)
+    problems += [*wrong_sections, *wrong_mail]
+    secrets = secrets_in(ini, mail.password)
+    ordered = _for_people(in_order(problems, ini.names), secrets)
+    if any(problem.fatal for problem in ordered):
+        raise SettingsError(ordered)
+    state = state or _beside(folder, general.get("state") or str(base / "state"))
+    logfile = _beside(folder, general.get("logfile") or str(state / "checker.log"))
+    statefile = general.get("statefile")
+    return Settings(
+        path=path,
+        servername=general["servername"],
+        alertcontact=general["alertcontact"],
+        logfile=logfile,
+        state=state,
+        mail=mail,
+        old_statefile=_beside(folder, statefile) if statefile else None,
+        job_files=job_files,
+        targets=targets,
+        problems=ordered,
+        config=ini.config,
+        secrets=secrets,
+    )
+
+
+def _read_tables(
+    ini: IniFile, problems: list[Problem]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values of [general] and of [defaults]; check [peers] and the like."""
+    found: dict[str, dict[str, Any]] = {}
+    lines = [name for name in given_in(ini, "peers") if name not in PEERS]
+    tables = {**SECTIONS, "peers": {**PEERS, **dict.fromkeys(lines, Option(peer, ""))}}
+    for section in ("general", "defaults", "peers", "status", "digest"):
+        found[section], wrong = read_section(ini, section, tables[section])
+        problems += wrong
+    return found["general"], found["defaults"]
+
+
+def _find_jobs(
+    folder: Path, general: dict[str, Any], jobs: Sequence[Path], base: Path
+) -> tuple[tuple[JobFile, ...], tuple[Problem, ...]]:
+    own = jobs or [_beside(folder, one) for one in general.get("jobs", ())]
+    shipped = {kind.file for kind in KINDS.values()}
+    return find_job_files(base / "jobs", [one.absolute() for one in own], shipped)
+
+
+def _beside(folder: Path, path: str) -> Path:
+    """Return the path, which starts at the settings' folder if it is relative."""
+    return folder / os.path.expanduser(path)
+
+
+def _for_people(
+    problems: Iterable[Problem], secrets: tuple[str, ...]
+) -> tuple[Problem, ...]:
+    return tuple(
+        replace(
+            problem,
+            text=_readable(scrubbed(problem.text, secrets)),
+            where=_readable(problem.where),
+            section=title_of(problem.section),
+        )
+        for problem in problems
+    )
+
+
+def _readable(text: str) -> str:
+    """Return the text in one line that no terminal takes for an order."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)

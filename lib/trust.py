@@ -1,0 +1,84 @@
+"""Who else may write a file that we run, or read one that holds a password.
+
+Root and the user who runs us are trusted.  So is a group of nobody else: the private
+group that many systems give each user.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import stat
+from pathlib import Path
+
+
+def why_not_run(path: Path) -> str:
+    """Return why nothing in this file or folder may be run, with the way out.
+
+    Return "" if it may.  Raise OSError if one cannot look.
+    """
+    facts = os.stat(path)
+    return _why_not_owner(path, facts) or why_not_write(path, facts)
+
+
+def why_not_write(path: Path, facts: os.stat_result | None = None) -> str:
+    """Return who else may write the file, with the command that ends it, or ""."""
+    facts = facts or os.stat(path)
+    letters = _others(facts, group_bit=stat.S_IWGRP, world_bit=stat.S_IWOTH)
+    return _why_not_mode(path, letters, "write", f"{letters}-w")
+
+
+def why_not_secret(path: Path) -> str:
+    """Return why a password is not safe in this file, with the way out, or ""."""
+    facts = os.stat(path)
+    letters = _others(facts, group_bit=stat.S_IRGRP, world_bit=stat.S_IROTH)
+    return _why_not_owner(path, facts) or _why_not_mode(path, letters, "read", "600")
+
+
+def _why_not_owner(path: Path, facts: os.stat_result) -> str:
+    me = os.geteuid()
+    if facts.st_uid in (0, me):
+        return ""
+    trusted = "root" if me == 0 else f"root or {_user(me)}"
+    way_out = f"chown {_user(me)} {shlex.quote(str(path))}"
+    return f"it belongs to {_user(facts.st_uid)}, not to {trusted}: {way_out}"
+
+
+def _why_not_mode(path: Path, letters: str, what: str, mode: str) -> str:
+    if not letters:
+        return ""
+    who = "anybody" if "o" in letters else "its group"
+    return f"{who} can {what} it: chmod {mode} {shlex.quote(str(path))}"
+
+
+def _others(facts: os.stat_result, *, group_bit: int, world_bit: int) -> str:
+    """Return the letters of chmod for those who hold the right and should not."""
+    group = facts.st_mode & group_bit and not _is_private(facts.st_gid, facts.st_uid)
+    return "g" * bool(group) + "o" * bool(facts.st_mode & world_bit)
+
+
+@functools.cache
+def _is_private(gid: int, owner: int) -> bool:
+    """Return whether nobody but the owner, the user who runs us and root is in it."""
+    import grp
+    import pwd
+
+    trusted = {0, owner, os.geteuid()}
+    try:
+        members = grp.getgrgid(gid).gr_mem
+        uids = {pwd.getpwnam(name).pw_uid for name in members}
+    except KeyError:
+        return False
+    users = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == gid}
+    # A group that is nobody's own may be that of some set-group-id program.
+    return users != set() and (uids | users) <= trusted
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
