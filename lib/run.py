@@ -1,0 +1,359 @@
+"""The supervisor: hands jobs to workers, keeps the run's end, commits, has mail sent.
+
+A run reads what is remembered, lets workers find and run what is due, turns each
+report into a record, and commits record and owed messages together before anything is
+sent.  Job code never runs here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+
+from lib import decide, letters, outbox, process, standins
+from lib.crew import Crew, Event, Lost, Met
+from lib.disk import StateError
+from lib.ledger import Ledger
+from lib.model import (
+    Condition,
+    JobFacts,
+    JobFrequency,
+    Known,
+    Message,
+    OldEntry,
+    Outcome,
+    Report,
+    RunFacts,
+    Settings,
+    Verdict,
+)
+from lib.oldstate import read_old_state, warn_of_strangers
+from lib.outbox import Outbox, Unsent
+from lib.state import State, last_runs
+from lib.wording import first_line
+from lib.worker import Order
+
+logger = logging.getLogger(__name__)
+
+#: A run ends within this, so that one lock suffices and it is never an old one.
+RUN_S = 55.0
+#: Jobs get this much of it; the rest is for the mails they caused.
+JOBS_S = 50.5
+#: A report waits at most this long for others to be committed with it.
+COMMIT_AFTER_S = 0.5
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+def run(
+    settings: Settings,
+    ordered: JobFrequency,
+    now: Callable[[], datetime] = utc_now,
+) -> int:
+    """Carry out one run; return the exit code.
+
+    0: it took place, or another one is at work.  1: state cannot be used, or the run
+    at work is past its end.
+    """
+    state = State(settings.state)
+    try:
+        holder = state.lock(now(), timedelta(seconds=RUN_S))
+        if holder is not None:
+            state.count_skip(now())
+            late = holder.ends_by is not None and now() > holder.ends_by
+            logger.log(
+                logging.ERROR if late else logging.INFO,
+                "a run (process %d) is in progress since %s%s; this one ends",
+                holder.pid,
+                holder.began_at or "an unknown time",
+                ", past its end: is it stopped, or waiting for a disk?" * late,
+            )
+            return int(late)
+        _Run(settings, state, ordered, now).carry_out()
+    except StateError as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+class _Run:
+    """One run, from what is remembered to what is to be remembered."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: State,
+        ordered: JobFrequency,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._now = now
+        self._ends_at = time.monotonic() + RUN_S
+        self._jobs_end_at = time.monotonic() + JOBS_S
+        self._stopping = False
+        state.clear_leftovers()
+        found = state.load()
+        self._due = decide.due_frequencies(ordered, last_runs(found.run), now())
+        self._missed = self._due - set(decide.INCLUDES[ordered])
+        self._facts = _beginning(state, found.run, ordered, now())
+        old_entries = _old_entries(settings, found.run)
+        self._ledger = Ledger(state, found, old_entries, now())
+        self._met: dict[str, JobFacts] = {}
+        self._judged: dict[str, Condition] = {}
+        self._outbox = Outbox(settings)
+        self._crew = Crew(
+            settings.config,
+            Order(
+                due=self._due,
+                records=dict(self._ledger.records),
+                lost=self._ledger.lost,
+                old_entries=old_entries,
+                contact=settings.alertcontact,
+                secrets=settings.secrets,
+            ),
+            lambda file: standins.facts_of_file(file, settings),
+        )
+
+    def carry_out(self) -> None:
+        """Do all of it; raise StateError if it cannot be kept."""
+        # This also proves that state can be written, before anything is sent.
+        self._state.save_run(self._facts)
+        if self._missed:
+            words = ", ".join(sorted(self._missed))
+            logger.warning("a run of %s was missed, and is caught up now", words)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._ledger.tell_of_lost(self._settings.alertcontact, self._now())
+        try:
+            self._set_to_work()
+            while not self._is_over():
+                self._turn()
+        finally:
+            # Whatever happened, nobody is left at work.
+            not_done = list(self._crew.stop())
+            unsent = list(self._outbox.stop())
+        for lost in not_done:
+            self._judge(lost.job, lost.outcome)
+        self._note_unsent(unsent)
+        self._end()
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if not self._stopping:
+            logger.warning("%s: the run ends early", signal.Signals(number).name)
+        self._stopping = True
+
+    def _set_to_work(self) -> None:
+        settings = self._settings
+        self._crew.start(file for file in settings.job_files if not file.refused)
+        records = list(self._ledger.records.values())
+        for facts, outcome in (
+            *standins.stand_ins(settings),
+            *standins.mended(settings, records),
+        ):
+            self._judge(facts, outcome)
+
+    def _is_over(self) -> bool:
+        if self._stopping or time.monotonic() >= self._ends_at:
+            return True
+        at_work = not self._crew.is_done or self._outbox.is_busy
+        if at_work or self._ledger.waiting_since is not None:
+            return False
+        return not outbox.sendable(self._ledger.records.values(), self._now())
+
+    def _turn(self) -> None:
+        """Wait for something to happen, and deal with it."""
+        children = self._crew.children + self._outbox.children
+        if children:
+            process.wait(children, self._until_next())
+        for event in self._crew.events():
+            self._hear(event)
+        if time.monotonic() >= self._jobs_end_at:
+            for lost in self._crew.stop():
+                self._judge(lost.job, lost.outcome)
+        self._hear_outbox()
+        since = self._ledger.waiting_since
+        if since is not None and (
+            self._crew.is_done or time.monotonic() >= since + COMMIT_AFTER_S
+        ):
+            self._ledger.commit()
+        self._send()
+
+    def _until_next(self) -> float:
+        moments = [
+            self._crew.next_deadline(),
+            self._outbox.next_deadline(),
+            self._ends_at if self._crew.is_done else self._jobs_end_at,
+        ]
+        if (since := self._ledger.waiting_since) is not None:
+            moments.append(since + COMMIT_AFTER_S)
+        # A child that died with its pipe held open by another tells nobody.
+        return max(0.0, min(1.0, min(moments) - time.monotonic()))
+
+    # What workers say.
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Lost):
+            self._judge(event.job, event.outcome)
+        elif isinstance(event, Met):
+            for warning in event.warnings:
+                logger.warning("%s", warning)
+            for job in event.jobs:
+                self._met[job.key] = job
+                self._ledger.meet(job)
+        else:
+            self._take(event.report)
+
+    def _judge(self, job: JobFacts, outcome: Outcome) -> None:
+        """Judge what no worker could: its job is lost, or is one of Checker's own."""
+        record, now = self._ledger.record_of(job), self._now()
+        verdict = decide.decide(record, outcome, job.policy, now)
+        messages: tuple[Message, ...] = ()
+        if verdict.speaks:
+            identity = os.urandom(16).hex()
+            messages = (
+                letters.default_message(identity, job, record, outcome, verdict, now),
+            )
+        self._take(Report(job, outcome, verdict, messages))
+
+    def _take(self, report: Report) -> None:
+        job = report.job
+        self._met[job.key] = job
+        before = self._ledger.record_of(job)
+        self._ledger.keep(decide.advance(before, report, self._now()))
+        if job.is_own and report.verdict is Verdict.FINE:
+            return
+        self._judged[job.key] = report.outcome.condition
+        reason = first_line(report.outcome.detail)
+        logger.info("%s: %s%s", job.name, report.verdict, f": {reason}" * bool(reason))
+
+    # What is owed.
+
+    def _send(self) -> None:
+        """Begin a session if something is owed and may be tried now."""
+        if self._outbox.is_busy or self._stopping:
+            return
+        ledger, now = self._ledger, self._now()
+        batch = outbox.sendable(ledger.records.values(), now)[: outbox.MOST_AT_ONCE]
+        ready = self._crew.is_done or outbox.is_worth_gathering(batch, now)
+        if not (batch and ready):
+            return
+        for record in outbox.counted_attempts(ledger.records, batch, now).values():
+            ledger.keep(record)
+        ledger.commit()
+        mail = self._settings.mail
+        if mail.nomail or mail.is_set_up:
+            self._outbox.start(batch, self._ends_at - time.monotonic())
+            return
+        why = "mail is not set up: set smtpserver in [email] of settings.cfg"
+        self._note_unsent([Unsent(key, message, why) for key, message in batch])
+
+    def _hear_outbox(self) -> None:
+        unsent = []
+        for event in self._outbox.events():
+            if isinstance(event, Unsent):
+                unsent.append(event)
+                continue
+            record = self._ledger.records[event.key]
+            self._ledger.keep(outbox.settle(record, event))
+            # First of all: what was taken must not be sent again.
+            self._ledger.commit()
+            for address, said in event.refused.items():
+                logger.error("%s was refused: %s", address, said)
+            logger.info("sent: %s", event.message.subject)
+        self._note_unsent(unsent)
+
+    def _note_unsent(self, unsent: Iterable[Unsent]) -> None:
+        unsent = list(unsent)
+        for one in unsent:
+            record = self._ledger.records[one.key]
+            self._ledger.keep(outbox.settle(record, one))
+        for line in outbox.explained(unsent):
+            logger.error("%s", line)
+
+    # The end.
+
+    def _end(self) -> None:
+        now = self._now()
+        if not self._stopping:
+            self._ledger.forget_unmet(self._met, now)
+        self._ledger.commit()
+        warn_of_strangers(self._ledger.old_entries, self._met.values())
+        listed, gone = self._ledger.drop_plain(self._met)
+        self._state.save_run(self._ending(listed, now))
+        # Listed no more, so that a crash here does not make them lost ones.
+        self._state.forget(gone)
+        self._save_catalogue()
+
+    def _ending(self, listed: list[str], now: datetime) -> RunFacts:
+        found = list(self._judged.values())
+        # When it began: that is the slot it stands for.
+        began = (self._facts.began_at or now).isoformat()
+        ran_now = {frequency.value: began for frequency in self._due}
+        records = self._ledger.records.values()
+        facts = self._facts
+        path = self._settings.old_statefile
+        return replace(
+            facts,
+            ended_at=now,
+            last_runs={**facts.last_runs, **ran_now},
+            jobs=len([job for job in self._met.values() if not job.is_own]),
+            ran=len(found),
+            failing=found.count(Condition.FAILING),
+            unknown=found.count(Condition.UNKNOWN),
+            pending=found.count(Condition.PENDING),
+            sent=self._outbox.sent,
+            owed=sum(len(record.owed) for record in records),
+            records=tuple(listed),
+            lost_records=tuple(self._ledger.still_lost(self._met)),
+            old_statefile=(
+                str(path) if self._ledger.old_entries else facts.old_statefile
+            ),
+        )
+
+    def _save_catalogue(self) -> None:
+        before = self._state.load_catalogue()
+        jobs = {
+            key: Known(
+                job.name,
+                job.file,
+                job.frequency,
+                job.policy,
+                job.contact,
+                judged=key in self._judged or (key in before and before[key].judged),
+            )
+            for key, job in self._met.items()
+            if not job.is_own
+        }
+        if jobs != before:
+            self._state.save_catalogue(jobs)
+
+
+def _beginning(
+    state: State, before: RunFacts, ordered: JobFrequency, now: datetime
+) -> RunFacts:
+    skips, skipped_at = state.take_skips()
+    return replace(
+        before,
+        began_at=now,
+        ended_at=None,
+        ordered=ordered,
+        skipped=before.skipped + skips,
+        skipped_at=skipped_at or before.skipped_at,
+    )
+
+
+def _old_entries(settings: Settings, before: RunFacts) -> tuple[OldEntry, ...]:
+    path = settings.old_statefile
+    if path is None or str(path) == before.old_statefile:
+        return ()
+    return read_old_state(path) or ()

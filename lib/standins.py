@@ -1,0 +1,81 @@
+"""Jobs that stand for what is wrong in the settings or in the job folders.
+
+A wrong section, a job file that must not be loaded: each is a failing job of that
+name, alerted once and fine again when mended, like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lib.kinds import KINDS
+from lib.model import (
+    Condition,
+    JobFacts,
+    JobFile,
+    JobFrequency,
+    Outcome,
+    Problem,
+    Record,
+    Settings,
+)
+
+#: How the keys begin of what has no job of its own.
+_SETTINGS, _FILES = "settings/", "files/"
+
+
+def stand_ins(settings: Settings) -> Iterator[tuple[JobFacts, Outcome]]:
+    """Yield a failing job for each wrong section and each refused job file."""
+    by_section: dict[str, list[Problem]] = {}
+    for problem in settings.problems:
+        if not problem.warning:
+            by_section.setdefault(problem.section, []).append(problem)
+    for section, problems in by_section.items():
+        detail = "\n".join(str(problem) for problem in problems)
+        name = section or settings.path.name
+        facts = _facts(section_key(section), name, str(settings.path), settings)
+        yield facts, Outcome(Condition.FAILING, detail)
+    for file in settings.job_files:
+        if file.refused:
+            facts = _facts(_file_key(file), f"{file.name}.py", str(file.path), settings)
+            yield facts, Outcome(Condition.FAILING, file.refused)
+
+
+def mended(
+    settings: Settings, records: Iterable[Record]
+) -> Iterator[tuple[JobFacts, Outcome]]:
+    """Yield the stand-ins on record that are no longer needed, as fine."""
+    broken = {facts.key for facts, _outcome in stand_ins(settings)}
+    files = {f"{file.name}/" for file in settings.job_files}
+    for record in records:
+        stands_in = record.key.startswith((_SETTINGS, _FILES))
+        is_file = record.key.endswith("/") and record.key not in files
+        if (stands_in or is_file) and record.key not in broken:
+            facts = _facts(record.key, record.name, str(settings.path), settings)
+            yield facts, Outcome(Condition.FINE)
+
+
+def facts_of_file(file: JobFile, settings: Settings) -> JobFacts:
+    """Return how a job file that was not loaded is known as a job."""
+    return _facts(f"{file.name}/", f"{file.name}.py", str(file.path), settings)
+
+
+def section_key(section: str) -> str:
+    """Return the key of the job a section is about, or of the section itself."""
+    kind = KINDS.get(section.partition(" ")[0])
+    return f"{kind.file}/{section}" if kind else f"{_SETTINGS}{section}"
+
+
+def _file_key(file: JobFile) -> str:
+    return f"{_FILES}{file.path}"
+
+
+def _facts(key: str, name: str, file: str, settings: Settings) -> JobFacts:
+    return JobFacts(
+        key,
+        name,
+        file,
+        JobFrequency.MINUTE,
+        contact=settings.alertcontact,
+        is_own=True,
+    )
