@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Checker: a monitor that cron starts.
+
+The door: a command line comes in, an exit code goes out.  Each mode is a row in
+MODES; what it does lives in lib/.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+VENV = os.path.join(HERE, ".venv")
+LIBRARIES = ("requests", "cryptography", "rich")
+#: Set for the second start, so that there is no third.
+STARTED_AGAIN = "CHECKER_STARTED_AGAIN"
+
+
+def start_again_with_libraries() -> None:
+    """Go on with .venv's Python if this one lacks what we need, or say what to do."""
+    if sys.prefix == VENV or (sys.version_info >= (3, 11) and not _missing()):
+        return
+    python = os.path.join(VENV, "bin", "python")
+    if os.path.exists(python) and STARTED_AGAIN not in os.environ:
+        os.environ[STARTED_AGAIN] = "1"
+        try:
+            os.execv(python, [python, os.path.realpath(__file__), *sys.argv[1:]])
+        except OSError as error:
+            sys.exit("checker: %s: %s; make it anew with: make run" % (python, error))
+    if sys.version_info < (3, 11):
+        what = "Python 3.11 or newer is needed, this is %d.%d" % sys.version_info[:2]
+    else:
+        what = "this Python lacks " + ", ".join(_missing())
+    sys.exit("checker: %s; in %s type: make run" % (what, HERE))
+
+
+def _missing() -> list[str]:
+    from importlib.machinery import PathFinder
+
+    return [name for name in LIBRARIES if PathFinder.find_spec(name) is None]
+
+
+if __name__ == "__main__":
+    start_again_with_libraries()
+    from lib.modes import main
+
+    sys.exit(main(sys.argv[1:], HERE))

@@ -1,0 +1,298 @@
+"""The command line: what can be asked of Checker, a row in MODES each.
+
+To add a mode, write a function that takes the arguments and returns an exit code, and
+give it a row.  It imports what it needs itself, so that no other mode pays for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib.model import JobFrequency, Problem, Settings
+
+#: Exit codes, as README.md lists them.
+OK, TROUBLE, WRONG_USE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What a word behind ``-m`` does."""
+
+    act: Callable[[argparse.Namespace], int]
+    #: A line for --help.
+    what: str
+    #: What stands behind it on the command line; empty where nothing may.
+    words: str = ""
+    #: How many of these there may be.
+    most_words: int = 0
+    takes_json: bool = False
+
+
+def main(arguments: list[str], here: str) -> int:
+    """Carry out a command line; return the exit code.
+
+    ``here`` is the checkout: where jobs that ship and the default settings lie.
+    """
+    from lib.settings import SettingsError
+
+    given = _read(arguments)
+    given.base = Path(here)
+    given.file = Path(given.file) if given.file else given.base / "settings.cfg"
+    try:
+        return MODES[given.mode].act(given)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"checker: {problem}", file=sys.stderr)
+        return TROUBLE
+    except BrokenPipeError:
+        # Whoever read our table has seen enough; nothing is left to be flushed.
+        sys.stdout = None
+        return OK
+    except KeyboardInterrupt:
+        return 130
+
+
+def _read(arguments: list[str]) -> argparse.Namespace:
+    """Return the arguments, checked; a wrong one ends the program with exit code 2."""
+    modes = "\n".join(
+        f"  -m {' '.join((name, mode.words)).strip():<20} {mode.what}"
+        for name, mode in MODES.items()
+    )
+    parser = argparse.ArgumentParser(
+        prog="checker.py",
+        description="A monitor that cron starts.\n\nmodes:\n" + modes,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("-m", dest="mode", metavar="MODE", required=True, choices=[*MODES])
+    add(
+        "-c",
+        dest="ordered",
+        metavar="FREQUENCY",
+        type=str,
+        choices=[frequency.value for frequency in JobFrequency],
+        help="with -m cron: minute, hour, day or day_noon",
+    )
+    add("-v", dest="verbose", action="store_true", help="write to the log file")
+    add("-d", dest="debug", action="store_true", help="log to standard error")
+    add("--nomail", action="store_true", help="log each mail whole, send none")
+    add("-f", dest="file", metavar="FILE", help="settings (default: settings.cfg)")
+    add(
+        "--jobs",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="your own job folder, instead of [general] jobs; may be repeated",
+    )
+    add("--state", metavar="DIR", help="state folder, instead of [general] state")
+    add("--json", action="store_true", help="tables as JSON")
+    add("words", metavar="...", nargs="*", help="what a mode takes, see above")
+    given = parser.parse_intermixed_args(arguments)
+    mode = MODES[given.mode]
+    if given.mode == "cron" and given.ordered is None:
+        parser.error("-m cron needs -c minute, hour, day or day_noon")
+    if given.mode != "cron" and given.ordered is not None:
+        parser.error(f"-m {given.mode} takes no -c")
+    if len(given.words) > mode.most_words:
+        parser.error(f"-m {given.mode} does not take {given.words[mode.most_words]!r}")
+    if mode.words.endswith("NAME...") and not given.words:
+        parser.error(f"-m {given.mode} needs the name of a job; see -m list")
+    if given.json and not mode.takes_json:
+        parser.error(f"-m {given.mode} has no --json")
+    return given
+
+
+def _settings(given: argparse.Namespace, *, with_password: bool = False) -> Settings:
+    """Return the settings, with the log started as the flags say."""
+    from lib.log import start_log
+    from lib.settings import load_settings
+
+    settings = load_settings(
+        given.file,
+        jobs=[Path(folder) for folder in given.jobs],
+        state=Path(given.state) if given.state else None,
+        nomail=given.nomail,
+        base=given.base,
+        with_password=with_password,
+    )
+    start_log(
+        settings.logfile,
+        settings.secrets,
+        to_file=given.verbose,
+        to_stderr=given.debug,
+        mails_to_file=settings.mail.nomail,
+    )
+    return settings
+
+
+def _cron(given: argparse.Namespace) -> int:
+    import logging
+
+    from lib.run import run
+
+    settings = _settings(given, with_password=True)
+    for problem in settings.problems:
+        if problem.warning:
+            logging.getLogger(__name__).warning("%s", problem)
+    return run(settings, JobFrequency(given.ordered))
+
+
+def _list(given: argparse.Namespace) -> int:
+    from lib import look, report
+    from lib.run import utc_now
+    from lib.state import State, last_runs
+
+    settings = _settings(given)
+    there = look.meet(settings)
+    state = State(settings.state)
+    last = last_runs(state.load_run())
+    judged = {key for key, job in state.load_catalogue().items() if job.judged}
+    rows = report.job_rows(
+        there.jobs,
+        state.load().records,
+        judged,
+        utc_now(),
+        ran_at={
+            job.key: last[job.frequency]
+            for job in there.jobs
+            if job.frequency in last and job.key in judged
+        },
+    )
+    report.show(
+        report.JOB_COLUMNS, rows, as_json=given.json, out=sys.stdout, title="jobs"
+    )
+    _say_more(given, settings, there.warnings)
+    return OK
+
+
+def _run(given: argparse.Namespace) -> int:
+    from lib import look, report
+    from lib.kinds import nearest
+
+    settings = _settings(given)
+    found, unmatched = look.try_jobs(settings, given.words)
+    for pattern in unmatched:
+        hint = nearest(pattern, [job.name for job in found.jobs])
+        print(
+            f"checker: no job is called {pattern!r}{hint or '; see -m list'}",
+            file=sys.stderr,
+        )
+    if found.reports:
+        rows = report.result_rows(found.reports)
+        report.show(report.RESULT_COLUMNS, rows, as_json=given.json, out=sys.stdout)
+        if not given.json:
+            for line in report.detail_lines(found.reports):
+                print(line)
+    return TROUBLE if unmatched else OK
+
+
+def _validate(given: argparse.Namespace) -> int:
+    from lib import look, report
+    from lib.settings import SettingsError
+
+    problems: tuple[Problem, ...]
+    try:
+        settings: Settings | None = _settings(given, with_password=True)
+    except SettingsError as error:
+        settings, problems = None, error.problems
+    if settings is not None:
+        there = look.meet(settings)
+        problems = (*settings.problems, *look.problems_of(settings, there))
+        problems = tuple(one for one in problems if not one.to_do)
+    if problems or given.json:
+        rows = report.problem_rows(problems)
+        report.show(report.PROBLEM_COLUMNS, rows, as_json=given.json, out=sys.stdout)
+    elif settings is not None:
+        print(f"{settings.path}: nothing is wrong; {len(there.jobs)} jobs")
+    if settings is not None:
+        _say_more(given, settings, ())
+    return TROUBLE if problems else OK
+
+
+def _testmail(given: argparse.Namespace) -> int:
+    from lib import kinds, letters
+    from lib.outbox import send_now
+    from lib.run import utc_now
+
+    settings = _settings(given, with_password=True)
+    to = settings.alertcontact
+    if given.words:
+        try:
+            to = kinds.addresses(given.words[0])
+        except ValueError as error:
+            print(f"checker: -m testmail: {error}", file=sys.stderr)
+            return WRONG_USE
+    mail = settings.mail
+    if not (mail.is_set_up or mail.nomail):
+        print(
+            f"checker: {settings.path}: mail is not set up: give smtpserver, user and "
+            "pass in [email]",
+            file=sys.stderr,
+        )
+        return TROUBLE
+    message = letters.test_message(
+        os.urandom(16).hex(), settings.servername, to, utc_now()
+    )
+    why = send_now(settings, message, on_step=print)
+    if why:
+        print(f"checker: the mail was not sent: {why}", file=sys.stderr)
+        return TROUBLE
+    print(f"The mail to {', '.join(to)} was accepted. Did it arrive, and not as spam?")
+    return OK
+
+
+def _crontab(given: argparse.Namespace) -> int:
+    from lib.crontab import crontab_lines
+
+    # The settings are read so that nobody pastes a line that cannot work.
+    _settings(given)
+    command = [sys.executable, str(given.base / "checker.py")]
+    options = []
+    if given.file != given.base / "settings.cfg":
+        options += ["-f", str(given.file.absolute())]
+    for folder in given.jobs:
+        options += ["--jobs", str(Path(folder).absolute())]
+    if given.state:
+        options += ["--state", str(Path(given.state).absolute())]
+    for line in crontab_lines(command, options):
+        print(line)
+    return OK
+
+
+def _say_more(
+    given: argparse.Namespace, settings: Settings, warnings: tuple[str, ...]
+) -> None:
+    """Print what a person should know below a table, the next step last."""
+    out: Any = sys.stderr if given.json else sys.stdout
+    for warning in warnings:
+        print(f"warning: {warning}", file=out)
+    if settings.mail.nomail and not given.nomail:
+        print("Mail: nomail is set, so mails go to the log and to nobody.", file=out)
+    for problem in settings.problems:
+        if problem.to_do:
+            print(f"To do: {problem}", file=out)
+
+
+MODES: dict[str, Mode] = {
+    "cron": Mode(_cron, "run what is due; needs -c"),
+    "list": Mode(_list, "every job and its last verdict", takes_json=True),
+    "run": Mode(
+        _run,
+        "run these jobs now; keep no state, send no mail",
+        words="NAME...",
+        most_words=1_000_000,
+        takes_json=True,
+    ),
+    "validate": Mode(_validate, "every problem in settings and jobs", takes_json=True),
+    "testmail": Mode(
+        _testmail, "send one mail, show each step", words="[ADDRESS]", most_words=1
+    ),
+    "crontab": Mode(_crontab, "the lines for your crontab"),
+}

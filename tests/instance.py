@@ -1,0 +1,154 @@
+"""An instance of Checker as its admin has it: a settings file, jobs, state, and cron."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHECKER = Path(__file__).parent.parent / "checker.py"
+
+GENERAL = """\
+[general]
+servername = web1
+alertcontact = ops@example.com
+"""
+
+NO_MAIL = "[email]\nnomail = True\n"
+
+
+@dataclass
+class Ran:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def silent(self) -> bool:
+        return (self.code, self.out, self.err) == (0, "", "")
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Instance:
+    """A folder with settings.cfg, jobs/ and state/, and the program run on them."""
+
+    def __init__(self, folder: Path, settings: str = NO_MAIL, general: str = GENERAL):
+        self.folder = folder
+        self.settings = folder / "settings.cfg"
+        self.jobs = folder / "my jobs"
+        self.state = folder / "state"
+        self.jobs.mkdir(mode=0o755)
+        self.state.mkdir(mode=0o700)
+        self.write(general + settings)
+
+    def write(self, settings: str) -> None:
+        self.settings.write_text(settings)
+        self.settings.chmod(0o600)
+
+    def add(self, settings: str) -> None:
+        self.write(self.settings.read_text() + settings)
+
+    def job(self, name: str, text: str) -> Path:
+        path = self.jobs / f"{name}.py"
+        path.write_text(text)
+        path.chmod(0o644)
+        return path
+
+    def command(self, *arguments: str) -> list[str]:
+        return [
+            sys.executable,
+            str(CHECKER),
+            *arguments,
+            "-f",
+            str(self.settings),
+            "--jobs",
+            str(self.jobs),
+            "--state",
+            str(self.state),
+        ]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start as cron does: by /bin/sh, in the home folder, with next to no
+        environment."""
+        return subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {shlex.join(self.command(*arguments))}"],
+            env={"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "HOME": "/"},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> Ran:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=70)
+        return Ran(process.returncode, out, err)
+
+    def cron(self, ordered: str = "minute", *arguments: str) -> Ran:
+        return self.run("-m", "cron", "-c", ordered, *arguments)
+
+    # What it remembers.
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Return the records on disk by job name."""
+        found = {}
+        for path in sorted((self.state / "jobs").glob("*.json")):
+            record = json.loads(path.read_text())
+            found[record.get("name", record["key"])] = record
+        return found
+
+    def last_run(self) -> dict[str, Any]:
+        return dict(json.loads((self.state / "run.json").read_text()))
+
+    def mend(self, change: Any, which: str = "jobs/*.json") -> None:
+        """Edit state files by hand, as README tells people to."""
+        for path in sorted(self.state.glob(which)):
+            content = json.loads(path.read_text())
+            content.pop("sum", None)
+            change(content)
+            path.write_text(json.dumps(content))
+
+    def let_time_pass_for_mails(self) -> None:
+        """Let no message wait any longer for its next attempt."""
+
+        def forget_waits(content: dict[str, Any]) -> None:
+            for message in content.get("owed", ()):
+                message.pop("retry_at", None)
+
+        self.mend(forget_waits)
+
+    def everything_written(self) -> str:
+        """Return all text below the folder but the settings and the jobs."""
+        found = []
+        for path in sorted(self.state.rglob("*")):
+            if path.is_file():
+                found.append(path.read_text(errors="replace"))
+        return "\n".join(found)
+
+
+def flag_job(flag: Path, hooks: str = "", frequency: str = "MINUTE") -> str:
+    """Return a job file that is fine while ``flag`` exists."""
+    return f"""\
+import os
+from lib.jobbase import *
+
+class Flag(JobBase):
+    def executeEvery(self):
+        return JobFrequency.{frequency}
+
+    def execute(self):
+        if not os.path.exists({str(flag)!r}):
+            raise CheckFailed("the flag is down")
+        return True
+{hooks}
+"""

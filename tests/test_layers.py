@@ -1,0 +1,242 @@
+"""Who may import whom.  A new room needs a row here; read the table once."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+#: The room, and the rooms of lib that it may import from; ``*`` is any.
+DOORS = {
+    "__init__": "",
+    # values, and words for them
+    "model": "",
+    "plain": "",
+    "wording": "",
+    "letters": "model wording",
+    "log": "model",
+    # judgement
+    "decide": "model",
+    # settings.cfg -> Settings: knows no job code, no state, no sockets
+    "trust": "",
+    "kinds": "model",
+    "options": "kinds model",
+    "initext": "",
+    "inifile": "initext kinds model",
+    "jobfiles": "model trust",
+    "hidden": "inifile model trust",
+    "password": "kinds trust",
+    "sections": "inifile kinds model options",
+    "mailsettings": "inifile kinds model options password sections",
+    "settings": (
+        "hidden inifile jobfiles kinds mailsettings model options password sections"
+        " trust"
+    ),
+    # what job authors get
+    "reach": "",
+    "tls": "reach",
+    "transport": "reach tls",
+    "fetch": "model reach tls transport",
+    "jobbase": "fetch kinds model reach tls",
+    "oldjobs": "jobbase model",
+    # in a process of its own: job code; never state, channels, outbox
+    "process": "plain",
+    "discover": "jobbase model",
+    "execute": "discover jobbase letters model plain",
+    "worker": "decide discover execute jobbase letters model oldjobs plain process",
+    # state/: never jobs, channels
+    "disk": "plain",
+    "state": "disk model plain",
+    "oldstate": "disk model",
+    # mail: never jobs, worker
+    "refusal": "",
+    "compose": "model",
+    "dial": "compose model reach refusal tls",
+    "smtpline": "dial model reach refusal",
+    "smtp": "compose model refusal smtpline",
+    "channels": "compose model refusal smtp",
+    "outbox": "channels decide model process state wording",
+    # the supervisor: never loads job code, so never discover, jobbase, channels
+    "standins": "kinds model",
+    "crew": "model plain process worker",
+    "ledger": "decide letters model state worker",
+    "look": "crew model process standins state worker",
+    "run": (
+        "crew decide disk ledger letters model oldstate outbox process standins state"
+        " wording worker"
+    ),
+    # what Checker says about itself: cannot run a check, cannot send mail
+    "tables": "wording",
+    "report": "answer decide model state tables wording",
+    # the command line: what checker.py is the door to
+    "crontab": "model",
+    "modes": "*",
+    "mailbox": "model",
+    "answer": "model",
+    "serve": "answer decide model report state wording",
+}
+
+#: Rows for rooms that are not built yet.
+PLANNED = {"mailbox", "answer", "serve"}
+
+#: The jobs that may import more than jobbase.
+SYSTEM_JOBS = {
+    "EmailChecker": "jobbase mailbox answer",
+    "PeerChecker": "jobbase mailbox answer",
+}
+
+#: Those that judge have no clock, no files, no sockets, and do not log.
+HANDS = set(
+    "asyncio fcntl glob http io logging multiprocessing os random requests select"
+    " shutil signal smtplib socket ssl subprocess tempfile threading time"
+    " urllib".split()
+)
+HANDED_CALLS = set(
+    "open input print now utcnow today exists is_file is_dir stat iterdir"
+    " read_text read_bytes write_text write_bytes unlink mkdir".split()
+)
+
+#: The supervisor runs each minute, mostly to find nothing due.
+HEAVY_OR_FORBIDDEN = (
+    "lib.discover lib.jobbase lib.channels requests smtplib email ssl rich cryptography"
+).split()
+
+
+def rooms() -> list[Path]:
+    return sorted(ROOT.glob("lib/**/*.py"))
+
+
+def jobs() -> list[Path]:
+    return sorted(ROOT.glob("jobs/**/*.py"))
+
+
+def imports(source: str) -> Iterator[str]:
+    """Yield the dotted name of everything imported, wherever in the file it is."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = ("lib." if node.level else "") + (node.module or "")
+            module = module.rstrip(".")
+            if module in ("lib", "jobs"):
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+            else:
+                yield module
+        elif isinstance(node, ast.Call) and _name(node.func) in (
+            "import_module",
+            "__import__",
+        ):
+            yield from (
+                part.value
+                for part in node.args
+                if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            )
+
+
+def ours(source: str) -> set[str]:
+    """Return the rooms a file imports from; ``(jobs)`` for a job, ``(lib)`` for all."""
+    found = set()
+    for name in imports(source):
+        top, _dot, rest = name.partition(".")
+        if top in ("jobs", "tests", "checker"):
+            found.add(f"({top})")
+        elif top == "lib":
+            found.add(rest.split(".")[0] or "(lib)")
+    return found
+
+
+def _allowed(room: str) -> set[str]:
+    return set(DOORS) if DOORS[room] == "*" else set(DOORS[room].split())
+
+
+def _name(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+@pytest.mark.parametrize("path", rooms(), ids=lambda path: path.stem)
+def test_a_room_imports_through_its_doors_only(path):
+    room = path.relative_to(ROOT / "lib").with_suffix("").parts[0]
+    assert room in DOORS, f"{path.name} has no row in DOORS"
+    found = ours(path.read_text("utf-8"))
+    assert found <= _allowed(room), "see DOORS, or let another room do it"
+
+
+@pytest.mark.parametrize("path", jobs(), ids=lambda path: path.stem)
+def test_a_job_imports_the_contract_only(path):
+    allowed = SYSTEM_JOBS.get(path.stem, "jobbase").split()
+    assert ours(path.read_text("utf-8")) <= set(allowed)
+
+
+def test_the_door_of_the_program_is_there():
+    assert "(jobs)" not in ours((ROOT / "checker.py").read_text("utf-8"))
+
+
+def test_every_row_is_a_room_or_is_marked_as_planned():
+    built = {path.stem for path in ROOT.glob("lib/*.py")}
+    assert set(DOORS) - built == PLANNED
+
+
+def test_every_door_leads_to_a_room():
+    rows = (*DOORS.values(), *SYSTEM_JOBS.values())
+    assert {door for row in rows for door in row.split()} <= {"*", *DOORS}
+
+
+def test_no_way_through_the_doors_leads_in_a_circle():
+    closed: set[str] = set()
+    while open_rooms := set(DOORS) - closed:
+        free = {room for room in open_rooms if _allowed(room) - {room} <= closed}
+        assert free, f"a circle among {sorted(open_rooms)}"
+        closed |= free
+
+
+@pytest.mark.parametrize("room", ["model", "decide", "wording", "letters"])
+def test_judgement_has_no_hands(room):
+    tree = ast.parse((ROOT / "lib" / f"{room}.py").read_text("utf-8"))
+    calls = {_name(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    tops = {name.split(".")[0] for name in imports(ast.unparse(tree))}
+    assert not tops & HANDS
+    assert not calls & HANDED_CALLS
+
+
+def test_a_minute_run_loads_no_job_code_and_nothing_heavy():
+    program = "import json, sys, lib.run; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = json.loads(done.stdout)
+    assert [name for name in HEAVY_OR_FORBIDDEN if name in loaded] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from lib.state import Record", {"state"}),
+        ("from lib import state, model", {"state", "model"}),
+        ("import lib.state as s", {"state"}),
+        ("import lib", {"(lib)"}),
+        ("from . import state", {"state"}),
+        ("from .state import Record", {"state"}),
+        ("def f():\n    import lib.run", {"run"}),
+        ("if TYPE_CHECKING:\n    from lib.run import run", {"run"}),
+        ("importlib.import_module('lib.run')", {"run"}),
+        ("from jobs.X import X", {"(jobs)"}),
+        ("from library import state", set()),
+        ("'from lib.run import run'", set()),
+    ],
+)
+def test_an_import_is_seen_however_it_is_written(source, found):
+    assert ours(source) == found
