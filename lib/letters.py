@@ -109,7 +109,7 @@ def lost_records_message(
     )
 
 
-def test_message(
+def trial_message(
     message_id: str, servername: str, to: tuple[str, ...], now: datetime
 ) -> Message:
     """Return the mail of ``-m testmail``."""

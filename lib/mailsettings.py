@@ -93,8 +93,8 @@ def _without_server(ini: IniFile, given: dict[str, str]) -> Problem:
         text = "smtpserver is missing: without it no alert can leave"
         return _fatal(ini, None, text)
     text = (
-        "mail is not set up, so nobody would hear: give smtpserver, user and pass in [email], "
-        "then try: checker.py -m testmail"
+        "mail is not set up, so nobody would hear: "
+        "give smtpserver, user and pass in [email], then try: checker.py -m testmail"
     )
     return Problem(text, ini.where("email"), "email", warning=True, to_do=True)
 

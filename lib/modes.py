@@ -237,7 +237,7 @@ def _testmail(given: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return TROUBLE
-    message = letters.test_message(
+    message = letters.trial_message(
         os.urandom(16).hex(), settings.servername, to, utc_now()
     )
     why = send_now(settings, message, on_step=print)

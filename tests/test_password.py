@@ -114,7 +114,7 @@ def test_a_command_that_fails_tells_its_code_and_first_complaint(tmp_path):
 
 
 def test_a_command_that_is_missing_is_not_named(tmp_path):
-    assert refusal("pass_command", ("hunter2",), tmp_path) == (
+    assert refusal("pass_command", ("./hunter2",), tmp_path) == (
         "the command cannot be started: No such file or directory"
     )
 

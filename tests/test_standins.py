@@ -1,0 +1,72 @@
+"""What is wrong in settings and folders, as jobs that fail and are mended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lib import standins
+from lib.model import Condition, JobFile, Problem, Record
+from tests.mailing import settings_for
+
+FILE = JobFile(Path("/jobs/Open.py"), "Open", refused="others may write it")
+SETTINGS = settings_for(25)
+
+
+def keys(settings):
+    return [facts.key for facts, _outcome in standins.stand_ins(settings)]
+
+
+def test_a_wrong_target_fails_under_the_name_its_job_would_have():
+    wrong = Problem("url is missing", "settings.cfg:3", "http home")
+    ((facts, outcome),) = standins.stand_ins(replace(SETTINGS, problems=(wrong,)))
+    assert facts.key == "HTTPServerChecker/http home"
+    assert (facts.name, facts.contact) == ("http home", SETTINGS.alertcontact)
+    assert outcome.condition is Condition.FAILING
+    assert outcome.detail == "settings.cfg:3: [http home] url is missing"
+
+
+def test_all_problems_of_a_section_are_one_failure():
+    wrong = (Problem("a", "s:1", "http x"), Problem("b", "s:2", "http x"))
+    ((_facts, outcome),) = standins.stand_ins(replace(SETTINGS, problems=wrong))
+    assert outcome.detail.splitlines() == ["s:1: [http x] a", "s:2: [http x] b"]
+
+
+def test_a_section_of_no_kind_and_a_problem_of_no_section_fail_too():
+    wrong = (Problem("a", "s:1", "htpp x"), Problem("b", "s:2"))
+    assert keys(replace(SETTINGS, problems=wrong)) == ["settings/htpp x", "settings/"]
+
+
+def test_a_warning_is_no_failure():
+    odd = Problem("odd", "s:1", "odd", warning=True)
+    assert keys(replace(SETTINGS, problems=(odd,))) == []
+
+
+def test_a_file_that_must_not_be_loaded_fails_by_its_path():
+    settings = replace(SETTINGS, job_files=(FILE,))
+    ((facts, outcome),) = standins.stand_ins(settings)
+    assert (facts.name, facts.key) == ("Open.py", "files//jobs/Open.py")
+    assert outcome.detail == "others may write it"
+
+
+def mended(settings, *keys):
+    records = [Record(key, "n", failures=1) for key in keys]
+    return [facts.key for facts, _outcome in standins.mended(settings, records)]
+
+
+def test_what_is_no_longer_wrong_is_fine():
+    assert mended(SETTINGS, "settings/htpp x") == ["settings/htpp x"]
+    wrong = replace(SETTINGS, problems=(Problem("a", "s:1", "htpp x"),))
+    assert mended(wrong, "settings/htpp x") == []
+
+
+def test_a_job_file_that_is_gone_is_fine_one_that_is_there_speaks_for_itself():
+    there = replace(SETTINGS, job_files=(replace(FILE, refused=""),))
+    assert mended(there, "Open/", "Gone/", "files//jobs/Open.py") == [
+        "Gone/",
+        "files//jobs/Open.py",
+    ]
+
+
+def test_an_ordinary_job_is_not_mended_from_here():
+    assert mended(SETTINGS, "HTTPServerChecker/http home", "Flag/Flag") == []
