@@ -57,10 +57,10 @@ def compose(message: Message, settings: Settings) -> bytes:
 def sender_of(settings: Settings) -> str:
     """Return the address the mail comes from, in ASCII.
 
-    It is [email] user where that is an address; else checker@ this server.
+    It is [email] sender, or user where that is an address; else checker@ this server.
     """
     try:
-        address = wire_address(settings.mail.user)
+        address = wire_address(settings.mail.sender or settings.mail.user)
     except ValueError:
         return f"checker@{_server_domain(settings) or _full_host_name()}"
     if address.isascii():

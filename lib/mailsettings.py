@@ -50,6 +50,7 @@ def read_mail(
         smtpsecurity=security,
         cafile=cafile,
         bustgmailthreading=values.get("bustgmailthreading", False),
+        sender=values.get("sender", ""),
     )
     return mail, problems
 
@@ -96,7 +97,7 @@ def _without_server(ini: IniFile, given: dict[str, str]) -> Problem:
         "mail is not set up, so nobody would hear: "
         "give smtpserver, user and pass in [email], then try: checker.py -m testmail"
     )
-    return Problem(text, ini.where("email"), "email", warning=True, to_do=True)
+    return Problem(text, ini.where("email"), "email", warning=True, note=True)
 
 
 def is_this_machine(host: str) -> bool:

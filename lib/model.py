@@ -279,8 +279,8 @@ class Problem:
     fatal: bool = False
     #: Worth saying, but nothing fails for it.
     warning: bool = False
-    #: Nothing wrong: a step of setting up that is still to come.
-    to_do: bool = False
+    #: Nothing wrong, but a person should know of it, and perhaps do the next step.
+    note: bool = False
 
     def __str__(self) -> str:
         section = f"[{self.section}] " if self.section else ""
@@ -300,6 +300,8 @@ class Mail:
     smtpsecurity: str = "starttls"
     cafile: str = ""
     bustgmailthreading: bool = False
+    #: The address mails come from; empty: ``user``, where that is an address.
+    sender: str = ""
 
     @property
     def is_set_up(self) -> bool:

@@ -140,7 +140,8 @@ def _cron(given: argparse.Namespace) -> int:
     settings = _settings(given, with_password=True)
     for problem in settings.problems:
         if problem.warning:
-            logging.getLogger(__name__).warning("%s", problem)
+            level = logging.INFO if problem.note else logging.WARNING
+            logging.getLogger(__name__).log(level, "%s", problem)
     return run(settings, JobFrequency(given.ordered))
 
 
@@ -205,7 +206,7 @@ def _validate(given: argparse.Namespace) -> int:
     if settings is not None:
         there = look.meet(settings)
         problems = (*settings.problems, *look.problems_of(settings, there))
-        problems = tuple(one for one in problems if not one.to_do)
+        problems = tuple(one for one in problems if not one.note)
     if problems or given.json:
         rows = report.problem_rows(problems)
         report.show(report.PROBLEM_COLUMNS, rows, as_json=given.json, out=sys.stdout)
@@ -275,9 +276,11 @@ def _say_more(
         print(f"warning: {warning}", file=out)
     if settings.mail.nomail and not given.nomail:
         print("Mail: nomail is set, so mails go to the log and to nobody.", file=out)
-    for problem in settings.problems:
-        if problem.to_do:
-            print(f"To do: {problem}", file=out)
+    notes = [problem for problem in settings.problems if problem.note]
+    # The next step stands last, where the eye ends.
+    notes.sort(key=lambda note: note.section == "email" and not settings.mail.is_set_up)
+    for note in notes:
+        print(f"Note: {note}", file=out)
 
 
 MODES: dict[str, Mode] = {

@@ -7,7 +7,7 @@ readers are those of ``lib/kinds.py`` and those below.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from lib.kinds import (
     POLICY_OPTIONS,
@@ -41,6 +41,14 @@ def server_name(value: str) -> str:
     if not value.isprintable() or not 0 < len(value) <= MAX_NAME:
         raise ValueError(f"expected one line of 1 to {MAX_NAME} printable characters")
     return value
+
+
+def sender(value: str) -> str:
+    """Return one mail address."""
+    found = addresses(value)
+    if len(found) > 1:
+        raise ValueError("expected one mail address")
+    return found[0]
 
 
 def many(value: str) -> tuple[str, ...]:
@@ -120,6 +128,7 @@ EMAIL = {
     "smtpport": Option(port, 587, "465 where smtpsecurity = tls"),
     "smtpsecurity": Option(one_of(_SECURITY), "starttls", "tls where the port is 465"),
     "user": Option(plain, "", "the account, if the server wants a login"),
+    "sender": Option(sender, "", "the mails' From, where the account is no address"),
     "pass": Option(plain, "", "the account's password"),
     "pass_file": Option(plain, "", "a file whose first line is the password"),
     "pass_env": Option(plain, "", "the environment variable that holds the password"),
@@ -157,6 +166,24 @@ STATUS = {
 DIGEST = {
     "daily": Option(clock, "", "a summary each day at this time"),
     "weekly": Option(weekly_clock, "", "a summary each week, such as mon 08:00"),
+}
+
+#: Read and checked, so that settings of yesterday and of tomorrow load; nothing acts
+#: on them yet.
+NOT_YET: Mapping[str, Collection[str]] = {
+    "email": (
+        "mailsperhour",
+        "mailsperday",
+        "imapserver",
+        "imapport",
+        "imapsecurity",
+        "imapfolder",
+        "imapgrace",
+        "ideletesentmessagesautomatically",
+        "nomailisfine",
+    ),
+    "status": tuple(STATUS),
+    "digest": tuple(DIGEST),
 }
 
 SECTIONS: Mapping[str, Mapping[str, Option]] = {

@@ -9,7 +9,7 @@ knows is an error, as anything wrong in another section is, but the runs go on.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from lib.jobfiles import find_job_files
 from lib.kinds import KINDS, Option
 from lib.mailsettings import read_mail
 from lib.model import JobFile, Problem, Settings, scrubbed
-from lib.options import PEERS, SECTIONS, peer
+from lib.options import NOT_YET, PEERS, SECTIONS, peer
 from lib.sections import given_in, read_section, read_targets, title_of
 
 
@@ -73,6 +73,8 @@ def load_settings(
     ordered = _for_people(in_order(problems, ini.names), secrets)
     if any(problem.fatal for problem in ordered):
         raise SettingsError(ordered)
+    erring = {problem.section for problem in ordered}
+    notes = [note for note in _not_yet(ini) if note.section not in erring]
     state = state or _beside(folder, general.get("state") or str(base / "state"))
     logfile = _beside(folder, general.get("logfile") or str(state / "checker.log"))
     statefile = general.get("statefile")
@@ -86,7 +88,7 @@ def load_settings(
         old_statefile=_beside(folder, statefile) if statefile else None,
         job_files=job_files,
         targets=targets,
-        problems=ordered,
+        problems=(*ordered, *notes),
         config=ini.config,
         secrets=secrets,
     )
@@ -103,6 +105,20 @@ def _read_tables(
         found[section], wrong = read_section(ini, section, tables[section])
         problems += wrong
     return found["general"], found["defaults"]
+
+
+def _not_yet(ini: IniFile) -> Iterator[Problem]:
+    """Yield a note for each section that says what nothing acts on yet."""
+    peers = given_in(ini, "peers")
+    for section, names in (*NOT_YET.items(), ("peers", peers)):
+        given = [name for name in given_in(ini, section) if name in names]
+        if given:
+            text = (
+                f"{', '.join(given)}: read and checked, but this version does not act "
+                "on it yet"
+            )
+            where = ini.where(section, given[0])
+            yield Problem(text, where, section, warning=True, note=True)
 
 
 def _find_jobs(

@@ -258,3 +258,8 @@ def test_what_is_no_address_does_not_reach_the_wire(address):
 def test_a_domain_that_dns_cannot_have_is_no_address():
     with pytest.raises(ValueError, match="is not a domain"):
         wire_address("a@\u2028b.example".replace("\u2028", "☃\u0301.."))
+
+
+def test_the_sender_of_the_settings_goes_before_the_account():
+    mail = read(user="apikey", sender="alerts@example.com")
+    assert mail["From"].addresses[0].addr_spec == "alerts@example.com"
