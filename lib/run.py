@@ -26,16 +26,15 @@ from lib.model import (
     JobFrequency,
     Known,
     Message,
-    OldEntry,
     Outcome,
     Report,
     RunFacts,
     Settings,
     Verdict,
 )
-from lib.oldstate import read_old_state, warn_of_strangers
+from lib.oldstate import read_once
 from lib.outbox import Outbox, Unsent
-from lib.state import State, last_runs
+from lib.state import RUN, State, last_runs
 from lib.wording import first_line
 from lib.worker import Order
 
@@ -106,8 +105,11 @@ class _Run:
         self._due = decide.due_frequencies(ordered, last_runs(found.run), now())
         self._missed = self._due - set(decide.INCLUDES[ordered])
         self._facts = _beginning(state, found.run, ordered, now())
-        old_entries = _old_entries(settings, found.run)
-        self._ledger = Ledger(state, found, old_entries, now())
+        old = read_once(
+            settings.old_statefile, found.run, run_is_lost=RUN in found.lost
+        )
+        self._has_read_old_state = old is not None
+        self._ledger = Ledger(state, found, old or (), now())
         self._met: dict[str, JobFacts] = {}
         self._judged: dict[str, Condition] = {}
         self._outbox = Outbox(settings)
@@ -117,7 +119,7 @@ class _Run:
                 due=self._due,
                 records=dict(self._ledger.records),
                 lost=self._ledger.lost,
-                old_entries=old_entries,
+                old_entries=self._ledger.old_entries,
                 contact=settings.alertcontact,
                 secrets=settings.secrets,
             ),
@@ -126,6 +128,8 @@ class _Run:
 
     def carry_out(self) -> None:
         """Do all of it; raise StateError if it cannot be kept."""
+        # First of all: run.json may itself be among what is lost.
+        self._ledger.tell_of_lost(self._settings.alertcontact, self._now())
         # This also proves that state can be written, before anything is sent.
         self._state.save_run(self._facts)
         if self._missed:
@@ -133,7 +137,6 @@ class _Run:
             logger.warning("a run of %s was missed, and is caught up now", words)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        self._ledger.tell_of_lost(self._settings.alertcontact, self._now())
         try:
             self._set_to_work()
             while not self._is_over():
@@ -143,7 +146,7 @@ class _Run:
             not_done = list(self._crew.stop())
             unsent = list(self._outbox.stop())
         for lost in not_done:
-            self._judge(lost.job, lost.outcome)
+            self._put_off(lost)
         self._note_unsent(unsent)
         self._end()
 
@@ -179,7 +182,7 @@ class _Run:
             self._hear(event)
         if time.monotonic() >= self._jobs_end_at:
             for lost in self._crew.stop():
-                self._judge(lost.job, lost.outcome)
+                self._put_off(lost)
         self._hear_outbox()
         since = self._ledger.waiting_since
         if since is not None and (
@@ -224,6 +227,15 @@ class _Run:
                 letters.default_message(identity, job, record, outcome, verdict, now),
             )
         self._take(Report(job, outcome, verdict, messages))
+
+    def _put_off(self, lost: Lost) -> None:
+        """Have a job asked again next minute, since this run had no time for it.
+
+        Once is nothing to alarm people with, a reboot does it; twice is not fine.
+        """
+        twice = self._ledger.record_of(lost.job).pending and not self._stopping
+        condition = Condition.UNKNOWN if twice else Condition.PENDING
+        self._judge(lost.job, replace(lost.outcome, condition=condition))
 
     def _take(self, report: Report) -> None:
         job = report.job
@@ -287,7 +299,6 @@ class _Run:
         if not self._stopping:
             self._ledger.forget_unmet(self._met, now)
         self._ledger.commit()
-        warn_of_strangers(self._ledger.old_entries, self._met.values())
         listed, gone = self._ledger.drop_plain(self._met)
         self._state.save_run(self._ending(listed, now))
         # Listed no more, so that a crash here does not make them lost ones.
@@ -301,7 +312,6 @@ class _Run:
         ran_now = {frequency.value: began for frequency in self._due}
         records = self._ledger.records.values()
         facts = self._facts
-        path = self._settings.old_statefile
         return replace(
             facts,
             ended_at=now,
@@ -316,7 +326,9 @@ class _Run:
             records=tuple(listed),
             lost_records=tuple(self._ledger.still_lost(self._met)),
             old_statefile=(
-                str(path) if self._ledger.old_entries else facts.old_statefile
+                str(self._settings.old_statefile)
+                if self._has_read_old_state
+                else facts.old_statefile
             ),
         )
 
@@ -341,7 +353,7 @@ class _Run:
 def _beginning(
     state: State, before: RunFacts, ordered: JobFrequency, now: datetime
 ) -> RunFacts:
-    skips, skipped_at = state.take_skips()
+    skips, skipped_at = state.take_skips(before.skipped_at)
     return replace(
         before,
         began_at=now,
@@ -350,10 +362,3 @@ def _beginning(
         skipped=before.skipped + skips,
         skipped_at=skipped_at or before.skipped_at,
     )
-
-
-def _old_entries(settings: Settings, before: RunFacts) -> tuple[OldEntry, ...]:
-    path = settings.old_statefile
-    if path is None or str(path) == before.old_statefile:
-        return ()
-    return read_old_state(path) or ()

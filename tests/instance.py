@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.powers import as_anybody
+
 CHECKER = Path(__file__).parent.parent / "checker.py"
 
 GENERAL = """\
@@ -79,8 +81,9 @@ class Instance:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start as cron does: by /bin/sh, in the home folder, with next to no
         environment."""
+        command = shlex.join(self.command(*arguments))
         return subprocess.Popen(
-            ["/bin/sh", "-c", f"exec {shlex.join(self.command(*arguments))}"],
+            as_anybody(["/bin/sh", "-c", f"exec {command}"]),
             env={"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "HOME": "/"},
             cwd="/",
             stdin=subprocess.DEVNULL,
