@@ -21,8 +21,8 @@ from lib.initext import (
     file_content,
     twice_text,
 )
-from lib.kinds import shown
 from lib.model import Problem
+from lib.readers import shown
 
 MAX_INCLUDES_DEEP = 8
 #: What is wrong in these cannot be passed over.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from lib import fetch, kinds, reach, tls
+from lib import fetch, kinds, reach, readers, tls
 from lib.model import (
     DEFAULT_TIMEOUT_S,
     MAX_TIMEOUT_S,
@@ -188,7 +188,7 @@ class JobBase:
         found = default_of(self.config, "contact")
         if found:
             return tuple(found)
-        return kinds.addresses(self.config.get("general", "alertcontact"))
+        return readers.addresses(self.config.get("general", "alertcontact"))
 
     def timeout(self) -> float:
         """Return how many seconds ``execute`` may take in all; at most 50.
@@ -318,7 +318,7 @@ def read_addresses(to: str | Iterable[str] | None) -> tuple[str, ...]:
     """Return the addresses in what an author gave; raise ValueError for a wrong one."""
     if not to:
         return ()
-    return kinds.addresses(to if isinstance(to, str) else ",".join(to))
+    return readers.addresses(to if isinstance(to, str) else ",".join(to))
 
 
 def _defaults(config: configparser.ConfigParser) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lib.inifile import IniFile
-from lib.kinds import nearest
 from lib.model import Mail, Problem
 from lib.options import EMAIL
 from lib.password import find_password
+from lib.readers import nearest
 from lib.sections import given_in, read_section
 
 PASSWORDS = ("pass", "pass_file", "pass_env", "pass_command")

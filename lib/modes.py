@@ -175,7 +175,7 @@ def _list(given: argparse.Namespace) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     from lib import look, report
-    from lib.kinds import nearest
+    from lib.readers import nearest
 
     settings = _settings(given)
     found, unmatched = look.try_jobs(settings, given.words)
@@ -218,7 +218,7 @@ def _validate(given: argparse.Namespace) -> int:
 
 
 def _testmail(given: argparse.Namespace) -> int:
-    from lib import kinds, letters
+    from lib import letters, readers
     from lib.outbox import send_now
     from lib.run import utc_now
 
@@ -226,7 +226,7 @@ def _testmail(given: argparse.Namespace) -> int:
     to = settings.alertcontact
     if given.words:
         try:
-            to = kinds.addresses(given.words[0])
+            to = readers.addresses(given.words[0])
         except ValueError as error:
             print(f"checker: -m testmail: {error}", file=sys.stderr)
             return WRONG_USE

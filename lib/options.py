@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from lib.kinds import (
-    POLICY_OPTIONS,
-    Option,
+from lib.kinds import POLICY_OPTIONS, Option
+from lib.model import JobFrequency
+from lib.readers import (
+    absolute_path,
     addresses,
     failures,
     host,
@@ -23,7 +24,6 @@ from lib.kinds import (
     url,
     whole,
 )
-from lib.model import JobFrequency
 
 MAX_NAME = 100
 _SECURITY = ("starttls", "tls", "none")
@@ -89,13 +89,6 @@ def endpoint(value: str) -> tuple[str, int]:
     if not colon or (":" in before and not before.startswith("[")):
         raise ValueError("expected host:port, such as 127.0.0.1:5000 or [::1]:5000")
     return host(before), port(after)
-
-
-def absolute_path(value: str) -> str:
-    """Return a path that begins with a slash."""
-    if not plain(value).startswith("/"):
-        raise ValueError("expected a path that begins with /")
-    return value
 
 
 def clock(value: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from lib.kinds import shown
+from lib.readers import shown
 from lib.trust import why_not_secret
 
 COMMAND_TIMEOUT_S = 10

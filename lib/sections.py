@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from lib.inifile import VITAL, IniFile
-from lib.kinds import KINDS, Option, nearest, read_options, read_target
+from lib.kinds import KINDS, Option, read_options, read_target
 from lib.model import Problem, Target
 from lib.options import SECTIONS
+from lib.readers import nearest
 
 #: A target's name goes into the subjects of mails.
 MAX_NAME = 200

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import kinds
+from lib import kinds, readers
 from lib.model import JobFailureNotificationFrequency, JobFrequency
 
 ROOT = Path(__file__).parent.parent
@@ -18,31 +18,31 @@ def refusal(read, value):
 @pytest.mark.parametrize(
     ("read", "value", "found"),
     [
-        (kinds.text, "Welcome", "Welcome"),
-        (kinds.number(0, 10), "0", 0.0),
-        (kinds.number(0, 10), "2.5", 2.5),
-        (kinds.whole(1, 10), "10", 10),
-        (kinds.switch, "Yes", True),
-        (kinds.switch, "0", False),
-        (kinds.one_of(("get", "head")), "GET", "get"),
-        (kinds.one_of(JobFrequency), "hour", JobFrequency.HOUR),
-        (kinds.port, "65535", 65535),
-        (kinds.timeout, "0.1", 0.1),
-        (kinds.timeout, "50", 50.0),
-        (kinds.failures, "FIVE", 5),
-        (kinds.failures, "3", 3),
-        (kinds.addresses, "a@b.example", ("a@b.example",)),
-        (kinds.addresses, "a@b, c@[::1],", ("a@b", "c@[::1]")),
-        (kinds.url, "http://a.example", "http://a.example"),
-        (kinds.url, "https://u:p%40@[::1]:8443/x?y#z", None),
-        (kinds.absolute_path, "/var/my disk", "/var/my disk"),
-        (kinds.host, "a.example", "a.example"),
-        (kinds.host, "[::1]", "::1"),
-        (kinds.host, "fe80::1%eth0", "fe80::1%eth0"),
-        (kinds.statuses, "200", ((200, 200),)),
-        (kinds.statuses, "2xx, 301 - 308", ((200, 299), (301, 308))),
-        (kinds.escaped, r"PING\r\n", b"PING\r\n"),
-        (kinds.escaped, r"\x00\\\t\0ü", b"\x00\\\t\x00\xc3\xbc"),
+        (readers.text, "Welcome", "Welcome"),
+        (readers.number(0, 10), "0", 0.0),
+        (readers.number(0, 10), "2.5", 2.5),
+        (readers.whole(1, 10), "10", 10),
+        (readers.switch, "Yes", True),
+        (readers.switch, "0", False),
+        (readers.one_of(("get", "head")), "GET", "get"),
+        (readers.one_of(JobFrequency), "hour", JobFrequency.HOUR),
+        (readers.port, "65535", 65535),
+        (readers.timeout, "0.1", 0.1),
+        (readers.timeout, "50", 50.0),
+        (readers.failures, "FIVE", 5),
+        (readers.failures, "3", 3),
+        (readers.addresses, "a@b.example", ("a@b.example",)),
+        (readers.addresses, "a@b, c@[::1],", ("a@b", "c@[::1]")),
+        (readers.url, "http://a.example", "http://a.example"),
+        (readers.url, "https://u:p%40@[::1]:8443/x?y#z", None),
+        (readers.absolute_path, "/var/my disk", "/var/my disk"),
+        (readers.host, "a.example", "a.example"),
+        (readers.host, "[::1]", "::1"),
+        (readers.host, "fe80::1%eth0", "fe80::1%eth0"),
+        (readers.statuses, "200", ((200, 200),)),
+        (readers.statuses, "2xx, 301 - 308", ((200, 299), (301, 308))),
+        (readers.escaped, r"PING\r\n", b"PING\r\n"),
+        (readers.escaped, r"\x00\\\t\0ü", b"\x00\\\t\x00\xc3\xbc"),
     ],
 )
 def test_a_word_is_read_as_it_is_meant(read, value, found):
@@ -61,55 +61,58 @@ PORT_APART = f"{HOST}, the port as an option of its own"
 @pytest.mark.parametrize(
     ("read", "value", "words"),
     [
-        (kinds.text, "", "expected some text"),
-        *((kinds.number(0, 10), it, NUMBER) for it in ("", "-1", "11", "nan", "1_0")),
-        *((kinds.number(0, 10), it, NUMBER) for it in ("1e1", "inf", "٣", "5 s", ".5")),
-        (kinds.whole(1, 10), "2.0", "expected a whole number from 1 to 10"),
-        (kinds.whole(1, 10), "0", "expected a whole number from 1 to 10"),
-        (kinds.whole(1, 10), "9" * 5000, "expected a whole number from 1 to 10"),
-        (kinds.switch, "maybe", "expected yes or no"),
-        (kinds.one_of(("get", "head")), "post", "expected one of get, head"),
-        (kinds.port, "0", "expected a port from 1 to 65535"),
-        (kinds.port, "65536", "expected a port from 1 to 65535"),
-        (kinds.port, "http", "expected a port from 1 to 65535"),
-        (kinds.timeout, "51", "expected seconds from 0.1 to 50"),
-        (kinds.timeout, "0", "expected seconds from 0.1 to 50"),
+        (readers.text, "", "expected some text"),
+        *((readers.number(0, 10), it, NUMBER) for it in ("", "-1", "11", "nan", "1_0")),
+        *(
+            (readers.number(0, 10), it, NUMBER)
+            for it in ("1e1", "inf", "٣", "5 s", ".5")
+        ),
+        (readers.whole(1, 10), "2.0", "expected a whole number from 1 to 10"),
+        (readers.whole(1, 10), "0", "expected a whole number from 1 to 10"),
+        (readers.whole(1, 10), "9" * 5000, "expected a whole number from 1 to 10"),
+        (readers.switch, "maybe", "expected yes or no"),
+        (readers.one_of(("get", "head")), "post", "expected one of get, head"),
+        (readers.port, "0", "expected a port from 1 to 65535"),
+        (readers.port, "65536", "expected a port from 1 to 65535"),
+        (readers.port, "http", "expected a port from 1 to 65535"),
+        (readers.timeout, "51", "expected seconds from 0.1 to 50"),
+        (readers.timeout, "0", "expected seconds from 0.1 to 50"),
         (
-            kinds.failures,
+            readers.failures,
             "0",
             "expected how many failures in a row, from 1 to 1000000",
         ),
-        (kinds.addresses, "", "expected at least one mail address"),
+        (readers.addresses, "", "expected at least one mail address"),
         (
-            kinds.addresses,
+            readers.addresses,
             "a@b; c@d",
             "expected mail addresses with commas between, not a@b; c@d",
         ),
-        (kinds.url, "", URL),
-        (kinds.url, "a.example", URL),
-        (kinds.url, "ftp://a.example/", URL),
-        (kinds.url, "http:///x", URL),
-        (kinds.url, "http://a b/", f"{URL}, without spaces"),
-        (kinds.url, "http://a\r\nb/", f"{URL}, without spaces"),
-        (kinds.url, "http://a:0/", f"{URL} with a port from 1 to 65535"),
-        (kinds.absolute_path, "var", PATH),
-        (kinds.absolute_path, "", PATH),
-        (kinds.absolute_path, "/a\0b", PATH),
-        (kinds.host, "", HOST),
-        (kinds.host, "http://a", HOST),
-        (kinds.host, "a b", HOST),
-        (kinds.host, "u@a", HOST),
-        (kinds.host, "a:80", PORT_APART),
-        (kinds.host, "[::1]:80", HOST),
-        (kinds.statuses, "", STATUS),
-        (kinds.statuses, "99", STATUS),
-        (kinds.statuses, "600", STATUS),
-        (kinds.statuses, "200-", STATUS),
-        (kinds.statuses, "308-301", "expected the lower status first, not 308-301"),
-        (kinds.escaped, "", "expected some text"),
-        (kinds.escaped, r"\q", ESCAPED),
-        (kinds.escaped, r"\x1", ESCAPED),
-        (kinds.escaped, "a\\", ESCAPED),
+        (readers.url, "", URL),
+        (readers.url, "a.example", URL),
+        (readers.url, "ftp://a.example/", URL),
+        (readers.url, "http:///x", URL),
+        (readers.url, "http://a b/", f"{URL}, without spaces"),
+        (readers.url, "http://a\r\nb/", f"{URL}, without spaces"),
+        (readers.url, "http://a:0/", f"{URL} with a port from 1 to 65535"),
+        (readers.absolute_path, "var", PATH),
+        (readers.absolute_path, "", PATH),
+        (readers.absolute_path, "/a\0b", PATH),
+        (readers.host, "", HOST),
+        (readers.host, "http://a", HOST),
+        (readers.host, "a b", HOST),
+        (readers.host, "u@a", HOST),
+        (readers.host, "a:80", PORT_APART),
+        (readers.host, "[::1]:80", HOST),
+        (readers.statuses, "", STATUS),
+        (readers.statuses, "99", STATUS),
+        (readers.statuses, "600", STATUS),
+        (readers.statuses, "200-", STATUS),
+        (readers.statuses, "308-301", "expected the lower status first, not 308-301"),
+        (readers.escaped, "", "expected some text"),
+        (readers.escaped, r"\q", ESCAPED),
+        (readers.escaped, r"\x1", ESCAPED),
+        (readers.escaped, "a\\", ESCAPED),
     ],
 )
 def test_a_mistake_is_answered_with_what_was_expected(read, value, words):
@@ -120,14 +123,14 @@ def test_a_mistake_is_answered_with_what_was_expected(read, value, words):
     "value", ["http://a:65536/", "http://a:http/", "http://u:geh/eim@a/", "http://[::1"]
 )
 def test_a_url_that_cannot_be_taken_apart_is_refused_without_its_words(value):
-    assert refusal(kinds.url, value) == f"{URL}, with a number for a port if any"
+    assert refusal(readers.url, value) == f"{URL}, with a number for a port if any"
 
 
 @pytest.mark.parametrize(
     "address", ["a", "@b", "a@", "a@b\nBcc: c@d", "<a@b>", "a b@c"]
 )
 def test_what_is_no_mail_address_is_refused(address):
-    assert "expected mail addresses" in refusal(kinds.addresses, address)
+    assert "expected mail addresses" in refusal(readers.addresses, address)
 
 
 # Sections.
@@ -204,4 +207,4 @@ def test_every_kind_has_its_job_file_and_a_reason_for_each_option(kind):
     ],
 )
 def test_a_wrong_value_is_shown_short_and_without_secrets(name, value, seen):
-    assert kinds.shown(name, value) == seen
+    assert readers.shown(name, value) == seen

@@ -26,15 +26,16 @@ DOORS = {
     "decide": "model",
     # settings.cfg -> Settings: knows no job code, no state, no sockets
     "trust": "",
-    "kinds": "model",
-    "options": "kinds model",
+    "readers": "model",
+    "kinds": "model readers",
+    "options": "kinds model readers",
     "initext": "",
-    "inifile": "initext kinds model",
+    "inifile": "initext model readers",
     "jobfiles": "model trust",
     "hidden": "inifile model trust",
-    "password": "kinds trust",
-    "sections": "inifile kinds model options",
-    "mailsettings": "inifile kinds model options password sections",
+    "password": "readers trust",
+    "sections": "inifile kinds model options readers",
+    "mailsettings": "inifile model options password readers sections",
     "settings": (
         "hidden inifile jobfiles kinds mailsettings model options password sections"
         " trust"
@@ -44,7 +45,7 @@ DOORS = {
     "tls": "reach",
     "transport": "reach tls",
     "fetch": "model reach tls transport",
-    "jobbase": "fetch kinds model reach tls",
+    "jobbase": "fetch kinds model reach readers tls",
     "oldjobs": "jobbase model",
     # in a process of its own: job code; never state, channels, outbox
     "process": "plain",
@@ -52,9 +53,13 @@ DOORS = {
     "execute": "discover jobbase letters model plain",
     "worker": "decide discover execute jobbase letters model oldjobs plain process",
     # state/: never jobs, channels
-    "disk": "plain",
-    "state": "disk model plain",
+    "remedy": "",
+    "disk": "remedy",
+    "sealed": "disk plain remedy",
+    "lock": "disk plain remedy",
+    "state": "disk lock model plain remedy sealed",
     "oldstate": "disk model",
+    "notes": "decide model oldstate plain",
     # mail: never jobs, worker
     "refusal": "",
     "compose": "model",
@@ -66,7 +71,7 @@ DOORS = {
     # the supervisor: never loads job code, so never discover, jobbase, channels
     "standins": "kinds model",
     "crew": "model plain process worker",
-    "ledger": "decide letters model state worker",
+    "ledger": "decide letters model notes state worker",
     "look": "crew model process standins state worker",
     "run": (
         "crew decide disk ledger letters model oldstate outbox process standins state"
