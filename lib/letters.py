@@ -171,8 +171,9 @@ def _facts(
         ]
     start = min(record.failing_since or now, now)
     reason = [f"Reason:     {first_line(_reason(outcome))}"] if with_reason else []
+    unknown = outcome.condition is Condition.UNKNOWN
     return [
-        f"Failing:    {_since(start, now)}",
+        f"{'Unknown: ' if unknown else 'Failing: '}   {_since(start, now)}",
         f"In a row:   {counted(record.failures + 1, 'failure')}",
         *reason,
         f"Checked:    {EVERY[job.frequency]}",

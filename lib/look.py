@@ -48,7 +48,10 @@ def meet(settings: Settings) -> Look:
     for report in found.reports:
         if report.outcome.detail:
             jobs[report.job.key] = report.job
-    return replace(found, jobs=tuple(jobs.values()))
+    # Workers answer when they are ready; people want one order.
+    place = {str(file.path): number for number, file in enumerate(settings.job_files)}
+    ordered = sorted(jobs.values(), key=lambda job: place.get(job.file, len(place)))
+    return replace(found, jobs=tuple(ordered))
 
 
 def try_jobs(settings: Settings, patterns: Sequence[str]) -> tuple[Look, list[str]]:

@@ -43,6 +43,7 @@ def read_mail(
     security = values.get("smtpsecurity") or ("tls" if port == 465 else "starttls")
     mail = Mail(
         nomail=nomail or values.get("nomail", False),
+        holds=nomail and not values.get("nomail", False),
         user=values.get("user", ""),
         password=password,
         smtpserver=values.get("smtpserver", ""),

@@ -291,7 +291,10 @@ class Problem:
 class Mail:
     """How mail leaves: ``[email]``."""
 
+    #: Log each mail instead of sending it; it is owed no longer then.
     nomail: bool = False
+    #: For this run only: log each new mail, and go on owing it.
+    holds: bool = False
     user: str = ""
     password: str = field(default="", repr=False)
     smtpserver: str = ""

@@ -113,6 +113,11 @@ class _Run:
         self._met: dict[str, JobFacts] = {}
         self._judged: dict[str, Condition] = {}
         self._outbox = Outbox(settings)
+        #: What is not tried in this run: with --nomail, all that was shown already.
+        self._set_aside: set[str] = set()
+        if settings.mail.holds:
+            for record in self._ledger.records.values():
+                self._set_aside.update(one.message_id for one in record.owed)
         self._crew = Crew(
             settings.config,
             Order(
@@ -171,7 +176,7 @@ class _Run:
         at_work = not self._crew.is_done or self._outbox.is_busy
         if at_work or self._ledger.waiting_since is not None:
             return False
-        return not outbox.sendable(self._ledger.records.values(), self._now())
+        return not self._sendable()
 
     def _turn(self) -> None:
         """Wait for something to happen, and deal with it."""
@@ -250,19 +255,28 @@ class _Run:
 
     # What is owed.
 
+    def _sendable(self) -> list[outbox.Envelope]:
+        records = self._ledger.records.values()
+        return [
+            (key, message)
+            for key, message in outbox.sendable(records, self._now())
+            if message.message_id not in self._set_aside
+        ]
+
     def _send(self) -> None:
         """Begin a session if something is owed and may be tried now."""
         if self._outbox.is_busy or self._stopping:
             return
         ledger, now = self._ledger, self._now()
-        batch = outbox.sendable(ledger.records.values(), now)[: outbox.MOST_AT_ONCE]
+        batch = self._sendable()[: outbox.MOST_AT_ONCE]
         ready = self._crew.is_done or outbox.is_worth_gathering(batch, now)
         if not (batch and ready):
             return
-        for record in outbox.counted_attempts(ledger.records, batch, now).values():
-            ledger.keep(record)
-        ledger.commit()
         mail = self._settings.mail
+        if not mail.holds:
+            for record in outbox.counted_attempts(ledger.records, batch, now).values():
+                ledger.keep(record)
+        ledger.commit()
         if mail.nomail or mail.is_set_up:
             self._outbox.start(batch, self._ends_at - time.monotonic())
             return
@@ -272,6 +286,9 @@ class _Run:
     def _hear_outbox(self) -> None:
         unsent = []
         for event in self._outbox.events():
+            if self._settings.mail.holds:
+                self._set_aside.add(event.message.message_id)
+                continue
             if isinstance(event, Unsent):
                 unsent.append(event)
                 continue
@@ -281,7 +298,8 @@ class _Run:
             self._ledger.commit()
             for address, said in event.refused.items():
                 logger.error("%s was refused: %s", address, said)
-            logger.info("sent: %s", event.message.subject)
+            if not self._settings.mail.nomail:
+                logger.info("sent: %s", event.message.subject)
         self._note_unsent(unsent)
 
     def _note_unsent(self, unsent: Iterable[Unsent]) -> None:

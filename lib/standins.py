@@ -32,7 +32,7 @@ def stand_ins(settings: Settings) -> Iterator[tuple[JobFacts, Outcome]]:
             by_section.setdefault(problem.section, []).append(problem)
     for section, problems in by_section.items():
         detail = "\n".join(str(problem) for problem in problems)
-        name = section or settings.path.name
+        name = section if " " in section else _place(settings, section)
         facts = _facts(section_key(section), name, str(settings.path), settings)
         yield facts, Outcome(Condition.FAILING, detail)
     for file in settings.job_files:
@@ -46,10 +46,17 @@ def mended(
 ) -> Iterator[tuple[JobFacts, Outcome]]:
     """Yield the stand-ins on record that are no longer needed, as fine."""
     broken = {facts.key for facts, _outcome in stand_ins(settings)}
+    # Of a folder that cannot be used nobody knows which files are gone.
+    knows_files = not any(
+        problem.section == "general" and not problem.warning
+        for problem in settings.problems
+    )
     files = {f"{file.name}/" for file in settings.job_files}
     for record in records:
-        stands_in = record.key.startswith((_SETTINGS, _FILES))
-        is_file = record.key.endswith("/") and record.key not in files
+        stands_in = record.key.startswith(_SETTINGS) or (
+            knows_files and record.key.startswith(_FILES)
+        )
+        is_file = knows_files and _is_file(record.key) and record.key not in files
         if (stands_in or is_file) and record.key not in broken:
             facts = _facts(record.key, record.name, str(settings.path), settings)
             yield facts, Outcome(Condition.FINE)
@@ -64,6 +71,14 @@ def section_key(section: str) -> str:
     """Return the key of the job a section is about, or of the section itself."""
     kind = KINDS.get(section.partition(" ")[0])
     return f"{kind.file}/{section}" if kind else f"{_SETTINGS}{section}"
+
+
+def _place(settings: Settings, section: str) -> str:
+    return f"{settings.path.name} [{section}]" if section else settings.path.name
+
+
+def _is_file(key: str) -> bool:
+    return key.endswith("/") and key != _SETTINGS
 
 
 def _file_key(file: JobFile) -> str:

@@ -62,7 +62,11 @@ def show(
         out.write("\n")
         return
     if rows:
-        columns = [name for name in columns if any(row.get(name) for row in rows)]
+        columns = [
+            name
+            for name in columns
+            if any(row.get(name) not in ("", None, ()) for row in rows)
+        ]
     cells = [
         [_harmless(_text(row.get(column, "")), out) for column in columns]
         for row in rows

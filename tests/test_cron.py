@@ -191,7 +191,16 @@ def test_the_flag_nomail_sends_nothing(mailing, smtp):
     mailing.add(FULL)
     ran = mailing.cron("minute", "--nomail", "-d")
     assert "Subject: [web1] disk full is failing" in ran.err
+    assert "Subject" not in mailing.cron("minute", "--nomail", "-d").err
     assert smtp.mails == []
+
+
+def test_what_was_only_shown_with_the_flag_nomail_is_still_owed(mailing, smtp):
+    mailing.add(FULL)
+    mailing.cron("minute", "--nomail")
+    assert len(mailing.records()["disk full"]["owed"]) == 1
+    assert mailing.cron().silent
+    assert len(smtp.wait_for(1)) == 1
 
 
 def test_v_logs_a_line_per_job_with_its_verdict(instance):
@@ -424,14 +433,14 @@ def test_a_missing_state_folder_is_an_error_that_names_the_mkdir(instance):
     instance.state.rmdir()
     ran = instance.cron()
     assert ran.code == 1
-    assert f"mkdir -m 700 {instance.state}" in ran.err
+    assert f"mkdir -m 700 -p {instance.state}" in ran.err
 
 
 def test_a_state_folder_that_cannot_be_written_is_an_error(instance):
     instance.state.chmod(0o500)
     ran = instance.cron()
     assert ran.code == 1
-    assert "is not writable" in ran.err
+    assert "cannot write into it: Permission denied" in ran.err
 
 
 def test_a_damaged_record_is_unknown_and_told_in_one_mail(mailing, smtp, tmp_path):

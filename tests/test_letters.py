@@ -10,6 +10,9 @@ from lib import letters
 from lib.model import (
     Condition,
     JobFacts,
+)
+from lib.model import JobFailureNotificationFrequency as Every
+from lib.model import (
     JobFrequency,
     Message,
     MessageKind,
@@ -18,7 +21,6 @@ from lib.model import (
     Record,
     Verdict,
 )
-from lib.model import JobFailureNotificationFrequency as Every
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=40)
@@ -104,6 +106,7 @@ def test_a_check_that_could_not_be_made_is_not_called_failing():
     assert mail(Verdict.FIRST_ALERT, UNKNOWN).subject == (
         "http home could not be checked: no route"
     )
+    assert "Unknown:    since 2026-11-22" in mail(Verdict.FIRST_ALERT, UNKNOWN).body
     assert mail(Verdict.REMINDER, UNKNOWN).subject == (
         "http home still could not be checked: no route"
     )

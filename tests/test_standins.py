@@ -68,5 +68,13 @@ def test_a_job_file_that_is_gone_is_fine_one_that_is_there_speaks_for_itself():
     ]
 
 
+def test_while_a_folder_cannot_be_used_no_file_of_it_counts_as_gone():
+    closed = Problem("others may write to the folder", "s:1", "general")
+    settings = replace(SETTINGS, problems=(closed,))
+    assert mended(settings, "Gone/", "files//jobs/Open.py") == []
+    ((facts, _outcome),) = standins.stand_ins(settings)
+    assert facts.name == "settings.cfg [general]"
+
+
 def test_an_ordinary_job_is_not_mended_from_here():
     assert mended(SETTINGS, "HTTPServerChecker/http home", "Flag/Flag") == []
