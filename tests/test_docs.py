@@ -174,7 +174,7 @@ def test_the_spawner_runs_as_it_is_remembers_and_speaks_for_itself(tmp_path):
     }
     log = (instance.state / "checker.log").read_text()
     assert f"Subject: [web1] {tmp_path}/photos shrinks" in log
-    assert "0 left. Ask Kim first." in log
+    assert "0 left. Ask its owner first." in log
     assert instance.run("-m", "validate").code == 0
 
 
