@@ -64,6 +64,7 @@ def run(
     at work is past its end.
     """
     state = State(settings.state)
+    stop = _Stop()
     try:
         holder = state.lock(now(), timedelta(seconds=RUN_S))
         if holder is not None:
@@ -77,11 +78,25 @@ def run(
                 ", past its end: is it stopped, or waiting for a disk?" * late,
             )
             return int(late)
-        _Run(settings, state, ordered, now).carry_out()
+        _Run(settings, state, ordered, now, stop).carry_out()
     except StateError as error:
         logger.error("%s", error)
         return 1
     return 0
+
+
+class _Stop:
+    """Whether somebody asked the run to end: SIGTERM, or Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        if not self.asked:
+            logger.warning("%s: the run ends early", signal.Signals(number).name)
+        self.asked = True
 
 
 class _Run:
@@ -93,13 +108,14 @@ class _Run:
         state: State,
         ordered: JobFrequency,
         now: Callable[[], datetime],
+        stop: _Stop,
     ) -> None:
         self._settings = settings
         self._state = state
         self._now = now
         self._ends_at = time.monotonic() + RUN_S
         self._jobs_end_at = time.monotonic() + JOBS_S
-        self._stopping = False
+        self._stop = stop
         state.clear_leftovers()
         found = state.load()
         self._due = decide.due_frequencies(ordered, last_runs(found.run), now())
@@ -140,8 +156,6 @@ class _Run:
         if self._missed:
             words = ", ".join(sorted(self._missed))
             logger.warning("a run of %s was missed, and is caught up now", words)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
         try:
             self._set_to_work()
             while not self._is_over():
@@ -155,11 +169,6 @@ class _Run:
         self._note_unsent(unsent)
         self._end()
 
-    def _stop(self, number: int, _frame: FrameType | None) -> None:
-        if not self._stopping:
-            logger.warning("%s: the run ends early", signal.Signals(number).name)
-        self._stopping = True
-
     def _set_to_work(self) -> None:
         settings = self._settings
         self._crew.start(file for file in settings.job_files if not file.refused)
@@ -171,7 +180,7 @@ class _Run:
             self._judge(facts, outcome)
 
     def _is_over(self) -> bool:
-        if self._stopping or time.monotonic() >= self._ends_at:
+        if self._stop.asked or time.monotonic() >= self._ends_at:
             return True
         at_work = not self._crew.is_done or self._outbox.is_busy
         if at_work or self._ledger.waiting_since is not None:
@@ -238,7 +247,7 @@ class _Run:
 
         Once is nothing to alarm people with, a reboot does it; twice is not fine.
         """
-        twice = self._ledger.record_of(lost.job).pending and not self._stopping
+        twice = self._ledger.record_of(lost.job).pending and not self._stop.asked
         condition = Condition.UNKNOWN if twice else Condition.PENDING
         self._judge(lost.job, replace(lost.outcome, condition=condition))
 
@@ -265,7 +274,7 @@ class _Run:
 
     def _send(self) -> None:
         """Begin a session if something is owed and may be tried now."""
-        if self._outbox.is_busy or self._stopping:
+        if self._outbox.is_busy or self._stop.asked:
             return
         ledger, now = self._ledger, self._now()
         batch = self._sendable()[: outbox.MOST_AT_ONCE]
@@ -314,7 +323,7 @@ class _Run:
 
     def _end(self) -> None:
         now = self._now()
-        if not self._stopping:
+        if not self._stop.asked:
             self._ledger.forget_unmet(self._met, now)
         self._ledger.commit()
         listed, gone = self._ledger.drop_plain(self._met)
