@@ -7,22 +7,31 @@ the order of the calls see rename(2) and fsync(2).
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import logging
 import os
+import re
+import stat
 from collections.abc import Iterable
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lib import plain
+from lib.remedy import StateError as StateError
+from lib.remedy import trouble
 
-FORMAT = 1
+logger = logging.getLogger(__name__)
+
 #: Nothing we write comes near this; a larger file is no record, and is not read.
 MAX_FILE = 64 * 1024 * 1024
-TEMPORARY = ".tmp"
+#: From so many files on they are written side by side: most of it is waiting.
+SIDE_BY_SIDE_FROM = 32
+WRITERS = 8
+#: As many left-over files as are removed at once.
+MOST_LEFTOVERS = 50_000
 
-
-class StateError(Exception):
-    """State cannot be used; the text says which file, why, and what to do."""
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 class Damaged(Exception):
@@ -35,15 +44,15 @@ def replace_files(contents: Iterable[tuple[Path, bytes]]) -> None:
     Each file changes in one step; together they do not.  After an error some may be
     new and the rest are as they were.
     """
-    moves = []
+    moves: list[tuple[Path, Path]] = []
     try:
-        for path, content in contents:
-            moves.append((_written_beside(path, content), path))
+        _write_all(list(contents), moves)
         for temporary, path in moves:
-            _step("rename", path, os.rename, temporary, path)
+            what = f"rename {temporary.name} to it"
+            _step(path, what, os.rename, temporary, path)
         for folder in dict.fromkeys(path.parent for _temporary, path in moves):
             sync_folder(folder)
-    except StateError:
+    except BaseException:
         for temporary, _path in moves:
             _remove_quietly(temporary)
         raise
@@ -51,74 +60,108 @@ def replace_files(contents: Iterable[tuple[Path, bytes]]) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make renames and removals in ``folder`` durable; raise StateError."""
-    descriptor = _step("open", folder, os.open, folder, os.O_RDONLY)
+    descriptor = _step(folder, "open", os.open, folder, os.O_RDONLY)
     try:
-        _step("fsync", folder, os.fsync, descriptor)
+        _step(folder, "fsync", os.fsync, descriptor)
     finally:
         os.close(descriptor)
 
 
-def packed(value: Any) -> bytes:
-    """Return a value as the text of a file: JSON that people can read, with its sum."""
-    import json
-
-    body = {"format": FORMAT, **plain.to_plain(value)}
-    body["sum"] = _sum(body)
-    return (json.dumps(body, indent=1, ensure_ascii=False) + "\n").encode(
-        "utf-8", "surrogatepass"
-    )
-
-
-def unpacked(content: bytes) -> tuple[dict[str, Any], bool]:
-    """Return what the text of a file holds, and whether its sum was there.
-
-    Raise Damaged if it is no such text, or its sum is wrong; StateError if it was
-    written by a newer Checker.  A person who edits a file takes its sum out.
-    """
+def listed(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted; none if it is missing; raise StateError."""
     try:
-        body = plain.loads(content.decode("utf-8", "surrogatepass"))
-    except ValueError as error:
-        raise Damaged(f"it is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise Damaged("it is no JSON object")
-    version = body.pop("format", None)
-    if type(version) is not int:
-        raise Damaged("it does not say its format")
-    if version > FORMAT:
-        raise StateError(
-            f"it was written by a newer Checker (format {version}, this one knows "
-            f"{FORMAT}): upgrade, or move it away"
-        )
-    found = body.pop("sum", None)
-    if found is not None and found != _sum({"format": version, **body}):
-        raise Damaged("its sum does not fit its content")
-    return body, found is not None
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise trouble(folder, "list it", error) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a run that was killed has left half written; nothing else."""
+    names = (name for name in listed(folder) if _TEMPORARY.fullmatch(name))
+    for name in islice(names, MOST_LEFTOVERS):
+        try:
+            os.unlink(folder / name)
+        except OSError as error:
+            logger.warning("%s", trouble(folder / name, "remove it", error))
+
+
+def move_away(paths: Iterable[Path], folder: Path, now: datetime) -> None:
+    """Move what is there of these into ``folder``, each under a dated name.
+
+    What cannot be moved stays, with an error in the log.
+    """
+    there = [path for path in paths if os.path.lexists(path)]
+    if not there:
+        return
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for path in there:
+            dated = f"{path.stem}.{now:%Y%m%dT%H%M%S.%f}{path.suffix}"
+            _step(path, f"move it to {folder}", os.rename, path, folder / dated)
+        for changed in dict.fromkeys([folder, *(path.parent for path in there)]):
+            sync_folder(changed)
+    except OSError as error:
+        logger.error("%s", trouble(folder, "make it", error))
+    except StateError as error:
+        logger.error("%s", error)
 
 
 def read_capped(path: Path) -> bytes:
-    """Return a file's content; raise Damaged if it is too large to be one of ours.
+    """Return a file's content; raise Damaged if it cannot be one of ours.
 
-    Raise OSError as open and read do.
+    That is one that is too large, or no regular file.  Raise OSError as open and read
+    do.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_FILE:
-            raise Damaged(f"it has {size} bytes, which is no record")
-        return file.read(MAX_FILE)
+    # Not to wait for whoever writes into it, should it be a pipe.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Damaged("it is a symbolic link") from error
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Damaged("it is no regular file")
+        if status.st_size > MAX_FILE:
+            raise Damaged(f"it has {status.st_size} bytes, too many for a file of ours")
+        content = b""
+        while part := os.read(descriptor, status.st_size + 1):
+            content += part
+            if len(content) > MAX_FILE:
+                raise Damaged("it grows while it is read")
+        return content
+    finally:
+        os.close(descriptor)
 
 
-def _sum(body: dict[str, Any]) -> str:
-    import json
+def _write_all(
+    contents: list[tuple[Path, bytes]], moves: list[tuple[Path, Path]]
+) -> None:
+    """Write each content beside its file; add to ``moves`` what is to be renamed."""
 
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
+    def write(some: list[tuple[Path, bytes]]) -> None:
+        for path, content in some:
+            moves.append((_written_beside(path, content), path))
+
+    if len(contents) < SIDE_BY_SIDE_FROM:
+        write(contents)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        shares = [contents[first::WRITERS] for first in range(WRITERS)]
+        for task in [pool.submit(write, share) for share in shares]:
+            task.result()
 
 
 def _written_beside(path: Path, content: bytes) -> Path:
     """Return a new file in the same folder that holds ``content`` durably.
 
-    Tried once more with another name if it fails: a failed fsync must not be repeated
+    Tried once more with another file if it fails: a failed fsync must not be repeated
     on the same descriptor, which would report success for data that was dropped.
     """
     try:
@@ -128,29 +171,30 @@ def _written_beside(path: Path, content: bytes) -> Path:
 
 
 def _write_new(path: Path, content: bytes) -> Path:
-    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}{TEMPORARY}"
+    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = _step("create", temporary, os.open, temporary, flags, 0o600)
+    name = temporary.name
+    descriptor = _step(path, f"create {name}", os.open, temporary, flags, 0o600)
     try:
         try:
             data = memoryview(content)
             while data:
-                data = data[_step("write", temporary, os.write, descriptor, data) :]
-            _step("fsync", temporary, os.fsync, descriptor)
+                data = data[_step(path, f"write {name}", os.write, descriptor, data) :]
+            _step(path, f"fsync {name}", os.fsync, descriptor)
         finally:
-            _step("close", temporary, os.close, descriptor)
-    except StateError:
+            _step(path, f"close {name}", os.close, descriptor)
+    except BaseException:
         _remove_quietly(temporary)
         raise
     return temporary
 
 
-def _step(what: str, path: Path, call: Any, *arguments: Any) -> Any:
-    """Return what a system call returns; its error is a StateError that names both."""
+def _step(path: Path, what: str, call: Any, *arguments: Any) -> Any:
+    """Return what a system call returns; raise its error as one for people."""
     try:
         return call(*arguments)
     except OSError as error:
-        raise StateError(f"{path}: cannot {what}: {error.strerror}") from error
+        raise trouble(path, what, error) from error
 
 
 def _remove_quietly(path: Path) -> None:

@@ -15,14 +15,12 @@ from datetime import datetime
 from types import MappingProxyType
 
 from lib import decide, letters
-from lib.model import JobFacts, OldEntry, Record, file_stem
-from lib.state import Remembered, State
+from lib.model import JobFacts, Message, OldEntry, Record, file_stem
+from lib.notes import OWN_KEY, OWN_STEM, Notes, notes_of, reviewed, waiting, with_notes
+from lib.state import RUN, Remembered, State
 from lib.worker import record_of
 
 logger = logging.getLogger(__name__)
-
-#: Where the messages of Checker's own are kept.
-OWN_KEY = "checker/state"
 
 
 class Ledger:
@@ -36,15 +34,21 @@ class Ledger:
         now: datetime,
     ) -> None:
         self._state = state
-        self._records = {
-            key: decide.settled(record, now) for key, record in found.records.items()
-        }
+        self._now = now
+        self._records: dict[str, Record] = {}
         self._on_disk = set(found.records)
         self._changed: set[str] = set()
         self._changed_at = 0.0
-        self._lost = dict(found.lost)
-        self._told_lost = frozenset(found.run.lost_records)
-        self.old_entries = old_entries
+        for key, record in found.records.items():
+            self._records[key] = decide.settled(record, now)
+            if self._records[key] is not record:
+                self._note_change(key)
+        self._notes = notes_of(self._own())
+        self._lost = {**self._still_gone(), **found.lost}
+        failing = tuple(entry for entry in old_entries if entry.failing)
+        if failing:
+            notes = replace(self._notes, old_entries=failing, old_read_at=now)
+            self._note(notes)
 
     @property
     def records(self) -> Mapping[str, Record]:
@@ -55,6 +59,11 @@ class Ledger:
     def lost(self) -> frozenset[str]:
         """Return the file stems of the records that were lost or damaged."""
         return frozenset(self._lost)
+
+    @property
+    def old_entries(self) -> tuple[OldEntry, ...]:
+        """Return what the older program remembered of jobs that were not met yet."""
+        return self._notes.old_entries
 
     @property
     def waiting_since(self) -> float | None:
@@ -77,42 +86,65 @@ class Ledger:
 
         That its record was lost, or what the older program remembered of it.
         """
-        if job.key not in self._records:
-            self.keep(self.record_of(job))
+        record = self._records.get(job.key)
+        if record is None:
+            self.keep(replace(self.record_of(job), name=job.name))
+        elif record.unseen_since is not None:
+            self.keep(replace(record, unseen_since=None))
 
     def keep(self, record: Record) -> None:
         """Remember a record from here on; ``commit`` makes it durable."""
-        if record == self._records.get(record.key):
+        key = record.key
+        if record == self._records.get(key):
             return
-        if record.is_plain and record.key not in self._on_disk:
-            self._records.pop(record.key, None)
-            self._changed.discard(record.key)
-            return
-        self._records[record.key] = record
-        if not self._changed:
-            self._changed_at = time.monotonic()
-        self._changed.add(record.key)
+        # In the place of a lost one even a plain one is written: from then on it is
+        # there, and no longer lost.
+        needs_file = not record.is_plain or key in self._on_disk or self._is_lost(key)
+        if needs_file:
+            self._records[key] = record
+            self._note_change(key)
+        else:
+            self._records.pop(key, None)
+            self._changed.discard(key)
 
     def commit(self) -> None:
         """Make all that was kept durable; raise StateError if that fails."""
-        self._state.save(self._records[key] for key in sorted(self._changed))
-        self._on_disk |= self._changed
-        self._changed.clear()
+        if self._changed:
+            self._state.save(self._records[key] for key in sorted(self._changed))
+            self._on_disk |= self._changed
+            self._changed.clear()
+
+    # What is lost.
 
     def tell_of_lost(self, to: tuple[str, ...], now: datetime) -> None:
-        """Keep damaged files in quarantine, and owe one mail that names what is lost."""
-        fresh = []
-        for stem, line in self._lost.items():
-            logger.warning("%s; its job is unknown", line)
-            # One whose job no run meets stays lost, but is told of once.
-            fresh += [line] if stem not in self._told_lost else []
-        if not fresh:
-            return
+        """Owe one mail that names what is lost; put damaged files into quarantine.
+
+        In this order: when a file has gone from its place, that it is lost is noted,
+        and stays so until its job is met.  What was noted is not told again.
+        """
+        told = self._notes.lost
+        fresh = {stem: line for stem, line in self._lost.items() if stem not in told}
+        if fresh:
+            for line in fresh.values():
+                logger.warning("%s; what it held is unknown", line)
+            # Its place is needed for the mail; what it held is lost in any case.
+            self._state.quarantine([OWN_STEM] if OWN_STEM in fresh else [], now)
+            since = {stem: now.isoformat() for stem in fresh}
+            message = letters.lost_records_message(
+                os.urandom(16).hex(), list(fresh.values()), to, now
+            )
+            self._note(replace(self._notes, lost={**told, **since}), message)
+            self.commit()
         self._state.quarantine(self._lost, now)
-        message = letters.lost_records_message(os.urandom(16).hex(), fresh, to, now)
-        own = self._records.get(OWN_KEY, Record(OWN_KEY, "state"))
-        self.keep(replace(own, owed=(*own.owed, message)))
-        self.commit()
+
+    def still_lost(self, met: Collection[str]) -> list[str]:
+        """Return the file stems of lost records whose jobs are still to be met."""
+        if not self._lost:
+            return []
+        over = {RUN, OWN_STEM, *(file_stem(key) for key in met)}
+        return waiting(self._notes, self._lost.keys() - over, self._now)
+
+    # The end of a run.
 
     def forget_unmet(self, met: Collection[str], now: datetime) -> None:
         """Note the jobs that a whole run did not meet; drop those long unmet."""
@@ -126,21 +158,42 @@ class Ledger:
             else:
                 self.keep(after)
 
-    def drop_plain(self, met: Collection[str]) -> tuple[list[str], list[str]]:
+    def drop_plain(self, met: Mapping[str, JobFacts]) -> tuple[list[str], list[str]]:
         """Let go of records that say nothing; return the file stems to list, to remove.
 
-        To list are also those still lost: their jobs were not met.
+        All that was kept is durable before, so that what is now there is no longer
+        noted as lost.  To list are also those still lost.
         """
+        still_lost = self.still_lost(met)
+        self._note(reviewed(self._notes, still_lost, met.values(), self._now))
+        self.commit()
         for key in [key for key, one in self._records.items() if one.is_plain]:
             del self._records[key]
-            self._changed.discard(key)
         kept = {file_stem(key) for key in self._records}
-        found = {file_stem(key) for key in met}
         gone = {file_stem(key) for key in self._on_disk - set(self._records)}
-        gone |= set(self._lost) & found - kept
-        return sorted(kept.union(self.still_lost(met))), sorted(gone - kept)
+        return sorted(kept.union(still_lost)), sorted(gone - kept)
 
-    def still_lost(self, met: Collection[str]) -> list[str]:
-        """Return the file stems of lost records whose jobs were not met."""
-        found = {file_stem(key) for key in met}
-        return sorted(stem for stem in self._lost if stem not in found)
+    def _own(self) -> Record:
+        return self._records.get(OWN_KEY, Record(OWN_KEY, "state"))
+
+    def _note(self, notes: Notes, *messages: Message) -> None:
+        """Keep these notes from here on, and owe the messages that go with them."""
+        self._notes = notes
+        own = self._own()
+        self.keep(with_notes(replace(own, owed=(*own.owed, *messages)), notes))
+
+    def _note_change(self, key: str) -> None:
+        if not self._changed:
+            self._changed_at = time.monotonic()
+        self._changed.add(key)
+
+    def _is_lost(self, key: str) -> bool:
+        return bool(self._lost) and file_stem(key) in self._lost
+
+    def _still_gone(self) -> dict[str, str]:
+        """Return the records that were noted as lost and have not come back."""
+        if not self._notes.lost:
+            return {}
+        there = {file_stem(key) for key in self._records}
+        gone = set(self._notes.lost) - there - {RUN}
+        return {stem: f"{stem}: it was lost before" for stem in gone}

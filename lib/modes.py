@@ -39,6 +39,7 @@ def main(arguments: list[str], here: str) -> int:
 
     ``here`` is the checkout: where jobs that ship and the default settings lie.
     """
+    from lib.remedy import StateError
     from lib.settings import SettingsError
 
     given = _read(arguments)
@@ -49,6 +50,9 @@ def main(arguments: list[str], here: str) -> int:
     except SettingsError as error:
         for problem in error.problems:
             print(f"checker: {problem}", file=sys.stderr)
+        return TROUBLE
+    except StateError as error:
+        print(f"checker: {error}", file=sys.stderr)
         return TROUBLE
     except BrokenPipeError:
         # Whoever read our table has seen enough; nothing is left to be flushed.

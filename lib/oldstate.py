@@ -2,22 +2,39 @@
 
 One job a line: ``base64 of its name|Succeeding or Failing|first failure|last
 notify|friendly name|failures in a row``, times in seconds since 1970, 0 for never.
-The oldest versions wrote fewer columns.
+The oldest versions wrote fewer columns.  It is never changed.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from fnmatch import translate
 from pathlib import Path
 
 from lib.disk import Damaged, read_capped
-from lib.model import JobFacts, OldEntry
+from lib.model import JobFacts, OldEntry, RunFacts
 
 logger = logging.getLogger(__name__)
+
+
+def read_once(
+    path: Path | None, run: RunFacts, *, run_is_lost: bool = False
+) -> tuple[OldEntry, ...] | None:
+    """Return what the older program remembered; None if it is not, or not yet, read.
+
+    Where ``run``, which says whether it was read, is lost, it counts as read: what it
+    says of a job may have been overtaken long ago.
+    """
+    if path is None or str(path) == run.old_statefile:
+        return None
+    if run_is_lost:
+        logger.warning("statefile %s is not read again: run.json was lost", path)
+        return ()
+    return read_old_state(path)
 
 
 def read_old_state(path: Path) -> tuple[OldEntry, ...] | None:
@@ -26,13 +43,27 @@ def read_old_state(path: Path) -> tuple[OldEntry, ...] | None:
     A line that cannot be read is named in a warning and left out.
     """
     try:
-        text = read_capped(path).decode("utf-8", "replace")
+        # It is the user's own, and may be a symbolic link.
+        text = read_capped(path.resolve()).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
     except (OSError, Damaged) as error:
-        logger.warning("statefile %s cannot be read: %s", path, error)
+        logger.error("statefile %s cannot be read: %s", path, error)
         return None
     return tuple(_entries(path, text))
+
+
+def unmatched(
+    entries: Iterable[OldEntry], jobs: Iterable[JobFacts]
+) -> tuple[OldEntry, ...]:
+    """Return the entries that none of these jobs is the successor of."""
+    left = list(entries)
+    for pattern in {job.formerly for job in jobs if job.formerly}:
+        if not left:
+            break
+        matches = re.compile(translate(pattern)).match
+        left = [entry for entry in left if not matches(entry.name)]
+    return tuple(left)
 
 
 def _entries(path: Path, text: str) -> Iterator[OldEntry]:
@@ -41,12 +72,14 @@ def _entries(path: Path, text: str) -> Iterator[OldEntry]:
             continue
         try:
             yield _entry(line.strip())
-        except (ValueError, IndexError, OverflowError, OSError) as error:
+        except ValueError as error:
             logger.warning("%s:%d is left out, it is no state: %s", path, number, error)
 
 
 def _entry(line: str) -> OldEntry:
     columns = line.split("|")
+    if len(columns) < 4:
+        raise ValueError(f"it has {len(columns)} columns, and not 4 or more")
     if columns[1] not in ("Succeeding", "Failing"):
         raise ValueError(f"{columns[1][:40]!r} is neither Succeeding nor Failing")
     return OldEntry(
@@ -54,30 +87,27 @@ def _entry(line: str) -> OldEntry:
         failing=columns[1] == "Failing",
         failing_since=_moment(columns[2]),
         told_at=_moment(columns[3]),
-        failures=max(0, int(columns[5])) if len(columns) > 5 else 1,
+        # The last one, since there may be a | in the name before it.
+        failures=_count(columns[-1]) if len(columns) > 5 else 1,
     )
 
 
 def _decoded(name: str) -> str:
     try:
         return base64.b64decode(name, validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f"its first column is not base64 ({error})") from error
 
 
-def _moment(seconds: str) -> datetime | None:
-    return datetime.fromtimestamp(float(seconds), UTC) if float(seconds) > 0 else None
+def _count(text: str) -> int:
+    if not 0 <= int(text) < 1e9:
+        raise ValueError(f"{text[:40]!r} is no count of failures")
+    return int(text)
 
 
-def warn_of_strangers(entries: Iterable[OldEntry], jobs: Iterable[JobFacts]) -> None:
-    """Name the jobs that were failing then and that no job of today is."""
-    from fnmatch import fnmatchcase
-
-    entries = [entry for entry in entries if entry.failing]
-    patterns = [job.formerly for job in jobs if job.formerly] if entries else []
-    for entry in entries:
-        if not any(fnmatchcase(entry.name, pattern) for pattern in patterns):
-            logger.warning(
-                "%s was failing when the older program last ran; no job of now is it",
-                entry.name,
-            )
+def _moment(text: str) -> datetime | None:
+    """Return a time; None for never.  Some thousand years ahead is no time."""
+    seconds = float(text)
+    if not 0 <= seconds < 1e11:
+        raise ValueError(f"{text[:40]!r} is no time in seconds")
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import json
 import math
-import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Reader = Callable[[Any], Any]
 
-#: Deeper than anything we write, and far from Python's own limit.
+#: Deeper than anything we write or a job should, and far from Python's own limit.
 MAX_DEPTH = 20
+#: A job's memory is written whole whenever it changes; it is meant to be small.
+MAX_MEMORY = 1024 * 1024
 
 
 def to_plain(value: Any) -> Any:
@@ -38,12 +41,14 @@ def to_plain(value: Any) -> Any:
         return {str(key): to_plain(part) for key, part in value.items()}
     if isinstance(value, tuple | list):
         return [to_plain(part) for part in value]
+    cls: Any = type(value)
     if dataclasses.is_dataclass(value):
         return {
             name: to_plain(part)
-            for name, default in _fields(type(value))
+            for name, default in _fields(cls)
             if (part := getattr(value, name)) != default
         }
+    # A path, or a job author's own kind of text.
     return str(value)
 
 
@@ -52,7 +57,8 @@ def from_plain(cls: type[T], plain: Any) -> T:
 
     Raise ValueError if a member is unknown, missing, or not of its type.
     """
-    return typing.cast(T, _read(cls, plain, cls.__name__))
+    wanted: Any = cls
+    return typing.cast(T, _reader(wanted, cls.__name__)(plain))
 
 
 def dumps(value: Any) -> str:
@@ -66,10 +72,10 @@ def dumps(value: Any) -> str:
 def loads(text: str | bytes) -> Any:
     """Return what the JSON ``text`` holds; raise ValueError if it is not JSON.
 
-    NaN and Infinity, which Python's reader would take, are not JSON.
+    NaN and numbers beyond all bounds, which Python's reader takes, are not JSON.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -77,31 +83,41 @@ def loads(text: str | bytes) -> Any:
 def plain_memory(memory: Any) -> dict[str, Any]:
     """Return a job's memory as JSON would give it back.
 
-    Raise ValueError or TypeError if it is no dict of plain values.
+    Raise ValueError or TypeError if it is no small dict of plain values.
     """
     if not isinstance(memory, dict):
         raise TypeError(f"memory is no dict but {type(memory).__name__}")
     try:
-        found = json.loads(json.dumps(memory, allow_nan=False))
+        text = json.dumps(memory, allow_nan=False)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    return typing.cast(dict[str, Any], found)
+    if len(text) > MAX_MEMORY:
+        raise ValueError(f"it is {len(text)} bytes long, of {MAX_MEMORY} at most")
+    found: dict[str, Any] = json.loads(text)
+    if _is_too_deep(found):
+        raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+    return found
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no number in JSON")
+    return number
 
 
-_known_fields: dict[type[Any], tuple[tuple[str, Any], ...]] = {}
-_known_types: dict[type[Any], dict[str, Any]] = {}
+def _is_too_deep(plain: Any, left: int = MAX_DEPTH) -> bool:
+    if type(plain) is dict:
+        return not left or any(_is_too_deep(one, left - 1) for one in plain.values())
+    if type(plain) is list:
+        return not left or any(_is_too_deep(one, left - 1) for one in plain)
+    return False
 
 
-def _fields(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
-    if cls not in _known_fields:
-        _known_fields[cls] = tuple(
-            (part.name, _default(part)) for part in dataclasses.fields(cls)
-        )
-    return _known_fields[cls]
+@functools.cache
+def _fields(cls: Any) -> tuple[tuple[str, Any], ...]:
+    """Return each field's name and default; MISSING where it must be given."""
+    return tuple((part.name, _default(part)) for part in dataclasses.fields(cls))
 
 
 def _default(part: dataclasses.Field[Any]) -> Any:
@@ -110,79 +126,123 @@ def _default(part: dataclasses.Field[Any]) -> Any:
     return part.default
 
 
-def _types(cls: type[Any]) -> dict[str, Any]:
-    if cls not in _known_types:
-        _known_types[cls] = typing.get_type_hints(cls)
-    return _known_types[cls]
+# A reader for each type is made once, since a run may read ten thousand records.
 
 
-def _read(wanted: Any, plain: Any, where: str, depth: int = 0) -> Any:
-    if depth > MAX_DEPTH:
-        raise ValueError(f"{where} is nested too deeply")
+@functools.cache
+def _reader(wanted: Any, where: str) -> Reader:
+    """Return what reads one ``wanted``; ``where`` names it in errors."""
+    arguments = typing.get_args(wanted)
+    if type(None) in arguments:
+        (inner,) = (one for one in arguments if one is not type(None))
+        return _optional_reader(_reader(inner, where))
     origin = typing.get_origin(wanted)
-    if wanted is Any:
-        return plain
-    if origin in (types.UnionType, typing.Union):
-        return _read_optional(wanted, plain, where, depth)
     if origin is tuple:
-        return _read_tuple(typing.get_args(wanted)[0], plain, where, depth)
-    if origin is Mapping or origin is types.MappingProxyType:
-        return _expect(dict, plain, where)
+        return _tuple_reader(_reader(arguments[0], where), where)
+    if origin is Mapping:
+        return _mapping_reader(where)
     if dataclasses.is_dataclass(wanted):
-        return _read_dataclass(typing.cast(type[Any], wanted), plain, where, depth)
-    return _read_scalar(wanted, plain, where)
+        return _dataclass_reader(wanted, where)
+    if issubclass(wanted, enum.Enum):
+        return _enum_reader(wanted, where)
+    return functools.partial(SCALARS[wanted], where)
 
 
-def _read_optional(wanted: Any, plain: Any, where: str, depth: int) -> Any:
-    if plain is None:
-        return None
-    (inner,) = (part for part in typing.get_args(wanted) if part is not type(None))
-    return _read(inner, plain, where, depth)
+def _optional_reader(inner: Reader) -> Reader:
+    return lambda plain: None if plain is None else inner(plain)
 
 
-def _read_tuple(inner: Any, plain: Any, where: str, depth: int) -> tuple[Any, ...]:
-    parts = _expect(list, plain, where)
-    return tuple(_read(inner, part, where, depth + 1) for part in parts)
+def _tuple_reader(inner: Reader, where: str) -> Reader:
+    def read(plain: Any) -> tuple[Any, ...]:
+        if type(plain) is not list:
+            raise ValueError(f"{where} is no list")
+        return tuple([inner(part) for part in plain])
+
+    return read
 
 
-def _read_dataclass(cls: type[Any], plain: Any, where: str, depth: int) -> Any:
-    members = _expect(dict, plain, where)
-    wanted = _types(cls)
-    defaults = dict(_fields(cls))
-    for name in members:
-        if name not in defaults:
-            raise ValueError(f"{where} has an unknown member {name[:40]!r}")
-    for name, default in defaults.items():
-        if default is dataclasses.MISSING and name not in members:
-            raise ValueError(f"{where} lacks {name!r}")
-    return cls(
-        **{
-            name: _read(wanted[name], part, f"{where}.{name}", depth + 1)
-            for name, part in members.items()
-        }
-    )
-
-
-def _read_scalar(wanted: Any, plain: Any, where: str) -> Any:
-    if wanted is datetime:
-        moment = datetime.fromisoformat(_expect(str, plain, where))
-        if moment.tzinfo is None:
-            raise ValueError(f"{where} has no time zone")
-        return moment
-    if wanted is float:
-        if type(plain) not in (int, float) or not math.isfinite(plain):
-            raise ValueError(f"{where} is not a number")
-        return float(plain)
-    if wanted is int:
-        if type(plain) is not int or not 0 <= plain < 2**53:
-            raise ValueError(f"{where} is not a whole number, or negative")
+def _mapping_reader(where: str) -> Reader:
+    def read(plain: Any) -> dict[str, Any]:
+        if type(plain) is not dict or _is_too_deep(plain):
+            raise ValueError(f"{where} is no object, or is nested too deeply")
         return plain
-    if isinstance(wanted, type) and issubclass(wanted, enum.Enum):
-        return wanted(plain)
-    return _expect(wanted, plain, where)
+
+    return read
 
 
-def _expect(wanted: type[Any], plain: Any, where: str) -> Any:
-    if type(plain) is not wanted:
-        raise ValueError(f"{where} is not a {wanted.__name__}")
+def _dataclass_reader(cls: Any, where: str) -> Reader:
+    types = typing.get_type_hints(cls)
+    readers = {
+        name: _reader(types[name], f"{cls.__name__}.{name}")
+        for name, _default in _fields(cls)
+    }
+    needed = [name for name, one in _fields(cls) if one is dataclasses.MISSING]
+
+    def read(plain: Any) -> Any:
+        if type(plain) is not dict:
+            raise ValueError(f"{where} is no object")
+        for name in needed:
+            if name not in plain:
+                raise ValueError(f"{where} lacks {name!r}")
+        for name in plain:
+            if name not in readers:
+                raise ValueError(f"{where} has an unknown member {name[:40]!r}")
+        return cls(**{name: readers[name](part) for name, part in plain.items()})
+
+    return read
+
+
+def _enum_reader(cls: type[enum.Enum], where: str) -> Reader:
+    def read(plain: Any) -> enum.Enum:
+        try:
+            return cls(plain)
+        except ValueError as error:
+            known = ", ".join(str(one.value) for one in cls)
+            raise ValueError(f"{where} is none of {known}") from error
+
+    return read
+
+
+def _read_text(where: str, plain: Any) -> str:
+    if type(plain) is not str:
+        raise ValueError(f"{where} is no text")
     return plain
+
+
+def _read_bool(where: str, plain: Any) -> bool:
+    if type(plain) is not bool:
+        raise ValueError(f"{where} is neither true nor false")
+    return plain
+
+
+def _read_whole(where: str, plain: Any) -> int:
+    if type(plain) is not int or not 0 <= plain < 2**53:
+        raise ValueError(f"{where} is no whole number, or is negative or too large")
+    return plain
+
+
+def _read_number(where: str, plain: Any) -> float:
+    if type(plain) not in (int, float) or not abs(plain) < 2**53:
+        raise ValueError(f"{where} is no number, or is too large")
+    return float(plain)
+
+
+def _read_moment(where: str, plain: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(_read_text(where, plain))
+    except ValueError as error:
+        raise ValueError(f"{where} is no time") from error
+    # The first and last years cannot be told in every time zone.
+    if moment.tzinfo is None or not 1970 <= moment.year < 9999:
+        raise ValueError(f"{where} is no time of ours, or has no time zone")
+    return moment
+
+
+#: How the values are read that have no parts.
+SCALARS: dict[Any, Callable[[str, Any], Any]] = {
+    str: _read_text,
+    bool: _read_bool,
+    int: _read_whole,
+    float: _read_number,
+    datetime: _read_moment,
+}

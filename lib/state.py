@@ -6,31 +6,37 @@ writes; anybody may read, and never meets half a file.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lib import plain
 from lib.disk import (
-    TEMPORARY,
+    MAX_FILE,
     Damaged,
     StateError,
-    packed,
-    read_capped,
+    listed,
+    move_away,
+    remove_leftovers,
     replace_files,
     sync_folder,
-    unpacked,
 )
+from lib.lock import Holder, Lock
 from lib.model import JobFrequency, Known, Record, RunFacts, file_stem
+from lib.remedy import trouble, why_not_usable
+from lib.sealed import packed, read_value
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+#: The files that hold no record, by stem; no record's is one of these.
+RUN, CATALOGUE = "run", "catalogue"
+#: What ``file_stem`` makes; any other file in the folder is not ours.
+_RECORD_NAME = re.compile(r"[a-z0-9-]+-[0-9a-f]{10}\.json")
 
 
 @dataclass(frozen=True)
@@ -38,18 +44,14 @@ class Remembered:
     """All that was found in the state folder."""
 
     records: dict[str, Record] = field(default_factory=dict)
-    #: File stems of records that are damaged or missing, and what is wrong with each.
+    #: What is damaged or missing, by file stem, and what is wrong with it.
     lost: dict[str, str] = field(default_factory=dict)
     run: RunFacts = RunFacts()
 
 
 @dataclass(frozen=True)
-class Holder:
-    """Who holds the lock, as the lock file tells it."""
-
-    pid: int = 0
-    began_at: datetime | None = None
-    ends_by: datetime | None = None
+class _Catalogue:
+    jobs: Mapping[str, Any]
 
 
 class State:
@@ -58,108 +60,74 @@ class State:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._jobs = folder / "jobs"
-        self._lock: int | None = None
+        self._lock = Lock(folder)
 
     def why_not_usable(self) -> str:
-        """Return what is wrong with the folder, and what to do; nothing if it is fine."""
-        if not self.folder.is_dir():
-            there = "is no folder" if self.folder.exists() else "does not exist"
-            return f"the state folder {self.folder} {there}: mkdir -m 700 {self.folder}"
-        if not os.access(self.folder, os.W_OK | os.X_OK):
-            return f"the state folder {self.folder} is not writable for this user"
-        return ""
-
-    # The lock.
+        """Return what is wrong with the folder, and what to type; nothing if fine."""
+        jobs = self._jobs if os.path.lexists(self._jobs) else self.folder
+        return why_not_usable(self.folder) or why_not_usable(jobs)
 
     def lock(self, now: datetime, length: timedelta) -> Holder | None:
         """Take the lock for a run; return None, or who holds it if somebody does.
 
-        An fcntl lock is the process's own: a child does not hold it, and the kernel
-        frees it at death.  Closing any descriptor of the file would drop it, so the
-        file is opened here only.  Raise StateError if the folder cannot be used.
+        Raise StateError if the folder cannot be used.
         """
         if why := self.why_not_usable():
             raise StateError(why)
-        path = self.folder / "lock"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            descriptor = os.open(path, flags, 0o600)
-        except OSError as error:
-            raise _unusable(path, error) from error
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            holder = _read_holder(descriptor)
-            os.close(descriptor)
-            return holder
-        self._lock = descriptor
-        _write_holder(descriptor, Holder(os.getpid(), now, now + length))
-        return None
+        return self._lock.take(now, length)
 
     def count_skip(self, now: datetime) -> None:
-        """Note, without the lock, that a run found another at work.
+        """Note, without the lock, that a run found another at work."""
+        self._lock.count_skip(now)
 
-        The next run that gets the lock counts it.
-        """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            descriptor = os.open(self.folder / "skipped", flags, 0o600)
-        except OSError as error:
-            logger.warning("a skipped run could not be counted: %s", error)
-            return
-        try:
-            os.write(descriptor, f"{now.isoformat()}\n".encode())
-        finally:
-            os.close(descriptor)
-
-    def take_skips(self) -> tuple[int, datetime | None]:
-        """Return how many runs were skipped since this was last asked, and when last."""
-        path = self.folder / "skipped"
-        try:
-            lines = read_capped(path).decode("ascii", "replace").split()
-            os.unlink(path)
-        except (OSError, Damaged):
-            return 0, None
-        try:
-            return len(lines), datetime.fromisoformat(lines[-1])
-        except (IndexError, ValueError):
-            return len(lines), None
+    def take_skips(
+        self, counted: datetime | None = None
+    ) -> tuple[int, datetime | None]:
+        """Return how many runs were skipped after ``counted``, and when the last."""
+        return self._lock.take_skips(counted)
 
     # Reading.
 
     def load(self) -> Remembered:
-        """Return all that is remembered; damaged files are only named.
+        """Return all that is remembered; what is damaged or missing is only named.
 
         Raise StateError if the folder cannot be read, or a file is of a newer Checker.
         """
-        found = Remembered(run=self.load_run())
-        for path in self._record_files():
+        run, why = self._read_run()
+        found = Remembered(run=run)
+        files = self._record_files()
+        if why and not self._is_new(files):
+            found.lost[RUN] = f"{self._path(RUN)}: {why}"
+        stems = set()
+        for path in files:
             try:
-                record = self._read_record(path)
-                found.records[record.key] = record
-            except (Damaged, ValueError, OSError) as error:
+                record = _read_record(path)
+            except FileNotFoundError:
+                # Whoever reads without the lock may meet one that is just removed.
+                continue
+            except Damaged as error:
                 found.lost[path.stem] = f"{path}: {error}"
-        present = {file_stem(key) for key in found.records}
-        for stem in found.run.records:
-            if stem not in present and stem not in found.lost:
-                found.lost[stem] = f"{self._jobs / stem}.json: it is missing"
+            else:
+                found.records[record.key] = record
+                stems.add(path.stem)
+        for stem in run.records:
+            if stem not in stems and stem not in found.lost:
+                found.lost[stem] = f"{self._path(stem)}: it is missing"
         return found
 
     def load_run(self) -> RunFacts:
-        """Return what is remembered of the runs; nothing if that is damaged."""
-        found = self._read_whole(self.folder / "run.json", RunFacts)
-        return found if found is not None else RunFacts()
+        """Return what is remembered of the runs; nothing if that is lost."""
+        return self._read_run()[0]
 
     def load_catalogue(self) -> dict[str, Known]:
-        """Return the jobs the last runs met, by key; none if that is damaged."""
-        path = self.folder / "catalogue.json"
+        """Return the jobs the last runs met, by key; none if that is lost."""
+        path = self._path(CATALOGUE)
         try:
-            body, _ = unpacked(read_capped(path))
-            jobs = body.get("jobs", {})
+            jobs = read_value(path, _Catalogue).jobs
             return {key: plain.from_plain(Known, one) for key, one in jobs.items()}
         except FileNotFoundError:
             return {}
-        except (OSError, Damaged, ValueError, TypeError, AttributeError) as error:
+        except (Damaged, ValueError) as error:
             logger.warning("%s: %s; it is made anew", path, error)
             return {}
 
@@ -168,54 +136,57 @@ class State:
     def clear_leftovers(self) -> None:
         """Remove what a run that was killed left half written."""
         for folder in (self.folder, self._jobs):
-            for path in _listed(folder):
-                if path.name.startswith(".") and path.name.endswith(TEMPORARY):
-                    path.unlink(missing_ok=True)
+            remove_leftovers(folder)
 
     def quarantine(self, stems: Iterable[str], now: datetime) -> None:
-        """Keep a copy of damaged files, by a second name for the same content.
-
-        Raise StateError if that is not possible; the file itself stays.
-        """
-        folder = self.folder / "quarantine"
-        stamp = now.strftime("%Y%m%dT%H%M%S")
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            for stem in stems:
-                path = self._jobs / f"{stem}.json"
-                if path.exists():
-                    os.link(path, folder / f"{stem}.{stamp}.json")
-        except FileExistsError:
-            return
-        except OSError as error:
-            raise _unusable(folder, error) from error
+        """Move damaged files out of the way; one that cannot be moved stays."""
+        paths = [self._path(stem) for stem in stems]
+        move_away(paths, self.folder / "quarantine", now)
 
     def save(self, records: Iterable[Record]) -> None:
-        """Commit records, each with the messages it owes; raise StateError."""
-        contents = [
-            (self._jobs / f"{file_stem(record.key)}.json", packed(record))
-            for record in records
-        ]
-        if contents:
-            self._make_jobs_folder()
-            replace_files(contents)
+        """Commit records, each with the messages it owes; raise StateError.
+
+        One that has grown too large to be read again is not written: it stays as it
+        was, until what it owes has left.
+        """
+        contents = (
+            (self._path(file_stem(record.key)), packed(record)) for record in records
+        )
+        self._make_jobs_folder()
+        replace_files(one for one in contents if not _is_too_large(*one))
 
     def forget(self, stems: Iterable[str]) -> None:
         """Remove the files of jobs of which nothing is left to remember."""
         stems = list(stems)
         for stem in stems:
-            (self._jobs / f"{stem}.json").unlink(missing_ok=True)
+            path = self._path(stem)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise trouble(path, "remove it", error) from error
         if stems:
             sync_folder(self._jobs)
 
     def save_run(self, run: RunFacts) -> None:
         """Commit what is remembered of the runs; raise StateError."""
-        replace_files([(self.folder / "run.json", packed(run))])
+        replace_files([(self._path(RUN), packed(run))])
 
     def save_catalogue(self, jobs: Mapping[str, Known]) -> None:
         """Replace the list of jobs that were met; raise StateError."""
-        body = {"jobs": {key: plain.to_plain(jobs[key]) for key in sorted(jobs)}}
-        replace_files([(self.folder / "catalogue.json", packed(body))])
+        in_order = _Catalogue({key: jobs[key] for key in sorted(jobs)})
+        replace_files([(self._path(CATALOGUE), packed(in_order))])
+
+    def _is_new(self, files: list[Path]) -> bool:
+        """Return whether no run has left anything in the folder yet."""
+        others = (self._path(RUN), self._path(CATALOGUE))
+        is_new = not files and not any(map(os.path.lexists, others))
+        if is_new:
+            logger.info("the state folder %s is empty: a fresh start", self.folder)
+        return is_new
+
+    def _path(self, stem: str) -> Path:
+        folder = self.folder if stem in (RUN, CATALOGUE) else self._jobs
+        return folder / f"{stem}.json"
 
     def _make_jobs_folder(self) -> None:
         if self._jobs.is_dir():
@@ -223,39 +194,21 @@ class State:
         try:
             self._jobs.mkdir(mode=0o700)
         except OSError as error:
-            raise _unusable(self._jobs, error) from error
+            raise trouble(self._jobs, "make it", error) from error
         sync_folder(self.folder)
 
     def _record_files(self) -> list[Path]:
-        return [
-            path
-            for path in _listed(self._jobs)
-            if path.suffix == ".json" and not path.name.startswith(".")
-        ]
+        names = listed(self._jobs)
+        return [self._jobs / name for name in names if _RECORD_NAME.fullmatch(name)]
 
-    def _read_record(self, path: Path) -> Record:
+    def _read_run(self) -> tuple[RunFacts, str]:
+        """Return what is remembered of the runs, and why that is nothing if it is."""
         try:
-            body, has_sum = unpacked(read_capped(path))
-        except StateError as error:
-            raise StateError(f"{path}: {error}") from error
-        record = plain.from_plain(Record, body)
-        if file_stem(record.key) != path.stem:
-            raise Damaged(f"it holds the record of another job, {record.key!r}")
-        if not has_sum:
-            logger.warning("%s has no sum: taken as edited by hand", path)
-        return record
-
-    def _read_whole(self, path: Path, cls: type[T]) -> T | None:
-        try:
-            body, _ = unpacked(read_capped(path))
-            return plain.from_plain(cls, body)
+            return read_value(self._path(RUN), RunFacts), ""
         except FileNotFoundError:
-            return None
-        except StateError as error:
-            raise StateError(f"{path}: {error}") from error
-        except (OSError, Damaged, ValueError) as error:
-            logger.warning("%s: %s; it is made anew", path, error)
-            return None
+            return RunFacts(), "it is missing"
+        except Damaged as error:
+            return RunFacts(), str(error)
 
 
 def last_runs(run: RunFacts) -> dict[JobFrequency, datetime]:
@@ -271,35 +224,17 @@ def last_runs(run: RunFacts) -> dict[JobFrequency, datetime]:
     return found
 
 
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise _unusable(folder, error) from error
+def _read_record(path: Path) -> Record:
+    record = read_value(path, Record)
+    if file_stem(record.key) != path.stem:
+        raise Damaged(f"it is the record of another job, {record.key[:60]!r}")
+    return record
 
 
-def _unusable(path: Path, error: OSError) -> StateError:
-    return StateError(
-        f"{path}: {error.strerror}: the state folder must be writable, and on a disk "
-        "with room, for the user whose crontab starts Checker"
+def _is_too_large(path: Path, content: bytes) -> bool:
+    if len(content) <= MAX_FILE:
+        return False
+    logger.error(
+        "%s: %d bytes are too many to be kept; it stays as it was", path, len(content)
     )
-
-
-def _read_holder(descriptor: int) -> Holder:
-    try:
-        body: Any = plain.loads(os.pread(descriptor, 4096, 0))
-        return plain.from_plain(Holder, body)
-    except (OSError, ValueError):
-        return Holder()
-
-
-def _write_holder(descriptor: int, holder: Holder) -> None:
-    text = plain.dumps(holder).encode("ascii") + b"\n"
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text, 0)
-    except OSError as error:
-        # For people only; the lock itself is held.
-        logger.warning("the lock file could not be written: %s", error)
+    return True

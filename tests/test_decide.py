@@ -12,6 +12,9 @@ from lib import decide
 from lib.model import (
     Condition,
     JobFacts,
+)
+from lib.model import JobFailureNotificationFrequency as Every
+from lib.model import (
     JobFrequency,
     Message,
     MessageKind,
@@ -22,7 +25,6 @@ from lib.model import (
     Report,
     Verdict,
 )
-from lib.model import JobFailureNotificationFrequency as Every
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

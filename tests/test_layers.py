@@ -45,13 +45,24 @@ DOORS = {
     "tls": "reach",
     "transport": "reach tls",
     "fetch": "model reach tls transport",
-    "jobbase": "fetch kinds model reach readers tls",
-    "oldjobs": "jobbase model",
+    "jobsettings": "kinds model readers",
+    "jobclass": "jobsettings model",
+    "jobbase": "fetch jobclass jobsettings model reach tls",
+    "oldjobs": "jobbase",
     # in a process of its own: job code; never state, channels, outbox
-    "process": "plain",
-    "discover": "jobbase model",
-    "execute": "discover jobbase letters model plain",
-    "worker": "decide discover execute jobbase letters model oldjobs plain process",
+    "child": "plain",
+    "process": "child plain",
+    "wire": "model plain",
+    "reasons": "model wording",
+    "printed": "process",
+    "fitting": "model printed process reasons",
+    "facts": "jobclass jobsettings model reasons wording",
+    "discover": "facts jobclass model reasons",
+    "execute": "discover jobclass letters model plain reasons",
+    "tasks": "child decide discover execute model fitting oldjobs printed reasons wire",
+    "worker": (
+        "child decide discover model oldjobs printed process reasons tasks wire"
+    ),
     # state/: never jobs, channels
     "remedy": "",
     "disk": "remedy",
@@ -70,7 +81,8 @@ DOORS = {
     "outbox": "channels decide model process state wording",
     # the supervisor: never loads job code, so never discover, jobbase, channels
     "standins": "kinds model",
-    "crew": "model plain process worker",
+    "shift": "model process reasons wire worker",
+    "crew": "model process reasons shift wire worker",
     "ledger": "decide letters model notes state worker",
     "look": "crew model process standins state worker",
     "run": (

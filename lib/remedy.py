@@ -1,0 +1,83 @@
+"""An error of the operating system as a sentence for people, with what to do.
+
+To add a remedy, give its error number a row in REMEDIES.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+#: What to do about an error, for a person.  {folder} and {user} are filled in.
+REMEDIES = {
+    errno.ENOSPC: "make room on the disk (df -h {folder}; df -i {folder})",
+    errno.EDQUOT: "the disk quota of {user} is used up",
+    errno.EROFS: "its file system is mounted read-only (mount -o remount,rw ...)",
+    errno.EACCES: "as root: chown -R {user} {folder}",
+    errno.EPERM: "as root: chown -R {user} {folder}",
+    errno.EIO: "the disk may be failing (dmesg)",
+    errno.EFBIG: "a limit for the size of files is set (ulimit -f)",
+    errno.ENOLCK: "the folder must be on a local disk",
+    errno.ENOENT: "mkdir -m 700 -p {folder}",
+    errno.EISDIR: "something else is in its place, move it away",
+    errno.ENOTDIR: "something else is in its place, move it away",
+    errno.EEXIST: "something else is in its place, move it away",
+    errno.ELOOP: "a symbolic link is in its place, move it away",
+    errno.EMFILE: "too many files are open (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ENOMEM: "there is no memory left",
+}
+
+
+class StateError(Exception):
+    """State cannot be used; the text says which file, why, and what to do."""
+
+
+def trouble(path: Path, what: str, error: OSError) -> StateError:
+    """Return an error for people: the path, what could not be done, why, a remedy."""
+    import shlex
+
+    remedy = REMEDIES.get(error.errno or 0, "")
+    folder = path if os.path.isdir(path) else path.parent
+    remedy = remedy.format(folder=shlex.quote(str(folder)), user=_user())
+    text = f"{path}: cannot {what}: {error.strerror or error}"
+    return StateError(f"{text}; {remedy}" if remedy else text)
+
+
+def why_not_usable(folder: Path) -> str:
+    """Return what is wrong with a folder of ours, and what to type; nothing if fine."""
+    import shlex
+
+    shown = shlex.quote(str(folder))
+    try:
+        status = os.stat(folder)
+    except FileNotFoundError:
+        if os.path.islink(folder):
+            to = shlex.quote(os.path.realpath(folder))
+            return f"{folder} is a symbolic link to nothing: mkdir -m 700 -p {to}"
+        return f"the folder {folder} is missing: mkdir -m 700 -p {shown}"
+    except PermissionError:
+        above = "a folder above it is closed to this user"
+        return f"the folder {folder} cannot be reached by {_user()}: {above}"
+    except OSError as error:
+        return str(trouble(folder, "use it", error))
+    if not stat.S_ISDIR(status.st_mode):
+        # No command that moves it: a name was mistyped, more likely than not.
+        return f"{folder} is no folder; when it is out of the way: mkdir -m 700 {shown}"
+    if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return ""
+    read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+    number = errno.EROFS if read_only else errno.EACCES
+    return str(trouble(folder, "write into it", OSError(number, os.strerror(number))))
+
+
+def _user() -> str:
+    """Return who we are, as chown takes it."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
