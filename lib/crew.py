@@ -11,22 +11,25 @@ from __future__ import annotations
 import configparser
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lib import plain, process
+from lib import process, wire, worker
 from lib.model import Condition, JobFacts, JobFile, Outcome, Report
-from lib.worker import HOOK_TIMEOUT_S, Order, work
+from lib.reasons import paragraphs, printed_part
+from lib.shift import Shift, Work
+from lib.worker import Order
 
 logger = logging.getLogger(__name__)
 
 #: How long a worker may take to load its files.
 LOAD_TIMEOUT_S = 20.0
-#: A worker tells of a late job itself, unless it cannot; this much later it is stuck.
-STALL_AFTER_S = 1.5
-#: How many processes run single jobs again at once.
-ALONE_AT_ONCE = 8
+#: How many workers there are at once; each is a process.
+AT_ONCE = 64
+#: How often workers may die before the jobs they were for have begun.
+MOST_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -55,28 +58,6 @@ class Lost:
 Event = Met | Reported | Lost
 
 
-@dataclass
-class _Worker:
-    """A worker process and what is known of its jobs."""
-
-    child: process.Child
-    files: tuple[JobFile, ...]
-    order: Order
-    began: float
-    #: The jobs it met, by key; None until it has loaded its files.
-    jobs: dict[str, JobFacts] | None = None
-    #: Under way: the moment from which the job is stuck.
-    stuck_at: dict[str, float] = field(default_factory=dict)
-    done: set[str] = field(default_factory=set)
-    ended: bool = False
-
-    @property
-    def deadline(self) -> float:
-        if self.jobs is None:
-            return self.began + LOAD_TIMEOUT_S
-        return min(self.stuck_at.values(), default=float("inf"))
-
-
 class Crew:
     """All workers of a run."""
 
@@ -85,195 +66,185 @@ class Crew:
         config: configparser.ConfigParser,
         order: Order,
         file_facts: Callable[[JobFile], JobFacts],
+        *,
+        load_timeout_s: float = LOAD_TIMEOUT_S,
+        at_once: int = AT_ONCE,
     ) -> None:
         self._config = config
         self._order = order
         self._file_facts = file_facts
-        self._workers: list[_Worker] = []
-        self._again: list[tuple[tuple[JobFile, ...], Order]] = []
+        self._load_timeout_s = load_timeout_s
+        self._at_once = at_once
+        self._shifts: list[Shift] = []
+        self._waiting: deque[Work] = deque()
 
     def start(self, files: Iterable[JobFile]) -> None:
         """Start a worker for each file of somebody's own, one for all that ship."""
+        worker.prepare()
         files = tuple(files)
         shipped = tuple(file for file in files if file.ships)
-        if shipped:
-            self._start(shipped, self._order)
-        for file in files:
-            if not file.ships:
-                self._start((file,), self._order)
+        own = [(file,) for file in files if not file.ships]
+        for together in ([shipped] if shipped else []) + own:
+            self._waiting.append(Work(together, self._order))
+        self._start_some()
 
     @property
     def is_done(self) -> bool:
         """Return whether no worker is left."""
-        return not self._workers and not self._again
+        return not self._shifts and not self._waiting
 
     @property
     def children(self) -> list[process.Child]:
         """Return the processes to wait for."""
-        return [worker.child for worker in self._workers]
+        return [shift.child for shift in self._shifts]
 
     def next_deadline(self) -> float:
         """Return when, by the monotonic clock, somebody has to be killed."""
-        return min((worker.deadline for worker in self._workers), default=float("inf"))
+        return min((shift.deadline for shift in self._shifts), default=float("inf"))
 
     def events(self) -> Iterator[Event]:
         """Yield what has happened since; never wait."""
-        for worker in list(self._workers):
-            worker.child.read_printed()
-            for frame in worker.child.frames():
-                yield from self._take(worker, frame)
-            if worker.ended:
-                self._dismiss(worker)
-                yield from self._unmentioned(worker)
-            elif worker.child.has_ended():
-                # What it told before it died is read before it is mourned.
-                for frame in worker.child.frames():
-                    yield from self._take(worker, frame)
-                how = process.how_it_ended(worker.child.status or 0)
-                self._dismiss(worker)
-                if not worker.ended:
-                    yield from self._mourn(worker, how)
-            elif worker.deadline <= time.monotonic():
-                self._dismiss(worker)
-                yield from self._mourn(worker, "")
-        while self._again and len(self._workers) < ALONE_AT_ONCE:
-            self._start(*self._again.pop(0))
+        for shift in list(self._shifts):
+            # What it told before it died is read before it is mourned.
+            has_ended = shift.child.has_ended()
+            shift.child.read_printed()
+            for frame in shift.child.frames():
+                yield from self._hear(shift, frame)
+            if has_ended:
+                self._dismiss(shift)
+                how = process.how_it_ended(shift.child.status or 0)
+                yield from self._mourn(shift, how)
+            elif shift.deadline <= time.monotonic():
+                self._dismiss(shift)
+                yield from self._mourn(shift, "")
+        why = self._start_some()
+        if why and not self._shifts:
+            # Nobody is at work whose end would make room.
+            yield from self._unfinished(self._waiting.popleft(), why)
 
     def stop(self) -> Iterator[Lost]:
         """Kill everybody; yield the jobs that had no chance to end, as unknown."""
-        unfinished: list[tuple[JobFacts, str]] = []
-        for worker in list(self._workers):
-            self._dismiss(worker)
-            for key, facts in self._wanted(worker):
-                begun = key in worker.stuck_at
-                unfinished.append((facts, "was done" if begun else "its turn came"))
-        for files, order in self._again:
-            unfinished += [
-                (self._file_facts(file), "it was tried again")
-                for file in files
-                if order.only is None
-            ]
-        self._again.clear()
-        for facts, what in unfinished:
-            detail = f"the run had to end before {what}"
-            yield Lost(facts, Outcome(Condition.UNKNOWN, detail, ask_again=True))
+        shifts, waiting = list(self._shifts), list(self._waiting)
+        self._waiting.clear()
+        for shift in shifts:
+            self._dismiss(shift)
+        for shift in shifts:
+            if shift.jobs is None:
+                waiting.append(shift.work)
+                continue
+            for key, job in shift.left.items():
+                what = "was done" if key in shift.stuck_at else "began"
+                yield _unknown(job, f"the run had to end before it {what}")
+        for work in waiting:
+            yield from self._unfinished(work, "the run had to end before it began")
 
-    def _start(self, files: tuple[JobFile, ...], order: Order) -> None:
-        child = process.start(lambda tell: work(files, self._config, order, tell))
-        self._workers.append(_Worker(child, files, order, time.monotonic()))
+    def _start_some(self) -> str:
+        """Start who waits, as many as there may be; return why one cannot be."""
+        while self._waiting and len(self._shifts) < self._at_once:
+            work = self._waiting[0]
+            try:
+                child = process.start(
+                    lambda tell, work=work: worker.work(  # type: ignore[misc]
+                        work.files, self._config, work.order, tell
+                    ),
+                    alone=True,
+                )
+            except OSError as error:
+                return f"no process could be started for it: {error.strerror}"
+            self._waiting.popleft()
+            now = time.monotonic()
+            self._shifts.append(Shift(child, work, now, now + self._load_timeout_s))
+        return ""
 
-    def _dismiss(self, worker: _Worker) -> None:
-        worker.child.end()
-        worker.child.read_printed()
-        self._workers.remove(worker)
-        if worker.child.printed:
-            logger.info(
-                "%s printed:\n%s",
-                ", ".join(str(file.path) for file in worker.files),
-                worker.child.printed.decode("utf-8", "replace").rstrip(),
-            )
-
-    def _take(self, worker: _Worker, frame: Any) -> Iterator[Event]:
+    def _hear(self, shift: Shift, frame: Any) -> Iterator[Event]:
+        is_again = bool(shift.work.jobs)
         try:
-            event = self._read(worker, frame)
+            said = shift.hear(frame, time.monotonic())
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            logger.error("a worker said what it should not: %s", error)
-            return
-        if event is not None:
-            yield event
-
-    def _read(self, worker: _Worker, frame: Any) -> Event | None:
-        word = frame[0]
-        if word == "jobs":
-            jobs = tuple(plain.from_plain(JobFacts, one) for one in frame[1])
-            worker.jobs = {job.key: job for job in jobs}
-            return Met(jobs, tuple(str(warning) for warning in frame[2]))
-        if worker.jobs is None:
-            raise ValueError(f"{word} before its jobs")
-        if word == "at":
-            limit = worker.jobs[frame[1]].timeout_s + STALL_AFTER_S
-            worker.stuck_at[frame[1]] = time.monotonic() + limit
-        elif word == "speaks":
-            limit = HOOK_TIMEOUT_S + STALL_AFTER_S
-            worker.stuck_at[frame[1]] = time.monotonic() + limit
-        elif word == "report":
-            return self._read_report(worker, frame[1])
-        elif word == "end":
-            worker.ended = True
-        return None
-
-    def _read_report(self, worker: _Worker, body: Any) -> Reported | None:
-        report = plain.from_plain(Report, body)
-        key = report.job.key
-        if worker.jobs is None or key not in worker.jobs or key in worker.done:
-            raise ValueError(f"a report of {key!r}, which is not its own")
-        worker.done.add(key)
-        worker.stuck_at.pop(key, None)
-        return Reported(report)
-
-    def _wanted(self, worker: _Worker) -> list[tuple[str, JobFacts]]:
-        """Return the jobs of a worker that are not done, those not due left out."""
-        if worker.jobs is None:
-            facts = [self._file_facts(file) for file in worker.files]
-            return [(one.key, one) for one in facts]
-        return [
-            (key, facts)
-            for key, facts in worker.jobs.items()
-            if key not in worker.done and self._is_due(worker.order, facts)
-        ]
-
-    def _is_due(self, order: Order, facts: JobFacts) -> bool:
-        if order.only is not None:
-            return facts.key in order.only
-        record = order.records.get(facts.key)
-        return facts.frequency in order.due or (record is not None and record.pending)
-
-    def _unmentioned(self, worker: _Worker) -> Iterator[Lost]:
-        for _key, facts in self._wanted(worker):
-            detail = "its worker ended without a word about it"
-            yield Lost(facts, Outcome(Condition.UNKNOWN, detail, ask_again=True))
-
-    def _mourn(self, worker: _Worker, how: str) -> Iterator[Lost]:
-        """Yield the guilty if it is known; have the others run again."""
-        logger.warning(
-            "the worker of %s %s",
-            ", ".join(file.name for file in worker.files),
-            how or "did not answer any more and was killed",
-        )
-        if worker.jobs is None:
-            yield from self._mourn_files(worker, how)
-            return
-        left = dict(self._wanted(worker))
-        suspects = [key for key in left if key in worker.stuck_at] or list(left)
-        if len(suspects) == 1:
-            for key in suspects:
-                yield self._lost(worker, left.pop(key), how)
-        else:
-            for key in suspects:
-                del left[key]
-                self._run_again(worker, frozenset({key}))
-        if left:
-            self._run_again(worker, frozenset(left))
-
-    def _mourn_files(self, worker: _Worker, how: str) -> Iterator[Lost]:
-        if len(worker.files) > 1:
-            self._again += [((file,), worker.order) for file in worker.files]
-            return
-        for file in worker.files:
-            text = how or f"was still not loaded after {LOAD_TIMEOUT_S:g} s"
-            outcome = Outcome(
-                Condition.FAILING, f"{file.path} cannot be loaded: {text}"
+            logger.error(
+                "the worker of %s said what it must not: %r", shift.work, error
             )
-            yield Lost(self._file_facts(file), outcome)
+            return
+        if isinstance(said, wire.Loaded) and not is_again:
+            yield Met(tuple(said.jobs.values()), said.warnings)
+        elif isinstance(said, Report):
+            yield Reported(said)
 
-    def _run_again(self, worker: _Worker, keys: frozenset[str]) -> None:
-        assert worker.jobs is not None
-        paths = {worker.jobs[key].file for key in keys}
-        files = tuple(file for file in worker.files if str(file.path) in paths)
-        self._again.append((files, replace(worker.order, only=keys)))
+    def _dismiss(self, shift: Shift) -> None:
+        shift.child.end()
+        shift.child.read_printed()
+        self._shifts.remove(shift)
+        if shift.printed:
+            logger.info("%s printed:\n%s", shift.work, shift.printed)
 
-    def _lost(self, worker: _Worker, job: JobFacts, how: str) -> Lost:
+    def _mourn(self, shift: Shift, how: str) -> Iterator[Lost]:
+        """Yield the guilty if it is known; have the others run again."""
+        if shift.ended:
+            for job in shift.left.values():
+                yield _unknown(job, f"{job.file} has it no more, or did not run it")
+            return
+        logger.warning(
+            "the worker of %s %s", shift.work, how or "did not answer and was killed"
+        )
+        if shift.jobs is None:
+            yield from self._mourn_loading(shift, how)
+            return
+        now = time.monotonic()
+        left = dict(shift.left)
+        suspects = [left.pop(key) for key in list(left) if key in shift.stuck_at]
+        alone = len(suspects) == 1
+        for job in suspects:
+            outcome = shift.found.get(job.key)
+            if outcome is not None:
+                yield Lost(job, self._without_hook(outcome, how))
+            elif alone and (how or shift.is_late(job.key, now)):
+                yield self._lost(shift, job, how)
+            else:
+                self._waiting.append(shift.work.only({job.key: job}))
+        attempts = 0 if suspects else shift.work.attempts + 1
+        yield from self._go_on(shift.work, left, attempts, how)
+
+    def _mourn_loading(self, shift: Shift, how: str) -> Iterator[Lost]:
+        """Yield the file that did not load; of many, each gets its own worker."""
+        work = shift.work
+        how = how or f"that took over {self._load_timeout_s:g} s"
+        if work.jobs:
+            attempts = work.attempts + 1
+            yield from self._go_on(work, shift.left, attempts, how)
+        elif len(work.files) > 1:
+            self._waiting += [replace(work, files=(file,)) for file in work.files]
+        else:
+            facts = self._file_facts(work.files[0])
+            yield self._lost(shift, facts, f"{work} cannot be loaded: {how}")
+
+    def _go_on(
+        self, work: Work, left: dict[str, JobFacts], attempts: int, how: str
+    ) -> Iterator[Lost]:
+        """Have a new worker run what had not begun, unless that came to nothing."""
+        if left and attempts < MOST_ATTEMPTS:
+            self._waiting.append(work.only(left, attempts))
+            return
+        for job in left.values():
+            yield _unknown(job, f"its worker {how or 'got stuck'} before it began")
+
+    def _lost(self, shift: Shift, job: JobFacts, how: str) -> Lost:
         late = f"timed out after {job.timeout_s:g} s, and had to be killed"
-        printed = worker.child.printed.decode("utf-8", "replace").rstrip()
-        evidence = f"It printed:\n{printed}" if printed else ""
+        evidence = printed_part(shift.printed, shared=len(shift.left) > 1)
         return Lost(job, Outcome(Condition.FAILING, how or late, evidence))
+
+    def _without_hook(self, outcome: Outcome, how: str) -> Outcome:
+        why = how or "did not answer any more and was killed"
+        note = (
+            f"While its hook was at work, its worker {why}; this is the default mail."
+        )
+        return replace(outcome, evidence=paragraphs(outcome.evidence, note))
+
+    def _unfinished(self, work: Work, why: str) -> Iterator[Lost]:
+        """Yield the jobs of a work that was not done; its files if they are unknown."""
+        jobs = work.jobs.values() or map(self._file_facts, work.files)
+        for job in jobs:
+            yield _unknown(job, why)
+
+
+def _unknown(job: JobFacts, why: str) -> Lost:
+    return Lost(job, Outcome(Condition.UNKNOWN, why, ask_again=True))

@@ -6,20 +6,35 @@ or the messages of a hook with the default mail where the hook sent none.
 
 from __future__ import annotations
 
-import logging
+import json
 import os
 import time
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
-from lib import jobbase, letters, plain
-from lib.discover import Found, described, formatted
-from lib.model import Condition, JobFacts, Message, Outcome, Record, Verdict
+from lib import jobclass, letters, plain
+from lib.discover import Found
+from lib.model import (
+    Condition,
+    Message,
+    MessageKind,
+    Outcome,
+    Record,
+    Verdict,
+)
+from lib.reasons import (
+    TRACEBACK_LENGTH,
+    described,
+    fit_end,
+    formatted,
+    paragraphs,
+    shown,
+    text_of,
+)
 
-logger = logging.getLogger(__name__)
-
-#: As much of a reason as is kept; a page of HTML in an exception is not a reason.
-DETAIL_LENGTH = 4000
+#: A memory is written whenever it changes, and read in each run.
+MAX_MEMORY = 64 * 1024
 
 
 def execute(found: Found, record: Record) -> Outcome:
@@ -29,11 +44,8 @@ def execute(found: Found, record: Record) -> Outcome:
     _memory, trouble = memory_after(found)
     if trouble and outcome.condition is Condition.FINE:
         outcome = Outcome(Condition.FAILING, trouble)
-    return replace(
-        outcome,
-        detail=outcome.detail[:DETAIL_LENGTH],
-        seconds=round(time.monotonic() - started, 3),
-    )
+    seconds = round(time.monotonic() - started, 3)
+    return replace(outcome, seconds=seconds)
 
 
 def _execute(found: Found, record: Record) -> Outcome:
@@ -41,118 +53,131 @@ def _execute(found: Found, record: Record) -> Outcome:
     if job is None:
         condition = Condition.FAILING if found.trouble else Condition.FINE
         return Outcome(condition, found.trouble, found.evidence)
-    job.memory = plain.plain_memory(dict(record.memory))
     try:
-        answer = job.execute()
-        found_well = bool(answer) if job.truth_is_enough else answer
-        outcome = _judged(found_well)
-    except jobbase.CheckFailed as failed:
-        outcome = Outcome(Condition.FAILING, _reason(failed))
-    except jobbase.CheckUnknown as unknown:
-        outcome = Outcome(Condition.UNKNOWN, _reason(unknown))
-    except jobbase.CheckPending as pending:
-        outcome = Outcome(Condition.PENDING, _reason(pending))
-    except BaseException as error:
-        outcome = Outcome(Condition.FAILING, described(error), formatted(error))
-    return outcome
+        # A copy: what the job makes of it is compared with what it was.
+        job.memory = plain.plain_memory(dict(record.memory)) if record.memory else {}
+        return _judged(job, job.execute())
+    except jobclass.CheckFailed as failed:
+        return Outcome(Condition.FAILING, _reason(failed))
+    except jobclass.CheckUnknown as unknown:
+        return Outcome(Condition.UNKNOWN, _reason(unknown))
+    except jobclass.CheckPending as pending:
+        return Outcome(Condition.PENDING, _reason(pending))
+    except BaseException as error:  # noqa: B036  # SystemExit is a failure here
+        return Outcome(Condition.FAILING, described(error), formatted(error))
 
 
-def memory_after(found: Found) -> tuple[dict[str, object] | None, str]:
+def _judged(job: jobclass.JobBase, answer: object) -> Outcome:
+    if answer is True or (job.truth_is_enough and answer):
+        return Outcome(Condition.FINE)
+    if answer is False or job.truth_is_enough:
+        detail = f"execute returned {shown(answer)}, and gave no reason"
+        return Outcome(Condition.FAILING, detail)
+    detail = f"execute returned {shown(answer)}, which is neither True nor False"
+    return Outcome(Condition.FAILING, detail)
+
+
+def _reason(error: BaseException) -> str:
+    return text_of(error) or "no reason was given"
+
+
+def memory_after(found: Found) -> tuple[dict[str, Any] | None, str]:
     """Return the job's memory to keep, and why it cannot be kept if it cannot."""
     if found.job is None:
         return None, ""
     try:
-        return plain.plain_memory(found.job.memory), ""
-    except Exception as error:
-        return None, f"self.memory holds what cannot be kept: {described(error)}"
+        return _plain_memory(found.job.memory), ""
+    except BaseException as error:  # noqa: B036  # a repr of the author's may raise
+        return None, f"self.memory cannot be kept: {text_of(error)}"
+
+
+def _plain_memory(memory: Any) -> dict[str, Any]:
+    if type(memory) is dict and not memory:
+        return {}
+    kept = plain.plain_memory(memory)
+    if any(not isinstance(name, str) for name in memory):
+        raise ValueError("its keys are not all text")
+    length = len(json.dumps(kept))
+    if length > MAX_MEMORY:
+        limit = MAX_MEMORY // 1024
+        raise ValueError(f"it is {length // 1024} KB as JSON, and {limit} is the limit")
+    return kept
 
 
 def speak(
-    found: Found, record: Record, outcome: Outcome, verdict: Verdict, now: datetime
-) -> tuple[Message, ...]:
-    """Return the messages for a verdict that speaks: the hook's, or the default one."""
-    job = found.job
-    hook_fits = outcome.condition is not Condition.UNKNOWN
-    if job is not None and hook_fits:
-        said = _ask_hook(job, found.facts, record, outcome, verdict, now)
-        if said is not None:
-            return said
-    return (default(found.facts, record, outcome, verdict, now),)
-
-
-def default(
-    facts: JobFacts, record: Record, outcome: Outcome, verdict: Verdict, now: datetime
-) -> Message:
-    """Return the default mail, under a name of its own."""
-    return letters.default_message(
-        os.urandom(16).hex(), facts, record, outcome, verdict, now
-    )
-
-
-def collected(found: Found) -> tuple[Message, ...]:
-    """Return what the job has sent since it was last asked."""
-    if found.job is None:
-        return ()
-    messages = tuple(found.job._outgoing)
-    found.job._outgoing.clear()
-    return messages
-
-
-def _ask_hook(
-    job: jobbase.JobBase,
-    facts: JobFacts,
+    found: Found,
     record: Record,
     outcome: Outcome,
     verdict: Verdict,
     now: datetime,
-) -> tuple[Message, ...] | None:
-    """Return what the hook said; None if it told nobody."""
+    secrets: tuple[str, ...] = (),
+) -> tuple[Message, ...]:
+    """Return the messages for a verdict that speaks: the hook's, or the default one."""
+    job = found.job
+    # What a hook says would be the author's words about what nobody has seen.
+    if job is None or outcome.condition is Condition.UNKNOWN:
+        return (default(found, record, outcome, verdict, now),)
     recovery = verdict is Verdict.RECOVERY
-    job._speaks_as = letters.KIND_OF[verdict]
-    job._speaks_to = record.told if recovery else ()
-    job._thread = record.thread
-    before = len(job._outgoing)
+    desk = job._checker
+    desk.kind = letters.KIND_OF[verdict]
+    desk.to = record.told if recovery else ()
+    desk.thread = record.thread
     try:
-        hook = job.onStateChangeSuccess if recovery else job.onFailure
-        told_otherwise = hook() is True
-    except BaseException as error:
-        told_otherwise = False
-        logger.warning(
-            "%s: its hook raised %s; the default mail goes out in its place",
-            facts.name,
-            described(error),
-        )
-        del job._outgoing[before:]
-    said = job._outgoing[before:]
-    del job._outgoing[before:]
-    if not said and not told_otherwise:
-        return None
+        answer = job.onStateChangeSuccess() if recovery else job.onFailure()
+        told = answer is True or (job.truth_is_enough and bool(answer))
+    except BaseException as error:  # noqa: B036  # SystemExit too
+        hook = "onStateChangeSuccess" if recovery else "onFailure"
+        why = f"This mail goes out in place of {hook}: {described(error)}"
+        trace = fit_end(formatted(error), secrets, TRACEBACK_LENGTH)
+        evidence = paragraphs(outcome.evidence, why, trace)
+        outcome = replace(outcome, evidence=evidence)
+        sent = sent_by_hook(found, record, outcome, now)
+        return (default(found, record, outcome, verdict, now), *sent)
+    sent = sent_by_hook(found, record, outcome, now)
+    if sent or told:
+        return sent
+    return (default(found, record, outcome, verdict, now),)
+
+
+def speak_instead(
+    found: Found, record: Record, outcome: Outcome, verdict: Verdict, now: datetime
+) -> tuple[Message, ...]:
+    """Return the messages where the hook did not come back: its own, or the default."""
+    return sent_by_hook(found, record, outcome, now) or (
+        default(found, record, outcome, verdict, now),
+    )
+
+
+def default(
+    found: Found, record: Record, outcome: Outcome, verdict: Verdict, now: datetime
+) -> Message:
+    """Return the default mail, under a name of its own."""
+    return letters.default_message(
+        os.urandom(16).hex(), found.facts, record, outcome, verdict, now
+    )
+
+
+def sent_by_hook(
+    found: Found, record: Record, outcome: Outcome, now: datetime
+) -> tuple[Message, ...]:
+    """Return what the hook has sent, the facts below its author's words."""
     return tuple(
-        letters.with_facts(message, facts, record, outcome, now) for message in said
+        letters.with_facts(message, found.facts, record, outcome, now)
+        for message in _outgoing(found)
+        if message.kind is not MessageKind.NOTE
     )
 
 
-def _judged(answer: object) -> Outcome:
-    if answer is True:
-        return Outcome(Condition.FINE)
-    if answer is False:
-        return Outcome(Condition.FAILING, "execute returned False, and gave no reason")
-    return Outcome(
-        Condition.FAILING,
-        f"execute returned {_shown(answer)}, which is neither True nor False",
-    )
+def notes(found: Found) -> tuple[Message, ...]:
+    """Return what the job has sent of its own accord, outside the hooks."""
+    return tuple(one for one in _outgoing(found) if one.kind is MessageKind.NOTE)
 
 
-def _reason(error: BaseException) -> str:
-    """Return the text of one of our exceptions, as its author gave it."""
-    try:
-        return str(error).strip() or "no reason was given"
-    except BaseException:
-        return "the reason could not be made into text"
+def _outgoing(found: Found) -> list[Message]:
+    return list(found.job._checker.outgoing) if found.job is not None else []
 
 
-def _shown(answer: object) -> str:
-    try:
-        return repr(answer)[:80]
-    except BaseException:
-        return f"a {type(answer).__name__}"
+def memory_to_keep(found: Found, record: Record) -> dict[str, Any] | None:
+    """Return the job's memory, None to leave what is remembered as it is."""
+    memory, _trouble = memory_after(found)
+    return None if memory == dict(record.memory) else memory

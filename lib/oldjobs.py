@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import configparser
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -30,10 +31,23 @@ def sendEmail(  # noqa: N802  # the older program's name
     config: configparser.ConfigParser, subject: str, body: str, to: str = ""
 ) -> bool:
     """Take a mail to send, as ``sendEmail`` of the job at work would; return True."""
-    job = jobbase.speaking_job()
-    if job is None:
-        raise RuntimeError("sendEmail was called while no job was at work")
-    return job.sendEmail(subject, body, to)
+    if _speaking.job is None:
+        raise RuntimeError("sendEmail was called where no job is at work")
+    return _speaking.job.sendEmail(subject, body, to)
+
+
+class _Speaking(threading.local):
+    """Which job is at work in this thread."""
+
+    job: jobbase.JobBase | None = None
+
+
+_speaking = _Speaking()
+
+
+def set_speaking_job(job: jobbase.JobBase | None) -> None:
+    """Say whose code runs in this thread from here on."""
+    _speaking.job = job
 
 
 def build(folder: Path) -> None:
@@ -41,14 +55,12 @@ def build(folder: Path) -> None:
     base = types.ModuleType("jobs.JobBase", __doc__)
     for name in jobbase.__all__:
         setattr(base, name, getattr(jobbase, name))
-    base.JobBase = JobBase  # type: ignore[attr-defined]  # a module of our making
-    base.sendEmail = sendEmail  # type: ignore[attr-defined]  # the same
+    base.__dict__.update(JobBase=JobBase, sendEmail=sendEmail)
     spawner = types.ModuleType("jobs.JobSpawner", __doc__)
-    spawner.JobSpawner = JobSpawner  # type: ignore[attr-defined]  # the same
+    spawner.__dict__.update(JobSpawner=JobSpawner)
     package = types.ModuleType("jobs", "Job files.")
     package.__path__ = [str(folder)]
-    package.JobBase = base  # type: ignore[attr-defined]  # the same
-    package.JobSpawner = spawner  # type: ignore[attr-defined]  # the same
+    package.__dict__.update(JobBase=base, JobSpawner=spawner)
     sys.modules.update(
         {
             "jobs": package,

@@ -1,7 +1,7 @@
 """A child process that tells, frame by frame, what it does, and that may be killed.
 
 A frame is one JSON value behind its length.  The child has a session of its own, so
-that killing it takes along what it started; it notices when its parent is gone.
+that killing it takes along what it started, and it is killed when its parent is gone.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from __future__ import annotations
 import os
 import select
 import signal
-import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from lib import plain
+from lib.child import BROKEN, CUT_OFF, LENGTH, Tell, be_the_child
 
-_LENGTH = struct.Struct(">I")
 #: Larger than any report; what claims to be longer is noise.
 MAX_FRAME = 64 * 1024 * 1024
 #: As much of what a child prints as is kept.
 MAX_PRINTED = 64 * 1024
-
-Tell = Callable[[Any], None]
+#: After SIGKILL only a wait for a disk keeps a process; nobody waits for that.
+KILL_TIMEOUT_S = 1.0
 
 
 class Child:
@@ -31,6 +30,8 @@ class Child:
         self.pid = pid
         self.frames_fd = frames_fd
         self.printed_fd = printed_fd
+        #: Readable when the child has ended; -1 where the system has no such thing.
+        self.ended_fd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
         #: The exit status as waitpid gives it; None while it runs.
         self.status: int | None = None
         self.printed = b""
@@ -43,14 +44,14 @@ class Child:
         What is no frame ends the conversation: the child is killed.
         """
         self._drain()
-        while len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
+        while len(self._buffer) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._buffer)
             if length > MAX_FRAME:
                 return self._garble()
-            end = _LENGTH.size + length
+            end = LENGTH.size + length
             if len(self._buffer) < end:
                 return None
-            body = bytes(self._buffer[_LENGTH.size : end])
+            body = bytes(self._buffer[LENGTH.size : end])
             del self._buffer[:end]
             try:
                 frame = plain.loads(body)
@@ -60,40 +61,59 @@ class Child:
 
     def read_printed(self) -> None:
         """Keep what the child printed, up to MAX_PRINTED; the rest is let go."""
-        while (part := _read(self.printed_fd)) is not None:
+        # As much at once as a pipe holds: one that prints without end gets no more.
+        for _ in range(MAX_PRINTED // 4096):
+            part = _read(self.printed_fd)
+            if part is None:
+                return
             if not part:
-                _close(self.printed_fd)
-                self.printed_fd = -1
+                self._close("printed_fd")
                 return
             self.printed = (self.printed + part)[:MAX_PRINTED]
 
     def has_ended(self) -> bool:
-        """Return whether the child is gone; its status is kept then."""
+        """Return whether the child is gone; what it started goes with it."""
         if self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.status = status
+            look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            if os.waitid(os.P_PID, self.pid, look) is not None:
+                # Before its number is given back, so that nobody else has it.
+                _kill_group(self.pid)
+                _pid, self.status = os.waitpid(self.pid, 0)
         return self.status is not None
 
     def end(self) -> None:
-        """Kill the child, and what it started, if it is still there; free everything."""
+        """Kill the child, and what it started, if still there; free everything."""
         if not self.has_ended():
             _kill_group(self.pid)
             os.kill(self.pid, signal.SIGKILL)
-            _pid, self.status = os.waitpid(self.pid, 0)
-        # What it started outlives it, in the group that has its number.
-        _kill_group(self.pid)
-        for name in ("frames_fd", "printed_fd", "_lifeline"):
-            descriptor = getattr(self, name)
-            if descriptor >= 0:
-                _close(descriptor)
-                setattr(self, name, -1)
+            self._await_end()
+        for name in ("frames_fd", "printed_fd", "ended_fd", "_lifeline"):
+            self._close(name)
+
+    def _await_end(self) -> None:
+        waiting = select.poll()
+        if self.ended_fd >= 0:
+            waiting.register(self.ended_fd, select.POLLIN)
+        for _ in range(int(KILL_TIMEOUT_S / 0.05)):
+            waiting.poll(50)
+            if self.has_ended():
+                return
+
+    def _close(self, name: str) -> None:
+        descriptor = getattr(self, name)
+        if descriptor >= 0:
+            _parents_ends.discard(descriptor)
+            os.close(descriptor)
+            setattr(self, name, -1)
 
     def _drain(self) -> None:
-        while self.frames_fd >= 0 and (part := _read(self.frames_fd)) is not None:
+        # More at once than a pipe holds, and no more: another may have news too.
+        for _ in range(64):
+            part = _read(self.frames_fd)
+            if part is None:
+                return
             if not part:
-                _close(self.frames_fd)
-                self.frames_fd = -1
+                self._close("frames_fd")
             self._buffer += part
 
     def _garble(self) -> None:
@@ -105,42 +125,44 @@ class Child:
 _parents_ends: set[int] = set()
 
 
-def start(work: Callable[[Tell], None]) -> Child:
-    """Return a child that runs ``work``, with a function that sends a frame.
+def start(work: Callable[[Tell], None], *, alone: bool = False) -> Child:
+    """Return a child that runs ``work``, with a function that sends frames.
 
-    The child ends when ``work`` returns, and never comes back into our code.
+    The child ends when ``work`` returns, and never comes back into our code.  One
+    that is ``alone`` has nothing of its parent's open: no log, no lock, no terminal.
+    Raise OSError if there can be no more processes.
     """
-    frames_read, frames_write = os.pipe()
-    printed_read, printed_write = os.pipe()
-    lifeline_read, lifeline_write = os.pipe()
-    pid = os.fork()
+    pipes: list[int] = []
+    try:
+        for _ in range(3):
+            pipes += os.pipe()
+        pid = os.fork()
+    except OSError:
+        for descriptor in pipes:
+            os.close(descriptor)
+        raise
+    frames_read, frames_write, printed_read, printed_write, lifeline, ours = pipes
+    mine = {frames_read, printed_read, ours}
     if pid == 0:
-        status = 70
-        try:
-            os.setsid()
-            for mine in (frames_read, printed_read, lifeline_write, *_parents_ends):
-                _close_quietly(mine)
-            _become_child(printed_write)
-            work(_teller(frames_write, lifeline_read))
-            status = 0
-        finally:
-            # Threads left behind must not keep the process; nothing is flushed twice.
-            os._exit(status)
-    for theirs in (frames_write, printed_write, lifeline_read):
+        leave = None if alone else _parents_ends | mine
+        be_the_child(work, frames_write, printed_write, lifeline, leave)
+    for theirs in (frames_write, printed_write, lifeline):
         os.close(theirs)
     for descriptor in (frames_read, printed_read):
         os.set_blocking(descriptor, False)
-    _parents_ends.update((frames_read, printed_read, lifeline_write))
-    return Child(pid, frames_read, printed_read, lifeline_write)
+    _parents_ends.update(mine)
+    return Child(pid, frames_read, printed_read, ours)
 
 
 def wait(children: list[Child], timeout_s: float) -> None:
     """Return when a child has something to tell, has ended, or the time is over."""
     poll = select.poll()
     for child in children:
-        for descriptor in (child.frames_fd, child.printed_fd):
+        for descriptor in (child.frames_fd, child.printed_fd, child.ended_fd):
             if descriptor >= 0:
                 poll.register(descriptor, select.POLLIN)
+        if child.ended_fd < 0:
+            timeout_s = min(timeout_s, 0.05)
     poll.poll(max(0, int(timeout_s * 1000) + 1))
 
 
@@ -154,38 +176,16 @@ def how_it_ended(status: int) -> str:
             name = f"signal {number}"
         hint = " (out of memory?)" if name == "SIGKILL" else ""
         return f"killed by {name}{hint}"
-    return f"called os._exit({os.waitstatus_to_exitcode(status)})"
-
-
-def _become_child(printed_write: int) -> None:
-    """Take the child's own standard streams; undo what the parent set up."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(printed_write, 1)
-    os.dup2(printed_write, 2)
-    os.close(nothing)
-    os.close(printed_write)
-
-
-def _teller(descriptor: int, lifeline: int) -> Tell:
-    """Return the function that sends a frame; it ends us when the parent is gone."""
-
-    def tell(frame: Any) -> None:
-        ready, _, _ = select.select([lifeline], [], [], 0)
-        if ready:
-            os._exit(0)
-        body = plain.dumps(frame).encode("ascii")
-        data = memoryview(_LENGTH.pack(len(body)) + body)
-        while data:
-            data = data[os.write(descriptor, data) :]
-
-    return tell
+    code = os.waitstatus_to_exitcode(status)
+    if code == BROKEN:
+        return "broke down, which is a fault of Checker's own"
+    if code == CUT_OFF:
+        return "closed descriptors that are not its own"
+    return f"called os._exit({code})"
 
 
 def _read(descriptor: int) -> bytes | None:
-    """Return what there is to read: nothing at its end, None if there is nothing yet."""
+    """Return what can be read: nothing at its end, None if there is nothing yet."""
     if descriptor < 0:
         return None
     try:
@@ -201,16 +201,4 @@ def _kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         # Nobody is left in it, or it is not made yet.
-        return
-
-
-def _close(descriptor: int) -> None:
-    _parents_ends.discard(descriptor)
-    os.close(descriptor)
-
-
-def _close_quietly(descriptor: int) -> None:
-    try:
-        os.close(descriptor)
-    except OSError:
         return

@@ -1,0 +1,118 @@
+"""One worker as the supervisor knows it: its work, its words, and when it is stuck.
+
+Nothing here acts; ``lib/crew.py`` does.  Times are seconds of the monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from lib import wire
+from lib.model import JobFacts, JobFile, Outcome, Report
+from lib.process import MAX_PRINTED, Child
+from lib.reasons import fit
+from lib.worker import Order
+
+#: A worker tells of a late job itself, unless it cannot; this much later it is stuck.
+STALL_AFTER_S = 1.5
+#: One that says nothing for so long lets no thread have its turn, so no other job.
+SILENCE_S = 5.0
+#: When all is said, the process ends.
+END_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker is started for."""
+
+    files: tuple[JobFile, ...]
+    order: Order
+    #: Its jobs, by key, where they are known from a worker before.
+    jobs: Mapping[str, JobFacts] = field(default_factory=dict)
+    #: How often they were tried by workers that died before any of them began.
+    attempts: int = 0
+
+    def __str__(self) -> str:
+        return ", ".join(str(file.path) for file in self.files)
+
+    def only(self, jobs: Mapping[str, JobFacts], attempts: int = 0) -> Work:
+        """Return the work of running just these jobs, all of them or one alone."""
+        paths = {job.file for job in jobs.values()}
+        return Work(
+            tuple(file for file in self.files if str(file.path) in paths),
+            replace(self.order, only=frozenset(jobs)),
+            jobs,
+            attempts,
+        )
+
+
+@dataclass
+class Shift:
+    """A worker process and what is known of its jobs."""
+
+    child: Child
+    work: Work
+    heard_at: float
+    #: When it must have loaded its files, and later: when it must have ended.
+    patience: float
+    #: All that it met; None until it has loaded its files.
+    jobs: Mapping[str, JobFacts] | None = None
+    #: Those that it is to run and that are not done.
+    left: dict[str, JobFacts] = field(default_factory=dict)
+    #: Those under way, and the moment from which each is stuck.
+    stuck_at: dict[str, float] = field(default_factory=dict)
+    #: What was found by those whose hooks are at work.
+    found: dict[str, Outcome] = field(default_factory=dict)
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.left.update(self.work.jobs)
+
+    @property
+    def deadline(self) -> float:
+        """Return when it is stuck if nothing more is heard."""
+        if self.jobs is None or self.ended:
+            return self.patience
+        deadline = min(self.stuck_at.values(), default=float("inf"))
+        if len(self.left) > 1:
+            deadline = min(deadline, self.heard_at + SILENCE_S)
+        return deadline
+
+    @property
+    def printed(self) -> str:
+        """Return what came through its standard streams, as it may be shown."""
+        text = self.child.printed.decode("utf-8", "replace")
+        return fit(text, self.work.order.secrets, MAX_PRINTED).rstrip()
+
+    def is_late(self, key: str, now: float) -> bool:
+        """Return whether a job is past its own deadline."""
+        return self.stuck_at.get(key, now + 1) <= now
+
+    def hear(self, frame: object, now: float) -> wire.Said:
+        """Return what a frame says, and keep it in mind.
+
+        Raise ValueError, TypeError, KeyError or IndexError if it says what it must not.
+        """
+        said = wire.read(frame, self.jobs or {})
+        self.heard_at = now
+        if isinstance(said, wire.Loaded):
+            self.jobs = said.jobs
+            # Those of a worker before that are not there any more stay left.
+            self.left.update({key: said.jobs[key] for key in said.wanted})
+        elif isinstance(said, wire.Begun):
+            limit = said.job.timeout_s + STALL_AFTER_S
+            self.stuck_at[said.job.key] = now + limit
+        elif isinstance(said, wire.Speaking):
+            limit = self.work.order.hook_timeout_s + STALL_AFTER_S
+            self.stuck_at[said.job.key] = now + limit
+            self.found[said.job.key] = said.outcome
+        elif isinstance(said, Report):
+            # A job that is not left has been reported before: KeyError.
+            del self.left[said.job.key]
+            self.stuck_at.pop(said.job.key, None)
+            self.found.pop(said.job.key, None)
+        elif isinstance(said, wire.Ended):
+            self.ended = True
+            self.patience = now + END_TIMEOUT_S
+        return said

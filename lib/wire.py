@@ -1,0 +1,128 @@
+"""What a worker says to the supervisor: values -> frames, and back.
+
+A frame is a list that begins with a word.  What comes back is checked, for job code
+runs in the process that sends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lib import plain
+from lib.model import Condition, JobFacts, Message, Outcome, Report, Verdict
+
+#: The worker is there, and its main thread gets its turn.
+PULSE = ["pulse"]
+#: All is said.
+END = ["end"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The files are loaded; these are the jobs in them."""
+
+    jobs: Mapping[str, JobFacts]
+    #: The keys of those that this worker runs.
+    wanted: frozenset[str]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A job is executed from here on."""
+
+    job: JobFacts
+
+
+@dataclass(frozen=True)
+class Speaking:
+    """The hook of a job is called from here on; this is what was found before."""
+
+    job: JobFacts
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The worker is done."""
+
+
+Said = Loaded | Begun | Speaking | Report | Ended | None
+
+
+def loaded(
+    jobs: Iterable[JobFacts], wanted: Collection[str], warnings: Iterable[str]
+) -> Any:
+    """Return the frame of Loaded."""
+    return ["jobs", list(jobs), list(wanted), list(warnings)]
+
+
+def begun(key: str) -> Any:
+    """Return the frame of Begun."""
+    return ["at", key]
+
+
+def speaking(key: str, outcome: Outcome) -> Any:
+    """Return the frame of Speaking."""
+    return ["speaks", key, outcome]
+
+
+def report(said: Report) -> Any:
+    """Return the frame of a Report, a short one if there is nothing to report."""
+    key, outcome = said.job.key, said.outcome
+    if said == Report(said.job, _fine(outcome.seconds), Verdict.FINE):
+        return ["fine", key, outcome.seconds]
+    return ["report", key, outcome, said.verdict, said.messages, said.memory]
+
+
+def read(frame: Any, jobs: Mapping[str, JobFacts]) -> Said:
+    """Return what a frame says; ``jobs`` are those of its worker.
+
+    Raise ValueError, TypeError, KeyError or IndexError if it is none of ours.
+    """
+    word, *rest = frame
+    if word == "at":
+        return Begun(jobs[rest[0]])
+    if word == "fine":
+        key, seconds = rest
+        return Report(jobs[key], _fine(plain.from_plain(float, seconds)), Verdict.FINE)
+    if word == "report":
+        return _read_report(rest, jobs)
+    if word == "speaks":
+        return Speaking(jobs[rest[0]], plain.from_plain(Outcome, rest[1]))
+    if word == "jobs":
+        return _read_jobs(rest)
+    if word == "end":
+        return Ended()
+    if word == "pulse":
+        return None
+    raise ValueError(f"{str(word)[:40]!r} is no word of ours")
+
+
+def _fine(seconds: float) -> Outcome:
+    return Outcome(Condition.FINE, seconds=seconds)
+
+
+def _read_report(rest: list[Any], jobs: Mapping[str, JobFacts]) -> Report:
+    key, outcome, verdict, messages, memory = rest
+    if memory is not None and not isinstance(memory, dict):
+        raise ValueError("a memory that is none")
+    return Report(
+        jobs[key],
+        plain.from_plain(Outcome, outcome),
+        Verdict(verdict),
+        tuple(plain.from_plain(Message, message) for message in messages),
+        memory,
+    )
+
+
+def _read_jobs(rest: list[Any]) -> Loaded:
+    facts, wanted, warnings = rest
+    jobs = {job["key"]: plain.from_plain(JobFacts, job) for job in facts}
+    return Loaded(
+        jobs,
+        frozenset(key for key in wanted if key in jobs),
+        tuple(str(warning) for warning in warnings),
+    )
