@@ -152,16 +152,17 @@ def _cron(given: argparse.Namespace) -> int:
 def _list(given: argparse.Namespace) -> int:
     from lib import look, report
     from lib.run import utc_now
-    from lib.state import State, last_runs
+    from lib.state import State, last_runs, record_for
 
     settings = _settings(given)
     there = look.meet(settings)
     state = State(settings.state)
-    last = last_runs(state.load_run())
+    found = state.load()
+    last = last_runs(found.run)
     judged = {key for key, job in state.load_catalogue().items() if job.judged}
     rows = report.job_rows(
         there.jobs,
-        state.load().records,
+        {job.key: record_for(job, found) for job in there.jobs},
         judged,
         utc_now(),
         ran_at={

@@ -27,7 +27,15 @@ from lib.disk import (
     sync_folder,
 )
 from lib.lock import Holder, Lock
-from lib.model import JobFrequency, Known, Record, RunFacts, file_stem
+from lib.model import (
+    Condition,
+    JobFacts,
+    JobFrequency,
+    Known,
+    Record,
+    RunFacts,
+    file_stem,
+)
 from lib.remedy import trouble, why_not_usable
 from lib.sealed import packed, read_value
 
@@ -209,6 +217,13 @@ class State:
             return RunFacts(), "it is missing"
         except Damaged as error:
             return RunFacts(), str(error)
+
+
+def record_for(job: JobFacts, found: Remembered) -> Record:
+    """Return a job's record, unknown if it was lost, new if there is none."""
+    if job.key not in found.records and file_stem(job.key) in found.lost:
+        return Record(job.key, condition=Condition.UNKNOWN)
+    return found.records.get(job.key, Record(job.key))
 
 
 def last_runs(run: RunFacts) -> dict[JobFrequency, datetime]:
