@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import traceback
 
 from lib.model import scrubbed
@@ -63,7 +64,9 @@ def whereabouts(thread: int) -> str:
     if frame is None:
         return ""
     stack = traceback.extract_stack(frame)
-    while stack and (_is_ours(stack[0].filename) or "threading" in stack[0].filename):
+    while stack and (
+        _is_ours(stack[0].filename) or stack[0].filename == threading.__file__
+    ):
         del stack[0]
     return "It was here:\n" + "".join(traceback.format_list(stack))[-_RAW_LENGTH:]
 

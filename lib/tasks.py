@@ -25,8 +25,8 @@ from lib.reasons import paragraphs, whereabouts
 
 #: How often the main thread says that it gets its turn.
 PULSE_S = 0.5
-#: Threads to begin with, and how often there are more, while they only wait.
-FIRST_THREADS = 4
+#: Threads to begin with and at most, and how often there are more.
+FIRST_THREADS, SIDE_BY_SIDE = 4, 128
 HIRE_AFTER_S = 0.005
 
 
@@ -60,10 +60,7 @@ class Rules:
     """What holds for all tasks of a worker."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    #: Call the hooks.
     speaks: bool = True
-    #: How many jobs are under way at once.
-    side_by_side: int = 128
     hook_timeout_s: float = 10.0
 
 
@@ -107,12 +104,12 @@ class Bench:
         self._waited = len(self._waiting)
         if begun < max(1, self._hands):
             more = max(FIRST_THREADS, self._hands)
-            more = min(more, self._waited, self._rules.side_by_side - self._hands)
+            more = min(more, self._waited, SIDE_BY_SIDE - self._hands)
             self._hands += sum(_start(self._serve) for _ in range(more))
 
     def _until_next(self) -> float:
         nearest = min((task.deadline for task in list(self._under_way)), default=1e9)
-        could_hire = self._waiting and self._hands < self._rules.side_by_side
+        could_hire = self._waiting and self._hands < SIDE_BY_SIDE
         most = HIRE_AFTER_S if could_hire else PULSE_S
         return max(0.001, min(most, nearest - time.monotonic()))
 
@@ -177,8 +174,7 @@ class Bench:
         """Go on with a task whose own thread is stuck."""
         self._at_work(task)
         spoken = self._speak(task, late)
-        if spoken is not None:
-            self._finish([spoken])
+        self._finish([spoken] if spoken is not None else [])
 
     def _finish(self, frames: list[Any], *more: Any) -> None:
         if frames or more:
@@ -221,8 +217,6 @@ class Bench:
         detail = f"timed out after {limit:g} s"
         where = whereabouts(task.thread)
         return self._fit(Outcome(Condition.FAILING, detail, where, limit), task)
-
-    # In either.
 
     def _fit(self, outcome: Outcome, task: Task) -> Outcome:
         if outcome.condition is Condition.FINE:

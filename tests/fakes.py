@@ -24,7 +24,8 @@ from lib.model import (
 )
 from lib.worker import Order
 
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+#: Long ago, so that every reminder is due.
+NOON = datetime(2020, 1, 1, 12, tzinfo=UTC)
 CONTACT = ("ops@example.com",)
 SETTINGS = """\
 [general]

@@ -1,4 +1,4 @@
-"""An instance of Checker as its admin has it: a settings file, jobs, state, and cron."""
+"""An instance of Checker as its admin has it: settings, jobs, state, and cron."""
 
 from __future__ import annotations
 

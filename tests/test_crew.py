@@ -13,7 +13,7 @@ import pytest
 
 from lib import process, shift
 from lib.model import Condition, JobFrequency
-from tests.fakes import Folder, Told, job, listen, spawner
+from tests.fakes import Folder, Told, job, listen, settings, spawner
 
 FAILING, FINE = Condition.FAILING, Condition.FINE
 UNKNOWN = Condition.UNKNOWN
@@ -169,8 +169,6 @@ def test_a_job_that_is_not_there_any_more_is_unknown(folder, tmp_path):
             yield One(config, "goes")
     """
     one = "time.sleep(0.2)\nif 'dies' in self.getName(): os._exit(3)\nreturn True"
-    from tests.fakes import settings
-
     folder.add("Many", IMPORTS + spawner("Many", jobs, one))
     told = folder.run(settings(f"[x]\nflag = {tmp_path}/flag\n"))
     assert told.lost["One dies"].detail == "called os._exit(3)"
@@ -195,7 +193,8 @@ def test_a_daemon_that_holds_the_pipes_does_not_hold_up_the_run(folder, tmp_path
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
-                with open({str(tmp_path / "pid")!r}, "w") as file: file.write(str(os.getpid()))
+                with open({str(tmp_path / "pid")!r}, "w") as file:
+                    file.write(str(os.getpid()))
                 time.sleep(60)
             os._exit(0)
         os.wait()
@@ -290,7 +289,8 @@ folder = Folder(pathlib.Path({str(tmp_path)!r}))
 folder.files["Job"] = JobFile(folder.path / "Job.py", "Job")
 resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))
 told = folder.run()
-print(*(f"{{name}}: {{one.condition}}: {{one.detail}}" for name, one in told.lost.items()))
+for name, one in told.lost.items():
+    print(f"{{name}}: {{one.condition}}: {{one.detail}}")
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30

@@ -99,7 +99,8 @@ def test_what_is_remembered_of_a_job():
         "import os; os.write(1, b'hello there')",
         "import os; os.system('echo hello there')",
         "import subprocess; subprocess.run(['echo', 'hello there'])",
-        "import sys, subprocess as s; s.run(['echo', 'hello there'], stdout=sys.stdout)",
+        "import sys, subprocess; subprocess.run('echo hello there', shell=1,"
+        " stdout=sys.stdout)",
         "import logging; logging.warning('hello %s', 'there')",
         "import logging; logging.getLogger('x.y').info('hello there')",
         "import threading as t; x = t.Thread(target=print, args=('hello there',));"
@@ -190,7 +191,7 @@ def test_a_job_that_takes_too_long_has_timed_out_and_says_where_it_was(folder):
     "execute",
     [
         "while True: pass",
-        "import time\nwhile True:\n    try: time.sleep(9)\n    except BaseException: pass",
+        "import time\nwhile True:\n    try: time.sleep(9)\n    finally: continue",
         "import threading; threading.Event().wait()",
         "import socket; socket.create_server(('127.0.0.1', 0)).accept()",
         "import subprocess; subprocess.run(['sleep', '60'])",
@@ -266,7 +267,7 @@ MEDDLERS = {
     "Locale": "import locale; locale.setlocale(locale.LC_ALL, 'C')",
     "Streams": "import sys; sys.stdout = sys.stderr = None",
     "Closes": "import os; os.close(1); os.close(2); os.close(0)",
-    "Threads": "import threading; threading.excepthook = None; threading.stack_size(32768)",
+    "Threads": "import threading as t; t.excepthook = None; t.stack_size(32768)",
     "Modules": "import sys; sys.modules.pop('json'); sys.path.clear()",
     "Clock": "import time; time.sleep = None",
     "Limits": "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (3, 3))",

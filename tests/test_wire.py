@@ -1,0 +1,87 @@
+"""What a worker says to the supervisor comes back as it was said, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib import plain, wire
+from lib.model import (
+    Condition,
+    JobFacts,
+    JobFrequency,
+    Message,
+    MessageKind,
+    Outcome,
+    Report,
+    Verdict,
+)
+from tests.fakes import NOON
+
+JOB = JobFacts("X/\ud800", "x \U0001f600", "/jobs/X.py", JobFrequency.HOUR)
+OTHER = JobFacts("X/y", "y", "/jobs/X.py", JobFrequency.MINUTE, is_own=True)
+JOBS = {job.key: job for job in (JOB, OTHER)}
+FAILED = Outcome(Condition.FAILING, "down", "a\nb", 0.5)
+MAIL = Message("id", MessageKind.ALERT, "down", "it is down", ("a@b.example",), NOON)
+
+
+def through(frame):
+    """Return what is heard of a frame that went through a pipe."""
+    return wire.read(plain.loads(plain.dumps(frame)), JOBS)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Report(JOB, Outcome(Condition.FINE, seconds=0.25), Verdict.FINE),
+        Report(JOB, Outcome(Condition.FINE), Verdict.FINE, memory={"n": [1, None]}),
+        Report(JOB, Outcome(Condition.FINE), Verdict.RECOVERY, (MAIL,)),
+        Report(OTHER, FAILED, Verdict.FIRST_ALERT, (MAIL, MAIL), {}),
+        Report(JOB, Outcome(Condition.PENDING, "a moment"), Verdict.PENDING),
+    ],
+)
+def test_a_report_comes_back_as_it_was(report):
+    assert through(wire.report(report)) == report
+
+
+def test_a_report_of_nothing_is_short():
+    fine = Report(OTHER, Outcome(Condition.FINE, seconds=0.25), Verdict.FINE)
+    assert wire.report(fine) == ["fine", "X/y", 0.25]
+
+
+def test_everything_else_comes_back_too():
+    loaded = wire.loaded(JOBS.values(), [JOB.key], ["odd"])
+    assert through(loaded) == wire.Loaded(JOBS, frozenset({JOB.key}), ("odd",))
+    assert through(wire.begun(JOB.key)) == wire.Begun(JOB)
+    assert through(wire.speaking(JOB.key, FAILED)) == wire.Speaking(JOB, FAILED)
+    assert through(wire.PULSE) is None
+    assert through(wire.END) == wire.Ended()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        None,
+        5,
+        [],
+        {},
+        "at",
+        ["what"],
+        ["at"],
+        ["at", "X/unknown"],
+        ["at", ["X/y"]],
+        ["fine", "X/y"],
+        ["fine", "X/y", "soon"],
+        ["fine", "X/y", True],
+        ["speaks", "X/y", {"condition": "sunny"}],
+        ["report", "X/y", {"condition": "fine"}, "dandy", [], None],
+        ["report", "X/y", {"condition": "fine"}, "fine", [{}], None],
+        ["report", "X/y", {"condition": "fine"}, "fine", [], [1]],
+        ["report", "X/y", {"condition": "fine"}, "fine", None, None],
+        ["jobs", [{}], [], []],
+        ["jobs", [{"key": "a"}], [], []],
+        ["jobs", 5, [], []],
+    ],
+)
+def test_what_is_none_of_ours_is_refused(frame):
+    with pytest.raises((ValueError, TypeError, KeyError, IndexError)):
+        wire.read(frame, JOBS)
