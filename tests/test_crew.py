@@ -168,7 +168,7 @@ def test_a_job_that_is_not_there_any_more_is_unknown(folder, tmp_path):
             open(config.get("x", "flag"), "w").close()
             yield One(config, "goes")
     """
-    one = "time.sleep(0.2)\nif 'dies' in self.getName(): os._exit(3)\nreturn True"
+    one = "time.sleep(0.3)\nif 'dies' in self.getName(): os._exit(3)\ntime.sleep(3)"
     folder.add("Many", IMPORTS + spawner("Many", jobs, one))
     told = folder.run(settings(f"[x]\nflag = {tmp_path}/flag\n"))
     assert told.lost["One dies"].detail == "called os._exit(3)"
