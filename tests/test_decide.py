@@ -166,6 +166,15 @@ def test_those_who_got_the_problem_are_remembered_for_its_recovery():
     assert record.told == ("old@example.com",)
 
 
+def test_what_a_job_sends_of_its_own_accord_tells_nobody_that_it_fails():
+    note, alert = message(MessageKind.NOTE, ("boss@example.com",)), message()
+    job = JobFacts("k", "k", "K.py", JobFrequency.MINUTE)
+    failed = Outcome(Condition.FAILING, "why")
+    report = Report(job, failed, Verdict.FIRST_ALERT, (note, alert))
+    record = decide.advance(Record("k"), report, NOON)
+    assert (record.told, record.thread) == (alert.to, alert.message_id)
+
+
 def test_a_record_keeps_since_when_how_often_and_why():
     record = Record("k")
     for number in range(3):
