@@ -15,6 +15,7 @@ from lib.model import (
     JobFailureNotificationFrequency,
     JobFrequency,
     Message,
+    MessageKind,
     OldEntry,
     Outcome,
     Policy,
@@ -183,8 +184,10 @@ def advance(record: Record, report: Report, now: datetime) -> Record:
 
 
 def _told(record: Record, report: Report, now: datetime) -> Record:
-    addresses = [to for message in report.messages for to in message.to]
-    first = report.messages[0].message_id if report.messages else None
+    # What a job sends of its own accord tells nobody that it is failing.
+    alerts = [one for one in report.messages if one.kind is not MessageKind.NOTE]
+    addresses = [to for message in alerts for to in message.to]
+    first = alerts[0].message_id if alerts else None
     return replace(
         record,
         told_at=now,
@@ -206,11 +209,12 @@ def attempted(message: Message, now: datetime) -> Message:
     fraction of the message's own, so that many do not come back at once.
     """
     wait = RETRY_AFTER[min(message.attempts, len(RETRY_AFTER) - 1)]
-    fraction = int(message.message_id[:4] or "0", 16) / 0xFFFF
+    fraction = sum(message.message_id.encode("utf-8", "replace")) % 256 / 255
     return replace(
         message,
         attempts=message.attempts + 1,
         retry_at=now + wait * (1 + fraction / 10),
+        in_doubt=True,
     )
 
 

@@ -71,6 +71,7 @@ def default_message(
         to=(record.told if recovery and record.told else job.contact),
         born_at=now,
         thread=record.thread,
+        since=min(record.failing_since or now, now),
     )
 
 
@@ -80,7 +81,13 @@ def with_facts(
     """Return the mail of a job's own hook with the facts below its author's words."""
     facts = "\n".join(_facts(job, record, outcome, message.kind, now, with_reason=True))
     body = message.body.rstrip()
-    return replace(message, body=f"{body}\n\n{facts}\n" if body else f"{facts}\n")
+    return replace(
+        message,
+        body=f"{body}\n\n{facts}\n" if body else f"{facts}\n",
+        # All that is said of one outcome has one time.
+        born_at=now,
+        since=min(record.failing_since or now, now),
+    )
 
 
 def lost_records_message(

@@ -52,6 +52,8 @@ def read_mail(
         cafile=cafile,
         bustgmailthreading=values.get("bustgmailthreading", False),
         sender=values.get("sender", ""),
+        mailsperhour=values.get("mailsperhour", EMAIL["mailsperhour"].default),
+        mailsperday=values.get("mailsperday", EMAIL["mailsperday"].default),
     )
     return mail, problems
 

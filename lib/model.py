@@ -88,6 +88,8 @@ class MessageKind(enum.StrEnum):
     RECOVERY = "recovery"
     #: Anything else: what a job sends of its own accord, a summary of Checker's.
     NOTE = "note"
+    #: A mail to ourselves, to see that mail arrives: it never waits for others.
+    PROBE = "probe"
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,21 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Folded:
+    """What a message stands for beside its own news."""
+
+    #: How many problems it tells of, since the first began.
+    times: int
+    since: datetime
+    #: The moment and the subject of each message that it stands for.
+    lines: tuple[str, ...] = ()
+    #: Somebody had heard of the first of them.
+    told: bool = False
+    #: One of them may have been taken after all.
+    doubtful: bool = False
+
+
+@dataclass(frozen=True)
 class Message:
     """Something somebody is owed, from the moment it is committed.
 
@@ -136,6 +153,13 @@ class Message:
     retry_at: datetime | None = None
     #: Why the last attempt did not succeed.
     last_error: str = ""
+    #: Attempted, and it is not known that it was not taken.
+    in_doubt: bool = False
+    #: Cut down because the server would not have it as it was.
+    shortened: bool = False
+    #: Since when the job was failing; None where it tells of no problem.
+    since: datetime | None = None
+    folded: Folded | None = None
 
 
 @dataclass(frozen=True)
@@ -202,7 +226,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Known:
-    """A job as the last run met it, so that others can speak of it without loading it."""
+    """A job as the last run met it: what can be said of it without loading it."""
 
     name: str
     file: str
@@ -211,6 +235,15 @@ class Known:
     contact: tuple[str, ...] = ()
     #: Whether it has ever been judged.
     judged: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """When a job file was last asked for its jobs, and what it was like then."""
+
+    at: datetime
+    #: Equal as long as nothing has changed that its jobs may depend on.
+    mark: str
 
 
 @dataclass(frozen=True)
@@ -305,11 +338,23 @@ class Mail:
     bustgmailthreading: bool = False
     #: The address mails come from; empty: ``user``, where that is an address.
     sender: str = ""
+    #: More are held back; a digest counts as one.
+    mailsperhour: int = 20
+    mailsperday: int = 100
 
     @property
     def is_set_up(self) -> bool:
         """Return whether there is a server to hand mail to."""
         return bool(self.smtpserver)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a worker may take."""
+
+    memory_mb: int = 1024
+    files: int = 1024
+    processes: int = 4096
 
 
 @dataclass(frozen=True)
@@ -326,6 +371,9 @@ class Settings:
     old_statefile: Path | None = None
     job_files: tuple[JobFile, ...] = ()
     targets: tuple[Target, ...] = ()
+    #: The files all this was read from.
+    files: tuple[Path, ...] = ()
+    limits: Limits = Limits()
     #: What is wrong but does not stop a run, and what is merely odd.
     problems: tuple[Problem, ...] = ()
     #: The same settings as job authors see them.

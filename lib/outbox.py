@@ -1,9 +1,7 @@
-"""Committed messages -> a channel, and what became of each.
+"""Parcels -> a channel, and what became of each.
 
-The messages lie in the records.  Here is decided which are tried now; they are handed
-to a child process that holds the SMTP session, and can be killed when the session's
-time is over.  The attempt is counted on disk before it is made, and a message leaves
-its record only when the server has taken it.
+They are handed to a child process that holds the SMTP session, and can be killed when
+the session's time is over.  What is handed over when is the postman's.
 """
 
 from __future__ import annotations
@@ -11,12 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field
 from typing import Any
 
-from lib import decide, process
-from lib.model import Message, Record, Settings
+from lib import process
+from lib.fates import Refusal
+from lib.model import Message, Settings
+from lib.owed import Parcel
 from lib.wording import counted, first_line, local
 
 logger = logging.getLogger(__name__)
@@ -25,82 +24,22 @@ logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 100
 #: A session that takes longer is over, whatever the server does.
 SESSION_S = 30.0
-#: The first message waits this long for others that will go with it.
-GATHER_S = 5.0
-
-Envelope = tuple[str, Message]
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message was taken, for all its recipients but those refused."""
+    """A parcel was taken, for all its recipients but those refused."""
 
-    key: str
-    message: Message
-    refused: Mapping[str, str]
+    parcel: Parcel
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Unsent:
-    """A message was not taken; the text says at which step and why."""
+    """A parcel was not taken; the refusal says at which step and why."""
 
-    key: str
-    message: Message
-    why: str
-
-
-def sendable(records: Iterable[Record], now: datetime) -> list[Envelope]:
-    """Return the owed messages that may be tried now, each with its record's key.
-
-    The oldest first.  One that waits for its next attempt holds back the younger ones
-    of its job, so that no recovery is read before its problem.
-    """
-    found = []
-    for record in records:
-        for message in record.owed:
-            if not decide.is_sendable(message, now):
-                break
-            found.append((record.key, message))
-    return sorted(found, key=lambda envelope: envelope[1].born_at)
-
-
-def counted_attempts(
-    records: Mapping[str, Record], batch: Iterable[Envelope], now: datetime
-) -> dict[str, Record]:
-    """Return the records of a batch as they are kept before the attempt."""
-    tried = {message.message_id for _key, message in batch}
-    return {
-        key: replace(
-            records[key],
-            owed=tuple(
-                (
-                    decide.attempted(message, now)
-                    if message.message_id in tried
-                    else message
-                )
-                for message in records[key].owed
-            ),
-        )
-        for key, _message in batch
-    }
-
-
-def settle(record: Record, event: Sent | Unsent) -> Record:
-    """Return the record after an attempt: what was taken is no longer owed.
-
-    Recipients that were refused are still owed the message, and nobody else is.
-    """
-    left = []
-    for message in record.owed:
-        if message.message_id != event.message.message_id:
-            left.append(message)
-        elif isinstance(event, Unsent):
-            left.append(replace(message, last_error=event.why))
-        elif event.refused:
-            why = "; ".join(f"{to}: {said}" for to, said in event.refused.items())
-            to = tuple(address for address in message.to if address in event.refused)
-            left.append(replace(message, to=to, last_error=why))
-    return replace(record, owed=tuple(left))
+    parcel: Parcel
+    refusal: Refusal
 
 
 class Outbox:
@@ -109,7 +48,8 @@ class Outbox:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._child: process.Child | None = None
-        self._waiting: dict[str, Envelope] = {}
+        self._waiting: dict[str, Parcel] = {}
+        self._begun: set[str] = set()
         self._deadline = float("inf")
         self.sent = 0
 
@@ -127,17 +67,19 @@ class Outbox:
         """Return when, by the monotonic clock, the session is over."""
         return self._deadline if self._child else float("inf")
 
-    def start(self, batch: list[Envelope], limit_s: float) -> None:
-        """Open a session for a batch whose attempts are counted on disk."""
+    def start(self, batch: Iterable[Parcel], limit_s: float) -> None:
+        """Open a session for parcels whose attempts are counted on disk."""
+        parcels = list(batch)
         length = min(SESSION_S, limit_s)
-        self._waiting = {message.message_id: (key, message) for key, message in batch}
+        self._waiting = {parcel.message.message_id: parcel for parcel in parcels}
+        self._begun = set()
         self._deadline = time.monotonic() + length
         self._child = process.start(
-            lambda tell: deliver(self._settings, batch, tell, length)
+            lambda tell: deliver(self._settings, parcels, tell, length)
         )
 
     def events(self) -> Iterator[Sent | Unsent]:
-        """Yield what has become of messages since; never wait."""
+        """Yield what has become of parcels since; never wait."""
         child = self._child
         if child is None:
             return
@@ -151,10 +93,16 @@ class Outbox:
             why = "the session took too long" if not ended else "the session broke off"
             yield from self._close(why, child)
 
-    def stop(self) -> Iterator[Unsent]:
+    def stop(self) -> Iterator[Sent | Unsent]:
         """End the session; what was not answered stays owed."""
-        if self._child is not None:
-            yield from self._close("the run had to end", self._child)
+        child = self._child
+        if child is not None:
+            # What the server has taken by now must not be sent again.
+            for frame in child.frames():
+                event = self._read(frame)
+                if event is not None:
+                    yield event
+            yield from self._close("the run had to end", child)
 
     def _close(self, why: str, child: process.Child) -> Iterator[Unsent]:
         child.end()
@@ -162,8 +110,8 @@ class Outbox:
         if child.printed:
             why = f"{why}: {first_line(child.printed.decode('utf-8', 'replace'))}"
         self._child = None
-        for key, message in self._waiting.values():
-            yield Unsent(key, message, why)
+        for name, parcel in self._waiting.items():
+            yield Unsent(parcel, Refusal(why, begun=name in self._begun))
         self._waiting = {}
 
     def _read(self, frame: Any) -> Sent | Unsent | None:
@@ -171,62 +119,86 @@ class Outbox:
         if word == "step":
             logger.debug("%s", rest[0])
             return None
-        key, message = self._waiting.pop(rest[0])
+        if word == "begun":
+            self._begun.add(rest[0])
+            return None
+        parcel = self._waiting.pop(rest[0])
         if word == "sent":
             self.sent += 1
-            return Sent(key, message, rest[1])
-        return Unsent(key, message, rest[1])
+            return Sent(parcel, rest[1])
+        return Unsent(parcel, Refusal(**rest[1]))
 
 
 def deliver(
     settings: Settings,
-    envelopes: Iterable[Envelope],
+    parcels: Iterable[Parcel],
     tell: Callable[[Any], None],
     limit_s: float,
 ) -> None:
-    """Hand messages to the channel, in the child; tell of each step and each fate.
+    """Hand parcels to the channel, in the child; tell of each step and each fate.
 
-    After one that was not taken, the younger ones of its job wait for it.
+    After one that was not taken, the younger ones of its job to the same people wait
+    for it.
     """
     from lib.channels import NotSent, channel_for, compose, sender_of
 
-    left = list(envelopes)
+    left = list(parcels)
     sender = sender_of(settings)
-    why = "the server ended the session"
-    held_back: set[str] = set()
+    why: dict[str, Any] = {"why": "the server ended the session"}
+    held_back = set()
     try:
         channel = channel_for(settings, lambda line: tell(["step", line]), limit_s)
         with channel as session:
             while left and session.usable:
-                key, message = left.pop(0)
-                if key in held_back:
-                    tell(["unsent", message.message_id, "an earlier mail comes first"])
+                parcel = left.pop(0)
+                message = parcel.message
+                name = message.message_id
+                job = (parcel.key or name, message.to)
+                if job in held_back:
+                    tell(["unsent", name, {"why": "an earlier mail comes first"}])
                     continue
                 try:
                     data = compose(message, settings)
-                    refused = session.send(sender, message.to, data)
-                    tell(["sent", message.message_id, refused])
+                    tell(["begun", name])
+                    tell(["sent", name, session.send(sender, message.to, data)])
                 except NotSent as error:
-                    why = str(error)
-                    held_back.add(key)
-                    tell(["unsent", message.message_id, why])
+                    why = _told(error)
+                    held_back.add(job)
+                    tell(["unsent", name, {**why, "begun": True}])
     except NotSent as error:
-        why = str(error)
-    for _key, message in left:
-        tell(["unsent", message.message_id, why])
+        why = _told(error)
+    # What was said to the recipients of one mail is nothing to the others.
+    for parcel in left:
+        only = {**why, "refused": {}, "permanent": False}
+        tell(["unsent", parcel.message.message_id, only])
+
+
+def _told(error: Any) -> dict[str, Any]:
+    """Return a NotSent as a frame can hold it."""
+    return {
+        "why": str(error),
+        "step": error.step,
+        "code": error.code,
+        "status": error.status,
+        "permanent": error.permanent,
+        "refused": error.refused,
+    }
 
 
 def send_now(
-    settings: Settings, message: Message, on_step: Callable[[str], None]
+    settings: Settings,
+    message: Message,
+    on_step: Callable[[str], None],
+    limit_s: float = SESSION_S,
 ) -> str:
     """Send one message at once, telling each step; return why not, or nothing.
 
     For a person who waits: no record, no second attempt.
     """
-    child = process.start(
-        lambda tell: deliver(settings, [("", message)], tell, SESSION_S)
-    )
-    deadline = time.monotonic() + SESSION_S
+    limit_s = min(SESSION_S, limit_s)
+    parcel = Parcel(message, (message.message_id,), "", message.born_at)
+    child = process.start(lambda tell: deliver(settings, [parcel], tell, limit_s))
+    deadline = time.monotonic() + limit_s
     why = "the session took too long"
     while time.monotonic() < deadline:
         process.wait([child], deadline - time.monotonic())
@@ -238,8 +210,8 @@ def send_now(
                 refused = "; ".join(f"{to}: {said}" for to, said in frame[2].items())
                 child.end()
                 return refused
-            else:
-                why = frame[2]
+            elif frame[0] == "unsent":
+                why = frame[2]["why"]
         if ended:
             break
     child.end()
@@ -249,18 +221,13 @@ def send_now(
 
 def explained(unsent: Iterable[Unsent]) -> Iterator[str]:
     """Yield a line for each reason why messages did not leave, for the log."""
-    by_reason: dict[str, list[Unsent]] = {}
+    by_reason: dict[str, list[Parcel]] = {}
     for one in unsent:
-        by_reason.setdefault(one.why, []).append(one)
+        by_reason.setdefault(one.refusal.why, []).append(one.parcel)
     for why, those in by_reason.items():
-        oldest = min(one.message.born_at for one in those)
+        oldest = min(parcel.oldest for parcel in those)
+        count = sum(len(parcel.ids) for parcel in those)
         yield (
-            f"{counted(len(those), 'mail')} not sent, the oldest of {local(oldest)}: "
+            f"{counted(count, 'mail')} not sent, the oldest of {local(oldest)}: "
             f"{why}; kept, and tried again in a later run"
         )
-
-
-def is_worth_gathering(batch: Iterable[Envelope], now: datetime) -> bool:
-    """Return whether the oldest message has waited long enough for company."""
-    oldest = min((message.born_at for _key, message in batch), default=now)
-    return (now - oldest).total_seconds() >= GATHER_S

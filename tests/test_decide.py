@@ -61,7 +61,10 @@ def one_run(record, letter, policy, now, to=("ops@example.com",)):
     return decide.advance(record, Report(job, outcome, verdict, spoken), now), verdict
 
 
-def tell_story(every, after, runs, mail="", step=MINUTE, record=Record("k")):
+NEW = Record("k")
+
+
+def tell_story(every, after, runs, mail="", step=MINUTE, record=NEW):
     """Return what was heard in each run; ``mail`` says in which runs mail is down."""
     heard = ""
     for number, letter in enumerate(runs):

@@ -1,0 +1,175 @@
+"""One mail for many: how it is kept, and what it says.
+
+Pure.  While a digest waits to be sent its messages are not sent otherwise; once it is
+marked as sent they only have to leave their records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lib import decide
+from lib.model import Message, MessageKind, Record
+from lib.summaries import line_of
+from lib.wording import first_line, local
+
+#: A digest lists the subjects of its messages up to this many bytes.
+MOST_LISTED = 256 * 1024
+
+_WORDS = {
+    MessageKind.ALERT: "failing",
+    MessageKind.REMINDER: "still failing",
+    MessageKind.RECOVERY: "fine again",
+    MessageKind.NOTE: "other",
+    MessageKind.PROBE: "other",
+}
+
+
+@dataclass(frozen=True)
+class Digest:
+    """One mail for many messages, as it is kept: digests/ID.json.
+
+    While it waits to be sent its messages are not sent otherwise.
+    """
+
+    message: Message
+    #: The ids of the messages, which lie in the records.
+    ids: tuple[str, ...]
+    tried_at: datetime | None = None
+    #: Nobody is owed it any more; its messages may leave their records.
+    sent_at: datetime | None = None
+
+
+def settled(digest: Digest, now: datetime) -> Digest:
+    """Return the digest with every time that lies in the future set to ``now``."""
+    owed = Record("", owed=(digest.message,))
+    return replace(
+        digest,
+        message=decide.settled(owed, now).owed[0],
+        tried_at=min(digest.tried_at, now) if digest.tried_at else None,
+    )
+
+
+def attempted(digest: Digest, now: datetime) -> Digest:
+    """Return the digest as it is kept before an attempt to send it."""
+    return replace(digest, message=decide.attempted(digest.message, now), tried_at=now)
+
+
+def pointless(records: Iterable[Record], digests: Mapping[str, Digest]) -> list[str]:
+    """Return the digests that are not sent and whose messages are no longer owed.
+
+    One that may have been taken is not among them: it is owed until it surely was.
+    """
+    waiting = {
+        name: set(digest.ids)
+        for name, digest in digests.items()
+        if digest.sent_at is None and not digest.message.in_doubt
+    }
+    if not waiting:
+        return []
+    owed = {one.message_id for record in records for one in record.owed}
+    return [name for name, ids in waiting.items() if not ids & owed]
+
+
+def digest_id(ids: Collection[str]) -> str:
+    """Return the id of a digest of these messages; it is always the same."""
+    return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogatepass")).hexdigest()[
+        :32
+    ]
+
+
+# What it says.
+
+
+def digest_message(
+    message_id: str, entries: Sequence[tuple[str, Message]], now: datetime
+) -> Message:
+    """Return one mail for many, each with its job's name; the oldest first.
+
+    It lists the subjects, in groups of what shares a reason or else a kind, and
+    counts what no longer fits.
+    """
+    groups = _groups(entries)
+    return Message(
+        message_id=message_id,
+        kind=MessageKind.NOTE,
+        subject=_digest_subject(entries, groups),
+        body=_digest_body(entries, groups),
+        to=entries[0][1].to,
+        born_at=now,
+    )
+
+
+def _groups(
+    entries: Sequence[tuple[str, Message]],
+) -> dict[str, list[Message]]:
+    """Return the messages by what they share, the oldest first."""
+    reasons = Counter(_reason(one) for _name, one in entries)
+    found: dict[str, list[Message]] = {}
+    for name, one in entries:
+        reason = _reason(one)
+        word = name.split(" ")[0] if name else ""
+        title = reason if reason and reasons[reason] > 1 else f"{word}, {_word(one)}"
+        found.setdefault(title, []).append(one)
+    return found
+
+
+def _reason(message: Message) -> str:
+    """Return what a subject of ours gives as the reason; nothing if it is another's."""
+    if message.kind not in (MessageKind.ALERT, MessageKind.REMINDER):
+        return ""
+    return first_line(message.subject).partition(": ")[2]
+
+
+def _word(message: Message) -> str:
+    return _WORDS[message.kind]
+
+
+def _counts(messages: Iterable[Message], more: str = "") -> str:
+    counts = Counter(map(_word, messages))
+    words = [word for word in dict.fromkeys(_WORDS.values()) if counts[word]]
+    return ", ".join(f"{counts[word]:,} {more}{word}" for word in words)
+
+
+def _digest_subject(
+    entries: Sequence[tuple[str, Message]], groups: Mapping[str, Sequence[Message]]
+) -> str:
+    counts = _counts(one for _name, one in entries)
+    title = max(groups, key=lambda title: len(groups[title]))
+    share = f"{len(groups[title]):,} times " if len(groups) > 1 else ""
+    reason = title if _reason(groups[title][0]) == title else ""
+    return f"{counts}: {share}{reason}" if reason else f"{counts} in one mail"
+
+
+def _digest_body(
+    entries: Sequence[tuple[str, Message]], groups: Mapping[str, Sequence[Message]]
+) -> str:
+    first, last = entries[0][1].born_at, entries[-1][1].born_at
+    lines = [
+        f"{len(entries):,} mails in one: {_counts(one for _name, one in entries)}.",
+        f"The first is of {local(first)}, the last of {local(last)}.",
+        "Look now:  checker.py -m list",
+    ]
+    size = sum(map(len, lines))
+    unlisted: list[Message] = []
+    for title, messages in groups.items():
+        if size >= MOST_LISTED:
+            unlisted += messages
+            continue
+        head = ["", f"{title} ({len(messages):,})"]
+        size += len(head[1].encode("utf-8", "replace")) + 2
+        lines += head
+        for number, one in enumerate(messages):
+            line = f"    {line_of(one)}"
+            size += len(line.encode("utf-8", "replace")) + 1
+            if size >= MOST_LISTED:
+                unlisted += messages[number:]
+                break
+            lines.append(line)
+    if unlisted:
+        lines += ["", f"and {_counts(unlisted, 'more ')}"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,60 @@
+"""A parcel, and what becomes of the records that its messages lie in.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lib import decide
+from lib.model import Message, Record
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What is handed over as one mail."""
+
+    message: Message
+    #: The messages it stands for; its own id, as a rule.
+    ids: tuple[str, ...]
+    #: The record in which the message lies; None for a digest.
+    key: str | None
+    #: When the oldest of its messages was born.
+    oldest: datetime
+
+
+def with_attempts(record: Record, those: Iterable[Parcel], now: datetime) -> Record:
+    """Return the record as it is kept before these of its messages are tried.
+
+    What was folded is one message from here on.
+    """
+    place = {parcel.ids[-1]: parcel.message for parcel in those}
+    gone = {one for parcel in those for one in parcel.ids}
+    owed: list[Message] = []
+    for one in record.owed:
+        message = place.get(one.message_id)
+        if message is not None:
+            owed.append(decide.attempted(message, now))
+        elif one.message_id not in gone:
+            owed.append(one)
+    return replace(record, owed=tuple(owed))
+
+
+def without(record: Record, ids: Collection[str]) -> Record:
+    """Return the record without the messages that a digest was sent for."""
+    left = tuple(one for one in record.owed if one.message_id not in ids)
+    return replace(record, owed=left) if len(left) < len(record.owed) else record
+
+
+def with_left(record: Record, message_id: str, left: Message | None) -> Record:
+    """Return the record after an attempt: what is left is owed in its place."""
+    owed = []
+    for one in record.owed:
+        if one.message_id != message_id:
+            owed.append(one)
+        elif left is not None:
+            owed.append(left)
+    return replace(record, owed=tuple(owed))

@@ -1,0 +1,241 @@
+"""Which owed messages go out now, and how: singly, or many as one digest.
+
+Pure.  Gathered per contact, that is per tuple of addresses.  The rules are told in
+``tests/test_parcels.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from lib import budget, decide, summaries
+from lib.budget import Limits, Postbook
+from lib.digests import Digest, digest_id, digest_message
+from lib.fold import Piece, folded
+from lib.lots import Lot, lots, waiting_in
+from lib.model import Message, MessageKind, Record
+from lib.owed import Parcel
+
+#: So many go out singly; more become one digest.
+MOST_SINGLY = 5
+#: A digest stands for so many at most, the oldest; the rest come in the next one.
+MOST_IN_DIGEST = 20_000
+#: The first message waits this long for others that will go with it.
+GATHER = timedelta(seconds=5)
+#: News pulls a digest that waits for its next attempt forward, this often at most.
+PULL_AFTER = timedelta(minutes=5)
+#: Late they are worth nothing: they pass what others wait for.
+MUST_NOT_WAIT = frozenset({MessageKind.PROBE})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes out now, and what has no room."""
+
+    parcels: tuple[Parcel, ...] = ()
+    #: How many messages are held back.
+    held: int = 0
+
+
+# The plan.
+
+
+def plan(
+    records: Iterable[Record],
+    digests: Mapping[str, Digest],
+    book: Postbook,
+    limits: Limits | None,
+    now: datetime,
+    *,
+    own: str = "",
+    jobs_done: bool = True,
+) -> Plan:
+    """Return what goes out now, the oldest first.
+
+    ``own`` is the key of the record of Checker's own.  While jobs are at work, what
+    is new waits a little for company.
+    """
+    if budget.is_held(book, now):
+        return Plan()
+    planner = _Planner(book, limits, now, own, jobs_done)
+    live = [one for one in digests.values() if one.sent_at is None]
+    for digest in live:
+        if digest.message.in_doubt:
+            planner.resend(digest)
+    rebuilt = {one.message.to: one for one in live if not one.message.in_doubt}
+    by_contact: dict[tuple[str, ...], list[Lot]] = {to: [] for to in rebuilt}
+    waiting = waiting_in(digests.values())
+    for record in records:
+        if record.owed:
+            for to, lot in lots(record, waiting, now).items():
+                by_contact.setdefault(to, []).append(lot)
+    for those in by_contact.values():
+        those.sort(key=lambda lot: lot.messages[0].born_at)
+    in_order = sorted(
+        (to for to, those in by_contact.items() if those),
+        key=lambda to: by_contact[to][0].messages[0].born_at,
+    )
+    for to in in_order:
+        planner.add(to, by_contact[to], rebuilt.get(to))
+    return planner.plan()
+
+
+class _Planner:
+    """A plan in the making; room is given to one contact after the other."""
+
+    def __init__(
+        self,
+        book: Postbook,
+        limits: Limits | None,
+        now: datetime,
+        own: str,
+        jobs_done: bool,
+    ) -> None:
+        self._book = book
+        self._limits = limits
+        self._now = now
+        self._own = own
+        self._jobs_done = jobs_done
+        self._counted = {one.name for one in book.counted}
+        self._parcels: list[Parcel] = []
+        self._new = 0
+        self._held = 0
+
+    def plan(self) -> Plan:
+        """Return the plan as it stands."""
+        parcels = sorted(self._parcels, key=lambda parcel: parcel.oldest)
+        return Plan(tuple(parcels), self._held)
+
+    def resend(self, digest: Digest) -> None:
+        """Add a digest that may have been taken, as it is."""
+        if decide.is_sendable(digest.message, self._now):
+            self._add(digest.message, digest.ids, None, digest.message.born_at)
+
+    def add(self, to: tuple[str, ...], those: list[Lot], digest: Digest | None) -> None:
+        """Add what goes to one contact now; ``digest`` waits for its next attempt."""
+        for lot in those:
+            self._add_pressing(lot)
+        ready = [lot for lot in those if lot.ready]
+        if digest is not None:
+            if self._is_due(digest, those):
+                self._add_digest(those, digest)
+            return
+        if not (ready and self._is_gathered(ready)):
+            return
+        if budget.is_quiet(self._book, to, self._now):
+            return
+        self._add_ready(those, ready)
+
+    def _add_pressing(self, lot: Lot) -> None:
+        for one in lot.messages:
+            if one.kind in MUST_NOT_WAIT and decide.is_sendable(one, self._now):
+                if self._room(own=True):
+                    self._add(one, (one.message_id,), lot.key, one.born_at)
+        calm = [one.kind not in MUST_NOT_WAIT for one in lot.messages]
+        if not all(calm):
+            lot.ready = sum(calm[: lot.ready])
+            lot.messages[:] = [
+                one for one in lot.messages if one.kind not in MUST_NOT_WAIT
+            ]
+
+    def _is_due(self, digest: Digest, those: list[Lot]) -> bool:
+        if decide.is_sendable(digest.message, self._now):
+            return True
+        tried_at = digest.tried_at
+        if tried_at is not None and self._now - tried_at < PULL_AFTER:
+            return False
+        known = set(digest.ids)
+        return any(one.message_id not in known for lot in those for one in lot.messages)
+
+    def _is_gathered(self, ready: list[Lot]) -> bool:
+        oldest = min(lot.messages[0].born_at for lot in ready)
+        return self._jobs_done or self._now - oldest >= GATHER
+
+    def _add_ready(self, those: list[Lot], ready: list[Lot]) -> None:
+        room = self._room(own=False)
+        if not room:
+            for lot in ready:
+                self._add_without_room(lot)
+            return
+        if self._are_too_many(those):
+            self._add_digest(those, None)
+            return
+        singly = [(lot, self._pieces(lot, lot.ready)) for lot in ready]
+        count = sum(len(pieces) for _lot, pieces in singly)
+        # Where the server has had too much of us, or room is short, one mail does.
+        if count > 1 and (count > room or self._book.held_until is not None):
+            self._add_digest(those, None)
+            return
+        for lot, pieces in singly:
+            self._add_singly(lot, pieces)
+
+    def _add_without_room(self, lot: Lot) -> None:
+        """Add what may go all the same: Checker's own, and what was counted before."""
+        for piece in self._pieces(lot, lot.ready):
+            known = piece.message.message_id in self._counted
+            if known or (lot.key == self._own and self._room(own=True)):
+                self._add_singly(lot, [piece])
+            elif lot.key != self._own:
+                self._held += len(piece.ids)
+
+    def _are_too_many(self, those: list[Lot]) -> bool:
+        count = 0
+        for lot in those:
+            count += len(self._pieces(lot, len(lot.messages)))
+            if count > MOST_SINGLY:
+                return True
+        return False
+
+    def _add_singly(self, lot: Lot, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            self._add(piece.message, piece.ids, lot.key, piece.message.born_at)
+
+    def _add_digest(self, those: list[Lot], digest: Digest | None) -> None:
+        chosen: list[Lot] = []
+        count = 0
+        for lot in those:
+            if lot.messages and count < MOST_IN_DIGEST:
+                chosen.append(lot)
+                count += len(lot.messages)
+        if not chosen:
+            return
+        ids = tuple(one.message_id for lot in chosen for one in lot.messages)
+        before = digest.message if digest else None
+        message_id = before.message_id if before else digest_id(ids)
+        if not (self._room(own=False) or message_id in self._counted):
+            self._held += count
+            return
+        entries = [
+            (lot.name, piece.message)
+            for lot in chosen
+            for piece in self._pieces(lot, len(lot.messages))
+        ]
+        entries.sort(key=lambda entry: entry[1].born_at)
+        message = digest_message(message_id, entries, self._now)
+        if before:
+            message = replace(
+                message, attempts=before.attempts, last_error=before.last_error
+            )
+            if before.shortened:
+                message = summaries.shortened(message, before.last_error)
+        self._add(message, ids, None, entries[0][1].born_at)
+
+    def _pieces(self, lot: Lot, count: int) -> list[Piece]:
+        return folded(lot.name, lot.messages[:count])
+
+    def _add(
+        self,
+        message: Message,
+        ids: tuple[str, ...],
+        key: str | None,
+        oldest: datetime,
+    ) -> None:
+        self._parcels.append(Parcel(message, ids, key, oldest))
+        if message.message_id not in self._counted:
+            self._new += 1
+
+    def _room(self, *, own: bool) -> int:
+        room = budget.room(self._book, self._limits, self._now, own=own)
+        return max(0, room - self._new)

@@ -1,0 +1,165 @@
+"""The conversation of a run with its outbox: what goes next, and when.
+
+The rules are those of ``parcels``; what is known is kept by ``bookkeeper``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from lib import decisions, lots, outbox, parcels, process
+from lib.bookkeeper import Bookkeeper
+from lib.fates import Refusal
+from lib.journal import Journal
+from lib.ledger import Ledger
+from lib.model import Settings
+from lib.notes import OWN_KEY
+from lib.outbox import Outbox, Sent, Unsent
+from lib.owed import Parcel
+
+logger = logging.getLogger(__name__)
+
+#: While jobs are at work, what to send is looked for this often.
+LOOK_EVERY_S = 0.5
+NOT_SET_UP = "mail is not set up: set smtpserver in [email] of settings.cfg"
+
+
+class Postman:
+    """All that one run sends."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        now: Callable[[], datetime],
+        journal: Journal,
+    ) -> None:
+        self._settings = settings
+        self._mail = settings.mail
+        self._ledger = ledger
+        self._now = now
+        self._journal = journal
+        self._outbox = Outbox(settings)
+        # Made when it is first needed: jobs run, whatever is wrong with its files.
+        self._bookkeeper: Bookkeeper | None = None
+        self._refusals: list[Refusal] = []
+        self._next_look = 0.0
+        #: There was nothing to send, and nothing to put in order, at the last look.
+        self.is_idle = False
+        #: With --nomail: what was shown already, which is all that was owed before.
+        self._shown: set[str] = set()
+        if self._mail.holds:
+            for record in ledger.records.values():
+                self._shown.update(one.message_id for one in record.owed)
+
+    @property
+    def sent(self) -> int:
+        """Return how many mails were taken."""
+        return self._outbox.sent
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether a session is open."""
+        return self._outbox.is_busy
+
+    @property
+    def children(self) -> list[process.Child]:
+        """Return the processes to wait for."""
+        return self._outbox.children
+
+    def next_deadline(self) -> float:
+        """Return when, by the monotonic clock, the session is over."""
+        return self._outbox.next_deadline()
+
+    @property
+    def _books(self) -> Bookkeeper:
+        if self._bookkeeper is None:
+            self._bookkeeper = Bookkeeper(
+                self._settings, self._ledger, self._now, self._journal
+            )
+        return self._bookkeeper
+
+    def hear(self) -> None:
+        """Keep what has become of what was handed over; raise StateError."""
+        if self._outbox.is_busy:
+            self._settle(self._outbox.events())
+
+    def stop(self) -> None:
+        """End the session, and keep what is known of it; raise StateError."""
+        if self._outbox.is_busy:
+            self._settle(list(self._outbox.stop()))
+
+    def send(self, *, jobs_done: bool, left_s: float) -> None:
+        """Hand over what is to go now, if anything; raise StateError."""
+        if self._outbox.is_busy:
+            return
+        self.is_idle = not self._books.put_in_order()
+        moment = time.monotonic()
+        if not jobs_done and moment < self._next_look:
+            return
+        self._next_look = moment + LOOK_EVERY_S
+        batch = self._batch(jobs_done)
+        if not batch:
+            return
+        self.is_idle = False
+        if not self._mail.holds:
+            self._books.count(batch)
+        if self._mail.nomail or self._mail.is_set_up:
+            self._outbox.start(batch, left_s)
+            return
+        refusal = Refusal(NOT_SET_UP)
+        self._settle([Unsent(parcel, refusal) for parcel in batch])
+
+    # What goes out.
+
+    def _batch(self, jobs_done: bool) -> list[Parcel]:
+        records = self._ledger.records.values()
+        if self._mail.holds:
+            return [
+                Parcel(one, (one.message_id,), record.key, one.born_at)
+                for record in records
+                for one in record.owed
+                if one.message_id not in self._shown
+            ][: outbox.MOST_AT_ONCE]
+        now = self._now()
+        for record in [one for one in records if len(one.owed) > 1]:
+            parted = lots.parted(record, now)
+            self._ledger.keep(parted)
+            self._journal.note(decisions.replaced(record, parted, now))
+        plan = self._plan(now, jobs_done)
+        if plan.held and self._books.tell_held(plan.held, now):
+            plan = self._plan(now, jobs_done)
+        return list(plan.parcels[: outbox.MOST_AT_ONCE])
+
+    def _plan(self, now: datetime, jobs_done: bool) -> parcels.Plan:
+        return parcels.plan(
+            self._ledger.records.values(),
+            self._books.digests,
+            self._books.book,
+            self._books.limits,
+            now,
+            own=OWN_KEY,
+            jobs_done=jobs_done,
+        )
+
+    def _settle(self, events: Iterable[Sent | Unsent]) -> None:
+        """Keep what has become of parcels, each in its turn, and say it."""
+        unsent = []
+        for event in events:
+            if self._mail.holds:
+                self._shown.add(event.parcel.message.message_id)
+            elif isinstance(event, Sent):
+                self._books.take_sent(event)
+            else:
+                self._books.take_unsent(event)
+                unsent.append(event)
+        self._refusals += [one.refusal for one in unsent]
+        if not (self._mail.holds or self._outbox.is_busy):
+            for line in self._books.end_session(self._refusals):
+                logger.error("%s", line)
+            self._refusals = []
+        for line in outbox.explained(unsent):
+            logger.error("%s", line)

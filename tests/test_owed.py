@@ -1,0 +1,61 @@
+"""What becomes of the records that a parcel's messages lie in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib import owed
+from lib.fold import folded
+from lib.model import Condition, Message, MessageKind, Record
+from lib.owed import Parcel
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=10)
+OPS = "ops@example.com"
+
+
+def message(name, kind=MessageKind.ALERT, to=(OPS,), **more):
+    subject = f"{name} is failing: no route"
+    return Message(name, kind, subject, "body", to, NOON, since=NOON, **more)
+
+
+def record(key, *owed):
+    return Record(key, key, Condition.FAILING, owed=owed)
+
+
+def single(one):
+    return Parcel(one, (one.message_id,), "x", NOON)
+
+
+def test_an_attempt_is_counted_for_what_is_tried_and_for_nothing_else():
+    one = record("x", message("a"), message("b"))
+    tried = [single(message("a"))]
+    kept = owed.with_attempts(one, tried, LATER)
+    assert [one.attempts for one in kept.owed] == [1, 0]
+    assert kept.owed[0].retry_at > LATER
+    assert [one.in_doubt for one in kept.owed] == [True, False]
+
+
+def test_folding_and_counting_are_one_change():
+    one = record("x", message("a"), message("r", kind=MessageKind.RECOVERY))
+    (piece,) = folded("x", one.owed)
+    parcel = Parcel(piece.message, piece.ids, "x", NOON)
+    (left,) = owed.with_attempts(one, [parcel], LATER).owed
+    assert (left.message_id, left.attempts) == ("r", 1)
+    assert left.folded is not None
+
+
+@pytest.mark.parametrize(
+    ("left", "names_left"), [(None, ["b"]), (message("a"), ["a", "b"])]
+)
+def test_after_an_attempt_what_is_left_is_owed_in_its_place(left, names_left):
+    after = owed.with_left(record("x", message("a"), message("b")), "a", left)
+    assert [one.message_id for one in after.owed] == names_left
+
+
+def test_what_a_sent_digest_stood_for_leaves_its_record():
+    one = record("x", message("a"), message("b"))
+    assert [left.message_id for left in owed.without(one, {"a"}).owed] == ["b"]
+    assert owed.without(one, {"c"}) is one

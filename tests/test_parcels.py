@@ -1,0 +1,217 @@
+"""Which owed messages go out now: stories of contacts, with nothing but values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from lib import budget, digests, owed, parcels
+from lib.budget import Limits, Postbook
+from lib.digests import Digest
+from lib.lots import Waiting
+from lib.model import Condition, Message, MessageKind, Record
+from lib.parcels import MOST_SINGLY
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+LATER = NOON + 10 * MINUTE
+OPS, BOSS = "ops@example.com", "boss@example.com"
+OWN = "checker/state"
+ROOMY = Limits(1000, 1000)
+
+
+def message(name, at=NOON, kind=MessageKind.ALERT, to=(OPS,), **more):
+    subject = f"{name} is failing: no route"
+    return Message(name, kind, subject, "body", to, at, since=at, **more)
+
+
+def record(key, *owed):
+    return Record(key, key, Condition.FAILING, owed=owed)
+
+
+def jobs(count, first=0, **more):
+    return [
+        record(f"job{number}", message(f"m{number}", **more))
+        for number in range(first, first + count)
+    ]
+
+
+EMPTY, NOTHING = Postbook(), Waiting()
+
+
+def plan(records, kept=(), book=EMPTY, limits=ROOMY, now=LATER, **more):
+    by_name = {one.message.message_id: one for one in kept}
+    return parcels.plan(records, by_name, book, limits, now, own=OWN, **more)
+
+
+def names(found):
+    return [parcel.message.message_id for parcel in found.parcels]
+
+
+def only(found):
+    (parcel,) = found.parcels
+    return parcel
+
+
+# Singly or in one.
+
+
+def test_five_go_singly_and_six_in_one():
+    assert names(plan(jobs(5))) == ["m0", "m1", "m2", "m3", "m4"]
+    digest = only(plan(jobs(6)))
+    assert (digest.key, len(digest.ids)) == (None, 6)
+
+
+def test_the_oldest_goes_first():
+    records = [record("x", message("b", NOON + MINUTE)), record("y", message("a"))]
+    assert names(plan(records)) == ["a", "b"]
+
+
+def test_each_contact_is_gathered_by_itself():
+    found = plan(jobs(6) + jobs(2, first=6, to=(BOSS,)))
+    assert [len(parcel.ids) for parcel in found.parcels] == [6, 1, 1]
+    assert {parcel.message.to for parcel in found.parcels} == {(OPS,), (BOSS,)}
+
+
+def test_while_jobs_are_at_work_the_first_waits_five_seconds_for_company():
+    seconds = timedelta(seconds=1)
+    assert not plan(jobs(1), now=NOON + 4 * seconds, jobs_done=False).parcels
+    assert plan(jobs(1), now=NOON + 5 * seconds, jobs_done=False).parcels
+    assert plan(jobs(1), now=NOON, jobs_done=True).parcels
+
+
+def test_a_digest_has_an_id_of_its_own_that_is_the_same_for_the_same_messages():
+    first, second = only(plan(jobs(6))), only(plan(jobs(6), now=LATER + MINUTE))
+    assert first.message.message_id == second.message.message_id
+    assert first.message.message_id not in first.ids
+    assert only(plan(jobs(7))).message.message_id != first.message.message_id
+
+
+def test_stale_news_counts_once():
+    records = []
+    for number in range(5):
+        end = message(f"r{number}", NOON + MINUTE, MessageKind.RECOVERY)
+        records.append(record(f"job{number}", message(f"a{number}"), end))
+    found = plan(records)
+    assert len(found.parcels) == MOST_SINGLY
+    assert found.parcels[0].ids == ("a0", "r0")
+
+
+def test_after_a_digest_all_to_the_same_people_wait_five_minutes():
+    book = budget.after_digest(Postbook(), (OPS,), LATER)
+    those = [*jobs(1), *jobs(1, first=1, to=(BOSS,))]
+    assert names(plan(those, book=book, now=LATER + 4 * MINUTE)) == ["m1"]
+    assert names(plan(those, book=book, now=LATER + 5 * MINUTE)) == ["m0", "m1"]
+
+
+def test_a_probe_waits_for_nothing():
+    book = budget.after_digest(Postbook(), (OPS,), LATER)
+    probe = record("probe", message("p", LATER, MessageKind.PROBE))
+    found = plan([*jobs(10), probe], book=book, jobs_done=False)
+    assert names(found) == ["p"]
+
+
+def test_a_digest_takes_the_oldest_where_there_are_very_many(monkeypatch):
+    monkeypatch.setattr(parcels, "MOST_IN_DIGEST", 10)
+    late = [replace(one, key=f"late {one.key}") for one in jobs(20, 20, at=LATER)]
+    digest = only(plan(late + jobs(10)))
+    assert sorted(digest.ids) == sorted(f"m{number}" for number in range(10))
+
+
+# A digest on its way.
+
+
+def test_what_waits_in_a_digest_is_not_sent_otherwise():
+    tried = digests.attempted(Digest(only(plan(jobs(6))).message, ids(6)), LATER)
+    failed = replace(tried, message=replace(tried.message, in_doubt=False))
+    assert plan(jobs(6), [failed]).parcels == ()
+
+
+def ids(count):
+    return tuple(f"m{number}" for number in range(count))
+
+
+def waiting_digest(count=6, *, in_doubt=False):
+    message = only(plan(jobs(count))).message
+    tried = digests.attempted(Digest(message, ids(count)), LATER)
+    return replace(tried, message=replace(tried.message, in_doubt=in_doubt))
+
+
+def test_a_digest_that_was_refused_is_tried_again_with_the_news_in_it():
+    digest = waiting_digest()
+    found = only(plan(jobs(8), [digest], now=LATER + MINUTE))
+    assert found.ids == ids(8)
+    assert found.message.message_id == digest.message.message_id
+    assert found.message.attempts == 1
+
+
+def test_news_pulls_a_waiting_digest_forward_but_not_each_minute():
+    digest = waiting_digest()
+    late = replace(digest.message, retry_at=LATER + 60 * MINUTE)
+    digest = replace(digest, message=late)
+    assert not plan(jobs(6), [digest], now=LATER + 30 * MINUTE).parcels
+    assert not plan(jobs(7), [digest], now=LATER + 4 * MINUTE).parcels
+    assert plan(jobs(7), [digest], now=LATER + 5 * MINUTE).parcels
+
+
+def test_a_digest_that_may_have_been_taken_goes_again_as_it_is():
+    digest = waiting_digest(in_doubt=True)
+    *news, again = plan(jobs(8), [digest], now=LATER + MINUTE).parcels
+    assert (again.message, again.ids) == (digest.message, ids(6))
+    assert [one.message.message_id for one in news] == ["m6", "m7"]
+
+
+def test_no_message_goes_before_an_older_one_of_its_job_that_is_in_doubt():
+    digest = waiting_digest(in_doubt=True)
+    records = jobs(6)
+    end = message("end", LATER, MessageKind.RECOVERY)
+    records[0] = replace(records[0], owed=(*records[0].owed, end))
+    assert names(plan(records, [digest], now=LATER + timedelta(seconds=5))) == []
+
+
+def test_what_a_sent_digest_stood_for_is_never_sent_again():
+    digest = replace(waiting_digest(), sent_at=LATER)
+    assert plan(jobs(6), [digest], now=LATER + 60 * MINUTE).parcels == ()
+    assert owed.without(jobs(1)[0], {"m0"}).owed == ()
+
+
+# Room.
+
+
+def test_a_fifth_of_the_room_is_kept_for_checker_itself():
+    book = budget.counting(Postbook(), map(str, range(8)), NOON)
+    limits = Limits(10, 100)
+    note = record(OWN, message("note"))
+    assert names(plan([*jobs(1), note], book=book, limits=limits)) == ["note"]
+    assert plan([*jobs(3), note], book=book, limits=limits).held == 3
+
+
+def test_what_has_too_little_room_goes_as_one():
+    book = budget.counting(Postbook(), map(str, range(7)), NOON)
+    found = plan(jobs(3), book=book, limits=Limits(10, 100))
+    assert len(only(found).ids) == 3
+
+
+def test_room_is_given_to_one_contact_after_the_other():
+    book = budget.counting(Postbook(), map(str, range(7)), NOON)
+    those = [*jobs(1), *jobs(4, 1, to=(BOSS,), at=NOON + MINUTE)]
+    found = plan(those, book=book, limits=Limits(10, 100))
+    assert (names(found), found.held) == (["m0"], 4)
+
+
+def test_one_that_was_counted_before_needs_no_new_room():
+    book = budget.counting(Postbook(), [f"m{number}" for number in range(8)], NOON)
+    found = plan(jobs(9), book=book, limits=Limits(10, 100))
+    assert (len(found.parcels), found.held) == (8, 1)
+
+
+def test_where_mail_goes_to_the_log_there_is_no_limit():
+    book = budget.counting(Postbook(), map(str, range(1000)), NOON)
+    assert plan(jobs(1), book=book, limits=None).parcels
+
+
+def test_while_the_server_wants_no_mail_nothing_goes_and_then_all_in_one():
+    book = replace(Postbook(), held_until=LATER + MINUTE)
+    assert not plan(jobs(2), book=book).parcels
+    assert len(only(plan(jobs(2), book=book, now=LATER + MINUTE)).ids) == 2
+    assert len(plan(jobs(2), now=LATER + MINUTE).parcels) == 2
