@@ -1,0 +1,165 @@
+"""state/decisions.log: the lines of ``lib/decisions.py``, appended and read again.
+
+For people who ask why; nothing is judged by it.  So it is written without fsync, after
+what it tells of was kept, and a run that cannot write it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lib import plain
+from lib.decisions import Decision
+from lib.disk import Damaged, read_capped
+from lib.model import scrubbed
+from lib.wording import harmless
+
+logger = logging.getLogger(__name__)
+
+NAME, OLDER_NAME = "decisions.log", "decisions.log.1"
+#: There are two files at most, of this size.
+MOST_BYTES = 5 * 1024 * 1024
+
+
+class Journal:
+    """What a run has decided, on its way to the file."""
+
+    def __init__(
+        self, folder: Path, secrets: tuple[str, ...], most_bytes: int = MOST_BYTES
+    ) -> None:
+        self._path = folder / NAME
+        self._older = folder / OLDER_NAME
+        self._secrets = secrets
+        self._most_bytes = most_bytes
+        self._waiting: list[Decision] = []
+        self._has_failed = False
+
+    def note(self, decisions: Iterable[Decision]) -> None:
+        """Take decisions; ``write`` appends them."""
+        self._waiting += decisions
+
+    def write(self) -> None:
+        """Append what was noted, in one write; say once if that cannot be done."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        if self._has_failed:
+            return
+        lines = [f"{as_line(one, self._secrets)}\n" for one in waiting]
+        try:
+            self._append("".join(lines).encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            self._has_failed = True
+            why = error.strerror or error
+            logger.warning("%s cannot be written: %s; the run goes on", self._path, why)
+
+    def _append(self, text: bytes) -> None:
+        descriptor = self._open()
+        try:
+            size = os.fstat(descriptor).st_size
+            if size and size + len(text) > self._most_bytes:
+                os.rename(self._path, self._older)
+                os.close(descriptor)
+                descriptor = self._open()
+                size = os.fstat(descriptor).st_size
+            # After a line that a full disk cut off, a new one begins.
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                text = b"\n" + text
+            # More than a file may hold: the newest lines.
+            text = text[-self._most_bytes :]
+            if os.write(descriptor, text) != len(text):
+                raise OSError(0, "the disk took only a part of it")
+        finally:
+            os.close(descriptor)
+
+    def _open(self) -> int:
+        # Not to wait for whoever reads from it, should it be a pipe.
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(self._path, flags | os.O_CLOEXEC, 0o600)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(0, "it is no regular file")
+        return descriptor
+
+
+def read_decisions(
+    folder: Path, is_wanted: Callable[[str, str], bool]
+) -> list[Decision]:
+    """Return the decisions on file, the oldest first, about the jobs that are wanted.
+
+    ``is_wanted`` is asked with a job's key and its name.  Lines that are not whole are
+    passed over.
+    """
+    found = []
+    for name in (OLDER_NAME, NAME):
+        try:
+            text = read_capped(folder / name).decode("utf-8", "replace")
+        except FileNotFoundError:
+            continue
+        except (OSError, Damaged) as error:
+            logger.error("%s cannot be read: %s", folder / name, error)
+            continue
+        for line in text.split("\n"):
+            parts = line.split("\t", 3)
+            if len(parts) == 4 and is_wanted(parts[1], parts[2]):
+                decision = from_line(line)
+                found += [decision] if decision else []
+    return found
+
+
+def as_line(decision: Decision, secrets: tuple[str, ...] = ()) -> str:
+    """Return a decision as a line: its parts with tabs between, the details as JSON.
+
+    No secret is in it, and no letter that a terminal takes for an order.
+    """
+    parts: tuple[str, ...] = (
+        decision.at.astimezone(UTC).isoformat(timespec="seconds"),
+        decision.key,
+        decision.name,
+        decision.word,
+        decision.text,
+    )
+    details = dict(decision.details)
+    if secrets:
+        parts = tuple(scrubbed(part, secrets) for part in parts)
+        details = _scrubbed(details, secrets)
+    safe = map(harmless, parts)
+    return "\t".join((*safe, _ENCODER.encode(details)))
+
+
+def from_line(line: str) -> Decision | None:
+    """Return the decision of a line; None if the line is not whole."""
+    parts = line.rstrip("\n").split("\t")
+    if len(parts) != 6:
+        return None
+    try:
+        at, details = datetime.fromisoformat(parts[0]), plain.loads(parts[5])
+    except ValueError:
+        return None
+    if at.tzinfo is None or not isinstance(details, dict):
+        return None
+    return Decision(at, parts[1], parts[2], parts[3], parts[4], details)
+
+
+def _plainly(value: Any) -> Any:
+    """Return what JSON has no word for as text: a moment."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+#: One for all: there are many lines at once.
+_ENCODER = json.JSONEncoder(default=_plainly)
+
+
+def _scrubbed(value: Any, secrets: tuple[str, ...]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _scrubbed(part, secrets) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_scrubbed(part, secrets) for part in value]
+    return scrubbed(value, secrets) if isinstance(value, str) else value

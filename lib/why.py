@@ -1,0 +1,229 @@
+"""Why somebody was told, or was not: what is remembered of a job, in plain words.
+
+For people at a terminal; it reads state/ and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from fnmatch import fnmatchcase
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from lib import journal
+from lib.decisions import Decision
+from lib.digests import Digest
+from lib.disk import Damaged
+from lib.model import Condition, Known, Message, Record
+from lib.sealed import read_value
+from lib.wording import counted, first_line, harmless, local, policy_words, since
+
+#: Of each job as many decisions are shown, the newest.
+MOST_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class Story:
+    """All that is remembered of one job."""
+
+    key: str
+    name: str
+    record: Record
+    #: None where the last run met no such job.
+    known: Known | None = None
+    decisions: tuple[Decision, ...] = ()
+    #: The digests that are on their way, by the ids of the mails in them.
+    digests: Mapping[str, Message] = field(default_factory=dict)
+
+
+def stories(
+    folder: Path,
+    patterns: Sequence[str],
+    records: Mapping[str, Record],
+    catalogue: Mapping[str, Known],
+) -> tuple[list[Story], list[str]]:
+    """Return what is remembered of the jobs that match, and what matches none.
+
+    A pattern is a shell's; it is held against a job's name, its key and its file's
+    name.  Jobs that are no more count as long as there is a line about them.
+    """
+    names = {record.key: record.name or record.key for record in records.values()}
+    names.update({key: known.name for key, known in catalogue.items()})
+    wanted = {key for key, name in names.items() if _matches(key, name, patterns)}
+    found = journal.read_decisions(
+        folder, lambda key, name: key in wanted or _matches(key, name, patterns)
+    )
+    by_key: dict[str, list[Decision]] = {key: [] for key in wanted}
+    for decision in found:
+        by_key.setdefault(decision.key, []).append(decision)
+        names.setdefault(decision.key, decision.name)
+    digests = _digests(folder)
+    told = [
+        Story(
+            key,
+            names[key],
+            records.get(key, Record(key)),
+            catalogue.get(key),
+            tuple(by_key[key]),
+            digests,
+        )
+        for key in sorted(by_key, key=lambda key: (names[key], key))
+    ]
+    unmatched = [
+        pattern
+        for pattern in patterns
+        if not any(_matches(story.key, story.name, [pattern]) for story in told)
+    ]
+    return told, unmatched
+
+
+def lines_of(story: Story, now: datetime) -> Iterator[str]:
+    """Yield what to print about a job: how it is now, then how it came to that."""
+    yield harmless(story.name)
+    for line in _present(story, now):
+        yield f"    {harmless(line)}"
+    yield ""
+    shown = list(_told(story.decisions))
+    if not shown:
+        yield "    No decision is on file: it was fine all the time, as far as known."
+    elif len(shown) > MOST_SHOWN:
+        yield f"    The last {MOST_SHOWN} decisions; {journal.NAME} has more:"
+    for line in shown[-MOST_SHOWN:]:
+        yield f"    {harmless(line)}"
+
+
+def row_of(story: Story, now: datetime) -> dict[str, Any]:
+    """Return the same for a program."""
+    record = story.record
+    return {
+        "job": story.name,
+        "key": story.key,
+        "exists": story.known is not None,
+        "condition": record.condition.value,
+        "failing_since": record.failing_since,
+        "failures": record.failures,
+        "reason": record.last_reason,
+        "told": record.told,
+        "told_at": record.told_at,
+        "owed": [
+            {
+                "mail": one.message_id,
+                "kind": one.kind.value,
+                "to": one.to,
+                "subject": one.subject,
+                "born_at": one.born_at,
+                "attempts": one.attempts,
+                "retry_at": one.retry_at,
+                "last_error": one.last_error,
+            }
+            for one in record.owed
+        ],
+        "now": list(_present(story, now)),
+        "decisions": [
+            {
+                "at": one.at,
+                "decision": one.word,
+                "text": one.text,
+                "details": dict(one.details),
+            }
+            for one in story.decisions
+        ],
+    }
+
+
+def _digests(folder: Path) -> dict[str, Message]:
+    found = {}
+    for path in sorted((folder / "digests").glob("*.json")):
+        try:
+            digest = read_value(path, Digest)
+        except (FileNotFoundError, Damaged):
+            # The next run says so, and makes it anew.
+            continue
+        found.update({name: digest.message for name in digest.ids})
+    return found
+
+
+def _matches(key: str, name: str, patterns: Iterable[str]) -> bool:
+    stem = key.partition("/")[0]
+    return any(
+        pattern in (name, key, stem) or fnmatchcase(name, pattern)
+        for pattern in patterns
+    )
+
+
+# How it is now.
+
+
+def _present(story: Story, now: datetime) -> Iterator[str]:
+    record, known = story.record, story.known
+    if known is None and not story.key.startswith(("checker/", "settings/", "files/")):
+        yield "No job of this name was met by the last run."
+    yield _condition(record, known, now)
+    if record.told_at is not None:
+        yield f"Told {', '.join(record.told)} at {local(record.told_at)}."
+    elif record.condition is not Condition.FINE:
+        yield "Nobody was told yet."
+    if known is not None:
+        people = ", ".join(known.contact)
+        yield f"The policy: {policy_words(known.policy)}, to {people}."
+    for message in record.owed:
+        yield _owed(message, story.digests.get(message.message_id), now)
+
+
+def _condition(record: Record, known: Known | None, now: datetime) -> str:
+    if record.condition is Condition.FINE:
+        if record.pending:
+            return "Under way; it is asked again in the next minute run."
+        if known is not None and not known.judged:
+            return "It has not run yet."
+        return "Fine, as far as is remembered."
+    words = str(record.condition).capitalize()
+    if record.failing_since is not None:
+        words += f" {since(record.failing_since, now)}"
+    if record.failures:
+        words += f", {record.failures} in a row"
+    reason = first_line(record.last_reason)
+    return f"{words}: {reason}" if reason else f"{words}."
+
+
+def _owed(message: Message, digest: Message | None, now: datetime) -> str:
+    words = (
+        f"Owed to {', '.join(message.to)} since {local(message.born_at)}: "
+        f"{first_line(message.subject)!r}"
+    )
+    if digest is not None:
+        words += f"; a part of the mail {first_line(digest.subject)!r}"
+        message = digest
+    if not message.attempts:
+        return f"{words}; not tried yet."
+    words += f"; tried {counted(message.attempts, 'time')}"
+    if message.last_error:
+        words += f", the last time: {first_line(message.last_error)}"
+    if message.retry_at is None or message.retry_at <= now:
+        return f"{words}; the next run tries again."
+    return f"{words}; the next attempt comes after {local(message.retry_at)}."
+
+
+# How it came to that.
+
+
+def _told(decisions: Iterable[Decision]) -> Iterator[str]:
+    """Yield a line for each decision; the same again and again is one."""
+    for _same, group in groupby(decisions, _kind):
+        several = list(group)
+        last = several[-1]
+        line = f"{local(last.at)}  {last.word:<8} {last.text}"
+        if len(several) > 1:
+            line += f" (the same {counted(len(several), 'time')} since "
+            line += f"{local(several[0].at)})"
+        yield line
+
+
+def _kind(decision: Decision) -> object:
+    """Return what is equal for decisions that say the same."""
+    if decision.word != "judged":
+        return id(decision)
+    return decision.details.get("verdict"), decision.details.get("reason")

@@ -1,0 +1,252 @@
+"""Each decision as a sentence and as a line, and the file that keeps them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib import decide, decisions
+from lib.decisions import Decision
+from lib.journal import Journal, as_line, from_line, read_decisions
+from lib.model import (
+    Condition,
+    JobFacts,
+    JobFailureNotificationFrequency,
+    JobFrequency,
+    Message,
+    MessageKind,
+    Outcome,
+    Policy,
+    Record,
+    Report,
+)
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+OPS = ("ops@example.com",)
+KEY, NAME = "DiskSpace/disk full", "disk full"
+FINE = Outcome(Condition.FINE)
+FULL = Outcome(Condition.FAILING, "/ is 93% full\nand more")
+ON_CHANGE = Policy()
+HOURLY = Policy(JobFailureNotificationFrequency.EVERYHOUR, 2)
+
+
+def mail(**more):
+    given = {
+        "message_id": "a1" * 16,
+        "kind": MessageKind.ALERT,
+        "subject": "disk full is failing: / is 93% full",
+        "body": "since noon",
+        "to": OPS,
+        "born_at": NOON,
+        **more,
+    }
+    return Message(**given)
+
+
+def decision(text="it was so", at=NOON, key=KEY, name=NAME, **details):
+    return Decision(at, key, name, "judged", text, details)
+
+
+def story(policy, outcomes):
+    """Return the texts of what is decided when a job finds these, minute by minute."""
+    job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, policy, OPS)
+    record, now, told = Record(KEY), NOON, []
+    for outcome in outcomes:
+        verdict = decide.decide(record, outcome, policy, now)
+        messages = (mail(),) if verdict.speaks else ()
+        report = Report(job, outcome, verdict, messages)
+        after = decide.advance(record, report, now)
+        told.append([x.text for x in decisions.judged(report, record, after, now)])
+        record, now = after, now + timedelta(minutes=1)
+    return told
+
+
+# What a run decides, in sentences.
+
+
+def test_a_job_that_is_fine_and_stays_so_leaves_no_line():
+    assert story(ON_CHANGE, [FINE, FINE]) == [[], []]
+
+
+def test_an_alert_and_its_end_say_what_was_found_and_what_the_policy_said():
+    first, second, third = story(ON_CHANGE, [FULL, FULL, FINE])
+    assert first == [
+        "failing, 1 in a row: / is 93% full; first alert, as the policy is: on change",
+        "alert to ops@example.com is to be sent: 'disk full is failing: / is 93% full'",
+    ]
+    assert second[0].startswith("failing, 2 in a row: / is 93% full; no mail: ops@")
+    assert second[0].endswith("; the next one comes when it is fine again")
+    assert third[0].startswith("fine; recovery mail: ops@example.com was told at ")
+
+
+def test_too_few_failures_and_too_soon_are_said_with_the_policy():
+    found = story(HOURLY, [FULL, FULL, FULL, FINE])
+    assert found[0][0].endswith("no mail yet: the first one comes after 2 in a row")
+    assert found[1][0].endswith("first alert, as the policy is: every hour, after 2")
+    assert "no mail, too soon: ops@example.com was told at " in found[2][0]
+    assert found[3][0].startswith("fine; fine again, no mail: the policy is every hour")
+
+
+def test_what_is_fine_again_before_anybody_heard_of_it_says_so():
+    found = story(Policy(failures=3), [FULL, FINE])
+    assert found[1] == ["fine; fine again, no mail: nobody was told that it was not"]
+
+
+def test_a_job_under_way_says_so_once():
+    found = story(ON_CHANGE, [Outcome(Condition.PENDING, "wait", ask_again=True)] * 2)
+    assert found == [["under way: wait; asked again in the next minute run"], []]
+
+
+def test_a_failed_attempt_names_the_step_and_the_next_one():
+    tried = mail(attempts=2, retry_at=NOON + timedelta(minutes=5))
+    text = decisions.unsent(KEY, NAME, tried, "RCPT TO: 451 later", NOON).text
+    assert text.startswith(
+        "attempt 2 to send alert to ops@example.com failed: RCPT TO:"
+    )
+    assert "; tried again after 2026-11-22 " in text
+
+
+def test_a_mail_that_left_late_says_how_late():
+    assert " late: " not in decisions.sent(KEY, NAME, mail(), NOON).text
+    later = NOON + timedelta(minutes=40)
+    assert "sent, 40 minutes late: " in decisions.sent(KEY, NAME, mail(), later).text
+
+
+def test_mails_that_a_digest_or_newer_news_stood_for_name_it():
+    before = Record(KEY, NAME, owed=(mail(),))
+    into = mail(message_id="b2" * 16, subject="12 failing in one mail")
+    (one,) = decisions.digested(before, replace(before, owed=()), into, NOON)
+    assert "was sent as a part of '12 failing in one mail': 'disk full" in one.text
+    (one,) = decisions.replaced(before, replace(before, owed=(into,)), NOON)
+    assert "is a part of newer news, '12 failing" in one.text
+    assert list(decisions.replaced(before, before, NOON)) == []
+
+
+def test_of_many_addresses_a_few_are_named():
+    many = mail(to=tuple(f"{number}@example.com" for number in range(100)))
+    assert "4@example.com and 95 others" in decisions.sent(KEY, NAME, many, NOON).text
+
+
+# Lines.
+
+
+def test_a_line_comes_back_as_it_was():
+    one = decision(verdict="failing", to=["ops@example.com"])
+    assert from_line(as_line(one) + "\n") == one
+
+
+@pytest.mark.parametrize("nasty", ["a\tb\nc", "\x1b[31mred", "\u202etxt.exe", "\udc80"])
+def test_a_line_stays_one_line_and_orders_no_terminal(nasty):
+    line = as_line(decision(nasty, key=nasty, name=nasty, reason=nasty))
+    assert line.count("\t") == 5
+    assert line.replace("\t", "").isprintable()
+    assert from_line(line) is not None
+
+
+def test_no_secret_is_in_a_line():
+    one = decision("it said canary", reason="canary", more=["x canary y"])
+    assert "canary" not in as_line(one, ("canary",))
+
+
+def test_a_long_reason_is_cut():
+    long = Outcome(Condition.FAILING, "x" * 5000)
+    ((first, _kept),) = story(ON_CHANGE, [long])
+    assert len(first) < 500
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "word", "a\tb\tc\td\te\tf", f"{NOON.isoformat()}\tk\tn\tw\tt\t[1]", "\0" * 99],
+)
+def test_what_is_no_line_of_ours_is_none(line):
+    assert from_line(line) is None
+
+
+# The file.
+
+
+def everything(folder):
+    return [one.text for one in read_decisions(folder, lambda key, name: True)]
+
+
+def write(folder, *texts, most_bytes=10_000):
+    journal = Journal(folder, (), most_bytes)
+    journal.note(decision(text) for text in texts)
+    journal.write()
+
+
+def test_lines_are_appended_and_read_in_their_order(tmp_path):
+    write(tmp_path, "one", "two")
+    write(tmp_path, "three")
+    assert everything(tmp_path) == ["one", "two", "three"]
+    assert (tmp_path / "decisions.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_decided_leaves_no_file(tmp_path):
+    write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_is_wanted_is_read(tmp_path):
+    journal = Journal(tmp_path, ())
+    journal.note([decision("a", key="x"), decision("b", name="other")])
+    journal.write()
+    found = read_decisions(tmp_path, lambda key, name: key == "x")
+    assert [one.text for one in found] == ["a"]
+
+
+def test_there_are_two_files_at_most_and_the_newest_lines_stay(tmp_path):
+    for number in range(500):
+        write(tmp_path, f"{number:03} {'x' * 200}")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["decisions.log", "decisions.log.1"]
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 20_000
+    found = [text[:3] for text in everything(tmp_path)]
+    assert found == [f"{number:03}" for number in range(500 - len(found), 500)]
+    assert len(found) > 20
+
+
+def test_more_at_once_than_a_file_may_hold_keeps_the_newest(tmp_path):
+    write(tmp_path, *(f"{number:03} {'x' * 200}" for number in range(500)))
+    assert (tmp_path / "decisions.log").stat().st_size <= 10_000
+    assert everything(tmp_path)[-1].startswith("499")
+
+
+def test_after_a_line_that_was_cut_off_a_new_one_begins(tmp_path):
+    write(tmp_path, "one", "two")
+    path = tmp_path / "decisions.log"
+    path.write_bytes(path.read_bytes()[:-9])
+    write(tmp_path, "three")
+    assert everything(tmp_path) == ["one", "three"]
+
+
+@pytest.mark.parametrize("how", ["folder", "pipe", "link"])
+def test_what_cannot_be_written_is_said_once_and_stops_nothing(tmp_path, caplog, how):
+    path = tmp_path / "decisions.log"
+    if how == "folder":
+        path.mkdir()
+    elif how == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "elsewhere")
+    journal = Journal(tmp_path, ())
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            journal.note([decision()])
+            journal.write()
+    (said,) = caplog.messages
+    assert f"{path} cannot be written: " in said
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_ten_thousand_lines_cost_little(tmp_path):
+    journal = Journal(tmp_path, ("canary",))
+    journal.note(decision(f"number {number}", reason="x") for number in range(10_000))
+    began = datetime.now(UTC)
+    journal.write()
+    assert datetime.now(UTC) - began < timedelta(seconds=3)
+    assert len(everything(tmp_path)) == 10_000

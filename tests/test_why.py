@@ -1,0 +1,131 @@
+"""``-m why``: what it says of a job, told as stories."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.instance import NO_MAIL, Instance, flag_job
+from tests.servers import SmtpServer
+
+FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
+FINE = "[disk root]\npath = /\nlimit = 100\nevery = minute\n"
+
+
+@pytest.fixture
+def smtp(ca):
+    with SmtpServer(ca) as server:
+        yield server
+
+
+@pytest.fixture
+def mailing(tmp_path, smtp, cafile):
+    return Instance(tmp_path, smtp.email_section(cafile))
+
+
+def why(instance, *names):
+    ran = instance.run("-m", "why", *names)
+    assert (ran.code, ran.err) == (0, ""), ran
+    return ran.out
+
+
+def test_while_the_mail_server_is_away_why_says_so_and_later_that_it_left(
+    mailing, smtp
+):
+    mailing.add(FULL)
+    smtp.answer_data = lambda mail: "451 4.3.0 try later"
+    mailing.cron()
+    out = why(mailing, "disk full")
+    assert out.startswith("disk full\n    Failing since 20")
+    assert "Owed to ops@example.com since 20" in out
+    assert "tried 1 time, the last time: " in out
+    assert "451" in out and "; the next attempt comes after 20" in out
+    assert "first alert, as the policy is: on change" in out
+    assert "unsent   attempt 1 to send alert to ops@example.com failed: " in out
+    smtp.answer_data = lambda mail: None
+    mailing.let_time_pass_for_mails()
+    assert mailing.cron().silent
+    smtp.wait_for(1)
+    out = why(mailing, "disk full")
+    assert "Owed" not in out
+    assert "sent     alert to ops@example.com was sent" in out
+    assert "no mail: ops@example.com was told at 20" in out
+
+
+def test_mails_that_wait_in_one_mail_name_it(mailing, smtp):
+    for number in range(8):
+        mailing.add(FULL.replace("full", f"full{number}"))
+    smtp.answer_data = lambda mail: "451 4.3.0 try later"
+    mailing.cron()
+    out = why(mailing, "disk full3")
+    assert "; a part of the mail '8 failing" in out
+    assert "; tried 1 time, the last time: " in out
+    smtp.answer_data = lambda mail: None
+    for path in (mailing.state / "digests").iterdir():
+        content = json.loads(path.read_text())
+        content["message"].pop("retry_at")
+        content.pop("sum")
+        path.write_text(json.dumps(content))
+    assert mailing.cron().silent
+    smtp.wait_for(1)
+    out = why(mailing, "disk full3")
+    assert "Owed" not in out
+    assert "folded   alert to ops@example.com was sent as a part of '8 failing" in out
+
+
+def test_a_healthy_job_leaves_no_line_and_why_says_that(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL + FINE)
+    instance.cron()
+    assert not (instance.state / "decisions.log").exists()
+    out = why(instance, "disk root")
+    assert "Fine, as far as is remembered." in out
+    assert "No decision is on file" in out
+
+
+def test_the_same_again_and_again_is_one_line(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL + FULL)
+    for _ in range(4):
+        instance.cron()
+    lines = why(instance, "disk full").splitlines()
+    assert sum(" judged " in line for line in lines) == 2
+    assert "(the same 3 times since 20" in lines[-1]
+
+
+def test_a_job_that_is_no_more_is_still_explained(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL)
+    flag = tmp_path / "flag"
+    path = instance.job("Flag", flag_job(flag))
+    instance.cron()
+    path.unlink()
+    instance.cron()
+    out = why(instance, "Fl*")
+    assert "No job of this name was met by the last run." in out
+    assert "failing, 1 in a row: the flag is down" in out
+
+
+def test_json_holds_all_of_it(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL + FULL)
+    instance.cron()
+    (found,) = instance.run("-m", "why", "DiskSpace", "--json").json()
+    assert (found["job"], found["condition"], found["exists"]) == (
+        "disk full",
+        "failing",
+        True,
+    )
+    assert found["decisions"][0]["details"]["verdict"] == "failing, first alert"
+    assert {one["decision"] for one in found["decisions"]} >= {"judged", "kept"}
+
+
+def test_a_name_that_nobody_knows_is_an_error_with_a_hint(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL + FULL)
+    instance.cron()
+    ran = instance.run("-m", "why", "disk ful")
+    assert (ran.code, ran.out) == (1, "")
+    assert "nothing is remembered of a job 'disk ful'; did you mean 'disk full'" in (
+        ran.err
+    )
+
+
+def test_why_needs_a_name(tmp_path):
+    assert Instance(tmp_path).run("-m", "why").code == 2
