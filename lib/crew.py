@@ -80,8 +80,9 @@ class Crew:
 
     def start(self, files: Iterable[JobFile]) -> None:
         """Start a worker for each file of somebody's own, one for all that ship."""
-        worker.prepare()
         files = tuple(files)
+        if files:
+            worker.prepare()
         shipped = tuple(file for file in files if file.ships)
         own = [(file,) for file in files if not file.ships]
         for together in ([shipped] if shipped else []) + own:

@@ -28,6 +28,7 @@ from lib.disk import (
 )
 from lib.lock import Holder, Lock
 from lib.model import (
+    Asked,
     Condition,
     JobFacts,
     JobFrequency,
@@ -60,6 +61,8 @@ class Remembered:
 @dataclass(frozen=True)
 class _Catalogue:
     jobs: Mapping[str, Any]
+    #: When each job file was last asked, by its path.
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
 
 class State:
@@ -129,15 +132,25 @@ class State:
 
     def load_catalogue(self) -> dict[str, Known]:
         """Return the jobs the last runs met, by key; none if that is lost."""
+        return self.load_met()[0]
+
+    def load_met(self) -> tuple[dict[str, Known], dict[str, Asked]]:
+        """Return the jobs the last runs met, and when each file was asked for its own.
+
+        Nothing of either if that is lost.
+        """
         path = self._path(CATALOGUE)
         try:
-            jobs = read_value(path, _Catalogue).jobs
-            return {key: plain.from_plain(Known, one) for key, one in jobs.items()}
+            found = read_value(path, _Catalogue)
+            return (
+                {key: plain.from_plain(Known, one) for key, one in found.jobs.items()},
+                {key: plain.from_plain(Asked, one) for key, one in found.asked.items()},
+            )
         except FileNotFoundError:
-            return {}
+            return {}, {}
         except (Damaged, ValueError) as error:
             logger.warning("%s: %s; it is made anew", path, error)
-            return {}
+            return {}, {}
 
     # Writing, under the lock.
 
@@ -179,9 +192,11 @@ class State:
         """Commit what is remembered of the runs; raise StateError."""
         replace_files([(self._path(RUN), packed(run))])
 
-    def save_catalogue(self, jobs: Mapping[str, Known]) -> None:
+    def save_catalogue(
+        self, jobs: Mapping[str, Known], asked: Mapping[str, Asked] | None = None
+    ) -> None:
         """Replace the list of jobs that were met; raise StateError."""
-        in_order = _Catalogue({key: jobs[key] for key in sorted(jobs)})
+        in_order = _Catalogue({key: jobs[key] for key in sorted(jobs)}, asked or {})
         replace_files([(self._path(CATALOGUE), packed(in_order))])
 
     def _is_new(self, files: list[Path]) -> bool:
