@@ -7,18 +7,29 @@ sent.  Job code never runs here.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 
-from lib import decide, letters, outbox, process, standins
+from lib import (
+    decide,
+    decisions,
+    emergency,
+    idle,
+    letters,
+    process,
+    standins,
+    strays,
+)
 from lib.crew import Crew, Event, Lost, Met
 from lib.disk import StateError
+from lib.journal import Journal
 from lib.ledger import Ledger
 from lib.model import (
     Condition,
@@ -32,8 +43,10 @@ from lib.model import (
     Settings,
     Verdict,
 )
+from lib.notes import OWN_KEY
 from lib.oldstate import read_once
-from lib.outbox import Outbox, Unsent
+from lib.postman import Postman
+from lib.roster import Roster
 from lib.state import RUN, State, last_runs
 from lib.wording import first_line
 from lib.worker import Order
@@ -57,13 +70,15 @@ def run(
     settings: Settings,
     ordered: JobFrequency,
     now: Callable[[], datetime] = utc_now,
+    command: tuple[list[str], str] | None = None,
 ) -> int:
     """Carry out one run; return the exit code.
 
-    0: it took place, or another one is at work.  1: state cannot be used, or the run
-    at work is past its end.
+    ``command`` is the command line and the checkout, for the note of ``lib/idle.py``.
+    0: it took place, or another one is at work.  1: state cannot be used or written,
+    or the run at work is past its end.
     """
-    state = State(settings.state)
+    state = emergency.CautiousState(settings.state)
     stop = _Stop()
     try:
         holder = state.lock(now(), timedelta(seconds=RUN_S))
@@ -78,11 +93,11 @@ def run(
                 ", past its end: is it stopped, or waiting for a disk?" * late,
             )
             return int(late)
-        _Run(settings, state, ordered, now, stop).carry_out()
+        _Run(settings, state, ordered, now, stop, command).carry_out()
     except StateError as error:
         logger.error("%s", error)
         return 1
-    return 0
+    return int(bool(state.frozen))
 
 
 class _Stop:
@@ -105,12 +120,14 @@ class _Run:
     def __init__(
         self,
         settings: Settings,
-        state: State,
+        state: emergency.CautiousState,
         ordered: JobFrequency,
         now: Callable[[], datetime],
         stop: _Stop,
+        command: tuple[list[str], str] | None,
     ) -> None:
         self._settings = settings
+        self._command = command
         self._state = state
         self._now = now
         self._ends_at = time.monotonic() + RUN_S
@@ -126,14 +143,18 @@ class _Run:
         )
         self._has_read_old_state = old is not None
         self._ledger = Ledger(state, found, old or (), now())
+        self._journal = Journal(settings.state, settings.secrets)
         self._met: dict[str, JobFacts] = {}
+        self._roster = Roster(
+            settings, *state.load_met(), self._facts.began_at or now()
+        )
         self._judged: dict[str, Condition] = {}
-        self._outbox = Outbox(settings)
-        #: What is not tried in this run: with --nomail, all that was shown already.
-        self._set_aside: set[str] = set()
-        if settings.mail.holds:
-            for record in self._ledger.records.values():
-                self._set_aside.update(one.message_id for one in record.owed)
+        self._adopts = False
+        self._postman: Postman | emergency.NoPostman = (
+            emergency.NoPostman()
+            if state.frozen
+            else Postman(settings, self._ledger, now, self._journal)
+        )
         self._crew = Crew(
             settings.config,
             Order(
@@ -143,35 +164,71 @@ class _Run:
                 old_entries=self._ledger.old_entries,
                 contact=settings.alertcontact,
                 secrets=settings.secrets,
+                limits=settings.limits,
+                # What hooks would say could not be kept.
+                speaks=not state.frozen,
             ),
             lambda file: standins.facts_of_file(file, settings),
         )
 
     def carry_out(self) -> None:
-        """Do all of it; raise StateError if it cannot be kept."""
+        """Do all of it, or what can be done where state cannot be written."""
+        try:
+            self._trying(self._begin)
+            self._set_to_work()
+            while not self._is_over():
+                self._trying(self._turn)
+        finally:
+            # Whatever happened, nobody is left at work.
+            not_done = list(self._crew.stop())
+            self._trying(self._postman.stop)
+            if self._adopts:
+                strays.end_all(process.at_work)
+        for lost in not_done:
+            self._put_off(lost)
+        self._trying(self._end)
+        if self._state.frozen and not self._stop.asked:
+            emergency.tell(
+                self._settings,
+                self._state.frozen,
+                self._ledger.records.values(),
+                self._facts.began_at or self._now(),
+                self._ends_at - time.monotonic(),
+            )
+
+    def _trying(self, step: Callable[[], None]) -> None:
+        """Do a step that writes; where that fails, write and send no more."""
+        try:
+            step()
+        except StateError as error:
+            self._state.freeze(error)
+            postman, self._postman = self._postman, emergency.NoPostman()
+            with contextlib.suppress(StateError):
+                postman.stop()
+
+    def _begin(self) -> None:
         # First of all: run.json may itself be among what is lost.
-        self._ledger.tell_of_lost(self._settings.alertcontact, self._now())
+        now = self._now()
+        lost = self._ledger.tell_of_lost(self._settings.alertcontact, now)
+        self._journal.note(decisions.lost(OWN_KEY, lost, now))
         # This also proves that state can be written, before anything is sent.
         self._state.save_run(self._facts)
         if self._missed:
             words = ", ".join(sorted(self._missed))
             logger.warning("a run of %s was missed, and is caught up now", words)
-        try:
-            self._set_to_work()
-            while not self._is_over():
-                self._turn()
-        finally:
-            # Whatever happened, nobody is left at work.
-            not_done = list(self._crew.stop())
-            unsent = list(self._outbox.stop())
-        for lost in not_done:
-            self._put_off(lost)
-        self._note_unsent(unsent)
-        self._end()
 
     def _set_to_work(self) -> None:
         settings = self._settings
-        self._crew.start(file for file in settings.job_files if not file.refused)
+        ledger = self._ledger
+        files, resting = self._roster.to_load(
+            list(ledger.records.values()),
+            self._due,
+            all_of_them=bool(ledger.lost or ledger.old_entries),
+        )
+        self._met.update({job.key: job for job in resting})
+        # What ships leaves nothing behind.
+        self._adopts = not all(file.ships for file in files) and strays.adopt()
+        self._crew.start(files)
         records = list(self._ledger.records.values())
         for facts, outcome in (
             *standins.stand_ins(settings),
@@ -182,14 +239,14 @@ class _Run:
     def _is_over(self) -> bool:
         if self._stop.asked or time.monotonic() >= self._ends_at:
             return True
-        at_work = not self._crew.is_done or self._outbox.is_busy
+        at_work = not self._crew.is_done or self._postman.is_busy
         if at_work or self._ledger.waiting_since is not None:
             return False
-        return not self._sendable()
+        return self._postman.is_idle
 
     def _turn(self) -> None:
         """Wait for something to happen, and deal with it."""
-        children = self._crew.children + self._outbox.children
+        children = self._crew.children + self._postman.children
         if children:
             process.wait(children, self._until_next())
         for event in self._crew.events():
@@ -197,18 +254,26 @@ class _Run:
         if time.monotonic() >= self._jobs_end_at:
             for lost in self._crew.stop():
                 self._put_off(lost)
-        self._hear_outbox()
+        self._postman.hear()
         since = self._ledger.waiting_since
         if since is not None and (
             self._crew.is_done or time.monotonic() >= since + COMMIT_AFTER_S
         ):
             self._ledger.commit()
-        self._send()
+        is_durable = self._ledger.waiting_since is None
+        if not self._stop.asked:
+            self._postman.send(
+                jobs_done=self._crew.is_done,
+                left_s=self._ends_at - time.monotonic(),
+            )
+        # After the mails, which must not wait for it.
+        if is_durable:
+            self._journal.write()
 
     def _until_next(self) -> float:
         moments = [
             self._crew.next_deadline(),
-            self._outbox.next_deadline(),
+            self._postman.next_deadline(),
             self._ends_at if self._crew.is_done else self._jobs_end_at,
         ]
         if (since := self._ledger.waiting_since) is not None:
@@ -224,6 +289,7 @@ class _Run:
         elif isinstance(event, Met):
             for warning in event.warnings:
                 logger.warning("%s", warning)
+            self._roster.hear(event.jobs, is_odd=bool(event.warnings))
             for job in event.jobs:
                 self._met[job.key] = job
                 self._ledger.meet(job)
@@ -254,83 +320,46 @@ class _Run:
     def _take(self, report: Report) -> None:
         job = report.job
         self._met[job.key] = job
-        before = self._ledger.record_of(job)
-        self._ledger.keep(decide.advance(before, report, self._now()))
+        before, now = self._ledger.record_of(job), self._now()
+        after = decide.advance(before, report, now)
+        self._ledger.keep(after)
+        self._journal.note(decisions.judged(report, before, after, now))
         if job.is_own and report.verdict is Verdict.FINE:
             return
         self._judged[job.key] = report.outcome.condition
         reason = first_line(report.outcome.detail)
         logger.info("%s: %s%s", job.name, report.verdict, f": {reason}" * bool(reason))
 
-    # What is owed.
-
-    def _sendable(self) -> list[outbox.Envelope]:
-        records = self._ledger.records.values()
-        return [
-            (key, message)
-            for key, message in outbox.sendable(records, self._now())
-            if message.message_id not in self._set_aside
-        ]
-
-    def _send(self) -> None:
-        """Begin a session if something is owed and may be tried now."""
-        if self._outbox.is_busy or self._stop.asked:
-            return
-        ledger, now = self._ledger, self._now()
-        batch = self._sendable()[: outbox.MOST_AT_ONCE]
-        ready = self._crew.is_done or outbox.is_worth_gathering(batch, now)
-        if not (batch and ready):
-            return
-        mail = self._settings.mail
-        if not mail.holds:
-            for record in outbox.counted_attempts(ledger.records, batch, now).values():
-                ledger.keep(record)
-        ledger.commit()
-        if mail.nomail or mail.is_set_up:
-            self._outbox.start(batch, self._ends_at - time.monotonic())
-            return
-        why = "mail is not set up: set smtpserver in [email] of settings.cfg"
-        self._note_unsent([Unsent(key, message, why) for key, message in batch])
-
-    def _hear_outbox(self) -> None:
-        unsent = []
-        for event in self._outbox.events():
-            if self._settings.mail.holds:
-                self._set_aside.add(event.message.message_id)
-                continue
-            if isinstance(event, Unsent):
-                unsent.append(event)
-                continue
-            record = self._ledger.records[event.key]
-            self._ledger.keep(outbox.settle(record, event))
-            # First of all: what was taken must not be sent again.
-            self._ledger.commit()
-            for address, said in event.refused.items():
-                logger.error("%s was refused: %s", address, said)
-            if not self._settings.mail.nomail:
-                logger.info("sent: %s", event.message.subject)
-        self._note_unsent(unsent)
-
-    def _note_unsent(self, unsent: Iterable[Unsent]) -> None:
-        unsent = list(unsent)
-        for one in unsent:
-            record = self._ledger.records[one.key]
-            self._ledger.keep(outbox.settle(record, one))
-        for line in outbox.explained(unsent):
-            logger.error("%s", line)
-
     # The end.
 
     def _end(self) -> None:
         now = self._now()
         if not self._stop.asked:
-            self._ledger.forget_unmet(self._met, now)
+            for record in self._ledger.forget_unmet(self._met, now):
+                self._journal.note([decisions.forgotten(record, now)])
         self._ledger.commit()
+        self._journal.write()
         listed, gone = self._ledger.drop_plain(self._met)
         self._state.save_run(self._ending(listed, now))
         # Listed no more, so that a crash here does not make them lost ones.
         self._state.forget(gone)
         self._save_catalogue()
+        self._note_idle(listed, now)
+
+    def _note_idle(self, listed: list[str], now: datetime) -> None:
+        """Let the next run be told by a note if it would do nothing either."""
+        worked = bool(
+            self._stop.asked
+            or self._state.frozen
+            or self._due != {JobFrequency.MINUTE}
+            or self._roster.has_loaded
+            or self._judged
+        )
+        run, records = self._ending(listed, now), self._ledger.records.values()
+        if self._command and idle.is_idle(self._settings, run, records, worked=worked):
+            until = idle.idle_until(self._roster.asked, last_runs(run))
+            if until is not None:
+                idle.write_note(self._settings, run, until, *self._command)
 
     def _ending(self, listed: list[str], now: datetime) -> RunFacts:
         found = list(self._judged.values())
@@ -348,7 +377,7 @@ class _Run:
             failing=found.count(Condition.FAILING),
             unknown=found.count(Condition.UNKNOWN),
             pending=found.count(Condition.PENDING),
-            sent=self._outbox.sent,
+            sent=self._postman.sent,
             owed=sum(len(record.owed) for record in records),
             records=tuple(listed),
             lost_records=tuple(self._ledger.still_lost(self._met)),
@@ -360,7 +389,8 @@ class _Run:
         )
 
     def _save_catalogue(self) -> None:
-        before = self._state.load_catalogue()
+        roster = self._roster
+        before = roster.catalogue
         jobs = {
             key: Known(
                 job.name,
@@ -373,8 +403,8 @@ class _Run:
             for key, job in self._met.items()
             if not job.is_own
         }
-        if jobs != before:
-            self._state.save_catalogue(jobs)
+        if (jobs, roster.asked) != (before, roster.asked_before):
+            self._state.save_catalogue(jobs, roster.asked)
 
 
 def _beginning(

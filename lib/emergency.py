@@ -1,0 +1,290 @@
+"""What a run does when its state cannot be written.
+
+It judges jobs all the same, writes nothing, sends nothing of what is owed, and ends
+with exit code 1.  One mail an hour says so, and names what is failing; that it was
+sent is kept outside the state folder, or, where that fails too, follows from the
+clock: the first run of each hour sends it.  What is owed stays owed, and what was
+found and could not be kept is found again by the first run that can write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from lib import elsewhere
+from lib.lock import Holder
+from lib.model import (
+    Asked,
+    Condition,
+    Known,
+    Message,
+    MessageKind,
+    Record,
+    RunFacts,
+    Settings,
+)
+from lib.process import Child
+from lib.remedy import NewerState, StateError
+from lib.state import Remembered, State
+from lib.wording import counted, first_line, local
+
+logger = logging.getLogger(__name__)
+
+#: How long after a mail that was taken, or after one that was not, the next may go.
+AGAIN_AFTER = {True: timedelta(hours=1), False: timedelta(minutes=15)}
+#: As much of what is failing as the mail lists.
+MOST_LINES = 200
+#: With less time left the next run is the better one to send.
+LEAST_S = 3.0
+
+
+class CautiousState(State):
+    """A state folder that is only read from the first write on that failed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        #: Why nothing is written any more; empty while all is well.
+        self.frozen = ""
+
+    def freeze(self, error: StateError) -> None:
+        """Write nothing any more."""
+        if not self.frozen:
+            self.frozen = str(error)
+            logger.error("%s; this run judges, keeps nothing, sends no alert", error)
+
+    def lock(self, now: datetime, length: timedelta) -> Holder | None:
+        """Take the lock; without a folder for it, go on without, and frozen."""
+        try:
+            return super().lock(now, length)
+        except StateError as error:
+            self.freeze(error)
+            return None
+
+    def load(self) -> Remembered:
+        """Return what is remembered; frozen, at least what of it can be read."""
+        try:
+            return super().load()
+        except NewerState:
+            raise
+        except StateError as error:
+            self.freeze(error)
+            return Remembered()
+
+    def load_met(self) -> tuple[dict[str, Known], dict[str, Asked]]:
+        """Return the jobs that were met; frozen, none where that cannot be read."""
+        try:
+            return super().load_met()
+        except NewerState:
+            raise
+        except StateError as error:
+            self.freeze(error)
+            return {}, {}
+
+    def clear_leftovers(self) -> None:
+        """Remove what was left half written, unless frozen."""
+        if not self.frozen:
+            super().clear_leftovers()
+
+    def take_skips(
+        self, counted: datetime | None = None
+    ) -> tuple[int, datetime | None]:
+        """Return the skipped runs that are not counted yet; frozen, count none."""
+        return (0, None) if self.frozen else super().take_skips(counted)
+
+    def quarantine(self, stems: Iterable[str], now: datetime) -> None:
+        """Move damaged files out of the way, unless frozen."""
+        if not self.frozen:
+            super().quarantine(stems, now)
+
+    def save(self, records: Iterable[Record]) -> None:
+        """Commit records, unless frozen."""
+        if not self.frozen:
+            super().save(records)
+
+    def forget(self, stems: Iterable[str]) -> None:
+        """Remove the files of jobs, unless frozen."""
+        if not self.frozen:
+            super().forget(stems)
+
+    def save_run(self, run: RunFacts) -> None:
+        """Commit what is remembered of the runs, unless frozen."""
+        if not self.frozen:
+            super().save_run(run)
+
+    def save_catalogue(
+        self, jobs: Mapping[str, Known], asked: Mapping[str, Asked] | None = None
+    ) -> None:
+        """Replace the list of jobs, unless frozen."""
+        if not self.frozen:
+            super().save_catalogue(jobs, asked)
+
+
+class NoPostman:
+    """Stands in for the postman in a run that may send nothing."""
+
+    sent = 0
+    is_busy = False
+    is_idle = True
+    children: list[Child] = []
+
+    def next_deadline(self) -> float:
+        """Return when something is over: never."""
+        return float("inf")
+
+    def hear(self) -> None:
+        """Nothing was handed over."""
+
+    def stop(self) -> None:
+        """Nothing is at work."""
+
+    def send(self, *, jobs_done: bool, left_s: float) -> None:
+        """What is owed stays owed."""
+
+
+# The one mail an hour.
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What is remembered of the last such mail."""
+
+    at: datetime
+    message_id: str
+    #: A server took it.
+    taken: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.at.isoformat()} {self.message_id} {self.taken}\n"
+
+
+def read_stamp(text: str) -> Stamp | None:
+    """Return the stamp that the text is; None if it is none."""
+    try:
+        moment, message_id, taken = text.split()
+        at = datetime.fromisoformat(moment)
+        if at.tzinfo is None or len(message_id) != 32 or not message_id.isalnum():
+            return None
+    except ValueError:
+        return None
+    return Stamp(at, message_id, taken == "True")
+
+
+def may_tell(stamp: Stamp | None, now: datetime) -> bool:
+    """Return whether another mail may go out; a stamp of the future counts not."""
+    if stamp is None or now < stamp.at:
+        return True
+    return now - stamp.at >= AGAIN_AFTER[stamp.taken]
+
+
+def next_stamp(stamp: Stamp | None, folder: Path, now: datetime) -> Stamp:
+    """Return the stamp of the mail that goes out now.
+
+    One that was perhaps not taken goes out under its own name again.
+    """
+    if stamp is not None and not stamp.taken:
+        return Stamp(now, stamp.message_id)
+    seed = f"{folder} {now.isoformat()}"
+    return Stamp(now, hashlib.sha256(seed.encode("utf-8", "replace")).hexdigest()[:32])
+
+
+def message_of(
+    stamp: Stamp,
+    why: str,
+    records: Iterable[Record],
+    to: tuple[str, ...],
+) -> Message:
+    """Return the mail: what cannot be written and why, and what is failing."""
+    records = list(records)
+    bad = [
+        one
+        for one in records
+        if one.condition in (Condition.FAILING, Condition.UNKNOWN)
+    ]
+    owed = sum(len(one.owed) for one in records)
+    body = [
+        "Checker cannot write its state:",
+        "",
+        f"    {why}",
+        "",
+        "It goes on judging, and keeps and sends nothing else: as long as it cannot",
+        "write down that a mail was sent, it would send it again each minute.  While",
+        "this lasts you get one mail like this an hour.  When it is over, you get what",
+        "you are owed" + (f": {counted(owed, 'mail')} so far." if owed else "."),
+        "",
+        *_failing_now(bad),
+    ]
+    return Message(
+        message_id=stamp.message_id,
+        kind=MessageKind.NOTE,
+        subject="cannot write state" + (f", {len(bad)} failing" if bad else ""),
+        body="\n".join(body) + "\n",
+        to=to,
+        born_at=stamp.at,
+    )
+
+
+def _failing_now(bad: Sequence[Record]) -> list[str]:
+    if not bad:
+        return ["Of the jobs none is failing."]
+    lines = []
+    for one in sorted(bad, key=lambda record: record.name)[:MOST_LINES]:
+        since = f" since {local(one.failing_since)}" if one.failing_since else ""
+        reason = first_line(one.last_reason)
+        name = one.name or one.key
+        lines.append(f"    {name}: {one.condition}{since}: {reason}".rstrip(": "))
+    if len(bad) > MOST_LINES:
+        lines.append(f"    and {len(bad) - MOST_LINES} more")
+    return ["Failing right now:", "", *lines]
+
+
+def tell(
+    settings: Settings,
+    why: str,
+    records: Iterable[Record],
+    began_at: datetime,
+    left_s: float,
+    places: Iterable[Path] | None = None,
+) -> None:
+    """Send the mail, if this run is the one to send it."""
+    from lib.outbox import send_now
+
+    mail = settings.mail
+    if left_s < LEAST_S or not (mail.is_set_up or mail.nomail):
+        return
+    places = elsewhere.usual_places() if places is None else places
+    try:
+        slot, stamp = _claim(settings.state, began_at, places)
+    except elsewhere.InUse:
+        return
+    if stamp is None:
+        return
+    message = message_of(stamp, why, records, settings.alertcontact)
+    why_not = send_now(settings, message, logger.debug, left_s)
+    if why_not:
+        logger.error("%s: not sent: %s", message.subject, why_not)
+    if slot is not None:
+        slot.write(str(Stamp(stamp.at, stamp.message_id, not why_not)))
+        slot.close()
+
+
+def _claim(
+    folder: Path, now: datetime, places: Iterable[Path]
+) -> tuple[elsewhere.Slot | None, Stamp | None]:
+    """Return where the mail is noted already, and its stamp; None: no mail now."""
+    for slot in elsewhere.slots(folder, places):
+        before = read_stamp(slot.text)
+        stamp = next_stamp(before, folder, now)
+        if not may_tell(before, now):
+            slot.close()
+            return None, None
+        # Before it is sent, as everything: what cannot be noted is not sent.
+        if slot.write(str(stamp)):
+            return slot, stamp
+        slot.close()
+    # Nothing can be remembered anywhere.
+    return None, (next_stamp(None, folder, now) if now.minute == 0 else None)
