@@ -11,11 +11,12 @@ SOURCES := $(wildcard checker.py) lib jobs tests
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint format coverage bench lock clean venv venv-dev
+.PHONY: help run test faults lint format coverage bench lock clean venv venv-dev
 
 help:
 	@echo 'make run       run the minute jobs once, without mail, and show the table'
 	@echo 'make test      the whole test suite'
+	@echo 'make faults    the tests of faults in full, some hours, and their table'
 	@echo 'make lint      black, isort, flake8 and mypy: look only'
 	@echo 'make format    black and isort: change the files'
 	@echo 'make coverage  the tests again, and the lines none of them visits'
@@ -35,7 +36,13 @@ settings.cfg:
 	@echo 'settings.cfg is new, a copy of settings.cfg.example: say there what to check.'
 
 test: venv-dev
-	@$(IN_VENV) -m pytest -q $(ARGS)
+	@$(IN_VENV) -m pytest -q -n 4 $(ARGS)
+
+# The table goes to build/faults.md as well; README quotes it.
+faults: venv-dev
+	@mkdir -p build
+	@CHECKER_FAULTS=long CHECKER_FAULTS_TABLE=build/faults.md \
+	    $(IN_VENV) -m pytest -q tests/faults $(ARGS)
 
 lint: venv-dev
 	@status=0; \

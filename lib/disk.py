@@ -112,8 +112,17 @@ def read_capped(path: Path) -> bytes:
     """Return a file's content; raise Damaged if it cannot be one of ours.
 
     That is one that is too large, or no regular file.  Raise OSError as open and read
-    do.
+    do, where they fail twice: what a device refuses once is not lost.
     """
+    try:
+        return _read_capped(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return _read_capped(path)
+
+
+def _read_capped(path: Path) -> bytes:
     # Not to wait for whoever writes into it, should it be a pipe.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:

@@ -1,0 +1,222 @@
+"""Wrong designs, planted into a copy of the program: what a harness must catch.
+
+A harness that cannot fail proves nothing.  Each mutant replaces a passage of the source
+by another; if a passage is no longer there as it was, planting fails aloud, and the
+mutant is to be written anew.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tests.faults import harness_errors, harness_kill, harness_power
+from tests.faults.scenarios import SCENARIOS, Deadline, Tally
+from tests.faults.table import seed
+from tests.faults.world import World
+from tests.instance import CHECKER
+
+#: What is caught at all is caught within this.
+CATCH_WITHIN_S = 60.0
+
+_SAVE = """\
+        contents = (
+            (self._path(file_stem(record.key)), packed(record)) for record in records
+        )
+        self._make_jobs_folder()
+        replace_files(one for one in contents if not _is_too_large(*one))
+"""
+_SAVE_TWO_FILES = """\
+        self._make_jobs_folder()
+        records = list(records)
+        states = [
+            (self._path(file_stem(one.key)), packed(dataclasses.replace(one, owed=())))
+            for one in records
+        ]
+        owed = [
+            (
+                self._jobs / (file_stem(one.key) + ".owed"),
+                packed(Record(one.key, one.name, owed=one.owed)),
+            )
+            for one in records
+        ]
+        replace_files({first})
+        replace_files({second})
+"""
+_LOADED = "        for stem in run.records:\n"
+_LOAD_TWO_FILES = """\
+        for path in sorted(self._jobs.glob("*.owed")):
+            message = read_value(path, Record)
+            if message.owed:
+                fresh = Record(message.key, message.name)
+                before = found.records.get(message.key, fresh)
+                both = dataclasses.replace(before, owed=message.owed)
+                found.records[message.key] = both
+                stems.add(path.stem)
+"""
+_IMPORTS = "import logging\nimport os\n"
+_KEPT = "packed(record)) for"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong design: where it is planted, and who catches it."""
+
+    name: str
+    file: str
+    changes: tuple[tuple[str, str], ...]
+    #: How it shows: one of these counts of a Tally.
+    shows: tuple[str, ...]
+    caught_by: Callable[[World], Tally]
+
+    def is_caught(self, tally: Tally) -> bool:
+        """Return whether what was found shows this design."""
+        return any(getattr(tally, name) for name in self.shows)
+
+    def plant(self, folder: Path) -> Path:
+        """Return a copy of the program, in ``folder``, that has this design."""
+        source = CHECKER.parent
+        for name in ("lib", "jobs"):
+            shutil.copytree(source / name, folder / name)
+        shutil.copy(source / "checker.py", folder)
+        path = folder / self.file
+        text = path.read_text()
+        for old, new in self.changes:
+            count = text.count(old)
+            assert count == 1, f"{self.file} has {count} times, not once:\n{old}"
+            text = text.replace(old, new)
+        path.write_text(text)
+        return folder
+
+
+def works_undisturbed(world: World) -> bool:
+    """Return whether nothing is wrong where nothing goes wrong.
+
+    Else what is found is no fault of the design.
+    """
+    scenario = SCENARIOS["first alert"]
+    scenario.set_up(world)
+    world.run()
+    return not scenario.judge(world, "nothing").faults
+
+
+def _by_power(world: World) -> Tally:
+    return harness_power.lose_power(
+        SCENARIOS["first alert"],
+        world,
+        _chance(),
+        Deadline(CATCH_WITHIN_S),
+        until_caught=True,
+    )
+
+
+def _by_kill(world: World) -> Tally:
+    scenario = SCENARIOS["first alert"]
+    scenario.set_up(world)
+    tasks: list[Callable[[], Tally | None]] = [
+        partial(harness_kill.kill_before, scenario, world, call)
+        for call in harness_kill.points(scenario, world)
+        if call.name == "rename"
+    ]
+    return harness_kill.sampled(
+        tasks, _chance(), Deadline(CATCH_WITHIN_S), until_caught=True
+    )
+
+
+def _by_server(world: World) -> Tally:
+    scenario = SCENARIOS["first alert"]
+    scenario.set_up(world)
+    return harness_kill.sampled(
+        list(harness_kill.kill_when_asked(scenario, world)),
+        _chance(),
+        Deadline(CATCH_WITHIN_S),
+        until_caught=True,
+    )
+
+
+def _by_errors(world: World) -> Tally:
+    scenario = SCENARIOS["first alert"]
+    scenario.set_up(world)
+    return harness_errors.read_only_once_taken(scenario, world)
+
+
+def _chance() -> random.Random:
+    return random.Random(seed())
+
+
+def _kept_without(owed: str) -> tuple[tuple[str, str], ...]:
+    """Return the changes that write records with other messages than they owe."""
+    return (
+        (_IMPORTS, "import dataclasses\n" + _IMPORTS),
+        (_KEPT, f"packed(dataclasses.replace(record, owed=tuple({owed})))) for"),
+    )
+
+
+def _in_two_files(first: str, second: str) -> tuple[tuple[str, str], ...]:
+    return (
+        (_IMPORTS, "import dataclasses\n" + _IMPORTS),
+        (_SAVE, _SAVE_TWO_FILES.format(first=first, second=second)),
+        (_LOADED, _LOAD_TWO_FILES + _LOADED),
+    )
+
+
+MUTANTS = {
+    one.name: one
+    for one in (
+        Mutant(
+            "no file fsync",
+            "lib/disk.py",
+            (('            _step(path, f"fsync {name}", os.fsync, descriptor)\n', ""),),
+            ("unreadable", "lost", "new_id"),
+            _by_power,
+        ),
+        Mutant(
+            "no directory fsync",
+            "lib/disk.py",
+            (
+                (
+                    '        _step(folder, "fsync", os.fsync, descriptor)\n',
+                    "        pass\n",
+                ),
+            ),
+            ("unreadable", "lost", "new_id"),
+            _by_power,
+        ),
+        Mutant(
+            "state, then message, in two files",
+            "lib/state.py",
+            _in_two_files("states", "owed"),
+            ("lost",),
+            _by_kill,
+        ),
+        Mutant(
+            "message, then state, in two files",
+            "lib/state.py",
+            _in_two_files("owed", "states"),
+            # Both messages may also be folded into one that says it in other words.
+            ("new_id", "lost"),
+            _by_kill,
+        ),
+        Mutant(
+            "mark before send",
+            "lib/state.py",
+            _kept_without("one for one in record.owed if not one.attempts"),
+            ("lost",),
+            _by_server,
+        ),
+        Mutant(
+            "attempt not counted",
+            "lib/state.py",
+            _kept_without(
+                "dataclasses.replace(one, attempts=0, retry_at=None, in_doubt=False)"
+                " for one in record.owed"
+            ),
+            ("hammered",),
+            _by_errors,
+        ),
+    )
+}

@@ -1,0 +1,120 @@
+"""What the tests of rows share: an instance with a mail server, and its misfortunes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.instance import Instance, Ran
+from tests.powers import as_anybody
+
+#: A job that is fine, beside one that is not: it must not suffer.
+CALM = """\
+from lib.jobbase import *
+
+class Calm(JobBase):
+    def executeEvery(self):
+        return JobFrequency.MINUTE
+
+    def execute(self):
+        raise CheckFailed("calm was judged")
+"""
+
+
+def job(name: str, execute: str, more: str = "", head: str = "") -> str:
+    """Return a job file; ``execute`` and ``more`` are lines of code."""
+    body = "\n".join(f"        {line}" for line in execute.splitlines())
+    return f"""\
+import ctypes, os, signal, socket, sys, threading, time
+from lib.jobbase import *
+{head}
+class {name}(JobBase):
+    def executeEvery(self):
+        return JobFrequency.MINUTE
+
+    def timeout(self):
+        return 5
+
+    def execute(self):
+{body}
+
+{more}
+"""
+
+
+def until(happened: Callable[[], bool], limit_s: float = 15) -> None:
+    """Return once it has happened; fail if that takes longer than it ever should."""
+    ends_at = time.monotonic() + limit_s
+    while not happened():
+        assert time.monotonic() < ends_at, "it never happened"
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    """Return whether there is such a process, and it is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def in_own_mounts(instance: Instance, script: str) -> Ran:
+    """Run a shell script with mounts of its own; ``$CRON`` is a run of a minute.
+
+    Skip the test where that is not allowed.
+    """
+    probe = ["unshare", "-m", "true"]
+    if os.geteuid() != 0 or subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("mounts need root and unshare -m")
+    cron = shlex.join(as_anybody(instance.command("-m", "cron", "-c", "minute")))
+    found = subprocess.run(
+        ["unshare", "-m", "/bin/sh", "-c", script],
+        env={
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/",
+            "CRON": cron,
+            "STATE": str(instance.state),
+            "XDG_RUNTIME_DIR": str(instance.folder),
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd="/",
+    )
+    return Ran(found.returncode, found.stdout, found.stderr)
+
+
+#: Without it waits of Python 3.11 hang under a faked clock, or fail; see the row T.
+SHIM = """\
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_nanosleep(clockid_t clock, int flags, const struct timespec *request,
+                    struct timespec *left) {
+    return syscall(SYS_clock_nanosleep, clock, flags, request, left) == 0 ? 0 : errno;
+}
+"""
+
+
+def faked_clock(folder: Path) -> dict[str, str]:
+    """Return the environment in which FAKETIME shifts the clock, or skip the test."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if not found or not compiler:
+        pytest.skip("the clock is faked by libfaketime and a C compiler")
+    source, shim = folder / "shim.c", folder / "shim.so"
+    source.write_text(SHIM)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-o", str(shim), str(source)], check=True
+    )
+    return {"LD_PRELOAD": f"{shim} {found[0]}", "DONT_FAKE_MONOTONIC": "1"}

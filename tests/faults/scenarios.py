@@ -1,0 +1,193 @@
+"""What the harnesses go through, and how they judge what became of it.
+
+A scenario is a known state, one run in which something goes wrong, and what people
+must have been told when all is quiet again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+
+from tests.faults.world import NAMES, World
+from tests.servers import SmtpMail
+
+#: Longer than any wait between two attempts, shorter than a reminder's.
+LATER = timedelta(hours=2)
+
+
+@dataclass
+class Tally:
+    """What was found, summed over the points of a harness."""
+
+    points: int = 0
+    #: Points at which nothing went wrong, since the run had not so many calls.
+    missed: int = 0
+    alerts: int = 0
+    lost: int = 0
+    same_id: int = 0
+    new_id: int = 0
+    unreadable: int = 0
+    stuck: int = 0
+    #: Mails that were repeated more often than their back-off allows.
+    hammered: int = 0
+    seconds: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        for each in fields(self):
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
+            setattr(self, each.name, mine + theirs)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.points - self.missed} points, "
+            f"{self.lost} of {self.alerts} alerts lost, "
+            f"{self.same_id + self.new_id} duplicates ({self.new_id} with a new id), "
+            f"{self.unreadable} unreadable, {self.stuck} stuck"
+        )
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is prepared, what the run with the fault meets, and what must be told."""
+
+    name: str
+    prepare: Callable[[World], None]
+    meet: Callable[[World], None]
+    #: With the name of a lamp, how the mail says it.
+    told: str
+    lamps: int = 3
+    reminds: bool = False
+
+    def set_up(self, world: World) -> None:
+        """Bring the world to the state the scenario begins with, and keep it."""
+        shutil.rmtree(world.state)
+        world.state.mkdir(mode=0o700)
+        world.server.mails.clear()
+        world.lamps(self.lamps, reminds=self.reminds)
+        self.prepare(world)
+        world.keep()
+        self.begin(world)
+
+    def begin(self, world: World) -> None:
+        """Go back to the beginning."""
+        world.restore()
+        self.meet(world)
+
+    def judge(self, world: World, point: str, heard: Sequence[SmtpMail] = ()) -> Tally:
+        """Return what is to be said of a fault after normal runs until all is quiet.
+
+        ``heard`` are mails that a server took before, if not the world's.
+        """
+        world.mail(up=True)
+        tally = Tally(points=1, alerts=self.lamps)
+        for _ in range(4):
+            world.pass_time(LATER)
+            code, said = world.run()
+            if code == 0 and not world.owed():
+                break
+        else:
+            tally.stuck = 1
+            tally.faults.append(f"{self.name}: {point}: stuck: {code} {said[:500]}")
+        if any((world.state / "quarantine").glob("*")) or "is unknown" in said:
+            tally.unreadable = 1
+            tally.faults.append(f"{self.name}: {point}: unreadable: {said[:500]}")
+        mails = [*heard, *world.server.mails]
+        for name in NAMES[: self.lamps]:
+            words = self.told.format(name=name)
+            ids = Counter(_id(mail) for mail in mails if words in _text(mail))
+            if not ids:
+                tally.lost += 1
+                tally.faults.append(f"{self.name}: {point}: lost: {words}")
+            if len(ids) > 1:
+                tally.new_id += len(ids) - 1
+                tally.faults.append(f"{self.name}: {point}: told anew: {words}")
+            tally.same_id += ids.total() - len(ids)
+        return tally
+
+
+def _id(mail: SmtpMail) -> str:
+    return str(mail.parsed["Message-ID"])
+
+
+def _text(mail: SmtpMail) -> str:
+    # A digest lists the subjects in its body; they may be folded.
+    return " ".join(f"{mail.subject}\n{mail.body}".split())
+
+
+# The scenarios.
+
+
+def _all_lit(world: World) -> None:
+    world.mail(up=True)
+    world.light(on=True)
+    world.run()
+
+
+def _alerted(world: World) -> None:
+    world.mail(up=True)
+    world.light(on=False)
+    world.run()
+
+
+def _alerted_yesterday(world: World) -> None:
+    _alerted(world)
+    world.pass_time(timedelta(hours=25))
+
+
+def _owing(world: World) -> None:
+    world.mail(up=False)
+    world.light(on=False)
+    world.run()
+    world.pass_time(LATER)
+
+
+def _goes_dark(world: World) -> None:
+    world.mail(up=True)
+    world.light(on=False)
+
+
+def _goes_dark_without_mail(world: World) -> None:
+    world.mail(up=False)
+    world.light(on=False)
+
+
+def _lights_up(world: World) -> None:
+    world.mail(up=True)
+    world.light(on=True)
+
+
+ALERT, AGAIN, STILL = "{name} is failing", "{name} is fine again", "{name} is still"
+
+SCENARIOS = {
+    one.name: one
+    for one in (
+        Scenario("first alert", _all_lit, _goes_dark, ALERT),
+        Scenario("recovery", _alerted, _lights_up, AGAIN),
+        Scenario("reminder", _alerted_yesterday, _goes_dark, STILL, reminds=True),
+        Scenario("digest", _all_lit, _goes_dark, ALERT, lamps=6),
+        Scenario("mail down", _all_lit, _goes_dark_without_mail, ALERT),
+        Scenario("mail coming back", _owing, _goes_dark, ALERT),
+    )
+}
+
+
+class Deadline:
+    """The end of what a harness may take; with no length there is none."""
+
+    def __init__(self, length_s: float | None) -> None:
+        self._began = time.monotonic()
+        self._length_s = length_s
+
+    @property
+    def is_over(self) -> bool:
+        return self._length_s is not None and self.taken_s > self._length_s
+
+    @property
+    def taken_s(self) -> float:
+        return time.monotonic() - self._began

@@ -1,0 +1,34 @@
+"""The harnesses catch designs that are wrong; all can at least be planted."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.harness_calls import needs_strace
+from tests.faults.mutants import MUTANTS, works_undisturbed
+from tests.faults.table import LONG, measured, seed
+from tests.faults.world import World
+from tests.servers import SmtpServer
+
+EVERYTHING = list(MUTANTS.values())
+CHOSEN = EVERYTHING if LONG else [EVERYTHING[seed() % len(EVERYTHING)]]
+
+
+@pytest.mark.parametrize("mutant", EVERYTHING, ids=lambda one: one.name)
+def test_a_wrong_design_can_be_planted(tmp_path, mutant):
+    text = (mutant.plant(tmp_path) / mutant.file).read_text()
+    compile(text, mutant.file, "exec")
+
+
+@needs_strace
+@pytest.mark.fault("R4", "a wrong design is caught")
+@pytest.mark.parametrize("mutant", CHOSEN, ids=lambda one: one.name)
+def test_a_wrong_design_is_caught(tmp_path, mutant):
+    program = tmp_path / "program"
+    program.mkdir()
+    with SmtpServer(security="none") as server:
+        world = World(tmp_path / "world", server, mutant.plant(program))
+        assert works_undisturbed(world)
+        tally = mutant.caught_by(world)
+    measured(f"{mutant.name}: {tally}")
+    assert mutant.is_caught(tally), f"nobody notices: {mutant.name}: {tally}"

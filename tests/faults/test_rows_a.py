@@ -1,0 +1,164 @@
+"""Rows A: processes die, hang, start together, or leave others behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.faults.rows import CALM, is_running, job, until
+from tests.faults.table import LONG, measured
+from tests.instance import Instance, flag_job
+from tests.servers import SmtpServer
+
+
+@pytest.fixture
+def smtp(ca):
+    with SmtpServer(ca) as server:
+        yield server
+
+
+@pytest.fixture
+def instance(tmp_path, smtp, cafile):
+    return Instance(tmp_path, smtp.email_section(cafile))
+
+
+def subjects(smtp):
+    return sorted(mail.subject.strip() for mail in smtp.mails)
+
+
+ALERT = "[web1] {} is failing: {}"
+CALM_ALERT = ALERT.format("Calm", "calm was judged")
+
+
+@pytest.mark.fault("A4", "a job takes all memory: address space limit")
+def test_a4_a_job_that_takes_all_memory_fails_alone(instance, smtp):
+    instance.write(
+        instance.settings.read_text().replace("[email]", "workermemory = 64\n[email]")
+    )
+    instance.job("Calm", CALM)
+    instance.job(
+        "Greedy", job("Greedy", "hoard = []\nwhile True: hoard.append(' ' * 2**24)")
+    )
+    assert instance.cron().code == 0
+    assert instance.cron().code == 0
+    reason = "out of memory: [general] workermemory is 64 MB"
+    assert subjects(smtp) == [CALM_ALERT, ALERT.format("Greedy", reason)]
+
+
+@pytest.mark.fault("A4", "a job's worker is killed for memory")
+def test_a4_a_worker_killed_for_memory_fails_its_job_only(instance, smtp):
+    instance.job("Calm", CALM)
+    # As the kernel does it.
+    instance.job("Victim", job("Victim", "os.kill(os.getpid(), signal.SIGKILL)"))
+    assert instance.cron().code == 0
+    assert instance.cron().code == 0
+    reason = "killed by SIGKILL (out of memory?)"
+    assert subjects(smtp) == [CALM_ALERT, ALERT.format("Victim", reason)]
+
+
+@pytest.mark.fault("A5", "the supervisor is killed for memory")
+def test_a5_a_killed_supervisor_leaves_no_child_and_no_lock(instance, smtp):
+    pids = instance.folder / "pids"
+    instance.job(
+        "Slow",
+        job(
+            "Slow",
+            f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}} ')\ntime.sleep(4)",
+        ),
+    )
+    run = instance.start("-m", "cron", "-c", "minute")
+    until(lambda: pids.exists() and pids.read_text().endswith(" "))
+    run.kill()
+    run.communicate()
+    (worker,) = map(int, pids.read_text().split())
+    until(lambda: not is_running(worker))
+    instance.job("Slow", CALM.replace("Calm", "Slow"))
+    assert instance.cron().code == 0
+    assert subjects(smtp) == [CALM_ALERT.replace("Calm", "Slow")]
+
+
+@pytest.mark.fault("A6", "2, 5, 20 runs start in the same second")
+def test_a6_of_runs_that_start_together_one_works_and_one_alert_leaves(instance, smtp):
+    rounds = 67 if LONG else 1
+    flag = instance.folder / "flag"
+    instance.job(
+        "Flag",
+        flag_job(
+            flag, hooks="    def onStateChangeSuccess(self):\n        return True"
+        ),
+    )
+    for _round in range(rounds):
+        for count in (2, 5, 20):
+            smtp.mails.clear()
+            flag.unlink(missing_ok=True)
+            runs = [
+                instance.start("-m", "cron", "-c", "minute", "-d") for _ in range(count)
+            ]
+            ended = [run.communicate(timeout=60) for run in runs]
+            assert {run.returncode for run in runs} == {0}
+            assert subjects(smtp) == [ALERT.format("Flag", "the flag is down")]
+            turned_away = [err for _out, err in ended if "is in progress since" in err]
+            assert all("sent: " not in err for err in turned_away)
+            flag.touch()
+            assert instance.cron().silent
+    measured(f"{rounds * 3} rounds, 1 alert each")
+
+
+@pytest.mark.fault("A8", "an earlier run is stuck (stopped)")
+def test_a8_a_stuck_run_is_named_and_not_killed(instance):
+    begun = instance.folder / "begun"
+    instance.job("Slow", job("Slow", f"open({str(begun)!r}, 'w')\ntime.sleep(3)"))
+    stuck = instance.start("-m", "cron", "-c", "minute")
+    try:
+        until(begun.exists)
+        os.kill(stuck.pid, signal.SIGSTOP)
+        lock = instance.state / "lock"
+        began = datetime.now(UTC) - timedelta(minutes=3)
+        holder = json.loads(lock.read_text())
+        holder["began_at"] = began.isoformat()
+        holder["ends_by"] = (began + timedelta(seconds=55)).isoformat()
+        with lock.open("r+") as file:
+            file.write(json.dumps(holder))
+            file.truncate()
+        ran = instance.cron()
+        assert ran.code == 1
+        assert f"a run (process {stuck.pid}) is in progress since" in ran.err
+        assert "past its end: is it stopped, or waiting for a disk?" in ran.err
+        assert is_running(stuck.pid)
+    finally:
+        os.kill(stuck.pid, signal.SIGCONT)
+        stuck.communicate(timeout=20)
+    assert instance.last_run().get("skipped", 0) == 0
+    instance.cron()
+    assert instance.last_run().get("skipped", 0) == 1
+
+
+DAEMON = """
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open({pid!r}, "w").write(f"{{os.getpid()}} ")
+        time.sleep(60)
+    os._exit(0)
+return True
+"""
+
+
+@pytest.mark.fault("A9", "a job leaves a daemonised grandchild")
+def test_a9_a_daemon_that_a_job_leaves_behind_is_killed_and_named(instance):
+    pid = instance.folder / "pid"
+    instance.job("Daemon", job("Daemon", DAEMON.format(pid=str(pid)).strip()))
+    began = time.monotonic()
+    ran = instance.cron("minute", "-d")
+    assert (ran.code, time.monotonic() - began < 15) == (0, True)
+    until(lambda: pid.exists() and pid.read_text().endswith(" "))
+    daemon = int(pid.read_text())
+    assert f"a job left process {daemon} (python" in ran.err
+    assert not is_running(daemon)
+    assert instance.cron().code == 0
+    assert instance.last_run().get("skipped", 0) == 0

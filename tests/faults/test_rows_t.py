@@ -1,0 +1,195 @@
+"""Rows T: the clock jumps, the machine sleeps, an hour comes twice or not at all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from lib.decide import due_frequencies
+from lib.model import JobFrequency
+from tests.faults.rows import faked_clock, job
+from tests.instance import Instance, flag_job
+from tests.servers import SmtpServer
+
+HOURLY = """\
+    def notifyOnFailureEvery(self):
+        return JobFailureNotificationFrequency.EVERYHOUR
+"""
+ALERT = "Flag is failing: the flag is down"
+
+
+@pytest.fixture
+def smtp(ca):
+    with SmtpServer(ca) as server:
+        yield server
+
+
+@pytest.fixture
+def instance(tmp_path, smtp, cafile):
+    instance = Instance(tmp_path, smtp.email_section(cafile))
+    instance.environment = faked_clock(tmp_path)
+    return instance
+
+
+def cron_at(instance, shift, ordered="minute"):
+    """Run when the clock shows another time than it is."""
+    before = instance.environment
+    instance.environment = {**before, "FAKETIME": f"{int(shift.total_seconds()):+d}s"}
+    try:
+        ran = instance.cron(ordered, "-d")
+    finally:
+        instance.environment = before
+    assert ran.code == 0, ran.err
+    return ran.err
+
+
+def subjects(smtp):
+    return [mail.subject.strip().removeprefix("[web1] ") for mail in smtp.mails]
+
+
+NOW, YEAR = timedelta(), timedelta(days=365)
+
+
+@pytest.mark.fault("T1", "clock forward 1 h, 1 year, and back again")
+def test_t1_a_clock_that_jumps_silences_nobody_and_makes_no_burst(instance, smtp):
+    flag = instance.folder / "flag"
+    instance.job("Flag", flag_job(flag, hooks=HOURLY))
+    cron_at(instance, NOW, "hour")
+    assert subjects(smtp) == [ALERT]
+    cron_at(instance, timedelta(hours=1, minutes=1))
+    assert len(smtp.mails) == 2
+    said = cron_at(instance, YEAR)
+    assert len(smtp.mails) == 3
+    assert "missed" in said
+    # Back again: at the latest an hour after it the next reminder is due.
+    cron_at(instance, timedelta(minutes=2))
+    assert len(smtp.mails) == 3
+    cron_at(instance, timedelta(hours=1, minutes=4))
+    assert len(smtp.mails) == 4
+    flag.touch()
+    said = cron_at(instance, timedelta(hours=1, minutes=5))
+    # Of hourly reminders the end is not told of; see README.
+    assert "Flag: fine again" in said
+
+
+def counting(instance, name, frequency):
+    log = instance.folder / name
+    text = job(name, f"open({str(log)!r}, 'a').write('x')\nreturn True")
+    instance.job(name, text.replace("JobFrequency.MINUTE", f"JobFrequency.{frequency}"))
+    return log
+
+
+@pytest.mark.fault("T2", "last run in the future")
+def test_t2_a_last_run_in_the_future_is_due_now(instance):
+    log = counting(instance, "Hourly", "HOUR")
+    cron_at(instance, YEAR, "hour")
+    assert log.read_text() == "x"
+    cron_at(instance, NOW)
+    assert log.read_text() == "xx"
+    cron_at(instance, timedelta(minutes=1))
+    assert log.read_text() == "xx"
+
+
+@pytest.mark.fault("T4", "off for 3 days")
+def test_t4_after_three_days_off_each_job_runs_once(instance):
+    logs = [
+        counting(instance, name, frequency)
+        for name, frequency in (("Hourly", "HOUR"), ("Daily", "DAY"))
+    ]
+    cron_at(instance, -timedelta(days=3), "day")
+    said = cron_at(instance, NOW)
+    assert [log.read_text() for log in logs] == ["xx", "xx"]
+    assert said.count("missed") == 1
+    assert "missed" not in cron_at(instance, timedelta(minutes=1))
+    assert [log.read_text() for log in logs] == ["xx", "xx"]
+
+
+@pytest.mark.fault("T6", "the clock is stepped inside a run")
+def test_t6_a_clock_that_is_stepped_inside_a_run_ends_no_job(instance, smtp):
+    clock = instance.folder / "clock"
+    clock.write_text("+0s\n")
+    instance.environment = {
+        **instance.environment,
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+    }
+    step = f"before = time.time()\nopen({str(clock)!r}, 'w').write('+1d\\n')\n"
+    step += "time.sleep(1)\nreturn time.time() - before > 80000"
+    instance.job("Stepping", job("Stepping", step))
+    ran = instance.cron("minute", "-d")
+    assert ran.code == 0
+    assert "Stepping: fine" in ran.err, ran.err
+    assert subjects(smtp) == []
+
+
+# Whatever cron makes of a day on which the clocks change.
+
+CHANGES = [
+    ("Europe/Berlin", "2026-03-29"),
+    ("Europe/Berlin", "2026-10-25"),
+    ("America/New_York", "2026-03-08"),
+    ("America/New_York", "2026-11-01"),
+    # Midnight is skipped, and comes twice.
+    ("America/Havana", "2026-03-08"),
+    ("America/Havana", "2026-11-01"),
+    ("Asia/Beirut", "2026-03-29"),
+    # Half an hour.
+    ("Australia/Lord_Howe", "2026-04-05"),
+    ("Australia/Lord_Howe", "2026-10-04"),
+]
+
+
+def slot(local):
+    """Return what the lines of the crontab order at a local time."""
+    if local.minute:
+        return JobFrequency.MINUTE
+    return {0: JobFrequency.DAY, 12: JobFrequency.DAY_NOON}.get(
+        local.hour, JobFrequency.HOUR
+    )
+
+
+def orders(zone, day):
+    """Yield what Debian's cron starts around a day: skipped slots at once, none twice.
+
+    A slot of every hour (``1-59 *``) goes by the clock on the wall alone.
+    """
+    local = ZoneInfo(zone)
+    moment = (datetime.fromisoformat(day) - timedelta(days=2)).replace(tzinfo=UTC)
+    reached = None
+    for _minute in range(5 * 24 * 60):
+        wall = moment.astimezone(local).replace(tzinfo=None)
+        if reached is None or wall > reached:
+            one = wall if reached is None else reached + timedelta(minutes=1)
+            while one <= wall:
+                if slot(one) is not JobFrequency.MINUTE or one == wall:
+                    yield moment, slot(one)
+                one += timedelta(minutes=1)
+            reached = wall
+        elif wall.minute:
+            yield moment, JobFrequency.MINUTE
+        moment += timedelta(minutes=1)
+
+
+@pytest.mark.fault("T3", "DST both ways in 5 zones, midnight skipped, 30-minute step")
+@pytest.mark.parametrize(("zone", "day"), CHANGES)
+def test_t3_each_daily_job_runs_once_a_day_and_each_hourly_once_an_hour(zone, day):
+    last, runs = {}, {frequency: [] for frequency in JobFrequency}
+    for moment, ordered in orders(zone, day):
+        for frequency in due_frequencies(ordered, last, moment):
+            if last.get(frequency) != moment:
+                runs[frequency].append(moment)
+            last[frequency] = moment
+    for frequency in (JobFrequency.DAY, JobFrequency.DAY_NOON):
+        days = [one.astimezone(ZoneInfo(zone)).date() for one in runs[frequency]]
+        assert len(days) == len(set(days)), (frequency, days)
+        inner = sorted(set(days))
+        assert (inner[-1] - inner[0]).days == len(inner) - 1
+        assert len(inner) >= 4
+    hours = runs[JobFrequency.HOUR]
+    gaps = [after - before for before, after in zip(hours, hours[1:], strict=False)]
+    assert max(gaps) <= timedelta(minutes=68)
+    # The hour that is shorter, or the one after a catch-up, may come early.
+    early = [gap for gap in gaps if gap < timedelta(minutes=59)]
+    assert len(early) <= 2, early

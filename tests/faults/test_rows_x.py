@@ -1,0 +1,124 @@
+"""Rows X: very many at once, and a password that must turn up nowhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+import time
+
+import pytest
+
+from tests.faults.rows import CALM, faked_clock, job
+from tests.faults.table import LONG, measured
+from tests.instance import Instance
+from tests.mailing import FORMS
+from tests.servers import PASSWORD, SmtpServer
+
+MANY = """\
+import os
+from lib.jobbase import *
+
+class Many(JobSpawner):
+    def get_sub_jobs(self, config):
+        for number in range({count}):
+            yield One(config, f"n{{number}}")
+
+class One(JobBase):
+    def executeEvery(self):
+        return JobFrequency.MINUTE
+
+    def execute(self):
+        if not os.path.exists({flag!r}):
+            raise CheckFailed("the flag is down")
+        return True
+"""
+COUNT = 10_000 if LONG else 300
+
+
+@pytest.fixture
+def smtp(ca):
+    with SmtpServer(ca) as server:
+        yield server
+
+
+@pytest.fixture
+def instance(tmp_path, smtp, cafile):
+    return Instance(tmp_path, smtp.email_section(cafile))
+
+
+def told_of(mails):
+    """Return how many messages these mails account for, by their own words."""
+    found = 0
+    for mail in mails:
+        numbers = re.findall(r"\b\d[\d,]{2,6}\b", mail.subject)
+        found += max((int(one.replace(",", "")) for one in numbers), default=1)
+    return found
+
+
+@pytest.mark.fault("X1", "10,000 jobs fail in one minute")
+@pytest.mark.fault("X2", "all recover")
+def test_x1_and_x2_ten_thousand_make_few_mails_and_all_are_accounted_for(
+    instance, smtp, tmp_path
+):
+    flag = tmp_path / "flag"
+    instance.job("Many", MANY.format(count=COUNT, flag=str(flag)))
+    began = time.monotonic()
+    assert instance.cron().code == 0
+    first = time.monotonic() - began
+    assert len(instance.records()) >= COUNT
+    # What is left of the first digest is in the next, five minutes later.
+    clock = faked_clock(tmp_path)
+    instance.environment = {**clock, "FAKETIME": "+330s"}
+    assert [instance.cron().code for _ in range(2)] == [0, 0]
+    failed = list(smtp.mails)
+    assert 1 <= len(failed) <= 3, [mail.subject for mail in failed]
+    assert told_of(failed) == COUNT, [mail.subject for mail in failed]
+    flag.touch()
+    for later in ("+700s", "+1040s"):
+        instance.environment = {**clock, "FAKETIME": later}
+        assert instance.cron().code == 0
+    recovered = smtp.mails[len(failed) :]
+    assert 1 <= len(recovered) <= 3, [mail.subject for mail in recovered]
+    assert told_of(recovered) == COUNT, [mail.subject for mail in recovered]
+    measured(f"{len(failed)} and {len(recovered)} mails; first run {first:.1f} s")
+
+
+@pytest.mark.fault("X6", "a canary password turns up nowhere")
+def test_x6_the_password_is_in_no_log_mail_state_traceback_or_process_list(
+    instance, smtp
+):
+    leak = "print(dict(self.config['email']))\nraise ValueError(self.config['email'])"
+    leak = f"print({PASSWORD!r})\nself.memory['it'] = {PASSWORD!r}\n" + leak.replace(
+        "self.config['email']", f"{PASSWORD!r}"
+    ).replace("dict(", "str(")
+    instance.job("Leak", job("Leak", leak))
+    instance.job("Calm", CALM)
+    seen: list[str] = []
+    over = threading.Event()
+
+    def watch():
+        while not over.wait(0.05):
+            listed = subprocess.run(
+                ["ps", "axeww", "-o", "args"], capture_output=True, text=True
+            )
+            seen.append(listed.stdout)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        ran = [instance.cron("minute", "-v"), instance.cron("minute", "-d")]
+        smtp.password = "another"
+        ran.append(instance.cron("minute", "-d"))
+        ran += [instance.run("-m", mode) for mode in ("list", "validate", "testmail")]
+        ran.append(instance.run("-m", "run", "Leak"))
+    finally:
+        over.set()
+        watching.join()
+    texts = [one.out + one.err for one in ran] + seen
+    texts += [f"{mail.subject} {mail.body}" for mail in smtp.mails]
+    texts.append(instance.everything_written())
+    assert seen and smtp.mails
+    for text in texts:
+        assert PASSWORD not in text
+        assert not any(form in text for form in FORMS)

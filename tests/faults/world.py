@@ -1,0 +1,158 @@
+"""An instance of Checker that watches lamps, and all that is around it.
+
+State files, mail server and the program are real ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.instance import CHECKER, GENERAL, Instance
+from tests.servers import SmtpServer
+
+NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu")
+
+LAMPS = """\
+import os
+from lib.jobbase import *
+
+class Lamps(JobSpawner):
+    def get_sub_jobs(self, config):
+        for name, path in config.items("Lamps"):
+            yield Lamp(config, name, path)
+
+class Lamp(JobBase):
+    def __init__(self, config, name, path):
+        super().__init__(config, name)
+        self.path = path
+
+    def executeEvery(self):
+        return JobFrequency.MINUTE
+
+    def notifyOnFailureEvery(self):
+        return JobFailureNotificationFrequency.ONSTATECHANGE
+
+    def execute(self):
+        if not os.path.exists(self.path):
+            raise CheckFailed("it is dark")
+        return True
+"""
+
+
+class World:
+    """An instance of Checker, its lamps and its mail server.
+
+    ``program`` is the folder with checker.py; another one than ours for a design that
+    is meant to fail.
+    """
+
+    def __init__(self, folder: Path, server: SmtpServer, program: Path | None = None):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.server = server
+        self.program = program or CHECKER.parent
+        self.instance = Instance(folder, server.email_section(), GENERAL)
+        self.state = self.instance.state
+        self._settings = self.instance.settings.read_text()
+        self._kept = folder / "kept"
+
+    def lamps(self, count: int, *, reminds: bool = False) -> None:
+        often = "EVERYDAY" if reminds else "ONSTATECHANGE"
+        self.instance.job("Lamps", LAMPS.replace("ONSTATECHANGE", often))
+        paths = "".join(f"{name} = {self.folder / name}\n" for name in NAMES[:count])
+        self.instance.write(f"{self._settings}\n[Lamps]\n{paths}")
+
+    def light(self, *, on: bool) -> None:
+        for name in NAMES:
+            path = self.folder / name
+            path.touch() if on else path.unlink(missing_ok=True)
+
+    def mail(self, *, up: bool) -> None:
+        refusal = None if up else "451 4.3.0 not now"
+        self.server.answer_data = lambda mail: refusal
+
+    def command(self) -> list[str]:
+        command = self.instance.command("-m", "cron", "-c", "minute")
+        return [sys.executable, str(self.program / "checker.py"), *command[2:]]
+
+    def start(self, before: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start a run, ``before`` being a program that watches over it."""
+        runtime = self.folder / "runtime"
+        runtime.mkdir(mode=0o700, exist_ok=True)
+        env = {
+            # The same calls in each run: nothing is compiled anew, no order is random.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",
+            # What is remembered where state cannot be written is left in no real place.
+            "XDG_RUNTIME_DIR": str(runtime),
+        }
+        return subprocess.Popen(
+            [*before, *self.command()],
+            env={"PATH": "/usr/bin:/bin", **env},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, before: Sequence[str] = ()) -> tuple[int, str]:
+        """Carry out a run; return its exit code and what it said."""
+        process = self.start(before)
+        out, err = process.communicate(timeout=70)
+        return process.returncode, out + err
+
+    def keep(self) -> None:
+        """Keep the state, to come back to it."""
+        shutil.rmtree(self._kept, ignore_errors=True)
+        shutil.copytree(self.state, self._kept)
+
+    def restore(self) -> None:
+        """Go back to the state that was kept, with nothing heard."""
+        shutil.rmtree(self.state, ignore_errors=True)
+        shutil.copytree(self._kept, self.state)
+        self.state.chmod(0o700)
+        self.server.mails.clear()
+
+    def pass_time(self, length: timedelta) -> None:
+        """Let all that is remembered be older, as if so much time had passed."""
+        for path in self.state.rglob("*.json"):
+            if path.parent.name == "quarantine":
+                continue
+            try:
+                content = json.loads(path.read_text())
+            except ValueError:
+                continue
+            content.pop("sum", None)
+            path.write_text(json.dumps(_older(content, length)))
+
+    def owed(self) -> int:
+        """Return how many messages are owed; what cannot be read counts as one."""
+        count = 0
+        for path in (self.state / "jobs").glob("*.json"):
+            try:
+                count += len(json.loads(path.read_text()).get("owed", ()))
+            except (OSError, ValueError):
+                count += 1
+        return count
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.]*(\+\d\d:\d\d|Z)?")
+
+
+def _older(value: Any, length: timedelta) -> Any:
+    if isinstance(value, dict):
+        return {key: _older(one, length) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_older(one, length) for one in value]
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return (datetime.fromisoformat(value) - length).isoformat()
+    return value
