@@ -11,7 +11,7 @@ import configparser
 import importlib.util
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 
 from lib.facts import Interview, WrongAnswer
@@ -28,7 +28,9 @@ from lib.reasons import (
 )
 
 #: A spawner that yields more is one that does not end.
-MOST_JOBS = 100_000
+MOST_JOBS = 50_000
+#: As many jobs that cannot run are told of one by one; each is an alert.
+MOST_TROUBLES = 100
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class _Discovery:
     jobs: dict[str, Found] = field(default_factory=dict)
     #: What is being done, for the sentence that says what did not work.
     at: str = ""
+    troubles: int = 0
 
     def carry_out(self) -> Discovered:
         facts = facts_of_file(self.file, self.contact)
@@ -101,6 +104,9 @@ class _Discovery:
             so_far = f", after {len(self.jobs)} jobs" if self.jobs else ""
             trouble = f"{self.at}{so_far}: {described(error)}"
             file = self._broken(facts, trouble, formatted(error))
+        if self.troubles > MOST_TROUBLES and not file.trouble:
+            more = self.troubles - MOST_TROUBLES
+            file = replace(file, trouble=f"{more} more of its jobs cannot run")
         return Discovered(file, tuple(self.jobs.values()), warning)
 
     def _load(self) -> str:
@@ -130,6 +136,9 @@ class _Discovery:
 
     def _add(self, job: object, number: int) -> None:
         found = self._known(job, number)
+        self.troubles += bool(found.trouble)
+        if found.trouble and self.troubles > MOST_TROUBLES:
+            return
         twin = self.jobs.get(found.facts.key)
         if twin is None:
             self.jobs[found.facts.key] = found

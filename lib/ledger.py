@@ -116,8 +116,10 @@ class Ledger:
 
     # What is lost.
 
-    def tell_of_lost(self, to: tuple[str, ...], now: datetime) -> None:
-        """Owe one mail that names what is lost; put damaged files into quarantine.
+    def tell_of_lost(self, to: tuple[str, ...], now: datetime) -> list[str]:
+        """Owe one mail that names what is lost, and return that, a line for each.
+
+        Damaged files are put into quarantine.
 
         In this order: when a file has gone from its place, that it is lost is noted,
         and stays so until its job is met.  What was noted is not told again.
@@ -136,6 +138,7 @@ class Ledger:
             self._note(replace(self._notes, lost={**told, **since}), message)
             self.commit()
         self._state.quarantine(self._lost, now)
+        return list(fresh.values())
 
     def still_lost(self, met: Collection[str]) -> list[str]:
         """Return the file stems of lost records whose jobs are still to be met."""
@@ -146,8 +149,10 @@ class Ledger:
 
     # The end of a run.
 
-    def forget_unmet(self, met: Collection[str], now: datetime) -> None:
-        """Note the jobs that a whole run did not meet; drop those long unmet."""
+    def forget_unmet(self, met: Collection[str], now: datetime) -> list[Record]:
+        """Note the jobs that a whole run did not meet; drop, and return, the long
+        unmet."""
+        forgotten = []
         for record in list(self._records.values()):
             if record.key in met or record.key == OWN_KEY:
                 continue
@@ -155,8 +160,10 @@ class Ledger:
             if after is None:
                 del self._records[record.key]
                 self._changed.discard(record.key)
+                forgotten.append(record)
             else:
                 self.keep(after)
+        return forgotten
 
     def drop_plain(self, met: Mapping[str, JobFacts]) -> tuple[list[str], list[str]]:
         """Let go of records that say nothing; return the file stems to list, to remove.

@@ -77,6 +77,7 @@ class _LogFile(logging.StreamHandler[TextIO]):
     def __init__(self, logfile: Path, instead: TextIO) -> None:
         super().__init__(instead)
         self._logfile = logfile
+        self._instead = instead
         self._is_open = False
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -84,6 +85,21 @@ class _LogFile(logging.StreamHandler[TextIO]):
             self._is_open = True
             self._open()
         super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Go on elsewhere: the disk is full, or failing."""
+        error = sys.exc_info()[1]
+        if self.stream is not self._instead:
+            self._go_on_instead(getattr(error, "strerror", None) or str(error))
+            super().emit(record)
+
+    def _go_on_instead(self, why: str) -> None:
+        self.stream = self._instead
+        path = self._logfile
+        print(
+            f"checker: the log file {path} cannot be written: {why}; it goes on here",
+            file=self.stream,
+        )
 
     def _open(self) -> None:
         path = self._logfile
@@ -93,11 +109,7 @@ class _LogFile(logging.StreamHandler[TextIO]):
                 path.replace(path.with_name(f"{path.name}.1"))
             descriptor = os.open(path, flags, 0o640)
         except OSError as error:
-            print(
-                f"checker: the log file {path} cannot be written: {error.strerror}; "
-                "it goes on here",
-                file=self.stream,
-            )
+            self._go_on_instead(error.strerror or str(error))
             return
         self.stream = os.fdopen(
             descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace"

@@ -43,7 +43,8 @@ def meet(settings: Settings) -> Look:
 
     Nothing is executed but what loading takes.
     """
-    found = _ask(settings, Order(contact=settings.alertcontact, speaks=False))
+    order = Order(contact=settings.alertcontact, speaks=False, limits=settings.limits)
+    found = _ask(settings, order)
     jobs = {job.key: job for job in found.jobs if not job.is_own}
     for report in found.reports:
         if report.outcome.detail:
@@ -71,6 +72,7 @@ def try_jobs(settings: Settings, patterns: Sequence[str]) -> tuple[Look, list[st
         records=records,
         contact=settings.alertcontact,
         secrets=settings.secrets,
+        limits=settings.limits,
         only=frozenset(wanted),
         speaks=False,
     )

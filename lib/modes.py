@@ -6,15 +6,18 @@ give it a row.  It imports what it needs itself, so that no other mode pays for 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from lib.model import JobFrequency, Problem, Settings
+
+if TYPE_CHECKING:
+    import argparse
 
 #: Exit codes, as README.md lists them.
 OK, TROUBLE, WRONG_USE = 0, 1, 2
@@ -42,8 +45,9 @@ def main(arguments: list[str], here: str) -> int:
     from lib.remedy import StateError
     from lib.settings import SettingsError
 
-    given = _read(arguments)
+    given: Any = _read_plain_order(arguments) or _read(arguments)
     given.base = Path(here)
+    given.command = (arguments, here)
     given.file = Path(given.file) if given.file else given.base / "settings.cfg"
     try:
         return MODES[given.mode].act(given)
@@ -62,8 +66,43 @@ def main(arguments: list[str], here: str) -> int:
         return 130
 
 
+def _read_plain_order(arguments: list[str]) -> SimpleNamespace | None:
+    """Return the arguments if they are what cron says each minute; else None.
+
+    As ``_read`` would, but without argparse, whose loading takes longer than a run in
+    which nothing is due.
+    """
+    flags = {"-v": "verbose", "-d": "debug", "--nomail": "nomail"}
+    given = SimpleNamespace(
+        mode="cron", file=None, jobs=[], state=None, json=False, words=[]
+    )
+    given.verbose = given.debug = given.nomail = False
+    if arguments[:3] != ["-m", "cron", "-c"] or len(arguments) < 4:
+        return None
+    given.ordered = arguments[3]
+    if given.ordered not in list(JobFrequency):
+        return None
+    left = iter(arguments[4:])
+    for word in left:
+        if word in flags:
+            setattr(given, flags[word], True)
+            continue
+        value = next(left, "")
+        if not value or value.startswith("-"):
+            return None
+        if word == "--jobs":
+            given.jobs.append(value)
+        elif word in ("-f", "--state"):
+            setattr(given, "file" if word == "-f" else "state", value)
+        else:
+            return None
+    return given
+
+
 def _read(arguments: list[str]) -> argparse.Namespace:
     """Return the arguments, checked; a wrong one ends the program with exit code 2."""
+    import argparse
+
     modes = "\n".join(
         f"  -m {' '.join((name, mode.words)).strip():<20} {mode.what}"
         for name, mode in MODES.items()
@@ -146,7 +185,7 @@ def _cron(given: argparse.Namespace) -> int:
         if problem.warning:
             level = logging.INFO if problem.note else logging.WARNING
             logging.getLogger(__name__).log(level, "%s", problem)
-    return run(settings, JobFrequency(given.ordered))
+    return run(settings, JobFrequency(given.ordered), command=given.command)
 
 
 def _list(given: argparse.Namespace) -> int:
@@ -222,6 +261,34 @@ def _validate(given: argparse.Namespace) -> int:
     return TROUBLE if problems else OK
 
 
+def _why(given: argparse.Namespace) -> int:
+    from lib import report, why
+    from lib.readers import nearest
+    from lib.run import utc_now
+    from lib.state import State
+
+    settings = _settings(given)
+    state = State(settings.state)
+    records, catalogue = state.load().records, state.load_catalogue()
+    told, unmatched = why.stories(settings.state, given.words, records, catalogue)
+    for pattern in unmatched:
+        hint = nearest(pattern, [known.name for known in catalogue.values()])
+        print(
+            f"checker: nothing is remembered of a job {pattern!r}"
+            f"{hint or '; see -m list'}",
+            file=sys.stderr,
+        )
+    now = utc_now()
+    if given.json:
+        rows = [why.row_of(story, now) for story in told]
+        report.show((), rows, as_json=True, out=sys.stdout)
+    else:
+        for number, story in enumerate(told):
+            for line in ("", *why.lines_of(story, now))[not number :]:
+                print(line)
+    return TROUBLE if unmatched else OK
+
+
 def _testmail(given: argparse.Namespace) -> int:
     from lib import letters, readers
     from lib.outbox import send_now
@@ -294,6 +361,13 @@ MODES: dict[str, Mode] = {
     "run": Mode(
         _run,
         "run these jobs now; keep no state, send no mail",
+        words="NAME...",
+        most_words=1_000_000,
+        takes_json=True,
+    ),
+    "why": Mode(
+        _why,
+        "why somebody was told of these jobs, or was not",
         words="NAME...",
         most_words=1_000_000,
         takes_json=True,

@@ -114,6 +114,11 @@ GENERAL = {
     "state": Option(plain, "state", "where Checker remembers"),
     "logfile": Option(plain, "state/checker.log", "what -v writes to"),
     "statefile": Option(plain, "", "the older program's state file, read once"),
+    "workermemory": Option(whole(64, 1_000_000), 1024, "MB that a worker may take"),
+    "workerfiles": Option(whole(64, 1_000_000), 1024, "files it may have open"),
+    "workerprocesses": Option(
+        whole(64, 1_000_000), 4096, "processes and threads of its user, all told"
+    ),
 }
 
 EMAIL = {
@@ -165,8 +170,6 @@ DIGEST = {
 #: on them yet.
 NOT_YET: Mapping[str, Collection[str]] = {
     "email": (
-        "mailsperhour",
-        "mailsperday",
         "imapserver",
         "imapport",
         "imapsecurity",

@@ -79,6 +79,7 @@ class Child:
                 # Before its number is given back, so that nobody else has it.
                 _kill_group(self.pid)
                 _pid, self.status = os.waitpid(self.pid, 0)
+                at_work.discard(self.pid)
         return self.status is not None
 
     def end(self) -> None:
@@ -123,6 +124,8 @@ class Child:
 
 #: Descriptors of the parent's that a new child must not hold open.
 _parents_ends: set[int] = set()
+#: The processes that were started here and have not ended.
+at_work: set[int] = set()
 
 
 def start(work: Callable[[Tell], None], *, alone: bool = False) -> Child:
@@ -151,6 +154,7 @@ def start(work: Callable[[Tell], None], *, alone: bool = False) -> Child:
     for descriptor in (frames_read, printed_read):
         os.set_blocking(descriptor, False)
     _parents_ends.update(mine)
+    at_work.add(pid)
     return Child(pid, frames_read, printed_read, ours)
 
 

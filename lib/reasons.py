@@ -35,6 +35,10 @@ def described(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and text:
         text = f"{text}; a library is installed with {sys.executable} -m pip install"
     name = type(error).__name__
+    if isinstance(error, MemoryError):
+        from lib import limits
+
+        name = limits.memory_words()
     return f"{name}: {text}" if text else name
 
 

@@ -35,6 +35,10 @@ class StateError(Exception):
     """State cannot be used; the text says which file, why, and what to do."""
 
 
+class NewerState(StateError):
+    """It is of a newer Checker, and is left alone."""
+
+
 def trouble(path: Path, what: str, error: OSError) -> StateError:
     """Return an error for people: the path, what could not be done, why, a remedy."""
     import shlex

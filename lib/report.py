@@ -13,14 +13,19 @@ from typing import Any
 from lib.model import (
     Condition,
     JobFacts,
-    JobFailureNotificationFrequency,
-    Policy,
     Problem,
     Record,
     Report,
 )
 from lib.tables import show
-from lib.wording import counted, first_line, harmless, local, since
+from lib.wording import (
+    counted,
+    first_line,
+    harmless,
+    local,
+    policy_words,
+    since,
+)
 
 __all__ = ["job_rows", "policy_words", "problem_rows", "result_rows", "show"]
 
@@ -30,15 +35,6 @@ PROBLEM_COLUMNS = ("where", "section", "problem", "text")
 
 #: The word for a job of which nothing is known because it has not been met by a run.
 NOT_RUN_YET = "not run yet"
-
-NOTIFY_WORDS = {
-    JobFailureNotificationFrequency.EVERYTIME: "every time",
-    JobFailureNotificationFrequency.EVERYFIVEMINUTES: "every 5 minutes",
-    JobFailureNotificationFrequency.EVERYTENMINUTES: "every 10 minutes",
-    JobFailureNotificationFrequency.EVERYHOUR: "every hour",
-    JobFailureNotificationFrequency.EVERYDAY: "every day",
-    JobFailureNotificationFrequency.ONSTATECHANGE: "on change",
-}
 
 
 def job_rows(
@@ -107,12 +103,6 @@ def problem_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
         }
         for problem in problems
     ]
-
-
-def policy_words(policy: Policy) -> str:
-    """Return when people hear of a job: ``on change``, ``every hour, after 2``."""
-    words = NOTIFY_WORDS[policy.notify]
-    return f"{words}, after {policy.failures}" if policy.failures > 1 else words
 
 
 def verdict_words(record: Record, was_judged: bool, now: datetime) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from lib import plain
 from lib.disk import Damaged, StateError, read_capped
-from lib.remedy import trouble
+from lib.remedy import NewerState, trouble
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def unpacked(content: bytes) -> tuple[dict[str, Any], bool]:
     if type(version) is not int or version < 1:
         raise Damaged("it does not say its format")
     if version > FORMAT:
-        raise StateError(
+        raise NewerState(
             f"it was written by a newer Checker (format {version}, this one knows "
             f"{FORMAT}); upgrade this one, or move the file away"
         )
@@ -78,7 +78,7 @@ def read_value(path: Path, cls: type[T]) -> T:
         body, has_sum = unpacked(read_capped(path))
         value = plain.from_plain(cls, body)
     except StateError as error:
-        raise StateError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -19,7 +19,7 @@ from lib.inifile import IniError, IniFile, in_order, read_ini
 from lib.jobfiles import find_job_files
 from lib.kinds import KINDS, Option
 from lib.mailsettings import read_mail
-from lib.model import JobFile, Problem, Settings, scrubbed
+from lib.model import JobFile, Limits, Problem, Settings, scrubbed
 from lib.options import NOT_YET, PEERS, SECTIONS, peer
 from lib.sections import given_in, read_section, read_targets, title_of
 
@@ -88,6 +88,12 @@ def load_settings(
         old_statefile=_beside(folder, statefile) if statefile else None,
         job_files=job_files,
         targets=targets,
+        files=tuple(folder / name for name in ini.names),
+        limits=Limits(
+            general.get("workermemory", Limits.memory_mb),
+            general.get("workerfiles", Limits.files),
+            general.get("workerprocesses", Limits.processes),
+        ),
         problems=(*ordered, *notes),
         config=ini.config,
         secrets=secrets,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from lib import execute, fitting, oldjobs, wire
+from lib import execute, fitting, limits, oldjobs, wire
 from lib.child import Tell
 from lib.decide import decide
 from lib.discover import Found
@@ -243,6 +243,7 @@ class Bench:
 
 def _start(work: Callable[[], None]) -> bool:
     """Return whether a thread is at it; the system may have no more."""
+    limits.make_room_for_a_thread()
     try:
         threading.Thread(target=work, daemon=True).start()
     except RuntimeError:

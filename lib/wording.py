@@ -1,9 +1,11 @@
-"""Times, lengths of time and strangers' words as people read them, mail or table."""
+"""Times, lengths, policies and strangers' words as people read them, mail or table."""
 
 from __future__ import annotations
 
 import unicodedata
 from datetime import UTC, datetime, timedelta
+
+from lib.model import JobFailureNotificationFrequency, Policy
 
 #: The largest unit that applies, and the smaller one said beside it.
 _UNITS = (
@@ -13,6 +15,21 @@ _UNITS = (
 )
 #: Controls, formats such as turns of direction, halves of pairs, ends of lines.
 _ACTING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+NOTIFY_WORDS = {
+    JobFailureNotificationFrequency.EVERYTIME: "every time",
+    JobFailureNotificationFrequency.EVERYFIVEMINUTES: "every 5 minutes",
+    JobFailureNotificationFrequency.EVERYTENMINUTES: "every 10 minutes",
+    JobFailureNotificationFrequency.EVERYHOUR: "every hour",
+    JobFailureNotificationFrequency.EVERYDAY: "every day",
+    JobFailureNotificationFrequency.ONSTATECHANGE: "on change",
+}
+
+
+def policy_words(policy: Policy) -> str:
+    """Return when people hear of a job: ``on change``, ``every hour, after 2``."""
+    words = NOTIFY_WORDS[policy.notify]
+    return f"{words}, after {policy.failures}" if policy.failures > 1 else words
 
 
 def duration(length: timedelta) -> str:

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 from lib import wire
 from lib.child import Tell
 from lib.decide import is_due, remembered
-from lib.model import Condition, JobFile, JobFrequency, OldEntry, Record, file_stem
+from lib.model import (
+    Condition,
+    JobFile,
+    JobFrequency,
+    Limits,
+    OldEntry,
+    Record,
+    file_stem,
+)
 from lib.process import MAX_PRINTED
 
 if TYPE_CHECKING:
@@ -43,6 +51,7 @@ class Order:
     #: Call the hooks; not where people only want to look.
     speaks: bool = True
     hook_timeout_s: float = HOOK_TIMEOUT_S
+    limits: Limits = Limits()
 
 
 def record_of(
@@ -63,6 +72,7 @@ def record_of(
 
 def prepare() -> None:
     """Import what each worker needs, so that they all share it.  No job code yet."""
+    import lib.limits  # noqa: F401
     import lib.oldjobs  # noqa: F401
     import lib.tasks  # noqa: F401
 
@@ -74,9 +84,11 @@ def work(
     tell: Tell,
 ) -> None:
     """Load ``files``, tell which jobs they hold, run those the order names."""
+    from lib import limits
     from lib.printed import Printing
     from lib.tasks import Bench, Rules, Task
 
+    limits.hold(order.limits)
     printing = Printing()
     # A crash in C says in which line of the job it was, as its last words.
     faulthandler.enable(printing.outside, all_threads=False)

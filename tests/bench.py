@@ -66,7 +66,9 @@ def main() -> None:
         folder = Path(name)
         bare = many([sys.executable, "-c", "pass"])
         print_costs("python -c pass", bare)
-        tick = many(order(folder, "nothing-due", GENERAL))
+        whole = many(order(folder, "nothing-due", GENERAL))
+        print_costs("a whole run with nothing due", whole)
+        tick = many(idle_order(folder))
         print_costs("a tick with nothing due", tick)
         times = median_wall(tick) / median_wall(bare)
         print(f"  that is {times:.1f} times python -c pass (medians of wall time)")
@@ -123,6 +125,19 @@ def order(folder: Path, name: str, settings: str) -> list[str]:
     state.mkdir(mode=0o700)
     program = [sys.executable, str(ROOT / "checker.py"), "-m", "cron", "-c", "minute"]
     return [*program, "--nomail", "-f", str(path), "--state", str(state)]
+
+
+def idle_order(folder: Path) -> list[str]:
+    """Return the command line of a run of which a note says it has nothing to do."""
+    settings = f"{GENERAL}[email]\nnomail = yes\n"
+    command = [word for word in order(folder, "idle", settings) if word != "--nomail"]
+    # What has changed just now is not trusted.
+    time.sleep(2.1)
+    cost(command)
+    cost(command)
+    if not (folder / "idle-state" / "idle").exists():
+        print("there is no note, so what follows are whole runs")
+    return command
 
 
 def many(command: Sequence[str]) -> list[Cost]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.powers import as_anybody
@@ -42,6 +43,9 @@ class Ran:
 
 class Instance:
     """A folder with settings.cfg, jobs/ and state/, and the program run on them."""
+
+    #: What the program finds in its environment, beside what cron gives it.
+    environment: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, folder: Path, settings: str = NO_MAIL, general: str = GENERAL):
         self.folder = folder
@@ -84,7 +88,13 @@ class Instance:
         command = shlex.join(self.command(*arguments))
         return subprocess.Popen(
             as_anybody(["/bin/sh", "-c", f"exec {command}"]),
-            env={"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "HOME": "/"},
+            env={
+                "PATH": "/usr/bin:/bin",
+                "SHELL": "/bin/sh",
+                "HOME": "/",
+                "XDG_RUNTIME_DIR": str(self.folder),
+                **self.environment,
+            },
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

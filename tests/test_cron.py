@@ -128,7 +128,7 @@ def test_a_repeated_mail_is_the_same_mail(mailing, smtp, tmp_path):
     assert before["message_id"] in mail.parsed["Message-ID"]
 
 
-def test_a_recovery_never_comes_before_its_problem(mailing, smtp, tmp_path):
+def test_an_alert_and_its_end_that_both_waited_are_one_mail(mailing, smtp, tmp_path):
     flag = tmp_path / "flag"
     mailing.job("Flag", flag_job(flag))
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
@@ -139,10 +139,14 @@ def test_a_recovery_never_comes_before_its_problem(mailing, smtp, tmp_path):
     mailing.cron()
     assert smtp.mails == []
     mailing.let_time_pass_for_mails()
-    mailing.cron()
-    first, second = smtp.wait_for(2)
-    assert "is failing" in first.subject
-    assert "is fine again" in second.subject
+    assert mailing.cron().silent
+    (mail,) = smtp.wait_for(1)
+    assert mail.subject.startswith("[web1] Flag was failing for ")
+    assert mail.subject.endswith("it is fine again")
+    assert "You were not told before, because the mail could not leave:" in mail.body
+    assert "451 4.3.0 not now" in mail.body
+    assert "Flag is failing: the flag is down" in mail.body
+    assert mailing.records() == {}
 
 
 def test_one_refused_recipient_does_not_cost_the_others_their_mail(
@@ -154,10 +158,15 @@ def test_one_refused_recipient_does_not_cost_the_others_their_mail(
     mailing.job("Flag", flag_job(tmp_path / "flag"))
     smtp.answer_rcpt = lambda to: "550 5.1.1 no" if to.startswith("gone") else None
     ran = mailing.cron()
-    assert [mail.to for mail in smtp.wait_for(1)] == [("ops@example.com",)]
+    alert, note = smtp.wait_for(2)
+    assert (alert.to, note.to) == (("ops@example.com",), ("ops@example.com",))
+    assert note.subject == "[web1] mail to gone@example.com is refused: 550 5.1.1 no"
+    assert "Flag is failing: the flag is down" in note.body
     assert "gone@example.com was refused: 550 5.1.1 no" in ran.err
-    (owed,) = mailing.records()["Flag"]["owed"]
-    assert owed["to"] == ["gone@example.com"]
+    assert "owed" not in mailing.records()["Flag"]
+    (dead,) = (mailing.state / "dead").iterdir()
+    assert json.loads(dead.read_text())["why"] == {"gone@example.com": "550 5.1.1 no"}
+    assert mailing.cron().silent
 
 
 def test_many_mails_go_in_one_session(mailing, smtp):

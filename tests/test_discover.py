@@ -157,10 +157,18 @@ def test_a_class_that_cannot_be_used_is_a_failing_file(folder, text, said):
 
 
 def test_a_spawner_that_does_not_end_is_stopped(folder):
-    jobs = "while True: yield One(config, 1)"
-    told = folder.run_one("Many", spawner("Many", jobs))
-    assert "more than 100000 jobs; does it not end?" in told.outcomes["Many.py"].detail
-    assert len(told.jobs) < 4
+    told = folder.run_one("Many", spawner("Many", "while True: yield None"))
+    assert "more than 50000 jobs; does it not end?" in told.outcomes["Many.py"].detail
+    assert len(told.jobs) == 101
+
+
+def test_many_jobs_that_cannot_run_are_not_an_alert_each(folder):
+    jobs = "for n in range(150): yield One(config, n)"
+    more = "def timeout(self): return None if int(self.getName()[4:]) else 5"
+    told = folder.run_one("Many", spawner("Many", jobs, more=more))
+    assert told.outcomes["Many.py"].detail == "49 more of its jobs cannot run"
+    found = list(told.conditions.values())
+    assert (found.count(FAILING), found.count(FINE)) == (101, 1)
 
 
 def test_two_jobs_that_are_the_same_are_one_error_that_names_both(folder):

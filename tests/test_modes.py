@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lib import modes
 from lib.crontab import SLOTS
 from tests.instance import CHECKER, Instance, flag_job
 from tests.servers import PASSWORD, SmtpServer
@@ -390,3 +391,36 @@ def test_list_does_not_call_a_job_fine_whose_record_was_lost(instance):
     next((instance.state / "jobs").iterdir()).write_text("{")
     (row,) = instance.run("-m", "list", "--json").json()
     assert row["verdict"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-m cron -c minute",
+        "-m cron -c day_noon -v -d --nomail",
+        "-m cron -c hour -f a.cfg --jobs x --jobs y --state z -v",
+        "-m cron -c minute -f a.cfg -f b.cfg",
+    ],
+)
+def test_what_cron_says_is_read_alike_with_and_without_argparse(line):
+    plain = modes._read_plain_order(line.split())
+    assert vars(plain) == vars(modes._read(line.split()))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "-m list",
+        "-c minute -m cron",
+        "-m cron -c week",
+        "-m cron -c",
+        "-m cron -c minute -f",
+        "-m cron -c minute -f -v",
+        "-m cron -c minute --json",
+        "-m cron -c minute word",
+        "-m cron -c minute --state=x",
+    ],
+)
+def test_any_other_line_is_left_to_argparse(line):
+    assert modes._read_plain_order(line.split()) is None

@@ -194,7 +194,10 @@ def test_no_descriptor_is_left_behind_by_a_thousand_children():
         "print(os.listdir('/proc/self/fd') == before)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+        [sys.executable, "-S", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.stdout, done.stderr) == ("True\n", "")
 
