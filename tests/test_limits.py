@@ -34,19 +34,20 @@ def soft(which):
 
 def test_memory_is_limited_and_what_is_over_it_raises():
     def work():
-        limits.hold(Limits(memory_mb=256))
+        limits.hold(Limits(memory_mb=1024))
         try:
-            bytearray(300 * limits.MB)
+            bytearray(1100 * limits.MB)
         except MemoryError:
             return limits.memory_words()
 
-    words = "out of memory: [general] workermemory is 256 MB"
+    words = "out of memory: [general] workermemory is 1024 MB"
     assert in_a_child(work) == words
 
 
 def test_each_thread_has_room_for_its_stack():
     def work():
-        limits.hold(Limits(memory_mb=128))
+        # Far more than the process that runs the tests has already.
+        limits.hold(Limits(memory_mb=1024))
         over = threading.Event()
         threads = []
         for _ in range(128):
