@@ -361,9 +361,11 @@ def test_more_than_the_hours_mails_are_held_back_and_come_in_one(
     assert owed(mailing) == 3
     let_pass(mailing, hours=1)
     assert mailing.cron().silent
-    # Of the reminders that waited the last was sent, then that of this run.
+    # Of the reminders that waited the last was sent, then that of this run; or the
+    # newer in place of both, if it was there when the session began.
     subjects = [mail.subject for mail in smtp.mails[5:]]
-    assert ["still failing" in one for one in subjects] == [True, True]
+    assert 1 <= len(subjects) <= 2
+    assert all("still failing" in one for one in subjects)
     assert owed(mailing) == 0
 
 
