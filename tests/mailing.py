@@ -36,7 +36,7 @@ def message(subject="disk / is full", body="since noon", to=(OPS,)):
     return Message("a1" * 16, MessageKind.ALERT, subject, body, to, born_at)
 
 
-def send(settings, *messages, deadline_s=5.0, steps=None):
+def send(settings, *messages, deadline_s=20.0, steps=None):
     """Send each in one session; return what was refused, or raised, for each."""
     found = []
     on_step = (steps if steps is not None else []).append
