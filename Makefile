@@ -36,7 +36,7 @@ settings.cfg:
 	@echo 'settings.cfg is new, a copy of settings.cfg.example: say there what to check.'
 
 test: venv-dev
-	@$(IN_VENV) -m pytest -q -n 3 --dist worksteal $(ARGS)
+	@$(IN_VENV) -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 # The table goes to build/faults.md as well; README quotes it.
 faults: venv-dev
