@@ -145,6 +145,9 @@ if os.fork() == 0:
         open({pid!r}, "w").write(f"{{os.getpid()}} ")
         time.sleep(60)
     os._exit(0)
+# It is only a daemon once it has said so.
+while not os.path.exists({pid!r}) or not open({pid!r}).read():
+    time.sleep(0.01)
 return True
 """
 
