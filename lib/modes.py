@@ -191,7 +191,8 @@ def _cron(given: argparse.Namespace) -> int:
 def _list(given: argparse.Namespace) -> int:
     from lib import look, report
     from lib.run import utc_now
-    from lib.state import State, last_runs, record_for
+    from lib.state import State, last_runs
+    from lib.worker import record_of
 
     settings = _settings(given)
     there = look.meet(settings)
@@ -201,7 +202,7 @@ def _list(given: argparse.Namespace) -> int:
     judged = {key for key, job in state.load_catalogue().items() if job.judged}
     rows = report.job_rows(
         there.jobs,
-        {job.key: record_for(job, found) for job in there.jobs},
+        {job.key: record_of(job.key, found.records, found.lost) for job in there.jobs},
         judged,
         utc_now(),
         ran_at={

@@ -29,8 +29,6 @@ from lib.disk import (
 from lib.lock import Holder, Lock
 from lib.model import (
     Asked,
-    Condition,
-    JobFacts,
     JobFrequency,
     Known,
     Record,
@@ -232,13 +230,6 @@ class State:
             return RunFacts(), "it is missing"
         except Damaged as error:
             return RunFacts(), str(error)
-
-
-def record_for(job: JobFacts, found: Remembered) -> Record:
-    """Return a job's record, unknown if it was lost, new if there is none."""
-    if job.key not in found.records and file_stem(job.key) in found.lost:
-        return Record(job.key, condition=Condition.UNKNOWN)
-    return found.records.get(job.key, Record(job.key))
 
 
 def last_runs(run: RunFacts) -> dict[JobFrequency, datetime]:

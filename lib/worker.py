@@ -9,7 +9,7 @@ from __future__ import annotations
 import configparser
 import faulthandler
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -57,10 +57,10 @@ class Order:
 def record_of(
     key: str,
     records: Mapping[str, Record],
-    lost: frozenset[str],
-    formerly: str,
-    old_entries: tuple[OldEntry, ...],
-    contact: tuple[str, ...],
+    lost: Collection[str],
+    formerly: str = "",
+    old_entries: tuple[OldEntry, ...] = (),
+    contact: tuple[str, ...] = (),
 ) -> Record:
     """Return what is remembered of a job, also where that is that it was lost."""
     if key in records:
