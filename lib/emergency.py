@@ -1,7 +1,7 @@
-"""What a run does when its state cannot be written.
+"""What people are told when state cannot be written.
 
-It judges jobs all the same, writes nothing, sends nothing of what is owed, and ends
-with exit code 1.  One mail an hour says so, and names what is failing; that it was
+The run judges jobs all the same, writes nothing, sends nothing of what is owed, and
+ends with exit code 1.  One mail an hour says so, and names what is failing; that it was
 sent is kept outside the state folder, or, where that fails too, follows from the
 clock: the first run of each hour sends it.  What is owed stays owed, and what was
 found and could not be kept is found again by the first run that can write.
@@ -11,26 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from lib import elsewhere
-from lib.lock import Holder
 from lib.model import (
-    Asked,
     Condition,
-    Known,
     Message,
     MessageKind,
     Record,
-    RunFacts,
     Settings,
 )
-from lib.process import Child
-from lib.remedy import NewerState, StateError
-from lib.state import Remembered, State
 from lib.wording import counted, first_line, local
 
 logger = logging.getLogger(__name__)
@@ -41,112 +34,6 @@ AGAIN_AFTER = {True: timedelta(hours=1), False: timedelta(minutes=15)}
 MOST_LINES = 200
 #: With less time left the next run is the better one to send.
 LEAST_S = 3.0
-
-
-class CautiousState(State):
-    """A state folder that is only read from the first write on that failed."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        #: Why nothing is written any more; empty while all is well.
-        self.frozen = ""
-
-    def freeze(self, error: StateError) -> None:
-        """Write nothing any more."""
-        if not self.frozen:
-            self.frozen = str(error)
-            logger.error("%s; this run judges, keeps nothing, sends no alert", error)
-
-    def lock(self, now: datetime, length: timedelta) -> Holder | None:
-        """Take the lock; without a folder for it, go on without, and frozen."""
-        try:
-            return super().lock(now, length)
-        except StateError as error:
-            self.freeze(error)
-            return None
-
-    def load(self) -> Remembered:
-        """Return what is remembered; frozen, at least what of it can be read."""
-        try:
-            return super().load()
-        except NewerState:
-            raise
-        except StateError as error:
-            self.freeze(error)
-            return Remembered()
-
-    def load_met(self) -> tuple[dict[str, Known], dict[str, Asked]]:
-        """Return the jobs that were met; frozen, none where that cannot be read."""
-        try:
-            return super().load_met()
-        except NewerState:
-            raise
-        except StateError as error:
-            self.freeze(error)
-            return {}, {}
-
-    def clear_leftovers(self) -> None:
-        """Remove what was left half written, unless frozen."""
-        if not self.frozen:
-            super().clear_leftovers()
-
-    def take_skips(
-        self, counted: datetime | None = None
-    ) -> tuple[int, datetime | None]:
-        """Return the skipped runs that are not counted yet; frozen, count none."""
-        return (0, None) if self.frozen else super().take_skips(counted)
-
-    def quarantine(self, stems: Iterable[str], now: datetime) -> None:
-        """Move damaged files out of the way, unless frozen."""
-        if not self.frozen:
-            super().quarantine(stems, now)
-
-    def save(self, records: Iterable[Record]) -> None:
-        """Commit records, unless frozen."""
-        if not self.frozen:
-            super().save(records)
-
-    def forget(self, stems: Iterable[str]) -> None:
-        """Remove the files of jobs, unless frozen."""
-        if not self.frozen:
-            super().forget(stems)
-
-    def save_run(self, run: RunFacts) -> None:
-        """Commit what is remembered of the runs, unless frozen."""
-        if not self.frozen:
-            super().save_run(run)
-
-    def save_catalogue(
-        self, jobs: Mapping[str, Known], asked: Mapping[str, Asked] | None = None
-    ) -> None:
-        """Replace the list of jobs, unless frozen."""
-        if not self.frozen:
-            super().save_catalogue(jobs, asked)
-
-
-class NoPostman:
-    """Stands in for the postman in a run that may send nothing."""
-
-    sent = 0
-    is_busy = False
-    is_idle = True
-    children: list[Child] = []
-
-    def next_deadline(self) -> float:
-        """Return when something is over: never."""
-        return float("inf")
-
-    def hear(self) -> None:
-        """Nothing was handed over."""
-
-    def stop(self) -> None:
-        """Nothing is at work."""
-
-    def send(self, *, jobs_done: bool, left_s: float) -> None:
-        """What is owed stays owed."""
-
-
-# The one mail an hour.
 
 
 @dataclass(frozen=True)

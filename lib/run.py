@@ -27,6 +27,7 @@ from lib import (
     standins,
     strays,
 )
+from lib.cautious import CautiousState, NoPostman
 from lib.crew import Crew, Event, Lost, Met
 from lib.disk import StateError
 from lib.journal import Journal
@@ -78,7 +79,7 @@ def run(
     0: it took place, or another one is at work.  1: state cannot be used or written,
     or the run at work is past its end.
     """
-    state = emergency.CautiousState(settings.state)
+    state = CautiousState(settings.state)
     stop = _Stop()
     try:
         holder = state.lock(now(), timedelta(seconds=RUN_S))
@@ -120,7 +121,7 @@ class _Run:
     def __init__(
         self,
         settings: Settings,
-        state: emergency.CautiousState,
+        state: CautiousState,
         ordered: JobFrequency,
         now: Callable[[], datetime],
         stop: _Stop,
@@ -150,8 +151,8 @@ class _Run:
         )
         self._judged: dict[str, Condition] = {}
         self._adopts = False
-        self._postman: Postman | emergency.NoPostman = (
-            emergency.NoPostman()
+        self._postman: Postman | NoPostman = (
+            NoPostman()
             if state.frozen
             else Postman(settings, self._ledger, now, self._journal)
         )
@@ -202,7 +203,7 @@ class _Run:
             step()
         except StateError as error:
             self._state.freeze(error)
-            postman, self._postman = self._postman, emergency.NoPostman()
+            postman, self._postman = self._postman, NoPostman()
             with contextlib.suppress(StateError):
                 postman.stop()
 

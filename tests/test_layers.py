@@ -114,11 +114,12 @@ DOORS = {
         "bookkeeper decisions fates journal ledger lots model notes outbox owed parcels"
         " process"
     ),
-    "emergency": "elsewhere lock model outbox process remedy state wording",
+    "cautious": "lock model process remedy state",
+    "emergency": "elsewhere model outbox wording",
     "look": "crew model process standins state worker",
     "run": (
-        "crew decide decisions disk emergency idle journal ledger letters model"
-        " notes oldstate postman process roster standins state strays wording worker"
+        "cautious crew decide decisions disk emergency idle journal ledger letters"
+        " model notes oldstate postman process roster standins state strays wording worker"
     ),
     # what Checker says about itself: cannot run a check, cannot send mail
     "tables": "wording",
