@@ -119,7 +119,8 @@ DOORS = {
     "look": "crew model process standins state worker",
     "run": (
         "cautious crew decide decisions disk emergency idle journal ledger letters"
-        " model notes oldstate postman process roster standins state strays wording worker"
+        " model notes oldstate postman process roster standins state strays"
+        " wording worker"
     ),
     # what Checker says about itself: cannot run a check, cannot send mail
     "tables": "wording",
