@@ -19,7 +19,7 @@ from lib.fates import Fate, Refusal
 from lib.journal import Journal
 from lib.ledger import Ledger
 from lib.mailbag import Mailbag
-from lib.model import Message, Record, Settings
+from lib.model import Gone, Message, MessageKind, Record, Settings
 from lib.notes import OWN_KEY
 from lib.outbox import Sent, Unsent
 from lib.owed import Parcel
@@ -150,7 +150,11 @@ class Bookkeeper:
             return
         record = self._ledger.records[parcel.key]
         name = parcel.message.message_id
-        self._ledger.keep(owed.with_left(record, name, fate.left))
+        record = owed.with_left(record, name, fate.left)
+        if parcel.message.kind is MessageKind.PROBE and fate.left is None:
+            why = "; ".join(dict.fromkeys(fate.dead.values()))
+            record = owed.with_gone(record, Gone(name, self._now(), why))
+        self._ledger.keep(record)
         if taken or fate.left is None:
             # First of all: what was taken must not be sent again.
             self._ledger.commit()

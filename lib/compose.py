@@ -10,8 +10,10 @@ from __future__ import annotations
 import functools
 import re
 
-from lib.model import Message, Settings
+from lib.model import Message, MessageKind, Settings
 
+#: Holds the token by which we find our own mail again.
+PROBE_HEADER = "X-Checker-Probe"
 #: Longer subjects are cut; a phone shows some forty characters of them.
 SUBJECT_LENGTH = 200
 SERVERNAME_LENGTH = 60
@@ -46,6 +48,8 @@ def compose(message: Message, settings: Settings) -> bytes:
     mail["From"] = _from(settings)
     mail["To"] = tuple(_recipient(address) for address in message.to) or _nobody()
     mail["Auto-Submitted"] = "auto-generated"
+    if message.kind is MessageKind.PROBE:
+        mail[PROBE_HEADER] = _id_word(message.message_id)
     threads = not settings.mail.bustgmailthreading
     if threads and message.thread not in (None, message.message_id):
         mail["In-Reply-To"] = _id(str(message.thread), settings)

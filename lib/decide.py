@@ -15,7 +15,6 @@ from lib.model import (
     JobFailureNotificationFrequency,
     JobFrequency,
     Message,
-    MessageKind,
     OldEntry,
     Outcome,
     Policy,
@@ -185,7 +184,7 @@ def advance(record: Record, report: Report, now: datetime) -> Record:
 
 def _told(record: Record, report: Report, now: datetime) -> Record:
     # What a job sends of its own accord tells nobody that it is failing.
-    alerts = [one for one in report.messages if one.kind is not MessageKind.NOTE]
+    alerts = [one for one in report.messages if one.kind.is_about_trouble]
     addresses = [to for message in alerts for to in message.to]
     first = alerts[0].message_id if alerts else None
     return replace(

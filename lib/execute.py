@@ -18,7 +18,6 @@ from lib.discover import Found
 from lib.model import (
     Condition,
     Message,
-    MessageKind,
     Outcome,
     Record,
     Verdict,
@@ -54,6 +53,7 @@ def _execute(found: Found, record: Record) -> Outcome:
         condition = Condition.FAILING if found.trouble else Condition.FINE
         return Outcome(condition, found.trouble, found.evidence)
     try:
+        job._checker.owed, job._checker.gone = record.owed, record.gone
         # A copy: what the job makes of it is compared with what it was.
         job.memory = plain.plain_memory(dict(record.memory)) if record.memory else {}
         return _judged(job, job.execute())
@@ -164,13 +164,13 @@ def sent_by_hook(
     return tuple(
         letters.with_facts(message, found.facts, record, outcome, now)
         for message in _outgoing(found)
-        if message.kind is not MessageKind.NOTE
+        if message.kind.is_about_trouble
     )
 
 
 def notes(found: Found) -> tuple[Message, ...]:
     """Return what the job has sent of its own accord, outside the hooks."""
-    return tuple(one for one in _outgoing(found) if one.kind is MessageKind.NOTE)
+    return tuple(one for one in _outgoing(found) if not one.kind.is_about_trouble)
 
 
 def _outgoing(found: Found) -> list[Message]:

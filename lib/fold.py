@@ -19,7 +19,6 @@ MOST_LINES = 50
 
 #: What tells that something has changed; what does not may be left out by the next.
 _NEWS = (MessageKind.ALERT, MessageKind.RECOVERY)
-_ABOUT_TROUBLE = (*_NEWS, MessageKind.REMINDER)
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ def folded(name: str, waiting: Sequence[Message]) -> list[Piece]:
     """
     if len(waiting) == 1:
         return [Piece(waiting[0], (waiting[0].message_id,))]
-    trouble = [one for one in waiting if one.kind in _ABOUT_TROUBLE]
-    others = [one for one in waiting if one.kind not in _ABOUT_TROUBLE]
+    trouble = [one for one in waiting if one.kind.is_about_trouble]
+    others = [one for one in waiting if not one.kind.is_about_trouble]
     pieces = [Piece(one, (one.message_id,)) for one in others]
     if trouble:
         pieces += _folded_trouble(name, trouble)

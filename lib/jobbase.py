@@ -9,8 +9,15 @@ from __future__ import annotations
 import configparser
 
 from lib import fetch, reach, tls
-from lib.jobclass import CheckFailed, CheckPending, CheckUnknown, JobBase, JobSpawner
-from lib.jobsettings import targets
+from lib.jobclass import (
+    CheckFailed,
+    CheckPending,
+    CheckUnknown,
+    JobBase,
+    JobSpawner,
+    send_probe,
+)
+from lib.jobsettings import email_option, peers_of, targets
 from lib.model import (
     MAX_TIMEOUT_S,
     JobFailureCountMinimumBeforeNotification,
@@ -31,8 +38,11 @@ __all__ = [
     "MAX_TIMEOUT_S",
     "Target",
     "TargetJob",
+    "email_option",
     "fetch",
+    "peers_of",
     "reach",
+    "send_probe",
     "targets",
     "tls",
 ]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from lib import kinds, readers
-from lib.model import Target
+from lib import kinds, options, readers
+from lib.model import Peers, Target
 
 
 def targets(config: configparser.ConfigParser, kind: str) -> Iterator[Target]:
@@ -24,6 +24,22 @@ def targets(config: configparser.ConfigParser, kind: str) -> Iterator[Target]:
             target, wrong = kinds.read_target(kind, name.strip(), given, defaults)
             if not wrong:
                 yield target
+
+
+def peers_of(config: configparser.ConfigParser) -> Peers:
+    """Return the peers whose lines have nothing wrong in them, and how to ask them."""
+    if not config.has_section("peers"):
+        return Peers()
+    given = {name: raw for name, raw in config.items("peers") if raw.strip()}
+    return options.peers_in(options.read_peers(given)[0])
+
+
+def email_option(config: configparser.ConfigParser, option: str) -> Any:
+    """Return what [email] says of ``option``, typed, or its default."""
+    known = options.EMAIL[option]
+    raw = config.get("email", option, fallback="").strip()
+    values, _wrong = kinds.read_options({option: raw} if raw else {}, {option: known})
+    return values.get(option, known.default)
 
 
 def default_of(config: configparser.ConfigParser, option: str) -> Any:

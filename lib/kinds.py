@@ -141,6 +141,10 @@ KINDS: dict[str, Kind] = {
 }
 
 
+#: The jobs that ship and have no targets: they watch Checker itself.
+SYSTEM_JOBS = ("EmailChecker", "PeerChecker")
+
+
 def read_options(
     given: Mapping[str, str], options: Mapping[str, Option]
 ) -> tuple[dict[str, Any], dict[str, str]]:

@@ -73,6 +73,7 @@ def try_jobs(settings: Settings, patterns: Sequence[str]) -> tuple[Look, list[st
         contact=settings.alertcontact,
         secrets=settings.secrets,
         limits=settings.limits,
+        mail=settings.mail,
         only=frozenset(wanted),
         speaks=False,
     )

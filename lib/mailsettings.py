@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lib.inifile import IniFile
-from lib.model import Mail, Problem
+from lib.model import Mail, Mailbox, Problem
 from lib.options import EMAIL
 from lib.password import find_password
 from lib.readers import nearest
@@ -54,8 +55,30 @@ def read_mail(
         sender=values.get("sender", ""),
         mailsperhour=values.get("mailsperhour", EMAIL["mailsperhour"].default),
         mailsperday=values.get("mailsperday", EMAIL["mailsperday"].default),
+        nomail_is_fine=values.get("nomailisfine", False),
     )
-    return mail, problems
+    return replace(mail, mailbox=_mailbox(values, mail)), problems
+
+
+def _mailbox(values: dict[str, Any], mail: Mail) -> Mailbox | None:
+    """Return where our own mail arrives; it is the account that mail leaves by."""
+    server = values.get("imapserver")
+    if not server:
+        return None
+    port = values.get("imapport")
+    security = values.get("imapsecurity") or ("starttls" if port == 143 else "tls")
+    return Mailbox(
+        server=server,
+        port=port or (143 if security == "starttls" else 993),
+        security=security,
+        user=mail.user,
+        password=mail.password,
+        cafile=mail.cafile,
+        folder=values.get("imapfolder", ""),
+        grace_s=values.get("imapgrace", EMAIL["imapgrace"].default),
+        slow_s=values.get("imapslow", EMAIL["imapslow"].default),
+        trash_first=values.get("ideletesentmessagesautomatically", False),
+    )
 
 
 def _contradictions(

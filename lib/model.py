@@ -91,6 +91,15 @@ class MessageKind(enum.StrEnum):
     #: A mail to ourselves, to see that mail arrives: it never waits for others.
     PROBE = "probe"
 
+    @property
+    def is_about_trouble(self) -> bool:
+        """Return whether it tells how a job is, by its policy."""
+        return self in (
+            MessageKind.ALERT,
+            MessageKind.REMINDER,
+            MessageKind.RECOVERY,
+        )
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -163,6 +172,16 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Gone:
+    """What became of a probe: a server took it, or refused it for good."""
+
+    message_id: str
+    at: datetime
+    #: Why it was refused; empty where it was taken.
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Record:
     """What is remembered of one job, and the messages still owed."""
 
@@ -187,6 +206,8 @@ class Record:
     owed: tuple[Message, ...] = ()
     #: Since when no run has met this job; None while runs meet it.
     unseen_since: datetime | None = None
+    #: The last of its probes that are owed no longer.
+    gone: tuple[Gone, ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -321,6 +342,26 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Mailbox:
+    """Where our own mail arrives: the imap options of ``[email]``."""
+
+    server: str
+    port: int = 993
+    #: tls, starttls or none.
+    security: str = "tls"
+    user: str = ""
+    password: str = field(default="", repr=False)
+    cafile: str = ""
+    #: The only folder to look in; empty: find it.
+    folder: str = ""
+    #: How long a probe may be under way, and how long is worth a warning.
+    grace_s: float = 600.0
+    slow_s: float = 120.0
+    #: A filter throws our own mail away: look there first.
+    trash_first: bool = False
+
+
+@dataclass(frozen=True)
 class Mail:
     """How mail leaves: ``[email]``."""
 
@@ -341,6 +382,10 @@ class Mail:
     #: More are held back; a digest counts as one.
     mailsperhour: int = 20
     mailsperday: int = 100
+    #: Where our own mail arrives; None where that is not set up.
+    mailbox: Mailbox | None = None
+    #: Peers are told that an instance without mail is fine.
+    nomail_is_fine: bool = False
 
     @property
     def is_set_up(self) -> bool:
@@ -355,6 +400,49 @@ class Limits:
     memory_mb: int = 1024
     files: int = 1024
     processes: int = 4096
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another instance, which watches us as we watch it: a line of ``[peers]``."""
+
+    name: str
+    url: str
+    #: Its admin, who hears of it.
+    contact: str
+    #: What both sides share, for signatures; empty: words only.
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Peers:
+    """``[peers]``."""
+
+    peers: tuple[Peer, ...] = ()
+    every: JobFrequency = JobFrequency.HOUR
+    #: How many silences in a row come before the peer's admin is told.
+    after: int = 2
+    #: Our own alertcontact hears of it, too.
+    copy: bool = False
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where our answer to peers is given: ``[status]``."""
+
+    listen: tuple[str, int] = ("0.0.0.0", 5000)
+    #: A file that each run replaces; empty: none.
+    write: str = ""
+
+
+@dataclass(frozen=True)
+class DigestTimes:
+    """When a summary is due, by the local clock: ``[digest]``."""
+
+    #: ``08:00``; empty: never.
+    daily: str = ""
+    #: ``("mon", "08:00")``; None: never.
+    weekly: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -374,6 +462,9 @@ class Settings:
     #: The files all this was read from.
     files: tuple[Path, ...] = ()
     limits: Limits = Limits()
+    peers: Peers = Peers()
+    status: Status = Status()
+    digest: DigestTimes = DigestTimes()
     #: What is wrong but does not stop a run, and what is merely odd.
     problems: tuple[Problem, ...] = ()
     #: The same settings as job authors see them.

@@ -7,10 +7,11 @@ readers are those of ``lib/kinds.py`` and those below.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
-from lib.kinds import POLICY_OPTIONS, Option
-from lib.model import JobFrequency
+from lib.kinds import POLICY_OPTIONS, Option, read_options
+from lib.model import JobFrequency, Peer, Peers
 from lib.readers import (
     absolute_path,
     addresses,
@@ -143,6 +144,12 @@ EMAIL = {
     "imapgrace": Option(
         number(1, 86_400, "seconds"), 600, "how long a mail may be under way"
     ),
+    "imapslow": Option(
+        number(1, 86_400, "seconds"), 120, "a warning where our own mail takes longer"
+    ),
+    "imapevery": Option(
+        one_of(JobFrequency), JobFrequency.HOUR, "how often to mail ourselves"
+    ),
     "ideletesentmessagesautomatically": Option(
         switch, False, "yes: a filter throws our own mail away; look in the trash first"
     ),
@@ -155,6 +162,25 @@ PEERS = {
     "after": Option(failures, 2, "how many silences in a row come first"),
     "copy": Option(switch, False, "yes: alertcontact hears of peers, too"),
 }
+
+
+def peer_options(given: Iterable[str]) -> dict[str, Option]:
+    """Return the options of a [peers] in which these are given."""
+    lines = [name for name in given if name not in PEERS]
+    return {**PEERS, **dict.fromkeys(lines, Option(peer, ""))}
+
+
+def read_peers(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values of [peers], and what is wrong, by option."""
+    return read_options(given, peer_options(given))
+
+
+def peers_in(values: Mapping[str, Any]) -> Peers:
+    """Return the peers that the values of [peers] name, and how to ask them."""
+    rules = {name: value for name, value in values.items() if name in PEERS}
+    lines = [(name, value) for name, value in values.items() if name not in PEERS]
+    return Peers(tuple(Peer(name, *value) for name, value in lines), **rules)
+
 
 STATUS = {
     "listen": Option(endpoint, ("0.0.0.0", 5000), "where peers may ask"),
@@ -175,6 +201,8 @@ NOT_YET: Mapping[str, Collection[str]] = {
         "imapsecurity",
         "imapfolder",
         "imapgrace",
+        "imapslow",
+        "imapevery",
         "ideletesentmessagesautomatically",
         "nomailisfine",
     ),

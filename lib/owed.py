@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lib import decide
-from lib.model import Message, Record
+from lib.model import Gone, Message, Record
+
+#: A job has one probe under way; the others are for people who look.
+MOST_GONE = 3
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,12 @@ def without(record: Record, ids: Collection[str]) -> Record:
     """Return the record without the messages that a digest was sent for."""
     left = tuple(one for one in record.owed if one.message_id not in ids)
     return replace(record, owed=left) if len(left) < len(record.owed) else record
+
+
+def with_gone(record: Record, probe: Gone) -> Record:
+    """Return the record after one of its probes was taken, or refused for good."""
+    others = tuple(one for one in record.gone if one.message_id != probe.message_id)
+    return replace(record, gone=(*others, probe)[-MOST_GONE:])
 
 
 def with_left(record: Record, message_id: str, left: Message | None) -> Record:

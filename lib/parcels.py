@@ -131,8 +131,7 @@ class _Planner:
     def _add_pressing(self, lot: Lot) -> None:
         for one in lot.messages:
             if one.kind in MUST_NOT_WAIT and decide.is_sendable(one, self._now):
-                if self._room(own=True):
-                    self._add(one, (one.message_id,), lot.key, one.born_at)
+                self._add(one, (one.message_id,), lot.key, one.born_at)
         calm = [one.kind not in MUST_NOT_WAIT for one in lot.messages]
         if not all(calm):
             lot.ready = sum(calm[: lot.ready])

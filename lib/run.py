@@ -166,6 +166,7 @@ class _Run:
                 contact=settings.alertcontact,
                 secrets=settings.secrets,
                 limits=settings.limits,
+                mail=settings.mail,
                 # What hooks would say could not be kept.
                 speaks=not state.frozen,
             ),

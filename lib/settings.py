@@ -17,10 +17,18 @@ from typing import Any
 from lib.hidden import file_problems, secrets_in
 from lib.inifile import IniError, IniFile, in_order, read_ini
 from lib.jobfiles import find_job_files
-from lib.kinds import KINDS, Option
+from lib.kinds import KINDS, SYSTEM_JOBS
 from lib.mailsettings import read_mail
-from lib.model import JobFile, Limits, Problem, Settings, scrubbed
-from lib.options import NOT_YET, PEERS, SECTIONS, peer
+from lib.model import (
+    DigestTimes,
+    JobFile,
+    Limits,
+    Problem,
+    Settings,
+    Status,
+    scrubbed,
+)
+from lib.options import NOT_YET, SECTIONS, peer_options, peers_in
 from lib.sections import given_in, read_section, read_targets, title_of
 
 
@@ -61,7 +69,8 @@ def load_settings(
         raise SettingsError(_for_people(error.problems, ())) from error
     folder = path.parent
     problems = [*ini.problems, *file_problems(ini)]
-    general, defaults = _read_tables(ini, problems)
+    tables = _read_tables(ini, problems)
+    general, defaults = tables["general"], tables["defaults"]
     job_files, wrong = _find_jobs(folder, general, jobs, base)
     jobs_line = "" if jobs else ini.where("general", "jobs")
     problems += [replace(one, where=one.where or jobs_line) for one in wrong]
@@ -94,23 +103,23 @@ def load_settings(
             general.get("workerfiles", Limits.files),
             general.get("workerprocesses", Limits.processes),
         ),
+        peers=peers_in(tables["peers"]),
+        status=Status(**tables["status"]),
+        digest=DigestTimes(**tables["digest"]),
         problems=(*ordered, *notes),
         config=ini.config,
         secrets=secrets,
     )
 
 
-def _read_tables(
-    ini: IniFile, problems: list[Problem]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the values of [general] and of [defaults]; check [peers] and the like."""
+def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, Any]]:
+    """Return the values of the sections about Checker itself but [email]."""
     found: dict[str, dict[str, Any]] = {}
-    lines = [name for name in given_in(ini, "peers") if name not in PEERS]
-    tables = {**SECTIONS, "peers": {**PEERS, **dict.fromkeys(lines, Option(peer, ""))}}
+    tables = {**SECTIONS, "peers": peer_options(given_in(ini, "peers"))}
     for section in ("general", "defaults", "peers", "status", "digest"):
         found[section], wrong = read_section(ini, section, tables[section])
         problems += wrong
-    return found["general"], found["defaults"]
+    return found
 
 
 def _not_yet(ini: IniFile) -> Iterator[Problem]:
@@ -131,7 +140,7 @@ def _find_jobs(
     folder: Path, general: dict[str, Any], jobs: Sequence[Path], base: Path
 ) -> tuple[tuple[JobFile, ...], tuple[Problem, ...]]:
     own = jobs or [_beside(folder, one) for one in general.get("jobs", ())]
-    shipped = {kind.file for kind in KINDS.values()}
+    shipped = {*SYSTEM_JOBS, *(kind.file for kind in KINDS.values())}
     return find_job_files(base / "jobs", [one.absolute() for one in own], shipped)
 
 

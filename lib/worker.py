@@ -21,6 +21,7 @@ from lib.model import (
     JobFile,
     JobFrequency,
     Limits,
+    Mail,
     OldEntry,
     Record,
     file_stem,
@@ -52,6 +53,8 @@ class Order:
     speaks: bool = True
     hook_timeout_s: float = HOOK_TIMEOUT_S
     limits: Limits = Limits()
+    #: How mail leaves and arrives, for the jobs that ship.
+    mail: Mail | None = field(default=None, repr=False)
 
 
 def record_of(
@@ -130,6 +133,10 @@ def _load(
     printing.end(kept)
     if found.warning:
         warnings.append(found.warning)
+    if file.ships:
+        for one in found.jobs:
+            if one.job is not None:
+                one.job._checker.mail = order.mail
     if not found.file.trouble:
         return (found.file, *found.jobs)
     printing.drain()

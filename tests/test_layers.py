@@ -53,7 +53,7 @@ DOORS = {
     "tls": "reach",
     "transport": "reach tls",
     "fetch": "model reach tls transport",
-    "jobsettings": "kinds model readers",
+    "jobsettings": "kinds model options readers",
     "jobclass": "jobsettings model",
     "jobbase": "fetch jobclass jobsettings model reach tls",
     "oldjobs": "jobbase",
