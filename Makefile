@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 IN_VENV := .venv/bin/python
+# Tests of faults wait for each other's disks more than they compute.
+TESTERS ?= 3
 SOURCES := $(wildcard checker.py) lib jobs tests
 
 MAKEFLAGS += --no-print-directory
@@ -42,7 +44,7 @@ test: venv-dev
 faults: venv-dev
 	@mkdir -p build
 	@CHECKER_FAULTS=long CHECKER_FAULTS_TABLE=build/faults.md \
-	    $(IN_VENV) -m pytest -q tests/faults $(ARGS)
+	    $(IN_VENV) -m pytest -q -n $(TESTERS) --dist load --maxschedchunk 1 tests/faults $(ARGS)
 
 lint: venv-dev
 	@status=0; \

@@ -8,14 +8,16 @@ import pytest
 
 from tests.faults.table import LONG, TABLE, Row, as_text, what_was_measured
 
-_ROWS = pytest.StashKey[list[Row]]()
+#: The rows so far, by the test's id: a test that fails as it ends has one row, not two.
+_ROWS = pytest.StashKey[dict[str, list[Row]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "fault(row, fault): the row of the list of faults, and its words"
     )
-    config.stash[_ROWS] = []
+    config.stash[_ROWS] = {}
+    config.pluginmanager.register(_Collector(config.stash[_ROWS]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -23,15 +25,26 @@ def pytest_runtest_makereport(item, call):
     report = yield
     marks = list(item.iter_markers("fault"))
     if marks and (report.when == "call" or report.outcome != "passed"):
-        for mark in marks:
-            item.config.stash[_ROWS].append(
-                Row(*map(str, mark.args), _result(item, report), call.duration)
-            )
+        rows = [[*map(str, one.args), _result(item, report)] for one in marks]
+        # It is another process that runs the test, perhaps; a report travels.
+        report.user_properties.append(("rows", [[*one, call.duration] for one in rows]))
     return report
 
 
+class _Collector:
+    """Hears the reports of all tests, whichever process ran them."""
+
+    def __init__(self, rows: dict[str, list[Row]]) -> None:
+        self._rows = rows
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, rows in report.user_properties:
+            if name == "rows":
+                self._rows[report.nodeid] = [Row(*one) for one in rows]
+
+
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    rows = config.stash.get(_ROWS, [])
+    rows = [one for rows in config.stash[_ROWS].values() for one in rows]
     if not rows or not (LONG or TABLE):
         return
     text = as_text(rows)

@@ -51,10 +51,15 @@ def seed() -> int:
 
 
 def as_text(rows: list[Row]) -> str:
-    """Return the table, in the order of the list of faults."""
+    """Return the table, in the order of the list; what is alike is one line."""
     lines = ["| Row | Fault | Result | Seconds |", "|---|---|---|---:|"]
+    together: dict[tuple[str, str, str], list[Row]] = {}
     for row in sorted(rows, key=_place):
-        lines.append(f"| {row.row} | {row.fault} | {row.result} | {row.seconds:.1f} |")
+        together.setdefault((row.row, row.fault, row.result), []).append(row)
+    for (name, fault, result), those in together.items():
+        cases = f" ({len(those)} cases)" if len(those) > 1 else ""
+        seconds = sum(one.seconds for one in those)
+        lines.append(f"| {name} | {fault} | {result}{cases} | {seconds:.1f} |")
     return "\n".join(lines) + "\n"
 
 

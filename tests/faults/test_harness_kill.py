@@ -46,15 +46,15 @@ def test_killed_at_any_call_no_alert_is_lost_and_none_is_told_anew(world, scenar
 
 
 @pytest.mark.fault("A2", "kill -9 at random times")
-def test_killed_at_any_time_no_alert_is_lost_and_none_is_told_anew(world):
+@pytest.mark.parametrize("scenario", scenarios(), ids=lambda one: one.name)
+def test_killed_at_any_time_no_alert_is_lost_and_none_is_told_anew(world, scenario):
     total = Tally()
     chance = random.Random(seed())
     deadline = Deadline(None if LONG else SHORT_S)
-    for scenario in scenarios():
-        scenario.set_up(world)
-        length_s = harness_kill.length_of_run(scenario, world)
-        for _ in range(-(-RANDOM_TIMES // len(SCENARIOS))):
-            total.add(harness_kill.kill_at_random(scenario, world, length_s, chance))
-            if deadline.is_over:
-                break
+    scenario.set_up(world)
+    length_s = harness_kill.length_of_run(scenario, world)
+    for _ in range(-(-RANDOM_TIMES // len(SCENARIOS))):
+        total.add(harness_kill.kill_at_random(scenario, world, length_s, chance))
+        if deadline.is_over:
+            break
     nothing_went_wrong(total)
