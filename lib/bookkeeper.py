@@ -92,7 +92,8 @@ class Bookkeeper:
         """Keep that a parcel was taken; raise StateError."""
         message = self._message_of(event.parcel)
         fate = fates.after_taken(message, event.refused)
-        self.book = replace(self.book, held_until=None, refused_logins=())
+        if not event.by_second:
+            self.book = replace(self.book, held_until=None, refused_logins=())
         for address, said in event.refused.items():
             logger.error("%s was refused: %s", address, said)
         self._bury(message, fate)
@@ -103,7 +104,8 @@ class Bookkeeper:
         taken = tuple(to for to in message.to if to not in event.refused)
         if taken:
             told = replace(message, to=taken)
-            self._journal.note([decisions.sent(key, name, told, now)])
+            sent = decisions.sent(key, name, told, now, by_second=event.by_second)
+            self._journal.note([sent])
         self._journal.note(
             decisions.refused(key, name, message, address, said, now)
             for address, said in event.refused.items()
@@ -124,6 +126,10 @@ class Bookkeeper:
         key, name, now = *self._whose(parcel), self._now()
         left = fate.left or message
         self._journal.note([decisions.unsent(key, name, left, refusal.why, now)])
+
+    def hold_second(self) -> None:
+        """Keep that the second account would not do."""
+        self.book = budget.holding_second(self.book, self._now())
 
     def end_session(self, refusals: list[Refusal]) -> list[str]:
         """Keep what a session came to; return what it says of us, for the log."""

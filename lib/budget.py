@@ -45,6 +45,8 @@ class Postbook:
     told_held_at: datetime | None = None
     #: Addresses that are refused for good, and when others were told of it.
     refused: tuple[At, ...] = ()
+    #: The second account would not do; it is left alone before this.
+    second_held_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def limits_of(mail: Mail) -> Limits | None:
 
 def settled(book: Postbook, now: datetime) -> Postbook:
     """Return the book with future times as now, and without what is over."""
-    hold = book.held_until
+    hold, second = book.held_until, book.second_held_until
     return replace(
         book,
         counted=_recent(book.counted, now, DAY),
@@ -70,6 +72,7 @@ def settled(book: Postbook, now: datetime) -> Postbook:
             min(at, now) for at in book.refused_logins if now - at < HOUR
         ),
         held_until=min(hold, now + HOUR) if hold else None,
+        second_held_until=min(second, now + HOUR) if second else None,
         digests=_recent(book.digests, now, QUIET),
         told_held_at=min(book.told_held_at, now) if book.told_held_at else None,
         refused=_recent(book.refused, now, DAY),
@@ -139,6 +142,16 @@ def is_held(book: Postbook, now: datetime) -> bool:
         return True
     tries = sum(now - at < HOUR for at in book.refused_logins)
     return tries >= LOGINS_PER_HOUR
+
+
+def second_is_held(book: Postbook, now: datetime) -> bool:
+    """Return whether the second account is to be left alone now."""
+    return book.second_held_until is not None and now < book.second_held_until
+
+
+def holding_second(book: Postbook, now: datetime) -> Postbook:
+    """Return the book after the second account would not do."""
+    return replace(book, second_held_until=now + HOUR / LOGINS_PER_HOUR)
 
 
 def is_quiet(book: Postbook, to: tuple[str, ...], now: datetime) -> bool:

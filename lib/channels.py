@@ -93,10 +93,11 @@ def channel_for(
     settings: Settings,
     on_step: Callable[[str], None] = ignore,
     deadline_s: float = DEADLINE_S,
+    account: Mail | None = None,
 ) -> Channel:
     """Return the channel for these settings, not yet open."""
     name = "log" if settings.mail.nomail else "smtp"
-    return CHANNELS[name](settings.mail, on_step, deadline_s)
+    return CHANNELS[name](account or settings.mail, on_step, deadline_s)
 
 
 def _harmless(line: str) -> str:

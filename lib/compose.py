@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 
-from lib.model import Message, MessageKind, Settings
+from lib.model import Mail, Message, MessageKind, Settings
 
 #: Holds the token by which we find our own mail again.
 PROBE_HEADER = "X-Checker-Probe"
@@ -24,8 +24,10 @@ _LINE_BREAKERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _DOMAIN = re.compile(r"([a-z0-9][a-z0-9-]{0,62}\.)+[a-z][a-z0-9-]{1,62}", re.I | re.A)
 
 
-def compose(message: Message, settings: Settings) -> bytes:
+def compose(message: Message, settings: Settings, account: Mail | None = None) -> bytes:
     """Return the whole mail, with CRLF and in ASCII.
+
+    ``account``: another one than that of the settings, which gives the From.
 
     A recipient whose name before the @ is not ASCII is named in To the way RFC 6857
     does it, since only some servers would take it as it is.
@@ -45,7 +47,7 @@ def compose(message: Message, settings: Settings) -> bytes:
     mail["Date"] = format_datetime(message.born_at)
     mail["Message-ID"] = _id(message.message_id, settings)
     mail["Subject"] = _subject(message, settings)
-    mail["From"] = _from(settings)
+    mail["From"] = _from(settings, account)
     mail["To"] = tuple(_recipient(address) for address in message.to) or _nobody()
     mail["Auto-Submitted"] = "auto-generated"
     if message.kind is MessageKind.PROBE:
@@ -58,13 +60,15 @@ def compose(message: Message, settings: Settings) -> bytes:
     return mail.as_bytes()
 
 
-def sender_of(settings: Settings) -> str:
+def sender_of(settings: Settings, account: Mail | None = None) -> str:
     """Return the address the mail comes from, in ASCII.
 
-    It is [email] sender, or user where that is an address; else checker@ this server.
+    It is the account's sender, or user where that is an address; else checker@ this
+    server.
     """
+    mail = account or settings.mail
     try:
-        address = wire_address(settings.mail.sender or settings.mail.user)
+        address = wire_address(mail.sender or mail.user)
     except ValueError:
         return f"checker@{_server_domain(settings) or _full_host_name()}"
     if address.isascii():
@@ -133,11 +137,11 @@ def _body(text: str) -> str:
     return text if text.endswith("\n") else f"{text}\n"
 
 
-def _from(settings: Settings) -> object:
+def _from(settings: Settings, account: Mail | None) -> object:
     from email.headerregistry import Address
 
     name = f"{one_line(settings.servername, SERVERNAME_LENGTH)} (Checker)"
-    local, _at, domain = sender_of(settings).rpartition("@")
+    local, _at, domain = sender_of(settings, account).rpartition("@")
     return Address(name.strip(), username=local, domain=domain)
 
 

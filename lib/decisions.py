@@ -76,13 +76,15 @@ def kept(key: str, name: str, message: Message, now: datetime) -> Decision:
     return Decision(now, key, name, "kept", text, _mail(message))
 
 
-def sent(key: str, name: str, message: Message, now: datetime) -> Decision:
+def sent(
+    key: str, name: str, message: Message, now: datetime, *, by_second: bool = False
+) -> Decision:
     """Return that a mail was taken by the mail server."""
     waited = now - message.born_at
     late = f", {duration(waited)} late" if waited.total_seconds() >= 60 else ""
-    text = (
-        f"{message.kind} to {_people(message.to)} was sent{late}: {_subject(message)}"
-    )
+    way = ", by the second account" * by_second
+    people = _people(message.to)
+    text = f"{message.kind} to {people} was sent{late}{way}: {_subject(message)}"
     return Decision(now, key, name, "sent", text, _mail(message))
 
 

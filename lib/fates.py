@@ -48,6 +48,15 @@ class Refusal:
         return self.step == "AUTH" or self.code in _LOGIN_CODES
 
     @property
+    def is_about_us(self) -> bool:
+        """Return whether another account may have more luck with the same mail."""
+        if self.in_doubt or self.permanent:
+            return False
+        about_sender = self.step in ("connect", "greeting", "EHLO", "STARTTLS")
+        relay = self.status.startswith("5.7.") or "relay" in self.why
+        return about_sender or self.is_login or self.is_limit or relay
+
+    @property
     def is_limit(self) -> bool:
         """Return whether the server has had too much of us for now."""
         if self.status == "5.4.5":

@@ -15,6 +15,8 @@ MIN_LENGTH = 4
 #: A user name without password in a URL that is as long as this is a token.
 MIN_TOKEN = 16
 PASSWORD_OPTIONS = frozenset({"pass", "password", "passwd"})
+#: Options that lead to a password.
+_LEADING = ("pass_command", "pass_file")
 _IN_URL = re.compile(r"//([^/@\s]{1,500})@")
 _PEER_KEY = re.compile(r",\s*key\s*=\s*([^,]+)")
 
@@ -35,7 +37,7 @@ def file_problems(ini: IniFile) -> Iterator[Problem]:
     with_command = {
         place.path
         for key, place in ini.places.items()
-        if key in (("email", "pass_command"), ("email", "pass_file"))
+        if key[0] in ("email", "email backup") and key[1] in _LEADING
     }
     names: dict[Path, str] = {}
     for place in ini.places.values():

@@ -1,21 +1,22 @@
-"""[email] -> Mail, or what is wrong with it."""
+"""[email] and [email backup] -> Mail, or what is wrong with them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lib.inifile import IniFile
+from lib.inifile import VITAL, IniFile
 from lib.model import Mail, Mailbox, Problem
-from lib.options import EMAIL
+from lib.options import BACKUP, EMAIL
 from lib.password import find_password
 from lib.readers import nearest
 from lib.sections import given_in, read_section
 
 PASSWORDS = ("pass", "pass_file", "pass_env", "pass_command")
+_BACKUP = "email backup"
 
 
 def read_mail(
@@ -29,35 +30,84 @@ def read_mail(
     values, problems = read_section(ini, "email", EMAIL)
     sends = not (nomail or values.get("nomail"))
     problems += _contradictions(ini, values, sends)
-    cafile = values.get("cafile", "")
-    cafile = str(folder / os.path.expanduser(cafile)) if cafile else ""
-    if cafile and not os.path.isfile(cafile):
-        problems.append(_fatal(ini, "cafile", f"cafile: there is no file {cafile}"))
-    password = ""
-    option = next((name for name in PASSWORDS if name in values), "")
-    if option == "pass" or (option and sends and with_password):
-        try:
-            password = find_password(option, values[option], folder)
-        except ValueError as error:
-            problems.append(_fatal(ini, option, f"{option}: {error}"))
-    port = values.get("smtpport")
-    security = values.get("smtpsecurity") or ("tls" if port == 465 else "starttls")
-    mail = Mail(
+    account = _Account(ini, "email", values, folder)
+    mail = account.mail(looks_up=sends and with_password)
+    mail = replace(
+        mail,
         nomail=nomail or values.get("nomail", False),
         holds=nomail and not values.get("nomail", False),
-        user=values.get("user", ""),
-        password=password,
-        smtpserver=values.get("smtpserver", ""),
-        smtpport=port or (465 if security == "tls" else 587),
-        smtpsecurity=security,
-        cafile=cafile,
         bustgmailthreading=values.get("bustgmailthreading", False),
-        sender=values.get("sender", ""),
         mailsperhour=values.get("mailsperhour", EMAIL["mailsperhour"].default),
         mailsperday=values.get("mailsperday", EMAIL["mailsperday"].default),
         nomail_is_fine=values.get("nomailisfine", False),
     )
-    return replace(mail, mailbox=_mailbox(values, mail)), problems
+    mail = replace(mail, mailbox=_mailbox(values, mail))
+    backup, wrong = _read_backup(ini, folder, sends, with_password)
+    return replace(mail, backup=backup), [*problems, *account.problems, *wrong]
+
+
+def _read_backup(
+    ini: IniFile, folder: Path, sends: bool, with_password: bool
+) -> tuple[Mail | None, list[Problem]]:
+    """Return the second account, None where there is none that can be used."""
+    if not ini.config.has_section(_BACKUP):
+        return None, []
+    values, problems = read_section(ini, _BACKUP, BACKUP)
+    problems += _account_contradictions(ini, _BACKUP, values, sends)
+    if "smtpserver" not in given_in(ini, _BACKUP):
+        text = "smtpserver is missing: without it there is no second account"
+        problems.append(_wrong(ini, _BACKUP, None, text))
+    account = _Account(ini, _BACKUP, values, folder)
+    mail = account.mail(looks_up=sends and with_password)
+    problems += account.problems
+    is_wrong = any(not one.warning for one in problems)
+    return (None if is_wrong else mail), problems
+
+
+@dataclass
+class _Account:
+    """A section that says by which account mail leaves."""
+
+    ini: IniFile
+    section: str
+    values: dict[str, Any]
+    folder: Path
+    problems: list[Problem] = field(default_factory=list)
+
+    def mail(self, *, looks_up: bool) -> Mail:
+        """Return the account; ``looks_up``: also a password that stands elsewhere."""
+        values = self.values
+        port = values.get("smtpport")
+        security = values.get("smtpsecurity") or ("tls" if port == 465 else "starttls")
+        return Mail(
+            user=values.get("user", ""),
+            password=self._password(looks_up),
+            smtpserver=values.get("smtpserver", ""),
+            smtpport=port or (465 if security == "tls" else 587),
+            smtpsecurity=security,
+            cafile=self._cafile(),
+            sender=values.get("sender", ""),
+        )
+
+    def _cafile(self) -> str:
+        given = self.values.get("cafile", "")
+        path = str(self.folder / os.path.expanduser(given)) if given else ""
+        if path and not os.path.isfile(path):
+            self._add("cafile", f"cafile: there is no file {path}")
+        return path
+
+    def _password(self, looks_up: bool) -> str:
+        option = next((name for name in PASSWORDS if name in self.values), "")
+        if not (option == "pass" or (option and looks_up)):
+            return ""
+        try:
+            return find_password(option, self.values[option], self.folder)
+        except ValueError as error:
+            self._add(option, f"{option}: {error}")
+            return ""
+
+    def _add(self, option: str, text: str) -> None:
+        self.problems.append(_wrong(self.ini, self.section, option, text))
 
 
 def _mailbox(values: dict[str, Any], mail: Mail) -> Mailbox | None:
@@ -84,15 +134,9 @@ def _mailbox(values: dict[str, Any], mail: Mail) -> Mailbox | None:
 def _contradictions(
     ini: IniFile, values: dict[str, Any], sends: bool
 ) -> Iterator[Problem]:
-    """Yield what no option is wrong in alone."""
+    """Yield what no option of [email] is wrong in alone."""
+    yield from _account_contradictions(ini, "email", values, sends)
     given = given_in(ini, "email")
-    passwords = [name for name in PASSWORDS if name in given]
-    if len(passwords) > 1:
-        text = f"{' and '.join(passwords)} are given; keep one"
-        yield _fatal(ini, passwords[-1], text)
-    if "user" in given and not passwords and sends:
-        text = f"user is given without a password: add one of {', '.join(PASSWORDS)}"
-        yield _fatal(ini, "user", text)
     if "%%" in given.get("pass", ""):
         yield Problem(
             "pass: there is a %% in it; the older program needed % twice, now one is "
@@ -101,24 +145,44 @@ def _contradictions(
             "email",
             warning=True,
         )
-    for protocol in ("smtp", "imap"):
-        host = values.get(f"{protocol}server")
-        option = f"{protocol}security"
-        if values.get(option) == "none" and host and not is_this_machine(host):
-            text = (
-                f"{option} = none: {host} is not this machine, so the password would "
-                "travel in the open; expected starttls or tls"
-            )
-            yield _fatal(ini, option, text)
+    yield from _in_the_open(ini, "email", values, "imap")
     if "smtpserver" not in given and not values.get("nomail"):
         yield _without_server(ini, given)
+
+
+def _account_contradictions(
+    ini: IniFile, section: str, values: dict[str, Any], sends: bool
+) -> Iterator[Problem]:
+    """Yield what no option of an account is wrong in alone."""
+    given = given_in(ini, section)
+    passwords = [name for name in PASSWORDS if name in given]
+    if len(passwords) > 1:
+        text = f"{' and '.join(passwords)} are given; keep one"
+        yield _wrong(ini, section, passwords[-1], text)
+    if "user" in given and not passwords and sends:
+        text = f"user is given without a password: add one of {', '.join(PASSWORDS)}"
+        yield _wrong(ini, section, "user", text)
+    yield from _in_the_open(ini, section, values, "smtp")
+
+
+def _in_the_open(
+    ini: IniFile, section: str, values: dict[str, Any], protocol: str
+) -> Iterator[Problem]:
+    host = values.get(f"{protocol}server")
+    option = f"{protocol}security"
+    if values.get(option) == "none" and host and not is_this_machine(host):
+        text = (
+            f"{option} = none: {host} is not this machine, so the password would "
+            "travel in the open; expected starttls or tls"
+        )
+        yield _wrong(ini, section, option, text)
 
 
 def _without_server(ini: IniFile, given: dict[str, str]) -> Problem:
     misspelt = any(nearest(one, ["smtpserver"]) for one in given if one not in EMAIL)
     if misspelt or any(name in given for name in ("user", *PASSWORDS)):
         text = "smtpserver is missing: without it no alert can leave"
-        return _fatal(ini, None, text)
+        return _wrong(ini, "email", None, text)
     text = (
         "mail is not set up, so nobody would hear: "
         "give smtpserver, user and pass in [email], then try: checker.py -m testmail"
@@ -136,5 +200,6 @@ def is_this_machine(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _fatal(ini: IniFile, option: str | None, text: str) -> Problem:
-    return Problem(text, ini.where("email", option), "email", fatal=True)
+def _wrong(ini: IniFile, section: str, option: str | None, text: str) -> Problem:
+    where = ini.where(section, option)
+    return Problem(text, where, section, fatal=section in VITAL)

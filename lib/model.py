@@ -382,6 +382,8 @@ class Mail:
     #: More are held back; a digest counts as one.
     mailsperhour: int = 20
     mailsperday: int = 100
+    #: A second account, for when this one will not do: ``[email backup]``.
+    backup: Mail | None = None
     #: Where our own mail arrives; None where that is not set up.
     mailbox: Mailbox | None = None
     #: Peers are told that an instance without mail is fine.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -311,15 +311,22 @@ def _testmail(given: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return TROUBLE
-    message = letters.trial_message(
-        os.urandom(16).hex(), settings.servername, to, utc_now()
-    )
-    why = send_now(settings, message, on_step=print)
-    if why:
-        print(f"checker: the mail was not sent: {why}", file=sys.stderr)
-        return TROUBLE
-    print(f"The mail to {', '.join(to)} was accepted. Did it arrive, and not as spam?")
-    return OK
+    code = OK
+    for account in (mail, mail.backup) if mail.backup and not mail.nomail else (mail,):
+        message = letters.trial_message(
+            os.urandom(16).hex(), settings.servername, to, utc_now()
+        )
+        if account is mail.backup:
+            print("\nThe second account, [email backup]:")
+        alone = replace(settings, mail=replace(account, backup=None))
+        why = send_now(alone, message, on_step=print)
+        if why:
+            print(f"checker: the mail was not sent: {why}", file=sys.stderr)
+            code = TROUBLE
+        else:
+            whom = ", ".join(to)
+            print(f"The mail to {whom} was accepted. Did it arrive, and not as spam?")
+    return code
 
 
 def _crontab(given: argparse.Namespace) -> int:

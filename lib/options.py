@@ -156,6 +156,23 @@ EMAIL = {
     "nomailisfine": Option(switch, False, "yes: tell peers that no mail is no trouble"),
 }
 
+#: A second account.  What is not about the account is said in [email], for both.
+BACKUP = {
+    name: EMAIL[name]
+    for name in (
+        "smtpserver",
+        "smtpport",
+        "smtpsecurity",
+        "user",
+        "sender",
+        "pass",
+        "pass_file",
+        "pass_env",
+        "pass_command",
+        "cafile",
+    )
+}
+
 #: Any other option of [peers] is a peer.
 PEERS = {
     "every": Option(one_of(JobFrequency), JobFrequency.HOUR, "how often to ask"),
@@ -213,6 +230,7 @@ NOT_YET: Mapping[str, Collection[str]] = {
 SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "general": GENERAL,
     "email": EMAIL,
+    "email backup": BACKUP,
     "defaults": POLICY_OPTIONS,
     "peers": PEERS,
     "status": STATUS,

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib import process
+from lib.child import Tell
 from lib.fates import Refusal
 from lib.model import Message, Settings
 from lib.owed import Parcel
+from lib.ways import Ways
 from lib.wording import counted, first_line, local
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,15 @@ class Sent:
 
     parcel: Parcel
     refused: Mapping[str, str] = field(default_factory=dict)
+    #: It went by the second account.
+    by_second: bool = False
+
+
+@dataclass(frozen=True)
+class Declined:
+    """The first account would not do; its mails go by the second."""
+
+    refusal: Refusal
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,11 @@ class Unsent:
 
     parcel: Parcel
     refusal: Refusal
+    #: It is the second account that would not take it.
+    by_second: bool = False
+
+
+Event = Sent | Unsent | Declined
 
 
 class Outbox:
@@ -67,7 +83,9 @@ class Outbox:
         """Return when, by the monotonic clock, the session is over."""
         return self._deadline if self._child else float("inf")
 
-    def start(self, batch: Iterable[Parcel], limit_s: float) -> None:
+    def start(
+        self, batch: Iterable[Parcel], limit_s: float, ways: Ways | None = None
+    ) -> None:
         """Open a session for parcels whose attempts are counted on disk."""
         parcels = list(batch)
         length = min(SESSION_S, limit_s)
@@ -75,10 +93,10 @@ class Outbox:
         self._begun = set()
         self._deadline = time.monotonic() + length
         self._child = process.start(
-            lambda tell: deliver(self._settings, parcels, tell, length)
+            lambda tell: _deliver(self._settings, parcels, tell, length, ways)
         )
 
-    def events(self) -> Iterator[Sent | Unsent]:
+    def events(self) -> Iterator[Event]:
         """Yield what has become of parcels since; never wait."""
         child = self._child
         if child is None:
@@ -93,7 +111,7 @@ class Outbox:
             why = "the session took too long" if not ended else "the session broke off"
             yield from self._close(why, child)
 
-    def stop(self) -> Iterator[Sent | Unsent]:
+    def stop(self) -> Iterator[Event]:
         """End the session; what was not answered stays owed."""
         child = self._child
         if child is not None:
@@ -114,7 +132,7 @@ class Outbox:
             yield Unsent(parcel, Refusal(why, begun=name in self._begun))
         self._waiting = {}
 
-    def _read(self, frame: Any) -> Sent | Unsent | None:
+    def _read(self, frame: Any) -> Event | None:
         word, *rest = frame
         if word == "step":
             logger.debug("%s", rest[0])
@@ -122,67 +140,13 @@ class Outbox:
         if word == "begun":
             self._begun.add(rest[0])
             return None
+        if word == "refused":
+            return Declined(Refusal(**rest[0]))
         parcel = self._waiting.pop(rest[0])
         if word == "sent":
             self.sent += 1
-            return Sent(parcel, rest[1])
-        return Unsent(parcel, Refusal(**rest[1]))
-
-
-def deliver(
-    settings: Settings,
-    parcels: Iterable[Parcel],
-    tell: Callable[[Any], None],
-    limit_s: float,
-) -> None:
-    """Hand parcels to the channel, in the child; tell of each step and each fate.
-
-    After one that was not taken, the younger ones of its job to the same people wait
-    for it.
-    """
-    from lib.channels import NotSent, channel_for, compose, sender_of
-
-    left = list(parcels)
-    sender = sender_of(settings)
-    why: dict[str, Any] = {"why": "the server ended the session"}
-    held_back = set()
-    try:
-        channel = channel_for(settings, lambda line: tell(["step", line]), limit_s)
-        with channel as session:
-            while left and session.usable:
-                parcel = left.pop(0)
-                message = parcel.message
-                name = message.message_id
-                job = (parcel.key or name, message.to)
-                if job in held_back:
-                    tell(["unsent", name, {"why": "an earlier mail comes first"}])
-                    continue
-                try:
-                    data = compose(message, settings)
-                    tell(["begun", name])
-                    tell(["sent", name, session.send(sender, message.to, data)])
-                except NotSent as error:
-                    why = _told(error)
-                    held_back.add(job)
-                    tell(["unsent", name, {**why, "begun": True}])
-    except NotSent as error:
-        why = _told(error)
-    # What was said to the recipients of one mail is nothing to the others.
-    for parcel in left:
-        only = {**why, "refused": {}, "permanent": False}
-        tell(["unsent", parcel.message.message_id, only])
-
-
-def _told(error: Any) -> dict[str, Any]:
-    """Return a NotSent as a frame can hold it."""
-    return {
-        "why": str(error),
-        "step": error.step,
-        "code": error.code,
-        "status": error.status,
-        "permanent": error.permanent,
-        "refused": error.refused,
-    }
+            return Sent(parcel, rest[1], by_second=bool(rest[2]))
+        return Unsent(parcel, Refusal(**rest[1]), by_second=bool(rest[2]))
 
 
 def send_now(
@@ -197,7 +161,7 @@ def send_now(
     """
     limit_s = min(SESSION_S, limit_s)
     parcel = Parcel(message, (message.message_id,), "", message.born_at)
-    child = process.start(lambda tell: deliver(settings, [parcel], tell, limit_s))
+    child = process.start(lambda tell: _deliver(settings, [parcel], tell, limit_s))
     deadline = time.monotonic() + limit_s
     why = "the session took too long"
     while time.monotonic() < deadline:
@@ -217,6 +181,19 @@ def send_now(
     child.end()
     child.read_printed()
     return why
+
+
+def _deliver(
+    settings: Settings,
+    parcels: list[Parcel],
+    tell: Tell,
+    limit_s: float,
+    ways: Ways | None = None,
+) -> None:
+    # Only the child needs to know how.
+    from lib.delivery import deliver
+
+    deliver(settings, parcels, tell, limit_s, ways)
 
 
 def explained(unsent: Iterable[Unsent]) -> Iterator[str]:

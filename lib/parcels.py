@@ -51,14 +51,18 @@ def plan(
     *,
     own: str = "",
     jobs_done: bool = True,
+    has_second: bool = False,
 ) -> Plan:
     """Return what goes out now, the oldest first.
 
     ``own`` is the key of the record of Checker's own.  While jobs are at work, what
-    is new waits a little for company.
+    is new waits a little for company.  ``has_second``: what holds the first account
+    holds nothing but probes, which are to prove it.
     """
     if budget.is_held(book, now):
-        return Plan()
+        if not has_second:
+            return Plan()
+        records = [_without_probes(one) for one in records]
     planner = _Planner(book, limits, now, own, jobs_done)
     live = [one for one in digests.values() if one.sent_at is None]
     for digest in live:
@@ -80,6 +84,11 @@ def plan(
     for to in in_order:
         planner.add(to, by_contact[to], rebuilt.get(to))
     return planner.plan()
+
+
+def _without_probes(record: Record) -> Record:
+    owed = tuple(one for one in record.owed if one.kind not in MUST_NOT_WAIT)
+    return replace(record, owed=owed) if len(owed) < len(record.owed) else record
 
 
 class _Planner:

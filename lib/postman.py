@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from lib import decisions, lots, outbox, parcels, process
+from lib import decisions, lots, outbox, parcels, process, ways
 from lib.bookkeeper import Bookkeeper
 from lib.fates import Refusal
 from lib.journal import Journal
 from lib.ledger import Ledger
 from lib.model import Settings
 from lib.notes import OWN_KEY
-from lib.outbox import Outbox, Sent, Unsent
+from lib.outbox import Declined, Event, Outbox, Sent, Unsent
 from lib.owed import Parcel
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class Postman:
         if not self._mail.holds:
             self._books.count(batch)
         if self._mail.nomail or self._mail.is_set_up:
-            self._outbox.start(batch, left_s)
+            self._outbox.start(batch, left_s, self._ways())
             return
         refusal = Refusal(NOT_SET_UP)
         self._settle([Unsent(parcel, refusal) for parcel in batch])
@@ -143,20 +143,31 @@ class Postman:
             now,
             own=OWN_KEY,
             jobs_done=jobs_done,
+            has_second=self._ways().second is not None,
         )
 
-    def _settle(self, events: Iterable[Sent | Unsent]) -> None:
+    def _ways(self) -> ways.Ways:
+        records = self._ledger.records.values()
+        return ways.ways(self._mail, self._books.book, records, self._now())
+
+    def _settle(self, events: Iterable[Event]) -> None:
         """Keep what has become of parcels, each in its turn, and say it."""
         unsent = []
         for event in events:
-            if self._mail.holds:
+            if isinstance(event, Declined):
+                self._refusals.append(event.refusal)
+                logger.error("the first account would not do: %s", event.refusal.why)
+            elif self._mail.holds:
                 self._shown.add(event.parcel.message.message_id)
             elif isinstance(event, Sent):
                 self._books.take_sent(event)
             else:
                 self._books.take_unsent(event)
                 unsent.append(event)
-        self._refusals += [one.refusal for one in unsent]
+        # What the second account says is nothing against the first.
+        self._refusals += [one.refusal for one in unsent if not one.by_second]
+        if any(one.by_second and one.refusal.is_about_us for one in unsent):
+            self._books.hold_second()
         if not (self._mail.holds or self._outbox.is_busy):
             for line in self._books.end_session(self._refusals):
                 logger.error("%s", line)

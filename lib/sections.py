@@ -100,7 +100,8 @@ def _read_target(
         return None, [replace(problem, fatal=section.strip() in VITAL)]
     word, space, name = section.partition(" ")
     if not space:
-        hint = nearest(section.lower(), (*SECTIONS, *KINDS, *job_names))
+        known = [name for name in SECTIONS if " " not in name]
+        hint = nearest(section.lower(), (*known, *KINDS, *job_names))
         text = f"nothing reads this section{hint or _A_JOBS_SECTION}"
         # Without its section of mail, no alert would leave.
         is_email = "'email'" in hint and not ini.config.has_section("email")

@@ -78,7 +78,8 @@ def load_settings(
     targets, wrong_sections = read_targets(ini, defaults, own)
     mail, wrong_mail = read_mail(ini, folder, nomail, with_password)
     problems += [*wrong_sections, *wrong_mail]
-    secrets = secrets_in(ini, mail.password)
+    accounts = (mail, mail.backup) if mail.backup else (mail,)
+    secrets = secrets_in(ini, *(one.password for one in accounts))
     ordered = _for_people(in_order(problems, ini.names), secrets)
     if any(problem.fatal for problem in ordered):
         raise SettingsError(ordered)

@@ -95,7 +95,9 @@ DOORS = {
     "channels": "compose model refusal smtp",
     "fates": "model refusal summaries",
     "notices": "budget fates model summaries",
-    "outbox": "channels fates model owed process wording",
+    "ways": "budget model wording",
+    "delivery": "channels child fates model owed ways wording",
+    "outbox": "child delivery fates model owed process ways wording",
     "mailbag": "budget digests disk model remedy sealed",
     # the supervisor: never loads job code, so never discover, jobbase, channels
     "standins": "kinds model",
@@ -112,7 +114,7 @@ DOORS = {
     ),
     "postman": (
         "bookkeeper decisions fates journal ledger lots model notes outbox owed parcels"
-        " process"
+        " process ways"
     ),
     "cautious": "lock model process remedy state",
     "emergency": "elsewhere model outbox wording",
@@ -144,7 +146,7 @@ SYSTEM_JOBS = {
 }
 
 #: The rules of sending.
-PURE = "budget digests fates fold lots notices owed parcels summaries".split()
+PURE = "budget digests fates fold lots notices owed parcels summaries ways".split()
 
 #: Those that judge have no clock, no files, no sockets, and do not log.
 HANDS = set(

@@ -518,7 +518,7 @@ def test_the_example_has_every_option_once_and_no_other():
     }
     shown: dict[str, set[str]] = {name: set() for name in tables}
     for section, option, _value, _on in example_lines():
-        word = section.split()[0]
+        word = section if section in SECTIONS else section.split()[0]
         if word not in KINDS or option not in POLICY_OPTIONS:
             shown[word].add(option)
     assert shown.pop("peers") - {"friend"} == tables.pop("peers")
@@ -527,7 +527,7 @@ def test_the_example_has_every_option_once_and_no_other():
 
 def test_the_example_shows_the_true_defaults():
     for section, option, value, _on in example_lines():
-        word = section.split()[0]
+        word = section if section in SECTIONS else section.split()[0]
         table = KINDS[word].options if word in KINDS else SECTIONS[word]
         # A peer, or what every target may say.
         if option not in table:
