@@ -83,6 +83,11 @@ class CautiousState(State):
         if not self.frozen:
             super().save(records)
 
+    def settle(self, until: float) -> None:
+        """Put what is in batches into files of its own, unless frozen."""
+        if not self.frozen:
+            super().settle(until)
+
     def forget(self, stems: Iterable[str]) -> None:
         """Remove the files of jobs, unless frozen."""
         if not self.frozen:

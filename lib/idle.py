@@ -16,6 +16,7 @@ from datetime import datetime
 
 from lib import tick
 from lib.decide import MISSED_AFTER
+from lib.disk import listed
 from lib.model import Asked, JobFrequency, Record, RunFacts, Settings
 from lib.rota import ASK_AGAIN_AFTER, SETTLED_AFTER_S
 from lib.sealed import packed
@@ -39,7 +40,10 @@ def is_idle(
         return False
     if run.owed or run.pending or run.lost_records or run.sent:
         return False
-    return not any(one.pending or one.owed for one in records)
+    if any(one.pending or one.owed for one in records):
+        return False
+    # One that may have been sent is sent again, even if its records were lost.
+    return not listed(settings.state / "digests")
 
 
 def idle_until(

@@ -15,6 +15,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from lib import decide, letters
+from lib.batches import STEM
 from lib.model import JobFacts, Message, OldEntry, Record, file_stem
 from lib.notes import OWN_KEY, OWN_STEM, Notes, notes_of, reviewed, waiting, with_notes
 from lib.state import RUN, Remembered, State
@@ -145,6 +146,7 @@ class Ledger:
         if not self._lost:
             return []
         over = {RUN, OWN_STEM, *(file_stem(key) for key in met)}
+        over |= {stem for stem in self._lost if STEM.fullmatch(stem)}
         return waiting(self._notes, self._lost.keys() - over, self._now)
 
     # The end of a run.
@@ -203,4 +205,5 @@ class Ledger:
             return {}
         there = {file_stem(key) for key in self._records}
         gone = set(self._notes.lost) - there - {RUN}
+        gone = {stem for stem in gone if not STEM.fullmatch(stem)}
         return {stem: f"{stem}: it was lost before" for stem in gone}

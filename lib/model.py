@@ -208,6 +208,8 @@ class Record:
     unseen_since: datetime | None = None
     #: The last of its probes that are owed no longer.
     gone: tuple[Gone, ...] = ()
+    #: Of two files that hold it, the one with the higher number tells the truth.
+    revision: int = field(default=0, compare=False)
 
     @property
     def is_plain(self) -> bool:

@@ -58,6 +58,8 @@ logger = logging.getLogger(__name__)
 RUN_S = 55.0
 #: Jobs get this much of it; the rest is for the mails they caused.
 JOBS_S = 50.5
+#: What is left when what many records are in is put into files of their own.
+SETTLE_BEFORE_S = 3.0
 #: A report waits at most this long for others to be committed with it.
 COMMIT_AFTER_S = 0.5
 
@@ -342,6 +344,7 @@ class _Run:
         self._ledger.commit()
         self._journal.write()
         listed, gone = self._ledger.drop_plain(self._met)
+        self._state.settle(self._ends_at - SETTLE_BEFORE_S)
         self._state.save_run(self._ending(listed, now))
         # Listed no more, so that a crash here does not make them lost ones.
         self._state.forget(gone)
@@ -353,6 +356,7 @@ class _Run:
         worked = bool(
             self._stop.asked
             or self._state.frozen
+            or not self._state.is_settled
             or self._due != {JobFrequency.MINUTE}
             or self._roster.has_loaded
             or self._judged

@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lib import plain
+from lib import batches, plain
+from lib.batches import STEM, Batches
 from lib.disk import (
     MAX_FILE,
     Damaged,
@@ -66,10 +68,14 @@ class _Catalogue:
 class State:
     """The state folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, batch_from: int = batches.FROM) -> None:
         self.folder = folder
+        #: From so many records on one file takes them all.
+        self._batch_from = batch_from
         self._jobs = folder / "jobs"
         self._lock = Lock(folder)
+        self._batches = Batches(folder)
+        self._revision = 0
 
     def why_not_usable(self) -> str:
         """Return what is wrong with the folder, and what to type; nothing if fine."""
@@ -104,10 +110,13 @@ class State:
         """
         run, why = self._read_run()
         found = Remembered(run=run)
+        batched, damaged = self._batches.load()
         files = self._record_files()
         if why and not self._is_new(files):
             found.lost[RUN] = f"{self._path(RUN)}: {why}"
-        stems = set()
+        found.records.update(batched)
+        found.lost.update(damaged)
+        stems = {file_stem(key) for key in batched}
         for path in files:
             try:
                 record = _read_record(path)
@@ -117,11 +126,15 @@ class State:
             except Damaged as error:
                 found.lost[path.stem] = f"{path}: {error}"
             else:
-                found.records[record.key] = record
                 stems.add(path.stem)
+                if record.revision < _revision(batched.get(record.key)):
+                    continue
+                found.records[record.key] = record
+                self._batches.supersede([record])
         for stem in run.records:
             if stem not in stems and stem not in found.lost:
                 found.lost[stem] = f"{self._path(stem)}: it is missing"
+        self._revision = max(map(_revision, found.records.values()), default=0)
         return found
 
     def load_run(self) -> RunFacts:
@@ -165,18 +178,48 @@ class State:
     def save(self, records: Iterable[Record]) -> None:
         """Commit records, each with the messages it owes; raise StateError.
 
-        One that has grown too large to be read again is not written: it stays as it
-        was, until what it owes has left.
+        Many go into one file first; ``settle`` gives each its own.  One that has grown
+        too large to be read again is not written: it stays as it was, until what it
+        owes has left.
         """
+        self._revision += 1
+        records = [replace(one, revision=self._revision) for one in records]
+        if len(records) >= self._batch_from:
+            self._batches.write(one for one in records if not _is_too_long(one))
+            return
+        self._write_files(records)
+
+    def settle(self, until: float) -> None:
+        """Put what is in batches into files of its own; raise StateError.
+
+        As much as can be done until that moment of the monotonic clock; the next run
+        goes on with it.
+        """
+        for some in self._batches.pending():
+            if time.monotonic() >= until:
+                return
+            self._write_files(some)
+        self._batches.remove()
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether each record is in a file of its own."""
+        return not self._batches.are_there
+
+    def _write_files(self, records: list[Record]) -> None:
         contents = (
             (self._path(file_stem(record.key)), packed(record)) for record in records
         )
         self._make_jobs_folder()
         replace_files(one for one in contents if not _is_too_large(*one))
+        self._batches.supersede(records)
 
     def forget(self, stems: Iterable[str]) -> None:
-        """Remove the files of jobs of which nothing is left to remember."""
-        stems = list(stems)
+        """Remove the files of jobs of which nothing is left to remember.
+
+        Not while a batch may hold an older record of one, which would come back.
+        """
+        stems = list(stems) if self.is_settled else []
         for stem in stems:
             path = self._path(stem)
             try:
@@ -200,13 +243,14 @@ class State:
     def _is_new(self, files: list[Path]) -> bool:
         """Return whether no run has left anything in the folder yet."""
         others = (self._path(RUN), self._path(CATALOGUE))
-        is_new = not files and not any(map(os.path.lexists, others))
+        is_new = not files and self.is_settled and not any(map(os.path.lexists, others))
         if is_new:
             logger.info("the state folder %s is empty: a fresh start", self.folder)
         return is_new
 
     def _path(self, stem: str) -> Path:
-        folder = self.folder if stem in (RUN, CATALOGUE) else self._jobs
+        is_record = stem not in (RUN, CATALOGUE) and not STEM.fullmatch(stem)
+        folder = self._jobs if is_record else self.folder
         return folder / f"{stem}.json"
 
     def _make_jobs_folder(self) -> None:
@@ -250,6 +294,16 @@ def _read_record(path: Path) -> Record:
     if file_stem(record.key) != path.stem:
         raise Damaged(f"it is the record of another job, {record.key[:60]!r}")
     return record
+
+
+def _revision(record: Record | None) -> int:
+    return record.revision if record else 0
+
+
+def _is_too_long(record: Record) -> bool:
+    length = sum(len(one.body) for one in record.owed)
+    # A letter takes up to six bytes there.
+    return length * 6 > MAX_FILE and _is_too_large(Path(record.key), packed(record))
 
 
 def _is_too_large(path: Path, content: bytes) -> bool:

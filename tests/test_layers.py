@@ -81,7 +81,8 @@ DOORS = {
     "disk": "remedy",
     "sealed": "disk plain remedy",
     "lock": "disk plain remedy",
-    "state": "disk lock model plain remedy sealed",
+    "batches": "disk model plain remedy sealed",
+    "state": "batches disk lock model plain remedy sealed",
     "journal": "decisions disk model plain wording",
     "elsewhere": "",
     "oldstate": "disk model",
@@ -104,10 +105,10 @@ DOORS = {
     "rota": "model",
     "roster": "model rota",
     "tick": "",
-    "idle": "decide model rota sealed tick",
+    "idle": "decide disk model rota sealed tick",
     "shift": "model process reasons wire worker",
     "crew": "model process reasons shift wire worker",
-    "ledger": "decide letters model notes state worker",
+    "ledger": "batches decide letters model notes state worker",
     "bookkeeper": (
         "budget decisions digests fates journal ledger mailbag model notes notices"
         " outbox owed"

@@ -63,9 +63,13 @@ class Scenario:
     told: str
     lamps: int = 3
     reminds: bool = False
+    #: What changes at once goes into one file first, however little it is.
+    in_batches: bool = False
 
     def set_up(self, world: World) -> None:
         """Bring the world to the state the scenario begins with, and keep it."""
+        if self.in_batches:
+            world.make_batches()
         shutil.rmtree(world.state)
         world.state.mkdir(mode=0o700)
         world.server.mails.clear()
@@ -173,6 +177,10 @@ SCENARIOS = {
         Scenario("digest", _all_lit, _goes_dark, ALERT, lamps=6),
         Scenario("mail down", _all_lit, _goes_dark_without_mail, ALERT),
         Scenario("mail coming back", _owing, _goes_dark, ALERT),
+        Scenario(
+            "first alert in a batch", _all_lit, _goes_dark, ALERT, in_batches=True
+        ),
+        Scenario("recovery in a batch", _alerted, _lights_up, AGAIN, in_batches=True),
     )
 }
 
