@@ -124,7 +124,7 @@ class NoPostman:
     def stop(self) -> None:
         """Nothing is at work."""
 
-    def send(self, *, jobs_done: bool, left_s: float) -> None:
+    def send(self, *, jobs_done: bool, jobs_left: int, left_s: float) -> None:
         """What is owed stays owed."""
 
 

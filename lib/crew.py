@@ -95,6 +95,13 @@ class Crew:
         return not self._shifts and not self._waiting
 
     @property
+    def left(self) -> int:
+        """Return how many jobs are known to be due and not done."""
+        return sum(len(shift.left) for shift in self._shifts) + sum(
+            len(work.jobs) for work in self._waiting
+        )
+
+    @property
     def children(self) -> list[process.Child]:
         """Return the processes to wait for."""
         return [shift.child for shift in self._shifts]

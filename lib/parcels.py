@@ -51,19 +51,21 @@ def plan(
     *,
     own: str = "",
     jobs_done: bool = True,
+    many_to_come: bool = False,
     has_second: bool = False,
 ) -> Plan:
     """Return what goes out now, the oldest first.
 
     ``own`` is the key of the record of Checker's own.  While jobs are at work, what
-    is new waits a little for company.  ``has_second``: what holds the first account
-    holds nothing but probes, which are to prove it.
+    is new waits a little for company; ``many_to_come``: many of them are at work.
+    ``has_second``: what holds the first account holds nothing but probes, which are
+    to prove it.
     """
     if budget.is_held(book, now):
         if not has_second:
             return Plan()
         records = [_without_probes(one) for one in records]
-    planner = _Planner(book, limits, now, own, jobs_done)
+    planner = _Planner(book, limits, now, own, jobs_done, many_to_come)
     live = [one for one in digests.values() if one.sent_at is None]
     for digest in live:
         if digest.message.in_doubt:
@@ -101,12 +103,14 @@ class _Planner:
         now: datetime,
         own: str,
         jobs_done: bool,
+        many_to_come: bool,
     ) -> None:
         self._book = book
         self._limits = limits
         self._now = now
         self._own = own
         self._jobs_done = jobs_done
+        self._many_to_come = many_to_come
         self._counted = {one.name for one in book.counted}
         self._parcels: list[Parcel] = []
         self._new = 0
@@ -172,8 +176,10 @@ class _Planner:
             return
         singly = [(lot, self._pieces(lot, lot.ready)) for lot in ready]
         count = sum(len(pieces) for _lot, pieces in singly)
-        # Where the server has had too much of us, or room is short, one mail does.
-        if count > 1 and (count > room or self._book.held_until is not None):
+        # Where the server has had too much of us, or room is short, or these may be
+        # the first of thousands, one mail does.
+        short = count > room or self._book.held_until is not None
+        if count > 1 and (short or self._many_to_come):
             self._add_digest(those, None)
             return
         for lot, pieces in singly:

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 #: While jobs are at work, what to send is looked for this often.
 LOOK_EVERY_S = 0.5
+#: While so many jobs are still at work, the first to fail may be the first of many.
+MANY = 20
 NOT_SET_UP = "mail is not set up: set smtpserver in [email] of settings.cfg"
 
 
@@ -92,7 +94,7 @@ class Postman:
         if self._outbox.is_busy:
             self._settle(list(self._outbox.stop()))
 
-    def send(self, *, jobs_done: bool, left_s: float) -> None:
+    def send(self, *, jobs_done: bool, jobs_left: int, left_s: float) -> None:
         """Hand over what is to go now, if anything; raise StateError."""
         if self._outbox.is_busy:
             return
@@ -101,7 +103,7 @@ class Postman:
         if not jobs_done and moment < self._next_look:
             return
         self._next_look = moment + LOOK_EVERY_S
-        batch = self._batch(jobs_done)
+        batch = self._batch(jobs_done, jobs_left > MANY)
         if not batch:
             return
         self.is_idle = False
@@ -115,7 +117,7 @@ class Postman:
 
     # What goes out.
 
-    def _batch(self, jobs_done: bool) -> list[Parcel]:
+    def _batch(self, jobs_done: bool, many_to_come: bool) -> list[Parcel]:
         records = self._ledger.records.values()
         if self._mail.holds:
             return [
@@ -129,12 +131,12 @@ class Postman:
             parted = lots.parted(record, now)
             self._ledger.keep(parted)
             self._journal.note(decisions.replaced(record, parted, now))
-        plan = self._plan(now, jobs_done)
+        plan = self._plan(now, jobs_done, many_to_come)
         if plan.held and self._books.tell_held(plan.held, now):
-            plan = self._plan(now, jobs_done)
+            plan = self._plan(now, jobs_done, many_to_come)
         return list(plan.parcels[: outbox.MOST_AT_ONCE])
 
-    def _plan(self, now: datetime, jobs_done: bool) -> parcels.Plan:
+    def _plan(self, now: datetime, jobs_done: bool, many_to_come: bool) -> parcels.Plan:
         return parcels.plan(
             self._ledger.records.values(),
             self._books.digests,
@@ -143,6 +145,7 @@ class Postman:
             now,
             own=OWN_KEY,
             jobs_done=jobs_done,
+            many_to_come=many_to_come,
             has_second=self._ways().second is not None,
         )
 

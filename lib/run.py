@@ -268,6 +268,7 @@ class _Run:
         if not self._stop.asked:
             self._postman.send(
                 jobs_done=self._crew.is_done,
+                jobs_left=self._crew.left,
                 left_s=self._ends_at - time.monotonic(),
             )
         # After the mails, which must not wait for it.

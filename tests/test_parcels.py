@@ -80,6 +80,14 @@ def test_while_jobs_are_at_work_the_first_waits_five_seconds_for_company():
     assert plan(jobs(1), now=NOON, jobs_done=True).parcels
 
 
+def test_while_many_jobs_are_at_work_the_first_to_fail_go_in_one():
+    one = plan(jobs(1), jobs_done=False, many_to_come=True)
+    assert names(one) == names(plan(jobs(1)))
+    few = plan(jobs(2), jobs_done=False, many_to_come=True)
+    assert len(only(few).ids) == 2
+    assert len(plan(jobs(2), jobs_done=False).parcels) == 2
+
+
 def test_a_digest_has_an_id_of_its_own_that_is_the_same_for_the_same_messages():
     first, second = only(plan(jobs(6))), only(plan(jobs(6), now=LATER + MINUTE))
     assert first.message.message_id == second.message.message_id
