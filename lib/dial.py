@@ -33,10 +33,13 @@ class Answers(io.RawIOBase):
     A socket's own timeout begins anew with every byte.
     """
 
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+    def __init__(
+        self, sock: socket.socket, deadline: Deadline, most: int = MAX_ANSWER_BYTES
+    ) -> None:
         super().__init__()
         self._sock = sock
         self._deadline = deadline
+        self._most = most
         #: Bytes since somebody set this to 0.
         self.taken = 0
 
@@ -49,7 +52,7 @@ class Answers(io.RawIOBase):
         self._sock.settimeout(self._deadline.left())
         count = self._sock.recv_into(buffer)
         self.taken += count
-        if self.taken > MAX_ANSWER_BYTES:
+        if self.taken > self._most:
             raise OSError("the answer has no end")
         return count
 

@@ -57,6 +57,8 @@ class Desk:
     #: What is still owed of what the job sent, and what became of its probes.
     owed: tuple[Message, ...] = ()
     gone: tuple[Gone, ...] = ()
+    #: Somebody tries the job: nothing is kept and nothing sent.
+    is_trial: bool = False
 
 
 class JobBase:

@@ -212,17 +212,7 @@ DIGEST = {
 #: Read and checked, so that settings of yesterday and of tomorrow load; nothing acts
 #: on them yet.
 NOT_YET: Mapping[str, Collection[str]] = {
-    "email": (
-        "imapserver",
-        "imapport",
-        "imapsecurity",
-        "imapfolder",
-        "imapgrace",
-        "imapslow",
-        "imapevery",
-        "ideletesentmessagesautomatically",
-        "nomailisfine",
-    ),
+    "email": ("nomailisfine",),
     "status": tuple(STATUS),
     "digest": tuple(DIGEST),
 }

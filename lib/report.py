@@ -35,6 +35,8 @@ PROBLEM_COLUMNS = ("where", "section", "problem", "text")
 
 #: The word for a job of which nothing is known because it has not been met by a run.
 NOT_RUN_YET = "not run yet"
+#: The word for one that has nothing to work with, and found nothing wrong.
+NOT_SET_UP = "not set up"
 
 
 def job_rows(
@@ -135,6 +137,9 @@ def _word(record: Record, was_judged: bool) -> str:
         return Condition.PENDING.value
     # A record that holds anything at all was written by a run that met the job.
     has_run = was_judged or record != Record(record.key)
+    proof = record.memory.get("proof")
+    if isinstance(proof, dict) and proof.get("verdict") == NOT_SET_UP:
+        return NOT_SET_UP
     return Condition.FINE.value if has_run else NOT_RUN_YET
 
 

@@ -219,7 +219,8 @@ class Bench:
         return self._fit(Outcome(Condition.FAILING, detail, where, limit), task)
 
     def _fit(self, outcome: Outcome, task: Task) -> Outcome:
-        if outcome.condition is Condition.FINE:
+        if outcome.condition is Condition.FINE and self._rules.speaks:
+            # Of a job that is tried people see what it printed, however it went.
             return outcome
         self._printing.drain()
         return fitting.fit_outcome(outcome, task.kept, self._rules.secrets)

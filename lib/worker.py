@@ -137,6 +137,7 @@ def _load(
         for one in found.jobs:
             if one.job is not None:
                 one.job._checker.mail = order.mail
+                one.job._checker.is_trial = not order.speaks
     if not found.file.trouble:
         return (found.file, *found.jobs)
     printing.drain()

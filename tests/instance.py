@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lib.kinds import SYSTEM_JOBS
 from tests.powers import as_anybody
 
 CHECKER = Path(__file__).parent.parent / "checker.py"
@@ -21,6 +22,11 @@ GENERAL = """\
 servername = web1
 alertcontact = ops@example.com
 """
+
+#: The jobs that are there whatever the settings say.
+OWN_JOBS = tuple(
+    name for name in SYSTEM_JOBS if (CHECKER.parent / "jobs" / f"{name}.py").exists()
+)
 
 NO_MAIL = "[email]\nnomail = True\n"
 
@@ -119,6 +125,11 @@ class Instance:
             record = json.loads(path.read_text())
             found[record.get("name", record["key"])] = record
         return found
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Return the rows of ``-m list``, without the jobs that are always there."""
+        rows = self.run("-m", "list", "--json").json()
+        return [row for row in rows if row["job"] not in OWN_JOBS]
 
     def last_run(self) -> dict[str, Any]:
         return dict(json.loads((self.state / "run.json").read_text()))

@@ -1,0 +1,283 @@
+"""Looking for one mail over IMAP."""
+
+from __future__ import annotations
+
+import resource
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from lib.mailbox import Kind, LookFailed, Probe, folders_of, look_for
+from lib.model import Mailbox
+from lib.reach import Deadline
+from tests.imapstub import ImapStub, StubMail, drip, flood, hush
+from tests.servers import PASSWORD, USER, server_context
+from tests.test_folders import NAME_SETS
+
+TOKEN = "0123456789abcdef" * 2
+SENT = datetime(2026, 11, 23, 0, 59, 50, tzinfo=UTC)
+PROBE = Probe(TOKEN, SENT, "web1", USER)
+
+
+def probe_mail(token=TOKEN, subject="[web1] probe", came="23-Nov-2026 01:00:00 +0000"):
+    return StubMail(
+        f"Message-ID: <{token}@web1>\r\nX-Checker-Probe: {token}\r\n"
+        f"Subject: {subject} {token}\r\nFrom: {USER}\r\n\r\n",
+        came,
+    )
+
+
+def other_mail(number=0):
+    return StubMail(f"Message-ID: <{number}@x>\r\nSubject: lunch {number}\r\n\r\n")
+
+
+def mailbox(stub, cafile, **options):
+    return Mailbox(
+        "127.0.0.1",
+        stub.port,
+        options.pop("security", stub.security),
+        USER,
+        options.pop("password", PASSWORD),
+        str(cafile),
+        **options,
+    )
+
+
+def look(stub, cafile, limit_s=8, probe=PROBE, **options):
+    return look_for(mailbox(stub, cafile, **options), probe, Deadline(limit_s))
+
+
+def failure(stub, cafile, **options):
+    with pytest.raises(LookFailed) as caught:
+        look(stub, cafile, **options)
+    return caught.value
+
+
+def test_a_probe_is_found_in_the_inbox_and_deleted_without_others(ca, cafile):
+    inbox = [other_mail(1), probe_mail(), other_mail(2)]
+    with ImapStub(ca, mails={"INBOX": inbox}) as stub:
+        found = look(stub, cafile)
+    assert (found.folder, found.kind, found.deleted) == ("INBOX", Kind.INBOX, 1)
+    assert found.arrived_at == datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
+    assert found.hop == "10 s to the mailbox"
+    assert [one.deleted for one in inbox] == [False, True, False]
+    assert "UID EXPUNGE 2" in stub.heard
+
+
+def test_folders_are_opened_read_only_until_it_is_found(ca, cafile):
+    folders = ('(\\Trash) "/" "Bin"', '() "/" "x"')
+    with ImapStub(ca, folders, {"x": [probe_mail()]}) as stub:
+        assert look(stub, cafile).folder == "x"
+    opened = [one for one in stub.heard if one.startswith(("EXAMINE", "SELECT"))]
+    assert opened == [
+        'EXAMINE "INBOX"',
+        'EXAMINE "Bin"',
+        'EXAMINE "x"',
+        'SELECT "x"',
+    ]
+
+
+def test_what_is_not_there_is_not_found_and_nothing_is_written(ca, cafile):
+    with ImapStub(ca, mails={"INBOX": [other_mail()]}) as stub:
+        assert look(stub, cafile) is None
+    assert not [one for one in stub.heard if one.startswith(("SELECT", "UID STORE"))]
+
+
+def test_without_uidplus_nobodys_deleted_mails_are_expunged(ca, cafile):
+    inbox = [probe_mail()]
+    with ImapStub(ca, mails={"INBOX": inbox}, capabilities="IMAP4rev1") as stub:
+        assert look(stub, cafile).deleted == 1
+    assert inbox[0].deleted
+    assert not [one for one in stub.heard if "EXPUNGE" in one]
+
+
+def test_at_google_it_is_moved_to_the_trash_to_be_deleted(ca, cafile):
+    folders = ('(\\Trash) "/" "[Gmail]/Bin"',)
+    more = "IMAP4rev1 AUTH=PLAIN UIDPLUS MOVE X-GM-EXT-1"
+    with ImapStub(ca, folders, {"INBOX": [probe_mail()]}, more) as stub:
+        look(stub, cafile)
+    assert 'UID MOVE 1 "[Gmail]/Bin"' in stub.heard
+    assert stub.heard.index('SELECT "[Gmail]/Bin"') > stub.heard.index(
+        'UID MOVE 1 "[Gmail]/Bin"'
+    )
+
+
+def test_old_probes_of_ours_go_and_those_of_others_stay(ca, cafile):
+    old = "20-Nov-2026 01:00:00 +0000"
+    inbox = [
+        probe_mail("a" * 32, came=old),
+        probe_mail("b" * 32),
+        probe_mail("c" * 32, "[web2] probe", old),
+        probe_mail("d" * 32),
+        StubMail("X-Checker-Probe: e\r\nSubject: [web1] e\r\n\r\n", old),
+        probe_mail(),
+    ]
+    probe = Probe(TOKEN, SENT, "web1", USER, earlier=("b" * 32,))
+    with ImapStub(ca, mails={"INBOX": inbox}) as stub:
+        assert look(stub, cafile, probe=probe).deleted == 3
+    assert "".join("x" if one.deleted else "." for one in inbox) == "xx...x"
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        b"TAG BAD what is SEARCH?\r\n",
+        b"TAG NO not today\r\n",
+        b"* SEARCH\r\nTAG OK done\r\n",
+        b"* SEARCH 1 2\r\nTAG OK done\r\n",
+        b"* SEARCH x -1 99999999999999\r\nTAG OK done\r\n",
+    ],
+)
+def test_a_server_whose_search_lies_is_not_believed(ca, cafile, search):
+    inbox = [other_mail(1), other_mail(2), probe_mail()]
+    instead = {"UID SEARCH": search}
+    with ImapStub(ca, mails={"INBOX": inbox}, instead=instead) as stub:
+        assert look(stub, cafile).folder == "INBOX"
+    assert [one.deleted for one in inbox] == [False, False, True]
+
+
+def test_in_a_mailbox_of_100000_the_work_is_bounded(ca, cafile):
+    inbox = [other_mail(number) for number in range(100_000)] + [probe_mail()]
+    with ImapStub(ca, mails={"INBOX": inbox}) as stub:
+        assert look(stub, cafile).deleted == 1
+    searches = [one for one in stub.heard if one.startswith("UID SEARCH")]
+    assert all(one.startswith("UID SEARCH 98002:*") for one in searches)
+
+
+# The stub says no literals; tests/test_folders.py has them.
+@pytest.mark.parametrize(
+    "provider",
+    [name for name, one in NAME_SETS.items() if isinstance(one[0][0], bytes)],
+)
+def test_it_is_found_in_the_last_folder_of_each_provider(ca, cafile, provider):
+    lines, order = NAME_SETS[provider]
+    last = lines[-1].rpartition(b'"')[0].rpartition(b' "')[2].decode()
+    if provider == "spaces, quotes, slashes":
+        last = "a/b c"
+    elif not lines[-1].endswith(b'"'):
+        last = lines[-1].split()[-1].decode()
+    if last == "Sent":
+        last = "Junk"
+    folders = tuple(one.decode() for one in lines)
+    with ImapStub(ca, folders, {last: [probe_mail()]}) as stub:
+        assert look(stub, cafile).folder in order.split(",")
+        assert folders_of(mailbox(stub, cafile), Deadline(8)) == order.split(",")
+
+
+def test_a_pinned_folder_that_list_hides_is_opened_all_the_same(ca, cafile):
+    with ImapStub(ca, mails={"M&APw-ll": [probe_mail()]}) as stub:
+        assert look(stub, cafile, folder="Müll").folder == "Müll"
+
+
+def test_a_pinned_folder_that_is_not_there_is_named(ca, cafile):
+    instead = {"EXAMINE": b"TAG NO no such folder\r\n"}
+    with ImapStub(ca, instead=instead) as stub:
+        found = failure(stub, cafile, folder="Nowhere")
+    assert found.verdict == "folder missing"
+    assert "'Nowhere'" in str(found) and "[email] imapfolder" in str(found)
+
+
+def test_a_refused_login_says_so_without_the_password(ca, cafile):
+    instead = {"AUTHENTICATE": f"TAG NO no {PASSWORD} here\r\n".encode()}
+    with ImapStub(ca, instead=instead) as stub:
+        found = failure(stub, cafile)
+    assert found.verdict == "login failed"
+    assert PASSWORD not in str(found) and "app password" in str(found)
+
+
+def test_a_server_without_auth_plain_is_logged_in_to(ca, cafile):
+    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, capabilities="IMAP4rev1") as it:
+        assert look(it, cafile) is not None
+    assert any(one.startswith(f'LOGIN "{USER}"') for one in it.heard)
+
+
+def test_starttls_comes_before_the_password(ca, cafile):
+    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, security="starttls") as stub:
+        assert look(stub, cafile) is not None
+    names = [one.split()[0] for one in stub.heard]
+    assert names.index("STARTTLS") < names.index("AUTHENTICATE")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"a BAD no\r\n", b"a OK go\r\n* OK more\r\na", b"x" * 50_000]
+)
+def test_without_starttls_no_password_leaves(ca, cafile, answer):
+    instead = {"STARTTLS": answer}
+    with ImapStub(ca, security="starttls", instead=instead) as stub:
+        assert failure(stub, cafile, limit_s=3).verdict == "unreachable"
+    assert not [one for one in stub.heard if one.startswith(("AUTH", "LOGIN"))]
+
+
+def test_none_is_for_this_machine(ca, cafile):
+    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, security="none") as stub:
+        assert look(stub, "", password="x") is not None
+
+
+@pytest.mark.parametrize(
+    ("names", "issued", "words"),
+    [
+        (("other.example",), {}, "is for other.example, not for 127.0.0.1"),
+        ((), {"not_after": datetime(2020, 1, 1, tzinfo=UTC)}, "expired"),
+    ],
+)
+def test_a_wrong_certificate_is_refused(ca, cafile, names, issued, words):
+    if issued:
+        issued["not_before"] = datetime(2019, 1, 1, tzinfo=UTC)
+    context = server_context(ca, *names, **issued)
+    with ImapStub(ca, context=context) as stub:
+        found = failure(stub, cafile)
+    assert found.verdict == "unreachable" and words in str(found)
+    assert stub.heard == []
+
+
+def test_an_unknown_issuer_is_refused(ca):
+    with ImapStub(ca) as stub:
+        assert "cafile can name it" in str(failure(stub, ""))
+
+
+@pytest.mark.parametrize("step", ["greeting", "CAPABILITY", "LIST", "EXAMINE"])
+@pytest.mark.parametrize("how", [hush(), drip(b"* OK still here\r\n")])
+def test_silence_and_drips_end_at_the_deadline(ca, cafile, step, how):
+    began = time.monotonic()
+    with ImapStub(ca, instead={step: how}) as stub:
+        found = failure(stub, cafile, limit_s=1)
+        assert time.monotonic() - began < 3
+    assert "no answer within 1 s" in str(found)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\x00\xff garbage\r\n",
+        b"no line end",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"* BYE busy\r\n",
+        b"* LIST {-5}\r\nTAG OK done\r\n",
+        b"* 1 FETCH (X {2147483648}\r\nabc",
+        b"* 1 FETCH (X {99999999999999999999999}\r\nabc",
+        b"* 1 FETCH (X {1" + b"0" * 5000 + b"}\r\nabc",
+        flood(b"* 1 EXISTS\r\n"),
+        flood(b"x"),
+        flood(b"+ more\r\n"),
+    ],
+)
+@pytest.mark.parametrize("step", ["greeting", "LIST", "UID SEARCH", "UID FETCH"])
+def test_whatever_a_server_says_memory_and_time_are_bounded(ca, cafile, said, step):
+    def say(sock, tag):
+        if callable(said):
+            said(sock, tag)
+        sock.sendall(said.replace(b"TAG", tag.encode()))
+        raise EOFError
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    inbox = {"INBOX": [probe_mail()]}
+    began = time.monotonic()
+    with ImapStub(ca, mails=inbox, instead={step: say}) as stub:
+        try:
+            look(stub, cafile, limit_s=4)
+        except LookFailed as error:
+            assert len(str(error)) < 700 and str(error).isprintable()
+    assert time.monotonic() - began < 8
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 60_000, f"{grown} KB more"
