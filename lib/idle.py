@@ -34,6 +34,9 @@ def is_idle(
     """
     if worked or run.ordered is not JobFrequency.MINUTE:
         return False
+    if settings.status.write:
+        # Each run dates it anew.
+        return False
     if any(not one.warning for one in settings.problems):
         return False
     if any(file.refused for file in settings.job_files):

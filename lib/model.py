@@ -80,6 +80,14 @@ class Verdict(enum.StrEnum):
         return self in (Verdict.FIRST_ALERT, Verdict.REMINDER, Verdict.RECOVERY)
 
 
+class Health(enum.StrEnum):
+    """The word a peer is told, alone on the first line of our answer."""
+
+    OK = "True"
+    MAIL_PROBLEM = "MailProblem"
+    JOB_PROBLEM = "JobProblem"
+
+
 class MessageKind(enum.StrEnum):
     """Why a message exists."""
 

@@ -212,8 +212,7 @@ DIGEST = {
 #: Read and checked, so that settings of yesterday and of tomorrow load; nothing acts
 #: on them yet.
 NOT_YET: Mapping[str, Collection[str]] = {
-    "email": ("nomailisfine",),
-    "status": tuple(STATUS),
+    "status": ("listen",),
     "digest": tuple(DIGEST),
 }
 

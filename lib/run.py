@@ -25,6 +25,7 @@ from lib import (
     letters,
     process,
     standins,
+    statusfile,
     strays,
 )
 from lib.cautious import CautiousState, NoPostman
@@ -153,6 +154,7 @@ class _Run:
         )
         self._judged: dict[str, Condition] = {}
         self._adopts = False
+        self._ended: RunFacts | None = None
         self._postman: Postman | NoPostman = (
             NoPostman()
             if state.frozen
@@ -191,6 +193,8 @@ class _Run:
         for lost in not_done:
             self._put_off(lost)
         self._trying(self._end)
+        if self._settings.status.write:
+            self._say_how_we_are()
         if self._state.frozen and not self._stop.asked:
             emergency.tell(
                 self._settings,
@@ -346,11 +350,20 @@ class _Run:
         self._journal.write()
         listed, gone = self._ledger.drop_plain(self._met)
         self._state.settle(self._ends_at - SETTLE_BEFORE_S)
-        self._state.save_run(self._ending(listed, now))
+        ended = self._ending(listed, now)
+        self._state.save_run(ended)
+        self._ended = None if self._state.frozen else ended
         # Listed no more, so that a crash here does not make them lost ones.
         self._state.forget(gone)
         self._save_catalogue()
         self._note_idle(listed, now)
+
+    def _say_how_we_are(self) -> None:
+        """Write our answer to peers, the last thing of all."""
+        # A run that could not be written down has not finished for anybody.
+        facts = self._ended or replace(self._facts, ended_at=None)
+        records = self._ledger.records.values()
+        statusfile.write(self._settings, facts, records, self._now())
 
     def _note_idle(self, listed: list[str], now: datetime) -> None:
         """Let the next run be told by a note if it would do nothing either."""

@@ -196,7 +196,7 @@ def check_default(option: Option, cell: str) -> None:
 def tables() -> dict[str, dict[str, Option]]:
     """Return the options that act, by section as README writes it."""
     found = {f"[{kind} NAME]": dict(known.options) for kind, known in KINDS.items()}
-    for section in ("general", "email", "email backup", "defaults"):
+    for section in ("general", "email", "email backup", "defaults", "status"):
         later = NOT_YET.get(section, ())
         found[f"[{section}]"] = {
             name: option

@@ -122,12 +122,14 @@ DOORS = {
         "bookkeeper decisions fates journal ledger lots model notes outbox owed parcels"
         " process ways"
     ),
+    "health": "model wording",
+    "statusfile": "answer health model",
     "cautious": "lock model process remedy state",
     "emergency": "elsewhere model outbox wording",
     "look": "crew model process standins state worker",
     "run": (
         "cautious crew decide decisions disk emergency idle journal ledger letters"
-        " model notes oldstate postman process roster standins state strays"
+        " model notes oldstate postman process roster standins state statusfile strays"
         " wording worker"
     ),
     # what Checker says about itself: cannot run a check, cannot send mail
@@ -142,7 +144,7 @@ DOORS = {
 }
 
 #: Rows for rooms that are not built yet.
-PLANNED = {"answer", "serve"}
+PLANNED = {"serve"}
 
 #: The jobs that may import more than jobbase.
 SYSTEM_JOBS = {

@@ -1,0 +1,197 @@
+"""The answer between peers: compose, sign, read, judge its age.  Pure.
+
+It is text: the word alone on the first line, then a line for each fact:
+
+    True
+    time: 1763856000
+    last-run: 1763855995
+    mail-proof-age: 1200
+    nonce: 5e0c...              what the asker sent along; a file has none
+    server: web1                only where it is signed
+    mac 3f1a...: 9b2e...        a line for each key that is shared
+
+Times are seconds (of 1970, or of age) in digits.  A mac is HMAC-SHA256 in hex over all
+the lines above the first of them; before it stands which key it is made with, a hash of
+the key, so that endpoint and file give the same bytes and each peer finds its own line.
+
+Programs of the older kind look for the letters ``True`` anywhere in the text, so no bad
+answer has them: hex has no such letters, and a server's name that has is written with
+``%54`` in the place of its T.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, unquote
+
+from lib.model import Health
+
+#: Of an answer no more is read.
+MOST_BYTES = 4096
+#: A file is replaced each minute; an answer that is older is one of yesterday.
+MOST_AGE = timedelta(minutes=10)
+#: So much may two clocks differ.
+MOST_AHEAD = timedelta(minutes=5)
+_NONCE = re.compile(r"[0-9a-f]{1,64}")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an instance says of itself."""
+
+    word: Health
+    time: datetime
+    last_run: datetime | None = None
+    #: Seconds since the last proof that our mail arrives; None: there is none.
+    mail_proof_age_s: int | None = None
+    nonce: str = ""
+    server: str = ""
+
+
+class Finding(enum.StrEnum):
+    """What an answer comes to."""
+
+    FINE = "fine"
+    MAIL_PROBLEM = "cannot send mail"
+    JOB_PROBLEM = "running no jobs"
+    WRONG = "no answer of a Checker"
+    UNSIGNED = "not signed with our key"
+    FORGED = "the signature is wrong"
+    STALE = "an old answer"
+    AHEAD = "an answer from the future"
+
+    @property
+    def is_an_answer(self) -> bool:
+        """Return whether the peer itself has said how it is."""
+        return self in _BY_WORD.values()
+
+
+_BY_WORD = {
+    Health.OK: Finding.FINE,
+    Health.MAIL_PROBLEM: Finding.MAIL_PROBLEM,
+    Health.JOB_PROBLEM: Finding.JOB_PROBLEM,
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer, judged."""
+
+    finding: Finding
+    #: As much of it as could be read; None where it is none.
+    answer: Answer | None = None
+    signed: bool = False
+
+
+def key_id(key: str) -> str:
+    """Return what names a key without giving it away."""
+    return hashlib.sha256(b"checker key " + key.encode()).hexdigest()[:16]
+
+
+def composed(answer: Answer, keys: Iterable[str] = ()) -> bytes:
+    """Return the text of an answer, signed with each of the keys."""
+    keys = list(dict.fromkeys(key for key in keys if key))
+    lines = [answer.word.value, f"time: {_seconds(answer.time)}"]
+    if answer.last_run is not None:
+        lines.append(f"last-run: {_seconds(answer.last_run)}")
+    if answer.mail_proof_age_s is not None:
+        lines.append(f"mail-proof-age: {max(0, answer.mail_proof_age_s)}")
+    if _NONCE.fullmatch(answer.nonce):
+        lines.append(f"nonce: {answer.nonce}")
+    if keys:
+        name = quote(answer.server, safe=" ").replace("True", "%54rue")
+        lines.append(f"server: {name}")
+    text = "".join(f"{line}\n" for line in lines)
+    macs = "".join(f"mac {key_id(key)}: {_mac(text, key)}\n" for key in keys)
+    return f"{text}{macs}".encode("ascii")
+
+
+def judged(
+    content: bytes,
+    *,
+    key: str = "",
+    nonce: str = "",
+    now: datetime,
+    most_age: timedelta = MOST_AGE,
+) -> Reading:
+    """Return what an answer comes to.
+
+    ``key`` is what we share with the peer; without one the word alone will do, as
+    instances of the older kind give it.  ``nonce`` is what we asked with: an answer
+    that has one must have this, one that has none is judged by its time alone.
+    """
+    text = content[:MOST_BYTES].decode("ascii", "replace").replace("\r\n", "\n")
+    first, _end, _rest = text.partition("\n")
+    if first not in tuple(Health):
+        return Reading(Finding.WRONG)
+    facts = dict(re.findall(r"(?m)^([a-z-]+): ([^\n]*)$", text))
+    answer = _answer(Health(first), facts, now)
+    if key:
+        finding = _unsigned(text, key)
+        if finding is not None or answer is None:
+            return Reading(finding or Finding.WRONG, answer)
+    if answer is None:
+        # Words alone have no age.
+        word = Health(first)
+        return Reading(_BY_WORD[word], Answer(word, now))
+    finding = _too_old_or_new(answer, nonce, now, most_age)
+    return Reading(finding or _BY_WORD[answer.word], answer, signed=bool(key))
+
+
+def _too_old_or_new(
+    answer: Answer, nonce: str, now: datetime, most_age: timedelta
+) -> Finding | None:
+    if answer.nonce and nonce and answer.nonce != nonce:
+        return Finding.STALE
+    if now - answer.time > most_age:
+        return Finding.STALE
+    return Finding.AHEAD if answer.time - now > MOST_AHEAD else None
+
+
+def _unsigned(text: str, key: str) -> Finding | None:
+    """Return why the text is not to be believed; None if it is signed with the key."""
+    above, found, below = text.partition("\nmac ")
+    if not found:
+        return Finding.UNSIGNED
+    macs = dict(re.findall(r"(?m)^mac ([0-9a-f]{16}): ([0-9a-f]{64})$", f"mac {below}"))
+    given = macs.get(key_id(key))
+    if given is None:
+        return Finding.UNSIGNED
+    right = hmac.compare_digest(given, _mac(f"{above}\n", key))
+    return None if right else Finding.FORGED
+
+
+def _answer(word: Health, facts: Mapping[str, str], now: datetime) -> Answer | None:
+    """Return the facts typed; None where there is no time."""
+    time = _moment(facts.get("time", ""))
+    if time is None:
+        return None
+    age = facts.get("mail-proof-age", "")
+    return Answer(
+        word,
+        time,
+        _moment(facts.get("last-run", "")),
+        int(age) if re.fullmatch(r"[0-9]{1,12}", age) else None,
+        facts.get("nonce", ""),
+        unquote(facts.get("server", "")),
+    )
+
+
+def _mac(text: str, key: str) -> str:
+    return hmac.new(key.encode(), text.encode("ascii"), hashlib.sha256).hexdigest()
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def _moment(digits: str) -> datetime | None:
+    if not re.fullmatch(r"[0-9]{1,11}", digits):
+        return None
+    return datetime.fromtimestamp(int(digits), UTC)

@@ -1,0 +1,108 @@
+"""How we are, from evidence with an age: the word for peers, and why.  Pure.
+
+Nothing here is a flag that somebody sets: a finished run, a proven mail and what is
+still owed are read from what is kept, so that starting anything anew changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from lib.model import Health, Mail, MessageKind, Record, RunFacts
+from lib.wording import local
+
+#: How the key of the record begins that knows whether our own mail arrives.
+PROVER = "EmailChecker/"
+#: No run finished for longer: nobody looks.
+RUN_AGE = timedelta(minutes=3)
+#: Mail that was tried and did not leave for longer is stuck.
+STUCK_AFTER = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known, and of when it is."""
+
+    last_run: datetime | None = None
+    #: When the oldest mail that was tried in vain was born.
+    unsent_since: datetime | None = None
+    #: What EmailChecker remembers of its last probe.
+    proof: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """How we are."""
+
+    word: Health
+    #: Why, in words; empty where all is well.
+    why: str = ""
+    proved_at: datetime | None = None
+
+
+def evidence(run: RunFacts, records: Iterable[Record]) -> Evidence:
+    """Return what the records of a run say."""
+    unsent: list[datetime] = []
+    proof: Mapping[str, Any] | None = None
+    for record in records:
+        unsent += [
+            one.born_at
+            for one in record.owed
+            if one.attempts and one.kind is not MessageKind.PROBE
+        ]
+        found = record.memory.get("proof")
+        if record.key.startswith(PROVER) and isinstance(found, dict):
+            proof = found
+    return Evidence(run.ended_at, min(unsent, default=None), proof)
+
+
+def judged(
+    found: Evidence, mail: Mail, now: datetime, run_age: timedelta = RUN_AGE
+) -> State:
+    """Return how we are.
+
+    Where no mailbox is set up nothing proves that mail arrives, and nothing says that
+    it does not: then only what is stuck is a problem, and the answer has no age of a
+    proof.
+    """
+    proved_at = _moment(found.proof, "proved_at")
+    if found.last_run is None or now - found.last_run > run_age:
+        when = f" since {local(found.last_run)}" if found.last_run else ""
+        return State(Health.JOB_PROBLEM, f"no run has finished{when}", proved_at)
+    why = _why_no_mail(found, mail, now, proved_at)
+    return State(Health.MAIL_PROBLEM if why else Health.OK, why, proved_at)
+
+
+def _why_no_mail(
+    found: Evidence, mail: Mail, now: datetime, proved_at: datetime | None
+) -> str:
+    if mail.nomail:
+        return "" if mail.nomail_is_fine else "nomail is set: mails go to the log"
+    if not mail.is_set_up:
+        return "mail is not set up"
+    if found.unsent_since is not None and now - found.unsent_since > STUCK_AFTER:
+        return f"mail has not left since {local(found.unsent_since)}"
+    if mail.mailbox is None:
+        return ""
+    failed_at = _moment(found.proof, "failed_at")
+    if failed_at is not None:
+        verdict = (found.proof or {}).get("verdict", "")
+        return f"the last proof that mail arrives has failed: {verdict}"
+    if proved_at is None:
+        return "it is not proven yet that mail arrives"
+    interval = (found.proof or {}).get("interval_s")
+    length = timedelta(seconds=interval if isinstance(interval, int) else 3600)
+    if now - proved_at > 2 * length + timedelta(seconds=mail.mailbox.grace_s):
+        return f"the last proof that mail arrives is of {local(proved_at)}"
+    return ""
+
+
+def _moment(proof: Mapping[str, Any] | None, name: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str((proof or {})[name]))
+    except (KeyError, ValueError):
+        return None
+    return found if found.tzinfo else None
