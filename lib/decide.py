@@ -137,7 +137,7 @@ def _decide_fine(record: Record, policy: Policy) -> Verdict:
     if record.condition is Condition.FINE:
         return Verdict.FINE
     on_change = policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE
-    if on_change and record.told_at is not None:
+    if (on_change or policy.tells_end) and record.told_at is not None:
         return Verdict.RECOVERY
     return Verdict.QUIET_RECOVERY
 

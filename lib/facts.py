@@ -70,6 +70,7 @@ class Interview:
                 or JobBase.notifyOnFailureEvery(job),
                 self._ask("numberFailuresBeforeNotification", _failures)
                 or JobBase.numberFailuresBeforeNotification(job),
+                tells_end=job.tells_end is True,
             ),
             contact=self.contact,
             timeout_s=self._ask("timeout", _seconds),

@@ -67,6 +67,27 @@ class Answer:
             kept = kept[len(kept) - len(words) + 1 :] if len(words) > 1 else ""
         return False
 
+    def read(self, most: int) -> bytes:
+        """Return the beginning of the body, at most so many bytes of it.
+
+        Raise Unreachable if that is not there by the deadline.
+        """
+        import urllib3
+
+        content = b""
+        try:
+            while len(content) < most:
+                self._deadline.left()
+                chunk = self._response.raw.read1(most - len(content))
+                if not chunk:
+                    break
+                content += chunk
+        except (OSError, urllib3.exceptions.HTTPError, zlib.error) as error:
+            raise Unreachable(
+                body_words(error, len(content), self._deadline)
+            ) from error
+        return content
+
     def look(self) -> None:
         """Read a little, so that ``head`` has the first words; trouble is no matter."""
         try:

@@ -23,6 +23,8 @@ from lib.model import (
     JobFailureCountMinimumBeforeNotification,
     JobFailureNotificationFrequency,
     JobFrequency,
+    Peer,
+    Peers,
     Target,
 )
 
@@ -35,6 +37,8 @@ __all__ = [
     "JobFailureNotificationFrequency",
     "JobFrequency",
     "JobSpawner",
+    "Peer",
+    "Peers",
     "MAX_TIMEOUT_S",
     "Target",
     "TargetJob",

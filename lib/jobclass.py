@@ -100,6 +100,9 @@ class JobBase:
     config: configparser.ConfigParser
     memory: dict[str, Any]
 
+    #: People hear of the end also where they are reminded; for the jobs that ship.
+    tells_end = False
+
     #: Job files in the older manner: anything true that execute returns is a success.
     truth_is_enough = False
 

@@ -132,6 +132,8 @@ class Policy:
     )
     #: How many failures in a row come before the first alert, at least 1.
     failures: int = 1
+    #: The end is told also where there are reminders.
+    tells_end: bool = False
 
 
 @dataclass(frozen=True)

@@ -329,6 +329,29 @@ def _testmail(given: argparse.Namespace) -> int:
     return code
 
 
+def _peers(given: argparse.Namespace) -> int:
+    from lib import peermodes, report
+
+    settings = _settings(given)
+    rows = peermodes.rows(settings)
+    if not rows and not given.json:
+        print(f"{settings.path}: [peers] names nobody")
+        return OK
+    report.show(peermodes.COLUMNS, rows, as_json=given.json, out=sys.stdout)
+    return OK
+
+
+def _peerkey(given: argparse.Namespace) -> int:
+    from lib import peermodes
+
+    if not given.words:
+        print("checker: -m peerkey: expected the name of a peer", file=sys.stderr)
+        return WRONG_USE
+    for line in peermodes.key_lines(_settings(given), given.words[0]):
+        print(line)
+    return OK
+
+
 def _crontab(given: argparse.Namespace) -> int:
     from lib.crontab import crontab_lines
 
@@ -383,6 +406,10 @@ MODES: dict[str, Mode] = {
     "validate": Mode(_validate, "every problem in settings and jobs", takes_json=True),
     "testmail": Mode(
         _testmail, "send one mail, show each step", words="[ADDRESS]", most_words=1
+    ),
+    "peers": Mode(_peers, "ask each peer now how it is", takes_json=True),
+    "peerkey": Mode(
+        _peerkey, "a new key for a peer, for both sides", words="NAME", most_words=1
     ),
     "crontab": Mode(_crontab, "the lines for your crontab"),
 }

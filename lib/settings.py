@@ -125,8 +125,7 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
 
 def _not_yet(ini: IniFile) -> Iterator[Problem]:
     """Yield a note for each section that says what nothing acts on yet."""
-    peers = given_in(ini, "peers")
-    for section, names in (*NOT_YET.items(), ("peers", peers)):
+    for section, names in NOT_YET.items():
         given = [name for name in given_in(ini, section) if name in names]
         if given:
             text = (

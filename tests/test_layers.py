@@ -122,6 +122,8 @@ DOORS = {
         "bookkeeper decisions fates journal ledger lots model notes outbox owed parcels"
         " process ways"
     ),
+    "peering": "answer fetch model reach",
+    "peermodes": "model peering",
     "health": "model wording",
     "statusfile": "answer health model",
     "cautious": "lock model process remedy state",
@@ -149,7 +151,7 @@ PLANNED = {"serve"}
 #: The jobs that may import more than jobbase.
 SYSTEM_JOBS = {
     "EmailChecker": "jobbase mailbox answer",
-    "PeerChecker": "jobbase mailbox answer",
+    "PeerChecker": "jobbase answer peering",
 }
 
 #: The rules of sending.

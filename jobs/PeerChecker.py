@@ -1,0 +1,194 @@
+"""Ask the instances of friends how they are, and mail their admins when that is bad.
+
+One job per line of ``[peers]``.  A peer that says that it cannot send mail or runs no
+jobs is believed at once; one that does not answer, or answers what is none, is asked
+again in the next minute runs, ``after`` times in all.  If nothing else answers either,
+it is our own line that is down: that is one note to us, and no mail to anybody else.
+"""
+
+from __future__ import annotations
+
+import configparser
+import ipaddress
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import NoReturn
+
+from lib.answer import Finding, Reading
+from lib.jobbase import (
+    CheckFailed,
+    CheckPending,
+    JobBase,
+    JobFailureNotificationFrequency,
+    JobFrequency,
+    JobSpawner,
+    Peer,
+    Peers,
+    peers_of,
+    targets,
+)
+from lib.peering import Asked, any_answers, ask, place
+
+
+class PeerChecker(JobSpawner):
+    """One job per line of [peers]."""
+
+    def get_sub_jobs(self, config: configparser.ConfigParser) -> Iterator[JobBase]:
+        """Yield a job for each peer."""
+        peers = peers_of(config)
+        for number, peer in enumerate(peers.peers):
+            yield PeerJob(config, peer, peers, is_first=number == 0)
+
+
+class PeerJob(JobBase):
+    """One peer."""
+
+    #: Its admin hears of the end as well as of each day of it.
+    tells_end = True
+
+    def __init__(
+        self,
+        config: configparser.ConfigParser,
+        peer: Peer,
+        peers: Peers,
+        *,
+        is_first: bool = True,
+    ) -> None:
+        super().__init__(config, peer.name)
+        self.peer = peer
+        self.peers = peers
+        self.is_first = is_first
+
+    def getName(self) -> str:
+        """Return what people read: peer, and the name of its line."""
+        return f"peer {self.peer.name}"
+
+    def executeEvery(self) -> JobFrequency:
+        """Return ``every`` of [peers]."""
+        return self.peers.every
+
+    def notifyOnFailureEvery(self) -> JobFailureNotificationFrequency:
+        """Remind the peer's admin each day."""
+        return JobFailureNotificationFrequency.EVERYDAY
+
+    def numberFailuresBeforeNotification(self) -> int:
+        """Return one: what must last is asked again before it fails."""
+        return 1
+
+    def contact(self) -> tuple[str, ...]:
+        """Return the peer's admin, and ours where ``copy`` says so."""
+        own = super().contact() if self.peers.copy else ()
+        return tuple(dict.fromkeys((self.peer.contact, *own)))
+
+    def timeout(self) -> float:
+        """Return what asking and looking at our own line take at most."""
+        return 25.0
+
+    def execute(self) -> bool:
+        """Ask; fail for what the peer says, or for what it has not said for long."""
+        asked = ask(self.peer)
+        finding = asked.reading.finding if asked.reading else None
+        if finding is not None and finding.is_an_answer:
+            self.memory.pop("silent", None)
+            self.memory.pop("line_down", None)
+            if finding is Finding.FINE:
+                return True
+            raise CheckFailed(_told(finding, asked.reading))
+        self._not_answered(asked, finding)
+
+    def onFailure(self) -> bool:
+        """Leave it to the default mail: the reason says who we are, and what to do."""
+        return False
+
+    def _not_answered(self, asked: Asked, finding: Finding | None) -> NoReturn:
+        silent = self.memory.get("silent")
+        count = (silent if isinstance(silent, int) else 0) + 1
+        self.memory["silent"] = min(count, self.peers.after)
+        what = f"{finding}: {asked.why}" if finding else f"no answer: {asked.why}"
+        if finding is None and self._line_is_down():
+            self._tell_of_line()
+            raise CheckPending("nothing at all answers: our own line is down")
+        self.memory.pop("line_down", None)
+        if count < self.peers.after:
+            raise CheckPending(f"{what}; asked again ({count} of {self.peers.after})")
+        raise CheckFailed(f"{what}\n{self._what_it_means(finding)}")
+
+    def _what_it_means(self, finding: Finding | None) -> str:
+        us = self.config.get("general", "servername", fallback="this machine")
+        lines = [
+            f"The Checker of {us} asks yours at {_shown(self.peer.url)} how it is, and "
+            f"was not answered as it should {self.peers.after} times in a row."
+        ]
+        if finding in (Finding.UNSIGNED, Finding.FORGED):
+            lines.append("Do both sides have the same key= in [peers]?")
+        elif finding in (Finding.STALE, Finding.AHEAD):
+            lines.append(
+                "The answer says when it was made: does cron still run there, is the "
+                "file still replaced, is the clock right?"
+            )
+        else:
+            lines.append(
+                "Is the machine up, its web server, its Checker?  If you cannot read "
+                "this to the end, neither can it mail you."
+            )
+        return "\n".join(lines)
+
+    # Our own line.
+
+    def _line_is_down(self) -> bool:
+        """Return whether nothing else that is elsewhere can be reached either."""
+        others = [place(one.url) for one in self.peers.peers if one != self.peer]
+        others += _targets_elsewhere(self.config)
+        return bool(others) and not any_answers(others)
+
+    def _tell_of_line(self) -> None:
+        """Tell our own people, once, and by one of the peers' jobs only."""
+        if not self.is_first or self.memory.get("line_down"):
+            return
+        now = datetime.now(UTC)
+        self.memory["line_down"] = now.isoformat()
+        self.sendEmail(
+            "our own line was down",
+            f"At {now:%Y-%m-%d %H:%M} UTC no peer and no target elsewhere could be "
+            "reached.\nThat is our own line, so no peer's admin was told.\n",
+            self.config.get("general", "alertcontact"),
+        )
+
+
+def _told(finding: Finding, reading: Reading | None) -> str:
+    said = reading.answer if reading else None
+    lines = [f"it says that it is {finding}"]
+    if finding is Finding.MAIL_PROBLEM:
+        lines = ["it says that it cannot send mail"]
+        lines.append(
+            "So what it would tell you does not reach you.  Look at the log there, and "
+            "at -m testmail."
+        )
+    else:
+        when = f"{said.last_run:%Y-%m-%d %H:%M} UTC" if said and said.last_run else ""
+        lines.append(
+            f"Its last run finished at {when}."
+            if when
+            else "No run has finished there."
+        )
+        lines.append("Nothing is watched there until cron starts it again.")
+    return "\n".join(lines)
+
+
+def _targets_elsewhere(config: configparser.ConfigParser) -> list[tuple[str, int]]:
+    found = [place(one.values["url"]) for one in targets(config, "http")]
+    for kind in ("tcp", "tls"):
+        for one in targets(config, kind):
+            found.append((one.values["host"], one.values["port"]))
+    return [one for one in found if one[0] and not _is_here(one[0])]
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _shown(url: str) -> str:
+    return url.partition("?")[0].rpartition("@")[2] if "@" in url else url

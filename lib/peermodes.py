@@ -1,0 +1,69 @@
+"""-m peers and -m peerkey: ask the peers now, and make a key for one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from lib.model import Peer, Settings
+from lib.peering import Asked, ask
+
+COLUMNS = ("peer", "says", "age", "round_trip", "signature", "clock", "last_run", "url")
+
+
+def rows(settings: Settings) -> list[dict[str, Any]]:
+    """Return what each peer answers now, as rows for a table."""
+    peers = settings.peers.peers
+    if not peers:
+        return []
+    with ThreadPoolExecutor(min(32, len(peers))) as pool:
+        return [_row(peer, asked) for peer, asked in zip(peers, pool.map(ask, peers))]
+
+
+def _row(peer: Peer, asked: Asked) -> dict[str, Any]:
+    reading = asked.reading
+    said = reading.answer if reading else None
+    is_dated = said is not None and reading is not None and "time:" in asked.why
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
+    row |= {"peer": peer.name, "url": peer.url.partition("?")[0].rpartition("@")[2]}
+    row["round_trip"] = f"{asked.seconds:.2f} s"
+    row["signature"] = "no key is shared"
+    if peer.key:
+        row["signature"] = "good" if reading and reading.signed else "not proven"
+    if reading is None:
+        row["says"] = f"no answer: {asked.why.partition(chr(10))[0]}"
+        return row
+    row["says"] = reading.finding.value
+    if said is not None and is_dated:
+        ahead = (said.time - datetime.now(UTC)).total_seconds()
+        row["age"] = f"{max(0, -ahead):.0f} s"
+        # A file was made before it was asked for, and tells nothing of the clock.
+        row["clock"] = f"{ahead:+.0f} s" if said.nonce else ""
+        if said.last_run is not None:
+            row["last_run"] = f"{said.last_run:%Y-%m-%d %H:%M} UTC"
+    return row
+
+
+def key_lines(settings: Settings, name: str) -> Iterator[str]:
+    """Yield what to do with a new key, for both sides."""
+    key = secrets.token_hex(24)
+    known = next((one for one in settings.peers.peers if one.name == name), None)
+    url = known.url if known else f"https://URL-OF-{name.upper()}/"
+    contact = known.contact if known else f"ADMIN-OF-{name.upper()}@example.com"
+    ours = settings.alertcontact[0]
+    yield f"Here, in [peers] of {settings.path}:"
+    yield ""
+    yield f"{name} = {url},{contact},key={key}"
+    yield ""
+    yield f"At {name}, in [peers] of its settings.cfg, with the URL of our answer:"
+    yield ""
+    yield f"{_word(settings.servername)} = URL-OF-OUR-ANSWER,{ours},key={key}"
+    yield ""
+    yield "Send it by a way that others cannot read; settings.cfg must be chmod 600."
+
+
+def _word(name: str) -> str:
+    return "".join(one if one.isalnum() else "-" for one in name) or "checker"

@@ -1,0 +1,232 @@
+"""Peers that are well, ill, silent, and not who they say they are."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib.answer import Answer, composed
+from lib.model import Health
+from tests.instance import Instance
+from tests.listeners import Listener, answer, dripping, says
+from tests.servers import SmtpServer
+
+KEY = "what the two of us share"
+ADMIN = "admin@example.org"
+
+
+def saying(word=Health.OK, key="", **more):
+    said = Answer(word, datetime.now(UTC), datetime.now(UTC), 60, server="friend")
+    return composed(replace(said, **more), [key])
+
+
+def peer_line(url, key="", name="friend"):
+    return f"{name} = {url},{ADMIN}{f',key={key}' * bool(key)}\n"
+
+
+@pytest.fixture
+def server():
+    with SmtpServer(security="none") as it:
+        yield it
+
+
+def instance_of(tmp_path, server, lines, options=""):
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    peers = f"[peers]\nevery = minute\n{options}{lines}"
+    return Instance(folder, server.email_section() + peers)
+
+
+def mails_after(instance, server, runs=1):
+    for _ in range(runs):
+        assert instance.cron().code == 0
+    return [mail for mail in server.mails]
+
+
+def test_a_peer_that_is_fine_is_no_news(tmp_path, server):
+    with Listener(says(answer(body=saying()))) as there:
+        instance = instance_of(tmp_path, server, peer_line(there.url()))
+        assert mails_after(instance, server, 3) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        (Health.MAIL_PROBLEM, "it says that it cannot send mail"),
+        (Health.JOB_PROBLEM, "it says that it is running no jobs"),
+    ],
+)
+def test_a_peer_that_says_it_is_ill_is_told_of_at_once_and_when_it_is_well(
+    tmp_path, server, word, words
+):
+    with Listener(says(answer(body=saying(word)))) as there:
+        instance = instance_of(tmp_path, server, peer_line(there.url()))
+        (mail,) = mails_after(instance, server)
+        assert mail.to == (ADMIN,)
+        assert mail.subject == f"[web1] peer friend is failing: {words}"
+    with Listener(says(answer(body=saying()))) as again:
+        instance.write(instance.settings.read_text().replace(there.url(), again.url()))
+        assert "is fine again" in mails_after(instance, server)[1].subject
+
+
+def test_our_people_get_a_copy_if_they_want_one(tmp_path, server):
+    with Listener(says(answer(body=b"JobProblem"))) as there:
+        lines = peer_line(there.url())
+        instance = instance_of(tmp_path, server, lines, "copy = yes\n")
+        (mail,) = mails_after(instance, server)
+    assert set(mail.to) == {ADMIN, "ops@example.com"}
+
+
+def test_an_older_peer_says_a_word_and_is_sent_no_question(tmp_path, server):
+    with Listener(says(answer(body=b"True"))) as there:
+        instance = instance_of(tmp_path, server, peer_line(there.url("/x")))
+        assert mails_after(instance, server, 2) == []
+        assert b"GET /x HTTP" in there.heard[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<html>True, ok, fine</html>", "no answer of a Checker"),
+        (saying(), "not signed with our key"),
+        (b"True", "not signed with our key"),
+        (saying(key="another"), "not signed with our key"),
+        (saying(key=KEY).replace(b"True", b"JobProblem"), "the signature is wrong"),
+        (saying(key=KEY, time=datetime.now(UTC) - timedelta(hours=1)), "an old answer"),
+        (saying(key=KEY, time=datetime.now(UTC) + timedelta(hours=1)), "the future"),
+        (saying(key=KEY, nonce="abcd"), "an old answer"),
+    ],
+)
+def test_a_wrong_answer_is_an_error_of_its_own_if_it_stays(
+    tmp_path, server, body, words
+):
+    with Listener(says(answer(body=body))) as there:
+        instance = instance_of(tmp_path, server, peer_line(there.url(), KEY))
+        assert mails_after(instance, server) == []
+        (mail,) = mails_after(instance, server)
+    assert words in mail.subject
+    assert KEY not in mail.body + instance.everything_written()
+    assert "2 times in a row" in mail.body
+
+
+def test_a_signed_answer_is_believed(tmp_path, server):
+    with Listener(says(answer(body=saying(key=KEY)))) as there:
+        instance = instance_of(tmp_path, server, peer_line(there.url(), KEY))
+        assert mails_after(instance, server, 3) == []
+        assert b"nonce=" in there.heard[0] and KEY.encode() not in there.heard[0]
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        return closed.getsockname()[1]
+
+
+def test_a_silent_peer_is_asked_again_and_then_told_of_once(tmp_path, server):
+    gone = f"http://127.0.0.1:{closed_port()}/"
+    instance = instance_of(tmp_path, server, peer_line(gone))
+    assert mails_after(instance, server) == []
+    (mail,) = mails_after(instance, server)
+    assert mail.to == (ADMIN,)
+    assert "no answer" in mail.subject
+    assert len(mails_after(instance, server, 3)) == 1
+
+
+def test_how_many_silences_is_for_the_settings_to_say(tmp_path, server):
+    gone = f"http://127.0.0.1:{closed_port()}/"
+    instance = instance_of(tmp_path, server, peer_line(gone), "after = 3\n")
+    assert mails_after(instance, server, 2) == []
+    assert len(mails_after(instance, server)) == 1
+
+
+def test_when_nothing_answers_it_is_our_line_and_no_peer_hears_of_it(tmp_path, server):
+    names = ("one", "two", "three")
+    lines = [
+        peer_line(f"http://127.0.0.1:{closed_port()}/{name}", name=name)
+        for name in names
+    ]
+    instance = instance_of(tmp_path, server, "".join(lines))
+    (mail,) = mails_after(instance, server, 4)
+    assert mail.to == ("ops@example.com",)
+    assert "our own line was down" in mail.subject
+    with Listener(says(answer(body=saying()))) as there:
+        back = "".join(peer_line(there.url(f"/{name}"), name=name) for name in names)
+        text = instance.settings.read_text().partition("every = minute\n")
+        instance.write(text[0] + text[1] + back)
+        assert len(mails_after(instance, server, 2)) == 1
+
+
+def test_one_that_is_silent_while_others_answer_is_told_of(tmp_path, server):
+    with Listener(says(answer(body=saying()))) as there:
+        gone = f"http://127.0.0.1:{closed_port()}/"
+        lines = peer_line(there.url(), name="well") + peer_line(gone, name="gone")
+        instance = instance_of(tmp_path, server, lines)
+        (mail,) = mails_after(instance, server, 2)
+    assert "peer gone is failing" in mail.subject
+
+
+def test_a_drip_and_an_endless_body_end_at_the_deadline_and_the_cap(monkeypatch):
+    from lib.model import Peer
+    from lib.peering import ask
+
+    with Listener(dripping(b"HTTP/1.1 200 OK\r\n\r\n", every_s=0.05)) as there:
+        asked = ask(Peer("x", there.url(), ADMIN), limit_s=1.0)
+        assert asked.reading is None and asked.seconds < 3
+    endless = answer(body=b"x" * 2_000_000)
+    with Listener(says(endless)) as there:
+        asked = ask(Peer("x", there.url(), ADMIN), limit_s=5.0)
+    assert asked.reading is not None and asked.reading.answer is None
+
+
+def test_a_redirect_is_not_followed(tmp_path):
+    from lib.model import Peer
+    from lib.peering import ask
+
+    with Listener(says(answer("302 Found", b"", "Location: /x"))) as there:
+        asked = ask(Peer("x", there.url(), ADMIN), limit_s=5.0)
+    assert (asked.reading, asked.why) == (None, "status 302 Found")
+
+
+# Modes.
+
+
+def test_peers_asks_each_now(tmp_path, server):
+    with Listener(says(answer(body=saying(key=KEY)))) as there:
+        lines = peer_line(there.url(), KEY)
+        lines += peer_line(f"http://127.0.0.1:{closed_port()}/", name="gone")
+        rows = instance_of(tmp_path, server, lines).run("-m", "peers", "--json").json()
+    assert [row["says"].partition(":")[0] for row in rows] == ["fine", "no answer"]
+    assert rows[0]["signature"] == "good" and rows[0]["age"].endswith(" s")
+
+
+def test_peers_without_any_says_so(tmp_path, server):
+    ran = instance_of(tmp_path, server, "").run("-m", "peers")
+    assert ran.code == 0 and "[peers] names nobody" in ran.out
+
+
+def test_peerkey_prints_a_line_for_both_sides_with_one_new_key(tmp_path, server):
+    lines = peer_line("https://example.org/c.txt")
+    instance = instance_of(tmp_path, server, lines)
+    first = instance.run("-m", "peerkey", "friend").out
+    keys = [word.partition("key=")[2] for word in first.split() if "key=" in word]
+    assert len(keys) == 2 and len(set(keys)) == 1 and len(keys[0]) == 48
+    assert f"friend = https://example.org/c.txt,{ADMIN},key={keys[0]}" in first
+    assert f"web1 = URL-OF-OUR-ANSWER,ops@example.com,key={keys[0]}" in first
+    assert instance.run("-m", "peerkey", "friend").out != first
+    assert instance.run("-m", "peerkey").code == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x = https://a.example/", "x = https://a.example/,a@b.org,c@d.org", "x = a,b,"],
+)
+def test_a_wrong_line_is_an_error_and_the_other_peers_are_asked(tmp_path, server, line):
+    with Listener(says(answer(body=b"JobProblem"))) as there:
+        lines = f"{line}\n{peer_line(there.url())}"
+        instance = instance_of(tmp_path, server, lines)
+        mails = mails_after(instance, server)
+        assert sorted("peer friend" in mail.subject for mail in mails) == [False, True]
+        ran = instance.run("-m", "validate")
+    assert ran.code == 1 and "expected url,email" in ran.out
