@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from datetime import UTC, datetime, timedelta
@@ -165,3 +166,40 @@ def test_a9_a_daemon_that_a_job_leaves_behind_is_killed_and_named(instance):
     assert not is_running(daemon)
     assert instance.cron().code == 0
     assert instance.last_run().get("skipped", 0) == 0
+
+
+@pytest.mark.fault("A7", "cron catches up: 5 starts at once")
+def test_a7_of_a_burst_of_starts_one_judges_and_the_others_end(instance, smtp):
+    ran = instance.folder / "ran"
+    body = f"open({str(ran)!r}, 'a').write('x')\ntime.sleep(3)\nreturn False"
+    instance.job("Once", job("Once", body))
+    started = [instance.start("-m", "cron", "-c", "minute") for _ in range(5)]
+    for process in started:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in started] == [0] * 5
+    assert ran.read_text() == "x"
+    assert len(smtp.wait_for(1)) == 1
+    assert instance.cron().code == 0
+    assert len(smtp.mails) == 1
+
+
+@pytest.mark.fault("A12", "reboot with alerts queued")
+def test_a12_what_was_owed_before_a_reboot_leaves_with_its_own_time(instance, smtp):
+    smtp.answer_data = lambda mail: "451 4.3.0 not now"
+    instance.job("Lamp", flag_job(instance.folder / "lamp").replace("Flag", "Lamp"))
+    instance.cron()
+    assert not smtp.mails
+    (record,) = [one for one in instance.records().values() if one.get("owed")]
+    born_at = datetime.fromisoformat(record["owed"][0]["born_at"])
+    # The machine comes up again: another boot, the processes of before are gone.
+    before = instance.state.rename(instance.folder / "disk")
+    shutil.copytree(before, instance.state)
+    instance.state.chmod(0o700)
+    lock = json.loads((instance.state / "lock").read_text() or "{}")
+    (instance.state / "lock").write_text(json.dumps({**lock, "boot_id": "another"}))
+    instance.let_time_pass_for_mails()
+    smtp.answer_data = lambda mail: None
+    assert instance.cron().code == 0
+    (mail,) = smtp.wait_for(1)
+    sent = mail.parsed["Date"].datetime
+    assert abs(sent - born_at) < timedelta(seconds=1)

@@ -122,3 +122,29 @@ def test_x6_the_password_is_in_no_log_mail_state_traceback_or_process_list(
     for text in texts:
         assert PASSWORD not in text
         assert not any(form in text for form in FORMS)
+
+
+@pytest.mark.fault("X3", "1,000 jobs flap each minute for an hour")
+def test_x3_jobs_that_flap_make_few_mails_and_the_last_state_is_told(
+    instance, smtp, tmp_path
+):
+    count, minutes = (1000, 60) if LONG else (40, 4)
+    flag = tmp_path / "flag"
+    instance.job("Many", MANY.format(count=count, flag=str(flag)))
+    clock = faked_clock(tmp_path)
+    # Odd, so that they are failing in the end.
+    for minute in range(minutes + 1):
+        flag.unlink(missing_ok=True) if minute % 2 == 0 else flag.touch()
+        instance.environment = {**clock, "FAKETIME": f"+{60 * minute}s"}
+        assert instance.cron().code == 0
+    within = len(smtp.mails)
+    for later in (6, 12):
+        shift = 60 * (minutes + later)
+        instance.environment = {**clock, "FAKETIME": f"+{shift}s"}
+        assert instance.cron().code == 0
+    assert within < 20
+    last = smtp.mails[-1]
+    text = " ".join(f"{last.subject} {last.body}".split())
+    assert "failing" in text
+    assert not any(one["owed"] for one in instance.records().values() if "owed" in one)
+    measured(f"{within} mails in {minutes} minutes")
