@@ -115,11 +115,10 @@ class _Talk:
             self.say(name, tag, f"{answer(command)}TAG OK done\r\n")
             if name == "STARTTLS":
                 assert self.stub.context is not None
-                plain = self.sock
-                try:
-                    self.sock = self.stub.context.wrap_socket(plain, server_side=True)
-                finally:
-                    plain.close()
+                self.sock = self.stub.context.wrap_socket(
+                    self.sock, server_side=True, do_handshake_on_connect=False
+                )
+                self.sock.do_handshake()
             if name == "LOGOUT":
                 return
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -130,12 +131,10 @@ def test_the_holder_before_this_one_is_not_taken_for_it(tmp_path):
         now = (tmp_path / "lock").read_text()
         late = now.replace("2026-03-01T12", "2026-03-01T11")
         (tmp_path / "lock").write_text(late)
-        writer = subprocess.Popen(
-            ["sh", "-c", 'sleep 0.1; printf %s "$1" > "$2"', "sh", now]
-            + [str(tmp_path / "lock")]
-        )
+        writer = threading.Timer(0.1, (tmp_path / "lock").write_text, (now,))
+        writer.start()
         found = Lock(tmp_path).take(NOON, LENGTH)
-        writer.wait()
+        writer.join()
         assert found == Holder(holder.pid, NOON, NOON + LENGTH)
 
 

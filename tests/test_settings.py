@@ -12,11 +12,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lib.kinds import KINDS, POLICY_OPTIONS, REQUIRED
+from lib.kinds import KINDS, POLICY_OPTIONS, REQUIRED, SYSTEM_JOBS
 from lib.model import JobFrequency, Settings
 from lib.options import SECTIONS
 from lib.settings import SettingsError, load_settings
-from tests.instance import OWN_JOBS
 
 BASE = Path(__file__).parent.parent
 WRONG = sorted((Path(__file__).parent / "settings").glob("*.cfg"))
@@ -220,7 +219,7 @@ def test_the_command_line_stands_in_for_the_settings(load, tmp_path, monkeypatch
 
 def test_the_jobs_that_ship_are_always_there(load):
     ships = {file.name for file in load(GENERAL + NO_MAIL).job_files if file.ships}
-    assert ships == {*OWN_JOBS, *(kind.file for kind in KINDS.values())}
+    assert ships == {*SYSTEM_JOBS, *(kind.file for kind in KINDS.values())}
 
 
 # Mail

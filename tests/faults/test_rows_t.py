@@ -46,7 +46,9 @@ def cron_at(instance, shift, ordered="minute"):
 
 
 def subjects(smtp):
-    return [mail.subject.strip().removeprefix("[web1] ") for mail in smtp.mails]
+    found = [mail.subject.strip().removeprefix("[web1] ") for mail in smtp.mails]
+    # Said once, by the first run of an hour.
+    return [one for one in found if not one.startswith("nothing proves")]
 
 
 NOW, YEAR = timedelta(), timedelta(days=365)
@@ -59,15 +61,15 @@ def test_t1_a_clock_that_jumps_silences_nobody_and_makes_no_burst(instance, smtp
     cron_at(instance, NOW, "hour")
     assert subjects(smtp) == [ALERT]
     cron_at(instance, timedelta(hours=1, minutes=1))
-    assert len(smtp.mails) == 2
+    assert len(subjects(smtp)) == 2
     said = cron_at(instance, YEAR)
-    assert len(smtp.mails) == 3
+    assert len(subjects(smtp)) == 3
     assert "missed" in said
     # Back again: at the latest an hour after it the next reminder is due.
     cron_at(instance, timedelta(minutes=2))
-    assert len(smtp.mails) == 3
+    assert len(subjects(smtp)) == 3
     cron_at(instance, timedelta(hours=1, minutes=4))
-    assert len(smtp.mails) == 4
+    assert len(subjects(smtp)) == 4
     flag.touch()
     said = cron_at(instance, timedelta(hours=1, minutes=5))
     # Of hourly reminders the end is not told of; see README.
