@@ -329,6 +329,18 @@ def _testmail(given: argparse.Namespace) -> int:
     return code
 
 
+def _status(given: argparse.Namespace) -> int:
+    from lib import report, statusmode
+    from lib.run import utc_now
+    from lib.state import State
+
+    settings = _settings(given)
+    found = State(settings.state).load()
+    rows = statusmode.rows(settings, found.run, found.records, utc_now())
+    report.show(statusmode.COLUMNS, rows, as_json=given.json, out=sys.stdout)
+    return OK
+
+
 def _peers(given: argparse.Namespace) -> int:
     from lib import peermodes, report
 
@@ -407,6 +419,7 @@ MODES: dict[str, Mode] = {
     "testmail": Mode(
         _testmail, "send one mail, show each step", words="[ADDRESS]", most_words=1
     ),
+    "status": Mode(_status, "how Checker itself is, and its mail", takes_json=True),
     "peers": Mode(_peers, "ask each peer now how it is", takes_json=True),
     "peerkey": Mode(
         _peerkey, "a new key for a peer, for both sides", words="NAME", most_words=1

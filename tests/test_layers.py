@@ -122,6 +122,7 @@ DOORS = {
         "bookkeeper decisions fates journal ledger lots model notes outbox owed parcels"
         " process ways"
     ),
+    "statusmode": "health model wording",
     "peering": "answer fetch model reach",
     "peermodes": "model peering",
     "health": "model wording",

@@ -1,0 +1,105 @@
+"""-m status: how Checker itself is, told from what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from lib.model import (
+    Condition,
+    Mail,
+    Mailbox,
+    Message,
+    MessageKind,
+    Peer,
+    Peers,
+    Record,
+    RunFacts,
+    Settings,
+)
+from lib.statusmode import rows
+from tests.instance import Instance
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+RUN = RunFacts(ended_at=NOON - timedelta(seconds=20), jobs=3, ran=2, failing=1)
+SETTINGS = Settings(
+    path=Path("settings.cfg"),
+    servername="web1",
+    alertcontact=("ops@example.com",),
+    logfile=Path("log"),
+    state=Path("state"),
+    mail=Mail(smtpserver="smtp.example.com"),
+)
+BOX = replace(
+    SETTINGS,
+    mail=replace(SETTINGS.mail, mailbox=Mailbox("imap.example.com")),
+)
+
+
+def said(settings=SETTINGS, run=RUN, *records):
+    found = rows(settings, run, {one.key: one for one in records}, NOON)
+    return [(row["what"], row["how_it_is"]) for row in found]
+
+
+def test_all_well():
+    lines = dict(said())
+    assert lines["peers are told"] == "True"
+    assert "3 jobs, 2 ran, 1 failing" in lines["last run"]
+    assert lines["mails owed"] == "none"
+    assert "not set up" in lines["proof of mail"]
+
+
+def test_before_the_first_run_nothing_has_finished():
+    lines = dict(said(run=RunFacts()))
+    assert lines["peers are told"] == "JobProblem: no run has finished"
+    assert lines["last run"] == "none has finished yet"
+
+
+def test_what_is_owed_says_since_when_and_why():
+    message = Message(
+        "a1", MessageKind.ALERT, "x", "y", ("o@x.org",), NOON - timedelta(hours=1)
+    )
+    message = replace(message, attempts=2, last_error="451 not now")
+    lines = dict(said(SETTINGS, RUN, Record("X/x", owed=(message,))))
+    assert lines["mails owed"].startswith("1, the oldest of 2026-11-22")
+    assert "451 not now" in lines["mails owed"]
+    assert lines["peers are told"].startswith("MailProblem: mail has not left since")
+
+
+def test_the_proofs_are_shown_the_last_first():
+    history = [
+        ["2026-11-22T10:00:00+00:00", "2026-11-22T10:00:04+00:00", 4.2, "arrived", ""],
+        ["2026-11-22T11:00:00+00:00", None, None, "never", ""],
+        ["2026-11-22T11:30:00+00:00", "2026-11-22T11:31:40+00:00", 100, "late", "90 s"],
+        "no proof at all",
+    ]
+    proof = {"verdict": "late", "proved_at": NOON.isoformat(), "interval_s": 3600}
+    memory = {"proof": proof, "history": history}
+    lines = said(BOX, RUN, Record("EmailChecker/EmailChecker", memory=memory))
+    proofs = [text for what, text in lines if what in ("proof of mail", "")]
+    assert proofs[0] == "late"
+    assert "late" in proofs[1] and "after 100 s; longest: 90 s" in proofs[1]
+    assert "never" in proofs[2] and "arrived" in proofs[3]
+    assert len(proofs) == 4
+
+
+def test_each_peer_has_a_line():
+    peers = [Peer(name, "https://x.example/", "a@x.org") for name in ("a", "b", "c")]
+    settings = replace(SETTINGS, peers=Peers(tuple(peers)))
+    failing = Record("P/b", "peer b", Condition.FAILING, 1, last_reason="why\nmore")
+    pending = Record("P/c", "peer c", pending=True)
+    lines = dict(said(settings, RUN, failing, pending))
+    assert lines["peer a"] == "fine, or not asked yet"
+    assert lines["peer b"] == "failing: why"
+    assert lines["peer c"] == "did not answer, is asked again"
+
+
+def test_the_mode_shows_it_as_a_table_and_as_json(tmp_path):
+    instance = Instance(tmp_path)
+    instance.cron()
+    ran = instance.run("-m", "status")
+    assert ran.code == 0
+    assert "MailProblem: nomail is set" in ran.out
+    first = instance.run("-m", "status", "--json").json()[0]
+    assert first["what"] == "peers are told"
