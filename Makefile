@@ -66,7 +66,7 @@ coverage: venv-dev
 	@$(IN_VENV) -m coverage report
 
 bench: venv-dev
-	@$(IN_VENV) tests/bench.py
+	@$(IN_VENV) -m tests.bench
 
 # .venv stays: the crontab names the Python in it.
 clean:

@@ -1,33 +1,40 @@
 """How long a run takes on this machine: ``make bench``.  Printed, never asserted.
 
 The program is started as cron starts it, with settings and a state folder of its own
-in a temporary place; the HTTP server is a process of its own on loopback.
+in a temporary place; what it asks is in ``tests/benchserver.py``.  Each figure that
+has a limit is printed with it, and whether it is over.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
-import signal
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.model import Record
+from lib.state import State
+from tests.benchserver import There, servers, system_store
+from tests.measure import Cost, cost
+
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 20
-TARGETS = 1_000
-#: A run ends within 55 s; one that does not is killed, and said to have been.
-RUN_LIMIT_S = 58
-#: So that the whole stays below a minute where a run is slow.
+#: So that the whole stays below two minutes where a run is slow.
 ROUNDS_LIMIT_S = 15
-SAMPLE_EVERY_S = 0.02
+TARGETS = 1_000
+#: How many of TARGETS make trouble, and how long each of them may take.
+TROUBLED = 50
+TIMEOUT_S = 5.0
+TLS_TARGETS = 200
+#: Failing jobs of a storm, and targets of the run whose memory is measured.
+MANY = 10_000
 
 GENERAL = """\
 [general]
@@ -36,55 +43,277 @@ alertcontact = nobody@example.com
 """
 TARGET = """
 [http target-{number}]
-url = http://127.0.0.1:{port}/{number}
+url = {scheme}://127.0.0.1:{port}/{number}
 expect_text = well
+timeout = {timeout_s:g}
 """
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\n"
-    b"All well\n"
-)
+STORM = """\
+from lib.jobbase import CheckFailed, JobBase, JobFrequency, JobSpawner
+
+class Storm(JobSpawner):
+    def get_sub_jobs(self, config):
+        for number in range({count}):
+            yield One(config, number)
+
+class One(JobBase):
+    def executeEvery(self):
+        return JobFrequency.MINUTE
+
+    def execute(self):
+        raise CheckFailed("no route to host")
+"""
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one start of a program took."""
+class Figure:
+    """Something measured, and what it may be at most, or has to be."""
 
-    wall_s: float
-    cpu_s: float
-    #: All its processes together; a page that two share counts twice.
-    peak_rss_mb: float = 0.0
-    processes: int = 0
-    exit_code: int = 0
-    said: str = ""
+    what: str
+    value: float
+    limit: float
+    unit: str = ""
+    exact: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Return whether the limit is kept."""
+        if self.exact:
+            return self.value == self.limit
+        return self.value <= self.limit
+
+    def __str__(self) -> str:
+        digits = 0 if self.value == int(self.value) else 2
+        word = "expected" if self.exact else "limit"
+        said = f"{self.value:,.{digits}f}{self.unit}, {word} {self.limit:,g}{self.unit}"
+        return f"{self.what} {said}: {'ok' if self.ok else 'OVER'}"
 
 
 def main() -> None:
-    """Print everything; takes well under a minute where a run does."""
+    """Print everything; takes a minute or two."""
     print(f"commit   {commit()}")
     print(f"machine  {machine()}")
     with tempfile.TemporaryDirectory(prefix="checker-bench-") as name:
         folder = Path(name)
-        bare = many([sys.executable, "-c", "pass"])
-        print_costs("python -c pass", bare)
-        whole = many(order(folder, "nothing-due", GENERAL))
-        print_costs("a whole run with nothing due", whole)
-        tick = many(idle_order(folder))
-        print_costs("a tick with nothing due", tick)
-        times = median_wall(tick) / median_wall(bare)
-        print(f"  that is {times:.1f} times python -c pass (medians of wall time)")
-        with http_server(folder) as port:
-            sections = (TARGET.format(number=n, port=port) for n in range(TARGETS))
-            text = GENERAL + "".join(sections)
-            run = cost(order(folder, "targets", text), watch=True)
-        served = int((folder / "served").read_text() or 0)
-    print(f"{TARGETS} HTTP targets on loopback")
-    print(
-        f"  wall {run.wall_s:.2f} s, CPU {run.cpu_s:.2f} s, exit code {run.exit_code}"
+        print_ticks(folder)
+        with servers(folder) as there:
+            usual = print_run(f"{TARGETS:,} HTTP targets", *answering(folder, there))
+            for trouble, words in (
+                ("mute", "never answer"),
+                ("drip", f"drip a byte a second, timeout = {TIMEOUT_S:g}"),
+            ):
+                what = f"{TARGETS:,} HTTP targets of which {TROUBLED} {words}"
+                print_run(what, *troubled(folder, there, trouble, usual.wall_s))
+            what = f"{TARGETS:,} HTTP targets that answer after 100 ms"
+            print_run(what, *slow(folder, there))
+            store = system_store().count(b"BEGIN CERTIFICATE")
+            what = f"{TLS_TARGETS} HTTPS targets, {store} certificates of the system"
+            print_run(what, *secure(folder, there))
+            print_run(f"{MANY:,} HTTP targets", *memory(folder, there))
+        print_run(f"{MANY:,} jobs that fail at once", *storm(folder))
+
+
+# The parts: each returns what a run cost, and the figures that have a limit.
+
+Part = tuple[Cost, list[Figure]]
+
+
+def print_ticks(folder: Path) -> None:
+    """Print what a run costs that has nothing to do, beside Python itself."""
+    bare = many([sys.executable, "-c", "pass"])
+    print_costs("python -c pass", bare)
+    print_costs(
+        "a whole run with nothing due", many(order(folder, "nothing-due", GENERAL))
     )
-    print(f"  {TARGETS / run.wall_s:.0f} targets a second; {served} requests served")
-    print(f"  peak RSS {run.peak_rss_mb:.0f} MB over {run.processes} processes at most")
-    if run.said:
-        print(f"  it said: {run.said[:500]}")
+    tick = many(idle_order(folder))
+    print_costs("a tick with nothing due", tick)
+    for which in ("wall", "CPU"):
+        times = median(tick, which) / median(bare, which)
+        print(f"  {Figure(f'{which}, by python -c pass:', times, 4, ' times')}")
+
+
+def answering(folder: Path, there: There, count: int = TARGETS) -> Part:
+    """Have targets that answer at once."""
+    return run(folder, "well", targets(there, ["well"] * count)), []
+
+
+def troubled(
+    folder: Path,
+    there: There,
+    trouble: str,
+    usual_s: float,
+    count: int = TARGETS,
+    bad: int = TROUBLED,
+    timeout_s: float = TIMEOUT_S,
+) -> Part:
+    """Have some targets, spread among others, that answer too late or never."""
+    every = count // bad
+    kinds = ["well" if number % every else trouble for number in range(count)]
+    ran = run(folder, trouble, targets(there, kinds, timeout_s))
+    added = Figure("added to the wall time:", ran.wall_s - usual_s, timeout_s + 1, " s")
+    found = failing(folder, trouble)
+    return ran, [added, Figure("failing:", found, bad, exact=True)]
+
+
+def slow(folder: Path, there: There, count: int = TARGETS) -> Part:
+    """Have targets that take a while."""
+    ran = run(folder, "slow", targets(there, ["slow"] * count))
+    return ran, [Figure("wall time:", ran.wall_s, 3, " s")]
+
+
+def secure(folder: Path, there: There, count: int = TLS_TARGETS) -> Part:
+    """Have targets whose certificate is looked for among all that the system trusts."""
+    text = targets(there, ["tls"] * count, more=f"cafile = {there.cafile}\n")
+    ran = run(folder, "tls", text)
+    found = failing(folder, "tls")
+    share = Figure("CPU of the whole run, each:", 1000 * ran.cpu_s / count, 5, " ms")
+    return ran, [share, Figure("failing:", found, 0, exact=True)]
+
+
+def memory(folder: Path, there: There, count: int = MANY) -> Part:
+    """Have very many targets, and look how much memory that takes."""
+    ran = run(folder, "memory", targets(there, ["well"] * count))
+    found = failing(folder, "memory")
+    peak = Figure("peak PSS of all processes:", ran.peak_pss_mib, 80, " MiB")
+    return ran, [
+        peak,
+        Figure("wall time:", ran.wall_s, 55, " s"),
+        Figure("failing:", found, 0, exact=True),
+    ]
+
+
+def storm(folder: Path, count: int = MANY) -> Part:
+    """Have jobs that all fail, and a server for their mails."""
+    jobs = folder / "jobs"
+    jobs.mkdir(mode=0o755)
+    (jobs / "Storm.py").write_text(STORM.format(count=count))
+    (jobs / "Storm.py").chmod(0o644)
+    with servers(folder) as there:
+        text = f"{GENERAL}jobs = {jobs}\n{there.email_section}"
+        ran = cost(order(folder, "storm", text, mails=True), watch=True)
+    told = sum(map(stands_for, there.subjects))
+    owed = sum(len(one.owed) for one in records(folder, "storm"))
+    return ran, [
+        Figure("wall time:", ran.wall_s, 55, " s"),
+        Figure("mails:", len(there.subjects), 3),
+        Figure(f"told {told:,}, owed {owed:,}:", told + owed, count, exact=True),
+    ]
+
+
+def stands_for(subject: str) -> int:
+    """Return how many messages a mail stands for, as its subject counts them."""
+    found = re.match(r"\[bench\] ([\d,]+) failing", subject)
+    return int(found[1].replace(",", "")) if found else " is failing" in subject
+
+
+def targets(
+    there: There, kinds: Sequence[str], timeout_s: float = 30, more: str = ""
+) -> str:
+    """Return settings with a target of each kind in turn."""
+
+    def sections() -> Iterator[str]:
+        yield GENERAL
+        for number, kind in enumerate(kinds):
+            yield TARGET.format(
+                number=number,
+                scheme="https" if kind == "tls" else "http",
+                port=there.ports[kind],
+                timeout_s=timeout_s,
+            )
+            yield more
+
+    return "".join(sections())
+
+
+def run(folder: Path, name: str, settings: str) -> Cost:
+    """Return what a minute run with these settings cost."""
+    return cost(order(folder, name, settings), watch=True)
+
+
+def order(folder: Path, name: str, settings: str, *, mails: bool = False) -> list[str]:
+    """Return the command line of a minute run with these settings."""
+    path = folder / f"{name}.cfg"
+    path.touch(0o600)
+    path.write_text(settings, "utf-8")
+    state = folder / f"{name}-state"
+    state.mkdir(mode=0o700)
+    program = [sys.executable, str(ROOT / "checker.py"), "-m", "cron", "-c", "minute"]
+    where = ["-f", str(path), "--state", str(state)]
+    return [*program, *([] if mails else ["--nomail"]), *where]
+
+
+def idle_order(folder: Path) -> list[str]:
+    """Return the command line of a run of which a note says it has nothing to do."""
+    settings = f"{GENERAL}[email]\nnomail = yes\n"
+    command = order(folder, "idle", settings, mails=True)
+    # What has changed just now is not trusted.
+    time.sleep(2.1)
+    cost(command)
+    cost(command)
+    if not (folder / "idle-state" / "idle").exists():
+        print("there is no note, so what follows are whole runs")
+    return command
+
+
+def records(folder: Path, name: str) -> list[Record]:
+    """Return what is kept of each job that is not simply fine."""
+    return list(State(folder / f"{name}-state").load().records.values())
+
+
+def failing(folder: Path, name: str) -> int:
+    """Return how many jobs are failing by what is kept."""
+    return sum(record.failures > 0 for record in records(folder, name))
+
+
+def many(command: Sequence[str]) -> list[Cost]:
+    """Return what each of ROUNDS starts took, after one that warms caches."""
+    cost(command)
+    ends_at = time.monotonic() + ROUNDS_LIMIT_S
+    found: list[Cost] = []
+    while len(found) < ROUNDS and time.monotonic() < ends_at:
+        found.append(cost(command))
+    return found
+
+
+def print_run(what: str, ran: Cost, figures: Sequence[Figure]) -> Cost:
+    """Print what one run cost, and the figures that have a limit; return the cost."""
+    print(what)
+    print(
+        f"  wall {ran.wall_s:.2f} s, CPU {ran.cpu_s:.2f} s, peak PSS "
+        f"{ran.peak_pss_mib:.0f} MiB over {ran.processes} processes at most"
+    )
+    for figure in figures:
+        print(f"  {figure}")
+    print_trouble(ran)
+    return ran
+
+
+def print_costs(what: str, costs: Sequence[Cost]) -> None:
+    """Print best and median of several starts, and what one said, if any did."""
+    print(f"{what}, {len(costs)} starts")
+    for name in ("wall", "CPU"):
+        found = [1000 * one for one in each(costs, name)]
+        middle = statistics.median(found)
+        print(f"  {name:4} best {min(found):6.1f} ms, median {middle:6.1f} ms")
+    for one in costs:
+        if print_trouble(one):
+            return
+
+
+def print_trouble(ran: Cost) -> bool:
+    """Print what a run said, or how it ended, if it was not silent and well."""
+    if ran.exit_code or ran.said:
+        print(f"  exit code {ran.exit_code}; it said: {ran.said[:500]}")
+    return bool(ran.exit_code or ran.said)
+
+
+def median(costs: Sequence[Cost], which: str) -> float:
+    """Return the median of the wall times, or of the CPU times."""
+    return statistics.median(each(costs, which))
+
+
+def each(costs: Sequence[Cost], which: str) -> list[float]:
+    """Return the wall times, or the CPU times."""
+    return [one.wall_s if which == "wall" else one.cpu_s for one in costs]
 
 
 def commit() -> str:
@@ -116,153 +345,5 @@ def _cpu_name() -> str:
     return next(names, platform.machine())
 
 
-def order(folder: Path, name: str, settings: str) -> list[str]:
-    """Return the command line of a minute run with these settings."""
-    path = folder / f"{name}.cfg"
-    path.touch(0o600)
-    path.write_text(settings, "utf-8")
-    state = folder / f"{name}-state"
-    state.mkdir(mode=0o700)
-    program = [sys.executable, str(ROOT / "checker.py"), "-m", "cron", "-c", "minute"]
-    return [*program, "--nomail", "-f", str(path), "--state", str(state)]
-
-
-def idle_order(folder: Path) -> list[str]:
-    """Return the command line of a run of which a note says it has nothing to do."""
-    settings = f"{GENERAL}[email]\nnomail = yes\n"
-    command = [word for word in order(folder, "idle", settings) if word != "--nomail"]
-    # What has changed just now is not trusted.
-    time.sleep(2.1)
-    cost(command)
-    cost(command)
-    if not (folder / "idle-state" / "idle").exists():
-        print("there is no note, so what follows are whole runs")
-    return command
-
-
-def many(command: Sequence[str]) -> list[Cost]:
-    """Return what each of ROUNDS starts took, after one that warms caches."""
-    cost(command)
-    ends_at = time.monotonic() + ROUNDS_LIMIT_S
-    found: list[Cost] = []
-    while len(found) < ROUNDS and time.monotonic() < ends_at:
-        found.append(cost(command))
-    return found
-
-
-def cost(command: Sequence[str], *, watch: bool = False) -> Cost:
-    """Return what one start took; with ``watch``, also the memory of its processes."""
-    with tempfile.TemporaryFile() as said:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            # As cron gives it, or nearly.
-            env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
-            start_new_session=True,
-        )
-        peak_mb, most = 0.0, 1
-        status, usage = 0, None
-        while usage is None:
-            pid, status, found = os.wait4(process.pid, os.WNOHANG if watch else 0)
-            if pid:
-                usage = found
-            else:
-                sizes = resident_mb(process.pid)
-                peak_mb, most = max(peak_mb, sum(sizes)), max(most, len(sizes))
-                if time.perf_counter() - began > RUN_LIMIT_S:
-                    os.killpg(process.pid, signal.SIGKILL)
-                time.sleep(SAMPLE_EVERY_S)
-        wall_s = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        words = said.read().decode("utf-8", "replace").strip()
-    cpu_s = usage.ru_utime + usage.ru_stime
-    return Cost(wall_s, cpu_s, peak_mb, most, process.returncode, words)
-
-
-def resident_mb(root: int) -> list[float]:
-    """Return the resident size of a process and of each that descends from it."""
-    children: dict[int, list[int]] = {}
-    size_mb: dict[int, float] = {}
-    page_mb = os.sysconf("SC_PAGE_SIZE") / 2**20
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            # The name, in brackets, may hold anything; what follows it does not.
-            fields = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        pid = int(entry.name)
-        children.setdefault(int(fields[1]), []).append(pid)
-        size_mb[pid] = int(fields[21]) * page_mb
-    family, found = [root], []
-    while family:
-        pid = family.pop()
-        found.append(size_mb.get(pid, 0.0))
-        family += children.get(pid, [])
-    return found
-
-
-def median_wall(costs: Sequence[Cost]) -> float:
-    """Return the median of the wall times."""
-    return statistics.median(one.wall_s for one in costs)
-
-
-def print_costs(what: str, costs: Sequence[Cost]) -> None:
-    """Print best and median of several starts, and what one said, if any did."""
-    walls = sorted(one.wall_s * 1000 for one in costs)
-    cpus = sorted(one.cpu_s * 1000 for one in costs)
-    print(f"{what}, {len(costs)} starts")
-    for name, found in (("wall", walls), ("CPU", cpus)):
-        middle = statistics.median(found)
-        print(f"  {name:4} best {found[0]:6.1f} ms, median {middle:6.1f} ms")
-    loud = next((one for one in costs if one.exit_code or one.said), None)
-    if loud:
-        print(f"  exit code {loud.exit_code}; it said: {loud.said[:500]}")
-
-
-@contextmanager
-def http_server(folder: Path) -> Iterator[int]:
-    """Run the HTTP server while the block runs; yield its port."""
-    command = [sys.executable, __file__, "--serve", str(folder / "served")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield int(server.stdout.readline())
-        finally:
-            server.terminate()
-
-
-async def serve(served: Path) -> None:
-    """Answer every request on loopback until SIGTERM; leave how many in ``served``."""
-    count = 0
-
-    async def answer(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        nonlocal count
-        try:
-            while await reader.readuntil(b"\r\n\r\n"):
-                count += 1
-                writer.write(ANSWER)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024)
-    stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await stopped.wait()
-    served.write_text(str(count))
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve"]:
-        asyncio.run(serve(Path(sys.argv[2])))
-    else:
-        main()
+    main()
