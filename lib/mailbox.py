@@ -85,10 +85,13 @@ class _Seen:
         )
 
 
-def look_for(mailbox: Mailbox, probe: Probe, deadline: Deadline) -> Found | None:
+def look_for(
+    mailbox: Mailbox, probe: Probe, deadline: Deadline, *, keeps: bool = False
+) -> Found | None:
     """Return where the probe is, None if it is not there; raise LookFailed.
 
-    Once found it is deleted, and so are older probes of ours beside it.
+    Once found it is deleted, and so are older probes of ours beside it, unless the
+    mail is one that somebody ``keeps``.
     """
     line = Line(mailbox, deadline)
     try:
@@ -102,6 +105,8 @@ def look_for(mailbox: Mailbox, probe: Probe, deadline: Deadline) -> Found | None
                 continue
             opened += 1
             seen = _search(line, probe.token, exists, folder)
+            if seen is not None and keeps:
+                return Found(folder.name, folder.kind, seen.arrived_at)
             if seen is not None:
                 return _cleared(line, seen, folder, folders, probe)
         if not opened:

@@ -239,6 +239,39 @@ def _run(given: argparse.Namespace) -> int:
     return TROUBLE if unmatched else OK
 
 
+def _drill(given: argparse.Namespace) -> int:
+    from lib import drill, look
+    from lib.outbox import send_now
+    from lib.readers import nearest
+    from lib.run import utc_now
+
+    if not given.words:
+        print("checker: -m drill: expected the name of a job", file=sys.stderr)
+        return WRONG_USE
+    settings = _settings(given, with_password=True)
+    there = look.meet(settings)
+    name = given.words[0]
+    job = next((one for one in there.jobs if one.name == name), None)
+    if job is None:
+        hint = nearest(name, [one.name for one in there.jobs])
+        print(
+            f"checker: no job is called {name!r}{hint or '; see -m list'}",
+            file=sys.stderr,
+        )
+        return TROUBLE
+    for line in drill.policy_lines(job):
+        print(line)
+    message = drill.message(settings, job, utc_now())
+    why = send_now(settings, message, on_step=print)
+    if why:
+        print(f"checker: the mail was not sent: {why}", file=sys.stderr)
+        return TROUBLE
+    print(f"A drill was sent to {', '.join(message.to)}: {message.subject}")
+    seen = drill.arrival(settings, message)
+    print(seen or "Did it arrive, and not as spam?  We cannot see that mailbox.")
+    return OK
+
+
 def _validate(given: argparse.Namespace) -> int:
     from lib import look, report
     from lib.settings import SettingsError
@@ -423,6 +456,9 @@ MODES: dict[str, Mode] = {
     "peers": Mode(_peers, "ask each peer now how it is", takes_json=True),
     "peerkey": Mode(
         _peerkey, "a new key for a peer, for both sides", words="NAME", most_words=1
+    ),
+    "drill": Mode(
+        _drill, "send a job's alert as a drill to its people", words="JOB", most_words=1
     ),
     "crontab": Mode(_crontab, "the lines for your crontab"),
 }

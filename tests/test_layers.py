@@ -122,6 +122,7 @@ DOORS = {
         "bookkeeper decisions fates journal ledger lots model notes outbox owed parcels"
         " process ways"
     ),
+    "drill": "imapline letters mailbox model reach",
     "statusmode": "health model wording",
     "peering": "answer fetch model reach",
     "peermodes": "model peering",

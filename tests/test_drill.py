@@ -1,0 +1,79 @@
+"""-m drill: a failure that is none, told for real, and kept nowhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib import drill
+from lib.model import JobFacts, JobFailureNotificationFrequency, JobFrequency, Policy
+from tests.instance import Instance, flag_job
+from tests.servers import SmtpServer
+
+WHO = "    def contact(self): return ('someone@example.com',)\n"
+
+
+@pytest.fixture
+def server():
+    with SmtpServer(security="none") as it:
+        yield it
+
+
+def test_the_alert_of_the_job_goes_to_its_people_and_says_it_is_a_drill(
+    tmp_path, server
+):
+    instance = Instance(tmp_path, server.email_section())
+    instance.job("Flag", flag_job(tmp_path / "flag", hooks=WHO))
+    (tmp_path / "flag").touch()
+    instance.cron()
+    before = instance.last_run(), instance.records()
+    ran = instance.run("-m", "drill", "Flag")
+    assert ran.code == 0, ran.err
+    (mail,) = server.mails
+    assert mail.to == ("someone@example.com",)
+    assert mail.subject.startswith("[web1] DRILL: Flag is failing")
+    assert mail.body.startswith("This is a drill: nothing is wrong.")
+    assert "A drill was sent to someone@example.com" in ran.out
+    assert "People hear after the first failure: someone@example.com." in ran.out
+    assert (instance.last_run(), instance.records()) == before
+
+
+def test_a_job_that_is_not_there_is_named_with_the_nearest(tmp_path, server):
+    instance = Instance(tmp_path, server.email_section())
+    instance.job("Flag", flag_job(tmp_path / "flag"))
+    ran = instance.run("-m", "drill", "Flog")
+    assert ran.code == 1
+    assert "no job is called 'Flog'; did you mean 'Flag'?" in ran.err
+    assert instance.run("-m", "drill").code == 2
+    assert server.mails == []
+
+
+def test_a_drill_that_cannot_be_sent_says_why_and_owes_nothing(tmp_path, server):
+    instance = Instance(tmp_path, server.email_section())
+    instance.job("Flag", flag_job(tmp_path / "flag"))
+    server.answer_data = lambda mail: "451 4.3.0 not now"
+    ran = instance.run("-m", "drill", "Flag")
+    assert ran.code == 1 and "451 4.3.0 not now" in ran.err
+    assert instance.records() == {}
+
+
+def test_the_policy_is_told_in_words():
+    job = JobFacts(
+        "X/x",
+        "disk root",
+        "x.py",
+        JobFrequency.HOUR,
+        Policy(JobFailureNotificationFrequency.EVERYDAY, 3),
+        ("a@example.com", "b@example.com"),
+    )
+    assert list(drill.policy_lines(job)) == [
+        "disk root is looked at every hour.",
+        "People hear after 3 failures in a row: a@example.com, b@example.com.",
+        "The next mail would come in a day, while this lasts.",
+    ]
+
+
+def test_what_nobody_can_see_is_not_claimed():
+    from tests.mailing import message, settings_for
+
+    sent = message(to=("someone@example.com",))
+    assert drill.arrival(settings_for(25), sent, limit_s=1) == ""
