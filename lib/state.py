@@ -124,6 +124,10 @@ class State:
                 # Whoever reads without the lock may meet one that is just removed.
                 continue
             except Damaged as error:
+                if path.stem in stems:
+                    # A batch has what it held, or later, and replaces it.
+                    logger.warning("%s: %s; a batch has its record", path, error)
+                    continue
                 found.lost[path.stem] = f"{path}: {error}"
             else:
                 stems.add(path.stem)

@@ -142,6 +142,19 @@ def test_a_damaged_batch_is_named_and_the_files_are_what_is_left(folder, damage)
     assert list(loaded.records) == [MANY[0].key]
 
 
+def test_a_damaged_file_whose_record_is_in_a_batch_is_no_loss(folder):
+    state = state_in(folder)
+    state.save([MANY[0]])
+    state.save(MANY)
+    (path,) = folder.glob("jobs/*.json")
+    path.write_bytes(b"{")
+    again = State(folder, batch_from=3)
+    loaded = again.load()
+    assert (loaded.lost, list(loaded.records.values())) == ({}, MANY)
+    again.settle(for_ever())
+    assert list(found(folder).values()) == MANY
+
+
 def test_a_damaged_batch_goes_into_quarantine(folder):
     state = state_in(folder)
     state.save(MANY)
