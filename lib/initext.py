@@ -118,6 +118,9 @@ class IniText:
         self.config = configparser.RawConfigParser(
             strict=False, default_section=_NO_SECTION
         )
+        # Nobody asks it for numbers, and each section would have its own ways to.
+        for kind in tuple(self.config.converters):
+            del self.config.converters[kind]
         self._line = 0
         self._section = ""
         self._read(list(io.StringIO(text, newline=None)))
