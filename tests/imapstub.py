@@ -113,7 +113,7 @@ class _Talk:
                 self.stub.heard.append(self.line())
             answer = getattr(self, name.lower().replace(" ", "_"), lambda _c: "")
             self.say(name, tag, f"{answer(command)}TAG OK done\r\n")
-            if name == "STARTTLS":
+            if name == "STARTTLS" and name not in self.stub.instead:
                 assert self.stub.context is not None
                 self.sock = self.stub.context.wrap_socket(
                     self.sock, server_side=True, do_handshake_on_connect=False
