@@ -18,6 +18,7 @@ import pytest
 from lib import decide, jobbase, letters
 from lib.compose import compose
 from lib.crontab import crontab_lines
+from lib.given import OK, TROUBLE, WRONG_USE
 from lib.kinds import KINDS, REQUIRED, Option
 from lib.model import (
     MAX_TIMEOUT_S,
@@ -33,7 +34,7 @@ from lib.model import (
     Settings,
     Verdict,
 )
-from lib.modes import MODES, OK, TROUBLE, WRONG_USE
+from lib.modes import MODES
 from lib.options import NOT_YET, SECTIONS
 from lib.run import RUN_S
 from lib.settings import load_settings

@@ -142,7 +142,14 @@ DOORS = {
     "why": "decisions digests disk journal model sealed wording",
     # the command line: what checker.py is the door to
     "crontab": "model",
-    "modes": "*",
+    "commandline": "model",
+    "given": "log model settings",
+    "workmodes": "given model run",
+    "showmodes": (
+        "crontab given look peermodes readers report run state statusmode why worker"
+    ),
+    "trymodes": ("drill given letters look model outbox readers report run settings"),
+    "modes": "commandline given remedy settings showmodes trymodes workmodes",
     "answer": "model",
     "serve": "answer decide model report state wording",
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import modes
+from lib import commandline, modes
 from lib.crontab import SLOTS
 from tests.instance import CHECKER, OWN_JOBS, Instance, flag_job
 from tests.servers import PASSWORD, SmtpServer
@@ -402,8 +402,8 @@ def test_list_does_not_call_a_job_fine_whose_record_was_lost(instance):
     ],
 )
 def test_what_cron_says_is_read_alike_with_and_without_argparse(line):
-    plain = modes._read_plain_order(line.split())
-    assert vars(plain) == vars(modes._read(line.split()))
+    plain = commandline.read_plain_order(line.split())
+    assert vars(plain) == vars(commandline.read(line.split(), modes.MODES))
 
 
 @pytest.mark.parametrize(
@@ -422,4 +422,9 @@ def test_what_cron_says_is_read_alike_with_and_without_argparse(line):
     ],
 )
 def test_any_other_line_is_left_to_argparse(line):
-    assert modes._read_plain_order(line.split()) is None
+    assert commandline.read_plain_order(line.split()) is None
+
+
+@pytest.mark.parametrize("name", modes.MODES)
+def test_every_mode_is_carried_out_by_a_function_that_is_there(name):
+    assert callable(modes.function_of(modes.MODES[name]))

@@ -1,0 +1,130 @@
+"""The modes that try something for real: jobs, settings, the way of the mail."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lib.given import OK, TROUBLE, WRONG_USE, say_more, settings_of
+from lib.model import Problem, Settings
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run_jobs(given: argparse.Namespace) -> int:
+    from lib import look, report
+    from lib.readers import nearest
+
+    settings = settings_of(given)
+    found, unmatched = look.try_jobs(settings, given.words)
+    for pattern in unmatched:
+        hint = nearest(pattern, [job.name for job in found.jobs])
+        print(
+            f"checker: no job is called {pattern!r}{hint or '; see -m list'}",
+            file=sys.stderr,
+        )
+    if found.reports:
+        rows = report.result_rows(found.reports)
+        report.show(report.RESULT_COLUMNS, rows, as_json=given.json, out=sys.stdout)
+        if not given.json:
+            for line in report.detail_lines(found.reports):
+                print(line)
+    return TROUBLE if unmatched else OK
+
+
+def drill(given: argparse.Namespace) -> int:
+    from lib import drill, look
+    from lib.outbox import send_now
+    from lib.readers import nearest
+    from lib.run import utc_now
+
+    if not given.words:
+        print("checker: -m drill: expected the name of a job", file=sys.stderr)
+        return WRONG_USE
+    settings = settings_of(given, with_password=True)
+    there = look.meet(settings)
+    name = given.words[0]
+    job = next((one for one in there.jobs if one.name == name), None)
+    if job is None:
+        hint = nearest(name, [one.name for one in there.jobs])
+        print(
+            f"checker: no job is called {name!r}{hint or '; see -m list'}",
+            file=sys.stderr,
+        )
+        return TROUBLE
+    for line in drill.policy_lines(job):
+        print(line)
+    message = drill.message(settings, job, utc_now())
+    why = send_now(settings, message, on_step=print)
+    if why:
+        print(f"checker: the mail was not sent: {why}", file=sys.stderr)
+        return TROUBLE
+    print(f"A drill was sent to {', '.join(message.to)}: {message.subject}")
+    seen = drill.arrival(settings, message)
+    print(seen or "Did it arrive, and not as spam?  We cannot see that mailbox.")
+    return OK
+
+
+def validate(given: argparse.Namespace) -> int:
+    from lib import look, report
+    from lib.settings import SettingsError
+
+    problems: tuple[Problem, ...]
+    try:
+        settings: Settings | None = settings_of(given, with_password=True)
+    except SettingsError as error:
+        settings, problems = None, error.problems
+    if settings is not None:
+        there = look.meet(settings)
+        problems = (*settings.problems, *look.problems_of(settings, there))
+        problems = tuple(one for one in problems if not one.note)
+    if problems or given.json:
+        rows = report.problem_rows(problems)
+        report.show(report.PROBLEM_COLUMNS, rows, as_json=given.json, out=sys.stdout)
+    elif settings is not None:
+        print(f"{settings.path}: nothing is wrong; {len(there.jobs)} jobs")
+    if settings is not None:
+        say_more(given, settings, ())
+    return TROUBLE if problems else OK
+
+
+def testmail(given: argparse.Namespace) -> int:
+    from lib import letters, readers
+    from lib.outbox import send_now
+    from lib.run import utc_now
+
+    settings = settings_of(given, with_password=True)
+    to = settings.alertcontact
+    if given.words:
+        try:
+            to = readers.addresses(given.words[0])
+        except ValueError as error:
+            print(f"checker: -m testmail: {error}", file=sys.stderr)
+            return WRONG_USE
+    mail = settings.mail
+    if not (mail.is_set_up or mail.nomail):
+        print(
+            f"checker: {settings.path}: mail is not set up: give smtpserver, user and "
+            "pass in [email]",
+            file=sys.stderr,
+        )
+        return TROUBLE
+    code = OK
+    for account in (mail, mail.backup) if mail.backup and not mail.nomail else (mail,):
+        message = letters.trial_message(
+            os.urandom(16).hex(), settings.servername, to, utc_now()
+        )
+        if account is mail.backup:
+            print("\nThe second account, [email backup]:")
+        alone = replace(settings, mail=replace(account, backup=None))
+        why = send_now(alone, message, on_step=print)
+        if why:
+            print(f"checker: the mail was not sent: {why}", file=sys.stderr)
+            code = TROUBLE
+        else:
+            whom = ", ".join(to)
+            print(f"The mail to {whom} was accepted. Did it arrive, and not as spam?")
+    return code
