@@ -18,16 +18,8 @@ OK, TROUBLE, WRONG_USE = 0, 1, 2
 def settings_of(given: argparse.Namespace, *, with_password: bool = False) -> Settings:
     """Return the settings, with the log started as the flags say."""
     from lib.log import start_log
-    from lib.settings import load_settings
 
-    settings = load_settings(
-        given.file,
-        jobs=[Path(folder) for folder in given.jobs],
-        state=Path(given.state) if given.state else None,
-        nomail=given.nomail,
-        base=given.base,
-        with_password=with_password,
-    )
+    settings = read_settings(given, with_password=with_password)
     start_log(
         settings.logfile,
         settings.secrets,
@@ -36,6 +28,22 @@ def settings_of(given: argparse.Namespace, *, with_password: bool = False) -> Se
         mails_to_file=settings.mail.nomail,
     )
     return settings
+
+
+def read_settings(
+    given: argparse.Namespace, *, with_password: bool = False
+) -> Settings:
+    """Return the settings that a command line names."""
+    from lib.settings import load_settings
+
+    return load_settings(
+        given.file,
+        jobs=[Path(folder) for folder in given.jobs],
+        state=Path(given.state) if given.state else None,
+        nomail=given.nomail,
+        base=given.base,
+        with_password=with_password,
+    )
 
 
 def say_more(

@@ -7,7 +7,7 @@ still owed are read from what is kept, so that starting anything anew changes no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -43,10 +43,10 @@ class State:
     proved_at: datetime | None = None
 
 
-def evidence(run: RunFacts, records: Iterable[Record]) -> Evidence:
-    """Return what the records of a run say."""
+def witnessed(run: RunFacts, records: Iterable[Record]) -> RunFacts:
+    """Return what is kept of a run, with the evidence that its records give."""
     unsent: list[datetime] = []
-    proof: Mapping[str, Any] | None = None
+    proof: Mapping[str, Any] = {}
     for record in records:
         unsent += [
             one.born_at
@@ -56,7 +56,15 @@ def evidence(run: RunFacts, records: Iterable[Record]) -> Evidence:
         found = record.memory.get("proof")
         if record.key.startswith(PROVER) and isinstance(found, dict):
             proof = found
-    return Evidence(run.ended_at, min(unsent, default=None), proof)
+    return replace(run, unsent_since=min(unsent, default=None), proof=proof)
+
+
+def evidence(run: RunFacts) -> Evidence:
+    """Return the evidence that is kept of the last run.
+
+    All of it lies in one file, so that answering costs the same however much is wrong.
+    """
+    return Evidence(run.ended_at, run.unsent_since, run.proof or None)
 
 
 def judged(

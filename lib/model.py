@@ -284,7 +284,8 @@ class RunFacts:
     """What is remembered of the runs themselves: run.json."""
 
     began_at: datetime | None = None
-    #: None while it is at work, or if it came to no end.
+    #: When one last came to its end: before ``began_at`` while one is at work, or if
+    #: it was killed.
     ended_at: datetime | None = None
     ordered: JobFrequency = JobFrequency.MINUTE
     #: When jobs of each frequency last ran; the values are datetimes as text.
@@ -305,6 +306,10 @@ class RunFacts:
     lost_records: tuple[str, ...] = ()
     #: The older program's state file, once it was read.
     old_statefile: str = ""
+    #: As this run left it: since when the oldest mail that was tried does not leave,
+    #: and what EmailChecker remembers of its last proof.
+    unsent_since: datetime | None = None
+    proof: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def function_of(mode: Mode) -> Callable[[argparse.Namespace], int]:
 
 MODES: dict[str, Mode] = {
     "cron": Mode("workmodes:cron", "run what is due; needs -c"),
+    "daemon": Mode("workmodes:daemon", "answer peers, see [status] listen"),
     "list": Mode(
         "showmodes:list_jobs", "every job and its last verdict", takes_json=True
     ),

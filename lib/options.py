@@ -212,7 +212,6 @@ DIGEST = {
 #: Read and checked, so that settings of yesterday and of tomorrow load; nothing acts
 #: on them yet.
 NOT_YET: Mapping[str, Collection[str]] = {
-    "status": ("listen",),
     "digest": tuple(DIGEST),
 }
 

@@ -21,6 +21,7 @@ from lib import (
     decide,
     decisions,
     emergency,
+    health,
     idle,
     letters,
     process,
@@ -362,8 +363,7 @@ class _Run:
         """Write our answer to peers, the last thing of all."""
         # A run that could not be written down has not finished for anybody.
         facts = self._ended or replace(self._facts, ended_at=None)
-        records = self._ledger.records.values()
-        statusfile.write(self._settings, facts, records, self._now())
+        statusfile.write(self._settings, facts, self._now())
 
     def _note_idle(self, listed: list[str], now: datetime) -> None:
         """Let the next run be told by a note if it would do nothing either."""
@@ -388,7 +388,7 @@ class _Run:
         ran_now = {frequency.value: began for frequency in self._due}
         records = self._ledger.records.values()
         facts = self._facts
-        return replace(
+        ended = replace(
             facts,
             ended_at=now,
             last_runs={**facts.last_runs, **ran_now},
@@ -407,6 +407,7 @@ class _Run:
                 else facts.old_statefile
             ),
         )
+        return health.witnessed(ended, records)
 
     def _save_catalogue(self) -> None:
         roster = self._roster
@@ -434,7 +435,6 @@ def _beginning(
     return replace(
         before,
         began_at=now,
-        ended_at=None,
         ordered=ordered,
         skipped=before.skipped + skips,
         skipped_at=skipped_at or before.skipped_at,

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
 from datetime import datetime
 
-from lib import answer, health
-from lib.model import Record, RunFacts, Settings
+from lib import ownanswer
+from lib.model import RunFacts, Settings
 
 logger = logging.getLogger(__name__)
 
 
-def write(
-    settings: Settings, run: RunFacts, records: Iterable[Record], now: datetime
-) -> None:
+def write(settings: Settings, run: RunFacts, now: datetime) -> None:
     """Replace the file whole; where that fails, one line in the log says so.
 
     It is signed with the key of each peer, and readable by everybody: a web server is
     somebody else.
     """
     path = settings.status.write
-    how = health.judged(health.evidence(run, records), settings.mail, now)
-    age = int((now - how.proved_at).total_seconds()) if how.proved_at else None
-    said = answer.Answer(how.word, now, run.ended_at, age, server=settings.servername)
-    content = answer.composed(said, [peer.key for peer in settings.peers.peers])
+    content = ownanswer.content(settings, run, now)
     temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     try:
         _write(temporary, path, content)

@@ -1,10 +1,12 @@
-"""The modes that do the work: a run."""
+"""The modes that do the work: a run, and the endpoint for peers."""
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
-from lib.given import settings_of
+from lib.given import OK, TROUBLE, read_settings, settings_of
 from lib.model import JobFrequency
 
 if TYPE_CHECKING:
@@ -22,3 +24,25 @@ def cron(given: argparse.Namespace) -> int:
             level = logging.INFO if problem.note else logging.WARNING
             logging.getLogger(__name__).log(level, "%s", problem)
     return run(settings, JobFrequency(given.ordered), command=given.command)
+
+
+def daemon(given: argparse.Namespace) -> int:
+    """Answer peers until SIGTERM or Ctrl-C."""
+    from lib.fresh import FreshSettings
+    from lib.gate import Gate
+    from lib.listening import CannotListen
+    from lib.serve import application
+
+    settings = settings_of(given)
+    fresh = FreshSettings(settings, lambda: read_settings(given))
+    try:
+        gate = Gate(application(fresh), *settings.status.listen)
+    except CannotListen as error:
+        print(f"checker: [status] listen: {error}", file=sys.stderr)
+        return TROUBLE
+    for host, port in gate.addresses:
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        print(f"checker: process {os.getpid()} answers peers on http://{where}/")
+    sys.stdout.flush()
+    gate.serve()
+    return OK

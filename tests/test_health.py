@@ -93,9 +93,11 @@ def test_the_evidence_is_what_was_tried_in_vain_and_not_a_probe():
         message(MessageKind.ALERT, 0, hours=2),
         message(MessageKind.ALERT, 1, hours=1),
     )
-    records = [Record("X/x", owed=owed), Record("EmailChecker/E", memory={"proof": {}})]
-    found = health.evidence(RunFacts(ended_at=NOON), records)
-    assert found == Evidence(NOON, ago(hours=1), {})
+    prover = Record("EmailChecker/E", memory={"proof": PROVEN})
+    kept = health.witnessed(RunFacts(ended_at=NOON), [Record("X/x", owed=owed), prover])
+    assert health.evidence(kept) == Evidence(NOON, ago(hours=1), PROVEN)
+    nothing = health.witnessed(kept, [])
+    assert health.evidence(nothing) == Evidence(NOON, None, None)
 
 
 # The file.

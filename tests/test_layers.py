@@ -127,14 +127,15 @@ DOORS = {
     "peering": "answer fetch model reach",
     "peermodes": "model peering",
     "health": "model wording",
-    "statusfile": "answer health model",
+    "ownanswer": "answer health model",
+    "statusfile": "model ownanswer",
     "cautious": "lock model process remedy state",
     "emergency": "elsewhere model outbox wording",
     "look": "crew model process standins state worker",
     "run": (
-        "cautious crew decide decisions disk emergency idle journal ledger letters"
-        " model notes oldstate postman process roster standins state statusfile strays"
-        " wording worker"
+        "cautious crew decide decisions disk emergency health idle journal ledger"
+        " letters model notes oldstate postman process roster standins state"
+        " statusfile strays wording worker"
     ),
     # what Checker says about itself: cannot run a check, cannot send mail
     "tables": "wording",
@@ -144,18 +145,21 @@ DOORS = {
     "crontab": "model",
     "commandline": "model",
     "given": "log model settings",
-    "workmodes": "given model run",
+    "workmodes": "fresh gate given listening model run serve",
     "showmodes": (
         "crontab given look peermodes readers report run state statusmode why worker"
     ),
     "trymodes": ("drill given letters look model outbox readers report run settings"),
     "modes": "commandline given remedy settings showmodes trymodes workmodes",
     "answer": "model",
-    "serve": "answer decide model report state wording",
+    "serve": "answer model ownanswer remedy state",
+    "listening": "",
+    "gate": "listening",
+    "fresh": "model settings",
 }
 
 #: Rows for rooms that are not built yet.
-PLANNED = {"serve"}
+PLANNED: set[str] = set()
 
 #: The jobs that may import more than jobbase.
 SYSTEM_JOBS = {

@@ -61,7 +61,8 @@ def test_what_is_owed_says_since_when_and_why():
         "a1", MessageKind.ALERT, "x", "y", ("o@x.org",), NOON - timedelta(hours=1)
     )
     message = replace(message, attempts=2, last_error="451 not now")
-    lines = dict(said(SETTINGS, RUN, Record("X/x", owed=(message,))))
+    run = replace(RUN, unsent_since=message.born_at)
+    lines = dict(said(SETTINGS, run, Record("X/x", owed=(message,))))
     assert lines["mails owed"].startswith("1, the oldest of 2026-11-22")
     assert "451 not now" in lines["mails owed"]
     assert lines["peers are told"].startswith("MailProblem: mail has not left since")
