@@ -36,8 +36,8 @@ from lib.model import (
 )
 from lib.modes import MODES
 from lib.options import NOT_YET, SECTIONS
-from lib.run import RUN_S
 from lib.settings import load_settings
+from lib.supervisor import RUN_S
 from tests.instance import Instance
 
 ROOT = Path(__file__).parent.parent

@@ -132,11 +132,17 @@ DOORS = {
     "cautious": "lock model process remedy state",
     "emergency": "elsewhere model outbox wording",
     "look": "crew model process standins state worker",
-    "run": (
-        "cautious crew decide decisions disk emergency health idle journal ledger"
-        " letters model notes oldstate postman process roster standins state"
-        " statusfile strays wording worker"
+    "findings": "crew decide decisions journal ledger letters model roster wording",
+    "heartbeat": "cautious decide findings health model state",
+    "casebook": (
+        "cautious decisions findings heartbeat idle journal ledger model notes oldstate"
+        " roster state"
     ),
+    "supervisor": (
+        "casebook cautious crew emergency model postman process remedy standins"
+        " statusfile strays worker"
+    ),
+    "run": "cautious lock model remedy supervisor",
     # what Checker says about itself: cannot run a check, cannot send mail
     "tables": "wording",
     "report": "answer decide model state tables wording",

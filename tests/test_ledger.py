@@ -1,6 +1,6 @@
 """What a run remembers survives the run, wherever it is cut off.
 
-``a_run`` goes through the steps of lib/run.py in their order, without the workers.
+``a_run`` goes through the steps of lib/casebook.py in their order, without the workers.
 """
 
 from __future__ import annotations

@@ -1,0 +1,126 @@
+"""All that one run remembers and learns: read from state/, written back at its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from lib import decisions, idle
+from lib.cautious import CautiousState
+from lib.findings import Findings
+from lib.heartbeat import Heartbeat
+from lib.journal import Journal
+from lib.ledger import Ledger
+from lib.model import JobFile, JobFrequency, Settings
+from lib.notes import OWN_KEY
+from lib.oldstate import read_once
+from lib.roster import Roster
+from lib.state import RUN, last_runs
+
+logger = logging.getLogger(__name__)
+
+
+class Casebook:
+    """What a run works with, each part in a room of its own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: CautiousState,
+        ordered: JobFrequency,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._now = now
+        state.clear_leftovers()
+        found = state.load()
+        old = read_once(
+            settings.old_statefile, found.run, run_is_lost=RUN in found.lost
+        )
+        has_read = str(settings.old_statefile) if old is not None else None
+        self.heartbeat = Heartbeat(state, found.run, ordered, now(), has_read)
+        self.ledger = Ledger(state, found, old or (), now())
+        self.journal = Journal(settings.state, settings.secrets)
+        self._roster = Roster(settings, *state.load_met(), self.heartbeat.began_at)
+        self.findings = Findings(self.ledger, self.journal, self._roster, now)
+
+    def begin(self) -> None:
+        """Tell what is lost, and put on record that a run is at work."""
+        # First of all: run.json may itself be among what is lost.
+        now = self._now()
+        lost = self.ledger.tell_of_lost(self._settings.alertcontact, now)
+        self.journal.note(decisions.lost(OWN_KEY, lost, now))
+        # This also proves that state can be written, before anything is sent.
+        self.heartbeat.begin()
+        if missed := self.heartbeat.missed:
+            words = ", ".join(sorted(missed))
+            logger.warning("a run of %s was missed, and is caught up now", words)
+
+    def files_to_load(self) -> list[JobFile]:
+        """Return the job files that may have something due; the rest counts as met."""
+        ledger = self.ledger
+        files, resting = self._roster.to_load(
+            list(ledger.records.values()),
+            self.heartbeat.due,
+            all_of_them=bool(ledger.lost or ledger.old_entries),
+        )
+        self.findings.met.update({job.key: job for job in resting})
+        return files
+
+    def close(
+        self,
+        sent: int,
+        *,
+        was_told_to_end: bool,
+        settle_until: float,
+        command: tuple[list[str], str] | None,
+    ) -> None:
+        """Write down what the next run has to know.
+
+        ``sent`` is how many mails were taken.  A run that was told to end has not seen
+        all there is, and forgets nobody.
+        """
+        now, met = self._now(), self.findings.met
+        if not was_told_to_end:
+            for record in self.ledger.forget_unmet(met, now):
+                self.journal.note([decisions.forgotten(record, now)])
+        self.ledger.commit()
+        self.journal.write()
+        listed, gone = self.ledger.drop_plain(met)
+        self._state.settle(settle_until)
+        self.heartbeat.end(
+            self.findings,
+            self.ledger.records.values(),
+            listed,
+            self.ledger.still_lost(met),
+            sent,
+            now,
+        )
+        # Listed no more, so that a crash here does not make them lost ones.
+        self._state.forget(gone)
+        self._save_catalogue()
+        if command and not was_told_to_end:
+            self._note_idle(command)
+
+    def _save_catalogue(self) -> None:
+        roster = self._roster
+        jobs = self.findings.known(roster.catalogue)
+        if (jobs, roster.asked) != (roster.catalogue, roster.asked_before):
+            self._state.save_catalogue(jobs, roster.asked)
+
+    def _note_idle(self, command: tuple[list[str], str]) -> None:
+        """Let the next run be told by a note if it would do nothing either."""
+        worked = bool(
+            self._state.frozen
+            or not self._state.is_settled
+            or self.heartbeat.due != {JobFrequency.MINUTE}
+            or self._roster.has_loaded
+            or self.findings.judged
+        )
+        settings, run = self._settings, self.heartbeat.facts
+        if idle.is_idle(settings, run, self.ledger.records.values(), worked=worked):
+            until = idle.idle_until(self._roster.asked, last_runs(run))
+            if until is not None:
+                idle.write_note(settings, run, until, *command)
