@@ -130,10 +130,12 @@ def judged(
     first, _end, _rest = text.partition("\n")
     if first not in tuple(Health):
         return Reading(Finding.WRONG)
-    facts = dict(re.findall(r"(?m)^([a-z-]+): ([^\n]*)$", text))
+    # What stands below a signature is not signed, and may be anybody's.
+    above, _mac_begins, macs = text.partition("\nmac ")
+    facts = dict(re.findall(r"(?m)^([a-z-]+): ([^\n]*)$", above))
     answer = _answer(Health(first), facts, now)
     if key:
-        finding = _unsigned(text, key)
+        finding = _unsigned(f"{above}\n", f"mac {macs}", key)
         if finding is not None or answer is None:
             return Reading(finding or Finding.WRONG, answer)
     if answer is None:
@@ -154,16 +156,13 @@ def _too_old_or_new(
     return Finding.AHEAD if answer.time - now > MOST_AHEAD else None
 
 
-def _unsigned(text: str, key: str) -> Finding | None:
+def _unsigned(text: str, macs: str, key: str) -> Finding | None:
     """Return why the text is not to be believed; None if it is signed with the key."""
-    above, found, below = text.partition("\nmac ")
-    if not found:
-        return Finding.UNSIGNED
-    macs = dict(re.findall(r"(?m)^mac ([0-9a-f]{16}): ([0-9a-f]{64})$", f"mac {below}"))
-    given = macs.get(key_id(key))
+    found = dict(re.findall(r"(?m)^mac ([0-9a-f]{16}): ([0-9a-f]{64})$", macs))
+    given = found.get(key_id(key))
     if given is None:
         return Finding.UNSIGNED
-    right = hmac.compare_digest(given, _mac(f"{above}\n", key))
+    right = hmac.compare_digest(given, _mac(text, key))
     return None if right else Finding.FORGED
 
 
@@ -184,7 +183,7 @@ def _answer(word: Health, facts: Mapping[str, str], now: datetime) -> Answer | N
 
 
 def _mac(text: str, key: str) -> str:
-    return hmac.new(key.encode(), text.encode("ascii"), hashlib.sha256).hexdigest()
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 def _seconds(moment: datetime) -> int:

@@ -95,6 +95,19 @@ def test_whatever_is_changed_the_signature_is_wrong(old, new):
     assert finding(content.replace(old, new, 1), KEY) is Finding.FORGED
 
 
+def test_what_stands_below_the_signature_is_not_believed():
+    long_ago = replace(GOOD, time=NOW - timedelta(hours=3))
+    added = b"time: 1795348800\nnonce: bb\nserver: web9\n"
+    read = judged(composed(long_ago, [KEY]) + added, key=KEY, nonce="bb", now=NOW)
+    assert read.finding is Finding.STALE
+    assert read.answer == long_ago
+
+
+def test_letters_that_no_answer_has_are_forged_where_they_are_signed():
+    content = composed(BAD, [KEY]).replace(b"web1", b"w\xc3\xa9b1")
+    assert finding(content, KEY) is Finding.FORGED
+
+
 def test_a_mac_of_another_length_or_case_is_none():
     content = composed(BAD, [KEY])
     assert finding(content[:-2] + b"\n", KEY) is Finding.UNSIGNED
