@@ -33,7 +33,8 @@ def deliver(
     """Hand parcels to the channel, in the child; tell of each step and each fate.
 
     What the first account cannot take goes by the second, if there is one that may be
-    used, and says so.
+    used, and says so.  A probe is handed to the first one whatever is known against it:
+    only that can show that its mail arrives again.
     """
     ends_at = time.monotonic() + limit_s
     left = list(parcels)
@@ -42,21 +43,28 @@ def deliver(
     if backup is None:
         _Session(settings, tell, limit_s).carry_out(left)
         return
-    over, why_not_first = left, ways.why_not_first
-    if not why_not_first:
+    passed = [one for one in left if ways.why_not_first and not _is_probe(one)]
+    tried = [one for one in left if one not in passed]
+    over: list[Parcel] = []
+    why_not_first = ways.why_not_first
+    if tried:
         first = _Session(settings, tell, limit_s / 2, has_another=True)
-        over = first.carry_out(left)
-        why_not_first = first.why
+        over = first.carry_out(tried)
+        why_not_first = why_not_first or first.why
         if first.refusal:
             tell(["refused", first.refusal])
-    probes = [one for one in over if one.message.kind is MessageKind.PROBE]
-    _tell_unsent(probes, {"why": why_not_first}, tell)
-    others = [one for one in over if one.message.kind is not MessageKind.PROBE]
+        probes = [one for one in over if _is_probe(one)]
+        _tell_unsent(probes, {"why": first.why}, tell)
+    others = [*passed, *(one for one in over if not _is_probe(one))]
     if others:
         left_s = ends_at - time.monotonic()
         second = _Session(settings, tell, left_s, account=backup)
         second.note = BY_SECOND.format(why=first_line(why_not_first))
         second.carry_out(others)
+
+
+def _is_probe(parcel: Parcel) -> bool:
+    return parcel.message.kind is MessageKind.PROBE
 
 
 class _Session:

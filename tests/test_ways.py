@@ -10,8 +10,10 @@ from lib import budget
 from lib.budget import Postbook
 from lib.model import Mail, Record
 from lib.ways import HELD, Ways, ways
+from tests.imapserver import PymapAccount
 from tests.instance import Instance, flag_job
 from tests.servers import SmtpServer
+from tests.test_EmailChecker import memory, record, turn_back, until_proven
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECOND = Mail(smtpserver="smtp.example.net")
@@ -132,6 +134,45 @@ def test_after_a_failed_proof_mail_leaves_by_the_second_until_there_is_another(
         (mail,) = second.wait_for(1)
         assert "has failed" in mail.body
         assert not first.mails
+
+
+def test_a_probe_goes_by_the_first_whatever_is_known_of_it_and_can_prove_it_again(
+    tmp_path, ca, cafile
+):
+    with PymapAccount(ca) as first, SmtpServer(security="none") as second:
+        lines = second.email_section().replace("[email]", "[email backup]")
+        instance = Instance(tmp_path, first.settings(cafile) + lines)
+        first.folder = None
+        instance.cron("hour")
+        turn_back(instance, minutes=11)
+        instance.cron()
+        assert memory(instance)["proof"]["verdict"] == "never"
+        (alert,) = second.wait_for(1)
+        first.folder = "INBOX"
+        instance.cron("hour")
+        first.wait_for("INBOX")
+        assert until_proven(instance)["verdict"] == "arrived"
+        assert len(second.mails) == 1
+        (recovery,) = first.taken()
+    assert "EmailChecker is fine again" in recovery.subject
+
+
+def test_a_probe_that_the_first_refuses_never_goes_by_the_second(tmp_path, ca, cafile):
+    with PymapAccount(ca) as first, SmtpServer(security="none") as second:
+        lines = second.email_section().replace("[email]", "[email backup]")
+        instance = Instance(tmp_path, first.settings(cafile) + lines)
+        instance.job("Flag", flag_job(tmp_path / "flag"))
+        first.smtp.password = "another"
+        instance.cron("hour")
+        (alert,) = second.wait_for(1)
+        assert "Flag is failing" in alert.subject
+        turn_back(instance, minutes=11)
+        instance.cron()
+        assert memory(instance)["proof"]["verdict"] == "send failed"
+        assert "AUTH" in record(instance)["last_reason"]
+        subjects = [one.subject for one in second.wait_for(2)]
+    assert not [one for one in subjects if "probe" in one]
+    assert first.smtp.mails == []
 
 
 def test_the_test_mail_goes_by_both(tmp_path):
