@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from lib import decisions, idle
@@ -72,6 +72,7 @@ class Casebook:
     def close(
         self,
         sent: int,
+        tried: Collection[str],
         *,
         was_told_to_end: bool,
         settle_until: float,
@@ -79,7 +80,8 @@ class Casebook:
     ) -> None:
         """Write down what the next run has to know.
 
-        ``sent`` is how many mails were taken.  A run that was told to end has not seen
+        ``sent`` is how many mails were taken; ``tried`` are the ids of messages for
+        which one mail was tried in vain.  A run that was told to end has not seen
         all there is, and forgets nobody.
         """
         now, met = self._now(), self.findings.met
@@ -96,6 +98,7 @@ class Casebook:
             listed,
             self.ledger.still_lost(met),
             sent,
+            tried,
             now,
         )
         # Listed no more, so that a crash here does not make them lost ones.

@@ -113,6 +113,7 @@ class NoPostman:
     is_busy = False
     is_idle = True
     children: list[Child] = []
+    tried_in_digests: frozenset[str] = frozenset()
 
     def next_deadline(self) -> float:
         """Return when something is over: never."""

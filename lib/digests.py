@@ -75,6 +75,12 @@ def pointless(records: Iterable[Record], digests: Mapping[str, Digest]) -> list[
     return [name for name, ids in waiting.items() if not ids & owed]
 
 
+def tried_in_vain(digests: Iterable[Digest]) -> frozenset[str]:
+    """Return the ids of the messages whose digest was tried and is still owed."""
+    live = [one for one in digests if one.sent_at is None and one.message.attempts]
+    return frozenset(name for one in live for name in one.ids)
+
+
 def digest_id(ids: Collection[str]) -> str:
     """Return the id of a digest of these messages; it is always the same."""
     return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogatepass")).hexdigest()[

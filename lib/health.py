@@ -6,7 +6,7 @@ still owed are read from what is kept, so that starting anything anew changes no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,15 +43,21 @@ class State:
     proved_at: datetime | None = None
 
 
-def witnessed(run: RunFacts, records: Iterable[Record]) -> RunFacts:
-    """Return what is kept of a run, with the evidence that its records give."""
+def witnessed(
+    run: RunFacts, records: Iterable[Record], in_digests: Collection[str] = ()
+) -> RunFacts:
+    """Return what is kept of a run, with the evidence that its records give.
+
+    ``in_digests``: the ids of messages for which one mail was tried in their place.
+    """
     unsent: list[datetime] = []
     proof: Mapping[str, Any] = {}
     for record in records:
         unsent += [
             one.born_at
             for one in record.owed
-            if one.attempts and one.kind is not MessageKind.PROBE
+            if (one.attempts or one.message_id in in_digests)
+            and one.kind is not MessageKind.PROBE
         ]
         found = record.memory.get("proof")
         if record.key.startswith(PROVER) and isinstance(found, dict):

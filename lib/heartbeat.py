@@ -56,11 +56,13 @@ class Heartbeat:
         listed: Collection[str],
         still_lost: Collection[str],
         sent: int,
+        tried: Collection[str],
         now: datetime,
     ) -> None:
         """Put on record that it has ended, and what it found; raise StateError.
 
-        ``listed`` are the file stems of the jobs that have a record.
+        ``listed`` are the file stems of the jobs that have a record, ``tried`` the ids
+        of messages for which one mail was tried in vain.
         """
         # When it began: that is the slot it stands for.
         ran_now = dict.fromkeys(map(str, self.due), self.began_at.isoformat())
@@ -74,7 +76,7 @@ class Heartbeat:
             lost_records=tuple(still_lost),
             old_statefile=self._read_from,
         )
-        ended = health.witnessed(ended, records)
+        ended = health.witnessed(ended, records, tried)
         self._state.save_run(ended)
         # A run that could not be written down has not ended for anybody.
         if not self._state.frozen:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from lib import decisions, lots, outbox, parcels, process, ways
+from lib import decisions, digests, lots, outbox, parcels, process, ways
 from lib.bookkeeper import Bookkeeper
 from lib.fates import Refusal
 from lib.journal import Journal
@@ -61,6 +61,12 @@ class Postman:
     def sent(self) -> int:
         """Return how many mails were taken."""
         return self._outbox.sent
+
+    @property
+    def tried_in_digests(self) -> frozenset[str]:
+        """Return the ids of the messages that one mail for many was tried for."""
+        books = self._bookkeeper
+        return digests.tried_in_vain(books.digests.values()) if books else frozenset()
 
     @property
     def is_busy(self) -> bool:

@@ -193,6 +193,7 @@ class Supervisor:
     def _close(self) -> None:
         self._book.close(
             self._postman.sent,
+            self._postman.tried_in_digests,
             was_told_to_end=self._stop.asked,
             settle_until=self._ends_at - SETTLE_BEFORE_S,
             command=self._command,

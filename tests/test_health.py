@@ -148,9 +148,15 @@ def test_the_file_is_signed_with_the_key_of_each_peer(tmp_path):
     assert read(file, "others").finding is answer.Finding.UNSIGNED
 
 
-def test_mail_that_is_stuck_is_told(tmp_path):
+# Of one the mail is tried itself; of so many at once, one mail for all of them.
+@pytest.mark.parametrize("count", [1, 9])
+def test_mail_that_is_stuck_is_told(tmp_path, count):
     with SmtpServer(security="none") as server:
         instance, file = instance_with_file(tmp_path, server.email_section())
+        text = flag_job(tmp_path / "flag")
+        for number in range(1, count):
+            name = f"Flag{number}"
+            instance.job(name, text.replace("class Flag", f"class {name}"))
         server.answer_data = lambda mail: "451 4.3.0 not now"
         (tmp_path / "flag").unlink()
         instance.cron()

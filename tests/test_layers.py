@@ -119,8 +119,8 @@ DOORS = {
         " outbox owed"
     ),
     "postman": (
-        "bookkeeper decisions fates journal ledger lots model notes outbox owed parcels"
-        " process ways"
+        "bookkeeper decisions digests fates journal ledger lots model notes outbox owed"
+        " parcels process ways"
     ),
     "drill": "imapline letters mailbox model reach",
     "statusmode": "health model wording",
