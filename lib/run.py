@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from lib.cautious import CautiousState
 from lib.lock import Holder
 from lib.model import JobFrequency, Settings
 from lib.remedy import StateError
 from lib.supervisor import RUN_S, Stop, Supervisor
+from lib.worker import utc_now
 
 logger = logging.getLogger(__name__)
-
-
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)
 
 
 def run(

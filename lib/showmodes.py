@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 def list_jobs(given: argparse.Namespace) -> int:
     from lib import look, report
-    from lib.run import utc_now
     from lib.state import State, last_runs
-    from lib.worker import record_of
+    from lib.worker import record_of, utc_now
 
     settings = settings_of(given)
     there = look.meet(settings)
@@ -45,8 +44,8 @@ def list_jobs(given: argparse.Namespace) -> int:
 def why(given: argparse.Namespace) -> int:
     from lib import report, why
     from lib.readers import nearest
-    from lib.run import utc_now
     from lib.state import State
+    from lib.worker import utc_now
 
     settings = settings_of(given)
     state = State(settings.state)
@@ -72,8 +71,8 @@ def why(given: argparse.Namespace) -> int:
 
 def status(given: argparse.Namespace) -> int:
     from lib import report, statusmode
-    from lib.run import utc_now
     from lib.state import State
+    from lib.worker import utc_now
 
     settings = settings_of(given)
     found = State(settings.state).load()

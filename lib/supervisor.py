@@ -98,6 +98,7 @@ class Supervisor:
             mail=settings.mail,
             # What hooks would say could not be kept.
             speaks=not self._state.frozen,
+            now=self._now,
         )
 
     def carry_out(self) -> None:

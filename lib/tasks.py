@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from lib import execute, fitting, limits, oldjobs, wire
@@ -62,6 +62,8 @@ class Rules:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     speaks: bool = True
     hook_timeout_s: float = 10.0
+    #: The clock of the run.
+    now: Callable[[], datetime] = field(kw_only=True)
 
 
 class Bench:
@@ -157,7 +159,7 @@ class Bench:
 
     def _speak(self, task: Task, outcome: Outcome) -> Any:
         """Return the frame of the report; None if somebody else reports by now."""
-        facts, now = task.found.facts, datetime.now(UTC)
+        facts, now = task.found.facts, self._rules.now()
         verdict = decide(task.record, outcome, facts.policy, now)
         task.outcome, task.verdict = outcome, verdict
         messages: tuple[Message, ...] = ()
@@ -209,7 +211,7 @@ class Bench:
         evidence = paragraphs(task.outcome.evidence, why)
         outcome = replace(task.outcome, evidence=evidence)
         return execute.speak_instead(
-            task.found, task.record, outcome, task.verdict, datetime.now(UTC)
+            task.found, task.record, outcome, task.verdict, self._rules.now()
         )
 
     def _late(self, task: Task) -> Outcome:

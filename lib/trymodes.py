@@ -39,7 +39,7 @@ def drill(given: argparse.Namespace) -> int:
     from lib import drill, look
     from lib.outbox import send_now
     from lib.readers import nearest
-    from lib.run import utc_now
+    from lib.worker import utc_now
 
     if not given.words:
         print("checker: -m drill: expected the name of a job", file=sys.stderr)
@@ -94,7 +94,7 @@ def validate(given: argparse.Namespace) -> int:
 def testmail(given: argparse.Namespace) -> int:
     from lib import letters, readers
     from lib.outbox import send_now
-    from lib.run import utc_now
+    from lib.worker import utc_now
 
     settings = settings_of(given, with_password=True)
     to = settings.alertcontact

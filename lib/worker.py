@@ -9,8 +9,9 @@ from __future__ import annotations
 import configparser
 import faulthandler
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lib import wire
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 HOOK_TIMEOUT_S = 10.0
 
 
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True)
 class Order:
     """What a worker is to do."""
@@ -55,6 +61,8 @@ class Order:
     limits: Limits = Limits()
     #: How mail leaves and arrives, for the jobs that ship.
     mail: Mail | None = field(default=None, repr=False)
+    #: The run's clock, by which jobs are judged; what they do goes by the machine's.
+    now: Callable[[], datetime] = utc_now
 
 
 def record_of(
@@ -109,7 +117,12 @@ def work(
     tasks.sort(key=lambda task: not task.record.pending)
     wanted = [task.found.facts.key for task in tasks]
     tell(wire.loaded([one.facts for one in jobs], wanted, warnings))
-    rules = Rules(order.secrets, order.speaks, hook_timeout_s=order.hook_timeout_s)
+    rules = Rules(
+        order.secrets,
+        order.speaks,
+        hook_timeout_s=order.hook_timeout_s,
+        now=order.now,
+    )
     Bench(tasks, rules, tell, printing).run()
     tell(wire.END)
 

@@ -142,7 +142,7 @@ DOORS = {
         "casebook cautious crew emergency model postman process remedy standins"
         " statusfile strays worker"
     ),
-    "run": "cautious lock model remedy supervisor",
+    "run": "cautious lock model remedy supervisor worker",
     # what Checker says about itself: cannot run a check, cannot send mail
     "tables": "wording",
     "report": "answer decide model state tables wording",
@@ -153,9 +153,11 @@ DOORS = {
     "given": "log model settings",
     "workmodes": "fresh gate given listening model run serve",
     "showmodes": (
-        "crontab given look peermodes readers report run state statusmode why worker"
+        "crontab given look peermodes readers report state statusmode why worker"
     ),
-    "trymodes": ("drill given letters look model outbox readers report run settings"),
+    "trymodes": (
+        "drill given letters look model outbox readers report settings worker"
+    ),
     "modes": "commandline given remedy settings showmodes trymodes workmodes",
     "answer": "model",
     "serve": "answer model ownanswer remedy state",

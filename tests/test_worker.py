@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -72,6 +73,22 @@ def test_a_job_that_cannot_say_what_it_is_fails_each_minute(folder):
     text = job("Job", more="def executeEvery(self): return 'weekly'")
     told = folder.run_one("Job", text, due=frozenset())
     assert told.conditions == {"Job": FAILING}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "verdict"), [(58, Verdict.TOO_SOON), (60, Verdict.REMINDER)]
+)
+def test_jobs_are_judged_by_the_clock_of_the_run(folder, minutes, verdict):
+    clock = NOON + timedelta(minutes=minutes)
+    hourly = "def notifyOnFailureEvery(self): return 'hour'"
+    told = folder.run_one(
+        "Job",
+        job("Job", "return False", more=hourly),
+        records=failing_record("Job/Job"),
+        now=lambda: clock,
+    )
+    assert told.reports["Job"].verdict is verdict
+    assert {one.born_at for one in told.mails("Job")} <= {clock}
 
 
 def test_what_is_remembered_of_a_job():
