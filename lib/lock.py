@@ -64,6 +64,12 @@ class Lock:
         _write_holder(descriptor, Holder(os.getpid(), now, now + length))
         return None
 
+    def give_back(self) -> None:
+        """Let go of the lock, if it is held: others may take it."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
     def count_skip(self, now: datetime) -> None:
         """Note, without the lock, that a run found another at work."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW

@@ -39,6 +39,9 @@ def run(
     except StateError as error:
         logger.error("%s", error)
         return 1
+    finally:
+        # Of one that is killed the kernel takes it back.
+        state.unlock()
     return int(bool(state.frozen))
 
 

@@ -91,6 +91,10 @@ class State:
             raise StateError(why)
         return self._lock.take(now, length)
 
+    def unlock(self) -> None:
+        """Let others take the lock, now that the run is over."""
+        self._lock.give_back()
+
     def count_skip(self, now: datetime) -> None:
         """Note, without the lock, that a run found another at work."""
         self._lock.count_skip(now)

@@ -90,6 +90,17 @@ def test_a_holder_that_is_killed_holds_it_no_more(tmp_path):
         assert Lock(tmp_path).take(NOON, LENGTH) is None
 
 
+def test_a_lock_that_is_given_back_is_free_and_leaves_nothing_open(tmp_path):
+    before = os.listdir("/dev/fd")
+    lock = Lock(tmp_path)
+    assert lock.take(NOON, LENGTH) is None
+    lock.give_back()
+    lock.give_back()
+    assert os.listdir("/dev/fd") == before
+    with held(tmp_path):
+        assert lock.take(NOON, LENGTH) is not None
+
+
 @pytest.mark.parametrize("then", ["fork", "exec"])
 def test_a_child_that_outlives_the_holder_does_not_hold_it(tmp_path, then):
     with held(tmp_path, then) as (holder, child):
