@@ -1,32 +1,26 @@
-"""state/ <-> records: what Checker remembers, in one small file per job.
+"""state/ <-> what Checker remembers: of each job that is not plainly fine, of the runs.
 
-Only a job that is not plainly fine has a file.  Only the run that holds the lock
-writes; anybody may read, and never meets half a file.
+Only the run that holds the lock writes; anybody may read, and never meets half a file.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from lib import batches, plain
+from lib import batches, catalogue
 from lib.batches import STEM, Batches
 from lib.disk import (
-    MAX_FILE,
     Damaged,
     StateError,
-    listed,
     move_away,
     remove_leftovers,
     replace_files,
-    sync_folder,
 )
 from lib.lock import Holder, Lock
 from lib.model import (
@@ -37,15 +31,14 @@ from lib.model import (
     RunFacts,
     file_stem,
 )
-from lib.remedy import trouble, why_not_usable
+from lib.records import RecordFiles, is_too_long
+from lib.remedy import why_not_usable
 from lib.sealed import packed, read_value
 
 logger = logging.getLogger(__name__)
 
 #: The files that hold no record, by stem; no record's is one of these.
 RUN, CATALOGUE = "run", "catalogue"
-#: What ``file_stem`` makes; any other file in the folder is not ours.
-_RECORD_NAME = re.compile(r"[a-z0-9-]+-[0-9a-f]{10}\.json")
 
 
 @dataclass(frozen=True)
@@ -58,13 +51,6 @@ class Remembered:
     run: RunFacts = RunFacts()
 
 
-@dataclass(frozen=True)
-class _Catalogue:
-    jobs: Mapping[str, Any]
-    #: When each job file was last asked, by its path.
-    asked: Mapping[str, Any] = field(default_factory=dict)
-
-
 class State:
     """The state folder."""
 
@@ -72,14 +58,14 @@ class State:
         self.folder = folder
         #: From so many records on one file takes them all.
         self._batch_from = batch_from
-        self._jobs = folder / "jobs"
+        self._files = RecordFiles(folder)
         self._lock = Lock(folder)
         self._batches = Batches(folder)
         self._revision = 0
 
     def why_not_usable(self) -> str:
         """Return what is wrong with the folder, and what to type; nothing if fine."""
-        jobs = self._jobs if os.path.lexists(self._jobs) else self.folder
+        jobs = self._files.folder if self._files.is_there else self.folder
         return why_not_usable(self.folder) or why_not_usable(jobs)
 
     def lock(self, now: datetime, length: timedelta) -> Holder | None:
@@ -113,37 +99,28 @@ class State:
         Raise StateError if the folder cannot be read, or a file is of a newer Checker.
         """
         run, why = self._read_run()
-        found = Remembered(run=run)
-        batched, damaged = self._batches.load()
-        files = self._record_files()
-        if why and not self._is_new(files):
-            found.lost[RUN] = f"{self._path(RUN)}: {why}"
-        found.records.update(batched)
-        found.lost.update(damaged)
-        stems = {file_stem(key) for key in batched}
-        for path in files:
-            try:
-                record = _read_record(path)
-            except FileNotFoundError:
-                # Whoever reads without the lock may meet one that is just removed.
-                continue
-            except Damaged as error:
-                if path.stem in stems:
-                    # A batch has what it held, or later, and replaces it.
-                    logger.warning("%s: %s; a batch has its record", path, error)
-                    continue
-                found.lost[path.stem] = f"{path}: {error}"
-            else:
-                stems.add(path.stem)
-                if record.revision < _revision(batched.get(record.key)):
-                    continue
-                found.records[record.key] = record
+        batched, lost = self._batches.load()
+        filed, damaged = self._files.load()
+        if why and not self._is_new(bool(filed or damaged)):
+            lost[RUN] = f"{self._path(RUN)}: {why}"
+        records = dict(batched)
+        for record in filed.values():
+            if record.revision >= _revision(batched.get(record.key)):
+                records[record.key] = record
                 self._batches.supersede([record])
+        stems = {*filed, *map(file_stem, batched)}
+        for stem, error in damaged.items():
+            if stem in stems:
+                # A batch has what it held, or later, and replaces it.
+                why = f"{error}; a batch has its record"
+                logger.warning("%s: %s", self._path(stem), why)
+            else:
+                lost[stem] = f"{self._path(stem)}: {error}"
         for stem in run.records:
-            if stem not in stems and stem not in found.lost:
-                found.lost[stem] = f"{self._path(stem)}: it is missing"
-        self._revision = max(map(_revision, found.records.values()), default=0)
-        return found
+            if stem not in stems and stem not in lost:
+                lost[stem] = f"{self._path(stem)}: it is missing"
+        self._revision = max(map(_revision, records.values()), default=0)
+        return Remembered(records, lost, run)
 
     def load_run(self) -> RunFacts:
         """Return what is remembered of the runs; nothing if that is lost."""
@@ -158,24 +135,13 @@ class State:
 
         Nothing of either if that is lost.
         """
-        path = self._path(CATALOGUE)
-        try:
-            found = read_value(path, _Catalogue)
-            return (
-                {key: plain.from_plain(Known, one) for key, one in found.jobs.items()},
-                {key: plain.from_plain(Asked, one) for key, one in found.asked.items()},
-            )
-        except FileNotFoundError:
-            return {}, {}
-        except (Damaged, ValueError) as error:
-            logger.warning("%s: %s; it is made anew", path, error)
-            return {}, {}
+        return catalogue.load_catalogue(self._path(CATALOGUE))
 
     # Writing, under the lock.
 
     def clear_leftovers(self) -> None:
         """Remove what a run that was killed left half written."""
-        for folder in (self.folder, self._jobs):
+        for folder in (self.folder, self._files.folder):
             remove_leftovers(folder)
 
     def quarantine(self, stems: Iterable[str], now: datetime) -> None:
@@ -193,9 +159,9 @@ class State:
         self._revision += 1
         records = [replace(one, revision=self._revision) for one in records]
         if len(records) >= self._batch_from:
-            self._batches.write(one for one in records if not _is_too_long(one))
+            self._batches.write(one for one in records if not is_too_long(one))
             return
-        self._write_files(records)
+        self._write(records)
 
     def settle(self, until: float) -> None:
         """Put what is in batches into files of its own; raise StateError.
@@ -206,7 +172,7 @@ class State:
         for some in self._batches.pending():
             if time.monotonic() >= until:
                 return
-            self._write_files(some)
+            self._write(some)
         self._batches.remove()
 
     @property
@@ -214,12 +180,8 @@ class State:
         """Return whether each record is in a file of its own."""
         return not self._batches.are_there
 
-    def _write_files(self, records: list[Record]) -> None:
-        contents = (
-            (self._path(file_stem(record.key)), packed(record)) for record in records
-        )
-        self._make_jobs_folder()
-        replace_files(one for one in contents if not _is_too_large(*one))
+    def _write(self, records: list[Record]) -> None:
+        self._files.write(records)
         self._batches.supersede(records)
 
     def forget(self, stems: Iterable[str]) -> None:
@@ -228,14 +190,8 @@ class State:
         Not while a batch may hold an older record of one, which would come back.
         """
         stems = list(stems) if self.is_settled else []
-        for stem in stems:
-            path = self._path(stem)
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise trouble(path, "remove it", error) from error
         if stems:
-            sync_folder(self._jobs)
+            self._files.remove(stems)
 
     def save_run(self, run: RunFacts) -> None:
         """Commit what is remembered of the runs; raise StateError."""
@@ -245,34 +201,20 @@ class State:
         self, jobs: Mapping[str, Known], asked: Mapping[str, Asked] | None = None
     ) -> None:
         """Replace the list of jobs that were met; raise StateError."""
-        in_order = _Catalogue({key: jobs[key] for key in sorted(jobs)}, asked or {})
-        replace_files([(self._path(CATALOGUE), packed(in_order))])
+        catalogue.save_catalogue(self._path(CATALOGUE), jobs, asked or {})
 
-    def _is_new(self, files: list[Path]) -> bool:
+    def _is_new(self, has_files: bool) -> bool:
         """Return whether no run has left anything in the folder yet."""
         others = (self._path(RUN), self._path(CATALOGUE))
-        is_new = not files and self.is_settled and not any(map(os.path.lexists, others))
-        if is_new:
+        is_there = has_files or not self.is_settled or any(map(os.path.lexists, others))
+        if not is_there:
             logger.info("the state folder %s is empty: a fresh start", self.folder)
-        return is_new
+        return not is_there
 
     def _path(self, stem: str) -> Path:
-        is_record = stem not in (RUN, CATALOGUE) and not STEM.fullmatch(stem)
-        folder = self._jobs if is_record else self.folder
-        return folder / f"{stem}.json"
-
-    def _make_jobs_folder(self) -> None:
-        if self._jobs.is_dir():
-            return
-        try:
-            self._jobs.mkdir(mode=0o700)
-        except OSError as error:
-            raise trouble(self._jobs, "make it", error) from error
-        sync_folder(self.folder)
-
-    def _record_files(self) -> list[Path]:
-        names = listed(self._jobs)
-        return [self._jobs / name for name in names if _RECORD_NAME.fullmatch(name)]
+        if stem in (RUN, CATALOGUE) or STEM.fullmatch(stem):
+            return self.folder / f"{stem}.json"
+        return self._files.path(stem)
 
     def _read_run(self) -> tuple[RunFacts, str]:
         """Return what is remembered of the runs, and why that is nothing if it is."""
@@ -297,27 +239,5 @@ def last_runs(run: RunFacts) -> dict[JobFrequency, datetime]:
     return found
 
 
-def _read_record(path: Path) -> Record:
-    record = read_value(path, Record)
-    if file_stem(record.key) != path.stem:
-        raise Damaged(f"it is the record of another job, {record.key[:60]!r}")
-    return record
-
-
 def _revision(record: Record | None) -> int:
     return record.revision if record else 0
-
-
-def _is_too_long(record: Record) -> bool:
-    length = sum(len(one.body) for one in record.owed)
-    # A letter takes up to six bytes there.
-    return length * 6 > MAX_FILE and _is_too_large(Path(record.key), packed(record))
-
-
-def _is_too_large(path: Path, content: bytes) -> bool:
-    if len(content) <= MAX_FILE:
-        return False
-    logger.error(
-        "%s: %d bytes are too many to be kept; it stays as it was", path, len(content)
-    )
-    return True

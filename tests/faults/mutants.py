@@ -25,21 +25,21 @@ CATCH_WITHIN_S = 60.0
 
 _SAVE = """\
         contents = (
-            (self._path(file_stem(record.key)), packed(record)) for record in records
+            (self.path(file_stem(record.key)), packed(record)) for record in records
         )
-        self._make_jobs_folder()
+        self._make_folder()
         replace_files(one for one in contents if not _is_too_large(*one))
 """
 _SAVE_TWO_FILES = """\
-        self._make_jobs_folder()
+        self._make_folder()
         records = list(records)
         states = [
-            (self._path(file_stem(one.key)), packed(dataclasses.replace(one, owed=())))
+            (self.path(file_stem(one.key)), packed(dataclasses.replace(one, owed=())))
             for one in records
         ]
         owed = [
             (
-                self._jobs / (file_stem(one.key) + ".owed"),
+                self.folder / (file_stem(one.key) + ".owed"),
                 packed(Record(one.key, one.name, owed=one.owed)),
             )
             for one in records
@@ -47,16 +47,15 @@ _SAVE_TWO_FILES = """\
         replace_files({first})
         replace_files({second})
 """
-_LOADED = "        for stem in run.records:\n"
+_LOADED = "        return found, damaged\n"
 _LOAD_TWO_FILES = """\
-        for path in sorted(self._jobs.glob("*.owed")):
+        for path in sorted(self.folder.glob("*.owed")):
             message = read_value(path, Record)
             if message.owed:
                 fresh = Record(message.key, message.name)
-                before = found.records.get(message.key, fresh)
+                before = found.get(path.stem, fresh)
                 both = dataclasses.replace(before, owed=message.owed)
-                found.records[message.key] = both
-                stems.add(path.stem)
+                found[path.stem] = both
 """
 _IMPORTS = "import logging\nimport os\n"
 _KEPT = "packed(record)) for"
@@ -188,14 +187,14 @@ MUTANTS = {
         ),
         Mutant(
             "state, then message, in two files",
-            "lib/state.py",
+            "lib/records.py",
             _in_two_files("states", "owed"),
             ("lost",),
             _by_kill,
         ),
         Mutant(
             "message, then state, in two files",
-            "lib/state.py",
+            "lib/records.py",
             _in_two_files("owed", "states"),
             # Both messages may also be folded into one that says it in other words.
             ("new_id", "lost"),
@@ -203,14 +202,14 @@ MUTANTS = {
         ),
         Mutant(
             "mark before send",
-            "lib/state.py",
+            "lib/records.py",
             _kept_without("one for one in record.owed if not one.attempts"),
             ("lost",),
             _by_server,
         ),
         Mutant(
             "attempt not counted",
-            "lib/state.py",
+            "lib/records.py",
             _kept_without(
                 "dataclasses.replace(one, attempts=0, retry_at=None, in_doubt=False)"
                 " for one in record.owed"
