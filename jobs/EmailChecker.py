@@ -191,7 +191,7 @@ class EmailChecker(JobBase):
         self.memory["proof"] = {
             "proved_at": now.isoformat(),
             "verdict": verdict,
-            "interval_s": INTERVAL_S[self.executeEvery()],
+            "interval_s": self._interval_s(),
             "seconds": seconds,
             "hop": probe["hop"],
             "folder": folder,
@@ -221,7 +221,7 @@ class EmailChecker(JobBase):
             **proof,
             "failed_at": now.isoformat(),
             "verdict": verdict,
-            "interval_s": INTERVAL_S[self.executeEvery()],
+            "interval_s": self._interval_s(),
             "seconds": probe.get("seconds"),
             "hop": probe.get("hop", ""),
         }
@@ -246,6 +246,12 @@ class EmailChecker(JobBase):
 
     def _mailbox(self) -> Any:
         return self._checker.mail.mailbox  # type: ignore[union-attr]  # see _why_not
+
+    def _interval_s(self) -> int:
+        """Return how far apart two proofs may be."""
+        # The next probe leaves when the one before is there, or can come no more.
+        every_s = INTERVAL_S[self.executeEvery()]
+        return max(every_s, int(self._mailbox().grace_s))
 
     def _address(self) -> str:
         """Return the account's own address, empty if there is none."""

@@ -20,7 +20,9 @@ from lib.ways import Ways
 from lib.wording import first_line
 
 #: The end of a mail that went by the second account.
-BY_SECOND = "This mail came by the second account, [email backup]: {why}"
+BY_SECOND = (
+    "This mail came by the second account, [email backup].  Why not by the first: {why}"
+)
 
 
 def deliver(

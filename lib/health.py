@@ -6,16 +6,14 @@ still owed are read from what is kept, so that starting anything anew changes no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from lib.model import Health, Mail, MessageKind, Record, RunFacts
+from lib.proof import Proof, proof_in, proved_at, trouble
 from lib.wording import local
 
-#: How the key of the record begins that knows whether our own mail arrives.
-PROVER = "EmailChecker/"
 #: No run finished for longer: nobody looks.
 RUN_AGE = timedelta(minutes=3)
 #: Mail that was tried and did not leave for longer is stuck.
@@ -30,7 +28,7 @@ class Evidence:
     #: When the oldest mail that was tried in vain was born.
     unsent_since: datetime | None = None
     #: What EmailChecker remembers of its last probe.
-    proof: Mapping[str, Any] | None = None
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def witnessed(
     ``in_digests``: the ids of messages for which one mail was tried in their place.
     """
     unsent: list[datetime] = []
-    proof: Mapping[str, Any] = {}
+    records = list(records)
     for record in records:
         unsent += [
             one.born_at
@@ -59,9 +57,7 @@ def witnessed(
             if (one.attempts or one.message_id in in_digests)
             and one.kind is not MessageKind.PROBE
         ]
-        found = record.memory.get("proof")
-        if record.key.startswith(PROVER) and isinstance(found, dict):
-            proof = found
+    proof = proof_in(records) or {}
     return replace(run, unsent_since=min(unsent, default=None), proof=proof)
 
 
@@ -82,17 +78,15 @@ def judged(
     it does not: then only what is stuck is a problem, and the answer has no age of a
     proof.
     """
-    proved_at = _moment(found.proof, "proved_at")
+    proven = proved_at(found.proof)
     if found.last_run is None or now - found.last_run > run_age:
         when = f" since {local(found.last_run)}" if found.last_run else ""
-        return State(Health.JOB_PROBLEM, f"no run has finished{when}", proved_at)
-    why = _why_no_mail(found, mail, now, proved_at)
-    return State(Health.MAIL_PROBLEM if why else Health.OK, why, proved_at)
+        return State(Health.JOB_PROBLEM, f"no run has finished{when}", proven)
+    why = _why_no_mail(found, mail, now)
+    return State(Health.MAIL_PROBLEM if why else Health.OK, why, proven)
 
 
-def _why_no_mail(
-    found: Evidence, mail: Mail, now: datetime, proved_at: datetime | None
-) -> str:
+def _why_no_mail(found: Evidence, mail: Mail, now: datetime) -> str:
     if mail.nomail:
         return "" if mail.nomail_is_fine else "nomail is set: mails go to the log"
     if not mail.is_set_up:
@@ -101,22 +95,7 @@ def _why_no_mail(
         return f"mail has not left since {local(found.unsent_since)}"
     if mail.mailbox is None:
         return ""
-    failed_at = _moment(found.proof, "failed_at")
-    if failed_at is not None:
-        verdict = (found.proof or {}).get("verdict", "")
-        return f"the last proof that mail arrives has failed: {verdict}"
-    if proved_at is None:
-        return "it is not proven yet that mail arrives"
-    interval = (found.proof or {}).get("interval_s")
-    length = timedelta(seconds=interval if isinstance(interval, int) else 3600)
-    if now - proved_at > 2 * length + timedelta(seconds=mail.mailbox.grace_s):
-        return f"the last proof that mail arrives is of {local(proved_at)}"
-    return ""
-
-
-def _moment(proof: Mapping[str, Any] | None, name: str) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(str((proof or {})[name]))
-    except (KeyError, ValueError):
-        return None
-    return found if found.tzinfo else None
+    doubt = trouble(found.proof, now)
+    if doubt or proved_at(found.proof) is not None:
+        return doubt
+    return "it is not proven yet that mail arrives"

@@ -8,6 +8,7 @@ from typing import Any
 
 from lib import health
 from lib.model import Record, RunFacts, Settings
+from lib.proof import PROVER
 from lib.wording import counted, duration, local
 
 COLUMNS = ("what", "how_it_is")
@@ -61,9 +62,7 @@ def _owed(records: Mapping[str, Record], now: datetime) -> str:
 def _proof(
     settings: Settings, records: Mapping[str, Record], now: datetime
 ) -> Iterator[tuple[str, str]]:
-    record = next(
-        (one for key, one in records.items() if key.startswith(health.PROVER)), None
-    )
+    record = next((one for key, one in records.items() if key.startswith(PROVER)), None)
     proof = record.memory.get("proof") if record else None
     if settings.mail.mailbox is None:
         yield "proof of mail", "not set up: [email] imapserver is not given"

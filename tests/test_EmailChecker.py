@@ -255,3 +255,12 @@ def test_own_probes_that_piled_up_go_and_nothing_else(tmp_path, account, cafile)
     until_proven(instance)
     left = [one for one in account.subjects("INBOX") if "probe" in one]
     assert left == [f"[web2] probe {'f' * 32}"]
+
+
+def test_a_proof_holds_for_the_time_to_the_next_which_no_probe_may_outlast(
+    tmp_path, account, cafile
+):
+    instance = instance_of(tmp_path, account, cafile, "imapevery = minute\n")
+    instance.cron()
+    account.wait_for("INBOX")
+    assert until_proven(instance)["interval_s"] == 600

@@ -53,8 +53,8 @@ def test_a_run_must_have_finished_within_three_minutes(last_run, word):
         ({"verdict": "not set up"}, "not proven yet"),
         (proof(proved_at=ago(hours=1), failed_at=ago(minutes=1)), "has failed: never"),
         (proof(failed_at=ago(minutes=1)), "has failed"),
-        (proof(proved_at=ago(hours=2, minutes=9)), ""),
-        (proof(proved_at=ago(hours=2, minutes=11)), "is of 2026-11-22"),
+        (proof(proved_at=ago(hours=1, minutes=59)), ""),
+        (proof(proved_at=ago(hours=2, minutes=1)), "too old: 2026-11-22"),
         ({"proved_at": "no time"}, "not proven yet"),
     ],
 )

@@ -29,6 +29,7 @@ DOORS = {
     "fold": "model summaries",
     "budget": "model",
     "digests": "decide model summaries wording",
+    "proof": "model wording",
     "lots": "decide digests model",
     "owed": "decide model",
     "parcels": "budget decide digests fold lots model owed summaries",
@@ -98,7 +99,7 @@ DOORS = {
     "channels": "compose model refusal smtp",
     "fates": "model refusal summaries",
     "notices": "budget fates model summaries",
-    "ways": "budget model wording",
+    "ways": "budget model proof",
     "delivery": "channels child fates model owed ways wording",
     "outbox": "child delivery fates model owed process ways wording",
     "mailbag": "budget digests disk model remedy sealed",
@@ -125,10 +126,10 @@ DOORS = {
         " parcels process ways"
     ),
     "drill": "imapline letters mailbox model reach",
-    "statusmode": "health model wording",
+    "statusmode": "health model proof wording",
     "peering": "answer fetch model reach",
     "peermodes": "model peering",
-    "health": "model wording",
+    "health": "model proof wording",
     "ownanswer": "answer health model",
     "statusfile": "model ownanswer",
     "cautious": "lock model process remedy state",
@@ -178,7 +179,9 @@ SYSTEM_JOBS = {
 }
 
 #: The rules of sending.
-PURE = "budget digests fates fold lots notices owed parcels summaries ways".split()
+PURE = (
+    "budget digests fates fold lots notices owed parcels proof summaries ways".split()
+)
 
 #: Those that judge have no clock, no files, no sockets, and do not log.
 HANDS = set(

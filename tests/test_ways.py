@@ -39,8 +39,8 @@ def test_without_a_second_account_there_is_one_way():
         ({}, ""),
         ({"verdict": "not set up"}, ""),
         ({"proved_at": ago(minutes=50), "interval_s": 3600}, ""),
-        ({"proved_at": ago(hours=2, minutes=59), "interval_s": 3600}, ""),
-        ({"proved_at": ago(hours=4), "interval_s": 3600}, "the last proof"),
+        ({"proved_at": ago(hours=1, minutes=59), "interval_s": 3600}, ""),
+        ({"proved_at": ago(hours=2, minutes=1), "interval_s": 3600}, "too old"),
         ({"proved_at": ago(hours=1), "failed_at": ago(minutes=1)}, "has failed"),
         ({"failed_at": "no time"}, ""),
     ],
@@ -85,7 +85,7 @@ def test_what_the_first_account_refuses_goes_by_the_second_and_says_so(tmp_path)
         ran = instance.cron()
         (mail,) = second.wait_for(1)
         assert "Flag" in mail.subject
-        assert "by the second account, [email backup]: " in mail.body
+        assert "by the second account, [email backup].  Why not" in mail.body
         assert "535 5.7.8 no" in mail.body
         assert "the first account would not do" in ran.err
         assert not first.mails

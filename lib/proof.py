@@ -1,0 +1,62 @@
+"""The last proof that our own mail arrives, as EmailChecker remembers it.  Pure.
+
+``proved_at`` or ``failed_at``, the verdict in a word, and ``interval_s``: how far apart
+two proofs may be.  What peers are told and by which account mail leaves go by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from lib.model import Record
+from lib.wording import local
+
+#: How the key of the record begins that knows whether our own mail arrives.
+PROVER = "EmailChecker/"
+_INTERVAL_S = 3600
+
+Proof = Mapping[str, Any]
+
+
+def proof_in(records: Iterable[Record]) -> Proof | None:
+    """Return the last proof; None where none was tried."""
+    for record in records:
+        found = record.memory.get("proof")
+        if record.key.startswith(PROVER) and isinstance(found, dict):
+            return found
+    return None
+
+
+def proved_at(proof: Proof | None) -> datetime | None:
+    """Return when a mail was last seen to arrive; None if none was."""
+    return _moment(proof, "proved_at")
+
+
+def trouble(proof: Proof | None, now: datetime) -> str:
+    """Return why the last proof does not stand; nothing if it does, or there is none.
+
+    It stands until one fails, for twice the time between two of them.
+    """
+    failed_at, seen_at = _moment(proof, "failed_at"), proved_at(proof)
+    if proof is not None and failed_at is not None:
+        verdict = proof.get("verdict", "")
+        return (
+            f"the proof of {local(failed_at)} that mail arrives has failed: {verdict}"
+        )
+    if proof is None or seen_at is None:
+        return ""
+    interval_s = proof.get("interval_s")
+    length = timedelta(seconds=interval_s if type(interval_s) is int else _INTERVAL_S)
+    if now - seen_at > 2 * length:
+        return f"the last proof that mail arrives is too old: {local(seen_at)}"
+    return ""
+
+
+def _moment(proof: Proof | None, name: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str((proof or {})[name]))
+    except (KeyError, ValueError):
+        return None
+    return found if found.tzinfo else None
