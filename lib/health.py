@@ -10,12 +10,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from lib.model import Health, Mail, MessageKind, Record, RunFacts
+from lib.model import Health, Mail, MessageKind, Record, RunFacts, Settings
 from lib.proof import Proof, proof_in, proved_at, trouble
 from lib.wording import local
 
-#: No run finished for longer: nobody looks.
-RUN_AGE = timedelta(minutes=3)
 #: Mail that was tried and did not leave for longer is stuck.
 STUCK_AFTER = timedelta(minutes=15)
 
@@ -69,9 +67,7 @@ def evidence(run: RunFacts) -> Evidence:
     return Evidence(run.ended_at, run.unsent_since, run.proof or None)
 
 
-def judged(
-    found: Evidence, mail: Mail, now: datetime, run_age: timedelta = RUN_AGE
-) -> State:
+def judged(found: Evidence, settings: Settings, now: datetime) -> State:
     """Return how we are.
 
     Where no mailbox is set up nothing proves that mail arrives, and nothing says that
@@ -79,10 +75,11 @@ def judged(
     proof.
     """
     proven = proved_at(found.proof)
+    run_age = timedelta(seconds=settings.status.runage)
     if found.last_run is None or now - found.last_run > run_age:
         when = f" since {local(found.last_run)}" if found.last_run else ""
         return State(Health.JOB_PROBLEM, f"no run has finished{when}", proven)
-    why = _why_no_mail(found, mail, now)
+    why = _why_no_mail(found, settings.mail, now)
     return State(Health.MAIL_PROBLEM if why else Health.OK, why, proven)
 
 

@@ -452,6 +452,8 @@ class Status:
     listen: tuple[str, int] = ("0.0.0.0", 5000)
     #: A file that each run replaces; empty: none.
     write: str = ""
+    #: Seconds: no run finished for longer, and nobody looks.
+    runage: int = 180
 
 
 @dataclass(frozen=True)

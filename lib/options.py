@@ -202,6 +202,9 @@ def peers_in(values: Mapping[str, Any]) -> Peers:
 STATUS = {
     "listen": Option(endpoint, ("0.0.0.0", 5000), "where peers may ask"),
     "write": Option(absolute_path, "", "a file for a web server to serve"),
+    "runage": Option(
+        whole(120, 86_400, "seconds"), 180, "since when a run must have finished"
+    ),
 }
 
 DIGEST = {

@@ -20,7 +20,7 @@ def rows(
     settings: Settings, run: RunFacts, records: Mapping[str, Record], now: datetime
 ) -> list[dict[str, Any]]:
     """Return what there is to say, a row each: the word that peers are told first."""
-    how = health.judged(health.evidence(run), settings.mail, now)
+    how = health.judged(health.evidence(run), settings, now)
     because = f": {how.why}" if how.why else ""
     lines = [
         ("peers are told", f"{how.word}{because}"),

@@ -5,18 +5,33 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from lib import answer, health
-from lib.health import Evidence, judged
-from lib.model import Health, Mail, Mailbox, Message, MessageKind, Record, RunFacts
+from lib.health import Evidence
+from lib.model import (
+    Health,
+    Mail,
+    Mailbox,
+    Message,
+    MessageKind,
+    Record,
+    RunFacts,
+    Settings,
+)
 from tests.instance import NO_MAIL, Instance, flag_job
 from tests.servers import SmtpServer
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MAIL = Mail(smtpserver="smtp.example.com", mailbox=Mailbox("imap.example.com"))
 NO_BOX = Mail(smtpserver="smtp.example.com")
+
+
+def judged(found, mail, now):
+    at = Path("settings.cfg")
+    return health.judged(found, Settings(at, "web1", (), at, at, mail), now)
 
 
 def ago(**length):
@@ -43,6 +58,24 @@ FINE = Evidence(ago(seconds=30), None, PROVEN)
 )
 def test_a_run_must_have_finished_within_three_minutes(last_run, word):
     assert judged(Evidence(last_run, None, PROVEN), MAIL, NOON).word is word
+
+
+def test_how_long_ago_a_run_may_have_finished_is_for_the_settings_to_say(tmp_path):
+    instance, _file = instance_with_file(tmp_path, "[email]\nsmtpserver = 127.0.0.1\n")
+    instance.add("runage = 3600\n")
+    instance.cron()
+
+    def age(content):
+        ended = datetime.now(UTC) - timedelta(minutes=50)
+        content["ended_at"] = ended.isoformat()
+
+    def word():
+        return instance.run("-m", "status", "--json").json()[0]["how_it_is"]
+
+    instance.mend(age, "run.json")
+    assert word() == "True"
+    instance.write(instance.settings.read_text().replace("3600", "300"))
+    assert word().startswith("JobProblem: no run has finished since")
 
 
 @pytest.mark.parametrize(
