@@ -55,13 +55,13 @@ class Batches:
 
     # Reading.
 
-    def load(self) -> tuple[dict[str, Record], dict[str, str]]:
-        """Return the records of all batches, and which batch is damaged, and how.
+    def load(self) -> tuple[dict[str, Record], dict[str, Damaged]]:
+        """Return the records of all batches, and what is wrong with the damaged ones.
 
         Raise StateError if a batch cannot be opened, or is of a newer Checker.
         """
         found: dict[str, Record] = {}
-        damaged: dict[str, str] = {}
+        damaged: dict[str, Damaged] = {}
         self._paths = []
         for name in listed(self._folder):
             match = _NAME.fullmatch(name)
@@ -75,7 +75,7 @@ class Batches:
                 # Whoever reads without the lock: by now all is in files of their own.
                 continue
             except Damaged as error:
-                damaged[path.stem] = f"{path}: {error}"
+                damaged[path.stem] = error
                 continue
             self._paths.append(path)
             for record in batch.records:

@@ -35,7 +35,8 @@ class Casebook:
         self._state = state
         self._now = now
         state.clear_leftovers()
-        found = state.load()
+        found = state.take_back(state.load(), now())
+        self._taken_back = [found.records[key] for key in sorted(found.taken_back)]
         old = read_once(
             settings.old_statefile, found.run, run_is_lost=RUN in found.lost
         )
@@ -52,6 +53,10 @@ class Casebook:
         now = self._now()
         lost = self.ledger.tell_of_lost(self._settings.alertcontact, now)
         self.journal.note(decisions.lost(OWN_KEY, lost, now))
+        if self._taken_back:
+            self.ledger.commit()
+            self._state.drop_taken_back()
+            self.journal.note(decisions.taken_back(self._taken_back, now))
         # This also proves that state can be written, before anything is sent.
         self.heartbeat.begin()
         if missed := self.heartbeat.missed:

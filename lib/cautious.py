@@ -78,6 +78,15 @@ class CautiousState(State):
         if not self.frozen:
             super().quarantine(stems, now)
 
+    def take_back(self, found: Remembered, now: datetime) -> Remembered:
+        """Return what is remembered with what can be read again, unless frozen."""
+        return found if self.frozen else super().take_back(found, now)
+
+    def drop_taken_back(self) -> None:
+        """Remove the files of what was taken back, unless frozen."""
+        if not self.frozen:
+            super().drop_taken_back()
+
     def save(self, records: Iterable[Record]) -> None:
         """Commit records, unless frozen."""
         if not self.frozen:

@@ -165,6 +165,14 @@ def lost(key: str, lines: Iterable[str], now: datetime) -> Iterator[Decision]:
         yield Decision(now, key, "state", "lost", text)
 
 
+def taken_back(records: Iterable[Record], now: datetime) -> Iterator[Decision]:
+    """Yield that what was remembered of these jobs can be read again."""
+    for record in records:
+        text = "its state file, which could not be read, can be read again"
+        owes = f"; {counted(len(record.owed), 'mail')} owed" * bool(record.owed)
+        yield Decision(now, record.key, record.name, "taken back", text + owes)
+
+
 # Words.
 
 

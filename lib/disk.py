@@ -38,6 +38,10 @@ class Damaged(Exception):
     """A file does not hold what was written; the text says how it shows."""
 
 
+class NotRead(Damaged):
+    """A file cannot be read; what it holds may be whole."""
+
+
 def replace_files(contents: Iterable[tuple[Path, bytes]]) -> None:
     """Replace each file by its content, all in one batch; raise StateError.
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from lib import tick
+from lib import aside, tick
 from lib.decide import MISSED_AFTER
 from lib.disk import listed
 from lib.model import Asked, JobFrequency, Record, RunFacts, Settings
@@ -45,8 +45,9 @@ def is_idle(
         return False
     if any(one.pending or one.owed for one in records):
         return False
-    # One that may have been sent is sent again, even if its records were lost.
-    return not listed(settings.state / "digests")
+    # One that may have been sent is sent again, even if its records were lost; what
+    # could not be read is tried again.
+    return not any(listed(settings.state / name) for name in ("digests", aside.UNREAD))
 
 
 def idle_until(

@@ -44,6 +44,8 @@ class Ledger:
             self._records[key] = decide.settled(record, now)
             if self._records[key] is not record:
                 self._note_change(key)
+        for key in found.taken_back:
+            self._note_change(key)
         self._notes = notes_of(self._own())
         self._lost = {**self._still_gone(), **found.lost}
         failing = tuple(entry for entry in old_entries if entry.failing)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lib import plain
-from lib.disk import Damaged, StateError, read_capped
+from lib.disk import Damaged, NotRead, StateError, read_capped
 from lib.remedy import NewerState, trouble
 
 logger = logging.getLogger(__name__)
@@ -76,9 +76,9 @@ def unpacked(content: bytes) -> tuple[dict[str, Any], bool]:
 def read_value(path: Path, cls: type[T]) -> T:
     """Return the ``cls`` that a file of ours holds.
 
-    Raise FileNotFoundError if it is missing; Damaged if it is not whole, or cannot be
-    read; StateError if it was written by a newer Checker, or if nothing at all can be
-    opened.
+    Raise FileNotFoundError if it is missing; Damaged if it is not whole, NotRead if
+    that cannot be told; StateError if it was written by a newer Checker, or if nothing
+    at all can be opened.
     """
     try:
         body, has_sum = unpacked(read_capped(path))
@@ -90,7 +90,7 @@ def read_value(path: Path, cls: type[T]) -> T:
     except OSError as error:
         if error.errno in OUR_OWN_LIMITS:
             raise trouble(path, "open it", error) from error
-        raise Damaged(f"it cannot be read: {error.strerror}") from error
+        raise NotRead(f"it cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise Damaged(str(error)) from error
     if not has_sum:

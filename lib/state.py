@@ -14,11 +14,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lib import batches, catalogue
+from lib.aside import Aside, rejoined
 from lib.batches import STEM, Batches
 from lib.disk import (
     Damaged,
     StateError,
-    move_away,
     remove_leftovers,
     replace_files,
 )
@@ -49,6 +49,8 @@ class Remembered:
     #: What is damaged or missing, by file stem, and what is wrong with it.
     lost: dict[str, str] = field(default_factory=dict)
     run: RunFacts = RunFacts()
+    #: The keys of those that could not be read before.
+    taken_back: frozenset[str] = frozenset()
 
 
 class State:
@@ -61,6 +63,7 @@ class State:
         self._files = RecordFiles(folder)
         self._lock = Lock(folder)
         self._batches = Batches(folder)
+        self._aside = Aside(folder)
         self._revision = 0
 
     def why_not_usable(self) -> str:
@@ -99,8 +102,9 @@ class State:
         Raise StateError if the folder cannot be read, or a file is of a newer Checker.
         """
         run, why = self._read_run()
-        batched, lost = self._batches.load()
+        batched, damaged_batches = self._batches.load()
         filed, damaged = self._files.load()
+        lost: dict[str, str] = {}
         if why and not self._is_new(bool(filed or damaged)):
             lost[RUN] = f"{self._path(RUN)}: {why}"
         records = dict(batched)
@@ -109,13 +113,13 @@ class State:
                 records[record.key] = record
                 self._batches.supersede([record])
         stems = {*filed, *map(file_stem, batched)}
-        for stem, error in damaged.items():
+        for stem, error in (*damaged_batches.items(), *damaged.items()):
             if stem in stems:
                 # A batch has what it held, or later, and replaces it.
                 why = f"{error}; a batch has its record"
                 logger.warning("%s: %s", self._path(stem), why)
             else:
-                lost[stem] = f"{self._path(stem)}: {error}"
+                lost[stem] = self._aside.noted(self._path(stem), error)
         for stem in run.records:
             if stem not in stems and stem not in lost:
                 lost[stem] = f"{self._path(stem)}: it is missing"
@@ -145,9 +149,29 @@ class State:
             remove_leftovers(folder)
 
     def quarantine(self, stems: Iterable[str], now: datetime) -> None:
-        """Move damaged files out of the way; one that cannot be moved stays."""
-        paths = [self._path(stem) for stem in stems]
-        move_away(paths, self.folder / "quarantine", now)
+        """Move damaged files out of the way; one that cannot be moved stays.
+
+        Those that could not be read are kept apart, for ``take_back``.
+        """
+        self._aside.put([self._path(stem) for stem in stems], now)
+
+    def take_back(self, found: Remembered, now: datetime) -> Remembered:
+        """Return what is remembered with what can be read by now, and could not before.
+
+        When all of it is saved, ``drop_taken_back`` removes where it was.
+        """
+        records, lost = dict(found.records), dict(found.lost)
+        keys = []
+        for old in self._aside.read_again(now):
+            keys.append(old.key)
+            records[old.key] = rejoined(records.get(old.key), old)
+            lost.pop(file_stem(old.key), None)
+            self._revision = max(self._revision, old.revision)
+        return Remembered(records, lost, found.run, frozenset(keys))
+
+    def drop_taken_back(self) -> None:
+        """Remove the files of what was taken back; raise StateError."""
+        self._aside.drop()
 
     def save(self, records: Iterable[Record]) -> None:
         """Commit records, each with the messages it owes; raise StateError.

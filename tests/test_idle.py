@@ -45,11 +45,12 @@ def test_a_run_that_found_nothing_to_do_is_idle():
     assert idle(SETTINGS, Record("x", condition=Condition.FAILING, failures=3))
 
 
-def test_a_run_is_not_idle_while_a_digest_may_have_to_go_again(tmp_path):
-    (tmp_path / "digests").mkdir()
+@pytest.mark.parametrize("folder", ["digests", "unread"])
+def test_a_run_is_not_idle_while_something_has_to_be_tried_again(tmp_path, folder):
+    (tmp_path / folder).mkdir()
     settings = replace(SETTINGS, state=tmp_path)
     assert idle(settings)
-    (tmp_path / "digests" / "a.json").touch()
+    (tmp_path / folder / "a.json").touch()
     assert not idle(settings)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from datetime import timedelta
 
 import pytest
 
@@ -57,3 +59,60 @@ def test_a_record_that_cannot_be_read_once_is_not_taken_for_lost(world):
     tally = harness_errors.refuse_once(scenario, world, call, "EIO")
     measured(str(tally))
     assert not (tally.faults or tally.missed), "\n".join(tally.faults)
+
+
+@needs_strace
+@pytest.mark.fault("B5", "EIO for two runs whenever a job's state is read")
+def test_what_a_record_owed_leaves_once_it_can_be_read_again(world):
+    world.lamps(2)
+    world.mail(up=False)
+    world.run()
+    (path,) = world.state.glob("jobs/lamp-ant-*.json")
+    (owed,) = json.loads(path.read_text())["owed"]
+    world.mail(up=True)
+    for _run in range(2):
+        world.pass_time(timedelta(minutes=1))
+        code, said = world.run(refusing_to_open(path))
+        assert code == 0, said
+        # Wherever it is now, the disk refuses that file, and no other.
+        path = next((world.state / "unread").iterdir())
+    # Unknown to failing alerts once, and the other job knows nothing of it.
+    told = [mail.subject for mail in world.server.mails]
+    assert sorted(told) == [
+        "[web1] Lamp ant is failing: it is dark",
+        "[web1] Lamp bee is failing: it is dark",
+        "[web1] a state file was lost or damaged",
+    ]
+    world.pass_time(timedelta(minutes=1))
+    assert world.run() == (0, "")
+    again = world.server.mails[3:]
+    assert [owed["message_id"] in mail.parsed["Message-ID"] for mail in again] == [True]
+    assert world.run() == (0, "")
+    assert len(world.server.mails) == 4
+
+
+@needs_strace
+@pytest.mark.fault("B5", "EIO when a job's state is read that is not due")
+def test_a_record_whose_job_was_not_due_is_as_it_was_once_it_can_be_read(world):
+    world.lamps(1)
+    world.run()
+    (path,) = world.state.glob("jobs/lamp-ant-*.json")
+    before = json.loads(path.read_text())
+    # The job is there, and is run by no run of the minute.
+    lamps = world.instance.jobs / "Lamps.py"
+    lamps.write_text(lamps.read_text().replace("MINUTE", "HOUR"))
+    world.run(refusing_to_open(path))
+    assert json.loads(path.read_text())["condition"] == "unknown"
+    world.pass_time(timedelta(minutes=1))
+    world.run()
+    after = json.loads(path.read_text())
+    assert after["failing_since"] < before["failing_since"]
+    assert after["told_at"] and after["thread"] == before["thread"]
+    assert world.server.mails[1].subject == "[web1] a state file was lost or damaged"
+    assert len(world.server.mails) == 2
+
+
+def refusing_to_open(path):
+    """Return the command under which a file cannot be opened, as on a bad disk."""
+    refuse = ["-e", "trace=openat", "-e", "inject=openat:error=EIO"]
+    return ["strace", "-o", "/dev/null", "-P", str(path), *refuse]
