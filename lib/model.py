@@ -479,7 +479,6 @@ class Settings:
     #: The older program's state file, read once; None where none is named.
     old_statefile: Path | None = None
     job_files: tuple[JobFile, ...] = ()
-    targets: tuple[Target, ...] = ()
     #: The files all this was read from.
     files: tuple[Path, ...] = ()
     limits: Limits = Limits()

@@ -13,7 +13,7 @@ from typing import Any
 
 from lib.inifile import VITAL, IniFile
 from lib.kinds import KINDS, Option, read_options, read_target
-from lib.model import Problem, Target
+from lib.model import Problem
 from lib.options import SECTIONS
 from lib.readers import nearest
 
@@ -46,16 +46,14 @@ def given_in(ini: IniFile, section: str) -> dict[str, str]:
     return {name: raw for name, raw in ini.config.items(section) if raw.strip()}
 
 
-def read_targets(
+def check_targets(
     ini: IniFile, defaults: Mapping[str, Any], job_names: Collection[str]
-) -> tuple[tuple[Target, ...], list[Problem]]:
-    """Return the targets of the sections ``[kind name]``, and what is wrong.
+) -> list[Problem]:
+    """Return what is wrong with the sections ``[kind name]``.
 
-    A section whose word is in ``job_names`` is a job class's own business.  A target
-    in which something is wrong is not returned, and its section is taken out of
-    ``ini.config``, where jobs would find it.
+    A section whose word is in ``job_names`` is a job class's own business.  One in
+    which something is wrong is taken out of ``ini.config``, where jobs would find it.
     """
-    targets: list[Target] = []
     problems: list[Problem] = []
     first: dict[str, str] = {}
     broken = {title_of(section) for section in ini.broken}
@@ -65,18 +63,17 @@ def read_targets(
         if section not in SECTIONS and section.partition(" ")[0] not in job_names
     ]
     for section in theirs:
-        target, found = _read_target(ini, section, defaults, job_names)
+        found = _check_target(ini, section, defaults, job_names)
         other = first.setdefault(title_of(section), section)
         if other != section:
             text = f"this section is there twice, first at {ini.where(other)}; keep one"
             found.append(Problem(text, ini.where(section), title_of(section)))
-        targets += [target] if target else []
         problems += found
         broken |= {problem.section for problem in found if not problem.warning}
     for section in theirs:
         if section.partition(" ")[0] in KINDS and title_of(section) in broken:
             ini.config.remove_section(section)
-    return tuple(one for one in targets if one.section not in broken), problems
+    return problems
 
 
 def title_of(section: str) -> str:
@@ -87,17 +84,17 @@ def title_of(section: str) -> str:
     return title if title.isprintable() else repr(title)[1:-1]
 
 
-def _read_target(
+def _check_target(
     ini: IniFile,
     section: str,
     defaults: Mapping[str, Any],
     job_names: Collection[str],
-) -> tuple[Target | None, list[Problem]]:
-    """Return the target of a section if it is one, and what is wrong with it."""
+) -> list[Problem]:
+    """Return what is wrong with a section, which should be a target."""
     wrong = _wrong_title(section, job_names)
     if wrong:
         problem = Problem(wrong, ini.where(section), title_of(section))
-        return None, [replace(problem, fatal=section.strip() in VITAL)]
+        return [replace(problem, fatal=section.strip() in VITAL)]
     word, space, name = section.partition(" ")
     if not space:
         known = [name for name in SECTIONS if " " not in name]
@@ -106,10 +103,10 @@ def _read_target(
         # Without its section of mail, no alert would leave.
         is_email = "'email'" in hint and not ini.config.has_section("email")
         problem = Problem(text, ini.where(section), title_of(section))
-        return None, [replace(problem, fatal=is_email, warning=not is_email)]
+        return [replace(problem, fatal=is_email, warning=not is_email)]
     given = dict(ini.config.items(section))
-    target, wrong_options = read_target(word, name.strip(), given, defaults)
-    return target, [found for _option, found in _problems(ini, section, wrong_options)]
+    _target, wrong_options = read_target(word, name.strip(), given, defaults)
+    return [found for _option, found in _problems(ini, section, wrong_options)]
 
 
 def _wrong_title(section: str, job_names: Collection[str]) -> str:

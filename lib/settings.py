@@ -29,7 +29,7 @@ from lib.model import (
     scrubbed,
 )
 from lib.options import NOT_YET, SECTIONS, peer_options, peers_in
-from lib.sections import given_in, read_section, read_targets, title_of
+from lib.sections import check_targets, given_in, read_section, title_of
 
 
 class SettingsError(Exception):
@@ -75,9 +75,9 @@ def load_settings(
     jobs_line = "" if jobs else ini.where("general", "jobs")
     problems += [replace(one, where=one.where or jobs_line) for one in wrong]
     own = {file.name for file in job_files if not file.ships}
-    targets, wrong_sections = read_targets(ini, defaults, own)
+    problems += check_targets(ini, defaults, own)
     mail, wrong_mail = read_mail(ini, folder, nomail, with_password)
-    problems += [*wrong_sections, *wrong_mail]
+    problems += wrong_mail
     accounts = (mail, mail.backup) if mail.backup else (mail,)
     secrets = secrets_in(ini, *(one.password for one in accounts))
     ordered = _for_people(in_order(problems, ini.names), secrets)
@@ -97,7 +97,6 @@ def load_settings(
         mail=mail,
         old_statefile=_beside(folder, statefile) if statefile else None,
         job_files=job_files,
-        targets=targets,
         files=tuple(folder / name for name in ini.names),
         limits=Limits(
             general.get("workermemory", Limits.memory_mb),

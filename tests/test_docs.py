@@ -19,6 +19,7 @@ from lib import decide, jobbase, letters
 from lib.compose import compose
 from lib.crontab import crontab_lines
 from lib.given import OK, TROUBLE, WRONG_USE
+from lib.jobsettings import targets
 from lib.kinds import KINDS, REQUIRED, Option
 from lib.model import (
     MAX_TIMEOUT_S,
@@ -256,7 +257,9 @@ def test_the_first_settings_are_enough(tmp_path):
     settings = load_settings(path, base=ROOT)
     assert settings.problems == ()
     assert settings.mail.is_set_up
-    assert [target.section for target in settings.targets] == ["http homepage"]
+    assert [one.section for one in targets(settings.config, "http")] == [
+        "http homepage"
+    ]
 
 
 def test_what_is_wrong_in_the_settings_is_shown_as_validate_shows_it(tmp_path):
