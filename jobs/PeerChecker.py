@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from lib.answer import Finding, Reading
+from lib.answer import Answer, Finding, key_id
 from lib.jobbase import (
     CheckFailed,
     CheckPending,
@@ -86,15 +86,17 @@ class PeerJob(JobBase):
 
     def execute(self) -> bool:
         """Ask; fail for what the peer says, or for what it has not said for long."""
-        asked = ask(self.peer)
-        finding = asked.reading.finding if asked.reading else None
-        if finding is not None and finding.is_an_answer:
-            self.memory.pop("silent", None)
-            self.memory.pop("line_down", None)
-            if finding is Finding.FINE:
-                return True
-            raise CheckFailed(_told(finding, asked.reading))
-        self._not_answered(asked, finding)
+        asked = ask(self.peer, us=self._us(), before=self._signed_before())
+        reading = asked.reading
+        if reading is None or not reading.finding.is_an_answer:
+            self._not_answered(asked, reading.finding if reading else None)
+        self.memory.pop("silent", None)
+        self.memory.pop("line_down", None)
+        if reading.signed and reading.answer is not None:
+            self._note_signer(reading.answer.server)
+        if reading.finding is Finding.FINE:
+            return True
+        raise CheckFailed(_told(reading.finding, reading.answer))
 
     def onFailure(self) -> bool:
         """Leave it to the default mail: the reason says who we are, and what to do."""
@@ -104,7 +106,7 @@ class PeerJob(JobBase):
         silent = self.memory.get("silent")
         count = (silent if isinstance(silent, int) else 0) + 1
         self.memory["silent"] = min(count, self.peers.after)
-        what = f"{finding}: {asked.why}" if finding else f"no answer: {asked.why}"
+        what = ": ".join(filter(None, (finding or "no answer", asked.why)))
         if finding is None and self._line_is_down():
             self._tell_of_line()
             raise CheckPending("nothing at all answers: our own line is down")
@@ -114,13 +116,22 @@ class PeerJob(JobBase):
         raise CheckFailed(f"{what}\n{self._what_it_means(finding)}")
 
     def _what_it_means(self, finding: Finding | None) -> str:
-        us = self.config.get("general", "servername", fallback="this machine")
         lines = [
-            f"The Checker of {us} asks yours at {_shown(self.peer.url)} how it is, and "
-            f"was not answered as it should {self.peers.after} times in a row."
+            f"The Checker of {self._us()} asks yours at {_shown(self.peer.url)} how it "
+            f"is, and was not answered as it should {self.peers.after} times in a row."
         ]
         if finding in (Finding.UNSIGNED, Finding.FORGED):
             lines.append("Do both sides have the same key= in [peers]?")
+        elif finding is Finding.OURS:
+            lines.append(
+                "Does that URL lead back to us, or does somebody send our own answers "
+                "there?  Two machines with one name need another [general] servername."
+            )
+        elif finding is Finding.ANOTHERS:
+            lines.append(
+                "Does that URL lead to another machine, or have three of us one key?  "
+                "If it has a new servername, give its line in our [peers] another name."
+            )
         elif finding in (Finding.STALE, Finding.AHEAD):
             lines.append(
                 "The answer says when it was made: does cron still run there, is the "
@@ -132,6 +143,24 @@ class PeerJob(JobBase):
                 "this to the end, neither can it mail you."
             )
         return "\n".join(lines)
+
+    # Who signs.
+
+    def _us(self) -> str:
+        return self.config.get("general", "servername", fallback="")
+
+    def _signed_before(self) -> str:
+        """Return by what name the peer has signed with this key; nothing if it has not.
+
+        A new key, or another name for its line, and it is known anew.
+        """
+        signer = self.memory.get("signer")
+        if not isinstance(signer, dict) or signer.get("key") != key_id(self.peer.key):
+            return ""
+        return str(signer.get("server", ""))
+
+    def _note_signer(self, server: str) -> None:
+        self.memory["signer"] = {"key": key_id(self.peer.key), "server": server}
 
     # Our own line.
 
@@ -155,8 +184,7 @@ class PeerJob(JobBase):
         )
 
 
-def _told(finding: Finding, reading: Reading | None) -> str:
-    said = reading.answer if reading else None
+def _told(finding: Finding, said: Answer | None) -> str:
     lines = [f"it says that it is {finding}"]
     if finding is Finding.MAIL_PROBLEM:
         lines = ["it says that it cannot send mail"]
@@ -165,12 +193,12 @@ def _told(finding: Finding, reading: Reading | None) -> str:
             "at -m testmail."
         )
     else:
-        when = f"{said.last_run:%Y-%m-%d %H:%M} UTC" if said and said.last_run else ""
-        lines.append(
-            f"Its last run finished at {when}."
-            if when
-            else "No run has finished there."
-        )
+        if said and said.last_run:
+            lines.append(
+                f"Its last run finished at {said.last_run:%Y-%m-%d %H:%M} UTC."
+            )
+        elif said:
+            lines.append("No run has finished there.")
         lines.append("Nothing is watched there until cron starts it again.")
     return "\n".join(lines)
 

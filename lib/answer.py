@@ -31,6 +31,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
 
 from lib.model import Health
+from lib.wording import duration, harmless
 
 #: Of an answer no more is read.
 MOST_BYTES = 4096
@@ -63,6 +64,8 @@ class Finding(enum.StrEnum):
     WRONG = "no answer of a Checker"
     UNSIGNED = "not signed with our key"
     FORGED = "the signature is wrong"
+    OURS = "our own answer"
+    ANOTHERS = "the answer of another server"
     STALE = "an old answer"
     AHEAD = "an answer from the future"
 
@@ -84,9 +87,11 @@ class Reading:
     """An answer, judged."""
 
     finding: Finding
-    #: As much of it as could be read; None where it is none.
+    #: As much of it as could be read; None where it is none, or a word alone.
     answer: Answer | None = None
     signed: bool = False
+    #: What shows it, in words, where the finding does not say all.
+    why: str = ""
 
 
 def key_id(key: str) -> str:
@@ -118,13 +123,16 @@ def judged(
     key: str = "",
     nonce: str = "",
     now: datetime,
-    most_age: timedelta = MOST_AGE,
+    us: str = "",
+    before: str = "",
 ) -> Reading:
     """Return what an answer comes to.
 
     ``key`` is what we share with the peer; without one the word alone will do, as
     instances of the older kind give it.  ``nonce`` is what we asked with: an answer
-    that has one must have this, one that has none is judged by its time alone.
+    that has one must have this, one that has none is judged by its time alone.  ``us``
+    is our own name, and ``before`` the one that the peer has signed with before: who
+    has the key, or stands between, could give us our own answer or another's.
     """
     text = content[:MOST_BYTES].decode("ascii", "replace").replace("\r\n", "\n")
     first, _end, _rest = text.partition("\n")
@@ -133,41 +141,59 @@ def judged(
     # What stands below a signature is not signed, and may be anybody's.
     above, _mac_begins, macs = text.partition("\nmac ")
     facts = dict(re.findall(r"(?m)^([a-z-]+): ([^\n]*)$", above))
-    answer = _answer(Health(first), facts, now)
-    if key:
-        finding = _unsigned(f"{above}\n", f"mac {macs}", key)
-        if finding is not None or answer is None:
-            return Reading(finding or Finding.WRONG, answer)
-    if answer is None:
-        # Words alone have no age.
-        word = Health(first)
-        return Reading(_BY_WORD[word], Answer(word, now))
-    finding = _too_old_or_new(answer, nonce, now, most_age)
-    return Reading(finding or _BY_WORD[answer.word], answer, signed=bool(key))
+    answer = _answer(Health(first), facts)
+    doubt = _unsigned(f"{above}\n", f"mac {macs}", key) if key else None
+    if key and doubt is None:
+        doubt = _not_theirs(answer, us, before)
+    if doubt is None and answer is not None:
+        doubt = _too_old_or_new(answer, nonce, now)
+    if doubt is not None:
+        return Reading(doubt[0], answer, why=doubt[1])
+    return Reading(_BY_WORD[Health(first)], answer, signed=bool(key))
 
 
-def _too_old_or_new(
-    answer: Answer, nonce: str, now: datetime, most_age: timedelta
-) -> Finding | None:
-    if answer.nonce and nonce and answer.nonce != nonce:
-        return Finding.STALE
-    if now - answer.time > most_age:
-        return Finding.STALE
-    return Finding.AHEAD if answer.time - now > MOST_AHEAD else None
+#: What is wrong with an answer, and what shows it.
+_Doubt = tuple[Finding, str]
 
 
-def _unsigned(text: str, macs: str, key: str) -> Finding | None:
+def _unsigned(text: str, macs: str, key: str) -> _Doubt | None:
     """Return why the text is not to be believed; None if it is signed with the key."""
     found = dict(re.findall(r"(?m)^mac ([0-9a-f]{16}): ([0-9a-f]{64})$", macs))
     given = found.get(key_id(key))
     if given is None:
-        return Finding.UNSIGNED
+        return Finding.UNSIGNED, "with others only" if found else "it has no signature"
     right = hmac.compare_digest(given, _mac(text, key))
-    return None if right else Finding.FORGED
+    return None if right else (Finding.FORGED, "")
 
 
-def _answer(word: Health, facts: Mapping[str, str], now: datetime) -> Answer | None:
-    """Return the facts typed; None where there is no time."""
+def _not_theirs(answer: Answer | None, us: str, before: str) -> _Doubt | None:
+    """Return why what is signed with the key is not the peer's own; None if it is."""
+    if answer is None or not answer.server:
+        return Finding.WRONG, "it does not say of whom and when it is"
+    if answer.server == us:
+        return Finding.OURS, f"signed by {_named(us)}"
+    if before and answer.server != before:
+        whose = f"signed by {_named(answer.server)}, and before by {_named(before)}"
+        return Finding.ANOTHERS, whose
+    return None
+
+
+def _too_old_or_new(answer: Answer, nonce: str, now: datetime) -> _Doubt | None:
+    if answer.nonce and nonce and answer.nonce != nonce:
+        return Finding.STALE, "it answers another question than ours"
+    if now - answer.time > MOST_AGE:
+        return Finding.STALE, f"made {duration(now - answer.time)} ago"
+    if answer.time - now > MOST_AHEAD:
+        return Finding.AHEAD, f"made {duration(answer.time - now)} from now"
+    return None
+
+
+def _named(server: str) -> str:
+    return f"'{harmless(server)[:100]}'"
+
+
+def _answer(word: Health, facts: Mapping[str, str]) -> Answer | None:
+    """Return the facts typed; None where there is no time, as with a word alone."""
     time = _moment(facts.get("time", ""))
     if time is None:
         return None

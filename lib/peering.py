@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from lib import answer, fetch
-from lib.answer import Reading
+from lib.answer import Finding, Reading
 from lib.model import Peer
 from lib.reach import Deadline, NotTried, Unreachable, connect
 
@@ -29,16 +29,17 @@ class Asked:
 
     #: None where nothing came that could be read.
     reading: Reading | None = None
-    #: Why nothing came, or what came instead.
+    #: Why nothing came, what came instead, or what shows that it is not to be believed.
     why: str = ""
     seconds: float = 0.0
 
 
-def ask(peer: Peer, limit_s: float = ASK_S) -> Asked:
+def ask(peer: Peer, limit_s: float = ASK_S, *, us: str = "", before: str = "") -> Asked:
     """Return what a peer answers, within the time; nothing is raised.
 
     A peer that shares a key is sent a nonce and which key to sign with; redirects are
-    not followed, and no more than 4 KB are read.
+    not followed, and no more than 4 KB are read.  ``us`` and ``before``: as
+    ``answer.judged`` has them.
     """
     nonce = os.urandom(16).hex() if peer.key else ""
     deadline = Deadline(limit_s)
@@ -52,9 +53,18 @@ def ask(peer: Peer, limit_s: float = ASK_S) -> Asked:
     except (Unreachable, NotTried) as error:
         why = fetch.without_credentials(str(error), peer.url)
         return Asked(None, why, time.monotonic() - began)
-    reading = answer.judged(content, key=peer.key, nonce=nonce, now=datetime.now(UTC))
-    start = fetch.printable(content[:200].decode("utf-8", "replace"), 100)
-    return Asked(reading, start, time.monotonic() - began)
+    reading = answer.judged(
+        content,
+        key=peer.key,
+        nonce=nonce,
+        now=datetime.now(UTC),
+        us=us,
+        before=before,
+    )
+    why = reading.why
+    if reading.finding is Finding.WRONG and not why:
+        why = fetch.printable(content[:200].decode("utf-8", "replace"), 100)
+    return Asked(reading, why, time.monotonic() - began)
 
 
 def place(url: str) -> tuple[str, int]:

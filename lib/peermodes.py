@@ -6,10 +6,12 @@ import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from lib.model import Peer, Settings
 from lib.peering import Asked, ask
+from lib.wording import first_line, harmless
 
 COLUMNS = ("peer", "says", "age", "round_trip", "signature", "clock", "last_run", "url")
 
@@ -20,24 +22,24 @@ def rows(settings: Settings) -> list[dict[str, Any]]:
     if not peers:
         return []
     with ThreadPoolExecutor(min(32, len(peers))) as pool:
-        return [_row(peer, asked) for peer, asked in zip(peers, pool.map(ask, peers))]
+        found = pool.map(partial(ask, us=settings.servername), peers)
+        return [_row(peer, asked) for peer, asked in zip(peers, found)]
 
 
 def _row(peer: Peer, asked: Asked) -> dict[str, Any]:
     reading = asked.reading
     said = reading.answer if reading else None
-    is_dated = said is not None and reading is not None and "time:" in asked.why
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     row |= {"peer": peer.name, "url": peer.url.partition("?")[0].rpartition("@")[2]}
     row["round_trip"] = f"{asked.seconds:.2f} s"
     row["signature"] = "no key is shared"
     if peer.key:
-        row["signature"] = "good" if reading and reading.signed else "not proven"
-    if reading is None:
-        row["says"] = f"no answer: {asked.why.partition(chr(10))[0]}"
-        return row
-    row["says"] = reading.finding.value
-    if said is not None and is_dated:
+        is_good = reading is not None and reading.signed
+        by = f", by {harmless(said.server)[:60]}" if is_good and said else ""
+        row["signature"] = f"good{by}" if is_good else "not proven"
+    what = reading.finding.value if reading else "no answer"
+    row["says"] = f"{what}: {first_line(asked.why)}" if asked.why else what
+    if said is not None:
         ahead = (said.time - datetime.now(UTC)).total_seconds()
         row["age"] = f"{max(0, -ahead):.0f} s"
         # A file was made before it was asked for, and tells nothing of the clock.

@@ -110,6 +110,7 @@ def signed_ahead():
         (signed_long_ago, "an old answer"),
         (signed_ahead, "the future"),
         (lambda: saying(key=KEY, nonce="abcd"), "an old answer"),
+        (lambda: saying(key=KEY, server="web1"), "our own answer: signed by 'web1'"),
     ],
     ids=[
         "a page",
@@ -120,6 +121,7 @@ def signed_ahead():
         "old",
         "ahead",
         "another nonce",
+        "reflected",
     ],
 )
 def test_a_wrong_answer_is_an_error_of_its_own_if_it_stays(
@@ -139,6 +141,24 @@ def test_a_signed_answer_is_believed(tmp_path, server):
         instance = instance_of(tmp_path, server, peer_line(there.url(), KEY))
         assert mails_after(instance, server, 3) == []
         assert b"nonce=" in there.heard[0] and KEY.encode() not in there.heard[0]
+
+
+def test_another_that_has_the_key_is_not_taken_for_the_peer(tmp_path, server):
+    with Listener(
+        says(answer(body=saying(key=KEY))),
+        says(answer(body=saying(key=KEY, server="other"))),
+    ) as there:
+        instance = instance_of(tmp_path, server, peer_line(there.url(), KEY))
+        assert mails_after(instance, server) == []
+        (mail,) = mails_after(instance, server, 2)
+        assert "signed by 'other', and before by 'friend'" in mail.subject
+        # Whoever has another name for good gets another line.
+        text = instance.settings.read_text()
+        instance.write(text.replace("friend = ", "renamed = "))
+        assert len(mails_after(instance, server, 2)) == 1
+        assert instance.records()["peer renamed"]["memory"]["signer"]["server"] == (
+            "other"
+        )
 
 
 def closed_port():
@@ -220,7 +240,7 @@ def test_peers_asks_each_now(tmp_path, server):
         lines += peer_line(f"http://127.0.0.1:{closed_port()}/", name="gone")
         rows = instance_of(tmp_path, server, lines).run("-m", "peers", "--json").json()
     assert [row["says"].partition(":")[0] for row in rows] == ["fine", "no answer"]
-    assert rows[0]["signature"] == "good" and rows[0]["age"].endswith(" s")
+    assert rows[0]["signature"] == "good, by friend" and rows[0]["age"].endswith(" s")
 
 
 def test_peers_without_any_says_so(tmp_path, server):

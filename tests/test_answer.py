@@ -134,6 +134,41 @@ def test_an_answer_to_another_question_is_an_old_one():
     assert finding(content, KEY, nonce="bb") is Finding.STALE
 
 
+def test_our_own_answer_is_not_our_peers():
+    content = composed(replace(GOOD, nonce="aa"), [KEY])
+    read = judged(content, key=KEY, nonce="aa", now=NOW, us="web1")
+    assert (read.finding, read.why) == (Finding.OURS, "signed by 'web1'")
+    assert not read.finding.is_an_answer
+
+
+def test_who_signs_with_another_name_than_before_is_another():
+    content = composed(GOOD, [KEY])
+    assert judged(content, key=KEY, now=NOW, before="web1").finding is Finding.FINE
+    read = judged(content, key=KEY, now=NOW, us="web3", before="web2")
+    assert read.finding is Finding.ANOTHERS
+    assert read.why == "signed by 'web1', and before by 'web2'"
+
+
+def test_whose_it_is_must_be_signed_too():
+    content = composed(replace(GOOD, server=""), [KEY])
+    assert finding(content, KEY) is Finding.WRONG
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (composed(GOOD), "it has no signature"),
+        (composed(GOOD, [OTHER]), "with others only"),
+        (composed(replace(GOOD, time=NOW - timedelta(hours=3)), [KEY]), "3 hours ago"),
+        (composed(replace(GOOD, time=NOW + timedelta(hours=3)), [KEY]), "from now"),
+        (composed(replace(GOOD, nonce="aa"), [KEY]), "another question than ours"),
+    ],
+    ids=["no mac", "another mac", "old", "ahead", "nonce"],
+)
+def test_what_is_not_believed_says_why(content, why):
+    assert why in judged(content, key=KEY, nonce="bb", now=NOW).why
+
+
 def test_a_file_has_no_nonce_and_is_judged_by_its_time():
     assert finding(composed(GOOD, [KEY]), KEY, nonce="bb") is Finding.FINE
 

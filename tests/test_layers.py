@@ -129,7 +129,7 @@ DOORS = {
     "drill": "imapline letters mailbox model reach",
     "statusmode": "health model proof wording",
     "peering": "answer fetch model reach",
-    "peermodes": "model peering",
+    "peermodes": "model peering wording",
     "health": "model proof wording",
     "ownanswer": "answer health model",
     "statusfile": "model ownanswer",
@@ -163,7 +163,7 @@ DOORS = {
         "drill given letters look model outbox readers report settings worker"
     ),
     "modes": "commandline given remedy settings showmodes trymodes workmodes",
-    "answer": "model",
+    "answer": "model wording",
     "serve": "answer model ownanswer remedy state",
     "listening": "",
     "gate": "listening",

@@ -104,7 +104,7 @@ def test_two_that_are_well_say_nothing(pair):
     for ours, theirs in (pair, reversed(pair)):
         (row,) = ours.instance.run("-m", "peers", "--json").json()
         assert (row["peer"], row["says"]) == (theirs.name, "fine")
-        assert row["signature"] == "good"
+        assert row["signature"] == f"good, by {theirs.name}"
 
 
 def test_cron_that_stops_at_one_is_told_to_its_admin_and_so_is_its_end(pair):
