@@ -9,7 +9,6 @@ it is our own line that is down: that is one note to us, and no mail to anybody 
 from __future__ import annotations
 
 import configparser
-import ipaddress
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
@@ -25,9 +24,9 @@ from lib.jobbase import (
     Peer,
     Peers,
     peers_of,
-    targets,
 )
-from lib.peering import Asked, any_answers, ask, place
+from lib.ownline import OwnLine
+from lib.peering import Asked, ask
 
 
 class PeerChecker(JobSpawner):
@@ -36,8 +35,9 @@ class PeerChecker(JobSpawner):
     def get_sub_jobs(self, config: configparser.ConfigParser) -> Iterator[JobBase]:
         """Yield a job for each peer."""
         peers = peers_of(config)
+        line = OwnLine(peers.peers, config)
         for number, peer in enumerate(peers.peers):
-            yield PeerJob(config, peer, peers, is_first=number == 0)
+            yield PeerJob(config, peer, peers, line, is_first=number == 0)
 
 
 class PeerJob(JobBase):
@@ -51,12 +51,14 @@ class PeerJob(JobBase):
         config: configparser.ConfigParser,
         peer: Peer,
         peers: Peers,
+        line: OwnLine,
         *,
-        is_first: bool = True,
+        is_first: bool,
     ) -> None:
         super().__init__(config, peer.name)
         self.peer = peer
         self.peers = peers
+        self.line = line
         self.is_first = is_first
 
     def getName(self) -> str:
@@ -88,6 +90,8 @@ class PeerJob(JobBase):
         """Ask; fail for what the peer says, or for what it has not said for long."""
         asked = ask(self.peer, us=self._us(), before=self._signed_before())
         reading = asked.reading
+        if reading is not None and reading.finding is not Finding.WRONG:
+            self.line.hear()
         if reading is None or not reading.finding.is_an_answer:
             self._not_answered(asked, reading.finding if reading else None)
         self.memory.pop("silent", None)
@@ -103,14 +107,16 @@ class PeerJob(JobBase):
         return False
 
     def _not_answered(self, asked: Asked, finding: Finding | None) -> NoReturn:
+        what = ": ".join(filter(None, (finding or "no answer", asked.why)))
+        if finding in (None, Finding.WRONG) and self._line_is_down():
+            self._tell_of_line()
+            # What we could not hear is no silence of theirs.
+            self.memory.pop("silent", None)
+            raise CheckPending("nothing at all answers: our own line is down")
+        self.memory.pop("line_down", None)
         silent = self.memory.get("silent")
         count = (silent if isinstance(silent, int) else 0) + 1
         self.memory["silent"] = min(count, self.peers.after)
-        what = ": ".join(filter(None, (finding or "no answer", asked.why)))
-        if finding is None and self._line_is_down():
-            self._tell_of_line()
-            raise CheckPending("nothing at all answers: our own line is down")
-        self.memory.pop("line_down", None)
         if count < self.peers.after:
             raise CheckPending(f"{what}; asked again ({count} of {self.peers.after})")
         raise CheckFailed(f"{what}\n{self._what_it_means(finding)}")
@@ -165,10 +171,7 @@ class PeerJob(JobBase):
     # Our own line.
 
     def _line_is_down(self) -> bool:
-        """Return whether nothing else that is elsewhere can be reached either."""
-        others = [place(one.url) for one in self.peers.peers if one != self.peer]
-        others += _targets_elsewhere(self.config)
-        return bool(others) and not any_answers(others)
+        return self.line.is_down(self.peer, self._checker.mail)
 
     def _tell_of_line(self) -> None:
         """Tell our own people, once, and by one of the peers' jobs only."""
@@ -201,21 +204,6 @@ def _told(finding: Finding, said: Answer | None) -> str:
             lines.append("No run has finished there.")
         lines.append("Nothing is watched there until cron starts it again.")
     return "\n".join(lines)
-
-
-def _targets_elsewhere(config: configparser.ConfigParser) -> list[tuple[str, int]]:
-    found = [place(one.values["url"]) for one in targets(config, "http")]
-    for kind in ("tcp", "tls"):
-        for one in targets(config, kind):
-            found.append((one.values["host"], one.values["port"]))
-    return [one for one in found if one[0] and not _is_here(one[0])]
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _shown(url: str) -> str:

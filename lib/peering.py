@@ -1,12 +1,9 @@
-"""Ask a peer how it is, and find out whether it is our own line that is down."""
+"""Ask a peer how it is."""
 
 from __future__ import annotations
 
 import os
-import queue
-import threading
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -14,13 +11,10 @@ from urllib.parse import urlsplit
 from lib import answer, fetch
 from lib.answer import Finding, Reading
 from lib.model import Peer
-from lib.reach import Deadline, NotTried, Unreachable, connect
+from lib.reach import Deadline, NotTried, Unreachable
 
 #: For all of it: name, connection, TLS, headers, body.
 ASK_S = 10.0
-#: Long enough to connect to something that is there.
-TRY_S = 4.0
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -65,37 +59,6 @@ def ask(peer: Peer, limit_s: float = ASK_S, *, us: str = "", before: str = "") -
     if reading.finding is Finding.WRONG and not why:
         why = fetch.printable(content[:200].decode("utf-8", "replace"), 100)
     return Asked(reading, why, time.monotonic() - began)
-
-
-def place(url: str) -> tuple[str, int]:
-    """Return the host and the port of a URL."""
-    parts = urlsplit(url)
-    return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 80)
-
-
-def any_answers(places: Iterable[tuple[str, int]], limit_s: float = TRY_S) -> bool:
-    """Return whether a connection to one of these comes about, within the time."""
-    found: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    distinct = list(dict.fromkeys(places))[:20]
-
-    def try_one(host: str, port: int) -> None:
-        try:
-            connect(host, port, Deadline(limit_s)).close()
-        except (OSError, Unreachable):
-            found.put(False)
-        else:
-            found.put(True)
-
-    for host, port in distinct:
-        threading.Thread(target=try_one, args=(host, port), daemon=True).start()
-    ends_at = time.monotonic() + limit_s + 1
-    for _place in distinct:
-        try:
-            if found.get(timeout=max(0.01, ends_at - time.monotonic())):
-                return True
-        except queue.Empty:
-            return False
-    return False
 
 
 def _question(peer: Peer, nonce: str) -> str:

@@ -184,7 +184,7 @@ def test_how_many_silences_is_for_the_settings_to_say(tmp_path, server):
 
 
 def test_when_nothing_answers_it_is_our_line_and_no_peer_hears_of_it(tmp_path, server):
-    names = ("one", "two", "three")
+    names = [f"friend{number}" for number in range(20)]
     lines = [
         peer_line(f"http://127.0.0.1:{closed_port()}/{name}", name=name)
         for name in names
@@ -198,6 +198,29 @@ def test_when_nothing_answers_it_is_our_line_and_no_peer_hears_of_it(tmp_path, s
         text = instance.settings.read_text().partition("every = minute\n")
         instance.write(text[0] + text[1] + back)
         assert len(mails_after(instance, server, 2)) == 1
+
+
+def test_after_our_line_was_down_silence_is_counted_anew(tmp_path, server):
+    gone = peer_line(f"http://127.0.0.1:{closed_port()}/", name="gone")
+    away = peer_line(f"http://127.0.0.1:{closed_port()}/", name="away")
+    instance = instance_of(tmp_path, server, gone + away)
+    (note,) = mails_after(instance, server, 3)
+    with Listener(says(answer(body=saying()))) as there:
+        text = instance.settings.read_text().partition("every = minute\n")
+        back = peer_line(there.url(), name="away")
+        instance.write(text[0] + text[1] + gone + back)
+        assert mails_after(instance, server) == [note]
+        assert "peer gone is failing" in mails_after(instance, server)[1].subject
+
+
+def test_where_all_get_the_page_of_somebody_in_between_it_is_our_line(tmp_path, server):
+    page = answer(body=b"<html>The connection is down, True!</html>")
+    with Listener(says(page)) as portal:
+        names = ("one", "two")
+        lines = [peer_line(portal.url(f"/{name}"), name=name) for name in names]
+        instance = instance_of(tmp_path, server, "".join(lines))
+        (mail,) = mails_after(instance, server, 3)
+    assert "our own line was down" in mail.subject
 
 
 def test_one_that_is_silent_while_others_answer_is_told_of(tmp_path, server):

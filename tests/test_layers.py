@@ -129,6 +129,7 @@ DOORS = {
     "drill": "imapline letters mailbox model reach",
     "statusmode": "health model proof wording",
     "peering": "answer fetch model reach",
+    "ownline": "answer fetch jobsettings model peering reach",
     "peermodes": "model peering wording",
     "health": "model proof wording",
     "ownanswer": "answer health model",
@@ -176,7 +177,7 @@ PLANNED: set[str] = set()
 #: The jobs that may import more than jobbase.
 SYSTEM_JOBS = {
     "EmailChecker": "jobbase mailbox answer",
-    "PeerChecker": "jobbase answer peering",
+    "PeerChecker": "jobbase answer ownline peering",
 }
 
 #: The rules of sending.
