@@ -35,8 +35,9 @@ from lib.wording import duration, harmless
 
 #: Of an answer no more is read.
 MOST_BYTES = 4096
-#: A file is replaced each minute; an answer that is older is one of yesterday.
-MOST_AGE = timedelta(minutes=10)
+#: Three minutes without a run are a problem; the rest is for the way of a file, which
+#: may be carried elsewhere each minute, and for two clocks.
+MOST_AGE = timedelta(minutes=5)
 #: So much may two clocks differ.
 MOST_AHEAD = timedelta(minutes=5)
 _NONCE = re.compile(r"[0-9a-f]{1,64}")

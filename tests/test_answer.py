@@ -117,8 +117,8 @@ def test_a_mac_of_another_length_or_case_is_none():
 @pytest.mark.parametrize(
     ("later", "found"),
     [
-        (timedelta(minutes=9), Finding.FINE),
-        (timedelta(minutes=11), Finding.STALE),
+        (timedelta(minutes=4, seconds=59), Finding.FINE),
+        (timedelta(minutes=5, seconds=1), Finding.STALE),
         (timedelta(minutes=-4), Finding.FINE),
         (timedelta(minutes=-6), Finding.AHEAD),
     ],
