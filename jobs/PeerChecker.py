@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from lib.answer import Answer, Finding, key_id
+from lib import peerwords
+from lib.answer import Finding, key_id
 from lib.jobbase import (
     CheckFailed,
     CheckPending,
@@ -23,6 +24,7 @@ from lib.jobbase import (
     JobSpawner,
     Peer,
     Peers,
+    fetch,
     peers_of,
 )
 from lib.ownline import OwnLine
@@ -45,6 +47,8 @@ class PeerJob(JobBase):
 
     #: Its admin hears of the end as well as of each day of it.
     tells_end = True
+    #: That also helps who has no such job: the peer's admin.
+    look_now = "status"
 
     def __init__(
         self,
@@ -100,14 +104,17 @@ class PeerJob(JobBase):
             self._note_signer(reading.answer.server)
         if reading.finding is Finding.FINE:
             return True
-        raise CheckFailed(_told(reading.finding, reading.answer))
+        raise CheckFailed(
+            peerwords.ill(
+                reading.finding, reading.answer, us=self._us(), url=self._where()
+            )
+        )
 
     def onFailure(self) -> bool:
         """Leave it to the default mail: the reason says who we are, and what to do."""
         return False
 
     def _not_answered(self, asked: Asked, finding: Finding | None) -> NoReturn:
-        what = ": ".join(filter(None, (finding or "no answer", asked.why)))
         if finding in (None, Finding.WRONG) and self._line_is_down():
             self._tell_of_line()
             # What we could not hear is no silence of theirs.
@@ -117,43 +124,23 @@ class PeerJob(JobBase):
         silent = self.memory.get("silent")
         count = (silent if isinstance(silent, int) else 0) + 1
         self.memory["silent"] = min(count, self.peers.after)
-        if count < self.peers.after:
-            raise CheckPending(f"{what}; asked again ({count} of {self.peers.after})")
-        raise CheckFailed(f"{what}\n{self._what_it_means(finding)}")
-
-    def _what_it_means(self, finding: Finding | None) -> str:
-        lines = [
-            f"The Checker of {self._us()} asks yours at {_shown(self.peer.url)} how it "
-            f"is, and was not answered as it should {self.peers.after} times in a row."
-        ]
-        if finding in (Finding.UNSIGNED, Finding.FORGED):
-            lines.append("Do both sides have the same key= in [peers]?")
-        elif finding is Finding.OURS:
-            lines.append(
-                "Does that URL lead back to us, or does somebody send our own answers "
-                "there?  Two machines with one name need another [general] servername."
+        times = self.peers.after
+        if count < times:
+            what = peerwords.briefly(finding, asked.why)
+            raise CheckPending(f"{what}; asked again ({count} of {times})")
+        raise CheckFailed(
+            peerwords.not_answered(
+                finding, asked.why, us=self._us(), url=self._where(), times=times
             )
-        elif finding is Finding.ANOTHERS:
-            lines.append(
-                "Does that URL lead to another machine, or have three of us one key?  "
-                "If it has a new servername, give its line in our [peers] another name."
-            )
-        elif finding in (Finding.STALE, Finding.AHEAD):
-            lines.append(
-                "The answer says when it was made: does cron still run there, is the "
-                "file still replaced, is the clock right?"
-            )
-        else:
-            lines.append(
-                "Is the machine up, its web server, its Checker?  If you cannot read "
-                "this to the end, neither can it mail you."
-            )
-        return "\n".join(lines)
+        )
 
     # Who signs.
 
     def _us(self) -> str:
         return self.config.get("general", "servername", fallback="")
+
+    def _where(self) -> str:
+        return fetch.shown_url(self.peer.url)
 
     def _signed_before(self) -> str:
         """Return by what name the peer has signed with this key; nothing if it has not.
@@ -179,32 +166,5 @@ class PeerJob(JobBase):
             return
         now = datetime.now(UTC)
         self.memory["line_down"] = now.isoformat()
-        self.sendEmail(
-            "our own line was down",
-            f"At {now:%Y-%m-%d %H:%M} UTC no peer and no target elsewhere could be "
-            "reached.\nThat is our own line, so no peer's admin was told.\n",
-            self.config.get("general", "alertcontact"),
-        )
-
-
-def _told(finding: Finding, said: Answer | None) -> str:
-    lines = [f"it says that it is {finding}"]
-    if finding is Finding.MAIL_PROBLEM:
-        lines = ["it says that it cannot send mail"]
-        lines.append(
-            "So what it would tell you does not reach you.  Look at the log there, and "
-            "at -m testmail."
-        )
-    else:
-        if said and said.last_run:
-            lines.append(
-                f"Its last run finished at {said.last_run:%Y-%m-%d %H:%M} UTC."
-            )
-        elif said:
-            lines.append("No run has finished there.")
-        lines.append("Nothing is watched there until cron starts it again.")
-    return "\n".join(lines)
-
-
-def _shown(url: str) -> str:
-    return url.partition("?")[0].rpartition("@")[2] if "@" in url else url
+        to = self.config.get("general", "alertcontact")
+        self.sendEmail(*peerwords.line_down(now), to)

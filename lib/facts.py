@@ -75,6 +75,7 @@ class Interview:
             contact=self.contact,
             timeout_s=self._ask("timeout", _seconds),
             formerly=self._ask("formerly", str),
+            look_now=str(job.look_now),
         )
 
     def _ask(self, hook: str, read: Callable[[Any], T]) -> T:

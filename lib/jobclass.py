@@ -102,6 +102,8 @@ class JobBase:
 
     #: People hear of the end also where they are reminded; for the jobs that ship.
     tells_end = False
+    #: What a mail tells people to ask Checker for; empty: to run the job.
+    look_now = ""
 
     #: Job files in the older manner: anything true that execute returns is a success.
     truth_is_enough = False

@@ -197,7 +197,9 @@ def _since(start: datetime, now: datetime) -> str:
 
 
 def _how_to_look(job: JobFacts) -> str:
-    return "validate" if job.is_own else f"run {shlex.quote(job.name)}"
+    if job.is_own:
+        return "validate"
+    return job.look_now or f"run {shlex.quote(job.name)}"
 
 
 def _reason(outcome: Outcome) -> str:

@@ -243,6 +243,8 @@ class JobFacts:
     formerly: str = ""
     #: Not somebody's check but Checker speaking of a job file or a section.
     is_own: bool = False
+    #: The mode that shows more of it; empty: run, with its name.
+    look_now: str = ""
 
 
 @dataclass(frozen=True)

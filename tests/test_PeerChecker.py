@@ -67,6 +67,9 @@ def test_a_peer_that_says_it_is_ill_is_told_of_at_once_and_when_it_is_well(
         (mail,) = mails_after(instance, server)
         assert mail.to == (ADMIN,)
         assert mail.subject == f"[web1] peer friend is failing: {words}"
+        assert f"The Checker of web1 asks yours, at {there.url()}" in mail.body
+        # He has no such job: what shows it there is another mode.
+        assert "Look now:   checker.py -m status\n" in mail.body
     with Listener(says(answer(body=saying()))) as again:
         instance.write(instance.settings.read_text().replace(there.url(), again.url()))
         assert "is fine again" in mails_after(instance, server)[1].subject

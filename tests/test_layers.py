@@ -129,6 +129,7 @@ DOORS = {
     "drill": "imapline letters mailbox model reach",
     "statusmode": "health model proof wording",
     "peering": "answer fetch model reach",
+    "peerwords": "answer wording",
     "ownline": "answer fetch jobsettings model peering reach",
     "peermodes": "model peering wording",
     "health": "model proof wording",
@@ -177,7 +178,7 @@ PLANNED: set[str] = set()
 #: The jobs that may import more than jobbase.
 SYSTEM_JOBS = {
     "EmailChecker": "jobbase mailbox answer",
-    "PeerChecker": "jobbase answer ownline peering",
+    "PeerChecker": "jobbase answer ownline peering peerwords",
 }
 
 #: The rules of sending.

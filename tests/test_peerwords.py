@@ -1,0 +1,52 @@
+"""What the admin of a peer reads."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from lib import peerwords
+from lib.answer import Answer, Finding
+from lib.model import Health
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+WHO = {"us": "web1", "url": "https://example.org/checker.txt"}
+NO_ANSWERS = [None, *(one for one in Finding if not one.is_an_answer)]
+
+
+def test_there_is_advice_for_all_that_is_no_answer():
+    assert set(peerwords.ADVICE) == set(NO_ANSWERS)
+
+
+@pytest.mark.parametrize("finding", NO_ANSWERS)
+def test_who_asks_and_where_and_what_to_do_is_said(finding):
+    first, who, advice = peerwords.not_answered(
+        finding, "since noon", times=2, **WHO
+    ).splitlines()
+    assert first == f"{finding or 'no answer'}: since noon"
+    assert "The Checker of web1 asks yours, at https://example.org/checker.txt" in who
+    assert who.endswith("believe, 2 times in a row.")
+    assert advice == peerwords.ADVICE[finding]
+
+
+def test_once_is_not_in_a_row():
+    text = peerwords.not_answered(None, "", times=1, **WHO)
+    assert text.startswith("no answer\n") and "in a row" not in text
+
+
+def test_a_peer_without_mail_is_told_since_when():
+    said = Answer(Health.MAIL_PROBLEM, NOON, NOON, mail_proof_age_s=7500)
+    text = peerwords.ill(Finding.MAIL_PROBLEM, said, **WHO)
+    assert "Mail of its own was last seen to arrive 2 hours 5 minutes ago." in text
+    assert "last seen" not in peerwords.ill(Finding.MAIL_PROBLEM, None, **WHO)
+
+
+def test_a_peer_without_runs_is_told_since_when():
+    said = Answer(Health.JOB_PROBLEM, NOON, NOON)
+    text = peerwords.ill(Finding.JOB_PROBLEM, said, **WHO)
+    assert "Its last run finished at 2026-11-22" in text
+    never = peerwords.ill(Finding.JOB_PROBLEM, Answer(said.word, NOON), **WHO)
+    assert "No run has finished yet." in never
+    # A word alone says nothing of runs.
+    assert "finished " not in peerwords.ill(Finding.JOB_PROBLEM, None, **WHO)
