@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from lib import kinds, options, readers
+from lib import kinds, options, peerlines, readers
 from lib.model import Peers, Target
 
 
@@ -28,10 +28,11 @@ def targets(config: configparser.ConfigParser, kind: str) -> Iterator[Target]:
 
 def peers_of(config: configparser.ConfigParser) -> Peers:
     """Return the peers whose lines have nothing wrong in them, and how to ask them."""
-    if not config.has_section("peers"):
-        return Peers()
-    given = {name: raw for name, raw in config.items("peers") if raw.strip()}
-    return options.peers_in(options.read_peers(given)[0])
+    values, _wrong = peerlines.read_peers(_given(config, "peers"))
+    status, _wrong = kinds.read_options(_given(config, "status"), options.STATUS)
+    servername = config.get("general", "servername", fallback="")
+    left, _ourselves = peerlines.without_ourselves(values, servername.strip(), status)
+    return peerlines.peers_in(left)
 
 
 def email_option(config: configparser.ConfigParser, option: str) -> Any:
@@ -62,6 +63,13 @@ def read_addresses(to: str | Iterable[str] | None) -> tuple[str, ...]:
 def _addresses(text: str) -> tuple[str, ...]:
     # Thousands of jobs have the same contact.
     return readers.addresses(text)
+
+
+def _given(config: configparser.ConfigParser, section: str) -> dict[str, str]:
+    """Return the options of a section that have a value."""
+    if not config.has_section(section):
+        return {}
+    return {name: raw for name, raw in config.items(section) if raw.strip()}
 
 
 def _defaults(config: configparser.ConfigParser) -> dict[str, Any]:

@@ -7,11 +7,10 @@ readers are those of ``lib/kinds.py`` and those below.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
 
-from lib.kinds import POLICY_OPTIONS, Option, read_options
-from lib.model import JobFrequency, Peer, Peers
+from lib.kinds import POLICY_OPTIONS, Option
+from lib.model import JobFrequency
 from lib.readers import (
     absolute_path,
     addresses,
@@ -22,7 +21,6 @@ from lib.readers import (
     port,
     switch,
     text,
-    url,
     whole,
 )
 
@@ -68,20 +66,6 @@ def command(value: str) -> tuple[str, ...]:
     if not words:
         raise ValueError("expected a command")
     return words
-
-
-def peer(value: str) -> tuple[str, str, str]:
-    """Return a peer's URL, its admin's address, and the key that we share or ""."""
-    expected = "expected url,email or url,email,key=..."
-    found = [part.strip() for part in value.split(",")]
-    if len(found) not in (2, 3):
-        raise ValueError(expected)
-    word, _equals, key = found[2].partition("=") if len(found) == 3 else ("", "", "")
-    if len(found) == 3 and (word.strip() != "key" or not key.strip()):
-        raise ValueError(expected)
-    if "=" in found[1]:
-        raise ValueError(expected)
-    return url(found[0]), addresses(found[1])[0], key.strip()
 
 
 def endpoint(value: str) -> tuple[str, int]:
@@ -173,30 +157,12 @@ BACKUP = {
     )
 }
 
-#: Any other option of [peers] is a peer.
+#: Any other option of [peers] is a peer: lib/peerlines.py.
 PEERS = {
     "every": Option(one_of(JobFrequency), JobFrequency.HOUR, "how often to ask"),
     "after": Option(failures, 2, "how many silences in a row come first"),
     "copy": Option(switch, False, "yes: alertcontact hears of peers, too"),
 }
-
-
-def peer_options(given: Iterable[str]) -> dict[str, Option]:
-    """Return the options of a [peers] in which these are given."""
-    lines = [name for name in given if name not in PEERS]
-    return {**PEERS, **dict.fromkeys(lines, Option(peer, ""))}
-
-
-def read_peers(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values of [peers], and what is wrong, by option."""
-    return read_options(given, peer_options(given))
-
-
-def peers_in(values: Mapping[str, Any]) -> Peers:
-    """Return the peers that the values of [peers] name, and how to ask them."""
-    rules = {name: value for name, value in values.items() if name in PEERS}
-    lines = [(name, value) for name, value in values.items() if name not in PEERS]
-    return Peers(tuple(Peer(name, *value) for name, value in lines), **rules)
 
 
 STATUS = {

@@ -28,7 +28,8 @@ from lib.model import (
     Status,
     scrubbed,
 )
-from lib.options import NOT_YET, SECTIONS, peer_options, peers_in
+from lib.options import NOT_YET, SECTIONS
+from lib.peerlines import peer_options, peers_in, without_ourselves
 from lib.sections import check_targets, given_in, read_section, title_of
 
 
@@ -119,6 +120,10 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
     for section in ("general", "defaults", "peers", "status", "digest"):
         found[section], wrong = read_section(ini, section, tables[section])
         problems += wrong
+    servername = found["general"].get("servername", "")
+    found["peers"], own = without_ourselves(found["peers"], servername, found["status"])
+    for name, why in own.items():
+        problems.append(Problem(f"{name}: {why}", ini.where("peers", name), "peers"))
     return found
 
 

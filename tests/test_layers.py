@@ -38,6 +38,7 @@ DOORS = {
     "readers": "model",
     "kinds": "model readers",
     "options": "kinds model readers",
+    "peerlines": "kinds model options readers",
     "initext": "",
     "inifile": "initext model readers",
     "jobfiles": "model trust",
@@ -46,15 +47,15 @@ DOORS = {
     "sections": "inifile kinds model options readers",
     "mailsettings": "inifile model options password readers sections",
     "settings": (
-        "hidden inifile jobfiles kinds mailsettings model options password sections"
-        " trust"
+        "hidden inifile jobfiles kinds mailsettings model options password peerlines"
+        " sections trust"
     ),
     # what job authors get
     "reach": "",
     "tls": "reach",
     "transport": "reach tls",
     "fetch": "model reach tls transport",
-    "jobsettings": "kinds model options readers",
+    "jobsettings": "kinds model options peerlines readers",
     "jobclass": "jobsettings model",
     "jobbase": "fetch jobclass jobsettings model reach tls",
     "oldjobs": "jobbase",

@@ -19,16 +19,6 @@ from lib import options
         (options.clock, "8:00", "08:00"),
         (options.clock, "23:59", "23:59"),
         (options.weekly_clock, "Mon 8:00", ("mon", "08:00")),
-        (
-            options.peer,
-            "http://example.org:5000,admin@example.org",
-            ("http://example.org:5000", "admin@example.org", ""),
-        ),
-        (
-            options.peer,
-            "http://[::1]:5000/, admin@example.org, key = a=b",
-            ("http://[::1]:5000/", "admin@example.org", "a=b"),
-        ),
     ],
 )
 def test_what_is_understood(read, value, found):
@@ -55,13 +45,6 @@ def test_what_is_understood(read, value, found):
         (options.clock, "٠٨:٠٠"),
         (options.weekly_clock, "monday 08:00"),
         (options.weekly_clock, "mon"),
-        (options.peer, "http://example.org"),
-        (options.peer, "http://example.org,"),
-        (options.peer, "http://example.org,admin@example.org,"),
-        (options.peer, "http://example.org,admin@example.org,key="),
-        (options.peer, "http://example.org,admin@example.org,other=1"),
-        (options.peer, "http://example.org,key=abc"),
-        (options.peer, "http://example.org,a@example.org,b@example.org"),
     ],
 )
 def test_what_is_refused(read, value):
