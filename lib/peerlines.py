@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from lib.kinds import Option, read_options
 from lib.model import Peer, Peers
-from lib.options import PEERS
+from lib.options import MAX_NAME, PEERS
 from lib.readers import addresses, url
 
 _PORTS = {"http": 80, "https": 443}
@@ -46,6 +46,17 @@ def peer(value: str) -> tuple[str, str, str]:
     if word.strip() != "key" or not key.strip() or len(more) > 1:
         raise ValueError("expected url,email,key=... and a key without commas in it")
     return found, contact, key.strip()
+
+
+def peer_name(word: str, servername: str) -> str:
+    """Return what a line may be called; raise ValueError if that is no peer's name."""
+    if not re.fullmatch(r"\w[\w.-]*", word) or len(word) > MAX_NAME:
+        raise ValueError("expected a name of letters, digits, dots and dashes")
+    if word.lower() in PEERS:
+        raise ValueError(f"{word} is an option of [peers]; expected the name of a peer")
+    if word.lower() == servername.lower():
+        raise ValueError(f"{word} is our own name; expected that of the other side")
+    return word
 
 
 def peer_options(given: Iterable[str]) -> dict[str, Option]:

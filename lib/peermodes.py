@@ -52,7 +52,9 @@ def _row(peer: Peer, asked: Asked) -> dict[str, Any]:
 def key_lines(settings: Settings, name: str) -> Iterator[str]:
     """Yield what to do with a new key, for both sides."""
     key = secrets.token_hex(24)
-    known = next((one for one in settings.peers.peers if one.name == name), None)
+    known = next(
+        (one for one in settings.peers.peers if one.name == name.lower()), None
+    )
     url = known.url if known else f"https://URL-OF-{name.upper()}/"
     contact = known.contact if known else f"ADMIN-OF-{name.upper()}@example.com"
     ours = settings.alertcontact[0]

@@ -94,12 +94,15 @@ def peers(given: argparse.Namespace) -> int:
 
 
 def peerkey(given: argparse.Namespace) -> int:
-    from lib import peermodes
+    from lib import peerlines, peermodes
 
-    if not given.words:
-        print("checker: -m peerkey: expected the name of a peer", file=sys.stderr)
+    settings = settings_of(given)
+    try:
+        name = peerlines.peer_name("".join(given.words), settings.servername)
+    except ValueError as error:
+        print(f"checker: -m peerkey: {error}", file=sys.stderr)
         return WRONG_USE
-    for line in peermodes.key_lines(settings_of(given), given.words[0]):
+    for line in peermodes.key_lines(settings, name):
         print(line)
     return OK
 

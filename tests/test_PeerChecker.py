@@ -291,3 +291,19 @@ def test_peerkey_prints_a_line_for_both_sides_with_one_new_key(tmp_path, server)
     assert f"web1 = URL-OF-OUR-ANSWER,ops@example.com,key={keys[0]}" in first
     assert instance.run("-m", "peerkey", "friend").out != first
     assert instance.run("-m", "peerkey").code == 2
+    assert f"Friend = https://example.org/c.txt,{ADMIN},key=" in (
+        instance.run("-m", "peerkey", "Friend").out
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a = b", "expected a name of letters, digits, dots and dashes"),
+        ("copy", "copy is an option of [peers]; expected the name of a peer"),
+        ("WEB1", "WEB1 is our own name; expected that of the other side"),
+    ],
+)
+def test_peerkey_makes_no_line_that_could_not_be_one(tmp_path, server, name, said):
+    ran = instance_of(tmp_path, server, "").run("-m", "peerkey", name)
+    assert (ran.code, ran.out) == (2, "") and said in ran.err
