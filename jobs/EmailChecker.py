@@ -157,7 +157,7 @@ class EmailChecker(JobBase):
             token=str(probe["token"]),
             sent_at=taken,
             servername=self.config.get("general", "servername"),
-            address=self._address(),
+            address=self._comes_from(),
             earlier=tuple(map(str, self.memory.get("tokens", ()))),
         )
         deadline = reach.Deadline(self.timeout() - 2)
@@ -258,6 +258,10 @@ class EmailChecker(JobBase):
         mail = self._checker.mail
         given = (mail.user, mail.sender) if mail else ()
         return next((one for one in given if "@" in one), "")
+
+    def _comes_from(self) -> str:
+        mail = self._checker.mail
+        return (mail.sender or mail.user) if mail else ""
 
     def _why_not(self) -> str:
         """Return why nothing can be proven here; empty if it can."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from lib import hops
 from lib.folders import Folder, Kind, encoded, in_order, listed, quoted
 from lib.imapline import Line, LookFailed
 from lib.model import Mailbox
+from lib.probes import FIELDS, Probe, Seen
 from lib.reach import Deadline
 
 __all__ = ["Found", "Kind", "LookFailed", "Probe", "folders_of", "look_for"]
@@ -27,27 +28,8 @@ MOST_SEARCHED = 2_000
 MOST_READ, MOST_READ_WITHOUT_SEARCH = 20, 200
 #: Of own probes that have piled up, so many go each time.
 MOST_DELETED = 100
-#: Another instance with our name may wait for a younger one.
-LEFT_ALONE = timedelta(days=2)
 #: What we keep of the time for less likely folders.
 _RESERVE_S = 5
-
-_FIELDS = "MESSAGE-ID X-CHECKER-PROBE SUBJECT FROM RECEIVED"
-_TOKEN = re.compile(r"[0-9a-f]{32}")
-
-
-@dataclass(frozen=True)
-class Probe:
-    """The mail that is looked for, and what tells ours from others'."""
-
-    token: str
-    sent_at: datetime
-    #: As subjects begin: ``[web1]``.
-    servername: str = ""
-    #: Where it was sent to, which is also what it comes from.
-    address: str = ""
-    #: Tokens of those sent before, which may lie there still.
-    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,26 +45,6 @@ class Found:
     #: How many mails were deleted, and why they could not be.
     deleted: int = 0
     trouble: str = ""
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A mail's header, as far as we asked for it."""
-
-    uid: str
-    arrived_at: datetime | None
-    fields: Any
-
-    def says(self, name: str) -> str:
-        return " ".join(str(self.fields.get(name, "")).split())
-
-    def has(self, token: str) -> bool:
-        """Return whether it is the mail with this token."""
-        return (
-            token in self.says("Message-ID")
-            or token == self.says("X-Checker-Probe")
-            or token in self.says("Subject")
-        )
 
 
 def look_for(
@@ -104,7 +66,8 @@ def look_for(
             if exists is None:
                 continue
             opened += 1
-            seen = _search(line, probe.token, exists, folder)
+            is_likely = folder.kind is not Kind.OTHER or bool(mailbox.folder)
+            seen = _search(line, probe, exists, thoroughly=is_likely)
             if seen is not None and keeps:
                 return Found(folder.name, folder.kind, seen.arrived_at)
             if seen is not None:
@@ -164,25 +127,32 @@ def _open(line: Line, folder: Folder, how: str) -> int | None:
     return counts[-1] if counts else 0
 
 
-def _search(line: Line, token: str, exists: int, folder: Folder) -> _Seen | None:
-    """Return the mail with the token in the folder that is open, or None."""
+def _search(line: Line, probe: Probe, exists: int, *, thoroughly: bool) -> Seen | None:
+    """Return the probe if it is in the folder that is open, else None.
+
+    ``thoroughly``: look at the last mails also where the server's search finds none.
+    """
     if exists == 0:
         return None
-    done, uids = _uids(
-        line,
-        exists,
-        f'OR OR HEADER Message-ID "{token}" HEADER X-Checker-Probe "{token}"'
-        f' SUBJECT "{token}"',
-    )
+    done, uids = _uids(line, exists, _that_is(probe))
     # What a server claims to have found is looked at.
     for seen in _read(line, "FETCH", uids[-10:]):
-        if seen.has(token):
+        if probe.is_it(seen):
             return seen
-    if done and folder.kind is Kind.OTHER:
+    if done and not thoroughly:
         return None
     most = MOST_READ if done else MOST_READ_WITHOUT_SEARCH
     numbers = [f"{max(1, exists - most + 1)}:*"]
-    return next((one for one in _read(line, "", numbers) if one.has(token)), None)
+    return next((one for one in _read(line, "", numbers) if probe.is_it(one)), None)
+
+
+def _that_is(probe: Probe) -> str:
+    """Return what to search for: the token in any of its places."""
+    token = probe.token
+    return (
+        f'OR OR HEADER Message-ID "{token}" HEADER X-Checker-Probe "{token}"'
+        f' SUBJECT "{token}"'
+    )
 
 
 def _uids(line: Line, exists: int, criteria: str) -> tuple[bool, list[str]]:
@@ -194,11 +164,11 @@ def _uids(line: Line, exists: int, criteria: str) -> tuple[bool, list[str]]:
     return done, [str(uid) for uid in sorted(found)]
 
 
-def _read(line: Line, by: str, numbers: list[str]) -> Iterator[_Seen]:
+def _read(line: Line, by: str, numbers: list[str]) -> Iterator[Seen]:
     """Yield the headers of these mails; ``by``: FETCH by UID, else by number."""
     if not numbers:
         return
-    what = f"(UID INTERNALDATE BODY.PEEK[HEADER.FIELDS ({_FIELDS})])"
+    what = f"(UID INTERNALDATE BODY.PEEK[HEADER.FIELDS ({FIELDS})])"
     done, data = line.ask(by or "NUMBERED FETCH", ",".join(numbers), what)
     if not done:
         return
@@ -213,7 +183,7 @@ def _read(line: Line, by: str, numbers: list[str]) -> Iterator[_Seen]:
         uid = re.search(rb"\bUID (\d{1,10})\b", words)
         if uid:
             fields = BytesHeaderParser().parsebytes(text)
-            yield _Seen(uid[1].decode(), _moment(words), fields)
+            yield Seen(uid[1].decode(), _moment(words), fields)
 
 
 def _moment(words: bytes) -> datetime | None:
@@ -226,14 +196,14 @@ def _moment(words: bytes) -> datetime | None:
         return None
 
 
-def _found(seen: _Seen, folder: Folder, probe: Probe) -> Found:
+def _found(seen: Seen, folder: Folder, probe: Probe) -> Found:
     received = [str(one) for one in seen.fields.get_all("Received", ())]
     steps = hops.hops(received, probe.sent_at, seen.arrived_at)
     return Found(folder.name, folder.kind, seen.arrived_at, hops.longest(steps))
 
 
 def _cleared(
-    line: Line, seen: _Seen, folder: Folder, folders: list[Folder], probe: Probe
+    line: Line, seen: Seen, folder: Folder, folders: list[Folder], probe: Probe
 ) -> Found:
     """Return what was found, and how its deletion went: nothing hangs on that."""
     found = _found(seen, folder, probe)
@@ -251,34 +221,30 @@ def _delete(
     exists = _open(line, folder, "SELECT")
     if not exists:
         return 0
-    new = [uid] if uid else _uids(line, exists, f'HEADER Message-ID "{probe.token}"')[1]
-    old = _uids(line, exists, 'HEADER X-Checker-Probe ""')[1]
+    can_expunge = line.has("UIDPLUS")
+    new = [uid] if uid else _uids(line, exists, _that_is(probe))[1]
+    # What cannot be expunged stays where it is, marked.
+    undeleted = "" if can_expunge else "UNDELETED "
+    old = _uids(line, exists, f'{undeleted}HEADER X-Checker-Probe ""')[1]
     uids = sorted({*new, *old[:MOST_DELETED]}, key=int)
-    ours = [one.uid for one in _read(line, "FETCH", uids) if _is_ours(one, probe)]
+    ours = [one.uid for one in _read(line, "FETCH", uids) if probe.is_ours(one)]
     if not ours:
         return 0
     trash = next((one for one in folders if one.kind is Kind.TRASH), None)
     if folder.kind in (Kind.INBOX, Kind.ALL, Kind.OTHER) and trash is not None:
         # What is expunged elsewhere is archived there, and never deleted.
         if line.has("X-GM-EXT-1") and line.has("MOVE"):
-            line.ask("MOVE", ",".join(ours), quoted(trash.raw))
+            _do(line, "MOVE", ",".join(ours), quoted(trash.raw))
             return _delete(line, trash, folders, probe)
-    line.ask("STORE", ",".join(ours), "+FLAGS.SILENT", r"(\Deleted)")
-    if line.has("UIDPLUS"):
-        line.ask("EXPUNGE", ",".join(ours))
+    _do(line, "STORE", ",".join(ours), "+FLAGS.SILENT", r"(\Deleted)")
+    if can_expunge:
+        _do(line, "EXPUNGE", ",".join(ours))
     # Without UIDPLUS an EXPUNGE would take what others have marked, too.
     return len(ours)
 
 
-def _is_ours(seen: _Seen, probe: Probe) -> bool:
-    """Return whether it is a probe that this instance has sent, and is done with."""
-    token = seen.says("X-Checker-Probe")
-    if not (_TOKEN.fullmatch(token) and seen.says("Message-ID")[1:33] == token):
-        return False
-    if token == probe.token or token in probe.earlier:
-        return True
-    # What state has forgotten is known by its words, once nobody can wait for it.
-    by_name = seen.says("Subject").startswith(f"[{probe.servername}] ")
-    by_us = probe.address != "" and probe.address in seen.says("From")
-    age = probe.sent_at - (seen.arrived_at or probe.sent_at)
-    return by_name and by_us and age > LEFT_ALONE
+def _do(line: Line, name: str, *words: str | bytes) -> None:
+    """Have the server do something; raise LookFailed if it will not."""
+    done, data = line.ask(name, *words)
+    if not done:
+        raise LookFailed(f"{name} was refused: {line.refusal(data)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -255,6 +255,23 @@ def test_own_probes_that_piled_up_go_and_nothing_else(tmp_path, account, cafile)
     until_proven(instance)
     left = [one for one in account.subjects("INBOX") if "probe" in one]
     assert left == [f"[web2] probe {'f' * 32}"]
+
+
+def test_a_probe_that_state_has_forgotten_is_known_by_whom_it_comes_from(
+    tmp_path, account, cafile
+):
+    sender = "alerts@example.com"
+    instance = instance_of(tmp_path, account, cafile, f"sender = {sender}\n")
+    for number, who in enumerate((sender, "someone@example.com")):
+        token = f"{number}" * 32
+        head = f"X-Checker-Probe: {token}\r\nSubject: [web1] probe {token}\r\n"
+        head += f"Message-ID: <{token}@x>\r\nFrom: {who}\r\n"
+        long_ago = datetime.now(UTC) - timedelta(days=3)
+        account.put("INBOX", head.encode() + b"\r\nx\r\n", long_ago)
+    instance.cron("hour")
+    account.wait_for("INBOX", 3)
+    until_proven(instance)
+    assert account.subjects("INBOX") == [f"[web1] probe {'1' * 32}"]
 
 
 def test_a_proof_holds_for_the_time_to_the_next_which_no_probe_may_outlast(

@@ -109,7 +109,8 @@ DOORS = {
     "folders": "",
     "hops": "",
     "imapline": "compose dial model reach refusal tls",
-    "mailbox": "folders hops imapline model reach",
+    "probes": "",
+    "mailbox": "folders hops imapline model probes reach",
     # the supervisor: never loads job code, so never discover, jobbase, channels
     "standins": "kinds model",
     "rota": "model",

@@ -65,6 +65,55 @@ def test_a_probe_is_found_in_the_inbox_and_deleted_without_others(ca, cafile):
     assert "UID EXPUNGE 2" in stub.heard
 
 
+def header(**fields):
+    words = {"Message-ID": "<another@relay>", "From": USER, **fields}
+    lines = (f"{name.replace('_', '-')}: {said}\r\n" for name, said in words.items())
+    return StubMail("".join(lines) + "\r\n")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"X_Checker_Probe": TOKEN},
+        {"Message-ID": f"<{TOKEN}@example.com>"},
+        {"Subject": f"[web1] probe {TOKEN}"},
+        {"Subject": f"[web1] probe {TOKEN} (a1b2c3)"},
+        {"Subject": f"*** SPAM *** [web1] probe {TOKEN}"},
+        {
+            "Subject": f"=?utf-8?q?=5Bw=C3=A9b1=5D_probe_{TOKEN[:9]}?=\r\n"
+            f" =?utf-8?q?{TOKEN[9:]}?="
+        },
+    ],
+    ids=["header", "id", "subject", "not threaded", "tagged", "encoded"],
+)
+def test_whatever_relays_left_of_it_it_is_found_and_deleted(ca, cafile, fields):
+    inbox = [header(**fields)]
+    with ImapStub(ca, mails={"INBOX": inbox}) as stub:
+        assert look(stub, cafile).deleted == 1
+    assert inbox[0].deleted
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Subject": f"Undeliverable: [web1] probe {TOKEN}", "From": "postmaster@x.org"},
+        {"Subject": f"[web1] probe {TOKEN}", "From": "postmaster@x.org"},
+        {"Subject": f"Re: [web1] probe {TOKEN}"},
+        {"Subject": f"[web1] probe {TOKEN} bounced"},
+        {"References": f"<{TOKEN}@example.com>"},
+        {"X_Checker_Probe": "0" * 32},
+    ],
+    ids=["bounce", "another's", "reply", "more", "thread", "another token"],
+)
+def test_what_came_in_its_place_is_no_proof_and_stays(ca, cafile, fields):
+    inbox = [header(**fields)]
+    # Whatever the server's search finds.
+    instead = {"UID SEARCH": b"* SEARCH 1\r\nTAG OK done\r\n"}
+    with ImapStub(ca, mails={"INBOX": inbox}, instead=instead) as stub:
+        assert look(stub, cafile) is None
+    assert not inbox[0].deleted
+
+
 def test_folders_are_opened_read_only_until_it_is_found(ca, cafile):
     folders = ('(\\Trash) "/" "Bin"', '() "/" "x"')
     with ImapStub(ca, folders, {"x": [probe_mail()]}) as stub:
@@ -90,6 +139,30 @@ def test_without_uidplus_nobodys_deleted_mails_are_expunged(ca, cafile):
         assert look(stub, cafile).deleted == 1
     assert inbox[0].deleted
     assert not [one for one in stub.heard if "EXPUNGE" in one]
+
+
+def test_what_is_marked_already_is_not_marked_again(ca, cafile):
+    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, capabilities="IMAP4rev1") as it:
+        look(it, cafile)
+    assert [one for one in it.heard if 'UNDELETED HEADER X-Checker-Probe ""' in one]
+
+
+@pytest.mark.parametrize("step", ["UID STORE", "UID EXPUNGE"])
+def test_a_mailbox_that_lets_nothing_be_deleted_is_named_and_yet_a_proof(
+    ca, cafile, step
+):
+    instead = {step: b"TAG NO you may only read\r\n"}
+    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, instead=instead) as stub:
+        found = look(stub, cafile)
+    assert (found.folder, found.deleted) == ("INBOX", 0)
+    assert f"{step.split()[1]} was refused: you may only read" in found.trouble
+
+
+def test_in_a_pinned_folder_it_is_looked_at_what_a_search_does_not_find(ca, cafile):
+    instead = {"UID SEARCH": b"* SEARCH\r\nTAG OK done\r\n"}
+    folders = ('() "/" "x"',)
+    with ImapStub(ca, folders, {"x": [probe_mail()]}, instead=instead) as stub:
+        assert look(stub, cafile, folder="x") is not None
 
 
 def test_at_google_it_is_moved_to_the_trash_to_be_deleted(ca, cafile):

@@ -1,0 +1,92 @@
+"""Which mails are our probes, by what relays and filters left of their headers.  Pure.
+
+The token is random and stands in three places: the id, a header of its own, and the
+subject.  A reply or a bounce has it too, in a subject that begins with other words or
+that is not ours, and is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+#: What is to be known of a mail.
+FIELDS = "MESSAGE-ID X-CHECKER-PROBE SUBJECT FROM RECEIVED"
+#: Another instance with our name may wait for a younger one.
+LEFT_ALONE = timedelta(days=2)
+
+_TOKEN = "[0-9a-f]{32}"
+_IN_ID = re.compile(rf"<({_TOKEN})@")
+#: Filters put tags in brackets or stars before it.
+_IN_SUBJECT = re.compile(rf"[\[(*{{].*\] probe ({_TOKEN})( \([0-9a-f]{{6}}\))?")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The mail that is looked for, and what tells ours from others'."""
+
+    token: str
+    sent_at: datetime
+    #: As subjects begin: ``[web1]``.
+    servername: str = ""
+    #: What it comes from.
+    address: str = ""
+    #: Tokens of those sent before, which may lie there still.
+    earlier: tuple[str, ...] = ()
+
+    def is_it(self, mail: Seen) -> bool:
+        """Return whether this is the mail."""
+        return self.token in mail.tokens(self.address)
+
+    def is_ours(self, mail: Seen) -> bool:
+        """Return whether it is a probe of this instance that nobody waits for."""
+        if {self.token, *self.earlier}.intersection(mail.tokens(self.address)):
+            return True
+        # What state has forgotten is known by its words, once nobody can wait for it.
+        if not re.fullmatch(_TOKEN, mail.says("X-Checker-Probe")):
+            return False
+        by_name = mail.says("Subject").startswith(f"[{self.servername}] ")
+        age = self.sent_at - (mail.arrived_at or self.sent_at)
+        return by_name and mail.is_from(self.address) and age > LEFT_ALONE
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A mail's header, as far as we asked for it."""
+
+    uid: str
+    #: When the mailbox took it; None if it does not say.
+    arrived_at: datetime | None
+    #: An email.message.Message.
+    fields: Any
+
+    def says(self, name: str) -> str:
+        """Return a field as a person reads it, in one line."""
+        from email.errors import HeaderParseError
+        from email.header import decode_header, make_header
+
+        text = str(self.fields.get(name, ""))
+        try:
+            text = str(make_header(decode_header(text)))
+        except (HeaderParseError, LookupError, ValueError):
+            pass  # as it stands
+        return " ".join(text.split())
+
+    def is_from(self, address: str) -> bool:
+        """Return whether it comes from this address."""
+        return address != "" and address.lower() in self.says("From").lower()
+
+    def tokens(self, address: str) -> set[str]:
+        """Return the tokens by which it may be a probe that ``address`` has sent."""
+        return set(self._tokens(address))
+
+    def _tokens(self, address: str) -> Iterator[str]:
+        yield self.says("X-Checker-Probe")
+        if found := _IN_ID.match(self.says("Message-ID")):
+            yield found[1]
+        found = _IN_SUBJECT.fullmatch(self.says("Subject"))
+        if found and self.is_from(address):
+            yield found[1]
