@@ -25,6 +25,7 @@ DOORS = {
     "log": "model",
     # judgement
     "decide": "model",
+    "timetable": "model",
     "summaries": "model wording",
     "fold": "model summaries",
     "budget": "model",
@@ -189,6 +190,9 @@ PURE = (
     "budget digests fates fold lots notices owed parcels proof summaries ways".split()
 )
 
+#: The rules and the text of bulletins.
+BULLETINS = "timetable".split()
+
 #: Those that judge have no clock, no files, no sockets, and do not log.
 HANDS = set(
     "asyncio fcntl glob http io logging multiprocessing os random requests select"
@@ -295,7 +299,9 @@ def test_no_way_through_the_doors_leads_in_a_circle():
         closed |= free
 
 
-@pytest.mark.parametrize("room", ["model", "decide", "wording", "letters", *PURE])
+@pytest.mark.parametrize(
+    "room", ["model", "decide", "wording", "letters", *PURE, *BULLETINS]
+)
 def test_judgement_has_no_hands(room):
     tree = ast.parse((ROOT / "lib" / f"{room}.py").read_text("utf-8"))
     calls = {_name(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
