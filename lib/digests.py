@@ -26,6 +26,7 @@ _WORDS = {
     MessageKind.RECOVERY: "fine again",
     MessageKind.NOTE: "other",
     MessageKind.PROBE: "other",
+    MessageKind.BULLETIN: "other",
 }
 
 

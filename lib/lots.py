@@ -6,13 +6,13 @@ Pure.  No recovery is read before its problem; nobody waits for somebody else's 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from lib import decide
 from lib.digests import Digest
-from lib.model import Message, Record
+from lib.model import Message, MessageKind, Record
 
 
 @dataclass
@@ -94,4 +94,14 @@ def lots(record: Record, waiting: Waiting, now: datetime) -> dict[tuple[str, ...
         if lot.ready == len(lot.messages) and decide.is_sendable(one, now):
             lot.ready += 1
         lot.messages.append(one)
+    return found
+
+
+def taken_out(lot: Lot, kinds: Collection[MessageKind]) -> list[Message]:
+    """Return the messages of these kinds, which are no longer in the lot."""
+    found = [one for one in lot.messages if one.kind in kinds]
+    if found:
+        stays = [one.kind not in kinds for one in lot.messages]
+        lot.ready = sum(stays[: lot.ready])
+        lot.messages[:] = [one for one in lot.messages if one.kind not in kinds]
     return found

@@ -98,6 +98,8 @@ class MessageKind(enum.StrEnum):
     NOTE = "note"
     #: A mail to ourselves, to see that mail arrives: it never waits for others.
     PROBE = "probe"
+    #: What ``[digest]`` asks for; people read its number, so it is a mail of its own.
+    BULLETIN = "summary"
 
     @property
     def is_about_trouble(self) -> bool:

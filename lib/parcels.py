@@ -14,7 +14,7 @@ from lib import budget, decide, summaries
 from lib.budget import Limits, Postbook
 from lib.digests import Digest, digest_id, digest_message
 from lib.fold import Piece, folded
-from lib.lots import Lot, lots, waiting_in
+from lib.lots import Lot, lots, taken_out, waiting_in
 from lib.model import Message, MessageKind, Record
 from lib.owed import Parcel
 
@@ -28,6 +28,8 @@ GATHER = timedelta(seconds=5)
 PULL_AFTER = timedelta(minutes=5)
 #: Late they are worth nothing: they pass what others wait for.
 MUST_NOT_WAIT = frozenset({MessageKind.PROBE})
+#: In a digest nobody would see by their numbers that one is missing.
+GOES_APART = frozenset({MessageKind.BULLETIN})
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class _Planner:
         """Add what goes to one contact now; ``digest`` waits for its next attempt."""
         for lot in those:
             self._add_pressing(lot)
+            self._add_apart(lot)
         ready = [lot for lot in those if lot.ready]
         if digest is not None:
             if self._is_due(digest, those):
@@ -142,15 +145,17 @@ class _Planner:
         self._add_ready(those, ready)
 
     def _add_pressing(self, lot: Lot) -> None:
-        for one in lot.messages:
-            if one.kind in MUST_NOT_WAIT and decide.is_sendable(one, self._now):
+        for one in taken_out(lot, MUST_NOT_WAIT):
+            if decide.is_sendable(one, self._now):
                 self._add(one, (one.message_id,), lot.key, one.born_at)
-        calm = [one.kind not in MUST_NOT_WAIT for one in lot.messages]
-        if not all(calm):
-            lot.ready = sum(calm[: lot.ready])
-            lot.messages[:] = [
-                one for one in lot.messages if one.kind not in MUST_NOT_WAIT
-            ]
+
+    def _add_apart(self, lot: Lot) -> None:
+        """Add what no digest may hold, each after the ones before it."""
+        for one in taken_out(lot, GOES_APART):
+            has_room = one.message_id in self._counted or self._room(own=True)
+            if not (has_room and decide.is_sendable(one, self._now)):
+                return
+            self._add(one, (one.message_id,), lot.key, one.born_at)
 
     def _is_due(self, digest: Digest, those: list[Lot]) -> bool:
         if decide.is_sendable(digest.message, self._now):

@@ -119,6 +119,38 @@ def test_a_probe_waits_for_nothing():
     assert names(found) == ["p"]
 
 
+def bulletin(name, at=LATER, **more):
+    return message(name, at, MessageKind.BULLETIN, **more)
+
+
+def own(*messages):
+    return Record(OWN, "state", owed=messages)
+
+
+def test_a_bulletin_goes_by_itself_however_much_there_is():
+    note = message("note", LATER, MessageKind.NOTE)
+    found = plan([*jobs(6), own(bulletin("b1"), note, bulletin("b2"))])
+    digest, *others = found.parcels
+    assert set(digest.ids) == {"m0", "m1", "m2", "m3", "m4", "m5", "note"}
+    assert [one.ids for one in others] == [("b1",), ("b2",)]
+    assert {one.key for one in others} == {OWN}
+
+
+def test_a_bulletin_goes_by_itself_while_a_digest_waits():
+    waiting = waiting_digest()
+    found = plan([*jobs(6), own(bulletin("b1"))], [waiting])
+    assert names(found) == ["b1"]
+    quiet = budget.after_digest(Postbook(), (OPS,), LATER)
+    assert names(plan([own(bulletin("b1"))], book=quiet)) == ["b1"]
+
+
+def test_no_bulletin_overtakes_the_one_before():
+    late = bulletin("b1", retry_at=LATER + MINUTE, attempts=1)
+    records = [own(late, bulletin("b2"))]
+    assert names(plan(records)) == []
+    assert names(plan(records, now=LATER + MINUTE)) == ["b1", "b2"]
+
+
 def test_a_digest_takes_the_oldest_where_there_are_very_many(monkeypatch):
     monkeypatch.setattr(parcels, "MOST_IN_DIGEST", 10)
     late = [replace(one, key=f"late {one.key}") for one in jobs(20, 20, at=LATER)]
@@ -192,6 +224,17 @@ def test_a_fifth_of_the_room_is_kept_for_checker_itself():
     note = record(OWN, message("note"))
     assert names(plan([*jobs(1), note], book=book, limits=limits)) == ["note"]
     assert plan([*jobs(3), note], book=book, limits=limits).held == 3
+
+
+def test_a_bulletin_counts_as_checkers_own():
+    book = budget.counting(Postbook(), map(str, range(8)), NOON)
+    limits = Limits(10, 100)
+    three = own(bulletin("b1"), bulletin("b2"), bulletin("b3"))
+    found = plan([*jobs(1), three], book=book, limits=limits)
+    # What is left for others is held back, and said so; its own just waits.
+    assert (names(found), found.held) == (["b1", "b2"], 1)
+    book = budget.counting(book, ["b3"], NOON)
+    assert names(plan([own(bulletin("b3"))], book=book, limits=Limits(9, 9))) == ["b3"]
 
 
 def test_what_has_too_little_room_goes_as_one():
