@@ -19,6 +19,7 @@ from lib.batches import STEM
 from lib.model import JobFacts, Message, OldEntry, Record, file_stem
 from lib.notes import OWN_KEY, OWN_STEM, Notes, notes_of, reviewed, waiting, with_notes
 from lib.state import RUN, Remembered, State
+from lib.timetable import Series
 from lib.worker import record_of
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,11 @@ class Ledger:
         return self._notes.old_entries
 
     @property
+    def bulletins(self) -> tuple[Series, ...]:
+        """Return how far the bulletins of each kind have come."""
+        return self._notes.bulletins
+
+    @property
     def waiting_since(self) -> float | None:
         """Return since when, by the monotonic clock, something is not yet durable."""
         return self._changed_at if self._changed else None
@@ -116,6 +122,14 @@ class Ledger:
             self._state.save(self._records[key] for key in sorted(self._changed))
             self._on_disk |= self._changed
             self._changed.clear()
+
+    def keep_bulletins(self, those: tuple[Series, ...], *new: Message) -> None:
+        """Remember how far the bulletins have come, and owe those that are new.
+
+        ``commit`` makes a number and its mail durable in one step.
+        """
+        if new or those != self._notes.bulletins:
+            self._note(replace(self._notes, bulletins=those), *new)
 
     # What is lost.
 

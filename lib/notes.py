@@ -16,6 +16,7 @@ from lib import plain
 from lib.decide import FORGET_AFTER
 from lib.model import JobFacts, OldEntry, Record, file_stem
 from lib.oldstate import unmatched
+from lib.timetable import Series
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class Notes:
     #: What was failing under the older program and no run has met yet.
     old_entries: tuple[OldEntry, ...] = ()
     old_read_at: datetime | None = None
+    #: The bulletins so far: the number of each is durable in one step with its mail.
+    bulletins: tuple[Series, ...] = ()
 
 
 def notes_of(own: Record) -> Notes:
@@ -85,8 +88,8 @@ def reviewed(
                 "it is forgotten" if is_over else "it is waited for, for some days",
             )
     if is_over or not left:
-        return Notes(lost)
-    return Notes(lost, left, read_at)
+        return replace(notes, lost=lost, old_entries=(), old_read_at=None)
+    return replace(notes, lost=lost, old_entries=left, old_read_at=read_at)
 
 
 def _moment(text: Any, otherwise: datetime) -> datetime:

@@ -92,7 +92,7 @@ DOORS = {
     "journal": "decisions disk model plain wording",
     "elsewhere": "",
     "oldstate": "disk model",
-    "notes": "decide model oldstate plain",
+    "notes": "decide model oldstate plain timetable",
     # mail: never jobs, worker
     "refusal": "",
     "compose": "model",
@@ -120,7 +120,7 @@ DOORS = {
     "idle": "aside decide disk model rota sealed tick",
     "shift": "model process reasons wire worker",
     "crew": "model process reasons shift wire worker",
-    "ledger": "batches decide letters model notes state worker",
+    "ledger": "batches decide letters model notes state timetable worker",
     "bookkeeper": (
         "budget decisions digests fates journal ledger mailbag model notes notices"
         " outbox owed"

@@ -31,6 +31,7 @@ from lib.model import (
 )
 from lib.notes import OLD_ENTRIES_KEPT, OWN_KEY, OWN_STEM
 from lib.state import RUN, State
+from lib.timetable import Series
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OPS = ("ops@example.com",)
@@ -503,3 +504,59 @@ def test_killed_at_any_step_an_upgrade_neither_repeats_nor_forgets(tmp_path):
         if not killed:
             break
     assert 4 < last_step < 99
+
+
+# Bulletins.
+
+
+def a_bulletin(ledger: Ledger, number: int) -> Message:
+    subject = f"daily summary {number}"
+    message = Message(f"b{number}", MessageKind.BULLETIN, subject, "b", OPS, NOON)
+    series = Series("daily", number, NOON, NOON)
+    ledger.keep_bulletins((series,), message)
+    return message
+
+
+def test_a_number_outlives_what_else_is_noted_and_the_mail_that_bears_it(state):
+    ledger = Ledger(state, state.load(), (), NOON)
+    message = a_bulletin(ledger, 12)
+    ledger.commit()
+    assert state.load().records[OWN_KEY].owed == (message,)
+    damage(state, stem(A))
+    a_run(state)
+    sent(state)
+    a_run(state, judged={"a": FINE}, old=[OLD])
+    a_run(state, now=NOON + 99 * DAY)
+    again = Ledger(state, state.load(), (), NOON)
+    assert [one.number for one in again.bulletins] == [12]
+    assert state.load().records[OWN_KEY].owed == ()
+
+
+def test_nothing_new_of_bulletins_costs_no_write(state):
+    ledger = Ledger(state, state.load(), (), NOON)
+    ledger.keep_bulletins(())
+    assert ledger.waiting_since is None
+    ledger.keep_bulletins((Series("daily", 1),))
+    assert ledger.waiting_since is not None
+
+
+def test_killed_at_any_step_no_number_is_there_without_its_mail(state):
+    for last_step in range(100):
+        dying = Dying(state.folder, last_step)
+        try:
+            ledger = Ledger(dying, dying.load(), (), NOON)
+            number = 1 + sum(one.number for one in ledger.bulletins)
+            a_bulletin(ledger, number)
+            ledger.keep(failing(C))
+            ledger.commit()
+            killed = False
+        except Stopped:
+            killed = True
+        after = Ledger(state, state.load(), (), NOON)
+        reached = sum(one.number for one in after.bulletins)
+        own = state.load().records.get(OWN_KEY, Record(OWN_KEY))
+        owed = [one.message_id for one in own.owed]
+        assert owed == [f"b{each}" for each in range(1, reached + 1)]
+        if not killed:
+            break
+    assert 1 < last_step < 99
