@@ -23,6 +23,9 @@ from lib.jobbase import (
 
 #: As much as a server may say before TLS begins.
 MOST_BYTES = 16_384
+#: What ends within this is remembered, for the certificates that a summary of
+#: ``[digest]`` names: for its 30 days, and for when it comes between two looks.
+REMEMBERED = timedelta(days=32)
 
 
 class TLSCertExpiration(JobSpawner):
@@ -63,11 +66,22 @@ class Cert(TargetJob):
             raise CheckFailed(str(error)) from error
         except reach.NotTried as error:
             raise CheckUnknown(str(error)) from error
-        ends_at = tls.read_certificate(der).not_after
-        trouble = ends_too_soon(ends_at, datetime.now(UTC), self.values["days"])
+        ends_at, now = tls.read_certificate(der).not_after, datetime.now(UTC)
+        self._remember(ends_at, now)
+        trouble = ends_too_soon(ends_at, now, self.values["days"])
         if trouble:
             raise CheckFailed(f"the certificate of {host} {trouble}")
         return True
+
+    def _remember(self, ends_at: datetime, now: datetime) -> None:
+        """Remember when the certificate ends, but only if that is soon.
+
+        So that the others go on without a file in state/.
+        """
+        if ends_at - now < REMEMBERED:
+            self.memory["expires"] = ends_at.isoformat()
+        else:
+            self.memory.pop("expires", None)
 
 
 def ends_too_soon(ends_at: datetime, now: datetime, days: int) -> str:

@@ -44,6 +44,33 @@ def test_a_certificate_that_ends_soon_is_named_with_its_date(cafile):
         assert found(it, cafile=cafile, days=6) == "fine"
 
 
+def test_an_end_is_remembered_while_it_is_near(cafile):
+    with (
+        Listener(context=tls_context(ends=31.5)) as soon,
+        Listener(context=tls_context(ends=33)) as late,
+    ):
+        job = job_of(soon, cafile)
+        assert job.execute()
+        ends_at = datetime.fromisoformat(job.memory["expires"])
+        assert abs(ends_at - days_from_now(31.5)) < timedelta(minutes=5)
+        renewed = job_of(late, cafile)
+        renewed.memory = dict(job.memory)
+        assert renewed.execute()
+        assert renewed.memory == {}
+
+
+def job_of(listener, cafile):
+    config = configparser.ConfigParser(interpolation=None)
+    config["tls it"] = {
+        "host": "localhost",
+        "port": str(listener.port),
+        "cafile": str(cafile),
+        "timeout": "5",
+    }
+    (job,) = TLSCertExpiration().get_sub_jobs(config)
+    return job
+
+
 @pytest.mark.parametrize(
     ("left", "words"),
     [
