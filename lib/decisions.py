@@ -52,6 +52,7 @@ def judged(
     if is_news:
         reason = _cut(first_line(outcome.detail))
         found = _found(report, after)
+        over = outcome.condition is Condition.FINE and before.failing_since
         yield Decision(
             now,
             job.key,
@@ -64,6 +65,7 @@ def judged(
                 "failures": after.failures,
                 "policy": policy_words(job.policy),
                 "reason": reason,
+                **({"since": before.failing_since} if over else {}),
             },
         )
     for message in report.messages:

@@ -90,14 +90,17 @@ class Journal:
 
 
 def read_decisions(
-    folder: Path, is_wanted: Callable[[str, str], bool]
+    folder: Path,
+    is_wanted: Callable[[str, str], bool],
+    after: datetime | None = None,
 ) -> list[Decision]:
     """Return the decisions on file, the oldest first, about the jobs that are wanted.
 
-    ``is_wanted`` is asked with a job's key and its name.  Lines that are not whole are
-    passed over.
+    ``is_wanted`` is asked with a job's key and its name.  ``after``: only those of
+    later seconds.  Lines that are not whole are passed over.
     """
     found = []
+    second = _second(after) if after else ""
     for name in (OLDER_NAME, NAME):
         try:
             text = read_capped(folder / name).decode("utf-8", "replace")
@@ -107,11 +110,29 @@ def read_decisions(
             logger.error("%s cannot be read: %s", folder / name, error)
             continue
         for line in text.split("\n"):
+            # Most of them are old, and are not to be taken apart.
+            if second and line[: len(second)] <= second:
+                continue
             parts = line.split("\t", 3)
             if len(parts) == 4 and is_wanted(parts[1], parts[2]):
                 decision = from_line(line)
                 found += [decision] if decision else []
     return found
+
+
+def reaches_back_to(folder: Path) -> datetime | None:
+    """Return when what is on file begins; None where nothing older was dropped."""
+    try:
+        text = read_capped(folder / OLDER_NAME).decode("utf-8", "replace")
+    except (OSError, Damaged):
+        return None
+    for line in text.split("\n", 2)[:2]:
+        try:
+            return datetime.fromisoformat(line.partition("\t")[0])
+        except ValueError:
+            # Its beginning was dropped.
+            continue
+    return None
 
 
 def as_line(decision: Decision, secrets: tuple[str, ...] = ()) -> str:
@@ -120,7 +141,7 @@ def as_line(decision: Decision, secrets: tuple[str, ...] = ()) -> str:
     No secret is in it, and no letter that a terminal takes for an order.
     """
     parts: tuple[str, ...] = (
-        decision.at.astimezone(UTC).isoformat(timespec="seconds"),
+        _second(decision.at),
         decision.key,
         decision.name,
         decision.word,
@@ -155,6 +176,11 @@ def _plainly(value: Any) -> Any:
 
 #: One for all: there are many lines at once.
 _ENCODER = json.JSONEncoder(default=_plainly)
+
+
+def _second(moment: datetime) -> str:
+    """Return a moment as a line begins with it; as text they have their order too."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _scrubbed(value: Any, secrets: tuple[str, ...]) -> Any:

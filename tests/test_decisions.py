@@ -11,7 +11,13 @@ import pytest
 
 from lib import decide, decisions
 from lib.decisions import Decision
-from lib.journal import Journal, as_line, from_line, read_decisions
+from lib.journal import (
+    Journal,
+    as_line,
+    from_line,
+    reaches_back_to,
+    read_decisions,
+)
 from lib.model import (
     Condition,
     JobFacts,
@@ -94,6 +100,17 @@ def test_too_few_failures_and_too_soon_are_said_with_the_policy():
 def test_what_is_fine_again_before_anybody_heard_of_it_says_so():
     found = story(Policy(failures=3), [FULL, FINE])
     assert found[1] == ["fine; fine again, no mail: nobody was told that it was not"]
+
+
+def test_an_end_knows_since_when_it_was_for_whoever_counts_them():
+    job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, ON_CHANGE, OPS)
+    for outcome, since in ((FINE, NOON), (FULL, None)):
+        before = Record(KEY, NAME, Condition.FAILING, 3, NOON)
+        verdict = decide.decide(before, outcome, ON_CHANGE, NOON)
+        report = Report(job, outcome, verdict)
+        after = decide.advance(before, report, NOON)
+        (one,) = decisions.judged(report, before, after, NOON)
+        assert one.details.get("since") == since
 
 
 def test_a_job_under_way_says_so_once():
@@ -197,6 +214,33 @@ def test_only_what_is_wanted_is_read(tmp_path):
     journal.write()
     found = read_decisions(tmp_path, lambda key, name: key == "x")
     assert [one.text for one in found] == ["a"]
+
+
+def test_of_a_period_only_what_is_later_is_read(tmp_path):
+    journal = Journal(tmp_path, ())
+    moments = [NOON, NOON + timedelta(milliseconds=900), NOON + timedelta(seconds=1)]
+    journal.note(decision(str(at), at) for at in moments)
+    journal.write()
+    found = read_decisions(tmp_path, lambda key, name: True, moments[0])
+    assert [one.text for one in found] == [str(moments[2])]
+    earlier = NOON - timedelta(seconds=1)
+    assert len(read_decisions(tmp_path, lambda key, name: True, earlier)) == 3
+
+
+def test_how_far_the_file_reaches_back_is_known_once_lines_were_dropped(tmp_path):
+    assert reaches_back_to(tmp_path) is None
+    write(tmp_path, "one")
+    assert reaches_back_to(tmp_path) is None
+    journal = Journal(tmp_path, (), 1000)
+    for number in range(20):
+        at = NOON + timedelta(minutes=number)
+        journal.note([decision(f"{number} {'x' * 100}", at)])
+        journal.write()
+    first, *_rest = read_decisions(tmp_path, lambda key, name: True)
+    assert reaches_back_to(tmp_path) == first.at > NOON
+    older = tmp_path / "decisions.log.1"
+    older.write_bytes(older.read_bytes()[5:])
+    assert reaches_back_to(tmp_path) == first.at + timedelta(minutes=1)
 
 
 def test_there_are_two_files_at_most_and_the_newest_lines_stay(tmp_path):
