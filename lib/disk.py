@@ -62,6 +62,19 @@ def replace_files(contents: Iterable[tuple[Path, bytes]]) -> None:
         raise
 
 
+def replace_softly(path: Path, content: bytes) -> None:
+    """Replace a file in one step, but let the disk take its time; raise StateError.
+
+    Cheap, for what may be lost: after a power cut it may be damaged.
+    """
+    temporary = _write_new(path, content, sync=False)
+    try:
+        _step(path, f"rename {temporary.name} to it", os.rename, temporary, path)
+    except BaseException:
+        _remove_quietly(temporary)
+        raise
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and removals in ``folder`` durable; raise StateError."""
     descriptor = _step(folder, "open", os.open, folder, os.O_RDONLY)
@@ -183,7 +196,7 @@ def _written_beside(path: Path, content: bytes) -> Path:
         return _write_new(path, content)
 
 
-def _write_new(path: Path, content: bytes) -> Path:
+def _write_new(path: Path, content: bytes, *, sync: bool = True) -> Path:
     temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     name = temporary.name
@@ -193,7 +206,8 @@ def _write_new(path: Path, content: bytes) -> Path:
             data = memoryview(content)
             while data:
                 data = data[_step(path, f"write {name}", os.write, descriptor, data) :]
-            _step(path, f"fsync {name}", os.fsync, descriptor)
+            if sync:
+                _step(path, f"fsync {name}", os.fsync, descriptor)
         finally:
             _step(path, f"close {name}", os.close, descriptor)
     except BaseException:

@@ -24,6 +24,7 @@ from lib.disk import (
     read_capped,
     remove_leftovers,
     replace_files,
+    replace_softly,
 )
 from tests.powers import as_anybody
 
@@ -334,3 +335,18 @@ def test_ten_thousand_left_over_files_take_little_time(folder):
     remove_leftovers(folder)
     assert listed(folder) == []
     assert time.monotonic() - began < 10
+
+
+# What may be lost.
+
+
+def test_what_may_be_lost_is_replaced_whole_all_the_same(folder):
+    path = folder / "a.json"
+    replace_softly(path, b"old")
+    replace_softly(path, b"new")
+    assert contents(folder) == {"a.json": b"new"}
+    assert path.stat().st_mode & 0o777 == 0o600
+    (folder / "b.json").mkdir()
+    with pytest.raises(StateError, match="b.json: cannot rename"):
+        replace_softly(folder / "b.json", b"new")
+    assert set(os.listdir(folder)) == {"a.json", "b.json"}
