@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
+
+from tests.accounts import Account
+from tests.imapserver import PymapAccount
+from tests.postfixdovecot import PostfixAccount, PostfixDovecot, why_not
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +25,24 @@ def cafile(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     ca.cert_pem.write_to_path(str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def postfix_dovecot(ca: trustme.CA) -> Iterator[PostfixDovecot]:
+    """Return Postfix and Dovecot at work, or skip what wants them."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    with PostfixDovecot(ca) as servers:
+        yield servers
+
+
+@pytest.fixture(params=[PymapAccount.name, PostfixAccount.name])
+def account(request: pytest.FixtureRequest, ca: trustme.CA) -> Iterator[Account]:
+    """Return a mail account, on each pair of servers there is."""
+    if request.param == PymapAccount.name:
+        with PymapAccount(ca) as it:
+            yield it
+    else:
+        with PostfixAccount(ca, request.getfixturevalue("postfix_dovecot")) as it:
+            yield it

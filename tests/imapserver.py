@@ -1,26 +1,19 @@
-"""A mail account for tests: what a real SMTP server takes lies in a real mailbox.
-
-``PymapAccount`` is aiosmtpd and pymap in this process.  Whoever speaks to it cannot
-tell: TLS, a login, folders.
-"""
+"""A mail account on aiosmtpd and pymap, in this process: no test need be without."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import imaplib
 import ssl
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
 
 import trustme
 
-from lib.folders import encoded, quoted
+from tests.accounts import Account
 from tests.servers import PASSWORD, USER, SmtpMail, SmtpServer, server_context
 
 
@@ -84,38 +77,23 @@ class PymapServer:
         await asyncio.gather(*others, return_exceptions=True)
 
 
-@contextlib.contextmanager
-def opened(port: int, ca: trustme.CA) -> Iterator[imaplib.IMAP4_SSL]:
-    """Give a session with the mailbox, as its owner has one."""
-    context = ssl.create_default_context()
-    ca.configure_trust(context)
-    session = imaplib.IMAP4_SSL("127.0.0.1", port, ssl_context=context, timeout=20)
-    session.authenticate("PLAIN", lambda _: f"\0{USER}\0{PASSWORD}".encode())
-    try:
-        yield session
-    finally:
-        session.logout()
+class PymapAccount(Account):
+    """The account there is on a pair of aiosmtpd and pymap, which live as long."""
 
-
-class PymapAccount:
-    """An account whose mail goes where ``folder`` says, ``after_s`` seconds later.
-
-    ``folder`` None: the server takes the mail, and it vanishes.
-    """
-
-    name = "pymap"
+    name = "aiosmtpd and pymap"
 
     def __init__(self, ca: trustme.CA) -> None:
-        self._ca = ca
+        super().__init__(ca)
+        self.goes_to("INBOX")
         self.imap = PymapServer(ca)
-        self.smtp = SmtpServer(ca, answer_data=self._deliver)
-        self.folder: str | None = "INBOX"
-        self.after_s = 0.0
+        self.smtp = SmtpServer(ca, answer_rcpt=self._answer, answer_data=self._deliver)
+        self._asked: list[str] = []
         self._timers: list[threading.Timer] = []
 
     def __enter__(self) -> PymapAccount:
         self.imap.__enter__()
         self.smtp.__enter__()
+        self.smtpport, self.imapport = self.smtp.port, self.imap.port
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -125,53 +103,35 @@ class PymapAccount:
         self.smtp.__exit__()
         self.imap.__exit__()
 
-    def settings(self, cafile: object, more: str = "") -> str:
-        """Return the [email] section of an instance that has this account."""
-        return (
-            self.smtp.email_section(cafile)
-            + f"imapserver = 127.0.0.1\nimapport = {self.imap.port}\n{more}"
-        )
+    def goes_to(self, folder: str | None, after_s: float = 0.0) -> None:
+        self._folder, self._after_s = folder, after_s
 
-    def put(self, folder: str, data: bytes, when: datetime | None = None) -> None:
-        """Lay a mail into a folder, making it if need be."""
-        raw = quoted(encoded(folder)).decode()
-        moment = f'"{(when or datetime.now(UTC)):%d-%b-%Y %H:%M:%S +0000}"'
-        with opened(self.imap.port, self._ca) as session:
-            if folder != "INBOX":
-                session.create(raw)
-            assert session.append(raw, "", moment, data)[0] == "OK"
+    def let_smtp_know(self, password: str) -> None:
+        self.smtp.password = password
 
-    def taken(self) -> list[SmtpMail]:
-        """Return the mails the server took, but the probes."""
-        found = [one for one in self.smtp.mails if "X-Checker-Probe" not in one.parsed]
-        return [one for one in found if "nothing proves" not in one.subject]
+    def asked_for(self) -> list[str]:
+        return list(self._asked)
 
-    def subjects(self, folder: str = "INBOX") -> list[str]:
-        """Return the subjects of the mails in a folder that are not deleted."""
-        with opened(self.imap.port, self._ca) as session:
-            if session.select(quoted(encoded(folder)).decode(), readonly=True)[0] != (
-                "OK"
-            ):
-                return []
-            what = "BODY.PEEK[HEADER.FIELDS (SUBJECT)]"
-            found = session.search(None, "UNDELETED")[1][0].split()
-            texts = [session.fetch(one.decode(), f"({what})")[1][0] for one in found]
-        return [" ".join(one[1].decode().split())[9:] for one in texts]
-
-    def wait_for(self, folder: str, count: int = 1) -> None:
-        """Return once so many mails are in a folder."""
+    def told(self, count: int = 1) -> list[SmtpMail]:
         ends_at = time.monotonic() + 20
-        while len(self.subjects(folder)) < count:
-            assert time.monotonic() < ends_at, f"no mail in {folder}"
+        while len(found := [m for m in self.smtp.mails if self.contact in m.to]) < (
+            count
+        ):
+            assert time.monotonic() < ends_at, f"{len(found)} mails came, not {count}"
             time.sleep(0.05)
+        return found
+
+    def _answer(self, address: str) -> str | None:
+        self._asked.append(address)
+        return self.answer if address == self.user else None
 
     def _deliver(self, mail: SmtpMail) -> None:
-        if self.folder is None:
+        if self._folder is None or self.user not in mail.to:
             return
         stamp = format_datetime(datetime.now(UTC))
         head = f"Received: from web1 by mail.test with ESMTPSA; {stamp}\r\n".encode()
         # The server waits for no answer of its own loop's making.
-        arguments = (self.folder, head + mail.data)
-        timer = threading.Timer(self.after_s, self.put, arguments)
+        arguments = (self._folder, head + mail.data)
+        timer = threading.Timer(self._after_s, self.put, arguments)
         self._timers.append(timer)
         timer.start()

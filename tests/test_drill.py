@@ -6,9 +6,8 @@ import pytest
 
 from lib import drill
 from lib.model import JobFacts, JobFailureNotificationFrequency, JobFrequency, Policy
-from tests.imapserver import PymapAccount
 from tests.instance import Instance, flag_job
-from tests.servers import USER, SmtpServer
+from tests.servers import SmtpServer
 
 WHO = "    def contact(self): return ('someone@example.com',)\n"
 
@@ -74,16 +73,15 @@ def test_the_policy_is_told_in_words():
 
 
 def test_where_the_mailbox_is_ours_it_says_that_it_arrived_and_leaves_it_there(
-    tmp_path, ca, cafile
+    tmp_path, account, cafile
 ):
-    with PymapAccount(ca) as account:
-        instance = Instance(tmp_path, account.settings(cafile))
-        contact = f"    def contact(self): return ({USER!r},)\n"
-        instance.job("Flag", flag_job(tmp_path / "flag", hooks=contact))
-        ran = instance.run("-m", "drill", "Flag")
-        assert ran.code == 0, ran.err
-        assert f"{USER}: it arrived, in INBOX" in ran.out
-        assert [one for one in account.subjects() if "DRILL: Flag" in one]
+    instance = Instance(tmp_path, account.settings(cafile))
+    contact = f"    def contact(self): return ({account.user!r},)\n"
+    instance.job("Flag", flag_job(tmp_path / "flag", hooks=contact))
+    ran = instance.run("-m", "drill", "Flag")
+    assert ran.code == 0, ran.err
+    assert f"{account.user}: it arrived, in INBOX" in ran.out
+    assert [one for one in account.subjects() if "DRILL: Flag" in one]
 
 
 def test_what_nobody_can_see_is_not_claimed():
