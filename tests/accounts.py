@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import imaplib
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ class Account:
     user, contact = USER, "ops@example.com"
     answer: str | None = None
     smtpport = imapport = 0
+    smtpsecurity, imapsecurity = "starttls", "tls"
 
     def __init__(self, ca: trustme.CA) -> None:
         self._trusted = ssl.create_default_context()
@@ -41,8 +43,9 @@ class Account:
         return (
             "[email]\n"
             f"smtpserver = 127.0.0.1\nsmtpport = {self.smtpport}\n"
-            "smtpsecurity = starttls\n"
+            f"smtpsecurity = {self.smtpsecurity}\n"
             f"imapserver = 127.0.0.1\nimapport = {self.imapport}\n"
+            f"imapsecurity = {self.imapsecurity}\n"
             f"user = {self.user}\npass = {PASSWORD}\ncafile = {cafile}\n{more}"
         )
 
@@ -93,10 +96,18 @@ class Account:
             texts = [session.fetch(one.decode(), f"({what})")[1][0] for one in found]
         return [" ".join(one[1].decode().split())[9:] for one in texts]
 
+    def count(self, folder: str = "INBOX") -> int:
+        """Return how many mails are in a folder; none where there is no folder."""
+        raw = quoted(encoded(folder)).decode()
+        with self.opened() as session:
+            found = session.status(raw, "(MESSAGES)")[1][0] or b""
+        number = re.search(rb"MESSAGES (\d+)", found)
+        return int(number[1]) if number else 0
+
     def wait_for(self, folder: str, count: int = 1) -> None:
         """Return once so many mails are in a folder."""
-        ends_at = time.monotonic() + 20
-        while len(self.subjects(folder)) < count:
+        ends_at = time.monotonic() + 30
+        while self.count(folder) < count:
             assert time.monotonic() < ends_at, f"no mail in {folder}"
             time.sleep(0.05)
 

@@ -171,6 +171,10 @@ namespace {
     auto = create
     special_use = \Junk
   }
+  # Only its mark says what it is for.
+  mailbox "Zurückgehalten" {
+    special_use = \Junk
+  }
 }
 service imap-login {
   inet_listener imap {
@@ -199,6 +203,7 @@ protocol lmtp {
 }
 plugin {
   sieve = file:~/sieve
+  sieve_extensions = +editheader
 }
 END
 }

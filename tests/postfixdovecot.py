@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shutil
 import socketserver
@@ -179,12 +180,16 @@ class PostfixAccount(Account):
         print(self.servers.new_in_logs())
 
     def goes_to(self, folder: str | None, after_s: float = 0.0) -> None:
+        self.filter(sieve(folder))
+        self._after_s = after_s
+
+    def filter(self, script: str) -> None:
+        """Say what becomes of mail for ``user``, in Sieve's words (RFC 5228)."""
         home = self.servers.home(self.user)
-        (home / "sieve.new").write_text(sieve(folder))
+        (home / "sieve.new").write_text(script)
         (home / "sieve.new").replace(home / "sieve")
         # Within a second Pigeonhole would take the old one's for this one's.
         (home / "sieve.svbin").unlink(missing_ok=True)
-        self._after_s = after_s
 
     def let_smtp_know(self, password: str) -> None:
         self.servers.know(self.user, password, "smtp")
@@ -207,6 +212,33 @@ class PostfixAccount(Account):
             assert time.monotonic() < ends_at, f"{len(found)} mails came, not {count}"
             time.sleep(0.05)
 
+    def fill(self, count: int) -> None:
+        """Let so many mails, read long ago, lie in the INBOX."""
+        box = self.servers.home(self.user) / "Maildir"
+        for name in ("", "cur", "new", "tmp"):
+            (box / name).mkdir(exist_ok=True)
+            shutil.chown(box / name, "mail", "mail")
+        for number in range(count):
+            # A file has no more than some 65,000 names.
+            if number % 1000 == 0:
+                mail = box / "tmp" / str(number)
+                mail.write_text(f"Subject: lunch {number}\n\nat noon\n")
+                shutil.chown(mail, "mail", "mail")
+            os.link(mail, box / "cur" / f"1700000000.M{number}P1.mail.test:2,S")
+
+    def listen_in(self) -> None:
+        """Have what is said to the mailbox written down from now on."""
+        talks = self.servers.home(self.user) / "rawlog"
+        talks.mkdir()
+        shutil.chown(talks, "mail", "mail")
+
+    def heard(self) -> list[str]:
+        """Return the commands that were given to the mailbox since then."""
+        talks = sorted((self.servers.home(self.user) / "rawlog").glob("*.in"))
+        lines = "".join(one.read_text() for one in talks).splitlines()
+        # The time and the tag are before it.
+        return [line.split(" ", 2)[2] for line in lines]
+
     def _action(self) -> str | None:
         if self.answer or not self._after_s:
             return self.answer
@@ -217,7 +249,7 @@ class PostfixAccount(Account):
 
 
 def sieve(folder: str | None) -> str:
-    """Return the filter (RFC 5228) that lets mail go there."""
+    """Return the filter that lets mail go there."""
     if folder is None:
         return "discard;\n"
     name = folder.replace("\\", r"\\").replace('"', r"\"")

@@ -2,54 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.instance import GENERAL, Instance
+from tests.instance import Instance
+from tests.proofs import instance_of, memory, record, turn_back, until_proven
 from tests.servers import PASSWORD, SmtpServer
-
-
-def instance_of(tmp_path, account, cafile, more=""):
-    general = GENERAL.replace("ops@example.com", account.contact)
-    return Instance(tmp_path, account.settings(cafile, more), general)
-
-
-def record(instance):
-    return instance.records()["EmailChecker"]
-
-
-def memory(instance):
-    return record(instance)["memory"]
-
-
-def turn_back(instance, **delta):
-    """Let the probe have left so long ago."""
-
-    def change(content):
-        if content.get("name") == "EmailChecker":
-            for each in (content["memory"].get("probe", {}), *content.get("gone", ())):
-                for name in {"sent", "taken", "at"} & set(each):
-                    moment = datetime.fromisoformat(each[name])
-                    each[name] = (moment - timedelta(**delta)).isoformat()
-            for one in content.get("owed", ()):
-                one.pop("retry_at", None)
-
-    instance.mend(change)
-
-
-def probe_of(instance):
-    return f"[web1] probe {memory(instance)['probe']['token']}"
-
-
-def until_proven(instance):
-    """Run each minute until the probe is judged."""
-    ends_at = time.monotonic() + 30
-    while "probe" in memory(instance):
-        assert time.monotonic() < ends_at, memory(instance)
-        instance.cron()
-    return memory(instance)["proof"]
 
 
 @pytest.mark.parametrize("folder", ["INBOX", "Trash", 'A "b" & Körbe/c'])
