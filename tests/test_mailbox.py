@@ -193,6 +193,23 @@ def test_old_probes_of_ours_go_and_those_of_others_stay(ca, cafile):
 
 
 @pytest.mark.parametrize(
+    ("written", "arrived"),
+    [
+        (f"Message-ID: <{TOKEN}@web1>", "Message-ID: <1@elsewhere.example>"),
+        (f"X-Checker-Probe: {TOKEN}", "X-Spam: no"),
+    ],
+)
+def test_a_probe_whose_header_was_rewritten_on_its_way_is_deleted_too(
+    ca, cafile, written, arrived
+):
+    probe = probe_mail()
+    probe.header = probe.header.replace(written, arrived)
+    with ImapStub(ca, mails={"INBOX": [other_mail(), probe]}) as stub:
+        assert look(stub, cafile).deleted == 1
+    assert probe.deleted
+
+
+@pytest.mark.parametrize(
     "search",
     [
         b"TAG BAD what is SEARCH?\r\n",

@@ -101,6 +101,20 @@ def test_a_folder_is_spam_by_its_mark_whatever_its_name(tmp_path, on_postfix, ca
     assert "spam folder 'Zurückgehalten'" in record(instance)["last_reason"]
 
 
+@pytest.mark.parametrize("lost", ["Message-ID", "X-Checker-Probe"])
+def test_a_probe_whose_header_was_rewritten_on_its_way_is_deleted_too(
+    tmp_path, on_postfix, cafile, lost
+):
+    on_postfix.filter(
+        'require "editheader";\n'
+        f'deleteheader "{lost}";\naddheader "{lost}" "<1@elsewhere.example>";\n'
+    )
+    on_postfix.put("INBOX", LUNCH)
+    instance = instance_of(tmp_path, on_postfix, cafile)
+    assert proof_of(instance, on_postfix, count=2)["verdict"] == "arrived"
+    assert on_postfix.subjects("INBOX", "ALL") == ["lunch"]
+
+
 def test_in_a_mailbox_of_100000_the_work_is_bounded(tmp_path, on_postfix, cafile):
     on_postfix.fill(100_000)
     instance = instance_of(tmp_path, on_postfix, cafile)
