@@ -210,6 +210,29 @@ def test_a_probe_whose_header_was_rewritten_on_its_way_is_deleted_too(
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        f"Subject: Re: [web1] probe {TOKEN}\r\nFrom: {USER}\r\n"
+        f"In-Reply-To: <{TOKEN}@web1>\r\n",
+        f"Subject: Undeliverable: [web1] probe {TOKEN}\r\nFrom: postmaster@x\r\n",
+    ],
+    ids=["answer", "bounce"],
+)
+def test_what_quotes_the_subject_of_a_probe_is_no_proof_and_stays(ca, cafile, words):
+    answer = StubMail(f"Message-ID: <1@x>\r\n{words}\r\n")
+    with ImapStub(ca, mails={"INBOX": [answer]}) as stub:
+        assert look(stub, cafile) is None
+    assert not answer.deleted
+
+
+def test_a_probe_that_only_its_subject_tells_is_a_proof(ca, cafile):
+    mail = StubMail(f"Subject: [EXTERNAL] [web1] probe {TOKEN}\r\nFrom: {USER}\r\n\r\n")
+    with ImapStub(ca, mails={"INBOX": [mail]}) as stub:
+        assert look(stub, cafile).folder == "INBOX"
+    assert not mail.deleted
+
+
+@pytest.mark.parametrize(
     "search",
     [
         b"TAG BAD what is SEARCH?\r\n",
