@@ -100,7 +100,7 @@ def test_two_that_are_well_say_nothing(pair):
     alpha.cron(3)
     prove(beta)
     assert alpha.server.mails == []
-    assert beta.account.taken() == []
+    assert set(beta.account.asked_for()) == {beta.account.user}
     for ours, theirs in (pair, reversed(pair)):
         (row,) = ours.instance.run("-m", "peers", "--json").json()
         assert (row["peer"], row["says"]) == (theirs.name, "fine")
@@ -124,7 +124,7 @@ def test_cron_that_stops_at_one_is_told_to_its_admin_and_so_is_its_end(pair):
 
 def test_mail_that_vanishes_at_one_is_told_to_its_admin_and_so_is_its_end(pair):
     alpha, beta = pair
-    beta.account.folder = None
+    beta.account.goes_to(None)
     ends_at = time.monotonic() + 60
     while beta.daemon.word() == "True":
         assert time.monotonic() < ends_at
@@ -136,7 +136,7 @@ def test_mail_that_vanishes_at_one_is_told_to_its_admin_and_so_is_its_end(pair):
     assert alpha.heard(beta.admin) == [
         "[alpha] peer beta is failing: it says that it cannot send mail"
     ]
-    beta.account.folder = "INBOX"
+    beta.account.goes_to("INBOX")
     prove(beta)
     alpha.cron(2)
     assert "peer beta is fine again after" in alpha.heard(beta.admin)[1]
@@ -228,7 +228,7 @@ def test_one_of_the_older_kind_understands_us(pair):
     assert as_the_older_program_reads(beta.daemon.ask("/")[1]) == "True"
     long_ago = (datetime.now(UTC) - timedelta(minutes=4)).isoformat()
     alpha.instance.mend(lambda run: run.update(ended_at=long_ago), "run.json")
-    beta.account.folder = None
+    beta.account.goes_to(None)
     ends_at = time.monotonic() + 60
     while beta.daemon.word() == "True":
         assert time.monotonic() < ends_at

@@ -12,8 +12,8 @@ from lib.model import Mail, Record
 from lib.ways import HELD, Ways, ways
 from tests.imapserver import PymapAccount
 from tests.instance import Instance, flag_job
+from tests.proofs import memory, record, turn_back, until_proven
 from tests.servers import SmtpServer
-from tests.test_EmailChecker import memory, record, turn_back, until_proven
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECOND = Mail(smtpserver="smtp.example.net")
@@ -142,18 +142,18 @@ def test_a_probe_goes_by_the_first_whatever_is_known_of_it_and_can_prove_it_agai
     with PymapAccount(ca) as first, SmtpServer(security="none") as second:
         lines = second.email_section().replace("[email]", "[email backup]")
         instance = Instance(tmp_path, first.settings(cafile) + lines)
-        first.folder = None
+        first.goes_to(None)
         instance.cron("hour")
         turn_back(instance, minutes=11)
         instance.cron()
         assert memory(instance)["proof"]["verdict"] == "never"
         (alert,) = second.wait_for(1)
-        first.folder = "INBOX"
+        first.goes_to("INBOX")
         instance.cron("hour")
         first.wait_for("INBOX")
         assert until_proven(instance)["verdict"] == "arrived"
         assert len(second.mails) == 1
-        (recovery,) = first.taken()
+        (recovery,) = first.told()
     assert "EmailChecker is fine again" in recovery.subject
 
 
