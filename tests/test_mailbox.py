@@ -225,11 +225,11 @@ def test_what_quotes_the_subject_of_a_probe_is_no_proof_and_stays(ca, cafile, wo
     assert not answer.deleted
 
 
-def test_a_probe_that_only_its_subject_tells_is_a_proof(ca, cafile):
+def test_a_probe_that_only_its_subject_tells_is_a_proof_and_goes(ca, cafile):
     mail = StubMail(f"Subject: [EXTERNAL] [web1] probe {TOKEN}\r\nFrom: {USER}\r\n\r\n")
     with ImapStub(ca, mails={"INBOX": [mail]}) as stub:
         assert look(stub, cafile).folder == "INBOX"
-    assert not mail.deleted
+    assert mail.deleted
 
 
 @pytest.mark.parametrize(
