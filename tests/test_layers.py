@@ -194,6 +194,9 @@ PURE = (
 #: The rules and the text of bulletins.
 BULLETINS = "timetable".split()
 
+#: The rules and the text of bulletins.
+BULLETINS = "timetable".split()
+
 #: Those that judge have no clock, no files, no sockets, and do not log.
 HANDS = set(
     "asyncio fcntl glob http io logging multiprocessing os random requests select"
