@@ -262,6 +262,16 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Slow:
+    """How long a check has taken, and when."""
+
+    key: str
+    name: str
+    seconds: float
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Known:
     """A job as the last run met it: what can be said of it without loading it."""
 

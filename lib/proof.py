@@ -20,13 +20,16 @@ _INTERVAL_S = 3600
 Proof = Mapping[str, Any]
 
 
+def prover(records: Iterable[Record]) -> Record | None:
+    """Return the record that knows whether our own mail arrives, if there is one."""
+    return next((one for one in records if one.key.startswith(PROVER)), None)
+
+
 def proof_in(records: Iterable[Record]) -> Proof | None:
     """Return the last proof; None where none was tried."""
-    for record in records:
-        found = record.memory.get("proof")
-        if record.key.startswith(PROVER) and isinstance(found, dict):
-            return found
-    return None
+    record = prover(records)
+    found = record.memory.get("proof") if record else None
+    return found if isinstance(found, dict) else None
 
 
 def proved_at(proof: Proof | None) -> datetime | None:

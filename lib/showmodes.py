@@ -75,8 +75,9 @@ def status(given: argparse.Namespace) -> int:
     from lib.worker import utc_now
 
     settings = settings_of(given)
-    found = State(settings.state).load()
-    rows = statusmode.rows(settings, found.run, found.records, utc_now())
+    state = State(settings.state)
+    found, catalogue = state.load(), state.load_catalogue()
+    rows = statusmode.rows(settings, found.run, found.records, utc_now(), catalogue)
     report.show(statusmode.COLUMNS, rows, as_json=given.json, out=sys.stdout)
     return OK
 

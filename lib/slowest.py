@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lib.disk import Damaged, StateError, replace_softly
+from lib.model import Slow
 from lib.sealed import packed, read_value
 
 logger = logging.getLogger(__name__)
@@ -21,16 +22,6 @@ logger = logging.getLogger(__name__)
 NAME = "slowest.json"
 #: As many as a bulletin names.
 MOST = 5
-
-
-@dataclass(frozen=True)
-class Slow:
-    """How long a check has taken, and when."""
-
-    key: str
-    name: str
-    seconds: float
-    at: datetime
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from lib import health
-from lib.model import Record, RunFacts, Settings
-from lib.proof import PROVER
-from lib.wording import counted, duration, local
+from lib.model import Condition, Known, Record, RunFacts, Settings
+from lib.proof import prover
+from lib.wording import counted, duration, first_line, local, since
 
 COLUMNS = ("what", "how_it_is")
 #: As many proofs are shown, the last first.
@@ -17,18 +18,26 @@ MOST_PROOFS = 10
 
 
 def rows(
-    settings: Settings, run: RunFacts, records: Mapping[str, Record], now: datetime
+    settings: Settings,
+    run: RunFacts,
+    records: Mapping[str, Record],
+    now: datetime,
+    catalogue: Mapping[str, Known] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """Return what there is to say, a row each: the word that peers are told first."""
+    """Return what there is to say, a row each: the word that peers are told first.
+
+    ``catalogue`` tells which peers were asked already.
+    """
     how = health.judged(health.evidence(run), settings, now)
     because = f": {how.why}" if how.why else ""
+    peers = peer_words(settings, records, catalogue, now)
     lines = [
         ("peers are told", f"{how.word}{because}"),
         ("last run", _last_run(run, now)),
         *_skips(run),
         ("mails owed", _owed(records, now)),
         *_proof(settings, records, now),
-        *_peers(settings, records),
+        *((f"peer {name}", words) for name, words in peers),
     ]
     return [dict(zip(COLUMNS, line, strict=True)) for line in lines]
 
@@ -45,8 +54,8 @@ def _last_run(run: RunFacts, now: datetime) -> str:
 
 def _skips(run: RunFacts) -> Iterator[tuple[str, str]]:
     if run.skipped and run.skipped_at:
-        since = f"the last {local(run.skipped_at)}"
-        yield "runs skipped", f"{run.skipped} found another at work, {since}"
+        last = f"the last {local(run.skipped_at)}"
+        yield "runs skipped", f"{run.skipped} found another at work, {last}"
 
 
 def _owed(records: Mapping[str, Record], now: datetime) -> str:
@@ -55,14 +64,14 @@ def _owed(records: Mapping[str, Record], now: datetime) -> str:
         return "none"
     oldest = min(owed, key=lambda one: one.born_at)
     why = next((one.last_error for one in owed if one.last_error), "")
-    since = f"the oldest of {local(oldest.born_at)}"
-    return f"{len(owed)}, {since}{f': {why}' if why else ''}"
+    born = f"the oldest of {local(oldest.born_at)}"
+    return f"{len(owed)}, {born}{f': {why}' if why else ''}"
 
 
 def _proof(
     settings: Settings, records: Mapping[str, Record], now: datetime
 ) -> Iterator[tuple[str, str]]:
-    record = next((one for key, one in records.items() if key.startswith(PROVER)), None)
+    record = prover(records.values())
     proof = record.memory.get("proof") if record else None
     if settings.mail.mailbox is None:
         yield "proof of mail", "not set up: [email] imapserver is not given"
@@ -74,10 +83,10 @@ def _proof(
     history = record.memory.get("history")
     for line in reversed(history[-MOST_PROOFS:] if isinstance(history, list) else []):
         if isinstance(line, list) and len(line) >= 4:
-            yield "", _proof_line(line)
+            yield "", proof_line(line)
 
 
-def _proof_line(line: list[Any]) -> str:
+def proof_line(line: list[Any]) -> str:
     """Return one proof of the history: sent, arrived, seconds, verdict, longest hop."""
     sent, arrived, seconds, verdict, *hop = line
     words = f"sent {_shown(sent)}, {verdict}"
@@ -88,20 +97,28 @@ def _proof_line(line: list[Any]) -> str:
     return words + (f"; longest: {hop[0]}" if hop and hop[0] else "")
 
 
-def _peers(
-    settings: Settings, records: Mapping[str, Record]
+def peer_words(
+    settings: Settings,
+    records: Mapping[str, Record],
+    catalogue: Mapping[str, Known],
+    now: datetime,
 ) -> Iterator[tuple[str, str]]:
+    """Yield each peer's name, and how it is as far as it was asked."""
+    by_name = {one.name: one for one in records.values()}
+    asked = {known.name for known in catalogue.values() if known.judged}
     for peer in settings.peers.peers:
         name = f"peer {peer.name}"
-        record = next((one for one in records.values() if one.name == name), None)
-        if record is None:
-            yield name, "fine, or not asked yet"
+        record = by_name.get(name, Record(""))
+        if record.condition is not Condition.FINE:
+            reason = first_line(record.last_reason)
+            words = str(record.condition)
+            if record.failing_since:
+                words += f" {since(record.failing_since, now)}"
+            yield peer.name, f"{words}{f': {reason}' if reason else ''}"
         elif record.pending:
-            yield name, "did not answer, is asked again"
+            yield peer.name, "did not answer, is asked again"
         else:
-            reason = record.last_reason.partition("\n")[0]
-            words = f"{record.condition}{f': {reason}' if reason else ''}"
-            yield name, words
+            yield peer.name, "fine" if name in asked else "not asked yet"
 
 
 def _shown(moment: object) -> str:

@@ -89,7 +89,7 @@ DOORS = {
     "catalogue": "disk model plain sealed",
     "aside": "batches decide disk model remedy sealed",
     "state": "aside batches catalogue disk lock model records remedy sealed",
-    "slowest": "disk sealed",
+    "slowest": "disk model sealed",
     "journal": "decisions disk model plain wording",
     "elsewhere": "",
     "oldstate": "disk model",

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib import slowest
-from lib.slowest import Slow, Slowest
+from lib.model import Slow
+from lib.slowest import Slowest
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

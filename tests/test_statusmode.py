@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lib.model import (
     Condition,
+    JobFrequency,
+    Known,
     Mail,
     Mailbox,
     Message,
@@ -86,14 +88,29 @@ def test_the_proofs_are_shown_the_last_first():
 
 
 def test_each_peer_has_a_line():
-    peers = [Peer(name, "https://x.example/", "a@x.org") for name in ("a", "b", "c")]
+    names = ("a", "b", "c", "d", "e")
+    peers = [Peer(name, "https://x.example/", "a@x.org") for name in names]
     settings = replace(SETTINGS, peers=Peers(tuple(peers)))
-    failing = Record("P/b", "peer b", Condition.FAILING, 1, last_reason="why\nmore")
-    pending = Record("P/c", "peer c", pending=True)
-    lines = dict(said(settings, RUN, failing, pending))
-    assert lines["peer a"] == "fine, or not asked yet"
-    assert lines["peer b"] == "failing: why"
+    records = [
+        Record("P/b", "peer b", Condition.FAILING, 1, NOON, last_reason="why\nmore"),
+        Record("P/c", "peer c", pending=True),
+        Record("P/e", "peer e", Condition.UNKNOWN),
+    ]
+    catalogue = {
+        f"P/{name}": Known(
+            f"peer {name}", "x.py", JobFrequency.HOUR, judged=name != "d"
+        )
+        for name in names
+    }
+    by_key = {one.key: one for one in records}
+    found = rows(settings, RUN, by_key, NOON + timedelta(hours=2), catalogue)
+    lines = {row["what"]: row["how_it_is"] for row in found}
+    assert lines["peer a"] == "fine"
+    assert lines["peer b"].startswith("failing since 2026-11-22 ")
+    assert lines["peer b"].endswith(" (2 hours): why")
     assert lines["peer c"] == "did not answer, is asked again"
+    assert lines["peer d"] == "not asked yet"
+    assert lines["peer e"] == "unknown"
 
 
 def test_the_mode_shows_it_as_a_table_and_as_json(tmp_path):
