@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -148,6 +150,21 @@ class Instance:
 
         self.mend(forget_waits)
 
+    def pass_time(self, length: timedelta) -> None:
+        """Let all that is remembered be older, as if so much time had passed."""
+        for path in self.state.rglob("*.json"):
+            if path.parent.name == "quarantine":
+                continue
+            try:
+                content = json.loads(path.read_text())
+            except ValueError:
+                continue
+            content.pop("sum", None)
+            path.write_text(json.dumps(_older(content, length)))
+        for path in self.state.glob("decisions.log*"):
+            text = path.read_text()
+            path.write_text(_MOMENT.sub(lambda one: _older(one[0], length), text))
+
     def everything_written(self) -> str:
         """Return all text below the folder but the settings and the jobs."""
         found = []
@@ -155,6 +172,19 @@ class Instance:
             if path.is_file():
                 found.append(path.read_text(errors="replace"))
         return "\n".join(found)
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.]*(\+\d\d:\d\d|Z)?")
+
+
+def _older(value: Any, length: timedelta) -> Any:
+    if isinstance(value, dict):
+        return {key: _older(one, length) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_older(one, length) for one in value]
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return (datetime.fromisoformat(value) - length).isoformat()
+    return value
 
 
 def flag_job(flag: Path, hooks: str = "", frequency: str = "MINUTE") -> str:
