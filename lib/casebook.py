@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 
 from lib import decisions, idle
+from lib.bulletins import Bulletins
 from lib.cautious import CautiousState
 from lib.findings import Findings
 from lib.heartbeat import Heartbeat
@@ -45,7 +46,16 @@ class Casebook:
         self.ledger = Ledger(state, found, old or (), now())
         self.journal = Journal(settings.state, settings.secrets)
         self._roster = Roster(settings, *state.load_met(), self.heartbeat.began_at)
-        self.findings = Findings(self.ledger, self.journal, self._roster, now)
+        self.bulletins = Bulletins(
+            settings,
+            self.ledger,
+            self.journal,
+            self._roster.catalogue,
+            self.heartbeat.facts,
+        )
+        self.findings = Findings(
+            self.ledger, self.journal, self._roster, self.bulletins, now
+        )
 
     def begin(self) -> None:
         """Tell what is lost, and put on record that a run is at work."""
@@ -129,6 +139,8 @@ class Casebook:
         )
         settings, run = self._settings, self.heartbeat.facts
         if idle.is_idle(settings, run, self.ledger.records.values(), worked=worked):
-            until = idle.idle_until(self._roster.asked, last_runs(run))
+            # Of a time that came while it was at work the next run is to hear.
+            due_at = self.bulletins.next_at(self.heartbeat.began_at)
+            until = idle.idle_until(self._roster.asked, last_runs(run), due_at)
             if until is not None:
                 idle.write_note(settings, run, until, *command)

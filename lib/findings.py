@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from lib import decide, decisions, letters
+from lib.bulletins import Bulletins
 from lib.crew import Event, Lost, Met
 from lib.journal import Journal
 from lib.ledger import Ledger
@@ -40,11 +41,13 @@ class Findings:
         ledger: Ledger,
         journal: Journal,
         roster: Roster,
+        bulletins: Bulletins,
         now: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
         self._journal = journal
         self._roster = roster
+        self._bulletins = bulletins
         self._now = now
         #: The jobs there are, by key, due or not.
         self.met: dict[str, JobFacts] = {}
@@ -96,6 +99,7 @@ class Findings:
         if job.is_own and report.verdict is Verdict.FINE:
             return
         self.judged[job.key] = report.outcome.condition
+        self._bulletins.hear(report, now)
         reason = first_line(report.outcome.detail)
         logger.info("%s: %s%s", job.name, report.verdict, f": {reason}" * bool(reason))
 

@@ -51,11 +51,14 @@ def is_idle(
 
 
 def idle_until(
-    asked: Mapping[str, Asked], last_runs: Mapping[JobFrequency, datetime]
+    asked: Mapping[str, Asked],
+    last_runs: Mapping[JobFrequency, datetime],
+    bulletin_at: datetime | None = None,
 ) -> datetime | None:
     """Return until when nothing can become due; None: never mind.
 
-    ``asked`` says when each job file was asked for its jobs.
+    ``asked`` says when each job file was asked for its jobs, ``bulletin_at`` when the
+    next summary of ``[digest]`` is to be written.
     """
     moments = [one.at + ASK_AGAIN_AFTER for one in asked.values()]
     moments += [
@@ -63,6 +66,8 @@ def idle_until(
         for frequency, patience in MISSED_AFTER.items()
         if frequency in last_runs
     ]
+    if moments and bulletin_at is not None:
+        moments.append(bulletin_at)
     return min(moments, default=None)
 
 

@@ -7,7 +7,7 @@ readers are those of ``lib/kinds.py`` and those below.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from lib.kinds import POLICY_OPTIONS, Option
 from lib.model import JobFrequency
@@ -176,12 +176,6 @@ STATUS = {
 DIGEST = {
     "daily": Option(clock, "", "a summary each day at this time"),
     "weekly": Option(weekly_clock, "", "a summary each week, such as mon 08:00"),
-}
-
-#: Read and checked, so that settings of yesterday and of tomorrow load; nothing acts
-#: on them yet.
-NOT_YET: Mapping[str, Collection[str]] = {
-    "digest": tuple(DIGEST),
 }
 
 SECTIONS: Mapping[str, Mapping[str, Option]] = {

@@ -9,7 +9,7 @@ knows is an error, as anything wrong in another section is, but the runs go on.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from lib.model import (
     Status,
     scrubbed,
 )
-from lib.options import NOT_YET, SECTIONS
+from lib.options import SECTIONS
 from lib.peerlines import peer_options, peers_in, without_ourselves
 from lib.sections import check_targets, given_in, read_section, title_of
 
@@ -84,8 +84,6 @@ def load_settings(
     ordered = _for_people(in_order(problems, ini.names), secrets)
     if any(problem.fatal for problem in ordered):
         raise SettingsError(ordered)
-    erring = {problem.section for problem in ordered}
-    notes = [note for note in _not_yet(ini) if note.section not in erring]
     state = state or _beside(folder, general.get("state") or str(base / "state"))
     logfile = _beside(folder, general.get("logfile") or str(state / "checker.log"))
     statefile = general.get("statefile")
@@ -107,7 +105,7 @@ def load_settings(
         peers=peers_in(tables["peers"]),
         status=Status(**tables["status"]),
         digest=DigestTimes(**tables["digest"]),
-        problems=(*ordered, *notes),
+        problems=ordered,
         config=ini.config,
         secrets=secrets,
     )
@@ -125,19 +123,6 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
     for name, why in own.items():
         problems.append(Problem(f"{name}: {why}", ini.where("peers", name), "peers"))
     return found
-
-
-def _not_yet(ini: IniFile) -> Iterator[Problem]:
-    """Yield a note for each section that says what nothing acts on yet."""
-    for section, names in NOT_YET.items():
-        given = [name for name in given_in(ini, section) if name in names]
-        if given:
-            text = (
-                f"{', '.join(given)}: read and checked, but this version does not act "
-                "on it yet"
-            )
-            where = ini.where(section, given[0])
-            yield Problem(text, where, section, warning=True, note=True)
 
 
 def _find_jobs(

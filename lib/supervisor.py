@@ -158,6 +158,8 @@ class Supervisor:
         if time.monotonic() >= self._jobs_end_at:
             self._put_off(self._crew.stop())
         self._postman.hear()
+        if self._crew.is_done and not self._state.frozen:
+            self._book.bulletins.write_due(self._now())
         since = self._ledger.waiting_since
         if since is not None and (
             self._crew.is_done or time.monotonic() >= since + COMMIT_AFTER_S

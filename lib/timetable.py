@@ -61,8 +61,15 @@ def next_at(
 
     ``zone`` None is, here as below, that of this machine.
     """
-    moments = [_around(times, kind, now, zone)[1] for kind in KINDS]
+    moments = [coming(times, kind, now, zone) for kind in KINDS]
     return min((one for one in moments if one is not None), default=None)
+
+
+def coming(
+    times: DigestTimes, kind: str, now: datetime, zone: tzinfo | None = None
+) -> datetime | None:
+    """Return when the next bulletin of a kind will be due; None: never."""
+    return _around(times, kind, now, zone)[1]
 
 
 def kept_up(
@@ -92,12 +99,12 @@ def _kept_up(
     now: datetime,
     zone: tzinfo | None,
 ) -> Series:
-    last, coming = _around(times, series.kind, now, zone)
-    if last is None or coming is None:
+    last, next_one = _around(times, series.kind, now, zone)
+    if last is None or next_one is None:
         return Series(series.kind, series.number)
     if series.reached is None:
         return replace(series, reached=now, written_at=now, skipped=skipped)
-    if series.reached > coming:
+    if series.reached > next_one:
         # The clock was set back; nothing must be silent until it has caught up.
         return replace(series, reached=last, written_at=min(last, now))
     return series
@@ -107,13 +114,13 @@ def due(
     series: Series, times: DigestTimes, now: datetime, zone: tzinfo | None = None
 ) -> Issue | None:
     """Return the bulletin to write now, if it is time for one."""
-    last, coming = _around(times, series.kind, now, zone)
+    last, next_one = _around(times, series.kind, now, zone)
     reached = series.reached
-    if last is None or coming is None or reached is None or last <= reached:
+    if last is None or next_one is None or reached is None or last <= reached:
         return None
-    first = _around(times, series.kind, reached, zone)[1] or last
+    first = coming(times, series.kind, reached, zone) or last
     since = min(series.written_at or reached, now)
-    return Issue(series.kind, series.number + 1, first, since, coming)
+    return Issue(series.kind, series.number + 1, first, since, next_one)
 
 
 def written(

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
@@ -15,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from lib import decide, jobbase, letters
+from lib import bulletin, bulletins, decide, jobbase, letters
 from lib.compose import compose
 from lib.crontab import crontab_lines
+from lib.decisions import Decision
 from lib.given import OK, TROUBLE, WRONG_USE
 from lib.jobsettings import targets
 from lib.kinds import KINDS, REQUIRED, Option
@@ -27,18 +29,26 @@ from lib.model import (
     JobFacts,
     JobFailureNotificationFrequency,
     JobFrequency,
+    Known,
     Mail,
+    Mailbox,
     Message,
     Outcome,
+    Peer,
+    Peers,
     Policy,
     Record,
+    RunFacts,
     Settings,
+    Slow,
     Verdict,
 )
 from lib.modes import MODES
-from lib.options import NOT_YET, SECTIONS
+from lib.options import SECTIONS
+from lib.overview import DUE_WITHIN, Facts
 from lib.settings import load_settings
 from lib.supervisor import RUN_S
+from lib.timetable import Issue
 from tests.instance import Instance
 
 ROOT = Path(__file__).parent.parent
@@ -196,15 +206,11 @@ def check_default(option: Option, cell: str) -> None:
 
 
 def tables() -> dict[str, dict[str, Option]]:
-    """Return the options that act, by section as README writes it."""
+    """Return the options by section, as README writes it."""
     found = {f"[{kind} NAME]": dict(known.options) for kind, known in KINDS.items()}
-    for section in ("general", "email", "email backup", "defaults", "status", "peers"):
-        later = NOT_YET.get(section, ())
-        found[f"[{section}]"] = {
-            name: option
-            for name, option in SECTIONS[section].items()
-            if name not in later
-        }
+    sections = ("general", "email", "email backup", "defaults", "status", "peers")
+    for section in (*sections, "digest"):
+        found[f"[{section}]"] = dict(SECTIONS[section])
     return found
 
 
@@ -225,18 +231,6 @@ def test_the_table_of_options_shows_the_true_defaults():
         for section in words(sections):
             for name in words(names):
                 check_default(known[section][name], cell)
-
-
-def test_options_that_nothing_acts_on_yet_are_named_with_their_defaults():
-    for section, names in NOT_YET.items():
-        (line,) = re.findall(
-            rf"(?ms)^- `\[{section}\]`: (.*?)(?=^- |^$)", part("Not there yet")
-        )
-        shown = dict(re.findall(r"`(\w+)`(?:\s=\s`([^`]+)`)?", line))
-        assert set(shown) == set(names)
-        for name, value in shown.items():
-            cell = f"`{value}`" if value else NOTHING
-            check_default(SECTIONS[section][name], cell)
 
 
 def test_how_often_each_kind_is_looked_at():
@@ -383,6 +377,61 @@ def test_a_mail_is_shown_as_it_is_written(number):
     assert as_shown(mails()[number]) in part("What the mails look like")
 
 
+def the_daily_summary() -> Message:
+    """Return the summary of README."""
+    morning = NIGHT.replace(hour=8, minute=0)
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    disk = replace(failing("d", FULL, 9), failing_since=morning - day * 2 - hour / 2)
+    shop = replace(failing("h", AWAY, 9), name="http shop")
+    cert = "TLSCertExpiration/tls homepage"
+    memory = {"expires": (morning + 12 * day + hour).isoformat()}
+    sent = [morning - number * hour for number in range(24)]
+    history = [[at.isoformat(), "", 4.0, "arrived", ""] for at in sent[::-1]]
+    late = (sent[2] + timedelta(minutes=5)).isoformat()
+    history[-3] = [sent[2].isoformat(), late, 300, "late", "290 s to mx1"]
+    proof = {"verdict": "arrived", "proved_at": morning.isoformat()}
+    prover = "EmailChecker/EmailChecker"
+    known = Known("peer friend", "p.py", JobFrequency.HOUR, judged=True)
+    found = Facts(
+        records={
+            "d": replace(disk, name="disk root"),
+            "h": shop,
+            cert: Record(cert, "tls homepage", memory=memory),
+            prover: Record(prover, memory={"proof": proof, "history": history}),
+        },
+        catalogue=dict.fromkeys(["d", "h", *map(str, range(39))], known),
+        run=RunFacts(),
+        since=morning - day,
+        now=morning,
+        decisions=tuple(
+            Decision(at, "t", "tcp mail", "judged", "", details)
+            for at in (morning - 6 * hour, morning - 5 * hour)
+            for start in [at - timedelta(minutes=12)]
+            for details in [{"verdict": "fine again", "since": start.isoformat()}]
+        ),
+        slowest=(
+            Slow("h", "http shop", 30.0, NIGHT),
+            Slow(prover, "EmailChecker", 2.312, morning - hour + timedelta(minutes=1)),
+        ),
+    )
+    at = Path("settings.cfg")
+    settings = Settings(
+        path=at,
+        servername="web1",
+        alertcontact=("ops@example.com",),
+        logfile=at,
+        state=at,
+        mail=Mail(smtpserver="x.example.com", mailbox=Mailbox("x.example.com")),
+        peers=Peers((Peer("friend", "https://example.org/", "a@example.org"),)),
+    )
+    issue = Issue("daily", 12, morning, found.since, morning + day)
+    return bulletin.message("b", issue, found, settings)
+
+
+def test_the_daily_summary_is_shown_as_it_is_written():
+    assert as_shown(the_daily_summary()) in part("The daily summary")
+
+
 # Figures, files, links.
 
 
@@ -400,6 +449,8 @@ def test_the_figures_are_those_of_the_rules():
     assert f"within {RUN_S:g} seconds" in text
     assert f"at most {MAX_TIMEOUT_S}" in text
     assert f"forgotten after {decide.FORGET_AFTER.days} days" in text
+    assert (bulletins.MOST_WAITING, "while seven wait" in text) == (7, True)
+    assert f"due within {DUE_WITHIN.days} days" in text
 
 
 def test_the_map_has_every_room_once_and_no_other():

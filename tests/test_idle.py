@@ -90,3 +90,11 @@ def test_it_holds_until_a_file_must_be_asked_again_or_a_slot_was_missed():
     last = {JobFrequency.HOUR: NOON - timedelta(minutes=30)}
     assert idle_until(asked, last) == NOON + timedelta(minutes=36)
     assert idle_until({}, {}) is None
+
+
+def test_it_holds_until_a_summary_is_due():
+    asked = {"x.py": Asked(NOON, "")}
+    morning = NOON + timedelta(minutes=20)
+    assert idle_until(asked, {}, morning) == morning
+    assert idle_until(asked, {}, NOON + timedelta(hours=9)) == idle_until(asked, {})
+    assert idle_until({}, {}, morning) is None

@@ -126,12 +126,17 @@ DOORS = {
         "budget decisions digests fates journal ledger mailbag model notes notices"
         " outbox owed"
     ),
+    "bulletins": (
+        "bulletin decisions journal ledger model notes overview slowest timetable"
+    ),
     "postman": (
         "bookkeeper decisions digests fates journal ledger lots model notes outbox owed"
         " parcels process ways"
     ),
     "drill": "imapline letters mailbox model reach",
-    "statusmode": "health model proof wording",
+    "statusmode": "health model proof timetable wording",
+    "overview": "decisions model proof statusmode wording",
+    "bulletin": "health model overview timetable wording",
     "peering": "answer fetch model reach",
     "peerwords": "answer wording",
     "ownline": "answer fetch jobsettings model peering reach",
@@ -142,11 +147,13 @@ DOORS = {
     "cautious": "lock model process remedy state",
     "emergency": "elsewhere model outbox wording",
     "look": "crew model process standins state worker",
-    "findings": "crew decide decisions journal ledger letters model roster wording",
+    "findings": (
+        "bulletins crew decide decisions journal ledger letters model roster wording"
+    ),
     "heartbeat": "cautious decide findings health model state",
     "casebook": (
-        "cautious decisions findings heartbeat idle journal ledger model notes oldstate"
-        " roster state"
+        "bulletins cautious decisions findings heartbeat idle journal ledger model"
+        " notes oldstate roster state"
     ),
     "supervisor": (
         "casebook cautious crew emergency model postman process remedy standins"
@@ -192,10 +199,7 @@ PURE = (
 )
 
 #: The rules and the text of bulletins.
-BULLETINS = "timetable".split()
-
-#: The rules and the text of bulletins.
-BULLETINS = "timetable".split()
+BULLETINS = "bulletin overview statusmode timetable".split()
 
 #: Those that judge have no clock, no files, no sockets, and do not log.
 HANDS = set(
