@@ -71,13 +71,22 @@ def why(given: argparse.Namespace) -> int:
 
 def status(given: argparse.Namespace) -> int:
     from lib import report, statusmode
+    from lib.notes import OWN_KEY, notes_of
     from lib.state import State
     from lib.worker import utc_now
 
     settings = settings_of(given)
     state = State(settings.state)
     found, catalogue = state.load(), state.load_catalogue()
-    rows = statusmode.rows(settings, found.run, found.records, utc_now(), catalogue)
+    own = found.records.get(OWN_KEY)
+    rows = statusmode.rows(
+        settings,
+        found.run,
+        found.records,
+        utc_now(),
+        catalogue,
+        notes_of(own).bulletins if own else (),
+    )
     report.show(statusmode.COLUMNS, rows, as_json=given.json, out=sys.stdout)
     return OK
 

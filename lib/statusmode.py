@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from lib import health
+from lib import health, timetable
 from lib.model import Condition, Known, Record, RunFacts, Settings
 from lib.proof import prover
+from lib.timetable import Series
 from lib.wording import counted, duration, first_line, local, since
 
 COLUMNS = ("what", "how_it_is")
@@ -23,10 +24,11 @@ def rows(
     records: Mapping[str, Record],
     now: datetime,
     catalogue: Mapping[str, Known] = MappingProxyType({}),
+    bulletins: Iterable[Series] = (),
 ) -> list[dict[str, Any]]:
     """Return what there is to say, a row each: the word that peers are told first.
 
-    ``catalogue`` tells which peers were asked already.
+    ``catalogue`` tells which peers were asked already, ``bulletins`` how far they are.
     """
     how = health.judged(health.evidence(run), settings, now)
     because = f": {how.why}" if how.why else ""
@@ -38,6 +40,7 @@ def rows(
         ("mails owed", _owed(records, now)),
         *_proof(settings, records, now),
         *((f"peer {name}", words) for name, words in peers),
+        *_bulletins(settings, bulletins, now),
     ]
     return [dict(zip(COLUMNS, line, strict=True)) for line in lines]
 
@@ -119,6 +122,26 @@ def peer_words(
             yield peer.name, "did not answer, is asked again"
         else:
             yield peer.name, "fine" if name in asked else "not asked yet"
+
+
+def _bulletins(
+    settings: Settings, those: Iterable[Series], now: datetime
+) -> Iterator[tuple[str, str]]:
+    known = {one.kind: one for one in those}
+    for kind in timetable.KINDS:
+        next_at = timetable.coming(settings.digest, kind, now)
+        series = known.get(kind, Series(kind))
+        if next_at is None:
+            continue
+        issue = timetable.due(series, settings.digest, now)
+        when = local(next_at)
+        coming = f"number {series.number + 1} comes {when}"
+        if issue is not None:
+            when = local(issue.due_at)
+            coming = f"number {issue.number} was due {when}, and no run has written it"
+        if series.number and series.written_at:
+            coming = f"{series.number} was of {local(series.written_at)}, {coming}"
+        yield f"{kind} summary", coming
 
 
 def _shown(moment: object) -> str:

@@ -92,6 +92,8 @@ def test_it_comes_once_a_day_and_is_numbered(mailing, smtp):
     assert "daily summary 2, " in first.body
     assert first.parsed["Message-ID"] != second.parsed["Message-ID"]
     assert "late" not in second.body
+    status = {row["what"]: row for row in mailing.run("-m", "status", "--json").json()}
+    assert status["daily summary"]["how_it_is"].startswith("2 was of ")
 
 
 def test_the_weekly_one_has_numbers_of_its_own(mailing, smtp):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lib.model import (
     Condition,
+    DigestTimes,
     JobFrequency,
     Known,
     Mail,
@@ -21,6 +23,7 @@ from lib.model import (
     Settings,
 )
 from lib.statusmode import rows
+from lib.timetable import Series
 from tests.instance import Instance
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -111,6 +114,24 @@ def test_each_peer_has_a_line():
     assert lines["peer c"] == "did not answer, is asked again"
     assert lines["peer d"] == "not asked yet"
     assert lines["peer e"] == "unknown"
+
+
+def test_each_summary_says_which_was_the_last_and_when_the_next_comes():
+    assert "daily summary" not in dict(said())
+    times = DigestTimes("08:00", ("mon", "09:30"))
+    settings = replace(SETTINGS, digest=times)
+    series = [Series("daily", 12, NOON, NOON - timedelta(hours=4))]
+    found = rows(settings, RUN, {}, NOON, {}, series)
+    lines = {row["what"]: row["how_it_is"] for row in found}
+    assert re.fullmatch(
+        r"12 was of 2026-11-22 .*, number 13 comes 2026-11-2\d 08:00 .*",
+        lines["daily summary"],
+    )
+    assert re.fullmatch(r"number 1 comes 2026-11-23 09:30 .*", lines["weekly summary"])
+    late = replace(series[0], reached=NOON - timedelta(days=2))
+    found = rows(settings, RUN, {}, NOON, {}, [late])
+    lines = {row["what"]: row["how_it_is"] for row in found}
+    assert "number 13 was due 2026-11-2" in lines["daily summary"]
 
 
 def test_the_mode_shows_it_as_a_table_and_as_json(tmp_path):
