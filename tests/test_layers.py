@@ -170,8 +170,8 @@ DOORS = {
     "given": "log model settings",
     "workmodes": "fresh gate given listening model run serve",
     "showmodes": (
-        "crontab given look peerlines peermodes readers report state statusmode why"
-        " worker"
+        "crontab given look notes peerlines peermodes readers report state statusmode"
+        " why worker"
     ),
     "trymodes": (
         "drill given letters look model outbox readers report settings worker"

@@ -193,46 +193,6 @@ def test_old_probes_of_ours_go_and_those_of_others_stay(ca, cafile):
 
 
 @pytest.mark.parametrize(
-    ("written", "arrived"),
-    [
-        (f"Message-ID: <{TOKEN}@web1>", "Message-ID: <1@elsewhere.example>"),
-        (f"X-Checker-Probe: {TOKEN}", "X-Spam: no"),
-    ],
-)
-def test_a_probe_whose_header_was_rewritten_on_its_way_is_deleted_too(
-    ca, cafile, written, arrived
-):
-    probe = probe_mail()
-    probe.header = probe.header.replace(written, arrived)
-    with ImapStub(ca, mails={"INBOX": [other_mail(), probe]}) as stub:
-        assert look(stub, cafile).deleted == 1
-    assert probe.deleted
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        f"Subject: Re: [web1] probe {TOKEN}\r\nFrom: {USER}\r\n"
-        f"In-Reply-To: <{TOKEN}@web1>\r\n",
-        f"Subject: Undeliverable: [web1] probe {TOKEN}\r\nFrom: postmaster@x\r\n",
-    ],
-    ids=["answer", "bounce"],
-)
-def test_what_quotes_the_subject_of_a_probe_is_no_proof_and_stays(ca, cafile, words):
-    answer = StubMail(f"Message-ID: <1@x>\r\n{words}\r\n")
-    with ImapStub(ca, mails={"INBOX": [answer]}) as stub:
-        assert look(stub, cafile) is None
-    assert not answer.deleted
-
-
-def test_a_probe_that_only_its_subject_tells_is_a_proof_and_goes(ca, cafile):
-    mail = StubMail(f"Subject: [EXTERNAL] [web1] probe {TOKEN}\r\nFrom: {USER}\r\n\r\n")
-    with ImapStub(ca, mails={"INBOX": [mail]}) as stub:
-        assert look(stub, cafile).folder == "INBOX"
-    assert mail.deleted
-
-
-@pytest.mark.parametrize(
     "search",
     [
         b"TAG BAD what is SEARCH?\r\n",
