@@ -2,15 +2,16 @@
 
 A probe is one job over many runs: it is sent by the road of every alert, and looked
 for each minute until it is there, or ``imapgrace`` is over.  In between it is a few
-lines in ``self.memory``.  What each verdict says is in ADVICE.
+lines in ``self.memory``.  What each verdict says is in ``lib/proofwords.py``.
 """
 
 from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
+from lib import proof, proofwords
 from lib.jobbase import (
     CheckFailed,
     CheckPending,
@@ -21,8 +22,8 @@ from lib.jobbase import (
     send_probe,
 )
 
-#: So many proofs are remembered, and so many probes that may still lie around.
-MOST_HISTORY = 48
+#: So many probes may still lie around.
+MOST_TOKENS = 48
 INTERVAL_S = {
     JobFrequency.MINUTE: 60,
     JobFrequency.HOUR: 3600,
@@ -30,52 +31,9 @@ INTERVAL_S = {
     JobFrequency.DAY_NOON: 86400,
 }
 
-#: What to do, by the verdict.
-ADVICE = {
-    "late": (
-        "Alerts come as late as this.  The step that took longest is named above; if "
-        "such delays are usual, raise [email] imapslow."
-    ),
-    "spam": (
-        "Alerts probably go there too.  Mark the mail as no spam, or give the mailbox "
-        "a filter that keeps mail from this sender, and check SPF and DKIM of its "
-        "domain."
-    ),
-    "never": (
-        "Alerts may be lost as well.  Send one with -m testmail and look for it in the "
-        "mailbox by hand: a filter may delete or forward it, the account may be full, "
-        "or its folder may be hidden from IMAP (in Gmail: Settings, Labels, Show in "
-        "IMAP).  If mail often takes longer, raise [email] imapgrace."
-    ),
-    "send failed": (
-        "No alert leaves either, unless there is a second account in [email backup].  "
-        "-m testmail shows each step."
-    ),
-    "login failed": (
-        "Whether mail arrives is not known until this works.  For Gmail: [email] pass "
-        "is an app password, from https://myaccount.google.com/apppasswords"
-    ),
-    "folder missing": (
-        "Whether mail arrives is not known until this works.  Without imapfolder every "
-        "folder is looked into."
-    ),
-    "unreachable": (
-        "Mail leaves, but whether it arrives is not known until the mailbox can be "
-        "read."
-    ),
-}
-
-NOT_SET_UP_NOTE = """\
-Checker hands its mails to {server}, but nothing proves that they arrive.
-
-Say in [email] where this account's own mail can be read, for Gmail:
-
-    imapserver = imap.gmail.com
-
-Then each hour one mail is sent to {user}, found there again, and deleted;
-if it does not arrive, you hear of it, and your peers do.
-
-This is said once.
+BODY = """\
+Checker mails itself to see that its alerts arrive.  It finds this mail
+again over IMAP and deletes it; you need not do anything.
 """
 
 
@@ -102,21 +60,19 @@ class EmailChecker(JobBase):
         now = datetime.now(UTC)
         probe = self.memory.get("probe")
         if not isinstance(probe, dict) or self._is_lost(probe):
-            return self._begin(now)
-        return self._follow(probe, now)
+            self._begin(now)
+        if "taken" not in probe:
+            self._leave(probe, now)
+        return self._look(probe, now)
 
     # How a probe comes and goes.
 
-    def _begin(self, now: datetime) -> bool:
+    def _begin(self, now: datetime) -> NoReturn:
         token = os.urandom(16).hex()
-        body = (
-            "Checker mails itself to see that its alerts arrive.  It finds this mail\n"
-            "again over IMAP and deletes it; you need not do anything.\n"
-        )
-        send_probe(self, token, f"probe {token}", body, self._address())
+        send_probe(self, token, f"probe {token}", BODY, self._address())
         self.memory["probe"] = {"token": token, "sent": now.isoformat()}
         sent = [*self.memory.get("tokens", ()), token]
-        self.memory["tokens"] = sent[-MOST_HISTORY:]
+        self.memory["tokens"] = sent[-MOST_TOKENS:]
         raise CheckPending("a mail to ourselves is about to leave")
 
     def _is_lost(self, probe: dict[str, Any]) -> bool:
@@ -126,33 +82,28 @@ class EmailChecker(JobBase):
         known |= {one.message_id for one in desk.gone}
         return "taken" not in probe and probe.get("token") not in known
 
-    def _follow(self, probe: dict[str, Any], now: datetime) -> bool:
+    def _leave(self, probe: dict[str, Any], now: datetime) -> None:
+        """Note that the probe has left; else fail, or ask to be asked again."""
         token = str(probe["token"])
-        grace_s = self._mailbox().grace_s
-        gone = next(
-            (one for one in self._checker.gone if one.message_id == token), None
-        )
-        if "taken" not in probe and gone is not None:
-            if gone.error:
-                return self._fail("send failed", f"refused: {gone.error}", probe, now)
-            probe["taken"] = gone.at.isoformat()
-        if "taken" not in probe:
-            waits = next(
-                one for one in self._checker.owed if one.message_id == token
-            ).last_error
-            age = now - _moment(probe["sent"])
-            words = waits or "it waits for its turn"
-            if age > timedelta(seconds=grace_s):
-                text = f"it could not be sent for {age.total_seconds():.0f} s: {words}"
-                return self._fail("send failed", text, probe, now, over=False)
-            raise CheckPending(f"a mail to ourselves is to leave: {words}")
-        return self._look(probe, now)
+        for gone in self._checker.gone:
+            if gone.message_id == token:
+                if gone.error:
+                    self._fail("send failed", f"refused: {gone.error}", probe, now)
+                probe["taken"] = gone.at.isoformat()
+                return
+        waits = [one for one in self._checker.owed if one.message_id == token]
+        why = waits[0].last_error or "it waits for its turn"
+        age = now - _moment(probe["sent"])
+        if age > timedelta(seconds=self._mailbox().grace_s):
+            seen = f"not for {age.total_seconds():.0f} s: {why}"
+            self._fail("send failed", seen, probe, now, over=False)
+        raise CheckPending(f"a mail to ourselves is to leave: {why}")
 
     def _look(self, probe: dict[str, Any], now: datetime) -> bool:
         from lib import mailbox
 
-        taken = _moment(probe["taken"])
-        is_over = now - taken > timedelta(seconds=self._mailbox().grace_s)
+        taken, grace_s = _moment(probe["taken"]), self._mailbox().grace_s
+        is_over = now - taken > timedelta(seconds=grace_s)
         what = mailbox.Probe(
             token=str(probe["token"]),
             sent_at=taken,
@@ -160,92 +111,71 @@ class EmailChecker(JobBase):
             address=self._comes_from(),
             earlier=tuple(map(str, self.memory.get("tokens", ()))),
         )
-        deadline = reach.Deadline(self.timeout() - 2)
         try:
-            found = mailbox.look_for(self._mailbox(), what, deadline)
+            found = mailbox.look_for(self._mailbox(), what, self._deadline())
         except mailbox.LookFailed as error:
             if error.verdict == "unreachable" and not is_over:
                 raise CheckPending(f"the mailbox cannot be read: {error}") from error
-            return self._fail(error.verdict, str(error), probe, now)
-        if found is None:
+            self._fail(error.verdict, str(error), probe, now)
+        if isinstance(found, mailbox.Nowhere):
             if not is_over:
                 raise CheckPending("a mail to ourselves is under way")
-            late = f"within {self._mailbox().grace_s:.0f} s"
-            return self._fail("never", f"it did not arrive {late}", probe, now)
-        if found.trouble:
-            print(found.trouble)
+            seen = proofwords.nowhere(grace_s, found.folders, found.unseen)
+            self._fail("never", seen, probe, now)
         # The mailbox counts whole seconds, by a clock of its own.
         arrived = min(max(found.arrived_at or now, taken), now)
         seconds = round((arrived - taken).total_seconds(), 1)
         probe.update(arrived=arrived.isoformat(), seconds=seconds, hop=found.hop)
         if found.kind is mailbox.Kind.JUNK:
-            return self._fail(
-                "spam", f"it arrived in the spam folder {found.folder!r}", probe, now
-            )
-        return self._proven(probe, found.folder, now)
+            self._fail("spam", repr(found.folder), probe, now)
+        return self._proven(probe, found.folder, found.trouble, now)
 
-    def _proven(self, probe: dict[str, Any], folder: str, now: datetime) -> bool:
-        seconds = float(probe["seconds"])
-        slow_s = self._mailbox().slow_s
-        verdict = "late" if seconds > slow_s else "arrived"
-        self.memory["proof"] = {
-            "proved_at": now.isoformat(),
-            "verdict": verdict,
-            "interval_s": self._interval_s(),
-            "seconds": seconds,
-            "hop": probe["hop"],
-            "folder": folder,
-        }
+    # What is kept of it.
+
+    def _proven(
+        self, probe: dict[str, Any], folder: str, trouble: str, now: datetime
+    ) -> bool:
+        seconds, most_s = float(probe["seconds"]), self._mailbox().slow_s
+        verdict = "late" if seconds > most_s else "arrived"
+        self.memory["proof"] = proof.proven(
+            verdict, probe, self._interval_s(), now, folder=folder, trouble=trouble
+        )
         self._close(probe, verdict)
         if verdict == "late":
-            longest = f"; the longest step: {probe['hop']}" if probe["hop"] else ""
-            raise CheckFailed(
-                f"our own mail arrived late, after {seconds:.0f} s (limit "
-                f"{slow_s:.0f}){longest}\n{ADVICE['late']}"
-            )
+            seen = proofwords.late(seconds, most_s, probe["hop"])
+            raise CheckFailed(proofwords.reason("late", seen))
         return True
 
     def _fail(
         self,
         verdict: str,
-        text: str,
+        seen: str,
         probe: dict[str, Any],
         now: datetime,
         *,
         over: bool = True,
-    ) -> bool:
+    ) -> NoReturn:
         """Keep what failed, and raise it; ``over``: the next probe is another one."""
-        kept = self.memory.get("proof") or {}
-        proof = {name: kept[name] for name in ("proved_at",) if name in kept}
-        self.memory["proof"] = {
-            **proof,
-            "failed_at": now.isoformat(),
-            "verdict": verdict,
-            "interval_s": self._interval_s(),
-            "seconds": probe.get("seconds"),
-            "hop": probe.get("hop", ""),
-        }
+        self.memory["proof"] = proof.failed(
+            verdict, probe, self._interval_s(), now, self.memory.get("proof")
+        )
         if over:
             self._close(probe, verdict)
-        words = f"our own mail did not come through: {verdict}: {text}"
-        raise CheckFailed(f"{words}\n{ADVICE[verdict]}")
+        raise CheckFailed(proofwords.reason(verdict, seen))
 
     def _close(self, probe: dict[str, Any], verdict: str) -> None:
-        line = [
-            probe.get("taken") or probe.get("sent"),
-            probe.get("arrived"),
-            probe.get("seconds"),
-            verdict,
-            probe.get("hop", ""),
-        ]
-        history = [*self.memory.get("history", ()), line]
-        self.memory["history"] = history[-MOST_HISTORY:]
+        self.memory["history"] = proof.with_line(
+            self.memory.get("history"), probe, verdict
+        )
         self.memory.pop("probe", None)
 
     # What it works with.
 
     def _mailbox(self) -> Any:
         return self._checker.mail.mailbox  # type: ignore[union-attr]  # see _why_not
+
+    def _deadline(self) -> reach.Deadline:
+        return reach.Deadline(self.timeout() - 2)
 
     def _interval_s(self) -> int:
         """Return how far apart two proofs may be."""
@@ -263,6 +193,8 @@ class EmailChecker(JobBase):
         mail = self._checker.mail
         return (mail.sender or mail.user) if mail else ""
 
+    # Where it cannot work.
+
     def _why_not(self) -> str:
         """Return why nothing can be proven here; empty if it can."""
         mail = self._checker.mail
@@ -271,7 +203,9 @@ class EmailChecker(JobBase):
         if not mail.smtpserver:
             return "no smtpserver: no mail leaves"
         if mail.mailbox is None:
-            return "no imapserver: nothing proves that mail arrives"
+            return "there is no imapserver"
+        if not mail.user:
+            return "there is no user, and a mailbox wants a login"
         if not self._address():
             return "neither user nor sender is an address to mail ourselves at"
         return ""
@@ -280,16 +214,14 @@ class EmailChecker(JobBase):
         """Say so once, where anybody can hear it; it is no trouble of each hour."""
         print(f"not set up: {why}")
         mail = self._checker.mail
-        said = bool(self.memory.get("said"))
-        self.memory.clear()
+        self.memory.pop("probe", None)
         self.memory["proof"] = {"verdict": "not set up", "why": why}
         can_hear = mail is not None and mail.smtpserver and not mail.nomail
-        if can_hear and not said and not self._checker.is_trial:
-            server, user = self.config.get("email", "smtpserver"), self._address()
-            words = NOT_SET_UP_NOTE.format(server=server, user=user or "the account")
-            said = self.sendEmail("nothing proves that mails arrive", words)
-        if said:
-            self.memory["said"] = True
+        if can_hear and not self.memory.get("said") and not self._checker.is_trial:
+            server = self.config.get("email", "smtpserver")
+            every = self.executeEvery().partition("_")[0]
+            note = proofwords.not_set_up(why, server, f"each {every}")
+            self.memory["said"] = self.sendEmail(*note)
         return True
 
     def _try(self) -> bool:
@@ -297,12 +229,9 @@ class EmailChecker(JobBase):
         from lib import mailbox
 
         try:
-            names = mailbox.folders_of(
-                self._mailbox(), reach.Deadline(self.timeout() - 2)
-            )
+            names = mailbox.folders_of(self._mailbox(), self._deadline())
         except mailbox.LookFailed as error:
-            text = f"{error.verdict}: {error}"
-            raise CheckFailed(f"{text}\n{ADVICE[error.verdict]}") from error
+            raise CheckFailed(proofwords.reason(error.verdict, str(error))) from error
         print(
             f"This run sends nothing: cron's mails {self._address()} and looks for the "
             f"mail in these folders, in this order:\n{', '.join(names)}"

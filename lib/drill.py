@@ -63,7 +63,7 @@ def arrival(settings: Settings, sent: Message, limit_s: float = LOOK_FOR_S) -> s
     if box is None or box.user.lower() not in {one.lower() for one in sent.to}:
         return ""
     from lib.imapline import LookFailed
-    from lib.mailbox import Probe, look_for
+    from lib.mailbox import Found, Probe, look_for
     from lib.reach import Deadline
 
     probe = Probe(sent.message_id, sent.born_at)
@@ -75,7 +75,7 @@ def arrival(settings: Settings, sent: Message, limit_s: float = LOOK_FOR_S) -> s
             found = look_for(box, probe, Deadline(min(20.0, left)), keeps=True)
         except LookFailed as error:
             return f"{box.user}: the mailbox could not be looked into: {error}"
-        if found is not None:
+        if isinstance(found, Found):
             return f"{box.user}: it arrived, in {found.folder}"
         time.sleep(min(LOOK_EVERY_S, limit_s))
     return f"{box.user}: {why}, after {limit_s:.0f} s"

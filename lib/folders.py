@@ -120,7 +120,7 @@ def in_order(
         thrown = trash_first and one.kind is Kind.TRASH
         return not thrown, one.kind is not Kind.INBOX and not one.flagged, one.kind
 
-    return sorted(folders, key=rank)[:MOST_FOLDERS]
+    return sorted(folders, key=rank)
 
 
 def decoded(raw: bytes) -> str:

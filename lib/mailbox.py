@@ -10,17 +10,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from lib import hops
-from lib.folders import Folder, Kind, encoded, in_order, listed, quoted
+from lib.folders import MOST_FOLDERS, Folder, Kind, encoded, in_order, listed, quoted
 from lib.imapline import Line, LookFailed
 from lib.model import Mailbox
-from lib.probes import FIELDS, Probe, Seen
+from lib.probes import FIELDS, Probe, Seen, seen_in
 from lib.reach import Deadline
 
-__all__ = ["Found", "Kind", "LookFailed", "Probe", "folders_of", "look_for"]
+__all__ = [
+    "Found",
+    "Kind",
+    "LookFailed",
+    "Nowhere",
+    "Probe",
+    "folders_of",
+    "look_for",
+]
 
 #: What has just come is among the last; a search of more takes some servers minutes.
 MOST_SEARCHED = 2_000
@@ -47,10 +55,18 @@ class Found:
     trouble: str = ""
 
 
+@dataclass(frozen=True)
+class Nowhere:
+    """It is in none of these folders; ``unseen``: so many were not looked into."""
+
+    folders: tuple[str, ...]
+    unseen: int = 0
+
+
 def look_for(
     mailbox: Mailbox, probe: Probe, deadline: Deadline, *, keeps: bool = False
-) -> Found | None:
-    """Return where the probe is, None if it is not there; raise LookFailed.
+) -> Found | Nowhere:
+    """Return where the probe is, or where it is not; raise LookFailed.
 
     Once found it is deleted, and so are older probes of ours beside it, unless the
     mail is one that somebody ``keeps``.
@@ -58,14 +74,16 @@ def look_for(
     line = Line(mailbox, deadline)
     try:
         folders = _folders(line, mailbox)
-        opened = 0
-        for folder in folders:
+        opened: list[str] = []
+        unseen = len(folders[MOST_FOLDERS:])
+        for at, folder in enumerate(folders[:MOST_FOLDERS]):
             if opened and folder.kind is Kind.OTHER and not _has_time(deadline):
+                unseen = len(folders) - at
                 break
             exists = _open(line, folder, "EXAMINE")
             if exists is None:
                 continue
-            opened += 1
+            opened.append(folder.name)
             is_likely = folder.kind is not Kind.OTHER or bool(mailbox.folder)
             seen = _search(line, probe, exists, thoroughly=is_likely)
             if seen is not None and keeps:
@@ -74,7 +92,7 @@ def look_for(
                 return _cleared(line, seen, folder, folders, probe)
         if not opened:
             raise LookFailed(*_missing(mailbox))
-        return None
+        return Nowhere(tuple(opened), unseen)
     finally:
         line.close()
 
@@ -84,7 +102,8 @@ def folders_of(mailbox: Mailbox, deadline: Deadline) -> list[str]:
     line = Line(mailbox, deadline)
     try:
         folders = _folders(line, mailbox)
-        found = [one for one in folders if _open(line, one, "EXAMINE") is not None]
+        tried = folders[:MOST_FOLDERS]
+        found = [one for one in tried if _open(line, one, "EXAMINE") is not None]
         if not found:
             raise LookFailed(*_missing(mailbox))
         return [one.name for one in found]
@@ -172,28 +191,7 @@ def _read(line: Line, by: str, numbers: list[str]) -> Iterator[Seen]:
     done, data = line.ask(by or "NUMBERED FETCH", ",".join(numbers), what)
     if not done:
         return
-    from email.parser import BytesHeaderParser
-
-    for at, entry in enumerate(data):
-        if not (isinstance(entry, tuple) and len(entry) == 2):
-            continue
-        head, text = entry
-        after = data[at + 1] if at + 1 < len(data) else b""
-        words = head + b" " + (after if isinstance(after, bytes) else b"")
-        uid = re.search(rb"\bUID (\d{1,10})\b", words)
-        if uid:
-            fields = BytesHeaderParser().parsebytes(text)
-            yield Seen(uid[1].decode(), _moment(words), fields)
-
-
-def _moment(words: bytes) -> datetime | None:
-    """Return INTERNALDATE: when the mailbox took the mail."""
-    found = re.search(rb'INTERNALDATE "([^"]{1,40})"', words)
-    try:
-        text = found[1].decode("ascii").strip() if found else ""
-        return datetime.strptime(text, "%d-%b-%Y %H:%M:%S %z").astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+    yield from seen_in(data)
 
 
 def _found(seen: Seen, folder: Folder, probe: Probe) -> Found:

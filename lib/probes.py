@@ -8,9 +8,9 @@ that is not ours, and is none.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 #: What is to be known of a mail.
@@ -90,3 +90,30 @@ class Seen:
         found = _IN_SUBJECT.fullmatch(self.says("Subject"))
         if found and self.is_from(address):
             yield found[1]
+
+
+def seen_in(data: Iterable[Any]) -> Iterator[Seen]:
+    """Yield the mails that the answer to FETCH shows, as imaplib gives it."""
+    from email.parser import BytesHeaderParser
+
+    data = list(data)
+    for at, entry in enumerate(data):
+        if not (isinstance(entry, tuple) and len(entry) == 2):
+            continue
+        head, text = entry
+        after = data[at + 1] if at + 1 < len(data) else b""
+        words = head + b" " + (after if isinstance(after, bytes) else b"")
+        uid = re.search(rb"\bUID (\d{1,10})\b", words)
+        if uid:
+            fields = BytesHeaderParser().parsebytes(text)
+            yield Seen(uid[1].decode(), _moment(words), fields)
+
+
+def _moment(words: bytes) -> datetime | None:
+    """Return INTERNALDATE: when the mailbox took the mail."""
+    found = re.search(rb'INTERNALDATE "([^"]{1,40})"', words)
+    try:
+        text = found[1].decode("ascii").strip() if found else ""
+        return datetime.strptime(text, "%d-%b-%Y %H:%M:%S %z").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

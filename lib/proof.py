@@ -1,7 +1,8 @@
-"""The last proof that our own mail arrives, as EmailChecker remembers it.  Pure.
+"""The last proof that our own mail arrives, and those before it.  Pure.
 
-``proved_at`` or ``failed_at``, the verdict in a word, and ``interval_s``: how far apart
-two proofs may be.  What peers are told and by which account mail leaves go by it.
+EmailChecker keeps them in its memory.  The last one says ``proved_at`` or
+``failed_at``, the verdict in a word, and ``interval_s``, how far apart two of them may
+be: what peers are told and by which account mail leaves go by it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,70 @@ from lib.wording import local
 
 #: How the key of the record begins that knows whether our own mail arrives.
 PROVER = "EmailChecker/"
+#: So many are remembered.
+MOST_HISTORY = 48
 _INTERVAL_S = 3600
 
 Proof = Mapping[str, Any]
+
+
+# As EmailChecker keeps it; ``probe`` is what it knows of the mail.
+
+
+def proven(
+    verdict: str,
+    probe: Mapping[str, Any],
+    interval_s: int,
+    now: datetime,
+    *,
+    folder: str,
+    trouble: str = "",
+) -> dict[str, Any]:
+    """Return the proof to keep of a mail that was found."""
+    kept = {**_facts(verdict, probe, interval_s), "proved_at": now.isoformat()}
+    return {**kept, "folder": folder, **({"trouble": trouble} if trouble else {})}
+
+
+def failed(
+    verdict: str,
+    probe: Mapping[str, Any],
+    interval_s: int,
+    now: datetime,
+    before: Any,
+) -> dict[str, Any]:
+    """Return the proof to keep of one that failed, after the one ``before``."""
+    kept = {**_facts(verdict, probe, interval_s), "failed_at": now.isoformat()}
+    if isinstance(before, dict) and "proved_at" in before:
+        kept["proved_at"] = before["proved_at"]
+    return kept
+
+
+def with_line(history: Any, probe: Mapping[str, Any], verdict: str) -> list[Any]:
+    """Return the history with one proof more.
+
+    When it was sent, when it arrived, seconds, the verdict, the longest step.
+    """
+    line = [
+        probe.get("taken") or probe.get("sent"),
+        probe.get("arrived"),
+        probe.get("seconds"),
+        verdict,
+        probe.get("hop", ""),
+    ]
+    before = history if isinstance(history, list) else []
+    return [*before, line][-MOST_HISTORY:]
+
+
+def _facts(verdict: str, probe: Mapping[str, Any], interval_s: int) -> dict[str, Any]:
+    return {
+        "verdict": verdict,
+        "interval_s": interval_s,
+        "seconds": probe.get("seconds"),
+        "hop": probe.get("hop", ""),
+    }
+
+
+# As it is read.
 
 
 def prover(records: Iterable[Record]) -> Record | None:

@@ -82,7 +82,8 @@ def _proof(
     if record is None or not isinstance(proof, dict):
         yield "proof of mail", "not made yet"
         return
-    yield "proof of mail", str(proof.get("verdict", ""))
+    more = proof.get("why") or proof.get("trouble")
+    yield "proof of mail", f"{proof.get('verdict', '')}{f': {more}' if more else ''}"
     history = record.memory.get("history")
     for line in reversed(history[-MOST_PROOFS:] if isinstance(history, list) else []):
         if isinstance(line, list) and len(line) >= 4:

@@ -63,13 +63,16 @@ def test_what_never_arrives_fails_once_and_a_later_proof_ends_it(
     instance.cron()
     proof = memory(instance)["proof"]
     assert proof["verdict"] == "never" and proof["failed_at"]
-    assert "it did not arrive within 600 s" in record(instance)["last_reason"]
+    reason = record(instance)["last_reason"]
+    assert (
+        "our own mail did not arrive within 600 s\nIt was looked for in INBOX" in reason
+    )
     account.goes_to("INBOX")
     instance.cron("hour")
     proof = until_proven(instance)
     assert proof["verdict"] == "arrived" and "failed_at" not in proof
     alert, recovery = (one.subject for one in account.told(2))
-    assert "never: it did not arrive" in alert
+    assert "our own mail did not arrive within 600 s" in alert
     assert "is fine again" in recovery
 
 
@@ -154,6 +157,31 @@ def test_without_imapserver_it_says_so_once(tmp_path, ca, cafile):
         (row,) = instance.run("-m", "list", "--json").json()
     assert row["verdict"] == "not set up"
     assert memory(instance)["proof"]["verdict"] == "not set up"
+
+
+def test_what_was_proven_is_still_known_when_it_is_not_set_up_any_more(
+    tmp_path, account, cafile
+):
+    instance = instance_of(tmp_path, account, cafile)
+    instance.cron("hour")
+    account.wait_for("INBOX")
+    until_proven(instance)
+    text = instance.settings.read_text()
+    instance.write(text.replace("imapserver =", "#imapserver ="))
+    instance.cron("hour")
+    assert memory(instance)["proof"]["verdict"] == "not set up"
+    assert len(memory(instance)["history"]) == 1
+
+
+def test_a_mailbox_without_a_login_is_not_set_up(tmp_path):
+    with SmtpServer(security="none") as server:
+        email = f"{server.email_section()}imapserver = 127.0.0.1\n"
+        instance = Instance(tmp_path, f"{email}sender = alerts@example.com\n")
+        instance.cron("hour")
+        (note,) = server.wait_for(1)
+    assert "there is no user, and a mailbox wants a login." in note.body
+    status = instance.run("-m", "status").out
+    assert "not set up: there is no user, and a mailbox wants a login" in status
 
 
 def test_with_nomail_there_is_no_probe_and_no_note(tmp_path):

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from lib import bulletin, bulletins, decide, jobbase, letters
+from lib import bulletin, bulletins, decide, jobbase, letters, proofwords
 from lib.compose import compose
 from lib.crontab import crontab_lines
 from lib.decisions import Decision
@@ -430,6 +430,15 @@ def the_daily_summary() -> Message:
 
 def test_the_daily_summary_is_shown_as_it_is_written():
     assert as_shown(the_daily_summary()) in part("The daily summary")
+
+
+def test_each_verdict_on_our_own_mail_is_in_the_table():
+    text = part("Proof that mail arrives")
+    for words, _advice in proofwords.VERDICTS.values():
+        what = words.format("").removeprefix("our own mail ")
+        if what.startswith("cannot be looked for"):
+            what = what.partition(", ")[2].removesuffix(": ")
+        assert what in text
 
 
 # Figures, files, links.

@@ -130,11 +130,9 @@ def test_a_pinned_folder_that_is_not_there_is_none():
     assert names(LINES, pinned="Nowhere") == []
 
 
-def test_of_a_thousand_folders_the_likeliest_are_looked_into():
+def test_of_a_thousand_folders_the_likeliest_come_first():
     lines = [b'() "/" "folder %d"' % number for number in range(1000)] + LINES
-    found = names(lines)
-    assert found[:3] == ["INBOX", "Bin", "Спам"]
-    assert len(found) == 60
+    assert names(lines)[:3] == ["INBOX", "Bin", "Спам"]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ DOORS = {
     "budget": "model",
     "digests": "decide model summaries wording",
     "proof": "model wording",
+    "proofwords": "",
     "lots": "decide digests model",
     "owed": "decide model",
     "parcels": "budget decide digests fold lots model owed summaries",
@@ -189,14 +190,15 @@ PLANNED: set[str] = set()
 
 #: The jobs that may import more than jobbase.
 SYSTEM_JOBS = {
-    "EmailChecker": "jobbase mailbox answer",
+    "EmailChecker": "jobbase mailbox proof proofwords",
     "PeerChecker": "jobbase answer ownline peering peerwords",
 }
 
 #: The rules of sending.
 PURE = (
-    "budget digests fates fold lots notices owed parcels proof summaries ways".split()
-)
+    "budget digests fates fold lots notices owed parcels peerwords probes proof"
+    " proofwords summaries ways"
+).split()
 
 #: The rules and the text of bulletins.
 BULLETINS = "bulletin overview statusmode timetable".split()

@@ -8,7 +8,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lib.mailbox import Kind, LookFailed, Probe, folders_of, look_for
+from lib.mailbox import (
+    Kind,
+    LookFailed,
+    Nowhere,
+    Probe,
+    folders_of,
+    look_for,
+)
 from lib.model import Mailbox
 from lib.reach import Deadline
 from tests.imapstub import ImapStub, StubMail, drip, flood, hush
@@ -79,12 +86,13 @@ def header(**fields):
         {"Subject": f"[web1] probe {TOKEN}"},
         {"Subject": f"[web1] probe {TOKEN} (a1b2c3)"},
         {"Subject": f"*** SPAM *** [web1] probe {TOKEN}"},
+        {"Subject": f"[EXTERNAL] [web1] probe {TOKEN}"},
         {
             "Subject": f"=?utf-8?q?=5Bw=C3=A9b1=5D_probe_{TOKEN[:9]}?=\r\n"
             f" =?utf-8?q?{TOKEN[9:]}?="
         },
     ],
-    ids=["header", "id", "subject", "not threaded", "tagged", "encoded"],
+    ids=["header", "id", "subject", "not threaded", "spam", "external", "encoded"],
 )
 def test_whatever_relays_left_of_it_it_is_found_and_deleted(ca, cafile, fields):
     inbox = [header(**fields)]
@@ -110,7 +118,7 @@ def test_what_came_in_its_place_is_no_proof_and_stays(ca, cafile, fields):
     # Whatever the server's search finds.
     instead = {"UID SEARCH": b"* SEARCH 1\r\nTAG OK done\r\n"}
     with ImapStub(ca, mails={"INBOX": inbox}, instead=instead) as stub:
-        assert look(stub, cafile) is None
+        assert look(stub, cafile) == Nowhere(("INBOX",))
     assert not inbox[0].deleted
 
 
@@ -129,7 +137,7 @@ def test_folders_are_opened_read_only_until_it_is_found(ca, cafile):
 
 def test_what_is_not_there_is_not_found_and_nothing_is_written(ca, cafile):
     with ImapStub(ca, mails={"INBOX": [other_mail()]}) as stub:
-        assert look(stub, cafile) is None
+        assert look(stub, cafile) == Nowhere(("INBOX",))
     assert not [one for one in stub.heard if one.startswith(("SELECT", "UID STORE"))]
 
 
@@ -216,6 +224,21 @@ def test_in_a_mailbox_of_100000_the_work_is_bounded(ca, cafile):
         assert look(stub, cafile).deleted == 1
     searches = [one for one in stub.heard if one.startswith("UID SEARCH")]
     assert all(one.startswith("UID SEARCH 98002:*") for one in searches)
+
+
+def test_of_many_folders_so_many_are_looked_into_and_the_rest_are_counted(ca, cafile):
+    folders = tuple(f'() "/" "x{number}"' for number in range(100))
+    with ImapStub(ca, folders, {"x99": [probe_mail()]}) as stub:
+        found = look(stub, cafile)
+        assert (len(found.folders), found.unseen) == (60, 41)
+        assert len([one for one in stub.heard if one.startswith("EXAMINE")]) == 60
+        assert look(stub, cafile, folder="x99").folder == "x99"
+
+
+def test_where_time_runs_out_the_less_likely_folders_are_not_looked_into(ca, cafile):
+    folders = ('() "/" "x"', '() "/" "y"', '(\\Trash) "/" "Bin"')
+    with ImapStub(ca, folders, {"x": [probe_mail()]}) as stub:
+        assert look(stub, cafile, limit_s=5) == Nowhere(("INBOX", "Bin"), 2)
 
 
 # The stub says no literals; tests/test_folders.py has them.

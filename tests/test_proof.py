@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.model import Record
-from lib.proof import proof_in, proved_at, trouble
+from lib.proof import (
+    MOST_HISTORY,
+    failed,
+    proof_in,
+    proved_at,
+    proven,
+    trouble,
+    with_line,
+)
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -47,3 +55,28 @@ def test_it_stands_until_one_fails_for_twice_the_time_between_two(found, said):
 def test_a_moment_without_a_zone_is_none():
     assert proved_at({"proved_at": "2026-11-22T12:00:00"}) is None
     assert proved_at(proof(proved_at=timedelta())) == NOON
+
+
+PROBE = {"token": "x", "taken": "11:00", "arrived": "11:01", "seconds": 60.0}
+
+
+def test_what_is_kept_of_a_proof_is_what_is_read():
+    kept = proven("arrived", PROBE, 3600, NOON, folder="INBOX")
+    assert (kept["seconds"], kept["folder"]) == (60.0, "INBOX")
+    assert proved_at(kept) == NOON and trouble(kept, NOON) == ""
+    assert "trouble" not in kept
+    later = NOON + timedelta(hours=1)
+    after = failed("never", {"token": "y"}, 3600, later, kept)
+    assert proved_at(after) == NOON and "has failed: never" in trouble(after, later)
+    assert "failed_at" not in proven("late", PROBE, 60, later, folder="x", trouble="y")
+    assert "proved_at" not in failed("never", PROBE, 60, NOON, None)
+
+
+def test_the_last_proofs_are_remembered_each_as_a_line():
+    line = ["11:00", "11:01", 60.0, "late", ""]
+    assert with_line(None, PROBE, "late") == [line]
+    assert with_line([], {"sent": "10:59"}, "never") == [
+        ["10:59", None, None, "never", ""]
+    ]
+    many = with_line([number for number in range(100)], PROBE, "late")
+    assert len(many) == MOST_HISTORY and many[-2:] == [99, line]

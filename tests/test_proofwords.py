@@ -1,0 +1,38 @@
+"""What people read where our own mail does not arrive as it should."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib import proofwords
+
+
+@pytest.mark.parametrize("verdict", proofwords.VERDICTS)
+def test_each_verdict_has_its_own_words_and_its_own_advice(verdict):
+    words, advice = proofwords.VERDICTS[verdict]
+    text = proofwords.reason(verdict, "{what} was seen\nand where")
+    assert text == f"{words.format('{what} was seen')}\nand where\n{advice}"
+    first = [words for words, _advice in proofwords.VERDICTS.values()]
+    assert first.count(words) == 1 and len(advice) > 60
+
+
+def test_how_late_it_was_is_said_with_the_step_that_took_longest():
+    assert proofwords.late(299.6, 120, "290 s to mx1") == (
+        "after 300 s (limit 120); the longest step: 290 s to mx1"
+    )
+    assert proofwords.late(130, 120, "") == "after 130 s (limit 120)"
+
+
+def test_where_it_was_looked_for_is_said():
+    assert proofwords.nowhere(600, ("INBOX", "Trash"), 0) == (
+        "within 600 s\nIt was looked for in INBOX, Trash."
+    )
+    many = proofwords.nowhere(60, tuple("abcdefg"), 40)
+    assert "in a, b, c, d, e and 2 more.  40 more folders were not" in many
+
+
+def test_what_is_missing_and_what_to_write_is_said():
+    subject, text = proofwords.not_set_up("there is no x", "smtp.x.org", "each day")
+    assert subject == "nothing proves that mails arrive"
+    assert "mails to smtp.x.org" in text and "there is no x.\n" in text
+    assert "Then each day one mail" in text
