@@ -146,6 +146,14 @@ def _contradictions(
             warning=True,
         )
     yield from _in_the_open(ini, "email", values, "imap")
+    if values.get("imapserver") and "user" not in given:
+        yield Problem(
+            "imapserver: nobody can look into a mailbox without user and pass",
+            ini.where("email", "imapserver"),
+            "email",
+            warning=True,
+            note=True,
+        )
     if "smtpserver" not in given and not values.get("nomail"):
         yield _without_server(ini, given)
 
