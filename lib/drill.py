@@ -60,22 +60,26 @@ def arrival(settings: Settings, sent: Message, limit_s: float = LOOK_FOR_S) -> s
     That is in the mailbox of our own account.  The mail stays there.
     """
     box = settings.mail.mailbox
-    if box is None or box.user.lower() not in {one.lower() for one in sent.to}:
+    ours = {one.lower() for one in (settings.mail.user, settings.mail.sender)}
+    seen = [one for one in sent.to if one.lower() in ours]
+    if box is None or not seen:
         return ""
     from lib.imapline import LookFailed
-    from lib.mailbox import Found, Probe, look_for
+    from lib.mailbox import Found, Kind, Probe, look_for
     from lib.reach import Deadline
 
     probe = Probe(sent.message_id, sent.born_at)
     ends_at = time.monotonic() + limit_s
-    why = "it is not there yet"
+    who, *_more = seen
     while time.monotonic() < ends_at:
         try:
             left = max(1.0, ends_at - time.monotonic())
             found = look_for(box, probe, Deadline(min(20.0, left)), keeps=True)
         except LookFailed as error:
-            return f"{box.user}: the mailbox could not be looked into: {error}"
+            return f"{who}: the mailbox could not be looked into: {error}"
+        if isinstance(found, Found) and found.kind is Kind.JUNK:
+            return f"{who}: it arrived as spam, in {found.folder}; so would an alert"
         if isinstance(found, Found):
-            return f"{box.user}: it arrived, in {found.folder}"
+            return f"{who}: it arrived, in {found.folder}"
         time.sleep(min(LOOK_EVERY_S, limit_s))
-    return f"{box.user}: {why}, after {limit_s:.0f} s"
+    return f"{who}: it is not there yet, after {limit_s:.0f} s"

@@ -84,6 +84,35 @@ def test_where_the_mailbox_is_ours_it_says_that_it_arrived_and_leaves_it_there(
     assert [one for one in account.subjects() if "DRILL: Flag" in one]
 
 
+def test_what_arrives_as_spam_is_said_to(tmp_path, account, cafile):
+    account.goes_to("Junk")
+    sender = "alerts@example.com"
+    instance = Instance(tmp_path, account.settings(cafile))
+    contact = f"    def contact(self): return ({sender!r}, {account.user!r})\n"
+    instance.job("Flag", flag_job(tmp_path / "flag", hooks=contact))
+    ran = instance.run("-m", "drill", "Flag")
+    assert f"{account.user}: it arrived as spam, in Junk; so would an alert" in ran.out
+
+
+def test_with_nomail_nothing_is_claimed_to_be_sent(tmp_path):
+    instance = Instance(tmp_path)
+    instance.job("Flag", flag_job(tmp_path / "flag"))
+    ran = instance.run("-m", "drill", "Flag")
+    assert ran.code == 0
+    assert "Nothing was sent: nomail is set" in ran.out and "was sent to" not in ran.out
+    assert "DRILL: Flag is failing" in (instance.state / "checker.log").read_text()
+
+
+def test_an_address_that_is_refused_is_named(tmp_path, server):
+    server.answer_rcpt = lambda who: "550 5.1.1 no" if who.startswith("b@") else None
+    contact = "    def contact(self): return ('a@example.com', 'b@example.com')\n"
+    instance = Instance(tmp_path, server.email_section())
+    instance.job("Flag", flag_job(tmp_path / "flag", hooks=contact))
+    ran = instance.run("-m", "drill", "Flag")
+    assert ran.code == 1 and len(server.mails) == 1
+    assert "not sent to everybody: b@example.com: 550 5.1.1 no" in ran.err
+
+
 def test_what_nobody_can_see_is_not_claimed():
     from tests.mailing import message, settings_for
 
