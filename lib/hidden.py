@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 
 from lib.inifile import IniFile
+from lib.initext import Source
 from lib.model import Problem
 from lib.trust import why_not_run, why_not_secret, why_not_write
 
@@ -33,22 +35,23 @@ def secrets_in(ini: IniFile, *more: str) -> tuple[str, ...]:
 
 def file_problems(ini: IniFile) -> Iterator[Problem]:
     """Yield what makes a file of the settings unsafe: who can read or write it."""
-    with_secret = {ini.places[key].path for key, _secret in _secrets(ini)}
-    with_command = {
-        place.path
-        for key, place in ini.places.items()
-        if key[0] in ("email", "email backup") and key[1] in _LEADING
-    }
-    names: dict[Path, str] = {}
-    for place in ini.places.values():
-        names.setdefault(place.path, place.name)
-    for path, name in names.items():
+    with_secret = _sources(ini, {key for key, _secret in _secrets(ini)})
+    accounts = ("email", "email backup")
+    with_command = _sources(ini, product(accounts, _LEADING))
+    for source in ini.places.sources:
+        path = source.path
         try:
-            text = _why_not(path, path in with_secret, path in with_command)
+            text = _why_not(path, source in with_secret, source in with_command)
         except OSError as error:
             text = f"{path} cannot be read: {error.strerror}"
         if text:
-            yield Problem(text, name, fatal=True)
+            yield Problem(text, source.name, fatal=True)
+
+
+def _sources(ini: IniFile, keys: Iterable[tuple[str, str | None]]) -> set[Source]:
+    """Return the files in which these stand."""
+    found = (ini.places.get(*key) for key in keys)
+    return {entry.source for entry in found if entry}
 
 
 def _why_not(path: Path, has_secret: bool, has_command: bool) -> str:

@@ -13,9 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.config import Config
 from lib.initext import (
+    Entries,
     Entry,
     IniText,
+    Source,
     Unreadable,
     decoded,
     file_content,
@@ -40,17 +43,32 @@ class IniError(Exception):
         return "\n".join(map(str, self.problems))
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a section or an option stands."""
+class Places:
+    """Where each section and each option stands."""
 
-    path: Path
-    #: The file as people know it: seen from the settings' folder.
-    name: str
-    line: int
+    def __init__(self) -> None:
+        self._files: list[Entries] = []
 
-    def __str__(self) -> str:
-        return f"{self.name}:{self.line}"
+    def add(self, entries: Entries) -> None:
+        """Note what another file says."""
+        self._files.append(entries)
+
+    def get(self, section: str, option: str | None = None) -> Entry | None:
+        """Return where a section begins, or an option stands; None: nowhere.
+
+        What was read first counts; of an option that is twice in a file the later one,
+        as for the parser.
+        """
+        for entries in self._files:
+            here = entries.part_of(section)
+            if found := [entry for entry in here if entry.option == option]:
+                return found[0] if option is None else found[-1]
+        return None
+
+    @property
+    def sources(self) -> list[Source]:
+        """Return the files that say something."""
+        return [entries.source for entries in self._files if entries]
 
 
 @dataclass(frozen=True)
@@ -58,8 +76,7 @@ class IniFile:
     """What an INI file and its includes say, and where."""
 
     config: configparser.ConfigParser
-    #: By (section, option), and by (section, None) for the section's title.
-    places: dict[tuple[str, str | None], Place]
+    places: Places
     problems: tuple[Problem, ...]
     #: The files that were read, as people know them, in order; the first is the main.
     names: tuple[str, ...]
@@ -68,7 +85,7 @@ class IniFile:
 
     def where(self, section: str, option: str | None = None) -> str:
         """Return the line of an option, or else of its section, or else the file."""
-        found = self.places.get((section, option)) or self.places.get((section, None))
+        found = self.places.get(section, option) or self.places.get(section)
         return str(found) if found else self.names[0]
 
 
@@ -111,8 +128,8 @@ class _Reading:
 
     def __init__(self, main: Path) -> None:
         self.folder = main.parent
-        self.config = configparser.ConfigParser(interpolation=None)
-        self.places: dict[tuple[str, str | None], Place] = {}
+        self.config = Config()
+        self.places = Places()
         self.problems: list[Problem] = []
         self.names: list[str] = []
         self.broken: set[str] = set()
@@ -126,7 +143,8 @@ class _Reading:
                 return
             self._seen.add(identity)
             self.names.append(name)
-            found = IniText(decoded(content))
+            source = Source(path, name)
+            found = IniText(decoded(content), source)
         except Unreadable as error:
             where = f"{name}:{error.line}" if error.line else name
             self.names += [name] if name not in self.names else []
@@ -135,61 +153,73 @@ class _Reading:
             return
         for fault in found.faults:
             self._add_fault(f"{name}:{fault.line}", fault.section, fault.text)
+        patterns = found.config.get("general", "include", fallback="").split(",")
+        if not deep:
+            self.config = found.config
+        self.places.add(found.entries)
         for entry in found.entries:
-            self._merge(entry, found.config, Place(path, name, entry.line))
-        place = Place(path, name, _line_of_include(found))
-        for pattern in found.config.get("general", "include", fallback="").split(","):
+            self._merge(entry, found.config)
+        if not deep:
+            self.config.remove_section(configparser.DEFAULTSECT)
+            self.config.default_section = configparser.DEFAULTSECT
+        where = f"{name}:{_line_of_include(found)}"
+        for pattern in patterns:
             if pattern.strip():
-                self._include(pattern.strip(), place, deep + 1)
+                self._include(pattern.strip(), path.parent, where, deep + 1)
 
     def _add_fault(self, where: str, section: str, text: str) -> None:
         is_fatal = not section or section in VITAL
         self.problems.append(Problem(text, where, section, fatal=is_fatal))
         self.broken.add(section)
 
-    def _merge(
-        self, entry: Entry, config: configparser.RawConfigParser, place: Place
-    ) -> None:
+    def _merge(self, entry: Entry, config: Config) -> None:
         """Add one section or option to those of the files before."""
         section, option = entry.section, entry.option
         if section == configparser.DEFAULTSECT:
             # As ConfigParser's own default section it would be part of every target.
             text = "nothing reads this section; [defaults] is for all jobs"
-            problem = Problem(text, str(place), section, warning=True)
+            problem = Problem(text, str(entry), section, warning=True)
             self.problems += [problem] if option is None else []
             return
-        first = self.places.setdefault((section, option), place)
-        if first is place and option is None:
+        if config is self.config:
+            # It is the main file's, the first of all.
+            return
+        if option is None and not self.config.has_section(section):
             self.config.add_section(section)
-        elif first is place and option is not None:
+        elif option is not None and not self.config.has_option(section, option):
             self.config.set(section, option, config.get(section, option))
-        elif first.path == place.path and option is not None:
-            # The parser kept the later one.
-            self.places[section, option] = place
-        elif first.path != place.path and (section, option) != ("general", "include"):
-            # A section of one word may go on in another file, a target may not.
-            if option is not None or " " in section:
-                text = twice_text(entry, str(first))
-                self._add_fault(str(place), section, text)
+        else:
+            self._tell_twice(entry)
 
-    def _include(self, pattern: str, place: Place, deep: int) -> None:
+    def _tell_twice(self, entry: Entry) -> None:
+        """Add a fault if it stands in another file, too, and must not."""
+        first = self.places.get(entry.section, entry.option)
+        is_told = first is None or first.source == entry.source
+        if is_told or (entry.section, entry.option) == ("general", "include"):
+            return
+        # A section of one word may go on in another file, a target may not.
+        if entry.option is not None or " " in entry.section:
+            text = twice_text(entry, str(first))
+            self._add_fault(str(entry), entry.section, text)
+
+    def _include(self, pattern: str, folder: Path, where: str, deep: int) -> None:
         """Add the files that the pattern names, in sorted order."""
         try:
             if deep > MAX_INCLUDES_DEEP:
                 raise OSError(0, f"more than {MAX_INCLUDES_DEEP} includes deep")
-            found = _matches(pattern, place.path.parent)
+            found = _matches(pattern, folder)
         except FileNotFoundError:
             text = f"include = {shown('', pattern)}: there is no such folder"
-            self.problems.append(Problem(text, str(place), "general", warning=True))
+            self.problems.append(Problem(text, where, "general", warning=True))
             return
         except OSError as error:
             text = f"include = {shown('', pattern)}: {error.strerror}"
-            self.problems.append(Problem(text, str(place), fatal=True))
+            self.problems.append(Problem(text, where, fatal=True))
             return
         for path in found:
             beside = path.is_relative_to(self.folder)
             name = str(path.relative_to(self.folder) if beside else path)
-            self.add(path, name, deep, str(place))
+            self.add(path, name, deep, where)
 
 
 def _line_of_include(text: IniText) -> int:

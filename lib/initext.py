@@ -1,8 +1,7 @@
 """One INI file: its text, and its sections and options, each with its line.
 
-The standard ConfigParser reads, without interpolation, so ``%`` is a letter like any
-other.  Its two documented hooks, SECTCRE and optionxform, tell which line it is at when
-it meets a section or an option.
+The standard ConfigParser reads.  Its two documented hooks, SECTCRE and optionxform,
+tell which line it is at when it meets a section or an option.
 """
 
 from __future__ import annotations
@@ -13,10 +12,14 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import cast, overload
+
+from lib.config import Config
 
 MAX_BYTES = 16 * 1024 * 1024
 #: Longer than any value; ConfigParser's pattern takes for ever on lines of blanks.
@@ -89,12 +92,73 @@ def decoded(content: bytes) -> str:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A file of the settings."""
+
+    path: Path
+    #: As people know it: seen from the settings' folder.
+    name: str
+
+
+@dataclass(frozen=True)
 class Entry:
-    """A section's title (no option), or an option, and its line."""
+    """A section's title (no option), or an option, and where it stands."""
 
     line: int
     section: str
     option: str | None
+    source: Source
+
+    def __str__(self) -> str:
+        return f"{self.source.name}:{self.line}"
+
+
+class Entries(Sequence[Entry]):
+    """The entries of a file in order: very many, perhaps, so in columns."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._lines = array("L")
+        self._sections: list[str] = []
+        self._options: list[str | None] = []
+
+    def add(self, line: int, section: str, option: str | None) -> None:
+        """Note a section's title, or an option."""
+        self._lines.append(line)
+        self._sections.append(section)
+        self._options.append(option)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
+
+    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
+        where = self._lines[index], self._sections[index], self._options[index]
+        return Entry(*where, self.source)
+
+    def part_of(self, section: str) -> Iterator[Entry]:
+        """Yield the titles of a section, each with its options."""
+        for first in self._begun.get(section, ()):
+            yield self[first]
+            for index in range(first + 1, len(self)):
+                if self._options[index] is None:
+                    break
+                yield self[index]
+
+    @cached_property
+    def _begun(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for index, option in enumerate(self._options):
+            if option is None:
+                found.setdefault(self._sections[index], []).append(index)
+        return found
 
 
 @dataclass(frozen=True)
@@ -112,62 +176,71 @@ class IniText:
     What is there twice is twice among the entries, too; ``config`` has the later one.
     """
 
-    def __init__(self, text: str) -> None:
-        self.entries: list[Entry] = []
+    def __init__(self, text: str, source: Source) -> None:
+        self.entries = Entries(source)
         self.faults: list[Fault] = []
-        self.config = configparser.RawConfigParser(
-            strict=False, default_section=_NO_SECTION
-        )
-        # Nobody asks it for numbers, and each section would have its own ways to.
-        for kind in tuple(self.config.converters):
-            del self.config.converters[kind]
+        self.config = Config(strict=False, default_section=_NO_SECTION)
+        #: What the parser takes for options, and is none.
+        self._no_options: set[tuple[str, str]] = set()
         self._line = 0
         self._section = ""
-        self._read(list(io.StringIO(text, newline=None)))
+        self._read(text)
         self.faults += twice(self.entries)
         self.faults.sort(key=lambda fault: fault.line)
 
-    def _read(self, lines: list[str]) -> None:
-        self._drop_unreadable(lines)
+    def _read(self, text: str) -> None:
+        dropped = self._unreadable(text)
         parser = self.config
         parser.SECTCRE = cast("re.Pattern[str]", _Titles(self))
         parser.optionxform = self._option  # type: ignore[assignment]  # a hook
         try:
-            parser.read_file(self._counted(lines))
+            parser.read_file(self._counted(text, dropped))
         except configparser.ParsingError as error:
+            lines = list(_lines_of(text))
             for line, _words in error.errors:
                 self._add_fault(line, lines[line - 1])
-        parser.optionxform = str.lower  # type: ignore[assignment]  # not counting now
+        # Not counting any more.
+        for hook in ("SECTCRE", "optionxform"):
+            delattr(parser, hook)
+        for section, option in self._no_options:
+            parser.remove_option(section, option)
 
-    def _drop_unreadable(self, lines: list[str]) -> None:
-        """Blank, and name, the lines that ConfigParser would stop at or be slow on."""
-        for index, line in enumerate(lines):
+    def _unreadable(self, text: str) -> set[int]:
+        """Name the lines that ConfigParser would stop at or be slow on; return them."""
+        dropped = set()
+        early = 0
+        has_begun = False
+        for number, line in enumerate(_lines_of(text), start=1):
             if len(line) > MAX_LINE or _BLANKS.search(line.rstrip()):
-                self.faults.append(Fault(index + 1, "", TOO_LONG))
-                lines[index] = "\n"
-        begun = next((i for i, line in enumerate(lines) if _TITLE.match(line)), None)
-        early = [i for i, line in enumerate(lines[:begun]) if _says_something(line)]
-        for index in early:
-            lines[index] = "\n"
+                self.faults.append(Fault(number, "", TOO_LONG))
+                dropped.add(number)
+                continue
+            has_begun = has_begun or bool(_TITLE.match(line))
+            if not has_begun and _says_something(line):
+                early = early or number
+                dropped.add(number)
         if early:
-            self.faults.append(Fault(early[0] + 1, "", NO_TITLE_YET))
+            self.faults.append(Fault(early, "", NO_TITLE_YET))
+        return dropped
 
-    def _counted(self, lines: list[str]) -> Iterator[str]:
-        for number, line in enumerate(lines, start=1):
+    def _counted(self, text: str, dropped: set[int]) -> Iterator[str]:
+        for number, line in enumerate(_lines_of(text), start=1):
             self._line = number
-            yield line
+            yield "\n" if number in dropped else line
 
     def begin(self, section: str) -> None:
         """Note that a section begins on the line that is being read."""
         self._section = section
-        self.entries.append(Entry(self._line, section, None))
+        self.entries.add(self._line, section, None)
 
     def _option(self, words: str) -> str:
-        option = words.lower()
-        if option.startswith("["):
+        option = Config.optionxform(self.config, words)
+        if option and not option.startswith("["):
+            self.entries.add(self._line, self._section, option)
+            return option
+        if option:
             self._add_fault(self._line, option)
-        elif option:
-            self.entries.append(Entry(self._line, self._section, option))
+        self._no_options.add((self._section, option))
         return option
 
     def _add_fault(self, line: int, words: str) -> None:
@@ -193,18 +266,19 @@ class _Titles:
         return found
 
 
-def twice(entries: list[Entry]) -> Iterator[Fault]:
+def twice(entries: Iterable[Entry]) -> Iterator[Fault]:
     """Yield a fault for each section or option that is there a second time.
 
     The options of a section that is there twice are not told as well.
     """
-    first: dict[tuple[str, int, str | None], int] = {}
-    begun: dict[str, int] = {}
+    titles: dict[str, int] = {}
+    options: dict[str, int] = {}
     for entry in entries:
         if entry.option is None:
-            begun[entry.section] = begun.get(entry.section, 0) + 1
-        count = begun[entry.section] if entry.option else 0
-        line = first.setdefault((entry.section, count, entry.option), entry.line)
+            options = {}
+            line = titles.setdefault(entry.section, entry.line)
+        else:
+            line = options.setdefault(entry.option, entry.line)
         if line != entry.line:
             text = twice_text(entry, f"line {line}")
             yield Fault(entry.line, entry.section, text)
@@ -214,6 +288,10 @@ def twice_text(entry: Entry, first: str) -> str:
     """Return the sentence for an entry that stands elsewhere already."""
     what = f"the option {entry.option!r}" if entry.option else "this section"
     return f"{what} is there twice, first at {first}; keep one"
+
+
+def _lines_of(text: str) -> Iterator[str]:
+    return io.StringIO(text, newline=None)
 
 
 def _says_something(line: str) -> bool:

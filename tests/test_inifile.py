@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.inifile import IniError, IniFile, read_ini
-from lib.initext import IniText
+from lib.initext import IniText, Source
 from tests.powers import as_anybody
 
 GENERAL = "[general]\nservername = web1\n"
@@ -44,12 +44,10 @@ def test_every_section_and_option_knows_its_line(tmp_path):
     ini = read(
         tmp_path, "# mine\n[general]\n\nservername = web1\n  two\n[http a]\nB: c\n"
     )
-    assert {key: str(place) for key, place in ini.places.items()} == {
-        ("general", None): "settings.cfg:2",
-        ("general", "servername"): "settings.cfg:4",
-        ("http a", None): "settings.cfg:6",
-        ("http a", "b"): "settings.cfg:7",
-    }
+    assert ini.where("general") == "settings.cfg:2"
+    assert ini.where("general", "servername") == "settings.cfg:4"
+    assert ini.where("http a") == "settings.cfg:6"
+    assert ini.where("http a", "b") == "settings.cfg:7"
     assert ini.config.get("general", "servername") == "web1\ntwo"
 
 
@@ -270,7 +268,7 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS, max_size=40).map("".join))
 def test_a_text_without_fault_is_what_the_standard_parser_reads(words):
     text = "[first]\n" + words
-    found = IniText(text)
+    found = IniText(text, Source(Path("x"), "x"))
     if found.faults:
         return
     # None of our texts has a section of this name.
