@@ -174,7 +174,7 @@ class Crew:
             )
             return
         if isinstance(said, wire.Loaded) and not is_again:
-            yield Met(tuple(said.jobs.values()), said.warnings)
+            yield Met(tuple(shift.met.values()), said.warnings)
         elif isinstance(said, Report):
             yield Reported(said)
 

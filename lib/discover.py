@@ -33,7 +33,7 @@ MOST_JOBS = 50_000
 MOST_TROUBLES = 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
     """A job of a file, or trouble that stands in for one."""
 

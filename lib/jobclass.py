@@ -38,7 +38,7 @@ class CheckPending(Exception):
 MOST_MAILS = 100
 
 
-@dataclass
+@dataclass(slots=True)
 class Desk:
     """What Checker keeps with a job; job code has no business here."""
 

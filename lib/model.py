@@ -1,7 +1,7 @@
 """The nouns of Checker: enums for choices, frozen dataclasses for facts.
 
 Nothing here acts, and nothing of ours is imported.  A value that two rooms pass
-to each other has its class here.
+to each other has its class here; one of which there may be thousands has slots.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class MessageKind(enum.StrEnum):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What one execution of one job found."""
 
@@ -125,7 +125,7 @@ class Outcome:
     ask_again: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Policy:
     """When people want to hear of a job."""
 
@@ -138,7 +138,7 @@ class Policy:
     tells_end: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Folded:
     """What a message stands for beside its own news."""
 
@@ -153,7 +153,7 @@ class Folded:
     doubtful: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """Something somebody is owed, from the moment it is committed.
 
@@ -183,7 +183,7 @@ class Message:
     folded: Folded | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Gone:
     """What became of a probe: a server took it, or refused it for good."""
 
@@ -193,7 +193,7 @@ class Gone:
     error: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """What is remembered of one job, and the messages still owed."""
 
@@ -229,7 +229,7 @@ class Record:
         return self == Record(self.key, self.name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class JobFacts:
     """What a job says of itself before it runs."""
 
@@ -249,7 +249,7 @@ class JobFacts:
     look_now: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Report:
     """What one execution of a job came to: its way from a worker to the supervisor."""
 
@@ -271,7 +271,7 @@ class Slow:
     at: datetime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Known:
     """A job as the last run met it: what can be said of it without loading it."""
 
@@ -284,7 +284,7 @@ class Known:
     judged: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
     """When a job file was last asked for its jobs, and what it was like then."""
 
@@ -338,7 +338,7 @@ class JobFile:
     refused: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """A section ``[kind name]`` of the settings, every option typed."""
 

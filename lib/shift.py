@@ -58,6 +58,8 @@ class Shift:
     patience: float
     #: All that it met; None until it has loaded its files.
     jobs: Mapping[str, JobFacts] | None = None
+    #: What it has told of until then.
+    met: dict[str, JobFacts] = field(default_factory=dict)
     #: Those that it is to run and that are not done.
     left: dict[str, JobFacts] = field(default_factory=dict)
     #: Those under way, and the moment from which each is stuck.
@@ -96,10 +98,12 @@ class Shift:
         """
         said = wire.read(frame, self.jobs or {})
         self.heard_at = now
-        if isinstance(said, wire.Loaded):
-            self.jobs = said.jobs
+        if isinstance(said, wire.Some):
+            self.met.update(said.jobs)
             # Those of a worker before that are not there any more stay left.
             self.left.update({key: said.jobs[key] for key in said.wanted})
+        elif isinstance(said, wire.Loaded):
+            self.jobs = self.met
         elif isinstance(said, wire.Begun):
             limit = said.job.timeout_s + STALL_AFTER_S
             self.stuck_at[said.job.key] = now + limit

@@ -38,7 +38,7 @@ class Stage(enum.Enum):
     DONE = enum.auto()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Task:
     """A job on its way through the worker."""
 
@@ -67,15 +67,21 @@ class Rules:
 
 
 class Bench:
-    """The tasks, and the threads that work on them."""
+    """The jobs that wait, the tasks under way, and the threads that work on them."""
 
     def __init__(
-        self, tasks: Iterable[Task], rules: Rules, tell: Tell, printing: Printing
+        self,
+        jobs: Iterable[Found],
+        record_of: Callable[[Found], Record],
+        rules: Rules,
+        tell: Tell,
+        printing: Printing,
     ) -> None:
+        self._record_of = record_of
         self._rules = rules
         self._tell = tell
         self._printing = printing
-        self._waiting = deque(tasks)
+        self._waiting = deque(jobs)
         self._left = self._waited = len(self._waiting)
         self._hands = 0
         self._under_way: set[Task] = set()
@@ -122,10 +128,11 @@ class Bench:
         frames: list[Any] = []
         while True:
             try:
-                task = self._waiting.popleft()
+                found = self._waiting.popleft()
             except IndexError:
                 self._finish(frames)
                 return
+            task = Task(found, self._record_of(found))
             self._begin(task)
             # With the last report, for each write costs other threads their turn.
             self._finish(frames, wire.begun(task.found.facts.key))

@@ -6,13 +6,15 @@ runs in the process that sends it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lib import plain
 from lib.model import Condition, JobFacts, Message, Outcome, Report, Verdict
 
+#: So many jobs are told at once; more would take much memory on both sides.
+AT_ONCE = 500
 #: The worker is there, and its main thread gets its turn.
 PULSE = ["pulse"]
 #: All is said.
@@ -20,13 +22,19 @@ END = ["end"]
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The files are loaded; these are the jobs in them."""
+class Some:
+    """Some of the jobs in the files."""
 
     jobs: Mapping[str, JobFacts]
     #: The keys of those that this worker runs.
     wanted: frozenset[str]
-    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The files are loaded, and their jobs all told."""
+
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,14 +57,19 @@ class Ended:
     """The worker is done."""
 
 
-Said = Loaded | Begun | Speaking | Report | Ended | None
+Said = Some | Loaded | Begun | Speaking | Report | Ended | None
 
 
-def loaded(
-    jobs: Iterable[JobFacts], wanted: Collection[str], warnings: Iterable[str]
-) -> Any:
+def jobs(facts: Sequence[JobFacts], wanted: Collection[str]) -> Iterator[Any]:
+    """Yield frames of Some, of not too many jobs each."""
+    for first in range(0, len(facts), AT_ONCE):
+        some = facts[first : first + AT_ONCE]
+        yield ["jobs", some, [one.key for one in some if one.key in wanted]]
+
+
+def loaded(warnings: Iterable[str]) -> Any:
     """Return the frame of Loaded."""
-    return ["jobs", list(jobs), list(wanted), list(warnings)]
+    return ["loaded", list(warnings)]
 
 
 def begun(key: str) -> Any:
@@ -94,6 +107,8 @@ def read(frame: Any, jobs: Mapping[str, JobFacts]) -> Said:
         return Speaking(jobs[rest[0]], plain.from_plain(Outcome, rest[1]))
     if word == "jobs":
         return _read_jobs(rest)
+    if word == "loaded":
+        return Loaded(tuple(str(warning) for warning in rest[0]))
     if word == "end":
         return Ended()
     if word == "pulse":
@@ -118,11 +133,7 @@ def _read_report(rest: list[Any], jobs: Mapping[str, JobFacts]) -> Report:
     )
 
 
-def _read_jobs(rest: list[Any]) -> Loaded:
-    facts, wanted, warnings = rest
-    jobs = {job["key"]: plain.from_plain(JobFacts, job) for job in facts}
-    return Loaded(
-        jobs,
-        frozenset(key for key in wanted if key in jobs),
-        tuple(str(warning) for warning in warnings),
-    )
+def _read_jobs(rest: list[Any]) -> Some:
+    facts, wanted = rest
+    found = {job["key"]: plain.from_plain(JobFacts, job) for job in facts}
+    return Some(found, frozenset(key for key in wanted if key in found))

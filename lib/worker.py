@@ -9,7 +9,7 @@ from __future__ import annotations
 import configparser
 import faulthandler
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -97,34 +97,40 @@ def work(
     """Load ``files``, tell which jobs they hold, run those the order names."""
     from lib import limits
     from lib.printed import Printing
-    from lib.tasks import Bench, Rules, Task
+    from lib.tasks import Bench, Rules
 
     limits.hold(order.limits)
     printing = Printing()
     # A crash in C says in which line of the job it was, as its last words.
     faulthandler.enable(printing.outside, all_threads=False)
     _keep_log(printing)
-    jobs: list[Found] = []
     warnings: list[str] = []
+    wanted: list[Found] = []
     for file in files:
-        jobs += _load(file, config, order, printing, warnings)
-    tasks = []
-    for one in jobs:
-        record = _record(one, order)
-        if _is_wanted(one, record, order):
-            tasks.append(Task(one, record))
+        wanted += _told(_load(file, config, order, printing, warnings), order, tell)
+    tell(wire.loaded(warnings))
     # A job that was left over from the last run comes first.
-    tasks.sort(key=lambda task: not task.record.pending)
-    wanted = [task.found.facts.key for task in tasks]
-    tell(wire.loaded([one.facts for one in jobs], wanted, warnings))
+    wanted.sort(key=lambda one: not _record(one, order).pending)
     rules = Rules(
         order.secrets,
         order.speaks,
         hook_timeout_s=order.hook_timeout_s,
         now=order.now,
     )
-    Bench(tasks, rules, tell, printing).run()
+    bench = Bench(wanted, lambda one: _record(one, order), rules, tell, printing)
+    # From here on each job is let go of as it is done.
+    del wanted
+    bench.run()
     tell(wire.END)
+
+
+def _told(jobs: Sequence[Found], order: Order, tell: Tell) -> list[Found]:
+    """Tell which jobs there are; return those that are to run."""
+    wanted = [one for one in jobs if _is_wanted(one, _record(one, order), order)]
+    keys = {one.facts.key for one in wanted}
+    for frame in wire.jobs([one.facts for one in jobs], keys):
+        tell(frame)
+    return wanted
 
 
 def _load(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lib import plain, wire
@@ -49,12 +51,20 @@ def test_a_report_of_nothing_is_short():
 
 
 def test_everything_else_comes_back_too():
-    loaded = wire.loaded(JOBS.values(), [JOB.key], ["odd"])
-    assert through(loaded) == wire.Loaded(JOBS, frozenset({JOB.key}), ("odd",))
+    (some,) = wire.jobs(list(JOBS.values()), [JOB.key])
+    assert through(some) == wire.Some(JOBS, frozenset({JOB.key}))
+    assert through(wire.loaded(["odd"])) == wire.Loaded(("odd",))
     assert through(wire.begun(JOB.key)) == wire.Begun(JOB)
     assert through(wire.speaking(JOB.key, FAILED)) == wire.Speaking(JOB, FAILED)
     assert through(wire.PULSE) is None
     assert through(wire.END) == wire.Ended()
+
+
+def test_many_jobs_are_told_in_parts():
+    many = [replace(OTHER, key=f"X/{number}") for number in range(wire.AT_ONCE + 1)]
+    parts = [through(frame) for frame in wire.jobs(many, [many[0].key, many[-1].key])]
+    assert [len(part.jobs) for part in parts] == [wire.AT_ONCE, 1]
+    assert [part.wanted for part in parts] == [{many[0].key}, {many[-1].key}]
 
 
 @pytest.mark.parametrize(
@@ -77,9 +87,12 @@ def test_everything_else_comes_back_too():
         ["report", "X/y", {"condition": "fine"}, "fine", [{}], None],
         ["report", "X/y", {"condition": "fine"}, "fine", [], [1]],
         ["report", "X/y", {"condition": "fine"}, "fine", None, None],
-        ["jobs", [{}], [], []],
-        ["jobs", [{"key": "a"}], [], []],
-        ["jobs", 5, [], []],
+        ["jobs", [{}], []],
+        ["jobs", [{"key": "a"}], []],
+        ["jobs", 5, []],
+        ["jobs", []],
+        ["loaded"],
+        ["loaded", 5],
     ],
 )
 def test_what_is_none_of_ours_is_refused(frame):
