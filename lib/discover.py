@@ -72,12 +72,15 @@ def discover(
     config: configparser.ConfigParser,
     contact: tuple[str, ...],
     secrets: tuple[str, ...] = (),
+    *,
+    formerly: bool = True,
 ) -> Discovered:
     """Return the jobs of ``file``, in the order in which it gives them.
 
     ``contact`` hears of what has none of its own.  No name holds a secret.
+    ``formerly``: keep what each was called by the older program, which is long.
     """
-    return _Discovery(file, config, contact, secrets).carry_out()
+    return _Discovery(file, config, contact, secrets, formerly).carry_out()
 
 
 @dataclass
@@ -88,6 +91,7 @@ class _Discovery:
     config: configparser.ConfigParser
     contact: tuple[str, ...]
     secrets: tuple[str, ...]
+    formerly: bool
     jobs: dict[str, Found] = field(default_factory=dict)
     #: What is being done, for the sentence that says what did not work.
     at: str = ""
@@ -165,7 +169,9 @@ class _Discovery:
                 "add super().__init__(config)"
             )
             return Found(self._facts(key, name), trouble=text)
-        asked = Interview(self.file, job, self.contact, self.secrets)
+        asked = Interview(
+            self.file, job, self.contact, self.secrets, formerly=self.formerly
+        )
         try:
             return Found(asked.facts(), job)
         except WrongAnswer as wrong:

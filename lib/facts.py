@@ -37,7 +37,10 @@ class WrongAnswer(Exception):
 
 
 class Interview:
-    """The questions to one job; what is known already stays if a later one fails."""
+    """The questions to one job; what is known already stays if a later one fails.
+
+    ``formerly``: keep what it was called by the older program.
+    """
 
     def __init__(
         self,
@@ -45,7 +48,10 @@ class Interview:
         job: JobBase,
         contact: tuple[str, ...],
         secrets: tuple[str, ...],
+        *,
+        formerly: bool = True,
     ) -> None:
+        self._formerly = formerly
         self._file = file
         self._job = job
         self._secrets = secrets
@@ -59,6 +65,7 @@ class Interview:
         self.key = self._key(self._ask("getStateName", _text))
         self.name = self._line(self._ask("getName", _text))
         self.contact = self._ask("contact", read_addresses) or JobBase.contact(job)
+        formerly = self._ask("formerly", str)
         return JobFacts(
             key=self.key,
             name=self.name,
@@ -74,7 +81,7 @@ class Interview:
             ),
             contact=self.contact,
             timeout_s=self._ask("timeout", _seconds),
-            formerly=self._ask("formerly", str),
+            formerly=formerly if self._formerly else "",
             look_now=str(job.look_now),
         )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import configparser
-import io
 import os
 import re
 import stat
@@ -184,7 +183,7 @@ class IniText:
         self._no_options: set[tuple[str, str]] = set()
         self._line = 0
         self._section = ""
-        self._read(text)
+        self._read(text.replace("\r\n", "\n").replace("\r", "\n"))
         self.faults += twice(self.entries)
         self.faults.sort(key=lambda fault: fault.line)
 
@@ -291,7 +290,11 @@ def twice_text(entry: Entry, first: str) -> str:
 
 
 def _lines_of(text: str) -> Iterator[str]:
-    return io.StringIO(text, newline=None)
+    first = 0
+    while first < len(text):
+        end = text.find("\n", first) + 1 or len(text)
+        yield text[first:end]
+        first = end
 
 
 def _says_something(line: str) -> bool:

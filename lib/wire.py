@@ -6,8 +6,9 @@ runs in the process that sends it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lib import plain
@@ -133,7 +134,19 @@ def _read_report(rest: list[Any], jobs: Mapping[str, JobFacts]) -> Report:
     )
 
 
+@functools.lru_cache
+def _same(value: Any) -> Any:
+    """Return one for all that are equal."""
+    return value
+
+
+def _shared(job: JobFacts) -> JobFacts:
+    """Return the facts of a job, with what thousands have in common there once."""
+    file, policy, contact = map(_same, (job.file, job.policy, job.contact))
+    return replace(job, file=file, policy=policy, contact=contact)
+
+
 def _read_jobs(rest: list[Any]) -> Some:
     facts, wanted = rest
-    found = {job["key"]: plain.from_plain(JobFacts, job) for job in facts}
+    found = {job["key"]: _shared(plain.from_plain(JobFacts, job)) for job in facts}
     return Some(found, frozenset(key for key in wanted if key in found))

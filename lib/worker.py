@@ -148,7 +148,8 @@ def _load(
     kept = Kept()
     printing.begin(kept)
     oldjobs.build(file.path.parent)
-    found = discover(file, config, order.contact, order.secrets)
+    formerly = bool(order.old_entries)
+    found = discover(file, config, order.contact, order.secrets, formerly=formerly)
     printing.end(kept)
     if found.warning:
         warnings.append(found.warning)

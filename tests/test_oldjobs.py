@@ -92,7 +92,8 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 def test_a_job_of_the_older_program_runs_and_speaks(folder, head):
-    told = folder.run_one("OldOne", head + ONE_JOB)
+    entries = (OldEntry("another", failing=True),)
+    told = folder.run_one("OldOne", head + ONE_JOB, old_entries=entries)
     facts = told.jobs["OldOne"]
     assert facts.frequency is JobFrequency.HOUR
     assert facts.policy.notify is JobFailureNotificationFrequency.EVERYTIME
@@ -111,7 +112,8 @@ def test_a_spawner_of_the_older_program_runs_and_speaks(folder, head):
     a, b = name.format("a"), name.format("b")
     key = "OldMany/OldMany.ServerChecker|http://{}.example|x"
     before = failing_record(key.format("a"), told_at=None, failures=1)
-    told = folder.run(records=before)
+    entries = (OldEntry("another", failing=True),)
+    told = folder.run(records=before, old_entries=entries)
     assert told.conditions == {a: FAILING, b: FINE}
     assert told.jobs[a].policy.failures == 2
     assert told.jobs[b].policy.notify == "5min"
