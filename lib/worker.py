@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import faulthandler
+import gc
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -100,6 +101,8 @@ def work(
     from lib.tasks import Bench, Rules
 
     limits.hold(order.limits)
+    # To look through what the supervisor made would be to copy it.
+    gc.freeze()
     printing = Printing()
     # A crash in C says in which line of the job it was, as its last words.
     faulthandler.enable(printing.outside, all_threads=False)

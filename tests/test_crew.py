@@ -350,11 +350,12 @@ def test_what_a_worker_says_that_it_must_not_is_not_believed(folder, caplog):
 import gc
 from lib import wire
 from lib.child import Tell
-def tell():
+def the_pipe():
+    gc.unfreeze()
     return next(f for f in gc.get_objects() if getattr(f, "__name__", "") == "tell")
 """
     execute = """
-        say = tell()
+        say = the_pipe()
         say(["fine", "Other/Other", 0.1], ["fine"], [], {"a": 1}, ["what"], 5)
         say(["report", "Job/Job", {}, "fine", [], None])
         say(["fine", "Job/", 0.1])
