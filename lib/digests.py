@@ -14,20 +14,12 @@ from datetime import datetime
 
 from lib import decide
 from lib.model import Message, MessageKind, Record
+from lib.shared import WORDS, Group, grouped
 from lib.summaries import line_of
-from lib.wording import first_line, local
+from lib.wording import local
 
 #: A digest lists the subjects of its messages up to this many bytes.
 MOST_LISTED = 256 * 1024
-
-_WORDS = {
-    MessageKind.ALERT: "failing",
-    MessageKind.REMINDER: "still failing",
-    MessageKind.RECOVERY: "fine again",
-    MessageKind.NOTE: "other",
-    MessageKind.PROBE: "other",
-    MessageKind.BULLETIN: "other",
-}
 
 
 @dataclass(frozen=True)
@@ -97,10 +89,9 @@ def digest_message(
 ) -> Message:
     """Return one mail for many, each with its job's name; the oldest first.
 
-    It lists the subjects, in groups of what shares a reason or else a kind, and
-    counts what no longer fits.
+    It lists the subjects, in groups of what they share, and counts what no longer fits.
     """
-    groups = _groups(entries)
+    groups = grouped(entries)
     return Message(
         message_id=message_id,
         kind=MessageKind.NOTE,
@@ -111,49 +102,29 @@ def digest_message(
     )
 
 
-def _groups(
-    entries: Sequence[tuple[str, Message]],
-) -> dict[str, list[Message]]:
-    """Return the messages by what they share, the oldest first."""
-    reasons = Counter(_reason(one) for _name, one in entries)
-    found: dict[str, list[Message]] = {}
-    for name, one in entries:
-        reason = _reason(one)
-        word = name.split(" ")[0] if name else ""
-        title = reason if reason and reasons[reason] > 1 else f"{word}, {_word(one)}"
-        found.setdefault(title, []).append(one)
-    return found
-
-
-def _reason(message: Message) -> str:
-    """Return what a subject of ours gives as the reason; nothing if it is another's."""
-    if message.kind not in (MessageKind.ALERT, MessageKind.REMINDER):
-        return ""
-    return first_line(message.subject).partition(": ")[2]
-
-
 def _word(message: Message) -> str:
-    return _WORDS[message.kind]
+    return WORDS[message.kind]
 
 
 def _counts(messages: Iterable[Message], more: str = "") -> str:
     counts = Counter(map(_word, messages))
-    words = [word for word in dict.fromkeys(_WORDS.values()) if counts[word]]
+    words = [word for word in dict.fromkeys(WORDS.values()) if counts[word]]
     return ", ".join(f"{counts[word]:,} {more}{word}" for word in words)
 
 
 def _digest_subject(
-    entries: Sequence[tuple[str, Message]], groups: Mapping[str, Sequence[Message]]
+    entries: Sequence[tuple[str, Message]], groups: Sequence[Group]
 ) -> str:
     counts = _counts(one for _name, one in entries)
-    title = max(groups, key=lambda title: len(groups[title]))
-    share = f"{len(groups[title]):,} times " if len(groups) > 1 else ""
-    reason = title if _reason(groups[title][0]) == title else ""
-    return f"{counts}: {share}{reason}" if reason else f"{counts} in one mail"
+    largest = max(groups, key=lambda group: len(group.messages))
+    if largest.is_kind:
+        return f"{counts} in one mail"
+    share = f"{len(largest.messages):,} times " if len(groups) > 1 else ""
+    return f"{counts}: {share}{largest.title}"
 
 
 def _digest_body(
-    entries: Sequence[tuple[str, Message]], groups: Mapping[str, Sequence[Message]]
+    entries: Sequence[tuple[str, Message]], groups: Sequence[Group]
 ) -> str:
     first, last = entries[0][1].born_at, entries[-1][1].born_at
     lines = [
@@ -163,11 +134,12 @@ def _digest_body(
     ]
     size = sum(map(len, lines))
     unlisted: list[Message] = []
-    for title, messages in groups.items():
+    for group in groups:
+        messages = group.messages
         if size >= MOST_LISTED:
             unlisted += messages
             continue
-        head = ["", f"{title} ({len(messages):,})"]
+        head = ["", f"{group.title} ({len(messages):,})"]
         size += len(head[1].encode("utf-8", "replace")) + 2
         lines += head
         for number, one in enumerate(messages):

@@ -29,9 +29,10 @@ DOORS = {
     "summaries": "model wording",
     "fold": "model summaries",
     "budget": "model",
-    "digests": "decide model summaries wording",
     "proof": "model wording",
     "proofwords": "",
+    "shared": "model wording",
+    "digests": "decide model shared summaries wording",
     "lots": "decide digests model",
     "owed": "decide model",
     "parcels": "budget decide digests fold lots model owed summaries",
@@ -198,7 +199,7 @@ SYSTEM_JOBS = {
 #: The rules of sending.
 PURE = (
     "budget digests fates fold lots notices owed parcels peerwords probes proof"
-    " proofwords summaries ways"
+    " proofwords shared summaries ways"
 ).split()
 
 #: The rules and the text of bulletins.
