@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
-from lib import budget, decisions, digests, fates, notices, owed
+from lib import budget, decisions, digests, fates, notices, owed, waits
 from lib.budget import Limits, Postbook
 from lib.digests import Digest
 from lib.fates import Fate, Refusal
@@ -57,8 +57,12 @@ class Bookkeeper:
     def tell_held(self, count: int, now: datetime) -> bool:
         """Owe the one mail of this hour that says that others have no room."""
         contact = self._settings.alertcontact
+        if self.limits is not None:
+            full_until = budget.room_at(self.book, self.limits, now)
+            self.book = replace(self.book, full_until=full_until)
         book, message = notices.of_held(self.book, self.limits, count, contact, now)
         if message is None:
+            self._bag.save_book(self.book)
             return False
         logger.warning("%s", message.subject)
         self.book = book
@@ -199,6 +203,23 @@ class Bookkeeper:
             logger.error("%s gets no mail: %s; correct the address", address, said)
         for one in told:
             self._owe(one)
+
+    def note_waiting(self, since: datetime) -> None:
+        """Note of each mail born since, and not left, why it has not."""
+        now = self._now()
+        in_digest = {
+            name: digest
+            for digest in self.digests.values()
+            if digest.sent_at is None
+            for name in digest.ids
+        }
+        for record in self._ledger.records.values():
+            for message in record.owed:
+                digest = in_digest.get(message.message_id)
+                # What was tried by itself has left a line.
+                if message.born_at >= since and not message.attempts:
+                    why = waits.why_waits(message, digest, self.book, now)
+                    self._journal.note([decisions.waits(record, message, why, now)])
 
     # Order.
 

@@ -47,6 +47,8 @@ class Postbook:
     refused: tuple[At, ...] = ()
     #: The second account would not do; it is left alone before this.
     second_held_until: datetime | None = None
+    #: Until then there is room only for what Checker says of itself.
+    full_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def limits_of(mail: Mail) -> Limits | None:
 def settled(book: Postbook, now: datetime) -> Postbook:
     """Return the book with future times as now, and without what is over."""
     hold, second = book.held_until, book.second_held_until
+    full = book.full_until
     return replace(
         book,
         counted=_recent(book.counted, now, DAY),
@@ -73,6 +76,7 @@ def settled(book: Postbook, now: datetime) -> Postbook:
         ),
         held_until=min(hold, now + HOUR) if hold else None,
         second_held_until=min(second, now + HOUR) if second else None,
+        full_until=min(full, now + DAY) if full and full > now else None,
         digests=_recent(book.digests, now, QUIET),
         told_held_at=min(book.told_held_at, now) if book.told_held_at else None,
         refused=_recent(book.refused, now, DAY),
@@ -156,8 +160,15 @@ def holding_second(book: Postbook, now: datetime) -> Postbook:
 
 def is_quiet(book: Postbook, to: tuple[str, ...], now: datetime) -> bool:
     """Return whether these people have had a digest only just now."""
+    until = quiet_until(book, to)
+    return until is not None and now < until
+
+
+def quiet_until(book: Postbook, to: tuple[str, ...]) -> datetime | None:
+    """Return until when they are to have none, after a digest; None: they had none."""
     name = _contact(to)
-    return any(one.name == name and now - one.at < QUIET for one in book.digests)
+    found = [one.at + QUIET for one in book.digests if one.name == name]
+    return max(found, default=None)
 
 
 def without_digest(book: Postbook, to: tuple[str, ...]) -> Postbook:

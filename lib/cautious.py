@@ -134,6 +134,9 @@ class NoPostman:
     def stop(self) -> None:
         """Nothing is at work."""
 
+    def note_waiting(self, since: datetime) -> None:
+        """Nothing is noted."""
+
     def send(self, *, jobs_done: bool, jobs_left: int, left_s: float) -> None:
         """What is owed stays owed."""
 

@@ -108,6 +108,14 @@ def unsent(key: str, name: str, message: Message, why: str, now: datetime) -> De
     return Decision(now, key, name, "unsent", text, details)
 
 
+def waits(record: Record, message: Message, why: str, now: datetime) -> Decision:
+    """Return that a mail has not left in the run in which it was born, and why."""
+    why = _cut(why or "it was not its turn yet")
+    text = f"{message.kind} to {_people(message.to)} waits: {why}: {_subject(message)}"
+    details = {**_mail(message), "why": why}
+    return Decision(now, record.key, record.name, "waits", text, details)
+
+
 def refused(
     key: str, name: str, message: Message, address: str, said: str, now: datetime
 ) -> Decision:
@@ -188,7 +196,7 @@ def _found(report: Report, after: Record) -> str:
 def _policy(report: Report, before: Record, now: datetime) -> str:
     """Return what the policy said, and to what."""
     verdict, policy = report.verdict, report.job.policy
-    told = f"{_people(before.told)} was told at {local(before.told_at or now)}"
+    told = _told(before, now)
     rule = policy_words(policy)
     if verdict is Verdict.FIRST_ALERT:
         return f"first alert, as the policy is: {rule}"
@@ -207,6 +215,14 @@ def _policy(report: Report, before: Record, now: datetime) -> str:
             return "fine again, no mail: nobody was told that it was not"
         return f"fine again, no mail: the policy is {rule} it fails; {told}"
     return "asked again in the next minute run"
+
+
+def _told(record: Record, now: datetime) -> str:
+    """Return who was told, and when; or that the mail that tells has not left."""
+    people, at = _people(record.told), local(record.told_at or now)
+    if any(one.kind.is_about_trouble for one in record.owed):
+        return f"the mail of {at} to {people} has still to leave"
+    return f"{people} {'was' if len(record.told) == 1 else 'were'} told at {at}"
 
 
 def _people(addresses: tuple[str, ...]) -> str:

@@ -100,6 +100,11 @@ class Postman:
         if self._outbox.is_busy:
             self._settle(list(self._outbox.stop()))
 
+    def note_waiting(self, since: datetime) -> None:
+        """Note why mails that were born since have not left."""
+        if not self._mail.holds:
+            self._books.note_waiting(since)
+
     def send(self, *, jobs_done: bool, jobs_left: int, left_s: float) -> None:
         """Hand over what is to go now, if anything; raise StateError."""
         if self._outbox.is_busy:

@@ -194,6 +194,7 @@ class Supervisor:
     # The end.
 
     def _close(self) -> None:
+        self._postman.note_waiting(self._book.heartbeat.began_at)
         self._book.close(
             self._postman.sent,
             self._postman.tried_in_digests,

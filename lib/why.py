@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from lib import journal
+from lib.budget import Postbook
 from lib.decisions import Decision
 from lib.digests import Digest
 from lib.disk import Damaged
 from lib.model import Condition, Known, Message, Record
 from lib.sealed import read_value
+from lib.waits import why_waits
 from lib.wording import counted, first_line, harmless, local, policy_words, since
 
 #: Of each job as many decisions are shown, the newest.
@@ -36,7 +38,8 @@ class Story:
     known: Known | None = None
     decisions: tuple[Decision, ...] = ()
     #: The digests that are on their way, by the ids of the mails in them.
-    digests: Mapping[str, Message] = field(default_factory=dict)
+    digests: Mapping[str, Digest] = field(default_factory=dict)
+    book: Postbook = Postbook()
 
 
 def stories(
@@ -60,7 +63,7 @@ def stories(
     for decision in found:
         by_key.setdefault(decision.key, []).append(decision)
         names.setdefault(decision.key, decision.name)
-    digests = _digests(folder)
+    digests, book = _digests(folder), _book(folder)
     told = [
         Story(
             key,
@@ -69,6 +72,7 @@ def stories(
             catalogue.get(key),
             tuple(by_key[key]),
             digests,
+            book,
         )
         for key in sorted(by_key, key=lambda key: (names[key], key))
     ]
@@ -134,7 +138,14 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
     }
 
 
-def _digests(folder: Path) -> dict[str, Message]:
+def _book(folder: Path) -> Postbook:
+    try:
+        return read_value(folder / "outbox.json", Postbook)
+    except (FileNotFoundError, Damaged):
+        return Postbook()
+
+
+def _digests(folder: Path) -> dict[str, Digest]:
     found = {}
     for path in sorted((folder / "digests").glob("*.json")):
         try:
@@ -142,7 +153,7 @@ def _digests(folder: Path) -> dict[str, Message]:
         except (FileNotFoundError, Damaged):
             # The next run says so, and makes it anew.
             continue
-        found.update({name: digest.message for name in digest.ids})
+        found.update(dict.fromkeys(digest.ids, digest))
     return found
 
 
@@ -162,7 +173,9 @@ def _present(story: Story, now: datetime) -> Iterator[str]:
     if known is None and not story.key.startswith(("checker/", "settings/", "files/")):
         yield "No job of this name was met by the last run."
     yield _condition(record, known, now)
-    if record.told_at is not None:
+    if any(one.kind.is_about_trouble for one in record.owed):
+        yield "The last news of it has still to leave, see below."
+    elif record.told_at is not None:
         yield f"Told {', '.join(record.told)} at {local(record.told_at)}."
     elif record.condition is not Condition.FINE:
         yield "Nobody was told yet."
@@ -170,7 +183,7 @@ def _present(story: Story, now: datetime) -> Iterator[str]:
         people = ", ".join(known.contact)
         yield f"The policy: {policy_words(known.policy)}, to {people}."
     for message in record.owed:
-        yield _owed(message, story.digests.get(message.message_id), now)
+        yield _owed(message, story, now)
 
 
 def _condition(record: Record, known: Known | None, now: datetime) -> str:
@@ -189,22 +202,13 @@ def _condition(record: Record, known: Known | None, now: datetime) -> str:
     return f"{words}: {reason}" if reason else f"{words}."
 
 
-def _owed(message: Message, digest: Message | None, now: datetime) -> str:
-    words = (
+def _owed(message: Message, story: Story, now: datetime) -> str:
+    digest = story.digests.get(message.message_id)
+    why = why_waits(message, digest, story.book, now) or "the next run sends it"
+    return (
         f"Owed to {', '.join(message.to)} since {local(message.born_at)}: "
-        f"{first_line(message.subject)!r}"
+        f"{first_line(message.subject)!r}; {why}."
     )
-    if digest is not None:
-        words += f"; a part of the mail {first_line(digest.subject)!r}"
-        message = digest
-    if not message.attempts:
-        return f"{words}; not tried yet."
-    words += f"; tried {counted(message.attempts, 'time')}"
-    if message.last_error:
-        words += f", the last time: {first_line(message.last_error)}"
-    if message.retry_at is None or message.retry_at <= now:
-        return f"{words}; the next run tries again."
-    return f"{words}; the next attempt comes after {local(message.retry_at)}."
 
 
 # How it came to that.

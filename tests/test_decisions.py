@@ -29,6 +29,7 @@ from lib.model import (
     Policy,
     Record,
     Report,
+    Verdict,
 )
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -57,7 +58,7 @@ def decision(text="it was so", at=NOON, key=KEY, name=NAME, **details):
     return Decision(at, key, name, "judged", text, details)
 
 
-def story(policy, outcomes):
+def story(policy, outcomes, *, mail_leaves=True):
     """Return the texts of what is decided when a job finds these, minute by minute."""
     job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, policy, OPS)
     record, now, told = Record(KEY), NOON, []
@@ -68,6 +69,8 @@ def story(policy, outcomes):
         after = decide.advance(record, report, now)
         told.append([x.text for x in decisions.judged(report, record, after, now)])
         record, now = after, now + timedelta(minutes=1)
+        if mail_leaves:
+            record = replace(record, owed=())
     return told
 
 
@@ -87,6 +90,24 @@ def test_an_alert_and_its_end_say_what_was_found_and_what_the_policy_said():
     assert second[0].startswith("failing, 2 in a row: / is 93% full; no mail: ops@")
     assert second[0].endswith("; the next one comes when it is fine again")
     assert third[0].startswith("fine; recovery mail: ops@example.com was told at ")
+
+
+def test_while_the_alert_has_not_left_nobody_is_said_to_have_been_told():
+    _first, second, third = story(ON_CHANGE, [FULL, FULL, FINE], mail_leaves=False)
+    still = "the mail of 2026-11-22 12:00 UTC to ops@example.com has still to leave"
+    assert f"no mail: {still}; the next one comes when" in second[0]
+    assert third[0] == f"fine; recovery mail: {still}"
+
+
+def test_several_people_were_told():
+    told = Record(KEY, NAME, told=("a@b.example", "c@b.example"), told_at=NOON)
+    report = Report(
+        JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE),
+        FULL,
+        Verdict.ALREADY_TOLD,
+    )
+    (said,) = decisions.judged(report, told, told, NOON)
+    assert "no mail: a@b.example, c@b.example were told at " in said.text
 
 
 def test_too_few_failures_and_too_soon_are_said_with_the_policy():

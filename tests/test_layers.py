@@ -35,6 +35,7 @@ DOORS = {
     "digests": "decide model shared summaries wording",
     "lots": "decide digests model",
     "owed": "decide model",
+    "waits": "budget digests model wording",
     "parcels": "budget decide digests fold lots model owed summaries",
     # settings.cfg -> Settings: knows no job code, no state, no sockets
     "trust": "",
@@ -127,7 +128,7 @@ DOORS = {
     "ledger": "batches decide letters model notes state timetable worker",
     "bookkeeper": (
         "budget decisions digests fates journal ledger mailbag model notes notices"
-        " outbox owed"
+        " outbox owed waits"
     ),
     "bulletins": (
         "bulletin decisions journal ledger model notes overview slowest timetable"
@@ -166,7 +167,7 @@ DOORS = {
     # what Checker says about itself: cannot run a check, cannot send mail
     "tables": "wording",
     "report": "answer decide model state tables wording",
-    "why": "decisions digests disk journal model sealed wording",
+    "why": "budget decisions digests disk journal model sealed waits wording",
     # the command line: what checker.py is the door to
     "crontab": "model",
     "commandline": "model",
@@ -199,7 +200,7 @@ SYSTEM_JOBS = {
 #: The rules of sending.
 PURE = (
     "budget digests fates fold lots notices owed parcels peerwords probes proof"
-    " proofwords shared summaries ways"
+    " proofwords shared summaries waits ways"
 ).split()
 
 #: The rules and the text of bulletins.

@@ -50,7 +50,10 @@ def test_while_the_mail_server_is_away_why_says_so_and_later_that_it_left(
     out = why(mailing, "disk full")
     assert "Owed" not in out
     assert "sent     alert to ops@example.com was sent" in out
-    assert "no mail: ops@example.com was told at 20" in out
+    # When that was judged it had not.
+    assert "no mail: the mail of 20" in out
+    mailing.cron()
+    assert "no mail: ops@example.com was told at 20" in why(mailing, "disk full")
 
 
 def test_mails_that_wait_in_one_mail_name_it(mailing, smtp):
@@ -72,6 +75,34 @@ def test_mails_that_wait_in_one_mail_name_it(mailing, smtp):
     out = why(mailing, "disk full3")
     assert "Owed" not in out
     assert "folded   alert to ops@example.com was sent as a part of '8 failing" in out
+
+
+def test_a_mail_that_must_wait_for_room_says_since_when_and_until_when(mailing):
+    mailing.write(mailing.settings.read_text() + "mailsperhour = 2\n" + FULL)
+    mailing.cron()
+    mailing.add(FULL.replace("full", "second"))
+    mailing.cron()
+    mailing.cron()
+    out = why(mailing, "disk second")
+    assert "The last news of it has still to leave, see below." in out
+    reason = "as many mails have left as mailsperhour and mailsperday allow"
+    assert "'disk second is failing: / is " in out
+    assert f"; {reason}; there is room after 20" in out
+    assert f"waits    alert to ops@example.com waits: {reason}" in out
+    assert "no mail: the mail of 20" in out
+    assert "was told" not in out
+
+
+def test_after_a_mail_for_many_the_next_one_says_how_long_it_waits(mailing):
+    for number in range(8):
+        mailing.add(FULL.replace("full", f"full{number}"))
+    mailing.cron()
+    mailing.add(FULL.replace("full", "late"))
+    mailing.cron()
+    reason = "a mail that stood for many has gone to the same people; the next one"
+    out = why(mailing, "disk late")
+    assert out.count(reason) == 2
+    assert f"waits    alert to ops@example.com waits: {reason} comes after 20" in out
 
 
 def test_a_healthy_job_leaves_no_line_and_why_says_that(tmp_path):
