@@ -51,15 +51,16 @@ def plan(
     limits: Limits | None,
     now: datetime,
     *,
-    own: str = "",
+    own: tuple[str, ...] = (),
     jobs_done: bool = True,
     many_to_come: bool = False,
     has_second: bool = False,
 ) -> Plan:
     """Return what goes out now, the oldest first.
 
-    ``own`` is the key of the record of Checker's own.  While jobs are at work, what
-    is new waits a little for company; ``many_to_come``: many of them are at work.
+    ``own`` is how the keys of Checker's own records begin: some room is kept for them.
+    While jobs are at work, what is new waits a little for company; ``many_to_come``:
+    many of them are at work.
     ``has_second``: what holds the first account holds nothing but probes, which are
     to prove it.
     """
@@ -103,7 +104,7 @@ class _Planner:
         book: Postbook,
         limits: Limits | None,
         now: datetime,
-        own: str,
+        own: tuple[str, ...],
         jobs_done: bool,
         many_to_come: bool,
     ) -> None:
@@ -192,11 +193,12 @@ class _Planner:
 
     def _add_without_room(self, lot: Lot) -> None:
         """Add what may go all the same: Checker's own, and what was counted before."""
+        is_own = lot.key.startswith(self._own)
         for piece in self._pieces(lot, lot.ready):
             known = piece.message.message_id in self._counted
-            if known or (lot.key == self._own and self._room(own=True)):
+            if known or (is_own and self._room(own=True)):
                 self._add_singly(lot, [piece])
-            elif lot.key != self._own:
+            elif not is_own:
                 self._held += len(piece.ids)
 
     def _are_too_many(self, those: list[Lot]) -> bool:

@@ -134,8 +134,8 @@ DOORS = {
         "bulletin decisions journal ledger model notes overview slowest timetable"
     ),
     "postman": (
-        "bookkeeper decisions digests fates journal ledger lots model notes outbox owed"
-        " parcels process ways"
+        "bookkeeper decisions digests fates journal kinds ledger lots model notes"
+        " outbox owed parcels process ways"
     ),
     "drill": "imapline letters mailbox model reach",
     "statusmode": "health model proof timetable wording",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from lib import budget, digests, owed, parcels
-from lib.budget import Limits, Postbook
+from lib.budget import At, Limits, Postbook
 from lib.digests import Digest
 from lib.lots import Waiting
 from lib.model import Condition, Message, MessageKind, Record
@@ -41,7 +41,9 @@ EMPTY, NOTHING = Postbook(), Waiting()
 
 def plan(records, kept=(), book=EMPTY, limits=ROOMY, now=LATER, **more):
     by_name = {one.message.message_id: one for one in kept}
-    return parcels.plan(records, by_name, book, limits, now, own=OWN, **more)
+    return parcels.plan(
+        records, by_name, book, limits, now, own=(OWN, "Peers/"), **more
+    )
 
 
 def names(found):
@@ -235,6 +237,14 @@ def test_a_bulletin_counts_as_checkers_own():
     assert (names(found), found.held) == (["b1", "b2"], 1)
     book = budget.counting(book, ["b3"], NOON)
     assert names(plan([own(bulletin("b3"))], book=book, limits=Limits(9, 9))) == ["b3"]
+
+
+def test_the_room_that_is_kept_is_for_the_jobs_that_watch_checker_too():
+    book = Postbook(tuple(At(f"n{n}", NOON) for n in range(16)))
+    peers = [record(f"Peers/{n}", message(f"p{n}", to=(BOSS,))) for n in range(2)]
+    found = plan([*jobs(2), *peers], book=book, limits=Limits(20, 100))
+    assert names(found) == ["p0", "p1"]
+    assert found.held == 2
 
 
 def test_what_has_too_little_room_goes_as_one():
