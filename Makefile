@@ -44,7 +44,7 @@ test: venv-dev
 faults: venv-dev
 	@mkdir -p build
 	@CHECKER_FAULTS=long CHECKER_FAULTS_TABLE=build/faults.md \
-	    $(IN_VENV) -m pytest -q -n $(TESTERS) --dist load --maxschedchunk 1 tests/faults $(ARGS)
+	    $(IN_VENV) -m pytest -q -n $(TESTERS) --dist load --maxschedchunk 1 -m fault $(ARGS)
 
 lint: venv-dev
 	@status=0; \

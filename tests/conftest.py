@@ -12,6 +12,9 @@ from tests.accounts import Account
 from tests.imapserver import PymapAccount
 from tests.postfixdovecot import PostfixAccount, PostfixDovecot, why_not
 
+#: Any test may be marked with a row of the list of faults.
+pytest_plugins = ("tests.faults.marks",)
+
 
 @pytest.fixture(scope="session")
 def ca() -> trustme.CA:

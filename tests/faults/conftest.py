@@ -1,62 +1,33 @@
-"""Tests of faults: each is marked with its row, and the rows make a table."""
+"""What the tests of rows share: a mail server, an instance that uses it, a clock."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.faults.table import LONG, TABLE, Row, as_text, what_was_measured
-
-#: The rows so far, by the test's id: a test that fails as it ends has one row, not two.
-_ROWS = pytest.StashKey[dict[str, list[Row]]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "fault(row, fault): the row of the list of faults, and its words"
-    )
-    config.stash[_ROWS] = {}
-    config.pluginmanager.register(_Collector(config.stash[_ROWS]))
+from tests.faults.rows import faked_clock
+from tests.faults.world import World
+from tests.instance import Instance
+from tests.servers import SmtpServer
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    marks = list(item.iter_markers("fault"))
-    if marks and (report.when == "call" or report.outcome != "passed"):
-        rows = [[*map(str, one.args), _result(item, report)] for one in marks]
-        # It is another process that runs the test, perhaps; a report travels.
-        report.user_properties.append(("rows", [[*one, call.duration] for one in rows]))
-    return report
+@pytest.fixture
+def smtp(ca):
+    with SmtpServer(ca) as server:
+        yield server
 
 
-class _Collector:
-    """Hears the reports of all tests, whichever process ran them."""
-
-    def __init__(self, rows: dict[str, list[Row]]) -> None:
-        self._rows = rows
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        for name, rows in report.user_properties:
-            if name == "rows":
-                self._rows[report.nodeid] = [Row(*one) for one in rows]
+@pytest.fixture
+def instance(tmp_path, smtp, cafile):
+    return Instance(tmp_path, smtp.email_section(cafile))
 
 
-def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    rows = [one for rows in config.stash[_ROWS].values() for one in rows]
-    if not rows or not (LONG or TABLE):
-        return
-    text = as_text(rows)
-    terminalreporter.write_sep("=", "faults")
-    terminalreporter.write(text)
-    if TABLE:
-        Path(TABLE).write_text(text)
+@pytest.fixture
+def world(tmp_path):
+    with SmtpServer(security="none") as server:
+        yield World(tmp_path / "world", server)
 
 
-def _result(item: pytest.Item, report: pytest.TestReport) -> str:
-    if report.skipped and isinstance(report.longrepr, tuple):
-        return f"skipped: {report.longrepr[2].removeprefix('Skipped: ')}"
-    words = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}[report.outcome]
-    more = what_was_measured(item.nodeid)
-    return f"{words}: {more}" if more else words
+@pytest.fixture(scope="session")
+def clock(tmp_path_factory):
+    """Return the environment in which ``FAKETIME`` shifts the clock of a process."""
+    return faked_clock(tmp_path_factory.mktemp("clock"))

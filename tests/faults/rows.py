@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.instance import Instance, Ran
+from tests.listeners import Listener, answer, hear
 from tests.powers import as_anybody
+from tests.servers import SmtpServer
 
 #: A job that is fine, beside one that is not: it must not suffer.
 CALM = """\
@@ -55,6 +60,11 @@ def until(happened: Callable[[], bool], limit_s: float = 15) -> None:
     while not happened():
         assert time.monotonic() < ends_at, "it never happened"
         time.sleep(0.02)
+
+
+def subjects(smtp: SmtpServer) -> list[str]:
+    """Return what was mailed, without the server's name before it."""
+    return [mail.subject.strip().removeprefix("[web1] ") for mail in smtp.mails]
 
 
 def is_running(pid: int) -> bool:
@@ -106,6 +116,46 @@ int clock_nanosleep(clockid_t clock, int flags, const struct timespec *request,
 """
 
 
+def with_answer(instance: Instance) -> Instance:
+    """Have the instance write its answer to peers, beside its settings."""
+    instance.add(f"[status]\nwrite = {instance.folder / 'answer'}\n")
+    return instance
+
+
+def word(instance: Instance) -> str:
+    """Return the word for peers, as the last run wrote it."""
+    return (instance.folder / "answer").read_text().partition("\n")[0]
+
+
+@contextlib.contextmanager
+def serving(instance: Instance) -> Iterator[str]:
+    """Give the URL at which a web server carries the answer of the instance."""
+
+    def say(connection: socket.socket, listener: Listener) -> None:
+        hear(connection, listener)
+        connection.sendall(answer(body=(instance.folder / "answer").read_bytes()))
+
+    with Listener(say) as there:
+        yield there.url()
+
+
+def cron_at(
+    instance: Instance,
+    clock: Mapping[str, str],
+    shift: timedelta,
+    ordered: str = "minute",
+    *arguments: str,
+) -> Ran:
+    """Run when the clock shows another time than it is."""
+    before = instance.environment
+    seconds = f"{round(shift.total_seconds()):+d}s"
+    instance.environment = {**before, **clock, "FAKETIME": seconds}
+    try:
+        return instance.cron(ordered, *arguments)
+    finally:
+        instance.environment = before
+
+
 def faked_clock(folder: Path) -> dict[str, str]:
     """Return the environment in which FAKETIME shifts the clock, or skip the test."""
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
@@ -117,4 +167,11 @@ def faked_clock(folder: Path) -> dict[str, str]:
     subprocess.run(
         [compiler, "-shared", "-fPIC", "-o", str(shim), str(source)], check=True
     )
-    return {"LD_PRELOAD": f"{shim} {found[0]}", "DONT_FAKE_MONOTONIC": "1"}
+    return {
+        "LD_PRELOAD": f"{shim} {found[0]}",
+        "DONT_FAKE_MONOTONIC": "1",
+        # Else threads that wait for each other spin.
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+        # Else Python compiles anew what looks changed, as all files do.
+        "NO_FAKE_STAT": "1",
+    }

@@ -10,18 +10,10 @@ from tests.faults import harness_kill
 from tests.faults.harness_calls import needs_strace
 from tests.faults.scenarios import SCENARIOS, Deadline, Scenario, Tally
 from tests.faults.table import LONG, measured, seed
-from tests.faults.world import World
-from tests.servers import SmtpServer
 
 #: So many random times in the long form, over all scenarios.
 RANDOM_TIMES = 1000
 SHORT_S = 3.0
-
-
-@pytest.fixture
-def world(tmp_path):
-    with SmtpServer(security="none") as server:
-        yield World(tmp_path / "world", server)
 
 
 def scenarios() -> list[Scenario]:

@@ -10,18 +10,10 @@ from tests.faults import harness_power, power_disk
 from tests.faults.harness_calls import needs_strace
 from tests.faults.scenarios import SCENARIOS, Deadline
 from tests.faults.table import LONG, measured, seed
-from tests.faults.world import World
-from tests.servers import SmtpServer
 
 SHORT_S = 2.0
 EVERYTHING = list(SCENARIOS.values())
 CHOSEN = EVERYTHING if LONG else [EVERYTHING[(seed() + 2) % len(EVERYTHING)]]
-
-
-@pytest.fixture
-def world(tmp_path):
-    with SmtpServer(security="none") as server:
-        yield World(tmp_path / "world", server)
 
 
 @needs_strace

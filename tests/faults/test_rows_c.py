@@ -11,26 +11,15 @@ import pytest
 
 from lib.disk import MAX_FILE
 from lib.state import State
+from tests.faults.rows import subjects
 from tests.faults.table import LONG, measured, seed
-from tests.instance import GENERAL, Instance, flag_job
-from tests.servers import SmtpServer
+from tests.instance import GENERAL, flag_job
 
 
 @pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
-
-
-@pytest.fixture
-def instance(tmp_path, smtp, cafile):
-    instance = Instance(tmp_path, smtp.email_section(cafile))
-    instance.job("Flag", flag_job(tmp_path / "flag"))
+def instance(instance):
+    instance.job("Flag", flag_job(instance.folder / "flag"))
     return instance
-
-
-def subjects(smtp):
-    return [mail.subject.strip().removeprefix("[web1] ") for mail in smtp.mails]
 
 
 ALERT = "Flag is failing: the flag is down"

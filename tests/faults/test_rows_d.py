@@ -12,29 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rows import CALM, is_running, job, until
+from tests.faults.rows import CALM, is_running, job, subjects, until
 from tests.instance import Instance, flag_job
-from tests.servers import PASSWORD, SmtpServer
+from tests.servers import PASSWORD
 
 
 @pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
-
-
-@pytest.fixture
-def instance(tmp_path, smtp, cafile):
-    instance = Instance(tmp_path, smtp.email_section(cafile))
+def instance(instance):
     instance.job("Calm", CALM)
     return instance
 
 
 def heard(smtp):
     """Return what was said of the hostile job; the calm one was judged and told."""
-    subjects = [mail.subject.strip().removeprefix("[web1] ") for mail in smtp.mails]
-    assert subjects.count("Calm is failing: calm was judged") == 1, subjects
-    return [one for one in subjects if not one.startswith("Calm")]
+    said = subjects(smtp)
+    assert said.count("Calm is failing: calm was judged") == 1, said
+    return [one for one in said if not one.startswith("Calm")]
 
 
 def told_of(instance, smtp, text, name="Hostile"):
@@ -296,9 +289,9 @@ def test_d19_a_job_file_others_may_write_is_refused_and_told_once(
     for _ in range(2):
         instance.cron()
     assert not ran_mark.exists()
-    subjects = [mail.subject for mail in smtp.mails]
-    assert len([one for one in subjects if "Hostile" in one or "jobs" in one]) >= 1
-    assert len(subjects) == len(set(subjects)), subjects
+    said = subjects(smtp)
+    assert len([one for one in said if "Hostile" in one or "jobs" in one]) >= 1
+    assert len(said) == len(set(said)), said
 
 
 @pytest.mark.fault("D20", "a job takes most of a minute, each minute; 30 slow jobs")
