@@ -11,32 +11,57 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.faults import rows
 from tests.faults.rows import CALM, is_running, job, until
 from tests.faults.table import LONG, measured
 from tests.instance import Instance, flag_job
-from tests.servers import SmtpServer
-
-
-@pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
-
-
-@pytest.fixture
-def instance(tmp_path, smtp, cafile):
-    return Instance(tmp_path, smtp.email_section(cafile))
+from tests.servers import SmtpStub
 
 
 def subjects(smtp):
-    return sorted(mail.subject.strip() for mail in smtp.mails)
+    return sorted(rows.subjects(smtp))
 
 
-ALERT = "[web1] {} is failing: {}"
+ALERT = "{} is failing: {}"
 CALM_ALERT = ALERT.format("Calm", "calm was judged")
 
 
+@pytest.mark.fault("A3", "SIGTERM while jobs are at work")
+def test_a3_a_terminated_run_keeps_what_is_done_sends_nothing_and_ends_soon(
+    instance, smtp
+):
+    instance.job("Calm", CALM)
+    instance.job("Slow", job("Slow", "time.sleep(30)").replace("return 5", "return 40"))
+    run = instance.start("-m", "cron", "-c", "minute")
+    until(lambda: "Calm" in instance.records())
+    started = time.monotonic()
+    run.terminate()
+    run.communicate(timeout=20)
+    assert (run.returncode, time.monotonic() - started < 2) == (0, True)
+    records = instance.records()
+    assert (records["Calm"]["failures"], len(records["Calm"]["owed"])) == (1, 1)
+    assert records["Slow"]["pending"] is True
+    assert "ended_at" in instance.last_run()
+    assert smtp.mails == []
+
+
+@pytest.mark.fault("A3", "SIGTERM while a mail is on its way")
+def test_a3_a_run_that_is_terminated_while_it_sends_keeps_the_mail(tmp_path):
+    with SmtpStub("hush") as stub:
+        mail = f"[email]\nsmtpserver = 127.0.0.1\nsmtpport = {stub.port}\n"
+        instance = Instance(tmp_path, mail)
+        instance.job("Calm", CALM)
+        run = instance.start("-m", "cron", "-c", "minute")
+        until(lambda: stub.connections == 1)
+        started = time.monotonic()
+        run.terminate()
+        run.communicate(timeout=20)
+    assert (run.returncode, time.monotonic() - started < 2) == (0, True)
+    assert len(instance.records()["Calm"]["owed"]) == 1
+
+
 @pytest.mark.fault("A4", "a job takes all memory: address space limit")
+@pytest.mark.fault("D11", "a job allocates all memory")
 def test_a4_a_job_that_takes_all_memory_fails_alone(instance, smtp):
     instance.write(
         instance.settings.read_text().replace("[email]", "workermemory = 64\n[email]")
@@ -111,7 +136,7 @@ def test_a6_of_runs_that_start_together_one_works_and_one_alert_leaves(instance,
 
 
 @pytest.mark.fault("A8", "an earlier run is stuck (stopped)")
-def test_a8_a_stuck_run_is_named_and_not_killed(instance):
+def test_a8_a_stuck_run_is_named_and_not_killed(instance, clock):
     begun = instance.folder / "begun"
     instance.job("Slow", job("Slow", f"open({str(begun)!r}, 'w')\ntime.sleep(3)"))
     stuck = instance.start("-m", "cron", "-c", "minute")
@@ -131,6 +156,10 @@ def test_a8_a_stuck_run_is_named_and_not_killed(instance):
         assert f"a run (process {stuck.pid}) is in progress since" in ran.err
         assert "past its end: is it stopped, or waiting for a disk?" in ran.err
         assert is_running(stuck.pid)
+        instance.environment = {**clock, "FAKETIME": "+3m"}
+        how, *_rest = instance.run("-m", "status", "--json").json()
+        assert str(how).count("JobProblem: no run has finished") == 1
+        instance.environment = {}
     finally:
         os.kill(stuck.pid, signal.SIGCONT)
         stuck.communicate(timeout=20)

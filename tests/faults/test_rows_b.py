@@ -7,26 +7,15 @@ import shutil
 
 import pytest
 
-from tests.faults.rows import in_own_mounts
-from tests.instance import Instance, flag_job
-from tests.servers import SmtpServer
+from tests.faults.harness_calls import needs_strace, traced
+from tests.faults.rows import in_own_mounts, subjects, with_answer, word
+from tests.instance import flag_job
 
 
 @pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
-
-
-@pytest.fixture
-def instance(tmp_path, smtp, cafile):
-    instance = Instance(tmp_path, smtp.email_section(cafile))
-    instance.job("Flag", flag_job(tmp_path / "flag"))
+def instance(instance):
+    instance.job("Flag", flag_job(instance.folder / "flag"))
     return instance
-
-
-def subjects(smtp):
-    return [mail.subject for mail in smtp.mails]
 
 
 #: Moves the state folder to a file system of its own, with the options given.
@@ -75,7 +64,7 @@ def test_b2_the_next_hour_of_a_full_disk_is_told_of_too(instance, smtp):
     script += an_hour_ago.replace("$XDG", "$XDG_RUNTIME_DIR") + CRON * 2
     ran = in_own_mounts(instance, script)
     assert told(ran) == ["1"] * 4, ran.out + ran.err
-    assert subjects(smtp) == ["[web1] cannot write state"] * 2
+    assert subjects(smtp) == ["cannot write state"] * 2
     one, other = (mail.parsed["Message-ID"] for mail in smtp.mails)
     assert one != other
 
@@ -89,23 +78,75 @@ def test_b3_no_free_inode_is_as_a_full_disk(instance, smtp):
     ran = in_own_mounts(instance, script)
     assert told(ran) == ["1", "1", "0", "0"], ran.out + ran.err
     assert subjects(smtp) == [
-        "[web1] cannot write state, 1 failing",
-        "[web1] Flag is failing: the flag is down",
+        "cannot write state, 1 failing",
+        "Flag is failing: the flag is down",
     ]
+
+
+def synced(lines):
+    """Return the descriptors of new files that were synced, with their files."""
+    return re.findall(r"^fsync\((\d+<\S+\.tmp>)", "\n".join(lines), re.MULTILINE)
+
+
+@needs_strace
+@pytest.mark.fault("B4", "EIO on fsync, once")
+def test_b4_where_fsync_fails_once_a_new_file_is_tried_and_nothing_is_amiss(world):
+    world.lamps(1)
+    code, said, lines = traced(world, "-e", "inject=fsync:error=EIO:when=1")
+    assert (code, said) == (0, "")
+    first, second, *_more = synced(lines)
+    assert first.split(".")[1:3] == second.split(".")[1:3] == ["run", "json"]
+    assert len(synced(lines)) == len(set(synced(lines)))
+    assert f'unlink("{first.partition("<")[2][:-1]}") = 0' in "\n".join(lines)
+    assert subjects(world.server) == ["Lamp ant is failing: it is dark"]
+
+
+@needs_strace
+@pytest.mark.fault("B4", "EIO on fsync, lasting")
+def test_b4_where_fsync_goes_on_failing_nothing_is_kept_and_one_mail_says_so(world):
+    world.lamps(1)
+    for _minute in range(2):
+        code, said, lines = traced(world, "-e", "inject=fsync:error=EIO:when=1+")
+        assert code == 1
+        assert "cannot fsync .run.json." in said and "Input/output error" in said
+        assert len(synced(lines)) == len(set(synced(lines))) == 2
+    assert not list(world.state.rglob("*.tmp"))
+    assert subjects(world.server) == ["cannot write state, 1 failing"]
+    assert world.run() == (0, "")
+    assert subjects(world.server)[1:] == ["Lamp ant is failing: it is dark"]
+
+
+@needs_strace
+@pytest.mark.fault("B8", "rename is refused: EACCES, EXDEV, EROFS")
+@pytest.mark.parametrize("error", ["EACCES", "EXDEV", "EROFS"])
+def test_b8_a_refused_rename_names_both_files_and_leaves_the_old_ones(world, error):
+    world.lamps(1)
+    world.run()
+    world.light(on=True)
+    before = (world.state / "run.json").read_bytes(), world.instance.records()
+    code, said, _lines = traced(world, "-e", f"inject=rename:error={error}:when=1+")
+    assert code == 1
+    assert f"{world.state}/run.json: cannot rename .run.json." in said
+    assert ((world.state / "run.json").read_bytes(), world.instance.records()) == before
+    assert not list(world.state.rglob("*.tmp"))
 
 
 @pytest.mark.fault("B9", "the state directory is read-only from the start")
 def test_b9_a_read_only_state_folder_is_an_error_and_one_mail(instance, smtp):
+    with_answer(instance)
     script = OWN_DISK.format(options="size=1m") + CRON
     script += 'mount -o remount,ro "$STATE"\n' + CRON * 3
+    script += f"head -1 '{instance.folder}/answer'\n"
     script += 'mount -o remount,rw "$STATE"\n' + CRON * 2
     ran = in_own_mounts(instance, script)
     assert told(ran) == ["0", "1", "1", "1", "0", "0"], ran.out + ran.err
     assert "its file system is mounted read-only" in ran.out
     assert str(instance.state) in ran.out
+    assert re.findall(r"^\w*Problem$", ran.out, re.MULTILINE) == ["JobProblem"]
+    assert word(instance) == "True"
     assert subjects(smtp) == [
-        "[web1] Flag is failing: the flag is down",
-        "[web1] cannot write state, 1 failing",
+        "Flag is failing: the flag is down",
+        "cannot write state, 1 failing",
     ]
 
 
@@ -180,7 +221,7 @@ def test_b10_a_mail_whose_attempt_cannot_be_counted_is_not_sent(instance, smtp):
     for folder in (instance.state, instance.state / "jobs"):
         folder.chmod(0o700)
     assert [instance.cron().code for _ in range(2)] == [0, 0]
-    assert subjects(smtp)[1:] == ["[web1] Flag is failing: the flag is down"]
+    assert subjects(smtp)[1:] == ["Flag is failing: the flag is down"]
 
 
 @pytest.mark.fault("B11", "the state directory is missing")
@@ -190,10 +231,10 @@ def test_b11_a_missing_state_folder_is_an_error_that_names_the_mkdir(instance, s
     assert ran.code == 1
     assert f"mkdir -m 700 -p {instance.state}" in ran.err
     assert instance.cron().code == 1
-    assert subjects(smtp) == ["[web1] cannot write state, 1 failing"]
+    assert subjects(smtp) == ["cannot write state, 1 failing"]
     instance.state.mkdir(mode=0o700)
     assert "a fresh start" in instance.cron("minute", "-d").err
-    assert subjects(smtp)[1:] == ["[web1] Flag is failing: the flag is down"]
+    assert subjects(smtp)[1:] == ["Flag is failing: the flag is down"]
 
 
 @pytest.mark.fault("B14", "the log is on a full disk")
@@ -203,7 +244,7 @@ def test_b14_a_log_on_a_full_disk_stops_nothing(instance, smtp):
     )
     ran = instance.cron("minute", "-v")
     assert ran.code == 0
-    assert subjects(smtp) == ["[web1] Flag is failing: the flag is down"]
+    assert subjects(smtp) == ["Flag is failing: the flag is down"]
     assert "log" in ran.err
 
 
@@ -219,7 +260,7 @@ def test_b14_a_log_that_cannot_be_written_is_noted_and_goes_on_on_stderr(
     ran = instance.cron("minute", "-v")
     assert ran.code == 0
     assert "/nowhere/log cannot be written" in ran.err
-    assert subjects(smtp) == ["[web1] Flag is failing: the flag is down"]
+    assert subjects(smtp) == ["Flag is failing: the flag is down"]
 
 
 @pytest.mark.fault("B15", "10,000 left-over temporary files")

@@ -9,7 +9,8 @@ import pytest
 
 from lib.decide import due_frequencies
 from lib.model import JobFrequency
-from tests.faults.rows import faked_clock, job
+from tests.faults import rows
+from tests.faults.rows import job, serving, with_answer
 from tests.instance import Instance, flag_job
 from tests.servers import SmtpServer
 
@@ -21,34 +22,21 @@ ALERT = "Flag is failing: the flag is down"
 
 
 @pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
-
-
-@pytest.fixture
-def instance(tmp_path, smtp, cafile):
-    instance = Instance(tmp_path, smtp.email_section(cafile))
-    instance.environment = faked_clock(tmp_path)
+def instance(instance, clock):
+    instance.environment = clock
     return instance
 
 
 def cron_at(instance, shift, ordered="minute"):
     """Run when the clock shows another time than it is."""
-    before = instance.environment
-    instance.environment = {**before, "FAKETIME": f"{int(shift.total_seconds()):+d}s"}
-    try:
-        ran = instance.cron(ordered, "-d")
-    finally:
-        instance.environment = before
+    ran = rows.cron_at(instance, instance.environment, shift, ordered, "-d")
     assert ran.code == 0, ran.err
     return ran.err
 
 
 def subjects(smtp):
-    found = [mail.subject.strip().removeprefix("[web1] ") for mail in smtp.mails]
     # Said once, by the first run of an hour.
-    return [one for one in found if not one.startswith("nothing proves")]
+    return [one for one in rows.subjects(smtp) if not one.startswith("nothing proves")]
 
 
 NOW, YEAR = timedelta(), timedelta(days=365)
@@ -124,6 +112,33 @@ def test_t6_a_clock_that_is_stepped_inside_a_run_ends_no_job(instance, smtp):
     assert ran.code == 0
     assert "Stepping: fine" in ran.err, ran.err
     assert subjects(smtp) == []
+
+
+@pytest.mark.fault("T7", "the starter is silent for an hour")
+def test_t7_after_an_hour_without_runs_a_peer_tells_and_the_next_run_too(
+    instance, smtp, tmp_path, ca, cafile
+):
+    with_answer(instance)
+    log = counting(instance, "Hourly", "HOUR")
+    cron_at(instance, -timedelta(minutes=70), "hour")
+    told = []
+    with serving(instance) as url, SmtpServer(ca) as theirs:
+        folder = tmp_path / "friend"
+        folder.mkdir()
+        peers = f"[peers]\nevery = minute\nweb1 = {url},ops@example.com\n"
+        friend = Instance(folder, theirs.email_section(cafile) + peers)
+        friend.environment = instance.environment
+        for minutes in (-69, 0, 0):
+            cron_at(friend, timedelta(minutes=minutes))
+            told.append(len(theirs.mails))
+        (mail,) = theirs.mails
+    assert told == [0, 0, 1]
+    assert mail.to == ("ops@example.com",)
+    assert "peer web1 is failing: an old answer" in mail.subject
+    assert "does cron still run there" in mail.body
+    said = cron_at(instance, NOW)
+    assert "a run of hour was missed, and is caught up now" in said
+    assert log.read_text() == "xx"
 
 
 # Whatever cron makes of a day on which the clocks change.

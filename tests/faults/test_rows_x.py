@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from tests.faults.rows import CALM, faked_clock, job
+from tests.faults.rows import CALM, job
 from tests.faults.table import LONG, measured
-from tests.instance import Instance
+from tests.listeners import Listener, answer, says
 from tests.mailing import FORMS
-from tests.servers import PASSWORD, SmtpServer
+from tests.servers import PASSWORD
 
 MANY = """\
 import os
@@ -36,17 +36,6 @@ class One(JobBase):
 COUNT = 10_000 if LONG else 300
 
 
-@pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
-
-
-@pytest.fixture
-def instance(tmp_path, smtp, cafile):
-    return Instance(tmp_path, smtp.email_section(cafile))
-
-
 def told_of(mails):
     """Return how many messages these mails account for, by their own words."""
     found = 0
@@ -59,7 +48,7 @@ def told_of(mails):
 @pytest.mark.fault("X1", "10,000 jobs fail in one minute")
 @pytest.mark.fault("X2", "all recover")
 def test_x1_and_x2_ten_thousand_make_few_mails_and_all_are_accounted_for(
-    instance, smtp, tmp_path
+    instance, smtp, tmp_path, clock
 ):
     flag = tmp_path / "flag"
     instance.job("Many", MANY.format(count=COUNT, flag=str(flag)))
@@ -68,7 +57,6 @@ def test_x1_and_x2_ten_thousand_make_few_mails_and_all_are_accounted_for(
     first = time.monotonic() - began
     assert len(instance.records()) >= COUNT
     # What is left of the first digest is in the next, five minutes later.
-    clock = faked_clock(tmp_path)
     instance.environment = {**clock, "FAKETIME": "+330s"}
     assert [instance.cron().code for _ in range(2)] == [0, 0]
     failed = list(smtp.mails)
@@ -127,12 +115,11 @@ def test_x6_the_password_is_in_no_log_mail_state_traceback_or_process_list(
 
 @pytest.mark.fault("X3", "1,000 jobs flap each minute for an hour")
 def test_x3_jobs_that_flap_make_few_mails_and_the_last_state_is_told(
-    instance, smtp, tmp_path
+    instance, smtp, tmp_path, clock
 ):
     count, minutes = (1000, 60) if LONG else (40, 4)
     flag = tmp_path / "flag"
     instance.job("Many", MANY.format(count=count, flag=str(flag)))
-    clock = faked_clock(tmp_path)
     # Odd, so that they are failing in the end.
     for minute in range(minutes + 1):
         flag.unlink(missing_ok=True) if minute % 2 == 0 else flag.touch()
@@ -149,3 +136,16 @@ def test_x3_jobs_that_flap_make_few_mails_and_the_last_state_is_told(
     assert "failing" in text
     assert not any(one["owed"] for one in instance.records().values() if "owed" in one)
     measured(f"{within} mails in {minutes} minutes")
+
+
+@pytest.mark.fault("X5", "HTML and script in names and answers")
+def test_x5_what_looks_like_html_is_text_in_a_mail(instance, smtp):
+    name, said = "<script>alert(1)</script>", b"<img src=x onerror=alert(2)>"
+    with Listener(says(answer("500 <b>no</b>", said))) as there:
+        instance.add(f"[http {name}]\nurl = {there.url()}\n")
+        assert instance.cron().silent
+    (mail,) = smtp.mails
+    assert mail.parsed.get_content_type() == "text/plain"
+    assert mail.subject.startswith(f"[web1] http {name} is failing: ")
+    for text in (name, "<b>no</b>", said.decode()):
+        assert text in mail.body
