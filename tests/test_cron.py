@@ -149,26 +149,6 @@ def test_an_alert_and_its_end_that_both_waited_are_one_mail(mailing, smtp, tmp_p
     assert mailing.records() == {}
 
 
-def test_one_refused_recipient_does_not_cost_the_others_their_mail(
-    mailing, smtp, tmp_path
-):
-    mailing.write(
-        mailing.settings.read_text().replace("ops@", "gone@example.com, ops@")
-    )
-    mailing.job("Flag", flag_job(tmp_path / "flag"))
-    smtp.answer_rcpt = lambda to: "550 5.1.1 no" if to.startswith("gone") else None
-    ran = mailing.cron()
-    alert, note = smtp.wait_for(2)
-    assert (alert.to, note.to) == (("ops@example.com",), ("ops@example.com",))
-    assert note.subject == "[web1] mail to gone@example.com is refused: 550 5.1.1 no"
-    assert "Flag is failing: the flag is down" in note.body
-    assert "gone@example.com was refused: 550 5.1.1 no" in ran.err
-    assert "owed" not in mailing.records()["Flag"]
-    (dead,) = (mailing.state / "dead").iterdir()
-    assert json.loads(dead.read_text())["why"] == {"gone@example.com": "550 5.1.1 no"}
-    assert mailing.cron().silent
-
-
 def test_many_mails_go_in_one_session(mailing, smtp):
     for number in range(5):
         mailing.add(FULL.replace("full", f"full{number}"))
@@ -396,43 +376,6 @@ def test_a_run_that_finds_one_past_its_end_says_so(instance):
         first.terminate()
         assert first.wait(timeout=5) == 0
         first.communicate()
-
-
-def test_a_terminated_run_keeps_what_is_done_and_ends_soon(instance):
-    instance.add(FULL)
-    instance.job(
-        "Slow",
-        flag_job(instance.folder / "x").replace("Flag", "Slow").split("        if")[0]
-        + "        import time; time.sleep(30); return True\n",
-    )
-    run = instance.start("-m", "cron", "-c", "minute")
-    until(lambda: "disk full" in instance.records())
-    started = time.monotonic()
-    run.terminate()
-    run.communicate(timeout=5)
-    assert time.monotonic() - started < 2
-    assert run.returncode == 0
-    records = instance.records()
-    assert records["disk full"]["failures"] == 1
-    assert records["Slow"]["pending"] is True
-    assert "ended_at" in instance.last_run()
-
-
-def test_targets_that_do_not_answer_cost_a_slot_not_the_run(instance):
-    silent = socket.create_server(("127.0.0.1", 0), backlog=1000)
-    port = silent.getsockname()[1]
-    for number in range(100):
-        instance.add(
-            f"[http hangs{number}]\nurl = http://127.0.0.1:{port}/\ntimeout = 5\n"
-            f"[disk fine{number}]\npath = /\nlimit = 100\nevery = minute\n"
-        )
-    started = time.monotonic()
-    with silent:
-        assert instance.cron().silent
-    assert time.monotonic() - started < 15
-    run = instance.last_run()
-    assert (run["ran"], run["failing"]) == (200, 100)
-    assert len(instance.records()) == 100
 
 
 # State that cannot be used.

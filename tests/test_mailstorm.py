@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.instance import Instance, flag_job
-from tests.servers import PASSWORD, SmtpServer
+from tests.servers import SmtpServer
 
 FULL = "[disk full{}]\npath = /\nlimit = 1\nevery = minute\n"
 
@@ -238,41 +238,6 @@ def test_a_digest_that_cannot_be_kept_is_not_sent(mailing, smtp):
 # Servers that say no.
 
 
-def test_a_login_that_has_expired_is_tried_four_times_an_hour(mailing, smtp):
-    smtp.password = "another"
-    said = []
-    for number in range(6):
-        # News each minute is no reason to try more often.
-        mailing.add(FULL.format(number))
-        said.append(mailing.cron().err)
-    assert smtp.logins == 4
-    assert [text.count("renew the (app) password") for text in said] == [1] * 4 + [
-        0
-    ] * 2
-    assert PASSWORD not in "".join(said)
-    smtp.password = PASSWORD
-    let_pass(mailing, hours=1)
-    mailing.cron()
-    assert counted_in(smtp.wait_for(1)) == 6
-
-
-def test_a_daily_limit_holds_all_mail_for_an_hour_and_then_it_comes_in_one(
-    mailing, smtp
-):
-    mailing.add(FULL.format(0) + FULL.format(1))
-    smtp.answer_data = lambda mail: "550 5.4.5 Daily user sending quota exceeded"
-    ran = mailing.cron()
-    assert "mail waits an hour" in ran.err
-    smtp.answer_data = lambda mail: None
-    mailing.add(FULL.format(2))
-    let_pass(mailing, minutes=50)
-    assert mailing.cron().silent
-    assert (smtp.mails, smtp.sessions) == ([], 1)
-    let_pass(mailing, minutes=20)
-    assert mailing.cron().silent
-    assert counted_in(smtp.wait_for(1)) == 3
-
-
 def test_where_the_only_address_is_refused_nobody_is_mailed_about_it(mailing, smtp):
     mailing.add(FULL.format(0))
     smtp.answer_rcpt = lambda to: "550 5.1.1 no such user"
@@ -318,18 +283,6 @@ def test_a_digest_to_two_goes_to_the_one_who_can_have_it_and_later_to_the_other(
     assert second.to == ("full@example.com",)
     assert second.parsed["Message-ID"] == first.parsed["Message-ID"]
     assert (len(smtp.mails), owed(mailing)) == (2, 0)
-
-
-@pytest.mark.parametrize("answer", ["552 5.3.4 too big", "554 5.6.0 content"])
-def test_a_mail_the_server_will_not_have_is_sent_cut_down(mailing, smtp, answer):
-    mailing.add(FULL.format(0))
-    smtp.answer_data = lambda mail: None if "cut down" in mail.body else answer
-    ran = mailing.cron()
-    assert answer in ran.err
-    (mail,) = smtp.wait_for(1)
-    assert mail.subject.startswith("[web1] disk full0 is failing")
-    assert answer in mail.body
-    assert owed(mailing) == 0
 
 
 def test_a_mail_that_is_refused_cut_down_too_is_kept_as_dead(mailing, smtp):

@@ -10,30 +10,11 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 ELSEWHERE = {
-    "A3": "tests/test_cron.py::test_a_terminated_run_keeps_what_is_done_and_ends_soon",
     "D8": (
         "tests/test_worker.py"
         "::test_what_a_job_prints_is_kept_up_to_a_limit_and_holds_nobody_up"
     ),
-    "D11": "tests/test_crew.py::test_memory_without_end_costs_its_own_worker_only",
-    "B5": "tests/test_state.py::test_a_file_that_may_not_be_read_is_lost_for_now",
-    "B8": "tests/test_disk.py",
-    "E1": "tests/test_smtp.py",
-    "E2": (
-        "tests/test_outbox.py"
-        "::test_a_server_that_says_nothing_costs_the_session_its_time_and_no_more"
-    ),
-    "E4": "tests/test_smtp.py",
-    "E7": (
-        "tests/test_cron.py"
-        "::test_one_refused_recipient_does_not_cost_the_others_their_mail"
-    ),
-    "E11": "tests/test_smtp.py",
-    "E13": "tests/test_smtp.py",
-    "E14": (
-        "tests/test_EmailChecker.py"
-        "::test_what_never_arrives_fails_once_and_a_later_proof_ends_it"
-    ),
+    "B5": "tests/test_state.py::test_a_file_that_may_not_be_read_is_lost",
     "F1": (
         "tests/test_EmailChecker.py" "::test_a_mail_under_way_is_looked_for_each_minute"
     ),
@@ -85,10 +66,6 @@ ELSEWHERE = {
     "H6": "tests/test_tls.py",
     "H8": "tests/test_reach.py",
     "H11": "tests/test_HTTPServerChecker.py",
-    "H12": (
-        "tests/test_cron.py" "::test_targets_that_do_not_answer_cost_a_slot_not_the_run"
-    ),
-    "T7": "tests/test_cron.py::test_a_missed_hour_is_caught_up_once",
     "X6": "tests/test_cron.py::test_no_secret_is_in_any_output",
 }
 
