@@ -106,6 +106,8 @@ def signed_ahead():
 
 
 # Made when the test runs, so that a test's name holds no time.
+@pytest.mark.fault("G5", "an HTML page with True, ok, fine")
+@pytest.mark.fault("G6", "another's answer, old, of the future, wrong or no MAC")
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -193,6 +195,7 @@ def test_how_many_silences_is_for_the_settings_to_say(tmp_path, server):
     assert len(mails_after(instance, server)) == 1
 
 
+@pytest.mark.fault("G8", "our own network is down, all peers are silent")
 def test_when_nothing_answers_it_is_our_line_and_no_peer_hears_of_it(tmp_path, server):
     names = [f"friend{number}" for number in range(20)]
     lines = [

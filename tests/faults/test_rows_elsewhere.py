@@ -35,31 +35,6 @@ ELSEWHERE = {
         "tests/test_EmailChecker.py"
         "::test_own_probes_that_piled_up_go_and_nothing_else"
     ),
-    "G1": (
-        "tests/test_PeerChecker.py"
-        "::test_a_silent_peer_is_asked_again_and_then_told_of_once"
-    ),
-    "G2": (
-        "tests/test_PeerChecker.py"
-        "::test_a_drip_and_an_endless_body_end_at_the_deadline_and_the_cap"
-    ),
-    "G3": (
-        "tests/test_PeerChecker.py"
-        "::test_a_drip_and_an_endless_body_end_at_the_deadline_and_the_cap"
-    ),
-    "G5": (
-        "tests/test_PeerChecker.py"
-        "::test_a_wrong_answer_is_an_error_of_its_own_if_it_stays"
-    ),
-    "G6": (
-        "tests/test_PeerChecker.py"
-        "::test_a_wrong_answer_is_an_error_of_its_own_if_it_stays"
-    ),
-    "G8": (
-        "tests/test_PeerChecker.py"
-        "::test_when_nothing_answers_it_is_our_line_and_no_peer_hears_of_it"
-    ),
-    "G12": ("tests/test_health.py" "::test_mail_is_fine_while_the_last_proof_stands"),
     "H2": "tests/test_HTTPServerChecker.py",
     "H3": "tests/test_HTTPServerChecker.py",
     "H4": "tests/test_HTTPServerChecker.py",
