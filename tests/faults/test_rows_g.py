@@ -253,3 +253,25 @@ def test_g12_while_our_mail_is_broken_the_word_is_mail_problem_until_it_is_prove
         account.wait_for("INBOX")
         cron_at(instance, clock, 3 * HOUR + MINUTE)
         assert word(instance) == "True"
+
+
+@pytest.mark.fault("G16", "the list of peers contains ourselves")
+def test_g16_a_peer_that_is_ourselves_is_an_error_of_its_line_alone(tmp_path):
+    ours = {"a": "127.0.0.1", "b": "localhost", "c": "[::1]", "d": "web1"}
+    with (
+        SmtpServer(security="none") as smtp,
+        Listener(says(answer(body=b"JobProblem"))) as there,
+    ):
+        urls = {name: f"http://{host}:5000/" for name, host in ours.items()}
+        urls["other"] = there.url()
+        status = "[status]\nlisten = 0.0.0.0:5000\n"
+        instance = Instance(tmp_path, smtp.email_section() + status + peers(urls))
+        assert instance.cron().code == 0
+        ran = instance.run("-m", "validate")
+        told = subjects(smtp)
+    assert ran.code == 1
+    for name in ours:
+        words = f"{name}: this address is our own [status] listen, port 5000"
+        assert words in ran.out
+    assert sum("peer other is failing: it says" in one for one in told) == 1
+    assert sum("our own [status] listen" in one for one in told) == 1 and len(told) == 2
