@@ -7,6 +7,7 @@ handshake, every byte.
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import socket
@@ -19,6 +20,8 @@ from typing import Any
 MARGIN_S = 0.2
 #: Of more addresses than this the reasons are counted, not listed.
 MOST_REASONS = 10
+
+logger = logging.getLogger(__name__)
 
 _FAMILIES = {
     "any": socket.AF_UNSPEC,
@@ -105,7 +108,8 @@ def connect(
 
     ``talk`` is what has to go well before the address counts as answering; it raises
     Unreachable or OSError if it does not.  The time left is shared among the addresses
-    that remain.  Raise Unreachable naming each address and why.
+    that remain.  Those that did not answer are noted in the log, and with what a job
+    prints.  Raise Unreachable naming each address and why if none did.
     """
     found = resolve(host, port, deadline, family)
     reasons: list[tuple[str, str]] = []
@@ -128,6 +132,9 @@ def connect(
             raise
         else:
             sock.deadline = deadline
+            for where, why in reasons[:MOST_REASONS]:
+                answers = shown_address(address)
+                logger.info("%s: %s answers, but not %s: %s", host, answers, where, why)
             return sock
     raise Unreachable(nobody_answered(host, port, reasons))
 
