@@ -413,7 +413,7 @@ def test_e14_mails_that_vanish_are_noticed_within_an_interval_and_peers_are_told
     for name in ("ours", "friend"):
         (tmp_path / name).mkdir()
     with PymapAccount(ca) as mails:
-        mails.folder = None
+        mails.goes_to(None)
         instance = with_answer(Instance(tmp_path / "ours", mails.settings(cafile)))
         cron_at(instance, clock, NOW, "hour")
         assert len(mails.smtp.wait_for(1)) == 1

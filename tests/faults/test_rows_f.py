@@ -28,7 +28,7 @@ HOUR = timedelta(hours=1)
 def account(ca):
     """Return an account at which mails arrive when a test lays them there."""
     with PymapAccount(ca) as account:
-        account.folder = None
+        account.goes_to(None)
         yield account
 
 

@@ -235,20 +235,21 @@ def test_g12_while_our_mail_is_broken_the_word_is_mail_problem_until_it_is_prove
         account.wait_for("INBOX")
         assert cron_at(instance, clock, MINUTE).silent
         assert word(instance) == "True"
+        deliver = account.smtp.answer_data
         account.smtp.answer_data = lambda mail: "451 4.3.0 not now"
         cron_at(instance, clock, HOUR, "hour")
         cron_at(instance, clock, HOUR + 11 * MINUTE)
         assert word(instance) == "MailProblem"
         # It takes mails again, alerts too; whether they arrive is not known.
-        account.smtp.answer_data = account._deliver
-        account.folder = None
+        account.smtp.answer_data = deliver
+        account.goes_to(None)
         instance.job("Flag", flag_job(tmp_path / "flag"))
         assert cron_at(instance, clock, HOUR + 20 * MINUTE).silent
         assert "Flag is failing: the flag is down" in subjects(account.smtp)
         assert word(instance) == "MailProblem"
         cron_at(instance, clock, 2 * HOUR, "hour")
         assert word(instance) == "MailProblem"
-        account.folder = "INBOX"
+        account.goes_to("INBOX")
         cron_at(instance, clock, 3 * HOUR, "hour")
         account.wait_for("INBOX")
         cron_at(instance, clock, 3 * HOUR + MINUTE)
