@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,6 +13,7 @@ from lib.decide import due_frequencies
 from lib.model import JobFrequency
 from tests.faults import rows
 from tests.faults.rows import job, serving, with_answer
+from tests.faults.table import LONG, measured, seed
 from tests.instance import GENERAL, Instance, flag_job
 from tests.servers import SmtpServer
 
@@ -205,8 +208,49 @@ def test_t3_each_daily_job_runs_once_a_day_and_each_hourly_once_an_hour(zone, da
         assert (inner[-1] - inner[0]).days == len(inner) - 1
         assert len(inner) >= 4
     hours = runs[JobFrequency.HOUR]
-    gaps = [after - before for before, after in zip(hours, hours[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(hours)]
     assert max(gaps) <= timedelta(minutes=68)
     # The hour that is shorter, or the one after a catch-up, may come early.
     early = [gap for gap in gaps if gap < timedelta(minutes=59)]
     assert len(early) <= 2, early
+
+
+def around_midnight(zone, day):
+    """Yield the orders of that night, of minute runs two an hour."""
+    local = ZoneInfo(zone)
+    midnight = datetime.fromisoformat(day).replace(tzinfo=local)
+    for moment, ordered in orders(zone, day):
+        near = -timedelta(minutes=30) < moment - midnight < timedelta(hours=4)
+        if near and (ordered is not JobFrequency.MINUTE or moment.minute in (10, 40)):
+            yield moment, ordered
+
+
+@pytest.mark.fault("T3", "the night of a DST change, as cron starts it")
+def test_t3_in_the_night_of_a_change_the_program_does_the_same(instance, clock):
+    chosen = CHANGES if LONG else [CHANGES[seed() % len(CHANGES)]]
+    logs = {}
+    for name, frequency in (("Hourly", "HOUR"), ("Daily", "DAY")):
+        logs[name] = instance.folder / name
+        text = f"open({str(logs[name])!r}, 'a').write(f'{{time.time()}} ')\nreturn True"
+        order = f"JobFrequency.{frequency}"
+        instance.job(name, job(name, text).replace("JobFrequency.MINUTE", order))
+    count = 0
+    for zone, day in chosen:
+        instance.environment = {**clock, "TZ": zone}
+        shutil.rmtree(instance.state)
+        instance.state.mkdir(mode=0o700)
+        for log in logs.values():
+            log.write_text("")
+        for number, (moment, ordered) in enumerate(around_midnight(zone, day)):
+            # Two of the same minute come one after the other.
+            later = moment + timedelta(seconds=2 * number)
+            cron_at(instance, later - datetime.now(UTC), ordered.value)
+            count += 1
+        hourly, daily = (
+            list(map(float, log.read_text().split())) for log in logs.values()
+        )
+        assert len(daily) == 1, zone
+        gaps = [after - before for before, after in pairwise(hourly)]
+        assert len(hourly) >= 4 and max(gaps) <= 90 * 60, (zone, gaps)
+        assert len([gap for gap in gaps if gap < 59 * 60]) <= 2, (zone, gaps)
+    measured(f"{len(chosen)} of {len(CHANGES)} changes, {count} runs")
