@@ -12,6 +12,7 @@ import pytest
 from lib.decide import due_frequencies
 from lib.model import JobFrequency
 from tests.faults import rows
+from tests.faults.crond import starts
 from tests.faults.rows import job, serving, with_answer
 from tests.faults.table import LONG, measured, seed
 from tests.instance import GENERAL, Instance, flag_job
@@ -161,46 +162,17 @@ CHANGES = [
 ]
 
 
-def slot(local):
-    """Return what the lines of the crontab order at a local time."""
-    if local.minute:
-        return JobFrequency.MINUTE
-    return {0: JobFrequency.DAY, 12: JobFrequency.DAY_NOON}.get(
-        local.hour, JobFrequency.HOUR
-    )
-
-
-def orders(zone, day):
-    """Yield what Debian's cron starts around a day: skipped slots at once, none twice.
-
-    A slot of every hour (``1-59 *``) goes by the clock on the wall alone.
-    """
-    local = ZoneInfo(zone)
-    moment = (datetime.fromisoformat(day) - timedelta(days=2)).replace(tzinfo=UTC)
-    reached = None
-    for _minute in range(5 * 24 * 60):
-        wall = moment.astimezone(local).replace(tzinfo=None)
-        if reached is None or wall > reached:
-            one = wall if reached is None else reached + timedelta(minutes=1)
-            while one <= wall:
-                if slot(one) is not JobFrequency.MINUTE or one == wall:
-                    yield moment, slot(one)
-                one += timedelta(minutes=1)
-            reached = wall
-        elif wall.minute:
-            yield moment, JobFrequency.MINUTE
-        moment += timedelta(minutes=1)
-
-
 @pytest.mark.fault("T3", "DST both ways in 5 zones, midnight skipped, 30-minute step")
 @pytest.mark.parametrize(("zone", "day"), CHANGES)
 def test_t3_each_daily_job_runs_once_a_day_and_each_hourly_once_an_hour(zone, day):
     last, runs = {}, {frequency: [] for frequency in JobFrequency}
-    for moment, ordered in orders(zone, day):
-        for frequency in due_frequencies(ordered, last, moment):
-            if last.get(frequency) != moment:
-                runs[frequency].append(moment)
-            last[frequency] = moment
+    begin = (datetime.fromisoformat(day) - timedelta(days=2)).replace(tzinfo=UTC)
+    for moment, orders in starts(ZoneInfo(zone), begin, 5 * 24 * 60):
+        for ordered in orders:
+            for frequency in due_frequencies(ordered, last, moment):
+                if last.get(frequency) != moment:
+                    runs[frequency].append(moment)
+                last[frequency] = moment
     for frequency in (JobFrequency.DAY, JobFrequency.DAY_NOON):
         days = [one.astimezone(ZoneInfo(zone)).date() for one in runs[frequency]]
         assert len(days) == len(set(days)), (frequency, days)
