@@ -51,6 +51,8 @@ class Instance:
 
     #: What the program finds in its environment, beside what cron gives it.
     environment: Mapping[str, str] = MappingProxyType({})
+    #: The program: another one than ours for a design that is meant to fail.
+    checker: Path = CHECKER
 
     def __init__(self, folder: Path, settings: str = NO_MAIL, general: str = GENERAL):
         self.folder = folder
@@ -77,7 +79,7 @@ class Instance:
     def command(self, *arguments: str) -> list[str]:
         return [
             sys.executable,
-            str(CHECKER),
+            str(self.checker),
             *arguments,
             "-f",
             str(self.settings),

@@ -7,14 +7,15 @@ context managers and serve any process.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
-from typing import Any
+from typing import Any, TypeVar
 
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
@@ -31,6 +32,8 @@ __all__ = [
     "server_context",
     "smtp_talk_until",
 ]
+
+Result = TypeVar("Result")
 
 #: Names a certificate of ``server_context`` is good for, unless told otherwise.
 OWN_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -84,6 +87,7 @@ class SmtpServer:
     instead of None, and may be set at any time; ``password`` likewise.  Options of
     aiosmtpd's SMTP (``enable_SMTPUTF8``, ``data_size_limit``) are passed on.
     ``security="none"``: no TLS, and a login is neither wanted nor offered.
+    ``go_away()``: nobody listens any more, until ``come_back()``.
     """
 
     def __init__(
@@ -105,6 +109,8 @@ class SmtpServer:
         self.sessions = 0
         self.logins = 0
         self.port = 0
+        #: Keeps the port from others while nobody listens.
+        self._place: socket.socket | None = None
         if security != "none" and context is None:
             assert ca is not None, "a server with TLS needs a ca or a context"
             context = server_context(ca)
@@ -116,16 +122,28 @@ class SmtpServer:
 
     def __enter__(self) -> SmtpServer:
         self._thread.start()
-        listening = asyncio.run_coroutine_threadsafe(self._listen(), self._loop)
-        self._server = listening.result(timeout=10)
+        self._server = self._await(self._listen())
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(timeout=10)
+        self._await(self._stop())
+        self._free_place()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
         self._loop.close()
+
+    def go_away(self) -> None:
+        """Have nobody listen: who connects is refused."""
+        self._await(self._close())
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._place.bind(("127.0.0.1", self.port))
+
+    def come_back(self) -> None:
+        """Listen again, at the same port."""
+        self._free_place()
+        self._server = self._await(self._listen())
 
     def wait_for(self, count: int, timeout_s: float = 10) -> list[SmtpMail]:
         """Return the mails once there are ``count`` of them; fail if that is late."""
@@ -200,13 +218,26 @@ class SmtpServer:
             **self._smtp_options,
         )
 
+    def _await(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+
+    def _free_place(self) -> None:
+        if self._place is not None:
+            self._place.close()
+            self._place = None
+
     async def _listen(self) -> asyncio.Server:
         around = self._context if self.security == "tls" else None
-        return await self._loop.create_server(self._session, "127.0.0.1", 0, ssl=around)
+        return await self._loop.create_server(
+            self._session, "127.0.0.1", self.port, ssl=around
+        )
 
-    async def _stop(self) -> None:
+    async def _close(self) -> None:
         self._server.close()
         await self._server.wait_closed()
+
+    async def _stop(self) -> None:
+        await self._close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()

@@ -62,19 +62,12 @@ _KEPT = "packed(record)) for"
 
 
 @dataclass(frozen=True)
-class Mutant:
-    """A wrong design: where it is planted, and who catches it."""
+class Planted:
+    """A passage of the source that is wrong, and where it is planted."""
 
     name: str
     file: str
     changes: tuple[tuple[str, str], ...]
-    #: How it shows: one of these counts of a Tally.
-    shows: tuple[str, ...]
-    caught_by: Callable[[World], Tally]
-
-    def is_caught(self, tally: Tally) -> bool:
-        """Return whether what was found shows this design."""
-        return any(getattr(tally, name) for name in self.shows)
 
     def plant(self, folder: Path) -> Path:
         """Return a copy of the program, in ``folder``, that has this design."""
@@ -90,6 +83,19 @@ class Mutant:
             text = text.replace(old, new)
         path.write_text(text)
         return folder
+
+
+@dataclass(frozen=True)
+class Mutant(Planted):
+    """A wrong design, and who catches it."""
+
+    #: How it shows: one of these counts of a Tally.
+    shows: tuple[str, ...]
+    caught_by: Callable[[World], Tally]
+
+    def is_caught(self, tally: Tally) -> bool:
+        """Return whether what was found shows this design."""
+        return any(getattr(tally, name) for name in self.shows)
 
 
 def works_undisturbed(world: World) -> bool:
