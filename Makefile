@@ -13,12 +13,13 @@ SOURCES := $(wildcard checker.py) lib jobs tests
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test faults lint format coverage bench lock clean venv venv-dev
+.PHONY: help run test faults soak lint format coverage bench lock clean venv venv-dev
 
 help:
 	@echo 'make run       run the minute jobs once, without mail, and show the table'
 	@echo 'make test      the whole test suite'
 	@echo 'make faults    the tests of faults in full, some hours, and their table'
+	@echo 'make soak      a week of simulated minutes in some real ones: nothing missed?'
 	@echo 'make lint      black, isort, flake8 and mypy: look only'
 	@echo 'make format    black and isort: change the files'
 	@echo 'make coverage  the tests again, and the lines none of them visits'
@@ -26,7 +27,7 @@ help:
 	@echo 'make lock      write the lock files anew from the ranges in setup.cfg'
 	@echo 'make clean     remove caches; .venv, settings.cfg and state/ stay'
 	@echo
-	@echo 'PYTHON=... names the Python to make .venv with; ARGS=... goes to pytest.'
+	@echo 'PYTHON=... names the Python to make .venv with; ARGS=... goes to pytest or soak.'
 
 run: venv settings.cfg
 	@$(IN_VENV) checker.py -m cron -c minute --nomail
@@ -45,6 +46,10 @@ faults: venv-dev
 	@mkdir -p build
 	@CHECKER_FAULTS=long CHECKER_FAULTS_TABLE=build/faults.md \
 	    $(IN_VENV) -m pytest -q -n $(TESTERS) --dist load --maxschedchunk 1 -m fault $(ARGS)
+
+# The same week again: ARGS='--seed N'.
+soak: venv-dev
+	@$(IN_VENV) -m tests.faults.soak $(ARGS)
 
 lint: venv-dev
 	@status=0; \

@@ -1,0 +1,120 @@
+"""What must have been run and told in the soak, stated naively, minute by minute.
+
+Each job looks whether something is dark.  People hear when it goes dark and when it is
+lit again, of one that reminds: when it goes dark, and every ten minutes while it lasts.
+Which jobs a minute runs is what cron ordered, and what was missed before.
+
+What a run that was killed has done nobody can know from outside, so that is read from
+what it left on disk; see ``reference.py``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from lib.model import JobFrequency
+from tests.faults.reference import FAILING, FINE
+
+STILL = "is still failing"
+
+#: What an order runs.
+RUNS = {
+    JobFrequency.MINUTE: {JobFrequency.MINUTE},
+    JobFrequency.HOUR: {JobFrequency.MINUTE, JobFrequency.HOUR},
+    JobFrequency.DAY: {JobFrequency.MINUTE, JobFrequency.HOUR, JobFrequency.DAY},
+    JobFrequency.DAY_NOON: {
+        JobFrequency.MINUTE,
+        JobFrequency.HOUR,
+        JobFrequency.DAY_NOON,
+    },
+}
+#: How long after the last run of a frequency the next run of any catches up on it.
+CAUGHT_UP_AFTER = {
+    JobFrequency.HOUR: timedelta(minutes=66),
+    JobFrequency.DAY: timedelta(hours=26, minutes=30),
+    JobFrequency.DAY_NOON: timedelta(hours=26, minutes=30),
+}
+REMINDED_AFTER = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class News:
+    """Something that people must hear, and the minute in which it was so."""
+
+    at: datetime
+    job: str
+    word: str
+
+
+@dataclass
+class Model:
+    """What has come of all minutes so far."""
+
+    #: How often each job runs.
+    jobs: Mapping[str, JobFrequency]
+    #: Those that remind.
+    reminding: frozenset[str]
+    dark: set[str] = field(default_factory=set)
+    told_at: dict[str, datetime] = field(default_factory=dict)
+    news: list[News] = field(default_factory=list)
+    #: How often each job was run by a run that was not killed.
+    runs: Counter[str] = field(default_factory=Counter)
+    last: dict[JobFrequency, datetime] = field(default_factory=dict)
+
+    def due(self, order: JobFrequency, at: datetime, seen: Collection[str]) -> set[str]:
+        """Return the jobs that a run of this minute runs; ``seen`` have run in it.
+
+        Where the time to catch up is over in this very minute, the seconds decide,
+        which nobody knows here: then both is right.
+        """
+        now = self._frequencies(order, at, seen)
+        return {name for name, frequency in self.jobs.items() if frequency in now}
+
+    def run(
+        self,
+        order: JobFrequency,
+        at: datetime,
+        dark: Collection[str],
+        seen: Collection[str],
+    ) -> set[str]:
+        """Note a whole run; return the jobs that it ran."""
+        due = self.due(order, at, seen)
+        self.last.update(dict.fromkeys(self._frequencies(order, at, seen), at))
+        for name in due:
+            self.runs[name] += 1
+            self.judge(name, at, is_dark=name in dark)
+        return due
+
+    def judge(self, name: str, at: datetime, *, is_dark: bool) -> None:
+        """Note what a run has found of one job."""
+        if is_dark and name not in self.dark:
+            self._tell(name, FAILING, at)
+        elif is_dark and self.reminds_at(name, at):
+            self._tell(name, STILL, at)
+        elif not is_dark and name in self.dark and name not in self.reminding:
+            self._tell(name, FINE, at)
+        self.dark = self.dark | {name} if is_dark else self.dark - {name}
+
+    def reminds_at(self, name: str, at: datetime) -> bool:
+        """Return whether a job that is dark says so again."""
+        if name not in self.reminding:
+            return False
+        return at - self.told_at[name] >= REMINDED_AFTER
+
+    def _frequencies(
+        self, order: JobFrequency, at: datetime, seen: Collection[str]
+    ) -> set[JobFrequency]:
+        found = set(RUNS[order])
+        just_now = {self.jobs[name] for name in seen}
+        for frequency, patience in CAUGHT_UP_AFTER.items():
+            ago = at - self.last.get(frequency, at)
+            if ago > patience or (ago == patience and frequency in just_now):
+                found.add(frequency)
+        return found
+
+    def _tell(self, name: str, word: str, at: datetime) -> None:
+        self.news.append(News(at, name, word))
+        self.told_at[name] = at

@@ -1,0 +1,70 @@
+"""What came of a soak, and what it holds between two runs, at first and in the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from lib.journal import MOST_BYTES as MOST_JOURNAL
+from tests.faults.soak_mails import Comparison
+
+#: By how much a file may be longer in the end: a reason, the mails of the last day.
+FILE_BYTES = 16 * 1024
+#: What is kept to a size of its own.
+MOST_BYTES = {"state/decisions.log": MOST_JOURNAL}
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is there between two runs, and must not grow."""
+
+    #: Of the process that carries out one run after the other.
+    descriptors: int
+    threads: int
+    memory_mib: float
+    #: All that belong to the instance, that one included.
+    processes: int
+    files: dict[str, int]
+
+    def growth(self, first: Held, most_mib: float) -> list[str]:
+        """Return what has grown since, beyond what may be."""
+        grown = [
+            f"{name}: {before} at first, {now} in the end"
+            for name in ("descriptors", "threads", "processes")
+            if (now := getattr(self, name)) > (before := getattr(first, name))
+        ]
+        more_mib = self.memory_mib - first.memory_mib
+        if more_mib > most_mib:
+            grown.append(f"memory: {more_mib:.2f} MiB more, at most {most_mib}")
+        for name, size in sorted(self.files.items()):
+            before = first.files.get(name)
+            if before is None:
+                grown.append(f"a file more: {name}")
+            elif size > MOST_BYTES.get(name, before + FILE_BYTES):
+                grown.append(f"{name}: {before} bytes at first, {size} in the end")
+        return grown
+
+
+@dataclass
+class Result:
+    """What came of it."""
+
+    #: From when to when mail was away.
+    outage: tuple[datetime, datetime]
+    minutes: int = 0
+    in_process: int = 0
+    real: int = 0
+    #: When a start was killed.
+    killed: list[datetime] = field(default_factory=list)
+    #: Of two that cron started at once, those that found the other at work.
+    skipped: int = 0
+    #: Ordered runs that did not take place, and were not killed.
+    missed: int = 0
+    #: Who was executed, as often as the model says.
+    runs: Counter[str] = field(default_factory=Counter)
+    news: int = 0
+    told: Comparison = field(default_factory=Comparison)
+    held: list[Held] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    seconds: float = 0.0
