@@ -162,17 +162,23 @@ CHANGES = [
 ]
 
 
+def orders(zone, day):
+    """Yield what cron orders, and when, in the days around one."""
+    begin = (datetime.fromisoformat(day) - timedelta(days=2)).replace(tzinfo=UTC)
+    for moment, ordered in starts(ZoneInfo(zone), begin, 5 * 24 * 60):
+        for one in ordered:
+            yield moment, one
+
+
 @pytest.mark.fault("T3", "DST both ways in 5 zones, midnight skipped, 30-minute step")
 @pytest.mark.parametrize(("zone", "day"), CHANGES)
 def test_t3_each_daily_job_runs_once_a_day_and_each_hourly_once_an_hour(zone, day):
     last, runs = {}, {frequency: [] for frequency in JobFrequency}
-    begin = (datetime.fromisoformat(day) - timedelta(days=2)).replace(tzinfo=UTC)
-    for moment, orders in starts(ZoneInfo(zone), begin, 5 * 24 * 60):
-        for ordered in orders:
-            for frequency in due_frequencies(ordered, last, moment):
-                if last.get(frequency) != moment:
-                    runs[frequency].append(moment)
-                last[frequency] = moment
+    for moment, ordered in orders(zone, day):
+        for frequency in due_frequencies(ordered, last, moment):
+            if last.get(frequency) != moment:
+                runs[frequency].append(moment)
+            last[frequency] = moment
     for frequency in (JobFrequency.DAY, JobFrequency.DAY_NOON):
         days = [one.astimezone(ZoneInfo(zone)).date() for one in runs[frequency]]
         assert len(days) == len(set(days)), (frequency, days)
