@@ -161,6 +161,7 @@ class Bookkeeper:
         record = self._ledger.records[parcel.key]
         name = parcel.message.message_id
         record = owed.with_left(record, name, fate.left)
+        record = owed.unheard(record, parcel.message, fate.dead)
         if parcel.message.kind is MessageKind.PROBE and fate.left is None:
             why = "; ".join(dict.fromkeys(fate.dead.values()))
             record = owed.with_gone(record, Gone(name, self._now(), why))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lib import decide
-from lib.model import Gone, Message, Record
+from lib.model import Gone, Message, MessageKind, Record
 
 #: A job has one probe under way; the others are for people who look.
 MOST_GONE = 3
@@ -56,6 +56,17 @@ def with_gone(record: Record, probe: Gone) -> Record:
     """Return the record after one of its probes was taken, or refused for good."""
     others = tuple(one for one in record.gone if one.message_id != probe.message_id)
     return replace(record, gone=(*others, probe)[-MOST_GONE:])
+
+
+def unheard(record: Record, message: Message, dead: Collection[str]) -> Record:
+    """Return the record after these will never get a message of it.
+
+    Who never hears of a problem is not told of its end either.  Where nobody would be
+    left, the end goes to everybody: they may have heard by another way.
+    """
+    left = tuple(to for to in record.told if to not in dead)
+    begins = message.kind in (MessageKind.ALERT, MessageKind.REMINDER)
+    return replace(record, told=left) if left and begins else record
 
 
 def with_left(record: Record, message_id: str, left: Message | None) -> Record:

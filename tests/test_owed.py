@@ -55,6 +55,25 @@ def test_after_an_attempt_what_is_left_is_owed_in_its_place(left, names_left):
     assert [one.message_id for one in after.owed] == names_left
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (MessageKind.ALERT, (OPS,)),
+        (MessageKind.REMINDER, (OPS,)),
+        (MessageKind.RECOVERY, (OPS, "gone@example.com")),
+    ],
+)
+def test_who_never_hears_of_a_problem_does_not_hear_of_its_end(kind, told):
+    before = Record("x", told=(OPS, "gone@example.com"), told_at=NOON)
+    dead = {"gone@example.com": "550 no such user"}
+    assert owed.unheard(before, message("a", kind), dead).told == told
+
+
+def test_where_nobody_would_be_left_the_end_goes_to_everybody():
+    before = Record("x", told=(OPS,), told_at=NOON)
+    assert owed.unheard(before, message("a"), {OPS: "550 no"}) is before
+
+
 def test_what_a_sent_digest_stood_for_leaves_its_record():
     one = record("x", message("a"), message("b"))
     assert [left.message_id for left in owed.without(one, {"a"}).owed] == ["b"]

@@ -115,6 +115,11 @@ def test_e7_one_refused_recipient_does_not_cost_the_others_their_mail(
     assert json.loads(dead.read_text())["why"] == {"gone@example.com": "550 5.1.1 no"}
     assert instance.cron().silent
     assert len(smtp.mails) == 2
+    # Of what it never heard of, it does not hear the end.
+    smtp.answer_rcpt = lambda to: None
+    (instance.folder / "flag").touch()
+    assert instance.cron().silent
+    assert smtp.wait_for(3)[2].to == ("ops@example.com",)
 
 
 @pytest.mark.fault("E8", "552 too big, 554 content")
