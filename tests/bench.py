@@ -17,9 +17,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from lib.model import Record
+from lib.ledger import Ledger
+from lib.model import Condition, Message, MessageKind, Record
 from lib.state import State
 from tests.benchserver import There, servers, system_store
 from tests.measure import Cost, cost
@@ -110,6 +112,9 @@ def main() -> None:
             print_run(what, *secure(folder, there))
             print_run(f"{MANY:,} HTTP targets", *memory(folder, there))
         print_run(f"{MANY:,} jobs that fail at once", *storm(folder))
+        print(f"the commit of {MANY:,} jobs, beside their judgement")
+        for figure in commits(folder):
+            print(f"  {figure}")
 
 
 # The parts: each returns what a run cost, and the figures that have a limit.
@@ -197,6 +202,48 @@ def storm(folder: Path, count: int = MANY) -> Part:
         Figure("mails:", len(there.subjects), 3),
         Figure(f"told {told:,}, owed {owed:,}:", told + owed, count, exact=True),
     ]
+
+
+def commits(folder: Path, count: int = MANY) -> list[Figure]:
+    """Have jobs judged that are fine and stay so, and then all fail, and keep that."""
+    state = folder / "commit-state"
+    state.mkdir(mode=0o700)
+    now = datetime.now(UTC)
+    store = State(state)
+    ledger = Ledger(store, store.load(), (), now)
+    took = []
+    for failures in (0, 1):
+        after = [_judged(number, failures, now) for number in range(count)]
+        began = time.perf_counter()
+        for record in after:
+            ledger.keep(record)
+        ledger.commit()
+        took.append(time.perf_counter() - began)
+    found = sum(bool(one.owed) for one in State(state).load().records.values())
+    return [
+        Figure("unchanged:", took[0], 0.1, " s"),
+        Figure("changed, until durable:", took[1], 2, " s"),
+        Figure("found there again:", found, count, exact=True),
+    ]
+
+
+def _judged(number: int, failures: int, now: datetime) -> Record:
+    name = f"target-{number}"
+    if not failures:
+        return Record(f"Storm/{name}", name)
+    text = f"{name} is failing: no route to host"
+    to = ("nobody@example.com",)
+    alert = Message(f"{number:032}", MessageKind.ALERT, text, text * 10, to, now)
+    return Record(
+        f"Storm/{name}",
+        name,
+        Condition.FAILING,
+        failures,
+        failing_since=now,
+        told_at=now,
+        told=to,
+        owed=(alert,),
+    )
 
 
 def stands_for(subject: str) -> int:

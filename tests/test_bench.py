@@ -68,3 +68,7 @@ def test_a_figure_says_its_limit_and_whether_it_is_over():
     assert str(bench.Figure("wall:", 2.5, 3, " s")) == "wall: 2.50 s, limit 3 s: ok"
     assert str(bench.Figure("wall:", 3.5, 3, " s")) == "wall: 3.50 s, limit 3 s: OVER"
     assert str(bench.Figure("mails:", 2, 3, exact=True)) == "mails: 2, expected 3: OVER"
+
+
+def test_a_commit_is_measured_and_whole(tmp_path):
+    assert all(one.ok for one in bench.commits(tmp_path, 12) if one.exact)
