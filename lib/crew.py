@@ -1,9 +1,7 @@
 """The workers of one run: started, listened to, killed at their deadlines.
 
 What comes out are events: which jobs a worker found, a report, or a job that was lost
-with its worker.  When a worker dies or stalls, the jobs that were under way run again
-once, each alone in a process of its own, so that the guilty one is named; those that
-had not begun run again together.
+with its worker.  What follows when a worker dies is judged by ``lib/inquest.py``.
 """
 
 from __future__ import annotations
@@ -13,12 +11,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lib import process, wire, worker
-from lib.model import Condition, JobFacts, JobFile, Outcome, Report
-from lib.reasons import paragraphs, printed_part
+from lib.inquest import Lost as Lost
+from lib.inquest import ruling, unknown
+from lib.model import JobFacts, JobFile, Report
 from lib.shift import Shift, Work
 from lib.worker import Order
 
@@ -28,8 +27,6 @@ logger = logging.getLogger(__name__)
 LOAD_TIMEOUT_S = 20.0
 #: How many workers there are at once; each is a process.
 AT_ONCE = 64
-#: How often workers may die before the jobs they were for have begun.
-MOST_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -45,14 +42,6 @@ class Reported:
     """A job is done."""
 
     report: Report
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A job took its worker down, or went down with it; the outcome says how."""
-
-    job: JobFacts
-    outcome: Outcome
 
 
 Event = Met | Reported | Lost
@@ -142,7 +131,7 @@ class Crew:
                 continue
             for key, job in shift.left.items():
                 what = "was done" if key in shift.stuck_at else "began"
-                yield _unknown(job, f"the run had to end before it {what}")
+                yield unknown(job, f"the run had to end before it {what}")
         for work in waiting:
             yield from self._unfinished(work, "the run had to end before it began")
 
@@ -189,70 +178,18 @@ class Crew:
         """Yield the guilty if it is known; have the others run again."""
         if shift.ended:
             for job in shift.left.values():
-                yield _unknown(job, f"{job.file} has it no more, or did not run it")
+                yield unknown(job, f"{job.file} has it no more, or did not run it")
             return
         logger.warning(
             "the worker of %s %s", shift.work, how or "did not answer and was killed"
         )
-        if shift.jobs is None:
-            yield from self._mourn_loading(shift, how)
-            return
         now = time.monotonic()
-        left = dict(shift.left)
-        suspects = [left.pop(key) for key in list(left) if key in shift.stuck_at]
-        alone = len(suspects) == 1
-        for job in suspects:
-            outcome = shift.found.get(job.key)
-            if outcome is not None:
-                yield Lost(job, self._without_hook(outcome, how))
-            elif alone and (how or shift.is_late(job.key, now)):
-                yield self._lost(shift, job, how)
-            else:
-                self._waiting.append(shift.work.only({job.key: job}))
-        attempts = 0 if suspects else shift.work.attempts + 1
-        yield from self._go_on(shift.work, left, attempts, how)
-
-    def _mourn_loading(self, shift: Shift, how: str) -> Iterator[Lost]:
-        """Yield the file that did not load; of many, each gets its own worker."""
-        work = shift.work
-        how = how or f"that took over {self._load_timeout_s:g} s"
-        if work.jobs:
-            attempts = work.attempts + 1
-            yield from self._go_on(work, shift.left, attempts, how)
-        elif len(work.files) > 1:
-            self._waiting += [replace(work, files=(file,)) for file in work.files]
-        else:
-            facts = self._file_facts(work.files[0])
-            yield self._lost(shift, facts, f"{work} cannot be loaded: {how}")
-
-    def _go_on(
-        self, work: Work, left: dict[str, JobFacts], attempts: int, how: str
-    ) -> Iterator[Lost]:
-        """Have a new worker run what had not begun, unless that came to nothing."""
-        if left and attempts < MOST_ATTEMPTS:
-            self._waiting.append(work.only(left, attempts))
-            return
-        for job in left.values():
-            yield _unknown(job, f"its worker {how or 'got stuck'} before it began")
-
-    def _lost(self, shift: Shift, job: JobFacts, how: str) -> Lost:
-        late = f"timed out after {job.timeout_s:g} s, and had to be killed"
-        evidence = printed_part(shift.printed, shared=len(shift.left) > 1)
-        return Lost(job, Outcome(Condition.FAILING, how or late, evidence))
-
-    def _without_hook(self, outcome: Outcome, how: str) -> Outcome:
-        why = how or "did not answer any more and was killed"
-        note = (
-            f"While its hook was at work, its worker {why}; this is the default mail."
-        )
-        return replace(outcome, evidence=paragraphs(outcome.evidence, note))
+        found = ruling(shift, how, now, self._file_facts, self._load_timeout_s)
+        self._waiting += found.again
+        yield from found.lost
 
     def _unfinished(self, work: Work, why: str) -> Iterator[Lost]:
         """Yield the jobs of a work that was not done; its files if they are unknown."""
         jobs = work.jobs.values() or map(self._file_facts, work.files)
         for job in jobs:
-            yield _unknown(job, why)
-
-
-def _unknown(job: JobFacts, why: str) -> Lost:
-    return Lost(job, Outcome(Condition.UNKNOWN, why, ask_again=True))
+            yield unknown(job, why)

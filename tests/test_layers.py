@@ -124,7 +124,8 @@ DOORS = {
     "tick": "",
     "idle": "aside decide disk model rota sealed tick",
     "shift": "model process reasons wire worker",
-    "crew": "model process reasons shift wire worker",
+    "inquest": "model reasons shift",
+    "crew": "inquest model process shift wire worker",
     "ledger": "batches decide letters model notes state timetable worker",
     "bookkeeper": (
         "budget decisions digests fates journal ledger mailbag model notes notices"
