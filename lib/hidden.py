@@ -8,8 +8,8 @@ from itertools import product
 from pathlib import Path
 
 from lib.inifile import IniFile
-from lib.initext import Source
 from lib.model import Problem
+from lib.places import Source
 from lib.trust import why_not_run, why_not_secret, why_not_write
 
 #: Shorter words would be struck out of texts that have nothing to do with them.

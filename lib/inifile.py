@@ -14,17 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.config import Config
-from lib.initext import (
-    Entries,
-    Entry,
-    IniText,
-    Source,
-    Unreadable,
-    decoded,
-    file_content,
-    twice_text,
-)
+from lib.initext import IniText, Unreadable, decoded, file_content, twice_text
 from lib.model import Problem
+from lib.places import Entry, Places, Source
 from lib.readers import shown
 
 MAX_INCLUDES_DEEP = 8
@@ -41,34 +33,6 @@ class IniError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
-
-
-class Places:
-    """Where each section and each option stands."""
-
-    def __init__(self) -> None:
-        self._files: list[Entries] = []
-
-    def add(self, entries: Entries) -> None:
-        """Note what another file says."""
-        self._files.append(entries)
-
-    def get(self, section: str, option: str | None = None) -> Entry | None:
-        """Return where a section begins, or an option stands; None: nowhere.
-
-        What was read first counts; of an option that is twice in a file the later one,
-        as for the parser.
-        """
-        for entries in self._files:
-            here = entries.part_of(section)
-            if found := [entry for entry in here if entry.option == option]:
-                return found[0] if option is None else found[-1]
-        return None
-
-    @property
-    def sources(self) -> list[Source]:
-        """Return the files that say something."""
-        return [entries.source for entries in self._files if entries]
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,13 @@ import configparser
 import os
 import re
 import stat
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import cast, overload
+from typing import cast
 
 from lib.config import Config
+from lib.places import Entries, Entry, Source
 
 MAX_BYTES = 16 * 1024 * 1024
 #: Longer than any value; ConfigParser's pattern takes for ever on lines of blanks.
@@ -88,76 +87,6 @@ def decoded(content: bytes) -> str:
         text = f"byte 0x{byte:02x} in this line is not UTF-8; save the file as UTF-8"
         line = content.count(b"\n", 0, error.start) + 1
         raise Unreadable(text, line) from error
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file of the settings."""
-
-    path: Path
-    #: As people know it: seen from the settings' folder.
-    name: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A section's title (no option), or an option, and where it stands."""
-
-    line: int
-    section: str
-    option: str | None
-    source: Source
-
-    def __str__(self) -> str:
-        return f"{self.source.name}:{self.line}"
-
-
-class Entries(Sequence[Entry]):
-    """The entries of a file in order: very many, perhaps, so in columns."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self._lines = array("L")
-        self._sections: list[str] = []
-        self._options: list[str | None] = []
-
-    def add(self, line: int, section: str, option: str | None) -> None:
-        """Note a section's title, or an option."""
-        self._lines.append(line)
-        self._sections.append(section)
-        self._options.append(option)
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    @overload
-    def __getitem__(self, index: int) -> Entry: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
-
-    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(len(self))[index]]
-        where = self._lines[index], self._sections[index], self._options[index]
-        return Entry(*where, self.source)
-
-    def part_of(self, section: str) -> Iterator[Entry]:
-        """Yield the titles of a section, each with its options."""
-        for first in self._begun.get(section, ()):
-            yield self[first]
-            for index in range(first + 1, len(self)):
-                if self._options[index] is None:
-                    break
-                yield self[index]
-
-    @cached_property
-    def _begun(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
-        for index, option in enumerate(self._options):
-            if option is None:
-                found.setdefault(self._sections[index], []).append(index)
-        return found
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.inifile import IniError, IniFile, read_ini
-from lib.initext import IniText, Source
+from lib.initext import IniText
+from lib.places import Source
 from tests.powers import as_anybody
 
 GENERAL = "[general]\nservername = web1\n"
