@@ -23,7 +23,16 @@ _RAW_LENGTH = 256 * 1024
 #: Whose frames say nothing to the author of a job.
 _OURS = tuple(
     os.path.join(os.path.dirname(__file__), f"{name}.py")
-    for name in ("child", "discover", "execute", "facts", "process", "tasks", "worker")
+    for name in (
+        "child",
+        "discover",
+        "execute",
+        "facts",
+        "process",
+        "task",
+        "tasks",
+        "worker",
+    )
 )
 
 

@@ -6,64 +6,25 @@ deadlines: a thread that does not come back is left behind, and its job has time
 
 from __future__ import annotations
 
-import enum
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from lib import execute, fitting, limits, oldjobs, wire
 from lib.child import Tell
 from lib.decide import decide
 from lib.discover import Found
-from lib.model import Condition, Message, Outcome, Record, Report, Verdict
-from lib.printed import Kept, Printing
-from lib.reasons import paragraphs, whereabouts
+from lib.model import Condition, Message, Outcome, Record
+from lib.printed import Printing
+from lib.task import Rules, Stage, Task
 
 #: How often the main thread says that it gets its turn.
 PULSE_S = 0.5
 #: Threads to begin with and at most, and how often there are more.
 FIRST_THREADS, SIDE_BY_SIDE = 4, 128
 HIRE_AFTER_S = 0.005
-
-
-class Stage(enum.Enum):
-    """How far a job has come; whoever moves it on goes on with it."""
-
-    EXECUTING = enum.auto()
-    SPEAKING = enum.auto()
-    DONE = enum.auto()
-
-
-@dataclass(eq=False, slots=True)
-class Task:
-    """A job on its way through the worker."""
-
-    found: Found
-    record: Record
-    stage: Stage = Stage.EXECUTING
-    deadline: float = float("inf")
-    thread: int = 0
-    kept: Kept = field(default_factory=Kept)
-    #: Its thread is still in it; what it remembers is half done.
-    late: bool = False
-    #: What was found, and is to be said, once it is known.
-    outcome: Outcome = Outcome(Condition.UNKNOWN)
-    verdict: Verdict = Verdict.FINE
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What holds for all tasks of a worker."""
-
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    speaks: bool = True
-    hook_timeout_s: float = 10.0
-    #: The clock of the run.
-    now: Callable[[], datetime] = field(kw_only=True)
 
 
 class Bench:
@@ -137,7 +98,7 @@ class Bench:
             # With the last report, for each write costs other threads their turn.
             self._finish(frames, wire.begun(task.found.facts.key))
             outcome = execute.execute(task.found, task.record)
-            outcome = self._fit(outcome, task)
+            outcome = self._fitted(outcome, task)
             if not self._move(task, Stage.EXECUTING, Stage.SPEAKING):
                 return
             spoken = self._speak(task, outcome)
@@ -177,7 +138,19 @@ class Bench:
             )
         if not self._move(task, Stage.SPEAKING, Stage.DONE):
             return None
-        return self._report(task, messages)
+        return self._reported(task, messages)
+
+    def _fitted(self, outcome: Outcome, task: Task) -> Outcome:
+        if outcome.condition is Condition.FINE and self._rules.speaks:
+            # Of a job that is tried people see what it printed, however it went.
+            return outcome
+        self._printing.drain()
+        return fitting.fit_outcome(outcome, task.kept, self._rules.secrets)
+
+    def _reported(self, task: Task, messages: tuple[Message, ...]) -> Any:
+        self._under_way.discard(task)
+        self._printing.end(task.kept)
+        return wire.report(task.report(messages, self._rules))
 
     def _speak_for(self, task: Task, late: Outcome) -> None:
         """Go on with a task whose own thread is stuck."""
@@ -201,54 +174,13 @@ class Bench:
         if self._move(task, Stage.EXECUTING, Stage.SPEAKING):
             task.late = True
             self._hands -= 1
-            late = self._late(task)
+            late = self._fitted(task.timed_out(), task)
             if not _start(lambda: self._speak_for(task, late)):
                 # Here, where its hook holds up the others at worst for its time.
                 self._speak_for(task, late)
         elif self._move(task, Stage.SPEAKING, Stage.DONE):
-            self._finish([self._report(task, self._say_for(task))])
+            self._finish([self._reported(task, task.said_instead(self._rules))])
             self._hands -= not task.late
-
-    def _say_for(self, task: Task) -> tuple[Message, ...]:
-        """Return the messages of a task whose hook did not come back."""
-        if not (task.verdict.speaks and self._rules.speaks):
-            return ()
-        limit = self._rules.hook_timeout_s
-        why = f"Its hook took over {limit:g} s; this mail goes out in its place."
-        evidence = paragraphs(task.outcome.evidence, why)
-        outcome = replace(task.outcome, evidence=evidence)
-        return execute.speak_instead(
-            task.found, task.record, outcome, task.verdict, self._rules.now()
-        )
-
-    def _late(self, task: Task) -> Outcome:
-        limit = task.found.facts.timeout_s
-        detail = f"timed out after {limit:g} s"
-        where = whereabouts(task.thread)
-        return self._fit(Outcome(Condition.FAILING, detail, where, limit), task)
-
-    def _fit(self, outcome: Outcome, task: Task) -> Outcome:
-        if outcome.condition is Condition.FINE and self._rules.speaks:
-            # Of a job that is tried people see what it printed, however it went.
-            return outcome
-        self._printing.drain()
-        return fitting.fit_outcome(outcome, task.kept, self._rules.secrets)
-
-    def _report(self, task: Task, messages: tuple[Message, ...]) -> Any:
-        self._under_way.discard(task)
-        self._printing.end(task.kept)
-        secrets = self._rules.secrets
-        memory = None if task.late else execute.memory_to_keep(task.found, task.record)
-        # The alert first: later mails are threaded to it.
-        mails = (*messages, *execute.notes(task.found))
-        said = Report(
-            task.found.facts,
-            task.outcome,
-            task.verdict,
-            tuple(fitting.fit_mail(mail, secrets) for mail in mails),
-            fitting.fit_memory(memory, secrets),
-        )
-        return wire.report(said)
 
 
 def _start(work: Callable[[], None]) -> bool:

@@ -98,7 +98,8 @@ def work(
     """Load ``files``, tell which jobs they hold, run those the order names."""
     from lib import limits
     from lib.printed import Printing
-    from lib.tasks import Bench, Rules
+    from lib.task import Rules
+    from lib.tasks import Bench
 
     limits.hold(order.limits)
     # To look through what the supervisor made would be to copy it.

@@ -77,12 +77,13 @@ DOORS = {
     "facts": "jobclass jobsettings model reasons wording",
     "discover": "facts jobclass model reasons",
     "execute": "discover jobclass letters model plain reasons",
+    "task": "discover execute fitting model printed reasons",
     "tasks": (
-        "child decide discover execute fitting limits model oldjobs printed"
-        " reasons wire"
+        "child decide discover execute fitting limits model oldjobs printed task wire"
     ),
     "worker": (
-        "limits child decide discover model oldjobs printed process reasons tasks wire"
+        "limits child decide discover model oldjobs printed process reasons task tasks"
+        " wire"
     ),
     # state/: never jobs, channels
     "remedy": "",
