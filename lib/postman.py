@@ -105,8 +105,8 @@ class Postman:
 
     def note_waiting(self, since: datetime) -> None:
         """Note why mails that were born since have not left."""
-        if not self._mail.holds:
-            self._books.note_waiting(since)
+        if self._bookkeeper is not None and not self._mail.holds:
+            self._bookkeeper.note_waiting(since)
 
     def send(self, *, jobs_done: bool, jobs_left: int, left_s: float) -> None:
         """Hand over what is to go now, if anything; raise StateError."""
