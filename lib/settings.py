@@ -122,7 +122,23 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
     found["peers"], own = without_ourselves(found["peers"], servername, found["status"])
     for name, why in own.items():
         problems.append(Problem(f"{name}: {why}", ini.where("peers", name), "peers"))
+    why = _why_not_written(found["status"].get("write", ""))
+    if why:
+        text = f"write: {why}; peers that read it hear no more of us"
+        problems.append(Problem(text, ini.where("status", "write"), "status"))
     return found
+
+
+def _why_not_written(path: str) -> str:
+    """Return why a file cannot be replaced by this user; nothing if it can."""
+    folder = os.path.dirname(path)
+    if not path or (os.access(folder, os.W_OK | os.X_OK) and not os.path.isdir(path)):
+        return ""
+    if os.path.isdir(path):
+        return f"{path} is a folder; expected a file in it"
+    if not os.path.isdir(folder):
+        return f"there is no folder {folder}; make it, and let this user write there"
+    return f"this user may not write in {folder}; let it, with chown or chgrp"
 
 
 def _find_jobs(

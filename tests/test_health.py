@@ -221,9 +221,33 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_the_jobs_run(tmp_path):
     file.parent.chmod(0o500)
     try:
         ran = instance.cron()
+        checked = instance.run("-m", "validate")
     finally:
         file.parent.chmod(0o700)
     assert ran.code == 0
     assert ran.err.count("\n") == 1
     assert f"[status] write: {file} cannot be written: Permission denied" in ran.err
     assert instance.last_run()["ran"] >= 1
+    said = f"write: this user may not write in {file.parent}; let it"
+    assert checked.code == 1 and said in checked.out
+    # Somebody is told of it, and of its end.
+    name = "settings.cfg [status]"
+    assert said in instance.records()[name]["last_reason"]
+    instance.cron()
+    assert name not in instance.records()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("gone/checker.txt", "there is no folder"),
+        ("www", "is a folder; expected a file in it"),
+        ("flag/checker.txt", "there is no folder"),
+    ],
+)
+def test_a_place_that_cannot_be_is_named(tmp_path, path, said):
+    instance, file = instance_with_file(tmp_path, NO_MAIL)
+    text = instance.settings.read_text()
+    instance.write(text.replace(str(file), str(tmp_path / path)))
+    assert said in instance.run("-m", "validate").out
+    assert instance.cron().code == 0

@@ -179,14 +179,14 @@ def test_the_sender_may_be_another_than_the_account(load):
     assert mail.sender == "alerts@example.com"
 
 
-def test_future_options_are_known_already(load):
+def test_future_options_are_known_already(load, tmp_path):
     text = (
         GENERAL + MAIL + "pass = hunter2\nimapserver = imap.example.com\n"
         "imapport = 143\nimapsecurity = starttls\nimapfolder = INBOX\n"
         "imapgrace = 600\nmailsperhour = 20\nmailsperday = 100\nnomailisfine = no\n"
         "[peers]\nfriend = https://example.org/,a@example.org,key=abcdef\n"
         "every = hour\nafter = 2\ncopy = yes\n"
-        "[status]\nlisten = 0.0.0.0:5000\nwrite = /var/www/checker.txt\n"
+        f"[status]\nlisten = 0.0.0.0:5000\nwrite = {tmp_path}/checker.txt\n"
         "[digest]\ndaily = 08:00\nweekly = mon 08:00\n"
     )
     settings = load(text)
@@ -560,6 +560,7 @@ def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
     switched_on = re.sub(r"(?m)^#(?=[a-z_\[])", "", text)
     for name in ("include", "jobs", "cafile", "pass_file", "pass_env", "pass_command"):
         switched_on = re.sub(f"(?m)^{name} = .*$", "", switched_on)
+    switched_on = switched_on.replace("/var/www", str(tmp_path))
     assert wrong_in(load(switched_on)) == []
     assert len(targets_of(load(switched_on))) == 5
     assert POLICY_OPTIONS.keys() <= set(load(switched_on).config["defaults"])
