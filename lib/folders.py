@@ -53,7 +53,18 @@ SPECIAL_USE = {
 }
 #: What lies there was put there by the sender, and has not arrived.
 _NOT_ARRIVED = {"\\sent", "\\drafts"}
-_SENT_NAMES = {"sent", "sent mail", "sent items", "sent messages", "drafts", "outbox"}
+_SENT_NAMES = frozenset(
+    (
+        "sent|sent mail|sent items|sent messages|drafts|outbox|gesendet"
+        "|gesendete objekte|gesendete elemente|postausgang|entwürfe|envoyés"
+        "|éléments envoyés|messages envoyés|brouillons|enviados|elementos enviados"
+        "|borradores|itens enviados|rascunhos|inviati|posta inviata|bozze|verzonden"
+        "|verzonden items|concepten|wysłane|elementy wysłane|odeslaná pošta|skickat"
+        "|skickade objekt|sendte elementer|sendt post|lähetetyt|gönderilmiş öğeler"
+        "|gönderilenler|отправленные|исходящие|черновики|送信済みアイテム|送信済み"
+        "|已发送|已发送邮件|보낸 편지함|보낸편지함"
+    ).split("|")
+)
 
 #: The last part of a folder's name, in lower case.
 USUAL_NAMES = {

@@ -171,7 +171,10 @@ def test_a_name_is_quoted_as_a_command_takes_it():
 
 
 def test_sent_mail_has_not_arrived():
-    assert names([rb'(\Sent) "/" Gesendet', rb'() "/" "Sent Items"']) == ["INBOX"]
+    assert names([rb'(\Sent) "/" Kopien', rb'() "/" "Sent Items"']) == ["INBOX"]
+    # Where no folder is marked it goes by the name, as with the trash.
+    french = encoded("INBOX/Éléments envoyés")
+    assert names([b'() "/" "Gesendet"', b'() "/" "' + french + b'"']) == ["INBOX"]
 
 
 def test_the_kind_is_told_by_flag_before_name():
