@@ -116,7 +116,8 @@ DOORS = {
     # what has arrived: never jobs, state
     "folders": "",
     "hops": "",
-    "imapline": "compose dial model reach refusal tls",
+    "imapsession": "dial reach",
+    "imapline": "compose imapsession model reach refusal tls",
     "probes": "",
     "mailbox": "folders hops imapline model probes reach",
     # the supervisor: never loads job code, so never discover, jobbase, channels

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -18,8 +16,8 @@ from lib.mailbox import (
 )
 from lib.model import Mailbox
 from lib.reach import Deadline
-from tests.imapstub import ImapStub, StubMail, drip, flood, hush
-from tests.servers import PASSWORD, USER, server_context
+from tests.imapstub import ImapStub, StubMail
+from tests.servers import PASSWORD, USER
 from tests.test_folders import NAME_SETS
 
 TOKEN = "0123456789abcdef" * 2
@@ -272,110 +270,3 @@ def test_a_pinned_folder_that_is_not_there_is_named(ca, cafile):
         found = failure(stub, cafile, folder="Nowhere")
     assert found.verdict == "folder missing"
     assert "'Nowhere'" in str(found) and "[email] imapfolder" in str(found)
-
-
-def test_a_refused_login_says_so_without_the_password(ca, cafile):
-    instead = {"AUTHENTICATE": f"TAG NO no {PASSWORD} here\r\n".encode()}
-    with ImapStub(ca, instead=instead) as stub:
-        found = failure(stub, cafile)
-    assert found.verdict == "login failed"
-    assert PASSWORD not in str(found) and "app password" in str(found)
-
-
-def test_a_server_without_auth_plain_is_logged_in_to(ca, cafile):
-    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, capabilities="IMAP4rev1") as it:
-        assert look(it, cafile) is not None
-    assert any(one.startswith(f'LOGIN "{USER}"') for one in it.heard)
-
-
-def test_starttls_comes_before_the_password(ca, cafile):
-    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, security="starttls") as stub:
-        assert look(stub, cafile) is not None
-    names = [one.split()[0] for one in stub.heard]
-    assert names.index("STARTTLS") < names.index("AUTHENTICATE")
-
-
-@pytest.mark.parametrize(
-    "answer", [b"a BAD no\r\n", b"a OK go\r\n* OK more\r\na", b"x" * 50_000]
-)
-def test_without_starttls_no_password_leaves(ca, cafile, answer):
-    instead = {"STARTTLS": answer}
-    with ImapStub(ca, security="starttls", instead=instead) as stub:
-        assert failure(stub, cafile, limit_s=3).verdict == "unreachable"
-    assert not [one for one in stub.heard if one.startswith(("AUTH", "LOGIN"))]
-
-
-def test_none_is_for_this_machine(ca, cafile):
-    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, security="none") as stub:
-        assert look(stub, "", password="x") is not None
-
-
-@pytest.mark.parametrize(
-    ("names", "issued", "words"),
-    [
-        (("other.example",), {}, "is for other.example, not for 127.0.0.1"),
-        ((), {"not_after": datetime(2020, 1, 1, tzinfo=UTC)}, "expired"),
-    ],
-)
-def test_a_wrong_certificate_is_refused(ca, cafile, names, issued, words):
-    if issued:
-        issued["not_before"] = datetime(2019, 1, 1, tzinfo=UTC)
-    context = server_context(ca, *names, **issued)
-    with ImapStub(ca, context=context) as stub:
-        found = failure(stub, cafile)
-    assert found.verdict == "unreachable" and words in str(found)
-    assert stub.heard == []
-
-
-def test_an_unknown_issuer_is_refused(ca):
-    with ImapStub(ca) as stub:
-        assert "cafile can name it" in str(failure(stub, ""))
-
-
-@pytest.mark.fault("F6", "IMAP is silent mid-command, or drips")
-@pytest.mark.parametrize("step", ["greeting", "CAPABILITY", "LIST", "EXAMINE"])
-@pytest.mark.parametrize("how", [hush(), drip(b"* OK still here\r\n")])
-def test_silence_and_drips_end_at_the_deadline(ca, cafile, step, how):
-    began = time.monotonic()
-    with ImapStub(ca, instead={step: how}) as stub:
-        found = failure(stub, cafile, limit_s=1)
-        assert time.monotonic() - began < 3
-    assert "no answer within 1 s" in str(found)
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        b"\x00\xff garbage\r\n",
-        b"no line end",
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b"* BYE busy\r\n",
-        b"* LIST {-5}\r\nTAG OK done\r\n",
-        b"* 1 FETCH (X {2147483648}\r\nabc",
-        b"* 1 FETCH (X {99999999999999999999999}\r\nabc",
-        b"* 1 FETCH (X {1" + b"0" * 5000 + b"}\r\nabc",
-        flood(b"* 1 EXISTS\r\n"),
-        flood(b"x"),
-        flood(b"+ more\r\n"),
-    ],
-)
-@pytest.mark.parametrize("step", ["greeting", "LIST", "UID SEARCH", "UID FETCH"])
-@pytest.mark.fault("F5", "garbage, a flood, a literal of 2 GB or less than none")
-def test_whatever_a_server_says_memory_and_time_are_bounded(ca, cafile, said, step):
-    def say(sock, tag):
-        if callable(said):
-            said(sock, tag)
-        sock.sendall(said.replace(b"TAG", tag.encode()))
-        raise EOFError
-
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    inbox = {"INBOX": [probe_mail()]}
-    began = time.monotonic()
-    with ImapStub(ca, mails=inbox, instead={step: say}) as stub:
-        try:
-            look(stub, cafile, limit_s=4)
-        except LookFailed as error:
-            assert len(str(error)) < 700 and str(error).isprintable()
-    assert time.monotonic() - began < 8
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 60_000, f"{grown} KB more"
