@@ -95,7 +95,7 @@ class EmailChecker(JobBase):
         why = waits[0].last_error or "it waits for its turn"
         age = now - _moment(probe["sent"])
         if age > timedelta(seconds=self._mailbox().grace_s):
-            seen = f"not for {age.total_seconds():.0f} s: {why}"
+            seen = f"{why} (for {age.total_seconds():.0f} s now)"
             self._fail("send failed", seen, probe, now, over=False)
         raise CheckPending(f"a mail to ourselves is to leave: {why}")
 

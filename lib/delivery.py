@@ -17,7 +17,7 @@ from lib.fates import Refusal
 from lib.model import Mail, MessageKind, Settings
 from lib.owed import Parcel
 from lib.ways import Ways
-from lib.wording import first_line
+from lib.wording import first_line, wrapped
 
 #: The end of a mail that went by the second account.
 BY_SECOND = (
@@ -140,7 +140,8 @@ class _Session:
                     self._tell(["unsent", name, later, self._via])
                 continue
             if self.note:
-                message = replace(message, body=f"{message.body}\n\n{self.note}\n")
+                body = f"{message.body.rstrip()}\n\n{wrapped(self.note)}\n"
+                message = replace(message, body=body)
             try:
                 data = compose(message, self._settings, self._account)
                 self._tell(["begun", name])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from lib.answer import Answer, Finding
-from lib.wording import duration, local
+from lib.wording import duration, local, wrapped
 
 #: What to do where nothing came that is an answer, or one that is not to be believed.
 ADVICE = {
@@ -49,15 +49,12 @@ def not_answered(
     finding: Finding | None, why: str, *, us: str, url: str, times: int
 ) -> str:
     """Return the reason of a failure where a peer has not said how it is."""
-    in_a_row = f", {times} times in a row" if times > 1 else ""
-    return "\n".join(
-        (
-            briefly(finding, why),
-            f"The Checker of {us} asks yours, at {url}, how it is, and got no answer "
-            f"that it can believe{in_a_row}.",
-            ADVICE[finding],
-        )
+    often = f", though it asked {times} times" if times > 1 else ""
+    what = (
+        f"{us} asks your Checker how it is, at {url}, and got no answer that it can "
+        f"believe{often}."
     )
+    return "\n".join((briefly(finding, why), wrapped(what), wrapped(ADVICE[finding])))
 
 
 def briefly(finding: Finding | None, why: str) -> str:
@@ -68,7 +65,7 @@ def briefly(finding: Finding | None, why: str) -> str:
 
 def ill(finding: Finding, said: Answer | None, *, us: str, url: str) -> str:
     """Return the reason of a failure where a peer says that it is not well."""
-    asks = f"The Checker of {us} asks yours, at {url}, how it is."
+    asks = f"{us} asks your Checker how it is, at {url}."
     if finding is Finding.MAIL_PROBLEM:
         lines = ["it says that it cannot send mail", asks]
         if said and said.mail_proof_age_s is not None:
@@ -78,7 +75,7 @@ def ill(finding: Finding, said: Answer | None, *, us: str, url: str) -> str:
             "Nobody hears what is wrong there until that is mended: checker.py -m "
             "status says why, -m testmail shows each step."
         )
-        return "\n".join(lines)
+        return "\n".join(map(wrapped, lines))
     lines = [f"it says that it is {finding}", asks]
     if said:
         when = local(said.last_run) if said.last_run else ""
@@ -89,7 +86,7 @@ def ill(finding: Finding, said: Answer | None, *, us: str, url: str) -> str:
         "Nothing is checked there until runs finish again.  Does cron still start "
         "checker.py -m cron -c minute, and what does that say on standard error?"
     )
-    return "\n".join(lines)
+    return "\n".join(map(wrapped, lines))
 
 
 def line_down(now: datetime) -> tuple[str, str]:

@@ -5,6 +5,8 @@ Each way to fail has its own words and its own advice, a row in VERDICTS.
 
 from __future__ import annotations
 
+from lib.wording import wrapped
+
 #: The verdict: what the subject says, with what was seen in {}, and what to do.
 VERDICTS = {
     "late": (
@@ -31,17 +33,17 @@ VERDICTS = {
         "is one.  -m testmail shows each step.",
     ),
     "login failed": (
-        "our own mail cannot be looked for, login failed: {}",
+        "the mailbox cannot be read, login failed: {}",
         "Whether mail arrives is not known until this works.  For Gmail: [email] pass "
         "is an app password, from https://myaccount.google.com/apppasswords",
     ),
     "folder missing": (
-        "our own mail cannot be looked for, folder missing: {}",
+        "the mailbox cannot be read, folder missing: {}",
         "Whether mail arrives is not known until this works.  Without imapfolder every "
         "folder is looked into.",
     ),
     "unreachable": (
-        "our own mail cannot be looked for, unreachable: {}",
+        "the mailbox cannot be read, unreachable: {}",
         "Mail leaves, but whether it arrives is not known until the mailbox can be "
         "read.",
     ),
@@ -69,7 +71,7 @@ def reason(verdict: str, seen: str) -> str:
     """Return why the proof has failed: what was seen, and below it what to do."""
     first, _end, more = seen.partition("\n")
     words, advice = VERDICTS[verdict]
-    return "\n".join(filter(None, (words.format(first), more, advice)))
+    return "\n".join(filter(None, (words.format(first), more, wrapped(advice))))
 
 
 def late(seconds: float, most_s: float, hop: str) -> str:
@@ -85,7 +87,7 @@ def nowhere(grace_s: float, folders: tuple[str, ...], unseen: int) -> str:
     where = f"It was looked for in {shown}{more}."
     if unseen:
         where += f"  {unseen} more folders were not looked into; see imapfolder."
-    return f"within {grace_s:.0f} s\n{where}"
+    return f"within {grace_s:.0f} s\n{wrapped(where)}"
 
 
 def not_set_up(why: str, server: str, every: str) -> tuple[str, str]:

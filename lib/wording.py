@@ -77,6 +77,13 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
+def wrapped(text: str) -> str:
+    """Return sentences as lines that a mail shows whole, also behind four spaces."""
+    import textwrap
+
+    return textwrap.fill(text, 76, break_long_words=False, break_on_hyphens=False)
+
+
 def harmless(text: str) -> str:
     """Return the text with what is no visible character written as an escape."""
     if text.isascii() and text.isprintable():

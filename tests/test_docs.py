@@ -8,16 +8,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from email import message_from_bytes
-from email.policy import default
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lib import bulletin, bulletins, decide, jobbase, letters, proofwords
-from lib.compose import compose
+from lib import bulletin, bulletins, decide, jobbase, proofwords
 from lib.crontab import crontab_lines
 from lib.decisions import Decision
 from lib.given import OK, TROUBLE, WRONG_USE
@@ -25,23 +21,17 @@ from lib.jobsettings import targets
 from lib.kinds import KINDS, REQUIRED, Option
 from lib.model import (
     MAX_TIMEOUT_S,
-    Condition,
-    JobFacts,
-    JobFailureNotificationFrequency,
     JobFrequency,
     Known,
     Mail,
     Mailbox,
     Message,
-    Outcome,
     Peer,
     Peers,
-    Policy,
     Record,
     RunFacts,
     Settings,
     Slow,
-    Verdict,
 )
 from lib.modes import MODES
 from lib.options import SECTIONS
@@ -50,11 +40,10 @@ from lib.settings import load_settings
 from lib.supervisor import RUN_S
 from lib.timetable import Issue
 from tests.instance import Instance
+from tests.mails import AWAY, FULL, NIGHT, THERE, as_shown, failing, of_a_job, of_peers
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-#: Where the checkout of README's transcripts lies.
-THERE = "/opt/checker"
 NOTHING = "—"
 
 
@@ -318,63 +307,15 @@ def test_the_transcript_of_make_run_is_what_it_prints(tmp_path):
 
 # Mails.
 
-NIGHT = datetime(2026, 11, 22, 3, 12, tzinfo=UTC)
-FULL = Outcome(Condition.FAILING, "/ is 93% full, limit 90%\n9.1 GB of 130.0 GB free")
-AWAY = Outcome(
-    Condition.FAILING,
-    "expected status 200, got 503 Service Unavailable\nanswered by 127.0.0.1:8080\n"
-    "it begins: the shop is away",
-)
-
-
-def failing(key: str, outcome: Outcome, failures: int) -> Record:
-    return Record(
-        key,
-        condition=Condition.FAILING,
-        failures=failures,
-        failing_since=NIGHT,
-        told_at=NIGHT,
-        told=("ops@example.com",),
-        last_reason=outcome.detail,
-    )
-
-
-def mails() -> list[Message]:
-    """Return the mails of README: an alert and its end, a reminder, a summary."""
-    to = ("ops@example.com",)
-    disk = JobFacts("d", "disk root", "d.py", JobFrequency.MINUTE, contact=to)
-    hourly = Policy(JobFailureNotificationFrequency.EVERYHOUR, 2)
-    shop = JobFacts("h", "http shop", "h.py", JobFrequency.MINUTE, hourly, to)
-    fine = Outcome(Condition.FINE)
-    later = NIGHT + timedelta(minutes=61)
-    lost = f"{THERE}/state/jobs/disk-root-de1582e67f.json: it is missing"
-    return [
-        letters.default_message(
-            "a", disk, Record("d"), FULL, Verdict.FIRST_ALERT, NIGHT
-        ),
-        letters.default_message(
-            "b", disk, failing("d", FULL, 61), fine, Verdict.RECOVERY, later
-        ),
-        letters.default_message(
-            "c", shop, failing("h", AWAY, 61), AWAY, Verdict.REMINDER, later
-        ),
-        letters.lost_records_message("d", [lost], to, later),
-    ]
-
-
-def as_shown(message: Message) -> str:
-    """Return a mail as README shows it."""
-    at = Path("settings.cfg")
-    to = Settings(at, "web1", message.to, at, at, Mail(user="ops@example.com"))
-    mail: Any = message_from_bytes(compose(message, to), policy=default)
-    assert str(mail["From"]) == '"web1 (Checker)" <ops@example.com>'
-    body = mail.get_content().replace("\r\n", "\n")
-    return f"Subject: {mail['Subject']}\n\n{body}"
-
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_mail_is_shown_as_it_is_written(number):
-    assert as_shown(mails()[number]) in part("What the mails look like")
+    assert as_shown(of_a_job()[number]) in part("What the mails look like")
+
+
+def test_a_mail_to_a_peers_admin_is_shown_as_it_is_written():
+    _title, first = next(iter(of_peers()))
+    assert as_shown(first) in part("Peers, with a friend in five lines")
 
 
 def the_daily_summary() -> Message:
@@ -435,10 +376,8 @@ def test_the_daily_summary_is_shown_as_it_is_written():
 def test_each_verdict_on_our_own_mail_is_in_the_table():
     text = part("Proof that mail arrives")
     for words, _advice in proofwords.VERDICTS.values():
-        what = words.format("").removeprefix("our own mail ")
-        if what.startswith("cannot be looked for"):
-            what = what.partition(", ")[2].removesuffix(": ")
-        assert what in text
+        start, _comma, verdict = words.partition("{}")[0].partition("read, ")
+        assert start.strip() in text and verdict.removesuffix(": ") in text
 
 
 # Figures, files, links.
@@ -470,7 +409,13 @@ def test_the_map_has_every_room_once_and_no_other():
     assert sorted(shown) == sorted(built)
 
 
-DOCUMENTS = ("README.md", "CHANGELOG.md", "settings.cfg.example", "state/README.md")
+DOCUMENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    "settings.cfg.example",
+    "state/README.md",
+    "docs/mails.md",
+)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

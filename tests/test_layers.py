@@ -30,7 +30,7 @@ DOORS = {
     "fold": "model summaries",
     "budget": "model",
     "proof": "model wording",
-    "proofwords": "",
+    "proofwords": "wording",
     "shared": "model wording",
     "digests": "decide model shared summaries wording",
     "lots": "decide digests model",

@@ -8,7 +8,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from lib.wording import counted, duration, first_line, harmless, local, since
+from lib.wording import (
+    counted,
+    duration,
+    first_line,
+    harmless,
+    local,
+    since,
+    wrapped,
+)
 
 #: Said in full, since a small machine may have no zone files.
 BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"
@@ -119,3 +127,10 @@ def test_the_first_line_is_the_first_that_says_something():
 )
 def test_what_is_no_visible_character_is_written_as_an_escape(text, shown):
     assert harmless(text) == shown
+
+
+def test_sentences_are_lines_that_a_mail_shows_whole():
+    url = "https://example.org/" + "x" * 90
+    lines = wrapped(f"Look there: {url} and {'then ' * 20}").split("\n")
+    assert [line for line in lines if len(line) > 76] == [url]
+    assert wrapped("") == ""
