@@ -26,6 +26,8 @@ class Asked:
     #: Why nothing came, what came instead, or what shows that it is not to be believed.
     why: str = ""
     seconds: float = 0.0
+    #: When an answer was there.
+    at: datetime | None = None
 
 
 def ask(peer: Peer, limit_s: float = ASK_S, *, us: str = "", before: str = "") -> Asked:
@@ -42,23 +44,27 @@ def ask(peer: Peer, limit_s: float = ASK_S, *, us: str = "", before: str = "") -
         with fetch.ask("get", _question(peer, nonce), deadline) as said:
             if said.status != 200:
                 why = f"status {said.status} {said.phrase}".strip()
+                if said.location:
+                    place = fetch.shown_url(said.location)
+                    why += f"; it redirects to {place}, which is not followed"
                 return Asked(None, why, time.monotonic() - began)
             content = said.read(answer.MOST_BYTES)
     except (Unreachable, NotTried) as error:
         why = fetch.without_credentials(str(error), peer.url)
         return Asked(None, why, time.monotonic() - began)
+    now = datetime.now(UTC)
     reading = answer.judged(
         content,
         key=peer.key,
         nonce=nonce,
-        now=datetime.now(UTC),
+        now=now,
         us=us,
         before=before,
     )
     why = reading.why
     if reading.finding is Finding.WRONG and not why:
         why = fetch.printable(content[:200].decode("utf-8", "replace"), 100)
-    return Asked(reading, why, time.monotonic() - began)
+    return Asked(reading, why, time.monotonic() - began, now)
 
 
 def _question(peer: Peer, nonce: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -23,10 +22,11 @@ def rows(settings: Settings) -> list[dict[str, Any]]:
         return []
     with ThreadPoolExecutor(min(32, len(peers))) as pool:
         found = pool.map(partial(ask, us=settings.servername), peers)
-        return [_row(peer, asked) for peer, asked in zip(peers, found)]
+        return [row_of(peer, asked) for peer, asked in zip(peers, found)]
 
 
-def _row(peer: Peer, asked: Asked) -> dict[str, Any]:
+def row_of(peer: Peer, asked: Asked) -> dict[str, Any]:
+    """Return what a peer has answered just now."""
     reading = asked.reading
     said = reading.answer if reading else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
@@ -39,11 +39,15 @@ def _row(peer: Peer, asked: Asked) -> dict[str, Any]:
         row["signature"] = f"good{by}" if is_good else "not proven"
     what = reading.finding.value if reading else "no answer"
     row["says"] = f"{what}: {first_line(asked.why)}" if asked.why else what
-    if said is not None:
-        ahead = (said.time - datetime.now(UTC)).total_seconds()
-        row["age"] = f"{max(0, -ahead):.0f} s"
+    if said is not None and asked.at is not None:
+        ahead_s = (said.time - asked.at).total_seconds()
+        row["age"] = f"{max(0, -ahead_s):.0f} s"
         # A file was made before it was asked for, and tells nothing of the clock.
-        row["clock"] = f"{ahead:+.0f} s" if said.nonce else ""
+        # Times are cut to seconds, and made half-way between question and answer.
+        difference = round(ahead_s + 0.5 + asked.seconds / 2)
+        row["clock"] = (f"{difference:+d} s" if difference else "0 s") * bool(
+            said.nonce
+        )
         if said.last_run is not None:
             row["last_run"] = f"{said.last_run:%Y-%m-%d %H:%M} UTC"
     return row

@@ -93,7 +93,9 @@ def _proof(
 def proof_line(line: list[Any]) -> str:
     """Return one proof of the history: sent, arrived, seconds, verdict, longest hop."""
     sent, arrived, seconds, verdict, *hop = line
-    words = f"sent {_shown(sent)}, {verdict}"
+    words = f"sent {_shown(sent)}"
+    if verdict != "arrived":
+        words += f", {verdict}"
     if arrived:
         words += f", arrived {_shown(arrived)}"
     if isinstance(seconds, int | float):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.answer import Answer, composed
+from lib.answer import Answer, Finding, Reading, composed
 from lib.model import Health
 from tests.instance import Instance
 from tests.listeners import Listener, answer, dripping, says
@@ -262,9 +262,14 @@ def test_a_redirect_is_not_followed(tmp_path):
     from lib.model import Peer
     from lib.peering import ask
 
-    with Listener(says(answer("302 Found", b"", "Location: /x"))) as there:
+    to = "Location: https://user:pw@example.org/x?y=z"
+    with Listener(says(answer("302 Found", b"", to))) as there:
         asked = ask(Peer("x", there.url(), ADMIN), limit_s=5.0)
-    assert (asked.reading, asked.why) == (None, "status 302 Found")
+    assert (asked.reading, asked.why) == (
+        None,
+        "status 302 Found; it redirects to https://example.org/x?..., which is not "
+        "followed",
+    )
 
 
 # Modes.
@@ -277,6 +282,26 @@ def test_peers_asks_each_now(tmp_path, server):
         rows = instance_of(tmp_path, server, lines).run("-m", "peers", "--json").json()
     assert [row["says"].partition(":")[0] for row in rows] == ["fine", "no answer"]
     assert rows[0]["signature"] == "good, by friend" and rows[0]["age"].endswith(" s")
+    # A file was made before it was asked for.
+    assert rows[0]["clock"] == ""
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "shown"), [(0.0, "0 s"), (-0.4, "0 s"), (90.2, "+90 s"), (-7.0, "-7 s")]
+)
+def test_how_the_clocks_differ_is_said_as_well_as_whole_seconds_tell(ahead_s, shown):
+    from lib.model import Peer
+    from lib.peering import Asked
+    from lib.peermodes import row_of
+
+    now = datetime(2026, 11, 22, 12, 0, 0, 500_000, tzinfo=UTC)
+    time = (now + timedelta(seconds=ahead_s)).replace(microsecond=0)
+    said = Answer(Health.OK, time, nonce="ab", server="friend")
+    # It took 2 s to ask, and the answer was made half-way.
+    reading = Reading(Finding.FINE, said, signed=True)
+    asked = Asked(reading, "", 2.0, now + timedelta(seconds=1))
+    row = row_of(Peer("x", "https://example.org/", ADMIN, KEY), asked)
+    assert row["clock"] == shown
 
 
 def test_peers_without_any_says_so(tmp_path, server):
