@@ -50,7 +50,7 @@ def test_what_arrives_in_spam_is_no_proof(tmp_path, account, cafile):
     proof = until_proven(instance)
     assert proof["verdict"] == "spam" and "proved_at" not in proof
     assert "spam folder 'Junk'" in record(instance)["last_reason"]
-    assert "spam: it arrived in the spam folder" in account.told()[-1].subject
+    assert "our own mail arrived in the spam folder" in account.told()[-1].subject
 
 
 def test_what_never_arrives_fails_once_and_a_later_proof_ends_it(

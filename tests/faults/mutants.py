@@ -175,7 +175,7 @@ MUTANTS = {
         Mutant(
             "no file fsync",
             "lib/disk.py",
-            (('            _step(path, f"fsync {name}", os.fsync, descriptor)\n', ""),),
+            (("            if sync:\n", "            if False:\n"),),
             ("unreadable", "lost", "new_id"),
             _by_power,
         ),

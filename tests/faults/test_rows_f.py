@@ -87,7 +87,7 @@ def test_f2_a_mail_that_never_arrives_is_one_failure_until_a_later_proof(
         cron_at(instance, clock, minutes * MINUTE)
         assert word(instance) == "MailProblem"
     (alert,) = told(account)
-    assert "never: it did not arrive within 600 s" in alert
+    assert "our own mail did not arrive within 600 s" in alert
     cron_at(instance, clock, HOUR, "hour")
     account.put("INBOX", probes(account)[-1].data)
     assert word(instance) == "MailProblem"

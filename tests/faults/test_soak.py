@@ -36,7 +36,7 @@ def test_some_hours_miss_nothing_and_leave_nothing_behind(tmp_path):
     assert result.killed and result.news > 10 and len(result.held) == 2
 
 
-STOP, UNLOCK = "    stop = _Stop()\n", "        state.unlock()\n"
+STOP, UNLOCK = "    stop = Stop()\n", "        state.unlock()\n"
 LEFT = (
     "        if os.fork() == 0:\n            time.sleep(2)\n            os._exit(0)\n"
 )
