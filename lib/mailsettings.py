@@ -12,7 +12,7 @@ from lib.inifile import VITAL, IniFile
 from lib.model import Mail, Mailbox, Problem
 from lib.options import BACKUP, EMAIL
 from lib.password import find_password
-from lib.readers import nearest
+from lib.readers import is_this_machine, nearest
 from lib.sections import given_in, read_section
 
 PASSWORDS = ("pass", "pass_file", "pass_env", "pass_command")
@@ -196,16 +196,6 @@ def _without_server(ini: IniFile, given: dict[str, str]) -> Problem:
         "give smtpserver, user and pass in [email], then try: checker.py -m testmail"
     )
     return Problem(text, ini.where("email"), "email", warning=True, note=True)
-
-
-def is_this_machine(host: str) -> bool:
-    """Return whether what is sent to the host cannot leave this machine."""
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _wrong(ini: IniFile, section: str, option: str | None, text: str) -> Problem:

@@ -7,7 +7,6 @@ all that is checked elsewhere.  Where there is nobody else, the mail servers wil
 from __future__ import annotations
 
 import configparser
-import ipaddress
 import queue
 import threading
 import time
@@ -20,6 +19,7 @@ from lib.jobsettings import targets
 from lib.model import Mail, Peer
 from lib.peering import ask
 from lib.reach import Deadline, NotTried, Unreachable, connect
+from lib.readers import is_this_machine
 
 #: Long enough to hear of somebody who is there.
 TRY_S = 8.0
@@ -30,14 +30,6 @@ MOST_ASKED = 40
 Try = Callable[[], bool]
 
 
-def is_here(host: str) -> bool:
-    """Return whether what is sent to the host never leaves this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
 class OwnLine:
     """What the peers' jobs of one run know of it; they run side by side."""
 
@@ -45,7 +37,7 @@ class OwnLine:
         self,
         peers: Sequence[Peer],
         config: configparser.ConfigParser,
-        is_here: Callable[[str], bool] = is_here,
+        is_here: Callable[[str], bool] = is_this_machine,
     ) -> None:
         self._peers = peers
         self._config = config

@@ -5,7 +5,6 @@ Any option but those of PEERS is a peer: ``name = url,email[,key=...]``.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from lib.kinds import Option, read_options
 from lib.model import Peer, Peers
 from lib.options import MAX_NAME, PEERS
-from lib.readers import addresses, url
+from lib.readers import addresses, is_this_machine, url
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -106,7 +105,7 @@ def _why_ourselves(
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     is_ours = host in (servername, os.uname().nodename.lower())
     # On one machine two instances differ by their ports.
-    if (is_ours or (_is_loopback(host) and "listen" in status)) and port == (
+    if (is_ours or (is_this_machine(host) and "listen" in status)) and port == (
         status.get("listen", ("", 5000))[1]
     ):
         return f"this address is our own [status] listen, port {port}"
@@ -114,10 +113,3 @@ def _why_ourselves(
     if is_ours and len(parts.path) > 1 and file.endswith(parts.path):
         return f"this address is our own [status] write, {file}"
     return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

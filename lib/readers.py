@@ -151,6 +151,16 @@ def host(value: str) -> str:
     return bare
 
 
+def is_this_machine(host: str) -> bool:
+    """Return whether what is sent to the host cannot leave this machine."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def statuses(value: str) -> tuple[tuple[int, int], ...]:
     """Return ranges of HTTP status codes: ``200``, ``200, 301-308``, ``2xx``."""
     found = []

@@ -147,7 +147,7 @@ DOORS = {
     "bulletin": "health model overview timetable wording",
     "peering": "answer fetch model reach",
     "peerwords": "answer wording",
-    "ownline": "answer fetch jobsettings model peering reach",
+    "ownline": "answer fetch jobsettings model peering reach readers",
     "peermodes": "model peering wording",
     "health": "model proof wording",
     "ownanswer": "answer health model",

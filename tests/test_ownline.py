@@ -10,7 +10,8 @@ import time
 import pytest
 
 from lib.model import Mail, Peer
-from lib.ownline import OwnLine, any_answers, is_here
+from lib.ownline import OwnLine, any_answers
+from lib.readers import is_this_machine
 from tests.listeners import HOLD, Listener, answer, says
 
 
@@ -23,7 +24,7 @@ def peer(url="", name="x"):
     return Peer(name, url or f"http://127.0.0.1:{closed_port()}/", "a@example.org")
 
 
-def line(*peers, is_here=is_here, **sections):
+def line(*peers, is_here=is_this_machine, **sections):
     config = configparser.ConfigParser(interpolation=None)
     config.read_dict({f"{kind} it": values for kind, values in sections.items()})
     return OwnLine(peers, config, is_here)
