@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from lib import bulletin, bulletins, decide, jobbase, proofwords
+from lib import bulletin, bulletins, decide, jobbase, proof, proofwords
 from lib.crontab import crontab_lines
 from lib.decisions import Decision
+from lib.folders import MOST_FOLDERS
 from lib.given import OK, TROUBLE, WRONG_USE
 from lib.jobsettings import targets
 from lib.kinds import KINDS, REQUIRED, Option
@@ -330,7 +331,7 @@ def the_daily_summary() -> Message:
     history = [[at.isoformat(), "", 4.0, "arrived", ""] for at in sent[::-1]]
     late = (sent[2] + timedelta(minutes=5)).isoformat()
     history[-3] = [sent[2].isoformat(), late, 300, "late", "290 s to mx1"]
-    proof = {"verdict": "arrived", "proved_at": morning.isoformat()}
+    proven = {"verdict": "arrived", "proved_at": morning.isoformat()}
     prover = "EmailChecker/EmailChecker"
     known = Known("peer friend", "p.py", JobFrequency.HOUR, judged=True)
     found = Facts(
@@ -338,7 +339,7 @@ def the_daily_summary() -> Message:
             "d": replace(disk, name="disk root"),
             "h": shop,
             cert: Record(cert, "tls homepage", memory=memory),
-            prover: Record(prover, memory={"proof": proof, "history": history}),
+            prover: Record(prover, memory={"proof": proven, "history": history}),
         },
         catalogue=dict.fromkeys(["d", "h", *map(str, range(39))], known),
         run=RunFacts(),
@@ -395,6 +396,8 @@ def test_the_figures_are_those_of_the_rules():
     assert f"after {hour.total_seconds() / 60:g} minutes" in text
     assert f"after {day.total_seconds() / 3600:g} hours" in text
     assert f"within {RUN_S:g} seconds" in text
+    assert f"every other folder, {MOST_FOLDERS} in all" in text
+    assert f"The last {proof.MOST_HISTORY} proofs are kept" in text
     assert f"at most {MAX_TIMEOUT_S}" in text
     assert f"forgotten after {decide.FORGET_AFTER.days} days" in text
     assert (bulletins.MOST_WAITING, "while seven wait" in text) == (7, True)
