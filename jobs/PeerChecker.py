@@ -82,9 +82,9 @@ class PeerJob(JobBase):
         return 1
 
     def contact(self) -> tuple[str, ...]:
-        """Return the peer's admin, and ours where ``copy`` says so."""
-        own = super().contact() if self.peers.copy else ()
-        return tuple(dict.fromkeys((self.peer.contact, *own)))
+        """Return the peer's admin, and alertcontact where ``copy`` says so."""
+        own = self._alertcontact().split(",") if self.peers.copy else ()
+        return tuple(dict.fromkeys((self.peer.contact, *(one.strip() for one in own))))
 
     def timeout(self) -> float:
         """Return what asking and looking at our own line take at most."""
@@ -139,6 +139,9 @@ class PeerJob(JobBase):
     def _us(self) -> str:
         return self.config.get("general", "servername", fallback="")
 
+    def _alertcontact(self) -> str:
+        return self.config.get("general", "alertcontact")
+
     def _where(self) -> str:
         return fetch.shown_url(self.peer.url)
 
@@ -166,5 +169,4 @@ class PeerJob(JobBase):
             return
         now = datetime.now(UTC)
         self.memory["line_down"] = now.isoformat()
-        to = self.config.get("general", "alertcontact")
-        self.sendEmail(*peerwords.line_down(now), to)
+        self.sendEmail(*peerwords.line_down(now), self._alertcontact())

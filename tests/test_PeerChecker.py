@@ -86,6 +86,8 @@ def test_our_people_get_a_copy_if_they_want_one(tmp_path, server):
     with Listener(says(answer(body=b"JobProblem"))) as there:
         lines = peer_line(there.url())
         instance = instance_of(tmp_path, server, lines, "copy = yes\n")
+        # Who hears of jobs is not who hears of peers.
+        instance.add("[defaults]\ncontact = others@example.com\n")
         (mail,) = mails_after(instance, server)
     assert set(mail.to) == {ADMIN, "ops@example.com"}
 
