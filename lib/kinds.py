@@ -7,8 +7,10 @@ sections with these tables, the jobs get the same values through ``jobbase.targe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from typing import Any
 
 from lib.model import (
@@ -181,13 +183,34 @@ def read_target(
     [defaults]), then from the kind.  The target of a section in which something is
     wrong has no value for it, and must not be run.
     """
+    values, wrong = read_options(given, KINDS[kind].all_options)
+    return Target(kind, name, _Layers(values, defaults, _built_in(kind))), wrong
+
+
+@cache
+def _built_in(kind: str) -> dict[str, Any]:
     known = KINDS[kind]
-    options = known.all_options
-    values, wrong = read_options(given, options)
-    built_in = {
-        option_name: option.default
-        for option_name, option in options.items()
-        if option.default is not REQUIRED
-    }
-    merged = {**built_in, "every": known.every, **defaults, **values}
-    return Target(kind, name, merged), wrong
+    options = known.all_options.items()
+    found = {name: one.default for name, one in options if one.default is not REQUIRED}
+    return {**found, "every": known.every}
+
+
+class _Layers(Mapping[str, Any]):
+    """Values of which the first that is given counts; targets share the later ones."""
+
+    __slots__ = ("_layers",)
+
+    def __init__(self, *layers: Mapping[str, Any]) -> None:
+        self._layers = layers
+
+    def __getitem__(self, name: str) -> Any:
+        for layer in self._layers:
+            if name in layer:
+                return layer[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(chain(*self._layers)))
+
+    def __len__(self) -> int:
+        return sum(1 for _name in self)

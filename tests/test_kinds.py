@@ -146,6 +146,8 @@ def test_what_a_section_does_not_say_comes_from_the_defaults_then_from_the_kind(
     assert target.values["limit"] == 90
     assert target.values["every"] == JobFrequency.HOUR
     assert target.values["notify"] == JobFailureNotificationFrequency.ONSTATECHANGE
+    assert len(target.values) == len(dict(target.values)) == len([*target.values])
+    assert "colour" not in target.values
 
 
 def test_every_of_the_defaults_goes_before_the_kinds_own():
