@@ -33,6 +33,18 @@ HOLD = "hold"
 RESET = "reset"
 
 
+#: Sockets that have a port and do not listen.
+_HELD: list[socket.socket] = []
+
+
+def closed_port() -> int:
+    """Return a port at which nobody listens, nor anybody else will meanwhile."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    _HELD.append(held)
+    return int(held.getsockname()[1])
+
+
 class Listener:
     """A server; the nth connection gets the nth talk, and later ones the last."""
 

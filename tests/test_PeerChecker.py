@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +10,7 @@ import pytest
 from lib.answer import Answer, Finding, Reading, composed
 from lib.model import Health
 from tests.instance import Instance
-from tests.listeners import Listener, answer, dripping, says
+from tests.listeners import Listener, answer, closed_port, dripping, says
 from tests.servers import SmtpServer
 
 KEY = "what the two of us share"
@@ -173,11 +172,6 @@ def test_another_that_has_the_key_is_not_taken_for_the_peer(tmp_path, server):
         assert instance.records()["peer renamed"]["memory"]["signer"]["server"] == (
             "other"
         )
-
-
-def closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        return closed.getsockname()[1]
 
 
 def test_a_silent_peer_is_asked_again_and_then_told_of_once(tmp_path, server):

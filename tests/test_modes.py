@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from lib import commandline, modes
 from lib.crontab import SLOTS
 from tests.instance import CHECKER, OWN_JOBS, Instance, flag_job
+from tests.listeners import closed_port
 from tests.servers import PASSWORD, SmtpServer
 
 FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
@@ -259,8 +259,7 @@ def test_testmail_that_is_refused_says_at_which_step_and_exits_1(tmp_path, ca, c
 
 
 def test_testmail_to_a_server_that_is_not_there_names_it(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = closed_port()
     settings = f"[email]\nsmtpserver = 127.0.0.1\nsmtpport = {port}\n"
     ran = Instance(tmp_path, settings).run("-m", "testmail")
     assert ran.code == 1

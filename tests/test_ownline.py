@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import socket
 import threading
 import time
 
@@ -12,12 +11,7 @@ import pytest
 from lib.model import Mail, Peer
 from lib.ownline import OwnLine, any_answers
 from lib.readers import is_this_machine
-from tests.listeners import HOLD, Listener, answer, says
-
-
-def closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        return closed.getsockname()[1]
+from tests.listeners import HOLD, Listener, answer, closed_port, says
 
 
 def peer(url="", name="x"):

@@ -18,7 +18,16 @@ from tests.faults.rows import cron_at, serving, subjects, with_answer, word
 from tests.faults.table import measured
 from tests.imapserver import PymapAccount
 from tests.instance import GENERAL, Instance, flag_job
-from tests.listeners import HOLD, RESET, Listener, answer, dripping, hear, says
+from tests.listeners import (
+    HOLD,
+    RESET,
+    Listener,
+    answer,
+    closed_port,
+    dripping,
+    hear,
+    says,
+)
 from tests.servers import SmtpMail, SmtpServer
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -78,8 +87,7 @@ def asked(tmp_path_factory):
             name: stack.enter_context(Listener(talk)).url()
             for name, talk in talks.items()
         }
-        with socket.create_server(("127.0.0.1", 0)) as closed:
-            urls["refused"] = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+        urls["refused"] = f"http://127.0.0.1:{closed_port()}/"
         folder = tmp_path_factory.mktemp("asking")
         instance = Instance(folder, smtp.email_section() + peers(urls))
         assert instance.cron().code == 0
