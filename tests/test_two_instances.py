@@ -78,27 +78,41 @@ def pair(tmp_path, ca, cafile):
         stack.enter_context(beta.daemon)
         # Until then each would be right to complain of the other.
         alpha.cron()
-        prove(beta)
+        run_until(beta, "True")
         introduce(alpha, beta)
         introduce(beta, alpha)
         yield alpha, beta
 
 
-def prove(beta):
-    """Run beta until its mail is proven."""
+def run_until(one, word):
+    """Run one of them until its endpoint says so."""
     ends_at = time.monotonic() + 60
     while True:
-        beta.cron()
-        if beta.daemon.word() == "True":
+        one.cron()
+        if one.daemon.word() == word:
             return
-        assert time.monotonic() < ends_at, beta.instance.run("-m", "status").out
+        assert time.monotonic() < ends_at, one.instance.run("-m", "status").out
         time.sleep(0.2)
+
+
+def stop_cron(one):
+    """Have nobody start it any more: its last run was four minutes ago."""
+    long_ago = (datetime.now(UTC) - timedelta(minutes=4)).isoformat()
+    one.instance.mend(lambda run: run.update(ended_at=long_ago), "run.json")
+
+
+def hears_of_the_end(alpha, beta):
+    """Have alpha find beta well again, and tell beta's admin and nobody else."""
+    run_until(beta, "True")
+    alpha.cron(2)
+    assert "peer beta is fine again after" in alpha.heard(beta.admin)[1]
+    assert alpha.heard(alpha.admin) == []
 
 
 def test_two_that_are_well_say_nothing(pair):
     alpha, beta = pair
     alpha.cron(3)
-    prove(beta)
+    run_until(beta, "True")
     assert alpha.server.mails == []
     assert set(beta.account.asked_for()) == {beta.account.user}
     for ours, theirs in (pair, reversed(pair)):
@@ -109,38 +123,25 @@ def test_two_that_are_well_say_nothing(pair):
 
 def test_cron_that_stops_at_one_is_told_to_its_admin_and_so_is_its_end(pair):
     alpha, beta = pair
-    # Nobody starts beta any more: its last run is three minutes ago.
-    long_ago = (datetime.now(UTC) - timedelta(minutes=4)).isoformat()
-    beta.instance.mend(lambda run: run.update(ended_at=long_ago), "run.json")
+    stop_cron(beta)
     alpha.cron(2)
     assert alpha.heard(beta.admin) == [
         "[alpha] peer beta is failing: it says that it is running no jobs"
     ]
-    prove(beta)
-    alpha.cron(2)
-    assert "peer beta is fine again after" in alpha.heard(beta.admin)[1]
-    assert alpha.heard(alpha.admin) == []
+    hears_of_the_end(alpha, beta)
 
 
 def test_mail_that_vanishes_at_one_is_told_to_its_admin_and_so_is_its_end(pair):
     alpha, beta = pair
     beta.account.goes_to(None)
-    ends_at = time.monotonic() + 60
-    while beta.daemon.word() == "True":
-        assert time.monotonic() < ends_at
-        beta.cron()
-        time.sleep(0.3)
     # The server takes beta's mails, that one too: still nobody reads them.
-    assert beta.daemon.word() == "MailProblem"
+    run_until(beta, "MailProblem")
     alpha.cron(2)
     assert alpha.heard(beta.admin) == [
         "[alpha] peer beta is failing: it says that it cannot send mail"
     ]
     beta.account.goes_to("INBOX")
-    prove(beta)
-    alpha.cron(2)
-    assert "peer beta is fine again after" in alpha.heard(beta.admin)[1]
-    assert alpha.heard(alpha.admin) == []
+    hears_of_the_end(alpha, beta)
 
 
 def test_an_endpoint_that_is_gone_is_told_to_its_admin_and_so_is_its_end(pair):
@@ -157,7 +158,7 @@ def test_an_endpoint_that_is_gone_is_told_to_its_admin_and_so_is_its_end(pair):
         (subject,) = alpha.heard(beta.admin)
         assert subject.startswith("[alpha] peer beta is failing: no answer:")
         with Daemon(beta.instance, beta.daemon.port):
-            prove(beta)
+            run_until(beta, "True")
             alpha.cron(2)
         assert "peer beta is fine again after" in alpha.heard(beta.admin)[1]
     assert alpha.heard(alpha.admin) == []
@@ -226,13 +227,8 @@ def test_one_of_the_older_kind_is_understood(tmp_path):
 def test_one_of_the_older_kind_understands_us(pair):
     alpha, beta = pair
     assert as_the_older_program_reads(beta.daemon.ask("/")[1]) == "True"
-    long_ago = (datetime.now(UTC) - timedelta(minutes=4)).isoformat()
-    alpha.instance.mend(lambda run: run.update(ended_at=long_ago), "run.json")
+    stop_cron(alpha)
     beta.account.goes_to(None)
-    ends_at = time.monotonic() + 60
-    while beta.daemon.word() == "True":
-        assert time.monotonic() < ends_at
-        beta.cron()
-        time.sleep(0.3)
+    run_until(beta, "MailProblem")
     assert as_the_older_program_reads(beta.daemon.ask("/")[1]) == "MailProblem"
     assert as_the_older_program_reads(alpha.daemon.ask("/")[1]) == "JobProblem"
