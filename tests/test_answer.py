@@ -169,6 +169,13 @@ def test_what_is_not_believed_says_why(content, why):
     assert why in judged(content, key=KEY, nonce="bb", now=NOW).why
 
 
+@pytest.mark.parametrize("apart", [timedelta(days=-1), timedelta(days=1)])
+def test_who_signs_our_nonce_has_just_answered_whatever_the_clocks_say(apart):
+    content = composed(replace(GOOD, nonce="aa"), [KEY])
+    assert finding(content, KEY, nonce="aa", now=NOW + apart) is Finding.FINE
+    assert finding(content, KEY, nonce="bb", now=NOW + apart) is Finding.STALE
+
+
 def test_a_file_has_no_nonce_and_is_judged_by_its_time():
     assert finding(composed(GOOD, [KEY]), KEY, nonce="bb") is Finding.FINE
 
