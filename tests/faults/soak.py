@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from lib.wording import counted
 from tests.bench import commit, machine
 from tests.faults.soak_jobs import COUNTING
 from tests.faults.soak_plan import WEEK, ZONE, changes
@@ -65,8 +66,8 @@ def summary(result: Result, year: int) -> Iterator[str]:
     yield f"news      {result.news} in {told.mails} mails: {told.lost} lost"
     yield f"          {told.anew} told again with a new Message-ID"
     yield f"          {told.repeated + told.doubtful} told again after a kill"
-    latest = told.latest.seconds // 60
-    yield f"          {latest} minutes late at most, but for the outage"
+    latest = counted(told.latest.seconds // 60, "minute")
+    yield f"          {latest} late at most, but for the outage"
     if len(result.held) == 2:
         first, last = map(_held, result.held)
         yield f"held      {first} after a day"

@@ -58,7 +58,7 @@ class Soak:
             self._pass(minute)
             result.minutes = number
             if number % 1440 == 0:
-                say(f"  day {number // 1440}: {time.monotonic() - began:.0f} s")
+                say(f"day {number // 1440}: {time.monotonic() - began:.0f} s")
             if len(result.faults) >= MOST_FAULTS:
                 break
         self._judge()
