@@ -37,8 +37,11 @@ def test_some_hours_miss_nothing_and_leave_nothing_behind(tmp_path):
 
 
 STOP, UNLOCK = "    stop = Stop()\n", "        state.unlock()\n"
+# The file need not import what is planted.
 LEFT = (
-    "        if os.fork() == 0:\n            time.sleep(2)\n            os._exit(0)\n"
+    "        if __import__('os').fork() == 0:\n"
+    "            __import__('time').sleep(2)\n"
+    "            __import__('os')._exit(0)\n"
 )
 KEPT = "    logger.__dict__.setdefault('kept', []).append(b'x' * 100_000)\n"
 MADE = "    (settings.state / f'run-{now():%m%d%H%M}').touch()\n"
