@@ -113,7 +113,9 @@ def test_a6_of_runs_that_start_together_one_works_and_one_alert_leaves(instance,
     rounds = 67 if LONG else 1
     # Each has an alert of its own.
     text = instance.settings.read_text()
-    instance.write(text.replace("[email]", "[email]\nmailsperhour = 1000"))
+    instance.write(
+        text.replace("[email]", "[email]\nmailsperhour = 1000\nmailsperday = 1000")
+    )
     flag = instance.folder / "flag"
     instance.job(
         "Flag",
