@@ -54,7 +54,7 @@ class Shift:
     child: Child
     work: Work
     heard_at: float
-    #: When it must have loaded its files, and later: when it must have ended.
+    #: When it must have loaded its files.
     patience: float
     #: All that it met; None until it has loaded its files.
     jobs: Mapping[str, JobFacts] | None = None
@@ -66,6 +66,8 @@ class Shift:
     stuck_at: dict[str, float] = field(default_factory=dict)
     #: What was found by those whose hooks are at work.
     found: dict[str, Outcome] = field(default_factory=dict)
+    #: When it had nothing left to do, or said so.
+    done_at: float | None = None
     ended: bool = False
 
     def __post_init__(self) -> None:
@@ -74,8 +76,10 @@ class Shift:
     @property
     def deadline(self) -> float:
         """Return when it is stuck if nothing more is heard."""
-        if self.jobs is None or self.ended:
+        if self.jobs is None:
             return self.patience
+        if self.done_at is not None:
+            return self.done_at + (END_TIMEOUT_S if self.ended else SILENCE_S)
         deadline = min(self.stuck_at.values(), default=float("inf"))
         if len(self.left) > 1:
             deadline = min(deadline, self.heard_at + SILENCE_S)
@@ -118,5 +122,8 @@ class Shift:
             self.found.pop(said.job.key, None)
         elif isinstance(said, wire.Ended):
             self.ended = True
-            self.patience = now + END_TIMEOUT_S
+            self.done_at = now
+        if self.done_at is None and self.jobs is not None and not self.left:
+            # Its pulse may go on where it has no memory left to come to its end.
+            self.done_at = now
         return said

@@ -239,6 +239,14 @@ def test_memory_without_end_costs_its_own_worker_only(folder):
     assert told.outcomes["Greedy"].detail.startswith("out of memory")
 
 
+def test_a_worker_that_has_said_all_and_does_not_end_is_ended(folder):
+    # As one without memory for its last step; its pulse goes on.
+    execute = "import threading\nthreading.Event.set = lambda self: None\nreturn True"
+    told = folder.run_one("Endless", job("Endless", execute))
+    assert told.conditions == {"Endless": FINE}
+    assert told.seconds < 30
+
+
 def test_no_more_workers_are_at_work_than_may_be(folder):
     for number in range(12):
         folder.add(
