@@ -41,7 +41,7 @@ class Gate:
 
     def __init__(self, application: Any, host: str, port: int) -> None:
         """Listen; raise CannotListen, see ``lib/listening.py``."""
-        self._limit_descriptors()
+        self._allow_descriptors()
         self._sockets = listening(host, port)
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
@@ -89,7 +89,7 @@ class Gate:
             door.pull_trigger()
 
     @staticmethod
-    def _limit_descriptors() -> None:
+    def _allow_descriptors() -> None:
         """Have room for the connections, where the limit is lower than usual."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = MOST_CONNECTIONS + 100
