@@ -58,7 +58,8 @@ class Soak:
             self._pass(minute)
             result.minutes = number
             if number % 1440 == 0:
-                say(f"day {number // 1440}: {time.monotonic() - began:.0f} s")
+                took_s, mib = time.monotonic() - began, self._world.memory_mib()
+                say(f"day {number // 1440}: {took_s:.0f} s, {mib:.1f} MiB")
             if len(result.faults) >= MOST_FAULTS:
                 break
         self._judge()

@@ -180,11 +180,17 @@ class World:
                     found.append(int(entry.name))
         return found
 
+    def memory_mib(self) -> float:
+        """Return the memory of the process of the minutes that is its own alone."""
+        text = Path(f"/proc/{self._minutes.pid}/status").read_text()
+        found = dict(line.split(":", 1) for line in text.splitlines())
+        return sum(int(found[name].split()[0]) for name in ("RssAnon", "VmSwap")) / 1024
+
     def held(self) -> Held:
         """Return what is there now, between two runs."""
         return Held(
             **self._minutes.held(),
-            memory_mib=_own_mib(self._minutes.pid),
+            memory_mib=self.memory_mib(),
             processes=len(self.processes()),
             files=dict(self._files()),
         )
@@ -194,13 +200,3 @@ class World:
         for path in folder.rglob("*"):
             if path.is_file() and self._ran not in path.parents:
                 yield str(path.relative_to(folder)), path.stat().st_size
-
-
-def _own_mib(pid: int) -> float:
-    """Return the memory of a process that it shares with no other."""
-    found = dict(
-        line.split(":", 1)
-        for line in Path(f"/proc/{pid}/status").read_text().split("\n")
-        if line
-    )
-    return sum(int(found[name].split()[0]) for name in ("RssAnon", "VmSwap")) / 1024
