@@ -95,6 +95,8 @@ WEEK = Shape(
     burst=15,
     memory_mib=1,
 )
+#: So many minutes are left in the end for a kill that comes too late.
+MOST_TRIES = 8
 #: As much as fits into a few seconds.  Python is still growing into its work then.
 HOURS = Shape(
     stretch=60,
@@ -236,7 +238,12 @@ def _killed(
     length = shape.minutes // shape.kills
     found = set()
     for number in range(shape.kills):
-        here = [one for one in usual if one // length == number]
+        # Not in the last ones: one that comes too late is tried again.
+        here = [
+            one
+            for one in usual
+            if one // length == number and one < len(minutes) - MOST_TRIES
+        ]
         some = [one for one in here if one in wanted[number % len(wanted)]]
         found.add(chance.choice(some or here))
     return found

@@ -50,6 +50,8 @@ class Soak:
         self._mails: list[Arrived] = []
         self._length_s = 0.5
         self._kills_due = 0
+        #: How many tries of the one that is due came too late.
+        self._late_kills = 0
 
     def go(self, say: Callable[[str], None] = lambda _text: None) -> Result:
         """Go through all minutes, and judge."""
@@ -74,7 +76,7 @@ class Soak:
         before = world.counts()
         if len(minute.orders) > 1:
             self._start_at_once(minute, before)
-        elif minute.orders and minute.is_real:
+        elif minute.orders and (minute.is_real or self._kill_is_due(minute)):
             self._start(minute, before)
         elif minute.orders:
             self.result.in_process += 1
@@ -84,23 +86,31 @@ class Soak:
         if minute.is_measured:
             self.result.held.append(world.held())
 
+    def _kill_is_due(self, minute: Minute) -> bool:
+        """Return whether a start of this minute is to be killed, if it is real."""
+        return self._kills_due > 0 and not minute.is_measured
+
     def _start(self, minute: Minute, before: Mapping[str, int]) -> None:
         """Have a real start, and kill it if it is its turn."""
         self.result.real += 1
         (order,) = minute.orders
         self._kills_due += minute.is_killed
         after_s = None
-        if self._kills_due and not minute.is_measured:
+        if self._kill_is_due(minute):
             after_s = self._chance.uniform(0.3, 1.0) * self._length_s
+            # One that comes too late is tried again in the next minute, and earlier.
+            after_s /= 1 + self._late_kills
         began = time.monotonic()
         process = self._world.start(order, minute.at)
         ran = self._world.finish(process, after_s)
         if ran.code == -signal.SIGKILL:
             self._kills_due -= 1
+            self._late_kills = 0
             self.result.killed.append(minute.at)
             self._expect(not ran.left, minute, f"killed: {ran.left} processes left")
             self._take_killed(minute, before)
             return
+        self._late_kills += after_s is not None
         # Of several that were alike; one that ended before its kill counts as well.
         self._length_s = (3 * self._length_s + time.monotonic() - began) / 4
         self._take_whole(minute, before, ran)
