@@ -43,10 +43,6 @@ def _missing() -> list[str]:
 
 if __name__ == "__main__":
     start_again_with_libraries()
-    from lib.tick import took_place
-
-    if took_place(sys.argv[1:], HERE):
-        sys.exit(0)
     from lib.modes import main
 
     sys.exit(main(sys.argv[1:], HERE))

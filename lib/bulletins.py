@@ -68,10 +68,6 @@ class Bulletins:
             job = report.job
             self._took.append((report.outcome.seconds, job.key, job.name, now))
 
-    def next_at(self, after: datetime) -> datetime | None:
-        """Return when the next one is due after a moment; None: never."""
-        return timetable.next_at(self._times, after)
-
     def write_due(self, now: datetime) -> None:
         """Owe what is due, when all jobs are done; raise StateError."""
         if self._has_looked or not (self._is_on or self._ledger.bulletins):

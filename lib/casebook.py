@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from lib import decisions, idle
+from lib import decisions
 from lib.bulletins import Bulletins
 from lib.cautious import CautiousState
 from lib.findings import Findings
@@ -17,7 +17,7 @@ from lib.model import JobFile, JobFrequency, Settings
 from lib.notes import OWN_KEY
 from lib.oldstate import read_once
 from lib.roster import Roster
-from lib.state import RUN, last_runs
+from lib.state import RUN
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,6 @@ class Casebook:
         *,
         was_told_to_end: bool,
         settle_until: float,
-        command: tuple[list[str], str] | None,
     ) -> None:
         """Write down what the next run has to know.
 
@@ -119,28 +118,9 @@ class Casebook:
         # Listed no more, so that a crash here does not make them lost ones.
         self._state.forget(gone)
         self._save_catalogue()
-        if command and not was_told_to_end:
-            self._note_idle(command)
 
     def _save_catalogue(self) -> None:
         roster = self._roster
         jobs = self.findings.known(roster.catalogue)
         if (jobs, roster.asked) != (roster.catalogue, roster.asked_before):
             self._state.save_catalogue(jobs, roster.asked)
-
-    def _note_idle(self, command: tuple[list[str], str]) -> None:
-        """Let the next run be told by a note if it would do nothing either."""
-        worked = bool(
-            self._state.frozen
-            or not self._state.is_settled
-            or self.heartbeat.due != {JobFrequency.MINUTE}
-            or self._roster.has_loaded
-            or self.findings.judged
-        )
-        settings, run = self._settings, self.heartbeat.facts
-        if idle.is_idle(settings, run, self.ledger.records.values(), worked=worked):
-            # Of a time that came while it was at work the next run is to hear.
-            due_at = self.bulletins.next_at(self.heartbeat.began_at)
-            until = idle.idle_until(self._roster.asked, last_runs(run), due_at)
-            if until is not None:
-                idle.write_note(settings, run, until, *command)

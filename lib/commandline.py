@@ -31,8 +31,7 @@ class Mode:
 def read_plain_order(arguments: list[str]) -> SimpleNamespace | None:
     """Return the arguments if they are what cron says each minute; else None.
 
-    As ``read`` would, but without argparse, whose loading takes longer than a run in
-    which nothing is due.
+    As ``read`` would, but without argparse, whose loading each run would pay for.
     """
     flags = {"-v": "verbose", "-d": "debug", "--nomail": "nomail"}
     given = SimpleNamespace(

@@ -30,7 +30,6 @@ def main(arguments: list[str], here: str) -> int:
 
     given: Any = read_plain_order(arguments) or read(arguments, MODES)
     given.base = Path(here)
-    given.command = (arguments, here)
     given.file = Path(given.file) if given.file else given.base / "settings.cfg"
     try:
         return function_of(MODES[given.mode])(given)

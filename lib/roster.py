@@ -28,8 +28,6 @@ class Roster:
         self.asked_before = asked
         #: The job files that were asked in this run, or need not be.
         self.asked: dict[str, Asked] = {}
-        #: Whether any had to be loaded; so until it is known.
-        self.has_loaded = True
         self._settings = settings
         self._now = now
         self._files = [file for file in settings.job_files if not file.refused]
@@ -62,7 +60,6 @@ class Roster:
                 continue
             self.asked[path] = before
             resting += [_facts(key, job) for key, job in jobs.items()]
-        self.has_loaded = bool(files)
         return files, resting
 
     def hear(self, jobs: Iterable[JobFacts], *, is_odd: bool) -> None:

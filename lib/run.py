@@ -20,11 +20,9 @@ def run(
     settings: Settings,
     ordered: JobFrequency,
     now: Callable[[], datetime] = utc_now,
-    command: tuple[list[str], str] | None = None,
 ) -> int:
     """Carry out one run; return the exit code.
 
-    ``command`` is the command line and the checkout, for the note of ``lib/idle.py``.
     0: it took place, or another one is at work.  1: state cannot be used or written,
     or the run at work is past its end.
     """
@@ -35,7 +33,7 @@ def run(
         if holder is not None:
             state.count_skip(now())
             return _turned_away(holder, now())
-        Supervisor(settings, state, ordered, now, stop, command).carry_out()
+        Supervisor(settings, state, ordered, now, stop).carry_out()
     except StateError as error:
         logger.error("%s", error)
         return 1

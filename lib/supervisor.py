@@ -61,10 +61,8 @@ class Supervisor:
         ordered: JobFrequency,
         now: Callable[[], datetime],
         stop: Stop,
-        command: tuple[list[str], str] | None,
     ) -> None:
         self._settings = settings
-        self._command = command
         self._state = state
         self._now = now
         self._ends_at = time.monotonic() + RUN_S
@@ -200,7 +198,6 @@ class Supervisor:
             self._postman.tried_in_digests,
             was_told_to_end=self._stop.asked,
             settle_until=self._ends_at - SETTLE_BEFORE_S,
-            command=self._command,
         )
 
     def _say_how_we_are(self) -> None:

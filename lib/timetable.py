@@ -54,21 +54,13 @@ def is_on(times: DigestTimes, kind: str) -> bool:
     return bool(times.daily if kind == DAILY else times.weekly)
 
 
-def next_at(
-    times: DigestTimes, now: datetime, zone: tzinfo | None = None
-) -> datetime | None:
-    """Return when the next bulletin of any kind will be due; None: never.
-
-    ``zone`` None is, here as below, that of this machine.
-    """
-    moments = [coming(times, kind, now, zone) for kind in KINDS]
-    return min((one for one in moments if one is not None), default=None)
-
-
 def coming(
     times: DigestTimes, kind: str, now: datetime, zone: tzinfo | None = None
 ) -> datetime | None:
-    """Return when the next bulletin of a kind will be due; None: never."""
+    """Return when the next bulletin of a kind will be due; None: never.
+
+    ``zone`` None is, here as below, that of this machine.
+    """
     return _around(times, kind, now, zone)[1]
 
 

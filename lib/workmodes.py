@@ -23,7 +23,7 @@ def cron(given: argparse.Namespace) -> int:
         if problem.warning:
             level = logging.INFO if problem.note else logging.WARNING
             logging.getLogger(__name__).log(level, "%s", problem)
-    return run(settings, JobFrequency(given.ordered), command=given.command)
+    return run(settings, JobFrequency(given.ordered))
 
 
 def daemon(given: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from lib.ledger import Ledger
 from lib.model import Condition, Message, MessageKind, Record
+from lib.rota import SETTLED_AFTER_S
 from lib.state import State
 from tests.benchserver import There, servers, system_store
 from tests.measure import Cost, cost
@@ -96,7 +97,7 @@ def main() -> None:
     print(f"machine  {machine()}")
     with tempfile.TemporaryDirectory(prefix="checker-bench-") as name:
         folder = Path(name)
-        print_ticks(folder)
+        print_quiet_runs(folder)
         with servers(folder) as there:
             usual = print_run(f"{TARGETS:,} HTTP targets", *answering(folder, there))
             for trouble, words in (
@@ -122,18 +123,13 @@ def main() -> None:
 Part = tuple[Cost, list[Figure]]
 
 
-def print_ticks(folder: Path) -> None:
+def print_quiet_runs(folder: Path) -> None:
     """Print what a run costs that has nothing to do, beside Python itself."""
-    bare = many([sys.executable, "-c", "pass"])
-    print_costs("python -c pass", bare)
-    print_costs(
-        "a whole run with nothing due", many(order(folder, "nothing-due", GENERAL))
-    )
-    tick = many(idle_order(folder))
-    print_costs("a tick with nothing due", tick)
-    for which in ("wall", "CPU"):
-        times = median(tick, which) / median(bare, which)
-        print(f"  {Figure(f'{which}, by python -c pass:', times, 4, ' times')}")
+    print_costs("python -c pass", many([sys.executable, "-c", "pass"]))
+    command = order(folder, "nothing-due", GENERAL)
+    # Job files that changed just now are loaded again in each run.
+    time.sleep(SETTLED_AFTER_S + 0.1)
+    print_costs("a run with nothing due", many(command))
 
 
 def answering(folder: Path, there: There, count: int = TARGETS) -> Part:
@@ -288,19 +284,6 @@ def order(folder: Path, name: str, settings: str, *, mails: bool = False) -> lis
     return [*program, *([] if mails else ["--nomail"]), *where]
 
 
-def idle_order(folder: Path) -> list[str]:
-    """Return the command line of a run of which a note says it has nothing to do."""
-    settings = f"{GENERAL}[email]\nnomail = yes\n"
-    command = order(folder, "idle", settings, mails=True)
-    # What has changed just now is not trusted.
-    time.sleep(2.1)
-    cost(command)
-    cost(command)
-    if not (folder / "idle-state" / "idle").exists():
-        print("there is no note, so what follows are whole runs")
-    return command
-
-
 def records(folder: Path, name: str) -> list[Record]:
     """Return what is kept of each job that is not simply fine."""
     return list(State(folder / f"{name}-state").load().records.values())
@@ -351,11 +334,6 @@ def print_trouble(ran: Cost) -> bool:
     if ran.exit_code or ran.said:
         print(f"  exit code {ran.exit_code}; it said: {ran.said[:500]}")
     return bool(ran.exit_code or ran.said)
-
-
-def median(costs: Sequence[Cost], which: str) -> float:
-    """Return the median of the wall times, or of the CPU times."""
-    return statistics.median(each(costs, which))
 
 
 def each(costs: Sequence[Cost], which: str) -> list[float]:

@@ -9,12 +9,11 @@ import json
 import os
 import re
 import signal
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib import bulletins, tick
+from lib import bulletins
 from tests.instance import NO_MAIL, Instance, flag_job
 from tests.listeners import Listener, tls_context, write_authority
 from tests.servers import SmtpServer
@@ -349,21 +348,3 @@ def test_killed_before_the_server_hears_of_it_it_is_sent_by_the_next_run(mailing
     assert mailing.cron().silent
     first = {mail.parsed["Message-ID"] for mail in smtp.mails}
     assert (set(numbers(smtp)), len(first), owed(mailing)) == ({1}, 1, [])
-
-
-# Runs in which nothing is due.
-
-
-def test_the_note_of_an_idle_run_ends_when_the_next_one_is_due(tmp_path):
-    soon = ago(-20 * MINUTE)
-    instance = Instance(tmp_path, f"{NO_MAIL}[digest]\ndaily = {soon:%H:%M}\n")
-    instance.pass_time(DAY)
-    due_at = soon.replace(second=0, microsecond=0).timestamp()
-    note = instance.state / "idle"
-    for _ in range(20):
-        instance.cron()
-        if note.exists():
-            break
-        time.sleep(0.3)
-    title, _sum, _since, until, _rest = note.read_text().split("\n", 4)
-    assert (title, float(until)) == (tick.TITLE, due_at)

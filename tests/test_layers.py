@@ -124,8 +124,6 @@ DOORS = {
     "standins": "kinds model",
     "rota": "model",
     "roster": "model rota",
-    "tick": "",
-    "idle": "aside decide disk model rota sealed tick",
     "shift": "model process reasons wire worker",
     "inquest": "model reasons shift",
     "crew": "inquest model process shift wire worker",
@@ -160,7 +158,7 @@ DOORS = {
     ),
     "heartbeat": "cautious decide findings health model state",
     "casebook": (
-        "bulletins cautious decisions findings heartbeat idle journal ledger model"
+        "bulletins cautious decisions findings heartbeat journal ledger model"
         " notes oldstate roster state"
     ),
     "supervisor": (

@@ -209,7 +209,7 @@ def loaded(instance):
     return len(path.read_text()) if path.exists() else 0
 
 
-def test_a_tick_with_nothing_due_loads_nothing_and_loses_no_job(instance):
+def test_a_run_with_nothing_due_loads_nothing_and_loses_no_job(instance):
     instance.cron()
     assert loaded(instance) == 1
     for _ in range(3):
@@ -227,7 +227,7 @@ def test_a_tick_with_nothing_due_loads_nothing_and_loses_no_job(instance):
     assert row["condition"] == "failing"
 
 
-def test_a_job_file_that_was_changed_is_loaded_in_the_next_tick(instance):
+def test_a_job_file_that_was_changed_is_loaded_in_the_next_run(instance):
     instance.cron()
     path = instance.jobs / "Flag.py"
     path.write_text(path.read_text().replace("HOUR", "MINUTE"))

@@ -63,7 +63,8 @@ def test_the_first_comes_at_the_next_time_and_not_at_once():
 def test_none_comes_where_none_is_asked_for():
     assert story(OFF, each_minute(NOON, NOON + DAY)) == []
     assert a_run((), OFF, NOON) == ((), [])
-    assert timetable.next_at(OFF, NOON, UTC) is None
+    for kind in timetable.KINDS:
+        assert timetable.coming(OFF, kind, NOON, UTC) is None
 
 
 def test_the_weekly_one_comes_on_its_day():
@@ -223,11 +224,11 @@ def test_a_day_that_a_zone_leaves_out_has_none_of_its_own():
 # What is remembered.
 
 
-def test_the_next_one_of_any_kind_is_what_a_quiet_run_waits_for():
-    assert timetable.next_at(DAILY, NOON, UTC) == MORNING + DAY
-    assert timetable.next_at(WEEKLY, NOON + 2 * DAY, UTC) == MORNING + 8 * DAY
-    assert timetable.next_at(BOTH, NOON + 2 * DAY, UTC) == MORNING + 3 * DAY
-    assert timetable.next_at(DAILY, MORNING, UTC) == MORNING + DAY
+def test_the_next_one_of_a_kind_is_known():
+    daily, weekly = "daily", "weekly"
+    assert timetable.coming(BOTH, daily, NOON, UTC) == MORNING + DAY
+    assert timetable.coming(BOTH, daily, MORNING, UTC) == MORNING + DAY
+    assert timetable.coming(BOTH, weekly, NOON + 2 * DAY, UTC) == MORNING + 8 * DAY
 
 
 def test_the_skipped_runs_of_each_period_can_be_told():
