@@ -13,11 +13,12 @@ SOURCES := $(wildcard checker.py) lib jobs tests
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test faults soak lint format coverage bench lock clean venv venv-dev
+.PHONY: help run test approve faults soak lint format coverage bench lock clean venv venv-dev
 
 help:
 	@echo 'make run       run the minute jobs once, without mail, and show the table'
 	@echo 'make test      the whole test suite'
+	@echo 'make approve   write the approved texts anew, from what the program says now'
 	@echo 'make faults    the tests of faults in full, some hours, and their table'
 	@echo 'make soak      a week of simulated minutes in some real ones: nothing missed?'
 	@echo 'make lint      black, isort, flake8 and mypy: look only'
@@ -40,6 +41,10 @@ settings.cfg:
 
 test: venv-dev
 	@$(IN_VENV) -m pytest -q -n 2 --dist worksteal $(ARGS)
+
+# Only the tests that have such a text are run.  Look at git diff afterwards.
+approve: venv-dev
+	@CHECKER_APPROVE=1 $(IN_VENV) -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 # The table goes to build/faults.md as well; docs/faults.md and README quote it.  The rows
 # without the harnesses, in half an hour: ARGS='-k "not harness and not test_model or a_record"'

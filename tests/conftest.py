@@ -12,8 +12,8 @@ from tests.accounts import Account
 from tests.imapserver import PymapAccount
 from tests.postfixdovecot import PostfixAccount, PostfixDovecot, why_not
 
-#: Any test may be marked with a row of the list of faults.
-pytest_plugins = ("tests.faults.marks",)
+#: Any test may be marked with a row of the list of faults, and have approved texts.
+pytest_plugins = ("tests.faults.marks", "tests.support.approved")
 
 
 @pytest.fixture(scope="session")

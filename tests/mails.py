@@ -1,15 +1,11 @@
 """Every mail that Checker writes itself, made by the rooms that write it.
 
-``docs/mails.md`` is what this prints:
-
-    .venv/bin/python -m tests.mails > docs/mails.md
+``make approve`` writes them to ``docs/mails.md``.
 """
 
 from __future__ import annotations
 
-import os
 import textwrap
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -303,9 +299,3 @@ def as_shown(message: Message) -> str:
     assert str(mail["From"]) == '"web1 (Checker)" <ops@example.com>'
     body = mail.get_content().replace("\r\n", "\n")
     return f"Subject: {' '.join(mail['Subject'].split())}\n\n{body}"
-
-
-if __name__ == "__main__":
-    os.environ["TZ"] = "UTC"
-    time.tzset()
-    print(page(), end="")

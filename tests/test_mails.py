@@ -23,9 +23,8 @@ def _clock_on_the_wall(monkeypatch):
     time.tzset()
 
 
-def test_each_mail_is_shown_as_it_is_written():
-    # Else: .venv/bin/python -m tests.mails > docs/mails.md
-    assert SHOWN.read_text("utf-8") == mails.page()
+def test_each_mail_is_shown_as_it_is_written(approved):
+    approved(mails.page(), file=SHOWN)
 
 
 def test_each_way_in_which_our_own_mail_or_a_peer_fails_is_there():
