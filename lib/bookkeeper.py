@@ -111,9 +111,11 @@ class Bookkeeper:
             sent = decisions.sent(key, name, told, now, by_second=event.by_second)
             self._journal.note([sent])
         self._journal.note(
-            decisions.refused(key, name, message, address, said, now)
+            decisions.failed(key, name, replace(fate.left, to=(address,)), said, now)
             for address, said in event.refused.items()
+            if fate.left is not None and address not in fate.dead
         )
+        self._note_dropped(event.parcel, message, fate)
 
     def take_unsent(self, event: Unsent) -> None:
         """Keep that a parcel was not taken, and why; raise StateError."""
@@ -128,8 +130,10 @@ class Bookkeeper:
             if parcel.key is None:
                 self.book = budget.without_digest(self.book, message.to)
         key, name, now = *self._whose(parcel), self._now()
-        left = fate.left or message
-        self._journal.note([decisions.unsent(key, name, left, refusal.why, now)])
+        if fate.left is not None:
+            tried = decisions.failed(key, name, fate.left, refusal.why, now)
+            self._journal.note([tried])
+        self._note_dropped(parcel, message, fate)
 
     def hold_second(self) -> None:
         """Keep that the second account would not do."""
@@ -145,6 +149,13 @@ class Bookkeeper:
         """Return the key and the name of the job that a parcel is about."""
         record = self._ledger.records.get(parcel.key or OWN_KEY)
         return (record.key, record.name) if record else (OWN_KEY, "state")
+
+    def _note_dropped(self, parcel: Parcel, message: Message, fate: Fate) -> None:
+        key, name, now = *self._whose(parcel), self._now()
+        self._journal.note(
+            decisions.dropped(key, name, message, address, said, now)
+            for address, said in fate.dead.items()
+        )
 
     def _message_of(self, parcel: Parcel) -> Message:
         """Return the message as it is kept, its attempt counted."""
@@ -220,7 +231,7 @@ class Bookkeeper:
                 # What was tried by itself has left a line.
                 if message.born_at >= since and not message.attempts:
                     why = waits.why_waits(message, digest, self.book, now)
-                    self._journal.note([decisions.waits(record, message, why, now)])
+                    self._journal.note([decisions.deferred(record, message, why, now)])
 
     # Order.
 
@@ -247,7 +258,7 @@ class Bookkeeper:
             left = owed.without(record, ids)
             self._ledger.keep(left)
             self._journal.note(
-                decisions.digested(record, left, digest.message, digest.sent_at)
+                decisions.bundled(record, left, digest.message, digest.sent_at)
             )
         self._ledger.commit()
         if len(some) < MOST_IN_TURN:

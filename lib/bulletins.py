@@ -105,14 +105,14 @@ class Bulletins:
         self._ledger.commit()
         self._journal.write()
         folder, secrets = self._settings.state, self._settings.secrets
-        found = journal.read_decisions(folder, _any, after=issue.since)
+        found = journal.read_entries(folder, _any, after=issue.since)
         facts = Facts(
             records=self._ledger.records,
             catalogue=self._catalogue,
             run=self._run,
             since=issue.since,
             now=now,
-            decisions=tuple(found),
+            entries=tuple(found),
             on_file_since=journal.reaches_back_to(folder),
             slowest=slow.daily if issue.kind == DAILY else slow.weekly,
             # Less than before where run.json was lost.
@@ -120,7 +120,7 @@ class Bulletins:
         )
         message = bulletin.message(os.urandom(16).hex(), issue, facts, self._settings)
         logger.info("%s", message.subject)
-        self._journal.note([decisions.kept(OWN_KEY, "state", message, now)])
+        self._journal.note([decisions.queued(OWN_KEY, "state", message, now)])
         return replace(
             message,
             subject=scrubbed(message.subject, secrets),

@@ -66,7 +66,7 @@ class Casebook:
         if self._taken_back:
             self.ledger.commit()
             self._state.drop_taken_back()
-            self.journal.note(decisions.taken_back(self._taken_back, now))
+            self.journal.note(decisions.read_again(self._taken_back, now))
         # This also proves that state can be written, before anything is sent.
         self.heartbeat.begin()
         if missed := self.heartbeat.missed:

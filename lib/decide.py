@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from lib.model import (
     Condition,
+    Decision,
     JobFailureNotificationFrequency,
     JobFrequency,
     Message,
@@ -20,7 +21,6 @@ from lib.model import (
     Policy,
     Record,
     Report,
-    Verdict,
 )
 
 #: Shorter than the promise by a little, so that cron jitter never skips one.
@@ -116,39 +116,39 @@ def settled(record: Record, now: datetime) -> Record:
     return replace(record, owed=owed, **later)  # type: ignore[arg-type]  # names above
 
 
-def decide(record: Record, outcome: Outcome, policy: Policy, now: datetime) -> Verdict:
+def decide(record: Record, outcome: Outcome, policy: Policy, now: datetime) -> Decision:
     """Return what to say about this outcome, given what was said before."""
     if outcome.condition is Condition.PENDING:
-        return Verdict.PENDING
+        return Decision.PENDING
     if outcome.condition is Condition.FINE:
-        return _decide_fine(record, policy)
+        return _decide_ok(record, policy)
     if record.told_at is None:
-        return _decide_untold(record, outcome, policy)
+        return _decide_unnotified(record, outcome, policy)
     if (outcome.condition, record.told_of) == (Condition.FAILING, Condition.UNKNOWN):
-        return Verdict.FIRST_ALERT
+        return Decision.FIRST_ALERT
     if policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE:
-        return Verdict.ALREADY_TOLD
+        return Decision.ALREADY_NOTIFIED
     if now - min(record.told_at, now) < REPEAT_AFTER[policy.notify]:
-        return Verdict.TOO_SOON
-    return Verdict.REMINDER
+        return Decision.TOO_SOON
+    return Decision.REMINDER
 
 
-def _decide_fine(record: Record, policy: Policy) -> Verdict:
+def _decide_ok(record: Record, policy: Policy) -> Decision:
     if record.condition is Condition.FINE:
-        return Verdict.FINE
+        return Decision.OK
     on_change = policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE
     if (on_change or policy.tells_end) and record.told_at is not None:
-        return Verdict.RECOVERY
-    return Verdict.QUIET_RECOVERY
+        return Decision.RECOVERY
+    return Decision.QUIET_RECOVERY
 
 
-def _decide_untold(record: Record, outcome: Outcome, policy: Policy) -> Verdict:
+def _decide_unnotified(record: Record, outcome: Outcome, policy: Policy) -> Decision:
     # With the record its count was lost; waiting for a new one could hide an alert.
     count_is_lost = record.condition is Condition.UNKNOWN and record.failures == 0
     if outcome.condition is Condition.FAILING and count_is_lost:
-        return Verdict.FIRST_ALERT
+        return Decision.FIRST_ALERT
     enough = record.failures + 1 >= policy.failures
-    return Verdict.FIRST_ALERT if enough else Verdict.NOT_YET
+    return Decision.FIRST_ALERT if enough else Decision.NOT_YET
 
 
 def advance(record: Record, report: Report, now: datetime) -> Record:
@@ -179,7 +179,7 @@ def advance(record: Record, report: Report, now: datetime) -> Record:
         failing_since=before.failing_since or now,
         last_reason=report.outcome.detail[:REASON_LENGTH],
     )
-    return _told(failing, report, now) if report.verdict.speaks else failing
+    return _told(failing, report, now) if report.decision.notifies else failing
 
 
 def _told(record: Record, report: Report, now: datetime) -> Record:

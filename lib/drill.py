@@ -15,12 +15,12 @@ from datetime import datetime
 from lib import letters
 from lib.model import (
     Condition,
+    Decision,
     JobFacts,
     Message,
     Outcome,
     Record,
     Settings,
-    Verdict,
 )
 
 #: How long is looked for the mail in our own mailbox.
@@ -37,7 +37,7 @@ def message(settings: Settings, job: JobFacts, now: datetime) -> Message:
     """Return the first alert of a failure that is none."""
     outcome = Outcome(Condition.FAILING, "this is a drill, nothing is wrong")
     found = letters.default_message(
-        os.urandom(16).hex(), job, Record(job.key), outcome, Verdict.FIRST_ALERT, now
+        os.urandom(16).hex(), job, Record(job.key), outcome, Decision.FIRST_ALERT, now
     )
     notice = NOTICE.format(server=settings.servername)
     return replace(

@@ -17,10 +17,10 @@ from lib import jobclass, letters, plain
 from lib.discover import Found
 from lib.model import (
     Condition,
+    Decision,
     Message,
     Outcome,
     Record,
-    Verdict,
 )
 from lib.reasons import (
     TRACEBACK_LENGTH,
@@ -108,18 +108,18 @@ def speak(
     found: Found,
     record: Record,
     outcome: Outcome,
-    verdict: Verdict,
+    decision: Decision,
     now: datetime,
     secrets: tuple[str, ...] = (),
 ) -> tuple[Message, ...]:
-    """Return the messages for a verdict that speaks: the hook's, or the default one."""
+    """Return the messages of a decision that notifies: the hook's, or the default."""
     job = found.job
     # What a hook says would be the author's words about what nobody has seen.
     if job is None or outcome.condition is Condition.UNKNOWN:
-        return (default(found, record, outcome, verdict, now),)
-    recovery = verdict is Verdict.RECOVERY
+        return (default(found, record, outcome, decision, now),)
+    recovery = decision is Decision.RECOVERY
     desk = job._checker
-    desk.kind = letters.KIND_OF[verdict]
+    desk.kind = letters.KIND_OF[decision]
     desk.to = record.told if recovery else ()
     desk.thread = record.thread
     try:
@@ -132,28 +132,28 @@ def speak(
         evidence = paragraphs(outcome.evidence, why, trace)
         outcome = replace(outcome, evidence=evidence)
         sent = sent_by_hook(found, record, outcome, now)
-        return (default(found, record, outcome, verdict, now), *sent)
+        return (default(found, record, outcome, decision, now), *sent)
     sent = sent_by_hook(found, record, outcome, now)
     if sent or told:
         return sent
-    return (default(found, record, outcome, verdict, now),)
+    return (default(found, record, outcome, decision, now),)
 
 
 def speak_instead(
-    found: Found, record: Record, outcome: Outcome, verdict: Verdict, now: datetime
+    found: Found, record: Record, outcome: Outcome, decision: Decision, now: datetime
 ) -> tuple[Message, ...]:
     """Return the messages where the hook did not come back: its own, or the default."""
     return sent_by_hook(found, record, outcome, now) or (
-        default(found, record, outcome, verdict, now),
+        default(found, record, outcome, decision, now),
     )
 
 
 def default(
-    found: Found, record: Record, outcome: Outcome, verdict: Verdict, now: datetime
+    found: Found, record: Record, outcome: Outcome, decision: Decision, now: datetime
 ) -> Message:
     """Return the default mail, under a name of its own."""
     return letters.default_message(
-        os.urandom(16).hex(), found.facts, record, outcome, verdict, now
+        os.urandom(16).hex(), found.facts, record, outcome, decision, now
     )
 
 

@@ -19,13 +19,13 @@ from lib.journal import Journal
 from lib.ledger import Ledger
 from lib.model import (
     Condition,
+    Decision,
     JobFacts,
     Known,
     Message,
     Outcome,
     Report,
     RunFacts,
-    Verdict,
 )
 from lib.roster import Roster
 from lib.wording import first_line
@@ -71,14 +71,14 @@ class Findings:
     def judge(self, job: JobFacts, outcome: Outcome) -> None:
         """Judge what no worker could: its job is lost, or is one of Checker's own."""
         record, now = self._ledger.record_of(job), self._now()
-        verdict = decide.decide(record, outcome, job.policy, now)
+        decision = decide.decide(record, outcome, job.policy, now)
         messages: tuple[Message, ...] = ()
-        if verdict.speaks:
+        if decision.notifies:
             identity = os.urandom(16).hex()
             messages = (
-                letters.default_message(identity, job, record, outcome, verdict, now),
+                letters.default_message(identity, job, record, outcome, decision, now),
             )
-        self._take(Report(job, outcome, verdict, messages))
+        self._take(Report(job, outcome, decision, messages))
 
     def put_off(self, lost: Lost, *, was_told_to_end: bool) -> None:
         """Have a job asked again next minute, since this run had no time for it.
@@ -96,12 +96,13 @@ class Findings:
         after = decide.advance(before, report, now)
         self._ledger.keep(after)
         self._journal.note(decisions.judged(report, before, after, now))
-        if job.is_own and report.verdict is Verdict.FINE:
+        if job.is_own and report.decision is Decision.OK:
             return
         self.judged[job.key] = report.outcome.condition
         self._bulletins.hear(report, now)
         reason = first_line(report.outcome.detail)
-        logger.info("%s: %s%s", job.name, report.verdict, f": {reason}" * bool(reason))
+        words = decisions.WORDS[report.decision]
+        logger.info("%s: %s%s", job.name, words, f": {reason}" * bool(reason))
 
     # For those that come after the run.
 

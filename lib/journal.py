@@ -1,7 +1,9 @@
-"""state/decisions.log: the lines of ``lib/decisions.py``, appended and read again.
+"""state/decisions.log: the entries of ``lib/decisions.py``, appended and read again.
 
-For people who ask why; nothing is judged by it.  So it is written without fsync, after
-what it tells of was kept, and a run that cannot write it goes on.
+A line is an entry: when, the job's key and its name, a code, and what belongs to the
+code as JSON, with tabs between.  For people who ask why; nothing is judged by it.  So
+it is written without fsync, after what it tells of was kept, and a run that cannot
+write it goes on.
 """
 
 from __future__ import annotations
@@ -10,13 +12,13 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lib import plain
-from lib.decisions import Decision
+from lib.decisions import DETAILS, Entry
 from lib.disk import Damaged, read_capped
 from lib.model import scrubbed
 from lib.wording import harmless
@@ -38,12 +40,12 @@ class Journal:
         self._older = folder / OLDER_NAME
         self._secrets = secrets
         self._most_bytes = most_bytes
-        self._waiting: list[Decision] = []
+        self._waiting: list[Entry] = []
         self._has_failed = False
 
-    def note(self, decisions: Iterable[Decision]) -> None:
-        """Take decisions; ``write`` appends them."""
-        self._waiting += decisions
+    def note(self, entries: Iterable[Entry]) -> None:
+        """Take entries; ``write`` appends them."""
+        self._waiting += entries
 
     def write(self) -> None:
         """Append what was noted, in one write; say once if that cannot be done."""
@@ -89,12 +91,12 @@ class Journal:
         return descriptor
 
 
-def read_decisions(
+def read_entries(
     folder: Path,
     is_wanted: Callable[[str, str], bool],
     after: datetime | None = None,
-) -> list[Decision]:
-    """Return the decisions on file, the oldest first, about the jobs that are wanted.
+) -> list[Entry]:
+    """Return the entries on file, the oldest first, about the jobs that are wanted.
 
     ``is_wanted`` is asked with a job's key and its name.  ``after``: only those of
     later seconds.  Lines that are not whole are passed over.
@@ -115,8 +117,8 @@ def read_decisions(
                 continue
             parts = line.split("\t", 3)
             if len(parts) == 4 and is_wanted(parts[1], parts[2]):
-                decision = from_line(line)
-                found += [decision] if decision else []
+                entry = from_line(line)
+                found += [entry] if entry else []
     return found
 
 
@@ -135,47 +137,35 @@ def reaches_back_to(folder: Path) -> datetime | None:
     return None
 
 
-def as_line(decision: Decision, secrets: tuple[str, ...] = ()) -> str:
-    """Return a decision as a line: its parts with tabs between, the details as JSON.
+def as_line(entry: Entry, secrets: tuple[str, ...] = ()) -> str:
+    """Return an entry as a line: its parts with tabs between, the details as JSON.
 
     No secret is in it, and no letter that a terminal takes for an order.
     """
-    parts: tuple[str, ...] = (
-        _second(decision.at),
-        decision.key,
-        decision.name,
-        decision.word,
-        decision.text,
-    )
-    details = dict(decision.details)
+    parts: tuple[str, ...] = (_second(entry.at), entry.key, entry.name, entry.code)
+    details = plain.to_plain(entry.details)
     if secrets:
         parts = tuple(scrubbed(part, secrets) for part in parts)
         details = _scrubbed(details, secrets)
     safe = map(harmless, parts)
-    return "\t".join((*safe, _ENCODER.encode(details)))
+    return "\t".join((*safe, json.dumps(details)))
 
 
-def from_line(line: str) -> Decision | None:
-    """Return the decision of a line; None if the line is not whole."""
+def from_line(line: str) -> Entry | None:
+    """Return the entry of a line; None if the line is not whole, or none of ours."""
     parts = line.rstrip("\n").split("\t")
-    if len(parts) != 6:
+    if len(parts) != 5:
         return None
+    second, key, name, word, details = parts
     try:
-        at, details = datetime.fromisoformat(parts[0]), plain.loads(parts[5])
-    except ValueError:
+        at, code = datetime.fromisoformat(second), _CODES[word]
+        found = plain.from_plain(DETAILS[code], plain.loads(details))
+    except (ValueError, KeyError):
         return None
-    if at.tzinfo is None or not isinstance(details, dict):
-        return None
-    return Decision(at, parts[1], parts[2], parts[3], parts[4], details)
+    return Entry(at, key, name, code, found) if at.tzinfo else None
 
 
-def _plainly(value: Any) -> Any:
-    """Return what JSON has no word for as text: a moment."""
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-#: One for all: there are many lines at once.
-_ENCODER = json.JSONEncoder(default=_plainly)
+_CODES = {str(code): code for code in DETAILS}
 
 
 def _second(moment: datetime) -> str:
@@ -184,8 +174,8 @@ def _second(moment: datetime) -> str:
 
 
 def _scrubbed(value: Any, secrets: tuple[str, ...]) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {name: _scrubbed(part, secrets) for name, part in value.items()}
-    if isinstance(value, tuple | list):
+    if isinstance(value, list):
         return [_scrubbed(part, secrets) for part in value]
     return scrubbed(value, secrets) if isinstance(value, str) else value

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from lib.model import (
     Condition,
+    Decision,
     JobFacts,
     JobFailureNotificationFrequency,
     JobFrequency,
@@ -21,14 +22,13 @@ from lib.model import (
     MessageKind,
     Outcome,
     Record,
-    Verdict,
 )
 from lib.wording import counted, duration, first_line, local, since
 
 KIND_OF = {
-    Verdict.FIRST_ALERT: MessageKind.ALERT,
-    Verdict.REMINDER: MessageKind.REMINDER,
-    Verdict.RECOVERY: MessageKind.RECOVERY,
+    Decision.FIRST_ALERT: MessageKind.ALERT,
+    Decision.REMINDER: MessageKind.REMINDER,
+    Decision.RECOVERY: MessageKind.RECOVERY,
 }
 
 EVERY = {
@@ -53,15 +53,15 @@ def default_message(
     job: JobFacts,
     record: Record,
     outcome: Outcome,
-    verdict: Verdict,
+    decision: Decision,
     now: datetime,
 ) -> Message:
-    """Return the mail for a verdict that speaks; ``record`` is that before the run.
+    """Return the mail for a decision that notifies; ``record`` is that before the run.
 
     An alert and a reminder go to the job's contact, a recovery to those who got the
     alert.
     """
-    kind = KIND_OF[verdict]
+    kind = KIND_OF[decision]
     recovery = kind is MessageKind.RECOVERY
     return Message(
         message_id=message_id,

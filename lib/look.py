@@ -14,13 +14,13 @@ from fnmatch import fnmatchcase
 from lib import process, standins
 from lib.crew import Crew, Lost, Met
 from lib.model import (
+    Decision,
     JobFacts,
     Outcome,
     Policy,
     Problem,
     Report,
     Settings,
-    Verdict,
 )
 from lib.state import State
 from lib.worker import Order
@@ -139,4 +139,4 @@ def _ask(settings: Settings, order: Order) -> Look:
 
 
 def _unjudged(job: JobFacts, outcome: Outcome) -> Report:
-    return Report(replace(job, policy=Policy()), outcome, Verdict.NOT_YET)
+    return Report(replace(job, policy=Policy()), outcome, Decision.NOT_YET)

@@ -61,23 +61,30 @@ class Condition(enum.StrEnum):
     PENDING = "pending"
 
 
-class Verdict(enum.StrEnum):
-    """What to say about an outcome, given what was said before."""
+class Decision(enum.StrEnum):
+    """What follows from a result: a stable code, as the audit log stores it.
 
-    FINE = "fine"
+    ``lib/decisions.py`` has the words for people.
+    """
+
+    OK = "ok"
     PENDING = "pending"
-    NOT_YET = "failing, too few in a row to tell"
-    FIRST_ALERT = "failing, first alert"
-    TOO_SOON = "failing, too soon for a reminder"
-    ALREADY_TOLD = "failing, already told"
-    REMINDER = "failing, reminder"
-    RECOVERY = "fine again, recovery told"
-    QUIET_RECOVERY = "fine again"
+    #: Failing, and not often enough in a row for an alert.
+    NOT_YET = "not_yet"
+    FIRST_ALERT = "first_alert"
+    REMINDER = "reminder"
+    #: Failing, and it is not time for a reminder.
+    TOO_SOON = "too_soon"
+    #: Failing, and there are no reminders.
+    ALREADY_NOTIFIED = "already_notified"
+    RECOVERY = "recovery"
+    #: OK again, and no mail says so.
+    QUIET_RECOVERY = "quiet_recovery"
 
     @property
-    def speaks(self) -> bool:
-        """Return whether somebody is to hear of it."""
-        return self in (Verdict.FIRST_ALERT, Verdict.REMINDER, Verdict.RECOVERY)
+    def notifies(self) -> bool:
+        """Return whether a message is due."""
+        return self in (Decision.FIRST_ALERT, Decision.REMINDER, Decision.RECOVERY)
 
 
 class Health(enum.StrEnum):
@@ -255,7 +262,7 @@ class Report:
 
     job: JobFacts
     outcome: Outcome
-    verdict: Verdict
+    decision: Decision
     messages: tuple[Message, ...] = ()
     #: The job's memory after the run; None: leave what is remembered.
     memory: Mapping[str, Any] | None = None

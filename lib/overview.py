@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from lib import statusmode
-from lib.decisions import Decision
-from lib.model import Condition, Known, Record, RunFacts, Settings, Slow, Verdict
+from lib.decisions import Entry, JobDetails
+from lib.model import Condition, Decision, Known, Record, RunFacts, Settings, Slow
 from lib.proof import prover
 from lib.wording import counted, duration, first_line, local, since
 
@@ -22,7 +22,7 @@ DUE_WITHIN = timedelta(days=30)
 CERTIFICATES = "TLSCertExpiration/"
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-_ENDS = (Verdict.RECOVERY.value, Verdict.QUIET_RECOVERY.value)
+_ENDS = (Decision.RECOVERY, Decision.QUIET_RECOVERY)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Facts:
     since: datetime
     now: datetime
     #: What was decided since then.
-    decisions: tuple[Decision, ...] = ()
+    entries: tuple[Entry, ...] = ()
     #: What was decided before this is on file no more; None: all of it is.
     on_file_since: datetime | None = None
     slowest: tuple[Slow, ...] = ()
@@ -81,10 +81,11 @@ def recoveries(facts: Facts) -> list[Recovery]:
     """Return the jobs that were not fine for a while and are, the latest first."""
     bad = {one.key for one in not_fine(facts)}
     found: dict[str, Recovery] = {}
-    for one in facts.decisions:
-        if one.details.get("verdict") in _ENDS and one.key not in bad:
+    for one in facts.entries:
+        details = one.details
+        if isinstance(details, JobDetails) and one.code in _ENDS and one.key not in bad:
             times = found[one.key].times + 1 if one.key in found else 1
-            start = _moment(one.details.get("since"))
+            start = details.failing_since
             # The other end has no parts of a second.
             start = start.replace(microsecond=0) if start else None
             found[one.key] = Recovery(one.name, one.at, start, times)

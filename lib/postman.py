@@ -144,7 +144,7 @@ class Postman:
         for record in [one for one in records if len(one.owed) > 1]:
             parted = lots.parted(record, now)
             self._ledger.keep(parted)
-            self._journal.note(decisions.replaced(record, parted, now))
+            self._journal.note(decisions.merged(record, parted, now))
         plan = self._plan(now, jobs_done, many_to_come)
         if plan.held and self._books.tell_held(plan.held, now):
             plan = self._plan(now, jobs_done, many_to_come)

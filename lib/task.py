@@ -9,7 +9,7 @@ from datetime import datetime
 
 from lib import execute, fitting
 from lib.discover import Found
-from lib.model import Condition, Message, Outcome, Record, Report, Verdict
+from lib.model import Condition, Decision, Message, Outcome, Record, Report
 from lib.printed import Kept
 from lib.reasons import paragraphs, whereabouts
 
@@ -47,7 +47,7 @@ class Task:
     late: bool = False
     #: What was found, and is to be said, once it is known.
     outcome: Outcome = Outcome(Condition.UNKNOWN)
-    verdict: Verdict = Verdict.FINE
+    decision: Decision = Decision.OK
 
     def timed_out(self) -> Outcome:
         """Return what is found of a job that is not done in its time."""
@@ -57,14 +57,14 @@ class Task:
 
     def said_instead(self, rules: Rules) -> tuple[Message, ...]:
         """Return the messages of a job whose hook did not come back."""
-        if not (self.verdict.speaks and rules.speaks):
+        if not (self.decision.notifies and rules.speaks):
             return ()
         limit = rules.hook_timeout_s
         why = f"Its hook took over {limit:g} s; this mail goes out in its place."
         evidence = paragraphs(self.outcome.evidence, why)
         outcome = replace(self.outcome, evidence=evidence)
         return execute.speak_instead(
-            self.found, self.record, outcome, self.verdict, rules.now()
+            self.found, self.record, outcome, self.decision, rules.now()
         )
 
     def report(self, messages: tuple[Message, ...], rules: Rules) -> Report:
@@ -76,7 +76,7 @@ class Task:
         return Report(
             self.found.facts,
             self.outcome,
-            self.verdict,
+            self.decision,
             tuple(fitting.fit_mail(mail, secrets) for mail in mails),
             fitting.fit_memory(memory, secrets),
         )

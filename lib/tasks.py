@@ -128,13 +128,13 @@ class Bench:
     def _speak(self, task: Task, outcome: Outcome) -> Any:
         """Return the frame of the report; None if somebody else reports by now."""
         facts, now = task.found.facts, self._rules.now()
-        verdict = decide(task.record, outcome, facts.policy, now)
-        task.outcome, task.verdict = outcome, verdict
+        decision = decide(task.record, outcome, facts.policy, now)
+        task.outcome, task.decision = outcome, decision
         messages: tuple[Message, ...] = ()
-        if verdict.speaks and self._rules.speaks:
+        if decision.notifies and self._rules.speaks:
             self._tell(wire.speaking(facts.key, outcome))
             messages = execute.speak(
-                task.found, task.record, outcome, verdict, now, self._rules.secrets
+                task.found, task.record, outcome, decision, now, self._rules.secrets
             )
         if not self._move(task, Stage.SPEAKING, Stage.DONE):
             return None

@@ -13,9 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from lib import journal
+from lib import decisions, journal, plain
 from lib.budget import Postbook
-from lib.decisions import Decision
+from lib.decisions import Entry, JobDetails
 from lib.digests import Digest
 from lib.disk import Damaged
 from lib.model import Condition, Known, Message, Record
@@ -36,7 +36,7 @@ class Story:
     record: Record
     #: None where the last run met no such job.
     known: Known | None = None
-    decisions: tuple[Decision, ...] = ()
+    entries: tuple[Entry, ...] = ()
     #: The digests that are on their way, by the ids of the mails in them.
     digests: Mapping[str, Digest] = field(default_factory=dict)
     book: Postbook = Postbook()
@@ -56,13 +56,13 @@ def stories(
     names = {record.key: record.name or record.key for record in records.values()}
     names.update({key: known.name for key, known in catalogue.items()})
     wanted = {key for key, name in names.items() if _matches(key, name, patterns)}
-    found = journal.read_decisions(
+    found = journal.read_entries(
         folder, lambda key, name: key in wanted or _matches(key, name, patterns)
     )
-    by_key: dict[str, list[Decision]] = {key: [] for key in wanted}
-    for decision in found:
-        by_key.setdefault(decision.key, []).append(decision)
-        names.setdefault(decision.key, decision.name)
+    by_key: dict[str, list[Entry]] = {key: [] for key in wanted}
+    for entry in found:
+        by_key.setdefault(entry.key, []).append(entry)
+        names.setdefault(entry.key, entry.name)
     digests, book = _digests(folder), _book(folder)
     told = [
         Story(
@@ -90,7 +90,7 @@ def lines_of(story: Story, now: datetime) -> Iterator[str]:
     for line in _present(story, now):
         yield f"    {harmless(line)}"
     yield ""
-    shown = list(_told(story.decisions))
+    shown = list(_history(story.entries))
     if not shown:
         yield "    No decision is on file: it was fine all the time, as far as known."
     elif len(shown) > MOST_SHOWN:
@@ -129,11 +129,11 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
         "decisions": [
             {
                 "at": one.at,
-                "decision": one.word,
-                "text": one.text,
-                "details": dict(one.details),
+                "code": one.code.value,
+                "text": decisions.sentence(one),
+                "details": plain.to_plain(one.details),
             }
-            for one in story.decisions
+            for one in story.entries
         ],
     }
 
@@ -214,20 +214,24 @@ def _owed(message: Message, story: Story, now: datetime) -> str:
 # How it came to that.
 
 
-def _told(decisions: Iterable[Decision]) -> Iterator[str]:
-    """Yield a line for each decision; the same again and again is one."""
-    for _same, group in groupby(decisions, _kind):
+#: As wide as the longest code.
+_WIDTH = max(map(len, decisions.DETAILS))
+
+
+def _history(entries: Iterable[Entry]) -> Iterator[str]:
+    """Yield a line for each entry; the same again and again is one."""
+    for _same, group in groupby(entries, _kind):
         several = list(group)
         last = several[-1]
-        line = f"{local(last.at)}  {last.word:<8} {last.text}"
+        line = f"{local(last.at)}  {last.code:<{_WIDTH}} {decisions.sentence(last)}"
         if len(several) > 1:
             line += f" (the same {counted(len(several), 'time')} since "
             line += f"{local(several[0].at)})"
         yield line
 
 
-def _kind(decision: Decision) -> object:
-    """Return what is equal for decisions that say the same."""
-    if decision.word != "judged":
-        return id(decision)
-    return decision.details.get("verdict"), decision.details.get("reason")
+def _kind(entry: Entry) -> object:
+    """Return what is equal for entries that say the same."""
+    if isinstance(entry.details, JobDetails):
+        return entry.code, entry.details.reason
+    return id(entry)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lib import plain
-from lib.model import Condition, JobFacts, Message, Outcome, Report, Verdict
+from lib.model import Condition, Decision, JobFacts, Message, Outcome, Report
 
 #: So many jobs are told at once; more would take much memory on both sides.
 AT_ONCE = 500
@@ -86,9 +86,9 @@ def speaking(key: str, outcome: Outcome) -> Any:
 def report(said: Report) -> Any:
     """Return the frame of a Report, a short one if there is nothing to report."""
     key, outcome = said.job.key, said.outcome
-    if said == Report(said.job, _fine(outcome.seconds), Verdict.FINE):
+    if said == Report(said.job, _fine(outcome.seconds), Decision.OK):
         return ["fine", key, outcome.seconds]
-    return ["report", key, outcome, said.verdict, said.messages, said.memory]
+    return ["report", key, outcome, said.decision, said.messages, said.memory]
 
 
 def read(frame: Any, jobs: Mapping[str, JobFacts]) -> Said:
@@ -101,7 +101,7 @@ def read(frame: Any, jobs: Mapping[str, JobFacts]) -> Said:
         return Begun(jobs[rest[0]])
     if word == "fine":
         key, seconds = rest
-        return Report(jobs[key], _fine(plain.from_plain(float, seconds)), Verdict.FINE)
+        return Report(jobs[key], _fine(plain.from_plain(float, seconds)), Decision.OK)
     if word == "report":
         return _read_report(rest, jobs)
     if word == "speaks":
@@ -122,13 +122,13 @@ def _fine(seconds: float) -> Outcome:
 
 
 def _read_report(rest: list[Any], jobs: Mapping[str, JobFacts]) -> Report:
-    key, outcome, verdict, messages, memory = rest
+    key, outcome, decision, messages, memory = rest
     if memory is not None and not isinstance(memory, dict):
         raise ValueError("a memory that is none")
     return Report(
         jobs[key],
         plain.from_plain(Outcome, outcome),
-        Verdict(verdict),
+        Decision(decision),
         tuple(plain.from_plain(Message, message) for message in messages),
         memory,
     )

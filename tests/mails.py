@@ -31,6 +31,7 @@ from lib.compose import compose
 from lib.emergency import Stamp
 from lib.model import (
     Condition,
+    Decision,
     Health,
     JobFacts,
     JobFailureNotificationFrequency,
@@ -42,7 +43,6 @@ from lib.model import (
     Policy,
     Record,
     Settings,
-    Verdict,
 )
 from lib.wording import wrapped
 
@@ -88,18 +88,18 @@ def failing(key: str, outcome: Outcome, failures: int) -> Record:
 
 def alert(job: JobFacts, outcome: Outcome, number: str = "a") -> Message:
     return letters.default_message(
-        number, job, Record(job.key), outcome, Verdict.FIRST_ALERT, NIGHT
+        number, job, Record(job.key), outcome, Decision.FIRST_ALERT, NIGHT
     )
 
 
 def reminder(job: JobFacts, outcome: Outcome, failures: int, now: datetime) -> Message:
     record = failing(job.key, outcome, failures)
-    return letters.default_message("c", job, record, outcome, Verdict.REMINDER, now)
+    return letters.default_message("c", job, record, outcome, Decision.REMINDER, now)
 
 
 def recovery(job: JobFacts, outcome: Outcome, failures: int, now: datetime) -> Message:
     record = failing(job.key, outcome, failures)
-    return letters.default_message("b", job, record, FINE, Verdict.RECOVERY, now)
+    return letters.default_message("b", job, record, FINE, Decision.RECOVERY, now)
 
 
 def note(subject: str, body: str, to: tuple[str, ...] = OPS) -> Message:
@@ -124,7 +124,7 @@ def _failed(detail: str) -> Outcome:
     return Outcome(Condition.FAILING, detail)
 
 
-#: What each verdict on our own mail may have seen.
+#: What each decision on our own mail may have seen.
 SEEN = {
     "late": proofwords.late(300, 120, "290 s to mx1"),
     "spam": "'Junk'",
@@ -155,8 +155,8 @@ WHY = {
 
 
 def _of_our_own_mail() -> Iterator[Titled]:
-    for verdict, seen in SEEN.items():
-        yield verdict, alert(PROVER, _failed(proofwords.reason(verdict, seen)))
+    for decision, seen in SEEN.items():
+        yield decision, alert(PROVER, _failed(proofwords.reason(decision, seen)))
     never = _failed(proofwords.reason("never", SEEN["never"]))
     yield "the end of it", recovery(PROVER, never, 1, LATER)
     words = proofwords.not_set_up("there is no imapserver", "smtp.x.org", "each hour")

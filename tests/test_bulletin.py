@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lib import bulletin, overview
+from lib import bulletin, decisions, overview
 from lib.bulletin import MOST_LINES
-from lib.decisions import Decision
+from lib.decisions import Entry, JobDetails
 from lib.model import (
     Condition,
+    Decision,
     JobFrequency,
     Known,
     Mail,
@@ -25,7 +26,6 @@ from lib.model import (
     RunFacts,
     Settings,
     Slow,
-    Verdict,
 )
 from lib.overview import Facts
 from lib.timetable import Issue
@@ -65,10 +65,14 @@ def failing(name, since=MORNING - HOUR, reason="why", **more):
     return Record(key, name, condition, 3, since, last_reason=reason, **more)
 
 
-def again(name, at, length=None, verdict=Verdict.RECOVERY):
-    since = {"since": (at - length).isoformat()} if length else {}
-    details = {"verdict": verdict.value, **since}
-    return Decision(at, f"Web/{name}", name, "judged", "fine", details)
+def again(name, at, length=None, code=Decision.RECOVERY):
+    since = at - length if length else None
+    details = JobDetails(Condition.FINE, failing_since=since)
+    return Entry(at, f"Web/{name}", name, code, details)
+
+
+def mail_of_job():
+    return Message("m", MessageKind.ALERT, "s", "b", ("o@x.org",), MORNING - HOUR)
 
 
 def certificate(name, left, **more):
@@ -158,7 +162,7 @@ def test_all_is_not_well_while_nothing_proves_that_mail_arrives():
     found = mail(facts(prover(proof=None)))
     assert found.subject == "daily summary 12: mail in doubt"
     assert "\nMail is in doubt: it is not proven yet that mail arrives.\n" in found.body
-    stuck = Message("m", MessageKind.ALERT, "s", "b", ("o@x.org",), MORNING - HOUR)
+    stuck = mail_of_job()
     stuck = replace(stuck, attempts=3)
     found = mail(facts(failing("a", owed=(stuck,))))
     assert found.subject == "daily summary 12: 1 failing, mail in doubt"
@@ -237,16 +241,14 @@ def test_a_list_is_cut_and_says_by_how_much():
 def test_what_recovered_is_told_once_with_how_often_and_how_long():
     said = (
         again("a", MORNING - 9 * HOUR, 12 * MINUTE),
-        again("b", MORNING - 8 * HOUR, HOUR, Verdict.QUIET_RECOVERY),
+        again("b", MORNING - 8 * HOUR, HOUR, Decision.QUIET_RECOVERY),
         again("a", MORNING - 2 * HOUR, 3 * MINUTE),
         again("c", MORNING - 3 * HOUR),
         again("e", MORNING - 10 * HOUR, MINUTE - timedelta(milliseconds=700)),
-        Decision(
-            MORNING, "Web/d", "d", "judged", "x", {"verdict": "failing, reminder"}
-        ),
-        Decision(MORNING, "Web/d", "d", "sent", "x"),
+        Entry(MORNING, "Web/d", "d", Decision.REMINDER, JobDetails(Condition.FAILING)),
+        decisions.sent("Web/d", "d", mail_of_job(), MORNING),
     )
-    found = facts(decisions=said)
+    found = facts(entries=said)
     assert below("Recovered", found) == (
         "4",
         [
@@ -261,7 +263,7 @@ def test_what_recovered_is_told_once_with_how_often_and_how_long():
 
 def test_what_is_failing_again_has_not_recovered():
     said = (again("a", MORNING - 2 * HOUR),)
-    found = facts(failing("a"), decisions=said)
+    found = facts(failing("a"), entries=said)
     assert below("Recovered", found) == ("none", [])
     assert mail(found).subject == "daily summary 12: 1 failing"
 

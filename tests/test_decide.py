@@ -11,6 +11,7 @@ import pytest
 from lib import decide
 from lib.model import (
     Condition,
+    Decision,
     JobFacts,
 )
 from lib.model import JobFailureNotificationFrequency as Every
@@ -23,7 +24,6 @@ from lib.model import (
     Policy,
     Record,
     Report,
-    Verdict,
 )
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -41,9 +41,9 @@ HEARD = {
     MessageKind.RECOVERY: "R",
 }
 SPOKEN = {
-    Verdict.FIRST_ALERT: MessageKind.ALERT,
-    Verdict.REMINDER: MessageKind.REMINDER,
-    Verdict.RECOVERY: MessageKind.RECOVERY,
+    Decision.FIRST_ALERT: MessageKind.ALERT,
+    Decision.REMINDER: MessageKind.REMINDER,
+    Decision.RECOVERY: MessageKind.RECOVERY,
 }
 _ids = iter(range(1, 1_000_000))
 
@@ -55,10 +55,10 @@ def message(kind=MessageKind.ALERT, to=("ops@example.com",), at=NOON):
 def one_run(record, letter, policy, now, to=("ops@example.com",)):
     """One run of one job: what ``run`` and a worker do, without their hands."""
     outcome = Outcome(FOUND[letter], "why")
-    verdict = decide.decide(record, outcome, policy, now)
-    spoken = (message(SPOKEN[verdict], to, now),) if verdict.speaks else ()
+    decision = decide.decide(record, outcome, policy, now)
+    spoken = (message(SPOKEN[decision], to, now),) if decision.notifies else ()
     job = JobFacts("k", "k", "K.py", JobFrequency.MINUTE, policy)
-    return decide.advance(record, Report(job, outcome, verdict, spoken), now), verdict
+    return decide.advance(record, Report(job, outcome, decision, spoken), now), decision
 
 
 NEW = Record("k")
@@ -137,31 +137,31 @@ def test_a_threshold_changed_between_runs_neither_skips_nor_repeats(
         record, _ = one_run(
             record, "F", Policy(Every.ONSTATECHANGE, before), NOON + number * MINUTE
         )
-    _, verdict = one_run(
+    _, decision = one_run(
         record, "F", Policy(Every.ONSTATECHANGE, after), NOON + 3 * MINUTE
     )
-    assert ("A" if verdict.speaks else ".") == heard
+    assert ("A" if decision.notifies else ".") == heard
 
 
 def test_a_policy_changed_to_reminders_counts_from_the_last_alert():
     record, _ = one_run(Record("k"), "F", Policy(Every.ONSTATECHANGE), NOON)
     hourly = Policy(Every.EVERYHOUR)
-    assert one_run(record, "F", hourly, NOON + 30 * MINUTE)[1] is Verdict.TOO_SOON
-    assert one_run(record, "F", hourly, NOON + 60 * MINUTE)[1] is Verdict.REMINDER
+    assert one_run(record, "F", hourly, NOON + 30 * MINUTE)[1] is Decision.TOO_SOON
+    assert one_run(record, "F", hourly, NOON + 60 * MINUTE)[1] is Decision.REMINDER
 
 
 def test_a_policy_changed_to_state_change_does_not_alert_again_but_recovers():
     record, _ = one_run(Record("k"), "F", Policy(Every.EVERYHOUR), NOON)
     changed = Policy(Every.ONSTATECHANGE)
-    record, verdict = one_run(record, "F", changed, NOON + 2 * 60 * MINUTE)
-    assert verdict is Verdict.ALREADY_TOLD
-    assert one_run(record, "S", changed, NOON + 3 * 60 * MINUTE)[1] is Verdict.RECOVERY
+    record, decision = one_run(record, "F", changed, NOON + 2 * 60 * MINUTE)
+    assert decision is Decision.ALREADY_NOTIFIED
+    assert one_run(record, "S", changed, NOON + 3 * 60 * MINUTE)[1] is Decision.RECOVERY
 
 
 def test_a_recovery_that_nobody_waits_for_is_quiet():
-    record, verdict = one_run(Record("k"), "F", Policy(failures=3), NOON)
-    assert verdict is Verdict.NOT_YET
-    assert one_run(record, "S", Policy(), NOON)[1] is Verdict.QUIET_RECOVERY
+    record, decision = one_run(Record("k"), "F", Policy(failures=3), NOON)
+    assert decision is Decision.NOT_YET
+    assert one_run(record, "S", Policy(), NOON)[1] is Decision.QUIET_RECOVERY
 
 
 def test_those_who_got_the_problem_are_remembered_for_its_recovery():
@@ -173,7 +173,7 @@ def test_what_a_job_sends_of_its_own_accord_tells_nobody_that_it_fails():
     note, alert = message(MessageKind.NOTE, ("boss@example.com",)), message()
     job = JobFacts("k", "k", "K.py", JobFrequency.MINUTE)
     failed = Outcome(Condition.FAILING, "why")
-    report = Report(job, failed, Verdict.FIRST_ALERT, (note, alert))
+    report = Report(job, failed, Decision.FIRST_ALERT, (note, alert))
     record = decide.advance(Record("k"), report, NOON)
     assert (record.told, record.thread) == (alert.to, alert.message_id)
 
@@ -202,7 +202,7 @@ def test_a_clock_stepped_back_silences_no_job_for_longer_than_its_window(every):
     record, _ = one_run(Record("k"), "F", Policy(every), future)
     record, _ = one_run(record, "F", Policy(every), NOON)
     later = NOON + timedelta(hours=24)
-    spoke = one_run(record, "F", Policy(every), later)[1].speaks
+    spoke = one_run(record, "F", Policy(every), later)[1].notifies
     assert spoke == (every is not Every.ONSTATECHANGE)
 
 
@@ -215,10 +215,10 @@ def test_a_clock_stepped_back_makes_no_burst():
 def test_a_clock_stepped_forward_brings_one_reminder():
     record, _ = one_run(Record("k"), "F", Policy(Every.EVERYHOUR), NOON)
     year = NOON + timedelta(days=365)
-    record, verdict = one_run(record, "F", Policy(Every.EVERYHOUR), year)
-    assert verdict is Verdict.REMINDER
+    record, decision = one_run(record, "F", Policy(Every.EVERYHOUR), year)
+    assert decision is Decision.REMINDER
     assert one_run(record, "F", Policy(Every.EVERYHOUR), year + MINUTE)[1] is (
-        Verdict.TOO_SOON
+        Decision.TOO_SOON
     )
 
 
@@ -244,9 +244,9 @@ def test_a_record_in_order_is_left_as_it_is():
 def test_a_job_whose_record_was_lost_alerts_at_its_first_failure():
     lost = Record("k", condition=Condition.UNKNOWN)
     policy = Policy(Every.ONSTATECHANGE, 5)
-    assert one_run(lost, "F", policy, NOON)[1] is Verdict.FIRST_ALERT
-    assert one_run(lost, "S", policy, NOON)[1] is Verdict.QUIET_RECOVERY
-    assert one_run(lost, "U", policy, NOON)[1] is Verdict.NOT_YET
+    assert one_run(lost, "F", policy, NOON)[1] is Decision.FIRST_ALERT
+    assert one_run(lost, "S", policy, NOON)[1] is Decision.QUIET_RECOVERY
+    assert one_run(lost, "U", policy, NOON)[1] is Decision.NOT_YET
 
 
 # Due.
@@ -348,9 +348,9 @@ def test_an_alert_of_the_older_program_is_neither_repeated_nor_forgotten():
         Record("k"), "<class 'jobs.X.X'>|a", (other, entry), ("ops@example.com",)
     )
     assert (record.failures, record.told) == (4, ("ops@example.com",))
-    record, verdict = one_run(record, "F", Policy(), NOON + MINUTE)
-    assert verdict is Verdict.ALREADY_TOLD
-    assert one_run(record, "S", Policy(), NOON + 2 * MINUTE)[1] is Verdict.RECOVERY
+    record, decision = one_run(record, "F", Policy(), NOON + MINUTE)
+    assert decision is Decision.ALREADY_NOTIFIED
+    assert one_run(record, "S", Policy(), NOON + 2 * MINUTE)[1] is Decision.RECOVERY
 
 
 def test_a_job_the_older_program_did_not_know_starts_new():

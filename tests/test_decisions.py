@@ -10,16 +10,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib import decide, decisions
-from lib.decisions import Decision
+from lib.decisions import DETAILS, Entry, Event, JobDetails, People, sentence
 from lib.journal import (
     Journal,
     as_line,
     from_line,
     reaches_back_to,
-    read_decisions,
+    read_entries,
 )
 from lib.model import (
     Condition,
+    Decision,
     JobFacts,
     JobFailureNotificationFrequency,
     JobFrequency,
@@ -29,7 +30,6 @@ from lib.model import (
     Policy,
     Record,
     Report,
-    Verdict,
 )
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -54,8 +54,14 @@ def mail(**more):
     return Message(**given)
 
 
-def decision(text="it was so", at=NOON, key=KEY, name=NAME, **details):
-    return Decision(at, key, name, "judged", text, details)
+def entry(reason="it was so", at=NOON, key=KEY, name=NAME, **details):
+    details = JobDetails(Condition.FAILING, 1, reason, **details)
+    return Entry(at, key, name, Decision.FIRST_ALERT, details)
+
+
+def read_back(one):
+    """Return the sentence made of what is on file."""
+    return sentence(from_line(as_line(one)))
 
 
 def story(policy, outcomes, *, mail_leaves=True):
@@ -63,11 +69,12 @@ def story(policy, outcomes, *, mail_leaves=True):
     job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, policy, OPS)
     record, now, told = Record(KEY), NOON, []
     for outcome in outcomes:
-        verdict = decide.decide(record, outcome, policy, now)
-        messages = (mail(),) if verdict.speaks else ()
-        report = Report(job, outcome, verdict, messages)
+        decision = decide.decide(record, outcome, policy, now)
+        messages = (mail(),) if decision.notifies else ()
+        report = Report(job, outcome, decision, messages)
         after = decide.advance(record, report, now)
-        told.append([x.text for x in decisions.judged(report, record, after, now)])
+        found = decisions.judged(report, record, after, now)
+        told.append([read_back(one) for one in found])
         record, now = after, now + timedelta(minutes=1)
         if mail_leaves:
             record = replace(record, owed=())
@@ -104,10 +111,10 @@ def test_several_people_were_told():
     report = Report(
         JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE),
         FULL,
-        Verdict.ALREADY_TOLD,
+        Decision.ALREADY_NOTIFIED,
     )
     (said,) = decisions.judged(report, told, told, NOON)
-    assert "no mail: a@b.example, c@b.example were told at " in said.text
+    assert "no mail: a@b.example, c@b.example were told at " in sentence(said)
 
 
 def test_too_few_failures_and_too_soon_are_said_with_the_policy():
@@ -127,11 +134,11 @@ def test_an_end_knows_since_when_it_was_for_whoever_counts_them():
     job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, ON_CHANGE, OPS)
     for outcome, since in ((FINE, NOON), (FULL, None)):
         before = Record(KEY, NAME, Condition.FAILING, 3, NOON)
-        verdict = decide.decide(before, outcome, ON_CHANGE, NOON)
-        report = Report(job, outcome, verdict)
+        decision = decide.decide(before, outcome, ON_CHANGE, NOON)
+        report = Report(job, outcome, decision)
         after = decide.advance(before, report, NOON)
         (one,) = decisions.judged(report, before, after, NOON)
-        assert one.details.get("since") == since
+        assert one.details.failing_since == since
 
 
 def test_a_job_under_way_says_so_once():
@@ -141,7 +148,7 @@ def test_a_job_under_way_says_so_once():
 
 def test_a_failed_attempt_names_the_step_and_the_next_one():
     tried = mail(attempts=2, retry_at=NOON + timedelta(minutes=5))
-    text = decisions.unsent(KEY, NAME, tried, "RCPT TO: 451 later", NOON).text
+    text = read_back(decisions.failed(KEY, NAME, tried, "RCPT TO: 451 later", NOON))
     assert text.startswith(
         "attempt 2 to send alert to ops@example.com failed: RCPT TO:"
     )
@@ -149,44 +156,110 @@ def test_a_failed_attempt_names_the_step_and_the_next_one():
 
 
 def test_a_mail_that_left_late_says_how_late():
-    assert " late: " not in decisions.sent(KEY, NAME, mail(), NOON).text
+    assert " late: " not in read_back(decisions.sent(KEY, NAME, mail(), NOON))
     later = NOON + timedelta(minutes=40)
-    assert "sent, 40 minutes late: " in decisions.sent(KEY, NAME, mail(), later).text
+    assert "sent, 40 minutes late: " in read_back(
+        decisions.sent(KEY, NAME, mail(), later)
+    )
 
 
 def test_mails_that_a_digest_or_newer_news_stood_for_name_it():
     before = Record(KEY, NAME, owed=(mail(),))
     into = mail(message_id="b2" * 16, subject="12 failing in one mail")
-    (one,) = decisions.digested(before, replace(before, owed=()), into, NOON)
-    assert "was sent as a part of '12 failing in one mail': 'disk full" in one.text
-    (one,) = decisions.replaced(before, replace(before, owed=(into,)), NOON)
-    assert "is a part of newer news, '12 failing" in one.text
-    assert list(decisions.replaced(before, before, NOON)) == []
+    (one,) = decisions.bundled(before, replace(before, owed=()), into, NOON)
+    assert "was sent as a part of '12 failing in one mail': 'disk full" in (
+        read_back(one)
+    )
+    (one,) = decisions.merged(before, replace(before, owed=(into,)), NOON)
+    assert "is a part of newer news, '12 failing" in read_back(one)
+    assert list(decisions.merged(before, before, NOON)) == []
 
 
 def test_of_many_addresses_a_few_are_named():
     many = mail(to=tuple(f"{number}@example.com" for number in range(100)))
-    assert "4@example.com and 95 others" in decisions.sent(KEY, NAME, many, NOON).text
+    one = decisions.sent(KEY, NAME, many, NOON)
+    assert "4@example.com and 95 others" in read_back(one)
+
+
+def test_what_became_of_state_is_said():
+    gone = Record(KEY, NAME, unseen_since=NOON, owed=(mail(),))
+    assert [
+        read_back(one)
+        for one in (
+            decisions.forgotten(gone, NOON),
+            *decisions.lost("checker/state", ["disk-full-1.json: damaged"], NOON),
+            *decisions.read_again([gone], NOON),
+        )
+    ] == [
+        "no run met this job since 2026-11-22 12:00 UTC; what was remembered of it "
+        "is forgotten",
+        "what was remembered is gone: disk-full-1.json: damaged",
+        "its state file, which could not be read, can be read again; 1 mail owed",
+    ]
+
+
+def test_what_a_server_will_never_take_says_whom_it_does_not_reach():
+    one = decisions.dropped(KEY, NAME, mail(), "gone@x.example", "550 no such", NOON)
+    assert read_back(one).startswith(
+        "alert to gone@x.example was refused and is not tried again: 550 no such: "
+    )
 
 
 # Lines.
 
 
 def test_a_line_comes_back_as_it_was():
-    one = decision(verdict="failing", to=["ops@example.com"])
+    one = entry(policy=HOURLY, notified=People(OPS, 3), notified_at=NOON)
     assert from_line(as_line(one) + "\n") == one
+
+
+def test_a_line_holds_a_code_and_facts_and_no_sentence():
+    one, second = decisions.judged(
+        Report(
+            JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE),
+            FULL,
+            Decision.FIRST_ALERT,
+            (mail(),),
+        ),
+        Record(KEY),
+        Record(KEY, NAME, Condition.FAILING, 1),
+        NOON,
+    )
+    start = f"2026-11-22T12:00:00+00:00\t{KEY}\t{NAME}"
+    assert as_line(one) == (
+        f"{start}\tfirst_alert\t"
+        '{"status": "failing", "failures": 1, "reason": "/ is 93% full"}'
+    )
+    assert as_line(second) == (
+        f'{start}\tqueued\t{{"message_id": "{"a1" * 16}", "kind": "alert", '
+        '"to": {"addresses": ["ops@example.com"]}, '
+        '"subject": "disk full is failing: / is 93% full"}'
+    )
+
+
+def test_each_code_has_its_words():
+    assert set(decisions.WORDS) == set(Decision)
+    for code, details in DETAILS.items():
+        if details is JobDetails:
+            made = JobDetails(Condition.FAILING)
+        elif details is decisions.MailDetails:
+            made = details("a1", MessageKind.ALERT, People(OPS))
+        else:
+            made = details()
+        assert read_back(Entry(NOON, KEY, NAME, code, made)), code
+    assert not set(Decision) & set(Event)
 
 
 @pytest.mark.parametrize("nasty", ["a\tb\nc", "\x1b[31mred", "\u202etxt.exe", "\udc80"])
 def test_a_line_stays_one_line_and_orders_no_terminal(nasty):
-    line = as_line(decision(nasty, key=nasty, name=nasty, reason=nasty))
-    assert line.count("\t") == 5
+    line = as_line(entry(nasty, key=nasty, name=nasty))
+    assert line.count("\t") == 4
     assert line.replace("\t", "").isprintable()
     assert from_line(line) is not None
 
 
 def test_no_secret_is_in_a_line():
-    one = decision("it said canary", reason="canary", more=["x canary y"])
+    one = entry("it said canary", notified=People(("canary@x.example",)))
     assert "canary" not in as_line(one, ("canary",))
 
 
@@ -198,7 +271,16 @@ def test_a_long_reason_is_cut():
 
 @pytest.mark.parametrize(
     "line",
-    ["", "word", "a\tb\tc\td\te\tf", f"{NOON.isoformat()}\tk\tn\tw\tt\t[1]", "\0" * 99],
+    [
+        "",
+        "word",
+        "a\tb\tc\td\te",
+        f"{NOON.isoformat()}\tk\tn\tsent\t[1]",
+        f"{NOON.isoformat()}\tk\tn\tsent\t{{}}",
+        f'{NOON.isoformat()}\tk\tn\tok\t{{"status": "so"}}',
+        f'{NOON.isoformat()}\tk\tn\tfailing, reminder\t{{"status": "failing"}}',
+        "\0" * 99,
+    ],
 )
 def test_what_is_no_line_of_ours_is_none(line):
     assert from_line(line) is None
@@ -208,12 +290,12 @@ def test_what_is_no_line_of_ours_is_none(line):
 
 
 def everything(folder):
-    return [one.text for one in read_decisions(folder, lambda key, name: True)]
+    return [one.details.reason for one in read_entries(folder, lambda key, name: True)]
 
 
 def write(folder, *texts, most_bytes=10_000):
     journal = Journal(folder, (), most_bytes)
-    journal.note(decision(text) for text in texts)
+    journal.note(entry(text) for text in texts)
     journal.write()
 
 
@@ -231,21 +313,21 @@ def test_nothing_decided_leaves_no_file(tmp_path):
 
 def test_only_what_is_wanted_is_read(tmp_path):
     journal = Journal(tmp_path, ())
-    journal.note([decision("a", key="x"), decision("b", name="other")])
+    journal.note([entry("a", key="x"), entry("b", name="other")])
     journal.write()
-    found = read_decisions(tmp_path, lambda key, name: key == "x")
-    assert [one.text for one in found] == ["a"]
+    found = read_entries(tmp_path, lambda key, name: key == "x")
+    assert [one.details.reason for one in found] == ["a"]
 
 
 def test_of_a_period_only_what_is_later_is_read(tmp_path):
     journal = Journal(tmp_path, ())
     moments = [NOON, NOON + timedelta(milliseconds=900), NOON + timedelta(seconds=1)]
-    journal.note(decision(str(at), at) for at in moments)
+    journal.note(entry(str(at), at) for at in moments)
     journal.write()
-    found = read_decisions(tmp_path, lambda key, name: True, moments[0])
-    assert [one.text for one in found] == [str(moments[2])]
+    found = read_entries(tmp_path, lambda key, name: True, moments[0])
+    assert [one.details.reason for one in found] == [str(moments[2])]
     earlier = NOON - timedelta(seconds=1)
-    assert len(read_decisions(tmp_path, lambda key, name: True, earlier)) == 3
+    assert len(read_entries(tmp_path, lambda key, name: True, earlier)) == 3
 
 
 def test_how_far_the_file_reaches_back_is_known_once_lines_were_dropped(tmp_path):
@@ -255,9 +337,9 @@ def test_how_far_the_file_reaches_back_is_known_once_lines_were_dropped(tmp_path
     journal = Journal(tmp_path, (), 1000)
     for number in range(20):
         at = NOON + timedelta(minutes=number)
-        journal.note([decision(f"{number} {'x' * 100}", at)])
+        journal.note([entry(f"{number} {'x' * 100}", at)])
         journal.write()
-    first, *_rest = read_decisions(tmp_path, lambda key, name: True)
+    first, *_rest = read_entries(tmp_path, lambda key, name: True)
     assert reaches_back_to(tmp_path) == first.at > NOON
     older = tmp_path / "decisions.log.1"
     older.write_bytes(older.read_bytes()[5:])
@@ -301,7 +383,7 @@ def test_what_cannot_be_written_is_said_once_and_stops_nothing(tmp_path, caplog,
     journal = Journal(tmp_path, ())
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            journal.note([decision()])
+            journal.note([entry()])
             journal.write()
     (said,) = caplog.messages
     assert f"{path} cannot be written: " in said
@@ -310,7 +392,7 @@ def test_what_cannot_be_written_is_said_once_and_stops_nothing(tmp_path, caplog,
 
 def test_ten_thousand_lines_cost_little(tmp_path):
     journal = Journal(tmp_path, ("canary",))
-    journal.note(decision(f"number {number}", reason="x") for number in range(10_000))
+    journal.note(entry(f"number {number}") for number in range(10_000))
     began = datetime.now(UTC)
     journal.write()
     assert datetime.now(UTC) - began < timedelta(seconds=3)

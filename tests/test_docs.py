@@ -15,13 +15,15 @@ import pytest
 
 from lib import bulletin, bulletins, decide, jobbase, proof, proofwords
 from lib.crontab import crontab_lines
-from lib.decisions import Decision
+from lib.decisions import Entry, JobDetails
 from lib.folders import MOST_FOLDERS
 from lib.given import OK, TROUBLE, WRONG_USE
 from lib.jobsettings import targets
 from lib.kinds import KINDS, REQUIRED, Option
 from lib.model import (
     MAX_TIMEOUT_S,
+    Condition,
+    Decision,
     JobFrequency,
     Known,
     Mail,
@@ -345,11 +347,11 @@ def the_daily_summary() -> Message:
         run=RunFacts(),
         since=morning - day,
         now=morning,
-        decisions=tuple(
-            Decision(at, "t", "tcp mail", "judged", "", details)
+        entries=tuple(
+            Entry(at, "t", "tcp mail", Decision.QUIET_RECOVERY, details)
             for at in (morning - 6 * hour, morning - 5 * hour)
             for start in [at - timedelta(minutes=12)]
-            for details in [{"verdict": "fine again", "since": start.isoformat()}]
+            for details in [JobDetails(Condition.FINE, failing_since=start)]
         ),
         slowest=(
             Slow("h", "http shop", 30.0, NIGHT),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.model import Condition, MessageKind, Verdict
+from lib.model import Condition, Decision, MessageKind
 from tests.fakes import Folder, failing_record, job, settings, spawner
 
 FAILING, FINE = Condition.FAILING, Condition.FINE
@@ -258,7 +258,7 @@ def test_a_recovery_is_told_on_state_change_only(folder):
     """
     told = folder.run_one("Job", job("Job", more=more), records=RECOVERED)
     assert told.mails("Job") == ()
-    assert told.reports["Job"].verdict is Verdict.QUIET_RECOVERY
+    assert told.reports["Job"].decision is Decision.QUIET_RECOVERY
 
 
 def test_no_hook_speaks_of_what_nobody_has_seen(folder):

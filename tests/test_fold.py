@@ -47,15 +47,15 @@ def waiting_after(story, notify=CHANGE, failures=1, record=None):
         fine = letter == "S"
         condition = Condition.FINE if fine else Condition.FAILING
         outcome = Outcome(condition, "" if fine else "no route")
-        verdict = decide.decide(record, outcome, policy, now)
+        decision = decide.decide(record, outcome, policy, now)
         messages = ()
-        if verdict.speaks:
+        if decision.notifies:
             messages = (
                 letters.default_message(
-                    f"{minute:032d}", job(policy), record, outcome, verdict, now
+                    f"{minute:032d}", job(policy), record, outcome, decision, now
                 ),
             )
-        report = Report(job(policy), outcome, verdict, messages)
+        report = Report(job(policy), outcome, decision, messages)
         record = decide.advance(record, report, now)
     return record
 

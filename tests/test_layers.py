@@ -169,7 +169,7 @@ DOORS = {
     # what Checker says about itself: cannot run a check, cannot send mail
     "tables": "wording",
     "report": "answer decide model state tables wording",
-    "why": "budget decisions digests disk journal model sealed waits wording",
+    "why": "budget decisions digests disk journal model plain sealed waits wording",
     # the command line: what checker.py is the door to
     "crontab": "model",
     "commandline": "model",

@@ -113,8 +113,8 @@ def a_run(
     for name, outcome in (judged or {}).items():
         facts = met[f"Web/{name}"]
         record = ledger.record_of(facts)
-        verdict = decide.decide(record, outcome, facts.policy, now)
-        report = Report(facts, outcome, verdict)
+        decision = decide.decide(record, outcome, facts.policy, now)
+        report = Report(facts, outcome, decision)
         ledger.keep(decide.advance(record, report, now))
     ledger.commit()
     ledger.forget_unmet(met, now)

@@ -9,18 +9,11 @@ import pytest
 from lib import letters
 from lib.model import (
     Condition,
+    Decision,
     JobFacts,
 )
 from lib.model import JobFailureNotificationFrequency as Every
-from lib.model import (
-    JobFrequency,
-    Message,
-    MessageKind,
-    Outcome,
-    Policy,
-    Record,
-    Verdict,
-)
+from lib.model import JobFrequency, Message, MessageKind, Outcome, Policy, Record
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=40)
@@ -52,12 +45,12 @@ def _clock_on_the_wall(monkeypatch):
     time.tzset()
 
 
-def mail(verdict, outcome=REFUSED, record=FAILING, job=JOB, now=LATER):
-    return letters.default_message("id", job, record, outcome, verdict, now)
+def mail(decision, outcome=REFUSED, record=FAILING, job=JOB, now=LATER):
+    return letters.default_message("id", job, record, outcome, decision, now)
 
 
 def test_an_alert_says_what_and_why_in_its_subject():
-    alert = mail(Verdict.FIRST_ALERT, record=Record("X/home"), now=NOON)
+    alert = mail(Decision.FIRST_ALERT, record=Record("X/home"), now=NOON)
     assert alert.subject == "http home is failing: connection refused"
     assert alert.to == ("ops@example.com",)
     assert (alert.kind, alert.thread) == (MessageKind.ALERT, None)
@@ -76,7 +69,7 @@ def test_an_alert_says_what_and_why_in_its_subject():
 
 
 def test_a_reminder_says_since_when_and_how_often():
-    reminder = mail(Verdict.REMINDER)
+    reminder = mail(Decision.REMINDER)
     assert reminder.subject == "http home is still failing: connection refused"
     assert "Failing:    since 2026-11-22 12:00 UTC (40 minutes)\n" in reminder.body
     assert "In a row:   41 failures\n" in reminder.body
@@ -84,7 +77,7 @@ def test_a_reminder_says_since_when_and_how_often():
 
 
 def test_a_recovery_goes_to_those_who_were_told_and_says_how_long_it_lasted():
-    recovery = mail(Verdict.RECOVERY, Outcome(Condition.FINE))
+    recovery = mail(Decision.RECOVERY, Outcome(Condition.FINE))
     assert recovery.subject == "http home is fine again after 40 minutes"
     assert recovery.to == ("first@example.com",)
     assert recovery.body == (
@@ -98,16 +91,16 @@ def test_a_recovery_goes_to_those_who_were_told_and_says_how_long_it_lasted():
 
 def test_a_recovery_whose_alert_was_told_by_the_author_goes_to_the_contact():
     told = Record("X/home", failing_since=NOON, told_at=NOON, failures=1)
-    recovery = mail(Verdict.RECOVERY, Outcome(Condition.FINE), told)
+    recovery = mail(Decision.RECOVERY, Outcome(Condition.FINE), told)
     assert recovery.to == ("ops@example.com",)
 
 
 def test_a_check_that_could_not_be_made_is_not_called_failing():
-    assert mail(Verdict.FIRST_ALERT, UNKNOWN).subject == (
+    assert mail(Decision.FIRST_ALERT, UNKNOWN).subject == (
         "http home could not be checked: no route"
     )
-    assert "Unknown:    since 2026-11-22" in mail(Verdict.FIRST_ALERT, UNKNOWN).body
-    assert mail(Verdict.REMINDER, UNKNOWN).subject == (
+    assert "Unknown:    since 2026-11-22" in mail(Decision.FIRST_ALERT, UNKNOWN).body
+    assert mail(Decision.REMINDER, UNKNOWN).subject == (
         "http home still could not be checked: no route"
     )
 
@@ -115,25 +108,25 @@ def test_a_check_that_could_not_be_made_is_not_called_failing():
 @pytest.mark.parametrize("every", list(Every))
 def test_each_policy_says_when_the_next_mail_comes(every):
     job = JobFacts("k", "k", "K.py", JobFrequency.HOUR, Policy(every))
-    body = mail(Verdict.FIRST_ALERT, job=job).body
+    body = mail(Decision.FIRST_ALERT, job=job).body
     assert f"Next mail:  {letters.NEXT_MAIL[every]}\n" in body
     assert "Checked:    every hour\n" in body
 
 
 def test_what_is_wrong_in_the_settings_is_looked_at_with_validate():
     own = JobFacts("settings/x", "http x", "s.cfg", JobFrequency.MINUTE, is_own=True)
-    body = mail(Verdict.FIRST_ALERT, job=own).body
+    body = mail(Decision.FIRST_ALERT, job=own).body
     assert "Look now:   checker.py -m validate\n" in body
 
 
 def test_a_name_with_a_quote_can_be_pasted():
     job = JobFacts("k", "bob's disk", "K.py", JobFrequency.MINUTE)
-    assert """-m run 'bob'"'"'s disk'""" in mail(Verdict.FIRST_ALERT, job=job).body
+    assert """-m run 'bob'"'"'s disk'""" in mail(Decision.FIRST_ALERT, job=job).body
 
 
 def test_a_clock_set_back_makes_no_negative_length():
     early = NOON - timedelta(days=1)
-    recovery = mail(Verdict.RECOVERY, Outcome(Condition.FINE), now=early)
+    recovery = mail(Decision.RECOVERY, Outcome(Condition.FINE), now=early)
     assert recovery.subject == "http home is fine again after 0 seconds"
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lib import plain
 from lib.model import (
     Condition,
+    Decision,
     JobFacts,
     JobFrequency,
     Message,
@@ -23,7 +24,6 @@ from lib.model import (
     Record,
     Report,
     RunFacts,
-    Verdict,
 )
 from lib.sealed import packed, unpacked
 
@@ -98,7 +98,7 @@ def test_a_report_comes_back_from_a_pipe_the_same(message):
     report = Report(
         job,
         Outcome(Condition.UNKNOWN, "why", seconds=0.5, ask_again=True),
-        Verdict.NOT_YET,
+        Decision.NOT_YET,
         (message,),
         memory={"seen": [1, 2.5, None]},
     )

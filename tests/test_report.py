@@ -19,6 +19,7 @@ import pytest
 from lib import report
 from lib.model import (
     Condition,
+    Decision,
     JobFacts,
     JobFailureNotificationFrequency,
     JobFrequency,
@@ -29,7 +30,6 @@ from lib.model import (
     Problem,
     Record,
     Report,
-    Verdict,
 )
 from lib.tables import width
 
@@ -145,7 +145,7 @@ def test_a_row_of_a_job_keeps_for_machines_what_it_says_in_words():
 
 def test_a_result_says_the_first_line_of_its_reason_and_the_time_taken():
     outcome = Outcome(Condition.FAILING, "refused\nby all addresses", seconds=0.1234)
-    rows = report.result_rows([Report(facts(), outcome, Verdict.FIRST_ALERT)])
+    rows = report.result_rows([Report(facts(), outcome, Decision.FIRST_ALERT)])
     assert piped(report.RESULT_COLUMNS, rows) == [
         "job            verdict  seconds  reason",
         "http homepage  failing  0.12     refused",
@@ -159,7 +159,7 @@ def test_what_has_no_place_in_a_table_of_results_follows_it():
         Outcome(Condition.FINE),
     ]
     reports = [
-        Report(facts(f"job {n}\r"), outcome, Verdict.FINE)
+        Report(facts(f"job {n}\r"), outcome, Decision.OK)
         for n, outcome in enumerate(outcomes)
     ]
     assert list(report.detail_lines(reports)) == [

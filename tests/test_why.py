@@ -42,14 +42,14 @@ def test_while_the_mail_server_is_away_why_says_so_and_later_that_it_left(
     assert "tried 1 time, the last time: " in out
     assert "451" in out and "; the next attempt comes after 20" in out
     assert "first alert, as the policy is: on change" in out
-    assert "unsent   attempt 1 to send alert to ops@example.com failed: " in out
+    assert "failed           attempt 1 to send alert to ops@example.com failed: " in out
     smtp.answer_data = lambda mail: None
     mailing.let_time_pass_for_mails()
     assert mailing.cron().silent
     smtp.wait_for(1)
     out = why(mailing, "disk full")
     assert "Owed" not in out
-    assert "sent     alert to ops@example.com was sent" in out
+    assert "sent             alert to ops@example.com was sent" in out
     # When that was judged it had not.
     assert "no mail: the mail of 20" in out
     mailing.cron()
@@ -74,7 +74,10 @@ def test_mails_that_wait_in_one_mail_name_it(mailing, smtp):
     smtp.wait_for(1)
     out = why(mailing, "disk full3")
     assert "Owed" not in out
-    assert "folded   alert to ops@example.com was sent as a part of '8 failing" in out
+    assert (
+        "bundled          alert to ops@example.com was sent as a part of '8 failing"
+        in out
+    )
 
 
 def test_a_mail_that_must_wait_for_room_says_since_when_and_until_when(mailing):
@@ -88,7 +91,7 @@ def test_a_mail_that_must_wait_for_room_says_since_when_and_until_when(mailing):
     reason = "as many mails have left as mailsperhour and mailsperday allow"
     assert "'disk second is failing: / is " in out
     assert f"; {reason}; there is room after 20" in out
-    assert f"waits    alert to ops@example.com waits: {reason}" in out
+    assert f"deferred         alert to ops@example.com waits: {reason}" in out
     assert "no mail: the mail of 20" in out
     assert "was told" not in out
 
@@ -102,7 +105,10 @@ def test_after_a_mail_for_many_the_next_one_says_how_long_it_waits(mailing):
     reason = "a mail that stood for many has gone to the same people; the next one"
     out = why(mailing, "disk late")
     assert out.count(reason) == 2
-    assert f"waits    alert to ops@example.com waits: {reason} comes after 20" in out
+    assert (
+        f"deferred         alert to ops@example.com waits: {reason} comes after 20"
+        in out
+    )
 
 
 def test_a_healthy_job_leaves_no_line_and_why_says_that(tmp_path):
@@ -119,7 +125,10 @@ def test_the_same_again_and_again_is_one_line(tmp_path):
     for _ in range(4):
         instance.cron()
     lines = why(instance, "disk full").splitlines()
-    assert sum(" judged " in line for line in lines) == 2
+    assert [line.split()[3] for line in lines if " in a row: " in line][-2:] == [
+        "first_alert",
+        "already_notified",
+    ]
     assert "(the same 3 times since 20" in lines[-1]
 
 
@@ -135,6 +144,18 @@ def test_a_job_that_is_no_more_is_still_explained(tmp_path):
     assert "failing, 1 in a row: the flag is down" in out
 
 
+def test_an_address_that_takes_no_mail_is_named_and_is_not_tried_again(mailing, smtp):
+    mailing.write(
+        mailing.settings.read_text().replace("ops@", "gone@example.com, ops@") + FULL
+    )
+    smtp.answer_rcpt = lambda to: "550 5.1.1 no" if to.startswith("gone") else None
+    mailing.cron()
+    out = why(mailing, "disk full")
+    assert "sent             alert to ops@example.com was sent" in out
+    assert "dropped          alert to gone@example.com was refused and is not" in out
+    assert " failed " not in out
+
+
 def test_json_holds_all_of_it(tmp_path):
     instance = Instance(tmp_path, NO_MAIL + FULL)
     instance.cron()
@@ -144,8 +165,10 @@ def test_json_holds_all_of_it(tmp_path):
         "failing",
         True,
     )
-    assert found["decisions"][0]["details"]["verdict"] == "failing, first alert"
-    assert {one["decision"] for one in found["decisions"]} >= {"judged", "kept"}
+    first, second, *_more = found["decisions"]
+    assert (first["code"], second["code"]) == ("first_alert", "queued")
+    assert first["text"].endswith("; first alert, as the policy is: on change")
+    assert first["details"]["status"] == "failing"
 
 
 def test_a_name_that_nobody_knows_is_an_error_with_a_hint(tmp_path):

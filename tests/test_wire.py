@@ -9,13 +9,13 @@ import pytest
 from lib import plain, wire
 from lib.model import (
     Condition,
+    Decision,
     JobFacts,
     JobFrequency,
     Message,
     MessageKind,
     Outcome,
     Report,
-    Verdict,
 )
 from tests.fakes import NOON
 
@@ -34,11 +34,11 @@ def through(frame):
 @pytest.mark.parametrize(
     "report",
     [
-        Report(JOB, Outcome(Condition.FINE, seconds=0.25), Verdict.FINE),
-        Report(JOB, Outcome(Condition.FINE), Verdict.FINE, memory={"n": [1, None]}),
-        Report(JOB, Outcome(Condition.FINE), Verdict.RECOVERY, (MAIL,)),
-        Report(OTHER, FAILED, Verdict.FIRST_ALERT, (MAIL, MAIL), {}),
-        Report(JOB, Outcome(Condition.PENDING, "a moment"), Verdict.PENDING),
+        Report(JOB, Outcome(Condition.FINE, seconds=0.25), Decision.OK),
+        Report(JOB, Outcome(Condition.FINE), Decision.OK, memory={"n": [1, None]}),
+        Report(JOB, Outcome(Condition.FINE), Decision.RECOVERY, (MAIL,)),
+        Report(OTHER, FAILED, Decision.FIRST_ALERT, (MAIL, MAIL), {}),
+        Report(JOB, Outcome(Condition.PENDING, "a moment"), Decision.PENDING),
     ],
 )
 def test_a_report_comes_back_as_it_was(report):
@@ -46,7 +46,7 @@ def test_a_report_comes_back_as_it_was(report):
 
 
 def test_a_report_of_nothing_is_short():
-    fine = Report(OTHER, Outcome(Condition.FINE, seconds=0.25), Verdict.FINE)
+    fine = Report(OTHER, Outcome(Condition.FINE, seconds=0.25), Decision.OK)
     assert wire.report(fine) == ["fine", "X/y", 0.25]
 
 

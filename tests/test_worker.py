@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from lib.model import Condition, JobFrequency, OldEntry, Record, Verdict, file_stem
+from lib.model import Condition, Decision, JobFrequency, OldEntry, Record, file_stem
 from lib.worker import record_of
 from tests.fakes import CONTACT, NOON, Folder, failing_record, job, settings, spawner
 
@@ -76,9 +76,9 @@ def test_a_job_that_cannot_say_what_it_is_fails_each_minute(folder):
 
 
 @pytest.mark.parametrize(
-    ("minutes", "verdict"), [(58, Verdict.TOO_SOON), (60, Verdict.REMINDER)]
+    ("minutes", "decision"), [(58, Decision.TOO_SOON), (60, Decision.REMINDER)]
 )
-def test_jobs_are_judged_by_the_clock_of_the_run(folder, minutes, verdict):
+def test_jobs_are_judged_by_the_clock_of_the_run(folder, minutes, decision):
     clock = NOON + timedelta(minutes=minutes)
     hourly = "def notifyOnFailureEvery(self): return 'hour'"
     told = folder.run_one(
@@ -87,7 +87,7 @@ def test_jobs_are_judged_by_the_clock_of_the_run(folder, minutes, verdict):
         records=failing_record("Job/Job"),
         now=lambda: clock,
     )
-    assert told.reports["Job"].verdict is verdict
+    assert told.reports["Job"].decision is decision
     assert {one.born_at for one in told.mails("Job")} <= {clock}
 
 
@@ -326,15 +326,15 @@ def test_a_signal_handler_can_only_be_set_where_it_harms_its_own_file(folder):
 def test_a_job_that_sees_one_problem_again_is_told_by_its_record(folder):
     before = failing_record("Job/Job")
     told = folder.run_one("Job", job("Job", "return False"), records=before)
-    assert told.reports["Job"].verdict is Verdict.ALREADY_TOLD
+    assert told.reports["Job"].decision is Decision.ALREADY_NOTIFIED
     untold = {"Job/Job": replace(before["Job/Job"], told_at=None)}
-    assert folder.run(records=untold).reports["Job"].verdict is Verdict.FIRST_ALERT
+    assert folder.run(records=untold).reports["Job"].decision is Decision.FIRST_ALERT
 
 
 def test_a_lost_record_makes_a_failing_job_alert(folder):
     folder.add("Job", job("Job", "return False"))
     told = folder.run(lost=frozenset({file_stem("Job/Job")}))
-    assert told.reports["Job"].verdict is Verdict.FIRST_ALERT
+    assert told.reports["Job"].decision is Decision.FIRST_ALERT
 
 
 def test_a_worker_with_nothing_to_do_ends_at_once(folder):
