@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NoReturn, Protocol
 
 from lib import plain
+from lib.disk import write_whole
 
 #: What stands before each frame.
 LENGTH = struct.Struct(">I")
@@ -53,7 +54,7 @@ def be_the_child(
     except BaseException:  # noqa: B036  # we end right here
         import traceback
 
-        os.write(2, traceback.format_exc().encode("utf-8", "replace"))
+        write_whole(2, traceback.format_exc().encode("utf-8", "replace"))
     finally:
         # Threads left behind must not keep the process; nothing is flushed twice.
         os._exit(status)
@@ -105,11 +106,9 @@ def _teller(descriptor: int) -> Tell:
         for frame in frames:
             body = plain.dumps(frame).encode("ascii")
             parts += LENGTH.pack(len(body)) + body
-        data = memoryview(parts)
         try:
             with lock:
-                while data:
-                    data = data[os.write(descriptor, data) :]
+                write_whole(descriptor, parts)
         except OSError:
             # The parent is gone, or job code has closed what it did not open.
             os._exit(CUT_OFF)

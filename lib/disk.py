@@ -1,8 +1,9 @@
-"""Files that are replaced whole, or not at all.
+"""Every write to a file or a pipe: all of it is written, or it fails.
 
-A write makes the new content durable beside the old, then moves it into place, then
-makes the move durable: a crash at any point leaves the old file or the new one.  For
-the order of the calls see rename(2) and fsync(2).
+A file that is replaced is so whole, or not at all: the new content is made durable
+beside the old, then moved into place, then the move is made durable.  A crash at any
+point leaves the old file or the new one.  For the order of the calls see rename(2) and
+fsync(2).  No other module opens a file for writing or calls ``os.write``.
 """
 
 from __future__ import annotations
@@ -62,17 +63,66 @@ def replace_files(contents: Iterable[tuple[Path, bytes]]) -> None:
         raise
 
 
-def replace_softly(path: Path, content: bytes) -> None:
+def replace_softly(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace a file in one step, but let the disk take its time; raise StateError.
 
     Cheap, for what may be lost: after a power cut it may be damaged.
     """
-    temporary = _write_new(path, content, sync=False)
+    temporary = _write_new(path, content, sync=False, mode=mode)
     try:
         _step(path, f"rename {temporary.name} to it", os.rename, temporary, path)
     except BaseException:
         _remove_quietly(temporary)
         raise
+
+
+def open_to_write(
+    path: str | Path, *, append: bool = False, folder: int | None = None
+) -> int:
+    """Return a descriptor to read and write a file; one that is missing is made.
+
+    Raise OSError, also if it is a link or no regular file: a pipe may never be read.
+    ``folder`` is a descriptor of the one that a relative path starts at.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    if append:
+        flags |= os.O_APPEND
+    descriptor = os.open(path, flags, 0o600, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(0, "it is no regular file")
+    return descriptor
+
+
+def write_whole(descriptor: int, content: bytes | bytearray) -> None:
+    """Write all of the content; raise OSError if the last byte cannot be written.
+
+    A write may take only a part of it: the disk fills up, a pipe is full, a signal
+    comes.
+    """
+    left = memoryview(content)
+    while left:
+        left = left[_taken(os.write(descriptor, left)) :]
+
+
+def overwrite(descriptor: int, content: bytes) -> None:
+    """Let a file hold this and nothing else; raise OSError if part of it is missing.
+
+    In place, for a file that is locked.  It is cut after that, so that a full disk
+    leaves no empty file.
+    """
+    left, done = memoryview(content), 0
+    while left:
+        count = _taken(os.pwrite(descriptor, left, done))
+        left, done = left[count:], done + count
+    os.ftruncate(descriptor, len(content))
+
+
+def _taken(count: int) -> int:
+    """Return how much a write took; raise OSError if that is nothing."""
+    if count == 0:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    return count
 
 
 def sync_folder(folder: Path) -> None:
@@ -196,16 +246,19 @@ def _written_beside(path: Path, content: bytes) -> Path:
         return _write_new(path, content)
 
 
-def _write_new(path: Path, content: bytes, *, sync: bool = True) -> Path:
+def _write_new(
+    path: Path, content: bytes, *, sync: bool = True, mode: int = 0o600
+) -> Path:
     temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     name = temporary.name
     descriptor = _step(path, f"create {name}", os.open, temporary, flags, 0o600)
     try:
         try:
-            data = memoryview(content)
-            while data:
-                data = data[_step(path, f"write {name}", os.write, descriptor, data) :]
+            _step(path, f"write {name}", write_whole, descriptor, content)
+            if mode != 0o600:
+                # The umask has no say.
+                _step(path, f"chmod {name}", os.fchmod, descriptor, mode)
             if sync:
                 _step(path, f"fsync {name}", os.fsync, descriptor)
         finally:

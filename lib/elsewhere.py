@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.disk import open_to_write, overwrite
+
 #: Nothing that is kept here is longer.
 MAX_BYTES = 4096
 
@@ -41,12 +43,10 @@ class Slot:
         """Replace what it holds; return whether that could be done."""
         data = text.encode("ascii", "replace")[:MAX_BYTES]
         try:
-            # In this order, so that a full disk leaves no empty file.
-            done = os.pwrite(self.descriptor, data, 0)
-            os.ftruncate(self.descriptor, done)
+            overwrite(self.descriptor, data)
         except OSError:
             return False
-        return done == len(data)
+        return True
 
     def close(self) -> None:
         """Let others have it."""
@@ -95,8 +95,7 @@ def _private_folder(place: Path) -> int:
 
 
 def _slot(folder: int, name: str) -> Slot:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+    descriptor = open_to_write(name, folder=folder)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         text = os.pread(descriptor, MAX_BYTES, 0).decode("ascii", "replace")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import stat
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from lib import plain
 from lib.decisions import DETAILS, Entry
-from lib.disk import Damaged, read_capped
+from lib.disk import Damaged, open_to_write, read_capped, write_whole
 from lib.model import scrubbed
 from lib.wording import harmless
 
@@ -63,32 +62,22 @@ class Journal:
             logger.warning("%s cannot be written: %s; the run goes on", self._path, why)
 
     def _append(self, text: bytes) -> None:
-        descriptor = self._open()
+        descriptor = open_to_write(self._path, append=True)
         try:
             size = os.fstat(descriptor).st_size
             if size and size + len(text) > self._most_bytes:
                 os.rename(self._path, self._older)
                 os.close(descriptor)
-                descriptor = self._open()
+                descriptor = open_to_write(self._path, append=True)
                 size = os.fstat(descriptor).st_size
             # After a line that a full disk cut off, a new one begins.
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 text = b"\n" + text
             # More than a file may hold: the newest lines.
             text = text[-self._most_bytes :]
-            if os.write(descriptor, text) != len(text):
-                raise OSError(0, "the disk took only a part of it")
+            write_whole(descriptor, text)
         finally:
             os.close(descriptor)
-
-    def _open(self) -> int:
-        # Not to wait for whoever reads from it, should it be a pipe.
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(self._path, flags | os.O_CLOEXEC, 0o600)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError(0, "it is no regular file")
-        return descriptor
 
 
 def read_entries(

@@ -10,14 +10,20 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import stat
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lib import plain
-from lib.disk import Damaged, StateError, read_capped
+from lib.disk import (
+    Damaged,
+    StateError,
+    open_to_write,
+    overwrite,
+    read_capped,
+    write_whole,
+)
 from lib.remedy import trouble
 
 logger = logging.getLogger(__name__)
@@ -72,11 +78,10 @@ class Lock:
 
     def count_skip(self, now: datetime) -> None:
         """Note, without the lock, that a run found another at work."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW
         try:
-            descriptor = os.open(self._skipped, flags, 0o600)
+            descriptor = open_to_write(self._skipped, append=True)
             try:
-                os.write(descriptor, f"{now.isoformat()}\n".encode())
+                write_whole(descriptor, f"{now.isoformat()}\n".encode())
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -108,15 +113,13 @@ class Lock:
         return 0, None
 
     def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            descriptor = os.open(self._path, flags, 0o600)
+            return open_to_write(self._path)
         except OSError as error:
+            if not error.errno:
+                text = f"{self._path} is no regular file; move it away"
+                raise StateError(text) from error
             raise trouble(self._path, "open it", error) from error
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise StateError(f"{self._path} is no regular file; move it away")
-        return descriptor
 
 
 def _holder(descriptor: int, now: datetime, length: timedelta) -> Holder:
@@ -143,9 +146,7 @@ def _read_holder(descriptor: int, length: timedelta) -> Holder:
 def _write_holder(descriptor: int, holder: Holder) -> None:
     text = plain.dumps(holder).encode("ascii") + b"\n"
     try:
-        # In this order, so that a full disk leaves no empty file.
-        os.pwrite(descriptor, text, 0)
-        os.ftruncate(descriptor, len(text))
+        overwrite(descriptor, text)
     except OSError as error:
         # For people only; the lock itself is held.
         logger.warning("the lock file could not be written: %s", error)

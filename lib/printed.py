@@ -14,6 +14,7 @@ import select
 import sys
 import threading
 
+from lib.disk import write_whole
 from lib.process import MAX_PRINTED
 
 #: Kept beyond what is shown, so that no half secret stays where it is cut.
@@ -107,7 +108,7 @@ class Printing:
         data = data[: max(0, self._left)]
         self._left -= len(data)
         try:
-            os.write(self.outside, data)
+            write_whole(self.outside, data)
         except OSError:
             # Full, or closed by job code: the jobs have it all the same.
             return

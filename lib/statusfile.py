@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from datetime import datetime
+from pathlib import Path
 
 from lib import ownanswer
+from lib.disk import replace_softly
 from lib.model import RunFacts, Settings
+from lib.remedy import StateError
 
 logger = logging.getLogger(__name__)
 
@@ -20,28 +22,12 @@ def write(settings: Settings, run: RunFacts, now: datetime) -> None:
     """
     path = settings.status.write
     content = ownanswer.content(settings, run, now)
-    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     try:
-        _write(temporary, path, content)
-    except OSError as error:
+        # Not synced: after a power cut the next run writes another.
+        replace_softly(Path(path), content, mode=0o644)
+    except StateError as error:
         logger.error(
             "[status] write: %s cannot be written: %s; peers that read it will miss us",
             path,
-            error.strerror,
+            getattr(error.__cause__, "strerror", error),
         )
-
-
-def _write(temporary: str, path: str, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o644)
-    try:
-        try:
-            os.fchmod(descriptor, 0o644)
-            os.write(descriptor, content)
-        finally:
-            os.close(descriptor)
-        # Not synced: after a power cut the next run writes another.
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
