@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from datetime import UTC
 
 from lib.model import Mail, Message, MessageKind, Settings
 
@@ -44,7 +45,8 @@ def compose(message: Message, settings: Settings, account: Mail | None = None) -
     policy = SMTP.clone(cte_type="7bit", header_factory=headers)
 
     mail = EmailMessage(policy=policy)
-    mail["Date"] = format_datetime(message.born_at)
+    # An offset with seconds, or of a day, is none that a mail may have.
+    mail["Date"] = format_datetime(message.born_at.astimezone(UTC))
     mail["Message-ID"] = _id(message.message_id, settings)
     mail["Subject"] = _subject(message, settings)
     mail["From"] = _from(settings, account)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
-from lib.wording import harmless, local
+from lib.wording import harmless, in_zone, local
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -129,7 +129,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     if isinstance(value, datetime):
-        return (value if value.tzinfo else value.astimezone()).isoformat()
+        return (value if value.tzinfo else in_zone(value)).isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, float) and not math.isfinite(value):

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from lib.model import DigestTimes
+from lib.wording import in_zone
 
 DAILY, WEEKLY = KINDS = ("daily", "weekly")
 _WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 #: Within so many days of today each kind has a time before and after, in any zone.
-_DAYS_AROUND = {DAILY: 2, WEEKLY: 8}
+_DAYS_AROUND = {DAILY: 3, WEEKLY: 9}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def coming(
 ) -> datetime | None:
     """Return when the next bulletin of a kind will be due; None: never.
 
-    ``zone`` None is, here as below, that of this machine.
+    ``zone`` None is, here as below, that of this machine, or UTC if it has none that
+    can be used.
     """
     return _around(times, kind, now, zone)[1]
 
@@ -133,7 +135,7 @@ def _around(
     """Return the last time of a kind up to now, and the first after it; None: none."""
     if not is_on(times, kind):
         return None, None
-    today = now.astimezone(zone).date()
+    today = in_zone(now, zone).date()
     most = _DAYS_AROUND[kind]
     days = (today + timedelta(days=number) for number in range(-most, most + 1))
     if kind == DAILY:
@@ -156,5 +158,8 @@ def _moment(day: date, clock: str, zone: tzinfo | None) -> datetime:
     wall = datetime.combine(day, time(int(hour), int(minute)))
     # Without a zone it is this machine's, by timestamp(): astimezone() takes a time
     # that is skipped for an earlier one.
-    seconds = wall.replace(tzinfo=zone).timestamp()
-    return datetime.fromtimestamp(seconds, UTC)
+    moment = datetime.fromtimestamp(wall.replace(tzinfo=zone).timestamp(), UTC)
+    if zone is None and in_zone(moment).tzinfo is UTC:
+        # It is UTC, or cannot be used.
+        return wall.replace(tzinfo=UTC)
+    return moment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from lib.model import JobFailureNotificationFrequency, Policy
 
@@ -47,14 +47,25 @@ def duration(length: timedelta) -> str:
     return counted(seconds, "second")
 
 
+def in_zone(moment: datetime, zone: tzinfo | None = None) -> datetime:
+    """Return the same moment in a zone; None: that of this machine.
+
+    In UTC where the zone has no time for it, or one that is a day or more from UTC, as
+    ``TZ=UTC+25`` asks for.  The moment itself where there is none in UTC either.
+    """
+    for one in (zone, UTC):
+        try:
+            return moment.astimezone(one)
+        except (OverflowError, ValueError, OSError):
+            # Years 1 and 9999 have no local time; a mended state file may hold them.
+            continue
+    return moment
+
+
 def local(moment: datetime) -> str:
     """Return a moment as the clock on this machine's wall: ``2026-11-22 12:00 CET``."""
-    try:
-        here = moment.astimezone()
-    except (OverflowError, ValueError, OSError):
-        # Years 1 and 9999 have no local time; a mended state file may hold them.
-        return moment.isoformat(" ", "minutes")
-    return f"{here:%Y-%m-%d %H:%M} {here.tzname() or f'{here:%z}'}"
+    here = in_zone(moment)
+    return f"{here.isoformat(' ', 'minutes')[:16]} {here.tzname() or f'{here:%z}'}"
 
 
 def since(moment: datetime, now: datetime) -> str:
@@ -63,7 +74,7 @@ def since(moment: datetime, now: datetime) -> str:
     A moment in the future counts as now.
     """
     # In one zone datetime subtracts wall clocks, which jump twice a year.
-    length = now.astimezone(UTC) - _in_utc(moment)
+    length = in_zone(now, UTC) - in_zone(moment, UTC)
     return f"since {local(min(moment, now))} ({duration(length)})"
 
 
@@ -89,13 +100,6 @@ def harmless(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(letter) if _acts(letter) else letter for letter in text)
-
-
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except (OverflowError, ValueError, OSError):
-        return moment.replace(tzinfo=UTC)
 
 
 def _acts(letter: str) -> bool:

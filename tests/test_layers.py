@@ -25,7 +25,7 @@ DOORS = {
     "log": "model",
     # judgement
     "decide": "model",
-    "timetable": "model",
+    "timetable": "model wording",
     "summaries": "model wording",
     "fold": "model summaries",
     "budget": "model",
