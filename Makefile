@@ -21,6 +21,7 @@ help:
 	@echo 'make approve   write the approved texts anew, from what the program says now'
 	@echo 'make faults    the tests of faults in full, some hours, and their table'
 	@echo 'make soak      a week of simulated minutes in some real ones: nothing missed?'
+	@echo 'make stories   the stories of tests/e2e, told by the program of another commit, REV=...'
 	@echo 'make lint      black, isort, flake8 and mypy: look only'
 	@echo 'make format    black and isort: change the files'
 	@echo 'make coverage  the tests again, and the lines none of them visits'
@@ -56,6 +57,16 @@ faults: venv-dev
 # The same week again: ARGS='--seed N'.
 soak: venv-dev
 	@$(IN_VENV) -m tests.faults.soak $(ARGS)
+
+# What that commit did wrong and says so in its row is expected to be wrong.
+stories: venv-dev
+	@[ -n '$(REV)' ] || { echo 'make: say which commit: make stories REV=0bca2c4' >&2; exit 1; }
+	@rm -rf 'build/stories-$(REV)'
+	@git clone --quiet --no-checkout . 'build/stories-$(REV)'
+	@git -C 'build/stories-$(REV)' checkout --quiet --detach '$(REV)'
+	@$(MAKE) -C 'build/stories-$(REV)' venv
+	@CHECKER_ROOT='build/stories-$(REV)' \
+	    $(IN_VENV) -m pytest -q -n 2 tests/e2e/test_stories.py $(ARGS)
 
 lint: venv-dev
 	@status=0; \

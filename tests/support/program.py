@@ -1,0 +1,74 @@
+"""The program of a checkout, started again and again at a tenth of what a start costs.
+
+Each start is a process of its own, which ``starter.py`` forks: what matters of a start
+as cron does it, but for the loading of Python and of the modules.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from tests.powers import as_anybody
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+#: A run ends within 55 s.
+LIMIT_S = 70.0
+#: What cron gives.
+CRON = {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "HOME": "/"}
+
+
+class Program:
+    """A checkout whose program can be started."""
+
+    def __init__(self, checkout: Path = CHECKOUT) -> None:
+        self._program = checkout / "checker.py"
+        python = checkout / ".venv" / "bin" / "python"
+        if checkout == CHECKOUT:
+            python = Path(sys.executable)
+        starter = Path(__file__).with_name("starter.py")
+        self._process = subprocess.Popen(
+            as_anybody([str(python), str(starter), str(checkout)]),
+            cwd="/",
+            env=CRON,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+
+    def run(
+        self,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        at: datetime | None = None,
+    ) -> tuple[int, str, str]:
+        """Return the exit code of a start, and what it said on both streams.
+
+        ``at`` is what the clock shows, if not the time; ``environment`` what is there
+        beside what cron gives.
+        """
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        order = {
+            "words": [str(self._program), *arguments],
+            "environment": {**CRON, **environment},
+            "at": at and at.timestamp(),
+        }
+        process.stdin.write(json.dumps(order) + "\n")
+        ready = select.select([process.stdout], [], [], LIMIT_S)[0]
+        assert ready, f"it does not end: {arguments}"
+        code, out, err = json.loads(process.stdout.readline())
+        return code, out, err
+
+    def stop(self) -> None:
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
