@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,7 +47,10 @@ class Holder:
 class Lock:
     """The lock of a state folder, and the list of runs that found it taken."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._sleep = sleep
         self._path = folder / "lock"
         self._skipped = folder / "skipped"
         self._descriptor: int | None = None
@@ -60,7 +64,7 @@ class Lock:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            holder = _holder(descriptor, now, length)
+            holder = self._holder(descriptor, now, length)
             os.close(descriptor)
             return holder
         except OSError as error:
@@ -112,6 +116,19 @@ class Lock:
             logger.warning("%s", trouble(self._skipped, "remove it", error))
         return 0, None
 
+    def _holder(self, descriptor: int, now: datetime, length: timedelta) -> Holder:
+        """Return who holds the lock.
+
+        A file that tells nothing, or of a run that is past its end, may be one that
+        the new holder has not yet written, or is writing.
+        """
+        for _look in range(LOOKS):
+            holder = _read_holder(descriptor, length)
+            if holder.pid and holder.ends_by is not None and holder.ends_by >= now:
+                return holder
+            self._sleep(LOOK_AGAIN_S)
+        return _read_holder(descriptor, length)
+
     def _open(self) -> int:
         try:
             return open_to_write(self._path)
@@ -120,19 +137,6 @@ class Lock:
                 text = f"{self._path} is no regular file; move it away"
                 raise StateError(text) from error
             raise trouble(self._path, "open it", error) from error
-
-
-def _holder(descriptor: int, now: datetime, length: timedelta) -> Holder:
-    """Return who holds the lock.
-
-    One that is past its end may be the holder before this one, who needs a moment.
-    """
-    for _look in range(LOOKS):
-        holder = _read_holder(descriptor, length)
-        if holder.ends_by is not None and holder.ends_by >= now:
-            return holder
-        time.sleep(LOOK_AGAIN_S)
-    return _read_holder(descriptor, length)
 
 
 def _read_holder(descriptor: int, length: timedelta) -> Holder:

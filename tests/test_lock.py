@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lib.disk import StateError
-from lib.lock import Holder, Lock
+from lib.lock import LOOKS, Holder, Lock
 from tests.powers import as_anybody
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -124,7 +123,9 @@ def test_a_lock_file_of_garbage_still_locks(tmp_path, garbage):
         (tmp_path / "lock").write_bytes(garbage)
         os.utime(tmp_path / "lock", (NOON.timestamp(), NOON.timestamp()))
         # What is left to know is when the file was written.
-        assert Lock(tmp_path).take(NOON, LENGTH) == Holder(0, NOON, NOON + LENGTH)
+        assert Lock(tmp_path, lambda _seconds: None).take(NOON, LENGTH) == Holder(
+            0, NOON, NOON + LENGTH
+        )
     assert Lock(tmp_path).take(NOON, LENGTH) is None
 
 
@@ -136,16 +137,33 @@ def test_what_is_left_of_a_longer_text_is_cut_off(tmp_path):
         assert found.pid == holder.pid
 
 
+def turned_away(folder: Path, text: str) -> Holder | None:
+    """Return who is said to hold the lock, if it writes that after the second look."""
+    looks = iter(range(1, LOOKS + 1))
+
+    def wait(_seconds: float) -> None:
+        if next(looks) == 2:
+            (folder / "lock").write_text(text)
+
+    return Lock(folder, wait).take(NOON, LENGTH)
+
+
 def test_the_holder_before_this_one_is_not_taken_for_it(tmp_path):
     with held(tmp_path) as (holder, _child):
         # As it is in the moment before the new holder has written who it is.
         now = (tmp_path / "lock").read_text()
         late = now.replace("2026-03-01T12", "2026-03-01T11")
         (tmp_path / "lock").write_text(late)
-        writer = threading.Timer(0.1, (tmp_path / "lock").write_text, (now,))
-        writer.start()
-        found = Lock(tmp_path).take(NOON, LENGTH)
-        writer.join()
+        found = turned_away(tmp_path, now)
+        assert found == Holder(holder.pid, NOON, NOON + LENGTH)
+
+
+@pytest.mark.parametrize("begun", [0, 20])
+def test_a_holder_that_is_still_writing_who_it_is_is_waited_for(tmp_path, begun):
+    with held(tmp_path) as (holder, _child):
+        now = (tmp_path / "lock").read_text()
+        (tmp_path / "lock").write_text(now[:begun])
+        found = turned_away(tmp_path, now)
         assert found == Holder(holder.pid, NOON, NOON + LENGTH)
 
 

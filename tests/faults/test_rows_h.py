@@ -6,6 +6,8 @@ One run looks at most of them, side by side, as it would.
 from __future__ import annotations
 
 import contextlib
+import errno
+import random
 import shlex
 import socket
 import ssl
@@ -206,33 +208,73 @@ def test_h11_proxies_of_the_environment_are_ignored(found):
     assert found["http tls right"] == ""
 
 
-class Resolver:
-    """A name server on port 53 of an address; without a code it is silent."""
+#: So many addresses of this machine are tried for a free port 53.
+MOST_ADDRESSES = 50
 
-    def __init__(self, address, code):
-        self.address, self._code = address, code
+
+class Resolver:
+    """A name server at an address of this machine; without a code it is silent.
+
+    The C library asks at port 53 only, so it is the address that is any free one.
+    """
+
+    def __init__(self, code):
+        self._code = code
 
     def __enter__(self):
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            self._socket.bind((self.address, 53))
-        except PermissionError:
-            pytest.skip("port 53 is for root")
+            self.address = bound_to_port_53(self._socket)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._server = threading.Thread(target=self._serve)
         if self._code is not None:
-            threading.Thread(target=self._serve, daemon=True).start()
+            self._server.start()
         return self
 
     def __exit__(self, *_):
+        if self._server.ident is not None:
+            # Closing it alone would end no recvfrom(), which would keep it bound.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RD)
+            self._server.join()
         self._socket.close()
 
     def _serve(self):
-        with contextlib.suppress(OSError):
-            while True:
-                asked, whose = self._socket.recvfrom(4096)
-                end = asked.index(b"\0", 12) + 5
-                flags = 0x8180 | self._code
-                head = asked[:2] + flags.to_bytes(2) + asked[4:6] + bytes(6)
-                self._socket.sendto(head + asked[12:end], whose)
+        while True:
+            asked, whose = self._socket.recvfrom(4096)
+            if not asked:
+                return
+            end = asked.index(b"\0", 12) + 5
+            flags = 0x8180 | self._code
+            head = asked[:2] + flags.to_bytes(2) + asked[4:6] + bytes(6)
+            self._socket.sendto(head + asked[12:end], whose)
+
+
+def bound_to_port_53(resolver):
+    """Bind a socket to port 53 of an address that is free; return the address."""
+    for _try in range(MOST_ADDRESSES):
+        address = f"127.53.{random.randrange(256)}.{random.randrange(1, 255)}"
+        try:
+            resolver.bind((address, 53))
+        except PermissionError:
+            pytest.skip("port 53 is for root")
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return address
+    pytest.skip("another name server has port 53 of every address")
+
+
+def test_two_name_servers_stand_side_by_side_and_leave_nothing_behind():
+    threads = threading.active_count()
+    with Resolver(3) as one, Resolver(3) as other:
+        assert one.address != other.address
+    assert threading.active_count() == threads
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+        again.bind((one.address, 53))
 
 
 @pytest.mark.fault("H1", "DNS is silent, SERVFAIL, NXDOMAIN")
@@ -247,11 +289,11 @@ def test_h1_a_resolver_fault_is_bounded_named_and_in_one_mail_when_many(instance
         3: "no such name",
     }
     took = []
-    for number, (code, reason) in enumerate(words.items(), 1):
+    for code, reason in words.items():
         resolve = instance.folder / "resolv.conf"
-        resolve.write_text(f"nameserver 127.53.0.{number}\n")
         script = f"mount --bind {resolve} /etc/resolv.conf && eval $CRON"
-        with Resolver(f"127.53.0.{number}", code):
+        with Resolver(code) as resolver:
+            resolve.write_text(f"nameserver {resolver.address}\n")
             began = time.monotonic()
             assert in_own_mounts(instance, script).code == 0
             took.append(time.monotonic() - began)
