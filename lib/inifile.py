@@ -18,6 +18,7 @@ from lib.initext import IniText, Unreadable, decoded, file_content, twice_text
 from lib.model import Problem
 from lib.places import Entry, Places, Source
 from lib.readers import shown
+from lib.trust import why_not_write
 
 MAX_INCLUDES_DEEP = 8
 #: What is wrong in these cannot be passed over.
@@ -172,6 +173,7 @@ class _Reading:
             if deep > MAX_INCLUDES_DEEP:
                 raise OSError(0, f"more than {MAX_INCLUDES_DEEP} includes deep")
             found = _matches(pattern, folder)
+            self._check_folders(pattern, found, where)
         except FileNotFoundError:
             text = f"include = {shown('', pattern)}: there is no such folder"
             self.problems.append(Problem(text, where, "general", warning=True))
@@ -184,6 +186,15 @@ class _Reading:
             beside = path.is_relative_to(self.folder)
             name = str(path.relative_to(self.folder) if beside else path)
             self.add(path, name, deep, where)
+
+    def _check_folders(self, pattern: str, found: list[Path], where: str) -> None:
+        """Add a fault for each folder in which others may add a file to these."""
+        if not glob.has_magic(pattern):
+            return
+        for folder in dict.fromkeys(path.parent for path in found):
+            if why := why_not_write(folder):
+                text = f"include = {shown('', pattern)}: no file there is read: {why}"
+                self.problems.append(Problem(text, where, fatal=True))
 
 
 def _line_of_include(text: IniText) -> int:

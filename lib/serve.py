@@ -81,8 +81,11 @@ def reply(settings: Settings, query: str, now: datetime) -> bytes:
 
 def _run_of(settings: Settings) -> RunFacts:
     """Return what is kept of the last run; nothing where that cannot be read."""
+    state = State(settings.state)
     try:
-        return State(settings.state).load_run()
+        if why := state.why_not_safe():
+            raise StateError(why)
+        return state.load_run()
     except StateError as error:
         logger.warning("%s", error)
         return RunFacts()

@@ -9,7 +9,8 @@ knows is an error, as anything wrong in another section is, but the runs go on.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from lib.model import (
 from lib.options import SECTIONS
 from lib.peerlines import peer_options, peers_in, without_ourselves
 from lib.sections import check_targets, given_in, read_section, title_of
+from lib.trust import can_anybody_replace
 
 
 class SettingsError(Exception):
@@ -126,7 +128,18 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
     if why:
         text = f"write: {why}; peers that read it hear no more of us"
         problems.append(Problem(text, ini.where("status", "write"), "status"))
+    elif found["status"].get("write"):
+        problems += _who_else_writes(found["status"]["write"], ini)
     return found
+
+
+def _who_else_writes(path: str, ini: IniFile) -> Iterator[Problem]:
+    """Yield a warning if any user may put another answer in the place of ours."""
+    folder = os.path.dirname(path)
+    if can_anybody_replace(folder):
+        text = f"write: anybody can replace it: chmod o-w {shlex.quote(folder)}"
+        where = ini.where("status", "write")
+        yield Problem(text, where, "status", warning=True)
 
 
 def _why_not_written(path: str) -> str:

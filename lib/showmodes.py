@@ -11,15 +11,18 @@ from lib.given import OK, TROUBLE, WRONG_USE, say_more, settings_of
 if TYPE_CHECKING:
     import argparse
 
+    from lib.model import Settings
+    from lib.state import State
+
 
 def list_jobs(given: argparse.Namespace) -> int:
     from lib import look, report
-    from lib.state import State, last_runs
+    from lib.state import last_runs
     from lib.worker import record_of, utc_now
 
     settings = settings_of(given)
     there = look.meet(settings)
-    state = State(settings.state)
+    state = _state_of(settings)
     found = state.load()
     last = last_runs(found.run)
     judged = {key for key, job in state.load_catalogue().items() if job.judged}
@@ -44,11 +47,10 @@ def list_jobs(given: argparse.Namespace) -> int:
 def why(given: argparse.Namespace) -> int:
     from lib import report, why
     from lib.readers import nearest
-    from lib.state import State
     from lib.worker import utc_now
 
     settings = settings_of(given)
-    state = State(settings.state)
+    state = _state_of(settings)
     records, catalogue = state.load().records, state.load_catalogue()
     told, unmatched = why.stories(settings.state, given.words, records, catalogue)
     for pattern in unmatched:
@@ -72,11 +74,10 @@ def why(given: argparse.Namespace) -> int:
 def status(given: argparse.Namespace) -> int:
     from lib import report, statusmode
     from lib.notes import OWN_KEY, notes_of
-    from lib.state import State
     from lib.worker import utc_now
 
     settings = settings_of(given)
-    state = State(settings.state)
+    state = _state_of(settings)
     found, catalogue = state.load(), state.load_catalogue()
     own = found.records.get(OWN_KEY)
     rows = statusmode.rows(
@@ -133,3 +134,13 @@ def crontab(given: argparse.Namespace) -> int:
     for line in crontab_lines(command, options):
         print(line)
     return OK
+
+
+def _state_of(settings: Settings) -> State:
+    """Return the state folder; say so if others may write what is shown from it."""
+    from lib.state import State
+
+    state = State(settings.state)
+    if why := state.why_not_safe():
+        print(f"checker: warning: {why}", file=sys.stderr)
+    return state

@@ -34,6 +34,7 @@ from lib.model import (
 from lib.records import RecordFiles, is_too_long
 from lib.remedy import why_not_usable
 from lib.sealed import packed, read_value
+from lib.trust import why_not_keep
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,17 @@ class State:
     def why_not_usable(self) -> str:
         """Return what is wrong with the folder, and what to type; nothing if fine."""
         jobs = self._files.folder if self._files.is_there else self.folder
-        return why_not_usable(self.folder) or why_not_usable(jobs)
+        return (
+            why_not_usable(self.folder) or why_not_usable(jobs) or self.why_not_safe()
+        )
+
+    def why_not_safe(self) -> str:
+        """Return who else may write into the folder, and what to type; or nothing."""
+        try:
+            return why_not_keep(self.folder)
+        except OSError:
+            # Whatever keeps us from it, reading says so.
+            return ""
 
     def lock(self, now: datetime, length: timedelta) -> Holder | None:
         """Take the lock for a run; return None, or who holds it if somebody does.

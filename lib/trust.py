@@ -1,4 +1,4 @@
-"""Who else may write a file that we run, or read one that holds a password.
+"""Who else may write a file that we run or rely on, or read one with a password.
 
 Root and the user who runs us are trusted.  So is a group of nobody else: the private
 group that many systems give each user.
@@ -32,8 +32,38 @@ def why_not_write(path: Path, facts: os.stat_result | None = None) -> str:
 def why_not_secret(path: Path) -> str:
     """Return why a password is not safe in this file, with the way out, or ""."""
     facts = os.stat(path)
-    letters = _others(facts, group_bit=stat.S_IRGRP, world_bit=stat.S_IROTH)
-    return _why_not_owner(path, facts) or _why_not_mode(path, letters, "read", "600")
+    if owner := _why_not_owner(path, facts):
+        return owner
+    for what, group_bit, world_bit in (
+        ("read", stat.S_IRGRP, stat.S_IROTH),
+        ("write", stat.S_IWGRP, stat.S_IWOTH),
+    ):
+        letters = _others(facts, group_bit=group_bit, world_bit=world_bit)
+        if letters:
+            return _why_not_mode(path, letters, what, "600")
+    return ""
+
+
+def why_not_keep(folder: Path) -> str:
+    """Return why what we remember is not safe in this folder, with the way out, or "".
+
+    Its folders count as well.  Raise OSError if one cannot look.
+    """
+    inside = [Path(one) for one in os.scandir(folder) if one.is_dir()]
+    for path in (folder, *sorted(inside)):
+        if why := why_not_run(path):
+            return f"nothing is kept in the folder {path}: {why}"
+    return ""
+
+
+def can_anybody_replace(folder: str) -> bool:
+    """Return whether every user may replace any file in this folder."""
+    try:
+        mode = os.stat(folder).st_mode
+    except OSError:
+        # Gone by now: nobody can.
+        return False
+    return bool(mode & stat.S_IWOTH and not mode & stat.S_ISVTX)
 
 
 def _why_not_owner(path: Path, facts: os.stat_result) -> str:

@@ -251,6 +251,16 @@ def test_a_pattern_in_a_folder_that_cannot_be_read_is_fatal(tmp_path):
     )
 
 
+def test_a_pattern_in_a_folder_in_which_others_may_add_a_file_is_fatal(tmp_path):
+    written(tmp_path, "[http b]\nurl = b\n", "conf.d/b.cfg")
+    (tmp_path / "conf.d").chmod(0o707)
+    text = GENERAL + "include = conf.d/*.cfg\n"
+    assert refusal(written(tmp_path, text)) == (
+        "settings.cfg:3: include = conf.d/*.cfg: no file there is read: anybody can "
+        "write it: chmod o-w FOLDER/conf.d"
+    )
+
+
 def test_an_include_that_cannot_be_read_names_who_asked(tmp_path):
     written(tmp_path, b"\xff", "b.cfg")
     assert refusal(written(tmp_path, GENERAL + "include = a.cfg, b.cfg\n")) == (

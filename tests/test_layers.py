@@ -46,7 +46,7 @@ DOORS = {
     "config": "",
     "places": "",
     "initext": "config places",
-    "inifile": "config initext model places readers",
+    "inifile": "config initext model places readers trust",
     "jobfiles": "model trust",
     "hidden": "inifile model places trust",
     "password": "readers trust",
@@ -94,7 +94,7 @@ DOORS = {
     "records": "disk model remedy sealed",
     "catalogue": "disk model plain sealed",
     "aside": "batches decide disk model remedy sealed",
-    "state": "aside batches catalogue disk lock model records remedy sealed",
+    "state": "aside batches catalogue disk lock model records remedy sealed trust",
     "slowest": "disk model sealed",
     "journal": "decisions disk model plain wording",
     "elsewhere": "disk",
@@ -176,8 +176,8 @@ DOORS = {
     "given": "log model settings",
     "workmodes": "fresh gate given listening model run serve",
     "showmodes": (
-        "crontab given look notes peerlines peermodes readers report state statusmode"
-        " why worker"
+        "crontab given look model notes peerlines peermodes readers report state"
+        " statusmode why worker"
     ),
     "trymodes": (
         "drill given letters look model outbox readers report settings worker"

@@ -63,9 +63,11 @@ def test_who_can_write(file, groups, mode, sentence):
         (0o400, ""),
         (0o644, "anybody can read it: chmod 600 'FILE'"),
         (0o640, "its group can read it: chmod 600 'FILE'"),
+        (0o620, "its group can write it: chmod 600 'FILE'"),
+        (0o602, "anybody can write it: chmod 600 'FILE'"),
     ],
 )
-def test_who_can_read_a_password(file, groups, mode, sentence):
+def test_who_can_read_a_password_or_put_another_there(file, groups, mode, sentence):
     groups(primary={"me": os.geteuid(), "other": 4711})
     file.chmod(mode)
     assert trust.why_not_secret(file).replace(str(file), "FILE") == sentence
@@ -104,3 +106,34 @@ def test_a_file_of_another_user_names_the_chown(file):
     assert trust.why_not_run(file).replace(str(file), "FILE") == sentence
     os.chown(file, 1_999_999_999, 0)
     assert trust.why_not_run(file).startswith("it belongs to 1999999999, not to root")
+
+
+@pytest.mark.parametrize("which", ["", "jobs", "quarantine"])
+@pytest.mark.parametrize(
+    ("mode", "sentence"),
+    [
+        (0o700, ""),
+        (0o755, ""),
+        (0o770, "its group can write it: chmod g-w"),
+        (0o777, "anybody can write it: chmod go-w"),
+        (0o1777, "anybody can write it: chmod go-w"),
+    ],
+)
+def test_who_can_write_into_the_state_folder(file, groups, mode, sentence, which):
+    groups(primary={"me": os.geteuid(), "other": 4711})
+    file.chmod(0o666)
+    for name in ("jobs", "quarantine"):
+        (file.parent / name).mkdir()
+    folder = file.parent / which if which else file.parent
+    folder.chmod(mode)
+    why = trust.why_not_keep(file.parent)
+    if not sentence:
+        assert why == ""
+    else:
+        assert why == f"nothing is kept in the folder {folder}: {sentence} {folder}"
+
+
+def test_a_state_folder_of_a_group_of_nobody_else_is_trusted(file, groups):
+    groups(primary={"me": os.geteuid()})
+    file.parent.chmod(0o770)
+    assert trust.why_not_keep(file.parent) == ""
