@@ -7,7 +7,7 @@ marked with one rename; its messages leave their records after that, some at a t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -84,10 +84,12 @@ class Bookkeeper:
             if parcel.key is None:
                 digest = Digest(parcel.message, parcel.ids)
                 self._bag.save_digest(digests.attempted(digest, now))
+            if parcel.key is None or parcel.starts_cool_down:
                 self.book = budget.after_digest(self.book, parcel.message.to, now)
         if self.limits is not None:
             ids = [parcel.message.message_id for parcel in batch]
-            self.book = budget.counting(self.book, ids, now)
+            beside = [one.message.message_id for one in batch if one.beside_limits]
+            self.book = budget.counting(self.book, ids, now, beside)
         self._bag.save_book(self.book)
 
     # What became of it.
@@ -127,7 +129,7 @@ class Bookkeeper:
         self._keep(parcel, fate, taken=False)
         if not (in_doubt or refusal.in_doubt):
             self.book = budget.uncounting(self.book, [message.message_id])
-            if parcel.key is None:
+            if parcel.key is None or parcel.starts_cool_down:
                 self.book = budget.without_digest(self.book, message.to)
         key, name, now = *self._whose(parcel), self._now()
         if fate.left is not None:
@@ -176,10 +178,17 @@ class Bookkeeper:
         if parcel.message.kind is MessageKind.PROBE and fate.left is None:
             why = "; ".join(dict.fromkeys(fate.dead.values()))
             record = owed.with_gone(record, Gone(name, self._now(), why))
+        elif taken:
+            self._notified([parcel.key], self._now())
         self._ledger.keep(record)
         if taken or fate.left is None:
             # First of all: what was taken must not be sent again.
             self._ledger.commit()
+
+    def _notified(self, keys: Iterable[str], at: datetime) -> None:
+        """Remember that mail about these jobs has left."""
+        if self.limits is not None:
+            self.book = budget.notifying(self.book, keys, at)
 
     def _keep_digest(self, parcel: Parcel, fate: Fate, *, taken: bool) -> None:
         digest = self._bag.digests[parcel.message.message_id]
@@ -261,6 +270,9 @@ class Bookkeeper:
                 decisions.bundled(record, left, digest.message, digest.sent_at)
             )
         self._ledger.commit()
+        if digest.sent_at is not None:
+            self._notified((record.key for record in some), digest.sent_at)
+            self._bag.save_book(self.book)
         if len(some) < MOST_IN_TURN:
             self._bag.drop_digest(digest.message.message_id)
         return True

@@ -19,6 +19,11 @@ QUIET = timedelta(minutes=5)
 LOGINS_PER_HOUR = 4
 #: One part in so many is kept for what Checker has to say of itself.
 RESERVE = 5
+#: Where there is no room, so many first alerts an hour leave all the same, beside the
+#: limits; further ones come together, in one mail each QUIET.
+FIRST_ALERTS_PER_HOUR = 12
+#: Of so many jobs it is known that mail about them left in the last hour.
+MOST_NOTIFIED = 500
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ class Postbook:
     second_held_until: datetime | None = None
     #: Until then there is room only for what Checker says of itself.
     full_until: datetime | None = None
+    #: The ids of the mails of the last hour that left beside the limits.
+    beside: tuple[At, ...] = ()
+    #: The keys of the jobs about which mail left in the last hour; the newest only.
+    notified: tuple[At, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,12 +89,15 @@ def settled(book: Postbook, now: datetime) -> Postbook:
         digests=_recent(book.digests, now, QUIET),
         told_held_at=min(book.told_held_at, now) if book.told_held_at else None,
         refused=_recent(book.refused, now, DAY),
+        beside=_recent(book.beside, now, HOUR),
+        notified=_recent(book.notified, now, HOUR),
     )
 
 
 def is_ahead(book: Postbook, now: datetime) -> bool:
     """Return whether times in the book are yet to come: the clock was set back."""
-    moments = [one.at for one in (*book.counted, *book.digests, *book.refused)]
+    those = (*book.counted, *book.digests, *book.refused, *book.beside, *book.notified)
+    moments = [one.at for one in those]
     moments += [*book.refused_logins, book.told_held_at or now]
     return max(moments) > now or (book.held_until or now) > now + HOUR
 
@@ -93,19 +105,52 @@ def is_ahead(book: Postbook, now: datetime) -> bool:
 # Room.
 
 
-def counting(book: Postbook, ids: Iterable[str], now: datetime) -> Postbook:
-    """Return the book as it is kept before these mails are tried."""
+def counting(
+    book: Postbook, ids: Iterable[str], now: datetime, beside: Collection[str] = ()
+) -> Postbook:
+    """Return the book as it is kept before these mails are tried.
+
+    Those of ``beside`` leave beside the limits, as do those that did so before.
+    """
     ids = list(ids)
-    kept = uncounting(book, ids).counted
-    return replace(book, counted=(*kept, *(At(one, now) for one in ids)))
+    kept = uncounting(book, ids)
+    those = {*beside, *(one.name for one in book.beside)}.intersection(ids)
+    fresh = [At(one, now) for one in ids]
+    return replace(
+        book,
+        counted=(*kept.counted, *(one for one in fresh if one.name not in those)),
+        beside=(*kept.beside, *(one for one in fresh if one.name in those)),
+    )
 
 
 def uncounting(book: Postbook, ids: Collection[str]) -> Postbook:
     """Return the book after these mails were surely not taken."""
     gone = set(ids)
     return replace(
-        book, counted=tuple(one for one in book.counted if one.name not in gone)
+        book,
+        counted=tuple(one for one in book.counted if one.name not in gone),
+        beside=tuple(one for one in book.beside if one.name not in gone),
     )
+
+
+def first_alerts_left(book: Postbook, now: datetime) -> int:
+    """Return how many first alerts may leave one by one beside the limits now."""
+    lasts_hour = sum(now - one.at < HOUR for one in book.beside)
+    return max(0, FIRST_ALERTS_PER_HOUR - lasts_hour)
+
+
+def notifying(book: Postbook, keys: Iterable[str], now: datetime) -> Postbook:
+    """Return the book after mail about these jobs has left."""
+    keys = list(keys)
+    gone = set(keys)
+    others = (one for one in book.notified if one.name not in gone)
+    those = (*others, *(At(key, now) for key in keys))
+    return replace(book, notified=those[-MOST_NOTIFIED:])
+
+
+def notified_lately(book: Postbook, now: datetime) -> frozenset[str]:
+    """Return the keys of the jobs about which mail left in the last hour."""
+    return frozenset(one.name for one in book.notified if now - one.at < HOUR)
 
 
 def room(book: Postbook, limits: Limits | None, now: datetime, *, own: bool) -> int:

@@ -27,6 +27,10 @@ class Parcel:
     key: str | None
     #: When the oldest of its messages was born.
     oldest: datetime
+    #: There is no room for it; as first alerts it leaves beside the rate limits.
+    beside_limits: bool = False
+    #: After it the next mail to the same people waits a little, as after a digest.
+    starts_cool_down: bool = False
 
 
 def with_attempts(record: Record, those: Iterable[Parcel], now: datetime) -> Record:

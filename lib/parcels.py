@@ -114,7 +114,9 @@ class _Planner:
         self._own = own
         self._jobs_done = jobs_done
         self._many_to_come = many_to_come
-        self._counted = {one.name for one in book.counted}
+        self._counted = {one.name for one in (*book.counted, *book.beside)}
+        self._notified = budget.notified_lately(book, now)
+        self._first_alerts_left = budget.first_alerts_left(book, now)
         self._parcels: list[Parcel] = []
         self._new = 0
         self._held = 0
@@ -174,8 +176,8 @@ class _Planner:
     def _add_ready(self, those: list[Lot], ready: list[Lot]) -> None:
         room = self._room(own=False)
         if not room:
-            for lot in ready:
-                self._add_without_room(lot)
+            first = [piece for lot in ready for piece in self._add_without_room(lot)]
+            self._add_first_alerts(first)
             return
         if self._are_too_many(those):
             self._add_digest(those, None)
@@ -191,15 +193,50 @@ class _Planner:
         for lot, pieces in singly:
             self._add_singly(lot, pieces)
 
-    def _add_without_room(self, lot: Lot) -> None:
-        """Add what may go all the same: Checker's own, and what was counted before."""
+    def _add_without_room(self, lot: Lot) -> list[tuple[Lot, Piece]]:
+        """Add what may go all the same: Checker's own, and what was counted before.
+
+        Return the first alerts among what may not: they go beside the limits.
+        """
+        first = []
         is_own = lot.key.startswith(self._own)
         for piece in self._pieces(lot, lot.ready):
             known = piece.message.message_id in self._counted
             if known or (is_own and self._room(own=True)):
                 self._add_singly(lot, [piece])
+            elif self._is_first_alert(lot, piece):
+                first.append((lot, piece))
             elif not is_own:
                 self._held += len(piece.ids)
+        return first
+
+    def _is_first_alert(self, lot: Lot, piece: Piece) -> bool:
+        """Return whether it tells of a job of which people have not heard lately."""
+        return lot.key not in self._notified and any(
+            one.kind is MessageKind.ALERT and one.message_id in piece.ids
+            for one in lot.messages
+        )
+
+    def _add_first_alerts(self, first: list[tuple[Lot, Piece]]) -> None:
+        """Add one contact's first alerts beside the limits, singly or as one mail."""
+        left = self._first_alerts_left
+        wants_one = self._many_to_come or self._book.held_until is not None
+        if len(first) > (1 if wants_one else max(1, min(left, MOST_SINGLY))):
+            self._first_alerts_left -= 1
+            self._add_digest_of(first, None, beside=True)
+            return
+        for lot, piece in first:
+            message = piece.message
+            parcel = Parcel(
+                message,
+                piece.ids,
+                lot.key,
+                message.born_at,
+                beside_limits=True,
+                starts_cool_down=left <= 0,
+            )
+            self._parcels.append(parcel)
+            self._first_alerts_left -= 1
 
     def _are_too_many(self, those: list[Lot]) -> bool:
         count = 0
@@ -214,25 +251,37 @@ class _Planner:
             self._add(piece.message, piece.ids, lot.key, piece.message.born_at)
 
     def _add_digest(self, those: list[Lot], digest: Digest | None) -> None:
-        chosen: list[Lot] = []
+        chosen: list[tuple[Lot, Piece]] = []
         count = 0
         for lot in those:
             if lot.messages and count < MOST_IN_DIGEST:
-                chosen.append(lot)
+                pieces = self._pieces(lot, len(lot.messages))
+                chosen += [(lot, piece) for piece in pieces]
                 count += len(lot.messages)
+        known = digest is not None and digest.message.message_id in self._counted
         if not chosen:
             return
-        ids = tuple(one.message_id for lot in chosen for one in lot.messages)
+        if known or self._room(own=False):
+            self._add_digest_of(chosen, digest)
+            return
+        first = [one for one in chosen if self._is_first_alert(*one)]
+        self._held += count - sum(len(piece.ids) for _lot, piece in first)
+        if first:
+            self._first_alerts_left -= 1
+            self._add_digest_of(first, digest, beside=True)
+
+    def _add_digest_of(
+        self,
+        those: list[tuple[Lot, Piece]],
+        digest: Digest | None,
+        *,
+        beside: bool = False,
+    ) -> None:
+        """Add one mail for these; ``digest`` is the one that it takes the place of."""
+        ids = tuple(name for _lot, piece in those for name in piece.ids)
         before = digest.message if digest else None
         message_id = before.message_id if before else digest_id(ids)
-        if not (self._room(own=False) or message_id in self._counted):
-            self._held += count
-            return
-        entries = [
-            (lot.name, piece.message)
-            for lot in chosen
-            for piece in self._pieces(lot, len(lot.messages))
-        ]
+        entries = [(lot.name, piece.message) for lot, piece in those]
         entries.sort(key=lambda entry: entry[1].born_at)
         message = digest_message(message_id, entries, self._now)
         if before:
@@ -241,7 +290,7 @@ class _Planner:
             )
             if before.shortened:
                 message = summaries.shortened(message, before.last_error)
-        self._add(message, ids, None, entries[0][1].born_at)
+        self._add(message, ids, None, entries[0][1].born_at, beside=beside)
 
     def _pieces(self, lot: Lot, count: int) -> list[Piece]:
         return folded(lot.name, lot.messages[:count])
@@ -252,9 +301,11 @@ class _Planner:
         ids: tuple[str, ...],
         key: str | None,
         oldest: datetime,
+        *,
+        beside: bool = False,
     ) -> None:
-        self._parcels.append(Parcel(message, ids, key, oldest))
-        if message.message_id not in self._counted:
+        self._parcels.append(Parcel(message, ids, key, oldest, beside_limits=beside))
+        if message.message_id not in self._counted and not beside:
             self._new += 1
 
     def _room(self, *, own: bool) -> int:

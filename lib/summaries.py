@@ -129,7 +129,8 @@ def held_back_message(
         body=(
             f"{counted(count, 'mail')} for you or others must wait until {at}: of\n"
             f"{hour} mails an hour and {day} a day, as [email] mailsperhour and\n"
-            "mailsperday say, the most have left.  Then they come in one mail.\n\n"
+            "mailsperday say, the most have left.  Then they come in one mail.\n"
+            "The first alert of a job that was quiet for an hour is not held back.\n\n"
             "Look now:  checker.py -m list\n"
         ),
         to=to,

@@ -60,6 +60,28 @@ def test_a_mail_that_is_tried_again_counts_once():
     assert budget.uncounting(book, ["a"]).counted == (At("b", NOON),)
 
 
+def test_a_first_alert_beside_the_limits_takes_none_of_the_room():
+    book = budget.counting(Postbook(), ["a", "b"], NOON - 59 * MINUTE, ["b"])
+    assert room(book) == 15
+    assert budget.first_alerts_left(book, NOON) == 11
+    again = budget.counting(book, ["b"], NOON)
+    assert (room(again), again.beside) == (15, (At("b", NOON),))
+    assert budget.first_alerts_left(book, NOON + MINUTE) == 12
+    assert budget.first_alerts_left(budget.uncounting(book, ["b"]), NOON) == 12
+
+
+def test_about_which_jobs_mail_left_is_known_for_an_hour_and_of_the_newest(
+    monkeypatch,
+):
+    book = budget.notifying(Postbook(), ["x", "y"], NOON - 59 * MINUTE)
+    book = budget.notifying(book, ["x"], NOON)
+    assert budget.notified_lately(book, NOON) == {"x", "y"}
+    assert budget.notified_lately(book, NOON + MINUTE) == {"x"}
+    monkeypatch.setattr(budget, "MOST_NOTIFIED", 2)
+    book = budget.notifying(book, ["z", "w"], NOON)
+    assert budget.notified_lately(book, NOON) == {"z", "w"}
+
+
 def test_times_that_lie_in_the_future_count_as_now():
     ahead = NOON + 3 * DAY
     book = Postbook(
@@ -69,6 +91,8 @@ def test_times_that_lie_in_the_future_count_as_now():
         digests=(At("x", ahead),),
         told_held_at=ahead,
         refused=(At("y", ahead),),
+        beside=(At("z", ahead),),
+        notified=(At("k", ahead),),
     )
     assert budget.is_ahead(book, NOON)
     settled = budget.settled(book, NOON)

@@ -322,6 +322,34 @@ def test_more_than_the_hours_mails_are_held_back_and_come_in_one(
     assert owed(mailing) == 0
 
 
+def test_a_flapping_job_does_not_hold_back_the_first_alert_of_another(
+    mailing, smtp, tmp_path
+):
+    flag = tmp_path / "flag"
+    mailing.job("Flag", flag_job(flag))
+    mailing.write(
+        mailing.settings.read_text().replace("[email]", "[email]\nmailsperhour = 5")
+    )
+    for up in (False, True, False, True, False, True, False):
+        flag.touch() if up else flag.unlink(missing_ok=True)
+        mailing.cron()
+        let_pass(mailing, minutes=1)
+    assert len(smtp.mails) == 5
+    mailing.add(FULL.format(0))
+    flag.touch()
+    mailing.cron()
+    subjects = [mail.subject for mail in smtp.mails[5:]]
+    assert len(subjects) == 1
+    assert "disk full0 is failing" in subjects[0]
+    # It took none of the room, and the flapping waits as before.
+    book = json.loads((mailing.state / "outbox.json").read_text())
+    assert (len(book["counted"]), len(book["beside"])) == (5, 1)
+    assert set(mailing.records()) == {"Flag", "disk full0"}
+    mailing.write(mailing.settings.read_text().replace("limit = 1\n", "limit = 100\n"))
+    mailing.cron()
+    assert len(smtp.mails) == 6, "the end is no first alert"
+
+
 def test_a_clock_that_was_set_back_holds_no_mail_up(mailing, smtp):
     flag = fail_many(mailing, 12)
     mailing.cron()

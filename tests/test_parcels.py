@@ -18,6 +18,7 @@ LATER = NOON + 10 * MINUTE
 OPS, BOSS = "ops@example.com", "boss@example.com"
 OWN = "checker/state"
 ROOMY = Limits(1000, 1000)
+STILL = MessageKind.REMINDER
 
 
 def message(name, at=NOON, kind=MessageKind.ALERT, to=(OPS,), **more):
@@ -224,15 +225,17 @@ def test_a_fifth_of_the_room_is_kept_for_checker_itself():
     book = budget.counting(Postbook(), map(str, range(8)), NOON)
     limits = Limits(10, 100)
     note = record(OWN, message("note"))
-    assert names(plan([*jobs(1), note], book=book, limits=limits)) == ["note"]
-    assert plan([*jobs(3), note], book=book, limits=limits).held == 3
+    assert names(plan([*jobs(1, kind=STILL), note], book=book, limits=limits)) == [
+        "note"
+    ]
+    assert plan([*jobs(3, kind=STILL), note], book=book, limits=limits).held == 3
 
 
 def test_a_bulletin_counts_as_checkers_own():
     book = budget.counting(Postbook(), map(str, range(8)), NOON)
     limits = Limits(10, 100)
     three = own(bulletin("b1"), bulletin("b2"), bulletin("b3"))
-    found = plan([*jobs(1), three], book=book, limits=limits)
+    found = plan([*jobs(1, kind=STILL), three], book=book, limits=limits)
     # What is left for others is held back, and said so; its own just waits.
     assert (names(found), found.held) == (["b1", "b2"], 1)
     book = budget.counting(book, ["b3"], NOON)
@@ -242,7 +245,7 @@ def test_a_bulletin_counts_as_checkers_own():
 def test_the_room_that_is_kept_is_for_the_jobs_that_watch_checker_too():
     book = Postbook(tuple(At(f"n{n}", NOON) for n in range(16)))
     peers = [record(f"Peers/{n}", message(f"p{n}", to=(BOSS,))) for n in range(2)]
-    found = plan([*jobs(2), *peers], book=book, limits=Limits(20, 100))
+    found = plan([*jobs(2, kind=STILL), *peers], book=book, limits=Limits(20, 100))
     assert names(found) == ["p0", "p1"]
     assert found.held == 2
 
@@ -255,14 +258,17 @@ def test_what_has_too_little_room_goes_as_one():
 
 def test_room_is_given_to_one_contact_after_the_other():
     book = budget.counting(Postbook(), map(str, range(7)), NOON)
-    those = [*jobs(1), *jobs(4, 1, to=(BOSS,), at=NOON + MINUTE)]
+    those = [
+        *jobs(1, kind=STILL),
+        *jobs(4, 1, to=(BOSS,), at=NOON + MINUTE, kind=STILL),
+    ]
     found = plan(those, book=book, limits=Limits(10, 100))
     assert (names(found), found.held) == (["m0"], 4)
 
 
 def test_one_that_was_counted_before_needs_no_new_room():
     book = budget.counting(Postbook(), [f"m{number}" for number in range(8)], NOON)
-    found = plan(jobs(9), book=book, limits=Limits(10, 100))
+    found = plan(jobs(9, kind=STILL), book=book, limits=Limits(10, 100))
     assert (len(found.parcels), found.held) == (8, 1)
 
 
@@ -276,3 +282,109 @@ def test_while_the_server_wants_no_mail_nothing_goes_and_then_all_in_one():
     assert not plan(jobs(2), book=book).parcels
     assert len(only(plan(jobs(2), book=book, now=LATER + MINUTE)).ids) == 2
     assert len(plan(jobs(2), now=LATER + MINUTE).parcels) == 2
+
+
+# First alerts, where there is no room.
+
+FULL_BOOK = budget.counting(Postbook(), map(str, range(8)), LATER - MINUTE)
+TEN = Limits(10, 100)
+
+
+def short_of_room(records, kept=(), book=FULL_BOOK, now=LATER, **more):
+    return plan(records, kept, book, TEN, now, **more)
+
+
+def beside(found):
+    return [one.message.message_id for one in found.parcels if one.beside_limits]
+
+
+def test_a_noisy_job_does_not_hold_back_the_first_alert_of_another():
+    noisy = record("flap", message("noise"))
+    book = budget.notifying(FULL_BOOK, ["flap"], LATER - 59 * MINUTE)
+    found = short_of_room([noisy, *jobs(1)], book=book)
+    assert (names(found), beside(found), found.held) == (["m0"], ["m0"], 1)
+    # After an hour without mail its alert is a first one again.
+    later = short_of_room([noisy], book=book, now=LATER + MINUTE)
+    assert beside(later) == ["noise"]
+
+
+def test_reminders_and_ends_are_no_first_alerts():
+    end = message("end", kind=MessageKind.RECOVERY)
+    found = short_of_room([record("x", message("r", kind=STILL)), record("y", end)])
+    assert (found.parcels, found.held) == ((), 2)
+
+
+def test_what_nobody_has_heard_of_goes_also_when_it_is_over():
+    end = message("end", NOON + MINUTE, MessageKind.RECOVERY)
+    found = only(short_of_room([record("x", message("start"), end)]))
+    assert found.ids == ("start", "end")
+    assert found.message.kind is MessageKind.RECOVERY
+
+
+def test_where_there_is_room_a_first_alert_takes_it():
+    found = plan(jobs(1), book=Postbook(), limits=TEN)
+    assert (names(found), beside(found)) == (["m0"], [])
+
+
+def counted_after(book, found, now):
+    """Return the book after all this was tried and taken, as the program keeps it."""
+    those = [one.message.message_id for one in found.parcels]
+    book = budget.counting(book, those, now, beside(found))
+    for one in found.parcels:
+        if one.key is None or one.starts_cool_down:
+            book = budget.after_digest(book, one.message.to, now)
+        book = budget.notifying(book, (f"job{name[1:]}" for name in one.ids), now)
+    return book
+
+
+def hour_of_first_alerts(minutes):
+    """Return the mails of each minute, where in each another job begins to fail."""
+    book, waiting, told = FULL_BOOK, [], []
+    limits = Limits(1, 1)
+    for minute in range(minutes):
+        now = LATER + minute * MINUTE
+        waiting += jobs(1, first=minute, at=now)
+        found = plan(waiting, book=book, limits=limits, now=now)
+        book = counted_after(book, found, now)
+        gone = {name for one in found.parcels for name in one.ids}
+        waiting = [one for one in waiting if one.owed[0].message_id not in gone]
+        told.append("".join(str(len(one.ids)) for one in found.parcels) or ".")
+    return " ".join(told), waiting
+
+
+def test_twelve_first_alerts_an_hour_go_singly_and_others_in_one_each_5_minutes():
+    told, waiting = hour_of_first_alerts(28)
+    assert told == "1 " * 12 + "1 . . . . 5 . . . . 5 . . . . 5"
+    assert waiting == []
+
+
+def test_many_first_alerts_at_once_are_one_mail():
+    found = short_of_room(jobs(7))
+    assert (only(found).key, len(only(found).ids), found.held) == (None, 7, 0)
+    assert beside(found) == names(found)
+    few = short_of_room(jobs(2), many_to_come=True)
+    assert len(only(few).ids) == 2
+
+
+def test_each_first_alert_beside_the_limits_counts_whoever_gets_it():
+    before = tuple(At(f"b{number}", LATER) for number in range(11))
+    book = replace(FULL_BOOK, beside=before)
+    those = [*jobs(1), *jobs(1, first=1, to=(BOSS,)), *jobs(1, first=2, to=("c@d.e",))]
+    found = short_of_room(those, book=book)
+    assert [one.starts_cool_down for one in found.parcels] == [False, True, True]
+
+
+def test_a_bundle_of_first_alerts_that_was_refused_goes_again_without_the_noise():
+    digest = waiting_digest()
+    noisy = record("flap", message("noise"))
+    book = budget.notifying(FULL_BOOK, ["flap"], LATER)
+    found = short_of_room([*jobs(6), noisy], [digest], book, LATER + 2 * MINUTE)
+    assert (only(found).ids, found.held) == (ids(6), 1)
+    assert only(found).message.message_id == digest.message.message_id
+    assert beside(found) == names(found)
+
+
+def test_a_first_alert_that_may_have_been_taken_needs_no_second_place():
+    book = budget.counting(FULL_BOOK, ["m0"], LATER, ["m0"])
+    book = budget.notifying(book, ["job0"], LATER)
+    assert names(short_of_room(jobs(1), book=book)) == ["m0"]
