@@ -19,7 +19,7 @@ from lib.fates import Fate, Refusal
 from lib.journal import Journal
 from lib.ledger import Ledger
 from lib.mailbag import Mailbag
-from lib.model import Gone, Message, MessageKind, Record, Settings
+from lib.model import DeliveryResult, Gone, Message, MessageKind, Record, Settings
 from lib.notes import OWN_KEY
 from lib.outbox import Sent, Unsent
 from lib.owed import Parcel
@@ -98,20 +98,26 @@ class Bookkeeper:
         """Keep that a parcel was taken; raise StateError."""
         message = self._message_of(event.parcel)
         fate = fates.after_taken(message, event.refused)
-        if not event.by_second:
+        result = self._taken
+        # That a log takes mail says nothing of the server.
+        if result is DeliveryResult.SENT and not event.by_second:
             self.book = replace(self.book, held_until=None, refused_logins=())
         for address, said in event.refused.items():
             logger.error("%s was refused: %s", address, said)
         self._bury(message, fate)
         self._keep(event.parcel, fate, taken=True)
-        if not self._settings.mail.nomail:
+        if result is DeliveryResult.SENT:
             logger.info("sent: %s", message.subject)
         key, name, now = *self._whose(event.parcel), self._now()
         taken = tuple(to for to in message.to if to not in event.refused)
         if taken:
             told = replace(message, to=taken)
-            sent = decisions.sent(key, name, told, now, by_second=event.by_second)
-            self._journal.note([sent])
+            decision = (
+                decisions.sent(key, name, told, now, by_second=event.by_second)
+                if result is DeliveryResult.SENT
+                else decisions.logged(key, name, told, now)
+            )
+            self._journal.note([decision])
         self._journal.note(
             decisions.failed(key, name, replace(fate.left, to=(address,)), said, now)
             for address, said in event.refused.items()
@@ -136,6 +142,12 @@ class Bookkeeper:
             tried = decisions.failed(key, name, fate.left, refusal.why, now)
             self._journal.note([tried])
         self._note_dropped(parcel, message, fate)
+
+    @property
+    def _taken(self) -> DeliveryResult:
+        """Return what has become of a mail that the channel took."""
+        nomail = self._settings.mail.nomail
+        return DeliveryResult.LOGGED if nomail else DeliveryResult.SENT
 
     def hold_second(self) -> None:
         """Keep that the second account would not do."""
@@ -177,9 +189,16 @@ class Bookkeeper:
         record = owed.unheard(record, parcel.message, fate.dead)
         if parcel.message.kind is MessageKind.PROBE and fate.left is None:
             why = "; ".join(dict.fromkeys(fate.dead.values()))
+            if taken and self._taken is DeliveryResult.LOGGED:
+                why = f"it was {decisions.NOT_MAILED}"
             record = owed.with_gone(record, Gone(name, self._now(), why))
         elif taken:
             self._notified([parcel.key], self._now())
+        if taken:
+            record = owed.delivered(record, [parcel.message.kind], self._taken)
+        elif fate.left is None:
+            kind, end = parcel.message.kind, DeliveryResult.REFUSED
+            record = owed.delivered(record, [kind], end, fate.dead)
         self._ledger.keep(record)
         if taken or fate.left is None:
             # First of all: what was taken must not be sent again.
@@ -197,7 +216,8 @@ class Bookkeeper:
             self._owe(fate.left)
             self._ledger.commit()
         if taken or fate.left is None:
-            digest = replace(digest, sent_at=self._now())
+            result = self._taken if taken else DeliveryResult.REFUSED
+            digest = replace(digest, sent_at=self._now(), result=result)
         else:
             left = replace(fate.left, to=digest.message.to)
             digest = replace(digest, message=left)
@@ -264,13 +284,17 @@ class Bookkeeper:
         )
         some = list(islice(found, MOST_IN_TURN))
         for record in some:
+            kinds = [one.kind for one in record.owed if one.message_id in ids]
             left = owed.without(record, ids)
+            left = owed.delivered(left, kinds, digest.result, digest.message.to)
             self._ledger.keep(left)
             self._journal.note(
-                decisions.bundled(record, left, digest.message, digest.sent_at)
+                decisions.bundled(
+                    record, left, digest.message, digest.sent_at, digest.result
+                )
             )
         self._ledger.commit()
-        if digest.sent_at is not None:
+        if digest.sent_at and digest.result is DeliveryResult.SENT:
             self._notified((record.key for record in some), digest.sent_at)
             self._bag.save_book(self.book)
         if len(some) < MOST_IN_TURN:

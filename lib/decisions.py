@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from lib.model import (
     Condition,
     Decision,
+    DeliveryResult,
     Message,
     MessageKind,
     Outcome,
@@ -36,6 +37,8 @@ class Event(enum.StrEnum):
 
     QUEUED = "queued"
     SENT = "sent"
+    #: With nomail: it was written to the log, and nobody was mailed.
+    LOGGED = "logged"
     #: An attempt failed; there is another one.
     FAILED = "failed"
     #: It has not left in the run that queued it.
@@ -76,6 +79,8 @@ class JobDetails:
     notified_at: datetime | None = None
     #: The message that notifies them is still queued.
     is_queued: bool = False
+    #: What became of it else.
+    delivery: DeliveryResult = DeliveryResult.SENT
     #: Where it is over: since when it lasted.
     failing_since: datetime | None = None
 
@@ -98,6 +103,8 @@ class MailDetails:
     #: What it became a part of.
     into: str = ""
     into_subject: str = ""
+    #: What became of that.
+    into_delivery: DeliveryResult = DeliveryResult.SENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +164,7 @@ def judged(
             _people(before.told),
             before.told_at,
             any(one.kind.is_about_trouble for one in before.owed),
+            before.delivery,
             before.failing_since if over else None,
         )
         yield Entry(now, job.key, job.name, report.decision, details)
@@ -182,6 +190,11 @@ def sent(
     waited_s = max(0.0, (now - message.born_at).total_seconds())
     details = replace(_mail(message), delay_s=round(waited_s), by_backup=by_second)
     return Entry(now, key, name, Event.SENT, details)
+
+
+def logged(key: str, name: str, message: Message, now: datetime) -> Entry:
+    """Return that a mail went to the log, and to nobody."""
+    return Entry(now, key, name, Event.LOGGED, _mail(message))
 
 
 def failed(key: str, name: str, message: Message, why: str, now: datetime) -> Entry:
@@ -217,22 +230,34 @@ def merged(before: Record, after: Record, now: datetime) -> Iterator[Entry]:
 
 
 def bundled(
-    before: Record, after: Record, bundle: Message, sent_at: datetime | None
+    before: Record,
+    after: Record,
+    bundle: Message,
+    sent_at: datetime | None,
+    result: DeliveryResult = DeliveryResult.SENT,
 ) -> Iterator[Entry]:
-    """Yield the mails of a job that one mail for many, which was sent, stood for."""
+    """Yield the mails of a job that one mail for many, owed no more, stood for."""
     if sent_at is not None:
-        yield from _parts(before, after, bundle, Event.BUNDLED, sent_at)
+        yield from _parts(before, after, bundle, Event.BUNDLED, sent_at, result)
 
 
 def _parts(
-    before: Record, after: Record, into: Message, code: Event, now: datetime
+    before: Record,
+    after: Record,
+    into: Message,
+    code: Event,
+    now: datetime,
+    delivery: DeliveryResult = DeliveryResult.SENT,
 ) -> Iterator[Entry]:
     left = {one.message_id for one in after.owed}
     subject = _cut(first_line(into.subject))
     for message in before.owed:
         if message.message_id not in left:
             details = replace(
-                _mail(message), into=into.message_id, into_subject=subject
+                _mail(message),
+                into=into.message_id,
+                into_subject=subject,
+                into_delivery=delivery,
             )
             yield Entry(now, before.key, before.name, code, details)
 
@@ -276,6 +301,14 @@ def _cut(text: str) -> str:
 
 # Words.
 
+#: What became of a mail of nomail.
+NOT_MAILED = "logged, not mailed (nomail)"
+#: A mail was ...
+DELIVERED = {
+    DeliveryResult.SENT: "sent",
+    DeliveryResult.LOGGED: NOT_MAILED,
+    DeliveryResult.REFUSED: "refused for good",
+}
 #: A decision in a few words, for the log.
 WORDS = {
     Decision.OK: "fine",
@@ -311,10 +344,12 @@ def _found(details: JobDetails) -> str:
 
 
 def _notified(details: JobDetails, now: datetime) -> str:
-    """Return who was notified, and when; or that the mail has not left."""
+    """Return who was notified, and when; or what became of the mail otherwise."""
     people, at = details.notified, local(details.notified_at or now)
     if details.is_queued:
         return f"the mail of {at} to {people} has still to leave"
+    if details.delivery is not DeliveryResult.SENT:
+        return f"the mail of {at} to {people} was {DELIVERED[details.delivery]}"
     is_one = len(people.addresses) == 1
     return f"{people} {'was' if is_one else 'were'} told at {at}"
 
@@ -375,7 +410,9 @@ def _became(code: Decision | Event, mail: MailDetails) -> str:
             f"was not sent in time, and is a part of newer news, {mail.into_subject!r}"
         )
     if code is Event.BUNDLED:
-        return f"was sent as a part of {mail.into_subject!r}"
+        return f"was {DELIVERED[mail.into_delivery]} as a part of {mail.into_subject!r}"
+    if code is Event.LOGGED:
+        return f"was {NOT_MAILED}"
     if code is Event.DROPPED:
         return f"was refused and is not tried again: {mail.why}"
     return "is to be sent"

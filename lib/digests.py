@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lib import decide
-from lib.model import Message, MessageKind, Record
+from lib.model import DeliveryResult, Message, MessageKind, Record
 from lib.shared import WORDS, Group, grouped
 from lib.summaries import line_of
 from lib.wording import local
@@ -35,6 +35,8 @@ class Digest:
     tried_at: datetime | None = None
     #: Nobody is owed it any more; its messages may leave their records.
     sent_at: datetime | None = None
+    #: What became of it then.
+    result: DeliveryResult = DeliveryResult.SENT
 
 
 def settled(digest: Digest, now: datetime) -> Digest:

@@ -143,6 +143,16 @@ def tell(
     mail = settings.mail
     if left_s < LEAST_S or not (mail.is_set_up or mail.nomail):
         return
+    if mail.holds:
+        # It is only shown, and the next run with mail is free to send it.
+        shown = message_of(
+            next_stamp(None, settings.state, began_at),
+            why,
+            records,
+            settings.alertcontact,
+        )
+        send_now(settings, shown, logger.debug, left_s)
+        return
     places = elsewhere.usual_places() if places is None else places
     try:
         slot, stamp = _claim(settings.state, began_at, places)

@@ -95,6 +95,17 @@ class Health(enum.StrEnum):
     JOB_PROBLEM = "JobProblem"
 
 
+class DeliveryResult(enum.StrEnum):
+    """What became of a message that is queued no longer."""
+
+    #: A mail server took it.
+    SENT = "sent"
+    #: With nomail: it was written to the log, and nobody was mailed.
+    LOGGED = "logged"
+    #: It was refused for good.
+    REFUSED = "refused"
+
+
 class MessageKind(enum.StrEnum):
     """Why a message exists."""
 
@@ -216,6 +227,8 @@ class Record:
     told: tuple[str, ...] = ()
     #: What they were told it is: failing or unknown.
     told_of: Condition | None = None
+    #: What became of the mail of ``told_at``, once it is owed no more.
+    delivery: DeliveryResult = DeliveryResult.SENT
     #: The message_id of the first alert.
     thread: str | None = None
     last_reason: str = ""

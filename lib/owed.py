@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lib import decide
-from lib.model import Gone, Message, MessageKind, Record
+from lib.model import DeliveryResult, Gone, Message, MessageKind, Record
 
 #: A job has one probe under way; the others are for people who look.
 MOST_GONE = 3
+#: What tells that a job is not fine.
+_BEGINS = frozenset({MessageKind.ALERT, MessageKind.REMINDER})
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,25 @@ def unheard(record: Record, message: Message, dead: Collection[str]) -> Record:
     left, the end goes to everybody: they may have heard by another way.
     """
     left = tuple(to for to in record.told if to not in dead)
-    begins = message.kind in (MessageKind.ALERT, MessageKind.REMINDER)
+    begins = message.kind in _BEGINS
     return replace(record, told=left) if left and begins else record
+
+
+def delivered(
+    record: Record,
+    kinds: Collection[MessageKind],
+    result: DeliveryResult,
+    refused: Collection[str] = (),
+) -> Record:
+    """Return the record after messages of these kinds have come to their end.
+
+    Refused it is only where all who count as told are among those ``refused``.
+    """
+    if record.told_at is None or _BEGINS.isdisjoint(kinds):
+        return record
+    if result is DeliveryResult.REFUSED and not set(record.told) <= set(refused):
+        return record
+    return replace(record, delivery=result)
 
 
 def with_left(record: Record, message_id: str, left: Message | None) -> Record:

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lib.given import OK, TROUBLE, WRONG_USE, say_more, settings_of
-from lib.model import Problem, Settings
+from lib.model import Mail, Message, Problem, Settings
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
 
 def run_jobs(given: argparse.Namespace) -> int:
@@ -58,13 +59,13 @@ def drill(given: argparse.Namespace) -> int:
     for line in drill.policy_lines(job):
         print(line)
     message = drill.message(settings, job, utc_now())
-    why = send_now(settings, message, on_step=print)
+    why = send_now(settings, message, on_step=_shown(settings.mail))
     if why:
-        all_of_them = " to everybody" if len(message.to) > 1 else ""
+        all_of_them = _all_of_them(message)
         print(f"checker: the drill was not sent{all_of_them}: {why}", file=sys.stderr)
         return TROUBLE
     if settings.mail.nomail:
-        print("Nothing was sent: nomail is set, so the drill is in the log.")
+        print(_only_logged(settings.mail, "the drill"))
         return OK
     print(f"A drill was sent to {', '.join(message.to)}: {message.subject}")
     seen = drill.arrival(settings, message)
@@ -124,11 +125,34 @@ def testmail(given: argparse.Namespace) -> int:
         if account is mail.backup:
             print("\nThe second account, [email backup]:")
         alone = replace(settings, mail=replace(account, backup=None))
-        why = send_now(alone, message, on_step=print)
+        why = send_now(alone, message, on_step=_shown(mail))
+        whom = ", ".join(to)
         if why:
-            print(f"checker: the mail was not sent: {why}", file=sys.stderr)
+            all_of_them = _all_of_them(message)
+            print(
+                f"checker: the mail was not sent{all_of_them}: {why}", file=sys.stderr
+            )
             code = TROUBLE
+        elif mail.nomail:
+            print(_only_logged(mail, f"the mail to {whom}"))
         else:
-            whom = ", ".join(to)
             print(f"The mail to {whom} was accepted. Did it arrive, and not as spam?")
     return code
+
+
+def _shown(mail: Mail) -> Callable[[str], None]:
+    """Return what shows the steps of a session; with nomail there is none."""
+    return _ignore if mail.nomail else print
+
+
+def _only_logged(mail: Mail, what: str) -> str:
+    why = "--nomail was given" if mail.holds else "nomail is set"
+    return f"Nothing was sent: {why}, so {what} is in the log."
+
+
+def _all_of_them(message: Message) -> str:
+    return " to everybody" if len(message.to) > 1 else ""
+
+
+def _ignore(_step: str) -> None:
+    """Show nothing."""

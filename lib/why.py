@@ -15,10 +15,10 @@ from typing import Any
 
 from lib import decisions, journal, plain
 from lib.budget import Postbook
-from lib.decisions import Entry, JobDetails
+from lib.decisions import DELIVERED, Entry, JobDetails
 from lib.digests import Digest
 from lib.disk import Damaged
-from lib.model import Condition, Known, Message, Record
+from lib.model import Condition, DeliveryResult, Known, Message, Record
 from lib.sealed import read_value
 from lib.waits import why_waits
 from lib.wording import counted, first_line, harmless, local, policy_words, since
@@ -112,6 +112,7 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
         "reason": record.last_reason,
         "told": record.told,
         "told_at": record.told_at,
+        "delivery": record.delivery if record.told_at else None,
         "owed": [
             {
                 "mail": one.message_id,
@@ -176,7 +177,11 @@ def _present(story: Story, now: datetime) -> Iterator[str]:
     if any(one.kind.is_about_trouble for one in record.owed):
         yield "The last news of it has still to leave, see below."
     elif record.told_at is not None:
-        yield f"Told {', '.join(record.told)} at {local(record.told_at)}."
+        people, at = ", ".join(record.told), local(record.told_at)
+        if record.delivery is DeliveryResult.SENT:
+            yield f"Told {people} at {at}."
+        else:
+            yield f"The mail of {at} to {people} was {DELIVERED[record.delivery]}."
     elif record.condition is not Condition.FINE:
         yield "Nobody was told yet."
     if known is not None:

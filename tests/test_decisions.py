@@ -21,6 +21,7 @@ from lib.journal import (
 from lib.model import (
     Condition,
     Decision,
+    DeliveryResult,
     JobFacts,
     JobFailureNotificationFrequency,
     JobFrequency,
@@ -161,6 +162,34 @@ def test_a_mail_that_left_late_says_how_late():
     assert "sent, 40 minutes late: " in read_back(
         decisions.sent(KEY, NAME, mail(), later)
     )
+
+
+def test_a_mail_that_went_to_the_log_is_not_said_to_be_sent():
+    one = decisions.logged(KEY, NAME, mail(), NOON)
+    assert one.code is Event.LOGGED
+    said = "alert to ops@example.com was logged, not mailed (nomail): 'disk full"
+    assert read_back(one).startswith(said)
+    before, into = Record(KEY, NAME, owed=(mail(),)), mail(subject="12 failing")
+    after, logged = replace(before, owed=()), DeliveryResult.LOGGED
+    (one,) = decisions.bundled(before, after, into, NOON, logged)
+    assert "was logged, not mailed (nomail) as a part of '12 failing'" in read_back(one)
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (DeliveryResult.SENT, "ops@example.com was told at 2026"),
+        (DeliveryResult.LOGGED, "ops@example.com was logged, not mailed (nomail)"),
+        (DeliveryResult.REFUSED, "ops@example.com was refused for good"),
+    ],
+)
+def test_that_somebody_was_told_is_said_only_where_a_mail_was_taken(result, said):
+    told = Record(KEY, NAME, told=OPS, told_at=NOON, delivery=result)
+    job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE)
+    report = Report(job, FULL, Decision.ALREADY_NOTIFIED)
+    (one,) = decisions.judged(report, told, told, NOON)
+    assert said in read_back(one)
+    assert ("told" in read_back(one)) is (result is DeliveryResult.SENT)
 
 
 def test_mails_that_a_digest_or_newer_news_stood_for_name_it():

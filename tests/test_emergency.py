@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from lib import elsewhere
-from lib.emergency import Stamp, may_tell, message_of, next_stamp, read_stamp
+from lib.emergency import Stamp, may_tell, message_of, next_stamp, read_stamp, tell
 from lib.model import Condition, Record
+from tests.mailing import settings_for
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 STATE = Path("/var/lib/checker")
@@ -90,6 +91,15 @@ def test_where_nothing_fails_the_mail_says_so():
         "cannot write state",
         True,
     )
+
+
+def test_what_is_only_shown_with_the_flag_nomail_keeps_no_mail_from_leaving(
+    tmp_path,
+):
+    settings = settings_for(1, nomail=True, holds=True)
+    for _run in range(2):
+        tell(settings, "disk full", [], NOON, 30.0, [tmp_path / "own"])
+    assert not (tmp_path / "own").exists()
 
 
 # Where it is remembered.

@@ -279,6 +279,39 @@ def test_testmail_without_a_mail_server_says_what_to_set(tmp_path):
     assert "mail is not set up" in ran.err
 
 
+@pytest.mark.parametrize("given", [(), ("me@example.com",)])
+def test_testmail_with_nomail_says_that_nothing_was_sent_and_no_more(instance, given):
+    ran = instance.run("-m", "testmail", *given)
+    (whom,) = given or ("ops@example.com",)
+    said = f"Nothing was sent: nomail is set, so the mail to {whom} is in the log."
+    assert (ran.code, ran.out, ran.err) == (0, f"{said}\n", "")
+    log = (instance.state / "checker.log").read_text()
+    assert "a test mail, nothing is wrong" in log
+
+
+def test_testmail_with_the_flag_nomail_tries_neither_account(tmp_path):
+    settings = """\
+[email]
+smtpserver = 127.0.0.1
+smtpport = 1
+[email backup]
+smtpserver = 127.0.0.1
+smtpport = 1
+"""
+    ran = Instance(tmp_path, settings).run("-m", "testmail", "--nomail")
+    said = "Nothing was sent: --nomail was given, so the mail to ops@example.com "
+    assert (ran.code, ran.out) == (0, f"{said}is in the log.\n")
+
+
+def test_testmail_that_some_did_not_get_says_so(tmp_path, ca, cafile):
+    with SmtpServer(ca) as smtp:
+        smtp.answer_rcpt = lambda who: "550 5.1.1 no" if "gone" in who else None
+        instance = Instance(tmp_path, smtp.email_section(cafile))
+        ran = instance.run("-m", "testmail", "me@example.com, gone@example.com")
+    assert ran.code == 1
+    assert "the mail was not sent to everybody: gone@example.com: 550" in ran.err
+
+
 # crontab
 
 

@@ -8,12 +8,13 @@ import pytest
 
 from lib import owed
 from lib.fold import folded
-from lib.model import Condition, Message, MessageKind, Record
+from lib.model import Condition, DeliveryResult, Message, MessageKind, Record
 from lib.owed import Parcel
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=10)
-OPS = "ops@example.com"
+OPS, BOSS = "ops@example.com", "boss@example.com"
+SENT, LOGGED, REFUSED = DeliveryResult
 
 
 def message(name, kind=MessageKind.ALERT, to=(OPS,), **more):
@@ -78,3 +79,25 @@ def test_what_a_sent_digest_stood_for_leaves_its_record():
     one = record("x", message("a"), message("b"))
     assert [left.message_id for left in owed.without(one, {"a"}).owed] == ["b"]
     assert owed.without(one, {"c"}) is one
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "refused", "delivery"),
+    [
+        (MessageKind.ALERT, LOGGED, (), LOGGED),
+        (MessageKind.REMINDER, LOGGED, (), LOGGED),
+        # What a job sends of its own accord tells nobody that it is failing.
+        (MessageKind.NOTE, LOGGED, (), SENT),
+        (MessageKind.ALERT, REFUSED, (OPS, BOSS), REFUSED),
+        # The other one has it.
+        (MessageKind.ALERT, REFUSED, (OPS,), SENT),
+    ],
+)
+def test_what_became_of_the_mail_that_told_is_remembered(
+    kind, result, refused, delivery
+):
+    before = Record("x", told=(OPS, BOSS), told_at=NOON)
+    assert owed.delivered(before, [kind], result, refused).delivery is delivery
+    # When it is over nothing is remembered of it.
+    over = Record("x")
+    assert owed.delivered(over, [kind], result, refused) is over

@@ -185,3 +185,64 @@ def test_a_name_that_nobody_knows_is_an_error_with_a_hint(tmp_path):
 
 def test_why_needs_a_name(tmp_path):
     assert Instance(tmp_path).run("-m", "why").code == 2
+
+
+def decided(instance, word):
+    lines = (instance.state / "decisions.log").read_text().splitlines()
+    return [line for line in lines if line.split("\t")[3] == word]
+
+
+def test_with_nomail_nobody_is_said_to_have_been_told(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL + FULL)
+    instance.cron()
+    instance.cron()
+    out = why(instance, "disk full")
+    assert "The mail of 20" in out
+    assert "to ops@example.com was logged, not mailed (nomail)." in out
+    assert "alert to ops@example.com was logged, not mailed (nomail): " in out
+    assert "no mail: the mail of 20" in out
+    assert "told" not in out.replace("already told", "").replace("Told", "told")
+    assert " sent" not in out.replace("is to be sent", "")
+    assert decided(instance, "sent") == []
+    (row,) = instance.run("-m", "why", "disk full", "--json").json()
+    assert row["delivery"] == "logged"
+    run = json.loads((instance.state / "run.json").read_text())
+    assert run.get("sent", 0) == 0
+
+
+def test_with_nomail_many_in_one_are_not_said_to_be_sent_either(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL)
+    for number in range(8):
+        instance.add(FULL.replace("full", f"full{number}"))
+    instance.cron()
+    out = why(instance, "disk full3")
+    assert "was logged, not mailed (nomail) as a part of '8 failing" in out
+    assert "to ops@example.com was logged, not mailed (nomail).\n" in out
+    assert decided(instance, "sent") == []
+
+
+def test_with_the_flag_nomail_the_mail_has_still_to_leave(mailing, smtp):
+    mailing.add(FULL)
+    mailing.cron("minute", "--nomail")
+    out = why(mailing, "disk full")
+    assert "The last news of it has still to leave" in out
+    assert decided(mailing, "sent") == decided(mailing, "logged") == []
+    run = json.loads((mailing.state / "run.json").read_text())
+    assert run.get("sent", 0) == 0
+    mailing.cron()
+    smtp.wait_for(1)
+    assert "Told ops@example.com at 20" in why(mailing, "disk full")
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_whose_mail_was_refused_for_good_is_not_said_to_have_been_told(
+    mailing, smtp, count
+):
+    for number in range(count):
+        mailing.add(FULL.replace("full", f"full{number}"))
+    smtp.answer_rcpt = lambda to: "550 5.1.1 no such user"
+    mailing.cron()
+    out = why(mailing, "disk full0")
+    assert "The mail of 20" in out
+    assert "to ops@example.com was refused for good.\n" in out
+    assert "Told" not in out and "was sent" not in out
