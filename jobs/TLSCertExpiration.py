@@ -24,7 +24,7 @@ from lib.jobbase import (
 #: As much as a server may say before TLS begins.
 MOST_BYTES = 16_384
 #: What ends within this is remembered, for the certificates that a summary of
-#: ``[digest]`` names: for its 30 days, and for when it comes between two looks.
+#: ``[summary]`` names: for its 30 days, and for when it comes between two looks.
 REMEMBERED = timedelta(days=32)
 
 

@@ -1,4 +1,4 @@
-"""The mail that a bulletin is: the numbered summary that ``[digest]`` asks for.
+"""The mail that a bulletin is: the numbered summary that ``[summary]`` asks for.
 
 Pure.  It is read at breakfast: the first line says whether all is well.  Below, each
 thing has its place, in one order, also where there is nothing to tell of it.

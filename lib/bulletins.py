@@ -1,4 +1,4 @@
-"""The bulletins of a run: what ``[digest]`` asks for, written when it is due.
+"""The bulletins of a run: what ``[summary]`` asks for, written when it is due.
 
 Number and mail are kept in one step, in the record of Checker's own, and the mail goes
 by the road of every other.  What a bulletin tells is read from what is kept anyway,

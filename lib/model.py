@@ -116,7 +116,7 @@ class MessageKind(enum.StrEnum):
     NOTE = "note"
     #: A mail to ourselves, to see that mail arrives: it never waits for others.
     PROBE = "probe"
-    #: What ``[digest]`` asks for; people read its number, so it is a mail of its own.
+    #: What ``[summary]`` asks for; people read its number, so it is a mail of its own.
     BULLETIN = "summary"
 
     @property
@@ -492,7 +492,7 @@ class Status:
 
 @dataclass(frozen=True)
 class DigestTimes:
-    """When a summary is due, by the local clock: ``[digest]``."""
+    """When a summary is due, by the local clock: ``[summary]``."""
 
     #: ``08:00``; empty: never.
     daily: str = ""

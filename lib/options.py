@@ -173,7 +173,7 @@ STATUS = {
     ),
 }
 
-DIGEST = {
+SUMMARY = {
     "daily": Option(clock, "", "a summary each day at this time"),
     "weekly": Option(weekly_clock, "", "a summary each week, such as mon 08:00"),
 }
@@ -185,5 +185,7 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "defaults": POLICY_OPTIONS,
     "peers": PEERS,
     "status": STATUS,
-    "digest": DIGEST,
+    "summary": SUMMARY,
 }
+#: By the section's name in settings that were written before: its name now.
+OLD_NAMES = {"digest": "summary"}

@@ -14,12 +14,14 @@ from typing import Any
 from lib.inifile import VITAL, IniFile
 from lib.kinds import KINDS, Option, read_options, read_target
 from lib.model import Problem
-from lib.options import SECTIONS
+from lib.options import OLD_NAMES, SECTIONS
 from lib.readers import nearest
 
 #: A target's name goes into the subjects of mails.
 MAX_NAME = 200
 MAX_TITLE = MAX_NAME + 20
+#: The sections about Checker itself.
+_OURS = (*SECTIONS, *OLD_NAMES)
 _A_JOBS_SECTION = "; the section of a job of your own has the name of its file"
 
 
@@ -60,7 +62,7 @@ def check_targets(
     theirs = [
         section
         for section in ini.config.sections()
-        if section not in SECTIONS and section.partition(" ")[0] not in job_names
+        if section not in _OURS and section.partition(" ")[0] not in job_names
     ]
     for section in theirs:
         found = _check_target(ini, section, defaults, job_names)
@@ -97,7 +99,7 @@ def _check_target(
         return [replace(problem, fatal=section.strip() in VITAL)]
     word, space, name = section.partition(" ")
     if not space:
-        known = [name for name in SECTIONS if " " not in name]
+        known = [name for name in _OURS if " " not in name]
         hint = nearest(section.lower(), (*known, *KINDS, *job_names))
         text = f"nothing reads this section{hint or _A_JOBS_SECTION}"
         # Without its section of mail, no alert would leave.
@@ -116,7 +118,7 @@ def _wrong_title(section: str, job_names: Collection[str]) -> str:
     clean = " ".join((first, *rest)).rstrip()
     if clean in KINDS:
         return f"a target needs a name of its own, such as [{clean} homepage]"
-    if word not in KINDS and first in (*KINDS, *SECTIONS, *job_names):
+    if word not in KINDS and first in (*KINDS, *_OURS, *job_names):
         return f"write the title as [{clean[:MAX_NAME]}], with single spaces"
     if not space:
         return ""

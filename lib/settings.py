@@ -29,7 +29,7 @@ from lib.model import (
     Status,
     scrubbed,
 )
-from lib.options import SECTIONS
+from lib.options import OLD_NAMES, SECTIONS
 from lib.peerlines import peer_options, peers_in, without_ourselves
 from lib.sections import check_targets, given_in, read_section, title_of
 from lib.trust import can_anybody_replace
@@ -106,7 +106,7 @@ def load_settings(
         ),
         peers=peers_in(tables["peers"]),
         status=Status(**tables["status"]),
-        digest=DigestTimes(**tables["digest"]),
+        digest=DigestTimes(**tables["summary"]),
         problems=ordered,
         config=ini.config,
         secrets=secrets,
@@ -117,9 +117,25 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
     """Return the values of the sections about Checker itself but [email]."""
     found: dict[str, dict[str, Any]] = {}
     tables = {**SECTIONS, "peers": peer_options(given_in(ini, "peers"))}
-    for section in ("general", "defaults", "peers", "status", "digest"):
-        found[section], wrong = read_section(ini, section, tables[section])
+    written = {
+        new: old for old, new in OLD_NAMES.items() if ini.config.has_section(old)
+    }
+    for section in ("general", "defaults", "peers", "status", "summary"):
+        title = section
+        if section in written and not ini.config.has_section(section):
+            title = written[section]
+        found[section], wrong = read_section(ini, title, tables[section])
         problems += wrong
+    problems += [
+        Problem(
+            f"this is the old name of [{new}], which is there too,"
+            f" at {ini.where(new)}; keep one",
+            ini.where(old),
+            old,
+        )
+        for new, old in written.items()
+        if ini.config.has_section(new)
+    ]
     servername = found["general"].get("servername", "")
     found["peers"], own = without_ourselves(found["peers"], servername, found["status"])
     for name, why in own.items():

@@ -1,4 +1,4 @@
-"""When a bulletin of ``[digest]`` is due, and which number it has.
+"""When a bulletin of ``[summary]`` is due, and which number it has.
 
 Pure.  By the clock on the wall of a zone, so that there is one for each day whatever
 the clocks do: a time that a day skips comes as much later, one that comes twice counts

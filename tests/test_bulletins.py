@@ -28,7 +28,7 @@ def ago(length):
 
 
 def daily(minutes_ago=3):
-    return f"[digest]\ndaily = {ago(minutes_ago * MINUTE):%H:%M}\n"
+    return f"[summary]\ndaily = {ago(minutes_ago * MINUTE):%H:%M}\n"
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_after_three_days_off_one_comes_and_says_that_it_is_late(mailing, smtp):
 
 def test_switched_off_and_on_again_it_goes_on_counting(mailing, smtp):
     with_digest = mailing.settings.read_text()
-    without = with_digest.partition("[digest]")[0]
+    without = with_digest.partition("[summary]")[0]
     mailing.cron()
     a_day_later(mailing)
     mailing.write(without)
@@ -134,15 +134,15 @@ def test_switched_off_and_on_again_it_goes_on_counting(mailing, smtp):
 
 
 def test_a_wrong_time_is_a_failing_job_and_no_summary(tmp_path):
-    instance = Instance(tmp_path, f"{NO_MAIL}[digest]\ndaily = breakfast\n")
+    instance = Instance(tmp_path, f"{NO_MAIL}[summary]\ndaily = breakfast\n")
     instance.cron()
-    assert "settings.cfg [digest]" in instance.records()
-    assert instance.records()["settings.cfg [digest]"]["condition"] == "failing"
+    assert "settings.cfg [summary]" in instance.records()
+    assert instance.records()["settings.cfg [summary]"]["condition"] == "failing"
 
 
 def test_validate_says_nothing_of_a_right_one(mailing):
     ran = mailing.run("-m", "validate")
-    assert (ran.code, "digest" in ran.out) == (0, False), ran.out
+    assert (ran.code, "summary" in ran.out) == (0, False), ran.out
 
 
 # What it tells.
@@ -227,7 +227,7 @@ def test_it_is_a_mail_of_its_own_however_much_there_is(mailing, smtp):
 def test_it_takes_of_the_room_that_is_kept_for_checker_itself(mailing, smtp):
     flag = fail_many(mailing, 3)
     settings = mailing.settings.read_text()
-    mailing.write(settings.replace("[digest]", "mailsperhour = 3\n[digest]"))
+    mailing.write(settings.replace("[summary]", "mailsperhour = 3\n[summary]"))
     mailing.cron()
     flag.touch()
     mailing.pass_time(DAY)

@@ -201,7 +201,7 @@ def tables() -> dict[str, dict[str, Option]]:
     """Return the options by section, as README writes it."""
     found = {f"[{kind} NAME]": dict(known.options) for kind, known in KINDS.items()}
     sections = ("general", "email", "email backup", "defaults", "status", "peers")
-    for section in (*sections, "digest"):
+    for section in (*sections, "summary"):
         found[f"[{section}]"] = dict(SECTIONS[section])
     return found
 

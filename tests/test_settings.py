@@ -187,11 +187,29 @@ def test_future_options_are_known_already(load, tmp_path):
         "[peers]\nfriend = https://example.org/,a@example.org,key=abcdef\n"
         "every = hour\nafter = 2\ncopy = yes\n"
         f"[status]\nlisten = 0.0.0.0:5000\nwrite = {tmp_path}/checker.txt\n"
-        "[digest]\ndaily = 08:00\nweekly = mon 08:00\n"
+        "[summary]\ndaily = 08:00\nweekly = mon 08:00\n"
     )
     settings = load(text)
     assert wrong_in(settings) == []
     assert [note for note in settings.problems if note.note] == []
+
+
+@pytest.mark.parametrize(
+    ("sections", "daily"),
+    [
+        ("[summary]\ndaily = 08:00\n", "08:00"),
+        ("[digest]\ndaily = 07:00\n", "07:00"),
+        ("[digest]\ndaily = 07:00\n[summary]\ndaily = 08:00\n", "08:00"),
+        ("[digest]\ndaily = 07:00\n[summary]\n", ""),
+    ],
+)
+def test_the_summary_is_read_by_its_old_name_where_there_is_no_other(
+    load, sections, daily
+):
+    settings = load(GENERAL + NO_MAIL + sections)
+    assert settings.digest.daily == daily
+    both = sections.count("[") == 2
+    assert len(wrong_in(settings)) == both
 
 
 def test_folders_start_at_the_settings_file(load, tmp_path):

@@ -85,7 +85,7 @@ def test_a_zone_that_cannot_be_used_counts_as_utc(live_in):
 def test_a_run_with_a_summary_takes_place(tmp_path, zone):
     due = f"{datetime.now(UTC) - timedelta(minutes=5):%H:%M}"
     there = Instance(
-        tmp_path, f"[email]\nnomail = yes\n[digest]\ndaily = {due}\n", GENERAL
+        tmp_path, f"[email]\nnomail = yes\n[summary]\ndaily = {due}\n", GENERAL
     )
     there.environment = {"TZ": zone}
     assert there.cron().silent

@@ -20,7 +20,7 @@ SHORT_S = 3.0
 def _due(world: World) -> None:
     """Have a summary due, the first."""
     clock = (datetime.now(UTC) - timedelta(minutes=3)).astimezone()
-    world.instance.add(f"[digest]\ndaily = {clock:%H:%M}\n")
+    world.instance.add(f"[summary]\ndaily = {clock:%H:%M}\n")
     world.mail(up=True)
     world.light(on=True)
     world.run()
