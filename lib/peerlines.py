@@ -21,6 +21,8 @@ _PORTS = {"http": 80, "https": 443}
 
 def peer(value: str) -> tuple[str, str, str]:
     """Return a peer's URL, its admin's address, and the key that we share or ""."""
+    if not value:
+        raise ValueError("there is no value; give url,email, or delete the line")
     if "," not in value and "://" not in value:
         raise ValueError(f"expected url,email; only {', '.join(PEERS)} are no peers")
     where, *rest = [part.strip() for part in value.split(",")]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from lib.inifile import VITAL, IniFile
-from lib.kinds import KINDS, Option, read_options, read_target
+from lib.kinds import KINDS, REQUIRED, Option, read_options, read_target
 from lib.model import Problem
 from lib.options import OLD_NAMES, SECTIONS
 from lib.readers import nearest
@@ -22,6 +22,9 @@ MAX_NAME = 200
 MAX_TITLE = MAX_NAME + 20
 #: The sections about Checker itself.
 _OURS = (*SECTIONS, *OLD_NAMES)
+#: The defaults that an empty value is taken for as a matter of course.
+_NOTHING = (REQUIRED, None, "", ())
+_NO_VALUE = "there is no value, so the default holds; give one, or delete the line"
 _A_JOBS_SECTION = "; the section of a job of your own has the name of its file"
 
 
@@ -30,15 +33,31 @@ def read_section(
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Return the values given in a section about Checker itself, and what is wrong.
 
-    An option with nothing after its ``=`` is not given.  A wrong value in a section of
-    VITAL is fatal; an option that nobody knows is not.
+    An option with nothing after its ``=`` is not given; one that nobody knows, or a
+    peer, is wrong all the same.  A wrong value in a section of VITAL is fatal; an
+    option that nobody knows is not.
     """
-    values, wrong = read_options(given_in(ini, section), options)
+    given = given_in(ini, section)
+    known = SECTIONS[OLD_NAMES.get(section, section)]
+    empty = [name for name in _options_of(ini, section) if name not in given]
+    more = {name: "" for name in empty if name not in known}
+    values, wrong = read_options({**given, **more}, options)
     problems = [
         replace(problem, fatal=section in VITAL and option in options)
         for option, problem in _problems(ini, section, wrong)
     ]
+    problems += [
+        Problem(
+            f"{name} = : {_NO_VALUE}", ini.where(section, name), section, warning=True
+        )
+        for name in empty
+        if name in known and known[name].default not in _NOTHING
+    ]
     return values, problems
+
+
+def _options_of(ini: IniFile, section: str) -> list[str]:
+    return ini.config.options(section) if ini.config.has_section(section) else []
 
 
 def given_in(ini: IniFile, section: str) -> dict[str, str]:

@@ -31,7 +31,7 @@ from lib.model import (
 )
 from lib.options import OLD_NAMES, SECTIONS
 from lib.peerlines import peer_options, peers_in, without_ourselves
-from lib.sections import check_targets, given_in, read_section, title_of
+from lib.sections import check_targets, read_section, title_of
 from lib.trust import can_anybody_replace
 
 
@@ -116,7 +116,8 @@ def load_settings(
 def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, Any]]:
     """Return the values of the sections about Checker itself but [email]."""
     found: dict[str, dict[str, Any]] = {}
-    tables = {**SECTIONS, "peers": peer_options(given_in(ini, "peers"))}
+    peers = ini.config.options("peers") if ini.config.has_section("peers") else ()
+    tables = {**SECTIONS, "peers": peer_options(peers)}
     written = {
         new: old for old, new in OLD_NAMES.items() if ini.config.has_section(old)
     }

@@ -160,8 +160,7 @@ def test_settings_of_the_older_program_load_unchanged(load, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line",
-    ["user=an.account@example.com\npass=yourpassword", "imapserver=.*", "peer.*"],
+    "line", ["user=an.account@example.com\npass=yourpassword", "imapserver=.*"]
 )
 def test_what_the_older_settings_left_out_or_empty_is_not_given(load, line):
     empty = re.sub(f"(?m)^({line})$", lambda found: _emptied(found[0]), OLD)
