@@ -42,6 +42,9 @@ def _missing() -> list[str]:
 
 
 if __name__ == "__main__":
+    if os.geteuid() == 0 and os.stat(HERE).st_uid != 0:
+        # The owner could not replace what root compiles.
+        sys.dont_write_bytecode = True
     start_again_with_libraries()
     from lib.modes import main
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,10 @@ def settings_of(given: argparse.Namespace, *, with_password: bool = False) -> Se
     from lib.log import start_log
 
     settings = read_settings(given, with_password=with_password)
+    if os.geteuid() == 0:
+        from lib.asowner import check_owner
+
+        check_owner(settings.state, settings.path)
     start_log(
         settings.logfile,
         settings.secrets,

@@ -8,6 +8,7 @@ loaded, so that no other pays for it.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,10 @@ def main(arguments: list[str], here: str) -> int:
     given.base = Path(here)
     given.file = Path(given.file) if given.file else given.base / "settings.cfg"
     try:
+        if os.geteuid() == 0:
+            from lib.asowner import become_owner
+
+            become_owner(given, arguments)
         return function_of(MODES[given.mode])(given)
     except SettingsError as error:
         for problem in error.problems:

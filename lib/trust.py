@@ -1,4 +1,4 @@
-"""Who else may write a file that we run or rely on, or read one with a password.
+"""Who we are, and who else may write what we run or rely on, or read a password.
 
 Root and the user who runs us are trusted.  So is a group of nobody else: the private
 group that many systems give each user.
@@ -70,9 +70,9 @@ def _why_not_owner(path: Path, facts: os.stat_result) -> str:
     me = os.geteuid()
     if facts.st_uid in (0, me):
         return ""
-    trusted = "root" if me == 0 else f"root or {_user(me)}"
-    way_out = f"chown {_user(me)} {shlex.quote(str(path))}"
-    return f"it belongs to {_user(facts.st_uid)}, not to {trusted}: {way_out}"
+    trusted = "root" if me == 0 else f"root or {user_name(me)}"
+    way_out = f"chown {user_name(me)} {shlex.quote(str(path))}"
+    return f"it belongs to {user_name(facts.st_uid)}, not to {trusted}: {way_out}"
 
 
 def _why_not_mode(path: Path, letters: str, what: str, mode: str) -> str:
@@ -105,10 +105,34 @@ def _is_private(gid: int, owner: int) -> bool:
     return users != set() and (uids | users) <= trusted
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return what a user is called; the number of one whom nobody knows."""
     import pwd
 
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def become(uid: int, gid: int) -> None:
+    """Be this user from here on, as after a login; raise OSError.
+
+    ``gid``: the group of one whom nobody knows.
+    """
+    import pwd
+
+    try:
+        user = pwd.getpwuid(uid)
+        name, home, gid = user.pw_name, user.pw_dir, user.pw_gid
+        groups = os.getgrouplist(name, gid)
+    except KeyError:
+        # Never root's group: the user's own, as most systems number them.
+        name, home, gid = str(uid), "/", gid or uid
+        groups = [gid]
+    os.setgroups(groups)
+    os.setgid(gid)
+    os.setuid(uid)
+    os.environ.update(HOME=home, USER=name, LOGNAME=name)
+    # Root's own.
+    os.environ.pop("XDG_RUNTIME_DIR", None)

@@ -173,7 +173,8 @@ DOORS = {
     # the command line: what checker.py is the door to
     "crontab": "model",
     "commandline": "model",
-    "given": "log model settings",
+    "asowner": "initext places remedy trust",
+    "given": "asowner log model settings",
     "workmodes": "fresh gate given listening model run serve",
     "showmodes": (
         "crontab given look model notes peerlines peermodes readers report state"
@@ -182,7 +183,7 @@ DOORS = {
     "trymodes": (
         "drill given letters look model outbox readers report settings worker"
     ),
-    "modes": "commandline given remedy settings showmodes trymodes workmodes",
+    "modes": "asowner commandline given remedy settings showmodes trymodes workmodes",
     "answer": "model wording",
     "serve": "answer model ownanswer remedy state",
     "listening": "",
