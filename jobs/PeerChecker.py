@@ -65,6 +65,10 @@ class PeerJob(JobBase):
         self.line = line
         self.is_first = is_first
 
+    def getStateName(self) -> str:
+        """Return the name of its line: by it the peer is found again."""
+        return self.peer.name
+
     def getName(self) -> str:
         """Return what people read: peer, and the name of its line."""
         return f"peer {self.peer.name}"

@@ -117,7 +117,7 @@ def _records_in(path: Path) -> tuple[Record, ...]:
     except FileNotFoundError:
         return ()
     if file_stem(record.key) != stem:
-        raise Damaged(f"it is the record of another job, {record.key[:60]!r}")
+        raise Damaged(f"it is the record of another job, {str(record.key)[:60]!r}")
     return (record,)
 
 

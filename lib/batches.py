@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.disk import Damaged, listed, replace_files, sync_folder
-from lib.model import Record
+from lib.model import JobKey, Record
 from lib.remedy import trouble
 from lib.sealed import packed_tightly, read_value
 
@@ -45,7 +45,7 @@ class Batches:
         self._folder = folder
         self._paths: list[Path] = []
         #: The records that have to be put into files of their own, by key.
-        self._pending: dict[str, Record] = {}
+        self._pending: dict[JobKey, Record] = {}
         self._last = 0
 
     @property
@@ -55,12 +55,12 @@ class Batches:
 
     # Reading.
 
-    def load(self) -> tuple[dict[str, Record], dict[str, Damaged]]:
+    def load(self) -> tuple[dict[JobKey, Record], dict[str, Damaged]]:
         """Return the records of all batches, and what is wrong with the damaged ones.
 
         Raise StateError if a batch cannot be opened, or is of a newer Checker.
         """
-        found: dict[str, Record] = {}
+        found: dict[JobKey, Record] = {}
         damaged: dict[str, Damaged] = {}
         self._paths = []
         for name in listed(self._folder):

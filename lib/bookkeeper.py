@@ -19,8 +19,16 @@ from lib.fates import Fate, Refusal
 from lib.journal import Journal
 from lib.ledger import Ledger
 from lib.mailbag import Mailbag
-from lib.model import DeliveryResult, Gone, Message, MessageKind, Record, Settings
-from lib.notes import OWN_KEY
+from lib.model import (
+    OWN_KEY,
+    DeliveryResult,
+    Gone,
+    JobKey,
+    Message,
+    MessageKind,
+    Record,
+    Settings,
+)
 from lib.outbox import Sent, Unsent
 from lib.owed import Parcel
 
@@ -73,7 +81,7 @@ class Bookkeeper:
     def count(self, batch: list[Parcel]) -> None:
         """Make durable that these are tried now."""
         ledger, now = self._ledger, self._now()
-        singly: dict[str, list[Parcel]] = {}
+        singly: dict[JobKey, list[Parcel]] = {}
         for parcel in batch:
             if parcel.key is not None:
                 singly.setdefault(parcel.key, []).append(parcel)
@@ -159,7 +167,7 @@ class Bookkeeper:
         self._bag.save_book(self.book)
         return lines
 
-    def _whose(self, parcel: Parcel) -> tuple[str, str]:
+    def _whose(self, parcel: Parcel) -> tuple[JobKey, str]:
         """Return the key and the name of the job that a parcel is about."""
         record = self._ledger.records.get(parcel.key or OWN_KEY)
         return (record.key, record.name) if record else (OWN_KEY, "state")
@@ -204,7 +212,7 @@ class Bookkeeper:
             # First of all: what was taken must not be sent again.
             self._ledger.commit()
 
-    def _notified(self, keys: Iterable[str], at: datetime) -> None:
+    def _notified(self, keys: Iterable[JobKey], at: datetime) -> None:
         """Remember that mail about these jobs has left."""
         if self.limits is not None:
             self.book = budget.notifying(self.book, keys, at)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
-from lib.model import Mail
+from lib.model import JobKey, Mail
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 #: After a digest, the next mail to the same people waits this long.
@@ -35,6 +36,17 @@ class At:
 
 
 @dataclass(frozen=True)
+class NotifiedAt:
+    """A job, and when mail about it left."""
+
+    key: JobKey
+    at: datetime
+
+
+_Moment = TypeVar("_Moment", At, NotifiedAt)
+
+
+@dataclass(frozen=True)
 class Postbook:
     """What is remembered of sending: outbox.json."""
 
@@ -56,8 +68,8 @@ class Postbook:
     full_until: datetime | None = None
     #: The ids of the mails of the last hour that left beside the limits.
     beside: tuple[At, ...] = ()
-    #: The keys of the jobs about which mail left in the last hour; the newest only.
-    notified: tuple[At, ...] = ()
+    #: The jobs about which mail left in the last hour; the newest only.
+    notified: tuple[NotifiedAt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,8 +108,8 @@ def settled(book: Postbook, now: datetime) -> Postbook:
 
 def is_ahead(book: Postbook, now: datetime) -> bool:
     """Return whether times in the book are yet to come: the clock was set back."""
-    those = (*book.counted, *book.digests, *book.refused, *book.beside, *book.notified)
-    moments = [one.at for one in those]
+    those = (*book.counted, *book.digests, *book.refused, *book.beside)
+    moments = [one.at for one in those] + [one.at for one in book.notified]
     moments += [*book.refused_logins, book.told_held_at or now]
     return max(moments) > now or (book.held_until or now) > now + HOUR
 
@@ -139,18 +151,18 @@ def first_alerts_left(book: Postbook, now: datetime) -> int:
     return max(0, FIRST_ALERTS_PER_HOUR - lasts_hour)
 
 
-def notifying(book: Postbook, keys: Iterable[str], now: datetime) -> Postbook:
+def notifying(book: Postbook, keys: Iterable[JobKey], now: datetime) -> Postbook:
     """Return the book after mail about these jobs has left."""
     keys = list(keys)
     gone = set(keys)
-    others = (one for one in book.notified if one.name not in gone)
-    those = (*others, *(At(key, now) for key in keys))
+    others = (one for one in book.notified if one.key not in gone)
+    those = (*others, *(NotifiedAt(key, now) for key in keys))
     return replace(book, notified=those[-MOST_NOTIFIED:])
 
 
-def notified_lately(book: Postbook, now: datetime) -> frozenset[str]:
+def notified_lately(book: Postbook, now: datetime) -> frozenset[JobKey]:
     """Return the keys of the jobs about which mail left in the last hour."""
-    return frozenset(one.name for one in book.notified if now - one.at < HOUR)
+    return frozenset(one.key for one in book.notified if now - one.at < HOUR)
 
 
 def room(book: Postbook, limits: Limits | None, now: datetime, *, own: bool) -> int:
@@ -247,7 +259,9 @@ def _contact(to: tuple[str, ...]) -> str:
     return ",".join(to)
 
 
-def _recent(those: tuple[At, ...], now: datetime, length: timedelta) -> tuple[At, ...]:
+def _recent(
+    those: tuple[_Moment, ...], now: datetime, length: timedelta
+) -> tuple[_Moment, ...]:
     return tuple(
         replace(one, at=now) if one.at > now else one
         for one in those

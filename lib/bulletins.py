@@ -18,6 +18,8 @@ from lib import decisions, journal, timetable
 from lib.journal import Journal
 from lib.ledger import Ledger
 from lib.model import (
+    OWN_KEY,
+    JobKey,
     Known,
     Message,
     MessageKind,
@@ -27,7 +29,6 @@ from lib.model import (
     Slow,
     scrubbed,
 )
-from lib.notes import OWN_KEY
 from lib.timetable import DAILY, WEEKLY, Issue, Series
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Bulletins:
         settings: Settings,
         ledger: Ledger,
         journal: Journal,
-        catalogue: Mapping[str, Known],
+        catalogue: Mapping[JobKey, Known],
         run: RunFacts,
     ) -> None:
         """``catalogue``: the jobs that the run before has met; ``run``: this one."""
@@ -60,7 +61,7 @@ class Bulletins:
         self._is_on = any(timetable.is_on(self._times, one) for one in timetable.KINDS)
         self._has_looked = False
         #: How long each check took, with its key, its name, and when.
-        self._took: list[tuple[float, str, str, datetime]] = []
+        self._took: list[tuple[float, JobKey, str, datetime]] = []
 
     def hear(self, report: Report, now: datetime) -> None:
         """Take note of how long a check took."""
@@ -151,5 +152,5 @@ class Bulletins:
         return found
 
 
-def _any(_key: str, _name: str) -> bool:
+def _any(_key: JobKey, _name: str) -> bool:
     return True

@@ -13,8 +13,7 @@ from lib.findings import Findings
 from lib.heartbeat import Heartbeat
 from lib.journal import Journal
 from lib.ledger import Ledger
-from lib.model import JobFile, JobFrequency, Settings
-from lib.notes import OWN_KEY
+from lib.model import OWN_KEY, JobFile, JobFrequency, Settings
 from lib.oldstate import read_once
 from lib.roster import Roster
 from lib.state import RUN

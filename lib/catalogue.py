@@ -10,7 +10,7 @@ from typing import Any
 
 from lib import plain
 from lib.disk import Damaged, replace_files
-from lib.model import Asked, Known
+from lib.model import Asked, JobKey, Known
 from lib.sealed import packed, read_value
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class _Catalogue:
     asked: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load_catalogue(path: Path) -> tuple[dict[str, Known], dict[str, Asked]]:
+def load_catalogue(path: Path) -> tuple[dict[JobKey, Known], dict[str, Asked]]:
     """Return the jobs by key, and when each job file was asked for its own.
 
     Nothing of either if that is lost.  Raise StateError if it is of a newer Checker.
@@ -31,7 +31,10 @@ def load_catalogue(path: Path) -> tuple[dict[str, Known], dict[str, Asked]]:
     try:
         found = read_value(path, _Catalogue)
         return (
-            {key: plain.from_plain(Known, one) for key, one in found.jobs.items()},
+            {
+                JobKey.parse(key): plain.from_plain(Known, one)
+                for key, one in found.jobs.items()
+            },
             {key: plain.from_plain(Asked, one) for key, one in found.asked.items()},
         )
     except FileNotFoundError:
@@ -42,8 +45,8 @@ def load_catalogue(path: Path) -> tuple[dict[str, Known], dict[str, Asked]]:
 
 
 def save_catalogue(
-    path: Path, jobs: Mapping[str, Known], asked: Mapping[str, Asked]
+    path: Path, jobs: Mapping[JobKey, Known], asked: Mapping[str, Asked]
 ) -> None:
     """Replace the catalogue; raise StateError."""
-    in_order = _Catalogue({key: jobs[key] for key in sorted(jobs)}, asked)
+    in_order = _Catalogue({str(key): jobs[key] for key in sorted(jobs)}, asked)
     replace_files([(path, packed(in_order))])

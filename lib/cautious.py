@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lib.lock import Holder
-from lib.model import Asked, Known, Record, RunFacts
+from lib.model import Asked, JobKey, Known, Record, RunFacts
 from lib.process import Child
 from lib.remedy import NewerState, StateError
 from lib.state import Remembered, State
@@ -52,7 +52,7 @@ class CautiousState(State):
             self.freeze(error)
             return Remembered()
 
-    def load_met(self) -> tuple[dict[str, Known], dict[str, Asked]]:
+    def load_met(self) -> tuple[dict[JobKey, Known], dict[str, Asked]]:
         """Return the jobs that were met; frozen, none where that cannot be read."""
         try:
             return super().load_met()
@@ -108,7 +108,7 @@ class CautiousState(State):
             super().save_run(run)
 
     def save_catalogue(
-        self, jobs: Mapping[str, Known], asked: Mapping[str, Asked] | None = None
+        self, jobs: Mapping[JobKey, Known], asked: Mapping[str, Asked] | None = None
     ) -> None:
         """Replace the list of jobs, unless frozen."""
         if not self.frozen:

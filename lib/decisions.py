@@ -17,6 +17,7 @@ from lib.model import (
     Condition,
     Decision,
     DeliveryResult,
+    JobKey,
     Message,
     MessageKind,
     Outcome,
@@ -137,7 +138,7 @@ class Entry:
 
     at: datetime
     #: The job's key and its name.
-    key: str
+    key: JobKey
     name: str
     code: Decision | Event
     details: Details
@@ -178,13 +179,13 @@ def _is_news(outcome: Outcome, decision: Decision, before: Record) -> bool:
     return outcome.condition is not Condition.FINE or decision is not Decision.OK
 
 
-def queued(key: str, name: str, message: Message, now: datetime) -> Entry:
+def queued(key: JobKey, name: str, message: Message, now: datetime) -> Entry:
     """Return that a mail is queued."""
     return Entry(now, key, name, Event.QUEUED, _mail(message))
 
 
 def sent(
-    key: str, name: str, message: Message, now: datetime, *, by_second: bool = False
+    key: JobKey, name: str, message: Message, now: datetime, *, by_second: bool = False
 ) -> Entry:
     """Return that a mail was taken by the mail server."""
     waited_s = max(0.0, (now - message.born_at).total_seconds())
@@ -192,12 +193,12 @@ def sent(
     return Entry(now, key, name, Event.SENT, details)
 
 
-def logged(key: str, name: str, message: Message, now: datetime) -> Entry:
+def logged(key: JobKey, name: str, message: Message, now: datetime) -> Entry:
     """Return that a mail went to the log, and to nobody."""
     return Entry(now, key, name, Event.LOGGED, _mail(message))
 
 
-def failed(key: str, name: str, message: Message, why: str, now: datetime) -> Entry:
+def failed(key: JobKey, name: str, message: Message, why: str, now: datetime) -> Entry:
     """Return that an attempt failed; ``message`` as it is queued after it."""
     details = replace(
         _mail(message),
@@ -215,7 +216,7 @@ def deferred(record: Record, message: Message, why: str, now: datetime) -> Entry
 
 
 def dropped(
-    key: str, name: str, message: Message, address: str, why: str, now: datetime
+    key: JobKey, name: str, message: Message, address: str, why: str, now: datetime
 ) -> Entry:
     """Return that a mail will never be sent to an address, and why."""
     details = replace(_mail(message), to=People((address,)), why=_cut(first_line(why)))
@@ -268,7 +269,7 @@ def forgotten(record: Record, now: datetime) -> Entry:
     return Entry(now, record.key, record.name, Event.JOB_FORGOTTEN, details)
 
 
-def lost(key: str, lines: Iterable[str], now: datetime) -> Iterator[Entry]:
+def lost(key: JobKey, lines: Iterable[str], now: datetime) -> Iterator[Entry]:
     """Yield what of our memory was lost; ``key`` is that of Checker's own record."""
     for line in lines:
         yield Entry(now, key, "state", Event.STATE_LOST, StateDetails(_cut(line)))

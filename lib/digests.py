@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lib import decide
-from lib.model import DeliveryResult, Message, MessageKind, Record
+from lib.model import OWN_KEY, DeliveryResult, Message, MessageKind, Record
 from lib.shared import WORDS, Group, grouped
 from lib.summaries import line_of
 from lib.wording import local
@@ -41,7 +41,7 @@ class Digest:
 
 def settled(digest: Digest, now: datetime) -> Digest:
     """Return the digest with every time that lies in the future set to ``now``."""
-    owed = Record("", owed=(digest.message,))
+    owed = Record(OWN_KEY, owed=(digest.message,))
     return replace(
         digest,
         message=decide.settled(owed, now).owed[0],

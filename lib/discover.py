@@ -16,7 +16,7 @@ from types import ModuleType
 
 from lib.facts import Interview, WrongAnswer
 from lib.jobclass import Desk, JobBase, JobSpawner
-from lib.model import JobFacts, JobFile, JobFrequency
+from lib.model import JobFacts, JobFile, JobFrequency, JobKey
 from lib.reasons import (
     DETAIL_LENGTH,
     TRACEBACK_LENGTH,
@@ -58,7 +58,7 @@ class Discovered:
 def facts_of_file(file: JobFile, contact: tuple[str, ...]) -> JobFacts:
     """Return how a job file is known as a job of its own."""
     return JobFacts(
-        key=f"{file.name}/",
+        key=JobKey(file.name),
         name=f"{file.name}.py",
         file=str(file.path),
         frequency=JobFrequency.MINUTE,
@@ -92,7 +92,7 @@ class _Discovery:
     contact: tuple[str, ...]
     secrets: tuple[str, ...]
     formerly: bool
-    jobs: dict[str, Found] = field(default_factory=dict)
+    jobs: dict[JobKey, Found] = field(default_factory=dict)
     #: What is being done, for the sentence that says what did not work.
     at: str = ""
     troubles: int = 0
@@ -148,7 +148,7 @@ class _Discovery:
             self.jobs[found.facts.key] = found
             return
         # One for all that are the same, however many there are.
-        key = f"{found.facts.key}#2"
+        key = JobKey(self.file.name, f"{found.facts.key.identity}#2")
         facts = self._facts(key, found.facts.name, found.facts.contact)
         text = (
             f"two jobs of {self.file.path} are the same to Checker, "
@@ -159,7 +159,7 @@ class _Discovery:
 
     def _known(self, job: object, number: int) -> Found:
         """Return the job with what it says of itself, or with the trouble in that."""
-        key, name = f"{self.file.name}/#{number}", type(job).__name__
+        key, name = JobKey(self.file.name, f"#{number}"), type(job).__name__
         if not isinstance(job, JobBase):
             text = f"{shown(job)} is no job: it does not derive from JobBase"
             return Found(self._facts(key, f"{self.file.name} #{number}"), trouble=text)
@@ -179,7 +179,7 @@ class _Discovery:
             return self._broken(facts, wrong.text, wrong.evidence)
 
     def _facts(
-        self, key: str, name: str, contact: tuple[str, ...] | None = None
+        self, key: JobKey, name: str, contact: tuple[str, ...] | None = None
     ) -> JobFacts:
         """Return what is known of a job that cannot say it, or is not to be run."""
         return JobFacts(

@@ -122,7 +122,7 @@ def _failing_now(bad: Sequence[Record]) -> list[str]:
     for one in sorted(bad, key=lambda record: record.name)[:MOST_LINES]:
         since = f" since {local(one.failing_since)}" if one.failing_since else ""
         reason = first_line(one.last_reason)
-        name = one.name or one.key
+        name = one.name or str(one.key)
         lines.append(f"    {name}: {one.condition}{since}: {reason}".rstrip(": "))
     if len(bad) > MOST_LINES:
         lines.append(f"    and {len(bad) - MOST_LINES} more")

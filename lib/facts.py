@@ -14,6 +14,7 @@ from lib.model import (
     JobFailureNotificationFrequency,
     JobFile,
     JobFrequency,
+    JobKey,
     Policy,
     scrubbed,
 )
@@ -55,19 +56,19 @@ class Interview:
         self._file = file
         self._job = job
         self._secrets = secrets
-        self.key = ""
+        self.key: JobKey | None = None
         self.name = ""
         self.contact = contact
 
     def facts(self) -> JobFacts:
         """Return what the job says; raise WrongAnswer if it cannot."""
         job = self._job
-        self.key = self._key(self._ask("getStateName", _text))
+        self.key = key = self._key(self._ask("getStateName", _text))
         self.name = self._line(self._ask("getName", _text))
         self.contact = self._ask("contact", read_addresses) or JobBase.contact(job)
         formerly = self._ask("formerly", str)
         return JobFacts(
-            key=self.key,
+            key=key,
             name=self.name,
             file=str(self._file.path),
             frequency=self._ask("executeEvery", _frequency),
@@ -97,12 +98,12 @@ class Interview:
         except (ValueError, TypeError) as error:
             raise WrongAnswer(f"{who} returned {shown(answer)}: {error}") from error
 
-    def _key(self, text: str) -> str:
+    def _key(self, text: str) -> JobKey:
         words = harmless(scrubbed(text, self._secrets))
         if len(words) > KEY_LENGTH:
             digest = hashlib.sha256(words.encode()).hexdigest()[:16]
             words = f"{words[:KEY_LENGTH]}...{digest}"
-        return f"{self._file.name}/{words}"
+        return JobKey(self._file.name, words)
 
     def _line(self, text: str) -> str:
         words = harmless(" ".join(scrubbed(text, self._secrets).split()))

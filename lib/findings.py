@@ -21,6 +21,7 @@ from lib.model import (
     Condition,
     Decision,
     JobFacts,
+    JobKey,
     Known,
     Message,
     Outcome,
@@ -50,9 +51,9 @@ class Findings:
         self._bulletins = bulletins
         self._now = now
         #: The jobs there are, by key, due or not.
-        self.met: dict[str, JobFacts] = {}
+        self.met: dict[JobKey, JobFacts] = {}
         #: Those that were judged; one of Checker's own only if it is not fine.
-        self.judged: dict[str, Condition] = {}
+        self.judged: dict[JobKey, Condition] = {}
 
     def hear(self, event: Event) -> None:
         """Take in what the crew tells."""
@@ -118,7 +119,7 @@ class Findings:
             pending=found.count(Condition.PENDING),
         )
 
-    def known(self, before: Mapping[str, Known]) -> dict[str, Known]:
+    def known(self, before: Mapping[JobKey, Known]) -> dict[JobKey, Known]:
         """Return what to keep of the jobs that were met, after what was known."""
         return {
             key: Known(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from lib.model import Condition, JobFacts, JobFile, Outcome
+from lib.model import Condition, JobFacts, JobFile, JobKey, Outcome
 from lib.reasons import paragraphs, printed_part
 from lib.shift import Shift, Work
 
@@ -84,7 +84,7 @@ def _while_loading(
 
 
 def _of_the_rest(
-    work: Work, left: dict[str, JobFacts], attempts: int, how: str
+    work: Work, left: dict[JobKey, JobFacts], attempts: int, how: str
 ) -> Ruling:
     """Rule that a new worker runs what had not begun, unless that came to nothing."""
     if not left:

@@ -19,7 +19,7 @@ from typing import Any
 from lib import plain
 from lib.decisions import DETAILS, Entry
 from lib.disk import Damaged, open_to_write, read_capped, write_whole
-from lib.model import scrubbed
+from lib.model import JobKey, scrubbed
 from lib.wording import harmless
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Journal:
 
 def read_entries(
     folder: Path,
-    is_wanted: Callable[[str, str], bool],
+    is_wanted: Callable[[JobKey, str], bool],
     after: datetime | None = None,
 ) -> list[Entry]:
     """Return the entries on file, the oldest first, about the jobs that are wanted.
@@ -105,8 +105,8 @@ def read_entries(
             if second and line[: len(second)] <= second:
                 continue
             parts = line.split("\t", 3)
-            if len(parts) == 4 and is_wanted(parts[1], parts[2]):
-                entry = from_line(line)
+            if len(parts) == 4 and (key := _key(parts[1])):
+                entry = from_line(line) if is_wanted(key, parts[2]) else None
                 found += [entry] if entry else []
     return found
 
@@ -131,7 +131,12 @@ def as_line(entry: Entry, secrets: tuple[str, ...] = ()) -> str:
 
     No secret is in it, and no letter that a terminal takes for an order.
     """
-    parts: tuple[str, ...] = (_second(entry.at), entry.key, entry.name, entry.code)
+    parts: tuple[str, ...] = (
+        _second(entry.at),
+        str(entry.key),
+        entry.name,
+        entry.code,
+    )
     details = plain.to_plain(entry.details)
     if secrets:
         parts = tuple(scrubbed(part, secrets) for part in parts)
@@ -145,13 +150,20 @@ def from_line(line: str) -> Entry | None:
     parts = line.rstrip("\n").split("\t")
     if len(parts) != 5:
         return None
-    second, key, name, word, details = parts
+    second, text, name, word, details = parts
     try:
-        at, code = datetime.fromisoformat(second), _CODES[word]
+        at, key, code = datetime.fromisoformat(second), JobKey.parse(text), _CODES[word]
         found = plain.from_plain(DETAILS[code], plain.loads(details))
     except (ValueError, KeyError):
         return None
     return Entry(at, key, name, code, found) if at.tzinfo else None
+
+
+def _key(text: str) -> JobKey | None:
+    try:
+        return JobKey.parse(text)
+    except ValueError:
+        return None
 
 
 _CODES = {str(code): code for code in DETAILS}

@@ -14,7 +14,10 @@ from itertools import chain
 from typing import Any
 
 from lib.model import (
+    CERTIFICATE_CHECKER,
+    EMAIL_CHECKER,
     MAX_TIMEOUT_S,
+    PEER_CHECKER,
     JobFailureNotificationFrequency,
     JobFrequency,
     Target,
@@ -121,7 +124,7 @@ KINDS: dict[str, Kind] = {
         },
     ),
     "tls": Kind(
-        "TLSCertExpiration",
+        CERTIFICATE_CHECKER,
         {
             "host": Option(host, why="a name or an address"),
             "port": Option(port, 443, "1 to 65535"),
@@ -144,7 +147,7 @@ KINDS: dict[str, Kind] = {
 
 
 #: The jobs that ship and have no targets: they watch Checker itself.
-SYSTEM_JOBS = ("EmailChecker", "PeerChecker")
+SYSTEM_JOBS = (EMAIL_CHECKER, PEER_CHECKER)
 
 
 def read_options(

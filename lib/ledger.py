@@ -16,8 +16,8 @@ from types import MappingProxyType
 
 from lib import decide, letters
 from lib.batches import STEM
-from lib.model import JobFacts, Message, OldEntry, Record, file_stem
-from lib.notes import OWN_KEY, OWN_STEM, Notes, notes_of, reviewed, waiting, with_notes
+from lib.model import OWN_KEY, JobFacts, JobKey, Message, OldEntry, Record, file_stem
+from lib.notes import OWN_STEM, Notes, notes_of, reviewed, waiting, with_notes
 from lib.state import RUN, Remembered, State
 from lib.timetable import Series
 from lib.worker import record_of
@@ -37,9 +37,9 @@ class Ledger:
     ) -> None:
         self._state = state
         self._now = now
-        self._records: dict[str, Record] = {}
+        self._records: dict[JobKey, Record] = {}
         self._on_disk = set(found.records)
-        self._changed: set[str] = set()
+        self._changed: set[JobKey] = set()
         self._changed_at = 0.0
         for key, record in found.records.items():
             self._records[key] = decide.settled(record, now)
@@ -55,7 +55,7 @@ class Ledger:
             self._note(notes)
 
     @property
-    def records(self) -> Mapping[str, Record]:
+    def records(self) -> Mapping[JobKey, Record]:
         """Return the records, by key; a job that is plainly fine may have none."""
         return MappingProxyType(self._records)
 
@@ -157,7 +157,7 @@ class Ledger:
         self._state.quarantine(self._lost, now)
         return list(fresh.values())
 
-    def still_lost(self, met: Collection[str]) -> list[str]:
+    def still_lost(self, met: Collection[JobKey]) -> list[str]:
         """Return the file stems of lost records whose jobs are still to be met."""
         if not self._lost:
             return []
@@ -167,7 +167,7 @@ class Ledger:
 
     # The end of a run.
 
-    def forget_unmet(self, met: Collection[str], now: datetime) -> list[Record]:
+    def forget_unmet(self, met: Collection[JobKey], now: datetime) -> list[Record]:
         """Note the jobs that a whole run did not meet; drop, and return, the long
         unmet."""
         forgotten = []
@@ -183,7 +183,7 @@ class Ledger:
                 self.keep(after)
         return forgotten
 
-    def drop_plain(self, met: Mapping[str, JobFacts]) -> tuple[list[str], list[str]]:
+    def drop_plain(self, met: Mapping[JobKey, JobFacts]) -> tuple[list[str], list[str]]:
         """Let go of records that say nothing; return the file stems to list, to remove.
 
         All that was kept is durable before, so that what is now there is no longer
@@ -207,12 +207,12 @@ class Ledger:
         own = self._own()
         self.keep(with_notes(replace(own, owed=(*own.owed, *messages)), notes))
 
-    def _note_change(self, key: str) -> None:
+    def _note_change(self, key: JobKey) -> None:
         if not self._changed:
             self._changed_at = time.monotonic()
         self._changed.add(key)
 
-    def _is_lost(self, key: str) -> bool:
+    def _is_lost(self, key: JobKey) -> bool:
         return bool(self._lost) and file_stem(key) in self._lost
 
     def _still_gone(self) -> dict[str, str]:

@@ -103,9 +103,8 @@ def problems_of(settings: Settings, there: Look) -> tuple[Problem, ...]:
 
 
 def _matches(job: JobFacts, patterns: Sequence[str]) -> bool:
-    stem = job.key.partition("/")[0]
     return any(
-        job.name == pattern or fnmatchcase(job.name, pattern) or stem == pattern
+        pattern in (job.name, job.key.file) or fnmatchcase(job.name, pattern)
         for pattern in patterns
     )
 

@@ -12,14 +12,14 @@ from datetime import datetime
 
 from lib import decide
 from lib.digests import Digest
-from lib.model import Message, MessageKind, Record
+from lib.model import JobKey, Message, MessageKind, Record
 
 
 @dataclass
 class Lot:
     """A job's messages to one contact that may go together, in order."""
 
-    key: str
+    key: JobKey
     name: str
     messages: list[Message] = field(default_factory=list)
     #: How many of them, from the first on, need not wait for their next attempt.

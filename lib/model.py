@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 DEFAULT_TIMEOUT_S = 30
 #: A run ends within 55 s; a job that needs longer has a cron line of its own.
@@ -129,6 +129,81 @@ class MessageKind(enum.StrEnum):
         )
 
 
+#: The job files that ship and watch Checker itself: its mail, and its peers.
+EMAIL_CHECKER, PEER_CHECKER = "EmailChecker", "PeerChecker"
+#: The one whose jobs may know when a certificate ends.
+CERTIFICATE_CHECKER = "TLSCertExpiration"
+#: In the place of a job file where there is none: no job file's name begins with _.
+_CHECKER, _SETTINGS, _REFUSED = "_checker", "_settings", "_refused"
+
+
+class JobKey(NamedTuple):
+    """What tells a job from every other: its file, and what identifies it there.
+
+    Its text, ``file/identity``, is made and read back here and nowhere else.
+    """
+
+    #: The job file's name without ``.py``.
+    file: str
+    #: Empty: the file itself, as a job that fails while the file is broken.
+    identity: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}/{self.identity}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the key of this text; raise ValueError if it is that of none."""
+        file, slash, identity = text.partition("/")
+        if not (file and slash):
+            raise ValueError(f"{text[:60]!r} is no key of a job")
+        return cls(file, identity)
+
+    @classmethod
+    def of_section(cls, section: str) -> Self:
+        """Return what stands for a section of the settings that no job is about."""
+        return cls(_SETTINGS, section)
+
+    @classmethod
+    def of_refused_file(cls, path: Path) -> Self:
+        """Return what stands for a job file that must not be loaded."""
+        return cls(_REFUSED, str(path))
+
+    @classmethod
+    def of_peer(cls, name: str) -> Self:
+        """Return the key of the job that asks a peer."""
+        return cls(PEER_CHECKER, name)
+
+    @property
+    def is_section(self) -> bool:
+        """Return whether it stands for a section of the settings."""
+        return self.file == _SETTINGS
+
+    @property
+    def is_refused_file(self) -> bool:
+        """Return whether it stands for a job file that must not be loaded."""
+        return self.file == _REFUSED
+
+    @property
+    def is_file(self) -> bool:
+        """Return whether it is a job file itself."""
+        return not self.identity and self.file not in (_CHECKER, _SETTINGS, _REFUSED)
+
+    @property
+    def is_check(self) -> bool:
+        """Return whether it is a job of a job file, and not Checker speaking."""
+        return bool(self.identity) and self.file not in (_CHECKER, _SETTINGS, _REFUSED)
+
+    @property
+    def is_about_checker(self) -> bool:
+        """Return whether it says how Checker itself is, mail and peers included."""
+        return self.file in (_CHECKER, EMAIL_CHECKER, PEER_CHECKER)
+
+
+#: The record of Checker's own state: where the messages of its own are kept too.
+OWN_KEY = JobKey(_CHECKER, "state")
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one execution of one job found."""
@@ -215,7 +290,7 @@ class Gone:
 class Record:
     """What is remembered of one job, and the messages still owed."""
 
-    key: str
+    key: JobKey
     name: str = ""
     condition: Condition = Condition.FINE
     #: Executions in a row that did not find it fine.
@@ -253,7 +328,7 @@ class Record:
 class JobFacts:
     """What a job says of itself before it runs."""
 
-    key: str
+    key: JobKey
     name: str
     #: The job file, for people: its path.
     file: str
@@ -285,7 +360,7 @@ class Report:
 class Slow:
     """How long a check has taken, and when."""
 
-    key: str
+    key: JobKey
     name: str
     seconds: float
     at: datetime
@@ -541,15 +616,16 @@ class OldEntry:
     failures: int = 0
 
 
-def file_stem(key: str) -> str:
+def file_stem(key: JobKey) -> str:
     """Return the name, without ending, of the file that keeps a job's record.
 
     It is made of the key's own words, for people who look into the folder, and of a
     digest, so that no two jobs share one whatever their words are.
     """
-    words = key.rpartition("/")[2] or key
+    words = key.identity or key.file
     slug = re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower()[:60].rstrip("-")
-    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    text = str(key).encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(text).hexdigest()[:10]
     return f"{slug or 'job'}-{digest}"
 
 

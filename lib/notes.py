@@ -14,14 +14,13 @@ from typing import Any
 
 from lib import plain
 from lib.decide import FORGET_AFTER
-from lib.model import JobFacts, OldEntry, Record, file_stem
+from lib.model import OWN_KEY, JobFacts, OldEntry, Record, file_stem
 from lib.oldstate import unmatched
 from lib.timetable import Series
 
 logger = logging.getLogger(__name__)
 
-#: The record: where the messages of Checker's own are kept too.
-OWN_KEY = "checker/state"
+#: The file of the record.
 OWN_STEM = file_stem(OWN_KEY)
 
 #: How long a failing job of the older program may take to turn up among ours: as long

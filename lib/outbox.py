@@ -161,7 +161,7 @@ def send_now(
     For a person who waits: no record, no second attempt.
     """
     limit_s = min(SESSION_S, limit_s)
-    parcel = Parcel(message, (message.message_id,), "", message.born_at)
+    parcel = Parcel(message, (message.message_id,), None, message.born_at)
     child = process.start(lambda tell: _deliver(settings, [parcel], tell, limit_s))
     deadline = time.monotonic() + limit_s
     why = "the session took too long"

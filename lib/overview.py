@@ -12,14 +12,22 @@ from datetime import UTC, datetime, timedelta
 
 from lib import statusmode
 from lib.decisions import Entry, JobDetails
-from lib.model import Condition, Decision, Known, Record, RunFacts, Settings, Slow
+from lib.model import (
+    CERTIFICATE_CHECKER,
+    Condition,
+    Decision,
+    JobKey,
+    Known,
+    Record,
+    RunFacts,
+    Settings,
+    Slow,
+)
 from lib.proof import prover
 from lib.wording import counted, duration, first_line, local, since
 
 #: Certificates that end sooner are named.
 DUE_WITHIN = timedelta(days=30)
-#: How the key of a record begins that may know when a certificate ends.
-CERTIFICATES = "TLSCertExpiration/"
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _ENDS = (Decision.RECOVERY, Decision.QUIET_RECOVERY)
@@ -29,9 +37,9 @@ _ENDS = (Decision.RECOVERY, Decision.QUIET_RECOVERY)
 class Facts:
     """What state/ says, for one bulletin."""
 
-    records: Mapping[str, Record]
+    records: Mapping[JobKey, Record]
     #: The jobs there are.
-    catalogue: Mapping[str, Known]
+    catalogue: Mapping[JobKey, Known]
     run: RunFacts
     #: It tells of what was from here on.
     since: datetime
@@ -70,7 +78,7 @@ def not_fine(facts: Facts) -> list[Record]:
 
 def failing_line(record: Record, now: datetime) -> str:
     """Return since when a job is failing or unknown, and why."""
-    words = [record.name or record.key]
+    words = [record.name or str(record.key)]
     words += ["unknown"] if record.condition is Condition.UNKNOWN else []
     words += [since(record.failing_since, now)] if record.failing_since else []
     reason = first_line(record.last_reason)
@@ -80,7 +88,7 @@ def failing_line(record: Record, now: datetime) -> str:
 def recoveries(facts: Facts) -> list[Recovery]:
     """Return the jobs that were not fine for a while and are, the latest first."""
     bad = {one.key for one in not_fine(facts)}
-    found: dict[str, Recovery] = {}
+    found: dict[JobKey, Recovery] = {}
     for one in facts.entries:
         details = one.details
         if isinstance(details, JobDetails) and one.code in _ENDS and one.key not in bad:
@@ -108,7 +116,7 @@ def certificate_lines(facts: Facts) -> list[str]:
     found = []
     for key, record in facts.records.items():
         ends_at = _moment(record.memory.get("expires"))
-        is_there = key.startswith(CERTIFICATES) and record.unseen_since is None
+        is_there = key.file == CERTIFICATE_CHECKER and record.unseen_since is None
         if is_there and ends_at is not None and ends_at - facts.now <= DUE_WITHIN:
             found.append((ends_at, record.name))
     return [f"{name}, {_left(ends_at, facts.now)}" for ends_at, name in sorted(found)]

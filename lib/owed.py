@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lib import decide
-from lib.model import DeliveryResult, Gone, Message, MessageKind, Record
+from lib.model import DeliveryResult, Gone, JobKey, Message, MessageKind, Record
 
 #: A job has one probe under way; the others are for people who look.
 MOST_GONE = 3
@@ -26,7 +26,7 @@ class Parcel:
     #: The messages it stands for; its own id, as a rule.
     ids: tuple[str, ...]
     #: The record in which the message lies; None for a digest.
-    key: str | None
+    key: JobKey | None
     #: When the oldest of its messages was born.
     oldest: datetime
     #: There is no room for it; as first alerts it leaves beside the rate limits.

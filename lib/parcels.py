@@ -15,7 +15,7 @@ from lib.budget import Limits, Postbook
 from lib.digests import Digest, digest_id, digest_message
 from lib.fold import Piece, folded
 from lib.lots import Lot, lots, taken_out, waiting_in
-from lib.model import Message, MessageKind, Record
+from lib.model import JobKey, Message, MessageKind, Record
 from lib.owed import Parcel
 
 #: So many go out singly; more become one digest.
@@ -51,14 +51,13 @@ def plan(
     limits: Limits | None,
     now: datetime,
     *,
-    own: tuple[str, ...] = (),
     jobs_done: bool = True,
     many_to_come: bool = False,
     has_second: bool = False,
 ) -> Plan:
     """Return what goes out now, the oldest first.
 
-    ``own`` is how the keys of Checker's own records begin: some room is kept for them.
+    Some room is kept for what is about Checker itself.
     While jobs are at work, what is new waits a little for company; ``many_to_come``:
     many of them are at work.
     ``has_second``: what holds the first account holds nothing but probes, which are
@@ -68,7 +67,7 @@ def plan(
         if not has_second:
             return Plan()
         records = [_without_probes(one) for one in records]
-    planner = _Planner(book, limits, now, own, jobs_done, many_to_come)
+    planner = _Planner(book, limits, now, jobs_done, many_to_come)
     live = [one for one in digests.values() if one.sent_at is None]
     for digest in live:
         if digest.message.in_doubt:
@@ -104,14 +103,12 @@ class _Planner:
         book: Postbook,
         limits: Limits | None,
         now: datetime,
-        own: tuple[str, ...],
         jobs_done: bool,
         many_to_come: bool,
     ) -> None:
         self._book = book
         self._limits = limits
         self._now = now
-        self._own = own
         self._jobs_done = jobs_done
         self._many_to_come = many_to_come
         self._counted = {one.name for one in (*book.counted, *book.beside)}
@@ -199,7 +196,7 @@ class _Planner:
         Return the first alerts among what may not: they go beside the limits.
         """
         first = []
-        is_own = lot.key.startswith(self._own)
+        is_own = lot.key.is_about_checker
         for piece in self._pieces(lot, lot.ready):
             known = piece.message.message_id in self._counted
             if known or (is_own and self._room(own=True)):
@@ -299,7 +296,7 @@ class _Planner:
         self,
         message: Message,
         ids: tuple[str, ...],
-        key: str | None,
+        key: JobKey | None,
         oldest: datetime,
         *,
         beside: bool = False,

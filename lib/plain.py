@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+from lib.model import JobKey
+
 T = TypeVar("T")
 Reader = Callable[[Any], Any]
 
@@ -39,6 +41,8 @@ def to_plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, Mapping):
         return {str(key): to_plain(part) for key, part in value.items()}
+    if type(value) is JobKey:
+        return str(value)
     if isinstance(value, tuple | list):
         return [to_plain(part) for part in value]
     cls: Any = type(value)
@@ -238,9 +242,18 @@ def _read_moment(where: str, plain: Any) -> datetime:
     return moment
 
 
+def _read_key(where: str, plain: Any) -> JobKey:
+    text = _read_text(where, plain)
+    try:
+        return JobKey.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{where} is no key of a job") from error
+
+
 #: How the values are read that have no parts.
 SCALARS: dict[Any, Callable[[str, Any], Any]] = {
     str: _read_text,
+    JobKey: _read_key,
     bool: _read_bool,
     int: _read_whole,
     float: _read_number,

@@ -14,10 +14,8 @@ from lib import decisions, digests, lots, outbox, parcels, process, ways
 from lib.bookkeeper import Bookkeeper
 from lib.fates import Refusal
 from lib.journal import Journal
-from lib.kinds import SYSTEM_JOBS
 from lib.ledger import Ledger
 from lib.model import Settings
-from lib.notes import OWN_KEY
 from lib.outbox import Declined, Event, Outbox, Sent, Unsent
 from lib.owed import Parcel
 
@@ -27,8 +25,6 @@ logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5
 #: While so many jobs are still at work, the first to fail may be the first of many.
 MANY = 20
-#: How the keys begin of what says how Checker itself is, mail and peers included.
-OWN = (OWN_KEY, *(f"{name}/" for name in SYSTEM_JOBS))
 NOT_SET_UP = "mail is not set up: set smtpserver in [email] of settings.cfg"
 
 
@@ -157,7 +153,6 @@ class Postman:
             self._books.book,
             self._books.limits,
             now,
-            own=OWN,
             jobs_done=jobs_done,
             many_to_come=many_to_come,
             has_second=self._ways().second is not None,

@@ -11,11 +11,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from lib.model import Record
+from lib.model import EMAIL_CHECKER, Record
 from lib.wording import local
 
-#: How the key of the record begins that knows whether our own mail arrives.
-PROVER = "EmailChecker/"
 #: So many are remembered.
 MOST_HISTORY = 48
 _INTERVAL_S = 3600
@@ -84,7 +82,10 @@ def _facts(verdict: str, probe: Mapping[str, Any], interval_s: int) -> dict[str,
 
 def prover(records: Iterable[Record]) -> Record | None:
     """Return the record that knows whether our own mail arrives, if there is one."""
-    return next((one for one in records if one.key.startswith(PROVER)), None)
+    return next(
+        (one for one in records if one.key.file == EMAIL_CHECKER and one.key.is_check),
+        None,
+    )
 
 
 def proof_in(records: Iterable[Record]) -> Proof | None:

@@ -95,13 +95,15 @@ def is_too_long(record: Record) -> bool:
     """Return whether a record has grown too large to be read again."""
     length = sum(len(one.body) for one in record.owed)
     # A letter takes up to six bytes there.
-    return length * 6 > MAX_FILE and _is_too_large(Path(record.key), packed(record))
+    return length * 6 > MAX_FILE and _is_too_large(
+        Path(str(record.key)), packed(record)
+    )
 
 
 def _read(path: Path) -> Record:
     record = read_value(path, Record)
     if file_stem(record.key) != path.stem:
-        raise Damaged(f"it is the record of another job, {record.key[:60]!r}")
+        raise Damaged(f"it is the record of another job, {str(record.key)[:60]!r}")
     return record
 
 

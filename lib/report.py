@@ -13,6 +13,7 @@ from typing import Any
 from lib.model import (
     Condition,
     JobFacts,
+    JobKey,
     Problem,
     Record,
     Report,
@@ -41,11 +42,11 @@ NOT_SET_UP = "not set up"
 
 def job_rows(
     jobs: Iterable[JobFacts],
-    records: Mapping[str, Record],
-    judged: Container[str],
+    records: Mapping[JobKey, Record],
+    judged: Container[JobKey],
     now: datetime,
     *,
-    ran_at: Mapping[str, datetime] | None = None,
+    ran_at: Mapping[JobKey, datetime] | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row per job: what it is, and what is remembered of it.
 
@@ -74,7 +75,7 @@ def result_rows(reports: Iterable[Report]) -> list[dict[str, Any]]:
             "reason": first_line(report.outcome.detail),
             "seconds": round(report.outcome.seconds, 3),
             "detail": report.outcome.detail,
-            "key": report.job.key,
+            "key": str(report.job.key),
             "file": report.job.file,
         }
         for report in reports
@@ -158,7 +159,7 @@ def _job_row(
         "verdict": verdict_words(record, was_judged, now),
         "last_run": local(ran_at) if ran_at else "",
         "file": job.file,
-        "key": job.key,
+        "key": str(job.key),
         "condition": _word(record, was_judged).replace(" ", "_"),
         "failing_since": record.failing_since,
         "failures": record.failures,

@@ -10,7 +10,16 @@ from datetime import datetime
 from pathlib import Path
 
 from lib import rota
-from lib.model import Asked, JobFacts, JobFile, JobFrequency, Known, Record, Settings
+from lib.model import (
+    Asked,
+    JobFacts,
+    JobFile,
+    JobFrequency,
+    JobKey,
+    Known,
+    Record,
+    Settings,
+)
 
 
 class Roster:
@@ -19,7 +28,7 @@ class Roster:
     def __init__(
         self,
         settings: Settings,
-        catalogue: Mapping[str, Known],
+        catalogue: Mapping[JobKey, Known],
         asked: Mapping[str, Asked],
         now: datetime,
     ) -> None:
@@ -71,5 +80,5 @@ class Roster:
                 self.asked[job.file] = rota.to_note(before, mark, self._now)
 
 
-def _facts(key: str, job: Known) -> JobFacts:
+def _facts(key: JobKey, job: Known) -> JobFacts:
     return JobFacts(key, job.name, job.file, job.frequency, job.policy, job.contact)

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from lib.model import Asked, JobFile, JobFrequency, Known, Record
+from lib.model import Asked, JobFile, JobFrequency, JobKey, Known, Record
 
 #: Cron asks everybody each hour, by an order above minute; this is for when it is late.
 ASK_AGAIN_AFTER = timedelta(minutes=59)
@@ -30,7 +30,7 @@ def why_load(
     file: JobFile,
     mark: str,
     asked: Asked | None,
-    jobs: Mapping[str, Known],
+    jobs: Mapping[JobKey, Known],
     records: Iterable[Record],
     due: Collection[JobFrequency],
     now: datetime,
@@ -51,9 +51,9 @@ def why_load(
     if any(job.frequency in due for job in jobs.values()):
         return "a job of it is due"
     for record in records:
-        if not record.key.startswith(f"{file.name}/"):
+        if record.key.file != file.name:
             continue
-        if record.key == f"{file.name}/":
+        if record.key.is_file:
             return "the file itself was in trouble"
         if record.pending:
             return "a job of it is under way"
@@ -73,9 +73,9 @@ def to_note(before: Asked | None, mark: str, now: datetime) -> Asked:
     return Asked(now, mark)
 
 
-def by_file(catalogue: Mapping[str, Known]) -> dict[str, dict[str, Known]]:
+def by_file(catalogue: Mapping[JobKey, Known]) -> dict[str, dict[JobKey, Known]]:
     """Return the jobs by their file's path, and then by key."""
-    found: dict[str, dict[str, Known]] = {}
+    found: dict[str, dict[JobKey, Known]] = {}
     for key, known in catalogue.items():
         found.setdefault(known.file, {})[key] = known
     return found

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from lib import wire
-from lib.model import JobFacts, JobFile, Outcome, Report
+from lib.model import JobFacts, JobFile, JobKey, Outcome, Report
 from lib.process import MAX_PRINTED, Child
 from lib.reasons import fit
 from lib.worker import Order
@@ -29,14 +29,14 @@ class Work:
     files: tuple[JobFile, ...]
     order: Order
     #: Its jobs, by key, where they are known from a worker before.
-    jobs: Mapping[str, JobFacts] = field(default_factory=dict)
+    jobs: Mapping[JobKey, JobFacts] = field(default_factory=dict)
     #: How often they were tried by workers that died before any of them began.
     attempts: int = 0
 
     def __str__(self) -> str:
         return ", ".join(str(file.path) for file in self.files)
 
-    def only(self, jobs: Mapping[str, JobFacts], attempts: int = 0) -> Work:
+    def only(self, jobs: Mapping[JobKey, JobFacts], attempts: int = 0) -> Work:
         """Return the work of running just these jobs, all of them or one alone."""
         paths = {job.file for job in jobs.values()}
         return Work(
@@ -57,15 +57,15 @@ class Shift:
     #: When it must have loaded its files.
     patience: float
     #: All that it met; None until it has loaded its files.
-    jobs: Mapping[str, JobFacts] | None = None
+    jobs: Mapping[JobKey, JobFacts] | None = None
     #: What it has told of until then.
-    met: dict[str, JobFacts] = field(default_factory=dict)
+    met: dict[JobKey, JobFacts] = field(default_factory=dict)
     #: Those that it is to run and that are not done.
-    left: dict[str, JobFacts] = field(default_factory=dict)
+    left: dict[JobKey, JobFacts] = field(default_factory=dict)
     #: Those under way, and the moment from which each is stuck.
-    stuck_at: dict[str, float] = field(default_factory=dict)
+    stuck_at: dict[JobKey, float] = field(default_factory=dict)
     #: What was found by those whose hooks are at work.
-    found: dict[str, Outcome] = field(default_factory=dict)
+    found: dict[JobKey, Outcome] = field(default_factory=dict)
     #: When it had nothing left to do, or said so.
     done_at: float | None = None
     ended: bool = False
@@ -91,7 +91,7 @@ class Shift:
         text = self.child.printed.decode("utf-8", "replace")
         return fit(text, self.work.order.secrets, MAX_PRINTED).rstrip()
 
-    def is_late(self, key: str, now: float) -> bool:
+    def is_late(self, key: JobKey, now: float) -> bool:
         """Return whether a job is past its own deadline."""
         return self.stuck_at.get(key, now + 1) <= now
 

@@ -73,7 +73,8 @@ def why(given: argparse.Namespace) -> int:
 
 def status(given: argparse.Namespace) -> int:
     from lib import report, statusmode
-    from lib.notes import OWN_KEY, notes_of
+    from lib.model import OWN_KEY
+    from lib.notes import notes_of
     from lib.worker import utc_now
 
     settings = settings_of(given)

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lib.disk import Damaged, StateError, replace_softly
-from lib.model import Slow
+from lib.model import JobKey, Slow
 from lib.sealed import packed, read_value
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Slowest:
 
 def merged(those: Iterable[Slow], since: datetime) -> tuple[Slow, ...]:
     """Return the slowest of them after a moment, of each job its slowest time."""
-    by_key: dict[str, Slow] = {}
+    by_key: dict[JobKey, Slow] = {}
     for one in those:
         known = by_key.get(one.key)
         if one.at >= since and (known is None or one.seconds > known.seconds):

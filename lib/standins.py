@@ -14,14 +14,12 @@ from lib.model import (
     JobFacts,
     JobFile,
     JobFrequency,
+    JobKey,
     Outcome,
     Problem,
     Record,
     Settings,
 )
-
-#: How the keys begin of what has no job of its own.
-_SETTINGS, _FILES = "settings/", "files/"
 
 
 def stand_ins(settings: Settings) -> Iterator[tuple[JobFacts, Outcome]]:
@@ -37,7 +35,12 @@ def stand_ins(settings: Settings) -> Iterator[tuple[JobFacts, Outcome]]:
         yield facts, Outcome(Condition.FAILING, detail)
     for file in settings.job_files:
         if file.refused:
-            facts = _facts(_file_key(file), f"{file.name}.py", str(file.path), settings)
+            facts = _facts(
+                JobKey.of_refused_file(file.path),
+                f"{file.name}.py",
+                str(file.path),
+                settings,
+            )
             yield facts, Outcome(Condition.FAILING, file.refused)
 
 
@@ -51,41 +54,32 @@ def mended(
         problem.section == "general" and not problem.warning
         for problem in settings.problems
     )
-    files = {f"{file.name}/" for file in settings.job_files}
+    files = {file.name for file in settings.job_files}
     for record in records:
-        stands_in = record.key.startswith(_SETTINGS) or (
-            knows_files and record.key.startswith(_FILES)
-        )
-        is_file = knows_files and _is_file(record.key) and record.key not in files
-        if (stands_in or is_file) and record.key not in broken:
-            facts = _facts(record.key, record.name, str(settings.path), settings)
+        key = record.key
+        is_gone = key.is_refused_file or (key.is_file and key.file not in files)
+        stands_in = key.is_section or (knows_files and is_gone)
+        if stands_in and key not in broken:
+            facts = _facts(key, record.name, str(settings.path), settings)
             yield facts, Outcome(Condition.FINE)
 
 
 def facts_of_file(file: JobFile, settings: Settings) -> JobFacts:
     """Return how a job file that was not loaded is known as a job."""
-    return _facts(f"{file.name}/", f"{file.name}.py", str(file.path), settings)
+    return _facts(JobKey(file.name), f"{file.name}.py", str(file.path), settings)
 
 
-def section_key(section: str) -> str:
+def section_key(section: str) -> JobKey:
     """Return the key of the job a section is about, or of the section itself."""
     kind = KINDS.get(section.partition(" ")[0])
-    return f"{kind.file}/{section}" if kind else f"{_SETTINGS}{section}"
+    return JobKey(kind.file, section) if kind else JobKey.of_section(section)
 
 
 def _place(settings: Settings, section: str) -> str:
     return f"{settings.path.name} [{section}]" if section else settings.path.name
 
 
-def _is_file(key: str) -> bool:
-    return key.endswith("/") and key != _SETTINGS
-
-
-def _file_key(file: JobFile) -> str:
-    return f"{_FILES}{file.path}"
-
-
-def _facts(key: str, name: str, file: str, settings: Settings) -> JobFacts:
+def _facts(key: JobKey, name: str, file: str, settings: Settings) -> JobFacts:
     return JobFacts(
         key,
         name,

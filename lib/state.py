@@ -26,6 +26,7 @@ from lib.lock import Holder, Lock
 from lib.model import (
     Asked,
     JobFrequency,
+    JobKey,
     Known,
     Record,
     RunFacts,
@@ -46,12 +47,12 @@ RUN, CATALOGUE = "run", "catalogue"
 class Remembered:
     """All that was found in the state folder."""
 
-    records: dict[str, Record] = field(default_factory=dict)
+    records: dict[JobKey, Record] = field(default_factory=dict)
     #: What is damaged or missing, by file stem, and what is wrong with it.
     lost: dict[str, str] = field(default_factory=dict)
     run: RunFacts = RunFacts()
     #: The keys of those that could not be read before.
-    taken_back: frozenset[str] = frozenset()
+    taken_back: frozenset[JobKey] = frozenset()
 
 
 class State:
@@ -141,11 +142,11 @@ class State:
         """Return what is remembered of the runs; nothing if that is lost."""
         return self._read_run()[0]
 
-    def load_catalogue(self) -> dict[str, Known]:
+    def load_catalogue(self) -> dict[JobKey, Known]:
         """Return the jobs the last runs met, by key; none if that is lost."""
         return self.load_met()[0]
 
-    def load_met(self) -> tuple[dict[str, Known], dict[str, Asked]]:
+    def load_met(self) -> tuple[dict[JobKey, Known], dict[str, Asked]]:
         """Return the jobs the last runs met, and when each file was asked for its own.
 
         Nothing of either if that is lost.
@@ -233,7 +234,7 @@ class State:
         replace_files([(self._path(RUN), packed(run))])
 
     def save_catalogue(
-        self, jobs: Mapping[str, Known], asked: Mapping[str, Asked] | None = None
+        self, jobs: Mapping[JobKey, Known], asked: Mapping[str, Asked] | None = None
     ) -> None:
         """Replace the list of jobs that were met; raise StateError."""
         catalogue.save_catalogue(self._path(CATALOGUE), jobs, asked or {})

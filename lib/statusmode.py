@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lib import health, timetable
-from lib.model import Condition, Known, Record, RunFacts, Settings
+from lib.model import Condition, JobKey, Known, Record, RunFacts, Settings
 from lib.proof import prover
 from lib.timetable import Series
 from lib.wording import counted, duration, first_line, local, since
@@ -21,9 +21,9 @@ MOST_PROOFS = 10
 def rows(
     settings: Settings,
     run: RunFacts,
-    records: Mapping[str, Record],
+    records: Mapping[JobKey, Record],
     now: datetime,
-    catalogue: Mapping[str, Known] = MappingProxyType({}),
+    catalogue: Mapping[JobKey, Known] = MappingProxyType({}),
     bulletins: Iterable[Series] = (),
 ) -> list[dict[str, Any]]:
     """Return what there is to say, a row each: the word that peers are told first.
@@ -61,7 +61,7 @@ def _skips(run: RunFacts) -> Iterator[tuple[str, str]]:
         yield "runs skipped", f"{run.skipped} found another at work, {last}"
 
 
-def _owed(records: Mapping[str, Record], now: datetime) -> str:
+def _owed(records: Mapping[JobKey, Record], now: datetime) -> str:
     owed = [one for record in records.values() for one in record.owed]
     if not owed:
         return "none"
@@ -72,7 +72,7 @@ def _owed(records: Mapping[str, Record], now: datetime) -> str:
 
 
 def _proof(
-    settings: Settings, records: Mapping[str, Record], now: datetime
+    settings: Settings, records: Mapping[JobKey, Record], now: datetime
 ) -> Iterator[tuple[str, str]]:
     record = prover(records.values())
     proof = record.memory.get("proof") if record else None
@@ -105,16 +105,14 @@ def proof_line(line: list[Any]) -> str:
 
 def peer_words(
     settings: Settings,
-    records: Mapping[str, Record],
-    catalogue: Mapping[str, Known],
+    records: Mapping[JobKey, Record],
+    catalogue: Mapping[JobKey, Known],
     now: datetime,
 ) -> Iterator[tuple[str, str]]:
     """Yield each peer's name, and how it is as far as it was asked."""
-    by_name = {one.name: one for one in records.values()}
-    asked = {known.name for known in catalogue.values() if known.judged}
     for peer in settings.peers.peers:
-        name = f"peer {peer.name}"
-        record = by_name.get(name, Record(""))
+        key = JobKey.of_peer(peer.name)
+        record, known = records.get(key, Record(key)), catalogue.get(key)
         if record.condition is not Condition.FINE:
             reason = first_line(record.last_reason)
             words = str(record.condition)
@@ -124,7 +122,8 @@ def peer_words(
         elif record.pending:
             yield peer.name, "did not answer, is asked again"
         else:
-            yield peer.name, "fine" if name in asked else "not asked yet"
+            was_asked = known is not None and known.judged
+            yield peer.name, "fine" if was_asked else "not asked yet"
 
 
 def _bulletins(

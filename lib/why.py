@@ -18,7 +18,7 @@ from lib.budget import Postbook
 from lib.decisions import DELIVERED, Entry, JobDetails
 from lib.digests import Digest
 from lib.disk import Damaged
-from lib.model import Condition, DeliveryResult, Known, Message, Record
+from lib.model import Condition, DeliveryResult, JobKey, Known, Message, Record
 from lib.sealed import read_value
 from lib.waits import why_waits
 from lib.wording import counted, first_line, harmless, local, policy_words, since
@@ -31,7 +31,7 @@ MOST_SHOWN = 40
 class Story:
     """All that is remembered of one job."""
 
-    key: str
+    key: JobKey
     name: str
     record: Record
     #: None where the last run met no such job.
@@ -45,21 +45,21 @@ class Story:
 def stories(
     folder: Path,
     patterns: Sequence[str],
-    records: Mapping[str, Record],
-    catalogue: Mapping[str, Known],
+    records: Mapping[JobKey, Record],
+    catalogue: Mapping[JobKey, Known],
 ) -> tuple[list[Story], list[str]]:
     """Return what is remembered of the jobs that match, and what matches none.
 
     A pattern is a shell's; it is held against a job's name, its key and its file's
     name.  Jobs that are no more count as long as there is a line about them.
     """
-    names = {record.key: record.name or record.key for record in records.values()}
+    names = {record.key: record.name or str(record.key) for record in records.values()}
     names.update({key: known.name for key, known in catalogue.items()})
     wanted = {key for key, name in names.items() if _matches(key, name, patterns)}
     found = journal.read_entries(
         folder, lambda key, name: key in wanted or _matches(key, name, patterns)
     )
-    by_key: dict[str, list[Entry]] = {key: [] for key in wanted}
+    by_key: dict[JobKey, list[Entry]] = {key: [] for key in wanted}
     for entry in found:
         by_key.setdefault(entry.key, []).append(entry)
         names.setdefault(entry.key, entry.name)
@@ -104,7 +104,7 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
     record = story.record
     return {
         "job": story.name,
-        "key": story.key,
+        "key": str(story.key),
         "exists": story.known is not None,
         "condition": record.condition.value,
         "failing_since": record.failing_since,
@@ -158,10 +158,9 @@ def _digests(folder: Path) -> dict[str, Digest]:
     return found
 
 
-def _matches(key: str, name: str, patterns: Iterable[str]) -> bool:
-    stem = key.partition("/")[0]
+def _matches(key: JobKey, name: str, patterns: Iterable[str]) -> bool:
     return any(
-        pattern in (name, key, stem) or fnmatchcase(name, pattern)
+        pattern in (name, key.file, str(key)) or fnmatchcase(name, pattern)
         for pattern in patterns
     )
 
@@ -171,7 +170,7 @@ def _matches(key: str, name: str, patterns: Iterable[str]) -> bool:
 
 def _present(story: Story, now: datetime) -> Iterator[str]:
     record, known = story.record, story.known
-    if known is None and not story.key.startswith(("checker/", "settings/", "files/")):
+    if known is None and story.key.is_check:
         yield "No job of this name was met by the last run."
     yield _condition(record, known, now)
     if any(one.kind.is_about_trouble for one in record.owed):

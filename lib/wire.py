@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lib import plain
-from lib.model import Condition, Decision, JobFacts, Message, Outcome, Report
+from lib.model import Condition, Decision, JobFacts, JobKey, Message, Outcome, Report
 
 #: So many jobs are told at once; more would take much memory on both sides.
 AT_ONCE = 500
@@ -26,9 +26,9 @@ END = ["end"]
 class Some:
     """Some of the jobs in the files."""
 
-    jobs: Mapping[str, JobFacts]
+    jobs: Mapping[JobKey, JobFacts]
     #: The keys of those that this worker runs.
-    wanted: frozenset[str]
+    wanted: frozenset[JobKey]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Ended:
 Said = Some | Loaded | Begun | Speaking | Report | Ended | None
 
 
-def jobs(facts: Sequence[JobFacts], wanted: Collection[str]) -> Iterator[Any]:
+def jobs(facts: Sequence[JobFacts], wanted: Collection[JobKey]) -> Iterator[Any]:
     """Yield frames of Some, of not too many jobs each."""
     for first in range(0, len(facts), AT_ONCE):
         some = facts[first : first + AT_ONCE]
@@ -73,12 +73,12 @@ def loaded(warnings: Iterable[str]) -> Any:
     return ["loaded", list(warnings)]
 
 
-def begun(key: str) -> Any:
+def begun(key: JobKey) -> Any:
     """Return the frame of Begun."""
     return ["at", key]
 
 
-def speaking(key: str, outcome: Outcome) -> Any:
+def speaking(key: JobKey, outcome: Outcome) -> Any:
     """Return the frame of Speaking."""
     return ["speaks", key, outcome]
 
@@ -91,21 +91,25 @@ def report(said: Report) -> Any:
     return ["report", key, outcome, said.decision, said.messages, said.memory]
 
 
-def read(frame: Any, jobs: Mapping[str, JobFacts]) -> Said:
+def read(frame: Any, jobs: Mapping[JobKey, JobFacts]) -> Said:
     """Return what a frame says; ``jobs`` are those of its worker.
 
     Raise ValueError, TypeError, KeyError or IndexError if it is none of ours.
     """
     word, *rest = frame
     if word == "at":
-        return Begun(jobs[rest[0]])
+        return Begun(jobs[_key(rest[0])])
     if word == "fine":
         key, seconds = rest
-        return Report(jobs[key], _fine(plain.from_plain(float, seconds)), Decision.OK)
+        return Report(
+            jobs[_key(key)],
+            _fine(plain.from_plain(float, seconds)),
+            Decision.OK,
+        )
     if word == "report":
         return _read_report(rest, jobs)
     if word == "speaks":
-        return Speaking(jobs[rest[0]], plain.from_plain(Outcome, rest[1]))
+        return Speaking(jobs[_key(rest[0])], plain.from_plain(Outcome, rest[1]))
     if word == "jobs":
         return _read_jobs(rest)
     if word == "loaded":
@@ -117,16 +121,20 @@ def read(frame: Any, jobs: Mapping[str, JobFacts]) -> Said:
     raise ValueError(f"{str(word)[:40]!r} is no word of ours")
 
 
+def _key(text: Any) -> JobKey:
+    return plain.from_plain(JobKey, text)
+
+
 def _fine(seconds: float) -> Outcome:
     return Outcome(Condition.FINE, seconds=seconds)
 
 
-def _read_report(rest: list[Any], jobs: Mapping[str, JobFacts]) -> Report:
+def _read_report(rest: list[Any], jobs: Mapping[JobKey, JobFacts]) -> Report:
     key, outcome, decision, messages, memory = rest
     if memory is not None and not isinstance(memory, dict):
         raise ValueError("a memory that is none")
     return Report(
-        jobs[key],
+        jobs[_key(key)],
         plain.from_plain(Outcome, outcome),
         Decision(decision),
         tuple(plain.from_plain(Message, message) for message in messages),
@@ -148,5 +156,6 @@ def _shared(job: JobFacts) -> JobFacts:
 
 def _read_jobs(rest: list[Any]) -> Some:
     facts, wanted = rest
-    found = {job["key"]: _shared(plain.from_plain(JobFacts, job)) for job in facts}
-    return Some(found, frozenset(key for key in wanted if key in found))
+    jobs = [_shared(plain.from_plain(JobFacts, job)) for job in facts]
+    found = {job.key: job for job in jobs}
+    return Some(found, frozenset(found.keys() & map(_key, wanted)))

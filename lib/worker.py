@@ -22,6 +22,7 @@ from lib.model import (
     Condition,
     JobFile,
     JobFrequency,
+    JobKey,
     Limits,
     Mail,
     OldEntry,
@@ -48,14 +49,14 @@ class Order:
     """What a worker is to do."""
 
     due: frozenset[JobFrequency] = frozenset()
-    records: Mapping[str, Record] = field(default_factory=dict)
+    records: Mapping[JobKey, Record] = field(default_factory=dict)
     #: File stems of records that were lost or damaged.
     lost: frozenset[str] = frozenset()
     old_entries: tuple[OldEntry, ...] = ()
     contact: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
     #: Run these jobs and no others, due or not; None: those that are due.
-    only: frozenset[str] | None = None
+    only: frozenset[JobKey] | None = None
     #: Call the hooks; not where people only want to look.
     speaks: bool = True
     hook_timeout_s: float = HOOK_TIMEOUT_S
@@ -67,8 +68,8 @@ class Order:
 
 
 def record_of(
-    key: str,
-    records: Mapping[str, Record],
+    key: JobKey,
+    records: Mapping[JobKey, Record],
     lost: Collection[str],
     formerly: str = "",
     old_entries: tuple[OldEntry, ...] = (),

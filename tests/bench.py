@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lib.ledger import Ledger
-from lib.model import Condition, Message, MessageKind, Record
+from lib.model import Condition, JobKey, Message, MessageKind, Record
 from lib.rota import SETTLED_AFTER_S
 from lib.state import State
 from tests.benchserver import There, servers, system_store
@@ -226,12 +226,12 @@ def commits(folder: Path, count: int = MANY) -> list[Figure]:
 def _judged(number: int, failures: int, now: datetime) -> Record:
     name = f"target-{number}"
     if not failures:
-        return Record(f"Storm/{name}", name)
+        return Record(JobKey("Storm", name), name)
     text = f"{name} is failing: no route to host"
     to = ("nobody@example.com",)
     alert = Message(f"{number:032}", MessageKind.ALERT, text, text * 10, to, now)
     return Record(
-        f"Storm/{name}",
+        JobKey("Storm", name),
         name,
         Condition.FAILING,
         failures,

@@ -17,6 +17,7 @@ from lib.model import (
     JobFacts,
     JobFile,
     JobFrequency,
+    JobKey,
     Message,
     Outcome,
     Record,
@@ -79,7 +80,7 @@ class Told:
     lost: dict[str, Outcome] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     #: The keys of the jobs that were judged, each once.
-    judged: set[str] = field(default_factory=set)
+    judged: set[JobKey] = field(default_factory=set)
     seconds: float = 0.0
 
     @property
@@ -186,7 +187,7 @@ def _judged(job: JobFacts, told: Told) -> str:
     return f"{job.name} ({job.key})" if job.name in told.outcomes else job.name
 
 
-def failing_record(key: str, **more: object) -> dict[str, Record]:
+def failing_record(key: JobKey, **more: object) -> dict[JobKey, Record]:
     """Return the records of a run before, in which the job was failing and told."""
     given = {
         "condition": Condition.FAILING,

@@ -36,6 +36,7 @@ from lib.model import (
     JobFacts,
     JobFailureNotificationFrequency,
     JobFrequency,
+    JobKey,
     Mail,
     Message,
     MessageKind,
@@ -59,13 +60,21 @@ AWAY = Outcome(
     "it begins: the shop is away",
 )
 
-DISK = JobFacts("d", "disk root", "d.py", JobFrequency.MINUTE, contact=OPS)
+DISK = JobFacts(JobKey("D", "d"), "disk root", "d.py", JobFrequency.MINUTE, contact=OPS)
 HOURLY = Policy(JobFailureNotificationFrequency.EVERYHOUR, 2)
-SHOP = JobFacts("h", "http shop", "h.py", JobFrequency.MINUTE, HOURLY, OPS)
-PROVER = JobFacts("e", "EmailChecker", "e.py", JobFrequency.HOUR, contact=OPS)
+SHOP = JobFacts(JobKey("H", "h"), "http shop", "h.py", JobFrequency.MINUTE, HOURLY, OPS)
+PROVER = JobFacts(
+    JobKey("E", "e"), "EmailChecker", "e.py", JobFrequency.HOUR, contact=OPS
+)
 DAILY = Policy(JobFailureNotificationFrequency.EVERYDAY, tells_end=True)
 PEER = JobFacts(
-    "p", "peer friend", "p.py", JobFrequency.HOUR, DAILY, FRIEND, look_now="status"
+    JobKey("P", "p"),
+    "peer friend",
+    "p.py",
+    JobFrequency.HOUR,
+    DAILY,
+    FRIEND,
+    look_now="status",
 )
 
 US = {"us": "web1", "url": "https://example.org/checker.txt"}
@@ -73,7 +82,7 @@ US = {"us": "web1", "url": "https://example.org/checker.txt"}
 Titled = tuple[str, Message]
 
 
-def failing(key: str, outcome: Outcome, failures: int) -> Record:
+def failing(key: JobKey, outcome: Outcome, failures: int) -> Record:
     """Return the record of a job that has been failing since that night."""
     return Record(
         key,
@@ -196,7 +205,9 @@ def _of_many() -> Iterator[Titled]:
     entries = []
     for number in range(6):
         name = f"tcp mail{number}"
-        job = JobFacts(name, name, "t.py", JobFrequency.MINUTE, contact=OPS)
+        job = JobFacts(
+            JobKey("T", name), name, "t.py", JobFrequency.MINUTE, contact=OPS
+        )
         entries.append((name, alert(job, refused, str(number))))
     yield "many at once", digests.digest_message("d", entries, NIGHT)
     pair = (alert(DISK, FULL), recovery(DISK, FULL, 61, LATER))
@@ -221,7 +232,7 @@ def _of_state() -> Iterator[Titled]:
     yield "lost", lost
     why = f"{THERE}/state/run.json: cannot write it: No space left on device; make "
     why += f"room on the disk (df -h {THERE}/state; df -i {THERE}/state)"
-    records = [replace(failing("d", FULL, 9), name="disk root")]
+    records = [replace(failing(DISK.key, FULL, 9), name="disk root")]
     yield "not to be written", emergency.message_of(
         Stamp(NIGHT, "s"), why, records, OPS
     )

@@ -12,12 +12,12 @@ import pytest
 
 from lib.aside import Aside, rejoined
 from lib.disk import Damaged, NotRead
-from lib.model import Condition, Message, MessageKind, Record, file_stem
+from lib.model import Condition, JobKey, Message, MessageKind, Record, file_stem
 from lib.state import State
 from tests.powers import as_anybody
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-KEY = "Lamps/Lamp|ant"
+KEY = JobKey("Lamps", "Lamp|ant")
 ROOT = Path(__file__).parent.parent
 
 
@@ -93,7 +93,7 @@ def test_what_can_be_read_again_is_there_until_it_is_saved(state):
 
 
 def test_the_records_of_a_batch_are_taken_back_too(state):
-    other = replace(OLD, key="Lamps/Lamp|bee", owed=(owed("other"),))
+    other = replace(OLD, key=JobKey("Lamps", "Lamp|bee"), owed=(owed("other"),))
     state.save([OLD, other])
     assert put_aside(state) == ["batch-00000001.20260301T120000.000000.json"]
     found = state.take_back(state.load(), NOON)

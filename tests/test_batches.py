@@ -10,7 +10,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib import batches
-from lib.model import Condition, Message, MessageKind, Record, RunFacts, file_stem
+from lib.model import (
+    Condition,
+    JobKey,
+    Message,
+    MessageKind,
+    Record,
+    RunFacts,
+    file_stem,
+)
 from lib.state import State
 from tests.instance import Instance
 from tests.servers import SmtpServer
@@ -34,7 +42,9 @@ def state_in(folder, batch_from=3):
 
 def record(name, **more):
     message = Message("a1" * 16, MessageKind.ALERT, name, "why", ("ops@x.org",), NOW)
-    return Record(f"X/{name}", name, Condition.FAILING, 1, owed=(message,), **more)
+    return Record(
+        JobKey("X", name), name, Condition.FAILING, 1, owed=(message,), **more
+    )
 
 
 MANY = [record(f"job {number}") for number in range(5)]

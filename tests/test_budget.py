@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib import budget
-from lib.budget import DAY, HOUR, At, Limits, Postbook
-from lib.model import Mail
+from lib.budget import DAY, HOUR, At, Limits, NotifiedAt, Postbook
+from lib.model import JobKey, Mail
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 OPS = ("ops@example.com",)
+X, Y, Z, W = (JobKey("Web", name) for name in "xyzw")
 USUAL = Limits(20, 100)
 
 
@@ -73,13 +74,13 @@ def test_a_first_alert_beside_the_limits_takes_none_of_the_room():
 def test_about_which_jobs_mail_left_is_known_for_an_hour_and_of_the_newest(
     monkeypatch,
 ):
-    book = budget.notifying(Postbook(), ["x", "y"], NOON - 59 * MINUTE)
-    book = budget.notifying(book, ["x"], NOON)
-    assert budget.notified_lately(book, NOON) == {"x", "y"}
-    assert budget.notified_lately(book, NOON + MINUTE) == {"x"}
+    book = budget.notifying(Postbook(), [X, Y], NOON - 59 * MINUTE)
+    book = budget.notifying(book, [X], NOON)
+    assert budget.notified_lately(book, NOON) == {X, Y}
+    assert budget.notified_lately(book, NOON + MINUTE) == {X}
     monkeypatch.setattr(budget, "MOST_NOTIFIED", 2)
-    book = budget.notifying(book, ["z", "w"], NOON)
-    assert budget.notified_lately(book, NOON) == {"z", "w"}
+    book = budget.notifying(book, [Z, W], NOON)
+    assert budget.notified_lately(book, NOON) == {Z, W}
 
 
 def test_times_that_lie_in_the_future_count_as_now():
@@ -92,7 +93,7 @@ def test_times_that_lie_in_the_future_count_as_now():
         told_held_at=ahead,
         refused=(At("y", ahead),),
         beside=(At("z", ahead),),
-        notified=(At("k", ahead),),
+        notified=(NotifiedAt(X, ahead),),
     )
     assert budget.is_ahead(book, NOON)
     settled = budget.settled(book, NOON)

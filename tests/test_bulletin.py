@@ -15,6 +15,7 @@ from lib.model import (
     Condition,
     Decision,
     JobFrequency,
+    JobKey,
     Known,
     Mail,
     Mailbox,
@@ -43,7 +44,7 @@ SETTINGS = Settings(
     mail=Mail(smtpserver="smtp.example.com", mailbox=Mailbox("imap.example.com")),
     peers=Peers((Peer("friend", "https://x.example/", "a@x.org"),)),
 )
-PROVER = "EmailChecker/EmailChecker"
+PROVER = JobKey("EmailChecker", "EmailChecker")
 
 
 def proof(at=MORNING - HOUR, verdict="arrived", seconds=4.2):
@@ -59,8 +60,13 @@ def prover(*history, **memory):
 PROVEN = prover(*(proof(YESTERDAY + number * HOUR) for number in range(1, 25)))
 
 
+def key_of(name):
+    peer = name.removeprefix("peer ")
+    return JobKey.of_peer(peer) if peer != name else JobKey("Web", name)
+
+
 def failing(name, since=MORNING - HOUR, reason="why", **more):
-    key = f"Web/{name}"
+    key = key_of(name)
     condition = more.pop("condition", Condition.FAILING)
     return Record(key, name, condition, 3, since, last_reason=reason, **more)
 
@@ -68,7 +74,7 @@ def failing(name, since=MORNING - HOUR, reason="why", **more):
 def again(name, at, length=None, code=Decision.RECOVERY):
     since = at - length if length else None
     details = JobDetails(Condition.FINE, failing_since=since)
-    return Entry(at, f"Web/{name}", name, code, details)
+    return Entry(at, JobKey("Web", name), name, code, details)
 
 
 def mail_of_job():
@@ -77,12 +83,12 @@ def mail_of_job():
 
 def certificate(name, left, **more):
     memory = {"expires": (MORNING + left).isoformat()}
-    return Record(f"TLSCertExpiration/{name}", name, memory=memory, **more)
+    return Record(JobKey("TLSCertExpiration", name), name, memory=memory, **more)
 
 
 def known(*names):
     return {
-        f"Web/{name}": Known(name, "x.py", JobFrequency.MINUTE, judged=True)
+        key_of(name): Known(name, "x.py", JobFrequency.MINUTE, judged=True)
         for name in names
     }
 
@@ -245,8 +251,14 @@ def test_what_recovered_is_told_once_with_how_often_and_how_long():
         again("a", MORNING - 2 * HOUR, 3 * MINUTE),
         again("c", MORNING - 3 * HOUR),
         again("e", MORNING - 10 * HOUR, MINUTE - timedelta(milliseconds=700)),
-        Entry(MORNING, "Web/d", "d", Decision.REMINDER, JobDetails(Condition.FAILING)),
-        decisions.sent("Web/d", "d", mail_of_job(), MORNING),
+        Entry(
+            MORNING,
+            JobKey("Web", "d"),
+            "d",
+            Decision.REMINDER,
+            JobDetails(Condition.FAILING),
+        ),
+        decisions.sent(JobKey("Web", "d"), "d", mail_of_job(), MORNING),
     )
     found = facts(entries=said)
     assert below("Recovered", found) == (
@@ -283,8 +295,8 @@ def test_certificates_that_end_within_thirty_days_are_named_the_first_first():
         certificate("tls next", DAY + HOUR),
         certificate("tls far", 30 * DAY + HOUR),
         certificate("tls gone", DAY, unseen_since=YESTERDAY),
-        Record("TLSCertExpiration/odd", "odd", memory={"expires": "soon"}),
-        Record("Mine/x", "x", memory={"expires": MORNING.isoformat()}),
+        Record(JobKey("TLSCertExpiration", "odd"), "odd", memory={"expires": "soon"}),
+        Record(JobKey("Mine", "x"), "x", memory={"expires": MORNING.isoformat()}),
     ]
     assert below("Certificates due within 30 days", facts(*records)) == (
         "4",
@@ -298,7 +310,10 @@ def test_certificates_that_end_within_thirty_days_are_named_the_first_first():
 
 
 def test_the_slowest_checks_say_how_long_and_when():
-    slow = (Slow("Web/a", "a", 30.0, MORNING - HOUR), Slow("Web/b", "b", 0.04, MORNING))
+    slow = (
+        Slow(JobKey("Web", "a"), "a", 30.0, MORNING - HOUR),
+        Slow(JobKey("Web", "b"), "b", 0.04, MORNING),
+    )
     assert below("Slowest checks", facts(slowest=slow)) == (
         "2",
         ["30 s  a, 2026-11-22 07:00 UTC", "0.04 s  b, 2026-11-22 08:00 UTC"],

@@ -17,6 +17,7 @@ from lib.model import (
 from lib.model import JobFailureNotificationFrequency as Every
 from lib.model import (
     JobFrequency,
+    JobKey,
     Message,
     MessageKind,
     OldEntry,
@@ -57,11 +58,11 @@ def one_run(record, letter, policy, now, to=("ops@example.com",)):
     outcome = Outcome(FOUND[letter], "why")
     decision = decide.decide(record, outcome, policy, now)
     spoken = (message(SPOKEN[decision], to, now),) if decision.notifies else ()
-    job = JobFacts("k", "k", "K.py", JobFrequency.MINUTE, policy)
+    job = JobFacts(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE, policy)
     return decide.advance(record, Report(job, outcome, decision, spoken), now), decision
 
 
-NEW = Record("k")
+NEW = Record(JobKey("K", "k"))
 
 
 def tell_story(every, after, runs, mail="", step=MINUTE, record=NEW):
@@ -132,7 +133,7 @@ def test_a_recovery_while_mail_is_down_comes_after_its_problem():
 def test_a_threshold_changed_between_runs_neither_skips_nor_repeats(
     before, after, heard
 ):
-    record = Record("k")
+    record = Record(JobKey("K", "k"))
     for number in range(3):
         record, _ = one_run(
             record, "F", Policy(Every.ONSTATECHANGE, before), NOON + number * MINUTE
@@ -144,14 +145,16 @@ def test_a_threshold_changed_between_runs_neither_skips_nor_repeats(
 
 
 def test_a_policy_changed_to_reminders_counts_from_the_last_alert():
-    record, _ = one_run(Record("k"), "F", Policy(Every.ONSTATECHANGE), NOON)
+    record, _ = one_run(
+        Record(JobKey("K", "k")), "F", Policy(Every.ONSTATECHANGE), NOON
+    )
     hourly = Policy(Every.EVERYHOUR)
     assert one_run(record, "F", hourly, NOON + 30 * MINUTE)[1] is Decision.TOO_SOON
     assert one_run(record, "F", hourly, NOON + 60 * MINUTE)[1] is Decision.REMINDER
 
 
 def test_a_policy_changed_to_state_change_does_not_alert_again_but_recovers():
-    record, _ = one_run(Record("k"), "F", Policy(Every.EVERYHOUR), NOON)
+    record, _ = one_run(Record(JobKey("K", "k")), "F", Policy(Every.EVERYHOUR), NOON)
     changed = Policy(Every.ONSTATECHANGE)
     record, decision = one_run(record, "F", changed, NOON + 2 * 60 * MINUTE)
     assert decision is Decision.ALREADY_NOTIFIED
@@ -159,27 +162,29 @@ def test_a_policy_changed_to_state_change_does_not_alert_again_but_recovers():
 
 
 def test_a_recovery_that_nobody_waits_for_is_quiet():
-    record, decision = one_run(Record("k"), "F", Policy(failures=3), NOON)
+    record, decision = one_run(Record(JobKey("K", "k")), "F", Policy(failures=3), NOON)
     assert decision is Decision.NOT_YET
     assert one_run(record, "S", Policy(), NOON)[1] is Decision.QUIET_RECOVERY
 
 
 def test_those_who_got_the_problem_are_remembered_for_its_recovery():
-    record, _ = one_run(Record("k"), "F", Policy(), NOON, to=("old@example.com",))
+    record, _ = one_run(
+        Record(JobKey("K", "k")), "F", Policy(), NOON, to=("old@example.com",)
+    )
     assert record.told == ("old@example.com",)
 
 
 def test_what_a_job_sends_of_its_own_accord_tells_nobody_that_it_fails():
     note, alert = message(MessageKind.NOTE, ("boss@example.com",)), message()
-    job = JobFacts("k", "k", "K.py", JobFrequency.MINUTE)
+    job = JobFacts(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE)
     failed = Outcome(Condition.FAILING, "why")
     report = Report(job, failed, Decision.FIRST_ALERT, (note, alert))
-    record = decide.advance(Record("k"), report, NOON)
+    record = decide.advance(Record(JobKey("K", "k")), report, NOON)
     assert (record.told, record.thread) == (alert.to, alert.message_id)
 
 
 def test_a_record_keeps_since_when_how_often_and_why():
-    record = Record("k")
+    record = Record(JobKey("K", "k"))
     for number in range(3):
         record, _ = one_run(record, "F", Policy(), NOON + number * MINUTE)
     assert (record.failing_since, record.failures) == (NOON, 3)
@@ -187,10 +192,12 @@ def test_a_record_keeps_since_when_how_often_and_why():
 
 
 def test_nothing_but_memory_and_what_is_owed_outlives_a_recovery():
-    record, _ = one_run(Record("k", memory={"seen": 1}), "F", Policy(), NOON)
+    record, _ = one_run(
+        Record(JobKey("K", "k"), memory={"seen": 1}), "F", Policy(), NOON
+    )
     record, _ = one_run(record, "S", Policy(), NOON + MINUTE)
     assert len(record.owed) == 2
-    assert replace(record, owed=()) == Record("k", "k", memory={"seen": 1})
+    assert replace(record, owed=()) == Record(JobKey("K", "k"), "k", memory={"seen": 1})
 
 
 # The clock.
@@ -199,7 +206,7 @@ def test_nothing_but_memory_and_what_is_owed_outlives_a_recovery():
 @pytest.mark.parametrize("every", list(Every))
 def test_a_clock_stepped_back_silences_no_job_for_longer_than_its_window(every):
     future = NOON + timedelta(days=365)
-    record, _ = one_run(Record("k"), "F", Policy(every), future)
+    record, _ = one_run(Record(JobKey("K", "k")), "F", Policy(every), future)
     record, _ = one_run(record, "F", Policy(every), NOON)
     later = NOON + timedelta(hours=24)
     spoke = one_run(record, "F", Policy(every), later)[1].notifies
@@ -207,13 +214,15 @@ def test_a_clock_stepped_back_silences_no_job_for_longer_than_its_window(every):
 
 
 def test_a_clock_stepped_back_makes_no_burst():
-    record, _ = one_run(Record("k"), "F", Policy(Every.EVERYHOUR), NOON + 90 * MINUTE)
+    record, _ = one_run(
+        Record(JobKey("K", "k")), "F", Policy(Every.EVERYHOUR), NOON + 90 * MINUTE
+    )
     heard = tell_story(Every.EVERYHOUR, 1, "F" * 10, record=replace(record, owed=()))
     assert heard == "." * 10
 
 
 def test_a_clock_stepped_forward_brings_one_reminder():
-    record, _ = one_run(Record("k"), "F", Policy(Every.EVERYHOUR), NOON)
+    record, _ = one_run(Record(JobKey("K", "k")), "F", Policy(Every.EVERYHOUR), NOON)
     year = NOON + timedelta(days=365)
     record, decision = one_run(record, "F", Policy(Every.EVERYHOUR), year)
     assert decision is Decision.REMINDER
@@ -223,18 +232,20 @@ def test_a_clock_stepped_forward_brings_one_reminder():
 
 
 def test_a_failure_from_the_future_is_failing_since_now():
-    record, _ = one_run(Record("k"), "F", Policy(), NOON + timedelta(days=1))
+    record, _ = one_run(
+        Record(JobKey("K", "k")), "F", Policy(), NOON + timedelta(days=1)
+    )
     assert decide.settled(record, NOON).failing_since == NOON
 
 
 def test_an_owed_message_does_not_wait_for_a_year_because_the_clock_once_did():
     far = replace(message(), retry_at=NOON + timedelta(days=365))
-    record = decide.settled(Record("k", owed=(far,)), NOON)
+    record = decide.settled(Record(JobKey("K", "k"), owed=(far,)), NOON)
     assert decide.is_sendable(record.owed[0], NOON)
 
 
 def test_a_record_in_order_is_left_as_it_is():
-    record = Record("k", failures=1, failing_since=NOON)
+    record = Record(JobKey("K", "k"), failures=1, failing_since=NOON)
     assert decide.settled(record, NOON) is record
 
 
@@ -242,7 +253,7 @@ def test_a_record_in_order_is_left_as_it_is():
 
 
 def test_a_job_whose_record_was_lost_alerts_at_its_first_failure():
-    lost = Record("k", condition=Condition.UNKNOWN)
+    lost = Record(JobKey("K", "k"), condition=Condition.UNKNOWN)
     policy = Policy(Every.ONSTATECHANGE, 5)
     assert one_run(lost, "F", policy, NOON)[1] is Decision.FIRST_ALERT
     assert one_run(lost, "S", policy, NOON)[1] is Decision.QUIET_RECOVERY
@@ -293,7 +304,7 @@ def test_a_machine_that_was_off_for_three_days_runs_each_job_once():
 
 
 def test_a_job_under_way_is_asked_in_the_next_minute_whatever_its_frequency():
-    record, _ = one_run(Record("k"), "P", Policy(), NOON)
+    record, _ = one_run(Record(JobKey("K", "k")), "P", Policy(), NOON)
     minute = frozenset({JobFrequency.MINUTE})
     assert decide.is_due(JobFrequency.DAY, record, minute)
     record, _ = one_run(record, "S", Policy(), NOON + MINUTE)
@@ -329,7 +340,7 @@ def test_a_message_is_not_tried_before_its_time():
 
 
 def test_a_job_nobody_meets_is_forgotten_after_thirty_days():
-    record = decide.unmet(Record("k", failures=2), NOON)
+    record = decide.unmet(Record(JobKey("K", "k"), failures=2), NOON)
     assert record is not None
     assert record.unseen_since == NOON
     assert decide.unmet(record, NOON + timedelta(days=29)) == record
@@ -337,7 +348,7 @@ def test_a_job_nobody_meets_is_forgotten_after_thirty_days():
 
 
 def test_what_is_owed_is_not_forgotten_with_its_job():
-    record = Record("k", unseen_since=NOON, owed=(message(),))
+    record = Record(JobKey("K", "k"), unseen_since=NOON, owed=(message(),))
     assert decide.unmet(record, NOON + timedelta(days=90)) == record
 
 
@@ -345,7 +356,10 @@ def test_an_alert_of_the_older_program_is_neither_repeated_nor_forgotten():
     entry = OldEntry("<class 'jobs.X.X'>|a", True, NOON - 60 * MINUTE, NOON, 4)
     other = OldEntry("<class 'jobs.X.X'>|b", True, NOON, None, 1)
     record = decide.remembered(
-        Record("k"), "<class 'jobs.X.X'>|a", (other, entry), ("ops@example.com",)
+        Record(JobKey("K", "k")),
+        "<class 'jobs.X.X'>|a",
+        (other, entry),
+        ("ops@example.com",),
     )
     assert (record.failures, record.told) == (4, ("ops@example.com",))
     record, decision = one_run(record, "F", Policy(), NOON + MINUTE)
@@ -355,4 +369,6 @@ def test_an_alert_of_the_older_program_is_neither_repeated_nor_forgotten():
 
 def test_a_job_the_older_program_did_not_know_starts_new():
     entry = OldEntry("<class 'jobs.X.X'>|a", True, NOON, NOON, 4)
-    assert decide.remembered(Record("k"), "", (entry,), ()) == Record("k")
+    assert decide.remembered(Record(JobKey("K", "k")), "", (entry,), ()) == Record(
+        JobKey("K", "k")
+    )

@@ -19,12 +19,14 @@ from lib.journal import (
     read_entries,
 )
 from lib.model import (
+    OWN_KEY,
     Condition,
     Decision,
     DeliveryResult,
     JobFacts,
     JobFailureNotificationFrequency,
     JobFrequency,
+    JobKey,
     Message,
     MessageKind,
     Outcome,
@@ -35,7 +37,7 @@ from lib.model import (
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 OPS = ("ops@example.com",)
-KEY, NAME = "DiskSpace/disk full", "disk full"
+KEY, NAME = JobKey("DiskSpace", "disk full"), "disk full"
 FINE = Outcome(Condition.FINE)
 FULL = Outcome(Condition.FAILING, "/ is 93% full\nand more")
 ON_CHANGE = Policy()
@@ -216,7 +218,7 @@ def test_what_became_of_state_is_said():
         read_back(one)
         for one in (
             decisions.forgotten(gone, NOON),
-            *decisions.lost("checker/state", ["disk-full-1.json: damaged"], NOON),
+            *decisions.lost(OWN_KEY, ["disk-full-1.json: damaged"], NOON),
             *decisions.read_again([gone], NOON),
         )
     ] == [
@@ -281,7 +283,7 @@ def test_each_code_has_its_words():
 
 @pytest.mark.parametrize("nasty", ["a\tb\nc", "\x1b[31mred", "\u202etxt.exe", "\udc80"])
 def test_a_line_stays_one_line_and_orders_no_terminal(nasty):
-    line = as_line(entry(nasty, key=nasty, name=nasty))
+    line = as_line(entry(nasty, key=JobKey("X", nasty), name=nasty))
     assert line.count("\t") == 4
     assert line.replace("\t", "").isprintable()
     assert from_line(line) is not None
@@ -304,10 +306,11 @@ def test_a_long_reason_is_cut():
         "",
         "word",
         "a\tb\tc\td\te",
-        f"{NOON.isoformat()}\tk\tn\tsent\t[1]",
-        f"{NOON.isoformat()}\tk\tn\tsent\t{{}}",
-        f'{NOON.isoformat()}\tk\tn\tok\t{{"status": "so"}}',
-        f'{NOON.isoformat()}\tk\tn\tfailing, reminder\t{{"status": "failing"}}',
+        f"{NOON.isoformat()}\tX/k\tn\tsent\t[1]",
+        f"{NOON.isoformat()}\tX/k\tn\tsent\t{{}}",
+        f'{NOON.isoformat()}\tX/k\tn\tok\t{{"status": "so"}}',
+        f'{NOON.isoformat()}\tX/k\tn\tfailing, reminder\t{{"status": "failing"}}',
+        f"{NOON.isoformat()}\tk\tn\tqueued\t{{}}",
         "\0" * 99,
     ],
 )
@@ -342,9 +345,9 @@ def test_nothing_decided_leaves_no_file(tmp_path):
 
 def test_only_what_is_wanted_is_read(tmp_path):
     journal = Journal(tmp_path, ())
-    journal.note([entry("a", key="x"), entry("b", name="other")])
+    journal.note([entry("a", key=JobKey("X", "x")), entry("b", name="other")])
     journal.write()
-    found = read_entries(tmp_path, lambda key, name: key == "x")
+    found = read_entries(tmp_path, lambda key, name: key == JobKey("X", "x"))
     assert [one.details.reason for one in found] == ["a"]
 
 

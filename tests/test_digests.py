@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from lib import digests
 from lib.digests import Digest, digest_message
-from lib.model import Message, MessageKind, Record
+from lib.model import JobKey, Message, MessageKind, Record
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 OPS = ("ops@example.com",)
@@ -93,7 +93,7 @@ def kept(*, in_doubt=False):
 
 def owing(*names):
     owed = tuple(Message(name, MessageKind.ALERT, "x", "", OPS, NOON) for name in names)
-    return Record("k", owed=owed)
+    return Record(JobKey("K", "k"), owed=owed)
 
 
 def test_a_digest_whose_messages_are_gone_has_no_point_unless_it_is_in_doubt():

@@ -25,6 +25,7 @@ from lib.model import (
     Condition,
     Decision,
     JobFrequency,
+    JobKey,
     Known,
     Mail,
     Mailbox,
@@ -43,7 +44,18 @@ from lib.settings import load_settings
 from lib.supervisor import RUN_S
 from lib.timetable import Issue
 from tests.instance import Instance
-from tests.mails import AWAY, FULL, NIGHT, THERE, as_shown, failing, of_a_job, of_peers
+from tests.mails import (
+    AWAY,
+    DISK,
+    FULL,
+    NIGHT,
+    SHOP,
+    THERE,
+    as_shown,
+    failing,
+    of_a_job,
+    of_peers,
+)
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -325,36 +337,46 @@ def the_daily_summary() -> Message:
     """Return the summary of README."""
     morning = NIGHT.replace(hour=8, minute=0)
     hour, day = timedelta(hours=1), timedelta(days=1)
-    disk = replace(failing("d", FULL, 9), failing_since=morning - day * 2 - hour / 2)
-    shop = replace(failing("h", AWAY, 9), name="http shop")
-    cert = "TLSCertExpiration/tls homepage"
+    disk = replace(
+        failing(DISK.key, FULL, 9), failing_since=morning - day * 2 - hour / 2
+    )
+    shop = replace(failing(SHOP.key, AWAY, 9), name="http shop")
+    cert = JobKey("TLSCertExpiration", "tls homepage")
     memory = {"expires": (morning + 12 * day + hour).isoformat()}
     sent = [morning - number * hour for number in range(24)]
     history = [[at.isoformat(), "", 4.0, "arrived", ""] for at in sent[::-1]]
     late = (sent[2] + timedelta(minutes=5)).isoformat()
     history[-3] = [sent[2].isoformat(), late, 300, "late", "290 s to mx1"]
     proven = {"verdict": "arrived", "proved_at": morning.isoformat()}
-    prover = "EmailChecker/EmailChecker"
+    prover = JobKey("EmailChecker", "EmailChecker")
     known = Known("peer friend", "p.py", JobFrequency.HOUR, judged=True)
     found = Facts(
         records={
-            "d": replace(disk, name="disk root"),
-            "h": shop,
+            DISK.key: replace(disk, name="disk root"),
+            SHOP.key: shop,
             cert: Record(cert, "tls homepage", memory=memory),
             prover: Record(prover, memory={"proof": proven, "history": history}),
         },
-        catalogue=dict.fromkeys(["d", "h", *map(str, range(39))], known),
+        catalogue=dict.fromkeys(
+            [
+                DISK.key,
+                SHOP.key,
+                JobKey.of_peer("friend"),
+                *(JobKey("X", str(n)) for n in range(38)),
+            ],
+            known,
+        ),
         run=RunFacts(),
         since=morning - day,
         now=morning,
         entries=tuple(
-            Entry(at, "t", "tcp mail", Decision.QUIET_RECOVERY, details)
+            Entry(at, JobKey("T", "t"), "tcp mail", Decision.QUIET_RECOVERY, details)
             for at in (morning - 6 * hour, morning - 5 * hour)
             for start in [at - timedelta(minutes=12)]
             for details in [JobDetails(Condition.FINE, failing_since=start)]
         ),
         slowest=(
-            Slow("h", "http shop", 30.0, NIGHT),
+            Slow(JobKey("H", "h"), "http shop", 30.0, NIGHT),
             Slow(prover, "EmailChecker", 2.312, morning - hour + timedelta(minutes=1)),
         ),
     )

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from lib import drill
-from lib.model import JobFacts, JobFailureNotificationFrequency, JobFrequency, Policy
+from lib.model import (
+    JobFacts,
+    JobFailureNotificationFrequency,
+    JobFrequency,
+    JobKey,
+    Policy,
+)
 from tests.instance import Instance, flag_job
 from tests.servers import SmtpServer
 
@@ -58,7 +64,7 @@ def test_a_drill_that_cannot_be_sent_says_why_and_owes_nothing(tmp_path, server)
 
 def test_the_policy_is_told_in_words():
     job = JobFacts(
-        "X/x",
+        JobKey("X", "x"),
         "disk root",
         "x.py",
         JobFrequency.HOUR,

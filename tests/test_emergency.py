@@ -11,7 +11,7 @@ import pytest
 
 from lib import elsewhere
 from lib.emergency import Stamp, may_tell, message_of, next_stamp, read_stamp, tell
-from lib.model import Condition, Record
+from lib.model import Condition, JobKey, Record
 from tests.mailing import settings_for
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -65,9 +65,16 @@ def test_what_is_no_stamp_counts_as_none(text):
 def test_the_mail_names_the_cause_and_what_is_failing():
     since = after(minutes=-5)
     records = [
-        Record("b", "Web", Condition.FAILING, 3, since, last_reason="404\nmore"),
-        Record("a", "Disk", Condition.UNKNOWN, 1),
-        Record("c", "Calm"),
+        Record(
+            JobKey("B", "b"),
+            "Web",
+            Condition.FAILING,
+            3,
+            since,
+            last_reason="404\nmore",
+        ),
+        Record(JobKey("A", "a"), "Disk", Condition.UNKNOWN, 1),
+        Record(JobKey("C", "c"), "Calm"),
     ]
     stamp = next_stamp(None, STATE, NOON)
     mail = message_of(stamp, "/x: disk full", records, ("ops@example.com",))
@@ -79,7 +86,9 @@ def test_the_mail_names_the_cause_and_what_is_failing():
 
 
 def test_a_long_list_is_cut_with_a_count():
-    records = [Record(str(one), condition=Condition.FAILING) for one in range(205)]
+    records = [
+        Record(JobKey("X", str(one)), condition=Condition.FAILING) for one in range(205)
+    ]
     stamp = next_stamp(None, STATE, NOON)
     assert "and 5 more" in message_of(stamp, "why", records, ()).body
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.model import Condition, Decision, MessageKind
+from lib.model import Condition, Decision, JobKey, MessageKind
 from tests.fakes import Folder, failing_record, job, settings, spawner
 
 FAILING, FINE = Condition.FAILING, Condition.FINE
@@ -112,8 +112,8 @@ def test_a_memory_is_kept_where_it_changed_and_comes_back(folder):
     folder.add("Same", job("Same", "self.memory['n'] = 1\nreturn True"))
     told = folder.run_one("Count", job("Count", execute))
     assert told.reports["Count"].memory == {"n": 1}
-    before = failing_record("Count/Count", memory={"n": 1})
-    before |= failing_record("Same/Same", memory={"n": 1})
+    before = failing_record(JobKey("Count", "Count"), memory={"n": 1})
+    before |= failing_record(JobKey("Same", "Same"), memory={"n": 1})
     told = folder.run(records=before)
     assert told.reports["Count"].memory == {"n": 2}
     assert told.reports["Same"].memory is None
@@ -238,7 +238,7 @@ def test_a_hook_that_takes_its_worker_down_has_the_default_mail_in_its_place(fol
     assert "its worker called os._exit(3); this is the default mail" in outcome.evidence
 
 
-RECOVERED = failing_record("Job/Job")
+RECOVERED = failing_record(JobKey("Job", "Job"))
 
 
 def test_a_recovery_goes_to_those_who_got_the_alert(folder):

@@ -18,6 +18,7 @@ from lib.model import (
     JobFacts,
     JobFailureNotificationFrequency,
     JobFrequency,
+    JobKey,
     Message,
     MessageKind,
     Outcome,
@@ -35,13 +36,15 @@ LETTERS = {"alert": "A", "reminder": "M", "recovery": "R", "note": "N"}
 
 
 def job(policy):
-    return JobFacts("k", "http home", "h.py", JobFrequency.MINUTE, policy, OPS)
+    return JobFacts(
+        JobKey("K", "k"), "http home", "h.py", JobFrequency.MINUTE, policy, OPS
+    )
 
 
 def waiting_after(story, notify=CHANGE, failures=1, record=None):
     """Return the record whose mails wait after a story."""
     policy = Policy(notify, failures)
-    record = record or Record("k", "http home")
+    record = record or Record(JobKey("K", "k"), "http home")
     for minute, letter in enumerate(story):
         now = NOON + minute * MINUTE
         fine = letter == "S"

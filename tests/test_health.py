@@ -13,6 +13,7 @@ from lib import answer, health
 from lib.health import Evidence
 from lib.model import (
     Health,
+    JobKey,
     Mail,
     Mailbox,
     Message,
@@ -126,8 +127,10 @@ def test_the_evidence_is_what_was_tried_in_vain_and_not_a_probe():
         message(MessageKind.ALERT, 0, hours=2),
         message(MessageKind.ALERT, 1, hours=1),
     )
-    prover = Record("EmailChecker/E", memory={"proof": PROVEN})
-    kept = health.witnessed(RunFacts(ended_at=NOON), [Record("X/x", owed=owed), prover])
+    prover = Record(JobKey("EmailChecker", "E"), memory={"proof": PROVEN})
+    kept = health.witnessed(
+        RunFacts(ended_at=NOON), [Record(JobKey("X", "x"), owed=owed), prover]
+    )
     assert health.evidence(kept) == Evidence(NOON, ago(hours=1), PROVEN)
     nothing = health.witnessed(kept, [])
     assert health.evidence(nothing) == Evidence(NOON, None, None)

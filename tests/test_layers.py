@@ -18,7 +18,7 @@ DOORS = {
     "__init__": "",
     # values, and words for them
     "model": "",
-    "plain": "",
+    "plain": "model",
     "wording": "model",
     "decisions": "model wording",
     "letters": "model wording",

@@ -17,9 +17,11 @@ import pytest
 from lib import decide
 from lib.ledger import Ledger
 from lib.model import (
+    OWN_KEY,
     Condition,
     JobFacts,
     JobFrequency,
+    JobKey,
     Message,
     MessageKind,
     OldEntry,
@@ -29,7 +31,7 @@ from lib.model import (
     RunFacts,
     file_stem,
 )
-from lib.notes import OLD_ENTRIES_KEPT, OWN_KEY, OWN_STEM
+from lib.notes import OLD_ENTRIES_KEPT, OWN_STEM
 from lib.state import RUN, State
 from lib.timetable import Series
 
@@ -42,7 +44,12 @@ FINE, FAILING = Outcome(Condition.FINE), Outcome(Condition.FAILING, "why")
 
 def job(name: str, formerly: str = "") -> JobFacts:
     return JobFacts(
-        f"Web/{name}", name, "/Web.py", JobFrequency.DAY, contact=OPS, formerly=formerly
+        JobKey("Web", name),
+        name,
+        "/Web.py",
+        JobFrequency.DAY,
+        contact=OPS,
+        formerly=formerly,
     )
 
 
@@ -111,7 +118,7 @@ def a_run(
         ledger.meet(facts)
     as_met = {facts.key: ledger.record_of(facts) for facts in met.values()}
     for name, outcome in (judged or {}).items():
-        facts = met[f"Web/{name}"]
+        facts = met[JobKey("Web", name)]
         record = ledger.record_of(facts)
         decision = decide.decide(record, outcome, facts.policy, now)
         report = Report(facts, outcome, decision)

@@ -13,17 +13,29 @@ from lib.model import (
     JobFacts,
 )
 from lib.model import JobFailureNotificationFrequency as Every
-from lib.model import JobFrequency, Message, MessageKind, Outcome, Policy, Record
+from lib.model import (
+    JobFrequency,
+    JobKey,
+    Message,
+    MessageKind,
+    Outcome,
+    Policy,
+    Record,
+)
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=40)
 JOB = JobFacts(
-    "X/home", "http home", "X.py", JobFrequency.MINUTE, contact=("ops@example.com",)
+    JobKey("X", "home"),
+    "http home",
+    "X.py",
+    JobFrequency.MINUTE,
+    contact=("ops@example.com",),
 )
 REFUSED = Outcome(Condition.FAILING, "connection refused\nby 192.0.2.1:80", "a trace")
 UNKNOWN = Outcome(Condition.UNKNOWN, "no route")
 FAILING = Record(
-    "X/home",
+    JobKey("X", "home"),
     condition=Condition.FAILING,
     failures=40,
     failing_since=NOON,
@@ -50,7 +62,7 @@ def mail(decision, outcome=REFUSED, record=FAILING, job=JOB, now=LATER):
 
 
 def test_an_alert_says_what_and_why_in_its_subject():
-    alert = mail(Decision.FIRST_ALERT, record=Record("X/home"), now=NOON)
+    alert = mail(Decision.FIRST_ALERT, record=Record(JobKey("X", "home")), now=NOON)
     assert alert.subject == "http home is failing: connection refused"
     assert alert.to == ("ops@example.com",)
     assert (alert.kind, alert.thread) == (MessageKind.ALERT, None)
@@ -90,7 +102,7 @@ def test_a_recovery_goes_to_those_who_were_told_and_says_how_long_it_lasted():
 
 
 def test_a_recovery_whose_alert_was_told_by_the_author_goes_to_the_contact():
-    told = Record("X/home", failing_since=NOON, told_at=NOON, failures=1)
+    told = Record(JobKey("X", "home"), failing_since=NOON, told_at=NOON, failures=1)
     recovery = mail(Decision.RECOVERY, Outcome(Condition.FINE), told)
     assert recovery.to == ("ops@example.com",)
 
@@ -107,20 +119,22 @@ def test_a_check_that_could_not_be_made_is_not_called_failing():
 
 @pytest.mark.parametrize("every", list(Every))
 def test_each_policy_says_when_the_next_mail_comes(every):
-    job = JobFacts("k", "k", "K.py", JobFrequency.HOUR, Policy(every))
+    job = JobFacts(JobKey("K", "k"), "k", "K.py", JobFrequency.HOUR, Policy(every))
     body = mail(Decision.FIRST_ALERT, job=job).body
     assert f"Next mail:  {letters.NEXT_MAIL[every]}\n" in body
     assert "Checked:    every hour\n" in body
 
 
 def test_what_is_wrong_in_the_settings_is_looked_at_with_validate():
-    own = JobFacts("settings/x", "http x", "s.cfg", JobFrequency.MINUTE, is_own=True)
+    own = JobFacts(
+        JobKey("settings", "x"), "http x", "s.cfg", JobFrequency.MINUTE, is_own=True
+    )
     body = mail(Decision.FIRST_ALERT, job=own).body
     assert "Look now:   checker.py -m validate\n" in body
 
 
 def test_a_name_with_a_quote_can_be_pasted():
-    job = JobFacts("k", "bob's disk", "K.py", JobFrequency.MINUTE)
+    job = JobFacts(JobKey("K", "k"), "bob's disk", "K.py", JobFrequency.MINUTE)
     assert """-m run 'bob'"'"'s disk'""" in mail(Decision.FIRST_ALERT, job=job).body
 
 

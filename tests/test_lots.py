@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from lib import lots as lots_of
 from lib.lots import Waiting
-from lib.model import Condition, Message, MessageKind, Record
+from lib.model import Condition, JobKey, Message, MessageKind, Record
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -21,7 +21,7 @@ def message(name, kind=MessageKind.ALERT, to=(OPS,), **more):
 
 
 def record(key, *owed):
-    return Record(key, key, Condition.FAILING, owed=owed)
+    return Record(JobKey("X", key), key, Condition.FAILING, owed=owed)
 
 
 def lots(one, now=LATER, waiting=NOTHING):

@@ -8,6 +8,7 @@ from lib.model import (
     Condition,
     JobFailureNotificationFrequency,
     JobFrequency,
+    JobKey,
     OldEntry,
 )
 from tests.fakes import NOON, Folder, failing_record, settings
@@ -111,7 +112,7 @@ def test_a_spawner_of_the_older_program_runs_and_speaks(folder, head):
     name = "<class 'jobs.OldMany.OldMany.ServerChecker'> for http://{}.example"
     a, b = name.format("a"), name.format("b")
     key = "OldMany/OldMany.ServerChecker|http://{}.example|x"
-    before = failing_record(key.format("a"), told_at=None, failures=1)
+    before = failing_record(JobKey.parse(key.format("a")), told_at=None, failures=1)
     entries = (OldEntry("another", failing=True),)
     told = folder.run(records=before, old_entries=entries)
     assert told.conditions == {a: FAILING, b: FINE}
@@ -127,7 +128,9 @@ def test_the_function_send_email_speaks_for_the_job_at_work(folder):
     text = MANY_JOBS.replace("5min", "state_change")
     folder.add("OldMany", HEADS["import"] + text)
     name = "<class 'jobs.OldMany.OldMany.ServerChecker'> for http://b.example"
-    before = failing_record("OldMany/OldMany.ServerChecker|http://b.example|x")
+    before = failing_record(
+        JobKey("OldMany", "OldMany.ServerChecker|http://b.example|x")
+    )
     (mail,) = folder.run(records=before).mails(name)
     assert (mail.subject, mail.to) == ("Hit http://b.example", ("n@e.example",))
     assert mail.thread == "abc"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lib.model import JobFacts, JobFrequency, OldEntry, RunFacts
+from lib.model import JobFacts, JobFrequency, JobKey, OldEntry, RunFacts
 from lib.oldstate import read_old_state, read_once, unmatched
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -21,7 +21,7 @@ def line(name: str, rest: str) -> str:
 
 
 def job(formerly: str) -> JobFacts:
-    return JobFacts("k", "n", "f.py", JobFrequency.HOUR, formerly=formerly)
+    return JobFacts(JobKey("K", "k"), "n", "f.py", JobFrequency.HOUR, formerly=formerly)
 
 
 @pytest.fixture

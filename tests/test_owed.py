@@ -8,7 +8,7 @@ import pytest
 
 from lib import owed
 from lib.fold import folded
-from lib.model import Condition, DeliveryResult, Message, MessageKind, Record
+from lib.model import Condition, DeliveryResult, JobKey, Message, MessageKind, Record
 from lib.owed import Parcel
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -23,11 +23,11 @@ def message(name, kind=MessageKind.ALERT, to=(OPS,), **more):
 
 
 def record(key, *owed):
-    return Record(key, key, Condition.FAILING, owed=owed)
+    return Record(JobKey("X", key), key, Condition.FAILING, owed=owed)
 
 
 def single(one):
-    return Parcel(one, (one.message_id,), "x", NOON)
+    return Parcel(one, (one.message_id,), JobKey("X", "x"), NOON)
 
 
 def test_an_attempt_is_counted_for_what_is_tried_and_for_nothing_else():
@@ -42,7 +42,7 @@ def test_an_attempt_is_counted_for_what_is_tried_and_for_nothing_else():
 def test_folding_and_counting_are_one_change():
     one = record("x", message("a"), message("r", kind=MessageKind.RECOVERY))
     (piece,) = folded("x", one.owed)
-    parcel = Parcel(piece.message, piece.ids, "x", NOON)
+    parcel = Parcel(piece.message, piece.ids, JobKey("X", "x"), NOON)
     (left,) = owed.with_attempts(one, [parcel], LATER).owed
     assert (left.message_id, left.attempts) == ("r", 1)
     assert left.folded is not None
@@ -65,13 +65,13 @@ def test_after_an_attempt_what_is_left_is_owed_in_its_place(left, names_left):
     ],
 )
 def test_who_never_hears_of_a_problem_does_not_hear_of_its_end(kind, told):
-    before = Record("x", told=(OPS, "gone@example.com"), told_at=NOON)
+    before = Record(JobKey("X", "x"), told=(OPS, "gone@example.com"), told_at=NOON)
     dead = {"gone@example.com": "550 no such user"}
     assert owed.unheard(before, message("a", kind), dead).told == told
 
 
 def test_where_nobody_would_be_left_the_end_goes_to_everybody():
-    before = Record("x", told=(OPS,), told_at=NOON)
+    before = Record(JobKey("X", "x"), told=(OPS,), told_at=NOON)
     assert owed.unheard(before, message("a"), {OPS: "550 no"}) is before
 
 
@@ -96,8 +96,8 @@ def test_what_a_sent_digest_stood_for_leaves_its_record():
 def test_what_became_of_the_mail_that_told_is_remembered(
     kind, result, refused, delivery
 ):
-    before = Record("x", told=(OPS, BOSS), told_at=NOON)
+    before = Record(JobKey("X", "x"), told=(OPS, BOSS), told_at=NOON)
     assert owed.delivered(before, [kind], result, refused).delivery is delivery
     # When it is over nothing is remembered of it.
-    over = Record("x")
+    over = Record(JobKey("X", "x"))
     assert owed.delivered(over, [kind], result, refused) is over

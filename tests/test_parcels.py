@@ -9,14 +9,13 @@ from lib import budget, digests, owed, parcels
 from lib.budget import At, Limits, Postbook
 from lib.digests import Digest
 from lib.lots import Waiting
-from lib.model import Condition, Message, MessageKind, Record
+from lib.model import OWN_KEY, Condition, JobKey, Message, MessageKind, Record
 from lib.parcels import MOST_SINGLY
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 LATER = NOON + 10 * MINUTE
 OPS, BOSS = "ops@example.com", "boss@example.com"
-OWN = "checker/state"
 ROOMY = Limits(1000, 1000)
 STILL = MessageKind.REMINDER
 
@@ -27,7 +26,7 @@ def message(name, at=NOON, kind=MessageKind.ALERT, to=(OPS,), **more):
 
 
 def record(key, *owed):
-    return Record(key, key, Condition.FAILING, owed=owed)
+    return Record(JobKey("X", key), key, Condition.FAILING, owed=owed)
 
 
 def jobs(count, first=0, **more):
@@ -42,9 +41,7 @@ EMPTY, NOTHING = Postbook(), Waiting()
 
 def plan(records, kept=(), book=EMPTY, limits=ROOMY, now=LATER, **more):
     by_name = {one.message.message_id: one for one in kept}
-    return parcels.plan(
-        records, by_name, book, limits, now, own=(OWN, "Peers/"), **more
-    )
+    return parcels.plan(records, by_name, book, limits, now, **more)
 
 
 def names(found):
@@ -127,7 +124,7 @@ def bulletin(name, at=LATER, **more):
 
 
 def own(*messages):
-    return Record(OWN, "state", owed=messages)
+    return Record(OWN_KEY, "state", owed=messages)
 
 
 def test_a_bulletin_goes_by_itself_however_much_there_is():
@@ -136,7 +133,7 @@ def test_a_bulletin_goes_by_itself_however_much_there_is():
     digest, *others = found.parcels
     assert set(digest.ids) == {"m0", "m1", "m2", "m3", "m4", "m5", "note"}
     assert [one.ids for one in others] == [("b1",), ("b2",)]
-    assert {one.key for one in others} == {OWN}
+    assert {one.key for one in others} == {OWN_KEY}
 
 
 def test_a_bulletin_goes_by_itself_while_a_digest_waits():
@@ -156,7 +153,10 @@ def test_no_bulletin_overtakes_the_one_before():
 
 def test_a_digest_takes_the_oldest_where_there_are_very_many(monkeypatch):
     monkeypatch.setattr(parcels, "MOST_IN_DIGEST", 10)
-    late = [replace(one, key=f"late {one.key}") for one in jobs(20, 20, at=LATER)]
+    late = [
+        replace(one, key=JobKey("Late", one.key.identity))
+        for one in jobs(20, 20, at=LATER)
+    ]
     digest = only(plan(late + jobs(10)))
     assert sorted(digest.ids) == sorted(f"m{number}" for number in range(10))
 
@@ -224,7 +224,7 @@ def test_what_a_sent_digest_stood_for_is_never_sent_again():
 def test_a_fifth_of_the_room_is_kept_for_checker_itself():
     book = budget.counting(Postbook(), map(str, range(8)), NOON)
     limits = Limits(10, 100)
-    note = record(OWN, message("note"))
+    note = Record(OWN_KEY, "state", owed=(message("note"),))
     assert names(plan([*jobs(1, kind=STILL), note], book=book, limits=limits)) == [
         "note"
     ]
@@ -244,7 +244,10 @@ def test_a_bulletin_counts_as_checkers_own():
 
 def test_the_room_that_is_kept_is_for_the_jobs_that_watch_checker_too():
     book = Postbook(tuple(At(f"n{n}", NOON) for n in range(16)))
-    peers = [record(f"Peers/{n}", message(f"p{n}", to=(BOSS,))) for n in range(2)]
+    peers = [
+        Record(JobKey.of_peer(str(n)), owed=(message(f"p{n}", to=(BOSS,)),))
+        for n in range(2)
+    ]
     found = plan([*jobs(2, kind=STILL), *peers], book=book, limits=Limits(20, 100))
     assert names(found) == ["p0", "p1"]
     assert found.held == 2
@@ -300,7 +303,7 @@ def beside(found):
 
 def test_a_noisy_job_does_not_hold_back_the_first_alert_of_another():
     noisy = record("flap", message("noise"))
-    book = budget.notifying(FULL_BOOK, ["flap"], LATER - 59 * MINUTE)
+    book = budget.notifying(FULL_BOOK, [noisy.key], LATER - 59 * MINUTE)
     found = short_of_room([noisy, *jobs(1)], book=book)
     assert (names(found), beside(found), found.held) == (["m0"], ["m0"], 1)
     # After an hour without mail its alert is a first one again.
@@ -377,7 +380,7 @@ def test_each_first_alert_beside_the_limits_counts_whoever_gets_it():
 def test_a_bundle_of_first_alerts_that_was_refused_goes_again_without_the_noise():
     digest = waiting_digest()
     noisy = record("flap", message("noise"))
-    book = budget.notifying(FULL_BOOK, ["flap"], LATER)
+    book = budget.notifying(FULL_BOOK, [noisy.key], LATER)
     found = short_of_room([*jobs(6), noisy], [digest], book, LATER + 2 * MINUTE)
     assert (only(found).ids, found.held) == (ids(6), 1)
     assert only(found).message.message_id == digest.message.message_id

@@ -17,6 +17,7 @@ from lib.model import (
     Decision,
     JobFacts,
     JobFrequency,
+    JobKey,
     Message,
     MessageKind,
     Outcome,
@@ -64,9 +65,10 @@ messages = st.builds(
     retry_at=st.none() | moments,
     last_error=texts,
 )
+keys = st.builds(JobKey, texts.map(lambda text: text.replace("/", "") or "X"), texts)
 records = st.builds(
     Record,
-    key=texts,
+    key=keys,
     name=texts,
     condition=conditions,
     failures=numbers,
@@ -94,7 +96,9 @@ def test_a_record_comes_back_from_its_file_the_same(record):
 @settings(max_examples=50, deadline=None)
 @given(message=messages)
 def test_a_report_comes_back_from_a_pipe_the_same(message):
-    job = JobFacts("k", "n", "f.py", JobFrequency.HOUR, Policy(failures=3), ("a@b.c",))
+    job = JobFacts(
+        JobKey("K", "k"), "n", "f.py", JobFrequency.HOUR, Policy(failures=3), ("a@b.c",)
+    )
     report = Report(
         job,
         Outcome(Condition.UNKNOWN, "why", seconds=0.5, ask_again=True),
@@ -106,7 +110,10 @@ def test_a_report_comes_back_from_a_pipe_the_same(message):
 
 
 def test_what_has_its_default_is_not_written():
-    assert plain.to_plain(Record("k", failures=1)) == {"key": "k", "failures": 1}
+    assert plain.to_plain(Record(JobKey("K", "k"), failures=1)) == {
+        "key": "K/k",
+        "failures": 1,
+    }
 
 
 def test_what_is_no_value_of_ours_is_written_as_text():
@@ -117,6 +124,8 @@ def test_what_is_no_value_of_ours_is_written_as_text():
     ("member", "value", "why"),
     [
         ("key", 5, "Record.key is no text"),
+        ("key", "disk full", "Record.key is no key of a job"),
+        ("key", "/disk full", "Record.key is no key of a job"),
         ("name", None, "Record.name is no text"),
         ("condition", "well", "Record.condition is none of fine, failing, unknown"),
         ("condition", ["fine"], "Record.condition is none of"),
@@ -142,7 +151,7 @@ def test_what_is_no_value_of_ours_is_written_as_text():
 )
 def test_a_wrong_type_is_refused_and_named(member, value, why):
     with pytest.raises(ValueError) as error:
-        plain.from_plain(Record, {"key": "k", member: value})
+        plain.from_plain(Record, {"key": "K/k", member: value})
     assert why in str(error.value)
 
 
@@ -188,7 +197,7 @@ def test_memory_is_given_back_as_json_would():
 
 def test_memory_may_be_as_deep_as_a_record_takes_it():
     memory = plain.plain_memory(nested(plain.MAX_DEPTH))
-    record = Record("k", memory=memory)
+    record = Record(JobKey("K", "k"), memory=memory)
     assert plain.from_plain(Record, plain.to_plain(record)) == record
 
 
@@ -210,7 +219,7 @@ def test_memory_that_cannot_be_kept_is_refused(memory, why):
 
 
 def test_a_record_whose_memory_is_too_deep_is_refused():
-    record = replace(Record("k"), memory=nested(plain.MAX_DEPTH + 1))
+    record = replace(Record(JobKey("K", "k")), memory=nested(plain.MAX_DEPTH + 1))
     with pytest.raises(ValueError, match=r"Record\.memory is no object, or is nested"):
         plain.from_plain(Record, plain.to_plain(record))
 

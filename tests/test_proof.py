@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.model import Record
+from lib.model import Condition, JobKey, Record
 from lib.proof import (
     MOST_HISTORY,
     failed,
@@ -26,11 +26,18 @@ def proof(interval_s=3600, **times):
 
 
 def test_it_is_what_emailchecker_remembers():
-    mine = Record("EmailChecker/EmailChecker", memory={"proof": proof()})
-    others = Record("Others/EmailChecker", memory={"proof": {"failed_at": "x"}})
+    mine = Record(JobKey("EmailChecker", "EmailChecker"), memory={"proof": proof()})
+    others = Record(
+        JobKey("Others", "EmailChecker"), memory={"proof": {"failed_at": "x"}}
+    )
     assert proof_in([others, mine]) == proof()
     assert proof_in([others]) is None
-    assert proof_in([Record("EmailChecker/x", memory={"proof": "none"})]) is None
+    broken_file = Record(JobKey("EmailChecker"), condition=Condition.FAILING)
+    assert proof_in([broken_file, mine]) == proof()
+    assert (
+        proof_in([Record(JobKey("EmailChecker", "x"), memory={"proof": "none"})])
+        is None
+    )
 
 
 @pytest.mark.parametrize(

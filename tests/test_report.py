@@ -23,6 +23,7 @@ from lib.model import (
     JobFacts,
     JobFailureNotificationFrequency,
     JobFrequency,
+    JobKey,
     Message,
     MessageKind,
     Outcome,
@@ -38,12 +39,16 @@ SINCE = NOW - timedelta(minutes=40)
 MAIL = Message("1", MessageKind.ALERT, "s", "b", ("ops@example.com",), SINCE)
 
 
+def key(name: str) -> JobKey:
+    return JobKey("X", name)
+
+
 def facts(name: str = "http homepage", **more: Any) -> JobFacts:
     more.setdefault("contact", ("ops@example.com",))
-    return JobFacts(name, name, "jobs/X.py", JobFrequency.MINUTE, **more)
+    return JobFacts(key(name), name, "jobs/X.py", JobFrequency.MINUTE, **more)
 
 
-def verdict_of(record: Record | None, judged: Sequence[str] = ()) -> str:
+def verdict_of(record: Record | None, judged: Sequence[JobKey] = ()) -> str:
     records = {} if record is None else {record.key: record}
     (row,) = report.job_rows([facts("k")], records, judged, NOW)
     return re.sub(r" \d{4}-\S+ \S+ \S+ \(", " THEN (", row["verdict"])
@@ -93,24 +98,42 @@ def an_ordinary_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     ("record", "judged", "verdict"),
     [
         (None, (), "not run yet"),
-        (None, ("k",), "fine"),
-        (Record("k", "the job"), (), "fine"),
-        (Record("k", owed=(MAIL,)), (), "fine; 1 mail owed"),
-        (Record("k", pending=True), (), "pending"),
+        (None, (key("k"),), "fine"),
+        (Record(key("k"), "the job"), (), "fine"),
+        (Record(key("k"), owed=(MAIL,)), (), "fine; 1 mail owed"),
+        (Record(key("k"), pending=True), (), "pending"),
         (
-            Record("k", "", Condition.FAILING, 5, SINCE, last_reason="refused\nmore"),
-            ("k",),
+            Record(
+                key("k"),
+                "",
+                Condition.FAILING,
+                5,
+                SINCE,
+                last_reason="refused\nmore",
+            ),
+            (key("k"),),
             "failing since THEN (40 minutes), 5 in a row: refused",
         ),
         (
             Record(
-                "k", "", Condition.FAILING, 1, SINCE, pending=True, owed=(MAIL,) * 2
+                key("k"),
+                "",
+                Condition.FAILING,
+                1,
+                SINCE,
+                pending=True,
+                owed=(MAIL,) * 2,
             ),
-            ("k",),
+            (key("k"),),
             "failing since THEN (40 minutes), 1 in a row, now pending; 2 mails owed",
         ),
         (
-            Record("k", "", Condition.UNKNOWN, last_reason="its record was damaged"),
+            Record(
+                key("k"),
+                "",
+                Condition.UNKNOWN,
+                last_reason="its record was damaged",
+            ),
             (),
             "unknown: its record was damaged",
         ),
@@ -127,8 +150,10 @@ def test_every_policy_has_words(notify):
 
 
 def test_a_row_of_a_job_keeps_for_machines_what_it_says_in_words():
-    record = Record("k", "", Condition.FAILING, 5, SINCE, last_reason="refused")
-    (row,) = report.job_rows([facts("k")], {"k": record}, (), NOW, ran_at={"k": NOW})
+    record = Record(key("k"), "", Condition.FAILING, 5, SINCE, last_reason="refused")
+    (row,) = report.job_rows(
+        [facts("k")], {key("k"): record}, (), NOW, ran_at={key("k"): NOW}
+    )
     out = io.StringIO()
     report.show(report.JOB_COLUMNS, [row], as_json=True, out=out)
     (read,) = json.loads(out.getvalue())
@@ -253,21 +278,21 @@ def test_json_is_an_array_whatever_is_in_it():
     ("record", "words", "code"),
     [
         (None, "not run yet", 33),
-        (Record("k", "n"), "fine", 32),
-        (Record("k", "n", Condition.FAILING), "failing", 31),
-        (Record("k", "n", Condition.UNKNOWN), "unknown", 33),
-        (Record("k", "n", pending=True), "pending", 33),
+        (Record(key("k"), "n"), "fine", 32),
+        (Record(key("k"), "n", Condition.FAILING), "failing", 31),
+        (Record(key("k"), "n", Condition.UNKNOWN), "unknown", 33),
+        (Record(key("k"), "n", pending=True), "pending", 33),
     ],
 )
 def test_a_verdict_has_a_colour_on_a_terminal(record, words, code):
-    rows = report.job_rows([facts("k")], {"k": record} if record else {}, (), NOW)
+    rows = report.job_rows([facts("k")], {key("k"): record} if record else {}, (), NOW)
     shown = on_terminal(report.JOB_COLUMNS, rows)
     assert f"\x1b[{code}m{words}\x1b[0m" in shown
 
 
 def test_no_color_means_none(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
-    rows = report.job_rows([facts()], {}, ["http homepage"], NOW)
+    rows = report.job_rows([facts()], {}, [key("http homepage")], NOW)
     shown = on_terminal(report.JOB_COLUMNS, rows)
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", shown)
 
@@ -276,10 +301,15 @@ def test_no_color_means_none(monkeypatch):
 def test_a_table_fits_its_terminal_and_says_everything(wide):
     name, contacts = "long name " * 6, ("first@example.com", "second@example.com")
     record = Record(
-        name, name, Condition.FAILING, 5, SINCE, last_reason="no answer in 10 s " * 3
+        key(name),
+        name,
+        Condition.FAILING,
+        5,
+        SINCE,
+        last_reason="no answer in 10 s " * 3,
     )
     jobs = [facts(name, contact=contacts), facts("short")]
-    rows = report.job_rows(jobs, {name: record}, ("short",), NOW)
+    rows = report.job_rows(jobs, {key(name): record}, (key("short"),), NOW)
     lines = plain(on_terminal(report.JOB_COLUMNS, rows, wide=wide)).splitlines()
     assert max(map(width, lines)) <= wide
     # Words side by side in two columns are lines apart in one.
@@ -288,7 +318,9 @@ def test_a_table_fits_its_terminal_and_says_everything(wide):
 
 
 def test_what_has_no_place_on_a_narrow_terminal_is_said_once_if_all_are_alike():
-    rows = report.job_rows([facts("one"), facts("two")], {}, ("one", "two"), NOW)
+    rows = report.job_rows(
+        [facts("one"), facts("two")], {}, (key("one"), key("two")), NOW
+    )
     rows[0]["verdict"] = "failing: no answer within ten seconds from anybody"
     shown = plain(on_terminal(report.JOB_COLUMNS, rows))
     assert shown.count("ops@example.com") == 1

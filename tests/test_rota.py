@@ -11,7 +11,7 @@ import pytest
 
 from lib import rota
 from lib.decide import INCLUDES
-from lib.model import Asked, Condition, JobFile, JobFrequency, Known, Record
+from lib.model import Asked, Condition, JobFile, JobFrequency, JobKey, Known, Record
 from tests.instance import NO_MAIL, OWN_JOBS, Instance, flag_job
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -22,7 +22,7 @@ MINUTE, HOUR, DAY = JobFrequency.MINUTE, JobFrequency.HOUR, JobFrequency.DAY
 
 def jobs(*frequencies):
     return {
-        f"Flag/{every}": Known(every.value, str(FILE.path), every)
+        JobKey("Flag", every.value): Known(every.value, str(FILE.path), every)
         for every in frequencies
     }
 
@@ -79,30 +79,34 @@ def test_a_file_that_was_asked_in_the_future_is_asked_again():
 
 
 def test_a_pending_job_has_its_file_loaded():
-    assert is_loaded(Record("Flag/hour", pending=True))
+    assert is_loaded(Record(JobKey("Flag", "hour"), pending=True))
 
 
 def test_a_failing_job_that_is_not_due_leaves_its_file_alone():
-    failing = Record("Flag/hour", condition=Condition.FAILING, failures=2)
+    failing = Record(JobKey("Flag", "hour"), condition=Condition.FAILING, failures=2)
     assert not is_loaded(failing)
 
 
 def test_a_file_that_failed_to_load_is_loaded_again():
-    assert is_loaded(Record("Flag/", condition=Condition.FAILING, failures=2))
-    assert is_loaded(Record("Flag/", unseen_since=NOON))
+    assert is_loaded(Record(JobKey("Flag"), condition=Condition.FAILING, failures=2))
+    assert is_loaded(Record(JobKey("Flag"), unseen_since=NOON))
 
 
 def test_a_record_of_a_job_that_the_file_did_not_have_asks_it():
-    assert is_loaded(Record("Flag/new", condition=Condition.FAILING, failures=1))
-    assert is_loaded(Record("Flag/hour", failures=1, unseen_since=NOON))
+    assert is_loaded(
+        Record(JobKey("Flag", "new"), condition=Condition.FAILING, failures=1)
+    )
+    assert is_loaded(Record(JobKey("Flag", "hour"), failures=1, unseen_since=NOON))
 
 
 def test_a_record_of_a_job_that_is_gone_for_good_does_not():
-    assert not is_loaded(Record("Flag/gone", failures=1, unseen_since=NOON))
+    assert not is_loaded(Record(JobKey("Flag", "gone"), failures=1, unseen_since=NOON))
 
 
 def test_other_files_records_are_none_of_its_business():
-    assert not is_loaded(Record("Flags/x", pending=True), Record("Fla/", pending=True))
+    assert not is_loaded(
+        Record(JobKey("Flags", "x"), pending=True), Record(JobKey("Fla"), pending=True)
+    )
 
 
 def test_when_it_was_asked_is_noted_anew_only_now_and_then():

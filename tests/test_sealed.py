@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from lib import plain
 from lib.disk import Damaged, StateError
-from lib.model import Condition, Message, MessageKind, Record
+from lib.model import Condition, JobKey, Message, MessageKind, Record
 from lib.sealed import FORMAT, packed, read_value, unpacked
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ALERT = Message("ab12", MessageKind.ALERT, "it fails", "why\n", ("a@b.c",), NOON)
 FAILING = Record(
-    "Web/http höme 🏠",
+    JobKey("Web", "http höme 🏠"),
     "http höme 🏠",
     Condition.FAILING,
     failures=7,
@@ -53,8 +54,8 @@ def test_a_person_can_read_it():
 
 
 def test_a_name_that_is_not_unicode_still_makes_a_text_in_utf_8():
-    record = Record("files//tmp/\udcff.py", failures=1)
-    assert b'"files//tmp/\\udcff.py"' in packed(record)
+    record = Record(JobKey.of_refused_file(Path("/tmp/\udcff.py")), failures=1)
+    assert b'"_refused//tmp/\\udcff.py"' in packed(record)
     assert read(packed(record)) == record
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib import slowest
-from lib.model import Slow
+from lib.model import JobKey, Slow
 from lib.slowest import Slowest
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def slow(name, seconds, at=NOON):
-    return Slow(f"Web/{name}", name, seconds, at)
+    return Slow(JobKey("Web", name), name, seconds, at)
 
 
 def test_of_each_job_its_slowest_time_is_kept_and_of_many_the_slowest_first():

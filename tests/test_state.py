@@ -19,6 +19,7 @@ from lib.disk import MAX_FILE, StateError
 from lib.model import (
     Condition,
     JobFrequency,
+    JobKey,
     Known,
     Message,
     MessageKind,
@@ -32,11 +33,13 @@ from tests.powers import as_anybody
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROOT = Path(__file__).parent.parent
-BAD, GOOD = "Web/http bad", "Web/http good"
+BAD, GOOD = JobKey("Web", "http bad"), JobKey("Web", "http good")
 
 
-def failing(key: str, **more: object) -> Record:
-    return Record(key, key, Condition.FAILING, failures=3, failing_since=NOON, **more)
+def failing(key: JobKey, **more: object) -> Record:
+    return Record(
+        key, key.identity, Condition.FAILING, failures=3, failing_since=NOON, **more
+    )
 
 
 def alert(number: int = 0, body: str = "why\n") -> Message:
@@ -51,7 +54,7 @@ def state(tmp_path):
     return state
 
 
-def path_of(state: State, key: str = BAD) -> Path:
+def path_of(state: State, key: JobKey = BAD) -> Path:
     return state.folder / "jobs" / f"{file_stem(key)}.json"
 
 
@@ -84,7 +87,7 @@ def made_huge(path: Path) -> None:
 
 
 def of_another_job(path: Path) -> None:
-    path.write_bytes(packed(failing("Other/job")))
+    path.write_bytes(packed(failing(JobKey("Other", "job"))))
 
 
 def without_a_key(path: Path) -> None:
@@ -165,7 +168,7 @@ def test_a_file_that_may_not_be_read_is_lost_for_now(state):
     code = (
         "import sys; from pathlib import Path; from lib.state import State;"
         "found = State(Path(sys.argv[1])).load();"
-        "print([*found.records], *found.lost.values())"
+        "print([*map(str, found.records)], *found.lost.values())"
     )
     done = subprocess.run(
         as_anybody([sys.executable, "-c", code, str(state.folder)]),
@@ -237,7 +240,9 @@ def test_a_folder_with_the_list_of_jobs_only_is_no_fresh_start(tmp_path):
     assert list(state.load().lost) == [RUN]
 
 
-KNOWN = {"Web/http a": Known("http a", "/x.py", JobFrequency.HOUR, judged=True)}
+KNOWN = {
+    JobKey("Web", "http a"): Known("http a", "/x.py", JobFrequency.HOUR, judged=True)
+}
 
 
 def test_the_list_of_jobs_is_kept(state):
@@ -265,7 +270,7 @@ def test_a_list_of_jobs_of_a_newer_checker_is_named(state):
 
 
 def test_a_file_that_is_forgotten_is_gone_and_a_missing_one_is_no_trouble(state):
-    state.forget([file_stem(BAD), file_stem("Web/none")])
+    state.forget([file_stem(BAD), file_stem(JobKey("Web", "none"))])
     assert list(state.load().records) == [GOOD]
     state.forget([])
 
@@ -335,7 +340,10 @@ def test_times_of_last_runs_that_cannot_be_read_are_left_out(caplog):
 
 def test_two_thousand_records_are_saved_and_loaded_in_good_time(tmp_path):
     state = State(tmp_path)
-    many = [failing(f"Web/http {number}", owed=(alert(),)) for number in range(2000)]
+    many = [
+        failing(JobKey("Web", f"http {number}"), owed=(alert(),))
+        for number in range(2000)
+    ]
     began = time.monotonic()
     state.save(many)
     saved = time.monotonic()

@@ -11,6 +11,7 @@ from lib.model import (
     Condition,
     DigestTimes,
     JobFrequency,
+    JobKey,
     Known,
     Mail,
     Mailbox,
@@ -67,7 +68,7 @@ def test_what_is_owed_says_since_when_and_why():
     )
     message = replace(message, attempts=2, last_error="451 not now")
     run = replace(RUN, unsent_since=message.born_at)
-    lines = dict(said(SETTINGS, run, Record("X/x", owed=(message,))))
+    lines = dict(said(SETTINGS, run, Record(JobKey("X", "x"), owed=(message,))))
     assert lines["mails owed"].startswith("1, the oldest of 2026-11-22")
     assert "451 not now" in lines["mails owed"]
     assert lines["peers are told"].startswith("MailProblem: mail has not left since")
@@ -82,7 +83,9 @@ def test_the_proofs_are_shown_the_last_first():
     ]
     proof = {"verdict": "late", "proved_at": NOON.isoformat(), "interval_s": 3600}
     memory = {"proof": proof, "history": history}
-    lines = said(BOX, RUN, Record("EmailChecker/EmailChecker", memory=memory))
+    lines = said(
+        BOX, RUN, Record(JobKey("EmailChecker", "EmailChecker"), memory=memory)
+    )
     proofs = [text for what, text in lines if what in ("proof of mail", "")]
     assert proofs[0] == "late"
     assert "late" in proofs[1] and "after 100 s; longest: 90 s" in proofs[1]
@@ -95,12 +98,19 @@ def test_each_peer_has_a_line():
     peers = [Peer(name, "https://x.example/", "a@x.org") for name in names]
     settings = replace(SETTINGS, peers=Peers(tuple(peers)))
     records = [
-        Record("P/b", "peer b", Condition.FAILING, 1, NOON, last_reason="why\nmore"),
-        Record("P/c", "peer c", pending=True),
-        Record("P/e", "peer e", Condition.UNKNOWN),
+        Record(
+            JobKey.of_peer("b"),
+            "peer b",
+            Condition.FAILING,
+            1,
+            NOON,
+            last_reason="why\nmore",
+        ),
+        Record(JobKey.of_peer("c"), "peer c", pending=True),
+        Record(JobKey.of_peer("e"), "peer e", Condition.UNKNOWN),
     ]
     catalogue = {
-        f"P/{name}": Known(
+        JobKey.of_peer(name): Known(
             f"peer {name}", "x.py", JobFrequency.HOUR, judged=name != "d"
         )
         for name in names
@@ -114,6 +124,16 @@ def test_each_peer_has_a_line():
     assert lines["peer c"] == "did not answer, is asked again"
     assert lines["peer d"] == "not asked yet"
     assert lines["peer e"] == "unknown"
+
+
+def test_a_job_that_has_the_name_of_a_peer_is_not_the_peer():
+    settings = replace(SETTINGS, peers=Peers((Peer("a", "https://x.org/", "a@x.org"),)))
+    twin = Record(JobKey("Mine", "x"), "peer a", Condition.FAILING, 1, NOON)
+    known = Known("peer a", "x.py", JobFrequency.HOUR, judged=True)
+    catalogue = {JobKey.of_peer("a"): known, twin.key: known}
+    found = rows(settings, RUN, {twin.key: twin}, NOON, catalogue)
+    lines = {row["what"]: row["how_it_is"] for row in found}
+    assert lines["peer a"] == "fine"
 
 
 def test_each_summary_says_which_was_the_last_and_when_the_next_comes():

@@ -8,7 +8,7 @@ import pytest
 
 from lib import budget
 from lib.budget import Postbook
-from lib.model import Mail, Record
+from lib.model import JobKey, Mail, Record
 from lib.ways import HELD, Ways, ways
 from tests.imapserver import PymapAccount
 from tests.instance import Instance, flag_job
@@ -25,7 +25,7 @@ def ago(**length):
 
 
 def proof(**memory):
-    return Record("EmailChecker/EmailChecker", memory={"proof": memory})
+    return Record(JobKey("EmailChecker", "EmailChecker"), memory={"proof": memory})
 
 
 def test_without_a_second_account_there_is_one_way():
@@ -126,7 +126,7 @@ def test_after_a_failed_proof_mail_leaves_by_the_second_until_there_is_another(
         kept = instance.state / "jobs"
         now = datetime.now(UTC).isoformat()
         record = Record(
-            "EmailChecker/EmailChecker", memory={"proof": {"failed_at": now}}
+            JobKey("EmailChecker", "EmailChecker"), memory={"proof": {"failed_at": now}}
         )
         _keep(kept, record)
         (tmp_path / "flag").unlink()

@@ -12,6 +12,7 @@ from lib.model import (
     Decision,
     JobFacts,
     JobFrequency,
+    JobKey,
     Message,
     MessageKind,
     Outcome,
@@ -19,8 +20,8 @@ from lib.model import (
 )
 from tests.fakes import NOON
 
-JOB = JobFacts("X/\ud800", "x \U0001f600", "/jobs/X.py", JobFrequency.HOUR)
-OTHER = JobFacts("X/y", "y", "/jobs/X.py", JobFrequency.MINUTE, is_own=True)
+JOB = JobFacts(JobKey("X", "\ud800"), "x \U0001f600", "/jobs/X.py", JobFrequency.HOUR)
+OTHER = JobFacts(JobKey("X", "y"), "y", "/jobs/X.py", JobFrequency.MINUTE, is_own=True)
 JOBS = {job.key: job for job in (JOB, OTHER)}
 FAILED = Outcome(Condition.FAILING, "down", "a\nb", 0.5)
 MAIL = Message("id", MessageKind.ALERT, "down", "it is down", ("a@b.example",), NOON)
@@ -47,7 +48,7 @@ def test_a_report_comes_back_as_it_was(report):
 
 def test_a_report_of_nothing_is_short():
     fine = Report(OTHER, Outcome(Condition.FINE, seconds=0.25), Decision.OK)
-    assert wire.report(fine) == ["fine", "X/y", 0.25]
+    assert wire.report(fine) == ["fine", OTHER.key, 0.25]
 
 
 def test_everything_else_comes_back_too():
@@ -61,7 +62,10 @@ def test_everything_else_comes_back_too():
 
 
 def test_many_jobs_are_told_in_parts():
-    many = [replace(OTHER, key=f"X/{number}") for number in range(wire.AT_ONCE + 1)]
+    many = [
+        replace(OTHER, key=JobKey("X", str(number)))
+        for number in range(wire.AT_ONCE + 1)
+    ]
     parts = [through(frame) for frame in wire.jobs(many, [many[0].key, many[-1].key])]
     assert [len(part.jobs) for part in parts] == [wire.AT_ONCE, 1]
     assert [part.wanted for part in parts] == [{many[0].key}, {many[-1].key}]
@@ -88,6 +92,7 @@ def test_many_jobs_are_told_in_parts():
         ["report", "X/y", {"condition": "fine"}, "fine", [], [1]],
         ["report", "X/y", {"condition": "fine"}, "fine", None, None],
         ["jobs", [{}], []],
+        ["at", "X"],
         ["jobs", [{"key": "a"}], []],
         ["jobs", 5, []],
         ["jobs", []],

@@ -10,7 +10,15 @@ from datetime import timedelta
 
 import pytest
 
-from lib.model import Condition, Decision, JobFrequency, OldEntry, Record, file_stem
+from lib.model import (
+    Condition,
+    Decision,
+    JobFrequency,
+    JobKey,
+    OldEntry,
+    Record,
+    file_stem,
+)
 from lib.worker import record_of
 from tests.fakes import CONTACT, NOON, Folder, failing_record, job, settings, spawner
 
@@ -55,7 +63,9 @@ def test_a_job_that_is_under_way_runs_whatever_its_frequency_and_first(folder):
     one = "import time; self.memory['at'] = time.monotonic(); return True"
     more = "def executeEvery(self): return 'day'"
     folder.add("Many", spawner("Many", jobs, one, more))
-    before = {"Many/One|299": Record("Many/One|299", pending=True)}
+    before = {
+        JobKey("Many", "One|299"): Record(JobKey("Many", "One|299"), pending=True)
+    }
     told = folder.run(due=frozenset({JobFrequency.MINUTE}), records=before)
     assert list(told.conditions) == ["One 299"]
     told = folder.run(records=before)
@@ -65,7 +75,7 @@ def test_a_job_that_is_under_way_runs_whatever_its_frequency_and_first(folder):
 
 def test_only_those_named_run_due_or_not(folder):
     folder.add("Many", spawner("Many", "for n in range(9): yield One(config, n)"))
-    told = folder.run(only=frozenset({"Many/One|3"}), due=frozenset())
+    told = folder.run(only=frozenset({JobKey("Many", "One|3")}), due=frozenset())
     assert list(told.conditions) == ["One 3"]
 
 
@@ -84,7 +94,7 @@ def test_jobs_are_judged_by_the_clock_of_the_run(folder, minutes, decision):
     told = folder.run_one(
         "Job",
         job("Job", "return False", more=hourly),
-        records=failing_record("Job/Job"),
+        records=failing_record(JobKey("Job", "Job")),
         now=lambda: clock,
     )
     assert told.reports["Job"].decision is decision
@@ -92,16 +102,26 @@ def test_jobs_are_judged_by_the_clock_of_the_run(folder, minutes, decision):
 
 
 def test_what_is_remembered_of_a_job():
-    record = Record("X/X", failures=2)
+    record = Record(JobKey("X", "X"), failures=2)
     entry = OldEntry("<class 'jobs.X.X'>|", True, NOON, NOON, 4)
-    known = {"X/X": record}
+    known = {JobKey("X", "X"): record}
     formerly = "<class 'jobs.X.X'>|"
-    stem = frozenset({file_stem("X/X")})
+    stem = frozenset({file_stem(JobKey("X", "X"))})
     nothing: frozenset[str] = frozenset()
-    assert record_of("X/X", known, stem, formerly, (entry,), CONTACT) is record
-    assert record_of("X/X", {}, stem, formerly, (entry,), CONTACT).condition is UNKNOWN
-    assert record_of("X/X", {}, nothing, formerly, (entry,), CONTACT).failures == 4
-    assert record_of("X/X", {}, nothing, formerly, (), CONTACT) == Record("X/X")
+    assert (
+        record_of(JobKey("X", "X"), known, stem, formerly, (entry,), CONTACT) is record
+    )
+    assert (
+        record_of(JobKey("X", "X"), {}, stem, formerly, (entry,), CONTACT).condition
+        is UNKNOWN
+    )
+    assert (
+        record_of(JobKey("X", "X"), {}, nothing, formerly, (entry,), CONTACT).failures
+        == 4
+    )
+    assert record_of(JobKey("X", "X"), {}, nothing, formerly, (), CONTACT) == Record(
+        JobKey("X", "X")
+    )
 
 
 # What a job prints.
@@ -324,16 +344,16 @@ def test_a_signal_handler_can_only_be_set_where_it_harms_its_own_file(folder):
 
 
 def test_a_job_that_sees_one_problem_again_is_told_by_its_record(folder):
-    before = failing_record("Job/Job")
+    before = failing_record(JobKey("Job", "Job"))
     told = folder.run_one("Job", job("Job", "return False"), records=before)
     assert told.reports["Job"].decision is Decision.ALREADY_NOTIFIED
-    untold = {"Job/Job": replace(before["Job/Job"], told_at=None)}
+    untold = {key: replace(record, told_at=None) for key, record in before.items()}
     assert folder.run(records=untold).reports["Job"].decision is Decision.FIRST_ALERT
 
 
 def test_a_lost_record_makes_a_failing_job_alert(folder):
     folder.add("Job", job("Job", "return False"))
-    told = folder.run(lost=frozenset({file_stem("Job/Job")}))
+    told = folder.run(lost=frozenset({file_stem(JobKey("Job", "Job"))}))
     assert told.reports["Job"].decision is Decision.FIRST_ALERT
 
 

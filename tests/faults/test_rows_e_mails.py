@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.model import Message, MessageKind, Record
+from lib.model import JobKey, Message, MessageKind, Record
 from lib.state import State
 from tests.faults.mailed import (
     GOOD,
@@ -140,7 +140,7 @@ def test_e19_a_long_queue_is_bounded_work_and_leaves_the_oldest_first(
     began = datetime.now(UTC) - timedelta(days=2)
     State(instance.state).save(
         Record(
-            f"queue/{first}",
+            JobKey("queue", f"{first}"),
             f"queue {first}",
             owed=tuple(
                 Message(
