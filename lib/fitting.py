@@ -41,6 +41,7 @@ def fit_mail(message: Message, secrets: tuple[str, ...]) -> Message:
     return replace(
         message,
         subject=fit(message.subject, secrets, MAX_SUBJECT),
+        reason=fit(message.reason, secrets, MAX_SUBJECT),
         # Halves of surrogate pairs are in no mail.
         body=body.encode("utf-8", "replace").decode(),
     )

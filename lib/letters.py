@@ -70,6 +70,7 @@ def default_message(
         body=_body(job, record, outcome, kind, now),
         to=(record.told if recovery and record.told else job.contact),
         born_at=now,
+        reason="" if recovery else first_line(outcome.detail),
         thread=record.thread,
         since=min(record.failing_since or now, now),
     )
@@ -86,6 +87,7 @@ def with_facts(
         body=f"{body}\n\n{facts}\n" if body else f"{facts}\n",
         # All that is said of one outcome has one time.
         born_at=now,
+        reason=first_line(outcome.detail),
         since=min(record.failing_since or now, now),
     )
 

@@ -274,6 +274,8 @@ class Message:
     #: Since when the job was failing; None where it tells of no problem.
     since: datetime | None = None
     folded: Folded | None = None
+    #: Why the job is failing, in one line; empty where it tells of no problem.
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lib.model import Message, MessageKind
-from lib.wording import first_line
 
 #: What a message of a kind is counted as.
 WORDS = {
@@ -57,7 +56,7 @@ def grouped(entries: Sequence[tuple[str, Message]]) -> list[Group]:
 
     Each is where most others are.  The groups are in the order of their first ones.
     """
-    about = [traits(name, one) for name, one in entries]
+    about = [traits(one) for _name, one in entries]
     counts = Counter(trait for those in about for trait in those)
     groups: dict[Trait | str, list[int]] = {}
     for number, ((name, one), those) in enumerate(zip(entries, about, strict=True)):
@@ -77,17 +76,15 @@ def grouped(entries: Sequence[tuple[str, Message]]) -> list[Group]:
     ]
 
 
-def traits(name: str, message: Message) -> tuple[Trait, ...]:
+def traits(message: Message) -> tuple[Trait, ...]:
     """Return what a message is about: the reason, then the place."""
     if message.kind not in (MessageKind.ALERT, MessageKind.REMINDER):
         return ()
-    return tuple(dict.fromkeys(_traits(name, message)))
+    return tuple(dict.fromkeys(_traits(message)))
 
 
-def _traits(name: str, message: Message) -> Iterator[Trait]:
-    subject = first_line(message.subject).removeprefix(name)
-    reason = subject.partition(": ")[2]
-    host = ""
+def _traits(message: Message) -> Iterator[Trait]:
+    reason, host = message.reason, ""
     if match := _UNRESOLVED.match(reason):
         host, reason = match["host"], f"cannot resolve: {match['why']}"
     elif (match := _AT.match(reason)) and _is_place(match["host"], match["port"]):

@@ -122,7 +122,9 @@ def read(frame: Any, jobs: Mapping[JobKey, JobFacts]) -> Said:
 
 
 def _key(text: Any) -> JobKey:
-    return plain.from_plain(JobKey, text)
+    if type(text) is not str:
+        raise TypeError("a key that is no text")
+    return JobKey.parse(text)
 
 
 def _fine(seconds: float) -> Outcome:

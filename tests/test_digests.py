@@ -18,7 +18,9 @@ def entry(number, reason="no route", kind=MessageKind.ALERT, job="http"):
     ending = "is fine again after 1 hour"
     words = ending if kind is MessageKind.RECOVERY else f"is failing: {reason}"
     at = NOON + timedelta(seconds=number)
-    return name, Message(f"m{number}", kind, f"{name} {words}", "", OPS, at)
+    subject = f"{name} {words}"
+    why = "" if kind is MessageKind.RECOVERY else reason
+    return name, Message(f"m{number}", kind, subject, "", OPS, at, reason=why)
 
 
 def digest(entries):

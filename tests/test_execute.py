@@ -155,6 +155,7 @@ def test_a_hook_has_what_execute_set_and_the_facts_stand_below_its_words(folder)
     )
     (mail,) = hooked(folder, more)
     assert (mail.subject, mail.kind) == ("No backup", MessageKind.ALERT)
+    assert mail.reason == "execute returned False, and gave no reason"
     assert mail.body.startswith("It is down.\n\n")
     assert "In a row:" in mail.body
 

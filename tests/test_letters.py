@@ -64,6 +64,7 @@ def mail(decision, outcome=REFUSED, record=FAILING, job=JOB, now=LATER):
 def test_an_alert_says_what_and_why_in_its_subject():
     alert = mail(Decision.FIRST_ALERT, record=Record(JobKey("X", "home")), now=NOON)
     assert alert.subject == "http home is failing: connection refused"
+    assert alert.reason == "connection refused"
     assert alert.to == ("ops@example.com",)
     assert (alert.kind, alert.thread) == (MessageKind.ALERT, None)
     assert alert.body == (

@@ -64,6 +64,7 @@ messages = st.builds(
     attempts=numbers,
     retry_at=st.none() | moments,
     last_error=texts,
+    reason=texts,
 )
 keys = st.builds(JobKey, texts.map(lambda text: text.replace("/", "") or "X"), texts)
 records = st.builds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,7 +17,10 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 def alert(name, reason, *more):
     lines = "\n".join(f"    {line}" for line in (reason, *more))
     subject = f"{name} is failing: {reason}"
-    return name, Message(name, MessageKind.ALERT, subject, lines, ("a@b.c",), NOON)
+    to = ("a@b.c",)
+    return name, Message(
+        name, MessageKind.ALERT, subject, lines, to, NOON, reason=reason
+    )
 
 
 def recovery(name):
@@ -58,11 +62,21 @@ def recovery(name):
     ],
 )
 def test_a_mail_is_about_a_reason_a_host_and_an_address(reason, more, said):
-    assert [str(one) for one in traits(*alert("http shop", reason, *more))] == said
+    assert [str(one) for one in traits(alert("http shop", reason, *more)[1])] == said
+
+
+def test_the_reason_is_the_jobs_whatever_words_the_subject_has():
+    _name, usual = alert("http shop", "a.example:443: connection refused")
+    for subject in (
+        "the shop: closed",
+        f"{usual.subject} (the 3rd time in 4 minutes)",
+        "http: the shop is failing: a.example:443: connection refused",
+    ):
+        assert traits(replace(usual, subject=subject)) == traits(usual)
 
 
 def test_the_end_of_a_failure_is_about_nothing():
-    assert traits(*recovery("http shop")) == ()
+    assert traits(recovery("http shop")[1]) == ()
 
 
 def titles(*entries):
