@@ -5,7 +5,16 @@
 # Paths here are relative, since make would split one with spaces.
 
 PYTHON ?= python3
-IN_VENV := .venv/bin/python
+# The crontab names .venv: another Python than the one it was made with has its own.
+ifeq ($(origin VENV),undefined)
+VENV := $(if $(filter file,$(origin PYTHON)),.venv,$(shell \
+    is() { "$$1" -c 'import sys; print(sys.base_prefix, *sys.version_info)' 2>&1; }; \
+    if [ -x .venv/bin/python ] && [ "$$(is .venv/bin/python)" != "$$(is '$(PYTHON)')" ]; then \
+        '$(PYTHON)' -c 'import sys; print("build/venv-%d.%d.%d" % sys.version_info[:3])' \
+            2>/dev/null || echo build/venv; \
+    else echo .venv; fi))
+endif
+IN_VENV := $(VENV)/bin/python
 # Tests of faults wait for each other's disks more than they compute.
 TESTERS ?= 3
 SOURCES := $(wildcard checker.py) lib jobs tests
@@ -29,7 +38,8 @@ help:
 	@echo 'make lock      write the lock files anew from the ranges in setup.cfg'
 	@echo 'make clean     remove caches; .venv, settings.cfg and state/ stay'
 	@echo
-	@echo 'PYTHON=... names the Python to make .venv with; ARGS=... goes to pytest or soak.'
+	@echo 'PYTHON=... names the Python to use: .venv is made with it, or where that is of another'
+	@echo 'one, build/venv-VERSION.  ARGS=... goes to pytest or soak.'
 
 run: venv settings.cfg
 	@$(IN_VENV) checker.py -m cron -c minute --nomail
@@ -105,24 +115,24 @@ venv-dev:
 
 # $(1): the lock file; $(2): prints all that it stands for.
 define install
-	stamp='.venv/$(1)'; \
-	if ! $(IN_VENV) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	stamp='$(VENV)/$(1)'; \
+	if ! "$(IN_VENV)" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    $(choose_python); \
-	    echo "Making .venv with $$python ..."; \
-	    "$$python" -m venv --clear .venv || exit 1; \
+	    echo "Making $(VENV) with $$python ..."; \
+	    "$$python" -m venv --clear '$(VENV)' || exit 1; \
 	fi; \
 	if $(2) | cmp -s - "$$stamp"; then exit 0; fi; \
 	echo 'Installing what $(1) lists ...'; \
-	if ! $(IN_VENV) -m pip --disable-pip-version-check --no-input install \
-	    -r '$(1)' >.venv/pip.log 2>&1; then \
-	    grep '^ERROR' .venv/pip.log | cut -c 1-300 >&2; \
-	    echo 'make: pip could not install $(1); is the network up?  .venv/pip.log has all it said' >&2; \
+	if ! '$(IN_VENV)' -m pip --disable-pip-version-check --no-input install \
+	    -r '$(1)' >'$(VENV)/pip.log' 2>&1; then \
+	    grep '^ERROR' '$(VENV)/pip.log' | cut -c 1-300 >&2; \
+	    echo 'make: pip could not install $(1); is the network up?  $(VENV)/pip.log has all it said' >&2; \
 	    exit 1; \
 	fi; \
 	$(2) >"$$stamp"
 endef
 
-# Leaves in $python a Python of 3.11 or newer that can make a .venv.
+# Leaves in $python a Python of 3.11 or newer that can make a venv.
 define choose_python
 	python=; \
 	for candidate in '$(PYTHON)' $(OTHER_PYTHONS); do \

@@ -4,6 +4,7 @@ import configparser
 import importlib.metadata
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,75 @@ def test_every_target_of_the_makefile_is_in_its_help():
 def test_a_script_can_be_started(script):
     assert (ROOT / script).stat().st_mode & 0o111
     subprocess.run(["bash", "-n", str(ROOT / script)], check=True, timeout=20)
+
+
+def pythons(folder: Path, **versions: str) -> list[str]:
+    """Return the lines of ``.ci/run --pythons`` where PATH has these as well."""
+    for name, says in versions.items():
+        path = folder / name.replace("_", ".")
+        path.write_text(f"#!/bin/sh\n{says}\n")
+        path.chmod(0o755)
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(folder)}
+    ran = subprocess.run(
+        [ROOT / ".ci/run", "--pythons"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return ran.stdout.splitlines()
+
+
+def test_the_tests_run_with_the_newest_python_that_starts(tmp_path):
+    lines = pythons(
+        tmp_path, python3_98="echo 3.98.1", python3_101="echo 3.101.0", python3_9="exit"
+    )
+    assert lines[-1] == f"3.101.0 {tmp_path}/python3.101"
+    lines = pythons(tmp_path, python3_101="echo gone >&2; exit 127")
+    assert lines[-1] == f"3.98.1 {tmp_path}/python3.98"
+
+
+def test_a_python_that_is_there_twice_is_tested_once(tmp_path):
+    lines = pythons(tmp_path, python3_97="echo 3.97.0", python3_98="echo 3.97.0")
+    assert [line.split()[0] for line in lines].count("3.97.0") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "venv"),
+    [
+        ((), ".venv"),
+        (("VENV=build/venv-x",), "build/venv-x"),
+        (("PYTHON=/nowhere/python3",), "build/venv"),
+    ],
+)
+def test_another_python_has_a_venv_of_its_own(tmp_path, words, venv):
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
+    makefile = str(ROOT / "Makefile")
+    told = subprocess.run(
+        ["make", "-n", "-f", makefile, "-C", str(tmp_path), *words, "bench"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert f"{venv}/bin/python -m tests.bench" in told
+
+
+def test_the_python_that_made_the_venv_goes_on_with_it(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", tmp_path / ".venv"],
+        timeout=60,
+        check=True,
+    )
+    told = subprocess.run(
+        ["make", "-n", "-f", ROOT / "Makefile", f"PYTHON={sys.executable}", "bench"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    assert ".venv/bin/python -m tests.bench" in told
+    assert "build" not in told.partition("-m tests.bench")[0].rpartition("\n")[2]
