@@ -9,15 +9,17 @@ from __future__ import annotations
 import io
 import ipaddress
 import socket
-import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.compose import ascii_domain
 from lib.model import Mail
 from lib.reach import Deadline, NotTried, Unreachable, reason, resolve
-from lib.refusal import certificate_fault, with_remedy
-from lib.tls import handshake_words, trust
+from lib.refusal import tls_remedy, with_remedy
+from lib.tls import TlsFailed, handshake, trust
+
+if TYPE_CHECKING:
+    import ssl
 
 #: No answer is longer, unless somebody wants to fill our memory.
 MAX_ANSWER_BYTES = 64 * 1024
@@ -106,22 +108,16 @@ def secured(sock: socket.socket, mail: Mail, deadline: Deadline) -> ssl.SSLSocke
 
     Trusted are the system's authorities, or those in ``cafile`` where it is given.
     """
-    host = host_of(mail)
+    host = ascii_domain(host_of(mail))
     try:
-        context = trust(mail.cafile)
-        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
-        sock.settimeout(deadline.left())
-        return context.wrap_socket(sock, server_hostname=ascii_domain(host))
+        return handshake(sock, host, deadline, trust(mail.cafile))
     except NotTried as error:
         raise DialFailed(f"[email] {error}") from error
-    except ssl.SSLCertVerificationError as error:
-        words = certificate_fault(error.verify_code, error.verify_message, host)
-        raise DialFailed(words) from error
-    except OSError as error:
-        misled = mail.smtpsecurity == "tls" and mail.smtpport != 465
-        remedy = "most ports but 465 want smtpsecurity = starttls" * misled
-        words = handshake_words(error, deadline)
-        raise DialFailed(with_remedy(words, remedy)) from error
+    except TlsFailed as error:
+        remedy = tls_remedy(error.fault, "smtpserver")
+        if not remedy and mail.smtpsecurity == "tls" and mail.smtpport != 465:
+            remedy = "most ports but 465 want smtpsecurity = starttls"
+        raise DialFailed(with_remedy(error.why, remedy)) from error
 
 
 def _is_own(address: str) -> bool:

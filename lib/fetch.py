@@ -247,7 +247,9 @@ def printable(words: str, most: int) -> str:
 def _innermost(error: BaseException) -> BaseException:
     """Return the error that libraries wrapped in others of theirs."""
     for _depth in range(10):
-        within = error.__cause__ or error.__context__
+        # urllib3's own error about TLS has the other one as its only argument.
+        inside = [one for one in error.args if isinstance(one, BaseException)]
+        within = error.__cause__ or error.__context__ or next(iter(inside), None)
         if within is None:
             break
         error = within

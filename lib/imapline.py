@@ -19,7 +19,8 @@ from lib.compose import ascii_domain
 from lib.imapsession import Session, start_tls
 from lib.model import Mailbox, scrubbed
 from lib.reach import Deadline, NotTried, Unreachable, connect, reason
-from lib.refusal import LOGIN_REMEDIES, LOGIN_REMEDY, with_remedy
+from lib.refusal import LOGIN_REMEDIES, LOGIN_REMEDY, tls_remedy, with_remedy
+from lib.tlserrors import TlsFault
 
 SHOWN = 300
 
@@ -174,7 +175,12 @@ class Line:
             yield
         except (Unreachable, NotTried) as error:
             text = str(error).partition("\n")[0]
-            remedy = next((r for w, r in _REMEDIES.items() if w in text), "")
+            if isinstance(error, tls.TlsFailed):
+                remedy = tls_remedy(error.fault, "imapserver")
+                if error.fault == TlsFault.NOT_TLS:
+                    remedy = "port 143 wants imapsecurity = starttls"
+            else:
+                remedy = next((r for w, r in _REMEDIES.items() if w in text), "")
             where = "" if self._host in text else f"{self._where}: "
             raise LookFailed(f"{where}{with_remedy(text, remedy)}") from None
         except imaplib.IMAP4.abort as error:
@@ -204,11 +210,6 @@ class Line:
 
 #: What to do about what was found wrong, by words in it.
 _REMEDIES = {
-    "does not speak TLS": "port 143 wants imapsecurity = starttls",
-    "is from an unknown issuer": "[email] cafile can name it",
-    "is self-signed": "[email] cafile can name it",
-    ", not for ": "set [email] imapserver to a name it is for",
-    "expired": "it must be renewed on the server; check this machine's clock too",
     "cannot resolve": "check [email] imapserver, and this machine's DNS",
     "refused": "check [email] imapserver and imapport",
     "no answer": "check [email] imapserver and imapport, and the network between",

@@ -11,6 +11,7 @@ import logging
 import os
 import queue
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -209,6 +210,12 @@ def reason(error: Exception, deadline: Deadline) -> str:
     """Return why a connection did not come about or did not last, for people."""
     if isinstance(error, TimeoutError):
         return f"no answer within {deadline}"
+    # Nobody has an error of TLS who has not loaded ssl; its errno is not the system's.
+    tls = sys.modules.get("ssl")
+    if tls and isinstance(error, tls.SSLError):
+        from lib.tlserrors import ssl_words
+
+        return ssl_words(error)
     if not isinstance(error, OSError) or not error.errno:
         return str(error) or type(error).__name__
     words = os.strerror(error.errno)

@@ -25,25 +25,14 @@ LOGIN_REMEDY = (
     "password"
 )
 
-#: X509_V_ERR_*: the words, with {host} in them, and what to do.
-CERTIFICATE_FAULTS = {
-    9: ("the certificate is not valid yet", "check this machine's clock"),
-    10: (
-        "the certificate has expired",
-        "it must be renewed on the server; check this machine's clock too",
-    ),
-    18: ("the certificate is self-signed", "[email] cafile can name it"),
-    19: ("the certificate's issuer is not trusted here", "[email] cafile can name it"),
-    20: ("the certificate's issuer is unknown here", "[email] cafile can name it"),
-    21: ("the certificate's issuer is unknown here", "[email] cafile can name it"),
-    62: (
-        "the certificate is not for the name {host}",
-        "set [email] smtpserver to a name it is for",
-    ),
-    64: (
-        "the certificate is not for the address {host}",
-        "set [email] smtpserver to a name it is for",
-    ),
+#: What to do about a server's TLS, by lib.tlserrors.TlsFault, which is slow to import;
+#: {option} is the one that names the server.
+TLS_REMEDIES = {
+    "expired": "it must be renewed on the server; check this machine's clock too",
+    "not yet valid": "check this machine's clock",
+    "self-signed": "[email] cafile can name it",
+    "unknown issuer": "[email] cafile can name it",
+    "wrong name": "set [email] {option} to a name it is for",
 }
 
 #: Refusals that speak of us or of the day, not of this mail or this address.
@@ -121,13 +110,9 @@ def refusal_remedy(host: str, step: str, answer: str) -> str:
     return ""
 
 
-def certificate_fault(code: int, message: str, host: str) -> str:
-    """Return in words why a certificate was not accepted, and what to do.
-
-    ``code`` and ``message`` are OpenSSL's.
-    """
-    words, remedy = CERTIFICATE_FAULTS.get(code, (f"the certificate: {message}", ""))
-    return with_remedy(words.format(host=host), remedy)
+def tls_remedy(fault: str, option: str) -> str:
+    """Return what to do about the TLS of the server in ``option``, or nothing."""
+    return TLS_REMEDIES.get(fault, "").format(option=option)
 
 
 def with_remedy(reason: str, remedy: str) -> str:

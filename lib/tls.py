@@ -1,19 +1,31 @@
-"""TLS to a target: one trust store for all, and what is wrong in words.
+"""TLS to another machine: one trust store for all, the same on every Python.
 
-ssl and cryptography are imported where they are needed: a run without such a target
-does not pay for them.
+Whoever speaks TLS has its context from ``trust``, and its connection from ``secure`` or
+``handshake``.  ssl and cryptography are imported where they are needed: a run without
+such a target does not pay for them.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
+import socket
+import stat
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lib.reach import Deadline, NotTried, TimedSocket, Unreachable, connect, reason
+from lib.tlserrors import (
+    CLOSED,
+    NOT_TLS,
+    Certificate,
+    TlsFault,
+    certificate_fault,
+    distrust_words,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -23,14 +35,19 @@ if TYPE_CHECKING:
 _trust_lock = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """What a certificate says of itself."""
+class TlsFailed(Unreachable):
+    """There was an answer, and no TLS that can be trusted.
 
-    names: tuple[str, ...]
-    issuer: str
-    not_before: datetime
-    not_after: datetime
+    ``fault`` is the kind of trouble, and ``why`` the text without the host before it.
+    """
+
+    # Its text is all that it is made of; copies and pickles carry the rest as it is.
+    def __init__(  # noqa: B042
+        self, text: str, why: str = "", fault: TlsFault = TlsFault.HANDSHAKE
+    ) -> None:
+        super().__init__(text)
+        self.why = why or text
+        self.fault = fault
 
 
 def trust(cafile: str = "", verify: bool = True) -> ssl.SSLContext:
@@ -41,24 +58,40 @@ def trust(cafile: str = "", verify: bool = True) -> ssl.SSLContext:
     """
     # Many threads ask at once when a run begins; one of them does the reading.
     with _trust_lock:
-        return _trust(cafile, verify)
+        return _trust(cafile if verify else "", verify)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def _trust(cafile: str, verify: bool) -> ssl.SSLContext:
     import ssl
 
+    # Not ssl.create_default_context: what it sets is another in each Python, and so is
+    # what it refuses.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    oldest = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = max(context.minimum_version, oldest)
+    # OpenSSL's own list, as Debian's Python and curl have it; other builds of Python
+    # bring a shorter one.
+    context.set_ciphers("DEFAULT:@SECLEVEL=2")
     if not verify:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
+    # As curl does: what is in the store is trusted, whoever issued it, and a private
+    # authority need not have every extension that RFC 5280 asks for.
+    context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+    if not cafile:
+        context.load_default_certs()
+        return context
     try:
-        return ssl.create_default_context(cafile=cafile or None)
+        if not stat.S_ISREG(os.stat(cafile).st_mode):
+            raise NotTried(f"cafile {cafile}: this is no file")
+        context.load_verify_locations(cafile)
     except ssl.SSLError as error:
         raise NotTried(f"cafile {cafile}: this is no file of certificates") from error
     except OSError as error:
         raise NotTried(f"cafile {cafile}: {error.strerror}") from error
+    return context
 
 
 def secure(
@@ -74,51 +107,71 @@ def secure(
     Raise Unreachable if there is none; of a certificate that is not to be trusted the
     text gives the reason and its dates.
     """
-    import ssl
+    sock = connect(host, port, deadline, family, talk)
 
-    try:
-        return _handshake(host, port, deadline, context, family, talk)
-    except ssl.SSLCertVerificationError as error:
-        seen = _look_again(host, port, deadline, family, talk)
-        now = datetime.now(UTC)
-        raise Unreachable(
-            distrust_words(host, error.verify_code, error.verify_message, seen, now)
-        ) from error
-    except OSError as error:
-        raise Unreachable(f"{host}: {handshake_words(error, deadline)}") from error
-    except ValueError as error:
-        raise Unreachable(f"{host}: no certificate can be for that name") from error
+    def look_again() -> Certificate | None:
+        """Return the certificate that is not trusted; None if it is not shown again."""
+        try:
+            again = connect(host, port, deadline, family, talk)
+            with handshake(again, host, deadline, trust(verify=False)) as seen:
+                return read_certificate(seen.getpeercert(binary_form=True) or b"")
+        except (OSError, Unreachable, ValueError):
+            return None
+
+    return handshake(sock, host, deadline, context, look_again)
 
 
-def _handshake(
+def handshake(
+    sock: socket.socket,
     host: str,
-    port: int,
     deadline: Deadline,
     context: ssl.SSLContext,
-    family: str,
-    talk: Callable[[TimedSocket], None] | None,
+    look_again: Callable[[], Certificate | None] = lambda: None,
 ) -> ssl.SSLSocket:
-    sock = connect(host, port, deadline, family, talk)
+    """Return a connection in TLS, its certificate good for ``host``; or close it.
+
+    Raise TlsFailed if that cannot be.  ``look_again`` is asked for a certificate that
+    was not trusted: a handshake that failed does not show it.
+    """
+    import ssl
+
     with sock:  # wrapped, it is the TLS socket's to close
-        sock.settimeout(deadline.left())
-        name = host.partition("%")[0].rstrip(".")
-        return context.wrap_socket(sock, server_hostname=name)
+        try:
+            sock.settimeout(deadline.left())
+            sock.getpeername()  # or it was reset, which Python's ssl does not like
+            name = host.partition("%")[0].rstrip(".")
+            # Of text Python would load the idna codec, which is slow.
+            encoded = name.encode("ascii" if name.isascii() else "idna")
+            wrapped = context.wrap_socket(sock, server_hostname=encoded)
+            if wrapped.version() is None:
+                # So it leaves the handshake out, and what comes is read as it is.
+                wrapped.close()
+                raise ConnectionResetError
+            return wrapped
+        except ssl.SSLCertVerificationError as error:
+            code, message, cause = error.verify_code, error.verify_message, error
+        except OSError as error:
+            words = handshake_words(error, deadline)
+            fault = TlsFault.NOT_TLS if words == NOT_TLS else TlsFault.HANDSHAKE
+            raise TlsFailed(f"{host}: {words}", words, fault) from error
+        except ValueError as error:
+            words = "no certificate can be for that name"
+            text = f"{host}: {words}"
+            raise TlsFailed(text, words, TlsFault.WRONG_NAME) from error
+    words = distrust_words(host, code, message, look_again(), datetime.now(UTC))
+    raise TlsFailed(words, fault=certificate_fault(code)) from cause
 
 
-def _look_again(
-    host: str,
-    port: int,
-    deadline: Deadline,
-    family: str,
-    talk: Callable[[TimedSocket], None] | None,
-) -> Certificate | None:
-    """Return the certificate of a server that is not trusted; None if it hides it."""
-    try:
-        anyone = trust(verify=False)
-        with _handshake(host, port, deadline, anyone, family, talk) as sock:
-            return read_certificate(sock.getpeercert(binary_form=True) or b"")
-    except (OSError, Unreachable, ValueError):
-        return None
+def handshake_words(error: OSError, deadline: Deadline) -> str:
+    """Return why a TLS handshake did not succeed, for people."""
+    if isinstance(error, TimeoutError):
+        return f"connected, but no TLS handshake within {deadline}"
+    words = reason(error, deadline)
+    # Some Pythons have an OSError of number 0 for a connection that ended.
+    ended = error.errno in (None, 0, errno.ENOTCONN)
+    if ended or words == CLOSED or isinstance(error, ConnectionError):
+        return f"{CLOSED} during the TLS handshake"
+    return words
 
 
 def read_certificate(der: bytes) -> Certificate:
@@ -142,66 +195,6 @@ def read_certificate(der: bytes) -> Certificate:
         not_before=found.not_valid_before_utc,
         not_after=found.not_valid_after_utc,
     )
-
-
-def distrust_words(
-    host: str, code: int, message: str, seen: Certificate | None, now: datetime
-) -> str:
-    """Return why a certificate is not trusted, with its dates if they were seen.
-
-    ``code`` and ``message`` are OpenSSL's: see ``man openssl-verification-options``.
-    """
-    its = f"the certificate of {host}"
-    if seen is None:
-        return f"{its} is not trusted: {message}"
-    until = f"valid until {seen.not_after:%Y-%m-%d}"
-    if seen.not_after < now:
-        until = f"expired on {seen.not_after:%Y-%m-%d}"
-    if code == 10 and seen.not_after < now:
-        return (
-            f"{its} expired {ago(now - seen.not_after)}, on {seen.not_after:%Y-%m-%d}"
-        )
-    if code == 9 and seen.not_before > now:
-        return f"{its} is not valid before {seen.not_before:%Y-%m-%d}; {until}"
-    if code in (62, 64):
-        names = ", ".join(seen.names[:3]) + (", ..." if len(seen.names) > 3 else "")
-        return f"{its} is for {names}, not for {host}; {until}"
-    if code == 18:
-        return f"{its} is self-signed; {until}"
-    if code in (2, 19, 20, 21):
-        return f"{its} is from an unknown issuer, {seen.issuer}; {until}"
-    return f"{its} is not trusted: {message} (in its chain); its own is {until}"
-
-
-def handshake_words(error: OSError, deadline: Deadline) -> str:
-    """Return why a TLS handshake did not succeed, for people."""
-    import ssl
-
-    if isinstance(error, TimeoutError):
-        return f"connected, but no TLS handshake within {deadline}"
-    if isinstance(error, (ssl.SSLEOFError, ConnectionError)):
-        return "the connection was closed during the TLS handshake"
-    if not isinstance(error, ssl.SSLError):
-        return reason(error, deadline)
-    known = {
-        "WRONG_VERSION_NUMBER": "what answers does not speak TLS",
-        "HTTP_REQUEST": "what answers does not speak TLS",
-        "RECORD_LAYER_FAILURE": "what answers does not speak TLS",
-        "UNSUPPORTED_PROTOCOL": "its TLS protocol is too old (1.2 is the least)",
-        "TLSV1_ALERT_PROTOCOL_VERSION": "it has no TLS protocol in common with us",
-        "NO_PROTOCOLS_AVAILABLE": "it has no TLS protocol in common with us",
-        "SSLV3_ALERT_HANDSHAKE_FAILURE": "it has no TLS cipher in common with us",
-        "DH_KEY_TOO_SMALL": "its TLS key is too weak",
-        "TLSV1_UNRECOGNIZED_NAME": "it does not know that name",
-    }
-    return known.get(error.reason or "", f"TLS: {(error.reason or str(error)).lower()}")
-
-
-def ago(past: timedelta) -> str:
-    """Return how long ago in words, by days."""
-    if past.days < 1:
-        return "less than a day ago"
-    return f"{past.days} day{'s' * (past.days > 1)} ago"
 
 
 def _called(name: x509.Name) -> str:

@@ -7,6 +7,7 @@ the first HTTP target is due.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -74,7 +75,8 @@ class _Connection(HTTPConnection):
             assert isinstance(sock, TimedTlsSocket)
             sock.deadline = self._deadline
         self.sock = self._wire.sock = sock
-        self._wire.peer = sock.getpeername()
+        with contextlib.suppress(OSError):  # a reset came already: the read will say so
+            self._wire.peer = sock.getpeername()
 
 
 class _TlsConnection(_Connection):

@@ -1,3 +1,4 @@
+import contextlib
 import resource
 import socket
 import time
@@ -402,6 +403,35 @@ def test_a_certificate_of_the_own_authority_is_fine(cafile):
     assert over_tls(tls_context(), host="127.0.0.1", cafile=cafile) == "fine"
 
 
+def test_a_body_that_ends_with_the_connection_is_whole(cafile):
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    with Listener(says(head + b"all of it"), context=tls_context()) as it:
+        url = f"https://localhost:{it.port}/"
+        assert found(url, cafile=cafile, expect_text="all of it") == "fine"
+        text = found(url, cafile=cafile, expect_text="more")
+        assert text.startswith("'more' is not in the answer\nstatus 200, 9 bytes read")
+
+
+def test_a_server_that_wants_a_certificate_of_us_is_named(cafile):
+    import ssl
+
+    context = tls_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def talk(conn, listener):
+        # As it is, and not closed at once: a reset would take the alert with it.
+        with context.wrap_socket(
+            conn, server_side=True, do_handshake_on_connect=False
+        ) as wrapped:
+            with contextlib.suppress(ssl.SSLError):
+                wrapped.do_handshake()
+            listener.over.wait(10)
+
+    with Listener(talk) as it:
+        text = found(f"https://localhost:{it.port}/", timeout=5, cafile=cafile)
+    assert "it wants a certificate of us" in text
+
+
 def test_an_expired_certificate_is_named_with_its_date(cafile):
     text = over_tls(tls_context(ends=-2.5), cafile=cafile)
     assert text.startswith("the certificate of localhost expired 2 days ago, on 20")
@@ -448,7 +478,7 @@ def test_a_server_with_old_tls_is_named(cafile):
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     text = over_tls(context, cafile=cafile)
-    assert "TLS protocol" in text
+    assert "it has no TLS protocol in common with us" in text
 
 
 def test_a_server_silent_in_the_handshake_is_named():

@@ -51,7 +51,12 @@ def test_none_is_for_this_machine(ca, cafile):
     ("names", "issued", "words"),
     [
         (("other.example",), {}, "is for other.example, not for 127.0.0.1"),
-        ((), {"not_after": datetime(2020, 1, 1, tzinfo=UTC)}, "expired"),
+        (("other.example",), {}, "; set [email] imapserver to a name it is for"),
+        (
+            (),
+            {"not_after": datetime(2020, 1, 1, tzinfo=UTC)},
+            "on 2020-01-01; it must be renewed on the server",
+        ),
     ],
 )
 def test_a_wrong_certificate_is_refused(ca, cafile, names, issued, words):
@@ -62,6 +67,12 @@ def test_a_wrong_certificate_is_refused(ca, cafile, names, issued, words):
         found = failure(stub, cafile)
     assert found.verdict == "unreachable" and words in str(found)
     assert stub.heard == []
+
+
+def test_tls_spoken_to_a_server_that_begins_plainly_names_the_option(ca):
+    with ImapStub(ca, security="none") as stub:
+        found = failure(stub, "", security="tls")
+    assert "does not speak TLS; port 143 wants imapsecurity = starttls" in str(found)
 
 
 def test_an_unknown_issuer_is_refused(ca):

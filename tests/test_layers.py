@@ -57,8 +57,9 @@ DOORS = {
         " sections trust"
     ),
     # what job authors get
-    "reach": "",
-    "tls": "reach",
+    "tlserrors": "",
+    "reach": "tlserrors",
+    "tls": "reach tlserrors",
     "transport": "reach tls",
     "fetch": "model reach tls transport",
     "jobsettings": "kinds model options peerlines readers",
@@ -117,7 +118,7 @@ DOORS = {
     "folders": "",
     "hops": "",
     "imapsession": "dial reach",
-    "imapline": "compose imapsession model reach refusal tls",
+    "imapline": "compose imapsession model reach refusal tls tlserrors",
     "probes": "",
     "mailbox": "folders hops imapline model probes reach",
     # the supervisor: never loads job code, so never discover, jobbase, channels

@@ -150,7 +150,7 @@ def test_nothing_is_said_to_servers_whose_issuer_is_unknown(tmp_path, account, c
     assert account.asked_for() == []
     instance.cron()
     (owed,) = record(instance)["owed"]
-    assert "the certificate's issuer is unknown here" in owed["last_error"]
+    assert "is from an unknown issuer" in owed["last_error"]
 
 
 def test_an_alert_and_its_end_arrive(tmp_path, account, cafile):

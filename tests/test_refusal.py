@@ -6,7 +6,14 @@ import pickle
 
 import pytest
 
-from lib.refusal import NotSent, certificate_fault, is_lasting, refusal_remedy
+from lib.refusal import (
+    TLS_REMEDIES,
+    NotSent,
+    is_lasting,
+    refusal_remedy,
+    tls_remedy,
+)
+from lib.tlserrors import TlsFault
 
 
 @pytest.mark.parametrize(
@@ -69,9 +76,11 @@ def test_a_refusal_names_the_way_out_where_there_is_one(step, answer, says):
     assert bool(says) == bool(remedy)
 
 
-def test_a_certificate_fault_that_is_not_known_keeps_its_own_words():
-    words = certificate_fault(26, "unsupported certificate purpose", "mail.test")
-    assert words == "the certificate: unsupported certificate purpose"
+def test_the_way_out_of_a_wrong_name_is_the_option_that_names_the_server():
+    words = "set [email] imapserver to a name it is for"
+    assert tls_remedy(TlsFault.WRONG_NAME, "imapserver") == words
+    assert tls_remedy(TlsFault.HANDSHAKE, "imapserver") == ""
+    assert set(TLS_REMEDIES) < set(TlsFault)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,206 @@
+"""What is wrong with a TLS connection or a certificate, in words.
+
+An error is read by its class and numbers: its text is another one in each Python and
+OpenSSL.  To teach Checker another, add a row to CERTIFICATE_FAULTS or HANDSHAKE_WORDS.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
+
+
+class TlsFault(enum.StrEnum):
+    """What is wrong, where it matters to what a person can do about it."""
+
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not yet valid"
+    SELF_SIGNED = "self-signed"
+    UNKNOWN_ISSUER = "unknown issuer"
+    WRONG_NAME = "wrong name"
+    #: Anything else that OpenSSL has against a certificate.
+    NOT_TRUSTED = "not trusted"
+    NOT_TLS = "not TLS"
+    #: Anything else that ends a handshake.
+    HANDSHAKE = "handshake"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a certificate says of itself."""
+
+    names: tuple[str, ...]
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+
+
+#: By OpenSSL's X509_V_ERR_*, see ``man openssl-verification-options``.
+CERTIFICATE_FAULTS = {
+    2: TlsFault.UNKNOWN_ISSUER,
+    9: TlsFault.NOT_YET_VALID,
+    10: TlsFault.EXPIRED,
+    18: TlsFault.SELF_SIGNED,
+    19: TlsFault.UNKNOWN_ISSUER,
+    20: TlsFault.UNKNOWN_ISSUER,
+    21: TlsFault.UNKNOWN_ISSUER,
+    62: TlsFault.WRONG_NAME,
+    64: TlsFault.WRONG_NAME,
+}
+
+#: The words for a certificate of which no more is known.
+_CERTIFICATE_WORDS = {
+    TlsFault.EXPIRED: "has expired",
+    TlsFault.NOT_YET_VALID: "is not valid yet",
+    TlsFault.SELF_SIGNED: "is self-signed",
+    TlsFault.UNKNOWN_ISSUER: "is from an unknown issuer",
+    TlsFault.WRONG_NAME: "is for another name",
+}
+_OTHER_WORDS = {
+    13: "has no valid date in it",
+    14: "has no valid date in it",
+    22: "has too long a chain",
+    23: "is revoked",
+    24: "is from an issuer that may not issue any",
+    26: "is not meant for a server",
+    66: "has a key that is too weak",
+    67: "is from an issuer whose key is too weak",
+    68: "is signed in a way that is too weak",
+    79: "is from an issuer that may not issue any",
+}
+
+CLOSED = "the connection was closed"
+NOT_TLS = "what answers does not speak TLS"
+_TOO_OLD = "its TLS protocol is too old (1.2 is the least)"
+_NO_PROTOCOL = "it has no TLS protocol in common with us"
+_NO_CIPHER = "it has no TLS cipher in common with us"
+_OLD_SIGNATURE = "its TLS signature algorithm is too old"
+_WEAK_KEY = "its TLS key is too weak"
+_DAMAGED = "what was sent cannot be decrypted"
+_WANTS_CERTIFICATE = "it wants a certificate of us"
+
+#: By OpenSSL's name of what went wrong; ALERT_ are what the other side said.
+HANDSHAKE_WORDS = {
+    "WRONG_VERSION_NUMBER": NOT_TLS,
+    "HTTP_REQUEST": NOT_TLS,
+    "HTTPS_PROXY_REQUEST": NOT_TLS,
+    "PACKET_LENGTH_TOO_LONG": NOT_TLS,
+    "RECORD_LAYER_FAILURE": NOT_TLS,
+    "UNKNOWN_PROTOCOL": NOT_TLS,
+    "UNSUPPORTED_PROTOCOL": _TOO_OLD,
+    "UNSUPPORTED_SSL_VERSION": _TOO_OLD,
+    "WRONG_SSL_VERSION": _TOO_OLD,
+    "VERSION_TOO_LOW": _TOO_OLD,
+    "UNSAFE_LEGACY_RENEGOTIATION_DISABLED": "its TLS is too old: its renegotiation is "
+    "not secure",
+    "ALERT_PROTOCOL_VERSION": _NO_PROTOCOL,
+    "NO_PROTOCOLS_AVAILABLE": _NO_PROTOCOL,
+    # OpenSSL before TLS 1.3 says the same where it wanted a certificate of the client.
+    "ALERT_HANDSHAKE_FAILURE": f"{_NO_CIPHER}, or wants a certificate of us",
+    "ALERT_INSUFFICIENT_SECURITY": _NO_CIPHER,
+    "NO_CIPHERS_AVAILABLE": _NO_CIPHER,
+    "UNKNOWN_CIPHER_RETURNED": _NO_CIPHER,
+    "WRONG_CIPHER_RETURNED": _NO_CIPHER,
+    "LEGACY_SIGALG_DISALLOWED_OR_UNSUPPORTED": _OLD_SIGNATURE,
+    "NO_COMMON_SIGNATURE_ALGORITHMS": _OLD_SIGNATURE,
+    "NO_SUITABLE_SIGNATURE_ALGORITHM": _OLD_SIGNATURE,
+    "WRONG_SIGNATURE_TYPE": _OLD_SIGNATURE,
+    "DH_KEY_TOO_SMALL": _WEAK_KEY,
+    "EE_KEY_TOO_SMALL": _WEAK_KEY,
+    "CA_KEY_TOO_SMALL": _WEAK_KEY,
+    "CA_MD_TOO_WEAK": _WEAK_KEY,
+    "MODULUS_TOO_SMALL": _WEAK_KEY,
+    "ALERT_CERTIFICATE_REQUIRED": _WANTS_CERTIFICATE,
+    "ALERT_UNRECOGNIZED_NAME": "it does not know that name",
+    "ALERT_INTERNAL_ERROR": "it has an internal error",
+    "ALERT_BAD_RECORD_MAC": _DAMAGED,
+    "BAD_RECORD_MAC": _DAMAGED,
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": _DAMAGED,
+    "UNEXPECTED_EOF_WHILE_READING": CLOSED,
+}
+
+#: How the name of an alert begins; 3.2 and later write ``ssl/tls alert ...``.
+_ALERT = re.compile(r"^(?:(?:SSLV3|TLSV1|TLSV13|SSL/TLS)_ALERT|TLSV1|TLSV13)_(?=[A-Z])")
+
+
+def ssl_words(error: ssl.SSLError) -> str:
+    """Return why TLS did not come about or did not last, for people."""
+    import ssl
+
+    ended = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    # ENOTCONN: Python found it reset before the handshake began.
+    if isinstance(error, ended) or error.errno == errno.ENOTCONN:
+        return CLOSED
+    if isinstance(error, ssl.SSLSyscallError):
+        return "the connection broke"
+    name = error_name(error.reason, str(error))
+    if name in HANDSHAKE_WORDS:
+        return HANDSHAKE_WORDS[name]
+    words = name.lower().replace("_", " ")
+    if name.startswith("ALERT_"):
+        return f"it ended TLS: {words.removeprefix('alert ')}"
+    return f"TLS: {words}"
+
+
+def error_name(reason: str | None, text: str) -> str:
+    """Return OpenSSL's name of an error, such as UNSUPPORTED_PROTOCOL.
+
+    A Python names the errors of the OpenSSL it was written for.  For those of a later
+    one it has no ``reason``, and in ``text`` the words that the name is made of.
+    """
+    if not reason:
+        words = re.sub(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$", "", text)
+        reason = words.upper().replace(" ", "_")
+    return _ALERT.sub("ALERT_", reason)
+
+
+def distrust_words(
+    host: str, code: int, message: str, seen: Certificate | None, now: datetime
+) -> str:
+    """Return why a certificate is not trusted, with its dates if they were seen.
+
+    ``code`` and ``message`` are OpenSSL's; the message is quoted where the code is one
+    that is seldom met.
+    """
+    its = f"the certificate of {host}"
+    fault = certificate_fault(code)
+    words = _CERTIFICATE_WORDS.get(fault) or _OTHER_WORDS.get(code)
+    words = words or f"is not trusted: {message}"
+    if seen is None:
+        return f"{its} {words}"
+    until = f"valid until {seen.not_after:%Y-%m-%d}"
+    if seen.not_after < now:
+        until = f"expired on {seen.not_after:%Y-%m-%d}"
+    match fault:
+        case TlsFault.EXPIRED if seen.not_after < now:
+            ended = ago(now - seen.not_after)
+            return f"{its} expired {ended}, on {seen.not_after:%Y-%m-%d}"
+        case TlsFault.NOT_YET_VALID if seen.not_before > now:
+            return f"{its} is not valid before {seen.not_before:%Y-%m-%d}; {until}"
+        case TlsFault.WRONG_NAME:
+            names = ", ".join(seen.names[:3]) + (", ..." if len(seen.names) > 3 else "")
+            return f"{its} is for {names}, not for {host}; {until}"
+        case TlsFault.UNKNOWN_ISSUER:
+            return f"{its} {words}, {seen.issuer}; {until}"
+        case TlsFault.EXPIRED | TlsFault.NOT_YET_VALID:
+            return f"{its} is not trusted: one in its chain {words}; its own is {until}"
+    return f"{its} {words}; {until}"
+
+
+def certificate_fault(code: int) -> TlsFault:
+    """Return what OpenSSL's code for a certificate means to what can be done."""
+    return CERTIFICATE_FAULTS.get(code, TlsFault.NOT_TRUSTED)
+
+
+def ago(past: timedelta) -> str:
+    """Return how long ago in words, by days."""
+    if past.days < 1:
+        return "less than a day ago"
+    return f"{past.days} day{'s' * (past.days > 1)} ago"
