@@ -22,7 +22,7 @@ SOURCES := $(wildcard checker.py) lib jobs tests
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test approve faults soak lint format coverage bench lock clean venv venv-dev
+.PHONY: help run test approve faults soak lint format coverage bench man compile lock clean venv venv-dev
 
 help:
 	@echo 'make run       run the minute jobs once, without mail, and show the table'
@@ -35,15 +35,21 @@ help:
 	@echo 'make format    black and isort: change the files'
 	@echo 'make coverage  the tests again, and the lines none of them visits'
 	@echo 'make bench     how long a run takes on this machine'
+	@echo 'make man       write contrib/checker.1 anew from the tables of --help'
+	@echo 'make compile   bytecode of lib and jobs, so that no run has to make it'
 	@echo 'make lock      write the lock files anew from the ranges in setup.cfg'
 	@echo 'make clean     remove caches; .venv, settings.cfg and state/ stay'
 	@echo
 	@echo 'PYTHON=... names the Python to use: .venv is made with it, or where that is of another'
 	@echo 'one, build/venv-VERSION.  ARGS=... goes to pytest or soak.'
 
-run: venv settings.cfg
+run: venv compile settings.cfg
 	@$(IN_VENV) checker.py -m cron -c minute --nomail
 	@$(IN_VENV) checker.py -m list
+
+# pip does it for the libraries.  A file that does not compile is a failing job's matter.
+compile: venv
+	@$(IN_VENV) -m compileall -qq lib jobs || :
 
 # Passwords will be in it.
 settings.cfg:
@@ -99,6 +105,9 @@ coverage: venv-dev
 
 bench: venv-dev
 	@$(IN_VENV) -m tests.bench
+
+man: venv
+	@$(IN_VENV) -m lib.manpage >contrib/checker.1
 
 # .venv stays: the crontab names the Python in it.
 clean:

@@ -26,6 +26,33 @@ class Mode:
     #: How many of these there may be.
     most_words: int = 0
     takes_json: bool = False
+    #: Whether these words are names of jobs, which a shell may complete.
+    takes_jobs: bool = False
+    #: One of these has to stand behind it; empty where any word may.
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of the command line, for those that tell of it."""
+
+    names: tuple[str, ...]
+    what: str
+    #: What stands behind it; empty where nothing does.
+    value: str = ""
+    choices: tuple[str, ...] = ()
+    repeats: bool = False
+
+
+#: As setup.cfg has it.
+VERSION = "0.1.0"
+ABOUT = "A monitor that cron starts."
+EXIT_CODES = {
+    0: "done; a failing job is news, not an error",
+    1: "it could not start, or what was asked for did not go well",
+    2: "the command line was wrong",
+    130: "Ctrl-C was pressed",
+}
 
 
 def read_plain_order(arguments: list[str]) -> SimpleNamespace | None:
@@ -62,20 +89,57 @@ def read_plain_order(arguments: list[str]) -> SimpleNamespace | None:
 
 def read(arguments: list[str], modes: Mapping[str, Mode]) -> argparse.Namespace:
     """Return the arguments, checked; a wrong one ends the program with exit code 2."""
+    parser = parser_of(modes)
+    given = parser.parse_intermixed_args(arguments)
+    mode = modes[given.mode]
+    if given.mode == "cron" and given.ordered is None:
+        parser.error("-m cron needs -c minute, hour, day or day_noon")
+    if given.mode != "cron" and given.ordered is not None:
+        parser.error(f"-m {given.mode} takes no -c")
+    if len(given.words) > mode.most_words:
+        parser.error(f"-m {given.mode} does not take {given.words[mode.most_words]!r}")
+    if mode.words.endswith("NAME...") and not given.words:
+        parser.error(f"-m {given.mode} needs the name of a job; see -m list")
+    if mode.choices and not set(given.words) & set(mode.choices):
+        *first, last = mode.choices
+        parser.error(f"-m {given.mode} needs {', '.join(first)} or {last}")
+    if given.json and not mode.takes_json:
+        parser.error(f"-m {given.mode} has no --json")
+    return given
+
+
+def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
+    """Return what reads a command line: --help, the man page and shells tell of it."""
     import argparse
+    import platform
 
     lines = "\n".join(
-        f"  -m {' '.join((name, mode.words)).strip():<20} {mode.what}"
+        f"  -m {' '.join((name, mode.words)).strip():<23} {mode.what}"
         for name, mode in modes.items()
     )
+    codes = "\n".join(f"  {code:<5} {what}" for code, what in EXIT_CODES.items())
     parser = argparse.ArgumentParser(
         prog="checker.py",
-        description="A monitor that cron starts.\n\nmodes:\n" + lines,
+        description=f"{ABOUT}\n\nmodes:\n{lines}",
+        epilog=f"exit codes:\n{codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("-m", dest="mode", metavar="MODE", required=True, choices=[*modes])
+    add(
+        "--version",
+        action="version",
+        version=f"Checker {VERSION}, Python {platform.python_version()}",
+        help="show the version and exit",
+    )
+    add(
+        "-m",
+        dest="mode",
+        metavar="MODE",
+        required=True,
+        choices=[*modes],
+        help="what to do, see above",
+    )
     add(
         "-c",
         dest="ordered",
@@ -98,16 +162,19 @@ def read(arguments: list[str], modes: Mapping[str, Mode]) -> argparse.Namespace:
     add("--state", metavar="DIR", help="state folder, instead of [general] state")
     add("--json", action="store_true", help="tables as JSON")
     add("words", metavar="...", nargs="*", help="what a mode takes, see above")
-    given = parser.parse_intermixed_args(arguments)
-    mode = modes[given.mode]
-    if given.mode == "cron" and given.ordered is None:
-        parser.error("-m cron needs -c minute, hour, day or day_noon")
-    if given.mode != "cron" and given.ordered is not None:
-        parser.error(f"-m {given.mode} takes no -c")
-    if len(given.words) > mode.most_words:
-        parser.error(f"-m {given.mode} does not take {given.words[mode.most_words]!r}")
-    if mode.words.endswith("NAME...") and not given.words:
-        parser.error(f"-m {given.mode} needs the name of a job; see -m list")
-    if given.json and not mode.takes_json:
-        parser.error(f"-m {given.mode} has no --json")
-    return given
+    return parser
+
+
+def flags_of(modes: Mapping[str, Mode]) -> list[Flag]:
+    """Return the flags as --help has them."""
+    return [
+        Flag(
+            tuple(action.option_strings),
+            action.help or "",
+            str(action.metavar or ""),
+            tuple(action.choices or ()),
+            repeats=isinstance(action.default, list),
+        )
+        for action in parser_of(modes)._actions
+        if action.option_strings
+    ]

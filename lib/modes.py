@@ -31,6 +31,7 @@ def main(arguments: list[str], here: str) -> int:
 
     given: Any = read_plain_order(arguments) or read(arguments, MODES)
     given.base = Path(here)
+    given.modes = MODES
     given.file = Path(given.file) if given.file else given.base / "settings.cfg"
     try:
         if os.geteuid() == 0:
@@ -73,6 +74,7 @@ MODES: dict[str, Mode] = {
         words="NAME...",
         most_words=1_000_000,
         takes_json=True,
+        takes_jobs=True,
     ),
     "why": Mode(
         "showmodes:why",
@@ -80,6 +82,7 @@ MODES: dict[str, Mode] = {
         words="NAME...",
         most_words=1_000_000,
         takes_json=True,
+        takes_jobs=True,
     ),
     "validate": Mode(
         "trymodes:validate", "every problem in settings and jobs", takes_json=True
@@ -105,6 +108,14 @@ MODES: dict[str, Mode] = {
         "send a job's alert as a drill to its people",
         words="JOB",
         most_words=1,
+        takes_jobs=True,
     ),
     "crontab": Mode("showmodes:crontab", "the lines for your crontab"),
+    "completion": Mode(
+        "showmodes:completion",
+        "what lets your shell (bash, zsh) complete these",
+        words="SHELL",
+        most_words=1,
+        choices=("bash", "zsh", "jobs"),
+    ),
 }

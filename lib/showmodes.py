@@ -137,6 +137,23 @@ def crontab(given: argparse.Namespace) -> int:
     return OK
 
 
+def completion(given: argparse.Namespace) -> int:
+    """Print a shell's script, or for such a script the names of the known jobs."""
+    from lib import completion
+    from lib.state import State
+
+    (what,) = given.words
+    if what in completion.SCRIPTS:
+        print(completion.SCRIPTS[what](given.modes), end="")
+        return OK
+    # Asked at each press of a key: no job code is loaded for it.
+    catalogue = State(settings_of(given).state).load_catalogue()
+    for name in sorted({known.name for known in catalogue.values()}):
+        if name.isprintable():
+            print(name)
+    return OK
+
+
 def _state_of(settings: Settings) -> State:
     """Return the state folder; say so if others may write what is shown from it."""
     from lib.state import State

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lib import bulletin, bulletins, decide, jobbase, proof, proofwords
+from lib.commandline import EXIT_CODES
 from lib.crontab import crontab_lines
 from lib.decisions import Entry, JobDetails
 from lib.folders import MOST_FOLDERS
@@ -293,7 +294,7 @@ def test_every_mode_and_every_flag_is_in_the_table():
 
 def test_every_exit_code_is_in_the_table():
     shown = [int(row[0]) for row in rows(part("Command line")) if row[0].isdigit()]
-    assert shown == [OK, TROUBLE, WRONG_USE, 130]
+    assert shown == [OK, TROUBLE, WRONG_USE, 130] == list(EXIT_CODES)
 
 
 def test_the_cron_lines_are_those_of_m_crontab():

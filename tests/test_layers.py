@@ -176,10 +176,12 @@ DOORS = {
     "commandline": "model",
     "asowner": "initext places remedy trust",
     "given": "asowner log model settings",
+    "manpage": "commandline modes",
+    "completion": "commandline model",
     "workmodes": "fresh gate given listening model run serve",
     "showmodes": (
-        "crontab given look model notes peerlines peermodes readers report state"
-        " statusmode why worker"
+        "completion crontab given look model notes peerlines peermodes readers"
+        " report state statusmode why worker"
     ),
     "trymodes": (
         "drill given letters look model outbox readers report settings worker"

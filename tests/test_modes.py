@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import shlex
 import shutil
@@ -44,6 +45,8 @@ def run_checker(*arguments, **options):
     [
         ([], "the following arguments are required: -m"),
         (["-m", "crown"], "invalid choice: 'crown'"),
+        (["-m", "completion"], "-m completion needs bash, zsh or jobs"),
+        (["-m", "completion", "fish"], "-m completion needs bash, zsh or jobs"),
         (["-m", "cron"], "-m cron needs -c minute, hour, day or day_noon"),
         (["-m", "cron", "-c", "often"], "invalid choice: 'often'"),
         (["-m", "list", "-c", "day"], "-m list takes no -c"),
@@ -64,6 +67,15 @@ def test_help_names_every_mode():
     shown = run_checker("-h").stdout
     for mode in ("cron", "list", "run NAME...", "validate", "testmail", "crontab"):
         assert f"-m {mode} " in shown
+
+
+def test_the_version_is_that_of_the_package():
+    setup = configparser.ConfigParser()
+    setup.read(CHECKER.parent / "setup.cfg", "utf-8")
+    ran = run_checker("--version")
+    python = ".".join(map(str, sys.version_info[:3]))
+    expected = f"Checker {setup['metadata']['version']}, Python {python}\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, expected, "")
 
 
 # list

@@ -3,6 +3,7 @@ from __future__ import annotations
 import configparser
 import importlib.metadata
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,27 @@ def test_every_target_of_the_makefile_is_in_its_help():
     ).stdout
     for target in set(phony.split()) - {"help", "venv", "venv-dev"}:
         assert re.search(rf"^make {target} ", shown, re.MULTILINE)
+
+
+def test_make_run_leaves_bytecode_and_makes_it_once(tmp_path):
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "requirements.txt", tmp_path)
+    for name in ("lib", "jobs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "good.py").write_text("x = 1\n")
+    (tmp_path / "jobs" / "Broken.py").write_text("(\n")
+
+    def compiled():
+        make = ["make", "-C", str(tmp_path), "--no-print-directory", "compile"]
+        ran = subprocess.run(make, capture_output=True, text=True, timeout=60)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+        return {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/*.pyc")}
+
+    first = compiled()
+    assert {path.parent.parent.name for path in first} == {"lib", "jobs"}
+    assert compiled() == first
+    assert "run: venv compile" in (ROOT / "Makefile").read_text("utf-8")
 
 
 @pytest.mark.parametrize("script", [".ci/run"])
