@@ -26,7 +26,8 @@ MAKEFLAGS += --no-print-directory
 
 help:
 	@echo 'make run       run the minute jobs once, without mail, and show the table'
-	@echo 'make test      the whole test suite'
+	@echo 'make test      the tests; they need nothing but Python'
+	@echo 'make integration   those that need the mail servers of Debian'
 	@echo 'make approve   write the approved texts anew, from what the program says now'
 	@echo 'make faults    the tests of faults in full, some hours, and their table'
 	@echo 'make soak      a week of simulated minutes in some real ones: nothing missed?'
@@ -57,7 +58,10 @@ settings.cfg:
 	@echo 'settings.cfg is new, a copy of settings.cfg.example: say there what to check.'
 
 test: venv-dev
-	@$(IN_VENV) -m pytest -q -n 2 --dist worksteal $(ARGS)
+	@$(IN_VENV) -m pytest -q -n 2 --dist worksteal -m 'not integration' $(ARGS)
+
+integration: venv-dev
+	@$(IN_VENV) -m pytest -q -m integration $(ARGS)
 
 # Only the tests that have such a text are run.  Look at git diff afterwards.
 approve: venv-dev

@@ -40,7 +40,12 @@ def postfix_dovecot(ca: trustme.CA) -> Iterator[PostfixDovecot]:
         yield servers
 
 
-@pytest.fixture(params=[PymapAccount.name, PostfixAccount.name])
+@pytest.fixture(
+    params=[
+        PymapAccount.name,
+        pytest.param(PostfixAccount.name, marks=pytest.mark.integration),
+    ]
+)
 def account(request: pytest.FixtureRequest, ca: trustme.CA) -> Iterator[Account]:
     """Return a mail account, on each pair of servers there is."""
     if request.param == PymapAccount.name:
