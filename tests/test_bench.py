@@ -34,7 +34,7 @@ def test_targets_that_answer_at_once_or_after_a_while(tmp_path, there):
 
 @pytest.mark.parametrize("trouble", ["mute", "drip"])
 def test_as_many_fail_as_never_answer(tmp_path, there, trouble):
-    assert exact(bench.troubled(tmp_path, there, trouble, 0, 6, 2, 0.5))
+    assert exact(bench.troubled(tmp_path, there, trouble, 0, 6, 2, 3.0))
 
 
 def test_targets_with_a_certificate_are_fine(tmp_path, there):

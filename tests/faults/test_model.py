@@ -29,7 +29,7 @@ from tests.faults.world import NAMES, World
 from tests.servers import SmtpServer
 
 LAMPS = NAMES[:3]
-EXAMPLES, STEPS = (150, 30) if LONG else (4, 10)
+EXAMPLES, STEPS = (150, 30) if LONG else (2, 10)
 #: Longer than any wait between two attempts, shorter than what is forgotten.
 LATER = timedelta(hours=2)
 steps = {"steps": 0, "killed": 0}
