@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from tests.powers import as_anybody
+from tests.support.program import our_program
 
 CHECKER = Path(__file__).parent.parent / "checker.py"
 
@@ -28,6 +29,10 @@ alertcontact = ops@example.com
 OWN_JOBS = ("EmailChecker",)
 
 NO_MAIL = "[email]\nnomail = True\n"
+
+
+#: What in an environment is read where a process begins.
+NOT_FOR_A_FORK = re.compile("LD_|PYTHON|FAKETIME")
 
 
 @dataclass
@@ -53,6 +58,10 @@ class Instance:
     environment: Mapping[str, str] = MappingProxyType({})
     #: The program: another one than ours for a design that is meant to fail.
     checker: Path = CHECKER
+    #: How far ahead of the time its clock is, in what is ``run``.
+    clock_ahead = timedelta()
+    #: Have each ``run`` be a ``start`` as well, seen by ``ps`` as cron's is.
+    is_started_whole = False
 
     def __init__(self, folder: Path, settings: str = NO_MAIL, general: str = GENERAL):
         self.folder = folder
@@ -110,9 +119,20 @@ class Instance:
         )
 
     def run(self, *arguments: str) -> Ran:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=70)
-        return Ran(process.returncode, out, err)
+        """Run to the end, in a process that costs a tenth of a ``start``."""
+        if self._needs_a_whole_start():
+            assert not self.clock_ahead
+            process = self.start(*arguments)
+            out, err = process.communicate(timeout=70)
+            return Ran(process.returncode, out, err)
+        here = {"XDG_RUNTIME_DIR": str(self.folder), **self.environment}
+        at = datetime.now(UTC) + self.clock_ahead
+        return Ran(*our_program().run(self.command(*arguments)[2:], here, at))
+
+    def _needs_a_whole_start(self) -> bool:
+        if self.is_started_whole or self.checker != CHECKER:
+            return True
+        return any(map(NOT_FOR_A_FORK.match, self.environment))
 
     def cron(self, ordered: str = "minute", *arguments: str) -> Ran:
         return self.run("-m", "cron", "-c", ordered, *arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.rows import faked_clock
+from tests.faults import rows
 from tests.faults.world import World
 from tests.instance import Instance
 from tests.servers import SmtpServer
@@ -28,6 +28,6 @@ def world(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def clock(tmp_path_factory):
-    """Return the environment in which ``FAKETIME`` shifts the clock of a process."""
-    return faked_clock(tmp_path_factory.mktemp("clock"))
+def faked_clock(tmp_path_factory):
+    """Return the environment in which libfaketime shifts the clock of a process."""
+    return rows.faked_clock(tmp_path_factory.mktemp("clock"))

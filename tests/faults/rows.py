@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -140,20 +140,14 @@ def serving(instance: Instance) -> Iterator[str]:
 
 
 def cron_at(
-    instance: Instance,
-    clock: Mapping[str, str],
-    shift: timedelta,
-    ordered: str = "minute",
-    *arguments: str,
+    instance: Instance, shift: timedelta, ordered: str = "minute", *arguments: str
 ) -> Ran:
     """Run when the clock shows another time than it is."""
-    before = instance.environment
-    seconds = f"{round(shift.total_seconds()):+d}s"
-    instance.environment = {**before, **clock, "FAKETIME": seconds}
+    instance.clock_ahead = shift
     try:
         return instance.cron(ordered, *arguments)
     finally:
-        instance.environment = before
+        instance.clock_ahead = timedelta()
 
 
 def faked_clock(folder: Path) -> dict[str, str]:

@@ -112,20 +112,18 @@ def test_e1_where_packets_are_dropped_the_run_ends_and_the_mail_is_kept(patients
 
 
 @pytest.mark.fault("E1", "the server refuses connections")
-def test_e1_a_refused_mail_is_tried_again_later_and_later(
-    tmp_path, smtp, cafile, clock
-):
+def test_e1_a_refused_mail_is_tried_again_later_and_later(tmp_path, smtp, cafile):
     port = closed_port()
     instance = failing(tmp_path / "it", account(port, cafile))
     attempts = []
     for seconds in (0, 30, 60, 120):
-        ran = cron_at(instance, clock, seconds * SECOND)
+        ran = cron_at(instance, seconds * SECOND)
         assert ran.code == 0
         assert ("connection refused" in ran.err) == (seconds in (0, 60))
         attempts.append(owed(instance)[0]["attempts"])
     assert attempts == [1, 1, 2, 2]
     move_to(instance, port, smtp.port)
-    assert cron_at(instance, clock, 200 * SECOND).silent
+    assert cron_at(instance, 200 * SECOND).silent
     assert subjects(smtp) == [ALERT]
 
 
@@ -144,13 +142,11 @@ def test_e2_a_banner_that_drips_costs_a_run_its_time_and_no_more(patients):
 
 
 @pytest.mark.fault("E18", "250 comes five minutes late")
-def test_e18_a_mail_whose_250_is_late_is_in_doubt_and_comes_as_the_same_mail(
-    patients, clock
-):
+def test_e18_a_mail_whose_250_is_late_is_in_doubt_and_comes_as_the_same_mail(patients):
     patient = patients["late"]
     assert is_bounded(patient)
     assert [one.get("in_doubt") for one in owed(patient.instance)].count(True) == 1
-    cron_at(patient.instance, clock, 120 * SECOND)
+    cron_at(patient.instance, 120 * SECOND)
     first, again = mails_heard(patient.stub)[:2]
     assert first == again
 
@@ -181,14 +177,14 @@ def test_e4_whatever_step_is_dropped_the_mail_is_tried_again_and_comes_once(
 
 @pytest.mark.fault("E5", "drops after the final dot, before 250")
 def test_e5_a_drop_after_the_final_dot_repeats_the_mail_with_the_same_message_id(
-    tmp_path, ca, cafile, clock
+    tmp_path, ca, cafile
 ):
     dropping = smtp_talk_until("end of mail")
     with SmtpStub([dropping, GOOD], context=server_context(ca)) as stub:
         instance = failing(tmp_path / "it", account(stub.port, cafile))
         assert "1 mail not sent" in instance.cron().err
-        assert cron_at(instance, clock, 70 * SECOND).silent
-        assert cron_at(instance, clock, HOUR).silent
+        assert cron_at(instance, 70 * SECOND).silent
+        assert cron_at(instance, HOUR).silent
     first, again = mails_heard(stub)
     assert any(line.startswith(b"Message-ID: <") for line in first)
     assert first == again

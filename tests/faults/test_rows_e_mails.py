@@ -30,17 +30,17 @@ from tests.servers import USER, SmtpMail, SmtpStub, server_context
 
 @pytest.mark.fault("E14", "250, and the mail vanishes")
 def test_e14_mails_that_vanish_are_noticed_within_an_interval_and_peers_are_told(
-    tmp_path, ca, cafile, smtp, clock
+    tmp_path, ca, cafile, smtp
 ):
     for name in ("ours", "friend"):
         (tmp_path / name).mkdir()
     with PymapAccount(ca) as mails:
         mails.goes_to(None)
         instance = with_answer(Instance(tmp_path / "ours", mails.settings(cafile)))
-        cron_at(instance, clock, NOW, "hour")
+        cron_at(instance, NOW, "hour")
         assert len(mails.smtp.wait_for(1)) == 1
-        cron_at(instance, clock, MINUTE)
-        cron_at(instance, clock, 11 * MINUTE)
+        cron_at(instance, MINUTE)
+        cron_at(instance, 11 * MINUTE)
         assert word(instance) == "MailProblem"
         reason = instance.records()["EmailChecker"]["last_reason"]
         assert "our own mail did not arrive within 600 s" in reason
@@ -49,7 +49,7 @@ def test_e14_mails_that_vanish_are_noticed_within_an_interval_and_peers_are_told
         general = GENERAL.replace("web1", "web2")
         settings = smtp.email_section(cafile) + peer
         friend = Instance(tmp_path / "friend", settings, general)
-        cron_at(friend, clock, 11 * MINUTE)
+        cron_at(friend, 11 * MINUTE)
     (mail,) = smtp.mails
     assert mail.to == ("ops@example.com",)
     assert mail.subject == (
@@ -85,7 +85,7 @@ class One(JobBase):
 
 @pytest.mark.fault("E15", "an outage of 8 hours with 200 changes")
 def test_e15_after_eight_hours_all_changes_come_in_one_digest_in_time_order(
-    instance, smtp, tmp_path, clock
+    instance, smtp, tmp_path
 ):
     waves, each = (16, 10) if LONG else (4, 40)
     passing = [f"n{number:03}" for number in range(160, 180)]
@@ -99,11 +99,11 @@ def test_e15_after_eight_hours_all_changes_come_in_one_digest_in_time_order(
                 (tmp_path / name).touch()
             elif wave == waves // 2:
                 (tmp_path / name).unlink()
-        assert cron_at(instance, clock, wave * 8 * HOUR / waves).code == 0
+        assert cron_at(instance, wave * 8 * HOUR / waves).code == 0
     assert smtp.mails == []
     smtp.answer_data = lambda mail: None
     for minutes in (480, 550):
-        assert cron_at(instance, clock, minutes * MINUTE).code == 0
+        assert cron_at(instance, minutes * MINUTE).code == 0
     (mail,) = smtp.mails
     lasting = re.findall(r"One n(\d+) is failing: no route to host", mail.body)
     order = [int(number) // each for number in lasting]
@@ -132,9 +132,7 @@ def test_e16_unicode_reaches_a_server_that_knows_ascii_only(tmp_path, ca, cafile
 
 
 @pytest.mark.fault("E19", "50,000 queued mails")
-def test_e19_a_long_queue_is_bounded_work_and_leaves_the_oldest_first(
-    instance, smtp, clock
-):
+def test_e19_a_long_queue_is_bounded_work_and_leaves_the_oldest_first(instance, smtp):
     count, each = (50_000, 100) if LONG else (2_000, 100)
     assert instance.cron().silent
     began = datetime.now(UTC) - timedelta(days=2)
@@ -159,7 +157,7 @@ def test_e19_a_long_queue_is_bounded_work_and_leaves_the_oldest_first(
     longest = 0.0
     for minutes in (0, 6, 12):
         started = time.monotonic()
-        assert cron_at(instance, clock, minutes * MINUTE).code == 0
+        assert cron_at(instance, minutes * MINUTE).code == 0
         longest = max(longest, time.monotonic() - started)
     sizes = [int(one.split()[0].replace(",", "")) for one in subjects(smtp)]
     assert sizes == ([20_000, 20_000, 10_000] if LONG else [count])

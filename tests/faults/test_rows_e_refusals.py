@@ -35,7 +35,7 @@ from tests.servers import (
 
 
 @pytest.mark.fault("E6", "451 greylisting three times, then 421")
-def test_e6_a_greylisted_mail_comes_once_after_the_delay(tmp_path, ca, cafile, clock):
+def test_e6_a_greylisted_mail_comes_once_after_the_delay(tmp_path, ca, cafile):
     later = "send 451 4.7.1 greylisted\nhear RSET\nsend 250 ok\nhear QUIT"
     greylisted = smtp_talk_until("RCPT", later)
     busy = "send 421 4.3.2 not now"
@@ -45,7 +45,7 @@ def test_e6_a_greylisted_mail_comes_once_after_the_delay(tmp_path, ca, cafile, c
         heard = []
         for minutes in (0, 1, 2, 4, 9, 12, 18):
             heard.append(stub.connections)
-            cron_at(instance, clock, minutes * MINUTE)
+            cron_at(instance, minutes * MINUTE)
             heard[-1] = stub.connections - heard[-1]
     assert heard == [1, 1, 0, 1, 1, 0, 1]
     assert len(mails_heard(stub)) == 1
@@ -54,40 +54,38 @@ def test_e6_a_greylisted_mail_comes_once_after_the_delay(tmp_path, ca, cafile, c
 
 
 @pytest.mark.fault("E9", "535, the login has expired")
-def test_e9_a_login_that_has_expired_is_tried_four_times_an_hour(instance, smtp, clock):
+def test_e9_a_login_that_has_expired_is_tried_four_times_an_hour(instance, smtp):
     with_answer(instance)
     smtp.password = "another"
     said = []
     for number in range(6):
         # News each minute is no reason to try more often.
         instance.add(FULL.format(number))
-        said.append(cron_at(instance, clock, number * MINUTE).err)
+        said.append(cron_at(instance, number * MINUTE).err)
     assert smtp.logins == 4
     renewals = [text.count("renew the (app) password") for text in said]
     assert (sum(renewals), renewals[-2:]) == (4, [0, 0])
     assert PASSWORD not in "".join(said)
-    cron_at(instance, clock, 16 * MINUTE)
+    cron_at(instance, 16 * MINUTE)
     assert (smtp.logins, word(instance)) == (4, "MailProblem")
     smtp.password = PASSWORD
-    cron_at(instance, clock, 64 * MINUTE)
+    cron_at(instance, 64 * MINUTE)
     assert subjects(smtp)[0].startswith("6 failing") and len(smtp.mails) == 1
     assert word(instance) == "True"
 
 
 @pytest.mark.fault("E10", "550 5.4.5, the daily limit")
-def test_e10_a_daily_limit_holds_all_mail_and_then_it_comes_in_one(
-    instance, smtp, clock
-):
+def test_e10_a_daily_limit_holds_all_mail_and_then_it_comes_in_one(instance, smtp):
     with_answer(instance)
     instance.add(FULL.format(0) + FULL.format(1))
     smtp.answer_data = lambda mail: "550 5.4.5 Daily user sending quota exceeded"
-    assert "mail waits an hour" in cron_at(instance, clock, NOW).err
+    assert "mail waits an hour" in cron_at(instance, NOW).err
     smtp.answer_data = lambda mail: None
     instance.add(FULL.format(2))
-    assert cron_at(instance, clock, 50 * MINUTE).silent
+    assert cron_at(instance, 50 * MINUTE).silent
     assert (smtp.mails, smtp.sessions) == ([], 1)
     assert word(instance) == "MailProblem"
-    assert cron_at(instance, clock, 70 * MINUTE).silent
+    assert cron_at(instance, 70 * MINUTE).silent
     assert subjects(smtp)[0].startswith("3 failing") and len(smtp.mails) == 1
     assert word(instance) == "True"
 

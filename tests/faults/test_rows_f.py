@@ -56,17 +56,17 @@ def probes(account):
     ids=["10 s", "2 min", "20 min"],
 )
 def test_f1_a_mail_under_way_is_no_alarm_and_the_next_run_goes_on_with_it(
-    tmp_path, account, cafile, clock, late, grace, looks
+    tmp_path, account, cafile, late, grace, looks
 ):
     more = f"imapgrace = {grace}\nimapslow = {grace}\n"
     instance = Instance(tmp_path, account.settings(cafile, more))
     began = datetime.now(UTC)
-    assert cron_at(instance, clock, NOW, "hour").silent
+    assert cron_at(instance, NOW, "hour").silent
     (probe,) = account.smtp.mails
     for minute in looks:
         if minute * MINUTE > late:
             account.put("INBOX", probe.data, began + late)
-        assert cron_at(instance, clock, minute * MINUTE).silent
+        assert cron_at(instance, minute * MINUTE).silent
     assert account.smtp.mails == [probe]
     proof = memory(instance)["proof"]
     assert proof["verdict"] == "arrived"
@@ -77,21 +77,21 @@ def test_f1_a_mail_under_way_is_no_alarm_and_the_next_run_goes_on_with_it(
 
 @pytest.mark.fault("F2", "the mail never arrives")
 def test_f2_a_mail_that_never_arrives_is_one_failure_until_a_later_proof(
-    tmp_path, account, cafile, clock
+    tmp_path, account, cafile
 ):
     instance = with_answer(Instance(tmp_path, account.settings(cafile)))
-    cron_at(instance, clock, NOW, "hour")
-    cron_at(instance, clock, 9 * MINUTE)
+    cron_at(instance, NOW, "hour")
+    cron_at(instance, 9 * MINUTE)
     assert told(account) == []
     for minutes in (11, 12, 40):
-        cron_at(instance, clock, minutes * MINUTE)
+        cron_at(instance, minutes * MINUTE)
         assert word(instance) == "MailProblem"
     (alert,) = told(account)
     assert "our own mail did not arrive within 600 s" in alert
-    cron_at(instance, clock, HOUR, "hour")
+    cron_at(instance, HOUR, "hour")
     account.put("INBOX", probes(account)[-1].data)
     assert word(instance) == "MailProblem"
-    cron_at(instance, clock, HOUR + MINUTE)
+    cron_at(instance, HOUR + MINUTE)
     assert word(instance) == "True"
     _alert, recovery = told(account)
     assert "is fine again" in recovery
@@ -146,7 +146,7 @@ def found_in(instance, stub, folder):
     ids=["far east", "west"],
 )
 def test_f10_a_mail_is_found_though_it_is_another_day_there(
-    tmp_path, ca, cafile, smtp, clock, zone, hours
+    tmp_path, ca, cafile, smtp, zone, hours
 ):
     here = datetime.now(ZoneInfo(zone))
     midnight = datetime.combine(
@@ -158,12 +158,12 @@ def test_f10_a_mail_is_found_though_it_is_another_day_there(
         more = f"imapserver = 127.0.0.1\nimapport = {stub.port}\n"
         instance = Instance(tmp_path, smtp.email_section(cafile) + more)
         instance.environment = {"TZ": zone}
-        cron_at(instance, clock, before, "hour")
+        cron_at(instance, before, "hour")
         token = memory(instance)["probe"]["token"]
         header = f"Message-ID: <{token}@x>\r\nX-Checker-Probe: {token}\r\n\r\n"
         came = f"{there:%d-%b-%Y %H:%M:%S %z}"
         stub.mails["INBOX"] = [StubMail(header, came)]
-        assert cron_at(instance, clock, before + MINUTE).silent
+        assert cron_at(instance, before + MINUTE).silent
     proof = memory(instance)["proof"]
     assert proof["verdict"] == "arrived" and 0 <= proof["seconds"] <= 16
     assert not any("SINCE" in one or "BEFORE" in one for one in stub.heard)

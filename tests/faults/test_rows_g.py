@@ -147,7 +147,7 @@ def test_g3_of_an_endless_answer_no_more_is_read_than_the_first_4_kb(asked):
 
 
 @pytest.mark.fault("G9", "a peer flaps each minute")
-def test_g9_a_peer_that_flaps_is_dampened_and_its_last_state_is_told(tmp_path, clock):
+def test_g9_a_peer_that_flaps_is_dampened_and_its_last_state_is_told(tmp_path):
     said = {"changing": b"True", "blinking": b""}
 
     def talk(name):
@@ -169,11 +169,11 @@ def test_g9_a_peer_that_flaps_is_dampened_and_its_last_state_is_told(tmp_path, c
             ill = minute % 2 == 0
             said.update(changing=b"MailProblem" if ill else b"True")
             said.update(blinking=b"" if ill else b"True")
-            cron_at(instance, clock, minute * MINUTE)
+            cron_at(instance, minute * MINUTE)
         assert len(smtp.mails) <= 4
         said.update(blinking=b"True")
         for later in (70, 71):
-            cron_at(instance, clock, later * MINUTE)
+            cron_at(instance, later * MINUTE)
         told = [mail.subject for mail in smtp.mails]
     assert not any("blinking" in one for one in told)
     assert len(told) <= 6
@@ -185,9 +185,7 @@ def test_g9_a_peer_that_flaps_is_dampened_and_its_last_state_is_told(tmp_path, c
 
 
 @pytest.mark.fault("G10", "both instances report each other")
-def test_g10_two_that_report_each_other_mail_each_admin_once_and_each_day(
-    tmp_path, clock
-):
+def test_g10_two_that_report_each_other_mail_each_admin_once_and_each_day(tmp_path):
     with contextlib.ExitStack() as stack:
         smtp = stack.enter_context(SmtpServer(security="none"))
         # Not proven yet: mail leaves, and neither says that it does.
@@ -202,11 +200,11 @@ def test_g10_two_that_report_each_other_mail_each_admin_once_and_each_day(
         one_url, two_url = (stack.enter_context(serving(each)) for each in pair)
         # Before they ask, both have something to say.
         for each in pair:
-            assert cron_at(each, clock, NOW).code == 0
+            assert cron_at(each, NOW).code == 0
         one.add(f"[peers]\nevery = minute\ntwo = {two_url},two@example.com\n")
         two.add(f"[peers]\nevery = minute\none = {one_url},one@example.com\n")
         for each in (one, two, one, two):
-            assert cron_at(each, clock, NOW).code == 0
+            assert cron_at(each, NOW).code == 0
         ill = "is failing: it says that it cannot send mail"
         assert told_by_peers(smtp) == {
             "one@example.com": [f"[two] peer one {ill}"],
@@ -214,7 +212,7 @@ def test_g10_two_that_report_each_other_mail_each_admin_once_and_each_day(
         }
         # The first to run meets an answer of yesterday, and asks again.
         for each in (one, two, one):
-            assert cron_at(each, clock, DAY).code == 0
+            assert cron_at(each, DAY).code == 0
         assert [len(each) for each in told_by_peers(smtp).values()] == [2, 2]
         assert "is still failing" in told_by_peers(smtp)["one@example.com"][1]
 
@@ -234,33 +232,33 @@ def told_by_peers(smtp):
 
 @pytest.mark.fault("G12", "our mail is broken, no alert is due")
 def test_g12_while_our_mail_is_broken_the_word_is_mail_problem_until_it_is_proven(
-    tmp_path, ca, cafile, clock
+    tmp_path, ca, cafile
 ):
     with PymapAccount(ca) as account:
         instance = with_answer(Instance(tmp_path, account.settings(cafile)))
-        assert cron_at(instance, clock, NOW, "hour").silent
+        assert cron_at(instance, NOW, "hour").silent
         assert word(instance) == "MailProblem", "it was never proven"
         account.wait_for("INBOX")
-        assert cron_at(instance, clock, MINUTE).silent
+        assert cron_at(instance, MINUTE).silent
         assert word(instance) == "True"
         deliver = account.smtp.answer_data
         account.smtp.answer_data = lambda mail: "451 4.3.0 not now"
-        cron_at(instance, clock, HOUR, "hour")
-        cron_at(instance, clock, HOUR + 11 * MINUTE)
+        cron_at(instance, HOUR, "hour")
+        cron_at(instance, HOUR + 11 * MINUTE)
         assert word(instance) == "MailProblem"
         # It takes mails again, alerts too; whether they arrive is not known.
         account.smtp.answer_data = deliver
         account.goes_to(None)
         instance.job("Flag", flag_job(tmp_path / "flag"))
-        assert cron_at(instance, clock, HOUR + 20 * MINUTE).silent
+        assert cron_at(instance, HOUR + 20 * MINUTE).silent
         assert "Flag is failing: the flag is down" in subjects(account.smtp)
         assert word(instance) == "MailProblem"
-        cron_at(instance, clock, 2 * HOUR, "hour")
+        cron_at(instance, 2 * HOUR, "hour")
         assert word(instance) == "MailProblem"
         account.goes_to("INBOX")
-        cron_at(instance, clock, 3 * HOUR, "hour")
+        cron_at(instance, 3 * HOUR, "hour")
         account.wait_for("INBOX")
-        cron_at(instance, clock, 3 * HOUR + MINUTE)
+        cron_at(instance, 3 * HOUR + MINUTE)
         assert word(instance) == "True"
 
 

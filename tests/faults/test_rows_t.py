@@ -25,15 +25,9 @@ HOURLY = """\
 ALERT = "Flag is failing: the flag is down"
 
 
-@pytest.fixture
-def instance(instance, clock):
-    instance.environment = clock
-    return instance
-
-
 def cron_at(instance, shift, ordered="minute"):
     """Run when the clock shows another time than it is."""
-    ran = rows.cron_at(instance, instance.environment, shift, ordered, "-d")
+    ran = rows.cron_at(instance, shift, ordered, "-d")
     assert ran.code == 0, ran.err
     return ran.err
 
@@ -101,11 +95,13 @@ def test_t4_after_three_days_off_each_job_runs_once(instance):
 
 
 @pytest.mark.fault("T6", "the clock is stepped inside a run")
-def test_t6_a_clock_that_is_stepped_inside_a_run_ends_no_job(instance, smtp):
+def test_t6_a_clock_that_is_stepped_inside_a_run_ends_no_job(
+    instance, smtp, faked_clock
+):
     clock = instance.folder / "clock"
     clock.write_text("+0s\n")
     instance.environment = {
-        **instance.environment,
+        **faked_clock,
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_NO_CACHE": "1",
     }
@@ -132,7 +128,6 @@ def test_t7_after_an_hour_without_runs_a_peer_tells_and_the_next_run_too(
         peers = f"[peers]\nevery = minute\nweb1 = {url},ops@example.com\n"
         settings = theirs.email_section(cafile) + peers
         friend = Instance(folder, settings, GENERAL.replace("web1", "web2"))
-        friend.environment = instance.environment
         for minutes in (-69, 0, 0):
             cron_at(friend, timedelta(minutes=minutes))
             told.append(len(theirs.mails))
@@ -204,7 +199,7 @@ def around_midnight(zone, day):
 
 
 @pytest.mark.fault("T3", "the night of a DST change, as cron starts it")
-def test_t3_in_the_night_of_a_change_the_program_does_the_same(instance, clock):
+def test_t3_in_the_night_of_a_change_the_program_does_the_same(instance):
     chosen = CHANGES if LONG else [CHANGES[seed() % len(CHANGES)]]
     logs = {}
     for name, frequency in (("Hourly", "HOUR"), ("Daily", "DAY")):
@@ -214,7 +209,7 @@ def test_t3_in_the_night_of_a_change_the_program_does_the_same(instance, clock):
         instance.job(name, job(name, text).replace("JobFrequency.MINUTE", order))
     count = 0
     for zone, day in chosen:
-        instance.environment = {**clock, "TZ": zone}
+        instance.environment = {"TZ": zone}
         shutil.rmtree(instance.state)
         instance.state.mkdir(mode=0o700)
         for log in logs.values():

@@ -6,6 +6,7 @@ import re
 import subprocess
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -48,7 +49,7 @@ def told_of(mails):
 @pytest.mark.fault("X1", "10,000 jobs fail in one minute")
 @pytest.mark.fault("X2", "all recover")
 def test_x1_and_x2_ten_thousand_make_few_mails_and_all_are_accounted_for(
-    instance, smtp, tmp_path, clock
+    instance, smtp, tmp_path
 ):
     flag = tmp_path / "flag"
     instance.job("Many", MANY.format(count=COUNT, flag=str(flag)))
@@ -57,15 +58,15 @@ def test_x1_and_x2_ten_thousand_make_few_mails_and_all_are_accounted_for(
     first = time.monotonic() - began
     assert len(instance.records()) >= COUNT
     # What is left of the first digest is in the next, five minutes later.
-    instance.environment = {**clock, "FAKETIME": "+330s"}
+    instance.clock_ahead = timedelta(seconds=330)
     assert [instance.cron().code for _ in range(2)] == [0, 0]
     failed = list(smtp.mails)
     assert 1 <= len(failed) <= 3, [mail.subject for mail in failed]
     assert told_of(failed) == COUNT, [mail.subject for mail in failed]
     flag.touch()
     # The first to recover come in one mail, most in the next, the rest in a third.
-    for later in ("+700s", "+1040s", "+1380s"):
-        instance.environment = {**clock, "FAKETIME": later}
+    for later in (700, 1040, 1380):
+        instance.clock_ahead = timedelta(seconds=later)
         assert instance.cron().code == 0
     recovered = smtp.mails[len(failed) :]
     assert 1 <= len(recovered) <= 3, [mail.subject for mail in recovered]
@@ -81,6 +82,7 @@ def test_x6_the_password_is_in_no_log_mail_state_traceback_or_process_list(
     leak = f"print({PASSWORD!r})\nself.memory['it'] = {PASSWORD!r}\n" + leak.replace(
         "self.config['email']", f"{PASSWORD!r}"
     ).replace("dict(", "str(")
+    instance.is_started_whole = True
     instance.job("Leak", job("Leak", leak))
     instance.job("Calm", CALM)
     seen: list[str] = []
@@ -115,7 +117,7 @@ def test_x6_the_password_is_in_no_log_mail_state_traceback_or_process_list(
 
 @pytest.mark.fault("X3", "1,000 jobs flap each minute for an hour")
 def test_x3_jobs_that_flap_make_few_mails_and_the_last_state_is_told(
-    instance, smtp, tmp_path, clock
+    instance, smtp, tmp_path
 ):
     count, minutes = (1000, 60) if LONG else (40, 4)
     flag = tmp_path / "flag"
@@ -123,12 +125,11 @@ def test_x3_jobs_that_flap_make_few_mails_and_the_last_state_is_told(
     # Odd, so that they are failing in the end.
     for minute in range(minutes + 1):
         flag.unlink(missing_ok=True) if minute % 2 == 0 else flag.touch()
-        instance.environment = {**clock, "FAKETIME": f"+{60 * minute}s"}
+        instance.clock_ahead = timedelta(minutes=minute)
         assert instance.cron().code == 0
     within = len(smtp.mails)
     for later in (6, 12):
-        shift = 60 * (minutes + later)
-        instance.environment = {**clock, "FAKETIME": f"+{shift}s"}
+        instance.clock_ahead = timedelta(minutes=minutes + later)
         assert instance.cron().code == 0
     assert within < 20
     last = smtp.mails[-1]

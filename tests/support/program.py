@@ -6,10 +6,13 @@ as cron does it, but for the loading of Python and of the modules.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -24,9 +27,10 @@ CRON = {"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "HOME": "/"}
 
 
 class Program:
-    """A checkout whose program can be started."""
+    """A checkout whose program can be started, by one thread at a time."""
 
     def __init__(self, checkout: Path = CHECKOUT) -> None:
+        self._lock = threading.Lock()
         self._program = checkout / "checker.py"
         python = checkout / ".venv" / "bin" / "python"
         if checkout == CHECKOUT:
@@ -53,17 +57,18 @@ class Program:
         ``at`` is what the clock shows, if not the time; ``environment`` what is there
         beside what cron gives.
         """
-        process = self._process
-        assert process.stdin is not None and process.stdout is not None
         order = {
             "words": [str(self._program), *arguments],
             "environment": {**CRON, **environment},
             "at": at and at.timestamp(),
         }
-        process.stdin.write(json.dumps(order) + "\n")
-        ready = select.select([process.stdout], [], [], LIMIT_S)[0]
-        assert ready, f"it does not end: {arguments}"
-        code, out, err = json.loads(process.stdout.readline())
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        with self._lock:
+            process.stdin.write(json.dumps(order) + "\n")
+            ready = select.select([process.stdout], [], [], LIMIT_S)[0]
+            assert ready, f"it does not end: {arguments}"
+            code, out, err = json.loads(process.stdout.readline())
         return code, out, err
 
     def stop(self) -> None:
@@ -72,3 +77,11 @@ class Program:
         process.stdin.close()
         process.wait(10)
         process.stdout.close()
+
+
+@functools.cache
+def our_program() -> Program:
+    """Return the program of this checkout, the same one for all tests."""
+    program = Program()
+    atexit.register(program.stop)
+    return program
