@@ -188,7 +188,7 @@ class _Talk:
         return ""
 
 
-def hush(seconds: float = 20) -> Callable[[socket.socket, str], None]:
+def hush(seconds: float = 60) -> Callable[[socket.socket, str], None]:
     """Return what says nothing for so long, or until the other side hangs up."""
 
     def wait(sock: socket.socket, _tag: str) -> None:

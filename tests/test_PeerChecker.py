@@ -12,6 +12,7 @@ from lib.model import Health
 from tests.instance import Instance
 from tests.listeners import Listener, answer, closed_port, dripping, says
 from tests.servers import SmtpServer
+from tests.support.waits import SOON_S
 
 KEY = "what the two of us share"
 ADMIN = "admin@example.org"
@@ -247,7 +248,7 @@ def test_a_drip_and_an_endless_body_end_at_the_deadline_and_the_cap(monkeypatch)
 
     with Listener(dripping(b"HTTP/1.1 200 OK\r\n\r\n", every_s=0.05)) as there:
         asked = ask(Peer("x", there.url(), ADMIN), limit_s=1.0)
-        assert asked.reading is None and asked.seconds < 3
+        assert asked.reading is None and asked.seconds < SOON_S
     endless = answer(body=b"x" * 2_000_000)
     with Listener(says(endless)) as there:
         asked = ask(Peer("x", there.url(), ADMIN), limit_s=5.0)

@@ -14,6 +14,7 @@ import pytest
 from lib import process, shift
 from lib.model import Condition, JobFrequency
 from tests.fakes import Folder, Told, job, listen, settings, spawner
+from tests.support.waits import SOON_S
 
 FAILING, FINE = Condition.FAILING, Condition.FINE
 UNKNOWN = Condition.UNKNOWN
@@ -116,7 +117,7 @@ def test_a_loop_in_c_that_is_deaf_is_killed_at_its_deadline(folder, impatient, l
     told = folder.run_one("Stuck", IMPORTS + text)
     assert told.lost["Stuck"].detail == "timed out after 0.4 s, and had to be killed"
     assert told.outcomes["Fine"].condition is FINE
-    assert told.seconds < 3
+    assert told.seconds < SOON_S
 
 
 def test_one_that_lets_no_other_have_its_turn_is_found_among_many(folder, impatient):
@@ -133,7 +134,7 @@ def test_one_that_lets_no_other_have_its_turn_is_found_among_many(folder, impati
     told = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
     assert told.lost["One 7"].detail == "timed out after 2 s, and had to be killed"
     assert list(told.conditions.values()).count(FINE) == 29
-    assert told.seconds < 7
+    assert told.seconds < SOON_S
 
 
 def test_a_hook_that_is_stuck_in_c_has_the_default_mail_in_its_place(folder, impatient):
@@ -205,7 +206,7 @@ def test_a_daemon_that_holds_the_pipes_does_not_hold_up_the_run(folder, tmp_path
     pid = int((tmp_path / "pid").read_text())
     try:
         assert told.conditions == {"Daemon": FINE}
-        assert told.seconds < 2
+        assert told.seconds < SOON_S
     finally:
         os.kill(pid, signal.SIGKILL)
 
@@ -214,16 +215,16 @@ def test_a_child_that_keeps_the_output_pipe_does_not_hold_up_the_run(folder):
     execute = "import subprocess; subprocess.Popen(['sleep', '60'])\nreturn False"
     told = folder.run_one("Parent", job("Parent", execute))
     assert told.conditions == {"Parent": FAILING}
-    assert told.seconds < 2
+    assert told.seconds < SOON_S
 
 
 def test_a_flood_of_output_from_a_child_is_bounded(folder):
-    execute = "import subprocess; subprocess.run(['yes'], timeout=4)\nreturn True"
+    execute = "import subprocess; subprocess.run(['yes'], timeout=60)\nreturn True"
     more = "def timeout(self): return 0.5"
     told = folder.run_one("Flood", job("Flood", execute, more))
     assert told.outcomes["Flood"].detail == "timed out after 0.5 s"
     assert len(told.outcomes["Flood"].evidence) < 75_000
-    assert told.seconds < 3
+    assert told.seconds < SOON_S
 
 
 def test_memory_without_end_costs_its_own_worker_only(folder):

@@ -16,6 +16,7 @@ from tests.faults.rows import CALM, is_running, job, until
 from tests.faults.table import LONG, measured
 from tests.instance import Instance, flag_job
 from tests.servers import SmtpStub
+from tests.support.waits import SOON_S
 
 
 def subjects(smtp):
@@ -34,10 +35,10 @@ def test_a3_a_terminated_run_keeps_what_is_done_sends_nothing_and_ends_soon(
     instance.job("Slow", job("Slow", "time.sleep(30)").replace("return 5", "return 40"))
     run = instance.start("-m", "cron", "-c", "minute")
     until(lambda: "Calm" in instance.records())
-    started = time.monotonic()
     run.terminate()
-    run.communicate(timeout=20)
-    assert (run.returncode, time.monotonic() - started < 2) == (0, True)
+    # The job would go on for 30 s.
+    run.communicate(timeout=SOON_S)
+    assert run.returncode == 0
     records = instance.records()
     assert (records["Calm"]["failures"], len(records["Calm"]["owed"])) == (1, 1)
     assert records["Slow"]["pending"] is True
@@ -53,10 +54,9 @@ def test_a3_a_run_that_is_terminated_while_it_sends_keeps_the_mail(tmp_path):
         instance.job("Calm", CALM)
         run = instance.start("-m", "cron", "-c", "minute")
         until(lambda: stub.connections == 1)
-        started = time.monotonic()
         run.terminate()
-        run.communicate(timeout=20)
-    assert (run.returncode, time.monotonic() - started < 2) == (0, True)
+        run.communicate(timeout=SOON_S)
+    assert run.returncode == 0
     assert len(instance.records()["Calm"]["owed"]) == 1
 
 
@@ -205,8 +205,16 @@ def test_a9_a_daemon_that_a_job_leaves_behind_is_killed_and_named(instance):
 @pytest.mark.fault("A7", "cron catches up: 5 starts at once")
 def test_a7_of_a_burst_of_starts_one_judges_and_the_others_end(instance, smtp):
     ran = instance.folder / "ran"
-    body = f"open({str(ran)!r}, 'a').write('x')\ntime.sleep(3)\nreturn False"
-    instance.job("Once", job("Once", body))
+    skipped = instance.state / "skipped"
+    # At work until the others have come and gone, however slowly they start.
+    body = f"""
+open({str(ran)!r}, "a").write("x")
+skipped = {str(skipped)!r}
+while not os.path.exists(skipped) or open(skipped).read().count("\\n") < 4:
+    time.sleep(0.05)
+return False
+"""
+    instance.job("Once", job("Once", body).replace("return 5", "return 50"))
     started = [instance.start("-m", "cron", "-c", "minute") for _ in range(5)]
     for process in started:
         process.communicate(timeout=60)
