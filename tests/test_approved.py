@@ -44,12 +44,15 @@ def project(tmp_path):
 
 def run_tests(project: Path, *args: str, approving: bool = False) -> str:
     """Return what pytest says of these tests."""
+    plugins = ["-p", "tests.support.approved", *["-p", "xdist"] * ("-n" in args)]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.support.approved", "-q", *args],
+        [sys.executable, "-m", "pytest", *plugins, "-q", *args],
         cwd=project,
         env={
             **os.environ,
             "CHECKER_APPROVE": str(int(approving)),
+            # Those that are installed take longer to load than the tests take.
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONPATH": str(ROOT),
         },
         capture_output=True,
