@@ -45,6 +45,9 @@ if __name__ == "__main__":
     if os.geteuid() == 0 and os.stat(HERE).st_uid != 0:
         # The owner could not replace what root compiles.
         sys.dont_write_bytecode = True
+    from lib.inherited import put_in_order
+
+    put_in_order()
     start_again_with_libraries()
     from lib.modes import main
 

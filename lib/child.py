@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import struct
+import sys
 import threading
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn, Protocol
@@ -72,6 +73,7 @@ def _take_standard_streams(printed_write: int) -> None:
     os.dup2(printed_write, 2)
     os.close(nothing)
     os.close(printed_write)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
 
 
 def _open_descriptors() -> set[int]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TextIO
 
 from lib.model import scrubbed
+from lib.streams import error_stream
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 #: A log that is not looked after is kept to this; one older copy stays beside it.
@@ -46,7 +48,8 @@ def start_log(
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     # What a handler cannot write is no reason to fail a run; see below.
     logging.raiseExceptions = False
-    stderr = _own_stderr()
+    # Workers have another one later.
+    stderr = error_stream()
     if to_stderr:
         _add(root, logging.StreamHandler(stderr), _Formatter(secrets))
     else:
@@ -56,15 +59,13 @@ def start_log(
         errors.set_name("supervisor")
         _add(root, errors, _Formatter(secrets, "checker: %(message)s"))
     if to_file:
-        _add(root, _LogFile(logfile, stderr), _Formatter(secrets))
+        log = _LogFile(logfile, stderr)
+        # Here, so that it is said once and not by each process.
+        log.open()
+        _add(root, log, _Formatter(secrets))
     elif mails_to_file and not to_stderr:
         mails = logging.getLogger("lib.channels")
         _add(mails, _LogFile(logfile, stderr), _Formatter(secrets))
-
-
-def _own_stderr() -> TextIO:
-    """Return standard error as it is now; workers have another one later."""
-    return os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1, errors="replace")
 
 
 class _LogFile(logging.StreamHandler[TextIO]):
@@ -81,9 +82,7 @@ class _LogFile(logging.StreamHandler[TextIO]):
         self._is_open = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self._is_open:
-            self._is_open = True
-            self._open()
+        self.open()
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
@@ -101,9 +100,18 @@ class _LogFile(logging.StreamHandler[TextIO]):
             file=self.stream,
         )
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Open the file, unless that was done."""
+        if self._is_open:
+            return
+        self._is_open = True
         path = self._logfile
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        # Not to wait for somebody who reads it, or who holds a lease on it.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+        why = _why_no_log(path)
+        if why:
+            self._go_on_instead(why)
+            return
         try:
             if path.exists() and path.stat().st_size > MAX_LOG:
                 path.replace(path.with_name(f"{path.name}.1"))
@@ -114,6 +122,27 @@ class _LogFile(logging.StreamHandler[TextIO]):
         self.stream = os.fdopen(
             descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace"
         )
+
+
+def _why_no_log(path: Path) -> str:
+    """Return why what is there can be no log: who writes to it may have to wait."""
+    try:
+        status = os.stat(path)
+        if stat.S_ISREG(status.st_mode):
+            return ""
+        is_nowhere = status.st_rdev == os.stat(os.devnull).st_rdev
+    except OSError:
+        # Not there yet, or opening it says what is wrong.
+        return ""
+    if stat.S_ISCHR(status.st_mode) and is_nowhere:
+        return ""
+    kinds = (
+        (stat.S_ISFIFO, "FIFO"),
+        (stat.S_ISDIR, "folder"),
+        (stat.S_ISSOCK, "socket"),
+    )
+    kind = next((word for test, word in kinds if test(status.st_mode)), "device")
+    return f"it is a {kind}, and no regular file"
 
 
 def _add(

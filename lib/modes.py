@@ -26,6 +26,26 @@ def main(arguments: list[str], here: str) -> int:
 
     ``here`` is the checkout: where jobs that ship and the default settings lie.
     """
+    from lib.streams import OutputError
+
+    try:
+        try:
+            return _carry_out(arguments, here)
+        finally:
+            # Here, where it can be said that nobody takes it.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our table has seen enough.
+        return OK
+    except OutputError as error:
+        print(
+            f"checker: standard output cannot be written: {error.strerror}",
+            file=sys.stderr,
+        )
+        return TROUBLE
+
+
+def _carry_out(arguments: list[str], here: str) -> int:
     from lib.remedy import StateError
     from lib.settings import SettingsError
 
@@ -46,10 +66,6 @@ def main(arguments: list[str], here: str) -> int:
     except StateError as error:
         print(f"checker: {error}", file=sys.stderr)
         return TROUBLE
-    except BrokenPipeError:
-        # Whoever read our table has seen enough; nothing is left to be flushed.
-        sys.stdout = None
-        return OK
     except KeyboardInterrupt:
         return 130
 

@@ -32,6 +32,7 @@ def daemon(given: argparse.Namespace) -> int:
     from lib.gate import Gate
     from lib.listening import CannotListen
     from lib.serve import application
+    from lib.streams import best_effort
 
     settings = settings_of(given)
     fresh = FreshSettings(settings, lambda: read_settings(given))
@@ -40,9 +41,12 @@ def daemon(given: argparse.Namespace) -> int:
     except CannotListen as error:
         print(f"checker: [status] listen: {error}", file=sys.stderr)
         return TROUBLE
+    said = best_effort(sys.stdout.fileno())
     for host, port in gate.addresses:
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        print(f"checker: process {os.getpid()} answers peers on http://{where}/")
-    sys.stdout.flush()
+        print(
+            f"checker: process {os.getpid()} answers peers on http://{where}/",
+            file=said,
+        )
     gate.serve()
     return OK

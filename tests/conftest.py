@@ -11,6 +11,7 @@ import trustme
 from tests.accounts import Account
 from tests.imapserver import PymapAccount
 from tests.postfixdovecot import PostfixAccount, PostfixDovecot, why_not
+from tests.starters import Starter
 
 #: Any test may be marked with a row of the list of faults, and have approved texts.
 pytest_plugins = ("tests.faults.marks", "tests.support.approved")
@@ -28,6 +29,14 @@ def cafile(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     ca.cert_pem.write_to_path(str(path))
     return path
+
+
+@pytest.fixture
+def starter() -> Iterator[Starter]:
+    """Return what starts the program in odd ways, and ends it."""
+    it = Starter()
+    yield it
+    it.close()
 
 
 @pytest.fixture(scope="session")

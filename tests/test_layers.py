@@ -16,13 +16,16 @@ ROOT = Path(__file__).parent.parent
 #: The room, and the rooms of lib that it may import from; ``*`` is any.
 DOORS = {
     "__init__": "",
+    # what the system gives
+    "streams": "",
+    "inherited": "streams",
     # values, and words for them
     "model": "",
     "plain": "model",
     "wording": "model",
     "decisions": "model wording",
     "letters": "model wording",
-    "log": "model",
+    "log": "model streams",
     # judgement
     "decide": "model",
     "timetable": "model wording",
@@ -179,6 +182,7 @@ DOORS = {
     "manpage": "commandline modes",
     "completion": "commandline model",
     "workmodes": "fresh gate given listening model run serve",
+    "workmodes": "fresh gate given listening model run serve streams",
     "showmodes": (
         "completion crontab given look model notes peerlines peermodes readers"
         " report state statusmode why worker"
@@ -186,7 +190,10 @@ DOORS = {
     "trymodes": (
         "drill given letters look model outbox readers report settings worker"
     ),
-    "modes": "asowner commandline given remedy settings showmodes trymodes workmodes",
+    "modes": (
+        "asowner commandline given remedy settings showmodes streams trymodes"
+        " workmodes"
+    ),
     "answer": "model wording",
     "serve": "answer model ownanswer remedy state",
     "listening": "",

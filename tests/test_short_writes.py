@@ -21,6 +21,8 @@ ROOT = Path(__file__).parent.parent
 WRITERS = {
     "disk": "the one for all",
     "log": "a stream of Python's, which writes all of each line",
+    "streams": "where not all is to be written: nobody may wait for a reader",
+    "inherited": "opens /dev/null where there is nothing",
 }
 WRITING_CALLS = set("write pwrite writev pwritev sendfile truncate".split())
 WRITING_METHODS = set("write_text write_bytes touch".split())

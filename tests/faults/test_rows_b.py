@@ -248,6 +248,27 @@ def test_b14_a_log_on_a_full_disk_stops_nothing(instance, smtp):
     assert "log" in ran.err
 
 
+@pytest.mark.fault("B14", "the disk is full by the second line")
+def test_b14_a_disk_that_fills_up_under_the_log_is_noted_once(instance, smtp):
+    log = instance.folder / "log"
+    log.mkdir()
+    instance.write(
+        instance.settings.read_text().replace(
+            "[email]", f"logfile = {log}/checker.log\n[email]"
+        )
+    )
+    script = f"""
+        mount -t tmpfs -o size=8k,mode=755 none "{log}"
+        head -c 4090 /dev/zero >"{log}/checker.log"
+        head -c 4096 /dev/zero >"{log}/ballast"
+        eval "$CRON -v" 2>&1; echo "exit $?"
+    """
+    ran = in_own_mounts(instance, script)
+    assert told(ran) == ["0"], ran.out + ran.err
+    assert ran.out.count("checker.log cannot be written: No space left") == 1
+    assert subjects(smtp) == ["Flag is failing: the flag is down"]
+
+
 @pytest.mark.fault("B14", "the log cannot be written")
 def test_b14_a_log_that_cannot_be_written_is_noted_and_goes_on_on_stderr(
     instance, smtp
