@@ -8,6 +8,7 @@ MODES; what it does lives in lib/.
 from __future__ import annotations
 
 import os
+import resource
 import sys
 
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -19,10 +20,11 @@ STARTED_AGAIN = "CHECKER_STARTED_AGAIN"
 
 def start_again_with_libraries() -> None:
     """Go on with .venv's Python if this one lacks what we need, or say what to do."""
+    is_second = os.environ.pop(STARTED_AGAIN, "")
     if sys.prefix == VENV or (sys.version_info >= (3, 11) and not _missing()):
         return
     python = os.path.join(VENV, "bin", "python")
-    if os.path.exists(python) and STARTED_AGAIN not in os.environ:
+    if os.path.exists(python) and not is_second:
         os.environ[STARTED_AGAIN] = "1"
         try:
             os.execv(python, [python, os.path.realpath(__file__), *sys.argv[1:]])
@@ -42,8 +44,14 @@ def _missing() -> list[str]:
 
 
 if __name__ == "__main__":
+    if HERE not in sys.path:
+        # PYTHONSAFEPATH is set.
+        sys.path.insert(0, HERE)
     if os.geteuid() == 0 and os.stat(HERE).st_uid != 0:
         # The owner could not replace what root compiles.
+        sys.dont_write_bytecode = True
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        # Python 3.11 would keep half a file of bytecode, and stumble over it for ever.
         sys.dont_write_bytecode = True
     from lib.inherited import put_in_order
 

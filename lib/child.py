@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Protocol
 
 from lib import plain
 from lib.disk import write_whole
+from lib.inherited import reset_signals_of_child
 
 #: What stands before each frame.
 LENGTH = struct.Struct(">I")
@@ -44,6 +45,7 @@ def be_the_child(
     status = BROKEN
     try:
         os.setsid()
+        reset_signals_of_child()
         _take_standard_streams(printed_write)
         if leave is None:
             leave = _open_descriptors() - {0, 1, 2, frames_write, lifeline}
@@ -62,11 +64,7 @@ def be_the_child(
 
 
 def _take_standard_streams(printed_write: int) -> None:
-    """Take the child's own standard streams and signals; the parent's do not fit."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    # As Python has it: what is written to a peer that is gone raises, and kills not.
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    """Take the child's own standard streams; the parent's do not fit."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(printed_write, 1)

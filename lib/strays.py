@@ -15,6 +15,8 @@ from collections.abc import Collection
 logger = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36
+#: The children this process was started with: a shell's that became us, say.
+_inherited: set[int] = set()
 #: As often as killing may bring up others that were theirs.
 GENERATIONS = 3
 
@@ -23,6 +25,8 @@ def adopt() -> bool:
     """Become the parent of every orphan below; return whether that can be had."""
     if sys.platform != "linux":
         return False
+    if _has_children():
+        _inherited.update(_children())
     try:
         import ctypes
 
@@ -34,8 +38,9 @@ def adopt() -> bool:
 
 def end_all(ours: Collection[int]) -> None:
     """Kill the children of this process that are not ``ours``; name each in the log."""
+    others = {*ours, *_inherited}
     for _ in range(GENERATIONS):
-        left = {pid: name for pid, name in _children().items() if pid not in ours}
+        left = {pid: name for pid, name in _children().items() if pid not in others}
         if not left:
             return
         for pid, name in left.items():
@@ -46,6 +51,14 @@ def end_all(ours: Collection[int]) -> None:
             except (ProcessLookupError, ChildProcessError, PermissionError):
                 # It has ended by itself, or has become somebody else's.
                 continue
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _children() -> dict[int, str]:

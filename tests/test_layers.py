@@ -70,7 +70,7 @@ DOORS = {
     "jobbase": "fetch jobclass jobsettings model reach tls",
     "oldjobs": "jobbase",
     # in a process of its own: job code; never state, channels, outbox
-    "child": "disk plain",
+    "child": "disk inherited plain",
     "limits": "model",
     "strays": "",
     "process": "child plain",
