@@ -18,11 +18,13 @@ from typing import Any, NoReturn, Protocol
 from lib import plain
 from lib.disk import write_whole
 from lib.inherited import reset_signals_of_child
+from lib.shortage import shortage
 
 #: What stands before each frame.
 LENGTH = struct.Struct(">I")
-#: Exit codes of a child whose own work broke down, or that cannot tell any more.
-BROKEN, CUT_OFF = 70, 71
+#: Exit codes of a child whose own work broke down, that cannot tell any more, or that
+#: could not have what the system keeps short.
+BROKEN, CUT_OFF, SHORT = 70, 71, 72
 
 
 class Tell(Protocol):
@@ -54,10 +56,9 @@ def be_the_child(
         _die_with_parent(lifeline)
         work(_teller(frames_write))
         status = 0
-    except BaseException:  # noqa: B036  # we end right here
-        import traceback
-
-        write_whole(2, traceback.format_exc().encode("utf-8", "replace"))
+    except BaseException as error:  # noqa: B036  # we end right here
+        status, words = _last_words(error)
+        write_whole(2, words.encode("utf-8", "replace"))
     finally:
         # Threads left behind must not keep the process; nothing is flushed twice.
         os._exit(status)
@@ -72,6 +73,17 @@ def _take_standard_streams(printed_write: int) -> None:
     os.close(nothing)
     os.close(printed_write)
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+
+
+def _last_words(error: BaseException) -> tuple[int, str]:
+    """Return the exit code of a child that ends in an error, and what it says."""
+    # Memory is used up by somebody, who is to be named.
+    words = "" if isinstance(error, MemoryError) else shortage(error)
+    if words:
+        return SHORT, f"{words}\n"
+    import traceback
+
+    return BROKEN, "".join(traceback.format_exception(error))
 
 
 def _open_descriptors() -> set[int]:

@@ -19,6 +19,7 @@ from lib.inquest import Lost as Lost
 from lib.inquest import ruling, unknown
 from lib.model import JobFacts, JobFile, Report
 from lib.shift import Shift, Work
+from lib.wording import first_line
 from lib.worker import Order
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,13 @@ class Crew:
             if has_ended:
                 self._dismiss(shift)
                 how = process.how_it_ended(shift.child.status or 0)
-                yield from self._mourn(shift, how)
+                if shift.child.was_short:
+                    how = first_line(shift.printed) or how
+                if shift.child.was_short and not shift.stuck_at:
+                    process.say_once(how)
+                    yield from self._unfinished(shift.rest, how)
+                else:
+                    yield from self._mourn(shift, how)
             elif shift.deadline <= time.monotonic():
                 self._dismiss(shift)
                 yield from self._mourn(shift, "")
@@ -147,7 +154,7 @@ class Crew:
                     alone=True,
                 )
             except OSError as error:
-                return f"no process could be started for it: {error.strerror}"
+                return str(error.strerror)
             self._waiting.popleft()
             now = time.monotonic()
             self._shifts.append(Shift(child, work, now, now + self._load_timeout_s))

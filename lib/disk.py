@@ -230,8 +230,14 @@ def _write_all(
 
     with ThreadPoolExecutor(WRITERS) as pool:
         shares = [contents[first::WRITERS] for first in range(WRITERS)]
-        for task in [pool.submit(write, share) for share in shares]:
-            task.result()
+        try:
+            for task in [pool.submit(write, share) for share in shares]:
+                task.result()
+        except RuntimeError:
+            # There are no more threads: one after the other, then.
+            pool.shutdown(cancel_futures=True)
+    written = {path for _temporary, path in moves}
+    write([one for one in contents if one[0] not in written])
 
 
 def _written_beside(path: Path, content: bytes) -> Path:

@@ -48,6 +48,8 @@ def main(arguments: list[str], here: str) -> int:
 def _carry_out(arguments: list[str], here: str) -> int:
     from lib.remedy import StateError
     from lib.settings import SettingsError
+    from lib.shortage import shortage
+    from lib.streams import OutputError
 
     given: Any = read_plain_order(arguments) or read(arguments, MODES)
     given.base = Path(here)
@@ -66,8 +68,16 @@ def _carry_out(arguments: list[str], here: str) -> int:
     except StateError as error:
         print(f"checker: {error}", file=sys.stderr)
         return TROUBLE
+    except (BrokenPipeError, OutputError):
+        raise
     except KeyboardInterrupt:
         return 130
+    except (OSError, RuntimeError, MemoryError) as error:
+        words = shortage(error)
+        if not words:
+            raise
+        print(f"checker: {words}; -m {given.mode} ends early", file=sys.stderr)
+        return TROUBLE
 
 
 def function_of(mode: Mode) -> Callable[[argparse.Namespace], int]:

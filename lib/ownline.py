@@ -86,7 +86,11 @@ def any_answers(tries: Sequence[Try], limit_s: float = TRY_S) -> bool:
     found: queue.SimpleQueue[bool] = queue.SimpleQueue()
     tries = tries[:MOST_ASKED]
     for one in tries:
-        threading.Thread(target=lambda t=one: found.put(t()), daemon=True).start()
+        try:
+            threading.Thread(target=lambda t=one: found.put(t()), daemon=True).start()
+        except RuntimeError:
+            # There are no more threads: one after the other, then.
+            found.put(one())
     ends_at = time.monotonic() + limit_s + 1
     for _one in tries:
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lib.readers import shown
+from lib.shortage import shortage
 from lib.trust import why_not_secret
 
 COMMAND_TIMEOUT_S = 10
@@ -80,7 +81,8 @@ def _of_command(words: Sequence[str], folder: Path, timeout_s: float) -> bytes:
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no command"
+        why = shortage(error, of_process=True)
+        why = why or getattr(error, "strerror", None) or "it is no command"
         raise ValueError(f"the command cannot be started: {why}") from error
     with process:
         assert process.stdout and process.stderr

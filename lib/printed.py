@@ -53,12 +53,13 @@ class Printing:
         self._lock = threading.Lock()
         self._inside, write = os.pipe()
         os.set_blocking(self._inside, False)
+        # Before anything is redirected: there may be no more threads.
+        threading.Thread(target=self._listen, daemon=True).start()
         for descriptor in (1, 2):
             os.dup2(write, descriptor)
         os.close(write)
         sys.stdout = self._stream(1)
         sys.stderr = self._stream(2)
-        threading.Thread(target=self._listen, daemon=True).start()
 
     def begin(self, kept: Kept) -> None:
         """Keep there what this thread prints from here on."""

@@ -6,14 +6,20 @@ that killing it takes along what it started, and it is killed when its parent is
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import select
 import signal
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from lib import plain
-from lib.child import BROKEN, CUT_OFF, LENGTH, Tell, be_the_child
+from lib.child import BROKEN, CUT_OFF, LENGTH, SHORT, Tell, be_the_child
+from lib.shortage import shortage
+
+logger = logging.getLogger(__name__)
 
 #: Larger than any report; what claims to be longer is noise.
 MAX_FRAME = 64 * 1024 * 1024
@@ -82,6 +88,12 @@ class Child:
                 at_work.discard(self.pid)
         return self.status is not None
 
+    @property
+    def was_short(self) -> bool:
+        """Return whether it ended for what the system would not give; it says what."""
+        status = self.status
+        return status is not None and status == SHORT << 8
+
     def end(self) -> None:
         """Kill the child, and what it started, if still there; free everything."""
         if not self.has_ended():
@@ -126,6 +138,8 @@ class Child:
 _parents_ends: set[int] = set()
 #: The processes that were started here and have not ended.
 at_work: set[int] = set()
+#: What was said of processes that could not be started.
+_said: set[str] = set()
 
 
 def start(work: Callable[[Tell], None], *, alone: bool = False) -> Child:
@@ -133,17 +147,18 @@ def start(work: Callable[[Tell], None], *, alone: bool = False) -> Child:
 
     The child ends when ``work`` returns, and never comes back into our code.  One
     that is ``alone`` has nothing of its parent's open: no log, no lock, no terminal.
-    Raise OSError if there can be no more processes.
+    Raise OSError if there can be no more processes; it names the limit.
     """
     pipes: list[int] = []
     try:
         for _ in range(3):
             pipes += os.pipe()
         pid = os.fork()
-    except OSError:
+    except OSError as error:
         for descriptor in pipes:
             os.close(descriptor)
-        raise
+        say_once(words := _why_no_process(error))
+        raise OSError(error.errno, words) from error
     frames_read, frames_write, printed_read, printed_write, lifeline, ours = pipes
     mine = {frames_read, printed_read, ours}
     if pid == 0:
@@ -156,6 +171,51 @@ def start(work: Callable[[Tell], None], *, alone: bool = False) -> Child:
     _parents_ends.update(mine)
     at_work.add(pid)
     return Child(pid, frames_read, printed_read, ours)
+
+
+def do_here(work: Callable[[Tell], None], limit_s: float) -> Child:
+    """Do the work in this process, where there can be no other; return its end.
+
+    What waits for longer than the limit is interrupted by a TimeoutError.
+    """
+    frames: list[Any] = []
+    is_over = False
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if not is_over:
+            raise TimeoutError(errno.ETIMEDOUT, "it took too long")
+
+    def tell(*some: Any) -> None:
+        frames.extend(plain.loads(plain.dumps(frame)) for frame in some)
+
+    printed = ""
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, max(0.01, limit_s), 1.0)
+    try:
+        work(tell)
+    except Exception as error:
+        printed = shortage(error) or f"{type(error).__name__}: {error}"
+    finally:
+        is_over = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    return _Done(frames, printed)
+
+
+class _Done(Child):
+    """What was done here, as a child that has ended."""
+
+    def __init__(self, frames: list[Any], printed: str) -> None:
+        self.pid = 0
+        self.frames_fd = self.printed_fd = self.ended_fd = self._lifeline = -1
+        self.status = 0
+        self.printed = printed.encode("utf-8", "replace")
+        self._frames = frames
+
+    def frames(self) -> Iterator[Any]:
+        """Yield the frames that are left."""
+        while self._frames:
+            yield self._frames.pop(0)
 
 
 def wait(children: list[Child], timeout_s: float) -> None:
@@ -183,9 +243,23 @@ def how_it_ended(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code == BROKEN:
         return "broke down, which is a fault of Checker's own"
+    if code == SHORT:
+        return "could not have what it needs of the system"
     if code == CUT_OFF:
         return "closed descriptors that are not its own"
     return f"called os._exit({code})"
+
+
+def _why_no_process(error: OSError) -> str:
+    words = shortage(error, of_process=True)
+    return words or f"no process can be started: {error.strerror}"
+
+
+def say_once(words: str) -> None:
+    """Log what cannot be had, unless that was said in this run."""
+    if words not in _said:
+        _said.add(words)
+        logger.error("%s; what can be done without is done", words)
 
 
 def _read(descriptor: int) -> bytes | None:

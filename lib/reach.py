@@ -178,7 +178,11 @@ def resolve(
             answers.put(error)
 
     # The C library keeps no deadline of ours; a thread can be left behind.
-    threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
+    try:
+        threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
+    except RuntimeError:
+        # There are no more threads: late is better than not at all.
+        ask()
     try:
         answer = answers.get(timeout=deadline.left())
     except (queue.Empty, TimeoutError):

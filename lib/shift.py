@@ -86,6 +86,11 @@ class Shift:
         return deadline
 
     @property
+    def rest(self) -> Work:
+        """Return the work of what is left."""
+        return self.work if self.jobs is None else replace(self.work, jobs=self.left)
+
+    @property
     def printed(self) -> str:
         """Return what came through its standard streams, as it may be shown."""
         text = self.child.printed.decode("utf-8", "replace")

@@ -54,6 +54,8 @@ class Bench:
         if self._left == 0:
             return
         self._hire()
+        if not self._hands:
+            raise RuntimeError("can't start new thread")
         pulse_at = time.monotonic()
         while not self._over.wait(self._until_next()):
             now = time.monotonic()

@@ -305,7 +305,8 @@ for name, one in told.lost.items():
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
     )
     assert done.stdout == (
-        "Job.py: unknown: no process could be started for it: Too many open files\n"
+        "Job.py: unknown: no more files can be open: "
+        "the limit of open files (ulimit -n) is 6\n"
     )
 
 

@@ -19,6 +19,7 @@ DOORS = {
     # what the system gives
     "streams": "",
     "inherited": "streams",
+    "shortage": "",
     # values, and words for them
     "model": "",
     "plain": "model",
@@ -52,7 +53,7 @@ DOORS = {
     "inifile": "config initext model places readers trust",
     "jobfiles": "model trust",
     "hidden": "inifile model places trust",
-    "password": "readers trust",
+    "password": "readers shortage trust",
     "sections": "inifile kinds model options readers",
     "mailsettings": "inifile model options password readers sections",
     "settings": (
@@ -70,10 +71,10 @@ DOORS = {
     "jobbase": "fetch jobclass jobsettings model reach tls",
     "oldjobs": "jobbase",
     # in a process of its own: job code; never state, channels, outbox
-    "child": "disk inherited plain",
+    "child": "disk inherited plain shortage",
     "limits": "model",
     "strays": "",
-    "process": "child plain",
+    "process": "child plain shortage",
     "wire": "model plain",
     "reasons": "limits model wording",
     "printed": "disk process",
@@ -130,7 +131,7 @@ DOORS = {
     "roster": "model rota",
     "shift": "model process reasons wire worker",
     "inquest": "model reasons shift",
-    "crew": "inquest model process shift wire worker",
+    "crew": "inquest model process shift wire wording worker",
     "ledger": "batches decide letters model notes state timetable worker",
     "bookkeeper": (
         "budget decisions digests fates journal ledger mailbag model notes notices"
@@ -191,7 +192,7 @@ DOORS = {
         "drill given letters look model outbox readers report settings worker"
     ),
     "modes": (
-        "asowner commandline given remedy settings showmodes streams trymodes"
+        "asowner commandline given remedy settings shortage showmodes streams trymodes"
         " workmodes"
     ),
     "answer": "model wording",
