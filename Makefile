@@ -111,7 +111,7 @@ bench: venv-dev
 	@$(IN_VENV) -m tests.bench
 
 man: venv
-	@$(IN_VENV) -m lib.manpage >contrib/checker.1
+	@$(IN_VENV) -m lib.cli.manpage >contrib/checker.1
 
 # .venv stays: the crontab names the Python in it.
 clean:

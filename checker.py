@@ -53,10 +53,10 @@ if __name__ == "__main__":
     if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
         # Python 3.11 would keep half a file of bytecode, and stumble over it for ever.
         sys.dont_write_bytecode = True
-    from lib.inherited import put_in_order
+    from lib.system.startup import put_in_order
 
     put_in_order()
     start_again_with_libraries()
-    from lib.modes import main
+    from lib.cli.main import main
 
     sys.exit(main(sys.argv[1:], HERE))

@@ -1,6 +1,6 @@
 """Watch how full a disk is.
 
-One job per section ``[disk NAME]``; its options are in ``lib/kinds.py``.
+One job per section ``[disk NAME]``; its options are in ``lib/config/kinds.py``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A probe is one job over many runs: it is sent by the road of every alert, and looked
 for each minute until it is there, or ``imapgrace`` is over.  In between it is a few
-lines in ``self.memory``.  What each verdict says is in ``lib/proofwords.py``.
+lines in ``self.memory``.  What each verdict says is in ``lib/mail/proof.py``.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
-from lib import proof, proofwords
 from lib.jobbase import (
     CheckFailed,
     CheckPending,
     JobBase,
     JobFrequency,
     email_option,
-    reach,
     send_probe,
 )
+from lib.mail import proof
+from lib.net import connect
 
 #: So many probes may still lie around.
 MOST_TOKENS = 48
@@ -100,11 +100,11 @@ class EmailChecker(JobBase):
         raise CheckPending(f"a mail to ourselves is to leave: {why}")
 
     def _look(self, probe: dict[str, Any], now: datetime) -> bool:
-        from lib import mailbox
+        from lib.mail import folders, imap, mailbox, roundtrip
 
         taken, grace_s = _moment(probe["taken"]), self._mailbox().grace_s
         is_over = now - taken > timedelta(seconds=grace_s)
-        what = mailbox.Probe(
+        what = roundtrip.Probe(
             token=str(probe["token"]),
             sent_at=taken,
             servername=self.config.get("general", "servername"),
@@ -113,20 +113,20 @@ class EmailChecker(JobBase):
         )
         try:
             found = mailbox.look_for(self._mailbox(), what, self._deadline())
-        except mailbox.LookFailed as error:
+        except imap.LookFailed as error:
             if error.verdict == "unreachable" and not is_over:
                 raise CheckPending(f"the mailbox cannot be read: {error}") from error
             self._fail(error.verdict, str(error), probe, now)
         if isinstance(found, mailbox.Nowhere):
             if not is_over:
                 raise CheckPending("a mail to ourselves is under way")
-            seen = proofwords.nowhere(grace_s, found.folders, found.unseen)
+            seen = proof.nowhere(grace_s, found.folders, found.unseen)
             self._fail("never", seen, probe, now)
         # The mailbox counts whole seconds, by a clock of its own.
         arrived = min(max(found.arrived_at or now, taken), now)
         seconds = round((arrived - taken).total_seconds(), 1)
         probe.update(arrived=arrived.isoformat(), seconds=seconds, hop=found.hop)
-        if found.kind is mailbox.Kind.JUNK:
+        if found.kind is folders.Kind.JUNK:
             self._fail("spam", repr(found.folder), probe, now)
         return self._proven(probe, found.folder, found.trouble, now)
 
@@ -142,8 +142,8 @@ class EmailChecker(JobBase):
         )
         self._close(probe, verdict)
         if verdict == "late":
-            seen = proofwords.late(seconds, most_s, probe["hop"])
-            raise CheckFailed(proofwords.reason("late", seen))
+            seen = proof.late(seconds, most_s, probe["hop"])
+            raise CheckFailed(proof.reason("late", seen))
         return True
 
     def _fail(
@@ -161,7 +161,7 @@ class EmailChecker(JobBase):
         )
         if over:
             self._close(probe, verdict)
-        raise CheckFailed(proofwords.reason(verdict, seen))
+        raise CheckFailed(proof.reason(verdict, seen))
 
     def _close(self, probe: dict[str, Any], verdict: str) -> None:
         self.memory["history"] = proof.with_line(
@@ -174,8 +174,8 @@ class EmailChecker(JobBase):
     def _mailbox(self) -> Any:
         return self._checker.mail.mailbox  # type: ignore[union-attr]  # see _why_not
 
-    def _deadline(self) -> reach.Deadline:
-        return reach.Deadline(self.timeout() - 2)
+    def _deadline(self) -> connect.Deadline:
+        return connect.Deadline(self.timeout() - 2)
 
     def _interval_s(self) -> int:
         """Return how far apart two proofs may be."""
@@ -220,18 +220,18 @@ class EmailChecker(JobBase):
         if can_hear and not self.memory.get("said") and not self._checker.is_trial:
             server = self.config.get("email", "smtpserver")
             every = self.executeEvery().partition("_")[0]
-            note = proofwords.not_set_up(why, server, f"each {every}")
+            note = proof.not_set_up(why, server, f"each {every}")
             self.memory["said"] = self.sendEmail(*note)
         return True
 
     def _try(self) -> bool:
         """Log in and look at the folders; what needs state and mail is not done."""
-        from lib import mailbox
+        from lib.mail import imap, mailbox
 
         try:
             names = mailbox.folders_of(self._mailbox(), self._deadline())
-        except mailbox.LookFailed as error:
-            raise CheckFailed(proofwords.reason(error.verdict, str(error))) from error
+        except imap.LookFailed as error:
+            raise CheckFailed(proof.reason(error.verdict, str(error))) from error
         print(
             f"This run sends nothing: cron's mails {self._address()} and looks for the "
             f"mail in these folders, in this order:\n{', '.join(names)}"

@@ -1,6 +1,6 @@
 """Watch what a web server answers: status, words, and that it answers at all.
 
-One job per section ``[http NAME]``; its options are in ``lib/kinds.py``.
+One job per section ``[http NAME]``; its options are in ``lib/config/kinds.py``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from lib.jobbase import (
     JobBase,
     JobSpawner,
     TargetJob,
-    fetch,
-    reach,
     targets,
 )
+from lib.net import connect, http
 
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -54,19 +53,19 @@ class Server(TargetJob):
         if self.values["expect_text"] and self.values["method"] == "head":
             raise CheckUnknown("expect_text needs method = get: head brings no text")
         try:
-            return self._follow(reach.Deadline(self.timeout()))
-        except (reach.Unreachable, CheckFailed) as error:
+            return self._follow(connect.Deadline(self.timeout()))
+        except (connect.Unreachable, CheckFailed) as error:
             # What was sent may come back in what the server says.
-            reason = fetch.without_credentials(str(error), self.values["url"])
+            reason = http.without_credentials(str(error), self.values["url"])
             raise CheckFailed(reason) from None
-        except reach.NotTried as error:
+        except connect.NotTried as error:
             raise CheckUnknown(str(error)) from error
 
-    def _follow(self, deadline: reach.Deadline) -> bool:
+    def _follow(self, deadline: connect.Deadline) -> bool:
         """Return True if what is at the end of the redirects is as expected."""
         url = self.values["url"]
         for _hop in range(MAX_REDIRECTS + 1):
-            with fetch.ask(
+            with http.ask(
                 self.values["method"],
                 url,
                 deadline,
@@ -77,10 +76,10 @@ class Server(TargetJob):
                     return self._judge(answer)
                 url = next_url(url, answer.location, self.values["redirects"])
         raise CheckFailed(
-            f"more than {MAX_REDIRECTS} redirects\nthe last to {fetch.shown_url(url)}"
+            f"more than {MAX_REDIRECTS} redirects\nthe last to {http.shown_url(url)}"
         )
 
-    def _leads_on(self, answer: fetch.Answer) -> bool:
+    def _leads_on(self, answer: http.Answer) -> bool:
         return (
             answer.status in _REDIRECTS
             and bool(answer.location)
@@ -88,7 +87,7 @@ class Server(TargetJob):
             and not is_expected(answer.status, self.values["expect_status"])
         )
 
-    def _judge(self, answer: fetch.Answer) -> bool:
+    def _judge(self, answer: http.Answer) -> bool:
         if not is_expected(answer.status, self.values["expect_status"]):
             answer.look()
             raise CheckFailed(unexpected_status(answer, self.values["expect_status"]))
@@ -116,7 +115,7 @@ def next_url(url: str, location: str, policy: str) -> str:
         ports = [parts.port or _PORTS.get(parts.scheme) for parts in (old, new)]
     except ValueError:
         raise CheckFailed("redirected to something that is no URL") from None
-    there = fetch.shown_url(new.geturl())
+    there = http.shown_url(new.geturl())
     if new.scheme not in _PORTS or not new.hostname:
         raise CheckFailed(f"redirected to {there}, which is not http or https")
     same_host = (old.hostname or "").lower() == new.hostname.lower()
@@ -139,20 +138,20 @@ def next_url(url: str, location: str, policy: str) -> str:
     return new._replace(netloc=place, fragment="").geturl()
 
 
-def unexpected_status(answer: fetch.Answer, ranges: Ranges) -> str:
+def unexpected_status(answer: http.Answer, ranges: Ranges) -> str:
     """Return the words for a status that was not expected."""
     got = f"{answer.status} {answer.phrase}".strip()
     lines = [f"expected status {shown_ranges(ranges)}, got {got}"]
     if answer.location:
-        lines.append(f"redirected to {fetch.shown_url(answer.location)}")
+        lines.append(f"redirected to {http.shown_url(answer.location)}")
     return "\n".join([*lines, *_who_said(answer)])
 
 
-def missing_words(answer: fetch.Answer, words: str) -> str:
+def missing_words(answer: http.Answer, words: str) -> str:
     """Return the words for an answer that lacks the expected ones."""
-    wanted = fetch.printable(words, 60)
-    size = fetch.shown_size(answer.size)
-    where = f"the first {size}" if answer.size >= fetch.MOST_BYTES else "the answer"
+    wanted = http.printable(words, 60)
+    size = http.shown_size(answer.size)
+    where = f"the first {size}" if answer.size >= http.MOST_BYTES else "the answer"
     first = f"{wanted!r} is not in {where}"
     return "\n".join(
         [first, f"status {answer.status}, {size} read", *_who_said(answer)]
@@ -166,7 +165,7 @@ def shown_ranges(ranges: Ranges) -> str:
     )
 
 
-def _who_said(answer: fetch.Answer) -> Iterator[str]:
+def _who_said(answer: http.Answer) -> Iterator[str]:
     yield f"answered by {answer.peer}"
-    if head := fetch.printable(answer.head, MOST_SHOWN):
+    if head := http.printable(answer.head, MOST_SHOWN):
         yield f"it begins: {head}"

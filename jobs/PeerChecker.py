@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from lib import peerwords
-from lib.answer import Finding, key_id
 from lib.jobbase import (
     CheckFailed,
     CheckPending,
@@ -24,11 +22,13 @@ from lib.jobbase import (
     JobSpawner,
     Peer,
     Peers,
-    fetch,
     peers_of,
 )
-from lib.ownline import OwnLine
-from lib.peering import Asked, ask
+from lib.net import http
+from lib.peers import templates
+from lib.peers.answer import Finding, key_id
+from lib.peers.client import Asked, ask
+from lib.peers.uplink import OwnLine
 
 
 class PeerChecker(JobSpawner):
@@ -109,7 +109,7 @@ class PeerJob(JobBase):
         if reading.finding is Finding.FINE:
             return True
         raise CheckFailed(
-            peerwords.ill(
+            templates.ill(
                 reading.finding, reading.answer, us=self._us(), url=self._where()
             )
         )
@@ -130,10 +130,10 @@ class PeerJob(JobBase):
         self.memory["silent"] = min(count, self.peers.after)
         times = self.peers.after
         if count < times:
-            what = peerwords.briefly(finding, asked.why)
+            what = templates.briefly(finding, asked.why)
             raise CheckPending(f"{what}; asked again ({count} of {times})")
         raise CheckFailed(
-            peerwords.not_answered(
+            templates.not_answered(
                 finding, asked.why, us=self._us(), url=self._where(), times=times
             )
         )
@@ -147,7 +147,7 @@ class PeerJob(JobBase):
         return self.config.get("general", "alertcontact")
 
     def _where(self) -> str:
-        return fetch.shown_url(self.peer.url)
+        return http.shown_url(self.peer.url)
 
     def _signed_before(self) -> str:
         """Return by what name the peer has signed with this key; nothing if it has not.
@@ -173,4 +173,4 @@ class PeerJob(JobBase):
             return
         now = datetime.now(UTC)
         self.memory["line_down"] = now.isoformat()
-        self.sendEmail(*peerwords.line_down(now), self._alertcontact())
+        self.sendEmail(*templates.line_down(now), self._alertcontact())

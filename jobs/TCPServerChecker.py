@@ -1,6 +1,6 @@
 r"""Watch that a port answers, and says what it should.
 
-One job per section ``[tcp NAME]``; its options are in ``lib/kinds.py``.
+One job per section ``[tcp NAME]``; its options are in ``lib/config/kinds.py``.
 """
 
 from __future__ import annotations
@@ -8,14 +8,8 @@ from __future__ import annotations
 import configparser
 from collections.abc import Iterator
 
-from lib.jobbase import (
-    CheckFailed,
-    JobBase,
-    JobSpawner,
-    TargetJob,
-    reach,
-    targets,
-)
+from lib.jobbase import CheckFailed, JobBase, JobSpawner, TargetJob, targets
+from lib.net import connect
 
 #: As much as is read while waiting for what is expected.
 MOST_BYTES = 65_536
@@ -44,17 +38,17 @@ class Port(TargetJob):
 
     def execute(self) -> bool:
         """Fail unless one address of the host answers as expected."""
-        deadline = reach.Deadline(self.timeout())
+        deadline = connect.Deadline(self.timeout())
         host, port = self.values["host"], self.values["port"]
         try:
-            reach.connect(
+            connect.connect(
                 host, port, deadline, self.values["family"], self._talk
             ).close()
-        except reach.Unreachable as error:
+        except connect.Unreachable as error:
             raise CheckFailed(str(error)) from error
         return True
 
-    def _talk(self, sock: reach.TimedSocket) -> None:
+    def _talk(self, sock: connect.TimedSocket) -> None:
         """Send and wait for what the section says; raise Unreachable if it fails."""
         if self.values["send"]:
             sock.sendall(self.values["send"])
@@ -62,23 +56,23 @@ class Port(TargetJob):
             wait_for(sock, self.values["expect"])
 
 
-def wait_for(sock: reach.TimedSocket, wanted: bytes) -> None:
+def wait_for(sock: connect.TimedSocket, wanted: bytes) -> None:
     """Return once ``wanted`` has come; raise Unreachable if it does not."""
     came = b""
     while wanted not in came:
         if len(came) >= MOST_BYTES:
-            raise reach.Unreachable(missing(wanted, came, "in the first 64 KB"))
+            raise connect.Unreachable(missing(wanted, came, "in the first 64 KB"))
         try:
             more = sock.recv(4096)
         except TimeoutError:
             within = f"within {sock.deadline}"
-            raise reach.Unreachable(missing(wanted, came, within)) from None
+            raise connect.Unreachable(missing(wanted, came, within)) from None
         except ConnectionError as error:
-            words = reach.reason(error, sock.deadline)
-            raise reach.Unreachable(missing(wanted, came, f"({words})")) from error
+            words = connect.reason(error, sock.deadline)
+            raise connect.Unreachable(missing(wanted, came, f"({words})")) from error
         if not more:
             closed = "before the connection was closed"
-            raise reach.Unreachable(missing(wanted, came, closed))
+            raise connect.Unreachable(missing(wanted, came, closed))
         came += more
 
 

@@ -1,6 +1,6 @@
 """Watch how long a certificate is still valid, and that it is trusted.
 
-One job per section ``[tls NAME]``; its options are in ``lib/kinds.py``.  A service that
+One job per section ``[tls NAME]``; its options are in ``lib/config/kinds.py``.  A service that
 begins without TLS gets a row in STARTTLS: what is said, up to where TLS begins.
 """
 
@@ -16,10 +16,9 @@ from lib.jobbase import (
     JobBase,
     JobSpawner,
     TargetJob,
-    reach,
     targets,
-    tls,
 )
+from lib.net import connect, tls
 
 #: As much as a server may say before TLS begins.
 MOST_BYTES = 16_384
@@ -50,7 +49,7 @@ class Cert(TargetJob):
 
     def execute(self) -> bool:
         """Fail when the certificate is not trusted, or ends in less than ``days``."""
-        deadline = reach.Deadline(self.timeout())
+        deadline = connect.Deadline(self.timeout())
         host = self.values["host"]
         try:
             with tls.secure(
@@ -62,9 +61,9 @@ class Cert(TargetJob):
                 STARTTLS[self.values["starttls"]],
             ) as sock:
                 der = sock.getpeercert(binary_form=True) or b""
-        except reach.Unreachable as error:
+        except connect.Unreachable as error:
             raise CheckFailed(str(error)) from error
-        except reach.NotTried as error:
+        except connect.NotTried as error:
             raise CheckUnknown(str(error)) from error
         ends_at, now = tls.read_certificate(der).not_after, datetime.now(UTC)
         self._remember(ends_at, now)
@@ -94,7 +93,7 @@ def ends_too_soon(ends_at: datetime, now: datetime, days: int) -> str:
     return f"expires in {soon}, on {ends_at:%Y-%m-%d} (limit {days})"
 
 
-def smtp_starttls(sock: reach.TimedSocket) -> None:
+def smtp_starttls(sock: connect.TimedSocket) -> None:
     """Take an SMTP conversation to where TLS begins; raise Unreachable if it stops."""
     lines = Lines(sock)
     _smtp(lines, "", 220)
@@ -103,18 +102,18 @@ def smtp_starttls(sock: reach.TimedSocket) -> None:
     lines.expect_silence()
 
 
-def imap_starttls(sock: reach.TimedSocket) -> None:
+def imap_starttls(sock: connect.TimedSocket) -> None:
     """Take an IMAP conversation to where TLS begins; raise Unreachable if it stops."""
     lines = Lines(sock)
     greeting = lines.read()
     if not greeting.upper().startswith("* OK"):
-        raise reach.Unreachable(f"no IMAP greeting but {greeting!r}")
+        raise connect.Unreachable(f"no IMAP greeting but {greeting!r}")
     sock.sendall(b"a STARTTLS\r\n")
     answer = lines.read()
     while answer.startswith("* "):
         answer = lines.read()
     if not answer.upper().startswith("A OK"):
-        raise reach.Unreachable(f"STARTTLS was refused: {answer!r}")
+        raise connect.Unreachable(f"STARTTLS was refused: {answer!r}")
     lines.expect_silence()
 
 
@@ -125,7 +124,7 @@ STARTTLS = {"": None, "smtp": smtp_starttls, "imap": imap_starttls}
 class Lines:
     """The lines a server says."""
 
-    def __init__(self, sock: reach.TimedSocket) -> None:
+    def __init__(self, sock: connect.TimedSocket) -> None:
         self.sock = sock
         self._came = b""
         self._size = 0
@@ -137,7 +136,7 @@ class Lines:
             self._size += len(more)
             if not more or self._size > MOST_BYTES:
                 trouble = "went on and on" if more else "closed the connection"
-                raise reach.Unreachable(f"the server {trouble} before TLS began")
+                raise connect.Unreachable(f"the server {trouble} before TLS began")
             self._came += more
         line, _end, self._came = self._came.partition(b"\n")
         return line.decode("ascii", "replace").strip()[:200]
@@ -145,7 +144,7 @@ class Lines:
     def expect_silence(self) -> None:
         """Raise Unreachable if more was said than the answer to STARTTLS."""
         if self._came:
-            raise reach.Unreachable("something was said between STARTTLS and TLS")
+            raise connect.Unreachable("something was said between STARTTLS and TLS")
 
 
 def _smtp(lines: Lines, command: str, wanted: int) -> None:
@@ -156,4 +155,4 @@ def _smtp(lines: Lines, command: str, wanted: int) -> None:
         answer = lines.read()
     if answer[:3] != str(wanted):
         said = command or "the greeting"
-        raise reach.Unreachable(f"{said}: expected {wanted}, got {answer!r}")
+        raise connect.Unreachable(f"{said}: expected {wanted}, got {answer!r}")

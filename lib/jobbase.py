@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import configparser
 
-from lib import fetch, reach, tls
-from lib.jobclass import (
+from lib.core.enums import (
+    JobFailureCountMinimumBeforeNotification,
+    JobFailureNotificationFrequency,
+    JobFrequency,
+)
+from lib.core.jobs import MAX_TIMEOUT_S, Target
+from lib.core.settings import Peer, Peers
+from lib.plugins.base import (
     CheckFailed,
     CheckPending,
     CheckUnknown,
@@ -17,16 +23,7 @@ from lib.jobclass import (
     JobSpawner,
     send_probe,
 )
-from lib.jobsettings import email_option, peers_of, targets
-from lib.model import (
-    MAX_TIMEOUT_S,
-    JobFailureCountMinimumBeforeNotification,
-    JobFailureNotificationFrequency,
-    JobFrequency,
-    Peer,
-    Peers,
-    Target,
-)
+from lib.plugins.target import email_option, peers_of, targets
 
 __all__ = [
     "CheckFailed",
@@ -53,7 +50,7 @@ __all__ = [
 
 
 class TargetJob(JobBase):
-    """One target of the settings; what it may say of itself is in ``lib/kinds.py``.
+    """One target of the settings; what it may say of itself is in ``lib/config/kinds.py``.
 
     A subclass gives ``execute`` only; ``self.values`` holds the section's options.
     """

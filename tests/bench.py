@@ -1,7 +1,7 @@
 """How long a run takes on this machine: ``make bench``.  Printed, never asserted.
 
 The program is started as cron starts it, with settings and a state folder of its own
-in a temporary place; what it asks is in ``tests/benchserver.py``.  Each figure that
+in a temporary place; what it asks is in ``tests/support/benchserver.py``.  Each figure that
 has a limit is printed with it, and whether it is over.
 """
 
@@ -20,12 +20,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lib.ledger import Ledger
-from lib.model import Condition, JobKey, Message, MessageKind, Record
-from lib.rota import SETTLED_AFTER_S
-from lib.state import State
-from tests.benchserver import There, servers, system_store
-from tests.measure import Cost, cost
+from lib.core.enums import Condition, MessageKind
+from lib.core.jobs import JobKey
+from lib.core.messages import Message
+from lib.core.records import Record
+from lib.runner.selection import SETTLED_AFTER_S
+from lib.storage.session import Ledger
+from lib.storage.store import State
+from tests.support.benchserver import There, servers, system_store
+from tests.support.measure import Cost, cost
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 20

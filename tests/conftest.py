@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.accounts import Account
-from tests.imapserver import PymapAccount
-from tests.postfixdovecot import PostfixAccount, PostfixDovecot, why_not
-from tests.starters import Starter
+from tests.support.accounts import Account
+from tests.support.imapserver import PymapAccount
+from tests.support.postfixdovecot import PostfixAccount, PostfixDovecot, why_not
+from tests.support.starters import Starter
 
 #: Any test may be marked with a row of the list of faults, and have approved texts.
 pytest_plugins = ("tests.faults.marks", "tests.support.approved")

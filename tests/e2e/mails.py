@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from email.message import EmailMessage
 
-from tests.servers import USER, SmtpMail
+from tests.support.servers import USER, SmtpMail
 
 OPS = "ops@example.com"
 #: In the subject of a mail about a job: that it is not failing any more.

@@ -17,10 +17,10 @@ from tests.e2e.mails import Reader
 from tests.e2e.stories import STORIES
 from tests.e2e.story import Story, as_table
 from tests.e2e.world import World
-from tests.listeners import authority
-from tests.servers import SmtpServer
+from tests.support.listeners import authority
 from tests.support.program import CHECKOUT as OURS
 from tests.support.program import Program
+from tests.support.servers import SmtpServer
 
 CHECKOUT = Path(os.environ.get("CHECKER_ROOT", OURS)).resolve()
 #: The stories were told by it first.

@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.story import Minute, Story
-from tests.imapstub import ImapStub, StubMail
-from tests.instance import GENERAL, Instance
-from tests.listeners import Listener, answer, authority, hear, write_authority
-from tests.servers import PASSWORD, USER, SmtpMail, SmtpServer, server_context
+from tests.support.imapstub import ImapStub, StubMail
+from tests.support.instance import GENERAL, Instance
+from tests.support.listeners import Listener, answer, authority, hear, write_authority
 from tests.support.program import Program
+from tests.support.servers import PASSWORD, USER, SmtpMail, SmtpServer, server_context
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 

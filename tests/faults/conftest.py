@@ -6,8 +6,8 @@ import pytest
 
 from tests.faults import rows
 from tests.faults.world import World
-from tests.instance import Instance
-from tests.servers import SmtpServer
+from tests.support.instance import Instance
+from tests.support.servers import SmtpServer
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from lib.model import JobFrequency
+from lib.core.enums import JobFrequency
 
 MINUTE = timedelta(minutes=1)
 

@@ -22,8 +22,8 @@ from tests.faults.harness_calls import (
 from tests.faults.harness_kill import sampled
 from tests.faults.scenarios import Deadline, Scenario, Tally
 from tests.faults.world import World
-from tests.powers import as_anybody
-from tests.servers import SmtpMail
+from tests.support.powers import as_anybody
+from tests.support.servers import SmtpMail
 
 ERRORS = ("ENOSPC", "EIO", "EINTR", "EROFS", "EDQUOT")
 #: A disk that is broken stays so for this many runs, one each minute.

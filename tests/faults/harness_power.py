@@ -22,7 +22,7 @@ from tests.faults.harness_kill import sampled
 from tests.faults.power_disk import Disk, File, Left, Operation, Tree
 from tests.faults.scenarios import Deadline, Scenario, Tally
 from tests.faults.world import World
-from tests.servers import SmtpMail
+from tests.support.servers import SmtpMail
 
 _TRACED = "openat,write,pwrite64,ftruncate,fsync,fdatasync,rename,unlink,mkdir,close"
 _CALL = re.compile(r"(\d+\.\d+) (\w+)\((.*)\) += (-?\d+)")

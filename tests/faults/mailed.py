@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.instance import Instance, flag_job
-from tests.servers import PASSWORD, SMTP_TALK, USER, SmtpStub
+from tests.support.instance import Instance, flag_job
+from tests.support.servers import PASSWORD, SMTP_TALK, USER, SmtpStub
 
 #: What the one job that fails has to say.
 ALERT = "Flag is failing: the flag is down"

@@ -18,7 +18,7 @@ from tests.faults import harness_errors, harness_kill, harness_power
 from tests.faults.scenarios import SCENARIOS, Deadline, Tally
 from tests.faults.table import seed
 from tests.faults.world import World
-from tests.instance import CHECKER
+from tests.support.instance import CHECKER
 
 #: What is caught at all is caught within this.
 CATCH_WITHIN_S = 60.0
@@ -174,14 +174,14 @@ MUTANTS = {
     for one in (
         Mutant(
             "no file fsync",
-            "lib/disk.py",
+            "lib/system/files.py",
             (("            if sync:\n", "            if False:\n"),),
             ("unreadable", "lost", "new_id"),
             _by_power,
         ),
         Mutant(
             "no directory fsync",
-            "lib/disk.py",
+            "lib/system/files.py",
             (
                 (
                     '        _step(folder, "fsync", os.fsync, descriptor)\n',
@@ -193,14 +193,14 @@ MUTANTS = {
         ),
         Mutant(
             "state, then message, in two files",
-            "lib/records.py",
+            "lib/storage/records.py",
             _in_two_files("states", "owed"),
             ("lost",),
             _by_kill,
         ),
         Mutant(
             "message, then state, in two files",
-            "lib/records.py",
+            "lib/storage/records.py",
             _in_two_files("owed", "states"),
             # Both messages may also be folded into one that says it in other words.
             ("new_id", "lost"),
@@ -208,14 +208,14 @@ MUTANTS = {
         ),
         Mutant(
             "mark before send",
-            "lib/records.py",
+            "lib/storage/records.py",
             _kept_without("one for one in record.owed if not one.attempts"),
             ("lost",),
             _by_server,
         ),
         Mutant(
             "attempt not counted",
-            "lib/records.py",
+            "lib/storage/records.py",
             _kept_without(
                 "dataclasses.replace(one, attempts=0, retry_at=None, in_doubt=False)"
                 " for one in record.owed"

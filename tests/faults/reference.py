@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from tests.servers import SmtpMail
+from tests.support.servers import SmtpMail
 
 FAILING, FINE = "is failing", "is fine again"
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.instance import Instance, Ran
-from tests.listeners import Listener, answer, hear
-from tests.powers import as_anybody
-from tests.servers import SmtpServer
+from tests.support.instance import Instance, Ran
+from tests.support.listeners import Listener, answer, hear
+from tests.support.powers import as_anybody
+from tests.support.servers import SmtpServer
 
 #: A job that is fine, beside one that is not: it must not suffer.
 CALM = """\

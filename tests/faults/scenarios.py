@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 
 from tests.faults.world import NAMES, World
-from tests.servers import SmtpMail
+from tests.support.servers import SmtpMail
 
 #: Longer than any wait between two attempts, shorter than a reminder's.
 LATER = timedelta(hours=2)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.wording import counted
+from lib.core.text import counted
 from tests.bench import commit, machine
 from tests.faults.soak_jobs import COUNTING
 from tests.faults.soak_plan import WEEK, ZONE, changes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.faults.soak_plan import DESK, JOBS, LAMPS, REMINDS
-from tests.instance import Instance
+from tests.support.instance import Instance
 
 REMEMBERING = ("Hourly", "Daily", "Noon")
 #: The jobs that leave a mark each time they run.

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from tests.faults.crond import MINUTE
 from tests.faults.reference import FAILING, FINE
 from tests.faults.soak_model import STILL, News
-from tests.servers import SmtpMail
+from tests.support.servers import SmtpMail
 
 #: What a subject says behind a job's name, the word for it, and how many alerts are in
 #: it; none where it stands for itself alone.

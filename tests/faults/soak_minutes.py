@@ -19,9 +19,9 @@ import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from lib.model import JobFrequency
-from lib.run import run
-from lib.settings import load_settings
+from lib.config.load import load_settings
+from lib.core.enums import JobFrequency
+from lib.runner.run import run
 
 
 class Heard(logging.Handler):

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from lib.model import JobFrequency
+from lib.core.enums import JobFrequency
 from tests.faults.reference import FAILING, FINE
 
 STILL = "is still failing"

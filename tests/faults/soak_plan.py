@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from lib.model import JobFrequency
+from lib.core.enums import JobFrequency
 from tests.faults.crond import MINUTE, starts
 
 ZONE = ZoneInfo("Europe/Berlin")

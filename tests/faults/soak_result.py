@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from lib.journal import MOST_BYTES as MOST_JOURNAL
+from lib.storage.auditlog import MOST_BYTES as MOST_JOURNAL
 from tests.faults.soak_mails import Comparison
 
 #: By how much a file may be longer in the end: a reason, the mails of the last day.

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lib.model import JobFrequency
+from lib.core.enums import JobFrequency
 from tests.faults.soak_jobs import COUNTING, REMEMBERING
 from tests.faults.soak_mails import Arrived, Reader, compare
 from tests.faults.soak_model import Model
@@ -27,7 +27,7 @@ from tests.faults.soak_plan import (
 )
 from tests.faults.soak_result import Result
 from tests.faults.soak_world import Ran, World
-from tests.servers import SmtpServer
+from tests.support.servers import SmtpServer
 
 #: After an outage the last new attempt comes within this: an hour and a tenth.
 LAST_ATTEMPT_AFTER = timedelta(minutes=67)

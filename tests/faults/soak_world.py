@@ -16,14 +16,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lib.model import JobFrequency
+from lib.core.enums import JobFrequency
 from tests.faults.rows import faked_clock
 from tests.faults.soak_jobs import COUNTING, write_jobs
 from tests.faults.soak_plan import JOBS, ZONE, Mail
 from tests.faults.soak_result import Held
-from tests.instance import CHECKER, GENERAL, Instance
-from tests.powers import as_anybody
-from tests.servers import SmtpServer
+from tests.support.instance import CHECKER, GENERAL, Instance
+from tests.support.powers import as_anybody
+from tests.support.servers import SmtpServer
 
 #: A run ends within 55 s.
 RUN_LIMIT_S = 70.0

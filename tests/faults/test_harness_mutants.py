@@ -8,7 +8,7 @@ from tests.faults.harness_calls import needs_strace
 from tests.faults.mutants import MUTANTS, works_undisturbed
 from tests.faults.table import LONG, measured, seed
 from tests.faults.world import World
-from tests.servers import SmtpServer
+from tests.support.servers import SmtpServer
 
 EVERYTHING = list(MUTANTS.values())
 CHOSEN = EVERYTHING if LONG else [EVERYTHING[seed() % len(EVERYTHING)]]

@@ -26,7 +26,7 @@ from tests.faults.mutants import MUTANTS
 from tests.faults.reference import Reference, collapsed, heard
 from tests.faults.table import LONG, measured, seed
 from tests.faults.world import NAMES, World
-from tests.servers import SmtpServer
+from tests.support.servers import SmtpServer
 
 LAMPS = NAMES[:3]
 EXAMPLES, STEPS = (150, 30) if LONG else (2, 10)

@@ -14,8 +14,8 @@ import pytest
 from tests.faults import rows
 from tests.faults.rows import CALM, is_running, job, until
 from tests.faults.table import LONG, measured
-from tests.instance import Instance, flag_job
-from tests.servers import SmtpStub
+from tests.support.instance import Instance, flag_job
+from tests.support.servers import SmtpStub
 from tests.support.waits import SOON_S
 
 

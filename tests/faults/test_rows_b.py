@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.harness_calls import needs_strace, traced
 from tests.faults.rows import in_own_mounts, subjects, with_answer, word
-from tests.instance import flag_job
+from tests.support.instance import flag_job
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import shutil
 
 import pytest
 
-from lib.disk import MAX_FILE
-from lib.state import State
+from lib.storage.store import State
+from lib.system.files import MAX_FILE
 from tests.faults.rows import subjects
 from tests.faults.table import LONG, measured, seed
-from tests.instance import GENERAL, flag_job
+from tests.support.instance import GENERAL, flag_job
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.rows import CALM, is_running, job, subjects, until
-from tests.instance import Instance, flag_job
-from tests.servers import PASSWORD
+from tests.support.instance import Instance, flag_job
+from tests.support.servers import PASSWORD
 
 
 @pytest.fixture

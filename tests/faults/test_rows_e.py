@@ -26,9 +26,9 @@ from tests.faults.mailed import (
 )
 from tests.faults.rows import CALM, cron_at, subjects
 from tests.faults.table import measured
-from tests.instance import Instance
-from tests.listeners import closed_port
-from tests.servers import SMTP_TALK, SmtpStub, server_context, smtp_talk_until
+from tests.support.instance import Instance
+from tests.support.listeners import closed_port
+from tests.support.servers import SMTP_TALK, SmtpStub, server_context, smtp_talk_until
 
 # Servers that are away or slow.
 

@@ -8,8 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.model import JobKey, Message, MessageKind, Record
-from lib.state import State
+from lib.core.enums import MessageKind
+from lib.core.jobs import JobKey
+from lib.core.messages import Message
+from lib.core.records import Record
+from lib.storage.store import State
 from tests.faults.mailed import (
     GOOD,
     HOUR,
@@ -23,9 +26,9 @@ from tests.faults.mailed import (
 )
 from tests.faults.rows import cron_at, serving, subjects, with_answer, word
 from tests.faults.table import LONG, measured
-from tests.imapserver import PymapAccount
-from tests.instance import GENERAL, Instance, flag_job
-from tests.servers import USER, SmtpMail, SmtpStub, server_context
+from tests.support.imapserver import PymapAccount
+from tests.support.instance import GENERAL, Instance, flag_job
+from tests.support.servers import USER, SmtpMail, SmtpStub, server_context
 
 
 @pytest.mark.fault("E14", "250, and the mail vanishes")

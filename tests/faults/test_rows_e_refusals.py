@@ -21,9 +21,9 @@ from tests.faults.mailed import (
     owed,
 )
 from tests.faults.rows import cron_at, subjects, with_answer, word
-from tests.listeners import self_signed_context
-from tests.mailing import CANARY, FORMS
-from tests.servers import (
+from tests.support.listeners import self_signed_context
+from tests.support.mailing import CANARY, FORMS
+from tests.support.servers import (
     PASSWORD,
     SmtpServer,
     SmtpStub,

@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib import answer, gate
-from tests.daemon import Daemon
+from lib.peers import answer
+from lib.web import server
 from tests.faults.rows import until
-from tests.instance import NO_MAIL, Instance
+from tests.support.daemon import Daemon
+from tests.support.instance import NO_MAIL, Instance
 
 MAIL = "[email]\nsmtpserver = 127.0.0.1\n"
 
@@ -116,7 +117,7 @@ def test_g14_300_that_drip_a_byte_at_a_time_keep_nobody_waiting_and_live_10_s(da
             assert max(took) < 1.0
             # They were at it all the time, and a byte now and then saves nobody.
             assert open_files(daemon) > 300
-            until(lambda: open_files(daemon) < 20, gate.LONGEST_S + 15)
+            until(lambda: open_files(daemon) < 20, server.LONGEST_S + 15)
         finally:
             over.set()
             thread.join()
@@ -133,7 +134,7 @@ def test_g14_10_000_opened_at_once_keep_nobody_waiting(daemon):
                 one.connect(("127.0.0.1", daemon.port))
         assert daemon.seconds_to_answer() < 10.0
         assert time.monotonic() - began < 30
-        assert open_files(daemon) <= gate.MOST_CONNECTIONS + 20
+        assert open_files(daemon) <= server.MOST_CONNECTIONS + 20
         assert daemon.seconds_to_answer() < 1.0
 
 

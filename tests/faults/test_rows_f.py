@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from lib.folders import encoded
+from lib.mail.folders import encoded
 from tests.faults.rows import cron_at, subjects, with_answer, word
 from tests.faults.table import LONG, measured, seed
-from tests.imapserver import PymapAccount
-from tests.imapstub import ImapStub, StubMail
-from tests.instance import Instance
-from tests.servers import USER
-from tests.test_folders import NAME_SETS
+from tests.support.imapserver import PymapAccount
+from tests.support.imapstub import ImapStub, StubMail
+from tests.support.instance import Instance
+from tests.support.servers import USER
+from tests.unit.mail.test_folders import NAME_SETS
 
 NOW, SECOND, MINUTE = timedelta(), timedelta(seconds=1), timedelta(minutes=1)
 HOUR = timedelta(hours=1)

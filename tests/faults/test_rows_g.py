@@ -16,9 +16,9 @@ import pytest
 
 from tests.faults.rows import cron_at, serving, subjects, with_answer, word
 from tests.faults.table import measured
-from tests.imapserver import PymapAccount
-from tests.instance import GENERAL, Instance, flag_job
-from tests.listeners import (
+from tests.support.imapserver import PymapAccount
+from tests.support.instance import GENERAL, Instance, flag_job
+from tests.support.listeners import (
     HOLD,
     RESET,
     Listener,
@@ -28,7 +28,7 @@ from tests.listeners import (
     hear,
     says,
 )
-from tests.servers import SmtpMail, SmtpServer
+from tests.support.servers import SmtpMail, SmtpServer
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 NOW, MINUTE = timedelta(), timedelta(minutes=1)

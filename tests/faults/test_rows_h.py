@@ -19,8 +19,8 @@ import pytest
 
 from tests.faults.rows import in_own_mounts, subjects
 from tests.faults.table import measured
-from tests.instance import Instance
-from tests.listeners import (
+from tests.support.instance import Instance
+from tests.support.listeners import (
     Listener,
     answer,
     dripping,

@@ -12,7 +12,7 @@ from tests.faults.harness_calls import needs_strace
 from tests.faults.scenarios import Deadline, Scenario
 from tests.faults.table import LONG, measured, seed
 from tests.faults.world import World
-from tests.servers import SmtpServer
+from tests.support.servers import SmtpServer
 
 SHORT_S = 3.0
 

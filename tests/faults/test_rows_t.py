@@ -9,14 +9,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from lib.decide import due_frequencies
-from lib.model import JobFrequency
+from lib.core.enums import JobFrequency
+from lib.core.policy import due_frequencies
 from tests.faults import rows
 from tests.faults.crond import starts
 from tests.faults.rows import job, serving, with_answer
 from tests.faults.table import LONG, measured, seed
-from tests.instance import GENERAL, Instance, flag_job
-from tests.servers import SmtpServer
+from tests.support.instance import GENERAL, Instance, flag_job
+from tests.support.servers import SmtpServer
 
 HOURLY = """\
     def notifyOnFailureEvery(self):

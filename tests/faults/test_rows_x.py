@@ -12,9 +12,9 @@ import pytest
 
 from tests.faults.rows import CALM, job
 from tests.faults.table import LONG, measured
-from tests.listeners import Listener, answer, says
-from tests.mailing import FORMS
-from tests.servers import PASSWORD
+from tests.support.listeners import Listener, answer, says
+from tests.support.mailing import FORMS
+from tests.support.servers import PASSWORD
 
 MANY = """\
 import os

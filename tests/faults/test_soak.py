@@ -16,7 +16,7 @@ from tests.faults.soak_model import STILL, News
 from tests.faults.soak_plan import HOURS, WEEK, ZONE, Mail, plan
 from tests.faults.soak_run import soak
 from tests.faults.table import LONG, measured, seed
-from tests.servers import SmtpMail
+from tests.support.servers import SmtpMail
 
 YEAR = datetime.now(UTC).year + 1
 
@@ -49,26 +49,32 @@ MADE = "    (settings.state / f'run-{now():%m%d%H%M}').touch()\n"
 WRONG = {
     Planted(name, file, ((old, new),)): said
     for name, file, old, new, said in (
-        ("a file stays", "lib/run.py", STOP, STOP + MADE, "a file more: state/run-"),
+        (
+            "a file stays",
+            "lib/runner/run.py",
+            STOP,
+            STOP + MADE,
+            "a file more: state/run-",
+        ),
         (
             "a descriptor stays open",
-            "lib/run.py",
+            "lib/runner/run.py",
             UNLOCK,
             "        pass\n",
             "descriptors",
         ),
-        ("memory is kept", "lib/run.py", STOP, STOP + KEPT, "memory: "),
-        ("a process stays", "lib/run.py", UNLOCK, UNLOCK + LEFT, "left behind"),
+        ("memory is kept", "lib/runner/run.py", STOP, STOP + KEPT, "memory: "),
+        ("a process stays", "lib/runner/run.py", UNLOCK, UNLOCK + LEFT, "left behind"),
         (
             "a mail is given up after three attempts",
-            "lib/fates.py",
+            "lib/alerting/results.py",
             "return Fate(kept)",
             "return Fate(kept if kept.attempts < 3 else None)",
             "lost: ",
         ),
         (
             "a missed hour is not caught up",
-            "lib/decide.py",
+            "lib/core/policy.py",
             "    JobFrequency.HOUR: timedelta(minutes=66),",
             "    JobFrequency.HOUR: timedelta(days=3650),",
             "'Hourly': 0",

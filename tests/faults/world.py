@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from tests.instance import CHECKER, GENERAL, Instance
-from tests.servers import SmtpServer
+from tests.support.instance import CHECKER, GENERAL, Instance
+from tests.support.servers import SmtpServer
 
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu")
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from tests.powers import as_anybody
+from tests.support.powers import as_anybody
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 #: A run ends within 55 s.

@@ -1,0 +1,256 @@
+"""One mail for many: how it is kept, and what it says.
+
+Pure.  While a digest waits to be sent its messages are not sent otherwise; once it is
+marked as sent they only have to leave their records.
+
+What many mails have in common, as far as their words tell: reason, host, address.
+
+Pure.  A digest is grouped by it, so that one host or one line that is down is seen as
+that.  What shares nothing else is grouped by kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lib.alerting.merge import line_of
+from lib.core import policy
+from lib.core.enums import MessageKind
+from lib.core.jobs import OWN_KEY
+from lib.core.messages import Digest, Message
+from lib.core.records import Record
+from lib.core.text import local
+
+#: A digest lists the subjects of its messages up to this many bytes.
+MOST_LISTED = 256 * 1024
+
+
+def settled(digest: Digest, now: datetime) -> Digest:
+    """Return the digest with every time that lies in the future set to ``now``."""
+    owed = Record(OWN_KEY, owed=(digest.message,))
+    return replace(
+        digest,
+        message=policy.settled(owed, now).owed[0],
+        tried_at=min(digest.tried_at, now) if digest.tried_at else None,
+    )
+
+
+def attempted(digest: Digest, now: datetime) -> Digest:
+    """Return the digest as it is kept before an attempt to send it."""
+    return replace(digest, message=policy.attempted(digest.message, now), tried_at=now)
+
+
+def pointless(records: Iterable[Record], digests: Mapping[str, Digest]) -> list[str]:
+    """Return the digests that are not sent and whose messages are no longer owed.
+
+    One that may have been taken is not among them: it is owed until it surely was.
+    """
+    waiting = {
+        name: set(digest.ids)
+        for name, digest in digests.items()
+        if digest.sent_at is None and not digest.message.in_doubt
+    }
+    if not waiting:
+        return []
+    owed = {one.message_id for record in records for one in record.owed}
+    return [name for name, ids in waiting.items() if not ids & owed]
+
+
+def tried_in_vain(digests: Iterable[Digest]) -> frozenset[str]:
+    """Return the ids of the messages whose digest was tried and is still owed."""
+    live = [one for one in digests if one.sent_at is None and one.message.attempts]
+    return frozenset(name for one in live for name in one.ids)
+
+
+def digest_id(ids: Collection[str]) -> str:
+    """Return the id of a digest of these messages; it is always the same."""
+    return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogatepass")).hexdigest()[
+        :32
+    ]
+
+
+# What it says.
+
+
+def digest_message(
+    message_id: str, entries: Sequence[tuple[str, Message]], now: datetime
+) -> Message:
+    """Return one mail for many, each with its job's name; the oldest first.
+
+    It lists the subjects, in groups of what they share, and counts what no longer fits.
+    """
+    groups = grouped(entries)
+    return Message(
+        message_id=message_id,
+        kind=MessageKind.NOTE,
+        subject=_digest_subject(entries, groups),
+        body=_digest_body(entries, groups),
+        to=entries[0][1].to,
+        born_at=now,
+    )
+
+
+def _word(message: Message) -> str:
+    return WORDS[message.kind]
+
+
+def _counts(messages: Iterable[Message], more: str = "") -> str:
+    counts = Counter(map(_word, messages))
+    words = [word for word in dict.fromkeys(WORDS.values()) if counts[word]]
+    return ", ".join(f"{counts[word]:,} {more}{word}" for word in words)
+
+
+def _digest_subject(
+    entries: Sequence[tuple[str, Message]], groups: Sequence[Group]
+) -> str:
+    counts = _counts(one for _name, one in entries)
+    largest = max(groups, key=lambda group: len(group.messages))
+    if largest.is_kind:
+        return f"{counts} in one mail"
+    share = f"{len(largest.messages):,} times " if len(groups) > 1 else ""
+    return f"{counts}: {share}{largest.title}"
+
+
+def _digest_body(
+    entries: Sequence[tuple[str, Message]], groups: Sequence[Group]
+) -> str:
+    first, last = entries[0][1].born_at, entries[-1][1].born_at
+    lines = [
+        f"{len(entries):,} mails in one: {_counts(one for _name, one in entries)}.",
+        f"The first is of {local(first)}, the last of {local(last)}.",
+        "Look now:  checker.py -m list",
+    ]
+    size = sum(map(len, lines))
+    unlisted: list[Message] = []
+    for group in groups:
+        messages = group.messages
+        if size >= MOST_LISTED:
+            unlisted += messages
+            continue
+        head = ["", f"{group.title} ({len(messages):,})"]
+        size += len(head[1].encode("utf-8", "replace")) + 2
+        lines += head
+        for number, one in enumerate(messages):
+            line = f"    {line_of(one)}"
+            size += len(line.encode("utf-8", "replace")) + 1
+            if size >= MOST_LISTED:
+                unlisted += messages[number:]
+                break
+            lines.append(line)
+    if unlisted:
+        lines += ["", f"and {_counts(unlisted, 'more ')}"]
+    return "\n".join(lines) + "\n"
+
+
+#: What a message of a kind is counted as.
+WORDS = {
+    MessageKind.ALERT: "failing",
+    MessageKind.REMINDER: "still failing",
+    MessageKind.RECOVERY: "fine again",
+    MessageKind.NOTE: "other",
+    MessageKind.PROBE: "other",
+    MessageKind.BULLETIN: "other",
+}
+_HOST = r"(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+)"
+#: How a reason begins that is about a place.
+_AT = re.compile(rf"{_HOST}(?P<port>:\d{{1,5}})?: (?P<why>.+)")
+_UNRESOLVED = re.compile(rf"cannot resolve {_HOST}: (?P<why>.+)")
+_ADDRESS = re.compile(r"\b(?:tried|answered by|connected to) \[?([0-9a-fA-F.:]+)\]?:\d")
+
+
+@dataclass(frozen=True)
+class Trait:
+    """Something that many messages may be about."""
+
+    what: str
+    value: str
+
+    def __str__(self) -> str:
+        return self.value if self.what == "reason" else f"{self.what} {self.value}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some messages, and what they share."""
+
+    title: str
+    messages: tuple[Message, ...]
+    #: They share nothing but their kind.
+    is_kind: bool = False
+
+
+def grouped(entries: Sequence[tuple[str, Message]]) -> list[Group]:
+    """Return the messages, each given with its job's name, by what they share.
+
+    Each is where most others are.  The groups are in the order of their first ones.
+    """
+    about = [traits(one) for _name, one in entries]
+    counts = Counter(trait for those in about for trait in those)
+    groups: dict[Trait | str, list[int]] = {}
+    for number, ((name, one), those) in enumerate(zip(entries, about, strict=True)):
+        most = max(those, key=lambda trait: counts[trait], default=None)
+        if most is None or counts[most] < 2:
+            word = name.split(" ")[0] if name else ""
+            groups.setdefault(f"{word}, {WORDS[one.kind]}", []).append(number)
+        else:
+            groups.setdefault(most, []).append(number)
+    return [
+        Group(
+            _title(key, [about[number] for number in numbers]),
+            tuple(entries[number][1] for number in numbers),
+            is_kind=isinstance(key, str),
+        )
+        for key, numbers in groups.items()
+    ]
+
+
+def traits(message: Message) -> tuple[Trait, ...]:
+    """Return what a message is about: the reason, then the place."""
+    if message.kind not in (MessageKind.ALERT, MessageKind.REMINDER):
+        return ()
+    return tuple(dict.fromkeys(_traits(message)))
+
+
+def _traits(message: Message) -> Iterator[Trait]:
+    reason, host = message.reason, ""
+    if match := _UNRESOLVED.match(reason):
+        host, reason = match["host"], f"cannot resolve: {match['why']}"
+    elif (match := _AT.match(reason)) and _is_place(match["host"], match["port"]):
+        host, reason = match["host"], match["why"]
+    if reason:
+        yield Trait("reason", reason)
+    if host := host.strip("[]"):
+        yield Trait("address" if _is_address(host) else "host", host)
+    for address in _ADDRESS.findall(message.body):
+        if _is_address(address):
+            yield Trait("address", address)
+
+
+def _is_place(host: str, port: str | None) -> bool:
+    """Return whether these are a host's, and no other words before a colon."""
+    if host.isdecimal():
+        return False
+    # Without a port it needs a dot, so that no mere word is taken for a host.
+    return bool(port) or "." in host
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _title(key: Trait | str, those: Sequence[tuple[Trait, ...]]) -> str:
+    """Return what all of a group share, the reason first."""
+    if isinstance(key, str):
+        return key
+    everybody = set(those[0]).intersection(*those)
+    return ", ".join(str(trait) for trait in those[0] if trait in everybody)

@@ -1,0 +1,137 @@
+"""state/ <-> what is remembered of sending: outbox.json, digests/, dead/.
+
+Only the run that holds the lock writes here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from lib.alerting import bundling
+from lib.core.messages import Digest, Message
+from lib.core.ratelimit import Postbook
+from lib.storage.codec import packed, read_value
+from lib.system.errors import trouble
+from lib.system.files import (
+    Damaged,
+    listed,
+    move_away,
+    remove_leftovers,
+    replace_files,
+    sync_folder,
+)
+
+logger = logging.getLogger(__name__)
+
+#: Of what was refused for good, as many files are kept.
+MOST_DEAD = 1000
+
+
+@dataclass(frozen=True)
+class Dead:
+    """A mail that somebody will never get: dead/."""
+
+    died_at: datetime
+    #: Who, and what the server said.
+    why: Mapping[str, str] = field(default_factory=dict)
+    message: Message | None = None
+
+
+class Mailbag:
+    """The files beside the records that are about mail."""
+
+    def __init__(self, state: Path, now: datetime) -> None:
+        """Read what is there; what is damaged is put aside, with a line in the log.
+
+        A message that a lost digest stood for is then sent anew.
+        """
+        self._state = state
+        self._book_path = state / "outbox.json"
+        self._folder = state / "digests"
+        self._dead = state / "dead"
+        self._made: set[Path] = set()
+        for folder in (self._folder, self._dead):
+            remove_leftovers(folder)
+        #: As it is on disk.
+        self.book = self._read_book(now)
+        self.digests = self._read_digests(now)
+
+    def save_book(self, book: Postbook) -> None:
+        """Keep what is remembered of sending; raise StateError."""
+        if book != self.book:
+            replace_files([(self._book_path, packed(book))])
+            self.book = book
+
+    def save_digest(self, digest: Digest) -> None:
+        """Keep a digest; raise StateError."""
+        name = digest.message.message_id
+        self._make(self._folder)
+        replace_files([(self._folder / f"{name}.json", packed(digest))])
+        self.digests[name] = digest
+
+    def drop_digest(self, name: str) -> None:
+        """Remove a digest whose messages have left their records; raise StateError."""
+        path = self._folder / f"{name}.json"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise trouble(path, "remove it", error) from error
+        del self.digests[name]
+
+    def bury(self, message: Message, why: Mapping[str, str], now: datetime) -> None:
+        """Keep a mail that somebody will never get; raise StateError.
+
+        Its name is made of what it is, so that it is there once.
+        """
+        self._make(self._dead)
+        for name in listed(self._dead)[: -MOST_DEAD + 1]:
+            (self._dead / name).unlink(missing_ok=True)
+        who = hashlib.sha256(" ".join(sorted(why)).encode()).hexdigest()[:8]
+        name = f"{message.born_at:%Y%m%dT%H%M%S}-{message.message_id[:16]}-{who}.json"
+        content = packed(Dead(now, dict(why), message))
+        replace_files([(self._dead / name, content)])
+
+    def _read_book(self, now: datetime) -> Postbook:
+        try:
+            return read_value(self._book_path, Postbook)
+        except FileNotFoundError:
+            return Postbook()
+        except Damaged as error:
+            self._put_aside(self._book_path, error, now)
+            return Postbook()
+
+    def _read_digests(self, now: datetime) -> dict[str, Digest]:
+        found = {}
+        for name in listed(self._folder):
+            path = self._folder / name
+            if path.suffix != ".json" or name.startswith("."):
+                continue
+            try:
+                digest = bundling.settled(read_value(path, Digest), now)
+                if digest.message.message_id != path.stem:
+                    raise Damaged("it is another digest")
+                found[path.stem] = digest
+            except FileNotFoundError:
+                continue
+            except Damaged as error:
+                self._put_aside(path, error, now)
+        return found
+
+    def _put_aside(self, path: Path, error: Damaged, now: datetime) -> None:
+        logger.warning("%s: %s; it is put aside", path, error)
+        move_away([path], self._state / "quarantine", now)
+
+    def _make(self, folder: Path) -> None:
+        if folder in self._made or folder.is_dir():
+            return
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise trouble(folder, "make it", error) from error
+        sync_folder(folder.parent)
+        self._made.add(folder)

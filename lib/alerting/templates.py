@@ -1,0 +1,210 @@
+"""The text of every mail that Checker writes itself.
+
+Pure: facts in, subject and body out.  A mail is read by somebody who was woken by it:
+the subject says what and why, the first lines since when and how often, then what
+comes next and how to look.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from lib.core.enums import (
+    Condition,
+    Decision,
+    JobFailureNotificationFrequency,
+    JobFrequency,
+    MessageKind,
+)
+from lib.core.jobs import JobFacts
+from lib.core.messages import KIND_OF, Message
+from lib.core.records import Record
+from lib.core.results import Outcome
+from lib.core.text import counted, duration, first_line, local, since
+
+EVERY = {
+    JobFrequency.MINUTE: "every minute",
+    JobFrequency.HOUR: "every hour",
+    JobFrequency.DAY: "every day at midnight",
+    JobFrequency.DAY_NOON: "every day at noon",
+}
+
+NEXT_MAIL = {
+    JobFailureNotificationFrequency.EVERYTIME: "each time it fails",
+    JobFailureNotificationFrequency.EVERYFIVEMINUTES: "in 5 minutes, while this lasts",
+    JobFailureNotificationFrequency.EVERYTENMINUTES: "in 10 minutes, while this lasts",
+    JobFailureNotificationFrequency.EVERYHOUR: "in an hour, while this lasts",
+    JobFailureNotificationFrequency.EVERYDAY: "in a day, while this lasts",
+    JobFailureNotificationFrequency.ONSTATECHANGE: "when it is fine again",
+}
+
+
+def default_message(
+    message_id: str,
+    job: JobFacts,
+    record: Record,
+    outcome: Outcome,
+    decision: Decision,
+    now: datetime,
+) -> Message:
+    """Return the mail for a decision that notifies; ``record`` is that before the run.
+
+    An alert and a reminder go to the job's contact, a recovery to those who got the
+    alert.
+    """
+    kind = KIND_OF[decision]
+    recovery = kind is MessageKind.RECOVERY
+    return Message(
+        message_id=message_id,
+        kind=kind,
+        subject=_subject(job, record, outcome, kind, now),
+        body=_body(job, record, outcome, kind, now),
+        to=(record.told if recovery and record.told else job.contact),
+        born_at=now,
+        reason="" if recovery else first_line(outcome.detail),
+        thread=record.thread,
+        since=min(record.failing_since or now, now),
+    )
+
+
+def with_facts(
+    message: Message, job: JobFacts, record: Record, outcome: Outcome, now: datetime
+) -> Message:
+    """Return the mail of a job's own hook with the facts below its author's words."""
+    facts = "\n".join(_facts(job, record, outcome, message.kind, now, with_reason=True))
+    body = message.body.rstrip()
+    return replace(
+        message,
+        body=f"{body}\n\n{facts}\n" if body else f"{facts}\n",
+        # All that is said of one outcome has one time.
+        born_at=now,
+        reason=first_line(outcome.detail),
+        since=min(record.failing_since or now, now),
+    )
+
+
+def lost_records_message(
+    message_id: str, lines: Sequence[str], to: tuple[str, ...], now: datetime
+) -> Message:
+    """Return the one mail that says which of Checker's files were lost or damaged."""
+    count = "a state file was" if len(lines) == 1 else f"{len(lines)} state files were"
+    body = [
+        "What Checker remembered of some jobs is gone:",
+        "",
+        *(f"    {line}" for line in lines[:200]),
+        *([f"    and {len(lines) - 200} more"] if len(lines) > 200 else []),
+        "",
+        "These jobs are unknown until they have run again.  If one of them fails, you",
+        "get an alert, even if you had one before; if it is fine, you hear no more.",
+        "Damaged files are kept in quarantine/ of the state folder.  A disk that was",
+        "full or failing, or a file edited by hand, are the usual causes.",
+    ]
+    return Message(
+        message_id=message_id,
+        kind=MessageKind.NOTE,
+        subject=f"{count} lost or damaged",
+        body="\n".join(body) + "\n",
+        to=to,
+        born_at=now,
+    )
+
+
+def trial_message(
+    message_id: str, servername: str, to: tuple[str, ...], now: datetime
+) -> Message:
+    """Return the mail of ``-m testmail``."""
+    return Message(
+        message_id=message_id,
+        kind=MessageKind.NOTE,
+        subject="a test mail, nothing is wrong",
+        body=(
+            f"Somebody typed checker.py -m testmail on {servername}.\n\n"
+            "Alerts come from this sender, and their subjects begin like this one.\n"
+            "If this mail was in a spam folder, alerts will be too.\n"
+        ),
+        to=to,
+        born_at=now,
+    )
+
+
+def _subject(
+    job: JobFacts, record: Record, outcome: Outcome, kind: MessageKind, now: datetime
+) -> str:
+    if kind is MessageKind.RECOVERY:
+        return f"{job.name} is fine again after {_how_long(record, now)}"
+    still = "still " if kind is MessageKind.REMINDER else ""
+    reason = first_line(_reason(outcome))
+    if outcome.condition is Condition.UNKNOWN:
+        return f"{job.name} {still}could not be checked: {reason}"
+    return f"{job.name} is {still}failing: {reason}"
+
+
+def _body(
+    job: JobFacts, record: Record, outcome: Outcome, kind: MessageKind, now: datetime
+) -> str:
+    parts = []
+    if kind is not MessageKind.RECOVERY:
+        parts.append("\n".join(_indented(_reason(outcome))))
+    parts.append("\n".join(_facts(job, record, outcome, kind, now)))
+    if outcome.evidence and kind is not MessageKind.RECOVERY:
+        parts.append(outcome.evidence.rstrip())
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(
+    job: JobFacts,
+    record: Record,
+    outcome: Outcome,
+    kind: MessageKind,
+    now: datetime,
+    *,
+    with_reason: bool = False,
+) -> list[str]:
+    if kind is MessageKind.RECOVERY:
+        start = min(record.failing_since or now, now)
+        return [
+            f"Was failing:  {since(start, now)}",
+            f"Until:        {local(now)}",
+            f"In a row:     {counted(record.failures, 'failure')}",
+            f"Last reason:  {first_line(record.last_reason)}",
+            f"Checked:      {EVERY[job.frequency]}",
+        ]
+    start = min(record.failing_since or now, now)
+    reason = [f"Reason:     {first_line(_reason(outcome))}"] if with_reason else []
+    unknown = outcome.condition is Condition.UNKNOWN
+    return [
+        f"{'Unknown: ' if unknown else 'Failing: '}   {_since(start, now)}",
+        f"In a row:   {counted(record.failures + 1, 'failure')}",
+        *reason,
+        f"Checked:    {EVERY[job.frequency]}",
+        f"Next mail:  {NEXT_MAIL[job.policy.notify]}",
+        f"Look now:   checker.py -m {_how_to_look(job)}",
+    ]
+
+
+def _since(start: datetime, now: datetime) -> str:
+    # Of a moment ago there is no length to tell.
+    if now - start < timedelta(seconds=1):
+        return f"since {local(now)}"
+    return since(start, now)
+
+
+def _how_to_look(job: JobFacts) -> str:
+    if job.is_own:
+        return "validate"
+    return job.look_now or f"run {shlex.quote(job.name)}"
+
+
+def _reason(outcome: Outcome) -> str:
+    return outcome.detail or "the check said no, and gave no reason"
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {line}" for line in text.splitlines()]
+
+
+def _how_long(record: Record, now: datetime) -> str:
+    return duration(now - min(record.failing_since or now, now))

@@ -1,0 +1,242 @@
+"""A command line, read: which mode is asked for, with which words and flags.
+
+What modes share: the settings of a command line, and what stands below a table.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from lib.core.enums import JobFrequency
+from lib.core.settings import Settings
+
+if TYPE_CHECKING:
+    import argparse
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What a word behind ``-m`` does."""
+
+    #: ``room:function``; the function takes the arguments and returns an exit code.
+    act: str
+    #: A line for --help.
+    what: str
+    #: What stands behind it on the command line; empty where nothing may.
+    words: str = ""
+    #: How many of these there may be.
+    most_words: int = 0
+    takes_json: bool = False
+    #: Whether these words are names of jobs, which a shell may complete.
+    takes_jobs: bool = False
+    #: One of these has to stand behind it; empty where any word may.
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of the command line, for those that tell of it."""
+
+    names: tuple[str, ...]
+    what: str
+    #: What stands behind it; empty where nothing does.
+    value: str = ""
+    choices: tuple[str, ...] = ()
+    repeats: bool = False
+
+
+#: As setup.cfg has it.
+VERSION = "0.1.0"
+ABOUT = "A monitor that cron starts."
+EXIT_CODES = {
+    0: "done; a failing job is news, not an error",
+    1: "it could not start, or what was asked for did not go well",
+    2: "the command line was wrong",
+    130: "Ctrl-C was pressed",
+}
+
+
+def read_plain_order(arguments: list[str]) -> SimpleNamespace | None:
+    """Return the arguments if they are what cron says each minute; else None.
+
+    As ``read`` would, but without argparse, whose loading each run would pay for.
+    """
+    flags = {"-v": "verbose", "-d": "debug", "--nomail": "nomail"}
+    given = SimpleNamespace(
+        mode="cron", file=None, jobs=[], state=None, json=False, words=[]
+    )
+    given.verbose = given.debug = given.nomail = False
+    if arguments[:3] != ["-m", "cron", "-c"] or len(arguments) < 4:
+        return None
+    given.ordered = arguments[3]
+    if given.ordered not in list(JobFrequency):
+        return None
+    left = iter(arguments[4:])
+    for word in left:
+        if word in flags:
+            setattr(given, flags[word], True)
+            continue
+        value = next(left, "")
+        if not value or value.startswith("-"):
+            return None
+        if word == "--jobs":
+            given.jobs.append(value)
+        elif word in ("-f", "--state"):
+            setattr(given, "file" if word == "-f" else "state", value)
+        else:
+            return None
+    return given
+
+
+def read(arguments: list[str], modes: Mapping[str, Mode]) -> argparse.Namespace:
+    """Return the arguments, checked; a wrong one ends the program with exit code 2."""
+    parser = parser_of(modes)
+    given = parser.parse_intermixed_args(arguments)
+    mode = modes[given.mode]
+    if given.mode == "cron" and given.ordered is None:
+        parser.error("-m cron needs -c minute, hour, day or day_noon")
+    if given.mode != "cron" and given.ordered is not None:
+        parser.error(f"-m {given.mode} takes no -c")
+    if len(given.words) > mode.most_words:
+        parser.error(f"-m {given.mode} does not take {given.words[mode.most_words]!r}")
+    if mode.words.endswith("NAME...") and not given.words:
+        parser.error(f"-m {given.mode} needs the name of a job; see -m list")
+    if mode.choices and not set(given.words) & set(mode.choices):
+        *first, last = mode.choices
+        parser.error(f"-m {given.mode} needs {', '.join(first)} or {last}")
+    if given.json and not mode.takes_json:
+        parser.error(f"-m {given.mode} has no --json")
+    return given
+
+
+def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
+    """Return what reads a command line: --help, the man page and shells tell of it."""
+    import argparse
+    import platform
+
+    lines = "\n".join(
+        f"  -m {' '.join((name, mode.words)).strip():<23} {mode.what}"
+        for name, mode in modes.items()
+    )
+    codes = "\n".join(f"  {code:<5} {what}" for code, what in EXIT_CODES.items())
+    parser = argparse.ArgumentParser(
+        prog="checker.py",
+        description=f"{ABOUT}\n\nmodes:\n{lines}",
+        epilog=f"exit codes:\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--version",
+        action="version",
+        version=f"Checker {VERSION}, Python {platform.python_version()}",
+        help="show the version and exit",
+    )
+    add(
+        "-m",
+        dest="mode",
+        metavar="MODE",
+        required=True,
+        choices=[*modes],
+        help="what to do, see above",
+    )
+    add(
+        "-c",
+        dest="ordered",
+        metavar="FREQUENCY",
+        type=str,
+        choices=[frequency.value for frequency in JobFrequency],
+        help="with -m cron: minute, hour, day or day_noon",
+    )
+    add("-v", dest="verbose", action="store_true", help="write to the log file")
+    add("-d", dest="debug", action="store_true", help="log to standard error")
+    add("--nomail", action="store_true", help="log each mail whole, send none")
+    add("-f", dest="file", metavar="FILE", help="settings (default: settings.cfg)")
+    add(
+        "--jobs",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="your own job folder, instead of [general] jobs; may be repeated",
+    )
+    add("--state", metavar="DIR", help="state folder, instead of [general] state")
+    add("--json", action="store_true", help="tables as JSON")
+    add("words", metavar="...", nargs="*", help="what a mode takes, see above")
+    return parser
+
+
+def flags_of(modes: Mapping[str, Mode]) -> list[Flag]:
+    """Return the flags as --help has them."""
+    return [
+        Flag(
+            tuple(action.option_strings),
+            action.help or "",
+            str(action.metavar or ""),
+            tuple(action.choices or ()),
+            repeats=isinstance(action.default, list),
+        )
+        for action in parser_of(modes)._actions
+        if action.option_strings
+    ]
+
+
+#: Exit codes, as README.md lists them.
+OK, TROUBLE, WRONG_USE = 0, 1, 2
+
+
+def settings_of(given: argparse.Namespace, *, with_password: bool = False) -> Settings:
+    """Return the settings, with the log started as the flags say."""
+    from lib.system.log import start_log
+
+    settings = read_settings(given, with_password=with_password)
+    if os.geteuid() == 0:
+        from lib.cli.as_owner import check_owner
+
+        check_owner(settings.state, settings.path)
+    start_log(
+        settings.logfile,
+        settings.secrets,
+        to_file=given.verbose,
+        to_stderr=given.debug,
+        mails_to_file=settings.mail.nomail,
+    )
+    return settings
+
+
+def read_settings(
+    given: argparse.Namespace, *, with_password: bool = False
+) -> Settings:
+    """Return the settings that a command line names."""
+    from lib.config.load import load_settings
+
+    return load_settings(
+        given.file,
+        jobs=[Path(folder) for folder in given.jobs],
+        state=Path(given.state) if given.state else None,
+        nomail=given.nomail,
+        base=given.base,
+        with_password=with_password,
+    )
+
+
+def say_more(
+    given: argparse.Namespace, settings: Settings, warnings: tuple[str, ...]
+) -> None:
+    """Print what a person should know below a table, the next step last."""
+    out: Any = sys.stderr if given.json else sys.stdout
+    for warning in warnings:
+        print(f"warning: {warning}", file=out)
+    if settings.mail.nomail and not given.nomail:
+        print("Mail: nomail is set, so mails go to the log and to nobody.", file=out)
+    notes = [problem for problem in settings.problems if problem.note]
+    # The next step stands last, where the eye ends.
+    notes.sort(key=lambda note: note.section == "email" and not settings.mail.is_set_up)
+    for note in notes:
+        print(f"Note: {note}", file=out)

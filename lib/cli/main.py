@@ -1,0 +1,145 @@
+"""What can be asked of Checker: a mode is a row in MODES.
+
+To add one, write a function that takes the arguments and returns an exit code, in a
+room of modes, and give it a row.  Only the room of the mode that is asked for is
+loaded, so that no other pays for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.cli.arguments import OK, TROUBLE, Mode, read, read_plain_order
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def main(arguments: list[str], here: str) -> int:
+    """Carry out a command line; return the exit code.
+
+    ``here`` is the checkout: where jobs that ship and the default settings lie.
+    """
+    from lib.system.streams import OutputError
+
+    try:
+        try:
+            return _carry_out(arguments, here)
+        finally:
+            # Here, where it can be said that nobody takes it.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our table has seen enough.
+        return OK
+    except OutputError as error:
+        print(
+            f"checker: standard output cannot be written: {error.strerror}",
+            file=sys.stderr,
+        )
+        return TROUBLE
+
+
+def _carry_out(arguments: list[str], here: str) -> int:
+    from lib.config.load import SettingsError
+    from lib.system.errors import StateError, shortage
+    from lib.system.streams import OutputError
+
+    given: Any = read_plain_order(arguments) or read(arguments, MODES)
+    given.base = Path(here)
+    given.modes = MODES
+    given.file = Path(given.file) if given.file else given.base / "settings.cfg"
+    try:
+        if os.geteuid() == 0:
+            from lib.cli.as_owner import become_owner
+
+            become_owner(given, arguments)
+        return function_of(MODES[given.mode])(given)
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"checker: {problem}", file=sys.stderr)
+        return TROUBLE
+    except StateError as error:
+        print(f"checker: {error}", file=sys.stderr)
+        return TROUBLE
+    except (BrokenPipeError, OutputError):
+        raise
+    except KeyboardInterrupt:
+        return 130
+    except (OSError, RuntimeError, MemoryError) as error:
+        words = shortage(error)
+        if not words:
+            raise
+        print(f"checker: {words}; -m {given.mode} ends early", file=sys.stderr)
+        return TROUBLE
+
+
+def function_of(mode: Mode) -> Callable[[argparse.Namespace], int]:
+    """Return what carries out a mode, its room loaded."""
+    room, _colon, name = mode.act.partition(":")
+    found: Callable[[argparse.Namespace], int]
+    found = getattr(importlib.import_module(f"lib.{room}"), name)
+    return found
+
+
+MODES: dict[str, Mode] = {
+    "cron": Mode("workmodes:cron", "run what is due; needs -c"),
+    "daemon": Mode("workmodes:daemon", "answer peers, see [status] listen"),
+    "list": Mode(
+        "showmodes:list_jobs", "every job and its last verdict", takes_json=True
+    ),
+    "run": Mode(
+        "trymodes:run_jobs",
+        "run these jobs now; keep no state, send no mail",
+        words="NAME...",
+        most_words=1_000_000,
+        takes_json=True,
+        takes_jobs=True,
+    ),
+    "why": Mode(
+        "showmodes:why",
+        "why somebody was told of these jobs, or was not",
+        words="NAME...",
+        most_words=1_000_000,
+        takes_json=True,
+        takes_jobs=True,
+    ),
+    "validate": Mode(
+        "trymodes:validate", "every problem in settings and jobs", takes_json=True
+    ),
+    "testmail": Mode(
+        "trymodes:testmail",
+        "send one mail, show each step",
+        words="[ADDRESS]",
+        most_words=1,
+    ),
+    "status": Mode(
+        "showmodes:status", "how Checker itself is, and its mail", takes_json=True
+    ),
+    "peers": Mode("showmodes:peers", "ask each peer now how it is", takes_json=True),
+    "peerkey": Mode(
+        "showmodes:peerkey",
+        "a new key for a peer, for both sides",
+        words="NAME",
+        most_words=1,
+    ),
+    "drill": Mode(
+        "trymodes:drill",
+        "send a job's alert as a drill to its people",
+        words="JOB",
+        most_words=1,
+        takes_jobs=True,
+    ),
+    "crontab": Mode("showmodes:crontab", "the lines for your crontab"),
+    "completion": Mode(
+        "showmodes:completion",
+        "what lets your shell (bash, zsh) complete these",
+        words="SHELL",
+        most_words=1,
+        choices=("bash", "zsh", "jobs"),
+    ),
+}

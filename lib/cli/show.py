@@ -1,0 +1,168 @@
+"""The modes that show what is there and what is remembered; they change nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib.cli.arguments import OK, TROUBLE, WRONG_USE, say_more, settings_of
+
+if TYPE_CHECKING:
+    import argparse
+
+    from lib.core.settings import Settings
+    from lib.storage.store import State
+
+
+def list_jobs(given: argparse.Namespace) -> int:
+    from lib.core.policy import record_of
+    from lib.report import table
+    from lib.report.rows import JOB_COLUMNS, job_rows
+    from lib.runner import adhoc
+    from lib.storage.store import last_runs
+    from lib.workers.worker import utc_now
+
+    settings = settings_of(given)
+    there = adhoc.meet(settings)
+    state = _state_of(settings)
+    found = state.load()
+    last = last_runs(found.run)
+    judged = {key for key, job in state.load_catalogue().items() if job.judged}
+    rows = job_rows(
+        there.jobs,
+        {job.key: record_of(job.key, found.records, found.lost) for job in there.jobs},
+        judged,
+        utc_now(),
+        ran_at={
+            job.key: last[job.frequency]
+            for job in there.jobs
+            if job.frequency in last and job.key in judged
+        },
+    )
+    table.show(JOB_COLUMNS, rows, as_json=given.json, out=sys.stdout, title="jobs")
+    say_more(given, settings, there.warnings)
+    return OK
+
+
+def why(given: argparse.Namespace) -> int:
+    from lib.config.fields import nearest
+    from lib.report import explain, table
+    from lib.workers.worker import utc_now
+
+    settings = settings_of(given)
+    state = _state_of(settings)
+    records, catalogue = state.load().records, state.load_catalogue()
+    told, unmatched = explain.stories(settings.state, given.words, records, catalogue)
+    for pattern in unmatched:
+        hint = nearest(pattern, [known.name for known in catalogue.values()])
+        print(
+            f"checker: nothing is remembered of a job {pattern!r}"
+            f"{hint or '; see -m list'}",
+            file=sys.stderr,
+        )
+    now = utc_now()
+    if given.json:
+        rows = [explain.row_of(story, now) for story in told]
+        table.show((), rows, as_json=True, out=sys.stdout)
+    else:
+        for number, story in enumerate(told):
+            for line in ("", *explain.lines_of(story, now))[not number :]:
+                print(line)
+    return TROUBLE if unmatched else OK
+
+
+def status(given: argparse.Namespace) -> int:
+    from lib.core.jobs import OWN_KEY
+    from lib.report import status as status_report
+    from lib.report import table
+    from lib.storage.own_record import notes_of
+    from lib.workers.worker import utc_now
+
+    settings = settings_of(given)
+    state = _state_of(settings)
+    found, catalogue = state.load(), state.load_catalogue()
+    own = found.records.get(OWN_KEY)
+    rows = status_report.rows(
+        settings,
+        found.run,
+        found.records,
+        utc_now(),
+        catalogue,
+        notes_of(own).bulletins if own else (),
+    )
+    table.show(status_report.COLUMNS, rows, as_json=given.json, out=sys.stdout)
+    return OK
+
+
+def peers(given: argparse.Namespace) -> int:
+    from lib.cli import peers as peer_table
+    from lib.report import table
+
+    settings = settings_of(given)
+    rows = peer_table.rows(settings)
+    if not rows and not given.json:
+        print(f"{settings.path}: [peers] names nobody")
+        return OK
+    table.show(peer_table.COLUMNS, rows, as_json=given.json, out=sys.stdout)
+    return OK
+
+
+def peerkey(given: argparse.Namespace) -> int:
+    from lib.cli import peers as peer_table
+    from lib.config.peers import peer_name
+
+    settings = settings_of(given)
+    try:
+        name = peer_name("".join(given.words), settings.servername)
+    except ValueError as error:
+        print(f"checker: -m peerkey: {error}", file=sys.stderr)
+        return WRONG_USE
+    for line in peer_table.key_lines(settings, name):
+        print(line)
+    return OK
+
+
+def crontab(given: argparse.Namespace) -> int:
+    from lib.cli.crontab import crontab_lines
+
+    # The settings are read so that nobody pastes a line that cannot work.
+    settings_of(given)
+    command = [sys.executable, str(given.base / "checker.py")]
+    options = []
+    if given.file != given.base / "settings.cfg":
+        options += ["-f", str(given.file.absolute())]
+    for folder in given.jobs:
+        options += ["--jobs", str(Path(folder).absolute())]
+    if given.state:
+        options += ["--state", str(Path(given.state).absolute())]
+    for line in crontab_lines(command, options):
+        print(line)
+    return OK
+
+
+def completion(given: argparse.Namespace) -> int:
+    """Print a shell's script, or for such a script the names of the known jobs."""
+    from lib.cli.completion import SCRIPTS
+    from lib.storage.store import State
+
+    (what,) = given.words
+    if what in SCRIPTS:
+        print(SCRIPTS[what](given.modes), end="")
+        return OK
+    # Asked at each press of a key: no job code is loaded for it.
+    catalogue = State(settings_of(given).state).load_catalogue()
+    for name in sorted({known.name for known in catalogue.values()}):
+        if name.isprintable():
+            print(name)
+    return OK
+
+
+def _state_of(settings: Settings) -> State:
+    """Return the state folder; say so if others may write what is shown from it."""
+    from lib.storage.store import State
+
+    state = State(settings.state)
+    if why := state.why_not_safe():
+        print(f"checker: warning: {why}", file=sys.stderr)
+    return state

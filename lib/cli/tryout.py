@@ -1,0 +1,165 @@
+"""The modes that try something for real: jobs, settings, the way of the mail."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lib.cli.arguments import OK, TROUBLE, WRONG_USE, say_more, settings_of
+from lib.core.messages import Message
+from lib.core.settings import Mail, Problem, Settings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+
+def run_jobs(given: argparse.Namespace) -> int:
+    from lib.config.fields import nearest
+    from lib.report import table
+    from lib.report.rows import RESULT_COLUMNS, detail_lines, result_rows
+    from lib.runner import adhoc
+
+    settings = settings_of(given)
+    found, unmatched = adhoc.try_jobs(settings, given.words)
+    for pattern in unmatched:
+        hint = nearest(pattern, [job.name for job in found.jobs])
+        print(
+            f"checker: no job is called {pattern!r}{hint or '; see -m list'}",
+            file=sys.stderr,
+        )
+    if found.reports:
+        rows = result_rows(found.reports)
+        table.show(RESULT_COLUMNS, rows, as_json=given.json, out=sys.stdout)
+        if not given.json:
+            for line in detail_lines(found.reports):
+                print(line)
+    return TROUBLE if unmatched else OK
+
+
+def drill(given: argparse.Namespace) -> int:
+    from lib.alerting import drill as drill_mail
+    from lib.alerting.delivery import send_now
+    from lib.config.fields import nearest
+    from lib.runner import adhoc
+    from lib.workers.worker import utc_now
+
+    if not given.words:
+        print("checker: -m drill: expected the name of a job", file=sys.stderr)
+        return WRONG_USE
+    settings = settings_of(given, with_password=True)
+    there = adhoc.meet(settings)
+    name = given.words[0]
+    job = next((one for one in there.jobs if one.name == name), None)
+    if job is None:
+        hint = nearest(name, [one.name for one in there.jobs])
+        print(
+            f"checker: no job is called {name!r}{hint or '; see -m list'}",
+            file=sys.stderr,
+        )
+        return TROUBLE
+    for line in drill_mail.policy_lines(job):
+        print(line)
+    message = drill_mail.message(settings, job, utc_now())
+    why = send_now(settings, message, on_step=_shown(settings.mail))
+    if why:
+        all_of_them = _all_of_them(message)
+        print(f"checker: the drill was not sent{all_of_them}: {why}", file=sys.stderr)
+        return TROUBLE
+    if settings.mail.nomail:
+        print(_only_logged(settings.mail, "the drill"))
+        return OK
+    print(f"A drill was sent to {', '.join(message.to)}: {message.subject}")
+    seen = drill_mail.arrival(settings, message)
+    print(seen or "Did it arrive, and not as spam?  We cannot see that mailbox.")
+    return OK
+
+
+def validate(given: argparse.Namespace) -> int:
+    from lib.config.load import SettingsError
+    from lib.report import table
+    from lib.report.rows import PROBLEM_COLUMNS, problem_rows
+    from lib.runner import adhoc
+
+    problems: tuple[Problem, ...]
+    try:
+        settings: Settings | None = settings_of(given, with_password=True)
+    except SettingsError as error:
+        settings, problems = None, error.problems
+    if settings is not None:
+        there = adhoc.meet(settings)
+        problems = (*settings.problems, *adhoc.problems_of(settings, there))
+        problems = tuple(one for one in problems if not one.note)
+    if problems or given.json:
+        rows = problem_rows(problems)
+        table.show(PROBLEM_COLUMNS, rows, as_json=given.json, out=sys.stdout)
+    elif settings is not None:
+        print(f"{settings.path}: nothing is wrong; {len(there.jobs)} jobs")
+    if settings is not None:
+        say_more(given, settings, ())
+    return TROUBLE if problems else OK
+
+
+def testmail(given: argparse.Namespace) -> int:
+    from lib.alerting import templates
+    from lib.alerting.delivery import send_now
+    from lib.config import fields
+    from lib.workers.worker import utc_now
+
+    settings = settings_of(given, with_password=True)
+    to = settings.alertcontact
+    if given.words:
+        try:
+            to = fields.addresses(given.words[0])
+        except ValueError as error:
+            print(f"checker: -m testmail: {error}", file=sys.stderr)
+            return WRONG_USE
+    mail = settings.mail
+    if not (mail.is_set_up or mail.nomail):
+        print(
+            f"checker: {settings.path}: mail is not set up: give smtpserver, user and "
+            "pass in [email]",
+            file=sys.stderr,
+        )
+        return TROUBLE
+    code = OK
+    for account in (mail, mail.backup) if mail.backup and not mail.nomail else (mail,):
+        message = templates.trial_message(
+            os.urandom(16).hex(), settings.servername, to, utc_now()
+        )
+        if account is mail.backup:
+            print("\nThe second account, [email backup]:")
+        alone = replace(settings, mail=replace(account, backup=None))
+        why = send_now(alone, message, on_step=_shown(mail))
+        whom = ", ".join(to)
+        if why:
+            all_of_them = _all_of_them(message)
+            print(
+                f"checker: the mail was not sent{all_of_them}: {why}", file=sys.stderr
+            )
+            code = TROUBLE
+        elif mail.nomail:
+            print(_only_logged(mail, f"the mail to {whom}"))
+        else:
+            print(f"The mail to {whom} was accepted. Did it arrive, and not as spam?")
+    return code
+
+
+def _shown(mail: Mail) -> Callable[[str], None]:
+    """Return what shows the steps of a session; with nomail there is none."""
+    return _ignore if mail.nomail else print
+
+
+def _only_logged(mail: Mail, what: str) -> str:
+    why = "--nomail was given" if mail.holds else "nomail is set"
+    return f"Nothing was sent: {why}, so {what} is in the log."
+
+
+def _all_of_them(message: Message) -> str:
+    return " to everybody" if len(message.to) > 1 else ""
+
+
+def _ignore(_step: str) -> None:
+    """Show nothing."""

@@ -1,0 +1,228 @@
+"""What a word in the settings means: its text in, its value out.
+
+A reader raises ValueError that says what was expected.  The tables that name a reader
+for each option are in ``lib/config/kinds.py`` and ``lib/config/options.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from lib.core.enums import JobFailureCountMinimumBeforeNotification
+from lib.core.jobs import MAX_TIMEOUT_S
+
+MAX_PORT = 65535
+
+
+def text(value: str) -> str:
+    """Return the text, which must not be empty."""
+    if not value:
+        raise ValueError("expected some text")
+    return value
+
+
+def _between(
+    low: float, high: float, what: str, form: str, cast: Callable[[str], Any]
+) -> Callable[[str], Any]:
+    def read(value: str) -> Any:
+        # float() and int() would take nan, 1_0, and digits of other scripts.
+        if re.fullmatch(form, value, re.ASCII) and low <= cast(value) <= high:
+            return cast(value)
+        raise ValueError(f"expected {what} from {low} to {high}")
+
+    return read
+
+
+def number(low: float, high: float, what: str = "a number") -> Callable[[str], float]:
+    """Return a reader of numbers from ``low`` to ``high``."""
+    return _between(low, high, what, r"[0-9]{1,12}(\.[0-9]{1,6})?", float)
+
+
+def whole(low: int, high: int, what: str = "a whole number") -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``low`` to ``high``."""
+    return _between(low, high, what, r"[0-9]{1,12}", int)
+
+
+#: The words configparser takes for a bool.
+_SWITCH = {
+    **dict.fromkeys(("1", "yes", "true", "on"), True),
+    **dict.fromkeys(("0", "no", "false", "off"), False),
+}
+
+
+def switch(value: str) -> bool:
+    """Return True for yes, true, on, 1 and False for no, false, off, 0."""
+    if value.lower() not in _SWITCH:
+        raise ValueError("expected yes or no")
+    return _SWITCH[value.lower()]
+
+
+def one_of(choices: Iterable[str]) -> Callable[[str], str]:
+    """Return a reader that takes one of ``choices`` and returns it as it is there."""
+    known = {str(choice): choice for choice in choices}
+
+    def read(value: str) -> str:
+        if value.lower() not in known:
+            raise ValueError(f"expected one of {', '.join(known)}")
+        return known[value.lower()]
+
+    return read
+
+
+port = whole(1, MAX_PORT, "a port")
+timeout = number(0.1, MAX_TIMEOUT_S, "seconds")
+
+
+def failures(value: str) -> int:
+    """Return how many failures in a row come before an alert."""
+    words = JobFailureCountMinimumBeforeNotification.__members__
+    if value.upper() in words:
+        return int(words[value.upper()])
+    return whole(1, 1_000_000, "how many failures in a row,")(value)
+
+
+#: As much of RFC 5322 and 5321 as an address needs that we would write to; what can
+#: end a header line or add an address is not in it.
+_ADDRESS = re.compile(
+    r"[^\s@<>()\[\],;:\\\"\x00-\x1f\x7f]{1,64}@"
+    r"(?:{part}(?:\.{part})*|\[[0-9A-Fa-f.:]+\])".replace(
+        "{part}", r"[^\s@<>()\[\],;:\\\".\x00-\x1f\x7f]{1,63}"
+    )
+)
+
+
+def addresses(value: str) -> tuple[str, ...]:
+    """Return the mail addresses of a list with commas, at least one."""
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    for address in found:
+        if not _ADDRESS.fullmatch(address):
+            raise ValueError(
+                "expected mail addresses with commas between, "
+                f"not {shown('', address)}"
+            )
+    if not found:
+        raise ValueError("expected at least one mail address")
+    return found
+
+
+def url(value: str) -> str:
+    """Return an http or https URL with a host, and a port in range."""
+    from urllib.parse import urlsplit
+
+    expected = "expected http://host/... or https://host/..."
+    if re.search(r"[\s\x00-\x1f\x7f]", value):
+        raise ValueError(f"{expected}, without spaces")
+    try:
+        parts = urlsplit(value)
+        found_port = parts.port
+    except ValueError as error:
+        # Its own words may hold what was meant to be a password.
+        raise ValueError(f"{expected}, with a number for a port if any") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(expected)
+    if found_port == 0:
+        raise ValueError(f"{expected} with a port from 1 to {MAX_PORT}")
+    return value
+
+
+def absolute_path(value: str) -> str:
+    """Return the path, which starts with a slash: cron has a folder of its own."""
+    if not value.startswith("/") or "\0" in value:
+        raise ValueError("expected an absolute path, such as /var")
+    return value
+
+
+def host(value: str) -> str:
+    """Return a host name or an address; an IPv6 address may stand in brackets."""
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    if not bare or re.search(r"[\s/@\[\]\x00-\x1f\x7f]", bare):
+        raise ValueError("expected a host name or an IP address")
+    if ":" in bare:
+        import ipaddress
+
+        try:
+            ipaddress.IPv6Address(bare)
+        except ValueError as error:
+            raise ValueError(
+                "expected a host name or an IP address, "
+                "the port as an option of its own"
+            ) from error
+    return bare
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether what is sent to the host cannot leave this machine."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def statuses(value: str) -> tuple[tuple[int, int], ...]:
+    """Return ranges of HTTP status codes: ``200``, ``200, 301-308``, ``2xx``."""
+    found = []
+    for part in value.split(","):
+        match = re.fullmatch(
+            r"\s*(?:([1-5])xx|([1-5]\d\d)(?:\s*-\s*([1-5]\d\d))?)\s*",
+            part,
+            re.ASCII | re.IGNORECASE,
+        )
+        if not match:
+            raise ValueError("expected HTTP status codes such as 200, 301-308 or 2xx")
+        hundred, low, high = match.groups()
+        first = int(hundred) * 100 if hundred else int(low)
+        last = first + 99 if hundred else int(high or low)
+        if last < first:
+            raise ValueError(f"expected the lower status first, not {part.strip()}")
+        found.append((first, last))
+    return tuple(found)
+
+
+def escaped(value: str) -> bytes:
+    r"""Return the bytes of a text with ``\r \n \t \\ \xNN`` for what has no letter."""
+    plain = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
+    found = bytearray()
+    for match in re.finditer(r"\\x([0-9A-Fa-f]{2})|\\(.?)|([^\\]+)", value, re.DOTALL):
+        code, letter, words = match.groups()
+        if code:
+            found.append(int(code, 16))
+        elif words:
+            found += words.encode()
+        elif letter in plain:
+            found += plain[letter]
+        else:
+            raise ValueError(r"expected text in which a backslash starts \r \n \t \xNN")
+    if not found:
+        raise ValueError("expected some text")
+    return bytes(found)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the known word that is nearest, or nothing."""
+    import difflib
+
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def shown(name: str, raw: str | None) -> str:
+    """Return a value as an error may show it: short, one line, no secret in it."""
+    if name.startswith("pass") or name.endswith("key"):
+        return "***"
+    words, *more = (raw or "").strip().split("\n")
+    before, _at, after = words.rpartition("@")
+    # user:password@host, also where the password holds a slash or the // is missing
+    if re.search("[:/]", before):
+        words = f"***@{after}"
+    words = words[:200]
+    # https://user:password, the host forgotten
+    words = re.sub(r"(//[^/:\[\s]*:)(?![0-9]+(/|$))[^/@\s]*(?=/|$)", r"\1***", words)
+    # Lines that ran together must not show what the second one holds.
+    words = re.sub(r"(?i)(pass\w*|key)\s*[=:].*", r"\1=***", words)
+    words = words if words.isprintable() else repr(words)
+    words += " ..." * bool(more)
+    return words if len(words) <= 60 else f"{words[:57]}..."

@@ -1,0 +1,107 @@
+"""Which files of the job folders are jobs, and which of them must not be loaded.
+
+Nothing is loaded here.
+"""
+
+from __future__ import annotations
+
+import keyword
+import os
+import stat
+from collections.abc import Container, Sequence
+from pathlib import Path
+
+from lib.core.jobs import JobFile
+from lib.core.settings import Problem
+from lib.system.permissions import why_not_run
+
+#: Copies from the older program's folder; ``lib/plugins/legacy.py`` answers for them.
+OLD_COPIES = frozenset({"JobBase", "JobSpawner"})
+
+
+def find_job_files(
+    shipped: Path, own: Sequence[Path], shipped_names: Container[str]
+) -> tuple[tuple[JobFile, ...], tuple[Problem, ...]]:
+    """Return the job files, by folder and then by name, and what is wrong.
+
+    A folder that is missing, or that others may write to, is a problem of section
+    general, and none of its files is returned.  Two files of one name: the later one
+    is refused.
+    """
+    files: list[JobFile] = []
+    problems: list[Problem] = []
+    seen: set[tuple[int, int]] = set()
+    first: dict[str, Path] = {}
+    for folder in (shipped, *own):
+        try:
+            facts = os.stat(folder)
+            refused = why_not_run(folder)
+            names = sorted(os.listdir(folder))
+        except FileNotFoundError:
+            problems.append(
+                Problem(f"the job folder {folder} is missing", section="general")
+            )
+            continue
+        except OSError as error:
+            text = f"the job folder {folder} cannot be read: {error.strerror}"
+            problems.append(Problem(text, section="general"))
+            continue
+        if (facts.st_dev, facts.st_ino) in seen:
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        if refused:
+            text = f"no job of the folder {folder} runs: {refused}"
+            problems.append(Problem(text, section="general"))
+            continue
+        for path in _python_files(folder, names):
+            if not _is_python_name(path.stem):
+                problems.append(_misnamed(path))
+                continue
+            ships = folder is shipped and path.stem in shipped_names
+            other = first.setdefault(path.stem, path)
+            refused = _why_refused(path, other)
+            files.append(JobFile(path, path.stem, ships=ships, refused=refused))
+    return tuple(files), tuple(problems)
+
+
+def _python_files(folder: Path, names: list[str]) -> list[Path]:
+    """Return what may be jobs; folders, backups and helpers are passed over."""
+    return [
+        folder / name
+        for name in names
+        if name.endswith(".py")
+        and not name.startswith((".", "_", "#"))
+        and name.removesuffix(".py") not in OLD_COPIES
+        and not os.path.isdir(folder / name)
+    ]
+
+
+def _is_python_name(name: str) -> bool:
+    return name.isidentifier() and not keyword.iskeyword(name)
+
+
+def _misnamed(path: Path) -> Problem:
+    text = (
+        f"{_readable(path.name)} is no job: a class cannot have that name; "
+        "rename it, with letters, digits and _ only"
+    )
+    return Problem(text, where=_readable(str(path.parent)), warning=True)
+
+
+def _readable(name: str) -> str:
+    return name if name.isprintable() else repr(name)
+
+
+def _why_refused(path: Path, other: Path) -> str:
+    """Return why the file must not be loaded, or ""."""
+    if other != path:
+        return f"{path} has the name of {other}: rename one, and its class"
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return f"{path} is not a file"
+        refused = why_not_run(path)
+    except FileNotFoundError:
+        return f"{path} is a link to a file that is missing"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return f"{path} is not run: {refused}" if refused else ""

@@ -1,0 +1,218 @@
+"""What a target of each kind may say.
+
+A kind is one row in KINDS: the job file that watches it, and its options.  An option
+is a reader of ``lib/config/fields.py`` and a default.  ``lib/config/load.py`` checks the
+sections with these tables, the jobs get the same values through ``jobbase.targets``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from typing import Any
+
+from lib.config.fields import (
+    absolute_path,
+    addresses,
+    escaped,
+    failures,
+    host,
+    nearest,
+    one_of,
+    port,
+    shown,
+    statuses,
+    switch,
+    text,
+    timeout,
+    url,
+    whole,
+)
+from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
+from lib.core.jobs import (
+    CERTIFICATE_CHECKER,
+    EMAIL_CHECKER,
+    MAX_TIMEOUT_S,
+    PEER_CHECKER,
+    Target,
+)
+
+
+class _Required:
+    """Stands where an option has no default."""
+
+    def __repr__(self) -> str:
+        return "(must be given)"
+
+
+REQUIRED = _Required()
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: how to read it, and its value where it is not given."""
+
+    read: Callable[[str], Any]
+    default: Any = REQUIRED
+    #: What it is for, in a line; README and settings.cfg.example agree with it.
+    why: str = ""
+
+
+#: What every target of every kind may say; also what [defaults] may hold.
+POLICY_OPTIONS = {
+    "every": Option(one_of(JobFrequency), None, "minute, hour, day or day_noon"),
+    "notify": Option(
+        one_of(JobFailureNotificationFrequency),
+        JobFailureNotificationFrequency.ONSTATECHANGE,
+        "every, 5min, 10min, hour, day or state_change",
+    ),
+    "failures": Option(failures, 1, "how many failures in a row come first"),
+    "contact": Option(addresses, None, "who is told; alertcontact where not given"),
+    "timeout": Option(timeout, 30.0, f"seconds in all, at most {MAX_TIMEOUT_S}"),
+}
+
+_FAMILY = Option(one_of(("any", "ipv4", "ipv6")), "any", "any, ipv4 or ipv6")
+_CAFILE = Option(absolute_path, "", "trust this CA file instead of the system's store")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of target."""
+
+    #: The job file in jobs/ that watches it.
+    file: str
+    options: Mapping[str, Option]
+    #: How often, where neither the section nor [defaults] says.
+    every: JobFrequency = JobFrequency.MINUTE
+
+    @property
+    def all_options(self) -> dict[str, Option]:
+        """Return its own options and those of every kind."""
+        return {**POLICY_OPTIONS, **self.options}
+
+
+KINDS: dict[str, Kind] = {
+    "http": Kind(
+        "HTTPServerChecker",
+        {
+            "url": Option(url, why="what to fetch; http or https"),
+            "method": Option(one_of(("get", "head")), "get", "get or head"),
+            "expect_status": Option(
+                statuses, ((200, 200),), "e.g. 200, or 200-299, 401"
+            ),
+            "expect_text": Option(text, "", "words that must be in the answer"),
+            "redirects": Option(
+                one_of(("same_host", "any", "none")),
+                "same_host",
+                "same_host, any or none: which redirects to follow, at most 5",
+            ),
+            "cafile": _CAFILE,
+            "verify": Option(switch, True, "no: do not verify this target's TLS"),
+        },
+    ),
+    "tcp": Kind(
+        "TCPServerChecker",
+        {
+            "host": Option(host, why="a name or an address"),
+            "port": Option(port, why="1 to 65535"),
+            "send": Option(escaped, b"", r"sent once connected; \r \n \t \xNN"),
+            "expect": Option(escaped, b"", "must be in what comes back"),
+            "family": _FAMILY,
+        },
+    ),
+    "tls": Kind(
+        CERTIFICATE_CHECKER,
+        {
+            "host": Option(host, why="a name or an address"),
+            "port": Option(port, 443, "1 to 65535"),
+            "days": Option(whole(0, 3650, "days"), 14, "fail with fewer days left"),
+            "starttls": Option(one_of(("smtp", "imap")), "", "smtp or imap"),
+            "cafile": _CAFILE,
+            "family": _FAMILY,
+        },
+        every=JobFrequency.DAY,
+    ),
+    "disk": Kind(
+        "DiskSpace",
+        {
+            "path": Option(absolute_path, why="any file or folder on it, from /"),
+            "limit": Option(whole(1, 100, "per cent"), 90, "fail above this"),
+        },
+        every=JobFrequency.HOUR,
+    ),
+}
+
+
+#: The jobs that ship and have no targets: they watch Checker itself.
+SYSTEM_JOBS = (EMAIL_CHECKER, PEER_CHECKER)
+
+
+def read_options(
+    given: Mapping[str, str], options: Mapping[str, Option]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values of the options given, and what is wrong, by option.
+
+    An option that is not given is in neither, unless it must be given.
+    """
+    values: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    for name, raw in given.items():
+        option = options.get(name)
+        if option is None:
+            # More words than one may be a line without its "=", and a password in it.
+            word, *more = name.split()
+            words = shown("", word) + " ..." * bool(more)
+            wrong[name] = f"unknown option {words!r}{nearest(name, options)}"
+            continue
+        try:
+            values[name] = option.read((raw or "").strip())
+        except ValueError as error:
+            wrong[name] = f"{name} = {shown(name, raw)}: {error}"
+    for name, option in options.items():
+        if option.default is REQUIRED and name not in given:
+            wrong[name] = f"{name} is missing{': ' * bool(option.why)}{option.why}"
+    return values, wrong
+
+
+def read_target(
+    kind: str, name: str, given: Mapping[str, str], defaults: Mapping[str, Any]
+) -> tuple[Target, dict[str, str]]:
+    """Return the target of section ``[kind name]``, and what is wrong, by option.
+
+    What the section does not say is taken from ``defaults`` (the values of
+    [defaults]), then from the kind.  The target of a section in which something is
+    wrong has no value for it, and must not be run.
+    """
+    values, wrong = read_options(given, KINDS[kind].all_options)
+    return Target(kind, name, _Layers(values, defaults, _built_in(kind))), wrong
+
+
+@cache
+def _built_in(kind: str) -> dict[str, Any]:
+    known = KINDS[kind]
+    options = known.all_options.items()
+    found = {name: one.default for name, one in options if one.default is not REQUIRED}
+    return {**found, "every": known.every}
+
+
+class _Layers(Mapping[str, Any]):
+    """Values of which the first that is given counts; targets share the later ones."""
+
+    __slots__ = ("_layers",)
+
+    def __init__(self, *layers: Mapping[str, Any]) -> None:
+        self._layers = layers
+
+    def __getitem__(self, name: str) -> Any:
+        for layer in self._layers:
+            if name in layer:
+                return layer[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(chain(*self._layers)))
+
+    def __len__(self) -> int:
+        return sum(1 for _name in self)

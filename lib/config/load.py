@@ -1,0 +1,199 @@
+"""settings.cfg -> Settings, or everything that is wrong with it at once.
+
+What an option may say is in the tables of ``lib/config/options.py`` and ``lib/config/kinds.py``.
+Only what makes a run impossible is fatal: a file that cannot be read, a wrong value
+in [general] or [email], a password that others can read.  An option there that nobody
+knows is an error, as anything wrong in another section is, but the runs go on.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lib.config.ini import IniError, IniFile, in_order, read_ini
+from lib.config.jobfiles import find_job_files
+from lib.config.kinds import KINDS, SYSTEM_JOBS
+from lib.config.mail import read_mail
+from lib.config.options import OLD_NAMES, SECTIONS
+from lib.config.peers import peer_options, peers_in, without_ourselves
+from lib.config.secrets import file_problems, secrets_in
+from lib.config.sections import check_targets, read_section, title_of
+from lib.core.jobs import JobFile
+from lib.core.sanitize import scrubbed
+from lib.core.settings import DigestTimes, Limits, Problem, Settings, Status
+from lib.system.permissions import can_anybody_replace
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; ``problems`` lists everything that is wrong."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+def load_settings(
+    path: Path,
+    *,
+    base: Path,
+    jobs: Sequence[Path] = (),
+    state: Path | None = None,
+    nomail: bool = False,
+    with_password: bool = True,
+) -> Settings:
+    """Return the settings in the file at ``path``, with what is not fatal in problems.
+
+    Raise SettingsError naming every problem at once if one of them is fatal.
+
+    ``base`` is the checkout, whose jobs/ ships and whose state/ is the default.
+    ``jobs`` and ``state`` stand in for what [general] says, ``nomail`` for [email].
+    ``with_password`` False: leave out what only sending needs, such as running
+    ``pass_command``.
+    """
+    path, base = path.absolute(), base.absolute()
+    state = state.absolute() if state else None
+    try:
+        ini = read_ini(path)
+    except IniError as error:
+        raise SettingsError(_for_people(error.problems, ())) from error
+    folder = path.parent
+    problems = [*ini.problems, *file_problems(ini)]
+    tables = _read_tables(ini, problems)
+    general, defaults = tables["general"], tables["defaults"]
+    job_files, wrong = _find_jobs(folder, general, jobs, base)
+    jobs_line = "" if jobs else ini.where("general", "jobs")
+    problems += [replace(one, where=one.where or jobs_line) for one in wrong]
+    own = {file.name for file in job_files if not file.ships}
+    problems += check_targets(ini, defaults, own)
+    mail, wrong_mail = read_mail(ini, folder, nomail, with_password)
+    problems += wrong_mail
+    accounts = (mail, mail.backup) if mail.backup else (mail,)
+    secrets = secrets_in(ini, *(one.password for one in accounts))
+    ordered = _for_people(in_order(problems, ini.names), secrets)
+    if any(problem.fatal for problem in ordered):
+        raise SettingsError(ordered)
+    state = state or _beside(folder, general.get("state") or str(base / "state"))
+    logfile = _beside(folder, general.get("logfile") or str(state / "checker.log"))
+    statefile = general.get("statefile")
+    return Settings(
+        path=path,
+        servername=general["servername"],
+        alertcontact=general["alertcontact"],
+        logfile=logfile,
+        state=state,
+        mail=mail,
+        old_statefile=_beside(folder, statefile) if statefile else None,
+        job_files=job_files,
+        files=tuple(folder / name for name in ini.names),
+        limits=Limits(
+            general.get("workermemory", Limits.memory_mb),
+            general.get("workerfiles", Limits.files),
+            general.get("workerprocesses", Limits.processes),
+        ),
+        peers=peers_in(tables["peers"]),
+        status=Status(**tables["status"]),
+        digest=DigestTimes(**tables["summary"]),
+        problems=ordered,
+        config=ini.config,
+        secrets=secrets,
+    )
+
+
+def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, Any]]:
+    """Return the values of the sections about Checker itself but [email]."""
+    found: dict[str, dict[str, Any]] = {}
+    peers = ini.config.options("peers") if ini.config.has_section("peers") else ()
+    tables = {**SECTIONS, "peers": peer_options(peers)}
+    written = {
+        new: old for old, new in OLD_NAMES.items() if ini.config.has_section(old)
+    }
+    for section in ("general", "defaults", "peers", "status", "summary"):
+        title = section
+        if section in written and not ini.config.has_section(section):
+            title = written[section]
+        found[section], wrong = read_section(ini, title, tables[section])
+        problems += wrong
+    problems += [
+        Problem(
+            f"this is the old name of [{new}], which is there too,"
+            f" at {ini.where(new)}; keep one",
+            ini.where(old),
+            old,
+        )
+        for new, old in written.items()
+        if ini.config.has_section(new)
+    ]
+    servername = found["general"].get("servername", "")
+    found["peers"], own = without_ourselves(found["peers"], servername, found["status"])
+    for name, why in own.items():
+        problems.append(Problem(f"{name}: {why}", ini.where("peers", name), "peers"))
+    why = _why_not_written(found["status"].get("write", ""))
+    if why:
+        text = f"write: {why}; peers that read it hear no more of us"
+        problems.append(Problem(text, ini.where("status", "write"), "status"))
+    elif found["status"].get("write"):
+        problems += _who_else_writes(found["status"]["write"], ini)
+    return found
+
+
+def _who_else_writes(path: str, ini: IniFile) -> Iterator[Problem]:
+    """Yield a warning if any user may put another answer in the place of ours."""
+    folder = os.path.dirname(path)
+    if can_anybody_replace(folder):
+        text = f"write: anybody can replace it: chmod o-w {shlex.quote(folder)}"
+        where = ini.where("status", "write")
+        yield Problem(text, where, "status", warning=True)
+
+
+def _why_not_written(path: str) -> str:
+    """Return why a file cannot be replaced by this user; nothing if it can."""
+    folder = os.path.dirname(path)
+    if not path or (os.access(folder, os.W_OK | os.X_OK) and not os.path.isdir(path)):
+        return ""
+    if os.path.isdir(path):
+        return f"{path} is a folder; expected a file in it"
+    if not os.path.isdir(folder):
+        return f"there is no folder {folder}; make it, and let this user write there"
+    return f"this user may not write in {folder}; let it, with chown or chgrp"
+
+
+def _find_jobs(
+    folder: Path, general: dict[str, Any], jobs: Sequence[Path], base: Path
+) -> tuple[tuple[JobFile, ...], tuple[Problem, ...]]:
+    own = jobs or [_beside(folder, one) for one in general.get("jobs", ())]
+    shipped = {*SYSTEM_JOBS, *(kind.file for kind in KINDS.values())}
+    return find_job_files(base / "jobs", [one.absolute() for one in own], shipped)
+
+
+def _beside(folder: Path, path: str) -> Path:
+    """Return the path, which starts at the settings' folder if it is relative."""
+    return folder / os.path.expanduser(path)
+
+
+def _for_people(
+    problems: Iterable[Problem], secrets: tuple[str, ...]
+) -> tuple[Problem, ...]:
+    return tuple(
+        replace(
+            problem,
+            text=_readable(scrubbed(problem.text, secrets)),
+            where=_readable(problem.where),
+            section=title_of(problem.section),
+        )
+        for problem in problems
+    )
+
+
+def _readable(text: str) -> str:
+    """Return the text in one line that no terminal takes for an order."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)

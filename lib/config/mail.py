@@ -1,0 +1,203 @@
+"""[email] and [email backup] -> Mail, or what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lib.config.fields import is_this_machine, nearest
+from lib.config.ini import VITAL, IniFile
+from lib.config.options import BACKUP, EMAIL
+from lib.config.secrets import find_password
+from lib.config.sections import given_in, read_section
+from lib.core.settings import Mail, Mailbox, Problem
+
+PASSWORDS = ("pass", "pass_file", "pass_env", "pass_command")
+_BACKUP = "email backup"
+
+
+def read_mail(
+    ini: IniFile, folder: Path, nomail: bool, with_password: bool
+) -> tuple[Mail, list[Problem]]:
+    """Return how mail leaves, and what is wrong with it.
+
+    ``folder`` is where relative paths start.  Where no mail will be sent, or
+    ``with_password`` is False, a password that stands elsewhere is not looked up.
+    """
+    values, problems = read_section(ini, "email", EMAIL)
+    sends = not (nomail or values.get("nomail"))
+    problems += _contradictions(ini, values, sends)
+    account = _Account(ini, "email", values, folder)
+    mail = account.mail(looks_up=sends and with_password)
+    mail = replace(
+        mail,
+        nomail=nomail or values.get("nomail", False),
+        holds=nomail and not values.get("nomail", False),
+        bustgmailthreading=values.get("bustgmailthreading", False),
+        mailsperhour=values.get("mailsperhour", EMAIL["mailsperhour"].default),
+        mailsperday=values.get("mailsperday", EMAIL["mailsperday"].default),
+        nomail_is_fine=values.get("nomailisfine", False),
+    )
+    mail = replace(mail, mailbox=_mailbox(values, mail))
+    backup, wrong = _read_backup(ini, folder, sends, with_password)
+    return replace(mail, backup=backup), [*problems, *account.problems, *wrong]
+
+
+def _read_backup(
+    ini: IniFile, folder: Path, sends: bool, with_password: bool
+) -> tuple[Mail | None, list[Problem]]:
+    """Return the second account, None where there is none that can be used."""
+    if not ini.config.has_section(_BACKUP):
+        return None, []
+    values, problems = read_section(ini, _BACKUP, BACKUP)
+    problems += _account_contradictions(ini, _BACKUP, values, sends)
+    if "smtpserver" not in given_in(ini, _BACKUP):
+        text = "smtpserver is missing: without it there is no second account"
+        problems.append(_wrong(ini, _BACKUP, None, text))
+    account = _Account(ini, _BACKUP, values, folder)
+    mail = account.mail(looks_up=sends and with_password)
+    problems += account.problems
+    is_wrong = any(not one.warning for one in problems)
+    return (None if is_wrong else mail), problems
+
+
+@dataclass
+class _Account:
+    """A section that says by which account mail leaves."""
+
+    ini: IniFile
+    section: str
+    values: dict[str, Any]
+    folder: Path
+    problems: list[Problem] = field(default_factory=list)
+
+    def mail(self, *, looks_up: bool) -> Mail:
+        """Return the account; ``looks_up``: also a password that stands elsewhere."""
+        values = self.values
+        port = values.get("smtpport")
+        security = values.get("smtpsecurity") or ("tls" if port == 465 else "starttls")
+        return Mail(
+            user=values.get("user", ""),
+            password=self._password(looks_up),
+            smtpserver=values.get("smtpserver", ""),
+            smtpport=port or (465 if security == "tls" else 587),
+            smtpsecurity=security,
+            cafile=self._cafile(),
+            sender=values.get("sender", ""),
+        )
+
+    def _cafile(self) -> str:
+        given = self.values.get("cafile", "")
+        path = str(self.folder / os.path.expanduser(given)) if given else ""
+        if path and not os.path.isfile(path):
+            self._add("cafile", f"cafile: there is no file {path}")
+        return path
+
+    def _password(self, looks_up: bool) -> str:
+        option = next((name for name in PASSWORDS if name in self.values), "")
+        if not (option == "pass" or (option and looks_up)):
+            return ""
+        try:
+            return find_password(option, self.values[option], self.folder)
+        except ValueError as error:
+            self._add(option, f"{option}: {error}")
+            return ""
+
+    def _add(self, option: str, text: str) -> None:
+        self.problems.append(_wrong(self.ini, self.section, option, text))
+
+
+def _mailbox(values: dict[str, Any], mail: Mail) -> Mailbox | None:
+    """Return where our own mail arrives; it is the account that mail leaves by."""
+    server = values.get("imapserver")
+    if not server:
+        return None
+    port = values.get("imapport")
+    security = values.get("imapsecurity") or ("starttls" if port == 143 else "tls")
+    return Mailbox(
+        server=server,
+        port=port or (143 if security == "starttls" else 993),
+        security=security,
+        user=mail.user,
+        password=mail.password,
+        cafile=mail.cafile,
+        folder=values.get("imapfolder", ""),
+        grace_s=values.get("imapgrace", EMAIL["imapgrace"].default),
+        slow_s=values.get("imapslow", EMAIL["imapslow"].default),
+        trash_first=values.get("ideletesentmessagesautomatically", False),
+    )
+
+
+def _contradictions(
+    ini: IniFile, values: dict[str, Any], sends: bool
+) -> Iterator[Problem]:
+    """Yield what no option of [email] is wrong in alone."""
+    yield from _account_contradictions(ini, "email", values, sends)
+    given = given_in(ini, "email")
+    if "%%" in given.get("pass", ""):
+        yield Problem(
+            "pass: there is a %% in it; the older program needed % twice, now one is "
+            "written as one",
+            ini.where("email", "pass"),
+            "email",
+            warning=True,
+        )
+    yield from _in_the_open(ini, "email", values, "imap")
+    if values.get("imapserver") and "user" not in given:
+        yield Problem(
+            "imapserver: nobody can look into a mailbox without user and pass",
+            ini.where("email", "imapserver"),
+            "email",
+            warning=True,
+            note=True,
+        )
+    if "smtpserver" not in given and not values.get("nomail"):
+        yield _without_server(ini, given)
+
+
+def _account_contradictions(
+    ini: IniFile, section: str, values: dict[str, Any], sends: bool
+) -> Iterator[Problem]:
+    """Yield what no option of an account is wrong in alone."""
+    given = given_in(ini, section)
+    passwords = [name for name in PASSWORDS if name in given]
+    if len(passwords) > 1:
+        text = f"{' and '.join(passwords)} are given; keep one"
+        yield _wrong(ini, section, passwords[-1], text)
+    if "user" in given and not passwords and sends:
+        text = f"user is given without a password: add one of {', '.join(PASSWORDS)}"
+        yield _wrong(ini, section, "user", text)
+    yield from _in_the_open(ini, section, values, "smtp")
+
+
+def _in_the_open(
+    ini: IniFile, section: str, values: dict[str, Any], protocol: str
+) -> Iterator[Problem]:
+    host = values.get(f"{protocol}server")
+    option = f"{protocol}security"
+    if values.get(option) == "none" and host and not is_this_machine(host):
+        text = (
+            f"{option} = none: {host} is not this machine, so the password would "
+            "travel in the open; expected starttls or tls"
+        )
+        yield _wrong(ini, section, option, text)
+
+
+def _without_server(ini: IniFile, given: dict[str, str]) -> Problem:
+    misspelt = any(nearest(one, ["smtpserver"]) for one in given if one not in EMAIL)
+    if misspelt or any(name in given for name in ("user", *PASSWORDS)):
+        text = "smtpserver is missing: without it no alert can leave"
+        return _wrong(ini, "email", None, text)
+    text = (
+        "mail is not set up, so nobody would hear: "
+        "give smtpserver, user and pass in [email], then try: checker.py -m testmail"
+    )
+    return Problem(text, ini.where("email"), "email", warning=True, note=True)
+
+
+def _wrong(ini: IniFile, section: str, option: str | None, text: str) -> Problem:
+    where = ini.where(section, option)
+    return Problem(text, where, section, fatal=section in VITAL)

@@ -1,0 +1,222 @@
+"""Where the password of the mail account comes from.
+
+Nothing here shows what it reads; a sentence may be about a password that was written
+in the wrong place, so none of them repeats the option's value.
+
+The secrets in the settings, and who can read the files they stand in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import IO, Any
+
+from lib.config.fields import shown
+from lib.config.ini import IniFile, Source
+from lib.core.settings import Problem
+from lib.system.errors import shortage
+from lib.system.permissions import why_not_run, why_not_secret, why_not_write
+
+COMMAND_TIMEOUT_S = 10
+MAX_BYTES = 64 * 1024
+
+
+def find_password(
+    option: str,
+    value: Any,
+    folder: Path,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    timeout_s: float = COMMAND_TIMEOUT_S,
+) -> str:
+    """Return the password that the option (``pass``, ``pass_file``, ...) leads to.
+
+    ``folder`` is where a relative path starts.  Raise ValueError saying what to do.
+    """
+    if option == "pass_file":
+        return _first_line(_of_file(folder / os.path.expanduser(value), folder))
+    if option == "pass_env":
+        return _of_environment(value, environ)
+    if option == "pass_command":
+        return _first_line(_of_command(value, folder, timeout_s))
+    return str(value)
+
+
+def _of_file(path: Path, folder: Path) -> bytes:
+    try:
+        refused = why_not_secret(path)
+        if refused:
+            raise ValueError(f"the file holds the password, and {refused}")
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(handle, "rb") as file:
+            return file.read(MAX_BYTES) or b""
+    except FileNotFoundError as error:
+        text = f"there is no such file (a relative path starts at {folder})"
+        raise ValueError(text) from error
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from error
+
+
+def _of_environment(name: str, environ: Mapping[str, str]) -> str:
+    found = environ.get(name, "")
+    if not found:
+        raise ValueError(
+            "there is no environment variable of that name, or it is empty; "
+            "set it where Checker is started, such as at the top of the crontab"
+        )
+    return _first_line(found.encode("utf-8", "surrogateescape"))
+
+
+def _of_command(words: Sequence[str], folder: Path, timeout_s: float) -> bytes:
+    """Return what the command prints; no shell reads it, and it has no input."""
+    import signal
+    import subprocess
+
+    try:
+        process = subprocess.Popen(
+            words,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        why = shortage(error, of_process=True)
+        why = why or getattr(error, "strerror", None) or "it is no command"
+        raise ValueError(f"the command cannot be started: {why}") from error
+    with process:
+        assert process.stdout and process.stderr
+        try:
+            printed, said = _gathered(process.stdout, process.stderr, timeout_s)
+            code = process.wait(1)
+        except (TimeoutError, subprocess.TimeoutExpired) as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            text = f"the command did not end within {timeout_s:g} s"
+            raise ValueError(text) from error
+    if code < 0:
+        raise ValueError(f"the command was ended by signal {-code}")
+    if code:
+        first = said.decode(errors="replace").strip().partition("\n")[0]
+        more = f": {shown('', first)}" if first else ""
+        raise ValueError(f"the command ended with exit code {code}{more}")
+    return printed
+
+
+def _gathered(
+    stdout: IO[bytes], stderr: IO[bytes], timeout_s: float
+) -> tuple[bytes, bytes]:
+    """Return the beginning of what both pipes bring until they are closed.
+
+    Raise TimeoutError if that takes longer: a child that was left behind may hold them.
+    """
+    import selectors
+
+    ends_at = time.monotonic() + timeout_s
+    found = {stdout.fileno(): b"", stderr.fileno(): b""}
+    with selectors.DefaultSelector() as waiting:
+        for number in found:
+            waiting.register(number, selectors.EVENT_READ)
+        while waiting.get_map():
+            ready = waiting.select(max(0, ends_at - time.monotonic()))
+            if time.monotonic() >= ends_at:
+                raise TimeoutError
+            for key, _events in ready:
+                part = os.read(key.fd, MAX_BYTES)
+                if not part:
+                    waiting.unregister(key.fd)
+                found[key.fd] = (found[key.fd] + part)[:MAX_BYTES]
+    return found[stdout.fileno()], found[stderr.fileno()]
+
+
+def _first_line(content: bytes) -> str:
+    try:
+        line = content.decode("utf-8-sig").partition("\n")[0].rstrip("\r")
+    except UnicodeDecodeError as error:
+        raise ValueError("what came is not UTF-8") from error
+    if not line:
+        raise ValueError("the first line is empty, where the password should be")
+    if not line.isprintable():
+        raise ValueError("the first line holds a control character")
+    return line
+
+
+#: Shorter words would be struck out of texts that have nothing to do with them.
+MIN_LENGTH = 4
+#: A user name without password in a URL that is as long as this is a token.
+MIN_TOKEN = 16
+PASSWORD_OPTIONS = frozenset({"pass", "password", "passwd"})
+#: Options that lead to a password.
+_LEADING = ("pass_command", "pass_file")
+_IN_URL = re.compile(r"//([^/@\s]{1,500})@")
+_PEER_KEY = re.compile(r",\s*key\s*=\s*([^,]+)")
+
+
+def secrets_in(ini: IniFile, *more: str) -> tuple[str, ...]:
+    """Return the words that no log, mail or state may carry, the longest first."""
+    from urllib.parse import unquote
+
+    found = {secret for _option, secret in _secrets(ini)} | set(more)
+    found |= {unquote(secret) for secret in found}
+    long_enough = (secret for secret in found if len(secret) >= MIN_LENGTH)
+    return tuple(sorted(long_enough, key=lambda secret: (-len(secret), secret)))
+
+
+def file_problems(ini: IniFile) -> Iterator[Problem]:
+    """Yield what makes a file of the settings unsafe: who can read or write it."""
+    with_secret = _sources(ini, {key for key, _secret in _secrets(ini)})
+    accounts = ("email", "email backup")
+    with_command = _sources(ini, product(accounts, _LEADING))
+    for source in ini.places.sources:
+        path = source.path
+        try:
+            text = _why_not(path, source in with_secret, source in with_command)
+        except OSError as error:
+            text = f"{path} cannot be read: {error.strerror}"
+        if text:
+            yield Problem(text, source.name, fatal=True)
+
+
+def _sources(ini: IniFile, keys: Iterable[tuple[str, str | None]]) -> set[Source]:
+    """Return the files in which these stand."""
+    found = (ini.places.get(*key) for key in keys)
+    return {entry.source for entry in found if entry}
+
+
+def _why_not(path: Path, has_secret: bool, has_command: bool) -> str:
+    if has_secret and (refused := why_not_secret(path)):
+        return f"a password is in the file, and {refused}"
+    if has_command and (refused := why_not_run(path)):
+        return f"the file leads to a password, and {refused}"
+    # What root goes by must be root's.
+    return why_not_run(path) if os.geteuid() == 0 else why_not_write(path)
+
+
+def _secrets(ini: IniFile) -> Iterator[tuple[tuple[str, str | None], str]]:
+    """Yield where a secret stands, and the secret."""
+    for section in ini.config.sections():
+        for secret in _in_urls(section):
+            yield (section, None), secret
+        for option, value in ini.config.items(section):
+            found = list(_in_urls(value))
+            if option in PASSWORD_OPTIONS and value:
+                found.append(value)
+            if section == "peers":
+                found += (key.strip() for key in _PEER_KEY.findall(value))
+            for secret in found:
+                yield (section, option), secret
+
+
+def _in_urls(value: str) -> Iterator[str]:
+    """Yield the passwords of URLs such as ``https://user:password@host/``."""
+    for before_host in _IN_URL.findall(value):
+        user, _colon, password = before_host.partition(":")
+        if password:
+            yield password
+        elif len(user) >= MIN_TOKEN:
+            yield user

@@ -1,0 +1,170 @@
+"""The sections of the settings that say what to check, and those that nothing reads.
+
+What is wrong in one of them never stops the others: the section is left out, and the
+problem has its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from lib.config.fields import nearest
+from lib.config.ini import VITAL, IniFile
+from lib.config.kinds import KINDS, REQUIRED, Option, read_options, read_target
+from lib.config.options import OLD_NAMES, SECTIONS
+from lib.core.settings import Problem
+
+#: A target's name goes into the subjects of mails.
+MAX_NAME = 200
+MAX_TITLE = MAX_NAME + 20
+#: The sections about Checker itself.
+_OURS = (*SECTIONS, *OLD_NAMES)
+#: The defaults that an empty value is taken for as a matter of course.
+_NOTHING = (REQUIRED, None, "", ())
+_NO_VALUE = "there is no value, so the default holds; give one, or delete the line"
+_A_JOBS_SECTION = "; the section of a job of your own has the name of its file"
+
+
+def read_section(
+    ini: IniFile, section: str, options: Mapping[str, Option]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the values given in a section about Checker itself, and what is wrong.
+
+    An option with nothing after its ``=`` is not given; one that nobody knows, or a
+    peer, is wrong all the same.  A wrong value in a section of VITAL is fatal; an
+    option that nobody knows is not.
+    """
+    given = given_in(ini, section)
+    known = SECTIONS[OLD_NAMES.get(section, section)]
+    empty = [name for name in _options_of(ini, section) if name not in given]
+    more = {name: "" for name in empty if name not in known}
+    values, wrong = read_options({**given, **more}, options)
+    problems = [
+        replace(problem, fatal=section in VITAL and option in options)
+        for option, problem in _problems(ini, section, wrong)
+    ]
+    problems += [
+        Problem(
+            f"{name} = : {_NO_VALUE}", ini.where(section, name), section, warning=True
+        )
+        for name in empty
+        if name in known and known[name].default not in _NOTHING
+    ]
+    return values, problems
+
+
+def _options_of(ini: IniFile, section: str) -> list[str]:
+    return ini.config.options(section) if ini.config.has_section(section) else []
+
+
+def given_in(ini: IniFile, section: str) -> dict[str, str]:
+    """Return the options of a section that have a value."""
+    if not ini.config.has_section(section):
+        return {}
+    return {name: raw for name, raw in ini.config.items(section) if raw.strip()}
+
+
+def check_targets(
+    ini: IniFile, defaults: Mapping[str, Any], job_names: Collection[str]
+) -> list[Problem]:
+    """Return what is wrong with the sections ``[kind name]``.
+
+    A section whose word is in ``job_names`` is a job class's own business.  One in
+    which something is wrong is taken out of ``ini.config``, where jobs would find it.
+    """
+    problems: list[Problem] = []
+    first: dict[str, str] = {}
+    broken = {title_of(section) for section in ini.broken}
+    theirs = [
+        section
+        for section in ini.config.sections()
+        if section not in _OURS and section.partition(" ")[0] not in job_names
+    ]
+    for section in theirs:
+        found = _check_target(ini, section, defaults, job_names)
+        other = first.setdefault(title_of(section), section)
+        if other != section:
+            text = f"this section is there twice, first at {ini.where(other)}; keep one"
+            found.append(Problem(text, ini.where(section), title_of(section)))
+        problems += found
+        broken |= {problem.section for problem in found if not problem.warning}
+    for section in theirs:
+        if section.partition(" ")[0] in KINDS and title_of(section) in broken:
+            ini.config.remove_section(section)
+    return problems
+
+
+def title_of(section: str) -> str:
+    """Return a section's title as people may read it, and as its target is called."""
+    word, space, name = section.partition(" ")
+    title = f"{word} {name.strip()}" if space else section
+    title = re.sub(r"\S*[:/]\S*@", "***@", title[:MAX_TITLE])
+    return title if title.isprintable() else repr(title)[1:-1]
+
+
+def _check_target(
+    ini: IniFile,
+    section: str,
+    defaults: Mapping[str, Any],
+    job_names: Collection[str],
+) -> list[Problem]:
+    """Return what is wrong with a section, which should be a target."""
+    wrong = _wrong_title(section, job_names)
+    if wrong:
+        problem = Problem(wrong, ini.where(section), title_of(section))
+        return [replace(problem, fatal=section.strip() in VITAL)]
+    word, space, name = section.partition(" ")
+    if not space:
+        known = [name for name in _OURS if " " not in name]
+        hint = nearest(section.lower(), (*known, *KINDS, *job_names))
+        text = f"nothing reads this section{hint or _A_JOBS_SECTION}"
+        # Without its section of mail, no alert would leave.
+        is_email = "'email'" in hint and not ini.config.has_section("email")
+        problem = Problem(text, ini.where(section), title_of(section))
+        return [replace(problem, fatal=is_email, warning=not is_email)]
+    given = dict(ini.config.items(section))
+    _target, wrong_options = read_target(word, name.strip(), given, defaults)
+    return [found for _option, found in _problems(ini, section, wrong_options)]
+
+
+def _wrong_title(section: str, job_names: Collection[str]) -> str:
+    """Return what is wrong with the title of a section, or ""."""
+    word, space, name = section.partition(" ")
+    first, *rest = section.split(None, 1) or [""]
+    clean = " ".join((first, *rest)).rstrip()
+    if clean in KINDS:
+        return f"a target needs a name of its own, such as [{clean} homepage]"
+    if word not in KINDS and first in (*KINDS, *_OURS, *job_names):
+        return f"write the title as [{clean[:MAX_NAME]}], with single spaces"
+    if not space:
+        return ""
+    if word not in KINDS:
+        known = ", ".join(sorted(KINDS))
+        hint = nearest(word.lower(), (*KINDS, *job_names))
+        return f"unknown kind {word[:60]!r}{hint or f'; the kinds are {known}'}"
+    if not name.isprintable() or len(name) > MAX_NAME:
+        return f"expected a name of at most {MAX_NAME} printable characters"
+    if re.search(r"[:/]\S*@", name):
+        return "people read the name; there must be no password in it"
+    return ""
+
+
+def _problems(
+    ini: IniFile, section: str, wrong: Mapping[str, str]
+) -> Iterator[tuple[str, Problem]]:
+    for option, text in wrong.items():
+        hint = _hint(ini.config.get(section, option, fallback=""))
+        where = ini.where(section, option)
+        yield option, Problem(text + hint, where, title_of(section))
+
+
+def _hint(raw: str) -> str:
+    """Return why a value may be other than it looks in the file."""
+    if "\n" in raw:
+        return "; the lines below it that begin with spaces are part of it"
+    if re.search(r"\s[#;]", raw):
+        return "; a comment needs a line of its own"
+    return ""

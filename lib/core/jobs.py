@@ -1,0 +1,202 @@
+"""The nouns of Checker: enums for choices, frozen dataclasses for facts.
+
+Nothing here acts, and nothing of ours is imported.  A value that two rooms pass
+to each other has its class here; one of which there may be thousands has slots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
+
+DEFAULT_TIMEOUT_S = 30
+#: A run ends within 55 s; a job that needs longer has a cron line of its own.
+MAX_TIMEOUT_S = 50
+
+
+#: The job files that ship and watch Checker itself: its mail, and its peers.
+EMAIL_CHECKER, PEER_CHECKER = "EmailChecker", "PeerChecker"
+#: The one whose jobs may know when a certificate ends.
+CERTIFICATE_CHECKER = "TLSCertExpiration"
+#: In the place of a job file where there is none: no job file's name begins with _.
+_CHECKER, _SETTINGS, _REFUSED = "_checker", "_settings", "_refused"
+
+
+class JobKey(NamedTuple):
+    """What tells a job from every other: its file, and what identifies it there.
+
+    Its text, ``file/identity``, is made and read back here and nowhere else.
+    """
+
+    #: The job file's name without ``.py``.
+    file: str
+    #: Empty: the file itself, as a job that fails while the file is broken.
+    identity: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}/{self.identity}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the key of this text; raise ValueError if it is that of none."""
+        file, slash, identity = text.partition("/")
+        if not (file and slash):
+            raise ValueError(f"{text[:60]!r} is no key of a job")
+        return cls(file, identity)
+
+    @classmethod
+    def of_section(cls, section: str) -> Self:
+        """Return what stands for a section of the settings that no job is about."""
+        return cls(_SETTINGS, section)
+
+    @classmethod
+    def of_refused_file(cls, path: Path) -> Self:
+        """Return what stands for a job file that must not be loaded."""
+        return cls(_REFUSED, str(path))
+
+    @classmethod
+    def of_peer(cls, name: str) -> Self:
+        """Return the key of the job that asks a peer."""
+        return cls(PEER_CHECKER, name)
+
+    @property
+    def is_section(self) -> bool:
+        """Return whether it stands for a section of the settings."""
+        return self.file == _SETTINGS
+
+    @property
+    def is_refused_file(self) -> bool:
+        """Return whether it stands for a job file that must not be loaded."""
+        return self.file == _REFUSED
+
+    @property
+    def is_file(self) -> bool:
+        """Return whether it is a job file itself."""
+        return not self.identity and self.file not in (_CHECKER, _SETTINGS, _REFUSED)
+
+    @property
+    def is_check(self) -> bool:
+        """Return whether it is a job of a job file, and not Checker speaking."""
+        return bool(self.identity) and self.file not in (_CHECKER, _SETTINGS, _REFUSED)
+
+    @property
+    def is_about_checker(self) -> bool:
+        """Return whether it says how Checker itself is, mail and peers included."""
+        return self.file in (_CHECKER, EMAIL_CHECKER, PEER_CHECKER)
+
+
+#: The record of Checker's own state: where the messages of its own are kept too.
+OWN_KEY = JobKey(_CHECKER, "state")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When people want to hear of a job."""
+
+    notify: JobFailureNotificationFrequency = (
+        JobFailureNotificationFrequency.ONSTATECHANGE
+    )
+    #: How many failures in a row come before the first alert, at least 1.
+    failures: int = 1
+    #: The end is told also where there are reminders.
+    tells_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """What a job says of itself before it runs."""
+
+    key: JobKey
+    name: str
+    #: The job file, for people: its path.
+    file: str
+    frequency: JobFrequency
+    policy: Policy = Policy()
+    contact: tuple[str, ...] = ()
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    #: A glob over the older program's decoded state names: what this job was there.
+    formerly: str = ""
+    #: Not somebody's check but Checker speaking of a job file or a section.
+    is_own: bool = False
+    #: The mode that shows more of it; empty: run, with its name.
+    look_now: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A job as the last run met it: what can be said of it without loading it."""
+
+    name: str
+    file: str
+    frequency: JobFrequency
+    policy: Policy = Policy()
+    contact: tuple[str, ...] = ()
+    #: Whether it has ever been judged.
+    judged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """When a job file was last asked for its jobs, and what it was like then."""
+
+    at: datetime
+    #: Equal as long as nothing has changed that its jobs may depend on.
+    mark: str
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """A file in a job folder, not yet loaded."""
+
+    path: Path
+    #: The file's name without ``.py``, which is its class's name too.
+    name: str
+    ships: bool = False
+    #: Why it must not be loaded; empty where it may.
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A section ``[kind name]`` of the settings, every option typed."""
+
+    kind: str
+    name: str
+    values: Mapping[str, Any]
+
+    @property
+    def section(self) -> str:
+        """Return the section's title, which is also the job's name."""
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class OldEntry:
+    """A line of the older program's state file."""
+
+    #: Its decoded name, ``<class 'jobs.X.X'>|what|tells|it|apart``.
+    name: str
+    failing: bool
+    failing_since: datetime | None = None
+    told_at: datetime | None = None
+    failures: int = 0
+
+
+def file_stem(key: JobKey) -> str:
+    """Return the name, without ending, of the file that keeps a job's record.
+
+    It is made of the key's own words, for people who look into the folder, and of a
+    digest, so that no two jobs share one whatever their words are.
+    """
+    words = key.identity or key.file
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower()[:60].rstrip("-")
+    text = str(key).encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(text).hexdigest()[:10]
+    return f"{slug or 'job'}-{digest}"

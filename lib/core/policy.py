@@ -1,0 +1,298 @@
+"""Every judgement: what is due, whom to tell, when to try again.
+
+Pure functions of values: no clock, no files, no sockets, no logging.  The rules are
+told as stories in ``tests/unit/core/test_policy.py``.
+
+Imports and runs job code, in a process that may be killed.
+
+One worker loads its job files, says which jobs they hold, and runs those that are
+due.  What it says is in ``lib/workers/protocol.py``, how it runs them in ``lib/workers/pool.py``.
+
+The state file of the older public Checker, read once at an upgrade.
+
+One job a line: ``base64 of its name|Succeeding or Failing|first failure|last
+notify|friendly name|failures in a row``, times in seconds since 1970, 0 for never.
+The oldest versions wrote fewer columns.  It is never changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+from lib.core.enums import (
+    Condition,
+    Decision,
+    JobFailureNotificationFrequency,
+    JobFrequency,
+)
+from lib.core.jobs import JobFacts, JobKey, OldEntry, Policy, file_stem
+from lib.core.messages import Message
+from lib.core.records import Record
+from lib.core.results import Outcome, Report
+
+if TYPE_CHECKING:
+    pass
+
+
+#: Shorter than the promise by a little, so that cron jitter never skips one.
+REPEAT_AFTER = {
+    JobFailureNotificationFrequency.EVERYTIME: timedelta(0),
+    JobFailureNotificationFrequency.EVERYFIVEMINUTES: timedelta(minutes=4, seconds=30),
+    JobFailureNotificationFrequency.EVERYTENMINUTES: timedelta(minutes=9, seconds=15),
+    JobFailureNotificationFrequency.EVERYHOUR: timedelta(minutes=59),
+    JobFailureNotificationFrequency.EVERYDAY: timedelta(hours=23, minutes=50),
+}
+
+#: A run of ``-c hour`` also runs the minute jobs, and so on.
+INCLUDES = {
+    JobFrequency.MINUTE: (JobFrequency.MINUTE,),
+    JobFrequency.HOUR: (JobFrequency.MINUTE, JobFrequency.HOUR),
+    JobFrequency.DAY: (JobFrequency.MINUTE, JobFrequency.HOUR, JobFrequency.DAY),
+    JobFrequency.DAY_NOON: (
+        JobFrequency.MINUTE,
+        JobFrequency.HOUR,
+        JobFrequency.DAY_NOON,
+    ),
+}
+
+#: Longer than the slot by a little, so that a late run is not a missed one.
+MISSED_AFTER = {
+    JobFrequency.HOUR: timedelta(minutes=66),
+    JobFrequency.DAY: timedelta(hours=26, minutes=30),
+    JobFrequency.DAY_NOON: timedelta(hours=26, minutes=30),
+}
+
+#: How long after the first, second, ... attempt the next one may come.
+RETRY_AFTER = (
+    timedelta(seconds=50),
+    timedelta(minutes=2),
+    timedelta(minutes=4),
+    timedelta(minutes=8),
+    timedelta(minutes=15),
+    timedelta(minutes=30),
+    timedelta(minutes=60),
+)
+
+#: How long the record of a job that no run meets any more is kept.
+FORGET_AFTER = timedelta(days=30)
+
+#: As much of a reason as a record keeps.
+REASON_LENGTH = 1000
+
+
+def due_frequencies(
+    ordered: JobFrequency, last_runs: Mapping[JobFrequency, datetime], now: datetime
+) -> frozenset[JobFrequency]:
+    """Return the frequencies whose jobs this run runs.
+
+    Those that were ordered, and those whose slot was missed: the last run on record
+    is older than MISSED_AFTER, or in the future.  No record means not missed.
+    """
+    missed = {
+        frequency
+        for frequency, patience in MISSED_AFTER.items()
+        if (last := last_runs.get(frequency)) is not None
+        and (last > now or now - last > patience)
+    }
+    return frozenset(INCLUDES[ordered]) | missed
+
+
+def is_due(
+    frequency: JobFrequency, record: Record, due: frozenset[JobFrequency]
+) -> bool:
+    """Return whether a job runs now: its frequency is due, or it asked to go on."""
+    return frequency in due or record.pending
+
+
+def settled(record: Record, now: datetime) -> Record:
+    """Return the record with every time that lies in the future set to ``now``.
+
+    The clock was stepped back; a job must not be silent until it has caught up.
+    """
+    later = {
+        name: now
+        for name in ("failing_since", "told_at", "unseen_since")
+        if (moment := getattr(record, name)) is not None and moment > now
+    }
+    owed = tuple(
+        (
+            replace(message, retry_at=now)
+            if message.retry_at and message.retry_at > now + 2 * RETRY_AFTER[-1]
+            else message
+        )
+        for message in record.owed
+    )
+    if not later and owed == record.owed:
+        return record
+    return replace(record, owed=owed, **later)  # type: ignore[arg-type]  # names above
+
+
+def decide(record: Record, outcome: Outcome, policy: Policy, now: datetime) -> Decision:
+    """Return what to say about this outcome, given what was said before."""
+    if outcome.condition is Condition.PENDING:
+        return Decision.PENDING
+    if outcome.condition is Condition.FINE:
+        return _decide_ok(record, policy)
+    if record.told_at is None:
+        return _decide_unnotified(record, outcome, policy)
+    if (outcome.condition, record.told_of) == (Condition.FAILING, Condition.UNKNOWN):
+        return Decision.FIRST_ALERT
+    if policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE:
+        return Decision.ALREADY_NOTIFIED
+    if now - min(record.told_at, now) < REPEAT_AFTER[policy.notify]:
+        return Decision.TOO_SOON
+    return Decision.REMINDER
+
+
+def _decide_ok(record: Record, policy: Policy) -> Decision:
+    if record.condition is Condition.FINE:
+        return Decision.OK
+    on_change = policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE
+    if (on_change or policy.tells_end) and record.told_at is not None:
+        return Decision.RECOVERY
+    return Decision.QUIET_RECOVERY
+
+
+def _decide_unnotified(record: Record, outcome: Outcome, policy: Policy) -> Decision:
+    # With the record its count was lost; waiting for a new one could hide an alert.
+    count_is_lost = record.condition is Condition.UNKNOWN and record.failures == 0
+    if outcome.condition is Condition.FAILING and count_is_lost:
+        return Decision.FIRST_ALERT
+    enough = record.failures + 1 >= policy.failures
+    return Decision.FIRST_ALERT if enough else Decision.NOT_YET
+
+
+def advance(record: Record, report: Report, now: datetime) -> Record:
+    """Return the record to keep after this run.
+
+    The messages of the report are owed from here on: ``told_at`` moves when they
+    are kept, and the outbox does not forget them until they were accepted.
+    """
+    before = settled(record, now)
+    memory = before.memory if report.memory is None else report.memory
+    kept = replace(
+        before,
+        name=report.job.name,
+        memory=memory,
+        owed=before.owed + report.messages,
+        pending=report.outcome.ask_again,
+        unseen_since=None,
+    )
+    condition = report.outcome.condition
+    if condition is Condition.PENDING:
+        return replace(kept, pending=True)
+    if condition is Condition.FINE:
+        return Record(before.key, kept.name, memory=kept.memory, owed=kept.owed)
+    failing = replace(
+        kept,
+        condition=condition,
+        failures=before.failures + 1,
+        failing_since=before.failing_since or now,
+        last_reason=report.outcome.detail[:REASON_LENGTH],
+    )
+    return _told(failing, report, now) if report.decision.notifies else failing
+
+
+def _told(record: Record, report: Report, now: datetime) -> Record:
+    # What a job sends of its own accord tells nobody that it is failing.
+    alerts = [one for one in report.messages if one.kind.is_about_trouble]
+    addresses = [to for message in alerts for to in message.to]
+    first = alerts[0].message_id if alerts else None
+    return replace(
+        record,
+        told_at=now,
+        told=tuple(dict.fromkeys((*record.told, *addresses))),
+        told_of=report.outcome.condition,
+        thread=record.thread or first,
+    )
+
+
+def is_sendable(message: Message, now: datetime) -> bool:
+    """Return whether a message may be tried now."""
+    return message.retry_at is None or message.retry_at <= now
+
+
+def attempted(message: Message, now: datetime) -> Message:
+    """Return the message as it is kept before an attempt to send it.
+
+    The next attempt waits longer each time, by RETRY_AFTER and up to a tenth more, a
+    fraction of the message's own, so that many do not come back at once.
+    """
+    wait = RETRY_AFTER[min(message.attempts, len(RETRY_AFTER) - 1)]
+    fraction = sum(message.message_id.encode("utf-8", "replace")) % 256 / 255
+    return replace(
+        message,
+        attempts=message.attempts + 1,
+        retry_at=now + wait * (1 + fraction / 10),
+        in_doubt=True,
+    )
+
+
+def unmet(record: Record, now: datetime) -> Record | None:
+    """Return the record of a job that no run meets any more; None to forget it.
+
+    What is owed is never forgotten.
+    """
+    since = record.unseen_since or now
+    if now - since > FORGET_AFTER and not record.owed:
+        return None
+    return replace(record, unseen_since=since)
+
+
+def remembered(
+    record: Record, formerly: str, entries: Iterable[OldEntry], told: tuple[str, ...]
+) -> Record:
+    """Return the record with what the older program remembered of the same job.
+
+    ``formerly`` is a glob over the names of ``entries``.  Where an alert was sent, it
+    went to ``told``.
+    """
+    from fnmatch import fnmatchcase
+
+    for entry in entries:
+        if entry.failing and formerly and fnmatchcase(entry.name, formerly):
+            return replace(
+                record,
+                condition=Condition.FAILING,
+                failures=max(1, entry.failures),
+                failing_since=entry.failing_since,
+                told_at=entry.told_at,
+                told=told if entry.told_at else (),
+                told_of=Condition.FAILING if entry.told_at else None,
+                last_reason="it was failing when the older program last ran",
+            )
+    return record
+
+
+def record_of(
+    key: JobKey,
+    records: Mapping[JobKey, Record],
+    lost: Collection[str],
+    formerly: str = "",
+    old_entries: tuple[OldEntry, ...] = (),
+    contact: tuple[str, ...] = (),
+) -> Record:
+    """Return what is remembered of a job, also where that is that it was lost."""
+    if key in records:
+        return records[key]
+    if lost and file_stem(key) in lost:
+        return Record(key, condition=Condition.UNKNOWN)
+    return remembered(Record(key), formerly, old_entries, contact)
+
+
+def unmatched(
+    entries: Iterable[OldEntry], jobs: Iterable[JobFacts]
+) -> tuple[OldEntry, ...]:
+    """Return the entries that none of these jobs is the successor of."""
+    left = list(entries)
+    for pattern in {job.formerly for job in jobs if job.formerly}:
+        if not left:
+            break
+        matches = re.compile(translate(pattern)).match
+        left = [entry for entry in left if not matches(entry.name)]
+    return tuple(left)

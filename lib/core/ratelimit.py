@@ -1,0 +1,270 @@
+"""How much mail may leave, and when: what is remembered of sending, and its rules.
+
+Pure.  A mail counts from before it is tried, under its message's id, so that one that
+is tried again counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from lib.core.jobs import JobKey
+from lib.core.settings import Mail
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+#: After a digest, the next mail to the same people waits this long.
+QUIET = timedelta(minutes=5)
+#: The provider locks an account out that goes on with a password of yesterday.
+LOGINS_PER_HOUR = 4
+#: One part in so many is kept for what Checker has to say of itself.
+RESERVE = 5
+#: Where there is no room, so many first alerts an hour leave all the same, beside the
+#: limits; further ones come together, in one mail each QUIET.
+FIRST_ALERTS_PER_HOUR = 12
+#: Of so many jobs it is known that mail about them left in the last hour.
+MOST_NOTIFIED = 500
+
+
+@dataclass(frozen=True)
+class At:
+    """Something, and when it was."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class NotifiedAt:
+    """A job, and when mail about it left."""
+
+    key: JobKey
+    at: datetime
+
+
+_Moment = TypeVar("_Moment", At, NotifiedAt)
+
+
+@dataclass(frozen=True)
+class Postbook:
+    """What is remembered of sending: outbox.json."""
+
+    #: The ids of the mails of the last day, and when each was last tried.
+    counted: tuple[At, ...] = ()
+    #: When the server refused our login, in the last hour.
+    refused_logins: tuple[datetime, ...] = ()
+    #: The server wants no more mail before this; kept until it has taken some again.
+    held_until: datetime | None = None
+    #: To whom a digest went, and when.
+    digests: tuple[At, ...] = ()
+    #: When people were last told that mail is held back.
+    told_held_at: datetime | None = None
+    #: Addresses that are refused for good, and when others were told of it.
+    refused: tuple[At, ...] = ()
+    #: The second account would not do; it is left alone before this.
+    second_held_until: datetime | None = None
+    #: Until then there is room only for what Checker says of itself.
+    full_until: datetime | None = None
+    #: The ids of the mails of the last hour that left beside the limits.
+    beside: tuple[At, ...] = ()
+    #: The jobs about which mail left in the last hour; the newest only.
+    notified: tuple[NotifiedAt, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many mails may leave."""
+
+    per_hour: int
+    per_day: int
+
+
+def limits_of(mail: Mail) -> Limits | None:
+    """Return the limits; None where mails go to the log."""
+    return None if mail.nomail else Limits(mail.mailsperhour, mail.mailsperday)
+
+
+def settled(book: Postbook, now: datetime) -> Postbook:
+    """Return the book with future times as now, and without what is over."""
+    hold, second = book.held_until, book.second_held_until
+    full = book.full_until
+    return replace(
+        book,
+        counted=_recent(book.counted, now, DAY),
+        refused_logins=tuple(
+            min(at, now) for at in book.refused_logins if now - at < HOUR
+        ),
+        held_until=min(hold, now + HOUR) if hold else None,
+        second_held_until=min(second, now + HOUR) if second else None,
+        full_until=min(full, now + DAY) if full and full > now else None,
+        digests=_recent(book.digests, now, QUIET),
+        told_held_at=min(book.told_held_at, now) if book.told_held_at else None,
+        refused=_recent(book.refused, now, DAY),
+        beside=_recent(book.beside, now, HOUR),
+        notified=_recent(book.notified, now, HOUR),
+    )
+
+
+def is_ahead(book: Postbook, now: datetime) -> bool:
+    """Return whether times in the book are yet to come: the clock was set back."""
+    those = (*book.counted, *book.digests, *book.refused, *book.beside)
+    moments = [one.at for one in those] + [one.at for one in book.notified]
+    moments += [*book.refused_logins, book.told_held_at or now]
+    return max(moments) > now or (book.held_until or now) > now + HOUR
+
+
+# Room.
+
+
+def counting(
+    book: Postbook, ids: Iterable[str], now: datetime, beside: Collection[str] = ()
+) -> Postbook:
+    """Return the book as it is kept before these mails are tried.
+
+    Those of ``beside`` leave beside the limits, as do those that did so before.
+    """
+    ids = list(ids)
+    kept = uncounting(book, ids)
+    those = {*beside, *(one.name for one in book.beside)}.intersection(ids)
+    fresh = [At(one, now) for one in ids]
+    return replace(
+        book,
+        counted=(*kept.counted, *(one for one in fresh if one.name not in those)),
+        beside=(*kept.beside, *(one for one in fresh if one.name in those)),
+    )
+
+
+def uncounting(book: Postbook, ids: Collection[str]) -> Postbook:
+    """Return the book after these mails were surely not taken."""
+    gone = set(ids)
+    return replace(
+        book,
+        counted=tuple(one for one in book.counted if one.name not in gone),
+        beside=tuple(one for one in book.beside if one.name not in gone),
+    )
+
+
+def first_alerts_left(book: Postbook, now: datetime) -> int:
+    """Return how many first alerts may leave one by one beside the limits now."""
+    lasts_hour = sum(now - one.at < HOUR for one in book.beside)
+    return max(0, FIRST_ALERTS_PER_HOUR - lasts_hour)
+
+
+def notifying(book: Postbook, keys: Iterable[JobKey], now: datetime) -> Postbook:
+    """Return the book after mail about these jobs has left."""
+    keys = list(keys)
+    gone = set(keys)
+    others = (one for one in book.notified if one.key not in gone)
+    those = (*others, *(NotifiedAt(key, now) for key in keys))
+    return replace(book, notified=those[-MOST_NOTIFIED:])
+
+
+def notified_lately(book: Postbook, now: datetime) -> frozenset[JobKey]:
+    """Return the keys of the jobs about which mail left in the last hour."""
+    return frozenset(one.key for one in book.notified if now - one.at < HOUR)
+
+
+def room(book: Postbook, limits: Limits | None, now: datetime, *, own: bool) -> int:
+    """Return how many mails may leave now; ``own``: of Checker's own."""
+    if limits is None:
+        return 1_000_000
+    lasts_hour = sum(now - one.at < HOUR for one in book.counted)
+    left = (
+        _most(limits.per_hour, own) - lasts_hour,
+        _most(limits.per_day, own) - len(book.counted),
+    )
+    return max(0, min(left))
+
+
+def room_at(book: Postbook, limits: Limits, now: datetime) -> datetime:
+    """Return when there is room for a mail that is not of Checker's own."""
+    moments = sorted(one.at for one in book.counted)
+    found = [now]
+    for length, limit in ((HOUR, limits.per_hour), (DAY, limits.per_day)):
+        inside = [at for at in moments if now - at < length]
+        too_many = len(inside) - _most(limit, own=False)
+        if too_many >= 0:
+            found.append(inside[too_many] + length)
+    return max(found)
+
+
+def _most(limit: int, own: bool) -> int:
+    # One mail at all is more than none at all.
+    return limit if own else limit - min(limit - 1, max(1, limit // RESERVE))
+
+
+# Holding.
+
+
+def is_held(book: Postbook, now: datetime) -> bool:
+    """Return whether no session may be opened now."""
+    if book.held_until is not None and now < book.held_until:
+        return True
+    tries = sum(now - at < HOUR for at in book.refused_logins)
+    return tries >= LOGINS_PER_HOUR
+
+
+def second_is_held(book: Postbook, now: datetime) -> bool:
+    """Return whether the second account is to be left alone now."""
+    return book.second_held_until is not None and now < book.second_held_until
+
+
+def holding_second(book: Postbook, now: datetime) -> Postbook:
+    """Return the book after the second account would not do."""
+    return replace(book, second_held_until=now + HOUR / LOGINS_PER_HOUR)
+
+
+def is_quiet(book: Postbook, to: tuple[str, ...], now: datetime) -> bool:
+    """Return whether these people have had a digest only just now."""
+    until = quiet_until(book, to)
+    return until is not None and now < until
+
+
+def quiet_until(book: Postbook, to: tuple[str, ...]) -> datetime | None:
+    """Return until when they are to have none, after a digest; None: they had none."""
+    name = _contact(to)
+    found = [one.at + QUIET for one in book.digests if one.name == name]
+    return max(found, default=None)
+
+
+def without_digest(book: Postbook, to: tuple[str, ...]) -> Postbook:
+    """Return the book after a digest that was surely not taken."""
+    name = _contact(to)
+    return replace(book, digests=tuple(one for one in book.digests if one.name != name))
+
+
+def after_digest(book: Postbook, to: tuple[str, ...], now: datetime) -> Postbook:
+    """Return the book after a digest that was, or may have been, taken."""
+    others = without_digest(book, to).digests
+    return replace(book, digests=(*others, At(_contact(to), now)))
+
+
+def after_refused_login(book: Postbook, now: datetime) -> Postbook:
+    """Return the book after a session whose login was not taken."""
+    return replace(book, refused_logins=(*book.refused_logins, now))
+
+
+def telling_refused(book: Postbook, address: str, now: datetime) -> Postbook:
+    """Return the book when others are told that an address is refused."""
+    return replace(book, refused=(*book.refused, At(address, now)))
+
+
+def knows_refused(book: Postbook, address: str) -> bool:
+    """Return whether others were told today that this address is refused."""
+    return any(one.name == address for one in book.refused)
+
+
+def _contact(to: tuple[str, ...]) -> str:
+    return ",".join(to)
+
+
+def _recent(
+    those: tuple[_Moment, ...], now: datetime, length: timedelta
+) -> tuple[_Moment, ...]:
+    return tuple(
+        replace(one, at=now) if one.at > now else one
+        for one in those
+        if now - one.at < length
+    )

@@ -1,0 +1,181 @@
+"""Which mails are our probes, by what relays and filters left of their headers.  Pure.
+
+The token is random and stands in three places: the id, a header of its own, and the
+subject.  A reply or a bounce has it too, in a subject that begins with other words or
+that is not ours, and is none.
+
+The way of a mail, by the Received lines that each server on it has put on top.
+
+Pure.  The clocks are the servers' own, so a hop may seem to take no time at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+#: What is to be known of a mail.
+FIELDS = "MESSAGE-ID X-CHECKER-PROBE SUBJECT FROM RECEIVED"
+#: Another instance with our name may wait for a younger one.
+LEFT_ALONE = timedelta(days=2)
+
+_TOKEN = "[0-9a-f]{32}"
+_IN_ID = re.compile(rf"<({_TOKEN})@")
+#: Filters put tags in brackets or stars before it.
+_IN_SUBJECT = re.compile(rf"[\[(*{{].*\] probe ({_TOKEN})( \([0-9a-f]{{6}}\))?")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The mail that is looked for, and what tells ours from others'."""
+
+    token: str
+    sent_at: datetime
+    #: As subjects begin: ``[web1]``.
+    servername: str = ""
+    #: What it comes from.
+    address: str = ""
+    #: Tokens of those sent before, which may lie there still.
+    earlier: tuple[str, ...] = ()
+
+    def is_it(self, mail: Seen) -> bool:
+        """Return whether this is the mail."""
+        return self.token in mail.tokens(self.address)
+
+    def is_ours(self, mail: Seen) -> bool:
+        """Return whether it is a probe of this instance that nobody waits for."""
+        if {self.token, *self.earlier}.intersection(mail.tokens(self.address)):
+            return True
+        # What state has forgotten is known by its words, once nobody can wait for it.
+        if not re.fullmatch(_TOKEN, mail.says("X-Checker-Probe")):
+            return False
+        by_name = mail.says("Subject").startswith(f"[{self.servername}] ")
+        age = self.sent_at - (mail.arrived_at or self.sent_at)
+        return by_name and mail.is_from(self.address) and age > LEFT_ALONE
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A mail's header, as far as we asked for it."""
+
+    uid: str
+    #: When the mailbox took it; None if it does not say.
+    arrived_at: datetime | None
+    #: An email.message.Message.
+    fields: Any
+
+    def says(self, name: str) -> str:
+        """Return a field as a person reads it, in one line."""
+        from email.errors import HeaderParseError
+        from email.header import decode_header, make_header
+
+        text = str(self.fields.get(name, ""))
+        try:
+            text = str(make_header(decode_header(text)))
+        except (HeaderParseError, LookupError, ValueError):
+            pass  # as it stands
+        return " ".join(text.split())
+
+    def is_from(self, address: str) -> bool:
+        """Return whether it comes from this address."""
+        return address != "" and address.lower() in self.says("From").lower()
+
+    def tokens(self, address: str) -> set[str]:
+        """Return the tokens by which it may be a probe that ``address`` has sent."""
+        return set(self._tokens(address))
+
+    def _tokens(self, address: str) -> Iterator[str]:
+        yield self.says("X-Checker-Probe")
+        if found := _IN_ID.match(self.says("Message-ID")):
+            yield found[1]
+        found = _IN_SUBJECT.fullmatch(self.says("Subject"))
+        if found and self.is_from(address):
+            yield found[1]
+
+
+def seen_in(data: Iterable[Any]) -> Iterator[Seen]:
+    """Yield the mails that the answer to FETCH shows, as imaplib gives it."""
+    from email.parser import BytesHeaderParser
+
+    data = list(data)
+    for at, entry in enumerate(data):
+        if not (isinstance(entry, tuple) and len(entry) == 2):
+            continue
+        head, text = entry
+        after = data[at + 1] if at + 1 < len(data) else b""
+        words = head + b" " + (after if isinstance(after, bytes) else b"")
+        uid = re.search(rb"\bUID (\d{1,10})\b", words)
+        if uid:
+            fields = BytesHeaderParser().parsebytes(text)
+            yield Seen(uid[1].decode(), _moment(words), fields)
+
+
+def _moment(words: bytes) -> datetime | None:
+    """Return INTERNALDATE: when the mailbox took the mail."""
+    found = re.search(rb'INTERNALDATE "([^"]{1,40})"', words)
+    try:
+        text = found[1].decode("ascii").strip() if found else ""
+        return datetime.strptime(text, "%d-%b-%Y %H:%M:%S %z").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+#: A mail that has gone round in circles has no more to tell.
+MOST_HOPS = 50
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One step of the way: who took the mail, and how long after the one before."""
+
+    by: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.0f} s to {self.by}"
+
+
+def hops(
+    received: Sequence[str], sent_at: datetime, arrived_at: datetime | None
+) -> list[Hop]:
+    """Return the steps in the order in which they were made.
+
+    ``received`` are the Received lines as they stand in the mail, the last step first.
+    """
+    before = sent_at
+    found = []
+    for by, at in _steps(received, arrived_at):
+        found.append(Hop(by, max(0.0, (at - before).total_seconds())))
+        before = at
+    return found
+
+
+def longest(steps: Sequence[Hop]) -> str:
+    """Return which step took longest, in words; empty if none took time."""
+    most = max(steps, key=lambda hop: hop.seconds, default=None)
+    return str(most) if most is not None and most.seconds >= 1 else ""
+
+
+def _steps(
+    received: Sequence[str], arrived_at: datetime | None
+) -> Iterator[tuple[str, datetime]]:
+    for line in reversed(received[:MOST_HOPS]):
+        at = _hop_moment(line)
+        if at is not None:
+            by = re.search(r"\bby\s+([^\s;()]{1,100})", line)
+            yield (by[1] if by and by[1].isprintable() else "a server"), at
+    if arrived_at is not None:
+        yield "the mailbox", arrived_at
+
+
+def _hop_moment(line: str) -> datetime | None:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        found = parsedate_to_datetime(line.rpartition(";")[2].strip()[:80])
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -1,0 +1,236 @@
+"""How a job reaches another machine: every address of a name, within a deadline.
+
+What a library calls a timeout is per read, and a target that sends a byte now and
+then never meets it.  A Deadline is for the whole of a check: name, connection,
+handshake, every byte.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+#: A job ends this much before it would be ended, so that the words are its own.
+MARGIN_S = 0.2
+#: Of more addresses than this the reasons are counted, not listed.
+MOST_REASONS = 10
+
+logger = logging.getLogger(__name__)
+
+_FAMILIES = {
+    "any": socket.AF_UNSPEC,
+    "ipv4": socket.AF_INET,
+    "ipv6": socket.AF_INET6,
+}
+
+Address = tuple[Any, ...]
+
+
+class Unreachable(Exception):
+    """What was asked for did not come; the text says why, its first line the short one.
+
+    Not an OSError: no library on the way takes it for one of its own and wraps it.
+    """
+
+
+class NotTried(Exception):
+    """Nothing was asked, because of something on our side; the text says what."""
+
+
+class Deadline:
+    """The moment by which all is over, ``limit_s`` seconds after it was made."""
+
+    def __init__(
+        self, limit_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.limit_s = limit_s
+        self._clock = clock
+        self._ends_at = clock() + limit_s - min(MARGIN_S, limit_s / 5)
+
+    def __str__(self) -> str:
+        return f"{self.limit_s:.3g} s"
+
+    @property
+    def passed(self) -> bool:
+        """Return whether the time is over."""
+        return self._clock() >= self._ends_at
+
+    def left(self) -> float:
+        """Return the seconds left; raise TimeoutError if there are none."""
+        left = self._ends_at - self._clock()
+        if left <= 0:
+            raise TimeoutError(f"timed out after {self}")
+        return left
+
+    def share(self, of: int) -> Deadline:
+        """Return a deadline after one of ``of`` equal parts of what is left."""
+        part = Deadline(max(0.0, self._ends_at - self._clock()) / of, self._clock)
+        part._ends_at = self._clock() + part.limit_s
+        return part
+
+
+class TimedSocket(socket.socket):
+    """A socket whose reads all end at one deadline, however slowly bytes drip."""
+
+    deadline: Deadline
+    #: How many bytes came.
+    received = 0
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        """Return how many bytes were read; raise TimeoutError at the deadline."""
+        self.settimeout(self.deadline.left())
+        count = super().recv_into(*args, **kwargs)
+        self.received += count
+        return count
+
+    def recv(self, *args: Any, **kwargs: Any) -> bytes:
+        """Return what came; raise TimeoutError at the deadline."""
+        self.settimeout(self.deadline.left())
+        data = super().recv(*args, **kwargs)
+        self.received += len(data)
+        return data
+
+
+def connect(
+    host: str,
+    port: int,
+    deadline: Deadline,
+    family: str = "any",
+    talk: Callable[[TimedSocket], None] | None = None,
+) -> TimedSocket:
+    """Return a connection to the first address of ``host`` that answers.
+
+    ``talk`` is what has to go well before the address counts as answering; it raises
+    Unreachable or OSError if it does not.  The time left is shared among the addresses
+    that remain.  Those that did not answer are noted in the log, and with what a job
+    prints.  Raise Unreachable naming each address and why if none did.
+    """
+    found = resolve(host, port, deadline, family)
+    reasons: list[tuple[str, str]] = []
+    for tried, (kind, address) in enumerate(found):
+        own = deadline if len(found) == 1 else deadline.share(len(found) - tried)
+        sock = TimedSocket(kind, socket.SOCK_STREAM)
+        sock.deadline = own
+        try:
+            sock.settimeout(own.left())
+            sock.connect(address)
+            # A request is written in several pieces, and none should wait.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if talk:
+                talk(sock)
+        except (OSError, Unreachable) as error:
+            sock.close()
+            reasons.append((shown_address(address), reason(error, own)))
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            sock.deadline = deadline
+            for where, why in reasons[:MOST_REASONS]:
+                answers = shown_address(address)
+                logger.info("%s: %s answers, but not %s: %s", host, answers, where, why)
+            return sock
+    raise Unreachable(nobody_answered(host, port, reasons))
+
+
+def nobody_answered(host: str, port: int, reasons: list[tuple[str, str]]) -> str:
+    """Return the words for addresses none of which answered, and why."""
+    place = shown_address((host, port))
+    first = f"{place}: {', '.join(dict.fromkeys(why for _where, why in reasons))}"
+    if [where for where, _why in reasons] == [place]:
+        return first
+    lines = [f"tried {where}: {why}" for where, why in reasons[:MOST_REASONS]]
+    if len(reasons) > MOST_REASONS:
+        lines.append(f"tried {len(reasons) - MOST_REASONS} more addresses")
+    if len(first) > 120:
+        first = f"{place}: none of {len(reasons)} addresses answered"
+    return "\n".join([first, *lines])
+
+
+def resolve(
+    host: str, port: int, deadline: Deadline, family: str = "any"
+) -> list[tuple[int, Address]]:
+    """Return the addresses of ``host``, each with its family, at least one.
+
+    Raise Unreachable if there are none, or the resolver does not say.
+    """
+    # Text would be taken through the idna codec, which is slow to load.
+    name = host.encode("ascii") if host.isascii() else host
+    asked = (name, port, _FAMILIES[family], socket.SOCK_STREAM, 0)
+    try:
+        return _distinct(socket.getaddrinfo(*asked, socket.AI_NUMERICHOST))
+    except (OSError, UnicodeError):
+        pass  # not an address, so a name
+
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(_distinct(socket.getaddrinfo(*asked)))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    # The C library keeps no deadline of ours; a thread can be left behind.
+    try:
+        threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
+    except RuntimeError:
+        # There are no more threads: late is better than not at all.
+        ask()
+    try:
+        answer = answers.get(timeout=deadline.left())
+    except (queue.Empty, TimeoutError):
+        raise Unreachable(
+            f"cannot resolve {host}: the resolver gave no answer within {deadline}"
+        ) from None
+    if isinstance(answer, Exception):
+        raise Unreachable(
+            f"cannot resolve {host}: {resolver_words(answer, family)}"
+        ) from answer
+    return list(answer)
+
+
+def resolver_words(error: Exception, family: str) -> str:
+    """Return why a name has no address, for people."""
+    if not isinstance(error, socket.gaierror):
+        return "this is not a host name"
+    kind = {"ipv4": "IPv4 ", "ipv6": "IPv6 "}.get(family, "")
+    return {
+        socket.EAI_NONAME: f"no such name{f', or no {kind}address' if kind else ''}",
+        socket.EAI_AGAIN: "the resolver has no answer now; is DNS working here?",
+        socket.EAI_FAIL: "the name server failed",
+        getattr(socket, "EAI_NODATA", None): f"the name has no {kind}address",
+        getattr(socket, "EAI_ADDRFAMILY", None): f"it has no {kind}address",
+    }.get(error.errno, str(error.strerror))
+
+
+def reason(error: Exception, deadline: Deadline) -> str:
+    """Return why a connection did not come about or did not last, for people."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {deadline}"
+    # Nobody has an error of TLS who has not loaded ssl; its errno is not the system's.
+    tls = sys.modules.get("ssl")
+    if tls and isinstance(error, tls.SSLError):
+        from lib.net.tls_errors import ssl_words
+
+        return ssl_words(error)
+    if not isinstance(error, OSError) or not error.errno:
+        return str(error) or type(error).__name__
+    words = os.strerror(error.errno)
+    return words[:1].lower() + words[1:]
+
+
+def shown_address(address: Address) -> str:
+    """Return an address and its port as people write them."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _distinct(found: list[Any]) -> list[tuple[int, Address]]:
+    return list(dict.fromkeys((kind, address) for kind, _, _, _, address in found))

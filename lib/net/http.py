@@ -1,0 +1,378 @@
+"""One HTTP exchange with a target: ask, look at the answer, read no more than needed.
+
+What goes wrong on the way is raised as Unreachable, in words, and never with what
+stands before the @ of a URL.
+
+requests, made to keep a deadline.
+
+The adapter opens its connections with ``lib.net.connect`` and ``lib.net.tls``: every address is
+tried, the trust store is read once, and no read outlasts the deadline.  Imported when
+the first HTTP target is due.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import contextlib
+import re
+import ssl
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool
+from urllib3.connection import HTTPConnection
+from urllib3.util import parse_url
+
+from lib.net.connect import (
+    Deadline,
+    TimedSocket,
+    Unreachable,
+    connect,
+    reason,
+    shown_address,
+)
+from lib.net.tls import secure, trust
+
+if TYPE_CHECKING:
+    import requests
+
+
+#: As much of a body as is looked at, decoded.
+MOST_BYTES = 1_000_000
+CHUNK_BYTES = 65_536
+#: Text encodings of the web; Python knows others, some of which unpack.
+_CHARSETS = re.compile(
+    r"(utf|iso|windows|cp|koi8|gb|big5|euc|shift|us-ascii|latin)", re.I
+)
+USER_AGENT = "Checker"
+
+
+@dataclass
+class Answer:
+    """An answer whose headers have come."""
+
+    status: int
+    #: The server's own words for the status, printable and short.
+    phrase: str
+    #: Where a redirect wants to go, as the server wrote it.
+    location: str
+    #: Who answered, as ``address:port``.
+    peer: str
+    _response: requests.Response = field(repr=False)
+    _deadline: Deadline = field(repr=False)
+    #: How much of the body was read, decoded.
+    size: int = 0
+    #: The first words of what was read.
+    head: str = ""
+
+    def contains(self, words: str) -> bool:
+        """Return whether the first megabyte of the body contains ``words``.
+
+        Reading stops as soon as they are found.  Raise Unreachable if the body breaks
+        off or is not there by the deadline.
+        """
+        kept = ""
+        for part in self._text():
+            kept += part
+            if words in kept:
+                return True
+            # What is kept may hold the beginning of the words, not more.
+            kept = kept[len(kept) - len(words) + 1 :] if len(words) > 1 else ""
+        return False
+
+    def read(self, most: int) -> bytes:
+        """Return the beginning of the body, at most so many bytes of it.
+
+        Raise Unreachable if that is not there by the deadline.
+        """
+        import urllib3
+
+        content = b""
+        try:
+            while len(content) < most:
+                self._deadline.left()
+                chunk = self._response.raw.read1(most - len(content))
+                if not chunk:
+                    break
+                content += chunk
+        except (OSError, urllib3.exceptions.HTTPError, zlib.error) as error:
+            raise Unreachable(
+                body_words(error, len(content), self._deadline)
+            ) from error
+        return content
+
+    def look(self) -> None:
+        """Read a little, so that ``head`` has the first words; trouble is no matter."""
+        try:
+            for _part in self._text():
+                if self.head.strip():
+                    return
+        except Unreachable:
+            return
+
+    def _text(self) -> Iterator[str]:
+        import urllib3
+
+        decoder = text_decoder(self._response.headers.get("content-type", ""))
+        try:
+            while self.size < MOST_BYTES:
+                room = min(CHUNK_BYTES, MOST_BYTES - self.size)
+                chunk = self._response.raw.read1(room, decode_content=True)
+                self.size += len(chunk)
+                part = decoder.decode(chunk, final=not chunk)
+                if len(self.head) < 1000:
+                    self.head = (self.head + part)[:1000]
+                yield part
+                if not chunk:
+                    return
+                self._deadline.left()
+        except (OSError, urllib3.exceptions.HTTPError, zlib.error) as error:
+            raise Unreachable(body_words(error, self.size, self._deadline)) from error
+
+
+@contextmanager
+def ask(
+    method: str, url: str, deadline: Deadline, *, cafile: str = "", verify: bool = True
+) -> Iterator[Answer]:
+    """Yield the answer to one request, redirects not followed; close it at the end.
+
+    A user and password in the URL are sent as basic authentication.  Raise Unreachable
+    if there is no answer by the deadline, NotTried if ``cafile`` cannot be used.
+    """
+    import requests
+    import urllib3
+
+    pass
+
+    context = trust(cafile, verify) if url.lower().startswith("https:") else None
+    wire = Wire()
+    adapter = Adapter(deadline, context, wire)
+    # Compressed answers are understood, but asking for them costs more than it saves.
+    headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
+    try:
+        request = requests.Request(method.upper(), url, headers=headers).prepare()
+    except (requests.RequestException, ValueError):
+        # The library's words hold the whole URL, and so does its cause.
+        raise Unreachable(f"{shown_url(url)}: this URL cannot be asked") from None
+    try:
+        response = adapter.send(request, stream=True)
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        words = no_answer_words(_innermost(error), wire, deadline)
+        raise Unreachable(f"{place_of(url)}: {words}") from None
+    try:
+        yield Answer(
+            status=response.status_code,
+            phrase=printable(str(response.reason or ""), 60),
+            location=response.headers.get("location", ""),
+            peer=shown_address(wire.peer),
+            _response=response,
+            _deadline=deadline,
+        )
+    finally:
+        response.close()
+        if wire.sock:
+            wire.sock.close()
+
+
+def no_answer_words(error: BaseException, wire: Wire, deadline: Deadline) -> str:
+    """Return why there was no answer although there was a connection."""
+    import http.client
+
+    came = f"{wire.received} bytes came"
+    where = f"connected to {shown_address(wire.peer)}, " if wire.peer else ""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {deadline} ({where}sent the request, {came})"
+    if isinstance(error, (http.client.RemoteDisconnected, BrokenPipeError)):
+        return "the connection was closed without an answer"
+    if isinstance(error, ConnectionResetError):
+        return f"the connection was reset ({came})"
+    if isinstance(error, http.client.BadStatusLine):
+        return f"what answers does not speak HTTP ({came})"
+    if isinstance(error, http.client.HTTPException):
+        return f"the headers are not to be understood: {printable(str(error), 100)}"
+    if isinstance(error, OSError):
+        return f"{reason(error, deadline)} ({where}{came})"
+    return f"the answer is not to be understood: {printable(str(error), 100)}"
+
+
+def body_words(error: BaseException, size: int, deadline: Deadline) -> str:
+    """Return why the body did not come whole."""
+    cause = _innermost(error)
+    if isinstance(cause, TimeoutError):
+        return f"timed out after {deadline} with {shown_size(size)} of the body"
+    if isinstance(cause, zlib.error):
+        return f"the body is damaged: it cannot be unpacked after {shown_size(size)}"
+    return f"the connection broke after {shown_size(size)} of the body"
+
+
+def text_decoder(content_type: str) -> codecs.IncrementalDecoder:
+    """Return a decoder by the charset of a Content-Type, or of UTF-8, never failing."""
+    match = re.search(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", content_type, re.I | re.A)
+    if match and _CHARSETS.match(match[1]):
+        try:
+            return codecs.getincrementaldecoder(match[1])("replace")
+        except LookupError:
+            pass  # a name nobody knows: as if there were none
+    return codecs.getincrementaldecoder("utf-8")("replace")
+
+
+def shown_url(url: str) -> str:
+    """Return a URL as people may see it: no user, no password, no query."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(not a URL)"
+    place = parts.netloc.rpartition("@")[2]
+    scheme = f"{parts.scheme}:" if parts.scheme else ""
+    more = "?..." if parts.query else ""
+    return printable(f"{scheme}{'//' * bool(place)}{place}{parts.path}{more}", 200)
+
+
+def without_credentials(text: str, url: str) -> str:
+    """Return the text with the password of the URL replaced, however it was sent."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return text
+    user, password = unquote(parts.username or ""), unquote(parts.password)
+    sent = base64.b64encode(f"{user}:{password}".encode("latin-1", "replace"))
+    for secret in (sent.decode(), parts.password, password):
+        text = text.replace(secret, "***")
+    return text
+
+
+def place_of(url: str) -> str:
+    """Return the host and port of a URL, as it names them."""
+    return printable(urlsplit(url).netloc.rpartition("@")[2], 200)
+
+
+def shown_size(size: int) -> str:
+    """Return a number of bytes as people say it."""
+    return f"{size} bytes" if size < 1000 else f"{size // 1000} kB"
+
+
+def printable(words: str, most: int) -> str:
+    """Return text of others' as one line that does no harm, cut at ``most``."""
+    plain = "".join(mark if mark.isprintable() else " " for mark in words[: 4 * most])
+    line = " ".join(plain.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the error that libraries wrapped in others of theirs."""
+    for _depth in range(10):
+        # urllib3's own error about TLS has the other one as its only argument.
+        inside = [one for one in error.args if isinstance(one, BaseException)]
+        within = error.__cause__ or error.__context__ or next(iter(inside), None)
+        if within is None:
+            break
+        error = within
+    return error
+
+
+class TimedTlsSocket(ssl.SSLSocket):
+    """A TLS socket whose reads all end at one deadline."""
+
+    deadline: Deadline | None = None
+    received = 0
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        """Return how many bytes were read; raise TimeoutError at the deadline."""
+        if self.deadline:
+            self.settimeout(self.deadline.left())
+        count = super().recv_into(*args, **kwargs)
+        self.received += count
+        return count
+
+
+class Wire:
+    """What is known of a connection, also when nothing came of it."""
+
+    def __init__(self) -> None:
+        self.sock: TimedSocket | ssl.SSLSocket | None = None
+        #: Where it went, as (host, port, ...).
+        self.peer: tuple[Any, ...] = ()
+
+    @property
+    def received(self) -> int:
+        """Return how many bytes came."""
+        return getattr(self.sock, "received", 0)
+
+
+class _Connection(HTTPConnection):
+    """A connection that is opened our way, with TLS if there is a context."""
+
+    def __init__(
+        self,
+        *args: Any,
+        deadline: Deadline,
+        context: ssl.SSLContext | None,
+        wire: Wire,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._deadline, self._context, self._wire = deadline, context, wire
+
+    def connect(self) -> None:
+        """Open the connection; raise Unreachable or NotTried."""
+        sock: TimedSocket | ssl.SSLSocket
+        if self._context is None:
+            sock = connect(self.host, self.port, self._deadline)
+        else:
+            sock = secure(self.host, self.port, self._deadline, self._context)
+            assert isinstance(sock, TimedTlsSocket)
+            sock.deadline = self._deadline
+        self.sock = self._wire.sock = sock
+        with contextlib.suppress(OSError):  # a reset came already: the read will say so
+            self._wire.peer = sock.getpeername()
+
+
+class _TlsConnection(_Connection):
+    #: The Host header names any other.
+    default_port = 443  # type: ignore[misc]  # as in urllib3's own class for TLS
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class Adapter(HTTPAdapter):
+    """Sends one request, within a deadline."""
+
+    def __init__(
+        self, deadline: Deadline, context: ssl.SSLContext | None, wire: Wire
+    ) -> None:
+        super().__init__()
+        if context is not None:
+            context.sslsocket_class = TimedTlsSocket
+        self._how: dict[str, Any] = {
+            "deadline": deadline,
+            "context": context,
+            "wire": wire,
+        }
+
+    def get_connection_with_tls_context(
+        self,
+        request: PreparedRequest,
+        verify: Any,
+        proxies: Mapping[str, str] | None = None,
+        cert: Any = None,
+    ) -> HTTPConnectionPool:
+        """Return a pool for this request alone; no proxy, whatever the environment."""
+        parts = parse_url(request.url or "")
+        kind = _TlsPool if self._how["context"] else _Pool
+        port = parts.port or kind.ConnectionCls.default_port
+        return kind(parts.host or "", port, **self._how)
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Leave the trust to our context: requests would load certificates again."""

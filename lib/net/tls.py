@@ -1,0 +1,218 @@
+"""TLS to another machine: one trust store for all, the same on every Python.
+
+Whoever speaks TLS has its context from ``trust``, and its connection from ``secure`` or
+``handshake``.  ssl and cryptography are imported where they are needed: a run without
+such a target does not pay for them.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lib.net.connect import (
+    Deadline,
+    NotTried,
+    TimedSocket,
+    Unreachable,
+    connect,
+    reason,
+)
+from lib.net.tls_errors import (
+    CLOSED,
+    NOT_TLS,
+    Certificate,
+    TlsFault,
+    certificate_fault,
+    distrust_words,
+)
+
+if TYPE_CHECKING:
+    import ssl
+
+    from cryptography import x509
+
+
+_trust_lock = threading.Lock()
+
+
+class TlsFailed(Unreachable):
+    """There was an answer, and no TLS that can be trusted.
+
+    ``fault`` is the kind of trouble, and ``why`` the text without the host before it.
+    """
+
+    # Its text is all that it is made of; copies and pickles carry the rest as it is.
+    def __init__(  # noqa: B042
+        self, text: str, why: str = "", fault: TlsFault = TlsFault.HANDSHAKE
+    ) -> None:
+        super().__init__(text)
+        self.why = why or text
+        self.fault = fault
+
+
+def trust(cafile: str = "", verify: bool = True) -> ssl.SSLContext:
+    """Return the context that trusts ``cafile``, or the system's store.
+
+    One per store and process: reading the system's store takes 35 ms.  Raise NotTried
+    if the file cannot be used.
+    """
+    # Many threads ask at once when a run begins; one of them does the reading.
+    with _trust_lock:
+        return _trust(cafile if verify else "", verify)
+
+
+@functools.cache
+def _trust(cafile: str, verify: bool) -> ssl.SSLContext:
+    import ssl
+
+    # Not ssl.create_default_context: what it sets is another in each Python, and so is
+    # what it refuses.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    oldest = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = max(context.minimum_version, oldest)
+    # OpenSSL's own list, as Debian's Python and curl have it; other builds of Python
+    # bring a shorter one.
+    context.set_ciphers("DEFAULT:@SECLEVEL=2")
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    # As curl does: what is in the store is trusted, whoever issued it, and a private
+    # authority need not have every extension that RFC 5280 asks for.
+    context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+    if not cafile:
+        context.load_default_certs()
+        return context
+    try:
+        if not stat.S_ISREG(os.stat(cafile).st_mode):
+            raise NotTried(f"cafile {cafile}: this is no file")
+        context.load_verify_locations(cafile)
+    except ssl.SSLError as error:
+        raise NotTried(f"cafile {cafile}: this is no file of certificates") from error
+    except OSError as error:
+        raise NotTried(f"cafile {cafile}: {error.strerror}") from error
+    return context
+
+
+def secure(
+    host: str,
+    port: int,
+    deadline: Deadline,
+    context: ssl.SSLContext,
+    family: str = "any",
+    talk: Callable[[TimedSocket], None] | None = None,
+) -> ssl.SSLSocket:
+    """Return a TLS connection to ``host``, ``talk`` being what comes before TLS.
+
+    Raise Unreachable if there is none; of a certificate that is not to be trusted the
+    text gives the reason and its dates.
+    """
+    sock = connect(host, port, deadline, family, talk)
+
+    def look_again() -> Certificate | None:
+        """Return the certificate that is not trusted; None if it is not shown again."""
+        try:
+            again = connect(host, port, deadline, family, talk)
+            with handshake(again, host, deadline, trust(verify=False)) as seen:
+                return read_certificate(seen.getpeercert(binary_form=True) or b"")
+        except (OSError, Unreachable, ValueError):
+            return None
+
+    return handshake(sock, host, deadline, context, look_again)
+
+
+def handshake(
+    sock: socket.socket,
+    host: str,
+    deadline: Deadline,
+    context: ssl.SSLContext,
+    look_again: Callable[[], Certificate | None] = lambda: None,
+) -> ssl.SSLSocket:
+    """Return a connection in TLS, its certificate good for ``host``; or close it.
+
+    Raise TlsFailed if that cannot be.  ``look_again`` is asked for a certificate that
+    was not trusted: a handshake that failed does not show it.
+    """
+    import ssl
+
+    with sock:  # wrapped, it is the TLS socket's to close
+        try:
+            sock.settimeout(deadline.left())
+            sock.getpeername()  # or it was reset, which Python's ssl does not like
+            name = host.partition("%")[0].rstrip(".")
+            # Of text Python would load the idna codec, which is slow.
+            encoded = name.encode("ascii" if name.isascii() else "idna")
+            wrapped = context.wrap_socket(sock, server_hostname=encoded)
+            if wrapped.version() is None:
+                # So it leaves the handshake out, and what comes is read as it is.
+                wrapped.close()
+                raise ConnectionResetError
+            return wrapped
+        except ssl.SSLCertVerificationError as error:
+            code, message, cause = error.verify_code, error.verify_message, error
+        except OSError as error:
+            words = handshake_words(error, deadline)
+            fault = TlsFault.NOT_TLS if words == NOT_TLS else TlsFault.HANDSHAKE
+            raise TlsFailed(f"{host}: {words}", words, fault) from error
+        except ValueError as error:
+            words = "no certificate can be for that name"
+            text = f"{host}: {words}"
+            raise TlsFailed(text, words, TlsFault.WRONG_NAME) from error
+    words = distrust_words(host, code, message, look_again(), datetime.now(UTC))
+    raise TlsFailed(words, fault=certificate_fault(code)) from cause
+
+
+def handshake_words(error: OSError, deadline: Deadline) -> str:
+    """Return why a TLS handshake did not succeed, for people."""
+    if isinstance(error, TimeoutError):
+        return f"connected, but no TLS handshake within {deadline}"
+    words = reason(error, deadline)
+    # Some Pythons have an OSError of number 0 for a connection that ended.
+    ended = error.errno in (None, 0, errno.ENOTCONN)
+    if ended or words == CLOSED or isinstance(error, ConnectionError):
+        return f"{CLOSED} during the TLS handshake"
+    return words
+
+
+def read_certificate(der: bytes) -> Certificate:
+    """Return what the certificate says; raise ValueError if it is none."""
+    from cryptography import x509
+
+    found = x509.load_der_x509_certificate(der)
+    names: tuple[str, ...] = ()
+    try:
+        kind = x509.SubjectAlternativeName
+        others = found.extensions.get_extension_for_class(kind).value
+        names = (
+            *others.get_values_for_type(x509.DNSName),
+            *(str(ip) for ip in others.get_values_for_type(x509.IPAddress)),
+        )
+    except x509.ExtensionNotFound:
+        pass
+    return Certificate(
+        names=tuple(_printable(name) for name in names) or (_called(found.subject),),
+        issuer=_called(found.issuer),
+        not_before=found.not_valid_before_utc,
+        not_after=found.not_valid_after_utc,
+    )
+
+
+def _called(name: x509.Name) -> str:
+    from cryptography.x509.oid import NameOID
+
+    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
+        for attribute in name.get_attributes_for_oid(kind):
+            return _printable(str(attribute.value))
+    return _printable(name.rfc4514_string()) or "(no name)"
+
+
+def _printable(words: str) -> str:
+    return "".join(mark if mark.isprintable() else "?" for mark in words[:100])

@@ -1,0 +1,147 @@
+"""What a job says of itself: each hook asked once, each answer checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
+from lib.core.jobs import MAX_TIMEOUT_S, JobFacts, JobFile, JobKey, Policy
+from lib.core.sanitize import harmless, scrubbed
+from lib.plugins.base import JobBase, read_addresses
+from lib.plugins.errors import described, formatted, shown
+
+T = TypeVar("T")
+
+NAME_LENGTH = 200
+#: What identifies a job is kept whole up to here, then with a digest for the rest.
+KEY_LENGTH = 1000
+
+
+class WrongAnswer(Exception):
+    """A hook raised, or returned what it must not; the text says which and what."""
+
+    def __init__(self, text: str, evidence: str = "") -> None:
+        super().__init__(text, evidence)
+        self.text = text
+        self.evidence = evidence
+
+
+class Interview:
+    """The questions to one job; what is known already stays if a later one fails.
+
+    ``formerly``: keep what it was called by the older program.
+    """
+
+    def __init__(
+        self,
+        file: JobFile,
+        job: JobBase,
+        contact: tuple[str, ...],
+        secrets: tuple[str, ...],
+        *,
+        formerly: bool = True,
+    ) -> None:
+        self._formerly = formerly
+        self._file = file
+        self._job = job
+        self._secrets = secrets
+        self.key: JobKey | None = None
+        self.name = ""
+        self.contact = contact
+
+    def facts(self) -> JobFacts:
+        """Return what the job says; raise WrongAnswer if it cannot."""
+        job = self._job
+        self.key = key = self._key(self._ask("getStateName", _text))
+        self.name = self._line(self._ask("getName", _text))
+        self.contact = self._ask("contact", read_addresses) or JobBase.contact(job)
+        formerly = self._ask("formerly", str)
+        return JobFacts(
+            key=key,
+            name=self.name,
+            file=str(self._file.path),
+            frequency=self._ask("executeEvery", _frequency),
+            policy=Policy(
+                # In the older program a hook that was not given answered None.
+                self._ask("notifyOnFailureEvery", _notify)
+                or JobBase.notifyOnFailureEvery(job),
+                self._ask("numberFailuresBeforeNotification", _failures)
+                or JobBase.numberFailuresBeforeNotification(job),
+                tells_end=job.tells_end is True,
+            ),
+            contact=self.contact,
+            timeout_s=self._ask("timeout", _seconds),
+            formerly=formerly if self._formerly else "",
+            look_now=str(job.look_now),
+        )
+
+    def _ask(self, hook: str, read: Callable[[Any], T]) -> T:
+        who = f"{hook} of {type(self._job).__name__}"
+        try:
+            answer = getattr(self._job, hook)()
+        except BaseException as error:  # noqa: B036  # SystemExit too
+            text = f"{who}: {described(error)}"
+            raise WrongAnswer(text, formatted(error)) from error
+        try:
+            return read(answer)
+        except (ValueError, TypeError) as error:
+            raise WrongAnswer(f"{who} returned {shown(answer)}: {error}") from error
+
+    def _key(self, text: str) -> JobKey:
+        words = harmless(scrubbed(text, self._secrets))
+        if len(words) > KEY_LENGTH:
+            digest = hashlib.sha256(words.encode()).hexdigest()[:16]
+            words = f"{words[:KEY_LENGTH]}...{digest}"
+        return JobKey(self._file.name, words)
+
+    def _line(self, text: str) -> str:
+        words = harmless(" ".join(scrubbed(text, self._secrets).split()))
+        return words if len(words) <= NAME_LENGTH else f"{words[:NAME_LENGTH]}..."
+
+
+def _text(answer: object) -> str:
+    if not isinstance(answer, str) or not answer.strip():
+        raise ValueError("expected some text")
+    return str(answer)
+
+
+def _frequency(answer: Any) -> JobFrequency:
+    try:
+        return JobFrequency(answer)
+    except ValueError:
+        raise ValueError(f"expected {_choices(JobFrequency)}") from None
+
+
+def _notify(answer: Any) -> JobFailureNotificationFrequency | None:
+    if answer is None:
+        return None
+    try:
+        return JobFailureNotificationFrequency(answer)
+    except ValueError:
+        expected = _choices(JobFailureNotificationFrequency)
+        raise ValueError(f"expected {expected}") from None
+
+
+def _choices(choices: type[JobFrequency | JobFailureNotificationFrequency]) -> str:
+    *most, last = choices.__members__
+    return f"{choices.__name__}.{', '.join(most)} or {last}"
+
+
+def _failures(answer: Any) -> int | None:
+    if answer is None:
+        return None
+    if isinstance(answer, bool) or not isinstance(answer, int) or answer < 1:
+        raise ValueError("expected a whole number of 1 or more")
+    return int(answer)
+
+
+def _seconds(answer: Any) -> float:
+    expected = f"expected seconds, more than 0 and at most {MAX_TIMEOUT_S}"
+    if isinstance(answer, bool) or not isinstance(answer, int | float):
+        raise ValueError(expected)
+    # This way round it refuses NaN too.
+    if not 0 < answer <= MAX_TIMEOUT_S:
+        raise ValueError(expected)
+    return float(answer)

@@ -1,0 +1,284 @@
+"""What people are told when state cannot be written.
+
+The run judges jobs all the same, writes nothing, sends nothing of what is owed, and
+ends with exit code 1.  One mail an hour says so, and names what is failing; that it was
+sent is kept outside the state folder, or, where that fails too, follows from the
+clock: the first run of each hour sends it.  What is owed stays owed, and what was
+found and could not be kept is found again by the first run that can write.
+
+A few bytes kept outside the state folder, for when nothing can be written there.
+
+They lie in memory where the system offers that, in a folder that is ours alone: one
+that others own, may enter, or have put a link in the place of is passed over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from lib.core.enums import Condition, MessageKind
+from lib.core.messages import Message
+from lib.core.records import Record
+from lib.core.settings import Settings
+from lib.core.text import counted, first_line, local
+from lib.system.files import open_to_write, overwrite
+
+logger = logging.getLogger(__name__)
+
+#: How long after a mail that was taken, or after one that was not, the next may go.
+AGAIN_AFTER = {True: timedelta(hours=1), False: timedelta(minutes=15)}
+#: As much of what is failing as the mail lists.
+MOST_LINES = 200
+#: With less time left the next run is the better one to send.
+LEAST_S = 3.0
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What is remembered of the last such mail."""
+
+    at: datetime
+    message_id: str
+    #: A server took it.
+    taken: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.at.isoformat()} {self.message_id} {self.taken}\n"
+
+
+def read_stamp(text: str) -> Stamp | None:
+    """Return the stamp that the text is; None if it is none."""
+    try:
+        moment, message_id, taken = text.split()
+        at = datetime.fromisoformat(moment)
+        if at.tzinfo is None or len(message_id) != 32 or not message_id.isalnum():
+            return None
+    except ValueError:
+        return None
+    return Stamp(at, message_id, taken == "True")
+
+
+def may_tell(stamp: Stamp | None, now: datetime) -> bool:
+    """Return whether another mail may go out; a stamp of the future counts not."""
+    if stamp is None or now < stamp.at:
+        return True
+    return now - stamp.at >= AGAIN_AFTER[stamp.taken]
+
+
+def next_stamp(stamp: Stamp | None, folder: Path, now: datetime) -> Stamp:
+    """Return the stamp of the mail that goes out now.
+
+    One that was perhaps not taken goes out under its own name again.
+    """
+    if stamp is not None and not stamp.taken:
+        return Stamp(now, stamp.message_id)
+    seed = f"{folder} {now.isoformat()}"
+    return Stamp(now, hashlib.sha256(seed.encode("utf-8", "replace")).hexdigest()[:32])
+
+
+def message_of(
+    stamp: Stamp,
+    why: str,
+    records: Iterable[Record],
+    to: tuple[str, ...],
+) -> Message:
+    """Return the mail: what cannot be written and why, and what is failing."""
+    records = list(records)
+    bad = [
+        one
+        for one in records
+        if one.condition in (Condition.FAILING, Condition.UNKNOWN)
+    ]
+    owed = sum(len(one.owed) for one in records)
+    body = [
+        "Checker cannot write its state:",
+        "",
+        f"    {why}",
+        "",
+        "It goes on judging, and keeps and sends nothing else: as long as it cannot",
+        "write down that a mail was sent, it would send it again each minute.  While",
+        "this lasts you get one mail like this an hour.  When it is over, you get what",
+        "you are owed" + (f": {counted(owed, 'mail')} so far." if owed else "."),
+        "",
+        *_failing_now(bad),
+    ]
+    return Message(
+        message_id=stamp.message_id,
+        kind=MessageKind.NOTE,
+        subject="cannot write state" + (f", {len(bad)} failing" if bad else ""),
+        body="\n".join(body) + "\n",
+        to=to,
+        born_at=stamp.at,
+    )
+
+
+def _failing_now(bad: Sequence[Record]) -> list[str]:
+    if not bad:
+        return ["Of the jobs none is failing."]
+    lines = []
+    for one in sorted(bad, key=lambda record: record.name)[:MOST_LINES]:
+        since = f" since {local(one.failing_since)}" if one.failing_since else ""
+        reason = first_line(one.last_reason)
+        name = one.name or str(one.key)
+        lines.append(f"    {name}: {one.condition}{since}: {reason}".rstrip(": "))
+    if len(bad) > MOST_LINES:
+        lines.append(f"    and {len(bad) - MOST_LINES} more")
+    return ["Failing right now:", "", *lines]
+
+
+def tell(
+    settings: Settings,
+    why: str,
+    records: Iterable[Record],
+    began_at: datetime,
+    left_s: float,
+    places: Iterable[Path] | None = None,
+) -> None:
+    """Send the mail, if this run is the one to send it."""
+    from lib.alerting.delivery import send_now
+
+    mail = settings.mail
+    if left_s < LEAST_S or not (mail.is_set_up or mail.nomail):
+        return
+    if mail.holds:
+        # It is only shown, and the next run with mail is free to send it.
+        shown = message_of(
+            next_stamp(None, settings.state, began_at),
+            why,
+            records,
+            settings.alertcontact,
+        )
+        send_now(settings, shown, logger.debug, left_s)
+        return
+    places = usual_places() if places is None else places
+    try:
+        slot, stamp = _claim(settings.state, began_at, places)
+    except InUse:
+        return
+    if stamp is None:
+        return
+    message = message_of(stamp, why, records, settings.alertcontact)
+    why_not = send_now(settings, message, logger.debug, left_s)
+    if why_not:
+        logger.error("%s: not sent: %s", message.subject, why_not)
+    if slot is not None:
+        slot.write(str(Stamp(stamp.at, stamp.message_id, not why_not)))
+        slot.close()
+
+
+def _claim(
+    folder: Path, now: datetime, places: Iterable[Path]
+) -> tuple[Slot | None, Stamp | None]:
+    """Return where the mail is noted already, and its stamp; None: no mail now."""
+    for slot in slots(folder, places):
+        before = read_stamp(slot.text)
+        stamp = next_stamp(before, folder, now)
+        if not may_tell(before, now):
+            slot.close()
+            return None, None
+        # Before it is sent, as everything: what cannot be noted is not sent.
+        if slot.write(str(stamp)):
+            return slot, stamp
+        slot.close()
+    # Nothing can be remembered anywhere.
+    return None, (next_stamp(None, folder, now) if now.minute == 0 else None)
+
+
+#: Nothing that is kept here is longer.
+MAX_BYTES = 4096
+
+
+def usual_places() -> list[Path]:
+    """Return the folders to try, the best first; each is gone when its machine is."""
+    user = os.geteuid()
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{user}"
+    return [
+        Path(runtime) / "checker",
+        # Only root may make this one.
+        Path(f"/run/checker-{user}"),
+        Path(f"/dev/shm/checker-{user}"),
+        Path(f"/tmp/checker-{user}"),
+    ]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A small file that we hold, and nobody else while we do."""
+
+    descriptor: int
+    text: str
+
+    def write(self, text: str) -> bool:
+        """Replace what it holds; return whether that could be done."""
+        data = text.encode("ascii", "replace")[:MAX_BYTES]
+        try:
+            overwrite(self.descriptor, data)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let others have it."""
+        os.close(self.descriptor)
+
+
+class InUse(Exception):
+    """Another process holds the slot."""
+
+
+def slots(about: Path, places: Iterable[Path]) -> Iterator[Slot]:
+    """Yield our slot for a folder in each of the places that can be had.
+
+    Raise InUse where another process of ours holds it.
+    """
+    name = hashlib.sha256(os.fsencode(about)).hexdigest()[:32]
+    for place in places:
+        try:
+            folder = _private_folder(place)
+        except OSError:
+            # There are others, and doing without all of them is provided for.
+            continue
+        try:
+            slot = _slot(folder, name)
+        except OSError:
+            continue
+        finally:
+            os.close(folder)
+        yield slot
+
+
+def _private_folder(place: Path) -> int:
+    """Return a descriptor of the folder, made if missing; raise OSError."""
+    try:
+        os.mkdir(place, 0o700)
+    except FileExistsError:
+        # Whose it is shows in the descriptor, which nobody can exchange.
+        pass
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(place, flags)
+    status = os.fstat(descriptor)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        os.close(descriptor)
+        raise PermissionError(f"{place} is not ours alone")
+    return descriptor
+
+
+def _slot(folder: int, name: str) -> Slot:
+    descriptor = open_to_write(name, folder=folder)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        text = os.pread(descriptor, MAX_BYTES, 0).decode("ascii", "replace")
+    except (BlockingIOError, PermissionError) as error:
+        os.close(descriptor)
+        raise InUse from error
+    except OSError:
+        os.close(descriptor)
+        raise
+    return Slot(descriptor, text)

@@ -1,0 +1,204 @@
+"""The workers of one run: started, listened to, killed at their deadlines.
+
+What comes out are events: which jobs a worker found, a report, or a job that was lost
+with its worker.  What follows when a worker dies is judged by ``lib/runner/blame.py``.
+"""
+
+from __future__ import annotations
+
+import configparser
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lib.core.jobs import JobFacts, JobFile
+from lib.core.results import Report
+from lib.core.text import first_line
+from lib.runner.blame import Lost as Lost
+from lib.runner.blame import ruling, unknown
+from lib.runner.handle import Shift, Work
+from lib.system import process
+from lib.workers import protocol, worker
+from lib.workers.worker import Order
+
+logger = logging.getLogger(__name__)
+
+#: How long a worker may take to load its files.
+LOAD_TIMEOUT_S = 20.0
+#: How many workers there are at once; each is a process.
+AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Met:
+    """A worker has loaded its files; these are the jobs it found."""
+
+    jobs: tuple[JobFacts, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A job is done."""
+
+    report: Report
+
+
+Event = Met | Reported | Lost
+
+
+class Crew:
+    """All workers of a run."""
+
+    def __init__(
+        self,
+        config: configparser.ConfigParser,
+        order: Order,
+        file_facts: Callable[[JobFile], JobFacts],
+        *,
+        load_timeout_s: float = LOAD_TIMEOUT_S,
+        at_once: int = AT_ONCE,
+    ) -> None:
+        self._config = config
+        self._order = order
+        self._file_facts = file_facts
+        self._load_timeout_s = load_timeout_s
+        self._at_once = at_once
+        self._shifts: list[Shift] = []
+        self._waiting: deque[Work] = deque()
+
+    def start(self, files: Iterable[JobFile]) -> None:
+        """Start a worker for each file of somebody's own, one for all that ship."""
+        files = tuple(files)
+        if files:
+            worker.prepare()
+        shipped = tuple(file for file in files if file.ships)
+        own = [(file,) for file in files if not file.ships]
+        for together in ([shipped] if shipped else []) + own:
+            self._waiting.append(Work(together, self._order))
+        self._start_some()
+
+    @property
+    def is_done(self) -> bool:
+        """Return whether no worker is left."""
+        return not self._shifts and not self._waiting
+
+    @property
+    def left(self) -> int:
+        """Return how many jobs are known to be due and not done."""
+        return sum(len(shift.left) for shift in self._shifts) + sum(
+            len(work.jobs) for work in self._waiting
+        )
+
+    @property
+    def children(self) -> list[process.Child]:
+        """Return the processes to wait for."""
+        return [shift.child for shift in self._shifts]
+
+    def next_deadline(self) -> float:
+        """Return when, by the monotonic clock, somebody has to be killed."""
+        return min((shift.deadline for shift in self._shifts), default=float("inf"))
+
+    def events(self) -> Iterator[Event]:
+        """Yield what has happened since; never wait."""
+        for shift in list(self._shifts):
+            # What it told before it died is read before it is mourned.
+            has_ended = shift.child.has_ended()
+            shift.child.read_printed()
+            for frame in shift.child.frames():
+                yield from self._hear(shift, frame)
+            if has_ended:
+                self._dismiss(shift)
+                how = process.how_it_ended(shift.child.status or 0)
+                if shift.child.was_short:
+                    how = first_line(shift.printed) or how
+                if shift.child.was_short and not shift.stuck_at:
+                    process.say_once(how)
+                    yield from self._unfinished(shift.rest, how)
+                else:
+                    yield from self._mourn(shift, how)
+            elif shift.deadline <= time.monotonic():
+                self._dismiss(shift)
+                yield from self._mourn(shift, "")
+        why = self._start_some()
+        if why and not self._shifts:
+            # Nobody is at work whose end would make room.
+            yield from self._unfinished(self._waiting.popleft(), why)
+
+    def stop(self) -> Iterator[Lost]:
+        """Kill everybody; yield the jobs that had no chance to end, as unknown."""
+        shifts, waiting = list(self._shifts), list(self._waiting)
+        self._waiting.clear()
+        for shift in shifts:
+            self._dismiss(shift)
+        for shift in shifts:
+            if shift.jobs is None:
+                waiting.append(shift.work)
+                continue
+            for key, job in shift.left.items():
+                what = "was done" if key in shift.stuck_at else "began"
+                yield unknown(job, f"the run had to end before it {what}")
+        for work in waiting:
+            yield from self._unfinished(work, "the run had to end before it began")
+
+    def _start_some(self) -> str:
+        """Start who waits, as many as there may be; return why one cannot be."""
+        while self._waiting and len(self._shifts) < self._at_once:
+            work = self._waiting[0]
+            try:
+                child = process.start(
+                    lambda tell, work=work: worker.work(  # type: ignore[misc]
+                        work.files, self._config, work.order, tell
+                    ),
+                    alone=True,
+                )
+            except OSError as error:
+                return str(error.strerror)
+            self._waiting.popleft()
+            now = time.monotonic()
+            self._shifts.append(Shift(child, work, now, now + self._load_timeout_s))
+        return ""
+
+    def _hear(self, shift: Shift, frame: Any) -> Iterator[Event]:
+        is_again = bool(shift.work.jobs)
+        try:
+            said = shift.hear(frame, time.monotonic())
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            logger.error(
+                "the worker of %s said what it must not: %r", shift.work, error
+            )
+            return
+        if isinstance(said, protocol.Loaded) and not is_again:
+            yield Met(tuple(shift.met.values()), said.warnings)
+        elif isinstance(said, Report):
+            yield Reported(said)
+
+    def _dismiss(self, shift: Shift) -> None:
+        shift.child.end()
+        shift.child.read_printed()
+        self._shifts.remove(shift)
+        if shift.printed:
+            logger.info("%s printed:\n%s", shift.work, shift.printed)
+
+    def _mourn(self, shift: Shift, how: str) -> Iterator[Lost]:
+        """Yield the guilty if it is known; have the others run again."""
+        if shift.ended:
+            for job in shift.left.values():
+                yield unknown(job, f"{job.file} has it no more, or did not run it")
+            return
+        logger.warning(
+            "the worker of %s %s", shift.work, how or "did not answer and was killed"
+        )
+        now = time.monotonic()
+        found = ruling(shift, how, now, self._file_facts, self._load_timeout_s)
+        self._waiting += found.again
+        yield from found.lost
+
+    def _unfinished(self, work: Work, why: str) -> Iterator[Lost]:
+        """Yield the jobs of a work that was not done; its files if they are unknown."""
+        jobs = work.jobs.values() or map(self._file_facts, work.files)
+        for job in jobs:
+            yield unknown(job, why)

@@ -1,0 +1,194 @@
+"""Which job files a run has to load, and which have nothing to do in it.
+
+To load a file costs a process.  What jobs it has, and how often they run, is known
+from the last time, and stays true while the file, what lies beside it, the settings
+and Checker itself are the same.  What else a file may make its jobs of nobody knows, so
+each is asked at least once an hour.  The rule is told as stories in
+``tests/unit/runner/test_selection.py``.
+
+The job files of a run: which are asked for their jobs, and what is noted of that.
+
+The rule is in ``lib/runner/selection.py``; here it is held against the files there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from lib.core.enums import JobFrequency
+from lib.core.jobs import Asked, JobFacts, JobFile, JobKey, Known
+from lib.core.records import Record
+from lib.core.settings import Settings
+
+#: Cron asks everybody each hour, by an order above minute; this is for when it is late.
+ASK_AGAIN_AFTER = timedelta(minutes=59)
+#: Noted anew only now and then, so that a run in which nothing changes writes nothing.
+NOTE_AGAIN_AFTER = timedelta(minutes=30)
+#: What changed so lately may change again without a new time: clocks of files tick.
+SETTLED_AFTER_S = 2.0
+
+
+def why_load(
+    file: JobFile,
+    mark: str,
+    asked: Asked | None,
+    jobs: Mapping[JobKey, Known],
+    records: Iterable[Record],
+    due: Collection[JobFrequency],
+    now: datetime,
+) -> str:
+    """Return why a file has to be loaded in this run; nothing if it need not be.
+
+    ``jobs`` are those it had when it was ``asked``, by key; ``records`` all there are;
+    ``mark`` is what ``mark_of`` says now.
+    """
+    if set(due) - {JobFrequency.MINUTE}:
+        return "an order above minute asks everybody"
+    if asked is None:
+        return "it was not asked yet"
+    if not mark or asked.mark != mark:
+        return "it, or something it depends on, has changed"
+    if not timedelta(0) <= now - asked.at < ASK_AGAIN_AFTER:
+        return "it was asked too long ago"
+    if any(job.frequency in due for job in jobs.values()):
+        return "a job of it is due"
+    for record in records:
+        if record.key.file != file.name:
+            continue
+        if record.key.is_file:
+            return "the file itself was in trouble"
+        if record.pending:
+            return "a job of it is under way"
+        if (record.key in jobs) is (record.unseen_since is not None):
+            return "it is not sure which of its jobs there are"
+    return ""
+
+
+def to_note(before: Asked | None, mark: str, now: datetime) -> Asked:
+    """Return what to note of a file that was asked now, as it was at ``mark``."""
+    if (
+        before is not None
+        and before.mark == mark
+        and timedelta(0) <= now - before.at < NOTE_AGAIN_AFTER
+    ):
+        return before
+    return Asked(now, mark)
+
+
+def by_file(catalogue: Mapping[JobKey, Known]) -> dict[str, dict[JobKey, Known]]:
+    """Return the jobs by their file's path, and then by key."""
+    found: dict[str, dict[JobKey, Known]] = {}
+    for key, known in catalogue.items():
+        found.setdefault(known.file, {})[key] = known
+    return found
+
+
+def mark_of(folder: Path, settings: Iterable[Path], now: datetime) -> str:
+    """Return what tells the state of a job folder from any other state of it.
+
+    Of all Python files in it, of the settings and of Checker itself.  Nothing if it
+    cannot be told, or if one of them has changed just now.
+    """
+    try:
+        facts = [
+            *(_facts(path) for path in settings),
+            *_facts_of_folder(folder),
+            *_facts_of_folder(Path(__file__).parent),
+        ]
+    except OSError:
+        return ""
+    newest = max((float(changed) for _name, changed, *_rest in facts), default=0.0)
+    if newest / 1e9 > now.timestamp() - SETTLED_AFTER_S:
+        return ""
+    text = repr((sys.version, facts))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+#: Name, change of inode, change of content, size, inode, device.
+_Facts = tuple[str, int, int, int, int, int]
+
+
+def _facts(path: Path | os.DirEntry[str]) -> _Facts:
+    found = path.stat()
+    return (
+        os.fspath(path),
+        # The one that nobody can set back.
+        found.st_ctime_ns,
+        found.st_mtime_ns,
+        found.st_size,
+        found.st_ino,
+        found.st_dev,
+    )
+
+
+def _facts_of_folder(folder: Path) -> list[_Facts]:
+    with os.scandir(folder) as entries:
+        there = [one for one in entries if one.name.endswith(".py")]
+        return sorted(_facts(one) for one in there)
+
+
+class Roster:
+    """What is known of the job files from the runs before, and from this one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Mapping[JobKey, Known],
+        asked: Mapping[str, Asked],
+        now: datetime,
+    ) -> None:
+        #: As the last run left it.
+        self.catalogue = catalogue
+        self.asked_before = asked
+        #: The job files that were asked in this run, or need not be.
+        self.asked: dict[str, Asked] = {}
+        self._settings = settings
+        self._now = now
+        self._files = [file for file in settings.job_files if not file.refused]
+        folders = dict.fromkeys(file.path.parent for file in self._files)
+        #: Before any file is loaded, so that a change meanwhile shows the next time.
+        self._marks = {
+            str(folder): mark_of(folder, settings.files, now) for folder in folders
+        }
+
+    def to_load(
+        self,
+        records: Collection[Record],
+        due: Collection[JobFrequency],
+        *,
+        all_of_them: bool,
+    ) -> tuple[list[JobFile], list[JobFacts]]:
+        """Return the files that this run loads, and the jobs of the others."""
+        known = by_file(self.catalogue)
+        files: list[JobFile] = []
+        resting: list[JobFacts] = []
+        for file in self._files:
+            path, mark = str(file.path), self._marks[str(file.path.parent)]
+            before, jobs = self.asked_before.get(path), known.get(path, {})
+            if (
+                all_of_them
+                or before is None
+                or why_load(file, mark, before, jobs, records, due, self._now)
+            ):
+                files.append(file)
+                continue
+            self.asked[path] = before
+            resting += [_entry_facts(key, job) for key, job in jobs.items()]
+        return files, resting
+
+    def hear(self, jobs: Iterable[JobFacts], *, is_odd: bool) -> None:
+        """Note the files of these jobs as asked; odd ones are asked again each time."""
+        for job in jobs:
+            mark = self._marks.get(str(Path(job.file).parent))
+            if job.is_own and mark and not is_odd:
+                before = self.asked_before.get(job.file)
+                self.asked[job.file] = to_note(before, mark, self._now)
+
+
+def _entry_facts(key: JobKey, job: Known) -> JobFacts:
+    return JobFacts(key, job.name, job.file, job.frequency, job.policy, job.contact)

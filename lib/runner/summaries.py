@@ -1,0 +1,153 @@
+"""The bulletins of a run: what ``[summary]`` asks for, written when it is due.
+
+Number and mail are kept in one step, in the record of Checker's own, and the mail goes
+by the road of every other.  What a bulletin tells is read from what is kept anyway,
+but for how long checks took: ``lib/storage/timings.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from lib.core import calendar, decisions
+from lib.core.calendar import DAILY, WEEKLY, Issue, Series
+from lib.core.enums import MessageKind
+from lib.core.jobs import OWN_KEY, JobKey, Known
+from lib.core.messages import Message
+from lib.core.records import RunFacts
+from lib.core.results import Report, Slow
+from lib.core.sanitize import scrubbed
+from lib.core.settings import Settings
+from lib.storage import auditlog
+from lib.storage.auditlog import Journal
+from lib.storage.session import Ledger
+
+if TYPE_CHECKING:
+    from lib.storage.timings import Slowest
+
+
+logger = logging.getLogger(__name__)
+
+#: While so many wait to be sent no other is written; the next one tells of it all.
+MOST_WAITING = 7
+
+
+class Bulletins:
+    """Those of one run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        journal: Journal,
+        catalogue: Mapping[JobKey, Known],
+        run: RunFacts,
+    ) -> None:
+        """``catalogue``: the jobs that the run before has met; ``run``: this one."""
+        self._settings = settings
+        self._times = settings.digest
+        self._ledger = ledger
+        self._journal = journal
+        self._catalogue = catalogue
+        self._run = run
+        self._is_on = any(calendar.is_on(self._times, one) for one in calendar.KINDS)
+        self._has_looked = False
+        #: How long each check took, with its key, its name, and when.
+        self._took: list[tuple[float, JobKey, str, datetime]] = []
+
+    def hear(self, report: Report, now: datetime) -> None:
+        """Take note of how long a check took."""
+        if self._is_on:
+            job = report.job
+            self._took.append((report.outcome.seconds, job.key, job.name, now))
+
+    def write_due(self, now: datetime) -> None:
+        """Owe what is due, when all jobs are done; raise StateError."""
+        if self._has_looked or not (self._is_on or self._ledger.bulletins):
+            return
+        self._has_looked = True
+        those = calendar.kept_up(
+            self._ledger.bulletins, self._times, self._run.skipped, now
+        )
+        slow = self._slowest(those)
+        room = MOST_WAITING - self._waiting()
+        kept: list[Series] = []
+        new: list[Message] = []
+        for series in those:
+            issue = calendar.due(series, self._times, now)
+            if issue is None or len(new) >= room:
+                kept.append(series)
+                continue
+            new.append(self._written(issue, series, slow, now))
+            after = calendar.written(series, self._times, self._run.skipped, now)
+            kept.append(after)
+        self._ledger.keep_bulletins(tuple(kept), *new)
+
+    def _waiting(self) -> int:
+        own = self._ledger.records.get(OWN_KEY)
+        owed = own.owed if own else ()
+        return sum(one.kind is MessageKind.BULLETIN for one in owed)
+
+    def _written(
+        self, issue: Issue, series: Series, slow: Slowest, now: datetime
+    ) -> Message:
+        from lib.report import summary
+        from lib.report.summary import Facts
+
+        # What this run has decided is a part of it, and is not told again by the next.
+        self._ledger.commit()
+        self._journal.write()
+        folder, secrets = self._settings.state, self._settings.secrets
+        found = auditlog.read_entries(folder, _any, after=issue.since)
+        facts = Facts(
+            records=self._ledger.records,
+            catalogue=self._catalogue,
+            run=self._run,
+            since=issue.since,
+            now=now,
+            entries=tuple(found),
+            on_file_since=auditlog.reaches_back_to(folder),
+            slowest=slow.daily if issue.kind == DAILY else slow.weekly,
+            # Less than before where run.json was lost.
+            skipped=max(0, self._run.skipped - series.skipped),
+        )
+        message = summary.message(os.urandom(16).hex(), issue, facts, self._settings)
+        logger.info("%s", message.subject)
+        self._journal.note([decisions.queued(OWN_KEY, "state", message, now)])
+        return replace(
+            message,
+            subject=scrubbed(message.subject, secrets),
+            body=scrubbed(message.body, secrets),
+        )
+
+    def _slowest(self, those: Iterable[Series]) -> Slowest:
+        """Return the slowest checks since the last bulletins, and keep them."""
+        import heapq
+
+        from lib.storage import timings
+
+        folder = self._settings.state
+        took = heapq.nlargest(timings.MOST, self._took)
+        new = [Slow(key, name, seconds, at) for seconds, key, name, at in took]
+        before = timings.read(folder)
+        since = {one.kind: one.written_at for one in those}
+        daily, weekly = (
+            timings.merged((*known, *new), start) if start else ()
+            for known, start in (
+                (before.daily, since.get(DAILY)),
+                (before.weekly, since.get(WEEKLY)),
+            )
+        )
+        found = timings.Slowest(daily, weekly)
+        if new and found != before:
+            timings.write(folder, found)
+        return found
+
+
+def _any(_key: JobKey, _name: str) -> bool:
+    return True

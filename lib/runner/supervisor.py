@@ -1,0 +1,224 @@
+"""The supervisor: hands jobs to workers, keeps the run's end, commits, has mail sent.
+
+A run reads what is remembered, lets workers find and run what is due, has each report
+turned into a record, and commits record and owed messages together before anything is
+sent.  Job code never runs here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+from types import FrameType
+
+from lib.alerting.dispatcher import Postman
+from lib.core.enums import JobFrequency
+from lib.core.settings import Settings
+from lib.peers import publish
+from lib.runner import emergency, problems
+from lib.runner.blame import Lost
+from lib.runner.context import Casebook
+from lib.runner.manager import Crew
+from lib.storage.store import CautiousState, NoPostman
+from lib.system import orphans, process
+from lib.system.errors import StateError
+from lib.workers.worker import Order
+
+logger = logging.getLogger(__name__)
+
+#: A run ends within this, so that one lock suffices and it is never an old one.
+RUN_S = 55.0
+#: Jobs get this much of it; the rest is for the mails they caused.
+JOBS_S = 50.5
+#: What is left when what many records are in is put into files of their own.
+SETTLE_BEFORE_S = 3.0
+#: A report waits at most this long for others to be committed with it.
+COMMIT_AFTER_S = 0.5
+
+
+class Stop:
+    """Whether somebody asked the run to end: SIGTERM, or Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        if not self.asked:
+            logger.warning("%s: the run ends early", signal.Signals(number).name)
+        self.asked = True
+
+
+class Supervisor:
+    """One run, from what is remembered to what is to be remembered."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: CautiousState,
+        ordered: JobFrequency,
+        now: Callable[[], datetime],
+        stop: Stop,
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._now = now
+        self._ends_at = time.monotonic() + RUN_S
+        self._jobs_end_at = time.monotonic() + JOBS_S
+        self._stop = stop
+        book = self._book = Casebook(settings, state, ordered, now)
+        self._ledger, self._journal = book.ledger, book.journal
+        self._findings = book.findings
+        self._adopts = False
+        self._postman: Postman | NoPostman = (
+            NoPostman()
+            if state.frozen
+            else Postman(settings, self._ledger, now, self._journal)
+        )
+        self._crew = Crew(
+            settings.config,
+            self._order(),
+            lambda file: problems.facts_of_file(file, settings),
+        )
+
+    def _order(self) -> Order:
+        settings = self._settings
+        return Order(
+            due=self._book.heartbeat.due,
+            records=dict(self._ledger.records),
+            lost=self._ledger.lost,
+            old_entries=self._ledger.old_entries,
+            contact=settings.alertcontact,
+            secrets=settings.secrets,
+            limits=settings.limits,
+            mail=settings.mail,
+            # What hooks would say could not be kept.
+            speaks=not self._state.frozen,
+            now=self._now,
+        )
+
+    def carry_out(self) -> None:
+        """Do all of it, or what can be done where state cannot be written."""
+        try:
+            self._trying(self._book.begin)
+            self._set_to_work()
+            while not self._is_over():
+                self._trying(self._turn)
+        finally:
+            # Whatever happened, nobody is left at work.
+            not_done = list(self._crew.stop())
+            self._trying(self._postman.stop)
+            if self._adopts:
+                orphans.end_all(process.at_work)
+        self._put_off(not_done)
+        self._trying(self._close)
+        self._say_how_we_are()
+
+    def _trying(self, step: Callable[[], None]) -> None:
+        """Do a step that writes; where that fails, write and send no more."""
+        try:
+            step()
+        except StateError as error:
+            self._state.freeze(error)
+            postman, self._postman = self._postman, NoPostman()
+            with contextlib.suppress(StateError):
+                postman.stop()
+
+    def _set_to_work(self) -> None:
+        files = self._book.files_to_load()
+        # What ships leaves nothing behind.
+        self._adopts = not all(file.ships for file in files) and orphans.adopt()
+        self._crew.start(files)
+        records = list(self._ledger.records.values())
+        for facts, outcome in (
+            *problems.stand_ins(self._settings),
+            *problems.mended(self._settings, records),
+        ):
+            self._findings.judge(facts, outcome)
+
+    def _is_over(self) -> bool:
+        if self._stop.asked or time.monotonic() >= self._ends_at:
+            return True
+        at_work = not self._crew.is_done or self._postman.is_busy
+        if at_work or self._ledger.waiting_since is not None:
+            return False
+        return self._postman.is_idle
+
+    def _turn(self) -> None:
+        """Wait for something to happen, and deal with it."""
+        children = self._crew.children + self._postman.children
+        if children:
+            process.wait(children, self._until_next())
+        for event in self._crew.events():
+            self._findings.hear(event)
+        if time.monotonic() >= self._jobs_end_at:
+            self._put_off(self._crew.stop())
+        self._postman.hear()
+        if self._crew.is_done and not self._state.frozen:
+            self._book.bulletins.write_due(self._now())
+        since = self._ledger.waiting_since
+        if since is not None and (
+            self._crew.is_done or time.monotonic() >= since + COMMIT_AFTER_S
+        ):
+            self._ledger.commit()
+        is_durable = self._ledger.waiting_since is None
+        if not self._stop.asked:
+            self._postman.send(
+                jobs_done=self._crew.is_done,
+                jobs_left=self._crew.left,
+                left_s=self._ends_at - time.monotonic(),
+            )
+        # After the mails, which must not wait for it.
+        if is_durable:
+            self._journal.write()
+
+    def _until_next(self) -> float:
+        moments = [
+            self._crew.next_deadline(),
+            self._postman.next_deadline(),
+            self._ends_at if self._crew.is_done else self._jobs_end_at,
+        ]
+        if (since := self._ledger.waiting_since) is not None:
+            moments.append(since + COMMIT_AFTER_S)
+        # A child that died with its pipe held open by another tells nobody.
+        return max(0.0, min(1.0, min(moments) - time.monotonic()))
+
+    def _put_off(self, lost: Iterable[Lost]) -> None:
+        for one in lost:
+            self._findings.put_off(one, was_told_to_end=self._stop.asked)
+
+    # The end.
+
+    def _close(self) -> None:
+        self._postman.note_waiting(self._book.heartbeat.began_at)
+        self._book.close(
+            self._postman.sent,
+            self._postman.tried_in_digests,
+            was_told_to_end=self._stop.asked,
+            settle_until=self._ends_at - SETTLE_BEFORE_S,
+        )
+
+    def _say_how_we_are(self) -> None:
+        """Tell peers; tell the admin, too, where nothing can be kept."""
+        records = self._ledger.records.values()
+        heartbeat = self._book.heartbeat
+        if self._settings.status.write:
+            facts = heartbeat.facts
+            if self._state.frozen:
+                # What cannot be written down has not ended for anybody.
+                facts = replace(facts, ended_at=None)
+            publish.write(self._settings, facts, self._now())
+        if self._state.frozen and not self._stop.asked:
+            emergency.tell(
+                self._settings,
+                self._state.frozen,
+                records,
+                heartbeat.began_at,
+                self._ends_at - time.monotonic(),
+            )

@@ -1,0 +1,52 @@
+"""catalogue.json: the jobs that the last runs met.  Made anew when it is lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lib.core import plain
+from lib.core.jobs import Asked, JobKey, Known
+from lib.storage.codec import packed, read_value
+from lib.system.files import Damaged, replace_files
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Catalogue:
+    jobs: Mapping[str, Any]
+    #: When each job file was last asked, by its path.
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load_catalogue(path: Path) -> tuple[dict[JobKey, Known], dict[str, Asked]]:
+    """Return the jobs by key, and when each job file was asked for its own.
+
+    Nothing of either if that is lost.  Raise StateError if it is of a newer Checker.
+    """
+    try:
+        found = read_value(path, _Catalogue)
+        return (
+            {
+                JobKey.parse(key): plain.from_plain(Known, one)
+                for key, one in found.jobs.items()
+            },
+            {key: plain.from_plain(Asked, one) for key, one in found.asked.items()},
+        )
+    except FileNotFoundError:
+        return {}, {}
+    except (Damaged, ValueError) as error:
+        logger.warning("%s: %s; it is made anew", path, error)
+        return {}, {}
+
+
+def save_catalogue(
+    path: Path, jobs: Mapping[JobKey, Known], asked: Mapping[str, Asked]
+) -> None:
+    """Replace the catalogue; raise StateError."""
+    in_order = _Catalogue({str(key): jobs[key] for key in sorted(jobs)}, asked)
+    replace_files([(path, packed(in_order))])

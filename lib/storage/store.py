@@ -1,0 +1,394 @@
+"""state/ <-> what Checker remembers: of each job that is not plainly fine, of the runs.
+
+Only the run that holds the lock writes; anybody may read, and never meets half a file.
+
+State that a run may go on with once it can no longer be written.
+
+The first error freezes it: from there on what is remembered may be read as far as it
+goes, nothing is written, and nothing that is owed is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from lib.core.enums import JobFrequency
+from lib.core.jobs import Asked, JobKey, Known, file_stem
+from lib.core.records import Record, RunFacts
+from lib.storage import catalog
+from lib.storage.codec import packed, read_value
+from lib.storage.lock import Holder, Lock
+from lib.storage.quarantine import Aside, rejoined
+from lib.storage.records import FROM, STEM, Batches, RecordFiles, is_too_long
+from lib.system.errors import NewerState, StateError, why_not_usable
+from lib.system.files import Damaged, remove_leftovers, replace_files
+from lib.system.permissions import why_not_keep
+from lib.system.process import Child
+
+logger = logging.getLogger(__name__)
+
+#: The files that hold no record, by stem; no record's is one of these.
+RUN, CATALOGUE = "run", "catalogue"
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """All that was found in the state folder."""
+
+    records: dict[JobKey, Record] = field(default_factory=dict)
+    #: What is damaged or missing, by file stem, and what is wrong with it.
+    lost: dict[str, str] = field(default_factory=dict)
+    run: RunFacts = RunFacts()
+    #: The keys of those that could not be read before.
+    taken_back: frozenset[JobKey] = frozenset()
+
+
+class State:
+    """The state folder."""
+
+    def __init__(self, folder: Path, batch_from: int = FROM) -> None:
+        self.folder = folder
+        #: From so many records on one file takes them all.
+        self._batch_from = batch_from
+        self._files = RecordFiles(folder)
+        self._lock = Lock(folder)
+        self._batches = Batches(folder)
+        self._aside = Aside(folder)
+        self._revision = 0
+
+    def why_not_usable(self) -> str:
+        """Return what is wrong with the folder, and what to type; nothing if fine."""
+        jobs = self._files.folder if self._files.is_there else self.folder
+        return (
+            why_not_usable(self.folder) or why_not_usable(jobs) or self.why_not_safe()
+        )
+
+    def why_not_safe(self) -> str:
+        """Return who else may write into the folder, and what to type; or nothing."""
+        try:
+            return why_not_keep(self.folder)
+        except OSError:
+            # Whatever keeps us from it, reading says so.
+            return ""
+
+    def lock(self, now: datetime, length: timedelta) -> Holder | None:
+        """Take the lock for a run; return None, or who holds it if somebody does.
+
+        Raise StateError if the folder cannot be used.
+        """
+        if why := self.why_not_usable():
+            raise StateError(why)
+        return self._lock.take(now, length)
+
+    def unlock(self) -> None:
+        """Let others take the lock, now that the run is over."""
+        self._lock.give_back()
+
+    def count_skip(self, now: datetime) -> None:
+        """Note, without the lock, that a run found another at work."""
+        self._lock.count_skip(now)
+
+    def take_skips(
+        self, counted: datetime | None = None
+    ) -> tuple[int, datetime | None]:
+        """Return how many runs were skipped after ``counted``, and when the last."""
+        return self._lock.take_skips(counted)
+
+    # Reading.
+
+    def load(self) -> Remembered:
+        """Return all that is remembered; what is damaged or missing is only named.
+
+        Raise StateError if the folder cannot be read, or a file is of a newer Checker.
+        """
+        run, why = self._read_run()
+        batched, damaged_batches = self._batches.load()
+        filed, damaged = self._files.load()
+        lost: dict[str, str] = {}
+        if why and not self._is_new(bool(filed or damaged)):
+            lost[RUN] = f"{self._path(RUN)}: {why}"
+        records = dict(batched)
+        for record in filed.values():
+            if record.revision >= _revision(batched.get(record.key)):
+                records[record.key] = record
+                self._batches.supersede([record])
+        stems = {*filed, *map(file_stem, batched)}
+        for stem, error in (*damaged_batches.items(), *damaged.items()):
+            if stem in stems:
+                # A batch has what it held, or later, and replaces it.
+                why = f"{error}; a batch has its record"
+                logger.warning("%s: %s", self._path(stem), why)
+            else:
+                lost[stem] = self._aside.noted(self._path(stem), error)
+        for stem in run.records:
+            if stem not in stems and stem not in lost:
+                lost[stem] = f"{self._path(stem)}: it is missing"
+        self._revision = max(map(_revision, records.values()), default=0)
+        return Remembered(records, lost, run)
+
+    def load_run(self) -> RunFacts:
+        """Return what is remembered of the runs; nothing if that is lost."""
+        return self._read_run()[0]
+
+    def load_catalogue(self) -> dict[JobKey, Known]:
+        """Return the jobs the last runs met, by key; none if that is lost."""
+        return self.load_met()[0]
+
+    def load_met(self) -> tuple[dict[JobKey, Known], dict[str, Asked]]:
+        """Return the jobs the last runs met, and when each file was asked for its own.
+
+        Nothing of either if that is lost.
+        """
+        return catalog.load_catalogue(self._path(CATALOGUE))
+
+    # Writing, under the lock.
+
+    def clear_leftovers(self) -> None:
+        """Remove what a run that was killed left half written."""
+        for folder in (self.folder, self._files.folder):
+            remove_leftovers(folder)
+
+    def quarantine(self, stems: Iterable[str], now: datetime) -> None:
+        """Move damaged files out of the way; one that cannot be moved stays.
+
+        Those that could not be read are kept apart, for ``take_back``.
+        """
+        self._aside.put([self._path(stem) for stem in stems], now)
+
+    def take_back(self, found: Remembered, now: datetime) -> Remembered:
+        """Return what is remembered with what can be read by now, and could not before.
+
+        When all of it is saved, ``drop_taken_back`` removes where it was.
+        """
+        records, lost = dict(found.records), dict(found.lost)
+        keys = []
+        for old in self._aside.read_again(now):
+            keys.append(old.key)
+            records[old.key] = rejoined(records.get(old.key), old)
+            lost.pop(file_stem(old.key), None)
+            self._revision = max(self._revision, old.revision)
+        return Remembered(records, lost, found.run, frozenset(keys))
+
+    def drop_taken_back(self) -> None:
+        """Remove the files of what was taken back; raise StateError."""
+        self._aside.drop()
+
+    def save(self, records: Iterable[Record]) -> None:
+        """Commit records, each with the messages it owes; raise StateError.
+
+        Many go into one file first; ``settle`` gives each its own.  One that has grown
+        too large to be read again is not written: it stays as it was, until what it
+        owes has left.
+        """
+        self._revision += 1
+        records = [replace(one, revision=self._revision) for one in records]
+        if len(records) >= self._batch_from:
+            self._batches.write(one for one in records if not is_too_long(one))
+            return
+        self._write(records)
+
+    def settle(self, until: float) -> None:
+        """Put what is in batches into files of its own; raise StateError.
+
+        As much as can be done until that moment of the monotonic clock; the next run
+        goes on with it.
+        """
+        for some in self._batches.pending():
+            if time.monotonic() >= until:
+                return
+            self._write(some)
+        self._batches.remove()
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether each record is in a file of its own."""
+        return not self._batches.are_there
+
+    def _write(self, records: list[Record]) -> None:
+        self._files.write(records)
+        self._batches.supersede(records)
+
+    def forget(self, stems: Iterable[str]) -> None:
+        """Remove the files of jobs of which nothing is left to remember.
+
+        Not while a batch may hold an older record of one, which would come back.
+        """
+        stems = list(stems) if self.is_settled else []
+        if stems:
+            self._files.remove(stems)
+
+    def save_run(self, run: RunFacts) -> None:
+        """Commit what is remembered of the runs; raise StateError."""
+        replace_files([(self._path(RUN), packed(run))])
+
+    def save_catalogue(
+        self, jobs: Mapping[JobKey, Known], asked: Mapping[str, Asked] | None = None
+    ) -> None:
+        """Replace the list of jobs that were met; raise StateError."""
+        catalog.save_catalogue(self._path(CATALOGUE), jobs, asked or {})
+
+    def _is_new(self, has_files: bool) -> bool:
+        """Return whether no run has left anything in the folder yet."""
+        others = (self._path(RUN), self._path(CATALOGUE))
+        is_there = has_files or not self.is_settled or any(map(os.path.lexists, others))
+        if not is_there:
+            logger.info("the state folder %s is empty: a fresh start", self.folder)
+        return not is_there
+
+    def _path(self, stem: str) -> Path:
+        if stem in (RUN, CATALOGUE) or STEM.fullmatch(stem):
+            return self.folder / f"{stem}.json"
+        return self._files.path(stem)
+
+    def _read_run(self) -> tuple[RunFacts, str]:
+        """Return what is remembered of the runs, and why that is nothing if it is."""
+        try:
+            return read_value(self._path(RUN), RunFacts), ""
+        except FileNotFoundError:
+            return RunFacts(), "it is missing"
+        except Damaged as error:
+            return RunFacts(), str(error)
+
+
+def last_runs(run: RunFacts) -> dict[JobFrequency, datetime]:
+    """Return when each frequency last ran; what cannot be read is left out."""
+    found = {}
+    for word, moment in run.last_runs.items():
+        try:
+            when = datetime.fromisoformat(moment)
+            if when.tzinfo is not None:
+                found[JobFrequency(word)] = when
+        except (TypeError, ValueError):
+            logger.warning("run.json: %r is no time of a last run", word)
+    return found
+
+
+def _revision(record: Record | None) -> int:
+    return record.revision if record else 0
+
+
+class CautiousState(State):
+    """A state folder that is only read from the first write on that failed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        #: Why nothing is written any more; empty while all is well.
+        self.frozen = ""
+
+    def freeze(self, error: StateError) -> None:
+        """Write nothing any more."""
+        if not self.frozen:
+            self.frozen = str(error)
+            logger.error("%s; this run judges, keeps nothing, sends no alert", error)
+
+    def lock(self, now: datetime, length: timedelta) -> Holder | None:
+        """Take the lock; without a folder for it, go on without, and frozen."""
+        try:
+            return super().lock(now, length)
+        except StateError as error:
+            self.freeze(error)
+            return None
+
+    def load(self) -> Remembered:
+        """Return what is remembered; frozen, at least what of it can be read."""
+        try:
+            return super().load()
+        except NewerState:
+            raise
+        except StateError as error:
+            self.freeze(error)
+            return Remembered()
+
+    def load_met(self) -> tuple[dict[JobKey, Known], dict[str, Asked]]:
+        """Return the jobs that were met; frozen, none where that cannot be read."""
+        try:
+            return super().load_met()
+        except NewerState:
+            raise
+        except StateError as error:
+            self.freeze(error)
+            return {}, {}
+
+    def clear_leftovers(self) -> None:
+        """Remove what was left half written, unless frozen."""
+        if not self.frozen:
+            super().clear_leftovers()
+
+    def take_skips(
+        self, counted: datetime | None = None
+    ) -> tuple[int, datetime | None]:
+        """Return the skipped runs that are not counted yet; frozen, count none."""
+        return (0, None) if self.frozen else super().take_skips(counted)
+
+    def quarantine(self, stems: Iterable[str], now: datetime) -> None:
+        """Move damaged files out of the way, unless frozen."""
+        if not self.frozen:
+            super().quarantine(stems, now)
+
+    def take_back(self, found: Remembered, now: datetime) -> Remembered:
+        """Return what is remembered with what can be read again, unless frozen."""
+        return found if self.frozen else super().take_back(found, now)
+
+    def drop_taken_back(self) -> None:
+        """Remove the files of what was taken back, unless frozen."""
+        if not self.frozen:
+            super().drop_taken_back()
+
+    def save(self, records: Iterable[Record]) -> None:
+        """Commit records, unless frozen."""
+        if not self.frozen:
+            super().save(records)
+
+    def settle(self, until: float) -> None:
+        """Put what is in batches into files of its own, unless frozen."""
+        if not self.frozen:
+            super().settle(until)
+
+    def forget(self, stems: Iterable[str]) -> None:
+        """Remove the files of jobs, unless frozen."""
+        if not self.frozen:
+            super().forget(stems)
+
+    def save_run(self, run: RunFacts) -> None:
+        """Commit what is remembered of the runs, unless frozen."""
+        if not self.frozen:
+            super().save_run(run)
+
+    def save_catalogue(
+        self, jobs: Mapping[JobKey, Known], asked: Mapping[str, Asked] | None = None
+    ) -> None:
+        """Replace the list of jobs, unless frozen."""
+        if not self.frozen:
+            super().save_catalogue(jobs, asked)
+
+
+class NoPostman:
+    """Stands in for the postman in a run that may send nothing."""
+
+    sent = 0
+    is_busy = False
+    is_idle = True
+    children: list[Child] = []
+    tried_in_digests: frozenset[str] = frozenset()
+
+    def next_deadline(self) -> float:
+        """Return when something is over: never."""
+        return float("inf")
+
+    def hear(self) -> None:
+        """Nothing was handed over."""
+
+    def stop(self) -> None:
+        """Nothing is at work."""
+
+    def note_waiting(self, since: datetime) -> None:
+        """Nothing is noted."""
+
+    def send(self, *, jobs_done: bool, jobs_left: int, left_s: float) -> None:
+        """What is owed stays owed."""

@@ -1,0 +1,290 @@
+"""Every write to a file or a pipe: all of it is written, or it fails.
+
+A file that is replaced is so whole, or not at all: the new content is made durable
+beside the old, then moved into place, then the move is made durable.  A crash at any
+point leaves the old file or the new one.  For the order of the calls see rename(2) and
+fsync(2).  No other module opens a file for writing or calls ``os.write``.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lib.system.errors import StateError as StateError
+from lib.system.errors import trouble
+
+logger = logging.getLogger(__name__)
+
+#: Nothing we write comes near this; a larger file is no record, and is not read.
+MAX_FILE = 64 * 1024 * 1024
+#: From so many files on they are written side by side: most of it is waiting.
+SIDE_BY_SIDE_FROM = 32
+WRITERS = 8
+#: As many left-over files as are removed at once.
+MOST_LEFTOVERS = 50_000
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+
+
+class Damaged(Exception):
+    """A file does not hold what was written; the text says how it shows."""
+
+
+class NotRead(Damaged):
+    """A file cannot be read; what it holds may be whole."""
+
+
+def replace_files(contents: Iterable[tuple[Path, bytes]]) -> None:
+    """Replace each file by its content, all in one batch; raise StateError.
+
+    Each file changes in one step; together they do not.  After an error some may be
+    new and the rest are as they were.
+    """
+    moves: list[tuple[Path, Path]] = []
+    try:
+        _write_all(list(contents), moves)
+        for temporary, path in moves:
+            what = f"rename {temporary.name} to it"
+            _step(path, what, os.rename, temporary, path)
+        for folder in dict.fromkeys(path.parent for _temporary, path in moves):
+            sync_folder(folder)
+    except BaseException:
+        for temporary, _path in moves:
+            _remove_quietly(temporary)
+        raise
+
+
+def replace_softly(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file in one step, but let the disk take its time; raise StateError.
+
+    Cheap, for what may be lost: after a power cut it may be damaged.
+    """
+    temporary = _write_new(path, content, sync=False, mode=mode)
+    try:
+        _step(path, f"rename {temporary.name} to it", os.rename, temporary, path)
+    except BaseException:
+        _remove_quietly(temporary)
+        raise
+
+
+def open_to_write(
+    path: str | Path, *, append: bool = False, folder: int | None = None
+) -> int:
+    """Return a descriptor to read and write a file; one that is missing is made.
+
+    Raise OSError, also if it is a link or no regular file: a pipe may never be read.
+    ``folder`` is a descriptor of the one that a relative path starts at.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    if append:
+        flags |= os.O_APPEND
+    descriptor = os.open(path, flags, 0o600, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(0, "it is no regular file")
+    return descriptor
+
+
+def write_whole(descriptor: int, content: bytes | bytearray) -> None:
+    """Write all of the content; raise OSError if the last byte cannot be written.
+
+    A write may take only a part of it: the disk fills up, a pipe is full, a signal
+    comes.
+    """
+    left = memoryview(content)
+    while left:
+        left = left[_taken(os.write(descriptor, left)) :]
+
+
+def overwrite(descriptor: int, content: bytes) -> None:
+    """Let a file hold this and nothing else; raise OSError if part of it is missing.
+
+    In place, for a file that is locked.  It is cut after that, so that a full disk
+    leaves no empty file.
+    """
+    left, done = memoryview(content), 0
+    while left:
+        count = _taken(os.pwrite(descriptor, left, done))
+        left, done = left[count:], done + count
+    os.ftruncate(descriptor, len(content))
+
+
+def _taken(count: int) -> int:
+    """Return how much a write took; raise OSError if that is nothing."""
+    if count == 0:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    return count
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and removals in ``folder`` durable; raise StateError."""
+    descriptor = _step(folder, "open", os.open, folder, os.O_RDONLY)
+    try:
+        _step(folder, "fsync", os.fsync, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def listed(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted; none if it is missing; raise StateError."""
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise trouble(folder, "list it", error) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a run that was killed has left half written; nothing else."""
+    names = (name for name in listed(folder) if _TEMPORARY.fullmatch(name))
+    for name in islice(names, MOST_LEFTOVERS):
+        try:
+            os.unlink(folder / name)
+        except OSError as error:
+            logger.warning("%s", trouble(folder / name, "remove it", error))
+
+
+def move_away(paths: Iterable[Path], folder: Path, now: datetime) -> None:
+    """Move what is there of these into ``folder``, each under a dated name.
+
+    What cannot be moved stays, with an error in the log.
+    """
+    there = [path for path in paths if os.path.lexists(path)]
+    if not there:
+        return
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for path in there:
+            dated = f"{path.stem}.{now:%Y%m%dT%H%M%S.%f}{path.suffix}"
+            _step(path, f"move it to {folder}", os.rename, path, folder / dated)
+        for changed in dict.fromkeys([folder, *(path.parent for path in there)]):
+            sync_folder(changed)
+    except OSError as error:
+        logger.error("%s", trouble(folder, "make it", error))
+    except StateError as error:
+        logger.error("%s", error)
+
+
+def read_capped(path: Path) -> bytes:
+    """Return a file's content; raise Damaged if it cannot be one of ours.
+
+    That is one that is too large, or no regular file.  Raise OSError as open and read
+    do, where they fail twice: what a device refuses once is not lost.
+    """
+    try:
+        return _read_capped(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return _read_capped(path)
+
+
+def _read_capped(path: Path) -> bytes:
+    # Not to wait for whoever writes into it, should it be a pipe.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Damaged("it is a symbolic link") from error
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Damaged("it is no regular file")
+        if status.st_size > MAX_FILE:
+            raise Damaged(f"it has {status.st_size} bytes, too many for a file of ours")
+        content = b""
+        while part := os.read(descriptor, status.st_size + 1):
+            content += part
+            if len(content) > MAX_FILE:
+                raise Damaged("it grows while it is read")
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(
+    contents: list[tuple[Path, bytes]], moves: list[tuple[Path, Path]]
+) -> None:
+    """Write each content beside its file; add to ``moves`` what is to be renamed."""
+
+    def write(some: list[tuple[Path, bytes]]) -> None:
+        for path, content in some:
+            moves.append((_written_beside(path, content), path))
+
+    if len(contents) < SIDE_BY_SIDE_FROM:
+        write(contents)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        shares = [contents[first::WRITERS] for first in range(WRITERS)]
+        try:
+            for task in [pool.submit(write, share) for share in shares]:
+                task.result()
+        except RuntimeError:
+            # There are no more threads: one after the other, then.
+            pool.shutdown(cancel_futures=True)
+    written = {path for _temporary, path in moves}
+    write([one for one in contents if one[0] not in written])
+
+
+def _written_beside(path: Path, content: bytes) -> Path:
+    """Return a new file in the same folder that holds ``content`` durably.
+
+    Tried once more with another file if it fails: a failed fsync must not be repeated
+    on the same descriptor, which would report success for data that was dropped.
+    """
+    try:
+        return _write_new(path, content)
+    except StateError:
+        return _write_new(path, content)
+
+
+def _write_new(
+    path: Path, content: bytes, *, sync: bool = True, mode: int = 0o600
+) -> Path:
+    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    name = temporary.name
+    descriptor = _step(path, f"create {name}", os.open, temporary, flags, 0o600)
+    try:
+        try:
+            _step(path, f"write {name}", write_whole, descriptor, content)
+            if mode != 0o600:
+                # The umask has no say.
+                _step(path, f"chmod {name}", os.fchmod, descriptor, mode)
+            if sync:
+                _step(path, f"fsync {name}", os.fsync, descriptor)
+        finally:
+            _step(path, f"close {name}", os.close, descriptor)
+    except BaseException:
+        _remove_quietly(temporary)
+        raise
+    return temporary
+
+
+def _step(path: Path, what: str, call: Any, *arguments: Any) -> Any:
+    """Return what a system call returns; raise its error as one for people."""
+    try:
+        return call(*arguments)
+    except OSError as error:
+        raise trouble(path, what, error) from error
+
+
+def _remove_quietly(path: Path) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return

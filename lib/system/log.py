@@ -1,0 +1,152 @@
+"""Where the log goes.
+
+Without flags only errors are heard, on standard error, where cron makes a mail of
+them.  ``-v`` writes everything to the log file, ``-d`` to standard error.  A log that
+cannot be written is said once, and monitoring goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from lib.core.sanitize import scrubbed
+from lib.system.streams import error_stream
+
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+#: A log that is not looked after is kept to this; one older copy stays beside it.
+MAX_LOG = 10 * 1024 * 1024
+
+
+class _Formatter(logging.Formatter):
+    """One that lets no secret through, whatever was logged."""
+
+    def __init__(self, secrets: tuple[str, ...], form: str = FORMAT) -> None:
+        super().__init__(form)
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        return scrubbed(super().format(record), self._secrets)
+
+
+def start_log(
+    logfile: Path,
+    secrets: tuple[str, ...],
+    *,
+    to_file: bool,
+    to_stderr: bool,
+    mails_to_file: bool,
+) -> None:
+    """Send the log where the flags say; mails of nomail always have a place."""
+    root = logging.getLogger()
+    root.handlers.clear()
+    root.setLevel(logging.INFO)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # What a handler cannot write is no reason to fail a run; see below.
+    logging.raiseExceptions = False
+    # Workers have another one later.
+    stderr = error_stream()
+    if to_stderr:
+        _add(root, logging.StreamHandler(stderr), _Formatter(secrets))
+    else:
+        errors = logging.StreamHandler(stderr)
+        errors.setLevel(logging.ERROR)
+        # Job code's errors are told with its job; see lib/workers/worker.py.
+        errors.set_name("supervisor")
+        _add(root, errors, _Formatter(secrets, "checker: %(message)s"))
+    if to_file:
+        log = _LogFile(logfile, stderr)
+        # Here, so that it is said once and not by each process.
+        log.open()
+        _add(root, log, _Formatter(secrets))
+    elif mails_to_file and not to_stderr:
+        mails = logging.getLogger("lib.alerting.channels")
+        _add(mails, _LogFile(logfile, stderr), _Formatter(secrets))
+
+
+class _LogFile(logging.StreamHandler[TextIO]):
+    """The log file, opened when there is something to write.
+
+    If it cannot be, that is said once, and what it would have held goes to standard
+    error instead: a mail of nomail is in the log or nowhere.
+    """
+
+    def __init__(self, logfile: Path, instead: TextIO) -> None:
+        super().__init__(instead)
+        self._logfile = logfile
+        self._instead = instead
+        self._is_open = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.open()
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Go on elsewhere: the disk is full, or failing."""
+        error = sys.exc_info()[1]
+        if self.stream is not self._instead:
+            self._go_on_instead(getattr(error, "strerror", None) or str(error))
+            super().emit(record)
+
+    def _go_on_instead(self, why: str) -> None:
+        self.stream = self._instead
+        path = self._logfile
+        print(
+            f"checker: the log file {path} cannot be written: {why}; it goes on here",
+            file=self.stream,
+        )
+
+    def open(self) -> None:
+        """Open the file, unless that was done."""
+        if self._is_open:
+            return
+        self._is_open = True
+        path = self._logfile
+        # Not to wait for somebody who reads it, or who holds a lease on it.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+        why = _why_no_log(path)
+        if why:
+            self._go_on_instead(why)
+            return
+        try:
+            if path.exists() and path.stat().st_size > MAX_LOG:
+                path.replace(path.with_name(f"{path.name}.1"))
+            descriptor = os.open(path, flags, 0o640)
+        except OSError as error:
+            self._go_on_instead(error.strerror or str(error))
+            return
+        self.stream = os.fdopen(
+            descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace"
+        )
+
+
+def _why_no_log(path: Path) -> str:
+    """Return why what is there can be no log: who writes to it may have to wait."""
+    try:
+        status = os.stat(path)
+        if stat.S_ISREG(status.st_mode):
+            return ""
+        is_nowhere = status.st_rdev == os.stat(os.devnull).st_rdev
+    except OSError:
+        # Not there yet, or opening it says what is wrong.
+        return ""
+    if stat.S_ISCHR(status.st_mode) and is_nowhere:
+        return ""
+    kinds = (
+        (stat.S_ISFIFO, "FIFO"),
+        (stat.S_ISDIR, "folder"),
+        (stat.S_ISSOCK, "socket"),
+    )
+    kind = next((word for test, word in kinds if test(status.st_mode)), "device")
+    return f"it is a {kind}, and no regular file"
+
+
+def _add(
+    logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter
+) -> None:
+    handler.setFormatter(formatter)
+    logger.addHandler(handler)

@@ -1,0 +1,177 @@
+"""The listening side of the endpoint: waitress, with limits that strangers meet.
+
+Strangers may open connections by the thousand and say nothing, or a byte a second.  So
+no connection lives long, and of too many the oldest that has asked nothing yet makes
+room: who asks at once, as peers do, is answered whatever the others do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import signal
+import time
+from types import FrameType
+from typing import Any, cast
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher
+
+from lib.net.listen import BACKLOG, listening
+
+#: So many connections at once; each is a descriptor, of 1,024 that are usual.
+MOST_CONNECTIONS = 500
+#: A question and its answer are one packet each; a slow line gets this long.
+LONGEST_S = 10.0
+#: What wakes the loop also looks at the age of connections.
+LOOK_EVERY_S = 1.0
+#: As many are taken in at a time, before anybody is heard.
+AT_A_TIME = 200
+#: The request line and all headers.
+MOST_HEADER = 4096
+#: Answers under way may take so long once the end is asked for.
+FAREWELL_S = 2.0
+
+
+class Gate:
+    """The endpoint on one address, from its opening to its end."""
+
+    def __init__(self, application: Any, host: str, port: int) -> None:
+        """Listen; raise CannotListen, see ``lib/net/listen.py``."""
+        self._allow_descriptors()
+        self._sockets = listening(host, port)
+        self._map: dict[int, Any] = {}
+        self._threads = ThreadedTaskDispatcher()
+        self._threads.set_thread_count(4)
+        self._doors = [
+            _Door(
+                application,
+                self._map,
+                True,
+                one,
+                self._threads,
+                _adjustments(),
+                (one.family, one.type, one.proto, one.getsockname()),
+                bind_socket=False,
+            )
+            for one in self._sockets
+        ]
+        self._ends = False
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Return where it listens."""
+        return [one.getsockname()[:2] for one in self._sockets]
+
+    def serve(self) -> None:
+        """Answer until SIGTERM or SIGINT, then finish what is under way."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        while not self._ends:
+            self._turn(LOOK_EVERY_S)
+        for door in self._doors:
+            door.shut()
+        until = time.monotonic() + FAREWELL_S
+        while time.monotonic() < until and any(one.is_busy for one in self._doors):
+            self._turn(0.05)
+        self._threads.shutdown(cancel_pending=True, timeout=1)
+        wasyncore.close_all(self._map)
+
+    def _turn(self, wait_s: float) -> None:
+        wasyncore.loop(timeout=wait_s, use_poll=True, map=self._map, count=1)
+
+    def _end(self, _number: int, _frame: FrameType | None) -> None:
+        self._ends = True
+        for door in self._doors:
+            door.pull_trigger()
+
+    @staticmethod
+    def _allow_descriptors() -> None:
+        """Have room for the connections, where the limit is lower than usual."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = MOST_CONNECTIONS + 100
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+class _Caller(HTTPChannel):
+    """One connection, which knows its age."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self.opened_at = time.monotonic()
+        super().__init__(*given, **named)
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether an answer to it is under way."""
+        return bool(self.requests or self.total_outbufs_len)
+
+
+class _Door(TcpWSGIServer):
+    """One listening socket."""
+
+    channel_class = _Caller
+    _looked_at = 0.0
+
+    @property
+    def callers(self) -> dict[int, _Caller]:
+        """Return the connections, in the order in which they came."""
+        return cast("dict[int, _Caller]", self.active_channels)
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether an answer to anybody is under way."""
+        return any(one.is_busy for one in self.callers.values())
+
+    def readable(self) -> bool:
+        """Return whether it takes in more; close what is too old on the way."""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            for one in list(self.callers.values()):
+                if now - one.opened_at > LONGEST_S and not one.requests:
+                    one.handle_close()
+        return bool(self.accepting)
+
+    def handle_accept(self) -> None:
+        """Take in all who wait, not one a turn: each turn looks at every connection."""
+        for _ in range(AT_A_TIME):
+            before = len(self.callers)
+            super().handle_accept()
+            if len(self.callers) <= before:
+                return
+            if before >= MOST_CONNECTIONS:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        for one in self.callers.values():
+            if not one.is_busy:
+                one.handle_close()
+                return
+
+    def shut(self) -> None:
+        """Take in nobody any more; who is in is answered."""
+        self.accepting = False
+        self.del_channel()
+        if self.socket is not None:
+            self.socket.close()
+
+
+def _adjustments() -> Adjustments:
+    return Adjustments(
+        ident="",
+        backlog=BACKLOG,
+        # Ours is the limit that counts: see _Door.
+        connection_limit=100 * MOST_CONNECTIONS,
+        recv_bytes=MOST_HEADER,
+        max_request_header_size=MOST_HEADER,
+        # A question has no body.
+        max_request_body_size=1,
+        log_socket_errors=False,
+        asyncore_use_poll=True,
+    )

@@ -1,0 +1,99 @@
+"""Whatever TZ holds: no run stops, and every time is told in a zone or in UTC."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib.core import calendar
+from lib.core.calendar import Series
+from lib.core.settings import DigestTimes
+from lib.core.text import in_zone, local, since
+from tests.support.instance import GENERAL, Instance
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+BOTH = DigestTimes("08:00", ("mon", "08:00"))
+#: None: it is not set.
+ZONES = {
+    "not set": None,
+    "empty": "",
+    "unknown": "Nowhere/City",
+    "a day to the west": "XXX+24",
+    "a day to the east": "XXX-24",
+    "more than a day": "UTC+25",
+    "as much as there can be": "XXX-24:59:59",
+    "a second less than a day": "XXX-23:59:59",
+    "a day in summer only": "AAA-23BBB-25,J1/0,J200/0",
+    "a day in winter only": "AAA+25BBB+23,M3.2.0,M11.1.0",
+    "seconds": "XXX-1:02:03",
+    "a place": ":Europe/Berlin",
+    "as POSIX writes it": "EST5EDT,M3.2.0,M11.1.0",
+    "no rule": "A+167B,J1,J365",
+    "no file": "/nonexistent/zone",
+    "a folder": ":/usr/share/zoneinfo",
+    "no zone file": "/etc/passwd",
+    "a file that is empty": "/dev/null",
+    "not UTF-8": "\udcff\udcfe5",
+    "a long name": "A" * 300 + "5",
+    "escapes": "<\x1b[31m>5",
+}
+
+
+@pytest.fixture
+def live_in() -> Iterator[Callable[[str | None], None]]:
+    before = os.environ.get("TZ")
+
+    def move(zone: str | None) -> None:
+        os.environ.pop("TZ", None)
+        if zone is not None:
+            os.environ["TZ"] = zone
+        time.tzset()
+
+    yield move
+    move(before)
+
+
+@pytest.mark.parametrize("zone", ZONES.values(), ids=ZONES)
+def test_every_zone_has_times_and_summaries(live_in, zone):
+    live_in(zone)
+    for hour in range(0, 366 * 24, 59):
+        now = NOON + timedelta(hours=hour, minutes=hour % 60)
+        assert in_zone(now) == now
+        for kind, most in (("daily", 2), ("weekly", 9)):
+            next_one = calendar.coming(BOTH, kind, now)
+            assert now < next_one <= now + timedelta(days=most)
+            reached = now - timedelta(days=most)
+            issue = calendar.due(Series(kind, 1, reached), BOTH, now)
+            assert issue is not None and issue.due_at <= now
+    assert local(NOON).startswith("2026-11-2")
+    assert since(NOON, NOON + timedelta(hours=1)).endswith(" (1 hour)")
+    assert local(NOON).isprintable()
+
+
+def test_a_zone_that_cannot_be_used_counts_as_utc(live_in):
+    live_in("UTC+25")
+    assert local(NOON) == "2026-11-22 12:00 UTC"
+    morning = NOON.replace(hour=8) + timedelta(days=1)
+    assert calendar.coming(BOTH, "daily", NOON) == morning
+
+
+@pytest.mark.parametrize("zone", ["UTC+25", "XXX-1:02:03"])
+def test_a_run_with_a_summary_takes_place(tmp_path, zone):
+    due = f"{datetime.now(UTC) - timedelta(minutes=5):%H:%M}"
+    there = Instance(
+        tmp_path, f"[email]\nnomail = yes\n[summary]\ndaily = {due}\n", GENERAL
+    )
+    there.environment = {"TZ": zone}
+    assert there.cron().silent
+    there.pass_time(timedelta(days=2))
+    ran = there.cron("minute", "-v")
+    assert ran.silent, ran.err
+    assert "daily summary 1" in (there.state / "checker.log").read_text()
+    for mode in ("list", "status"):
+        said = there.run("-m", mode)
+        assert "Traceback" not in said.err
+        assert said.code == 0, said.err

@@ -1,0 +1,77 @@
+"""Certificates as people make them, which trustme does not."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.support.listeners import days_from_now
+
+PEM = serialization.Encoding.PEM
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    def context(self, folder: Path, *others: Issued) -> ssl.SSLContext:
+        """Return the context of a server that shows it, and others after it."""
+        path = folder / "served.pem"
+        path.write_bytes(
+            self.key.private_bytes(
+                PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        write_chain(path, self, *others)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        return context
+
+
+def issued(
+    name: str, *, by: Issued | None = None, ca: bool = False, extensions: bool = True
+) -> Issued:
+    """Return a certificate for ``name``, self-signed or issued ``by`` another.
+
+    Without ``extensions`` it is what a plain ``openssl req -x509`` and ``openssl x509
+    -req`` make: no keyUsage, no identifiers of keys.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateBuilder(
+        by.certificate.subject if by else subject,
+        subject,
+        key.public_key(),
+        x509.random_serial_number(),
+        days_from_now(-1),
+        days_from_now(30),
+    )
+    if ca:
+        basic = x509.BasicConstraints(ca=True, path_length=None)
+        builder = builder.add_extension(basic, critical=extensions)
+    else:
+        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+        builder = builder.add_extension(names, critical=False)
+    if extensions:
+        issuer = (by.key if by else key).public_key()
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False
+        ).add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer), False
+        )
+    return Issued(builder.sign(by.key if by else key, hashes.SHA256()), key)
+
+
+def write_chain(path: Path, *chain: Issued) -> None:
+    """Write certificates to the end of a file."""
+    with path.open("ab") as file:
+        for one in chain:
+            file.write(one.certificate.public_bytes(PEM))

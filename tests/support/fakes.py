@@ -1,0 +1,198 @@
+"""Job files, and the crew that runs them as a run of the program does."""
+
+from __future__ import annotations
+
+import configparser
+import textwrap
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lib.core.enums import Condition, JobFrequency
+from lib.core.jobs import JobFacts, JobFile, JobKey
+from lib.core.messages import Message
+from lib.core.records import Record
+from lib.core.results import Outcome, Report
+from lib.plugins.discover import facts_of_file
+from lib.runner.blame import Lost
+from lib.runner.manager import Crew, Met
+from lib.system import process
+from lib.workers.worker import Order
+
+#: Long ago, so that every reminder is due.
+NOON = datetime(2020, 1, 1, 12, tzinfo=UTC)
+CONTACT = ("ops@example.com",)
+SETTINGS = """\
+[general]
+servername = web1
+alertcontact = ops@example.com
+[email]
+nomail = True
+user = me@example.com
+"""
+
+#: What a job file in the tests begins with.
+HEAD = "from lib.jobbase import *\n"
+
+
+def job(name: str, execute: str = "return True", more: str = "") -> str:
+    """Return a job file with one job; its hooks stand in ``more``."""
+    return (
+        f"{HEAD}class {name}(JobBase):\n"
+        "    def executeEvery(self): return JobFrequency.MINUTE\n"
+        "    def timeout(self): return 5\n"
+        f"    def execute(self):\n{_indented(execute, 8)}{_indented(more, 4)}"
+    )
+
+
+def spawner(name: str, jobs: str, one: str = "return True", more: str = "") -> str:
+    """Return a job file whose spawner has ``jobs`` as its body, of class One."""
+    return (
+        f"{job('One', one, more)}"
+        f"class {name}(JobSpawner):\n"
+        f"    def get_sub_jobs(self, config):\n{_indented(jobs, 8)}"
+    )
+
+
+def _indented(text: str, width: int) -> str:
+    return textwrap.indent(textwrap.dedent(text).strip("\n") + "\n", " " * width)
+
+
+def settings(text: str = "") -> configparser.ConfigParser:
+    """Return the settings as job authors see them."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read_string(SETTINGS + text)
+    return config
+
+
+@dataclass
+class Told:
+    """What a crew has told, by the names of jobs."""
+
+    jobs: dict[str, JobFacts] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
+    lost: dict[str, Outcome] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    #: The keys of the jobs that were judged, each once.
+    judged: set[JobKey] = field(default_factory=set)
+    seconds: float = 0.0
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """Return what was found, however it was told."""
+        found = {name: report.outcome for name, report in self.reports.items()}
+        return {**found, **self.lost}
+
+    @property
+    def conditions(self) -> dict[str, Condition]:
+        """Return the conditions of the jobs, and of the files that are broken."""
+        return {
+            name: outcome.condition
+            for name, outcome in self.outcomes.items()
+            if not name.endswith(".py") or outcome.condition is not Condition.FINE
+        }
+
+    def mails(self, name: str) -> tuple[Message, ...]:
+        """Return what a job has to say."""
+        return self.reports[name].messages
+
+
+class Folder:
+    """A folder of job files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files: dict[str, JobFile] = {}
+
+    def add(self, name: str, text: str, *, ships: bool = False) -> JobFile:
+        """Write a job file."""
+        path = self.path / f"{name}.py"
+        path.write_text(text, "utf-8")
+        self.files[name] = JobFile(path, name, ships=ships)
+        return self.files[name]
+
+    def crew(
+        self,
+        config: configparser.ConfigParser | None = None,
+        *,
+        load_timeout_s: float = 10.0,
+        at_once: int = 64,
+        **order: object,
+    ) -> Crew:
+        """Return a crew at work on the files."""
+        given = {"due": frozenset(JobFrequency), "contact": CONTACT, **order}
+        crew = Crew(
+            config or settings(),
+            Order(**given),  # type: ignore[arg-type]  # by the names of its fields
+            lambda file: facts_of_file(file, CONTACT),
+            load_timeout_s=load_timeout_s,
+            at_once=at_once,
+        )
+        crew.start(self.files.values())
+        return crew
+
+    def run(
+        self,
+        config: configparser.ConfigParser | None = None,
+        *,
+        load_timeout_s: float = 10.0,
+        at_once: int = 64,
+        **order: object,
+    ) -> Told:
+        """Return all that a crew told, when it is done."""
+        began = time.monotonic()
+        crew = self.crew(
+            config, load_timeout_s=load_timeout_s, at_once=at_once, **order
+        )
+        told = Told()
+        try:
+            while not crew.is_done:
+                listen(crew, told)
+                assert time.monotonic() < began + 90, f"still at work: {told}"
+        finally:
+            list(crew.stop())
+        told.seconds = time.monotonic() - began
+        return told
+
+    def run_one(self, name: str, text: str, **order: object) -> Told:
+        """Return all that is told of one more job file."""
+        self.add(name, text)
+        return self.run(**order)  # type: ignore[arg-type]  # fields of Order
+
+
+def listen(crew: Crew, told: Told) -> None:
+    """Hear what the crew has to tell by now, or soon."""
+    until = min(1.0, max(0.0, crew.next_deadline() - time.monotonic()))
+    process.wait(crew.children, until)
+    for event in crew.events():
+        if isinstance(event, Met):
+            told.jobs.update({job.name: job for job in event.jobs})
+            told.warnings += event.warnings
+        elif isinstance(event, Lost):
+            told.lost[_judged(event.job, told)] = event.outcome
+        else:
+            told.reports[_judged(event.report.job, told)] = event.report
+
+
+def _judged(job: JobFacts, told: Told) -> str:
+    """Return the name of a job that was judged, with its key if another has it too."""
+    assert job.key not in told.judged, "told twice"
+    told.judged.add(job.key)
+    return f"{job.name} ({job.key})" if job.name in told.outcomes else job.name
+
+
+def failing_record(key: JobKey, **more: object) -> dict[JobKey, Record]:
+    """Return the records of a run before, in which the job was failing and told."""
+    given = {
+        "condition": Condition.FAILING,
+        "failures": 3,
+        "failing_since": NOON,
+        "told_at": NOON,
+        "told": ("first@example.com",),
+        "told_of": Condition.FAILING,
+        "thread": "abc",
+        "last_reason": "it was down",
+        **more,
+    }
+    return {key: Record(key, **given)}  # type: ignore[arg-type]  # fields of Record

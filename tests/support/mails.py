@@ -1,0 +1,302 @@
+"""Every mail that Checker writes itself, made by the rooms that write it.
+
+``make approve`` writes them to ``docs/mails.md``.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+from lib.alerting import bundling, delivery, drill, merge, notices, templates
+from lib.core import health
+from lib.core.enums import (
+    Condition,
+    Decision,
+    Health,
+    JobFailureNotificationFrequency,
+    JobFrequency,
+    MessageKind,
+)
+from lib.core.jobs import JobFacts, JobKey, Policy
+from lib.core.messages import Message
+from lib.core.records import Record
+from lib.core.results import Outcome
+from lib.core.settings import Mail, Settings
+from lib.core.text import wrapped
+from lib.mail import proof
+from lib.mail.mime import compose
+from lib.peers import templates as peer_templates
+from lib.peers.answer import Answer, Finding
+from lib.runner import emergency
+from lib.runner.emergency import Stamp
+
+#: Where the checkout of the transcripts lies.
+THERE = "/opt/checker"
+NIGHT = datetime(2026, 11, 22, 3, 12, tzinfo=UTC)
+LATER = NIGHT + timedelta(minutes=61)
+OPS, FRIEND = ("ops@example.com",), ("admin@example.org",)
+FINE = Outcome(Condition.FINE)
+FULL = Outcome(Condition.FAILING, "/ is 93% full, limit 90%\n9.1 GB of 130.0 GB free")
+AWAY = Outcome(
+    Condition.FAILING,
+    "expected status 200, got 503 Service Unavailable\nanswered by 127.0.0.1:8080\n"
+    "it begins: the shop is away",
+)
+
+DISK = JobFacts(JobKey("D", "d"), "disk root", "d.py", JobFrequency.MINUTE, contact=OPS)
+HOURLY = Policy(JobFailureNotificationFrequency.EVERYHOUR, 2)
+SHOP = JobFacts(JobKey("H", "h"), "http shop", "h.py", JobFrequency.MINUTE, HOURLY, OPS)
+PROVER = JobFacts(
+    JobKey("E", "e"), "EmailChecker", "e.py", JobFrequency.HOUR, contact=OPS
+)
+DAILY = Policy(JobFailureNotificationFrequency.EVERYDAY, tells_end=True)
+PEER = JobFacts(
+    JobKey("P", "p"),
+    "peer friend",
+    "p.py",
+    JobFrequency.HOUR,
+    DAILY,
+    FRIEND,
+    look_now="status",
+)
+
+US = {"us": "web1", "url": "https://example.org/checker.txt"}
+
+Titled = tuple[str, Message]
+
+
+def failing(key: JobKey, outcome: Outcome, failures: int) -> Record:
+    """Return the record of a job that has been failing since that night."""
+    return Record(
+        key,
+        condition=Condition.FAILING,
+        failures=failures,
+        failing_since=NIGHT,
+        told_at=NIGHT,
+        told=OPS,
+        last_reason=outcome.detail,
+    )
+
+
+def alert(job: JobFacts, outcome: Outcome, number: str = "a") -> Message:
+    return templates.default_message(
+        number, job, Record(job.key), outcome, Decision.FIRST_ALERT, NIGHT
+    )
+
+
+def reminder(job: JobFacts, outcome: Outcome, failures: int, now: datetime) -> Message:
+    record = failing(job.key, outcome, failures)
+    return templates.default_message("c", job, record, outcome, Decision.REMINDER, now)
+
+
+def recovery(job: JobFacts, outcome: Outcome, failures: int, now: datetime) -> Message:
+    record = failing(job.key, outcome, failures)
+    return templates.default_message("b", job, record, FINE, Decision.RECOVERY, now)
+
+
+def note(subject: str, body: str, to: tuple[str, ...] = OPS) -> Message:
+    return Message("n", MessageKind.NOTE, subject, body, to, NIGHT)
+
+
+def of_a_job() -> list[Message]:
+    """Return the mails of README: of an alert, its end, a reminder, lost state."""
+    lost = f"{THERE}/state/jobs/disk-root-de1582e67f.json: it is missing"
+    return [
+        alert(DISK, FULL),
+        recovery(DISK, FULL, 61, LATER),
+        reminder(SHOP, AWAY, 61, LATER),
+        templates.lost_records_message("d", [lost], OPS, LATER),
+    ]
+
+
+# The page.
+
+
+def _failed(detail: str) -> Outcome:
+    return Outcome(Condition.FAILING, detail)
+
+
+#: What each decision on our own mail may have seen.
+SEEN = {
+    "late": proof.late(300, 120, "290 s to mx1"),
+    "spam": "'Junk'",
+    "never": proof.nowhere(600, ("INBOX", "Trash", "Junk", "Archive"), 0),
+    "send failed": "smtp.example.com:587: end of mail: 451 4.7.1 greylisted (for 660 s "
+    "now)",
+    "login failed": "imap.gmail.com:993: the login was refused: [AUTHENTICATIONFAILED] "
+    "Invalid credentials (Failure); Google takes no account password here: make an "
+    "app password at https://myaccount.google.com/apppasswords and set it as [email] "
+    "pass",
+    "folder missing": "there is no folder 'Alerts' in the mailbox; check [email] "
+    "imapfolder",
+    "unreachable": "imap.example.com:993: connection refused; check [email] "
+    "imapserver and imapport",
+}
+
+#: What is seen where a peer's answer is not to be believed.
+WHY = {
+    None: "example.org:443: connection refused",
+    Finding.WRONG: "<html><title>Welcome to nginx</title>",
+    Finding.UNSIGNED: "it has no signature",
+    Finding.FORGED: "",
+    Finding.STALE: "made 3 hours ago",
+    Finding.AHEAD: "made 1 hour from now",
+    Finding.OURS: "signed by 'web1'",
+    Finding.ANOTHERS: "signed by 'web3', and before by 'web2'",
+}
+
+
+def _of_our_own_mail() -> Iterator[Titled]:
+    for decision, seen in SEEN.items():
+        yield decision, alert(PROVER, _failed(proof.reason(decision, seen)))
+    never = _failed(proof.reason("never", SEEN["never"]))
+    yield "the end of it", recovery(PROVER, never, 1, LATER)
+    words = proof.not_set_up("there is no imapserver", "smtp.x.org", "each hour")
+    subject, body = (text.replace("smtp.x.org", "smtp.example.com") for text in words)
+    yield "not set up", note(subject, body)
+
+
+def of_peers() -> Iterator[Titled]:
+    ill = Answer(Health.MAIL_PROBLEM, NIGHT, NIGHT, mail_proof_age_s=7500)
+    mail = _failed(peer_templates.ill(Finding.MAIL_PROBLEM, ill, **US))
+    stopped = replace(ill, last_run=NIGHT - timedelta(minutes=20))
+    jobs = _failed(peer_templates.ill(Finding.JOB_PROBLEM, stopped, **US))
+    yield "it cannot send mail", alert(PEER, mail)
+    yield "it runs no jobs", alert(PEER, jobs)
+    for finding, why in WHY.items():
+        text = peer_templates.not_answered(finding, why, times=2, **US)
+        yield finding.value if finding else "no answer", alert(PEER, _failed(text))
+    yield "a day later", reminder(PEER, mail, 24, NIGHT + timedelta(days=1))
+    yield "the end of it", recovery(PEER, mail, 3, NIGHT + timedelta(hours=3))
+    yield "our own line", note(*peer_templates.line_down(NIGHT))
+
+
+def _of_ways() -> Iterator[Titled]:
+    doubt = health.trouble({"failed_at": NIGHT.isoformat(), "verdict": "never"}, NIGHT)
+    found = alert(DISK, FULL)
+    line = delivery.BY_SECOND.format(why=doubt)
+    # As delivery.py puts it there.
+    yield "by the second account", replace(
+        found, body=f"{found.body.rstrip()}\n\n{wrapped(line)}\n"
+    )
+    yield "a drill", drill.message(_settings(OPS), DISK, NIGHT)
+    yield "a test mail", templates.trial_message("t", "web1", OPS, NIGHT)
+
+
+def _of_many() -> Iterator[Titled]:
+    refused = _failed("127.0.0.1:25: connection refused")
+    entries = []
+    for number in range(6):
+        name = f"tcp mail{number}"
+        job = JobFacts(
+            JobKey("T", name), name, "t.py", JobFrequency.MINUTE, contact=OPS
+        )
+        entries.append((name, alert(job, refused, str(number))))
+    yield "many at once", bundling.digest_message("d", entries, NIGHT)
+    pair = (alert(DISK, FULL), recovery(DISK, FULL, 61, LATER))
+    waited = "smtp.example.com:587: connect: connection refused"
+    owed = [replace(one, attempts=1, last_error=waited) for one in pair]
+    (piece,) = merge.folded("disk root", owed)
+    yield "an alert that could not leave until it was over", piece.message
+    yield (
+        "more than mailsperhour",
+        notices.held_back_message("h", 31, LATER, (20, 100), OPS, NIGHT),
+    )
+    yield (
+        "an address that takes none",
+        notices.refused_message(
+            "r", "x@example.com", "550 5.1.1 no such user", pair[0].subject, OPS, NIGHT
+        ),
+    )
+
+
+def _of_state() -> Iterator[Titled]:
+    *_others, lost = of_a_job()
+    yield "lost", lost
+    why = f"{THERE}/state/run.json: cannot write it: No space left on device; make "
+    why += f"room on the disk (df -h {THERE}/state; df -i {THERE}/state)"
+    records = [replace(failing(DISK.key, FULL, 9), name="disk root")]
+    yield "not to be written", emergency.message_of(
+        Stamp(NIGHT, "s"), why, records, OPS
+    )
+
+
+def _of_jobs() -> Iterator[Titled]:
+    first, end, again, _lost = of_a_job()
+    yield "an alert", first
+    yield "its end", end
+    yield "a reminder", again
+    unknown = Outcome(
+        Condition.UNKNOWN, "cannot resolve shop.example.com: the resolver"
+    )
+    unknown = replace(unknown, detail=f"{unknown.detail} gave no answer within 30 s")
+    yield "a check that could not be made", alert(SHOP, unknown)
+
+
+PARTS = {
+    "Jobs": (
+        "To the job's contact, by its policy; reminders and the end are threaded to "
+        "the alert.",
+        _of_jobs,
+    ),
+    "Our own mail": (
+        "From EmailChecker, to alertcontact, once when it begins and once when it is "
+        "over. Its first line says what was seen, the rest what to do.",
+        _of_our_own_mail,
+    ),
+    "Peers": (
+        "From PeerChecker, to the admin of the peer, who may not know us; a copy to "
+        "alertcontact with `copy = yes`. The last one is for alertcontact alone.",
+        of_peers,
+    ),
+    "Ways": (
+        "A mail by the second account, and two that somebody asked for.",
+        _of_ways,
+    ),
+    "Many mails, and mail about mail": (
+        "Where singly would be too many, or came too late.",
+        _of_many,
+    ),
+    "State": ("To alertcontact: what Checker could not keep, or read.", _of_state),
+}
+
+HEAD = """\
+# What each mail looks like
+
+Every mail that Checker writes itself, but for the daily summary, which is in
+[README](../README.md). `web1` is `[general] servername`, `friend` a line of
+`[peers]`. Made by `tests/support/mails.py`, from the code that writes them.
+"""
+
+
+def page() -> str:
+    """Return docs/mails.md."""
+    parts = [HEAD]
+    for title, (words, mails) in PARTS.items():
+        parts.append(f"\n## {title}\n\n{textwrap.fill(words, 95)}\n")
+        for name, message in mails():
+            parts.append(
+                f"\n{name[0].upper()}{name[1:]}:\n\n```\n{as_shown(message)}```\n"
+            )
+    return "".join(parts)
+
+
+def _settings(to: tuple[str, ...]) -> Settings:
+    at = Path("settings.cfg")
+    return Settings(at, "web1", to, at, at, Mail(user="ops@example.com"))
+
+
+def as_shown(message: Message) -> str:
+    """Return a mail as a person reads it."""
+    settings = _settings(message.to)
+    mail: Any = message_from_bytes(compose(message, settings), policy=default)
+    assert str(mail["From"]) == '"web1 (Checker)" <ops@example.com>'
+    body = mail.get_content().replace("\r\n", "\n")
+    return f"Subject: {' '.join(mail['Subject'].split())}\n\n{body}"

@@ -1,0 +1,209 @@
+"""By which account mail leaves: the rules, and the program with two real servers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib.alerting.accounts import HELD, Ways, ways
+from lib.core import ratelimit
+from lib.core.jobs import JobKey
+from lib.core.ratelimit import Postbook
+from lib.core.records import Record
+from lib.core.settings import Mail
+from tests.support.imapserver import PymapAccount
+from tests.support.instance import Instance, flag_job
+from tests.support.proofs import memory, record, turn_back, until_proven
+from tests.support.servers import SmtpServer
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SECOND = Mail(smtpserver="smtp.example.net")
+MAIL = Mail(smtpserver="smtp.example.com", backup=SECOND)
+
+
+def ago(**length):
+    return (NOON - timedelta(**length)).isoformat()
+
+
+def proof(**memory):
+    return Record(JobKey("EmailChecker", "EmailChecker"), memory={"proof": memory})
+
+
+def test_without_a_second_account_there_is_one_way():
+    failed = proof(failed_at=ago(minutes=5))
+    assert ways(Mail(), Postbook(), [failed], NOON) == Ways()
+
+
+@pytest.mark.parametrize(
+    ("memory", "why"),
+    [
+        ({}, ""),
+        ({"verdict": "not set up"}, ""),
+        ({"proved_at": ago(minutes=50), "interval_s": 3600}, ""),
+        ({"proved_at": ago(hours=1, minutes=59), "interval_s": 3600}, ""),
+        ({"proved_at": ago(hours=2, minutes=1), "interval_s": 3600}, "too old"),
+        ({"proved_at": ago(hours=1), "failed_at": ago(minutes=1)}, "has failed"),
+        ({"failed_at": "no time"}, ""),
+    ],
+)
+def test_the_second_is_for_when_the_first_is_not_proven(memory, why):
+    found = ways(MAIL, Postbook(), [proof(**memory)], NOON)
+    assert found.second is SECOND
+    assert why in found.why_not_first
+    assert bool(why) is bool(found.why_not_first)
+
+
+def test_the_second_is_for_when_the_first_holds_us_off():
+    book = Postbook(held_until=NOON + timedelta(minutes=10))
+    assert ways(MAIL, book, [], NOON) == Ways(SECOND, HELD)
+
+
+def test_a_second_that_would_not_do_either_is_left_alone_for_a_while():
+    book = ratelimit.holding_second(Postbook(), NOON)
+    assert ways(MAIL, book, [], NOON) == Ways()
+    later = NOON + timedelta(minutes=15)
+    assert ways(MAIL, book, [], later) == Ways(SECOND)
+
+
+# The program.
+
+
+def two_accounts(tmp_path, first, second):
+    lines = second.email_section().replace("[email]", "[email backup]")
+    instance = Instance(tmp_path, first.email_section() + lines)
+    instance.job("Flag", flag_job(tmp_path / "flag"))
+    return instance
+
+
+def refused_login(address):
+    return "535 5.7.8 no" if address else None
+
+
+def test_what_the_first_account_refuses_goes_by_the_second_and_says_so(tmp_path):
+    with SmtpServer(security="none") as first, SmtpServer(security="none") as second:
+        instance = two_accounts(tmp_path, first, second)
+        first.answer_rcpt = refused_login
+        ran = instance.cron()
+        (mail,) = second.wait_for(1)
+        assert "Flag" in mail.subject
+        assert "by the second account, [email backup].  Why not" in mail.body
+        assert "535 5.7.8 no" in mail.body
+        assert "the first account would not do" in ran.err
+        assert not first.mails
+        assert all(
+            not one["owed"] for one in instance.records().values() if "owed" in one
+        )
+
+
+def test_what_cannot_be_reached_is_passed_by(tmp_path):
+    with SmtpServer(security="none") as gone:
+        pass
+    with SmtpServer(security="none") as second:
+        instance = two_accounts(tmp_path, gone, second)
+        instance.cron()
+        assert "connect" in second.wait_for(1)[0].body
+
+
+def test_a_mail_that_the_server_will_not_have_is_not_tried_by_the_second(tmp_path):
+    with SmtpServer(security="none") as first, SmtpServer(security="none") as second:
+        instance = two_accounts(tmp_path, first, second)
+        first.answer_data = lambda mail: "451 4.3.0 not now"
+        instance.cron()
+        assert not second.mails
+        first.answer_data = lambda mail: None
+        instance.let_time_pass_for_mails()
+        instance.cron()
+        assert len(first.wait_for(1)) == 1
+
+
+def test_after_a_failed_proof_mail_leaves_by_the_second_until_there_is_another(
+    tmp_path,
+):
+    with SmtpServer(security="none") as first, SmtpServer(security="none") as second:
+        instance = two_accounts(tmp_path, first, second)
+        (tmp_path / "flag").touch()
+        instance.cron()
+        first.mails.clear()
+        kept = instance.state / "jobs"
+        now = datetime.now(UTC).isoformat()
+        record = Record(
+            JobKey("EmailChecker", "EmailChecker"), memory={"proof": {"failed_at": now}}
+        )
+        _keep(kept, record)
+        (tmp_path / "flag").unlink()
+        instance.cron()
+        (mail,) = second.wait_for(1)
+        assert "has failed" in mail.body
+        assert not first.mails
+
+
+def test_a_probe_goes_by_the_first_whatever_is_known_of_it_and_can_prove_it_again(
+    tmp_path, ca, cafile
+):
+    with PymapAccount(ca) as first, SmtpServer(security="none") as second:
+        lines = second.email_section().replace("[email]", "[email backup]")
+        instance = Instance(tmp_path, first.settings(cafile) + lines)
+        first.goes_to(None)
+        instance.cron("hour")
+        turn_back(instance, minutes=11)
+        instance.cron()
+        assert memory(instance)["proof"]["verdict"] == "never"
+        (alert,) = second.wait_for(1)
+        first.goes_to("INBOX")
+        instance.cron("hour")
+        first.wait_for("INBOX")
+        assert until_proven(instance)["verdict"] == "arrived"
+        assert len(second.mails) == 1
+        (recovery,) = first.told()
+    assert "EmailChecker is fine again" in recovery.subject
+
+
+def test_a_probe_that_the_first_refuses_never_goes_by_the_second(tmp_path, ca, cafile):
+    with PymapAccount(ca) as first, SmtpServer(security="none") as second:
+        lines = second.email_section().replace("[email]", "[email backup]")
+        instance = Instance(tmp_path, first.settings(cafile) + lines)
+        instance.job("Flag", flag_job(tmp_path / "flag"))
+        first.smtp.password = "another"
+        instance.cron("hour")
+        (alert,) = second.wait_for(1)
+        assert "Flag is failing" in alert.subject
+        turn_back(instance, minutes=11)
+        instance.cron()
+        assert memory(instance)["proof"]["verdict"] == "send failed"
+        assert "AUTH" in record(instance)["last_reason"]
+        subjects = [one.subject for one in second.wait_for(2)]
+    assert not [one for one in subjects if "probe" in one]
+    assert first.smtp.mails == []
+
+
+def test_the_test_mail_goes_by_both(tmp_path):
+    with SmtpServer(security="none") as first, SmtpServer(security="none") as second:
+        instance = two_accounts(tmp_path, first, second)
+        ran = instance.run("-m", "testmail")
+        assert ran.code == 0
+        assert "The second account, [email backup]:" in ran.out
+        assert len(first.mails) == len(second.mails) == 1
+        first.answer_rcpt = refused_login
+        ran = instance.run("-m", "testmail")
+        assert (ran.code, len(second.mails)) == (1, 2)
+
+
+def test_a_wrong_second_account_is_a_failing_job_and_the_first_tells_of_it(tmp_path):
+    with SmtpServer(security="none") as server:
+        wrong = "[email backup]\nsmtpport = 587\n"
+        instance = Instance(tmp_path, server.email_section() + wrong)
+        instance.cron()
+        (mail,) = server.wait_for(1)
+    assert "email backup is failing" in mail.subject
+    assert "smtpserver is missing: without it there is no second account" in mail.body
+
+
+def _keep(folder, record):
+    from lib.core.jobs import file_stem
+    from lib.storage.codec import packed
+
+    path = folder / f"{file_stem(record.key)}.json"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_bytes(packed(record))
+    path.chmod(0o600)

@@ -1,0 +1,84 @@
+"""What is on disk at the moment the server hears of a mail, and after."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.instance import Instance
+from tests.support.servers import SmtpServer
+
+FULL = "[disk full{}]\npath = /\nlimit = 1\nevery = minute\n"
+
+
+@pytest.fixture
+def smtp(ca):
+    with SmtpServer(ca) as server:
+        yield server
+
+
+@pytest.fixture
+def mailing(tmp_path, smtp, cafile):
+    return Instance(tmp_path, smtp.email_section(cafile))
+
+
+@pytest.fixture
+def seen(mailing, smtp):
+    """What the state folder held whenever the server was given a mail."""
+    found = []
+
+    def look(mail):
+        files = mailing.state.glob("*/*.json")
+        there = {path.relative_to(mailing.state).parts[0]: [] for path in files}
+        for path in mailing.state.glob("*/*.json"):
+            there[path.parent.name].append(json.loads(path.read_text()))
+        book = json.loads((mailing.state / "outbox.json").read_text())
+        found.append((mail, there, book))
+
+    smtp.answer_data = look
+    return found
+
+
+def test_an_attempt_is_on_disk_before_the_server_hears_of_the_mail(mailing, seen):
+    mailing.add(FULL.format(0))
+    assert mailing.cron().silent
+    ((mail, there, book),) = seen
+    (message,) = there["jobs"][0]["owed"]
+    assert (message["attempts"], message["in_doubt"]) == (1, True)
+    assert message["message_id"] in mail.parsed["Message-ID"]
+    assert [one["name"] for one in book["counted"]] == [message["message_id"]]
+
+
+def test_a_digest_is_on_disk_before_the_server_hears_of_it(mailing, seen):
+    for number in range(6):
+        mailing.add(FULL.format(number))
+    assert mailing.cron().silent
+    ((mail, there, book),) = seen
+    (digest,) = there["digests"]
+    assert digest["message"]["attempts"] == 1
+    assert digest["message"]["message_id"] in mail.parsed["Message-ID"]
+    owed = [one["owed"][0]["message_id"] for one in there["jobs"]]
+    assert sorted(owed) == sorted(digest["ids"])
+    assert len(book["counted"]) == 1
+
+
+def test_what_was_taken_is_marked_before_the_next_is_given(mailing, seen):
+    mailing.add(FULL.format(0))
+    mailing.cron()
+    mailing.add(FULL.format(1))
+    assert mailing.cron().silent
+    _first, (mail, there, book) = seen
+    owed = [one["name"] for one in there["jobs"] if "owed" in one]
+    assert owed == ["disk full1"]
+    assert "disk full1" in mail.subject
+    assert len(book["counted"]) == 2
+
+
+def test_a_mail_that_was_not_taken_is_not_counted(mailing, smtp):
+    mailing.add(FULL.format(0))
+    smtp.answer_data = lambda mail: "451 4.3.0 not now"
+    mailing.cron()
+    assert "counted" not in json.loads((mailing.state / "outbox.json").read_text())
+    (message,) = mailing.records()["disk full0"]["owed"]
+    assert "in_doubt" not in message

@@ -1,0 +1,127 @@
+"""One mail for many, as it is kept and as a person reads it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from lib.alerting import bundling
+from lib.alerting.bundling import digest_message
+from lib.core.enums import MessageKind
+from lib.core.jobs import JobKey
+from lib.core.messages import Digest, Message
+from lib.core.records import Record
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+OPS = ("ops@example.com",)
+
+
+def entry(number, reason="no route", kind=MessageKind.ALERT, job="http"):
+    name = f"{job} target{number}"
+    ending = "is fine again after 1 hour"
+    words = ending if kind is MessageKind.RECOVERY else f"is failing: {reason}"
+    at = NOON + timedelta(seconds=number)
+    subject = f"{name} {words}"
+    why = "" if kind is MessageKind.RECOVERY else reason
+    return name, Message(f"m{number}", kind, subject, "", OPS, at, reason=why)
+
+
+def digest(entries):
+    return digest_message("d", list(entries), NOON + timedelta(hours=1))
+
+
+def test_a_digest_groups_what_shares_a_reason_and_then_what_is_of_a_kind():
+    entries = [
+        entry(0),
+        entry(1, "503"),
+        entry(2),
+        entry(3, "full", job="disk"),
+        entry(4, kind=MessageKind.RECOVERY),
+        entry(5, "gone"),
+    ]
+    message = digest(entries)
+    assert message.subject == "5 failing, 1 fine again: 2 times no route"
+    blocks = message.body.split("\n\n")
+    assert blocks[0].startswith("6 mails in one: 5 failing, 1 fine again.")
+    assert [block.splitlines()[0] for block in blocks[1:]] == [
+        "no route (2)",
+        "http, failing (2)",
+        "disk, failing (1)",
+        "http, fine again (1)",
+    ]
+    for _name, one in entries:
+        assert one.subject in message.body
+
+
+def test_a_digest_of_one_reason_has_it_in_its_subject():
+    message = digest(entry(number) for number in range(12))
+    assert message.subject == "12 failing: no route"
+
+
+def test_a_digest_lists_its_messages_in_the_order_of_events():
+    message = digest(entry(number) for number in range(100))
+    lines = [line for line in message.body.splitlines() if "target" in line]
+    assert lines == sorted(
+        lines, key=lambda line: int(line.split("target")[1].split()[0])
+    )
+    assert len(lines) == 100
+
+
+def test_a_digest_lists_up_to_256_kb_and_counts_the_rest():
+    entries = [entry(number, f"reason {number % 7}") for number in range(10_000)]
+    entries += [
+        entry(number, kind=MessageKind.RECOVERY) for number in range(10_000, 10_500)
+    ]
+    body = digest(entries).body
+    assert 255 * 1024 < len(body) < 257 * 1024
+    listed = sum("target" in line for line in body.splitlines())
+    last = body.rstrip().splitlines()[-1]
+    failing = int(last.split("and ")[1].split(" ")[0].replace(",", ""))
+    assert last == f"and {failing:,} more failing, 500 more fine again"
+    assert listed + failing + 500 == 10_500
+
+
+def test_hostile_subjects_break_no_line():
+    name, one = entry(0)
+    hostile = Message("x", MessageKind.ALERT, "a\nBcc: b\n", "", OPS, NOON)
+    body = digest([(name, one), ("", hostile)]).body
+    assert "Bcc" not in body
+
+
+# As it is kept.
+
+
+def kept(*, in_doubt=False):
+    one = digest([entry(0), entry(1)])
+    return Digest(replace(one, in_doubt=in_doubt), ("m0", "m1"), NOON)
+
+
+def owing(*names):
+    owed = tuple(Message(name, MessageKind.ALERT, "x", "", OPS, NOON) for name in names)
+    return Record(JobKey("K", "k"), owed=owed)
+
+
+def test_a_digest_whose_messages_are_gone_has_no_point_unless_it_is_in_doubt():
+    assert bundling.pointless([owing("m1")], {"d": kept()}) == []
+    assert bundling.pointless([owing("m2")], {"d": kept()}) == ["d"]
+    assert bundling.pointless([], {"d": kept(in_doubt=True)}) == []
+    assert bundling.pointless([], {"d": replace(kept(), sent_at=NOON)}) == []
+
+
+def test_an_attempt_is_counted_in_the_digest():
+    tried = bundling.attempted(kept(), NOON)
+    assert (tried.message.attempts, tried.tried_at) == (1, NOON)
+    assert tried.message.in_doubt
+    assert tried.message.retry_at > NOON
+
+
+def test_times_of_a_digest_that_lie_in_the_future_are_now():
+    ahead = bundling.attempted(kept(), NOON + timedelta(days=1))
+    settled = bundling.settled(ahead, NOON)
+    assert settled.tried_at == settled.message.retry_at == NOON
+
+
+def test_the_same_messages_have_the_same_digest():
+    assert bundling.digest_id(["a", "b"]) == bundling.digest_id(["a", "b"])
+    assert bundling.digest_id(["a", "b"]) != bundling.digest_id(["ab"])
+    assert bundling.digest_id(["\udc80"])

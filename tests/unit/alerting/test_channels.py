@@ -1,0 +1,37 @@
+"""Tests of lib/alerting/channels.py: which channel a mail takes, and the one of nomail."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from lib.alerting.channels import LogChannel, channel_for
+from tests.support.mailing import OPS, message, refusal, send, settings_for
+from tests.support.servers import SmtpStub
+
+
+def test_no_server_set_is_said_at_once():
+    error = refusal(settings_for(587, smtpserver=""))
+    assert str(error) == "[email] smtpserver is not set"
+
+
+def test_nomail_puts_the_whole_mail_into_the_log(caplog):
+    caplog.set_level(logging.INFO)
+    settings = settings_for(1, nomail=True)
+    text = "Grüße\n2026-11-22 ERROR forged line\x1b[2J"
+    assert isinstance(channel_for(settings), LogChannel)
+    assert send(settings, message("voll ü", text)) == [{}]
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("lib.alerting.channels", "INFO")
+    lines = record.getMessage().splitlines()
+    assert lines[0] == f"nomail: not sent to {OPS}, but written here:"
+    assert "    Subject: [web1] voll ü" in lines
+    assert lines[-2:] == ["    Grüße", "    2026-11-22 ERROR forged line [2J"]
+
+
+def test_nomail_wins_over_a_server_that_is_set_up():
+    with SmtpStub("hush") as stub:
+        settings = settings_for(stub.port)
+        no_mail = replace(settings, mail=replace(settings.mail, nomail=True))
+        assert send(no_mail, message()) == [{}]
+        assert stub.connections == 0

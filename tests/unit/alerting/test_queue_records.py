@@ -1,0 +1,106 @@
+"""What becomes of the records that a parcel's messages lie in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib.alerting import queue
+from lib.alerting.merge import folded
+from lib.alerting.queue import Parcel
+from lib.core.enums import Condition, DeliveryResult, MessageKind
+from lib.core.jobs import JobKey
+from lib.core.messages import Message
+from lib.core.records import Record
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=10)
+OPS, BOSS = "ops@example.com", "boss@example.com"
+SENT, LOGGED, REFUSED = DeliveryResult
+
+
+def message(name, kind=MessageKind.ALERT, to=(OPS,), **more):
+    subject = f"{name} is failing: no route"
+    return Message(name, kind, subject, "body", to, NOON, since=NOON, **more)
+
+
+def record(key, *owed):
+    return Record(JobKey("X", key), key, Condition.FAILING, owed=owed)
+
+
+def single(one):
+    return Parcel(one, (one.message_id,), JobKey("X", "x"), NOON)
+
+
+def test_an_attempt_is_counted_for_what_is_tried_and_for_nothing_else():
+    one = record("x", message("a"), message("b"))
+    tried = [single(message("a"))]
+    kept = queue.with_attempts(one, tried, LATER)
+    assert [one.attempts for one in kept.owed] == [1, 0]
+    assert kept.owed[0].retry_at > LATER
+    assert [one.in_doubt for one in kept.owed] == [True, False]
+
+
+def test_folding_and_counting_are_one_change():
+    one = record("x", message("a"), message("r", kind=MessageKind.RECOVERY))
+    (piece,) = folded("x", one.owed)
+    parcel = Parcel(piece.message, piece.ids, JobKey("X", "x"), NOON)
+    (left,) = queue.with_attempts(one, [parcel], LATER).owed
+    assert (left.message_id, left.attempts) == ("r", 1)
+    assert left.folded is not None
+
+
+@pytest.mark.parametrize(
+    ("left", "names_left"), [(None, ["b"]), (message("a"), ["a", "b"])]
+)
+def test_after_an_attempt_what_is_left_is_owed_in_its_place(left, names_left):
+    after = queue.with_left(record("x", message("a"), message("b")), "a", left)
+    assert [one.message_id for one in after.owed] == names_left
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (MessageKind.ALERT, (OPS,)),
+        (MessageKind.REMINDER, (OPS,)),
+        (MessageKind.RECOVERY, (OPS, "gone@example.com")),
+    ],
+)
+def test_who_never_hears_of_a_problem_does_not_hear_of_its_end(kind, told):
+    before = Record(JobKey("X", "x"), told=(OPS, "gone@example.com"), told_at=NOON)
+    dead = {"gone@example.com": "550 no such user"}
+    assert queue.unheard(before, message("a", kind), dead).told == told
+
+
+def test_where_nobody_would_be_left_the_end_goes_to_everybody():
+    before = Record(JobKey("X", "x"), told=(OPS,), told_at=NOON)
+    assert queue.unheard(before, message("a"), {OPS: "550 no"}) is before
+
+
+def test_what_a_sent_digest_stood_for_leaves_its_record():
+    one = record("x", message("a"), message("b"))
+    assert [left.message_id for left in queue.without(one, {"a"}).owed] == ["b"]
+    assert queue.without(one, {"c"}) is one
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "refused", "delivery"),
+    [
+        (MessageKind.ALERT, LOGGED, (), LOGGED),
+        (MessageKind.REMINDER, LOGGED, (), LOGGED),
+        # What a job sends of its own accord tells nobody that it is failing.
+        (MessageKind.NOTE, LOGGED, (), SENT),
+        (MessageKind.ALERT, REFUSED, (OPS, BOSS), REFUSED),
+        # The other one has it.
+        (MessageKind.ALERT, REFUSED, (OPS,), SENT),
+    ],
+)
+def test_what_became_of_the_mail_that_told_is_remembered(
+    kind, result, refused, delivery
+):
+    before = Record(JobKey("X", "x"), told=(OPS, BOSS), told_at=NOON)
+    assert queue.delivered(before, [kind], result, refused).delivery is delivery
+    # When it is over nothing is remembered of it.
+    over = Record(JobKey("X", "x"))
+    assert queue.delivered(over, [kind], result, refused) is over

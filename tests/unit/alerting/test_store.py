@@ -1,0 +1,113 @@
+"""What is remembered of sending, in real files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib.alerting import store
+from lib.alerting.store import Mailbag
+from lib.core import ratelimit
+from lib.core.messages import Digest
+from lib.core.ratelimit import Postbook
+from lib.system.errors import StateError
+from tests.support.mailing import message
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+BOOK = ratelimit.counting(Postbook(), ["a"], NOON)
+
+
+def again(folder):
+    return Mailbag(folder, NOON)
+
+
+def test_a_new_folder_holds_nothing_and_is_left_so(tmp_path):
+    bag = again(tmp_path)
+    assert (bag.book, bag.digests) == (Postbook(), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_kept_is_found_again(tmp_path):
+    bag = again(tmp_path)
+    digest = Digest(message(), ("m1", "m2"), NOON)
+    bag.save_book(BOOK)
+    bag.save_digest(digest)
+    found = again(tmp_path)
+    assert found.book == BOOK
+    assert found.digests == {digest.message.message_id: digest}
+    found.drop_digest(digest.message.message_id)
+    assert again(tmp_path).digests == {}
+
+
+def test_a_book_that_did_not_change_is_not_written(tmp_path):
+    bag = again(tmp_path)
+    bag.save_book(BOOK)
+    before = (tmp_path / "outbox.json").stat().st_ino
+    bag.save_book(replace(BOOK))
+    assert (tmp_path / "outbox.json").stat().st_ino == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"format": 1, "counted": 7}'])
+def test_what_is_damaged_is_put_aside_and_the_rest_goes_on(tmp_path, damage, caplog):
+    bag = again(tmp_path)
+    bag.save_book(BOOK)
+    digest = Digest(message(), ("m1",))
+    bag.save_digest(digest)
+    (tmp_path / "outbox.json").write_bytes(damage)
+    (tmp_path / "digests" / "other.json").write_bytes(damage)
+    found = again(tmp_path)
+    assert found.book == Postbook()
+    assert list(found.digests) == [digest.message.message_id]
+    assert len(list((tmp_path / "quarantine").iterdir())) == 2
+    assert "outbox.json" in caplog.text
+
+
+def test_a_digest_under_another_ones_name_is_no_digest(tmp_path):
+    bag = again(tmp_path)
+    bag.save_digest(Digest(message(), ("m1",)))
+    (file,) = (tmp_path / "digests").iterdir()
+    file.rename(file.with_name("b.json"))
+    assert again(tmp_path).digests == {}
+
+
+def test_leftovers_and_strangers_are_no_digests(tmp_path):
+    folder = tmp_path / "digests"
+    folder.mkdir()
+    (folder / ".a.json.0123abcd.tmp").write_text("half")
+    (folder / "notes.txt").write_text("mine")
+    assert again(tmp_path).digests == {}
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_a_refused_mail_is_kept_once_with_the_reason(tmp_path):
+    bag = again(tmp_path)
+    for _ in range(2):
+        bag.bury(message(), {"gone@example.com": "550 no such user"}, NOON)
+    (file,) = (tmp_path / "dead").iterdir()
+    assert file.name.startswith("20261122T120000-")
+    content = json.loads(file.read_text())
+    assert content["why"] == {"gone@example.com": "550 no such user"}
+    assert content["message"]["subject"] == message().subject
+
+
+def test_the_oldest_of_very_many_dead_mails_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "MOST_DEAD", 3)
+    bag = again(tmp_path)
+    for minute in range(5):
+        born_at = NOON + timedelta(minutes=minute)
+        bag.bury(replace(message(), born_at=born_at), {"x@example.com": "no"}, NOON)
+    names = sorted(path.name for path in (tmp_path / "dead").iterdir())
+    assert [name[:15] for name in names] == [f"20261122T120{n}00" for n in (2, 3, 4)]
+
+
+def test_what_cannot_be_written_is_an_error_for_people(tmp_path):
+    bag = again(tmp_path)
+    (tmp_path / "digests").write_text("in the way")
+    (tmp_path / "outbox.json").mkdir()
+    with pytest.raises(StateError, match="digests"):
+        bag.save_digest(Digest(message(), ()))
+    with pytest.raises(StateError, match="outbox.json"):
+        bag.save_book(BOOK)

@@ -1,0 +1,166 @@
+"""What a person reads: every sentence of a mail has its facts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib.alerting import templates
+from lib.core.enums import Condition, Decision
+from lib.core.enums import JobFailureNotificationFrequency as Every
+from lib.core.enums import JobFrequency, MessageKind
+from lib.core.jobs import JobFacts, JobKey, Policy
+from lib.core.messages import Message
+from lib.core.records import Record
+from lib.core.results import Outcome
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=40)
+JOB = JobFacts(
+    JobKey("X", "home"),
+    "http home",
+    "X.py",
+    JobFrequency.MINUTE,
+    contact=("ops@example.com",),
+)
+REFUSED = Outcome(Condition.FAILING, "connection refused\nby 192.0.2.1:80", "a trace")
+UNKNOWN = Outcome(Condition.UNKNOWN, "no route")
+FAILING = Record(
+    JobKey("X", "home"),
+    condition=Condition.FAILING,
+    failures=40,
+    failing_since=NOON,
+    told_at=NOON,
+    told=("first@example.com",),
+    thread="t1",
+    last_reason="connection refused\nby 192.0.2.1:80",
+)
+
+
+@pytest.fixture(autouse=True)
+def _clock_on_the_wall(monkeypatch):
+    import time
+
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def mail(decision, outcome=REFUSED, record=FAILING, job=JOB, now=LATER):
+    return templates.default_message("id", job, record, outcome, decision, now)
+
+
+def test_an_alert_says_what_and_why_in_its_subject():
+    alert = mail(Decision.FIRST_ALERT, record=Record(JobKey("X", "home")), now=NOON)
+    assert alert.subject == "http home is failing: connection refused"
+    assert alert.reason == "connection refused"
+    assert alert.to == ("ops@example.com",)
+    assert (alert.kind, alert.thread) == (MessageKind.ALERT, None)
+    assert alert.body == (
+        "    connection refused\n"
+        "    by 192.0.2.1:80\n"
+        "\n"
+        "Failing:    since 2026-11-22 12:00 UTC\n"
+        "In a row:   1 failure\n"
+        "Checked:    every minute\n"
+        "Next mail:  when it is fine again\n"
+        "Look now:   checker.py -m run 'http home'\n"
+        "\n"
+        "a trace\n"
+    )
+
+
+def test_a_reminder_says_since_when_and_how_often():
+    reminder = mail(Decision.REMINDER)
+    assert reminder.subject == "http home is still failing: connection refused"
+    assert "Failing:    since 2026-11-22 12:00 UTC (40 minutes)\n" in reminder.body
+    assert "In a row:   41 failures\n" in reminder.body
+    assert reminder.thread == "t1"
+
+
+def test_a_recovery_goes_to_those_who_were_told_and_says_how_long_it_lasted():
+    recovery = mail(Decision.RECOVERY, Outcome(Condition.FINE))
+    assert recovery.subject == "http home is fine again after 40 minutes"
+    assert recovery.to == ("first@example.com",)
+    assert recovery.body == (
+        "Was failing:  since 2026-11-22 12:00 UTC (40 minutes)\n"
+        "Until:        2026-11-22 12:40 UTC\n"
+        "In a row:     40 failures\n"
+        "Last reason:  connection refused\n"
+        "Checked:      every minute\n"
+    )
+
+
+def test_a_recovery_whose_alert_was_told_by_the_author_goes_to_the_contact():
+    told = Record(JobKey("X", "home"), failing_since=NOON, told_at=NOON, failures=1)
+    recovery = mail(Decision.RECOVERY, Outcome(Condition.FINE), told)
+    assert recovery.to == ("ops@example.com",)
+
+
+def test_a_check_that_could_not_be_made_is_not_called_failing():
+    assert mail(Decision.FIRST_ALERT, UNKNOWN).subject == (
+        "http home could not be checked: no route"
+    )
+    assert "Unknown:    since 2026-11-22" in mail(Decision.FIRST_ALERT, UNKNOWN).body
+    assert mail(Decision.REMINDER, UNKNOWN).subject == (
+        "http home still could not be checked: no route"
+    )
+
+
+@pytest.mark.parametrize("every", list(Every))
+def test_each_policy_says_when_the_next_mail_comes(every):
+    job = JobFacts(JobKey("K", "k"), "k", "K.py", JobFrequency.HOUR, Policy(every))
+    body = mail(Decision.FIRST_ALERT, job=job).body
+    assert f"Next mail:  {templates.NEXT_MAIL[every]}\n" in body
+    assert "Checked:    every hour\n" in body
+
+
+def test_what_is_wrong_in_the_settings_is_looked_at_with_validate():
+    own = JobFacts(
+        JobKey("settings", "x"), "http x", "s.cfg", JobFrequency.MINUTE, is_own=True
+    )
+    body = mail(Decision.FIRST_ALERT, job=own).body
+    assert "Look now:   checker.py -m validate\n" in body
+
+
+def test_a_name_with_a_quote_can_be_pasted():
+    job = JobFacts(JobKey("K", "k"), "bob's disk", "K.py", JobFrequency.MINUTE)
+    assert """-m run 'bob'"'"'s disk'""" in mail(Decision.FIRST_ALERT, job=job).body
+
+
+def test_a_clock_set_back_makes_no_negative_length():
+    early = NOON - timedelta(days=1)
+    recovery = mail(Decision.RECOVERY, Outcome(Condition.FINE), now=early)
+    assert recovery.subject == "http home is fine again after 0 seconds"
+
+
+def test_an_authors_words_come_first_and_the_facts_below():
+    own = Message("id", MessageKind.ALERT, "Oh no", "My words.\n", ("a@b.c",), NOON)
+    body = templates.with_facts(own, JOB, FAILING, REFUSED, LATER).body
+    assert body.startswith("My words.\n\nFailing:    since 2026-11-22 12:00 UTC")
+    assert "Reason:     connection refused\n" in body
+
+
+def test_an_authors_empty_mail_holds_the_facts():
+    own = Message("id", MessageKind.ALERT, "Oh no", "", ("a@b.c",), NOON)
+    body = templates.with_facts(own, JOB, FAILING, REFUSED, LATER).body
+    assert body.startswith("Failing:    since")
+
+
+def test_lost_records_are_named_and_counted():
+    one = templates.lost_records_message("id", ["a.json: empty"], ("a@b.c",), NOON)
+    assert one.subject == "a state file was lost or damaged"
+    assert "    a.json: empty\n" in one.body
+    lines = [f"{number}.json: gone" for number in range(201)]
+    many = templates.lost_records_message("id", lines, ("a@b.c",), NOON)
+    assert many.subject == "201 state files were lost or damaged"
+    assert "and 1 more\n" in many.body
+
+
+def test_the_test_mail_says_that_it_is_one():
+    trial = templates.trial_message("id", "web1", ("a@b.c",), NOON)
+    assert trial.subject == "a test mail, nothing is wrong"
+    assert "on web1" in trial.body

@@ -1,0 +1,475 @@
+"""What a person types: tables, errors, exit codes; nothing remembered, nothing sent."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib.cli import main
+from lib.cli.arguments import read, read_plain_order
+from lib.cli.crontab import SLOTS
+from tests.support.instance import CHECKER, OWN_JOBS, Instance, flag_job
+from tests.support.listeners import closed_port
+from tests.support.servers import PASSWORD, SmtpServer
+
+FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
+FINE = "[disk root]\npath = /\nlimit = 100\n"
+
+
+@pytest.fixture
+def instance(tmp_path):
+    return Instance(tmp_path)
+
+
+def run_checker(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, str(CHECKER), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
+
+
+# The command line.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "the following arguments are required: -m"),
+        (["-m", "crown"], "invalid choice: 'crown'"),
+        (["-m", "completion"], "-m completion needs bash, zsh or jobs"),
+        (["-m", "completion", "fish"], "-m completion needs bash, zsh or jobs"),
+        (["-m", "cron"], "-m cron needs -c minute, hour, day or day_noon"),
+        (["-m", "cron", "-c", "often"], "invalid choice: 'often'"),
+        (["-m", "list", "-c", "day"], "-m list takes no -c"),
+        (["-m", "list", "disk"], "-m list does not take 'disk'"),
+        (["-m", "run"], "-m run needs the name of a job; see -m list"),
+        (["-m", "testmail", "a@b.c", "d@e.f"], "-m testmail does not take 'd@e.f'"),
+        (["-m", "crontab", "--json"], "-m crontab has no --json"),
+        (["-m", "cron", "-c", "day", "--stat", "x"], "unrecognized arguments: --stat"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2_and_one_clear_line(arguments, sentence):
+    ran = run_checker(*arguments)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert sentence in ran.stderr.splitlines()[-1]
+
+
+def test_help_names_every_mode():
+    shown = run_checker("-h").stdout
+    for mode in ("cron", "list", "run NAME...", "validate", "testmail", "crontab"):
+        assert f"-m {mode} " in shown
+
+
+def test_the_version_is_that_of_the_package():
+    setup = configparser.ConfigParser()
+    setup.read(CHECKER.parent / "setup.cfg", "utf-8")
+    ran = run_checker("--version")
+    python = ".".join(map(str, sys.version_info[:3]))
+    expected = f"Checker {setup['metadata']['version']}, Python {python}\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, expected, "")
+
+
+# list
+
+
+def test_list_shows_every_job_with_policy_contact_and_verdict(instance):
+    instance.add(FULL + FINE + "contact = ops2@example.com\nnotify = day\n")
+    instance.cron()
+    ran = instance.run("-m", "list")
+    lines = {line.split("  ")[0]: line for line in ran.out.splitlines()}
+    assert "failing since" in lines["disk full"]
+    assert "minute" in lines["disk full"]
+    assert "on change" in lines["disk full"]
+    assert "not run yet" in lines["disk root"]
+    assert "every day" in lines["disk root"]
+    assert "ops2@example.com" in lines["disk root"]
+    assert ran.code == 0
+
+
+def test_list_calls_fine_only_what_was_judged(instance):
+    instance.add(FINE)
+    instance.cron()
+    assert instance.run("-m", "list", "--json").json()[0]["verdict"] == "not run yet"
+    instance.cron("hour")
+    assert instance.run("-m", "list", "--json").json()[0]["verdict"] == "fine"
+
+
+def test_list_names_files_that_will_not_load_and_files_that_are_no_jobs(instance):
+    instance.job("Broken", "(")
+    instance.job("Helper", "x = 1")
+    out = instance.run("-m", "list").out
+    assert "Broken.py" in out
+    assert "warning: " in out
+    assert "Helper" in out
+
+
+def test_json_is_json_and_nothing_else(instance):
+    instance.add(FULL)
+    instance.job("Helper", "x = 1")
+    (row,) = instance.listed()
+    assert (row["job"], row["every"]) == ("disk full", "minute")
+
+
+def test_list_does_not_ask_for_the_password(instance):
+    marker = instance.folder / "asked"
+    instance.write(
+        instance.settings.read_text().replace(
+            "nomail = True",
+            f"smtpserver = mail.example.com\nuser = u\npass_command = touch {marker}",
+        )
+    )
+    assert instance.run("-m", "list").code == 0
+    assert not marker.exists()
+
+
+# run
+
+
+def test_run_shows_verdict_reason_and_time_and_keeps_nothing(instance):
+    instance.add(FULL + FINE)
+    ran = instance.run("-m", "run", "disk *", "--json")
+    rows = {row["job"]: row for row in ran.json()}
+    assert rows["disk root"]["verdict"] == "fine"
+    assert rows["disk full"]["verdict"] == "failing"
+    assert "limit 1%" in rows["disk full"]["reason"]
+    assert rows["disk full"]["seconds"] >= 0
+    assert ran.code == 0
+    assert list(instance.state.iterdir()) == []
+
+
+def test_run_calls_no_hook_and_sends_nothing(tmp_path, ca, cafile):
+    with SmtpServer(ca) as smtp:
+        instance = Instance(tmp_path, smtp.email_section(cafile))
+        hook = "    def onFailure(self):\n        open('/', 'w')\n"
+        instance.job("Flag", flag_job(tmp_path / "flag", hook))
+        assert "the flag is down" in instance.run("-m", "run", "Flag").out
+        assert smtp.sessions == 0
+
+
+def test_run_gives_a_job_its_memory_and_keeps_what_it_had(instance):
+    instance.job(
+        "Flag",
+        flag_job(instance.folder / "flag").replace(
+            "        if not",
+            "        self.memory['n'] = self.memory.get('n', 0) + 1\n"
+            "        print('run', self.memory['n'])\n"
+            "        if not",
+        ),
+    )
+    instance.cron()
+    assert "run 2" in instance.run("-m", "run", "Flag").out
+    assert "run 2" in instance.run("-m", "run", "Flag").out
+
+
+def test_run_names_what_matches_nothing_and_what_is_near(instance):
+    instance.add(FINE)
+    ran = instance.run("-m", "run", "disk rot", "disk r*")
+    assert ran.code == 1
+    assert "no job is called 'disk rot'; did you mean 'disk root'?" in ran.err
+    assert "disk root" in ran.out
+
+
+def test_run_shows_the_traceback_of_a_job_that_raises(instance):
+    instance.job(
+        "Flag",
+        flag_job(instance.folder / "x").replace("raise CheckFailed", "raise OSError"),
+    )
+    out = instance.run("-m", "run", "Flag").out
+    assert "OSError: the flag is down" in out
+    assert 'Flag.py", line ' in out
+
+
+# validate
+
+
+def test_validate_shows_every_problem_and_exits_1(instance):
+    instance.add("[http home]\nurl = ftp://x\nexpect_txt = y\n[htpp z]\n[odd]\n")
+    instance.job("Broken", "import nothing_of_that_name")
+    instance.job("Open", "").chmod(0o666)
+    ran = instance.run("-m", "validate")
+    assert ran.code == 1
+    for words in (
+        "settings.cfg:7",
+        "ftp://x",
+        "did you mean 'expect_text'?",
+        "htpp z",
+        "did you mean 'http'",
+        "odd",
+        "nothing_of_that_name",
+        "chmod",
+    ):
+        assert words in ran.out, words
+    assert "Traceback" not in ran.out + ran.err
+
+
+def test_validate_of_settings_that_stop_every_run_shows_all_of_it(instance):
+    instance.write("[general]\nservername = x\n[email]\nsmtpport = 0\n[http x]\n")
+    rows = instance.run("-m", "validate", "--json").json()
+    texts = " ".join(row["text"] for row in rows)
+    assert "alertcontact" in texts
+    assert "smtpport" in texts
+    assert "url is missing" in texts
+
+
+def test_validate_of_an_instance_in_order_says_so(instance):
+    instance.add(FINE)
+    ran = instance.run("-m", "validate")
+    assert ran.code == 0
+    assert f"nothing is wrong; {1 + len(OWN_JOBS)} jobs" in ran.out
+
+
+def test_validate_names_a_missing_state_folder(instance):
+    instance.state.rmdir()
+    ran = instance.run("-m", "validate")
+    assert ran.code == 1
+    assert "mkdir -m 700" in ran.out
+
+
+@pytest.mark.parametrize("mode", ["list", "validate"])
+def test_where_mail_is_not_set_up_the_last_line_is_the_next_step(tmp_path, mode):
+    instance = Instance(tmp_path, FINE)
+    ran = instance.run("-m", mode)
+    assert ran.code == 0
+    assert "mail is not set up" in ran.out.splitlines()[-1]
+    assert "checker.py -m testmail" in ran.out.splitlines()[-1]
+
+
+# testmail
+
+
+def test_testmail_sends_one_real_mail_and_shows_each_step(tmp_path, ca, cafile):
+    with SmtpServer(ca) as smtp:
+        instance = Instance(tmp_path, smtp.email_section(cafile))
+        ran = instance.run("-m", "testmail", "me@example.com")
+        (mail,) = smtp.wait_for(1)
+    assert mail.to == ("me@example.com",)
+    assert mail.subject == "[web1] a test mail, nothing is wrong"
+    for step in ("STARTTLS", "certificate verified", "logged in", "RCPT TO"):
+        assert step in ran.out
+    assert PASSWORD not in ran.out + ran.err
+    assert ran.code == 0
+    assert list(instance.state.iterdir()) == []
+
+
+def test_testmail_that_is_refused_says_at_which_step_and_exits_1(tmp_path, ca, cafile):
+    with SmtpServer(ca) as smtp:
+        smtp.password = "another"
+        instance = Instance(tmp_path, smtp.email_section(cafile))
+        ran = instance.run("-m", "testmail")
+    assert ran.code == 1
+    assert "the mail was not sent" in ran.err
+    assert "535" in ran.err
+
+
+def test_testmail_to_a_server_that_is_not_there_names_it(tmp_path):
+    port = closed_port()
+    settings = f"[email]\nsmtpserver = 127.0.0.1\nsmtpport = {port}\n"
+    ran = Instance(tmp_path, settings).run("-m", "testmail")
+    assert ran.code == 1
+    assert f"127.0.0.1:{port}" in ran.err
+    assert "refused" in ran.err
+
+
+def test_testmail_wants_a_mail_address(instance):
+    ran = instance.run("-m", "testmail", "me at example")
+    assert ran.code == 2
+    assert "expected mail addresses" in ran.err
+
+
+def test_testmail_without_a_mail_server_says_what_to_set(tmp_path):
+    ran = Instance(tmp_path, "").run("-m", "testmail")
+    assert ran.code == 1
+    assert "mail is not set up" in ran.err
+
+
+@pytest.mark.parametrize("given", [(), ("me@example.com",)])
+def test_testmail_with_nomail_says_that_nothing_was_sent_and_no_more(instance, given):
+    ran = instance.run("-m", "testmail", *given)
+    (whom,) = given or ("ops@example.com",)
+    said = f"Nothing was sent: nomail is set, so the mail to {whom} is in the log."
+    assert (ran.code, ran.out, ran.err) == (0, f"{said}\n", "")
+    log = (instance.state / "checker.log").read_text()
+    assert "a test mail, nothing is wrong" in log
+
+
+def test_testmail_with_the_flag_nomail_tries_neither_account(tmp_path):
+    settings = """\
+[email]
+smtpserver = 127.0.0.1
+smtpport = 1
+[email backup]
+smtpserver = 127.0.0.1
+smtpport = 1
+"""
+    ran = Instance(tmp_path, settings).run("-m", "testmail", "--nomail")
+    said = "Nothing was sent: --nomail was given, so the mail to ops@example.com "
+    assert (ran.code, ran.out) == (0, f"{said}is in the log.\n")
+
+
+def test_testmail_that_some_did_not_get_says_so(tmp_path, ca, cafile):
+    with SmtpServer(ca) as smtp:
+        smtp.answer_rcpt = lambda who: "550 5.1.1 no" if "gone" in who else None
+        instance = Instance(tmp_path, smtp.email_section(cafile))
+        ran = instance.run("-m", "testmail", "me@example.com, gone@example.com")
+    assert ran.code == 1
+    assert "the mail was not sent to everybody: gone@example.com: 550" in ran.err
+
+
+# crontab
+
+
+def test_the_crontab_lines_run_as_they_are(tmp_path):
+    folder = tmp_path / '50% of it\'s "odd"'
+    folder.mkdir()
+    instance = Instance(folder)
+    instance.add(FULL)
+    lines = instance.run("-m", "crontab").out.splitlines()
+    assert len(lines) == 4
+    fields, command = lines[0].split(maxsplit=5)[:5], lines[0].split(maxsplit=5)[5]
+    assert " ".join(fields) == SLOTS["minute"]
+    # What cron does with a line: an escaped % is a %, and /bin/sh gets the rest.
+    ran = subprocess.run(
+        ["/bin/sh", "-c", command.replace("\\%", "%")],
+        env={"HOME": "/", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+    assert instance.last_run()["failing"] == 1
+
+
+def test_the_crontab_lines_are_absolute_and_redirect_nothing(tmp_path):
+    instance = Instance(tmp_path)
+    for line in instance.run("-m", "crontab").out.splitlines():
+        assert ">" not in line
+        command = shlex.split(line.split(maxsplit=5)[5])
+        paths = [word for word in command if "/" in word]
+        assert all(Path(path).is_absolute() for path in paths)
+
+
+# The door.
+
+
+def test_a_python_without_the_libraries_goes_on_with_the_venv_beside(tmp_path):
+    checkout = tmp_path / "check out"
+    root = CHECKER.parent
+    checkout.mkdir()
+    shutil.copy(CHECKER, checkout)
+    for name in ("lib", "jobs"):
+        shutil.copytree(root / name, checkout / name)
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    command = [bare / "bin/python", checkout / "checker.py", "-h"]
+    ran = subprocess.run(command, capture_output=True, text=True, env={})
+    assert ran.returncode == 1
+    assert "this Python lacks " in ran.stderr
+    assert f"in {checkout} type: make run" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    (checkout / ".venv").symlink_to(sys.prefix)
+    ran = subprocess.run(command, capture_output=True, text=True, env={})
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(instance):
+    for number in range(400):
+        instance.add(f"[disk d{number}]\npath = /\n")
+    command = shlex.join(instance.command("-m", "list"))
+    ran = subprocess.run(
+        ["/bin/sh", "-c", f"{command} | head -1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stderr == ""
+
+
+def test_tables_are_for_people_on_a_terminal(instance):
+    import pty
+
+    instance.add(FULL)
+    instance.cron()
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        instance.command("-m", "list"),
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
+    )
+    os.close(slave)
+    shown = b""
+    try:
+        while part := os.read(master, 65536):
+            shown += part
+    except OSError:
+        # Linux ends a terminal's output so.
+        pass
+    os.close(master)
+    assert process.wait(timeout=30) == 0
+    assert b"disk full" in shown
+    assert "─".encode() in shown or b"\x1b[" in shown
+
+
+def test_json_of_list_can_be_read_by_machines(instance):
+    instance.add(FULL)
+    instance.cron()
+    (row,) = instance.listed()
+    assert row["condition"] == "failing"
+    assert row["failing_since"].endswith("+00:00")
+
+
+def test_list_does_not_call_a_job_fine_whose_record_was_lost(instance):
+    instance.add(FULL)
+    instance.cron()
+    next((instance.state / "jobs").iterdir()).write_text("{")
+    (row,) = instance.listed()
+    assert row["verdict"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-m cron -c minute",
+        "-m cron -c day_noon -v -d --nomail",
+        "-m cron -c hour -f a.cfg --jobs x --jobs y --state z -v",
+        "-m cron -c minute -f a.cfg -f b.cfg",
+    ],
+)
+def test_what_cron_says_is_read_alike_with_and_without_argparse(line):
+    plain = read_plain_order(line.split())
+    assert vars(plain) == vars(read(line.split(), main.MODES))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "-m list",
+        "-c minute -m cron",
+        "-m cron -c week",
+        "-m cron -c",
+        "-m cron -c minute -f",
+        "-m cron -c minute -f -v",
+        "-m cron -c minute --json",
+        "-m cron -c minute word",
+        "-m cron -c minute --state=x",
+    ],
+)
+def test_any_other_line_is_left_to_argparse(line):
+    assert read_plain_order(line.split()) is None
+
+
+@pytest.mark.parametrize("name", main.MODES)
+def test_every_mode_is_carried_out_by_a_function_that_is_there(name):
+    assert callable(main.function_of(main.MODES[name]))

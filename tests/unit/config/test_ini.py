@@ -1,0 +1,292 @@
+"""Reading INI files, their includes, and the line of everything in them."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.config.ini import IniError, IniFile, IniText, Source, read_ini
+from tests.support.powers import as_anybody
+
+GENERAL = "[general]\nservername = web1\n"
+
+
+def written(folder: Path, text: str | bytes, name: str = "settings.cfg") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def read(folder: Path, text: str | bytes) -> IniFile:
+    return read_ini(written(folder, text))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(IniError) as caught:
+        read_ini(path)
+    return str(caught.value).replace(str(path.parent), "FOLDER")
+
+
+def sentences(ini: IniFile) -> list[str]:
+    return [str(problem) for problem in ini.problems]
+
+
+def test_every_section_and_option_knows_its_line(tmp_path):
+    ini = read(
+        tmp_path, "# mine\n[general]\n\nservername = web1\n  two\n[http a]\nB: c\n"
+    )
+    assert ini.where("general") == "settings.cfg:2"
+    assert ini.where("general", "servername") == "settings.cfg:4"
+    assert ini.where("http a") == "settings.cfg:6"
+    assert ini.where("http a", "b") == "settings.cfg:7"
+    assert ini.config.get("general", "servername") == "web1\ntwo"
+
+
+def test_what_has_no_line_is_at_its_section_or_else_in_the_file(tmp_path):
+    ini = read(tmp_path, GENERAL)
+    assert ini.where("general", "logfile") == "settings.cfg:1"
+    assert ini.where("email", "user") == "settings.cfg"
+
+
+def test_a_percent_sign_is_a_letter_like_any_other(tmp_path):
+    ini = read(tmp_path, "[email]\npass = 100%(user)s%\n")
+    assert ini.config.get("email", "pass") == "100%(user)s%"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf[general]\nservername = web1\n",
+        b"[general]\r\nservername = web1\r\n",
+    ],
+    ids=["byte order mark", "lines that end as on Windows"],
+)
+def test_what_editors_leave_in_a_file_does_no_harm(tmp_path, content):
+    ini = read(tmp_path, content)
+    assert ini.config.get("general", "servername") == "web1"
+    assert ini.where("general", "servername") == "settings.cfg:2"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            b"",
+            "settings.cfg: the file is empty; "
+            "copy settings.cfg.example to FOLDER/settings.cfg",
+        ),
+        (
+            b" \n\n",
+            "settings.cfg: the file is empty; "
+            "copy settings.cfg.example to FOLDER/settings.cfg",
+        ),
+        (
+            b"[general]\nservername = M\xfcnchen\n",
+            "settings.cfg:2: byte 0xfc in this line is not UTF-8; "
+            "save the file as UTF-8",
+        ),
+        (
+            "[general]\n".encode("utf-16"),
+            "settings.cfg:1: there is a NUL byte in this line; is the file whole?",
+        ),
+        (
+            b"[general]\nservername = web1\n" + bytes(512),
+            "settings.cfg:3: there is a NUL byte in this line; is the file whole?",
+        ),
+        (b"#" * (16 * 2**20 + 1), "settings.cfg: the file is bigger than 16 MB"),
+        (
+            b"[general]\n" + b"x" * 100_001 + b"\na" + b" " * 2000 + b"b\n",
+            "settings.cfg:2: this line has over 100000 characters, "
+            "or 1000 blanks in a row\n"
+            "settings.cfg:3: this line has over 100000 characters, "
+            "or 1000 blanks in a row",
+        ),
+    ],
+    ids=["empty", "blank", "latin-1", "utf-16", "half written", "huge", "long lines"],
+)
+def test_a_file_that_is_no_settings_says_so(tmp_path, content, sentence):
+    assert refusal(written(tmp_path, content)) == sentence
+
+
+def test_a_missing_file_names_the_example(tmp_path):
+    assert refusal(tmp_path / "settings.cfg") == (
+        "settings.cfg: the file is missing; "
+        "copy settings.cfg.example to FOLDER/settings.cfg"
+    )
+
+
+def test_a_folder_and_a_pipe_are_no_settings(tmp_path):
+    (tmp_path / "settings.cfg").mkdir()
+    os.mkfifo(tmp_path / "pipe.cfg")
+    assert refusal(tmp_path / "settings.cfg") == (
+        "settings.cfg: FOLDER/settings.cfg is a folder, not a file"
+    )
+    assert refusal(tmp_path / "pipe.cfg") == ("pipe.cfg: FOLDER/pipe.cfg is not a file")
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path):
+    path = written(tmp_path, GENERAL)
+    path.chmod(0)
+    program = (
+        "import pathlib, sys\nfrom lib.config.ini import *\n"
+        "try: read_ini(pathlib.Path(sys.argv[1]))\n"
+        "except IniError as error: print(*error.problems)"
+    )
+    command = as_anybody([sys.executable, "-c", program, str(path)])
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout == f"settings.cfg: {path} cannot be read: Permission denied\n"
+
+
+def test_all_that_is_there_twice_is_told_at_once(tmp_path):
+    ini = read(
+        tmp_path,
+        "[http a]\nurl = 1\nurl = 2\nurl = 3\n[http b]\n[http a]\nurl = 4\n[general]\n",
+    )
+    assert sentences(ini) == [
+        "settings.cfg:3: [http a] the option 'url' is there twice, "
+        "first at line 2; keep one",
+        "settings.cfg:4: [http a] the option 'url' is there twice, "
+        "first at line 2; keep one",
+        "settings.cfg:6: [http a] this section is there twice, "
+        "first at line 1; keep one",
+    ]
+    assert ini.broken == {"http a"}
+
+
+def test_what_is_wrong_with_a_target_is_not_fatal(tmp_path):
+    ini = read(tmp_path, GENERAL + "[http a]\nurl\n")
+    assert [problem.fatal for problem in ini.problems] == [False]
+
+
+def test_what_is_wrong_in_general_or_email_is_fatal(tmp_path):
+    ini = read(tmp_path, GENERAL + "servername = web2\n[email]\nuser\n")
+    assert [problem.fatal for problem in ini.problems] == [True, True]
+
+
+def test_default_options_do_not_leak_into_targets(tmp_path):
+    ini = read(tmp_path, GENERAL + "[DEFAULT]\ntimeout = 5\n[http a]\nurl = x\n")
+    assert dict(ini.config.items("http a")) == {"url": "x"}
+    assert sentences(ini) == [
+        "settings.cfg:3: [DEFAULT] nothing reads this section; "
+        "[defaults] is for all jobs"
+    ]
+
+
+def test_includes_are_read_in_sorted_order_beside_the_file(tmp_path):
+    written(tmp_path, "[http b]\nurl = b\n", "conf.d/2.cfg")
+    written(tmp_path, "[http a]\nurl = a\n", "conf.d/1.cfg")
+    written(tmp_path, "[http c]\nurl = c\n", "conf.d/1.cfg~")
+    (tmp_path / "conf.d" / "3.cfg").mkdir()
+    ini = read(tmp_path, GENERAL + "include = conf.d/*.cfg\n[http z]\nurl = z\n")
+    assert ini.config.sections() == ["general", "http z", "http a", "http b"]
+    assert ini.where("http b", "url") == "conf.d/2.cfg:2"
+    assert ini.problems == ()
+
+
+def test_an_include_may_include_beside_itself(tmp_path):
+    written(tmp_path, "[general]\ninclude = more/c.cfg\n", "conf.d/b.cfg")
+    written(tmp_path, "[http c]\nurl = c\n", "conf.d/more/c.cfg")
+    ini = read(tmp_path, GENERAL + "include = conf.d/b.cfg, conf.d/*.cfg\n")
+    assert ini.where("http c") == "conf.d/more/c.cfg:1"
+    assert ini.problems == ()
+
+
+def test_files_that_include_each_other_are_read_once(tmp_path):
+    written(tmp_path, "[general]\ninclude = *.cfg\n[http b]\nurl = b\n", "b.cfg")
+    ini = read(tmp_path, GENERAL + "include = *.cfg\n")
+    assert ini.names == ("settings.cfg", "b.cfg")
+    assert ini.problems == ()
+
+
+def test_includes_have_an_end(tmp_path):
+    for number in range(20):
+        text = f"[general]\ninclude = {number + 1}.cfg\n"
+        written(tmp_path, text, f"{number}.cfg")
+    assert refusal(written(tmp_path, "[general]\ninclude = 0.cfg\n")) == (
+        "7.cfg:2: include = 8.cfg: more than 8 includes deep"
+    )
+
+
+def test_an_include_may_add_to_a_section_but_not_set_an_option_again(tmp_path):
+    written(tmp_path, "[general]\nlogfile = a\nservername = b\n", "a.cfg")
+    ini = read(tmp_path, GENERAL + "include = a.cfg\n")
+    assert ini.config.get("general", "logfile") == "a"
+    assert ini.config.get("general", "servername") == "web1"
+    assert sentences(ini) == [
+        "a.cfg:3: [general] the option 'servername' is there twice, "
+        "first at settings.cfg:2; keep one"
+    ]
+    assert ini.problems[0].fatal
+
+
+def test_a_target_may_not_go_on_in_another_file(tmp_path):
+    written(tmp_path, "[http a]\ntimeout = 5\n", "a.cfg")
+    ini = read(tmp_path, GENERAL + "include = a.cfg\n[http a]\nurl = x\n")
+    assert sentences(ini) == [
+        "a.cfg:1: [http a] this section is there twice, "
+        "first at settings.cfg:4; keep one"
+    ]
+    assert ini.broken == {"http a"}
+
+
+def test_a_pattern_that_finds_nothing_in_its_folder_is_fine(tmp_path):
+    (tmp_path / "conf.d").mkdir()
+    assert read(tmp_path, GENERAL + "include = conf.d/*.cfg\n").problems == ()
+
+
+def test_a_pattern_in_a_folder_that_cannot_be_read_is_fatal(tmp_path):
+    written(tmp_path, "", "conf.d")
+    assert refusal(written(tmp_path, GENERAL + "include = conf.d/*.cfg\n")) == (
+        "settings.cfg:3: include = conf.d/*.cfg: Not a directory"
+    )
+
+
+def test_a_pattern_in_a_folder_in_which_others_may_add_a_file_is_fatal(tmp_path):
+    written(tmp_path, "[http b]\nurl = b\n", "conf.d/b.cfg")
+    (tmp_path / "conf.d").chmod(0o707)
+    text = GENERAL + "include = conf.d/*.cfg\n"
+    assert refusal(written(tmp_path, text)) == (
+        "settings.cfg:3: include = conf.d/*.cfg: no file there is read: anybody can "
+        "write it: chmod o-w FOLDER/conf.d"
+    )
+
+
+def test_an_include_that_cannot_be_read_names_who_asked(tmp_path):
+    written(tmp_path, b"\xff", "b.cfg")
+    assert refusal(written(tmp_path, GENERAL + "include = a.cfg, b.cfg\n")) == (
+        "a.cfg: the file is missing; settings.cfg:3 includes it\n"
+        "b.cfg:1: byte 0xff in this line is not UTF-8; save the file as UTF-8; "
+        "settings.cfg:3 includes it"
+    )
+
+
+WORDS = st.sampled_from(
+    ["[a]", "[b c]", "[", "]", "k", "K2", "=", ":", " ", "  ", "\t", "\n", "\n", "\n"]
+    + ["#", ";", "v", "%", "\r\n", "\r", "\x0b", "\x85", "é", "[DEFAULT]"]
+)
+
+
+@given(st.lists(WORDS, max_size=40).map("".join))
+def test_a_text_without_fault_is_what_the_standard_parser_reads(words):
+    text = "[first]\n" + words
+    found = IniText(text, Source(Path("x"), "x"))
+    if found.faults:
+        return
+    # None of our texts has a section of this name.
+    standard = configparser.ConfigParser(interpolation=None, default_section="none")
+    standard.read_string("\n".join(text.replace("\r\n", "\n").split("\r")))
+    assert {one: dict(found.config[one]) for one in found.config.sections()} == {
+        one: dict(standard[one]) for one in standard.sections()
+    }
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for entry in found.entries:
+        title = f"[{entry.section}]".lower()
+        assert (entry.option or title) in lines[entry.line - 1].lower()

@@ -1,0 +1,76 @@
+"""The settings as job authors see them: a ConfigParser like any other, but small."""
+
+from __future__ import annotations
+
+import configparser
+import tracemalloc
+
+import pytest
+
+from lib.config.ini import read_ini
+
+TEXT = """\
+[general]
+servername = web1
+
+[Mine]
+Count = 3
+share = 0.5
+loud = yes
+odd = 100%(x)s
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def config(text):
+        path = tmp_path / "settings.cfg"
+        path.write_text(text)
+        return read_ini(path).config
+
+    return config
+
+
+def test_a_section_gives_text_numbers_and_yes_or_no(read):
+    section = read(TEXT)["Mine"]
+    assert section["COUNT"] == "3"
+    assert section.getint("count") + section.getfloat("share") == 3.5
+    assert section.getboolean("loud") is True
+    assert section["odd"] == "100%(x)s"
+    assert section.getint("none") is None
+    assert section.getint("none", 7) == section.getint("none", fallback=7) == 7
+    with pytest.raises(ValueError, match="invalid literal"):
+        section.getint("share")
+
+
+def test_everything_else_is_as_in_any_other(read):
+    config = read(TEXT)
+    standard = configparser.ConfigParser(interpolation=None)
+    standard.read_string(TEXT)
+    assert config == standard
+    assert isinstance(config, configparser.ConfigParser)
+    assert config.getint("Mine", "count") == 3
+    assert [*config] == [*standard] == ["DEFAULT", "general", "Mine"]
+    assert {name: dict(one) for name, one in config.items()} == {
+        name: dict(one) for name, one in standard.items()
+    }
+    assert dict(config["DEFAULT"]) == {}
+    with pytest.raises(KeyError):
+        config["none"]
+
+
+def test_very_many_sections_take_little_memory(read):
+    count = 1000
+    text = TEXT + "".join(
+        f"[http target-{number}]\nurl = https://example.com/{number}\ntimeout = 5\n"
+        for number in range(count)
+    )
+    tracemalloc.start()
+    try:
+        before, _peak = tracemalloc.get_traced_memory()
+        config = read(text)
+        after, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(config.sections()) == count + 2
+    assert (after - before) / count < 1000

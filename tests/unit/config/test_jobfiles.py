@@ -1,0 +1,185 @@
+"""Which files of the job folders are jobs, and which of them must not be loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lib.config.jobfiles import find_job_files
+
+SHIPS = {"HTTPServerChecker"}
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+@pytest.fixture
+def shipped(tmp_path):
+    return folder_of(tmp_path / "jobs", "HTTPServerChecker.py", "Mine.py")
+
+
+def folder_of(folder: Path, *names: str) -> Path:
+    folder.mkdir(mode=0o755)
+    for name in names:
+        (folder / name).write_text("")
+        (folder / name).chmod(0o644)
+    return folder
+
+
+def names(files):
+    return [file.name for file in files]
+
+
+def said(problems, folder: Path) -> list[str]:
+    return [str(problem).replace(str(folder), "FOLDER") for problem in problems]
+
+
+def refusal(file, folder: Path) -> str:
+    return file.refused.replace(str(folder), "FOLDER")
+
+
+def test_files_come_in_sorted_order_folder_by_folder(shipped, tmp_path):
+    own = folder_of(tmp_path / "own", "Zebra.py", "Apple.py")
+    files, problems = find_job_files(shipped, [own], SHIPS)
+    assert names(files) == ["HTTPServerChecker", "Mine", "Apple", "Zebra"]
+    assert problems == ()
+
+
+def test_only_what_ships_by_name_ships(shipped, tmp_path):
+    own = folder_of(tmp_path / "own", "Apple.py")
+    files, _problems = find_job_files(shipped, [own], {*SHIPS, "Apple"})
+    assert [file.ships for file in files] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Job.py~",
+        ".Job.py",
+        ".#Job.py",
+        "#Job.py#",
+        "#Job.py",
+        ".Job.py.swp",
+        "Job.py.bak",
+        "Job.py.orig",
+        "Job.py.rej",
+        "_helper.py",
+        "__init__.py",
+        "JobBase.py",
+        "JobSpawner.py",
+        "notes.txt",
+    ],
+)
+def test_what_is_no_job_is_passed_over_quietly(tmp_path, name):
+    folder = folder_of(tmp_path / "jobs", name)
+    assert find_job_files(folder, [], SHIPS) == ((), ())
+
+
+def test_a_folder_is_no_job_whatever_its_name(tmp_path):
+    folder = folder_of(tmp_path / "jobs")
+    (folder / "Job.py").mkdir()
+    assert find_job_files(folder, [], SHIPS) == ((), ())
+
+
+def test_a_name_that_no_class_can_have_is_a_warning(tmp_path):
+    folder = folder_of(tmp_path / "jobs", "my-job.py", "class.py")
+    files, problems = find_job_files(folder, [], SHIPS)
+    assert files == ()
+    assert all(problem.warning for problem in problems)
+    assert said(problems, tmp_path) == [
+        "FOLDER/jobs: class.py is no job: a class cannot have that name; "
+        "rename it, with letters, digits and _ only",
+        "FOLDER/jobs: my-job.py is no job: a class cannot have that name; "
+        "rename it, with letters, digits and _ only",
+    ]
+
+
+def test_a_name_that_is_not_utf_8_can_be_printed(tmp_path):
+    folder = folder_of(tmp_path / "jobs")
+    with open(os.fsencode(folder) + b"/caf\xe9.py", "wb"):
+        pass
+    _files, problems = find_job_files(folder, [], SHIPS)
+    assert r"'caf\udce9.py' is no job" in str(problems[0])
+    str(problems[0]).encode()
+
+
+def test_the_second_file_of_a_name_is_refused(shipped, tmp_path):
+    own = folder_of(tmp_path / "own", "HTTPServerChecker.py")
+    files, _problems = find_job_files(shipped, [own], SHIPS)
+    assert [refusal(file, tmp_path) for file in files] == [
+        "",
+        "",
+        "FOLDER/own/HTTPServerChecker.py has the name of "
+        "FOLDER/jobs/HTTPServerChecker.py: rename one, and its class",
+    ]
+
+
+def test_a_folder_that_is_named_twice_is_read_once(shipped, tmp_path):
+    (tmp_path / "link").symlink_to(shipped)
+    files, problems = find_job_files(shipped, [shipped, tmp_path / "link"], SHIPS)
+    assert names(files) == ["HTTPServerChecker", "Mine"]
+    assert problems == ()
+
+
+def test_a_folder_that_is_missing_does_not_stop_the_others(shipped, tmp_path):
+    own = folder_of(tmp_path / "own", "Apple.py")
+    (tmp_path / "file").write_text("")
+    folders = [tmp_path / "missing", tmp_path / "file", own]
+    files, problems = find_job_files(shipped, folders, SHIPS)
+    assert names(files)[-1] == "Apple"
+    assert said(problems, tmp_path) == [
+        "the job folder FOLDER/missing is missing",
+        "the job folder FOLDER/file cannot be read: Not a directory",
+    ]
+    assert {(one.section, one.fatal, one.warning) for one in problems} == {
+        ("general", False, False)
+    }
+
+
+def test_a_file_that_anybody_may_write_is_refused(shipped, tmp_path):
+    (shipped / "Mine.py").chmod(0o646)
+    files, problems = find_job_files(shipped, [], SHIPS)
+    assert problems == ()
+    assert refusal(files[1], tmp_path) == (
+        "FOLDER/jobs/Mine.py is not run: "
+        "anybody can write it: chmod o-w FOLDER/jobs/Mine.py"
+    )
+
+
+def test_nothing_of_a_folder_that_anybody_may_write_is_run(shipped, tmp_path):
+    shipped.chmod(0o777)
+    files, problems = find_job_files(shipped, [], SHIPS)
+    assert files == ()
+    assert len(problems) == 1
+    assert "no job of the folder FOLDER/jobs runs: anybody can write it: chmod" in (
+        said(problems, tmp_path)[0]
+    )
+
+
+@as_root
+def test_a_file_that_belongs_to_somebody_else_is_refused(shipped, tmp_path):
+    os.chown(shipped / "Mine.py", 65534, 0)
+    files, _problems = find_job_files(shipped, [], SHIPS)
+    assert refusal(files[1], tmp_path) == (
+        "FOLDER/jobs/Mine.py is not run: it belongs to nobody, not to root: "
+        "chown root FOLDER/jobs/Mine.py"
+    )
+
+
+def test_a_link_is_judged_by_what_it_leads_to(shipped, tmp_path):
+    elsewhere = tmp_path / "Elsewhere.py"
+    elsewhere.write_text("")
+    elsewhere.chmod(0o666)
+    (shipped / "Linked.py").symlink_to(elsewhere)
+    (shipped / "Nowhere.py").symlink_to(tmp_path / "Nowhere.py")
+    files, _problems = find_job_files(shipped, [], SHIPS)
+    assert "anybody can write it" in refusal(files[1], tmp_path)
+    assert refusal(files[3], tmp_path) == (
+        "FOLDER/jobs/Nowhere.py is a link to a file that is missing"
+    )
+
+
+def test_a_pipe_is_refused_without_being_opened(shipped, tmp_path):
+    os.mkfifo(shipped / "Pipe.py")
+    files, _problems = find_job_files(shipped, [], SHIPS)
+    assert refusal(files[2], tmp_path) == "FOLDER/jobs/Pipe.py is not a file"

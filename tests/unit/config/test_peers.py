@@ -1,0 +1,130 @@
+"""The lines of [peers]: good ones, wrong ones, and those that mean us."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from lib.config.peers import peer, without_ourselves
+from tests.support.instance import Instance
+from tests.support.listeners import Listener, answer, says
+from tests.support.servers import SmtpServer
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (
+            "http://example.org:5000,admin@example.org",
+            ("http://example.org:5000", "admin@example.org", ""),
+        ),
+        (
+            "http://[::1]:5000/, admin@example.org, key = a=b",
+            ("http://[::1]:5000/", "admin@example.org", "a=b"),
+        ),
+        (
+            "https://u:p@example.org/x?y=1,a@example.org,key=p@s",
+            ("https://u:p@example.org/x?y=1", "a@example.org", "p@s"),
+        ),
+    ],
+)
+def test_what_is_understood(value, found):
+    assert peer(value) == found
+
+
+U, A = "https://example.org/", "a@example.org"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (U, "the address of its admin is missing"),
+        (f"{U},", "the address of its admin is missing"),
+        (f"{U},{A},", "a comma too many, or nothing behind it"),
+        (f"{U},,{A}", "a comma too many, or nothing behind it"),
+        (f"{U},{A},b@example.org", "one address"),
+        (f"{U},key=abc", "its admin's address comes second"),
+        (f"{U},{A},key=", "expected url,email,key=... and a key without commas"),
+        (f"{U},{A},key=a,b", "a key without commas"),
+        (f"{U},{A},other=1", "expected url,email,key=..."),
+        (f"{U},nobody", "expected mail addresses"),
+        (f"{A},{U}", "expected http://host/... or https://host/..."),
+        (f"example.org,{A}", "expected http://host/... or https://host/..."),
+        (f"http://::1:5000/,{A}", "an IPv6 address in brackets: http://[::1]:5000/"),
+        (f"http://2001:db8::1/,{A}", "an IPv6 address in brackets"),
+        (f"http://[::1:5000/,{A}", "expected http://host/"),
+        (f",{A}", "expected http://host/... or https://host/..."),
+        ("hour", "expected url,email; only every, after, copy are no peers"),
+    ],
+)
+def test_each_wrong_line_says_what_is_wrong_with_it(value, said):
+    with pytest.raises(ValueError, match="expected") as caught:
+        peer(value)
+    assert said in str(caught.value)
+
+
+LISTEN = {"listen": ("0.0.0.0", 7000)}
+WRITE = {"write": "/var/www/checker.txt"}
+NODE = os.uname().nodename
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "said"),
+    [
+        ("http://web1:5000/", {}, "our own [status] listen, port 5000"),
+        ("http://WEB1:7000/x", LISTEN, "our own [status] listen, port 7000"),
+        (f"http://{NODE}:7000/", LISTEN, "our own [status] listen"),
+        ("http://localhost:7000/", LISTEN, "our own [status] listen"),
+        ("http://[::1]:7000/", LISTEN, "our own [status] listen"),
+        ("https://web1/checker.txt", WRITE, "our own [status] write, /var/www/checker"),
+        # Another instance on this machine, or a friend's file on our web server.
+        ("http://localhost:5000/", {}, ""),
+        ("http://localhost:7001/", LISTEN, ""),
+        ("http://localhost/checker.txt", WRITE, ""),
+        ("https://web1/friend/checker.txt", WRITE, ""),
+        ("https://web1/", WRITE, ""),
+        ("https://example.org:5000/", {}, ""),
+    ],
+)
+def test_a_line_that_means_us_is_no_peer(url, status, said):
+    values = {"every": "hour", "a": (url, A, ""), "b": (U, A, "")}
+    left, wrong = without_ourselves(values, "Web1", status)
+    assert said in wrong.get("a", "")
+    assert ("a" in left) is (said == "")
+    assert {"every", "b"} < set(left) | {"a"}
+
+
+def test_a_line_with_our_own_name_is_the_one_for_the_other_side():
+    left, wrong = without_ourselves({"web1": (U, A, "k")}, "Web1", {})
+    assert left == {} and "the line is for [peers] of the other side" in wrong["web1"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("x = https://a.example/", "x = https://a.example/: expected url,email: the"),
+        ("x = https://a.example/,a@b.org,c@d.org", "one address"),
+        ("x = a,b,", "expected http://host/..."),
+        (
+            "x = http://[::1]:7000/,a@b.org",
+            "x: this address is our own [status] listen",
+        ),
+    ],
+)
+def test_a_wrong_line_is_an_error_and_the_other_peers_are_asked(tmp_path, line, said):
+    with (
+        SmtpServer(security="none") as server,
+        Listener(says(answer(body=b"JobProblem"))) as there,
+    ):
+        good = f"friend = {there.url()},admin@example.org"
+        peers = f"[peers]\nevery = minute\n{line}\n{good}\n"
+        status = "[status]\nlisten = 127.0.0.1:7000\n"
+        instance = Instance(tmp_path, server.email_section() + peers + status)
+        assert instance.cron().code == 0
+        assert len(server.wait_for(2)) == 2
+        (wrong,) = [one for one in server.mails if "peer friend" not in one.subject]
+        assert said in wrong.body and wrong.to == ("ops@example.com",)
+        assert len(there.heard) == 1
+        ran = instance.run("-m", "validate")
+    assert ran.code == 1 and said in ran.out

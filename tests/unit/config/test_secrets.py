@@ -1,0 +1,131 @@
+"""Where the password comes from, and what is said when it does not."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from lib.config.secrets import find_password
+
+
+def refusal(option, value, folder, **more) -> str:
+    with pytest.raises(ValueError) as caught:
+        find_password(option, value, folder, **more)
+    return str(caught.value).replace(str(folder), "FOLDER")
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "password"
+    path.touch(0o600)
+    return path
+
+
+def test_a_password_in_the_settings_is_taken_as_it_is(tmp_path):
+    assert find_password("pass", "100% #1", tmp_path) == "100% #1"
+
+
+@pytest.mark.parametrize(
+    "content", ["hunter 2\nsecond line\n", "hunter 2\r\n", "\ufeffhunter 2"]
+)
+def test_the_first_line_of_a_file_is_the_password(file, tmp_path, content):
+    file.write_bytes(content.encode())
+    assert find_password("pass_file", "password", tmp_path) == "hunter 2"
+    assert find_password("pass_file", str(file), tmp_path / "other") == "hunter 2"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "the first line is empty, where the password should be"),
+        (b"\nhunter2\n", "the first line is empty, where the password should be"),
+        (b"hunter\x002\n", "the first line holds a control character"),
+        (b"h\xfcnter2\n", "what came is not UTF-8"),
+    ],
+)
+def test_a_file_without_a_password_says_so(file, tmp_path, content, sentence):
+    file.write_bytes(content)
+    assert refusal("pass_file", "password", tmp_path) == sentence
+
+
+def test_a_file_that_others_can_read_is_refused(file, tmp_path):
+    file.write_text("hunter2\n")
+    file.chmod(0o644)
+    assert refusal("pass_file", "password", tmp_path) == (
+        "the file holds the password, and anybody can read it: "
+        "chmod 600 FOLDER/password"
+    )
+
+
+def test_a_file_that_is_none_says_so(tmp_path):
+    (tmp_path / "folder").mkdir(mode=0o700)
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    assert refusal("pass_file", "folder", tmp_path) == (
+        "the file cannot be read: Is a directory"
+    )
+    assert refusal("pass_file", "pipe", tmp_path) == (
+        "the first line is empty, where the password should be"
+    )
+    assert refusal("pass_file", "missing", tmp_path) == (
+        "there is no such file (a relative path starts at FOLDER)"
+    )
+
+
+def test_an_environment_variable_may_hold_it(tmp_path):
+    environ = {"SECRET": "hunter2\n", "EMPTY": ""}
+    assert find_password("pass_env", "SECRET", tmp_path, environ=environ) == "hunter2"
+    for name in ("EMPTY", "MISSING"):
+        assert refusal("pass_env", name, tmp_path, environ=environ) == (
+            "there is no environment variable of that name, or it is empty; "
+            "set it where Checker is started, such as at the top of the crontab"
+        )
+
+
+def command(tmp_path, *words, **more) -> str:
+    return find_password("pass_command", words, tmp_path, **more)
+
+
+def test_a_command_may_print_it(tmp_path):
+    assert command(tmp_path, "printf", "hunter2\nmore\n") == "hunter2"
+
+
+def test_no_shell_reads_the_command(tmp_path):
+    assert command(tmp_path, "echo", "$HOME;", "|") == "$HOME; |"
+
+
+def test_a_command_starts_in_the_settings_folder(file, tmp_path):
+    file.write_text("hunter2\n")
+    assert command(tmp_path, "cat", "password") == "hunter2"
+
+
+def test_a_command_that_fails_tells_its_code_and_first_complaint(tmp_path):
+    script = "echo hunter2; echo locked >&2; echo more >&2; exit 3"
+    assert refusal("pass_command", ("sh", "-c", script), tmp_path) == (
+        "the command ended with exit code 3: locked"
+    )
+    assert refusal("pass_command", ("false",), tmp_path) == (
+        "the command ended with exit code 1"
+    )
+    assert refusal("pass_command", ("sh", "-c", "kill -9 $$"), tmp_path) == (
+        "the command was ended by signal 9"
+    )
+
+
+def test_a_command_that_is_missing_is_not_named(tmp_path):
+    assert refusal("pass_command", ("./hunter2",), tmp_path) == (
+        "the command cannot be started: No such file or directory"
+    )
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["sleep 60", "trap '' TERM INT; sleep 60", "yes", "sleep 60 & echo hunter2"],
+    ids=["sleeps", "ignores signals", "prints for ever", "leaves a child"],
+)
+def test_a_command_that_does_not_end_is_ended(tmp_path, script):
+    began = time.monotonic()
+    sentence = refusal("pass_command", ("sh", "-c", script), tmp_path, timeout_s=0.3)
+    assert sentence == "the command did not end within 0.3 s"
+    assert time.monotonic() - began < 5

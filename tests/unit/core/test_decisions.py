@@ -1,0 +1,428 @@
+"""Each decision as a sentence and as a line, and the file that keeps them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib.core import decisions
+from lib.core.decisions import DETAILS, Entry, Event, JobDetails, People, sentence
+from lib.core.enums import (
+    Condition,
+    Decision,
+    DeliveryResult,
+    JobFailureNotificationFrequency,
+    JobFrequency,
+    MessageKind,
+)
+from lib.core.jobs import OWN_KEY, JobFacts, JobKey, Policy
+from lib.core.messages import Message
+from lib.core.policy import advance, decide
+from lib.core.records import Record
+from lib.core.results import Outcome, Report
+from lib.storage.auditlog import (
+    Journal,
+    as_line,
+    from_line,
+    reaches_back_to,
+    read_entries,
+)
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+OPS = ("ops@example.com",)
+KEY, NAME = JobKey("DiskSpace", "disk full"), "disk full"
+FINE = Outcome(Condition.FINE)
+FULL = Outcome(Condition.FAILING, "/ is 93% full\nand more")
+ON_CHANGE = Policy()
+HOURLY = Policy(JobFailureNotificationFrequency.EVERYHOUR, 2)
+
+
+def mail(**more):
+    given = {
+        "message_id": "a1" * 16,
+        "kind": MessageKind.ALERT,
+        "subject": "disk full is failing: / is 93% full",
+        "body": "since noon",
+        "to": OPS,
+        "born_at": NOON,
+        **more,
+    }
+    return Message(**given)
+
+
+def entry(reason="it was so", at=NOON, key=KEY, name=NAME, **details):
+    details = JobDetails(Condition.FAILING, 1, reason, **details)
+    return Entry(at, key, name, Decision.FIRST_ALERT, details)
+
+
+def read_back(one):
+    """Return the sentence made of what is on file."""
+    return sentence(from_line(as_line(one)))
+
+
+def story(policy, outcomes, *, mail_leaves=True):
+    """Return the texts of what is decided when a job finds these, minute by minute."""
+    job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, policy, OPS)
+    record, now, told = Record(KEY), NOON, []
+    for outcome in outcomes:
+        decision = decide(record, outcome, policy, now)
+        messages = (mail(),) if decision.notifies else ()
+        report = Report(job, outcome, decision, messages)
+        after = advance(record, report, now)
+        found = decisions.judged(report, record, after, now)
+        told.append([read_back(one) for one in found])
+        record, now = after, now + timedelta(minutes=1)
+        if mail_leaves:
+            record = replace(record, owed=())
+    return told
+
+
+# What a run decides, in sentences.
+
+
+def test_a_job_that_is_fine_and_stays_so_leaves_no_line():
+    assert story(ON_CHANGE, [FINE, FINE]) == [[], []]
+
+
+def test_an_alert_and_its_end_say_what_was_found_and_what_the_policy_said():
+    first, second, third = story(ON_CHANGE, [FULL, FULL, FINE])
+    assert first == [
+        "failing, 1 in a row: / is 93% full; first alert, as the policy is: on change",
+        "alert to ops@example.com is to be sent: 'disk full is failing: / is 93% full'",
+    ]
+    assert second[0].startswith("failing, 2 in a row: / is 93% full; no mail: ops@")
+    assert second[0].endswith("; the next one comes when it is fine again")
+    assert third[0].startswith("fine; recovery mail: ops@example.com was told at ")
+
+
+def test_while_the_alert_has_not_left_nobody_is_said_to_have_been_told():
+    _first, second, third = story(ON_CHANGE, [FULL, FULL, FINE], mail_leaves=False)
+    still = "the mail of 2026-11-22 12:00 UTC to ops@example.com has still to leave"
+    assert f"no mail: {still}; the next one comes when" in second[0]
+    assert third[0] == f"fine; recovery mail: {still}"
+
+
+def test_several_people_were_told():
+    told = Record(KEY, NAME, told=("a@b.example", "c@b.example"), told_at=NOON)
+    report = Report(
+        JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE),
+        FULL,
+        Decision.ALREADY_NOTIFIED,
+    )
+    (said,) = decisions.judged(report, told, told, NOON)
+    assert "no mail: a@b.example, c@b.example were told at " in sentence(said)
+
+
+def test_too_few_failures_and_too_soon_are_said_with_the_policy():
+    found = story(HOURLY, [FULL, FULL, FULL, FINE])
+    assert found[0][0].endswith("no mail yet: the first one comes after 2 in a row")
+    assert found[1][0].endswith("first alert, as the policy is: every hour, after 2")
+    assert "no mail, too soon: ops@example.com was told at " in found[2][0]
+    assert found[3][0].startswith("fine; fine again, no mail: the policy is every hour")
+
+
+def test_what_is_fine_again_before_anybody_heard_of_it_says_so():
+    found = story(Policy(failures=3), [FULL, FINE])
+    assert found[1] == ["fine; fine again, no mail: nobody was told that it was not"]
+
+
+def test_an_end_knows_since_when_it_was_for_whoever_counts_them():
+    job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, ON_CHANGE, OPS)
+    for outcome, since in ((FINE, NOON), (FULL, None)):
+        before = Record(KEY, NAME, Condition.FAILING, 3, NOON)
+        decision = decide(before, outcome, ON_CHANGE, NOON)
+        report = Report(job, outcome, decision)
+        after = advance(before, report, NOON)
+        (one,) = decisions.judged(report, before, after, NOON)
+        assert one.details.failing_since == since
+
+
+def test_a_job_under_way_says_so_once():
+    found = story(ON_CHANGE, [Outcome(Condition.PENDING, "wait", ask_again=True)] * 2)
+    assert found == [["under way: wait; asked again in the next minute run"], []]
+
+
+def test_a_failed_attempt_names_the_step_and_the_next_one():
+    tried = mail(attempts=2, retry_at=NOON + timedelta(minutes=5))
+    text = read_back(decisions.failed(KEY, NAME, tried, "RCPT TO: 451 later", NOON))
+    assert text.startswith(
+        "attempt 2 to send alert to ops@example.com failed: RCPT TO:"
+    )
+    assert "; tried again after 2026-11-22 " in text
+
+
+def test_a_mail_that_left_late_says_how_late():
+    assert " late: " not in read_back(decisions.sent(KEY, NAME, mail(), NOON))
+    later = NOON + timedelta(minutes=40)
+    assert "sent, 40 minutes late: " in read_back(
+        decisions.sent(KEY, NAME, mail(), later)
+    )
+
+
+def test_a_mail_that_went_to_the_log_is_not_said_to_be_sent():
+    one = decisions.logged(KEY, NAME, mail(), NOON)
+    assert one.code is Event.LOGGED
+    said = "alert to ops@example.com was logged, not mailed (nomail): 'disk full"
+    assert read_back(one).startswith(said)
+    before, into = Record(KEY, NAME, owed=(mail(),)), mail(subject="12 failing")
+    after, logged = replace(before, owed=()), DeliveryResult.LOGGED
+    (one,) = decisions.bundled(before, after, into, NOON, logged)
+    assert "was logged, not mailed (nomail) as a part of '12 failing'" in read_back(one)
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (DeliveryResult.SENT, "ops@example.com was told at 2026"),
+        (DeliveryResult.LOGGED, "ops@example.com was logged, not mailed (nomail)"),
+        (DeliveryResult.REFUSED, "ops@example.com was refused for good"),
+    ],
+)
+def test_that_somebody_was_told_is_said_only_where_a_mail_was_taken(result, said):
+    told = Record(KEY, NAME, told=OPS, told_at=NOON, delivery=result)
+    job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE)
+    report = Report(job, FULL, Decision.ALREADY_NOTIFIED)
+    (one,) = decisions.judged(report, told, told, NOON)
+    assert said in read_back(one)
+    assert ("told" in read_back(one)) is (result is DeliveryResult.SENT)
+
+
+def test_mails_that_a_digest_or_newer_news_stood_for_name_it():
+    before = Record(KEY, NAME, owed=(mail(),))
+    into = mail(message_id="b2" * 16, subject="12 failing in one mail")
+    (one,) = decisions.bundled(before, replace(before, owed=()), into, NOON)
+    assert "was sent as a part of '12 failing in one mail': 'disk full" in (
+        read_back(one)
+    )
+    (one,) = decisions.merged(before, replace(before, owed=(into,)), NOON)
+    assert "is a part of newer news, '12 failing" in read_back(one)
+    assert list(decisions.merged(before, before, NOON)) == []
+
+
+def test_of_many_addresses_a_few_are_named():
+    many = mail(to=tuple(f"{number}@example.com" for number in range(100)))
+    one = decisions.sent(KEY, NAME, many, NOON)
+    assert "4@example.com and 95 others" in read_back(one)
+
+
+def test_what_became_of_state_is_said():
+    gone = Record(KEY, NAME, unseen_since=NOON, owed=(mail(),))
+    assert [
+        read_back(one)
+        for one in (
+            decisions.forgotten(gone, NOON),
+            *decisions.lost(OWN_KEY, ["disk-full-1.json: damaged"], NOON),
+            *decisions.read_again([gone], NOON),
+        )
+    ] == [
+        "no run met this job since 2026-11-22 12:00 UTC; what was remembered of it "
+        "is forgotten",
+        "what was remembered is gone: disk-full-1.json: damaged",
+        "its state file, which could not be read, can be read again; 1 mail owed",
+    ]
+
+
+def test_what_a_server_will_never_take_says_whom_it_does_not_reach():
+    one = decisions.dropped(KEY, NAME, mail(), "gone@x.example", "550 no such", NOON)
+    assert read_back(one).startswith(
+        "alert to gone@x.example was refused and is not tried again: 550 no such: "
+    )
+
+
+# Lines.
+
+
+def test_a_line_comes_back_as_it_was():
+    one = entry(policy=HOURLY, notified=People(OPS, 3), notified_at=NOON)
+    assert from_line(as_line(one) + "\n") == one
+
+
+def test_a_line_holds_a_code_and_facts_and_no_sentence():
+    one, second = decisions.judged(
+        Report(
+            JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE),
+            FULL,
+            Decision.FIRST_ALERT,
+            (mail(),),
+        ),
+        Record(KEY),
+        Record(KEY, NAME, Condition.FAILING, 1),
+        NOON,
+    )
+    start = f"2026-11-22T12:00:00+00:00\t{KEY}\t{NAME}"
+    assert as_line(one) == (
+        f"{start}\tfirst_alert\t"
+        '{"status": "failing", "failures": 1, "reason": "/ is 93% full"}'
+    )
+    assert as_line(second) == (
+        f'{start}\tqueued\t{{"message_id": "{"a1" * 16}", "kind": "alert", '
+        '"to": {"addresses": ["ops@example.com"]}, '
+        '"subject": "disk full is failing: / is 93% full"}'
+    )
+
+
+def test_each_code_has_its_words():
+    assert set(decisions.WORDS) == set(Decision)
+    for code, details in DETAILS.items():
+        if details is JobDetails:
+            made = JobDetails(Condition.FAILING)
+        elif details is decisions.MailDetails:
+            made = details("a1", MessageKind.ALERT, People(OPS))
+        else:
+            made = details()
+        assert read_back(Entry(NOON, KEY, NAME, code, made)), code
+    assert not set(Decision) & set(Event)
+
+
+@pytest.mark.parametrize("nasty", ["a\tb\nc", "\x1b[31mred", "\u202etxt.exe", "\udc80"])
+def test_a_line_stays_one_line_and_orders_no_terminal(nasty):
+    line = as_line(entry(nasty, key=JobKey("X", nasty), name=nasty))
+    assert line.count("\t") == 4
+    assert line.replace("\t", "").isprintable()
+    assert from_line(line) is not None
+
+
+def test_no_secret_is_in_a_line():
+    one = entry("it said canary", notified=People(("canary@x.example",)))
+    assert "canary" not in as_line(one, ("canary",))
+
+
+def test_a_long_reason_is_cut():
+    long = Outcome(Condition.FAILING, "x" * 5000)
+    ((first, _kept),) = story(ON_CHANGE, [long])
+    assert len(first) < 500
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "word",
+        "a\tb\tc\td\te",
+        f"{NOON.isoformat()}\tX/k\tn\tsent\t[1]",
+        f"{NOON.isoformat()}\tX/k\tn\tsent\t{{}}",
+        f'{NOON.isoformat()}\tX/k\tn\tok\t{{"status": "so"}}',
+        f'{NOON.isoformat()}\tX/k\tn\tfailing, reminder\t{{"status": "failing"}}',
+        f"{NOON.isoformat()}\tk\tn\tqueued\t{{}}",
+        "\0" * 99,
+    ],
+)
+def test_what_is_no_line_of_ours_is_none(line):
+    assert from_line(line) is None
+
+
+# The file.
+
+
+def everything(folder):
+    return [one.details.reason for one in read_entries(folder, lambda key, name: True)]
+
+
+def write(folder, *texts, most_bytes=10_000):
+    journal = Journal(folder, (), most_bytes)
+    journal.note(entry(text) for text in texts)
+    journal.write()
+
+
+def test_lines_are_appended_and_read_in_their_order(tmp_path):
+    write(tmp_path, "one", "two")
+    write(tmp_path, "three")
+    assert everything(tmp_path) == ["one", "two", "three"]
+    assert (tmp_path / "decisions.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_decided_leaves_no_file(tmp_path):
+    write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_is_wanted_is_read(tmp_path):
+    journal = Journal(tmp_path, ())
+    journal.note([entry("a", key=JobKey("X", "x")), entry("b", name="other")])
+    journal.write()
+    found = read_entries(tmp_path, lambda key, name: key == JobKey("X", "x"))
+    assert [one.details.reason for one in found] == ["a"]
+
+
+def test_of_a_period_only_what_is_later_is_read(tmp_path):
+    journal = Journal(tmp_path, ())
+    moments = [NOON, NOON + timedelta(milliseconds=900), NOON + timedelta(seconds=1)]
+    journal.note(entry(str(at), at) for at in moments)
+    journal.write()
+    found = read_entries(tmp_path, lambda key, name: True, moments[0])
+    assert [one.details.reason for one in found] == [str(moments[2])]
+    earlier = NOON - timedelta(seconds=1)
+    assert len(read_entries(tmp_path, lambda key, name: True, earlier)) == 3
+
+
+def test_how_far_the_file_reaches_back_is_known_once_lines_were_dropped(tmp_path):
+    assert reaches_back_to(tmp_path) is None
+    write(tmp_path, "one")
+    assert reaches_back_to(tmp_path) is None
+    journal = Journal(tmp_path, (), 1000)
+    for number in range(20):
+        at = NOON + timedelta(minutes=number)
+        journal.note([entry(f"{number} {'x' * 100}", at)])
+        journal.write()
+    first, *_rest = read_entries(tmp_path, lambda key, name: True)
+    assert reaches_back_to(tmp_path) == first.at > NOON
+    older = tmp_path / "decisions.log.1"
+    older.write_bytes(older.read_bytes()[5:])
+    assert reaches_back_to(tmp_path) == first.at + timedelta(minutes=1)
+
+
+def test_there_are_two_files_at_most_and_the_newest_lines_stay(tmp_path):
+    for number in range(500):
+        write(tmp_path, f"{number:03} {'x' * 200}")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["decisions.log", "decisions.log.1"]
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 20_000
+    found = [text[:3] for text in everything(tmp_path)]
+    assert found == [f"{number:03}" for number in range(500 - len(found), 500)]
+    assert len(found) > 20
+
+
+def test_more_at_once_than_a_file_may_hold_keeps_the_newest(tmp_path):
+    write(tmp_path, *(f"{number:03} {'x' * 200}" for number in range(500)))
+    assert (tmp_path / "decisions.log").stat().st_size <= 10_000
+    assert everything(tmp_path)[-1].startswith("499")
+
+
+def test_after_a_line_that_was_cut_off_a_new_one_begins(tmp_path):
+    write(tmp_path, "one", "two")
+    path = tmp_path / "decisions.log"
+    path.write_bytes(path.read_bytes()[:-9])
+    write(tmp_path, "three")
+    assert everything(tmp_path) == ["one", "three"]
+
+
+@pytest.mark.parametrize("how", ["folder", "pipe", "link"])
+def test_what_cannot_be_written_is_said_once_and_stops_nothing(tmp_path, caplog, how):
+    path = tmp_path / "decisions.log"
+    if how == "folder":
+        path.mkdir()
+    elif how == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "elsewhere")
+    journal = Journal(tmp_path, ())
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            journal.note([entry()])
+            journal.write()
+    (said,) = caplog.messages
+    assert f"{path} cannot be written: " in said
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_ten_thousand_lines_cost_little(tmp_path):
+    journal = Journal(tmp_path, ("canary",))
+    journal.note(entry(f"number {number}") for number in range(10_000))
+    began = datetime.now(UTC)
+    journal.write()
+    assert datetime.now(UTC) - began < timedelta(seconds=3)
+    assert len(everything(tmp_path)) == 10_000

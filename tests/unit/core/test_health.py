@@ -1,0 +1,251 @@
+"""How we are: stories of evidence, and the file that tells it."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lib.core import health
+from lib.core.enums import Health, MessageKind
+from lib.core.health import Evidence
+from lib.core.jobs import JobKey
+from lib.core.messages import Message
+from lib.core.records import Record, RunFacts
+from lib.core.settings import Mail, Mailbox, Settings
+from lib.peers import answer
+from tests.support.instance import NO_MAIL, Instance, flag_job
+from tests.support.servers import SmtpServer
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+MAIL = Mail(smtpserver="smtp.example.com", mailbox=Mailbox("imap.example.com"))
+NO_BOX = Mail(smtpserver="smtp.example.com")
+
+
+def judged(found, mail, now):
+    at = Path("settings.cfg")
+    return health.judged(found, Settings(at, "web1", (), at, at, mail), now)
+
+
+def ago(**length):
+    return NOON - timedelta(**length)
+
+
+def proof(**times):
+    found = {name: moment.isoformat() for name, moment in times.items()}
+    return {**found, "interval_s": 3600, "verdict": "never"}
+
+
+PROVEN = proof(proved_at=ago(minutes=50))
+FINE = Evidence(ago(seconds=30), None, PROVEN)
+
+
+@pytest.mark.parametrize(
+    ("last_run", "word"),
+    [
+        (ago(seconds=30), Health.OK),
+        (ago(seconds=179), Health.OK),
+        (ago(seconds=181), Health.JOB_PROBLEM),
+        (None, Health.JOB_PROBLEM),
+    ],
+)
+def test_a_run_must_have_finished_within_three_minutes(last_run, word):
+    assert judged(Evidence(last_run, None, PROVEN), MAIL, NOON).word is word
+
+
+def test_how_long_ago_a_run_may_have_finished_is_for_the_settings_to_say(tmp_path):
+    instance, _file = instance_with_file(tmp_path, "[email]\nsmtpserver = 127.0.0.1\n")
+    instance.add("runage = 3600\n")
+    instance.cron()
+
+    def age(content):
+        ended = datetime.now(UTC) - timedelta(minutes=50)
+        content["ended_at"] = ended.isoformat()
+
+    def word():
+        return instance.run("-m", "status", "--json").json()[0]["how_it_is"]
+
+    instance.mend(age, "run.json")
+    assert word() == "True"
+    instance.write(instance.settings.read_text().replace("3600", "300"))
+    assert word().startswith("JobProblem: no run has finished since")
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (PROVEN, ""),
+        (None, "not proven yet"),
+        ({"verdict": "not set up"}, "not proven yet"),
+        (proof(proved_at=ago(hours=1), failed_at=ago(minutes=1)), "has failed: never"),
+        (proof(failed_at=ago(minutes=1)), "has failed"),
+        (proof(proved_at=ago(hours=1, minutes=59)), ""),
+        (proof(proved_at=ago(hours=2, minutes=1)), "too old: 2026-11-22"),
+        ({"proved_at": "no time"}, "not proven yet"),
+    ],
+)
+def test_mail_is_fine_while_the_last_proof_stands(found, why):
+    how = judged(Evidence(ago(seconds=30), None, found), MAIL, NOON)
+    assert how.word is (Health.MAIL_PROBLEM if why else Health.OK)
+    assert why in how.why
+
+
+def test_without_a_mailbox_only_what_is_stuck_is_a_problem():
+    assert judged(Evidence(ago(seconds=30)), NO_BOX, NOON).word is Health.OK
+    stuck = Evidence(ago(seconds=30), unsent_since=ago(minutes=16))
+    assert judged(stuck, NO_BOX, NOON).word is Health.MAIL_PROBLEM
+    late = Evidence(ago(seconds=30), unsent_since=ago(minutes=14))
+    assert judged(late, NO_BOX, NOON).word is Health.OK
+
+
+def test_an_instance_without_mail_says_so_unless_that_is_fine():
+    assert judged(FINE, Mail(), NOON).word is Health.MAIL_PROBLEM
+    assert judged(FINE, Mail(nomail=True), NOON).word is Health.MAIL_PROBLEM
+    fine = Mail(nomail=True, nomail_is_fine=True)
+    assert judged(FINE, fine, NOON).word is Health.OK
+
+
+def test_no_run_is_worse_than_no_mail():
+    assert judged(Evidence(None), Mail(), NOON).word is Health.JOB_PROBLEM
+
+
+def test_the_evidence_is_what_was_tried_in_vain_and_not_a_probe():
+    def message(kind, attempts, **length):
+        born_at = ago(**length)
+        return Message("a1", kind, "s", "b", ("o@x.org",), born_at, attempts=attempts)
+
+    owed = (
+        message(MessageKind.PROBE, 3, hours=3),
+        message(MessageKind.ALERT, 0, hours=2),
+        message(MessageKind.ALERT, 1, hours=1),
+    )
+    prover = Record(JobKey("EmailChecker", "E"), memory={"proof": PROVEN})
+    kept = health.witnessed(
+        RunFacts(ended_at=NOON), [Record(JobKey("X", "x"), owed=owed), prover]
+    )
+    assert health.evidence(kept) == Evidence(NOON, ago(hours=1), PROVEN)
+    nothing = health.witnessed(kept, [])
+    assert health.evidence(nothing) == Evidence(NOON, None, None)
+
+
+# The file.
+
+
+def instance_with_file(tmp_path, email):
+    served = tmp_path / "www"
+    served.mkdir()
+    file = served / "checker.txt"
+    instance = Instance(tmp_path, f"{email}[status]\nwrite = {file}\n")
+    instance.job("Flag", flag_job(tmp_path / "flag"))
+    (tmp_path / "flag").touch()
+    return instance, file
+
+
+def read(file, key=""):
+    return answer.judged(file.read_bytes(), key=key, now=datetime.now(UTC))
+
+
+def test_each_run_replaces_the_file_and_everybody_may_read_it(tmp_path):
+    instance, file = instance_with_file(tmp_path, "[email]\nsmtpserver = 127.0.0.1\n")
+    assert instance.cron().silent
+    assert read(file).finding is answer.Finding.FINE
+    assert file.stat().st_mode & 0o777 == 0o644
+    os.utime(file, (1, 1))
+    assert instance.cron().silent
+    assert time.time() - file.stat().st_mtime < 60
+    assert [path.name for path in file.parent.iterdir()] == ["checker.txt"]
+
+
+def test_an_idle_minute_dates_the_file_too(tmp_path):
+    instance, file = instance_with_file(tmp_path, NO_MAIL)
+    (instance.jobs / "Flag.py").unlink()
+    for _ in range(4):
+        assert instance.cron().silent
+        os.utime(file, (1, 1))
+    assert instance.cron().silent
+    assert time.time() - file.stat().st_mtime < 60
+
+
+def test_the_file_is_signed_with_the_key_of_each_peer(tmp_path):
+    instance, file = instance_with_file(tmp_path, "[email]\nsmtpserver = 127.0.0.1\n")
+    instance.add("[peers]\nfriend = https://x.example/,a@example.com,key=we two\n")
+    instance.cron()
+    found = read(file, "we two")
+    assert found.finding is answer.Finding.FINE and found.signed
+    assert found.answer.server == "web1"
+    assert read(file, "others").finding is answer.Finding.UNSIGNED
+
+
+# Of one the mail is tried itself; of so many at once, one mail for all of them.
+@pytest.mark.parametrize("count", [1, 9])
+def test_mail_that_is_stuck_is_told(tmp_path, count):
+    with SmtpServer(security="none") as server:
+        instance, file = instance_with_file(tmp_path, server.email_section())
+        text = flag_job(tmp_path / "flag")
+        for number in range(1, count):
+            name = f"Flag{number}"
+            instance.job(name, text.replace("class Flag", f"class {name}"))
+        server.answer_data = lambda mail: "451 4.3.0 not now"
+        (tmp_path / "flag").unlink()
+        instance.cron()
+        assert read(file).finding is answer.Finding.FINE
+        long_ago = (datetime.now(UTC) - timedelta(minutes=20)).isoformat()
+
+        def grow_old(content):
+            for one in content.get("owed", ()):
+                one["born_at"] = long_ago
+
+        instance.mend(grow_old)
+        instance.cron()
+        assert read(file).finding is answer.Finding.MAIL_PROBLEM
+
+
+def test_a_run_that_cannot_be_written_down_is_a_job_problem(tmp_path):
+    instance, file = instance_with_file(tmp_path, NO_MAIL)
+    instance.cron()
+    instance.state.chmod(0o500)
+    try:
+        assert instance.cron().code == 1
+    finally:
+        instance.state.chmod(0o700)
+    assert read(file).finding is answer.Finding.JOB_PROBLEM
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_the_jobs_run(tmp_path):
+    instance, file = instance_with_file(tmp_path, NO_MAIL)
+    file.parent.chmod(0o500)
+    try:
+        ran = instance.cron()
+        checked = instance.run("-m", "validate")
+    finally:
+        file.parent.chmod(0o700)
+    assert ran.code == 0
+    assert ran.err.count("\n") == 1
+    assert f"[status] write: {file} cannot be written: Permission denied" in ran.err
+    assert instance.last_run()["ran"] >= 1
+    said = f"write: this user may not write in {file.parent}; let it"
+    assert checked.code == 1 and said in checked.out
+    # Somebody is told of it, and of its end.
+    name = "settings.cfg [status]"
+    assert said in instance.records()[name]["last_reason"]
+    instance.cron()
+    assert name not in instance.records()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("gone/checker.txt", "there is no folder"),
+        ("www", "is a folder; expected a file in it"),
+        ("flag/checker.txt", "there is no folder"),
+    ],
+)
+def test_a_place_that_cannot_be_is_named(tmp_path, path, said):
+    instance, file = instance_with_file(tmp_path, NO_MAIL)
+    text = instance.settings.read_text()
+    instance.write(text.replace(str(file), str(tmp_path / path)))
+    assert said in instance.run("-m", "validate").out
+    assert instance.cron().code == 0

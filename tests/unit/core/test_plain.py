@@ -1,0 +1,221 @@
+"""What leaves a process comes back the same, or not at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.core import plain
+from lib.core.enums import Condition, Decision, JobFrequency, MessageKind
+from lib.core.jobs import JobFacts, JobKey, Policy
+from lib.core.messages import Message
+from lib.core.records import Record, RunFacts
+from lib.core.results import Outcome, Report
+from lib.storage.codec import packed, unpacked
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+#: Whatever a job may call itself: emoji, line ends, halves of surrogate pairs.
+texts = st.text(st.characters(exclude_categories=()), max_size=20).map(
+    # Two halves that meet are one character in JSON.
+    lambda text: json.loads(json.dumps(text))
+)
+moments = st.datetimes(
+    min_value=datetime(1970, 1, 2),
+    max_value=datetime(9998, 12, 30),
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=-11, minutes=30))]),
+)
+numbers = st.integers(min_value=0, max_value=2**53 - 1)
+conditions = st.sampled_from(Condition)
+memories = st.dictionaries(
+    texts,
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | texts | st.floats(allow_nan=False),
+        lambda parts: st.lists(parts, max_size=3)
+        | st.dictionaries(texts, parts, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=3,
+).filter(lambda memory: "Infinity" not in json.dumps(memory))
+messages = st.builds(
+    Message,
+    message_id=texts,
+    kind=st.sampled_from(MessageKind),
+    subject=texts,
+    body=texts,
+    to=st.lists(texts, max_size=3).map(tuple),
+    born_at=moments,
+    thread=st.none() | texts,
+    attempts=numbers,
+    retry_at=st.none() | moments,
+    last_error=texts,
+    reason=texts,
+)
+keys = st.builds(JobKey, texts.map(lambda text: text.replace("/", "") or "X"), texts)
+records = st.builds(
+    Record,
+    key=keys,
+    name=texts,
+    condition=conditions,
+    failures=numbers,
+    failing_since=st.none() | moments,
+    told_at=st.none() | moments,
+    told=st.lists(texts, max_size=3).map(tuple),
+    told_of=st.none() | conditions,
+    thread=st.none() | texts,
+    last_reason=texts,
+    pending=st.booleans(),
+    memory=memories,
+    owed=st.lists(messages, max_size=3).map(tuple),
+    unseen_since=st.none() | moments,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(record=records)
+def test_a_record_comes_back_from_its_file_the_same(record):
+    body, has_sum = unpacked(packed(record))
+    assert has_sum
+    assert plain.from_plain(Record, body) == record
+
+
+@settings(max_examples=50, deadline=None)
+@given(message=messages)
+def test_a_report_comes_back_from_a_pipe_the_same(message):
+    job = JobFacts(
+        JobKey("K", "k"), "n", "f.py", JobFrequency.HOUR, Policy(failures=3), ("a@b.c",)
+    )
+    report = Report(
+        job,
+        Outcome(Condition.UNKNOWN, "why", seconds=0.5, ask_again=True),
+        Decision.NOT_YET,
+        (message,),
+        memory={"seen": [1, 2.5, None]},
+    )
+    assert plain.from_plain(Report, plain.loads(plain.dumps(report))) == report
+
+
+def test_what_has_its_default_is_not_written():
+    assert plain.to_plain(Record(JobKey("K", "k"), failures=1)) == {
+        "key": "K/k",
+        "failures": 1,
+    }
+
+
+def test_what_is_no_value_of_ours_is_written_as_text():
+    assert plain.to_plain({1: Path("/x")}) == {"1": "/x"}
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "why"),
+    [
+        ("key", 5, "Record.key is no text"),
+        ("key", "disk full", "Record.key is no key of a job"),
+        ("key", "/disk full", "Record.key is no key of a job"),
+        ("name", None, "Record.name is no text"),
+        ("condition", "well", "Record.condition is none of fine, failing, unknown"),
+        ("condition", ["fine"], "Record.condition is none of"),
+        ("failures", -1, "Record.failures is no whole number, or is negative"),
+        ("failures", 10**400, "Record.failures is no whole number"),
+        ("failures", True, "Record.failures is no whole number"),
+        ("failures", 1.0, "Record.failures is no whole number"),
+        ("failures", "1", "Record.failures is no whole number"),
+        ("pending", 1, "Record.pending is neither true nor false"),
+        ("told_at", 12, "Record.told_at is no time"),
+        ("told_at", "yesterday", "Record.told_at is no time"),
+        ("told_at", "2026-03-01T12:00:00", "has no time zone"),
+        ("told_at", "0001-01-01T00:00:00+14:00", "is no time of ours"),
+        ("told_at", "9999-12-31T23:59:59-14:00", "is no time of ours"),
+        ("told", "ops@example.com", "Record.told is no list"),
+        ("told", [1], "Record.told is no text"),
+        ("memory", [], "Record.memory is no object"),
+        ("owed", {}, "Record.owed is no list"),
+        ("owed", ["x"], "Record.owed is no object"),
+        ("owed", [{"kind": "note"}], "Record.owed lacks 'message_id'"),
+        ("surprise", 1, "Record has an unknown member 'surprise'"),
+    ],
+)
+def test_a_wrong_type_is_refused_and_named(member, value, why):
+    with pytest.raises(ValueError) as error:
+        plain.from_plain(Record, {"key": "K/k", member: value})
+    assert why in str(error.value)
+
+
+@pytest.mark.parametrize("body", [None, [], "text", 5, True])
+def test_what_is_no_object_is_no_record(body):
+    with pytest.raises(ValueError, match="Record is no object"):
+        plain.from_plain(Record, body)
+
+
+@pytest.mark.parametrize("seconds", [10**400, -(2**53), True, "1", float("inf")])
+def test_a_number_without_bounds_is_refused(seconds):
+    with pytest.raises(ValueError, match="Outcome.seconds is no number"):
+        plain.from_plain(Outcome, {"condition": "fine", "seconds": seconds})
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "[Infinity]", "-Infinity", "[1e999]", "{", "", "[" * 100_000]
+)
+def test_what_is_not_json_is_refused(text):
+    with pytest.raises(ValueError):
+        plain.loads(text)
+
+
+def test_what_json_cannot_hold_is_refused():
+    deep: list[object] = []
+    for _level in range(100_000):
+        deep = [deep]
+    for value in (float("nan"), deep):
+        with pytest.raises(ValueError):
+            plain.dumps(value)
+
+
+def nested(levels: int) -> dict[str, object]:
+    memory: dict[str, object] = {}
+    for _level in range(levels - 1):
+        memory = {"in": memory}
+    return memory
+
+
+def test_memory_is_given_back_as_json_would():
+    assert plain.plain_memory({1: (2, "ü"), "x": None}) == {"1": [2, "ü"], "x": None}
+
+
+def test_memory_may_be_as_deep_as_a_record_takes_it():
+    memory = plain.plain_memory(nested(plain.MAX_DEPTH))
+    record = Record(JobKey("K", "k"), memory=memory)
+    assert plain.from_plain(Record, plain.to_plain(record)) == record
+
+
+@pytest.mark.parametrize(
+    ("memory", "why"),
+    [
+        ([], "memory is no dict but list"),
+        ({"at": NOON}, "not JSON serializable"),
+        ({"x": float("nan")}, "not JSON compliant"),
+        (nested(plain.MAX_DEPTH + 1), "nested more than 20 deep"),
+        (nested(100_000), "nested too deeply"),
+        ({"x": "y" * plain.MAX_MEMORY}, "bytes long, of 1048576 at most"),
+    ],
+    ids=["list", "object", "nan", "deep", "very-deep", "large"],
+)
+def test_memory_that_cannot_be_kept_is_refused(memory, why):
+    with pytest.raises((TypeError, ValueError), match=why):
+        plain.plain_memory(memory)
+
+
+def test_a_record_whose_memory_is_too_deep_is_refused():
+    record = replace(Record(JobKey("K", "k")), memory=nested(plain.MAX_DEPTH + 1))
+    with pytest.raises(ValueError, match=r"Record\.memory is no object, or is nested"):
+        plain.from_plain(Record, plain.to_plain(record))
+
+
+def test_times_of_last_runs_are_kept_as_text():
+    facts = RunFacts(last_runs={"minute": NOON.isoformat()}, records=("a-1",))
+    assert plain.from_plain(RunFacts, plain.to_plain(facts)) == facts

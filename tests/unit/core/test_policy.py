@@ -1,0 +1,374 @@
+"""The rules, as stories: what the job found, and under it what a person heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib.core.enums import Condition, Decision
+from lib.core.enums import JobFailureNotificationFrequency as Every
+from lib.core.enums import JobFrequency, MessageKind
+from lib.core.jobs import JobFacts, JobKey, OldEntry, Policy
+from lib.core.messages import Message
+from lib.core.policy import (
+    advance,
+    attempted,
+    decide,
+    due_frequencies,
+    is_due,
+    is_sendable,
+    remembered,
+    settled,
+    unmet,
+)
+from lib.core.records import Record
+from lib.core.results import Outcome, Report
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+FOUND = {
+    "S": Condition.FINE,
+    "F": Condition.FAILING,
+    "U": Condition.UNKNOWN,
+    "P": Condition.PENDING,
+}
+HEARD = {
+    MessageKind.ALERT: "A",
+    MessageKind.REMINDER: "A",
+    MessageKind.RECOVERY: "R",
+}
+SPOKEN = {
+    Decision.FIRST_ALERT: MessageKind.ALERT,
+    Decision.REMINDER: MessageKind.REMINDER,
+    Decision.RECOVERY: MessageKind.RECOVERY,
+}
+_ids = iter(range(1, 1_000_000))
+
+
+def message(kind=MessageKind.ALERT, to=("ops@example.com",), at=NOON):
+    return Message(f"{next(_ids):032x}", kind, "subject", "body", to, at)
+
+
+def one_run(record, letter, policy, now, to=("ops@example.com",)):
+    """One run of one job: what ``run`` and a worker do, without their hands."""
+    outcome = Outcome(FOUND[letter], "why")
+    decision = decide(record, outcome, policy, now)
+    spoken = (message(SPOKEN[decision], to, now),) if decision.notifies else ()
+    job = JobFacts(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE, policy)
+    return advance(record, Report(job, outcome, decision, spoken), now), decision
+
+
+NEW = Record(JobKey("K", "k"))
+
+
+def tell_story(every, after, runs, mail="", step=MINUTE, record=NEW):
+    """Return what was heard in each run; ``mail`` says in which runs mail is down."""
+    heard = ""
+    for number, letter in enumerate(runs):
+        record, _ = one_run(record, letter, Policy(every, after), NOON + number * step)
+        if mail[number : number + 1] != "-":
+            heard += "".join(HEARD[owed.kind] for owed in record.owed) or "."
+            record = replace(record, owed=())
+        else:
+            heard += "."
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("every", "after", "runs", "heard"),
+    [
+        (Every.EVERYTIME, 1, "SFFS", ".AA."),
+        (Every.EVERYTIME, 2, "FFF", ".AA"),
+        (Every.EVERYTIME, 1, "SSSS", "...."),
+        (Every.ONSTATECHANGE, 1, "SFFFS", ".A..R"),
+        (Every.ONSTATECHANGE, 2, "FFFS", ".A.R"),
+        (Every.ONSTATECHANGE, 2, "FSFSFF", ".....A"),
+        (Every.ONSTATECHANGE, 1, "FSFS", "ARAR"),
+        (Every.EVERYFIVEMINUTES, 1, "FFFFFF", "A....A"),
+        (Every.EVERYFIVEMINUTES, 3, "FFFFFFFF", "..A....A"),
+        (Every.EVERYFIVEMINUTES, 1, "FSFS", "A.A."),
+        (Every.EVERYTENMINUTES, 1, "F" * 11, "A.........A"),
+        (Every.EVERYHOUR, 1, "F" * 61, "A" + "." * 58 + "A."),
+        # A check that could not be made counts, and is not fine.
+        (Every.ONSTATECHANGE, 1, "UUS", "A.R"),
+        (Every.ONSTATECHANGE, 2, "UFFS", ".A.R"),
+        (Every.ONSTATECHANGE, 1, "UFFS", "AA.R"),
+        (Every.ONSTATECHANGE, 1, "FUFS", "A..R"),
+        # Under way is neither a failure nor a recovery.
+        (Every.ONSTATECHANGE, 2, "FPFPS", "..A.R"),
+        (Every.ONSTATECHANGE, 1, "PPS", "..."),
+    ],
+)
+def test_who_hears_what(every, after, runs, heard):
+    assert tell_story(every, after, runs) == heard
+
+
+@pytest.mark.parametrize(
+    ("every", "step", "heard"),
+    [
+        (Every.EVERYHOUR, timedelta(minutes=59, seconds=30), "AAAA"),
+        (Every.EVERYDAY, timedelta(hours=23, minutes=59), "AAAA"),
+        (Every.EVERYDAY, timedelta(hours=23), "A.A."),
+        (Every.EVERYFIVEMINUTES, timedelta(minutes=4, seconds=40), "AAAA"),
+        (Every.EVERYTENMINUTES, timedelta(minutes=9, seconds=20), "AAAA"),
+    ],
+)
+def test_cron_jitter_never_skips_a_reminder(every, step, heard):
+    assert tell_story(every, 1, "FFFF", step=step) == heard
+
+
+def test_an_alert_that_could_not_leave_comes_once_when_mail_is_back():
+    assert tell_story(Every.ONSTATECHANGE, 1, "FFF", mail="--+") == "..A"
+
+
+def test_a_recovery_while_mail_is_down_comes_after_its_problem():
+    assert tell_story(Every.ONSTATECHANGE, 1, "FSS", mail="--+") == "..AR"
+
+
+@pytest.mark.parametrize(("before", "after", "heard"), [(5, 2, "A"), (1, 5, ".")])
+def test_a_threshold_changed_between_runs_neither_skips_nor_repeats(
+    before, after, heard
+):
+    record = Record(JobKey("K", "k"))
+    for number in range(3):
+        record, _ = one_run(
+            record, "F", Policy(Every.ONSTATECHANGE, before), NOON + number * MINUTE
+        )
+    _, decision = one_run(
+        record, "F", Policy(Every.ONSTATECHANGE, after), NOON + 3 * MINUTE
+    )
+    assert ("A" if decision.notifies else ".") == heard
+
+
+def test_a_policy_changed_to_reminders_counts_from_the_last_alert():
+    record, _ = one_run(
+        Record(JobKey("K", "k")), "F", Policy(Every.ONSTATECHANGE), NOON
+    )
+    hourly = Policy(Every.EVERYHOUR)
+    assert one_run(record, "F", hourly, NOON + 30 * MINUTE)[1] is Decision.TOO_SOON
+    assert one_run(record, "F", hourly, NOON + 60 * MINUTE)[1] is Decision.REMINDER
+
+
+def test_a_policy_changed_to_state_change_does_not_alert_again_but_recovers():
+    record, _ = one_run(Record(JobKey("K", "k")), "F", Policy(Every.EVERYHOUR), NOON)
+    changed = Policy(Every.ONSTATECHANGE)
+    record, decision = one_run(record, "F", changed, NOON + 2 * 60 * MINUTE)
+    assert decision is Decision.ALREADY_NOTIFIED
+    assert one_run(record, "S", changed, NOON + 3 * 60 * MINUTE)[1] is Decision.RECOVERY
+
+
+def test_a_recovery_that_nobody_waits_for_is_quiet():
+    record, decision = one_run(Record(JobKey("K", "k")), "F", Policy(failures=3), NOON)
+    assert decision is Decision.NOT_YET
+    assert one_run(record, "S", Policy(), NOON)[1] is Decision.QUIET_RECOVERY
+
+
+def test_those_who_got_the_problem_are_remembered_for_its_recovery():
+    record, _ = one_run(
+        Record(JobKey("K", "k")), "F", Policy(), NOON, to=("old@example.com",)
+    )
+    assert record.told == ("old@example.com",)
+
+
+def test_what_a_job_sends_of_its_own_accord_tells_nobody_that_it_fails():
+    note, alert = message(MessageKind.NOTE, ("boss@example.com",)), message()
+    job = JobFacts(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE)
+    failed = Outcome(Condition.FAILING, "why")
+    report = Report(job, failed, Decision.FIRST_ALERT, (note, alert))
+    record = advance(Record(JobKey("K", "k")), report, NOON)
+    assert (record.told, record.thread) == (alert.to, alert.message_id)
+
+
+def test_a_record_keeps_since_when_how_often_and_why():
+    record = Record(JobKey("K", "k"))
+    for number in range(3):
+        record, _ = one_run(record, "F", Policy(), NOON + number * MINUTE)
+    assert (record.failing_since, record.failures) == (NOON, 3)
+    assert (record.last_reason, record.told_at) == ("why", NOON)
+
+
+def test_nothing_but_memory_and_what_is_owed_outlives_a_recovery():
+    record, _ = one_run(
+        Record(JobKey("K", "k"), memory={"seen": 1}), "F", Policy(), NOON
+    )
+    record, _ = one_run(record, "S", Policy(), NOON + MINUTE)
+    assert len(record.owed) == 2
+    assert replace(record, owed=()) == Record(JobKey("K", "k"), "k", memory={"seen": 1})
+
+
+# The clock.
+
+
+@pytest.mark.parametrize("every", list(Every))
+def test_a_clock_stepped_back_silences_no_job_for_longer_than_its_window(every):
+    future = NOON + timedelta(days=365)
+    record, _ = one_run(Record(JobKey("K", "k")), "F", Policy(every), future)
+    record, _ = one_run(record, "F", Policy(every), NOON)
+    later = NOON + timedelta(hours=24)
+    spoke = one_run(record, "F", Policy(every), later)[1].notifies
+    assert spoke == (every is not Every.ONSTATECHANGE)
+
+
+def test_a_clock_stepped_back_makes_no_burst():
+    record, _ = one_run(
+        Record(JobKey("K", "k")), "F", Policy(Every.EVERYHOUR), NOON + 90 * MINUTE
+    )
+    heard = tell_story(Every.EVERYHOUR, 1, "F" * 10, record=replace(record, owed=()))
+    assert heard == "." * 10
+
+
+def test_a_clock_stepped_forward_brings_one_reminder():
+    record, _ = one_run(Record(JobKey("K", "k")), "F", Policy(Every.EVERYHOUR), NOON)
+    year = NOON + timedelta(days=365)
+    record, decision = one_run(record, "F", Policy(Every.EVERYHOUR), year)
+    assert decision is Decision.REMINDER
+    assert one_run(record, "F", Policy(Every.EVERYHOUR), year + MINUTE)[1] is (
+        Decision.TOO_SOON
+    )
+
+
+def test_a_failure_from_the_future_is_failing_since_now():
+    record, _ = one_run(
+        Record(JobKey("K", "k")), "F", Policy(), NOON + timedelta(days=1)
+    )
+    assert settled(record, NOON).failing_since == NOON
+
+
+def test_an_owed_message_does_not_wait_for_a_year_because_the_clock_once_did():
+    far = replace(message(), retry_at=NOON + timedelta(days=365))
+    record = settled(Record(JobKey("K", "k"), owed=(far,)), NOON)
+    assert is_sendable(record.owed[0], NOON)
+
+
+def test_a_record_in_order_is_left_as_it_is():
+    record = Record(JobKey("K", "k"), failures=1, failing_since=NOON)
+    assert settled(record, NOON) is record
+
+
+# Lost state.
+
+
+def test_a_job_whose_record_was_lost_alerts_at_its_first_failure():
+    lost = Record(JobKey("K", "k"), condition=Condition.UNKNOWN)
+    policy = Policy(Every.ONSTATECHANGE, 5)
+    assert one_run(lost, "F", policy, NOON)[1] is Decision.FIRST_ALERT
+    assert one_run(lost, "S", policy, NOON)[1] is Decision.QUIET_RECOVERY
+    assert one_run(lost, "U", policy, NOON)[1] is Decision.NOT_YET
+
+
+# Due.
+
+
+@pytest.mark.parametrize(
+    ("ordered", "runs"),
+    [
+        ("minute", {"minute"}),
+        ("hour", {"minute", "hour"}),
+        ("day", {"minute", "hour", "day"}),
+        ("day_noon", {"minute", "hour", "day_noon"}),
+    ],
+)
+def test_an_order_includes_the_more_frequent_jobs(ordered, runs):
+    assert due_frequencies(JobFrequency(ordered), {}, NOON) == runs
+
+
+@pytest.mark.parametrize(
+    ("frequency", "age", "missed"),
+    [
+        ("hour", timedelta(minutes=65), False),
+        ("hour", timedelta(minutes=67), True),
+        ("day", timedelta(hours=26), False),
+        ("day", timedelta(hours=27), True),
+        ("day_noon", timedelta(days=3), True),
+        ("hour", timedelta(days=-365), True),
+    ],
+)
+def test_a_missed_slot_is_caught_up(frequency, age, missed):
+    last = {JobFrequency(frequency): NOON - age}
+    due = due_frequencies(JobFrequency.MINUTE, last, NOON)
+    assert (JobFrequency(frequency) in due) == missed
+
+
+def test_a_machine_that_was_off_for_three_days_runs_each_job_once():
+    last = dict.fromkeys(JobFrequency, NOON - timedelta(days=3))
+    due = due_frequencies(JobFrequency.MINUTE, last, NOON)
+    assert due == set(JobFrequency)
+    again = dict.fromkeys(due, NOON)
+    assert due_frequencies(JobFrequency.MINUTE, again, NOON + MINUTE) == {
+        JobFrequency.MINUTE
+    }
+
+
+def test_a_job_under_way_is_asked_in_the_next_minute_whatever_its_frequency():
+    record, _ = one_run(Record(JobKey("K", "k")), "P", Policy(), NOON)
+    minute = frozenset({JobFrequency.MINUTE})
+    assert is_due(JobFrequency.DAY, record, minute)
+    record, _ = one_run(record, "S", Policy(), NOON + MINUTE)
+    assert not is_due(JobFrequency.DAY, record, minute)
+
+
+# Trying again.
+
+
+def waits(tries: int) -> Iterator[float]:
+    owed, now = message(), NOON
+    for _ in range(tries):
+        owed = attempted(owed, now)
+        assert owed.retry_at is not None
+        yield (owed.retry_at - now) / MINUTE
+        now = owed.retry_at
+
+
+def test_each_attempt_waits_longer_up_to_an_hour():
+    for wait, least in zip(
+        waits(9), (50 / 60, 2, 4, 8, 15, 30, 60, 60, 60), strict=True
+    ):
+        assert least <= wait <= least * 1.1
+
+
+def test_a_message_is_not_tried_before_its_time():
+    owed = attempted(message(), NOON)
+    assert not is_sendable(owed, NOON + timedelta(seconds=49))
+    assert is_sendable(owed, NOON + timedelta(seconds=56))
+
+
+# Forgetting, and what came from the older program.
+
+
+def test_a_job_nobody_meets_is_forgotten_after_thirty_days():
+    record = unmet(Record(JobKey("K", "k"), failures=2), NOON)
+    assert record is not None
+    assert record.unseen_since == NOON
+    assert unmet(record, NOON + timedelta(days=29)) == record
+    assert unmet(record, NOON + timedelta(days=31)) is None
+
+
+def test_what_is_owed_is_not_forgotten_with_its_job():
+    record = Record(JobKey("K", "k"), unseen_since=NOON, owed=(message(),))
+    assert unmet(record, NOON + timedelta(days=90)) == record
+
+
+def test_an_alert_of_the_older_program_is_neither_repeated_nor_forgotten():
+    entry = OldEntry("<class 'jobs.X.X'>|a", True, NOON - 60 * MINUTE, NOON, 4)
+    other = OldEntry("<class 'jobs.X.X'>|b", True, NOON, None, 1)
+    record = remembered(
+        Record(JobKey("K", "k")),
+        "<class 'jobs.X.X'>|a",
+        (other, entry),
+        ("ops@example.com",),
+    )
+    assert (record.failures, record.told) == (4, ("ops@example.com",))
+    record, decision = one_run(record, "F", Policy(), NOON + MINUTE)
+    assert decision is Decision.ALREADY_NOTIFIED
+    assert one_run(record, "S", Policy(), NOON + 2 * MINUTE)[1] is Decision.RECOVERY
+
+
+def test_a_job_the_older_program_did_not_know_starts_new():
+    entry = OldEntry("<class 'jobs.X.X'>|a", True, NOON, NOON, 4)
+    assert remembered(Record(JobKey("K", "k")), "", (entry,), ()) == Record(
+        JobKey("K", "k")
+    )

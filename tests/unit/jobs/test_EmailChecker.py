@@ -1,0 +1,259 @@
+"""Proof that mail arrives: the real program, a real account, one round trip."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.support.instance import Instance
+from tests.support.proofs import instance_of, memory, record, turn_back, until_proven
+from tests.support.servers import PASSWORD, SmtpServer
+
+
+@pytest.mark.parametrize("folder", ["INBOX", "Trash", 'A "b" & Körbe/c'])
+def test_a_mail_to_ourselves_is_found_and_deleted(tmp_path, account, cafile, folder):
+    account.goes_to(folder)
+    account.put("INBOX", b"Subject: lunch\r\n\r\nat noon\r\n")
+    instance = instance_of(tmp_path, account, cafile)
+    assert instance.cron("hour").silent
+    assert "proof" not in memory(instance)
+    account.wait_for(folder, 2 if folder == "INBOX" else 1)
+    proof = until_proven(instance)
+    assert (proof["verdict"], proof["interval_s"]) == ("arrived", 3600)
+    assert proof["seconds"] < 20 and "failed_at" not in proof
+    assert account.subjects("INBOX") == ["lunch"]
+    assert folder == "INBOX" or account.subjects(folder) == []
+    ((_sent, _arrived, seconds, verdict, _hop),) = memory(instance)["history"]
+    assert (seconds, verdict) == (proof["seconds"], "arrived")
+    (row,) = instance.run("-m", "list", "--json").json()
+    assert row["condition"] == "fine"
+
+
+def test_a_mail_under_way_is_looked_for_each_minute(tmp_path, account, cafile):
+    account.goes_to("INBOX", after_s=6)
+    instance = instance_of(tmp_path, account, cafile)
+    instance.cron("hour")
+    assert instance.cron().silent
+    assert record(instance)["pending"] and "probe" in memory(instance)
+    proof = until_proven(instance)
+    assert proof["verdict"] == "arrived" and 5 <= proof["seconds"] < 20
+    assert int(proof["hop"].split()[0]) >= 5, proof
+
+
+@pytest.mark.fault("F8", "our own mail is found in spam")
+def test_what_arrives_in_spam_is_no_proof(tmp_path, account, cafile):
+    account.goes_to("Junk")
+    instance = instance_of(tmp_path, account, cafile)
+    instance.cron("hour")
+    account.wait_for("Junk")
+    proof = until_proven(instance)
+    assert proof["verdict"] == "spam" and "proved_at" not in proof
+    assert "spam folder 'Junk'" in record(instance)["last_reason"]
+    assert "our own mail arrived in the spam folder" in account.told()[-1].subject
+
+
+def test_what_never_arrives_fails_once_and_a_later_proof_ends_it(
+    tmp_path, account, cafile
+):
+    account.goes_to(None)
+    instance = instance_of(tmp_path, account, cafile)
+    instance.cron("hour")
+    instance.cron()
+    assert record(instance)["pending"]
+    turn_back(instance, minutes=11)
+    instance.cron()
+    proof = memory(instance)["proof"]
+    assert proof["verdict"] == "never" and proof["failed_at"]
+    reason = record(instance)["last_reason"]
+    assert (
+        "our own mail did not arrive within 600 s\nIt was looked for in INBOX" in reason
+    )
+    account.goes_to("INBOX")
+    instance.cron("hour")
+    proof = until_proven(instance)
+    assert proof["verdict"] == "arrived" and "failed_at" not in proof
+    alert, recovery = (one.subject for one in account.told(2))
+    assert "our own mail did not arrive within 600 s" in alert
+    assert "is fine again" in recovery
+
+
+def test_a_late_mail_is_a_warning_and_yet_a_proof(tmp_path, account, cafile):
+    instance = instance_of(tmp_path, account, cafile)
+    instance.cron("hour")
+    account.wait_for("INBOX")
+    turn_back(instance, minutes=5)
+    proof = until_proven(instance)
+    assert proof["verdict"] == "late" and proof["proved_at"]
+    assert 298 <= proof["seconds"] < 330 and "failed_at" not in proof
+    assert "our own mail arrived late, after " in record(instance)["last_reason"]
+
+
+def test_a_login_that_is_refused_is_not_tried_each_minute(tmp_path, account, cafile):
+    instance = instance_of(tmp_path, account, cafile)
+    instance.cron("hour")
+    account.wait_for("INBOX")
+    # The mail server knows the new password, the mailbox does not.
+    account.let_smtp_know("another")
+    instance.write(instance.settings.read_text().replace(PASSWORD, "another"))
+    instance.cron()
+    assert memory(instance)["proof"]["verdict"] == "login failed"
+    assert "probe" not in memory(instance) and not record(instance).get("pending")
+    (alert,) = account.told()
+    assert "login failed" in alert.subject
+    assert "https://myaccount.google.com/apppasswords" in alert.body
+    assert "another" not in instance.everything_written()
+
+
+def test_a_probe_that_is_refused_says_what_the_server_said(tmp_path, account, cafile):
+    account.answer = "550 5.1.1 no such user"
+    instance = instance_of(tmp_path, account, cafile)
+    instance.cron("hour")
+    instance.cron()
+    proof = memory(instance)["proof"]
+    assert proof["verdict"] == "send failed"
+    assert "no such user" in record(instance)["last_reason"]
+
+
+def test_a_probe_that_waits_fails_after_the_grace_and_goes_on(
+    tmp_path, account, cafile
+):
+    account.answer = "451 4.7.1 greylisted"
+    instance = instance_of(tmp_path, account, cafile)
+    instance.cron("hour")
+    assert record(instance)["pending"] and "proof" not in memory(instance)
+    turn_back(instance, minutes=11)
+    instance.cron()
+    assert memory(instance)["proof"]["verdict"] == "send failed"
+    assert "greylisted" in record(instance)["last_reason"]
+    token = memory(instance)["probe"]["token"]
+    account.answer = None
+    instance.let_time_pass_for_mails()
+    instance.cron()
+    account.wait_for("INBOX")
+    instance.cron("hour")
+    assert until_proven(instance)["verdict"] in ("arrived", "late")
+    assert token in memory(instance)["tokens"]
+
+
+def test_a_mailbox_that_is_away_is_told_after_the_grace(tmp_path, account, cafile):
+    instance = instance_of(tmp_path, account, cafile)
+    instance.cron("hour")
+    text = instance.settings.read_text()
+    instance.write(text.replace(f"imapport = {account.imapport}", "imapport = 1"))
+    instance.cron()
+    assert record(instance)["pending"] and "proof" not in memory(instance)
+    turn_back(instance, minutes=11)
+    instance.cron()
+    assert memory(instance)["proof"]["verdict"] == "unreachable"
+    assert "imapport" in record(instance)["last_reason"]
+
+
+def test_without_imapserver_it_says_so_once(tmp_path, ca, cafile):
+    with SmtpServer(ca) as server:
+        instance = Instance(tmp_path, server.email_section(cafile))
+        instance.cron("hour")
+        instance.cron("hour")
+        (note,) = server.wait_for(1)
+        assert "nothing proves that mails arrive" in note.subject
+        (row,) = instance.run("-m", "list", "--json").json()
+    assert row["verdict"] == "not set up"
+    assert memory(instance)["proof"]["verdict"] == "not set up"
+
+
+def test_what_was_proven_is_still_known_when_it_is_not_set_up_any_more(
+    tmp_path, account, cafile
+):
+    instance = instance_of(tmp_path, account, cafile)
+    instance.cron("hour")
+    account.wait_for("INBOX")
+    until_proven(instance)
+    text = instance.settings.read_text()
+    instance.write(text.replace("imapserver =", "#imapserver ="))
+    instance.cron("hour")
+    assert memory(instance)["proof"]["verdict"] == "not set up"
+    assert len(memory(instance)["history"]) == 1
+
+
+def test_a_mailbox_without_a_login_is_not_set_up(tmp_path):
+    with SmtpServer(security="none") as server:
+        email = f"{server.email_section()}imapserver = 127.0.0.1\n"
+        instance = Instance(tmp_path, f"{email}sender = alerts@example.com\n")
+        instance.cron("hour")
+        (note,) = server.wait_for(1)
+    assert "there is no user, and a mailbox wants a login." in note.body
+    status = instance.run("-m", "status").out
+    assert "not set up: there is no user, and a mailbox wants a login" in status
+
+
+def test_with_nomail_there_is_no_probe_and_no_note(tmp_path):
+    instance = Instance(tmp_path)
+    instance.cron("hour")
+    (row,) = instance.run("-m", "list", "--json").json()
+    assert row["verdict"] == "not set up"
+    assert record(instance).get("owed", ()) == ()
+    assert "nomail" in memory(instance)["proof"]["why"]
+
+
+def test_a_run_with_the_nomail_flag_sends_no_probe(tmp_path, account, cafile):
+    instance = instance_of(tmp_path, account, cafile)
+    instance.cron("hour", "--nomail")
+    assert account.asked_for() == []
+    assert record(instance)["pending"] and not record(instance).get("memory")
+
+
+def test_trying_it_logs_in_and_sends_nothing(tmp_path, account, cafile):
+    instance = instance_of(tmp_path, account, cafile)
+    account.put("Trash", b"Subject: x\r\n\r\n")
+    ran = instance.run("-m", "run", "EmailChecker")
+    assert ran.code == 0
+    assert "sends nothing" in ran.out and "INBOX, Trash" in ran.out
+    assert account.asked_for() == [] and instance.records() == {}
+    (row,) = instance.run("-m", "run", "EmailChecker", "--json").json()
+    assert row["verdict"] == "fine"
+
+
+@pytest.mark.fault("F11", "old probes pile up")
+def test_own_probes_that_piled_up_go_and_nothing_else(tmp_path, account, cafile):
+    instance = instance_of(tmp_path, account, cafile)
+    account.goes_to(None)
+    instance.cron("hour")
+    lost = memory(instance)["probe"]["token"]
+    turn_back(instance, minutes=11)
+    instance.cron()
+    for token, name in ((lost, "web1"), ("f" * 32, "web2")):
+        head = f"Message-ID: <{token}@x>\r\nX-Checker-Probe: {token}\r\n"
+        head += f"Subject: [{name}] probe {token}\r\nFrom: {account.user}\r\n"
+        account.put("INBOX", head.encode() + b"\r\nx\r\n")
+    account.goes_to("INBOX")
+    instance.cron("hour")
+    account.wait_for("INBOX", 3)
+    until_proven(instance)
+    left = [one for one in account.subjects("INBOX") if "probe" in one]
+    assert left == [f"[web2] probe {'f' * 32}"]
+
+
+def test_a_probe_that_state_has_forgotten_is_known_by_whom_it_comes_from(
+    tmp_path, account, cafile
+):
+    sender = "alerts@example.com"
+    instance = instance_of(tmp_path, account, cafile, f"sender = {sender}\n")
+    for number, who in enumerate((sender, "someone@example.com")):
+        token = f"{number}" * 32
+        head = f"X-Checker-Probe: {token}\r\nSubject: [web1] probe {token}\r\n"
+        head += f"Message-ID: <{token}@x>\r\nFrom: {who}\r\n"
+        long_ago = datetime.now(UTC) - timedelta(days=3)
+        account.put("INBOX", head.encode() + b"\r\nx\r\n", long_ago)
+    instance.cron("hour")
+    account.wait_for("INBOX", 3)
+    until_proven(instance)
+    assert account.subjects("INBOX") == [f"[web1] probe {'1' * 32}"]
+
+
+def test_a_proof_holds_for_the_time_to_the_next_which_no_probe_may_outlast(
+    tmp_path, account, cafile
+):
+    instance = instance_of(tmp_path, account, cafile, "imapevery = minute\n")
+    instance.cron()
+    account.wait_for("INBOX")
+    assert until_proven(instance)["interval_s"] == 600

@@ -1,0 +1,515 @@
+import contextlib
+import resource
+import socket
+from fnmatch import fnmatchcase
+
+import pytest
+
+from jobs.HTTPServerChecker import HTTPServerChecker, next_url, shown_ranges
+from lib.jobbase import CheckFailed
+from tests.support.listeners import (
+    HOLD,
+    RESET,
+    Listener,
+    answer,
+    dripping,
+    found_by,
+    gzip_bomb,
+    hear,
+    routes,
+    says,
+    self_signed_context,
+    tls_context,
+    write_authority,
+)
+
+
+def found(url, **options):
+    return found_by(HTTPServerChecker(), "http", url=url, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded():
+    """Load what the first check of a process loads: that counts as its own time.
+
+    With one second for all, and other work beside it, the first test here had none
+    left to connect in.
+    """
+    with Listener(says(answer())) as it, Listener(context=tls_context()) as secure:
+        assert found(it.url(), timeout=50) == "fine"
+        found(secure.url(scheme="https"), timeout=50)
+
+
+def first_line(text):
+    return text.split("\n")[0]
+
+
+@pytest.fixture
+def page():
+    with Listener(says(answer(body=b"Welcome home"))) as listener:
+        yield listener
+
+
+def test_an_answer_with_status_200_is_fine(page):
+    assert found(page.url()) == "fine"
+
+
+def test_a_target_without_expected_text_is_not_read_at_all():
+    with Listener(says(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", HOLD)) as it:
+        assert found(it.url(), timeout=5) == "fine"
+
+
+def test_the_expected_words_make_it_fine(page):
+    assert found(page.url(), expect_text="Welcome") == "fine"
+
+
+def test_missing_words_are_named_with_the_beginning_of_what_came(page):
+    assert found(page.url(), expect_text="Goodbye") == (
+        "'Goodbye' is not in the answer\n"
+        "status 200, 12 bytes read\n"
+        f"answered by 127.0.0.1:{page.port}\n"
+        "it begins: Welcome home"
+    )
+
+
+def test_an_unexpected_status_is_named_with_the_beginning_of_the_body():
+    with Listener(says(answer("503 Service Unavailable", b"down\x00\nfor now"))) as it:
+        assert found(it.url()) == (
+            "expected status 200, got 503 Service Unavailable\n"
+            f"answered by 127.0.0.1:{it.port}\n"
+            "it begins: down for now"
+        )
+
+
+def test_an_unexpected_status_shows_200_characters_at_most():
+    with Listener(says(answer("500 Oops", b"a" * 5000))) as it:
+        assert found(it.url()).endswith(f"it begins: {'a' * 197}...")
+
+
+@pytest.mark.parametrize(
+    ("expected", "verdict"),
+    [("404", "fine"), ("4xx", "fine"), ("200-299, 404", "fine"), ("2xx", "200-299")],
+)
+def test_the_expected_status_may_be_a_list_of_ranges(expected, verdict):
+    with Listener(says(answer("404 Not Found"))) as it:
+        assert verdict in found(it.url(), expect_status=expected)
+
+
+def test_ranges_are_shown_as_the_settings_write_them():
+    assert shown_ranges(((200, 200), (301, 308))) == "200, 301-308"
+
+
+def test_head_asks_for_no_body(page):
+    assert found(page.url(), method="head") == "fine"
+    assert page.heard[0].startswith(b"HEAD / HTTP/1.1")
+
+
+def test_expected_text_with_head_is_unknown_and_says_what_to_change(page):
+    assert found(page.url(), method="head", expect_text="x") == (
+        "unknown: expect_text needs method = get: head brings no text"
+    )
+
+
+def test_the_host_header_names_a_port_only_if_it_is_not_the_usual_one(page):
+    found(page.url())
+    assert f"Host: 127.0.0.1:{page.port}".encode() in page.heard[0]
+
+
+# Text.
+
+
+@pytest.mark.parametrize(
+    ("charset", "body"),
+    [
+        ("text/html; charset=iso-8859-1", "Grüße".encode("latin-1")),
+        ('text/html; charset="UTF-16"', "Grüße".encode("utf-16")),
+        ("text/html; charset=shift_jis", "Gr??e Grüße".encode()),
+        ("text/html; charset=nonsense", "Grüße".encode()),
+        ("text/html; charset=zlib", "Grüße".encode()),
+        ("text/html", b"\xff\xfe " + "Grüße".encode()),
+    ],
+)
+def test_text_is_read_by_its_charset_or_as_utf_8(charset, body):
+    expected = "Gr??e" if "jis" in charset else "Grüße"
+    with Listener(says(answer("200 OK", body, f"Content-Type: {charset}"))) as it:
+        assert found(it.url(), expect_text=expected) == "fine"
+
+
+def test_words_that_come_in_two_pieces_are_found():
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"
+    with Listener(says(head + b"Wel", 0.1, b"come")) as it:
+        assert found(it.url(), expect_text="Welcome") == "fine"
+
+
+def test_a_character_split_between_pieces_is_whole():
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+    with Listener(says(head + b"\xc3", 0.1, b"\xbc")) as it:
+        assert found(it.url(), expect_text="ü") == "fine"
+
+
+def test_reading_stops_when_the_words_were_found():
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"
+    with Listener(says(head + b"Welcome", HOLD)) as it:
+        assert found(it.url(), expect_text="Welcome", timeout=5) == "fine"
+
+
+def test_a_body_over_the_cap_is_fine_if_the_words_are_in_its_first_megabyte():
+    body = b"Welcome" + bytes(3_000_000)
+    with Listener(says(answer(body=body))) as it:
+        assert found(it.url(), expect_text="Welcome") == "fine"
+        assert first_line(found(it.url(), expect_text="Goodbye")) == (
+            "'Goodbye' is not in the first 1000 kB"
+        )
+
+
+def test_a_gzip_bomb_takes_little_memory():
+    def talk(conn, listener):
+        hear(conn, listener)
+        conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
+        for piece in gzip_bomb(50):
+            conn.sendall(piece)
+
+    with Listener(talk) as it:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert first_line(found(it.url(), expect_text="x")).endswith("first 1000 kB")
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 50_000
+
+
+def test_a_damaged_gzip_body_is_named():
+    with Listener(says(answer("200 OK", b"nonsense", "Content-Encoding: gzip"))) as it:
+        assert "the body is damaged" in found(it.url(), expect_text="x")
+
+
+# Trouble on the way.
+
+
+def test_a_name_that_does_not_exist_is_a_resolver_fault_in_words():
+    text = found("http://nowhere.invalid/", timeout=5)
+    assert text.startswith("cannot resolve nowhere.invalid: ")
+
+
+def test_a_refused_connection_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert found(f"http://127.0.0.1:{port}/") == f"127.0.0.1:{port}: connection refused"
+
+
+def test_a_silent_server_is_named_with_how_far_it_came():
+    with Listener(says(HOLD)) as it:
+        assert found(it.url(), timeout=1) == (
+            f"127.0.0.1:{it.port}: no answer within 1 s "
+            f"(connected to 127.0.0.1:{it.port}, sent the request, 0 bytes came)"
+        )
+
+
+def test_headers_that_drip_end_at_the_deadline():
+    with Listener(dripping(b"HTTP/1.1 200 OK\r\nX: ")) as it:
+        assert "no answer within 1 s" in found(it.url(), timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("start", "drop"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * 3000, b"a"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nbb8\r\n", b"a"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+    ],
+)
+def test_a_body_that_drips_ends_at_the_deadline(start, drop):
+    with Listener(dripping(start, drop)) as it:
+        text = found(it.url(), timeout=1, expect_text="x")
+        assert text.startswith("timed out after 1 s with ")
+        assert text.endswith(" of the body")
+
+
+def test_headers_that_drip_over_tls_end_at_the_deadline(tmp_path):
+    talk = dripping(b"HTTP/1.1 200 OK\r\nX: ")
+    with Listener(talk, context=tls_context()) as it:
+        text = found(
+            it.url(scheme="https"), timeout=1, cafile=write_authority(tmp_path)
+        )
+        assert "no answer within 1 s" in text
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        ((), "the connection was closed without an answer"),
+        ((RESET,), "the connection was reset (0 bytes came)"),
+        ((b"SSH-2.0-OpenSSH\r\n",), "what answers does not speak HTTP"),
+        ((b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 200,), "headers are not to be under"),
+        ((b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000,), "headers are not to be under"),
+    ],
+)
+def test_what_is_no_answer_is_named(pieces, words):
+    with Listener(says(*pieces)) as it:
+        assert words in found(it.url(), timeout=5)
+
+
+def test_a_body_that_breaks_off_is_named():
+    with Listener(says(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc")) as it:
+        assert found(it.url(), expect_text="x") == (
+            "the connection broke after 3 bytes of the body"
+        )
+
+
+def test_an_ipv6_literal_works():
+    with Listener(says(answer()), host="::1") as it:
+        assert found(it.url()) == "fine"
+        assert f"Host: [::1]:{it.port}".encode() in it.heard[0]
+
+
+def test_a_name_with_a_dead_family_works():
+    # localhost is ::1 as well, where nothing listens.
+    with Listener(says(answer())) as it:
+        assert found(f"http://localhost:{it.port}/") == "fine"
+
+
+def test_proxies_and_netrc_of_the_environment_are_ignored(page, monkeypatch, tmp_path):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    assert found(page.url()) == "fine"
+    assert b"authorization" not in page.heard[0].lower()
+
+
+# Redirects.
+
+
+def moved(to, status="302 Found"):
+    return answer(status, b"", f"Location: {to}")
+
+
+def test_a_redirect_on_the_same_host_is_followed():
+    with Listener(routes(index=moved("/there?a=b"), **{"there?a=b": answer()})) as it:
+        assert found(it.url()) == "fine"
+
+
+def test_a_redirect_to_another_host_is_a_failure_that_names_it():
+    with Listener(routes(index=moved("http://user:pw@other.example/x?token=1"))) as it:
+        assert found(it.url()) == (
+            "redirected to another host: http://other.example/x?...\n"
+            "not followed; redirects = any would, or put that URL in the section"
+        )
+
+
+def test_a_redirect_to_another_host_is_followed_where_any_is_allowed():
+    with Listener(routes(there=answer()), host="::1") as there:
+        with Listener(routes(index=moved(there.url("/there")))) as it:
+            assert found(it.url(), redirects="any") == "fine"
+
+
+def test_a_redirect_is_judged_by_its_status_where_none_is_followed():
+    with Listener(routes(index=moved("http://user:pw@other.example/"))) as it:
+        assert found(it.url(), redirects="none").startswith(
+            "expected status 200, got 302 Found\nredirected to http://other.example/\n"
+        )
+        assert found(it.url(), redirects="none", expect_status="3xx") == "fine"
+
+
+def test_a_redirect_whose_status_is_expected_is_not_followed():
+    with Listener(routes(index=moved("http://other.example/"))) as it:
+        assert found(it.url(), expect_status="301-302") == "fine"
+        assert len(it.heard) == 1
+
+
+def test_a_redirect_loop_ends_after_five():
+    with Listener(routes(index=moved("/"))) as it:
+        assert found(it.url()).startswith("more than 5 redirects\nthe last to http")
+        assert len(it.heard) == 6
+
+
+def test_five_redirects_are_not_too_many():
+    hops = {f"hop{n}": moved(f"/hop{n + 1}") for n in range(1, 5)}
+    with Listener(routes(index=moved("/hop1"), hop5=answer(), **hops)) as it:
+        assert found(it.url()) == "fine"
+
+
+@pytest.mark.parametrize("policy", ["same_host", "any"])
+@pytest.mark.parametrize("to", ["file:///etc/passwd", "gopher://x/", "javascript:1"])
+def test_another_scheme_is_never_followed(to, policy):
+    with Listener(routes(index=moved(to))) as it:
+        assert "which is not http or https" in found(it.url(), redirects=policy)
+
+
+@pytest.mark.parametrize("to", ["http://[bad/", "http://x:99999/"])
+def test_a_redirect_to_what_is_no_url_is_named(to):
+    with Listener(routes(index=moved(to))) as it:
+        assert found(it.url()) == "redirected to something that is no URL"
+
+
+def test_from_https_to_http_only_where_any_is_allowed():
+    with pytest.raises(CheckFailed, match="redirected from https to http"):
+        next_url("https://a.example/", "http://a.example/", "same_host")
+    assert next_url("https://a.example/", "http://a.example/", "any") == (
+        "http://a.example/"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "leads_to"),
+    [
+        ("http://u:p@a.example/", "/x#part", "http://u:p@a.example/x"),
+        ("http://u:p@a.example/", "https://A.example/x", "https://u:p@A.example/x"),
+        ("http://u:p@a.example/", "http://a.example:81/", "http://a.example:81/"),
+        ("http://u:p@a.example/", "http://b.example/", "http://b.example/"),
+        ("https://u:p@a.example/", "http://a.example/", "http://a.example/"),
+        ("http://a.example/", "http://x:y@a.example/", "http://a.example/"),
+        ("http://a.example/", "//b.example/ü".encode().decode("latin-1"), None),
+    ],
+)
+def test_credentials_stay_at_the_door_they_are_for(url, location, leads_to):
+    assert next_url(url, location, "any") == (leads_to or "http://b.example/ü")
+
+
+# Secrets.
+
+
+def test_credentials_in_the_url_are_sent_and_never_shown():
+    def echo(conn, listener):
+        said = hear(conn, listener)
+        conn.sendall(answer("401 No s3cr@t", said))
+
+    with Listener(echo) as it:
+        text = found(it.url(user="bob:s3cr%40t@"))
+        assert b"Authorization: Basic Ym9iOnMzY3JAdA==" in it.heard[0]
+        assert "Authorization: Basic ***" in text
+        assert "Ym9i" not in text and "s3cr" not in text
+
+
+@pytest.mark.parametrize("user", ["bob:s3cret@", "s3cret@"])
+def test_credentials_are_in_no_reason(user):
+    assert "s3cret" not in found(f"http://{user}127.0.0.1:1/")
+    assert "s3cret" not in found(f"http://{user}nowhere.invalid/")
+    assert "s3cret" not in found(f"http://{user}*.example/")
+    with Listener(routes(index=moved("http://other.example/"))) as it:
+        assert "s3cret" not in found(it.url(user=user))
+
+
+# TLS.
+
+
+@pytest.fixture
+def cafile(tmp_path):
+    return write_authority(tmp_path)
+
+
+def over_tls(context, host="localhost", **options):
+    with Listener(says(answer()), context=context) as it:
+        return found(f"https://{host}:{it.port}/", timeout=5, **options)
+
+
+def test_a_certificate_of_the_own_authority_is_fine(cafile):
+    assert over_tls(tls_context(), cafile=cafile) == "fine"
+    assert over_tls(tls_context(), host="127.0.0.1", cafile=cafile) == "fine"
+
+
+def test_a_body_that_ends_with_the_connection_is_whole(cafile):
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    with Listener(says(head + b"all of it"), context=tls_context()) as it:
+        url = f"https://localhost:{it.port}/"
+        assert found(url, cafile=cafile, expect_text="all of it") == "fine"
+        text = found(url, cafile=cafile, expect_text="more")
+        assert text.startswith("'more' is not in the answer\nstatus 200, 9 bytes read")
+
+
+def test_a_server_that_wants_a_certificate_of_us_is_named(cafile):
+    import ssl
+
+    context = tls_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def talk(conn, listener):
+        # As it is, and not closed at once: a reset would take the alert with it.
+        with context.wrap_socket(
+            conn, server_side=True, do_handshake_on_connect=False
+        ) as wrapped:
+            with contextlib.suppress(ssl.SSLError):
+                wrapped.do_handshake()
+            listener.over.wait(10)
+
+    with Listener(talk) as it:
+        text = found(f"https://localhost:{it.port}/", timeout=5, cafile=cafile)
+    assert "it wants a certificate of us" in text
+
+
+def test_an_expired_certificate_is_named_with_its_date(cafile):
+    text = over_tls(tls_context(ends=-2.5), cafile=cafile)
+    assert text.startswith("the certificate of localhost expired 2 days ago, on 20")
+
+
+def test_a_certificate_of_the_future_is_named(cafile):
+    text = over_tls(tls_context(begins=2), cafile=cafile)
+    assert text.startswith("the certificate of localhost is not valid before 20")
+
+
+def test_a_certificate_for_another_name_is_named(cafile):
+    text = over_tls(tls_context("other.example"), cafile=cafile)
+    assert "is for other.example, not for localhost; valid until 20" in text
+
+
+def test_a_self_signed_certificate_is_named(tmp_path):
+    text = over_tls(self_signed_context(tmp_path))
+    assert "the certificate of localhost is self-signed; valid until 20" in text
+
+
+def test_an_unknown_issuer_is_named():
+    text = over_tls(tls_context())
+    assert "is from an unknown issuer, " in text and "; valid until 20" in text
+
+
+def test_verification_is_off_for_the_target_that_says_so_and_for_no_other(tmp_path):
+    context = self_signed_context(tmp_path)
+    assert over_tls(context, verify="no") == "fine"
+    assert "self-signed" in over_tls(context)
+
+
+def test_https_to_a_server_without_tls_is_named():
+    with Listener(says(answer("400 Bad Request"), HOLD, first=True)) as it:
+        text = found(it.url(scheme="https"), timeout=5)
+    assert text == "127.0.0.1: what answers does not speak TLS"
+
+
+def test_a_server_with_old_tls_is_named(cafile):
+    import ssl
+
+    context = tls_context()
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    text = over_tls(context, cafile=cafile)
+    assert "it has no TLS protocol in common with us" in text
+
+
+def test_a_server_silent_in_the_handshake_is_named():
+    with Listener(says(HOLD, first=True)) as it:
+        assert found(it.url(scheme="https"), timeout=0.5) == (
+            "127.0.0.1: connected, but no TLS handshake within 0.5 s"
+        )
+
+
+def test_a_cafile_that_is_missing_or_no_certificate_is_unknown(tmp_path):
+    missing, wrong = tmp_path / "missing.pem", tmp_path / "wrong.pem"
+    wrong.write_text("nothing")
+    assert over_tls(tls_context(), cafile=missing) == (
+        f"unknown: cafile {missing}: No such file or directory"
+    )
+    assert over_tls(tls_context(), cafile=wrong) == (
+        f"unknown: cafile {wrong}: this is no file of certificates"
+    )
+
+
+def test_the_older_program_knew_the_url_by_this_name():
+    import configparser
+
+    config = configparser.ConfigParser(interpolation=None)
+    config.read_dict({"http a": {"url": "http://a.example/?x=[1]"}})
+    (job,) = HTTPServerChecker().get_sub_jobs(config)
+    kind = "<class 'jobs.HTTPServerChecker.HTTPServerChecker.ServerChecker'>"
+    url = "http://a.example/?x=[1]"
+    for name in (f"{kind} for {url}|{url}", f"{kind} for {url}|{url}|a|b|c"):
+        assert fnmatchcase(name, job.formerly())
+    assert not fnmatchcase(f"{kind} for {url}2|{url}2", job.formerly())

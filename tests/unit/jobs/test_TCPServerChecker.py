@@ -1,0 +1,124 @@
+import configparser
+import socket
+from fnmatch import fnmatchcase
+
+import pytest
+
+from jobs.TCPServerChecker import TCPServerChecker, shown
+from tests.support.listeners import HOLD, RESET, Listener, dripping, found_by, says
+
+
+def found(listener, host="", **options):
+    options = {"host": host or listener.host, "port": listener.port, **options}
+    return found_by(TCPServerChecker(), "tcp", **options)
+
+
+def refused_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def test_a_port_that_accepts_is_fine():
+    with Listener(says(HOLD)) as it:
+        assert found(it) == "fine"
+
+
+def test_a_refused_connection_is_named():
+    port = refused_port()
+    text = found_by(TCPServerChecker(), "tcp", host="127.0.0.1", port=port)
+    assert text == f"127.0.0.1:{port}: connection refused"
+
+
+def test_every_address_of_a_name_is_named_when_none_answers():
+    port = refused_port()
+    lines = found_by(TCPServerChecker(), "tcp", host="localhost", port=port).split("\n")
+    assert lines[0] == f"localhost:{port}: connection refused"
+    assert f"tried 127.0.0.1:{port}: connection refused" in lines
+
+
+def test_a_name_that_does_not_exist_is_named():
+    text = found_by(TCPServerChecker(), "tcp", host="x.invalid", port=1, timeout=5)
+    assert text.startswith("cannot resolve x.invalid: ")
+
+
+@pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".example", ".example", "ü" * 70])
+def test_a_name_that_can_be_none_is_named(name):
+    text = found_by(TCPServerChecker(), "tcp", host=name, port=1, timeout=5)
+    assert text.startswith(f"cannot resolve {name}: ")
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_literal_works(host):
+    with Listener(says(HOLD), host="::1") as it:
+        assert found(it, host=host) == "fine"
+
+
+def test_only_the_chosen_family_is_tried():
+    with Listener(says(HOLD)) as it:
+        assert found(it, host="localhost", family="ipv4") == "fine"
+        assert "127.0.0.1" not in found(it, host="localhost", family="ipv6")
+        assert found(it, host="127.0.0.1", family="ipv6", timeout=5).startswith(
+            "cannot resolve 127.0.0.1: "
+        )
+
+
+def test_what_is_expected_makes_it_fine():
+    with Listener(says(b"SSH-2.0-x\r\n", HOLD, first=True)) as it:
+        assert found(it, expect="SSH-2.0") == "fine"
+
+
+def test_what_is_expected_may_come_in_pieces():
+    with Listener(says(b"+PO", 0.1, b"NG\r\n", HOLD, first=True)) as it:
+        assert found(it, expect=r"+PONG\r\n") == "fine"
+
+
+def test_what_is_to_be_sent_is_sent():
+    with Listener(says(b"+PONG\r\n", HOLD)) as it:
+        assert found(it, send=r"PING\r\n\r\n", expect="+PONG") == "fine"
+        assert it.heard == [b"PING\r\n\r\n"]
+
+
+def test_silence_instead_of_what_is_expected_is_named():
+    with Listener(says(HOLD)) as it:
+        assert found(it, expect=r"SSH\r", timeout=0.5) == (
+            f"127.0.0.1:{it.port}: connected, but 'SSH\\r' did not come "
+            "within 0.5 s; nothing came"
+        )
+
+
+def test_something_else_than_what_is_expected_is_shown():
+    with Listener(says(b"220 mail\r\n", first=True)) as it:
+        assert found(it, expect="SSH") == (
+            f"127.0.0.1:{it.port}: connected, but 'SSH' did not come before the "
+            "connection was closed; 10 bytes came: '220 mail\\r\\n'"
+        )
+
+
+def test_a_reset_is_named():
+    with Listener(says(b"22", 0.1, RESET, first=True)) as it:
+        assert "(connection reset by peer); 2 bytes came" in found(it, expect="SSH")
+
+
+def test_a_drip_ends_at_the_deadline():
+    with Listener(dripping(b"")) as it:
+        text = found(it, send=r"\r\n\r\n", expect="SSH", timeout=1)
+        assert "did not come within 1 s; " in text
+
+
+def test_64_kilobytes_are_read_at_most():
+    with Listener(says(bytes(200_000), HOLD, first=True)) as it:
+        assert "in the first 64 KB" in found(it, expect="SSH", timeout=5)
+
+
+def test_long_answers_are_cut():
+    assert shown(b"a" * 100) == f"'{'a' * 60}'..."
+
+
+def test_the_older_program_knew_the_port_by_this_name():
+    config = configparser.ConfigParser()
+    config.read_dict({"tcp a": {"host": "10.0.0.1", "port": "22"}})
+    (job,) = TCPServerChecker().get_sub_jobs(config)
+    kind = "<class 'jobs.TCPServerChecker.TCPServerChecker.ServerChecker'>"
+    old = f"{kind} for my [box](10.0.0.1:22)|10.0.0.1|22|my [box]|minute"
+    assert fnmatchcase(old, job.formerly())
+    assert not fnmatchcase(old.replace("22", "23"), job.formerly())

@@ -1,0 +1,257 @@
+import configparser
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+
+import pytest
+
+from jobs.TLSCertExpiration import TLSCertExpiration, ends_too_soon
+from tests.support.listeners import (
+    HOLD,
+    Listener,
+    days_from_now,
+    found_by,
+    says,
+    self_signed_context,
+    tls_context,
+    write_authority,
+)
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def cafile(tmp_path):
+    return write_authority(tmp_path)
+
+
+def found(listener, host="localhost", **options):
+    options = {"host": host, "port": listener.port, "timeout": 5, **options}
+    return found_by(TLSCertExpiration(), "tls", **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded():
+    """Load what the first check of a process loads: that counts as its own time."""
+    with Listener(context=tls_context()) as it:
+        found(it, timeout=50)
+
+
+def test_a_certificate_with_days_left_is_fine(cafile):
+    with Listener(context=tls_context()) as it:
+        assert found(it, cafile=cafile) == "fine"
+
+
+def test_a_certificate_that_ends_soon_is_named_with_its_date(cafile):
+    with Listener(context=tls_context(ends=6.5)) as it:
+        assert found(it, cafile=cafile) == (
+            "the certificate of localhost expires in 6 days, "
+            f"on {days_from_now(6.5):%Y-%m-%d} (limit 14)"
+        )
+        assert found(it, cafile=cafile, days=6) == "fine"
+
+
+def test_an_end_is_remembered_while_it_is_near(cafile):
+    with (
+        Listener(context=tls_context(ends=31.5)) as soon,
+        Listener(context=tls_context(ends=33)) as late,
+    ):
+        job = job_of(soon, cafile)
+        assert job.execute()
+        ends_at = datetime.fromisoformat(job.memory["expires"])
+        assert abs(ends_at - days_from_now(31.5)) < timedelta(minutes=5)
+        renewed = job_of(late, cafile)
+        renewed.memory = dict(job.memory)
+        assert renewed.execute()
+        assert renewed.memory == {}
+
+
+def job_of(listener, cafile):
+    config = configparser.ConfigParser(interpolation=None)
+    config["tls it"] = {
+        "host": "localhost",
+        "port": str(listener.port),
+        "cafile": str(cafile),
+        "timeout": "5",
+    }
+    (job,) = TLSCertExpiration().get_sub_jobs(config)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (timedelta(days=14), ""),
+        (
+            timedelta(days=14, seconds=-1),
+            "expires in 13 days, on 2026-01-15 (limit 14)",
+        ),
+        (timedelta(days=1, hours=1), "expires in 1 day, on 2026-01-02 (limit 14)"),
+        (timedelta(hours=1), "expires in less than a day, on 2026-01-01 (limit 14)"),
+    ],
+)
+def test_how_much_is_left_is_judged_to_the_second(left, words):
+    assert ends_too_soon(NOON + left, NOON, 14) == words
+
+
+def test_an_expired_certificate_is_reported_with_its_date(cafile):
+    with Listener(context=tls_context(ends=-3.5)) as it:
+        assert found(it, cafile=cafile) == (
+            "the certificate of localhost expired 3 days ago, "
+            f"on {days_from_now(-3.5):%Y-%m-%d}"
+        )
+
+
+def test_a_certificate_of_the_future_is_reported_with_its_dates(cafile):
+    with Listener(context=tls_context(begins=3.5)) as it:
+        assert found(it, cafile=cafile) == (
+            "the certificate of localhost is not valid before "
+            f"{days_from_now(3.5):%Y-%m-%d}; valid until {days_from_now(90):%Y-%m-%d}"
+        )
+
+
+def test_a_self_signed_certificate_is_reported_with_its_date(tmp_path):
+    with Listener(context=self_signed_context(tmp_path)) as it:
+        assert found(it) == (
+            "the certificate of localhost is self-signed; "
+            f"valid until {days_from_now(30):%Y-%m-%d}"
+        )
+
+
+def test_an_unknown_issuer_is_named():
+    with Listener(context=tls_context()) as it:
+        text = found(it)
+    assert "is from an unknown issuer, Testing CA" in text or "trustme" in text
+    assert text.endswith(f"; valid until {days_from_now(90):%Y-%m-%d}")
+
+
+def test_another_name_is_reported_with_the_names_it_is_for(cafile):
+    names = [f"n{number}.example" for number in range(5)]
+    with Listener(context=tls_context(*names, ends=20)) as it:
+        assert found(it, cafile=cafile) == (
+            "the certificate of localhost is for n0.example, n1.example, n2.example, "
+            f"..., not for localhost; valid until {days_from_now(20):%Y-%m-%d}"
+        )
+
+
+def test_an_address_is_checked_against_the_addresses_of_the_certificate(cafile):
+    with Listener(context=tls_context("127.0.0.1")) as it:
+        assert found(it, host="127.0.0.1", cafile=cafile) == "fine"
+    with Listener(context=tls_context("localhost")) as it:
+        assert "is for localhost, not for 127.0.0.1" in found(
+            it, host="127.0.0.1", cafile=cafile
+        )
+    with Listener(context=tls_context("::1"), host="::1") as it:
+        assert found(it, host="::1", cafile=cafile) == "fine"
+
+
+@pytest.mark.parametrize(
+    ("host", "sent"), [("localhost", "localhost"), ("127.0.0.1", None)]
+)
+def test_the_name_is_sent_to_the_server_but_no_address(cafile, host, sent):
+    context, names = tls_context(), []
+    context.sni_callback = lambda sock, name, _context: names.append(name)
+    with Listener(context=context) as it:
+        assert found(it, host=host, cafile=cafile) == "fine"
+    assert names == [sent]
+
+
+def test_a_silent_server_is_named_within_the_deadline():
+    with Listener(says(HOLD)) as it:
+        assert found(it, host="127.0.0.1", timeout=0.5) == (
+            "127.0.0.1: connected, but no TLS handshake within 0.5 s"
+        )
+
+
+def test_a_server_that_hangs_up_is_named():
+    with Listener(says(first=True)) as it:
+        assert found(it, host="127.0.0.1") == (
+            "127.0.0.1: the connection was closed during the TLS handshake"
+        )
+
+
+def test_a_missing_cafile_is_unknown(tmp_path):
+    with Listener(context=tls_context()) as it:
+        assert found(it, cafile=tmp_path / "no.pem").startswith("unknown: cafile ")
+
+
+# STARTTLS.
+
+
+def conversation(*steps, context=None):
+    """Return a talk of (what to hear, what to say), then TLS if there is a context."""
+
+    def talk(conn, listener):
+        for wanted, answer in steps:
+            if wanted:
+                assert conn.recv(4096) == wanted
+            conn.sendall(answer)
+        if context:
+            context.wrap_socket(conn, server_side=True).close()
+
+    return talk
+
+
+SMTP = (
+    (b"", b"220-mail.example\r\n220 ready\r\n"),
+    (b"EHLO checker.invalid\r\n", b"250-mail.example\r\n250-STARTTLS\r\n250 HELP\r\n"),
+)
+IMAP = ((b"", b"* OK ready\r\n"),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [
+        ("smtp", (*SMTP, (b"STARTTLS\r\n", b"220 go\r\n"))),
+        ("imap", (*IMAP, (b"a STARTTLS\r\n", b"* CAPABILITY X\r\na OK go\r\n"))),
+    ],
+)
+def test_starttls_comes_first_where_the_section_says_so(cafile, kind, steps):
+    with Listener(conversation(*steps, context=tls_context())) as it:
+        assert found(it, starttls=kind, cafile=cafile) == "fine"
+    with Listener(conversation(*steps, context=tls_context(ends=-1.5))) as it:
+        assert "expired 1 day ago" in found(it, starttls=kind, cafile=cafile)
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps", "words"),
+    [
+        ("smtp", [(b"", b"554 no\r\n")], "the greeting: expected 220, got '554 no'"),
+        (
+            "smtp",
+            [*SMTP, (b"STARTTLS\r\n", b"502 never\r\n")],
+            "STARTTLS: expected 220, got '502 never'",
+        ),
+        (
+            "smtp",
+            [*SMTP, (b"STARTTLS\r\n", b"220 go\r\n250 injected\r\n")],
+            "something was said between STARTTLS and TLS",
+        ),
+        ("smtp", [(b"", b"")], "the server closed the connection before TLS began"),
+        ("smtp", [(b"", b"220-" * 9999)], "the server went on and on before TLS began"),
+        ("imap", [(b"", b"* BYE busy\r\n")], "no IMAP greeting but '* BYE busy'"),
+        (
+            "imap",
+            [*IMAP, (b"a STARTTLS\r\n", b"a BAD what\r\n")],
+            "STARTTLS was refused: 'a BAD what'",
+        ),
+    ],
+)
+def test_a_server_that_does_not_start_tls_is_named(kind, steps, words):
+    with Listener(conversation(*steps)) as it:
+        text = found(it, host="127.0.0.1", starttls=kind)
+    assert text == f"127.0.0.1:{it.port}: {words}"
+
+
+def test_a_server_silent_before_tls_is_named():
+    with Listener(says(HOLD)) as it:
+        text = found(it, host="127.0.0.1", starttls="smtp", timeout=0.5)
+    assert text == f"127.0.0.1:{it.port}: no answer within 0.5 s"
+
+
+def test_the_older_program_knew_the_host_by_this_name():
+    config = configparser.ConfigParser()
+    config.read_dict({"tls a": {"host": "a.example"}})
+    (job,) = TLSCertExpiration().get_sub_jobs(config)
+    kind = "<class 'jobs.TLSCertExpiration.TLSCertExpiration.CertChecker'>"
+    assert fnmatchcase(f"{kind} for a.example|a.example|day", job.formerly())
+    assert not fnmatchcase(f"{kind} for b.example|b.example|day", job.formerly())

@@ -1,0 +1,80 @@
+"""A line to an IMAP server: TLS, the login, and what goes wrong in words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.support.imapstub import ImapStub
+from tests.support.servers import PASSWORD, USER, server_context
+from tests.unit.mail.test_mailbox import failure, look, probe_mail
+
+
+def test_a_refused_login_says_so_without_the_password(ca, cafile):
+    instead = {"AUTHENTICATE": f"TAG NO no {PASSWORD} here\r\n".encode()}
+    with ImapStub(ca, instead=instead) as stub:
+        found = failure(stub, cafile)
+    assert found.verdict == "login failed"
+    assert PASSWORD not in str(found) and "app password" in str(found)
+
+
+def test_a_server_without_auth_plain_is_logged_in_to(ca, cafile):
+    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, capabilities="IMAP4rev1") as it:
+        assert look(it, cafile) is not None
+    assert any(one.startswith(f'LOGIN "{USER}"') for one in it.heard)
+
+
+def test_starttls_comes_before_the_password(ca, cafile):
+    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, security="starttls") as stub:
+        assert look(stub, cafile) is not None
+    names = [one.split()[0] for one in stub.heard]
+    assert names.index("STARTTLS") < names.index("AUTHENTICATE")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"a BAD no\r\n", b"a OK go\r\n* OK more\r\na", b"x" * 50_000]
+)
+def test_without_starttls_no_password_leaves(ca, cafile, answer):
+    instead = {"STARTTLS": answer}
+    with ImapStub(ca, security="starttls", instead=instead) as stub:
+        assert failure(stub, cafile, limit_s=3).verdict == "unreachable"
+    assert not [one for one in stub.heard if one.startswith(("AUTH", "LOGIN"))]
+
+
+def test_none_is_for_this_machine(ca, cafile):
+    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, security="none") as stub:
+        assert look(stub, "", password="x") is not None
+
+
+@pytest.mark.parametrize(
+    ("names", "issued", "words"),
+    [
+        (("other.example",), {}, "is for other.example, not for 127.0.0.1"),
+        (("other.example",), {}, "; set [email] imapserver to a name it is for"),
+        (
+            (),
+            {"not_after": datetime(2020, 1, 1, tzinfo=UTC)},
+            "on 2020-01-01; it must be renewed on the server",
+        ),
+    ],
+)
+def test_a_wrong_certificate_is_refused(ca, cafile, names, issued, words):
+    if issued:
+        issued["not_before"] = datetime(2019, 1, 1, tzinfo=UTC)
+    context = server_context(ca, *names, **issued)
+    with ImapStub(ca, context=context) as stub:
+        found = failure(stub, cafile)
+    assert found.verdict == "unreachable" and words in str(found)
+    assert stub.heard == []
+
+
+def test_tls_spoken_to_a_server_that_begins_plainly_names_the_option(ca):
+    with ImapStub(ca, security="none") as stub:
+        found = failure(stub, "", security="tls")
+    assert "does not speak TLS; port 143 wants imapsecurity = starttls" in str(found)
+
+
+def test_an_unknown_issuer_is_refused(ca):
+    with ImapStub(ca) as stub:
+        assert "cafile can name it" in str(failure(stub, ""))

@@ -1,0 +1,103 @@
+"""Tests of lib/mail/replies.py: what a no means, to the program and to people."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from lib.mail.replies import (
+    TLS_REMEDIES,
+    NotSent,
+    is_lasting,
+    refusal_remedy,
+    tls_remedy,
+)
+from lib.net.tls_errors import TlsFault
+
+
+@pytest.mark.parametrize(
+    ("step", "answer", "lasting"),
+    [
+        ("RCPT TO", "550 5.1.1 no such user", True),
+        ("RCPT TO", "550 no such user", True),
+        ("RCPT TO", "553 5.1.3 that is no address", True),
+        ("RCPT TO", "451 4.7.1 greylisted", False),
+        ("RCPT TO", "452 4.2.2 mailbox full", False),
+        # about us, so about every mail until it is mended
+        ("RCPT TO", "554 5.7.1 Client host blocked using a list", False),
+        ("RCPT TO", "550 Relaying denied", False),
+        ("RCPT TO", "530 5.7.0 log in first", False),
+        ("RCPT TO", "550 5.4.5 Daily user sending limit exceeded", False),
+        ("end of mail", "554 5.7.1 looks like spam", True),
+        ("end of mail", "552 5.3.4 too big", True),
+        ("end of mail", "550 5.4.5 Daily user sending limit exceeded", False),
+        ("end of mail", "451 try later", False),
+        ("DATA", "554 5.5.1 no valid recipients", True),
+        ("DATA", "503 5.5.1 bad sequence", False),
+        ("MAIL FROM", "552 5.3.4 too big", True),
+        ("MAIL FROM", "553 5.7.1 this is not your address", False),
+        ("MAIL FROM", "550 5.4.5 Daily user sending limit exceeded", False),
+        ("AUTH", "535 5.7.8 wrong", False),
+        ("greeting", "554 go away", False),
+    ],
+)
+def test_only_what_speaks_of_this_mail_is_final(step, answer, lasting):
+    assert is_lasting(step, answer) is lasting
+
+
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [
+        ("smtp.gmail.com", "make an app password at https://myaccount.google.com"),
+        ("smtp.office365.com", "allow Authenticated SMTP"),
+        ("mail.example.com", "check [email] user and pass"),
+        ("notgmail.com", "check [email] user and pass"),
+    ],
+)
+def test_a_refused_login_names_the_way_out(host, says):
+    assert says in refusal_remedy(host, "AUTH", "535 5.7.8 not accepted")
+
+
+@pytest.mark.parametrize(
+    ("step", "answer", "says"),
+    [
+        ("AUTH", "454 4.7.0 later", ""),
+        ("RCPT TO", "550 5.1.1 no such user", ""),
+        ("RCPT TO", "554 5.7.1 Relay access denied", "set [email] user and pass"),
+        ("MAIL FROM", "530 5.7.0 log in first", "set [email] user and pass"),
+        ("MAIL FROM", "553 not yours", "the login's own address as [email] user"),
+        ("end of mail", "550 5.4.5 enough for today", "daily limit"),
+    ],
+)
+def test_a_refusal_names_the_way_out_where_there_is_one(step, answer, says):
+    remedy = refusal_remedy("mail.example.com", step, answer)
+    assert says in remedy
+    assert bool(says) == bool(remedy)
+
+
+def test_the_way_out_of_a_wrong_name_is_the_option_that_names_the_server():
+    words = "set [email] imapserver to a name it is for"
+    assert tls_remedy(TlsFault.WRONG_NAME, "imapserver") == words
+    assert tls_remedy(TlsFault.HANDSHAKE, "imapserver") == ""
+    assert set(TLS_REMEDIES) < set(TlsFault)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "status"),
+    [
+        ("550 5.1.1 no", 550, "5.1.1"),
+        ("421", 421, ""),
+        ("", None, ""),
+        ("999 x", None, ""),
+    ],
+)
+def test_a_refusal_knows_the_code_and_the_status(answer, code, status):
+    error = NotSent("text", answer=answer)
+    assert (error.code, error.status) == (code, status)
+
+
+def test_a_refusal_survives_the_way_between_processes():
+    error = NotSent("a: b: c", step="b", answer="550 5.1.1 no", permanent=True)
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.__dict__) == (str(error), error.__dict__)

@@ -1,0 +1,93 @@
+"""Which mails are our probes.  With a server: tests/unit/mail/test_mailbox.py."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib.mail.roundtrip import LEFT_ALONE, Probe, seen_in
+
+TOKEN, OTHER = "0123456789abcdef" * 2, "f" * 32
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+US = "checker@example.com"
+PROBE = Probe(TOKEN, NOON, "web1", US, earlier=("e" * 32,))
+
+
+def mail(came=NOON, **fields):
+    words = {"From": f'"web1 (Checker)" <{US}>', **fields}
+    text = "".join(
+        f"{name.replace('_', '-')}: {said}\r\n" for name, said in words.items()
+    )
+    head = f'1 (UID 7 INTERNALDATE "{came:%d-%b-%Y %H:%M:%S +0000}" BODY[] {{9}}'
+    (seen,) = seen_in([(head.encode(), text.encode()), b")"])
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_it"),
+    [
+        ({"X_Checker_Probe": TOKEN}, True),
+        ({"X_Checker_Probe": f"{TOKEN}0"}, False),
+        ({"Message_ID": f"<{TOKEN}@mx>"}, True),
+        ({"Message_ID": f"<x{TOKEN}@mx>"}, False),
+        ({"Subject": f"[web1] probe {TOKEN}"}, True),
+        ({"Subject": f"{{Spam?}} [web1] probe {TOKEN}"}, True),
+        ({"Subject": f"AW: [web1] probe {TOKEN}"}, False),
+        ({"Subject": f"[web1] probe {TOKEN}", "From": "mailer-daemon@mx"}, False),
+        ({"Subject": f"[web1] probe {OTHER}"}, False),
+        ({}, False),
+    ],
+)
+def test_it_is_the_probe_by_any_of_its_three_places(fields, is_it):
+    assert PROBE.is_it(mail(**fields)) is is_it
+
+
+def test_whoever_does_not_know_its_own_address_goes_by_the_others():
+    probe = Probe(TOKEN, NOON)
+    assert not probe.is_it(mail(Subject=f"[web1] probe {TOKEN}"))
+    assert probe.is_it(mail(Message_ID=f"<{TOKEN}@mx>"))
+
+
+OLD = NOON - LEFT_ALONE - timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("came", "fields", "is_ours"),
+    [
+        (NOON, {"X_Checker_Probe": TOKEN}, True),
+        (NOON, {"X_Checker_Probe": "e" * 32}, True),
+        (OLD, {"X_Checker_Probe": OTHER, "Subject": "[web1] probe"}, True),
+        (NOON, {"X_Checker_Probe": OTHER, "Subject": "[web1] probe"}, False),
+        (OLD, {"X_Checker_Probe": OTHER, "Subject": "[web2] probe"}, False),
+        (OLD, {"X_Checker_Probe": "x", "Subject": "[web1] probe"}, False),
+        (OLD, {"Subject": f"[web1] probe {OTHER}"}, False),
+        (
+            OLD,
+            {"X_Checker_Probe": OTHER, "Subject": "[web1] probe", "From": "a@b.org"},
+            False,
+        ),
+    ],
+)
+def test_ours_are_those_we_know_of_and_old_ones_in_our_words(came, fields, is_ours):
+    assert PROBE.is_ours(mail(came, **fields)) is is_ours
+
+
+def test_a_header_that_cannot_be_decoded_is_taken_as_it_stands():
+    seen = mail(Subject="=?nonsense?q?x?=")
+    assert seen.says("Subject") == "=?nonsense?q?x?="
+    assert seen.says("To") == ""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [[b"1 (UID 7)"], [(b"1 (BODY[] {1}", b"x")], [(b"1", b"x", b"y")], [None], []],
+)
+def test_what_shows_no_mail_yields_none(data):
+    assert list(seen_in(data)) == []
+
+
+def test_a_date_that_is_none_is_not_known():
+    ((head, text),) = [(b'1 (UID 7 INTERNALDATE "yesterday" {0}', b"")]
+    (seen,) = seen_in([(head, text)])
+    assert seen.arrived_at is None

@@ -1,0 +1,151 @@
+import errno
+import os
+import socket
+
+import pytest
+
+from lib.net.connect import (
+    Deadline,
+    Unreachable,
+    connect,
+    nobody_answered,
+    reason,
+    resolve,
+    resolver_words,
+    shown_address,
+)
+from tests.support.listeners import HOLD, Listener, says
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_deadline_ends_a_little_before_its_limit():
+    clock = Clock()
+    deadline = Deadline(5, clock)
+    assert deadline.left() == pytest.approx(4.8)
+    clock.now += 4.8
+    assert deadline.passed
+    with pytest.raises(TimeoutError, match="timed out after 5 s"):
+        deadline.left()
+
+
+def test_a_short_deadline_keeps_most_of_its_time():
+    assert Deadline(0.1, Clock()).left() == pytest.approx(0.08)
+
+
+def test_a_share_is_a_part_of_what_is_left():
+    clock = Clock()
+    deadline = Deadline(5, clock)
+    clock.now += 0.8
+    share = deadline.share(2)
+    assert (share.left(), str(share)) == (pytest.approx(2), "2 s")
+
+
+def test_a_dead_address_leaves_time_for_the_next(monkeypatch):
+    with Listener(says(HOLD)) as living, socket.socket() as full:
+        # A listener whose queue is full answers no more, as if packets were dropped.
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        dead = full.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(dead)
+        both = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", dead),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", living.port)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: both)
+        with connect("two.example", 1, Deadline(1)) as sock:
+            assert sock.getpeername()[1] == living.port
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: both[:1])
+        with pytest.raises(Unreachable, match="no answer within 0.5 s"):
+            connect("one.example", 1, Deadline(0.5))
+        for sock in waiting:
+            sock.close()
+
+
+def test_a_resolver_that_is_silent_is_named_within_the_deadline(monkeypatch):
+    import threading
+
+    over = threading.Event()
+
+    def silent(host, port, family, kind, proto, flags=0):
+        if flags:
+            raise socket.gaierror(socket.EAI_NONAME, "not an address")
+        over.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    with pytest.raises(Unreachable) as caught:
+        resolve("a.example", 80, Deadline(0.3))
+    over.set()
+    assert str(caught.value) == (
+        "cannot resolve a.example: the resolver gave no answer within 0.3 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "family", "words"),
+    [
+        (socket.EAI_NONAME, "any", "no such name"),
+        (socket.EAI_NONAME, "ipv6", "no such name, or no IPv6 address"),
+        (
+            socket.EAI_AGAIN,
+            "any",
+            "the resolver has no answer now; is DNS working here?",
+        ),
+        (socket.EAI_FAIL, "any", "the name server failed"),
+        (-5, "ipv4", "the name has no IPv4 address"),
+        (-99, "any", "odd"),
+    ],
+)
+def test_why_a_name_has_no_address_is_said_in_words(code, family, words):
+    assert resolver_words(socket.gaierror(code, "odd"), family) == words
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ECONNREFUSED, "connection refused"),
+        (errno.ENETUNREACH, "network is unreachable"),
+        (errno.EHOSTUNREACH, "no route to host"),
+        (errno.ECONNRESET, "connection reset by peer"),
+    ],
+)
+def test_why_a_connection_did_not_come_about_is_said_in_words(number, words):
+    error = OSError(number, os.strerror(number))
+    assert reason(error, Deadline(5)) == words
+
+
+def test_one_address_needs_one_line():
+    assert nobody_answered("10.0.0.1", 80, [("10.0.0.1:80", "refused")]) == (
+        "10.0.0.1:80: refused"
+    )
+
+
+def test_different_reasons_are_each_named_at_their_address():
+    tried = [("[::1]:80", "refused"), ("127.0.0.1:80", "no answer")]
+    assert nobody_answered("a.example", 80, tried) == (
+        "a.example:80: refused, no answer\n"
+        "tried [::1]:80: refused\n"
+        "tried 127.0.0.1:80: no answer"
+    )
+
+
+def test_very_many_addresses_are_counted():
+    tried = [(f"10.0.0.{n}:80", f"reason number {n}") for n in range(30)]
+    lines = nobody_answered("a.example", 80, tried).split("\n")
+    assert lines[0] == "a.example:80: none of 30 addresses answered"
+    assert lines[-1] == "tried 20 more addresses"
+    assert len(lines) == 12
+
+
+def test_an_ipv6_address_is_shown_in_brackets():
+    assert shown_address(("::1", 80, 0, 0)) == "[::1]:80"

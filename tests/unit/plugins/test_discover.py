@@ -1,0 +1,360 @@
+"""One job file -> its jobs, however awkward the file is."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib.core.enums import Condition, JobFailureNotificationFrequency, JobFrequency
+from lib.core.jobs import JobKey
+from tests.support.fakes import HEAD, Folder, job, settings, spawner
+
+FAILING, FINE = Condition.FAILING, Condition.FINE
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+def test_a_job_says_what_it_is(folder):
+    more = """
+        def notifyOnFailureEvery(self): return JobFailureNotificationFrequency.EVERYDAY
+        def numberFailuresBeforeNotification(self): return 3
+        def contact(self): return "a@example.com, b@example.com"
+    """
+    told = folder.run_one("Backup", job("Backup", more=more))
+    facts = told.jobs["Backup"]
+    assert (facts.key, facts.frequency) == (
+        JobKey("Backup", "Backup"),
+        JobFrequency.MINUTE,
+    )
+    assert facts.policy.notify is JobFailureNotificationFrequency.EVERYDAY
+    assert facts.policy.failures == 3
+    assert facts.contact == ("a@example.com", "b@example.com")
+    assert facts.timeout_s == 5
+    assert told.jobs["Backup.py"].is_own
+    assert told.conditions == {"Backup": FINE}
+
+
+def test_the_jobs_of_a_spawner_come_in_its_order(folder):
+    jobs = "for name in 'cab': yield One(config, name)"
+    told = folder.run_one("Many", spawner("Many", jobs))
+    assert list(told.jobs) == ["Many.py", "One c", "One a", "One b"]
+    assert [facts.key for facts in told.jobs.values()][1] == JobKey("Many", "One|c")
+
+
+def test_a_list_is_as_good_as_a_generator(folder):
+    told = folder.run_one("Many", spawner("Many", "return [One(config, 1)]"))
+    assert told.conditions == {"One 1": FINE}
+
+
+#: Files that will not load, and what is said of them.
+BROKEN = {
+    "Syntax": ("def broken(:\n", "cannot be loaded: SyntaxError: invalid syntax"),
+    "Import": ("import no_such_thing\n", "No module named 'no_such_thing'; a library"),
+    "Exits": ("import sys\nsys.exit(3)\n", "cannot be loaded: it called sys.exit(3)"),
+    "Interrupts": ("raise KeyboardInterrupt\n", "cannot be loaded: KeyboardInterrupt"),
+    "Generator": ("raise GeneratorExit('x')\n", "cannot be loaded: GeneratorExit: x"),
+    "Raises": ("1 / 0\n", "cannot be loaded: ZeroDivisionError: division by zero"),
+    "Recurses": ("def f(): f()\nf()\n", "cannot be loaded: RecursionError"),
+    "Leaves": ("import os\nos._exit(3)\n", "cannot be loaded: called os._exit(3)"),
+    "Crashes": ("import ctypes\nctypes.string_at(0)\n", "killed by SIGSEGV"),
+    "Loops": ("while True: pass\n", "cannot be loaded: that took over 2 s"),
+    "Nul": ("x = '\0'\n", "cannot be loaded: "),
+    "Latin": ("# -*- coding: no-such-code -*-\n", "cannot be loaded: SyntaxError"),
+    "Mute": (
+        "class E(Exception):\n    def __str__(self): raise KeyError\nraise E\n",
+        "E: (its text cannot be made: KeyError)",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    folder = Folder(tmp_path_factory.mktemp("broken"))
+    for name, (text, _said) in BROKEN.items():
+        folder.add(name, text)
+    folder.add("Fine", job("Fine"))
+    return folder.run(load_timeout_s=2.0)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_will_not_load_is_a_failing_job_that_says_why(broken, name):
+    outcome = broken.outcomes[f"{name}.py"]
+    assert outcome.condition is FAILING
+    assert BROKEN[name][1] in outcome.detail
+    assert f"{name}.py" in outcome.detail
+
+
+def test_broken_files_harm_no_other(broken):
+    assert broken.outcomes["Fine"].condition is FINE
+    assert set(broken.conditions) == {"Fine", *(f"{name}.py" for name in BROKEN)}
+
+
+def test_a_traceback_begins_in_the_authors_own_file(broken):
+    first, where, *_ = broken.outcomes["Raises.py"].evidence.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert "Raises.py" in where
+    assert "line 1" in where
+
+
+def test_a_crash_in_c_says_in_which_line_of_the_file(broken):
+    assert "Segmentation fault" in broken.outcomes["Crashes.py"].evidence
+    assert "Crashes.py" in broken.outcomes["Crashes.py"].evidence
+
+
+def test_what_a_broken_file_printed_is_shown(folder):
+    told = folder.run_one("Loud", "print('so far so good')\n1 / 0\n")
+    assert "It printed:\nso far so good" in told.outcomes["Loud.py"].evidence
+
+
+def test_a_file_that_was_mended_is_fine_again(folder):
+    assert folder.run_one("Backup", "1 /").conditions == {"Backup.py": FAILING}
+    told = folder.run_one("Backup", job("Backup"))
+    assert told.outcomes["Backup.py"].condition is FINE
+    assert told.conditions == {"Backup": FINE}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = 1\n",
+        f"{HEAD}class Other(JobBase): pass\n",
+        "class Backup: pass\n",
+        "Backup = 1\n",
+        f"{HEAD}Backup = JobBase(None)\n",
+    ],
+)
+def test_a_file_without_such_a_class_is_one_warning(folder, text):
+    told = folder.run_one("Backup", text)
+    (warning,) = told.warnings
+    assert "Backup.py is no job: it has no class Backup that derives from" in warning
+    assert told.conditions == {}
+
+
+def test_a_spawner_that_raises_half_way_keeps_what_it_yielded(folder):
+    jobs = "yield One(config, 1)\nyield One(config, 2)\nraise ValueError('no list')"
+    told = folder.run_one("Many", spawner("Many", jobs))
+    assert told.conditions == {"One 1": FINE, "One 2": FINE, "Many.py": FAILING}
+    detail = told.outcomes["Many.py"].detail
+    assert "get_sub_jobs of" in detail
+    assert "failed, after 2 jobs: ValueError: no list" in detail
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (spawner("Many", "pass"), "'NoneType' object is not iterable"),
+        (spawner("Many", "return 5"), "'int' object is not iterable"),
+        (f"{HEAD}class Many(JobSpawner): pass\n", "does not define get_sub_jobs"),
+        (
+            f"{HEAD}class Many(JobSpawner):\n    def __init__(self, x): pass\n",
+            "Many of ",
+        ),
+        (f"{HEAD}class Many(JobBase):\n    def __init__(self): pass\n", "Many of "),
+    ],
+)
+def test_a_class_that_cannot_be_used_is_a_failing_file(folder, text, said):
+    told = folder.run_one("Many", text)
+    assert told.conditions == {"Many.py": FAILING}
+    assert said in told.outcomes["Many.py"].detail
+
+
+def test_a_spawner_that_does_not_end_is_stopped(folder):
+    told = folder.run_one("Many", spawner("Many", "while True: yield None"))
+    assert "more than 50000 jobs; does it not end?" in told.outcomes["Many.py"].detail
+    assert len(told.jobs) == 101
+
+
+def test_many_jobs_that_cannot_run_are_not_an_alert_each(folder):
+    jobs = "for n in range(150): yield One(config, n)"
+    more = "def timeout(self): return None if int(self.getName()[4:]) else 5"
+    told = folder.run_one("Many", spawner("Many", jobs, more=more))
+    assert told.outcomes["Many.py"].detail == "49 more of its jobs cannot run"
+    found = list(told.conditions.values())
+    assert (found.count(FAILING), found.count(FINE)) == (101, 1)
+
+
+def test_two_jobs_that_are_the_same_are_one_error_that_names_both(folder):
+    jobs = """
+        for number, name in enumerate("abaa"):
+            job = One(config, name)
+            job.number = number
+            yield job
+    """
+    more = "def getName(self): return f'number {self.number}'"
+    told = folder.run_one("Many", spawner("Many", jobs, more=more))
+    assert told.conditions == {"number 0": FINE, "number 1": FINE, "number 2": FAILING}
+    assert told.jobs["number 2"].key == JobKey("Many", "One|a#2")
+    assert (
+        "are the same to Checker, 'number 0' and 'number 2': give JobBase.__init__ "
+        "what tells them apart"
+    ) in told.outcomes["number 2"].detail
+
+
+def test_an_init_that_forgets_jobbases_is_a_failing_job_that_says_so(folder):
+    more = "def __init__(self, config): self.config = config"
+    told = folder.run_one("Backup", job("Backup", more=more))
+    assert told.conditions == {"Backup": FAILING}
+    assert told.outcomes["Backup"].detail == (
+        "__init__ of Backup does not call JobBase's: add super().__init__(config)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("yielded", "said"),
+    [
+        ("'a string'", "'a string' is no job: it does not derive from JobBase"),
+        ("None", "None is no job"),
+        ("One", "is no job"),
+    ],
+)
+def test_what_is_no_job_is_a_failing_one(folder, yielded, said):
+    jobs = f"yield {yielded}\nyield One(config, 2)"
+    told = folder.run_one("Many", spawner("Many", jobs))
+    assert told.conditions == {"Many #1": FAILING, "One 2": FINE}
+    assert said in told.outcomes["Many #1"].detail
+
+
+#: What a hook answers, and what is said of it.
+NONSENSE = {
+    "executeEvery": {
+        "return 'weekly'": "executeEvery of Odd returned 'weekly': expected "
+        "JobFrequency.MINUTE, HOUR, DAY or DAY_NOON",
+        "return None": "executeEvery of Odd returned None: expected JobFrequency",
+        "return []": "executeEvery of Odd returned []: expected JobFrequency",
+        "raise SystemExit": "executeEvery of Odd: it called sys.exit()",
+        "return 1 / 0": "executeEvery of Odd: ZeroDivisionError",
+    },
+    "notifyOnFailureEvery": {
+        "return 'weekly'": "returned 'weekly': expected "
+        "JobFailureNotificationFrequency.EVERYTIME, EVERYFIVEMINUTES",
+        "raise GeneratorExit": "notifyOnFailureEvery of Odd: GeneratorExit",
+    },
+    "numberFailuresBeforeNotification": {
+        "return 0": "returned 0: expected a whole number of 1 or more",
+        "return True": "returned True: expected a whole number",
+        "return '2'": "returned '2': expected a whole number",
+        "return 1.5": "returned 1.5: expected a whole number",
+    },
+    "contact": {
+        "return 'nobody'": "contact of Odd returned 'nobody': expected mail addresses",
+        "return 5": "contact of Odd returned 5: ",
+        "return 'a@b.c\\r\\nBcc: x@y.z'": "expected mail addresses",
+        "return [None]": "contact of Odd returned [None]",
+        "raise KeyboardInterrupt": "contact of Odd: KeyboardInterrupt",
+    },
+    "timeout": {
+        "return 60": "returned 60: expected seconds, more than 0 and at most 50",
+        "return 0": "returned 0: expected seconds",
+        "return float('nan')": "returned nan: expected seconds",
+        "return '5'": "returned '5': expected seconds",
+        "return None": "returned None: expected seconds",
+    },
+    "getName": {
+        "return None": "getName of Odd returned None: expected some text",
+        "return ' \\n'": "expected some text",
+        "def f(): f()\n    f()": "getName of Odd: ",
+    },
+    "getStateName": {
+        "return ''": "getStateName of Odd returned '': expected some text",
+        "return b'x'": "getStateName of Odd returned b'x': expected some text",
+    },
+    "formerly": {"return 1 / 0": "formerly of Odd: ZeroDivisionError"},
+}
+CASES = [(hook, body) for hook, bodies in NONSENSE.items() for body in bodies]
+
+
+@pytest.fixture(scope="module")
+def nonsense(tmp_path_factory):
+    folder = Folder(tmp_path_factory.mktemp("nonsense"))
+    for number, (hook, body) in enumerate(CASES):
+        hook_only = f"def {hook}(self):\n    {body}\n"
+        folder.add(f"Odd{number}", job(f"Odd{number}", more=hook_only))
+    return folder.run()
+
+
+@pytest.mark.parametrize(("hook", "body"), CASES)
+def test_a_nonsensical_answer_is_a_failing_job_with_clear_words(nonsense, hook, body):
+    name = f"Odd{CASES.index((hook, body))}"
+    (outcome,) = (
+        report.outcome
+        for report in nonsense.reports.values()
+        if report.job.key.file == name and not report.job.is_own
+    )
+    assert outcome.condition is FAILING
+    detail = outcome.detail.replace(name, "Odd")
+    assert NONSENSE[hook][body] in detail
+    assert detail.isprintable()
+
+
+def test_trouble_is_told_to_the_jobs_own_contact_if_that_is_known(folder):
+    more = """
+        def contact(self): return "mine@example.com"
+        def timeout(self): return 99
+    """
+    told = folder.run_one("Backup", job("Backup", more=more))
+    assert told.jobs["Backup"].contact == ("mine@example.com",)
+
+
+#: Names that must not break a line, a screen, a file or a mail.
+NAMES = {
+    "two words/and a slash": "two words/and a slash",
+    "a\r\nBcc: x@y.z": "a Bcc: x@y.z",
+    "a\tb\u2028c": "a b c",
+    "caf\u00e9 \U0001f600": "caf\u00e9 \U0001f600",
+    "\x1b[31mred\x1b[0m": r"\x1b[31mred\x1b[0m",
+    "\u202eabc": r"\u202eabc",
+    "half \ud800 pair": r"half \ud800 pair",
+    "null \0": r"null \x00",
+    "x" * 10_000: "x" * 200 + "...",
+}
+
+
+def test_any_name_is_survived_and_shown_in_one_line(folder):
+    jobs = f"for name in {list(NAMES)!a}: yield One(config, name)"
+    more = "def getName(self): return self.name"
+    init = "def __init__(self, c, n): super().__init__(c, n); self.name = n\n"
+    told = folder.run_one("Many", spawner("Many", jobs, more=init + more))
+    assert set(told.jobs) == {"Many.py", *NAMES.values()}
+    assert set(told.conditions.values()) == {FINE}
+    keys = {str(facts.key) for facts in told.jobs.values()}
+    assert len(keys) == len(NAMES) + 1
+    assert all(key.isprintable() and len(key) < 1100 for key in keys)
+
+
+def test_no_name_holds_a_secret(folder):
+    jobs = "yield One(config, 'https://me:s3cret@host/')"
+    folder.add("Many", spawner("Many", jobs))
+    told = folder.run(secrets=("s3cret",))
+    facts = list(told.jobs.values())[1]
+    assert facts.name == "One https://me:***@host/"
+    assert "s3cret" not in str(facts.key)
+
+
+def test_hooks_that_answer_none_have_the_default_as_in_older_files(folder):
+    more = """
+        def notifyOnFailureEvery(self): pass
+        def numberFailuresBeforeNotification(self): pass
+        def contact(self): pass
+    """
+    told = folder.run_one("Backup", job("Backup", more=more))
+    assert told.conditions == {"Backup": FINE}
+    assert told.jobs["Backup"].contact == ("ops@example.com",)
+
+
+def test_defaults_of_the_settings_hold_where_the_class_does_not_say(folder):
+    folder.add(
+        "Backup", f"{HEAD}class Backup(JobBase):\n    execute = lambda s: True\n"
+    )
+    defaults = "[defaults]\nevery = day\nnotify = hour\nfailures = two\ntimeout = 7\n"
+    facts = folder.run(settings(f"{defaults}contact = a@b.example\n")).jobs["Backup"]
+    assert (facts.frequency, facts.policy.notify) == ("day", "hour")
+    assert (facts.policy.failures, facts.timeout_s) == (2, 7.0)
+    assert facts.contact == ("a@b.example",)
+
+
+def test_a_class_that_does_not_say_how_often_it_runs_is_told_how_to(folder):
+    text = f"{HEAD}class Backup(JobBase):\n    def execute(self): return True\n"
+    detail = folder.run_one("Backup", text).outcomes["Backup"].detail
+    assert "define executeEvery, or set every in [defaults]" in detail

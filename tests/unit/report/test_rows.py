@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from lib.core.enums import (
+    Condition,
+    Decision,
+    JobFailureNotificationFrequency,
+    JobFrequency,
+    MessageKind,
+)
+from lib.core.jobs import JobFacts, JobKey, Policy
+from lib.core.messages import Message
+from lib.core.records import Record
+from lib.core.results import Outcome, Report
+from lib.core.settings import Problem
+from lib.core.text import policy_words
+from lib.report import table
+from lib.report.rows import (
+    JOB_COLUMNS,
+    PROBLEM_COLUMNS,
+    RESULT_COLUMNS,
+    detail_lines,
+    job_rows,
+    problem_rows,
+    result_rows,
+)
+from lib.report.table import width
+
+NOW = datetime(2026, 11, 22, 12, 40, tzinfo=UTC)
+SINCE = NOW - timedelta(minutes=40)
+MAIL = Message("1", MessageKind.ALERT, "s", "b", ("ops@example.com",), SINCE)
+
+
+def key(name: str) -> JobKey:
+    return JobKey("X", name)
+
+
+def facts(name: str = "http homepage", **more: Any) -> JobFacts:
+    more.setdefault("contact", ("ops@example.com",))
+    return JobFacts(key(name), name, "jobs/X.py", JobFrequency.MINUTE, **more)
+
+
+def verdict_of(record: Record | None, judged: Sequence[JobKey] = ()) -> str:
+    records = {} if record is None else {record.key: record}
+    (row,) = job_rows([facts("k")], records, judged, NOW)
+    return re.sub(r" \d{4}-\S+ \S+ \S+ \(", " THEN (", row["verdict"])
+
+
+def piped(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
+    out = io.StringIO()
+    table.show(columns, rows, as_json=False, out=out, title="Title")
+    return out.getvalue().splitlines()
+
+
+def on_terminal(
+    columns: Sequence[str], rows: Sequence[dict[str, Any]], *, wide: int = 80
+) -> str:
+    """Return what a terminal ``wide`` columns wide was sent."""
+    main, other = pty.openpty()
+    size = struct.pack("HHHH", 24, wide, 0, 0)
+    fcntl.ioctl(other, termios.TIOCSWINSZ, size)
+    reader = subprocess.Popen(
+        [sys.executable, "-c", "import os\nwhile b := os.read(0, 999): os.write(1, b)"],
+        stdin=main,
+        stdout=subprocess.PIPE,
+        # Reading a terminal that was hung up is an error on Linux.
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(main)
+    with open(other, "w", encoding="utf-8") as out:
+        table.show(columns, rows, as_json=False, out=out, title="Title")
+    return reader.communicate(timeout=10)[0].decode().replace("\r\n", "\n")
+
+
+def plain(shown: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)
+
+
+@pytest.fixture(autouse=True)
+def an_ordinary_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+# What is said of a job.
+
+
+@pytest.mark.parametrize(
+    ("record", "judged", "verdict"),
+    [
+        (None, (), "not run yet"),
+        (None, (key("k"),), "fine"),
+        (Record(key("k"), "the job"), (), "fine"),
+        (Record(key("k"), owed=(MAIL,)), (), "fine; 1 mail owed"),
+        (Record(key("k"), pending=True), (), "pending"),
+        (
+            Record(
+                key("k"),
+                "",
+                Condition.FAILING,
+                5,
+                SINCE,
+                last_reason="refused\nmore",
+            ),
+            (key("k"),),
+            "failing since THEN (40 minutes), 5 in a row: refused",
+        ),
+        (
+            Record(
+                key("k"),
+                "",
+                Condition.FAILING,
+                1,
+                SINCE,
+                pending=True,
+                owed=(MAIL,) * 2,
+            ),
+            (key("k"),),
+            "failing since THEN (40 minutes), 1 in a row, now pending; 2 mails owed",
+        ),
+        (
+            Record(
+                key("k"),
+                "",
+                Condition.UNKNOWN,
+                last_reason="its record was damaged",
+            ),
+            (),
+            "unknown: its record was damaged",
+        ),
+    ],
+)
+def test_the_verdict_says_what_is_remembered(record, judged, verdict):
+    assert verdict_of(record, judged) == verdict
+
+
+@pytest.mark.parametrize("notify", JobFailureNotificationFrequency)
+def test_every_policy_has_words(notify):
+    assert policy_words(Policy(notify))
+    assert policy_words(Policy(notify, 2)).endswith(", after 2")
+
+
+def test_a_row_of_a_job_keeps_for_machines_what_it_says_in_words():
+    record = Record(key("k"), "", Condition.FAILING, 5, SINCE, last_reason="refused")
+    (row,) = job_rows([facts("k")], {key("k"): record}, (), NOW, ran_at={key("k"): NOW})
+    out = io.StringIO()
+    table.show(JOB_COLUMNS, [row], as_json=True, out=out)
+    (read,) = json.loads(out.getvalue())
+    assert all(re.fullmatch("[a-z_]+", key) for key in read)
+    assert read["condition"] == "failing"
+    assert read["failing_since"] == "2026-11-22T12:00:00+00:00"
+    assert read["last_run_at"] == "2026-11-22T12:40:00+00:00"
+    assert (read["failures"], read["reason"], read["mails_owed"]) == (5, "refused", 0)
+    assert (read["notify_policy"], read["contact"]) == (
+        "state_change",
+        ["ops@example.com"],
+    )
+
+
+def test_a_result_says_the_first_line_of_its_reason_and_the_time_taken():
+    outcome = Outcome(Condition.FAILING, "refused\nby all addresses", seconds=0.1234)
+    rows = result_rows([Report(facts(), outcome, Decision.FIRST_ALERT)])
+    assert piped(RESULT_COLUMNS, rows) == [
+        "job            verdict  seconds  reason",
+        "http homepage  failing  0.12     refused",
+    ]
+
+
+def test_what_has_no_place_in_a_table_of_results_follows_it():
+    outcomes = [
+        Outcome(Condition.FAILING, "refused\nby all\x1b[2J", evidence="Traceback"),
+        Outcome(Condition.FAILING, "refused"),
+        Outcome(Condition.FINE),
+    ]
+    reports = [
+        Report(facts(f"job {n}\r"), outcome, Decision.OK)
+        for n, outcome in enumerate(outcomes)
+    ]
+    assert list(detail_lines(reports)) == [
+        "\njob 0\\r:",
+        "    refused",
+        "    by all\\x1b[2J",
+        "    Traceback",
+    ]
+
+
+def test_a_problem_says_where_and_whether_anything_fails_for_it():
+    rows = problem_rows(
+        [
+            Problem("url is missing", "settings.cfg:12", "http a"),
+            Problem("nothing reads this section", "settings.cfg:40", "b", warning=True),
+        ]
+    )
+    assert piped(PROBLEM_COLUMNS, rows) == [
+        "where            section  problem  text",
+        "settings.cfg:12  http a   error    url is missing",
+        "settings.cfg:40  b        warning  nothing reads this section",
+    ]
+
+
+# How it is shown.
+
+
+def test_a_column_in_which_no_row_says_anything_is_left_out():
+    assert piped(["a", "b"], [{"a": "x", "b": ""}]) == ["a", "x"]
+    assert piped(["a", "b"], []) == ["a  b"]
+
+
+def test_a_long_cell_in_a_pipe_is_whole_and_moves_no_other_row():
+    long = "x" * 10_000
+    lines = piped(["a", "b"], [{"a": long, "b": "1"}, {"a": "y", "b": "2"}])
+    assert lines == ["a  b", f"{long}  1", "y  2"]
+
+
+def test_wide_letters_are_aligned_by_what_they_take():
+    lines = piped(["a", "b"], [{"a": "東京🛒", "b": "1"}, {"a": "abc", "b": "2"}])
+    assert lines[1:] == ["東京🛒  1", "abc     2"]
+    assert [width(text) for text in ("e\u0301", "👨\u200d👩\u200d👧", "ab")] == [
+        1,
+        2,
+        2,
+    ]
+
+
+@pytest.mark.parametrize("name", ["a\r\nb", "a\x1b[2Jb", "a\u202eb", "a\u2028b"])
+def test_no_name_ends_a_line_or_moves_a_cursor(name):
+    escaped = name.encode("unicode_escape").decode()
+    assert piped(["job"], [{"job": name}]) == ["job", escaped]
+    shown = plain(on_terminal(["job", "reason"], [{"job": name, "reason": name}]))
+    assert re.search(rf"{re.escape(escaped)} +{re.escape(escaped)} *\n", shown)
+
+
+def test_what_the_output_cannot_say_is_escaped():
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding="ascii") as out:
+        table.show(["job"], [{"job": "東\udcff"}], as_json=False, out=out)
+        out.flush()
+        assert raw.getvalue() == b"job\n\\u6771\\udcff\n"
+
+
+def test_json_is_an_array_whatever_is_in_it():
+    out = io.StringIO()
+    row = {
+        "length": timedelta(minutes=1.5),
+        "nan": float("nan"),
+        "naive": datetime(2026, 11, 22),
+        "words": ("\udcff", Condition.FINE),
+        "none": None,
+        "flag": True,
+    }
+    table.show(["words"], [row], as_json=True, out=out)
+    (read,) = json.loads(out.getvalue())
+    assert datetime.fromisoformat(read.pop("naive")).utcoffset() is not None
+    assert read == {
+        "length": 90.0,
+        "nan": None,
+        "words": ["\udcff", "fine"],
+        "none": None,
+        "flag": True,
+    }
+    out = io.StringIO()
+    table.show(["words"], [], as_json=True, out=out)
+    assert json.loads(out.getvalue()) == []
+
+
+@pytest.mark.parametrize(
+    ("record", "words", "code"),
+    [
+        (None, "not run yet", 33),
+        (Record(key("k"), "n"), "fine", 32),
+        (Record(key("k"), "n", Condition.FAILING), "failing", 31),
+        (Record(key("k"), "n", Condition.UNKNOWN), "unknown", 33),
+        (Record(key("k"), "n", pending=True), "pending", 33),
+    ],
+)
+def test_a_verdict_has_a_colour_on_a_terminal(record, words, code):
+    rows = job_rows([facts("k")], {key("k"): record} if record else {}, (), NOW)
+    shown = on_terminal(JOB_COLUMNS, rows)
+    assert f"\x1b[{code}m{words}\x1b[0m" in shown
+
+
+def test_no_color_means_none(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    rows = job_rows([facts()], {}, [key("http homepage")], NOW)
+    shown = on_terminal(JOB_COLUMNS, rows)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", shown)
+
+
+@pytest.mark.parametrize("wide", [40, 80, 132, 250])
+def test_a_table_fits_its_terminal_and_says_everything(wide):
+    name, contacts = "long name " * 6, ("first@example.com", "second@example.com")
+    record = Record(
+        key(name),
+        name,
+        Condition.FAILING,
+        5,
+        SINCE,
+        last_reason="no answer in 10 s " * 3,
+    )
+    jobs = [facts(name, contact=contacts), facts("short")]
+    rows = job_rows(jobs, {key(name): record}, (key("short"),), NOW)
+    lines = plain(on_terminal(JOB_COLUMNS, rows, wide=wide)).splitlines()
+    assert max(map(width, lines)) <= wide
+    # Words side by side in two columns are lines apart in one.
+    for word in ("Title", "failing", "row:", "change", "minute", "fine", "first@"):
+        assert any(word in line for line in lines)
+
+
+def test_what_has_no_place_on_a_narrow_terminal_is_said_once_if_all_are_alike():
+    rows = job_rows([facts("one"), facts("two")], {}, (key("one"), key("two")), NOW)
+    rows[0]["verdict"] = "failing: no answer within ten seconds from anybody"
+    shown = plain(on_terminal(JOB_COLUMNS, rows))
+    assert shown.count("ops@example.com") == 1
+    assert "each: contact ops@example.com" in shown
+
+
+def test_a_title_is_for_terminals_only():
+    rows = [{"job": "a"}]
+    assert "Title" in on_terminal(["job"], rows)
+    assert piped(["job"], rows) == ["job", "a"]
+
+
+def test_rich_is_loaded_for_a_terminal_only():
+    program = (
+        "import io, sys; from lib import report; "
+        "report.show(['a'], [{'a': 'fine'}], as_json=False, out=io.StringIO()); "
+        "print('rich' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")

@@ -1,0 +1,153 @@
+"""-m status: how Checker itself is, told from what is kept."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from lib.core.calendar import Series
+from lib.core.enums import Condition, JobFrequency, MessageKind
+from lib.core.jobs import JobKey, Known
+from lib.core.messages import Message
+from lib.core.records import Record, RunFacts
+from lib.core.settings import DigestTimes, Mail, Mailbox, Peer, Peers, Settings
+from lib.report.status import rows
+from tests.support.instance import Instance
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+RUN = RunFacts(ended_at=NOON - timedelta(seconds=20), jobs=3, ran=2, failing=1)
+SETTINGS = Settings(
+    path=Path("settings.cfg"),
+    servername="web1",
+    alertcontact=("ops@example.com",),
+    logfile=Path("log"),
+    state=Path("state"),
+    mail=Mail(smtpserver="smtp.example.com"),
+)
+BOX = replace(
+    SETTINGS,
+    mail=replace(SETTINGS.mail, mailbox=Mailbox("imap.example.com")),
+)
+
+
+def said(settings=SETTINGS, run=RUN, *records):
+    found = rows(settings, run, {one.key: one for one in records}, NOON)
+    return [(row["what"], row["how_it_is"]) for row in found]
+
+
+def test_all_well():
+    lines = dict(said())
+    assert lines["peers are told"] == "True"
+    assert "3 jobs, 2 ran, 1 failing" in lines["last run"]
+    assert lines["mails owed"] == "none"
+    assert "not set up" in lines["proof of mail"]
+
+
+def test_before_the_first_run_nothing_has_finished():
+    lines = dict(said(run=RunFacts()))
+    assert lines["peers are told"] == "JobProblem: no run has finished"
+    assert lines["last run"] == "none has finished yet"
+
+
+def test_what_is_owed_says_since_when_and_why():
+    message = Message(
+        "a1", MessageKind.ALERT, "x", "y", ("o@x.org",), NOON - timedelta(hours=1)
+    )
+    message = replace(message, attempts=2, last_error="451 not now")
+    run = replace(RUN, unsent_since=message.born_at)
+    lines = dict(said(SETTINGS, run, Record(JobKey("X", "x"), owed=(message,))))
+    assert lines["mails owed"].startswith("1, the oldest of 2026-11-22")
+    assert "451 not now" in lines["mails owed"]
+    assert lines["peers are told"].startswith("MailProblem: mail has not left since")
+
+
+def test_the_proofs_are_shown_the_last_first():
+    history = [
+        ["2026-11-22T10:00:00+00:00", "2026-11-22T10:00:04+00:00", 4.2, "arrived", ""],
+        ["2026-11-22T11:00:00+00:00", None, None, "never", ""],
+        ["2026-11-22T11:30:00+00:00", "2026-11-22T11:31:40+00:00", 100, "late", "90 s"],
+        "no proof at all",
+    ]
+    proof = {"verdict": "late", "proved_at": NOON.isoformat(), "interval_s": 3600}
+    memory = {"proof": proof, "history": history}
+    lines = said(
+        BOX, RUN, Record(JobKey("EmailChecker", "EmailChecker"), memory=memory)
+    )
+    proofs = [text for what, text in lines if what in ("proof of mail", "")]
+    assert proofs[0] == "late"
+    assert "late" in proofs[1] and "after 100 s; longest: 90 s" in proofs[1]
+    assert "never" in proofs[2] and "arrived" in proofs[3]
+    assert len(proofs) == 4
+
+
+def test_each_peer_has_a_line():
+    names = ("a", "b", "c", "d", "e")
+    peers = [Peer(name, "https://x.example/", "a@x.org") for name in names]
+    settings = replace(SETTINGS, peers=Peers(tuple(peers)))
+    records = [
+        Record(
+            JobKey.of_peer("b"),
+            "peer b",
+            Condition.FAILING,
+            1,
+            NOON,
+            last_reason="why\nmore",
+        ),
+        Record(JobKey.of_peer("c"), "peer c", pending=True),
+        Record(JobKey.of_peer("e"), "peer e", Condition.UNKNOWN),
+    ]
+    catalogue = {
+        JobKey.of_peer(name): Known(
+            f"peer {name}", "x.py", JobFrequency.HOUR, judged=name != "d"
+        )
+        for name in names
+    }
+    by_key = {one.key: one for one in records}
+    found = rows(settings, RUN, by_key, NOON + timedelta(hours=2), catalogue)
+    lines = {row["what"]: row["how_it_is"] for row in found}
+    assert lines["peer a"] == "fine"
+    assert lines["peer b"].startswith("failing since 2026-11-22 ")
+    assert lines["peer b"].endswith(" (2 hours): why")
+    assert lines["peer c"] == "did not answer, is asked again"
+    assert lines["peer d"] == "not asked yet"
+    assert lines["peer e"] == "unknown"
+
+
+def test_a_job_that_has_the_name_of_a_peer_is_not_the_peer():
+    settings = replace(SETTINGS, peers=Peers((Peer("a", "https://x.org/", "a@x.org"),)))
+    twin = Record(JobKey("Mine", "x"), "peer a", Condition.FAILING, 1, NOON)
+    known = Known("peer a", "x.py", JobFrequency.HOUR, judged=True)
+    catalogue = {JobKey.of_peer("a"): known, twin.key: known}
+    found = rows(settings, RUN, {twin.key: twin}, NOON, catalogue)
+    lines = {row["what"]: row["how_it_is"] for row in found}
+    assert lines["peer a"] == "fine"
+
+
+def test_each_summary_says_which_was_the_last_and_when_the_next_comes():
+    assert "daily summary" not in dict(said())
+    times = DigestTimes("08:00", ("mon", "09:30"))
+    settings = replace(SETTINGS, digest=times)
+    series = [Series("daily", 12, NOON, NOON - timedelta(hours=4))]
+    found = rows(settings, RUN, {}, NOON, {}, series)
+    lines = {row["what"]: row["how_it_is"] for row in found}
+    assert re.fullmatch(
+        r"12 was of 2026-11-22 .*, number 13 comes 2026-11-2\d 08:00 .*",
+        lines["daily summary"],
+    )
+    assert re.fullmatch(r"number 1 comes 2026-11-23 09:30 .*", lines["weekly summary"])
+    late = replace(series[0], reached=NOON - timedelta(days=2))
+    found = rows(settings, RUN, {}, NOON, {}, [late])
+    lines = {row["what"]: row["how_it_is"] for row in found}
+    assert "number 13 was due 2026-11-2" in lines["daily summary"]
+
+
+def test_the_mode_shows_it_as_a_table_and_as_json(tmp_path):
+    instance = Instance(tmp_path)
+    instance.cron()
+    ran = instance.run("-m", "status")
+    assert ran.code == 0
+    assert "MailProblem: nomail is set" in ran.out
+    first = instance.run("-m", "status", "--json").json()[0]
+    assert first["what"] == "peers are told"

@@ -1,0 +1,399 @@
+"""The workers of one run: what kills them is named, and nobody else suffers for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lib.core.enums import Condition, JobFrequency
+from lib.runner import handle
+from lib.system import process
+from tests.support.fakes import Folder, Told, job, listen, settings, spawner
+from tests.support.waits import SOON_S
+
+FAILING, FINE = Condition.FAILING, Condition.FINE
+UNKNOWN = Condition.UNKNOWN
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Have a stalled worker killed sooner than is wise outside of tests."""
+    monkeypatch.setattr(handle, "STALL_AFTER_S", 0.5)
+    monkeypatch.setattr(handle, "SILENCE_S", 1.2)
+
+
+#: What takes a worker down, and what is said of the job that did.
+DEADLY = {
+    "os._exit(3)": "called os._exit(3)",
+    "os._exit(0)": "called os._exit(0)",
+    "ctypes.string_at(0)": "killed by SIGSEGV",
+    "os.kill(os.getpid(), 9)": "killed by SIGKILL (out of memory?)",
+    "os.kill(os.getpid(), 15)": "killed by SIGTERM",
+    "os.killpg(0, 9)": "killed by SIGKILL (out of memory?)",
+    "os.abort()": "killed by SIGABRT",
+    "os.closerange(3, 1024)": "closed descriptors that are not its own",
+}
+IMPORTS = "import ctypes, os, re, signal, time\n"
+
+
+@pytest.fixture(scope="module")
+def deadly(tmp_path_factory):
+    folder = Folder(tmp_path_factory.mktemp("deadly"))
+    for number, code in enumerate(DEADLY):
+        execute = f"print('last words', flush=True)\n{code}\nreturn True"
+        folder.add(f"Deadly{number}", IMPORTS + job(f"Deadly{number}", execute))
+    folder.add("Fine", job("Fine"))
+    return folder.run()
+
+
+@pytest.mark.parametrize("code", DEADLY)
+def test_what_takes_its_worker_down_is_named(deadly, code):
+    outcome = deadly.lost[f"Deadly{list(DEADLY).index(code)}"]
+    assert (outcome.condition, outcome.detail) == (FAILING, DEADLY[code])
+    assert outcome.evidence.startswith("It printed:\nlast words")
+
+
+def test_a_crash_in_c_says_in_which_line_of_the_job(deadly):
+    number = list(DEADLY).index("ctypes.string_at(0)")
+    evidence = deadly.lost[f"Deadly{number}"].evidence
+    assert "Fatal Python error: Segmentation fault" in evidence
+    assert f"Deadly{number}.py" in evidence
+
+
+def test_other_files_do_not_suffer(deadly):
+    assert deadly.outcomes["Fine"].condition is FINE
+    assert len(deadly.conditions) == len(DEADLY) + 1
+
+
+def test_the_guilty_one_among_many_is_found_and_the_others_run(folder):
+    jobs = "for n in range(40): yield One(config, n)"
+    one = """
+        time.sleep(0.2)
+        if self.n == 7: os._exit(3)
+        return True
+    """
+    more = "def __init__(self, c, n): super().__init__(c, n); self.n = n"
+    told = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
+    assert told.lost["One 7"].detail == "called os._exit(3)"
+    found = list(told.conditions.values())
+    assert (found.count(FAILING), found.count(FINE)) == (1, 39)
+
+
+def test_each_of_several_guilty_ones_is_named(folder):
+    jobs = "for n in range(12): yield One(config, n)"
+    one = "os._exit(self.n) if self.n % 3 == 2 else time.sleep(0.1)\nreturn True"
+    more = "def __init__(self, c, n): super().__init__(c, n); self.n = n"
+    told = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
+    assert {name: outcome.detail for name, outcome in told.lost.items()} == {
+        f"One {n}": f"called os._exit({n})" for n in (2, 5, 8, 11)
+    }
+    assert list(told.conditions.values()).count(FINE) == 8
+
+
+#: Loops in C that hold the interpreter's lock: no thread of ours gets its turn.
+STUCK = {
+    "a regular expression": "re.match(r'(a+)+$', 'a' * 64 + 'b')",
+    "a sum": "sum(range(10**12))",
+    "a sleep that locks": "ctypes.PyDLL(None).sleep(60)",
+}
+
+
+@pytest.mark.parametrize("loop", STUCK.values(), ids=STUCK)
+def test_a_loop_in_c_that_is_deaf_is_killed_at_its_deadline(folder, impatient, loop):
+    text = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    text += "signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+    text += job("Stuck", loop, "def timeout(self): return 0.4")
+    folder.add("Fine", job("Fine"))
+    told = folder.run_one("Stuck", IMPORTS + text)
+    assert told.lost["Stuck"].detail == "timed out after 0.4 s, and had to be killed"
+    assert told.outcomes["Fine"].condition is FINE
+    assert told.seconds < SOON_S
+
+
+def test_one_that_lets_no_other_have_its_turn_is_found_among_many(folder, impatient):
+    jobs = "for n in range(30): yield One(config, n)"
+    one = """
+        time.sleep(0.3)
+        if self.n == 7: re.match(r'(a+)+$', 'a' * 64 + 'b')
+        return True
+    """
+    more = """
+        def __init__(self, c, n): super().__init__(c, n); self.n = n
+        def timeout(self): return 2
+    """
+    told = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
+    assert told.lost["One 7"].detail == "timed out after 2 s, and had to be killed"
+    assert list(told.conditions.values()).count(FINE) == 29
+    assert told.seconds < SOON_S
+
+
+def test_a_hook_that_is_stuck_in_c_has_the_default_mail_in_its_place(folder, impatient):
+    more = "def onFailure(self): re.match(r'(a+)+$', 'a' * 64 + 'b')"
+    text = IMPORTS + job("Job", "raise CheckFailed('it is down')", more)
+    outcome = folder.run_one("Job", text, hook_timeout_s=0.4).lost["Job"]
+    assert (outcome.condition, outcome.detail) == (FAILING, "it is down")
+    assert "did not answer any more and was killed" in outcome.evidence
+
+
+def test_jobs_that_share_a_worker_run_again_where_one_file_kills_it(folder):
+    folder.add("Bad", "import os\nos._exit(3)\n", ships=True)
+    folder.add("Good", job("Good"), ships=True)
+    told = folder.run()
+    assert told.conditions == {"Bad.py": FAILING, "Good": FINE}
+    assert "Bad.py cannot be loaded: called os._exit(3)" in told.lost["Bad.py"].detail
+
+
+def test_shipped_files_share_a_worker_and_others_have_their_own(folder):
+    for name in ("One", "Two"):
+        folder.add(name, job(name), ships=True)
+    folder.add("Three", job("Three"))
+    crew = folder.crew()
+    assert len(crew.children) == 2
+    list(crew.stop())
+
+
+def test_a_job_that_is_not_there_any_more_is_unknown(folder, tmp_path):
+    jobs = """
+        yield One(config, "dies")
+        if not os.path.exists(config.get("x", "flag")):
+            open(config.get("x", "flag"), "w").close()
+            yield One(config, "goes")
+    """
+    one = "time.sleep(0.3)\nif 'dies' in self.getName(): os._exit(3)\ntime.sleep(3)"
+    folder.add("Many", IMPORTS + spawner("Many", jobs, one))
+    told = folder.run(settings(f"[x]\nflag = {tmp_path}/flag\n"))
+    assert told.lost["One dies"].detail == "called os._exit(3)"
+    assert told.lost["One goes"].condition is UNKNOWN
+    assert told.lost["One goes"].ask_again
+
+
+def test_a_worker_that_dies_before_its_jobs_begin_is_not_tried_for_ever(folder):
+    # The file loads; a thread of its own then takes the process down at once.
+    text = "import os, threading, time\n"
+    text += "threading.Thread(target=lambda: (time.sleep(.3), os._exit(4))).start()\n"
+    jobs = "for n in range(3): yield One(config, n)"
+    told = folder.run_one(
+        "Many", text + spawner("Many", jobs, "import time; time.sleep(2)")
+    )
+    assert set(told.lost) == {"One 0", "One 1", "One 2"}
+    assert told.seconds < 8
+
+
+def test_a_daemon_that_holds_the_pipes_does_not_hold_up_the_run(folder, tmp_path):
+    execute = f"""
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                with open({str(tmp_path / "pid")!r}, "w") as file:
+                    file.write(str(os.getpid()))
+                time.sleep(60)
+            os._exit(0)
+        os.wait()
+        time.sleep(0.2)
+        return True
+    """
+    told = folder.run_one("Daemon", IMPORTS + job("Daemon", execute))
+    pid = int((tmp_path / "pid").read_text())
+    try:
+        assert told.conditions == {"Daemon": FINE}
+        assert told.seconds < SOON_S
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_child_that_keeps_the_output_pipe_does_not_hold_up_the_run(folder):
+    execute = "import subprocess; subprocess.Popen(['sleep', '60'])\nreturn False"
+    told = folder.run_one("Parent", job("Parent", execute))
+    assert told.conditions == {"Parent": FAILING}
+    assert told.seconds < SOON_S
+
+
+def test_a_flood_of_output_from_a_child_is_bounded(folder):
+    execute = "import subprocess; subprocess.run(['yes'], timeout=60)\nreturn True"
+    more = "def timeout(self): return 0.5"
+    told = folder.run_one("Flood", job("Flood", execute, more))
+    assert told.outcomes["Flood"].detail == "timed out after 0.5 s"
+    assert len(told.outcomes["Flood"].evidence) < 75_000
+    assert told.seconds < SOON_S
+
+
+def test_memory_without_end_costs_its_own_worker_only(folder):
+    text = "import resource\n"
+    execute = """
+        resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+        self.hoard = []
+        while True: self.hoard.append(bytearray(2**26))
+    """
+    folder.add("Fine", job("Fine"))
+    told = folder.run_one("Greedy", text + job("Greedy", execute))
+    assert told.conditions == {"Greedy": FAILING, "Fine": FINE}
+    assert told.outcomes["Greedy"].detail.startswith("out of memory")
+
+
+def test_a_worker_that_has_said_all_and_does_not_end_is_ended(folder):
+    # As one without memory for its last step; its pulse goes on.
+    execute = "import threading\nthreading.Event.set = lambda self: None\nreturn True"
+    told = folder.run_one("Endless", job("Endless", execute))
+    assert told.conditions == {"Endless": FINE}
+    assert told.seconds < 30
+
+
+def test_no_more_workers_are_at_work_than_may_be(folder):
+    for number in range(12):
+        folder.add(
+            f"Job{number}",
+            job(f"Job{number}", "import time; time.sleep(.1)\nreturn True"),
+        )
+    crew = folder.crew(at_once=3)
+    told, most = Told(), 0
+    while not crew.is_done:
+        most = max(most, len(crew.children))
+        listen(crew, told)
+    assert most == 3
+    assert list(told.conditions.values()) == [FINE] * 12
+
+
+def test_a_run_that_has_to_end_leaves_nobody_at_work_and_no_job_unsaid(folder):
+    execute = "import time; time.sleep(60)"
+    folder.add("Slow", job("Slow", execute))
+    folder.add("Loading", "import time; time.sleep(60)\n")
+    folder.add("Waiting", job("Waiting"))
+    crew = folder.crew(at_once=2)
+    told = Told()
+    while "Slow" not in told.jobs:
+        listen(crew, told)
+    time.sleep(0.2)
+    listen(crew, told)
+    pids = [child.pid for child in crew.children]
+    lost = {one.job.name: one.outcome for one in crew.stop()}
+    assert crew.is_done
+    assert {name: outcome.detail for name, outcome in lost.items()} == {
+        "Slow": "the run had to end before it was done",
+        "Loading.py": "the run had to end before it began",
+        "Waiting.py": "the run had to end before it began",
+    }
+    assert all(one.condition is UNKNOWN and one.ask_again for one in lost.values())
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_where_no_process_can_be_started_the_jobs_are_unknown(tmp_path):
+    Folder(tmp_path).add("Job", job("Job"))
+    program = f"""
+import os, resource, pathlib
+from tests.support.fakes import Folder
+from lib import worker
+from lib.model import JobFile
+worker.prepare()
+folder = Folder(pathlib.Path({str(tmp_path)!r}))
+folder.files["Job"] = JobFile(folder.path / "Job.py", "Job")
+resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))
+told = folder.run()
+for name, one in told.lost.items():
+    print(f"{{name}}: {{one.condition}}: {{one.detail}}")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == (
+        "Job.py: unknown: no more files can be open: "
+        "the limit of open files (ulimit -n) is 6\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "loop", ["time.sleep(60)", "re.match(r'(a+)+$', 'a' * 64 + 'b')"]
+)
+def test_workers_end_soon_when_the_supervisor_dies(tmp_path, loop):
+    Folder(tmp_path).add(
+        "Job", IMPORTS + job("Job", f"os.system('sleep 60 &')\n{loop}")
+    )
+    program = f"""
+import os, pathlib, signal, time
+from tests.support.fakes import Folder, Told, listen
+from lib.model import JobFile
+folder = Folder(pathlib.Path({str(tmp_path)!r}))
+folder.files["Job"] = JobFile(folder.path / "Job.py", "Job")
+crew = folder.crew()
+told = Told()
+while not told.jobs: listen(crew, told)
+time.sleep(0.3)
+print(crew.children[0].pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    # What the worker started holds no pipe of ours, or this would wait for it.
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20
+    )
+    pid = int(done.stdout)
+    deadline = time.monotonic() + 2
+    while _members_of_group(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _members_of_group(pid) == []
+
+
+def _members_of_group(group: int) -> list[str]:
+    """Return the processes of a group that are not dead yet."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _parent, its_group, *_ = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(its_group) == group and state != "Z":
+            found.append(path.parent.name)
+    return found
+
+
+def test_what_a_worker_says_that_it_must_not_is_not_believed(folder, caplog):
+    # Job code that found the pipe, and reports for another, twice, and nonsense.
+    text = """
+import gc
+from lib import wire
+from lib.system.process import Tell
+def the_pipe():
+    gc.unfreeze()
+    return next(f for f in gc.get_objects() if getattr(f, "__name__", "") == "tell")
+"""
+    execute = """
+        say = the_pipe()
+        say(["fine", "Other/Other", 0.1], ["fine"], [], {"a": 1}, ["what"], 5)
+        say(["report", "Job/Job", {}, "fine", [], None])
+        say(["fine", "Job/", 0.1])
+        return True
+    """
+    told = folder.run_one("Job", text + job("Job", execute))
+    assert told.conditions == {"Job": FINE}
+    said = [one for one in caplog.records if "said what it must not" in one.message]
+    assert len(said) == 8
+
+
+def test_a_worker_of_many_thousand_jobs_is_quick(folder):
+    jobs = "for n in range(3000): yield One(config, n)"
+    told = folder.run_one("Many", spawner("Many", jobs))
+    assert len(told.conditions) == 3000
+    # A tenth of this on an idle machine.
+    assert told.seconds < 8
+
+
+def test_nothing_is_started_for_no_file(folder):
+    crew = folder.crew(due=frozenset({JobFrequency.MINUTE}))
+    assert crew.is_done
+    assert list(crew.events()) == []
+    assert crew.next_deadline() == float("inf")
+
+
+def test_the_limits_fit_into_a_run():
+    # A worker that is silent, and then its guilty job alone for the usual timeout.
+    assert handle.SILENCE_S + 30 + handle.STALL_AFTER_S < 50
+    assert process.KILL_TIMEOUT_S <= 1

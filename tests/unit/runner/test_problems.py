@@ -1,0 +1,99 @@
+"""What is wrong in settings and folders, as jobs that fail and are mended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lib.core.enums import Condition
+from lib.core.jobs import JobFile, JobKey
+from lib.core.records import Record
+from lib.core.settings import Problem
+from lib.runner import problems
+from tests.support.mailing import settings_for
+
+FILE = JobFile(Path("/jobs/Open.py"), "Open", refused="others may write it")
+SETTINGS = settings_for(25)
+REFUSED, WRONG = JobKey.of_refused_file(FILE.path), JobKey.of_section("htpp x")
+
+
+def keys(settings):
+    return [facts.key for facts, _outcome in problems.stand_ins(settings)]
+
+
+def test_a_wrong_target_fails_under_the_name_its_job_would_have():
+    wrong = Problem("url is missing", "settings.cfg:3", "http home")
+    ((facts, outcome),) = problems.stand_ins(replace(SETTINGS, problems=(wrong,)))
+    assert facts.key == JobKey("HTTPServerChecker", "http home")
+    assert (facts.name, facts.contact) == ("http home", SETTINGS.alertcontact)
+    assert outcome.condition is Condition.FAILING
+    assert outcome.detail == "settings.cfg:3: [http home] url is missing"
+
+
+def test_all_problems_of_a_section_are_one_failure():
+    wrong = (Problem("a", "s:1", "http x"), Problem("b", "s:2", "http x"))
+    ((_facts, outcome),) = problems.stand_ins(replace(SETTINGS, problems=wrong))
+    assert outcome.detail.splitlines() == ["s:1: [http x] a", "s:2: [http x] b"]
+
+
+def test_a_section_of_no_kind_and_a_problem_of_no_section_fail_too():
+    wrong = (Problem("a", "s:1", "htpp x"), Problem("b", "s:2"))
+    assert keys(replace(SETTINGS, problems=wrong)) == [
+        JobKey.of_section("htpp x"),
+        JobKey.of_section(""),
+    ]
+
+
+def test_a_warning_is_no_failure():
+    odd = Problem("odd", "s:1", "odd", warning=True)
+    assert keys(replace(SETTINGS, problems=(odd,))) == []
+
+
+def test_a_file_that_must_not_be_loaded_fails_by_its_path():
+    settings = replace(SETTINGS, job_files=(FILE,))
+    ((facts, outcome),) = problems.stand_ins(settings)
+    assert (facts.name, facts.key) == ("Open.py", REFUSED)
+    assert outcome.detail == "others may write it"
+
+
+def mended(settings, *keys):
+    records = [Record(key, "n", failures=1) for key in keys]
+    return [facts.key for facts, _outcome in problems.mended(settings, records)]
+
+
+def test_what_is_no_longer_wrong_is_fine():
+    assert mended(SETTINGS, WRONG) == [WRONG]
+    wrong = replace(SETTINGS, problems=(Problem("a", "s:1", "htpp x"),))
+    assert mended(wrong, WRONG) == []
+
+
+def test_a_job_file_that_is_gone_is_fine_one_that_is_there_speaks_for_itself():
+    there = replace(SETTINGS, job_files=(replace(FILE, refused=""),))
+    assert mended(there, JobKey("Open"), JobKey("Gone"), REFUSED) == [
+        JobKey("Gone"),
+        REFUSED,
+    ]
+
+
+def test_while_a_folder_cannot_be_used_no_file_of_it_counts_as_gone():
+    closed = Problem("others may write to the folder", "s:1", "general")
+    settings = replace(SETTINGS, problems=(closed,))
+    assert mended(settings, JobKey("Gone"), REFUSED) == []
+    ((facts, _outcome),) = problems.stand_ins(settings)
+    assert facts.name == "settings.cfg [general]"
+
+
+def test_jobs_of_files_that_are_named_as_what_checker_speaks_of_are_ordinary_ones():
+    names = ("settings", "files", "checker")
+    files = tuple(JobFile(Path(f"/jobs/{name}.py"), name) for name in names)
+    settings = replace(SETTINGS, job_files=files)
+    assert mended(settings, *(JobKey(name, "one") for name in names)) == []
+
+
+def test_an_ordinary_job_is_not_mended_from_here():
+    assert (
+        mended(
+            SETTINGS, JobKey("HTTPServerChecker", "http home"), JobKey("Flag", "Flag")
+        )
+        == []
+    )

@@ -1,0 +1,148 @@
+"""Files that are put aside: what could not be read counts again once it can be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lib.core.enums import Condition, MessageKind
+from lib.core.jobs import JobKey, file_stem
+from lib.core.messages import Message
+from lib.core.records import Record
+from lib.storage.quarantine import Aside, rejoined
+from lib.storage.store import State
+from lib.system.files import Damaged, NotRead
+from tests.support.powers import as_anybody
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+KEY = JobKey("Lamps", "Lamp|ant")
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def owed(name: str) -> Message:
+    return Message(name, MessageKind.ALERT, name, "", ("ops@example.com",), NOON)
+
+
+OLD = Record(
+    KEY,
+    "Lamp ant",
+    condition=Condition.FAILING,
+    failures=3,
+    failing_since=NOON,
+    told_at=NOON,
+    memory={"seen": 1},
+    owed=(owed("old"),),
+)
+UNKNOWN = Record(KEY, "Lamp ant", condition=Condition.UNKNOWN)
+
+
+@pytest.fixture
+def state(tmp_path):
+    return State(tmp_path, batch_from=2)
+
+
+def put_aside(state: State) -> list[str]:
+    """Put all that was saved aside, as what cannot be read; return the new names."""
+    aside = Aside(state.folder)
+    paths = [*state.folder.glob("jobs/*.json"), *state.folder.glob("batch-*.json")]
+    for path in paths:
+        aside.noted(path, NotRead("it cannot be read: Input/output error"))
+    aside.put(paths, NOON)
+    return sorted(path.name for path in (state.folder / "unread").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [
+        (None, OLD),
+        (UNKNOWN, OLD),
+        (replace(UNKNOWN, pending=True), replace(OLD, pending=True)),
+        (replace(UNKNOWN, memory={"seen": 2}), replace(OLD, memory={"seen": 2})),
+        (Record(KEY), Record(KEY, owed=OLD.owed)),
+        (
+            replace(UNKNOWN, failures=1, owed=(owed("new"),)),
+            replace(UNKNOWN, failures=1, owed=(owed("old"), owed("new"))),
+        ),
+        # It was taken back before, and the run ended before its file was removed.
+        (OLD, OLD),
+    ],
+    ids=(
+        "no record since, not judged since, under way since, with a memory since,"
+        " fine since, failing since, taken back already"
+    ).split(", "),
+)
+def test_what_was_owed_is_owed_again_and_the_rest_counts_unless_judged_since(
+    since, expected
+):
+    assert rejoined(since, OLD) == expected
+
+
+def test_what_can_be_read_again_is_there_until_it_is_saved(state):
+    state.save([OLD])
+    assert put_aside(state) == [f"{file_stem(KEY)}.20260301T120000.000000.json"]
+    for _run in range(2):
+        found = state.take_back(state.load(), NOON)
+        (record,) = found.records.values()
+        assert (record.owed, found.taken_back) == (OLD.owed, {KEY})
+    state.save(found.records.values())
+    state.drop_taken_back()
+    assert state.take_back(state.load(), NOON).taken_back == frozenset()
+    assert state.load().records[KEY].owed == OLD.owed
+
+
+def test_the_records_of_a_batch_are_taken_back_too(state):
+    other = replace(OLD, key=JobKey("Lamps", "Lamp|bee"), owed=(owed("other"),))
+    state.save([OLD, other])
+    assert put_aside(state) == ["batch-00000001.20260301T120000.000000.json"]
+    found = state.take_back(state.load(), NOON)
+    assert found.taken_back == {OLD.key, other.key}
+    assert found.lost == {}
+
+
+def test_what_can_be_read_and_is_damaged_goes_into_quarantine(state):
+    state.save([OLD])
+    (name,) = put_aside(state)
+    (state.folder / "unread" / name).write_text("{}")
+    assert state.take_back(state.load(), NOON).taken_back == frozenset()
+    assert list((state.folder / "unread").iterdir()) == []
+    (kept,) = (state.folder / "quarantine").iterdir()
+    assert kept.read_text() == "{}"
+
+
+def test_a_damaged_file_is_in_quarantine_from_the_start(state):
+    state.save([OLD])
+    aside = Aside(state.folder)
+    (path,) = state.folder.glob("jobs/*.json")
+    assert aside.noted(path, Damaged("it is empty")) == f"{path}: it is empty"
+    aside.put([path], NOON)
+    assert not (state.folder / "unread").exists()
+
+
+@pytest.mark.parametrize(
+    ("days", "there"), [(1, "unread"), (31, "quarantine")], ids=["1 day", "31 days"]
+)
+def test_what_cannot_be_read_for_a_month_is_given_up(state, days, there):
+    state.save([OLD])
+    (name,) = put_aside(state)
+    (state.folder / "unread" / name).chmod(0)
+    code = (
+        "import sys; from datetime import datetime; from pathlib import Path;"
+        "from lib.storage.quarantine import Aside; folder, now = sys.argv[1:];"
+        "print(Aside(Path(folder)).read_again(datetime.fromisoformat(now)))"
+    )
+    now = NOON + timedelta(days=days)
+    done = subprocess.run(
+        as_anybody([sys.executable, "-c", code, str(state.folder), now.isoformat()]),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.stdout == "[]\n", done.stderr
+    (kept,) = (state.folder / there).iterdir()
+    assert kept.name.startswith(file_stem(KEY))

@@ -1,0 +1,559 @@
+"""What a run remembers survives the run, wherever it is cut off.
+
+``a_run`` goes through the steps of lib/runner/context.py in their order, without the workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lib.core import policy
+from lib.core.calendar import Series
+from lib.core.enums import Condition, JobFrequency, MessageKind
+from lib.core.jobs import OWN_KEY, JobFacts, JobKey, OldEntry, file_stem
+from lib.core.messages import Message
+from lib.core.records import Record, RunFacts
+from lib.core.results import Outcome, Report
+from lib.storage.own_record import OLD_ENTRIES_KEPT, OWN_STEM
+from lib.storage.session import Ledger
+from lib.storage.store import RUN, State
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+OPS = ("ops@example.com",)
+DAY = timedelta(days=1)
+
+FINE, FAILING = Outcome(Condition.FINE), Outcome(Condition.FAILING, "why")
+
+
+def job(name: str, formerly: str = "") -> JobFacts:
+    return JobFacts(
+        JobKey("Web", name),
+        name,
+        "/Web.py",
+        JobFrequency.DAY,
+        contact=OPS,
+        formerly=formerly,
+    )
+
+
+A, B = job("a"), job("b")
+
+
+def failing(facts: JobFacts, **more: object) -> Record:
+    return Record(facts.key, facts.name, Condition.FAILING, failures=3, **more)
+
+
+class Stopped(BaseException):
+    """The run was killed."""
+
+
+class Dying(State):
+    """A state folder whose run is killed at a step: before it, in it, or after it."""
+
+    def __init__(self, folder: Path, last_step: int) -> None:
+        super().__init__(folder)
+        self._left = last_step
+
+    def _step(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Stopped
+
+    def save(self, records: Iterable[Record]) -> None:
+        self._step()
+        # Each file changes in one step; together they do not.
+        for record in list(records):
+            super().save([record])
+            self._step()
+
+    def quarantine(self, stems: Iterable[str], now: datetime) -> None:
+        for stem in list(stems):
+            self._step()
+            super().quarantine([stem], now)
+        self._step()
+
+    def save_run(self, run: RunFacts) -> None:
+        self._step()
+        super().save_run(run)
+        self._step()
+
+    def forget(self, stems: Iterable[str]) -> None:
+        for stem in list(stems):
+            self._step()
+            super().forget([stem])
+        self._step()
+
+
+def a_run(
+    state: State,
+    jobs: Iterable[JobFacts] = (A, B),
+    judged: Mapping[str, Outcome] | None = None,
+    old: Iterable[OldEntry] = (),
+    now: datetime = NOON,
+) -> dict[str, Record]:
+    """Return the records as the jobs were met, after a run with these outcomes."""
+    met = {facts.key: facts for facts in jobs}
+    found = state.load()
+    ledger = Ledger(state, found, tuple(old), now)
+    ledger.tell_of_lost(OPS, now)
+    state.save_run(found.run)
+    for facts in met.values():
+        ledger.meet(facts)
+    as_met = {facts.key: ledger.record_of(facts) for facts in met.values()}
+    for name, outcome in (judged or {}).items():
+        facts = met[JobKey("Web", name)]
+        record = ledger.record_of(facts)
+        decision = policy.decide(record, outcome, facts.policy, now)
+        report = Report(facts, outcome, decision)
+        ledger.keep(policy.advance(record, report, now))
+    ledger.commit()
+    ledger.forget_unmet(met, now)
+    ledger.commit()
+    listed, gone = ledger.drop_plain(met)
+    state.save_run(
+        replace(found.run, records=tuple(listed), old_statefile="read" if old else "")
+    )
+    state.forget(gone)
+    return as_met
+
+
+@pytest.fixture
+def state(tmp_path):
+    """Return a state folder in which A and B are failing."""
+    state = State(tmp_path / "state")
+    state.folder.mkdir()
+    a_run(state, judged={"a": FAILING, "b": FAILING})
+    return state
+
+
+def files(state: State) -> set[str]:
+    return {path.name.removesuffix(".json") for path in _jobs(state).iterdir()}
+
+
+def _jobs(state: State) -> Path:
+    return state.folder / "jobs"
+
+
+def damage(state: State, *stems: str) -> None:
+    for stem in stems:
+        folder = state.folder if stem == RUN else _jobs(state)
+        path = folder / f"{stem}.json"
+        path.write_bytes(path.read_bytes()[:-30])
+
+
+def summaries(state: State) -> list[Message]:
+    """Return what is owed of what was lost."""
+    own = state.load().records.get(OWN_KEY)
+    return list(own.owed) if own else []
+
+
+def sent(state: State) -> None:
+    """Let everything that is owed leave."""
+    for record in state.load().records.values():
+        state.save([replace(record, owed=())])
+
+
+def stem(facts: JobFacts) -> str:
+    return file_stem(facts.key)
+
+
+# Which jobs have a file.
+
+
+def test_a_job_that_is_plainly_fine_never_gets_a_file(tmp_path):
+    state = State(tmp_path)
+    a_run(state, judged={"a": FINE, "b": FINE})
+    assert not _jobs(state).exists()
+    assert state.load_run().records == ()
+
+
+def test_a_job_that_fails_has_a_file_and_is_listed(state):
+    assert files(state) == {stem(A), stem(B)}
+    assert set(state.load_run().records) == {stem(A), stem(B)}
+
+
+def test_a_job_that_is_fine_again_loses_its_file(state):
+    a_run(state, judged={"a": FINE})
+    assert files(state) == {stem(B)}
+    assert state.load_run().records == (stem(B),)
+
+
+def test_a_file_is_removed_only_when_it_is_listed_no_more(state):
+    class Watching(State):
+        def forget(self, stems):
+            stems = list(stems)
+            assert not set(stems) & set(self.load_run().records)
+            self.forgotten = stems
+
+    watching = Watching(state.folder)
+    a_run(watching, judged={"a": FINE})
+    assert watching.forgotten == [stem(A)]
+    # Cut off there, what is left says nothing, and goes with the next run.
+    assert state.load().lost == {}
+    a_run(state)
+    assert files(state) == {stem(B)}
+
+
+def test_nothing_new_costs_no_write(state):
+    class ReadOnly(State):
+        def save(self, records):
+            raise AssertionError("something was written")
+
+    assert set(a_run(ReadOnly(state.folder))) == {A.key, B.key}
+
+
+def test_what_waits_to_be_durable_is_known_until_it_is(state):
+    ledger = Ledger(state, state.load(), (), NOON)
+    assert ledger.waiting_since is None
+    ledger.keep(failing(A, pending=True))
+    assert ledger.waiting_since is not None
+    ledger.commit()
+    assert ledger.waiting_since is None
+    assert state.load().records[A.key].pending
+
+
+def test_a_job_that_failed_and_was_fine_again_before_it_was_durable_has_no_file(
+    tmp_path,
+):
+    ledger = Ledger(State(tmp_path), State(tmp_path).load(), (), NOON)
+    ledger.keep(failing(A))
+    ledger.keep(Record(A.key, A.name))
+    assert ledger.waiting_since is None
+    assert ledger.records == {}
+
+
+def test_a_clock_that_was_set_back_is_made_good_at_once(state):
+    state.save([failing(A, told_at=NOON + DAY, unseen_since=NOON + DAY)])
+    a_run(state)
+    record = state.load().records[A.key]
+    assert (record.told_at, record.unseen_since) == (NOON, None)
+
+
+# Jobs that are gone.
+
+
+def test_a_job_that_no_run_meets_is_dropped_after_thirty_days(state):
+    a_run(state, [A])
+    assert state.load().records[B.key].unseen_since == NOON
+    a_run(state, [A], now=NOON + 30 * DAY)
+    assert files(state) == {stem(A), stem(B)}
+    a_run(state, [A], now=NOON + 31 * DAY)
+    assert files(state) == {stem(A)}
+    assert state.load_run().records == (stem(A),)
+
+
+def test_what_is_owed_is_never_dropped(state):
+    message = Message("ab", MessageKind.ALERT, "s", "b", OPS, NOON)
+    state.save([failing(B, owed=(message,), unseen_since=NOON)])
+    a_run(state, [A], now=NOON + 99 * DAY)
+    assert state.load().records[B.key].owed == (message,)
+    sent(state)
+    a_run(state, [A], now=NOON + 100 * DAY)
+    assert files(state) == {stem(A)}
+
+
+def test_a_job_that_is_met_again_starts_its_thirty_days_anew(state):
+    a_run(state, [A])
+    a_run(state, [A, B], now=NOON + 29 * DAY)
+    assert state.load().records[B.key].unseen_since is None
+    a_run(state, [A], now=NOON + 40 * DAY)
+    assert files(state) == {stem(A), stem(B)}
+
+
+# What is lost.
+
+
+def test_what_is_lost_is_unknown_and_told_in_one_mail(state):
+    damage(state, stem(A))
+    (_jobs(state) / f"{stem(B)}.json").unlink()
+    as_met = a_run(state)
+    assert {record.condition for record in as_met.values()} == {Condition.UNKNOWN}
+    (summary,) = summaries(state)
+    assert summary.to == OPS
+    assert summary.subject == "2 state files were lost or damaged"
+    assert f"{stem(A)}.json: it is not JSON" in summary.body
+    assert f"{stem(B)}.json: it is missing" in summary.body
+    assert len(list((state.folder / "quarantine").iterdir())) == 1
+
+
+def test_it_is_told_once_though_its_job_is_not_due_for_hours(state):
+    damage(state, stem(A))
+    for hour in range(5):
+        as_met = a_run(state, now=NOON + timedelta(hours=hour))
+        assert as_met[A.key].condition is Condition.UNKNOWN
+        assert len(summaries(state)) == 1
+    sent(state)
+    a_run(state)
+    assert summaries(state) == []
+
+
+def test_it_is_told_once_though_its_job_is_never_met_again(state):
+    damage(state, stem(A))
+    a_run(state, [B])
+    sent(state)
+    for day in range(1, 40):
+        a_run(state, [B], now=NOON + day * DAY)
+        assert summaries(state) == []
+    # By then it is forgotten, and so is that somebody was told.
+    assert files(state) == {stem(B)}
+    assert state.load_run().records == (stem(B),)
+
+
+def test_a_job_that_is_met_again_after_days_is_still_unknown(state):
+    damage(state, stem(A))
+    a_run(state, [B])
+    assert a_run(state, now=NOON + 20 * DAY)[A.key].condition is Condition.UNKNOWN
+
+
+def test_a_lost_job_that_is_fine_is_a_job_without_a_file_again(state):
+    damage(state, stem(A))
+    a_run(state, judged={"a": FINE})
+    sent(state)
+    assert a_run(state)[A.key] == Record(A.key)
+    assert files(state) == {stem(B)}
+    assert state.load_run().records == (stem(B),)
+
+
+def test_a_lost_job_that_fails_is_told_of_again_at_once(state):
+    damage(state, stem(A))
+    a_run(state, judged={"a": FAILING})
+    assert state.load().records[A.key].told_at == NOON
+
+
+def test_what_is_lost_later_is_told_in_a_mail_of_its_own(state):
+    damage(state, stem(A))
+    a_run(state)
+    damage(state, stem(A), stem(B))
+    a_run(state)
+    first, second = summaries(state)
+    assert first.subject == "a state file was lost or damaged"
+    assert second.subject == "2 state files were lost or damaged"
+
+
+def test_run_json_is_part_of_the_summary_and_made_anew(state):
+    damage(state, RUN)
+    a_run(state)
+    (summary,) = summaries(state)
+    assert summary.subject == "a state file was lost or damaged"
+    assert "run.json: it is not JSON" in summary.body
+    assert set(state.load_run().records) >= {stem(A), stem(B)}
+    sent(state)
+    a_run(state)
+    a_run(state)
+    assert summaries(state) == []
+    assert files(state) == {stem(A), stem(B)}
+
+
+def test_the_record_of_our_own_may_be_lost_too(state):
+    damage(state, stem(A))
+    a_run(state, [B])
+    damage(state, OWN_STEM)
+    a_run(state, [B])
+    (summary,) = summaries(state)
+    assert f"{OWN_STEM}.json: it is not JSON" in summary.body
+    # That it was told of A is forgotten with it; that A is lost is not.
+    assert f"{stem(A)}.json: it is missing" in summary.body
+    assert len(list((state.folder / "quarantine").iterdir())) == 2
+    sent(state)
+    a_run(state, [B])
+    assert summaries(state) == []
+    assert a_run(state)[A.key].condition is Condition.UNKNOWN
+
+
+def test_notes_that_make_no_sense_are_passed_over(state, caplog):
+    state.save([Record(OWN_KEY, "state", memory={"lost": 5})])
+    a_run(state)
+    assert "the record of Checker's own cannot be used: Notes.lost" in caplog.text
+    assert files(state) == {stem(A), stem(B)}
+
+
+@pytest.mark.parametrize("since", [None, 5, "soon", "2026-01-01", "9999-01-01T00:00"])
+def test_a_note_without_a_time_counts_as_new(state, since):
+    state.save([Record(OWN_KEY, "state", memory={"lost": {stem(job("c")): since}})])
+    a_run(state)
+    assert state.load_run().records.count(stem(job("c"))) == 1
+
+
+@pytest.mark.parametrize("lost", [[A], [A, B]], ids=["one", "all"])
+@pytest.mark.parametrize("others", [[], [RUN]], ids=["", "run.json"])
+@pytest.mark.parametrize("judged", [{}, {"a": FINE}], ids=["not due", "due"])
+def test_killed_at_any_step_one_summary_is_owed_and_no_lost_job_is_fine(
+    state, lost, others, judged
+):
+    stems = [*others, *(stem(facts) for facts in lost)]
+    unknown = {facts.key for facts in lost if facts.name not in judged}
+    damage(state, *stems)
+    begin = state.folder.parent / "begin"
+    state.folder.rename(begin)
+    for last_step in range(100):
+        shutil.rmtree(state.folder, ignore_errors=True)
+        shutil.copytree(begin, state.folder)
+        try:
+            a_run(Dying(state.folder, last_step), judged=judged)
+            killed = False
+        except Stopped:
+            killed = True
+        as_met = a_run(state)
+        assert {as_met[key].condition for key in unknown} <= {Condition.UNKNOWN}
+        a_run(state)
+        (summary,) = summaries(state)
+        assert all(f"{line}.json: it is not JSON" in summary.body for line in stems)
+        assert {path.name.split(".")[0] for path in _quarantine(state)} == set(stems)
+        if not killed:
+            break
+    assert 8 < last_step < 99
+
+
+def _quarantine(state: State) -> list[Path]:
+    return list((state.folder / "quarantine").iterdir())
+
+
+# What the older program remembered.
+
+SINCE = NOON - DAY
+OLD = OldEntry("Web for c|c", True, SINCE, SINCE, 7)
+C = job("c", formerly="Web for c|*")
+
+
+def test_what_failed_under_the_older_program_is_not_told_again(tmp_path):
+    state = State(tmp_path)
+    as_met = a_run(state, [C], {"c": FAILING}, old=[OLD])
+    assert as_met[C.key].failures == 7
+    record = state.load().records[C.key]
+    assert (record.failures, record.told_at, record.told) == (8, SINCE, OPS)
+    assert files(state) == {stem(C)}
+
+
+def test_it_is_taken_over_though_it_is_not_due_for_hours(tmp_path):
+    state = State(tmp_path)
+    a_run(state, [C], old=[OLD])
+    assert state.load().records[C.key].failing_since == SINCE
+
+
+def test_what_is_fine_by_now_is_not_taken_over_twice(tmp_path):
+    state = State(tmp_path)
+    a_run(state, [C], {"c": FINE}, old=[OLD])
+    assert a_run(state, [C])[C.key] == Record(C.key)
+    assert not _jobs(state).exists() or files(state) == set()
+
+
+def test_a_job_with_a_record_of_its_own_keeps_it(tmp_path):
+    state = State(tmp_path)
+    state.save([failing(C)])
+    state.save_run(RunFacts())
+    assert a_run(state, [C], old=[OLD])[C.key].failures == 3
+    assert files(state) == {stem(C)}
+
+
+def test_a_job_whose_file_was_broken_at_the_upgrade_is_waited_for(tmp_path, caplog):
+    state = State(tmp_path)
+    a_run(state, [A], old=[OLD])
+    assert "Web for c|c was failing when the older program last ran" in caplog.text
+    assert "it is waited for, for some days" in caplog.text
+    caplog.clear()
+    a_run(state, [A], now=NOON + DAY)
+    assert caplog.text == ""
+    assert a_run(state, [A, C], now=NOON + 2 * DAY)[C.key].failures == 7
+    assert files(state) == {stem(C)}
+
+
+def test_a_job_that_never_turns_up_is_forgotten_with_a_word(tmp_path, caplog):
+    state = State(tmp_path)
+    a_run(state, [A], old=[OLD])
+    caplog.clear()
+    a_run(state, [A], now=NOON + OLD_ENTRIES_KEPT + DAY)
+    assert "Web for c|c was failing" in caplog.text
+    assert "it is forgotten" in caplog.text
+    assert files(state) == set()
+
+
+def test_what_was_fine_under_the_older_program_leaves_nothing(tmp_path, caplog):
+    state = State(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        a_run(state, [A], old=[OldEntry("Web for c|c", False)])
+    assert caplog.text == ""
+    assert state.load().records == {}
+
+
+def test_killed_at_any_step_an_upgrade_neither_repeats_nor_forgets(tmp_path):
+    for last_step in range(100):
+        folder = tmp_path / str(last_step)
+        folder.mkdir()
+        state = State(folder)
+        try:
+            a_run(Dying(folder, last_step), [A], old=[OLD])
+            killed = False
+        except Stopped:
+            killed = True
+        # The older program's file is read again unless run.json says that it was.
+        again = [] if state.load_run().old_statefile else [OLD]
+        a_run(state, [A, C], {"c": FAILING}, old=again)
+        record = state.load().records[C.key]
+        assert (record.failures, record.told_at) == (8, SINCE)
+        assert summaries(state) == []
+        if not killed:
+            break
+    assert 4 < last_step < 99
+
+
+# Bulletins.
+
+
+def a_bulletin(ledger: Ledger, number: int) -> Message:
+    subject = f"daily summary {number}"
+    message = Message(f"b{number}", MessageKind.BULLETIN, subject, "b", OPS, NOON)
+    series = Series("daily", number, NOON, NOON)
+    ledger.keep_bulletins((series,), message)
+    return message
+
+
+def test_a_number_outlives_what_else_is_noted_and_the_mail_that_bears_it(state):
+    ledger = Ledger(state, state.load(), (), NOON)
+    message = a_bulletin(ledger, 12)
+    ledger.commit()
+    assert state.load().records[OWN_KEY].owed == (message,)
+    damage(state, stem(A))
+    a_run(state)
+    sent(state)
+    a_run(state, judged={"a": FINE}, old=[OLD])
+    a_run(state, now=NOON + 99 * DAY)
+    again = Ledger(state, state.load(), (), NOON)
+    assert [one.number for one in again.bulletins] == [12]
+    assert state.load().records[OWN_KEY].owed == ()
+
+
+def test_nothing_new_of_bulletins_costs_no_write(state):
+    ledger = Ledger(state, state.load(), (), NOON)
+    ledger.keep_bulletins(())
+    assert ledger.waiting_since is None
+    ledger.keep_bulletins((Series("daily", 1),))
+    assert ledger.waiting_since is not None
+
+
+def test_killed_at_any_step_no_number_is_there_without_its_mail(state):
+    for last_step in range(100):
+        dying = Dying(state.folder, last_step)
+        try:
+            ledger = Ledger(dying, dying.load(), (), NOON)
+            number = 1 + sum(one.number for one in ledger.bulletins)
+            a_bulletin(ledger, number)
+            ledger.keep(failing(C))
+            ledger.commit()
+            killed = False
+        except Stopped:
+            killed = True
+        after = Ledger(state, state.load(), (), NOON)
+        reached = sum(one.number for one in after.bulletins)
+        own = state.load().records.get(OWN_KEY, Record(OWN_KEY))
+        owed = [one.message_id for one in own.owed]
+        assert owed == [f"b{each}" for each in range(1, reached + 1)]
+        if not killed:
+            break
+    assert 1 < last_step < 99

@@ -1,0 +1,349 @@
+"""Whatever has happened to a file, the others load, and its own job is not fine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lib.core.enums import Condition, JobFrequency, MessageKind
+from lib.core.jobs import JobKey, Known, file_stem
+from lib.core.messages import Message
+from lib.core.records import Record, RunFacts
+from lib.storage.codec import packed
+from lib.storage.store import RUN, State, last_runs
+from lib.system.errors import StateError
+from lib.system.files import MAX_FILE
+from tests.support.powers import as_anybody
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ROOT = Path(__file__).resolve().parents[3]
+BAD, GOOD = JobKey("Web", "http bad"), JobKey("Web", "http good")
+
+
+def failing(key: JobKey, **more: object) -> Record:
+    return Record(
+        key, key.identity, Condition.FAILING, failures=3, failing_since=NOON, **more
+    )
+
+
+def alert(number: int = 0, body: str = "why\n") -> Message:
+    return Message(f"{number:032x}", MessageKind.ALERT, "s", body, ("a@b.c",), NOON)
+
+
+@pytest.fixture
+def state(tmp_path):
+    state = State(tmp_path)
+    state.save([failing(BAD), failing(GOOD)])
+    state.save_run(RunFacts(records=(file_stem(BAD), file_stem(GOOD))))
+    return state
+
+
+def path_of(state: State, key: JobKey = BAD) -> Path:
+    return state.folder / "jobs" / f"{file_stem(key)}.json"
+
+
+def test_what_is_saved_is_loaded(state):
+    state.save([failing(BAD, owed=(alert(),), memory={"x": 1})])
+    found = state.load()
+    assert found.records == {
+        BAD: failing(BAD, owed=(alert(),), memory={"x": 1}),
+        GOOD: failing(GOOD),
+    }
+    assert found.lost == {}
+
+
+def test_files_are_private_and_named_after_their_jobs(state):
+    names = sorted(path.name for path in (state.folder / "jobs").iterdir())
+    assert [name[:-16] for name in names] == ["http-bad", "http-good"]
+    assert {path.stat().st_mode for path in (state.folder / "jobs").iterdir()} == {
+        0o100600
+    }
+    assert (state.folder / "jobs").stat().st_mode & 0o777 == 0o700
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def made_huge(path: Path) -> None:
+    with open(path, "wb") as file:
+        file.truncate(2 * 1024**3)
+
+
+def of_another_job(path: Path) -> None:
+    path.write_bytes(packed(failing(JobKey("Other", "job"))))
+
+
+def without_a_key(path: Path) -> None:
+    path.write_text('{"format": 1, "failures": 2}')
+
+
+def deep(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "x").touch()
+
+
+def a_link(path: Path) -> None:
+    path.rename(path.with_suffix(".bak"))
+    path.symlink_to(path.with_suffix(".bak"))
+
+
+def edited(**changes: object) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        body = {**json.loads(path.read_text()), **changes}
+        del body["sum"]
+        path.write_text(json.dumps(body))
+
+    return edit
+
+
+WAYS_TO_BE_LOST = [
+    (Path.unlink, "it is missing"),
+    (emptied, "it is empty"),
+    (made_huge, "it has 2147483648 bytes, too many for a file of ours"),
+    (of_another_job, "it is the record of another job, 'Other/job'"),
+    (without_a_key, "Record lacks 'key'"),
+    (deep, "it is not JSON: it is nested too deeply"),
+    (a_pipe, "it is no regular file"),
+    (a_folder, "it is no regular file"),
+    (a_link, "it is a symbolic link"),
+    (edited(failures=-1), "Record.failures is no whole number, or is negative"),
+    (edited(failures=1e400), "it is not JSON: Infinity is no number in JSON"),
+    (edited(failures=10**30), "Record.failures is no whole number"),
+    (edited(owed="nothing"), "Record.owed is no list"),
+]
+
+
+@pytest.mark.parametrize(("damage", "why"), WAYS_TO_BE_LOST)
+def test_a_record_is_lost_by_itself_and_named(state, damage, why):
+    damage(path_of(state))
+    found = state.load()
+    assert found.records == {GOOD: failing(GOOD)}
+    assert list(found.lost) == [file_stem(BAD)]
+    assert found.lost[file_stem(BAD)].startswith(f"{path_of(state)}: {why}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"), [way for way in WAYS_TO_BE_LOST if way[0] is not Path.unlink]
+)
+def test_what_is_damaged_goes_into_quarantine_and_can_be_replaced(state, damage, why):
+    damage(path_of(state))
+    status = os.lstat(path_of(state))
+    state.quarantine(state.load().lost, NOON)
+    (kept,) = (state.folder / "quarantine").iterdir()
+    assert kept.name == f"{file_stem(BAD)}.20260301T120000.000000.json"
+    assert os.lstat(kept).st_ino == status.st_ino
+    state.save([failing(BAD, pending=True)])
+    assert state.load().records[BAD].pending
+
+
+def test_a_file_that_may_not_be_read_is_lost_for_now(state):
+    path_of(state).chmod(0)
+    code = (
+        "import sys; from pathlib import Path; from lib.storage.store import State;"
+        "found = State(Path(sys.argv[1])).load();"
+        "print([*map(str, found.records)], *found.lost.values())"
+    )
+    done = subprocess.run(
+        as_anybody([sys.executable, "-c", code, str(state.folder)]),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == (
+        f"['{GOOD}'] {path_of(state)}: it cannot be read: Permission denied;"
+        " it is tried again in each run\n"
+    )
+
+
+def test_a_record_that_is_not_listed_is_loaded_all_the_same(state):
+    state.save_run(RunFacts())
+    assert set(state.load().records) == {BAD, GOOD}
+    assert state.load().lost == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["README", "notes.json", "http-bad.json", ".x.json", "a-0123456789.json~"]
+)
+def test_a_file_of_somebody_else_is_left_alone(state, name):
+    path = state.folder / "jobs" / name
+    path.write_text("mine")
+    assert state.load().lost == {}
+    state.clear_leftovers()
+    assert path.read_text() == "mine"
+
+
+def test_a_record_of_a_newer_checker_stops_everything_and_is_not_touched(state):
+    path_of(state).write_text('{"format": 9, "key": "Web/http bad", "x": 1}')
+    with pytest.raises(StateError, match=rf"^{path_of(state)}: .* newer Checker"):
+        state.load()
+    assert "9" in path_of(state).read_text()
+
+
+@pytest.mark.parametrize(
+    "damage", [emptied, made_huge, deep, a_pipe, a_folder, a_link, Path.unlink]
+)
+def test_the_record_of_runs_may_be_lost_too(state, damage):
+    damage(state.folder / "run.json")
+    found = state.load()
+    assert list(found.lost) == [RUN]
+    assert found.lost[RUN].startswith(f"{state.folder}/run.json: it ")
+    assert found.run == state.load_run() == RunFacts()
+    assert set(found.records) == {BAD, GOOD}
+    state.quarantine(found.lost, NOON)
+    state.save_run(RunFacts(jobs=2))
+    assert state.load().lost == {}
+
+
+def test_the_record_of_runs_of_a_newer_checker_stops_everything(state):
+    (state.folder / "run.json").write_text('{"format": 9}')
+    with pytest.raises(StateError, match=r"run\.json: it was written by a newer"):
+        state.load()
+
+
+def test_an_empty_folder_is_a_fresh_start(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        found = State(tmp_path).load()
+    assert (found.records, found.lost, found.run) == ({}, {}, RunFacts())
+    assert f"{tmp_path} is empty: a fresh start" in caplog.text
+
+
+def test_a_folder_with_the_list_of_jobs_only_is_no_fresh_start(tmp_path):
+    state = State(tmp_path)
+    state.save_catalogue({})
+    assert list(state.load().lost) == [RUN]
+
+
+KNOWN = {
+    JobKey("Web", "http a"): Known("http a", "/x.py", JobFrequency.HOUR, judged=True)
+}
+
+
+def test_the_list_of_jobs_is_kept(state):
+    assert state.load_catalogue() == {}
+    state.save_catalogue(KNOWN)
+    assert state.load_catalogue() == KNOWN
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", '{"format": 1}', '{"format": 1, "jobs": []}']
+    + ['{"format": 1, "jobs": {"a": 5}}', '{"format": 1, "jobs": {"a": {"b": 1}}}'],
+)
+def test_a_damaged_list_of_jobs_is_made_anew(state, text, caplog):
+    (state.folder / "catalogue.json").write_text(text)
+    assert state.load_catalogue() == {}
+    assert "catalogue.json: " in caplog.text
+    assert "it is made anew" in caplog.text
+
+
+def test_a_list_of_jobs_of_a_newer_checker_is_named(state):
+    (state.folder / "catalogue.json").write_text('{"format": 9}')
+    with pytest.raises(StateError, match=r"catalogue\.json: it was written by a newer"):
+        state.load_catalogue()
+
+
+def test_a_file_that_is_forgotten_is_gone_and_a_missing_one_is_no_trouble(state):
+    state.forget([file_stem(BAD), file_stem(JobKey("Web", "none"))])
+    assert list(state.load().records) == [GOOD]
+    state.forget([])
+
+
+def test_something_that_cannot_be_forgotten_is_named(state):
+    a_folder(path_of(state))
+    with pytest.raises(StateError, match="cannot remove it: Is a directory"):
+        state.forget([file_stem(BAD)])
+
+
+def test_what_could_not_be_read_again_is_not_written(state, caplog):
+    much = tuple(alert(number, "x" * 8_000_000) for number in range(9))
+    assert sum(len(message.body) for message in much) > MAX_FILE
+    state.save([replace(failing(BAD), owed=much), replace(failing(GOOD), failures=4)])
+    found = state.load()
+    assert found.records == {
+        BAD: failing(BAD),
+        GOOD: replace(failing(GOOD), failures=4),
+    }
+    assert "bytes are too many to be kept; it stays as it was" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["", "jobs"])
+def test_a_folder_that_cannot_be_used_is_told_before_anything(tmp_path, name):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    if name:
+        (folder / name).touch()
+    else:
+        folder.rmdir()
+    with pytest.raises(StateError, match=r"mkdir -m 700"):
+        State(folder).lock(NOON, timedelta(seconds=55))
+    assert not (folder / "lock").exists()
+
+
+def test_a_folder_of_jobs_that_is_none_is_told_when_reading(tmp_path):
+    (tmp_path / "jobs").touch()
+    with pytest.raises(StateError, match="jobs: cannot list it: Not a directory"):
+        State(tmp_path).load()
+
+
+def test_a_folder_of_jobs_that_cannot_be_made_is_named(tmp_path):
+    state = State(tmp_path / "gone")
+    with pytest.raises(StateError, match=r"jobs: cannot make it: No such file"):
+        state.save([failing(BAD)])
+
+
+def test_the_lock_and_the_skips_are_those_of_the_folder(state):
+    assert state.why_not_usable() == ""
+    assert state.lock(NOON, timedelta(seconds=55)) is None
+    state.count_skip(NOON)
+    assert state.take_skips() == (1, NOON)
+
+
+def test_times_of_last_runs_that_cannot_be_read_are_left_out(caplog):
+    facts = RunFacts(
+        last_runs={
+            "minute": NOON.isoformat(),
+            "weekly": NOON.isoformat(),
+            "hour": 12,
+            "day": "2026-03-01T12:00:00",
+        }
+    )
+    assert last_runs(facts) == {JobFrequency.MINUTE: NOON}
+    assert "run.json: 'weekly' is no time of a last run" in caplog.text
+
+
+def test_two_thousand_records_are_saved_and_loaded_in_good_time(tmp_path):
+    state = State(tmp_path)
+    many = [
+        failing(JobKey("Web", f"http {number}"), owed=(alert(),))
+        for number in range(2000)
+    ]
+    began = time.monotonic()
+    state.save(many)
+    saved = time.monotonic()
+    found = state.load()
+    loaded = time.monotonic()
+    assert len(found.records) == 2000
+    # Ten times what they take on a disk in good health.
+    assert saved - began < 6
+    assert loaded - saved < 2

@@ -1,0 +1,74 @@
+"""The parts of ``make bench`` run, at tiny sizes; what they take is not judged."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import bench
+from tests.support.benchserver import servers
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    with servers(tmp_path_factory.mktemp("servers")) as there:
+        yield there
+
+
+def silent(part):
+    """Return the figures of a run that ended well and said nothing."""
+    ran, figures = part
+    assert (ran.exit_code, ran.said) == (0, "")
+    assert ran.wall_s > 0 and ran.cpu_s > 0
+    return figures
+
+
+def exact(part):
+    """Return whether all is there that has to be, however slow this machine is."""
+    return all(one.ok for one in silent(part) if one.exact)
+
+
+def test_targets_that_answer_at_once_or_after_a_while(tmp_path, there):
+    assert exact(bench.answering(tmp_path, there, 5))
+    assert exact(bench.slow(tmp_path, there, 5))
+
+
+@pytest.mark.parametrize("trouble", ["mute", "drip"])
+def test_as_many_fail_as_never_answer(tmp_path, there, trouble):
+    assert exact(bench.troubled(tmp_path, there, trouble, 0, 6, 2, 3.0))
+
+
+def test_targets_with_a_certificate_are_fine(tmp_path, there):
+    assert exact(bench.secure(tmp_path, there, 5))
+
+
+def test_memory_is_measured(tmp_path, there):
+    ran, _figures = part = bench.memory(tmp_path, there, 20)
+    assert exact(part)
+    assert 5 < ran.peak_pss_mib < 500
+    assert ran.processes >= 2
+
+
+def test_each_job_of_a_storm_is_accounted_for(tmp_path):
+    assert exact(bench.storm(tmp_path, 12))
+
+
+@pytest.mark.parametrize(
+    ("subject", "count"),
+    [
+        ("[bench] 9,988 failing: no route to host", 9_988),
+        ("[bench] One 7 is failing: no route to host", 1),
+        ("[bench] a state file was lost or damaged", 0),
+    ],
+)
+def test_a_subject_says_how_many_jobs_a_mail_is_about(subject, count):
+    assert bench.stands_for(subject) == count
+
+
+def test_a_figure_says_its_limit_and_whether_it_is_over():
+    assert str(bench.Figure("wall:", 2.5, 3, " s")) == "wall: 2.50 s, limit 3 s: ok"
+    assert str(bench.Figure("wall:", 3.5, 3, " s")) == "wall: 3.50 s, limit 3 s: OVER"
+    assert str(bench.Figure("mails:", 2, 3, exact=True)) == "mails: 2, expected 3: OVER"
+
+
+def test_a_commit_is_measured_and_whole(tmp_path):
+    assert all(one.ok for one in bench.commits(tmp_path, 12) if one.exact)

@@ -1,0 +1,63 @@
+"""What strangers may do to the endpoint, and who is answered all the while."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from lib.web import server
+from tests.support.daemon import Daemon
+from tests.support.instance import NO_MAIL, Instance
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    with Daemon(Instance(tmp_path, NO_MAIL)) as it:
+        yield it
+
+
+def connected(daemon, stack):
+    return stack.enter_context(socket.create_connection(("127.0.0.1", daemon.port)))
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\r\n\r\n\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 300,
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET http://x.example/ HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: 9999999999999\r\n\r\n",
+        b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n",
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 5000 + b"\r\n",
+        b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+    ],
+    ids=[
+        "blank lines",
+        "tls",
+        "version",
+        "a proxy's",
+        "a long body",
+        "chunks",
+        "headers",
+        "expect",
+    ],
+)
+def test_garbage_harms_nobody(daemon, garbage):
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=20) as one:
+        with suppress(OSError):
+            one.sendall(garbage)
+        assert daemon.seconds_to_answer() < 1.0
+    assert daemon.word() == "MailProblem" or daemon.word() == "JobProblem"
+
+
+def test_one_that_is_answered_is_not_the_one_that_makes_room(daemon):
+    with ExitStack() as stack:
+        asking = connected(daemon, stack)
+        asking.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _ in range(server.MOST_CONNECTIONS + 50):
+            connected(daemon, stack)
+        asking.settimeout(10)
+        assert asking.recv(100).startswith(b"HTTP/1.1 200")

@@ -1,0 +1,313 @@
+"""One job, from its execution to what it has to say."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib.core.enums import Condition, Decision, MessageKind
+from lib.core.jobs import JobKey
+from tests.support.fakes import Folder, failing_record, job, settings, spawner
+
+FAILING, FINE = Condition.FAILING, Condition.FINE
+UNKNOWN, PENDING = Condition.UNKNOWN, Condition.PENDING
+
+HOSTILE = """
+class Hostile:
+    def __bool__(self): raise ValueError('no bool')
+    def __repr__(self): raise ValueError('no repr')
+return Hostile()
+"""
+
+#: What execute does, and what it comes to.
+EXECUTIONS = {
+    "return True": (FINE, ""),
+    "return False": (FAILING, "execute returned False, and gave no reason"),
+    "return None": (FAILING, "execute returned None, which is neither True nor False"),
+    "return 1": (FAILING, "execute returned 1, which is neither True nor False"),
+    "return 'ok'": (FAILING, "execute returned 'ok', which is neither"),
+    HOSTILE: (FAILING, "execute returned a Hostile, which is neither True nor False"),
+    "raise CheckFailed('it is down')": (FAILING, "it is down"),
+    "raise CheckFailed": (FAILING, "no reason was given"),
+    "raise CheckUnknown('cannot say')": (UNKNOWN, "cannot say"),
+    "raise CheckPending('a moment')": (PENDING, "a moment"),
+    "raise ValueError('boom')": (FAILING, "ValueError: boom"),
+    "import sys; sys.exit()": (FAILING, "it called sys.exit()"),
+    "raise KeyboardInterrupt": (FAILING, "KeyboardInterrupt"),
+    "raise GeneratorExit": (FAILING, "GeneratorExit"),
+    "def f(): f()\nf()": (FAILING, "RecursionError: maximum recursion depth"),
+    "raise MemoryError": (FAILING, "out of memory: [general] workermemory is"),
+    "raise CheckFailed('x' * 100_000)": (FAILING, "x" * 4000 + " ..."),
+    "self.memory = {1, 2}": (FAILING, "execute returned None"),
+    "self.memory['x'] = {1}\nreturn True": (
+        FAILING,
+        "self.memory cannot be kept: Object of type set is not JSON serializable",
+    ),
+    "self.memory['x'] = float('nan')\nreturn True": (FAILING, "self.memory cannot be"),
+    "self.memory['x'] = self.memory\nreturn True": (FAILING, "Circular reference"),
+    "self.memory[1] = 2\nreturn True": (FAILING, "its keys are not all text"),
+    "self.memory = None\nreturn True": (FAILING, "memory is no dict but NoneType"),
+    "self.memory['x'] = 'x' * 10_000_000\nreturn True": (FAILING, "cannot be kept"),
+    "self.memory['x'] = 'x' * 100_000\nreturn True": (
+        FAILING,
+        "self.memory cannot be kept: it is 97 KB as JSON, and 64 is the limit",
+    ),
+    "x = []\nfor n in range(9999): x = [x]\nself.memory['x'] = x\nreturn True": (
+        FAILING,
+        "nested too deeply",
+    ),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    folder = Folder(tmp_path_factory.mktemp("executions"))
+    for number, execute in enumerate(EXECUTIONS):
+        folder.add(f"Case{number}", job(f"Case{number}", execute))
+    return folder.run()
+
+
+@pytest.mark.parametrize("execute", EXECUTIONS)
+def test_whatever_execute_does_becomes_an_outcome(executed, execute):
+    outcome = executed.outcomes[f"Case{list(EXECUTIONS).index(execute)}"]
+    condition, detail = EXECUTIONS[execute]
+    assert outcome.condition is condition
+    assert detail in outcome.detail
+
+
+def test_a_traceback_begins_in_the_authors_own_code_and_is_cut(folder):
+    execute = """
+        def deep(n):
+            if n == 0: raise ValueError("the bottom")
+            deep(n - 1) if n % 2 else deeper(n)
+        def deeper(n): deep(n - 1)
+        deep(400)
+    """
+    folder.add("Short", job("Short", "x = 1\nreturn 1 / 0"))
+    told = folder.run_one("Deep", job("Deep", execute))
+    assert "Short.py" in told.outcomes["Short"].evidence.splitlines()[1]
+    evidence = told.outcomes["Deep"].evidence
+    assert evidence.endswith("ValueError: the bottom")
+    assert 4000 < len(evidence) < 4200
+
+
+def test_truth_is_enough_for_job_files_in_the_older_manner(folder):
+    text = "import JobBase\n" + job("Old", "return [1]").replace(
+        "(JobB", "(JobBase.JobB"
+    )
+    text = text.replace(
+        "from lib.jobbase import *\n", "from lib.jobbase import JobFrequency\n"
+    )
+    assert folder.run_one("Old", text).outcomes["Old"].condition is FINE
+    mute = text.replace("return [1]", "return None")
+    detail = folder.run_one("Old", mute).outcomes["Old"].detail
+    assert detail == "execute returned None, and gave no reason"
+
+
+def test_a_memory_is_kept_where_it_changed_and_comes_back(folder):
+    execute = "self.memory['n'] = self.memory.get('n', 0) + 1\nreturn True"
+    folder.add("Same", job("Same", "self.memory['n'] = 1\nreturn True"))
+    told = folder.run_one("Count", job("Count", execute))
+    assert told.reports["Count"].memory == {"n": 1}
+    before = failing_record(JobKey("Count", "Count"), memory={"n": 1})
+    before |= failing_record(JobKey("Same", "Same"), memory={"n": 1})
+    told = folder.run(records=before)
+    assert told.reports["Count"].memory == {"n": 2}
+    assert told.reports["Same"].memory is None
+
+
+def test_no_secret_leaves_a_job(folder):
+    execute = """
+        print("s3cret")
+        self.memory["s3cret"] = ["my s3cret"]
+        self.sendEmail("s3cret", "a s3cret")
+        raise ValueError("s3cret")
+    """
+    more = "def onFailure(self): raise KeyError('s3cret')"
+    told = folder.run_one("Leak", job("Leak", execute, more), secrets=("s3cret",))
+    report = told.reports["Leak"]
+    assert len(report.messages) == 2
+    assert "s3cret" not in str(report).replace('raise ValueError("s3cret")', "")
+    assert report.memory == {"***": ["my ***"]}
+
+
+# Hooks.
+
+
+def hooked(folder, more, execute="self.why = 'down'; return False", **order):
+    """Return the messages of a job whose failure is to be told."""
+    return folder.run_one("Job", job("Job", execute, more), **order).mails("Job")
+
+
+def test_without_a_hook_the_default_mail_goes_to_the_contact(folder):
+    (mail,) = hooked(folder, "", "raise CheckFailed('it is down')")
+    assert mail.kind is MessageKind.ALERT
+    assert mail.to == ("ops@example.com",)
+    assert mail.subject == "Job is failing: it is down"
+
+
+def test_a_hook_has_what_execute_set_and_the_facts_stand_below_its_words(folder):
+    more = (
+        "def onFailure(self): return self.sendEmail('No backup', f'It is {self.why}.')"
+    )
+    (mail,) = hooked(folder, more)
+    assert (mail.subject, mail.kind) == ("No backup", MessageKind.ALERT)
+    assert mail.reason == "execute returned False, and gave no reason"
+    assert mail.body.startswith("It is down.\n\n")
+    assert "In a row:" in mail.body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "pass",
+        "return None",
+        "return False",
+        "return 'sent'",
+        "return 1",
+        "raise ValueError('no')",
+        "raise SystemExit",
+        "return self.no_such_attribute",
+        "self.sendEmail('a', 'b', 'x@y.z\\r\\nBcc: spam@example.com')",
+        "self.sendEmail('a', 'b', ['nobody'])",
+        "self.sendEmail('a', 'b', 5)",
+    ],
+)
+def test_a_hook_that_tells_nobody_has_the_default_mail_in_its_place(folder, body):
+    (mail,) = hooked(folder, f"def onFailure(self): {body}")
+    assert mail.subject.startswith("Job is failing: execute returned False")
+    assert mail.to == ("ops@example.com",)
+
+
+def test_the_default_mail_says_what_the_hook_raised(folder):
+    (mail,) = hooked(folder, "def onFailure(self): raise ValueError('no')")
+    assert "This mail goes out in place of onFailure: ValueError: no" in mail.body
+    assert "Job.py" in mail.body
+
+
+def test_what_a_hook_sent_before_it_raised_is_kept(folder):
+    more = "def onFailure(self):\n    self.sendEmail('half', '')\n    1 / 0"
+    default, sent = hooked(folder, more)
+    assert "ZeroDivisionError" in default.body
+    assert sent.subject == "half"
+
+
+def test_a_hook_that_says_it_told_somebody_is_believed(folder):
+    assert hooked(folder, "def onFailure(self): return True") == ()
+
+
+@pytest.mark.parametrize(
+    ("to", "addresses"),
+    [
+        ("'a@b.example'", ("a@b.example",)),
+        ("'a@b.example, c@d.example'", ("a@b.example", "c@d.example")),
+        ("['a@b.example', 'c@d.example']", ("a@b.example", "c@d.example")),
+        ("('a@b.example',)", ("a@b.example",)),
+        ("''", ("ops@example.com",)),
+        ("None", ("ops@example.com",)),
+    ],
+)
+def test_a_mail_goes_where_its_author_wants(folder, to, addresses):
+    more = f"def onFailure(self): self.sendEmail('a', 'b', {to})"
+    (mail,) = hooked(folder, more)
+    assert mail.to == addresses
+
+
+def test_a_hook_that_does_not_come_back_has_the_default_mail_in_its_place(folder):
+    more = "def onFailure(self):\n    import time; time.sleep(60)"
+    (mail,) = hooked(folder, more, hook_timeout_s=0.3)
+    assert mail.subject.startswith("Job is failing")
+    assert "Its hook took over 0.3 s; this mail goes out in its place." in mail.body
+
+
+def test_what_a_hook_sent_before_it_stuck_is_enough(folder):
+    more = (
+        "def onFailure(self): self.sendEmail('mine', ''); import time; time.sleep(60)"
+    )
+    (mail,) = hooked(folder, more, hook_timeout_s=0.3)
+    assert mail.subject == "mine"
+
+
+def test_a_hook_that_takes_its_worker_down_has_the_default_mail_in_its_place(folder):
+    more = "def onFailure(self):\n    import os; os._exit(3)"
+    text = job("Job", "raise CheckFailed('it is down')", more)
+    outcome = folder.run_one("Job", text).lost["Job"]
+    assert (outcome.condition, outcome.detail) == (FAILING, "it is down")
+    assert "its worker called os._exit(3); this is the default mail" in outcome.evidence
+
+
+RECOVERED = failing_record(JobKey("Job", "Job"))
+
+
+def test_a_recovery_goes_to_those_who_got_the_alert(folder):
+    more = "def onStateChangeSuccess(self): return self.sendEmail('up', 'again')"
+    for hook in (more, ""):
+        (mail,) = hooked(folder, hook, "return True", records=RECOVERED)
+        assert mail.kind is MessageKind.RECOVERY
+        assert mail.to == ("first@example.com",)
+        assert mail.thread == "abc"
+        assert "Last reason:  it was down" in mail.body
+
+
+def test_a_recovery_is_told_on_state_change_only(folder):
+    more = """
+        def notifyOnFailureEvery(self): return JobFailureNotificationFrequency.EVERYTIME
+        def onStateChangeSuccess(self): return self.sendEmail('up', 'again')
+    """
+    told = folder.run_one("Job", job("Job", more=more), records=RECOVERED)
+    assert told.mails("Job") == ()
+    assert told.reports["Job"].decision is Decision.QUIET_RECOVERY
+
+
+def test_no_hook_speaks_of_what_nobody_has_seen(folder):
+    more = "def onFailure(self): return self.sendEmail('it is down!', '')"
+    (mail,) = hooked(folder, more, "raise CheckUnknown('no route')")
+    assert mail.subject == "Job could not be checked: no route"
+
+
+def test_nobody_is_asked_where_people_only_look(folder):
+    more = "def onFailure(self): return self.sendEmail('it is down!', '')"
+    assert hooked(folder, more, speaks=False) == ()
+
+
+def test_a_job_may_send_of_its_own_accord_and_the_alert_comes_first(folder):
+    execute = "self.sendEmail('probe', '', 'probe@example.com')\nreturn False"
+    alert, note = hooked(folder, "", execute)
+    assert (alert.kind, note.kind) == (MessageKind.ALERT, MessageKind.NOTE)
+    assert (note.subject, note.to) == ("probe", ("probe@example.com",))
+    assert "In a row" not in note.body
+
+
+def test_a_job_that_sends_without_end_is_stopped(folder):
+    execute = "while True: self.sendEmail('again', '')"
+    mails = hooked(folder, "", execute)
+    assert len(mails) == 101
+    assert "may send 100 mails in a run" in mails[0].subject
+
+
+def test_a_huge_mail_is_cut(folder):
+    execute = "return self.sendEmail('x' * 10_000, 'y' * 10_000_000)"
+    (mail,) = hooked(folder, "", execute)
+    assert len(mail.subject) < 1100
+    assert len(mail.body) < 300_000
+    assert mail.body.endswith("... (cut)\n")
+
+
+def test_every_hook_of_a_spawned_job_is_its_own(folder):
+    more = "def onFailure(self): return self.sendEmail(self.getName(), '')"
+    jobs = "for n in range(50): yield One(config, n)"
+    told = folder.run_one("Many", spawner("Many", jobs, "return False", more))
+    for number in range(50):
+        (mail,) = told.mails(f"One {number}")
+        assert mail.subject == f"One {number}"
+
+
+def test_a_job_of_its_own_section_reads_it(folder):
+    execute = "return self.config.get('Job', 'path') == '/srv'"
+    folder.add("Job", job("Job", execute))
+    told = folder.run(settings("[Job]\npath = /srv\n"))
+    assert told.conditions == {"Job": FINE}

@@ -1,0 +1,101 @@
+"""What a worker says to the supervisor comes back as it was said, or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lib.core import plain
+from lib.core.enums import Condition, Decision, JobFrequency, MessageKind
+from lib.core.jobs import JobFacts, JobKey
+from lib.core.messages import Message
+from lib.core.results import Outcome, Report
+from lib.workers import protocol
+from tests.support.fakes import NOON
+
+JOB = JobFacts(JobKey("X", "\ud800"), "x \U0001f600", "/jobs/X.py", JobFrequency.HOUR)
+OTHER = JobFacts(JobKey("X", "y"), "y", "/jobs/X.py", JobFrequency.MINUTE, is_own=True)
+JOBS = {job.key: job for job in (JOB, OTHER)}
+FAILED = Outcome(Condition.FAILING, "down", "a\nb", 0.5)
+MAIL = Message("id", MessageKind.ALERT, "down", "it is down", ("a@b.example",), NOON)
+
+
+def through(frame):
+    """Return what is heard of a frame that went through a pipe."""
+    return protocol.read(plain.loads(plain.dumps(frame)), JOBS)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Report(JOB, Outcome(Condition.FINE, seconds=0.25), Decision.OK),
+        Report(JOB, Outcome(Condition.FINE), Decision.OK, memory={"n": [1, None]}),
+        Report(JOB, Outcome(Condition.FINE), Decision.RECOVERY, (MAIL,)),
+        Report(OTHER, FAILED, Decision.FIRST_ALERT, (MAIL, MAIL), {}),
+        Report(JOB, Outcome(Condition.PENDING, "a moment"), Decision.PENDING),
+    ],
+)
+def test_a_report_comes_back_as_it_was(report):
+    assert through(protocol.report(report)) == report
+
+
+def test_a_report_of_nothing_is_short():
+    fine = Report(OTHER, Outcome(Condition.FINE, seconds=0.25), Decision.OK)
+    assert protocol.report(fine) == ["fine", OTHER.key, 0.25]
+
+
+def test_everything_else_comes_back_too():
+    (some,) = protocol.jobs(list(JOBS.values()), [JOB.key])
+    assert through(some) == protocol.Some(JOBS, frozenset({JOB.key}))
+    assert through(protocol.loaded(["odd"])) == protocol.Loaded(("odd",))
+    assert through(protocol.begun(JOB.key)) == protocol.Begun(JOB)
+    assert through(protocol.speaking(JOB.key, FAILED)) == protocol.Speaking(JOB, FAILED)
+    assert through(protocol.PULSE) is None
+    assert through(protocol.END) == protocol.Ended()
+
+
+def test_many_jobs_are_told_in_parts():
+    many = [
+        replace(OTHER, key=JobKey("X", str(number)))
+        for number in range(protocol.AT_ONCE + 1)
+    ]
+    parts = [
+        through(frame) for frame in protocol.jobs(many, [many[0].key, many[-1].key])
+    ]
+    assert [len(part.jobs) for part in parts] == [protocol.AT_ONCE, 1]
+    assert [part.wanted for part in parts] == [{many[0].key}, {many[-1].key}]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        None,
+        5,
+        [],
+        {},
+        "at",
+        ["what"],
+        ["at"],
+        ["at", "X/unknown"],
+        ["at", ["X/y"]],
+        ["fine", "X/y"],
+        ["fine", "X/y", "soon"],
+        ["fine", "X/y", True],
+        ["speaks", "X/y", {"condition": "sunny"}],
+        ["report", "X/y", {"condition": "fine"}, "dandy", [], None],
+        ["report", "X/y", {"condition": "fine"}, "fine", [{}], None],
+        ["report", "X/y", {"condition": "fine"}, "fine", [], [1]],
+        ["report", "X/y", {"condition": "fine"}, "fine", None, None],
+        ["jobs", [{}], []],
+        ["at", "X"],
+        ["jobs", [{"key": "a"}], []],
+        ["jobs", 5, []],
+        ["jobs", []],
+        ["loaded"],
+        ["loaded", 5],
+    ],
+)
+def test_what_is_none_of_ours_is_refused(frame):
+    with pytest.raises((ValueError, TypeError, KeyError, IndexError)):
+        protocol.read(frame, JOBS)

@@ -1,0 +1,367 @@
+"""What a worker does with job code: captures it, keeps its deadlines, survives it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from lib.core.enums import Condition, Decision, JobFrequency
+from lib.core.jobs import JobKey, OldEntry, file_stem
+from lib.core.policy import record_of
+from lib.core.records import Record
+from tests.support.fakes import (
+    CONTACT,
+    NOON,
+    Folder,
+    failing_record,
+    job,
+    settings,
+    spawner,
+)
+from tests.support.waits import SOON_S
+
+FAILING, FINE = Condition.FAILING, Condition.FINE
+UNKNOWN = Condition.UNKNOWN
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+def evidence(folder, execute, **order):
+    return folder.run_one("Job", job("Job", execute), **order).outcomes["Job"].evidence
+
+
+# What runs.
+
+
+@pytest.mark.parametrize(
+    ("due", "runs"),
+    [
+        ([], []),
+        (["minute"], ["One minute"]),
+        (["minute", "hour"], ["One hour", "One minute"]),
+        (["minute", "hour", "day_noon"], ["One day_noon", "One hour", "One minute"]),
+    ],
+)
+def test_those_that_are_due_run(folder, due, runs):
+    jobs = (
+        "for every in ('minute', 'hour', 'day', 'day_noon'): yield One(config, every)"
+    )
+    more = "def executeEvery(self): return self.getName().split()[1]"
+    folder.add("Many", spawner("Many", jobs, more=more))
+    told = folder.run(due=frozenset(map(JobFrequency, due)))
+    assert sorted(told.conditions) == runs
+    assert len(told.jobs) == 5
+
+
+def test_a_job_that_is_under_way_runs_whatever_its_frequency_and_first(folder):
+    jobs = "for n in range(300): yield One(config, n)"
+    one = "import time; self.memory['at'] = time.monotonic(); return True"
+    more = "def executeEvery(self): return 'day'"
+    folder.add("Many", spawner("Many", jobs, one, more))
+    before = {
+        JobKey("Many", "One|299"): Record(JobKey("Many", "One|299"), pending=True)
+    }
+    told = folder.run(due=frozenset({JobFrequency.MINUTE}), records=before)
+    assert list(told.conditions) == ["One 299"]
+    told = folder.run(records=before)
+    at = {name: told.reports[name].memory["at"] for name in told.conditions}
+    assert sorted(at, key=lambda name: at[name]).index("One 299") < 10
+
+
+def test_only_those_named_run_due_or_not(folder):
+    folder.add("Many", spawner("Many", "for n in range(9): yield One(config, n)"))
+    told = folder.run(only=frozenset({JobKey("Many", "One|3")}), due=frozenset())
+    assert list(told.conditions) == ["One 3"]
+
+
+def test_a_job_that_cannot_say_what_it_is_fails_each_minute(folder):
+    text = job("Job", more="def executeEvery(self): return 'weekly'")
+    told = folder.run_one("Job", text, due=frozenset())
+    assert told.conditions == {"Job": FAILING}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "decision"), [(58, Decision.TOO_SOON), (60, Decision.REMINDER)]
+)
+def test_jobs_are_judged_by_the_clock_of_the_run(folder, minutes, decision):
+    clock = NOON + timedelta(minutes=minutes)
+    hourly = "def notifyOnFailureEvery(self): return 'hour'"
+    told = folder.run_one(
+        "Job",
+        job("Job", "return False", more=hourly),
+        records=failing_record(JobKey("Job", "Job")),
+        now=lambda: clock,
+    )
+    assert told.reports["Job"].decision is decision
+    assert {one.born_at for one in told.mails("Job")} <= {clock}
+
+
+def test_what_is_remembered_of_a_job():
+    record = Record(JobKey("X", "X"), failures=2)
+    entry = OldEntry("<class 'jobs.X.X'>|", True, NOON, NOON, 4)
+    known = {JobKey("X", "X"): record}
+    formerly = "<class 'jobs.X.X'>|"
+    stem = frozenset({file_stem(JobKey("X", "X"))})
+    nothing: frozenset[str] = frozenset()
+    assert (
+        record_of(JobKey("X", "X"), known, stem, formerly, (entry,), CONTACT) is record
+    )
+    assert (
+        record_of(JobKey("X", "X"), {}, stem, formerly, (entry,), CONTACT).condition
+        is UNKNOWN
+    )
+    assert (
+        record_of(JobKey("X", "X"), {}, nothing, formerly, (entry,), CONTACT).failures
+        == 4
+    )
+    assert record_of(JobKey("X", "X"), {}, nothing, formerly, (), CONTACT) == Record(
+        JobKey("X", "X")
+    )
+
+
+# What a job prints.
+
+
+@pytest.mark.parametrize(
+    "prints",
+    [
+        "print('hello there')",
+        "import sys; sys.stderr.write('hello there')",
+        "import sys; sys.stdout.buffer.write(b'hello there')",
+        "import os; os.write(1, b'hello there')",
+        "import os; os.system('echo hello there')",
+        "import subprocess; subprocess.run(['echo', 'hello there'])",
+        "import sys, subprocess; subprocess.run('echo hello there', shell=1,"
+        " stdout=sys.stdout)",
+        "import logging; logging.warning('hello %s', 'there')",
+        "import logging; logging.getLogger('x.y').info('hello there')",
+        "import threading as t; x = t.Thread(target=print, args=('hello there',));"
+        " x.start(); x.join()",
+    ],
+)
+def test_whatever_a_job_prints_is_shown_with_its_failure(folder, prints):
+    found = evidence(folder, f"{prints}\nreturn False")
+    assert found.startswith("It printed:\n")
+    assert "hello there" in found
+
+
+def test_each_job_has_what_it_printed_itself(folder):
+    one = "import time\nfor n in range(20): print(self.getName()); time.sleep(0.001)"
+    jobs = "for n in range(30): yield One(config, n)"
+    told = folder.run_one("Many", spawner("Many", jobs, one))
+    for number in range(30):
+        lines = told.outcomes[f"One {number}"].evidence.splitlines()
+        assert lines == ["It printed:"] + [f"One {number}"] * 20
+
+
+def test_what_several_may_have_printed_is_shown_with_each(folder):
+    one = "import os, time; time.sleep(.2); os.write(1, b'who?'); time.sleep(.2)"
+    told = folder.run_one(
+        "Many", spawner("Many", "yield One(config, 1)\nyield One(config, 2)", one)
+    )
+    for name in ("One 1", "One 2"):
+        found = told.outcomes[name].evidence
+        assert found.startswith("It, or a job beside it, printed:\nwho?")
+
+
+def test_what_a_job_prints_is_kept_up_to_a_limit_and_holds_nobody_up(folder):
+    flood = "import subprocess\nprint('first')\n"
+    flood += "subprocess.run('head -c 20000000 /dev/zero | tr \\\\\\\\0 x', shell=True)"
+    found = evidence(folder, f"{flood}\nprint('last')")
+    assert found.startswith("It printed:\nfirst\nxxxx")
+    assert 65_000 < len(found) < 66_000
+    assert found.endswith("x ...")
+
+
+def test_a_job_that_is_fine_has_no_evidence(folder):
+    assert evidence(folder, "print('hello'); return True") == ""
+
+
+def test_a_log_line_whose_arguments_do_not_fit_fails_no_job(folder):
+    told = folder.run_one(
+        "Job", job("Job", "import logging; logging.info('%d', 'x', 3)\nreturn True")
+    )
+    assert told.conditions == {"Job": FINE}
+
+
+def test_what_a_job_logs_is_in_the_log_and_no_error_of_checkers(folder, caplog):
+    caplog.set_level(logging.INFO)
+    execute = (
+        "import logging; logging.critical('the sky \\x1b[2J falls s3cret')\nreturn True"
+    )
+    folder.run_one("Job", job("Job", execute), secrets=("s3cret",))
+    (record,) = (one for one in caplog.records if "the sky" in one.message)
+    assert record.levelno == logging.INFO
+    assert record.message.endswith(
+        "Job.py printed:\nCRITICAL the sky \\x1b[2J falls ***"
+    )
+
+
+def test_what_is_printed_is_cleaned_for_the_screen(folder):
+    found = evidence(
+        folder, "print('a\\x1b[2J\\r\\nb\\ud800 s3cret')", secrets=("s3cret",)
+    )
+    assert found == "It printed:\na\\x1b[2J\nb\\ud800 ***"
+
+
+# Deadlines.
+
+
+def test_a_job_that_takes_too_long_has_timed_out_and_says_where_it_was(folder):
+    execute = "import time\nprint('begun')\ntime.sleep(60)"
+    more = "def timeout(self): return 0.3"
+    told = folder.run_one("Slow", job("Slow", execute, more))
+    outcome = told.outcomes["Slow"]
+    assert (outcome.condition, outcome.detail) == (FAILING, "timed out after 0.3 s")
+    assert "time.sleep(60)" in outcome.evidence
+    assert outcome.evidence.startswith('It was here:\n  File "')
+    assert outcome.evidence.endswith("It printed:\nbegun")
+    assert told.seconds < SOON_S
+
+
+@pytest.mark.parametrize(
+    "execute",
+    [
+        "while True: pass",
+        "import time\nwhile True:\n    try: time.sleep(9)\n    finally: continue",
+        "import threading; threading.Event().wait()",
+        "import socket; socket.create_server(('127.0.0.1', 0)).accept()",
+        "import subprocess; subprocess.run(['sleep', '60'])",
+        "import os; r, w = os.pipe(); os.read(r, 1)",
+    ],
+)
+def test_whatever_a_job_waits_for_its_deadline_holds(folder, execute):
+    more = "def timeout(self): return 0.4"
+    told = folder.run_one("Slow", job("Slow", execute, more))
+    assert told.outcomes["Slow"].detail == "timed out after 0.4 s"
+    assert told.seconds < SOON_S
+
+
+def test_a_hook_of_a_job_that_timed_out_has_what_was_set(folder):
+    execute = "import time; self.host = 'web1'; time.sleep(60)"
+    more = """
+        def timeout(self): return 0.2
+        def onFailure(self): return self.sendEmail(f"{self.host} hangs", "")
+    """
+    (mail,) = folder.run_one("Slow", job("Slow", execute, more)).mails("Slow")
+    assert mail.subject == "web1 hangs"
+    assert "timed out after 0.2 s" in mail.body
+
+
+def test_a_job_that_comes_back_too_late_is_not_heard_again(folder):
+    execute = """
+        import time
+        self.memory["half"] = True
+        time.sleep(0.4)
+        self.sendEmail("too late", "")
+        return True
+    """
+    more = "def timeout(self): return 0.2"
+    folder.add("Slow", job("Slow", execute, more))
+    told = folder.run_one(
+        "Other", job("Other", "import time; time.sleep(0.8)\nreturn True")
+    )
+    report = told.reports["Slow"]
+    assert report.outcome.detail == "timed out after 0.2 s"
+    assert report.memory is None
+    assert [mail.subject for mail in report.messages] == [
+        "Slow is failing: timed out after 0.2 s"
+    ]
+
+
+def test_two_hundred_jobs_of_which_half_hang_take_little_longer_than_one(folder):
+    jobs = "for n in range(200): yield One(config, n)"
+    one = "import time\nif self.n % 2: time.sleep(60)\nreturn True"
+    more = """
+        def __init__(self, c, n): super().__init__(c, n); self.n = n
+        def timeout(self): return 1
+    """
+    told = folder.run_one("Many", spawner("Many", jobs, one, more))
+    found = list(told.conditions.values())
+    assert (found.count(FINE), found.count(FAILING)) == (100, 100)
+    assert told.seconds < SOON_S
+
+
+def test_jobs_that_wait_do_so_side_by_side(folder):
+    jobs = "for n in range(100): yield One(config, n)"
+    one = "import time; time.sleep(0.5)\nreturn True"
+    told = folder.run_one("Many", spawner("Many", jobs, one))
+    assert list(told.conditions.values()) == [FINE] * 100
+    assert told.seconds < SOON_S
+
+
+# What it does to its own process stays there.
+
+MEDDLERS = {
+    "Chdir": "import os; os.chdir('/tmp'); os.umask(0o777)",
+    "Environ": "import os; os.environ.clear(); os.environ['PATH'] = '/nowhere'",
+    "Sockets": "import socket; socket.socket = None; socket.setdefaulttimeout(1e-9)",
+    "Locale": "import locale; locale.setlocale(locale.LC_ALL, 'C')",
+    "Streams": "import sys; sys.stdout = sys.stderr = None",
+    "Closes": "import os; os.close(1); os.close(2); os.close(0)",
+    "Threads": "import threading as t; t.excepthook = None; t.stack_size(32768)",
+    "Modules": "import sys; sys.modules.pop('json'); sys.path.clear()",
+    "Clock": "import time; time.sleep = None",
+    "Limits": "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (3, 3))",
+    "Logs": "import logging; logging.disable(); logging.shutdown()",
+    "Recursion": "import sys; sys.setrecursionlimit(200)",
+    "Collector": "import gc; gc.disable(); gc.freeze()",
+}
+
+
+@pytest.mark.parametrize("name", MEDDLERS)
+def test_a_job_that_meddles_harms_no_other_file(folder, name):
+    folder.add(name, job(name, f"{MEDDLERS[name]}\nreturn True"))
+    check = """
+        import os, socket, subprocess, sys
+        subprocess.run(["true"], check=True)
+        socket.create_server(("127.0.0.1", 0)).close()
+        return [os.getcwd(), os.umask(0o22)] == [self.config.get("x", "cwd"), 0o22]
+    """
+    folder.add("Zero", job("Zero", check))
+    umask = os.umask(0o022)
+    try:
+        told = folder.run(settings(f"[x]\ncwd = {os.getcwd()}\n"))
+    finally:
+        os.umask(umask)
+    assert told.conditions == {name: FINE, "Zero": FINE}
+
+
+def test_a_signal_handler_can_only_be_set_where_it_harms_its_own_file(folder):
+    text = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    text += "signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+    folder.add(
+        "Deaf", text + job("Deaf", "while True: pass", "def timeout(self): return 0.3")
+    )
+    told = folder.run_one("Fine", job("Fine"))
+    assert told.conditions == {"Deaf": FAILING, "Fine": FINE}
+    assert told.seconds < SOON_S
+
+
+def test_a_job_that_sees_one_problem_again_is_told_by_its_record(folder):
+    before = failing_record(JobKey("Job", "Job"))
+    told = folder.run_one("Job", job("Job", "return False"), records=before)
+    assert told.reports["Job"].decision is Decision.ALREADY_NOTIFIED
+    untold = {key: replace(record, told_at=None) for key, record in before.items()}
+    assert folder.run(records=untold).reports["Job"].decision is Decision.FIRST_ALERT
+
+
+def test_a_lost_record_makes_a_failing_job_alert(folder):
+    folder.add("Job", job("Job", "return False"))
+    told = folder.run(lost=frozenset({file_stem(JobKey("Job", "Job"))}))
+    assert told.reports["Job"].decision is Decision.FIRST_ALERT
+
+
+def test_a_worker_with_nothing_to_do_ends_at_once(folder):
+    began = time.monotonic()
+    told = folder.run_one("Job", job("Job"), due=frozenset())
+    assert told.conditions == {}
+    assert time.monotonic() - began < SOON_S
