@@ -17,13 +17,13 @@ from lib.jobbase import (
     JobBase,
     JobFrequency,
     email_option,
-    send_probe,
+    send_round_trip,
 )
 from lib.mail import proof
 from lib.net import connect
 
 #: So many probes may still lie around.
-MOST_TOKENS = 48
+MAX_TOKENS = 48
 INTERVAL_S = {
     JobFrequency.MINUTE: 60,
     JobFrequency.HOUR: 3600,
@@ -58,54 +58,58 @@ class EmailChecker(JobBase):
         if self._checker.mail.holds:  # type: ignore[union-attr]  # see _why_not
             raise CheckPending("--nomail: no probe is sent in this run")
         now = datetime.now(UTC)
-        probe = self.memory.get("probe")
-        if not isinstance(probe, dict) or self._is_lost(probe):
+        round_trip_mail = self.memory.get("probe")
+        if not isinstance(round_trip_mail, dict) or self._is_lost(round_trip_mail):
             self._begin(now)
-        if "taken" not in probe:
-            self._leave(probe, now)
-        return self._look(probe, now)
+        if "taken" not in round_trip_mail:
+            self._leave(round_trip_mail, now)
+        return self._look(round_trip_mail, now)
 
     # How a probe comes and goes.
 
     def _begin(self, now: datetime) -> NoReturn:
         token = os.urandom(16).hex()
-        send_probe(self, token, f"probe {token}", BODY, self._address())
+        send_round_trip(self, token, f"probe {token}", BODY, self._address())
         self.memory["probe"] = {"token": token, "sent": now.isoformat()}
         sent = [*self.memory.get("tokens", ()), token]
-        self.memory["tokens"] = sent[-MOST_TOKENS:]
+        self.memory["tokens"] = sent[-MAX_TOKENS:]
         raise CheckPending("a mail to ourselves is about to leave")
 
-    def _is_lost(self, probe: dict[str, Any]) -> bool:
+    def _is_lost(self, round_trip_mail: dict[str, Any]) -> bool:
         """Return whether nothing is known any more of a probe that had not left."""
-        desk = self._checker
-        known = {one.message_id for one in desk.owed}
-        known |= {one.message_id for one in desk.gone}
-        return "taken" not in probe and probe.get("token") not in known
+        job_context = self._checker
+        known = {one.message_id for one in job_context.queued}
+        known |= {one.message_id for one in job_context.gone}
+        return (
+            "taken" not in round_trip_mail and round_trip_mail.get("token") not in known
+        )
 
-    def _leave(self, probe: dict[str, Any], now: datetime) -> None:
+    def _leave(self, round_trip_mail: dict[str, Any], now: datetime) -> None:
         """Note that the probe has left; else fail, or ask to be asked again."""
-        token = str(probe["token"])
+        token = str(round_trip_mail["token"])
         for gone in self._checker.gone:
             if gone.message_id == token:
                 if gone.error:
-                    self._fail("send failed", f"refused: {gone.error}", probe, now)
-                probe["taken"] = gone.at.isoformat()
+                    self._fail(
+                        "send failed", f"refused: {gone.error}", round_trip_mail, now
+                    )
+                round_trip_mail["taken"] = gone.at.isoformat()
                 return
-        waits = [one for one in self._checker.owed if one.message_id == token]
+        waits = [one for one in self._checker.queued if one.message_id == token]
         why = waits[0].last_error or "it waits for its turn"
-        age = now - _moment(probe["sent"])
+        age = now - _moment(round_trip_mail["sent"])
         if age > timedelta(seconds=self._mailbox().grace_s):
             seen = f"{why} (for {age.total_seconds():.0f} s now)"
-            self._fail("send failed", seen, probe, now, over=False)
+            self._fail("send failed", seen, round_trip_mail, now, over=False)
         raise CheckPending(f"a mail to ourselves is to leave: {why}")
 
-    def _look(self, probe: dict[str, Any], now: datetime) -> bool:
+    def _look(self, round_trip_mail: dict[str, Any], now: datetime) -> bool:
         from lib.mail import folders, imap, mailbox, roundtrip
 
-        taken, grace_s = _moment(probe["taken"]), self._mailbox().grace_s
+        taken, grace_s = _moment(round_trip_mail["taken"]), self._mailbox().grace_s
         is_over = now - taken > timedelta(seconds=grace_s)
-        what = roundtrip.Probe(
-            token=str(probe["token"]),
+        what = roundtrip.RoundTripMail(
+            token=str(round_trip_mail["token"]),
             sent_at=taken,
             servername=self.config.get("general", "servername"),
             address=self._comes_from(),
@@ -116,33 +120,40 @@ class EmailChecker(JobBase):
         except imap.LookFailed as error:
             if error.verdict == "unreachable" and not is_over:
                 raise CheckPending(f"the mailbox cannot be read: {error}") from error
-            self._fail(error.verdict, str(error), probe, now)
+            self._fail(error.verdict, str(error), round_trip_mail, now)
         if isinstance(found, mailbox.Nowhere):
             if not is_over:
                 raise CheckPending("a mail to ourselves is under way")
             seen = proof.nowhere(grace_s, found.folders, found.unseen)
-            self._fail("never", seen, probe, now)
+            self._fail("never", seen, round_trip_mail, now)
         # The mailbox counts whole seconds, by a clock of its own.
         arrived = min(max(found.arrived_at or now, taken), now)
         seconds = round((arrived - taken).total_seconds(), 1)
-        probe.update(arrived=arrived.isoformat(), seconds=seconds, hop=found.hop)
+        round_trip_mail.update(
+            arrived=arrived.isoformat(), seconds=seconds, hop=found.hop
+        )
         if found.kind is folders.Kind.JUNK:
-            self._fail("spam", repr(found.folder), probe, now)
-        return self._proven(probe, found.folder, found.trouble, now)
+            self._fail("spam", repr(found.folder), round_trip_mail, now)
+        return self._proven(round_trip_mail, found.folder, found.trouble, now)
 
     # What is kept of it.
 
     def _proven(
-        self, probe: dict[str, Any], folder: str, trouble: str, now: datetime
+        self, round_trip_mail: dict[str, Any], folder: str, trouble: str, now: datetime
     ) -> bool:
-        seconds, most_s = float(probe["seconds"]), self._mailbox().slow_s
+        seconds, most_s = float(round_trip_mail["seconds"]), self._mailbox().slow_s
         verdict = "late" if seconds > most_s else "arrived"
         self.memory["proof"] = proof.proven(
-            verdict, probe, self._interval_s(), now, folder=folder, trouble=trouble
+            verdict,
+            round_trip_mail,
+            self._interval_s(),
+            now,
+            folder=folder,
+            trouble=trouble,
         )
-        self._close(probe, verdict)
+        self._close(round_trip_mail, verdict)
         if verdict == "late":
-            seen = proof.late(seconds, most_s, probe["hop"])
+            seen = proof.late(seconds, most_s, round_trip_mail["hop"])
             raise CheckFailed(proof.reason("late", seen))
         return True
 
@@ -150,22 +161,22 @@ class EmailChecker(JobBase):
         self,
         verdict: str,
         seen: str,
-        probe: dict[str, Any],
+        round_trip_mail: dict[str, Any],
         now: datetime,
         *,
         over: bool = True,
     ) -> NoReturn:
         """Keep what failed, and raise it; ``over``: the next probe is another one."""
         self.memory["proof"] = proof.failed(
-            verdict, probe, self._interval_s(), now, self.memory.get("proof")
+            verdict, round_trip_mail, self._interval_s(), now, self.memory.get("proof")
         )
         if over:
-            self._close(probe, verdict)
+            self._close(round_trip_mail, verdict)
         raise CheckFailed(proof.reason(verdict, seen))
 
-    def _close(self, probe: dict[str, Any], verdict: str) -> None:
+    def _close(self, round_trip_mail: dict[str, Any], verdict: str) -> None:
         self.memory["history"] = proof.with_line(
-            self.memory.get("history"), probe, verdict
+            self.memory.get("history"), round_trip_mail, verdict
         )
         self.memory.pop("probe", None)
 

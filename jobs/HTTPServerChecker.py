@@ -23,7 +23,7 @@ MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PORTS = {"http": 80, "https": 443}
 #: How much of an unexpected answer is shown.
-MOST_SHOWN = 200
+MAX_SHOWN = 200
 
 Ranges = Sequence[tuple[int, int]]
 
@@ -151,7 +151,7 @@ def missing_words(answer: http.Answer, words: str) -> str:
     """Return the words for an answer that lacks the expected ones."""
     wanted = http.printable(words, 60)
     size = http.shown_size(answer.size)
-    where = f"the first {size}" if answer.size >= http.MOST_BYTES else "the answer"
+    where = f"the first {size}" if answer.size >= http.MAX_BYTES else "the answer"
     first = f"{wanted!r} is not in {where}"
     return "\n".join(
         [first, f"status {answer.status}, {size} read", *_who_said(answer)]
@@ -167,5 +167,5 @@ def shown_ranges(ranges: Ranges) -> str:
 
 def _who_said(answer: http.Answer) -> Iterator[str]:
     yield f"answered by {answer.peer}"
-    if head := http.printable(answer.head, MOST_SHOWN):
+    if head := http.printable(answer.head, MAX_SHOWN):
         yield f"it begins: {head}"

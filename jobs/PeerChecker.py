@@ -26,8 +26,8 @@ from lib.jobbase import (
 )
 from lib.net import http
 from lib.peers import templates
-from lib.peers.answer import Finding, key_id
-from lib.peers.client import Asked, ask
+from lib.peers.answer import PeerStatus, key_id
+from lib.peers.client import FileScan, ask
 from lib.peers.uplink import OwnLine
 
 
@@ -46,9 +46,9 @@ class PeerJob(JobBase):
     """One peer."""
 
     #: Its admin hears of the end as well as of each day of it.
-    tells_end = True
+    notifies_recovery = True
     #: That also helps who has no such job: the peer's admin.
-    look_now = "status"
+    check_now = "status"
 
     def __init__(
         self,
@@ -98,19 +98,19 @@ class PeerJob(JobBase):
         """Ask; fail for what the peer says, or for what it has not said for long."""
         asked = ask(self.peer, us=self._us(), before=self._signed_before())
         reading = asked.reading
-        if reading is not None and reading.finding is not Finding.WRONG:
+        if reading is not None and reading.peer_status is not PeerStatus.WRONG:
             self.line.hear()
-        if reading is None or not reading.finding.is_an_answer:
-            self._not_answered(asked, reading.finding if reading else None)
+        if reading is None or not reading.peer_status.is_an_answer:
+            self._not_answered(asked, reading.peer_status if reading else None)
         self.memory.pop("silent", None)
         self.memory.pop("line_down", None)
         if reading.signed and reading.answer is not None:
             self._note_signer(reading.answer.server)
-        if reading.finding is Finding.FINE:
+        if reading.peer_status is PeerStatus.OK:
             return True
         raise CheckFailed(
             templates.ill(
-                reading.finding, reading.answer, us=self._us(), url=self._where()
+                reading.peer_status, reading.answer, us=self._us(), url=self._where()
             )
         )
 
@@ -118,8 +118,10 @@ class PeerJob(JobBase):
         """Leave it to the default mail: the reason says who we are, and what to do."""
         return False
 
-    def _not_answered(self, asked: Asked, finding: Finding | None) -> NoReturn:
-        if finding in (None, Finding.WRONG) and self._line_is_down():
+    def _not_answered(
+        self, asked: FileScan, peer_status: PeerStatus | None
+    ) -> NoReturn:
+        if peer_status in (None, PeerStatus.WRONG) and self._line_is_down():
             self._tell_of_line()
             # What we could not hear is no silence of theirs.
             self.memory.pop("silent", None)
@@ -130,11 +132,11 @@ class PeerJob(JobBase):
         self.memory["silent"] = min(count, self.peers.after)
         times = self.peers.after
         if count < times:
-            what = templates.briefly(finding, asked.why)
+            what = templates.briefly(peer_status, asked.why)
             raise CheckPending(f"{what}; asked again ({count} of {times})")
         raise CheckFailed(
             templates.not_answered(
-                finding, asked.why, us=self._us(), url=self._where(), times=times
+                peer_status, asked.why, us=self._us(), url=self._where(), times=times
             )
         )
 

@@ -12,7 +12,7 @@ from lib.jobbase import CheckFailed, JobBase, JobSpawner, TargetJob, targets
 from lib.net import connect
 
 #: As much as is read while waiting for what is expected.
-MOST_BYTES = 65_536
+MAX_BYTES = 65_536
 
 
 class TCPServerChecker(JobSpawner):
@@ -60,7 +60,7 @@ def wait_for(sock: connect.TimedSocket, wanted: bytes) -> None:
     """Return once ``wanted`` has come; raise Unreachable if it does not."""
     came = b""
     while wanted not in came:
-        if len(came) >= MOST_BYTES:
+        if len(came) >= MAX_BYTES:
             raise connect.Unreachable(missing(wanted, came, "in the first 64 KB"))
         try:
             more = sock.recv(4096)

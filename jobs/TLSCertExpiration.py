@@ -21,7 +21,7 @@ from lib.jobbase import (
 from lib.net import connect, tls
 
 #: As much as a server may say before TLS begins.
-MOST_BYTES = 16_384
+MAX_BYTES = 16_384
 #: What ends within this is remembered, for the certificates that a summary of
 #: ``[summary]`` names: for its 30 days, and for when it comes between two looks.
 REMEMBERED = timedelta(days=32)
@@ -134,7 +134,7 @@ class Lines:
         while b"\n" not in self._came:
             more = self.sock.recv(4096)
             self._size += len(more)
-            if not more or self._size > MOST_BYTES:
+            if not more or self._size > MAX_BYTES:
                 trouble = "went on and on" if more else "closed the connection"
                 raise connect.Unreachable(f"the server {trouble} before TLS began")
             self._came += more

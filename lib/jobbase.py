@@ -6,8 +6,6 @@ write a job; README.md has one to start from.
 
 from __future__ import annotations
 
-import configparser
-
 from lib.core.enums import (
     JobFailureCountMinimumBeforeNotification,
     JobFailureNotificationFrequency,
@@ -21,9 +19,9 @@ from lib.plugins.base import (
     CheckUnknown,
     JobBase,
     JobSpawner,
-    send_probe,
+    send_round_trip,
 )
-from lib.plugins.target import email_option, peers_of, targets
+from lib.plugins.target import TargetJob, email_option, peers_of, targets
 
 __all__ = [
     "CheckFailed",
@@ -40,50 +38,7 @@ __all__ = [
     "Target",
     "TargetJob",
     "email_option",
-    "fetch",
     "peers_of",
-    "reach",
-    "send_probe",
+    "send_round_trip",
     "targets",
-    "tls",
 ]
-
-
-class TargetJob(JobBase):
-    """One target of the settings; what it may say of itself is in ``lib/config/kinds.py``.
-
-    A subclass gives ``execute`` only; ``self.values`` holds the section's options.
-    """
-
-    def __init__(self, config: configparser.ConfigParser, target: Target) -> None:
-        super().__init__(config, target.name)
-        self.target = target
-        self.values = target.values
-
-    def executeEvery(self) -> JobFrequency:
-        """Return ``every`` of the section, of [defaults], or of the kind."""
-        return JobFrequency(self.values["every"])
-
-    def notifyOnFailureEvery(self) -> JobFailureNotificationFrequency:
-        """Return ``notify`` of the section or of [defaults]."""
-        return JobFailureNotificationFrequency(self.values["notify"])
-
-    def numberFailuresBeforeNotification(self) -> int:
-        """Return ``failures`` of the section or of [defaults]."""
-        return int(self.values["failures"])
-
-    def contact(self) -> tuple[str, ...]:
-        """Return ``contact`` of the section, of [defaults], or alertcontact."""
-        return tuple(self.values["contact"] or super().contact())
-
-    def timeout(self) -> float:
-        """Return ``timeout`` of the section or of [defaults], in seconds."""
-        return float(self.values["timeout"])
-
-    def getName(self) -> str:
-        """Return the section's title."""
-        return self.target.section
-
-    def getStateName(self) -> str:
-        """Return the section's title, so that changing the URL keeps the history."""
-        return self.target.section

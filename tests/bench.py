@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lib.core.enums import Condition, MessageKind
+from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.runner.selection import SETTLED_AFTER_S
-from lib.storage.session import Ledger
+from lib.storage.session import StoreSession
 from lib.storage.store import State
 from tests.support.benchserver import There, servers, system_store
 from tests.support.measure import Cost, cost
@@ -194,12 +194,14 @@ def storm(folder: Path, count: int = MANY) -> Part:
     with servers(folder) as there:
         text = f"{GENERAL}jobs = {jobs}\n{there.email_section}"
         ran = cost(order(folder, "storm", text, mails=True), watch=True)
-    told = sum(map(stands_for, there.subjects))
-    owed = sum(len(one.owed) for one in records(folder, "storm"))
+    notified = sum(map(stands_for, there.subjects))
+    queued = sum(len(one.queued) for one in records(folder, "storm"))
     return ran, [
         Figure("wall time:", ran.wall_s, 55, " s"),
         Figure("mails:", len(there.subjects), 3),
-        Figure(f"told {told:,}, owed {owed:,}:", told + owed, count, exact=True),
+        Figure(
+            f"told {notified:,}, owed {queued:,}:", notified + queued, count, exact=True
+        ),
     ]
 
 
@@ -209,16 +211,16 @@ def commits(folder: Path, count: int = MANY) -> list[Figure]:
     state.mkdir(mode=0o700)
     now = datetime.now(UTC)
     store = State(state)
-    ledger = Ledger(store, store.load(), (), now)
+    session = StoreSession(store, store.load(), (), now)
     took = []
     for failures in (0, 1):
         after = [_judged(number, failures, now) for number in range(count)]
         began = time.perf_counter()
         for record in after:
-            ledger.keep(record)
-        ledger.commit()
+            session.keep(record)
+        session.commit()
         took.append(time.perf_counter() - began)
-    found = sum(bool(one.owed) for one in State(state).load().records.values())
+    found = sum(bool(one.queued) for one in State(state).load().records.values())
     return [
         Figure("unchanged:", took[0], 0.1, " s"),
         Figure("changed, until durable:", took[1], 2, " s"),
@@ -236,12 +238,12 @@ def _judged(number: int, failures: int, now: datetime) -> Record:
     return Record(
         JobKey("Storm", name),
         name,
-        Condition.FAILING,
+        Status.FAILING,
         failures,
         failing_since=now,
-        told_at=now,
-        told=to,
-        owed=(alert,),
+        notified_at=now,
+        notified=to,
+        queued=(alert,),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lib.core import health, ratelimit
-from lib.core.ratelimit import Postbook
+from lib.core.ratelimit import SendLog
 from lib.core.records import Record
 from lib.core.settings import Mail
 
@@ -18,7 +18,7 @@ HELD = "the first account has refused us too often, or wants no more mail for no
 
 
 @dataclass(frozen=True)
-class Ways:
+class Accounts:
     """Which accounts a session may use."""
 
     #: None where there is no second account, or it is not to be used now.
@@ -27,15 +27,17 @@ class Ways:
     why_not_first: str = ""
 
 
-def ways(mail: Mail, book: Postbook, records: Iterable[Record], now: datetime) -> Ways:
+def accounts(
+    mail: Mail, send_log: SendLog, records: Iterable[Record], now: datetime
+) -> Accounts:
     """Return by which accounts to send now.
 
     The second one is for when the first is refused, or when the last proof that its
     mail arrives has failed or is too old.  Before the first proof nothing is known
     against it.
     """
-    if mail.backup is None or ratelimit.second_is_held(book, now):
-        return Ways()
-    if ratelimit.is_held(book, now):
-        return Ways(mail.backup, HELD)
-    return Ways(mail.backup, health.trouble(health.proof_in(records), now))
+    if mail.backup is None or ratelimit.second_is_held(send_log, now):
+        return Accounts()
+    if ratelimit.is_held(send_log, now):
+        return Accounts(mail.backup, HELD)
+    return Accounts(mail.backup, health.trouble(health.proof_in(records), now))

@@ -23,52 +23,52 @@ from lib.alerting.merge import line_of
 from lib.core import policy
 from lib.core.enums import MessageKind
 from lib.core.jobs import OWN_KEY
-from lib.core.messages import Digest, Message
+from lib.core.messages import Bundle, Message
 from lib.core.records import Record
 from lib.core.text import local
 
 #: A digest lists the subjects of its messages up to this many bytes.
-MOST_LISTED = 256 * 1024
+MAX_LISTED = 256 * 1024
 
 
-def settled(digest: Digest, now: datetime) -> Digest:
+def settled(bundle: Bundle, now: datetime) -> Bundle:
     """Return the digest with every time that lies in the future set to ``now``."""
-    owed = Record(OWN_KEY, owed=(digest.message,))
+    queued = Record(OWN_KEY, queued=(bundle.message,))
     return replace(
-        digest,
-        message=policy.settled(owed, now).owed[0],
-        tried_at=min(digest.tried_at, now) if digest.tried_at else None,
+        bundle,
+        message=policy.settled(queued, now).queued[0],
+        tried_at=min(bundle.tried_at, now) if bundle.tried_at else None,
     )
 
 
-def attempted(digest: Digest, now: datetime) -> Digest:
+def attempted(bundle: Bundle, now: datetime) -> Bundle:
     """Return the digest as it is kept before an attempt to send it."""
-    return replace(digest, message=policy.attempted(digest.message, now), tried_at=now)
+    return replace(bundle, message=policy.attempted(bundle.message, now), tried_at=now)
 
 
-def pointless(records: Iterable[Record], digests: Mapping[str, Digest]) -> list[str]:
+def pointless(records: Iterable[Record], bundles: Mapping[str, Bundle]) -> list[str]:
     """Return the digests that are not sent and whose messages are no longer owed.
 
     One that may have been taken is not among them: it is owed until it surely was.
     """
     waiting = {
-        name: set(digest.ids)
-        for name, digest in digests.items()
-        if digest.sent_at is None and not digest.message.in_doubt
+        name: set(bundle.ids)
+        for name, bundle in bundles.items()
+        if bundle.sent_at is None and not bundle.message.in_doubt
     }
     if not waiting:
         return []
-    owed = {one.message_id for record in records for one in record.owed}
-    return [name for name, ids in waiting.items() if not ids & owed]
+    queued = {one.message_id for record in records for one in record.queued}
+    return [name for name, ids in waiting.items() if not ids & queued]
 
 
-def tried_in_vain(digests: Iterable[Digest]) -> frozenset[str]:
+def tried_in_vain(bundles: Iterable[Bundle]) -> frozenset[str]:
     """Return the ids of the messages whose digest was tried and is still owed."""
-    live = [one for one in digests if one.sent_at is None and one.message.attempts]
+    live = [one for one in bundles if one.sent_at is None and one.message.attempts]
     return frozenset(name for one in live for name in one.ids)
 
 
-def digest_id(ids: Collection[str]) -> str:
+def bundle_id(ids: Collection[str]) -> str:
     """Return the id of a digest of these messages; it is always the same."""
     return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogatepass")).hexdigest()[
         :32
@@ -78,7 +78,7 @@ def digest_id(ids: Collection[str]) -> str:
 # What it says.
 
 
-def digest_message(
+def bundle_message(
     message_id: str, entries: Sequence[tuple[str, Message]], now: datetime
 ) -> Message:
     """Return one mail for many, each with its job's name; the oldest first.
@@ -89,8 +89,8 @@ def digest_message(
     return Message(
         message_id=message_id,
         kind=MessageKind.NOTE,
-        subject=_digest_subject(entries, groups),
-        body=_digest_body(entries, groups),
+        subject=_bundle_subject(entries, groups),
+        body=_bundle_body(entries, groups),
         to=entries[0][1].to,
         born_at=now,
     )
@@ -106,7 +106,7 @@ def _counts(messages: Iterable[Message], more: str = "") -> str:
     return ", ".join(f"{counts[word]:,} {more}{word}" for word in words)
 
 
-def _digest_subject(
+def _bundle_subject(
     entries: Sequence[tuple[str, Message]], groups: Sequence[Group]
 ) -> str:
     counts = _counts(one for _name, one in entries)
@@ -117,7 +117,7 @@ def _digest_subject(
     return f"{counts}: {share}{largest.title}"
 
 
-def _digest_body(
+def _bundle_body(
     entries: Sequence[tuple[str, Message]], groups: Sequence[Group]
 ) -> str:
     first, last = entries[0][1].born_at, entries[-1][1].born_at
@@ -130,7 +130,7 @@ def _digest_body(
     unlisted: list[Message] = []
     for group in groups:
         messages = group.messages
-        if size >= MOST_LISTED:
+        if size >= MAX_LISTED:
             unlisted += messages
             continue
         head = ["", f"{group.title} ({len(messages):,})"]
@@ -139,7 +139,7 @@ def _digest_body(
         for number, one in enumerate(messages):
             line = f"    {line_of(one)}"
             size += len(line.encode("utf-8", "replace")) + 1
-            if size >= MOST_LISTED:
+            if size >= MAX_LISTED:
                 unlisted += messages[number:]
                 break
             lines.append(line)
@@ -154,8 +154,8 @@ WORDS = {
     MessageKind.REMINDER: "still failing",
     MessageKind.RECOVERY: "fine again",
     MessageKind.NOTE: "other",
-    MessageKind.PROBE: "other",
-    MessageKind.BULLETIN: "other",
+    MessageKind.ROUND_TRIP: "other",
+    MessageKind.SUMMARY: "other",
 }
 _HOST = r"(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+)"
 #: How a reason begins that is about a place.

@@ -17,23 +17,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lib.alerting.accounts import Ways
+from lib.alerting.accounts import Accounts
 from lib.alerting.channels import Channel, channel_for
-from lib.alerting.queue import Parcel
-from lib.alerting.results import Refusal
+from lib.alerting.queue import Envelope
+from lib.alerting.results import DeliveryFailure
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.core.settings import Mail, Settings
 from lib.core.text import counted, first_line, local, wrapped
 from lib.mail.mime import compose, sender_of
-from lib.mail.replies import NotSent
+from lib.mail.replies import DeliveryError
 from lib.system import process
-from lib.system.process import Tell
+from lib.system.process import Emit
 
 logger = logging.getLogger(__name__)
 
 #: How many mails one session takes; the rest wait for the next.
-MOST_AT_ONCE = 100
+MAX_AT_ONCE = 100
 #: A session that takes longer is over, whatever the server does.
 SESSION_S = 30.0
 #: One that is not in a process of its own.
@@ -44,7 +44,7 @@ HERE_S = 15.0
 class Sent:
     """A parcel was taken, for all its recipients but those refused."""
 
-    parcel: Parcel
+    envelope: Envelope
     refused: Mapping[str, str] = field(default_factory=dict)
     #: It went by the second account.
     by_second: bool = False
@@ -54,15 +54,15 @@ class Sent:
 class Declined:
     """The first account would not do; its mails go by the second."""
 
-    refusal: Refusal
+    failure: DeliveryFailure
 
 
 @dataclass(frozen=True)
 class Unsent:
     """A parcel was not taken; the refusal says at which step and why."""
 
-    parcel: Parcel
-    refusal: Refusal
+    envelope: Envelope
+    failure: DeliveryFailure
     #: It is the second account that would not take it.
     by_second: bool = False
 
@@ -76,7 +76,7 @@ class Outbox:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._child: process.Child | None = None
-        self._waiting: dict[str, Parcel] = {}
+        self._waiting: dict[str, Envelope] = {}
         self._begun: set[str] = set()
         self._deadline = float("inf")
         self.sent = 0
@@ -96,17 +96,22 @@ class Outbox:
         return self._deadline if self._child else float("inf")
 
     def start(
-        self, batch: Iterable[Parcel], limit_s: float, ways: Ways | None = None
+        self,
+        batch: Iterable[Envelope],
+        limit_s: float,
+        accounts: Accounts | None = None,
     ) -> None:
         """Open a session for parcels whose attempts are counted on disk."""
-        parcels = list(batch)
+        envelopes = list(batch)
         length = min(SESSION_S, limit_s)
-        self._waiting = {parcel.message.message_id: parcel for parcel in parcels}
+        self._waiting = {
+            envelope.message.message_id: envelope for envelope in envelopes
+        }
         self._begun = set()
         self._deadline = time.monotonic() + length
         self._child = _session(
-            lambda tell, limit_s: _deliver(
-                self._settings, parcels, tell, limit_s, ways
+            lambda emit, limit_s: _deliver(
+                self._settings, envelopes, emit, limit_s, accounts
             ),
             length,
         )
@@ -143,8 +148,8 @@ class Outbox:
         if child.printed:
             why = f"{why}: {first_line(child.printed.decode('utf-8', 'replace'))}"
         self._child = None
-        for name, parcel in self._waiting.items():
-            yield Unsent(parcel, Refusal(why, begun=name in self._begun))
+        for name, envelope in self._waiting.items():
+            yield Unsent(envelope, DeliveryFailure(why, begun=name in self._begun))
         self._waiting = {}
 
     def _read(self, frame: Any) -> Event | None:
@@ -156,13 +161,13 @@ class Outbox:
             self._begun.add(rest[0])
             return None
         if word == "refused":
-            return Declined(Refusal(**rest[0]))
-        parcel = self._waiting.pop(rest[0])
+            return Declined(DeliveryFailure(**rest[0]))
+        envelope = self._waiting.pop(rest[0])
         if word == "sent":
             # With nomail the log took it.
             self.sent += not self._settings.mail.nomail
-            return Sent(parcel, rest[1], by_second=bool(rest[2]))
-        return Unsent(parcel, Refusal(**rest[1]), by_second=bool(rest[2]))
+            return Sent(envelope, rest[1], by_second=bool(rest[2]))
+        return Unsent(envelope, DeliveryFailure(**rest[1]), by_second=bool(rest[2]))
 
 
 def send_now(
@@ -176,9 +181,9 @@ def send_now(
     For a person who waits: no record, no second attempt.
     """
     limit_s = min(SESSION_S, limit_s)
-    parcel = Parcel(message, (message.message_id,), None, message.born_at)
+    envelope = Envelope(message, (message.message_id,), None, message.born_at)
     child = _session(
-        lambda tell, length: _deliver(settings, [parcel], tell, length), limit_s
+        lambda emit, length: _deliver(settings, [envelope], emit, length), limit_s
     )
     deadline = time.monotonic() + limit_s
     why = "the session took too long"
@@ -201,40 +206,40 @@ def send_now(
     return why
 
 
-def _session(work: Callable[[Tell, float], None], limit_s: float) -> process.Child:
+def _session(work: Callable[[Emit, float], None], limit_s: float) -> process.Child:
     """Have the work done by a child, or here where there can be no other process.
 
     Here it holds up the run, so it gets less time.
     """
     try:
-        return process.start(lambda tell: work(tell, limit_s))
+        return process.start(lambda emit: work(emit, limit_s))
     except OSError:
         # It has been said, with the limit.
         limit_s = min(HERE_S, limit_s)
-        return process.do_here(lambda tell: work(tell, limit_s), limit_s)
+        return process.do_here(lambda emit: work(emit, limit_s), limit_s)
 
 
 def _deliver(
     settings: Settings,
-    parcels: list[Parcel],
-    tell: Tell,
+    envelopes: list[Envelope],
+    emit: Emit,
     limit_s: float,
-    ways: Ways | None = None,
+    accounts: Accounts | None = None,
 ) -> None:
     # Only the child needs to know how.
     pass
 
-    deliver(settings, parcels, tell, limit_s, ways)
+    deliver(settings, envelopes, emit, limit_s, accounts)
 
 
 def explained(unsent: Iterable[Unsent]) -> Iterator[str]:
     """Yield a line for each reason why messages did not leave, for the log."""
-    by_reason: dict[str, list[Parcel]] = {}
+    by_reason: dict[str, list[Envelope]] = {}
     for one in unsent:
-        by_reason.setdefault(one.refusal.why, []).append(one.parcel)
+        by_reason.setdefault(one.failure.why, []).append(one.envelope)
     for why, those in by_reason.items():
-        oldest = min(parcel.oldest for parcel in those)
-        count = sum(len(parcel.ids) for parcel in those)
+        oldest = min(envelope.oldest for envelope in those)
+        count = sum(len(envelope.ids) for envelope in those)
         yield (
             f"{counted(count, 'mail')} not sent, the oldest of {local(oldest)}: "
             f"{why}; kept, and tried again in a later run"
@@ -249,10 +254,10 @@ BY_SECOND = (
 
 def deliver(
     settings: Settings,
-    parcels: Iterable[Parcel],
-    tell: Tell,
+    envelopes: Iterable[Envelope],
+    emit: Emit,
     limit_s: float,
-    ways: Ways | None = None,
+    accounts: Accounts | None = None,
 ) -> None:
     """Hand parcels to the channel, in the child; tell of each step and each fate.
 
@@ -261,34 +266,34 @@ def deliver(
     only that can show that its mail arrives again.
     """
     ends_at = time.monotonic() + limit_s
-    left = list(parcels)
-    ways = ways or Ways(settings.mail.backup)
-    backup = ways.second
+    left = list(envelopes)
+    accounts = accounts or Accounts(settings.mail.backup)
+    backup = accounts.second
     if backup is None:
-        _Session(settings, tell, limit_s).carry_out(left)
+        _Session(settings, emit, limit_s).carry_out(left)
         return
-    passed = [one for one in left if ways.why_not_first and not _is_probe(one)]
+    passed = [one for one in left if accounts.why_not_first and not _is_round_trip(one)]
     tried = [one for one in left if one not in passed]
-    over: list[Parcel] = []
-    why_not_first = ways.why_not_first
+    over: list[Envelope] = []
+    why_not_first = accounts.why_not_first
     if tried:
-        first = _Session(settings, tell, limit_s / 2, has_another=True)
+        first = _Session(settings, emit, limit_s / 2, has_another=True)
         over = first.carry_out(tried)
         why_not_first = why_not_first or first.why
-        if first.refusal:
-            tell(["refused", first.refusal])
-        probes = [one for one in over if _is_probe(one)]
-        _tell_unsent(probes, {"why": first.why}, tell)
-    others = [*passed, *(one for one in over if not _is_probe(one))]
+        if first.failure:
+            emit(["refused", first.failure])
+        round_trip_mails = [one for one in over if _is_round_trip(one)]
+        _tell_unsent(round_trip_mails, {"why": first.why}, emit)
+    others = [*passed, *(one for one in over if not _is_round_trip(one))]
     if others:
         left_s = ends_at - time.monotonic()
-        second = _Session(settings, tell, left_s, account=backup)
+        second = _Session(settings, emit, left_s, account=backup)
         second.note = BY_SECOND.format(why=first_line(why_not_first))
         second.carry_out(others)
 
 
-def _is_probe(parcel: Parcel) -> bool:
-    return parcel.message.kind is MessageKind.PROBE
+def _is_round_trip(envelope: Envelope) -> bool:
+    return envelope.message.kind is MessageKind.ROUND_TRIP
 
 
 class _Session:
@@ -301,14 +306,14 @@ class _Session:
     def __init__(
         self,
         settings: Settings,
-        tell: Tell,
+        emit: Emit,
         limit_s: float,
         *,
         account: Mail | None = None,
         has_another: bool = False,
     ) -> None:
         self._settings = settings
-        self._tell = tell
+        self._emit = emit
         self._limit_s = limit_s
         self._account = account
         self._via = "second" if account else ""
@@ -318,30 +323,30 @@ class _Session:
         self.note = ""
         #: Why the account would not do, and as a frame can hold it.
         self.why = ""
-        self.refusal: dict[str, Any] = {}
+        self.failure: dict[str, Any] = {}
 
-    def carry_out(self, parcels: list[Parcel]) -> list[Parcel]:
+    def carry_out(self, envelopes: list[Envelope]) -> list[Envelope]:
         """Return what is left to another account, its fate not told."""
-        self._left = list(parcels)
-        self._over: list[Parcel] = []
+        self._left = list(envelopes)
+        self._over: list[Envelope] = []
         why: dict[str, Any] = {"why": "the server ended the session"}
         try:
             channel = channel_for(
                 self._settings,
-                lambda line: self._tell(["step", line]),
+                lambda line: self._emit(["step", line]),
                 self._limit_s,
                 self._account,
             )
             with channel as session:
                 why = self._speak(session) or why
-        except NotSent as error:
+        except DeliveryError as error:
             why = _told(error)
         if self._left and self._has_another:
             self._leave(self._left, why)
         else:
             # What was said to the recipients of one mail is nothing to the others.
             only = {**why, "refused": {}, "permanent": False}
-            _tell_unsent(self._left, only, self._tell, self._via)
+            _tell_unsent(self._left, only, self._emit, self._via)
         return self._over
 
     def _speak(self, session: Channel) -> dict[str, Any]:
@@ -350,46 +355,46 @@ class _Session:
         why: dict[str, Any] = {}
         held_back: dict[Any, bool] = {}
         while self._left and session.usable:
-            parcel = self._left.pop(0)
-            message = parcel.message
+            envelope = self._left.pop(0)
+            message = envelope.message
             name = message.message_id
-            job = (parcel.key or name, message.to)
+            job = (envelope.key or name, message.to)
             if job in held_back:
                 if held_back[job]:
-                    self._over.append(parcel)
+                    self._over.append(envelope)
                 else:
                     later = {"why": "an earlier mail comes first"}
-                    self._tell(["unsent", name, later, self._via])
+                    self._emit(["unsent", name, later, self._via])
                 continue
             if self.note:
                 body = f"{message.body.rstrip()}\n\n{wrapped(self.note)}\n"
                 message = replace(message, body=body)
             try:
                 data = compose(message, self._settings, self._account)
-                self._tell(["begun", name])
+                self._emit(["begun", name])
                 refused = session.send(sender, message.to, data)
-                self._tell(["sent", name, refused, self._via])
-            except NotSent as error:
+                self._emit(["sent", name, refused, self._via])
+            except DeliveryError as error:
                 why = _told(error)
-                is_ours = Refusal(**why, begun=True).is_about_us
+                is_ours = DeliveryFailure(**why, begun=True).is_about_us
                 held_back[job] = self._has_another and is_ours
                 if held_back[job]:
-                    self._leave([parcel], why)
+                    self._leave([envelope], why)
                 else:
-                    self._tell(["unsent", name, {**why, "begun": True}, self._via])
+                    self._emit(["unsent", name, {**why, "begun": True}, self._via])
         return why
 
-    def _leave(self, parcels: Iterable[Parcel], why: dict[str, Any]) -> None:
-        self._over += parcels
+    def _leave(self, envelopes: Iterable[Envelope], why: dict[str, Any]) -> None:
+        self._over += envelopes
         self.why = str(why["why"])
-        self.refusal = {**why, "refused": {}, "permanent": False}
+        self.failure = {**why, "refused": {}, "permanent": False}
 
 
 def _tell_unsent(
-    parcels: Iterable[Parcel], why: Mapping[str, Any], tell: Tell, via: str = ""
+    envelopes: Iterable[Envelope], why: Mapping[str, Any], emit: Emit, via: str = ""
 ) -> None:
-    for parcel in parcels:
-        tell(["unsent", parcel.message.message_id, dict(why), via])
+    for envelope in envelopes:
+        emit(["unsent", envelope.message.message_id, dict(why), via])
 
 
 def _told(error: Any) -> dict[str, Any]:

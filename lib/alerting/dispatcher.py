@@ -13,12 +13,12 @@ from datetime import datetime
 from lib.alerting import accounts, bundling, delivery, planning, queue
 from lib.alerting.bookkeeping import Bookkeeper
 from lib.alerting.delivery import Declined, Event, Outbox, Sent, Unsent
-from lib.alerting.queue import Parcel
-from lib.alerting.results import Refusal
+from lib.alerting.queue import Envelope
+from lib.alerting.results import DeliveryFailure
 from lib.core import decisions
 from lib.core.settings import Settings
-from lib.storage.auditlog import Journal
-from lib.storage.session import Ledger
+from lib.storage.auditlog import AuditLog
+from lib.storage.session import StoreSession
 from lib.system import process
 
 logger = logging.getLogger(__name__)
@@ -30,33 +30,33 @@ MANY = 20
 NOT_SET_UP = "mail is not set up: set smtpserver in [email] of settings.cfg"
 
 
-class Postman:
+class Dispatcher:
     """All that one run sends."""
 
     def __init__(
         self,
         settings: Settings,
-        ledger: Ledger,
+        session: StoreSession,
         now: Callable[[], datetime],
-        journal: Journal,
+        audit_log: AuditLog,
     ) -> None:
         self._settings = settings
         self._mail = settings.mail
-        self._ledger = ledger
+        self._session = session
         self._now = now
-        self._journal = journal
+        self._audit_log = audit_log
         self._outbox = Outbox(settings)
         # Made when it is first needed: jobs run, whatever is wrong with its files.
         self._bookkeeper: Bookkeeper | None = None
-        self._refusals: list[Refusal] = []
+        self._refusals: list[DeliveryFailure] = []
         self._next_look = 0.0
         #: There was nothing to send, and nothing to put in order, at the last look.
         self.is_idle = False
         #: With --nomail: what was shown already, which is all that was owed before.
         self._shown: set[str] = set()
         if self._mail.holds:
-            for record in ledger.records.values():
-                self._shown.update(one.message_id for one in record.owed)
+            for record in session.records.values():
+                self._shown.update(one.message_id for one in record.queued)
 
     @property
     def sent(self) -> int:
@@ -64,10 +64,10 @@ class Postman:
         return self._outbox.sent
 
     @property
-    def tried_in_digests(self) -> frozenset[str]:
+    def tried_in_bundles(self) -> frozenset[str]:
         """Return the ids of the messages that one mail for many was tried for."""
         books = self._bookkeeper
-        return bundling.tried_in_vain(books.digests.values()) if books else frozenset()
+        return bundling.tried_in_vain(books.bundles.values()) if books else frozenset()
 
     @property
     def is_busy(self) -> bool:
@@ -87,7 +87,7 @@ class Postman:
     def _books(self) -> Bookkeeper:
         if self._bookkeeper is None:
             self._bookkeeper = Bookkeeper(
-                self._settings, self._ledger, self._now, self._journal
+                self._settings, self._session, self._now, self._audit_log
             )
         return self._bookkeeper
 
@@ -122,67 +122,67 @@ class Postman:
         if not self._mail.holds:
             self._books.count(batch)
         if self._mail.nomail or self._mail.is_set_up:
-            self._outbox.start(batch, left_s, self._ways())
+            self._outbox.start(batch, left_s, self._accounts())
             return
-        refusal = Refusal(NOT_SET_UP)
-        self._settle([Unsent(parcel, refusal) for parcel in batch])
+        failure = DeliveryFailure(NOT_SET_UP)
+        self._settle([Unsent(envelope, failure) for envelope in batch])
 
     # What goes out.
 
-    def _batch(self, jobs_done: bool, many_to_come: bool) -> list[Parcel]:
-        records = self._ledger.records.values()
+    def _batch(self, jobs_done: bool, many_to_come: bool) -> list[Envelope]:
+        records = self._session.records.values()
         if self._mail.holds:
             return [
-                Parcel(one, (one.message_id,), record.key, one.born_at)
+                Envelope(one, (one.message_id,), record.key, one.born_at)
                 for record in records
-                for one in record.owed
+                for one in record.queued
                 if one.message_id not in self._shown
-            ][: delivery.MOST_AT_ONCE]
+            ][: delivery.MAX_AT_ONCE]
         now = self._now()
-        for record in [one for one in records if len(one.owed) > 1]:
+        for record in [one for one in records if len(one.queued) > 1]:
             parted = queue.parted(record, now)
-            self._ledger.keep(parted)
-            self._journal.note(decisions.merged(record, parted, now))
+            self._session.keep(parted)
+            self._audit_log.note(decisions.merged(record, parted, now))
         plan = self._plan(now, jobs_done, many_to_come)
         if plan.held and self._books.tell_held(plan.held, now):
             plan = self._plan(now, jobs_done, many_to_come)
-        return list(plan.parcels[: delivery.MOST_AT_ONCE])
+        return list(plan.envelopes[: delivery.MAX_AT_ONCE])
 
     def _plan(
         self, now: datetime, jobs_done: bool, many_to_come: bool
     ) -> planning.Plan:
         return planning.plan(
-            self._ledger.records.values(),
-            self._books.digests,
-            self._books.book,
+            self._session.records.values(),
+            self._books.bundles,
+            self._books.send_log,
             self._books.limits,
             now,
             jobs_done=jobs_done,
             many_to_come=many_to_come,
-            has_second=self._ways().second is not None,
+            has_second=self._accounts().second is not None,
         )
 
-    def _ways(self) -> accounts.Ways:
-        records = self._ledger.records.values()
-        return accounts.ways(self._mail, self._books.book, records, self._now())
+    def _accounts(self) -> accounts.Accounts:
+        records = self._session.records.values()
+        return accounts.accounts(self._mail, self._books.send_log, records, self._now())
 
     def _settle(self, events: Iterable[Event]) -> None:
         """Keep what has become of parcels, each in its turn, and say it."""
         unsent = []
         for event in events:
             if isinstance(event, Declined):
-                self._refusals.append(event.refusal)
-                logger.error("the first account would not do: %s", event.refusal.why)
+                self._refusals.append(event.failure)
+                logger.error("the first account would not do: %s", event.failure.why)
             elif self._mail.holds:
-                self._shown.add(event.parcel.message.message_id)
+                self._shown.add(event.envelope.message.message_id)
             elif isinstance(event, Sent):
                 self._books.take_sent(event)
             else:
                 self._books.take_unsent(event)
                 unsent.append(event)
         # What the second account says is nothing against the first.
-        self._refusals += [one.refusal for one in unsent if not one.by_second]
-        if any(one.by_second and one.refusal.is_about_us for one in unsent):
+        self._refusals += [one.failure for one in unsent if not one.by_second]
+        if any(one.by_second and one.failure.is_about_us for one in unsent):
             self._books.hold_second()
         if not (self._mail.holds or self._outbox.is_busy):
             for line in self._books.end_session(self._refusals):

@@ -13,11 +13,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from lib.alerting import templates
-from lib.core.enums import Condition, Decision
-from lib.core.jobs import JobFacts
+from lib.core.enums import Decision, Status
+from lib.core.jobs import Job
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.core.results import Outcome
+from lib.core.results import CheckResult
 from lib.core.settings import Settings
 
 #: How long is looked for the mail in our own mailbox.
@@ -30,11 +30,11 @@ job reaches you.  A real one would look like what follows.
 """
 
 
-def message(settings: Settings, job: JobFacts, now: datetime) -> Message:
+def message(settings: Settings, job: Job, now: datetime) -> Message:
     """Return the first alert of a failure that is none."""
-    outcome = Outcome(Condition.FAILING, "this is a drill, nothing is wrong")
+    result = CheckResult(Status.FAILING, "this is a drill, nothing is wrong")
     found = templates.default_message(
-        os.urandom(16).hex(), job, Record(job.key), outcome, Decision.FIRST_ALERT, now
+        os.urandom(16).hex(), job, Record(job.key), result, Decision.FIRST_ALERT, now
     )
     notice = NOTICE.format(server=settings.servername)
     return replace(
@@ -42,7 +42,7 @@ def message(settings: Settings, job: JobFacts, now: datetime) -> Message:
     )
 
 
-def policy_lines(job: JobFacts) -> Iterator[str]:
+def policy_lines(job: Job) -> Iterator[str]:
     """Yield when people would hear of a real failure, and who."""
     count = job.policy.failures
     in_a_row = "the first failure" if count == 1 else f"{count} failures in a row"
@@ -64,16 +64,18 @@ def arrival(settings: Settings, sent: Message, limit_s: float = LOOK_FOR_S) -> s
     from lib.mail.folders import Kind
     from lib.mail.imap import LookFailed
     from lib.mail.mailbox import Found, look_for
-    from lib.mail.roundtrip import Probe
+    from lib.mail.roundtrip import RoundTripMail
     from lib.net.connect import Deadline
 
-    probe = Probe(sent.message_id, sent.born_at)
+    round_trip_mail = RoundTripMail(sent.message_id, sent.born_at)
     ends_at = time.monotonic() + limit_s
     who, *_more = seen
     while time.monotonic() < ends_at:
         try:
             left = max(1.0, ends_at - time.monotonic())
-            found = look_for(box, probe, Deadline(min(20.0, left)), keeps=True)
+            found = look_for(
+                box, round_trip_mail, Deadline(min(20.0, left)), keeps=True
+            )
         except LookFailed as error:
             return f"{who}: the mailbox could not be looked into: {error}"
         if isinstance(found, Found) and found.kind is Kind.JUNK:

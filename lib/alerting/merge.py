@@ -16,25 +16,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lib.core.enums import MessageKind
-from lib.core.messages import Folded, Message
+from lib.core.messages import Merged, Message
 from lib.core.text import counted, duration, first_line, local
 
 #: A message keeps as many lines of those that it stands for.
-MOST_LINES = 50
+MAX_LINES = 50
 
 #: What tells that something has changed; what does not may be left out by the next.
 _NEWS = (MessageKind.ALERT, MessageKind.RECOVERY)
 
 
 @dataclass(frozen=True)
-class Piece:
+class MergedMessage:
     """A message to hand over, and the ids of those that it stands for."""
 
     message: Message
     ids: tuple[str, ...]
 
 
-def folded(name: str, waiting: Sequence[Message]) -> list[Piece]:
+def merged(name: str, waiting: Sequence[Message]) -> list[MergedMessage]:
     """Return what is left to say when all of ``waiting`` is said at once.
 
     They are one job's messages to the same people, in the order of events.  What a
@@ -43,31 +43,35 @@ def folded(name: str, waiting: Sequence[Message]) -> list[Piece]:
     nobody reads of an end without its beginning.
     """
     if len(waiting) == 1:
-        return [Piece(waiting[0], (waiting[0].message_id,))]
+        return [MergedMessage(waiting[0], (waiting[0].message_id,))]
     trouble = [one for one in waiting if one.kind.is_about_trouble]
     others = [one for one in waiting if not one.kind.is_about_trouble]
-    pieces = [Piece(one, (one.message_id,)) for one in others]
+    merged_messages = [MergedMessage(one, (one.message_id,)) for one in others]
     if trouble:
-        pieces += _folded_trouble(name, trouble)
-    return sorted(pieces, key=lambda piece: piece.message.born_at)
+        merged_messages += _merged_trouble(name, trouble)
+    return sorted(
+        merged_messages, key=lambda merged_message: merged_message.message.born_at
+    )
 
 
-def _folded_trouble(name: str, trouble: list[Message]) -> list[Piece]:
+def _merged_trouble(name: str, trouble: list[Message]) -> list[MergedMessage]:
     ends = [number for number, one in enumerate(trouble) if one.kind in _NEWS]
     end = ends[-1] + 1 if ends else 0
     head, reminders = trouble[:end], trouble[end:]
-    pieces = []
+    merged_messages = []
     if len({_said(one) for one in head}) > 1:
-        pieces.append(_folded_into_one(name, head))
+        merged_messages.append(_merged_into_one(name, head))
     else:
-        pieces += [Piece(one, (one.message_id,)) for one in head]
+        merged_messages += [MergedMessage(one, (one.message_id,)) for one in head]
     last = [one for one in reminders if _said(one) == _said(reminders[-1])]
     stale = tuple(one.message_id for one in reminders if one not in last)
     for number, one in enumerate(last):
-        pieces.append(
-            Piece(one, ((*stale, one.message_id) if number == 0 else (one.message_id,)))
+        merged_messages.append(
+            MergedMessage(
+                one, ((*stale, one.message_id) if number == 0 else (one.message_id,))
+            )
         )
-    return pieces
+    return merged_messages
 
 
 def _said(message: Message) -> tuple[object, ...]:
@@ -75,32 +79,36 @@ def _said(message: Message) -> tuple[object, ...]:
     return message.kind, message.born_at
 
 
-def _folded_into_one(name: str, messages: list[Message]) -> Piece:
+def _merged_into_one(name: str, messages: list[Message]) -> MergedMessage:
     last, first = messages[-1], messages[0]
-    told = first.folded.told if first.folded else first.kind is not MessageKind.ALERT
-    before = [one.folded for one in messages if one.folded]
-    fresh = [one for one in messages if not one.folded]
+    notified = (
+        first.merged.notified if first.merged else first.kind is not MessageKind.ALERT
+    )
+    before = [one.merged for one in messages if one.merged]
+    fresh = [one for one in messages if not one.merged]
     alerts = [one for one in fresh if one.kind is MessageKind.ALERT]
     # Of what was told the reader knows since when; the news begins with the next one.
-    start = alerts[0] if told and alerts and not before else first
-    fold = Folded(
+    start = alerts[0] if notified and alerts and not before else first
+    fold = Merged(
         times=sum(one.times for one in before) + len({_said(one) for one in alerts}),
         since=before[0].since if before else start.since or start.born_at,
-        lines=tuple(_lines(messages))[-MOST_LINES:],
-        told=told,
+        lines=tuple(_lines(messages))[-MAX_LINES:],
+        notified=notified,
         doubtful=any(one.doubtful for one in before)
         or any(one.in_doubt for one in messages),
     )
     why = next((one.last_error for one in reversed(messages) if one.last_error), "")
     ids = tuple(one.message_id for one in messages)
-    message = folded_message(_id_for(messages), name, last, fold, why)
-    return Piece(replace(message, thread=first.thread if told else None), ids)
+    message = merge_text(_id_for(messages), name, last, fold, why)
+    return MergedMessage(
+        replace(message, thread=first.thread if notified else None), ids
+    )
 
 
 def _lines(messages: Sequence[Message]) -> Iterator[str]:
     for one in messages:
-        if one.folded:
-            yield from one.folded.lines
+        if one.merged:
+            yield from one.merged.lines
         else:
             yield line_of(one)
 
@@ -125,8 +133,8 @@ def line_of(message: Message) -> str:
 # Stale news.
 
 
-def folded_message(
-    message_id: str, name: str, last: Message, fold: Folded, why: str
+def merge_text(
+    message_id: str, name: str, last: Message, fold: Merged, why: str
 ) -> Message:
     """Return the message that tells what has been, and what is now, as ``last`` has it.
 
@@ -136,7 +144,7 @@ def folded_message(
     return replace(
         last,
         message_id=message_id,
-        subject=_folded_subject(name, last, fold),
+        subject=_merged_subject(name, last, fold),
         body="\n\n".join(
             (
                 f"{_lead(name, last, fold)}\n{_why_only_now(fold, why, over=over)}",
@@ -151,26 +159,26 @@ def folded_message(
         last_error=why,
         in_doubt=False,
         since=fold.since,
-        folded=fold,
+        merged=fold,
     )
 
 
-def _folded_subject(name: str, last: Message, fold: Folded) -> str:
+def _merged_subject(name: str, last: Message, fold: Merged) -> str:
     long = duration(last.born_at - fold.since)
     if last.kind is not MessageKind.RECOVERY:
         again = f"{_ordinal(fold.times)} time in {long}" if fold.times > 1 else "again"
         return f"{first_line(last.subject)} ({again})"
-    if fold.told and fold.times:
+    if fold.notified and fold.times:
         more = counted(fold.times, "more time")
         return f"{name} is fine again; it failed {more} in {long}"
     if fold.times > 1:
         return f"{name} is fine again; it failed {fold.times} times in {long}"
-    if fold.told:
+    if fold.notified:
         return first_line(last.subject)
     return f"{name} was failing for {long}, it is fine again"
 
 
-def _lead(name: str, last: Message, fold: Folded) -> str:
+def _lead(name: str, last: Message, fold: Merged) -> str:
     start, end = local(fold.since), local(last.born_at)
     span = f"from {start} to {end} ({duration(last.born_at - fold.since)})"
     if last.kind is not MessageKind.RECOVERY:
@@ -178,20 +186,20 @@ def _lead(name: str, last: Message, fold: Folded) -> str:
             times = f"{name} failed {fold.times} times since {start}"
             return f"{times}; the last time is below."
         return f"{name} was fine for a while, and is failing again since {end}."
-    if fold.told and fold.times:
+    if fold.notified and fold.times:
         more = counted(fold.times, "more time")
         return f"{name} was fine, failed {more} {span}, and is fine again."
     verb = f"failed {fold.times} times" if fold.times > 1 else "was failing"
     return f"{name} {verb} {span}, it is fine again."
 
 
-def _why_only_now(fold: Folded, why: str, *, over: bool) -> str:
+def _why_only_now(fold: Merged, why: str, *, over: bool) -> str:
     if fold.doubtful:
         start = (
             "You may have been told before: a mail may have left when the line broke"
         )
         return f"{start}: {why}" if why else f"{start}."
-    what = "of all of this" if fold.told else ""
+    what = "of all of this" if fold.notified else ""
     start = " ".join(f"You were not told {what} before".split())
     if why:
         return f"{start}, because the mail could not leave: {why}"

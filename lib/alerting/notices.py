@@ -15,11 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from lib.alerting.results import Fate, Refusal
+from lib.alerting.results import AttemptResult, DeliveryFailure
 from lib.core import ratelimit
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
-from lib.core.ratelimit import Limits, Postbook
+from lib.core.ratelimit import Limits, SendLog
 from lib.core.text import counted, first_line, local
 
 # Mail about mail.
@@ -87,68 +87,74 @@ NO_MORE_FOR_NOW = "the mail server wants no more for now: mail waits an hour"
 
 
 def of_held(
-    book: Postbook,
+    send_log: SendLog,
     limits: Limits | None,
     count: int,
     to: tuple[str, ...],
     now: datetime,
-) -> tuple[Postbook, Message | None]:
+) -> tuple[SendLog, Message | None]:
     """Return the mail that says that so many are held back; None if it was said."""
-    told_at = book.told_held_at
-    if limits is None or (told_at and now - told_at < ratelimit.HOUR):
-        return book, None
+    notified_at = send_log.deferral_notified_at
+    if limits is None or (notified_at and now - notified_at < ratelimit.HOUR):
+        return send_log, None
     message = held_back_message(
         _id("held", now.isoformat()),
         count,
-        ratelimit.room_at(book, limits, now),
+        ratelimit.room_at(send_log, limits, now),
         (limits.per_hour, limits.per_day),
         to,
         now,
     )
-    return replace(book, told_held_at=now), message
+    return replace(send_log, deferral_notified_at=now), message
 
 
 def of_refused(
-    book: Postbook,
+    send_log: SendLog,
     message: Message,
-    fate: Fate,
+    attempt_result: AttemptResult,
     contact: tuple[str, ...],
     now: datetime,
-) -> tuple[Postbook, list[Message]]:
+) -> tuple[SendLog, list[Message]]:
     """Return what to tell of those who will never get a message, once a day each.
 
     The others who get it are told, or else the ``contact``.
     """
-    told = []
-    for address, said in fate.dead.items():
-        others = _reachable(message.to, book, fate) or _reachable(contact, book, fate)
-        if not others or ratelimit.knows_refused(book, address):
+    notified = []
+    for address, said in attempt_result.dead.items():
+        others = _reachable(message.to, send_log, attempt_result) or _reachable(
+            contact, send_log, attempt_result
+        )
+        if not others or ratelimit.knows_refused(send_log, address):
             continue
         name = _id("refused", address, message.message_id)
-        told.append(refused_message(name, address, said, message.subject, others, now))
-        book = ratelimit.telling_refused(book, address, now)
-    return book, told
+        notified.append(
+            refused_message(name, address, said, message.subject, others, now)
+        )
+        send_log = ratelimit.telling_refused(send_log, address, now)
+    return send_log, notified
 
 
 def learnt(
-    book: Postbook, refusals: Sequence[Refusal], now: datetime
-) -> tuple[Postbook, list[str]]:
+    send_log: SendLog, refusals: Sequence[DeliveryFailure], now: datetime
+) -> tuple[SendLog, list[str]]:
     """Return what a session's refusals say of us, not of a mail, with lines to log."""
     lines = []
     if any(one.is_login for one in refusals):
-        book = ratelimit.after_refused_login(book, now)
+        send_log = ratelimit.after_refused_login(send_log, now)
         lines.append(LOGIN_REFUSED)
     if any(one.is_limit for one in refusals):
-        book = replace(book, held_until=now + ratelimit.HOUR)
+        send_log = replace(send_log, held_until=now + ratelimit.HOUR)
         lines.append(NO_MORE_FOR_NOW)
-    return book, lines
+    return send_log, lines
 
 
-def _reachable(those: Iterable[str], book: Postbook, fate: Fate) -> tuple[str, ...]:
+def _reachable(
+    those: Iterable[str], send_log: SendLog, attempt_result: AttemptResult
+) -> tuple[str, ...]:
     return tuple(
         one
         for one in those
-        if one not in fate.dead and not ratelimit.knows_refused(book, one)
+        if one not in attempt_result.dead and not ratelimit.knows_refused(send_log, one)
     )
 
 

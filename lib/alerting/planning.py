@@ -11,35 +11,35 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from lib.alerting import results
-from lib.alerting.bundling import digest_id, digest_message
-from lib.alerting.merge import Piece, folded
-from lib.alerting.queue import Lot, Parcel, lots, taken_out, waiting_in
+from lib.alerting.bundling import bundle_id, bundle_message
+from lib.alerting.merge import MergedMessage, merged
+from lib.alerting.queue import Envelope, JobQueue, queues, taken_out, waiting_in
 from lib.core import policy, ratelimit
 from lib.core.enums import MessageKind
 from lib.core.jobs import JobKey
-from lib.core.messages import Digest, Message
-from lib.core.ratelimit import Limits, Postbook
+from lib.core.messages import Bundle, Message
+from lib.core.ratelimit import Limits, SendLog
 from lib.core.records import Record
 
 #: So many go out singly; more become one digest.
-MOST_SINGLY = 5
+MAX_SINGLY = 5
 #: A digest stands for so many at most, the oldest; the rest come in the next one.
-MOST_IN_DIGEST = 20_000
+MAX_IN_BUNDLE = 20_000
 #: The first message waits this long for others that will go with it.
 GATHER = timedelta(seconds=5)
 #: News pulls a digest that waits for its next attempt forward, this often at most.
 PULL_AFTER = timedelta(minutes=5)
 #: Late they are worth nothing: they pass what others wait for.
-MUST_NOT_WAIT = frozenset({MessageKind.PROBE})
+MUST_NOT_WAIT = frozenset({MessageKind.ROUND_TRIP})
 #: In a digest nobody would see by their numbers that one is missing.
-GOES_APART = frozenset({MessageKind.BULLETIN})
+GOES_APART = frozenset({MessageKind.SUMMARY})
 
 
 @dataclass(frozen=True)
 class Plan:
     """What goes out now, and what has no room."""
 
-    parcels: tuple[Parcel, ...] = ()
+    envelopes: tuple[Envelope, ...] = ()
     #: How many messages are held back.
     held: int = 0
 
@@ -49,8 +49,8 @@ class Plan:
 
 def plan(
     records: Iterable[Record],
-    digests: Mapping[str, Digest],
-    book: Postbook,
+    bundles: Mapping[str, Bundle],
+    send_log: SendLog,
     limits: Limits | None,
     now: datetime,
     *,
@@ -66,24 +66,24 @@ def plan(
     ``has_second``: what holds the first account holds nothing but probes, which are
     to prove it.
     """
-    if ratelimit.is_held(book, now):
+    if ratelimit.is_held(send_log, now):
         if not has_second:
             return Plan()
-        records = [_without_probes(one) for one in records]
-    planner = _Planner(book, limits, now, jobs_done, many_to_come)
-    live = [one for one in digests.values() if one.sent_at is None]
-    for digest in live:
-        if digest.message.in_doubt:
-            planner.resend(digest)
+        records = [_without_round_trips(one) for one in records]
+    planner = _Planner(send_log, limits, now, jobs_done, many_to_come)
+    live = [one for one in bundles.values() if one.sent_at is None]
+    for bundle in live:
+        if bundle.message.in_doubt:
+            planner.resend(bundle)
     rebuilt = {one.message.to: one for one in live if not one.message.in_doubt}
-    by_contact: dict[tuple[str, ...], list[Lot]] = {to: [] for to in rebuilt}
-    waiting = waiting_in(digests.values())
+    by_contact: dict[tuple[str, ...], list[JobQueue]] = {to: [] for to in rebuilt}
+    waiting = waiting_in(bundles.values())
     for record in records:
-        if record.owed:
-            for to, lot in lots(record, waiting, now).items():
-                by_contact.setdefault(to, []).append(lot)
+        if record.queued:
+            for to, queue in queues(record, waiting, now).items():
+                by_contact.setdefault(to, []).append(queue)
     for those in by_contact.values():
-        those.sort(key=lambda lot: lot.messages[0].born_at)
+        those.sort(key=lambda queue: queue.messages[0].born_at)
     in_order = sorted(
         (to for to, those in by_contact.items() if those),
         key=lambda to: by_contact[to][0].messages[0].born_at,
@@ -93,9 +93,11 @@ def plan(
     return planner.plan()
 
 
-def _without_probes(record: Record) -> Record:
-    owed = tuple(one for one in record.owed if one.kind not in MUST_NOT_WAIT)
-    return replace(record, owed=owed) if len(owed) < len(record.owed) else record
+def _without_round_trips(record: Record) -> Record:
+    queued = tuple(one for one in record.queued if one.kind not in MUST_NOT_WAIT)
+    return (
+        replace(record, queued=queued) if len(queued) < len(record.queued) else record
+    )
 
 
 class _Planner:
@@ -103,187 +105,212 @@ class _Planner:
 
     def __init__(
         self,
-        book: Postbook,
+        send_log: SendLog,
         limits: Limits | None,
         now: datetime,
         jobs_done: bool,
         many_to_come: bool,
     ) -> None:
-        self._book = book
+        self._send_log = send_log
         self._limits = limits
         self._now = now
         self._jobs_done = jobs_done
         self._many_to_come = many_to_come
-        self._counted = {one.name for one in (*book.counted, *book.beside)}
-        self._notified = ratelimit.notified_lately(book, now)
-        self._first_alerts_left = ratelimit.first_alerts_left(book, now)
-        self._parcels: list[Parcel] = []
+        self._counted = {one.name for one in (*send_log.counted, *send_log.beside)}
+        self._notified = ratelimit.notified_lately(send_log, now)
+        self._first_alerts_left = ratelimit.first_alerts_left(send_log, now)
+        self._parcels: list[Envelope] = []
         self._new = 0
         self._held = 0
 
     def plan(self) -> Plan:
         """Return the plan as it stands."""
-        parcels = sorted(self._parcels, key=lambda parcel: parcel.oldest)
-        return Plan(tuple(parcels), self._held)
+        envelopes = sorted(self._parcels, key=lambda envelope: envelope.oldest)
+        return Plan(tuple(envelopes), self._held)
 
-    def resend(self, digest: Digest) -> None:
+    def resend(self, bundle: Bundle) -> None:
         """Add a digest that may have been taken, as it is."""
-        if policy.is_sendable(digest.message, self._now):
-            self._add(digest.message, digest.ids, None, digest.message.born_at)
+        if policy.is_sendable(bundle.message, self._now):
+            self._add(bundle.message, bundle.ids, None, bundle.message.born_at)
 
-    def add(self, to: tuple[str, ...], those: list[Lot], digest: Digest | None) -> None:
+    def add(
+        self, to: tuple[str, ...], those: list[JobQueue], bundle: Bundle | None
+    ) -> None:
         """Add what goes to one contact now; ``digest`` waits for its next attempt."""
-        for lot in those:
-            self._add_pressing(lot)
-            self._add_apart(lot)
-        ready = [lot for lot in those if lot.ready]
-        if digest is not None:
-            if self._is_due(digest, those):
-                self._add_digest(those, digest)
+        for queue in those:
+            self._add_pressing(queue)
+            self._add_apart(queue)
+        ready = [queue for queue in those if queue.ready]
+        if bundle is not None:
+            if self._is_due(bundle, those):
+                self._add_bundle(those, bundle)
             return
         if not (ready and self._is_gathered(ready)):
             return
-        if ratelimit.is_quiet(self._book, to, self._now):
+        if ratelimit.is_quiet(self._send_log, to, self._now):
             return
         self._add_ready(those, ready)
 
-    def _add_pressing(self, lot: Lot) -> None:
-        for one in taken_out(lot, MUST_NOT_WAIT):
+    def _add_pressing(self, queue: JobQueue) -> None:
+        for one in taken_out(queue, MUST_NOT_WAIT):
             if policy.is_sendable(one, self._now):
-                self._add(one, (one.message_id,), lot.key, one.born_at)
+                self._add(one, (one.message_id,), queue.key, one.born_at)
 
-    def _add_apart(self, lot: Lot) -> None:
+    def _add_apart(self, queue: JobQueue) -> None:
         """Add what no digest may hold, each after the ones before it."""
-        for one in taken_out(lot, GOES_APART):
+        for one in taken_out(queue, GOES_APART):
             has_room = one.message_id in self._counted or self._room(own=True)
             if not (has_room and policy.is_sendable(one, self._now)):
                 return
-            self._add(one, (one.message_id,), lot.key, one.born_at)
+            self._add(one, (one.message_id,), queue.key, one.born_at)
 
-    def _is_due(self, digest: Digest, those: list[Lot]) -> bool:
-        if policy.is_sendable(digest.message, self._now):
+    def _is_due(self, bundle: Bundle, those: list[JobQueue]) -> bool:
+        if policy.is_sendable(bundle.message, self._now):
             return True
-        tried_at = digest.tried_at
+        tried_at = bundle.tried_at
         if tried_at is not None and self._now - tried_at < PULL_AFTER:
             return False
-        known = set(digest.ids)
-        return any(one.message_id not in known for lot in those for one in lot.messages)
+        known = set(bundle.ids)
+        return any(
+            one.message_id not in known for queue in those for one in queue.messages
+        )
 
-    def _is_gathered(self, ready: list[Lot]) -> bool:
-        oldest = min(lot.messages[0].born_at for lot in ready)
+    def _is_gathered(self, ready: list[JobQueue]) -> bool:
+        oldest = min(queue.messages[0].born_at for queue in ready)
         return self._jobs_done or self._now - oldest >= GATHER
 
-    def _add_ready(self, those: list[Lot], ready: list[Lot]) -> None:
+    def _add_ready(self, those: list[JobQueue], ready: list[JobQueue]) -> None:
         room = self._room(own=False)
         if not room:
-            first = [piece for lot in ready for piece in self._add_without_room(lot)]
+            first = [
+                merged_message
+                for queue in ready
+                for merged_message in self._add_without_room(queue)
+            ]
             self._add_first_alerts(first)
             return
         if self._are_too_many(those):
-            self._add_digest(those, None)
+            self._add_bundle(those, None)
             return
-        singly = [(lot, self._pieces(lot, lot.ready)) for lot in ready]
-        count = sum(len(pieces) for _lot, pieces in singly)
+        singly = [(queue, self._merged_messages(queue, queue.ready)) for queue in ready]
+        count = sum(len(merged_messages) for _queue, merged_messages in singly)
         # Where the server has had too much of us, or room is short, or these may be
         # the first of thousands, one mail does.
-        short = count > room or self._book.held_until is not None
+        short = count > room or self._send_log.held_until is not None
         if count > 1 and (short or self._many_to_come):
-            self._add_digest(those, None)
+            self._add_bundle(those, None)
             return
-        for lot, pieces in singly:
-            self._add_singly(lot, pieces)
+        for queue, merged_messages in singly:
+            self._add_singly(queue, merged_messages)
 
-    def _add_without_room(self, lot: Lot) -> list[tuple[Lot, Piece]]:
+    def _add_without_room(
+        self, queue: JobQueue
+    ) -> list[tuple[JobQueue, MergedMessage]]:
         """Add what may go all the same: Checker's own, and what was counted before.
 
         Return the first alerts among what may not: they go beside the limits.
         """
         first = []
-        is_own = lot.key.is_about_checker
-        for piece in self._pieces(lot, lot.ready):
-            known = piece.message.message_id in self._counted
+        is_own = queue.key.is_about_checker
+        for merged_message in self._merged_messages(queue, queue.ready):
+            known = merged_message.message.message_id in self._counted
             if known or (is_own and self._room(own=True)):
-                self._add_singly(lot, [piece])
-            elif self._is_first_alert(lot, piece):
-                first.append((lot, piece))
+                self._add_singly(queue, [merged_message])
+            elif self._is_first_alert(queue, merged_message):
+                first.append((queue, merged_message))
             elif not is_own:
-                self._held += len(piece.ids)
+                self._held += len(merged_message.ids)
         return first
 
-    def _is_first_alert(self, lot: Lot, piece: Piece) -> bool:
+    def _is_first_alert(self, queue: JobQueue, merged_message: MergedMessage) -> bool:
         """Return whether it tells of a job of which people have not heard lately."""
-        return lot.key not in self._notified and any(
-            one.kind is MessageKind.ALERT and one.message_id in piece.ids
-            for one in lot.messages
+        return queue.key not in self._notified and any(
+            one.kind is MessageKind.ALERT and one.message_id in merged_message.ids
+            for one in queue.messages
         )
 
-    def _add_first_alerts(self, first: list[tuple[Lot, Piece]]) -> None:
+    def _add_first_alerts(self, first: list[tuple[JobQueue, MergedMessage]]) -> None:
         """Add one contact's first alerts beside the limits, singly or as one mail."""
         left = self._first_alerts_left
-        wants_one = self._many_to_come or self._book.held_until is not None
-        if len(first) > (1 if wants_one else max(1, min(left, MOST_SINGLY))):
+        wants_one = self._many_to_come or self._send_log.held_until is not None
+        if len(first) > (1 if wants_one else max(1, min(left, MAX_SINGLY))):
             self._first_alerts_left -= 1
             self._add_digest_of(first, None, beside=True)
             return
-        for lot, piece in first:
-            message = piece.message
-            parcel = Parcel(
+        for queue, merged_message in first:
+            message = merged_message.message
+            envelope = Envelope(
                 message,
-                piece.ids,
-                lot.key,
+                merged_message.ids,
+                queue.key,
                 message.born_at,
                 beside_limits=True,
                 starts_cool_down=left <= 0,
             )
-            self._parcels.append(parcel)
+            self._parcels.append(envelope)
             self._first_alerts_left -= 1
 
-    def _are_too_many(self, those: list[Lot]) -> bool:
+    def _are_too_many(self, those: list[JobQueue]) -> bool:
         count = 0
-        for lot in those:
-            count += len(self._pieces(lot, len(lot.messages)))
-            if count > MOST_SINGLY:
+        for queue in those:
+            count += len(self._merged_messages(queue, len(queue.messages)))
+            if count > MAX_SINGLY:
                 return True
         return False
 
-    def _add_singly(self, lot: Lot, pieces: Sequence[Piece]) -> None:
-        for piece in pieces:
-            self._add(piece.message, piece.ids, lot.key, piece.message.born_at)
+    def _add_singly(
+        self, queue: JobQueue, merged_messages: Sequence[MergedMessage]
+    ) -> None:
+        for merged_message in merged_messages:
+            self._add(
+                merged_message.message,
+                merged_message.ids,
+                queue.key,
+                merged_message.message.born_at,
+            )
 
-    def _add_digest(self, those: list[Lot], digest: Digest | None) -> None:
-        chosen: list[tuple[Lot, Piece]] = []
+    def _add_bundle(self, those: list[JobQueue], bundle: Bundle | None) -> None:
+        chosen: list[tuple[JobQueue, MergedMessage]] = []
         count = 0
-        for lot in those:
-            if lot.messages and count < MOST_IN_DIGEST:
-                pieces = self._pieces(lot, len(lot.messages))
-                chosen += [(lot, piece) for piece in pieces]
-                count += len(lot.messages)
-        known = digest is not None and digest.message.message_id in self._counted
+        for queue in those:
+            if queue.messages and count < MAX_IN_BUNDLE:
+                merged_messages = self._merged_messages(queue, len(queue.messages))
+                chosen += [
+                    (queue, merged_message) for merged_message in merged_messages
+                ]
+                count += len(queue.messages)
+        known = bundle is not None and bundle.message.message_id in self._counted
         if not chosen:
             return
         if known or self._room(own=False):
-            self._add_digest_of(chosen, digest)
+            self._add_digest_of(chosen, bundle)
             return
         first = [one for one in chosen if self._is_first_alert(*one)]
-        self._held += count - sum(len(piece.ids) for _lot, piece in first)
+        self._held += count - sum(
+            len(merged_message.ids) for _queue, merged_message in first
+        )
         if first:
             self._first_alerts_left -= 1
-            self._add_digest_of(first, digest, beside=True)
+            self._add_digest_of(first, bundle, beside=True)
 
     def _add_digest_of(
         self,
-        those: list[tuple[Lot, Piece]],
-        digest: Digest | None,
+        those: list[tuple[JobQueue, MergedMessage]],
+        bundle: Bundle | None,
         *,
         beside: bool = False,
     ) -> None:
         """Add one mail for these; ``digest`` is the one that it takes the place of."""
-        ids = tuple(name for _lot, piece in those for name in piece.ids)
-        before = digest.message if digest else None
-        message_id = before.message_id if before else digest_id(ids)
-        entries = [(lot.name, piece.message) for lot, piece in those]
+        ids = tuple(
+            name for _queue, merged_message in those for name in merged_message.ids
+        )
+        before = bundle.message if bundle else None
+        message_id = before.message_id if before else bundle_id(ids)
+        entries = [
+            (queue.name, merged_message.message) for queue, merged_message in those
+        ]
         entries.sort(key=lambda entry: entry[1].born_at)
-        message = digest_message(message_id, entries, self._now)
+        message = bundle_message(message_id, entries, self._now)
         if before:
             message = replace(
                 message, attempts=before.attempts, last_error=before.last_error
@@ -292,8 +319,8 @@ class _Planner:
                 message = results.shortened(message, before.last_error)
         self._add(message, ids, None, entries[0][1].born_at, beside=beside)
 
-    def _pieces(self, lot: Lot, count: int) -> list[Piece]:
-        return folded(lot.name, lot.messages[:count])
+    def _merged_messages(self, queue: JobQueue, count: int) -> list[MergedMessage]:
+        return merged(queue.name, queue.messages[:count])
 
     def _add(
         self,
@@ -304,10 +331,10 @@ class _Planner:
         *,
         beside: bool = False,
     ) -> None:
-        self._parcels.append(Parcel(message, ids, key, oldest, beside_limits=beside))
+        self._parcels.append(Envelope(message, ids, key, oldest, beside_limits=beside))
         if message.message_id not in self._counted and not beside:
             self._new += 1
 
     def _room(self, *, own: bool) -> int:
-        room = ratelimit.room(self._book, self._limits, self._now, own=own)
+        room = ratelimit.room(self._send_log, self._limits, self._now, own=own)
         return max(0, room - self._new)

@@ -17,17 +17,17 @@ from datetime import datetime
 from lib.core import policy
 from lib.core.enums import DeliveryResult, MessageKind
 from lib.core.jobs import JobKey
-from lib.core.messages import Digest, Gone, Message
+from lib.core.messages import Bundle, Gone, Message
 from lib.core.records import Record
 
 #: A job has one probe under way; the others are for people who look.
-MOST_GONE = 3
+MAX_GONE = 3
 #: What tells that a job is not fine.
 _BEGINS = frozenset({MessageKind.ALERT, MessageKind.REMINDER})
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Envelope:
     """What is handed over as one mail."""
 
     message: Message
@@ -43,33 +43,35 @@ class Parcel:
     starts_cool_down: bool = False
 
 
-def with_attempts(record: Record, those: Iterable[Parcel], now: datetime) -> Record:
+def with_attempts(record: Record, those: Iterable[Envelope], now: datetime) -> Record:
     """Return the record as it is kept before these of its messages are tried.
 
     What was folded is one message from here on.
     """
-    place = {parcel.ids[-1]: parcel.message for parcel in those}
-    gone = {one for parcel in those for one in parcel.ids}
-    owed: list[Message] = []
-    for one in record.owed:
+    place = {envelope.ids[-1]: envelope.message for envelope in those}
+    gone = {one for envelope in those for one in envelope.ids}
+    queued: list[Message] = []
+    for one in record.queued:
         message = place.get(one.message_id)
         if message is not None:
-            owed.append(policy.attempted(message, now))
+            queued.append(policy.attempted(message, now))
         elif one.message_id not in gone:
-            owed.append(one)
-    return replace(record, owed=tuple(owed))
+            queued.append(one)
+    return replace(record, queued=tuple(queued))
 
 
 def without(record: Record, ids: Collection[str]) -> Record:
     """Return the record without the messages that a digest was sent for."""
-    left = tuple(one for one in record.owed if one.message_id not in ids)
-    return replace(record, owed=left) if len(left) < len(record.owed) else record
+    left = tuple(one for one in record.queued if one.message_id not in ids)
+    return replace(record, queued=left) if len(left) < len(record.queued) else record
 
 
-def with_gone(record: Record, probe: Gone) -> Record:
+def with_gone(record: Record, round_trip_mail: Gone) -> Record:
     """Return the record after one of its probes was taken, or refused for good."""
-    others = tuple(one for one in record.gone if one.message_id != probe.message_id)
-    return replace(record, gone=(*others, probe)[-MOST_GONE:])
+    others = tuple(
+        one for one in record.gone if one.message_id != round_trip_mail.message_id
+    )
+    return replace(record, gone=(*others, round_trip_mail)[-MAX_GONE:])
 
 
 def unheard(record: Record, message: Message, dead: Collection[str]) -> Record:
@@ -78,9 +80,9 @@ def unheard(record: Record, message: Message, dead: Collection[str]) -> Record:
     Who never hears of a problem is not told of its end either.  Where nobody would be
     left, the end goes to everybody: they may have heard by another way.
     """
-    left = tuple(to for to in record.told if to not in dead)
+    left = tuple(to for to in record.notified if to not in dead)
     begins = message.kind in _BEGINS
-    return replace(record, told=left) if left and begins else record
+    return replace(record, notified=left) if left and begins else record
 
 
 def delivered(
@@ -93,26 +95,26 @@ def delivered(
 
     Refused it is only where all who count as told are among those ``refused``.
     """
-    if record.told_at is None or _BEGINS.isdisjoint(kinds):
+    if record.notified_at is None or _BEGINS.isdisjoint(kinds):
         return record
-    if result is DeliveryResult.REFUSED and not set(record.told) <= set(refused):
+    if result is DeliveryResult.REFUSED and not set(record.notified) <= set(refused):
         return record
     return replace(record, delivery=result)
 
 
 def with_left(record: Record, message_id: str, left: Message | None) -> Record:
     """Return the record after an attempt: what is left is owed in its place."""
-    owed = []
-    for one in record.owed:
+    queued = []
+    for one in record.queued:
         if one.message_id != message_id:
-            owed.append(one)
+            queued.append(one)
         elif left is not None:
-            owed.append(left)
-    return replace(record, owed=tuple(owed))
+            queued.append(left)
+    return replace(record, queued=tuple(queued))
 
 
 @dataclass
-class Lot:
+class JobQueue:
     """A job's messages to one contact that may go together, in order."""
 
     key: JobKey
@@ -132,15 +134,15 @@ class Waiting:
     frozen: frozenset[str] = frozenset()
 
 
-def waiting_in(digests: Iterable[Digest]) -> Waiting:
+def waiting_in(bundles: Iterable[Bundle]) -> Waiting:
     """Return what the digests on disk say of messages."""
     sent: set[str] = set()
     frozen: set[str] = set()
-    for digest in digests:
-        if digest.sent_at is not None:
-            sent.update(digest.ids)
-        elif digest.message.in_doubt:
-            frozen.update(digest.ids)
+    for bundle in bundles:
+        if bundle.sent_at is not None:
+            sent.update(bundle.ids)
+        elif bundle.message.in_doubt:
+            frozen.update(bundle.ids)
     return Waiting(frozenset(sent), frozenset(frozen))
 
 
@@ -150,35 +152,41 @@ def parted(record: Record, now: datetime) -> Record:
     Where some of a message's people still wait for an older one that was put off, as
     with a mailbox that is full, the others do not wait with them.
     """
-    if len(record.owed) < 2:
+    if len(record.queued) < 2:
         return record
     late: set[str] = set()
-    owed: list[Message] = []
-    for one in record.owed:
+    queued: list[Message] = []
+    for one in record.queued:
         blocked = tuple(address for address in one.to if address in late)
         free = tuple(address for address in one.to if address not in late)
         if blocked and free and not one.attempts:
             apart = hashlib.sha256(
                 " ".join((one.message_id, *blocked)).encode("utf-8", "surrogatepass")
             )
-            owed.append(replace(one, to=free))
-            owed.append(replace(one, to=blocked, message_id=apart.hexdigest()[:32]))
+            queued.append(replace(one, to=free))
+            queued.append(replace(one, to=blocked, message_id=apart.hexdigest()[:32]))
         else:
-            owed.append(one)
+            queued.append(one)
         if not policy.is_sendable(one, now):
             late.update(one.to)
-    return replace(record, owed=tuple(owed)) if len(owed) > len(record.owed) else record
+    return (
+        replace(record, queued=tuple(queued))
+        if len(queued) > len(record.queued)
+        else record
+    )
 
 
-def lots(record: Record, waiting: Waiting, now: datetime) -> dict[tuple[str, ...], Lot]:
+def queues(
+    record: Record, waiting: Waiting, now: datetime
+) -> dict[tuple[str, ...], JobQueue]:
     """Return a record's messages that may go now, by contact.
 
     A message waits for older ones of its job to any of the same people, unless they
     go with it, so that no recovery is read before its problem.
     """
-    found: dict[tuple[str, ...], Lot] = {}
+    found: dict[tuple[str, ...], JobQueue] = {}
     blocked: set[str] = set()
-    for one in record.owed:
+    for one in record.queued:
         if one.message_id in waiting.sent:
             continue
         people = set(one.to)
@@ -186,18 +194,18 @@ def lots(record: Record, waiting: Waiting, now: datetime) -> dict[tuple[str, ...
         if one.message_id in waiting.frozen or elsewhere or people & blocked:
             blocked |= people
             continue
-        lot = found.setdefault(one.to, Lot(record.key, record.name))
-        if lot.ready == len(lot.messages) and policy.is_sendable(one, now):
-            lot.ready += 1
-        lot.messages.append(one)
+        queue = found.setdefault(one.to, JobQueue(record.key, record.name))
+        if queue.ready == len(queue.messages) and policy.is_sendable(one, now):
+            queue.ready += 1
+        queue.messages.append(one)
     return found
 
 
-def taken_out(lot: Lot, kinds: Collection[MessageKind]) -> list[Message]:
+def taken_out(queue: JobQueue, kinds: Collection[MessageKind]) -> list[Message]:
     """Return the messages of these kinds, which are no longer in the lot."""
-    found = [one for one in lot.messages if one.kind in kinds]
+    found = [one for one in queue.messages if one.kind in kinds]
     if found:
-        stays = [one.kind not in kinds for one in lot.messages]
-        lot.ready = sum(stays[: lot.ready])
-        lot.messages[:] = [one for one in lot.messages if one.kind not in kinds]
+        stays = [one.kind not in kinds for one in queue.messages]
+        queue.ready = sum(stays[: queue.ready])
+        queue.messages[:] = [one for one in queue.messages if one.kind not in kinds]
     return found

@@ -53,7 +53,7 @@ _TOO_MUCH = re.compile(r"\brate\b|limit|quota|too many|too much|throttl", re.I)
 
 
 @dataclass(frozen=True)
-class Refusal:
+class DeliveryFailure:
     """Why a mail was not taken, as the session tells it."""
 
     why: str
@@ -100,7 +100,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Fate:
+class AttemptResult:
     """What becomes of a message after an attempt."""
 
     #: What is still owed; None: nothing.
@@ -111,39 +111,39 @@ class Fate:
     content: bool = False
 
 
-def after_taken(message: Message, refused: Mapping[str, str]) -> Fate:
+def after_taken(message: Message, refused: Mapping[str, str]) -> AttemptResult:
     """Return the fate of a message that was taken for all but those refused."""
     return _for_the_refused(replace(message, in_doubt=False), refused, refused)
 
 
 def after_refusal(
-    message: Message, refusal: Refusal, *, was_in_doubt: bool = False
-) -> Fate:
+    message: Message, failure: DeliveryFailure, *, was_in_doubt: bool = False
+) -> AttemptResult:
     """Return the fate of a message that was not taken for anybody.
 
     ``was_in_doubt``: already before this attempt; a no does not take back a yes.
     """
-    in_doubt = was_in_doubt or refusal.in_doubt
-    kept = replace(message, last_error=refusal.why, in_doubt=in_doubt)
-    if refusal.refused:
-        everybody = {to: refusal.refused.get(to, refusal.why) for to in message.to}
-        return _for_the_refused(kept, refusal.refused, everybody)
-    if not refusal.permanent:
-        return Fate(kept)
+    in_doubt = was_in_doubt or failure.in_doubt
+    kept = replace(message, last_error=failure.why, in_doubt=in_doubt)
+    if failure.refused:
+        everybody = {to: failure.refused.get(to, failure.why) for to in message.to}
+        return _for_the_refused(kept, failure.refused, everybody)
+    if not failure.permanent:
+        return AttemptResult(kept)
     if message.shortened:
-        dead = {to: refusal.why for to in message.to}
-        return Fate(None, dead, content=True)
-    return Fate(shortened(kept, refusal.why))
+        dead = {to: failure.why for to in message.to}
+        return AttemptResult(None, dead, content=True)
+    return AttemptResult(shortened(kept, failure.why))
 
 
 def _for_the_refused(
-    message: Message, refused: Mapping[str, str], owed: Mapping[str, str]
-) -> Fate:
+    message: Message, refused: Mapping[str, str], queued: Mapping[str, str]
+) -> AttemptResult:
     """Return the fate of a message that is still owed to the ``owed``."""
     dead = {to: said for to, said in refused.items() if is_lasting("RCPT TO", said)}
-    to = tuple(one for one in message.to if one in owed and one not in dead)
+    to = tuple(one for one in message.to if one in queued and one not in dead)
     if not to:
-        return Fate(None, dead)
-    said = "; ".join(f"{one}: {owed[one]}" for one in to if one in refused)
+        return AttemptResult(None, dead)
+    said = "; ".join(f"{one}: {queued[one]}" for one in to if one in refused)
     why = said or message.last_error
-    return Fate(replace(message, to=to, last_error=why), dead)
+    return AttemptResult(replace(message, to=to, last_error=why), dead)

@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from lib.alerting import bundling
-from lib.core.messages import Digest, Message
-from lib.core.ratelimit import Postbook
+from lib.core.messages import Bundle, Message
+from lib.core.ratelimit import SendLog
 from lib.storage.codec import packed, read_value
 from lib.system.errors import trouble
 from lib.system.files import (
@@ -29,7 +29,7 @@ from lib.system.files import (
 logger = logging.getLogger(__name__)
 
 #: Of what was refused for good, as many files are kept.
-MOST_DEAD = 1000
+MAX_DEAD = 1000
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Dead:
     message: Message | None = None
 
 
-class Mailbag:
+class AlertStore:
     """The files beside the records that are about mail."""
 
     def __init__(self, state: Path, now: datetime) -> None:
@@ -51,37 +51,37 @@ class Mailbag:
         A message that a lost digest stood for is then sent anew.
         """
         self._state = state
-        self._book_path = state / "outbox.json"
+        self._send_log_path = state / "outbox.json"
         self._folder = state / "digests"
         self._dead = state / "dead"
         self._made: set[Path] = set()
         for folder in (self._folder, self._dead):
             remove_leftovers(folder)
         #: As it is on disk.
-        self.book = self._read_book(now)
-        self.digests = self._read_digests(now)
+        self.send_log = self._read_send_log(now)
+        self.bundles = self._read_bundles(now)
 
-    def save_book(self, book: Postbook) -> None:
+    def save_send_log(self, send_log: SendLog) -> None:
         """Keep what is remembered of sending; raise StateError."""
-        if book != self.book:
-            replace_files([(self._book_path, packed(book))])
-            self.book = book
+        if send_log != self.send_log:
+            replace_files([(self._send_log_path, packed(send_log))])
+            self.send_log = send_log
 
-    def save_digest(self, digest: Digest) -> None:
+    def save_bundle(self, bundle: Bundle) -> None:
         """Keep a digest; raise StateError."""
-        name = digest.message.message_id
+        name = bundle.message.message_id
         self._make(self._folder)
-        replace_files([(self._folder / f"{name}.json", packed(digest))])
-        self.digests[name] = digest
+        replace_files([(self._folder / f"{name}.json", packed(bundle))])
+        self.bundles[name] = bundle
 
-    def drop_digest(self, name: str) -> None:
+    def drop_bundle(self, name: str) -> None:
         """Remove a digest whose messages have left their records; raise StateError."""
         path = self._folder / f"{name}.json"
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise trouble(path, "remove it", error) from error
-        del self.digests[name]
+        del self.bundles[name]
 
     def bury(self, message: Message, why: Mapping[str, str], now: datetime) -> None:
         """Keep a mail that somebody will never get; raise StateError.
@@ -89,40 +89,40 @@ class Mailbag:
         Its name is made of what it is, so that it is there once.
         """
         self._make(self._dead)
-        for name in listed(self._dead)[: -MOST_DEAD + 1]:
+        for name in listed(self._dead)[: -MAX_DEAD + 1]:
             (self._dead / name).unlink(missing_ok=True)
         who = hashlib.sha256(" ".join(sorted(why)).encode()).hexdigest()[:8]
         name = f"{message.born_at:%Y%m%dT%H%M%S}-{message.message_id[:16]}-{who}.json"
         content = packed(Dead(now, dict(why), message))
         replace_files([(self._dead / name, content)])
 
-    def _read_book(self, now: datetime) -> Postbook:
+    def _read_send_log(self, now: datetime) -> SendLog:
         try:
-            return read_value(self._book_path, Postbook)
+            return read_value(self._send_log_path, SendLog)
         except FileNotFoundError:
-            return Postbook()
+            return SendLog()
         except Damaged as error:
-            self._put_aside(self._book_path, error, now)
-            return Postbook()
+            self._quarantine_file(self._send_log_path, error, now)
+            return SendLog()
 
-    def _read_digests(self, now: datetime) -> dict[str, Digest]:
+    def _read_bundles(self, now: datetime) -> dict[str, Bundle]:
         found = {}
         for name in listed(self._folder):
             path = self._folder / name
             if path.suffix != ".json" or name.startswith("."):
                 continue
             try:
-                digest = bundling.settled(read_value(path, Digest), now)
-                if digest.message.message_id != path.stem:
+                bundle = bundling.settled(read_value(path, Bundle), now)
+                if bundle.message.message_id != path.stem:
                     raise Damaged("it is another digest")
-                found[path.stem] = digest
+                found[path.stem] = bundle
             except FileNotFoundError:
                 continue
             except Damaged as error:
-                self._put_aside(path, error, now)
+                self._quarantine_file(path, error, now)
         return found
 
-    def _put_aside(self, path: Path, error: Damaged, now: datetime) -> None:
+    def _quarantine_file(self, path: Path, error: Damaged, now: datetime) -> None:
         logger.warning("%s: %s; it is put aside", path, error)
         move_away([path], self._state / "quarantine", now)
 

@@ -13,16 +13,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from lib.core.enums import (
-    Condition,
     Decision,
     JobFailureNotificationFrequency,
     JobFrequency,
     MessageKind,
+    Status,
 )
-from lib.core.jobs import JobFacts
+from lib.core.jobs import Job
 from lib.core.messages import KIND_OF, Message
 from lib.core.records import Record
-from lib.core.results import Outcome
+from lib.core.results import CheckResult
 from lib.core.text import counted, duration, first_line, local, since
 
 EVERY = {
@@ -44,9 +44,9 @@ NEXT_MAIL = {
 
 def default_message(
     message_id: str,
-    job: JobFacts,
+    job: Job,
     record: Record,
-    outcome: Outcome,
+    result: CheckResult,
     decision: Decision,
     now: datetime,
 ) -> Message:
@@ -60,28 +60,28 @@ def default_message(
     return Message(
         message_id=message_id,
         kind=kind,
-        subject=_subject(job, record, outcome, kind, now),
-        body=_body(job, record, outcome, kind, now),
-        to=(record.told if recovery and record.told else job.contact),
+        subject=_subject(job, record, result, kind, now),
+        body=_body(job, record, result, kind, now),
+        to=(record.notified if recovery and record.notified else job.contact),
         born_at=now,
-        reason="" if recovery else first_line(outcome.detail),
+        reason="" if recovery else first_line(result.reason),
         thread=record.thread,
         since=min(record.failing_since or now, now),
     )
 
 
 def with_facts(
-    message: Message, job: JobFacts, record: Record, outcome: Outcome, now: datetime
+    message: Message, job: Job, record: Record, result: CheckResult, now: datetime
 ) -> Message:
     """Return the mail of a job's own hook with the facts below its author's words."""
-    facts = "\n".join(_facts(job, record, outcome, message.kind, now, with_reason=True))
+    facts = "\n".join(_facts(job, record, result, message.kind, now, with_reason=True))
     body = message.body.rstrip()
     return replace(
         message,
         body=f"{body}\n\n{facts}\n" if body else f"{facts}\n",
         # All that is said of one outcome has one time.
         born_at=now,
-        reason=first_line(outcome.detail),
+        reason=first_line(result.reason),
         since=min(record.failing_since or now, now),
     )
 
@@ -131,33 +131,33 @@ def trial_message(
 
 
 def _subject(
-    job: JobFacts, record: Record, outcome: Outcome, kind: MessageKind, now: datetime
+    job: Job, record: Record, result: CheckResult, kind: MessageKind, now: datetime
 ) -> str:
     if kind is MessageKind.RECOVERY:
         return f"{job.name} is fine again after {_how_long(record, now)}"
     still = "still " if kind is MessageKind.REMINDER else ""
-    reason = first_line(_reason(outcome))
-    if outcome.condition is Condition.UNKNOWN:
+    reason = first_line(_reason(result))
+    if result.status is Status.UNKNOWN:
         return f"{job.name} {still}could not be checked: {reason}"
     return f"{job.name} is {still}failing: {reason}"
 
 
 def _body(
-    job: JobFacts, record: Record, outcome: Outcome, kind: MessageKind, now: datetime
+    job: Job, record: Record, result: CheckResult, kind: MessageKind, now: datetime
 ) -> str:
     parts = []
     if kind is not MessageKind.RECOVERY:
-        parts.append("\n".join(_indented(_reason(outcome))))
-    parts.append("\n".join(_facts(job, record, outcome, kind, now)))
-    if outcome.evidence and kind is not MessageKind.RECOVERY:
-        parts.append(outcome.evidence.rstrip())
+        parts.append("\n".join(_indented(_reason(result))))
+    parts.append("\n".join(_facts(job, record, result, kind, now)))
+    if result.output and kind is not MessageKind.RECOVERY:
+        parts.append(result.output.rstrip())
     return "\n\n".join(parts) + "\n"
 
 
 def _facts(
-    job: JobFacts,
+    job: Job,
     record: Record,
-    outcome: Outcome,
+    result: CheckResult,
     kind: MessageKind,
     now: datetime,
     *,
@@ -173,8 +173,8 @@ def _facts(
             f"Checked:      {EVERY[job.frequency]}",
         ]
     start = min(record.failing_since or now, now)
-    reason = [f"Reason:     {first_line(_reason(outcome))}"] if with_reason else []
-    unknown = outcome.condition is Condition.UNKNOWN
+    reason = [f"Reason:     {first_line(_reason(result))}"] if with_reason else []
+    unknown = result.status is Status.UNKNOWN
     return [
         f"{'Unknown: ' if unknown else 'Failing: '}   {_since(start, now)}",
         f"In a row:   {counted(record.failures + 1, 'failure')}",
@@ -192,14 +192,14 @@ def _since(start: datetime, now: datetime) -> str:
     return since(start, now)
 
 
-def _how_to_look(job: JobFacts) -> str:
+def _how_to_look(job: Job) -> str:
     if job.is_own:
         return "validate"
-    return job.look_now or f"run {shlex.quote(job.name)}"
+    return job.check_now or f"run {shlex.quote(job.name)}"
 
 
-def _reason(outcome: Outcome) -> str:
-    return outcome.detail or "the check said no, and gave no reason"
+def _reason(result: CheckResult) -> str:
+    return result.reason or "the check said no, and gave no reason"
 
 
 def _indented(text: str) -> list[str]:

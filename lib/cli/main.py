@@ -1,8 +1,8 @@
 """What can be asked of Checker: a mode is a row in MODES.
 
 To add one, write a function that takes the arguments and returns an exit code, in a
-room of modes, and give it a row.  Only the room of the mode that is asked for is
-loaded, so that no other pays for it.
+module of this package, and give it a row.  Only the module of the mode that is asked
+for is loaded, so that no other pays for it.
 """
 
 from __future__ import annotations
@@ -79,21 +79,19 @@ def _carry_out(arguments: list[str], here: str) -> int:
 
 
 def function_of(mode: Mode) -> Callable[[argparse.Namespace], int]:
-    """Return what carries out a mode, its room loaded."""
-    room, _colon, name = mode.act.partition(":")
+    """Return what carries out a mode, its module loaded."""
+    module, _colon, name = mode.act.partition(":")
     found: Callable[[argparse.Namespace], int]
-    found = getattr(importlib.import_module(f"lib.{room}"), name)
+    found = getattr(importlib.import_module(f"lib.cli.{module}"), name)
     return found
 
 
 MODES: dict[str, Mode] = {
-    "cron": Mode("workmodes:cron", "run what is due; needs -c"),
-    "daemon": Mode("workmodes:daemon", "answer peers, see [status] listen"),
-    "list": Mode(
-        "showmodes:list_jobs", "every job and its last verdict", takes_json=True
-    ),
+    "cron": Mode("run:cron", "run what is due; needs -c"),
+    "daemon": Mode("run:daemon", "answer peers, see [status] listen"),
+    "list": Mode("show:list_jobs", "every job and its last verdict", takes_json=True),
     "run": Mode(
-        "trymodes:run_jobs",
+        "tryout:run_jobs",
         "run these jobs now; keep no state, send no mail",
         words="NAME...",
         most_words=1_000_000,
@@ -101,7 +99,7 @@ MODES: dict[str, Mode] = {
         takes_jobs=True,
     ),
     "why": Mode(
-        "showmodes:why",
+        "show:why",
         "why somebody was told of these jobs, or was not",
         words="NAME...",
         most_words=1_000_000,
@@ -109,34 +107,34 @@ MODES: dict[str, Mode] = {
         takes_jobs=True,
     ),
     "validate": Mode(
-        "trymodes:validate", "every problem in settings and jobs", takes_json=True
+        "tryout:validate", "every problem in settings and jobs", takes_json=True
     ),
     "testmail": Mode(
-        "trymodes:testmail",
+        "tryout:testmail",
         "send one mail, show each step",
         words="[ADDRESS]",
         most_words=1,
     ),
     "status": Mode(
-        "showmodes:status", "how Checker itself is, and its mail", takes_json=True
+        "show:status", "how Checker itself is, and its mail", takes_json=True
     ),
-    "peers": Mode("showmodes:peers", "ask each peer now how it is", takes_json=True),
+    "peers": Mode("show:peers", "ask each peer now how it is", takes_json=True),
     "peerkey": Mode(
-        "showmodes:peerkey",
+        "show:peerkey",
         "a new key for a peer, for both sides",
         words="NAME",
         most_words=1,
     ),
     "drill": Mode(
-        "trymodes:drill",
+        "tryout:drill",
         "send a job's alert as a drill to its people",
         words="JOB",
         most_words=1,
         takes_jobs=True,
     ),
-    "crontab": Mode("showmodes:crontab", "the lines for your crontab"),
+    "crontab": Mode("show:crontab", "the lines for your crontab"),
     "completion": Mode(
-        "showmodes:completion",
+        "show:completion",
         "what lets your shell (bash, zsh) complete these",
         words="SHELL",
         most_words=1,

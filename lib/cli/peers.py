@@ -11,7 +11,7 @@ from typing import Any
 from lib.core.sanitize import harmless
 from lib.core.settings import Peer, Settings
 from lib.core.text import first_line
-from lib.peers.client import Asked, ask
+from lib.peers.client import FileScan, ask
 
 COLUMNS = ("peer", "says", "age", "round_trip", "signature", "clock", "last_run", "url")
 
@@ -26,7 +26,7 @@ def rows(settings: Settings) -> list[dict[str, Any]]:
         return [row_of(peer, asked) for peer, asked in zip(peers, found)]
 
 
-def row_of(peer: Peer, asked: Asked) -> dict[str, Any]:
+def row_of(peer: Peer, asked: FileScan) -> dict[str, Any]:
     """Return what a peer has answered just now."""
     reading = asked.reading
     said = reading.answer if reading else None
@@ -38,7 +38,7 @@ def row_of(peer: Peer, asked: Asked) -> dict[str, Any]:
         is_good = reading is not None and reading.signed
         by = f", by {harmless(said.server)[:60]}" if is_good and said else ""
         row["signature"] = f"good{by}" if is_good else "not proven"
-    what = reading.finding.value if reading else "no answer"
+    what = reading.peer_status.value if reading else "no answer"
     row["says"] = f"{what}: {first_line(asked.why)}" if asked.why else what
     if said is not None and asked.at is not None:
         ahead_s = (said.time - asked.at).total_seconds()

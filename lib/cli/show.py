@@ -28,7 +28,7 @@ def list_jobs(given: argparse.Namespace) -> int:
     state = _state_of(settings)
     found = state.load()
     last = last_runs(found.run)
-    judged = {key for key, job in state.load_catalogue().items() if job.judged}
+    judged = {key for key, job in state.load_catalog().items() if job.judged}
     rows = job_rows(
         there.jobs,
         {job.key: record_of(job.key, found.records, found.lost) for job in there.jobs},
@@ -52,10 +52,10 @@ def why(given: argparse.Namespace) -> int:
 
     settings = settings_of(given)
     state = _state_of(settings)
-    records, catalogue = state.load().records, state.load_catalogue()
-    told, unmatched = explain.stories(settings.state, given.words, records, catalogue)
+    records, catalog = state.load().records, state.load_catalog()
+    notified, unmatched = explain.stories(settings.state, given.words, records, catalog)
     for pattern in unmatched:
-        hint = nearest(pattern, [known.name for known in catalogue.values()])
+        hint = nearest(pattern, [known.name for known in catalog.values()])
         print(
             f"checker: nothing is remembered of a job {pattern!r}"
             f"{hint or '; see -m list'}",
@@ -63,10 +63,10 @@ def why(given: argparse.Namespace) -> int:
         )
     now = utc_now()
     if given.json:
-        rows = [explain.row_of(story, now) for story in told]
+        rows = [explain.row_of(story, now) for story in notified]
         table.show((), rows, as_json=True, out=sys.stdout)
     else:
-        for number, story in enumerate(told):
+        for number, story in enumerate(notified):
             for line in ("", *explain.lines_of(story, now))[not number :]:
                 print(line)
     return TROUBLE if unmatched else OK
@@ -81,15 +81,15 @@ def status(given: argparse.Namespace) -> int:
 
     settings = settings_of(given)
     state = _state_of(settings)
-    found, catalogue = state.load(), state.load_catalogue()
+    found, catalog = state.load(), state.load_catalog()
     own = found.records.get(OWN_KEY)
     rows = status_report.rows(
         settings,
         found.run,
         found.records,
         utc_now(),
-        catalogue,
-        notes_of(own).bulletins if own else (),
+        catalog,
+        notes_of(own).summaries if own else (),
     )
     table.show(status_report.COLUMNS, rows, as_json=given.json, out=sys.stdout)
     return OK
@@ -151,8 +151,8 @@ def completion(given: argparse.Namespace) -> int:
         print(SCRIPTS[what](given.modes), end="")
         return OK
     # Asked at each press of a key: no job code is loaded for it.
-    catalogue = State(settings_of(given).state).load_catalogue()
-    for name in sorted({known.name for known in catalogue.values()}):
+    catalog = State(settings_of(given).state).load_catalog()
+    for name in sorted({known.name for known in catalog.values()}):
         if name.isprintable():
             print(name)
     return OK

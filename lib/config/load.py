@@ -25,7 +25,7 @@ from lib.config.secrets import file_problems, secrets_in
 from lib.config.sections import check_targets, read_section, title_of
 from lib.core.jobs import JobFile
 from lib.core.sanitize import scrubbed
-from lib.core.settings import DigestTimes, Limits, Problem, Settings, Status
+from lib.core.settings import AnswerEndpoint, Limits, Problem, Settings, SummaryTimes
 from lib.system.permissions import can_anybody_replace
 
 
@@ -99,8 +99,8 @@ def load_settings(
             general.get("workerprocesses", Limits.processes),
         ),
         peers=peers_in(tables["peers"]),
-        status=Status(**tables["status"]),
-        digest=DigestTimes(**tables["summary"]),
+        status=AnswerEndpoint(**tables["status"]),
+        bundle=SummaryTimes(**tables["summary"]),
         problems=ordered,
         config=ini.config,
         secrets=secrets,

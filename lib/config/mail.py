@@ -39,7 +39,7 @@ def read_mail(
         bustgmailthreading=values.get("bustgmailthreading", False),
         mailsperhour=values.get("mailsperhour", EMAIL["mailsperhour"].default),
         mailsperday=values.get("mailsperday", EMAIL["mailsperday"].default),
-        nomail_is_fine=values.get("nomailisfine", False),
+        nomail_is_ok=values.get("nomailisfine", False),
     )
     mail = replace(mail, mailbox=_mailbox(values, mail))
     backup, wrong = _read_backup(ini, folder, sends, with_password)

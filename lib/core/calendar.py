@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from lib.core.settings import DigestTimes
+from lib.core.settings import SummaryTimes
 from lib.core.text import in_zone
 
 DAILY, WEEKLY = KINDS = ("daily", "weekly")
@@ -50,13 +50,13 @@ class Issue:
     next_at: datetime
 
 
-def is_on(times: DigestTimes, kind: str) -> bool:
+def is_on(times: SummaryTimes, kind: str) -> bool:
     """Return whether there are bulletins of this kind."""
     return bool(times.daily if kind == DAILY else times.weekly)
 
 
 def coming(
-    times: DigestTimes, kind: str, now: datetime, zone: tzinfo | None = None
+    times: SummaryTimes, kind: str, now: datetime, zone: tzinfo | None = None
 ) -> datetime | None:
     """Return when the next bulletin of a kind will be due; None: never.
 
@@ -68,7 +68,7 @@ def coming(
 
 def kept_up(
     those: Iterable[Series],
-    times: DigestTimes,
+    times: SummaryTimes,
     skipped: int,
     now: datetime,
     zone: tzinfo | None = None,
@@ -88,7 +88,7 @@ def kept_up(
 
 def _kept_up(
     series: Series,
-    times: DigestTimes,
+    times: SummaryTimes,
     skipped: int,
     now: datetime,
     zone: tzinfo | None,
@@ -105,7 +105,7 @@ def _kept_up(
 
 
 def due(
-    series: Series, times: DigestTimes, now: datetime, zone: tzinfo | None = None
+    series: Series, times: SummaryTimes, now: datetime, zone: tzinfo | None = None
 ) -> Issue | None:
     """Return the bulletin to write now, if it is time for one."""
     last, next_one = _around(times, series.kind, now, zone)
@@ -119,7 +119,7 @@ def due(
 
 def written(
     series: Series,
-    times: DigestTimes,
+    times: SummaryTimes,
     skipped: int,
     now: datetime,
     zone: tzinfo | None = None,
@@ -130,7 +130,7 @@ def written(
 
 
 def _around(
-    times: DigestTimes, kind: str, now: datetime, zone: tzinfo | None
+    times: SummaryTimes, kind: str, now: datetime, zone: tzinfo | None
 ) -> tuple[datetime | None, datetime | None]:
     """Return the last time of a kind up to now, and the first after it; None: none."""
     if not is_on(times, kind):

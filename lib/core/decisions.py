@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from lib.core.enums import Condition, Decision, DeliveryResult, MessageKind
+from lib.core.enums import Decision, DeliveryResult, MessageKind, Status
 from lib.core.jobs import JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.core.results import Outcome, Report
+from lib.core.results import CheckResult, JobReport
 from lib.core.text import counted, duration, first_line, local, policy_words
 
 #: As much of a reason, a subject or a server's answer as an entry holds.
-MOST_LETTERS = 300
+MAX_LETTERS = 300
 #: Of many addresses an entry names so many.
-MOST_ADDRESSES = 5
+MAX_ADDRESSES = 5
 
 
 class Event(enum.StrEnum):
@@ -64,7 +64,7 @@ class People:
 class JobDetails:
     """What was found, and what a decision was made from."""
 
-    status: Condition
+    status: Status
     failures: int = 0
     reason: str = ""
     policy: Policy = Policy()
@@ -141,23 +141,23 @@ class Entry:
 
 
 def judged(
-    report: Report, before: Record, after: Record, now: datetime
+    report: JobReport, before: Record, after: Record, now: datetime
 ) -> Iterator[Entry]:
     """Yield what was decided about a job's outcome, and each mail queued for it.
 
     Nothing for a job that is OK and stays so, or that is merely under way again.
     """
-    job, outcome = report.job, report.outcome
-    if _is_news(outcome, report.decision, before):
-        over = outcome.condition is Condition.FINE
+    job, result = report.job, report.result
+    if _is_news(result, report.decision, before):
+        over = result.status is Status.OK
         details = JobDetails(
-            outcome.condition,
+            result.status,
             after.failures,
-            _cut(first_line(outcome.detail)),
+            _cut(first_line(result.reason)),
             job.policy,
-            _people(before.told),
-            before.told_at,
-            any(one.kind.is_about_trouble for one in before.owed),
+            _people(before.notified),
+            before.notified_at,
+            any(one.kind.is_about_trouble for one in before.queued),
             before.delivery,
             before.failing_since if over else None,
         )
@@ -166,10 +166,10 @@ def judged(
         yield queued(job.key, job.name, message, now)
 
 
-def _is_news(outcome: Outcome, decision: Decision, before: Record) -> bool:
+def _is_news(result: CheckResult, decision: Decision, before: Record) -> bool:
     if decision is Decision.PENDING:
         return not before.pending or before.failures > 0
-    return outcome.condition is not Condition.FINE or decision is not Decision.OK
+    return result.status is not Status.OK or decision is not Decision.OK
 
 
 def queued(key: JobKey, name: str, message: Message, now: datetime) -> Entry:
@@ -218,8 +218,8 @@ def dropped(
 
 def merged(before: Record, after: Record, now: datetime) -> Iterator[Entry]:
     """Yield the mails that newer news of the same job stand for, if any."""
-    there = {one.message_id for one in before.owed}
-    for into in [one for one in after.owed if one.message_id not in there]:
+    there = {one.message_id for one in before.queued}
+    for into in [one for one in after.queued if one.message_id not in there]:
         yield from _parts(before, after, into, Event.MERGED, now)
 
 
@@ -243,9 +243,9 @@ def _parts(
     now: datetime,
     delivery: DeliveryResult = DeliveryResult.SENT,
 ) -> Iterator[Entry]:
-    left = {one.message_id for one in after.owed}
+    left = {one.message_id for one in after.queued}
     subject = _cut(first_line(into.subject))
-    for message in before.owed:
+    for message in before.queued:
         if message.message_id not in left:
             details = replace(
                 _mail(message),
@@ -271,13 +271,13 @@ def lost(key: JobKey, lines: Iterable[str], now: datetime) -> Iterator[Entry]:
 def read_again(records: Iterable[Record], now: datetime) -> Iterator[Entry]:
     """Yield that what was remembered of these jobs can be read again."""
     for record in records:
-        details = StateDetails(queued=len(record.owed))
+        details = StateDetails(queued=len(record.queued))
         yield Entry(now, record.key, record.name, Event.STATE_READ_AGAIN, details)
 
 
 def _people(addresses: tuple[str, ...]) -> People:
-    more = max(0, len(addresses) - MOST_ADDRESSES)
-    return People(addresses[:MOST_ADDRESSES], more)
+    more = max(0, len(addresses) - MAX_ADDRESSES)
+    return People(addresses[:MAX_ADDRESSES], more)
 
 
 def _mail(message: Message) -> MailDetails:
@@ -290,7 +290,7 @@ def _mail(message: Message) -> MailDetails:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 4]} ..."
+    return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 4]} ..."
 
 
 # Words.
@@ -331,9 +331,9 @@ def sentence(entry: Entry) -> str:
 
 
 def _found(details: JobDetails) -> str:
-    if details.status in (Condition.FAILING, Condition.UNKNOWN):
+    if details.status in (Status.FAILING, Status.UNKNOWN):
         return f"{details.status}, {details.failures} in a row"
-    is_pending = details.status is Condition.PENDING
+    is_pending = details.status is Status.PENDING
     return "under way" if is_pending else str(details.status)
 
 

@@ -38,10 +38,10 @@ class JobFailureCountMinimumBeforeNotification(enum.IntEnum):
     TEN = 10
 
 
-class Condition(enum.StrEnum):
+class Status(enum.StrEnum):
     """What an execution found, and what a job is remembered to be."""
 
-    FINE = "fine"
+    OK = "ok"
     FAILING = "failing"
     #: The check could not be made, or what was remembered is lost: not fine.
     UNKNOWN = "unknown"
@@ -103,9 +103,9 @@ class MessageKind(enum.StrEnum):
     #: Anything else: what a job sends of its own accord, a summary of Checker's.
     NOTE = "note"
     #: A mail to ourselves, to see that mail arrives: it never waits for others.
-    PROBE = "probe"
+    ROUND_TRIP = "probe"
     #: What ``[summary]`` asks for; people read its number, so it is a mail of its own.
-    BULLETIN = "summary"
+    SUMMARY = "summary"
 
     @property
     def is_about_trouble(self) -> bool:

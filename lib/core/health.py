@@ -19,7 +19,7 @@ from typing import Any
 
 from lib.core.enums import Health, MessageKind
 from lib.core.jobs import EMAIL_CHECKER
-from lib.core.records import Record, RunFacts
+from lib.core.records import Record, RunRecord
 from lib.core.settings import Mail, Settings
 from lib.core.text import local
 
@@ -49,8 +49,8 @@ class State:
 
 
 def witnessed(
-    run: RunFacts, records: Iterable[Record], in_digests: Collection[str] = ()
-) -> RunFacts:
+    run: RunRecord, records: Iterable[Record], in_bundles: Collection[str] = ()
+) -> RunRecord:
     """Return what is kept of a run, with the evidence that its records give.
 
     ``in_digests``: the ids of messages for which one mail was tried in their place.
@@ -60,15 +60,15 @@ def witnessed(
     for record in records:
         unsent += [
             one.born_at
-            for one in record.owed
-            if (one.attempts or one.message_id in in_digests)
-            and one.kind is not MessageKind.PROBE
+            for one in record.queued
+            if (one.attempts or one.message_id in in_bundles)
+            and one.kind is not MessageKind.ROUND_TRIP
         ]
     proof = proof_in(records) or {}
     return replace(run, unsent_since=min(unsent, default=None), proof=proof)
 
 
-def evidence(run: RunFacts) -> Evidence:
+def output(run: RunRecord) -> Evidence:
     """Return the evidence that is kept of the last run.
 
     All of it lies in one file, so that answering costs the same however much is wrong.
@@ -94,7 +94,7 @@ def judged(found: Evidence, settings: Settings, now: datetime) -> State:
 
 def _why_no_mail(found: Evidence, mail: Mail, now: datetime) -> str:
     if mail.nomail:
-        return "" if mail.nomail_is_fine else "nomail is set: mails go to the log"
+        return "" if mail.nomail_is_ok else "nomail is set: mails go to the log"
     if not mail.is_set_up:
         return "mail is not set up"
     if found.unsent_since is not None and now - found.unsent_since > STUCK_AFTER:
@@ -108,20 +108,20 @@ def _why_no_mail(found: Evidence, mail: Mail, now: datetime) -> str:
 
 
 #: So many are remembered.
-MOST_HISTORY = 48
+MAX_HISTORY = 48
 _INTERVAL_S = 3600
 
 Proof = Mapping[str, Any]
 
 
 def proof_facts(
-    verdict: str, probe: Mapping[str, Any], interval_s: int
+    verdict: str, round_trip_mail: Mapping[str, Any], interval_s: int
 ) -> dict[str, Any]:
     return {
         "verdict": verdict,
         "interval_s": interval_s,
-        "seconds": probe.get("seconds"),
-        "hop": probe.get("hop", ""),
+        "seconds": round_trip_mail.get("seconds"),
+        "hop": round_trip_mail.get("hop", ""),
     }
 
 

@@ -106,11 +106,11 @@ class Policy:
     #: How many failures in a row come before the first alert, at least 1.
     failures: int = 1
     #: The end is told also where there are reminders.
-    tells_end: bool = False
+    notifies_recovery: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class JobFacts:
+class Job:
     """What a job says of itself before it runs."""
 
     key: JobKey
@@ -126,11 +126,11 @@ class JobFacts:
     #: Not somebody's check but Checker speaking of a job file or a section.
     is_own: bool = False
     #: The mode that shows more of it; empty: run, with its name.
-    look_now: str = ""
+    check_now: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CatalogEntry:
     """A job as the last run met it: what can be said of it without loading it."""
 
     name: str
@@ -143,7 +143,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FileScan:
     """When a job file was last asked for its jobs, and what it was like then."""
 
     at: datetime
@@ -185,7 +185,7 @@ class OldEntry:
     name: str
     failing: bool
     failing_since: datetime | None = None
-    told_at: datetime | None = None
+    notified_at: datetime | None = None
     failures: int = 0
 
 
@@ -198,5 +198,5 @@ def file_stem(key: JobKey) -> str:
     words = key.identity or key.file
     slug = re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower()[:60].rstrip("-")
     text = str(key).encode("utf-8", "surrogatepass")
-    digest = hashlib.sha256(text).hexdigest()[:10]
-    return f"{slug or 'job'}-{digest}"
+    bundle = hashlib.sha256(text).hexdigest()[:10]
+    return f"{slug or 'job'}-{bundle}"

@@ -24,7 +24,7 @@ from lib.core.enums import Decision, DeliveryResult, MessageKind
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class Merged:
     """What a message stands for beside its own news."""
 
     #: How many problems it tells of, since the first began.
@@ -33,7 +33,7 @@ class Folded:
     #: The moment and the subject of each message that it stands for.
     lines: tuple[str, ...] = ()
     #: Somebody had heard of the first of them.
-    told: bool = False
+    notified: bool = False
     #: One of them may have been taken after all.
     doubtful: bool = False
 
@@ -65,7 +65,7 @@ class Message:
     shortened: bool = False
     #: Since when the job was failing; None where it tells of no problem.
     since: datetime | None = None
-    folded: Folded | None = None
+    merged: Merged | None = None
     #: Why the job is failing, in one line; empty where it tells of no problem.
     reason: str = ""
 
@@ -88,7 +88,7 @@ KIND_OF = {
 
 
 @dataclass(frozen=True)
-class Digest:
+class Bundle:
     """One mail for many messages, as it is kept: digests/ID.json.
 
     While it waits to be sent its messages are not sent otherwise.

@@ -25,15 +25,15 @@ from fnmatch import translate
 from typing import TYPE_CHECKING
 
 from lib.core.enums import (
-    Condition,
     Decision,
     JobFailureNotificationFrequency,
     JobFrequency,
+    Status,
 )
-from lib.core.jobs import JobFacts, JobKey, OldEntry, Policy, file_stem
+from lib.core.jobs import Job, JobKey, OldEntry, Policy, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.core.results import Outcome, Report
+from lib.core.results import CheckResult, JobReport
 
 if TYPE_CHECKING:
     pass
@@ -116,58 +116,60 @@ def settled(record: Record, now: datetime) -> Record:
     """
     later = {
         name: now
-        for name in ("failing_since", "told_at", "unseen_since")
+        for name in ("failing_since", "notified_at", "unseen_since")
         if (moment := getattr(record, name)) is not None and moment > now
     }
-    owed = tuple(
+    queued = tuple(
         (
             replace(message, retry_at=now)
             if message.retry_at and message.retry_at > now + 2 * RETRY_AFTER[-1]
             else message
         )
-        for message in record.owed
+        for message in record.queued
     )
-    if not later and owed == record.owed:
+    if not later and queued == record.queued:
         return record
-    return replace(record, owed=owed, **later)  # type: ignore[arg-type]  # names above
+    return replace(record, queued=queued, **later)  # type: ignore[arg-type]  # names above
 
 
-def decide(record: Record, outcome: Outcome, policy: Policy, now: datetime) -> Decision:
+def decide(
+    record: Record, result: CheckResult, policy: Policy, now: datetime
+) -> Decision:
     """Return what to say about this outcome, given what was said before."""
-    if outcome.condition is Condition.PENDING:
+    if result.status is Status.PENDING:
         return Decision.PENDING
-    if outcome.condition is Condition.FINE:
+    if result.status is Status.OK:
         return _decide_ok(record, policy)
-    if record.told_at is None:
-        return _decide_unnotified(record, outcome, policy)
-    if (outcome.condition, record.told_of) == (Condition.FAILING, Condition.UNKNOWN):
+    if record.notified_at is None:
+        return _decide_unnotified(record, result, policy)
+    if (result.status, record.notified_status) == (Status.FAILING, Status.UNKNOWN):
         return Decision.FIRST_ALERT
     if policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE:
         return Decision.ALREADY_NOTIFIED
-    if now - min(record.told_at, now) < REPEAT_AFTER[policy.notify]:
+    if now - min(record.notified_at, now) < REPEAT_AFTER[policy.notify]:
         return Decision.TOO_SOON
     return Decision.REMINDER
 
 
 def _decide_ok(record: Record, policy: Policy) -> Decision:
-    if record.condition is Condition.FINE:
+    if record.status is Status.OK:
         return Decision.OK
     on_change = policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE
-    if (on_change or policy.tells_end) and record.told_at is not None:
+    if (on_change or policy.notifies_recovery) and record.notified_at is not None:
         return Decision.RECOVERY
     return Decision.QUIET_RECOVERY
 
 
-def _decide_unnotified(record: Record, outcome: Outcome, policy: Policy) -> Decision:
+def _decide_unnotified(record: Record, result: CheckResult, policy: Policy) -> Decision:
     # With the record its count was lost; waiting for a new one could hide an alert.
-    count_is_lost = record.condition is Condition.UNKNOWN and record.failures == 0
-    if outcome.condition is Condition.FAILING and count_is_lost:
+    count_is_lost = record.status is Status.UNKNOWN and record.failures == 0
+    if result.status is Status.FAILING and count_is_lost:
         return Decision.FIRST_ALERT
     enough = record.failures + 1 >= policy.failures
     return Decision.FIRST_ALERT if enough else Decision.NOT_YET
 
 
-def advance(record: Record, report: Report, now: datetime) -> Record:
+def advance(record: Record, report: JobReport, now: datetime) -> Record:
     """Return the record to keep after this run.
 
     The messages of the report are owed from here on: ``told_at`` moves when they
@@ -179,35 +181,35 @@ def advance(record: Record, report: Report, now: datetime) -> Record:
         before,
         name=report.job.name,
         memory=memory,
-        owed=before.owed + report.messages,
-        pending=report.outcome.ask_again,
+        queued=before.queued + report.messages,
+        pending=report.result.ask_again,
         unseen_since=None,
     )
-    condition = report.outcome.condition
-    if condition is Condition.PENDING:
+    status = report.result.status
+    if status is Status.PENDING:
         return replace(kept, pending=True)
-    if condition is Condition.FINE:
-        return Record(before.key, kept.name, memory=kept.memory, owed=kept.owed)
+    if status is Status.OK:
+        return Record(before.key, kept.name, memory=kept.memory, queued=kept.queued)
     failing = replace(
         kept,
-        condition=condition,
+        status=status,
         failures=before.failures + 1,
         failing_since=before.failing_since or now,
-        last_reason=report.outcome.detail[:REASON_LENGTH],
+        last_reason=report.result.reason[:REASON_LENGTH],
     )
     return _told(failing, report, now) if report.decision.notifies else failing
 
 
-def _told(record: Record, report: Report, now: datetime) -> Record:
+def _told(record: Record, report: JobReport, now: datetime) -> Record:
     # What a job sends of its own accord tells nobody that it is failing.
     alerts = [one for one in report.messages if one.kind.is_about_trouble]
     addresses = [to for message in alerts for to in message.to]
     first = alerts[0].message_id if alerts else None
     return replace(
         record,
-        told_at=now,
-        told=tuple(dict.fromkeys((*record.told, *addresses))),
-        told_of=report.outcome.condition,
+        notified_at=now,
+        notified=tuple(dict.fromkeys((*record.notified, *addresses))),
+        notified_status=report.result.status,
         thread=record.thread or first,
     )
 
@@ -239,13 +241,16 @@ def unmet(record: Record, now: datetime) -> Record | None:
     What is owed is never forgotten.
     """
     since = record.unseen_since or now
-    if now - since > FORGET_AFTER and not record.owed:
+    if now - since > FORGET_AFTER and not record.queued:
         return None
     return replace(record, unseen_since=since)
 
 
 def remembered(
-    record: Record, formerly: str, entries: Iterable[OldEntry], told: tuple[str, ...]
+    record: Record,
+    formerly: str,
+    entries: Iterable[OldEntry],
+    notified: tuple[str, ...],
 ) -> Record:
     """Return the record with what the older program remembered of the same job.
 
@@ -258,12 +263,12 @@ def remembered(
         if entry.failing and formerly and fnmatchcase(entry.name, formerly):
             return replace(
                 record,
-                condition=Condition.FAILING,
+                status=Status.FAILING,
                 failures=max(1, entry.failures),
                 failing_since=entry.failing_since,
-                told_at=entry.told_at,
-                told=told if entry.told_at else (),
-                told_of=Condition.FAILING if entry.told_at else None,
+                notified_at=entry.notified_at,
+                notified=notified if entry.notified_at else (),
+                notified_status=Status.FAILING if entry.notified_at else None,
                 last_reason="it was failing when the older program last ran",
             )
     return record
@@ -281,13 +286,11 @@ def record_of(
     if key in records:
         return records[key]
     if lost and file_stem(key) in lost:
-        return Record(key, condition=Condition.UNKNOWN)
+        return Record(key, status=Status.UNKNOWN)
     return remembered(Record(key), formerly, old_entries, contact)
 
 
-def unmatched(
-    entries: Iterable[OldEntry], jobs: Iterable[JobFacts]
-) -> tuple[OldEntry, ...]:
+def unmatched(entries: Iterable[OldEntry], jobs: Iterable[Job]) -> tuple[OldEntry, ...]:
     """Return the entries that none of these jobs is the successor of."""
     left = list(entries)
     for pattern in {job.formerly for job in jobs if job.formerly}:

@@ -25,7 +25,7 @@ RESERVE = 5
 #: limits; further ones come together, in one mail each QUIET.
 FIRST_ALERTS_PER_HOUR = 12
 #: Of so many jobs it is known that mail about them left in the last hour.
-MOST_NOTIFIED = 500
+MAX_NOTIFIED = 500
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ _Moment = TypeVar("_Moment", At, NotifiedAt)
 
 
 @dataclass(frozen=True)
-class Postbook:
+class SendLog:
     """What is remembered of sending: outbox.json."""
 
     #: The ids of the mails of the last day, and when each was last tried.
@@ -58,9 +58,9 @@ class Postbook:
     #: The server wants no more mail before this; kept until it has taken some again.
     held_until: datetime | None = None
     #: To whom a digest went, and when.
-    digests: tuple[At, ...] = ()
+    bundles: tuple[At, ...] = ()
     #: When people were last told that mail is held back.
-    told_held_at: datetime | None = None
+    deferral_notified_at: datetime | None = None
     #: Addresses that are refused for good, and when others were told of it.
     refused: tuple[At, ...] = ()
     #: The second account would not do; it is left alone before this.
@@ -86,101 +86,105 @@ def limits_of(mail: Mail) -> Limits | None:
     return None if mail.nomail else Limits(mail.mailsperhour, mail.mailsperday)
 
 
-def settled(book: Postbook, now: datetime) -> Postbook:
+def settled(send_log: SendLog, now: datetime) -> SendLog:
     """Return the book with future times as now, and without what is over."""
-    hold, second = book.held_until, book.second_held_until
-    full = book.full_until
+    hold, second = send_log.held_until, send_log.second_held_until
+    full = send_log.full_until
     return replace(
-        book,
-        counted=_recent(book.counted, now, DAY),
+        send_log,
+        counted=_recent(send_log.counted, now, DAY),
         refused_logins=tuple(
-            min(at, now) for at in book.refused_logins if now - at < HOUR
+            min(at, now) for at in send_log.refused_logins if now - at < HOUR
         ),
         held_until=min(hold, now + HOUR) if hold else None,
         second_held_until=min(second, now + HOUR) if second else None,
         full_until=min(full, now + DAY) if full and full > now else None,
-        digests=_recent(book.digests, now, QUIET),
-        told_held_at=min(book.told_held_at, now) if book.told_held_at else None,
-        refused=_recent(book.refused, now, DAY),
-        beside=_recent(book.beside, now, HOUR),
-        notified=_recent(book.notified, now, HOUR),
+        bundles=_recent(send_log.bundles, now, QUIET),
+        deferral_notified_at=(
+            min(send_log.deferral_notified_at, now)
+            if send_log.deferral_notified_at
+            else None
+        ),
+        refused=_recent(send_log.refused, now, DAY),
+        beside=_recent(send_log.beside, now, HOUR),
+        notified=_recent(send_log.notified, now, HOUR),
     )
 
 
-def is_ahead(book: Postbook, now: datetime) -> bool:
+def is_ahead(send_log: SendLog, now: datetime) -> bool:
     """Return whether times in the book are yet to come: the clock was set back."""
-    those = (*book.counted, *book.digests, *book.refused, *book.beside)
-    moments = [one.at for one in those] + [one.at for one in book.notified]
-    moments += [*book.refused_logins, book.told_held_at or now]
-    return max(moments) > now or (book.held_until or now) > now + HOUR
+    those = (*send_log.counted, *send_log.bundles, *send_log.refused, *send_log.beside)
+    moments = [one.at for one in those] + [one.at for one in send_log.notified]
+    moments += [*send_log.refused_logins, send_log.deferral_notified_at or now]
+    return max(moments) > now or (send_log.held_until or now) > now + HOUR
 
 
 # Room.
 
 
 def counting(
-    book: Postbook, ids: Iterable[str], now: datetime, beside: Collection[str] = ()
-) -> Postbook:
+    send_log: SendLog, ids: Iterable[str], now: datetime, beside: Collection[str] = ()
+) -> SendLog:
     """Return the book as it is kept before these mails are tried.
 
     Those of ``beside`` leave beside the limits, as do those that did so before.
     """
     ids = list(ids)
-    kept = uncounting(book, ids)
-    those = {*beside, *(one.name for one in book.beside)}.intersection(ids)
+    kept = uncounting(send_log, ids)
+    those = {*beside, *(one.name for one in send_log.beside)}.intersection(ids)
     fresh = [At(one, now) for one in ids]
     return replace(
-        book,
+        send_log,
         counted=(*kept.counted, *(one for one in fresh if one.name not in those)),
         beside=(*kept.beside, *(one for one in fresh if one.name in those)),
     )
 
 
-def uncounting(book: Postbook, ids: Collection[str]) -> Postbook:
+def uncounting(send_log: SendLog, ids: Collection[str]) -> SendLog:
     """Return the book after these mails were surely not taken."""
     gone = set(ids)
     return replace(
-        book,
-        counted=tuple(one for one in book.counted if one.name not in gone),
-        beside=tuple(one for one in book.beside if one.name not in gone),
+        send_log,
+        counted=tuple(one for one in send_log.counted if one.name not in gone),
+        beside=tuple(one for one in send_log.beside if one.name not in gone),
     )
 
 
-def first_alerts_left(book: Postbook, now: datetime) -> int:
+def first_alerts_left(send_log: SendLog, now: datetime) -> int:
     """Return how many first alerts may leave one by one beside the limits now."""
-    lasts_hour = sum(now - one.at < HOUR for one in book.beside)
+    lasts_hour = sum(now - one.at < HOUR for one in send_log.beside)
     return max(0, FIRST_ALERTS_PER_HOUR - lasts_hour)
 
 
-def notifying(book: Postbook, keys: Iterable[JobKey], now: datetime) -> Postbook:
+def notifying(send_log: SendLog, keys: Iterable[JobKey], now: datetime) -> SendLog:
     """Return the book after mail about these jobs has left."""
     keys = list(keys)
     gone = set(keys)
-    others = (one for one in book.notified if one.key not in gone)
+    others = (one for one in send_log.notified if one.key not in gone)
     those = (*others, *(NotifiedAt(key, now) for key in keys))
-    return replace(book, notified=those[-MOST_NOTIFIED:])
+    return replace(send_log, notified=those[-MAX_NOTIFIED:])
 
 
-def notified_lately(book: Postbook, now: datetime) -> frozenset[JobKey]:
+def notified_lately(send_log: SendLog, now: datetime) -> frozenset[JobKey]:
     """Return the keys of the jobs about which mail left in the last hour."""
-    return frozenset(one.key for one in book.notified if now - one.at < HOUR)
+    return frozenset(one.key for one in send_log.notified if now - one.at < HOUR)
 
 
-def room(book: Postbook, limits: Limits | None, now: datetime, *, own: bool) -> int:
+def room(send_log: SendLog, limits: Limits | None, now: datetime, *, own: bool) -> int:
     """Return how many mails may leave now; ``own``: of Checker's own."""
     if limits is None:
         return 1_000_000
-    lasts_hour = sum(now - one.at < HOUR for one in book.counted)
+    lasts_hour = sum(now - one.at < HOUR for one in send_log.counted)
     left = (
         _most(limits.per_hour, own) - lasts_hour,
-        _most(limits.per_day, own) - len(book.counted),
+        _most(limits.per_day, own) - len(send_log.counted),
     )
     return max(0, min(left))
 
 
-def room_at(book: Postbook, limits: Limits, now: datetime) -> datetime:
+def room_at(send_log: SendLog, limits: Limits, now: datetime) -> datetime:
     """Return when there is room for a mail that is not of Checker's own."""
-    moments = sorted(one.at for one in book.counted)
+    moments = sorted(one.at for one in send_log.counted)
     found = [now]
     for length, limit in ((HOUR, limits.per_hour), (DAY, limits.per_day)):
         inside = [at for at in moments if now - at < length]
@@ -198,62 +202,64 @@ def _most(limit: int, own: bool) -> int:
 # Holding.
 
 
-def is_held(book: Postbook, now: datetime) -> bool:
+def is_held(send_log: SendLog, now: datetime) -> bool:
     """Return whether no session may be opened now."""
-    if book.held_until is not None and now < book.held_until:
+    if send_log.held_until is not None and now < send_log.held_until:
         return True
-    tries = sum(now - at < HOUR for at in book.refused_logins)
+    tries = sum(now - at < HOUR for at in send_log.refused_logins)
     return tries >= LOGINS_PER_HOUR
 
 
-def second_is_held(book: Postbook, now: datetime) -> bool:
+def second_is_held(send_log: SendLog, now: datetime) -> bool:
     """Return whether the second account is to be left alone now."""
-    return book.second_held_until is not None and now < book.second_held_until
+    return send_log.second_held_until is not None and now < send_log.second_held_until
 
 
-def holding_second(book: Postbook, now: datetime) -> Postbook:
+def holding_second(send_log: SendLog, now: datetime) -> SendLog:
     """Return the book after the second account would not do."""
-    return replace(book, second_held_until=now + HOUR / LOGINS_PER_HOUR)
+    return replace(send_log, second_held_until=now + HOUR / LOGINS_PER_HOUR)
 
 
-def is_quiet(book: Postbook, to: tuple[str, ...], now: datetime) -> bool:
+def is_quiet(send_log: SendLog, to: tuple[str, ...], now: datetime) -> bool:
     """Return whether these people have had a digest only just now."""
-    until = quiet_until(book, to)
+    until = quiet_until(send_log, to)
     return until is not None and now < until
 
 
-def quiet_until(book: Postbook, to: tuple[str, ...]) -> datetime | None:
+def quiet_until(send_log: SendLog, to: tuple[str, ...]) -> datetime | None:
     """Return until when they are to have none, after a digest; None: they had none."""
     name = _contact(to)
-    found = [one.at + QUIET for one in book.digests if one.name == name]
+    found = [one.at + QUIET for one in send_log.bundles if one.name == name]
     return max(found, default=None)
 
 
-def without_digest(book: Postbook, to: tuple[str, ...]) -> Postbook:
+def without_bundle(send_log: SendLog, to: tuple[str, ...]) -> SendLog:
     """Return the book after a digest that was surely not taken."""
     name = _contact(to)
-    return replace(book, digests=tuple(one for one in book.digests if one.name != name))
+    return replace(
+        send_log, bundles=tuple(one for one in send_log.bundles if one.name != name)
+    )
 
 
-def after_digest(book: Postbook, to: tuple[str, ...], now: datetime) -> Postbook:
+def after_bundle(send_log: SendLog, to: tuple[str, ...], now: datetime) -> SendLog:
     """Return the book after a digest that was, or may have been, taken."""
-    others = without_digest(book, to).digests
-    return replace(book, digests=(*others, At(_contact(to), now)))
+    others = without_bundle(send_log, to).bundles
+    return replace(send_log, bundles=(*others, At(_contact(to), now)))
 
 
-def after_refused_login(book: Postbook, now: datetime) -> Postbook:
+def after_refused_login(send_log: SendLog, now: datetime) -> SendLog:
     """Return the book after a session whose login was not taken."""
-    return replace(book, refused_logins=(*book.refused_logins, now))
+    return replace(send_log, refused_logins=(*send_log.refused_logins, now))
 
 
-def telling_refused(book: Postbook, address: str, now: datetime) -> Postbook:
+def telling_refused(send_log: SendLog, address: str, now: datetime) -> SendLog:
     """Return the book when others are told that an address is refused."""
-    return replace(book, refused=(*book.refused, At(address, now)))
+    return replace(send_log, refused=(*send_log.refused, At(address, now)))
 
 
-def knows_refused(book: Postbook, address: str) -> bool:
+def knows_refused(send_log: SendLog, address: str) -> bool:
     """Return whether others were told today that this address is refused."""
-    return any(one.name == address for one in book.refused)
+    return any(one.name == address for one in send_log.refused)
 
 
 def _contact(to: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from lib.core.enums import Condition, DeliveryResult, JobFrequency
+from lib.core.enums import DeliveryResult, JobFrequency, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Gone, Message
 
@@ -22,16 +22,16 @@ class Record:
 
     key: JobKey
     name: str = ""
-    condition: Condition = Condition.FINE
+    status: Status = Status.OK
     #: Executions in a row that did not find it fine.
     failures: int = 0
     failing_since: datetime | None = None
     #: When the last alert or reminder was kept; None while nobody was told.
-    told_at: datetime | None = None
+    notified_at: datetime | None = None
     #: Who got the alert, and so gets the recovery.
-    told: tuple[str, ...] = ()
+    notified: tuple[str, ...] = ()
     #: What they were told it is: failing or unknown.
-    told_of: Condition | None = None
+    notified_status: Status | None = None
     #: What became of the mail of ``told_at``, once it is owed no more.
     delivery: DeliveryResult = DeliveryResult.SENT
     #: The message_id of the first alert.
@@ -40,7 +40,7 @@ class Record:
     pending: bool = False
     #: What the job keeps from run to run.
     memory: Mapping[str, Any] = field(default_factory=dict)
-    owed: tuple[Message, ...] = ()
+    queued: tuple[Message, ...] = ()
     #: Since when no run has met this job; None while runs meet it.
     unseen_since: datetime | None = None
     #: The last of its probes that are owed no longer.
@@ -49,13 +49,13 @@ class Record:
     revision: int = field(default=0, compare=False)
 
     @property
-    def is_plain(self) -> bool:
+    def is_default(self) -> bool:
         """Return whether there is nothing in it that a new record would not hold."""
         return self == Record(self.key, self.name)
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class RunRecord:
     """What is remembered of the runs themselves: run.json."""
 
     began_at: datetime | None = None
@@ -71,7 +71,7 @@ class RunFacts:
     unknown: int = 0
     pending: int = 0
     sent: int = 0
-    owed: int = 0
+    queued: int = 0
     #: Runs that found another one at work, since Checker was set up.
     skipped: int = 0
     skipped_at: datetime | None = None

@@ -11,31 +11,31 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from lib.core.enums import Condition, Decision
-from lib.core.jobs import JobFacts, JobKey
+from lib.core.enums import Decision, Status
+from lib.core.jobs import Job, JobKey
 from lib.core.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CheckResult:
     """What one execution of one job found."""
 
-    condition: Condition
+    status: Status
     #: The reason, for people; its first line goes into subjects.
-    detail: str = ""
+    reason: str = ""
     #: What helps to understand it: a traceback, what the job printed.
-    evidence: str = ""
+    output: str = ""
     seconds: float = 0.0
     #: Ask again in the next minute run, whatever the job's frequency.
     ask_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class JobReport:
     """What one execution of a job came to: its way from a worker to the supervisor."""
 
-    job: JobFacts
-    outcome: Outcome
+    job: Job
+    result: CheckResult
     decision: Decision
     messages: tuple[Message, ...] = ()
     #: The job's memory after the run; None: leave what is remembered.
@@ -43,7 +43,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Slow:
+class Timing:
     """How long a check has taken, and when."""
 
     key: JobKey

@@ -80,7 +80,7 @@ class Mail:
     #: Where our own mail arrives; None where that is not set up.
     mailbox: Mailbox | None = None
     #: Peers are told that an instance without mail is fine.
-    nomail_is_fine: bool = False
+    nomail_is_ok: bool = False
 
     @property
     def is_set_up(self) -> bool:
@@ -122,7 +122,7 @@ class Peers:
 
 
 @dataclass(frozen=True)
-class Status:
+class AnswerEndpoint:
     """Where our answer to peers is given: ``[status]``."""
 
     listen: tuple[str, int] = ("0.0.0.0", 5000)
@@ -133,7 +133,7 @@ class Status:
 
 
 @dataclass(frozen=True)
-class DigestTimes:
+class SummaryTimes:
     """When a summary is due, by the local clock: ``[summary]``."""
 
     #: ``08:00``; empty: never.
@@ -159,8 +159,8 @@ class Settings:
     files: tuple[Path, ...] = ()
     limits: Limits = Limits()
     peers: Peers = Peers()
-    status: Status = Status()
-    digest: DigestTimes = DigestTimes()
+    status: AnswerEndpoint = AnswerEndpoint()
+    bundle: SummaryTimes = SummaryTimes()
     #: What is wrong but does not stop a run, and what is merely odd.
     problems: tuple[Problem, ...] = ()
     #: The same settings as job authors see them.

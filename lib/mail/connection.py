@@ -66,7 +66,7 @@ def host_of(mail: Mail) -> str:
 
 
 def connect(
-    mail: Mail, deadline: Deadline, tell: Callable[[str], None]
+    mail: Mail, deadline: Deadline, emit: Callable[[str], None]
 ) -> socket.socket:
     """Return a connection to the first address of ``mail.smtpserver`` that answers."""
     host = host_of(mail)
@@ -77,7 +77,7 @@ def connect(
         raise DialFailed(with_remedy(str(error), remedy)) from error
     names = ", ".join(dict.fromkeys(str(address[0]) for _family, address in places))
     if names != host:
-        tell(f"{host} is {names}")
+        emit(f"{host} is {names}")
     if mail.smtpsecurity == "none" and not all(
         _is_own(place[1][0]) for place in places
     ):
@@ -96,9 +96,9 @@ def connect(
         except OSError as error:
             sock.close()
             trouble = reason(error, share)
-            tell(f"connect to {address[0]} port {address[1]}: {trouble}")
+            emit(f"connect to {address[0]} port {address[1]}: {trouble}")
             continue
-        tell(f"connected to {address[0]} port {address[1]}")
+        emit(f"connected to {address[0]} port {address[1]}")
         return sock
     remedy = "check [email] smtpserver and smtpport, and the network between"
     raise DialFailed(with_remedy(trouble, remedy))

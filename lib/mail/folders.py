@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 #: More are not looked into.
-MOST_FOLDERS = 60
+MAX_FOLDERS = 60
 
 
 class Kind(enum.IntEnum):

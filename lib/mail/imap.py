@@ -37,11 +37,11 @@ from lib.net.connect import (
 from lib.net.tls_errors import TlsFault
 
 #: One answer is no longer, unless somebody wants to fill our memory.
-MOST_BYTES = 2_000_000
+MAX_BYTES = 2_000_000
 #: Nor is one piece of it: we ask for headers only.
-MOST_LITERAL = 500_000
+MAX_LITERAL = 500_000
 #: As much as a server may say before TLS begins.
-_MOST_BEFORE_TLS = 16_384
+_MAX_BEFORE_TLS = 16_384
 
 
 class Session(imaplib.IMAP4):
@@ -53,7 +53,7 @@ class Session(imaplib.IMAP4):
         self._given = sock
         self._deadline = deadline
         self._greeting = greeting
-        self.answers = Answers(sock, deadline, MOST_BYTES)
+        self.answers = Answers(sock, deadline, MAX_BYTES)
         self._reader = io.BufferedReader(self.answers)
         super().__init__()
 
@@ -63,7 +63,7 @@ class Session(imaplib.IMAP4):
 
     def read(self, size: int) -> bytes:
         """Return a literal; raise OSError for one that nobody asked for."""
-        if size > MOST_LITERAL:
+        if size > MAX_LITERAL:
             raise OSError(f"the server announced {size} bytes, and we take no more")
         data = self._reader.read(size)
         if len(data) < size:
@@ -76,7 +76,7 @@ class Session(imaplib.IMAP4):
             line, self._greeting = self._greeting, b""
             return line
         # An answer to SEARCH is one line, however much was found.
-        return self._reader.readline(MOST_BYTES)
+        return self._reader.readline(MAX_BYTES)
 
     def send(self, data: Any) -> None:
         """Send it all before the deadline."""
@@ -87,7 +87,7 @@ class Session(imaplib.IMAP4):
         """Hang up."""
         self.sock.close()
 
-    def told(self, name: str, *words: str | bytes) -> tuple[str, list[Any]]:
+    def notified(self, name: str, *words: str | bytes) -> tuple[str, list[Any]]:
         """Say a command, return the server's verdict and what came of that name."""
         itself: Any = self
         done, data = itself._simple_command(name, *words)
@@ -130,7 +130,7 @@ def _heard(sock: TimedSocket, rest: bytes) -> tuple[bytes, bytes]:
     while b"\n" not in rest:
         more = sock.recv(4096)
         rest += more
-        if not more or sock.received > _MOST_BEFORE_TLS:
+        if not more or sock.received > _MAX_BEFORE_TLS:
             trouble = "went on and on" if more else "closed the connection"
             raise Unreachable(f"the server {trouble} before TLS began")
     line, _end, rest = rest.partition(b"\n")
@@ -205,14 +205,14 @@ class Line:
         if name in ("SEARCH", "FETCH", "STORE", "EXPUNGE", "MOVE"):
             done, data = imap.uid(name, *words)
         elif name == "NUMBERED FETCH":
-            done, data = imap.told("FETCH", *words)
+            done, data = imap.notified("FETCH", *words)
         elif name in ("SELECT", "EXAMINE"):
             done, data = imap.select(words[0], name == "EXAMINE")
         else:
-            done, data = imap.told(name, *words)
+            done, data = imap.notified(name, *words)
         return done == "OK", [one for one in data if one is not None]
 
-    def refusal(self, data: list[Any]) -> str:
+    def failure(self, data: list[Any]) -> str:
         """Return what the server said with its no, as one line."""
         return self._shown(data[-1] if data else b"")
 
@@ -265,7 +265,7 @@ class Line:
             if "AUTH=PLAIN" in imap.capabilities:
                 done, data = imap.prove(b"\0" + user + b"\0" + word)
             else:
-                done, data = imap.told("LOGIN", _quoted(user), _quoted(word))
+                done, data = imap.notified("LOGIN", _quoted(user), _quoted(word))
             if done != "OK":
                 text = self._shown(data[-1] if data else b"")
                 if re.search(r"UNAVAILABLE|try again|too many", text, re.I):
@@ -281,7 +281,7 @@ class Line:
                 raise self._failed(f"the login was refused: {text}", remedy)
             imap.state = "AUTH"
             # Most servers offer more to those they know.
-            _done, data = imap.told("CAPABILITY")
+            _done, data = imap.notified("CAPABILITY")
             words = b" ".join(one for one in data if isinstance(one, bytes))
             imap.capabilities = tuple(words.decode("ascii", "replace").upper().split())
 

@@ -16,7 +16,7 @@ from typing import Any
 from lib.core.settings import Mailbox
 from lib.mail import roundtrip
 from lib.mail.folders import (
-    MOST_FOLDERS,
+    MAX_FOLDERS,
     Folder,
     Kind,
     encoded,
@@ -25,15 +25,15 @@ from lib.mail.folders import (
     quoted,
 )
 from lib.mail.imap import Line, LookFailed
-from lib.mail.roundtrip import FIELDS, Probe, Seen, seen_in
+from lib.mail.roundtrip import FIELDS, RoundTripMail, Seen, seen_in
 from lib.net.connect import Deadline
 
 #: What has just come is among the last; a search of more takes some servers minutes.
-MOST_SEARCHED = 2_000
+MAX_SEARCHED = 2_000
 #: So many are looked at one by one, where a server's search finds nothing, or is none.
-MOST_READ, MOST_READ_WITHOUT_SEARCH = 20, 200
+MAX_READ, MAX_READ_WITHOUT_SEARCH = 20, 200
 #: Of own probes that have piled up, so many go each time.
-MOST_DELETED = 100
+MAX_DELETED = 100
 #: What we keep of the time for less likely folders.
 _RESERVE_S = 5
 
@@ -62,7 +62,11 @@ class Nowhere:
 
 
 def look_for(
-    mailbox: Mailbox, probe: Probe, deadline: Deadline, *, keeps: bool = False
+    mailbox: Mailbox,
+    round_trip_mail: RoundTripMail,
+    deadline: Deadline,
+    *,
+    keeps: bool = False,
 ) -> Found | Nowhere:
     """Return where the probe is, or where it is not; raise LookFailed.
 
@@ -73,8 +77,8 @@ def look_for(
     try:
         folders = _folders(line, mailbox)
         opened: list[str] = []
-        unseen = len(folders[MOST_FOLDERS:])
-        for at, folder in enumerate(folders[:MOST_FOLDERS]):
+        unseen = len(folders[MAX_FOLDERS:])
+        for at, folder in enumerate(folders[:MAX_FOLDERS]):
             if opened and folder.kind is Kind.OTHER and not _has_time(deadline):
                 unseen = len(folders) - at
                 break
@@ -83,11 +87,11 @@ def look_for(
                 continue
             opened.append(folder.name)
             is_likely = folder.kind is not Kind.OTHER or bool(mailbox.folder)
-            seen = _search(line, probe, exists, thoroughly=is_likely)
+            seen = _search(line, round_trip_mail, exists, thoroughly=is_likely)
             if seen is not None and keeps:
                 return Found(folder.name, folder.kind, seen.arrived_at)
             if seen is not None:
-                return _cleared(line, seen, folder, folders, probe)
+                return _cleared(line, seen, folder, folders, round_trip_mail)
         if not opened:
             raise LookFailed(*_missing(mailbox))
         return Nowhere(tuple(opened), unseen)
@@ -100,7 +104,7 @@ def folders_of(mailbox: Mailbox, deadline: Deadline) -> list[str]:
     line = Line(mailbox, deadline)
     try:
         folders = _folders(line, mailbox)
-        tried = folders[:MOST_FOLDERS]
+        tried = folders[:MAX_FOLDERS]
         found = [one for one in tried if _open(line, one, "EXAMINE") is not None]
         if not found:
             raise LookFailed(*_missing(mailbox))
@@ -144,28 +148,32 @@ def _open(line: Line, folder: Folder, how: str) -> int | None:
     return counts[-1] if counts else 0
 
 
-def _search(line: Line, probe: Probe, exists: int, *, thoroughly: bool) -> Seen | None:
+def _search(
+    line: Line, round_trip_mail: RoundTripMail, exists: int, *, thoroughly: bool
+) -> Seen | None:
     """Return the probe if it is in the folder that is open, else None.
 
     ``thoroughly``: look at the last mails also where the server's search finds none.
     """
     if exists == 0:
         return None
-    done, uids = _uids(line, exists, _that_is(probe))
+    done, uids = _uids(line, exists, _that_is(round_trip_mail))
     # What a server claims to have found is looked at.
     for seen in _read(line, "FETCH", uids[-10:]):
-        if probe.is_it(seen):
+        if round_trip_mail.is_it(seen):
             return seen
     if done and not thoroughly:
         return None
-    most = MOST_READ if done else MOST_READ_WITHOUT_SEARCH
+    most = MAX_READ if done else MAX_READ_WITHOUT_SEARCH
     numbers = [f"{max(1, exists - most + 1)}:*"]
-    return next((one for one in _read(line, "", numbers) if probe.is_it(one)), None)
+    return next(
+        (one for one in _read(line, "", numbers) if round_trip_mail.is_it(one)), None
+    )
 
 
-def _that_is(probe: Probe) -> str:
+def _that_is(round_trip_mail: RoundTripMail) -> str:
     """Return what to search for: the token in any of its places."""
-    token = probe.token
+    token = round_trip_mail.token
     return (
         f'OR OR HEADER Message-ID "{token}" HEADER X-Checker-Probe "{token}"'
         f' SUBJECT "{token}"'
@@ -174,7 +182,7 @@ def _that_is(probe: Probe) -> str:
 
 def _uids(line: Line, exists: int, criteria: str) -> tuple[bool, list[str]]:
     """Return whether the server can search, and what it found among the last mails."""
-    first = max(1, exists - MOST_SEARCHED + 1)
+    first = max(1, exists - MAX_SEARCHED + 1)
     done, data = line.ask("SEARCH", f"{first}:*", criteria)
     words = b" ".join(one for one in data if isinstance(one, bytes)) if done else b""
     found = [int(word) for word in words.split() if re.fullmatch(rb"\d{1,10}", word)]
@@ -192,38 +200,48 @@ def _read(line: Line, by: str, numbers: list[str]) -> Iterator[Seen]:
     yield from seen_in(data)
 
 
-def _found(seen: Seen, folder: Folder, probe: Probe) -> Found:
+def _found(seen: Seen, folder: Folder, round_trip_mail: RoundTripMail) -> Found:
     received = [str(one) for one in seen.fields.get_all("Received", ())]
-    steps = roundtrip.hops(received, probe.sent_at, seen.arrived_at)
+    steps = roundtrip.hops(received, round_trip_mail.sent_at, seen.arrived_at)
     return Found(folder.name, folder.kind, seen.arrived_at, roundtrip.longest(steps))
 
 
 def _cleared(
-    line: Line, seen: Seen, folder: Folder, folders: list[Folder], probe: Probe
+    line: Line,
+    seen: Seen,
+    folder: Folder,
+    folders: list[Folder],
+    round_trip_mail: RoundTripMail,
 ) -> Found:
     """Return what was found, and how its deletion went: nothing hangs on that."""
-    found = _found(seen, folder, probe)
+    found = _found(seen, folder, round_trip_mail)
     try:
-        count = _delete(line, folder, folders, probe, seen.uid)
+        count = _delete(line, folder, folders, round_trip_mail, seen.uid)
     except LookFailed as error:
         return replace(found, trouble=f"the probe could not be deleted: {error}")
     return replace(found, deleted=count)
 
 
 def _delete(
-    line: Line, folder: Folder, folders: list[Folder], probe: Probe, uid: str = ""
+    line: Line,
+    folder: Folder,
+    folders: list[Folder],
+    round_trip_mail: RoundTripMail,
+    uid: str = "",
 ) -> int:
     """Delete this probe and older ones of ours in a folder; return how many."""
     exists = _open(line, folder, "SELECT")
     if not exists:
         return 0
     can_expunge = line.has("UIDPLUS")
-    new = [uid] if uid else _uids(line, exists, _that_is(probe))[1]
+    new = [uid] if uid else _uids(line, exists, _that_is(round_trip_mail))[1]
     # What cannot be expunged stays where it is, marked.
     undeleted = "" if can_expunge else "UNDELETED "
     old = _uids(line, exists, f'{undeleted}HEADER X-Checker-Probe ""')[1]
-    uids = sorted({*new, *old[:MOST_DELETED]}, key=int)
-    ours = [one.uid for one in _read(line, "FETCH", uids) if probe.is_ours(one)]
+    uids = sorted({*new, *old[:MAX_DELETED]}, key=int)
+    ours = [
+        one.uid for one in _read(line, "FETCH", uids) if round_trip_mail.is_ours(one)
+    ]
     if not ours:
         return 0
     trash = next((one for one in folders if one.kind is Kind.TRASH), None)
@@ -231,7 +249,7 @@ def _delete(
         # What is expunged elsewhere is archived there, and never deleted.
         if line.has("X-GM-EXT-1") and line.has("MOVE"):
             _do(line, "MOVE", ",".join(ours), quoted(trash.raw))
-            return _delete(line, trash, folders, probe)
+            return _delete(line, trash, folders, round_trip_mail)
     _do(line, "STORE", ",".join(ours), "+FLAGS.SILENT", r"(\Deleted)")
     if can_expunge:
         _do(line, "EXPUNGE", ",".join(ours))
@@ -243,4 +261,4 @@ def _do(line: Line, name: str, *words: str | bytes) -> None:
     """Have the server do something; raise LookFailed if it will not."""
     done, data = line.ask(name, *words)
     if not done:
-        raise LookFailed(f"{name} was refused: {line.refusal(data)}")
+        raise LookFailed(f"{name} was refused: {line.failure(data)}")

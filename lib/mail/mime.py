@@ -53,7 +53,7 @@ def compose(message: Message, settings: Settings, account: Mail | None = None) -
     mail["From"] = _from(settings, account)
     mail["To"] = tuple(_recipient(address) for address in message.to) or _nobody()
     mail["Auto-Submitted"] = "auto-generated"
-    if message.kind is MessageKind.PROBE:
+    if message.kind is MessageKind.ROUND_TRIP:
         mail[PROBE_HEADER] = _id_word(message.message_id)
     threads = not settings.mail.bustgmailthreading
     if threads and message.thread not in (None, message.message_id):

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from lib.core.health import MOST_HISTORY, proof_facts
+from lib.core.health import MAX_HISTORY, proof_facts
 from lib.core.text import wrapped
 
 # As EmailChecker keeps it; ``probe`` is what it knows of the mail.
@@ -23,7 +23,7 @@ from lib.core.text import wrapped
 
 def proven(
     verdict: str,
-    probe: Mapping[str, Any],
+    round_trip_mail: Mapping[str, Any],
     interval_s: int,
     now: datetime,
     *,
@@ -31,38 +31,46 @@ def proven(
     trouble: str = "",
 ) -> dict[str, Any]:
     """Return the proof to keep of a mail that was found."""
-    kept = {**proof_facts(verdict, probe, interval_s), "proved_at": now.isoformat()}
+    kept = {
+        **proof_facts(verdict, round_trip_mail, interval_s),
+        "proved_at": now.isoformat(),
+    }
     return {**kept, "folder": folder, **({"trouble": trouble} if trouble else {})}
 
 
 def failed(
     verdict: str,
-    probe: Mapping[str, Any],
+    round_trip_mail: Mapping[str, Any],
     interval_s: int,
     now: datetime,
     before: Any,
 ) -> dict[str, Any]:
     """Return the proof to keep of one that failed, after the one ``before``."""
-    kept = {**proof_facts(verdict, probe, interval_s), "failed_at": now.isoformat()}
+    kept = {
+        **proof_facts(verdict, round_trip_mail, interval_s),
+        "failed_at": now.isoformat(),
+    }
     if isinstance(before, dict) and "proved_at" in before:
         kept["proved_at"] = before["proved_at"]
     return kept
 
 
-def with_line(history: Any, probe: Mapping[str, Any], verdict: str) -> list[Any]:
+def with_line(
+    history: Any, round_trip_mail: Mapping[str, Any], verdict: str
+) -> list[Any]:
     """Return the history with one proof more.
 
     When it was sent, when it arrived, seconds, the verdict, the longest step.
     """
     line = [
-        probe.get("taken") or probe.get("sent"),
-        probe.get("arrived"),
-        probe.get("seconds"),
+        round_trip_mail.get("taken") or round_trip_mail.get("sent"),
+        round_trip_mail.get("arrived"),
+        round_trip_mail.get("seconds"),
         verdict,
-        probe.get("hop", ""),
+        round_trip_mail.get("hop", ""),
     ]
     before = history if isinstance(history, list) else []
-    return [*before, line][-MOST_HISTORY:]
+    return [*before, line][-MAX_HISTORY:]
 
 
 #: The verdict: what the subject says, with what was seen in {}, and what to do.

@@ -39,7 +39,7 @@ TLS_REMEDIES = {
 _ABOUT_US = re.compile(r"^5\d\d 5\.4\.5\b|^(503|530|534|535|538)\b|relay", re.I)
 
 
-class NotSent(Exception):
+class DeliveryError(Exception):
     """The message was not accepted; the text says where, at which step and why.
 
     ``permanent``: trying the same again cannot help.  ``step``: the SMTP step.

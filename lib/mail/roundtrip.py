@@ -29,7 +29,7 @@ _IN_SUBJECT = re.compile(rf"[\[(*{{].*\] probe ({_TOKEN})( \([0-9a-f]{{6}}\))?")
 
 
 @dataclass(frozen=True)
-class Probe:
+class RoundTripMail:
     """The mail that is looked for, and what tells ours from others'."""
 
     token: str
@@ -124,7 +124,7 @@ def _moment(words: bytes) -> datetime | None:
 
 
 #: A mail that has gone round in circles has no more to tell.
-MOST_HOPS = 50
+MAX_HOPS = 50
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def longest(steps: Sequence[Hop]) -> str:
 def _steps(
     received: Sequence[str], arrived_at: datetime | None
 ) -> Iterator[tuple[str, datetime]]:
-    for line in reversed(received[:MOST_HOPS]):
+    for line in reversed(received[:MAX_HOPS]):
         at = _hop_moment(line)
         if at is not None:
             by = re.search(r"\bby\s+([^\s;()]{1,100})", line)

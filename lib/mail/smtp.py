@@ -23,7 +23,7 @@ from lib.core.sanitize import scrubbed
 from lib.core.settings import Mail
 from lib.mail.connection import Answers, DialFailed, connect, host_of, secured
 from lib.mail.mime import wire_address
-from lib.mail.replies import NotSent, is_lasting, refusal_remedy, with_remedy
+from lib.mail.replies import DeliveryError, is_lasting, refusal_remedy, with_remedy
 from lib.net.connect import Deadline, reason
 
 DEADLINE_S = 30
@@ -63,10 +63,10 @@ class SmtpChannel:
 
         mail = self._mail
         if not mail.smtpserver:
-            raise NotSent("[email] smtpserver is not set", step="connect")
+            raise DeliveryError("[email] smtpserver is not set", step="connect")
         line = self._line = Line(
             mail,
-            tell=self._on_step,
+            emit=self._on_step,
             deadline_s=self._deadline_s,
             secrets=_forms_of_the_password(mail),
         )
@@ -96,7 +96,7 @@ class SmtpChannel:
         line = self._open_line()
         try:
             return self._hand_over(line, sender, list(dict.fromkeys(to)), data)
-        except NotSent:
+        except DeliveryError:
             if not line.dead:
                 self._forget_mail(line)
             raise
@@ -120,17 +120,19 @@ class SmtpChannel:
     def _log_in(self, line: Line) -> None:
         mail = self._mail
         if not (mail.user and mail.password):
-            return line.tell("no login: [email] has no user or no password")
+            return line.emit("no login: [email] has no user or no password")
         if mail.smtpsecurity == "none":
-            return line.tell("no login: smtpsecurity is none, a password wants TLS")
+            return line.emit("no login: smtpsecurity is none, a password wants TLS")
         offered = (line.offers("auth") or "").upper().split()
         if "PLAIN" in offered:
             login = _base64(f"\0{mail.user}\0{mail.password}")
-            answer = line.ask("AUTH", f"AUTH PLAIN {login}", told=False)
+            answer = line.ask("AUTH", f"AUTH PLAIN {login}", notified=False)
         elif "LOGIN" in offered:
-            answer = line.ask("AUTH", f"AUTH LOGIN {_base64(mail.user)}", told=False)
+            answer = line.ask(
+                "AUTH", f"AUTH LOGIN {_base64(mail.user)}", notified=False
+            )
             if answer.startswith("334"):
-                answer = line.ask("AUTH", _base64(mail.password), told=False)
+                answer = line.ask("AUTH", _base64(mail.password), notified=False)
         else:
             what = f"offers {' '.join(offered)}" if offered else "offers no login"
             raise line.lost(
@@ -142,7 +144,7 @@ class SmtpChannel:
                 ),
             )
         _expect(line, "AUTH", answer)
-        line.tell(f"AUTH: logged in as {mail.user}")
+        line.emit(f"AUTH: logged in as {mail.user}")
 
     def _hand_over(
         self, line: Line, sender: str, to: list[str], data: bytes
@@ -154,26 +156,26 @@ class SmtpChannel:
         options = f" SIZE={len(data)}" if line.offers("size") is not None else ""
         if not all(address.isascii() for address in wanted.values()):
             options += " SMTPUTF8"
-        answer = line.ask("MAIL FROM", f"MAIL FROM:<{sender}>{options}", told=False)
-        line.tell(f"MAIL FROM {sender}: {answer}")
+        answer = line.ask("MAIL FROM", f"MAIL FROM:<{sender}>{options}", notified=False)
+        line.emit(f"MAIL FROM {sender}: {answer}")
         _expect(line, "MAIL FROM", answer)
         for address, on_the_wire in wanted.items():
-            answer = line.ask("RCPT TO", f"RCPT TO:<{on_the_wire}>", told=False)
-            line.tell(f"RCPT TO {on_the_wire}: {answer}")
+            answer = line.ask("RCPT TO", f"RCPT TO:<{on_the_wire}>", notified=False)
+            line.emit(f"RCPT TO {on_the_wire}: {answer}")
             if not answer.startswith("2"):
                 refused[address] = answer
         if len(refused) == len(to):
             raise _nobody_accepted(line, refused)
-        _expect(line, "DATA", line.ask("DATA", "DATA", told=False), "354")
+        _expect(line, "DATA", line.ask("DATA", "DATA", notified=False), "354")
         _expect(line, "end of mail", line.pour(data))
         return refused
 
     def _forget_mail(self, line: Line) -> None:
         try:
-            _expect(line, "RSET", line.ask("RSET", "RSET", told=False))
-        except NotSent as error:
+            _expect(line, "RSET", line.ask("RSET", "RSET", notified=False))
+        except DeliveryError as error:
             # The mail's own refusal is what its sender must hear, not this.
-            line.tell(str(error))
+            line.emit(str(error))
             line.close()
 
     def _open_line(self) -> Line:
@@ -185,7 +187,7 @@ class SmtpChannel:
 def _expect(line: Line, step: str, answer: str, good: str = "2") -> None:
     """Raise NotSent unless the answer starts with what is good here."""
     if not answer.startswith(good):
-        raise line.refusal(step, answer, permanent=is_lasting(step, answer))
+        raise line.failure(step, answer, permanent=is_lasting(step, answer))
 
 
 def _addresses(
@@ -208,14 +210,14 @@ def _addresses(
     return wanted, refused
 
 
-def _nobody_accepted(line: Line, refused: dict[str, str]) -> NotSent:
+def _nobody_accepted(line: Line, refused: dict[str, str]) -> DeliveryError:
     """Return what to raise when not one recipient was accepted.
 
     It is permanent only if trying again can help none of them.
     """
     passing = [why for why in refused.values() if not is_lasting("RCPT TO", why)]
     answer = [*passing, *refused.values(), "554 5.5.1 the mail is to nobody"][0]
-    return line.refusal("RCPT TO", answer, permanent=not passing, refused=refused)
+    return line.failure("RCPT TO", answer, permanent=not passing, refused=refused)
 
 
 def _forms_of_the_password(mail: Mail) -> tuple[str, ...]:
@@ -247,12 +249,12 @@ class Line:
         self,
         mail: Mail,
         *,
-        tell: Callable[[str], None],
+        emit: Callable[[str], None],
         deadline_s: float,
         secrets: tuple[str, ...] = (),
     ) -> None:
         self._mail = mail
-        self._tell = tell
+        self._emit = emit
         self._secrets = secrets
         self._deadline = Deadline(deadline_s)
         self._host = host_of(mail)
@@ -264,14 +266,14 @@ class Line:
         #: Why the line is of no more use; empty while it is.
         self.dead = ""
 
-    def tell(self, text: str) -> None:
+    def emit(self, text: str) -> None:
         """Show a step to whoever watches, without the secrets."""
-        self._tell(scrubbed(text, self._secrets))
+        self._emit(scrubbed(text, self._secrets))
 
     def connect(self) -> None:
         """Connect to the first address of the server that answers."""
         try:
-            sock = connect(self._mail, self._deadline, self.tell)
+            sock = connect(self._mail, self._deadline, self.emit)
         except DialFailed as error:
             raise self.lost("connect", str(error)) from error
         self._smtp.local_hostname = _own_name(sock)
@@ -286,24 +288,24 @@ class Line:
         except DialFailed as error:
             raise self.lost(step, str(error)) from error
         self._use(sock)
-        self.tell(f"{step}: {sock.version()}, certificate verified for {self._host}")
+        self.emit(f"{step}: {sock.version()}, certificate verified for {self._host}")
 
-    def ask(self, step: str, command: str = "", *, told: bool = True) -> str:
+    def ask(self, step: str, command: str = "", *, notified: bool = True) -> str:
         """Say a command (none: just listen), return the answer: ``250 2.0.0 OK``.
 
         Raise NotSent if the connection ends instead, or ends with the answer.
         """
         say = partial(self._smtp.docmd, command) if command else self._smtp.getreply
-        return self._ask(step, say, told=told)
+        return self._ask(step, say, notified=notified)
 
     def ehlo(self) -> str:
         """Return the answer to EHLO; ``offers`` tells what was in it."""
-        answer = self._ask("EHLO", self._smtp.ehlo, told=False)
+        answer = self._ask("EHLO", self._smtp.ehlo, notified=False)
         if not answer.startswith("2"):
             # A server of the old kind, which offers nothing.
             return self._ask("HELO", self._smtp.helo)
         offers = ", ".join(sorted(self._smtp.esmtp_features)).upper()
-        self.tell(f"EHLO: ok, the server offers {offers or 'nothing'}")
+        self.emit(f"EHLO: ok, the server offers {offers or 'nothing'}")
         return answer
 
     def offers(self, feature: str) -> str | None:
@@ -319,8 +321,8 @@ class Line:
             self._smtp.send(text + ending)
             return 0, b""
 
-        self._ask("mail text", say, told=False)
-        self.tell(f"mail text: {len(data)} bytes sent")
+        self._ask("mail text", say, notified=False)
+        self.emit(f"mail text: {len(data)} bytes sent")
         return self.ask("end of mail")
 
     def say_goodbye(self, seconds: float) -> None:
@@ -332,9 +334,9 @@ class Line:
             self._deadline = Deadline(min(seconds, self._deadline.left()))
             self._use(sock)
             self.ask("QUIT", "QUIT")
-        except (NotSent, TimeoutError) as error:
+        except (DeliveryError, TimeoutError) as error:
             # Every mail had its answer before; nothing hangs on this one.
-            self.tell(str(error))
+            self.emit(str(error))
         finally:
             self.close()
 
@@ -343,19 +345,19 @@ class Line:
         self.dead = self.dead or "it was closed"
         self._smtp.close()
 
-    def refusal(
+    def failure(
         self,
         step: str,
         answer: str,
         *,
         permanent: bool = False,
         refused: Mapping[str, str] | None = None,
-    ) -> NotSent:
+    ) -> DeliveryError:
         """Return what to raise when the server said no, and the line lives on."""
         words = "; ".join(f"{who}: {why}" for who, why in (refused or {}).items())
         remedy = refusal_remedy(self._host, step, answer)
         text = f"{self._where}: {step}: {with_remedy(words or answer, remedy)}"
-        return NotSent(
+        return DeliveryError(
             scrubbed(text, self._secrets),
             step=step,
             answer=answer,
@@ -363,12 +365,12 @@ class Line:
             refused=refused,
         )
 
-    def lost(self, step: str, why: str, answer: str = "") -> NotSent:
+    def lost(self, step: str, why: str, answer: str = "") -> DeliveryError:
         """Return what to raise when the line is of no more use, and hang up."""
         self.dead = self.dead or f"{step}: {why}"
         self.close()
         text = scrubbed(f"{self._where}: {step}: {why}", self._secrets)
-        return NotSent(text, step=step, answer=answer)
+        return DeliveryError(text, step=step, answer=answer)
 
     def _use(self, sock: socket.socket) -> None:
         self._answers = Answers(sock, self._deadline)
@@ -376,7 +378,7 @@ class Line:
         self._smtp.file = io.BufferedReader(self._answers)
 
     def _ask(
-        self, step: str, say: Callable[[], tuple[int, bytes]], *, told: bool = True
+        self, step: str, say: Callable[[], tuple[int, bytes]], *, notified: bool = True
     ) -> str:
         sock = self._smtp.sock
         if sock is None:
@@ -394,8 +396,8 @@ class Line:
             raise self.lost(step, answer, answer)
         if code == -1:
             raise self.lost(step, f"this is no SMTP: {text!r}")
-        if told:
-            self.tell(f"{step}: {answer}")
+        if notified:
+            self.emit(f"{step}: {answer}")
         return answer
 
     def _reason(self, step: str, error: OSError) -> str:

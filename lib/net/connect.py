@@ -20,7 +20,7 @@ from typing import Any
 #: A job ends this much before it would be ended, so that the words are its own.
 MARGIN_S = 0.2
 #: Of more addresses than this the reasons are counted, not listed.
-MOST_REASONS = 10
+MAX_REASONS = 10
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def connect(
             raise
         else:
             sock.deadline = deadline
-            for where, why in reasons[:MOST_REASONS]:
+            for where, why in reasons[:MAX_REASONS]:
                 answers = shown_address(address)
                 logger.info("%s: %s answers, but not %s: %s", host, answers, where, why)
             return sock
@@ -146,9 +146,9 @@ def nobody_answered(host: str, port: int, reasons: list[tuple[str, str]]) -> str
     first = f"{place}: {', '.join(dict.fromkeys(why for _where, why in reasons))}"
     if [where for where, _why in reasons] == [place]:
         return first
-    lines = [f"tried {where}: {why}" for where, why in reasons[:MOST_REASONS]]
-    if len(reasons) > MOST_REASONS:
-        lines.append(f"tried {len(reasons) - MOST_REASONS} more addresses")
+    lines = [f"tried {where}: {why}" for where, why in reasons[:MAX_REASONS]]
+    if len(reasons) > MAX_REASONS:
+        lines.append(f"tried {len(reasons) - MAX_REASONS} more addresses")
     if len(first) > 120:
         first = f"{place}: none of {len(reasons)} addresses answered"
     return "\n".join([first, *lines])

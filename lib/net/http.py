@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 #: As much of a body as is looked at, decoded.
-MOST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 CHUNK_BYTES = 65_536
 #: Text encodings of the web; Python knows others, some of which unpack.
 _CHARSETS = re.compile(
@@ -122,8 +122,8 @@ class Answer:
 
         decoder = text_decoder(self._response.headers.get("content-type", ""))
         try:
-            while self.size < MOST_BYTES:
-                room = min(CHUNK_BYTES, MOST_BYTES - self.size)
+            while self.size < MAX_BYTES:
+                room = min(CHUNK_BYTES, MAX_BYTES - self.size)
                 chunk = self._response.raw.read1(room, decode_content=True)
                 self.size += len(chunk)
                 part = decoder.decode(chunk, final=not chunk)

@@ -35,12 +35,12 @@ from lib.core.sanitize import harmless
 from lib.core.text import duration
 
 #: Of an answer no more is read.
-MOST_BYTES = 4096
+MAX_BYTES = 4096
 #: Three minutes without a run are a problem; the rest is for the way of a file, which
 #: may be carried elsewhere each minute, and for two clocks.
-MOST_AGE = timedelta(minutes=5)
+MAX_AGE = timedelta(minutes=5)
 #: So much may two clocks differ.
-MOST_AHEAD = timedelta(minutes=5)
+MAX_AHEAD = timedelta(minutes=5)
 _NONCE = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -57,10 +57,10 @@ class Answer:
     server: str = ""
 
 
-class Finding(enum.StrEnum):
+class PeerStatus(enum.StrEnum):
     """What an answer comes to."""
 
-    FINE = "fine"
+    OK = "fine"
     MAIL_PROBLEM = "cannot send mail"
     JOB_PROBLEM = "running no jobs"
     WRONG = "no answer of a Checker"
@@ -78,9 +78,9 @@ class Finding(enum.StrEnum):
 
 
 _BY_WORD = {
-    Health.OK: Finding.FINE,
-    Health.MAIL_PROBLEM: Finding.MAIL_PROBLEM,
-    Health.JOB_PROBLEM: Finding.JOB_PROBLEM,
+    Health.OK: PeerStatus.OK,
+    Health.MAIL_PROBLEM: PeerStatus.MAIL_PROBLEM,
+    Health.JOB_PROBLEM: PeerStatus.JOB_PROBLEM,
 }
 
 
@@ -88,7 +88,7 @@ _BY_WORD = {
 class Reading:
     """An answer, judged."""
 
-    finding: Finding
+    peer_status: PeerStatus
     #: As much of it as could be read; None where it is none, or a word alone.
     answer: Answer | None = None
     signed: bool = False
@@ -136,10 +136,10 @@ def judged(
     is our own name, and ``before`` the one that the peer has signed with before: who
     has the key, or stands between, could give us our own answer or another's.
     """
-    text = content[:MOST_BYTES].decode("ascii", "replace").replace("\r\n", "\n")
+    text = content[:MAX_BYTES].decode("ascii", "replace").replace("\r\n", "\n")
     first, _end, _rest = text.partition("\n")
     if first not in tuple(Health):
-        return Reading(Finding.WRONG)
+        return Reading(PeerStatus.WRONG)
     # What stands below a signature is not signed, and may be anybody's.
     above, _mac_begins, macs = text.partition("\nmac ")
     facts = dict(re.findall(r"(?m)^([a-z-]+): ([^\n]*)$", above))
@@ -155,7 +155,7 @@ def judged(
 
 
 #: What is wrong with an answer, and what shows it.
-_Doubt = tuple[Finding, str]
+_Doubt = tuple[PeerStatus, str]
 
 
 def _unsigned(text: str, macs: str, key: str) -> _Doubt | None:
@@ -163,34 +163,36 @@ def _unsigned(text: str, macs: str, key: str) -> _Doubt | None:
     found = dict(re.findall(r"(?m)^mac ([0-9a-f]{16}): ([0-9a-f]{64})$", macs))
     given = found.get(key_id(key))
     if given is None:
-        return Finding.UNSIGNED, "with others only" if found else "it has no signature"
+        return PeerStatus.UNSIGNED, (
+            "with others only" if found else "it has no signature"
+        )
     right = hmac.compare_digest(given, _mac(text, key))
-    return None if right else (Finding.FORGED, "")
+    return None if right else (PeerStatus.FORGED, "")
 
 
 def _not_theirs(answer: Answer | None, us: str, before: str) -> _Doubt | None:
     """Return why what is signed with the key is not the peer's own; None if it is."""
     if answer is None or not answer.server:
-        return Finding.WRONG, "it does not say of whom and when it is"
+        return PeerStatus.WRONG, "it does not say of whom and when it is"
     if answer.server == us:
-        return Finding.OURS, f"signed by {_named(us)}"
+        return PeerStatus.OURS, f"signed by {_named(us)}"
     if before and answer.server != before:
         whose = f"signed by {_named(answer.server)}, and before by {_named(before)}"
-        return Finding.ANOTHERS, whose
+        return PeerStatus.ANOTHERS, whose
     return None
 
 
 def _too_old_or_new(answer: Answer, nonce: str, now: datetime) -> _Doubt | None:
     if answer.nonce and nonce and answer.nonce != nonce:
-        return Finding.STALE, "it answers another question than ours"
+        return PeerStatus.STALE, "it answers another question than ours"
     if answer.nonce and nonce:
         # Who signs what we have just asked has just answered, whatever its clock says,
         # or ours: else a wrong clock here would trouble every peer's admin.
         return None
-    if now - answer.time > MOST_AGE:
-        return Finding.STALE, f"made {duration(now - answer.time)} ago"
-    if answer.time - now > MOST_AHEAD:
-        return Finding.AHEAD, f"made {duration(answer.time - now)} from now"
+    if now - answer.time > MAX_AGE:
+        return PeerStatus.STALE, f"made {duration(now - answer.time)} ago"
+    if answer.time - now > MAX_AHEAD:
+        return PeerStatus.AHEAD, f"made {duration(answer.time - now)} from now"
     return None
 
 

@@ -12,14 +12,14 @@ from lib.core.settings import Peer
 from lib.net import http
 from lib.net.connect import Deadline, NotTried, Unreachable
 from lib.peers import answer
-from lib.peers.answer import Finding, Reading
+from lib.peers.answer import PeerStatus, Reading
 
 #: For all of it: name, connection, TLS, headers, body.
 ASK_S = 10.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class FileScan:
     """What became of a question."""
 
     #: None where nothing came that could be read.
@@ -31,7 +31,9 @@ class Asked:
     at: datetime | None = None
 
 
-def ask(peer: Peer, limit_s: float = ASK_S, *, us: str = "", before: str = "") -> Asked:
+def ask(
+    peer: Peer, limit_s: float = ASK_S, *, us: str = "", before: str = ""
+) -> FileScan:
     """Return what a peer answers, within the time; nothing is raised.
 
     A peer that shares a key is sent a nonce and which key to sign with; redirects are
@@ -48,11 +50,11 @@ def ask(peer: Peer, limit_s: float = ASK_S, *, us: str = "", before: str = "") -
                 if said.location:
                     place = http.shown_url(said.location)
                     why += f"; it redirects to {place}, which is not followed"
-                return Asked(None, why, time.monotonic() - began)
-            content = said.read(answer.MOST_BYTES)
+                return FileScan(None, why, time.monotonic() - began)
+            content = said.read(answer.MAX_BYTES)
     except (Unreachable, NotTried) as error:
         why = http.without_credentials(str(error), peer.url)
-        return Asked(None, why, time.monotonic() - began)
+        return FileScan(None, why, time.monotonic() - began)
     now = datetime.now(UTC)
     reading = answer.judged(
         content,
@@ -63,9 +65,9 @@ def ask(peer: Peer, limit_s: float = ASK_S, *, us: str = "", before: str = "") -
         before=before,
     )
     why = reading.why
-    if reading.finding is Finding.WRONG and not why:
+    if reading.peer_status is PeerStatus.WRONG and not why:
         why = http.printable(content[:200].decode("utf-8", "replace"), 100)
-    return Asked(reading, why, time.monotonic() - began, now)
+    return FileScan(reading, why, time.monotonic() - began, now)
 
 
 def _question(peer: Peer, nonce: str) -> str:

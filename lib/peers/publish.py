@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lib.core import health
-from lib.core.records import RunFacts
+from lib.core.records import RunRecord
 from lib.core.settings import Settings
 from lib.peers import answer
 from lib.system.errors import StateError
@@ -21,7 +21,7 @@ from lib.system.files import replace_softly
 logger = logging.getLogger(__name__)
 
 
-def write(settings: Settings, run: RunFacts, now: datetime) -> None:
+def write(settings: Settings, run: RunRecord, now: datetime) -> None:
     """Replace the file whole; where that fails, one line in the log says so.
 
     It is signed with the key of each peer, and readable by everybody: a web server is
@@ -42,7 +42,7 @@ def write(settings: Settings, run: RunFacts, now: datetime) -> None:
 
 def own_answer(
     settings: Settings,
-    run: RunFacts,
+    run: RunRecord,
     now: datetime,
     *,
     nonce: str = "",
@@ -53,7 +53,7 @@ def own_answer(
     ``nonce`` is what it was asked with.  ``signed`` False is for those who share no
     key: what is bad then has nothing in it but the word, times and digits.
     """
-    how = health.judged(health.evidence(run), settings, now)
+    how = health.judged(health.output(run), settings, now)
     age = int((now - how.proved_at).total_seconds()) if how.proved_at else None
     said = answer.Answer(how.word, now, run.ended_at, age, nonce, settings.servername)
     return answer.composed(said, keys_of(settings) if signed else ())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from lib.core.text import duration, local, wrapped
-from lib.peers.answer import Answer, Finding
+from lib.peers.answer import Answer, PeerStatus
 
 #: What to do where nothing came that is an answer, or one that is not to be believed.
 ADVICE = {
@@ -16,29 +16,29 @@ ADVICE = {
         "Is the machine up, and what answers at that address: the web server, or "
         "checker.py -m daemon?  While it is away it cannot tell you so itself."
     ),
-    Finding.WRONG: (
+    PeerStatus.WRONG: (
         "Does that address lead to checker.py -m daemon, or to the file of [status] "
         "write?  The first line should be True, MailProblem or JobProblem alone."
     ),
-    Finding.UNSIGNED: (
+    PeerStatus.UNSIGNED: (
         "Do both sides have the same key= in [peers]?  checker.py -m peerkey makes a "
         "new one for both."
     ),
-    Finding.FORGED: (
+    PeerStatus.FORGED: (
         "What came was changed on its way.  Look who stands between; checker.py -m "
         "peerkey makes a new key for both sides."
     ),
-    Finding.STALE: (
+    PeerStatus.STALE: (
         "Does cron still start Checker there, and is the file of [status] write still "
         "replaced and carried?  Is the clock right?  So it looks, too, where somebody "
         "sends a recorded answer again."
     ),
-    Finding.AHEAD: "Is the clock right there, and is ours?",
-    Finding.OURS: (
+    PeerStatus.AHEAD: "Is the clock right there, and is ours?",
+    PeerStatus.OURS: (
         "Does that address lead back to us, or does somebody send us our own answers?  "
         "Two machines with one name need another [general] servername."
     ),
-    Finding.ANOTHERS: (
+    PeerStatus.ANOTHERS: (
         "Does that address lead to another machine, or have three of us one key?  If "
         "it has a new servername, its line in our [peers] needs another name or key."
     ),
@@ -46,7 +46,7 @@ ADVICE = {
 
 
 def not_answered(
-    finding: Finding | None, why: str, *, us: str, url: str, times: int
+    peer_status: PeerStatus | None, why: str, *, us: str, url: str, times: int
 ) -> str:
     """Return the reason of a failure where a peer has not said how it is."""
     often = f", though it asked {times} times" if times > 1 else ""
@@ -54,19 +54,21 @@ def not_answered(
         f"{us} asks your Checker how it is, at {url}, and got no answer that it can "
         f"believe{often}."
     )
-    return "\n".join((briefly(finding, why), wrapped(what), wrapped(ADVICE[finding])))
+    return "\n".join(
+        (briefly(peer_status, why), wrapped(what), wrapped(ADVICE[peer_status]))
+    )
 
 
-def briefly(finding: Finding | None, why: str) -> str:
+def briefly(peer_status: PeerStatus | None, why: str) -> str:
     """Return in one line what came in the place of an answer."""
-    what = finding.value if finding else "no answer"
+    what = peer_status.value if peer_status else "no answer"
     return f"{what}: {why}" if why else what
 
 
-def ill(finding: Finding, said: Answer | None, *, us: str, url: str) -> str:
+def ill(peer_status: PeerStatus, said: Answer | None, *, us: str, url: str) -> str:
     """Return the reason of a failure where a peer says that it is not well."""
     asks = f"{us} asks your Checker how it is, at {url}."
-    if finding is Finding.MAIL_PROBLEM:
+    if peer_status is PeerStatus.MAIL_PROBLEM:
         lines = ["it says that it cannot send mail", asks]
         if said and said.mail_proof_age_s is not None:
             age = duration(timedelta(seconds=said.mail_proof_age_s))
@@ -76,7 +78,7 @@ def ill(finding: Finding, said: Answer | None, *, us: str, url: str) -> str:
             "status says why, -m testmail shows each step."
         )
         return "\n".join(map(wrapped, lines))
-    lines = [f"it says that it is {finding}", asks]
+    lines = [f"it says that it is {peer_status}", asks]
     if said:
         when = local(said.last_run) if said.last_run else ""
         lines.append(

@@ -17,14 +17,14 @@ from lib.config.fields import is_this_machine
 from lib.core.settings import Mail, Peer
 from lib.net import http
 from lib.net.connect import Deadline, NotTried, Unreachable, connect
-from lib.peers.answer import Finding
+from lib.peers.answer import PeerStatus
 from lib.peers.client import ask
 from lib.plugins.target import targets
 
 #: Long enough to hear of somebody who is there.
 TRY_S = 8.0
 #: One of so many will do.
-MOST_ASKED = 40
+MAX_ASKED = 40
 
 #: Returns whether somebody answers.
 Try = Callable[[], bool]
@@ -84,7 +84,7 @@ class OwnLine:
 def any_answers(tries: Sequence[Try], limit_s: float = TRY_S) -> bool:
     """Return whether one of these, tried side by side, succeeds within the time."""
     found: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    tries = tries[:MOST_ASKED]
+    tries = tries[:MAX_ASKED]
     for one in tries:
         try:
             threading.Thread(target=lambda t=one: found.put(t()), daemon=True).start()
@@ -105,7 +105,7 @@ def _by_asking(peer: Peer) -> Try:
     def answers() -> bool:
         reading = ask(peer, TRY_S).reading
         # What is no answer of a Checker may be a page of whoever is in between.
-        return reading is not None and reading.finding is not Finding.WRONG
+        return reading is not None and reading.peer_status is not PeerStatus.WRONG
 
     return answers
 

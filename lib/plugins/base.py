@@ -34,11 +34,11 @@ class CheckPending(Exception):
 
 
 #: What a job may send in one run; more is a loop, and nobody reads it.
-MOST_MAILS = 100
+MAX_MAILS = 100
 
 
 @dataclass(slots=True)
-class Desk:
+class JobContext:
     """What Checker keeps with a job; job code has no business here."""
 
     #: What tells the job from others of its class.
@@ -54,7 +54,7 @@ class Desk:
     #: How mail leaves and where it arrives; only the jobs that ship are told.
     mail: Mail | None = None
     #: What is still owed of what the job sent, and what became of its probes.
-    owed: tuple[Message, ...] = ()
+    queued: tuple[Message, ...] = ()
     gone: tuple[Gone, ...] = ()
     #: Somebody tries the job: nothing is kept and nothing sent.
     is_trial: bool = False
@@ -100,9 +100,9 @@ class JobBase:
     memory: dict[str, Any]
 
     #: People hear of the end also where they are reminded; for the jobs that ship.
-    tells_end = False
+    notifies_recovery = False
     #: What a mail tells people to ask Checker for; empty: to run the job.
-    look_now = ""
+    check_now = ""
 
     #: Job files in the older manner: anything true that execute returns is a success.
     truth_is_enough = False
@@ -121,7 +121,7 @@ class JobBase:
         """
         self.config = config
         self.memory = {}
-        self._checker = Desk(tuple(str(part) for part in what_tells_it_apart))
+        self._checker = JobContext(tuple(str(part) for part in what_tells_it_apart))
 
     def executeEvery(self) -> JobFrequency:
         """Return how often to run: JobFrequency.MINUTE, HOUR, DAY or DAY_NOON.
@@ -192,18 +192,18 @@ class JobBase:
         job's contact, and for a recovery those who got the alert.  The server's name
         is put before the subject.  Raise ValueError for what is no address.
         """
-        desk = self._checker
-        if len(desk.outgoing) >= MOST_MAILS:
-            raise RuntimeError(f"a job may send {MOST_MAILS} mails in a run, no more")
-        desk.outgoing.append(
+        job_context = self._checker
+        if len(job_context.outgoing) >= MAX_MAILS:
+            raise RuntimeError(f"a job may send {MAX_MAILS} mails in a run, no more")
+        job_context.outgoing.append(
             Message(
-                message_id=desk.message_id or os.urandom(16).hex(),
-                kind=desk.kind,
+                message_id=job_context.message_id or os.urandom(16).hex(),
+                kind=job_context.kind,
                 subject=str(subject),
                 body=str(body),
-                to=read_addresses(to) or desk.to or self.contact(),
+                to=read_addresses(to) or job_context.to or self.contact(),
                 born_at=datetime.now(UTC),
-                thread=desk.thread,
+                thread=job_context.thread,
             )
         )
         return True
@@ -238,19 +238,19 @@ class JobBase:
         return "|".join((type(self).__qualname__, *self._checker.apart))
 
 
-def send_probe(job: JobBase, token: str, subject: str, body: str, to: str) -> bool:
+def send_round_trip(job: JobBase, token: str, subject: str, body: str, to: str) -> bool:
     """Take a mail to ourselves by the road of every other; return True.
 
     ``token`` is its id.  It is never folded, and no budget holds it back.  The record
     says in ``gone`` what became of it.
     """
-    desk = job._checker
-    before = (desk.kind, desk.message_id)
-    desk.kind, desk.message_id = MessageKind.PROBE, token
+    job_context = job._checker
+    before = (job_context.kind, job_context.message_id)
+    job_context.kind, job_context.message_id = MessageKind.ROUND_TRIP, token
     try:
         return job.sendEmail(subject, body, to)
     finally:
-        desk.kind, desk.message_id = before
+        job_context.kind, job_context.message_id = before
 
 
 class JobSpawner:

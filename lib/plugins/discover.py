@@ -15,33 +15,33 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 
 from lib.core.enums import JobFrequency
-from lib.core.jobs import JobFacts, JobFile, JobKey
+from lib.core.jobs import Job, JobFile, JobKey
 from lib.core.sanitize import fit, fit_end
-from lib.plugins.base import Desk, JobBase, JobSpawner
+from lib.plugins.base import JobBase, JobContext, JobSpawner
 from lib.plugins.errors import (
-    DETAIL_LENGTH,
+    REASON_TEXT_LENGTH,
     TRACEBACK_LENGTH,
     described,
     formatted,
     shown,
 )
-from lib.plugins.inspect import Interview, WrongAnswer
+from lib.plugins.inspect import JobInspector, WrongAnswer
 
 #: A spawner that yields more is one that does not end.
-MOST_JOBS = 50_000
+MAX_JOBS = 50_000
 #: As many jobs that cannot run are told of one by one; each is an alert.
-MOST_TROUBLES = 100
+MAX_TROUBLES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A job of a file, or trouble that stands in for one."""
 
-    facts: JobFacts
+    facts: Job
     job: JobBase | None = None
     #: Why it cannot run; the outcome of the job instead of an execution.
     trouble: str = ""
-    evidence: str = ""
+    output: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Discovered:
     warning: str = ""
 
 
-def facts_of_file(file: JobFile, contact: tuple[str, ...]) -> JobFacts:
+def facts_of_file(file: JobFile, contact: tuple[str, ...]) -> Job:
     """Return how a job file is known as a job of its own."""
-    return JobFacts(
+    return Job(
         key=JobKey(file.name),
         name=f"{file.name}.py",
         file=str(file.path),
@@ -108,8 +108,8 @@ class _Discovery:
             so_far = f", after {len(self.jobs)} jobs" if self.jobs else ""
             trouble = f"{self.at}{so_far}: {described(error)}"
             file = self._broken(facts, trouble, formatted(error))
-        if self.troubles > MOST_TROUBLES and not file.trouble:
-            more = self.troubles - MOST_TROUBLES
+        if self.troubles > MAX_TROUBLES and not file.trouble:
+            more = self.troubles - MAX_TROUBLES
             file = replace(file, trouble=f"{more} more of its jobs cannot run")
         return Discovered(file, tuple(self.jobs.values()), warning)
 
@@ -134,14 +134,14 @@ class _Discovery:
 
     def _add_all(self, jobs: Iterable[object]) -> None:
         for number, job in enumerate(jobs, 1):
-            if number > MOST_JOBS:
-                raise OverflowError(f"more than {MOST_JOBS} jobs; does it not end?")
+            if number > MAX_JOBS:
+                raise OverflowError(f"more than {MAX_JOBS} jobs; does it not end?")
             self._add(job, number)
 
     def _add(self, job: object, number: int) -> None:
         found = self._known(job, number)
         self.troubles += bool(found.trouble)
-        if found.trouble and self.troubles > MOST_TROUBLES:
+        if found.trouble and self.troubles > MAX_TROUBLES:
             return
         twin = self.jobs.get(found.facts.key)
         if twin is None:
@@ -163,26 +163,26 @@ class _Discovery:
         if not isinstance(job, JobBase):
             text = f"{shown(job)} is no job: it does not derive from JobBase"
             return Found(self._facts(key, f"{self.file.name} #{number}"), trouble=text)
-        if not _has_desk(job):
+        if not _has_job_context(job):
             text = (
                 f"__init__ of {name} does not call JobBase's: "
                 "add super().__init__(config)"
             )
             return Found(self._facts(key, name), trouble=text)
-        asked = Interview(
+        asked = JobInspector(
             self.file, job, self.contact, self.secrets, formerly=self.formerly
         )
         try:
             return Found(asked.facts(), job)
         except WrongAnswer as wrong:
             facts = self._facts(asked.key or key, asked.name or name, asked.contact)
-            return self._broken(facts, wrong.text, wrong.evidence)
+            return self._broken(facts, wrong.text, wrong.output)
 
     def _facts(
         self, key: JobKey, name: str, contact: tuple[str, ...] | None = None
-    ) -> JobFacts:
+    ) -> Job:
         """Return what is known of a job that cannot say it, or is not to be run."""
-        return JobFacts(
+        return Job(
             key,
             name,
             str(self.file.path),
@@ -190,19 +190,19 @@ class _Discovery:
             contact=self.contact if contact is None else contact,
         )
 
-    def _broken(self, facts: JobFacts, trouble: str, evidence: str) -> Found:
+    def _broken(self, facts: Job, trouble: str, output: str) -> Found:
         return Found(
             facts,
-            trouble=fit(trouble, self.secrets, DETAIL_LENGTH),
-            evidence=fit_end(evidence, self.secrets, TRACEBACK_LENGTH),
+            trouble=fit(trouble, self.secrets, REASON_TEXT_LENGTH),
+            output=fit_end(output, self.secrets, TRACEBACK_LENGTH),
         )
 
 
-def _has_desk(job: JobBase) -> bool:
+def _has_job_context(job: JobBase) -> bool:
     """Return whether JobBase.__init__ was called, without asking the job's own code."""
     try:
         # Not ``vars``, which would make a dict of what is kept in less.
-        return isinstance(object.__getattribute__(job, "_checker"), Desk)
+        return isinstance(object.__getattribute__(job, "_checker"), JobContext)
     except AttributeError:
         return False
 

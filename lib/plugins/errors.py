@@ -13,24 +13,16 @@ import traceback
 from lib.core.sanitize import RAW_LENGTH, harmless
 
 #: As much of a reason as is kept; a page of HTML in an exception is not a reason.
-DETAIL_LENGTH = 4000
+REASON_TEXT_LENGTH = 4000
 #: As much of a traceback as is kept; the end is what tells.
 TRACEBACK_LENGTH = 4096
 
 
 #: Whose frames say nothing to the author of a job.
+_LIB = os.path.dirname(os.path.dirname(__file__))
 _OURS = tuple(
-    os.path.join(os.path.dirname(__file__), f"{name}.py")
-    for name in (
-        "child",
-        "discover",
-        "execute",
-        "facts",
-        "process",
-        "task",
-        "tasks",
-        "worker",
-    )
+    os.path.join(_LIB, part)
+    for part in (f"plugins{os.sep}", f"workers{os.sep}", f"system{os.sep}process.py")
 )
 
 
@@ -92,4 +84,4 @@ def shown(answer: object) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith("<frozen importlib") or filename in _OURS
+    return filename.startswith(("<frozen importlib", *_OURS))

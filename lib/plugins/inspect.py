@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
-from lib.core.jobs import MAX_TIMEOUT_S, JobFacts, JobFile, JobKey, Policy
+from lib.core.jobs import MAX_TIMEOUT_S, Job, JobFile, JobKey, Policy
 from lib.core.sanitize import harmless, scrubbed
 from lib.plugins.base import JobBase, read_addresses
 from lib.plugins.errors import described, formatted, shown
@@ -22,13 +22,13 @@ KEY_LENGTH = 1000
 class WrongAnswer(Exception):
     """A hook raised, or returned what it must not; the text says which and what."""
 
-    def __init__(self, text: str, evidence: str = "") -> None:
-        super().__init__(text, evidence)
+    def __init__(self, text: str, output: str = "") -> None:
+        super().__init__(text, output)
         self.text = text
-        self.evidence = evidence
+        self.output = output
 
 
-class Interview:
+class JobInspector:
     """The questions to one job; what is known already stays if a later one fails.
 
     ``formerly``: keep what it was called by the older program.
@@ -51,14 +51,14 @@ class Interview:
         self.name = ""
         self.contact = contact
 
-    def facts(self) -> JobFacts:
+    def facts(self) -> Job:
         """Return what the job says; raise WrongAnswer if it cannot."""
         job = self._job
         self.key = key = self._key(self._ask("getStateName", _text))
         self.name = self._line(self._ask("getName", _text))
         self.contact = self._ask("contact", read_addresses) or JobBase.contact(job)
         formerly = self._ask("formerly", str)
-        return JobFacts(
+        return Job(
             key=key,
             name=self.name,
             file=str(self._file.path),
@@ -69,12 +69,12 @@ class Interview:
                 or JobBase.notifyOnFailureEvery(job),
                 self._ask("numberFailuresBeforeNotification", _failures)
                 or JobBase.numberFailuresBeforeNotification(job),
-                tells_end=job.tells_end is True,
+                notifies_recovery=job.notifies_recovery is True,
             ),
             contact=self.contact,
             timeout_s=self._ask("timeout", _seconds),
             formerly=formerly if self._formerly else "",
-            look_now=str(job.look_now),
+            check_now=str(job.check_now),
         )
 
     def _ask(self, hook: str, read: Callable[[Any], T]) -> T:
@@ -92,8 +92,8 @@ class Interview:
     def _key(self, text: str) -> JobKey:
         words = harmless(scrubbed(text, self._secrets))
         if len(words) > KEY_LENGTH:
-            digest = hashlib.sha256(words.encode()).hexdigest()[:16]
-            words = f"{words[:KEY_LENGTH]}...{digest}"
+            bundle = hashlib.sha256(words.encode()).hexdigest()[:16]
+            words = f"{words[:KEY_LENGTH]}...{bundle}"
         return JobKey(self._file.name, words)
 
     def _line(self, text: str) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from lib.config import kinds, options, peers
+from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.jobs import Target
 from lib.core.settings import Peers
+from lib.plugins.base import JobBase
 
 
 def targets(config: configparser.ConfigParser, kind: str) -> Iterator[Target]:
@@ -55,3 +57,43 @@ def _defaults(config: configparser.ConfigParser) -> dict[str, Any]:
         return {}
     given = dict(config.items("defaults"))
     return kinds.read_options(given, kinds.POLICY_OPTIONS)[0]
+
+
+class TargetJob(JobBase):
+    """One target of the settings; what it may say of itself is in ``lib/config/kinds.py``.
+
+    A subclass gives ``execute`` only; ``self.values`` holds the section's options.
+    """
+
+    def __init__(self, config: configparser.ConfigParser, target: Target) -> None:
+        super().__init__(config, target.name)
+        self.target = target
+        self.values = target.values
+
+    def executeEvery(self) -> JobFrequency:
+        """Return ``every`` of the section, of [defaults], or of the kind."""
+        return JobFrequency(self.values["every"])
+
+    def notifyOnFailureEvery(self) -> JobFailureNotificationFrequency:
+        """Return ``notify`` of the section or of [defaults]."""
+        return JobFailureNotificationFrequency(self.values["notify"])
+
+    def numberFailuresBeforeNotification(self) -> int:
+        """Return ``failures`` of the section or of [defaults]."""
+        return int(self.values["failures"])
+
+    def contact(self) -> tuple[str, ...]:
+        """Return ``contact`` of the section, of [defaults], or alertcontact."""
+        return tuple(self.values["contact"] or super().contact())
+
+    def timeout(self) -> float:
+        """Return ``timeout`` of the section or of [defaults], in seconds."""
+        return float(self.values["timeout"])
+
+    def getName(self) -> str:
+        """Return the section's title."""
+        return self.target.section
+
+    def getStateName(self) -> str:
+        """Return the section's title, so that changing the URL keeps the history."""
+        return self.target.section

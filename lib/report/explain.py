@@ -16,10 +16,10 @@ from typing import Any
 from lib.core import decisions, plain
 from lib.core.decisions import DELIVERED, Entry, JobDetails
 from lib.core.deferral import why_waits
-from lib.core.enums import Condition, DeliveryResult
-from lib.core.jobs import JobKey, Known
-from lib.core.messages import Digest, Message
-from lib.core.ratelimit import Postbook
+from lib.core.enums import DeliveryResult, Status
+from lib.core.jobs import CatalogEntry, JobKey
+from lib.core.messages import Bundle, Message
+from lib.core.ratelimit import SendLog
 from lib.core.records import Record
 from lib.core.sanitize import harmless
 from lib.core.text import counted, first_line, local, policy_words, since
@@ -28,7 +28,7 @@ from lib.storage.codec import read_value
 from lib.system.files import Damaged
 
 #: Of each job as many decisions are shown, the newest.
-MOST_SHOWN = 40
+MAX_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,18 @@ class Story:
     name: str
     record: Record
     #: None where the last run met no such job.
-    known: Known | None = None
+    known: CatalogEntry | None = None
     entries: tuple[Entry, ...] = ()
     #: The digests that are on their way, by the ids of the mails in them.
-    digests: Mapping[str, Digest] = field(default_factory=dict)
-    book: Postbook = Postbook()
+    bundles: Mapping[str, Bundle] = field(default_factory=dict)
+    send_log: SendLog = SendLog()
 
 
 def stories(
     folder: Path,
     patterns: Sequence[str],
     records: Mapping[JobKey, Record],
-    catalogue: Mapping[JobKey, Known],
+    catalog: Mapping[JobKey, CatalogEntry],
 ) -> tuple[list[Story], list[str]]:
     """Return what is remembered of the jobs that match, and what matches none.
 
@@ -58,7 +58,7 @@ def stories(
     name.  Jobs that are no more count as long as there is a line about them.
     """
     names = {record.key: record.name or str(record.key) for record in records.values()}
-    names.update({key: known.name for key, known in catalogue.items()})
+    names.update({key: known.name for key, known in catalog.items()})
     wanted = {key for key, name in names.items() if _matches(key, name, patterns)}
     found = auditlog.read_entries(
         folder, lambda key, name: key in wanted or _matches(key, name, patterns)
@@ -67,25 +67,25 @@ def stories(
     for entry in found:
         by_key.setdefault(entry.key, []).append(entry)
         names.setdefault(entry.key, entry.name)
-    digests, book = _digests(folder), _book(folder)
-    told = [
+    bundles, send_log = _bundles(folder), _send_log(folder)
+    notified = [
         Story(
             key,
             names[key],
             records.get(key, Record(key)),
-            catalogue.get(key),
+            catalog.get(key),
             tuple(by_key[key]),
-            digests,
-            book,
+            bundles,
+            send_log,
         )
         for key in sorted(by_key, key=lambda key: (names[key], key))
     ]
     unmatched = [
         pattern
         for pattern in patterns
-        if not any(_matches(story.key, story.name, [pattern]) for story in told)
+        if not any(_matches(story.key, story.name, [pattern]) for story in notified)
     ]
-    return told, unmatched
+    return notified, unmatched
 
 
 def lines_of(story: Story, now: datetime) -> Iterator[str]:
@@ -97,9 +97,9 @@ def lines_of(story: Story, now: datetime) -> Iterator[str]:
     shown = list(_history(story.entries))
     if not shown:
         yield "    No decision is on file: it was fine all the time, as far as known."
-    elif len(shown) > MOST_SHOWN:
-        yield f"    The last {MOST_SHOWN} decisions; {auditlog.NAME} has more:"
-    for line in shown[-MOST_SHOWN:]:
+    elif len(shown) > MAX_SHOWN:
+        yield f"    The last {MAX_SHOWN} decisions; {auditlog.NAME} has more:"
+    for line in shown[-MAX_SHOWN:]:
         yield f"    {harmless(line)}"
 
 
@@ -110,14 +110,14 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
         "job": story.name,
         "key": str(story.key),
         "exists": story.known is not None,
-        "condition": record.condition.value,
+        "status": record.status.value,
         "failing_since": record.failing_since,
         "failures": record.failures,
         "reason": record.last_reason,
-        "told": record.told,
-        "told_at": record.told_at,
-        "delivery": record.delivery if record.told_at else None,
-        "owed": [
+        "told": record.notified,
+        "notified_at": record.notified_at,
+        "delivery": record.delivery if record.notified_at else None,
+        "queued": [
             {
                 "mail": one.message_id,
                 "kind": one.kind.value,
@@ -128,7 +128,7 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
                 "retry_at": one.retry_at,
                 "last_error": one.last_error,
             }
-            for one in record.owed
+            for one in record.queued
         ],
         "now": list(_present(story, now)),
         "decisions": [
@@ -143,22 +143,22 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
     }
 
 
-def _book(folder: Path) -> Postbook:
+def _send_log(folder: Path) -> SendLog:
     try:
-        return read_value(folder / "outbox.json", Postbook)
+        return read_value(folder / "outbox.json", SendLog)
     except (FileNotFoundError, Damaged):
-        return Postbook()
+        return SendLog()
 
 
-def _digests(folder: Path) -> dict[str, Digest]:
+def _bundles(folder: Path) -> dict[str, Bundle]:
     found = {}
     for path in sorted((folder / "digests").glob("*.json")):
         try:
-            digest = read_value(path, Digest)
+            bundle = read_value(path, Bundle)
         except (FileNotFoundError, Damaged):
             # The next run says so, and makes it anew.
             continue
-        found.update(dict.fromkeys(digest.ids, digest))
+        found.update(dict.fromkeys(bundle.ids, bundle))
     return found
 
 
@@ -176,32 +176,32 @@ def _present(story: Story, now: datetime) -> Iterator[str]:
     record, known = story.record, story.known
     if known is None and story.key.is_check:
         yield "No job of this name was met by the last run."
-    yield _condition(record, known, now)
-    if any(one.kind.is_about_trouble for one in record.owed):
+    yield _status(record, known, now)
+    if any(one.kind.is_about_trouble for one in record.queued):
         yield "The last news of it has still to leave, see below."
-    elif record.told_at is not None:
-        people, at = ", ".join(record.told), local(record.told_at)
+    elif record.notified_at is not None:
+        people, at = ", ".join(record.notified), local(record.notified_at)
         if record.delivery is DeliveryResult.SENT:
             yield f"Told {people} at {at}."
         else:
             yield f"The mail of {at} to {people} was {DELIVERED[record.delivery]}."
-    elif record.condition is not Condition.FINE:
+    elif record.status is not Status.OK:
         yield "Nobody was told yet."
     if known is not None:
         people = ", ".join(known.contact)
         yield f"The policy: {policy_words(known.policy)}, to {people}."
-    for message in record.owed:
-        yield _owed(message, story, now)
+    for message in record.queued:
+        yield _queued(message, story, now)
 
 
-def _condition(record: Record, known: Known | None, now: datetime) -> str:
-    if record.condition is Condition.FINE:
+def _status(record: Record, known: CatalogEntry | None, now: datetime) -> str:
+    if record.status is Status.OK:
         if record.pending:
             return "Under way; it is asked again in the next minute run."
         if known is not None and not known.judged:
             return "It has not run yet."
         return "Fine, as far as is remembered."
-    words = str(record.condition).capitalize()
+    words = str(record.status).capitalize()
     if record.failing_since is not None:
         words += f" {since(record.failing_since, now)}"
     if record.failures:
@@ -210,9 +210,9 @@ def _condition(record: Record, known: Known | None, now: datetime) -> str:
     return f"{words}: {reason}" if reason else f"{words}."
 
 
-def _owed(message: Message, story: Story, now: datetime) -> str:
-    digest = story.digests.get(message.message_id)
-    why = why_waits(message, digest, story.book, now) or "the next run sends it"
+def _queued(message: Message, story: Story, now: datetime) -> str:
+    bundle = story.bundles.get(message.message_id)
+    why = why_waits(message, bundle, story.send_log, now) or "the next run sends it"
     return (
         f"Owed to {', '.join(message.to)} since {local(message.born_at)}: "
         f"{first_line(message.subject)!r}; {why}."

@@ -10,10 +10,10 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from lib.core.enums import Condition
-from lib.core.jobs import JobFacts, JobKey
+from lib.core.enums import Status
+from lib.core.jobs import Job, JobKey
 from lib.core.records import Record
-from lib.core.results import Report
+from lib.core.results import JobReport
 from lib.core.sanitize import harmless
 from lib.core.settings import Problem
 from lib.core.text import counted, first_line, local, policy_words, since
@@ -29,7 +29,7 @@ NOT_SET_UP = "not set up"
 
 
 def job_rows(
-    jobs: Iterable[JobFacts],
+    jobs: Iterable[Job],
     records: Mapping[JobKey, Record],
     judged: Container[JobKey],
     now: datetime,
@@ -54,15 +54,15 @@ def job_rows(
     ]
 
 
-def result_rows(reports: Iterable[Report]) -> list[dict[str, Any]]:
+def result_rows(reports: Iterable[JobReport]) -> list[dict[str, Any]]:
     """Return a row per execution: what it found, why, and how long it took."""
     return [
         {
             "job": report.job.name,
-            "verdict": report.outcome.condition.value,
-            "reason": first_line(report.outcome.detail),
-            "seconds": round(report.outcome.seconds, 3),
-            "detail": report.outcome.detail,
+            "verdict": report.result.status.value,
+            "reason": first_line(report.result.reason),
+            "seconds": round(report.result.seconds, 3),
+            "detail": report.result.reason,
             "key": str(report.job.key),
             "file": report.job.file,
         }
@@ -70,12 +70,12 @@ def result_rows(reports: Iterable[Report]) -> list[dict[str, Any]]:
     ]
 
 
-def detail_lines(reports: Iterable[Report]) -> Iterator[str]:
+def detail_lines(reports: Iterable[JobReport]) -> Iterator[str]:
     """Yield what a table has no room for: longer reasons, tracebacks, what was said."""
     for report in reports:
-        outcome = report.outcome
-        more = [outcome.detail] if "\n" in outcome.detail.strip() else []
-        more += [outcome.evidence] if outcome.evidence else []
+        result = report.result
+        more = [result.reason] if "\n" in result.reason.strip() else []
+        more += [result.output] if result.output else []
         if more:
             yield f"\n{harmless(report.job.name)}:"
             for line in "\n".join(more).splitlines():
@@ -100,14 +100,16 @@ def verdict_words(record: Record, was_judged: bool, now: datetime) -> str:
     """Return what is remembered of a job, and what is still to be sent about it."""
     words = _verdict(record, was_judged, now)
     return (
-        f"{words}; {counted(len(record.owed), 'mail')} owed" if record.owed else words
+        f"{words}; {counted(len(record.queued), 'mail')} owed"
+        if record.queued
+        else words
     )
 
 
 def _verdict(record: Record, was_judged: bool, now: datetime) -> str:
-    if record.condition is Condition.FINE:
+    if record.status is Status.OK:
         return _word(record, was_judged)
-    words = record.condition.value
+    words = record.status.value
     if record.failing_since is not None:
         words += f" {since(record.failing_since, now)}"
     if record.failures > 0:
@@ -120,20 +122,20 @@ def _verdict(record: Record, was_judged: bool, now: datetime) -> str:
 
 def _word(record: Record, was_judged: bool) -> str:
     """Return the one word for a job: its condition, pending, or not run yet."""
-    if record.condition is not Condition.FINE:
-        return record.condition.value
+    if record.status is not Status.OK:
+        return record.status.value
     if record.pending:
-        return Condition.PENDING.value
+        return Status.PENDING.value
     # A record that holds anything at all was written by a run that met the job.
     has_run = was_judged or record != Record(record.key)
     proof = record.memory.get("proof")
     if isinstance(proof, dict) and proof.get("verdict") == NOT_SET_UP:
         return NOT_SET_UP
-    return Condition.FINE.value if has_run else NOT_RUN_YET
+    return Status.OK.value if has_run else NOT_RUN_YET
 
 
 def _job_row(
-    job: JobFacts,
+    job: Job,
     record: Record,
     was_judged: bool,
     ran_at: datetime | None,
@@ -148,11 +150,11 @@ def _job_row(
         "last_run": local(ran_at) if ran_at else "",
         "file": job.file,
         "key": str(job.key),
-        "condition": _word(record, was_judged).replace(" ", "_"),
+        "status": _word(record, was_judged).replace(" ", "_"),
         "failing_since": record.failing_since,
         "failures": record.failures,
         "reason": record.last_reason,
-        "mails_owed": len(record.owed),
+        "mails_owed": len(record.queued),
         "last_run_at": ran_at,
         "notify_policy": job.policy.notify.value,
         "notify_after": job.policy.failures,

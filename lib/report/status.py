@@ -9,46 +9,46 @@ from typing import Any
 
 from lib.core import calendar, health
 from lib.core.calendar import Series
-from lib.core.enums import Condition
+from lib.core.enums import Status
 from lib.core.health import prover
-from lib.core.jobs import JobKey, Known
-from lib.core.records import Record, RunFacts
+from lib.core.jobs import CatalogEntry, JobKey
+from lib.core.records import Record, RunRecord
 from lib.core.settings import Settings
 from lib.core.text import counted, duration, first_line, local, since
 
 COLUMNS = ("what", "how_it_is")
 #: As many proofs are shown, the last first.
-MOST_PROOFS = 10
+MAX_PROOFS = 10
 
 
 def rows(
     settings: Settings,
-    run: RunFacts,
+    run: RunRecord,
     records: Mapping[JobKey, Record],
     now: datetime,
-    catalogue: Mapping[JobKey, Known] = MappingProxyType({}),
-    bulletins: Iterable[Series] = (),
+    catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({}),
+    summaries: Iterable[Series] = (),
 ) -> list[dict[str, Any]]:
     """Return what there is to say, a row each: the word that peers are told first.
 
     ``catalogue`` tells which peers were asked already, ``bulletins`` how far they are.
     """
-    how = health.judged(health.evidence(run), settings, now)
+    how = health.judged(health.output(run), settings, now)
     because = f": {how.why}" if how.why else ""
-    peers = peer_words(settings, records, catalogue, now)
+    peers = peer_words(settings, records, catalog, now)
     lines = [
         ("peers are told", f"{how.word}{because}"),
         ("last run", _last_run(run, now)),
         *_skips(run),
-        ("mails owed", _owed(records, now)),
+        ("mails owed", _queued(records, now)),
         *_proof(settings, records, now),
         *((f"peer {name}", words) for name, words in peers),
-        *_bulletins(settings, bulletins, now),
+        *_summaries(settings, summaries, now),
     ]
     return [dict(zip(COLUMNS, line, strict=True)) for line in lines]
 
 
-def _last_run(run: RunFacts, now: datetime) -> str:
+def _last_run(run: RunRecord, now: datetime) -> str:
     if run.ended_at is None:
         return "none has finished yet"
     found = f"{run.failing} failing, {run.unknown} unknown, {run.pending} pending"
@@ -58,20 +58,20 @@ def _last_run(run: RunFacts, now: datetime) -> str:
     )
 
 
-def _skips(run: RunFacts) -> Iterator[tuple[str, str]]:
+def _skips(run: RunRecord) -> Iterator[tuple[str, str]]:
     if run.skipped and run.skipped_at:
         last = f"the last {local(run.skipped_at)}"
         yield "runs skipped", f"{run.skipped} found another at work, {last}"
 
 
-def _owed(records: Mapping[JobKey, Record], now: datetime) -> str:
-    owed = [one for record in records.values() for one in record.owed]
-    if not owed:
+def _queued(records: Mapping[JobKey, Record], now: datetime) -> str:
+    queued = [one for record in records.values() for one in record.queued]
+    if not queued:
         return "none"
-    oldest = min(owed, key=lambda one: one.born_at)
-    why = next((one.last_error for one in owed if one.last_error), "")
+    oldest = min(queued, key=lambda one: one.born_at)
+    why = next((one.last_error for one in queued if one.last_error), "")
     born = f"the oldest of {local(oldest.born_at)}"
-    return f"{len(owed)}, {born}{f': {why}' if why else ''}"
+    return f"{len(queued)}, {born}{f': {why}' if why else ''}"
 
 
 def _proof(
@@ -88,7 +88,7 @@ def _proof(
     more = proof.get("why") or proof.get("trouble")
     yield "proof of mail", f"{proof.get('verdict', '')}{f': {more}' if more else ''}"
     history = record.memory.get("history")
-    for line in reversed(history[-MOST_PROOFS:] if isinstance(history, list) else []):
+    for line in reversed(history[-MAX_PROOFS:] if isinstance(history, list) else []):
         if isinstance(line, list) and len(line) >= 4:
             yield "", proof_line(line)
 
@@ -109,16 +109,16 @@ def proof_line(line: list[Any]) -> str:
 def peer_words(
     settings: Settings,
     records: Mapping[JobKey, Record],
-    catalogue: Mapping[JobKey, Known],
+    catalog: Mapping[JobKey, CatalogEntry],
     now: datetime,
 ) -> Iterator[tuple[str, str]]:
     """Yield each peer's name, and how it is as far as it was asked."""
     for peer in settings.peers.peers:
         key = JobKey.of_peer(peer.name)
-        record, known = records.get(key, Record(key)), catalogue.get(key)
-        if record.condition is not Condition.FINE:
+        record, known = records.get(key, Record(key)), catalog.get(key)
+        if record.status is not Status.OK:
             reason = first_line(record.last_reason)
-            words = str(record.condition)
+            words = str(record.status)
             if record.failing_since:
                 words += f" {since(record.failing_since, now)}"
             yield peer.name, f"{words}{f': {reason}' if reason else ''}"
@@ -129,16 +129,16 @@ def peer_words(
             yield peer.name, "fine" if was_asked else "not asked yet"
 
 
-def _bulletins(
+def _summaries(
     settings: Settings, those: Iterable[Series], now: datetime
 ) -> Iterator[tuple[str, str]]:
     known = {one.kind: one for one in those}
     for kind in calendar.KINDS:
-        next_at = calendar.coming(settings.digest, kind, now)
+        next_at = calendar.coming(settings.bundle, kind, now)
         series = known.get(kind, Series(kind))
         if next_at is None:
             continue
-        issue = calendar.due(series, settings.digest, now)
+        issue = calendar.due(series, settings.bundle, now)
         when = local(next_at)
         coming = f"number {series.number + 1} comes {when}"
         if issue is not None:

@@ -18,12 +18,12 @@ from datetime import UTC, datetime, timedelta
 from lib.core import health
 from lib.core.calendar import Issue
 from lib.core.decisions import Entry, JobDetails
-from lib.core.enums import Condition, Decision, Health, MessageKind
+from lib.core.enums import Decision, Health, MessageKind, Status
 from lib.core.health import prover
-from lib.core.jobs import CERTIFICATE_CHECKER, JobKey, Known
+from lib.core.jobs import CERTIFICATE_CHECKER, CatalogEntry, JobKey
 from lib.core.messages import Message
-from lib.core.records import Record, RunFacts
-from lib.core.results import Slow
+from lib.core.records import Record, RunRecord
+from lib.core.results import Timing
 from lib.core.settings import Settings
 from lib.core.text import counted, duration, first_line, local, since
 from lib.report import status
@@ -41,8 +41,8 @@ class Facts:
 
     records: Mapping[JobKey, Record]
     #: The jobs there are.
-    catalogue: Mapping[JobKey, Known]
-    run: RunFacts
+    catalog: Mapping[JobKey, CatalogEntry]
+    run: RunRecord
     #: It tells of what was from here on.
     since: datetime
     now: datetime
@@ -50,7 +50,7 @@ class Facts:
     entries: tuple[Entry, ...] = ()
     #: What was decided before this is on file no more; None: all of it is.
     on_file_since: datetime | None = None
-    slowest: tuple[Slow, ...] = ()
+    slowest: tuple[Timing, ...] = ()
     #: How many runs found another at work since then.
     skipped: int = 0
 
@@ -71,8 +71,7 @@ def not_fine(facts: Facts) -> list[Record]:
     bad = [
         one
         for one in facts.records.values()
-        if one.condition in (Condition.FAILING, Condition.UNKNOWN)
-        and one.unseen_since is None
+        if one.status in (Status.FAILING, Status.UNKNOWN) and one.unseen_since is None
     ]
     bad.sort(key=lambda one: one.name)
     return sorted(bad, key=lambda one: one.failing_since or _LONG_AGO, reverse=True)
@@ -81,7 +80,7 @@ def not_fine(facts: Facts) -> list[Record]:
 def failing_line(record: Record, now: datetime) -> str:
     """Return since when a job is failing or unknown, and why."""
     words = [record.name or str(record.key)]
-    words += ["unknown"] if record.condition is Condition.UNKNOWN else []
+    words += ["unknown"] if record.status is Status.UNKNOWN else []
     words += [since(record.failing_since, now)] if record.failing_since else []
     reason = first_line(record.last_reason)
     return ", ".join(words) + (f": {reason}" if reason else "")
@@ -169,7 +168,7 @@ def _is_proof(line: object) -> bool:
 
 def peer_lines(facts: Facts, settings: Settings) -> list[str]:
     """Return how each peer is."""
-    peers = status.peer_words(settings, facts.records, facts.catalogue, facts.now)
+    peers = status.peer_words(settings, facts.records, facts.catalog, facts.now)
     return [f"{name}: {words}" for name, words in peers]
 
 
@@ -191,7 +190,7 @@ def _moment(text: object) -> datetime | None:
 
 
 #: A list has so many lines at most, and a line so many letters.
-MOST_LINES, MOST_LETTERS = 20, 200
+MAX_LINES, MAX_LETTERS = 20, 200
 #: Cron and the jobs of its run take a while; what comes later is late.
 LATE_AFTER = timedelta(minutes=10)
 
@@ -213,7 +212,7 @@ def message(message_id: str, issue: Issue, facts: Facts, settings: Settings) -> 
     ]
     return Message(
         message_id=message_id,
-        kind=MessageKind.BULLETIN,
+        kind=MessageKind.SUMMARY,
         subject=f"{_name(issue)}: {_gist(bad, facts, mail_is_in_doubt=bool(doubt))}",
         body="\n".join(body) + "\n",
         to=settings.alertcontact,
@@ -229,7 +228,7 @@ def _name(issue: Issue, more: int = 0) -> str:
 
 
 def _first_line(bad: Sequence[Record], facts: Facts) -> str:
-    jobs = counted(len({*facts.catalogue, *(one.key for one in bad)}), "job")
+    jobs = counted(len({*facts.catalog, *(one.key for one in bad)}), "job")
     failing, unknown = _failing_and_unknown(bad)
     if not bad:
         return f"All is well: {jobs}, none failing."
@@ -254,7 +253,7 @@ def _gist(bad: Sequence[Record], facts: Facts, *, mail_is_in_doubt: bool) -> str
 
 
 def _failing_and_unknown(bad: Sequence[Record]) -> tuple[int, int]:
-    unknown = sum(one.condition is Condition.UNKNOWN for one in bad)
+    unknown = sum(one.status is Status.UNKNOWN for one in bad)
     return len(bad) - unknown, unknown
 
 
@@ -263,8 +262,8 @@ def _why_mail_is_doubted(facts: Facts, settings: Settings) -> str:
     # --nomail in one that a run with mail will send.
     run, mail = replace(facts.run, ended_at=facts.now), settings.mail
     mail = replace(mail, nomail=mail.nomail and not mail.holds)
-    evidence = health.evidence(health.witnessed(run, facts.records.values()))
-    how = health.judged(evidence, replace(settings, mail=mail), facts.now)
+    output = health.output(health.witnessed(run, facts.records.values()))
+    how = health.judged(output, replace(settings, mail=mail), facts.now)
     return "" if how.word is Health.OK else how.why
 
 
@@ -304,11 +303,11 @@ def _listed(title: str, words: str, lines: Iterable[str]) -> Iterator[str]:
     """Yield a heading and its lines, as many as a mail has room for."""
     lines = list(lines)
     yield f"{title}: {words}"
-    for line in lines[:MOST_LINES]:
+    for line in lines[:MAX_LINES]:
         yield f"    {_cut(line)}"
-    if len(lines) > MOST_LINES:
-        yield f"    and {len(lines) - MOST_LINES} more"
+    if len(lines) > MAX_LINES:
+        yield f"    and {len(lines) - MAX_LINES} more"
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 4]} ..."
+    return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 4]} ..."

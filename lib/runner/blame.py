@@ -9,101 +9,105 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from lib.core.enums import Condition
-from lib.core.jobs import JobFacts, JobFile, JobKey
-from lib.core.results import Outcome
+from lib.core.enums import Status
+from lib.core.jobs import Job, JobFile, JobKey
+from lib.core.results import CheckResult
 from lib.core.text import paragraphs, printed_part
-from lib.runner.handle import Shift, Work
+from lib.runner.handle import Work, WorkerHandle
 
 #: How often workers may die before the jobs they were for have begun.
-MOST_ATTEMPTS = 2
+MAX_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostJob:
     """A job took its worker down, or went down with it; the outcome says how."""
 
-    job: JobFacts
-    outcome: Outcome
+    job: Job
+    result: CheckResult
 
 
 @dataclass(frozen=True)
-class Ruling:
+class CrashAttribution:
     """What follows from the end of a worker."""
 
-    lost: tuple[Lost, ...] = ()
+    lost: tuple[LostJob, ...] = ()
     again: tuple[Work, ...] = ()
 
 
-def unknown(job: JobFacts, why: str) -> Lost:
+def unknown(job: Job, why: str) -> LostJob:
     """Return a job of which nobody can say anything, to be asked again."""
-    return Lost(job, Outcome(Condition.UNKNOWN, why, ask_again=True))
+    return LostJob(job, CheckResult(Status.UNKNOWN, why, ask_again=True))
 
 
-def ruling(
-    shift: Shift,
+def attribute_crash(
+    handle: WorkerHandle,
     how: str,
     now: float,
-    file_facts: Callable[[JobFile], JobFacts],
+    file_facts: Callable[[JobFile], Job],
     load_timeout_s: float,
-) -> Ruling:
+) -> CrashAttribution:
     """Return what follows from the end of a worker that had not come to its end.
 
     ``how`` says how the process ended; nothing if it did not answer and was killed.
     """
-    if shift.jobs is None:
+    if handle.jobs is None:
         how = how or f"that took over {load_timeout_s:g} s"
-        return _while_loading(shift, how, file_facts)
-    left = dict(shift.left)
-    suspects = [left.pop(key) for key in list(left) if key in shift.stuck_at]
+        return _while_loading(handle, how, file_facts)
+    left = dict(handle.left)
+    suspects = [left.pop(key) for key in list(left) if key in handle.stuck_at]
     alone = len(suspects) == 1
-    lost: list[Lost] = []
+    lost: list[LostJob] = []
     again: list[Work] = []
     for job in suspects:
-        outcome = shift.found.get(job.key)
-        if outcome is not None:
-            lost.append(Lost(job, _without_hook(outcome, how)))
-        elif alone and (how or shift.is_late(job.key, now)):
-            lost.append(_guilty(shift, job, how))
+        result = handle.found.get(job.key)
+        if result is not None:
+            lost.append(LostJob(job, _without_hook(result, how)))
+        elif alone and (how or handle.is_late(job.key, now)):
+            lost.append(_guilty(handle, job, how))
         else:
-            again.append(shift.work.only({job.key: job}))
-    attempts = 0 if suspects else shift.work.attempts + 1
-    rest = _of_the_rest(shift.work, left, attempts, how)
-    return Ruling((*lost, *rest.lost), (*again, *rest.again))
+            again.append(handle.work.only({job.key: job}))
+    attempts = 0 if suspects else handle.work.attempts + 1
+    rest = _of_the_rest(handle.work, left, attempts, how)
+    return CrashAttribution((*lost, *rest.lost), (*again, *rest.again))
 
 
 def _while_loading(
-    shift: Shift, how: str, file_facts: Callable[[JobFile], JobFacts]
-) -> Ruling:
+    handle: WorkerHandle, how: str, file_facts: Callable[[JobFile], Job]
+) -> CrashAttribution:
     """Rule that the file is to blame; of many, each gets its own worker."""
-    work = shift.work
+    work = handle.work
     if work.jobs:
-        return _of_the_rest(work, shift.left, work.attempts + 1, how)
+        return _of_the_rest(work, handle.left, work.attempts + 1, how)
     if len(work.files) > 1:
-        return Ruling(again=tuple(replace(work, files=(one,)) for one in work.files))
+        return CrashAttribution(
+            again=tuple(replace(work, files=(one,)) for one in work.files)
+        )
     facts = file_facts(work.files[0])
-    return Ruling((_guilty(shift, facts, f"{work} cannot be loaded: {how}"),))
+    return CrashAttribution(
+        (_guilty(handle, facts, f"{work} cannot be loaded: {how}"),)
+    )
 
 
 def _of_the_rest(
-    work: Work, left: dict[JobKey, JobFacts], attempts: int, how: str
-) -> Ruling:
+    work: Work, left: dict[JobKey, Job], attempts: int, how: str
+) -> CrashAttribution:
     """Rule that a new worker runs what had not begun, unless that came to nothing."""
     if not left:
-        return Ruling()
-    if attempts < MOST_ATTEMPTS:
-        return Ruling(again=(work.only(left, attempts),))
+        return CrashAttribution()
+    if attempts < MAX_ATTEMPTS:
+        return CrashAttribution(again=(work.only(left, attempts),))
     why = f"its worker {how or 'got stuck'} before it began"
-    return Ruling(tuple(unknown(job, why) for job in left.values()))
+    return CrashAttribution(tuple(unknown(job, why) for job in left.values()))
 
 
-def _guilty(shift: Shift, job: JobFacts, how: str) -> Lost:
+def _guilty(handle: WorkerHandle, job: Job, how: str) -> LostJob:
     late = f"timed out after {job.timeout_s:g} s, and had to be killed"
-    evidence = printed_part(shift.printed, shared=len(shift.left) > 1)
-    return Lost(job, Outcome(Condition.FAILING, how or late, evidence))
+    output = printed_part(handle.printed, shared=len(handle.left) > 1)
+    return LostJob(job, CheckResult(Status.FAILING, how or late, output))
 
 
-def _without_hook(outcome: Outcome, how: str) -> Outcome:
+def _without_hook(result: CheckResult, how: str) -> CheckResult:
     why = how or "did not answer any more and was killed"
     note = f"While its hook was at work, its worker {why}; this is the default mail."
-    return replace(outcome, evidence=paragraphs(outcome.evidence, note))
+    return replace(result, output=paragraphs(result.output, note))

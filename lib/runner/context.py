@@ -15,26 +15,26 @@ from datetime import datetime
 from lib.core import decisions, health, policy
 from lib.core.enums import JobFrequency
 from lib.core.jobs import OWN_KEY, JobFile
-from lib.core.records import Record, RunFacts
+from lib.core.records import Record, RunRecord
 from lib.core.settings import Settings
-from lib.runner.results import Findings
-from lib.runner.selection import Roster
-from lib.runner.summaries import Bulletins
+from lib.runner.results import JobResults
+from lib.runner.selection import Selection
+from lib.runner.summaries import Summaries
 from lib.runner.upgrade import read_once
-from lib.storage.auditlog import Journal
-from lib.storage.session import Ledger
-from lib.storage.store import RUN, CautiousState, last_runs
+from lib.storage.auditlog import AuditLog
+from lib.storage.session import StoreSession
+from lib.storage.store import RUN, GuardedStore, last_runs
 
 logger = logging.getLogger(__name__)
 
 
-class Casebook:
+class RunContext:
     """What a run works with, each part in a room of its own."""
 
     def __init__(
         self,
         settings: Settings,
-        state: CautiousState,
+        state: GuardedStore,
         ordered: JobFrequency,
         now: Callable[[], datetime],
     ) -> None:
@@ -48,46 +48,48 @@ class Casebook:
             settings.old_statefile, found.run, run_is_lost=RUN in found.lost
         )
         has_read = str(settings.old_statefile) if old is not None else None
-        self.heartbeat = Heartbeat(state, found.run, ordered, now(), has_read)
-        self.ledger = Ledger(state, found, old or (), now())
-        self.journal = Journal(settings.state, settings.secrets)
-        self._roster = Roster(settings, *state.load_met(), self.heartbeat.began_at)
-        self.bulletins = Bulletins(
-            settings,
-            self.ledger,
-            self.journal,
-            self._roster.catalogue,
-            self.heartbeat.facts,
+        self.run_recorder = RunRecorder(state, found.run, ordered, now(), has_read)
+        self.session = StoreSession(state, found, old or (), now())
+        self.audit_log = AuditLog(settings.state, settings.secrets)
+        self._selection = Selection(
+            settings, *state.load_catalog_or_none(), self.run_recorder.began_at
         )
-        self.findings = Findings(
-            self.ledger, self.journal, self._roster, self.bulletins, now
+        self.summaries = Summaries(
+            settings,
+            self.session,
+            self.audit_log,
+            self._selection.catalog,
+            self.run_recorder.facts,
+        )
+        self.results = JobResults(
+            self.session, self.audit_log, self._selection, self.summaries, now
         )
 
     def begin(self) -> None:
         """Tell what is lost, and put on record that a run is at work."""
         # First of all: run.json may itself be among what is lost.
         now = self._now()
-        lost = self.ledger.tell_of_lost(self._settings.alertcontact, now)
-        self.journal.note(decisions.lost(OWN_KEY, lost, now))
+        lost = self.session.tell_of_lost(self._settings.alertcontact, now)
+        self.audit_log.note(decisions.lost(OWN_KEY, lost, now))
         if self._taken_back:
-            self.ledger.commit()
+            self.session.commit()
             self._state.drop_taken_back()
-            self.journal.note(decisions.read_again(self._taken_back, now))
+            self.audit_log.note(decisions.read_again(self._taken_back, now))
         # This also proves that state can be written, before anything is sent.
-        self.heartbeat.begin()
-        if missed := self.heartbeat.missed:
+        self.run_recorder.begin()
+        if missed := self.run_recorder.missed:
             words = ", ".join(sorted(missed))
             logger.warning("a run of %s was missed, and is caught up now", words)
 
     def files_to_load(self) -> list[JobFile]:
         """Return the job files that may have something due; the rest counts as met."""
-        ledger = self.ledger
-        files, resting = self._roster.to_load(
-            list(ledger.records.values()),
-            self.heartbeat.due,
-            all_of_them=bool(ledger.lost or ledger.old_entries),
+        session = self.session
+        files, resting = self._selection.to_load(
+            list(session.records.values()),
+            self.run_recorder.due,
+            all_of_them=bool(session.lost or session.old_entries),
         )
-        self.findings.met.update({job.key: job for job in resting})
+        self.results.met.update({job.key: job for job in resting})
         return files
 
     def close(
@@ -104,41 +106,41 @@ class Casebook:
         which one mail was tried in vain.  A run that was told to end has not seen
         all there is, and forgets nobody.
         """
-        now, met = self._now(), self.findings.met
+        now, met = self._now(), self.results.met
         if not was_told_to_end:
-            for record in self.ledger.forget_unmet(met, now):
-                self.journal.note([decisions.forgotten(record, now)])
-        self.ledger.commit()
-        self.journal.write()
-        listed, gone = self.ledger.drop_plain(met)
+            for record in self.session.forget_unmet(met, now):
+                self.audit_log.note([decisions.forgotten(record, now)])
+        self.session.commit()
+        self.audit_log.write()
+        listed, gone = self.session.drop_default(met)
         self._state.settle(settle_until)
-        self.heartbeat.end(
-            self.findings,
-            self.ledger.records.values(),
+        self.run_recorder.end(
+            self.results,
+            self.session.records.values(),
             listed,
-            self.ledger.still_lost(met),
+            self.session.still_lost(met),
             sent,
             tried,
             now,
         )
         # Listed no more, so that a crash here does not make them lost ones.
         self._state.forget(gone)
-        self._save_catalogue()
+        self._save_catalog()
 
-    def _save_catalogue(self) -> None:
-        roster = self._roster
-        jobs = self.findings.known(roster.catalogue)
-        if (jobs, roster.asked) != (roster.catalogue, roster.asked_before):
-            self._state.save_catalogue(jobs, roster.asked)
+    def _save_catalog(self) -> None:
+        selection = self._selection
+        jobs = self.results.known(selection.catalog)
+        if (jobs, selection.asked) != (selection.catalog, selection.asked_before):
+            self._state.save_catalog(jobs, selection.asked)
 
 
-class Heartbeat:
+class RunRecorder:
     """One run, as those after it know of it."""
 
     def __init__(
         self,
-        state: CautiousState,
-        before: RunFacts,
+        state: GuardedStore,
+        before: RunRecord,
         ordered: JobFrequency,
         now: datetime,
         read_from: str | None,
@@ -167,7 +169,7 @@ class Heartbeat:
 
     def end(
         self,
-        findings: Findings,
+        results: JobResults,
         records: Collection[Record],
         listed: Collection[str],
         still_lost: Collection[str],
@@ -183,11 +185,11 @@ class Heartbeat:
         # When it began: that is the slot it stands for.
         ran_now = dict.fromkeys(map(str, self.due), self.began_at.isoformat())
         ended = replace(
-            findings.counted(self.facts),
+            results.counted(self.facts),
             ended_at=now,
             last_runs={**self.facts.last_runs, **ran_now},
             sent=sent,
-            owed=sum(len(record.owed) for record in records),
+            queued=sum(len(record.queued) for record in records),
             records=tuple(listed),
             lost_records=tuple(still_lost),
             old_statefile=self._read_from,

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from lib.core.enums import Condition, MessageKind
+from lib.core.enums import MessageKind, Status
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.settings import Settings
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 #: How long after a mail that was taken, or after one that was not, the next may go.
 AGAIN_AFTER = {True: timedelta(hours=1), False: timedelta(minutes=15)}
 #: As much of what is failing as the mail lists.
-MOST_LINES = 200
+MAX_LINES = 200
 #: With less time left the next run is the better one to send.
 LEAST_S = 3.0
 
@@ -91,12 +91,8 @@ def message_of(
 ) -> Message:
     """Return the mail: what cannot be written and why, and what is failing."""
     records = list(records)
-    bad = [
-        one
-        for one in records
-        if one.condition in (Condition.FAILING, Condition.UNKNOWN)
-    ]
-    owed = sum(len(one.owed) for one in records)
+    bad = [one for one in records if one.status in (Status.FAILING, Status.UNKNOWN)]
+    queued = sum(len(one.queued) for one in records)
     body = [
         "Checker cannot write its state:",
         "",
@@ -105,7 +101,7 @@ def message_of(
         "It goes on judging, and keeps and sends nothing else: as long as it cannot",
         "write down that a mail was sent, it would send it again each minute.  While",
         "this lasts you get one mail like this an hour.  When it is over, you get what",
-        "you are owed" + (f": {counted(owed, 'mail')} so far." if owed else "."),
+        "you are owed" + (f": {counted(queued, 'mail')} so far." if queued else "."),
         "",
         *_failing_now(bad),
     ]
@@ -123,17 +119,17 @@ def _failing_now(bad: Sequence[Record]) -> list[str]:
     if not bad:
         return ["Of the jobs none is failing."]
     lines = []
-    for one in sorted(bad, key=lambda record: record.name)[:MOST_LINES]:
+    for one in sorted(bad, key=lambda record: record.name)[:MAX_LINES]:
         since = f" since {local(one.failing_since)}" if one.failing_since else ""
         reason = first_line(one.last_reason)
         name = one.name or str(one.key)
-        lines.append(f"    {name}: {one.condition}{since}: {reason}".rstrip(": "))
-    if len(bad) > MOST_LINES:
-        lines.append(f"    and {len(bad) - MOST_LINES} more")
+        lines.append(f"    {name}: {one.status}{since}: {reason}".rstrip(": "))
+    if len(bad) > MAX_LINES:
+        lines.append(f"    and {len(bad) - MAX_LINES} more")
     return ["Failing right now:", "", *lines]
 
 
-def tell(
+def emit(
     settings: Settings,
     why: str,
     records: Iterable[Record],

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from lib.core.jobs import JobFacts, JobFile, JobKey
-from lib.core.results import Outcome, Report
+from lib.core.jobs import Job, JobFile, JobKey
+from lib.core.results import CheckResult, JobReport
 from lib.core.sanitize import fit
 from lib.system.process import MAX_PRINTED, Child
 from lib.workers import protocol
@@ -30,14 +30,14 @@ class Work:
     files: tuple[JobFile, ...]
     order: Order
     #: Its jobs, by key, where they are known from a worker before.
-    jobs: Mapping[JobKey, JobFacts] = field(default_factory=dict)
+    jobs: Mapping[JobKey, Job] = field(default_factory=dict)
     #: How often they were tried by workers that died before any of them began.
     attempts: int = 0
 
     def __str__(self) -> str:
         return ", ".join(str(file.path) for file in self.files)
 
-    def only(self, jobs: Mapping[JobKey, JobFacts], attempts: int = 0) -> Work:
+    def only(self, jobs: Mapping[JobKey, Job], attempts: int = 0) -> Work:
         """Return the work of running just these jobs, all of them or one alone."""
         paths = {job.file for job in jobs.values()}
         return Work(
@@ -49,7 +49,7 @@ class Work:
 
 
 @dataclass
-class Shift:
+class WorkerHandle:
     """A worker process and what is known of its jobs."""
 
     child: Child
@@ -58,15 +58,15 @@ class Shift:
     #: When it must have loaded its files.
     patience: float
     #: All that it met; None until it has loaded its files.
-    jobs: Mapping[JobKey, JobFacts] | None = None
+    jobs: Mapping[JobKey, Job] | None = None
     #: What it has told of until then.
-    met: dict[JobKey, JobFacts] = field(default_factory=dict)
+    met: dict[JobKey, Job] = field(default_factory=dict)
     #: Those that it is to run and that are not done.
-    left: dict[JobKey, JobFacts] = field(default_factory=dict)
+    left: dict[JobKey, Job] = field(default_factory=dict)
     #: Those under way, and the moment from which each is stuck.
     stuck_at: dict[JobKey, float] = field(default_factory=dict)
     #: What was found by those whose hooks are at work.
-    found: dict[JobKey, Outcome] = field(default_factory=dict)
+    found: dict[JobKey, CheckResult] = field(default_factory=dict)
     #: When it had nothing left to do, or said so.
     done_at: float | None = None
     ended: bool = False
@@ -120,8 +120,8 @@ class Shift:
         elif isinstance(said, protocol.Speaking):
             limit = self.work.order.hook_timeout_s + STALL_AFTER_S
             self.stuck_at[said.job.key] = now + limit
-            self.found[said.job.key] = said.outcome
-        elif isinstance(said, Report):
+            self.found[said.job.key] = said.result
+        elif isinstance(said, JobReport):
             # A job that is not left has been reported before: KeyError.
             del self.left[said.job.key]
             self.stuck_at.pop(said.job.key, None)

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lib.core.jobs import JobFacts, JobFile
-from lib.core.results import Report
+from lib.core.jobs import Job, JobFile
+from lib.core.results import JobReport
 from lib.core.text import first_line
-from lib.runner.blame import Lost as Lost
-from lib.runner.blame import ruling, unknown
-from lib.runner.handle import Shift, Work
+from lib.runner.blame import LostJob as LostJob
+from lib.runner.blame import attribute_crash, unknown
+from lib.runner.handle import Work, WorkerHandle
 from lib.system import process
 from lib.workers import protocol, worker
 from lib.workers.worker import Order
@@ -33,10 +33,10 @@ AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Met:
+class JobsMet:
     """A worker has loaded its files; these are the jobs it found."""
 
-    jobs: tuple[JobFacts, ...]
+    jobs: tuple[Job, ...]
     warnings: tuple[str, ...] = ()
 
 
@@ -44,20 +44,20 @@ class Met:
 class Reported:
     """A job is done."""
 
-    report: Report
+    report: JobReport
 
 
-Event = Met | Reported | Lost
+Event = JobsMet | Reported | LostJob
 
 
-class Crew:
+class WorkerManager:
     """All workers of a run."""
 
     def __init__(
         self,
         config: configparser.ConfigParser,
         order: Order,
-        file_facts: Callable[[JobFile], JobFacts],
+        file_facts: Callable[[JobFile], Job],
         *,
         load_timeout_s: float = LOAD_TIMEOUT_S,
         at_once: int = AT_ONCE,
@@ -67,7 +67,7 @@ class Crew:
         self._file_facts = file_facts
         self._load_timeout_s = load_timeout_s
         self._at_once = at_once
-        self._shifts: list[Shift] = []
+        self._shifts: list[WorkerHandle] = []
         self._waiting: deque[Work] = deque()
 
     def start(self, files: Iterable[JobFile]) -> None:
@@ -89,57 +89,57 @@ class Crew:
     @property
     def left(self) -> int:
         """Return how many jobs are known to be due and not done."""
-        return sum(len(shift.left) for shift in self._shifts) + sum(
+        return sum(len(handle.left) for handle in self._shifts) + sum(
             len(work.jobs) for work in self._waiting
         )
 
     @property
     def children(self) -> list[process.Child]:
         """Return the processes to wait for."""
-        return [shift.child for shift in self._shifts]
+        return [handle.child for handle in self._shifts]
 
     def next_deadline(self) -> float:
         """Return when, by the monotonic clock, somebody has to be killed."""
-        return min((shift.deadline for shift in self._shifts), default=float("inf"))
+        return min((handle.deadline for handle in self._shifts), default=float("inf"))
 
     def events(self) -> Iterator[Event]:
         """Yield what has happened since; never wait."""
-        for shift in list(self._shifts):
+        for handle in list(self._shifts):
             # What it told before it died is read before it is mourned.
-            has_ended = shift.child.has_ended()
-            shift.child.read_printed()
-            for frame in shift.child.frames():
-                yield from self._hear(shift, frame)
+            has_ended = handle.child.has_ended()
+            handle.child.read_printed()
+            for frame in handle.child.frames():
+                yield from self._hear(handle, frame)
             if has_ended:
-                self._dismiss(shift)
-                how = process.how_it_ended(shift.child.status or 0)
-                if shift.child.was_short:
-                    how = first_line(shift.printed) or how
-                if shift.child.was_short and not shift.stuck_at:
+                self._dismiss(handle)
+                how = process.how_it_ended(handle.child.status or 0)
+                if handle.child.was_short:
+                    how = first_line(handle.printed) or how
+                if handle.child.was_short and not handle.stuck_at:
                     process.say_once(how)
-                    yield from self._unfinished(shift.rest, how)
+                    yield from self._unfinished(handle.rest, how)
                 else:
-                    yield from self._mourn(shift, how)
-            elif shift.deadline <= time.monotonic():
-                self._dismiss(shift)
-                yield from self._mourn(shift, "")
+                    yield from self._attribute_crash(handle, how)
+            elif handle.deadline <= time.monotonic():
+                self._dismiss(handle)
+                yield from self._attribute_crash(handle, "")
         why = self._start_some()
         if why and not self._shifts:
             # Nobody is at work whose end would make room.
             yield from self._unfinished(self._waiting.popleft(), why)
 
-    def stop(self) -> Iterator[Lost]:
+    def stop(self) -> Iterator[LostJob]:
         """Kill everybody; yield the jobs that had no chance to end, as unknown."""
         shifts, waiting = list(self._shifts), list(self._waiting)
         self._waiting.clear()
-        for shift in shifts:
-            self._dismiss(shift)
-        for shift in shifts:
-            if shift.jobs is None:
-                waiting.append(shift.work)
+        for handle in shifts:
+            self._dismiss(handle)
+        for handle in shifts:
+            if handle.jobs is None:
+                waiting.append(handle.work)
                 continue
-            for key, job in shift.left.items():
-                what = "was done" if key in shift.stuck_at else "began"
+            for key, job in handle.left.items():
+                what = "was done" if key in handle.stuck_at else "began"
                 yield unknown(job, f"the run had to end before it {what}")
         for work in waiting:
             yield from self._unfinished(work, "the run had to end before it began")
@@ -150,8 +150,8 @@ class Crew:
             work = self._waiting[0]
             try:
                 child = process.start(
-                    lambda tell, work=work: worker.work(  # type: ignore[misc]
-                        work.files, self._config, work.order, tell
+                    lambda emit, work=work: worker.work(  # type: ignore[misc]
+                        work.files, self._config, work.order, emit
                     ),
                     alone=True,
                 )
@@ -159,45 +159,49 @@ class Crew:
                 return str(error.strerror)
             self._waiting.popleft()
             now = time.monotonic()
-            self._shifts.append(Shift(child, work, now, now + self._load_timeout_s))
+            self._shifts.append(
+                WorkerHandle(child, work, now, now + self._load_timeout_s)
+            )
         return ""
 
-    def _hear(self, shift: Shift, frame: Any) -> Iterator[Event]:
-        is_again = bool(shift.work.jobs)
+    def _hear(self, handle: WorkerHandle, frame: Any) -> Iterator[Event]:
+        is_again = bool(handle.work.jobs)
         try:
-            said = shift.hear(frame, time.monotonic())
+            said = handle.hear(frame, time.monotonic())
         except (ValueError, TypeError, KeyError, IndexError) as error:
             logger.error(
-                "the worker of %s said what it must not: %r", shift.work, error
+                "the worker of %s said what it must not: %r", handle.work, error
             )
             return
         if isinstance(said, protocol.Loaded) and not is_again:
-            yield Met(tuple(shift.met.values()), said.warnings)
-        elif isinstance(said, Report):
+            yield JobsMet(tuple(handle.met.values()), said.warnings)
+        elif isinstance(said, JobReport):
             yield Reported(said)
 
-    def _dismiss(self, shift: Shift) -> None:
-        shift.child.end()
-        shift.child.read_printed()
-        self._shifts.remove(shift)
-        if shift.printed:
-            logger.info("%s printed:\n%s", shift.work, shift.printed)
+    def _dismiss(self, handle: WorkerHandle) -> None:
+        handle.child.end()
+        handle.child.read_printed()
+        self._shifts.remove(handle)
+        if handle.printed:
+            logger.info("%s printed:\n%s", handle.work, handle.printed)
 
-    def _mourn(self, shift: Shift, how: str) -> Iterator[Lost]:
+    def _attribute_crash(self, handle: WorkerHandle, how: str) -> Iterator[LostJob]:
         """Yield the guilty if it is known; have the others run again."""
-        if shift.ended:
-            for job in shift.left.values():
+        if handle.ended:
+            for job in handle.left.values():
                 yield unknown(job, f"{job.file} has it no more, or did not run it")
             return
         logger.warning(
-            "the worker of %s %s", shift.work, how or "did not answer and was killed"
+            "the worker of %s %s", handle.work, how or "did not answer and was killed"
         )
         now = time.monotonic()
-        found = ruling(shift, how, now, self._file_facts, self._load_timeout_s)
+        found = attribute_crash(
+            handle, how, now, self._file_facts, self._load_timeout_s
+        )
         self._waiting += found.again
         yield from found.lost
 
-    def _unfinished(self, work: Work, why: str) -> Iterator[Lost]:
+    def _unfinished(self, work: Work, why: str) -> Iterator[LostJob]:
         """Yield the jobs of a work that was not done; its files if they are unknown."""
         jobs = work.jobs.values() or map(self._file_facts, work.files)
         for job in jobs:

@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from lib.config.kinds import KINDS
-from lib.core.enums import Condition, JobFrequency
-from lib.core.jobs import JobFacts, JobFile, JobKey
+from lib.core.enums import JobFrequency, Status
+from lib.core.jobs import Job, JobFile, JobKey
 from lib.core.records import Record
-from lib.core.results import Outcome
+from lib.core.results import CheckResult
 from lib.core.settings import Problem, Settings
 
 
-def stand_ins(settings: Settings) -> Iterator[tuple[JobFacts, Outcome]]:
+def stand_ins(settings: Settings) -> Iterator[tuple[Job, CheckResult]]:
     """Yield a failing job for each wrong section and each refused job file."""
     by_section: dict[str, list[Problem]] = {}
     for problem in settings.problems:
         if not problem.warning:
             by_section.setdefault(problem.section, []).append(problem)
     for section, problems in by_section.items():
-        detail = "\n".join(str(problem) for problem in problems)
+        reason = "\n".join(str(problem) for problem in problems)
         name = section if " " in section else _place(settings, section)
         facts = _facts(section_key(section), name, str(settings.path), settings)
-        yield facts, Outcome(Condition.FAILING, detail)
+        yield facts, CheckResult(Status.FAILING, reason)
     for file in settings.job_files:
         if file.refused:
             facts = _facts(
@@ -35,14 +35,14 @@ def stand_ins(settings: Settings) -> Iterator[tuple[JobFacts, Outcome]]:
                 str(file.path),
                 settings,
             )
-            yield facts, Outcome(Condition.FAILING, file.refused)
+            yield facts, CheckResult(Status.FAILING, file.refused)
 
 
 def mended(
     settings: Settings, records: Iterable[Record]
-) -> Iterator[tuple[JobFacts, Outcome]]:
+) -> Iterator[tuple[Job, CheckResult]]:
     """Yield the stand-ins on record that are no longer needed, as fine."""
-    broken = {facts.key for facts, _outcome in stand_ins(settings)}
+    broken = {facts.key for facts, _result in stand_ins(settings)}
     # Of a folder that cannot be used nobody knows which files are gone.
     knows_files = not any(
         problem.section == "general" and not problem.warning
@@ -55,10 +55,10 @@ def mended(
         stands_in = key.is_section or (knows_files and is_gone)
         if stands_in and key not in broken:
             facts = _facts(key, record.name, str(settings.path), settings)
-            yield facts, Outcome(Condition.FINE)
+            yield facts, CheckResult(Status.OK)
 
 
-def facts_of_file(file: JobFile, settings: Settings) -> JobFacts:
+def facts_of_file(file: JobFile, settings: Settings) -> Job:
     """Return how a job file that was not loaded is known as a job."""
     return _facts(JobKey(file.name), f"{file.name}.py", str(file.path), settings)
 
@@ -73,8 +73,8 @@ def _place(settings: Settings, section: str) -> str:
     return f"{settings.path.name} [{section}]" if section else settings.path.name
 
 
-def _facts(key: JobKey, name: str, file: str, settings: Settings) -> JobFacts:
-    return JobFacts(
+def _facts(key: JobKey, name: str, file: str, settings: Settings) -> Job:
+    return Job(
         key,
         name,
         file,

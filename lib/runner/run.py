@@ -10,7 +10,7 @@ from lib.core.enums import JobFrequency
 from lib.core.settings import Settings
 from lib.runner.supervisor import RUN_S, Stop, Supervisor
 from lib.storage.lock import Holder
-from lib.storage.store import CautiousState
+from lib.storage.store import GuardedStore
 from lib.system.errors import StateError
 from lib.workers.worker import utc_now
 
@@ -27,7 +27,7 @@ def run(
     0: it took place, or another one is at work.  1: state cannot be used or written,
     or the run at work is past its end.
     """
-    state = CautiousState(settings.state)
+    state = GuardedStore(settings.state)
     stop = Stop()
     try:
         holder = state.lock(now(), timedelta(seconds=RUN_S))

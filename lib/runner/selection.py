@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lib.core.enums import JobFrequency
-from lib.core.jobs import Asked, JobFacts, JobFile, JobKey, Known
+from lib.core.jobs import CatalogEntry, FileScan, Job, JobFile, JobKey
 from lib.core.records import Record
 from lib.core.settings import Settings
 
@@ -36,8 +36,8 @@ SETTLED_AFTER_S = 2.0
 def why_load(
     file: JobFile,
     mark: str,
-    asked: Asked | None,
-    jobs: Mapping[JobKey, Known],
+    asked: FileScan | None,
+    jobs: Mapping[JobKey, CatalogEntry],
     records: Iterable[Record],
     due: Collection[JobFrequency],
     now: datetime,
@@ -69,7 +69,7 @@ def why_load(
     return ""
 
 
-def to_note(before: Asked | None, mark: str, now: datetime) -> Asked:
+def to_note(before: FileScan | None, mark: str, now: datetime) -> FileScan:
     """Return what to note of a file that was asked now, as it was at ``mark``."""
     if (
         before is not None
@@ -77,13 +77,15 @@ def to_note(before: Asked | None, mark: str, now: datetime) -> Asked:
         and timedelta(0) <= now - before.at < NOTE_AGAIN_AFTER
     ):
         return before
-    return Asked(now, mark)
+    return FileScan(now, mark)
 
 
-def by_file(catalogue: Mapping[JobKey, Known]) -> dict[str, dict[JobKey, Known]]:
+def by_file(
+    catalog: Mapping[JobKey, CatalogEntry],
+) -> dict[str, dict[JobKey, CatalogEntry]]:
     """Return the jobs by their file's path, and then by key."""
-    found: dict[str, dict[JobKey, Known]] = {}
-    for key, known in catalogue.items():
+    found: dict[str, dict[JobKey, CatalogEntry]] = {}
+    for key, known in catalog.items():
         found.setdefault(known.file, {})[key] = known
     return found
 
@@ -98,7 +100,7 @@ def mark_of(folder: Path, settings: Iterable[Path], now: datetime) -> str:
         facts = [
             *(_facts(path) for path in settings),
             *_facts_of_folder(folder),
-            *_facts_of_folder(Path(__file__).parent),
+            *(each for package in _packages() for each in _facts_of_folder(package)),
         ]
     except OSError:
         return ""
@@ -107,6 +109,11 @@ def mark_of(folder: Path, settings: Iterable[Path], now: datetime) -> str:
         return ""
     text = repr((sys.version, facts))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _packages() -> list[Path]:
+    lib = Path(__file__).parents[1]
+    return [lib, *sorted(init.parent for init in lib.glob("*/__init__.py"))]
 
 
 #: Name, change of inode, change of content, size, inode, device.
@@ -132,21 +139,21 @@ def _facts_of_folder(folder: Path) -> list[_Facts]:
         return sorted(_facts(one) for one in there)
 
 
-class Roster:
+class Selection:
     """What is known of the job files from the runs before, and from this one."""
 
     def __init__(
         self,
         settings: Settings,
-        catalogue: Mapping[JobKey, Known],
-        asked: Mapping[str, Asked],
+        catalog: Mapping[JobKey, CatalogEntry],
+        asked: Mapping[str, FileScan],
         now: datetime,
     ) -> None:
         #: As the last run left it.
-        self.catalogue = catalogue
+        self.catalog = catalog
         self.asked_before = asked
         #: The job files that were asked in this run, or need not be.
-        self.asked: dict[str, Asked] = {}
+        self.asked: dict[str, FileScan] = {}
         self._settings = settings
         self._now = now
         self._files = [file for file in settings.job_files if not file.refused]
@@ -162,11 +169,11 @@ class Roster:
         due: Collection[JobFrequency],
         *,
         all_of_them: bool,
-    ) -> tuple[list[JobFile], list[JobFacts]]:
+    ) -> tuple[list[JobFile], list[Job]]:
         """Return the files that this run loads, and the jobs of the others."""
-        known = by_file(self.catalogue)
+        known = by_file(self.catalog)
         files: list[JobFile] = []
-        resting: list[JobFacts] = []
+        resting: list[Job] = []
         for file in self._files:
             path, mark = str(file.path), self._marks[str(file.path.parent)]
             before, jobs = self.asked_before.get(path), known.get(path, {})
@@ -181,7 +188,7 @@ class Roster:
             resting += [_entry_facts(key, job) for key, job in jobs.items()]
         return files, resting
 
-    def hear(self, jobs: Iterable[JobFacts], *, is_odd: bool) -> None:
+    def hear(self, jobs: Iterable[Job], *, is_odd: bool) -> None:
         """Note the files of these jobs as asked; odd ones are asked again each time."""
         for job in jobs:
             mark = self._marks.get(str(Path(job.file).parent))
@@ -190,5 +197,5 @@ class Roster:
                 self.asked[job.file] = to_note(before, mark, self._now)
 
 
-def _entry_facts(key: JobKey, job: Known) -> JobFacts:
-    return JobFacts(key, job.name, job.file, job.frequency, job.policy, job.contact)
+def _entry_facts(key: JobKey, job: CatalogEntry) -> Job:
+    return Job(key, job.name, job.file, job.frequency, job.policy, job.contact)

@@ -17,65 +17,65 @@ from typing import TYPE_CHECKING
 from lib.core import calendar, decisions
 from lib.core.calendar import DAILY, WEEKLY, Issue, Series
 from lib.core.enums import MessageKind
-from lib.core.jobs import OWN_KEY, JobKey, Known
+from lib.core.jobs import OWN_KEY, CatalogEntry, JobKey
 from lib.core.messages import Message
-from lib.core.records import RunFacts
-from lib.core.results import Report, Slow
+from lib.core.records import RunRecord
+from lib.core.results import JobReport, Timing
 from lib.core.sanitize import scrubbed
 from lib.core.settings import Settings
 from lib.storage import auditlog
-from lib.storage.auditlog import Journal
-from lib.storage.session import Ledger
+from lib.storage.auditlog import AuditLog
+from lib.storage.session import StoreSession
 
 if TYPE_CHECKING:
-    from lib.storage.timings import Slowest
+    from lib.storage.timings import SlowestChecks
 
 
 logger = logging.getLogger(__name__)
 
 #: While so many wait to be sent no other is written; the next one tells of it all.
-MOST_WAITING = 7
+MAX_WAITING = 7
 
 
-class Bulletins:
+class Summaries:
     """Those of one run."""
 
     def __init__(
         self,
         settings: Settings,
-        ledger: Ledger,
-        journal: Journal,
-        catalogue: Mapping[JobKey, Known],
-        run: RunFacts,
+        session: StoreSession,
+        audit_log: AuditLog,
+        catalog: Mapping[JobKey, CatalogEntry],
+        run: RunRecord,
     ) -> None:
         """``catalogue``: the jobs that the run before has met; ``run``: this one."""
         self._settings = settings
-        self._times = settings.digest
-        self._ledger = ledger
-        self._journal = journal
-        self._catalogue = catalogue
+        self._times = settings.bundle
+        self._session = session
+        self._audit_log = audit_log
+        self._catalog = catalog
         self._run = run
         self._is_on = any(calendar.is_on(self._times, one) for one in calendar.KINDS)
         self._has_looked = False
         #: How long each check took, with its key, its name, and when.
         self._took: list[tuple[float, JobKey, str, datetime]] = []
 
-    def hear(self, report: Report, now: datetime) -> None:
+    def hear(self, report: JobReport, now: datetime) -> None:
         """Take note of how long a check took."""
         if self._is_on:
             job = report.job
-            self._took.append((report.outcome.seconds, job.key, job.name, now))
+            self._took.append((report.result.seconds, job.key, job.name, now))
 
     def write_due(self, now: datetime) -> None:
         """Owe what is due, when all jobs are done; raise StateError."""
-        if self._has_looked or not (self._is_on or self._ledger.bulletins):
+        if self._has_looked or not (self._is_on or self._session.summaries):
             return
         self._has_looked = True
         those = calendar.kept_up(
-            self._ledger.bulletins, self._times, self._run.skipped, now
+            self._session.summaries, self._times, self._run.skipped, now
         )
         slow = self._slowest(those)
-        room = MOST_WAITING - self._waiting()
+        room = MAX_WAITING - self._waiting()
         kept: list[Series] = []
         new: list[Message] = []
         for series in those:
@@ -86,27 +86,27 @@ class Bulletins:
             new.append(self._written(issue, series, slow, now))
             after = calendar.written(series, self._times, self._run.skipped, now)
             kept.append(after)
-        self._ledger.keep_bulletins(tuple(kept), *new)
+        self._session.keep_summaries(tuple(kept), *new)
 
     def _waiting(self) -> int:
-        own = self._ledger.records.get(OWN_KEY)
-        owed = own.owed if own else ()
-        return sum(one.kind is MessageKind.BULLETIN for one in owed)
+        own = self._session.records.get(OWN_KEY)
+        queued = own.queued if own else ()
+        return sum(one.kind is MessageKind.SUMMARY for one in queued)
 
     def _written(
-        self, issue: Issue, series: Series, slow: Slowest, now: datetime
+        self, issue: Issue, series: Series, slow: SlowestChecks, now: datetime
     ) -> Message:
         from lib.report import summary
         from lib.report.summary import Facts
 
         # What this run has decided is a part of it, and is not told again by the next.
-        self._ledger.commit()
-        self._journal.write()
+        self._session.commit()
+        self._audit_log.write()
         folder, secrets = self._settings.state, self._settings.secrets
         found = auditlog.read_entries(folder, _any, after=issue.since)
         facts = Facts(
-            records=self._ledger.records,
-            catalogue=self._catalogue,
+            records=self._session.records,
+            catalog=self._catalog,
             run=self._run,
             since=issue.since,
             now=now,
@@ -118,14 +118,14 @@ class Bulletins:
         )
         message = summary.message(os.urandom(16).hex(), issue, facts, self._settings)
         logger.info("%s", message.subject)
-        self._journal.note([decisions.queued(OWN_KEY, "state", message, now)])
+        self._audit_log.note([decisions.queued(OWN_KEY, "state", message, now)])
         return replace(
             message,
             subject=scrubbed(message.subject, secrets),
             body=scrubbed(message.body, secrets),
         )
 
-    def _slowest(self, those: Iterable[Series]) -> Slowest:
+    def _slowest(self, those: Iterable[Series]) -> SlowestChecks:
         """Return the slowest checks since the last bulletins, and keep them."""
         import heapq
 
@@ -133,7 +133,7 @@ class Bulletins:
 
         folder = self._settings.state
         took = heapq.nlargest(timings.MOST, self._took)
-        new = [Slow(key, name, seconds, at) for seconds, key, name, at in took]
+        new = [Timing(key, name, seconds, at) for seconds, key, name, at in took]
         before = timings.read(folder)
         since = {one.kind: one.written_at for one in those}
         daily, weekly = (
@@ -143,7 +143,7 @@ class Bulletins:
                 (before.weekly, since.get(WEEKLY)),
             )
         )
-        found = timings.Slowest(daily, weekly)
+        found = timings.SlowestChecks(daily, weekly)
         if new and found != before:
             timings.write(folder, found)
         return found

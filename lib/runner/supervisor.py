@@ -16,15 +16,15 @@ from dataclasses import replace
 from datetime import datetime
 from types import FrameType
 
-from lib.alerting.dispatcher import Postman
+from lib.alerting.dispatcher import Dispatcher
 from lib.core.enums import JobFrequency
 from lib.core.settings import Settings
 from lib.peers import publish
 from lib.runner import emergency, problems
-from lib.runner.blame import Lost
-from lib.runner.context import Casebook
-from lib.runner.manager import Crew
-from lib.storage.store import CautiousState, NoPostman
+from lib.runner.blame import LostJob
+from lib.runner.context import RunContext
+from lib.runner.manager import WorkerManager
+from lib.storage.store import GuardedStore, NoDispatcher
 from lib.system import orphans, process
 from lib.system.errors import StateError
 from lib.workers.worker import Order
@@ -61,7 +61,7 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
-        state: CautiousState,
+        state: GuardedStore,
         ordered: JobFrequency,
         now: Callable[[], datetime],
         stop: Stop,
@@ -72,16 +72,16 @@ class Supervisor:
         self._ends_at = time.monotonic() + RUN_S
         self._jobs_end_at = time.monotonic() + JOBS_S
         self._stop = stop
-        book = self._book = Casebook(settings, state, ordered, now)
-        self._ledger, self._journal = book.ledger, book.journal
-        self._findings = book.findings
+        send_log = self._send_log = RunContext(settings, state, ordered, now)
+        self._session, self._audit_log = send_log.session, send_log.audit_log
+        self._results = send_log.results
         self._adopts = False
-        self._postman: Postman | NoPostman = (
-            NoPostman()
+        self._dispatcher: Dispatcher | NoDispatcher = (
+            NoDispatcher()
             if state.frozen
-            else Postman(settings, self._ledger, now, self._journal)
+            else Dispatcher(settings, self._session, now, self._audit_log)
         )
-        self._crew = Crew(
+        self._workers = WorkerManager(
             settings.config,
             self._order(),
             lambda file: problems.facts_of_file(file, settings),
@@ -90,30 +90,30 @@ class Supervisor:
     def _order(self) -> Order:
         settings = self._settings
         return Order(
-            due=self._book.heartbeat.due,
-            records=dict(self._ledger.records),
-            lost=self._ledger.lost,
-            old_entries=self._ledger.old_entries,
+            due=self._send_log.run_recorder.due,
+            records=dict(self._session.records),
+            lost=self._session.lost,
+            old_entries=self._session.old_entries,
             contact=settings.alertcontact,
             secrets=settings.secrets,
             limits=settings.limits,
             mail=settings.mail,
             # What hooks would say could not be kept.
-            speaks=not self._state.frozen,
+            notifies=not self._state.frozen,
             now=self._now,
         )
 
     def carry_out(self) -> None:
         """Do all of it, or what can be done where state cannot be written."""
         try:
-            self._trying(self._book.begin)
+            self._trying(self._send_log.begin)
             self._set_to_work()
             while not self._is_over():
                 self._trying(self._turn)
         finally:
             # Whatever happened, nobody is left at work.
-            not_done = list(self._crew.stop())
-            self._trying(self._postman.stop)
+            not_done = list(self._workers.stop())
+            self._trying(self._dispatcher.stop)
             if self._adopts:
                 orphans.end_all(process.at_work)
         self._put_off(not_done)
@@ -126,99 +126,99 @@ class Supervisor:
             step()
         except StateError as error:
             self._state.freeze(error)
-            postman, self._postman = self._postman, NoPostman()
+            dispatcher, self._dispatcher = self._dispatcher, NoDispatcher()
             with contextlib.suppress(StateError):
-                postman.stop()
+                dispatcher.stop()
 
     def _set_to_work(self) -> None:
-        files = self._book.files_to_load()
+        files = self._send_log.files_to_load()
         # What ships leaves nothing behind.
         self._adopts = not all(file.ships for file in files) and orphans.adopt()
-        self._crew.start(files)
-        records = list(self._ledger.records.values())
-        for facts, outcome in (
+        self._workers.start(files)
+        records = list(self._session.records.values())
+        for facts, result in (
             *problems.stand_ins(self._settings),
             *problems.mended(self._settings, records),
         ):
-            self._findings.judge(facts, outcome)
+            self._results.judge(facts, result)
 
     def _is_over(self) -> bool:
         if self._stop.asked or time.monotonic() >= self._ends_at:
             return True
-        at_work = not self._crew.is_done or self._postman.is_busy
-        if at_work or self._ledger.waiting_since is not None:
+        at_work = not self._workers.is_done or self._dispatcher.is_busy
+        if at_work or self._session.waiting_since is not None:
             return False
-        return self._postman.is_idle
+        return self._dispatcher.is_idle
 
     def _turn(self) -> None:
         """Wait for something to happen, and deal with it."""
-        children = self._crew.children + self._postman.children
+        children = self._workers.children + self._dispatcher.children
         if children:
             process.wait(children, self._until_next())
-        for event in self._crew.events():
-            self._findings.hear(event)
+        for event in self._workers.events():
+            self._results.hear(event)
         if time.monotonic() >= self._jobs_end_at:
-            self._put_off(self._crew.stop())
-        self._postman.hear()
-        if self._crew.is_done and not self._state.frozen:
-            self._book.bulletins.write_due(self._now())
-        since = self._ledger.waiting_since
+            self._put_off(self._workers.stop())
+        self._dispatcher.hear()
+        if self._workers.is_done and not self._state.frozen:
+            self._send_log.summaries.write_due(self._now())
+        since = self._session.waiting_since
         if since is not None and (
-            self._crew.is_done or time.monotonic() >= since + COMMIT_AFTER_S
+            self._workers.is_done or time.monotonic() >= since + COMMIT_AFTER_S
         ):
-            self._ledger.commit()
-        is_durable = self._ledger.waiting_since is None
+            self._session.commit()
+        is_durable = self._session.waiting_since is None
         if not self._stop.asked:
-            self._postman.send(
-                jobs_done=self._crew.is_done,
-                jobs_left=self._crew.left,
+            self._dispatcher.send(
+                jobs_done=self._workers.is_done,
+                jobs_left=self._workers.left,
                 left_s=self._ends_at - time.monotonic(),
             )
         # After the mails, which must not wait for it.
         if is_durable:
-            self._journal.write()
+            self._audit_log.write()
 
     def _until_next(self) -> float:
         moments = [
-            self._crew.next_deadline(),
-            self._postman.next_deadline(),
-            self._ends_at if self._crew.is_done else self._jobs_end_at,
+            self._workers.next_deadline(),
+            self._dispatcher.next_deadline(),
+            self._ends_at if self._workers.is_done else self._jobs_end_at,
         ]
-        if (since := self._ledger.waiting_since) is not None:
+        if (since := self._session.waiting_since) is not None:
             moments.append(since + COMMIT_AFTER_S)
         # A child that died with its pipe held open by another tells nobody.
         return max(0.0, min(1.0, min(moments) - time.monotonic()))
 
-    def _put_off(self, lost: Iterable[Lost]) -> None:
+    def _put_off(self, lost: Iterable[LostJob]) -> None:
         for one in lost:
-            self._findings.put_off(one, was_told_to_end=self._stop.asked)
+            self._results.put_off(one, was_told_to_end=self._stop.asked)
 
     # The end.
 
     def _close(self) -> None:
-        self._postman.note_waiting(self._book.heartbeat.began_at)
-        self._book.close(
-            self._postman.sent,
-            self._postman.tried_in_digests,
+        self._dispatcher.note_waiting(self._send_log.run_recorder.began_at)
+        self._send_log.close(
+            self._dispatcher.sent,
+            self._dispatcher.tried_in_bundles,
             was_told_to_end=self._stop.asked,
             settle_until=self._ends_at - SETTLE_BEFORE_S,
         )
 
     def _say_how_we_are(self) -> None:
         """Tell peers; tell the admin, too, where nothing can be kept."""
-        records = self._ledger.records.values()
-        heartbeat = self._book.heartbeat
+        records = self._session.records.values()
+        run_recorder = self._send_log.run_recorder
         if self._settings.status.write:
-            facts = heartbeat.facts
+            facts = run_recorder.facts
             if self._state.frozen:
                 # What cannot be written down has not ended for anybody.
                 facts = replace(facts, ended_at=None)
             publish.write(self._settings, facts, self._now())
         if self._state.frozen and not self._stop.asked:
-            emergency.tell(
+            emergency.emit(
                 self._settings,
                 self._state.frozen,
                 records,
-                heartbeat.began_at,
+                run_recorder.began_at,
                 self._ends_at - time.monotonic(),
             )

@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lib.core.jobs import OldEntry
-from lib.core.records import RunFacts
+from lib.core.records import RunRecord
 from lib.system.files import Damaged, read_capped
 
 logger = logging.getLogger(__name__)
 
 
 def read_once(
-    path: Path | None, run: RunFacts, *, run_is_lost: bool = False
+    path: Path | None, run: RunRecord, *, run_is_lost: bool = False
 ) -> tuple[OldEntry, ...] | None:
     """Return what the older program remembered; None if it is not, or not yet, read.
 
@@ -72,7 +72,7 @@ def _entry(line: str) -> OldEntry:
         name=_decoded(columns[0]),
         failing=columns[1] == "Failing",
         failing_since=_moment(columns[2]),
-        told_at=_moment(columns[3]),
+        notified_at=_moment(columns[3]),
         # The last one, since there may be a | in the name before it.
         failures=_count(columns[-1]) if len(columns) > 5 else 1,
     )

@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 NAME, OLDER_NAME = "decisions.log", "decisions.log.1"
 #: There are two files at most, of this size.
-MOST_BYTES = 5 * 1024 * 1024
+MAX_BYTES = 5 * 1024 * 1024
 
 
-class Journal:
+class AuditLog:
     """What a run has decided, on its way to the file."""
 
     def __init__(
-        self, folder: Path, secrets: tuple[str, ...], most_bytes: int = MOST_BYTES
+        self, folder: Path, secrets: tuple[str, ...], most_bytes: int = MAX_BYTES
     ) -> None:
         self._path = folder / NAME
         self._older = folder / OLDER_NAME

@@ -14,7 +14,7 @@ from typing import Any
 
 from lib.core import plain
 from lib.core.calendar import Series
-from lib.core.jobs import OWN_KEY, JobFacts, OldEntry, file_stem
+from lib.core.jobs import OWN_KEY, Job, OldEntry, file_stem
 from lib.core.policy import FORGET_AFTER, unmatched
 from lib.core.records import Record
 
@@ -38,7 +38,7 @@ class Notes:
     old_entries: tuple[OldEntry, ...] = ()
     old_read_at: datetime | None = None
     #: The bulletins so far: the number of each is durable in one step with its mail.
-    bulletins: tuple[Series, ...] = ()
+    summaries: tuple[Series, ...] = ()
 
 
 def notes_of(own: Record) -> Notes:
@@ -70,7 +70,7 @@ def waiting(notes: Notes, stems: Collection[str], now: datetime) -> list[str]:
 def reviewed(
     notes: Notes,
     still_lost: Collection[str],
-    met: Collection[JobFacts],
+    met: Collection[Job],
     now: datetime,
 ) -> Notes:
     """Return what is still to be noted after a run that met these jobs."""

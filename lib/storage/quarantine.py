@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lib.core.enums import Condition
+from lib.core.enums import Status
 from lib.core.jobs import file_stem
 from lib.core.policy import FORGET_AFTER
 from lib.core.records import Record
@@ -30,7 +30,7 @@ QUARANTINE, UNREAD = "quarantine", "unread"
 _DATED = re.compile(r"(?P<stem>.+)\.(?P<since>\d{8}T\d{6}\.\d{6})\.json")
 
 
-class Aside:
+class Quarantine:
     """Where they are put."""
 
     def __init__(self, state: Path) -> None:
@@ -99,14 +99,16 @@ def rejoined(record: Record | None, old: Record) -> Record:
     """
     if record is None:
         return old
-    there = {one.message_id for one in record.owed}
-    again = tuple(one for one in old.owed if one.message_id not in there)
-    owed = (*again, *record.owed)
-    was_judged = record.condition is not Condition.UNKNOWN or record.failures > 0
+    there = {one.message_id for one in record.queued}
+    again = tuple(one for one in old.queued if one.message_id not in there)
+    queued = (*again, *record.queued)
+    was_judged = record.status is not Status.UNKNOWN or record.failures > 0
     if was_judged:
-        return replace(record, owed=owed)
+        return replace(record, queued=queued)
     memory = record.memory or old.memory
-    return replace(old, owed=owed, memory=memory, pending=record.pending or old.pending)
+    return replace(
+        old, queued=queued, memory=memory, pending=record.pending or old.pending
+    )
 
 
 def _records_in(path: Path) -> tuple[Record, ...]:

@@ -104,7 +104,7 @@ class RecordFiles:
 
 def is_too_long(record: Record) -> bool:
     """Return whether a record has grown too large to be read again."""
-    length = sum(len(one.body) for one in record.owed)
+    length = sum(len(one.body) for one in record.queued)
     # A letter takes up to six bytes there.
     return length * 6 > MAX_FILE and _is_too_large(
         Path(str(record.key)), packed(record)
@@ -130,7 +130,7 @@ def _is_too_large(path: Path, content: bytes) -> bool:
 #: From so many records on one file takes them all.
 FROM = 200
 #: A batch that is larger is divided.
-MOST_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 #: So many records go into files of their own at once.
 AT_ONCE = 500
 
@@ -233,8 +233,8 @@ def _parts(records: Iterable[Record]) -> Iterator[list[Record]]:
     length = 0
     for record in records:
         # Bodies make the difference; the rest of a record is some hundred bytes.
-        size = 1000 + sum(len(one.body) for one in record.owed)
-        if some and length + size > MOST_BYTES:
+        size = 1000 + sum(len(one.body) for one in record.queued)
+        if some and length + size > MAX_BYTES:
             yield some
             some, length = [], 0
         some.append(record)

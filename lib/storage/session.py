@@ -17,7 +17,7 @@ from types import MappingProxyType
 from lib.alerting import templates
 from lib.core import policy
 from lib.core.calendar import Series
-from lib.core.jobs import OWN_KEY, JobFacts, JobKey, OldEntry, file_stem
+from lib.core.jobs import OWN_KEY, Job, JobKey, OldEntry, file_stem
 from lib.core.messages import Message
 from lib.core.policy import record_of
 from lib.core.records import Record
@@ -35,7 +35,7 @@ from lib.storage.store import RUN, Remembered, State
 logger = logging.getLogger(__name__)
 
 
-class Ledger:
+class StoreSession:
     """Records in memory, and how they differ from those on disk."""
 
     def __init__(
@@ -80,16 +80,16 @@ class Ledger:
         return self._notes.old_entries
 
     @property
-    def bulletins(self) -> tuple[Series, ...]:
+    def summaries(self) -> tuple[Series, ...]:
         """Return how far the bulletins of each kind have come."""
-        return self._notes.bulletins
+        return self._notes.summaries
 
     @property
     def waiting_since(self) -> float | None:
         """Return since when, by the monotonic clock, something is not yet durable."""
         return self._changed_at if self._changed else None
 
-    def record_of(self, job: JobFacts) -> Record:
+    def record_of(self, job: Job) -> Record:
         """Return what is remembered of a job, a new record if nothing is."""
         return record_of(
             job.key,
@@ -100,7 +100,7 @@ class Ledger:
             job.contact,
         )
 
-    def meet(self, job: JobFacts) -> None:
+    def meet(self, job: Job) -> None:
         """Write down what is known of a job that has no record of its own yet.
 
         That its record was lost, or what the older program remembered of it.
@@ -118,7 +118,7 @@ class Ledger:
             return
         # In the place of a lost one even a plain one is written: from then on it is
         # there, and no longer lost.
-        needs_file = not record.is_plain or key in self._on_disk or self._is_lost(key)
+        needs_file = not record.is_default or key in self._on_disk or self._is_lost(key)
         if needs_file:
             self._records[key] = record
             self._note_change(key)
@@ -133,13 +133,13 @@ class Ledger:
             self._on_disk |= self._changed
             self._changed.clear()
 
-    def keep_bulletins(self, those: tuple[Series, ...], *new: Message) -> None:
+    def keep_summaries(self, those: tuple[Series, ...], *new: Message) -> None:
         """Remember how far the bulletins have come, and owe those that are new.
 
         ``commit`` makes a number and its mail durable in one step.
         """
-        if new or those != self._notes.bulletins:
-            self._note(replace(self._notes, bulletins=those), *new)
+        if new or those != self._notes.summaries:
+            self._note(replace(self._notes, summaries=those), *new)
 
     # What is lost.
 
@@ -151,8 +151,10 @@ class Ledger:
         In this order: when a file has gone from its place, that it is lost is noted,
         and stays so until its job is met.  What was noted is not told again.
         """
-        told = self._notes.lost
-        fresh = {stem: line for stem, line in self._lost.items() if stem not in told}
+        notified = self._notes.lost
+        fresh = {
+            stem: line for stem, line in self._lost.items() if stem not in notified
+        }
         if fresh:
             for line in fresh.values():
                 logger.warning("%s; what it held is unknown", line)
@@ -162,7 +164,7 @@ class Ledger:
             message = templates.lost_records_message(
                 os.urandom(16).hex(), list(fresh.values()), to, now
             )
-            self._note(replace(self._notes, lost={**told, **since}), message)
+            self._note(replace(self._notes, lost={**notified, **since}), message)
             self.commit()
         self._state.quarantine(self._lost, now)
         return list(fresh.values())
@@ -193,7 +195,7 @@ class Ledger:
                 self.keep(after)
         return forgotten
 
-    def drop_plain(self, met: Mapping[JobKey, JobFacts]) -> tuple[list[str], list[str]]:
+    def drop_default(self, met: Mapping[JobKey, Job]) -> tuple[list[str], list[str]]:
         """Let go of records that say nothing; return the file stems to list, to remove.
 
         All that was kept is durable before, so that what is now there is no longer
@@ -202,7 +204,7 @@ class Ledger:
         still_lost = self.still_lost(met)
         self._note(reviewed(self._notes, still_lost, met.values(), self._now))
         self.commit()
-        for key in [key for key, one in self._records.items() if one.is_plain]:
+        for key in [key for key, one in self._records.items() if one.is_default]:
             del self._records[key]
         kept = {file_stem(key) for key in self._records}
         gone = {file_stem(key) for key in self._on_disk - set(self._records)}
@@ -215,7 +217,7 @@ class Ledger:
         """Keep these notes from here on, and owe the messages that go with them."""
         self._notes = notes
         own = self._own()
-        self.keep(with_notes(replace(own, owed=(*own.owed, *messages)), notes))
+        self.keep(with_notes(replace(own, queued=(*own.queued, *messages)), notes))
 
     def _note_change(self, key: JobKey) -> None:
         if not self._changed:

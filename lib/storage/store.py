@@ -19,12 +19,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lib.core.enums import JobFrequency
-from lib.core.jobs import Asked, JobKey, Known, file_stem
-from lib.core.records import Record, RunFacts
+from lib.core.jobs import CatalogEntry, FileScan, JobKey, file_stem
+from lib.core.records import Record, RunRecord
 from lib.storage import catalog
 from lib.storage.codec import packed, read_value
 from lib.storage.lock import Holder, Lock
-from lib.storage.quarantine import Aside, rejoined
+from lib.storage.quarantine import Quarantine, rejoined
 from lib.storage.records import FROM, STEM, Batches, RecordFiles, is_too_long
 from lib.system.errors import NewerState, StateError, why_not_usable
 from lib.system.files import Damaged, remove_leftovers, replace_files
@@ -34,7 +34,7 @@ from lib.system.process import Child
 logger = logging.getLogger(__name__)
 
 #: The files that hold no record, by stem; no record's is one of these.
-RUN, CATALOGUE = "run", "catalogue"
+RUN, CATALOG = "run", "catalogue"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Remembered:
     records: dict[JobKey, Record] = field(default_factory=dict)
     #: What is damaged or missing, by file stem, and what is wrong with it.
     lost: dict[str, str] = field(default_factory=dict)
-    run: RunFacts = RunFacts()
+    run: RunRecord = RunRecord()
     #: The keys of those that could not be read before.
     taken_back: frozenset[JobKey] = frozenset()
 
@@ -59,7 +59,7 @@ class State:
         self._files = RecordFiles(folder)
         self._lock = Lock(folder)
         self._batches = Batches(folder)
-        self._aside = Aside(folder)
+        self._quarantine = Quarantine(folder)
         self._revision = 0
 
     def why_not_usable(self) -> str:
@@ -125,27 +125,29 @@ class State:
                 why = f"{error}; a batch has its record"
                 logger.warning("%s: %s", self._path(stem), why)
             else:
-                lost[stem] = self._aside.noted(self._path(stem), error)
+                lost[stem] = self._quarantine.noted(self._path(stem), error)
         for stem in run.records:
             if stem not in stems and stem not in lost:
                 lost[stem] = f"{self._path(stem)}: it is missing"
         self._revision = max(map(_revision, records.values()), default=0)
         return Remembered(records, lost, run)
 
-    def load_run(self) -> RunFacts:
+    def load_run(self) -> RunRecord:
         """Return what is remembered of the runs; nothing if that is lost."""
         return self._read_run()[0]
 
-    def load_catalogue(self) -> dict[JobKey, Known]:
+    def load_catalog(self) -> dict[JobKey, CatalogEntry]:
         """Return the jobs the last runs met, by key; none if that is lost."""
-        return self.load_met()[0]
+        return self.load_catalog_or_none()[0]
 
-    def load_met(self) -> tuple[dict[JobKey, Known], dict[str, Asked]]:
+    def load_catalog_or_none(
+        self,
+    ) -> tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]]:
         """Return the jobs the last runs met, and when each file was asked for its own.
 
         Nothing of either if that is lost.
         """
-        return catalog.load_catalogue(self._path(CATALOGUE))
+        return catalog.load_catalog(self._path(CATALOG))
 
     # Writing, under the lock.
 
@@ -159,7 +161,7 @@ class State:
 
         Those that could not be read are kept apart, for ``take_back``.
         """
-        self._aside.put([self._path(stem) for stem in stems], now)
+        self._quarantine.put([self._path(stem) for stem in stems], now)
 
     def take_back(self, found: Remembered, now: datetime) -> Remembered:
         """Return what is remembered with what can be read by now, and could not before.
@@ -168,7 +170,7 @@ class State:
         """
         records, lost = dict(found.records), dict(found.lost)
         keys = []
-        for old in self._aside.read_again(now):
+        for old in self._quarantine.read_again(now):
             keys.append(old.key)
             records[old.key] = rejoined(records.get(old.key), old)
             lost.pop(file_stem(old.key), None)
@@ -177,7 +179,7 @@ class State:
 
     def drop_taken_back(self) -> None:
         """Remove the files of what was taken back; raise StateError."""
-        self._aside.drop()
+        self._quarantine.drop()
 
     def save(self, records: Iterable[Record]) -> None:
         """Commit records, each with the messages it owes; raise StateError.
@@ -223,40 +225,42 @@ class State:
         if stems:
             self._files.remove(stems)
 
-    def save_run(self, run: RunFacts) -> None:
+    def save_run(self, run: RunRecord) -> None:
         """Commit what is remembered of the runs; raise StateError."""
         replace_files([(self._path(RUN), packed(run))])
 
-    def save_catalogue(
-        self, jobs: Mapping[JobKey, Known], asked: Mapping[str, Asked] | None = None
+    def save_catalog(
+        self,
+        jobs: Mapping[JobKey, CatalogEntry],
+        asked: Mapping[str, FileScan] | None = None,
     ) -> None:
         """Replace the list of jobs that were met; raise StateError."""
-        catalog.save_catalogue(self._path(CATALOGUE), jobs, asked or {})
+        catalog.save_catalog(self._path(CATALOG), jobs, asked or {})
 
     def _is_new(self, has_files: bool) -> bool:
         """Return whether no run has left anything in the folder yet."""
-        others = (self._path(RUN), self._path(CATALOGUE))
+        others = (self._path(RUN), self._path(CATALOG))
         is_there = has_files or not self.is_settled or any(map(os.path.lexists, others))
         if not is_there:
             logger.info("the state folder %s is empty: a fresh start", self.folder)
         return not is_there
 
     def _path(self, stem: str) -> Path:
-        if stem in (RUN, CATALOGUE) or STEM.fullmatch(stem):
+        if stem in (RUN, CATALOG) or STEM.fullmatch(stem):
             return self.folder / f"{stem}.json"
         return self._files.path(stem)
 
-    def _read_run(self) -> tuple[RunFacts, str]:
+    def _read_run(self) -> tuple[RunRecord, str]:
         """Return what is remembered of the runs, and why that is nothing if it is."""
         try:
-            return read_value(self._path(RUN), RunFacts), ""
+            return read_value(self._path(RUN), RunRecord), ""
         except FileNotFoundError:
-            return RunFacts(), "it is missing"
+            return RunRecord(), "it is missing"
         except Damaged as error:
-            return RunFacts(), str(error)
+            return RunRecord(), str(error)
 
 
-def last_runs(run: RunFacts) -> dict[JobFrequency, datetime]:
+def last_runs(run: RunRecord) -> dict[JobFrequency, datetime]:
     """Return when each frequency last ran; what cannot be read is left out."""
     found = {}
     for word, moment in run.last_runs.items():
@@ -273,7 +277,7 @@ def _revision(record: Record | None) -> int:
     return record.revision if record else 0
 
 
-class CautiousState(State):
+class GuardedStore(State):
     """A state folder that is only read from the first write on that failed."""
 
     def __init__(self, folder: Path) -> None:
@@ -305,10 +309,12 @@ class CautiousState(State):
             self.freeze(error)
             return Remembered()
 
-    def load_met(self) -> tuple[dict[JobKey, Known], dict[str, Asked]]:
+    def load_catalog_or_none(
+        self,
+    ) -> tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]]:
         """Return the jobs that were met; frozen, none where that cannot be read."""
         try:
-            return super().load_met()
+            return super().load_catalog_or_none()
         except NewerState:
             raise
         except StateError as error:
@@ -355,27 +361,29 @@ class CautiousState(State):
         if not self.frozen:
             super().forget(stems)
 
-    def save_run(self, run: RunFacts) -> None:
+    def save_run(self, run: RunRecord) -> None:
         """Commit what is remembered of the runs, unless frozen."""
         if not self.frozen:
             super().save_run(run)
 
-    def save_catalogue(
-        self, jobs: Mapping[JobKey, Known], asked: Mapping[str, Asked] | None = None
+    def save_catalog(
+        self,
+        jobs: Mapping[JobKey, CatalogEntry],
+        asked: Mapping[str, FileScan] | None = None,
     ) -> None:
         """Replace the list of jobs, unless frozen."""
         if not self.frozen:
-            super().save_catalogue(jobs, asked)
+            super().save_catalog(jobs, asked)
 
 
-class NoPostman:
+class NoDispatcher:
     """Stands in for the postman in a run that may send nothing."""
 
     sent = 0
     is_busy = False
     is_idle = True
     children: list[Child] = []
-    tried_in_digests: frozenset[str] = frozenset()
+    tried_in_bundles: frozenset[str] = frozenset()
 
     def next_deadline(self) -> float:
         """Return when something is over: never."""

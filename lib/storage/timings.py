@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lib.core.jobs import JobKey
-from lib.core.results import Slow
+from lib.core.results import Timing
 from lib.storage.codec import packed, read_value
 from lib.system.errors import StateError
 from lib.system.files import Damaged, replace_softly
@@ -27,16 +27,16 @@ MOST = 5
 
 
 @dataclass(frozen=True)
-class Slowest:
+class SlowestChecks:
     """The slowest checks, one by one the slowest first."""
 
-    daily: tuple[Slow, ...] = ()
-    weekly: tuple[Slow, ...] = ()
+    daily: tuple[Timing, ...] = ()
+    weekly: tuple[Timing, ...] = ()
 
 
-def merged(those: Iterable[Slow], since: datetime) -> tuple[Slow, ...]:
+def merged(those: Iterable[Timing], since: datetime) -> tuple[Timing, ...]:
     """Return the slowest of them after a moment, of each job its slowest time."""
-    by_key: dict[JobKey, Slow] = {}
+    by_key: dict[JobKey, Timing] = {}
     for one in those:
         known = by_key.get(one.key)
         if one.at >= since and (known is None or one.seconds > known.seconds):
@@ -44,18 +44,18 @@ def merged(those: Iterable[Slow], since: datetime) -> tuple[Slow, ...]:
     return tuple(heapq.nlargest(MOST, by_key.values(), key=lambda one: one.seconds))
 
 
-def read(folder: Path) -> Slowest:
+def read(folder: Path) -> SlowestChecks:
     """Return what is on file; nothing if that is lost."""
     try:
-        return read_value(folder / NAME, Slowest)
+        return read_value(folder / NAME, SlowestChecks)
     except FileNotFoundError:
-        return Slowest()
+        return SlowestChecks()
     except (Damaged, StateError) as error:
         logger.info("%s: %s; it is made anew", folder / NAME, error)
-        return Slowest()
+        return SlowestChecks()
 
 
-def write(folder: Path, slowest: Slowest) -> None:
+def write(folder: Path, slowest: SlowestChecks) -> None:
     """Replace what is on file; where that fails, the run goes on."""
     try:
         replace_softly(folder / NAME, packed(slowest))

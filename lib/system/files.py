@@ -30,7 +30,7 @@ MAX_FILE = 64 * 1024 * 1024
 SIDE_BY_SIDE_FROM = 32
 WRITERS = 8
 #: As many left-over files as are removed at once.
-MOST_LEFTOVERS = 50_000
+MAX_LEFTOVERS = 50_000
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
@@ -147,7 +147,7 @@ def listed(folder: Path) -> list[str]:
 def remove_leftovers(folder: Path) -> None:
     """Remove what a run that was killed has left half written; nothing else."""
     names = (name for name in listed(folder) if _TEMPORARY.fullmatch(name))
-    for name in islice(names, MOST_LEFTOVERS):
+    for name in islice(names, MAX_LEFTOVERS):
         try:
             os.unlink(folder / name)
         except OSError as error:

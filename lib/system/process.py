@@ -151,7 +151,7 @@ at_work: set[int] = set()
 _said: set[str] = set()
 
 
-def start(work: Callable[[Tell], None], *, alone: bool = False) -> Child:
+def start(work: Callable[[Emit], None], *, alone: bool = False) -> Child:
     """Return a child that runs ``work``, with a function that sends frames.
 
     The child ends when ``work`` returns, and never comes back into our code.  One
@@ -182,7 +182,7 @@ def start(work: Callable[[Tell], None], *, alone: bool = False) -> Child:
     return Child(pid, frames_read, printed_read, ours)
 
 
-def do_here(work: Callable[[Tell], None], limit_s: float) -> Child:
+def do_here(work: Callable[[Emit], None], limit_s: float) -> Child:
     """Do the work in this process, where there can be no other; return its end.
 
     What waits for longer than the limit is interrupted by a TimeoutError.
@@ -194,14 +194,14 @@ def do_here(work: Callable[[Tell], None], limit_s: float) -> Child:
         if not is_over:
             raise TimeoutError(errno.ETIMEDOUT, "it took too long")
 
-    def tell(*some: Any) -> None:
+    def emit(*some: Any) -> None:
         frames.extend(plain.loads(plain.dumps(frame)) for frame in some)
 
     printed = ""
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, max(0.01, limit_s), 1.0)
     try:
-        work(tell)
+        work(emit)
     except Exception as error:
         printed = shortage(error) or f"{type(error).__name__}: {error}"
     finally:
@@ -298,14 +298,14 @@ LENGTH = struct.Struct(">I")
 BROKEN, CUT_OFF, SHORT = 70, 71, 72
 
 
-class Tell(Protocol):
+class Emit(Protocol):
     """Sends frames to the parent, from any thread, all or none of them in between."""
 
     def __call__(self, *frames: Any) -> None: ...
 
 
 def be_the_child(
-    work: Callable[[Tell], None],
+    work: Callable[[Emit], None],
     frames_write: int,
     printed_write: int,
     lifeline: int,
@@ -381,10 +381,10 @@ def _die_with_parent(lifeline: int) -> None:
         os._exit(0)
 
 
-def _teller(descriptor: int) -> Tell:
+def _teller(descriptor: int) -> Emit:
     lock = threading.Lock()
 
-    def tell(*frames: Any) -> None:
+    def emit(*frames: Any) -> None:
         parts = bytearray()
         for frame in frames:
             body = plain.dumps(frame).encode("ascii")
@@ -396,7 +396,7 @@ def _teller(descriptor: int) -> Tell:
             # The parent is gone, or job code has closed what it did not open.
             os._exit(CUT_OFF)
 
-    return tell
+    return emit
 
 
 def _close_quietly(descriptor: int) -> None:

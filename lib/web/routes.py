@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
-from lib.core.records import RunFacts
+from lib.core.records import RunRecord
 from lib.core.settings import Settings
 from lib.peers import answer, publish
 from lib.storage.store import State
@@ -21,7 +21,7 @@ from lib.system.errors import StateError
 logger = logging.getLogger(__name__)
 
 #: As much of a question is looked at; the longest of ours has 109 letters.
-MOST_QUESTION = 512
+MAX_QUESTION = 512
 
 HEADERS = (
     ("Content-Type", "text/plain; charset=us-ascii"),
@@ -70,7 +70,7 @@ def reply(settings: Settings, query: str, now: datetime) -> bytes:
     but the word.
     """
     try:
-        asked = parse_qs(query[:MOST_QUESTION], max_num_fields=8)
+        asked = parse_qs(query[:MAX_QUESTION], max_num_fields=8)
     except ValueError:
         asked = {}
     known = {answer.key_id(key) for key in publish.keys_of(settings)}
@@ -80,7 +80,7 @@ def reply(settings: Settings, query: str, now: datetime) -> bytes:
     return publish.own_answer(settings, run, now, nonce=nonce, signed=is_known)
 
 
-def _run_of(settings: Settings) -> RunFacts:
+def _run_of(settings: Settings) -> RunRecord:
     """Return what is kept of the last run; nothing where that cannot be read."""
     state = State(settings.state)
     try:
@@ -89,4 +89,4 @@ def _run_of(settings: Settings) -> RunFacts:
         return state.load_run()
     except StateError as error:
         logger.warning("%s", error)
-        return RunFacts()
+        return RunRecord()

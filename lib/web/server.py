@@ -23,7 +23,7 @@ from waitress.task import ThreadedTaskDispatcher
 from lib.net.listen import BACKLOG, listening
 
 #: So many connections at once; each is a descriptor, of 1,024 that are usual.
-MOST_CONNECTIONS = 500
+MAX_CONNECTIONS = 500
 #: A question and its answer are one packet each; a slow line gets this long.
 LONGEST_S = 10.0
 #: What wakes the loop also looks at the age of connections.
@@ -31,7 +31,7 @@ LOOK_EVERY_S = 1.0
 #: As many are taken in at a time, before anybody is heard.
 AT_A_TIME = 200
 #: The request line and all headers.
-MOST_HEADER = 4096
+MAX_HEADER = 4096
 #: Answers under way may take so long once the end is asked for.
 FAREWELL_S = 2.0
 
@@ -92,7 +92,7 @@ class Gate:
     def _allow_descriptors() -> None:
         """Have room for the connections, where the limit is lower than usual."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = MOST_CONNECTIONS + 100
+        wanted = MAX_CONNECTIONS + 100
         if soft != resource.RLIM_INFINITY and soft < wanted:
             most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             with contextlib.suppress(OSError, ValueError):
@@ -145,7 +145,7 @@ class _Door(TcpWSGIServer):
             super().handle_accept()
             if len(self.callers) <= before:
                 return
-            if before >= MOST_CONNECTIONS:
+            if before >= MAX_CONNECTIONS:
                 self._make_room()
 
     def _make_room(self) -> None:
@@ -167,9 +167,9 @@ def _adjustments() -> Adjustments:
         ident="",
         backlog=BACKLOG,
         # Ours is the limit that counts: see _Door.
-        connection_limit=100 * MOST_CONNECTIONS,
-        recv_bytes=MOST_HEADER,
-        max_request_header_size=MOST_HEADER,
+        connection_limit=100 * MAX_CONNECTIONS,
+        recv_bytes=MAX_HEADER,
+        max_request_header_size=MAX_HEADER,
         # A question has no body.
         max_request_body_size=1,
         log_socket_errors=False,

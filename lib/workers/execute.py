@@ -17,16 +17,16 @@ from typing import Any
 
 from lib.alerting import templates
 from lib.core import messages, plain
-from lib.core.enums import Condition, Decision
+from lib.core.enums import Decision, Status
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.core.results import Outcome
+from lib.core.results import CheckResult
 from lib.core.sanitize import fit, fit_end, scrubbed
 from lib.core.text import paragraphs, printed_part
 from lib.plugins import base
 from lib.plugins.discover import Found
 from lib.plugins.errors import (
-    DETAIL_LENGTH,
+    REASON_TEXT_LENGTH,
     TRACEBACK_LENGTH,
     described,
     formatted,
@@ -34,51 +34,51 @@ from lib.plugins.errors import (
     text_of,
 )
 from lib.system.process import MAX_PRINTED
-from lib.workers.output import Kept
+from lib.workers.output import KeptOutput
 
 #: A memory is written whenever it changes, and read in each run.
 MAX_MEMORY = 64 * 1024
 
 
-def execute(found: Found, record: Record) -> Outcome:
+def execute(found: Found, record: Record) -> CheckResult:
     """Return what one execution of the job found, and how long it took."""
     started = time.monotonic()
-    outcome = _execute(found, record)
+    result = _execute(found, record)
     _memory, trouble = memory_after(found)
-    if trouble and outcome.condition is Condition.FINE:
-        outcome = Outcome(Condition.FAILING, trouble)
+    if trouble and result.status is Status.OK:
+        result = CheckResult(Status.FAILING, trouble)
     seconds = round(time.monotonic() - started, 3)
-    return replace(outcome, seconds=seconds)
+    return replace(result, seconds=seconds)
 
 
-def _execute(found: Found, record: Record) -> Outcome:
+def _execute(found: Found, record: Record) -> CheckResult:
     job = found.job
     if job is None:
-        condition = Condition.FAILING if found.trouble else Condition.FINE
-        return Outcome(condition, found.trouble, found.evidence)
+        status = Status.FAILING if found.trouble else Status.OK
+        return CheckResult(status, found.trouble, found.output)
     try:
-        job._checker.owed, job._checker.gone = record.owed, record.gone
+        job._checker.queued, job._checker.gone = record.queued, record.gone
         # A copy: what the job makes of it is compared with what it was.
         job.memory = plain.plain_memory(dict(record.memory)) if record.memory else {}
         return _judged(job, job.execute())
     except base.CheckFailed as failed:
-        return Outcome(Condition.FAILING, _reason(failed))
+        return CheckResult(Status.FAILING, _reason(failed))
     except base.CheckUnknown as unknown:
-        return Outcome(Condition.UNKNOWN, _reason(unknown))
+        return CheckResult(Status.UNKNOWN, _reason(unknown))
     except base.CheckPending as pending:
-        return Outcome(Condition.PENDING, _reason(pending))
+        return CheckResult(Status.PENDING, _reason(pending))
     except BaseException as error:  # noqa: B036  # SystemExit is a failure here
-        return Outcome(Condition.FAILING, described(error), formatted(error))
+        return CheckResult(Status.FAILING, described(error), formatted(error))
 
 
-def _judged(job: base.JobBase, answer: object) -> Outcome:
+def _judged(job: base.JobBase, answer: object) -> CheckResult:
     if answer is True or (job.truth_is_enough and answer):
-        return Outcome(Condition.FINE)
+        return CheckResult(Status.OK)
     if answer is False or job.truth_is_enough:
-        detail = f"execute returned {shown(answer)}, and gave no reason"
-        return Outcome(Condition.FAILING, detail)
-    detail = f"execute returned {shown(answer)}, which is neither True nor False"
-    return Outcome(Condition.FAILING, detail)
+        reason = f"execute returned {shown(answer)}, and gave no reason"
+        return CheckResult(Status.FAILING, reason)
+    reason = f"execute returned {shown(answer)}, which is neither True nor False"
+    return CheckResult(Status.FAILING, reason)
 
 
 def _reason(error: BaseException) -> str:
@@ -111,7 +111,7 @@ def _plain_memory(memory: Any) -> dict[str, Any]:
 def speak(
     found: Found,
     record: Record,
-    outcome: Outcome,
+    result: CheckResult,
     decision: Decision,
     now: datetime,
     secrets: tuple[str, ...] = (),
@@ -119,54 +119,54 @@ def speak(
     """Return the messages of a decision that notifies: the hook's, or the default."""
     job = found.job
     # What a hook says would be the author's words about what nobody has seen.
-    if job is None or outcome.condition is Condition.UNKNOWN:
-        return (default(found, record, outcome, decision, now),)
+    if job is None or result.status is Status.UNKNOWN:
+        return (default(found, record, result, decision, now),)
     recovery = decision is Decision.RECOVERY
-    desk = job._checker
-    desk.kind = messages.KIND_OF[decision]
-    desk.to = record.told if recovery else ()
-    desk.thread = record.thread
+    job_context = job._checker
+    job_context.kind = messages.KIND_OF[decision]
+    job_context.to = record.notified if recovery else ()
+    job_context.thread = record.thread
     try:
         answer = job.onStateChangeSuccess() if recovery else job.onFailure()
-        told = answer is True or (job.truth_is_enough and bool(answer))
+        notified = answer is True or (job.truth_is_enough and bool(answer))
     except BaseException as error:  # noqa: B036  # SystemExit too
         hook = "onStateChangeSuccess" if recovery else "onFailure"
         why = f"This mail goes out in place of {hook}: {described(error)}"
         trace = fit_end(formatted(error), secrets, TRACEBACK_LENGTH)
-        evidence = paragraphs(outcome.evidence, why, trace)
-        outcome = replace(outcome, evidence=evidence)
-        sent = sent_by_hook(found, record, outcome, now)
-        return (default(found, record, outcome, decision, now), *sent)
-    sent = sent_by_hook(found, record, outcome, now)
-    if sent or told:
+        output = paragraphs(result.output, why, trace)
+        result = replace(result, output=output)
+        sent = sent_by_hook(found, record, result, now)
+        return (default(found, record, result, decision, now), *sent)
+    sent = sent_by_hook(found, record, result, now)
+    if sent or notified:
         return sent
-    return (default(found, record, outcome, decision, now),)
+    return (default(found, record, result, decision, now),)
 
 
 def speak_instead(
-    found: Found, record: Record, outcome: Outcome, decision: Decision, now: datetime
+    found: Found, record: Record, result: CheckResult, decision: Decision, now: datetime
 ) -> tuple[Message, ...]:
     """Return the messages where the hook did not come back: its own, or the default."""
-    return sent_by_hook(found, record, outcome, now) or (
-        default(found, record, outcome, decision, now),
+    return sent_by_hook(found, record, result, now) or (
+        default(found, record, result, decision, now),
     )
 
 
 def default(
-    found: Found, record: Record, outcome: Outcome, decision: Decision, now: datetime
+    found: Found, record: Record, result: CheckResult, decision: Decision, now: datetime
 ) -> Message:
     """Return the default mail, under a name of its own."""
     return templates.default_message(
-        os.urandom(16).hex(), found.facts, record, outcome, decision, now
+        os.urandom(16).hex(), found.facts, record, result, decision, now
     )
 
 
 def sent_by_hook(
-    found: Found, record: Record, outcome: Outcome, now: datetime
+    found: Found, record: Record, result: CheckResult, now: datetime
 ) -> tuple[Message, ...]:
     """Return what the hook has sent, the facts below its author's words."""
     return tuple(
-        templates.with_facts(message, found.facts, record, outcome, now)
+        templates.with_facts(message, found.facts, record, result, now)
         for message in _outgoing(found)
         if message.kind.is_about_trouble
     )
@@ -192,14 +192,16 @@ MAX_SUBJECT = 1000
 MAX_BODY = 256 * 1024
 
 
-def fit_outcome(outcome: Outcome, kept: Kept, secrets: tuple[str, ...]) -> Outcome:
+def fit_outcome(
+    result: CheckResult, kept: KeptOutput, secrets: tuple[str, ...]
+) -> CheckResult:
     """Return an outcome as it may be shown, with what the job printed."""
-    trace = fit_end(outcome.evidence, secrets, TRACEBACK_LENGTH)
+    trace = fit_end(result.output, secrets, TRACEBACK_LENGTH)
     printed = printed_part(fit(kept.text, secrets, MAX_PRINTED), shared=kept.shared)
     return replace(
-        outcome,
-        detail=fit(outcome.detail, secrets, DETAIL_LENGTH),
-        evidence=paragraphs(trace, printed),
+        result,
+        reason=fit(result.reason, secrets, REASON_TEXT_LENGTH),
+        output=paragraphs(trace, printed),
     )
 
 

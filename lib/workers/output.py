@@ -21,7 +21,7 @@ from lib.system.process import MAX_PRINTED
 _MARGIN = 4096
 
 
-class Kept:
+class KeptOutput:
     """What one job has printed, and whether another one may have."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Kept:
         return self._data.decode("utf-8", "replace")
 
 
-class Printing:
+class OutputCapture:
     """Standard output and error of this process, from here on."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Printing:
         os.set_blocking(self.outside, False)
         self._left = MAX_PRINTED
         self._local = threading.local()
-        self._at_work: set[Kept] = set()
+        self._at_work: set[KeptOutput] = set()
         self._lock = threading.Lock()
         self._inside, write = os.pipe()
         os.set_blocking(self._inside, False)
@@ -61,12 +61,12 @@ class Printing:
         sys.stdout = self._stream(1)
         sys.stderr = self._stream(2)
 
-    def begin(self, kept: Kept) -> None:
+    def begin(self, kept: KeptOutput) -> None:
         """Keep there what this thread prints from here on."""
         self._local.kept = kept
         self._at_work.add(kept)
 
-    def end(self, kept: Kept) -> None:
+    def end(self, kept: KeptOutput) -> None:
         """Let go of it, whichever thread began."""
         self._at_work.discard(kept)
         if getattr(self._local, "kept", None) is kept:
@@ -126,7 +126,7 @@ class Printing:
 class _Sink(io.RawIOBase):
     """Where ``print`` ends."""
 
-    def __init__(self, printing: Printing, descriptor: int) -> None:
+    def __init__(self, printing: OutputCapture, descriptor: int) -> None:
         self._printing = printing
         self._descriptor = descriptor
 
@@ -147,7 +147,7 @@ class JobLog(logging.Handler):
     A job that logs an error has failed, and is told in the ordinary way.
     """
 
-    def __init__(self, printing: Printing) -> None:
+    def __init__(self, printing: OutputCapture) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
         self._printing = printing

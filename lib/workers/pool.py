@@ -17,19 +17,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from lib.core.enums import Condition, Decision
+from lib.core.enums import Decision, Status
 from lib.core.messages import Message
 from lib.core.policy import decide
 from lib.core.records import Record
-from lib.core.results import Outcome, Report
+from lib.core.results import CheckResult, JobReport
 from lib.core.text import paragraphs
 from lib.plugins import legacy
 from lib.plugins.discover import Found
 from lib.plugins.errors import whereabouts
 from lib.system import limits
-from lib.system.process import Tell
+from lib.system.process import Emit
 from lib.workers import execute, protocol
-from lib.workers.output import Kept, Printing
+from lib.workers.output import KeptOutput, OutputCapture
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Rules:
     """What holds for all tasks of a worker."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    speaks: bool = True
+    notifies: bool = True
     hook_timeout_s: float = 10.0
     #: The clock of the run.
     now: Callable[[], datetime] = field(kw_only=True)
@@ -60,40 +60,40 @@ class Task:
     stage: Stage = Stage.EXECUTING
     deadline: float = float("inf")
     thread: int = 0
-    kept: Kept = field(default_factory=Kept)
+    kept: KeptOutput = field(default_factory=KeptOutput)
     #: Its thread is still in it; what it remembers is half done.
     late: bool = False
     #: What was found, and is to be said, once it is known.
-    outcome: Outcome = Outcome(Condition.UNKNOWN)
+    result: CheckResult = CheckResult(Status.UNKNOWN)
     decision: Decision = Decision.OK
 
-    def timed_out(self) -> Outcome:
+    def timed_out(self) -> CheckResult:
         """Return what is found of a job that is not done in its time."""
         limit = self.found.facts.timeout_s
-        detail = f"timed out after {limit:g} s"
-        return Outcome(Condition.FAILING, detail, whereabouts(self.thread), limit)
+        reason = f"timed out after {limit:g} s"
+        return CheckResult(Status.FAILING, reason, whereabouts(self.thread), limit)
 
     def said_instead(self, rules: Rules) -> tuple[Message, ...]:
         """Return the messages of a job whose hook did not come back."""
-        if not (self.decision.notifies and rules.speaks):
+        if not (self.decision.notifies and rules.notifies):
             return ()
         limit = rules.hook_timeout_s
         why = f"Its hook took over {limit:g} s; this mail goes out in its place."
-        evidence = paragraphs(self.outcome.evidence, why)
-        outcome = replace(self.outcome, evidence=evidence)
+        output = paragraphs(self.result.output, why)
+        result = replace(self.result, output=output)
         return execute.speak_instead(
-            self.found, self.record, outcome, self.decision, rules.now()
+            self.found, self.record, result, self.decision, rules.now()
         )
 
-    def report(self, messages: tuple[Message, ...], rules: Rules) -> Report:
+    def report(self, messages: tuple[Message, ...], rules: Rules) -> JobReport:
         """Return what the supervisor is told, with the messages of the job's hook."""
         secrets = rules.secrets
         memory = None if self.late else execute.memory_to_keep(self.found, self.record)
         # The alert first: later mails are threaded to it.
         mails = (*messages, *execute.notes(self.found))
-        return Report(
+        return JobReport(
             self.found.facts,
-            self.outcome,
+            self.result,
             self.decision,
             tuple(execute.fit_mail(mail, secrets) for mail in mails),
             execute.fit_memory(memory, secrets),
@@ -107,7 +107,7 @@ FIRST_THREADS, SIDE_BY_SIDE = 4, 128
 HIRE_AFTER_S = 0.005
 
 
-class Bench:
+class TaskPool:
     """The jobs that wait, the tasks under way, and the threads that work on them."""
 
     def __init__(
@@ -115,12 +115,12 @@ class Bench:
         jobs: Iterable[Found],
         record_of: Callable[[Found], Record],
         rules: Rules,
-        tell: Tell,
-        printing: Printing,
+        emit: Emit,
+        printing: OutputCapture,
     ) -> None:
         self._record_of = record_of
         self._rules = rules
-        self._tell = tell
+        self._emit = emit
         self._printing = printing
         self._waiting = deque(jobs)
         self._left = self._waited = len(self._waiting)
@@ -140,7 +140,7 @@ class Bench:
         while not self._over.wait(self._until_next()):
             now = time.monotonic()
             if now >= pulse_at:
-                self._tell(protocol.PULSE)
+                self._emit(protocol.PULSE)
                 pulse_at = now + PULSE_S
             for task in [one for one in list(self._under_way) if one.deadline <= now]:
                 self._give_up(task)
@@ -179,11 +179,11 @@ class Bench:
             self._begin(task)
             # With the last report, for each write costs other threads their turn.
             self._finish(frames, protocol.begun(task.found.facts.key))
-            outcome = execute.execute(task.found, task.record)
-            outcome = self._fitted(outcome, task)
+            result = execute.execute(task.found, task.record)
+            result = self._fitted(result, task)
             if not self._move(task, Stage.EXECUTING, Stage.SPEAKING):
                 return
-            spoken = self._speak(task, outcome)
+            spoken = self._speak(task, result)
             if spoken is None:
                 return
             frames = [spoken]
@@ -207,34 +207,34 @@ class Bench:
             task.deadline = time.monotonic() + self._rules.hook_timeout_s
             return True
 
-    def _speak(self, task: Task, outcome: Outcome) -> Any:
+    def _speak(self, task: Task, result: CheckResult) -> Any:
         """Return the frame of the report; None if somebody else reports by now."""
         facts, now = task.found.facts, self._rules.now()
-        decision = decide(task.record, outcome, facts.policy, now)
-        task.outcome, task.decision = outcome, decision
+        decision = decide(task.record, result, facts.policy, now)
+        task.result, task.decision = result, decision
         messages: tuple[Message, ...] = ()
-        if decision.notifies and self._rules.speaks:
-            self._tell(protocol.speaking(facts.key, outcome))
+        if decision.notifies and self._rules.notifies:
+            self._emit(protocol.speaking(facts.key, result))
             messages = execute.speak(
-                task.found, task.record, outcome, decision, now, self._rules.secrets
+                task.found, task.record, result, decision, now, self._rules.secrets
             )
         if not self._move(task, Stage.SPEAKING, Stage.DONE):
             return None
         return self._reported(task, messages)
 
-    def _fitted(self, outcome: Outcome, task: Task) -> Outcome:
-        if outcome.condition is Condition.FINE and self._rules.speaks:
+    def _fitted(self, result: CheckResult, task: Task) -> CheckResult:
+        if result.status is Status.OK and self._rules.notifies:
             # Of a job that is tried people see what it printed, however it went.
-            return outcome
+            return result
         self._printing.drain()
-        return execute.fit_outcome(outcome, task.kept, self._rules.secrets)
+        return execute.fit_outcome(result, task.kept, self._rules.secrets)
 
     def _reported(self, task: Task, messages: tuple[Message, ...]) -> Any:
         self._under_way.discard(task)
         self._printing.end(task.kept)
         return protocol.report(task.report(messages, self._rules))
 
-    def _speak_for(self, task: Task, late: Outcome) -> None:
+    def _speak_for(self, task: Task, late: CheckResult) -> None:
         """Go on with a task whose own thread is stuck."""
         self._at_work(task)
         spoken = self._speak(task, late)
@@ -242,7 +242,7 @@ class Bench:
 
     def _finish(self, frames: list[Any], *more: Any) -> None:
         if frames or more:
-            self._tell(*frames, *more)
+            self._emit(*frames, *more)
         if frames:
             with self._lock:
                 self._left -= len(frames)

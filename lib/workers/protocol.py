@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lib.core import plain
-from lib.core.enums import Condition, Decision
-from lib.core.jobs import JobFacts, JobKey
+from lib.core.enums import Decision, Status
+from lib.core.jobs import Job, JobKey
 from lib.core.messages import Message
-from lib.core.results import Outcome, Report
+from lib.core.results import CheckResult, JobReport
 
 #: So many jobs are told at once; more would take much memory on both sides.
 AT_ONCE = 500
@@ -29,7 +29,7 @@ END = ["end"]
 class Some:
     """Some of the jobs in the files."""
 
-    jobs: Mapping[JobKey, JobFacts]
+    jobs: Mapping[JobKey, Job]
     #: The keys of those that this worker runs.
     wanted: frozenset[JobKey]
 
@@ -45,15 +45,15 @@ class Loaded:
 class Begun:
     """A job is executed from here on."""
 
-    job: JobFacts
+    job: Job
 
 
 @dataclass(frozen=True)
 class Speaking:
     """The hook of a job is called from here on; this is what was found before."""
 
-    job: JobFacts
-    outcome: Outcome
+    job: Job
+    result: CheckResult
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Ended:
     """The worker is done."""
 
 
-Said = Some | Loaded | Begun | Speaking | Report | Ended | None
+Said = Some | Loaded | Begun | Speaking | JobReport | Ended | None
 
 
-def jobs(facts: Sequence[JobFacts], wanted: Collection[JobKey]) -> Iterator[Any]:
+def jobs(facts: Sequence[Job], wanted: Collection[JobKey]) -> Iterator[Any]:
     """Yield frames of Some, of not too many jobs each."""
     for first in range(0, len(facts), AT_ONCE):
         some = facts[first : first + AT_ONCE]
@@ -81,20 +81,20 @@ def begun(key: JobKey) -> Any:
     return ["at", key]
 
 
-def speaking(key: JobKey, outcome: Outcome) -> Any:
+def speaking(key: JobKey, result: CheckResult) -> Any:
     """Return the frame of Speaking."""
-    return ["speaks", key, outcome]
+    return ["speaks", key, result]
 
 
-def report(said: Report) -> Any:
+def report(said: JobReport) -> Any:
     """Return the frame of a Report, a short one if there is nothing to report."""
-    key, outcome = said.job.key, said.outcome
-    if said == Report(said.job, _fine(outcome.seconds), Decision.OK):
-        return ["fine", key, outcome.seconds]
-    return ["report", key, outcome, said.decision, said.messages, said.memory]
+    key, result = said.job.key, said.result
+    if said == JobReport(said.job, _fine(result.seconds), Decision.OK):
+        return ["fine", key, result.seconds]
+    return ["report", key, result, said.decision, said.messages, said.memory]
 
 
-def read(frame: Any, jobs: Mapping[JobKey, JobFacts]) -> Said:
+def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Said:
     """Return what a frame says; ``jobs`` are those of its worker.
 
     Raise ValueError, TypeError, KeyError or IndexError if it is none of ours.
@@ -104,7 +104,7 @@ def read(frame: Any, jobs: Mapping[JobKey, JobFacts]) -> Said:
         return Begun(jobs[_key(rest[0])])
     if word == "fine":
         key, seconds = rest
-        return Report(
+        return JobReport(
             jobs[_key(key)],
             _fine(plain.from_plain(float, seconds)),
             Decision.OK,
@@ -112,7 +112,7 @@ def read(frame: Any, jobs: Mapping[JobKey, JobFacts]) -> Said:
     if word == "report":
         return _read_report(rest, jobs)
     if word == "speaks":
-        return Speaking(jobs[_key(rest[0])], plain.from_plain(Outcome, rest[1]))
+        return Speaking(jobs[_key(rest[0])], plain.from_plain(CheckResult, rest[1]))
     if word == "jobs":
         return _read_jobs(rest)
     if word == "loaded":
@@ -130,17 +130,17 @@ def _key(text: Any) -> JobKey:
     return JobKey.parse(text)
 
 
-def _fine(seconds: float) -> Outcome:
-    return Outcome(Condition.FINE, seconds=seconds)
+def _fine(seconds: float) -> CheckResult:
+    return CheckResult(Status.OK, seconds=seconds)
 
 
-def _read_report(rest: list[Any], jobs: Mapping[JobKey, JobFacts]) -> Report:
-    key, outcome, decision, messages, memory = rest
+def _read_report(rest: list[Any], jobs: Mapping[JobKey, Job]) -> JobReport:
+    key, result, decision, messages, memory = rest
     if memory is not None and not isinstance(memory, dict):
         raise ValueError("a memory that is none")
-    return Report(
+    return JobReport(
         jobs[_key(key)],
-        plain.from_plain(Outcome, outcome),
+        plain.from_plain(CheckResult, result),
         Decision(decision),
         tuple(plain.from_plain(Message, message) for message in messages),
         memory,
@@ -153,7 +153,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _shared(job: JobFacts) -> JobFacts:
+def _shared(job: Job) -> Job:
     """Return the facts of a job, with what thousands have in common there once."""
     file, policy, contact = map(_same, (job.file, job.policy, job.contact))
     return replace(job, file=file, policy=policy, contact=contact)
@@ -161,6 +161,6 @@ def _shared(job: JobFacts) -> JobFacts:
 
 def _read_jobs(rest: list[Any]) -> Some:
     facts, wanted = rest
-    jobs = [_shared(plain.from_plain(JobFacts, job)) for job in facts]
+    jobs = [_shared(plain.from_plain(Job, job)) for job in facts]
     found = {job.key: job for job in jobs}
     return Some(found, frozenset(found.keys() & map(_key, wanted)))

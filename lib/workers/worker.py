@@ -20,12 +20,12 @@ from lib.core.jobs import JobFile, JobKey, OldEntry
 from lib.core.policy import is_due, record_of
 from lib.core.records import Record
 from lib.core.settings import Limits, Mail
-from lib.system.process import MAX_PRINTED, Tell
+from lib.system.process import MAX_PRINTED, Emit
 from lib.workers import protocol
 
 if TYPE_CHECKING:
     from lib.plugins.discover import Found
-    from lib.workers.output import Printing
+    from lib.workers.output import OutputCapture
 
 
 #: A hook composes a mail; what takes longer is stuck, and the default mail goes out.
@@ -51,7 +51,7 @@ class Order:
     #: Run these jobs and no others, due or not; None: those that are due.
     only: frozenset[JobKey] | None = None
     #: Call the hooks; not where people only want to look.
-    speaks: bool = True
+    notifies: bool = True
     hook_timeout_s: float = HOOK_TIMEOUT_S
     limits: Limits = Limits()
     #: How mail leaves and arrives, for the jobs that ship.
@@ -71,46 +71,46 @@ def work(
     files: tuple[JobFile, ...],
     config: configparser.ConfigParser,
     order: Order,
-    tell: Tell,
+    emit: Emit,
 ) -> None:
     """Load ``files``, tell which jobs they hold, run those the order names."""
     from lib.system.limits import hold
-    from lib.workers.output import Printing
-    from lib.workers.pool import Bench, Rules
+    from lib.workers.output import OutputCapture
+    from lib.workers.pool import Rules, TaskPool
 
     hold(order.limits)
     # To look through what the supervisor made would be to copy it.
     gc.freeze()
-    printing = Printing()
+    printing = OutputCapture()
     # A crash in C says in which line of the job it was, as its last words.
     faulthandler.enable(printing.outside, all_threads=False)
     _keep_log(printing)
     warnings: list[str] = []
     wanted: list[Found] = []
     for file in files:
-        wanted += _told(_load(file, config, order, printing, warnings), order, tell)
-    tell(protocol.loaded(warnings))
+        wanted += _told(_load(file, config, order, printing, warnings), order, emit)
+    emit(protocol.loaded(warnings))
     # A job that was left over from the last run comes first.
     wanted.sort(key=lambda one: not _record(one, order).pending)
     rules = Rules(
         order.secrets,
-        order.speaks,
+        order.notifies,
         hook_timeout_s=order.hook_timeout_s,
         now=order.now,
     )
-    bench = Bench(wanted, lambda one: _record(one, order), rules, tell, printing)
+    bench = TaskPool(wanted, lambda one: _record(one, order), rules, emit, printing)
     # From here on each job is let go of as it is done.
     del wanted
     bench.run()
-    tell(protocol.END)
+    emit(protocol.END)
 
 
-def _told(jobs: Sequence[Found], order: Order, tell: Tell) -> list[Found]:
+def _told(jobs: Sequence[Found], order: Order, emit: Emit) -> list[Found]:
     """Tell which jobs there are; return those that are to run."""
     wanted = [one for one in jobs if _is_wanted(one, _record(one, order), order)]
     keys = {one.facts.key for one in wanted}
     for frame in protocol.jobs([one.facts for one in jobs], keys):
-        tell(frame)
+        emit(frame)
     return wanted
 
 
@@ -118,7 +118,7 @@ def _load(
     file: JobFile,
     config: configparser.ConfigParser,
     order: Order,
-    printing: Printing,
+    printing: OutputCapture,
     warnings: list[str],
 ) -> tuple[Found, ...]:
     """Return the jobs of a file, itself the first."""
@@ -126,9 +126,9 @@ def _load(
     from lib.core.text import paragraphs, printed_part
     from lib.plugins import legacy
     from lib.plugins.discover import discover
-    from lib.workers.output import Kept
+    from lib.workers.output import KeptOutput
 
-    kept = Kept()
+    kept = KeptOutput()
     printing.begin(kept)
     legacy.build(file.path.parent)
     formerly = bool(order.old_entries)
@@ -140,14 +140,14 @@ def _load(
         for one in found.jobs:
             if one.job is not None:
                 one.job._checker.mail = order.mail
-                one.job._checker.is_trial = not order.speaks
+                one.job._checker.is_trial = not order.notifies
     if not found.file.trouble:
         return (found.file, *found.jobs)
     printing.drain()
     text = sanitize.fit(kept.text, order.secrets, MAX_PRINTED)
     printed = printed_part(text)
-    evidence = paragraphs(found.file.evidence, printed)
-    return (replace(found.file, evidence=evidence), *found.jobs)
+    output = paragraphs(found.file.output, printed)
+    return (replace(found.file, output=output), *found.jobs)
 
 
 def _record(found: Found, order: Order) -> Record:
@@ -174,7 +174,7 @@ def _is_wanted(found: Found, record: Record, order: Order) -> bool:
 _log_before: list[logging.Handler] = []
 
 
-def _keep_log(printing: Printing) -> None:
+def _keep_log(printing: OutputCapture) -> None:
     """Have what job code logs kept with what it prints."""
     from lib.workers.output import JobLog
 

@@ -106,7 +106,7 @@ def test_an_alert_that_could_not_leave_goes_out_once_when_mail_is_back(
     assert "greylisted" in ran.err
     assert "kept, and tried again" in ran.err
     assert smtp.mails == []
-    assert mailing.records()["Flag"]["owed"][0]["attempts"] == 1
+    assert mailing.records()["Flag"]["queued"][0]["attempts"] == 1
     # Not before its time: no hammering, and no word about it each minute.
     assert mailing.cron().silent
     smtp.answer_data = lambda mail: None
@@ -120,7 +120,7 @@ def test_a_repeated_mail_is_the_same_mail(mailing, smtp, tmp_path):
     mailing.job("Flag", flag_job(tmp_path / "flag"))
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
     mailing.cron()
-    before = mailing.records()["Flag"]["owed"][0]
+    before = mailing.records()["Flag"]["queued"][0]
     smtp.answer_data = lambda mail: None
     mailing.let_time_pass_for_mails()
     mailing.cron()
@@ -163,7 +163,7 @@ def test_where_mail_is_not_set_up_an_owed_alert_is_an_error(tmp_path):
     assert ran.code == 0
     assert "1 mail not sent" in ran.err
     assert "mail is not set up" in ran.err
-    assert len(instance.records()["disk full"]["owed"]) == 1
+    assert len(instance.records()["disk full"]["queued"]) == 1
 
 
 def test_nomail_writes_the_whole_mail_into_the_log(instance):
@@ -187,7 +187,7 @@ def test_the_flag_nomail_sends_nothing(mailing, smtp):
 def test_what_was_only_shown_with_the_flag_nomail_is_still_owed(mailing, smtp):
     mailing.add(FULL)
     mailing.cron("minute", "--nomail")
-    assert len(mailing.records()["disk full"]["owed"]) == 1
+    assert len(mailing.records()["disk full"]["queued"]) == 1
     assert mailing.cron().silent
     assert len(smtp.wait_for(1)) == 1
 

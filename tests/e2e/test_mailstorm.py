@@ -79,11 +79,11 @@ def let_pass(instance, **length):
         instance.mend(change, which)
 
 
-def owed(instance):
-    return sum(len(one.get("owed", ())) for one in instance.records().values())
+def queued(instance):
+    return sum(len(one.get("queued", ())) for one in instance.records().values())
 
 
-def digests(instance):
+def bundles(instance):
     return [json.loads(path.read_text()) for path in instance.state.glob("digests/*")]
 
 
@@ -102,15 +102,15 @@ def counted_in(mails):
 def test_many_failures_are_one_mail_and_their_end_another(mailing, smtp):
     flag = fail_many(mailing, 40)
     assert mailing.cron().silent
-    (digest,) = smtp.wait_for(1)
-    assert digest.subject == "[web1] 40 failing: no route to host"
+    (bundle,) = smtp.wait_for(1)
+    assert bundle.subject == "[web1] 40 failing: no route to host"
     for number in range(40):
-        assert f"One {number} is failing: no route to host\n" in digest.body
-    assert (owed(mailing), digests(mailing)) == (0, [])
+        assert f"One {number} is failing: no route to host\n" in bundle.body
+    assert (queued(mailing), bundles(mailing)) == (0, [])
     flag.touch()
     assert mailing.cron().silent
     assert len(smtp.mails) == 1, "they were mailed to only just now"
-    assert owed(mailing) == 40
+    assert queued(mailing) == 40
     let_pass(mailing, minutes=5)
     assert mailing.cron().silent
     assert smtp.wait_for(2)[1].subject.startswith("[web1] 40 fine again")
@@ -125,7 +125,7 @@ def test_a_storm_is_three_mails_in_ten_minutes_and_nothing_is_missing(mailing, s
     mails = smtp.wait_for(1)
     assert len(mails) <= 3
     assert counted_in(mails) == 200
-    assert owed(mailing) == 0
+    assert queued(mailing) == 0
 
 
 def test_after_an_outage_all_comes_in_one_mail_in_the_order_of_events(
@@ -136,8 +136,8 @@ def test_after_an_outage_all_comes_in_one_mail_in_the_order_of_events(
         mailing.add(FULL.format(number))
         mailing.cron()
         let_pass(mailing, minutes=10)
-    assert (smtp.mails, owed(mailing)) == ([], 8)
-    (waiting,) = digests(mailing)
+    assert (smtp.mails, queued(mailing)) == ([], 8)
+    (waiting,) = bundles(mailing)
     # The newest came after the last attempt.
     assert len(waiting["ids"]) == 7
     smtp.answer_data = lambda mail: None
@@ -147,7 +147,7 @@ def test_after_an_outage_all_comes_in_one_mail_in_the_order_of_events(
     order = re.findall(r"disk full(\d) is failing", mail.body)
     assert order == [str(number) for number in range(8)]
     assert waiting["message"]["message_id"] in mail.parsed["Message-ID"]
-    assert (owed(mailing), digests(mailing)) == (0, [])
+    assert (queued(mailing), bundles(mailing)) == (0, [])
 
 
 def test_a_storm_while_mail_is_down_is_tried_as_one_and_not_each_minute(mailing, smtp):
@@ -155,8 +155,8 @@ def test_a_storm_while_mail_is_down_is_tried_as_one_and_not_each_minute(mailing,
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
     ran = mailing.cron()
     assert "50 mails not sent" in ran.err
-    (digest,) = digests(mailing)
-    assert (digest["message"]["attempts"], len(digest["ids"])) == (1, 50)
+    (bundle,) = bundles(mailing)
+    assert (bundle["message"]["attempts"], len(bundle["ids"])) == (1, 50)
     assert mailing.cron().silent
     assert smtp.sessions == 1
 
@@ -196,7 +196,7 @@ def test_killed_when_the_server_takes_a_digest_it_goes_again_as_the_same_mail(
     smtp.answer_data = kill
     run.communicate(timeout=30)
     (first,) = smtp.wait_for(1)
-    assert owed(mailing) == 12
+    assert queued(mailing) == 12
     smtp.answer_data = lambda mail: None
     assert mailing.cron().silent
     assert len(smtp.mails) == 1, "not before its time"
@@ -207,20 +207,20 @@ def test_killed_when_the_server_takes_a_digest_it_goes_again_as_the_same_mail(
     assert again.subject == first.subject
     let_pass(mailing, minutes=10)
     assert mailing.cron().silent
-    assert (len(smtp.mails), owed(mailing), digests(mailing)) == (2, 0, [])
+    assert (len(smtp.mails), queued(mailing), bundles(mailing)) == (2, 0, [])
 
 
 def test_killed_after_a_digest_was_marked_its_messages_are_never_sent(mailing, smtp):
     fail_many(mailing, 12)
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
     mailing.cron()
-    (digest,) = digests(mailing)
+    (bundle,) = bundles(mailing)
     smtp.answer_data = lambda mail: None
-    sent_at = digest["tried_at"]
+    sent_at = bundle["tried_at"]
     mailing.mend(lambda content: content.update(sent_at=sent_at), "digests/*.json")
     let_pass(mailing, hours=1)
     assert mailing.cron().silent
-    assert (smtp.mails, owed(mailing), digests(mailing)) == ([], 0, [])
+    assert (smtp.mails, queued(mailing), bundles(mailing)) == ([], 0, [])
 
 
 def test_a_digest_that_cannot_be_kept_is_not_sent(mailing, smtp):
@@ -243,7 +243,7 @@ def test_where_the_only_address_is_refused_nobody_is_mailed_about_it(mailing, sm
     smtp.answer_rcpt = lambda to: "550 5.1.1 no such user"
     ran = mailing.cron()
     assert "ops@example.com gets no mail: 550 5.1.1 no such user" in ran.err
-    assert owed(mailing) == 0
+    assert queued(mailing) == 0
     (dead,) = (mailing.state / "dead").iterdir()
     assert "disk full0 is failing" in dead.read_text()
     let_pass(mailing, hours=1)
@@ -275,14 +275,14 @@ def test_a_digest_to_two_goes_to_the_one_who_can_have_it_and_later_to_the_other(
     smtp.answer_rcpt = lambda to: "452 4.2.2 mailbox full" if "full" in to else None
     mailing.cron()
     (first,) = smtp.wait_for(1)
-    assert (first.to, owed(mailing)) == (("ops@example.com",), 1)
+    assert (first.to, queued(mailing)) == (("ops@example.com",), 1)
     smtp.answer_rcpt = lambda to: None
     let_pass(mailing, minutes=6)
     assert mailing.cron().silent
     second = smtp.wait_for(2)[1]
     assert second.to == ("full@example.com",)
     assert second.parsed["Message-ID"] == first.parsed["Message-ID"]
-    assert (len(smtp.mails), owed(mailing)) == (2, 0)
+    assert (len(smtp.mails), queued(mailing)) == (2, 0)
 
 
 def test_a_mail_that_is_refused_cut_down_too_is_kept_as_dead(mailing, smtp):
@@ -290,7 +290,7 @@ def test_a_mail_that_is_refused_cut_down_too_is_kept_as_dead(mailing, smtp):
     smtp.answer_data = lambda mail: "554 5.6.0 content"
     ran = mailing.cron()
     assert "was refused, also cut down, and is kept in" in ran.err
-    assert (owed(mailing), smtp.mails) == (0, [])
+    assert (queued(mailing), smtp.mails) == (0, [])
     assert len(list((mailing.state / "dead").iterdir())) == 1
     assert mailing.cron().silent
 
@@ -311,7 +311,7 @@ def test_more_than_the_hours_mails_are_held_back_and_come_in_one(
     assert len(subjects) == 5
     assert sum("Flag is " in one for one in subjects) == 4
     assert re.fullmatch(r"\[web1\] 1 mail held back until \d\d:\d\d", subjects[-1])
-    assert owed(mailing) == 3
+    assert queued(mailing) == 3
     let_pass(mailing, hours=1)
     assert mailing.cron().silent
     # Of the reminders that waited the last was sent, then that of this run; or the
@@ -319,7 +319,7 @@ def test_more_than_the_hours_mails_are_held_back_and_come_in_one(
     subjects = [mail.subject for mail in smtp.mails[5:]]
     assert 1 <= len(subjects) <= 2
     assert all("still failing" in one for one in subjects)
-    assert owed(mailing) == 0
+    assert queued(mailing) == 0
 
 
 def test_a_flapping_job_does_not_hold_back_the_first_alert_of_another(
@@ -342,8 +342,8 @@ def test_a_flapping_job_does_not_hold_back_the_first_alert_of_another(
     assert len(subjects) == 1
     assert "disk full0 is failing" in subjects[0]
     # It took none of the room, and the flapping waits as before.
-    book = json.loads((mailing.state / "outbox.json").read_text())
-    assert (len(book["counted"]), len(book["beside"])) == (5, 1)
+    send_log = json.loads((mailing.state / "outbox.json").read_text())
+    assert (len(send_log["counted"]), len(send_log["beside"])) == (5, 1)
     assert set(mailing.records()) == {"Flag", "disk full0"}
     mailing.write(mailing.settings.read_text().replace("limit = 1\n", "limit = 100\n"))
     mailing.cron()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.support.instance import Instance
 from tests.support.servers import SmtpServer
 
-PROBE = """
-from lib.jobbase import CheckPending, JobBase, JobFrequency, send_probe
+ROUND_TRIP = """
+from lib.jobbase import CheckPending, JobBase, JobFrequency, send_round_trip
 
 class Prober(JobBase):
     def executeEvery(self):
@@ -14,20 +14,20 @@ class Prober(JobBase):
 
     def execute(self):
         gone = [one for one in self._checker.gone if one.message_id == "ab" * 16]
-        owed = [one.last_error for one in self._checker.owed]
+        owed = [one.last_error for one in self._checker.queued]
         if gone:
             self.memory["gone"] = gone[-1].error or "taken"
             return True
         if owed:
             raise CheckPending(f"still owed: {owed}")
-        send_probe(self, "ab" * 16, "a probe", "whether mail arrives", "me@example.com")
+        send_round_trip(self, "ab" * 16, "a probe", "whether mail arrives", "me@example.com")
         raise CheckPending("under way")
 """
 
 
 def prober(tmp_path, server, options=""):
     instance = Instance(tmp_path, server.email_section() + options)
-    instance.job("Prober", PROBE)
+    instance.job("Prober", ROUND_TRIP)
     return instance
 
 

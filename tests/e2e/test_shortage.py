@@ -48,7 +48,7 @@ def test_without_descriptors_for_workers_the_limit_is_named_and_mailed(
     assert words in mails[0].subject + mails[0].body
     assert instance.last_run()["ended_at"]
     assert instance.cron().code == 0
-    assert instance.records()["disk full"]["condition"] == "failing"
+    assert instance.records()["disk full"]["status"] == "failing"
 
 
 @pytest.mark.parametrize("limit", [5, 6, 7])
@@ -150,7 +150,7 @@ def test_what_cannot_be_had_is_named(error, words):
 
 
 def test_what_is_done_here_tells_as_a_child_does():
-    child = process.do_here(lambda tell: tell(["a", ("b",)], {"c": 1}), 5)
+    child = process.do_here(lambda emit: emit(["a", ("b",)], {"c": 1}), 5)
     assert child.has_ended()
     assert list(child.frames()) == [["a", ["b"]], {"c": 1}]
     child.end()
@@ -159,8 +159,8 @@ def test_what_is_done_here_tells_as_a_child_does():
 def test_what_is_done_here_and_waits_too_long_is_interrupted():
     read, write = os.pipe()
 
-    def work(tell):
-        tell(1)
+    def work(emit):
+        emit(1)
         os.read(read, 1)
 
     child = process.do_here(work, 0.2)

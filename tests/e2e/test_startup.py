@@ -64,14 +64,14 @@ os.execve(sys.argv[1], sys.argv[1:], {**os.environ, **odd})
 
 def started(starter, instance, tmp_path, *before):
     """Return how a worker, a command of a job and ``pass_command`` were started."""
-    tell = tmp_path / "tell.py"
-    tell.write_text(
+    emit = tmp_path / "tell.py"
+    emit.write_text(
         TELL + "import sys; json.dump(state(), open(sys.argv[1], 'w')); print('pw')\n"
     )
     instance.write(
         "[general]\nservername = web1\nalertcontact = ops@example.com\n"
         "[email]\nsmtpserver = 127.0.0.1\nsmtpport = 1\nuser = me\n"
-        f"pass_command = {sys.executable} {tell} {tmp_path}/pass_command\n"
+        f"pass_command = {sys.executable} {emit} {tmp_path}/pass_command\n"
     )
     instance.job(
         "Tell",
@@ -80,7 +80,7 @@ def started(starter, instance, tmp_path, *before):
         "    def executeEvery(self): return JobFrequency.MINUTE\n"
         "    def execute(self):\n"
         f"        json.dump(state(), open('{tmp_path}/worker', 'w'))\n"
-        f"        subprocess.run([sys.executable, '{tell}', '{tmp_path}/command'])\n"
+        f"        subprocess.run([sys.executable, '{emit}', '{tmp_path}/command'])\n"
         "        return True\n",
     )
     ran = starter.run(instance, CRON, {}, before, limit_s=30)

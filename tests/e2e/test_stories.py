@@ -56,15 +56,15 @@ def is_before() -> bool:
 
 @pytest.mark.parametrize("story", STORIES, ids=[story.name for story in STORIES])
 def test_story(story: Story, tmp_path, program, servers):
-    told = tell(story, tmp_path, program, servers)
+    notified = emit(story, tmp_path, program, servers)
     expected = as_table(story, [minute.mails for minute in story.lines()])
     if story.mended and is_before():
-        assert told != expected, f"{BEFORE} does it right as well"
+        assert notified != expected, f"{BEFORE} does it right as well"
     else:
-        assert told == expected
+        assert notified == expected
 
 
-def tell(
+def emit(
     story: Story, folder: Path, program: Program, servers: Mapping[str, SmtpServer]
 ) -> str:
     """Return the table of a story as the program tells it."""

@@ -11,12 +11,12 @@ import pytest
 
 from lib.core import calendar
 from lib.core.calendar import Series
-from lib.core.settings import DigestTimes
+from lib.core.settings import SummaryTimes
 from lib.core.text import in_zone, local, since
 from tests.support.instance import GENERAL, Instance
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-BOTH = DigestTimes("08:00", ("mon", "08:00"))
+BOTH = SummaryTimes("08:00", ("mon", "08:00"))
 #: None: it is not set.
 ZONES = {
     "not set": None,

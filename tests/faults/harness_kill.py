@@ -29,7 +29,7 @@ from tests.faults.world import World
 #: Seconds after its answer at which the server kills: while it is noted down.
 AFTER_ANSWER = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02)
 #: How often at most the session speaks.
-MOST_WORDS = 40
+MAX_WORDS = 40
 
 
 def points(scenario: Scenario, world: World) -> list[Call]:
@@ -150,7 +150,7 @@ def kill_at_calls(
     for call in points(scenario, world):
         tasks.append(partial(kill_before, scenario, world, call))
     tasks += kill_when_asked(scenario, world)
-    for name, most in (("connect", 4), ("sendto", MOST_WORDS)):
+    for name, most in (("connect", 4), ("sendto", MAX_WORDS)):
         for number in range(1, most + 1):
             tasks.append(partial(kill_the_session, scenario, world, name, number))
     return sampled(tasks, chance, deadline)

@@ -39,10 +39,10 @@ def recorded(
     answer = world.server.answer_data
 
     def take(mail: SmtpMail) -> str | None:
-        refusal = answer(mail)
-        if not refusal:
+        failure = answer(mail)
+        if not failure:
             heard.append((time.time(), mail))
-        return refusal
+        return failure
 
     world.server.answer_data = take
     with tempfile.TemporaryDirectory() as folder:

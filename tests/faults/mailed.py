@@ -39,10 +39,10 @@ def move_to(instance: Instance, before: int, after: int) -> None:
     instance.write(instance.settings.read_text().replace(f" {before}\n", f" {after}\n"))
 
 
-def owed(instance: Instance) -> list[dict[str, Any]]:
+def queued(instance: Instance) -> list[dict[str, Any]]:
     """Return the messages that are owed, as they are kept."""
     records = instance.records().values()
-    return [one for record in records for one in record.get("owed", ())]
+    return [one for record in records for one in record.get("queued", ())]
 
 
 def mails_heard(stub: SmtpStub) -> list[list[bytes]]:

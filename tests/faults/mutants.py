@@ -153,11 +153,11 @@ def _chance() -> random.Random:
     return random.Random(seed())
 
 
-def _kept_without(owed: str) -> tuple[tuple[str, str], ...]:
+def _kept_without(queued: str) -> tuple[tuple[str, str], ...]:
     """Return the changes that write records with other messages than they owe."""
     return (
         (_IMPORTS, "import dataclasses\n" + _IMPORTS),
-        (_KEPT, f"packed(dataclasses.replace(record, owed=tuple({owed})))) for"),
+        (_KEPT, f"packed(dataclasses.replace(record, owed=tuple({queued})))) for"),
     )
 
 
@@ -194,14 +194,14 @@ MUTANTS = {
         Mutant(
             "state, then message, in two files",
             "lib/storage/records.py",
-            _in_two_files("states", "owed"),
+            _in_two_files("states", "queued"),
             ("lost",),
             _by_kill,
         ),
         Mutant(
             "message, then state, in two files",
             "lib/storage/records.py",
-            _in_two_files("owed", "states"),
+            _in_two_files("queued", "states"),
             # Both messages may also be folded into one that says it in other words.
             ("new_id", "lost"),
             _by_kill,

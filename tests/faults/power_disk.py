@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import product
 
 #: More unsynced changes than this at a moment are sampled, not all combined.
-MOST_COMBINED = 64
+MAX_COMBINED = 64
 
 #: Ends of names of files on whose bytes nothing relies.
 IDLE = (".tmp", "/lock", "/decisions.log")
@@ -107,8 +107,8 @@ class Disk:
             for change in self.changes
         ]
         subsets: Iterable[tuple[bool, ...]] = product(*choices)
-        if sum(len(one) - 1 for one in choices) > MOST_COMBINED.bit_length() - 1:
-            subsets = [tuple(map(chance.choice, choices)) for _ in range(MOST_COMBINED)]
+        if sum(len(one) - 1 for one in choices) > MAX_COMBINED.bit_length() - 1:
+            subsets = [tuple(map(chance.choice, choices)) for _ in range(MAX_COMBINED)]
         for subset in subsets:
             tree = dict(self.tree)
             for happened, change in zip(subset, self.changes, strict=True):
@@ -128,10 +128,8 @@ class Disk:
             for number, those in zip(numbers, choices, strict=True)
         ]
         combined: Iterable[tuple[bytes, ...]] = product(*choices)
-        if math.prod(map(len, choices)) > MOST_COMBINED:
-            combined = [
-                tuple(map(chance.choice, choices)) for _ in range(MOST_COMBINED)
-            ]
+        if math.prod(map(len, choices)) > MAX_COMBINED:
+            combined = [tuple(map(chance.choice, choices)) for _ in range(MAX_COMBINED)]
         for contents in combined:
             by_number = dict(zip(numbers, contents, strict=True))
             yield {

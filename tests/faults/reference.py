@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from tests.support.servers import SmtpMail
 
-FAILING, FINE = "is failing", "is fine again"
+FAILING, OK = "is failing", "is fine again"
 
 
 class Reference:
@@ -30,13 +30,13 @@ class Reference:
         """Note what a run has judged."""
         for name, is_dark in dark.items():
             if is_dark != self._dark[name]:
-                self._told[name].append(FAILING if is_dark else FINE)
+                self._told[name].append(FAILING if is_dark else OK)
             self._dark[name] = is_dark
 
     @property
     def to_tell(self) -> dict[str, list[str]]:
         """Return what people must hear of each lamp, in order."""
-        return {name: list(told) for name, told in self._told.items()}
+        return {name: list(notified) for name, notified in self._told.items()}
 
 
 def heard(mails: Iterable[SmtpMail], names: Iterable[str]) -> dict[str, list[str]]:
@@ -64,7 +64,7 @@ def _lines(mail: SmtpMail) -> list[str]:
     return listed.splitlines() if title else [mail.subject]
 
 
-def collapsed(told: dict[str, list[str]]) -> dict[str, list[str]]:
+def collapsed(notified: dict[str, list[str]]) -> dict[str, list[str]]:
     """Return it with what was said twice in a row as once.
 
     Where a run was killed between the server's yes and its own mark, what follows may
@@ -76,5 +76,5 @@ def collapsed(told: dict[str, list[str]]) -> dict[str, list[str]]:
             for number, word in enumerate(words)
             if not number or words[number - 1] != word
         ]
-        for name, words in told.items()
+        for name, words in notified.items()
     }

@@ -81,8 +81,11 @@ def in_own_mounts(instance: Instance, script: str) -> Ran:
 
     Skip the test where that is not allowed.
     """
-    probe = ["unshare", "-m", "true"]
-    if os.geteuid() != 0 or subprocess.run(probe, capture_output=True).returncode:
+    round_trip_mail = ["unshare", "-m", "true"]
+    if (
+        os.geteuid() != 0
+        or subprocess.run(round_trip_mail, capture_output=True).returncode
+    ):
         pytest.skip("mounts need root and unshare -m")
     cron = shlex.join(as_anybody(instance.command("-m", "cron", "-c", "minute")))
     found = subprocess.run(
@@ -140,10 +143,10 @@ def serving(instance: Instance) -> Iterator[str]:
 
 
 def cron_at(
-    instance: Instance, shift: timedelta, ordered: str = "minute", *arguments: str
+    instance: Instance, handle: timedelta, ordered: str = "minute", *arguments: str
 ) -> Ran:
     """Run when the clock shows another time than it is."""
-    instance.clock_ahead = shift
+    instance.clock_ahead = handle
     try:
         return instance.cron(ordered, *arguments)
     finally:

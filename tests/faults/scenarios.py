@@ -60,7 +60,7 @@ class Scenario:
     prepare: Callable[[World], None]
     meet: Callable[[World], None]
     #: With the name of a lamp, how the mail says it.
-    told: str
+    notified: str
     lamps: int = 3
     reminds: bool = False
     #: What changes at once goes into one file first, however little it is.
@@ -93,7 +93,7 @@ class Scenario:
         for _ in range(4):
             world.pass_time(LATER)
             code, said = world.run()
-            if code == 0 and not world.owed():
+            if code == 0 and not world.queued():
                 break
         else:
             tally.stuck = 1
@@ -103,7 +103,7 @@ class Scenario:
             tally.faults.append(f"{self.name}: {point}: unreadable: {said[:500]}")
         mails = [*heard, *world.server.mails]
         for name in NAMES[: self.lamps]:
-            words = self.told.format(name=name)
+            words = self.notified.format(name=name)
             ids = Counter(_id(mail) for mail in mails if words in _text(mail))
             if not ids:
                 tally.lost += 1

@@ -51,7 +51,7 @@ def main() -> int:
 
 def summary(result: Result, year: int) -> Iterator[str]:
     """Yield what came of a soak, a line each."""
-    told, runs = result.told, result.runs
+    notified, runs = result.notified, result.runs
     around = " and ".join(f"{one.astimezone(ZONE):%Y-%m-%d}" for one in changes(year))
     begin, end = (one.astimezone(ZONE) for one in result.outage)
     yield f"minutes   {result.minutes:,}, around the changes of {around} in {ZONE}"
@@ -63,10 +63,10 @@ def summary(result: Result, year: int) -> Iterator[str]:
     listed = ", ".join(f"{name} {runs[name]:,} times" for name in COUNTING)
     yield f"executed  {listed}"
     yield f"outage    {begin:%Y-%m-%d %H:%M %Z} to {end:%Y-%m-%d %H:%M %Z}"
-    yield f"news      {result.news} in {told.mails} mails: {told.lost} lost"
-    yield f"          {told.anew} told again with a new Message-ID"
-    yield f"          {told.repeated + told.doubtful} told again after a kill"
-    latest = counted(told.latest.seconds // 60, "minute")
+    yield f"news      {result.news} in {notified.mails} mails: {notified.lost} lost"
+    yield f"          {notified.anew} told again with a new Message-ID"
+    yield f"          {notified.repeated + notified.doubtful} told again after a kill"
+    latest = counted(notified.latest.seconds // 60, "minute")
     yield f"          {latest} late at most, but for the outage"
     if len(result.held) == 2:
         first, last = map(_held, result.held)

@@ -82,5 +82,5 @@ def write_jobs(instance: Instance, lit: Path, ran: Path, port: int) -> None:
         text = REMEMBERING_FILE.format(name=name, frequency=frequency, **paths[name])
         instance.job(name, text)
     lamps = "".join(f"{one.split()[1]} = {lit / one}\n" for one in LAMPS)
-    desk = f"host = 127.0.0.1\nport = {port}\n"
-    instance.add(f"\n[Lamps]\n{lamps}\n[{DESK}]\n{desk}")
+    job_context = f"host = 127.0.0.1\nport = {port}\n"
+    instance.add(f"\n[Lamps]\n{lamps}\n[{DESK}]\n{job_context}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from tests.faults.crond import MINUTE
-from tests.faults.reference import FAILING, FINE
+from tests.faults.reference import FAILING, OK
 from tests.faults.soak_model import STILL, News
 from tests.support.servers import SmtpMail
 
@@ -24,9 +24,9 @@ SAYINGS = (
     (r"is failing: .* \(the (?P<count>\d+)\w\w time in [^()]+\)", FAILING),
     (r"is failing: .*", FAILING),
     (r"is still failing: .*", STILL),
-    (r"is fine again; it failed (?P<count>\d+) (more )?times? in .*", FINE),
-    (r"is fine again after .*", FINE),
-    (r"was failing for .*, it is (?P<count>fine) again", FINE),
+    (r"is fine again; it failed (?P<count>\d+) (more )?times? in .*", OK),
+    (r"is fine again after .*", OK),
+    (r"was failing for .*, it is (?P<count>fine) again", OK),
 )
 #: What else comes, and once.
 ONCE = "nothing proves that mails arrive"
@@ -216,7 +216,7 @@ def _covered(
             return (), ()
         begin = alerts[-statement.alerts]
     before = news[max(0, begin - 1) : begin] if statement.alerts else ()
-    return news[begin : end + 1], [one for one in before if one.word == FINE]
+    return news[begin : end + 1], [one for one in before if one.word == OK]
 
 
 def _judge(

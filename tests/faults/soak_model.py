@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from lib.core.enums import JobFrequency
-from tests.faults.reference import FAILING, FINE
+from tests.faults.reference import FAILING, OK
 
 STILL = "is still failing"
 
@@ -58,7 +58,7 @@ class Model:
     #: Those that remind.
     reminding: frozenset[str]
     dark: set[str] = field(default_factory=set)
-    told_at: dict[str, datetime] = field(default_factory=dict)
+    notified_at: dict[str, datetime] = field(default_factory=dict)
     news: list[News] = field(default_factory=list)
     #: How often each job was run by a run that was not killed.
     runs: Counter[str] = field(default_factory=Counter)
@@ -91,18 +91,18 @@ class Model:
     def judge(self, name: str, at: datetime, *, is_dark: bool) -> None:
         """Note what a run has found of one job."""
         if is_dark and name not in self.dark:
-            self._tell(name, FAILING, at)
+            self._emit(name, FAILING, at)
         elif is_dark and self.reminds_at(name, at):
-            self._tell(name, STILL, at)
+            self._emit(name, STILL, at)
         elif not is_dark and name in self.dark and name not in self.reminding:
-            self._tell(name, FINE, at)
+            self._emit(name, OK, at)
         self.dark = self.dark | {name} if is_dark else self.dark - {name}
 
     def reminds_at(self, name: str, at: datetime) -> bool:
         """Return whether a job that is dark says so again."""
         if name not in self.reminding:
             return False
-        return at - self.told_at[name] >= REMINDED_AFTER
+        return at - self.notified_at[name] >= REMINDED_AFTER
 
     def _frequencies(
         self, order: JobFrequency, at: datetime, seen: Collection[str]
@@ -115,6 +115,6 @@ class Model:
                 found.add(frequency)
         return found
 
-    def _tell(self, name: str, word: str, at: datetime) -> None:
+    def _emit(self, name: str, word: str, at: datetime) -> None:
         self.news.append(News(at, name, word))
-        self.told_at[name] = at
+        self.notified_at[name] = at

@@ -96,7 +96,7 @@ WEEK = Shape(
     memory_mib=1,
 )
 #: So many minutes are left in the end for a kill that comes too late.
-MOST_TRIES = 8
+MAX_TRIES = 8
 #: As much as fits into a few seconds.  Python is still growing into its work then.
 HOURS = Shape(
     stretch=60,
@@ -242,7 +242,7 @@ def _killed(
         here = [
             one
             for one in usual
-            if one // length == number and one < len(minutes) - MOST_TRIES
+            if one // length == number and one < len(minutes) - MAX_TRIES
         ]
         some = [one for one in here if one in wanted[number % len(wanted)]]
         found.add(chance.choice(some or here))

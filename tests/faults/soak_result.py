@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from lib.storage.auditlog import MOST_BYTES as MOST_JOURNAL
+from lib.storage.auditlog import MAX_BYTES as MAX_JOURNAL
 from tests.faults.soak_mails import Comparison
 
 #: By how much a file may be longer in the end: a reason, the mails of the last day.
 FILE_BYTES = 16 * 1024
 #: What is kept to a size of its own.
-MOST_BYTES = {"state/decisions.log": MOST_JOURNAL}
+MAX_BYTES = {"state/decisions.log": MAX_JOURNAL}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Held:
             before = first.files.get(name)
             if before is None:
                 grown.append(f"a file more: {name}")
-            elif size > MOST_BYTES.get(name, before + FILE_BYTES):
+            elif size > MAX_BYTES.get(name, before + FILE_BYTES):
                 grown.append(f"{name}: {before} bytes at first, {size} in the end")
         return grown
 
@@ -64,7 +64,7 @@ class Result:
     #: Who was executed, as often as the model says.
     runs: Counter[str] = field(default_factory=Counter)
     news: int = 0
-    told: Comparison = field(default_factory=Comparison)
+    notified: Comparison = field(default_factory=Comparison)
     held: list[Held] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0

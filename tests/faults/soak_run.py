@@ -32,7 +32,7 @@ from tests.support.servers import SmtpServer
 #: After an outage the last new attempt comes within this: an hour and a tenth.
 LAST_ATTEMPT_AFTER = timedelta(minutes=67)
 #: What is wrong so often is wrong for good.
-MOST_FAULTS = 20
+MAX_FAULTS = 20
 
 
 class Soak:
@@ -62,7 +62,7 @@ class Soak:
             if number % 1440 == 0:
                 took_s, mib = time.monotonic() - began, self._world.memory_mib()
                 say(f"day {number // 1440}: {took_s:.0f} s, {mib:.1f} MiB")
-            if len(result.faults) >= MOST_FAULTS:
+            if len(result.faults) >= MAX_FAULTS:
                 break
         self._judge()
         result.seconds = time.monotonic() - began
@@ -158,9 +158,9 @@ class Soak:
         due = model.due(order, minute.at, [name for name in executed if executed[name]])
         for name in due:
             record = records.get(name, {})
-            is_dark = record.get("condition") == "failing"
-            told = is_dark and _minute(record["told_at"]) == minute.at
-            if is_dark != (name in model.dark) or told:
+            is_dark = record.get("status") == "failing"
+            notified = is_dark and _minute(record["notified_at"]) == minute.at
+            if is_dark != (name in model.dark) or notified:
                 model.judge(name, minute.at, is_dark=is_dark)
         for name in COUNTING:
             most = int(name in due)
@@ -207,15 +207,17 @@ class Soak:
         result, model, records = self.result, self._model, self._world.records()
         result.runs, result.news = model.runs, len(model.news)
         reader = Reader(model.jobs, ZONE)
-        result.told = compare(
+        result.notified = compare(
             model.news, self._mails, reader, self._trouble, result.killed
         )
-        result.faults += result.told.faults
-        owed = {
-            name: len(one["owed"]) for name, one in records.items() if one.get("owed")
+        result.faults += result.notified.faults
+        queued = {
+            name: len(one["queued"])
+            for name, one in records.items()
+            if one.get("queued")
         }
-        if owed:
-            result.faults.append(f"still owed: {owed}")
+        if queued:
+            result.faults.append(f"still owed: {queued}")
         skipped = self._world.last_run().get("skipped", 0)
         if skipped != result.skipped:
             what = f"{skipped} runs are counted as skipped, not {result.skipped}"

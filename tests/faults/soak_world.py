@@ -122,8 +122,8 @@ class World:
             return
         if self._mail is Mail.GONE:
             self.server.come_back()
-        refusal = "451 4.3.0 not now" if mail is Mail.REFUSES else None
-        self.server.answer_data = lambda _mail: refusal
+        failure = "451 4.3.0 not now" if mail is Mail.REFUSES else None
+        self.server.answer_data = lambda _mail: failure
         if mail is Mail.GONE:
             self.server.go_away()
         self._mail = mail

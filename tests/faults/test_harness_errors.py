@@ -60,7 +60,7 @@ def test_what_a_record_owed_leaves_once_it_can_be_read_again(world):
     world.mail(up=False)
     world.run()
     (path,) = world.state.glob("jobs/lamp-ant-*.json")
-    (owed,) = json.loads(path.read_text())["owed"]
+    (queued,) = json.loads(path.read_text())["queued"]
     world.mail(up=True)
     for _run in range(2):
         world.pass_time(timedelta(minutes=1))
@@ -69,8 +69,8 @@ def test_what_a_record_owed_leaves_once_it_can_be_read_again(world):
         # Wherever it is now, the disk refuses that file, and no other.
         path = next((world.state / "unread").iterdir())
     # Unknown to failing alerts once, and the other job knows nothing of it.
-    told = [mail.subject for mail in world.server.mails]
-    assert sorted(told) == [
+    notified = [mail.subject for mail in world.server.mails]
+    assert sorted(notified) == [
         "[web1] Lamp ant is failing: it is dark",
         "[web1] Lamp bee is failing: it is dark",
         "[web1] a state file was lost or damaged",
@@ -78,7 +78,9 @@ def test_what_a_record_owed_leaves_once_it_can_be_read_again(world):
     world.pass_time(timedelta(minutes=1))
     assert world.run() == (0, "")
     again = world.server.mails[3:]
-    assert [owed["message_id"] in mail.parsed["Message-ID"] for mail in again] == [True]
+    assert [queued["message_id"] in mail.parsed["Message-ID"] for mail in again] == [
+        True
+    ]
     assert world.run() == (0, "")
     assert len(world.server.mails) == 4
 
@@ -94,12 +96,12 @@ def test_a_record_whose_job_was_not_due_is_as_it_was_once_it_can_be_read(world):
     lamps = world.instance.jobs / "Lamps.py"
     lamps.write_text(lamps.read_text().replace("MINUTE", "HOUR"))
     world.run(refusing_to_open(path))
-    assert json.loads(path.read_text())["condition"] == "unknown"
+    assert json.loads(path.read_text())["status"] == "unknown"
     world.pass_time(timedelta(minutes=1))
     world.run()
     after = json.loads(path.read_text())
     assert after["failing_since"] < before["failing_since"]
-    assert after["told_at"] and after["thread"] == before["thread"]
+    assert after["notified_at"] and after["thread"] == before["thread"]
     assert world.server.mails[1].subject == "[web1] a state file was lost or damaged"
     assert len(world.server.mails) == 2
 

@@ -104,7 +104,7 @@ def machine(server: SmtpServer, program: Path | None = None) -> type:
         def on_disk(self) -> dict[str, bool]:
             records = self.world.instance.records()
             return {
-                name: records.get(f"Lamp {name}", {}).get("condition") == "failing"
+                name: records.get(f"Lamp {name}", {}).get("status") == "failing"
                 for name in LAMPS
             }
 
@@ -115,11 +115,11 @@ def machine(server: SmtpServer, program: Path | None = None) -> type:
             for _ in range(6):
                 self.world.pass_time(LATER)
                 self.run()
-                if not self.world.owed():
+                if not self.world.queued():
                     break
-            assert not self.world.owed()
-            told = heard(server.mails, LAMPS)
-            found = collapsed(told) if self.killed else told
+            assert not self.world.queued()
+            notified = heard(server.mails, LAMPS)
+            found = collapsed(notified) if self.killed else notified
             shutil.rmtree(self.folder, ignore_errors=True)
             assert found == self.reference.to_tell
 

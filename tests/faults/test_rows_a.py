@@ -40,7 +40,7 @@ def test_a3_a_terminated_run_keeps_what_is_done_sends_nothing_and_ends_soon(
     run.communicate(timeout=SOON_S)
     assert run.returncode == 0
     records = instance.records()
-    assert (records["Calm"]["failures"], len(records["Calm"]["owed"])) == (1, 1)
+    assert (records["Calm"]["failures"], len(records["Calm"]["queued"])) == (1, 1)
     assert records["Slow"]["pending"] is True
     assert "ended_at" in instance.last_run()
     assert smtp.mails == []
@@ -57,7 +57,7 @@ def test_a3_a_run_that_is_terminated_while_it_sends_keeps_the_mail(tmp_path):
         run.terminate()
         run.communicate(timeout=SOON_S)
     assert run.returncode == 0
-    assert len(instance.records()["Calm"]["owed"]) == 1
+    assert len(instance.records()["Calm"]["queued"]) == 1
 
 
 @pytest.mark.fault("A4", "a job takes all memory: address space limit")
@@ -231,8 +231,8 @@ def test_a12_what_was_owed_before_a_reboot_leaves_with_its_own_time(instance, sm
     instance.job("Lamp", flag_job(instance.folder / "lamp").replace("Flag", "Lamp"))
     instance.cron()
     assert not smtp.mails
-    (record,) = [one for one in instance.records().values() if one.get("owed")]
-    born_at = datetime.fromisoformat(record["owed"][0]["born_at"])
+    (record,) = [one for one in instance.records().values() if one.get("queued")]
+    born_at = datetime.fromisoformat(record["queued"][0]["born_at"])
     # The machine comes up again: another boot, the processes of before are gone.
     before = instance.state.rename(instance.folder / "disk")
     shutil.copytree(before, instance.state)

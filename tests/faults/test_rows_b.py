@@ -30,7 +30,7 @@ FILL = 'dd if=/dev/zero of="$STATE/ballast" bs=4k 2>/dev/null\n'
 CRON = 'eval "$CRON" 2>&1; echo "exit $?"\n'
 
 
-def told(ran):
+def notified(ran):
     """Return the exit codes of the runs of a script."""
     return re.findall(r"^exit (\d+)$", ran.out, re.MULTILINE)
 
@@ -46,7 +46,7 @@ def test_b2_a_full_disk_is_told_once_an_hour_and_costs_no_alert(instance, smtp):
     # From the moment the disk is full the flag is down.
     script = script.replace(FILL, FILL + f'rm "{instance.folder}/flag"\n')
     ran = in_own_mounts(instance, script)
-    assert told(ran) == ["0", "1", "1", "1", "0", "0"], ran.out + ran.err
+    assert notified(ran) == ["0", "1", "1", "1", "0", "0"], ran.out + ran.err
     assert "No space left on device; make room on the disk" in ran.out
     first, *others = smtp.mails
     assert first.subject == "[web1] cannot write state, 1 failing"
@@ -63,7 +63,7 @@ def test_b2_the_next_hour_of_a_full_disk_is_told_of_too(instance, smtp):
     script = OWN_DISK.format(options="size=64k") + FILL + CRON * 2
     script += an_hour_ago.replace("$XDG", "$XDG_RUNTIME_DIR") + CRON * 2
     ran = in_own_mounts(instance, script)
-    assert told(ran) == ["1"] * 4, ran.out + ran.err
+    assert notified(ran) == ["1"] * 4, ran.out + ran.err
     assert subjects(smtp) == ["cannot write state"] * 2
     one, other = (mail.parsed["Message-ID"] for mail in smtp.mails)
     assert one != other
@@ -76,7 +76,7 @@ def test_b3_no_free_inode_is_as_a_full_disk(instance, smtp):
     """
     script += CRON * 2 + 'rm "$STATE"/ballast*\n' + CRON * 2
     ran = in_own_mounts(instance, script)
-    assert told(ran) == ["1", "1", "0", "0"], ran.out + ran.err
+    assert notified(ran) == ["1", "1", "0", "0"], ran.out + ran.err
     assert subjects(smtp) == [
         "cannot write state, 1 failing",
         "Flag is failing: the flag is down",
@@ -139,7 +139,7 @@ def test_b9_a_read_only_state_folder_is_an_error_and_one_mail(instance, smtp):
     script += f"head -1 '{instance.folder}/answer'\n"
     script += 'mount -o remount,rw "$STATE"\n' + CRON * 2
     ran = in_own_mounts(instance, script)
-    assert told(ran) == ["0", "1", "1", "1", "0", "0"], ran.out + ran.err
+    assert notified(ran) == ["0", "1", "1", "1", "0", "0"], ran.out + ran.err
     assert "its file system is mounted read-only" in ran.out
     assert str(instance.state) in ran.out
     assert re.findall(r"^\w*Problem$", ran.out, re.MULTILINE) == ["JobProblem"]
@@ -172,7 +172,7 @@ def test_b9_without_any_memory_only_the_first_run_of_an_hour_mails(instance, smt
     """
     )
     ran = in_own_mounts(instance, script)
-    assert told(ran) == ["1", "1"], ran.out + ran.err
+    assert notified(ran) == ["1", "1"], ran.out + ran.err
     if "minute 00" not in ran.out and " 00\n" not in ran.out:
         assert subjects(smtp) == []
 
@@ -215,9 +215,9 @@ def test_b10_a_mail_whose_attempt_cannot_be_counted_is_not_sent(instance, smtp):
     for folder in (instance.state, instance.state / "jobs"):
         folder.chmod(0o500)
     assert [instance.cron().code for _ in range(6)] == [1] * 6
-    (told,) = smtp.mails
-    assert told.subject == "[web1] cannot write state, 1 failing"
-    assert "1 mail so far" in told.body
+    (notified,) = smtp.mails
+    assert notified.subject == "[web1] cannot write state, 1 failing"
+    assert "1 mail so far" in notified.body
     for folder in (instance.state, instance.state / "jobs"):
         folder.chmod(0o700)
     assert [instance.cron().code for _ in range(2)] == [0, 0]
@@ -264,7 +264,7 @@ def test_b14_a_disk_that_fills_up_under_the_log_is_noted_once(instance, smtp):
         eval "$CRON -v" 2>&1; echo "exit $?"
     """
     ran = in_own_mounts(instance, script)
-    assert told(ran) == ["0"], ran.out + ran.err
+    assert notified(ran) == ["0"], ran.out + ran.err
     assert ran.out.count("checker.log cannot be written: No space left") == 1
     assert subjects(smtp) == ["Flag is failing: the flag is down"]
 

@@ -139,8 +139,8 @@ def test_c3_whatever_a_record_holds_instead_is_noticed(instance, smtp):
         damage(record, whole)
         assert list(State(instance.state).load().lost) == [record.stem]
     record.write_bytes(whole)
-    told = told_after(instance, smtp, CONTENTS["2 GB"])
-    assert sorted(told) == sorted([ALERT, LOST])
+    notified = told_after(instance, smtp, CONTENTS["2 GB"])
+    assert sorted(notified) == sorted([ALERT, LOST])
 
 
 @pytest.mark.fault("C4", "written by a newer version")

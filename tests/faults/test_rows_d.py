@@ -30,7 +30,7 @@ def heard(smtp):
     return [one for one in said if not one.startswith("Calm")]
 
 
-def told_of(instance, smtp, text, name="Hostile"):
+def notified_status(instance, smtp, text, name="Hostile"):
     """Return the one alert about a job file; the second run has nothing to add."""
     instance.job(name, text)
     assert instance.cron().code == 0
@@ -44,7 +44,7 @@ def told_of(instance, smtp, text, name="Hostile"):
 def test_d1_a_file_that_does_not_load_is_told_once_and_when_mended(
     instance, smtp, text
 ):
-    alert = told_of(instance, smtp, text)
+    alert = notified_status(instance, smtp, text)
     assert alert.startswith("Hostile.py") and "is failing" in alert
     instance.job("Hostile", job("Hostile", "return True"))
     assert instance.cron().code == 0
@@ -64,7 +64,7 @@ def test_d1_a_file_that_does_not_load_is_told_once_and_when_mended(
     ids=["exit at import", "_exit at import", "exit", "_exit"],
 )
 def test_d2_a_job_that_exits_has_failed(instance, smtp, text, says):
-    assert says in told_of(instance, smtp, text)
+    assert says in notified_status(instance, smtp, text)
 
 
 RAISERS = {
@@ -138,7 +138,9 @@ def test_d5_a_loop_in_c_that_is_deaf_is_killed(instance, smtp):
 def test_d7_what_is_no_answer_is_a_failure_that_says_so(instance, smtp, answer, says):
     odd = "class Odd:\n    def __bool__(self): raise ValueError\n"
     odd += "    __repr__ = __bool__\n"
-    alert = told_of(instance, smtp, job("Hostile", f"return {answer}", head=odd))
+    alert = notified_status(
+        instance, smtp, job("Hostile", f"return {answer}", head=odd)
+    )
     assert "execute returned" in alert and "neither True nor False" in alert
 
 
@@ -259,7 +261,7 @@ def _owner(entry):
 
 @pytest.mark.fault("D15", "crashes by segfault")
 def test_d15_a_segfault_is_named(instance, smtp):
-    alert = told_of(instance, smtp, job("Hostile", "ctypes.string_at(0)"))
+    alert = notified_status(instance, smtp, job("Hostile", "ctypes.string_at(0)"))
     assert alert == "Hostile is failing: killed by SIGSEGV"
 
 
@@ -268,7 +270,7 @@ def test_d15_a_segfault_is_named(instance, smtp):
 def test_d16_where_a_hook_tells_nobody_the_default_alert_goes_out(instance, smtp, hook):
     more = f"    def onFailure(self):\n        {hook}"
     text = job("Hostile", "raise CheckFailed('down')", more=more)
-    assert told_of(instance, smtp, text) == "Hostile is failing: down"
+    assert notified_status(instance, smtp, text) == "Hostile is failing: down"
 
 
 @pytest.mark.fault("D19", "a job file writable by others, or of another owner")
@@ -324,15 +326,15 @@ def test_d21_state_that_a_job_has_rewritten_is_noticed(instance, smtp, tmp_path)
     assert instance.cron().code == 0
     (record,) = (instance.state / "jobs").glob("flag-*.json")
     content = json.loads(record.read_text())
-    content["told_at"] = None
-    forged = json.dumps({**content, "condition": "fine"})
+    content["notified_at"] = None
+    forged = json.dumps({**content, "status": "fine"})
     write = f"open({str(record)!r}, 'w').write({forged!r})\nreturn True"
     path = instance.job("Hostile", job("Hostile", write))
     assert instance.cron().code == 0
     path.unlink()
     assert instance.cron().code == 0
     # Made good by the run itself, or noticed by the next one.
-    told = heard(smtp)
-    assert told.count("Flag is failing: the flag is down") == 1
-    assert told[1:] == ["a state file was lost or damaged"] * (len(told) - 1)
-    assert instance.records()["Flag"]["condition"] == "failing"
+    notified = heard(smtp)
+    assert notified.count("Flag is failing: the flag is down") == 1
+    assert notified[1:] == ["a state file was lost or damaged"] * (len(notified) - 1)
+    assert instance.records()["Flag"]["status"] == "failing"

@@ -22,7 +22,7 @@ from tests.faults.mailed import (
     failing,
     mails_heard,
     move_to,
-    owed,
+    queued,
 )
 from tests.faults.rows import CALM, cron_at, subjects
 from tests.faults.table import measured
@@ -99,7 +99,7 @@ def patients(tmp_path_factory, ca, cafile):
 def is_bounded(patient):
     """Return whether a run ended in time, judged its jobs, and keeps its mails."""
     judged = set(patient.instance.records()) >= {"Flag", "Calm"}
-    kept = len(owed(patient.instance)) == 2
+    kept = len(queued(patient.instance)) == 2
     return patient.code == 0 and patient.seconds < 55 and judged and kept
 
 
@@ -120,7 +120,7 @@ def test_e1_a_refused_mail_is_tried_again_later_and_later(tmp_path, smtp, cafile
         ran = cron_at(instance, seconds * SECOND)
         assert ran.code == 0
         assert ("connection refused" in ran.err) == (seconds in (0, 60))
-        attempts.append(owed(instance)[0]["attempts"])
+        attempts.append(queued(instance)[0]["attempts"])
     assert attempts == [1, 1, 2, 2]
     move_to(instance, port, smtp.port)
     assert cron_at(instance, 200 * SECOND).silent
@@ -145,7 +145,7 @@ def test_e2_a_banner_that_drips_costs_a_run_its_time_and_no_more(patients):
 def test_e18_a_mail_whose_250_is_late_is_in_doubt_and_comes_as_the_same_mail(patients):
     patient = patients["late"]
     assert is_bounded(patient)
-    assert [one.get("in_doubt") for one in owed(patient.instance)].count(True) == 1
+    assert [one.get("in_doubt") for one in queued(patient.instance)].count(True) == 1
     cron_at(patient.instance, 120 * SECOND)
     first, again = mails_heard(patient.stub)[:2]
     assert first == again
@@ -166,7 +166,7 @@ def test_e4_whatever_step_is_dropped_the_mail_is_tried_again_and_comes_once(
         for number in range(len(scripts)):
             ran = instance.cron()
             assert ran.code == 0 and "1 mail not sent" in ran.err
-            assert owed(instance)[0]["attempts"] == number + 1
+            assert queued(instance)[0]["attempts"] == number + 1
             instance.let_time_pass_for_mails()
         assert instance.cron().silent
         assert instance.cron().silent

@@ -22,7 +22,7 @@ from tests.faults.mailed import (
     account,
     failing,
     mails_heard,
-    owed,
+    queued,
 )
 from tests.faults.rows import cron_at, serving, subjects, with_answer, word
 from tests.faults.table import LONG, measured
@@ -113,7 +113,7 @@ def test_e15_after_eight_hours_all_changes_come_in_one_digest_in_time_order(
     assert (order, len(set(lasting))) == (sorted(order), 160)
     over = re.findall(r"One (n\d+) was failing for .*, it is fine again", mail.body)
     assert sorted(over) == passing
-    assert owed(instance) == []
+    assert queued(instance) == []
     measured("200 changes in 1 mail")
 
 
@@ -143,7 +143,7 @@ def test_e19_a_long_queue_is_bounded_work_and_leaves_the_oldest_first(instance, 
         Record(
             JobKey("queue", f"{first}"),
             f"queue {first}",
-            owed=tuple(
+            queued=tuple(
                 Message(
                     f"{number:032x}",
                     MessageKind.NOTE,
@@ -166,6 +166,6 @@ def test_e19_a_long_queue_is_bounded_work_and_leaves_the_oldest_first(instance, 
     assert sizes == ([20_000, 20_000, 10_000] if LONG else [count])
     first = re.findall(r"number (\d{5})", smtp.mails[0].body)
     assert first == sorted(first) and first[0] == "00000"
-    assert owed(instance) == []
+    assert queued(instance) == []
     assert longest < 55
     measured(f"{count:,} in {len(sizes)} mails, {longest:.1f} s the longest run")

@@ -18,7 +18,7 @@ from tests.faults.mailed import (
     failing,
     mails_heard,
     move_to,
-    owed,
+    queued,
 )
 from tests.faults.rows import cron_at, subjects, with_answer, word
 from tests.support.listeners import self_signed_context
@@ -50,7 +50,7 @@ def test_e6_a_greylisted_mail_comes_once_after_the_delay(tmp_path, ca, cafile):
     assert heard == [1, 1, 0, 1, 1, 0, 1]
     assert len(mails_heard(stub)) == 1
     assert stub.surprises == []
-    assert owed(instance) == []
+    assert queued(instance) == []
 
 
 @pytest.mark.fault("E9", "535, the login has expired")
@@ -108,7 +108,7 @@ def test_e7_one_refused_recipient_does_not_cost_the_others_their_mail(
     assert note.subject == "[web1] mail to gone@example.com is refused: 550 5.1.1 no"
     assert ALERT in note.body
     assert "gone@example.com was refused: 550 5.1.1 no" in ran.err
-    assert owed(instance) == []
+    assert queued(instance) == []
     (dead,) = (instance.state / "dead").iterdir()
     assert json.loads(dead.read_text())["why"] == {"gone@example.com": "550 5.1.1 no"}
     assert instance.cron().silent
@@ -129,7 +129,7 @@ def test_e8_a_mail_the_server_will_not_have_is_sent_cut_down(instance, smtp, say
     (mail,) = smtp.wait_for(1)
     assert mail.subject.startswith("[web1] disk full0 is failing")
     assert says in mail.body
-    assert owed(instance) == []
+    assert queued(instance) == []
 
 
 # Servers that cannot be trusted.
@@ -155,7 +155,7 @@ def test_e11_without_tls_the_password_is_never_said(tmp_path, offer, says):
     for one in ran:
         assert f"127.0.0.1:{stub.port}: STARTTLS: " in one.err and says in one.err
     assert [one.code for one in ran] == [0, 1]
-    assert len(owed(instance)) == 1
+    assert len(queued(instance)) == 1
     texts = [one.out + one.err for one in ran] + [instance.everything_written()]
     texts.append(b"\n".join(stub.heard).decode("latin-1"))
     for text in texts:
@@ -192,7 +192,7 @@ def test_e13_a_certificate_that_is_not_right_is_refused_in_clear_text(
             port = wrong.port
             ran = instance.cron()
         assert f"127.0.0.1:{port}: STARTTLS: " in ran.err and words in ran.err
-        assert (wrong.logins, wrong.mails, len(owed(instance))) == (0, [], 1)
+        assert (wrong.logins, wrong.mails, len(queued(instance))) == (0, [], 1)
         instance.let_time_pass_for_mails()
     move_to(instance, port, smtp.port)
     assert instance.cron().silent

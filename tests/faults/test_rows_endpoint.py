@@ -78,9 +78,9 @@ def test_g11_cron_that_stopped_is_an_old_answer_in_the_file(tmp_path):
     instance = Instance(tmp_path, f"{MAIL}[status]\nwrite = {file}\n")
     instance.cron()
     content, now = file.read_bytes(), datetime.now(UTC)
-    assert answer.judged(content, now=now).finding is answer.Finding.FINE
-    later = now + answer.MOST_AGE + timedelta(seconds=2)
-    assert answer.judged(content, now=later).finding is answer.Finding.STALE
+    assert answer.judged(content, now=now).peer_status is answer.PeerStatus.OK
+    later = now + answer.MAX_AGE + timedelta(seconds=2)
+    assert answer.judged(content, now=later).peer_status is answer.PeerStatus.STALE
 
 
 @pytest.mark.fault("G15", "a local user or a web page tries to set the status")
@@ -134,7 +134,7 @@ def test_g14_10_000_opened_at_once_keep_nobody_waiting(daemon):
                 one.connect(("127.0.0.1", daemon.port))
         assert daemon.seconds_to_answer() < 10.0
         assert time.monotonic() - began < 30
-        assert open_files(daemon) <= server.MOST_CONNECTIONS + 20
+        assert open_files(daemon) <= server.MAX_CONNECTIONS + 20
         assert daemon.seconds_to_answer() < 1.0
 
 

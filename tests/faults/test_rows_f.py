@@ -36,12 +36,12 @@ def memory(instance):
     return instance.records()["EmailChecker"]["memory"]
 
 
-def told(account):
+def notified(account):
     """Return the subjects of the mails about the proof, without the probes."""
     return [one for one in subjects(account.smtp) if one.startswith("EmailChecker")]
 
 
-def probes(account):
+def round_trip_mails(account):
     return [one for one in account.smtp.mails if "X-Checker-Probe" in one.parsed]
 
 
@@ -62,12 +62,12 @@ def test_f1_a_mail_under_way_is_no_alarm_and_the_next_run_goes_on_with_it(
     instance = Instance(tmp_path, account.settings(cafile, more))
     began = datetime.now(UTC)
     assert cron_at(instance, NOW, "hour").silent
-    (probe,) = account.smtp.mails
+    (round_trip_mail,) = account.smtp.mails
     for minute in looks:
         if minute * MINUTE > late:
-            account.put("INBOX", probe.data, began + late)
+            account.put("INBOX", round_trip_mail.data, began + late)
         assert cron_at(instance, minute * MINUTE).silent
-    assert account.smtp.mails == [probe]
+    assert account.smtp.mails == [round_trip_mail]
     proof = memory(instance)["proof"]
     assert proof["verdict"] == "arrived"
     # It left a moment after the run began, and a mailbox counts whole seconds.
@@ -82,18 +82,18 @@ def test_f2_a_mail_that_never_arrives_is_one_failure_until_a_later_proof(
     instance = with_answer(Instance(tmp_path, account.settings(cafile)))
     cron_at(instance, NOW, "hour")
     cron_at(instance, 9 * MINUTE)
-    assert told(account) == []
+    assert notified(account) == []
     for minutes in (11, 12, 40):
         cron_at(instance, minutes * MINUTE)
         assert word(instance) == "MailProblem"
-    (alert,) = told(account)
+    (alert,) = notified(account)
     assert "our own mail did not arrive within 600 s" in alert
     cron_at(instance, HOUR, "hour")
-    account.put("INBOX", probes(account)[-1].data)
+    account.put("INBOX", round_trip_mails(account)[-1].data)
     assert word(instance) == "MailProblem"
     cron_at(instance, HOUR + MINUTE)
     assert word(instance) == "True"
-    _alert, recovery = told(account)
+    _alert, recovery = notified(account)
     assert "is fine again" in recovery
 
 

@@ -59,11 +59,11 @@ class Endless:
 
 
 @dataclass
-class Asked:
+class FileScan:
     """What it came to, to ask all of them."""
 
     #: The mails to each one's admin, by the name of the peer's line.
-    told: dict[str, list[SmtpMail]]
+    notified: dict[str, list[SmtpMail]]
     #: How long a run took that had to wait, and how much the endless one got rid of.
     seconds: float
     pushed: int
@@ -98,12 +98,12 @@ def asked(tmp_path_factory):
         quick = {name: urls[name] for name in ("well", "refused", "reset", "endless")}
         instance.write(GENERAL + smtp.email_section() + peers(quick))
         assert instance.cron().code == 0
-        told = {name: [] for name in urls}
+        notified = {name: [] for name in urls}
         for mail in smtp.mails:
             (to,) = mail.to
-            told[to.partition("@")[0]].append(mail)
-        assert told["well"] == []
-        yield Asked(told, seconds, endless.pushed)
+            notified[to.partition("@")[0]].append(mail)
+        assert notified["well"] == []
+        yield FileScan(notified, seconds, endless.pushed)
 
 
 @pytest.mark.fault("G1", "refused, timeout, reset")
@@ -119,7 +119,7 @@ def asked(tmp_path_factory):
 def test_g1_a_peer_that_does_not_answer_is_told_of_once_to_its_admin(
     asked, name, words
 ):
-    (mail,) = asked.told[name]
+    (mail,) = asked.notified[name]
     assert mail.subject.startswith(f"[web1] peer {name} is failing: no answer: ")
     assert words in mail.body
     assert "though it asked 2 times" in " ".join(mail.body.split())
@@ -128,7 +128,7 @@ def test_g1_a_peer_that_does_not_answer_is_told_of_once_to_its_admin(
 @pytest.mark.fault("G2", "a slow drip in headers and body")
 @pytest.mark.parametrize("name", ["head", "body"])
 def test_g2_a_peer_that_drips_is_bounded_by_the_deadline(asked, name):
-    (mail,) = asked.told[name]
+    (mail,) = asked.notified[name]
     assert mail.subject.startswith(f"[web1] peer {name} is failing: no answer: ")
     assert asked.seconds < 25
     measured(f"{asked.seconds:.0f} s")
@@ -136,7 +136,7 @@ def test_g2_a_peer_that_drips_is_bounded_by_the_deadline(asked, name):
 
 @pytest.mark.fault("G3", "a body of 10 GB")
 def test_g3_of_an_endless_answer_no_more_is_read_than_the_first_4_kb(asked):
-    (mail,) = asked.told["endless"]
+    (mail,) = asked.notified["endless"]
     assert "no answer of a Checker" in mail.subject
     # What the kernels hold on the way is more than what is read.
     assert asked.pushed < 3 * 2_000_000
@@ -174,14 +174,14 @@ def test_g9_a_peer_that_flaps_is_dampened_and_its_last_state_is_told(tmp_path):
         said.update(blinking=b"True")
         for later in (70, 71):
             cron_at(instance, later * MINUTE)
-        told = [mail.subject for mail in smtp.mails]
-    assert not any("blinking" in one for one in told)
-    assert len(told) <= 6
-    assert told[-1].startswith(
+        notified = [mail.subject for mail in smtp.mails]
+    assert not any("blinking" in one for one in notified)
+    assert len(notified) <= 6
+    assert notified[-1].startswith(
         "[web1] peer changing is failing: it says that it cannot"
     )
-    assert not any(one.get("owed") for one in instance.records().values())
-    measured(f"7 changes, {len(told)} mails")
+    assert not any(one.get("queued") for one in instance.records().values())
+    measured(f"7 changes, {len(notified)} mails")
 
 
 @pytest.mark.fault("G10", "both instances report each other")
@@ -275,10 +275,13 @@ def test_g16_a_peer_that_is_ourselves_is_an_error_of_its_line_alone(tmp_path):
         instance = Instance(tmp_path, smtp.email_section() + status + peers(urls))
         assert instance.cron().code == 0
         ran = instance.run("-m", "validate")
-        told = subjects(smtp)
+        notified = subjects(smtp)
     assert ran.code == 1
     for name in ours:
         words = f"{name}: this address is our own [status] listen, port 5000"
         assert words in ran.out
-    assert sum("peer other is failing: it says" in one for one in told) == 1
-    assert sum("our own [status] listen" in one for one in told) == 1 and len(told) == 2
+    assert sum("peer other is failing: it says" in one for one in notified) == 1
+    assert (
+        sum("our own [status] listen" in one for one in notified) == 1
+        and len(notified) == 2
+    )

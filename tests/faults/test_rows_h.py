@@ -51,8 +51,8 @@ def bomb(connection, listener):
     """Say 1 MB that is 1 GB once it is unpacked."""
     hear(connection, listener)
     connection.sendall(HEAD + b"Content-Encoding: gzip\r\n\r\n")
-    for piece in gzip_bomb(1000):
-        connection.sendall(piece)
+    for merged_message in gzip_bomb(1000):
+        connection.sendall(merged_message)
 
 
 def leads(to):
@@ -209,7 +209,7 @@ def test_h11_proxies_of_the_environment_are_ignored(found):
 
 
 #: So many addresses of this machine are tried for a free port 53.
-MOST_ADDRESSES = 50
+MAX_ADDRESSES = 50
 
 
 class Resolver:
@@ -254,7 +254,7 @@ class Resolver:
 
 def bound_to_port_53(resolver):
     """Bind a socket to port 53 of an address that is free; return the address."""
-    for _try in range(MOST_ADDRESSES):
+    for _try in range(MAX_ADDRESSES):
         address = f"127.53.{random.randrange(256)}.{random.randrange(1, 255)}"
         try:
             resolver.bind((address, 53))
@@ -303,8 +303,8 @@ def test_h1_a_resolver_fault_is_bounded_named_and_in_one_mail_when_many(instance
             f"cannot resolve {name}.example: {reason}" for name in names
         }
     assert max(took) < 20
-    (told,) = subjects(smtp)
-    assert told.startswith("8 failing")
+    (notified,) = subjects(smtp)
+    assert notified.startswith("8 failing")
     measured(f"{max(took):.1f} s at most, 1 mail")
 
 

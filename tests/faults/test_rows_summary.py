@@ -41,8 +41,8 @@ def world(tmp_path):
 @pytest.mark.fault("A1", "kill -9 at every system call of a run with a summary")
 def test_killed_at_any_call_a_summary_is_neither_lost_nor_told_anew(world):
     # Another one may be due by the time that all is quiet; it has another number.
-    told = "daily summary 1: all is well"
-    scenario = Scenario("daily summary", _due, _nothing_else, told, lamps=1)
+    notified = "daily summary 1: all is well"
+    scenario = Scenario("daily summary", _due, _nothing_else, notified, lamps=1)
     deadline = Deadline(None if LONG else SHORT_S)
     chance = random.Random(seed())
     tally = harness_kill.kill_at_calls(scenario, world, chance, deadline)

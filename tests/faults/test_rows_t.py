@@ -25,9 +25,9 @@ HOURLY = """\
 ALERT = "Flag is failing: the flag is down"
 
 
-def cron_at(instance, shift, ordered="minute"):
+def cron_at(instance, handle, ordered="minute"):
     """Run when the clock shows another time than it is."""
-    ran = rows.cron_at(instance, shift, ordered, "-d")
+    ran = rows.cron_at(instance, handle, ordered, "-d")
     assert ran.code == 0, ran.err
     return ran.err
 
@@ -121,7 +121,7 @@ def test_t7_after_an_hour_without_runs_a_peer_tells_and_the_next_run_too(
     with_answer(instance)
     log = counting(instance, "Hourly", "HOUR")
     cron_at(instance, -timedelta(minutes=70), "hour")
-    told = []
+    notified = []
     with serving(instance) as url, SmtpServer(ca) as theirs:
         folder = tmp_path / "friend"
         folder.mkdir()
@@ -130,9 +130,9 @@ def test_t7_after_an_hour_without_runs_a_peer_tells_and_the_next_run_too(
         friend = Instance(folder, settings, GENERAL.replace("web1", "web2"))
         for minutes in (-69, 0, 0):
             cron_at(friend, timedelta(minutes=minutes))
-            told.append(len(theirs.mails))
+            notified.append(len(theirs.mails))
         (mail,) = theirs.mails
-    assert told == [0, 0, 1]
+    assert notified == [0, 0, 1]
     assert mail.to == ("ops@example.com",)
     assert "peer web1 is failing: an old answer: made 1 hour" in mail.subject
     said = cron_at(instance, NOW)

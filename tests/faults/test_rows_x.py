@@ -37,7 +37,7 @@ class One(JobBase):
 COUNT = 10_000 if LONG else 300
 
 
-def told_of(mails):
+def notified_status(mails):
     """Return how many messages these mails account for, by their own words."""
     found = 0
     for mail in mails:
@@ -62,7 +62,7 @@ def test_x1_and_x2_ten_thousand_make_few_mails_and_all_are_accounted_for(
     assert [instance.cron().code for _ in range(2)] == [0, 0]
     failed = list(smtp.mails)
     assert 1 <= len(failed) <= 3, [mail.subject for mail in failed]
-    assert told_of(failed) == COUNT, [mail.subject for mail in failed]
+    assert notified_status(failed) == COUNT, [mail.subject for mail in failed]
     flag.touch()
     # The first to recover come in one mail, most in the next, the rest in a third.
     for later in (700, 1040, 1380):
@@ -70,7 +70,7 @@ def test_x1_and_x2_ten_thousand_make_few_mails_and_all_are_accounted_for(
         assert instance.cron().code == 0
     recovered = smtp.mails[len(failed) :]
     assert 1 <= len(recovered) <= 3, [mail.subject for mail in recovered]
-    assert told_of(recovered) == COUNT, [mail.subject for mail in recovered]
+    assert notified_status(recovered) == COUNT, [mail.subject for mail in recovered]
     measured(f"{len(failed)} and {len(recovered)} mails; first run {first:.1f} s")
 
 
@@ -135,7 +135,9 @@ def test_x3_jobs_that_flap_make_few_mails_and_the_last_state_is_told(
     last = smtp.mails[-1]
     text = " ".join(f"{last.subject} {last.body}".split())
     assert "failing" in text
-    assert not any(one["owed"] for one in instance.records().values() if "owed" in one)
+    assert not any(
+        one["queued"] for one in instance.records().values() if "queued" in one
+    )
     measured(f"{within} mails in {minutes} minutes")
 
 

@@ -10,7 +10,7 @@ from email.utils import format_datetime
 import pytest
 
 from tests.faults.mutants import Planted
-from tests.faults.reference import FAILING, FINE
+from tests.faults.reference import FAILING, OK
 from tests.faults.soak_mails import DOUBT, Arrived, Reader, compare
 from tests.faults.soak_model import STILL, News
 from tests.faults.soak_plan import HOURS, WEEK, ZONE, Mail, plan
@@ -153,7 +153,7 @@ def wrong(happened, mails, trouble=NEVER, kills=()):
 
 
 DARK, LIT = "Lamp ant is failing: it is dark", "Lamp ant is fine again after 2 minutes"
-FLAPS = news((0, FAILING), (2, FINE), (3, FAILING), (5, FINE))
+FLAPS = news((0, FAILING), (2, OK), (3, FAILING), (5, OK))
 
 
 def test_what_is_told_in_its_minute_is_as_it_should_be():

@@ -92,8 +92,8 @@ class World:
             path.touch() if on else path.unlink(missing_ok=True)
 
     def mail(self, *, up: bool) -> None:
-        refusal = None if up else "451 4.3.0 not now"
-        self.server.answer_data = lambda mail: refusal
+        failure = None if up else "451 4.3.0 not now"
+        self.server.answer_data = lambda mail: failure
 
     def command(self) -> list[str]:
         command = self.instance.command("-m", "cron", "-c", "minute")
@@ -142,12 +142,12 @@ class World:
         """Let all that is remembered be older, as if so much time had passed."""
         self.instance.pass_time(length)
 
-    def owed(self) -> int:
+    def queued(self) -> int:
         """Return how many messages are owed; what cannot be read counts as one."""
         count = 0
         for path in (self.state / "jobs").glob("*.json"):
             try:
-                count += len(json.loads(path.read_text()).get("owed", ()))
+                count += len(json.loads(path.read_text()).get("queued", ()))
             except (OSError, ValueError):
                 count += 1
         return count

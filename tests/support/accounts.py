@@ -63,7 +63,7 @@ class Account:
         """Return to whom somebody wanted to send, a line for each mail."""
         raise NotImplementedError
 
-    def told(self, count: int = 1) -> list[SmtpMail]:
+    def notified(self, count: int = 1) -> list[SmtpMail]:
         """Return the mails to ``contact``, once there are so many."""
         raise NotImplementedError
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lib.core.enums import Condition, JobFrequency
-from lib.core.jobs import JobFacts, JobFile, JobKey
+from lib.core.enums import JobFrequency, Status
+from lib.core.jobs import Job, JobFile, JobKey
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.core.results import Outcome, Report
+from lib.core.results import CheckResult, JobReport
 from lib.plugins.discover import facts_of_file
-from lib.runner.blame import Lost
-from lib.runner.manager import Crew, Met
+from lib.runner.blame import LostJob
+from lib.runner.manager import JobsMet, WorkerManager
 from lib.system import process
 from lib.workers.worker import Order
 
@@ -70,27 +70,27 @@ def settings(text: str = "") -> configparser.ConfigParser:
 class Told:
     """What a crew has told, by the names of jobs."""
 
-    jobs: dict[str, JobFacts] = field(default_factory=dict)
-    reports: dict[str, Report] = field(default_factory=dict)
-    lost: dict[str, Outcome] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    reports: dict[str, JobReport] = field(default_factory=dict)
+    lost: dict[str, CheckResult] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     #: The keys of the jobs that were judged, each once.
     judged: set[JobKey] = field(default_factory=set)
     seconds: float = 0.0
 
     @property
-    def outcomes(self) -> dict[str, Outcome]:
+    def outcomes(self) -> dict[str, CheckResult]:
         """Return what was found, however it was told."""
-        found = {name: report.outcome for name, report in self.reports.items()}
+        found = {name: report.result for name, report in self.reports.items()}
         return {**found, **self.lost}
 
     @property
-    def conditions(self) -> dict[str, Condition]:
+    def conditions(self) -> dict[str, Status]:
         """Return the conditions of the jobs, and of the files that are broken."""
         return {
-            name: outcome.condition
-            for name, outcome in self.outcomes.items()
-            if not name.endswith(".py") or outcome.condition is not Condition.FINE
+            name: result.status
+            for name, result in self.outcomes.items()
+            if not name.endswith(".py") or result.status is not Status.OK
         }
 
     def mails(self, name: str) -> tuple[Message, ...]:
@@ -112,25 +112,25 @@ class Folder:
         self.files[name] = JobFile(path, name, ships=ships)
         return self.files[name]
 
-    def crew(
+    def workers(
         self,
         config: configparser.ConfigParser | None = None,
         *,
         load_timeout_s: float = 10.0,
         at_once: int = 64,
         **order: object,
-    ) -> Crew:
+    ) -> WorkerManager:
         """Return a crew at work on the files."""
         given = {"due": frozenset(JobFrequency), "contact": CONTACT, **order}
-        crew = Crew(
+        workers = WorkerManager(
             config or settings(),
             Order(**given),  # type: ignore[arg-type]  # by the names of its fields
             lambda file: facts_of_file(file, CONTACT),
             load_timeout_s=load_timeout_s,
             at_once=at_once,
         )
-        crew.start(self.files.values())
-        return crew
+        workers.start(self.files.values())
+        return workers
 
     def run(
         self,
@@ -142,18 +142,18 @@ class Folder:
     ) -> Told:
         """Return all that a crew told, when it is done."""
         began = time.monotonic()
-        crew = self.crew(
+        workers = self.workers(
             config, load_timeout_s=load_timeout_s, at_once=at_once, **order
         )
-        told = Told()
+        notified = Told()
         try:
-            while not crew.is_done:
-                listen(crew, told)
-                assert time.monotonic() < began + 90, f"still at work: {told}"
+            while not workers.is_done:
+                listen(workers, notified)
+                assert time.monotonic() < began + 90, f"still at work: {notified}"
         finally:
-            list(crew.stop())
-        told.seconds = time.monotonic() - began
-        return told
+            list(workers.stop())
+        notified.seconds = time.monotonic() - began
+        return notified
 
     def run_one(self, name: str, text: str, **order: object) -> Told:
         """Return all that is told of one more job file."""
@@ -161,36 +161,36 @@ class Folder:
         return self.run(**order)  # type: ignore[arg-type]  # fields of Order
 
 
-def listen(crew: Crew, told: Told) -> None:
+def listen(workers: WorkerManager, notified: Told) -> None:
     """Hear what the crew has to tell by now, or soon."""
-    until = min(1.0, max(0.0, crew.next_deadline() - time.monotonic()))
-    process.wait(crew.children, until)
-    for event in crew.events():
-        if isinstance(event, Met):
-            told.jobs.update({job.name: job for job in event.jobs})
-            told.warnings += event.warnings
-        elif isinstance(event, Lost):
-            told.lost[_judged(event.job, told)] = event.outcome
+    until = min(1.0, max(0.0, workers.next_deadline() - time.monotonic()))
+    process.wait(workers.children, until)
+    for event in workers.events():
+        if isinstance(event, JobsMet):
+            notified.jobs.update({job.name: job for job in event.jobs})
+            notified.warnings += event.warnings
+        elif isinstance(event, LostJob):
+            notified.lost[_judged(event.job, notified)] = event.result
         else:
-            told.reports[_judged(event.report.job, told)] = event.report
+            notified.reports[_judged(event.report.job, notified)] = event.report
 
 
-def _judged(job: JobFacts, told: Told) -> str:
+def _judged(job: Job, notified: Told) -> str:
     """Return the name of a job that was judged, with its key if another has it too."""
-    assert job.key not in told.judged, "told twice"
-    told.judged.add(job.key)
-    return f"{job.name} ({job.key})" if job.name in told.outcomes else job.name
+    assert job.key not in notified.judged, "told twice"
+    notified.judged.add(job.key)
+    return f"{job.name} ({job.key})" if job.name in notified.outcomes else job.name
 
 
 def failing_record(key: JobKey, **more: object) -> dict[JobKey, Record]:
     """Return the records of a run before, in which the job was failing and told."""
     given = {
-        "condition": Condition.FAILING,
+        "status": Status.FAILING,
         "failures": 3,
         "failing_since": NOON,
-        "told_at": NOON,
+        "notified_at": NOON,
         "told": ("first@example.com",),
-        "told_of": Condition.FAILING,
+        "notified_status": Status.FAILING,
         "thread": "abc",
         "last_reason": "it was down",
         **more,

@@ -115,7 +115,7 @@ class PymapAccount(Account):
     def asked_for(self) -> list[str]:
         return list(self._asked)
 
-    def told(self, count: int = 1) -> list[SmtpMail]:
+    def notified(self, count: int = 1) -> list[SmtpMail]:
         ends_at = time.monotonic() + 20
         while len(found := [m for m in self.smtp.mails if self.contact in m.to]) < (
             count

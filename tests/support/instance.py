@@ -167,7 +167,7 @@ class Instance:
         """Let no message wait any longer for its next attempt."""
 
         def forget_waits(content: dict[str, Any]) -> None:
-            for message in content.get("owed", ()):
+            for message in content.get("queued", ()):
                 message.pop("retry_at", None)
 
         self.mend(forget_waits)

@@ -122,7 +122,7 @@ def hear(conn: socket.socket, listener: Listener) -> bytes:
     return said
 
 
-def says(*pieces: bytes | float | str, first: bool = False) -> Talk:
+def says(*merged_messages: bytes | float | str, first: bool = False) -> Talk:
     """Return a talk: hear a request (unless ``first``), then say the pieces.
 
     A number is a pause in seconds.
@@ -131,18 +131,18 @@ def says(*pieces: bytes | float | str, first: bool = False) -> Talk:
     def talk(conn: socket.socket, listener: Listener) -> None:
         if not first:
             hear(conn, listener)
-        for piece in pieces:
-            if piece == HOLD:
+        for merged_message in merged_messages:
+            if merged_message == HOLD:
                 listener.over.wait(30)
-            elif piece == RESET:
+            elif merged_message == RESET:
                 # Closing with a linger of 0 s is a reset.
                 linger = struct.pack("ii", 1, 0)
                 conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            elif isinstance(piece, (int, float)):
-                if listener.over.wait(piece):
+            elif isinstance(merged_message, (int, float)):
+                if listener.over.wait(merged_message):
                     return
-            elif isinstance(piece, bytes):
-                conn.sendall(piece)
+            elif isinstance(merged_message, bytes):
+                conn.sendall(merged_message)
 
     return talk
 

@@ -13,7 +13,7 @@ from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.core.settings import Mail, Settings
 from lib.mail.mime import compose, sender_of
-from lib.mail.replies import NotSent
+from lib.mail.replies import DeliveryError
 from tests.support.servers import PASSWORD, USER
 
 #: A password that must turn up nowhere, and what it looks like on the wire.
@@ -49,14 +49,14 @@ def send(settings, *messages, deadline_s=20.0, steps=None):
             try:
                 data = compose(one, settings)
                 found.append(channel.send(sender_of(settings), one.to, data))
-            except NotSent as error:
+            except DeliveryError as error:
                 found.append(error)
     return found
 
 
-def refusal(settings, one=None, **options):
+def failure(settings, one=None, **options):
     """Return the NotSent of a mail that does not leave."""
-    with pytest.raises(NotSent) as caught:
+    with pytest.raises(DeliveryError) as caught:
         (found,) = send(settings, one or message(), **options)
         raise found
     return caught.value

@@ -17,23 +17,23 @@ from typing import Any
 from lib.alerting import bundling, delivery, drill, merge, notices, templates
 from lib.core import health
 from lib.core.enums import (
-    Condition,
     Decision,
     Health,
     JobFailureNotificationFrequency,
     JobFrequency,
     MessageKind,
+    Status,
 )
-from lib.core.jobs import JobFacts, JobKey, Policy
+from lib.core.jobs import Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.core.results import Outcome
+from lib.core.results import CheckResult
 from lib.core.settings import Mail, Settings
 from lib.core.text import wrapped
 from lib.mail import proof
 from lib.mail.mime import compose
 from lib.peers import templates as peer_templates
-from lib.peers.answer import Answer, Finding
+from lib.peers.answer import Answer, PeerStatus
 from lib.runner import emergency
 from lib.runner.emergency import Stamp
 
@@ -42,29 +42,27 @@ THERE = "/opt/checker"
 NIGHT = datetime(2026, 11, 22, 3, 12, tzinfo=UTC)
 LATER = NIGHT + timedelta(minutes=61)
 OPS, FRIEND = ("ops@example.com",), ("admin@example.org",)
-FINE = Outcome(Condition.FINE)
-FULL = Outcome(Condition.FAILING, "/ is 93% full, limit 90%\n9.1 GB of 130.0 GB free")
-AWAY = Outcome(
-    Condition.FAILING,
+OK = CheckResult(Status.OK)
+FULL = CheckResult(Status.FAILING, "/ is 93% full, limit 90%\n9.1 GB of 130.0 GB free")
+AWAY = CheckResult(
+    Status.FAILING,
     "expected status 200, got 503 Service Unavailable\nanswered by 127.0.0.1:8080\n"
     "it begins: the shop is away",
 )
 
-DISK = JobFacts(JobKey("D", "d"), "disk root", "d.py", JobFrequency.MINUTE, contact=OPS)
+DISK = Job(JobKey("D", "d"), "disk root", "d.py", JobFrequency.MINUTE, contact=OPS)
 HOURLY = Policy(JobFailureNotificationFrequency.EVERYHOUR, 2)
-SHOP = JobFacts(JobKey("H", "h"), "http shop", "h.py", JobFrequency.MINUTE, HOURLY, OPS)
-PROVER = JobFacts(
-    JobKey("E", "e"), "EmailChecker", "e.py", JobFrequency.HOUR, contact=OPS
-)
-DAILY = Policy(JobFailureNotificationFrequency.EVERYDAY, tells_end=True)
-PEER = JobFacts(
+SHOP = Job(JobKey("H", "h"), "http shop", "h.py", JobFrequency.MINUTE, HOURLY, OPS)
+PROVER = Job(JobKey("E", "e"), "EmailChecker", "e.py", JobFrequency.HOUR, contact=OPS)
+DAILY = Policy(JobFailureNotificationFrequency.EVERYDAY, notifies_recovery=True)
+PEER = Job(
     JobKey("P", "p"),
     "peer friend",
     "p.py",
     JobFrequency.HOUR,
     DAILY,
     FRIEND,
-    look_now="status",
+    check_now="status",
 )
 
 US = {"us": "web1", "url": "https://example.org/checker.txt"}
@@ -72,33 +70,33 @@ US = {"us": "web1", "url": "https://example.org/checker.txt"}
 Titled = tuple[str, Message]
 
 
-def failing(key: JobKey, outcome: Outcome, failures: int) -> Record:
+def failing(key: JobKey, result: CheckResult, failures: int) -> Record:
     """Return the record of a job that has been failing since that night."""
     return Record(
         key,
-        condition=Condition.FAILING,
+        status=Status.FAILING,
         failures=failures,
         failing_since=NIGHT,
-        told_at=NIGHT,
-        told=OPS,
-        last_reason=outcome.detail,
+        notified_at=NIGHT,
+        notified=OPS,
+        last_reason=result.reason,
     )
 
 
-def alert(job: JobFacts, outcome: Outcome, number: str = "a") -> Message:
+def alert(job: Job, result: CheckResult, number: str = "a") -> Message:
     return templates.default_message(
-        number, job, Record(job.key), outcome, Decision.FIRST_ALERT, NIGHT
+        number, job, Record(job.key), result, Decision.FIRST_ALERT, NIGHT
     )
 
 
-def reminder(job: JobFacts, outcome: Outcome, failures: int, now: datetime) -> Message:
-    record = failing(job.key, outcome, failures)
-    return templates.default_message("c", job, record, outcome, Decision.REMINDER, now)
+def reminder(job: Job, result: CheckResult, failures: int, now: datetime) -> Message:
+    record = failing(job.key, result, failures)
+    return templates.default_message("c", job, record, result, Decision.REMINDER, now)
 
 
-def recovery(job: JobFacts, outcome: Outcome, failures: int, now: datetime) -> Message:
-    record = failing(job.key, outcome, failures)
-    return templates.default_message("b", job, record, FINE, Decision.RECOVERY, now)
+def recovery(job: Job, result: CheckResult, failures: int, now: datetime) -> Message:
+    record = failing(job.key, result, failures)
+    return templates.default_message("b", job, record, OK, Decision.RECOVERY, now)
 
 
 def note(subject: str, body: str, to: tuple[str, ...] = OPS) -> Message:
@@ -119,8 +117,8 @@ def of_a_job() -> list[Message]:
 # The page.
 
 
-def _failed(detail: str) -> Outcome:
-    return Outcome(Condition.FAILING, detail)
+def _failed(reason: str) -> CheckResult:
+    return CheckResult(Status.FAILING, reason)
 
 
 #: What each decision on our own mail may have seen.
@@ -143,13 +141,13 @@ SEEN = {
 #: What is seen where a peer's answer is not to be believed.
 WHY = {
     None: "example.org:443: connection refused",
-    Finding.WRONG: "<html><title>Welcome to nginx</title>",
-    Finding.UNSIGNED: "it has no signature",
-    Finding.FORGED: "",
-    Finding.STALE: "made 3 hours ago",
-    Finding.AHEAD: "made 1 hour from now",
-    Finding.OURS: "signed by 'web1'",
-    Finding.ANOTHERS: "signed by 'web3', and before by 'web2'",
+    PeerStatus.WRONG: "<html><title>Welcome to nginx</title>",
+    PeerStatus.UNSIGNED: "it has no signature",
+    PeerStatus.FORGED: "",
+    PeerStatus.STALE: "made 3 hours ago",
+    PeerStatus.AHEAD: "made 1 hour from now",
+    PeerStatus.OURS: "signed by 'web1'",
+    PeerStatus.ANOTHERS: "signed by 'web3', and before by 'web2'",
 }
 
 
@@ -165,14 +163,16 @@ def _of_our_own_mail() -> Iterator[Titled]:
 
 def of_peers() -> Iterator[Titled]:
     ill = Answer(Health.MAIL_PROBLEM, NIGHT, NIGHT, mail_proof_age_s=7500)
-    mail = _failed(peer_templates.ill(Finding.MAIL_PROBLEM, ill, **US))
+    mail = _failed(peer_templates.ill(PeerStatus.MAIL_PROBLEM, ill, **US))
     stopped = replace(ill, last_run=NIGHT - timedelta(minutes=20))
-    jobs = _failed(peer_templates.ill(Finding.JOB_PROBLEM, stopped, **US))
+    jobs = _failed(peer_templates.ill(PeerStatus.JOB_PROBLEM, stopped, **US))
     yield "it cannot send mail", alert(PEER, mail)
     yield "it runs no jobs", alert(PEER, jobs)
-    for finding, why in WHY.items():
-        text = peer_templates.not_answered(finding, why, times=2, **US)
-        yield finding.value if finding else "no answer", alert(PEER, _failed(text))
+    for peer_status, why in WHY.items():
+        text = peer_templates.not_answered(peer_status, why, times=2, **US)
+        yield peer_status.value if peer_status else "no answer", alert(
+            PEER, _failed(text)
+        )
     yield "a day later", reminder(PEER, mail, 24, NIGHT + timedelta(days=1))
     yield "the end of it", recovery(PEER, mail, 3, NIGHT + timedelta(hours=3))
     yield "our own line", note(*peer_templates.line_down(NIGHT))
@@ -195,16 +195,14 @@ def _of_many() -> Iterator[Titled]:
     entries = []
     for number in range(6):
         name = f"tcp mail{number}"
-        job = JobFacts(
-            JobKey("T", name), name, "t.py", JobFrequency.MINUTE, contact=OPS
-        )
+        job = Job(JobKey("T", name), name, "t.py", JobFrequency.MINUTE, contact=OPS)
         entries.append((name, alert(job, refused, str(number))))
-    yield "many at once", bundling.digest_message("d", entries, NIGHT)
+    yield "many at once", bundling.bundle_message("d", entries, NIGHT)
     pair = (alert(DISK, FULL), recovery(DISK, FULL, 61, LATER))
     waited = "smtp.example.com:587: connect: connection refused"
-    owed = [replace(one, attempts=1, last_error=waited) for one in pair]
-    (piece,) = merge.folded("disk root", owed)
-    yield "an alert that could not leave until it was over", piece.message
+    queued = [replace(one, attempts=1, last_error=waited) for one in pair]
+    (merged_message,) = merge.merged("disk root", queued)
+    yield "an alert that could not leave until it was over", merged_message.message
     yield (
         "more than mailsperhour",
         notices.held_back_message("h", 31, LATER, (20, 100), OPS, NIGHT),
@@ -233,10 +231,10 @@ def _of_jobs() -> Iterator[Titled]:
     yield "an alert", first
     yield "its end", end
     yield "a reminder", again
-    unknown = Outcome(
-        Condition.UNKNOWN, "cannot resolve shop.example.com: the resolver"
+    unknown = CheckResult(
+        Status.UNKNOWN, "cannot resolve shop.example.com: the resolver"
     )
-    unknown = replace(unknown, detail=f"{unknown.detail} gave no answer within 30 s")
+    unknown = replace(unknown, reason=f"{unknown.reason} gave no answer within 30 s")
     yield "a check that could not be made", alert(SHOP, unknown)
 
 

@@ -200,7 +200,7 @@ class PostfixAccount(Account):
         ours = (self.user, self.contact)
         return [one for one in self.servers.policy.asked if one in ours]
 
-    def told(self, count: int = 1) -> list[SmtpMail]:
+    def notified(self, count: int = 1) -> list[SmtpMail]:
         ends_at = time.monotonic() + 20
         while True:
             with self.opened(self.contact) as session:

@@ -30,7 +30,7 @@ def turn_back(instance, **delta):
                 for name in {"sent", "taken", "at"} & set(each):
                     moment = datetime.fromisoformat(each[name])
                     each[name] = (moment - timedelta(**delta)).isoformat()
-            for one in content.get("owed", ()):
+            for one in content.get("queued", ()):
                 one.pop("retry_at", None)
 
     instance.mend(change)

@@ -116,7 +116,7 @@ class SmtpServer:
             context = server_context(ca)
         self._context = context
         self._smtp_options = smtp_options
-        self._arrived = threading.Condition()
+        self._arrived = threading.Status()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -177,9 +177,9 @@ class SmtpServer:
     async def handle_RCPT(
         self, server: SMTP, session: Any, envelope: Any, address: str, options: Any
     ) -> str:
-        refusal = self.answer_rcpt(address)
-        if refusal:
-            return refusal
+        failure = self.answer_rcpt(address)
+        if failure:
+            return failure
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
@@ -189,9 +189,9 @@ class SmtpServer:
         mail = SmtpMail(
             envelope.mail_from, tuple(envelope.rcpt_tos), envelope.content, user
         )
-        refusal = self.answer_data(mail)
-        if refusal:
-            return refusal
+        failure = self.answer_data(mail)
+        if failure:
+            return failure
         with self._arrived:
             self.mails.append(mail)
             self._arrived.notify_all()

@@ -23,14 +23,14 @@ from lib.config.options import SECTIONS
 from lib.core import health, policy
 from lib.core.calendar import Issue
 from lib.core.decisions import Entry, JobDetails
-from lib.core.enums import Condition, Decision, JobFrequency
-from lib.core.jobs import MAX_TIMEOUT_S, JobKey, Known
+from lib.core.enums import Decision, JobFrequency, Status
+from lib.core.jobs import MAX_TIMEOUT_S, CatalogEntry, JobKey
 from lib.core.messages import Message
-from lib.core.records import Record, RunFacts
-from lib.core.results import Slow
+from lib.core.records import Record, RunRecord
+from lib.core.results import Timing
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings
 from lib.mail import proof
-from lib.mail.folders import MOST_FOLDERS
+from lib.mail.folders import MAX_FOLDERS
 from lib.plugins.target import targets
 from lib.report import summary
 from lib.report.summary import DUE_WITHIN, Facts
@@ -342,7 +342,7 @@ def the_daily_summary() -> Message:
     history[-3] = [sent[2].isoformat(), late, 300, "late", "290 s to mx1"]
     proven = {"verdict": "arrived", "proved_at": morning.isoformat()}
     prover = JobKey("EmailChecker", "EmailChecker")
-    known = Known("peer friend", "p.py", JobFrequency.HOUR, judged=True)
+    known = CatalogEntry("peer friend", "p.py", JobFrequency.HOUR, judged=True)
     found = Facts(
         records={
             DISK.key: replace(disk, name="disk root"),
@@ -350,7 +350,7 @@ def the_daily_summary() -> Message:
             cert: Record(cert, "tls homepage", memory=memory),
             prover: Record(prover, memory={"proof": proven, "history": history}),
         },
-        catalogue=dict.fromkeys(
+        catalog=dict.fromkeys(
             [
                 DISK.key,
                 SHOP.key,
@@ -359,18 +359,20 @@ def the_daily_summary() -> Message:
             ],
             known,
         ),
-        run=RunFacts(),
+        run=RunRecord(),
         since=morning - day,
         now=morning,
         entries=tuple(
             Entry(at, JobKey("T", "t"), "tcp mail", Decision.QUIET_RECOVERY, details)
             for at in (morning - 6 * hour, morning - 5 * hour)
             for start in [at - timedelta(minutes=12)]
-            for details in [JobDetails(Condition.FINE, failing_since=start)]
+            for details in [JobDetails(Status.OK, failing_since=start)]
         ),
         slowest=(
-            Slow(JobKey("H", "h"), "http shop", 30.0, NIGHT),
-            Slow(prover, "EmailChecker", 2.312, morning - hour + timedelta(minutes=1)),
+            Timing(JobKey("H", "h"), "http shop", 30.0, NIGHT),
+            Timing(
+                prover, "EmailChecker", 2.312, morning - hour + timedelta(minutes=1)
+            ),
         ),
     )
     at = Path("settings.cfg")
@@ -413,11 +415,11 @@ def test_the_figures_are_those_of_the_rules():
     assert f"after {hour.total_seconds() / 60:g} minutes" in text
     assert f"after {day.total_seconds() / 3600:g} hours" in text
     assert f"within {RUN_S:g} seconds" in text
-    assert f"every other folder, {MOST_FOLDERS} in all" in text
-    assert f"The last {health.MOST_HISTORY} proofs are kept" in text
+    assert f"every other folder, {MAX_FOLDERS} in all" in text
+    assert f"The last {health.MAX_HISTORY} proofs are kept" in text
     assert f"at most {MAX_TIMEOUT_S}" in text
     assert f"forgotten after {policy.FORGET_AFTER.days} days" in text
-    assert (summaries.MOST_WAITING, "while seven wait" in text) == (7, True)
+    assert (summaries.MAX_WAITING, "while seven wait" in text) == (7, True)
     assert f"due within {DUE_WITHIN.days} days" in text
 
 

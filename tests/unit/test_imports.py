@@ -38,7 +38,7 @@ DOORS = {
     "shared": "model wording",
     "digests": "decide model shared summaries wording",
     "lots": "decide digests model",
-    "owed": "decide model",
+    "queued": "decide model",
     "waits": "budget digests model wording",
     "parcels": "budget decide digests fold lots model owed summaries",
     # settings.cfg -> Settings: knows no job code, no state, no sockets

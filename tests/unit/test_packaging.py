@@ -168,14 +168,14 @@ def test_another_python_has_a_venv_of_its_own(tmp_path, words, venv):
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
     makefile = str(ROOT / "Makefile")
-    told = subprocess.run(
+    notified = subprocess.run(
         ["make", "-n", "-f", makefile, "-C", str(tmp_path), *words, "bench"],
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     ).stdout
-    assert f"{venv}/bin/python -m tests.bench" in told
+    assert f"{venv}/bin/python -m tests.bench" in notified
 
 
 def test_the_python_that_made_the_venv_goes_on_with_it(tmp_path):
@@ -184,7 +184,7 @@ def test_the_python_that_made_the_venv_goes_on_with_it(tmp_path):
         timeout=60,
         check=True,
     )
-    told = subprocess.run(
+    notified = subprocess.run(
         ["make", "-n", "-f", ROOT / "Makefile", f"PYTHON={sys.executable}", "bench"],
         cwd=tmp_path,
         capture_output=True,
@@ -192,5 +192,5 @@ def test_the_python_that_made_the_venv_goes_on_with_it(tmp_path):
         timeout=60,
         check=True,
     ).stdout
-    assert ".venv/bin/python -m tests.bench" in told
-    assert "build" not in told.partition("-m tests.bench")[0].rpartition("\n")[2]
+    assert ".venv/bin/python -m tests.bench" in notified
+    assert "build" not in notified.partition("-m tests.bench")[0].rpartition("\n")[2]

@@ -149,19 +149,19 @@ def test_nothing_is_said_to_servers_whose_issuer_is_unknown(tmp_path, account, c
     instance.cron("hour")
     assert account.asked_for() == []
     instance.cron()
-    (owed,) = record(instance)["owed"]
-    assert "is from an unknown issuer" in owed["last_error"]
+    (queued,) = record(instance)["queued"]
+    assert "is from an unknown issuer" in queued["last_error"]
 
 
 def test_an_alert_and_its_end_arrive(tmp_path, account, cafile):
     instance = instance_of(tmp_path, account, cafile)
     instance.job("Flag", flag_job(tmp_path / "flag"))
     instance.cron()
-    (alert,) = account.told()
+    (alert,) = account.notified()
     assert alert.subject.startswith("[web1] Flag is failing")
     (tmp_path / "flag").touch()
     instance.cron()
-    _alert, recovery = account.told(2)
+    _alert, recovery = account.notified(2)
     assert "Flag is fine again" in recovery.subject
     assert recovery.parsed["In-Reply-To"] == alert.parsed["Message-ID"]
 
@@ -183,7 +183,7 @@ def test_peers_hear_of_a_mail_problem_until_there_is_a_proof(tmp_path, account, 
     instance.cron()
     assert memory(instance)["proof"]["verdict"] == "never"
     # The alert about it was taken, and proves nothing.
-    account.told()
+    account.notified()
     assert word() == "MailProblem"
     proof_of(instance, account)
     assert word() == "True"
@@ -206,10 +206,10 @@ def test_an_alert_arrives_by_the_second_account_and_says_why(
         instance.cron("hour")
         turn_back(instance, minutes=11)
         instance.cron()
-        on_postfix.told()
+        on_postfix.notified()
     instance.job("Flag", flag_job(tmp_path / "flag"))
     instance.cron()
-    found = on_postfix.told(1 if why.startswith("535") else 2)
+    found = on_postfix.notified(1 if why.startswith("535") else 2)
     (alert,) = (one for one in found if "Flag is failing" in one.subject)
     assert "by the second account, [email backup].  Why not" in alert.body
     assert why in alert.body

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.alerting.accounts import HELD, Ways, ways
+from lib.alerting.accounts import HELD, Accounts, accounts
 from lib.core import ratelimit
 from lib.core.jobs import JobKey
-from lib.core.ratelimit import Postbook
+from lib.core.ratelimit import SendLog
 from lib.core.records import Record
 from lib.core.settings import Mail
 from tests.support.imapserver import PymapAccount
@@ -32,7 +32,7 @@ def proof(**memory):
 
 def test_without_a_second_account_there_is_one_way():
     failed = proof(failed_at=ago(minutes=5))
-    assert ways(Mail(), Postbook(), [failed], NOON) == Ways()
+    assert accounts(Mail(), SendLog(), [failed], NOON) == Accounts()
 
 
 @pytest.mark.parametrize(
@@ -48,22 +48,22 @@ def test_without_a_second_account_there_is_one_way():
     ],
 )
 def test_the_second_is_for_when_the_first_is_not_proven(memory, why):
-    found = ways(MAIL, Postbook(), [proof(**memory)], NOON)
+    found = accounts(MAIL, SendLog(), [proof(**memory)], NOON)
     assert found.second is SECOND
     assert why in found.why_not_first
     assert bool(why) is bool(found.why_not_first)
 
 
 def test_the_second_is_for_when_the_first_holds_us_off():
-    book = Postbook(held_until=NOON + timedelta(minutes=10))
-    assert ways(MAIL, book, [], NOON) == Ways(SECOND, HELD)
+    send_log = SendLog(held_until=NOON + timedelta(minutes=10))
+    assert accounts(MAIL, send_log, [], NOON) == Accounts(SECOND, HELD)
 
 
 def test_a_second_that_would_not_do_either_is_left_alone_for_a_while():
-    book = ratelimit.holding_second(Postbook(), NOON)
-    assert ways(MAIL, book, [], NOON) == Ways()
+    send_log = ratelimit.holding_second(SendLog(), NOON)
+    assert accounts(MAIL, send_log, [], NOON) == Accounts()
     later = NOON + timedelta(minutes=15)
-    assert ways(MAIL, book, [], later) == Ways(SECOND)
+    assert accounts(MAIL, send_log, [], later) == Accounts(SECOND)
 
 
 # The program.
@@ -92,7 +92,7 @@ def test_what_the_first_account_refuses_goes_by_the_second_and_says_so(tmp_path)
         assert "the first account would not do" in ran.err
         assert not first.mails
         assert all(
-            not one["owed"] for one in instance.records().values() if "owed" in one
+            not one["queued"] for one in instance.records().values() if "queued" in one
         )
 
 
@@ -155,7 +155,7 @@ def test_a_probe_goes_by_the_first_whatever_is_known_of_it_and_can_prove_it_agai
         first.wait_for("INBOX")
         assert until_proven(instance)["verdict"] == "arrived"
         assert len(second.mails) == 1
-        (recovery,) = first.told()
+        (recovery,) = first.notified()
     assert "EmailChecker is fine again" in recovery.subject
 
 

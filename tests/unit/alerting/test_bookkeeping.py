@@ -33,8 +33,8 @@ def seen(mailing, smtp):
         there = {path.relative_to(mailing.state).parts[0]: [] for path in files}
         for path in mailing.state.glob("*/*.json"):
             there[path.parent.name].append(json.loads(path.read_text()))
-        book = json.loads((mailing.state / "outbox.json").read_text())
-        found.append((mail, there, book))
+        send_log = json.loads((mailing.state / "outbox.json").read_text())
+        found.append((mail, there, send_log))
 
     smtp.answer_data = look
     return found
@@ -43,24 +43,24 @@ def seen(mailing, smtp):
 def test_an_attempt_is_on_disk_before_the_server_hears_of_the_mail(mailing, seen):
     mailing.add(FULL.format(0))
     assert mailing.cron().silent
-    ((mail, there, book),) = seen
-    (message,) = there["jobs"][0]["owed"]
+    ((mail, there, send_log),) = seen
+    (message,) = there["jobs"][0]["queued"]
     assert (message["attempts"], message["in_doubt"]) == (1, True)
     assert message["message_id"] in mail.parsed["Message-ID"]
-    assert [one["name"] for one in book["counted"]] == [message["message_id"]]
+    assert [one["name"] for one in send_log["counted"]] == [message["message_id"]]
 
 
 def test_a_digest_is_on_disk_before_the_server_hears_of_it(mailing, seen):
     for number in range(6):
         mailing.add(FULL.format(number))
     assert mailing.cron().silent
-    ((mail, there, book),) = seen
-    (digest,) = there["digests"]
-    assert digest["message"]["attempts"] == 1
-    assert digest["message"]["message_id"] in mail.parsed["Message-ID"]
-    owed = [one["owed"][0]["message_id"] for one in there["jobs"]]
-    assert sorted(owed) == sorted(digest["ids"])
-    assert len(book["counted"]) == 1
+    ((mail, there, send_log),) = seen
+    (bundle,) = there["digests"]
+    assert bundle["message"]["attempts"] == 1
+    assert bundle["message"]["message_id"] in mail.parsed["Message-ID"]
+    queued = [one["queued"][0]["message_id"] for one in there["jobs"]]
+    assert sorted(queued) == sorted(bundle["ids"])
+    assert len(send_log["counted"]) == 1
 
 
 def test_what_was_taken_is_marked_before_the_next_is_given(mailing, seen):
@@ -68,11 +68,11 @@ def test_what_was_taken_is_marked_before_the_next_is_given(mailing, seen):
     mailing.cron()
     mailing.add(FULL.format(1))
     assert mailing.cron().silent
-    _first, (mail, there, book) = seen
-    owed = [one["name"] for one in there["jobs"] if "owed" in one]
-    assert owed == ["disk full1"]
+    _first, (mail, there, send_log) = seen
+    queued = [one["name"] for one in there["jobs"] if "queued" in one]
+    assert queued == ["disk full1"]
     assert "disk full1" in mail.subject
-    assert len(book["counted"]) == 2
+    assert len(send_log["counted"]) == 2
 
 
 def test_a_mail_that_was_not_taken_is_not_counted(mailing, smtp):
@@ -80,5 +80,5 @@ def test_a_mail_that_was_not_taken_is_not_counted(mailing, smtp):
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
     mailing.cron()
     assert "counted" not in json.loads((mailing.state / "outbox.json").read_text())
-    (message,) = mailing.records()["disk full0"]["owed"]
+    (message,) = mailing.records()["disk full0"]["queued"]
     assert "in_doubt" not in message

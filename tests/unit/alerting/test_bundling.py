@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from lib.alerting import bundling
-from lib.alerting.bundling import digest_message
+from lib.alerting.bundling import bundle_message
 from lib.core.enums import MessageKind
 from lib.core.jobs import JobKey
-from lib.core.messages import Digest, Message
+from lib.core.messages import Bundle, Message
 from lib.core.records import Record
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -26,8 +26,8 @@ def entry(number, reason="no route", kind=MessageKind.ALERT, job="http"):
     return name, Message(f"m{number}", kind, subject, "", OPS, at, reason=why)
 
 
-def digest(entries):
-    return digest_message("d", list(entries), NOON + timedelta(hours=1))
+def bundle(entries):
+    return bundle_message("d", list(entries), NOON + timedelta(hours=1))
 
 
 def test_a_digest_groups_what_shares_a_reason_and_then_what_is_of_a_kind():
@@ -39,7 +39,7 @@ def test_a_digest_groups_what_shares_a_reason_and_then_what_is_of_a_kind():
         entry(4, kind=MessageKind.RECOVERY),
         entry(5, "gone"),
     ]
-    message = digest(entries)
+    message = bundle(entries)
     assert message.subject == "5 failing, 1 fine again: 2 times no route"
     blocks = message.body.split("\n\n")
     assert blocks[0].startswith("6 mails in one: 5 failing, 1 fine again.")
@@ -54,12 +54,12 @@ def test_a_digest_groups_what_shares_a_reason_and_then_what_is_of_a_kind():
 
 
 def test_a_digest_of_one_reason_has_it_in_its_subject():
-    message = digest(entry(number) for number in range(12))
+    message = bundle(entry(number) for number in range(12))
     assert message.subject == "12 failing: no route"
 
 
 def test_a_digest_lists_its_messages_in_the_order_of_events():
-    message = digest(entry(number) for number in range(100))
+    message = bundle(entry(number) for number in range(100))
     lines = [line for line in message.body.splitlines() if "target" in line]
     assert lines == sorted(
         lines, key=lambda line: int(line.split("target")[1].split()[0])
@@ -72,7 +72,7 @@ def test_a_digest_lists_up_to_256_kb_and_counts_the_rest():
     entries += [
         entry(number, kind=MessageKind.RECOVERY) for number in range(10_000, 10_500)
     ]
-    body = digest(entries).body
+    body = bundle(entries).body
     assert 255 * 1024 < len(body) < 257 * 1024
     listed = sum("target" in line for line in body.splitlines())
     last = body.rstrip().splitlines()[-1]
@@ -84,7 +84,7 @@ def test_a_digest_lists_up_to_256_kb_and_counts_the_rest():
 def test_hostile_subjects_break_no_line():
     name, one = entry(0)
     hostile = Message("x", MessageKind.ALERT, "a\nBcc: b\n", "", OPS, NOON)
-    body = digest([(name, one), ("", hostile)]).body
+    body = bundle([(name, one), ("", hostile)]).body
     assert "Bcc" not in body
 
 
@@ -92,13 +92,15 @@ def test_hostile_subjects_break_no_line():
 
 
 def kept(*, in_doubt=False):
-    one = digest([entry(0), entry(1)])
-    return Digest(replace(one, in_doubt=in_doubt), ("m0", "m1"), NOON)
+    one = bundle([entry(0), entry(1)])
+    return Bundle(replace(one, in_doubt=in_doubt), ("m0", "m1"), NOON)
 
 
 def owing(*names):
-    owed = tuple(Message(name, MessageKind.ALERT, "x", "", OPS, NOON) for name in names)
-    return Record(JobKey("K", "k"), owed=owed)
+    queued = tuple(
+        Message(name, MessageKind.ALERT, "x", "", OPS, NOON) for name in names
+    )
+    return Record(JobKey("K", "k"), queued=queued)
 
 
 def test_a_digest_whose_messages_are_gone_has_no_point_unless_it_is_in_doubt():
@@ -122,6 +124,6 @@ def test_times_of_a_digest_that_lie_in_the_future_are_now():
 
 
 def test_the_same_messages_have_the_same_digest():
-    assert bundling.digest_id(["a", "b"]) == bundling.digest_id(["a", "b"])
-    assert bundling.digest_id(["a", "b"]) != bundling.digest_id(["ab"])
-    assert bundling.digest_id(["\udc80"])
+    assert bundling.bundle_id(["a", "b"]) == bundling.bundle_id(["a", "b"])
+    assert bundling.bundle_id(["a", "b"]) != bundling.bundle_id(["ab"])
+    assert bundling.bundle_id(["\udc80"])

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.alerting.bundling import digest_message, grouped, traits
+from lib.alerting.bundling import bundle_message, grouped, traits
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 
@@ -130,5 +130,5 @@ def test_the_subject_of_a_digest_names_the_largest_group():
         alert("tcp a", "a.example:25: no answer"),
         alert("disk b", "/b is full"),
     ]
-    message = digest_message("d", entries, NOON + timedelta(hours=1))
+    message = bundle_message("d", entries, NOON + timedelta(hours=1))
     assert message.subject == "3 failing: 2 times host a.example"

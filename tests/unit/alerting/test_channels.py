@@ -6,12 +6,12 @@ import logging
 from dataclasses import replace
 
 from lib.alerting.channels import LogChannel, channel_for
-from tests.support.mailing import OPS, message, refusal, send, settings_for
+from tests.support.mailing import OPS, failure, message, send, settings_for
 from tests.support.servers import SmtpStub
 
 
 def test_no_server_set_is_said_at_once():
-    error = refusal(settings_for(587, smtpserver=""))
+    error = failure(settings_for(587, smtpserver=""))
     assert str(error) == "[email] smtpserver is not set"
 
 

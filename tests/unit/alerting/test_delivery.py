@@ -9,8 +9,8 @@ import pytest
 
 from lib.alerting import delivery
 from lib.alerting.delivery import Outbox, Sent, Unsent
-from lib.alerting.queue import Parcel
-from lib.alerting.results import Refusal
+from lib.alerting.queue import Envelope
+from lib.alerting.results import DeliveryFailure
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.system import process
@@ -25,9 +25,9 @@ def message(name, to=("ops@example.com",)):
     return Message(name * 8, MessageKind.ALERT, f"subject {name}", "body", to, NOON)
 
 
-def parcel(key, name, *ids):
+def envelope(key, name, *ids):
     one = message(name)
-    return Parcel(one, ids or (one.message_id,), key, NOON)
+    return Envelope(one, ids or (one.message_id,), key, NOON)
 
 
 def events(box, limit_s=10):
@@ -49,7 +49,7 @@ def smtp(ca):
 
 def test_a_session_takes_many_mails(smtp, cafile):
     box = Outbox(settings_for(smtp.port, cafile))
-    batch = [parcel(f"k{name}", name) for name in "abc"]
+    batch = [envelope(f"k{name}", name) for name in "abc"]
     box.start(batch, 10)
     assert events(box) == [Sent(one) for one in batch]
     assert (smtp.sessions, box.sent) == (1, 3)
@@ -58,40 +58,40 @@ def test_a_session_takes_many_mails(smtp, cafile):
 def test_after_one_that_was_refused_the_younger_ones_of_its_job_wait(smtp, cafile):
     smtp.answer_data = lambda mail: "554 no" if "subject a" in mail.subject else None
     box = Outbox(settings_for(smtp.port, cafile))
-    box.start([parcel("x", "a"), parcel("x", "b"), parcel("y", "c")], 10)
+    box.start([envelope("x", "a"), envelope("x", "b"), envelope("y", "c")], 10)
     first, second, third = events(box)
-    assert (first.refusal.code, first.refusal.step) == (554, "end of mail")
-    assert first.refusal.permanent
-    assert second.refusal == Refusal("an earlier mail comes first")
+    assert (first.failure.code, first.failure.step) == (554, "end of mail")
+    assert first.failure.permanent
+    assert second.failure == DeliveryFailure("an earlier mail comes first")
     assert isinstance(third, Sent)
 
 
 def test_what_was_said_to_each_recipient_is_told(smtp, cafile):
     smtp.answer_rcpt = lambda to: "550 5.1.1 no"
     box = Outbox(settings_for(smtp.port, cafile))
-    box.start([parcel("x", "a")], 10)
+    box.start([envelope("x", "a")], 10)
     (lost,) = events(box)
-    assert lost.refusal.refused == {"ops@example.com": "550 5.1.1 no"}
-    assert (lost.refusal.status, lost.refusal.in_doubt) == ("5.1.1", False)
+    assert lost.failure.refused == {"ops@example.com": "550 5.1.1 no"}
+    assert (lost.failure.status, lost.failure.in_doubt) == ("5.1.1", False)
 
 
 def test_a_refused_login_is_the_refusal_of_each_and_none_is_in_doubt(smtp, cafile):
     smtp.password = "another"
     box = Outbox(settings_for(smtp.port, cafile))
-    box.start([parcel("x", "a"), parcel("y", "b")], 10)
+    box.start([envelope("x", "a"), envelope("y", "b")], 10)
     lost = events(box)
-    assert [one.refusal.is_login for one in lost] == [True, True]
-    assert [one.refusal.in_doubt for one in lost] == [False, False]
+    assert [one.failure.is_login for one in lost] == [True, True]
+    assert [one.failure.in_doubt for one in lost] == [False, False]
 
 
 def test_a_server_that_says_nothing_costs_the_session_its_time_and_no_more(cafile):
     with SmtpStub("wait 60") as stub:
         box = Outbox(settings_for(stub.port, cafile))
         started = time.monotonic()
-        box.start([parcel("x", "a")], 1.5)
+        box.start([envelope("x", "a")], 1.5)
         (lost,) = events(box)
     assert isinstance(lost, Unsent)
-    assert not lost.refusal.in_doubt
+    assert not lost.failure.in_doubt
     assert time.monotonic() - started < SOON_S
 
 
@@ -100,7 +100,7 @@ def test_a_server_that_drips_is_ended_by_killing_the_session(cafile):
         "drip 0.2 220 hello there" + ", this is a long greeting" * 20
     ) as stub:
         box = Outbox(settings_for(stub.port, cafile))
-        box.start([parcel("x", "a")], 1)
+        box.start([envelope("x", "a")], 1)
         started = time.monotonic()
         (lost,) = events(box)
     assert isinstance(lost, Unsent)
@@ -111,10 +111,10 @@ def test_parcels_a_broken_session_did_not_reach_are_unsent(cafile, ca):
     script = smtp_talk_until("DATA", instead="drop")
     with SmtpStub(script, context=server_context(ca)) as stub:
         box = Outbox(settings_for(stub.port, cafile))
-        box.start([parcel("x", "a"), parcel("y", "b")], 10)
+        box.start([envelope("x", "a"), envelope("y", "b")], 10)
         lost = events(box)
     assert [type(one) for one in lost] == [Unsent, Unsent]
-    assert [one.refusal.in_doubt for one in lost] == [False, False]
+    assert [one.failure.in_doubt for one in lost] == [False, False]
     assert box.sent == 0
 
 
@@ -122,17 +122,17 @@ def test_a_mail_whose_answer_never_came_is_in_doubt_and_the_next_is_not(cafile, 
     script = smtp_talk_until("end of mail", instead="drop")
     with SmtpStub(script, context=server_context(ca)) as stub:
         box = Outbox(settings_for(stub.port, cafile))
-        box.start([parcel("x", "a"), parcel("y", "b")], 10)
+        box.start([envelope("x", "a"), envelope("y", "b")], 10)
         lost = events(box)
-    assert [one.refusal.in_doubt for one in lost] == [True, False]
+    assert [one.failure.in_doubt for one in lost] == [True, False]
 
 
 def test_a_session_that_is_stopped_leaves_its_mails_owed(cafile):
     with SmtpStub("wait 60") as stub:
         box = Outbox(settings_for(stub.port, cafile))
-        box.start([parcel("x", "a")], 30)
+        box.start([envelope("x", "a")], 30)
         (lost,) = box.stop()
-    assert lost.refusal.why.startswith("the run had to end")
+    assert lost.failure.why.startswith("the run had to end")
     assert not box.is_busy
 
 
@@ -151,8 +151,8 @@ def test_a_mail_for_a_person_who_waits_says_why_it_was_not_taken(smtp, cafile):
 
 
 def test_unsent_mails_are_explained_in_a_line_per_reason():
-    lost = [Unsent(parcel("x", "a"), Refusal("no route")) for _ in range(3)]
-    lost.append(Unsent(parcel(None, "b", "c", "d"), Refusal("550 no")))
+    lost = [Unsent(envelope("x", "a"), DeliveryFailure("no route")) for _ in range(3)]
+    lost.append(Unsent(envelope(None, "b", "c", "d"), DeliveryFailure("550 no")))
     first, second = delivery.explained(lost)
     assert first.startswith("3 mails not sent, the oldest of 2026-11-22")
     assert first.endswith("no route; kept, and tried again in a later run")

@@ -6,7 +6,7 @@ import pytest
 
 from lib.alerting import drill
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
-from lib.core.jobs import JobFacts, JobKey, Policy
+from lib.core.jobs import Job, JobKey, Policy
 from tests.support.instance import Instance, flag_job
 from tests.support.servers import SmtpServer
 
@@ -58,7 +58,7 @@ def test_a_drill_that_cannot_be_sent_says_why_and_owes_nothing(tmp_path, server)
 
 
 def test_the_policy_is_told_in_words():
-    job = JobFacts(
+    job = Job(
         JobKey("X", "x"),
         "disk root",
         "x.py",

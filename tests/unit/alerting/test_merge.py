@@ -12,18 +12,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.alerting import templates
-from lib.alerting.merge import folded
+from lib.alerting.merge import merged
 from lib.core.enums import (
-    Condition,
     JobFailureNotificationFrequency,
     JobFrequency,
     MessageKind,
+    Status,
 )
-from lib.core.jobs import JobFacts, JobKey, Policy
+from lib.core.jobs import Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.policy import advance, attempted, decide
 from lib.core.records import Record
-from lib.core.results import Outcome, Report
+from lib.core.results import CheckResult, JobReport
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -34,9 +34,7 @@ LETTERS = {"alert": "A", "reminder": "M", "recovery": "R", "note": "N"}
 
 
 def job(policy):
-    return JobFacts(
-        JobKey("K", "k"), "http home", "h.py", JobFrequency.MINUTE, policy, OPS
-    )
+    return Job(JobKey("K", "k"), "http home", "h.py", JobFrequency.MINUTE, policy, OPS)
 
 
 def waiting_after(story, notify=CHANGE, failures=1, record=None):
@@ -46,27 +44,29 @@ def waiting_after(story, notify=CHANGE, failures=1, record=None):
     for minute, letter in enumerate(story):
         now = NOON + minute * MINUTE
         fine = letter == "S"
-        condition = Condition.FINE if fine else Condition.FAILING
-        outcome = Outcome(condition, "" if fine else "no route")
-        decision = decide(record, outcome, policy, now)
+        status = Status.OK if fine else Status.FAILING
+        result = CheckResult(status, "" if fine else "no route")
+        decision = decide(record, result, policy, now)
         messages = ()
         if decision.notifies:
             messages = (
                 templates.default_message(
-                    f"{minute:032d}", job(policy), record, outcome, decision, now
+                    f"{minute:032d}", job(policy), record, result, decision, now
                 ),
             )
-        report = Report(job(policy), outcome, decision, messages)
+        report = JobReport(job(policy), result, decision, messages)
         record = advance(record, report, now)
     return record
 
 
-def told(pieces):
-    return "".join(LETTERS[piece.message.kind] for piece in pieces)
+def notified(merged_messages):
+    return "".join(
+        LETTERS[merged_message.message.kind] for merged_message in merged_messages
+    )
 
 
-def subjects(pieces):
-    return [piece.message.subject for piece in pieces]
+def subjects(merged_messages):
+    return [merged_message.message.subject for merged_message in merged_messages]
 
 
 @pytest.mark.parametrize(
@@ -83,38 +83,38 @@ def subjects(pieces):
     ],
 )
 def test_what_waited_together_is_said_once(notify, failures, story, waited, left):
-    owed = waiting_after(story, notify, failures).owed
-    assert "".join(LETTERS[one.kind] for one in owed) == waited
-    pieces = folded("http home", owed)
-    assert told(pieces) == left
-    ids = [name for piece in pieces for name in piece.ids]
-    assert sorted(ids) == sorted(one.message_id for one in owed), "nothing is missing"
+    queued = waiting_after(story, notify, failures).queued
+    assert "".join(LETTERS[one.kind] for one in queued) == waited
+    merged_messages = merged("http home", queued)
+    assert notified(merged_messages) == left
+    ids = [name for merged_message in merged_messages for name in merged_message.ids]
+    assert sorted(ids) == sorted(one.message_id for one in queued), "nothing is missing"
 
 
-def heard(owed):
+def heard(queued):
     """Return what is still to come when all but these has been heard before."""
-    return folded("http home", owed)
+    return merged("http home", queued)
 
 
 def test_a_recovery_whose_alert_was_heard_stays_as_it_is():
-    owed = waiting_after("FS").owed[1:]
-    assert heard(owed)[0].message == owed[0]
+    queued = waiting_after("FS").queued[1:]
+    assert heard(queued)[0].message == queued[0]
 
 
 def test_a_reminder_that_is_overtaken_by_the_recovery_is_not_sent():
-    alert, reminder = waiting_after("FF", EVERY).owed
-    recovery = waiting_after("FFS").owed[-1]
-    (piece,) = heard([reminder, recovery])
-    assert piece.message.kind is MessageKind.RECOVERY
-    assert piece.message.subject == recovery.subject
-    assert "You were not told of all of this before" in piece.message.body
+    alert, reminder = waiting_after("FF", EVERY).queued
+    recovery = waiting_after("FFS").queued[-1]
+    (merged_message,) = heard([reminder, recovery])
+    assert merged_message.message.kind is MessageKind.RECOVERY
+    assert merged_message.message.subject == recovery.subject
+    assert "You were not told of all of this before" in merged_message.message.body
 
 
 def test_an_alert_and_its_end_tell_from_when_to_when_and_why_nobody_heard():
-    alert, recovery = waiting_after("F" * 40 + "S").owed
+    alert, recovery = waiting_after("F" * 40 + "S").queued
     alert = replace(alert, last_error="smtp: RCPT TO: 451 4.3.0 not now", attempts=3)
-    (piece,) = heard([alert, recovery])
-    message = piece.message
+    (merged_message,) = heard([alert, recovery])
+    message = merged_message.message
     assert message.subject == "http home was failing for 40 minutes, it is fine again"
     first, second, *_ = message.body.splitlines()
     assert first.startswith("http home was failing from 2026-11-22 12:00")
@@ -130,11 +130,11 @@ def test_an_alert_and_its_end_tell_from_when_to_when_and_why_nobody_heard():
 
 
 def test_flaps_tell_how_often_and_the_last_state():
-    (fine,) = heard(waiting_after("FSFSFS").owed)
+    (fine,) = heard(waiting_after("FSFSFS").queued)
     assert fine.message.subject == (
         "http home is fine again; it failed 3 times in 5 minutes"
     )
-    (failing,) = heard(waiting_after("FSFSF").owed)
+    (failing,) = heard(waiting_after("FSFSF").queued)
     assert failing.message.subject == (
         "http home is failing: no route (the 3rd time in 4 minutes)"
     )
@@ -142,72 +142,80 @@ def test_flaps_tell_how_often_and_the_last_state():
 
 
 def test_what_was_heard_before_it_flapped_is_not_called_new():
-    owed = waiting_after("FSF").owed[1:]
-    (piece,) = heard(owed)
-    assert piece.message.subject == "http home is failing: no route (again)"
-    assert "was fine for a while, and is failing again" in piece.message.body
-    assert piece.message.thread is not None
+    queued = waiting_after("FSF").queued[1:]
+    (merged_message,) = heard(queued)
+    assert merged_message.message.subject == "http home is failing: no route (again)"
+    assert "was fine for a while, and is failing again" in merged_message.message.body
+    assert merged_message.message.thread is not None
 
 
 def test_one_that_was_heard_of_and_failed_again_meanwhile_is_told_so():
-    (piece,) = heard(waiting_after("FSSFFS").owed[1:])
-    assert piece.message.subject == (
+    (merged_message,) = heard(waiting_after("FSSFFS").queued[1:])
+    assert merged_message.message.subject == (
         "http home is fine again; it failed 1 more time in 2 minutes"
     )
-    assert "was fine, failed 1 more time from 2026-11-22 12:03" in piece.message.body
+    assert (
+        "was fine, failed 1 more time from 2026-11-22 12:03"
+        in merged_message.message.body
+    )
 
 
 def test_what_was_folded_is_folded_again():
     record = waiting_after("FSF")
-    (first,) = heard(record.owed)
-    kept = replace(record, owed=(attempted(first.message, NOON),))
-    later = waiting_after("SFS", record=replace(kept, owed=()))
-    (piece,) = heard([replace(kept.owed[0], in_doubt=False), *later.owed])
-    assert piece.message.folded.times == 3
-    assert piece.message.subject.startswith("http home is fine again; it failed 3")
-    assert len(piece.message.folded.lines) == 6
+    (first,) = heard(record.queued)
+    kept = replace(record, queued=(attempted(first.message, NOON),))
+    later = waiting_after("SFS", record=replace(kept, queued=()))
+    (merged_message,) = heard([replace(kept.queued[0], in_doubt=False), *later.queued])
+    assert merged_message.message.merged.times == 3
+    assert merged_message.message.subject.startswith(
+        "http home is fine again; it failed 3"
+    )
+    assert len(merged_message.message.merged.lines) == 6
 
 
 def test_a_mail_that_may_have_been_taken_makes_no_false_claim():
-    alert, recovery = waiting_after("FS").owed
+    alert, recovery = waiting_after("FS").queued
     doubtful = replace(alert, attempts=1, in_doubt=True, last_error="it broke off")
-    (piece,) = heard([doubtful, recovery])
-    assert "You may have been told before" in piece.message.body
-    assert "You were not told" not in piece.message.body
+    (merged_message,) = heard([doubtful, recovery])
+    assert "You may have been told before" in merged_message.message.body
+    assert "You were not told" not in merged_message.message.body
 
 
 def test_a_folded_mail_never_has_the_id_of_one_that_may_have_been_taken():
-    alert, recovery = waiting_after("FS").owed
+    alert, recovery = waiting_after("FS").queued
     doubtful = replace(recovery, attempts=1, in_doubt=True)
-    (piece,) = heard([alert, doubtful])
-    assert piece.message.message_id not in (alert.message_id, recovery.message_id)
-    assert heard([alert, doubtful]) == [piece], "it is the same each time"
+    (merged_message,) = heard([alert, doubtful])
+    assert merged_message.message.message_id not in (
+        alert.message_id,
+        recovery.message_id,
+    )
+    assert heard([alert, doubtful]) == [merged_message], "it is the same each time"
 
 
 def test_the_authors_own_subjects_are_kept():
-    alert, recovery = waiting_after("FS").owed
+    alert, recovery = waiting_after("FS").queued
     alert = replace(alert, subject="The shop is shut", body="Call Joe.\n")
     recovery = replace(recovery, subject="The shop is open", body="Thank Joe.\n")
-    (piece,) = heard([alert, recovery])
-    assert "The shop is shut" in piece.message.body
-    assert "The shop is open" in piece.message.body
-    assert "Thank Joe." in piece.message.body
+    (merged_message,) = heard([alert, recovery])
+    assert "The shop is shut" in merged_message.message.body
+    assert "The shop is open" in merged_message.message.body
+    assert "Thank Joe." in merged_message.message.body
 
 
 def test_two_mails_of_one_verdict_are_no_flapping():
-    (alert,) = waiting_after("F").owed
+    (alert,) = waiting_after("F").queued
     twin = replace(alert, message_id="b" * 32, subject="and in other words")
     assert subjects(heard([alert, twin])) == [alert.subject, twin.subject]
 
 
 def test_what_a_job_sends_of_its_own_accord_is_never_folded():
-    alert, recovery = waiting_after("FS").owed
+    alert, recovery = waiting_after("FS").queued
     note = Message("c" * 32, MessageKind.NOTE, "numbers", "1 2 3", OPS, NOON)
-    pieces = heard([note, alert, replace(note, message_id="d" * 32), recovery])
-    assert told(pieces) == "NNR"
+    merged_messages = heard([note, alert, replace(note, message_id="d" * 32), recovery])
+    assert notified(merged_messages) == "NNR"
 
 
 def test_a_fold_stays_small_however_long_a_job_flaps():
-    (piece,) = heard(waiting_after("FS" * 500).owed)
-    assert piece.message.folded.times == 500
-    assert len(piece.message.body) < 10_000
+    (merged_message,) = heard(waiting_after("FS" * 500).queued)
+    assert merged_message.message.merged.times == 500
+    assert len(merged_message.message.body) < 10_000

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from lib.alerting import notices
-from lib.alerting.results import Fate, Refusal
+from lib.alerting.results import AttemptResult, DeliveryFailure
 from lib.core import ratelimit
-from lib.core.ratelimit import At, Limits, Postbook
+from lib.core.ratelimit import At, Limits, SendLog
 from tests.support.mailing import message
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -16,9 +16,9 @@ OPS, BOSS, GONE = "ops@example.com", "boss@example.com", "gone@example.com"
 NO = "550 5.1.1 no such user"
 
 
-def refused(one, *addresses, book=Postbook(), contact=(OPS,)):  # noqa: B008
-    fate = Fate(None, {address: NO for address in addresses})
-    return notices.of_refused(book, one, fate, contact, NOON)
+def refused(one, *addresses, send_log=SendLog(), contact=(OPS,)):  # noqa: B008
+    attempt_result = AttemptResult(None, {address: NO for address in addresses})
+    return notices.of_refused(send_log, one, attempt_result, contact, NOON)
 
 
 def test_the_others_who_got_the_mail_are_told_or_else_the_contact():
@@ -29,50 +29,55 @@ def test_the_others_who_got_the_mail_are_told_or_else_the_contact():
 
 
 def test_nobody_is_told_where_all_who_could_be_are_refused():
-    assert refused(message(to=(OPS,)), OPS) == (Postbook(), [])
-    assert refused(message(to=(GONE, OPS)), GONE, OPS) == (Postbook(), [])
+    assert refused(message(to=(OPS,)), OPS) == (SendLog(), [])
+    assert refused(message(to=(GONE, OPS)), GONE, OPS) == (SendLog(), [])
 
 
 def test_an_address_is_told_of_once_a_day():
-    book, (_note,) = refused(message(to=(GONE,)), GONE)
-    assert refused(message(to=(GONE,)), GONE, book=book) == (book, [])
-    tomorrow = ratelimit.settled(book, NOON + timedelta(days=1))
-    assert len(refused(message(to=(GONE,)), GONE, book=tomorrow)[1]) == 1
+    send_log, (_note,) = refused(message(to=(GONE,)), GONE)
+    assert refused(message(to=(GONE,)), GONE, send_log=send_log) == (send_log, [])
+    tomorrow = ratelimit.settled(send_log, NOON + timedelta(days=1))
+    assert len(refused(message(to=(GONE,)), GONE, send_log=tomorrow)[1]) == 1
 
 
 def test_two_dead_addresses_never_mail_each_other_about_it():
-    book, (first,) = refused(message(to=(GONE,)), GONE, contact=(OPS, BOSS))
+    send_log, (first,) = refused(message(to=(GONE,)), GONE, contact=(OPS, BOSS))
     assert first.to == (OPS, BOSS)
-    book, (second,) = refused(first, OPS, book=book, contact=(OPS, BOSS))
+    send_log, (second,) = refused(first, OPS, send_log=send_log, contact=(OPS, BOSS))
     assert second.to == (BOSS,)
-    assert refused(second, BOSS, book=book, contact=(OPS, BOSS)) == (book, [])
+    assert refused(second, BOSS, send_log=send_log, contact=(OPS, BOSS)) == (
+        send_log,
+        [],
+    )
 
 
 def test_that_mail_is_held_back_is_said_once_an_hour():
-    book = Postbook(tuple(At(f"m{n}", NOON - timedelta(minutes=10)) for n in range(4)))
+    send_log = SendLog(
+        tuple(At(f"m{n}", NOON - timedelta(minutes=10)) for n in range(4))
+    )
     limits = Limits(5, 100)
-    book, note = notices.of_held(book, limits, 3, (OPS,), NOON)
+    send_log, note = notices.of_held(send_log, limits, 3, (OPS,), NOON)
     assert note is not None and note.subject.startswith("3 mails held back until ")
     later = NOON + timedelta(minutes=59)
-    assert notices.of_held(book, limits, 9, (OPS,), later) == (book, None)
-    assert notices.of_held(book, None, 9, (OPS,), NOON) == (book, None)
-    _, note = notices.of_held(book, limits, 9, (OPS,), NOON + timedelta(hours=1))
+    assert notices.of_held(send_log, limits, 9, (OPS,), later) == (send_log, None)
+    assert notices.of_held(send_log, None, 9, (OPS,), NOON) == (send_log, None)
+    _, note = notices.of_held(send_log, limits, 9, (OPS,), NOON + timedelta(hours=1))
     assert note is not None
 
 
 def test_a_session_whose_login_is_refused_counts_once():
-    login = Refusal("535 no", "AUTH", 535)
-    book, lines = notices.learnt(Postbook(), [login, login, login], NOON)
-    assert (book.refused_logins, lines) == ((NOON,), [notices.LOGIN_REFUSED])
+    login = DeliveryFailure("535 no", "AUTH", 535)
+    send_log, lines = notices.learnt(SendLog(), [login, login, login], NOON)
+    assert (send_log.refused_logins, lines) == ((NOON,), [notices.LOGIN_REFUSED])
 
 
 def test_a_limit_of_the_server_holds_all_mail_for_an_hour():
-    limit = Refusal("550 5.4.5 quota", "end of mail", 550, "5.4.5")
-    book, lines = notices.learnt(Postbook(), [limit], NOON)
-    assert book == replace(Postbook(), held_until=NOON + timedelta(hours=1))
+    limit = DeliveryFailure("550 5.4.5 quota", "end of mail", 550, "5.4.5")
+    send_log, lines = notices.learnt(SendLog(), [limit], NOON)
+    assert send_log == replace(SendLog(), held_until=NOON + timedelta(hours=1))
     assert lines == [notices.NO_MORE_FOR_NOW]
 
 
 def test_what_is_about_one_mail_teaches_nothing():
-    refusal = Refusal("451 4.3.0 not now", "end of mail", 451, "4.3.0")
-    assert notices.learnt(Postbook(), [refusal], NOON) == (Postbook(), [])
+    failure = DeliveryFailure("451 4.3.0 not now", "end of mail", 451, "4.3.0")
+    assert notices.learnt(SendLog(), [failure], NOON) == (SendLog(), [])

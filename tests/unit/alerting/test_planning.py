@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from lib.alerting import bundling, planning, queue
-from lib.alerting.planning import MOST_SINGLY
+from lib.alerting.planning import MAX_SINGLY
 from lib.alerting.queue import Waiting
 from lib.core import ratelimit
-from lib.core.enums import Condition, MessageKind
+from lib.core.enums import MessageKind, Status
 from lib.core.jobs import OWN_KEY, JobKey
-from lib.core.messages import Digest, Message
-from lib.core.ratelimit import At, Limits, Postbook
+from lib.core.messages import Bundle, Message
+from lib.core.ratelimit import At, Limits, SendLog
 from lib.core.records import Record
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -28,8 +28,8 @@ def message(name, at=NOON, kind=MessageKind.ALERT, to=(OPS,), **more):
     return Message(name, kind, subject, "body", to, at, since=at, **more)
 
 
-def record(key, *owed):
-    return Record(JobKey("X", key), key, Condition.FAILING, owed=owed)
+def record(key, *queued):
+    return Record(JobKey("X", key), key, Status.FAILING, queued=queued)
 
 
 def jobs(count, first=0, **more):
@@ -39,21 +39,21 @@ def jobs(count, first=0, **more):
     ]
 
 
-EMPTY, NOTHING = Postbook(), Waiting()
+EMPTY, NOTHING = SendLog(), Waiting()
 
 
-def plan(records, kept=(), book=EMPTY, limits=ROOMY, now=LATER, **more):
+def plan(records, kept=(), send_log=EMPTY, limits=ROOMY, now=LATER, **more):
     by_name = {one.message.message_id: one for one in kept}
-    return planning.plan(records, by_name, book, limits, now, **more)
+    return planning.plan(records, by_name, send_log, limits, now, **more)
 
 
 def names(found):
-    return [parcel.message.message_id for parcel in found.parcels]
+    return [envelope.message.message_id for envelope in found.envelopes]
 
 
 def only(found):
-    (parcel,) = found.parcels
-    return parcel
+    (envelope,) = found.envelopes
+    return envelope
 
 
 # Singly or in one.
@@ -61,8 +61,8 @@ def only(found):
 
 def test_five_go_singly_and_six_in_one():
     assert names(plan(jobs(5))) == ["m0", "m1", "m2", "m3", "m4"]
-    digest = only(plan(jobs(6)))
-    assert (digest.key, len(digest.ids)) == (None, 6)
+    bundle = only(plan(jobs(6)))
+    assert (bundle.key, len(bundle.ids)) == (None, 6)
 
 
 def test_the_oldest_goes_first():
@@ -72,15 +72,15 @@ def test_the_oldest_goes_first():
 
 def test_each_contact_is_gathered_by_itself():
     found = plan(jobs(6) + jobs(2, first=6, to=(BOSS,)))
-    assert [len(parcel.ids) for parcel in found.parcels] == [6, 1, 1]
-    assert {parcel.message.to for parcel in found.parcels} == {(OPS,), (BOSS,)}
+    assert [len(envelope.ids) for envelope in found.envelopes] == [6, 1, 1]
+    assert {envelope.message.to for envelope in found.envelopes} == {(OPS,), (BOSS,)}
 
 
 def test_while_jobs_are_at_work_the_first_waits_five_seconds_for_company():
     seconds = timedelta(seconds=1)
-    assert not plan(jobs(1), now=NOON + 4 * seconds, jobs_done=False).parcels
-    assert plan(jobs(1), now=NOON + 5 * seconds, jobs_done=False).parcels
-    assert plan(jobs(1), now=NOON, jobs_done=True).parcels
+    assert not plan(jobs(1), now=NOON + 4 * seconds, jobs_done=False).envelopes
+    assert plan(jobs(1), now=NOON + 5 * seconds, jobs_done=False).envelopes
+    assert plan(jobs(1), now=NOON, jobs_done=True).envelopes
 
 
 def test_while_many_jobs_are_at_work_the_first_to_fail_go_in_one():
@@ -88,7 +88,7 @@ def test_while_many_jobs_are_at_work_the_first_to_fail_go_in_one():
     assert names(one) == names(plan(jobs(1)))
     few = plan(jobs(2), jobs_done=False, many_to_come=True)
     assert len(only(few).ids) == 2
-    assert len(plan(jobs(2), jobs_done=False).parcels) == 2
+    assert len(plan(jobs(2), jobs_done=False).envelopes) == 2
 
 
 def test_a_digest_has_an_id_of_its_own_that_is_the_same_for_the_same_messages():
@@ -104,73 +104,73 @@ def test_stale_news_counts_once():
         end = message(f"r{number}", NOON + MINUTE, MessageKind.RECOVERY)
         records.append(record(f"job{number}", message(f"a{number}"), end))
     found = plan(records)
-    assert len(found.parcels) == MOST_SINGLY
-    assert found.parcels[0].ids == ("a0", "r0")
+    assert len(found.envelopes) == MAX_SINGLY
+    assert found.envelopes[0].ids == ("a0", "r0")
 
 
 def test_after_a_digest_all_to_the_same_people_wait_five_minutes():
-    book = ratelimit.after_digest(Postbook(), (OPS,), LATER)
+    send_log = ratelimit.after_bundle(SendLog(), (OPS,), LATER)
     those = [*jobs(1), *jobs(1, first=1, to=(BOSS,))]
-    assert names(plan(those, book=book, now=LATER + 4 * MINUTE)) == ["m1"]
-    assert names(plan(those, book=book, now=LATER + 5 * MINUTE)) == ["m0", "m1"]
+    assert names(plan(those, send_log=send_log, now=LATER + 4 * MINUTE)) == ["m1"]
+    assert names(plan(those, send_log=send_log, now=LATER + 5 * MINUTE)) == ["m0", "m1"]
 
 
 def test_a_probe_waits_for_nothing():
-    book = ratelimit.after_digest(Postbook(), (OPS,), LATER)
-    probe = record("probe", message("p", LATER, MessageKind.PROBE))
-    found = plan([*jobs(10), probe], book=book, jobs_done=False)
+    send_log = ratelimit.after_bundle(SendLog(), (OPS,), LATER)
+    round_trip_mail = record("probe", message("p", LATER, MessageKind.ROUND_TRIP))
+    found = plan([*jobs(10), round_trip_mail], send_log=send_log, jobs_done=False)
     assert names(found) == ["p"]
 
 
-def bulletin(name, at=LATER, **more):
-    return message(name, at, MessageKind.BULLETIN, **more)
+def summary(name, at=LATER, **more):
+    return message(name, at, MessageKind.SUMMARY, **more)
 
 
 def own(*messages):
-    return Record(OWN_KEY, "state", owed=messages)
+    return Record(OWN_KEY, "state", queued=messages)
 
 
 def test_a_bulletin_goes_by_itself_however_much_there_is():
     note = message("note", LATER, MessageKind.NOTE)
-    found = plan([*jobs(6), own(bulletin("b1"), note, bulletin("b2"))])
-    digest, *others = found.parcels
-    assert set(digest.ids) == {"m0", "m1", "m2", "m3", "m4", "m5", "note"}
+    found = plan([*jobs(6), own(summary("b1"), note, summary("b2"))])
+    bundle, *others = found.envelopes
+    assert set(bundle.ids) == {"m0", "m1", "m2", "m3", "m4", "m5", "note"}
     assert [one.ids for one in others] == [("b1",), ("b2",)]
     assert {one.key for one in others} == {OWN_KEY}
 
 
 def test_a_bulletin_goes_by_itself_while_a_digest_waits():
     waiting = waiting_digest()
-    found = plan([*jobs(6), own(bulletin("b1"))], [waiting])
+    found = plan([*jobs(6), own(summary("b1"))], [waiting])
     assert names(found) == ["b1"]
-    quiet = ratelimit.after_digest(Postbook(), (OPS,), LATER)
-    assert names(plan([own(bulletin("b1"))], book=quiet)) == ["b1"]
+    quiet = ratelimit.after_bundle(SendLog(), (OPS,), LATER)
+    assert names(plan([own(summary("b1"))], send_log=quiet)) == ["b1"]
 
 
 def test_no_bulletin_overtakes_the_one_before():
-    late = bulletin("b1", retry_at=LATER + MINUTE, attempts=1)
-    records = [own(late, bulletin("b2"))]
+    late = summary("b1", retry_at=LATER + MINUTE, attempts=1)
+    records = [own(late, summary("b2"))]
     assert names(plan(records)) == []
     assert names(plan(records, now=LATER + MINUTE)) == ["b1", "b2"]
 
 
 def test_a_digest_takes_the_oldest_where_there_are_very_many(monkeypatch):
-    monkeypatch.setattr(planning, "MOST_IN_DIGEST", 10)
+    monkeypatch.setattr(planning, "MAX_IN_BUNDLE", 10)
     late = [
         replace(one, key=JobKey("Late", one.key.identity))
         for one in jobs(20, 20, at=LATER)
     ]
-    digest = only(plan(late + jobs(10)))
-    assert sorted(digest.ids) == sorted(f"m{number}" for number in range(10))
+    bundle = only(plan(late + jobs(10)))
+    assert sorted(bundle.ids) == sorted(f"m{number}" for number in range(10))
 
 
 # A digest on its way.
 
 
 def test_what_waits_in_a_digest_is_not_sent_otherwise():
-    tried = bundling.attempted(Digest(only(plan(jobs(6))).message, ids(6)), LATER)
+    tried = bundling.attempted(Bundle(only(plan(jobs(6))).message, ids(6)), LATER)
     failed = replace(tried, message=replace(tried.message, in_doubt=False))
-    assert plan(jobs(6), [failed]).parcels == ()
+    assert plan(jobs(6), [failed]).envelopes == ()
 
 
 def ids(count):
@@ -179,145 +179,153 @@ def ids(count):
 
 def waiting_digest(count=6, *, in_doubt=False):
     message = only(plan(jobs(count))).message
-    tried = bundling.attempted(Digest(message, ids(count)), LATER)
+    tried = bundling.attempted(Bundle(message, ids(count)), LATER)
     return replace(tried, message=replace(tried.message, in_doubt=in_doubt))
 
 
 def test_a_digest_that_was_refused_is_tried_again_with_the_news_in_it():
-    digest = waiting_digest()
-    found = only(plan(jobs(8), [digest], now=LATER + MINUTE))
+    bundle = waiting_digest()
+    found = only(plan(jobs(8), [bundle], now=LATER + MINUTE))
     assert found.ids == ids(8)
-    assert found.message.message_id == digest.message.message_id
+    assert found.message.message_id == bundle.message.message_id
     assert found.message.attempts == 1
 
 
 def test_news_pulls_a_waiting_digest_forward_but_not_each_minute():
-    digest = waiting_digest()
-    late = replace(digest.message, retry_at=LATER + 60 * MINUTE)
-    digest = replace(digest, message=late)
-    assert not plan(jobs(6), [digest], now=LATER + 30 * MINUTE).parcels
-    assert not plan(jobs(7), [digest], now=LATER + 4 * MINUTE).parcels
-    assert plan(jobs(7), [digest], now=LATER + 5 * MINUTE).parcels
+    bundle = waiting_digest()
+    late = replace(bundle.message, retry_at=LATER + 60 * MINUTE)
+    bundle = replace(bundle, message=late)
+    assert not plan(jobs(6), [bundle], now=LATER + 30 * MINUTE).envelopes
+    assert not plan(jobs(7), [bundle], now=LATER + 4 * MINUTE).envelopes
+    assert plan(jobs(7), [bundle], now=LATER + 5 * MINUTE).envelopes
 
 
 def test_a_digest_that_may_have_been_taken_goes_again_as_it_is():
-    digest = waiting_digest(in_doubt=True)
-    *news, again = plan(jobs(8), [digest], now=LATER + MINUTE).parcels
-    assert (again.message, again.ids) == (digest.message, ids(6))
+    bundle = waiting_digest(in_doubt=True)
+    *news, again = plan(jobs(8), [bundle], now=LATER + MINUTE).envelopes
+    assert (again.message, again.ids) == (bundle.message, ids(6))
     assert [one.message.message_id for one in news] == ["m6", "m7"]
 
 
 def test_no_message_goes_before_an_older_one_of_its_job_that_is_in_doubt():
-    digest = waiting_digest(in_doubt=True)
+    bundle = waiting_digest(in_doubt=True)
     records = jobs(6)
     end = message("end", LATER, MessageKind.RECOVERY)
-    records[0] = replace(records[0], owed=(*records[0].owed, end))
-    assert names(plan(records, [digest], now=LATER + timedelta(seconds=5))) == []
+    records[0] = replace(records[0], queued=(*records[0].queued, end))
+    assert names(plan(records, [bundle], now=LATER + timedelta(seconds=5))) == []
 
 
 def test_what_a_sent_digest_stood_for_is_never_sent_again():
-    digest = replace(waiting_digest(), sent_at=LATER)
-    assert plan(jobs(6), [digest], now=LATER + 60 * MINUTE).parcels == ()
-    assert queue.without(jobs(1)[0], {"m0"}).owed == ()
+    bundle = replace(waiting_digest(), sent_at=LATER)
+    assert plan(jobs(6), [bundle], now=LATER + 60 * MINUTE).envelopes == ()
+    assert queue.without(jobs(1)[0], {"m0"}).queued == ()
 
 
 # Room.
 
 
 def test_a_fifth_of_the_room_is_kept_for_checker_itself():
-    book = ratelimit.counting(Postbook(), map(str, range(8)), NOON)
+    send_log = ratelimit.counting(SendLog(), map(str, range(8)), NOON)
     limits = Limits(10, 100)
-    note = Record(OWN_KEY, "state", owed=(message("note"),))
-    assert names(plan([*jobs(1, kind=STILL), note], book=book, limits=limits)) == [
-        "note"
-    ]
-    assert plan([*jobs(3, kind=STILL), note], book=book, limits=limits).held == 3
+    note = Record(OWN_KEY, "state", queued=(message("note"),))
+    assert names(
+        plan([*jobs(1, kind=STILL), note], send_log=send_log, limits=limits)
+    ) == ["note"]
+    assert (
+        plan([*jobs(3, kind=STILL), note], send_log=send_log, limits=limits).held == 3
+    )
 
 
 def test_a_bulletin_counts_as_checkers_own():
-    book = ratelimit.counting(Postbook(), map(str, range(8)), NOON)
+    send_log = ratelimit.counting(SendLog(), map(str, range(8)), NOON)
     limits = Limits(10, 100)
-    three = own(bulletin("b1"), bulletin("b2"), bulletin("b3"))
-    found = plan([*jobs(1, kind=STILL), three], book=book, limits=limits)
+    three = own(summary("b1"), summary("b2"), summary("b3"))
+    found = plan([*jobs(1, kind=STILL), three], send_log=send_log, limits=limits)
     # What is left for others is held back, and said so; its own just waits.
     assert (names(found), found.held) == (["b1", "b2"], 1)
-    book = ratelimit.counting(book, ["b3"], NOON)
-    assert names(plan([own(bulletin("b3"))], book=book, limits=Limits(9, 9))) == ["b3"]
+    send_log = ratelimit.counting(send_log, ["b3"], NOON)
+    assert names(
+        plan([own(summary("b3"))], send_log=send_log, limits=Limits(9, 9))
+    ) == ["b3"]
 
 
 def test_the_room_that_is_kept_is_for_the_jobs_that_watch_checker_too():
-    book = Postbook(tuple(At(f"n{n}", NOON) for n in range(16)))
+    send_log = SendLog(tuple(At(f"n{n}", NOON) for n in range(16)))
     peers = [
-        Record(JobKey.of_peer(str(n)), owed=(message(f"p{n}", to=(BOSS,)),))
+        Record(JobKey.of_peer(str(n)), queued=(message(f"p{n}", to=(BOSS,)),))
         for n in range(2)
     ]
-    found = plan([*jobs(2, kind=STILL), *peers], book=book, limits=Limits(20, 100))
+    found = plan(
+        [*jobs(2, kind=STILL), *peers], send_log=send_log, limits=Limits(20, 100)
+    )
     assert names(found) == ["p0", "p1"]
     assert found.held == 2
 
 
 def test_what_has_too_little_room_goes_as_one():
-    book = ratelimit.counting(Postbook(), map(str, range(7)), NOON)
-    found = plan(jobs(3), book=book, limits=Limits(10, 100))
+    send_log = ratelimit.counting(SendLog(), map(str, range(7)), NOON)
+    found = plan(jobs(3), send_log=send_log, limits=Limits(10, 100))
     assert len(only(found).ids) == 3
 
 
 def test_room_is_given_to_one_contact_after_the_other():
-    book = ratelimit.counting(Postbook(), map(str, range(7)), NOON)
+    send_log = ratelimit.counting(SendLog(), map(str, range(7)), NOON)
     those = [
         *jobs(1, kind=STILL),
         *jobs(4, 1, to=(BOSS,), at=NOON + MINUTE, kind=STILL),
     ]
-    found = plan(those, book=book, limits=Limits(10, 100))
+    found = plan(those, send_log=send_log, limits=Limits(10, 100))
     assert (names(found), found.held) == (["m0"], 4)
 
 
 def test_one_that_was_counted_before_needs_no_new_room():
-    book = ratelimit.counting(Postbook(), [f"m{number}" for number in range(8)], NOON)
-    found = plan(jobs(9, kind=STILL), book=book, limits=Limits(10, 100))
-    assert (len(found.parcels), found.held) == (8, 1)
+    send_log = ratelimit.counting(
+        SendLog(), [f"m{number}" for number in range(8)], NOON
+    )
+    found = plan(jobs(9, kind=STILL), send_log=send_log, limits=Limits(10, 100))
+    assert (len(found.envelopes), found.held) == (8, 1)
 
 
 def test_where_mail_goes_to_the_log_there_is_no_limit():
-    book = ratelimit.counting(Postbook(), map(str, range(1000)), NOON)
-    assert plan(jobs(1), book=book, limits=None).parcels
+    send_log = ratelimit.counting(SendLog(), map(str, range(1000)), NOON)
+    assert plan(jobs(1), send_log=send_log, limits=None).envelopes
 
 
 def test_while_the_server_wants_no_mail_nothing_goes_and_then_all_in_one():
-    book = replace(Postbook(), held_until=LATER + MINUTE)
-    assert not plan(jobs(2), book=book).parcels
-    assert len(only(plan(jobs(2), book=book, now=LATER + MINUTE)).ids) == 2
-    assert len(plan(jobs(2), now=LATER + MINUTE).parcels) == 2
+    send_log = replace(SendLog(), held_until=LATER + MINUTE)
+    assert not plan(jobs(2), send_log=send_log).envelopes
+    assert len(only(plan(jobs(2), send_log=send_log, now=LATER + MINUTE)).ids) == 2
+    assert len(plan(jobs(2), now=LATER + MINUTE).envelopes) == 2
 
 
 # First alerts, where there is no room.
 
-FULL_BOOK = ratelimit.counting(Postbook(), map(str, range(8)), LATER - MINUTE)
+FULL_BOOK = ratelimit.counting(SendLog(), map(str, range(8)), LATER - MINUTE)
 TEN = Limits(10, 100)
 
 
-def short_of_room(records, kept=(), book=FULL_BOOK, now=LATER, **more):
-    return plan(records, kept, book, TEN, now, **more)
+def short_of_room(records, kept=(), send_log=FULL_BOOK, now=LATER, **more):
+    return plan(records, kept, send_log, TEN, now, **more)
 
 
 def beside(found):
-    return [one.message.message_id for one in found.parcels if one.beside_limits]
+    return [one.message.message_id for one in found.envelopes if one.beside_limits]
 
 
 def test_a_noisy_job_does_not_hold_back_the_first_alert_of_another():
     noisy = record("flap", message("noise"))
-    book = ratelimit.notifying(FULL_BOOK, [noisy.key], LATER - 59 * MINUTE)
-    found = short_of_room([noisy, *jobs(1)], book=book)
+    send_log = ratelimit.notifying(FULL_BOOK, [noisy.key], LATER - 59 * MINUTE)
+    found = short_of_room([noisy, *jobs(1)], send_log=send_log)
     assert (names(found), beside(found), found.held) == (["m0"], ["m0"], 1)
     # After an hour without mail its alert is a first one again.
-    later = short_of_room([noisy], book=book, now=LATER + MINUTE)
+    later = short_of_room([noisy], send_log=send_log, now=LATER + MINUTE)
     assert beside(later) == ["noise"]
 
 
 def test_reminders_and_ends_are_no_first_alerts():
     end = message("end", kind=MessageKind.RECOVERY)
     found = short_of_room([record("x", message("r", kind=STILL)), record("y", end)])
-    assert (found.parcels, found.held) == ((), 2)
+    assert (found.envelopes, found.held) == ((), 2)
 
 
 def test_what_nobody_has_heard_of_goes_also_when_it_is_over():
@@ -328,39 +336,41 @@ def test_what_nobody_has_heard_of_goes_also_when_it_is_over():
 
 
 def test_where_there_is_room_a_first_alert_takes_it():
-    found = plan(jobs(1), book=Postbook(), limits=TEN)
+    found = plan(jobs(1), send_log=SendLog(), limits=TEN)
     assert (names(found), beside(found)) == (["m0"], [])
 
 
-def counted_after(book, found, now):
+def counted_after(send_log, found, now):
     """Return the book after all this was tried and taken, as the program keeps it."""
-    those = [one.message.message_id for one in found.parcels]
-    book = ratelimit.counting(book, those, now, beside(found))
-    for one in found.parcels:
+    those = [one.message.message_id for one in found.envelopes]
+    send_log = ratelimit.counting(send_log, those, now, beside(found))
+    for one in found.envelopes:
         if one.key is None or one.starts_cool_down:
-            book = ratelimit.after_digest(book, one.message.to, now)
-        book = ratelimit.notifying(book, (f"job{name[1:]}" for name in one.ids), now)
-    return book
+            send_log = ratelimit.after_bundle(send_log, one.message.to, now)
+        send_log = ratelimit.notifying(
+            send_log, (f"job{name[1:]}" for name in one.ids), now
+        )
+    return send_log
 
 
 def hour_of_first_alerts(minutes):
     """Return the mails of each minute, where in each another job begins to fail."""
-    book, waiting, told = FULL_BOOK, [], []
+    send_log, waiting, notified = FULL_BOOK, [], []
     limits = Limits(1, 1)
     for minute in range(minutes):
         now = LATER + minute * MINUTE
         waiting += jobs(1, first=minute, at=now)
-        found = plan(waiting, book=book, limits=limits, now=now)
-        book = counted_after(book, found, now)
-        gone = {name for one in found.parcels for name in one.ids}
-        waiting = [one for one in waiting if one.owed[0].message_id not in gone]
-        told.append("".join(str(len(one.ids)) for one in found.parcels) or ".")
-    return " ".join(told), waiting
+        found = plan(waiting, send_log=send_log, limits=limits, now=now)
+        send_log = counted_after(send_log, found, now)
+        gone = {name for one in found.envelopes for name in one.ids}
+        waiting = [one for one in waiting if one.queued[0].message_id not in gone]
+        notified.append("".join(str(len(one.ids)) for one in found.envelopes) or ".")
+    return " ".join(notified), waiting
 
 
 def test_twelve_first_alerts_an_hour_go_singly_and_others_in_one_each_5_minutes():
-    told, waiting = hour_of_first_alerts(28)
-    assert told == "1 " * 12 + "1 . . . . 5 . . . . 5 . . . . 5"
+    notified, waiting = hour_of_first_alerts(28)
+    assert notified == "1 " * 12 + "1 . . . . 5 . . . . 5 . . . . 5"
     assert waiting == []
 
 
@@ -374,23 +384,23 @@ def test_many_first_alerts_at_once_are_one_mail():
 
 def test_each_first_alert_beside_the_limits_counts_whoever_gets_it():
     before = tuple(At(f"b{number}", LATER) for number in range(11))
-    book = replace(FULL_BOOK, beside=before)
+    send_log = replace(FULL_BOOK, beside=before)
     those = [*jobs(1), *jobs(1, first=1, to=(BOSS,)), *jobs(1, first=2, to=("c@d.e",))]
-    found = short_of_room(those, book=book)
-    assert [one.starts_cool_down for one in found.parcels] == [False, True, True]
+    found = short_of_room(those, send_log=send_log)
+    assert [one.starts_cool_down for one in found.envelopes] == [False, True, True]
 
 
 def test_a_bundle_of_first_alerts_that_was_refused_goes_again_without_the_noise():
-    digest = waiting_digest()
+    bundle = waiting_digest()
     noisy = record("flap", message("noise"))
-    book = ratelimit.notifying(FULL_BOOK, [noisy.key], LATER)
-    found = short_of_room([*jobs(6), noisy], [digest], book, LATER + 2 * MINUTE)
+    send_log = ratelimit.notifying(FULL_BOOK, [noisy.key], LATER)
+    found = short_of_room([*jobs(6), noisy], [bundle], send_log, LATER + 2 * MINUTE)
     assert (only(found).ids, found.held) == (ids(6), 1)
-    assert only(found).message.message_id == digest.message.message_id
+    assert only(found).message.message_id == bundle.message.message_id
     assert beside(found) == names(found)
 
 
 def test_a_first_alert_that_may_have_been_taken_needs_no_second_place():
-    book = ratelimit.counting(FULL_BOOK, ["m0"], LATER, ["m0"])
-    book = ratelimit.notifying(book, ["job0"], LATER)
-    assert names(short_of_room(jobs(1), book=book)) == ["m0"]
+    send_log = ratelimit.counting(FULL_BOOK, ["m0"], LATER, ["m0"])
+    send_log = ratelimit.notifying(send_log, ["job0"], LATER)
+    assert names(short_of_room(jobs(1), send_log=send_log)) == ["m0"]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from lib.alerting import queue
 from lib.alerting.queue import Waiting
-from lib.core.enums import Condition, MessageKind
+from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
 from lib.core.records import Record
@@ -23,51 +23,53 @@ def message(name, kind=MessageKind.ALERT, to=(OPS,), **more):
     return Message(name, kind, subject, "body", to, NOON, since=NOON, **more)
 
 
-def record(key, *owed):
-    return Record(JobKey("X", key), key, Condition.FAILING, owed=owed)
+def record(key, *queued):
+    return Record(JobKey("X", key), key, Status.FAILING, queued=queued)
 
 
-def lots(one, now=LATER, waiting=NOTHING):
+def queues(one, now=LATER, waiting=NOTHING):
     return {
-        to: [message.message_id for message in lot.messages[: lot.ready]]
-        for to, lot in queue.lots(one, waiting, now).items()
+        to: [message.message_id for message in queue.messages[: queue.ready]]
+        for to, queue in queue.queues(one, waiting, now).items()
     }
 
 
 def test_a_message_that_waits_holds_back_the_younger_ones_of_its_job_only():
     late = message("a", retry_at=LATER + MINUTE)
-    assert lots(record("x", late, message("b"))) == {(OPS,): []}
-    assert lots(record("x", late, message("b")), LATER + MINUTE) == {(OPS,): ["a", "b"]}
+    assert queues(record("x", late, message("b"))) == {(OPS,): []}
+    assert queues(record("x", late, message("b")), LATER + MINUTE) == {
+        (OPS,): ["a", "b"]
+    }
 
 
 def test_people_who_share_no_address_do_not_wait_for_each_other():
     late = message("a", retry_at=LATER + MINUTE)
     other = message("b", to=(BOSS,))
-    assert lots(record("x", late, other)) == {(OPS,): [], (BOSS,): ["b"]}
+    assert queues(record("x", late, other)) == {(OPS,): [], (BOSS,): ["b"]}
 
 
 def test_a_message_to_more_people_waits_for_the_older_one_to_some_of_them():
     one = record("x", message("a"), message("b", to=(OPS, BOSS)))
-    assert lots(one) == {(OPS,): ["a"]}
+    assert queues(one) == {(OPS,): ["a"]}
 
 
 def test_a_full_mailbox_does_not_keep_the_recovery_from_the_others():
     late = message("a", retry_at=LATER + MINUTE, to=(BOSS,), attempts=3)
     end = message("b", kind=MessageKind.RECOVERY, to=(OPS, BOSS))
     parted = queue.parted(record("x", late, end), LATER)
-    assert [one.to for one in parted.owed] == [(BOSS,), (OPS,), (BOSS,)]
-    assert len({one.message_id for one in parted.owed}) == 3
-    assert lots(parted) == {(BOSS,): [], (OPS,): ["b"]}
+    assert [one.to for one in parted.queued] == [(BOSS,), (OPS,), (BOSS,)]
+    assert len({one.message_id for one in parted.queued}) == 3
+    assert queues(parted) == {(BOSS,): [], (OPS,): ["b"]}
     assert queue.parted(parted, LATER) == parted
 
 
 def test_what_was_sent_in_a_digest_holds_nobody_up():
     one = record("x", message("a"), message("b"))
     waiting = Waiting(sent=frozenset({"a"}))
-    assert lots(one, waiting=waiting) == {(OPS,): ["b"]}
+    assert queues(one, waiting=waiting) == {(OPS,): ["b"]}
 
 
 def test_what_may_have_been_taken_in_a_digest_holds_the_younger_ones_up():
     one = record("x", message("a"), message("b"), message("c", to=(BOSS,)))
     waiting = Waiting(frozen=frozenset({"a"}))
-    assert lots(one, waiting=waiting) == {(BOSS,): ["c"]}
+    assert queues(one, waiting=waiting) == {(BOSS,): ["c"]}

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.alerting import queue
-from lib.alerting.merge import folded
-from lib.alerting.queue import Parcel
-from lib.core.enums import Condition, DeliveryResult, MessageKind
+from lib.alerting.merge import merged
+from lib.alerting.queue import Envelope
+from lib.core.enums import DeliveryResult, MessageKind, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
 from lib.core.records import Record
@@ -25,30 +25,32 @@ def message(name, kind=MessageKind.ALERT, to=(OPS,), **more):
     return Message(name, kind, subject, "body", to, NOON, since=NOON, **more)
 
 
-def record(key, *owed):
-    return Record(JobKey("X", key), key, Condition.FAILING, owed=owed)
+def record(key, *queued):
+    return Record(JobKey("X", key), key, Status.FAILING, queued=queued)
 
 
 def single(one):
-    return Parcel(one, (one.message_id,), JobKey("X", "x"), NOON)
+    return Envelope(one, (one.message_id,), JobKey("X", "x"), NOON)
 
 
 def test_an_attempt_is_counted_for_what_is_tried_and_for_nothing_else():
     one = record("x", message("a"), message("b"))
     tried = [single(message("a"))]
     kept = queue.with_attempts(one, tried, LATER)
-    assert [one.attempts for one in kept.owed] == [1, 0]
-    assert kept.owed[0].retry_at > LATER
-    assert [one.in_doubt for one in kept.owed] == [True, False]
+    assert [one.attempts for one in kept.queued] == [1, 0]
+    assert kept.queued[0].retry_at > LATER
+    assert [one.in_doubt for one in kept.queued] == [True, False]
 
 
 def test_folding_and_counting_are_one_change():
     one = record("x", message("a"), message("r", kind=MessageKind.RECOVERY))
-    (piece,) = folded("x", one.owed)
-    parcel = Parcel(piece.message, piece.ids, JobKey("X", "x"), NOON)
-    (left,) = queue.with_attempts(one, [parcel], LATER).owed
+    (merged_message,) = merged("x", one.queued)
+    envelope = Envelope(
+        merged_message.message, merged_message.ids, JobKey("X", "x"), NOON
+    )
+    (left,) = queue.with_attempts(one, [envelope], LATER).queued
     assert (left.message_id, left.attempts) == ("r", 1)
-    assert left.folded is not None
+    assert left.merged is not None
 
 
 @pytest.mark.parametrize(
@@ -56,31 +58,33 @@ def test_folding_and_counting_are_one_change():
 )
 def test_after_an_attempt_what_is_left_is_owed_in_its_place(left, names_left):
     after = queue.with_left(record("x", message("a"), message("b")), "a", left)
-    assert [one.message_id for one in after.owed] == names_left
+    assert [one.message_id for one in after.queued] == names_left
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "notified"),
     [
         (MessageKind.ALERT, (OPS,)),
         (MessageKind.REMINDER, (OPS,)),
         (MessageKind.RECOVERY, (OPS, "gone@example.com")),
     ],
 )
-def test_who_never_hears_of_a_problem_does_not_hear_of_its_end(kind, told):
-    before = Record(JobKey("X", "x"), told=(OPS, "gone@example.com"), told_at=NOON)
+def test_who_never_hears_of_a_problem_does_not_hear_of_its_end(kind, notified):
+    before = Record(
+        JobKey("X", "x"), notified=(OPS, "gone@example.com"), notified_at=NOON
+    )
     dead = {"gone@example.com": "550 no such user"}
-    assert queue.unheard(before, message("a", kind), dead).told == told
+    assert queue.unheard(before, message("a", kind), dead).notified == notified
 
 
 def test_where_nobody_would_be_left_the_end_goes_to_everybody():
-    before = Record(JobKey("X", "x"), told=(OPS,), told_at=NOON)
+    before = Record(JobKey("X", "x"), notified=(OPS,), notified_at=NOON)
     assert queue.unheard(before, message("a"), {OPS: "550 no"}) is before
 
 
 def test_what_a_sent_digest_stood_for_leaves_its_record():
     one = record("x", message("a"), message("b"))
-    assert [left.message_id for left in queue.without(one, {"a"}).owed] == ["b"]
+    assert [left.message_id for left in queue.without(one, {"a"}).queued] == ["b"]
     assert queue.without(one, {"c"}) is one
 
 
@@ -99,7 +103,7 @@ def test_what_a_sent_digest_stood_for_leaves_its_record():
 def test_what_became_of_the_mail_that_told_is_remembered(
     kind, result, refused, delivery
 ):
-    before = Record(JobKey("X", "x"), told=(OPS, BOSS), told_at=NOON)
+    before = Record(JobKey("X", "x"), notified=(OPS, BOSS), notified_at=NOON)
     assert queue.delivered(before, [kind], result, refused).delivery is delivery
     # When it is over nothing is remembered of it.
     over = Record(JobKey("X", "x"))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lib.alerting import results
-from lib.alerting.results import Refusal
+from lib.alerting.results import DeliveryFailure
 from tests.support.mailing import message
 
 OPS, GONE, FULL = "ops@example.com", "gone@example.com", "full@example.com"
@@ -16,34 +16,42 @@ ALERT = message(to=(OPS, GONE, FULL))
 
 
 def test_what_all_took_is_gone():
-    assert results.after_taken(ALERT, {}) == results.Fate(None)
+    assert results.after_taken(ALERT, {}) == results.AttemptResult(None)
 
 
 def test_who_is_refused_for_good_never_gets_it_and_who_is_put_off_is_still_owed_it():
-    fate = results.after_taken(ALERT, {GONE: NO_SUCH_USER, FULL: MAILBOX_FULL})
-    assert fate.left.to == (FULL,)
-    assert fate.left.last_error == f"{FULL}: {MAILBOX_FULL}"
-    assert fate.dead == {GONE: NO_SUCH_USER}
+    attempt_result = results.after_taken(
+        ALERT, {GONE: NO_SUCH_USER, FULL: MAILBOX_FULL}
+    )
+    assert attempt_result.left.to == (FULL,)
+    assert attempt_result.left.last_error == f"{FULL}: {MAILBOX_FULL}"
+    assert attempt_result.dead == {GONE: NO_SUCH_USER}
 
 
 def test_where_nobody_took_it_those_that_were_only_put_off_are_still_owed_it():
     refused = {OPS: "451 4.7.1 greylisted", GONE: NO_SUCH_USER, FULL: MAILBOX_FULL}
-    refusal = Refusal("smtp: RCPT TO: ...", "RCPT TO", 451, "4.7.1", refused=refused)
-    fate = results.after_refusal(ALERT, refusal)
-    assert fate.left.to == (OPS, FULL)
-    assert fate.dead == {GONE: NO_SUCH_USER}
+    failure = DeliveryFailure(
+        "smtp: RCPT TO: ...", "RCPT TO", 451, "4.7.1", refused=refused
+    )
+    attempt_result = results.after_refusal(ALERT, failure)
+    assert attempt_result.left.to == (OPS, FULL)
+    assert attempt_result.dead == {GONE: NO_SUCH_USER}
 
 
 def test_where_nobody_will_ever_take_it_nothing_is_left():
     refused = {to: NO_SUCH_USER for to in ALERT.to}
-    refusal = Refusal("no", "RCPT TO", 550, "5.1.1", permanent=True, refused=refused)
-    fate = results.after_refusal(ALERT, refusal)
-    assert (fate.left, set(fate.dead)) == (None, set(ALERT.to))
+    failure = DeliveryFailure(
+        "no", "RCPT TO", 550, "5.1.1", permanent=True, refused=refused
+    )
+    attempt_result = results.after_refusal(ALERT, failure)
+    assert (attempt_result.left, set(attempt_result.dead)) == (None, set(ALERT.to))
 
 
 def test_what_was_not_taken_for_now_stays_with_the_reason():
-    fate = results.after_refusal(ALERT, Refusal("no route", "connect"))
-    assert fate.left == replace(ALERT, last_error="no route")
+    attempt_result = results.after_refusal(
+        ALERT, DeliveryFailure("no route", "connect")
+    )
+    assert attempt_result.left == replace(ALERT, last_error="no route")
 
 
 @pytest.mark.parametrize(
@@ -51,39 +59,39 @@ def test_what_was_not_taken_for_now_stays_with_the_reason():
 )
 def test_a_mail_that_is_refused_itself_is_cut_down_once_and_then_dead(answer, code):
     long = replace(ALERT, body="ünïcode " * 10_000, subject="ü" * 500)
-    refusal = Refusal(answer, "end of mail", code, permanent=True, begun=True)
-    fate = results.after_refusal(long, refusal)
-    short = fate.left
+    failure = DeliveryFailure(answer, "end of mail", code, permanent=True, begun=True)
+    attempt_result = results.after_refusal(long, failure)
+    short = attempt_result.left
     assert short.shortened and short.body.isascii() and short.subject.isascii()
     assert len(short.body) < 2000 and len(short.subject) <= 100
     assert answer in short.body
     assert (short.message_id, short.retry_at) == (long.message_id, None)
-    again = results.after_refusal(short, refusal)
+    again = results.after_refusal(short, failure)
     assert again.left is None
     assert again.content and set(again.dead) == set(ALERT.to)
 
 
 @pytest.mark.parametrize(
-    ("refusal", "in_doubt"),
+    ("failure", "in_doubt"),
     [
-        (Refusal("hung up", "end of mail", begun=True), True),
-        (Refusal("hung up", "mail text", begun=True), True),
-        (Refusal("the session took too long", begun=True), True),
-        (Refusal("the session took too long"), False),
-        (Refusal("451 not now", "end of mail", 451, begun=True), False),
-        (Refusal("hung up", "DATA", begun=True), False),
-        (Refusal("hung up", "AUTH"), False),
+        (DeliveryFailure("hung up", "end of mail", begun=True), True),
+        (DeliveryFailure("hung up", "mail text", begun=True), True),
+        (DeliveryFailure("the session took too long", begun=True), True),
+        (DeliveryFailure("the session took too long"), False),
+        (DeliveryFailure("451 not now", "end of mail", 451, begun=True), False),
+        (DeliveryFailure("hung up", "DATA", begun=True), False),
+        (DeliveryFailure("hung up", "AUTH"), False),
     ],
 )
-def test_a_mail_is_in_doubt_only_where_the_server_may_have_taken_it(refusal, in_doubt):
-    assert results.after_refusal(ALERT, refusal).left.in_doubt is in_doubt
+def test_a_mail_is_in_doubt_only_where_the_server_may_have_taken_it(failure, in_doubt):
+    assert results.after_refusal(ALERT, failure).left.in_doubt is in_doubt
 
 
 def test_a_later_no_does_not_take_back_an_earlier_yes():
     tried = replace(ALERT, in_doubt=True)
-    refusal = Refusal("no route", "connect")
-    assert results.after_refusal(tried, refusal, was_in_doubt=True).left.in_doubt
-    assert not results.after_refusal(tried, refusal).left.in_doubt
+    failure = DeliveryFailure("no route", "connect")
+    assert results.after_refusal(tried, failure, was_in_doubt=True).left.in_doubt
+    assert not results.after_refusal(tried, failure).left.in_doubt
 
 
 @pytest.mark.parametrize(
@@ -97,7 +105,7 @@ def test_a_later_no_does_not_take_back_an_earlier_yes():
     ],
 )
 def test_which_answers_are_about_our_login(step, code, is_login):
-    assert Refusal("no", step, code).is_login is is_login
+    assert DeliveryFailure("no", step, code).is_login is is_login
 
 
 @pytest.mark.parametrize(
@@ -116,5 +124,5 @@ def test_which_answers_are_about_our_login(step, code, is_login):
 def test_which_answers_say_that_the_server_has_had_too_much(
     code, answer, status, refused, is_limit
 ):
-    refusal = Refusal(answer, "end of mail", code, status, refused=refused)
-    assert refusal.is_limit is is_limit
+    failure = DeliveryFailure(answer, "end of mail", code, status, refused=refused)
+    assert failure.is_limit is is_limit

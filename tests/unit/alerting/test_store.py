@@ -9,68 +9,68 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.alerting import store
-from lib.alerting.store import Mailbag
+from lib.alerting.store import AlertStore
 from lib.core import ratelimit
-from lib.core.messages import Digest
-from lib.core.ratelimit import Postbook
+from lib.core.messages import Bundle
+from lib.core.ratelimit import SendLog
 from lib.system.errors import StateError
 from tests.support.mailing import message
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-BOOK = ratelimit.counting(Postbook(), ["a"], NOON)
+BOOK = ratelimit.counting(SendLog(), ["a"], NOON)
 
 
 def again(folder):
-    return Mailbag(folder, NOON)
+    return AlertStore(folder, NOON)
 
 
 def test_a_new_folder_holds_nothing_and_is_left_so(tmp_path):
     bag = again(tmp_path)
-    assert (bag.book, bag.digests) == (Postbook(), {})
+    assert (bag.send_log, bag.bundles) == (SendLog(), {})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_kept_is_found_again(tmp_path):
     bag = again(tmp_path)
-    digest = Digest(message(), ("m1", "m2"), NOON)
-    bag.save_book(BOOK)
-    bag.save_digest(digest)
+    bundle = Bundle(message(), ("m1", "m2"), NOON)
+    bag.save_send_log(BOOK)
+    bag.save_bundle(bundle)
     found = again(tmp_path)
-    assert found.book == BOOK
-    assert found.digests == {digest.message.message_id: digest}
-    found.drop_digest(digest.message.message_id)
-    assert again(tmp_path).digests == {}
+    assert found.send_log == BOOK
+    assert found.bundles == {bundle.message.message_id: bundle}
+    found.drop_bundle(bundle.message.message_id)
+    assert again(tmp_path).bundles == {}
 
 
 def test_a_book_that_did_not_change_is_not_written(tmp_path):
     bag = again(tmp_path)
-    bag.save_book(BOOK)
+    bag.save_send_log(BOOK)
     before = (tmp_path / "outbox.json").stat().st_ino
-    bag.save_book(replace(BOOK))
+    bag.save_send_log(replace(BOOK))
     assert (tmp_path / "outbox.json").stat().st_ino == before
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"format": 1, "counted": 7}'])
 def test_what_is_damaged_is_put_aside_and_the_rest_goes_on(tmp_path, damage, caplog):
     bag = again(tmp_path)
-    bag.save_book(BOOK)
-    digest = Digest(message(), ("m1",))
-    bag.save_digest(digest)
+    bag.save_send_log(BOOK)
+    bundle = Bundle(message(), ("m1",))
+    bag.save_bundle(bundle)
     (tmp_path / "outbox.json").write_bytes(damage)
     (tmp_path / "digests" / "other.json").write_bytes(damage)
     found = again(tmp_path)
-    assert found.book == Postbook()
-    assert list(found.digests) == [digest.message.message_id]
+    assert found.send_log == SendLog()
+    assert list(found.bundles) == [bundle.message.message_id]
     assert len(list((tmp_path / "quarantine").iterdir())) == 2
     assert "outbox.json" in caplog.text
 
 
 def test_a_digest_under_another_ones_name_is_no_digest(tmp_path):
     bag = again(tmp_path)
-    bag.save_digest(Digest(message(), ("m1",)))
+    bag.save_bundle(Bundle(message(), ("m1",)))
     (file,) = (tmp_path / "digests").iterdir()
     file.rename(file.with_name("b.json"))
-    assert again(tmp_path).digests == {}
+    assert again(tmp_path).bundles == {}
 
 
 def test_leftovers_and_strangers_are_no_digests(tmp_path):
@@ -78,7 +78,7 @@ def test_leftovers_and_strangers_are_no_digests(tmp_path):
     folder.mkdir()
     (folder / ".a.json.0123abcd.tmp").write_text("half")
     (folder / "notes.txt").write_text("mine")
-    assert again(tmp_path).digests == {}
+    assert again(tmp_path).bundles == {}
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
@@ -94,7 +94,7 @@ def test_a_refused_mail_is_kept_once_with_the_reason(tmp_path):
 
 
 def test_the_oldest_of_very_many_dead_mails_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "MOST_DEAD", 3)
+    monkeypatch.setattr(store, "MAX_DEAD", 3)
     bag = again(tmp_path)
     for minute in range(5):
         born_at = NOON + timedelta(minutes=minute)
@@ -108,6 +108,6 @@ def test_what_cannot_be_written_is_an_error_for_people(tmp_path):
     (tmp_path / "digests").write_text("in the way")
     (tmp_path / "outbox.json").mkdir()
     with pytest.raises(StateError, match="digests"):
-        bag.save_digest(Digest(message(), ()))
+        bag.save_bundle(Bundle(message(), ()))
     with pytest.raises(StateError, match="outbox.json"):
-        bag.save_book(BOOK)
+        bag.save_send_log(BOOK)

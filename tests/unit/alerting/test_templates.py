@@ -7,32 +7,32 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.alerting import templates
-from lib.core.enums import Condition, Decision
+from lib.core.enums import Decision
 from lib.core.enums import JobFailureNotificationFrequency as Every
-from lib.core.enums import JobFrequency, MessageKind
-from lib.core.jobs import JobFacts, JobKey, Policy
+from lib.core.enums import JobFrequency, MessageKind, Status
+from lib.core.jobs import Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.core.results import Outcome
+from lib.core.results import CheckResult
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=40)
-JOB = JobFacts(
+JOB = Job(
     JobKey("X", "home"),
     "http home",
     "X.py",
     JobFrequency.MINUTE,
     contact=("ops@example.com",),
 )
-REFUSED = Outcome(Condition.FAILING, "connection refused\nby 192.0.2.1:80", "a trace")
-UNKNOWN = Outcome(Condition.UNKNOWN, "no route")
+REFUSED = CheckResult(Status.FAILING, "connection refused\nby 192.0.2.1:80", "a trace")
+UNKNOWN = CheckResult(Status.UNKNOWN, "no route")
 FAILING = Record(
     JobKey("X", "home"),
-    condition=Condition.FAILING,
+    status=Status.FAILING,
     failures=40,
     failing_since=NOON,
-    told_at=NOON,
-    told=("first@example.com",),
+    notified_at=NOON,
+    notified=("first@example.com",),
     thread="t1",
     last_reason="connection refused\nby 192.0.2.1:80",
 )
@@ -49,8 +49,8 @@ def _clock_on_the_wall(monkeypatch):
     time.tzset()
 
 
-def mail(decision, outcome=REFUSED, record=FAILING, job=JOB, now=LATER):
-    return templates.default_message("id", job, record, outcome, decision, now)
+def mail(decision, result=REFUSED, record=FAILING, job=JOB, now=LATER):
+    return templates.default_message("id", job, record, result, decision, now)
 
 
 def test_an_alert_says_what_and_why_in_its_subject():
@@ -82,7 +82,7 @@ def test_a_reminder_says_since_when_and_how_often():
 
 
 def test_a_recovery_goes_to_those_who_were_told_and_says_how_long_it_lasted():
-    recovery = mail(Decision.RECOVERY, Outcome(Condition.FINE))
+    recovery = mail(Decision.RECOVERY, CheckResult(Status.OK))
     assert recovery.subject == "http home is fine again after 40 minutes"
     assert recovery.to == ("first@example.com",)
     assert recovery.body == (
@@ -95,8 +95,10 @@ def test_a_recovery_goes_to_those_who_were_told_and_says_how_long_it_lasted():
 
 
 def test_a_recovery_whose_alert_was_told_by_the_author_goes_to_the_contact():
-    told = Record(JobKey("X", "home"), failing_since=NOON, told_at=NOON, failures=1)
-    recovery = mail(Decision.RECOVERY, Outcome(Condition.FINE), told)
+    notified = Record(
+        JobKey("X", "home"), failing_since=NOON, notified_at=NOON, failures=1
+    )
+    recovery = mail(Decision.RECOVERY, CheckResult(Status.OK), notified)
     assert recovery.to == ("ops@example.com",)
 
 
@@ -112,14 +114,14 @@ def test_a_check_that_could_not_be_made_is_not_called_failing():
 
 @pytest.mark.parametrize("every", list(Every))
 def test_each_policy_says_when_the_next_mail_comes(every):
-    job = JobFacts(JobKey("K", "k"), "k", "K.py", JobFrequency.HOUR, Policy(every))
+    job = Job(JobKey("K", "k"), "k", "K.py", JobFrequency.HOUR, Policy(every))
     body = mail(Decision.FIRST_ALERT, job=job).body
     assert f"Next mail:  {templates.NEXT_MAIL[every]}\n" in body
     assert "Checked:    every hour\n" in body
 
 
 def test_what_is_wrong_in_the_settings_is_looked_at_with_validate():
-    own = JobFacts(
+    own = Job(
         JobKey("settings", "x"), "http x", "s.cfg", JobFrequency.MINUTE, is_own=True
     )
     body = mail(Decision.FIRST_ALERT, job=own).body
@@ -127,13 +129,13 @@ def test_what_is_wrong_in_the_settings_is_looked_at_with_validate():
 
 
 def test_a_name_with_a_quote_can_be_pasted():
-    job = JobFacts(JobKey("K", "k"), "bob's disk", "K.py", JobFrequency.MINUTE)
+    job = Job(JobKey("K", "k"), "bob's disk", "K.py", JobFrequency.MINUTE)
     assert """-m run 'bob'"'"'s disk'""" in mail(Decision.FIRST_ALERT, job=job).body
 
 
 def test_a_clock_set_back_makes_no_negative_length():
     early = NOON - timedelta(days=1)
-    recovery = mail(Decision.RECOVERY, Outcome(Condition.FINE), now=early)
+    recovery = mail(Decision.RECOVERY, CheckResult(Status.OK), now=early)
     assert recovery.subject == "http home is fine again after 0 seconds"
 
 

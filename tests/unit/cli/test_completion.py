@@ -93,7 +93,7 @@ def test_the_names_are_those_of_the_catalogue_and_no_job_is_loaded(instance):
         ran = instance.run("-m", "completion", "jobs")
     finally:
         (instance.jobs / "Trace.py").unlink()
-    known = State(instance.state).load_catalogue().values()
+    known = State(instance.state).load_catalog().values()
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines() == sorted({job.name for job in known})
     assert set(NAMES) < set(ran.out.splitlines())

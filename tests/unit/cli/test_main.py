@@ -20,7 +20,7 @@ from tests.support.listeners import closed_port
 from tests.support.servers import PASSWORD, SmtpServer
 
 FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
-FINE = "[disk root]\npath = /\nlimit = 100\n"
+OK = "[disk root]\npath = /\nlimit = 100\n"
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_the_version_is_that_of_the_package():
 
 
 def test_list_shows_every_job_with_policy_contact_and_verdict(instance):
-    instance.add(FULL + FINE + "contact = ops2@example.com\nnotify = day\n")
+    instance.add(FULL + OK + "contact = ops2@example.com\nnotify = day\n")
     instance.cron()
     ran = instance.run("-m", "list")
     lines = {line.split("  ")[0]: line for line in ran.out.splitlines()}
@@ -97,7 +97,7 @@ def test_list_shows_every_job_with_policy_contact_and_verdict(instance):
 
 
 def test_list_calls_fine_only_what_was_judged(instance):
-    instance.add(FINE)
+    instance.add(OK)
     instance.cron()
     assert instance.run("-m", "list", "--json").json()[0]["verdict"] == "not run yet"
     instance.cron("hour")
@@ -136,7 +136,7 @@ def test_list_does_not_ask_for_the_password(instance):
 
 
 def test_run_shows_verdict_reason_and_time_and_keeps_nothing(instance):
-    instance.add(FULL + FINE)
+    instance.add(FULL + OK)
     ran = instance.run("-m", "run", "disk *", "--json")
     rows = {row["job"]: row for row in ran.json()}
     assert rows["disk root"]["verdict"] == "fine"
@@ -172,7 +172,7 @@ def test_run_gives_a_job_its_memory_and_keeps_what_it_had(instance):
 
 
 def test_run_names_what_matches_nothing_and_what_is_near(instance):
-    instance.add(FINE)
+    instance.add(OK)
     ran = instance.run("-m", "run", "disk rot", "disk r*")
     assert ran.code == 1
     assert "no job is called 'disk rot'; did you mean 'disk root'?" in ran.err
@@ -222,7 +222,7 @@ def test_validate_of_settings_that_stop_every_run_shows_all_of_it(instance):
 
 
 def test_validate_of_an_instance_in_order_says_so(instance):
-    instance.add(FINE)
+    instance.add(OK)
     ran = instance.run("-m", "validate")
     assert ran.code == 0
     assert f"nothing is wrong; {1 + len(OWN_JOBS)} jobs" in ran.out
@@ -237,7 +237,7 @@ def test_validate_names_a_missing_state_folder(instance):
 
 @pytest.mark.parametrize("mode", ["list", "validate"])
 def test_where_mail_is_not_set_up_the_last_line_is_the_next_step(tmp_path, mode):
-    instance = Instance(tmp_path, FINE)
+    instance = Instance(tmp_path, OK)
     ran = instance.run("-m", mode)
     assert ran.code == 0
     assert "mail is not set up" in ran.out.splitlines()[-1]
@@ -425,7 +425,7 @@ def test_json_of_list_can_be_read_by_machines(instance):
     instance.add(FULL)
     instance.cron()
     (row,) = instance.listed()
-    assert row["condition"] == "failing"
+    assert row["status"] == "failing"
     assert row["failing_since"].endswith("+00:00")
 
 

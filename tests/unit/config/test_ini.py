@@ -29,7 +29,7 @@ def read(folder: Path, text: str | bytes) -> IniFile:
     return read_ini(written(folder, text))
 
 
-def refusal(path: Path) -> str:
+def failure(path: Path) -> str:
     with pytest.raises(IniError) as caught:
         read_ini(path)
     return str(caught.value).replace(str(path.parent), "FOLDER")
@@ -113,11 +113,11 @@ def test_what_editors_leave_in_a_file_does_no_harm(tmp_path, content):
     ids=["empty", "blank", "latin-1", "utf-16", "half written", "huge", "long lines"],
 )
 def test_a_file_that_is_no_settings_says_so(tmp_path, content, sentence):
-    assert refusal(written(tmp_path, content)) == sentence
+    assert failure(written(tmp_path, content)) == sentence
 
 
 def test_a_missing_file_names_the_example(tmp_path):
-    assert refusal(tmp_path / "settings.cfg") == (
+    assert failure(tmp_path / "settings.cfg") == (
         "settings.cfg: the file is missing; "
         "copy settings.cfg.example to FOLDER/settings.cfg"
     )
@@ -126,10 +126,10 @@ def test_a_missing_file_names_the_example(tmp_path):
 def test_a_folder_and_a_pipe_are_no_settings(tmp_path):
     (tmp_path / "settings.cfg").mkdir()
     os.mkfifo(tmp_path / "pipe.cfg")
-    assert refusal(tmp_path / "settings.cfg") == (
+    assert failure(tmp_path / "settings.cfg") == (
         "settings.cfg: FOLDER/settings.cfg is a folder, not a file"
     )
-    assert refusal(tmp_path / "pipe.cfg") == ("pipe.cfg: FOLDER/pipe.cfg is not a file")
+    assert failure(tmp_path / "pipe.cfg") == ("pipe.cfg: FOLDER/pipe.cfg is not a file")
 
 
 def test_a_file_that_may_not_be_read_says_so(tmp_path):
@@ -210,7 +210,7 @@ def test_includes_have_an_end(tmp_path):
     for number in range(20):
         text = f"[general]\ninclude = {number + 1}.cfg\n"
         written(tmp_path, text, f"{number}.cfg")
-    assert refusal(written(tmp_path, "[general]\ninclude = 0.cfg\n")) == (
+    assert failure(written(tmp_path, "[general]\ninclude = 0.cfg\n")) == (
         "7.cfg:2: include = 8.cfg: more than 8 includes deep"
     )
 
@@ -244,7 +244,7 @@ def test_a_pattern_that_finds_nothing_in_its_folder_is_fine(tmp_path):
 
 def test_a_pattern_in_a_folder_that_cannot_be_read_is_fatal(tmp_path):
     written(tmp_path, "", "conf.d")
-    assert refusal(written(tmp_path, GENERAL + "include = conf.d/*.cfg\n")) == (
+    assert failure(written(tmp_path, GENERAL + "include = conf.d/*.cfg\n")) == (
         "settings.cfg:3: include = conf.d/*.cfg: Not a directory"
     )
 
@@ -253,7 +253,7 @@ def test_a_pattern_in_a_folder_in_which_others_may_add_a_file_is_fatal(tmp_path)
     written(tmp_path, "[http b]\nurl = b\n", "conf.d/b.cfg")
     (tmp_path / "conf.d").chmod(0o707)
     text = GENERAL + "include = conf.d/*.cfg\n"
-    assert refusal(written(tmp_path, text)) == (
+    assert failure(written(tmp_path, text)) == (
         "settings.cfg:3: include = conf.d/*.cfg: no file there is read: anybody can "
         "write it: chmod o-w FOLDER/conf.d"
     )
@@ -261,7 +261,7 @@ def test_a_pattern_in_a_folder_in_which_others_may_add_a_file_is_fatal(tmp_path)
 
 def test_an_include_that_cannot_be_read_names_who_asked(tmp_path):
     written(tmp_path, b"\xff", "b.cfg")
-    assert refusal(written(tmp_path, GENERAL + "include = a.cfg, b.cfg\n")) == (
+    assert failure(written(tmp_path, GENERAL + "include = a.cfg, b.cfg\n")) == (
         "a.cfg: the file is missing; settings.cfg:3 includes it\n"
         "b.cfg:1: byte 0xff in this line is not UTF-8; save the file as UTF-8; "
         "settings.cfg:3 includes it"

@@ -34,7 +34,7 @@ def said(problems, folder: Path) -> list[str]:
     return [str(problem).replace(str(folder), "FOLDER") for problem in problems]
 
 
-def refusal(file, folder: Path) -> str:
+def failure(file, folder: Path) -> str:
     return file.refused.replace(str(folder), "FOLDER")
 
 
@@ -106,7 +106,7 @@ def test_a_name_that_is_not_utf_8_can_be_printed(tmp_path):
 def test_the_second_file_of_a_name_is_refused(shipped, tmp_path):
     own = folder_of(tmp_path / "own", "HTTPServerChecker.py")
     files, _problems = find_job_files(shipped, [own], SHIPS)
-    assert [refusal(file, tmp_path) for file in files] == [
+    assert [failure(file, tmp_path) for file in files] == [
         "",
         "",
         "FOLDER/own/HTTPServerChecker.py has the name of "
@@ -140,7 +140,7 @@ def test_a_file_that_anybody_may_write_is_refused(shipped, tmp_path):
     (shipped / "Mine.py").chmod(0o646)
     files, problems = find_job_files(shipped, [], SHIPS)
     assert problems == ()
-    assert refusal(files[1], tmp_path) == (
+    assert failure(files[1], tmp_path) == (
         "FOLDER/jobs/Mine.py is not run: "
         "anybody can write it: chmod o-w FOLDER/jobs/Mine.py"
     )
@@ -160,7 +160,7 @@ def test_nothing_of_a_folder_that_anybody_may_write_is_run(shipped, tmp_path):
 def test_a_file_that_belongs_to_somebody_else_is_refused(shipped, tmp_path):
     os.chown(shipped / "Mine.py", 65534, 0)
     files, _problems = find_job_files(shipped, [], SHIPS)
-    assert refusal(files[1], tmp_path) == (
+    assert failure(files[1], tmp_path) == (
         "FOLDER/jobs/Mine.py is not run: it belongs to nobody, not to root: "
         "chown root FOLDER/jobs/Mine.py"
     )
@@ -173,8 +173,8 @@ def test_a_link_is_judged_by_what_it_leads_to(shipped, tmp_path):
     (shipped / "Linked.py").symlink_to(elsewhere)
     (shipped / "Nowhere.py").symlink_to(tmp_path / "Nowhere.py")
     files, _problems = find_job_files(shipped, [], SHIPS)
-    assert "anybody can write it" in refusal(files[1], tmp_path)
-    assert refusal(files[3], tmp_path) == (
+    assert "anybody can write it" in failure(files[1], tmp_path)
+    assert failure(files[3], tmp_path) == (
         "FOLDER/jobs/Nowhere.py is a link to a file that is missing"
     )
 
@@ -182,4 +182,4 @@ def test_a_link_is_judged_by_what_it_leads_to(shipped, tmp_path):
 def test_a_pipe_is_refused_without_being_opened(shipped, tmp_path):
     os.mkfifo(shipped / "Pipe.py")
     files, _problems = find_job_files(shipped, [], SHIPS)
-    assert refusal(files[2], tmp_path) == "FOLDER/jobs/Pipe.py is not a file"
+    assert failure(files[2], tmp_path) == "FOLDER/jobs/Pipe.py is not a file"

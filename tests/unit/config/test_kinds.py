@@ -8,7 +8,7 @@ from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def refusal(read, value):
+def failure(read, value):
     """Return the words with which a reader refuses a value."""
     with pytest.raises(ValueError) as caught:
         read(value)
@@ -116,21 +116,21 @@ PORT_APART = f"{HOST}, the port as an option of its own"
     ],
 )
 def test_a_mistake_is_answered_with_what_was_expected(read, value, words):
-    assert refusal(read, value) == words
+    assert failure(read, value) == words
 
 
 @pytest.mark.parametrize(
     "value", ["http://a:65536/", "http://a:http/", "http://u:geh/eim@a/", "http://[::1"]
 )
 def test_a_url_that_cannot_be_taken_apart_is_refused_without_its_words(value):
-    assert refusal(fields.url, value) == f"{URL}, with a number for a port if any"
+    assert failure(fields.url, value) == f"{URL}, with a number for a port if any"
 
 
 @pytest.mark.parametrize(
     "address", ["a", "@b", "a@", "a@b\nBcc: c@d", "<a@b>", "a b@c"]
 )
 def test_what_is_no_mail_address_is_refused(address):
-    assert "expected mail addresses" in refusal(fields.addresses, address)
+    assert "expected mail addresses" in failure(fields.addresses, address)
 
 
 # Sections.

@@ -63,7 +63,7 @@ def load(tmp_path):
 
 
 @pytest.fixture
-def refusal(load, tmp_path):
+def failure(load, tmp_path):
     """Return a function that returns what is said of a text that is refused."""
 
     def refused(text: str, **more) -> list[str]:
@@ -102,18 +102,18 @@ def test_each_mistake_has_its_sentence(path, tmp_path, approved):
         f"{'fatal' if one.fatal else 'warning' if one.warning else 'error'}: {one}\n"
         for one in problems
     ]
-    told = "".join(lines)
-    approved(told, file=path.with_suffix(".txt"))
-    assert "hunter" not in told and "verysecret" not in told
+    notified = "".join(lines)
+    approved(notified, file=path.with_suffix(".txt"))
+    assert "hunter" not in notified and "verysecret" not in notified
 
 
-def test_everything_wrong_is_told_at_once_in_the_order_of_the_lines(refusal, tmp_path):
+def test_everything_wrong_is_told_at_once_in_the_order_of_the_lines(failure, tmp_path):
     (tmp_path / "more.cfg").write_text("[disk root]\nlimit = 90\n")
     text = (
         "[general]\nalertcontact = nobody\ninclude = more.cfg\n"
         "[http a]\nurl = x\n[email]\nnomail = no\nnomail = maybe\n[htp b]\n"
     )
-    places = [line.split(": ")[0] for line in refusal(text)]
+    places = [line.split(": ")[0] for line in failure(text)]
     lines = [1, 2, 5, 6, 8, 8, 9]
     assert places == [*(f"settings.cfg:{line}" for line in lines), "more.cfg:1"]
 
@@ -208,7 +208,7 @@ def test_the_summary_is_read_by_its_old_name_where_there_is_no_other(
     load, sections, daily
 ):
     settings = load(GENERAL + NO_MAIL + sections)
-    assert settings.digest.daily == daily
+    assert settings.bundle.daily == daily
     both = sections.count("[") == 2
     assert len(wrong_in(settings)) == both
 
@@ -408,11 +408,11 @@ def test_a_password_that_others_can_read_is_refused(tmp_path, text):
     assert wrong_in(load_settings(path, base=BASE)) == []
 
 
-def test_only_the_file_with_the_password_must_be_closed(load, refusal, tmp_path):
+def test_only_the_file_with_the_password_must_be_closed(load, failure, tmp_path):
     (tmp_path / "mail.cfg").write_text(MAIL + "pass = hunter2\n")
     (tmp_path / "mail.cfg").chmod(0o644)
     text = GENERAL + "include = mail.cfg\n"
-    assert refusal(text)[0].startswith("mail.cfg: a password is in the file, and ")
+    assert failure(text)[0].startswith("mail.cfg: a password is in the file, and ")
     (tmp_path / "mail.cfg").chmod(0o600)
     load(text)
     (tmp_path / "settings.cfg").chmod(0o644)

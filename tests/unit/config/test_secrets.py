@@ -10,7 +10,7 @@ import pytest
 from lib.config.secrets import find_password
 
 
-def refusal(option, value, folder, **more) -> str:
+def failure(option, value, folder, **more) -> str:
     with pytest.raises(ValueError) as caught:
         find_password(option, value, folder, **more)
     return str(caught.value).replace(str(folder), "FOLDER")
@@ -47,13 +47,13 @@ def test_the_first_line_of_a_file_is_the_password(file, tmp_path, content):
 )
 def test_a_file_without_a_password_says_so(file, tmp_path, content, sentence):
     file.write_bytes(content)
-    assert refusal("pass_file", "password", tmp_path) == sentence
+    assert failure("pass_file", "password", tmp_path) == sentence
 
 
 def test_a_file_that_others_can_read_is_refused(file, tmp_path):
     file.write_text("hunter2\n")
     file.chmod(0o644)
-    assert refusal("pass_file", "password", tmp_path) == (
+    assert failure("pass_file", "password", tmp_path) == (
         "the file holds the password, and anybody can read it: "
         "chmod 600 FOLDER/password"
     )
@@ -62,13 +62,13 @@ def test_a_file_that_others_can_read_is_refused(file, tmp_path):
 def test_a_file_that_is_none_says_so(tmp_path):
     (tmp_path / "folder").mkdir(mode=0o700)
     os.mkfifo(tmp_path / "pipe", 0o600)
-    assert refusal("pass_file", "folder", tmp_path) == (
+    assert failure("pass_file", "folder", tmp_path) == (
         "the file cannot be read: Is a directory"
     )
-    assert refusal("pass_file", "pipe", tmp_path) == (
+    assert failure("pass_file", "pipe", tmp_path) == (
         "the first line is empty, where the password should be"
     )
-    assert refusal("pass_file", "missing", tmp_path) == (
+    assert failure("pass_file", "missing", tmp_path) == (
         "there is no such file (a relative path starts at FOLDER)"
     )
 
@@ -77,7 +77,7 @@ def test_an_environment_variable_may_hold_it(tmp_path):
     environ = {"SECRET": "hunter2\n", "EMPTY": ""}
     assert find_password("pass_env", "SECRET", tmp_path, environ=environ) == "hunter2"
     for name in ("EMPTY", "MISSING"):
-        assert refusal("pass_env", name, tmp_path, environ=environ) == (
+        assert failure("pass_env", name, tmp_path, environ=environ) == (
             "there is no environment variable of that name, or it is empty; "
             "set it where Checker is started, such as at the top of the crontab"
         )
@@ -102,19 +102,19 @@ def test_a_command_starts_in_the_settings_folder(file, tmp_path):
 
 def test_a_command_that_fails_tells_its_code_and_first_complaint(tmp_path):
     script = "echo hunter2; echo locked >&2; echo more >&2; exit 3"
-    assert refusal("pass_command", ("sh", "-c", script), tmp_path) == (
+    assert failure("pass_command", ("sh", "-c", script), tmp_path) == (
         "the command ended with exit code 3: locked"
     )
-    assert refusal("pass_command", ("false",), tmp_path) == (
+    assert failure("pass_command", ("false",), tmp_path) == (
         "the command ended with exit code 1"
     )
-    assert refusal("pass_command", ("sh", "-c", "kill -9 $$"), tmp_path) == (
+    assert failure("pass_command", ("sh", "-c", "kill -9 $$"), tmp_path) == (
         "the command was ended by signal 9"
     )
 
 
 def test_a_command_that_is_missing_is_not_named(tmp_path):
-    assert refusal("pass_command", ("./hunter2",), tmp_path) == (
+    assert failure("pass_command", ("./hunter2",), tmp_path) == (
         "the command cannot be started: No such file or directory"
     )
 
@@ -126,6 +126,6 @@ def test_a_command_that_is_missing_is_not_named(tmp_path):
 )
 def test_a_command_that_does_not_end_is_ended(tmp_path, script):
     began = time.monotonic()
-    sentence = refusal("pass_command", ("sh", "-c", script), tmp_path, timeout_s=0.3)
+    sentence = failure("pass_command", ("sh", "-c", script), tmp_path, timeout_s=0.3)
     assert sentence == "the command did not end within 0.3 s"
     assert time.monotonic() - began < 5

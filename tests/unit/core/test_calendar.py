@@ -11,12 +11,12 @@ import pytest
 
 from lib.core import calendar
 from lib.core.calendar import Series
-from lib.core.settings import DigestTimes
+from lib.core.settings import SummaryTimes
 
-DAILY = DigestTimes(daily="08:00")
-WEEKLY = DigestTimes(weekly=("mon", "08:00"))
-BOTH = DigestTimes("08:00", ("mon", "08:00"))
-OFF = DigestTimes()
+DAILY = SummaryTimes(daily="08:00")
+WEEKLY = SummaryTimes(weekly=("mon", "08:00"))
+BOTH = SummaryTimes("08:00", ("mon", "08:00"))
+OFF = SummaryTimes()
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 #: A Sunday.
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -37,11 +37,11 @@ def a_run(those, times, now, zone=UTC, skipped=0):
 
 def story(times, runs, zone=UTC, those=()):
     """Return what was written by runs at these moments: (when, issue)."""
-    told = []
+    notified = []
     for now in runs:
         those, issues = a_run(those, times, now, zone)
-        told += [(now, issue) for issue in issues]
-    return told
+        notified += [(now, issue) for issue in issues]
+    return notified
 
 
 def each_minute(begin, end):
@@ -52,9 +52,9 @@ def each_minute(begin, end):
 
 
 def test_the_first_comes_at_the_next_time_and_not_at_once():
-    told = story(DAILY, each_minute(NOON, NOON + 2 * DAY))
-    assert [now for now, _issue in told] == [MORNING + DAY, MORNING + 2 * DAY]
-    first, second = [issue for _now, issue in told]
+    notified = story(DAILY, each_minute(NOON, NOON + 2 * DAY))
+    assert [now for now, _issue in notified] == [MORNING + DAY, MORNING + 2 * DAY]
+    first, second = [issue for _now, issue in notified]
     assert (first.number, second.number) == (1, 2)
     assert (first.since, second.since) == (NOON, MORNING + DAY)
     assert first.next_at == MORNING + 2 * DAY
@@ -68,15 +68,15 @@ def test_none_comes_where_none_is_asked_for():
 
 
 def test_the_weekly_one_comes_on_its_day():
-    told = story(WEEKLY, [NOON + number * DAY / 4 for number in range(60)])
-    assert [now for now, _issue in told] == [NOON + DAY, NOON + 8 * DAY]
-    assert {now.weekday() for now, _issue in told} == {0}
+    notified = story(WEEKLY, [NOON + number * DAY / 4 for number in range(60)])
+    assert [now for now, _issue in notified] == [NOON + DAY, NOON + 8 * DAY]
+    assert {now.weekday() for now, _issue in notified} == {0}
 
 
 def test_each_kind_has_numbers_of_its_own():
-    told = story(BOTH, [MORNING + number * DAY for number in range(16)])
+    notified = story(BOTH, [MORNING + number * DAY for number in range(16)])
     numbers = {kind: [] for kind in calendar.KINDS}
-    for _now, issue in told:
+    for _now, issue in notified:
         numbers[issue.kind].append(issue.number)
     assert numbers["weekly"] == [1, 2, 3]
     assert numbers["daily"] == list(range(1, 16))
@@ -116,9 +116,9 @@ def test_an_earlier_time_brings_no_second_one_today():
     those, _none = a_run((), DAILY, MORNING - MINUTE)
     those, one = a_run(those, DAILY, MORNING)
     assert len(one) == 1
-    earlier = DigestTimes(daily="07:00")
-    told = story(earlier, each_minute(NOON, NOON + DAY), those=those)
-    assert [now for now, _issue in told] == [MORNING + 23 * 60 * MINUTE]
+    earlier = SummaryTimes(daily="07:00")
+    notified = story(earlier, each_minute(NOON, NOON + DAY), those=those)
+    assert [now for now, _issue in notified] == [MORNING + 23 * 60 * MINUTE]
 
 
 # The clock jumps.
@@ -128,16 +128,16 @@ def test_a_clock_set_back_by_an_hour_brings_no_second_one():
     those, _none = a_run((), DAILY, MORNING - MINUTE)
     those, one = a_run(those, DAILY, MORNING)
     assert len(one) == 1
-    told = story(DAILY, each_minute(MORNING - 60 * MINUTE, NOON), those=those)
-    assert told == []
+    notified = story(DAILY, each_minute(MORNING - 60 * MINUTE, NOON), those=those)
+    assert notified == []
 
 
 def test_a_clock_that_was_years_ahead_silences_nobody():
     those, _none = a_run((), DAILY, NOON + 1000 * DAY)
     those, one = a_run(those, DAILY, NOON + 1001 * DAY)
     assert len(one) == 1
-    told = story(DAILY, each_minute(NOON, NOON + DAY), those=those)
-    ((now, issue),) = told
+    notified = story(DAILY, each_minute(NOON, NOON + DAY), those=those)
+    ((now, issue),) = notified
     assert (now, issue.number) == (MORNING + DAY, 2)
     assert issue.since <= now
 
@@ -170,10 +170,12 @@ def test_there_is_one_for_each_day_and_at_its_time_where_the_day_has_it(
     local = ZoneInfo(zone)
     begin = datetime.fromisoformat(day).replace(tzinfo=local).astimezone(UTC)
     runs = [begin - 2 * DAY + number * 15 * MINUTE for number in range(5 * 24 * 4)]
-    told = story(DigestTimes(daily=clock), runs, local)
-    assert [issue.number for _now, issue in told] == list(range(1, len(told) + 1))
-    assert all(now == issue.due_at for now, issue in told)
-    walls = [now.astimezone(local) for now, _issue in told]
+    notified = story(SummaryTimes(daily=clock), runs, local)
+    assert [issue.number for _now, issue in notified] == list(
+        range(1, len(notified) + 1)
+    )
+    assert all(now == issue.due_at for now, issue in notified)
+    walls = [now.astimezone(local) for now, _issue in notified]
     # Of two the first.
     assert not any(wall.fold for wall in walls)
     days = [wall.date() for wall in walls]
@@ -201,7 +203,7 @@ def _is_skipped(wall, clock, local):
 def test_the_zone_of_the_machine_is_as_good_as_any(monkeypatch, zone, day):
     begin = datetime.fromisoformat(day).replace(tzinfo=UTC) - 2 * DAY
     runs = [begin + number * 30 * MINUTE for number in range(4 * 24 * 2)]
-    times = [DigestTimes(clock, ("sun", clock)) for clock in CLOCKS]
+    times = [SummaryTimes(clock, ("sun", clock)) for clock in CLOCKS]
     expected = [story(one, runs, ZoneInfo(zone)) for one in times]
     monkeypatch.setenv("TZ", zone)
     time.tzset()
@@ -216,8 +218,8 @@ def test_a_day_that_a_zone_leaves_out_has_none_of_its_own():
     # Samoa went from the 29th to the 31st of December.
     local = ZoneInfo("Pacific/Apia")
     begin = datetime(2011, 12, 28, 12, tzinfo=local).astimezone(UTC)
-    told = story(DAILY, each_minute(begin, begin + 3 * DAY), local)
-    days = [issue.due_at.astimezone(local).day for _now, issue in told]
+    notified = story(DAILY, each_minute(begin, begin + 3 * DAY), local)
+    days = [issue.due_at.astimezone(local).day for _now, issue in notified]
     assert days == [29, 31, 1]
 
 

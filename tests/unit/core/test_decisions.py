@@ -12,20 +12,20 @@ import pytest
 from lib.core import decisions
 from lib.core.decisions import DETAILS, Entry, Event, JobDetails, People, sentence
 from lib.core.enums import (
-    Condition,
     Decision,
     DeliveryResult,
     JobFailureNotificationFrequency,
     JobFrequency,
     MessageKind,
+    Status,
 )
-from lib.core.jobs import OWN_KEY, JobFacts, JobKey, Policy
+from lib.core.jobs import OWN_KEY, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.policy import advance, decide
 from lib.core.records import Record
-from lib.core.results import Outcome, Report
+from lib.core.results import CheckResult, JobReport
 from lib.storage.auditlog import (
-    Journal,
+    AuditLog,
     as_line,
     from_line,
     reaches_back_to,
@@ -35,8 +35,8 @@ from lib.storage.auditlog import (
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 OPS = ("ops@example.com",)
 KEY, NAME = JobKey("DiskSpace", "disk full"), "disk full"
-FINE = Outcome(Condition.FINE)
-FULL = Outcome(Condition.FAILING, "/ is 93% full\nand more")
+OK = CheckResult(Status.OK)
+FULL = CheckResult(Status.FAILING, "/ is 93% full\nand more")
 ON_CHANGE = Policy()
 HOURLY = Policy(JobFailureNotificationFrequency.EVERYHOUR, 2)
 
@@ -55,7 +55,7 @@ def mail(**more):
 
 
 def entry(reason="it was so", at=NOON, key=KEY, name=NAME, **details):
-    details = JobDetails(Condition.FAILING, 1, reason, **details)
+    details = JobDetails(Status.FAILING, 1, reason, **details)
     return Entry(at, key, name, Decision.FIRST_ALERT, details)
 
 
@@ -66,30 +66,30 @@ def read_back(one):
 
 def story(policy, outcomes, *, mail_leaves=True):
     """Return the texts of what is decided when a job finds these, minute by minute."""
-    job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, policy, OPS)
-    record, now, told = Record(KEY), NOON, []
-    for outcome in outcomes:
-        decision = decide(record, outcome, policy, now)
+    job = Job(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, policy, OPS)
+    record, now, notified = Record(KEY), NOON, []
+    for result in outcomes:
+        decision = decide(record, result, policy, now)
         messages = (mail(),) if decision.notifies else ()
-        report = Report(job, outcome, decision, messages)
+        report = JobReport(job, result, decision, messages)
         after = advance(record, report, now)
         found = decisions.judged(report, record, after, now)
-        told.append([read_back(one) for one in found])
+        notified.append([read_back(one) for one in found])
         record, now = after, now + timedelta(minutes=1)
         if mail_leaves:
-            record = replace(record, owed=())
-    return told
+            record = replace(record, queued=())
+    return notified
 
 
 # What a run decides, in sentences.
 
 
 def test_a_job_that_is_fine_and_stays_so_leaves_no_line():
-    assert story(ON_CHANGE, [FINE, FINE]) == [[], []]
+    assert story(ON_CHANGE, [OK, OK]) == [[], []]
 
 
 def test_an_alert_and_its_end_say_what_was_found_and_what_the_policy_said():
-    first, second, third = story(ON_CHANGE, [FULL, FULL, FINE])
+    first, second, third = story(ON_CHANGE, [FULL, FULL, OK])
     assert first == [
         "failing, 1 in a row: / is 93% full; first alert, as the policy is: on change",
         "alert to ops@example.com is to be sent: 'disk full is failing: / is 93% full'",
@@ -100,25 +100,27 @@ def test_an_alert_and_its_end_say_what_was_found_and_what_the_policy_said():
 
 
 def test_while_the_alert_has_not_left_nobody_is_said_to_have_been_told():
-    _first, second, third = story(ON_CHANGE, [FULL, FULL, FINE], mail_leaves=False)
+    _first, second, third = story(ON_CHANGE, [FULL, FULL, OK], mail_leaves=False)
     still = "the mail of 2026-11-22 12:00 UTC to ops@example.com has still to leave"
     assert f"no mail: {still}; the next one comes when" in second[0]
     assert third[0] == f"fine; recovery mail: {still}"
 
 
 def test_several_people_were_told():
-    told = Record(KEY, NAME, told=("a@b.example", "c@b.example"), told_at=NOON)
-    report = Report(
-        JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE),
+    notified = Record(
+        KEY, NAME, notified=("a@b.example", "c@b.example"), notified_at=NOON
+    )
+    report = JobReport(
+        Job(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE),
         FULL,
         Decision.ALREADY_NOTIFIED,
     )
-    (said,) = decisions.judged(report, told, told, NOON)
+    (said,) = decisions.judged(report, notified, notified, NOON)
     assert "no mail: a@b.example, c@b.example were told at " in sentence(said)
 
 
 def test_too_few_failures_and_too_soon_are_said_with_the_policy():
-    found = story(HOURLY, [FULL, FULL, FULL, FINE])
+    found = story(HOURLY, [FULL, FULL, FULL, OK])
     assert found[0][0].endswith("no mail yet: the first one comes after 2 in a row")
     assert found[1][0].endswith("first alert, as the policy is: every hour, after 2")
     assert "no mail, too soon: ops@example.com was told at " in found[2][0]
@@ -126,23 +128,23 @@ def test_too_few_failures_and_too_soon_are_said_with_the_policy():
 
 
 def test_what_is_fine_again_before_anybody_heard_of_it_says_so():
-    found = story(Policy(failures=3), [FULL, FINE])
+    found = story(Policy(failures=3), [FULL, OK])
     assert found[1] == ["fine; fine again, no mail: nobody was told that it was not"]
 
 
 def test_an_end_knows_since_when_it_was_for_whoever_counts_them():
-    job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, ON_CHANGE, OPS)
-    for outcome, since in ((FINE, NOON), (FULL, None)):
-        before = Record(KEY, NAME, Condition.FAILING, 3, NOON)
-        decision = decide(before, outcome, ON_CHANGE, NOON)
-        report = Report(job, outcome, decision)
+    job = Job(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, ON_CHANGE, OPS)
+    for result, since in ((OK, NOON), (FULL, None)):
+        before = Record(KEY, NAME, Status.FAILING, 3, NOON)
+        decision = decide(before, result, ON_CHANGE, NOON)
+        report = JobReport(job, result, decision)
         after = advance(before, report, NOON)
         (one,) = decisions.judged(report, before, after, NOON)
         assert one.details.failing_since == since
 
 
 def test_a_job_under_way_says_so_once():
-    found = story(ON_CHANGE, [Outcome(Condition.PENDING, "wait", ask_again=True)] * 2)
+    found = story(ON_CHANGE, [CheckResult(Status.PENDING, "wait", ask_again=True)] * 2)
     assert found == [["under way: wait; asked again in the next minute run"], []]
 
 
@@ -168,8 +170,8 @@ def test_a_mail_that_went_to_the_log_is_not_said_to_be_sent():
     assert one.code is Event.LOGGED
     said = "alert to ops@example.com was logged, not mailed (nomail): 'disk full"
     assert read_back(one).startswith(said)
-    before, into = Record(KEY, NAME, owed=(mail(),)), mail(subject="12 failing")
-    after, logged = replace(before, owed=()), DeliveryResult.LOGGED
+    before, into = Record(KEY, NAME, queued=(mail(),)), mail(subject="12 failing")
+    after, logged = replace(before, queued=()), DeliveryResult.LOGGED
     (one,) = decisions.bundled(before, after, into, NOON, logged)
     assert "was logged, not mailed (nomail) as a part of '12 failing'" in read_back(one)
 
@@ -183,22 +185,22 @@ def test_a_mail_that_went_to_the_log_is_not_said_to_be_sent():
     ],
 )
 def test_that_somebody_was_told_is_said_only_where_a_mail_was_taken(result, said):
-    told = Record(KEY, NAME, told=OPS, told_at=NOON, delivery=result)
-    job = JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE)
-    report = Report(job, FULL, Decision.ALREADY_NOTIFIED)
-    (one,) = decisions.judged(report, told, told, NOON)
+    notified = Record(KEY, NAME, notified=OPS, notified_at=NOON, delivery=result)
+    job = Job(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE)
+    report = JobReport(job, FULL, Decision.ALREADY_NOTIFIED)
+    (one,) = decisions.judged(report, notified, notified, NOON)
     assert said in read_back(one)
     assert ("told" in read_back(one)) is (result is DeliveryResult.SENT)
 
 
 def test_mails_that_a_digest_or_newer_news_stood_for_name_it():
-    before = Record(KEY, NAME, owed=(mail(),))
+    before = Record(KEY, NAME, queued=(mail(),))
     into = mail(message_id="b2" * 16, subject="12 failing in one mail")
-    (one,) = decisions.bundled(before, replace(before, owed=()), into, NOON)
+    (one,) = decisions.bundled(before, replace(before, queued=()), into, NOON)
     assert "was sent as a part of '12 failing in one mail': 'disk full" in (
         read_back(one)
     )
-    (one,) = decisions.merged(before, replace(before, owed=(into,)), NOON)
+    (one,) = decisions.merged(before, replace(before, queued=(into,)), NOON)
     assert "is a part of newer news, '12 failing" in read_back(one)
     assert list(decisions.merged(before, before, NOON)) == []
 
@@ -210,7 +212,7 @@ def test_of_many_addresses_a_few_are_named():
 
 
 def test_what_became_of_state_is_said():
-    gone = Record(KEY, NAME, unseen_since=NOON, owed=(mail(),))
+    gone = Record(KEY, NAME, unseen_since=NOON, queued=(mail(),))
     assert [
         read_back(one)
         for one in (
@@ -243,14 +245,14 @@ def test_a_line_comes_back_as_it_was():
 
 def test_a_line_holds_a_code_and_facts_and_no_sentence():
     one, second = decisions.judged(
-        Report(
-            JobFacts(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE),
+        JobReport(
+            Job(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE),
             FULL,
             Decision.FIRST_ALERT,
             (mail(),),
         ),
         Record(KEY),
-        Record(KEY, NAME, Condition.FAILING, 1),
+        Record(KEY, NAME, Status.FAILING, 1),
         NOON,
     )
     start = f"2026-11-22T12:00:00+00:00\t{KEY}\t{NAME}"
@@ -269,7 +271,7 @@ def test_each_code_has_its_words():
     assert set(decisions.WORDS) == set(Decision)
     for code, details in DETAILS.items():
         if details is JobDetails:
-            made = JobDetails(Condition.FAILING)
+            made = JobDetails(Status.FAILING)
         elif details is decisions.MailDetails:
             made = details("a1", MessageKind.ALERT, People(OPS))
         else:
@@ -292,7 +294,7 @@ def test_no_secret_is_in_a_line():
 
 
 def test_a_long_reason_is_cut():
-    long = Outcome(Condition.FAILING, "x" * 5000)
+    long = CheckResult(Status.FAILING, "x" * 5000)
     ((first, _kept),) = story(ON_CHANGE, [long])
     assert len(first) < 500
 
@@ -323,9 +325,9 @@ def everything(folder):
 
 
 def write(folder, *texts, most_bytes=10_000):
-    journal = Journal(folder, (), most_bytes)
-    journal.note(entry(text) for text in texts)
-    journal.write()
+    audit_log = AuditLog(folder, (), most_bytes)
+    audit_log.note(entry(text) for text in texts)
+    audit_log.write()
 
 
 def test_lines_are_appended_and_read_in_their_order(tmp_path):
@@ -341,18 +343,18 @@ def test_nothing_decided_leaves_no_file(tmp_path):
 
 
 def test_only_what_is_wanted_is_read(tmp_path):
-    journal = Journal(tmp_path, ())
-    journal.note([entry("a", key=JobKey("X", "x")), entry("b", name="other")])
-    journal.write()
+    audit_log = AuditLog(tmp_path, ())
+    audit_log.note([entry("a", key=JobKey("X", "x")), entry("b", name="other")])
+    audit_log.write()
     found = read_entries(tmp_path, lambda key, name: key == JobKey("X", "x"))
     assert [one.details.reason for one in found] == ["a"]
 
 
 def test_of_a_period_only_what_is_later_is_read(tmp_path):
-    journal = Journal(tmp_path, ())
+    audit_log = AuditLog(tmp_path, ())
     moments = [NOON, NOON + timedelta(milliseconds=900), NOON + timedelta(seconds=1)]
-    journal.note(entry(str(at), at) for at in moments)
-    journal.write()
+    audit_log.note(entry(str(at), at) for at in moments)
+    audit_log.write()
     found = read_entries(tmp_path, lambda key, name: True, moments[0])
     assert [one.details.reason for one in found] == [str(moments[2])]
     earlier = NOON - timedelta(seconds=1)
@@ -363,11 +365,11 @@ def test_how_far_the_file_reaches_back_is_known_once_lines_were_dropped(tmp_path
     assert reaches_back_to(tmp_path) is None
     write(tmp_path, "one")
     assert reaches_back_to(tmp_path) is None
-    journal = Journal(tmp_path, (), 1000)
+    audit_log = AuditLog(tmp_path, (), 1000)
     for number in range(20):
         at = NOON + timedelta(minutes=number)
-        journal.note([entry(f"{number} {'x' * 100}", at)])
-        journal.write()
+        audit_log.note([entry(f"{number} {'x' * 100}", at)])
+        audit_log.write()
     first, *_rest = read_entries(tmp_path, lambda key, name: True)
     assert reaches_back_to(tmp_path) == first.at > NOON
     older = tmp_path / "decisions.log.1"
@@ -409,20 +411,20 @@ def test_what_cannot_be_written_is_said_once_and_stops_nothing(tmp_path, caplog,
         os.mkfifo(path)
     else:
         path.symlink_to(tmp_path / "elsewhere")
-    journal = Journal(tmp_path, ())
+    audit_log = AuditLog(tmp_path, ())
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            journal.note([entry()])
-            journal.write()
+            audit_log.note([entry()])
+            audit_log.write()
     (said,) = caplog.messages
     assert f"{path} cannot be written: " in said
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_ten_thousand_lines_cost_little(tmp_path):
-    journal = Journal(tmp_path, ("canary",))
-    journal.note(entry(f"number {number}") for number in range(10_000))
+    audit_log = AuditLog(tmp_path, ("canary",))
+    audit_log.note(entry(f"number {number}") for number in range(10_000))
     began = datetime.now(UTC)
-    journal.write()
+    audit_log.write()
     assert datetime.now(UTC) - began < timedelta(seconds=3)
     assert len(everything(tmp_path)) == 10_000

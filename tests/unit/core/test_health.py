@@ -14,7 +14,7 @@ from lib.core.enums import Health, MessageKind
 from lib.core.health import Evidence
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
-from lib.core.records import Record, RunFacts
+from lib.core.records import Record, RunRecord
 from lib.core.settings import Mail, Mailbox, Settings
 from lib.peers import answer
 from tests.support.instance import NO_MAIL, Instance, flag_job
@@ -40,7 +40,7 @@ def proof(**times):
 
 
 PROVEN = proof(proved_at=ago(minutes=50))
-FINE = Evidence(ago(seconds=30), None, PROVEN)
+OK = Evidence(ago(seconds=30), None, PROVEN)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_without_a_mailbox_only_what_is_stuck_is_a_problem():
 
 
 def test_an_instance_without_mail_says_so_unless_that_is_fine():
-    assert judged(FINE, Mail(), NOON).word is Health.MAIL_PROBLEM
-    assert judged(FINE, Mail(nomail=True), NOON).word is Health.MAIL_PROBLEM
-    fine = Mail(nomail=True, nomail_is_fine=True)
-    assert judged(FINE, fine, NOON).word is Health.OK
+    assert judged(OK, Mail(), NOON).word is Health.MAIL_PROBLEM
+    assert judged(OK, Mail(nomail=True), NOON).word is Health.MAIL_PROBLEM
+    fine = Mail(nomail=True, nomail_is_ok=True)
+    assert judged(OK, fine, NOON).word is Health.OK
 
 
 def test_no_run_is_worse_than_no_mail():
@@ -117,18 +117,18 @@ def test_the_evidence_is_what_was_tried_in_vain_and_not_a_probe():
         born_at = ago(**length)
         return Message("a1", kind, "s", "b", ("o@x.org",), born_at, attempts=attempts)
 
-    owed = (
-        message(MessageKind.PROBE, 3, hours=3),
+    queued = (
+        message(MessageKind.ROUND_TRIP, 3, hours=3),
         message(MessageKind.ALERT, 0, hours=2),
         message(MessageKind.ALERT, 1, hours=1),
     )
     prover = Record(JobKey("EmailChecker", "E"), memory={"proof": PROVEN})
     kept = health.witnessed(
-        RunFacts(ended_at=NOON), [Record(JobKey("X", "x"), owed=owed), prover]
+        RunRecord(ended_at=NOON), [Record(JobKey("X", "x"), queued=queued), prover]
     )
-    assert health.evidence(kept) == Evidence(NOON, ago(hours=1), PROVEN)
+    assert health.output(kept) == Evidence(NOON, ago(hours=1), PROVEN)
     nothing = health.witnessed(kept, [])
-    assert health.evidence(nothing) == Evidence(NOON, None, None)
+    assert health.output(nothing) == Evidence(NOON, None, None)
 
 
 # The file.
@@ -151,7 +151,7 @@ def read(file, key=""):
 def test_each_run_replaces_the_file_and_everybody_may_read_it(tmp_path):
     instance, file = instance_with_file(tmp_path, "[email]\nsmtpserver = 127.0.0.1\n")
     assert instance.cron().silent
-    assert read(file).finding is answer.Finding.FINE
+    assert read(file).peer_status is answer.PeerStatus.OK
     assert file.stat().st_mode & 0o777 == 0o644
     os.utime(file, (1, 1))
     assert instance.cron().silent
@@ -174,9 +174,9 @@ def test_the_file_is_signed_with_the_key_of_each_peer(tmp_path):
     instance.add("[peers]\nfriend = https://x.example/,a@example.com,key=we two\n")
     instance.cron()
     found = read(file, "we two")
-    assert found.finding is answer.Finding.FINE and found.signed
+    assert found.peer_status is answer.PeerStatus.OK and found.signed
     assert found.answer.server == "web1"
-    assert read(file, "others").finding is answer.Finding.UNSIGNED
+    assert read(file, "others").peer_status is answer.PeerStatus.UNSIGNED
 
 
 # Of one the mail is tried itself; of so many at once, one mail for all of them.
@@ -191,16 +191,16 @@ def test_mail_that_is_stuck_is_told(tmp_path, count):
         server.answer_data = lambda mail: "451 4.3.0 not now"
         (tmp_path / "flag").unlink()
         instance.cron()
-        assert read(file).finding is answer.Finding.FINE
+        assert read(file).peer_status is answer.PeerStatus.OK
         long_ago = (datetime.now(UTC) - timedelta(minutes=20)).isoformat()
 
         def grow_old(content):
-            for one in content.get("owed", ()):
+            for one in content.get("queued", ()):
                 one["born_at"] = long_ago
 
         instance.mend(grow_old)
         instance.cron()
-        assert read(file).finding is answer.Finding.MAIL_PROBLEM
+        assert read(file).peer_status is answer.PeerStatus.MAIL_PROBLEM
 
 
 def test_a_run_that_cannot_be_written_down_is_a_job_problem(tmp_path):
@@ -211,7 +211,7 @@ def test_a_run_that_cannot_be_written_down_is_a_job_problem(tmp_path):
         assert instance.cron().code == 1
     finally:
         instance.state.chmod(0o700)
-    assert read(file).finding is answer.Finding.JOB_PROBLEM
+    assert read(file).peer_status is answer.PeerStatus.JOB_PROBLEM
 
 
 def test_a_folder_that_cannot_be_written_is_one_line_and_the_jobs_run(tmp_path):

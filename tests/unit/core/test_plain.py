@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.core import plain
-from lib.core.enums import Condition, Decision, JobFrequency, MessageKind
-from lib.core.jobs import JobFacts, JobKey, Policy
+from lib.core.enums import Decision, JobFrequency, MessageKind, Status
+from lib.core.jobs import Job, JobKey, Policy
 from lib.core.messages import Message
-from lib.core.records import Record, RunFacts
-from lib.core.results import Outcome, Report
+from lib.core.records import Record, RunRecord
+from lib.core.results import CheckResult, JobReport
 from lib.storage.codec import packed, unpacked
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -32,7 +32,7 @@ moments = st.datetimes(
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=-11, minutes=30))]),
 )
 numbers = st.integers(min_value=0, max_value=2**53 - 1)
-conditions = st.sampled_from(Condition)
+conditions = st.sampled_from(Status)
 memories = st.dictionaries(
     texts,
     st.recursive(
@@ -62,17 +62,17 @@ records = st.builds(
     Record,
     key=keys,
     name=texts,
-    condition=conditions,
+    status=conditions,
     failures=numbers,
     failing_since=st.none() | moments,
-    told_at=st.none() | moments,
-    told=st.lists(texts, max_size=3).map(tuple),
-    told_of=st.none() | conditions,
+    notified_at=st.none() | moments,
+    notified=st.lists(texts, max_size=3).map(tuple),
+    notified_status=st.none() | conditions,
     thread=st.none() | texts,
     last_reason=texts,
     pending=st.booleans(),
     memory=memories,
-    owed=st.lists(messages, max_size=3).map(tuple),
+    queued=st.lists(messages, max_size=3).map(tuple),
     unseen_since=st.none() | moments,
 )
 
@@ -88,17 +88,17 @@ def test_a_record_comes_back_from_its_file_the_same(record):
 @settings(max_examples=50, deadline=None)
 @given(message=messages)
 def test_a_report_comes_back_from_a_pipe_the_same(message):
-    job = JobFacts(
+    job = Job(
         JobKey("K", "k"), "n", "f.py", JobFrequency.HOUR, Policy(failures=3), ("a@b.c",)
     )
-    report = Report(
+    report = JobReport(
         job,
-        Outcome(Condition.UNKNOWN, "why", seconds=0.5, ask_again=True),
+        CheckResult(Status.UNKNOWN, "why", seconds=0.5, ask_again=True),
         Decision.NOT_YET,
         (message,),
         memory={"seen": [1, 2.5, None]},
     )
-    assert plain.from_plain(Report, plain.loads(plain.dumps(report))) == report
+    assert plain.from_plain(JobReport, plain.loads(plain.dumps(report))) == report
 
 
 def test_what_has_its_default_is_not_written():
@@ -119,25 +119,25 @@ def test_what_is_no_value_of_ours_is_written_as_text():
         ("key", "disk full", "Record.key is no key of a job"),
         ("key", "/disk full", "Record.key is no key of a job"),
         ("name", None, "Record.name is no text"),
-        ("condition", "well", "Record.condition is none of fine, failing, unknown"),
-        ("condition", ["fine"], "Record.condition is none of"),
+        ("status", "well", "Record.condition is none of fine, failing, unknown"),
+        ("status", ["fine"], "Record.condition is none of"),
         ("failures", -1, "Record.failures is no whole number, or is negative"),
         ("failures", 10**400, "Record.failures is no whole number"),
         ("failures", True, "Record.failures is no whole number"),
         ("failures", 1.0, "Record.failures is no whole number"),
         ("failures", "1", "Record.failures is no whole number"),
         ("pending", 1, "Record.pending is neither true nor false"),
-        ("told_at", 12, "Record.told_at is no time"),
-        ("told_at", "yesterday", "Record.told_at is no time"),
-        ("told_at", "2026-03-01T12:00:00", "has no time zone"),
-        ("told_at", "0001-01-01T00:00:00+14:00", "is no time of ours"),
-        ("told_at", "9999-12-31T23:59:59-14:00", "is no time of ours"),
+        ("notified_at", 12, "Record.told_at is no time"),
+        ("notified_at", "yesterday", "Record.told_at is no time"),
+        ("notified_at", "2026-03-01T12:00:00", "has no time zone"),
+        ("notified_at", "0001-01-01T00:00:00+14:00", "is no time of ours"),
+        ("notified_at", "9999-12-31T23:59:59-14:00", "is no time of ours"),
         ("told", "ops@example.com", "Record.told is no list"),
         ("told", [1], "Record.told is no text"),
         ("memory", [], "Record.memory is no object"),
-        ("owed", {}, "Record.owed is no list"),
-        ("owed", ["x"], "Record.owed is no object"),
-        ("owed", [{"kind": "note"}], "Record.owed lacks 'message_id'"),
+        ("queued", {}, "Record.owed is no list"),
+        ("queued", ["x"], "Record.owed is no object"),
+        ("queued", [{"kind": "note"}], "Record.owed lacks 'message_id'"),
         ("surprise", 1, "Record has an unknown member 'surprise'"),
     ],
 )
@@ -156,7 +156,7 @@ def test_what_is_no_object_is_no_record(body):
 @pytest.mark.parametrize("seconds", [10**400, -(2**53), True, "1", float("inf")])
 def test_a_number_without_bounds_is_refused(seconds):
     with pytest.raises(ValueError, match="Outcome.seconds is no number"):
-        plain.from_plain(Outcome, {"condition": "fine", "seconds": seconds})
+        plain.from_plain(CheckResult, {"status": "fine", "seconds": seconds})
 
 
 @pytest.mark.parametrize(
@@ -217,5 +217,5 @@ def test_a_record_whose_memory_is_too_deep_is_refused():
 
 
 def test_times_of_last_runs_are_kept_as_text():
-    facts = RunFacts(last_runs={"minute": NOON.isoformat()}, records=("a-1",))
-    assert plain.from_plain(RunFacts, plain.to_plain(facts)) == facts
+    facts = RunRecord(last_runs={"minute": NOON.isoformat()}, records=("a-1",))
+    assert plain.from_plain(RunRecord, plain.to_plain(facts)) == facts

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.core.enums import Condition, Decision
+from lib.core.enums import Decision
 from lib.core.enums import JobFailureNotificationFrequency as Every
-from lib.core.enums import JobFrequency, MessageKind
-from lib.core.jobs import JobFacts, JobKey, OldEntry, Policy
+from lib.core.enums import JobFrequency, MessageKind, Status
+from lib.core.jobs import Job, JobKey, OldEntry, Policy
 from lib.core.messages import Message
 from lib.core.policy import (
     advance,
@@ -25,16 +25,16 @@ from lib.core.policy import (
     unmet,
 )
 from lib.core.records import Record
-from lib.core.results import Outcome, Report
+from lib.core.results import CheckResult, JobReport
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 FOUND = {
-    "S": Condition.FINE,
-    "F": Condition.FAILING,
-    "U": Condition.UNKNOWN,
-    "P": Condition.PENDING,
+    "S": Status.OK,
+    "F": Status.FAILING,
+    "U": Status.UNKNOWN,
+    "P": Status.PENDING,
 }
 HEARD = {
     MessageKind.ALERT: "A",
@@ -55,11 +55,11 @@ def message(kind=MessageKind.ALERT, to=("ops@example.com",), at=NOON):
 
 def one_run(record, letter, policy, now, to=("ops@example.com",)):
     """One run of one job: what ``run`` and a worker do, without their hands."""
-    outcome = Outcome(FOUND[letter], "why")
-    decision = decide(record, outcome, policy, now)
+    result = CheckResult(FOUND[letter], "why")
+    decision = decide(record, result, policy, now)
     spoken = (message(SPOKEN[decision], to, now),) if decision.notifies else ()
-    job = JobFacts(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE, policy)
-    return advance(record, Report(job, outcome, decision, spoken), now), decision
+    job = Job(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE, policy)
+    return advance(record, JobReport(job, result, decision, spoken), now), decision
 
 
 NEW = Record(JobKey("K", "k"))
@@ -71,8 +71,8 @@ def tell_story(every, after, runs, mail="", step=MINUTE, record=NEW):
     for number, letter in enumerate(runs):
         record, _ = one_run(record, letter, Policy(every, after), NOON + number * step)
         if mail[number : number + 1] != "-":
-            heard += "".join(HEARD[owed.kind] for owed in record.owed) or "."
-            record = replace(record, owed=())
+            heard += "".join(HEARD[queued.kind] for queued in record.queued) or "."
+            record = replace(record, queued=())
         else:
             heard += "."
     return heard
@@ -171,16 +171,16 @@ def test_those_who_got_the_problem_are_remembered_for_its_recovery():
     record, _ = one_run(
         Record(JobKey("K", "k")), "F", Policy(), NOON, to=("old@example.com",)
     )
-    assert record.told == ("old@example.com",)
+    assert record.notified == ("old@example.com",)
 
 
 def test_what_a_job_sends_of_its_own_accord_tells_nobody_that_it_fails():
     note, alert = message(MessageKind.NOTE, ("boss@example.com",)), message()
-    job = JobFacts(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE)
-    failed = Outcome(Condition.FAILING, "why")
-    report = Report(job, failed, Decision.FIRST_ALERT, (note, alert))
+    job = Job(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE)
+    failed = CheckResult(Status.FAILING, "why")
+    report = JobReport(job, failed, Decision.FIRST_ALERT, (note, alert))
     record = advance(Record(JobKey("K", "k")), report, NOON)
-    assert (record.told, record.thread) == (alert.to, alert.message_id)
+    assert (record.notified, record.thread) == (alert.to, alert.message_id)
 
 
 def test_a_record_keeps_since_when_how_often_and_why():
@@ -188,7 +188,7 @@ def test_a_record_keeps_since_when_how_often_and_why():
     for number in range(3):
         record, _ = one_run(record, "F", Policy(), NOON + number * MINUTE)
     assert (record.failing_since, record.failures) == (NOON, 3)
-    assert (record.last_reason, record.told_at) == ("why", NOON)
+    assert (record.last_reason, record.notified_at) == ("why", NOON)
 
 
 def test_nothing_but_memory_and_what_is_owed_outlives_a_recovery():
@@ -196,8 +196,10 @@ def test_nothing_but_memory_and_what_is_owed_outlives_a_recovery():
         Record(JobKey("K", "k"), memory={"seen": 1}), "F", Policy(), NOON
     )
     record, _ = one_run(record, "S", Policy(), NOON + MINUTE)
-    assert len(record.owed) == 2
-    assert replace(record, owed=()) == Record(JobKey("K", "k"), "k", memory={"seen": 1})
+    assert len(record.queued) == 2
+    assert replace(record, queued=()) == Record(
+        JobKey("K", "k"), "k", memory={"seen": 1}
+    )
 
 
 # The clock.
@@ -217,7 +219,7 @@ def test_a_clock_stepped_back_makes_no_burst():
     record, _ = one_run(
         Record(JobKey("K", "k")), "F", Policy(Every.EVERYHOUR), NOON + 90 * MINUTE
     )
-    heard = tell_story(Every.EVERYHOUR, 1, "F" * 10, record=replace(record, owed=()))
+    heard = tell_story(Every.EVERYHOUR, 1, "F" * 10, record=replace(record, queued=()))
     assert heard == "." * 10
 
 
@@ -240,8 +242,8 @@ def test_a_failure_from_the_future_is_failing_since_now():
 
 def test_an_owed_message_does_not_wait_for_a_year_because_the_clock_once_did():
     far = replace(message(), retry_at=NOON + timedelta(days=365))
-    record = settled(Record(JobKey("K", "k"), owed=(far,)), NOON)
-    assert is_sendable(record.owed[0], NOON)
+    record = settled(Record(JobKey("K", "k"), queued=(far,)), NOON)
+    assert is_sendable(record.queued[0], NOON)
 
 
 def test_a_record_in_order_is_left_as_it_is():
@@ -253,7 +255,7 @@ def test_a_record_in_order_is_left_as_it_is():
 
 
 def test_a_job_whose_record_was_lost_alerts_at_its_first_failure():
-    lost = Record(JobKey("K", "k"), condition=Condition.UNKNOWN)
+    lost = Record(JobKey("K", "k"), status=Status.UNKNOWN)
     policy = Policy(Every.ONSTATECHANGE, 5)
     assert one_run(lost, "F", policy, NOON)[1] is Decision.FIRST_ALERT
     assert one_run(lost, "S", policy, NOON)[1] is Decision.QUIET_RECOVERY
@@ -315,12 +317,12 @@ def test_a_job_under_way_is_asked_in_the_next_minute_whatever_its_frequency():
 
 
 def waits(tries: int) -> Iterator[float]:
-    owed, now = message(), NOON
+    queued, now = message(), NOON
     for _ in range(tries):
-        owed = attempted(owed, now)
-        assert owed.retry_at is not None
-        yield (owed.retry_at - now) / MINUTE
-        now = owed.retry_at
+        queued = attempted(queued, now)
+        assert queued.retry_at is not None
+        yield (queued.retry_at - now) / MINUTE
+        now = queued.retry_at
 
 
 def test_each_attempt_waits_longer_up_to_an_hour():
@@ -331,9 +333,9 @@ def test_each_attempt_waits_longer_up_to_an_hour():
 
 
 def test_a_message_is_not_tried_before_its_time():
-    owed = attempted(message(), NOON)
-    assert not is_sendable(owed, NOON + timedelta(seconds=49))
-    assert is_sendable(owed, NOON + timedelta(seconds=56))
+    queued = attempted(message(), NOON)
+    assert not is_sendable(queued, NOON + timedelta(seconds=49))
+    assert is_sendable(queued, NOON + timedelta(seconds=56))
 
 
 # Forgetting, and what came from the older program.
@@ -348,7 +350,7 @@ def test_a_job_nobody_meets_is_forgotten_after_thirty_days():
 
 
 def test_what_is_owed_is_not_forgotten_with_its_job():
-    record = Record(JobKey("K", "k"), unseen_since=NOON, owed=(message(),))
+    record = Record(JobKey("K", "k"), unseen_since=NOON, queued=(message(),))
     assert unmet(record, NOON + timedelta(days=90)) == record
 
 
@@ -361,7 +363,7 @@ def test_an_alert_of_the_older_program_is_neither_repeated_nor_forgotten():
         (other, entry),
         ("ops@example.com",),
     )
-    assert (record.failures, record.told) == (4, ("ops@example.com",))
+    assert (record.failures, record.notified) == (4, ("ops@example.com",))
     record, decision = one_run(record, "F", Policy(), NOON + MINUTE)
     assert decision is Decision.ALREADY_NOTIFIED
     assert one_run(record, "S", Policy(), NOON + 2 * MINUTE)[1] is Decision.RECOVERY

@@ -9,7 +9,7 @@ import pytest
 
 from lib.core import ratelimit
 from lib.core.jobs import JobKey
-from lib.core.ratelimit import DAY, HOUR, At, Limits, NotifiedAt, Postbook
+from lib.core.ratelimit import DAY, HOUR, At, Limits, NotifiedAt, SendLog
 from lib.core.settings import Mail
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -20,13 +20,13 @@ USUAL = Limits(20, 100)
 
 
 def sent(*minutes_ago):
-    return Postbook(
+    return SendLog(
         tuple(At(f"m{minute}", NOON - minute * MINUTE) for minute in minutes_ago)
     )
 
 
-def room(book, limits=USUAL, own=False):
-    return ratelimit.room(book, limits, NOON, own=own)
+def room(send_log, limits=USUAL, own=False):
+    return ratelimit.room(send_log, limits, NOON, own=own)
 
 
 @pytest.mark.parametrize(
@@ -35,115 +35,117 @@ def room(book, limits=USUAL, own=False):
 )
 def test_a_fifth_is_kept_for_checker_itself(per_hour, usual, own):
     limits = Limits(per_hour, 1000)
-    assert room(Postbook(), limits) == usual
-    assert room(Postbook(), limits, own=True) == own
+    assert room(SendLog(), limits) == usual
+    assert room(SendLog(), limits, own=True) == own
 
 
 def test_a_mail_takes_room_for_an_hour_and_for_a_day():
     assert room(sent(1, 2, 59)) == 13
     assert room(sent(1, 2, 60)) == 14
-    book = sent(*range(61, 61 + 79))
-    assert room(book) == 1
+    send_log = sent(*range(61, 61 + 79))
+    assert room(send_log) == 1
     assert room(sent(*range(61, 61 + 81))) == 0
 
 
 def test_when_there_is_room_again():
     assert ratelimit.room_at(sent(5), USUAL, NOON) == NOON
-    book = sent(*range(10, 26))
-    assert room(book) == 0
-    assert ratelimit.room_at(book, USUAL, NOON) == NOON + 35 * MINUTE
-    book = sent(*range(100, 180))
-    assert ratelimit.room_at(book, USUAL, NOON) == NOON - 179 * MINUTE + DAY
+    send_log = sent(*range(10, 26))
+    assert room(send_log) == 0
+    assert ratelimit.room_at(send_log, USUAL, NOON) == NOON + 35 * MINUTE
+    send_log = sent(*range(100, 180))
+    assert ratelimit.room_at(send_log, USUAL, NOON) == NOON - 179 * MINUTE + DAY
 
 
 def test_a_mail_that_is_tried_again_counts_once():
-    book = ratelimit.counting(
-        ratelimit.counting(Postbook(), ["a", "b"], NOON), ["a"], NOON
+    send_log = ratelimit.counting(
+        ratelimit.counting(SendLog(), ["a", "b"], NOON), ["a"], NOON
     )
-    assert sorted(one.name for one in book.counted) == ["a", "b"]
-    assert ratelimit.uncounting(book, ["a"]).counted == (At("b", NOON),)
+    assert sorted(one.name for one in send_log.counted) == ["a", "b"]
+    assert ratelimit.uncounting(send_log, ["a"]).counted == (At("b", NOON),)
 
 
 def test_a_first_alert_beside_the_limits_takes_none_of_the_room():
-    book = ratelimit.counting(Postbook(), ["a", "b"], NOON - 59 * MINUTE, ["b"])
-    assert room(book) == 15
-    assert ratelimit.first_alerts_left(book, NOON) == 11
-    again = ratelimit.counting(book, ["b"], NOON)
+    send_log = ratelimit.counting(SendLog(), ["a", "b"], NOON - 59 * MINUTE, ["b"])
+    assert room(send_log) == 15
+    assert ratelimit.first_alerts_left(send_log, NOON) == 11
+    again = ratelimit.counting(send_log, ["b"], NOON)
     assert (room(again), again.beside) == (15, (At("b", NOON),))
-    assert ratelimit.first_alerts_left(book, NOON + MINUTE) == 12
-    assert ratelimit.first_alerts_left(ratelimit.uncounting(book, ["b"]), NOON) == 12
+    assert ratelimit.first_alerts_left(send_log, NOON + MINUTE) == 12
+    assert (
+        ratelimit.first_alerts_left(ratelimit.uncounting(send_log, ["b"]), NOON) == 12
+    )
 
 
 def test_about_which_jobs_mail_left_is_known_for_an_hour_and_of_the_newest(
     monkeypatch,
 ):
-    book = ratelimit.notifying(Postbook(), [X, Y], NOON - 59 * MINUTE)
-    book = ratelimit.notifying(book, [X], NOON)
-    assert ratelimit.notified_lately(book, NOON) == {X, Y}
-    assert ratelimit.notified_lately(book, NOON + MINUTE) == {X}
-    monkeypatch.setattr(ratelimit, "MOST_NOTIFIED", 2)
-    book = ratelimit.notifying(book, [Z, W], NOON)
-    assert ratelimit.notified_lately(book, NOON) == {Z, W}
+    send_log = ratelimit.notifying(SendLog(), [X, Y], NOON - 59 * MINUTE)
+    send_log = ratelimit.notifying(send_log, [X], NOON)
+    assert ratelimit.notified_lately(send_log, NOON) == {X, Y}
+    assert ratelimit.notified_lately(send_log, NOON + MINUTE) == {X}
+    monkeypatch.setattr(ratelimit, "MAX_NOTIFIED", 2)
+    send_log = ratelimit.notifying(send_log, [Z, W], NOON)
+    assert ratelimit.notified_lately(send_log, NOON) == {Z, W}
 
 
 def test_times_that_lie_in_the_future_count_as_now():
     ahead = NOON + 3 * DAY
-    book = Postbook(
+    send_log = SendLog(
         counted=(At("a", ahead),),
         refused_logins=(ahead,),
         held_until=ahead,
-        digests=(At("x", ahead),),
-        told_held_at=ahead,
+        bundles=(At("x", ahead),),
+        deferral_notified_at=ahead,
         refused=(At("y", ahead),),
         beside=(At("z", ahead),),
         notified=(NotifiedAt(X, ahead),),
     )
-    assert ratelimit.is_ahead(book, NOON)
-    settled = ratelimit.settled(book, NOON)
+    assert ratelimit.is_ahead(send_log, NOON)
+    settled = ratelimit.settled(send_log, NOON)
     assert not ratelimit.is_ahead(settled, NOON)
     assert settled.counted == (At("a", NOON),)
     assert settled.held_until == NOON + HOUR
-    assert settled.told_held_at == NOON
+    assert settled.deferral_notified_at == NOON
 
 
 def test_what_is_over_is_forgotten():
     long_ago = NOON - 2 * DAY
-    book = Postbook(
+    send_log = SendLog(
         counted=(At("a", long_ago),),
         refused_logins=(long_ago,),
-        digests=(At("x", long_ago),),
+        bundles=(At("x", long_ago),),
         refused=(At("y", long_ago),),
     )
-    assert ratelimit.settled(book, NOON) == Postbook()
+    assert ratelimit.settled(send_log, NOON) == SendLog()
 
 
 def test_a_refused_login_is_tried_four_times_an_hour_at_most():
-    book = Postbook()
+    send_log = SendLog()
     for minute in range(4):
-        assert not ratelimit.is_held(book, NOON + minute * MINUTE)
-        book = ratelimit.after_refused_login(book, NOON + minute * MINUTE)
-    assert ratelimit.is_held(book, NOON + 59 * MINUTE)
-    assert not ratelimit.is_held(book, NOON + 60 * MINUTE)
+        assert not ratelimit.is_held(send_log, NOON + minute * MINUTE)
+        send_log = ratelimit.after_refused_login(send_log, NOON + minute * MINUTE)
+    assert ratelimit.is_held(send_log, NOON + 59 * MINUTE)
+    assert not ratelimit.is_held(send_log, NOON + 60 * MINUTE)
 
 
 def test_after_a_limit_of_the_server_nothing_goes_until_it_is_over():
-    book = replace(Postbook(), held_until=NOON + HOUR)
-    assert ratelimit.is_held(book, NOON + 59 * MINUTE)
-    assert not ratelimit.is_held(book, NOON + HOUR)
+    send_log = replace(SendLog(), held_until=NOON + HOUR)
+    assert ratelimit.is_held(send_log, NOON + 59 * MINUTE)
+    assert not ratelimit.is_held(send_log, NOON + HOUR)
 
 
 def test_after_a_digest_its_people_are_left_alone_for_five_minutes():
-    book = ratelimit.after_digest(Postbook(), OPS, NOON)
-    assert ratelimit.is_quiet(book, OPS, NOON + 4 * MINUTE)
-    assert not ratelimit.is_quiet(book, OPS, NOON + 5 * MINUTE)
-    assert not ratelimit.is_quiet(book, ("boss@example.com",), NOON)
-    assert ratelimit.without_digest(book, OPS) == Postbook()
+    send_log = ratelimit.after_bundle(SendLog(), OPS, NOON)
+    assert ratelimit.is_quiet(send_log, OPS, NOON + 4 * MINUTE)
+    assert not ratelimit.is_quiet(send_log, OPS, NOON + 5 * MINUTE)
+    assert not ratelimit.is_quiet(send_log, ("boss@example.com",), NOON)
+    assert ratelimit.without_bundle(send_log, OPS) == SendLog()
 
 
 def test_an_address_that_is_refused_is_told_of_once_a_day():
-    book = ratelimit.telling_refused(Postbook(), "gone@example.com", NOON)
-    assert ratelimit.knows_refused(book, "gone@example.com")
-    tomorrow = ratelimit.settled(book, NOON + DAY)
+    send_log = ratelimit.telling_refused(SendLog(), "gone@example.com", NOON)
+    assert ratelimit.knows_refused(send_log, "gone@example.com")
+    tomorrow = ratelimit.settled(send_log, NOON + DAY)
     assert not ratelimit.knows_refused(tomorrow, "gone@example.com")
 
 

@@ -27,7 +27,7 @@ def test_a_mail_to_ourselves_is_found_and_deleted(tmp_path, account, cafile, fol
     ((_sent, _arrived, seconds, verdict, _hop),) = memory(instance)["history"]
     assert (seconds, verdict) == (proof["seconds"], "arrived")
     (row,) = instance.run("-m", "list", "--json").json()
-    assert row["condition"] == "fine"
+    assert row["status"] == "fine"
 
 
 def test_a_mail_under_way_is_looked_for_each_minute(tmp_path, account, cafile):
@@ -50,7 +50,7 @@ def test_what_arrives_in_spam_is_no_proof(tmp_path, account, cafile):
     proof = until_proven(instance)
     assert proof["verdict"] == "spam" and "proved_at" not in proof
     assert "spam folder 'Junk'" in record(instance)["last_reason"]
-    assert "our own mail arrived in the spam folder" in account.told()[-1].subject
+    assert "our own mail arrived in the spam folder" in account.notified()[-1].subject
 
 
 def test_what_never_arrives_fails_once_and_a_later_proof_ends_it(
@@ -73,7 +73,7 @@ def test_what_never_arrives_fails_once_and_a_later_proof_ends_it(
     instance.cron("hour")
     proof = until_proven(instance)
     assert proof["verdict"] == "arrived" and "failed_at" not in proof
-    alert, recovery = (one.subject for one in account.told(2))
+    alert, recovery = (one.subject for one in account.notified(2))
     assert "our own mail did not arrive within 600 s" in alert
     assert "is fine again" in recovery
 
@@ -99,7 +99,7 @@ def test_a_login_that_is_refused_is_not_tried_each_minute(tmp_path, account, caf
     instance.cron()
     assert memory(instance)["proof"]["verdict"] == "login failed"
     assert "probe" not in memory(instance) and not record(instance).get("pending")
-    (alert,) = account.told()
+    (alert,) = account.notified()
     assert "login failed" in alert.subject
     assert "https://myaccount.google.com/apppasswords" in alert.body
     assert "another" not in instance.everything_written()
@@ -191,7 +191,7 @@ def test_with_nomail_there_is_no_probe_and_no_note(tmp_path):
     instance.cron("hour")
     (row,) = instance.run("-m", "list", "--json").json()
     assert row["verdict"] == "not set up"
-    assert record(instance).get("owed", ()) == ()
+    assert record(instance).get("queued", ()) == ()
     assert "nomail" in memory(instance)["proof"]["why"]
 
 

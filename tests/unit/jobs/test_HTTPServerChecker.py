@@ -166,8 +166,8 @@ def test_a_gzip_bomb_takes_little_memory():
     def talk(conn, listener):
         hear(conn, listener)
         conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n")
-        for piece in gzip_bomb(50):
-            conn.sendall(piece)
+        for merged_message in gzip_bomb(50):
+            conn.sendall(merged_message)
 
     with Listener(talk) as it:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -233,7 +233,7 @@ def test_headers_that_drip_over_tls_end_at_the_deadline(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pieces", "words"),
+    ("merged_messages", "words"),
     [
         ((), "the connection was closed without an answer"),
         ((RESET,), "the connection was reset (0 bytes came)"),
@@ -242,8 +242,8 @@ def test_headers_that_drip_over_tls_end_at_the_deadline(tmp_path):
         ((b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000,), "headers are not to be under"),
     ],
 )
-def test_what_is_no_answer_is_named(pieces, words):
-    with Listener(says(*pieces)) as it:
+def test_what_is_no_answer_is_named(merged_messages, words):
+    with Listener(says(*merged_messages)) as it:
         assert words in found(it.url(), timeout=5)
 
 

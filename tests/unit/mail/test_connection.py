@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from tests.support.listeners import self_signed_context
-from tests.support.mailing import refusal, settings_for
+from tests.support.mailing import failure, settings_for
 from tests.support.servers import SmtpServer, SmtpStub, server_context, smtp_talk_until
 
 
@@ -48,7 +48,7 @@ def test_a_bad_certificate_is_refused_in_words(ca, cafile, make, says, security)
     around = "tls\nhush" if security == "tls" else smtp_talk_until("AUTH", "hush")
     with SmtpStub(around, context=make(ca)) as stub:
         settings = settings_for(stub.port, cafile, smtpsecurity=security)
-        error = refusal(settings)
+        error = failure(settings)
     assert f": the certificate of 127.0.0.1 {says}" in str(error)
     assert not error.permanent
     assert not any(b"AUTH" in line for line in stub.heard)
@@ -57,7 +57,7 @@ def test_a_bad_certificate_is_refused_in_words(ca, cafile, make, says, security)
 def test_a_self_signed_certificate_is_refused_in_words(cafile, tmp_path):
     context = self_signed_context(tmp_path)
     with SmtpStub("tls\nhush", context=context) as stub:
-        error = refusal(settings_for(stub.port, cafile, smtpsecurity="tls"))
+        error = failure(settings_for(stub.port, cafile, smtpsecurity="tls"))
     assert "is self-signed; [email] cafile can name it" in str(error)
 
 
@@ -70,14 +70,14 @@ def test_a_cafile_that_is_none_is_named(ca, tmp_path, name, content, says):
     if content:
         path.write_text(content)
     with SmtpServer(ca) as server:
-        error = refusal(settings_for(server.port, path))
+        error = failure(settings_for(server.port, path))
     assert says in str(error)
     assert f"[email] cafile {path}" in str(error)
 
 
 def test_tls_spoken_to_a_server_that_begins_plainly_names_the_option(ca):
     with SmtpServer(ca) as server:
-        error = refusal(settings_for(server.port, smtpsecurity="tls"))
+        error = failure(settings_for(server.port, smtpsecurity="tls"))
     assert "does not speak TLS" in str(error)
     assert "smtpsecurity = starttls" in str(error)
 
@@ -85,14 +85,14 @@ def test_tls_spoken_to_a_server_that_begins_plainly_names_the_option(ca):
 def test_without_tls_no_other_machine_is_spoken_to():
     # An address for documentation: nothing is sent to it, or the test would wait.
     settings = settings_for(25, smtpserver="192.0.2.1", smtpsecurity="none")
-    error = refusal(settings)
+    error = failure(settings)
     assert "smtpsecurity = none is for a server on this machine only" in str(error)
 
 
 def test_a_port_where_nobody_listens_is_named():
     with SmtpStub("drop") as stub:
         port = stub.port
-    error = refusal(settings_for(port))
+    error = failure(settings_for(port))
     assert str(error) == (
         f"127.0.0.1:{port}: connect: connection refused; check [email] smtpserver and "
         "smtpport, and the network between"
@@ -102,6 +102,6 @@ def test_a_port_where_nobody_listens_is_named():
 
 @pytest.mark.parametrize("host", ["x" * 70 + ".example", "☃..example"])
 def test_a_name_that_is_none_is_said_to_be_none(host):
-    error = refusal(settings_for(587, smtpserver=host))
+    error = failure(settings_for(587, smtpserver=host))
     assert (error.permanent, error.step) == (False, "connect")
     assert str(error).endswith("; check [email] smtpserver, and this machine's DNS")

@@ -10,7 +10,7 @@ from lib.core.settings import Mailbox
 from lib.mail.folders import Kind
 from lib.mail.imap import LookFailed
 from lib.mail.mailbox import Nowhere, folders_of, look_for
-from lib.mail.roundtrip import Probe
+from lib.mail.roundtrip import RoundTripMail
 from lib.net.connect import Deadline
 from tests.support.imapstub import ImapStub, StubMail
 from tests.support.servers import PASSWORD, USER
@@ -18,7 +18,7 @@ from tests.unit.mail.test_folders import NAME_SETS
 
 TOKEN = "0123456789abcdef" * 2
 SENT = datetime(2026, 11, 23, 0, 59, 50, tzinfo=UTC)
-PROBE = Probe(TOKEN, SENT, "web1", USER)
+ROUND_TRIP = RoundTripMail(TOKEN, SENT, "web1", USER)
 
 
 def probe_mail(token=TOKEN, subject="[web1] probe", came="23-Nov-2026 01:00:00 +0000"):
@@ -45,8 +45,10 @@ def mailbox(stub, cafile, **options):
     )
 
 
-def look(stub, cafile, limit_s=8, probe=PROBE, **options):
-    return look_for(mailbox(stub, cafile, **options), probe, Deadline(limit_s))
+def look(stub, cafile, limit_s=8, round_trip_mail=ROUND_TRIP, **options):
+    return look_for(
+        mailbox(stub, cafile, **options), round_trip_mail, Deadline(limit_s)
+    )
 
 
 def failure(stub, cafile, **options):
@@ -188,9 +190,9 @@ def test_old_probes_of_ours_go_and_those_of_others_stay(ca, cafile):
         StubMail("X-Checker-Probe: e\r\nSubject: [web1] e\r\n\r\n", old),
         probe_mail(),
     ]
-    probe = Probe(TOKEN, SENT, "web1", USER, earlier=("b" * 32,))
+    round_trip_mail = RoundTripMail(TOKEN, SENT, "web1", USER, earlier=("b" * 32,))
     with ImapStub(ca, mails={"INBOX": inbox}) as stub:
-        assert look(stub, cafile, probe=probe).deleted == 3
+        assert look(stub, cafile, round_trip_mail=round_trip_mail).deleted == 3
     assert "".join("x" if one.deleted else "." for one in inbox) == "xx...x"
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.core.enums import Condition
-from lib.core.health import MOST_HISTORY, proof_in, proved_at, trouble
+from lib.core.enums import Status
+from lib.core.health import MAX_HISTORY, proof_in, proved_at, trouble
 from lib.core.jobs import JobKey
 from lib.core.records import Record
 from lib.mail.proof import failed, proven, with_line
@@ -27,7 +27,7 @@ def test_it_is_what_emailchecker_remembers():
     )
     assert proof_in([others, mine]) == proof()
     assert proof_in([others]) is None
-    broken_file = Record(JobKey("EmailChecker"), condition=Condition.FAILING)
+    broken_file = Record(JobKey("EmailChecker"), status=Status.FAILING)
     assert proof_in([broken_file, mine]) == proof()
     assert (
         proof_in([Record(JobKey("EmailChecker", "x"), memory={"proof": "none"})])
@@ -59,26 +59,28 @@ def test_a_moment_without_a_zone_is_none():
     assert proved_at(proof(proved_at=timedelta())) == NOON
 
 
-PROBE = {"token": "x", "taken": "11:00", "arrived": "11:01", "seconds": 60.0}
+ROUND_TRIP = {"token": "x", "taken": "11:00", "arrived": "11:01", "seconds": 60.0}
 
 
 def test_what_is_kept_of_a_proof_is_what_is_read():
-    kept = proven("arrived", PROBE, 3600, NOON, folder="INBOX")
+    kept = proven("arrived", ROUND_TRIP, 3600, NOON, folder="INBOX")
     assert (kept["seconds"], kept["folder"]) == (60.0, "INBOX")
     assert proved_at(kept) == NOON and trouble(kept, NOON) == ""
     assert "trouble" not in kept
     later = NOON + timedelta(hours=1)
     after = failed("never", {"token": "y"}, 3600, later, kept)
     assert proved_at(after) == NOON and "has failed: never" in trouble(after, later)
-    assert "failed_at" not in proven("late", PROBE, 60, later, folder="x", trouble="y")
-    assert "proved_at" not in failed("never", PROBE, 60, NOON, None)
+    assert "failed_at" not in proven(
+        "late", ROUND_TRIP, 60, later, folder="x", trouble="y"
+    )
+    assert "proved_at" not in failed("never", ROUND_TRIP, 60, NOON, None)
 
 
 def test_the_last_proofs_are_remembered_each_as_a_line():
     line = ["11:00", "11:01", 60.0, "late", ""]
-    assert with_line(None, PROBE, "late") == [line]
+    assert with_line(None, ROUND_TRIP, "late") == [line]
     assert with_line([], {"sent": "10:59"}, "never") == [
         ["10:59", None, None, "never", ""]
     ]
-    many = with_line([number for number in range(100)], PROBE, "late")
-    assert len(many) == MOST_HISTORY and many[-2:] == [99, line]
+    many = with_line([number for number in range(100)], ROUND_TRIP, "late")
+    assert len(many) == MAX_HISTORY and many[-2:] == [99, line]

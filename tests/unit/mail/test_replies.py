@@ -8,7 +8,7 @@ import pytest
 
 from lib.mail.replies import (
     TLS_REMEDIES,
-    NotSent,
+    DeliveryError,
     is_lasting,
     refusal_remedy,
     tls_remedy,
@@ -93,11 +93,11 @@ def test_the_way_out_of_a_wrong_name_is_the_option_that_names_the_server():
     ],
 )
 def test_a_refusal_knows_the_code_and_the_status(answer, code, status):
-    error = NotSent("text", answer=answer)
+    error = DeliveryError("text", answer=answer)
     assert (error.code, error.status) == (code, status)
 
 
 def test_a_refusal_survives_the_way_between_processes():
-    error = NotSent("a: b: c", step="b", answer="550 5.1.1 no", permanent=True)
+    error = DeliveryError("a: b: c", step="b", answer="550 5.1.1 no", permanent=True)
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.__dict__) == (str(error), error.__dict__)

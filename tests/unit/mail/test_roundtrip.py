@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.mail.roundtrip import LEFT_ALONE, Probe, seen_in
+from lib.mail.roundtrip import LEFT_ALONE, RoundTripMail, seen_in
 
 TOKEN, OTHER = "0123456789abcdef" * 2, "f" * 32
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 US = "checker@example.com"
-PROBE = Probe(TOKEN, NOON, "web1", US, earlier=("e" * 32,))
+ROUND_TRIP = RoundTripMail(TOKEN, NOON, "web1", US, earlier=("e" * 32,))
 
 
 def mail(came=NOON, **fields):
@@ -40,13 +40,13 @@ def mail(came=NOON, **fields):
     ],
 )
 def test_it_is_the_probe_by_any_of_its_three_places(fields, is_it):
-    assert PROBE.is_it(mail(**fields)) is is_it
+    assert ROUND_TRIP.is_it(mail(**fields)) is is_it
 
 
 def test_whoever_does_not_know_its_own_address_goes_by_the_others():
-    probe = Probe(TOKEN, NOON)
-    assert not probe.is_it(mail(Subject=f"[web1] probe {TOKEN}"))
-    assert probe.is_it(mail(Message_ID=f"<{TOKEN}@mx>"))
+    round_trip_mail = RoundTripMail(TOKEN, NOON)
+    assert not round_trip_mail.is_it(mail(Subject=f"[web1] probe {TOKEN}"))
+    assert round_trip_mail.is_it(mail(Message_ID=f"<{TOKEN}@mx>"))
 
 
 OLD = NOON - LEFT_ALONE - timedelta(minutes=1)
@@ -70,7 +70,7 @@ OLD = NOON - LEFT_ALONE - timedelta(minutes=1)
     ],
 )
 def test_ours_are_those_we_know_of_and_old_ones_in_our_words(came, fields, is_ours):
-    assert PROBE.is_ours(mail(came, **fields)) is is_ours
+    assert ROUND_TRIP.is_ours(mail(came, **fields)) is is_ours
 
 
 def test_a_header_that_cannot_be_decoded_is_taken_as_it_stands():

@@ -6,14 +6,14 @@ import pytest
 
 from lib.alerting.channels import channel_for
 from lib.mail.mime import compose
-from lib.mail.replies import NotSent
+from lib.mail.replies import DeliveryError
 from lib.mail.smtp import SmtpChannel
 from tests.support.mailing import (
     CANARY,
     FORMS,
     OPS,
+    failure,
     message,
-    refusal,
     send,
     settings_for,
 )
@@ -133,7 +133,7 @@ def test_a_mail_refused_whole_says_whether_to_try_again(
 def test_one_recipient_to_wait_for_makes_it_worth_trying_again(mail_server, cafile):
     answers = {"a@x.example": "550 5.1.1 gone", "b@x.example": "451 4.7.1 later"}
     mail_server.answer_rcpt = answers.get
-    error = refusal(settings_for(mail_server.port, cafile), message(to=(*answers,)))
+    error = failure(settings_for(mail_server.port, cafile), message(to=(*answers,)))
     assert not error.permanent
     assert error.refused == answers
 
@@ -145,7 +145,7 @@ def test_a_recipient_whom_the_server_cannot_write_to_is_refused_alone(
     (refused,) = send(settings, message(to=("jürgen@example.com", OPS)))
     assert list(refused) == ["jürgen@example.com"]
     assert "SMTPUTF8" in refused["jürgen@example.com"]
-    error = refusal(settings, message(to=("jürgen@example.com",)))
+    error = failure(settings, message(to=("jürgen@example.com",)))
     assert error.permanent
     assert "no letters beyond ASCII before the @" in str(error)
 
@@ -159,14 +159,14 @@ def test_a_recipient_beyond_ascii_is_reached_where_the_server_can(ca, cafile):
 
 @pytest.mark.parametrize("to", [(), ("a@b\r\nDATA",), ("no address",)])
 def test_nobody_to_send_to_is_said_and_not_tried(mail_server, cafile, to):
-    error = refusal(settings_for(mail_server.port, cafile), message(to=to))
+    error = failure(settings_for(mail_server.port, cafile), message(to=to))
     assert error.permanent
 
 
 def test_a_wrong_password_says_what_to_do(mail_server, cafile):
     mail_server.password = "another"
     steps = []
-    error = refusal(settings_for(mail_server.port, cafile), steps=steps)
+    error = failure(settings_for(mail_server.port, cafile), steps=steps)
     assert (error.permanent, error.step, error.code) == (False, "AUTH", 535)
     assert "check [email] user and pass" in str(error)
     assert mail_server.logins == 1
@@ -196,7 +196,7 @@ def test_without_tls_the_password_is_never_said(script, step, says):
     steps = []
     with SmtpStub(f"send 220 stub\nhear EHLO\n{script}\nhush") as stub:
         settings = settings_for(stub.port, password=CANARY)
-        error = refusal(settings, deadline_s=1, steps=steps)
+        error = failure(settings, deadline_s=1, steps=steps)
     assert error.step == step
     assert says in str(error)
     everything = b"\n".join(stub.heard).decode("latin-1") + str(error) + str(steps)
@@ -212,7 +212,7 @@ def test_what_was_said_before_tls_is_forgotten(ca, cafile):
         "\ntls\nhear EHLO\nsend 250 stub\nhush"
     )
     with SmtpStub(script, context=server_context(ca)) as stub:
-        error = refusal(settings_for(stub.port, cafile, password=CANARY))
+        error = failure(settings_for(stub.port, cafile, password=CANARY))
     assert error.step == "AUTH"
     assert "offers no login" in str(error)
 
@@ -234,7 +234,7 @@ def test_a_relay_on_this_machine_gets_no_password():
 
 @pytest.mark.parametrize("missing", [{"user": ""}, {"password": ""}])
 def test_without_user_or_password_no_login_is_tried(mail_server, cafile, missing):
-    error = refusal(settings_for(mail_server.port, cafile, **missing))
+    error = failure(settings_for(mail_server.port, cafile, **missing))
     assert mail_server.logins == 0
     assert not error.permanent
     assert str(error).endswith(
@@ -251,6 +251,6 @@ def test_a_channel_says_whether_it_can_take_another_mail(ca, cafile):
         assert not channel.usable
         with channel:
             for usable in (True, False):
-                with pytest.raises(NotSent):
+                with pytest.raises(DeliveryError):
                     channel.send(USER, [OPS], compose(message(), settings))
                 assert channel.usable is usable

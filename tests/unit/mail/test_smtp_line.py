@@ -10,8 +10,8 @@ from tests.support.mailing import (
     CANARY,
     FORMS,
     LOGIN,
+    failure,
     message,
-    refusal,
     send,
     settings_for,
 )
@@ -24,7 +24,7 @@ def test_a_server_that_repeats_the_password_does_not_spread_it(ca, cafile):
     steps = []
     with SmtpStub(script, context=server_context(ca)) as stub:
         settings = settings_for(stub.port, cafile, password=CANARY)
-        error = refusal(settings, steps=steps)
+        error = failure(settings, steps=steps)
     assert any(LOGIN.encode() in line for line in stub.heard)
     assert str(error).startswith(f"127.0.0.1:{stub.port}: AUTH: 535 5.7.8 *** *** is")
     everything = "".join(map(repr, (error, error.__dict__, error.__cause__, steps)))
@@ -51,7 +51,7 @@ def test_a_server_that_hangs_up_at_any_step_can_be_tried_again(
     script = smtp_talk_until(at, how)
     with SmtpStub(script, context=server_context(ca)) as stub:
         settings = settings_for(stub.port, cafile, password=CANARY)
-        error = refusal(settings)
+        error = failure(settings)
     # A reset can overtake the end of connecting.
     steps = (step, "connect") if (at, how) == ("greeting", "reset") else (step,)
     assert not error.permanent
@@ -66,7 +66,7 @@ def test_a_server_that_hangs_up_amid_the_text_can_be_tried_again(ca, cafile):
     script = smtp_talk_until("body", "take 1000\nreset")
     with SmtpStub(script, context=server_context(ca)) as stub:
         one = message(body="x" * 20_000_000)
-        error = refusal(settings_for(stub.port, cafile), one)
+        error = failure(settings_for(stub.port, cafile), one)
     assert not error.permanent
     assert error.step in ("mail text", "end of mail")
 
@@ -96,7 +96,7 @@ def test_after_the_line_is_lost_the_other_mails_stay_owed(ca, cafile):
 def test_a_server_that_takes_its_time_does_not_take_ours(script):
     began = time.monotonic()
     with SmtpStub(script) as stub:
-        error = refusal(settings_for(stub.port), deadline_s=0.6)
+        error = failure(settings_for(stub.port), deadline_s=0.6)
         assert time.monotonic() - began < SOON_S
     assert not error.permanent
     assert "within 0.6 s" in str(error)
@@ -105,7 +105,7 @@ def test_a_server_that_takes_its_time_does_not_take_ours(script):
 def test_an_answer_without_end_does_not_fill_the_memory():
     greeting = "\n".join(["send 220-" + "x" * 500] * 1000)
     with SmtpStub(greeting) as stub:
-        error = refusal(settings_for(stub.port))
+        error = failure(settings_for(stub.port))
     assert "the answer has no end" in str(error)
 
 
@@ -122,7 +122,7 @@ def test_a_goodbye_is_not_waited_for(ca, cafile):
 
 def test_what_is_no_mail_server_is_said():
     with SmtpStub("send HTTP/1.1 400 Bad Request\nhush") as stub:
-        error = refusal(settings_for(stub.port))
+        error = failure(settings_for(stub.port))
     assert "this is no SMTP" in str(error)
 
 
@@ -131,7 +131,7 @@ def test_a_servers_words_cannot_harm_a_terminal_or_forge_a_line(ca, cafile):
     with SmtpStub(
         smtp_talk_until("RCPT", words + "\nhush"), context=server_context(ca)
     ) as stub:
-        error = refusal(settings_for(stub.port, cafile), deadline_s=1)
+        error = failure(settings_for(stub.port, cafile), deadline_s=1)
     assert str(error).isprintable()
 
 

@@ -152,7 +152,7 @@ CLOSED = "the connection was closed during the TLS handshake"
 
 
 @pytest.mark.parametrize(
-    ("pieces", "words"),
+    ("merged_messages", "words"),
     [
         ((), CLOSED),
         ((RESET,), CLOSED),
@@ -170,10 +170,12 @@ CLOSED = "the connection was closed during the TLS handshake"
         ((b"\0" * 20, HOLD), "what answers does not speak TLS"),
     ],
 )
-def test_why_there_is_no_tls_is_said_in_the_same_words_on_every_python(pieces, words):
+def test_why_there_is_no_tls_is_said_in_the_same_words_on_every_python(
+    merged_messages, words
+):
     def talk(conn, listener):
         conn.recv(4096)
-        says(*pieces, first=True)(conn, listener)
+        says(*merged_messages, first=True)(conn, listener)
 
     with Listener(talk) as it:
         deadline = Deadline(5)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.core.enums import Health
-from lib.peers.answer import MOST_BYTES, Answer, Finding, composed, judged, key_id
+from lib.peers.answer import MAX_BYTES, Answer, PeerStatus, composed, judged, key_id
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 KEY, OTHER = "shared secret of two", "another secret"
@@ -18,8 +18,8 @@ GOOD = Answer(Health.OK, NOW, NOW - timedelta(seconds=5), 1200, server="web1")
 BAD = replace(GOOD, word=Health.MAIL_PROBLEM)
 
 
-def finding(content, key="", nonce="", now=NOW):
-    return judged(content, key=key, nonce=nonce, now=now).finding
+def peer_status(content, key="", nonce="", now=NOW):
+    return judged(content, key=key, nonce=nonce, now=now).peer_status
 
 
 def test_without_a_key_it_is_the_word_times_and_digits():
@@ -36,29 +36,29 @@ def test_what_is_composed_is_what_is_read(word, key):
     read = judged(composed(said, [OTHER, key]), key=key, nonce="0f" * 16, now=NOW)
     assert read.answer == said
     assert read.signed is bool(key)
-    assert read.finding.is_an_answer
+    assert read.peer_status.is_an_answer
 
 
 @pytest.mark.parametrize(
     ("first", "found"),
     [
-        (b"True", Finding.FINE),
-        (b"True\r\n", Finding.FINE),
-        (b"MailProblem\n", Finding.MAIL_PROBLEM),
-        (b"JobProblem", Finding.JOB_PROBLEM),
-        (b"", Finding.WRONG),
-        (b"true", Finding.WRONG),
-        (b" True", Finding.WRONG),
-        (b"True ", Finding.WRONG),
-        (b"<html>True</html>", Finding.WRONG),
-        (b"\nTrue", Finding.WRONG),
-        (b"It is True", Finding.WRONG),
-        (b"ok", Finding.WRONG),
-        (b"Tru\xc3\xa9", Finding.WRONG),
+        (b"True", PeerStatus.OK),
+        (b"True\r\n", PeerStatus.OK),
+        (b"MailProblem\n", PeerStatus.MAIL_PROBLEM),
+        (b"JobProblem", PeerStatus.JOB_PROBLEM),
+        (b"", PeerStatus.WRONG),
+        (b"true", PeerStatus.WRONG),
+        (b" True", PeerStatus.WRONG),
+        (b"True ", PeerStatus.WRONG),
+        (b"<html>True</html>", PeerStatus.WRONG),
+        (b"\nTrue", PeerStatus.WRONG),
+        (b"It is True", PeerStatus.WRONG),
+        (b"ok", PeerStatus.WRONG),
+        (b"Tru\xc3\xa9", PeerStatus.WRONG),
     ],
 )
 def test_an_older_peer_says_a_word_and_nothing_but_the_word_counts(first, found):
-    assert finding(first) is found
+    assert peer_status(first) is found
 
 
 @pytest.mark.parametrize("word", [Health.MAIL_PROBLEM, Health.JOB_PROBLEM])
@@ -73,9 +73,9 @@ def test_a_bad_answer_never_has_the_letters_that_older_peers_look_for(word, keys
 
 
 def test_a_peer_with_a_key_must_sign():
-    assert finding(composed(GOOD), KEY) is Finding.UNSIGNED
-    assert finding(b"True", KEY) is Finding.UNSIGNED
-    assert finding(composed(GOOD, [OTHER]), KEY) is Finding.UNSIGNED
+    assert peer_status(composed(GOOD), KEY) is PeerStatus.UNSIGNED
+    assert peer_status(b"True", KEY) is PeerStatus.UNSIGNED
+    assert peer_status(composed(GOOD, [OTHER]), KEY) is PeerStatus.UNSIGNED
 
 
 @pytest.mark.parametrize(
@@ -90,68 +90,68 @@ def test_a_peer_with_a_key_must_sign():
 )
 def test_whatever_is_changed_the_signature_is_wrong(old, new):
     content = composed(BAD, [KEY])
-    assert finding(content, KEY) is Finding.MAIL_PROBLEM
+    assert peer_status(content, KEY) is PeerStatus.MAIL_PROBLEM
     assert old in content
-    assert finding(content.replace(old, new, 1), KEY) is Finding.FORGED
+    assert peer_status(content.replace(old, new, 1), KEY) is PeerStatus.FORGED
 
 
 def test_what_stands_below_the_signature_is_not_believed():
     long_ago = replace(GOOD, time=NOW - timedelta(hours=3))
     added = b"time: 1795348800\nnonce: bb\nserver: web9\n"
     read = judged(composed(long_ago, [KEY]) + added, key=KEY, nonce="bb", now=NOW)
-    assert read.finding is Finding.STALE
+    assert read.peer_status is PeerStatus.STALE
     assert read.answer == long_ago
 
 
 def test_letters_that_no_answer_has_are_forged_where_they_are_signed():
     content = composed(BAD, [KEY]).replace(b"web1", b"w\xc3\xa9b1")
-    assert finding(content, KEY) is Finding.FORGED
+    assert peer_status(content, KEY) is PeerStatus.FORGED
 
 
 def test_a_mac_of_another_length_or_case_is_none():
     content = composed(BAD, [KEY])
-    assert finding(content[:-2] + b"\n", KEY) is Finding.UNSIGNED
-    assert finding(content.upper(), KEY) is Finding.WRONG
+    assert peer_status(content[:-2] + b"\n", KEY) is PeerStatus.UNSIGNED
+    assert peer_status(content.upper(), KEY) is PeerStatus.WRONG
 
 
 @pytest.mark.parametrize(
     ("later", "found"),
     [
-        (timedelta(minutes=4, seconds=59), Finding.FINE),
-        (timedelta(minutes=5, seconds=1), Finding.STALE),
-        (timedelta(minutes=-4), Finding.FINE),
-        (timedelta(minutes=-6), Finding.AHEAD),
+        (timedelta(minutes=4, seconds=59), PeerStatus.OK),
+        (timedelta(minutes=5, seconds=1), PeerStatus.STALE),
+        (timedelta(minutes=-4), PeerStatus.OK),
+        (timedelta(minutes=-6), PeerStatus.AHEAD),
     ],
 )
 @pytest.mark.parametrize("key", ["", KEY])
 def test_an_answer_has_an_age(later, found, key):
-    assert finding(composed(GOOD, [KEY]), key, now=NOW + later) is found
+    assert peer_status(composed(GOOD, [KEY]), key, now=NOW + later) is found
 
 
 def test_an_answer_to_another_question_is_an_old_one():
     content = composed(replace(GOOD, nonce="aa"), [KEY])
-    assert finding(content, KEY, nonce="aa") is Finding.FINE
-    assert finding(content, KEY, nonce="bb") is Finding.STALE
+    assert peer_status(content, KEY, nonce="aa") is PeerStatus.OK
+    assert peer_status(content, KEY, nonce="bb") is PeerStatus.STALE
 
 
 def test_our_own_answer_is_not_our_peers():
     content = composed(replace(GOOD, nonce="aa"), [KEY])
     read = judged(content, key=KEY, nonce="aa", now=NOW, us="web1")
-    assert (read.finding, read.why) == (Finding.OURS, "signed by 'web1'")
-    assert not read.finding.is_an_answer
+    assert (read.peer_status, read.why) == (PeerStatus.OURS, "signed by 'web1'")
+    assert not read.peer_status.is_an_answer
 
 
 def test_who_signs_with_another_name_than_before_is_another():
     content = composed(GOOD, [KEY])
-    assert judged(content, key=KEY, now=NOW, before="web1").finding is Finding.FINE
+    assert judged(content, key=KEY, now=NOW, before="web1").peer_status is PeerStatus.OK
     read = judged(content, key=KEY, now=NOW, us="web3", before="web2")
-    assert read.finding is Finding.ANOTHERS
+    assert read.peer_status is PeerStatus.ANOTHERS
     assert read.why == "signed by 'web1', and before by 'web2'"
 
 
 def test_whose_it_is_must_be_signed_too():
     content = composed(replace(GOOD, server=""), [KEY])
-    assert finding(content, KEY) is Finding.WRONG
+    assert peer_status(content, KEY) is PeerStatus.WRONG
 
 
 @pytest.mark.parametrize(
@@ -172,12 +172,12 @@ def test_what_is_not_believed_says_why(content, why):
 @pytest.mark.parametrize("apart", [timedelta(days=-1), timedelta(days=1)])
 def test_who_signs_our_nonce_has_just_answered_whatever_the_clocks_say(apart):
     content = composed(replace(GOOD, nonce="aa"), [KEY])
-    assert finding(content, KEY, nonce="aa", now=NOW + apart) is Finding.FINE
-    assert finding(content, KEY, nonce="bb", now=NOW + apart) is Finding.STALE
+    assert peer_status(content, KEY, nonce="aa", now=NOW + apart) is PeerStatus.OK
+    assert peer_status(content, KEY, nonce="bb", now=NOW + apart) is PeerStatus.STALE
 
 
 def test_a_file_has_no_nonce_and_is_judged_by_its_time():
-    assert finding(composed(GOOD, [KEY]), KEY, nonce="bb") is Finding.FINE
+    assert peer_status(composed(GOOD, [KEY]), KEY, nonce="bb") is PeerStatus.OK
 
 
 def test_a_nonce_that_is_none_is_not_said():
@@ -191,12 +191,12 @@ def test_the_name_of_a_key_does_not_give_it_away():
 
 
 def test_more_than_the_cap_is_not_looked_at():
-    assert finding(b"x" * MOST_BYTES + b"\nTrue") is Finding.WRONG
+    assert peer_status(b"x" * MAX_BYTES + b"\nTrue") is PeerStatus.WRONG
 
 
 @given(st.binary(max_size=6000), st.sampled_from(["", KEY]))
 def test_whatever_comes_is_judged(content, key):
-    assert judged(content, key=key, nonce="ab", now=NOW).finding in Finding
+    assert judged(content, key=key, nonce="ab", now=NOW).peer_status in PeerStatus
 
 
 @given(st.text(max_size=300), st.sampled_from(list(Health)))

@@ -8,27 +8,27 @@ import pytest
 
 from lib.core.enums import Health
 from lib.peers import templates
-from lib.peers.answer import Answer, Finding
+from lib.peers.answer import Answer, PeerStatus
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 WHO = {"us": "web1", "url": "https://example.org/checker.txt"}
-NO_ANSWERS = [None, *(one for one in Finding if not one.is_an_answer)]
+NO_ANSWERS = [None, *(one for one in PeerStatus if not one.is_an_answer)]
 
 
 def test_there_is_advice_for_all_that_is_no_answer():
     assert set(templates.ADVICE) == set(NO_ANSWERS)
 
 
-@pytest.mark.parametrize("finding", NO_ANSWERS)
-def test_who_asks_and_where_and_what_to_do_is_said(finding):
-    text = templates.not_answered(finding, "since noon", times=2, **WHO)
+@pytest.mark.parametrize("peer_status", NO_ANSWERS)
+def test_who_asks_and_where_and_what_to_do_is_said(peer_status):
+    text = templates.not_answered(peer_status, "since noon", times=2, **WHO)
     first, *more = text.splitlines()
-    assert first == f"{finding or 'no answer'}: since noon"
+    assert first == f"{peer_status or 'no answer'}: since noon"
     assert max(map(len, more)) <= 76
     words = " ".join(" ".join(more).split())
     assert "web1 asks your Checker how it is, at https://example.org/checker" in words
     assert "that it can believe, though it asked 2 times." in words
-    assert words.endswith(" ".join(templates.ADVICE[finding].split()))
+    assert words.endswith(" ".join(templates.ADVICE[peer_status].split()))
 
 
 def test_once_is_not_counted():
@@ -38,16 +38,16 @@ def test_once_is_not_counted():
 
 def test_a_peer_without_mail_is_told_since_when():
     said = Answer(Health.MAIL_PROBLEM, NOON, NOON, mail_proof_age_s=7500)
-    text = templates.ill(Finding.MAIL_PROBLEM, said, **WHO)
+    text = templates.ill(PeerStatus.MAIL_PROBLEM, said, **WHO)
     assert "Mail of its own was last seen to arrive 2 hours 5 minutes ago." in text
-    assert "last seen" not in templates.ill(Finding.MAIL_PROBLEM, None, **WHO)
+    assert "last seen" not in templates.ill(PeerStatus.MAIL_PROBLEM, None, **WHO)
 
 
 def test_a_peer_without_runs_is_told_since_when():
     said = Answer(Health.JOB_PROBLEM, NOON, NOON)
-    text = templates.ill(Finding.JOB_PROBLEM, said, **WHO)
+    text = templates.ill(PeerStatus.JOB_PROBLEM, said, **WHO)
     assert "Its last run finished at 2026-11-22" in text
-    never = templates.ill(Finding.JOB_PROBLEM, Answer(said.word, NOON), **WHO)
+    never = templates.ill(PeerStatus.JOB_PROBLEM, Answer(said.word, NOON), **WHO)
     assert "No run has finished yet." in never
     # A word alone says nothing of runs.
-    assert "finished " not in templates.ill(Finding.JOB_PROBLEM, None, **WHO)
+    assert "finished " not in templates.ill(PeerStatus.JOB_PROBLEM, None, **WHO)

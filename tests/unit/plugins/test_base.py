@@ -61,10 +61,10 @@ def test_the_example_in_the_help_is_a_job_that_runs(tmp_path):
     )
     assert "class Backup(JobBase):" in code
     folder = Folder(tmp_path)
-    told = folder.run_one(
+    notified = folder.run_one(
         "Backup", "import os\n" + "\n".join(code.splitlines()[1:]) + "\n"
     )
-    assert told.outcomes["Backup"].detail == "there is no backup of today"
+    assert notified.outcomes["Backup"].reason == "there is no backup of today"
 
 
 def test_help_names_what_an_author_needs():

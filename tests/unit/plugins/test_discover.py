@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lib.core.enums import Condition, JobFailureNotificationFrequency, JobFrequency
+from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
 from lib.core.jobs import JobKey
 from tests.support.fakes import HEAD, Folder, job, settings, spawner
 
-FAILING, FINE = Condition.FAILING, Condition.FINE
+FAILING, OK = Status.FAILING, Status.OK
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def test_a_job_says_what_it_is(folder):
         def numberFailuresBeforeNotification(self): return 3
         def contact(self): return "a@example.com, b@example.com"
     """
-    told = folder.run_one("Backup", job("Backup", more=more))
-    facts = told.jobs["Backup"]
+    notified = folder.run_one("Backup", job("Backup", more=more))
+    facts = notified.jobs["Backup"]
     assert (facts.key, facts.frequency) == (
         JobKey("Backup", "Backup"),
         JobFrequency.MINUTE,
@@ -32,20 +32,20 @@ def test_a_job_says_what_it_is(folder):
     assert facts.policy.failures == 3
     assert facts.contact == ("a@example.com", "b@example.com")
     assert facts.timeout_s == 5
-    assert told.jobs["Backup.py"].is_own
-    assert told.conditions == {"Backup": FINE}
+    assert notified.jobs["Backup.py"].is_own
+    assert notified.conditions == {"Backup": OK}
 
 
 def test_the_jobs_of_a_spawner_come_in_its_order(folder):
     jobs = "for name in 'cab': yield One(config, name)"
-    told = folder.run_one("Many", spawner("Many", jobs))
-    assert list(told.jobs) == ["Many.py", "One c", "One a", "One b"]
-    assert [facts.key for facts in told.jobs.values()][1] == JobKey("Many", "One|c")
+    notified = folder.run_one("Many", spawner("Many", jobs))
+    assert list(notified.jobs) == ["Many.py", "One c", "One a", "One b"]
+    assert [facts.key for facts in notified.jobs.values()][1] == JobKey("Many", "One|c")
 
 
 def test_a_list_is_as_good_as_a_generator(folder):
-    told = folder.run_one("Many", spawner("Many", "return [One(config, 1)]"))
-    assert told.conditions == {"One 1": FINE}
+    notified = folder.run_one("Many", spawner("Many", "return [One(config, 1)]"))
+    assert notified.conditions == {"One 1": OK}
 
 
 #: Files that will not load, and what is said of them.
@@ -80,39 +80,39 @@ def broken(tmp_path_factory):
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_file_that_will_not_load_is_a_failing_job_that_says_why(broken, name):
-    outcome = broken.outcomes[f"{name}.py"]
-    assert outcome.condition is FAILING
-    assert BROKEN[name][1] in outcome.detail
-    assert f"{name}.py" in outcome.detail
+    result = broken.outcomes[f"{name}.py"]
+    assert result.status is FAILING
+    assert BROKEN[name][1] in result.reason
+    assert f"{name}.py" in result.reason
 
 
 def test_broken_files_harm_no_other(broken):
-    assert broken.outcomes["Fine"].condition is FINE
+    assert broken.outcomes["Fine"].status is OK
     assert set(broken.conditions) == {"Fine", *(f"{name}.py" for name in BROKEN)}
 
 
 def test_a_traceback_begins_in_the_authors_own_file(broken):
-    first, where, *_ = broken.outcomes["Raises.py"].evidence.splitlines()
+    first, where, *_ = broken.outcomes["Raises.py"].output.splitlines()
     assert first == "Traceback (most recent call last):"
     assert "Raises.py" in where
     assert "line 1" in where
 
 
 def test_a_crash_in_c_says_in_which_line_of_the_file(broken):
-    assert "Segmentation fault" in broken.outcomes["Crashes.py"].evidence
-    assert "Crashes.py" in broken.outcomes["Crashes.py"].evidence
+    assert "Segmentation fault" in broken.outcomes["Crashes.py"].output
+    assert "Crashes.py" in broken.outcomes["Crashes.py"].output
 
 
 def test_what_a_broken_file_printed_is_shown(folder):
-    told = folder.run_one("Loud", "print('so far so good')\n1 / 0\n")
-    assert "It printed:\nso far so good" in told.outcomes["Loud.py"].evidence
+    notified = folder.run_one("Loud", "print('so far so good')\n1 / 0\n")
+    assert "It printed:\nso far so good" in notified.outcomes["Loud.py"].output
 
 
 def test_a_file_that_was_mended_is_fine_again(folder):
     assert folder.run_one("Backup", "1 /").conditions == {"Backup.py": FAILING}
-    told = folder.run_one("Backup", job("Backup"))
-    assert told.outcomes["Backup.py"].condition is FINE
-    assert told.conditions == {"Backup": FINE}
+    notified = folder.run_one("Backup", job("Backup"))
+    assert notified.outcomes["Backup.py"].status is OK
+    assert notified.conditions == {"Backup": OK}
 
 
 @pytest.mark.parametrize(
@@ -126,19 +126,19 @@ def test_a_file_that_was_mended_is_fine_again(folder):
     ],
 )
 def test_a_file_without_such_a_class_is_one_warning(folder, text):
-    told = folder.run_one("Backup", text)
-    (warning,) = told.warnings
+    notified = folder.run_one("Backup", text)
+    (warning,) = notified.warnings
     assert "Backup.py is no job: it has no class Backup that derives from" in warning
-    assert told.conditions == {}
+    assert notified.conditions == {}
 
 
 def test_a_spawner_that_raises_half_way_keeps_what_it_yielded(folder):
     jobs = "yield One(config, 1)\nyield One(config, 2)\nraise ValueError('no list')"
-    told = folder.run_one("Many", spawner("Many", jobs))
-    assert told.conditions == {"One 1": FINE, "One 2": FINE, "Many.py": FAILING}
-    detail = told.outcomes["Many.py"].detail
-    assert "get_sub_jobs of" in detail
-    assert "failed, after 2 jobs: ValueError: no list" in detail
+    notified = folder.run_one("Many", spawner("Many", jobs))
+    assert notified.conditions == {"One 1": OK, "One 2": OK, "Many.py": FAILING}
+    reason = notified.outcomes["Many.py"].reason
+    assert "get_sub_jobs of" in reason
+    assert "failed, after 2 jobs: ValueError: no list" in reason
 
 
 @pytest.mark.parametrize(
@@ -155,24 +155,26 @@ def test_a_spawner_that_raises_half_way_keeps_what_it_yielded(folder):
     ],
 )
 def test_a_class_that_cannot_be_used_is_a_failing_file(folder, text, said):
-    told = folder.run_one("Many", text)
-    assert told.conditions == {"Many.py": FAILING}
-    assert said in told.outcomes["Many.py"].detail
+    notified = folder.run_one("Many", text)
+    assert notified.conditions == {"Many.py": FAILING}
+    assert said in notified.outcomes["Many.py"].reason
 
 
 def test_a_spawner_that_does_not_end_is_stopped(folder):
-    told = folder.run_one("Many", spawner("Many", "while True: yield None"))
-    assert "more than 50000 jobs; does it not end?" in told.outcomes["Many.py"].detail
-    assert len(told.jobs) == 101
+    notified = folder.run_one("Many", spawner("Many", "while True: yield None"))
+    assert (
+        "more than 50000 jobs; does it not end?" in notified.outcomes["Many.py"].reason
+    )
+    assert len(notified.jobs) == 101
 
 
 def test_many_jobs_that_cannot_run_are_not_an_alert_each(folder):
     jobs = "for n in range(150): yield One(config, n)"
     more = "def timeout(self): return None if int(self.getName()[4:]) else 5"
-    told = folder.run_one("Many", spawner("Many", jobs, more=more))
-    assert told.outcomes["Many.py"].detail == "49 more of its jobs cannot run"
-    found = list(told.conditions.values())
-    assert (found.count(FAILING), found.count(FINE)) == (101, 1)
+    notified = folder.run_one("Many", spawner("Many", jobs, more=more))
+    assert notified.outcomes["Many.py"].reason == "49 more of its jobs cannot run"
+    found = list(notified.conditions.values())
+    assert (found.count(FAILING), found.count(OK)) == (101, 1)
 
 
 def test_two_jobs_that_are_the_same_are_one_error_that_names_both(folder):
@@ -183,20 +185,20 @@ def test_two_jobs_that_are_the_same_are_one_error_that_names_both(folder):
             yield job
     """
     more = "def getName(self): return f'number {self.number}'"
-    told = folder.run_one("Many", spawner("Many", jobs, more=more))
-    assert told.conditions == {"number 0": FINE, "number 1": FINE, "number 2": FAILING}
-    assert told.jobs["number 2"].key == JobKey("Many", "One|a#2")
+    notified = folder.run_one("Many", spawner("Many", jobs, more=more))
+    assert notified.conditions == {"number 0": OK, "number 1": OK, "number 2": FAILING}
+    assert notified.jobs["number 2"].key == JobKey("Many", "One|a#2")
     assert (
         "are the same to Checker, 'number 0' and 'number 2': give JobBase.__init__ "
         "what tells them apart"
-    ) in told.outcomes["number 2"].detail
+    ) in notified.outcomes["number 2"].reason
 
 
 def test_an_init_that_forgets_jobbases_is_a_failing_job_that_says_so(folder):
     more = "def __init__(self, config): self.config = config"
-    told = folder.run_one("Backup", job("Backup", more=more))
-    assert told.conditions == {"Backup": FAILING}
-    assert told.outcomes["Backup"].detail == (
+    notified = folder.run_one("Backup", job("Backup", more=more))
+    assert notified.conditions == {"Backup": FAILING}
+    assert notified.outcomes["Backup"].reason == (
         "__init__ of Backup does not call JobBase's: add super().__init__(config)"
     )
 
@@ -211,9 +213,9 @@ def test_an_init_that_forgets_jobbases_is_a_failing_job_that_says_so(folder):
 )
 def test_what_is_no_job_is_a_failing_one(folder, yielded, said):
     jobs = f"yield {yielded}\nyield One(config, 2)"
-    told = folder.run_one("Many", spawner("Many", jobs))
-    assert told.conditions == {"Many #1": FAILING, "One 2": FINE}
-    assert said in told.outcomes["Many #1"].detail
+    notified = folder.run_one("Many", spawner("Many", jobs))
+    assert notified.conditions == {"Many #1": FAILING, "One 2": OK}
+    assert said in notified.outcomes["Many #1"].reason
 
 
 #: What a hook answers, and what is said of it.
@@ -277,15 +279,15 @@ def nonsense(tmp_path_factory):
 @pytest.mark.parametrize(("hook", "body"), CASES)
 def test_a_nonsensical_answer_is_a_failing_job_with_clear_words(nonsense, hook, body):
     name = f"Odd{CASES.index((hook, body))}"
-    (outcome,) = (
-        report.outcome
+    (result,) = (
+        report.result
         for report in nonsense.reports.values()
         if report.job.key.file == name and not report.job.is_own
     )
-    assert outcome.condition is FAILING
-    detail = outcome.detail.replace(name, "Odd")
-    assert NONSENSE[hook][body] in detail
-    assert detail.isprintable()
+    assert result.status is FAILING
+    reason = result.reason.replace(name, "Odd")
+    assert NONSENSE[hook][body] in reason
+    assert reason.isprintable()
 
 
 def test_trouble_is_told_to_the_jobs_own_contact_if_that_is_known(folder):
@@ -293,8 +295,8 @@ def test_trouble_is_told_to_the_jobs_own_contact_if_that_is_known(folder):
         def contact(self): return "mine@example.com"
         def timeout(self): return 99
     """
-    told = folder.run_one("Backup", job("Backup", more=more))
-    assert told.jobs["Backup"].contact == ("mine@example.com",)
+    notified = folder.run_one("Backup", job("Backup", more=more))
+    assert notified.jobs["Backup"].contact == ("mine@example.com",)
 
 
 #: Names that must not break a line, a screen, a file or a mail.
@@ -315,10 +317,10 @@ def test_any_name_is_survived_and_shown_in_one_line(folder):
     jobs = f"for name in {list(NAMES)!a}: yield One(config, name)"
     more = "def getName(self): return self.name"
     init = "def __init__(self, c, n): super().__init__(c, n); self.name = n\n"
-    told = folder.run_one("Many", spawner("Many", jobs, more=init + more))
-    assert set(told.jobs) == {"Many.py", *NAMES.values()}
-    assert set(told.conditions.values()) == {FINE}
-    keys = {str(facts.key) for facts in told.jobs.values()}
+    notified = folder.run_one("Many", spawner("Many", jobs, more=init + more))
+    assert set(notified.jobs) == {"Many.py", *NAMES.values()}
+    assert set(notified.conditions.values()) == {OK}
+    keys = {str(facts.key) for facts in notified.jobs.values()}
     assert len(keys) == len(NAMES) + 1
     assert all(key.isprintable() and len(key) < 1100 for key in keys)
 
@@ -326,8 +328,8 @@ def test_any_name_is_survived_and_shown_in_one_line(folder):
 def test_no_name_holds_a_secret(folder):
     jobs = "yield One(config, 'https://me:s3cret@host/')"
     folder.add("Many", spawner("Many", jobs))
-    told = folder.run(secrets=("s3cret",))
-    facts = list(told.jobs.values())[1]
+    notified = folder.run(secrets=("s3cret",))
+    facts = list(notified.jobs.values())[1]
     assert facts.name == "One https://me:***@host/"
     assert "s3cret" not in str(facts.key)
 
@@ -338,9 +340,9 @@ def test_hooks_that_answer_none_have_the_default_as_in_older_files(folder):
         def numberFailuresBeforeNotification(self): pass
         def contact(self): pass
     """
-    told = folder.run_one("Backup", job("Backup", more=more))
-    assert told.conditions == {"Backup": FINE}
-    assert told.jobs["Backup"].contact == ("ops@example.com",)
+    notified = folder.run_one("Backup", job("Backup", more=more))
+    assert notified.conditions == {"Backup": OK}
+    assert notified.jobs["Backup"].contact == ("ops@example.com",)
 
 
 def test_defaults_of_the_settings_hold_where_the_class_does_not_say(folder):
@@ -356,5 +358,5 @@ def test_defaults_of_the_settings_hold_where_the_class_does_not_say(folder):
 
 def test_a_class_that_does_not_say_how_often_it_runs_is_told_how_to(folder):
     text = f"{HEAD}class Backup(JobBase):\n    def execute(self): return True\n"
-    detail = folder.run_one("Backup", text).outcomes["Backup"].detail
-    assert "define executeEvery, or set every in [defaults]" in detail
+    reason = folder.run_one("Backup", text).outcomes["Backup"].reason
+    assert "define executeEvery, or set every in [defaults]" in reason

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from lib.core.enums import Condition, JobFailureNotificationFrequency, JobFrequency
+from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
 from lib.core.jobs import JobKey, OldEntry
 from tests.support.fakes import NOON, Folder, failing_record, settings
 
 # They use logging.warn, which newer Pythons would rather not see.
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
 
-FAILING, FINE = Condition.FAILING, Condition.FINE
+FAILING, OK = Status.FAILING, Status.OK
 
 #: The two manners of the older program's files: before and after Python 3.
 HEADS = {
@@ -89,16 +89,16 @@ def folder(tmp_path):
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 def test_a_job_of_the_older_program_runs_and_speaks(folder, head):
     entries = (OldEntry("another", failing=True),)
-    told = folder.run_one("OldOne", head + ONE_JOB, old_entries=entries)
-    facts = told.jobs["OldOne"]
+    notified = folder.run_one("OldOne", head + ONE_JOB, old_entries=entries)
+    facts = notified.jobs["OldOne"]
     assert facts.frequency is JobFrequency.HOUR
     assert facts.policy.notify is JobFailureNotificationFrequency.EVERYTIME
     assert facts.formerly == "<class 'jobs.OldOne.OldOne'>|"
-    (mail,) = told.mails("OldOne")
+    (mail,) = notified.mails("OldOne")
     assert mail.subject == "Relay failure"
     assert mail.body.startswith("no answer\n")
     assert mail.to == ("ops@example.com",)
-    assert told.outcomes["OldOne"].evidence.endswith("the relay is broken?")
+    assert notified.outcomes["OldOne"].output.endswith("the relay is broken?")
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
@@ -107,14 +107,14 @@ def test_a_spawner_of_the_older_program_runs_and_speaks(folder, head):
     name = "<class 'jobs.OldMany.OldMany.ServerChecker'> for http://{}.example"
     a, b = name.format("a"), name.format("b")
     key = "OldMany/OldMany.ServerChecker|http://{}.example|x"
-    before = failing_record(JobKey.parse(key.format("a")), told_at=None, failures=1)
+    before = failing_record(JobKey.parse(key.format("a")), notified_at=None, failures=1)
     entries = (OldEntry("another", failing=True),)
-    told = folder.run(records=before, old_entries=entries)
-    assert told.conditions == {a: FAILING, b: FINE}
-    assert told.jobs[a].policy.failures == 2
-    assert told.jobs[b].policy.notify == "5min"
-    assert told.jobs[a].formerly == f"{a}|http://a.example|x"
-    (mail,) = told.mails(a)
+    notified = folder.run(records=before, old_entries=entries)
+    assert notified.conditions == {a: FAILING, b: OK}
+    assert notified.jobs[a].policy.failures == 2
+    assert notified.jobs[b].policy.notify == "5min"
+    assert notified.jobs[a].formerly == f"{a}|http://a.example|x"
+    (mail,) = notified.mails(a)
     assert mail.subject == "Could not hit http://a.example"
     assert mail.to == ("one@e.example", "two@e.example")
 
@@ -134,16 +134,16 @@ def test_the_function_send_email_speaks_for_the_job_at_work(folder):
 
 def test_send_email_where_no_job_is_at_work_is_an_error(folder):
     text = "import JobBase\nJobBase.sendEmail(None, 'a', 'b')\n"
-    outcome = folder.run_one("Early", text).outcomes["Early.py"]
-    assert "sendEmail was called where no job is at work" in outcome.detail
+    result = folder.run_one("Early", text).outcomes["Early.py"]
+    assert "sendEmail was called where no job is at work" in result.reason
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 def test_old_copies_of_the_base_do_not_shadow_the_bridge(folder, head):
     for name in ("JobBase", "JobSpawner"):
         (folder.path / f"{name}.py").write_text("raise SystemExit('the old copy')\n")
-    told = folder.run_one("OldOne", head + ONE_JOB)
-    assert told.mails("OldOne")[0].subject == "Relay failure"
+    notified = folder.run_one("OldOne", head + ONE_JOB)
+    assert notified.mails("OldOne")[0].subject == "Relay failure"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_helper_beside_a_job_file_can_be_imported(folder, line):
         "    def executeEvery(self): return 'minute'\n"
         "    def execute(self): return True\n"
     )
-    assert folder.run_one("Asks", text).conditions == {"Asks": FINE}
+    assert folder.run_one("Asks", text).conditions == {"Asks": OK}
 
 
 def test_a_helper_cannot_stand_in_front_of_a_library(folder):
@@ -177,13 +177,13 @@ def test_a_helper_cannot_stand_in_front_of_a_library(folder):
 
 
 @pytest.mark.parametrize(
-    ("answer", "condition"),
-    [("1", FINE), ("'yes'", FINE), ("[0]", FINE), ("None", FAILING), ("0", FAILING)],
+    ("answer", "status"),
+    [("1", OK), ("'yes'", OK), ("[0]", OK), ("None", FAILING), ("0", FAILING)],
 )
-def test_whatever_is_true_counts_as_success(folder, answer, condition):
+def test_whatever_is_true_counts_as_success(folder, answer, status):
     text = HEADS["import"] + ONE_JOB
     text = text.replace("if self.config", f"return {answer}\n        if self.config")
-    assert folder.run_one("OldOne", text).conditions == {"OldOne": condition}
+    assert folder.run_one("OldOne", text).conditions == {"OldOne": status}
 
 
 def test_hooks_that_are_missing_are_heard_not_silent(folder):
@@ -192,9 +192,9 @@ def test_hooks_that_are_missing_are_heard_not_silent(folder):
         "class Bare(JobBase.JobBase):\n"
         "    def executeEvery(self): return JobBase.JobFrequency.MINUTE\n"
     )
-    told = folder.run_one("Bare", text)
-    assert "Bare does not define execute" in told.outcomes["Bare"].detail
-    assert told.mails("Bare")[0].subject.startswith("Bare is failing")
+    notified = folder.run_one("Bare", text)
+    assert "Bare does not define execute" in notified.outcomes["Bare"].reason
+    assert notified.mails("Bare")[0].subject.startswith("Bare is failing")
 
 
 def test_both_manners_can_be_used_beside_each_other(folder):
@@ -206,7 +206,7 @@ def test_both_manners_can_be_used_beside_each_other(folder):
 def test_what_the_older_program_remembered_is_taken_over(folder):
     entry = OldEntry("<class 'jobs.OldOne.OldOne'>|", True, NOON, NOON, 4)
     folder.add("OldOne", HEADS["import"] + ONE_JOB.replace("EVERYTIME", "EVERYDAY"))
-    told = folder.run(settings(), old_entries=(entry,))
-    (mail,) = told.mails("OldOne")
+    notified = folder.run(settings(), old_entries=(entry,))
+    (mail,) = notified.mails("OldOne")
     assert mail.kind == "reminder"
     assert "5 failures" in mail.body

@@ -10,7 +10,7 @@ from tests.support.instance import NO_MAIL, Instance, flag_job
 from tests.support.servers import SmtpServer
 
 FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
-FINE = "[disk root]\npath = /\nlimit = 100\nevery = minute\n"
+OK = "[disk root]\npath = /\nlimit = 100\nevery = minute\n"
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_after_a_mail_for_many_the_next_one_says_how_long_it_waits(mailing):
 
 
 def test_a_healthy_job_leaves_no_line_and_why_says_that(tmp_path):
-    instance = Instance(tmp_path, NO_MAIL + FINE)
+    instance = Instance(tmp_path, NO_MAIL + OK)
     instance.cron()
     assert not (instance.state / "decisions.log").exists()
     out = why(instance, "disk root")
@@ -162,7 +162,7 @@ def test_json_holds_all_of_it(tmp_path):
     instance = Instance(tmp_path, NO_MAIL + FULL)
     instance.cron()
     (found,) = instance.run("-m", "why", "DiskSpace", "--json").json()
-    assert (found["job"], found["condition"], found["exists"]) == (
+    assert (found["job"], found["status"], found["exists"]) == (
         "disk full",
         "failing",
         True,

@@ -17,16 +17,16 @@ from typing import Any
 import pytest
 
 from lib.core.enums import (
-    Condition,
     Decision,
     JobFailureNotificationFrequency,
     JobFrequency,
     MessageKind,
+    Status,
 )
-from lib.core.jobs import JobFacts, JobKey, Policy
+from lib.core.jobs import Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.core.results import Outcome, Report
+from lib.core.results import CheckResult, JobReport
 from lib.core.settings import Problem
 from lib.core.text import policy_words
 from lib.report import table
@@ -50,9 +50,9 @@ def key(name: str) -> JobKey:
     return JobKey("X", name)
 
 
-def facts(name: str = "http homepage", **more: Any) -> JobFacts:
+def facts(name: str = "http homepage", **more: Any) -> Job:
     more.setdefault("contact", ("ops@example.com",))
-    return JobFacts(key(name), name, "jobs/X.py", JobFrequency.MINUTE, **more)
+    return Job(key(name), name, "jobs/X.py", JobFrequency.MINUTE, **more)
 
 
 def verdict_of(record: Record | None, judged: Sequence[JobKey] = ()) -> str:
@@ -107,13 +107,13 @@ def an_ordinary_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, (), "not run yet"),
         (None, (key("k"),), "fine"),
         (Record(key("k"), "the job"), (), "fine"),
-        (Record(key("k"), owed=(MAIL,)), (), "fine; 1 mail owed"),
+        (Record(key("k"), queued=(MAIL,)), (), "fine; 1 mail owed"),
         (Record(key("k"), pending=True), (), "pending"),
         (
             Record(
                 key("k"),
                 "",
-                Condition.FAILING,
+                Status.FAILING,
                 5,
                 SINCE,
                 last_reason="refused\nmore",
@@ -125,11 +125,11 @@ def an_ordinary_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
             Record(
                 key("k"),
                 "",
-                Condition.FAILING,
+                Status.FAILING,
                 1,
                 SINCE,
                 pending=True,
-                owed=(MAIL,) * 2,
+                queued=(MAIL,) * 2,
             ),
             (key("k"),),
             "failing since THEN (40 minutes), 1 in a row, now pending; 2 mails owed",
@@ -138,7 +138,7 @@ def an_ordinary_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
             Record(
                 key("k"),
                 "",
-                Condition.UNKNOWN,
+                Status.UNKNOWN,
                 last_reason="its record was damaged",
             ),
             (),
@@ -157,13 +157,13 @@ def test_every_policy_has_words(notify):
 
 
 def test_a_row_of_a_job_keeps_for_machines_what_it_says_in_words():
-    record = Record(key("k"), "", Condition.FAILING, 5, SINCE, last_reason="refused")
+    record = Record(key("k"), "", Status.FAILING, 5, SINCE, last_reason="refused")
     (row,) = job_rows([facts("k")], {key("k"): record}, (), NOW, ran_at={key("k"): NOW})
     out = io.StringIO()
     table.show(JOB_COLUMNS, [row], as_json=True, out=out)
     (read,) = json.loads(out.getvalue())
     assert all(re.fullmatch("[a-z_]+", key) for key in read)
-    assert read["condition"] == "failing"
+    assert read["status"] == "failing"
     assert read["failing_since"] == "2026-11-22T12:00:00+00:00"
     assert read["last_run_at"] == "2026-11-22T12:40:00+00:00"
     assert (read["failures"], read["reason"], read["mails_owed"]) == (5, "refused", 0)
@@ -174,8 +174,8 @@ def test_a_row_of_a_job_keeps_for_machines_what_it_says_in_words():
 
 
 def test_a_result_says_the_first_line_of_its_reason_and_the_time_taken():
-    outcome = Outcome(Condition.FAILING, "refused\nby all addresses", seconds=0.1234)
-    rows = result_rows([Report(facts(), outcome, Decision.FIRST_ALERT)])
+    result = CheckResult(Status.FAILING, "refused\nby all addresses", seconds=0.1234)
+    rows = result_rows([JobReport(facts(), result, Decision.FIRST_ALERT)])
     assert piped(RESULT_COLUMNS, rows) == [
         "job            verdict  seconds  reason",
         "http homepage  failing  0.12     refused",
@@ -184,13 +184,13 @@ def test_a_result_says_the_first_line_of_its_reason_and_the_time_taken():
 
 def test_what_has_no_place_in_a_table_of_results_follows_it():
     outcomes = [
-        Outcome(Condition.FAILING, "refused\nby all\x1b[2J", evidence="Traceback"),
-        Outcome(Condition.FAILING, "refused"),
-        Outcome(Condition.FINE),
+        CheckResult(Status.FAILING, "refused\nby all\x1b[2J", output="Traceback"),
+        CheckResult(Status.FAILING, "refused"),
+        CheckResult(Status.OK),
     ]
     reports = [
-        Report(facts(f"job {n}\r"), outcome, Decision.OK)
-        for n, outcome in enumerate(outcomes)
+        JobReport(facts(f"job {n}\r"), result, Decision.OK)
+        for n, result in enumerate(outcomes)
     ]
     assert list(detail_lines(reports)) == [
         "\njob 0\\r:",
@@ -260,7 +260,7 @@ def test_json_is_an_array_whatever_is_in_it():
         "length": timedelta(minutes=1.5),
         "nan": float("nan"),
         "naive": datetime(2026, 11, 22),
-        "words": ("\udcff", Condition.FINE),
+        "words": ("\udcff", Status.OK),
         "none": None,
         "flag": True,
     }
@@ -284,8 +284,8 @@ def test_json_is_an_array_whatever_is_in_it():
     [
         (None, "not run yet", 33),
         (Record(key("k"), "n"), "fine", 32),
-        (Record(key("k"), "n", Condition.FAILING), "failing", 31),
-        (Record(key("k"), "n", Condition.UNKNOWN), "unknown", 33),
+        (Record(key("k"), "n", Status.FAILING), "failing", 31),
+        (Record(key("k"), "n", Status.UNKNOWN), "unknown", 33),
         (Record(key("k"), "n", pending=True), "pending", 33),
     ],
 )
@@ -308,7 +308,7 @@ def test_a_table_fits_its_terminal_and_says_everything(wide):
     record = Record(
         key(name),
         name,
-        Condition.FAILING,
+        Status.FAILING,
         5,
         SINCE,
         last_reason="no answer in 10 s " * 3,

@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from lib.core.calendar import Series
-from lib.core.enums import Condition, JobFrequency, MessageKind
-from lib.core.jobs import JobKey, Known
+from lib.core.enums import JobFrequency, MessageKind, Status
+from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import Message
-from lib.core.records import Record, RunFacts
-from lib.core.settings import DigestTimes, Mail, Mailbox, Peer, Peers, Settings
+from lib.core.records import Record, RunRecord
+from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings, SummaryTimes
 from lib.report.status import rows
 from tests.support.instance import Instance
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-RUN = RunFacts(ended_at=NOON - timedelta(seconds=20), jobs=3, ran=2, failing=1)
+RUN = RunRecord(ended_at=NOON - timedelta(seconds=20), jobs=3, ran=2, failing=1)
 SETTINGS = Settings(
     path=Path("settings.cfg"),
     servername="web1",
@@ -46,7 +46,7 @@ def test_all_well():
 
 
 def test_before_the_first_run_nothing_has_finished():
-    lines = dict(said(run=RunFacts()))
+    lines = dict(said(run=RunRecord()))
     assert lines["peers are told"] == "JobProblem: no run has finished"
     assert lines["last run"] == "none has finished yet"
 
@@ -57,7 +57,7 @@ def test_what_is_owed_says_since_when_and_why():
     )
     message = replace(message, attempts=2, last_error="451 not now")
     run = replace(RUN, unsent_since=message.born_at)
-    lines = dict(said(SETTINGS, run, Record(JobKey("X", "x"), owed=(message,))))
+    lines = dict(said(SETTINGS, run, Record(JobKey("X", "x"), queued=(message,))))
     assert lines["mails owed"].startswith("1, the oldest of 2026-11-22")
     assert "451 not now" in lines["mails owed"]
     assert lines["peers are told"].startswith("MailProblem: mail has not left since")
@@ -90,22 +90,22 @@ def test_each_peer_has_a_line():
         Record(
             JobKey.of_peer("b"),
             "peer b",
-            Condition.FAILING,
+            Status.FAILING,
             1,
             NOON,
             last_reason="why\nmore",
         ),
         Record(JobKey.of_peer("c"), "peer c", pending=True),
-        Record(JobKey.of_peer("e"), "peer e", Condition.UNKNOWN),
+        Record(JobKey.of_peer("e"), "peer e", Status.UNKNOWN),
     ]
-    catalogue = {
-        JobKey.of_peer(name): Known(
+    catalog = {
+        JobKey.of_peer(name): CatalogEntry(
             f"peer {name}", "x.py", JobFrequency.HOUR, judged=name != "d"
         )
         for name in names
     }
     by_key = {one.key: one for one in records}
-    found = rows(settings, RUN, by_key, NOON + timedelta(hours=2), catalogue)
+    found = rows(settings, RUN, by_key, NOON + timedelta(hours=2), catalog)
     lines = {row["what"]: row["how_it_is"] for row in found}
     assert lines["peer a"] == "fine"
     assert lines["peer b"].startswith("failing since 2026-11-22 ")
@@ -117,18 +117,18 @@ def test_each_peer_has_a_line():
 
 def test_a_job_that_has_the_name_of_a_peer_is_not_the_peer():
     settings = replace(SETTINGS, peers=Peers((Peer("a", "https://x.org/", "a@x.org"),)))
-    twin = Record(JobKey("Mine", "x"), "peer a", Condition.FAILING, 1, NOON)
-    known = Known("peer a", "x.py", JobFrequency.HOUR, judged=True)
-    catalogue = {JobKey.of_peer("a"): known, twin.key: known}
-    found = rows(settings, RUN, {twin.key: twin}, NOON, catalogue)
+    twin = Record(JobKey("Mine", "x"), "peer a", Status.FAILING, 1, NOON)
+    known = CatalogEntry("peer a", "x.py", JobFrequency.HOUR, judged=True)
+    catalog = {JobKey.of_peer("a"): known, twin.key: known}
+    found = rows(settings, RUN, {twin.key: twin}, NOON, catalog)
     lines = {row["what"]: row["how_it_is"] for row in found}
     assert lines["peer a"] == "fine"
 
 
 def test_each_summary_says_which_was_the_last_and_when_the_next_comes():
     assert "daily summary" not in dict(said())
-    times = DigestTimes("08:00", ("mon", "09:30"))
-    settings = replace(SETTINGS, digest=times)
+    times = SummaryTimes("08:00", ("mon", "09:30"))
+    settings = replace(SETTINGS, bundle=times)
     series = [Series("daily", 12, NOON, NOON - timedelta(hours=4))]
     found = rows(settings, RUN, {}, NOON, {}, series)
     lines = {row["what"]: row["how_it_is"] for row in found}

@@ -11,14 +11,14 @@ import pytest
 from lib.core import decisions
 from lib.core.calendar import Issue
 from lib.core.decisions import Entry, JobDetails
-from lib.core.enums import Condition, Decision, JobFrequency, MessageKind
-from lib.core.jobs import JobKey, Known
+from lib.core.enums import Decision, JobFrequency, MessageKind, Status
+from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import Message
-from lib.core.records import Record, RunFacts
-from lib.core.results import Slow
+from lib.core.records import Record, RunRecord
+from lib.core.results import Timing
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings
 from lib.report import summary
-from lib.report.summary import MOST_LINES, Facts
+from lib.report.summary import MAX_LINES, Facts
 
 MORNING = datetime(2026, 11, 22, 8, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -56,13 +56,13 @@ def key_of(name):
 
 def failing(name, since=MORNING - HOUR, reason="why", **more):
     key = key_of(name)
-    condition = more.pop("condition", Condition.FAILING)
-    return Record(key, name, condition, 3, since, last_reason=reason, **more)
+    status = more.pop("status", Status.FAILING)
+    return Record(key, name, status, 3, since, last_reason=reason, **more)
 
 
 def again(name, at, length=None, code=Decision.RECOVERY):
     since = at - length if length else None
-    details = JobDetails(Condition.FINE, failing_since=since)
+    details = JobDetails(Status.OK, failing_since=since)
     return Entry(at, JobKey("Web", name), name, code, details)
 
 
@@ -77,14 +77,16 @@ def certificate(name, left, **more):
 
 def known(*names):
     return {
-        key_of(name): Known(name, "x.py", JobFrequency.MINUTE, judged=True)
+        key_of(name): CatalogEntry(name, "x.py", JobFrequency.MINUTE, judged=True)
         for name in names
     }
 
 
 def facts(*records, jobs=("a", "b", "c", "peer friend"), **more):
     by_key = {one.key: one for one in (PROVEN, *records)}
-    return Facts(by_key, known(*jobs), RunFacts(), since=YESTERDAY, now=MORNING, **more)
+    return Facts(
+        by_key, known(*jobs), RunRecord(), since=YESTERDAY, now=MORNING, **more
+    )
 
 
 def mail(found, issue=ISSUE, settings=SETTINGS):
@@ -126,7 +128,7 @@ def test_the_first_line_and_the_subject_say_that_all_is_well():
         "All is well: 4 jobs, none failing.\n\nFailing: none\n"
     )
     assert (found.to, found.born_at) == (("ops@example.com",), MORNING)
-    assert found.kind is MessageKind.BULLETIN
+    assert found.kind is MessageKind.SUMMARY
 
 
 @pytest.mark.parametrize(
@@ -135,12 +137,12 @@ def test_the_first_line_and_the_subject_say_that_all_is_well():
         ([failing("a")], "1 of 4 jobs is failing.", "1 failing"),
         ([failing("a"), failing("b")], "2 of 4 jobs are failing.", "2 failing"),
         (
-            [failing("a"), failing("x", condition=Condition.UNKNOWN)],
+            [failing("a"), failing("x", status=Status.UNKNOWN)],
             "1 of 5 jobs is failing, 1 of unknown state.",
             "1 failing, 1 unknown",
         ),
         (
-            [failing("b", condition=Condition.UNKNOWN)],
+            [failing("b", status=Status.UNKNOWN)],
             "Of 4 jobs none is failing, 1 of unknown state.",
             "1 unknown",
         ),
@@ -159,7 +161,7 @@ def test_all_is_not_well_while_nothing_proves_that_mail_arrives():
     assert "\nMail is in doubt: it is not proven yet that mail arrives.\n" in found.body
     stuck = mail_of_job()
     stuck = replace(stuck, attempts=3)
-    found = mail(facts(failing("a", owed=(stuck,))))
+    found = mail(facts(failing("a", queued=(stuck,))))
     assert found.subject == "daily summary 12: 1 failing, mail in doubt"
     assert "mail has not left since 2026-11-22 07:00 UTC" in found.body
 
@@ -207,7 +209,7 @@ def test_the_things_come_in_one_order_whether_there_is_anything_or_not():
 def test_what_is_failing_is_named_with_since_when_and_why_the_latest_first():
     old = failing("a", MORNING - 3 * DAY, "it is dark\nand cold")
     new = failing("b", MORNING - 12 * MINUTE, "")
-    unknown = failing("c", None, "lost", condition=Condition.UNKNOWN)
+    unknown = failing("c", None, "lost", status=Status.UNKNOWN)
     assert below("Failing", facts(old, new, unknown)) == (
         "3",
         [
@@ -224,9 +226,9 @@ def test_a_job_that_is_no_more_is_not_failing():
 
 
 def test_a_list_is_cut_and_says_by_how_much():
-    many = [failing(f"{n:02}", MORNING - n * MINUTE) for n in range(MOST_LINES + 5)]
+    many = [failing(f"{n:02}", MORNING - n * MINUTE) for n in range(MAX_LINES + 5)]
     words, lines = below("Failing", facts(*many))
-    assert (words, len(lines)) == ("25", MOST_LINES + 1)
+    assert (words, len(lines)) == ("25", MAX_LINES + 1)
     assert lines[0].startswith("00, ")
     assert lines[-1] == "and 5 more"
     long = below("Failing", facts(failing("a", reason="x" * 900)))[1][0]
@@ -245,7 +247,7 @@ def test_what_recovered_is_told_once_with_how_often_and_how_long():
             JobKey("Web", "d"),
             "d",
             Decision.REMINDER,
-            JobDetails(Condition.FAILING),
+            JobDetails(Status.FAILING),
         ),
         decisions.sent(JobKey("Web", "d"), "d", mail_of_job(), MORNING),
     )
@@ -300,8 +302,8 @@ def test_certificates_that_end_within_thirty_days_are_named_the_first_first():
 
 def test_the_slowest_checks_say_how_long_and_when():
     slow = (
-        Slow(JobKey("Web", "a"), "a", 30.0, MORNING - HOUR),
-        Slow(JobKey("Web", "b"), "b", 0.04, MORNING),
+        Timing(JobKey("Web", "a"), "a", 30.0, MORNING - HOUR),
+        Timing(JobKey("Web", "b"), "b", 0.04, MORNING),
     )
     assert below("Slowest checks", facts(slowest=slow)) == (
         "2",
@@ -353,7 +355,7 @@ def test_each_peer_has_a_line():
 
 def test_skipped_minutes_are_counted():
     assert below("Skipped minutes", facts()) == ("none", [])
-    run = RunFacts(skipped=9, skipped_at=MORNING - HOUR)
+    run = RunRecord(skipped=9, skipped_at=MORNING - HOUR)
     found = replace(facts(skipped=3), run=run)
     words = "3, the last 2026-11-22 07:00 UTC; the run before was still at work"
     assert below("Skipped minutes", found)[0] == words

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from lib.core.enums import Condition
+from lib.core.enums import Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record
 from lib.runner import emergency
 from lib.runner.emergency import (
     Stamp,
+    emit,
     may_tell,
     message_of,
     next_stamp,
     read_stamp,
-    tell,
 )
 from tests.support.mailing import settings_for
 
@@ -33,7 +33,7 @@ def after(**time):
 
 
 @pytest.mark.parametrize(
-    ("stamp", "now", "told"),
+    ("stamp", "now", "notified"),
     [
         (None, NOON, True),
         (Stamp(NOON, NAME, taken=True), after(minutes=1), False),
@@ -46,8 +46,8 @@ def after(**time):
         (Stamp(after(days=365), NAME, taken=True), NOON, True),
     ],
 )
-def test_one_mail_an_hour(stamp, now, told):
-    assert may_tell(stamp, now) is told
+def test_one_mail_an_hour(stamp, now, notified):
+    assert may_tell(stamp, now) is notified
 
 
 def test_what_was_perhaps_not_taken_goes_out_as_the_same_mail():
@@ -77,12 +77,12 @@ def test_the_mail_names_the_cause_and_what_is_failing():
         Record(
             JobKey("B", "b"),
             "Web",
-            Condition.FAILING,
+            Status.FAILING,
             3,
             since,
             last_reason="404\nmore",
         ),
-        Record(JobKey("A", "a"), "Disk", Condition.UNKNOWN, 1),
+        Record(JobKey("A", "a"), "Disk", Status.UNKNOWN, 1),
         Record(JobKey("C", "c"), "Calm"),
     ]
     stamp = next_stamp(None, STATE, NOON)
@@ -96,7 +96,7 @@ def test_the_mail_names_the_cause_and_what_is_failing():
 
 def test_a_long_list_is_cut_with_a_count():
     records = [
-        Record(JobKey("X", str(one)), condition=Condition.FAILING) for one in range(205)
+        Record(JobKey("X", str(one)), status=Status.FAILING) for one in range(205)
     ]
     stamp = next_stamp(None, STATE, NOON)
     assert "and 5 more" in message_of(stamp, "why", records, ()).body
@@ -116,7 +116,7 @@ def test_what_is_only_shown_with_the_flag_nomail_keeps_no_mail_from_leaving(
 ):
     settings = settings_for(1, nomail=True, holds=True)
     for _run in range(2):
-        tell(settings, "disk full", [], NOON, 30.0, [tmp_path / "own"])
+        emit(settings, "disk full", [], NOON, 30.0, [tmp_path / "own"])
     assert not (tmp_path / "own").exists()
 
 

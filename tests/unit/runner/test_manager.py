@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from lib.core.enums import Condition, JobFrequency
+from lib.core.enums import JobFrequency, Status
 from lib.runner import handle
 from lib.system import process
 from tests.support.fakes import Folder, Told, job, listen, settings, spawner
 from tests.support.waits import SOON_S
 
-FAILING, FINE = Condition.FAILING, Condition.FINE
-UNKNOWN = Condition.UNKNOWN
+FAILING, OK = Status.FAILING, Status.OK
+UNKNOWN = Status.UNKNOWN
 
 
 @pytest.fixture
@@ -59,20 +59,20 @@ def deadly(tmp_path_factory):
 
 @pytest.mark.parametrize("code", DEADLY)
 def test_what_takes_its_worker_down_is_named(deadly, code):
-    outcome = deadly.lost[f"Deadly{list(DEADLY).index(code)}"]
-    assert (outcome.condition, outcome.detail) == (FAILING, DEADLY[code])
-    assert outcome.evidence.startswith("It printed:\nlast words")
+    result = deadly.lost[f"Deadly{list(DEADLY).index(code)}"]
+    assert (result.status, result.reason) == (FAILING, DEADLY[code])
+    assert result.output.startswith("It printed:\nlast words")
 
 
 def test_a_crash_in_c_says_in_which_line_of_the_job(deadly):
     number = list(DEADLY).index("ctypes.string_at(0)")
-    evidence = deadly.lost[f"Deadly{number}"].evidence
-    assert "Fatal Python error: Segmentation fault" in evidence
-    assert f"Deadly{number}.py" in evidence
+    output = deadly.lost[f"Deadly{number}"].output
+    assert "Fatal Python error: Segmentation fault" in output
+    assert f"Deadly{number}.py" in output
 
 
 def test_other_files_do_not_suffer(deadly):
-    assert deadly.outcomes["Fine"].condition is FINE
+    assert deadly.outcomes["Fine"].status is OK
     assert len(deadly.conditions) == len(DEADLY) + 1
 
 
@@ -84,21 +84,21 @@ def test_the_guilty_one_among_many_is_found_and_the_others_run(folder):
         return True
     """
     more = "def __init__(self, c, n): super().__init__(c, n); self.n = n"
-    told = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
-    assert told.lost["One 7"].detail == "called os._exit(3)"
-    found = list(told.conditions.values())
-    assert (found.count(FAILING), found.count(FINE)) == (1, 39)
+    notified = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
+    assert notified.lost["One 7"].reason == "called os._exit(3)"
+    found = list(notified.conditions.values())
+    assert (found.count(FAILING), found.count(OK)) == (1, 39)
 
 
 def test_each_of_several_guilty_ones_is_named(folder):
     jobs = "for n in range(12): yield One(config, n)"
     one = "os._exit(self.n) if self.n % 3 == 2 else time.sleep(0.1)\nreturn True"
     more = "def __init__(self, c, n): super().__init__(c, n); self.n = n"
-    told = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
-    assert {name: outcome.detail for name, outcome in told.lost.items()} == {
+    notified = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
+    assert {name: result.reason for name, result in notified.lost.items()} == {
         f"One {n}": f"called os._exit({n})" for n in (2, 5, 8, 11)
     }
-    assert list(told.conditions.values()).count(FINE) == 8
+    assert list(notified.conditions.values()).count(OK) == 8
 
 
 #: Loops in C that hold the interpreter's lock: no thread of ours gets its turn.
@@ -115,10 +115,12 @@ def test_a_loop_in_c_that_is_deaf_is_killed_at_its_deadline(folder, impatient, l
     text += "signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
     text += job("Stuck", loop, "def timeout(self): return 0.4")
     folder.add("Fine", job("Fine"))
-    told = folder.run_one("Stuck", IMPORTS + text)
-    assert told.lost["Stuck"].detail == "timed out after 0.4 s, and had to be killed"
-    assert told.outcomes["Fine"].condition is FINE
-    assert told.seconds < SOON_S
+    notified = folder.run_one("Stuck", IMPORTS + text)
+    assert (
+        notified.lost["Stuck"].reason == "timed out after 0.4 s, and had to be killed"
+    )
+    assert notified.outcomes["Fine"].status is OK
+    assert notified.seconds < SOON_S
 
 
 def test_one_that_lets_no_other_have_its_turn_is_found_among_many(folder, impatient):
@@ -132,35 +134,37 @@ def test_one_that_lets_no_other_have_its_turn_is_found_among_many(folder, impati
         def __init__(self, c, n): super().__init__(c, n); self.n = n
         def timeout(self): return 2
     """
-    told = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
-    assert told.lost["One 7"].detail == "timed out after 2 s, and had to be killed"
-    assert list(told.conditions.values()).count(FINE) == 29
-    assert told.seconds < SOON_S
+    notified = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
+    assert notified.lost["One 7"].reason == "timed out after 2 s, and had to be killed"
+    assert list(notified.conditions.values()).count(OK) == 29
+    assert notified.seconds < SOON_S
 
 
 def test_a_hook_that_is_stuck_in_c_has_the_default_mail_in_its_place(folder, impatient):
     more = "def onFailure(self): re.match(r'(a+)+$', 'a' * 64 + 'b')"
     text = IMPORTS + job("Job", "raise CheckFailed('it is down')", more)
-    outcome = folder.run_one("Job", text, hook_timeout_s=0.4).lost["Job"]
-    assert (outcome.condition, outcome.detail) == (FAILING, "it is down")
-    assert "did not answer any more and was killed" in outcome.evidence
+    result = folder.run_one("Job", text, hook_timeout_s=0.4).lost["Job"]
+    assert (result.status, result.reason) == (FAILING, "it is down")
+    assert "did not answer any more and was killed" in result.output
 
 
 def test_jobs_that_share_a_worker_run_again_where_one_file_kills_it(folder):
     folder.add("Bad", "import os\nos._exit(3)\n", ships=True)
     folder.add("Good", job("Good"), ships=True)
-    told = folder.run()
-    assert told.conditions == {"Bad.py": FAILING, "Good": FINE}
-    assert "Bad.py cannot be loaded: called os._exit(3)" in told.lost["Bad.py"].detail
+    notified = folder.run()
+    assert notified.conditions == {"Bad.py": FAILING, "Good": OK}
+    assert (
+        "Bad.py cannot be loaded: called os._exit(3)" in notified.lost["Bad.py"].reason
+    )
 
 
 def test_shipped_files_share_a_worker_and_others_have_their_own(folder):
     for name in ("One", "Two"):
         folder.add(name, job(name), ships=True)
     folder.add("Three", job("Three"))
-    crew = folder.crew()
-    assert len(crew.children) == 2
-    list(crew.stop())
+    workers = folder.workers()
+    assert len(workers.children) == 2
+    list(workers.stop())
 
 
 def test_a_job_that_is_not_there_any_more_is_unknown(folder, tmp_path):
@@ -172,10 +176,10 @@ def test_a_job_that_is_not_there_any_more_is_unknown(folder, tmp_path):
     """
     one = "time.sleep(0.3)\nif 'dies' in self.getName(): os._exit(3)\ntime.sleep(3)"
     folder.add("Many", IMPORTS + spawner("Many", jobs, one))
-    told = folder.run(settings(f"[x]\nflag = {tmp_path}/flag\n"))
-    assert told.lost["One dies"].detail == "called os._exit(3)"
-    assert told.lost["One goes"].condition is UNKNOWN
-    assert told.lost["One goes"].ask_again
+    notified = folder.run(settings(f"[x]\nflag = {tmp_path}/flag\n"))
+    assert notified.lost["One dies"].reason == "called os._exit(3)"
+    assert notified.lost["One goes"].status is UNKNOWN
+    assert notified.lost["One goes"].ask_again
 
 
 def test_a_worker_that_dies_before_its_jobs_begin_is_not_tried_for_ever(folder):
@@ -183,11 +187,11 @@ def test_a_worker_that_dies_before_its_jobs_begin_is_not_tried_for_ever(folder):
     text = "import os, threading, time\n"
     text += "threading.Thread(target=lambda: (time.sleep(.3), os._exit(4))).start()\n"
     jobs = "for n in range(3): yield One(config, n)"
-    told = folder.run_one(
+    notified = folder.run_one(
         "Many", text + spawner("Many", jobs, "import time; time.sleep(2)")
     )
-    assert set(told.lost) == {"One 0", "One 1", "One 2"}
-    assert told.seconds < 8
+    assert set(notified.lost) == {"One 0", "One 1", "One 2"}
+    assert notified.seconds < 8
 
 
 def test_a_daemon_that_holds_the_pipes_does_not_hold_up_the_run(folder, tmp_path):
@@ -203,29 +207,29 @@ def test_a_daemon_that_holds_the_pipes_does_not_hold_up_the_run(folder, tmp_path
         time.sleep(0.2)
         return True
     """
-    told = folder.run_one("Daemon", IMPORTS + job("Daemon", execute))
+    notified = folder.run_one("Daemon", IMPORTS + job("Daemon", execute))
     pid = int((tmp_path / "pid").read_text())
     try:
-        assert told.conditions == {"Daemon": FINE}
-        assert told.seconds < SOON_S
+        assert notified.conditions == {"Daemon": OK}
+        assert notified.seconds < SOON_S
     finally:
         os.kill(pid, signal.SIGKILL)
 
 
 def test_a_child_that_keeps_the_output_pipe_does_not_hold_up_the_run(folder):
     execute = "import subprocess; subprocess.Popen(['sleep', '60'])\nreturn False"
-    told = folder.run_one("Parent", job("Parent", execute))
-    assert told.conditions == {"Parent": FAILING}
-    assert told.seconds < SOON_S
+    notified = folder.run_one("Parent", job("Parent", execute))
+    assert notified.conditions == {"Parent": FAILING}
+    assert notified.seconds < SOON_S
 
 
 def test_a_flood_of_output_from_a_child_is_bounded(folder):
     execute = "import subprocess; subprocess.run(['yes'], timeout=60)\nreturn True"
     more = "def timeout(self): return 0.5"
-    told = folder.run_one("Flood", job("Flood", execute, more))
-    assert told.outcomes["Flood"].detail == "timed out after 0.5 s"
-    assert len(told.outcomes["Flood"].evidence) < 75_000
-    assert told.seconds < SOON_S
+    notified = folder.run_one("Flood", job("Flood", execute, more))
+    assert notified.outcomes["Flood"].reason == "timed out after 0.5 s"
+    assert len(notified.outcomes["Flood"].output) < 75_000
+    assert notified.seconds < SOON_S
 
 
 def test_memory_without_end_costs_its_own_worker_only(folder):
@@ -236,17 +240,17 @@ def test_memory_without_end_costs_its_own_worker_only(folder):
         while True: self.hoard.append(bytearray(2**26))
     """
     folder.add("Fine", job("Fine"))
-    told = folder.run_one("Greedy", text + job("Greedy", execute))
-    assert told.conditions == {"Greedy": FAILING, "Fine": FINE}
-    assert told.outcomes["Greedy"].detail.startswith("out of memory")
+    notified = folder.run_one("Greedy", text + job("Greedy", execute))
+    assert notified.conditions == {"Greedy": FAILING, "Fine": OK}
+    assert notified.outcomes["Greedy"].reason.startswith("out of memory")
 
 
 def test_a_worker_that_has_said_all_and_does_not_end_is_ended(folder):
     # As one without memory for its last step; its pulse goes on.
     execute = "import threading\nthreading.Event.set = lambda self: None\nreturn True"
-    told = folder.run_one("Endless", job("Endless", execute))
-    assert told.conditions == {"Endless": FINE}
-    assert told.seconds < 30
+    notified = folder.run_one("Endless", job("Endless", execute))
+    assert notified.conditions == {"Endless": OK}
+    assert notified.seconds < 30
 
 
 def test_no_more_workers_are_at_work_than_may_be(folder):
@@ -255,13 +259,13 @@ def test_no_more_workers_are_at_work_than_may_be(folder):
             f"Job{number}",
             job(f"Job{number}", "import time; time.sleep(.1)\nreturn True"),
         )
-    crew = folder.crew(at_once=3)
-    told, most = Told(), 0
-    while not crew.is_done:
-        most = max(most, len(crew.children))
-        listen(crew, told)
+    workers = folder.workers(at_once=3)
+    notified, most = Told(), 0
+    while not workers.is_done:
+        most = max(most, len(workers.children))
+        listen(workers, notified)
     assert most == 3
-    assert list(told.conditions.values()) == [FINE] * 12
+    assert list(notified.conditions.values()) == [OK] * 12
 
 
 def test_a_run_that_has_to_end_leaves_nobody_at_work_and_no_job_unsaid(folder):
@@ -269,21 +273,21 @@ def test_a_run_that_has_to_end_leaves_nobody_at_work_and_no_job_unsaid(folder):
     folder.add("Slow", job("Slow", execute))
     folder.add("Loading", "import time; time.sleep(60)\n")
     folder.add("Waiting", job("Waiting"))
-    crew = folder.crew(at_once=2)
-    told = Told()
-    while "Slow" not in told.jobs:
-        listen(crew, told)
+    workers = folder.workers(at_once=2)
+    notified = Told()
+    while "Slow" not in notified.jobs:
+        listen(workers, notified)
     time.sleep(0.2)
-    listen(crew, told)
-    pids = [child.pid for child in crew.children]
-    lost = {one.job.name: one.outcome for one in crew.stop()}
-    assert crew.is_done
-    assert {name: outcome.detail for name, outcome in lost.items()} == {
+    listen(workers, notified)
+    pids = [child.pid for child in workers.children]
+    lost = {one.job.name: one.result for one in workers.stop()}
+    assert workers.is_done
+    assert {name: result.reason for name, result in lost.items()} == {
         "Slow": "the run had to end before it was done",
         "Loading.py": "the run had to end before it began",
         "Waiting.py": "the run had to end before it began",
     }
-    assert all(one.condition is UNKNOWN and one.ask_again for one in lost.values())
+    assert all(one.status is UNKNOWN and one.ask_again for one in lost.values())
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
@@ -372,25 +376,25 @@ def the_pipe():
         say(["fine", "Job/", 0.1])
         return True
     """
-    told = folder.run_one("Job", text + job("Job", execute))
-    assert told.conditions == {"Job": FINE}
+    notified = folder.run_one("Job", text + job("Job", execute))
+    assert notified.conditions == {"Job": OK}
     said = [one for one in caplog.records if "said what it must not" in one.message]
     assert len(said) == 8
 
 
 def test_a_worker_of_many_thousand_jobs_is_quick(folder):
     jobs = "for n in range(3000): yield One(config, n)"
-    told = folder.run_one("Many", spawner("Many", jobs))
-    assert len(told.conditions) == 3000
+    notified = folder.run_one("Many", spawner("Many", jobs))
+    assert len(notified.conditions) == 3000
     # A tenth of this on an idle machine.
-    assert told.seconds < 8
+    assert notified.seconds < 8
 
 
 def test_nothing_is_started_for_no_file(folder):
-    crew = folder.crew(due=frozenset({JobFrequency.MINUTE}))
-    assert crew.is_done
-    assert list(crew.events()) == []
-    assert crew.next_deadline() == float("inf")
+    workers = folder.workers(due=frozenset({JobFrequency.MINUTE}))
+    assert workers.is_done
+    assert list(workers.events()) == []
+    assert workers.next_deadline() == float("inf")
 
 
 def test_the_limits_fit_into_a_run():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lib.core.enums import Condition
+from lib.core.enums import Status
 from lib.core.jobs import JobFile, JobKey
 from lib.core.records import Record
 from lib.core.settings import Problem
@@ -18,22 +18,22 @@ REFUSED, WRONG = JobKey.of_refused_file(FILE.path), JobKey.of_section("htpp x")
 
 
 def keys(settings):
-    return [facts.key for facts, _outcome in problems.stand_ins(settings)]
+    return [facts.key for facts, _result in problems.stand_ins(settings)]
 
 
 def test_a_wrong_target_fails_under_the_name_its_job_would_have():
     wrong = Problem("url is missing", "settings.cfg:3", "http home")
-    ((facts, outcome),) = problems.stand_ins(replace(SETTINGS, problems=(wrong,)))
+    ((facts, result),) = problems.stand_ins(replace(SETTINGS, problems=(wrong,)))
     assert facts.key == JobKey("HTTPServerChecker", "http home")
     assert (facts.name, facts.contact) == ("http home", SETTINGS.alertcontact)
-    assert outcome.condition is Condition.FAILING
-    assert outcome.detail == "settings.cfg:3: [http home] url is missing"
+    assert result.status is Status.FAILING
+    assert result.reason == "settings.cfg:3: [http home] url is missing"
 
 
 def test_all_problems_of_a_section_are_one_failure():
     wrong = (Problem("a", "s:1", "http x"), Problem("b", "s:2", "http x"))
-    ((_facts, outcome),) = problems.stand_ins(replace(SETTINGS, problems=wrong))
-    assert outcome.detail.splitlines() == ["s:1: [http x] a", "s:2: [http x] b"]
+    ((_facts, result),) = problems.stand_ins(replace(SETTINGS, problems=wrong))
+    assert result.reason.splitlines() == ["s:1: [http x] a", "s:2: [http x] b"]
 
 
 def test_a_section_of_no_kind_and_a_problem_of_no_section_fail_too():
@@ -51,14 +51,14 @@ def test_a_warning_is_no_failure():
 
 def test_a_file_that_must_not_be_loaded_fails_by_its_path():
     settings = replace(SETTINGS, job_files=(FILE,))
-    ((facts, outcome),) = problems.stand_ins(settings)
+    ((facts, result),) = problems.stand_ins(settings)
     assert (facts.name, facts.key) == ("Open.py", REFUSED)
-    assert outcome.detail == "others may write it"
+    assert result.reason == "others may write it"
 
 
 def mended(settings, *keys):
     records = [Record(key, "n", failures=1) for key in keys]
-    return [facts.key for facts, _outcome in problems.mended(settings, records)]
+    return [facts.key for facts, _result in problems.mended(settings, records)]
 
 
 def test_what_is_no_longer_wrong_is_fine():
@@ -79,7 +79,7 @@ def test_while_a_folder_cannot_be_used_no_file_of_it_counts_as_gone():
     closed = Problem("others may write to the folder", "s:1", "general")
     settings = replace(SETTINGS, problems=(closed,))
     assert mended(settings, JobKey("Gone"), REFUSED) == []
-    ((facts, _outcome),) = problems.stand_ins(settings)
+    ((facts, _result),) = problems.stand_ins(settings)
     assert facts.name == "settings.cfg [general]"
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.core.enums import Condition, JobFrequency
-from lib.core.jobs import Asked, JobFile, JobKey, Known
+from lib.core.enums import JobFrequency, Status
+from lib.core.jobs import CatalogEntry, FileScan, JobFile, JobKey
 from lib.core.policy import INCLUDES
 from lib.core.records import Record
 from lib.runner import selection
@@ -24,7 +24,7 @@ MINUTE, HOUR, DAY = JobFrequency.MINUTE, JobFrequency.HOUR, JobFrequency.DAY
 
 def jobs(*frequencies):
     return {
-        JobKey("Flag", every.value): Known(every.value, str(FILE.path), every)
+        JobKey("Flag", every.value): CatalogEntry(every.value, str(FILE.path), every)
         for every in frequencies
     }
 
@@ -37,7 +37,7 @@ def is_loaded(
     ordered=MINUTE,
     now=NOON,
 ):
-    before = None if asked is None else Asked(asked, "as it was")
+    before = None if asked is None else FileScan(asked, "as it was")
     due = INCLUDES[ordered]
     return bool(selection.why_load(FILE, mark, before, jobs(*has), records, due, now))
 
@@ -85,19 +85,17 @@ def test_a_pending_job_has_its_file_loaded():
 
 
 def test_a_failing_job_that_is_not_due_leaves_its_file_alone():
-    failing = Record(JobKey("Flag", "hour"), condition=Condition.FAILING, failures=2)
+    failing = Record(JobKey("Flag", "hour"), status=Status.FAILING, failures=2)
     assert not is_loaded(failing)
 
 
 def test_a_file_that_failed_to_load_is_loaded_again():
-    assert is_loaded(Record(JobKey("Flag"), condition=Condition.FAILING, failures=2))
+    assert is_loaded(Record(JobKey("Flag"), status=Status.FAILING, failures=2))
     assert is_loaded(Record(JobKey("Flag"), unseen_since=NOON))
 
 
 def test_a_record_of_a_job_that_the_file_did_not_have_asks_it():
-    assert is_loaded(
-        Record(JobKey("Flag", "new"), condition=Condition.FAILING, failures=1)
-    )
+    assert is_loaded(Record(JobKey("Flag", "new"), status=Status.FAILING, failures=1))
     assert is_loaded(Record(JobKey("Flag", "hour"), failures=1, unseen_since=NOON))
 
 
@@ -112,11 +110,11 @@ def test_other_files_records_are_none_of_its_business():
 
 
 def test_when_it_was_asked_is_noted_anew_only_now_and_then():
-    before = Asked(NOON, "x")
+    before = FileScan(NOON, "x")
     soon, later = NOON + timedelta(minutes=29), NOON + timedelta(minutes=30)
     assert selection.to_note(before, "x", soon) is before
-    assert selection.to_note(before, "x", later) == Asked(later, "x")
-    assert selection.to_note(before, "y", soon) == Asked(soon, "y")
+    assert selection.to_note(before, "x", later) == FileScan(later, "x")
+    assert selection.to_note(before, "y", soon) == FileScan(soon, "y")
     assert selection.to_note(before, "x", NOON - timedelta(1)).at < NOON
     assert selection.to_note(None, "x", NOON) == before
 
@@ -230,7 +228,7 @@ def test_a_run_with_nothing_due_loads_nothing_and_loses_no_job(instance):
     assert (record["failures"], "unseen_since" in record) == (1, False)
     assert loaded(instance) == 2
     (row,) = instance.listed()
-    assert row["condition"] == "failing"
+    assert row["status"] == "failing"
 
 
 def test_a_job_file_that_was_changed_is_loaded_in_the_next_run(instance):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.runner.summaries import MOST_WAITING
+from lib.runner.summaries import MAX_WAITING
 from tests.e2e.test_mailstorm import fail_many
 from tests.support.instance import NO_MAIL, Instance, flag_job
 from tests.support.listeners import Listener, tls_context, write_authority
@@ -53,10 +53,12 @@ def numbers(smtp):
     return [int(one[1]) for one in found if one]
 
 
-def owed(instance):
+def queued(instance):
     """Return the subjects of the summaries that are still to be sent."""
     state = instance.records().get("state", {})
-    return [one["subject"] for one in state.get("owed", []) if one["kind"] == "summary"]
+    return [
+        one["subject"] for one in state.get("queued", []) if one["kind"] == "summary"
+    ]
 
 
 def a_day_later(instance, days=1):
@@ -137,7 +139,7 @@ def test_a_wrong_time_is_a_failing_job_and_no_summary(tmp_path):
     instance = Instance(tmp_path, f"{NO_MAIL}[summary]\ndaily = breakfast\n")
     instance.cron()
     assert "settings.cfg [summary]" in instance.records()
-    assert instance.records()["settings.cfg [summary]"]["condition"] == "failing"
+    assert instance.records()["settings.cfg [summary]"]["status"] == "failing"
 
 
 def test_validate_says_nothing_of_a_right_one(mailing):
@@ -219,8 +221,8 @@ def test_it_is_a_mail_of_its_own_however_much_there_is(mailing, smtp):
     mailing.cron()
     flag.unlink()
     assert a_day_later(mailing).silent
-    digest, summary = sorted(smtp.mails, key=lambda mail: " summary " in mail.subject)
-    assert digest.subject == "[web1] 12 failing: no route to host"
+    bundle, summary = sorted(smtp.mails, key=lambda mail: " summary " in mail.subject)
+    assert bundle.subject == "[web1] 12 failing: no route to host"
     assert summary.subject == "[web1] daily summary 1: 12 failing"
 
 
@@ -233,7 +235,7 @@ def test_it_takes_of_the_room_that_is_kept_for_checker_itself(mailing, smtp):
     mailing.pass_time(DAY)
     # Nothing is left for others in this hour.
     spent = [{"name": f"m{n}", "at": datetime.now(UTC).isoformat()} for n in range(2)]
-    mailing.mend(lambda book: book.update(counted=spent), "outbox.json")
+    mailing.mend(lambda send_log: send_log.update(counted=spent), "outbox.json")
     mailing.cron()
     assert numbers(smtp) == [1]
 
@@ -242,13 +244,13 @@ def test_while_mail_is_away_it_waits_and_comes_once(mailing, smtp):
     mailing.cron()
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
     assert "not sent" in a_day_later(mailing).err
-    assert owed(mailing) == ["daily summary 1: all is well"]
+    assert queued(mailing) == ["daily summary 1: all is well"]
     smtp.answer_data = lambda mail: None
     assert mailing.cron().silent
     assert smtp.mails == []
     mailing.let_time_pass_for_mails()
     assert mailing.cron().silent
-    assert (numbers(smtp), owed(mailing)) == ([1], [])
+    assert (numbers(smtp), queued(mailing)) == ([1], [])
 
 
 def test_those_of_an_outage_come_one_by_one_in_their_order(mailing, smtp):
@@ -269,7 +271,7 @@ def test_with_nomail_it_is_in_the_log(tmp_path):
     log = (instance.state / "checker.log").read_text()
     assert log.count("Subject: [web1] daily summary 1: mail in doubt") == 1
     assert "Mail is in doubt: nomail is set: mails go to the log." in log
-    assert owed(instance) == []
+    assert queued(instance) == []
 
 
 def test_a_run_without_mail_shows_it_and_leaves_it_to_one_with_mail(mailing, smtp):
@@ -278,7 +280,7 @@ def test_a_run_without_mail_shows_it_and_leaves_it_to_one_with_mail(mailing, smt
     mailing.cron("minute", "--nomail")
     log = (mailing.state / "checker.log").read_text()
     assert "Subject: [web1] daily summary 1: all is well" in log
-    assert (smtp.mails, owed(mailing)) == ([], ["daily summary 1: all is well"])
+    assert (smtp.mails, queued(mailing)) == ([], ["daily summary 1: all is well"])
     assert mailing.cron().silent
     assert numbers(smtp) == [1]
 
@@ -287,10 +289,10 @@ def test_where_no_mail_is_set_up_they_do_not_pile_up(tmp_path, smtp, cafile):
     no_server = "[email]\n"
     instance = Instance(tmp_path, f"{no_server}{daily()}")
     instance.cron()
-    most = MOST_WAITING
+    most = MAX_WAITING
     for _ in range(most + 2):
         a_day_later(instance)
-    assert len(owed(instance)) == most
+    assert len(queued(instance)) == most
     instance.write(
         instance.settings.read_text().replace(no_server, smtp.email_section(cafile))
     )
@@ -317,7 +319,7 @@ def test_killed_while_it_is_sent_it_goes_again_as_the_same_mail(mailing, smtp):
     smtp.answer_data = kill
     run.communicate(timeout=30)
     (first,) = smtp.wait_for(1)
-    assert owed(mailing) == ["daily summary 1: all is well"]
+    assert queued(mailing) == ["daily summary 1: all is well"]
     smtp.answer_data = lambda mail: None
     assert mailing.cron().silent
     assert len(smtp.mails) == 1, "not before its time"
@@ -327,7 +329,7 @@ def test_killed_while_it_is_sent_it_goes_again_as_the_same_mail(mailing, smtp):
     assert again.parsed["Message-ID"] == first.parsed["Message-ID"]
     assert again.data == first.data
     assert mailing.cron().silent
-    assert (len(smtp.mails), owed(mailing)) == (2, [])
+    assert (len(smtp.mails), queued(mailing)) == (2, [])
     a_day_later(mailing)
     assert numbers(smtp) == [1, 1, 2]
 
@@ -347,4 +349,4 @@ def test_killed_before_the_server_hears_of_it_it_is_sent_by_the_next_run(mailing
     mailing.let_time_pass_for_mails()
     assert mailing.cron().silent
     first = {mail.parsed["Message-ID"] for mail in smtp.mails}
-    assert (set(numbers(smtp)), len(first), owed(mailing)) == ({1}, 1, [])
+    assert (set(numbers(smtp)), len(first), queued(mailing)) == ({1}, 1, [])

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 import pytest
 
 from lib.core.enums import JobFrequency
-from lib.core.jobs import JobFacts, JobKey, OldEntry
+from lib.core.jobs import Job, JobKey, OldEntry
 from lib.core.policy import unmatched
-from lib.core.records import RunFacts
+from lib.core.records import RunRecord
 from lib.runner.upgrade import read_old_state, read_once
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -23,8 +23,8 @@ def line(name: str, rest: str) -> str:
     return f"{base64.b64encode(name.encode()).decode()}|{rest}\n"
 
 
-def job(formerly: str) -> JobFacts:
-    return JobFacts(JobKey("K", "k"), "n", "f.py", JobFrequency.HOUR, formerly=formerly)
+def job(formerly: str) -> Job:
+    return Job(JobKey("K", "k"), "n", "f.py", JobFrequency.HOUR, formerly=formerly)
 
 
 @pytest.fixture
@@ -122,20 +122,20 @@ def test_the_file_is_not_changed(statefile):
 
 def test_it_is_read_once(statefile):
     statefile.write_text(line("a", "Failing|0|0|x|1"))
-    assert read_once(statefile, RunFacts()) == (OldEntry("a", True, failures=1),)
-    assert read_once(statefile, RunFacts(old_statefile=str(statefile))) is None
-    assert read_once(None, RunFacts()) is None
+    assert read_once(statefile, RunRecord()) == (OldEntry("a", True, failures=1),)
+    assert read_once(statefile, RunRecord(old_statefile=str(statefile))) is None
+    assert read_once(None, RunRecord()) is None
 
 
 def test_it_is_read_when_it_comes(statefile):
-    assert read_once(statefile, RunFacts()) is None
+    assert read_once(statefile, RunRecord()) is None
     statefile.touch()
-    assert read_once(statefile, RunFacts()) == ()
+    assert read_once(statefile, RunRecord()) == ()
 
 
 def test_it_is_not_read_again_when_what_says_so_is_lost(statefile, caplog):
     statefile.write_text(line("a", "Failing|0|0|x|1"))
-    assert read_once(statefile, RunFacts(), run_is_lost=True) == ()
+    assert read_once(statefile, RunRecord(), run_is_lost=True) == ()
     assert "is not read again: run.json was lost" in caplog.text
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lib.core import plain
-from lib.core.enums import Condition, MessageKind
+from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
 from lib.core.records import Record
@@ -23,11 +23,11 @@ ALERT = Message("ab12", MessageKind.ALERT, "it fails", "why\n", ("a@b.c",), NOON
 FAILING = Record(
     JobKey("Web", "http höme 🏠"),
     "http höme 🏠",
-    Condition.FAILING,
+    Status.FAILING,
     failures=7,
     failing_since=NOON,
     memory={"last": 1.5, "seen": ["a"]},
-    owed=(ALERT,),
+    queued=(ALERT,),
 )
 TEXT = packed(FAILING)
 

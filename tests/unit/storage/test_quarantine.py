@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lib.core.enums import Condition, MessageKind
+from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.storage.quarantine import Aside, rejoined
+from lib.storage.quarantine import Quarantine, rejoined
 from lib.storage.store import State
 from lib.system.files import Damaged, NotRead
 from tests.support.powers import as_anybody
@@ -24,21 +24,21 @@ KEY = JobKey("Lamps", "Lamp|ant")
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def owed(name: str) -> Message:
+def queued(name: str) -> Message:
     return Message(name, MessageKind.ALERT, name, "", ("ops@example.com",), NOON)
 
 
 OLD = Record(
     KEY,
     "Lamp ant",
-    condition=Condition.FAILING,
+    status=Status.FAILING,
     failures=3,
     failing_since=NOON,
-    told_at=NOON,
+    notified_at=NOON,
     memory={"seen": 1},
-    owed=(owed("old"),),
+    queued=(queued("old"),),
 )
-UNKNOWN = Record(KEY, "Lamp ant", condition=Condition.UNKNOWN)
+UNKNOWN = Record(KEY, "Lamp ant", status=Status.UNKNOWN)
 
 
 @pytest.fixture
@@ -48,11 +48,11 @@ def state(tmp_path):
 
 def put_aside(state: State) -> list[str]:
     """Put all that was saved aside, as what cannot be read; return the new names."""
-    aside = Aside(state.folder)
+    quarantine = Quarantine(state.folder)
     paths = [*state.folder.glob("jobs/*.json"), *state.folder.glob("batch-*.json")]
     for path in paths:
-        aside.noted(path, NotRead("it cannot be read: Input/output error"))
-    aside.put(paths, NOON)
+        quarantine.noted(path, NotRead("it cannot be read: Input/output error"))
+    quarantine.put(paths, NOON)
     return sorted(path.name for path in (state.folder / "unread").iterdir())
 
 
@@ -63,10 +63,10 @@ def put_aside(state: State) -> list[str]:
         (UNKNOWN, OLD),
         (replace(UNKNOWN, pending=True), replace(OLD, pending=True)),
         (replace(UNKNOWN, memory={"seen": 2}), replace(OLD, memory={"seen": 2})),
-        (Record(KEY), Record(KEY, owed=OLD.owed)),
+        (Record(KEY), Record(KEY, queued=OLD.queued)),
         (
-            replace(UNKNOWN, failures=1, owed=(owed("new"),)),
-            replace(UNKNOWN, failures=1, owed=(owed("old"), owed("new"))),
+            replace(UNKNOWN, failures=1, queued=(queued("new"),)),
+            replace(UNKNOWN, failures=1, queued=(queued("old"), queued("new"))),
         ),
         # It was taken back before, and the run ended before its file was removed.
         (OLD, OLD),
@@ -88,15 +88,15 @@ def test_what_can_be_read_again_is_there_until_it_is_saved(state):
     for _run in range(2):
         found = state.take_back(state.load(), NOON)
         (record,) = found.records.values()
-        assert (record.owed, found.taken_back) == (OLD.owed, {KEY})
+        assert (record.queued, found.taken_back) == (OLD.queued, {KEY})
     state.save(found.records.values())
     state.drop_taken_back()
     assert state.take_back(state.load(), NOON).taken_back == frozenset()
-    assert state.load().records[KEY].owed == OLD.owed
+    assert state.load().records[KEY].queued == OLD.queued
 
 
 def test_the_records_of_a_batch_are_taken_back_too(state):
-    other = replace(OLD, key=JobKey("Lamps", "Lamp|bee"), owed=(owed("other"),))
+    other = replace(OLD, key=JobKey("Lamps", "Lamp|bee"), queued=(queued("other"),))
     state.save([OLD, other])
     assert put_aside(state) == ["batch-00000001.20260301T120000.000000.json"]
     found = state.take_back(state.load(), NOON)
@@ -116,10 +116,10 @@ def test_what_can_be_read_and_is_damaged_goes_into_quarantine(state):
 
 def test_a_damaged_file_is_in_quarantine_from_the_start(state):
     state.save([OLD])
-    aside = Aside(state.folder)
+    quarantine = Quarantine(state.folder)
     (path,) = state.folder.glob("jobs/*.json")
-    assert aside.noted(path, Damaged("it is empty")) == f"{path}: it is empty"
-    aside.put([path], NOON)
+    assert quarantine.noted(path, Damaged("it is empty")) == f"{path}: it is empty"
+    quarantine.put([path], NOON)
     assert not (state.folder / "unread").exists()
 
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.core.enums import Condition, MessageKind
+from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey, file_stem
 from lib.core.messages import Message
-from lib.core.records import Record, RunFacts
+from lib.core.records import Record, RunRecord
 from lib.storage import records
 from lib.storage.store import State
 from tests.support.instance import Instance
@@ -31,15 +31,13 @@ def folder(tmp_path):
 def state_in(folder, batch_from=3):
     state = State(folder, batch_from=batch_from)
     assert state.lock(NOW, LATER) is None
-    state.save_run(RunFacts())
+    state.save_run(RunRecord())
     return state
 
 
 def record(name, **more):
     message = Message("a1" * 16, MessageKind.ALERT, name, "why", ("ops@x.org",), NOW)
-    return Record(
-        JobKey("X", name), name, Condition.FAILING, 1, owed=(message,), **more
-    )
+    return Record(JobKey("X", name), name, Status.FAILING, 1, queued=(message,), **more)
 
 
 MANY = [record(f"job {number}") for number in range(5)]
@@ -84,7 +82,7 @@ def test_few_go_into_their_own_files_at_once(folder):
 def test_of_a_record_in_both_the_later_one_is_the_truth(folder):
     state = state_in(folder)
     state.save(MANY)
-    later = replace(MANY[0], failures=7, owed=())
+    later = replace(MANY[0], failures=7, queued=())
     state.save([later])
     assert found(folder)[later.key] == later
     state.save([replace(one, failures=9) for one in MANY])
@@ -121,14 +119,14 @@ def test_no_record_is_forgotten_while_a_batch_could_bring_it_back(folder):
     state.save(MANY)
     state.save([Record(MANY[0].key)])
     state.forget([file_stem(MANY[0].key)])
-    assert found(folder)[MANY[0].key].is_plain
+    assert found(folder)[MANY[0].key].is_default
     state.settle(for_ever())
     state.forget([file_stem(MANY[0].key)])
     assert MANY[0].key not in found(folder)
 
 
 def test_a_batch_is_divided_where_it_would_be_too_large(folder, monkeypatch):
-    monkeypatch.setattr(records, "MOST_BYTES", 2500)
+    monkeypatch.setattr(records, "MAX_BYTES", 2500)
     state_in(folder).save(MANY)
     assert len(batch_files(folder)) == 3
     assert list(found(folder).values()) == MANY

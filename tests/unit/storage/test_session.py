@@ -16,24 +16,24 @@ import pytest
 
 from lib.core import policy
 from lib.core.calendar import Series
-from lib.core.enums import Condition, JobFrequency, MessageKind
-from lib.core.jobs import OWN_KEY, JobFacts, JobKey, OldEntry, file_stem
+from lib.core.enums import JobFrequency, MessageKind, Status
+from lib.core.jobs import OWN_KEY, Job, JobKey, OldEntry, file_stem
 from lib.core.messages import Message
-from lib.core.records import Record, RunFacts
-from lib.core.results import Outcome, Report
+from lib.core.records import Record, RunRecord
+from lib.core.results import CheckResult, JobReport
 from lib.storage.own_record import OLD_ENTRIES_KEPT, OWN_STEM
-from lib.storage.session import Ledger
+from lib.storage.session import StoreSession
 from lib.storage.store import RUN, State
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OPS = ("ops@example.com",)
 DAY = timedelta(days=1)
 
-FINE, FAILING = Outcome(Condition.FINE), Outcome(Condition.FAILING, "why")
+OK, FAILING = CheckResult(Status.OK), CheckResult(Status.FAILING, "why")
 
 
-def job(name: str, formerly: str = "") -> JobFacts:
-    return JobFacts(
+def job(name: str, formerly: str = "") -> Job:
+    return Job(
         JobKey("Web", name),
         name,
         "/Web.py",
@@ -46,8 +46,8 @@ def job(name: str, formerly: str = "") -> JobFacts:
 A, B = job("a"), job("b")
 
 
-def failing(facts: JobFacts, **more: object) -> Record:
-    return Record(facts.key, facts.name, Condition.FAILING, failures=3, **more)
+def failing(facts: Job, **more: object) -> Record:
+    return Record(facts.key, facts.name, Status.FAILING, failures=3, **more)
 
 
 class Stopped(BaseException):
@@ -79,7 +79,7 @@ class Dying(State):
             super().quarantine([stem], now)
         self._step()
 
-    def save_run(self, run: RunFacts) -> None:
+    def save_run(self, run: RunRecord) -> None:
         self._step()
         super().save_run(run)
         self._step()
@@ -93,30 +93,30 @@ class Dying(State):
 
 def a_run(
     state: State,
-    jobs: Iterable[JobFacts] = (A, B),
-    judged: Mapping[str, Outcome] | None = None,
+    jobs: Iterable[Job] = (A, B),
+    judged: Mapping[str, CheckResult] | None = None,
     old: Iterable[OldEntry] = (),
     now: datetime = NOON,
 ) -> dict[str, Record]:
     """Return the records as the jobs were met, after a run with these outcomes."""
     met = {facts.key: facts for facts in jobs}
     found = state.load()
-    ledger = Ledger(state, found, tuple(old), now)
-    ledger.tell_of_lost(OPS, now)
+    session = StoreSession(state, found, tuple(old), now)
+    session.tell_of_lost(OPS, now)
     state.save_run(found.run)
     for facts in met.values():
-        ledger.meet(facts)
-    as_met = {facts.key: ledger.record_of(facts) for facts in met.values()}
-    for name, outcome in (judged or {}).items():
+        session.meet(facts)
+    as_met = {facts.key: session.record_of(facts) for facts in met.values()}
+    for name, result in (judged or {}).items():
         facts = met[JobKey("Web", name)]
-        record = ledger.record_of(facts)
-        decision = policy.decide(record, outcome, facts.policy, now)
-        report = Report(facts, outcome, decision)
-        ledger.keep(policy.advance(record, report, now))
-    ledger.commit()
-    ledger.forget_unmet(met, now)
-    ledger.commit()
-    listed, gone = ledger.drop_plain(met)
+        record = session.record_of(facts)
+        decision = policy.decide(record, result, facts.policy, now)
+        report = JobReport(facts, result, decision)
+        session.keep(policy.advance(record, report, now))
+    session.commit()
+    session.forget_unmet(met, now)
+    session.commit()
+    listed, gone = session.drop_default(met)
     state.save_run(
         replace(found.run, records=tuple(listed), old_statefile="read" if old else "")
     )
@@ -151,16 +151,16 @@ def damage(state: State, *stems: str) -> None:
 def summaries(state: State) -> list[Message]:
     """Return what is owed of what was lost."""
     own = state.load().records.get(OWN_KEY)
-    return list(own.owed) if own else []
+    return list(own.queued) if own else []
 
 
 def sent(state: State) -> None:
     """Let everything that is owed leave."""
     for record in state.load().records.values():
-        state.save([replace(record, owed=())])
+        state.save([replace(record, queued=())])
 
 
-def stem(facts: JobFacts) -> str:
+def stem(facts: Job) -> str:
     return file_stem(facts.key)
 
 
@@ -169,7 +169,7 @@ def stem(facts: JobFacts) -> str:
 
 def test_a_job_that_is_plainly_fine_never_gets_a_file(tmp_path):
     state = State(tmp_path)
-    a_run(state, judged={"a": FINE, "b": FINE})
+    a_run(state, judged={"a": OK, "b": OK})
     assert not _jobs(state).exists()
     assert state.load_run().records == ()
 
@@ -180,7 +180,7 @@ def test_a_job_that_fails_has_a_file_and_is_listed(state):
 
 
 def test_a_job_that_is_fine_again_loses_its_file(state):
-    a_run(state, judged={"a": FINE})
+    a_run(state, judged={"a": OK})
     assert files(state) == {stem(B)}
     assert state.load_run().records == (stem(B),)
 
@@ -193,7 +193,7 @@ def test_a_file_is_removed_only_when_it_is_listed_no_more(state):
             self.forgotten = stems
 
     watching = Watching(state.folder)
-    a_run(watching, judged={"a": FINE})
+    a_run(watching, judged={"a": OK})
     assert watching.forgotten == [stem(A)]
     # Cut off there, what is left says nothing, and goes with the next run.
     assert state.load().lost == {}
@@ -210,30 +210,30 @@ def test_nothing_new_costs_no_write(state):
 
 
 def test_what_waits_to_be_durable_is_known_until_it_is(state):
-    ledger = Ledger(state, state.load(), (), NOON)
-    assert ledger.waiting_since is None
-    ledger.keep(failing(A, pending=True))
-    assert ledger.waiting_since is not None
-    ledger.commit()
-    assert ledger.waiting_since is None
+    session = StoreSession(state, state.load(), (), NOON)
+    assert session.waiting_since is None
+    session.keep(failing(A, pending=True))
+    assert session.waiting_since is not None
+    session.commit()
+    assert session.waiting_since is None
     assert state.load().records[A.key].pending
 
 
 def test_a_job_that_failed_and_was_fine_again_before_it_was_durable_has_no_file(
     tmp_path,
 ):
-    ledger = Ledger(State(tmp_path), State(tmp_path).load(), (), NOON)
-    ledger.keep(failing(A))
-    ledger.keep(Record(A.key, A.name))
-    assert ledger.waiting_since is None
-    assert ledger.records == {}
+    session = StoreSession(State(tmp_path), State(tmp_path).load(), (), NOON)
+    session.keep(failing(A))
+    session.keep(Record(A.key, A.name))
+    assert session.waiting_since is None
+    assert session.records == {}
 
 
 def test_a_clock_that_was_set_back_is_made_good_at_once(state):
-    state.save([failing(A, told_at=NOON + DAY, unseen_since=NOON + DAY)])
+    state.save([failing(A, notified_at=NOON + DAY, unseen_since=NOON + DAY)])
     a_run(state)
     record = state.load().records[A.key]
-    assert (record.told_at, record.unseen_since) == (NOON, None)
+    assert (record.notified_at, record.unseen_since) == (NOON, None)
 
 
 # Jobs that are gone.
@@ -251,9 +251,9 @@ def test_a_job_that_no_run_meets_is_dropped_after_thirty_days(state):
 
 def test_what_is_owed_is_never_dropped(state):
     message = Message("ab", MessageKind.ALERT, "s", "b", OPS, NOON)
-    state.save([failing(B, owed=(message,), unseen_since=NOON)])
+    state.save([failing(B, queued=(message,), unseen_since=NOON)])
     a_run(state, [A], now=NOON + 99 * DAY)
-    assert state.load().records[B.key].owed == (message,)
+    assert state.load().records[B.key].queued == (message,)
     sent(state)
     a_run(state, [A], now=NOON + 100 * DAY)
     assert files(state) == {stem(A)}
@@ -274,7 +274,7 @@ def test_what_is_lost_is_unknown_and_told_in_one_mail(state):
     damage(state, stem(A))
     (_jobs(state) / f"{stem(B)}.json").unlink()
     as_met = a_run(state)
-    assert {record.condition for record in as_met.values()} == {Condition.UNKNOWN}
+    assert {record.status for record in as_met.values()} == {Status.UNKNOWN}
     (summary,) = summaries(state)
     assert summary.to == OPS
     assert summary.subject == "2 state files were lost or damaged"
@@ -287,7 +287,7 @@ def test_it_is_told_once_though_its_job_is_not_due_for_hours(state):
     damage(state, stem(A))
     for hour in range(5):
         as_met = a_run(state, now=NOON + timedelta(hours=hour))
-        assert as_met[A.key].condition is Condition.UNKNOWN
+        assert as_met[A.key].status is Status.UNKNOWN
         assert len(summaries(state)) == 1
     sent(state)
     a_run(state)
@@ -309,12 +309,12 @@ def test_it_is_told_once_though_its_job_is_never_met_again(state):
 def test_a_job_that_is_met_again_after_days_is_still_unknown(state):
     damage(state, stem(A))
     a_run(state, [B])
-    assert a_run(state, now=NOON + 20 * DAY)[A.key].condition is Condition.UNKNOWN
+    assert a_run(state, now=NOON + 20 * DAY)[A.key].status is Status.UNKNOWN
 
 
 def test_a_lost_job_that_is_fine_is_a_job_without_a_file_again(state):
     damage(state, stem(A))
-    a_run(state, judged={"a": FINE})
+    a_run(state, judged={"a": OK})
     sent(state)
     assert a_run(state)[A.key] == Record(A.key)
     assert files(state) == {stem(B)}
@@ -324,7 +324,7 @@ def test_a_lost_job_that_is_fine_is_a_job_without_a_file_again(state):
 def test_a_lost_job_that_fails_is_told_of_again_at_once(state):
     damage(state, stem(A))
     a_run(state, judged={"a": FAILING})
-    assert state.load().records[A.key].told_at == NOON
+    assert state.load().records[A.key].notified_at == NOON
 
 
 def test_what_is_lost_later_is_told_in_a_mail_of_its_own(state):
@@ -364,7 +364,7 @@ def test_the_record_of_our_own_may_be_lost_too(state):
     sent(state)
     a_run(state, [B])
     assert summaries(state) == []
-    assert a_run(state)[A.key].condition is Condition.UNKNOWN
+    assert a_run(state)[A.key].status is Status.UNKNOWN
 
 
 def test_notes_that_make_no_sense_are_passed_over(state, caplog):
@@ -383,7 +383,7 @@ def test_a_note_without_a_time_counts_as_new(state, since):
 
 @pytest.mark.parametrize("lost", [[A], [A, B]], ids=["one", "all"])
 @pytest.mark.parametrize("others", [[], [RUN]], ids=["", "run.json"])
-@pytest.mark.parametrize("judged", [{}, {"a": FINE}], ids=["not due", "due"])
+@pytest.mark.parametrize("judged", [{}, {"a": OK}], ids=["not due", "due"])
 def test_killed_at_any_step_one_summary_is_owed_and_no_lost_job_is_fine(
     state, lost, others, judged
 ):
@@ -401,7 +401,7 @@ def test_killed_at_any_step_one_summary_is_owed_and_no_lost_job_is_fine(
         except Stopped:
             killed = True
         as_met = a_run(state)
-        assert {as_met[key].condition for key in unknown} <= {Condition.UNKNOWN}
+        assert {as_met[key].status for key in unknown} <= {Status.UNKNOWN}
         a_run(state)
         (summary,) = summaries(state)
         assert all(f"{line}.json: it is not JSON" in summary.body for line in stems)
@@ -427,7 +427,7 @@ def test_what_failed_under_the_older_program_is_not_told_again(tmp_path):
     as_met = a_run(state, [C], {"c": FAILING}, old=[OLD])
     assert as_met[C.key].failures == 7
     record = state.load().records[C.key]
-    assert (record.failures, record.told_at, record.told) == (8, SINCE, OPS)
+    assert (record.failures, record.notified_at, record.notified) == (8, SINCE, OPS)
     assert files(state) == {stem(C)}
 
 
@@ -439,7 +439,7 @@ def test_it_is_taken_over_though_it_is_not_due_for_hours(tmp_path):
 
 def test_what_is_fine_by_now_is_not_taken_over_twice(tmp_path):
     state = State(tmp_path)
-    a_run(state, [C], {"c": FINE}, old=[OLD])
+    a_run(state, [C], {"c": OK}, old=[OLD])
     assert a_run(state, [C])[C.key] == Record(C.key)
     assert not _jobs(state).exists() or files(state) == set()
 
@@ -447,7 +447,7 @@ def test_what_is_fine_by_now_is_not_taken_over_twice(tmp_path):
 def test_a_job_with_a_record_of_its_own_keeps_it(tmp_path):
     state = State(tmp_path)
     state.save([failing(C)])
-    state.save_run(RunFacts())
+    state.save_run(RunRecord())
     assert a_run(state, [C], old=[OLD])[C.key].failures == 3
     assert files(state) == {stem(C)}
 
@@ -496,7 +496,7 @@ def test_killed_at_any_step_an_upgrade_neither_repeats_nor_forgets(tmp_path):
         again = [] if state.load_run().old_statefile else [OLD]
         a_run(state, [A, C], {"c": FAILING}, old=again)
         record = state.load().records[C.key]
-        assert (record.failures, record.told_at) == (8, SINCE)
+        assert (record.failures, record.notified_at) == (8, SINCE)
         assert summaries(state) == []
         if not killed:
             break
@@ -506,54 +506,54 @@ def test_killed_at_any_step_an_upgrade_neither_repeats_nor_forgets(tmp_path):
 # Bulletins.
 
 
-def a_bulletin(ledger: Ledger, number: int) -> Message:
+def a_bulletin(session: StoreSession, number: int) -> Message:
     subject = f"daily summary {number}"
-    message = Message(f"b{number}", MessageKind.BULLETIN, subject, "b", OPS, NOON)
+    message = Message(f"b{number}", MessageKind.SUMMARY, subject, "b", OPS, NOON)
     series = Series("daily", number, NOON, NOON)
-    ledger.keep_bulletins((series,), message)
+    session.keep_summaries((series,), message)
     return message
 
 
 def test_a_number_outlives_what_else_is_noted_and_the_mail_that_bears_it(state):
-    ledger = Ledger(state, state.load(), (), NOON)
-    message = a_bulletin(ledger, 12)
-    ledger.commit()
-    assert state.load().records[OWN_KEY].owed == (message,)
+    session = StoreSession(state, state.load(), (), NOON)
+    message = a_bulletin(session, 12)
+    session.commit()
+    assert state.load().records[OWN_KEY].queued == (message,)
     damage(state, stem(A))
     a_run(state)
     sent(state)
-    a_run(state, judged={"a": FINE}, old=[OLD])
+    a_run(state, judged={"a": OK}, old=[OLD])
     a_run(state, now=NOON + 99 * DAY)
-    again = Ledger(state, state.load(), (), NOON)
-    assert [one.number for one in again.bulletins] == [12]
-    assert state.load().records[OWN_KEY].owed == ()
+    again = StoreSession(state, state.load(), (), NOON)
+    assert [one.number for one in again.summaries] == [12]
+    assert state.load().records[OWN_KEY].queued == ()
 
 
 def test_nothing_new_of_bulletins_costs_no_write(state):
-    ledger = Ledger(state, state.load(), (), NOON)
-    ledger.keep_bulletins(())
-    assert ledger.waiting_since is None
-    ledger.keep_bulletins((Series("daily", 1),))
-    assert ledger.waiting_since is not None
+    session = StoreSession(state, state.load(), (), NOON)
+    session.keep_summaries(())
+    assert session.waiting_since is None
+    session.keep_summaries((Series("daily", 1),))
+    assert session.waiting_since is not None
 
 
 def test_killed_at_any_step_no_number_is_there_without_its_mail(state):
     for last_step in range(100):
         dying = Dying(state.folder, last_step)
         try:
-            ledger = Ledger(dying, dying.load(), (), NOON)
-            number = 1 + sum(one.number for one in ledger.bulletins)
-            a_bulletin(ledger, number)
-            ledger.keep(failing(C))
-            ledger.commit()
+            session = StoreSession(dying, dying.load(), (), NOON)
+            number = 1 + sum(one.number for one in session.summaries)
+            a_bulletin(session, number)
+            session.keep(failing(C))
+            session.commit()
             killed = False
         except Stopped:
             killed = True
-        after = Ledger(state, state.load(), (), NOON)
-        reached = sum(one.number for one in after.bulletins)
+        after = StoreSession(state, state.load(), (), NOON)
+        reached = sum(one.number for one in after.summaries)
         own = state.load().records.get(OWN_KEY, Record(OWN_KEY))
-        owed = [one.message_id for one in own.owed]
-        assert owed == [f"b{each}" for each in range(1, reached + 1)]
+        queued = [one.message_id for one in own.queued]
+        assert queued == [f"b{each}" for each in range(1, reached + 1)]
         if not killed:
             break
     assert 1 < last_step < 99

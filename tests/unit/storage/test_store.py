@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from lib.core.enums import Condition, JobFrequency, MessageKind
-from lib.core.jobs import JobKey, Known, file_stem
+from lib.core.enums import JobFrequency, MessageKind, Status
+from lib.core.jobs import CatalogEntry, JobKey, file_stem
 from lib.core.messages import Message
-from lib.core.records import Record, RunFacts
+from lib.core.records import Record, RunRecord
 from lib.storage.codec import packed
 from lib.storage.store import RUN, State, last_runs
 from lib.system.errors import StateError
@@ -32,7 +32,7 @@ BAD, GOOD = JobKey("Web", "http bad"), JobKey("Web", "http good")
 
 def failing(key: JobKey, **more: object) -> Record:
     return Record(
-        key, key.identity, Condition.FAILING, failures=3, failing_since=NOON, **more
+        key, key.identity, Status.FAILING, failures=3, failing_since=NOON, **more
     )
 
 
@@ -44,7 +44,7 @@ def alert(number: int = 0, body: str = "why\n") -> Message:
 def state(tmp_path):
     state = State(tmp_path)
     state.save([failing(BAD), failing(GOOD)])
-    state.save_run(RunFacts(records=(file_stem(BAD), file_stem(GOOD))))
+    state.save_run(RunRecord(records=(file_stem(BAD), file_stem(GOOD))))
     return state
 
 
@@ -53,10 +53,10 @@ def path_of(state: State, key: JobKey = BAD) -> Path:
 
 
 def test_what_is_saved_is_loaded(state):
-    state.save([failing(BAD, owed=(alert(),), memory={"x": 1})])
+    state.save([failing(BAD, queued=(alert(),), memory={"x": 1})])
     found = state.load()
     assert found.records == {
-        BAD: failing(BAD, owed=(alert(),), memory={"x": 1}),
+        BAD: failing(BAD, queued=(alert(),), memory={"x": 1}),
         GOOD: failing(GOOD),
     }
     assert found.lost == {}
@@ -130,7 +130,7 @@ WAYS_TO_BE_LOST = [
     (edited(failures=-1), "Record.failures is no whole number, or is negative"),
     (edited(failures=1e400), "it is not JSON: Infinity is no number in JSON"),
     (edited(failures=10**30), "Record.failures is no whole number"),
-    (edited(owed="nothing"), "Record.owed is no list"),
+    (edited(queued="nothing"), "Record.owed is no list"),
 ]
 
 
@@ -177,7 +177,7 @@ def test_a_file_that_may_not_be_read_is_lost_for_now(state):
 
 
 def test_a_record_that_is_not_listed_is_loaded_all_the_same(state):
-    state.save_run(RunFacts())
+    state.save_run(RunRecord())
     assert set(state.load().records) == {BAD, GOOD}
     assert state.load().lost == {}
 
@@ -208,10 +208,10 @@ def test_the_record_of_runs_may_be_lost_too(state, damage):
     found = state.load()
     assert list(found.lost) == [RUN]
     assert found.lost[RUN].startswith(f"{state.folder}/run.json: it ")
-    assert found.run == state.load_run() == RunFacts()
+    assert found.run == state.load_run() == RunRecord()
     assert set(found.records) == {BAD, GOOD}
     state.quarantine(found.lost, NOON)
-    state.save_run(RunFacts(jobs=2))
+    state.save_run(RunRecord(jobs=2))
     assert state.load().lost == {}
 
 
@@ -224,25 +224,27 @@ def test_the_record_of_runs_of_a_newer_checker_stops_everything(state):
 def test_an_empty_folder_is_a_fresh_start(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         found = State(tmp_path).load()
-    assert (found.records, found.lost, found.run) == ({}, {}, RunFacts())
+    assert (found.records, found.lost, found.run) == ({}, {}, RunRecord())
     assert f"{tmp_path} is empty: a fresh start" in caplog.text
 
 
 def test_a_folder_with_the_list_of_jobs_only_is_no_fresh_start(tmp_path):
     state = State(tmp_path)
-    state.save_catalogue({})
+    state.save_catalog({})
     assert list(state.load().lost) == [RUN]
 
 
 KNOWN = {
-    JobKey("Web", "http a"): Known("http a", "/x.py", JobFrequency.HOUR, judged=True)
+    JobKey("Web", "http a"): CatalogEntry(
+        "http a", "/x.py", JobFrequency.HOUR, judged=True
+    )
 }
 
 
 def test_the_list_of_jobs_is_kept(state):
-    assert state.load_catalogue() == {}
-    state.save_catalogue(KNOWN)
-    assert state.load_catalogue() == KNOWN
+    assert state.load_catalog() == {}
+    state.save_catalog(KNOWN)
+    assert state.load_catalog() == KNOWN
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_the_list_of_jobs_is_kept(state):
 )
 def test_a_damaged_list_of_jobs_is_made_anew(state, text, caplog):
     (state.folder / "catalogue.json").write_text(text)
-    assert state.load_catalogue() == {}
+    assert state.load_catalog() == {}
     assert "catalogue.json: " in caplog.text
     assert "it is made anew" in caplog.text
 
@@ -260,7 +262,7 @@ def test_a_damaged_list_of_jobs_is_made_anew(state, text, caplog):
 def test_a_list_of_jobs_of_a_newer_checker_is_named(state):
     (state.folder / "catalogue.json").write_text('{"format": 9}')
     with pytest.raises(StateError, match=r"catalogue\.json: it was written by a newer"):
-        state.load_catalogue()
+        state.load_catalog()
 
 
 def test_a_file_that_is_forgotten_is_gone_and_a_missing_one_is_no_trouble(state):
@@ -278,7 +280,7 @@ def test_something_that_cannot_be_forgotten_is_named(state):
 def test_what_could_not_be_read_again_is_not_written(state, caplog):
     much = tuple(alert(number, "x" * 8_000_000) for number in range(9))
     assert sum(len(message.body) for message in much) > MAX_FILE
-    state.save([replace(failing(BAD), owed=much), replace(failing(GOOD), failures=4)])
+    state.save([replace(failing(BAD), queued=much), replace(failing(GOOD), failures=4)])
     found = state.load()
     assert found.records == {
         BAD: failing(BAD),
@@ -320,7 +322,7 @@ def test_the_lock_and_the_skips_are_those_of_the_folder(state):
 
 
 def test_times_of_last_runs_that_cannot_be_read_are_left_out(caplog):
-    facts = RunFacts(
+    facts = RunRecord(
         last_runs={
             "minute": NOON.isoformat(),
             "weekly": NOON.isoformat(),
@@ -335,7 +337,7 @@ def test_times_of_last_runs_that_cannot_be_read_are_left_out(caplog):
 def test_two_thousand_records_are_saved_and_loaded_in_good_time(tmp_path):
     state = State(tmp_path)
     many = [
-        failing(JobKey("Web", f"http {number}"), owed=(alert(),))
+        failing(JobKey("Web", f"http {number}"), queued=(alert(),))
         for number in range(2000)
     ]
     began = time.monotonic()

@@ -9,16 +9,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.core.jobs import JobKey
-from lib.core.results import Slow
+from lib.core.results import Timing
 from lib.storage import timings
-from lib.storage.timings import Slowest
+from lib.storage.timings import SlowestChecks
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
 def slow(name, seconds, at=NOON):
-    return Slow(JobKey("Web", name), name, seconds, at)
+    return Timing(JobKey("Web", name), name, seconds, at)
 
 
 def test_of_each_job_its_slowest_time_is_kept_and_of_many_the_slowest_first():
@@ -35,8 +35,8 @@ def test_what_was_before_the_last_bulletin_counts_no_more():
 
 
 def test_they_are_read_as_they_were_written(tmp_path):
-    assert timings.read(tmp_path) == Slowest()
-    kept = Slowest((slow("a", 3.25),), (slow("b", 30.0), slow("a", 3.25)))
+    assert timings.read(tmp_path) == SlowestChecks()
+    kept = SlowestChecks((slow("a", 3.25),), (slow("b", 30.0), slow("a", 3.25)))
     timings.write(tmp_path, kept)
     assert timings.read(tmp_path) == kept
     assert os.listdir(tmp_path) == ["slowest.json"]
@@ -46,11 +46,11 @@ def test_they_are_read_as_they_were_written(tmp_path):
 def test_what_a_power_cut_left_of_them_is_no_trouble(tmp_path, caplog, damage):
     (tmp_path / "slowest.json").write_bytes(damage)
     with caplog.at_level(logging.WARNING):
-        assert timings.read(tmp_path) == Slowest()
+        assert timings.read(tmp_path) == SlowestChecks()
     assert caplog.messages == []
 
 
 def test_where_they_cannot_be_written_the_run_goes_on(tmp_path, caplog):
     (tmp_path / "slowest.json").mkdir()
-    timings.write(tmp_path, Slowest())
+    timings.write(tmp_path, SlowestChecks())
     assert "slowest.json: cannot rename" in caplog.text

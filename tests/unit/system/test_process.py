@@ -50,14 +50,14 @@ def gone(pid: int, limit_s: float = 3.0) -> bool:
 
 def test_frames_come_whole_and_in_order_however_long_they_are():
     child = process.start(
-        lambda tell: tell(["a"], ["x" * 1_000_000], {"b": [1.5, None]})
+        lambda emit: emit(["a"], ["x" * 1_000_000], {"b": [1.5, None]})
     )
     assert ended(child) == [["a"], ["x" * 1_000_000], {"b": [1.5, None]}]
     assert child.status == 0
 
 
 def test_what_a_child_prints_is_kept_up_to_a_limit():
-    def work(_tell):
+    def work(_emit):
         os.write(1, b"one\n")
         os.write(2, b"two\n")
         subprocess.run(["/bin/echo", "three"], check=True)
@@ -71,7 +71,7 @@ def test_what_a_child_prints_is_kept_up_to_a_limit():
 
 
 def test_a_child_whose_own_work_breaks_down_says_so():
-    child = process.start(lambda tell: 1 / 0)
+    child = process.start(lambda emit: 1 / 0)
     ended(child)
     assert b"ZeroDivisionError" in child.printed
     assert how_it_ended(child.status) == "broke down, which is a fault of Checker's own"
@@ -80,14 +80,14 @@ def test_a_child_whose_own_work_breaks_down_says_so():
 @pytest.mark.parametrize(
     ("work", "words"),
     [
-        (lambda tell: os._exit(3), "called os._exit(3)"),
-        (lambda tell: os._exit(0), "called os._exit(0)"),
-        (lambda tell: os.kill(os.getpid(), signal.SIGXCPU), "killed by SIGXCPU"),
-        (lambda tell: os.kill(os.getpid(), 9), "killed by SIGKILL (out of memory?)"),
-        (lambda tell: os.kill(os.getpid(), 15), "killed by SIGTERM"),
-        (lambda tell: os.kill(os.getpid(), 40), "killed by signal 40"),
+        (lambda emit: os._exit(3), "called os._exit(3)"),
+        (lambda emit: os._exit(0), "called os._exit(0)"),
+        (lambda emit: os.kill(os.getpid(), signal.SIGXCPU), "killed by SIGXCPU"),
+        (lambda emit: os.kill(os.getpid(), 9), "killed by SIGKILL (out of memory?)"),
+        (lambda emit: os.kill(os.getpid(), 15), "killed by SIGTERM"),
+        (lambda emit: os.kill(os.getpid(), 40), "killed by signal 40"),
         (
-            lambda tell: (os.closerange(3, 256), tell(["a"])),
+            lambda emit: (os.closerange(3, 256), emit(["a"])),
             "closed descriptors that are not its own",
         ),
     ],
@@ -102,8 +102,8 @@ def test_how_a_child_ended_is_said_in_words(work, words):
     "noise", [b"\xff\xff\xff\xff", b"\0\0\0\2{]", b"\0\0\0\3NaN", b"\0\0\0\1\xff"]
 )
 def test_what_is_no_frame_ends_the_conversation(noise):
-    def work(tell):
-        descriptor = tell.__closure__[0].cell_contents
+    def work(emit):
+        descriptor = emit.__closure__[0].cell_contents
         os.write(descriptor, noise)
         time.sleep(60)
 
@@ -113,15 +113,15 @@ def test_what_is_no_frame_ends_the_conversation(noise):
 
 
 def test_half_a_frame_is_none():
-    def work(tell):
-        os.write(tell.__closure__[0].cell_contents, b"\0\0\0\x09[1,")
+    def work(emit):
+        os.write(emit.__closure__[0].cell_contents, b"\0\0\0\x09[1,")
 
     assert ended(process.start(work)) == []
 
 
 def test_an_end_takes_along_what_the_child_started():
-    def work(tell):
-        tell(subprocess.Popen(["sleep", "60"]).pid)
+    def work(emit):
+        emit(subprocess.Popen(["sleep", "60"]).pid)
         time.sleep(60)
 
     child = process.start(work)
@@ -132,15 +132,15 @@ def test_an_end_takes_along_what_the_child_started():
 
 
 def test_what_a_child_started_is_gone_when_it_ends_by_itself():
-    child = process.start(lambda tell: tell(subprocess.Popen(["sleep", "60"]).pid))
+    child = process.start(lambda emit: emit(subprocess.Popen(["sleep", "60"]).pid))
     (pid,) = ended(child)
     assert gone(pid)
 
 
 def test_a_child_that_ignores_sigterm_is_killed_all_the_same():
-    def work(tell):
+    def work(emit):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        tell("ready")
+        emit("ready")
         time.sleep(60)
 
     child = process.start(work)
@@ -152,11 +152,11 @@ def test_a_child_that_ignores_sigterm_is_killed_all_the_same():
 
 
 def test_a_daemon_that_holds_the_pipes_does_not_hold_up_its_end():
-    def work(tell):
+    def work(emit):
         if os.fork() == 0:
             os.setsid()
             if os.fork() == 0:
-                tell(os.getpid())
+                emit(os.getpid())
                 time.sleep(60)
             os._exit(0)
         os.wait()
@@ -172,13 +172,13 @@ def test_a_daemon_that_holds_the_pipes_does_not_hold_up_its_end():
 
 
 def test_a_peer_that_is_gone_raises_and_kills_nobody():
-    def work(tell):
+    def work(emit):
         ours, theirs = socket.socketpair()
         theirs.close()
         try:
             ours.send(b"hello")
         except BrokenPipeError:
-            tell("raised")
+            emit("raised")
 
     assert ended(process.start(work)) == ["raised"]
 
@@ -205,10 +205,10 @@ def test_no_descriptor_is_left_behind_by_a_thousand_children():
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_child_does_not_hold_the_pipes_of_another_nor_its_parents(alone):
-    def links(tell):
-        tell([pipe_of(int(name)) for name in os.listdir("/proc/self/fd")])
+    def links(emit):
+        emit([pipe_of(int(name)) for name in os.listdir("/proc/self/fd")])
 
-    first = process.start(lambda tell: time.sleep(60))
+    first = process.start(lambda emit: time.sleep(60))
     child = process.start(links, alone=alone)
     ends = {pipe_of(fd) for one in (first, child) for fd in parents_ends(one)}
     (held,) = ended(child)
@@ -230,8 +230,8 @@ def parents_ends(child: Child) -> tuple[int, ...]:
 
 
 def test_a_child_that_is_alone_has_nothing_open_but_its_own(tmp_path):
-    def numbers(tell):
-        tell(sorted(os.listdir("/proc/self/fd")))
+    def numbers(emit):
+        emit(sorted(os.listdir("/proc/self/fd")))
 
     with open(tmp_path / "lock", "w") as lock:
         (alone,) = ended(process.start(numbers, alone=True))

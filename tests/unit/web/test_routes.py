@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import pytest
 
 from lib.config.load import load_settings
-from lib.core.records import RunFacts
-from lib.core.settings import Peer, Peers, Settings, Status
+from lib.core.records import RunRecord
+from lib.core.settings import AnswerEndpoint, Peer, Peers, Settings
 from lib.peers import answer, publish
 from lib.storage.store import State
 from lib.web import routes
@@ -32,7 +32,7 @@ def settings(tmp_path):
     """Settings of an instance whose last run was fine, and which shares a key."""
     instance = Instance(tmp_path, MAIL + FRIEND)
     found = load_settings(instance.settings, base=tmp_path, state=instance.state)
-    State(instance.state).save_run(RunFacts(ended_at=NOON - timedelta(seconds=20)))
+    State(instance.state).save_run(RunRecord(ended_at=NOON - timedelta(seconds=20)))
     return found
 
 
@@ -59,10 +59,10 @@ def test_who_names_a_key_of_ours_gets_it_signed_with_the_nonce(settings):
     asked = question(nonce="5e0c", key=answer.key_id(KEY))
     said = routes.reply(settings, asked, NOON)
     found = answer.judged(said, key=KEY, nonce="5e0c", now=NOON)
-    assert (found.finding, found.signed) == (answer.Finding.FINE, True)
+    assert (found.peer_status, found.signed) == (answer.PeerStatus.OK, True)
     assert found.answer.server == "web1"
-    assert answer.judged(said, key=KEY, nonce="5e0d", now=NOON).finding is (
-        answer.Finding.STALE
+    assert answer.judged(said, key=KEY, nonce="5e0d", now=NOON).peer_status is (
+        answer.PeerStatus.STALE
     )
 
 
@@ -126,11 +126,11 @@ def test_of_forty_keys_a_peer_still_finds_its_own_line_within_4_kb(tmp_path):
         state=tmp_path,
         mail=load_settings_mail(),
         peers=peers,
-        status=Status(),
+        status=AnswerEndpoint(),
     )
-    run = RunFacts(ended_at=NOON)
+    run = RunRecord(ended_at=NOON)
     said = publish.own_answer(settings, run, NOON, nonce="a" * 32)
-    assert len(said) <= answer.MOST_BYTES
+    assert len(said) <= answer.MAX_BYTES
     assert answer.judged(said, key=keys[-1], now=NOON).signed
 
 

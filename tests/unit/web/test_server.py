@@ -57,7 +57,7 @@ def test_one_that_is_answered_is_not_the_one_that_makes_room(daemon):
     with ExitStack() as stack:
         asking = connected(daemon, stack)
         asking.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        for _ in range(server.MOST_CONNECTIONS + 50):
+        for _ in range(server.MAX_CONNECTIONS + 50):
             connected(daemon, stack)
         asking.settimeout(10)
         assert asking.recv(100).startswith(b"HTTP/1.1 200")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from lib.core.enums import Condition, Decision, MessageKind
+from lib.core.enums import Decision, MessageKind, Status
 from lib.core.jobs import JobKey
 from tests.support.fakes import Folder, failing_record, job, settings, spawner
 
-FAILING, FINE = Condition.FAILING, Condition.FINE
-UNKNOWN, PENDING = Condition.UNKNOWN, Condition.PENDING
+FAILING, OK = Status.FAILING, Status.OK
+UNKNOWN, PENDING = Status.UNKNOWN, Status.PENDING
 
 HOSTILE = """
 class Hostile:
@@ -20,7 +20,7 @@ return Hostile()
 
 #: What execute does, and what it comes to.
 EXECUTIONS = {
-    "return True": (FINE, ""),
+    "return True": (OK, ""),
     "return False": (FAILING, "execute returned False, and gave no reason"),
     "return None": (FAILING, "execute returned None, which is neither True nor False"),
     "return 1": (FAILING, "execute returned 1, which is neither True nor False"),
@@ -73,10 +73,10 @@ def executed(tmp_path_factory):
 
 @pytest.mark.parametrize("execute", EXECUTIONS)
 def test_whatever_execute_does_becomes_an_outcome(executed, execute):
-    outcome = executed.outcomes[f"Case{list(EXECUTIONS).index(execute)}"]
-    condition, detail = EXECUTIONS[execute]
-    assert outcome.condition is condition
-    assert detail in outcome.detail
+    result = executed.outcomes[f"Case{list(EXECUTIONS).index(execute)}"]
+    status, reason = EXECUTIONS[execute]
+    assert result.status is status
+    assert reason in result.reason
 
 
 def test_a_traceback_begins_in_the_authors_own_code_and_is_cut(folder):
@@ -88,11 +88,11 @@ def test_a_traceback_begins_in_the_authors_own_code_and_is_cut(folder):
         deep(400)
     """
     folder.add("Short", job("Short", "x = 1\nreturn 1 / 0"))
-    told = folder.run_one("Deep", job("Deep", execute))
-    assert "Short.py" in told.outcomes["Short"].evidence.splitlines()[1]
-    evidence = told.outcomes["Deep"].evidence
-    assert evidence.endswith("ValueError: the bottom")
-    assert 4000 < len(evidence) < 4200
+    notified = folder.run_one("Deep", job("Deep", execute))
+    assert "Short.py" in notified.outcomes["Short"].output.splitlines()[1]
+    output = notified.outcomes["Deep"].output
+    assert output.endswith("ValueError: the bottom")
+    assert 4000 < len(output) < 4200
 
 
 def test_truth_is_enough_for_job_files_in_the_older_manner(folder):
@@ -102,22 +102,22 @@ def test_truth_is_enough_for_job_files_in_the_older_manner(folder):
     text = text.replace(
         "from lib.jobbase import *\n", "from lib.jobbase import JobFrequency\n"
     )
-    assert folder.run_one("Old", text).outcomes["Old"].condition is FINE
+    assert folder.run_one("Old", text).outcomes["Old"].status is OK
     mute = text.replace("return [1]", "return None")
-    detail = folder.run_one("Old", mute).outcomes["Old"].detail
-    assert detail == "execute returned None, and gave no reason"
+    reason = folder.run_one("Old", mute).outcomes["Old"].reason
+    assert reason == "execute returned None, and gave no reason"
 
 
 def test_a_memory_is_kept_where_it_changed_and_comes_back(folder):
     execute = "self.memory['n'] = self.memory.get('n', 0) + 1\nreturn True"
     folder.add("Same", job("Same", "self.memory['n'] = 1\nreturn True"))
-    told = folder.run_one("Count", job("Count", execute))
-    assert told.reports["Count"].memory == {"n": 1}
+    notified = folder.run_one("Count", job("Count", execute))
+    assert notified.reports["Count"].memory == {"n": 1}
     before = failing_record(JobKey("Count", "Count"), memory={"n": 1})
     before |= failing_record(JobKey("Same", "Same"), memory={"n": 1})
-    told = folder.run(records=before)
-    assert told.reports["Count"].memory == {"n": 2}
-    assert told.reports["Same"].memory is None
+    notified = folder.run(records=before)
+    assert notified.reports["Count"].memory == {"n": 2}
+    assert notified.reports["Same"].memory is None
 
 
 def test_no_secret_leaves_a_job(folder):
@@ -128,8 +128,8 @@ def test_no_secret_leaves_a_job(folder):
         raise ValueError("s3cret")
     """
     more = "def onFailure(self): raise KeyError('s3cret')"
-    told = folder.run_one("Leak", job("Leak", execute, more), secrets=("s3cret",))
-    report = told.reports["Leak"]
+    notified = folder.run_one("Leak", job("Leak", execute, more), secrets=("s3cret",))
+    report = notified.reports["Leak"]
     assert len(report.messages) == 2
     assert "s3cret" not in str(report).replace('raise ValueError("s3cret")', "")
     assert report.memory == {"***": ["my ***"]}
@@ -235,9 +235,9 @@ def test_what_a_hook_sent_before_it_stuck_is_enough(folder):
 def test_a_hook_that_takes_its_worker_down_has_the_default_mail_in_its_place(folder):
     more = "def onFailure(self):\n    import os; os._exit(3)"
     text = job("Job", "raise CheckFailed('it is down')", more)
-    outcome = folder.run_one("Job", text).lost["Job"]
-    assert (outcome.condition, outcome.detail) == (FAILING, "it is down")
-    assert "its worker called os._exit(3); this is the default mail" in outcome.evidence
+    result = folder.run_one("Job", text).lost["Job"]
+    assert (result.status, result.reason) == (FAILING, "it is down")
+    assert "its worker called os._exit(3); this is the default mail" in result.output
 
 
 RECOVERED = failing_record(JobKey("Job", "Job"))
@@ -258,9 +258,9 @@ def test_a_recovery_is_told_on_state_change_only(folder):
         def notifyOnFailureEvery(self): return JobFailureNotificationFrequency.EVERYTIME
         def onStateChangeSuccess(self): return self.sendEmail('up', 'again')
     """
-    told = folder.run_one("Job", job("Job", more=more), records=RECOVERED)
-    assert told.mails("Job") == ()
-    assert told.reports["Job"].decision is Decision.QUIET_RECOVERY
+    notified = folder.run_one("Job", job("Job", more=more), records=RECOVERED)
+    assert notified.mails("Job") == ()
+    assert notified.reports["Job"].decision is Decision.QUIET_RECOVERY
 
 
 def test_no_hook_speaks_of_what_nobody_has_seen(folder):
@@ -271,7 +271,7 @@ def test_no_hook_speaks_of_what_nobody_has_seen(folder):
 
 def test_nobody_is_asked_where_people_only_look(folder):
     more = "def onFailure(self): return self.sendEmail('it is down!', '')"
-    assert hooked(folder, more, speaks=False) == ()
+    assert hooked(folder, more, notifies=False) == ()
 
 
 def test_a_job_may_send_of_its_own_accord_and_the_alert_comes_first(folder):
@@ -300,14 +300,14 @@ def test_a_huge_mail_is_cut(folder):
 def test_every_hook_of_a_spawned_job_is_its_own(folder):
     more = "def onFailure(self): return self.sendEmail(self.getName(), '')"
     jobs = "for n in range(50): yield One(config, n)"
-    told = folder.run_one("Many", spawner("Many", jobs, "return False", more))
+    notified = folder.run_one("Many", spawner("Many", jobs, "return False", more))
     for number in range(50):
-        (mail,) = told.mails(f"One {number}")
+        (mail,) = notified.mails(f"One {number}")
         assert mail.subject == f"One {number}"
 
 
 def test_a_job_of_its_own_section_reads_it(folder):
     execute = "return self.config.get('Job', 'path') == '/srv'"
     folder.add("Job", job("Job", execute))
-    told = folder.run(settings("[Job]\npath = /srv\n"))
-    assert told.conditions == {"Job": FINE}
+    notified = folder.run(settings("[Job]\npath = /srv\n"))
+    assert notified.conditions == {"Job": OK}

@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 
 from lib.core import plain
-from lib.core.enums import Condition, Decision, JobFrequency, MessageKind
-from lib.core.jobs import JobFacts, JobKey
+from lib.core.enums import Decision, JobFrequency, MessageKind, Status
+from lib.core.jobs import Job, JobKey
 from lib.core.messages import Message
-from lib.core.results import Outcome, Report
+from lib.core.results import CheckResult, JobReport
 from lib.workers import protocol
 from tests.support.fakes import NOON
 
-JOB = JobFacts(JobKey("X", "\ud800"), "x \U0001f600", "/jobs/X.py", JobFrequency.HOUR)
-OTHER = JobFacts(JobKey("X", "y"), "y", "/jobs/X.py", JobFrequency.MINUTE, is_own=True)
+JOB = Job(JobKey("X", "\ud800"), "x \U0001f600", "/jobs/X.py", JobFrequency.HOUR)
+OTHER = Job(JobKey("X", "y"), "y", "/jobs/X.py", JobFrequency.MINUTE, is_own=True)
 JOBS = {job.key: job for job in (JOB, OTHER)}
-FAILED = Outcome(Condition.FAILING, "down", "a\nb", 0.5)
+FAILED = CheckResult(Status.FAILING, "down", "a\nb", 0.5)
 MAIL = Message("id", MessageKind.ALERT, "down", "it is down", ("a@b.example",), NOON)
 
 
@@ -29,11 +29,11 @@ def through(frame):
 @pytest.mark.parametrize(
     "report",
     [
-        Report(JOB, Outcome(Condition.FINE, seconds=0.25), Decision.OK),
-        Report(JOB, Outcome(Condition.FINE), Decision.OK, memory={"n": [1, None]}),
-        Report(JOB, Outcome(Condition.FINE), Decision.RECOVERY, (MAIL,)),
-        Report(OTHER, FAILED, Decision.FIRST_ALERT, (MAIL, MAIL), {}),
-        Report(JOB, Outcome(Condition.PENDING, "a moment"), Decision.PENDING),
+        JobReport(JOB, CheckResult(Status.OK, seconds=0.25), Decision.OK),
+        JobReport(JOB, CheckResult(Status.OK), Decision.OK, memory={"n": [1, None]}),
+        JobReport(JOB, CheckResult(Status.OK), Decision.RECOVERY, (MAIL,)),
+        JobReport(OTHER, FAILED, Decision.FIRST_ALERT, (MAIL, MAIL), {}),
+        JobReport(JOB, CheckResult(Status.PENDING, "a moment"), Decision.PENDING),
     ],
 )
 def test_a_report_comes_back_as_it_was(report):
@@ -41,7 +41,7 @@ def test_a_report_comes_back_as_it_was(report):
 
 
 def test_a_report_of_nothing_is_short():
-    fine = Report(OTHER, Outcome(Condition.FINE, seconds=0.25), Decision.OK)
+    fine = JobReport(OTHER, CheckResult(Status.OK, seconds=0.25), Decision.OK)
     assert protocol.report(fine) == ["fine", OTHER.key, 0.25]
 
 
@@ -82,11 +82,11 @@ def test_many_jobs_are_told_in_parts():
         ["fine", "X/y"],
         ["fine", "X/y", "soon"],
         ["fine", "X/y", True],
-        ["speaks", "X/y", {"condition": "sunny"}],
-        ["report", "X/y", {"condition": "fine"}, "dandy", [], None],
-        ["report", "X/y", {"condition": "fine"}, "fine", [{}], None],
-        ["report", "X/y", {"condition": "fine"}, "fine", [], [1]],
-        ["report", "X/y", {"condition": "fine"}, "fine", None, None],
+        ["speaks", "X/y", {"status": "sunny"}],
+        ["report", "X/y", {"status": "fine"}, "dandy", [], None],
+        ["report", "X/y", {"status": "fine"}, "fine", [{}], None],
+        ["report", "X/y", {"status": "fine"}, "fine", [], [1]],
+        ["report", "X/y", {"status": "fine"}, "fine", None, None],
         ["jobs", [{}], []],
         ["at", "X"],
         ["jobs", [{"key": "a"}], []],

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from lib.core.enums import Condition, Decision, JobFrequency
+from lib.core.enums import Decision, JobFrequency, Status
 from lib.core.jobs import JobKey, OldEntry, file_stem
 from lib.core.policy import record_of
 from lib.core.records import Record
@@ -25,8 +25,8 @@ from tests.support.fakes import (
 )
 from tests.support.waits import SOON_S
 
-FAILING, FINE = Condition.FAILING, Condition.FINE
-UNKNOWN = Condition.UNKNOWN
+FAILING, OK = Status.FAILING, Status.OK
+UNKNOWN = Status.UNKNOWN
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def folder(tmp_path):
     return Folder(tmp_path)
 
 
-def evidence(folder, execute, **order):
-    return folder.run_one("Job", job("Job", execute), **order).outcomes["Job"].evidence
+def output(folder, execute, **order):
+    return folder.run_one("Job", job("Job", execute), **order).outcomes["Job"].output
 
 
 # What runs.
@@ -56,9 +56,9 @@ def test_those_that_are_due_run(folder, due, runs):
     )
     more = "def executeEvery(self): return self.getName().split()[1]"
     folder.add("Many", spawner("Many", jobs, more=more))
-    told = folder.run(due=frozenset(map(JobFrequency, due)))
-    assert sorted(told.conditions) == runs
-    assert len(told.jobs) == 5
+    notified = folder.run(due=frozenset(map(JobFrequency, due)))
+    assert sorted(notified.conditions) == runs
+    assert len(notified.jobs) == 5
 
 
 def test_a_job_that_is_under_way_runs_whatever_its_frequency_and_first(folder):
@@ -69,23 +69,23 @@ def test_a_job_that_is_under_way_runs_whatever_its_frequency_and_first(folder):
     before = {
         JobKey("Many", "One|299"): Record(JobKey("Many", "One|299"), pending=True)
     }
-    told = folder.run(due=frozenset({JobFrequency.MINUTE}), records=before)
-    assert list(told.conditions) == ["One 299"]
-    told = folder.run(records=before)
-    at = {name: told.reports[name].memory["at"] for name in told.conditions}
+    notified = folder.run(due=frozenset({JobFrequency.MINUTE}), records=before)
+    assert list(notified.conditions) == ["One 299"]
+    notified = folder.run(records=before)
+    at = {name: notified.reports[name].memory["at"] for name in notified.conditions}
     assert sorted(at, key=lambda name: at[name]).index("One 299") < 10
 
 
 def test_only_those_named_run_due_or_not(folder):
     folder.add("Many", spawner("Many", "for n in range(9): yield One(config, n)"))
-    told = folder.run(only=frozenset({JobKey("Many", "One|3")}), due=frozenset())
-    assert list(told.conditions) == ["One 3"]
+    notified = folder.run(only=frozenset({JobKey("Many", "One|3")}), due=frozenset())
+    assert list(notified.conditions) == ["One 3"]
 
 
 def test_a_job_that_cannot_say_what_it_is_fails_each_minute(folder):
     text = job("Job", more="def executeEvery(self): return 'weekly'")
-    told = folder.run_one("Job", text, due=frozenset())
-    assert told.conditions == {"Job": FAILING}
+    notified = folder.run_one("Job", text, due=frozenset())
+    assert notified.conditions == {"Job": FAILING}
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def test_a_job_that_cannot_say_what_it_is_fails_each_minute(folder):
 def test_jobs_are_judged_by_the_clock_of_the_run(folder, minutes, decision):
     clock = NOON + timedelta(minutes=minutes)
     hourly = "def notifyOnFailureEvery(self): return 'hour'"
-    told = folder.run_one(
+    notified = folder.run_one(
         "Job",
         job("Job", "return False", more=hourly),
         records=failing_record(JobKey("Job", "Job")),
         now=lambda: clock,
     )
-    assert told.reports["Job"].decision is decision
-    assert {one.born_at for one in told.mails("Job")} <= {clock}
+    assert notified.reports["Job"].decision is decision
+    assert {one.born_at for one in notified.mails("Job")} <= {clock}
 
 
 def test_what_is_remembered_of_a_job():
@@ -115,7 +115,7 @@ def test_what_is_remembered_of_a_job():
         record_of(JobKey("X", "X"), known, stem, formerly, (entry,), CONTACT) is record
     )
     assert (
-        record_of(JobKey("X", "X"), {}, stem, formerly, (entry,), CONTACT).condition
+        record_of(JobKey("X", "X"), {}, stem, formerly, (entry,), CONTACT).status
         is UNKNOWN
     )
     assert (
@@ -148,7 +148,7 @@ def test_what_is_remembered_of_a_job():
     ],
 )
 def test_whatever_a_job_prints_is_shown_with_its_failure(folder, prints):
-    found = evidence(folder, f"{prints}\nreturn False")
+    found = output(folder, f"{prints}\nreturn False")
     assert found.startswith("It printed:\n")
     assert "hello there" in found
 
@@ -156,40 +156,40 @@ def test_whatever_a_job_prints_is_shown_with_its_failure(folder, prints):
 def test_each_job_has_what_it_printed_itself(folder):
     one = "import time\nfor n in range(20): print(self.getName()); time.sleep(0.001)"
     jobs = "for n in range(30): yield One(config, n)"
-    told = folder.run_one("Many", spawner("Many", jobs, one))
+    notified = folder.run_one("Many", spawner("Many", jobs, one))
     for number in range(30):
-        lines = told.outcomes[f"One {number}"].evidence.splitlines()
+        lines = notified.outcomes[f"One {number}"].output.splitlines()
         assert lines == ["It printed:"] + [f"One {number}"] * 20
 
 
 def test_what_several_may_have_printed_is_shown_with_each(folder):
     one = "import os, time; time.sleep(.2); os.write(1, b'who?'); time.sleep(.2)"
-    told = folder.run_one(
+    notified = folder.run_one(
         "Many", spawner("Many", "yield One(config, 1)\nyield One(config, 2)", one)
     )
     for name in ("One 1", "One 2"):
-        found = told.outcomes[name].evidence
+        found = notified.outcomes[name].output
         assert found.startswith("It, or a job beside it, printed:\nwho?")
 
 
 def test_what_a_job_prints_is_kept_up_to_a_limit_and_holds_nobody_up(folder):
     flood = "import subprocess\nprint('first')\n"
     flood += "subprocess.run('head -c 20000000 /dev/zero | tr \\\\\\\\0 x', shell=True)"
-    found = evidence(folder, f"{flood}\nprint('last')")
+    found = output(folder, f"{flood}\nprint('last')")
     assert found.startswith("It printed:\nfirst\nxxxx")
     assert 65_000 < len(found) < 66_000
     assert found.endswith("x ...")
 
 
 def test_a_job_that_is_fine_has_no_evidence(folder):
-    assert evidence(folder, "print('hello'); return True") == ""
+    assert output(folder, "print('hello'); return True") == ""
 
 
 def test_a_log_line_whose_arguments_do_not_fit_fails_no_job(folder):
-    told = folder.run_one(
+    notified = folder.run_one(
         "Job", job("Job", "import logging; logging.info('%d', 'x', 3)\nreturn True")
     )
-    assert told.conditions == {"Job": FINE}
+    assert notified.conditions == {"Job": OK}
 
 
 def test_what_a_job_logs_is_in_the_log_and_no_error_of_checkers(folder, caplog):
@@ -206,7 +206,7 @@ def test_what_a_job_logs_is_in_the_log_and_no_error_of_checkers(folder, caplog):
 
 
 def test_what_is_printed_is_cleaned_for_the_screen(folder):
-    found = evidence(
+    found = output(
         folder, "print('a\\x1b[2J\\r\\nb\\ud800 s3cret')", secrets=("s3cret",)
     )
     assert found == "It printed:\na\\x1b[2J\nb\\ud800 ***"
@@ -218,13 +218,13 @@ def test_what_is_printed_is_cleaned_for_the_screen(folder):
 def test_a_job_that_takes_too_long_has_timed_out_and_says_where_it_was(folder):
     execute = "import time\nprint('begun')\ntime.sleep(60)"
     more = "def timeout(self): return 0.3"
-    told = folder.run_one("Slow", job("Slow", execute, more))
-    outcome = told.outcomes["Slow"]
-    assert (outcome.condition, outcome.detail) == (FAILING, "timed out after 0.3 s")
-    assert "time.sleep(60)" in outcome.evidence
-    assert outcome.evidence.startswith('It was here:\n  File "')
-    assert outcome.evidence.endswith("It printed:\nbegun")
-    assert told.seconds < SOON_S
+    notified = folder.run_one("Slow", job("Slow", execute, more))
+    result = notified.outcomes["Slow"]
+    assert (result.status, result.reason) == (FAILING, "timed out after 0.3 s")
+    assert "time.sleep(60)" in result.output
+    assert result.output.startswith('It was here:\n  File "')
+    assert result.output.endswith("It printed:\nbegun")
+    assert notified.seconds < SOON_S
 
 
 @pytest.mark.parametrize(
@@ -240,9 +240,9 @@ def test_a_job_that_takes_too_long_has_timed_out_and_says_where_it_was(folder):
 )
 def test_whatever_a_job_waits_for_its_deadline_holds(folder, execute):
     more = "def timeout(self): return 0.4"
-    told = folder.run_one("Slow", job("Slow", execute, more))
-    assert told.outcomes["Slow"].detail == "timed out after 0.4 s"
-    assert told.seconds < SOON_S
+    notified = folder.run_one("Slow", job("Slow", execute, more))
+    assert notified.outcomes["Slow"].reason == "timed out after 0.4 s"
+    assert notified.seconds < SOON_S
 
 
 def test_a_hook_of_a_job_that_timed_out_has_what_was_set(folder):
@@ -266,11 +266,11 @@ def test_a_job_that_comes_back_too_late_is_not_heard_again(folder):
     """
     more = "def timeout(self): return 0.2"
     folder.add("Slow", job("Slow", execute, more))
-    told = folder.run_one(
+    notified = folder.run_one(
         "Other", job("Other", "import time; time.sleep(0.8)\nreturn True")
     )
-    report = told.reports["Slow"]
-    assert report.outcome.detail == "timed out after 0.2 s"
+    report = notified.reports["Slow"]
+    assert report.result.reason == "timed out after 0.2 s"
     assert report.memory is None
     assert [mail.subject for mail in report.messages] == [
         "Slow is failing: timed out after 0.2 s"
@@ -284,18 +284,18 @@ def test_two_hundred_jobs_of_which_half_hang_take_little_longer_than_one(folder)
         def __init__(self, c, n): super().__init__(c, n); self.n = n
         def timeout(self): return 1
     """
-    told = folder.run_one("Many", spawner("Many", jobs, one, more))
-    found = list(told.conditions.values())
-    assert (found.count(FINE), found.count(FAILING)) == (100, 100)
-    assert told.seconds < SOON_S
+    notified = folder.run_one("Many", spawner("Many", jobs, one, more))
+    found = list(notified.conditions.values())
+    assert (found.count(OK), found.count(FAILING)) == (100, 100)
+    assert notified.seconds < SOON_S
 
 
 def test_jobs_that_wait_do_so_side_by_side(folder):
     jobs = "for n in range(100): yield One(config, n)"
     one = "import time; time.sleep(0.5)\nreturn True"
-    told = folder.run_one("Many", spawner("Many", jobs, one))
-    assert list(told.conditions.values()) == [FINE] * 100
-    assert told.seconds < SOON_S
+    notified = folder.run_one("Many", spawner("Many", jobs, one))
+    assert list(notified.conditions.values()) == [OK] * 100
+    assert notified.seconds < SOON_S
 
 
 # What it does to its own process stays there.
@@ -329,10 +329,10 @@ def test_a_job_that_meddles_harms_no_other_file(folder, name):
     folder.add("Zero", job("Zero", check))
     umask = os.umask(0o022)
     try:
-        told = folder.run(settings(f"[x]\ncwd = {os.getcwd()}\n"))
+        notified = folder.run(settings(f"[x]\ncwd = {os.getcwd()}\n"))
     finally:
         os.umask(umask)
-    assert told.conditions == {name: FINE, "Zero": FINE}
+    assert notified.conditions == {name: OK, "Zero": OK}
 
 
 def test_a_signal_handler_can_only_be_set_where_it_harms_its_own_file(folder):
@@ -341,27 +341,27 @@ def test_a_signal_handler_can_only_be_set_where_it_harms_its_own_file(folder):
     folder.add(
         "Deaf", text + job("Deaf", "while True: pass", "def timeout(self): return 0.3")
     )
-    told = folder.run_one("Fine", job("Fine"))
-    assert told.conditions == {"Deaf": FAILING, "Fine": FINE}
-    assert told.seconds < SOON_S
+    notified = folder.run_one("Fine", job("Fine"))
+    assert notified.conditions == {"Deaf": FAILING, "Fine": OK}
+    assert notified.seconds < SOON_S
 
 
 def test_a_job_that_sees_one_problem_again_is_told_by_its_record(folder):
     before = failing_record(JobKey("Job", "Job"))
-    told = folder.run_one("Job", job("Job", "return False"), records=before)
-    assert told.reports["Job"].decision is Decision.ALREADY_NOTIFIED
-    untold = {key: replace(record, told_at=None) for key, record in before.items()}
+    notified = folder.run_one("Job", job("Job", "return False"), records=before)
+    assert notified.reports["Job"].decision is Decision.ALREADY_NOTIFIED
+    untold = {key: replace(record, notified_at=None) for key, record in before.items()}
     assert folder.run(records=untold).reports["Job"].decision is Decision.FIRST_ALERT
 
 
 def test_a_lost_record_makes_a_failing_job_alert(folder):
     folder.add("Job", job("Job", "return False"))
-    told = folder.run(lost=frozenset({file_stem(JobKey("Job", "Job"))}))
-    assert told.reports["Job"].decision is Decision.FIRST_ALERT
+    notified = folder.run(lost=frozenset({file_stem(JobKey("Job", "Job"))}))
+    assert notified.reports["Job"].decision is Decision.FIRST_ALERT
 
 
 def test_a_worker_with_nothing_to_do_ends_at_once(folder):
     began = time.monotonic()
-    told = folder.run_one("Job", job("Job"), due=frozenset())
-    assert told.conditions == {}
+    notified = folder.run_one("Job", job("Job"), due=frozenset())
+    assert notified.conditions == {}
     assert time.monotonic() - began < SOON_S
