@@ -23,6 +23,7 @@ from lib.jobbase import (
     Peer,
     Peers,
     peers_of,
+    targets,
 )
 from lib.net import http
 from lib.peers import templates
@@ -37,7 +38,7 @@ class PeerChecker(JobSpawner):
     def get_sub_jobs(self, config: configparser.ConfigParser) -> Iterator[JobBase]:
         """Yield a job for each peer."""
         peers = peers_of(config)
-        line = OwnLine(peers.peers, config)
+        line = OwnLine(peers.peers, lambda kind: targets(config, kind))
         for number, peer in enumerate(peers.peers):
             yield PeerJob(config, peer, peers, line, is_first=number == 0)
 

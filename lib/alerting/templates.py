@@ -22,8 +22,8 @@ from lib.core.enums import (
 from lib.core.jobs import Job
 from lib.core.messages import KIND_OF, Message
 from lib.core.records import Record
-from lib.core.results import CheckResult
-from lib.core.text import counted, duration, first_line, local, since
+from lib.core.results import CheckResult, JobReport
+from lib.core.text import counted, duration, first_line, local, paragraphs, since
 
 EVERY = {
     JobFrequency.MINUTE: "every minute",
@@ -68,6 +68,25 @@ def default_message(
         thread=record.thread,
         since=min(record.failing_since or now, now),
     )
+
+
+def compose(
+    report: JobReport, record: Record, now: datetime, message_id: str
+) -> tuple[Message, ...]:
+    """Return the messages of a report as they are queued, the default mail first.
+
+    ``record`` is what was remembered before it, ``message_id`` the default mail's.
+    """
+    job, result = report.job, report.result
+    mails = [
+        with_facts(one, job, record, result, now) if one.kind.is_about_trouble else one
+        for one in report.messages
+    ]
+    if not report.default_mail:
+        return tuple(mails)
+    shown = replace(result, output=paragraphs(result.output, report.hook_trouble))
+    default = default_message(message_id, job, record, shown, report.decision, now)
+    return (default, *mails)
 
 
 def with_facts(

@@ -17,10 +17,11 @@ marked as sent they only have to leave their records.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lib.core.enums import Decision, DeliveryResult, MessageKind
+from lib.core.sanitize import fit, scrubbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +103,22 @@ class Bundle:
     sent_at: datetime | None = None
     #: What became of it then.
     result: DeliveryResult = DeliveryResult.SENT
+
+
+#: As much of a mail's subject and of its text as is sent.
+MAX_SUBJECT = 1000
+MAX_BODY = 256 * 1024
+
+
+def fit_mail(message: Message, secrets: tuple[str, ...]) -> Message:
+    """Return a mail as it may be sent."""
+    body = scrubbed(message.body, secrets)
+    if len(body) > MAX_BODY:
+        body = f"{body[:MAX_BODY]}\n... (cut)\n"
+    return replace(
+        message,
+        subject=fit(message.subject, secrets, MAX_SUBJECT),
+        reason=fit(message.reason, secrets, MAX_SUBJECT),
+        # Halves of surrogate pairs are in no mail.
+        body=body.encode("utf-8", "replace").decode(),
+    )

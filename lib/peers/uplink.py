@@ -6,20 +6,19 @@ all that is checked elsewhere.  Where there is nobody else, the mail servers wil
 
 from __future__ import annotations
 
-import configparser
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from lib.config.fields import is_this_machine
+from lib.core.jobs import Target
 from lib.core.settings import Mail, Peer
 from lib.net import http
 from lib.net.connect import Deadline, NotTried, Unreachable, connect
 from lib.peers.answer import PeerStatus
 from lib.peers.client import ask
-from lib.plugins.target import targets
 
 #: Long enough to hear of somebody who is there.
 TRY_S = 8.0
@@ -36,11 +35,11 @@ class OwnLine:
     def __init__(
         self,
         peers: Sequence[Peer],
-        config: configparser.ConfigParser,
+        targets: Callable[[str], Iterable[Target]],
         is_here: Callable[[str], bool] = is_this_machine,
     ) -> None:
         self._peers = peers
-        self._config = config
+        self._targets = targets
         self._is_here = is_here
         self._lock = threading.Lock()
         self._nobody_answers: bool | None = None
@@ -66,12 +65,12 @@ class OwnLine:
             return bool(self._nobody_answers) and not self._heard
 
     def _by_targets(self) -> Iterator[Try]:
-        for one in targets(self._config, "http"):
+        for one in self._targets("http"):
             values = one.values
             if not self._is_here(urlsplit(values["url"]).hostname or ""):
                 yield _by_fetching(values["url"], values["cafile"], values["verify"])
         for kind in ("tcp", "tls"):
-            for one in targets(self._config, kind):
+            for one in self._targets(kind):
                 if not self._is_here(one.values["host"]):
                     yield _by_connecting(one.values["host"], one.values["port"])
 

@@ -8,13 +8,16 @@ It says when the run began, from before its first job, and that it has ended.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
 
+from lib.alerting.templates import lost_records_message
 from lib.core import decisions, health, policy
 from lib.core.enums import JobFrequency
 from lib.core.jobs import OWN_KEY, JobFile
+from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Settings
 from lib.runner.results import JobResults
@@ -62,14 +65,19 @@ class RunContext:
             self.run_recorder.facts,
         )
         self.results = JobResults(
-            self.session, self.audit_log, self._selection, self.summaries, now
+            self.session,
+            self.audit_log,
+            self._selection,
+            self.summaries,
+            now,
+            settings.secrets,
         )
 
     def begin(self) -> None:
         """Tell what is lost, and put on record that a run is at work."""
         # First of all: run.json may itself be among what is lost.
         now = self._now()
-        lost = self.session.tell_of_lost(self._settings.alertcontact, now)
+        lost = self.session.tell_of_lost(self._lost_message, now)
         self.audit_log.note(decisions.lost(OWN_KEY, lost, now))
         if self._taken_back:
             self.session.commit()
@@ -80,6 +88,10 @@ class RunContext:
         if missed := self.run_recorder.missed:
             words = ", ".join(sorted(missed))
             logger.warning("a run of %s was missed, and is caught up now", words)
+
+    def _lost_message(self, lines: list[str], now: datetime) -> Message:
+        to = self._settings.alertcontact
+        return lost_records_message(os.urandom(16).hex(), lines, to, now)
 
     def files_to_load(self) -> list[JobFile]:
         """Return the job files that may have something due; the rest counts as met."""

@@ -16,7 +16,7 @@ from lib.alerting import templates
 from lib.core import decisions, policy
 from lib.core.enums import Decision, Status
 from lib.core.jobs import CatalogEntry, Job, JobKey
-from lib.core.messages import Message
+from lib.core.messages import fit_mail
 from lib.core.records import RunRecord
 from lib.core.results import CheckResult, JobReport
 from lib.core.text import first_line
@@ -40,8 +40,10 @@ class JobResults:
         selection: Selection,
         summaries: Summaries,
         now: Callable[[], datetime],
+        secrets: tuple[str, ...] = (),
     ) -> None:
         self._session = session
+        self._secrets = secrets
         self._audit_log = audit_log
         self._selection = selection
         self._summaries = summaries
@@ -69,13 +71,8 @@ class JobResults:
         """Judge what no worker could: its job is lost, or is one of Checker's own."""
         record, now = self._session.record_of(job), self._now()
         decision = policy.decide(record, result, job.policy, now)
-        messages: tuple[Message, ...] = ()
-        if decision.notifies:
-            identity = os.urandom(16).hex()
-            messages = (
-                templates.default_message(identity, job, record, result, decision, now),
-            )
-        self._take(JobReport(job, result, decision, messages))
+        notifies = decision.notifies
+        self._take(JobReport(job, result, decision, default_mail=notifies))
 
     def put_off(self, lost: LostJob, *, was_told_to_end: bool) -> None:
         """Have a job asked again next minute, since this run had no time for it.
@@ -90,6 +87,9 @@ class JobResults:
         job = report.job
         self.met[job.key] = job
         before, now = self._session.record_of(job), self._now()
+        mails = templates.compose(report, before, now, os.urandom(16).hex())
+        fitted = tuple(fit_mail(mail, self._secrets) for mail in mails)
+        report = replace(report, messages=fitted)
         after = policy.advance(before, report, now)
         self._session.keep(after)
         self._audit_log.note(decisions.judged(report, before, after, now))

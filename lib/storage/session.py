@@ -7,14 +7,12 @@ record with the messages it owes, before anything of it is sent.
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
-from lib.alerting import templates
 from lib.core import policy
 from lib.core.calendar import Series
 from lib.core.jobs import OWN_KEY, Job, JobKey, OldEntry, file_stem
@@ -143,8 +141,12 @@ class StoreSession:
 
     # What is lost.
 
-    def tell_of_lost(self, to: tuple[str, ...], now: datetime) -> list[str]:
-        """Owe one mail that names what is lost, and return that, a line for each.
+    def tell_of_lost(
+        self, compose: Callable[[list[str], datetime], Message], now: datetime
+    ) -> list[str]:
+        """Queue one mail that names what is lost, and return that, a line for each.
+
+        ``compose`` makes the mail of these lines.
 
         Damaged files are put into quarantine.
 
@@ -161,9 +163,7 @@ class StoreSession:
             # Its place is needed for the mail; what it held is lost in any case.
             self._state.quarantine([OWN_STEM] if OWN_STEM in fresh else [], now)
             since = {stem: now.isoformat() for stem in fresh}
-            message = templates.lost_records_message(
-                os.urandom(16).hex(), list(fresh.values()), to, now
-            )
+            message = compose(list(fresh.values()), now)
             self._note(replace(self._notes, lost={**notified, **since}), message)
             self.commit()
         self._state.quarantine(self._lost, now)

@@ -1,24 +1,19 @@
-"""One job, from its execution to what it has to say.
+"""One job: its execution, and the hook that notifies somebody.
 
-Other people's code is called here, and whatever it does becomes a value: an Outcome,
-or the messages of a hook with the default mail where the hook sent none.
-
-What leaves a worker: outcomes, mails, memories, with no secret and not too long.
+Other people's code is called here, and whatever it does becomes a value: a CheckResult
+or a HookResult.  What leaves a worker holds no secret and is not too long.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lib.alerting import templates
-from lib.core import messages, plain
+from lib.core import plain
 from lib.core.enums import Decision, Status
-from lib.core.messages import Message
+from lib.core.messages import KIND_OF, Message
 from lib.core.records import Record
 from lib.core.results import CheckResult
 from lib.core.sanitize import fit, fit_end, scrubbed
@@ -108,22 +103,33 @@ def _plain_memory(memory: Any) -> dict[str, Any]:
     return kept
 
 
-def speak(
+@dataclass(frozen=True, slots=True)
+class HookResult:
+    """What came of the hook that was to notify somebody."""
+
+    #: What it sent, the mails about the failure itself.
+    messages: tuple[Message, ...] = ()
+    #: It notified nobody: the default mail is to go out.
+    default_mail: bool = False
+    #: Why that is, where the hook broke down.
+    trouble: str = ""
+
+
+def call_hook(
     found: Found,
     record: Record,
     result: CheckResult,
     decision: Decision,
-    now: datetime,
     secrets: tuple[str, ...] = (),
-) -> tuple[Message, ...]:
-    """Return the messages of a decision that notifies: the hook's, or the default."""
+) -> HookResult:
+    """Call onFailure or onStateChangeSuccess, as the decision wants it."""
     job = found.job
     # What a hook says would be the author's words about what nobody has seen.
     if job is None or result.status is Status.UNKNOWN:
-        return (default(found, record, result, decision, now),)
+        return HookResult(default_mail=True)
     recovery = decision is Decision.RECOVERY
     job_context = job._checker
-    job_context.kind = messages.KIND_OF[decision]
+    job_context.kind = KIND_OF[decision]
     job_context.to = record.notified if recovery else ()
     job_context.thread = record.thread
     try:
@@ -133,43 +139,21 @@ def speak(
         hook = "onStateChangeSuccess" if recovery else "onFailure"
         why = f"This mail goes out in place of {hook}: {described(error)}"
         trace = fit_end(formatted(error), secrets, TRACEBACK_LENGTH)
-        output = paragraphs(result.output, why, trace)
-        result = replace(result, output=output)
-        sent = sent_by_hook(found, record, result, now)
-        return (default(found, record, result, decision, now), *sent)
-    sent = sent_by_hook(found, record, result, now)
-    if sent or notified:
-        return sent
-    return (default(found, record, result, decision, now),)
+        return HookResult(sent_by_hook(found), True, paragraphs(why, trace))
+    sent = sent_by_hook(found)
+    return HookResult(sent, default_mail=not (sent or notified))
 
 
-def speak_instead(
-    found: Found, record: Record, result: CheckResult, decision: Decision, now: datetime
-) -> tuple[Message, ...]:
-    """Return the messages where the hook did not come back: its own, or the default."""
-    return sent_by_hook(found, record, result, now) or (
-        default(found, record, result, decision, now),
-    )
+def overdue_hook(found: Found, limit_s: float) -> HookResult:
+    """Return what came of a hook that did not return in time."""
+    sent = sent_by_hook(found)
+    why = f"Its hook took over {limit_s:g} s; this mail goes out in its place."
+    return HookResult(sent, default_mail=not sent, trouble=why)
 
 
-def default(
-    found: Found, record: Record, result: CheckResult, decision: Decision, now: datetime
-) -> Message:
-    """Return the default mail, under a name of its own."""
-    return templates.default_message(
-        os.urandom(16).hex(), found.facts, record, result, decision, now
-    )
-
-
-def sent_by_hook(
-    found: Found, record: Record, result: CheckResult, now: datetime
-) -> tuple[Message, ...]:
-    """Return what the hook has sent, the facts below its author's words."""
-    return tuple(
-        templates.with_facts(message, found.facts, record, result, now)
-        for message in _outgoing(found)
-        if message.kind.is_about_trouble
-    )
+def sent_by_hook(found: Found) -> tuple[Message, ...]:
+    """Return what the hook has sent about the failure or its end."""
+    return tuple(one for one in _outgoing(found) if one.kind.is_about_trouble)
 
 
 def notes(found: Found) -> tuple[Message, ...]:
@@ -187,11 +171,6 @@ def memory_to_keep(found: Found, record: Record) -> dict[str, Any] | None:
     return None if memory == dict(record.memory) else memory
 
 
-MAX_SUBJECT = 1000
-#: As much of a mail's text as is sent.
-MAX_BODY = 256 * 1024
-
-
 def fit_outcome(
     result: CheckResult, kept: KeptOutput, secrets: tuple[str, ...]
 ) -> CheckResult:
@@ -202,20 +181,6 @@ def fit_outcome(
         result,
         reason=fit(result.reason, secrets, REASON_TEXT_LENGTH),
         output=paragraphs(trace, printed),
-    )
-
-
-def fit_mail(message: Message, secrets: tuple[str, ...]) -> Message:
-    """Return a mail as it may be sent."""
-    body = scrubbed(message.body, secrets)
-    if len(body) > MAX_BODY:
-        body = f"{body[:MAX_BODY]}\n... (cut)\n"
-    return replace(
-        message,
-        subject=fit(message.subject, secrets, MAX_SUBJECT),
-        reason=fit(message.reason, secrets, MAX_SUBJECT),
-        # Halves of surrogate pairs are in no mail.
-        body=body.encode("utf-8", "replace").decode(),
     )
 
 

@@ -13,22 +13,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from lib.core.enums import Decision, Status
-from lib.core.messages import Message
+from lib.core.messages import fit_mail
 from lib.core.policy import decide
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.core.text import paragraphs
 from lib.plugins import legacy
 from lib.plugins.discover import Found
 from lib.plugins.errors import whereabouts
 from lib.system import limits
 from lib.system.process import Emit
 from lib.workers import execute, protocol
+from lib.workers.execute import HookResult
 from lib.workers.output import KeptOutput, OutputCapture
 
 
@@ -73,30 +73,26 @@ class Task:
         reason = f"timed out after {limit:g} s"
         return CheckResult(Status.FAILING, reason, whereabouts(self.thread), limit)
 
-    def said_instead(self, rules: Rules) -> tuple[Message, ...]:
-        """Return the messages of a job whose hook did not come back."""
+    def overdue_hook(self, rules: Rules) -> HookResult:
+        """Return what came of a hook that did not return in time."""
         if not (self.decision.notifies and rules.notifies):
-            return ()
-        limit = rules.hook_timeout_s
-        why = f"Its hook took over {limit:g} s; this mail goes out in its place."
-        output = paragraphs(self.result.output, why)
-        result = replace(self.result, output=output)
-        return execute.speak_instead(
-            self.found, self.record, result, self.decision, rules.now()
-        )
+            return HookResult()
+        return execute.overdue_hook(self.found, rules.hook_timeout_s)
 
-    def report(self, messages: tuple[Message, ...], rules: Rules) -> JobReport:
-        """Return what the supervisor is told, with the messages of the job's hook."""
+    def report(self, hook: HookResult, rules: Rules) -> JobReport:
+        """Return what the supervisor is told, with what came of the job's hook."""
         secrets = rules.secrets
         memory = None if self.late else execute.memory_to_keep(self.found, self.record)
         # The alert first: later mails are threaded to it.
-        mails = (*messages, *execute.notes(self.found))
+        mails = (*hook.messages, *execute.notes(self.found))
         return JobReport(
             self.found.facts,
             self.result,
             self.decision,
-            tuple(execute.fit_mail(mail, secrets) for mail in mails),
+            tuple(fit_mail(mail, secrets) for mail in mails),
             execute.fit_memory(memory, secrets),
+            hook.default_mail,
+            hook.trouble,
         )
 
 
@@ -212,15 +208,15 @@ class TaskPool:
         facts, now = task.found.facts, self._rules.now()
         decision = decide(task.record, result, facts.policy, now)
         task.result, task.decision = result, decision
-        messages: tuple[Message, ...] = ()
+        hook = HookResult()
         if decision.notifies and self._rules.notifies:
             self._emit(protocol.speaking(facts.key, result))
-            messages = execute.speak(
-                task.found, task.record, result, decision, now, self._rules.secrets
+            hook = execute.call_hook(
+                task.found, task.record, result, decision, self._rules.secrets
             )
         if not self._move(task, Stage.SPEAKING, Stage.DONE):
             return None
-        return self._reported(task, messages)
+        return self._reported(task, hook)
 
     def _fitted(self, result: CheckResult, task: Task) -> CheckResult:
         if result.status is Status.OK and self._rules.notifies:
@@ -229,10 +225,10 @@ class TaskPool:
         self._printing.drain()
         return execute.fit_outcome(result, task.kept, self._rules.secrets)
 
-    def _reported(self, task: Task, messages: tuple[Message, ...]) -> Any:
+    def _reported(self, task: Task, hook: HookResult) -> Any:
         self._under_way.discard(task)
         self._printing.end(task.kept)
-        return protocol.report(task.report(messages, self._rules))
+        return protocol.report(task.report(hook, self._rules))
 
     def _speak_for(self, task: Task, late: CheckResult) -> None:
         """Go on with a task whose own thread is stuck."""
@@ -261,7 +257,7 @@ class TaskPool:
                 # Here, where its hook holds up the others at worst for its time.
                 self._speak_for(task, late)
         elif self._move(task, Stage.SPEAKING, Stage.DONE):
-            self._finish([self._reported(task, task.said_instead(self._rules))])
+            self._finish([self._reported(task, task.overdue_hook(self._rules))])
             self._hands -= not task.late
 
 

@@ -91,7 +91,8 @@ def report(said: JobReport) -> Any:
     key, result = said.job.key, said.result
     if said == JobReport(said.job, _fine(result.seconds), Decision.OK):
         return ["fine", key, result.seconds]
-    return ["report", key, result, said.decision, said.messages, said.memory]
+    hook = [said.messages, said.default_mail, said.hook_trouble]
+    return ["report", key, result, said.decision, hook, said.memory]
 
 
 def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Said:
@@ -135,7 +136,7 @@ def _fine(seconds: float) -> CheckResult:
 
 
 def _read_report(rest: list[Any], jobs: Mapping[JobKey, Job]) -> JobReport:
-    key, result, decision, messages, memory = rest
+    key, result, decision, (messages, default_mail, hook_trouble), memory = rest
     if memory is not None and not isinstance(memory, dict):
         raise ValueError("a memory that is none")
     return JobReport(
@@ -144,6 +145,8 @@ def _read_report(rest: list[Any], jobs: Mapping[JobKey, Job]) -> JobReport:
         Decision(decision),
         tuple(plain.from_plain(Message, message) for message in messages),
         memory,
+        plain.from_plain(bool, default_mail),
+        plain.from_plain(str, hook_trouble),
     )
 
 
