@@ -1,7 +1,8 @@
 """Watch how long a certificate is still valid, and that it is trusted.
 
-One job per section ``[tls NAME]``; its options are in ``lib/config/kinds.py``.  A service that
-begins without TLS gets a row in STARTTLS: what is said, up to where TLS begins.
+One job per section ``[tls NAME]``; its options are in ``lib/config/kinds.py``.  A
+service that begins without TLS gets a row in STARTTLS: what is said, up to where TLS
+begins.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How long a run takes on this machine: ``make bench``.  Printed, never asserted.
 
 The program is started as cron starts it, with settings and a state folder of its own
-in a temporary place; what it asks is in ``tests/support/benchserver.py``.  Each figure that
-has a limit is printed with it, and whether it is over.
+in a temporary place; what it asks is in ``tests/support/benchserver.py``.  Each figure
+that has a limit is printed with it, and whether it is over.
 """
 
 from __future__ import annotations

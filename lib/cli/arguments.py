@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Mode:
     """What a word behind ``-m`` does."""
 
-    #: ``module:function`` in lib.cli; the function takes the arguments and returns an exit code.
+    #: ``module:function`` in lib.cli; the function takes the arguments and returns an
+    #: exit code.
     act: str
     #: A line for --help.
     what: str

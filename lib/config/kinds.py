@@ -1,8 +1,9 @@
 """What a target of each kind may say.
 
 A kind is one row in KINDS: the job file that watches it, and its options.  An option
-is a reader of ``lib/config/fields.py`` and a default.  ``lib/config/load.py`` checks the
-sections with these tables, the jobs get the same values through ``jobbase.targets``.
+is a reader of ``lib/config/fields.py`` and a default.  ``lib/config/load.py`` checks
+the sections with these tables, the jobs get the same values through
+``jobbase.targets``.
 """
 
 from __future__ import annotations

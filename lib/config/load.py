@@ -1,9 +1,10 @@
 """settings.cfg -> Settings, or everything that is wrong with it at once.
 
-What an option may say is in the tables of ``lib/config/options.py`` and ``lib/config/kinds.py``.
-Only what makes a run impossible is fatal: a file that cannot be read, a wrong value
-in [general] or [email], a password that others can read.  An option there that nobody
-knows is an error, as anything wrong in another section is, but the runs go on.
+What an option may say is in the tables of ``lib/config/options.py`` and
+``lib/config/kinds.py``.  Only what makes a run impossible is fatal: a file that cannot
+be read, a wrong value in [general] or [email], a password that others can read.  An
+option there that nobody knows is an error, as anything wrong in another section is, but
+the runs go on.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 An entry of the audit log is about one job: what was found and what the policy said, or
 what became of a message.  A job that is OK and stays so leaves none.  Stored are codes
-and facts (``lib/storage/auditlog.py`` keeps the lines); whoever reads the log goes by these.
-``sentence`` makes the words of them, where people read.
+and facts (``lib/storage/auditlog.py`` keeps the lines); whoever reads the log goes by
+these.  ``sentence`` makes the words of them, where people read.
 """
 
 from __future__ import annotations

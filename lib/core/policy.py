@@ -6,7 +6,8 @@ told as stories in ``tests/unit/core/test_policy.py``.
 Imports and runs job code, in a process that may be killed.
 
 One worker loads its job files, says which jobs they hold, and runs those that are
-due.  What it says is in ``lib/workers/protocol.py``, how it runs them in ``lib/workers/pool.py``.
+due.  What it says is in ``lib/workers/protocol.py``, how it runs them in
+``lib/workers/pool.py``.
 
 The state file of the older public Checker, read once at an upgrade.
 
@@ -22,7 +23,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from fnmatch import translate
-from typing import TYPE_CHECKING
 
 from lib.core.enums import (
     Decision,
@@ -34,10 +34,6 @@ from lib.core.jobs import Job, JobKey, OldEntry, Policy, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Shorter than the promise by a little, so that cron jitter never skips one.
 REPEAT_AFTER = {
@@ -129,7 +125,8 @@ def settled(record: Record, now: datetime) -> Record:
     )
     if not later and queued == record.queued:
         return record
-    return replace(record, queued=queued, **later)  # type: ignore[arg-type]  # names above
+    # The names are those above.
+    return replace(record, queued=queued, **later)  # type: ignore[arg-type]
 
 
 def decide(

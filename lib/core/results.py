@@ -40,7 +40,7 @@ class JobReport:
     messages: tuple[Message, ...] = ()
     #: The job's memory after the run; None: leave what is remembered.
     memory: Mapping[str, Any] | None = None
-    #: Somebody is to be notified, and the job's hook did not: the default mail goes out.
+    #: Somebody is to be notified, and the hook did not: the default mail goes out.
     default_mail: bool = False
     #: Why it goes out in the hook's place, with the traceback; empty if it just does.
     hook_trouble: str = ""

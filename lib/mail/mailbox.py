@@ -1,8 +1,8 @@
 """Look for one mail of ours over IMAP, wherever it landed, and take it away again.
 
 Folders are opened read-only until the mail is found.  What is deleted are probes of
-this instance and nothing else.  The rules of folders are in lib/mail/folders.py, the line
-is lib/mail/imap.py's.
+this instance and nothing else.  The rules of folders are in lib/mail/folders.py, the
+line is lib/mail/imap.py's.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ LOGIN_REMEDY = (
     "password"
 )
 
-#: What to do about a server's TLS, by lib.net.tls_errors.TlsFault, which is slow to import;
+#: What to do about a server's TLS, by TlsFault of lib.net.tls_errors, slow to import;
 #: {option} is the one that names the server.
 TLS_REMEDIES = {
     "expired": "it must be renewed on the server; check this machine's clock too",

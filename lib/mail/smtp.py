@@ -1,11 +1,12 @@
 """Hand mails to an SMTP server: one session for many, safe before it is anything else.
 
-The dialogue only; lib/mail/smtp.py does the speaking, lib/mail/replies.py knows what a no
-means.
+The dialogue only; lib/mail/smtp.py does the speaking, lib/mail/replies.py knows what a
+no means.
 
 A line to an SMTP server: commands and answers, as plain text.
 
-Only the speaking: what to say is lib/mail/smtp.py's, what an answer means lib/mail/replies.py's.
+Only the speaking: what to say is lib/mail/smtp.py's, what an answer means
+lib/mail/replies.py's.
 """
 
 from __future__ import annotations
@@ -59,8 +60,6 @@ class SmtpChannel:
 
     def __enter__(self) -> Self:
         """Connect, go into TLS, log in; raise NotSent if one of these cannot be."""
-        pass
-
         mail = self._mail
         if not mail.smtpserver:
             raise DeliveryError("[email] smtpserver is not set", step="connect")

@@ -5,9 +5,9 @@ stands before the @ of a URL.
 
 requests, made to keep a deadline.
 
-The adapter opens its connections with ``lib.net.connect`` and ``lib.net.tls``: every address is
-tried, the trust store is read once, and no read outlasts the deadline.  Imported when
-the first HTTP target is due.
+The adapter opens its connections with ``lib.net.connect`` and ``lib.net.tls``: every
+address is tried, the trust store is read once, and no read outlasts the deadline.
+Imported when the first HTTP target is due.
 """
 
 from __future__ import annotations
@@ -148,8 +148,6 @@ def ask(
     """
     import requests
     import urllib3
-
-    pass
 
     context = trust(cafile, verify) if url.lower().startswith("https:") else None
     wire = Wire()

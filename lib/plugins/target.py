@@ -60,7 +60,7 @@ def _defaults(config: configparser.ConfigParser) -> dict[str, Any]:
 
 
 class TargetJob(JobBase):
-    """One target of the settings; what it may say of itself is in ``lib/config/kinds.py``.
+    """One target of the settings; ``lib/config/kinds.py`` has what it may say.
 
     A subclass gives ``execute`` only; ``self.values`` holds the section's options.
     """

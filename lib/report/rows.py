@@ -1,7 +1,7 @@
 """What Checker says about itself: jobs, results and problems as rows.
 
-A row is a dict with stable keys; ``lib/report/table.py`` prints rows as a table, as text
-or as JSON.  The columns name what a table shows of a row; JSON holds all of it.
+A row is a dict with stable keys; ``lib/report/table.py`` prints rows as a table, as
+text or as JSON.  The columns name what a table shows of a row; JSON holds all of it.
 """
 
 from __future__ import annotations

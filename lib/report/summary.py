@@ -1,7 +1,7 @@
 """How all is, thing by thing: what state/ says for a bulletin, in lines.
 
-Pure.  A thing is a function of the Facts; ``lib/report/summary.py`` puts them under their
-headings.
+Pure.  A thing is a function of the Facts; ``lib/report/summary.py`` puts them under
+their headings.
 
 The mail that a bulletin is: the numbered summary that ``[summary]`` asks for.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: The words that have a colour where a cell begins with them.
 COLOURS = {
-    "fine": "green",
+    "ok": "green",
     "failing": "red",
     "error": "red",
     "unknown": "yellow",

@@ -1,6 +1,7 @@
 """One worker as the supervisor knows it: its work, its words, and when it is stuck.
 
-Nothing here acts; ``lib/runner/manager.py`` does.  Times are seconds of the monotonic clock.
+Nothing here acts; ``lib/runner/manager.py`` does.  Times are seconds of the monotonic
+clock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""state/decisions.log: the entries of ``lib/core/decisions.py``, appended and read again.
+"""state/decisions.log: what ``lib/core/decisions.py`` has of entries, kept and read.
 
 A line is an entry: when, the job's key and its name, a code, and what belongs to the
 code as JSON, with tabs between.  For people who ask why; nothing is judged by it.  So

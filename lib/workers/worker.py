@@ -1,7 +1,8 @@
 """Imports and runs job code, in a process that may be killed.
 
 One worker loads its job files, says which jobs they hold, and runs those that are
-due.  What it says is in ``lib/workers/protocol.py``, how it runs them in ``lib/workers/pool.py``.
+due.  What it says is in ``lib/workers/protocol.py``, how it runs them in
+``lib/workers/pool.py``.
 """
 
 from __future__ import annotations

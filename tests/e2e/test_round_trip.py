@@ -20,7 +20,9 @@ class Prober(JobBase):
             return True
         if owed:
             raise CheckPending(f"still owed: {owed}")
-        send_round_trip(self, "ab" * 16, "a probe", "whether mail arrives", "me@example.com")
+        send_round_trip(
+            self, "ab" * 16, "a probe", "whether mail arrives", "me@example.com"
+        )
         raise CheckPending("under way")
 """
 

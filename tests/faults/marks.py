@@ -31,7 +31,7 @@ def pytest_runtest_makereport(item, call):
     if report.when == "setup":
         item.stash[_SET_UP_S] = call.duration
     marks = list(item.iter_markers("fault"))
-    if marks and (report.when == "call" or report.result != "passed"):
+    if marks and (report.when == "call" or report.outcome != "passed"):
         seconds = call.duration + item.stash[_SET_UP_S] * (report.when != "setup")
         rows = [[*map(str, one.args), _result(item, report)] for one in marks]
         # It is another process that runs the test, perhaps; a report travels.
@@ -65,6 +65,6 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
 def _result(item: pytest.Item, report: pytest.TestReport) -> str:
     if report.skipped and isinstance(report.longrepr, tuple):
         return f"skipped: {report.longrepr[2].removeprefix('Skipped: ')}"
-    words = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}[report.result]
+    words = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}[report.outcome]
     more = what_was_measured(item.nodeid)
     return f"{words}: {more}" if more else words

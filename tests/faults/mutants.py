@@ -34,27 +34,28 @@ _SAVE_TWO_FILES = """\
         self._make_folder()
         records = list(records)
         states = [
-            (self.path(file_stem(one.key)), packed(dataclasses.replace(one, owed=())))
+            (self.path(file_stem(one.key)), packed(dataclasses.replace(one, queued=())))
             for one in records
         ]
-        owed = [
+        queued = [
             (
-                self.folder / (file_stem(one.key) + ".owed"),
-                packed(Record(one.key, one.name, owed=one.owed)),
+                self.folder / (file_stem(one.key) + ".queued"),
+                packed(Record(one.key, one.name, queued=one.queued)),
             )
             for one in records
         ]
         replace_files({first})
         replace_files({second})
 """
-_LOADED = "        return found, damaged\n"
+_LOADED = "                damaged[path.stem] = error\n        return found, damaged\n"
+_LOADING, _RETURN = _LOADED.splitlines(keepends=True)
 _LOAD_TWO_FILES = """\
-        for path in sorted(self.folder.glob("*.owed")):
+        for path in sorted(self.folder.glob("*.queued")):
             message = read_value(path, Record)
-            if message.owed:
+            if message.queued:
                 fresh = Record(message.key, message.name)
                 before = found.get(path.stem, fresh)
-                both = dataclasses.replace(before, owed=message.owed)
+                both = dataclasses.replace(before, queued=message.queued)
                 found[path.stem] = both
 """
 _IMPORTS = "import logging\nimport os\n"
@@ -154,10 +155,10 @@ def _chance() -> random.Random:
 
 
 def _kept_without(queued: str) -> tuple[tuple[str, str], ...]:
-    """Return the changes that write records with other messages than they owe."""
+    """Return the changes that write records with other messages than they queue."""
     return (
         (_IMPORTS, "import dataclasses\n" + _IMPORTS),
-        (_KEPT, f"packed(dataclasses.replace(record, owed=tuple({queued})))) for"),
+        (_KEPT, f"packed(dataclasses.replace(record, queued=tuple({queued})))) for"),
     )
 
 
@@ -165,7 +166,7 @@ def _in_two_files(first: str, second: str) -> tuple[tuple[str, str], ...]:
     return (
         (_IMPORTS, "import dataclasses\n" + _IMPORTS),
         (_SAVE, _SAVE_TWO_FILES.format(first=first, second=second)),
-        (_LOADED, _LOAD_TWO_FILES + _LOADED),
+        (_LOADED, _LOADING + _LOAD_TWO_FILES + _RETURN),
     )
 
 
@@ -209,7 +210,7 @@ MUTANTS = {
         Mutant(
             "mark before send",
             "lib/storage/records.py",
-            _kept_without("one for one in record.owed if not one.attempts"),
+            _kept_without("one for one in record.queued if not one.attempts"),
             ("lost",),
             _by_server,
         ),
@@ -218,7 +219,7 @@ MUTANTS = {
             "lib/storage/records.py",
             _kept_without(
                 "dataclasses.replace(one, attempts=0, retry_at=None, in_doubt=False)"
-                " for one in record.owed"
+                " for one in record.queued"
             ),
             ("hammered",),
             _by_errors,

@@ -327,7 +327,7 @@ def test_d21_state_that_a_job_has_rewritten_is_noticed(instance, smtp, tmp_path)
     (record,) = (instance.state / "jobs").glob("flag-*.json")
     content = json.loads(record.read_text())
     content["notified_at"] = None
-    forged = json.dumps({**content, "status": "fine"})
+    forged = json.dumps({**content, "status": "ok"})
     write = f"open({str(record)!r}, 'w').write({forged!r})\nreturn True"
     path = instance.job("Hostile", job("Hostile", write))
     assert instance.cron().code == 0

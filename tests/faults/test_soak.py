@@ -68,8 +68,8 @@ WRONG = {
         (
             "a mail is given up after three attempts",
             "lib/alerting/results.py",
-            "return Fate(kept)",
-            "return Fate(kept if kept.attempts < 3 else None)",
+            "return AttemptResult(kept)",
+            "return AttemptResult(kept if kept.attempts < 3 else None)",
             "lost: ",
         ),
         (

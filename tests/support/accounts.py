@@ -1,8 +1,9 @@
 """A mail account for tests: what is common to those on servers of any kind.
 
 The servers come in pairs, one that takes mail and one that shows it: aiosmtpd and pymap
-(tests/support/imapserver.py), Postfix and Dovecot (tests/support/postfixdovecot.py).  Whoever speaks to
-them cannot tell: TLS with a certificate of the tests' own authority, a login, folders.
+(tests/support/imapserver.py), Postfix and Dovecot (tests/support/postfixdovecot.py).
+Whoever speaks to them cannot tell: TLS with a certificate of the tests' own authority,
+a login, folders.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Approved texts: what people read lies in files that ``make approve`` rewrites.
 
 ``approved(text)`` fails unless a text is the one on file.  The file of a test module is
-``tests/approved/MODULE.txt``, with a section for each text.  To change a wording, change
-it in the program, call ``make approve`` and look at ``git diff``.
+``tests/approved/MODULE.txt``, with a section for each text.  To change a wording,
+change it in the program, call ``make approve`` and look at ``git diff``.
 
-What differs from run to run is replaced first: the folder of the test, the checkout, the
-Python, a port that the system chose, and what ``hide`` matches.
+What differs from run to run is replaced first: the folder of the test, the checkout,
+the Python, a port that the system chose, and what ``hide`` matches.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Approve(Protocol):
         """Fail unless ``text``, or these lines, is what was approved.
 
         A test with several texts gives each a ``name``.  ``hide`` has the word to put
-        for each pattern.  With a ``file`` of its own the text is the whole of it, or, if
-        it has a name, the fenced block below ``<!-- name -->``.
+        for each pattern.  With a ``file`` of its own the text is the whole of it, or,
+        if it has a name, the fenced block below ``<!-- name -->``.
         """
 
 

@@ -189,7 +189,7 @@ def failing_record(key: JobKey, **more: object) -> dict[JobKey, Record]:
         "failures": 3,
         "failing_since": NOON,
         "notified_at": NOON,
-        "told": ("first@example.com",),
+        "notified": ("first@example.com",),
         "notified_status": Status.FAILING,
         "thread": "abc",
         "last_reason": "it was down",

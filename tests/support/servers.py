@@ -116,7 +116,7 @@ class SmtpServer:
             context = server_context(ca)
         self._context = context
         self._smtp_options = smtp_options
-        self._arrived = threading.Status()
+        self._arrived = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 

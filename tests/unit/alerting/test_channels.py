@@ -1,4 +1,4 @@
-"""Tests of lib/alerting/channels.py: which channel a mail takes, and the one of nomail."""
+"""Which channel a mail takes, and the one of nomail."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_list_calls_fine_only_what_was_judged(instance):
     instance.cron()
     assert instance.run("-m", "list", "--json").json()[0]["verdict"] == "not run yet"
     instance.cron("hour")
-    assert instance.run("-m", "list", "--json").json()[0]["verdict"] == "fine"
+    assert instance.run("-m", "list", "--json").json()[0]["verdict"] == "ok"
 
 
 def test_list_names_files_that_will_not_load_and_files_that_are_no_jobs(instance):
@@ -139,7 +139,7 @@ def test_run_shows_verdict_reason_and_time_and_keeps_nothing(instance):
     instance.add(FULL + OK)
     ran = instance.run("-m", "run", "disk *", "--json")
     rows = {row["job"]: row for row in ran.json()}
-    assert rows["disk root"]["verdict"] == "fine"
+    assert rows["disk root"]["verdict"] == "ok"
     assert rows["disk full"]["verdict"] == "failing"
     assert "limit 1%" in rows["disk full"]["reason"]
     assert rows["disk full"]["seconds"] >= 0

@@ -96,14 +96,14 @@ def test_an_alert_and_its_end_say_what_was_found_and_what_the_policy_said():
     ]
     assert second[0].startswith("failing, 2 in a row: / is 93% full; no mail: ops@")
     assert second[0].endswith("; the next one comes when it is fine again")
-    assert third[0].startswith("fine; recovery mail: ops@example.com was told at ")
+    assert third[0].startswith("ok; recovery mail: ops@example.com was told at ")
 
 
 def test_while_the_alert_has_not_left_nobody_is_said_to_have_been_told():
     _first, second, third = story(ON_CHANGE, [FULL, FULL, OK], mail_leaves=False)
     still = "the mail of 2026-11-22 12:00 UTC to ops@example.com has still to leave"
     assert f"no mail: {still}; the next one comes when" in second[0]
-    assert third[0] == f"fine; recovery mail: {still}"
+    assert third[0] == f"ok; recovery mail: {still}"
 
 
 def test_several_people_were_told():
@@ -124,12 +124,12 @@ def test_too_few_failures_and_too_soon_are_said_with_the_policy():
     assert found[0][0].endswith("no mail yet: the first one comes after 2 in a row")
     assert found[1][0].endswith("first alert, as the policy is: every hour, after 2")
     assert "no mail, too soon: ops@example.com was told at " in found[2][0]
-    assert found[3][0].startswith("fine; fine again, no mail: the policy is every hour")
+    assert found[3][0].startswith("ok; fine again, no mail: the policy is every hour")
 
 
 def test_what_is_fine_again_before_anybody_heard_of_it_says_so():
     found = story(Policy(failures=3), [FULL, OK])
-    assert found[1] == ["fine; fine again, no mail: nobody was told that it was not"]
+    assert found[1] == ["ok; fine again, no mail: nobody was told that it was not"]
 
 
 def test_an_end_knows_since_when_it_was_for_whoever_counts_them():

@@ -119,25 +119,25 @@ def test_what_is_no_value_of_ours_is_written_as_text():
         ("key", "disk full", "Record.key is no key of a job"),
         ("key", "/disk full", "Record.key is no key of a job"),
         ("name", None, "Record.name is no text"),
-        ("status", "well", "Record.condition is none of fine, failing, unknown"),
-        ("status", ["fine"], "Record.condition is none of"),
+        ("status", "well", "Record.status is none of ok, failing, unknown"),
+        ("status", ["ok"], "Record.status is none of"),
         ("failures", -1, "Record.failures is no whole number, or is negative"),
         ("failures", 10**400, "Record.failures is no whole number"),
         ("failures", True, "Record.failures is no whole number"),
         ("failures", 1.0, "Record.failures is no whole number"),
         ("failures", "1", "Record.failures is no whole number"),
         ("pending", 1, "Record.pending is neither true nor false"),
-        ("notified_at", 12, "Record.told_at is no time"),
-        ("notified_at", "yesterday", "Record.told_at is no time"),
+        ("notified_at", 12, "Record.notified_at is no time"),
+        ("notified_at", "yesterday", "Record.notified_at is no time"),
         ("notified_at", "2026-03-01T12:00:00", "has no time zone"),
         ("notified_at", "0001-01-01T00:00:00+14:00", "is no time of ours"),
         ("notified_at", "9999-12-31T23:59:59-14:00", "is no time of ours"),
-        ("told", "ops@example.com", "Record.told is no list"),
-        ("told", [1], "Record.told is no text"),
+        ("notified", "ops@example.com", "Record.notified is no list"),
+        ("notified", [1], "Record.notified is no text"),
         ("memory", [], "Record.memory is no object"),
-        ("queued", {}, "Record.owed is no list"),
-        ("queued", ["x"], "Record.owed is no object"),
-        ("queued", [{"kind": "note"}], "Record.owed lacks 'message_id'"),
+        ("queued", {}, "Record.queued is no list"),
+        ("queued", ["x"], "Record.queued is no object"),
+        ("queued", [{"kind": "note"}], "Record.queued lacks 'message_id'"),
         ("surprise", 1, "Record has an unknown member 'surprise'"),
     ],
 )
@@ -155,8 +155,8 @@ def test_what_is_no_object_is_no_record(body):
 
 @pytest.mark.parametrize("seconds", [10**400, -(2**53), True, "1", float("inf")])
 def test_a_number_without_bounds_is_refused(seconds):
-    with pytest.raises(ValueError, match="Outcome.seconds is no number"):
-        plain.from_plain(CheckResult, {"status": "fine", "seconds": seconds})
+    with pytest.raises(ValueError, match="CheckResult.seconds is no number"):
+        plain.from_plain(CheckResult, {"status": "ok", "seconds": seconds})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tests of lib/mail/connection.py: whether a mail server is reached, and is who it should be."""
+"""Whether a mail server is reached, and is who it should be."""
 
 from __future__ import annotations
 

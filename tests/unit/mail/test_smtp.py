@@ -1,4 +1,4 @@
-"""Tests of lib/mail/smtp.py: who gets a mail, who does not, and who hears the password."""
+"""Who gets a mail, who does not, and who hears the password."""
 
 from __future__ import annotations
 

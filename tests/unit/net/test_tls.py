@@ -1,4 +1,4 @@
-"""Tests of lib/net/tls.py: what is trusted, the same on every Python, and what is not."""
+"""Tests of lib/net/tls.py: what is trusted, on every Python, and what is not."""
 
 from __future__ import annotations
 

@@ -296,15 +296,15 @@ def test_where_no_process_can_be_started_the_jobs_are_unknown(tmp_path):
     program = f"""
 import os, resource, pathlib
 from tests.support.fakes import Folder
-from lib import worker
-from lib.model import JobFile
+from lib.core.jobs import JobFile
+from lib.workers import worker
 worker.prepare()
 folder = Folder(pathlib.Path({str(tmp_path)!r}))
 folder.files["Job"] = JobFile(folder.path / "Job.py", "Job")
 resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))
 told = folder.run()
 for name, one in told.lost.items():
-    print(f"{{name}}: {{one.condition}}: {{one.detail}}")
+    print(f"{{name}}: {{one.status}}: {{one.reason}}")
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
@@ -325,14 +325,14 @@ def test_workers_end_soon_when_the_supervisor_dies(tmp_path, loop):
     program = f"""
 import os, pathlib, signal, time
 from tests.support.fakes import Folder, Told, listen
-from lib.model import JobFile
+from lib.core.jobs import JobFile
 folder = Folder(pathlib.Path({str(tmp_path)!r}))
 folder.files["Job"] = JobFile(folder.path / "Job.py", "Job")
-crew = folder.crew()
+workers = folder.workers()
 told = Told()
-while not told.jobs: listen(crew, told)
+while not told.jobs: listen(workers, told)
 time.sleep(0.3)
-print(crew.children[0].pid, flush=True)
+print(workers.children[0].pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     # What the worker started holds no pipe of ours, or this would wait for it.
@@ -363,16 +363,14 @@ def test_what_a_worker_says_that_it_must_not_is_not_believed(folder, caplog):
     # Job code that found the pipe, and reports for another, twice, and nonsense.
     text = """
 import gc
-from lib import wire
-from lib.system.process import Tell
 def the_pipe():
     gc.unfreeze()
-    return next(f for f in gc.get_objects() if getattr(f, "__name__", "") == "tell")
+    return next(f for f in gc.get_objects() if getattr(f, "__name__", "") == "emit")
 """
     execute = """
         say = the_pipe()
         say(["fine", "Other/Other", 0.1], ["fine"], [], {"a": 1}, ["what"], 5)
-        say(["report", "Job/Job", {}, "fine", [], None])
+        say(["report", "Job/Job", {}, "ok", [], None])
         say(["fine", "Job/", 0.1])
         return True
     """

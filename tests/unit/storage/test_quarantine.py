@@ -132,8 +132,8 @@ def test_what_cannot_be_read_for_a_month_is_given_up(state, days, there):
     (state.folder / "unread" / name).chmod(0)
     code = (
         "import sys; from datetime import datetime; from pathlib import Path;"
-        "from lib.storage.quarantine import Aside; folder, now = sys.argv[1:];"
-        "print(Aside(Path(folder)).read_again(datetime.fromisoformat(now)))"
+        "from lib.storage.quarantine import Quarantine; folder, now = sys.argv[1:];"
+        "print(Quarantine(Path(folder)).read_again(datetime.fromisoformat(now)))"
     )
     now = NOON + timedelta(days=days)
     done = subprocess.run(

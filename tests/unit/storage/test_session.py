@@ -1,6 +1,7 @@
 """What a run remembers survives the run, wherever it is cut off.
 
-``a_run`` goes through the steps of lib/runner/context.py in their order, without the workers.
+``a_run`` goes through the steps of lib/runner/context.py in their order, without the
+workers.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ WAYS_TO_BE_LOST = [
     (edited(failures=-1), "Record.failures is no whole number, or is negative"),
     (edited(failures=1e400), "it is not JSON: Infinity is no number in JSON"),
     (edited(failures=10**30), "Record.failures is no whole number"),
-    (edited(queued="nothing"), "Record.owed is no list"),
+    (edited(queued="nothing"), "Record.queued is no list"),
 ]
 
 

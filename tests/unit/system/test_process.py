@@ -185,7 +185,7 @@ def test_a_peer_that_is_gone_raises_and_kills_nobody():
 
 def test_no_descriptor_is_left_behind_by_a_thousand_children():
     program = (
-        "import os; from lib import process\n"
+        "import os; from lib.system import process\n"
         "before = os.listdir('/proc/self/fd')\n"
         "for _ in range(1000):\n"
         "    child = process.start(lambda tell: tell(1))\n"
@@ -252,7 +252,7 @@ def test_a_child_that_is_alone_has_nothing_open_but_its_own(tmp_path):
 )
 def test_a_child_ends_soon_after_its_parent_even_in_a_loop_in_c(loop, alone):
     program = (
-        "import os, re, signal, time; from lib import process\n"
+        "import os, re, signal, time; from lib.system import process\n"
         "def work(tell):\n"
         "    tell(os.getpid())\n"
         f"    {loop}\n"
@@ -269,7 +269,7 @@ def test_a_child_ends_soon_after_its_parent_even_in_a_loop_in_c(loop, alone):
 
 def test_no_more_processes_is_an_error_that_leaves_nothing_open():
     program = (
-        "import os, resource; from lib import process\n"
+        "import os, resource; from lib.system import process\n"
         "before = os.listdir('/proc/self/fd')\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (7, 7))\n"
         "try:\n"
