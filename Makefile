@@ -22,7 +22,7 @@ SOURCES := $(wildcard checker.py) lib jobs tests
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test approve faults soak lint format coverage bench man compile lock clean venv venv-dev
+.PHONY: help run test approve faults soak lint format coverage bench man docs compile lock clean venv venv-dev
 
 help:
 	@echo 'make run       run the minute jobs once, without mail, and show the table'
@@ -37,6 +37,7 @@ help:
 	@echo 'make coverage  the tests again, and the lines none of them visits'
 	@echo 'make bench     how long a run takes on this machine'
 	@echo 'make man       write contrib/checker.1 anew from the tables of --help'
+	@echo 'make docs      write docs/settings.md anew from the tables of options'
 	@echo 'make compile   bytecode of lib and jobs, so that no run has to make it'
 	@echo 'make lock      write the lock files anew from the ranges in setup.cfg'
 	@echo 'make clean     remove caches; .venv, settings.cfg and state/ stay'
@@ -112,6 +113,9 @@ bench: venv-dev
 
 man: venv
 	@$(IN_VENV) -m lib.cli.manpage >contrib/checker.1
+
+docs: venv
+	@$(IN_VENV) -m lib.cli.settings_page >docs/settings.md
 
 # .venv stays: the crontab names the Python in it.
 clean:

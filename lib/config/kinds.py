@@ -57,24 +57,31 @@ class Option:
 
     read: Callable[[str], Any]
     default: Any = REQUIRED
-    #: What it is for, in a line; README and settings.cfg.example agree with it.
+    #: What it is for, in a line; docs/settings.md is made of these.
     why: str = ""
 
 
 #: What every target of every kind may say; also what [defaults] may hold.
 POLICY_OPTIONS = {
-    "every": Option(one_of(JobFrequency), None, "minute, hour, day or day_noon"),
+    "every": Option(
+        one_of(JobFrequency), None, "minute, hour, day (midnight) or day_noon"
+    ),
     "notify": Option(
         one_of(JobFailureNotificationFrequency),
         JobFailureNotificationFrequency.ONSTATECHANGE,
-        "every, 5min, 10min, hour, day or state_change",
+        "reminders: every (each time), 5min, 10min, hour or day; or state_change: one "
+        "alert and one recovery",
     ),
-    "failures": Option(failures, 1, "how many failures in a row come first"),
-    "contact": Option(addresses, None, "who is told; alertcontact where not given"),
-    "timeout": Option(timeout, 30.0, f"seconds in all, at most {MAX_TIMEOUT_S}"),
+    "failures": Option(failures, 1, "consecutive failures before the first alert"),
+    "contact": Option(addresses, None, "who is notified, separated by commas"),
+    "timeout": Option(
+        timeout, 30.0, f"seconds for the whole check, at most {MAX_TIMEOUT_S}"
+    ),
 }
 
-_FAMILY = Option(one_of(("any", "ipv4", "ipv6")), "any", "any, ipv4 or ipv6")
+_FAMILY = Option(
+    one_of(("any", "ipv4", "ipv6")), "any", "ipv4 or ipv6: try only such addresses"
+)
 _CAFILE = Option(absolute_path, "", "trust this CA file instead of the system's store")
 
 
@@ -99,18 +106,24 @@ KINDS: dict[str, Kind] = {
         "HTTPServerChecker",
         {
             "url": Option(url, why="what to fetch; http or https"),
-            "method": Option(one_of(("get", "head")), "get", "get or head"),
-            "expect_status": Option(
-                statuses, ((200, 200),), "e.g. 200, or 200-299, 401"
+            "method": Option(
+                one_of(("get", "head")),
+                "get",
+                "get, or head if the text does not matter",
             ),
-            "expect_text": Option(text, "", "words that must be in the answer"),
+            "expect_status": Option(
+                statuses, ((200, 200),), "which answers are OK: 200, 301-308 or 2xx"
+            ),
+            "expect_text": Option(text, "", "text that must be in the answer"),
             "redirects": Option(
                 one_of(("same_host", "any", "none")),
                 "same_host",
-                "same_host, any or none: which redirects to follow, at most 5",
+                "redirects to follow, at most 5: same_host, any or none",
             ),
             "cafile": _CAFILE,
-            "verify": Option(switch, True, "no: do not verify this target's TLS"),
+            "verify": Option(
+                switch, True, "no: do not verify this target's certificate"
+            ),
         },
     ),
     "tcp": Kind(
@@ -118,8 +131,8 @@ KINDS: dict[str, Kind] = {
         {
             "host": Option(host, why="a name or an address"),
             "port": Option(port, why="1 to 65535"),
-            "send": Option(escaped, b"", r"sent once connected; \r \n \t \xNN"),
-            "expect": Option(escaped, b"", "must be in what comes back"),
+            "send": Option(escaped, b"", r"text to send; \r \n \t \xNN work"),
+            "expect": Option(escaped, b"", "text that must be in the answer"),
             "family": _FAMILY,
         },
     ),
@@ -128,8 +141,16 @@ KINDS: dict[str, Kind] = {
         {
             "host": Option(host, why="a name or an address"),
             "port": Option(port, 443, "1 to 65535"),
-            "days": Option(whole(0, 3650, "days"), 14, "fail with fewer days left"),
-            "starttls": Option(one_of(("smtp", "imap")), "", "smtp or imap"),
+            "days": Option(
+                whole(0, 3650, "days"),
+                14,
+                "fail if the certificate has fewer days left",
+            ),
+            "starttls": Option(
+                one_of(("smtp", "imap")),
+                "",
+                "smtp or imap: the server starts without TLS",
+            ),
             "cafile": _CAFILE,
             "family": _FAMILY,
         },
@@ -138,8 +159,12 @@ KINDS: dict[str, Kind] = {
     "disk": Kind(
         "DiskSpace",
         {
-            "path": Option(absolute_path, why="any file or folder on it, from /"),
-            "limit": Option(whole(1, 100, "per cent"), 90, "fail above this"),
+            "path": Option(absolute_path, why="any file or folder on the file system"),
+            "limit": Option(
+                whole(1, 100, "per cent"),
+                90,
+                "fail if more than this many per cent are used",
+            ),
         },
         every=JobFrequency.HOUR,
     ),

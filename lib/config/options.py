@@ -26,6 +26,7 @@ from lib.core.enums import JobFrequency
 
 MAX_NAME = 100
 _SECURITY = ("starttls", "tls", "none")
+_NONE = "none is for a server on this machine only"
 
 
 def plain(value: str) -> str:
@@ -93,51 +94,83 @@ def weekly_clock(value: str) -> tuple[str, str]:
 
 GENERAL = {
     "servername": Option(server_name, why="what the mails call this machine"),
-    "alertcontact": Option(addresses, why="who is told, commas between"),
-    "jobs": Option(many, (), "folders of job files of your own, commas between"),
-    "include": Option(text, "", "further settings, such as conf.d/*.cfg"),
-    "state": Option(plain, "state", "where Checker remembers"),
-    "logfile": Option(plain, "state/checker.log", "what -v writes to"),
-    "statefile": Option(plain, "", "the older program's state file, read once"),
-    "workermemory": Option(whole(64, 1_000_000), 1024, "MB that a worker may take"),
-    "workerfiles": Option(whole(64, 1_000_000), 1024, "files it may have open"),
+    "alertcontact": Option(addresses, why="who is notified, separated by commas"),
+    "jobs": Option(many, (), "folders with your own job files, separated by commas"),
+    "include": Option(
+        text, "", "more settings files, such as conf.d/*.cfg, read in sorted order"
+    ),
+    "state": Option(
+        plain, "state", "the state folder, on a local disk; starts beside checker.py"
+    ),
+    "logfile": Option(
+        plain, "state/checker.log", "the log file of -v; in the state folder by default"
+    ),
+    "statefile": Option(plain, "", "state file of the older program, read once"),
+    "workermemory": Option(
+        whole(64, 1_000_000),
+        1024,
+        "memory limit of one worker in MB, without the stacks of its threads",
+    ),
+    "workerfiles": Option(whole(64, 1_000_000), 1024, "open files per worker"),
     "workerprocesses": Option(
-        whole(64, 1_000_000), 4096, "processes and threads of its user, all told"
+        whole(64, 1_000_000), 4096, "process limit for the user; not enforced for root"
     ),
 }
 
 EMAIL = {
-    "smtpserver": Option(host, "", "the server that takes our mail"),
-    "smtpport": Option(port, 587, "465 where smtpsecurity = tls"),
-    "smtpsecurity": Option(one_of(_SECURITY), "starttls", "tls where the port is 465"),
-    "user": Option(plain, "", "the account, if the server wants a login"),
-    "sender": Option(sender, "", "the mails' From, where the account is no address"),
+    "smtpserver": Option(
+        host, "", "the server that sends our mail; without it nobody is notified"
+    ),
+    "smtpport": Option(port, 587, "465 if smtpsecurity = tls"),
+    "smtpsecurity": Option(
+        one_of(_SECURITY), "starttls", f"tls if the port is 465; {_NONE}"
+    ),
+    "user": Option(plain, "", "the account, if the server needs a login"),
+    "sender": Option(sender, "", "the From address, if the account is not an address"),
     "pass": Option(plain, "", "the account's password"),
-    "pass_file": Option(plain, "", "a file whose first line is the password"),
-    "pass_env": Option(plain, "", "the environment variable that holds the password"),
+    "pass_file": Option(plain, "", "a file with the password in its first line"),
+    "pass_env": Option(
+        plain, "", "an environment variable with the password; set it in the crontab"
+    ),
     "pass_command": Option(command, (), "a command that prints the password"),
     "cafile": Option(plain, "", "trust this CA file instead of the system's store"),
     "nomail": Option(switch, False, "yes: log the mails instead of sending them"),
-    "bustgmailthreading": Option(switch, False, "yes: do not thread the mails"),
-    "mailsperhour": Option(whole(1, 1_000_000), 20, "more are held back"),
-    "mailsperday": Option(whole(1, 1_000_000), 100, "more are held back"),
-    "imapserver": Option(host, "", "where our own mail arrives"),
-    "imapport": Option(port, 993, "143 where imapsecurity = starttls"),
-    "imapsecurity": Option(one_of(_SECURITY), "tls", "starttls where the port is 143"),
-    "imapfolder": Option(plain, "", "the folder to look in, where not found by itself"),
+    "bustgmailthreading": Option(
+        switch, False, "yes: do not thread reminders and recoveries"
+    ),
+    "mailsperhour": Option(
+        whole(1, 1_000_000), 20, "rate limit; see docs/alerting.md for what is exempt"
+    ),
+    "mailsperday": Option(whole(1, 1_000_000), 100, "the same for any 24 hours"),
+    "imapserver": Option(
+        host, "", "where the mail of user is read, to prove that mail arrives"
+    ),
+    "imapport": Option(port, 993, "143 if imapsecurity = starttls"),
+    "imapsecurity": Option(
+        one_of(_SECURITY), "tls", f"starttls if the port is 143; {_NONE}"
+    ),
+    "imapfolder": Option(
+        plain, "", "look in this folder only; by default all folders are searched"
+    ),
     "imapgrace": Option(
-        number(1, 86_400, "seconds"), 600, "how long a mail may be under way"
+        number(1, 86_400, "seconds"),
+        600,
+        "seconds that our own mail may take before it counts as lost",
     ),
     "imapslow": Option(
-        number(1, 86_400, "seconds"), 120, "a warning where our own mail takes longer"
+        number(1, 86_400, "seconds"),
+        120,
+        "warn if delivery takes longer than this, in seconds",
     ),
     "imapevery": Option(
-        one_of(JobFrequency), JobFrequency.HOUR, "how often to mail ourselves"
+        one_of(JobFrequency), JobFrequency.HOUR, "how often we mail ourselves"
     ),
     "ideletesentmessagesautomatically": Option(
-        switch, False, "yes: a filter throws our own mail away; look in the trash first"
+        switch, False, "yes: a filter deletes our own mail; look in the trash first"
     ),
-    "nomailisfine": Option(switch, False, "yes: tell peers that no mail is no trouble"),
+    "nomailisfine": Option(
+        switch, False, "yes: without mail we still answer True to peers"
+    ),
 }
 
 #: A second account.  What is not about the account is said in [email], for both.
@@ -159,22 +192,34 @@ BACKUP = {
 
 #: Any other option of [peers] is a peer: lib/config/peers.py.
 PEERS = {
-    "every": Option(one_of(JobFrequency), JobFrequency.HOUR, "how often to ask"),
-    "after": Option(failures, 2, "how many silences in a row come first"),
-    "copy": Option(switch, False, "yes: alertcontact hears of peers, too"),
+    "every": Option(
+        one_of(JobFrequency), JobFrequency.HOUR, "how often to ask each peer"
+    ),
+    "after": Option(
+        failures, 2, "unanswered requests in a row before its admin is notified"
+    ),
+    "copy": Option(switch, False, "yes: also notify alertcontact"),
 }
 
 
 STATUS = {
-    "listen": Option(endpoint, ("0.0.0.0", 5000), "where peers may ask"),
-    "write": Option(absolute_path, "", "a file for a web server to serve"),
+    "listen": Option(
+        endpoint,
+        ("0.0.0.0", 5000),
+        "address of -m daemon; [::]:5000 is every address, IPv6 too",
+    ),
+    "write": Option(
+        absolute_path, "", "write our answer to this file, for a web server to serve"
+    ),
     "runage": Option(
-        whole(120, 86_400, "seconds"), 180, "since when a run must have finished"
+        whole(120, 86_400, "seconds"),
+        180,
+        "answer JobProblem if no run has finished for so many seconds",
     ),
 }
 
 SUMMARY = {
-    "daily": Option(clock, "", "a summary each day at this time"),
+    "daily": Option(clock, "", "a summary each day at this time, such as 08:00"),
     "weekly": Option(weekly_clock, "", "a summary each week, such as mon 08:00"),
 }
 

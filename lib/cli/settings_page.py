@@ -1,0 +1,164 @@
+"""The page of all settings, ``docs/settings.md``, made of the tables of options.
+
+``make docs`` writes it: ``python -m lib.cli.settings_page``.
+"""
+
+from __future__ import annotations
+
+import enum
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lib.config.kinds import KINDS, REQUIRED, Kind, Option
+from lib.config.options import OLD_NAMES, SECTIONS
+
+NOTHING = "—"
+WIDTH = 88
+
+_HEAD = """\
+# Settings
+
+<!-- Made by: make docs -->
+
+Every section and option of `settings.cfg`.
+[settings.cfg.example](../settings.cfg.example) has them as a file to copy.
+`./checker.py -m validate` checks yours and names each mistake with its line.
+
+- The format is INI. A comment is a line of its own; `%` and `#` in a value are ordinary
+  characters.
+- A path begins with `/` or is relative to the folder of settings.cfg. In targets it
+  must begin with `/`.
+- A switch is `yes` or `no`; `true`, `on`, `1` and `false`, `off`, `0` work too.
+- A dash below means that there is no default.
+- A file that contains a password must not be readable by others: `chmod 600
+  settings.cfg`.
+
+A wrong target is a failing job of its name, and everything else runs. A wrong value in
+`[general]` or `[email]`, or a settings file that cannot be read or that others may
+write, stops every run; each problem is then one line on standard error, and the exit
+code is 1.
+"""
+
+#: What is said of a section above its table.
+_ABOUT: Mapping[str, str] = {
+    "general": (
+        "About this instance. `include` may name files in folders (`conf.d/*.cfg`); "
+        "what is wrong in one is reported with its name and line. `statefile` is for "
+        "an upgrade from the older program, see [jobs.md](jobs.md#from-the-older-"
+        "program)."
+    ),
+    "email": (
+        "How mail leaves, and where it arrives. Give the password in one of four ways: "
+        "`pass`, `pass_file`, `pass_env` or `pass_command`. Who is notified when is in "
+        "[alerting.md](alerting.md)."
+    ),
+    "email backup": (
+        "The backup account. Mail leaves by it while the primary account refuses us, "
+        "is rate-limiting us or cannot be reached, and while the proof that the "
+        "primary account's mail arrives has failed. Each such mail says so in its last "
+        "lines."
+    ),
+    "defaults": (
+        "For every job that does not say otherwise: targets, and your own job classes. "
+        "A target may have these options in its own section."
+    ),
+    "peers": (
+        "Instances that watch us as we watch them. Any other option is a peer: "
+        "`name = url,email of its admin,key=...`. See [peers.md](peers.md)."
+    ),
+    "status": "Our answer to peers, see [peers.md](peers.md#our-answer).",
+    "summary": (
+        "A numbered summary at a time of day, by the clock of this machine, see "
+        "[alerting.md](alerting.md#the-daily-summary)."
+    ),
+}
+_TARGETS = """\
+## Targets
+
+Each target is one section, `[kind name]`. The name is what mails say, and the
+target's history belongs to it; everything else may change. The options of `[defaults]`
+work in each of these sections too.
+
+| kind | checked every | job file |
+|---|---|---|
+"""
+#: What stands for None, by the option.
+_WHERE_NOT_GIVEN = {
+    "every": "by kind, or by class",
+    "contact": "`alertcontact`",
+}
+
+
+def settings_page() -> str:
+    """Return the page as Markdown."""
+    return "\n".join(_lines())
+
+
+def _lines() -> Iterator[str]:
+    yield _HEAD
+    for section, options in SECTIONS.items():
+        yield from _section(section, _about(section), options)
+    yield _TARGETS.rstrip("\n")
+    for name, kind in KINDS.items():
+        yield f"| `{name}` | {kind.every} | `jobs/{kind.file}.py` |"
+    yield ""
+    for name, kind in KINDS.items():
+        yield from _section(f"{name} NAME", _of_kind(kind), kind.options)
+
+
+def _section(title: str, about: str, options: Mapping[str, Option]) -> Iterator[str]:
+    yield f"## [{title}]"
+    yield ""
+    yield textwrap.fill(about, WIDTH, break_long_words=False, break_on_hyphens=False)
+    yield ""
+    yield from _table(options)
+    yield ""
+
+
+def _about(section: str) -> str:
+    old = [name for name, now in OLD_NAMES.items() if now == section]
+    also = "".join(f" `[{name}]` is its old name and still works." for name in old)
+    return f"{_ABOUT[section]}{also}"
+
+
+def _of_kind(kind: Kind) -> str:
+    return f"Checked every {kind.every} unless `every` says otherwise."
+
+
+def _table(options: Mapping[str, Option]) -> Iterator[str]:
+    yield "| option | default | what it is for |"
+    yield "|---|---|---|"
+    for name, option in options.items():
+        why = option.why.replace("|", r"\|")
+        yield f"| `{name}` | {_default(name, option)} | {why} |"
+
+
+def _default(name: str, option: Option) -> str:
+    value = option.default
+    if value is REQUIRED:
+        return "must be given"
+    if value is None:
+        return _WHERE_NOT_GIVEN[name]
+    if value in ("", (), b""):
+        return NOTHING
+    return f"`{_written(value)}`"
+
+
+def _written(value: Any) -> str:
+    """Return a value as settings.cfg has it."""
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple) and isinstance(value[0], tuple):
+        return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in value)
+    if isinstance(value, tuple):
+        return ":".join(map(str, value))
+    return str(value)
+
+
+if __name__ == "__main__":
+    print(settings_page(), end="")
