@@ -30,7 +30,7 @@ def bundle(entries):
     return bundle_message("d", list(entries), NOON + timedelta(hours=1))
 
 
-def test_a_digest_groups_what_shares_a_reason_and_then_what_is_of_a_kind():
+def test_a_digest_groups_what_shares_a_reason_and_then_what_is_of_a_kind(approved):
     entries = [
         entry(0),
         entry(1, "503"),
@@ -40,15 +40,10 @@ def test_a_digest_groups_what_shares_a_reason_and_then_what_is_of_a_kind():
         entry(5, "gone"),
     ]
     message = bundle(entries)
-    assert message.subject == "5 failing, 1 fine again: 2 times no route"
+    approved(message.subject, "subject")
     blocks = message.body.split("\n\n")
-    assert blocks[0].startswith("6 mails in one: 5 failing, 1 fine again.")
-    assert [block.splitlines()[0] for block in blocks[1:]] == [
-        "no route (2)",
-        "http, failing (2)",
-        "disk, failing (1)",
-        "http, fine again (1)",
-    ]
+    approved(blocks[0], "2")
+    approved([block.splitlines()[0] for block in blocks[1:]], "3")
     for _name, one in entries:
         assert one.subject in message.body
 
@@ -67,7 +62,7 @@ def test_a_digest_lists_its_messages_in_the_order_of_events():
     assert len(lines) == 100
 
 
-def test_a_digest_lists_up_to_256_kb_and_counts_the_rest():
+def test_a_digest_lists_up_to_256_kb_and_counts_the_rest(approved):
     entries = [entry(number, f"reason {number % 7}") for number in range(10_000)]
     entries += [
         entry(number, kind=MessageKind.RECOVERY) for number in range(10_000, 10_500)
@@ -77,7 +72,7 @@ def test_a_digest_lists_up_to_256_kb_and_counts_the_rest():
     listed = sum("target" in line for line in body.splitlines())
     last = body.rstrip().splitlines()[-1]
     failing = int(last.split("and ")[1].split(" ")[0].replace(",", ""))
-    assert last == f"and {failing:,} more failing, 500 more fine again"
+    approved(last)
     assert listed + failing + 500 == 10_500
 
 

@@ -6,16 +6,16 @@ import logging
 from dataclasses import replace
 
 from lib.alerting.channels import LogChannel, channel_for
-from tests.support.mailing import OPS, failure, message, send, settings_for
+from tests.support.mailing import failure, message, send, settings_for
 from tests.support.servers import SmtpStub
 
 
-def test_no_server_set_is_said_at_once():
+def test_no_server_set_is_said_at_once(approved):
     error = failure(settings_for(587, smtpserver=""))
-    assert str(error) == "[email] smtpserver is not set"
+    approved(str(error))
 
 
-def test_nomail_puts_the_whole_mail_into_the_log(caplog):
+def test_nomail_puts_the_whole_mail_into_the_log(caplog, approved):
     caplog.set_level(logging.INFO)
     settings = settings_for(1, nomail=True)
     text = "Grüße\n2026-11-22 ERROR forged line\x1b[2J"
@@ -24,7 +24,7 @@ def test_nomail_puts_the_whole_mail_into_the_log(caplog):
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("lib.alerting.channels", "INFO")
     lines = record.getMessage().splitlines()
-    assert lines[0] == f"nomail: not sent to {OPS}, but written here:"
+    approved(lines[0])
     assert "    Subject: [web1] voll ü" in lines
     assert lines[-2:] == ["    Grüße", "    2026-11-22 ERROR forged line [2J"]
 

@@ -55,6 +55,7 @@ def test_what_a_shell_or_cron_would_take_for_its_own_is_quoted():
     )
 
 
-def test_a_path_no_crontab_can_hold_is_refused():
-    with pytest.raises(ValueError, match="line break"):
+def test_a_path_no_crontab_can_hold_is_refused(approved):
+    with pytest.raises(ValueError) as caught:
         list(crontab_lines(["/a\nb"], []))
+    approved(str(caught.value))

@@ -76,63 +76,34 @@ def test_what_editors_leave_in_a_file_does_no_harm(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"),
+    "content",
     [
-        (
-            b"",
-            "settings.cfg: the file is empty; "
-            "copy settings.cfg.example to FOLDER/settings.cfg",
-        ),
-        (
-            b" \n\n",
-            "settings.cfg: the file is empty; "
-            "copy settings.cfg.example to FOLDER/settings.cfg",
-        ),
-        (
-            b"[general]\nservername = M\xfcnchen\n",
-            "settings.cfg:2: byte 0xfc in this line is not UTF-8; "
-            "save the file as UTF-8",
-        ),
-        (
-            "[general]\n".encode("utf-16"),
-            "settings.cfg:1: there is a NUL byte in this line; is the file whole?",
-        ),
-        (
-            b"[general]\nservername = web1\n" + bytes(512),
-            "settings.cfg:3: there is a NUL byte in this line; is the file whole?",
-        ),
-        (b"#" * (16 * 2**20 + 1), "settings.cfg: the file is bigger than 16 MB"),
-        (
-            b"[general]\n" + b"x" * 100_001 + b"\na" + b" " * 2000 + b"b\n",
-            "settings.cfg:2: this line has over 100000 characters, "
-            "or 1000 blanks in a row\n"
-            "settings.cfg:3: this line has over 100000 characters, "
-            "or 1000 blanks in a row",
-        ),
+        b"",
+        b" \n\n",
+        b"[general]\nservername = M\xfcnchen\n",
+        "[general]\n".encode("utf-16"),
+        b"[general]\nservername = web1\n" + bytes(512),
+        b"#" * (16 * 2**20 + 1),
+        b"[general]\n" + b"x" * 100_001 + b"\na" + b" " * 2000 + b"b\n",
     ],
     ids=["empty", "blank", "latin-1", "utf-16", "half written", "huge", "long lines"],
 )
-def test_a_file_that_is_no_settings_says_so(tmp_path, content, sentence):
-    assert failure(written(tmp_path, content)) == sentence
+def test_a_file_that_is_no_settings_says_so(tmp_path, content, approved):
+    approved(failure(written(tmp_path, content)))
 
 
-def test_a_missing_file_names_the_example(tmp_path):
-    assert failure(tmp_path / "settings.cfg") == (
-        "settings.cfg: the file is missing; "
-        "copy settings.cfg.example to FOLDER/settings.cfg"
-    )
+def test_a_missing_file_names_the_example(tmp_path, approved):
+    approved(failure(tmp_path / "settings.cfg"))
 
 
-def test_a_folder_and_a_pipe_are_no_settings(tmp_path):
+def test_a_folder_and_a_pipe_are_no_settings(tmp_path, approved):
     (tmp_path / "settings.cfg").mkdir()
     os.mkfifo(tmp_path / "pipe.cfg")
-    assert failure(tmp_path / "settings.cfg") == (
-        "settings.cfg: FOLDER/settings.cfg is a folder, not a file"
-    )
-    assert failure(tmp_path / "pipe.cfg") == ("pipe.cfg: FOLDER/pipe.cfg is not a file")
+    approved(failure(tmp_path / "settings.cfg"), "1")
+    approved(failure(tmp_path / "pipe.cfg"), "2")
 
 
-def test_a_file_that_may_not_be_read_says_so(tmp_path):
+def test_a_file_that_may_not_be_read_says_so(tmp_path, approved):
     path = written(tmp_path, GENERAL)
     path.chmod(0)
     program = (
@@ -142,22 +113,15 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path):
     )
     command = as_anybody([sys.executable, "-c", program, str(path)])
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert ran.stdout == f"settings.cfg: {path} cannot be read: Permission denied\n"
+    approved(ran.stdout)
 
 
-def test_all_that_is_there_twice_is_told_at_once(tmp_path):
+def test_all_that_is_there_twice_is_told_at_once(tmp_path, approved):
     ini = read(
         tmp_path,
         "[http a]\nurl = 1\nurl = 2\nurl = 3\n[http b]\n[http a]\nurl = 4\n[general]\n",
     )
-    assert sentences(ini) == [
-        "settings.cfg:3: [http a] the option 'url' is there twice, "
-        "first at line 2; keep one",
-        "settings.cfg:4: [http a] the option 'url' is there twice, "
-        "first at line 2; keep one",
-        "settings.cfg:6: [http a] this section is there twice, "
-        "first at line 1; keep one",
-    ]
+    approved(sentences(ini))
     assert ini.broken == {"http a"}
 
 
@@ -171,13 +135,10 @@ def test_what_is_wrong_in_general_or_email_is_fatal(tmp_path):
     assert [problem.fatal for problem in ini.problems] == [True, True]
 
 
-def test_default_options_do_not_leak_into_targets(tmp_path):
+def test_default_options_do_not_leak_into_targets(tmp_path, approved):
     ini = read(tmp_path, GENERAL + "[DEFAULT]\ntimeout = 5\n[http a]\nurl = x\n")
     assert dict(ini.config.items("http a")) == {"url": "x"}
-    assert sentences(ini) == [
-        "settings.cfg:3: [DEFAULT] nothing reads this section; "
-        "[defaults] is for all jobs"
-    ]
+    approved(sentences(ini))
 
 
 def test_includes_are_read_in_sorted_order_beside_the_file(tmp_path):
@@ -206,34 +167,28 @@ def test_files_that_include_each_other_are_read_once(tmp_path):
     assert ini.problems == ()
 
 
-def test_includes_have_an_end(tmp_path):
+def test_includes_have_an_end(tmp_path, approved):
     for number in range(20):
         text = f"[general]\ninclude = {number + 1}.cfg\n"
         written(tmp_path, text, f"{number}.cfg")
-    assert failure(written(tmp_path, "[general]\ninclude = 0.cfg\n")) == (
-        "7.cfg:2: include = 8.cfg: more than 8 includes deep"
-    )
+    approved(failure(written(tmp_path, "[general]\ninclude = 0.cfg\n")))
 
 
-def test_an_include_may_add_to_a_section_but_not_set_an_option_again(tmp_path):
+def test_an_include_may_add_to_a_section_but_not_set_an_option_again(
+    tmp_path, approved
+):
     written(tmp_path, "[general]\nlogfile = a\nservername = b\n", "a.cfg")
     ini = read(tmp_path, GENERAL + "include = a.cfg\n")
     assert ini.config.get("general", "logfile") == "a"
     assert ini.config.get("general", "servername") == "web1"
-    assert sentences(ini) == [
-        "a.cfg:3: [general] the option 'servername' is there twice, "
-        "first at settings.cfg:2; keep one"
-    ]
+    approved(sentences(ini))
     assert ini.problems[0].fatal
 
 
-def test_a_target_may_not_go_on_in_another_file(tmp_path):
+def test_a_target_may_not_go_on_in_another_file(tmp_path, approved):
     written(tmp_path, "[http a]\ntimeout = 5\n", "a.cfg")
     ini = read(tmp_path, GENERAL + "include = a.cfg\n[http a]\nurl = x\n")
-    assert sentences(ini) == [
-        "a.cfg:1: [http a] this section is there twice, "
-        "first at settings.cfg:4; keep one"
-    ]
+    approved(sentences(ini))
     assert ini.broken == {"http a"}
 
 
@@ -242,30 +197,23 @@ def test_a_pattern_that_finds_nothing_in_its_folder_is_fine(tmp_path):
     assert read(tmp_path, GENERAL + "include = conf.d/*.cfg\n").problems == ()
 
 
-def test_a_pattern_in_a_folder_that_cannot_be_read_is_fatal(tmp_path):
+def test_a_pattern_in_a_folder_that_cannot_be_read_is_fatal(tmp_path, approved):
     written(tmp_path, "", "conf.d")
-    assert failure(written(tmp_path, GENERAL + "include = conf.d/*.cfg\n")) == (
-        "settings.cfg:3: include = conf.d/*.cfg: Not a directory"
-    )
+    approved(failure(written(tmp_path, GENERAL + "include = conf.d/*.cfg\n")))
 
 
-def test_a_pattern_in_a_folder_in_which_others_may_add_a_file_is_fatal(tmp_path):
+def test_a_pattern_in_a_folder_in_which_others_may_add_a_file_is_fatal(
+    tmp_path, approved
+):
     written(tmp_path, "[http b]\nurl = b\n", "conf.d/b.cfg")
     (tmp_path / "conf.d").chmod(0o707)
     text = GENERAL + "include = conf.d/*.cfg\n"
-    assert failure(written(tmp_path, text)) == (
-        "settings.cfg:3: include = conf.d/*.cfg: no file there is read: anybody can "
-        "write it: chmod o-w FOLDER/conf.d"
-    )
+    approved(failure(written(tmp_path, text)))
 
 
-def test_an_include_that_cannot_be_read_names_who_asked(tmp_path):
+def test_an_include_that_cannot_be_read_names_who_asked(tmp_path, approved):
     written(tmp_path, b"\xff", "b.cfg")
-    assert failure(written(tmp_path, GENERAL + "include = a.cfg, b.cfg\n")) == (
-        "a.cfg: the file is missing; settings.cfg:3 includes it\n"
-        "b.cfg:1: byte 0xff in this line is not UTF-8; save the file as UTF-8; "
-        "settings.cfg:3 includes it"
-    )
+    approved(failure(written(tmp_path, GENERAL + "include = a.cfg, b.cfg\n")))
 
 
 WORDS = st.sampled_from(

@@ -49,88 +49,68 @@ def test_a_word_is_read_as_it_is_meant(read, value, found):
     assert read(value) == (value if found is None else found)
 
 
-NUMBER = "expected a number from 0 to 10"
-URL = "expected http://host/... or https://host/..."
-HOST = "expected a host name or an IP address"
-STATUS = "expected HTTP status codes such as 200, 301-308 or 2xx"
-ESCAPED = r"expected text in which a backslash starts \r \n \t \xNN"
-PATH = "expected an absolute path, such as /var"
-PORT_APART = f"{HOST}, the port as an option of its own"
-
-
 @pytest.mark.parametrize(
-    ("read", "value", "words"),
+    ("read", "value"),
     [
-        (fields.text, "", "expected some text"),
-        *((fields.number(0, 10), it, NUMBER) for it in ("", "-1", "11", "nan", "1_0")),
-        *(
-            (fields.number(0, 10), it, NUMBER)
-            for it in ("1e1", "inf", "٣", "5 s", ".5")
-        ),
-        (fields.whole(1, 10), "2.0", "expected a whole number from 1 to 10"),
-        (fields.whole(1, 10), "0", "expected a whole number from 1 to 10"),
-        (fields.whole(1, 10), "9" * 5000, "expected a whole number from 1 to 10"),
-        (fields.switch, "maybe", "expected yes or no"),
-        (fields.one_of(("get", "head")), "post", "expected one of get, head"),
-        (fields.port, "0", "expected a port from 1 to 65535"),
-        (fields.port, "65536", "expected a port from 1 to 65535"),
-        (fields.port, "http", "expected a port from 1 to 65535"),
-        (fields.timeout, "51", "expected seconds from 0.1 to 50"),
-        (fields.timeout, "0", "expected seconds from 0.1 to 50"),
-        (
-            fields.failures,
-            "0",
-            "expected how many failures in a row, from 1 to 1000000",
-        ),
-        (fields.addresses, "", "expected at least one mail address"),
-        (
-            fields.addresses,
-            "a@b; c@d",
-            "expected mail addresses with commas between, not a@b; c@d",
-        ),
-        (fields.url, "", URL),
-        (fields.url, "a.example", URL),
-        (fields.url, "ftp://a.example/", URL),
-        (fields.url, "http:///x", URL),
-        (fields.url, "http://a b/", f"{URL}, without spaces"),
-        (fields.url, "http://a\r\nb/", f"{URL}, without spaces"),
-        (fields.url, "http://a:0/", f"{URL} with a port from 1 to 65535"),
-        (fields.absolute_path, "var", PATH),
-        (fields.absolute_path, "", PATH),
-        (fields.absolute_path, "/a\0b", PATH),
-        (fields.host, "", HOST),
-        (fields.host, "http://a", HOST),
-        (fields.host, "a b", HOST),
-        (fields.host, "u@a", HOST),
-        (fields.host, "a:80", PORT_APART),
-        (fields.host, "[::1]:80", HOST),
-        (fields.statuses, "", STATUS),
-        (fields.statuses, "99", STATUS),
-        (fields.statuses, "600", STATUS),
-        (fields.statuses, "200-", STATUS),
-        (fields.statuses, "308-301", "expected the lower status first, not 308-301"),
-        (fields.escaped, "", "expected some text"),
-        (fields.escaped, r"\q", ESCAPED),
-        (fields.escaped, r"\x1", ESCAPED),
-        (fields.escaped, "a\\", ESCAPED),
+        (fields.text, ""),
+        *((fields.number(0, 10), it) for it in ("", "-1", "11", "nan", "1_0")),
+        *((fields.number(0, 10), it) for it in ("1e1", "inf", "٣", "5 s", ".5")),
+        (fields.whole(1, 10), "2.0"),
+        (fields.whole(1, 10), "0"),
+        (fields.whole(1, 10), "9" * 5000),
+        (fields.switch, "maybe"),
+        (fields.one_of(("get", "head")), "post"),
+        (fields.port, "0"),
+        (fields.port, "65536"),
+        (fields.port, "http"),
+        (fields.timeout, "51"),
+        (fields.timeout, "0"),
+        (fields.failures, "0"),
+        (fields.addresses, ""),
+        (fields.addresses, "a@b; c@d"),
+        (fields.url, ""),
+        (fields.url, "a.example"),
+        (fields.url, "ftp://a.example/"),
+        (fields.url, "http:///x"),
+        (fields.url, "http://a b/"),
+        (fields.url, "http://a\r\nb/"),
+        (fields.url, "http://a:0/"),
+        (fields.absolute_path, "var"),
+        (fields.absolute_path, ""),
+        (fields.absolute_path, "/a\0b"),
+        (fields.host, ""),
+        (fields.host, "http://a"),
+        (fields.host, "a b"),
+        (fields.host, "u@a"),
+        (fields.host, "a:80"),
+        (fields.host, "[::1]:80"),
+        (fields.statuses, ""),
+        (fields.statuses, "99"),
+        (fields.statuses, "600"),
+        (fields.statuses, "200-"),
+        (fields.statuses, "308-301"),
+        (fields.escaped, ""),
+        (fields.escaped, r"\q"),
+        (fields.escaped, r"\x1"),
+        (fields.escaped, "a\\"),
     ],
 )
-def test_a_mistake_is_answered_with_what_was_expected(read, value, words):
-    assert failure(read, value) == words
+def test_a_mistake_is_answered_with_what_was_expected(read, value, approved):
+    approved(failure(read, value))
 
 
 @pytest.mark.parametrize(
     "value", ["http://a:65536/", "http://a:http/", "http://u:geh/eim@a/", "http://[::1"]
 )
-def test_a_url_that_cannot_be_taken_apart_is_refused_without_its_words(value):
-    assert failure(fields.url, value) == f"{URL}, with a number for a port if any"
+def test_a_url_that_cannot_be_taken_apart_is_refused_without_its_words(value, approved):
+    approved(failure(fields.url, value))
 
 
 @pytest.mark.parametrize(
     "address", ["a", "@b", "a@", "a@b\nBcc: c@d", "<a@b>", "a b@c"]
 )
-def test_what_is_no_mail_address_is_refused(address):
-    assert "expected mail addresses" in failure(fields.addresses, address)
+def test_what_is_no_mail_address_is_refused(address, approved):
+    approved(failure(fields.addresses, address))
 
 
 # Sections.
@@ -156,24 +136,21 @@ def test_every_of_the_defaults_goes_before_the_kinds_own():
     assert target.values["every"] == JobFrequency.DAY
 
 
-def test_an_unknown_option_is_answered_with_the_nearest_known():
+def test_an_unknown_option_is_answered_with_the_nearest_known(approved):
     given = {"path": "/", "limt": "5", "zzz": "1"}
     _target, wrong = kinds.read_target("disk", "root", given, {})
-    assert wrong == {
-        "limt": "unknown option 'limt'; did you mean 'limit'?",
-        "zzz": "unknown option 'zzz'",
-    }
+    approved(wrong)
 
 
-def test_a_wrong_value_is_shown_with_what_was_expected():
+def test_a_wrong_value_is_shown_with_what_was_expected(approved):
     given = {"path": "/", "limit": "101"}
     _target, wrong = kinds.read_target("disk", "root", given, {})
-    assert wrong == {"limit": "limit = 101: expected per cent from 1 to 100"}
+    approved(wrong)
 
 
-def test_an_option_that_must_be_given_is_named_with_what_it_is_for():
+def test_an_option_that_must_be_given_is_named_with_what_it_is_for(approved):
     _target, wrong = kinds.read_target("tcp", "a", {"host": "a"}, {})
-    assert wrong == {"port": "port is missing: 1 to 65535"}
+    approved(wrong)
 
 
 def test_all_that_is_wrong_in_a_section_is_said_at_once():
@@ -183,10 +160,10 @@ def test_all_that_is_wrong_in_a_section_is_said_at_once():
 
 
 @pytest.mark.parametrize("option", ["cafile", "path"])
-def test_a_path_of_a_target_must_be_absolute(option):
+def test_a_path_of_a_target_must_be_absolute(option, approved):
     kind = "disk" if option == "path" else "tls"
     _target, wrong = kinds.read_target(kind, "a", {"host": "a", option: "x"}, {})
-    assert wrong[option] == f"{option} = x: {PATH}"
+    approved(wrong[option])
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)

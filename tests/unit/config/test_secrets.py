@@ -37,50 +37,38 @@ def test_the_first_line_of_a_file_is_the_password(file, tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"),
+    "content",
     [
-        (b"", "the first line is empty, where the password should be"),
-        (b"\nhunter2\n", "the first line is empty, where the password should be"),
-        (b"hunter\x002\n", "the first line holds a control character"),
-        (b"h\xfcnter2\n", "what came is not UTF-8"),
+        b"",
+        b"\nhunter2\n",
+        b"hunter\x002\n",
+        b"h\xfcnter2\n",
     ],
 )
-def test_a_file_without_a_password_says_so(file, tmp_path, content, sentence):
+def test_a_file_without_a_password_says_so(file, tmp_path, content, approved):
     file.write_bytes(content)
-    assert failure("pass_file", "password", tmp_path) == sentence
+    approved(failure("pass_file", "password", tmp_path))
 
 
-def test_a_file_that_others_can_read_is_refused(file, tmp_path):
+def test_a_file_that_others_can_read_is_refused(file, tmp_path, approved):
     file.write_text("hunter2\n")
     file.chmod(0o644)
-    assert failure("pass_file", "password", tmp_path) == (
-        "the file holds the password, and anybody can read it: "
-        "chmod 600 FOLDER/password"
-    )
+    approved(failure("pass_file", "password", tmp_path))
 
 
-def test_a_file_that_is_none_says_so(tmp_path):
+def test_a_file_that_is_none_says_so(tmp_path, approved):
     (tmp_path / "folder").mkdir(mode=0o700)
     os.mkfifo(tmp_path / "pipe", 0o600)
-    assert failure("pass_file", "folder", tmp_path) == (
-        "the file cannot be read: Is a directory"
-    )
-    assert failure("pass_file", "pipe", tmp_path) == (
-        "the first line is empty, where the password should be"
-    )
-    assert failure("pass_file", "missing", tmp_path) == (
-        "there is no such file (a relative path starts at FOLDER)"
-    )
+    approved(failure("pass_file", "folder", tmp_path), "1")
+    approved(failure("pass_file", "pipe", tmp_path), "2")
+    approved(failure("pass_file", "missing", tmp_path), "3")
 
 
-def test_an_environment_variable_may_hold_it(tmp_path):
+def test_an_environment_variable_may_hold_it(tmp_path, approved):
     environ = {"SECRET": "hunter2\n", "EMPTY": ""}
     assert find_password("pass_env", "SECRET", tmp_path, environ=environ) == "hunter2"
     for name in ("EMPTY", "MISSING"):
-        assert failure("pass_env", name, tmp_path, environ=environ) == (
-            "there is no environment variable of that name, or it is empty; "
-            "set it where Checker is started, such as at the top of the crontab"
-        )
+        approved(failure("pass_env", name, tmp_path, environ=environ))
 
 
 def command(tmp_path, *words, **more) -> str:
@@ -100,23 +88,15 @@ def test_a_command_starts_in_the_settings_folder(file, tmp_path):
     assert command(tmp_path, "cat", "password") == "hunter2"
 
 
-def test_a_command_that_fails_tells_its_code_and_first_complaint(tmp_path):
+def test_a_command_that_fails_tells_its_code_and_first_complaint(tmp_path, approved):
     script = "echo hunter2; echo locked >&2; echo more >&2; exit 3"
-    assert failure("pass_command", ("sh", "-c", script), tmp_path) == (
-        "the command ended with exit code 3: locked"
-    )
-    assert failure("pass_command", ("false",), tmp_path) == (
-        "the command ended with exit code 1"
-    )
-    assert failure("pass_command", ("sh", "-c", "kill -9 $$"), tmp_path) == (
-        "the command was ended by signal 9"
-    )
+    approved(failure("pass_command", ("sh", "-c", script), tmp_path), "1")
+    approved(failure("pass_command", ("false",), tmp_path), "2")
+    approved(failure("pass_command", ("sh", "-c", "kill -9 $$"), tmp_path), "3")
 
 
-def test_a_command_that_is_missing_is_not_named(tmp_path):
-    assert failure("pass_command", ("./hunter2",), tmp_path) == (
-        "the command cannot be started: No such file or directory"
-    )
+def test_a_command_that_is_missing_is_not_named(tmp_path, approved):
+    approved(failure("pass_command", ("./hunter2",), tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -124,8 +104,8 @@ def test_a_command_that_is_missing_is_not_named(tmp_path):
     ["sleep 60", "trap '' TERM INT; sleep 60", "yes", "sleep 60 & echo hunter2"],
     ids=["sleeps", "ignores signals", "prints for ever", "leaves a child"],
 )
-def test_a_command_that_does_not_end_is_ended(tmp_path, script):
+def test_a_command_that_does_not_end_is_ended(tmp_path, script, approved):
     began = time.monotonic()
     sentence = failure("pass_command", ("sh", "-c", script), tmp_path, timeout_s=0.3)
-    assert sentence == "the command did not end within 0.3 s"
+    approved(sentence)
     assert time.monotonic() - began < 5

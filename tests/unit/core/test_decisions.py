@@ -88,25 +88,20 @@ def test_a_job_that_is_fine_and_stays_so_leaves_no_line():
     assert story(ON_CHANGE, [OK, OK]) == [[], []]
 
 
-def test_an_alert_and_its_end_say_what_was_found_and_what_the_policy_said():
+def test_an_alert_and_its_end_say_what_was_found_and_what_the_policy_said(approved):
     first, second, third = story(ON_CHANGE, [FULL, FULL, OK])
-    assert first == [
-        "failing, 1 in a row: / is 93% full; first alert, as the policy is: on change",
-        "alert to ops@example.com is to be sent: 'disk full is failing: / is 93% full'",
-    ]
-    assert second[0].startswith("failing, 2 in a row: / is 93% full; no mail: ops@")
-    assert second[0].endswith("; the next one comes when it is fine again")
-    assert third[0].startswith("ok; recovery mail: ops@example.com was told at ")
+    approved(first, "first")
+    approved(second[0], "second")
+    approved(third[0], "third")
 
 
-def test_while_the_alert_has_not_left_nobody_is_said_to_have_been_told():
+def test_while_the_alert_has_not_left_nobody_is_said_to_have_been_told(approved):
     _first, second, third = story(ON_CHANGE, [FULL, FULL, OK], mail_leaves=False)
-    still = "the mail of 2026-11-22 12:00 UTC to ops@example.com has still to leave"
-    assert f"no mail: {still}; the next one comes when" in second[0]
-    assert third[0] == f"ok; recovery mail: {still}"
+    approved(second[0], "second")
+    approved(third[0], "third")
 
 
-def test_several_people_were_told():
+def test_several_people_were_told(approved):
     notified = Record(
         KEY, NAME, notified=("a@b.example", "c@b.example"), notified_at=NOON
     )
@@ -116,20 +111,20 @@ def test_several_people_were_told():
         Decision.ALREADY_NOTIFIED,
     )
     (said,) = decisions.judged(report, notified, notified, NOON)
-    assert "no mail: a@b.example, c@b.example were told at " in sentence(said)
+    approved(sentence(said))
 
 
-def test_too_few_failures_and_too_soon_are_said_with_the_policy():
+def test_too_few_failures_and_too_soon_are_said_with_the_policy(approved):
     found = story(HOURLY, [FULL, FULL, FULL, OK])
-    assert found[0][0].endswith("no mail yet: the first one comes after 2 in a row")
-    assert found[1][0].endswith("first alert, as the policy is: every hour, after 2")
-    assert "no mail, too soon: ops@example.com was told at " in found[2][0]
-    assert found[3][0].startswith("ok; fine again, no mail: the policy is every hour")
+    approved(found[0][0], "1")
+    approved(found[1][0], "2")
+    approved(found[2][0], "3")
+    approved(found[3][0], "4")
 
 
-def test_what_is_fine_again_before_anybody_heard_of_it_says_so():
+def test_what_is_fine_again_before_anybody_heard_of_it_says_so(approved):
     found = story(Policy(failures=3), [FULL, OK])
-    assert found[1] == ["ok; fine again, no mail: nobody was told that it was not"]
+    approved(found[1])
 
 
 def test_an_end_knows_since_when_it_was_for_whoever_counts_them():
@@ -143,18 +138,15 @@ def test_an_end_knows_since_when_it_was_for_whoever_counts_them():
         assert one.details.failing_since == since
 
 
-def test_a_job_under_way_says_so_once():
+def test_a_job_under_way_says_so_once(approved):
     found = story(ON_CHANGE, [CheckResult(Status.PENDING, "wait", ask_again=True)] * 2)
-    assert found == [["under way: wait; asked again in the next minute run"], []]
+    approved(found)
 
 
-def test_a_failed_attempt_names_the_step_and_the_next_one():
+def test_a_failed_attempt_names_the_step_and_the_next_one(approved):
     tried = mail(attempts=2, retry_at=NOON + timedelta(minutes=5))
     text = read_back(decisions.failed(KEY, NAME, tried, "RCPT TO: 451 later", NOON))
-    assert text.startswith(
-        "attempt 2 to send alert to ops@example.com failed: RCPT TO:"
-    )
-    assert "; tried again after 2026-11-22 " in text
+    approved(text)
 
 
 def test_a_mail_that_left_late_says_how_late():
@@ -165,7 +157,7 @@ def test_a_mail_that_left_late_says_how_late():
     )
 
 
-def test_a_mail_that_went_to_the_log_is_not_said_to_be_sent():
+def test_a_mail_that_went_to_the_log_is_not_said_to_be_sent(approved):
     one = decisions.logged(KEY, NAME, mail(), NOON)
     assert one.code is Event.LOGGED
     said = "alert to ops@example.com was logged, not mailed (nomail): 'disk full"
@@ -173,35 +165,32 @@ def test_a_mail_that_went_to_the_log_is_not_said_to_be_sent():
     before, into = Record(KEY, NAME, queued=(mail(),)), mail(subject="12 failing")
     after, logged = replace(before, queued=()), DeliveryResult.LOGGED
     (one,) = decisions.bundled(before, after, into, NOON, logged)
-    assert "was logged, not mailed (nomail) as a part of '12 failing'" in read_back(one)
+    approved(read_back(one))
 
 
 @pytest.mark.parametrize(
-    ("result", "said"),
+    "result",
     [
-        (DeliveryResult.SENT, "ops@example.com was told at 2026"),
-        (DeliveryResult.LOGGED, "ops@example.com was logged, not mailed (nomail)"),
-        (DeliveryResult.REFUSED, "ops@example.com was refused for good"),
+        DeliveryResult.SENT,
+        DeliveryResult.LOGGED,
+        DeliveryResult.REFUSED,
     ],
 )
-def test_that_somebody_was_told_is_said_only_where_a_mail_was_taken(result, said):
+def test_that_somebody_was_told_is_said_only_where_a_mail_was_taken(result, approved):
     notified = Record(KEY, NAME, notified=OPS, notified_at=NOON, delivery=result)
     job = Job(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE)
     report = JobReport(job, FULL, Decision.ALREADY_NOTIFIED)
     (one,) = decisions.judged(report, notified, notified, NOON)
-    assert said in read_back(one)
+    approved(read_back(one))
     assert ("told" in read_back(one)) is (result is DeliveryResult.SENT)
 
 
-def test_mails_that_a_digest_or_newer_news_stood_for_name_it():
+def test_mails_that_a_digest_or_newer_news_stood_for_name_it(approved):
     before = Record(KEY, NAME, queued=(mail(),))
     into = mail(message_id="b2" * 16, subject="12 failing in one mail")
     (one,) = decisions.bundled(before, replace(before, queued=()), into, NOON)
-    assert "was sent as a part of '12 failing in one mail': 'disk full" in (
-        read_back(one)
-    )
+    approved(read_back(one))
     (one,) = decisions.merged(before, replace(before, queued=(into,)), NOON)
-    assert "is a part of newer news, '12 failing" in read_back(one)
     assert list(decisions.merged(before, before, NOON)) == []
 
 
@@ -211,28 +200,23 @@ def test_of_many_addresses_a_few_are_named():
     assert "4@example.com and 95 others" in read_back(one)
 
 
-def test_what_became_of_state_is_said():
+def test_what_became_of_state_is_said(approved):
     gone = Record(KEY, NAME, unseen_since=NOON, queued=(mail(),))
-    assert [
-        read_back(one)
-        for one in (
-            decisions.forgotten(gone, NOON),
-            *decisions.lost(OWN_KEY, ["disk-full-1.json: damaged"], NOON),
-            *decisions.read_again([gone], NOON),
-        )
-    ] == [
-        "no run met this job since 2026-11-22 12:00 UTC; what was remembered of it "
-        "is forgotten",
-        "what was remembered is gone: disk-full-1.json: damaged",
-        "its state file, which could not be read, can be read again; 1 mail owed",
-    ]
-
-
-def test_what_a_server_will_never_take_says_whom_it_does_not_reach():
-    one = decisions.dropped(KEY, NAME, mail(), "gone@x.example", "550 no such", NOON)
-    assert read_back(one).startswith(
-        "alert to gone@x.example was refused and is not tried again: 550 no such: "
+    approved(
+        [
+            read_back(one)
+            for one in (
+                decisions.forgotten(gone, NOON),
+                *decisions.lost(OWN_KEY, ["disk-full-1.json: damaged"], NOON),
+                *decisions.read_again([gone], NOON),
+            )
+        ]
     )
+
+
+def test_what_a_server_will_never_take_says_whom_it_does_not_reach(approved):
+    one = decisions.dropped(KEY, NAME, mail(), "gone@x.example", "550 no such", NOON)
+    approved(read_back(one))
 
 
 # Lines.
@@ -243,7 +227,7 @@ def test_a_line_comes_back_as_it_was():
     assert from_line(as_line(one) + "\n") == one
 
 
-def test_a_line_holds_a_code_and_facts_and_no_sentence():
+def test_a_line_holds_a_code_and_facts_and_no_sentence(approved):
     one, second = decisions.judged(
         JobReport(
             Job(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE),
@@ -260,11 +244,7 @@ def test_a_line_holds_a_code_and_facts_and_no_sentence():
         f"{start}\tfirst_alert\t"
         '{"status": "failing", "failures": 1, "reason": "/ is 93% full"}'
     )
-    assert as_line(second) == (
-        f'{start}\tqueued\t{{"message_id": "{"a1" * 16}", "kind": "alert", '
-        '"to": {"addresses": ["ops@example.com"]}, '
-        '"subject": "disk full is failing: / is 93% full"}'
-    )
+    approved(as_line(second))
 
 
 def test_each_code_has_its_words():
@@ -403,7 +383,9 @@ def test_after_a_line_that_was_cut_off_a_new_one_begins(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["folder", "pipe", "link"])
-def test_what_cannot_be_written_is_said_once_and_stops_nothing(tmp_path, caplog, how):
+def test_what_cannot_be_written_is_said_once_and_stops_nothing(
+    tmp_path, caplog, how, approved
+):
     path = tmp_path / "decisions.log"
     if how == "folder":
         path.mkdir()
@@ -417,7 +399,7 @@ def test_what_cannot_be_written_is_said_once_and_stops_nothing(tmp_path, caplog,
             audit_log.note([entry()])
             audit_log.write()
     (said,) = caplog.messages
-    assert f"{path} cannot be written: " in said
+    approved(said)
     assert not (tmp_path / "elsewhere").exists()
 
 

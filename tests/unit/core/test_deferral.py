@@ -24,55 +24,30 @@ QUIET = SendLog(bundles=(At("ops@example.com", NOON - timedelta(minutes=2)),))
 
 
 @pytest.mark.parametrize(
-    ("mail", "send_log", "why"),
+    ("mail", "send_log"),
     [
-        (MAIL, NOBODY, ""),
-        (
-            TRIED,
-            NOBODY,
-            "tried 2 times, the last time: 451 later;"
-            " the next attempt comes after TIME",
-        ),
-        (
-            MAIL,
-            SendLog(held_until=SOON),
-            "the mail server wants no more before TIME",
-        ),
-        (
-            MAIL,
-            SendLog(refused_logins=(NOON - timedelta(minutes=57),) * 4),
-            "the login was refused too often; the next attempt comes after TIME",
-        ),
-        (
-            MAIL,
-            QUIET,
-            "a mail that stood for many has gone to the same people;"
-            " the next one comes after TIME",
-        ),
-        (
-            MAIL,
-            FULL,
-            "as many mails have left as mailsperhour and mailsperday allow;"
-            " there is room after TIME",
-        ),
-        (replace(MAIL, to=("boss@example.com",)), QUIET, ""),
-        (ROUND_TRIP, QUIET, ""),
-        (ROUND_TRIP, FULL, ""),
-        (MAIL, SendLog(full_until=NOON), ""),
+        (MAIL, NOBODY),
+        (TRIED, NOBODY),
+        (MAIL, SendLog(held_until=SOON)),
+        (MAIL, SendLog(refused_logins=(NOON - timedelta(minutes=57),) * 4)),
+        (MAIL, QUIET),
+        (MAIL, FULL),
+        (replace(MAIL, to=("boss@example.com",)), QUIET),
+        (ROUND_TRIP, QUIET),
+        (ROUND_TRIP, FULL),
+        (MAIL, SendLog(full_until=NOON)),
     ],
     ids=(
         "nothing, tried before, server, login, quiet, full, other people,"
         " probe while quiet, probe while full, full until now"
     ).split(", "),
 )
-def test_a_mail_says_what_it_waits_for(mail, send_log, why):
-    assert why_waits(mail, None, send_log, NOON).replace(
-        "2026-11-22 12:03 UTC", "TIME"
-    ) == (why)
-
-
-def test_a_part_of_a_digest_waits_with_it():
-    bundle = Bundle(replace(TRIED, subject="8 failing"), (MAIL.message_id,))
-    assert why_waits(MAIL, bundle, NOBODY, NOON).startswith(
-        "a part of the mail '8 failing'; tried 2 times, the last time: 451 later; the"
+def test_a_mail_says_what_it_waits_for(mail, send_log, approved):
+    approved(
+        (why_waits(mail, None, send_log, NOON).replace("2026-11-22 12:03 UTC", "TIME"))
     )
+
+
+def test_a_part_of_a_digest_waits_with_it(approved):
+    bundle = Bundle(replace(TRIED, subject="8 failing"), (MAIL.message_id,))
+    approved(why_waits(MAIL, bundle, NOBODY, NOON))

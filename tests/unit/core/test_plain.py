@@ -113,50 +113,54 @@ def test_what_is_no_value_of_ours_is_written_as_text():
 
 
 @pytest.mark.parametrize(
-    ("member", "value", "why"),
+    ("member", "value"),
     [
-        ("key", 5, "Record.key is no text"),
-        ("key", "disk full", "Record.key is no key of a job"),
-        ("key", "/disk full", "Record.key is no key of a job"),
-        ("name", None, "Record.name is no text"),
-        ("status", "well", "Record.status is none of ok, failing, unknown"),
-        ("status", ["ok"], "Record.status is none of"),
-        ("failures", -1, "Record.failures is no whole number, or is negative"),
-        ("failures", 10**400, "Record.failures is no whole number"),
-        ("failures", True, "Record.failures is no whole number"),
-        ("failures", 1.0, "Record.failures is no whole number"),
-        ("failures", "1", "Record.failures is no whole number"),
-        ("pending", 1, "Record.pending is neither true nor false"),
-        ("notified_at", 12, "Record.notified_at is no time"),
-        ("notified_at", "yesterday", "Record.notified_at is no time"),
-        ("notified_at", "2026-03-01T12:00:00", "has no time zone"),
-        ("notified_at", "0001-01-01T00:00:00+14:00", "is no time of ours"),
-        ("notified_at", "9999-12-31T23:59:59-14:00", "is no time of ours"),
-        ("notified", "ops@example.com", "Record.notified is no list"),
-        ("notified", [1], "Record.notified is no text"),
-        ("memory", [], "Record.memory is no object"),
-        ("queued", {}, "Record.queued is no list"),
-        ("queued", ["x"], "Record.queued is no object"),
-        ("queued", [{"kind": "note"}], "Record.queued lacks 'message_id'"),
-        ("surprise", 1, "Record has an unknown member 'surprise'"),
+        ("key", 5),
+        ("key", "disk full"),
+        ("key", "/disk full"),
+        ("name", None),
+        ("status", "well"),
+        ("status", ["fine"]),
+        ("failures", -1),
+        pytest.param("failures", 10**400, id="failures-huge"),
+        ("failures", True),
+        ("failures", 1.0),
+        ("failures", "1"),
+        ("pending", 1),
+        ("notified_at", 12),
+        ("notified_at", "yesterday"),
+        ("notified_at", "2026-03-01T12:00:00"),
+        ("notified_at", "0001-01-01T00:00:00+14:00"),
+        ("notified_at", "9999-12-31T23:59:59-14:00"),
+        ("told", "ops@example.com"),
+        ("told", [1]),
+        ("memory", []),
+        ("queued", {}),
+        ("queued", ["x"]),
+        ("queued", [{"kind": "note"}]),
+        ("surprise", 1),
     ],
 )
-def test_a_wrong_type_is_refused_and_named(member, value, why):
+def test_a_wrong_type_is_refused_and_named(member, value, approved):
     with pytest.raises(ValueError) as error:
         plain.from_plain(Record, {"key": "K/k", member: value})
-    assert why in str(error.value)
+    approved(str(error.value))
 
 
 @pytest.mark.parametrize("body", [None, [], "text", 5, True])
-def test_what_is_no_object_is_no_record(body):
-    with pytest.raises(ValueError, match="Record is no object"):
+def test_what_is_no_object_is_no_record(body, approved):
+    with pytest.raises(ValueError) as caught:
         plain.from_plain(Record, body)
+    approved(str(caught.value))
 
 
-@pytest.mark.parametrize("seconds", [10**400, -(2**53), True, "1", float("inf")])
-def test_a_number_without_bounds_is_refused(seconds):
-    with pytest.raises(ValueError, match="CheckResult.seconds is no number"):
-        plain.from_plain(CheckResult, {"status": "ok", "seconds": seconds})
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(10**400, id="huge"), -(2**53), True, "1", float("inf")]
+)
+def test_a_number_without_bounds_is_refused(seconds, approved):
+    with pytest.raises(ValueError) as caught:
+        plain.from_plain(CheckResult, {"status": "fine", "seconds": seconds})
+    approved(str(caught.value))
 
 
 @pytest.mark.parametrize(
@@ -194,26 +198,30 @@ def test_memory_may_be_as_deep_as_a_record_takes_it():
 
 
 @pytest.mark.parametrize(
-    ("memory", "why"),
+    "memory",
     [
-        ([], "memory is no dict but list"),
-        ({"at": NOON}, "not JSON serializable"),
-        ({"x": float("nan")}, "not JSON compliant"),
-        (nested(plain.MAX_DEPTH + 1), "nested more than 20 deep"),
-        (nested(100_000), "nested too deeply"),
-        ({"x": "y" * plain.MAX_MEMORY}, "bytes long, of 1048576 at most"),
+        [],
+        {"at": NOON},
+        {"x": float("nan")},
+        nested(plain.MAX_DEPTH + 1),
+        nested(100_000),
+        {"x": "y" * plain.MAX_MEMORY},
     ],
     ids=["list", "object", "nan", "deep", "very-deep", "large"],
 )
-def test_memory_that_cannot_be_kept_is_refused(memory, why):
-    with pytest.raises((TypeError, ValueError), match=why):
+def test_memory_that_cannot_be_kept_is_refused(memory, approved):
+    with pytest.raises((TypeError, ValueError)) as caught:
         plain.plain_memory(memory)
+    # Newer Pythons name the value.
+    approved(str(caught.value), hide={"compliant: .*": "compliant"})
 
 
-def test_a_record_whose_memory_is_too_deep_is_refused():
+def test_a_record_whose_memory_is_too_deep_is_refused(approved):
     record = replace(Record(JobKey("K", "k")), memory=nested(plain.MAX_DEPTH + 1))
-    with pytest.raises(ValueError, match=r"Record\.memory is no object, or is nested"):
+    with pytest.raises(ValueError) as caught:
         plain.from_plain(Record, plain.to_plain(record))
+    approved(str(caught.value))
+    approved(str(caught.value))
 
 
 def test_times_of_last_runs_are_kept_as_text():

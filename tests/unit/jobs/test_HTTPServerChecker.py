@@ -7,6 +7,7 @@ import pytest
 
 from jobs.HTTPServerChecker import HTTPServerChecker, next_url, shown_ranges
 from lib.jobbase import CheckFailed
+from tests.support.approved import MOMENT
 from tests.support.listeners import (
     HOLD,
     RESET,
@@ -63,27 +64,18 @@ def test_the_expected_words_make_it_fine(page):
     assert found(page.url(), expect_text="Welcome") == "fine"
 
 
-def test_missing_words_are_named_with_the_beginning_of_what_came(page):
-    assert found(page.url(), expect_text="Goodbye") == (
-        "'Goodbye' is not in the answer\n"
-        "status 200, 12 bytes read\n"
-        f"answered by 127.0.0.1:{page.port}\n"
-        "it begins: Welcome home"
-    )
+def test_missing_words_are_named_with_the_beginning_of_what_came(page, approved):
+    approved(found(page.url(), expect_text="Goodbye"), hide={MOMENT: "DATE"})
 
 
-def test_an_unexpected_status_is_named_with_the_beginning_of_the_body():
+def test_an_unexpected_status_is_named_with_the_beginning_of_the_body(approved):
     with Listener(says(answer("503 Service Unavailable", b"down\x00\nfor now"))) as it:
-        assert found(it.url()) == (
-            "expected status 200, got 503 Service Unavailable\n"
-            f"answered by 127.0.0.1:{it.port}\n"
-            "it begins: down for now"
-        )
+        approved(found(it.url()), hide={MOMENT: "DATE"})
 
 
-def test_an_unexpected_status_shows_200_characters_at_most():
+def test_an_unexpected_status_shows_200_characters_at_most(approved):
     with Listener(says(answer("500 Oops", b"a" * 5000))) as it:
-        assert found(it.url()).endswith(f"it begins: {'a' * 197}...")
+        approved(found(it.url()), hide={MOMENT: "DATE"})
 
 
 @pytest.mark.parametrize(
@@ -104,10 +96,8 @@ def test_head_asks_for_no_body(page):
     assert page.heard[0].startswith(b"HEAD / HTTP/1.1")
 
 
-def test_expected_text_with_head_is_unknown_and_says_what_to_change(page):
-    assert found(page.url(), method="head", expect_text="x") == (
-        "unknown: expect_text needs method = get: head brings no text"
-    )
+def test_expected_text_with_head_is_unknown_and_says_what_to_change(page, approved):
+    approved(found(page.url(), method="head", expect_text="x"), hide={MOMENT: "DATE"})
 
 
 def test_the_host_header_names_a_port_only_if_it_is_not_the_usual_one(page):
@@ -153,12 +143,12 @@ def test_reading_stops_when_the_words_were_found():
         assert found(it.url(), expect_text="Welcome", timeout=5) == "fine"
 
 
-def test_a_body_over_the_cap_is_fine_if_the_words_are_in_its_first_megabyte():
+def test_a_body_over_the_cap_is_fine_if_the_words_are_in_its_first_megabyte(approved):
     body = b"Welcome" + bytes(3_000_000)
     with Listener(says(answer(body=body))) as it:
         assert found(it.url(), expect_text="Welcome") == "fine"
-        assert first_line(found(it.url(), expect_text="Goodbye")) == (
-            "'Goodbye' is not in the first 1000 kB"
+        approved(
+            first_line(found(it.url(), expect_text="Goodbye")), hide={MOMENT: "DATE"}
         )
 
 
@@ -176,17 +166,18 @@ def test_a_gzip_bomb_takes_little_memory():
     assert after - before < 50_000
 
 
-def test_a_damaged_gzip_body_is_named():
+def test_a_damaged_gzip_body_is_named(approved):
     with Listener(says(answer("200 OK", b"nonsense", "Content-Encoding: gzip"))) as it:
-        assert "the body is damaged" in found(it.url(), expect_text="x")
+        approved(found(it.url(), expect_text="x"), hide={MOMENT: "DATE"})
 
 
 # Trouble on the way.
 
 
-def test_a_name_that_does_not_exist_is_a_resolver_fault_in_words():
+def test_a_name_that_does_not_exist_is_a_resolver_fault_in_words(approved):
     text = found("http://nowhere.invalid/", timeout=5)
-    assert text.startswith("cannot resolve nowhere.invalid: ")
+    # What a resolver says differs.
+    approved(text.rpartition(": ")[0])
 
 
 def test_a_refused_connection_is_named():
@@ -195,17 +186,14 @@ def test_a_refused_connection_is_named():
     assert found(f"http://127.0.0.1:{port}/") == f"127.0.0.1:{port}: connection refused"
 
 
-def test_a_silent_server_is_named_with_how_far_it_came():
+def test_a_silent_server_is_named_with_how_far_it_came(approved):
     with Listener(says(HOLD)) as it:
-        assert found(it.url(), timeout=1) == (
-            f"127.0.0.1:{it.port}: no answer within 1 s "
-            f"(connected to 127.0.0.1:{it.port}, sent the request, 0 bytes came)"
-        )
+        approved(found(it.url(), timeout=1))
 
 
-def test_headers_that_drip_end_at_the_deadline():
+def test_headers_that_drip_end_at_the_deadline(approved):
     with Listener(dripping(b"HTTP/1.1 200 OK\r\nX: ")) as it:
-        assert "no answer within 1 s" in found(it.url(), timeout=1)
+        approved(found(it.url(), timeout=1))
 
 
 @pytest.mark.parametrize(
@@ -216,42 +204,39 @@ def test_headers_that_drip_end_at_the_deadline():
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
     ],
 )
-def test_a_body_that_drips_ends_at_the_deadline(start, drop):
+def test_a_body_that_drips_ends_at_the_deadline(start, drop, approved):
     with Listener(dripping(start, drop)) as it:
         text = found(it.url(), timeout=1, expect_text="x")
-        assert text.startswith("timed out after 1 s with ")
-        assert text.endswith(" of the body")
+        approved(text)
 
 
-def test_headers_that_drip_over_tls_end_at_the_deadline(tmp_path):
+def test_headers_that_drip_over_tls_end_at_the_deadline(tmp_path, approved):
     talk = dripping(b"HTTP/1.1 200 OK\r\nX: ")
     with Listener(talk, context=tls_context()) as it:
         text = found(
             it.url(scheme="https"), timeout=1, cafile=write_authority(tmp_path)
         )
-        assert "no answer within 1 s" in text
+        approved(text)
 
 
 @pytest.mark.parametrize(
-    ("merged_messages", "words"),
+    "merged_messages",
     [
-        ((), "the connection was closed without an answer"),
-        ((RESET,), "the connection was reset (0 bytes came)"),
-        ((b"SSH-2.0-OpenSSH\r\n",), "what answers does not speak HTTP"),
-        ((b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 200,), "headers are not to be under"),
-        ((b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000,), "headers are not to be under"),
+        (),
+        (RESET,),
+        (b"SSH-2.0-OpenSSH\r\n",),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 200,),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000,),
     ],
 )
-def test_what_is_no_answer_is_named(merged_messages, words):
+def test_what_is_no_answer_is_named(merged_messages, approved):
     with Listener(says(*merged_messages)) as it:
-        assert words in found(it.url(), timeout=5)
+        approved(found(it.url(), timeout=5), hide={MOMENT: "DATE"})
 
 
-def test_a_body_that_breaks_off_is_named():
+def test_a_body_that_breaks_off_is_named(approved):
     with Listener(says(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc")) as it:
-        assert found(it.url(), expect_text="x") == (
-            "the connection broke after 3 bytes of the body"
-        )
+        approved(found(it.url(), expect_text="x"), hide={MOMENT: "DATE"})
 
 
 def test_an_ipv6_literal_works():
@@ -287,12 +272,9 @@ def test_a_redirect_on_the_same_host_is_followed():
         assert found(it.url()) == "fine"
 
 
-def test_a_redirect_to_another_host_is_a_failure_that_names_it():
+def test_a_redirect_to_another_host_is_a_failure_that_names_it(approved):
     with Listener(routes(index=moved("http://user:pw@other.example/x?token=1"))) as it:
-        assert found(it.url()) == (
-            "redirected to another host: http://other.example/x?...\n"
-            "not followed; redirects = any would, or put that URL in the section"
-        )
+        approved(found(it.url()), hide={MOMENT: "DATE"})
 
 
 def test_a_redirect_to_another_host_is_followed_where_any_is_allowed():
@@ -301,11 +283,9 @@ def test_a_redirect_to_another_host_is_followed_where_any_is_allowed():
             assert found(it.url(), redirects="any") == "fine"
 
 
-def test_a_redirect_is_judged_by_its_status_where_none_is_followed():
+def test_a_redirect_is_judged_by_its_status_where_none_is_followed(approved):
     with Listener(routes(index=moved("http://user:pw@other.example/"))) as it:
-        assert found(it.url(), redirects="none").startswith(
-            "expected status 200, got 302 Found\nredirected to http://other.example/\n"
-        )
+        approved(found(it.url(), redirects="none"), hide={MOMENT: "DATE"})
         assert found(it.url(), redirects="none", expect_status="3xx") == "fine"
 
 
@@ -315,9 +295,9 @@ def test_a_redirect_whose_status_is_expected_is_not_followed():
         assert len(it.heard) == 1
 
 
-def test_a_redirect_loop_ends_after_five():
+def test_a_redirect_loop_ends_after_five(approved):
     with Listener(routes(index=moved("/"))) as it:
-        assert found(it.url()).startswith("more than 5 redirects\nthe last to http")
+        approved(found(it.url()), hide={MOMENT: "DATE"})
         assert len(it.heard) == 6
 
 
@@ -329,20 +309,21 @@ def test_five_redirects_are_not_too_many():
 
 @pytest.mark.parametrize("policy", ["same_host", "any"])
 @pytest.mark.parametrize("to", ["file:///etc/passwd", "gopher://x/", "javascript:1"])
-def test_another_scheme_is_never_followed(to, policy):
+def test_another_scheme_is_never_followed(to, policy, approved):
     with Listener(routes(index=moved(to))) as it:
-        assert "which is not http or https" in found(it.url(), redirects=policy)
+        approved(found(it.url(), redirects=policy), hide={MOMENT: "DATE"})
 
 
 @pytest.mark.parametrize("to", ["http://[bad/", "http://x:99999/"])
-def test_a_redirect_to_what_is_no_url_is_named(to):
+def test_a_redirect_to_what_is_no_url_is_named(to, approved):
     with Listener(routes(index=moved(to))) as it:
-        assert found(it.url()) == "redirected to something that is no URL"
+        approved(found(it.url()), hide={MOMENT: "DATE"})
 
 
-def test_from_https_to_http_only_where_any_is_allowed():
-    with pytest.raises(CheckFailed, match="redirected from https to http"):
+def test_from_https_to_http_only_where_any_is_allowed(approved):
+    with pytest.raises(CheckFailed) as caught:
         next_url("https://a.example/", "http://a.example/", "same_host")
+    approved(str(caught.value), hide={MOMENT: "DATE"})
     assert next_url("https://a.example/", "http://a.example/", "any") == (
         "http://a.example/"
     )
@@ -406,16 +387,16 @@ def test_a_certificate_of_the_own_authority_is_fine(cafile):
     assert over_tls(tls_context(), host="127.0.0.1", cafile=cafile) == "fine"
 
 
-def test_a_body_that_ends_with_the_connection_is_whole(cafile):
+def test_a_body_that_ends_with_the_connection_is_whole(cafile, approved):
     head = b"HTTP/1.1 200 OK\r\n\r\n"
     with Listener(says(head + b"all of it"), context=tls_context()) as it:
         url = f"https://localhost:{it.port}/"
         assert found(url, cafile=cafile, expect_text="all of it") == "fine"
         text = found(url, cafile=cafile, expect_text="more")
-        assert text.startswith("'more' is not in the answer\nstatus 200, 9 bytes read")
+        approved(text)
 
 
-def test_a_server_that_wants_a_certificate_of_us_is_named(cafile):
+def test_a_server_that_wants_a_certificate_of_us_is_named(cafile, approved):
     import ssl
 
     context = tls_context()
@@ -432,27 +413,27 @@ def test_a_server_that_wants_a_certificate_of_us_is_named(cafile):
 
     with Listener(talk) as it:
         text = found(f"https://localhost:{it.port}/", timeout=5, cafile=cafile)
-    assert "it wants a certificate of us" in text
+    approved(text)
 
 
-def test_an_expired_certificate_is_named_with_its_date(cafile):
+def test_an_expired_certificate_is_named_with_its_date(cafile, approved):
     text = over_tls(tls_context(ends=-2.5), cafile=cafile)
-    assert text.startswith("the certificate of localhost expired 2 days ago, on 20")
+    approved(text, hide={MOMENT: "DATE"})
 
 
-def test_a_certificate_of_the_future_is_named(cafile):
+def test_a_certificate_of_the_future_is_named(cafile, approved):
     text = over_tls(tls_context(begins=2), cafile=cafile)
-    assert text.startswith("the certificate of localhost is not valid before 20")
+    approved(text, hide={MOMENT: "DATE"})
 
 
-def test_a_certificate_for_another_name_is_named(cafile):
+def test_a_certificate_for_another_name_is_named(cafile, approved):
     text = over_tls(tls_context("other.example"), cafile=cafile)
-    assert "is for other.example, not for localhost; valid until 20" in text
+    approved(text, hide={MOMENT: "DATE"})
 
 
-def test_a_self_signed_certificate_is_named(tmp_path):
+def test_a_self_signed_certificate_is_named(tmp_path, approved):
     text = over_tls(self_signed_context(tmp_path))
-    assert "the certificate of localhost is self-signed; valid until 20" in text
+    approved(text, hide={MOMENT: "DATE"})
 
 
 def test_an_unknown_issuer_is_named():
@@ -466,13 +447,13 @@ def test_verification_is_off_for_the_target_that_says_so_and_for_no_other(tmp_pa
     assert "self-signed" in over_tls(context)
 
 
-def test_https_to_a_server_without_tls_is_named():
+def test_https_to_a_server_without_tls_is_named(approved):
     with Listener(says(answer("400 Bad Request"), HOLD, first=True)) as it:
         text = found(it.url(scheme="https"), timeout=5)
-    assert text == "127.0.0.1: what answers does not speak TLS"
+    approved(text, hide={MOMENT: "DATE"})
 
 
-def test_a_server_with_old_tls_is_named(cafile):
+def test_a_server_with_old_tls_is_named(cafile, approved):
     import ssl
 
     context = tls_context()
@@ -481,25 +462,19 @@ def test_a_server_with_old_tls_is_named(cafile):
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     text = over_tls(context, cafile=cafile)
-    assert "it has no TLS protocol in common with us" in text
+    approved(text)
 
 
-def test_a_server_silent_in_the_handshake_is_named():
+def test_a_server_silent_in_the_handshake_is_named(approved):
     with Listener(says(HOLD, first=True)) as it:
-        assert found(it.url(scheme="https"), timeout=0.5) == (
-            "127.0.0.1: connected, but no TLS handshake within 0.5 s"
-        )
+        approved(found(it.url(scheme="https"), timeout=0.5), hide={MOMENT: "DATE"})
 
 
-def test_a_cafile_that_is_missing_or_no_certificate_is_unknown(tmp_path):
+def test_a_cafile_that_is_missing_or_no_certificate_is_unknown(tmp_path, approved):
     missing, wrong = tmp_path / "missing.pem", tmp_path / "wrong.pem"
     wrong.write_text("nothing")
-    assert over_tls(tls_context(), cafile=missing) == (
-        f"unknown: cafile {missing}: No such file or directory"
-    )
-    assert over_tls(tls_context(), cafile=wrong) == (
-        f"unknown: cafile {wrong}: this is no file of certificates"
-    )
+    approved(over_tls(tls_context(), cafile=missing), "1", hide={MOMENT: "DATE"})
+    approved(over_tls(tls_context(), cafile=wrong), "2", hide={MOMENT: "DATE"})
 
 
 def test_the_older_program_knew_the_url_by_this_name():

@@ -36,15 +36,16 @@ def test_every_address_of_a_name_is_named_when_none_answers():
     assert f"tried 127.0.0.1:{port}: connection refused" in lines
 
 
-def test_a_name_that_does_not_exist_is_named():
+def test_a_name_that_does_not_exist_is_named(approved):
     text = found_by(TCPServerChecker(), "tcp", host="x.invalid", port=1, timeout=5)
-    assert text.startswith("cannot resolve x.invalid: ")
+    # What a resolver says differs.
+    approved(text.rpartition(": ")[0])
 
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".example", ".example", "ü" * 70])
-def test_a_name_that_can_be_none_is_named(name):
+def test_a_name_that_can_be_none_is_named(name, approved):
     text = found_by(TCPServerChecker(), "tcp", host=name, port=1, timeout=5)
-    assert text.startswith(f"cannot resolve {name}: ")
+    approved(text.rpartition(": ")[0])
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
@@ -53,13 +54,11 @@ def test_an_ipv6_literal_works(host):
         assert found(it, host=host) == "fine"
 
 
-def test_only_the_chosen_family_is_tried():
+def test_only_the_chosen_family_is_tried(approved):
     with Listener(says(HOLD)) as it:
         assert found(it, host="localhost", family="ipv4") == "fine"
         assert "127.0.0.1" not in found(it, host="localhost", family="ipv6")
-        assert found(it, host="127.0.0.1", family="ipv6", timeout=5).startswith(
-            "cannot resolve 127.0.0.1: "
-        )
+        approved(found(it, host="127.0.0.1", family="ipv6", timeout=5))
 
 
 def test_what_is_expected_makes_it_fine():
@@ -78,36 +77,30 @@ def test_what_is_to_be_sent_is_sent():
         assert it.heard == [b"PING\r\n\r\n"]
 
 
-def test_silence_instead_of_what_is_expected_is_named():
+def test_silence_instead_of_what_is_expected_is_named(approved):
     with Listener(says(HOLD)) as it:
-        assert found(it, expect=r"SSH\r", timeout=0.5) == (
-            f"127.0.0.1:{it.port}: connected, but 'SSH\\r' did not come "
-            "within 0.5 s; nothing came"
-        )
+        approved(found(it, expect=r"SSH\r", timeout=0.5))
 
 
-def test_something_else_than_what_is_expected_is_shown():
+def test_something_else_than_what_is_expected_is_shown(approved):
     with Listener(says(b"220 mail\r\n", first=True)) as it:
-        assert found(it, expect="SSH") == (
-            f"127.0.0.1:{it.port}: connected, but 'SSH' did not come before the "
-            "connection was closed; 10 bytes came: '220 mail\\r\\n'"
-        )
+        approved(found(it, expect="SSH"))
 
 
-def test_a_reset_is_named():
+def test_a_reset_is_named(approved):
     with Listener(says(b"22", 0.1, RESET, first=True)) as it:
-        assert "(connection reset by peer); 2 bytes came" in found(it, expect="SSH")
+        approved(found(it, expect="SSH"))
 
 
-def test_a_drip_ends_at_the_deadline():
+def test_a_drip_ends_at_the_deadline(approved):
     with Listener(dripping(b"")) as it:
         text = found(it, send=r"\r\n\r\n", expect="SSH", timeout=1)
-        assert "did not come within 1 s; " in text
+        approved(text)
 
 
-def test_64_kilobytes_are_read_at_most():
+def test_64_kilobytes_are_read_at_most(approved):
     with Listener(says(bytes(200_000), HOLD, first=True)) as it:
-        assert "in the first 64 KB" in found(it, expect="SSH", timeout=5)
+        approved(found(it, expect="SSH", timeout=5), hide={r"(\\x00)+": "..."})
 
 
 def test_long_answers_are_cut():

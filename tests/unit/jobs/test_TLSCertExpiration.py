@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 from jobs.TLSCertExpiration import TLSCertExpiration, ends_too_soon
+from tests.support.approved import MOMENT
 from tests.support.listeners import (
     HOLD,
     Listener,
@@ -41,12 +42,9 @@ def test_a_certificate_with_days_left_is_fine(cafile):
         assert found(it, cafile=cafile) == "fine"
 
 
-def test_a_certificate_that_ends_soon_is_named_with_its_date(cafile):
+def test_a_certificate_that_ends_soon_is_named_with_its_date(cafile, approved):
     with Listener(context=tls_context(ends=6.5)) as it:
-        assert found(it, cafile=cafile) == (
-            "the certificate of localhost expires in 6 days, "
-            f"on {days_from_now(6.5):%Y-%m-%d} (limit 14)"
-        )
+        approved(found(it, cafile=cafile), hide={MOMENT: "DATE"})
         assert found(it, cafile=cafile, days=6) == "fine"
 
 
@@ -78,68 +76,53 @@ def job_of(listener, cafile):
 
 
 @pytest.mark.parametrize(
-    ("left", "words"),
+    "left",
     [
-        (timedelta(days=14), ""),
-        (
-            timedelta(days=14, seconds=-1),
-            "expires in 13 days, on 2026-01-15 (limit 14)",
-        ),
-        (timedelta(days=1, hours=1), "expires in 1 day, on 2026-01-02 (limit 14)"),
-        (timedelta(hours=1), "expires in less than a day, on 2026-01-01 (limit 14)"),
+        timedelta(days=14),
+        timedelta(days=14, seconds=-1),
+        timedelta(days=1, hours=1),
+        timedelta(hours=1),
     ],
 )
-def test_how_much_is_left_is_judged_to_the_second(left, words):
-    assert ends_too_soon(NOON + left, NOON, 14) == words
+def test_how_much_is_left_is_judged_to_the_second(left, approved):
+    approved(ends_too_soon(NOON + left, NOON, 14), hide={MOMENT: "DATE"})
 
 
-def test_an_expired_certificate_is_reported_with_its_date(cafile):
+def test_an_expired_certificate_is_reported_with_its_date(cafile, approved):
     with Listener(context=tls_context(ends=-3.5)) as it:
-        assert found(it, cafile=cafile) == (
-            "the certificate of localhost expired 3 days ago, "
-            f"on {days_from_now(-3.5):%Y-%m-%d}"
-        )
+        approved(found(it, cafile=cafile), hide={MOMENT: "DATE"})
 
 
-def test_a_certificate_of_the_future_is_reported_with_its_dates(cafile):
+def test_a_certificate_of_the_future_is_reported_with_its_dates(cafile, approved):
     with Listener(context=tls_context(begins=3.5)) as it:
-        assert found(it, cafile=cafile) == (
-            "the certificate of localhost is not valid before "
-            f"{days_from_now(3.5):%Y-%m-%d}; valid until {days_from_now(90):%Y-%m-%d}"
-        )
+        approved(found(it, cafile=cafile), hide={MOMENT: "DATE"})
 
 
-def test_a_self_signed_certificate_is_reported_with_its_date(tmp_path):
+def test_a_self_signed_certificate_is_reported_with_its_date(tmp_path, approved):
     with Listener(context=self_signed_context(tmp_path)) as it:
-        assert found(it) == (
-            "the certificate of localhost is self-signed; "
-            f"valid until {days_from_now(30):%Y-%m-%d}"
-        )
+        approved(found(it), hide={MOMENT: "DATE"})
 
 
-def test_an_unknown_issuer_is_named():
+def test_an_unknown_issuer_is_named(approved):
     with Listener(context=tls_context()) as it:
         text = found(it)
     assert "is from an unknown issuer, Testing CA" in text or "trustme" in text
-    assert text.endswith(f"; valid until {days_from_now(90):%Y-%m-%d}")
+    approved(text, hide={MOMENT: "DATE"})
 
 
-def test_another_name_is_reported_with_the_names_it_is_for(cafile):
+def test_another_name_is_reported_with_the_names_it_is_for(cafile, approved):
     names = [f"n{number}.example" for number in range(5)]
     with Listener(context=tls_context(*names, ends=20)) as it:
-        assert found(it, cafile=cafile) == (
-            "the certificate of localhost is for n0.example, n1.example, n2.example, "
-            f"..., not for localhost; valid until {days_from_now(20):%Y-%m-%d}"
-        )
+        approved(found(it, cafile=cafile), hide={MOMENT: "DATE"})
 
 
-def test_an_address_is_checked_against_the_addresses_of_the_certificate(cafile):
+def test_an_address_is_checked_against_the_addresses_of_the_certificate(
+    cafile, approved
+):
     with Listener(context=tls_context("127.0.0.1")) as it:
         assert found(it, host="127.0.0.1", cafile=cafile) == "fine"
     with Listener(context=tls_context("localhost")) as it:
-        assert "is for localhost, not for 127.0.0.1" in found(
-            it, host="127.0.0.1", cafile=cafile
-        )
+        approved((found(it, host="127.0.0.1", cafile=cafile)), hide={MOMENT: "DATE"})
     with Listener(context=tls_context("::1"), host="::1") as it:
         assert found(it, host="::1", cafile=cafile) == "fine"
 
@@ -155,18 +138,14 @@ def test_the_name_is_sent_to_the_server_but_no_address(cafile, host, sent):
     assert names == [sent]
 
 
-def test_a_silent_server_is_named_within_the_deadline():
+def test_a_silent_server_is_named_within_the_deadline(approved):
     with Listener(says(HOLD)) as it:
-        assert found(it, host="127.0.0.1", timeout=0.5) == (
-            "127.0.0.1: connected, but no TLS handshake within 0.5 s"
-        )
+        approved(found(it, host="127.0.0.1", timeout=0.5))
 
 
-def test_a_server_that_hangs_up_is_named():
+def test_a_server_that_hangs_up_is_named(approved):
     with Listener(says(first=True)) as it:
-        assert found(it, host="127.0.0.1") == (
-            "127.0.0.1: the connection was closed during the TLS handshake"
-        )
+        approved(found(it, host="127.0.0.1"), hide={MOMENT: "DATE"})
 
 
 def test_a_missing_cafile_is_unknown(tmp_path):
@@ -205,11 +184,11 @@ IMAP = ((b"", b"* OK ready\r\n"),)
         ("imap", (*IMAP, (b"a STARTTLS\r\n", b"* CAPABILITY X\r\na OK go\r\n"))),
     ],
 )
-def test_starttls_comes_first_where_the_section_says_so(cafile, kind, steps):
+def test_starttls_comes_first_where_the_section_says_so(cafile, kind, steps, approved):
     with Listener(conversation(*steps, context=tls_context())) as it:
         assert found(it, starttls=kind, cafile=cafile) == "fine"
     with Listener(conversation(*steps, context=tls_context(ends=-1.5))) as it:
-        assert "expired 1 day ago" in found(it, starttls=kind, cafile=cafile)
+        approved(found(it, starttls=kind, cafile=cafile), hide={MOMENT: "DATE"})
 
 
 @pytest.mark.parametrize(
@@ -242,10 +221,10 @@ def test_a_server_that_does_not_start_tls_is_named(kind, steps, words):
     assert text == f"127.0.0.1:{it.port}: {words}"
 
 
-def test_a_server_silent_before_tls_is_named():
+def test_a_server_silent_before_tls_is_named(approved):
     with Listener(says(HOLD)) as it:
         text = found(it, host="127.0.0.1", starttls="smtp", timeout=0.5)
-    assert text == f"127.0.0.1:{it.port}: no answer within 0.5 s"
+    approved(text, hide={MOMENT: "DATE"})
 
 
 def test_the_older_program_knew_the_host_by_this_name():

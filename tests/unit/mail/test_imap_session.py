@@ -16,12 +16,12 @@ from tests.unit.mail.test_mailbox import failure, look, probe_mail
 @pytest.mark.fault("F6", "IMAP is silent mid-command, or drips")
 @pytest.mark.parametrize("step", ["greeting", "CAPABILITY", "LIST", "EXAMINE"])
 @pytest.mark.parametrize("how", [hush(), drip(b"* OK still here\r\n")])
-def test_silence_and_drips_end_at_the_deadline(ca, cafile, step, how):
+def test_silence_and_drips_end_at_the_deadline(ca, cafile, step, how, approved):
     began = time.monotonic()
     with ImapStub(ca, instead={step: how}) as stub:
         found = failure(stub, cafile, limit_s=1)
         assert time.monotonic() - began < SOON_S
-    assert "no answer within 1 s" in str(found)
+    approved(str(found))
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,13 @@ def failure(stub, cafile, **options):
     return caught.value
 
 
-def test_a_probe_is_found_in_the_inbox_and_deleted_without_others(ca, cafile):
+def test_a_probe_is_found_in_the_inbox_and_deleted_without_others(ca, cafile, approved):
     inbox = [other_mail(1), probe_mail(), other_mail(2)]
     with ImapStub(ca, mails={"INBOX": inbox}) as stub:
         found = look(stub, cafile)
     assert (found.folder, found.kind, found.deleted) == ("INBOX", Kind.INBOX, 1)
     assert found.arrived_at == datetime(2026, 11, 23, 1, 0, tzinfo=UTC)
-    assert found.hop == "10 s to the mailbox"
+    approved(found.hop)
     assert [one.deleted for one in inbox] == [False, True, False]
     assert "UID EXPUNGE 2" in stub.heard
 
@@ -153,13 +153,13 @@ def test_what_is_marked_already_is_not_marked_again(ca, cafile):
 
 @pytest.mark.parametrize("step", ["UID STORE", "UID EXPUNGE"])
 def test_a_mailbox_that_lets_nothing_be_deleted_is_named_and_yet_a_proof(
-    ca, cafile, step
+    ca, cafile, step, approved
 ):
     instead = {step: b"TAG NO you may only read\r\n"}
     with ImapStub(ca, mails={"INBOX": [probe_mail()]}, instead=instead) as stub:
         found = look(stub, cafile)
     assert (found.folder, found.deleted) == ("INBOX", 0)
-    assert f"{step.split()[1]} was refused: you may only read" in found.trouble
+    approved(found.trouble)
 
 
 def test_in_a_pinned_folder_it_is_looked_at_what_a_search_does_not_find(ca, cafile):
@@ -262,9 +262,9 @@ def test_a_pinned_folder_that_list_hides_is_opened_all_the_same(ca, cafile):
         assert look(stub, cafile, folder="Müll").folder == "Müll"
 
 
-def test_a_pinned_folder_that_is_not_there_is_named(ca, cafile):
+def test_a_pinned_folder_that_is_not_there_is_named(ca, cafile, approved):
     instead = {"EXAMINE": b"TAG NO no such folder\r\n"}
     with ImapStub(ca, instead=instead) as stub:
         found = failure(stub, cafile, folder="Nowhere")
-    assert found.verdict == "folder missing"
+    approved(found.verdict)
     assert "'Nowhere'" in str(found) and "[email] imapfolder" in str(found)

@@ -252,14 +252,16 @@ def test_a_recipient_beyond_ascii_is_named_without_harm_to_the_others():
     "address",
     ["", "ops", "@x", "ops@", "a@b\r\nDATA", "a b@c", "<a@b>", "a@b,c@d", "a\0@b"],
 )
-def test_what_is_no_address_does_not_reach_the_wire(address):
-    with pytest.raises(ValueError, match="is not a mail address"):
+def test_what_is_no_address_does_not_reach_the_wire(address, approved):
+    with pytest.raises(ValueError) as caught:
         wire_address(address)
+    approved(str(caught.value))
 
 
-def test_a_domain_that_dns_cannot_have_is_no_address():
-    with pytest.raises(ValueError, match="is not a domain"):
+def test_a_domain_that_dns_cannot_have_is_no_address(approved):
+    with pytest.raises(ValueError) as caught:
         wire_address("a@\u2028b.example".replace("\u2028", "☃\u0301.."))
+    approved(str(caught.value))
 
 
 def test_the_sender_of_the_settings_goes_before_the_account():

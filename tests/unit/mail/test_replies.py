@@ -47,33 +47,35 @@ def test_only_what_speaks_of_this_mail_is_final(step, answer, lasting):
 
 
 @pytest.mark.parametrize(
-    ("host", "says"),
+    "host",
     [
-        ("smtp.gmail.com", "make an app password at https://myaccount.google.com"),
-        ("smtp.office365.com", "allow Authenticated SMTP"),
-        ("mail.example.com", "check [email] user and pass"),
-        ("notgmail.com", "check [email] user and pass"),
+        "smtp.gmail.com",
+        "smtp.office365.com",
+        "mail.example.com",
+        "notgmail.com",
     ],
 )
-def test_a_refused_login_names_the_way_out(host, says):
-    assert says in refusal_remedy(host, "AUTH", "535 5.7.8 not accepted")
+def test_a_refused_login_names_the_way_out(host, approved):
+    approved(refusal_remedy(host, "AUTH", "535 5.7.8 not accepted"))
 
 
 @pytest.mark.parametrize(
-    ("step", "answer", "says"),
+    ("step", "answer", "has_one"),
     [
-        ("AUTH", "454 4.7.0 later", ""),
-        ("RCPT TO", "550 5.1.1 no such user", ""),
-        ("RCPT TO", "554 5.7.1 Relay access denied", "set [email] user and pass"),
-        ("MAIL FROM", "530 5.7.0 log in first", "set [email] user and pass"),
-        ("MAIL FROM", "553 not yours", "the login's own address as [email] user"),
-        ("end of mail", "550 5.4.5 enough for today", "daily limit"),
+        ("AUTH", "454 4.7.0 later", False),
+        ("RCPT TO", "550 5.1.1 no such user", False),
+        ("RCPT TO", "554 5.7.1 Relay access denied", True),
+        ("MAIL FROM", "530 5.7.0 log in first", True),
+        ("MAIL FROM", "553 not yours", True),
+        ("end of mail", "550 5.4.5 enough for today", True),
     ],
 )
-def test_a_refusal_names_the_way_out_where_there_is_one(step, answer, says):
+def test_a_refusal_names_the_way_out_where_there_is_one(
+    step, answer, has_one, approved
+):
     remedy = refusal_remedy("mail.example.com", step, answer)
-    assert says in remedy
-    assert bool(says) == bool(remedy)
+    assert bool(remedy) is has_one
+    approved(remedy)
 
 
 def test_the_way_out_of_a_wrong_name_is_the_option_that_names_the_server():

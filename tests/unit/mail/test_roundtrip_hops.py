@@ -15,18 +15,14 @@ def received(by, when):
     return f"from a.example by {by} with ESMTPS id 1; {when}"
 
 
-def test_the_step_that_took_longest_is_named():
+def test_the_step_that_took_longest_is_named(approved):
     lines = [
         received("mx.example.com", "Mon, 23 Nov 2026 13:01:35 +0100 (CET)"),
         received("smtp.example.com", "Mon, 23 Nov 2026 12:00:05 +0000"),
     ]
     steps = hops(lines, NOON, NOON + timedelta(seconds=96))
-    assert [str(one) for one in steps] == [
-        "5 s to smtp.example.com",
-        "90 s to mx.example.com",
-        "1 s to the mailbox",
-    ]
-    assert longest(steps) == "90 s to mx.example.com"
+    approved([str(one) for one in steps], "1")
+    approved(longest(steps), "2")
 
 
 def test_clocks_that_disagree_take_no_time():

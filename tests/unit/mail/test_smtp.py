@@ -8,6 +8,7 @@ from lib.alerting.channels import channel_for
 from lib.mail.mime import compose
 from lib.mail.replies import DeliveryError
 from lib.mail.smtp import SmtpChannel
+from tests.support.approved import REAL
 from tests.support.mailing import (
     CANARY,
     FORMS,
@@ -90,7 +91,9 @@ def test_the_others_get_a_mail_that_one_recipient_is_refused(mail_server, cafile
     assert [mail.to for mail in mail_server.mails] == [(OPS,)]
 
 
-def test_a_mail_that_nobody_may_get_does_not_hold_up_the_next(mail_server, cafile):
+def test_a_mail_that_nobody_may_get_does_not_hold_up_the_next(
+    mail_server, cafile, approved
+):
     mail_server.answer_rcpt = lambda address: (
         "550 5.1.1 no such user" if address.startswith("gone") else None
     )
@@ -100,10 +103,7 @@ def test_a_mail_that_nobody_may_get_does_not_hold_up_the_next(mail_server, cafil
         message(),
     )
     assert (first.permanent, first.step, first.code) == (True, "RCPT TO", 550)
-    assert str(first) == (
-        f"127.0.0.1:{mail_server.port}: RCPT TO: gone@example.com: 550 5.1.1 no such "
-        "user; gone2@example.com: 550 5.1.1 no such user"
-    )
+    approved(str(first))
     assert second == {}
 
 
@@ -139,7 +139,7 @@ def test_one_recipient_to_wait_for_makes_it_worth_trying_again(mail_server, cafi
 
 
 def test_a_recipient_whom_the_server_cannot_write_to_is_refused_alone(
-    mail_server, cafile
+    mail_server, cafile, approved
 ):
     settings = settings_for(mail_server.port, cafile)
     (refused,) = send(settings, message(to=("jürgen@example.com", OPS)))
@@ -147,7 +147,7 @@ def test_a_recipient_whom_the_server_cannot_write_to_is_refused_alone(
     assert "SMTPUTF8" in refused["jürgen@example.com"]
     error = failure(settings, message(to=("jürgen@example.com",)))
     assert error.permanent
-    assert "no letters beyond ASCII before the @" in str(error)
+    approved(str(error))
 
 
 def test_a_recipient_beyond_ascii_is_reached_where_the_server_can(ca, cafile):
@@ -163,12 +163,12 @@ def test_nobody_to_send_to_is_said_and_not_tried(mail_server, cafile, to):
     assert error.permanent
 
 
-def test_a_wrong_password_says_what_to_do(mail_server, cafile):
+def test_a_wrong_password_says_what_to_do(mail_server, cafile, approved):
     mail_server.password = "another"
     steps = []
     error = failure(settings_for(mail_server.port, cafile), steps=steps)
     assert (error.permanent, error.step, error.code) == (False, "AUTH", 535)
-    assert "check [email] user and pass" in str(error)
+    approved(str(error))
     assert mail_server.logins == 1
     assert PASSWORD not in str(error) + "".join(steps)
 
@@ -204,7 +204,7 @@ def test_without_tls_the_password_is_never_said(script, step, says):
     assert not any(form in everything for form in FORMS)
 
 
-def test_what_was_said_before_tls_is_forgotten(ca, cafile):
+def test_what_was_said_before_tls_is_forgotten(ca, cafile, approved):
     script = (
         "send 220 stub\nhear EHLO\nsend 250-stub\nsend 250-AUTH PLAIN\n"
         "send 250 STARTTLS\nhear STARTTLS\n"
@@ -214,7 +214,7 @@ def test_what_was_said_before_tls_is_forgotten(ca, cafile):
     with SmtpStub(script, context=server_context(ca)) as stub:
         error = failure(settings_for(stub.port, cafile, password=CANARY))
     assert error.step == "AUTH"
-    assert "offers no login" in str(error)
+    approved(str(error))
 
 
 def test_nothing_that_can_be_printed_holds_the_password():
@@ -223,24 +223,23 @@ def test_nothing_that_can_be_printed_holds_the_password():
     assert CANARY not in repr(channel) + repr(mail)
 
 
-def test_a_relay_on_this_machine_gets_no_password():
+def test_a_relay_on_this_machine_gets_no_password(approved):
     steps = []
     with SmtpServer(security="none") as server:
         settings = settings_for(server.port, smtpsecurity="none", password=CANARY)
         assert send(settings, message(), steps=steps) == [{}]
         assert server.logins == 0
-    assert "no login: smtpsecurity is none, a password wants TLS" in steps
+    approved(steps, hide=REAL)
 
 
 @pytest.mark.parametrize("missing", [{"user": ""}, {"password": ""}])
-def test_without_user_or_password_no_login_is_tried(mail_server, cafile, missing):
+def test_without_user_or_password_no_login_is_tried(
+    mail_server, cafile, missing, approved
+):
     error = failure(settings_for(mail_server.port, cafile, **missing))
     assert mail_server.logins == 0
     assert not error.permanent
-    assert str(error).endswith(
-        "MAIL FROM: 530 5.7.0 Authentication required; the server wants a login first: "
-        "set [email] user and pass"
-    )
+    approved(str(error))
 
 
 def test_a_channel_says_whether_it_can_take_another_mail(ca, cafile):

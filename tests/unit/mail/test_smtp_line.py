@@ -71,12 +71,12 @@ def test_a_server_that_hangs_up_amid_the_text_can_be_tried_again(ca, cafile):
     assert error.step in ("mail text", "end of mail")
 
 
-def test_after_the_line_is_lost_the_other_mails_stay_owed(ca, cafile):
+def test_after_the_line_is_lost_the_other_mails_stay_owed(ca, cafile, approved):
     script = smtp_talk_until("MAIL", "send 421 4.3.2 shutting down")
     with SmtpStub(script, context=server_context(ca)) as stub:
         first, second = send(settings_for(stub.port, cafile), message(), message())
     assert (first.permanent, second.permanent) == (False, False)
-    assert "the session is over (MAIL FROM: 421 4.3.2 shutting down)" in str(second)
+    approved(str(second))
     assert stub.connections == 1
 
 
@@ -102,14 +102,14 @@ def test_a_server_that_takes_its_time_does_not_take_ours(script):
     assert "within 0.6 s" in str(error)
 
 
-def test_an_answer_without_end_does_not_fill_the_memory():
+def test_an_answer_without_end_does_not_fill_the_memory(approved):
     greeting = "\n".join(["send 220-" + "x" * 500] * 1000)
     with SmtpStub(greeting) as stub:
         error = failure(settings_for(stub.port))
-    assert "the answer has no end" in str(error)
+    approved(str(error))
 
 
-def test_a_goodbye_is_not_waited_for(ca, cafile):
+def test_a_goodbye_is_not_waited_for(ca, cafile, approved):
     script = smtp_talk_until("QUIT", "hush")
     steps = []
     began = time.monotonic()
@@ -117,13 +117,13 @@ def test_a_goodbye_is_not_waited_for(ca, cafile):
         found = send(settings_for(stub.port, cafile), message(), steps=steps)
     assert found == [{}]
     assert time.monotonic() - began < SOON_S
-    assert "QUIT: no answer" in steps[-1]
+    approved(steps[-1])
 
 
-def test_what_is_no_mail_server_is_said():
+def test_what_is_no_mail_server_is_said(approved):
     with SmtpStub("send HTTP/1.1 400 Bad Request\nhush") as stub:
         error = failure(settings_for(stub.port))
-    assert "this is no SMTP" in str(error)
+    approved(str(error))
 
 
 def test_a_servers_words_cannot_harm_a_terminal_or_forge_a_line(ca, cafile):

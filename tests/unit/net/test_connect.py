@@ -25,14 +25,15 @@ class Clock:
         return self.now
 
 
-def test_a_deadline_ends_a_little_before_its_limit():
+def test_a_deadline_ends_a_little_before_its_limit(approved):
     clock = Clock()
     deadline = Deadline(5, clock)
     assert deadline.left() == pytest.approx(4.8)
     clock.now += 4.8
     assert deadline.passed
-    with pytest.raises(TimeoutError, match="timed out after 5 s"):
+    with pytest.raises(TimeoutError) as caught:
         deadline.left()
+    approved(str(caught.value))
 
 
 def test_a_short_deadline_keeps_most_of_its_time():
@@ -47,7 +48,7 @@ def test_a_share_is_a_part_of_what_is_left():
     assert (share.left(), str(share)) == (pytest.approx(2), "2 s")
 
 
-def test_a_dead_address_leaves_time_for_the_next(monkeypatch):
+def test_a_dead_address_leaves_time_for_the_next(monkeypatch, approved):
     with Listener(says(HOLD)) as living, socket.socket() as full:
         # A listener whose queue is full answers no more, as if packets were dropped.
         full.bind(("127.0.0.1", 0))
@@ -65,13 +66,14 @@ def test_a_dead_address_leaves_time_for_the_next(monkeypatch):
         with connect("two.example", 1, Deadline(1)) as sock:
             assert sock.getpeername()[1] == living.port
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_: both[:1])
-        with pytest.raises(Unreachable, match="no answer within 0.5 s"):
+        with pytest.raises(Unreachable) as caught:
             connect("one.example", 1, Deadline(0.5))
+        approved(str(caught.value))
         for sock in waiting:
             sock.close()
 
 
-def test_a_resolver_that_is_silent_is_named_within_the_deadline(monkeypatch):
+def test_a_resolver_that_is_silent_is_named_within_the_deadline(monkeypatch, approved):
     import threading
 
     over = threading.Event()
@@ -86,28 +88,22 @@ def test_a_resolver_that_is_silent_is_named_within_the_deadline(monkeypatch):
     with pytest.raises(Unreachable) as caught:
         resolve("a.example", 80, Deadline(0.3))
     over.set()
-    assert str(caught.value) == (
-        "cannot resolve a.example: the resolver gave no answer within 0.3 s"
-    )
+    approved(str(caught.value))
 
 
 @pytest.mark.parametrize(
-    ("code", "family", "words"),
+    ("code", "family"),
     [
-        (socket.EAI_NONAME, "any", "no such name"),
-        (socket.EAI_NONAME, "ipv6", "no such name, or no IPv6 address"),
-        (
-            socket.EAI_AGAIN,
-            "any",
-            "the resolver has no answer now; is DNS working here?",
-        ),
-        (socket.EAI_FAIL, "any", "the name server failed"),
-        (-5, "ipv4", "the name has no IPv4 address"),
-        (-99, "any", "odd"),
+        (socket.EAI_NONAME, "any"),
+        (socket.EAI_NONAME, "ipv6"),
+        (socket.EAI_AGAIN, "any"),
+        (socket.EAI_FAIL, "any"),
+        (-5, "ipv4"),
+        (-99, "any"),
     ],
 )
-def test_why_a_name_has_no_address_is_said_in_words(code, family, words):
-    assert resolver_words(socket.gaierror(code, "odd"), family) == words
+def test_why_a_name_has_no_address_is_said_in_words(code, family, approved):
+    approved(resolver_words(socket.gaierror(code, "odd"), family))
 
 
 @pytest.mark.parametrize(
@@ -130,20 +126,16 @@ def test_one_address_needs_one_line():
     )
 
 
-def test_different_reasons_are_each_named_at_their_address():
+def test_different_reasons_are_each_named_at_their_address(approved):
     tried = [("[::1]:80", "refused"), ("127.0.0.1:80", "no answer")]
-    assert nobody_answered("a.example", 80, tried) == (
-        "a.example:80: refused, no answer\n"
-        "tried [::1]:80: refused\n"
-        "tried 127.0.0.1:80: no answer"
-    )
+    approved(nobody_answered("a.example", 80, tried))
 
 
-def test_very_many_addresses_are_counted():
+def test_very_many_addresses_are_counted(approved):
     tried = [(f"10.0.0.{n}:80", f"reason number {n}") for n in range(30)]
     lines = nobody_answered("a.example", 80, tried).split("\n")
-    assert lines[0] == "a.example:80: none of 30 addresses answered"
-    assert lines[-1] == "tried 20 more addresses"
+    approved(lines[0], "1")
+    approved(lines[-1], "2")
     assert len(lines) == 12
 
 

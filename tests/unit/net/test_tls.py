@@ -73,11 +73,12 @@ def test_what_is_not_verified_needs_no_store(tmp_path):
     assert trust(str(tmp_path / "none"), verify=False) is trust(verify=False)
 
 
-def test_a_cafile_that_is_no_file_is_named_and_not_waited_for(tmp_path):
+def test_a_cafile_that_is_no_file_is_named_and_not_waited_for(tmp_path, approved):
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "fifo"):
-        with pytest.raises(NotTried, match=f"^cafile {path}: this is no file$"):
+        with pytest.raises(NotTried) as caught:
             trust(str(path))
+        approved(str(caught.value), "pipe" if path.is_fifo() else "folder")
 
 
 # Stores as people have them.
@@ -113,22 +114,20 @@ def test_any_certificate_of_a_chain_can_be_what_is_trusted(tmp_path, trusted):
     assert accepted(context, tmp_path / "ca.pem") is True
 
 
-def test_a_stranger_is_not_trusted_whatever_else_is(tmp_path):
+def test_a_stranger_is_not_trusted_whatever_else_is(tmp_path, approved):
     write_chain(tmp_path / "ca.pem", issued("Root", ca=True))
     stranger = issued("localhost", by=issued("Root", ca=True))
-    assert "is from an unknown issuer, Root" in accepted(
-        stranger.context(tmp_path), tmp_path / "ca.pem"
-    )
+    approved((accepted(stranger.context(tmp_path), tmp_path / "ca.pem")))
 
 
-def test_who_was_issued_a_certificate_is_no_authority(tmp_path):
+def test_who_was_issued_a_certificate_is_no_authority(tmp_path, approved):
     root = issued("Root", ca=True)
     middle = issued("middle.example", by=root)
     write_chain(tmp_path / "ca.pem", root)
     text = accepted(
         issued("localhost", by=middle).context(tmp_path, middle), tmp_path / "ca.pem"
     )
-    assert "is from an issuer that may not issue any; valid until" in text
+    approved(text)
 
 
 def test_a_server_without_forward_secrecy_is_spoken_to_by_every_python(tmp_path):
@@ -148,30 +147,27 @@ def alert(number, level=2):
     return bytes((21, 3, 3, 0, 2, level, number))
 
 
-CLOSED = "the connection was closed during the TLS handshake"
-
-
 @pytest.mark.parametrize(
-    ("merged_messages", "words"),
+    ("merged_messages", "speaks_no_tls"),
     [
-        ((), CLOSED),
-        ((RESET,), CLOSED),
+        ((), False),
+        ((RESET,), False),
         # close_notify, then silence
-        ((alert(0, level=1), HOLD), CLOSED),
-        ((alert(40),), "no TLS cipher in common with us, or wants a certificate of us"),
-        ((alert(70),), "it has no TLS protocol in common with us"),
-        ((alert(71),), "it has no TLS cipher in common with us"),
-        ((alert(80),), "it has an internal error"),
-        ((alert(112),), "it does not know that name"),
-        ((alert(48),), "it ended TLS: unknown ca"),
-        ((alert(109),), "it ended TLS: missing extension"),
-        ((b"220 mail.example ESMTP\r\n", HOLD), "what answers does not speak TLS"),
-        ((answer("400 Bad Request"), HOLD), "what answers does not speak TLS"),
-        ((b"\0" * 20, HOLD), "what answers does not speak TLS"),
+        ((alert(0, level=1), HOLD), False),
+        ((alert(40),), False),
+        ((alert(70),), False),
+        ((alert(71),), False),
+        ((alert(80),), False),
+        ((alert(112),), False),
+        ((alert(48),), False),
+        ((alert(109),), False),
+        ((b"220 mail.example ESMTP\r\n", HOLD), True),
+        ((answer("400 Bad Request"), HOLD), True),
+        ((b"\0" * 20, HOLD), True),
     ],
 )
 def test_why_there_is_no_tls_is_said_in_the_same_words_on_every_python(
-    merged_messages, words
+    merged_messages, speaks_no_tls, approved
 ):
     def talk(conn, listener):
         conn.recv(4096)
@@ -181,12 +177,12 @@ def test_why_there_is_no_tls_is_said_in_the_same_words_on_every_python(
         deadline = Deadline(5)
         with pytest.raises(TlsFailed) as caught:
             secure("127.0.0.1", it.port, deadline, trust())
-    assert str(caught.value).startswith("127.0.0.1: ") and words in str(caught.value)
-    assert (caught.value.fault == TlsFault.NOT_TLS) is ("speak TLS" in words)
+    assert (caught.value.fault == TlsFault.NOT_TLS) is speaks_no_tls
+    approved(str(caught.value))
 
 
 @pytest.mark.parametrize("said", [b"", b"220 mail.example\r\n"])
-def test_a_connection_reset_before_the_handshake_is_no_tls(said):
+def test_a_connection_reset_before_the_handshake_is_no_tls(said, approved):
     # ssl.wrap_socket would return a socket that reads what comes as it is.
     connected = threading.Event()
 
@@ -200,12 +196,13 @@ def test_a_connection_reset_before_the_handshake_is_no_tls(said):
         with pytest.raises(OSError, match="not connected"):
             while sock.getpeername():
                 time.sleep(0.01)
-        with pytest.raises(TlsFailed, match=CLOSED):
+        with pytest.raises(TlsFailed) as caught:
             handshake(sock, "127.0.0.1", Deadline(5), trust())
+        approved(str(caught.value))
     assert sock.fileno() == -1
 
 
-def test_a_server_that_has_old_tls_only_is_told_apart():
+def test_a_server_that_has_old_tls_only_is_told_apart(approved):
     context = tls_context()
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning):
@@ -214,16 +211,17 @@ def test_a_server_that_has_old_tls_only_is_told_apart():
     for verify in (True, False):
         with (
             Listener(context=context) as it,
-            pytest.raises(TlsFailed, match="no TLS protocol in common"),
+            pytest.raises(TlsFailed) as caught,
         ):
             secure("localhost", it.port, Deadline(5), trust(verify=verify))
+        approved(str(caught.value))
 
 
 @pytest.mark.parametrize(
-    ("version", "words"),
-    [("TLSv1_2", "or wants a certificate of us"), ("TLSv1_3", "certificate of us")],
+    "version",
+    ["TLSv1_2", "TLSv1_3"],
 )
-def test_a_server_that_wants_a_certificate_of_us_is_named(tmp_path, version, words):
+def test_a_server_that_wants_a_certificate_of_us_is_named(tmp_path, version, approved):
     from lib.net.connect import reason
 
     context = tls_context()
@@ -238,24 +236,23 @@ def test_a_server_that_wants_a_certificate_of_us_is_named(tmp_path, version, wor
             )
             with ours:
                 ours.recv(1)
-    assert words in reason(caught.value, deadline)
+    approved(reason(caught.value, deadline))
 
 
-def test_a_handshake_that_failed_leaves_no_socket_open(tmp_path):
+def test_a_handshake_that_failed_leaves_no_socket_open(tmp_path, approved):
     with Listener(context=tls_context()) as it:
         sock = connect("localhost", it.port, Deadline(5))
         with pytest.raises(TlsFailed) as caught:
             handshake(sock, "localhost", Deadline(5), trust())
     assert sock.fileno() == -1
     # Nobody looked again: there are no dates.
-    assert str(caught.value) == (
-        "the certificate of localhost is from an unknown issuer"
-    )
+    approved(str(caught.value))
 
 
 @pytest.mark.parametrize("name", [".example", "ü" * 70 + ".example"])
-def test_a_name_that_can_be_in_no_certificate_is_told(name):
+def test_a_name_that_can_be_in_no_certificate_is_told(name, approved):
     with Listener(context=tls_context()) as it:
         sock = connect("localhost", it.port, Deadline(5))
-        with pytest.raises(TlsFailed, match="no certificate can be for that name"):
+        with pytest.raises(TlsFailed) as caught:
             handshake(sock, name, Deadline(5), trust())
+        approved(str(caught.value))

@@ -141,12 +141,12 @@ def test_our_own_answer_is_not_our_peers():
     assert not read.peer_status.is_an_answer
 
 
-def test_who_signs_with_another_name_than_before_is_another():
+def test_who_signs_with_another_name_than_before_is_another(approved):
     content = composed(GOOD, [KEY])
     assert judged(content, key=KEY, now=NOW, before="web1").peer_status is PeerStatus.OK
     read = judged(content, key=KEY, now=NOW, us="web3", before="web2")
     assert read.peer_status is PeerStatus.ANOTHERS
-    assert read.why == "signed by 'web1', and before by 'web2'"
+    approved(read.why)
 
 
 def test_whose_it_is_must_be_signed_too():
@@ -155,18 +155,18 @@ def test_whose_it_is_must_be_signed_too():
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    "content",
     [
-        (composed(GOOD), "it has no signature"),
-        (composed(GOOD, [OTHER]), "with others only"),
-        (composed(replace(GOOD, time=NOW - timedelta(hours=3)), [KEY]), "3 hours ago"),
-        (composed(replace(GOOD, time=NOW + timedelta(hours=3)), [KEY]), "from now"),
-        (composed(replace(GOOD, nonce="aa"), [KEY]), "another question than ours"),
+        composed(GOOD),
+        composed(GOOD, [OTHER]),
+        composed(replace(GOOD, time=NOW - timedelta(hours=3)), [KEY]),
+        composed(replace(GOOD, time=NOW + timedelta(hours=3)), [KEY]),
+        composed(replace(GOOD, nonce="aa"), [KEY]),
     ],
     ids=["no mac", "another mac", "old", "ahead", "nonce"],
 )
-def test_what_is_not_believed_says_why(content, why):
-    assert why in judged(content, key=KEY, nonce="bb", now=NOW).why
+def test_what_is_not_believed_says_why(content, approved):
+    approved(judged(content, key=KEY, nonce="bb", now=NOW).why)
 
 
 @pytest.mark.parametrize("apart", [timedelta(days=-1), timedelta(days=1)])

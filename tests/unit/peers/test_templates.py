@@ -20,14 +20,13 @@ def test_there_is_advice_for_all_that_is_no_answer():
 
 
 @pytest.mark.parametrize("peer_status", NO_ANSWERS)
-def test_who_asks_and_where_and_what_to_do_is_said(peer_status):
+def test_who_asks_and_where_and_what_to_do_is_said(peer_status, approved):
     text = templates.not_answered(peer_status, "since noon", times=2, **WHO)
     first, *more = text.splitlines()
     assert first == f"{peer_status or 'no answer'}: since noon"
     assert max(map(len, more)) <= 76
     words = " ".join(" ".join(more).split())
-    assert "web1 asks your Checker how it is, at https://example.org/checker" in words
-    assert "that it can believe, though it asked 2 times." in words
+    approved(words)
     assert words.endswith(" ".join(templates.ADVICE[peer_status].split()))
 
 
@@ -36,18 +35,18 @@ def test_once_is_not_counted():
     assert text.startswith("no answer\n") and "it asked" not in text
 
 
-def test_a_peer_without_mail_is_told_since_when():
+def test_a_peer_without_mail_is_told_since_when(approved):
     said = Answer(Health.MAIL_PROBLEM, NOON, NOON, mail_proof_age_s=7500)
     text = templates.ill(PeerStatus.MAIL_PROBLEM, said, **WHO)
-    assert "Mail of its own was last seen to arrive 2 hours 5 minutes ago." in text
-    assert "last seen" not in templates.ill(PeerStatus.MAIL_PROBLEM, None, **WHO)
+    approved(text, "text")
+    approved(templates.ill(PeerStatus.MAIL_PROBLEM, None, **WHO), "2")
 
 
-def test_a_peer_without_runs_is_told_since_when():
+def test_a_peer_without_runs_is_told_since_when(approved):
     said = Answer(Health.JOB_PROBLEM, NOON, NOON)
     text = templates.ill(PeerStatus.JOB_PROBLEM, said, **WHO)
-    assert "Its last run finished at 2026-11-22" in text
+    approved(text, "text")
     never = templates.ill(PeerStatus.JOB_PROBLEM, Answer(said.word, NOON), **WHO)
-    assert "No run has finished yet." in never
+    approved(never, "never")
     # A word alone says nothing of runs.
     assert "finished " not in templates.ill(PeerStatus.JOB_PROBLEM, None, **WHO)

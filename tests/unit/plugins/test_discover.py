@@ -48,42 +48,47 @@ def test_a_list_is_as_good_as_a_generator(folder):
     assert notified.conditions == {"One 1": OK}
 
 
-#: Files that will not load, and what is said of them.
+#: What one Python says in other words than the next.
+OF_PYTHON = {
+    r"(recursion depth exceeded).*": r"\1",
+    r"\w+Error: source code .*": "SomeError: source code ...",
+}
+
+#: Files that will not load.
 BROKEN = {
-    "Syntax": ("def broken(:\n", "cannot be loaded: SyntaxError: invalid syntax"),
-    "Import": ("import no_such_thing\n", "No module named 'no_such_thing'; a library"),
-    "Exits": ("import sys\nsys.exit(3)\n", "cannot be loaded: it called sys.exit(3)"),
-    "Interrupts": ("raise KeyboardInterrupt\n", "cannot be loaded: KeyboardInterrupt"),
-    "Generator": ("raise GeneratorExit('x')\n", "cannot be loaded: GeneratorExit: x"),
-    "Raises": ("1 / 0\n", "cannot be loaded: ZeroDivisionError: division by zero"),
-    "Recurses": ("def f(): f()\nf()\n", "cannot be loaded: RecursionError"),
-    "Leaves": ("import os\nos._exit(3)\n", "cannot be loaded: called os._exit(3)"),
-    "Crashes": ("import ctypes\nctypes.string_at(0)\n", "killed by SIGSEGV"),
-    "Loops": ("while True: pass\n", "cannot be loaded: that took over 2 s"),
-    "Nul": ("x = '\0'\n", "cannot be loaded: "),
-    "Latin": ("# -*- coding: no-such-code -*-\n", "cannot be loaded: SyntaxError"),
-    "Mute": (
-        "class E(Exception):\n    def __str__(self): raise KeyError\nraise E\n",
-        "E: (its text cannot be made: KeyError)",
-    ),
+    "Syntax": "def broken(:\n",
+    "Import": "import no_such_thing\n",
+    "Exits": "import sys\nsys.exit(3)\n",
+    "Interrupts": "raise KeyboardInterrupt\n",
+    "Generator": "raise GeneratorExit('x')\n",
+    "Raises": "1 / 0\n",
+    "Recurses": "def f(): f()\nf()\n",
+    "Leaves": "import os\nos._exit(3)\n",
+    "Crashes": "import ctypes\nctypes.string_at(0)\n",
+    "Loops": "while True: pass\n",
+    "Nul": "x = '\0'\n",
+    "Latin": "# -*- coding: no-such-code -*-\n",
+    "Mute": "class E(Exception):\n    def __str__(self): raise KeyError\nraise E\n",
 }
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
     folder = Folder(tmp_path_factory.mktemp("broken"))
-    for name, (text, _said) in BROKEN.items():
+    for name, text in BROKEN.items():
         folder.add(name, text)
     folder.add("Fine", job("Fine"))
     return folder.run(load_timeout_s=2.0)
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_file_that_will_not_load_is_a_failing_job_that_says_why(broken, name):
+def test_a_file_that_will_not_load_is_a_failing_job_that_says_why(
+    broken, name, approved
+):
     result = broken.outcomes[f"{name}.py"]
     assert result.status is FAILING
-    assert BROKEN[name][1] in result.reason
     assert f"{name}.py" in result.reason
+    approved(result.reason, hide=OF_PYTHON)
 
 
 def test_broken_files_harm_no_other(broken):
@@ -103,9 +108,9 @@ def test_a_crash_in_c_says_in_which_line_of_the_file(broken):
     assert "Crashes.py" in broken.outcomes["Crashes.py"].output
 
 
-def test_what_a_broken_file_printed_is_shown(folder):
+def test_what_a_broken_file_printed_is_shown(folder, approved):
     notified = folder.run_one("Loud", "print('so far so good')\n1 / 0\n")
-    assert "It printed:\nso far so good" in notified.outcomes["Loud.py"].output
+    approved(notified.outcomes["Loud.py"].output.rpartition("\n\n")[2])
 
 
 def test_a_file_that_was_mended_is_fine_again(folder):
@@ -125,59 +130,53 @@ def test_a_file_that_was_mended_is_fine_again(folder):
         f"{HEAD}Backup = JobBase(None)\n",
     ],
 )
-def test_a_file_without_such_a_class_is_one_warning(folder, text):
+def test_a_file_without_such_a_class_is_one_warning(folder, text, approved):
     notified = folder.run_one("Backup", text)
     (warning,) = notified.warnings
-    assert "Backup.py is no job: it has no class Backup that derives from" in warning
+    approved(warning)
     assert notified.conditions == {}
 
 
-def test_a_spawner_that_raises_half_way_keeps_what_it_yielded(folder):
+def test_a_spawner_that_raises_half_way_keeps_what_it_yielded(folder, approved):
     jobs = "yield One(config, 1)\nyield One(config, 2)\nraise ValueError('no list')"
     notified = folder.run_one("Many", spawner("Many", jobs))
     assert notified.conditions == {"One 1": OK, "One 2": OK, "Many.py": FAILING}
     reason = notified.outcomes["Many.py"].reason
-    assert "get_sub_jobs of" in reason
-    assert "failed, after 2 jobs: ValueError: no list" in reason
+    approved(reason)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    "text",
     [
-        (spawner("Many", "pass"), "'NoneType' object is not iterable"),
-        (spawner("Many", "return 5"), "'int' object is not iterable"),
-        (f"{HEAD}class Many(JobSpawner): pass\n", "does not define get_sub_jobs"),
-        (
-            f"{HEAD}class Many(JobSpawner):\n    def __init__(self, x): pass\n",
-            "Many of ",
-        ),
-        (f"{HEAD}class Many(JobBase):\n    def __init__(self): pass\n", "Many of "),
+        spawner("Many", "pass"),
+        spawner("Many", "return 5"),
+        f"{HEAD}class Many(JobSpawner): pass\n",
+        f"{HEAD}class Many(JobSpawner):\n    def __init__(self, x): pass\n",
+        f"{HEAD}class Many(JobBase):\n    def __init__(self): pass\n",
     ],
 )
-def test_a_class_that_cannot_be_used_is_a_failing_file(folder, text, said):
+def test_a_class_that_cannot_be_used_is_a_failing_file(folder, text, approved):
     notified = folder.run_one("Many", text)
     assert notified.conditions == {"Many.py": FAILING}
-    assert said in notified.outcomes["Many.py"].reason
+    approved(notified.outcomes["Many.py"].reason)
 
 
-def test_a_spawner_that_does_not_end_is_stopped(folder):
+def test_a_spawner_that_does_not_end_is_stopped(folder, approved):
     notified = folder.run_one("Many", spawner("Many", "while True: yield None"))
-    assert (
-        "more than 50000 jobs; does it not end?" in notified.outcomes["Many.py"].reason
-    )
+    approved(notified.outcomes["Many.py"].reason)
     assert len(notified.jobs) == 101
 
 
-def test_many_jobs_that_cannot_run_are_not_an_alert_each(folder):
+def test_many_jobs_that_cannot_run_are_not_an_alert_each(folder, approved):
     jobs = "for n in range(150): yield One(config, n)"
     more = "def timeout(self): return None if int(self.getName()[4:]) else 5"
     notified = folder.run_one("Many", spawner("Many", jobs, more=more))
-    assert notified.outcomes["Many.py"].reason == "49 more of its jobs cannot run"
+    approved(notified.outcomes["Many.py"].reason)
     found = list(notified.conditions.values())
     assert (found.count(FAILING), found.count(OK)) == (101, 1)
 
 
-def test_two_jobs_that_are_the_same_are_one_error_that_names_both(folder):
+def test_two_jobs_that_are_the_same_are_one_error_that_names_both(folder, approved):
     jobs = """
         for number, name in enumerate("abaa"):
             job = One(config, name)
@@ -188,81 +187,64 @@ def test_two_jobs_that_are_the_same_are_one_error_that_names_both(folder):
     notified = folder.run_one("Many", spawner("Many", jobs, more=more))
     assert notified.conditions == {"number 0": OK, "number 1": OK, "number 2": FAILING}
     assert notified.jobs["number 2"].key == JobKey("Many", "One|a#2")
-    assert (
-        "are the same to Checker, 'number 0' and 'number 2': give JobBase.__init__ "
-        "what tells them apart"
-    ) in notified.outcomes["number 2"].reason
+    approved(notified.outcomes["number 2"].reason)
 
 
-def test_an_init_that_forgets_jobbases_is_a_failing_job_that_says_so(folder):
+def test_an_init_that_forgets_jobbases_is_a_failing_job_that_says_so(folder, approved):
     more = "def __init__(self, config): self.config = config"
     notified = folder.run_one("Backup", job("Backup", more=more))
     assert notified.conditions == {"Backup": FAILING}
-    assert notified.outcomes["Backup"].reason == (
-        "__init__ of Backup does not call JobBase's: add super().__init__(config)"
-    )
+    approved(notified.outcomes["Backup"].reason)
 
 
 @pytest.mark.parametrize(
-    ("yielded", "said"),
+    "yielded",
     [
-        ("'a string'", "'a string' is no job: it does not derive from JobBase"),
-        ("None", "None is no job"),
-        ("One", "is no job"),
+        "'a string'",
+        "None",
+        "One",
     ],
 )
-def test_what_is_no_job_is_a_failing_one(folder, yielded, said):
+def test_what_is_no_job_is_a_failing_one(folder, yielded, approved):
     jobs = f"yield {yielded}\nyield One(config, 2)"
     notified = folder.run_one("Many", spawner("Many", jobs))
     assert notified.conditions == {"Many #1": FAILING, "One 2": OK}
-    assert said in notified.outcomes["Many #1"].reason
+    approved(notified.outcomes["Many #1"].reason)
 
 
-#: What a hook answers, and what is said of it.
+#: What a hook answers.
 NONSENSE = {
-    "executeEvery": {
-        "return 'weekly'": "executeEvery of Odd returned 'weekly': expected "
-        "JobFrequency.MINUTE, HOUR, DAY or DAY_NOON",
-        "return None": "executeEvery of Odd returned None: expected JobFrequency",
-        "return []": "executeEvery of Odd returned []: expected JobFrequency",
-        "raise SystemExit": "executeEvery of Odd: it called sys.exit()",
-        "return 1 / 0": "executeEvery of Odd: ZeroDivisionError",
-    },
-    "notifyOnFailureEvery": {
-        "return 'weekly'": "returned 'weekly': expected "
-        "JobFailureNotificationFrequency.EVERYTIME, EVERYFIVEMINUTES",
-        "raise GeneratorExit": "notifyOnFailureEvery of Odd: GeneratorExit",
-    },
-    "numberFailuresBeforeNotification": {
-        "return 0": "returned 0: expected a whole number of 1 or more",
-        "return True": "returned True: expected a whole number",
-        "return '2'": "returned '2': expected a whole number",
-        "return 1.5": "returned 1.5: expected a whole number",
-    },
-    "contact": {
-        "return 'nobody'": "contact of Odd returned 'nobody': expected mail addresses",
-        "return 5": "contact of Odd returned 5: ",
-        "return 'a@b.c\\r\\nBcc: x@y.z'": "expected mail addresses",
-        "return [None]": "contact of Odd returned [None]",
-        "raise KeyboardInterrupt": "contact of Odd: KeyboardInterrupt",
-    },
-    "timeout": {
-        "return 60": "returned 60: expected seconds, more than 0 and at most 50",
-        "return 0": "returned 0: expected seconds",
-        "return float('nan')": "returned nan: expected seconds",
-        "return '5'": "returned '5': expected seconds",
-        "return None": "returned None: expected seconds",
-    },
-    "getName": {
-        "return None": "getName of Odd returned None: expected some text",
-        "return ' \\n'": "expected some text",
-        "def f(): f()\n    f()": "getName of Odd: ",
-    },
-    "getStateName": {
-        "return ''": "getStateName of Odd returned '': expected some text",
-        "return b'x'": "getStateName of Odd returned b'x': expected some text",
-    },
-    "formerly": {"return 1 / 0": "formerly of Odd: ZeroDivisionError"},
+    "executeEvery": [
+        "return 'weekly'",
+        "return None",
+        "return []",
+        "raise SystemExit",
+        "return 1 / 0",
+    ],
+    "notifyOnFailureEvery": ["return 'weekly'", "raise GeneratorExit"],
+    "numberFailuresBeforeNotification": [
+        "return 0",
+        "return True",
+        "return '2'",
+        "return 1.5",
+    ],
+    "contact": [
+        "return 'nobody'",
+        "return 5",
+        "return 'a@b.c\\r\\nBcc: x@y.z'",
+        "return [None]",
+        "raise KeyboardInterrupt",
+    ],
+    "timeout": [
+        "return 60",
+        "return 0",
+        "return float('nan')",
+        "return '5'",
+        "return None",
+    ],
+    "getName": ["return None", "return ' \\n'", "def f(): f()\n    f()"],
+    "getStateName": ["return ''", "return b'x'"],
+    "formerly": ["return 1 / 0"],
 }
 CASES = [(hook, body) for hook, bodies in NONSENSE.items() for body in bodies]
 
@@ -277,7 +259,9 @@ def nonsense(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("hook", "body"), CASES)
-def test_a_nonsensical_answer_is_a_failing_job_with_clear_words(nonsense, hook, body):
+def test_a_nonsensical_answer_is_a_failing_job_with_clear_words(
+    nonsense, hook, body, approved
+):
     name = f"Odd{CASES.index((hook, body))}"
     (result,) = (
         report.result
@@ -286,7 +270,7 @@ def test_a_nonsensical_answer_is_a_failing_job_with_clear_words(nonsense, hook, 
     )
     assert result.status is FAILING
     reason = result.reason.replace(name, "Odd")
-    assert NONSENSE[hook][body] in reason
+    approved(reason, hide=OF_PYTHON)
     assert reason.isprintable()
 
 
@@ -356,7 +340,7 @@ def test_defaults_of_the_settings_hold_where_the_class_does_not_say(folder):
     assert facts.contact == ("a@b.example",)
 
 
-def test_a_class_that_does_not_say_how_often_it_runs_is_told_how_to(folder):
+def test_a_class_that_does_not_say_how_often_it_runs_is_told_how_to(folder, approved):
     text = f"{HEAD}class Backup(JobBase):\n    def execute(self): return True\n"
     reason = folder.run_one("Backup", text).outcomes["Backup"].reason
-    assert "define executeEvery, or set every in [defaults]" in reason
+    approved(reason)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from lib.core.sanitize import fit, fit_end
@@ -34,23 +32,19 @@ def caught(raises):
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    "error",
     [
-        (ValueError("boom"), "ValueError: boom"),
-        (ValueError(), "ValueError"),
-        (KeyError("x"), "KeyError: 'x'"),
-        (SystemExit(), "it called sys.exit()"),
-        (SystemExit("bye"), "it called sys.exit(bye)"),
-        (HostileError(), "HostileError: (its text cannot be made: KeyboardInterrupt)"),
-        (
-            ModuleNotFoundError("No module named 'x'"),
-            "ModuleNotFoundError: No module named 'x'; a library is installed with "
-            f"{sys.executable} -m pip install",
-        ),
+        ValueError("boom"),
+        ValueError(),
+        KeyError("x"),
+        SystemExit(),
+        SystemExit("bye"),
+        HostileError(),
+        ModuleNotFoundError("No module named 'x'"),
     ],
 )
-def test_an_exception_says_its_class_and_its_text(error, words):
-    assert described(error) == words
+def test_an_exception_says_its_class_and_its_text(error, approved):
+    approved(described(error))
 
 
 def test_a_traceback_of_a_deep_recursion_is_short():
@@ -103,7 +97,7 @@ def test_of_a_text_its_start_is_kept_and_of_a_traceback_its_end():
     assert fit("abc", (), 3) == fit_end("abc", (), 3) == "abc"
 
 
-def test_nothing_printed_is_nothing_said():
+def test_nothing_printed_is_nothing_said(approved):
     assert printed_part(" \n") == ""
     assert printed_part("a\n") == "It printed:\na"
-    assert printed_part("a", shared=True) == "It, or a job beside it, printed:\na"
+    approved(printed_part("a", shared=True))

@@ -76,7 +76,7 @@ def test_other_files_do_not_suffer(deadly):
     assert len(deadly.conditions) == len(DEADLY) + 1
 
 
-def test_the_guilty_one_among_many_is_found_and_the_others_run(folder):
+def test_the_guilty_one_among_many_is_found_and_the_others_run(folder, approved):
     jobs = "for n in range(40): yield One(config, n)"
     one = """
         time.sleep(0.2)
@@ -85,7 +85,7 @@ def test_the_guilty_one_among_many_is_found_and_the_others_run(folder):
     """
     more = "def __init__(self, c, n): super().__init__(c, n); self.n = n"
     notified = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
-    assert notified.lost["One 7"].reason == "called os._exit(3)"
+    approved(notified.lost["One 7"].reason)
     found = list(notified.conditions.values())
     assert (found.count(FAILING), found.count(OK)) == (1, 39)
 
@@ -110,20 +110,22 @@ STUCK = {
 
 
 @pytest.mark.parametrize("loop", STUCK.values(), ids=STUCK)
-def test_a_loop_in_c_that_is_deaf_is_killed_at_its_deadline(folder, impatient, loop):
+def test_a_loop_in_c_that_is_deaf_is_killed_at_its_deadline(
+    folder, impatient, loop, approved
+):
     text = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     text += "signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
     text += job("Stuck", loop, "def timeout(self): return 0.4")
     folder.add("Fine", job("Fine"))
     notified = folder.run_one("Stuck", IMPORTS + text)
-    assert (
-        notified.lost["Stuck"].reason == "timed out after 0.4 s, and had to be killed"
-    )
+    approved(notified.lost["Stuck"].reason)
     assert notified.outcomes["Fine"].status is OK
     assert notified.seconds < SOON_S
 
 
-def test_one_that_lets_no_other_have_its_turn_is_found_among_many(folder, impatient):
+def test_one_that_lets_no_other_have_its_turn_is_found_among_many(
+    folder, impatient, approved
+):
     jobs = "for n in range(30): yield One(config, n)"
     one = """
         time.sleep(0.3)
@@ -135,27 +137,27 @@ def test_one_that_lets_no_other_have_its_turn_is_found_among_many(folder, impati
         def timeout(self): return 2
     """
     notified = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
-    assert notified.lost["One 7"].reason == "timed out after 2 s, and had to be killed"
+    approved(notified.lost["One 7"].reason)
     assert list(notified.conditions.values()).count(OK) == 29
     assert notified.seconds < SOON_S
 
 
-def test_a_hook_that_is_stuck_in_c_has_the_default_mail_in_its_place(folder, impatient):
+def test_a_hook_that_is_stuck_in_c_has_the_default_mail_in_its_place(
+    folder, impatient, approved
+):
     more = "def onFailure(self): re.match(r'(a+)+$', 'a' * 64 + 'b')"
     text = IMPORTS + job("Job", "raise CheckFailed('it is down')", more)
     result = folder.run_one("Job", text, hook_timeout_s=0.4).lost["Job"]
     assert (result.status, result.reason) == (FAILING, "it is down")
-    assert "did not answer any more and was killed" in result.output
+    approved(result.output)
 
 
-def test_jobs_that_share_a_worker_run_again_where_one_file_kills_it(folder):
+def test_jobs_that_share_a_worker_run_again_where_one_file_kills_it(folder, approved):
     folder.add("Bad", "import os\nos._exit(3)\n", ships=True)
     folder.add("Good", job("Good"), ships=True)
     notified = folder.run()
     assert notified.conditions == {"Bad.py": FAILING, "Good": OK}
-    assert (
-        "Bad.py cannot be loaded: called os._exit(3)" in notified.lost["Bad.py"].reason
-    )
+    approved(notified.lost["Bad.py"].reason)
 
 
 def test_shipped_files_share_a_worker_and_others_have_their_own(folder):
@@ -167,7 +169,7 @@ def test_shipped_files_share_a_worker_and_others_have_their_own(folder):
     list(workers.stop())
 
 
-def test_a_job_that_is_not_there_any_more_is_unknown(folder, tmp_path):
+def test_a_job_that_is_not_there_any_more_is_unknown(folder, tmp_path, approved):
     jobs = """
         yield One(config, "dies")
         if not os.path.exists(config.get("x", "flag")):
@@ -177,7 +179,7 @@ def test_a_job_that_is_not_there_any_more_is_unknown(folder, tmp_path):
     one = "time.sleep(0.3)\nif 'dies' in self.getName(): os._exit(3)\ntime.sleep(3)"
     folder.add("Many", IMPORTS + spawner("Many", jobs, one))
     notified = folder.run(settings(f"[x]\nflag = {tmp_path}/flag\n"))
-    assert notified.lost["One dies"].reason == "called os._exit(3)"
+    approved(notified.lost["One dies"].reason)
     assert notified.lost["One goes"].status is UNKNOWN
     assert notified.lost["One goes"].ask_again
 
@@ -223,16 +225,16 @@ def test_a_child_that_keeps_the_output_pipe_does_not_hold_up_the_run(folder):
     assert notified.seconds < SOON_S
 
 
-def test_a_flood_of_output_from_a_child_is_bounded(folder):
+def test_a_flood_of_output_from_a_child_is_bounded(folder, approved):
     execute = "import subprocess; subprocess.run(['yes'], timeout=60)\nreturn True"
     more = "def timeout(self): return 0.5"
     notified = folder.run_one("Flood", job("Flood", execute, more))
-    assert notified.outcomes["Flood"].reason == "timed out after 0.5 s"
+    approved(notified.outcomes["Flood"].reason)
     assert len(notified.outcomes["Flood"].output) < 75_000
     assert notified.seconds < SOON_S
 
 
-def test_memory_without_end_costs_its_own_worker_only(folder):
+def test_memory_without_end_costs_its_own_worker_only(folder, approved):
     text = "import resource\n"
     execute = """
         resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
@@ -242,7 +244,7 @@ def test_memory_without_end_costs_its_own_worker_only(folder):
     folder.add("Fine", job("Fine"))
     notified = folder.run_one("Greedy", text + job("Greedy", execute))
     assert notified.conditions == {"Greedy": FAILING, "Fine": OK}
-    assert notified.outcomes["Greedy"].reason.startswith("out of memory")
+    approved(notified.outcomes["Greedy"].reason)
 
 
 def test_a_worker_that_has_said_all_and_does_not_end_is_ended(folder):
@@ -291,7 +293,7 @@ def test_a_run_that_has_to_end_leaves_nobody_at_work_and_no_job_unsaid(folder):
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_where_no_process_can_be_started_the_jobs_are_unknown(tmp_path):
+def test_where_no_process_can_be_started_the_jobs_are_unknown(tmp_path, approved):
     Folder(tmp_path).add("Job", job("Job"))
     program = f"""
 import os, resource, pathlib
@@ -309,10 +311,7 @@ for name, one in told.lost.items():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
     )
-    assert done.stdout == (
-        "Job.py: unknown: no more files can be open: "
-        "the limit of open files (ulimit -n) is 6\n"
-    )
+    approved(done.stdout)
 
 
 @pytest.mark.parametrize(
