@@ -16,6 +16,8 @@ from typing import Any
 
 from lib.alerting import bundling, delivery, drill, merge, notices, templates
 from lib.core import health
+from lib.core.calendar import Issue
+from lib.core.decisions import Entry, JobDetails
 from lib.core.enums import (
     Decision,
     Health,
@@ -24,16 +26,18 @@ from lib.core.enums import (
     MessageKind,
     Status,
 )
-from lib.core.jobs import Job, JobKey, Policy
+from lib.core.jobs import CatalogEntry, Job, JobKey, Policy
 from lib.core.messages import Message
-from lib.core.records import Record
-from lib.core.results import CheckResult
-from lib.core.settings import Mail, Settings
+from lib.core.records import Record, RunRecord
+from lib.core.results import CheckResult, Timing
+from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings
 from lib.core.text import wrapped
 from lib.mail import proof
 from lib.mail.mime import compose
 from lib.peers import templates as peer_templates
 from lib.peers.answer import Answer, PeerStatus
+from lib.report import summary
+from lib.report.summary import Facts
 from lib.runner import emergency
 from lib.runner.emergency import Stamp
 
@@ -238,6 +242,73 @@ def _of_jobs() -> Iterator[Titled]:
     yield "a check that could not be made", alert(SHOP, unknown)
 
 
+def the_daily_summary() -> Message:
+    """Return a daily summary in which there is something to say."""
+    morning = NIGHT.replace(hour=8, minute=0)
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    disk = replace(
+        failing(DISK.key, FULL, 9), failing_since=morning - day * 2 - hour / 2
+    )
+    shop = replace(failing(SHOP.key, AWAY, 9), name="http shop")
+    cert = JobKey("TLSCertExpiration", "tls homepage")
+    memory = {"expires": (morning + 12 * day + hour).isoformat()}
+    sent = [morning - number * hour for number in range(24)]
+    history = [[at.isoformat(), "", 4.0, "arrived", ""] for at in sent[::-1]]
+    late = (sent[2] + timedelta(minutes=5)).isoformat()
+    history[-3] = [sent[2].isoformat(), late, 300, "late", "290 s to mx1"]
+    proven = {"verdict": "arrived", "proved_at": morning.isoformat()}
+    prover = JobKey("EmailChecker", "EmailChecker")
+    known = CatalogEntry("peer friend", "p.py", JobFrequency.HOUR, judged=True)
+    found = Facts(
+        records={
+            DISK.key: replace(disk, name="disk root"),
+            SHOP.key: shop,
+            cert: Record(cert, "tls homepage", memory=memory),
+            prover: Record(prover, memory={"proof": proven, "history": history}),
+        },
+        catalog=dict.fromkeys(
+            [
+                DISK.key,
+                SHOP.key,
+                JobKey.of_peer("friend"),
+                *(JobKey("X", str(n)) for n in range(38)),
+            ],
+            known,
+        ),
+        run=RunRecord(),
+        since=morning - day,
+        now=morning,
+        entries=tuple(
+            Entry(at, JobKey("T", "t"), "tcp mail", Decision.QUIET_RECOVERY, details)
+            for at in (morning - 6 * hour, morning - 5 * hour)
+            for start in [at - timedelta(minutes=12)]
+            for details in [JobDetails(Status.OK, failing_since=start)]
+        ),
+        slowest=(
+            Timing(JobKey("H", "h"), "http shop", 30.0, NIGHT),
+            Timing(
+                prover, "EmailChecker", 2.312, morning - hour + timedelta(minutes=1)
+            ),
+        ),
+    )
+    at = Path("settings.cfg")
+    settings = Settings(
+        path=at,
+        servername="web1",
+        alertcontact=("ops@example.com",),
+        logfile=at,
+        state=at,
+        mail=Mail(smtpserver="x.example.com", mailbox=Mailbox("x.example.com")),
+        peers=Peers((Peer("friend", "https://example.org/", "a@example.org"),)),
+    )
+    issue = Issue("daily", 12, morning, found.since, morning + day)
+    return summary.message("b", issue, found, settings)
+
+
+def _of_summary() -> Iterator[Titled]:
+    yield "an ordinary day", the_daily_summary()
+
+
 PARTS = {
     "Jobs": (
         "To the job's contact, by its policy; reminders and the end are threaded to "
@@ -263,14 +334,18 @@ PARTS = {
         _of_many,
     ),
     "State": ("To alertcontact: what Checker could not keep, or read.", _of_state),
+    "The daily summary": (
+        "To alertcontact, with `[summary] daily`; that of a week reads the same.",
+        _of_summary,
+    ),
 }
 
 HEAD = """\
 # What each mail looks like
 
-Every mail that Checker writes itself, but for the daily summary, which is in
-[README](../README.md). `web1` is `[general] servername`, `friend` a line of
-`[peers]`. Made by `tests/support/mails.py`, from the code that writes them.
+Every mail that Checker writes itself. `web1` is `[general] servername`, `friend` a line
+of `[peers]`. Made by `tests/support/mails.py`, from the code that writes them.
+[alerting.md](alerting.md) says when each is sent.
 """
 
 
