@@ -2,14 +2,474 @@
 
 from __future__ import annotations
 
+import configparser
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from lib.cli.settings_page import settings_page
+import pytest
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+from lib import jobbase
+from lib.alerting import dispatcher, planning
+from lib.cli.arguments import EXIT_CODES, flags_of
+from lib.cli.crontab import SLOTS
+from lib.cli.main import MODES
+from lib.cli.settings_page import settings_page
+from lib.config.options import EMAIL, PEERS, STATUS
+from lib.core import health, policy, ratelimit
+from lib.core.decisions import Event
+from lib.core.enums import Decision, Health
+from lib.core.enums import JobFailureNotificationFrequency as Every
+from lib.core.enums import JobFrequency
+from lib.core.jobs import MAX_TIMEOUT_S
+from lib.mail import proof
+from lib.mail.folders import MAX_FOLDERS
+from lib.peers import answer, client
+from lib.plugins.base import MAX_MAILS
+from lib.report import status
+from lib.report.summary import DUE_WITHIN
+from lib.runner import summaries
+from lib.runner.supervisor import RUN_S
+from lib.storage import auditlog
+from lib.system import log
+from lib.system.process import MAX_PRINTED
+from lib.web import server
+from lib.workers.execute import MAX_MEMORY
+from tests.support.instance import Instance, flag_job
+from tests.unit.core.test_policy import tell_story
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+#: Pages whose text is somebody's; the others are written by the program or measured.
+WRITTEN = sorted(path.name for path in DOCS.glob("*.md") if path.name != "faults.md")
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text("utf-8")
+
+
+def flat(text: str) -> str:
+    """Return the text with every run of spaces and line ends as one space."""
+    return " ".join(text.split())
+
+
+def part(name: str, title: str) -> str:
+    """Return what stands below a heading of a page, up to the next one."""
+    found = re.search(rf"(?ms)^#+ {re.escape(title)}$(.*?)(?=^#+ |\Z)", page(name))
+    assert found, f"{name} has no {title!r}"
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of every table in the text, without the headings."""
+    lines = re.findall(r"(?m)^\| (.*) \|$\n(?!\|---)", text + "\n")
+    return [line.split(" | ") for line in lines]
+
+
+def blocks(text: str, language: str = "") -> list[str]:
+    """Return the fenced blocks in a language."""
+    fenced = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", text)
+    return [inside for found, inside in fenced if found == language]
+
+
+def words(cell: str) -> list[str]:
+    """Return what stands in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# settings.md.
 
 
 def test_the_page_of_settings_is_what_the_tables_say():
-    assert (DOCS / "settings.md").read_text(
-        "utf-8"
-    ) == settings_page(), "stale: see make docs"
+    assert page("settings.md") == settings_page(), "stale: see make docs"
+
+
+# alerting.md.
+
+
+@pytest.mark.parametrize("row", rows(part("alerting.md", "The policy")), ids=str)
+def test_each_story_is_told_by_the_policy(row):
+    (notify,), failures, (runs,), (mails,) = (
+        words(row[0]),
+        int(row[1]),
+        words(row[2]),
+        words(row[3]),
+    )
+    assert tell_story(Every(notify), failures, runs) == mails
+
+
+def test_reminders_come_as_much_early_as_is_said():
+    text = flat(part("alerting.md", "The policy"))
+    for every, said in {
+        "5min": "4 min 30 s",
+        "10min": "9 min 15 s",
+        "hour": "59 min",
+        "day": "23 h 50 min",
+    }.items():
+        units = {"h": "hours", "min": "minutes", "s": "seconds"}
+        length = timedelta(
+            **{units[unit]: int(n) for n, unit in re.findall(r"(\d+) (\w+)", said)}
+        )
+        assert policy.REPEAT_AFTER[Every(every)] == length
+        assert f"{said} (`{every}`)" in text
+
+
+def test_each_code_of_the_audit_log_is_in_the_table():
+    shown = [
+        words(row[0])[0]
+        for row in rows(part("alerting.md", "Why was I notified, or not?"))
+    ]
+    assert shown == [*Decision, *Event]
+
+
+def test_each_verdict_on_our_own_mail_is_in_the_table():
+    table = rows(part("alerting.md", "Proof that mail arrives"))
+    assert [words(row[0])[0] for row in table] == list(proof.VERDICTS)
+
+
+def test_the_figures_of_alerting_are_those_of_the_rules():
+    text = flat(page("alerting.md"))
+    first, *others, last = (
+        round(wait.total_seconds() / 60) for wait in policy.RETRY_AFTER
+    )
+    waits = f"{', '.join(map(str, (first, *others[:-1])))} and {others[-1]} minutes"
+    assert (f"after about {waits}, then hourly" in text, last) == (True, 60)
+    hour, day = EMAIL["mailsperhour"].default, EMAIL["mailsperday"].default
+    assert f"`mailsperhour` ({hour}) and `mailsperday` ({day})" in text
+    assert (ratelimit.RESERVE, "one fifth is reserved" in text) == (5, True)
+    quiet = ratelimit.QUIET.total_seconds() / 60
+    assert f"up to {ratelimit.FIRST_ALERTS_PER_HOUR} such alerts an hour" in text
+    assert f"in one mail every {quiet:g} minutes" in text
+    assert f"people waits {quiet:g} minutes" in text
+    assert f"If more than {planning.MAX_SINGLY} mails wait" in text
+    assert f"more than {dispatcher.MANY} jobs are still running" in text
+    assert f"at most {ratelimit.LOGINS_PER_HOUR} attempts an hour" in text
+    assert f"While {summaries.MAX_WAITING} are waiting" in text
+    assert f"within {DUE_WITHIN.days} days" in text
+    assert f"at most {MAX_FOLDERS}." in text
+    assert f"The last {health.MAX_HISTORY} proofs are kept" in text
+    assert f"shows the last {status.MAX_PROOFS}." in text
+    assert f"met the job for {policy.FORGET_AFTER.days} days" in text
+
+
+# operations.md.
+
+
+def test_every_mode_and_every_flag_is_in_the_table():
+    shown = [
+        one for row in rows(part("operations.md", "Commands")) for one in words(row[0])
+    ]
+    modes = {flat(f"-m {name} {mode.words}") for name, mode in MODES.items()}
+    modes = modes - {"-m cron"} | {"-m cron -c FREQUENCY"}
+    assert {one for one in shown if one.startswith("-m ")} == modes
+    # -m and -c stand with the modes.
+    known = {flag.names[0] for flag in flags_of(MODES)} - {"-m", "-c"}
+    assert {one.split()[0] for one in shown if not one.startswith("-m ")} == known
+
+
+def test_every_exit_code_is_in_the_table():
+    shown = [int(row[0]) for row in rows(part("operations.md", "Exit codes"))]
+    assert shown == list(EXIT_CODES)
+
+
+def test_the_commands_that_are_named_are_targets_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for name in WRITTEN:
+        for target in re.findall(r"(?:`|^    )make ([a-z-]+)", page(name), re.M):
+            assert re.search(rf"(?m)^{target}:", makefile), (name, target)
+
+
+UNITS = ("checker-run.timer", "checker-run.service")
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_is_shown_as_it_is(name):
+    unit = (ROOT / "contrib" / name).read_text("utf-8")
+    assert unit in blocks(page("operations.md"), "ini")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
+    for name in UNITS:
+        unit = (ROOT / "contrib" / name).read_text("utf-8")
+        # What it starts has to be there.
+        (tmp_path / name).write_text(unit.replace("User=checker\n", ""))
+    ran = subprocess.run(
+        ["systemd-analyze", "verify", *(str(tmp_path / name) for name in UNITS)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    about_us = [line for line in ran.stderr.splitlines() if "checker" in line]
+    assert (ran.returncode, about_us) == (0, [])
+
+
+def test_the_unit_starts_in_each_minute_what_cron_starts(tmp_path):
+    unit = (ROOT / "contrib" / "checker-run.service").read_text("utf-8")
+    (line,) = re.findall(r"(?m)^ExecStart=/bin/sh -c '(.*)'$", unit)
+    script = line.replace("%%", "%").replace("$$", "$")
+    program = "/opt/checker/.venv/bin/python /opt/checker/checker.py"
+    assert f"exec {program} -m cron -c " in script
+    (tmp_path / "job.sh").write_text(
+        'date() { test "$1" = +%H:%M && echo "$now"; }\n'
+        "for now in $(cat minutes); do (\n"
+        + script.replace(f"exec {program} -m cron -c", "echo")
+        + "\n) done\n"
+    )
+    minutes = [f"{n // 60:02}:{n % 60:02}" for n in range(24 * 60)]
+    (tmp_path / "minutes").write_text("\n".join(minutes))
+    ran = subprocess.run(
+        ["/bin/sh", "job.sh"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stderr == ""
+    started = dict(zip(minutes, ran.stdout.split(), strict=True))
+    expected = dict.fromkeys(minutes, "minute")
+    for frequency in ("hour", "day", "day_noon"):
+        minute, hours, *_days = SLOTS[JobFrequency(frequency)].split()
+        for first, _dash, last in (one.partition("-") for one in hours.split(",")):
+            for hour in range(int(first), int(last or first) + 1):
+                expected[f"{hour:02}:{int(minute):02}"] = frequency
+    assert started == expected
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_a_timer_in_utc_does_not_pause_in_autumn():
+    def minutes_after(expression: str) -> list[str]:
+        ran = subprocess.run(
+            ["systemd-analyze", "calendar", "--iterations=3"]
+            + ["--base-time=2026-10-25 00:58:30 UTC", expression],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "TZ": "Europe/Berlin", "LC_ALL": "C"},
+        )
+        return re.findall(r"\(in UTC\): .* (\d\d:\d\d):00 UTC", ran.stdout)
+
+    unit = (ROOT / "contrib" / "checker-run.timer").read_text("utf-8")
+    (in_utc,) = re.findall(r"(?m)^OnCalendar=(.*)$", unit)
+    assert minutes_after(in_utc) == ["00:59", "01:00", "01:01"]
+    local = in_utc.removesuffix(" UTC")
+    assert minutes_after(local) == ["00:59", "02:00", "02:01"]
+
+
+def test_a_backup_goes_on_on_another_host_where_it_was(tmp_path):
+    pack, unpack = (
+        next(iter(re.findall(rf"(?m)^ +(tar {how}.*)$", page("operations.md"))))
+        for how in ("-czf checker-backup", "-xzpf checker-backup")
+    )
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+    here, flag = Instance(old), tmp_path / "flag"
+    here.job("Flag", flag_job(flag))
+    assert here.cron().silent
+    assert here.records()["Flag"]["failures"] == 1
+    subprocess.run(shlex.split(pack), cwd=old, check=True, timeout=60)
+    there = Instance(new)
+    there.job("Flag", flag_job(flag))
+    (old / "checker-backup.tar.gz").rename(new / "checker-backup.tar.gz")
+    subprocess.run(shlex.split(unpack), cwd=new, check=True, timeout=60)
+    assert there.cron().silent
+    assert there.records()["Flag"]["failures"] == 2
+    flag.touch()
+    assert there.cron().silent
+    sent = re.findall(
+        r"(?m)^.*Subject: (.*)$", (there.state / "checker.log").read_text()
+    )
+    # The alert came with the log of the old host, and left once.
+    assert len(sent) == 2, sent
+    assert "Flag" not in there.records()
+
+
+def test_state_of_a_newer_version_is_left_alone(tmp_path):
+    instance = Instance(tmp_path)
+    assert instance.cron().silent
+    instance.mend(lambda content: content.update(format=99), "run.json")
+    before = (instance.state / "run.json").read_text()
+    ran = instance.cron()
+    assert ran.code == 1 and "newer Checker" in ran.err
+    assert (instance.state / "run.json").read_text() == before
+
+
+def test_the_figures_of_operations_are_those_of_the_rules():
+    text = flat(page("operations.md"))
+    missed = policy.MISSED_AFTER
+    hour, day = missed[JobFrequency.HOUR], missed[JobFrequency.DAY]
+    assert f"after {hour.total_seconds() / 60:g} minutes" in text
+    assert f"after {day.total_seconds() / 3600:g} hours" in text
+    assert f"its {RUN_S:g} seconds" in text
+    assert f"within {RUN_S:g} seconds" in text
+    assert f"forgotten after {policy.FORGET_AFTER.days} days" in text
+    assert f"At {log.MAX_LOG // 1024**2} MB the log" in text
+    assert f"at most {auditlog.MAX_BYTES // 1024**2} MB and one older copy" in text
+
+
+# peers.md.
+
+
+def test_each_word_for_peers_is_in_the_table():
+    shown = [words(row[0])[0] for row in rows(part("peers.md", "Our answer"))]
+    assert shown == list(Health)
+
+
+def test_the_answer_is_shown_as_it_is_made():
+    (shown,) = blocks(part("peers.md", "Our answer"))
+    read = answer.judged(
+        shown.encode(), now=datetime.fromtimestamp(1795996801).astimezone()
+    )
+    assert read.answer is not None and read.peer_status is answer.PeerStatus.OK
+    assert answer.composed(read.answer).decode() == shown
+
+
+def test_the_figures_of_peers_are_those_of_the_rules():
+    text = flat(page("peers.md"))
+    assert f"`after` ({PEERS['after'].default}) requests" in text
+    assert f"once an {PEERS['every'].default} (`every`)" in text
+    run_age = STATUS["runage"].default // 60
+    assert f"within {run_age} minutes (`runage`)" in text
+    assert f"over {health.STUCK_AFTER.total_seconds() / 60:g} minutes" in text
+    assert f"over {answer.MAX_AGE.total_seconds() / 60:g} minutes old" in text
+    assert f"At most {answer.MAX_BYTES // 1024} KB are read" in text
+    assert f"takes {client.ASK_S:g} seconds at most" in text
+    assert f"requests to {server.MAX_HEADER // 1024} KB" in text
+    assert (
+        f"connections to {server.LONGEST_S:g} seconds and to {server.MAX_CONNECTIONS}"
+        in text
+    )
+
+
+# jobs.md.
+
+
+JOBS = page("jobs.md")
+FIRST_JOB, SPAWNER = blocks(JOBS, "python")
+(SPAWNERS_SECTION,) = blocks(JOBS, "ini")
+
+
+def hooks_shown() -> dict[str, list[str]]:
+    return {
+        words(row[0])[0].partition("(")[0]: row
+        for row in rows(part("jobs.md", "Hooks"))
+    }
+
+
+def test_every_hook_is_in_the_table_and_nothing_else():
+    hooks = {
+        name
+        for name, value in vars(jobbase.JobBase).items()
+        if callable(value) and not name.startswith("_")
+    }
+    assert set(hooks_shown()) == hooks
+
+
+def test_the_hooks_have_the_defaults_of_the_table():
+    config = configparser.ConfigParser()
+    config.read_dict({"general": {"alertcontact": "ops@example.com"}})
+    job = jobbase.JobBase(config)
+    shown = {name: row[1] for name, row in hooks_shown().items()}
+    assert words(shown["notifyOnFailureEvery"]) == [job.notifyOnFailureEvery().name]
+    assert shown["numberFailuresBeforeNotification"] == str(
+        job.numberFailuresBeforeNotification()
+    )
+    assert shown["timeout"] == f"{job.timeout():g}"
+    assert (shown["contact"], job.contact()) == ("alertcontact", ("ops@example.com",))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        jobbase.JobFrequency,
+        jobbase.JobFailureNotificationFrequency,
+        jobbase.JobFailureCountMinimumBeforeNotification,
+    ],
+)
+def test_every_answer_a_hook_may_give_is_in_the_table(choices):
+    for choice in choices:
+        assert re.search(rf"[`.]{choice.name}`", part("jobs.md", "Hooks")), choice.name
+
+
+def test_everything_execute_may_raise_is_in_its_table():
+    own = {
+        name
+        for name in jobbase.__all__
+        if isinstance(found := getattr(jobbase, name), type)
+        and issubclass(found, Exception)
+    }
+    answers = part("jobs.md", "What execute answers")
+    assert set(re.findall(r"raise (\w+)\(", answers)) == own
+
+
+def test_the_figures_of_jobs_are_those_of_the_rules():
+    text = flat(JOBS)
+    assert f"at most {MAX_MEMORY // 1024} KB" in text
+    assert f"up to {MAX_PRINTED // 1024} KB" in text
+    assert f"at most {MAX_TIMEOUT_S} |" in text
+    assert f"may send {MAX_MAILS} mails in a run" in text
+    assert f"met for {policy.FORGET_AFTER.days} days" in text
+
+
+def test_the_first_job_runs_as_it_is(tmp_path):
+    instance = Instance(tmp_path)
+    instance.job("RebootRequired", FIRST_JOB)
+    (found,) = instance.run("-m", "run", "RebootRequired", "--json").json()
+    waits = Path("/run/reboot-required").exists()
+    assert found["verdict"] == ("failing" if waits else "ok"), found
+    assert found["reason"] == ("an update waits for a reboot" if waits else "")
+
+
+def test_the_spawner_runs_as_it_is_remembers_and_speaks_for_itself(tmp_path):
+    instance = Instance(tmp_path)
+    instance.job("Shrinks", SPAWNER)
+    instance.add(SPAWNERS_SECTION.replace("/srv", str(tmp_path)))
+    for name in ("photos", "scans"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "one").touch()
+    assert instance.cron("hour").silent
+    (tmp_path / "photos" / "one").unlink()
+    assert instance.cron("hour").silent
+    log = (instance.state / "checker.log").read_text()
+    assert f"Subject: [web1] {tmp_path}/photos shrinks" in log
+    assert "0 left. Ask its owner first." in log
+    assert instance.run("-m", "validate").code == 0
+
+
+# All pages.
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_page_names_no_machine_and_no_host_but_examples(name):
+    text = page(name)
+    assert not re.search(r"(?<![\w.])/(root|home|work|tmp/\w)", text)
+    hosts = re.findall(r"\b(?:[\w-]+\.)+(?:com|org|net|io|dev|de)\b", text)
+    known = {"gmail.com", "smtp.gmail.com", "imap.gmail.com", "myaccount.google.com"}
+    examples = r"(.*\.)?example\.(com|org)"
+    assert [one for one in hosts if not re.fullmatch(examples, one)] == [
+        one for one in hosts if one in known
+    ]
+    numbers = re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", text)
+    assert {one for one in numbers if not one.startswith("127.")} <= {"0.0.0.0"}
+
+
+def anchors(path: Path) -> set[str]:
+    """Return what a link to a heading of the page may end in."""
+    found = re.findall(r"(?m)^#+ (.*)$", path.read_text("utf-8"))
+    return {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in found}
+
+
+@pytest.mark.parametrize("name", [*WRITTEN, "faults.md"])
+def test_a_page_links_to_what_is_there(name):
+    for link in re.findall(r"\]\((?!https://)([^)]+)\)", page(name)):
+        path, _hash, title = link.partition("#")
+        target = (DOCS / path).resolve() if path else DOCS / name
+        assert target.exists(), link
+        assert not title or title in anchors(target), link
+    for file in re.findall(r"`((?:lib|jobs|tests)/[\w/]+\.\w+)`", page(name)):
+        assert (ROOT / file).exists(), file
