@@ -68,7 +68,7 @@ integration: venv-dev
 approve: venv-dev
 	@CHECKER_APPROVE=1 $(IN_VENV) -m pytest -q -n 2 --dist worksteal $(ARGS)
 
-# The table goes to build/faults.md as well; docs/faults.md and README quote it.  The rows
+# The table goes to build/faults.md as well; docs/faults.md and testing.md quote it.  The rows
 # without the harnesses, in half an hour: ARGS='-k "not harness and not test_model or a_record"'
 faults: venv-dev
 	@mkdir -p build

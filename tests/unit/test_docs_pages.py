@@ -39,6 +39,8 @@ from lib.system import log
 from lib.system.process import MAX_PRINTED
 from lib.web import server
 from lib.workers.execute import MAX_MEMORY
+from tests.e2e.stories import STORIES
+from tests.faults.scenarios import SCENARIOS
 from tests.support.instance import Instance, flag_job
 from tests.unit.core.test_policy import tell_story
 
@@ -79,6 +81,10 @@ def blocks(text: str, language: str = "") -> list[str]:
 def words(cell: str) -> list[str]:
     """Return what stands in backticks."""
     return re.findall(r"`([^`]+)`", cell)
+
+
+#: What faults.md says of the rows that harnesses stand for.
+HARNESSES = page("faults.md").partition("harnesses are run")[2].partition("| Row")[0]
 
 
 # settings.md.
@@ -439,6 +445,26 @@ def test_the_spawner_runs_as_it_is_remembers_and_speaks_for_itself(tmp_path):
     assert f"Subject: [web1] {tmp_path}/photos shrinks" in log
     assert "0 left. Ask its owner first." in log
     assert instance.run("-m", "validate").code == 0
+
+
+# testing.md, faults.md.
+
+
+def test_the_harnesses_go_through_as_many_scenarios_as_is_said():
+    assert (len(SCENARIOS), "eight scenarios" in page("testing.md")) == (8, True)
+
+
+def test_there_are_as_many_stories_as_is_said():
+    assert 45 <= len(STORIES) < 60 and "some fifty stories" in page("testing.md")
+
+
+def test_every_fault_that_is_tested_is_in_a_table():
+    tested: set[str] = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        tested |= set(re.findall(r'mark\.fault\(\s*"(\w+)"', path.read_text("utf-8")))
+    shown = {row[0] for row in rows(page("faults.md"))}
+    assert len(tested) > 80
+    assert tested - shown == set(re.findall(r"\b[A-Z]\d+\b", HARNESSES)) - shown
 
 
 # All pages.
