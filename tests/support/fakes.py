@@ -5,13 +5,16 @@ from __future__ import annotations
 import configparser
 import textwrap
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lib.alerting import templates
+from lib.core import policy
 from lib.core.enums import JobFrequency, Status
 from lib.core.jobs import Job, JobFile, JobKey
-from lib.core.messages import Message
+from lib.core.messages import Message, fit_mail
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
 from lib.plugins.discover import facts_of_file
@@ -77,6 +80,8 @@ class Told:
     #: The keys of the jobs that were judged, each once.
     judged: set[JobKey] = field(default_factory=set)
     seconds: float = 0.0
+    #: What the workers were given.
+    order: Order = field(default_factory=Order)
 
     @property
     def outcomes(self) -> dict[str, CheckResult]:
@@ -94,8 +99,18 @@ class Told:
         }
 
     def mails(self, name: str) -> tuple[Message, ...]:
-        """Return what a job has to say."""
-        return self.reports[name].messages
+        """Return the messages that are queued for a job, as the supervisor makes them."""
+        report = self.reports[name]
+        record = policy.record_of(
+            report.job.key,
+            self.order.records,
+            self.order.lost,
+            report.job.formerly,
+            self.order.old_entries,
+            report.job.contact,
+        )
+        mails = templates.compose(report, record, self.order.now(), "00" * 16)
+        return tuple(fit_mail(mail, self.order.secrets) for mail in mails)
 
 
 class Folder:
@@ -121,10 +136,9 @@ class Folder:
         **order: object,
     ) -> WorkerManager:
         """Return a crew at work on the files."""
-        given = {"due": frozenset(JobFrequency), "contact": CONTACT, **order}
         workers = WorkerManager(
             config or settings(),
-            Order(**given),  # type: ignore[arg-type]  # by the names of its fields
+            order_of(order),
             lambda file: facts_of_file(file, CONTACT),
             load_timeout_s=load_timeout_s,
             at_once=at_once,
@@ -145,7 +159,7 @@ class Folder:
         workers = self.workers(
             config, load_timeout_s=load_timeout_s, at_once=at_once, **order
         )
-        notified = Told()
+        notified = Told(order=order_of(order))
         try:
             while not workers.is_done:
                 listen(workers, notified)
@@ -159,6 +173,12 @@ class Folder:
         """Return all that is told of one more job file."""
         self.add(name, text)
         return self.run(**order)  # type: ignore[arg-type]  # fields of Order
+
+
+def order_of(fields: Mapping[str, object]) -> Order:
+    """Return an order for all jobs, with these fields."""
+    given = {"due": frozenset(JobFrequency), "contact": CONTACT, **fields}
+    return Order(**given)  # type: ignore[arg-type]  # by the names of its fields
 
 
 def listen(workers: WorkerManager, notified: Told) -> None:
