@@ -23,7 +23,6 @@ _HEAD = """\
 
 Every section and option of `settings.cfg`.
 [settings.cfg.example](../settings.cfg.example) has them as a file to copy.
-`./checker.py -m validate` checks yours and names each mistake with its line.
 
 - The format is INI. A comment is a line of its own; `%` and `#` in a value are ordinary
   characters.
@@ -31,8 +30,33 @@ Every section and option of `settings.cfg`.
   must begin with `/`.
 - A switch is `yes` or `no`; `true`, `on`, `1` and `false`, `off`, `0` work too.
 - A dash below means that there is no default.
-- A file that contains a password must not be readable by others: `chmod 600
-  settings.cfg`.
+- A file that contains a password must not be readable by others:
+  `chmod 600 settings.cfg`.
+
+For example, these lines have three mistakes:
+
+```ini
+[general]
+servername = web1
+alertcontact = ops@example.com
+
+[http homepage]
+url = https://example.com/
+verfy = no
+timeout = 90
+
+[disc data]
+path = /data
+```
+
+`./checker.py -m validate` names each with its line:
+
+```
+where            section        problem  text
+settings.cfg:7   http homepage  error    unknown option 'verfy'; did you mean 'verify'?
+settings.cfg:8   http homepage  error    timeout = 90: expected seconds from 0.1 to 50
+settings.cfg:10  disc data      error    unknown kind 'disc'; did you mean 'disk'?
+```
 
 A wrong target is a failing job of its name, and everything else runs. A wrong value in
 `[general]` or `[email]`, or a settings file that cannot be read or that others may
@@ -78,7 +102,8 @@ _TARGETS = """\
 
 Each target is one section, `[kind name]`. The name is what mails say, and the
 target's history belongs to it; everything else may change. The options of `[defaults]`
-work in each of these sections too.
+work in each of these sections too. Until its first run a target is `not run yet` in
+`-m list`.
 
 | kind | checked every | job file |
 |---|---|---|

@@ -94,6 +94,16 @@ def test_the_page_of_settings_is_what_the_tables_say():
     assert page("settings.md") == settings_page(), "stale: see make docs"
 
 
+def test_what_is_wrong_in_the_settings_is_shown_as_validate_shows_it(tmp_path):
+    (mistakes,) = blocks(page("settings.md"), "ini")
+    instance = Instance(tmp_path)
+    instance.write(mistakes)
+    ran = instance.run("-m", "validate")
+    (shown,) = blocks(page("settings.md"))
+    # Notes follow.
+    assert (ran.code, ran.out[: len(shown)]) == (1, shown)
+
+
 # alerting.md.
 
 
