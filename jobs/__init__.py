@@ -1,4 +1,4 @@
 """The jobs that ship, one class per file; your own may lie beside them.
 
-A file whose name starts with ``_`` is no job.  See "Write a job" in README.md.
+A file whose name starts with ``_`` is no job.  See docs/jobs.md.
 """

@@ -1,1 +1,1 @@
-"""The program; README.md has the map of its rooms."""
+"""The program; CONTRIBUTING.md has the map of its packages."""

@@ -1,7 +1,7 @@
 """The contract with job authors: derive from JobBase, or from JobSpawner.
 
 A job file needs nothing else of ours.  ``help(JobBase)`` is meant to be enough to
-write a job; README.md has one to start from.
+write a job; docs/jobs.md has one to start from.
 """
 
 from __future__ import annotations

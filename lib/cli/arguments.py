@@ -188,7 +188,7 @@ def flags_of(modes: Mapping[str, Mode]) -> list[Flag]:
     ]
 
 
-#: Exit codes, as README.md lists them.
+#: Exit codes; EXIT_CODES has the words.
 OK, TROUBLE, WRONG_USE = 0, 1, 2
 
 
