@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 from datetime import datetime, timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -313,6 +314,23 @@ def test_state_of_a_newer_version_is_left_alone(tmp_path):
     ran = instance.cron()
     assert ran.code == 1 and "newer Checker" in ran.err
     assert (instance.state / "run.json").read_text() == before
+
+
+def test_every_file_in_the_state_folder_is_named_on_its_page(tmp_path):
+    named = (ROOT / "state" / "README.md").read_text("utf-8")
+    shown = [name.rstrip("/") for row in rows(named) for name in words(row[0])]
+    instance = Instance(tmp_path)
+    instance.add("[summary]\ndaily = 08:00\n")
+    instance.job("Flag", flag_job(tmp_path / "flag"))
+    for _run in range(2):
+        assert instance.cron("hour", "-v").silent
+    # A damaged record is kept.
+    (record,) = (instance.state / "jobs").glob("flag-*.json")
+    record.write_text("{")
+    instance.cron()
+    found = {path.name for path in instance.state.iterdir()}
+    assert {"run.json", "jobs", "lock", "quarantine", "checker.log"} <= found
+    assert [one for one in found if not any(fnmatch(one, as_) for as_ in shown)] == []
 
 
 def test_the_figures_of_operations_are_those_of_the_rules():
