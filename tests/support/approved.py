@@ -91,11 +91,12 @@ def approved(
             hide=hide or {},
         )
         if file:
-            before = file.read_text("utf-8")
-            after = _with_block(before, name, found) if name else found
-            if APPROVING and before != after:
-                file.write_text(after, "utf-8")
-            elif not APPROVING:
+            with _locked(file.parent):
+                before = file.read_text("utf-8")
+                after = _with_block(before, name, found) if name else found
+                if APPROVING and before != after:
+                    file.write_text(after, "utf-8")
+            if not APPROVING:
                 _fail_if_changed(before, after, str(file))
             return
         section = f"{title} / {name}" if name else title
@@ -235,12 +236,19 @@ def _forget(path: Path, is_stale: Callable[[str], bool]) -> None:
 def _rewriting(path: Path) -> Iterator[dict[str, str]]:
     """Give the sections of a file to change, to one process at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(path.parent):
         sections = read_sections(path)
         yield sections
         _write_sections(path, sections)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for one process at a time."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(lock)
 

@@ -108,7 +108,7 @@ def note(subject: str, body: str, to: tuple[str, ...] = OPS) -> Message:
 
 
 def of_a_job() -> list[Message]:
-    """Return the mails of README: of an alert, its end, a reminder, lost state."""
+    """Return the mails of a job: an alert, its end, a reminder, lost state."""
     lost = f"{THERE}/state/jobs/disk-root-de1582e67f.json: it is missing"
     return [
         alert(DISK, FULL),
