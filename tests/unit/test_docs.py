@@ -18,8 +18,10 @@ from lib.config.load import load_settings
 from lib.config.options import SECTIONS
 from lib.core.jobs import EMAIL_CHECKER, MAX_TIMEOUT_S, PEER_CHECKER
 from lib.plugins.target import targets
+from tests.support import pages
 from tests.support.instance import Instance
 from tests.support.mails import THERE, as_shown, of_a_job
+from tests.support.pages import anchors, blocks, flat, rows, words
 
 ROOT = Path(__file__).resolve().parents[2]
 README_PATH = ROOT / "README.md"
@@ -28,37 +30,9 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
-def flat(text: str) -> str:
-    """Return the text with every run of spaces and line ends as one space."""
-    return " ".join(text.split())
-
-
 def part(title: str, text: str = README) -> str:
     """Return what stands below a heading, up to the next one."""
-    found = re.search(rf"(?ms)^#+ {re.escape(title)}$(.*?)(?=^#+ |\Z)", text)
-    assert found, f"no heading {title!r}"
-    return found[1]
-
-
-def rows(text: str) -> list[list[str]]:
-    """Return the cells of every table in the text, without the headings."""
-    lines = re.findall(r"(?m)^\| (.*) \|$", text)
-    return [
-        line.split(" | ")
-        for line in lines
-        if line.startswith("`") or line[0] in "0123456789"
-    ]
-
-
-def blocks(text: str, language: str = "") -> list[str]:
-    """Return the fenced blocks in a language."""
-    fenced = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", text)
-    return [inside for found, inside in fenced if found == language]
-
-
-def words(cell: str) -> list[str]:
-    """Return what stands in backticks."""
-    return re.findall(r"`([^`]+)`", cell)
+    return pages.part(text, title)
 
 
 INSTALL = part("Install in five minutes")
@@ -224,14 +198,6 @@ def test_a_document_names_no_machine_and_no_host_but_examples(name):
     ]
     numbers = re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", text)
     assert {one for one in numbers if not one.startswith("127.")} <= {"0.0.0.0"}
-
-
-def anchors(text: str) -> set[str]:
-    """Return what a link may name after ``#``: each heading of a page."""
-    return {
-        re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
-        for title in re.findall(r"(?m)^#+ (.*)$", text)
-    }
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

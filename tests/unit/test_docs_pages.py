@@ -42,7 +42,9 @@ from lib.web import server
 from lib.workers.execute import MAX_MEMORY
 from tests.e2e.stories import STORIES
 from tests.faults.scenarios import SCENARIOS
+from tests.support import pages
 from tests.support.instance import Instance, flag_job
+from tests.support.pages import anchors, blocks, flat, rows, words
 from tests.unit.core.test_policy import tell_story
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,33 +57,9 @@ def page(name: str) -> str:
     return (DOCS / name).read_text("utf-8")
 
 
-def flat(text: str) -> str:
-    """Return the text with every run of spaces and line ends as one space."""
-    return " ".join(text.split())
-
-
 def part(name: str, title: str) -> str:
     """Return what stands below a heading of a page, up to the next one."""
-    found = re.search(rf"(?ms)^#+ {re.escape(title)}$(.*?)(?=^#+ |\Z)", page(name))
-    assert found, f"{name} has no {title!r}"
-    return found[1]
-
-
-def rows(text: str) -> list[list[str]]:
-    """Return the cells of every table in the text, without the headings."""
-    lines = re.findall(r"(?m)^\| (.*) \|$\n(?!\|---)", text + "\n")
-    return [line.split(" | ") for line in lines]
-
-
-def blocks(text: str, language: str = "") -> list[str]:
-    """Return the fenced blocks in a language."""
-    fenced = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", text)
-    return [inside for found, inside in fenced if found == language]
-
-
-def words(cell: str) -> list[str]:
-    """Return what stands in backticks."""
-    return re.findall(r"`([^`]+)`", cell)
+    return pages.part(page(name), title)
 
 
 #: What faults.md says of the rows that harnesses stand for.
@@ -512,18 +490,12 @@ def test_a_page_names_no_machine_and_no_host_but_examples(name):
     assert {one for one in numbers if not one.startswith("127.")} <= {"0.0.0.0"}
 
 
-def anchors(path: Path) -> set[str]:
-    """Return what a link to a heading of the page may end in."""
-    found = re.findall(r"(?m)^#+ (.*)$", path.read_text("utf-8"))
-    return {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in found}
-
-
 @pytest.mark.parametrize("name", [*WRITTEN, "faults.md"])
 def test_a_page_links_to_what_is_there(name):
     for link in re.findall(r"\]\((?!https://)([^)]+)\)", page(name)):
         path, _hash, title = link.partition("#")
         target = (DOCS / path).resolve() if path else DOCS / name
         assert target.exists(), link
-        assert not title or title in anchors(target), link
+        assert not title or title in anchors(target.read_text("utf-8")), link
     for file in re.findall(r"`((?:lib|jobs|tests)/[\w/]+\.\w+)`", page(name)):
         assert (ROOT / file).exists(), file
