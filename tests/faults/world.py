@@ -80,7 +80,7 @@ class World:
         for name in ("lib", "jobs"):
             shutil.copytree(self.program / name, copy / name, dirs_exist_ok=True)
         shutil.copy(self.program / "checker.py", copy)
-        path = copy / "lib" / "batches.py"
+        path = copy / "lib" / "storage" / "records.py"
         text = path.read_text()
         assert text.count("FROM = 200\n") == 1
         path.write_text(text.replace("FROM = 200\n", "FROM = 2\n"))
