@@ -105,7 +105,9 @@ def test_many_failures_are_one_mail_and_their_end_another(mailing, smtp, approve
     assert mailing.cron().silent
     (bundle,) = smtp.wait_for(1)
     assert bundle.subject == "[web1] 40 failing: no route to host"
-    approved(bundle.body, "body", hide=REAL)
+    # Jobs that run side by side fail in any order.
+    lines = re.sub(r"\bOne \d+ is", "One N is", bundle.body)
+    approved(lines, "body", hide=REAL)
     assert (queued(mailing), bundles(mailing)) == (0, [])
     flag.touch()
     assert mailing.cron().silent

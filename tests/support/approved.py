@@ -34,6 +34,7 @@ MOMENT = (
 REAL = {
     r"(?m)^( *)(Date|Message-ID): .*": r"\1\2: ...",
     MOMENT: "MOMENT",
+    r"\b[0-9a-f]{32}\b": "RANDOM",
     r"\b(\d+ days? \d+ hours?|\d+ minutes?( \d+ seconds?)?|\d+ seconds?)\b": "SO LONG",
     r"\(process \d+\)": "(process N)",
     r"\bport \d{5}\b": "port PORT",

@@ -10,6 +10,7 @@ import pytest
 
 from lib.config.fields import is_this_machine
 from lib.core.settings import Mail, Peer
+from lib.jobbase import targets
 from lib.peers.uplink import OwnLine, any_answers
 from tests.support.listeners import HOLD, Listener, answer, closed_port, says
 from tests.support.waits import SOON_S
@@ -22,7 +23,7 @@ def peer(url="", name="x"):
 def line(*peers, is_here=is_this_machine, **sections):
     config = configparser.ConfigParser(interpolation=None)
     config.read_dict({f"{kind} it": values for kind, values in sections.items()})
-    return OwnLine(peers, config, is_here)
+    return OwnLine(peers, lambda kind: targets(config, kind), is_here)
 
 
 def test_of_one_that_is_silent_and_alone_nothing_follows():
