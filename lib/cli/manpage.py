@@ -102,3 +102,9 @@ def _text(text: str) -> str:
     """Return a text in which roff finds no order of its own."""
     text = text.replace("\\", r"\e").replace("-", _MINUS).replace("'", r"\(aq")
     return rf"\&{text}" if text.startswith(".") else text
+
+
+if __name__ == "__main__":
+    from lib.cli.main import MODES
+
+    print(man_page(MODES), end="")

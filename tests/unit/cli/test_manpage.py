@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from lib.cli.manpage import man_page
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "contrib" / "checker.1"
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 #: The macros it may use, each with what stands behind it.
 MACRO = re.compile(r'\.(?:TH CHECKER 1 .+|SH [A-Z ]+|[TP]P|BR? \S.*|\\" .*)')
 ESCAPE = re.compile(r"\\(?:-|e|&|f[BIR]|\(aq)")
@@ -22,6 +24,12 @@ ESCAPE = re.compile(r"\\(?:-|e|&|f[BIR]|\(aq)")
 
 def test_it_is_what_the_tables_say():
     assert PAGE.read_text("ascii") == man_page(MODES), "stale: see make man"
+
+
+def test_it_is_what_make_man_writes():
+    command = [sys.executable, "-m", "lib.cli.manpage"]
+    assert f"-m lib.cli.manpage >{PAGE.relative_to(ROOT)}" in MAKEFILE
+    assert subprocess.check_output(command, cwd=ROOT) == PAGE.read_bytes()
 
 
 def plain():
