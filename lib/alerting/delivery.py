@@ -15,20 +15,21 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.alerting.accounts import Accounts
-from lib.alerting.channels import Channel, channel_for
 from lib.alerting.queue import Envelope
 from lib.alerting.results import DeliveryFailure
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.core.settings import Mail, Settings
 from lib.core.text import counted, first_line, local, wrapped
-from lib.mail.mime import compose, sender_of
 from lib.mail.replies import DeliveryError
 from lib.system import process
 from lib.system.process import Emit
+
+if TYPE_CHECKING:
+    from lib.alerting.channels import Channel
 
 logger = logging.getLogger(__name__)
 
@@ -330,6 +331,8 @@ class _Session:
         self._left = list(envelopes)
         self._over: list[Envelope] = []
         why: dict[str, Any] = {"why": "the server ended the session"}
+        from lib.alerting.channels import channel_for
+
         try:
             channel = channel_for(
                 self._settings,
@@ -351,6 +354,8 @@ class _Session:
 
     def _speak(self, session: Channel) -> dict[str, Any]:
         """Hand over while the session lasts; return the last refusal."""
+        from lib.mail.mime import compose, sender_of
+
         sender = sender_of(self._settings, self._account)
         why: dict[str, Any] = {}
         held_back: dict[Any, bool] = {}
