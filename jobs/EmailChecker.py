@@ -79,7 +79,7 @@ class EmailChecker(JobBase):
         """Return whether nothing is known any more of a probe that had not left."""
         job_context = self._checker
         known = {one.message_id for one in job_context.queued}
-        known |= {one.message_id for one in job_context.gone}
+        known |= {one.message_id for one in job_context.round_trips}
         return (
             "taken" not in round_trip_mail and round_trip_mail.get("token") not in known
         )
@@ -87,7 +87,7 @@ class EmailChecker(JobBase):
     def _leave(self, round_trip_mail: dict[str, Any], now: datetime) -> None:
         """Note that the probe has left; else fail, or ask to be asked again."""
         token = str(round_trip_mail["token"])
-        for gone in self._checker.gone:
+        for gone in self._checker.round_trips:
             if gone.message_id == token:
                 if gone.error:
                     self._fail(

@@ -36,7 +36,7 @@ def accounts(
     mail arrives has failed or is too old.  Before the first proof nothing is known
     against it.
     """
-    if mail.backup is None or ratelimit.second_is_held(send_log, now):
+    if mail.backup is None or ratelimit.backup_is_held(send_log, now):
         return Accounts()
     if ratelimit.is_held(send_log, now):
         return Accounts(mail.backup, HELD)

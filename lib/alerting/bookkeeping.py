@@ -20,7 +20,7 @@ from lib.alerting.store import AlertStore
 from lib.core import decisions, deferral, ratelimit
 from lib.core.enums import DeliveryResult, MessageKind
 from lib.core.jobs import OWN_KEY, JobKey
-from lib.core.messages import Bundle, Gone, Message
+from lib.core.messages import Bundle, Message, RoundTripDelivery
 from lib.core.ratelimit import Limits, SendLog
 from lib.core.records import Record
 from lib.core.settings import Settings
@@ -61,8 +61,8 @@ class Bookkeeper:
         """Owe the one mail of this hour that says that others have no room."""
         contact = self._settings.alertcontact
         if self.limits is not None:
-            full_until = ratelimit.room_at(self.send_log, self.limits, now)
-            self.send_log = replace(self.send_log, full_until=full_until)
+            limited_until = ratelimit.room_at(self.send_log, self.limits, now)
+            self.send_log = replace(self.send_log, limited_until=limited_until)
         send_log, message = notices.of_held(
             self.send_log, self.limits, count, contact, now
         )
@@ -96,7 +96,7 @@ class Bookkeeper:
         if self.limits is not None:
             ids = [envelope.message.message_id for envelope in batch]
             beside = [one.message.message_id for one in batch if one.beside_limits]
-            self.send_log = ratelimit.counting(self.send_log, ids, now, beside)
+            self.send_log = ratelimit.with_counted(self.send_log, ids, now, beside)
         self._bag.save_send_log(self.send_log)
 
     # What became of it.
@@ -107,7 +107,7 @@ class Bookkeeper:
         attempt_result = results.after_taken(message, event.refused)
         result = self._taken
         # That a log takes mail says nothing of the server.
-        if result is DeliveryResult.SENT and not event.by_second:
+        if result is DeliveryResult.SENT and not event.by_backup:
             self.send_log = replace(self.send_log, held_until=None, refused_logins=())
         for address, said in event.refused.items():
             logger.error("%s was refused: %s", address, said)
@@ -120,7 +120,7 @@ class Bookkeeper:
         if taken:
             notified = replace(message, to=taken)
             decision = (
-                decisions.sent(key, name, notified, now, by_second=event.by_second)
+                decisions.sent(key, name, notified, now, by_backup=event.by_backup)
                 if result is DeliveryResult.SENT
                 else decisions.logged(key, name, notified, now)
             )
@@ -143,7 +143,9 @@ class Bookkeeper:
         self._bury(message, attempt_result)
         self._keep(envelope, attempt_result, taken=False)
         if not (in_doubt or failure.in_doubt):
-            self.send_log = ratelimit.uncounting(self.send_log, [message.message_id])
+            self.send_log = ratelimit.without_counted(
+                self.send_log, [message.message_id]
+            )
             if envelope.key is None or envelope.starts_cool_down:
                 self.send_log = ratelimit.without_bundle(self.send_log, message.to)
         key, name, now = *self._whose(envelope), self._now()
@@ -160,7 +162,7 @@ class Bookkeeper:
 
     def hold_second(self) -> None:
         """Keep that the second account would not do."""
-        self.send_log = ratelimit.holding_second(self.send_log, self._now())
+        self.send_log = ratelimit.holding_backup(self.send_log, self._now())
 
     def end_session(self, refusals: list[DeliveryFailure]) -> list[str]:
         """Keep what a session came to; return what it says of us, for the log."""
@@ -207,7 +209,9 @@ class Bookkeeper:
             why = "; ".join(dict.fromkeys(attempt_result.dead.values()))
             if taken and self._taken is DeliveryResult.LOGGED:
                 why = f"it was {decisions.NOT_MAILED}"
-            record = queue.with_gone(record, Gone(name, self._now(), why))
+            record = queue.with_round_trip(
+                record, RoundTripDelivery(name, self._now(), why)
+            )
         elif taken:
             self._notified([envelope.key], self._now())
         if taken:
@@ -223,7 +227,7 @@ class Bookkeeper:
     def _notified(self, keys: Iterable[JobKey], at: datetime) -> None:
         """Remember that mail about these jobs has left."""
         if self.limits is not None:
-            self.send_log = ratelimit.notifying(self.send_log, keys, at)
+            self.send_log = ratelimit.with_notified(self.send_log, keys, at)
 
     def _keep_bundle(
         self, envelope: Envelope, attempt_result: AttemptResult, *, taken: bool
@@ -279,7 +283,7 @@ class Bookkeeper:
                 bundle = in_bundle.get(message.message_id)
                 # What was tried by itself has left a line.
                 if message.born_at >= since and not message.attempts:
-                    why = deferral.why_waits(message, bundle, self.send_log, now)
+                    why = deferral.why_deferred(message, bundle, self.send_log, now)
                     self._audit_log.note(
                         [decisions.deferred(record, message, why, now)]
                     )

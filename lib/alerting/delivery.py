@@ -48,7 +48,7 @@ class Sent:
     envelope: Envelope
     refused: Mapping[str, str] = field(default_factory=dict)
     #: It went by the second account.
-    by_second: bool = False
+    by_backup: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Unsent:
     envelope: Envelope
     failure: DeliveryFailure
     #: It is the second account that would not take it.
-    by_second: bool = False
+    by_backup: bool = False
 
 
 Event = Sent | Unsent | Declined
@@ -167,8 +167,8 @@ class Outbox:
         if word == "sent":
             # With nomail the log took it.
             self.sent += not self._settings.mail.nomail
-            return Sent(envelope, rest[1], by_second=bool(rest[2]))
-        return Unsent(envelope, DeliveryFailure(**rest[1]), by_second=bool(rest[2]))
+            return Sent(envelope, rest[1], by_backup=bool(rest[2]))
+        return Unsent(envelope, DeliveryFailure(**rest[1]), by_backup=bool(rest[2]))
 
 
 def send_now(

@@ -181,8 +181,8 @@ class Dispatcher:
                 self._books.take_unsent(event)
                 unsent.append(event)
         # What the second account says is nothing against the first.
-        self._refusals += [one.failure for one in unsent if not one.by_second]
-        if any(one.by_second and one.failure.is_about_us for one in unsent):
+        self._refusals += [one.failure for one in unsent if not one.by_backup]
+        if any(one.by_backup and one.failure.is_about_us for one in unsent):
             self._books.hold_second()
         if not (self._mail.holds or self._outbox.is_busy):
             for line in self._books.end_session(self._refusals):

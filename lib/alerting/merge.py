@@ -94,7 +94,7 @@ def _merged_into_one(name: str, messages: list[Message]) -> MergedMessage:
         since=before[0].since if before else start.since or start.born_at,
         lines=tuple(_lines(messages))[-MAX_LINES:],
         notified=notified,
-        doubtful=any(one.doubtful for one in before)
+        in_doubt=any(one.in_doubt for one in before)
         or any(one.in_doubt for one in messages),
     )
     why = next((one.last_error for one in reversed(messages) if one.last_error), "")
@@ -194,7 +194,7 @@ def _lead(name: str, last: Message, fold: Merged) -> str:
 
 
 def _why_only_now(fold: Merged, why: str, *, over: bool) -> str:
-    if fold.doubtful:
+    if fold.in_doubt:
         start = (
             "You may have been told before: a mail may have left when the line broke"
         )

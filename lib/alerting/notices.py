@@ -124,13 +124,13 @@ def of_refused(
         others = _reachable(message.to, send_log, attempt_result) or _reachable(
             contact, send_log, attempt_result
         )
-        if not others or ratelimit.knows_refused(send_log, address):
+        if not others or ratelimit.is_refused(send_log, address):
             continue
         name = _id("refused", address, message.message_id)
         notified.append(
             refused_message(name, address, said, message.subject, others, now)
         )
-        send_log = ratelimit.telling_refused(send_log, address, now)
+        send_log = ratelimit.with_refused(send_log, address, now)
     return send_log, notified
 
 
@@ -154,7 +154,7 @@ def _reachable(
     return tuple(
         one
         for one in those
-        if one not in attempt_result.dead and not ratelimit.knows_refused(send_log, one)
+        if one not in attempt_result.dead and not ratelimit.is_refused(send_log, one)
     )
 
 

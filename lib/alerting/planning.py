@@ -116,7 +116,9 @@ class _Planner:
         self._now = now
         self._jobs_done = jobs_done
         self._many_to_come = many_to_come
-        self._counted = {one.name for one in (*send_log.counted, *send_log.beside)}
+        self._counted = {
+            one.name for one in (*send_log.counted, *send_log.outside_limits)
+        }
         self._notified = ratelimit.notified_lately(send_log, now)
         self._first_alerts_left = ratelimit.first_alerts_left(send_log, now)
         self._parcels: list[Envelope] = []

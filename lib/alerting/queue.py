@@ -17,11 +17,11 @@ from datetime import datetime
 from lib.core import policy
 from lib.core.enums import DeliveryResult, MessageKind
 from lib.core.jobs import JobKey
-from lib.core.messages import Bundle, Gone, Message
+from lib.core.messages import Bundle, Message, RoundTripDelivery
 from lib.core.records import Record
 
 #: A job has one probe under way; the others are for people who look.
-MAX_GONE = 3
+MAX_ROUND_TRIPS = 3
 #: What tells that a job is not fine.
 _BEGINS = frozenset({MessageKind.ALERT, MessageKind.REMINDER})
 
@@ -66,12 +66,14 @@ def without(record: Record, ids: Collection[str]) -> Record:
     return replace(record, queued=left) if len(left) < len(record.queued) else record
 
 
-def with_gone(record: Record, round_trip_mail: Gone) -> Record:
+def with_round_trip(record: Record, round_trip_mail: RoundTripDelivery) -> Record:
     """Return the record after one of its probes was taken, or refused for good."""
     others = tuple(
-        one for one in record.gone if one.message_id != round_trip_mail.message_id
+        one
+        for one in record.round_trips
+        if one.message_id != round_trip_mail.message_id
     )
-    return replace(record, gone=(*others, round_trip_mail)[-MAX_GONE:])
+    return replace(record, round_trips=(*others, round_trip_mail)[-MAX_ROUND_TRIPS:])
 
 
 def unheard(record: Record, message: Message, dead: Collection[str]) -> Record:

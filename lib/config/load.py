@@ -101,7 +101,7 @@ def load_settings(
         ),
         peers=peers_in(tables["peers"]),
         status=AnswerEndpoint(**tables["status"]),
-        bundle=SummaryTimes(**tables["summary"]),
+        summary=SummaryTimes(**tables["summary"]),
         problems=ordered,
         config=ini.config,
         secrets=secrets,

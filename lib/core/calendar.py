@@ -1,9 +1,8 @@
-"""When a bulletin of ``[summary]`` is due, and which number it has.
+"""When a summary of ``[summary]`` is due, and which number it has.
 
-Pure.  By the clock on the wall of a zone, so that there is one for each day whatever
-the clocks do: a time that a day skips comes as much later, one that comes twice counts
-the first time.  What was missed, however often, is made good by one.  The rules are
-told as stories in ``tests/unit/core/test_calendar.py``.
+Times are local times of a zone.  There is one summary for each day or week whatever
+the clocks do: a time that is skipped by summer time is shifted by as much, one that
+occurs twice counts the first time.  Missed summaries are replaced by a single one.
 """
 
 from __future__ import annotations
@@ -17,127 +16,130 @@ from lib.core.text import in_zone
 
 DAILY, WEEKLY = KINDS = ("daily", "weekly")
 _WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-#: Within so many days of today each kind has a time before and after, in any zone.
+#: Within this many days each kind has a due time before and after, in any zone.
 _DAYS_AROUND = {DAILY: 3, WEEKLY: 9}
 
 
 @dataclass(frozen=True)
-class Series:
-    """The bulletins of one kind: how many there were, and how far they reach."""
+class SummarySeries:
+    """The summaries of one kind: how many were written, and up to when."""
 
     kind: str
-    #: That of the last one; 0 before the first.
+    #: The number of the last summary; 0 before the first.
     number: int = 0
-    #: Times up to this one need no bulletin any more; None while it is switched off.
-    reached: datetime | None = None
-    #: When the last one was written, or the series began: the next tells of the rest.
+    #: Due times up to here are covered; None while the kind is switched off.
+    covered_until: datetime | None = None
+    #: When the last one was written, or the series began: the next one starts there.
     written_at: datetime | None = None
-    #: How many runs had been skipped by then, in all.
+    #: The total of skipped runs at that time.
     skipped: int = 0
 
 
 @dataclass(frozen=True)
-class Issue:
-    """A bulletin that is due now."""
+class DueSummary:
+    """A summary that is due now."""
 
     kind: str
     number: int
     #: When it was due; long ago if no run has been able to write it.
     due_at: datetime
-    #: What it tells of begins there.
+    #: The start of the period it covers.
     since: datetime
-    #: When the one after it is due.
+    #: When the next one is due.
     next_at: datetime
 
 
 def is_on(times: SummaryTimes, kind: str) -> bool:
-    """Return whether there are bulletins of this kind."""
+    """Return whether summaries of this kind are switched on."""
     return bool(times.daily if kind == DAILY else times.weekly)
 
 
-def coming(
+def next_time(
     times: SummaryTimes, kind: str, now: datetime, zone: tzinfo | None = None
 ) -> datetime | None:
-    """Return when the next bulletin of a kind will be due; None: never.
+    """Return when the next summary of a kind is due; None: never.
 
-    ``zone`` None is, here as below, that of this machine, or UTC if it has none that
-    can be used.
+    ``zone`` None is, here as below, the zone of this machine, or UTC if its zone
+    cannot be used.
     """
     return _around(times, kind, now, zone)[1]
 
 
-def kept_up(
-    those: Iterable[Series],
+def updated(
+    all_series: Iterable[SummarySeries],
     times: SummaryTimes,
     skipped: int,
     now: datetime,
     zone: tzinfo | None = None,
-) -> tuple[Series, ...]:
-    """Return the series as the settings have them now, of each kind at most one.
+) -> tuple[SummarySeries, ...]:
+    """Return the series as the settings ask for them, at most one of each kind.
 
-    One that was switched on begins now, so that its first bulletin comes at its next
-    time; one that was switched off keeps its number.
+    A series that was switched on begins now, so that its first summary comes at its
+    next time; one that was switched off keeps its number.
     """
-    known = {one.kind: one for one in those}
-    found = (
-        _kept_up(known.get(kind, Series(kind)), times, skipped, now, zone)
+    known = {series.kind: series for series in all_series}
+    new = (
+        _updated(known.get(kind, SummarySeries(kind)), times, skipped, now, zone)
         for kind in KINDS
     )
-    return tuple(one for one in found if one != Series(one.kind))
+    return tuple(series for series in new if series != SummarySeries(series.kind))
 
 
-def _kept_up(
-    series: Series,
+def _updated(
+    series: SummarySeries,
     times: SummaryTimes,
     skipped: int,
     now: datetime,
     zone: tzinfo | None,
-) -> Series:
-    last, next_one = _around(times, series.kind, now, zone)
-    if last is None or next_one is None:
-        return Series(series.kind, series.number)
-    if series.reached is None:
-        return replace(series, reached=now, written_at=now, skipped=skipped)
-    if series.reached > next_one:
-        # The clock was set back; nothing must be silent until it has caught up.
-        return replace(series, reached=last, written_at=min(last, now))
+) -> SummarySeries:
+    last, coming = _around(times, series.kind, now, zone)
+    if last is None or coming is None:
+        return SummarySeries(series.kind, series.number)
+    if series.covered_until is None:
+        return replace(series, covered_until=now, written_at=now, skipped=skipped)
+    if series.covered_until > coming:
+        # The clock was set back; do not wait until it has caught up.
+        return replace(series, covered_until=last, written_at=min(last, now))
     return series
 
 
 def due(
-    series: Series, times: SummaryTimes, now: datetime, zone: tzinfo | None = None
-) -> Issue | None:
-    """Return the bulletin to write now, if it is time for one."""
-    last, next_one = _around(times, series.kind, now, zone)
-    reached = series.reached
-    if last is None or next_one is None or reached is None or last <= reached:
+    series: SummarySeries,
+    times: SummaryTimes,
+    now: datetime,
+    zone: tzinfo | None = None,
+) -> DueSummary | None:
+    """Return the summary to write now; None if none is due."""
+    last, coming = _around(times, series.kind, now, zone)
+    covered_until = series.covered_until
+    if last is None or coming is None or covered_until is None or last <= covered_until:
         return None
-    first = coming(times, series.kind, reached, zone) or last
-    since = min(series.written_at or reached, now)
-    return Issue(series.kind, series.number + 1, first, since, next_one)
+    first = next_time(times, series.kind, covered_until, zone) or last
+    since = min(series.written_at or covered_until, now)
+    return DueSummary(series.kind, series.number + 1, first, since, coming)
 
 
-def written(
-    series: Series,
+def advanced(
+    series: SummarySeries,
     times: SummaryTimes,
     skipped: int,
     now: datetime,
     zone: tzinfo | None = None,
-) -> Series:
-    """Return the series after the bulletin that was due."""
-    reached = _around(times, series.kind, now, zone)[0]
-    return Series(series.kind, series.number + 1, reached, now, skipped)
+) -> SummarySeries:
+    """Return the series after the summary that was due was written."""
+    covered_until = _around(times, series.kind, now, zone)[0]
+    return SummarySeries(series.kind, series.number + 1, covered_until, now, skipped)
 
 
 def _around(
     times: SummaryTimes, kind: str, now: datetime, zone: tzinfo | None
 ) -> tuple[datetime | None, datetime | None]:
-    """Return the last time of a kind up to now, and the first after it; None: none."""
+    """Return the last due time up to now and the next one; None if switched off."""
     if not is_on(times, kind):
         return None, None
     today = in_zone(now, zone).date()
-    most = _DAYS_AROUND[kind]
-    days = (today + timedelta(days=number) for number in range(-most, most + 1))
+    span = _DAYS_AROUND[kind]
+    days = (today + timedelta(days=number) for number in range(-span, span + 1))
     if kind == DAILY:
         moments = [_moment(day, times.daily, zone) for day in days]
     else:
@@ -145,21 +147,21 @@ def _around(
         moments = [
             _moment(day, clock, zone) for day in days if _WEEK[day.weekday()] == weekday
         ]
-    past = [one for one in moments if one <= now]
-    return max(past), min(one for one in moments if one > now)
+    last = max(moment for moment in moments if moment <= now)
+    return last, min(moment for moment in moments if moment > now)
 
 
 def _moment(day: date, clock: str, zone: tzinfo | None) -> datetime:
-    """Return when the clock on the wall shows a time on a day, the first time.
+    """Return when a local time first occurs on a day.
 
-    Where it skips that time: when as much has passed as if it did not.
+    A time that summer time skips is shifted forward by the length of the gap.
     """
     hour, minute = clock.split(":")
     wall = datetime.combine(day, time(int(hour), int(minute)))
-    # Without a zone it is this machine's, by timestamp(): astimezone() takes a time
-    # that is skipped for an earlier one.
+    # timestamp() without a zone uses this machine's: astimezone() would map a skipped
+    # time to an earlier one.
     moment = datetime.fromtimestamp(wall.replace(tzinfo=zone).timestamp(), UTC)
     if zone is None and in_zone(moment).tzinfo is UTC:
-        # It is UTC, or cannot be used.
+        # The machine's zone is UTC, or cannot be used.
         return wall.replace(tzinfo=UTC)
     return moment

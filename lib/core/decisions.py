@@ -1,9 +1,9 @@
-"""Why somebody was notified, or was not: each decision as codes, and in a sentence.
+"""Entries of the audit log: why somebody was notified, or was not.
 
-An entry of the audit log is about one job: what was found and what the policy said, or
-what became of a message.  A job that is OK and stays so leaves none.  Stored are codes
-and facts (``lib/storage/auditlog.py`` keeps the lines); whoever reads the log goes by
-these.  ``sentence`` makes the words of them, where people read.
+An entry is about one job: what a check found and what the policy decided, or what
+became of a message.  A job that stays OK has none.  Entries hold stable codes and
+facts (``lib/storage/auditlog.py`` stores them); ``sentence`` words them for people.
+To add a code, give it its details in DETAILS and its words in ``sentence``.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
 from lib.core.text import counted, duration, first_line, local, policy_words
 
-#: As much of a reason, a subject or a server's answer as an entry holds.
-MAX_LETTERS = 300
-#: Of many addresses an entry names so many.
+#: The most of a reason, a subject or a server's response that an entry holds.
+MAX_CHARACTERS = 300
+#: The most addresses that an entry names.
 MAX_ADDRESSES = 5
 
 
 class Event(enum.StrEnum):
-    """What became of a message, or of what was remembered: a stable code."""
+    """What became of a message, or of a job's record: a stable code."""
 
     QUEUED = "queued"
     SENT = "sent"
-    #: With nomail: it was written to the log, and nobody was mailed.
+    #: With nomail: written to the log instead of sent.
     LOGGED = "logged"
-    #: An attempt failed; there is another one.
+    #: An attempt failed; it is retried.
     FAILED = "failed"
-    #: It has not left in the run that queued it.
+    #: Not sent in the run that queued it.
     DEFERRED = "deferred"
-    #: Newer news of the same job stand for it.
+    #: Replaced by a newer message about the same job.
     MERGED = "merged"
-    #: It left as a part of one mail for many.
+    #: Sent as part of a bundle.
     BUNDLED = "bundled"
-    #: The server refuses it for good.
+    #: Rejected for good by the server.
     DROPPED = "dropped"
     JOB_FORGOTTEN = "job_forgotten"
     STATE_LOST = "state_lost"
@@ -62,7 +62,7 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class JobDetails:
-    """What was found, and what a decision was made from."""
+    """What a check found, and what the decision was based on."""
 
     status: Status
     failures: int = 0
@@ -71,11 +71,11 @@ class JobDetails:
     #: Who was notified before, and when.
     notified: People = People()
     notified_at: datetime | None = None
-    #: The message that notifies them is still queued.
+    #: Whether the message that notifies them is still queued.
     is_queued: bool = False
-    #: What became of it else.
+    #: What became of that message otherwise.
     delivery: DeliveryResult = DeliveryResult.SENT
-    #: Where it is over: since when it lasted.
+    #: After a recovery: since when it was failing.
     failing_since: datetime | None = None
 
 
@@ -87,35 +87,35 @@ class MailDetails:
     kind: MessageKind
     to: People
     subject: str = ""
-    #: Why it has not left, or never will.
+    #: Why it was not sent.
     why: str = ""
     attempts: int = 0
     retry_at: datetime | None = None
-    #: How long it has waited.
+    #: How late it was sent.
     delay_s: float = 0.0
     by_backup: bool = False
-    #: What it became a part of.
+    #: The message it became part of.
     into: str = ""
     into_subject: str = ""
-    #: What became of that.
+    #: What became of that message.
     into_delivery: DeliveryResult = DeliveryResult.SENT
 
 
 @dataclass(frozen=True, slots=True)
 class StateDetails:
-    """What happened to what was remembered."""
+    """What happened to a record."""
 
-    #: What is lost, and why.
+    #: What was lost, and why.
     what: str = ""
     #: Since when no run has met the job.
     unseen_since: datetime | None = None
-    #: How many messages are queued in what can be read again.
+    #: How many messages are queued in a record that is readable again.
     queued: int = 0
 
 
 Details = JobDetails | MailDetails | StateDetails
 
-#: The details that belong to a code.
+#: The type of details of each code.
 DETAILS: Mapping[Decision | Event, type[Details]] = {
     **dict.fromkeys(Decision, JobDetails),
     **dict.fromkeys(Event, MailDetails),
@@ -137,15 +137,12 @@ class Entry:
     details: Details
 
 
-# What a run decides.
-
-
 def judged(
     report: JobReport, before: Record, after: Record, now: datetime
 ) -> Iterator[Entry]:
-    """Yield what was decided about a job's outcome, and each mail queued for it.
+    """Yield the decision about a job's result, and each message queued for it.
 
-    Nothing for a job that is OK and stays so, or that is merely under way again.
+    Nothing for a job that stays OK, or that is pending again.
     """
     job, result = report.job, report.result
     if _is_news(result, report.decision, before):
@@ -157,7 +154,7 @@ def judged(
             job.policy,
             _people(before.notified),
             before.notified_at,
-            any(one.kind.is_about_trouble for one in before.queued),
+            any(message.kind.is_about_trouble for message in before.queued),
             before.delivery,
             before.failing_since if over else None,
         )
@@ -173,26 +170,26 @@ def _is_news(result: CheckResult, decision: Decision, before: Record) -> bool:
 
 
 def queued(key: JobKey, name: str, message: Message, now: datetime) -> Entry:
-    """Return that a mail is queued."""
+    """Return the entry of a message that was queued."""
     return Entry(now, key, name, Event.QUEUED, _mail(message))
 
 
 def sent(
-    key: JobKey, name: str, message: Message, now: datetime, *, by_second: bool = False
+    key: JobKey, name: str, message: Message, now: datetime, *, by_backup: bool = False
 ) -> Entry:
-    """Return that a mail was taken by the mail server."""
-    waited_s = max(0.0, (now - message.born_at).total_seconds())
-    details = replace(_mail(message), delay_s=round(waited_s), by_backup=by_second)
+    """Return the entry of a message that a mail server accepted."""
+    delay_s = max(0.0, (now - message.born_at).total_seconds())
+    details = replace(_mail(message), delay_s=round(delay_s), by_backup=by_backup)
     return Entry(now, key, name, Event.SENT, details)
 
 
 def logged(key: JobKey, name: str, message: Message, now: datetime) -> Entry:
-    """Return that a mail went to the log, and to nobody."""
+    """Return the entry of a message that was written to the log instead of sent."""
     return Entry(now, key, name, Event.LOGGED, _mail(message))
 
 
 def failed(key: JobKey, name: str, message: Message, why: str, now: datetime) -> Entry:
-    """Return that an attempt failed; ``message`` as it is queued after it."""
+    """Return the entry of a failed attempt; ``message`` as it is queued after it."""
     details = replace(
         _mail(message),
         why=_cut(first_line(why)),
@@ -203,7 +200,7 @@ def failed(key: JobKey, name: str, message: Message, why: str, now: datetime) ->
 
 
 def deferred(record: Record, message: Message, why: str, now: datetime) -> Entry:
-    """Return that a mail has not left in the run that queued it, and why."""
+    """Return the entry of a message that the run that queued it did not send."""
     details = replace(_mail(message), why=_cut(first_line(why)))
     return Entry(now, record.key, record.name, Event.DEFERRED, details)
 
@@ -211,15 +208,16 @@ def deferred(record: Record, message: Message, why: str, now: datetime) -> Entry
 def dropped(
     key: JobKey, name: str, message: Message, address: str, why: str, now: datetime
 ) -> Entry:
-    """Return that a mail will never be sent to an address, and why."""
+    """Return the entry of a message that an address will never get."""
     details = replace(_mail(message), to=People((address,)), why=_cut(first_line(why)))
     return Entry(now, key, name, Event.DROPPED, details)
 
 
 def merged(before: Record, after: Record, now: datetime) -> Iterator[Entry]:
-    """Yield the mails that newer news of the same job stand for, if any."""
-    there = {one.message_id for one in before.queued}
-    for into in [one for one in after.queued if one.message_id not in there]:
+    """Yield an entry for each message that was merged into a newer one of its job."""
+    old_ids = {message.message_id for message in before.queued}
+    new = [message for message in after.queued if message.message_id not in old_ids]
+    for into in new:
         yield from _parts(before, after, into, Event.MERGED, now)
 
 
@@ -230,7 +228,7 @@ def bundled(
     sent_at: datetime | None,
     result: DeliveryResult = DeliveryResult.SENT,
 ) -> Iterator[Entry]:
-    """Yield the mails of a job that one mail for many, owed no more, stood for."""
+    """Yield an entry for each message of a job that a finished bundle contained."""
     if sent_at is not None:
         yield from _parts(before, after, bundle, Event.BUNDLED, sent_at, result)
 
@@ -243,10 +241,10 @@ def _parts(
     now: datetime,
     delivery: DeliveryResult = DeliveryResult.SENT,
 ) -> Iterator[Entry]:
-    left = {one.message_id for one in after.queued}
+    queued_ids = {message.message_id for message in after.queued}
     subject = _cut(first_line(into.subject))
     for message in before.queued:
-        if message.message_id not in left:
+        if message.message_id not in queued_ids:
             details = replace(
                 _mail(message),
                 into=into.message_id,
@@ -257,19 +255,19 @@ def _parts(
 
 
 def forgotten(record: Record, now: datetime) -> Entry:
-    """Return that a job which no run meets any more is forgotten."""
+    """Return the entry of a job whose record is removed, as no run meets it."""
     details = StateDetails(unseen_since=record.unseen_since)
     return Entry(now, record.key, record.name, Event.JOB_FORGOTTEN, details)
 
 
 def lost(key: JobKey, lines: Iterable[str], now: datetime) -> Iterator[Entry]:
-    """Yield what of our memory was lost; ``key`` is that of Checker's own record."""
+    """Yield an entry for each loss of state; ``key`` is Checker's own."""
     for line in lines:
         yield Entry(now, key, "state", Event.STATE_LOST, StateDetails(_cut(line)))
 
 
 def read_again(records: Iterable[Record], now: datetime) -> Iterator[Entry]:
-    """Yield that what was remembered of these jobs can be read again."""
+    """Yield an entry for each record that is readable again."""
     for record in records:
         details = StateDetails(queued=len(record.queued))
         yield Entry(now, record.key, record.name, Event.STATE_READ_AGAIN, details)
@@ -290,134 +288,140 @@ def _mail(message: Message) -> MailDetails:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 4]} ..."
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 4]} ..."
 
 
-# Words.
-
-#: What became of a mail of nomail.
+#: With nomail.
 NOT_MAILED = "logged, not mailed (nomail)"
-#: A mail was ...
+#: Continues "the mail was ...".
 DELIVERED = {
     DeliveryResult.SENT: "sent",
     DeliveryResult.LOGGED: NOT_MAILED,
-    DeliveryResult.REFUSED: "refused for good",
+    DeliveryResult.REFUSED: "rejected for good",
 }
-#: A decision in a few words, for the log.
+#: Each decision in a few words, for the log.
 WORDS = {
-    Decision.OK: "fine",
+    Decision.OK: "OK",
     Decision.PENDING: "pending",
-    Decision.NOT_YET: "failing, too few in a row to tell",
+    Decision.NOT_YET: "failing, below the failure count for an alert",
     Decision.FIRST_ALERT: "failing, first alert",
     Decision.REMINDER: "failing, reminder",
     Decision.TOO_SOON: "failing, too soon for a reminder",
-    Decision.ALREADY_NOTIFIED: "failing, already told",
-    Decision.RECOVERY: "fine again, recovery told",
-    Decision.QUIET_RECOVERY: "fine again",
+    Decision.ALREADY_NOTIFIED: "failing, already notified",
+    Decision.RECOVERY: "OK again, recovery",
+    Decision.QUIET_RECOVERY: "OK again, no mail",
 }
 
 
 def sentence(entry: Entry) -> str:
-    """Return what an entry says, in words."""
+    """Return an entry as a sentence for people."""
     details = entry.details
     if isinstance(details, MailDetails):
         return _mail_sentence(entry.code, details)
     if isinstance(details, StateDetails):
         return _state_sentence(entry.code, details)
     reason = f": {details.reason}" if details.reason else ""
-    policy = _POLICY_SAID.get(entry.code)
-    said = policy(details, entry.at) if policy else ""
-    return f"{_found(details)}{reason}{f'; {said}' * bool(said)}"
+    words = f"{_status_words(details)}{reason}"
+    explain = _EXPLANATIONS.get(entry.code)
+    return f"{words}; {explain(details, entry.at)}" if explain else words
 
 
-def _found(details: JobDetails) -> str:
+def _status_words(details: JobDetails) -> str:
     if details.status in (Status.FAILING, Status.UNKNOWN):
-        return f"{details.status}, {details.failures} in a row"
-    is_pending = details.status is Status.PENDING
-    return "under way" if is_pending else str(details.status)
+        return f"{details.status} (consecutive failures: {details.failures})"
+    return "OK" if details.status is Status.OK else str(details.status)
 
 
 def _notified(details: JobDetails, now: datetime) -> str:
     """Return who was notified, and when; or what became of the mail otherwise."""
     people, at = details.notified, local(details.notified_at or now)
     if details.is_queued:
-        return f"the mail of {at} to {people} has still to leave"
+        return f"the mail of {at} to {people} is still queued"
     if details.delivery is not DeliveryResult.SENT:
         return f"the mail of {at} to {people} was {DELIVERED[details.delivery]}"
-    is_one = len(people.addresses) == 1
-    return f"{people} {'was' if is_one else 'were'} told at {at}"
+    verb = "was" if len(people.addresses) == 1 else "were"
+    return f"{people} {verb} notified at {at}"
 
 
 def _no_mail_of_recovery(details: JobDetails, now: datetime) -> str:
     if details.notified_at is None:
-        return "fine again, no mail: nobody was told that it was not"
+        return "no mail of the recovery: nobody was notified of the failure"
     rule = policy_words(details.policy)
     notified = _notified(details, now)
-    return f"fine again, no mail: the policy is {rule} it fails; {notified}"
+    return f"no mail of the recovery, by the policy ({rule}); {notified}"
 
 
-#: What the policy said, and to what.
-_POLICY_SAID: Mapping[Decision | Event, Callable[[JobDetails, datetime], str]] = {
-    Decision.PENDING: lambda one, at: "asked again in the next minute run",
-    Decision.NOT_YET: lambda one, at: (
-        f"no mail yet: the first one comes after {one.policy.failures} in a row"
+#: What follows from each decision, and why.
+_EXPLANATIONS: Mapping[Decision | Event, Callable[[JobDetails, datetime], str]] = {
+    Decision.PENDING: lambda details, at: "checked again in the next minute run",
+    Decision.NOT_YET: lambda details, at: (
+        f"no mail yet: the first alert comes after {details.policy.failures} "
+        "consecutive failures"
     ),
-    Decision.FIRST_ALERT: lambda one, at: (
-        f"first alert, as the policy is: {policy_words(one.policy)}"
+    Decision.FIRST_ALERT: lambda details, at: (
+        f"first alert; policy: {policy_words(details.policy)}"
     ),
-    Decision.REMINDER: lambda one, at: (
-        f"reminder: {_notified(one, at)}, and the policy is: {policy_words(one.policy)}"
+    Decision.REMINDER: lambda details, at: (
+        f"reminder: {_notified(details, at)}; policy: {policy_words(details.policy)}"
     ),
-    Decision.TOO_SOON: lambda one, at: (
-        f"no mail, too soon: {_notified(one, at)}, and the policy is: "
-        f"{policy_words(one.policy)}"
+    Decision.TOO_SOON: lambda details, at: (
+        f"no mail, too soon for a reminder: {_notified(details, at)}; policy: "
+        f"{policy_words(details.policy)}"
     ),
-    Decision.ALREADY_NOTIFIED: lambda one, at: (
-        f"no mail: {_notified(one, at)}; the next one comes when it is fine again"
+    Decision.ALREADY_NOTIFIED: lambda details, at: (
+        f"no mail: {_notified(details, at)}; the next mail is the recovery"
     ),
-    Decision.RECOVERY: lambda one, at: f"recovery mail: {_notified(one, at)}",
+    Decision.RECOVERY: lambda details, at: f"recovery mail: {_notified(details, at)}",
     Decision.QUIET_RECOVERY: _no_mail_of_recovery,
 }
 
 
+#: A message's kind, for people.
+_KIND_WORDS = {
+    **{kind: str(kind) for kind in MessageKind},
+    MessageKind.ROUND_TRIP: "round-trip mail",
+}
+
+
 def _mail_sentence(code: Decision | Event, mail: MailDetails) -> str:
-    what = f"{mail.kind} to {mail.to}"
+    what = f"{_KIND_WORDS[mail.kind]} to {mail.to}"
     if code is Event.FAILED and mail.attempts:
         what = f"attempt {mail.attempts} to send {what}"
-    return f"{what} {_became(code, mail)}: {mail.subject!r}"
+    return f"{what} {_delivery_words(code, mail)}: {mail.subject!r}"
 
 
-def _became(code: Decision | Event, mail: MailDetails) -> str:
+def _delivery_words(code: Decision | Event, mail: MailDetails) -> str:
     """Return what became of a message, as the end of a sentence."""
     if code is Event.SENT:
+        words = "was sent"
         # Cron's minute is no delay.
-        waited = duration(timedelta(seconds=mail.delay_s)) if mail.delay_s >= 60 else ""
-        late = f", {waited} late" if waited else ""
-        return f"was sent{late}{', by the second account' * mail.by_backup}"
+        if mail.delay_s >= 60:
+            words += f", {duration(timedelta(seconds=mail.delay_s))} late"
+        return f"{words}, by the backup account" if mail.by_backup else words
     if code is Event.FAILED:
         after = f"after {local(mail.retry_at)}" if mail.retry_at else "in the next run"
-        return f"failed: {mail.why}; tried again {after}"
+        return f"failed: {mail.why}; retried {after}"
     if code is Event.DEFERRED:
-        return f"waits: {mail.why or 'it was not its turn yet'}"
+        return f"is deferred: {mail.why or 'not sent in this run'}"
     if code is Event.MERGED:
-        return (
-            f"was not sent in time, and is a part of newer news, {mail.into_subject!r}"
-        )
+        return f"was not sent in time and is merged into {mail.into_subject!r}"
     if code is Event.BUNDLED:
-        return f"was {DELIVERED[mail.into_delivery]} as a part of {mail.into_subject!r}"
+        return (
+            f"was {DELIVERED[mail.into_delivery]} in the bundle {mail.into_subject!r}"
+        )
     if code is Event.LOGGED:
         return f"was {NOT_MAILED}"
     if code is Event.DROPPED:
-        return f"was refused and is not tried again: {mail.why}"
-    return "is to be sent"
+        return f"was rejected and is not retried: {mail.why}"
+    return "is queued"
 
 
 def _state_sentence(code: Decision | Event, details: StateDetails) -> str:
     if code is Event.STATE_LOST:
-        return f"what was remembered is gone: {details.what}"
+        return f"state was lost: {details.what}"
     if code is Event.STATE_READ_AGAIN:
-        mails = f"; {counted(details.queued, 'mail')} owed" if details.queued else ""
-        return f"its state file, which could not be read, can be read again{mails}"
+        mails = f"; queued mails: {details.queued}" if details.queued else ""
+        return f"its state file is readable again{mails}"
     at = details.unseen_since
     since = f" since {local(at)}" if at else ""
-    return f"no run met this job{since}; what was remembered of it is forgotten"
+    return f"no run met this job{since}; its record is removed"

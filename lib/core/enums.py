@@ -1,8 +1,4 @@
-"""The nouns of Checker: enums for choices, frozen dataclasses for facts.
-
-Nothing here acts, and nothing of ours is imported.  A value that two rooms pass
-to each other has its class here; one of which there may be thousands has slots.
-"""
+"""Enums for choices.  A value is the stable code in files, JSON and the peer answer."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ class JobFrequency(enum.StrEnum):
 
 
 class JobFailureNotificationFrequency(enum.StrEnum):
-    """How often people hear of a failure that lasts; ``notify =`` in settings."""
+    """How often a lasting failure is notified; ``notify =`` in settings."""
 
     EVERYTIME = "every"
     EVERYFIVEMINUTES = "5min"
@@ -30,7 +26,7 @@ class JobFailureNotificationFrequency(enum.StrEnum):
 
 
 class JobFailureCountMinimumBeforeNotification(enum.IntEnum):
-    """How many failures in a row come before the first alert; any int >= 1 will do."""
+    """Consecutive failures before the first alert; any int >= 1 is accepted."""
 
     ONE = 1
     TWO = 2
@@ -39,13 +35,13 @@ class JobFailureCountMinimumBeforeNotification(enum.IntEnum):
 
 
 class Status(enum.StrEnum):
-    """What an execution found, and what a job is remembered to be."""
+    """The status of a result, and of a job by its record."""
 
     OK = "ok"
     FAILING = "failing"
-    #: The check could not be made, or what was remembered is lost: not fine.
+    #: The check could not be made, or the record was lost: notified as failing is.
     UNKNOWN = "unknown"
-    #: Under way: asked again in the next minute run.
+    #: Under way: checked again in the next minute run.
     PENDING = "pending"
 
 
@@ -57,7 +53,7 @@ class Decision(enum.StrEnum):
 
     OK = "ok"
     PENDING = "pending"
-    #: Failing, and not often enough in a row for an alert.
+    #: Failing, with too few consecutive failures for an alert.
     NOT_YET = "not_yet"
     FIRST_ALERT = "first_alert"
     REMINDER = "reminder"
@@ -76,7 +72,7 @@ class Decision(enum.StrEnum):
 
 
 class Health(enum.StrEnum):
-    """The word a peer is told, alone on the first line of our answer."""
+    """The word for peers, alone on the first line of our answer."""
 
     OK = "True"
     MAIL_PROBLEM = "MailProblem"
@@ -84,13 +80,13 @@ class Health(enum.StrEnum):
 
 
 class DeliveryResult(enum.StrEnum):
-    """What became of a message that is queued no longer."""
+    """What became of a message that is no longer queued."""
 
-    #: A mail server took it.
+    #: A mail server accepted it.
     SENT = "sent"
-    #: With nomail: it was written to the log, and nobody was mailed.
+    #: With nomail: written to the log instead of sent.
     LOGGED = "logged"
-    #: It was refused for good.
+    #: Rejected for good.
     REFUSED = "refused"
 
 
@@ -100,16 +96,16 @@ class MessageKind(enum.StrEnum):
     ALERT = "alert"
     REMINDER = "reminder"
     RECOVERY = "recovery"
-    #: Anything else: what a job sends of its own accord, a summary of Checker's.
+    #: Anything else: what a job sends of its own accord, Checker's own notices.
     NOTE = "note"
-    #: A mail to ourselves, to see that mail arrives: it never waits for others.
-    ROUND_TRIP = "probe"
-    #: What ``[summary]`` asks for; people read its number, so it is a mail of its own.
+    #: A mail to ourselves that proves that mail arrives; never held back.
+    ROUND_TRIP = "round_trip"
+    #: A summary of ``[summary]``; it is numbered, and never bundled.
     SUMMARY = "summary"
 
     @property
     def is_about_trouble(self) -> bool:
-        """Return whether it tells how a job is, by its policy."""
+        """Return whether it notifies of a job's status, by its policy."""
         return self in (
             MessageKind.ALERT,
             MessageKind.REMINDER,

@@ -1,8 +1,4 @@
-"""The nouns of Checker: enums for choices, frozen dataclasses for facts.
-
-Nothing here acts, and nothing of ours is imported.  A value that two rooms pass
-to each other has its class here; one of which there may be thousands has slots.
-"""
+"""What a job is: its key and policy, and the job files and targets it comes from."""
 
 from __future__ import annotations
 
@@ -19,18 +15,16 @@ from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 DEFAULT_TIMEOUT_S = 30
 #: A run ends within 55 s; a job that needs longer has a cron line of its own.
 MAX_TIMEOUT_S = 50
-
-
 #: The job files that ship and watch Checker itself: its mail, and its peers.
 EMAIL_CHECKER, PEER_CHECKER = "EmailChecker", "PeerChecker"
-#: The one whose jobs may know when a certificate ends.
+#: The job file whose jobs know when a certificate expires.
 CERTIFICATE_CHECKER = "TLSCertExpiration"
-#: In the place of a job file where there is none: no job file's name begins with _.
+#: Stand in for a job file where there is none: no job file's name begins with _.
 _CHECKER, _SETTINGS, _REFUSED = "_checker", "_settings", "_refused"
 
 
 class JobKey(NamedTuple):
-    """What tells a job from every other: its file, and what identifies it there.
+    """The identity of a job: its file, and its name within the file.
 
     Its text, ``file/identity``, is made and read back here and nowhere else.
     """
@@ -45,20 +39,20 @@ class JobKey(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the key of this text; raise ValueError if it is that of none."""
+        """Return the key that a text stands for; raise ValueError if it is none."""
         file, slash, identity = text.partition("/")
         if not (file and slash):
-            raise ValueError(f"{text[:60]!r} is no key of a job")
+            raise ValueError(f"{text[:60]!r} is not a job key")
         return cls(file, identity)
 
     @classmethod
     def of_section(cls, section: str) -> Self:
-        """Return what stands for a section of the settings that no job is about."""
+        """Return the key of a section of the settings that no job reads."""
         return cls(_SETTINGS, section)
 
     @classmethod
     def of_refused_file(cls, path: Path) -> Self:
-        """Return what stands for a job file that must not be loaded."""
+        """Return the key of a job file that must not be loaded."""
         return cls(_REFUSED, str(path))
 
     @classmethod
@@ -83,62 +77,62 @@ class JobKey(NamedTuple):
 
     @property
     def is_check(self) -> bool:
-        """Return whether it is a job of a job file, and not Checker speaking."""
+        """Return whether it is a job of a job file, not one of Checker's own."""
         return bool(self.identity) and self.file not in (_CHECKER, _SETTINGS, _REFUSED)
 
     @property
     def is_about_checker(self) -> bool:
-        """Return whether it says how Checker itself is, mail and peers included."""
+        """Return whether it is about Checker itself, its mail and peers included."""
         return self.file in (_CHECKER, EMAIL_CHECKER, PEER_CHECKER)
 
 
-#: The record of Checker's own state: where the messages of its own are kept too.
+#: The key of Checker's own record, which holds Checker's own messages.
 OWN_KEY = JobKey(_CHECKER, "state")
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When people want to hear of a job."""
+    """When to notify about a job."""
 
     notify: JobFailureNotificationFrequency = (
         JobFailureNotificationFrequency.ONSTATECHANGE
     )
-    #: How many failures in a row come before the first alert, at least 1.
+    #: Consecutive failures before the first alert, at least 1.
     failures: int = 1
-    #: The end is told also where there are reminders.
+    #: Send a recovery mail also where there are reminders.
     notifies_recovery: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a job says of itself before it runs."""
+    """A job, as described by its class before it runs."""
 
     key: JobKey
     name: str
-    #: The job file, for people: its path.
+    #: The path of the job file, for people.
     file: str
     frequency: JobFrequency
     policy: Policy = Policy()
     contact: tuple[str, ...] = ()
     timeout_s: float = DEFAULT_TIMEOUT_S
-    #: A glob over the older program's decoded state names: what this job was there.
+    #: A glob over the older program's decoded state names that matches this job.
     formerly: str = ""
-    #: Not somebody's check but Checker speaking of a job file or a section.
+    #: Not a check, but Checker's own report on a job file or a section.
     is_own: bool = False
-    #: The mode that shows more of it; empty: run, with its name.
+    #: The mode that shows more of it; empty: ``-m run`` with its name.
     check_now: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A job as the last run met it: what can be said of it without loading it."""
+    """A job as the last run met it: what is known without loading its file."""
 
     name: str
     file: str
     frequency: JobFrequency
     policy: Policy = Policy()
     contact: tuple[str, ...] = ()
-    #: Whether it has ever been judged.
+    #: Whether it ever had a result.
     judged: bool = False
 
 
@@ -147,7 +141,7 @@ class FileScan:
     """When a job file was last asked for its jobs, and what it was like then."""
 
     at: datetime
-    #: Equal as long as nothing has changed that its jobs may depend on.
+    #: A fingerprint of everything that its jobs depend on.
     mark: str
 
 
@@ -159,7 +153,7 @@ class JobFile:
     #: The file's name without ``.py``, which is its class's name too.
     name: str
     ships: bool = False
-    #: Why it must not be loaded; empty where it may.
+    #: Why it must not be loaded; empty if it may.
     refused: str = ""
 
 
@@ -181,7 +175,7 @@ class Target:
 class OldEntry:
     """A line of the older program's state file."""
 
-    #: Its decoded name, ``<class 'jobs.X.X'>|what|tells|it|apart``.
+    #: Its decoded name, ``<class 'jobs.X.X'>|argument|argument``.
     name: str
     failing: bool
     failing_since: datetime | None = None
@@ -192,11 +186,11 @@ class OldEntry:
 def file_stem(key: JobKey) -> str:
     """Return the name, without ending, of the file that keeps a job's record.
 
-    It is made of the key's own words, for people who look into the folder, and of a
-    digest, so that no two jobs share one whatever their words are.
+    It is made of the key's words, for people who look into the folder, and of a
+    digest, so that no two jobs share a file.
     """
     words = key.identity or key.file
     slug = re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower()[:60].rstrip("-")
     text = str(key).encode("utf-8", "surrogatepass")
-    bundle = hashlib.sha256(text).hexdigest()[:10]
-    return f"{slug or 'job'}-{bundle}"
+    digest = hashlib.sha256(text).hexdigest()[:10]
+    return f"{slug or 'job'}-{digest}"

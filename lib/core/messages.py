@@ -1,18 +1,8 @@
-"""The nouns of Checker: enums for choices, frozen dataclasses for facts.
+"""Messages to people: one about one job, or a bundle of many in one mail.
 
-Nothing here acts, and nothing of ours is imported.  A value that two rooms pass
-to each other has its class here; one of which there may be thousands has slots.
-
-The text of every mail that Checker writes itself.
-
-Pure: facts in, subject and body out.  A mail is read by somebody who was woken by it:
-the subject says what and why, the first lines since when and how often, then what
-comes next and how to look.
-
-One mail for many: how it is kept, and what it says.
-
-Pure.  While a digest waits to be sent its messages are not sent otherwise; once it is
-marked as sent they only have to leave their records.
+A message lies in its job's record until a server has accepted it.  While a bundle is
+queued, the messages in it are not sent on their own; once it is marked as sent, they
+are removed from their records.
 """
 
 from __future__ import annotations
@@ -23,27 +13,37 @@ from datetime import datetime
 from lib.core.enums import Decision, DeliveryResult, MessageKind
 from lib.core.sanitize import fit, scrubbed
 
+#: The most of a mail's subject and body that is sent.
+MAX_SUBJECT = 1000
+MAX_BODY = 256 * 1024
+#: The kind of message that each notifying decision queues.
+KIND_OF = {
+    Decision.FIRST_ALERT: MessageKind.ALERT,
+    Decision.REMINDER: MessageKind.REMINDER,
+    Decision.RECOVERY: MessageKind.RECOVERY,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What a message stands for beside its own news."""
+    """The older messages that a merged message replaces."""
 
-    #: How many problems it tells of, since the first began.
+    #: How many times the job failed and recovered since the first message.
     times: int
     since: datetime
-    #: The moment and the subject of each message that it stands for.
+    #: The time and the subject of each message it replaces.
     lines: tuple[str, ...] = ()
-    #: Somebody had heard of the first of them.
+    #: True if a recipient was already notified of the first alert.
     notified: bool = False
-    #: One of them may have been taken after all.
-    doubtful: bool = False
+    #: True if one of them may have been accepted by a server.
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something somebody is owed, from the moment it is committed.
+    """A message that is queued from the moment its record is committed.
 
-    ``message_id`` is random and stays: a mail that is sent again is the same mail.
+    ``message_id`` is random and never changes, so that a retry is the same mail.
     """
 
     message_id: str
@@ -53,65 +53,50 @@ class Message:
     to: tuple[str, ...]
     #: The time of the event; the mail's Date.
     born_at: datetime
-    #: The first alert of the same trouble, for threading.
+    #: The message_id of the first alert of the same failure, for threading.
     thread: str | None = None
-    #: Counted on disk before each attempt, so that a crash cannot hide one.
+    #: Stored before each attempt, so that a crash cannot hide one.
     attempts: int = 0
     retry_at: datetime | None = None
     #: Why the last attempt did not succeed.
     last_error: str = ""
-    #: Attempted, and it is not known that it was not taken.
+    #: An attempt may have been accepted; its result is not known.
     in_doubt: bool = False
-    #: Cut down because the server would not have it as it was.
+    #: Shortened because the server rejected it at full length.
     shortened: bool = False
-    #: Since when the job was failing; None where it tells of no problem.
+    #: Since when the job is failing; None if the message is about no failure.
     since: datetime | None = None
     merged: Merged | None = None
-    #: Why the job is failing, in one line; empty where it tells of no problem.
+    #: Why the job is failing, in one line; empty if it is about no failure.
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
-    """What became of a probe: a server took it, or refused it for good."""
+class RoundTripDelivery:
+    """What became of a round-trip mail: a server accepted it, or rejected it."""
 
     message_id: str
     at: datetime
-    #: Why it was refused; empty where it was taken.
+    #: Why it was rejected; empty if it was accepted.
     error: str = ""
-
-
-KIND_OF = {
-    Decision.FIRST_ALERT: MessageKind.ALERT,
-    Decision.REMINDER: MessageKind.REMINDER,
-    Decision.RECOVERY: MessageKind.RECOVERY,
-}
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """One mail for many messages, as it is kept: digests/ID.json.
-
-    While it waits to be sent its messages are not sent otherwise.
-    """
+    """One mail for many messages, as the state folder keeps it."""
 
     message: Message
-    #: The ids of the messages, which lie in the records.
+    #: The ids of its messages, which lie in their records.
     ids: tuple[str, ...]
     tried_at: datetime | None = None
-    #: Nobody is owed it any more; its messages may leave their records.
+    #: When it was finished; its messages may be removed from their records.
     sent_at: datetime | None = None
-    #: What became of it then.
+    #: How it ended.
     result: DeliveryResult = DeliveryResult.SENT
 
 
-#: As much of a mail's subject and of its text as is sent.
-MAX_SUBJECT = 1000
-MAX_BODY = 256 * 1024
-
-
 def fit_mail(message: Message, secrets: tuple[str, ...]) -> Message:
-    """Return a mail as it may be sent."""
+    """Return a message without secrets, its subject and body within limits."""
     body = scrubbed(message.body, secrets)
     if len(body) > MAX_BODY:
         body = f"{body[:MAX_BODY]}\n... (cut)\n"
@@ -119,6 +104,6 @@ def fit_mail(message: Message, secrets: tuple[str, ...]) -> Message:
         message,
         subject=fit(message.subject, secrets, MAX_SUBJECT),
         reason=fit(message.reason, secrets, MAX_SUBJECT),
-        # Halves of surrogate pairs are in no mail.
+        # A mail cannot hold lone surrogates.
         body=body.encode("utf-8", "replace").decode(),
     )

@@ -1,19 +1,7 @@
-"""Every judgement: what is due, whom to tell, when to try again.
+"""The rules: what is due, whether to notify, when to retry, what to remember.
 
-Pure functions of values: no clock, no files, no sockets, no logging.  The rules are
-told as stories in ``tests/unit/core/test_policy.py``.
-
-Imports and runs job code, in a process that may be killed.
-
-One worker loads its job files, says which jobs they hold, and runs those that are
-due.  What it says is in ``lib/workers/protocol.py``, how it runs them in
-``lib/workers/pool.py``.
-
-The state file of the older public Checker, read once at an upgrade.
-
-One job a line: ``base64 of its name|Succeeding or Failing|first failure|last
-notify|friendly name|failures in a row``, times in seconds since 1970, 0 for never.
-The oldest versions wrote fewer columns.  It is never changed.
+Pure functions of values.  ``tests/unit/core/test_policy.py`` shows the rules as
+stories: what a job found in each run, and what a person received.
 """
 
 from __future__ import annotations
@@ -77,7 +65,7 @@ RETRY_AFTER = (
 #: How long the record of a job that no run meets any more is kept.
 FORGET_AFTER = timedelta(days=30)
 
-#: As much of a reason as a record keeps.
+#: The most of a reason that a record keeps.
 REASON_LENGTH = 1000
 
 
@@ -86,7 +74,7 @@ def due_frequencies(
 ) -> frozenset[JobFrequency]:
     """Return the frequencies whose jobs this run runs.
 
-    Those that were ordered, and those whose slot was missed: the last run on record
+    These are the ordered ones, and those whose slot was missed: the last run on record
     is older than MISSED_AFTER, or in the future.  No record means not missed.
     """
     missed = {
@@ -101,16 +89,16 @@ def due_frequencies(
 def is_due(
     frequency: JobFrequency, record: Record, due: frozenset[JobFrequency]
 ) -> bool:
-    """Return whether a job runs now: its frequency is due, or it asked to go on."""
+    """Return whether a job runs now: its frequency is due, or it is pending."""
     return frequency in due or record.pending
 
 
 def settled(record: Record, now: datetime) -> Record:
     """Return the record with every time that lies in the future set to ``now``.
 
-    The clock was stepped back; a job must not be silent until it has caught up.
+    After the clock was set back, a job must not be silent until it has caught up.
     """
-    later = {
+    corrected = {
         name: now
         for name in ("failing_since", "notified_at", "unseen_since")
         if (moment := getattr(record, name)) is not None and moment > now
@@ -123,16 +111,16 @@ def settled(record: Record, now: datetime) -> Record:
         )
         for message in record.queued
     )
-    if not later and queued == record.queued:
+    if not corrected and queued == record.queued:
         return record
     # The names are those above.
-    return replace(record, queued=queued, **later)  # type: ignore[arg-type]
+    return replace(record, queued=queued, **corrected)  # type: ignore[arg-type]
 
 
 def decide(
     record: Record, result: CheckResult, policy: Policy, now: datetime
 ) -> Decision:
-    """Return what to say about this outcome, given what was said before."""
+    """Return whether and how to notify about a result, given what was sent before."""
     if result.status is Status.PENDING:
         return Decision.PENDING
     if result.status is Status.OK:
@@ -169,12 +157,12 @@ def _decide_unnotified(record: Record, result: CheckResult, policy: Policy) -> D
 def advance(record: Record, report: JobReport, now: datetime) -> Record:
     """Return the record to keep after this run.
 
-    The messages of the report are owed from here on: ``told_at`` moves when they
-    are kept, and the outbox does not forget them until they were accepted.
+    The messages of the report are queued from here on: ``notified_at`` moves when
+    they are committed, and they stay queued until a server has accepted them.
     """
     before = settled(record, now)
     memory = before.memory if report.memory is None else report.memory
-    kept = replace(
+    updated = replace(
         before,
         name=report.job.name,
         memory=memory,
@@ -184,22 +172,24 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
     )
     status = report.result.status
     if status is Status.PENDING:
-        return replace(kept, pending=True)
+        return replace(updated, pending=True)
     if status is Status.OK:
-        return Record(before.key, kept.name, memory=kept.memory, queued=kept.queued)
+        return Record(
+            before.key, updated.name, memory=updated.memory, queued=updated.queued
+        )
     failing = replace(
-        kept,
+        updated,
         status=status,
         failures=before.failures + 1,
         failing_since=before.failing_since or now,
         last_reason=report.result.reason[:REASON_LENGTH],
     )
-    return _told(failing, report, now) if report.decision.notifies else failing
+    return _notified(failing, report, now) if report.decision.notifies else failing
 
 
-def _told(record: Record, report: JobReport, now: datetime) -> Record:
-    # What a job sends of its own accord tells nobody that it is failing.
-    alerts = [one for one in report.messages if one.kind.is_about_trouble]
+def _notified(record: Record, report: JobReport, now: datetime) -> Record:
+    # What a job sends of its own accord does not notify of its failure.
+    alerts = [message for message in report.messages if message.kind.is_about_trouble]
     addresses = [to for message in alerts for to in message.to]
     first = alerts[0].message_id if alerts else None
     return replace(
@@ -212,15 +202,15 @@ def _told(record: Record, report: JobReport, now: datetime) -> Record:
 
 
 def is_sendable(message: Message, now: datetime) -> bool:
-    """Return whether a message may be tried now."""
+    """Return whether an attempt to send a message may be made now."""
     return message.retry_at is None or message.retry_at <= now
 
 
 def attempted(message: Message, now: datetime) -> Message:
-    """Return the message as it is kept before an attempt to send it.
+    """Return the message as it is stored before an attempt to send it.
 
-    The next attempt waits longer each time, by RETRY_AFTER and up to a tenth more, a
-    fraction of the message's own, so that many do not come back at once.
+    The delay before the next attempt grows by RETRY_AFTER, plus up to a tenth that
+    depends on the message's id, so that many messages are not retried at once.
     """
     wait = RETRY_AFTER[min(message.attempts, len(RETRY_AFTER) - 1)]
     fraction = sum(message.message_id.encode("utf-8", "replace")) % 256 / 255
@@ -232,10 +222,10 @@ def attempted(message: Message, now: datetime) -> Message:
     )
 
 
-def unmet(record: Record, now: datetime) -> Record | None:
-    """Return the record of a job that no run meets any more; None to forget it.
+def unseen(record: Record, now: datetime) -> Record | None:
+    """Return the record of a job that no run meets any more; None to remove it.
 
-    What is owed is never forgotten.
+    A record with queued messages is never removed.
     """
     since = record.unseen_since or now
     if now - since > FORGET_AFTER and not record.queued:
@@ -243,16 +233,16 @@ def unmet(record: Record, now: datetime) -> Record | None:
     return replace(record, unseen_since=since)
 
 
-def remembered(
+def migrated(
     record: Record,
     formerly: str,
     entries: Iterable[OldEntry],
     notified: tuple[str, ...],
 ) -> Record:
-    """Return the record with what the older program remembered of the same job.
+    """Return the record with what the older program's state file says of the job.
 
-    ``formerly`` is a glob over the names of ``entries``.  Where an alert was sent, it
-    went to ``told``.
+    ``formerly`` is a glob over the names of ``entries``.  If an alert was sent, it
+    went to ``notified``.
     """
     from fnmatch import fnmatchcase
 
@@ -279,16 +269,16 @@ def record_of(
     old_entries: tuple[OldEntry, ...] = (),
     contact: tuple[str, ...] = (),
 ) -> Record:
-    """Return what is remembered of a job, also where that is that it was lost."""
+    """Return a job's record: stored, lost (unknown), migrated or new."""
     if key in records:
         return records[key]
     if lost and file_stem(key) in lost:
         return Record(key, status=Status.UNKNOWN)
-    return remembered(Record(key), formerly, old_entries, contact)
+    return migrated(Record(key), formerly, old_entries, contact)
 
 
 def unmatched(entries: Iterable[OldEntry], jobs: Iterable[Job]) -> tuple[OldEntry, ...]:
-    """Return the entries that none of these jobs is the successor of."""
+    """Return the entries of the older state file that match none of these jobs."""
     left = list(entries)
     for pattern in {job.formerly for job in jobs if job.formerly}:
         if not left:

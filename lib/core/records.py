@@ -1,8 +1,4 @@
-"""The nouns of Checker: enums for choices, frozen dataclasses for facts.
-
-Nothing here acts, and nothing of ours is imported.  A value that two rooms pass
-to each other has its class here; one of which there may be thousands has slots.
-"""
+"""What is remembered from run to run: of each job, and of the runs themselves."""
 
 from __future__ import annotations
 
@@ -13,44 +9,44 @@ from typing import Any
 
 from lib.core.enums import DeliveryResult, JobFrequency, Status
 from lib.core.jobs import JobKey
-from lib.core.messages import Gone, Message
+from lib.core.messages import Message, RoundTripDelivery
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is remembered of one job, and the messages still owed."""
+    """What is remembered of one job, and the messages still queued."""
 
     key: JobKey
     name: str = ""
     status: Status = Status.OK
-    #: Executions in a row that did not find it fine.
+    #: Consecutive results that were failing or unknown.
     failures: int = 0
     failing_since: datetime | None = None
-    #: When the last alert or reminder was kept; None while nobody was told.
+    #: When the last alert or reminder was queued; None while nobody was notified.
     notified_at: datetime | None = None
-    #: Who got the alert, and so gets the recovery.
+    #: Who was notified, and so gets the recovery.
     notified: tuple[str, ...] = ()
-    #: What they were told it is: failing or unknown.
+    #: The status they were notified of: failing or unknown.
     notified_status: Status | None = None
-    #: What became of the mail of ``told_at``, once it is owed no more.
+    #: What became of the message of ``notified_at``, once it is no longer queued.
     delivery: DeliveryResult = DeliveryResult.SENT
     #: The message_id of the first alert.
     thread: str | None = None
     last_reason: str = ""
     pending: bool = False
-    #: What the job keeps from run to run.
+    #: The job's ``self.memory``.
     memory: Mapping[str, Any] = field(default_factory=dict)
     queued: tuple[Message, ...] = ()
     #: Since when no run has met this job; None while runs meet it.
     unseen_since: datetime | None = None
-    #: The last of its probes that are owed no longer.
-    gone: tuple[Gone, ...] = ()
-    #: Of two files that hold it, the one with the higher number tells the truth.
+    #: Its last round-trip mails that are no longer queued.
+    round_trips: tuple[RoundTripDelivery, ...] = ()
+    #: If two files hold this record, the one with the higher number is valid.
     revision: int = field(default=0, compare=False)
 
     @property
     def is_default(self) -> bool:
-        """Return whether there is nothing in it that a new record would not hold."""
+        """Return whether it holds nothing that a new record would not."""
         return self == Record(self.key, self.name)
 
 
@@ -59,8 +55,7 @@ class RunRecord:
     """What is remembered of the runs themselves: run.json."""
 
     began_at: datetime | None = None
-    #: When one last came to its end: before ``began_at`` while one is at work, or if
-    #: it was killed.
+    #: When a run last finished: before ``began_at`` during a run, or if it was killed.
     ended_at: datetime | None = None
     ordered: JobFrequency = JobFrequency.MINUTE
     #: When jobs of each frequency last ran; the values are datetimes as text.
@@ -72,16 +67,16 @@ class RunRecord:
     pending: int = 0
     sent: int = 0
     queued: int = 0
-    #: Runs that found another one at work, since Checker was set up.
+    #: Runs that found another one under way, since Checker was set up.
     skipped: int = 0
     skipped_at: datetime | None = None
     #: The file stems of the jobs that have a record.
     records: tuple[str, ...] = ()
-    #: Of these, the ones that were lost, told of, and whose jobs have not run since.
+    #: Those that were lost and reported, and whose jobs have not run since.
     lost_records: tuple[str, ...] = ()
     #: The older program's state file, once it was read.
     old_statefile: str = ""
-    #: As this run left it: since when the oldest mail that was tried does not leave,
-    #: and what EmailChecker remembers of its last proof.
+    #: For health: the time of the oldest message that was attempted and not sent, and
+    #: EmailChecker's last proof.
     unsent_since: datetime | None = None
     proof: Mapping[str, Any] = field(default_factory=dict)

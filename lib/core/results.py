@@ -1,8 +1,4 @@
-"""The nouns of Checker: enums for choices, frozen dataclasses for facts.
-
-Nothing here acts, and nothing of ours is imported.  A value that two rooms pass
-to each other has its class here; one of which there may be thousands has slots.
-"""
+"""What the execution of a job came to."""
 
 from __future__ import annotations
 
@@ -23,32 +19,32 @@ class CheckResult:
     status: Status
     #: The reason, for people; its first line goes into subjects.
     reason: str = ""
-    #: What helps to understand it: a traceback, what the job printed.
+    #: More for people: a traceback, what the job printed.
     output: str = ""
     seconds: float = 0.0
-    #: Ask again in the next minute run, whatever the job's frequency.
+    #: Check again in the next minute run, whatever the job's frequency.
     ask_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """What one execution of a job came to: its way from a worker to the supervisor."""
+    """A result, its decision and its messages, as a worker sends them."""
 
     job: Job
     result: CheckResult
     decision: Decision
     messages: tuple[Message, ...] = ()
-    #: The job's memory after the run; None: leave what is remembered.
+    #: The job's memory after the run; None: unchanged.
     memory: Mapping[str, Any] | None = None
-    #: Somebody is to be notified, and the hook did not: the default mail goes out.
+    #: The hook did not notify although it is due: send the default mail.
     default_mail: bool = False
-    #: Why it goes out in the hook's place, with the traceback; empty if it just does.
+    #: What went wrong in the hook, with the traceback; empty if nothing did.
     hook_trouble: str = ""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a check has taken, and when."""
+    """How long a check took, and when."""
 
     key: JobKey
     name: str

@@ -1,18 +1,14 @@
-"""The nouns of Checker: enums for choices, frozen dataclasses for facts.
-
-Nothing here acts, and nothing of ours is imported.  A value that two rooms pass
-to each other has its class here; one of which there may be thousands has slots.
-
-Times, lengths, policies and strangers' words as people read them, mail or table.
-
-Why something failed, in words: what job code raised, returned or printed.
-
-Whatever a stranger's object does while it is asked for its text, there is an answer.
-"""
+"""Removal of secrets and control characters from text that is shown, sent or stored."""
 
 from __future__ import annotations
 
 import unicodedata
+
+#: Texts are cut twice: to this length before secrets are removed, so that no half
+#: secret stays, and to their final length after.
+RAW_LENGTH = 256 * 1024
+#: Control and format characters, lone surrogates, line and paragraph separators.
+_CONTROL_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def scrubbed(text: str, secrets: tuple[str, ...]) -> str:
@@ -22,27 +18,20 @@ def scrubbed(text: str, secrets: tuple[str, ...]) -> str:
     return text
 
 
-#: Controls, formats such as turns of direction, halves of pairs, ends of lines.
-_ACTING = ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
 def harmless(text: str) -> str:
-    """Return the text with what is no visible character written as an escape."""
+    """Return the text with every control character written as an escape."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escaped(letter) if _acts(letter) else letter for letter in text)
+    return "".join(_escaped(char) if _is_control(char) else char for char in text)
 
 
-def _acts(letter: str) -> bool:
-    return unicodedata.category(letter) in _ACTING and letter != "\u200d"
+def _is_control(char: str) -> bool:
+    # The zero-width joiner is part of visible characters.
+    return unicodedata.category(char) in _CONTROL_CATEGORIES and char != "\u200d"
 
 
-def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape").decode("ascii")
-
-
-#: Texts are cut twice, here before secrets are removed, so that no half one stays.
-RAW_LENGTH = 256 * 1024
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
 
 
 def fit(text: str, secrets: tuple[str, ...], length: int) -> str:

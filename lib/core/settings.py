@@ -1,8 +1,4 @@
-"""The nouns of Checker: enums for choices, frozen dataclasses for facts.
-
-Nothing here acts, and nothing of ours is imported.  A value that two rooms pass
-to each other has its class here; one of which there may be thousands has slots.
-"""
+"""settings.cfg as values: a class for each section, and ``Settings`` for the whole."""
 
 from __future__ import annotations
 
@@ -22,11 +18,11 @@ class Problem:
     #: ``settings.cfg:12`` or just the file.
     where: str = ""
     section: str = ""
-    #: What is wrong makes a run impossible.
+    #: It makes a run impossible.
     fatal: bool = False
     #: Worth saying, but nothing fails for it.
     warning: bool = False
-    #: Nothing wrong, but a person should know of it, and perhaps do the next step.
+    #: Nothing is wrong, but a person should know, and perhaps do something.
     note: bool = False
 
     def __str__(self) -> str:
@@ -45,12 +41,12 @@ class Mailbox:
     user: str = ""
     password: str = field(default="", repr=False)
     cafile: str = ""
-    #: The only folder to look in; empty: find it.
+    #: The only folder to search; empty: search all.
     folder: str = ""
-    #: How long a probe may be under way, and how long is worth a warning.
+    #: How long a round-trip mail may take, and from when to warn.
     grace_s: float = 600.0
     slow_s: float = 120.0
-    #: A filter throws our own mail away: look there first.
+    #: A filter moves our mail to the trash: search there first.
     trash_first: bool = False
 
 
@@ -58,9 +54,9 @@ class Mailbox:
 class Mail:
     """How mail leaves: ``[email]``."""
 
-    #: Log each mail instead of sending it; it is owed no longer then.
+    #: Log each mail instead of sending it, and remove it from the queue.
     nomail: bool = False
-    #: For this run only: log each new mail, and go on owing it.
+    #: For this run only: log each new mail, and keep it queued.
     holds: bool = False
     user: str = ""
     password: str = field(default="", repr=False)
@@ -72,14 +68,14 @@ class Mail:
     bustgmailthreading: bool = False
     #: The address mails come from; empty: ``user``, where that is an address.
     sender: str = ""
-    #: More are held back; a digest counts as one.
+    #: The rate limits; a bundle counts as one mail.
     mailsperhour: int = 20
     mailsperday: int = 100
-    #: A second account, for when this one will not do: ``[email backup]``.
+    #: The backup account, used when this one fails: ``[email backup]``.
     backup: Mail | None = None
-    #: Where our own mail arrives; None where that is not set up.
+    #: Where our own mail arrives; None if not set up.
     mailbox: Mailbox | None = None
-    #: Peers are told that an instance without mail is fine.
+    #: Report OK to peers although mail is switched off.
     nomail_is_ok: bool = False
 
     @property
@@ -90,7 +86,7 @@ class Mail:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a worker may take."""
+    """The resource limits of a worker."""
 
     memory_mb: int = 1024
     files: int = 1024
@@ -103,9 +99,9 @@ class Peer:
 
     name: str
     url: str
-    #: Its admin, who hears of it.
+    #: Its admin, who is notified.
     contact: str
-    #: What both sides share, for signatures; empty: words only.
+    #: The shared secret for signatures; empty: answers are not signed.
     key: str = field(default="", repr=False)
 
 
@@ -115,9 +111,9 @@ class Peers:
 
     peers: tuple[Peer, ...] = ()
     every: JobFrequency = JobFrequency.HOUR
-    #: How many silences in a row come before the peer's admin is told.
+    #: Consecutive missing answers before the peer's admin is notified.
     after: int = 2
-    #: Our own alertcontact hears of it, too.
+    #: Notify our own alertcontact, too.
     copy: bool = False
 
 
@@ -128,7 +124,7 @@ class AnswerEndpoint:
     listen: tuple[str, int] = ("0.0.0.0", 5000)
     #: A file that each run replaces; empty: none.
     write: str = ""
-    #: Seconds: no run finished for longer, and nobody looks.
+    #: Seconds without a finished run after which we report JobProblem.
     runage: int = 180
 
 
@@ -152,7 +148,7 @@ class Settings:
     logfile: Path
     state: Path
     mail: Mail
-    #: The older program's state file, read once; None where none is named.
+    #: The older program's state file, read once; None if not set.
     old_statefile: Path | None = None
     job_files: tuple[JobFile, ...] = ()
     #: The files all this was read from.
@@ -160,12 +156,12 @@ class Settings:
     limits: Limits = Limits()
     peers: Peers = Peers()
     status: AnswerEndpoint = AnswerEndpoint()
-    bundle: SummaryTimes = SummaryTimes()
-    #: What is wrong but does not stop a run, and what is merely odd.
+    summary: SummaryTimes = SummaryTimes()
+    #: Problems that do not stop a run, and warnings.
     problems: tuple[Problem, ...] = ()
     #: The same settings as job authors see them.
     config: configparser.ConfigParser = field(
         default_factory=configparser.ConfigParser, repr=False, compare=False
     )
-    #: Words that no log, mail or state may carry.
+    #: The secrets: no log, mail or state may contain them.
     secrets: tuple[str, ...] = field(default=(), repr=False)

@@ -53,7 +53,7 @@ def own_answer(
     ``nonce`` is what it was asked with.  ``signed`` False is for those who share no
     key: what is bad then has nothing in it but the word, times and digits.
     """
-    how = health.judged(health.output(run), settings, now)
+    how = health.assess(health.inputs_of(run), settings, now)
     age = int((now - how.proved_at).total_seconds()) if how.proved_at else None
     said = answer.Answer(how.word, now, run.ended_at, age, nonce, settings.servername)
     return answer.composed(said, keys_of(settings) if signed else ())

@@ -17,7 +17,7 @@ from typing import Any
 from lib.config import fields, kinds
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, MessageKind
 from lib.core.jobs import DEFAULT_TIMEOUT_S
-from lib.core.messages import Gone, Message
+from lib.core.messages import Message, RoundTripDelivery
 from lib.core.settings import Mail
 
 
@@ -55,7 +55,7 @@ class JobContext:
     mail: Mail | None = None
     #: What is still owed of what the job sent, and what became of its probes.
     queued: tuple[Message, ...] = ()
-    gone: tuple[Gone, ...] = ()
+    round_trips: tuple[RoundTripDelivery, ...] = ()
     #: Somebody tries the job: nothing is kept and nothing sent.
     is_trial: bool = False
 

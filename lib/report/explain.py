@@ -15,7 +15,7 @@ from typing import Any
 
 from lib.core import decisions, plain
 from lib.core.decisions import DELIVERED, Entry, JobDetails
-from lib.core.deferral import why_waits
+from lib.core.deferral import why_deferred
 from lib.core.enums import DeliveryResult, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import Bundle, Message
@@ -212,7 +212,7 @@ def _status(record: Record, known: CatalogEntry | None, now: datetime) -> str:
 
 def _queued(message: Message, story: Story, now: datetime) -> str:
     bundle = story.bundles.get(message.message_id)
-    why = why_waits(message, bundle, story.send_log, now) or "the next run sends it"
+    why = why_deferred(message, bundle, story.send_log, now) or "the next run sends it"
     return (
         f"Owed to {', '.join(message.to)} since {local(message.born_at)}: "
         f"{first_line(message.subject)!r}; {why}."

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lib.core import calendar, health
-from lib.core.calendar import Series
+from lib.core.calendar import SummarySeries
 from lib.core.enums import Status
 from lib.core.health import prover
 from lib.core.jobs import CatalogEntry, JobKey
@@ -27,13 +27,13 @@ def rows(
     records: Mapping[JobKey, Record],
     now: datetime,
     catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({}),
-    summaries: Iterable[Series] = (),
+    summaries: Iterable[SummarySeries] = (),
 ) -> list[dict[str, Any]]:
     """Return what there is to say, a row each: the word that peers are told first.
 
     ``catalogue`` tells which peers were asked already, ``bulletins`` how far they are.
     """
-    how = health.judged(health.output(run), settings, now)
+    how = health.assess(health.inputs_of(run), settings, now)
     because = f": {how.why}" if how.why else ""
     peers = peer_words(settings, records, catalog, now)
     lines = [
@@ -130,15 +130,15 @@ def peer_words(
 
 
 def _summaries(
-    settings: Settings, those: Iterable[Series], now: datetime
+    settings: Settings, those: Iterable[SummarySeries], now: datetime
 ) -> Iterator[tuple[str, str]]:
     known = {one.kind: one for one in those}
     for kind in calendar.KINDS:
-        next_at = calendar.coming(settings.bundle, kind, now)
-        series = known.get(kind, Series(kind))
+        next_at = calendar.next_time(settings.summary, kind, now)
+        series = known.get(kind, SummarySeries(kind))
         if next_at is None:
             continue
-        issue = calendar.due(series, settings.bundle, now)
+        issue = calendar.due(series, settings.summary, now)
         when = local(next_at)
         coming = f"number {series.number + 1} comes {when}"
         if issue is not None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from lib.core import health
-from lib.core.calendar import Issue
+from lib.core.calendar import DueSummary
 from lib.core.decisions import Entry, JobDetails
 from lib.core.enums import Decision, Health, MessageKind, Status
 from lib.core.health import prover
@@ -190,12 +190,14 @@ def _moment(text: object) -> datetime | None:
 
 
 #: A list has so many lines at most, and a line so many letters.
-MAX_LINES, MAX_LETTERS = 20, 200
+MAX_LINES, MAX_CHARACTERS = 20, 200
 #: Cron and the jobs of its run take a while; what comes later is late.
 LATE_AFTER = timedelta(minutes=10)
 
 
-def message(message_id: str, issue: Issue, facts: Facts, settings: Settings) -> Message:
+def message(
+    message_id: str, issue: DueSummary, facts: Facts, settings: Settings
+) -> Message:
     """Return the bulletin that is due."""
     bad = not_fine(facts)
     doubt = _why_mail_is_doubted(facts, settings)
@@ -220,7 +222,7 @@ def message(message_id: str, issue: Issue, facts: Facts, settings: Settings) -> 
     )
 
 
-def _name(issue: Issue, more: int = 0) -> str:
+def _name(issue: DueSummary, more: int = 0) -> str:
     return f"{issue.kind} summary {issue.number + more}"
 
 
@@ -262,12 +264,12 @@ def _why_mail_is_doubted(facts: Facts, settings: Settings) -> str:
     # --nomail in one that a run with mail will send.
     run, mail = replace(facts.run, ended_at=facts.now), settings.mail
     mail = replace(mail, nomail=mail.nomail and not mail.holds)
-    output = health.output(health.witnessed(run, facts.records.values()))
-    how = health.judged(output, replace(settings, mail=mail), facts.now)
+    output = health.inputs_of(health.with_inputs(run, facts.records.values()))
+    how = health.assess(output, replace(settings, mail=mail), facts.now)
     return "" if how.word is Health.OK else how.why
 
 
-def _late(issue: Issue, now: datetime) -> Iterator[str]:
+def _late(issue: DueSummary, now: datetime) -> Iterator[str]:
     if now - issue.due_at >= LATE_AFTER:
         yield (
             f"This summary is late: it was due {local(issue.due_at)}, and no run "
@@ -310,4 +312,4 @@ def _listed(title: str, words: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 4]} ..."
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 4]} ..."

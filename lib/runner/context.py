@@ -206,7 +206,7 @@ class RunRecorder:
             lost_records=tuple(still_lost),
             old_statefile=self._read_from,
         )
-        ended = health.witnessed(ended, records, tried)
+        ended = health.with_inputs(ended, records, tried)
         self._state.save_run(ended)
         # A run that could not be written down has not ended for anybody.
         if not self._state.frozen:

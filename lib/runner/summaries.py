@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lib.core import calendar, decisions
-from lib.core.calendar import DAILY, WEEKLY, Issue, Series
+from lib.core.calendar import DAILY, WEEKLY, DueSummary, SummarySeries
 from lib.core.enums import MessageKind
 from lib.core.jobs import OWN_KEY, CatalogEntry, JobKey
 from lib.core.messages import Message
@@ -50,7 +50,7 @@ class Summaries:
     ) -> None:
         """``catalogue``: the jobs that the run before has met; ``run``: this one."""
         self._settings = settings
-        self._times = settings.bundle
+        self._times = settings.summary
         self._session = session
         self._audit_log = audit_log
         self._catalog = catalog
@@ -71,12 +71,12 @@ class Summaries:
         if self._has_looked or not (self._is_on or self._session.summaries):
             return
         self._has_looked = True
-        those = calendar.kept_up(
+        those = calendar.updated(
             self._session.summaries, self._times, self._run.skipped, now
         )
         slow = self._slowest(those)
         room = MAX_WAITING - self._waiting()
-        kept: list[Series] = []
+        kept: list[SummarySeries] = []
         new: list[Message] = []
         for series in those:
             issue = calendar.due(series, self._times, now)
@@ -84,7 +84,7 @@ class Summaries:
                 kept.append(series)
                 continue
             new.append(self._written(issue, series, slow, now))
-            after = calendar.written(series, self._times, self._run.skipped, now)
+            after = calendar.advanced(series, self._times, self._run.skipped, now)
             kept.append(after)
         self._session.keep_summaries(tuple(kept), *new)
 
@@ -94,7 +94,11 @@ class Summaries:
         return sum(one.kind is MessageKind.SUMMARY for one in queued)
 
     def _written(
-        self, issue: Issue, series: Series, slow: SlowestChecks, now: datetime
+        self,
+        issue: DueSummary,
+        series: SummarySeries,
+        slow: SlowestChecks,
+        now: datetime,
     ) -> Message:
         from lib.report import summary
         from lib.report.summary import Facts
@@ -125,7 +129,7 @@ class Summaries:
             body=scrubbed(message.body, secrets),
         )
 
-    def _slowest(self, those: Iterable[Series]) -> SlowestChecks:
+    def _slowest(self, those: Iterable[SummarySeries]) -> SlowestChecks:
         """Return the slowest checks since the last bulletins, and keep them."""
         import heapq
 

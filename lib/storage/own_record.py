@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lib.core import plain
-from lib.core.calendar import Series
+from lib.core.calendar import SummarySeries
 from lib.core.jobs import OWN_KEY, Job, OldEntry, file_stem
 from lib.core.policy import FORGET_AFTER, unmatched
 from lib.core.records import Record
@@ -38,7 +38,7 @@ class Notes:
     old_entries: tuple[OldEntry, ...] = ()
     old_read_at: datetime | None = None
     #: The bulletins so far: the number of each is durable in one step with its mail.
-    summaries: tuple[Series, ...] = ()
+    summaries: tuple[SummarySeries, ...] = ()
 
 
 def notes_of(own: Record) -> Notes:

@@ -14,7 +14,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from lib.core import policy
-from lib.core.calendar import Series
+from lib.core.calendar import SummarySeries
 from lib.core.jobs import OWN_KEY, Job, JobKey, OldEntry, file_stem
 from lib.core.messages import Message
 from lib.core.policy import record_of
@@ -78,7 +78,7 @@ class StoreSession:
         return self._notes.old_entries
 
     @property
-    def summaries(self) -> tuple[Series, ...]:
+    def summaries(self) -> tuple[SummarySeries, ...]:
         """Return how far the bulletins of each kind have come."""
         return self._notes.summaries
 
@@ -131,7 +131,7 @@ class StoreSession:
             self._on_disk |= self._changed
             self._changed.clear()
 
-    def keep_summaries(self, those: tuple[Series, ...], *new: Message) -> None:
+    def keep_summaries(self, those: tuple[SummarySeries, ...], *new: Message) -> None:
         """Remember how far the bulletins have come, and owe those that are new.
 
         ``commit`` makes a number and its mail durable in one step.
@@ -186,7 +186,7 @@ class StoreSession:
         for record in list(self._records.values()):
             if record.key in met or record.key == OWN_KEY:
                 continue
-            after = policy.unmet(record, now)
+            after = policy.unseen(record, now)
             if after is None:
                 del self._records[record.key]
                 self._changed.discard(record.key)

@@ -52,7 +52,10 @@ def _execute(found: Found, record: Record) -> CheckResult:
         status = Status.FAILING if found.trouble else Status.OK
         return CheckResult(status, found.trouble, found.output)
     try:
-        job._checker.queued, job._checker.gone = record.queued, record.gone
+        job._checker.queued, job._checker.round_trips = (
+            record.queued,
+            record.round_trips,
+        )
         # A copy: what the job makes of it is compared with what it was.
         job.memory = plain.plain_memory(dict(record.memory)) if record.memory else {}
         return _judged(job, job.execute())

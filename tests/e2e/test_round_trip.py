@@ -13,7 +13,7 @@ class Prober(JobBase):
         return JobFrequency.MINUTE
 
     def execute(self):
-        gone = [one for one in self._checker.gone if one.message_id == "ab" * 16]
+        gone = [one for one in self._checker.round_trips if one.message_id == "ab" * 16]
         owed = [one.last_error for one in self._checker.queued]
         if gone:
             self.memory["gone"] = gone[-1].error or "taken"
@@ -48,7 +48,7 @@ def test_a_probe_leaves_at_once_under_its_token_and_its_job_hears_of_it(tmp_path
         (mail,) = server.wait_for(1)
         assert mail.parsed["X-Checker-Probe"] == "ab" * 16
         assert "ab" * 16 in mail.parsed["Message-ID"]
-        assert record(instance)["gone"][0]["message_id"] == "ab" * 16
+        assert record(instance)["round_trips"][0]["message_id"] == "ab" * 16
         assert instance.cron().silent
     assert record(instance)["memory"] == {"gone": "taken"}
 
@@ -69,6 +69,6 @@ def test_no_budget_holds_a_probe_back(tmp_path):
         instance = prober(tmp_path, server, options)
         instance.cron()
         server.wait_for(1)
-        instance.mend(lambda content: content.pop("gone", None))
+        instance.mend(lambda content: content.pop("round_trips", None))
         instance.cron()
         assert len(server.wait_for(2)) == 2

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.core import calendar
-from lib.core.calendar import Series
+from lib.core.calendar import SummarySeries
 from lib.core.settings import SummaryTimes
 from lib.core.text import in_zone, local, since
 from tests.support.instance import GENERAL, Instance
@@ -64,10 +64,10 @@ def test_every_zone_has_times_and_summaries(live_in, zone):
         now = NOON + timedelta(hours=hour, minutes=hour % 60)
         assert in_zone(now) == now
         for kind, most in (("daily", 2), ("weekly", 9)):
-            next_one = calendar.coming(BOTH, kind, now)
+            next_one = calendar.next_time(BOTH, kind, now)
             assert now < next_one <= now + timedelta(days=most)
             reached = now - timedelta(days=most)
-            issue = calendar.due(Series(kind, 1, reached), BOTH, now)
+            issue = calendar.due(SummarySeries(kind, 1, reached), BOTH, now)
             assert issue is not None and issue.due_at <= now
     assert local(NOON).startswith("2026-11-2")
     assert since(NOON, NOON + timedelta(hours=1)).endswith(" (1 hour)")
@@ -78,7 +78,7 @@ def test_a_zone_that_cannot_be_used_counts_as_utc(live_in):
     live_in("UTC+25")
     assert local(NOON) == "2026-11-22 12:00 UTC"
     morning = NOON.replace(hour=8) + timedelta(days=1)
-    assert calendar.coming(BOTH, "daily", NOON) == morning
+    assert calendar.next_time(BOTH, "daily", NOON) == morning
 
 
 @pytest.mark.parametrize("zone", ["UTC+25", "XXX-1:02:03"])

@@ -59,7 +59,7 @@ def test_t1_a_clock_that_jumps_silences_nobody_and_makes_no_burst(instance, smtp
     flag.touch()
     said = cron_at(instance, timedelta(hours=1, minutes=5))
     # Of hourly reminders the end is not told of; see README.
-    assert "Flag: fine again" in said
+    assert "Flag: OK again" in said
 
 
 def counting(instance, name, frequency):

@@ -26,7 +26,10 @@ def turn_back(instance, **delta):
 
     def change(content):
         if content.get("name") == "EmailChecker":
-            for each in (content["memory"].get("probe", {}), *content.get("gone", ())):
+            for each in (
+                content["memory"].get("probe", {}),
+                *content.get("round_trips", ()),
+            ):
                 for name in {"sent", "taken", "at"} & set(each):
                     moment = datetime.fromisoformat(each[name])
                     each[name] = (moment - timedelta(**delta)).isoformat()

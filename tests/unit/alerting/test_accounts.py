@@ -61,7 +61,7 @@ def test_the_second_is_for_when_the_first_holds_us_off():
 
 
 def test_a_second_that_would_not_do_either_is_left_alone_for_a_while():
-    send_log = ratelimit.holding_second(SendLog(), NOON)
+    send_log = ratelimit.holding_backup(SendLog(), NOON)
     assert accounts(MAIL, send_log, [], NOON) == Accounts()
     later = NOON + timedelta(minutes=15)
     assert accounts(MAIL, send_log, [], later) == Accounts(SECOND)

@@ -159,20 +159,20 @@ def test_what_was_folded_is_folded_again(approved):
 
 def test_a_mail_that_may_have_been_taken_makes_no_false_claim(approved):
     alert, recovery = waiting_after("FS").queued
-    doubtful = replace(alert, attempts=1, in_doubt=True, last_error="it broke off")
-    (merged_message,) = heard([doubtful, recovery])
+    in_doubt = replace(alert, attempts=1, in_doubt=True, last_error="it broke off")
+    (merged_message,) = heard([in_doubt, recovery])
     approved(merged_message.message.body)
 
 
 def test_a_folded_mail_never_has_the_id_of_one_that_may_have_been_taken():
     alert, recovery = waiting_after("FS").queued
-    doubtful = replace(recovery, attempts=1, in_doubt=True)
-    (merged_message,) = heard([alert, doubtful])
+    in_doubt = replace(recovery, attempts=1, in_doubt=True)
+    (merged_message,) = heard([alert, in_doubt])
     assert merged_message.message.message_id not in (
         alert.message_id,
         recovery.message_id,
     )
-    assert heard([alert, doubtful]) == [merged_message], "it is the same each time"
+    assert heard([alert, in_doubt]) == [merged_message], "it is the same each time"
 
 
 def test_the_authors_own_subjects_are_kept():

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from lib.alerting import notices
 from lib.alerting.results import AttemptResult, DeliveryFailure
 from lib.core import ratelimit
-from lib.core.ratelimit import At, Limits, SendLog
+from lib.core.ratelimit import Limits, SendLog, TimedName
 from tests.support.mailing import message
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -53,7 +53,7 @@ def test_two_dead_addresses_never_mail_each_other_about_it():
 
 def test_that_mail_is_held_back_is_said_once_an_hour():
     send_log = SendLog(
-        tuple(At(f"m{n}", NOON - timedelta(minutes=10)) for n in range(4))
+        tuple(TimedName(f"m{n}", NOON - timedelta(minutes=10)) for n in range(4))
     )
     limits = Limits(5, 100)
     send_log, note = notices.of_held(send_log, limits, 3, (OPS,), NOON)

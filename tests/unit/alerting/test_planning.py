@@ -12,7 +12,7 @@ from lib.core import ratelimit
 from lib.core.enums import MessageKind, Status
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Bundle, Message
-from lib.core.ratelimit import At, Limits, SendLog
+from lib.core.ratelimit import Limits, SendLog, TimedName
 from lib.core.records import Record
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -225,7 +225,7 @@ def test_what_a_sent_digest_stood_for_is_never_sent_again():
 
 
 def test_a_fifth_of_the_room_is_kept_for_checker_itself():
-    send_log = ratelimit.counting(SendLog(), map(str, range(8)), NOON)
+    send_log = ratelimit.with_counted(SendLog(), map(str, range(8)), NOON)
     limits = Limits(10, 100)
     note = Record(OWN_KEY, "state", queued=(message("note"),))
     assert names(
@@ -237,20 +237,20 @@ def test_a_fifth_of_the_room_is_kept_for_checker_itself():
 
 
 def test_a_bulletin_counts_as_checkers_own():
-    send_log = ratelimit.counting(SendLog(), map(str, range(8)), NOON)
+    send_log = ratelimit.with_counted(SendLog(), map(str, range(8)), NOON)
     limits = Limits(10, 100)
     three = own(summary("b1"), summary("b2"), summary("b3"))
     found = plan([*jobs(1, kind=STILL), three], send_log=send_log, limits=limits)
     # What is left for others is held back, and said so; its own just waits.
     assert (names(found), found.held) == (["b1", "b2"], 1)
-    send_log = ratelimit.counting(send_log, ["b3"], NOON)
+    send_log = ratelimit.with_counted(send_log, ["b3"], NOON)
     assert names(
         plan([own(summary("b3"))], send_log=send_log, limits=Limits(9, 9))
     ) == ["b3"]
 
 
 def test_the_room_that_is_kept_is_for_the_jobs_that_watch_checker_too():
-    send_log = SendLog(tuple(At(f"n{n}", NOON) for n in range(16)))
+    send_log = SendLog(tuple(TimedName(f"n{n}", NOON) for n in range(16)))
     peers = [
         Record(JobKey.of_peer(str(n)), queued=(message(f"p{n}", to=(BOSS,)),))
         for n in range(2)
@@ -263,13 +263,13 @@ def test_the_room_that_is_kept_is_for_the_jobs_that_watch_checker_too():
 
 
 def test_what_has_too_little_room_goes_as_one():
-    send_log = ratelimit.counting(SendLog(), map(str, range(7)), NOON)
+    send_log = ratelimit.with_counted(SendLog(), map(str, range(7)), NOON)
     found = plan(jobs(3), send_log=send_log, limits=Limits(10, 100))
     assert len(only(found).ids) == 3
 
 
 def test_room_is_given_to_one_contact_after_the_other():
-    send_log = ratelimit.counting(SendLog(), map(str, range(7)), NOON)
+    send_log = ratelimit.with_counted(SendLog(), map(str, range(7)), NOON)
     those = [
         *jobs(1, kind=STILL),
         *jobs(4, 1, to=(BOSS,), at=NOON + MINUTE, kind=STILL),
@@ -279,7 +279,7 @@ def test_room_is_given_to_one_contact_after_the_other():
 
 
 def test_one_that_was_counted_before_needs_no_new_room():
-    send_log = ratelimit.counting(
+    send_log = ratelimit.with_counted(
         SendLog(), [f"m{number}" for number in range(8)], NOON
     )
     found = plan(jobs(9, kind=STILL), send_log=send_log, limits=Limits(10, 100))
@@ -287,7 +287,7 @@ def test_one_that_was_counted_before_needs_no_new_room():
 
 
 def test_where_mail_goes_to_the_log_there_is_no_limit():
-    send_log = ratelimit.counting(SendLog(), map(str, range(1000)), NOON)
+    send_log = ratelimit.with_counted(SendLog(), map(str, range(1000)), NOON)
     assert plan(jobs(1), send_log=send_log, limits=None).envelopes
 
 
@@ -300,7 +300,7 @@ def test_while_the_server_wants_no_mail_nothing_goes_and_then_all_in_one():
 
 # First alerts, where there is no room.
 
-FULL_BOOK = ratelimit.counting(SendLog(), map(str, range(8)), LATER - MINUTE)
+FULL_BOOK = ratelimit.with_counted(SendLog(), map(str, range(8)), LATER - MINUTE)
 TEN = Limits(10, 100)
 
 
@@ -314,7 +314,7 @@ def beside(found):
 
 def test_a_noisy_job_does_not_hold_back_the_first_alert_of_another():
     noisy = record("flap", message("noise"))
-    send_log = ratelimit.notifying(FULL_BOOK, [noisy.key], LATER - 59 * MINUTE)
+    send_log = ratelimit.with_notified(FULL_BOOK, [noisy.key], LATER - 59 * MINUTE)
     found = short_of_room([noisy, *jobs(1)], send_log=send_log)
     assert (names(found), beside(found), found.held) == (["m0"], ["m0"], 1)
     # After an hour without mail its alert is a first one again.
@@ -343,11 +343,11 @@ def test_where_there_is_room_a_first_alert_takes_it():
 def counted_after(send_log, found, now):
     """Return the book after all this was tried and taken, as the program keeps it."""
     those = [one.message.message_id for one in found.envelopes]
-    send_log = ratelimit.counting(send_log, those, now, beside(found))
+    send_log = ratelimit.with_counted(send_log, those, now, beside(found))
     for one in found.envelopes:
         if one.key is None or one.starts_cool_down:
             send_log = ratelimit.after_bundle(send_log, one.message.to, now)
-        send_log = ratelimit.notifying(
+        send_log = ratelimit.with_notified(
             send_log, (f"job{name[1:]}" for name in one.ids), now
         )
     return send_log
@@ -383,8 +383,8 @@ def test_many_first_alerts_at_once_are_one_mail():
 
 
 def test_each_first_alert_beside_the_limits_counts_whoever_gets_it():
-    before = tuple(At(f"b{number}", LATER) for number in range(11))
-    send_log = replace(FULL_BOOK, beside=before)
+    before = tuple(TimedName(f"b{number}", LATER) for number in range(11))
+    send_log = replace(FULL_BOOK, outside_limits=before)
     those = [*jobs(1), *jobs(1, first=1, to=(BOSS,)), *jobs(1, first=2, to=("c@d.e",))]
     found = short_of_room(those, send_log=send_log)
     assert [one.starts_cool_down for one in found.envelopes] == [False, True, True]
@@ -393,7 +393,7 @@ def test_each_first_alert_beside_the_limits_counts_whoever_gets_it():
 def test_a_bundle_of_first_alerts_that_was_refused_goes_again_without_the_noise():
     bundle = waiting_digest()
     noisy = record("flap", message("noise"))
-    send_log = ratelimit.notifying(FULL_BOOK, [noisy.key], LATER)
+    send_log = ratelimit.with_notified(FULL_BOOK, [noisy.key], LATER)
     found = short_of_room([*jobs(6), noisy], [bundle], send_log, LATER + 2 * MINUTE)
     assert (only(found).ids, found.held) == (ids(6), 1)
     assert only(found).message.message_id == bundle.message.message_id
@@ -401,6 +401,6 @@ def test_a_bundle_of_first_alerts_that_was_refused_goes_again_without_the_noise(
 
 
 def test_a_first_alert_that_may_have_been_taken_needs_no_second_place():
-    send_log = ratelimit.counting(FULL_BOOK, ["m0"], LATER, ["m0"])
-    send_log = ratelimit.notifying(send_log, ["job0"], LATER)
+    send_log = ratelimit.with_counted(FULL_BOOK, ["m0"], LATER, ["m0"])
+    send_log = ratelimit.with_notified(send_log, ["job0"], LATER)
     assert names(short_of_room(jobs(1), send_log=send_log)) == ["m0"]

@@ -17,7 +17,7 @@ from lib.system.errors import StateError
 from tests.support.mailing import message
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-BOOK = ratelimit.counting(SendLog(), ["a"], NOON)
+BOOK = ratelimit.with_counted(SendLog(), ["a"], NOON)
 
 
 def again(folder):

@@ -208,7 +208,7 @@ def test_the_summary_is_read_by_its_old_name_where_there_is_no_other(
     load, sections, daily
 ):
     settings = load(GENERAL + NO_MAIL + sections)
-    assert settings.bundle.daily == daily
+    assert settings.summary.daily == daily
     both = sections.count("[") == 2
     assert len(wrong_in(settings)) == both
 

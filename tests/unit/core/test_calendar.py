@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lib.core import calendar
-from lib.core.calendar import Series
+from lib.core.calendar import SummarySeries
 from lib.core.settings import SummaryTimes
 
 DAILY = SummaryTimes(daily="08:00")
@@ -26,11 +26,11 @@ MORNING = NOON.replace(hour=8)
 def a_run(those, times, now, zone=UTC, skipped=0):
     """Return the series after a run, and the bulletins that it wrote."""
     kept, issues = [], []
-    for series in calendar.kept_up(those, times, skipped, now, zone):
+    for series in calendar.updated(those, times, skipped, now, zone):
         issue = calendar.due(series, times, now, zone)
         if issue:
             issues.append(issue)
-            series = calendar.written(series, times, skipped, now, zone)
+            series = calendar.advanced(series, times, skipped, now, zone)
         kept.append(series)
     return tuple(kept), issues
 
@@ -64,7 +64,7 @@ def test_none_comes_where_none_is_asked_for():
     assert story(OFF, each_minute(NOON, NOON + DAY)) == []
     assert a_run((), OFF, NOON) == ((), [])
     for kind in calendar.KINDS:
-        assert calendar.coming(OFF, kind, NOON, UTC) is None
+        assert calendar.next_time(OFF, kind, NOON, UTC) is None
 
 
 def test_the_weekly_one_comes_on_its_day():
@@ -104,7 +104,7 @@ def test_switched_off_and_on_again_the_next_number_comes_at_the_next_time():
     those, (first,) = a_run(those, DAILY, MORNING + DAY)
     those, none = a_run(those, OFF, NOON + DAY)
     assert none == []
-    assert those == (Series("daily", number=1),)
+    assert those == (SummarySeries("daily", number=1),)
     those, none = a_run(those, DAILY, NOON + 9 * DAY)
     assert none == []
     _those, (second,) = a_run(those, DAILY, MORNING + 10 * DAY)
@@ -228,9 +228,9 @@ def test_a_day_that_a_zone_leaves_out_has_none_of_its_own():
 
 def test_the_next_one_of_a_kind_is_known():
     daily, weekly = "daily", "weekly"
-    assert calendar.coming(BOTH, daily, NOON, UTC) == MORNING + DAY
-    assert calendar.coming(BOTH, daily, MORNING, UTC) == MORNING + DAY
-    assert calendar.coming(BOTH, weekly, NOON + 2 * DAY, UTC) == MORNING + 8 * DAY
+    assert calendar.next_time(BOTH, daily, NOON, UTC) == MORNING + DAY
+    assert calendar.next_time(BOTH, daily, MORNING, UTC) == MORNING + DAY
+    assert calendar.next_time(BOTH, weekly, NOON + 2 * DAY, UTC) == MORNING + 8 * DAY
 
 
 def test_the_skipped_runs_of_each_period_can_be_told():

@@ -182,7 +182,7 @@ def test_that_somebody_was_told_is_said_only_where_a_mail_was_taken(result, appr
     report = JobReport(job, FULL, Decision.ALREADY_NOTIFIED)
     (one,) = decisions.judged(report, notified, notified, NOON)
     approved(read_back(one))
-    assert ("told" in read_back(one)) is (result is DeliveryResult.SENT)
+    assert ("notified at" in read_back(one)) is (result is DeliveryResult.SENT)
 
 
 def test_mails_that_a_digest_or_newer_news_stood_for_name_it(approved):

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.core.deferral import why_waits
+from lib.core.deferral import why_deferred
 from lib.core.enums import MessageKind
 from lib.core.messages import Bundle
-from lib.core.ratelimit import At, SendLog
+from lib.core.ratelimit import SendLog, TimedName
 from tests.support.mailing import message
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -19,8 +19,8 @@ MAIL = replace(message(), to=("ops@example.com",))
 ROUND_TRIP = replace(MAIL, kind=MessageKind.ROUND_TRIP)
 TRIED = replace(MAIL, attempts=2, retry_at=SOON, last_error="451 later\nmore")
 NOBODY = SendLog()
-FULL = SendLog(full_until=SOON)
-QUIET = SendLog(bundles=(At("ops@example.com", NOON - timedelta(minutes=2)),))
+FULL = SendLog(limited_until=SOON)
+QUIET = SendLog(bundles=(TimedName("ops@example.com", NOON - timedelta(minutes=2)),))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ QUIET = SendLog(bundles=(At("ops@example.com", NOON - timedelta(minutes=2)),))
         (replace(MAIL, to=("boss@example.com",)), QUIET),
         (ROUND_TRIP, QUIET),
         (ROUND_TRIP, FULL),
-        (MAIL, SendLog(full_until=NOON)),
+        (MAIL, SendLog(limited_until=NOON)),
     ],
     ids=(
         "nothing, tried before, server, login, quiet, full, other people,"
@@ -44,10 +44,14 @@ QUIET = SendLog(bundles=(At("ops@example.com", NOON - timedelta(minutes=2)),))
 )
 def test_a_mail_says_what_it_waits_for(mail, send_log, approved):
     approved(
-        (why_waits(mail, None, send_log, NOON).replace("2026-11-22 12:03 UTC", "TIME"))
+        (
+            why_deferred(mail, None, send_log, NOON).replace(
+                "2026-11-22 12:03 UTC", "TIME"
+            )
+        )
     )
 
 
 def test_a_part_of_a_digest_waits_with_it(approved):
     bundle = Bundle(replace(TRIED, subject="8 failing"), (MAIL.message_id,))
-    approved(why_waits(MAIL, bundle, NOBODY, NOON))
+    approved(why_deferred(MAIL, bundle, NOBODY, NOON))

@@ -11,7 +11,7 @@ import pytest
 
 from lib.core import health
 from lib.core.enums import Health, MessageKind
-from lib.core.health import Evidence
+from lib.core.health import HealthInputs
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
@@ -26,9 +26,9 @@ MAIL = Mail(smtpserver="smtp.example.com", mailbox=Mailbox("imap.example.com"))
 NO_BOX = Mail(smtpserver="smtp.example.com")
 
 
-def judged(found, mail, now):
+def assess(found, mail, now):
     at = Path("settings.cfg")
-    return health.judged(found, Settings(at, "web1", (), at, at, mail), now)
+    return health.assess(found, Settings(at, "web1", (), at, at, mail), now)
 
 
 def ago(**length):
@@ -41,7 +41,7 @@ def proof(**times):
 
 
 PROVEN = proof(proved_at=ago(minutes=50))
-OK = Evidence(ago(seconds=30), None, PROVEN)
+OK = HealthInputs(ago(seconds=30), None, PROVEN)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ OK = Evidence(ago(seconds=30), None, PROVEN)
     ],
 )
 def test_a_run_must_have_finished_within_three_minutes(last_run, word):
-    assert judged(Evidence(last_run, None, PROVEN), MAIL, NOON).word is word
+    assert assess(HealthInputs(last_run, None, PROVEN), MAIL, NOON).word is word
 
 
 def test_how_long_ago_a_run_may_have_finished_is_for_the_settings_to_say(
@@ -91,28 +91,28 @@ def test_how_long_ago_a_run_may_have_finished_is_for_the_settings_to_say(
     ],
 )
 def test_mail_is_fine_while_the_last_proof_stands(found, why):
-    how = judged(Evidence(ago(seconds=30), None, found), MAIL, NOON)
+    how = assess(HealthInputs(ago(seconds=30), None, found), MAIL, NOON)
     assert how.word is (Health.MAIL_PROBLEM if why else Health.OK)
     assert why in how.why
 
 
 def test_without_a_mailbox_only_what_is_stuck_is_a_problem():
-    assert judged(Evidence(ago(seconds=30)), NO_BOX, NOON).word is Health.OK
-    stuck = Evidence(ago(seconds=30), unsent_since=ago(minutes=16))
-    assert judged(stuck, NO_BOX, NOON).word is Health.MAIL_PROBLEM
-    late = Evidence(ago(seconds=30), unsent_since=ago(minutes=14))
-    assert judged(late, NO_BOX, NOON).word is Health.OK
+    assert assess(HealthInputs(ago(seconds=30)), NO_BOX, NOON).word is Health.OK
+    stuck = HealthInputs(ago(seconds=30), unsent_since=ago(minutes=16))
+    assert assess(stuck, NO_BOX, NOON).word is Health.MAIL_PROBLEM
+    late = HealthInputs(ago(seconds=30), unsent_since=ago(minutes=14))
+    assert assess(late, NO_BOX, NOON).word is Health.OK
 
 
 def test_an_instance_without_mail_says_so_unless_that_is_fine():
-    assert judged(OK, Mail(), NOON).word is Health.MAIL_PROBLEM
-    assert judged(OK, Mail(nomail=True), NOON).word is Health.MAIL_PROBLEM
+    assert assess(OK, Mail(), NOON).word is Health.MAIL_PROBLEM
+    assert assess(OK, Mail(nomail=True), NOON).word is Health.MAIL_PROBLEM
     fine = Mail(nomail=True, nomail_is_ok=True)
-    assert judged(OK, fine, NOON).word is Health.OK
+    assert assess(OK, fine, NOON).word is Health.OK
 
 
 def test_no_run_is_worse_than_no_mail():
-    assert judged(Evidence(None), Mail(), NOON).word is Health.JOB_PROBLEM
+    assert assess(HealthInputs(None), Mail(), NOON).word is Health.JOB_PROBLEM
 
 
 def test_the_evidence_is_what_was_tried_in_vain_and_not_a_probe():
@@ -126,12 +126,12 @@ def test_the_evidence_is_what_was_tried_in_vain_and_not_a_probe():
         message(MessageKind.ALERT, 1, hours=1),
     )
     prover = Record(JobKey("EmailChecker", "E"), memory={"proof": PROVEN})
-    kept = health.witnessed(
+    kept = health.with_inputs(
         RunRecord(ended_at=NOON), [Record(JobKey("X", "x"), queued=queued), prover]
     )
-    assert health.output(kept) == Evidence(NOON, ago(hours=1), PROVEN)
-    nothing = health.witnessed(kept, [])
-    assert health.output(nothing) == Evidence(NOON, None, None)
+    assert health.inputs_of(kept) == HealthInputs(NOON, ago(hours=1), PROVEN)
+    nothing = health.with_inputs(kept, [])
+    assert health.inputs_of(nothing) == HealthInputs(NOON, None, None)
 
 
 # The file.

@@ -20,9 +20,9 @@ from lib.core.policy import (
     due_frequencies,
     is_due,
     is_sendable,
-    remembered,
+    migrated,
     settled,
-    unmet,
+    unseen,
 )
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
@@ -342,22 +342,22 @@ def test_a_message_is_not_tried_before_its_time():
 
 
 def test_a_job_nobody_meets_is_forgotten_after_thirty_days():
-    record = unmet(Record(JobKey("K", "k"), failures=2), NOON)
+    record = unseen(Record(JobKey("K", "k"), failures=2), NOON)
     assert record is not None
     assert record.unseen_since == NOON
-    assert unmet(record, NOON + timedelta(days=29)) == record
-    assert unmet(record, NOON + timedelta(days=31)) is None
+    assert unseen(record, NOON + timedelta(days=29)) == record
+    assert unseen(record, NOON + timedelta(days=31)) is None
 
 
 def test_what_is_owed_is_not_forgotten_with_its_job():
     record = Record(JobKey("K", "k"), unseen_since=NOON, queued=(message(),))
-    assert unmet(record, NOON + timedelta(days=90)) == record
+    assert unseen(record, NOON + timedelta(days=90)) == record
 
 
 def test_an_alert_of_the_older_program_is_neither_repeated_nor_forgotten():
     entry = OldEntry("<class 'jobs.X.X'>|a", True, NOON - 60 * MINUTE, NOON, 4)
     other = OldEntry("<class 'jobs.X.X'>|b", True, NOON, None, 1)
-    record = remembered(
+    record = migrated(
         Record(JobKey("K", "k")),
         "<class 'jobs.X.X'>|a",
         (other, entry),
@@ -371,6 +371,6 @@ def test_an_alert_of_the_older_program_is_neither_repeated_nor_forgotten():
 
 def test_a_job_the_older_program_did_not_know_starts_new():
     entry = OldEntry("<class 'jobs.X.X'>|a", True, NOON, NOON, 4)
-    assert remembered(Record(JobKey("K", "k")), "", (entry,), ()) == Record(
+    assert migrated(Record(JobKey("K", "k")), "", (entry,), ()) == Record(
         JobKey("K", "k")
     )

@@ -9,7 +9,7 @@ import pytest
 
 from lib.core import ratelimit
 from lib.core.jobs import JobKey
-from lib.core.ratelimit import DAY, HOUR, At, Limits, NotifiedAt, SendLog
+from lib.core.ratelimit import DAY, HOUR, Limits, NotifiedJob, SendLog, TimedName
 from lib.core.settings import Mail
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -21,7 +21,7 @@ USUAL = Limits(20, 100)
 
 def sent(*minutes_ago):
     return SendLog(
-        tuple(At(f"m{minute}", NOON - minute * MINUTE) for minute in minutes_ago)
+        tuple(TimedName(f"m{minute}", NOON - minute * MINUTE) for minute in minutes_ago)
     )
 
 
@@ -57,53 +57,54 @@ def test_when_there_is_room_again():
 
 
 def test_a_mail_that_is_tried_again_counts_once():
-    send_log = ratelimit.counting(
-        ratelimit.counting(SendLog(), ["a", "b"], NOON), ["a"], NOON
+    send_log = ratelimit.with_counted(
+        ratelimit.with_counted(SendLog(), ["a", "b"], NOON), ["a"], NOON
     )
     assert sorted(one.name for one in send_log.counted) == ["a", "b"]
-    assert ratelimit.uncounting(send_log, ["a"]).counted == (At("b", NOON),)
+    assert ratelimit.without_counted(send_log, ["a"]).counted == (TimedName("b", NOON),)
 
 
 def test_a_first_alert_beside_the_limits_takes_none_of_the_room():
-    send_log = ratelimit.counting(SendLog(), ["a", "b"], NOON - 59 * MINUTE, ["b"])
+    send_log = ratelimit.with_counted(SendLog(), ["a", "b"], NOON - 59 * MINUTE, ["b"])
     assert room(send_log) == 15
     assert ratelimit.first_alerts_left(send_log, NOON) == 11
-    again = ratelimit.counting(send_log, ["b"], NOON)
-    assert (room(again), again.beside) == (15, (At("b", NOON),))
+    again = ratelimit.with_counted(send_log, ["b"], NOON)
+    assert (room(again), again.outside_limits) == (15, (TimedName("b", NOON),))
     assert ratelimit.first_alerts_left(send_log, NOON + MINUTE) == 12
     assert (
-        ratelimit.first_alerts_left(ratelimit.uncounting(send_log, ["b"]), NOON) == 12
+        ratelimit.first_alerts_left(ratelimit.without_counted(send_log, ["b"]), NOON)
+        == 12
     )
 
 
 def test_about_which_jobs_mail_left_is_known_for_an_hour_and_of_the_newest(
     monkeypatch,
 ):
-    send_log = ratelimit.notifying(SendLog(), [X, Y], NOON - 59 * MINUTE)
-    send_log = ratelimit.notifying(send_log, [X], NOON)
+    send_log = ratelimit.with_notified(SendLog(), [X, Y], NOON - 59 * MINUTE)
+    send_log = ratelimit.with_notified(send_log, [X], NOON)
     assert ratelimit.notified_lately(send_log, NOON) == {X, Y}
     assert ratelimit.notified_lately(send_log, NOON + MINUTE) == {X}
     monkeypatch.setattr(ratelimit, "MAX_NOTIFIED", 2)
-    send_log = ratelimit.notifying(send_log, [Z, W], NOON)
+    send_log = ratelimit.with_notified(send_log, [Z, W], NOON)
     assert ratelimit.notified_lately(send_log, NOON) == {Z, W}
 
 
 def test_times_that_lie_in_the_future_count_as_now():
     ahead = NOON + 3 * DAY
     send_log = SendLog(
-        counted=(At("a", ahead),),
+        counted=(TimedName("a", ahead),),
         refused_logins=(ahead,),
         held_until=ahead,
-        bundles=(At("x", ahead),),
+        bundles=(TimedName("x", ahead),),
         deferral_notified_at=ahead,
-        refused=(At("y", ahead),),
-        beside=(At("z", ahead),),
-        notified=(NotifiedAt(X, ahead),),
+        refused=(TimedName("y", ahead),),
+        outside_limits=(TimedName("z", ahead),),
+        notified=(NotifiedJob(X, ahead),),
     )
     assert ratelimit.is_ahead(send_log, NOON)
     settled = ratelimit.settled(send_log, NOON)
     assert not ratelimit.is_ahead(settled, NOON)
-    assert settled.counted == (At("a", NOON),)
+    assert settled.counted == (TimedName("a", NOON),)
     assert settled.held_until == NOON + HOUR
     assert settled.deferral_notified_at == NOON
 
@@ -111,10 +112,10 @@ def test_times_that_lie_in_the_future_count_as_now():
 def test_what_is_over_is_forgotten():
     long_ago = NOON - 2 * DAY
     send_log = SendLog(
-        counted=(At("a", long_ago),),
+        counted=(TimedName("a", long_ago),),
         refused_logins=(long_ago,),
-        bundles=(At("x", long_ago),),
-        refused=(At("y", long_ago),),
+        bundles=(TimedName("x", long_ago),),
+        refused=(TimedName("y", long_ago),),
     )
     assert ratelimit.settled(send_log, NOON) == SendLog()
 
@@ -143,10 +144,10 @@ def test_after_a_digest_its_people_are_left_alone_for_five_minutes():
 
 
 def test_an_address_that_is_refused_is_told_of_once_a_day():
-    send_log = ratelimit.telling_refused(SendLog(), "gone@example.com", NOON)
-    assert ratelimit.knows_refused(send_log, "gone@example.com")
+    send_log = ratelimit.with_refused(SendLog(), "gone@example.com", NOON)
+    assert ratelimit.is_refused(send_log, "gone@example.com")
     tomorrow = ratelimit.settled(send_log, NOON + DAY)
-    assert not ratelimit.knows_refused(tomorrow, "gone@example.com")
+    assert not ratelimit.is_refused(tomorrow, "gone@example.com")
 
 
 def test_the_limits_are_those_of_the_settings():

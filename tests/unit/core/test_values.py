@@ -30,7 +30,7 @@ def test_a_key_comes_back_from_its_text(key):
 
 @pytest.mark.parametrize("text", ["", "disk full", "/disk full", "/"])
 def test_what_is_no_key_is_refused(text):
-    with pytest.raises(ValueError, match="is no key of a job"):
+    with pytest.raises(ValueError, match="is not a job key"):
         JobKey.parse(text)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lib.core.calendar import Series
+from lib.core.calendar import SummarySeries
 from lib.core.enums import JobFrequency, MessageKind, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import Message
@@ -129,8 +129,8 @@ def test_a_job_that_has_the_name_of_a_peer_is_not_the_peer():
 def test_each_summary_says_which_was_the_last_and_when_the_next_comes(approved):
     assert "daily summary" not in dict(said())
     times = SummaryTimes("08:00", ("mon", "09:30"))
-    settings = replace(SETTINGS, bundle=times)
-    series = [Series("daily", 12, NOON, NOON - timedelta(hours=4))]
+    settings = replace(SETTINGS, summary=times)
+    series = [SummarySeries("daily", 12, NOON, NOON - timedelta(hours=4))]
     found = rows(settings, RUN, {}, NOON, {}, series)
     lines = {row["what"]: row["how_it_is"] for row in found}
     assert re.fullmatch(
@@ -138,7 +138,7 @@ def test_each_summary_says_which_was_the_last_and_when_the_next_comes(approved):
         lines["daily summary"],
     )
     assert re.fullmatch(r"number 1 comes 2026-11-23 09:30 .*", lines["weekly summary"])
-    late = replace(series[0], reached=NOON - timedelta(days=2))
+    late = replace(series[0], covered_until=NOON - timedelta(days=2))
     found = rows(settings, RUN, {}, NOON, {}, [late])
     lines = {row["what"]: row["how_it_is"] for row in found}
     approved(lines["daily summary"], hide=REAL)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lib.core import decisions
-from lib.core.calendar import Issue
+from lib.core.calendar import DueSummary
 from lib.core.decisions import Entry, JobDetails
 from lib.core.enums import Decision, JobFrequency, MessageKind, Status
 from lib.core.jobs import CatalogEntry, JobKey
@@ -24,7 +24,7 @@ from lib.report.summary import MAX_LINES, Facts
 MORNING = datetime(2026, 11, 22, 8, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 YESTERDAY, TOMORROW = MORNING - DAY, MORNING + DAY
-ISSUE = Issue("daily", 12, MORNING, YESTERDAY, TOMORROW)
+ISSUE = DueSummary("daily", 12, MORNING, YESTERDAY, TOMORROW)
 SETTINGS = Settings(
     path=Path("settings.cfg"),
     servername="web1",
@@ -155,7 +155,7 @@ def test_all_is_not_well_while_nothing_proves_that_mail_arrives(approved):
 
 def test_it_says_which_time_it_is_about_and_when_the_next_one_comes(approved):
     approved(last_lines(mail(facts())), "daily")
-    weekly = Issue("weekly", 3, MORNING, MORNING - 7 * DAY, MORNING + 7 * DAY)
+    weekly = DueSummary("weekly", 3, MORNING, MORNING - 7 * DAY, MORNING + 7 * DAY)
     found = mail(facts(), weekly)
     approved([found.subject, last_lines(found)], "weekly")
 

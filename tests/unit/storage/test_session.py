@@ -18,7 +18,7 @@ import pytest
 
 from lib.alerting.templates import lost_records_message
 from lib.core import policy
-from lib.core.calendar import Series
+from lib.core.calendar import SummarySeries
 from lib.core.enums import JobFrequency, MessageKind, Status
 from lib.core.jobs import OWN_KEY, Job, JobKey, OldEntry, file_stem
 from lib.core.messages import Message
@@ -513,7 +513,7 @@ def test_killed_at_any_step_an_upgrade_neither_repeats_nor_forgets(tmp_path):
 def a_bulletin(session: StoreSession, number: int) -> Message:
     subject = f"daily summary {number}"
     message = Message(f"b{number}", MessageKind.SUMMARY, subject, "b", OPS, NOON)
-    series = Series("daily", number, NOON, NOON)
+    series = SummarySeries("daily", number, NOON, NOON)
     session.keep_summaries((series,), message)
     return message
 
@@ -537,7 +537,7 @@ def test_nothing_new_of_bulletins_costs_no_write(state):
     session = StoreSession(state, state.load(), (), NOON)
     session.keep_summaries(())
     assert session.waiting_since is None
-    session.keep_summaries((Series("daily", 1),))
+    session.keep_summaries((SummarySeries("daily", 1),))
     assert session.waiting_since is not None
 
 

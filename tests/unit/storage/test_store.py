@@ -127,10 +127,10 @@ WAYS_TO_BE_LOST = [
     (a_pipe, "it is no regular file"),
     (a_folder, "it is no regular file"),
     (a_link, "it is a symbolic link"),
-    (edited(failures=-1), "Record.failures is no whole number, or is negative"),
-    (edited(failures=1e400), "it is not JSON: Infinity is no number in JSON"),
-    (edited(failures=10**30), "Record.failures is no whole number"),
-    (edited(queued="nothing"), "Record.queued is no list"),
+    (edited(failures=-1), "Record.failures is not a whole number"),
+    (edited(failures=1e400), "it is not JSON: Infinity is not a number in JSON"),
+    (edited(failures=10**30), "Record.failures is not a whole number"),
+    (edited(queued="nothing"), "Record.queued is not a list"),
 ]
 
 
