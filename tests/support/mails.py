@@ -16,7 +16,7 @@ from typing import Any
 
 from lib.alerting import bundling, delivery, drill, merge, notices, templates
 from lib.core import health
-from lib.core.calendar import Issue
+from lib.core.calendar import DueSummary
 from lib.core.decisions import Entry, JobDetails
 from lib.core.enums import (
     Decision,
@@ -301,7 +301,7 @@ def the_daily_summary() -> Message:
         mail=Mail(smtpserver="x.example.com", mailbox=Mailbox("x.example.com")),
         peers=Peers((Peer("friend", "https://example.org/", "a@example.org"),)),
     )
-    issue = Issue("daily", 12, morning, found.since, morning + day)
+    issue = DueSummary("daily", 12, morning, found.since, morning + day)
     return summary.message("b", issue, found, settings)
 
 
