@@ -35,7 +35,7 @@ OTHERS = """
     T6 T7
     X3 X5 X8
 """.split()
-#: Of these the README has what the harnesses found, in a table of its own.
+#: Of these docs/testing.md has what the harnesses found, in a table of its own.
 OF_HARNESSES = {"A1", "A2", "A10", "B1", "X8"}
 #: What the tests of all others came to, the last time they were all run in full.
 TABLE = TESTS.parent / "docs" / "faults.md"

@@ -58,7 +58,7 @@ def test_t1_a_clock_that_jumps_silences_nobody_and_makes_no_burst(instance, smtp
     assert len(subjects(smtp)) == 4
     flag.touch()
     said = cron_at(instance, timedelta(hours=1, minutes=5))
-    # Of hourly reminders the end is not told of; see README.
+    # With hourly reminders no recovery is sent; see docs/alerting.md.
     assert "Flag: OK again" in said
 
 

@@ -156,7 +156,7 @@ class Instance:
         return dict(json.loads((self.state / "run.json").read_text()))
 
     def mend(self, change: Any, which: str = "jobs/*.json") -> None:
-        """Edit state files by hand, as README tells people to."""
+        """Edit state files by hand, as docs/operations.md tells people to."""
         for path in sorted(self.state.glob(which)):
             content = json.loads(path.read_text())
             content.pop("sum", None)
