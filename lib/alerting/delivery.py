@@ -328,11 +328,11 @@ class _Session:
 
     def carry_out(self, envelopes: list[Envelope]) -> list[Envelope]:
         """Return what is left to another account, its fate not told."""
+        from lib.alerting.channels import channel_for
+
         self._left = list(envelopes)
         self._over: list[Envelope] = []
         why: dict[str, Any] = {"why": "the server ended the session"}
-        from lib.alerting.channels import channel_for
-
         try:
             channel = channel_for(
                 self._settings,
