@@ -1,1 +1,1 @@
-"""alerting"""
+"""What to say, to whom and when: queue, rate limits, bundles, channels."""

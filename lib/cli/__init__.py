@@ -1,1 +1,1 @@
-"""cli"""
+"""Commands and their arguments."""

@@ -1,1 +1,1 @@
-"""core"""
+"""Values and pure rules: no clock, files, sockets or logging."""

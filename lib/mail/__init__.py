@@ -1,1 +1,1 @@
-"""mail"""
+"""SMTP, IMAP, MIME and the round-trip proof."""

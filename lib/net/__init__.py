@@ -1,1 +1,1 @@
-"""net"""
+"""Reach another machine before a deadline: connect, TLS, HTTP, listen."""

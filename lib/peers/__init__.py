@@ -1,1 +1,1 @@
-"""peers"""
+"""The answer between instances: made from our health, asked of others, judged."""

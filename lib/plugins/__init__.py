@@ -1,1 +1,1 @@
-"""plugins"""
+"""The contract with job authors, discovery of job files, targets and their options."""

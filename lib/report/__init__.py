@@ -1,1 +1,1 @@
-"""report"""
+"""Status, list, why and summary as text: runs nothing, sends nothing."""

@@ -1,1 +1,1 @@
-"""runner"""
+"""One cron run from lock to close; never loads job code."""

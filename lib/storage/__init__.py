@@ -1,1 +1,1 @@
-"""storage"""
+"""The state folder: records, audit log, lock; atomic, checksummed."""

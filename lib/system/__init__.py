@@ -1,1 +1,1 @@
-"""system"""
+"""What the operating system gives: processes, clock, log, files written whole."""

@@ -1,1 +1,1 @@
-"""web"""
+"""The daemon: routes and limits; runs no job."""

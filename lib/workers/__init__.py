@@ -1,1 +1,1 @@
-"""workers"""
+"""Killable processes that run job code."""
