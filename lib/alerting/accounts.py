@@ -1,7 +1,4 @@
-"""By which account mail leaves: the first, or the second while that will not do.
-
-Pure.
-"""
+"""Choose the account that sends: the primary, or the backup while that one fails."""
 
 from __future__ import annotations
 
@@ -14,27 +11,27 @@ from lib.core.ratelimit import SendLog
 from lib.core.records import Record
 from lib.core.settings import Mail
 
-HELD = "the first account has refused us too often, or wants no more mail for now"
+#: Why the primary account is not used.
+HELD = "it refused the login too often, or is rate-limiting us"
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """Which accounts a session may use."""
+    """The accounts that a session may use."""
 
-    #: None where there is no second account, or it is not to be used now.
-    second: Mail | None = None
-    #: Why not the first; empty: try it.
-    why_not_first: str = ""
+    #: None if there is no backup account, or it is not to be used now.
+    backup: Mail | None = None
+    #: Why the primary account is skipped; empty: it is tried.
+    why_not_primary: str = ""
 
 
 def accounts(
     mail: Mail, send_log: SendLog, records: Iterable[Record], now: datetime
 ) -> Accounts:
-    """Return by which accounts to send now.
+    """Return the accounts to use now.
 
-    The second one is for when the first is refused, or when the last proof that its
-    mail arrives has failed or is too old.  Before the first proof nothing is known
-    against it.
+    The primary account is skipped while it is held, and if its last round-trip mail
+    failed or is too old.  Before the first round-trip mail it is used.
     """
     if mail.backup is None or ratelimit.backup_is_held(send_log, now):
         return Accounts()

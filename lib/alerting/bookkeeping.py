@@ -1,7 +1,8 @@
-"""What is known of sending, kept in the order in which no crash can do harm.
+"""Save what happens to messages, in an order in which no crash can lose or repeat one.
 
-What is tried is counted on disk before; what was taken is marked at once.  A digest is
-marked with one rename; its messages leave their records after that, some at a time.
+An attempt is counted on disk before it is made, and a sent message is marked at once.
+A bundle is marked as sent with one rename; after that its messages are removed from
+their records, some at a time.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from lib.storage.session import StoreSession
 
 logger = logging.getLogger(__name__)
 
-#: As many messages of a digest that was sent leave their records in one turn.
+#: From how many records a sent bundle is removed in one step.
 MAX_IN_TURN = 1000
 
 
 class Bookkeeper:
-    """Records, digests and the postbook of one run, as far as they are about mail."""
+    """Saves the queue, the bundles and the send log of one run."""
 
     def __init__(
         self,
@@ -43,79 +44,84 @@ class Bookkeeper:
         now: Callable[[], datetime],
         audit_log: AuditLog,
     ) -> None:
-        """Read what is remembered of sending; raise StateError."""
+        """Read the send log and the bundles; raise StateError."""
         self._settings = settings
         self._session = session
         self._now = now
         self._audit_log = audit_log
         self.limits: Limits | None = ratelimit.limits_of(settings.mail)
-        self._bag = AlertStore(settings.state, now())
-        self.send_log: SendLog = ratelimit.settled(self._bag.send_log, now())
+        self._store = AlertStore(settings.state, now())
+        self.send_log: SendLog = ratelimit.settled(self._store.send_log, now())
 
     @property
     def bundles(self) -> Mapping[str, Bundle]:
-        """Return the digests that are on disk."""
-        return self._bag.bundles
+        """Return the bundles on disk."""
+        return self._store.bundles
 
-    def tell_held(self, count: int, now: datetime) -> bool:
-        """Owe the one mail of this hour that says that others have no room."""
+    def notify_deferred(self, count: int, now: datetime) -> bool:
+        """Queue the notice about deferred mail, once an hour; return whether it was."""
         contact = self._settings.alertcontact
         if self.limits is not None:
             limited_until = ratelimit.room_at(self.send_log, self.limits, now)
             self.send_log = replace(self.send_log, limited_until=limited_until)
-        send_log, message = notices.of_held(
+        send_log, message = notices.deferral_notice(
             self.send_log, self.limits, count, contact, now
         )
         if message is None:
-            self._bag.save_send_log(self.send_log)
+            self._store.save_send_log(self.send_log)
             return False
         logger.warning("%s", message.subject)
         self.send_log = send_log
-        self._bag.save_send_log(send_log)
+        self._store.save_send_log(send_log)
         self._enqueue(message)
         return True
 
     def count(self, batch: list[Envelope]) -> None:
-        """Make durable that these are tried now."""
+        """Save that these are tried now; raise StateError."""
         session, now = self._session, self._now()
         singly: dict[JobKey, list[Envelope]] = {}
         for envelope in batch:
             if envelope.key is not None:
                 singly.setdefault(envelope.key, []).append(envelope)
-        for key, those in singly.items():
-            session.keep(queue.with_attempts(session.records[key], those, now))
+        for key, envelopes in singly.items():
+            record = queue.with_attempts(session.records[key], envelopes, now)
+            session.keep(record)
         session.commit()
         for envelope in batch:
             if envelope.key is None:
                 bundle = Bundle(envelope.message, envelope.ids)
-                self._bag.save_bundle(bundling.attempted(bundle, now))
+                self._store.save_bundle(bundling.attempted(bundle, now))
             if envelope.key is None or envelope.starts_cool_down:
                 self.send_log = ratelimit.after_bundle(
                     self.send_log, envelope.message.to, now
                 )
         if self.limits is not None:
             ids = [envelope.message.message_id for envelope in batch]
-            beside = [one.message.message_id for one in batch if one.beside_limits]
+            beside = [
+                envelope.message.message_id
+                for envelope in batch
+                if envelope.beside_limits
+            ]
             self.send_log = ratelimit.with_counted(self.send_log, ids, now, beside)
-        self._bag.save_send_log(self.send_log)
+        self._store.save_send_log(self.send_log)
 
-    # What became of it.
+    # Results.
 
-    def take_sent(self, event: Sent) -> None:
-        """Keep that a parcel was taken; raise StateError."""
+    def save_sent(self, event: Sent) -> None:
+        """Save that an envelope was accepted; raise StateError."""
         message = self._message_of(event.envelope)
-        attempt_result = results.after_taken(message, event.refused)
+        attempt_result = results.after_acceptance(message, event.refused)
         result = self._taken
-        # That a log takes mail says nothing of the server.
+        # With nomail nothing is known about the server.
         if result is DeliveryResult.SENT and not event.by_backup:
             self.send_log = replace(self.send_log, held_until=None, refused_logins=())
         for address, said in event.refused.items():
-            logger.error("%s was refused: %s", address, said)
-        self._bury(message, attempt_result)
+            logger.error("%s was rejected: %s", address, said)
+        self._save_dead_letter(message, attempt_result)
         self._keep(event.envelope, attempt_result, taken=True)
         if result is DeliveryResult.SENT:
             logger.info("sent: %s", message.subject)
-        key, name, now = *self._whose(event.envelope), self._now()
+        key, name, now = *self._job_of(event.envelope), self._now()
         taken = tuple(to for to in message.to if to not in event.refused)
         if taken:
             notified = replace(message, to=taken)
@@ -134,13 +140,13 @@ class Bookkeeper:
         )
         self._note_dropped(event.envelope, message, attempt_result)
 
-    def take_unsent(self, event: Unsent) -> None:
-        """Keep that a parcel was not taken, and why; raise StateError."""
+    def save_failed(self, event: Unsent) -> None:
+        """Save that an envelope was not accepted, and why; raise StateError."""
         envelope, failure = event.envelope, event.failure
         message = self._message_of(envelope)
         in_doubt = envelope.message.in_doubt
-        attempt_result = results.after_refusal(message, failure, was_in_doubt=in_doubt)
-        self._bury(message, attempt_result)
+        attempt_result = results.after_failure(message, failure, was_in_doubt=in_doubt)
+        self._save_dead_letter(message, attempt_result)
         self._keep(envelope, attempt_result, taken=False)
         if not (in_doubt or failure.in_doubt):
             self.send_log = ratelimit.without_counted(
@@ -148,7 +154,7 @@ class Bookkeeper:
             )
             if envelope.key is None or envelope.starts_cool_down:
                 self.send_log = ratelimit.without_bundle(self.send_log, message.to)
-        key, name, now = *self._whose(envelope), self._now()
+        key, name, now = *self._job_of(envelope), self._now()
         if attempt_result.left is not None:
             tried = decisions.failed(key, name, attempt_result.left, failure.why, now)
             self._audit_log.note([tried])
@@ -156,41 +162,43 @@ class Bookkeeper:
 
     @property
     def _taken(self) -> DeliveryResult:
-        """Return what has become of a mail that the channel took."""
+        """Return the result of a mail that the channel accepted."""
         nomail = self._settings.mail.nomail
         return DeliveryResult.LOGGED if nomail else DeliveryResult.SENT
 
-    def hold_second(self) -> None:
-        """Keep that the second account would not do."""
+    def hold_backup(self) -> None:
+        """Note that the backup account failed."""
         self.send_log = ratelimit.holding_backup(self.send_log, self._now())
 
     def end_session(self, refusals: list[DeliveryFailure]) -> list[str]:
-        """Keep what a session came to; return what it says of us, for the log."""
-        self.send_log, lines = notices.learnt(self.send_log, refusals, self._now())
-        self._bag.save_send_log(self.send_log)
+        """Save the send log after a session; return lines to log."""
+        self.send_log, lines = notices.after_session(
+            self.send_log, refusals, self._now()
+        )
+        self._store.save_send_log(self.send_log)
         return lines
 
-    def _whose(self, envelope: Envelope) -> tuple[JobKey, str]:
-        """Return the key and the name of the job that a parcel is about."""
+    def _job_of(self, envelope: Envelope) -> tuple[JobKey, str]:
+        """Return the key and the name of an envelope's job."""
         record = self._session.records.get(envelope.key or OWN_KEY)
         return (record.key, record.name) if record else (OWN_KEY, "state")
 
     def _note_dropped(
         self, envelope: Envelope, message: Message, attempt_result: AttemptResult
     ) -> None:
-        key, name, now = *self._whose(envelope), self._now()
+        key, name, now = *self._job_of(envelope), self._now()
         self._audit_log.note(
             decisions.dropped(key, name, message, address, said, now)
             for address, said in attempt_result.dead.items()
         )
 
     def _message_of(self, envelope: Envelope) -> Message:
-        """Return the message as it is kept, its attempt counted."""
+        """Return the message as it is saved, with its attempt counted."""
         name = envelope.message.message_id
         if envelope.key is None:
-            return self._bag.bundles[name].message
-        there = self._session.records[envelope.key].queued
-        return next(one for one in there if one.message_id == name)
+            return self._store.bundles[name].message
+        queued = self._session.records[envelope.key].queued
+        return next(message for message in queued if message.message_id == name)
 
     def _keep(
         self, envelope: Envelope, attempt_result: AttemptResult, *, taken: bool
@@ -201,7 +209,7 @@ class Bookkeeper:
         record = self._session.records[envelope.key]
         name = envelope.message.message_id
         record = queue.with_left(record, name, attempt_result.left)
-        record = queue.unheard(record, envelope.message, attempt_result.dead)
+        record = queue.without_dead(record, envelope.message, attempt_result.dead)
         if (
             envelope.message.kind is MessageKind.ROUND_TRIP
             and attempt_result.left is None
@@ -221,20 +229,20 @@ class Bookkeeper:
             record = queue.delivered(record, [kind], end, attempt_result.dead)
         self._session.keep(record)
         if taken or attempt_result.left is None:
-            # First of all: what was taken must not be sent again.
+            # At once: a sent message must not be sent again.
             self._session.commit()
 
     def _notified(self, keys: Iterable[JobKey], at: datetime) -> None:
-        """Remember that mail about these jobs has left."""
+        """Note that mail about these jobs was sent."""
         if self.limits is not None:
             self.send_log = ratelimit.with_notified(self.send_log, keys, at)
 
     def _keep_bundle(
         self, envelope: Envelope, attempt_result: AttemptResult, *, taken: bool
     ) -> None:
-        bundle = self._bag.bundles[envelope.message.message_id]
+        bundle = self._store.bundles[envelope.message.message_id]
         if taken and attempt_result.left is not None:
-            # Some of its people have it; it is an ordinary mail to the others.
+            # Some recipients have it; for the others it is an ordinary mail.
             self._enqueue(attempt_result.left)
             self._session.commit()
         if taken or attempt_result.left is None:
@@ -243,34 +251,38 @@ class Bookkeeper:
         else:
             left = replace(attempt_result.left, to=bundle.message.to)
             bundle = replace(bundle, message=left)
-        self._bag.save_bundle(bundle)
+        self._store.save_bundle(bundle)
 
-    def _bury(self, message: Message, attempt_result: AttemptResult) -> None:
-        """Keep what somebody will never get, and tell the others once a day."""
+    def _save_dead_letter(
+        self, message: Message, attempt_result: AttemptResult
+    ) -> None:
+        """Save a dead letter and notify the other recipients, once a day."""
         if not attempt_result.dead:
             return
         now = self._now()
-        self._bag.bury(message, attempt_result.dead, now)
+        self._store.save_dead_letter(message, attempt_result.dead, now)
         if attempt_result.content:
             why = next(iter(attempt_result.dead.values()))
             logger.error(
-                "the mail %r was refused, also cut down, and is kept in %s: %s",
+                "the mail %r was rejected, also when shortened; it is kept in %s: %s",
                 message.subject,
                 self._settings.state / "dead",
                 why,
             )
             return
         contact = self._settings.alertcontact
-        self.send_log, notified = notices.of_refused(
+        self.send_log, notified = notices.rejection_notices(
             self.send_log, message, attempt_result, contact, now
         )
         for address, said in attempt_result.dead.items():
-            logger.error("%s gets no mail: %s; correct the address", address, said)
-        for one in notified:
-            self._enqueue(one)
+            logger.error(
+                "mail to %s is rejected: %s; correct the address", address, said
+            )
+        for notice in notified:
+            self._enqueue(notice)
 
-    def note_waiting(self, since: datetime) -> None:
-        """Note of each mail born since, and not left, why it has not."""
+    def log_deferred(self, since: datetime) -> None:
+        """Log why messages queued since then were not sent."""
         now = self._now()
         in_bundle = {
             name: bundle
@@ -281,38 +293,40 @@ class Bookkeeper:
         for record in self._session.records.values():
             for message in record.queued:
                 bundle = in_bundle.get(message.message_id)
-                # What was tried by itself has left a line.
+                # A message that was tried by itself has a line already.
                 if message.born_at >= since and not message.attempts:
                     why = deferral.why_deferred(message, bundle, self.send_log, now)
                     self._audit_log.note(
                         [decisions.deferred(record, message, why, now)]
                     )
 
-    # Order.
+    # Cleaning up.
 
-    def put_in_order(self) -> bool:
-        """Let messages of sent digests leave their records; return if more is left."""
-        if ratelimit.is_ahead(self._bag.send_log, self._now()):
-            # Kept, or it would be now again in each run until then.
-            self._bag.save_send_log(self.send_log)
-        for name in bundling.pointless(
-            self._session.records.values(), self._bag.bundles
+    def remove_sent_bundles(self) -> bool:
+        """Remove messages of sent bundles from records; return whether more is left."""
+        if ratelimit.is_ahead(self._store.send_log, self._now()):
+            # Saved, or each run until then would correct it again.
+            self._store.save_send_log(self.send_log)
+        for name in bundling.obsolete(
+            self._session.records.values(), self._store.bundles
         ):
-            self._bag.drop_bundle(name)
-        sent = (one for one in self._bag.bundles.values() if one.sent_at is not None)
-        bundle = next(sent, None)
+            self._store.drop_bundle(name)
+        bundles = self._store.bundles.values()
+        bundle = next((one for one in bundles if one.sent_at is not None), None)
         if bundle is None:
             return False
         ids = set(bundle.ids)
         records = self._session.records.values()
-        found = (
-            one
-            for one in records
-            if ids.intersection(message.message_id for message in one.queued)
+        affected = (
+            record
+            for record in records
+            if ids.intersection(message.message_id for message in record.queued)
         )
-        some = list(islice(found, MAX_IN_TURN))
+        some = list(islice(affected, MAX_IN_TURN))
         for record in some:
-            kinds = [one.kind for one in record.queued if one.message_id in ids]
+            kinds = [
+                message.kind for message in record.queued if message.message_id in ids
+            ]
             left = queue.without(record, ids)
             left = queue.delivered(left, kinds, bundle.result, bundle.message.to)
             self._session.keep(left)
@@ -324,12 +338,12 @@ class Bookkeeper:
         self._session.commit()
         if bundle.sent_at and bundle.result is DeliveryResult.SENT:
             self._notified((record.key for record in some), bundle.sent_at)
-            self._bag.save_send_log(self.send_log)
+            self._store.save_send_log(self.send_log)
         if len(some) < MAX_IN_TURN:
-            self._bag.drop_bundle(bundle.message.message_id)
+            self._store.drop_bundle(bundle.message.message_id)
         return True
 
     def _enqueue(self, message: Message) -> None:
-        """Owe a message of Checker's own."""
+        """Queue a message of Checker itself."""
         own = self._session.records.get(OWN_KEY, Record(OWN_KEY, "state"))
         self._session.keep(replace(own, queued=(*own.queued, message)))

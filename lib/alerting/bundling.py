@@ -1,12 +1,8 @@
-"""One mail for many: how it is kept, and what it says.
+"""Bundles: one mail for many messages, grouped by the reason or host they share.
 
-Pure.  While a digest waits to be sent its messages are not sent otherwise; once it is
-marked as sent they only have to leave their records.
-
-What many mails have in common, as far as their words tell: reason, host, address.
-
-Pure.  A digest is grouped by it, so that one host or one line that is down is seen as
-that.  What shares nothing else is grouped by kind.
+While a bundle is queued its messages are not sent otherwise; once it is marked as sent
+they are removed from their records.  To group by something else, yield it in
+``_traits``.
 """
 
 from __future__ import annotations
@@ -27,12 +23,12 @@ from lib.core.messages import Bundle, Message
 from lib.core.records import Record
 from lib.core.text import local
 
-#: A digest lists the subjects of its messages up to this many bytes.
+#: A bundle lists the subjects of its messages up to this many bytes.
 MAX_LISTED = 256 * 1024
 
 
 def settled(bundle: Bundle, now: datetime) -> Bundle:
-    """Return the digest with every time that lies in the future set to ``now``."""
+    """Return the bundle with every time that lies in the future set to ``now``."""
     queued = Record(OWN_KEY, queued=(bundle.message,))
     return replace(
         bundle,
@@ -42,14 +38,14 @@ def settled(bundle: Bundle, now: datetime) -> Bundle:
 
 
 def attempted(bundle: Bundle, now: datetime) -> Bundle:
-    """Return the digest as it is kept before an attempt to send it."""
+    """Return the bundle as it is saved before an attempt to send it."""
     return replace(bundle, message=policy.attempted(bundle.message, now), tried_at=now)
 
 
-def pointless(records: Iterable[Record], bundles: Mapping[str, Bundle]) -> list[str]:
-    """Return the digests that are not sent and whose messages are no longer owed.
+def obsolete(records: Iterable[Record], bundles: Mapping[str, Bundle]) -> list[str]:
+    """Return the ids of unsent bundles whose messages are no longer queued.
 
-    One that may have been taken is not among them: it is owed until it surely was.
+    A bundle whose last attempt is in doubt is kept until a server accepts it.
     """
     waiting = {
         name: set(bundle.ids)
@@ -62,28 +58,32 @@ def pointless(records: Iterable[Record], bundles: Mapping[str, Bundle]) -> list[
     return [name for name, ids in waiting.items() if not ids & queued]
 
 
-def tried_in_vain(bundles: Iterable[Bundle]) -> frozenset[str]:
-    """Return the ids of the messages whose digest was tried and is still owed."""
-    live = [one for one in bundles if one.sent_at is None and one.message.attempts]
-    return frozenset(name for one in live for name in one.ids)
+def retrying(bundles: Iterable[Bundle]) -> frozenset[str]:
+    """Return the ids of the messages whose bundle was tried and is still queued."""
+    return frozenset(
+        message_id
+        for bundle in bundles
+        if bundle.sent_at is None and bundle.message.attempts
+        for message_id in bundle.ids
+    )
 
 
 def bundle_id(ids: Collection[str]) -> str:
-    """Return the id of a digest of these messages; it is always the same."""
+    """Return the id of a bundle of these messages; it is always the same."""
     return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogatepass")).hexdigest()[
         :32
     ]
 
 
-# What it says.
+# The text.
 
 
 def bundle_message(
     message_id: str, entries: Sequence[tuple[str, Message]], now: datetime
 ) -> Message:
-    """Return one mail for many, each with its job's name; the oldest first.
+    """Return one mail for many messages, each given with its job's name, oldest first.
 
-    It lists the subjects, in groups of what they share, and counts what no longer fits.
+    It lists the subjects in groups and counts what does not fit.
     """
     groups = grouped(entries)
     return Message(
@@ -112,7 +112,7 @@ def _bundle_subject(
     counts = _counts(one for _name, one in entries)
     largest = max(groups, key=lambda group: len(group.messages))
     if largest.is_kind:
-        return f"{counts} in one mail"
+        return counts
     share = f"{len(largest.messages):,} times " if len(groups) > 1 else ""
     return f"{counts}: {share}{largest.title}"
 
@@ -122,9 +122,9 @@ def _bundle_body(
 ) -> str:
     first, last = entries[0][1].born_at, entries[-1][1].born_at
     lines = [
-        f"{len(entries):,} mails in one: {_counts(one for _name, one in entries)}.",
-        f"The first is of {local(first)}, the last of {local(last)}.",
-        "Look now:  checker.py -m list",
+        f"{len(entries):,} messages: {_counts(one for _name, one in entries)}.",
+        f"First: {local(first)}.  Last: {local(last)}.",
+        "Check now:  checker.py -m list",
     ]
     size = sum(map(len, lines))
     unlisted: list[Message] = []
@@ -136,8 +136,8 @@ def _bundle_body(
         head = ["", f"{group.title} ({len(messages):,})"]
         size += len(head[1].encode("utf-8", "replace")) + 2
         lines += head
-        for number, one in enumerate(messages):
-            line = f"    {line_of(one)}"
+        for number, message in enumerate(messages):
+            line = f"    {line_of(message)}"
             size += len(line.encode("utf-8", "replace")) + 1
             if size >= MAX_LISTED:
                 unlisted += messages[number:]
@@ -148,17 +148,17 @@ def _bundle_body(
     return "\n".join(lines) + "\n"
 
 
-#: What a message of a kind is counted as.
+#: How messages of a kind are counted.
 WORDS = {
     MessageKind.ALERT: "failing",
     MessageKind.REMINDER: "still failing",
-    MessageKind.RECOVERY: "fine again",
+    MessageKind.RECOVERY: "OK again",
     MessageKind.NOTE: "other",
     MessageKind.ROUND_TRIP: "other",
     MessageKind.SUMMARY: "other",
 }
 _HOST = r"(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+)"
-#: How a reason begins that is about a place.
+#: A reason that begins with a host and maybe a port.
 _AT = re.compile(rf"{_HOST}(?P<port>:\d{{1,5}})?: (?P<why>.+)")
 _UNRESOLVED = re.compile(rf"cannot resolve {_HOST}: (?P<why>.+)")
 _ADDRESS = re.compile(r"\b(?:tried|answered by|connected to) \[?([0-9a-fA-F.:]+)\]?:\d")
@@ -166,7 +166,7 @@ _ADDRESS = re.compile(r"\b(?:tried|answered by|connected to) \[?([0-9a-fA-F.:]+)
 
 @dataclass(frozen=True)
 class Trait:
-    """Something that many messages may be about."""
+    """A reason, host or address that messages may share."""
 
     what: str
     value: str
@@ -177,27 +177,28 @@ class Trait:
 
 @dataclass(frozen=True)
 class Group:
-    """Some messages, and what they share."""
+    """Messages that share something."""
 
     title: str
     messages: tuple[Message, ...]
-    #: They share nothing but their kind.
+    #: They share only their kind.
     is_kind: bool = False
 
 
 def grouped(entries: Sequence[tuple[str, Message]]) -> list[Group]:
-    """Return the messages, each given with its job's name, by what they share.
+    """Return the messages in groups, in the order of each group's first message.
 
-    Each is where most others are.  The groups are in the order of their first ones.
+    A message is in the largest group that it has a trait of.
     """
-    about = [traits(one) for _name, one in entries]
-    counts = Counter(trait for those in about for trait in those)
+    about = [traits(message) for _name, message in entries]
+    counts = Counter(trait for own in about for trait in own)
     groups: dict[Trait | str, list[int]] = {}
-    for number, ((name, one), those) in enumerate(zip(entries, about, strict=True)):
-        most = max(those, key=lambda trait: counts[trait], default=None)
+    for number, ((name, message), own) in enumerate(zip(entries, about, strict=True)):
+        most = max(own, key=lambda trait: counts[trait], default=None)
         if most is None or counts[most] < 2:
-            word = name.split(" ")[0] if name else ""
-            groups.setdefault(f"{word}, {WORDS[one.kind]}", []).append(number)
+            job_kind = name.split(" ")[0] if name else ""
+            title = f"{job_kind}, {WORDS[message.kind]}"
+            groups.setdefault(title, []).append(number)
         else:
             groups.setdefault(most, []).append(number)
     return [
@@ -211,7 +212,7 @@ def grouped(entries: Sequence[tuple[str, Message]]) -> list[Group]:
 
 
 def traits(message: Message) -> tuple[Trait, ...]:
-    """Return what a message is about: the reason, then the place."""
+    """Return the reason, host and addresses of an alert or reminder."""
     if message.kind not in (MessageKind.ALERT, MessageKind.REMINDER):
         return ()
     return tuple(dict.fromkeys(_traits(message)))
@@ -233,10 +234,10 @@ def _traits(message: Message) -> Iterator[Trait]:
 
 
 def _is_place(host: str, port: str | None) -> bool:
-    """Return whether these are a host's, and no other words before a colon."""
+    """Return whether this is a host, and not just a word before a colon."""
     if host.isdecimal():
         return False
-    # Without a port it needs a dot, so that no mere word is taken for a host.
+    # A word without a port must have a dot to be a host.
     return bool(port) or "." in host
 
 
@@ -248,9 +249,9 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _title(key: Trait | str, those: Sequence[tuple[Trait, ...]]) -> str:
-    """Return what all of a group share, the reason first."""
+def _title(key: Trait | str, traits_of: Sequence[tuple[Trait, ...]]) -> str:
+    """Return the traits that a whole group shares, the reason first."""
     if isinstance(key, str):
         return key
-    everybody = set(those[0]).intersection(*those)
-    return ", ".join(str(trait) for trait in those[0] if trait in everybody)
+    shared = set(traits_of[0]).intersection(*traits_of)
+    return ", ".join(str(trait) for trait in traits_of[0] if trait in shared)

@@ -1,8 +1,8 @@
-"""How a mail leaves the building.
+"""Channels: the ways in which a message leaves.
 
 A channel is a session for many mails: enter it, ``send`` each, leave it.  ``send``
-returns when the mail was taken and raises NotSent when it was not.  To add a channel,
-write the class and give it a row in CHANNELS.
+returns when the mail was accepted and raises DeliveryError when it was not.  To add a
+channel, write the class and give it a row in CHANNELS.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Channel(Protocol):
-    """What the outbox needs of a channel."""
+    """What a delivery session needs of a channel."""
 
     def __enter__(self) -> Self: ...
 
@@ -29,11 +29,14 @@ class Channel(Protocol):
         """Return whether the session can take another mail."""
 
     def send(self, sender: str, to: Iterable[str], data: bytes) -> dict[str, str]:
-        """Return what was said to each recipient refused; raise NotSent if all were."""
+        """Return the reply for each rejected recipient.
+
+        Raise DeliveryError if the mail was accepted for nobody.
+        """
 
 
 class LogChannel:
-    """The channel of nomail: mails go into the log, whole."""
+    """The channel of nomail: whole mails go to the log."""
 
     usable = True
 
@@ -52,7 +55,7 @@ class LogChannel:
         """Leave; nothing was opened."""
 
     def send(self, sender: str, to: Iterable[str], data: bytes) -> dict[str, str]:
-        """Log the mail as a person would read it; nobody refuses it."""
+        """Log the mail as a person would read it."""
         from email import message_from_bytes
         from email.message import EmailMessage
         from email.policy import default
@@ -60,15 +63,15 @@ class LogChannel:
         mail = message_from_bytes(data, _class=EmailMessage, policy=default)
         lines = [f"{name}: {value}" for name, value in mail.items()]
         lines += ["", *mail.get_content().splitlines()]
-        # Indented, so that no line of a mail can be taken for a line of the log.
+        # Indented, so that no line of a mail looks like a line of the log.
         text = "\n".join(f"    {_harmless(line)}".rstrip() for line in lines)
         who = ", ".join(to)
-        logger.info("nomail: not sent to %s, but written here:\n%s", who, text)
-        self._on_step(f"nomail: the mail to {who} is in the log, it was not sent")
+        logger.info("nomail: this mail to %s was not sent:\n%s", who, text)
+        self._on_step(f"nomail: the mail to {who} was written to the log, not sent")
         return {}
 
 
-#: By the word for it; later channels are a row each.
+#: Channels by name.
 CHANNELS: dict[str, type[SmtpChannel] | type[LogChannel]] = {
     "smtp": SmtpChannel,
     "log": LogChannel,

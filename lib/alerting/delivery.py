@@ -1,12 +1,8 @@
-"""Parcels -> a channel, and what became of each.
+"""Deliver envelopes through a channel, in a child process with a deadline.
 
-They are handed to a child process that holds the SMTP session, and can be killed when
-the session's time is over.  What is handed over when is the postman's.
-
-Parcels -> the mail server, in the child process of the outbox.
-
-What the first account cannot take goes by the second one, ``[email backup]``, if there
-is one.  A probe does not: it is to prove the first.
+``Outbox`` runs the session and yields an event per envelope; what to send when is
+decided by ``dispatcher``.  Mails that the primary account cannot send go through the
+backup account; round-trip mails do not, because they are to prove the primary.
 """
 
 from __future__ import annotations
@@ -33,46 +29,46 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: How many mails one session takes; the rest wait for the next.
+#: The most mails of one session; the rest wait for the next.
 MAX_AT_ONCE = 100
-#: A session that takes longer is over, whatever the server does.
+#: A session that takes longer is ended.
 SESSION_S = 30.0
-#: One that is not in a process of its own.
+#: The same, if it cannot have a process of its own.
 HERE_S = 15.0
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A parcel was taken, for all its recipients but those refused."""
+    """An envelope was accepted, except for the recipients in ``refused``."""
 
     envelope: Envelope
     refused: Mapping[str, str] = field(default_factory=dict)
-    #: It went by the second account.
+    #: The backup account sent it.
     by_backup: bool = False
 
 
 @dataclass(frozen=True)
-class Declined:
-    """The first account would not do; its mails go by the second."""
+class PrimaryFailed:
+    """The primary account failed; its mails go through the backup account."""
 
     failure: DeliveryFailure
 
 
 @dataclass(frozen=True)
 class Unsent:
-    """A parcel was not taken; the refusal says at which step and why."""
+    """An envelope was not accepted; ``failure`` says at which step and why."""
 
     envelope: Envelope
     failure: DeliveryFailure
-    #: It is the second account that would not take it.
+    #: The backup account failed.
     by_backup: bool = False
 
 
-Event = Sent | Unsent | Declined
+Event = Sent | Unsent | PrimaryFailed
 
 
 class Outbox:
-    """The sessions of one run, one at a time."""
+    """The delivery sessions of one run, one at a time."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -93,7 +89,7 @@ class Outbox:
         return [self._child] if self._child else []
 
     def next_deadline(self) -> float:
-        """Return when, by the monotonic clock, the session is over."""
+        """Return when the session must end, by the monotonic clock."""
         return self._deadline if self._child else float("inf")
 
     def start(
@@ -102,7 +98,7 @@ class Outbox:
         limit_s: float,
         accounts: Accounts | None = None,
     ) -> None:
-        """Open a session for parcels whose attempts are counted on disk."""
+        """Open a session for envelopes whose attempts are counted on disk."""
         envelopes = list(batch)
         length = min(SESSION_S, limit_s)
         self._waiting = {
@@ -118,7 +114,7 @@ class Outbox:
         )
 
     def events(self) -> Iterator[Event]:
-        """Yield what has become of parcels since; never wait."""
+        """Yield the results since the last call, without waiting."""
         child = self._child
         if child is None:
             return
@@ -129,14 +125,18 @@ class Outbox:
             if event is not None:
                 yield event
         if ended or time.monotonic() >= self._deadline:
-            why = "the session took too long" if not ended else "the session broke off"
+            why = (
+                "the SMTP session took too long"
+                if not ended
+                else "the SMTP session ended unexpectedly"
+            )
             yield from self._close(why, child)
 
     def stop(self) -> Iterator[Event]:
-        """End the session; what was not answered stays owed."""
+        """End the session; envelopes without an answer stay queued."""
         child = self._child
         if child is not None:
-            # What the server has taken by now must not be sent again.
+            # What the server has accepted must not be sent again.
             for frame in child.frames():
                 event = self._read(frame)
                 if event is not None:
@@ -162,10 +162,10 @@ class Outbox:
             self._begun.add(rest[0])
             return None
         if word == "refused":
-            return Declined(DeliveryFailure(**rest[0]))
+            return PrimaryFailed(DeliveryFailure(**rest[0]))
         envelope = self._waiting.pop(rest[0])
         if word == "sent":
-            # With nomail the log took it.
+            # With nomail nothing was sent.
             self.sent += not self._settings.mail.nomail
             return Sent(envelope, rest[1], by_backup=bool(rest[2]))
         return Unsent(envelope, DeliveryFailure(**rest[1]), by_backup=bool(rest[2]))
@@ -177,9 +177,9 @@ def send_now(
     on_step: Callable[[str], None],
     limit_s: float = SESSION_S,
 ) -> str:
-    """Send one message at once, telling each step; return why not, or nothing.
+    """Send one message now and report each step; return why it failed, or nothing.
 
-    For a person who waits: no record, no second attempt.
+    For a person at a terminal: no record, no second attempt.
     """
     limit_s = min(SESSION_S, limit_s)
     envelope = Envelope(message, (message.message_id,), None, message.born_at)
@@ -187,7 +187,7 @@ def send_now(
         lambda emit, length: _deliver(settings, [envelope], emit, length), limit_s
     )
     deadline = time.monotonic() + limit_s
-    why = "the session took too long"
+    why = "the SMTP session took too long"
     while time.monotonic() < deadline:
         process.wait([child], deadline - time.monotonic())
         ended = child.has_ended()
@@ -208,14 +208,14 @@ def send_now(
 
 
 def _session(work: Callable[[Emit, float], None], limit_s: float) -> process.Child:
-    """Have the work done by a child, or here where there can be no other process.
+    """Do the work in a child process, or in this one if no process can be started.
 
-    Here it holds up the run, so it gets less time.
+    In this process it delays the run, so it gets less time.
     """
     try:
         return process.start(lambda emit: work(emit, limit_s))
     except OSError:
-        # It has been said, with the limit.
+        # The limit that caused this is logged already.
         limit_s = min(HERE_S, limit_s)
         return process.do_here(lambda emit: work(emit, limit_s), limit_s)
 
@@ -233,23 +233,24 @@ def _deliver(
     deliver(settings, envelopes, emit, limit_s, accounts)
 
 
-def explained(unsent: Iterable[Unsent]) -> Iterator[str]:
-    """Yield a line for each reason why messages did not leave, for the log."""
+def failure_lines(unsent: Iterable[Unsent]) -> Iterator[str]:
+    """Yield a log line for each reason why messages were not sent."""
     by_reason: dict[str, list[Envelope]] = {}
-    for one in unsent:
-        by_reason.setdefault(one.failure.why, []).append(one.envelope)
-    for why, those in by_reason.items():
-        oldest = min(envelope.oldest for envelope in those)
-        count = sum(len(envelope.ids) for envelope in those)
+    for event in unsent:
+        by_reason.setdefault(event.failure.why, []).append(event.envelope)
+    for why, envelopes in by_reason.items():
+        oldest = min(envelope.oldest for envelope in envelopes)
+        count = sum(len(envelope.ids) for envelope in envelopes)
         yield (
-            f"{counted(count, 'mail')} not sent, the oldest of {local(oldest)}: "
-            f"{why}; kept, and tried again in a later run"
+            f"{counted(count, 'mail')} not sent, the oldest from {local(oldest)}: "
+            f"{why}; queued, a later run tries again"
         )
 
 
-#: The end of a mail that went by the second account.
-BY_SECOND = (
-    "This mail came by the second account, [email backup].  Why not by the first: {why}"
+#: Added to a mail that the backup account sends.
+BY_BACKUP = (
+    "This mail was sent by the backup account, [email backup].  The primary account "
+    "was not used: {why}"
 )
 
 
@@ -260,37 +261,38 @@ def deliver(
     limit_s: float,
     accounts: Accounts | None = None,
 ) -> None:
-    """Hand parcels to the channel, in the child; tell of each step and each fate.
+    """Send envelopes and emit each step and result; runs in the child process.
 
-    What the first account cannot take goes by the second, if there is one that may be
-    used, and says so.  A probe is handed to the first one whatever is known against it:
-    only that can show that its mail arrives again.
+    Mails that the primary account cannot send go through the backup account and say so.
+    Round-trip mails always use the primary: only they can show that it works again.
     """
     ends_at = time.monotonic() + limit_s
     left = list(envelopes)
     accounts = accounts or Accounts(settings.mail.backup)
-    backup = accounts.second
+    backup = accounts.backup
     if backup is None:
-        _Session(settings, emit, limit_s).carry_out(left)
+        _Session(settings, emit, limit_s).send(left)
         return
-    passed = [one for one in left if accounts.why_not_first and not _is_round_trip(one)]
+    passed = [
+        one for one in left if accounts.why_not_primary and not _is_round_trip(one)
+    ]
     tried = [one for one in left if one not in passed]
     over: list[Envelope] = []
-    why_not_first = accounts.why_not_first
+    why_not_primary = accounts.why_not_primary
     if tried:
         first = _Session(settings, emit, limit_s / 2, has_another=True)
-        over = first.carry_out(tried)
-        why_not_first = why_not_first or first.why
+        over = first.send(tried)
+        why_not_primary = why_not_primary or first.why
         if first.failure:
             emit(["refused", first.failure])
         round_trip_mails = [one for one in over if _is_round_trip(one)]
-        _tell_unsent(round_trip_mails, {"why": first.why}, emit)
+        _emit_unsent(round_trip_mails, {"why": first.why}, emit)
     others = [*passed, *(one for one in over if not _is_round_trip(one))]
     if others:
         left_s = ends_at - time.monotonic()
-        second = _Session(settings, emit, left_s, account=backup)
-        second.note = BY_SECOND.format(why=first_line(why_not_first))
-        second.carry_out(others)
+        secondary = _Session(settings, emit, left_s, account=backup)
+        secondary.note = BY_BACKUP.format(why=first_line(why_not_primary))
+        secondary.send(others)
 
 
 def _is_round_trip(envelope: Envelope) -> bool:
@@ -298,10 +300,9 @@ def _is_round_trip(envelope: Envelope) -> bool:
 
 
 class _Session:
-    """One session of one account, in the child.
+    """One session of one account, in the child process.
 
-    After a mail that was not taken, the younger ones of its job to the same people
-    wait for it.
+    After a mail that failed, later ones of its job to the same people are not tried.
     """
 
     def __init__(
@@ -317,17 +318,17 @@ class _Session:
         self._emit = emit
         self._limit_s = limit_s
         self._account = account
-        self._via = "second" if account else ""
-        #: What is not taken because of the account is left to another one.
+        self._via = "backup" if account else ""
+        #: Failures of this account leave the mail to another one.
         self._has_another = has_another
-        #: What the mails say of this account.
+        #: A sentence that is added to each mail.
         self.note = ""
-        #: Why the account would not do, and as a frame can hold it.
+        #: Why the account failed, in words and as a frame.
         self.why = ""
         self.failure: dict[str, Any] = {}
 
-    def carry_out(self, envelopes: list[Envelope]) -> list[Envelope]:
-        """Return what is left to another account, its fate not told."""
+    def send(self, envelopes: list[Envelope]) -> list[Envelope]:
+        """Return the envelopes that are left to another account."""
         from lib.alerting.channels import channel_for
 
         self._left = list(envelopes)
@@ -341,19 +342,19 @@ class _Session:
                 self._account,
             )
             with channel as session:
-                why = self._speak(session) or why
+                why = self._send_all(session) or why
         except DeliveryError as error:
-            why = _told(error)
+            why = _as_frame(error)
         if self._left and self._has_another:
             self._leave(self._left, why)
         else:
-            # What was said to the recipients of one mail is nothing to the others.
+            # A reply about the recipients of one mail says nothing about the others.
             only = {**why, "refused": {}, "permanent": False}
-            _tell_unsent(self._left, only, self._emit, self._via)
+            _emit_unsent(self._left, only, self._emit, self._via)
         return self._over
 
-    def _speak(self, session: Channel) -> dict[str, Any]:
-        """Hand over while the session lasts; return the last refusal."""
+    def _send_all(self, session: Channel) -> dict[str, Any]:
+        """Send while the session lasts; return the last failure."""
         from lib.mail.mime import compose, sender_of
 
         sender = sender_of(self._settings, self._account)
@@ -368,7 +369,7 @@ class _Session:
                 if held_back[job]:
                     self._over.append(envelope)
                 else:
-                    later = {"why": "an earlier mail comes first"}
+                    later = {"why": "an earlier mail of this job must be sent first"}
                     self._emit(["unsent", name, later, self._via])
                 continue
             if self.note:
@@ -380,7 +381,7 @@ class _Session:
                 refused = session.send(sender, message.to, data)
                 self._emit(["sent", name, refused, self._via])
             except DeliveryError as error:
-                why = _told(error)
+                why = _as_frame(error)
                 is_ours = DeliveryFailure(**why, begun=True).is_about_us
                 held_back[job] = self._has_another and is_ours
                 if held_back[job]:
@@ -395,15 +396,15 @@ class _Session:
         self.failure = {**why, "refused": {}, "permanent": False}
 
 
-def _tell_unsent(
+def _emit_unsent(
     envelopes: Iterable[Envelope], why: Mapping[str, Any], emit: Emit, via: str = ""
 ) -> None:
     for envelope in envelopes:
         emit(["unsent", envelope.message.message_id, dict(why), via])
 
 
-def _told(error: Any) -> dict[str, Any]:
-    """Return a NotSent as a frame can hold it."""
+def _as_frame(error: Any) -> dict[str, Any]:
+    """Return a DeliveryError as a frame can hold it."""
     return {
         "why": str(error),
         "step": error.step,

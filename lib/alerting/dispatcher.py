@@ -1,6 +1,7 @@
-"""The conversation of a run with its outbox: what goes next, and when.
+"""Send what is queued during a run: what goes next, and when.
 
-The rules are those of ``parcels``; what is known is kept by ``bookkeeper``.
+``planning`` has the rules, ``delivery`` does the sending, and ``bookkeeping`` saves
+the results.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import datetime
 
 from lib.alerting import accounts, bundling, delivery, planning, queue
 from lib.alerting.bookkeeping import Bookkeeper
-from lib.alerting.delivery import Declined, Event, Outbox, Sent, Unsent
+from lib.alerting.delivery import Event, Outbox, PrimaryFailed, Sent, Unsent
 from lib.alerting.queue import Envelope
 from lib.alerting.results import DeliveryFailure
 from lib.core import decisions
@@ -23,9 +24,9 @@ from lib.system import process
 
 logger = logging.getLogger(__name__)
 
-#: While jobs are at work, what to send is looked for this often.
+#: How often the queue is checked while jobs are running.
 LOOK_EVERY_S = 0.5
-#: While so many jobs are still at work, the first to fail may be the first of many.
+#: With more jobs than this still running, one failure may be the first of many.
 MANY = 20
 NOT_SET_UP = "mail is not set up: set smtpserver in [email] of settings.cfg"
 
@@ -46,13 +47,13 @@ class Dispatcher:
         self._now = now
         self._audit_log = audit_log
         self._outbox = Outbox(settings)
-        # Made when it is first needed: jobs run, whatever is wrong with its files.
+        # Made when first needed, so that damaged files do not stop the jobs.
         self._bookkeeper: Bookkeeper | None = None
         self._refusals: list[DeliveryFailure] = []
         self._next_look = 0.0
-        #: There was nothing to send, and nothing to put in order, at the last look.
+        #: The last check found nothing to send and nothing to clean up.
         self.is_idle = False
-        #: With --nomail: what was shown already, which is all that was owed before.
+        #: With --nomail: the messages that were shown or were queued before this run.
         self._shown: set[str] = set()
         if self._mail.holds:
             for record in session.records.values():
@@ -60,14 +61,14 @@ class Dispatcher:
 
     @property
     def sent(self) -> int:
-        """Return how many mails were taken."""
+        """Return how many mails were sent."""
         return self._outbox.sent
 
     @property
     def tried_in_bundles(self) -> frozenset[str]:
-        """Return the ids of the messages that one mail for many was tried for."""
+        """Return the ids of the messages whose bundle was tried and is still queued."""
         books = self._bookkeeper
-        return bundling.tried_in_vain(books.bundles.values()) if books else frozenset()
+        return bundling.retrying(books.bundles.values()) if books else frozenset()
 
     @property
     def is_busy(self) -> bool:
@@ -80,7 +81,7 @@ class Dispatcher:
         return self._outbox.children
 
     def next_deadline(self) -> float:
-        """Return when, by the monotonic clock, the session is over."""
+        """Return when the session must end, by the monotonic clock."""
         return self._outbox.next_deadline()
 
     @property
@@ -92,25 +93,25 @@ class Dispatcher:
         return self._bookkeeper
 
     def hear(self) -> None:
-        """Keep what has become of what was handed over; raise StateError."""
+        """Save the results since the last call; raise StateError."""
         if self._outbox.is_busy:
             self._settle(self._outbox.events())
 
     def stop(self) -> None:
-        """End the session, and keep what is known of it; raise StateError."""
+        """End the session and save its results; raise StateError."""
         if self._outbox.is_busy:
             self._settle(list(self._outbox.stop()))
 
-    def note_waiting(self, since: datetime) -> None:
-        """Note why mails that were born since have not left."""
+    def log_deferred(self, since: datetime) -> None:
+        """Log why messages queued since then were not sent."""
         if self._bookkeeper is not None and not self._mail.holds:
-            self._bookkeeper.note_waiting(since)
+            self._bookkeeper.log_deferred(since)
 
     def send(self, *, jobs_done: bool, jobs_left: int, left_s: float) -> None:
-        """Hand over what is to go now, if anything; raise StateError."""
+        """Start a session for what is to be sent now, if anything; raise StateError."""
         if self._outbox.is_busy:
             return
-        self.is_idle = not self._books.put_in_order()
+        self.is_idle = not self._books.remove_sent_bundles()
         moment = time.monotonic()
         if not jobs_done and moment < self._next_look:
             return
@@ -127,7 +128,7 @@ class Dispatcher:
         failure = DeliveryFailure(NOT_SET_UP)
         self._settle([Unsent(envelope, failure) for envelope in batch])
 
-    # What goes out.
+    # What is sent.
 
     def _batch(self, jobs_done: bool, many_to_come: bool) -> list[Envelope]:
         records = self._session.records.values()
@@ -140,11 +141,11 @@ class Dispatcher:
             ][: delivery.MAX_AT_ONCE]
         now = self._now()
         for record in [one for one in records if len(one.queued) > 1]:
-            parted = queue.parted(record, now)
-            self._session.keep(parted)
-            self._audit_log.note(decisions.merged(record, parted, now))
+            split_by_recipient = queue.split_by_recipient(record, now)
+            self._session.keep(split_by_recipient)
+            self._audit_log.note(decisions.merged(record, split_by_recipient, now))
         plan = self._plan(now, jobs_done, many_to_come)
-        if plan.held and self._books.tell_held(plan.held, now):
+        if plan.held and self._books.notify_deferred(plan.held, now):
             plan = self._plan(now, jobs_done, many_to_come)
         return list(plan.envelopes[: delivery.MAX_AT_ONCE])
 
@@ -159,7 +160,7 @@ class Dispatcher:
             now,
             jobs_done=jobs_done,
             many_to_come=many_to_come,
-            has_second=self._accounts().second is not None,
+            has_backup=self._accounts().backup is not None,
         )
 
     def _accounts(self) -> accounts.Accounts:
@@ -167,26 +168,26 @@ class Dispatcher:
         return accounts.accounts(self._mail, self._books.send_log, records, self._now())
 
     def _settle(self, events: Iterable[Event]) -> None:
-        """Keep what has become of parcels, each in its turn, and say it."""
+        """Save and log the results, one after the other."""
         unsent = []
         for event in events:
-            if isinstance(event, Declined):
+            if isinstance(event, PrimaryFailed):
                 self._refusals.append(event.failure)
-                logger.error("the first account would not do: %s", event.failure.why)
+                logger.error("the primary account failed: %s", event.failure.why)
             elif self._mail.holds:
                 self._shown.add(event.envelope.message.message_id)
             elif isinstance(event, Sent):
-                self._books.take_sent(event)
+                self._books.save_sent(event)
             else:
-                self._books.take_unsent(event)
+                self._books.save_failed(event)
                 unsent.append(event)
-        # What the second account says is nothing against the first.
+        # A failure of the backup account says nothing about the primary.
         self._refusals += [one.failure for one in unsent if not one.by_backup]
         if any(one.by_backup and one.failure.is_about_us for one in unsent):
-            self._books.hold_second()
+            self._books.hold_backup()
         if not (self._mail.holds or self._outbox.is_busy):
             for line in self._books.end_session(self._refusals):
                 logger.error("%s", line)
             self._refusals = []
-        for line in delivery.explained(unsent):
+        for line in delivery.failure_lines(unsent):
             logger.error("%s", line)

@@ -1,7 +1,6 @@
-"""-m drill: a failure that is none, told by a job's real policy to its real people.
+"""-m drill: send a job's first alert, marked as a drill, to its real contacts.
 
-Nothing of it is kept: no record, no history, no count.  The mail is the default one of
-a first alert and says at its head and in its subject that it is a drill.
+Nothing of it is recorded.
 """
 
 from __future__ import annotations
@@ -20,41 +19,41 @@ from lib.core.records import Record
 from lib.core.results import CheckResult
 from lib.core.settings import Settings
 
-#: How long is looked for the mail in our own mailbox.
+#: How long to look for the mail in our own mailbox.
 LOOK_FOR_S = 60.0
 LOOK_EVERY_S = 5.0
 NOTICE = """\
-This is a drill: nothing is wrong.  Somebody at {server} tried whether an alert of this
-job reaches you.  A real one would look like what follows.
+This is a drill: nothing is wrong.  It was sent by checker.py -m drill on {server}, to
+test whether alerts of this job reach you.  A real alert looks like this:
 
 """
 
 
 def message(settings: Settings, job: Job, now: datetime) -> Message:
-    """Return the first alert of a failure that is none."""
+    """Return the default alert of a made-up failure."""
     result = CheckResult(Status.FAILING, "this is a drill, nothing is wrong")
-    found = templates.default_message(
+    alert = templates.default_message(
         os.urandom(16).hex(), job, Record(job.key), result, Decision.FIRST_ALERT, now
     )
     notice = NOTICE.format(server=settings.servername)
     return replace(
-        found, subject=f"DRILL: {found.subject}", body=f"{notice}{found.body}"
+        alert, subject=f"DRILL: {alert.subject}", body=f"{notice}{alert.body}"
     )
 
 
 def policy_lines(job: Job) -> Iterator[str]:
-    """Yield when people would hear of a real failure, and who."""
+    """Yield when a real failure would be notified, and to whom."""
     count = job.policy.failures
-    in_a_row = "the first failure" if count == 1 else f"{count} failures in a row"
-    yield f"{job.name} is looked at {templates.EVERY[job.frequency]}."
-    yield f"People hear after {in_a_row}: {', '.join(job.contact)}."
-    yield f"The next mail would come {templates.NEXT_MAIL[job.policy.notify]}."
+    after = "the first failure" if count == 1 else f"{count} consecutive failures"
+    yield f"Checked: {templates.EVERY[job.frequency]}."
+    yield f"First alert: after {after}, to {', '.join(job.contact)}."
+    yield f"Next mail: {templates.NEXT_MAIL[job.policy.notify]}."
 
 
 def arrival(settings: Settings, sent: Message, limit_s: float = LOOK_FOR_S) -> str:
-    """Return whether the mail arrived where we can see it; nothing if we cannot.
+    """Return whether the mail arrived in our own mailbox; nothing if it went elsewhere.
 
-    That is in the mailbox of our own account.  The mail stays there.
+    The mail stays there.
     """
     box = settings.mail.mailbox
     ours = {one.lower() for one in (settings.mail.user, settings.mail.sender)}
@@ -77,10 +76,10 @@ def arrival(settings: Settings, sent: Message, limit_s: float = LOOK_FOR_S) -> s
                 box, round_trip_mail, Deadline(min(20.0, left)), keeps=True
             )
         except LookFailed as error:
-            return f"{who}: the mailbox could not be looked into: {error}"
+            return f"{who}: the mailbox cannot be read: {error}"
         if isinstance(found, Found) and found.kind is Kind.JUNK:
-            return f"{who}: it arrived as spam, in {found.folder}; so would an alert"
+            return f"{who}: arrived in the spam folder {found.folder}; alerts will too"
         if isinstance(found, Found):
-            return f"{who}: it arrived, in {found.folder}"
+            return f"{who}: arrived in {found.folder}"
         time.sleep(min(LOOK_EVERY_S, limit_s))
-    return f"{who}: it is not there yet, after {limit_s:.0f} s"
+    return f"{who}: not arrived after {limit_s:.0f} s"

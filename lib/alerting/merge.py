@@ -1,12 +1,8 @@
-"""Stale news -> one message that is still true.
+"""Merge queued messages of one job that are out of date into one that is true now.
 
-While mail is held up, an alert and its recovery, flaps and reminders may wait together.
-They become one message that tells what has been and what is now.  Pure; the stories
-are in ``tests/unit/alerting/test_merge.py``.
-
-The text of mails that stand for others, or tell of mail itself.
-
-Pure: messages in, a message out.  For the mails about jobs see ``letters``.
+While mail is down, an alert and its recovery, flaps and reminders are queued together.
+They become one message that says what happened and what the status is.  The cases are
+in ``tests/unit/alerting/test_merge.py``.
 """
 
 from __future__ import annotations
@@ -19,28 +15,28 @@ from lib.core.enums import MessageKind
 from lib.core.messages import Merged, Message
 from lib.core.text import counted, duration, first_line, local
 
-#: A message keeps as many lines of those that it stands for.
+#: The most lines about merged messages.
 MAX_LINES = 50
 
-#: What tells that something has changed; what does not may be left out by the next.
-_NEWS = (MessageKind.ALERT, MessageKind.RECOVERY)
+#: Kinds that report a change of status; others may be dropped in favour of a later one.
+_CHANGES = (MessageKind.ALERT, MessageKind.RECOVERY)
 
 
 @dataclass(frozen=True)
 class MergedMessage:
-    """A message to hand over, and the ids of those that it stands for."""
+    """A message to send, and the ids of those that were merged into it."""
 
     message: Message
     ids: tuple[str, ...]
 
 
 def merged(name: str, waiting: Sequence[Message]) -> list[MergedMessage]:
-    """Return what is left to say when all of ``waiting`` is said at once.
+    """Return the messages to send in place of ``waiting``.
 
-    They are one job's messages to the same people, in the order of events.  What a
-    job sends of its own accord is left as it is.  Of several reminders the last is
-    kept; whatever came before the last change becomes one message with it, so that
-    nobody reads of an end without its beginning.
+    ``waiting`` has one job's messages to the same people, oldest first.  What a job
+    sends by itself is not changed.  Of several reminders the last is kept; everything
+    up to the last change of status becomes one message, so that nobody gets a recovery
+    without its alert.
     """
     if len(waiting) == 1:
         return [MergedMessage(waiting[0], (waiting[0].message_id,))]
@@ -55,15 +51,17 @@ def merged(name: str, waiting: Sequence[Message]) -> list[MergedMessage]:
 
 
 def _merged_trouble(name: str, trouble: list[Message]) -> list[MergedMessage]:
-    ends = [number for number, one in enumerate(trouble) if one.kind in _NEWS]
+    ends = [number for number, one in enumerate(trouble) if one.kind in _CHANGES]
     end = ends[-1] + 1 if ends else 0
     head, reminders = trouble[:end], trouble[end:]
     merged_messages = []
-    if len({_said(one) for one in head}) > 1:
+    if len({_decision_of(one) for one in head}) > 1:
         merged_messages.append(_merged_into_one(name, head))
     else:
         merged_messages += [MergedMessage(one, (one.message_id,)) for one in head]
-    last = [one for one in reminders if _said(one) == _said(reminders[-1])]
+    last = [
+        one for one in reminders if _decision_of(one) == _decision_of(reminders[-1])
+    ]
     stale = tuple(one.message_id for one in reminders if one not in last)
     for number, one in enumerate(last):
         merged_messages.append(
@@ -74,8 +72,8 @@ def _merged_trouble(name: str, trouble: list[Message]) -> list[MergedMessage]:
     return merged_messages
 
 
-def _said(message: Message) -> tuple[object, ...]:
-    """Return what the messages of one verdict share."""
+def _decision_of(message: Message) -> tuple[object, ...]:
+    """Return what the messages of one decision have in common."""
     return message.kind, message.born_at
 
 
@@ -87,10 +85,11 @@ def _merged_into_one(name: str, messages: list[Message]) -> MergedMessage:
     before = [one.merged for one in messages if one.merged]
     fresh = [one for one in messages if not one.merged]
     alerts = [one for one in fresh if one.kind is MessageKind.ALERT]
-    # Of what was told the reader knows since when; the news begins with the next one.
+    # The recipient knows of the first problem, so the mail begins with the next one.
     start = alerts[0] if notified and alerts and not before else first
-    fold = Merged(
-        times=sum(one.times for one in before) + len({_said(one) for one in alerts}),
+    history = Merged(
+        times=sum(one.times for one in before)
+        + len({_decision_of(one) for one in alerts}),
         since=before[0].since if before else start.since or start.born_at,
         lines=tuple(_lines(messages))[-MAX_LINES:],
         notified=notified,
@@ -99,7 +98,7 @@ def _merged_into_one(name: str, messages: list[Message]) -> MergedMessage:
     )
     why = next((one.last_error for one in reversed(messages) if one.last_error), "")
     ids = tuple(one.message_id for one in messages)
-    message = merge_text(_id_for(messages), name, last, fold, why)
+    message = merge_text(_id_for(messages), name, last, history, why)
     return MergedMessage(
         replace(message, thread=first.thread if notified else None), ids
     )
@@ -114,9 +113,9 @@ def _lines(messages: Sequence[Message]) -> Iterator[str]:
 
 
 def _id_for(messages: Sequence[Message]) -> str:
-    """Return the last one's id, which later mails may refer to.
+    """Return the id of the last message, which later mails may refer to.
 
-    If that mail may have been taken as it was, another, which is always the same.
+    If that mail may have been accepted, return a new id, which is always the same.
     """
     last = messages[-1]
     if not last.in_doubt:
@@ -126,31 +125,30 @@ def _id_for(messages: Sequence[Message]) -> str:
 
 
 def line_of(message: Message) -> str:
-    """Return a message as a line of those that another stands for."""
+    """Return a message as a line of a list."""
     return f"{local(message.born_at)}  {first_line(message.subject)}"
 
 
-# Stale news.
+# The text.
 
 
 def merge_text(
-    message_id: str, name: str, last: Message, fold: Merged, why: str
+    message_id: str, name: str, last: Message, history: Merged, why: str
 ) -> Message:
-    """Return the message that tells what has been, and what is now, as ``last`` has it.
+    """Return the message that says what happened before ``last``, and then ``last``.
 
-    ``why`` is what kept the others from leaving, if that is known.
+    ``why`` is why the earlier ones could not be sent, if known.
     """
-    over = last.kind is MessageKind.RECOVERY
     return replace(
         last,
         message_id=message_id,
-        subject=_merged_subject(name, last, fold),
+        subject=_merged_subject(name, last, history),
         body="\n\n".join(
             (
-                f"{_lead(name, last, fold)}\n{_why_only_now(fold, why, over=over)}",
+                f"{_lead(name, last, history)}\n{_why_only_now(history, why)}",
                 last.body.rstrip(),
-                "This mail stands for:\n"
-                + "\n".join(f"    {line}" for line in fold.lines),
+                "Messages merged into this mail:\n"
+                + "\n".join(f"    {line}" for line in history.lines),
             )
         )
         + "\n",
@@ -158,52 +156,54 @@ def merge_text(
         retry_at=None,
         last_error=why,
         in_doubt=False,
-        since=fold.since,
-        merged=fold,
+        since=history.since,
+        merged=history,
     )
 
 
-def _merged_subject(name: str, last: Message, fold: Merged) -> str:
-    long = duration(last.born_at - fold.since)
+def _merged_subject(name: str, last: Message, history: Merged) -> str:
+    long = duration(last.born_at - history.since)
     if last.kind is not MessageKind.RECOVERY:
-        again = f"{_ordinal(fold.times)} time in {long}" if fold.times > 1 else "again"
-        return f"{first_line(last.subject)} ({again})"
-    if fold.notified and fold.times:
-        more = counted(fold.times, "more time")
-        return f"{name} is fine again; it failed {more} in {long}"
-    if fold.times > 1:
-        return f"{name} is fine again; it failed {fold.times} times in {long}"
-    if fold.notified:
-        return first_line(last.subject)
-    return f"{name} was failing for {long}, it is fine again"
-
-
-def _lead(name: str, last: Message, fold: Merged) -> str:
-    start, end = local(fold.since), local(last.born_at)
-    span = f"from {start} to {end} ({duration(last.born_at - fold.since)})"
-    if last.kind is not MessageKind.RECOVERY:
-        if fold.times > 1:
-            times = f"{name} failed {fold.times} times since {start}"
-            return f"{times}; the last time is below."
-        return f"{name} was fine for a while, and is failing again since {end}."
-    if fold.notified and fold.times:
-        more = counted(fold.times, "more time")
-        return f"{name} was fine, failed {more} {span}, and is fine again."
-    verb = f"failed {fold.times} times" if fold.times > 1 else "was failing"
-    return f"{name} {verb} {span}, it is fine again."
-
-
-def _why_only_now(fold: Merged, why: str, *, over: bool) -> str:
-    if fold.in_doubt:
-        start = (
-            "You may have been told before: a mail may have left when the line broke"
+        again = (
+            f"{_ordinal(history.times)} time in {long}"
+            if history.times > 1
+            else "again"
         )
+        return f"{first_line(last.subject)} ({again})"
+    if history.notified and history.times:
+        more = counted(history.times, "more time")
+        return f"{name} is OK again; it failed {more} in {long}"
+    if history.times > 1:
+        return f"{name} is OK again; it failed {history.times} times in {long}"
+    if history.notified:
+        return first_line(last.subject)
+    return f"{name} is OK again; it was failing for {long}"
+
+
+def _lead(name: str, last: Message, history: Merged) -> str:
+    start, end = local(history.since), local(last.born_at)
+    span = f"from {start} to {end} ({duration(last.born_at - history.since)})"
+    if last.kind is not MessageKind.RECOVERY:
+        if history.times > 1:
+            times = f"{name} failed {history.times} times since {start}"
+            return f"{times}; the last failure is below."
+        return f"{name} was OK for a while and is failing again since {end}."
+    if history.notified and history.times:
+        more = counted(history.times, "more time")
+        return f"{name} was OK, failed {more} {span}, and is OK again."
+    verb = f"failed {history.times} times" if history.times > 1 else "was failing"
+    return f"{name} {verb} {span} and is OK again."
+
+
+def _why_only_now(history: Merged, why: str) -> str:
+    if history.in_doubt:
+        start = "You may have been notified before: the connection broke during sending"
         return f"{start}: {why}" if why else f"{start}."
-    what = "of all of this" if fold.notified else ""
-    start = " ".join(f"You were not told {what} before".split())
+    what = " of all of this" if history.notified else ""
+    start = f"You were not notified{what} before"
     if why:
-        return f"{start}, because the mail could not leave: {why}"
-    return f"{start}, because the mail waited for others to go with it."
+        return f"{start}, because the mail could not be sent: {why}"
+    return f"{start}, because the mail waited to be sent together with others."
 
 
 def _ordinal(number: int) -> str:

@@ -1,11 +1,7 @@
-"""The text of mails that stand for others, or tell of mail itself.
+"""Mails about mail: deferred messages and rejected addresses.
 
-Pure: messages in, a message out.  For the mails about jobs see ``letters``.
-
-What Checker says of mail itself, and remembers to have said.
-
-Pure: each takes the postbook, and returns it as it is after that.  A failure to mail
-never causes a mail about it to somebody who is refused.
+Each function takes the send log and returns it with the notice noted, so that a notice
+is sent once.  No notice goes to an address that is rejected.
 """
 
 from __future__ import annotations
@@ -22,10 +18,8 @@ from lib.core.messages import Message
 from lib.core.ratelimit import Limits, SendLog
 from lib.core.text import counted, first_line, local
 
-# Mail about mail.
 
-
-def held_back_message(
+def deferred_message(
     message_id: str,
     count: int,
     until: datetime,
@@ -33,28 +27,28 @@ def held_back_message(
     to: tuple[str, ...],
     now: datetime,
 ) -> Message:
-    """Return the mail that says that others have no room until a time."""
-    # Within half a day the clock on the wall is enough.
+    """Return the mail that says how many messages are deferred, and until when."""
+    # Within half a day the time without the date is enough.
     soon = until - now < timedelta(hours=12)
     at = local(until).split(" ")[1] if soon else local(until)
     hour, day = limits
     return Message(
         message_id=message_id,
         kind=MessageKind.NOTE,
-        subject=f"{counted(count, 'mail')} held back until {at}",
+        subject=f"{counted(count, 'mail')} deferred until {at}",
         body=(
-            f"{counted(count, 'mail')} for you or others must wait until {at}: of\n"
-            f"{hour} mails an hour and {day} a day, as [email] mailsperhour and\n"
-            "mailsperday say, the most have left.  Then they come in one mail.\n"
-            "The first alert of a job that was quiet for an hour is not held back.\n\n"
-            "Look now:  checker.py -m list\n"
+            f"{counted(count, 'mail')} to you or others will be sent at {at}, in one\n"
+            "mail.  The rate limit is reached: [email] mailsperhour and mailsperday\n"
+            f"allow {hour} mails an hour and {day} a day.\n"
+            "The first alert of a job without mail in the last hour is still sent.\n\n"
+            "Check now:  checker.py -m list\n"
         ),
         to=to,
         born_at=now,
     )
 
 
-def refused_message(
+def rejected_message(
     message_id: str,
     address: str,
     said: str,
@@ -62,17 +56,16 @@ def refused_message(
     to: tuple[str, ...],
     now: datetime,
 ) -> Message:
-    """Return the mail that tells others that one address takes no mail."""
+    """Return the mail that says that an address is rejected."""
     return Message(
         message_id=message_id,
         kind=MessageKind.NOTE,
-        subject=f"mail to {address} is refused: {first_line(said)}",
+        subject=f"mail to {address} is rejected: {first_line(said)}",
         body=(
-            f"The mail server refuses mail to {address}:\n\n    {first_line(said)}\n\n"
-            f"The first mail today that it did not get:\n\n    {first_line(subject)}\n"
-            "\nWhat is refused is kept in dead/ of the state folder, and not sent "
-            "again.\n"
-            "Correct the address in settings.cfg or in the job that names it.\n"
+            f"The mail server rejects mail to {address}:\n\n    {first_line(said)}\n\n"
+            f"The first mail rejected today:\n\n    {first_line(subject)}\n\n"
+            "Rejected mails are kept in dead/ in the state folder, and not retried.\n"
+            "Correct the address in settings.cfg or in the job that sets it.\n"
         ),
         to=to,
         born_at=now,
@@ -80,24 +73,24 @@ def refused_message(
 
 
 LOGIN_REFUSED = (
-    "the login was refused: renew the (app) password in [email]; it is tried "
-    f"{ratelimit.LOGINS_PER_HOUR} times an hour at most"
+    "the login was refused: renew the (app) password in [email]; there are at most "
+    f"{ratelimit.LOGINS_PER_HOUR} attempts an hour"
 )
-NO_MORE_FOR_NOW = "the mail server wants no more for now: mail waits an hour"
+RATE_LIMITED = "the mail server is rate-limiting us: no mail is sent for an hour"
 
 
-def of_held(
+def deferral_notice(
     send_log: SendLog,
     limits: Limits | None,
     count: int,
     to: tuple[str, ...],
     now: datetime,
 ) -> tuple[SendLog, Message | None]:
-    """Return the mail that says that so many are held back; None if it was said."""
+    """Return the notice about deferred messages; None if it was sent this hour."""
     notified_at = send_log.deferral_notified_at
     if limits is None or (notified_at and now - notified_at < ratelimit.HOUR):
         return send_log, None
-    message = held_back_message(
+    message = deferred_message(
         _id("held", now.isoformat()),
         count,
         ratelimit.room_at(send_log, limits, now),
@@ -108,16 +101,16 @@ def of_held(
     return replace(send_log, deferral_notified_at=now), message
 
 
-def of_refused(
+def rejection_notices(
     send_log: SendLog,
     message: Message,
     attempt_result: AttemptResult,
     contact: tuple[str, ...],
     now: datetime,
 ) -> tuple[SendLog, list[Message]]:
-    """Return what to tell of those who will never get a message, once a day each.
+    """Return a notice for each rejected address, once a day each.
 
-    The others who get it are told, or else the ``contact``.
+    It goes to the other recipients of the message, or else to ``contact``.
     """
     notified = []
     for address, said in attempt_result.dead.items():
@@ -128,23 +121,23 @@ def of_refused(
             continue
         name = _id("refused", address, message.message_id)
         notified.append(
-            refused_message(name, address, said, message.subject, others, now)
+            rejected_message(name, address, said, message.subject, others, now)
         )
         send_log = ratelimit.with_refused(send_log, address, now)
     return send_log, notified
 
 
-def learnt(
+def after_session(
     send_log: SendLog, refusals: Sequence[DeliveryFailure], now: datetime
 ) -> tuple[SendLog, list[str]]:
-    """Return what a session's refusals say of us, not of a mail, with lines to log."""
+    """Return the send log after failures of the account itself, and lines to log."""
     lines = []
     if any(one.is_login for one in refusals):
         send_log = ratelimit.after_refused_login(send_log, now)
         lines.append(LOGIN_REFUSED)
     if any(one.is_limit for one in refusals):
         send_log = replace(send_log, held_until=now + ratelimit.HOUR)
-        lines.append(NO_MORE_FOR_NOW)
+        lines.append(RATE_LIMITED)
     return send_log, lines
 
 

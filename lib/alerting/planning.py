@@ -1,6 +1,6 @@
-"""Which owed messages go out now, and how: singly, or many as one digest.
+"""Decide which queued messages are sent now: each as one mail, or many as a bundle.
 
-Pure.  Gathered per contact, that is per tuple of addresses.  The rules are told in
+Messages are collected per tuple of recipients.  The rules are told as stories in
 ``tests/unit/alerting/test_planning.py``.
 """
 
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from lib.alerting import results
 from lib.alerting.bundling import bundle_id, bundle_message
 from lib.alerting.merge import MergedMessage, merged
-from lib.alerting.queue import Envelope, JobQueue, queues, taken_out, waiting_in
+from lib.alerting.queue import Envelope, JobQueue, bundled_ids, pop_kinds, queues
 from lib.core import policy, ratelimit
 from lib.core.enums import MessageKind
 from lib.core.jobs import JobKey
@@ -21,26 +21,26 @@ from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import Limits, SendLog
 from lib.core.records import Record
 
-#: So many go out singly; more become one digest.
-MAX_SINGLY = 5
-#: A digest stands for so many at most, the oldest; the rest come in the next one.
+#: Up to this many are sent as single mails; more become a bundle.
+MAX_SINGLE = 5
+#: The most messages of a bundle, the oldest; the rest come in the next one.
 MAX_IN_BUNDLE = 20_000
-#: The first message waits this long for others that will go with it.
+#: How long the first message waits for others to be bundled with it.
 GATHER = timedelta(seconds=5)
-#: News pulls a digest that waits for its next attempt forward, this often at most.
+#: A new message makes a deferred bundle due at once, at most this often.
 PULL_AFTER = timedelta(minutes=5)
-#: Late they are worth nothing: they pass what others wait for.
-MUST_NOT_WAIT = frozenset({MessageKind.ROUND_TRIP})
-#: In a digest nobody would see by their numbers that one is missing.
-GOES_APART = frozenset({MessageKind.SUMMARY})
+#: Kinds that are useless if late: they are sent before others.
+URGENT = frozenset({MessageKind.ROUND_TRIP})
+#: Kinds that are never bundled: their numbers show if one is missing.
+NEVER_BUNDLED = frozenset({MessageKind.SUMMARY})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes out now, and what has no room."""
+    """What is sent now, and how many messages the rate limit defers."""
 
     envelopes: tuple[Envelope, ...] = ()
-    #: How many messages are held back.
+    #: How many messages are deferred.
     held: int = 0
 
 
@@ -56,18 +56,17 @@ def plan(
     *,
     jobs_done: bool = True,
     many_to_come: bool = False,
-    has_second: bool = False,
+    has_backup: bool = False,
 ) -> Plan:
-    """Return what goes out now, the oldest first.
+    """Return what is sent now, the oldest first.
 
-    Some room is kept for what is about Checker itself.
-    While jobs are at work, what is new waits a little for company; ``many_to_come``:
-    many of them are at work.
-    ``has_second``: what holds the first account holds nothing but probes, which are
-    to prove it.
+    A part of the rate limit is reserved for messages about Checker itself.  While jobs
+    are running, new messages wait a little to be bundled; ``many_to_come``: many jobs
+    are running.  ``has_backup``: there is a backup account, so that a hold on the
+    primary one defers round-trip mails only.
     """
     if ratelimit.is_held(send_log, now):
-        if not has_second:
+        if not has_backup:
             return Plan()
         records = [_without_round_trips(one) for one in records]
     planner = _Planner(send_log, limits, now, jobs_done, many_to_come)
@@ -77,7 +76,7 @@ def plan(
             planner.resend(bundle)
     rebuilt = {one.message.to: one for one in live if not one.message.in_doubt}
     by_contact: dict[tuple[str, ...], list[JobQueue]] = {to: [] for to in rebuilt}
-    waiting = waiting_in(bundles.values())
+    waiting = bundled_ids(bundles.values())
     for record in records:
         if record.queued:
             for to, queue in queues(record, waiting, now).items():
@@ -94,14 +93,14 @@ def plan(
 
 
 def _without_round_trips(record: Record) -> Record:
-    queued = tuple(one for one in record.queued if one.kind not in MUST_NOT_WAIT)
+    queued = tuple(one for one in record.queued if one.kind not in URGENT)
     return (
         replace(record, queued=queued) if len(queued) < len(record.queued) else record
     )
 
 
 class _Planner:
-    """A plan in the making; room is given to one contact after the other."""
+    """Builds a plan, one tuple of recipients after the other."""
 
     def __init__(
         self,
@@ -121,26 +120,26 @@ class _Planner:
         }
         self._notified = ratelimit.notified_lately(send_log, now)
         self._first_alerts_left = ratelimit.first_alerts_left(send_log, now)
-        self._parcels: list[Envelope] = []
+        self._envelopes: list[Envelope] = []
         self._new = 0
         self._held = 0
 
     def plan(self) -> Plan:
-        """Return the plan as it stands."""
-        envelopes = sorted(self._parcels, key=lambda envelope: envelope.oldest)
+        """Return the plan so far."""
+        envelopes = sorted(self._envelopes, key=lambda envelope: envelope.oldest)
         return Plan(tuple(envelopes), self._held)
 
     def resend(self, bundle: Bundle) -> None:
-        """Add a digest that may have been taken, as it is."""
+        """Add a bundle that may have been accepted, unchanged."""
         if policy.is_sendable(bundle.message, self._now):
             self._add(bundle.message, bundle.ids, None, bundle.message.born_at)
 
     def add(
         self, to: tuple[str, ...], those: list[JobQueue], bundle: Bundle | None
     ) -> None:
-        """Add what goes to one contact now; ``digest`` waits for its next attempt."""
+        """Add what is sent to one contact now; ``bundle`` is queued for a retry."""
         for queue in those:
-            self._add_pressing(queue)
+            self._add_urgent(queue)
             self._add_apart(queue)
         ready = [queue for queue in those if queue.ready]
         if bundle is not None:
@@ -153,14 +152,14 @@ class _Planner:
             return
         self._add_ready(those, ready)
 
-    def _add_pressing(self, queue: JobQueue) -> None:
-        for one in taken_out(queue, MUST_NOT_WAIT):
+    def _add_urgent(self, queue: JobQueue) -> None:
+        for one in pop_kinds(queue, URGENT):
             if policy.is_sendable(one, self._now):
                 self._add(one, (one.message_id,), queue.key, one.born_at)
 
     def _add_apart(self, queue: JobQueue) -> None:
-        """Add what no digest may hold, each after the ones before it."""
-        for one in taken_out(queue, GOES_APART):
+        """Add what may not be bundled, in order."""
+        for one in pop_kinds(queue, NEVER_BUNDLED):
             has_room = one.message_id in self._counted or self._room(own=True)
             if not (has_room and policy.is_sendable(one, self._now)):
                 return
@@ -196,28 +195,28 @@ class _Planner:
             return
         singly = [(queue, self._merged_messages(queue, queue.ready)) for queue in ready]
         count = sum(len(merged_messages) for _queue, merged_messages in singly)
-        # Where the server has had too much of us, or room is short, or these may be
-        # the first of thousands, one mail does.
+        # Send one mail if the server is rate-limiting us, if our own limit is near,
+        # or if these may be the first of thousands.
         short = count > room or self._send_log.held_until is not None
         if count > 1 and (short or self._many_to_come):
             self._add_bundle(those, None)
             return
         for queue, merged_messages in singly:
-            self._add_singly(queue, merged_messages)
+            self._add_each(queue, merged_messages)
 
     def _add_without_room(
         self, queue: JobQueue
     ) -> list[tuple[JobQueue, MergedMessage]]:
-        """Add what may go all the same: Checker's own, and what was counted before.
+        """Add what is sent at the limit: Checker's own, and what was counted before.
 
-        Return the first alerts among what may not: they go beside the limits.
+        Return the first alerts among the rest: they are sent outside the limits.
         """
         first = []
         is_own = queue.key.is_about_checker
         for merged_message in self._merged_messages(queue, queue.ready):
             known = merged_message.message.message_id in self._counted
             if known or (is_own and self._room(own=True)):
-                self._add_singly(queue, [merged_message])
+                self._add_each(queue, [merged_message])
             elif self._is_first_alert(queue, merged_message):
                 first.append((queue, merged_message))
             elif not is_own:
@@ -225,19 +224,19 @@ class _Planner:
         return first
 
     def _is_first_alert(self, queue: JobQueue, merged_message: MergedMessage) -> bool:
-        """Return whether it tells of a job of which people have not heard lately."""
+        """Return whether it has an alert of a job without a recent mail."""
         return queue.key not in self._notified and any(
             one.kind is MessageKind.ALERT and one.message_id in merged_message.ids
             for one in queue.messages
         )
 
     def _add_first_alerts(self, first: list[tuple[JobQueue, MergedMessage]]) -> None:
-        """Add one contact's first alerts beside the limits, singly or as one mail."""
+        """Add the first alerts to one contact outside the limits, singly or bundled."""
         left = self._first_alerts_left
         wants_one = self._many_to_come or self._send_log.held_until is not None
-        if len(first) > (1 if wants_one else max(1, min(left, MAX_SINGLY))):
+        if len(first) > (1 if wants_one else max(1, min(left, MAX_SINGLE))):
             self._first_alerts_left -= 1
-            self._add_digest_of(first, None, beside=True)
+            self._add_bundle_of(first, None, beside=True)
             return
         for queue, merged_message in first:
             message = merged_message.message
@@ -249,18 +248,18 @@ class _Planner:
                 beside_limits=True,
                 starts_cool_down=left <= 0,
             )
-            self._parcels.append(envelope)
+            self._envelopes.append(envelope)
             self._first_alerts_left -= 1
 
     def _are_too_many(self, those: list[JobQueue]) -> bool:
         count = 0
         for queue in those:
             count += len(self._merged_messages(queue, len(queue.messages)))
-            if count > MAX_SINGLY:
+            if count > MAX_SINGLE:
                 return True
         return False
 
-    def _add_singly(
+    def _add_each(
         self, queue: JobQueue, merged_messages: Sequence[MergedMessage]
     ) -> None:
         for merged_message in merged_messages:
@@ -285,7 +284,7 @@ class _Planner:
         if not chosen:
             return
         if known or self._room(own=False):
-            self._add_digest_of(chosen, bundle)
+            self._add_bundle_of(chosen, bundle)
             return
         first = [one for one in chosen if self._is_first_alert(*one)]
         self._held += count - sum(
@@ -293,16 +292,16 @@ class _Planner:
         )
         if first:
             self._first_alerts_left -= 1
-            self._add_digest_of(first, bundle, beside=True)
+            self._add_bundle_of(first, bundle, beside=True)
 
-    def _add_digest_of(
+    def _add_bundle_of(
         self,
         those: list[tuple[JobQueue, MergedMessage]],
         bundle: Bundle | None,
         *,
         beside: bool = False,
     ) -> None:
-        """Add one mail for these; ``digest`` is the one that it takes the place of."""
+        """Add one mail for these; ``bundle`` is the one that it replaces."""
         ids = tuple(
             name for _queue, merged_message in those for name in merged_message.ids
         )
@@ -333,7 +332,9 @@ class _Planner:
         *,
         beside: bool = False,
     ) -> None:
-        self._parcels.append(Envelope(message, ids, key, oldest, beside_limits=beside))
+        self._envelopes.append(
+            Envelope(message, ids, key, oldest, beside_limits=beside)
+        )
         if message.message_id not in self._counted and not beside:
             self._new += 1
 

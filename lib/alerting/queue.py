@@ -1,10 +1,6 @@
-"""A parcel, and what becomes of the records that its messages lie in.
+"""The queue: which messages of a record may be sent now, and the record after that.
 
-Pure.
-
-Which of a job's messages may go now, and which wait for an older one.
-
-Pure.  No recovery is read before its problem; nobody waits for somebody else's mailbox.
+No recovery is sent before its alert, and nobody waits for another recipient's mailbox.
 """
 
 from __future__ import annotations
@@ -20,54 +16,57 @@ from lib.core.jobs import JobKey
 from lib.core.messages import Bundle, Message, RoundTripDelivery
 from lib.core.records import Record
 
-#: A job has one probe under way; the others are for people who look.
+#: How many round-trip mails a record keeps; only the last one is in use.
 MAX_ROUND_TRIPS = 3
-#: What tells that a job is not fine.
-_BEGINS = frozenset({MessageKind.ALERT, MessageKind.REMINDER})
+#: Kinds that say that a job is failing.
+_ALERTS = frozenset({MessageKind.ALERT, MessageKind.REMINDER})
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """What is handed over as one mail."""
+    """What is sent as one mail."""
 
     message: Message
-    #: The messages it stands for; its own id, as a rule.
+    #: The ids of the messages in it; usually only its own.
     ids: tuple[str, ...]
-    #: The record in which the message lies; None for a digest.
+    #: The record of the message; None for a bundle.
     key: JobKey | None
-    #: When the oldest of its messages was born.
+    #: The time of its oldest message.
     oldest: datetime
-    #: There is no room for it; as first alerts it leaves beside the rate limits.
+    #: The rate limit is used up; it is sent outside it as a first alert.
     beside_limits: bool = False
-    #: After it the next mail to the same people waits a little, as after a digest.
+    #: The next mail to the same people is deferred a little, as after a bundle.
     starts_cool_down: bool = False
 
 
-def with_attempts(record: Record, those: Iterable[Envelope], now: datetime) -> Record:
-    """Return the record as it is kept before these of its messages are tried.
+def with_attempts(
+    record: Record, envelopes: Iterable[Envelope], now: datetime
+) -> Record:
+    """Return the record as it is saved before these envelopes are tried.
 
-    What was folded is one message from here on.
+    Merged messages are one message from here on.
     """
-    place = {envelope.ids[-1]: envelope.message for envelope in those}
-    gone = {one for envelope in those for one in envelope.ids}
+    envelopes = list(envelopes)
+    replacements = {envelope.ids[-1]: envelope.message for envelope in envelopes}
+    merged_ids = {message_id for envelope in envelopes for message_id in envelope.ids}
     queued: list[Message] = []
-    for one in record.queued:
-        message = place.get(one.message_id)
-        if message is not None:
-            queued.append(policy.attempted(message, now))
-        elif one.message_id not in gone:
-            queued.append(one)
+    for message in record.queued:
+        replacement = replacements.get(message.message_id)
+        if replacement is not None:
+            queued.append(policy.attempted(replacement, now))
+        elif message.message_id not in merged_ids:
+            queued.append(message)
     return replace(record, queued=tuple(queued))
 
 
 def without(record: Record, ids: Collection[str]) -> Record:
-    """Return the record without the messages that a digest was sent for."""
+    """Return the record without the messages of a bundle that was sent."""
     left = tuple(one for one in record.queued if one.message_id not in ids)
     return replace(record, queued=left) if len(left) < len(record.queued) else record
 
 
 def with_round_trip(record: Record, round_trip_mail: RoundTripDelivery) -> Record:
-    """Return the record after one of its probes was taken, or refused for good."""
+    """Return the record after a round-trip mail was accepted or rejected for good."""
     others = tuple(
         one
         for one in record.round_trips
@@ -76,14 +75,14 @@ def with_round_trip(record: Record, round_trip_mail: RoundTripDelivery) -> Recor
     return replace(record, round_trips=(*others, round_trip_mail)[-MAX_ROUND_TRIPS:])
 
 
-def unheard(record: Record, message: Message, dead: Collection[str]) -> Record:
-    """Return the record after these will never get a message of it.
+def without_dead(record: Record, message: Message, dead: Collection[str]) -> Record:
+    """Return the record after a message was rejected for good for some addresses.
 
-    Who never hears of a problem is not told of its end either.  Where nobody would be
-    left, the end goes to everybody: they may have heard by another way.
+    Who did not get the alert does not get the recovery.  If nobody is left, everybody
+    gets it: they may have learnt of the problem in another way.
     """
     left = tuple(to for to in record.notified if to not in dead)
-    begins = message.kind in _BEGINS
+    begins = message.kind in _ALERTS
     return replace(record, notified=left) if left and begins else record
 
 
@@ -93,11 +92,11 @@ def delivered(
     result: DeliveryResult,
     refused: Collection[str] = (),
 ) -> Record:
-    """Return the record after messages of these kinds have come to their end.
+    """Return the record with the delivery result of messages of these kinds.
 
-    Refused it is only where all who count as told are among those ``refused``.
+    REFUSED is recorded only if all notified addresses are among those ``refused``.
     """
-    if record.notified_at is None or _BEGINS.isdisjoint(kinds):
+    if record.notified_at is None or _ALERTS.isdisjoint(kinds):
         return record
     if result is DeliveryResult.REFUSED and not set(record.notified) <= set(refused):
         return record
@@ -105,7 +104,7 @@ def delivered(
 
 
 def with_left(record: Record, message_id: str, left: Message | None) -> Record:
-    """Return the record after an attempt: what is left is owed in its place."""
+    """Return the record with a message replaced by what is left of it, or removed."""
     queued = []
     for one in record.queued:
         if one.message_id != message_id:
@@ -117,27 +116,27 @@ def with_left(record: Record, message_id: str, left: Message | None) -> Record:
 
 @dataclass
 class JobQueue:
-    """A job's messages to one contact that may go together, in order."""
+    """A job's messages to one contact that may be sent together, in order."""
 
     key: JobKey
     name: str
     messages: list[Message] = field(default_factory=list)
-    #: How many of them, from the first on, need not wait for their next attempt.
+    #: How many of them, from the first on, are due now.
     ready: int = 0
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """The ids of messages that are not to be handled as others are."""
+class BundledIds:
+    """The ids of messages that are in a bundle on disk."""
 
-    #: Sent in a digest; they have only not left their records yet.
+    #: Sent in a bundle, but not yet removed from their records.
     sent: frozenset[str] = frozenset()
-    #: In a digest that may have been taken: it goes again as it is, before others.
+    #: In a bundle that may have been accepted; it is sent again unchanged, first.
     frozen: frozenset[str] = frozenset()
 
 
-def waiting_in(bundles: Iterable[Bundle]) -> Waiting:
-    """Return what the digests on disk say of messages."""
+def bundled_ids(bundles: Iterable[Bundle]) -> BundledIds:
+    """Return the ids of the messages in these bundles."""
     sent: set[str] = set()
     frozen: set[str] = set()
     for bundle in bundles:
@@ -145,14 +144,14 @@ def waiting_in(bundles: Iterable[Bundle]) -> Waiting:
             sent.update(bundle.ids)
         elif bundle.message.in_doubt:
             frozen.update(bundle.ids)
-    return Waiting(frozenset(sent), frozenset(frozen))
+    return BundledIds(frozenset(sent), frozenset(frozen))
 
 
-def parted(record: Record, now: datetime) -> Record:
-    """Return the record with messages split whose people do not all wait the same.
+def split_by_recipient(record: Record, now: datetime) -> Record:
+    """Return the record with messages split where only some recipients must wait.
 
-    Where some of a message's people still wait for an older one that was put off, as
-    with a mailbox that is full, the others do not wait with them.
+    A recipient waits for an older message that was deferred, as with a full mailbox;
+    the others get the message now.
     """
     if len(record.queued) < 2:
         return record
@@ -179,12 +178,12 @@ def parted(record: Record, now: datetime) -> Record:
 
 
 def queues(
-    record: Record, waiting: Waiting, now: datetime
+    record: Record, waiting: BundledIds, now: datetime
 ) -> dict[tuple[str, ...], JobQueue]:
-    """Return a record's messages that may go now, by contact.
+    """Return a record's messages that may be sent now, by contact.
 
-    A message waits for older ones of its job to any of the same people, unless they
-    go with it, so that no recovery is read before its problem.
+    A message waits for older ones of its job to any of the same people, unless they are
+    sent with it, so that no recovery arrives before its alert.
     """
     found: dict[tuple[str, ...], JobQueue] = {}
     blocked: set[str] = set()
@@ -203,8 +202,8 @@ def queues(
     return found
 
 
-def taken_out(queue: JobQueue, kinds: Collection[MessageKind]) -> list[Message]:
-    """Return the messages of these kinds, which are no longer in the lot."""
+def pop_kinds(queue: JobQueue, kinds: Collection[MessageKind]) -> list[Message]:
+    """Remove the messages of these kinds from the queue and return them."""
     found = [one for one in queue.messages if one.kind in kinds]
     if found:
         stays = [one.kind not in kinds for one in queue.messages]

@@ -1,6 +1,6 @@
-"""state/ <-> what is remembered of sending: outbox.json, digests/, dead/.
+"""The files in state/ about sending: outbox.json, bundles/ and dead/.
 
-Only the run that holds the lock writes here.
+Only the run that holds the lock writes them.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from lib.system.files import (
 
 logger = logging.getLogger(__name__)
 
-#: Of what was refused for good, as many files are kept.
+#: The most files in dead/.
 MAX_DEAD = 1000
 
 
 @dataclass(frozen=True)
 class Dead:
-    """A mail that somebody will never get: dead/."""
+    """A dead letter: a mail that was rejected for good for some addresses."""
 
     died_at: datetime
-    #: Who, and what the server said.
+    #: The addresses, and the reply for each.
     why: Mapping[str, str] = field(default_factory=dict)
     message: Message | None = None
 
 
 class AlertStore:
-    """The files beside the records that are about mail."""
+    """The send log, the bundles and the dead letters."""
 
     def __init__(self, state: Path, now: datetime) -> None:
-        """Read what is there; what is damaged is put aside, with a line in the log.
+        """Read the files; move damaged ones to quarantine, with a line in the log.
 
-        A message that a lost digest stood for is then sent anew.
+        The messages of a lost bundle are sent again.
         """
         self._state = state
         self._send_log_path = state / "outbox.json"
-        self._folder = state / "digests"
+        self._folder = state / "bundles"
         self._dead = state / "dead"
         self._made: set[Path] = set()
         for folder in (self._folder, self._dead):
@@ -62,20 +62,23 @@ class AlertStore:
         self.bundles = self._read_bundles(now)
 
     def save_send_log(self, send_log: SendLog) -> None:
-        """Keep what is remembered of sending; raise StateError."""
+        """Save the send log; raise StateError."""
         if send_log != self.send_log:
             replace_files([(self._send_log_path, packed(send_log))])
             self.send_log = send_log
 
     def save_bundle(self, bundle: Bundle) -> None:
-        """Keep a digest; raise StateError."""
+        """Save a bundle; raise StateError."""
         name = bundle.message.message_id
         self._make(self._folder)
         replace_files([(self._folder / f"{name}.json", packed(bundle))])
         self.bundles[name] = bundle
 
     def drop_bundle(self, name: str) -> None:
-        """Remove a digest whose messages have left their records; raise StateError."""
+        """Remove a bundle whose messages are removed from their records.
+
+        Raise StateError.
+        """
         path = self._folder / f"{name}.json"
         try:
             path.unlink(missing_ok=True)
@@ -83,10 +86,12 @@ class AlertStore:
             raise trouble(path, "remove it", error) from error
         del self.bundles[name]
 
-    def bury(self, message: Message, why: Mapping[str, str], now: datetime) -> None:
-        """Keep a mail that somebody will never get; raise StateError.
+    def save_dead_letter(
+        self, message: Message, why: Mapping[str, str], now: datetime
+    ) -> None:
+        """Save a dead letter; raise StateError.
 
-        Its name is made of what it is, so that it is there once.
+        The file name is made from the content, so that it is saved once.
         """
         self._make(self._dead)
         for name in listed(self._dead)[: -MAX_DEAD + 1]:
@@ -106,7 +111,7 @@ class AlertStore:
             return SendLog()
 
     def _read_bundles(self, now: datetime) -> dict[str, Bundle]:
-        found = {}
+        bundles = {}
         for name in listed(self._folder):
             path = self._folder / name
             if path.suffix != ".json" or name.startswith("."):
@@ -114,16 +119,16 @@ class AlertStore:
             try:
                 bundle = bundling.settled(read_value(path, Bundle), now)
                 if bundle.message.message_id != path.stem:
-                    raise Damaged("it is another digest")
-                found[path.stem] = bundle
+                    raise Damaged("it holds another bundle")
+                bundles[path.stem] = bundle
             except FileNotFoundError:
                 continue
             except Damaged as error:
                 self._quarantine_file(path, error, now)
-        return found
+        return bundles
 
     def _quarantine_file(self, path: Path, error: Damaged, now: datetime) -> None:
-        logger.warning("%s: %s; it is put aside", path, error)
+        logger.warning("%s: %s; moved to quarantine", path, error)
         move_away([path], self._state / "quarantine", now)
 
     def _make(self, folder: Path) -> None:

@@ -1,8 +1,8 @@
-"""The text of every mail that Checker writes itself.
+"""The default mails about jobs: alert, reminder and recovery, and the test mail.
 
-Pure: facts in, subject and body out.  A mail is read by somebody who was woken by it:
-the subject says what and why, the first lines since when and how often, then what
-comes next and how to look.
+The subject says what is wrong and why; the body since when, what comes next and how to
+check.  The reader was woken by it.  To change a wording, change it here and run
+``make approve``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from lib.core.enums import (
     Decision,
@@ -23,7 +23,7 @@ from lib.core.jobs import Job
 from lib.core.messages import KIND_OF, Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.core.text import counted, duration, first_line, local, paragraphs, since
+from lib.core.text import duration, first_line, in_zone, local, paragraphs
 
 EVERY = {
     JobFrequency.MINUTE: "every minute",
@@ -33,12 +33,12 @@ EVERY = {
 }
 
 NEXT_MAIL = {
-    JobFailureNotificationFrequency.EVERYTIME: "each time it fails",
-    JobFailureNotificationFrequency.EVERYFIVEMINUTES: "in 5 minutes, while this lasts",
-    JobFailureNotificationFrequency.EVERYTENMINUTES: "in 10 minutes, while this lasts",
-    JobFailureNotificationFrequency.EVERYHOUR: "in an hour, while this lasts",
-    JobFailureNotificationFrequency.EVERYDAY: "in a day, while this lasts",
-    JobFailureNotificationFrequency.ONSTATECHANGE: "when it is fine again",
+    JobFailureNotificationFrequency.EVERYTIME: "after each failing check",
+    JobFailureNotificationFrequency.EVERYFIVEMINUTES: "in 5 minutes, if still failing",
+    JobFailureNotificationFrequency.EVERYTENMINUTES: "in 10 minutes, if still failing",
+    JobFailureNotificationFrequency.EVERYHOUR: "in an hour, if still failing",
+    JobFailureNotificationFrequency.EVERYDAY: "in a day, if still failing",
+    JobFailureNotificationFrequency.ONSTATECHANGE: "on recovery",
 }
 
 
@@ -50,10 +50,9 @@ def default_message(
     decision: Decision,
     now: datetime,
 ) -> Message:
-    """Return the mail for a decision that notifies; ``record`` is that before the run.
+    """Return the mail for a decision; ``record`` is the one from before the run.
 
-    An alert and a reminder go to the job's contact, a recovery to those who got the
-    alert.
+    Alerts and reminders go to the job's contact, a recovery to those who got the alert.
     """
     kind = KIND_OF[decision]
     recovery = kind is MessageKind.RECOVERY
@@ -75,11 +74,15 @@ def compose(
 ) -> tuple[Message, ...]:
     """Return the messages of a report as they are queued, the default mail first.
 
-    ``record`` is what was remembered before it, ``message_id`` the default mail's.
+    ``record`` is the one from before the run, ``message_id`` is for the default mail.
     """
     job, result = report.job, report.result
     mails = [
-        with_facts(one, job, record, result, now) if one.kind.is_about_trouble else one
+        (
+            with_status_lines(one, job, record, result, now)
+            if one.kind.is_about_trouble
+            else one
+        )
         for one in report.messages
     ]
     if not report.default_mail:
@@ -89,16 +92,18 @@ def compose(
     return (default, *mails)
 
 
-def with_facts(
+def with_status_lines(
     message: Message, job: Job, record: Record, result: CheckResult, now: datetime
 ) -> Message:
-    """Return the mail of a job's own hook with the facts below its author's words."""
-    facts = "\n".join(_facts(job, record, result, message.kind, now, with_reason=True))
+    """Return the mail of a job's own hook with the status lines below its text."""
+    facts = "\n".join(
+        _status_lines(job, record, result, message.kind, now, with_reason=True)
+    )
     body = message.body.rstrip()
     return replace(
         message,
         body=f"{body}\n\n{facts}\n" if body else f"{facts}\n",
-        # All that is said of one outcome has one time.
+        # All messages about one result have the same time.
         born_at=now,
         reason=first_line(result.reason),
         since=min(record.failing_since or now, now),
@@ -108,18 +113,18 @@ def with_facts(
 def lost_records_message(
     message_id: str, lines: Sequence[str], to: tuple[str, ...], now: datetime
 ) -> Message:
-    """Return the one mail that says which of Checker's files were lost or damaged."""
+    """Return the mail that says which state files were lost or damaged."""
     count = "a state file was" if len(lines) == 1 else f"{len(lines)} state files were"
     body = [
-        "What Checker remembered of some jobs is gone:",
+        "Checker has lost what it knew about some jobs:",
         "",
         *(f"    {line}" for line in lines[:200]),
         *([f"    and {len(lines) - 200} more"] if len(lines) > 200 else []),
         "",
-        "These jobs are unknown until they have run again.  If one of them fails, you",
-        "get an alert, even if you had one before; if it is fine, you hear no more.",
-        "Damaged files are kept in quarantine/ of the state folder.  A disk that was",
-        "full or failing, or a file edited by hand, are the usual causes.",
+        "These jobs are unknown until they have run again.  If one of them is failing,",
+        "you get an alert, even if you got one before; if it is OK, you get no mail.",
+        "Damaged files are moved to quarantine/ in the state folder.  The usual causes",
+        "are a full or failing disk, or a file that was edited by hand.",
     ]
     return Message(
         message_id=message_id,
@@ -131,18 +136,18 @@ def lost_records_message(
     )
 
 
-def trial_message(
+def test_message(
     message_id: str, servername: str, to: tuple[str, ...], now: datetime
 ) -> Message:
     """Return the mail of ``-m testmail``."""
     return Message(
         message_id=message_id,
         kind=MessageKind.NOTE,
-        subject="a test mail, nothing is wrong",
+        subject="test mail, nothing is wrong",
         body=(
-            f"Somebody typed checker.py -m testmail on {servername}.\n\n"
-            "Alerts come from this sender, and their subjects begin like this one.\n"
-            "If this mail was in a spam folder, alerts will be too.\n"
+            f"This mail was sent by checker.py -m testmail on {servername}.\n\n"
+            "Alerts have the same sender, and their subjects begin in the same way.\n"
+            "If this mail is in a spam folder, alerts will be too.\n"
         ),
         to=to,
         born_at=now,
@@ -153,11 +158,11 @@ def _subject(
     job: Job, record: Record, result: CheckResult, kind: MessageKind, now: datetime
 ) -> str:
     if kind is MessageKind.RECOVERY:
-        return f"{job.name} is fine again after {_how_long(record, now)}"
+        return f"{job.name} is OK again after {_duration_of(record, now)}"
     still = "still " if kind is MessageKind.REMINDER else ""
     reason = first_line(_reason(result))
     if result.status is Status.UNKNOWN:
-        return f"{job.name} {still}could not be checked: {reason}"
+        return f"{job.name} {still}cannot be checked: {reason}"
     return f"{job.name} is {still}failing: {reason}"
 
 
@@ -167,13 +172,13 @@ def _body(
     parts = []
     if kind is not MessageKind.RECOVERY:
         parts.append("\n".join(_indented(_reason(result))))
-    parts.append("\n".join(_facts(job, record, result, kind, now)))
+    parts.append("\n".join(_status_lines(job, record, result, kind, now)))
     if result.output and kind is not MessageKind.RECOVERY:
         parts.append(result.output.rstrip())
     return "\n\n".join(parts) + "\n"
 
 
-def _facts(
+def _status_lines(
     job: Job,
     record: Record,
     result: CheckResult,
@@ -185,45 +190,47 @@ def _facts(
     if kind is MessageKind.RECOVERY:
         start = min(record.failing_since or now, now)
         return [
-            f"Was failing:  {since(start, now)}",
-            f"Until:        {local(now)}",
-            f"In a row:     {counted(record.failures, 'failure')}",
-            f"Last reason:  {first_line(record.last_reason)}",
-            f"Checked:      {EVERY[job.frequency]}",
+            f"Failing since:         {_since(start, now)}",
+            f"OK since:              {local(now)}",
+            f"Consecutive failures:  {record.failures}",
+            f"Last reason:           {first_line(record.last_reason)}",
+            f"Checked:               {EVERY[job.frequency]}",
         ]
     start = min(record.failing_since or now, now)
-    reason = [f"Reason:     {first_line(_reason(result))}"] if with_reason else []
-    unknown = result.status is Status.UNKNOWN
+    reason = [f"Reason:                {first_line(_reason(result))}"]
+    is_unknown = result.status is Status.UNKNOWN
+    label = "Unknown since:" if is_unknown else "Failing since:"
     return [
-        f"{'Unknown: ' if unknown else 'Failing: '}   {_since(start, now)}",
-        f"In a row:   {counted(record.failures + 1, 'failure')}",
-        *reason,
-        f"Checked:    {EVERY[job.frequency]}",
-        f"Next mail:  {NEXT_MAIL[job.policy.notify]}",
-        f"Look now:   checker.py -m {_how_to_look(job)}",
+        f"{label}         {_since(start, now)}",
+        f"Consecutive failures:  {record.failures + 1}",
+        *(reason if with_reason else []),
+        f"Checked:               {EVERY[job.frequency]}",
+        f"Next mail:             {NEXT_MAIL[job.policy.notify]}",
+        f"Check now:             checker.py -m {_check_command(job)}",
     ]
 
 
 def _since(start: datetime, now: datetime) -> str:
-    # Of a moment ago there is no length to tell.
-    if now - start < timedelta(seconds=1):
-        return f"since {local(now)}"
-    return since(start, now)
+    """Return the start, and for how long if that is a second or more."""
+    length = in_zone(now, UTC) - in_zone(start, UTC)
+    if length < timedelta(seconds=1):
+        return local(now)
+    return f"{local(start)} ({duration(length)})"
 
 
-def _how_to_look(job: Job) -> str:
+def _check_command(job: Job) -> str:
     if job.is_own:
         return "validate"
     return job.check_now or f"run {shlex.quote(job.name)}"
 
 
 def _reason(result: CheckResult) -> str:
-    return result.reason or "the check said no, and gave no reason"
+    return result.reason or "the check failed and gave no reason"
 
 
 def _indented(text: str) -> list[str]:
     return [f"    {line}" for line in text.splitlines()]
 
 
-def _how_long(record: Record, now: datetime) -> str:
+def _duration_of(record: Record, now: datetime) -> str:
     return duration(now - min(record.failing_since or now, now))

@@ -126,7 +126,7 @@ def testmail(given: argparse.Namespace) -> int:
         return TROUBLE
     code = OK
     for account in (mail, mail.backup) if mail.backup and not mail.nomail else (mail,):
-        message = templates.trial_message(
+        message = templates.test_message(
             os.urandom(16).hex(), settings.servername, to, utc_now()
         )
         if account is mail.backup:

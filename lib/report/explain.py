@@ -1,6 +1,6 @@
-"""Why somebody was told, or was not: what is remembered of a job, in plain words.
+"""-m why: why a job did or did not notify, read from its record and the audit log.
 
-For people at a terminal; it reads state/ and changes nothing.
+``lines_of`` is for people, ``row_of`` for ``--json``.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from lib.storage import auditlog
 from lib.storage.codec import read_value
 from lib.system.files import Damaged
 
-#: Of each job as many decisions are shown, the newest.
+#: How many decisions of a job are shown, the newest.
 MAX_SHOWN = 40
 
 
 @dataclass(frozen=True)
 class Story:
-    """All that is remembered of one job."""
+    """The record, the decisions and the bundles of one job."""
 
     key: JobKey
     name: str
     record: Record
-    #: None where the last run met no such job.
+    #: None if the last run found no such job.
     known: CatalogEntry | None = None
     entries: tuple[Entry, ...] = ()
-    #: The digests that are on their way, by the ids of the mails in them.
+    #: Bundles that are not sent yet, by the ids of the messages in them.
     bundles: Mapping[str, Bundle] = field(default_factory=dict)
     send_log: SendLog = SendLog()
 
@@ -52,23 +52,23 @@ def stories(
     records: Mapping[JobKey, Record],
     catalog: Mapping[JobKey, CatalogEntry],
 ) -> tuple[list[Story], list[str]]:
-    """Return what is remembered of the jobs that match, and what matches none.
+    """Return the story of each job that matches, and the patterns that match none.
 
-    A pattern is a shell's; it is held against a job's name, its key and its file's
-    name.  Jobs that are no more count as long as there is a line about them.
+    A shell pattern is compared with a job's name, its key and its file name.  Removed
+    jobs match as long as the audit log has a line about them.
     """
     names = {record.key: record.name or str(record.key) for record in records.values()}
     names.update({key: known.name for key, known in catalog.items()})
     wanted = {key for key, name in names.items() if _matches(key, name, patterns)}
-    found = auditlog.read_entries(
+    entries = auditlog.read_entries(
         folder, lambda key, name: key in wanted or _matches(key, name, patterns)
     )
     by_key: dict[JobKey, list[Entry]] = {key: [] for key in wanted}
-    for entry in found:
+    for entry in entries:
         by_key.setdefault(entry.key, []).append(entry)
         names.setdefault(entry.key, entry.name)
     bundles, send_log = _bundles(folder), _send_log(folder)
-    notified = [
+    matching = [
         Story(
             key,
             names[key],
@@ -83,28 +83,28 @@ def stories(
     unmatched = [
         pattern
         for pattern in patterns
-        if not any(_matches(story.key, story.name, [pattern]) for story in notified)
+        if not any(_matches(story.key, story.name, [pattern]) for story in matching)
     ]
-    return notified, unmatched
+    return matching, unmatched
 
 
 def lines_of(story: Story, now: datetime) -> Iterator[str]:
-    """Yield what to print about a job: how it is now, then how it came to that."""
+    """Yield what to print about a job: its status now, then its decisions."""
     yield harmless(story.name)
     for line in _present(story, now):
         yield f"    {harmless(line)}"
     yield ""
     shown = list(_history(story.entries))
     if not shown:
-        yield "    No decision is on file: it was fine all the time, as far as known."
+        yield "    No decisions are recorded: as far as known, the job was always OK."
     elif len(shown) > MAX_SHOWN:
-        yield f"    The last {MAX_SHOWN} decisions; {auditlog.NAME} has more:"
+        yield f"    The last {MAX_SHOWN} decisions ({auditlog.NAME} has more):"
     for line in shown[-MAX_SHOWN:]:
         yield f"    {harmless(line)}"
 
 
 def row_of(story: Story, now: datetime) -> dict[str, Any]:
-    """Return the same for a program."""
+    """Return the same as a row for JSON."""
     record = story.record
     return {
         "job": story.name,
@@ -114,7 +114,7 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
         "failing_since": record.failing_since,
         "failures": record.failures,
         "reason": record.last_reason,
-        "told": record.notified,
+        "notified": record.notified,
         "notified_at": record.notified_at,
         "delivery": record.delivery if record.notified_at else None,
         "queued": [
@@ -151,15 +151,15 @@ def _send_log(folder: Path) -> SendLog:
 
 
 def _bundles(folder: Path) -> dict[str, Bundle]:
-    found = {}
-    for path in sorted((folder / "digests").glob("*.json")):
+    bundles: dict[str, Bundle] = {}
+    for path in sorted((folder / "bundles").glob("*.json")):
         try:
             bundle = read_value(path, Bundle)
         except (FileNotFoundError, Damaged):
-            # The next run says so, and makes it anew.
+            # The next run logs it and makes a new one.
             continue
-        found.update(dict.fromkeys(bundle.ids, bundle))
-    return found
+        bundles.update(dict.fromkeys(bundle.ids, bundle))
+    return bundles
 
 
 def _matches(key: JobKey, name: str, patterns: Iterable[str]) -> bool:
@@ -169,27 +169,27 @@ def _matches(key: JobKey, name: str, patterns: Iterable[str]) -> bool:
     )
 
 
-# How it is now.
+# The status now.
 
 
 def _present(story: Story, now: datetime) -> Iterator[str]:
     record, known = story.record, story.known
     if known is None and story.key.is_check:
-        yield "No job of this name was met by the last run."
+        yield "The last run found no job of this name."
     yield _status(record, known, now)
     if any(one.kind.is_about_trouble for one in record.queued):
-        yield "The last news of it has still to leave, see below."
+        yield "The latest message is still queued, see below."
     elif record.notified_at is not None:
         people, at = ", ".join(record.notified), local(record.notified_at)
         if record.delivery is DeliveryResult.SENT:
-            yield f"Told {people} at {at}."
+            yield f"Notified {people} at {at}."
         else:
             yield f"The mail of {at} to {people} was {DELIVERED[record.delivery]}."
     elif record.status is not Status.OK:
-        yield "Nobody was told yet."
+        yield "Nobody was notified yet."
     if known is not None:
         people = ", ".join(known.contact)
-        yield f"The policy: {policy_words(known.policy)}, to {people}."
+        yield f"Policy: {policy_words(known.policy)}, to {people}."
     for message in record.queued:
         yield _queued(message, story, now)
 
@@ -197,15 +197,15 @@ def _present(story: Story, now: datetime) -> Iterator[str]:
 def _status(record: Record, known: CatalogEntry | None, now: datetime) -> str:
     if record.status is Status.OK:
         if record.pending:
-            return "Under way; it is asked again in the next minute run."
+            return "Pending; the next minute run asks again."
         if known is not None and not known.judged:
-            return "It has not run yet."
-        return "Fine, as far as is remembered."
+            return "Not run yet."
+        return "OK."
     words = str(record.status).capitalize()
     if record.failing_since is not None:
         words += f" {since(record.failing_since, now)}"
     if record.failures:
-        words += f", {record.failures} in a row"
+        words += f", {counted(record.failures, 'consecutive failure')}"
     reason = first_line(record.last_reason)
     return f"{words}: {reason}" if reason else f"{words}."
 
@@ -214,32 +214,31 @@ def _queued(message: Message, story: Story, now: datetime) -> str:
     bundle = story.bundles.get(message.message_id)
     why = why_deferred(message, bundle, story.send_log, now) or "the next run sends it"
     return (
-        f"Owed to {', '.join(message.to)} since {local(message.born_at)}: "
+        f"Queued for {', '.join(message.to)} since {local(message.born_at)}: "
         f"{first_line(message.subject)!r}; {why}."
     )
 
 
-# How it came to that.
+# The decisions.
 
 
-#: As wide as the longest code.
+#: The length of the longest code.
 _WIDTH = max(map(len, decisions.DETAILS))
 
 
 def _history(entries: Iterable[Entry]) -> Iterator[str]:
-    """Yield a line for each entry; the same again and again is one."""
+    """Yield a line for each entry; repeated ones share a line."""
     for _same, group in groupby(entries, _kind):
-        several = list(group)
-        last = several[-1]
+        same = list(group)
+        last = same[-1]
         line = f"{local(last.at)}  {last.code:<{_WIDTH}} {decisions.sentence(last)}"
-        if len(several) > 1:
-            line += f" (the same {counted(len(several), 'time')} since "
-            line += f"{local(several[0].at)})"
+        if len(same) > 1:
+            line += f" ({len(same)} times since {local(same[0].at)})"
         yield line
 
 
 def _kind(entry: Entry) -> object:
-    """Return what is equal for entries that say the same."""
+    """Return what is equal for entries that repeat each other."""
     if isinstance(entry.details, JobDetails):
         return entry.code, entry.details.reason
     return id(entry)

@@ -1,7 +1,7 @@
-"""What Checker says about itself: jobs, results and problems as rows.
+"""Jobs, results and problems as rows for ``table.show``.
 
-A row is a dict with stable keys; ``lib/report/table.py`` prints rows as a table, as
-text or as JSON.  The columns name what a table shows of a row; JSON holds all of it.
+A row is a dict with stable keys.  A table shows the columns that are listed here; JSON
+has every key.  To add a column, add its key to the row and its name to the list.
 """
 
 from __future__ import annotations
@@ -18,14 +18,23 @@ from lib.core.sanitize import harmless
 from lib.core.settings import Problem
 from lib.core.text import counted, first_line, local, policy_words, since
 
-JOB_COLUMNS = ("job", "every", "notify", "contact", "verdict", "last_run", "file")
-RESULT_COLUMNS = ("job", "verdict", "seconds", "reason")
+JOB_COLUMNS = (
+    "job",
+    "every",
+    "notify",
+    "contact",
+    "status",
+    "details",
+    "last_run",
+    "file",
+)
+RESULT_COLUMNS = ("job", "status", "seconds", "reason")
 PROBLEM_COLUMNS = ("where", "section", "problem", "text")
 
-#: The word for a job of which nothing is known because it has not been met by a run.
-NOT_RUN_YET = "not run yet"
-#: The word for one that has nothing to work with, and found nothing wrong.
-NOT_SET_UP = "not set up"
+#: The status of a job that no run has executed.
+NOT_RUN_YET = "not_run_yet"
+#: The status of a job that lacks the settings to do its work.
+NOT_SET_UP = "not_set_up"
 
 
 def job_rows(
@@ -36,11 +45,10 @@ def job_rows(
     *,
     ran_at: Mapping[JobKey, datetime] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return a row per job: what it is, and what is remembered of it.
+    """Return a row per job: its policy and its status.
 
-    ``records`` and ``ran_at`` (when each last ran, where that is known) go by key.  A
-    job without a record is fine if its key is among those ``judged``, and otherwise
-    has not run yet.
+    ``ran_at`` has the time of the last run, if known.  A job without a record is OK if
+    its key is in ``judged``; otherwise it has not run yet.
     """
     return [
         _job_row(
@@ -55,14 +63,14 @@ def job_rows(
 
 
 def result_rows(reports: Iterable[JobReport]) -> list[dict[str, Any]]:
-    """Return a row per execution: what it found, why, and how long it took."""
+    """Return a row per execution: status, reason and duration."""
     return [
         {
             "job": report.job.name,
-            "verdict": report.result.status.value,
+            "status": report.result.status.value,
             "reason": first_line(report.result.reason),
             "seconds": round(report.result.seconds, 3),
-            "detail": report.result.reason,
+            "full_reason": report.result.reason,
             "key": str(report.job.key),
             "file": report.job.file,
         }
@@ -71,7 +79,7 @@ def result_rows(reports: Iterable[JobReport]) -> list[dict[str, Any]]:
 
 
 def detail_lines(reports: Iterable[JobReport]) -> Iterator[str]:
-    """Yield what a table has no room for: longer reasons, tracebacks, what was said."""
+    """Yield what does not fit in a table: longer reasons, tracebacks and output."""
     for report in reports:
         result = report.result
         more = [result.reason] if "\n" in result.reason.strip() else []
@@ -83,7 +91,7 @@ def detail_lines(reports: Iterable[JobReport]) -> Iterator[str]:
 
 
 def problem_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
-    """Return a row per problem: where it is, how bad, and what it is."""
+    """Return a row per problem of the settings or job files."""
     return [
         {
             "where": problem.where,
@@ -96,41 +104,37 @@ def problem_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
     ]
 
 
-def verdict_words(record: Record, was_judged: bool, now: datetime) -> str:
-    """Return what is remembered of a job, and what is still to be sent about it."""
-    words = _verdict(record, was_judged, now)
-    return (
-        f"{words}; {counted(len(record.queued), 'mail')} owed"
-        if record.queued
-        else words
-    )
-
-
-def _verdict(record: Record, was_judged: bool, now: datetime) -> str:
-    if record.status is Status.OK:
-        return _word(record, was_judged)
-    words = record.status.value
-    if record.failing_since is not None:
-        words += f" {since(record.failing_since, now)}"
-    if record.failures > 0:
-        words += f", {record.failures} in a row"
-    if record.pending:
-        words += ", now pending"
+def details_of(record: Record, now: datetime) -> str:
+    """Return since when and why a job is not OK, and how many messages are queued."""
+    parts = []
+    if record.status is not Status.OK:
+        if record.failing_since is not None:
+            parts.append(since(record.failing_since, now))
+        if record.failures > 0:
+            parts.append(counted(record.failures, "consecutive failure"))
+        if record.pending:
+            parts.append("now pending")
+    text = ", ".join(parts)
     reason = first_line(record.last_reason)
-    return f"{words}: {reason}" if reason else words
+    if reason and record.status is not Status.OK:
+        text = f"{text}: {reason}" if text else reason
+    if record.queued:
+        queued = f"{counted(len(record.queued), 'message')} queued"
+        text = f"{text}; {queued}" if text else queued
+    return text
 
 
-def _word(record: Record, was_judged: bool) -> str:
-    """Return the one word for a job: its condition, pending, or not run yet."""
+def status_of(record: Record, was_judged: bool) -> str:
+    """Return the code for a job: its status, pending, not set up or not run yet."""
     if record.status is not Status.OK:
         return record.status.value
     if record.pending:
         return Status.PENDING.value
-    # A record that holds anything at all was written by a run that met the job.
-    has_run = was_judged or record != Record(record.key)
     proof = record.memory.get("proof")
-    if isinstance(proof, dict) and proof.get("verdict") == NOT_SET_UP:
+    if isinstance(proof, dict) and proof.get("verdict") == "not set up":
         return NOT_SET_UP
+    # Only a run that executed the job writes a record that is not empty.
+    has_run = was_judged or record != Record(record.key)
     return Status.OK.value if has_run else NOT_RUN_YET
 
 
@@ -146,15 +150,15 @@ def _job_row(
         "every": job.frequency.value,
         "notify": policy_words(job.policy),
         "contact": job.contact,
-        "verdict": verdict_words(record, was_judged, now),
+        "status": status_of(record, was_judged),
+        "details": details_of(record, now),
         "last_run": local(ran_at) if ran_at else "",
         "file": job.file,
         "key": str(job.key),
-        "status": _word(record, was_judged).replace(" ", "_"),
         "failing_since": record.failing_since,
         "failures": record.failures,
         "reason": record.last_reason,
-        "mails_owed": len(record.queued),
+        "queued_messages": len(record.queued),
         "last_run_at": ran_at,
         "notify_policy": job.policy.notify.value,
         "notify_after": job.policy.failures,

@@ -1,4 +1,7 @@
-"""-m status: how Checker itself is, for people, from what is kept in state/."""
+"""-m status: the health of Checker itself, read from state/.
+
+To add a line, add a pair of item and value to ``rows``.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from lib.core.records import Record, RunRecord
 from lib.core.settings import Settings
 from lib.core.text import counted, duration, first_line, local, since
 
-COLUMNS = ("what", "how_it_is")
-#: As many proofs are shown, the last first.
+COLUMNS = ("item", "value")
+#: How many round-trip mails are shown, the last first.
 MAX_PROOFS = 10
 
 
@@ -29,18 +32,18 @@ def rows(
     catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({}),
     summaries: Iterable[SummarySeries] = (),
 ) -> list[dict[str, Any]]:
-    """Return what there is to say, a row each: the word that peers are told first.
+    """Return a row per item; the first is the answer that peers get.
 
-    ``catalogue`` tells which peers were asked already, ``bulletins`` how far they are.
+    ``catalog`` tells which peers were asked before, ``summaries`` which were sent.
     """
-    how = health.assess(health.inputs_of(run), settings, now)
-    because = f": {how.why}" if how.why else ""
+    answer = health.assess(health.inputs_of(run), settings, now)
+    because = f": {answer.why}" if answer.why else ""
     peers = peer_words(settings, records, catalog, now)
     lines = [
-        ("peers are told", f"{how.word}{because}"),
+        ("answer to peers", f"{answer.word}{because}"),
         ("last run", _last_run(run, now)),
         *_skips(run),
-        ("mails owed", _queued(records, now)),
+        ("queued messages", _queued(records)),
         *_proof(settings, records, now),
         *((f"peer {name}", words) for name, words in peers),
         *_summaries(settings, summaries, now),
@@ -50,28 +53,28 @@ def rows(
 
 def _last_run(run: RunRecord, now: datetime) -> str:
     if run.ended_at is None:
-        return "none has finished yet"
-    found = f"{run.failing} failing, {run.unknown} unknown, {run.pending} pending"
+        return "no run has finished yet"
+    statuses = f"{run.failing} failing, {run.unknown} unknown, {run.pending} pending"
     return (
-        f"ended {local(run.ended_at)}, {duration(now - run.ended_at)} ago: "
-        f"{counted(run.jobs, 'job')}, {run.ran} ran, {found}"
+        f"finished {local(run.ended_at)}, {duration(now - run.ended_at)} ago: "
+        f"{counted(run.jobs, 'job')}, {run.ran} ran, {statuses}"
     )
 
 
 def _skips(run: RunRecord) -> Iterator[tuple[str, str]]:
     if run.skipped and run.skipped_at:
-        last = f"the last {local(run.skipped_at)}"
-        yield "runs skipped", f"{run.skipped} found another at work, {last}"
+        last = f"last {local(run.skipped_at)}"
+        yield "skipped runs", f"{run.skipped}, {last}: the run before was not finished"
 
 
-def _queued(records: Mapping[JobKey, Record], now: datetime) -> str:
-    queued = [one for record in records.values() for one in record.queued]
-    if not queued:
+def _queued(records: Mapping[JobKey, Record]) -> str:
+    messages = [message for record in records.values() for message in record.queued]
+    if not messages:
         return "none"
-    oldest = min(queued, key=lambda one: one.born_at)
-    why = next((one.last_error for one in queued if one.last_error), "")
-    born = f"the oldest of {local(oldest.born_at)}"
-    return f"{len(queued)}, {born}{f': {why}' if why else ''}"
+    oldest = min(message.born_at for message in messages)
+    words = f"{len(messages)}, the oldest from {local(oldest)}"
+    errors = [message.last_error for message in messages if message.last_error]
+    return f"{words}: {errors[0]}" if errors else words
 
 
 def _proof(
@@ -80,13 +83,13 @@ def _proof(
     record = prover(records.values())
     proof = record.memory.get("proof") if record else None
     if settings.mail.mailbox is None:
-        yield "proof of mail", "not set up: [email] imapserver is not given"
+        yield "round-trip mail", "not set up: [email] imapserver is not set"
         return
     if record is None or not isinstance(proof, dict):
-        yield "proof of mail", "not made yet"
+        yield "round-trip mail", "none sent yet"
         return
-    more = proof.get("why") or proof.get("trouble")
-    yield "proof of mail", f"{proof.get('verdict', '')}{f': {more}' if more else ''}"
+    status, more = proof.get("verdict", ""), proof.get("why") or proof.get("trouble")
+    yield "round-trip mail", f"{status}: {more}" if more else f"{status}"
     history = record.memory.get("history")
     for line in reversed(history[-MAX_PROOFS:] if isinstance(history, list) else []):
         if isinstance(line, list) and len(line) >= 4:
@@ -94,16 +97,16 @@ def _proof(
 
 
 def proof_line(line: list[Any]) -> str:
-    """Return one proof of the history: sent, arrived, seconds, verdict, longest hop."""
-    sent, arrived, seconds, verdict, *hop = line
+    """Return a round-trip mail: sent, status, arrived, seconds, slowest hop."""
+    sent, arrived, seconds, status, *hop = line
     words = f"sent {_shown(sent)}"
-    if verdict != "arrived":
-        words += f", {verdict}"
+    if status != "arrived":
+        words += f", {status}"
     if arrived:
         words += f", arrived {_shown(arrived)}"
     if isinstance(seconds, int | float):
         words += f" after {seconds:g} s"
-    return words + (f"; longest: {hop[0]}" if hop and hop[0] else "")
+    return words + (f"; slowest hop: {hop[0]}" if hop and hop[0] else "")
 
 
 def peer_words(
@@ -112,7 +115,7 @@ def peer_words(
     catalog: Mapping[JobKey, CatalogEntry],
     now: datetime,
 ) -> Iterator[tuple[str, str]]:
-    """Yield each peer's name, and how it is as far as it was asked."""
+    """Yield each peer's name and its status."""
     for peer in settings.peers.peers:
         key = JobKey.of_peer(peer.name)
         record, known = records.get(key, Record(key)), catalog.get(key)
@@ -123,16 +126,16 @@ def peer_words(
                 words += f" {since(record.failing_since, now)}"
             yield peer.name, f"{words}{f': {reason}' if reason else ''}"
         elif record.pending:
-            yield peer.name, "did not answer, is asked again"
+            yield peer.name, "no answer, asked again in the next run"
         else:
             was_asked = known is not None and known.judged
-            yield peer.name, "fine" if was_asked else "not asked yet"
+            yield peer.name, "OK" if was_asked else "not asked yet"
 
 
 def _summaries(
-    settings: Settings, those: Iterable[SummarySeries], now: datetime
+    settings: Settings, summaries: Iterable[SummarySeries], now: datetime
 ) -> Iterator[tuple[str, str]]:
-    known = {one.kind: one for one in those}
+    known = {series.kind: series for series in summaries}
     for kind in calendar.KINDS:
         next_at = calendar.next_time(settings.summary, kind, now)
         series = known.get(kind, SummarySeries(kind))
@@ -140,12 +143,13 @@ def _summaries(
             continue
         issue = calendar.due(series, settings.summary, now)
         when = local(next_at)
-        coming = f"number {series.number + 1} comes {when}"
+        coming = f"number {series.number + 1} is due {when}"
         if issue is not None:
             when = local(issue.due_at)
-            coming = f"number {issue.number} was due {when}, and no run has written it"
+            coming = f"number {issue.number} was due {when} and is not written yet"
         if series.number and series.written_at:
-            coming = f"{series.number} was of {local(series.written_at)}, {coming}"
+            last = f"number {series.number} was written {local(series.written_at)}"
+            coming = f"{last}, {coming}"
         yield f"{kind} summary", coming
 
 

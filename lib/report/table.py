@@ -1,7 +1,7 @@
-"""How rows are shown: a table on a terminal, plain text in a pipe, JSON for machines.
+"""Print rows: a table on a terminal, aligned text in a pipe, or JSON.
 
-What is shown comes from job authors, settings and strangers' servers, so nothing in
-it may move a cursor, end a line, or turn the reading direction.
+Cells may hold text from job authors and foreign servers.  Control characters are
+replaced, so that no cell can move the cursor, end a line or reverse the text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-#: The words that have a colour where a cell begins with them.
+#: The colour of a cell of _COLOURED that begins with this word.
 COLOURS = {
     "ok": "green",
     "failing": "red",
@@ -34,16 +34,16 @@ COLOURS = {
     "not run yet": "yellow",
 }
 
-#: The column that holds sentences: broken into lines where a terminal is narrow,
-#: and what has no place of its own moves below it.
-_SENTENCES = ("text", "reason", "verdict")
+#: The first of these columns is wrapped on a narrow terminal; columns that do not fit
+#: move below it.
+_SENTENCES = ("text", "reason", "details", "status")
 _SENTENCE_WIDTH = 34
-#: A cell on a terminal is cut there; one in a pipe is not cut.
+#: Longer cells are cut on a terminal, but not in a pipe.
 _LONGEST_CELL = 240
-#: Longer cells in a pipe do not push what is right of them in every other row.
+#: Longer cells do not widen their column in a pipe.
 _LONGEST_ALIGNED = 60
-#: The columns whose first words are coloured.
-_JUDGED = ("verdict", "problem")
+#: The columns that have colours.
+_COLOURED = ("status", "problem")
 
 
 def show(
@@ -54,10 +54,10 @@ def show(
     out: TextIO,
     title: str = "",
 ) -> None:
-    """Write rows to ``out``: as JSON, all of each; or its ``columns``, in that order.
+    """Write rows to ``out``: every key as JSON, or these columns as a table.
 
-    A terminal gets a table with colours (none if NO_COLOR is set), anything else one
-    row a line in aligned columns, without the title.
+    A terminal gets a table with a title and colours (none if NO_COLOR is set), anything
+    else one aligned line per row.  Empty columns are left out.
     """
     if as_json:
         json.dump([_plain(row) for row in rows], out, indent=2)
@@ -70,7 +70,7 @@ def show(
             if any(row.get(name) not in ("", None, ()) for row in rows)
         ]
     cells = [
-        [_harmless(_text(row.get(column, "")), out) for column in columns]
+        [_harmless(_cell(column, row.get(column, "")), out) for column in columns]
         for row in rows
     ]
     if out.isatty():
@@ -85,12 +85,12 @@ def show(
 
 
 def width(text: str) -> int:
-    """Return how many columns of a terminal the text takes, as well as can be known."""
+    """Return how many columns the text takes on a terminal, as far as can be known."""
     if text.isascii():
         return len(text)
     taken, before = 0, ""
     for letter in text:
-        # What a joiner joins is drawn in one place: a family, a flag on a pole.
+        # Emoji after a zero-width joiner are drawn as one.
         if before != "\u200d" and unicodedata.category(letter) not in _NO_WIDTH:
             taken += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
         before = letter
@@ -109,8 +109,14 @@ def _heading(column: str) -> str:
     return column.replace("_", " ")
 
 
+def _cell(column: str, value: Any) -> str:
+    text = _text(value)
+    # JSON has the code, a table has words: not_run_yet, not run yet.
+    return text.replace("_", " ") if column == "status" else text
+
+
 def _text(value: Any) -> str:
-    """Return a value as a cell says it."""
+    """Return a value as the text of a cell."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -142,7 +148,7 @@ def _plain(value: Any) -> Any:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Yield the lines with each column as wide as its widest cell, within reason."""
+    """Yield the lines, each column as wide as its widest cell up to a limit."""
     widths = [
         max(taken for taken in map(width, cells) if taken <= _LONGEST_ALIGNED)
         for cells in zip(*lines, strict=True)
@@ -166,7 +172,7 @@ def _show_table(
     from rich.console import Console
     from rich.table import Table
 
-    # rich would ask stdin how wide it is.
+    # rich would use the width of stdin.
     room = os.get_terminal_size(out.fileno()).columns or 80
     console = Console(file=out, width=room, highlight=False, emoji=False)
     sentence = next((name for name in _SENTENCES if name in columns), columns[-1])
@@ -194,9 +200,9 @@ def _show_table(
                 max_width=None if name == sentence else room // 3,
             )
     for row in cells:
-        said = dict(zip(columns, row, strict=True))
-        shown = {name: _coloured(name, text) for name, text in said.items()}
-        own = {name: said[name] for name in below if name not in alike and said[name]}
+        texts = dict(zip(columns, row, strict=True))
+        shown = {name: _coloured(name, text) for name, text in texts.items()}
+        own = {name: texts[name] for name in below if name not in alike and texts[name]}
         if own:
             shown[sentence].append(f"\n{_details(own)}", "dim")
         table.add_row(*(text for name, text in shown.items() if name not in below))
@@ -206,7 +212,7 @@ def _show_table(
 def _columns_below(
     columns: Sequence[str], cells: Sequence[Sequence[str]], sentence: str, room: int
 ) -> list[str]:
-    """Return the columns that move below the sentence on a terminal ``room`` wide."""
+    """Return the columns that move below the sentence on a terminal of this width."""
     widths = {
         name: max(min(width(text), room // 3) for text in (name, *own)) + 3
         for name, *own in zip(columns, *cells, strict=True)
@@ -222,18 +228,18 @@ def _columns_below(
     return [name for name in columns if name in below]
 
 
-def _details(said: Mapping[str, str]) -> str:
-    return "; ".join(f"{_heading(name)} {_cut(text)}" for name, text in said.items())
+def _details(cells: Mapping[str, str]) -> str:
+    return "; ".join(f"{_heading(name)} {_cut(text)}" for name, text in cells.items())
 
 
 def _coloured(column: str, text: str) -> Text:
     from rich.text import Text
 
-    found = Text(_cut(text))
+    cell = Text(_cut(text))
     for word, colour in COLOURS.items():
-        if column in _JUDGED and re.match(rf"{word}\b", text):
-            found.stylize(colour, 0, len(word))
-    return found
+        if column in _COLOURED and re.match(rf"{word}\b", text):
+            cell.stylize(colour, 0, len(word))
+    return cell
 
 
 def _cut(text: str) -> str:

@@ -1,15 +1,8 @@
-"""What people are told when state cannot be written.
+"""The hourly mail that is sent while state cannot be written.
 
-The run judges jobs all the same, writes nothing, sends nothing of what is owed, and
-ends with exit code 1.  One mail an hour says so, and names what is failing; that it was
-sent is kept outside the state folder, or, where that fails too, follows from the
-clock: the first run of each hour sends it.  What is owed stays owed, and what was
-found and could not be kept is found again by the first run that can write.
-
-A few bytes kept outside the state folder, for when nothing can be written there.
-
-They lie in memory where the system offers that, in a folder that is ours alone: one
-that others own, may enter, or have put a link in the place of is passed over.
+Nothing queued is sent meanwhile, and the run ends with exit code 1.  A stamp outside
+the state folder, in a folder that only this user can enter, remembers that the mail was
+sent; without one, the first run of each hour sends it.
 """
 
 from __future__ import annotations
@@ -27,7 +20,7 @@ from lib.core.enums import MessageKind, Status
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.settings import Settings
-from lib.core.text import counted, first_line, local
+from lib.core.text import first_line, local
 from lib.system.files import open_to_write, overwrite
 
 logger = logging.getLogger(__name__)
@@ -98,10 +91,10 @@ def message_of(
         "",
         f"    {why}",
         "",
-        "It goes on judging, and keeps and sends nothing else: as long as it cannot",
-        "write down that a mail was sent, it would send it again each minute.  While",
-        "this lasts you get one mail like this an hour.  When it is over, you get what",
-        "you are owed" + (f": {counted(queued, 'mail')} so far." if queued else "."),
+        "Jobs still run, but no other mail is sent: without a record that a mail was",
+        "sent, every run would send it again.  You get a mail like this once an hour",
+        "until the state can be written.  Queued messages are sent then"
+        + (f" ({queued} so far)." if queued else "."),
         "",
         *_failing_now(bad),
     ]
@@ -117,7 +110,7 @@ def message_of(
 
 def _failing_now(bad: Sequence[Record]) -> list[str]:
     if not bad:
-        return ["Of the jobs none is failing."]
+        return ["No job is failing."]
     lines = []
     for one in sorted(bad, key=lambda record: record.name)[:MAX_LINES]:
         since = f" since {local(one.failing_since)}" if one.failing_since else ""
@@ -126,7 +119,7 @@ def _failing_now(bad: Sequence[Record]) -> list[str]:
         lines.append(f"    {name}: {one.status}{since}: {reason}".rstrip(": "))
     if len(bad) > MAX_LINES:
         lines.append(f"    and {len(bad) - MAX_LINES} more")
-    return ["Failing right now:", "", *lines]
+    return ["Failing now:", "", *lines]
 
 
 def emit(

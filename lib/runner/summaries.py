@@ -101,14 +101,14 @@ class Summaries:
         now: datetime,
     ) -> Message:
         from lib.report import summary
-        from lib.report.summary import Facts
+        from lib.report.summary import SummaryInput
 
         # What this run has decided is a part of it, and is not told again by the next.
         self._session.commit()
         self._audit_log.write()
         folder, secrets = self._settings.state, self._settings.secrets
         found = auditlog.read_entries(folder, _any, after=issue.since)
-        facts = Facts(
+        facts = SummaryInput(
             records=self._session.records,
             catalog=self._catalog,
             run=self._run,

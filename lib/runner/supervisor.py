@@ -196,7 +196,7 @@ class Supervisor:
     # The end.
 
     def _close(self) -> None:
-        self._dispatcher.note_waiting(self._send_log.run_recorder.began_at)
+        self._dispatcher.log_deferred(self._send_log.run_recorder.began_at)
         self._send_log.close(
             self._dispatcher.sent,
             self._dispatcher.tried_in_bundles,

@@ -395,7 +395,7 @@ class NoDispatcher:
     def stop(self) -> None:
         """Nothing is at work."""
 
-    def note_waiting(self, since: datetime) -> None:
+    def log_deferred(self, since: datetime) -> None:
         """Nothing is noted."""
 
     def send(self, *, jobs_done: bool, jobs_left: int, left_s: float) -> None:

@@ -81,7 +81,7 @@ def test_a_problem_is_told_once_and_its_end_to_those_who_heard_it(
     _, recovery = smtp.wait_for(2)
     approved(recovery.subject, "subject 2", hide=REAL)
     approved(recovery.body, "body", hide=REAL)
-    assert "3 failures" in recovery.body
+    assert "failures:  3" in recovery.body
     assert recovery.parsed["References"] == alert.parsed["Message-ID"]
     assert mailing.records() == {}
 

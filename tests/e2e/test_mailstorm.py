@@ -76,7 +76,7 @@ def let_pass(instance, **length):
     def change(content):
         content.update(earlier(content, timedelta(**length)))
 
-    for which in ("jobs/*.json", "digests/*.json", "outbox.json"):
+    for which in ("jobs/*.json", "bundles/*.json", "outbox.json"):
         instance.mend(change, which)
 
 
@@ -85,13 +85,13 @@ def queued(instance):
 
 
 def bundles(instance):
-    return [json.loads(path.read_text()) for path in instance.state.glob("digests/*")]
+    return [json.loads(path.read_text()) for path in instance.state.glob("bundles/*")]
 
 
 def counted_in(mails):
     """Return how many messages the mails stand for, as their subjects count them."""
     found = [
-        re.match(r"\[web1\] ([\d,]+) (failing|fine again)", one.subject)
+        re.match(r"\[web1\] ([\d,]+) (failing|OK again)", one.subject)
         for one in mails
     ]
     return sum(int(one[1].replace(",", "")) for one in found)
@@ -221,7 +221,7 @@ def test_killed_after_a_digest_was_marked_its_messages_are_never_sent(mailing, s
     (bundle,) = bundles(mailing)
     smtp.answer_data = lambda mail: None
     sent_at = bundle["tried_at"]
-    mailing.mend(lambda content: content.update(sent_at=sent_at), "digests/*.json")
+    mailing.mend(lambda content: content.update(sent_at=sent_at), "bundles/*.json")
     let_pass(mailing, hours=1)
     assert mailing.cron().silent
     assert (smtp.mails, queued(mailing), bundles(mailing)) == ([], 0, [])
@@ -229,11 +229,11 @@ def test_killed_after_a_digest_was_marked_its_messages_are_never_sent(mailing, s
 
 def test_a_digest_that_cannot_be_kept_is_not_sent(mailing, smtp):
     fail_many(mailing, 12)
-    (mailing.state / "digests").write_text("in the way")
+    (mailing.state / "bundles").write_text("in the way")
     ran = mailing.cron()
-    assert "digests" in ran.err
+    assert "bundles" in ran.err
     assert [mail for mail in smtp.mails if "[web1] 12" in mail.subject] == []
-    (mailing.state / "digests").unlink()
+    (mailing.state / "bundles").unlink()
     let_pass(mailing, hours=1)
     mailing.cron()
     assert counted_in(smtp.wait_for(1)[-1:]) == 12
@@ -267,7 +267,7 @@ def test_others_are_told_once_a_day_that_an_address_is_refused(mailing, smtp):
         mailing.cron()
     subjects = [mail.subject for mail in smtp.wait_for(4)]
     assert len(subjects) == 4
-    assert sum("mail to gone@example.com is refused" in one for one in subjects) == 1
+    assert sum("mail to gone@example.com is rejected" in one for one in subjects) == 1
     assert len(list((mailing.state / "dead").iterdir())) == 3
 
 
@@ -316,7 +316,7 @@ def test_more_than_the_hours_mails_are_held_back_and_come_in_one(
     subjects = [mail.subject for mail in smtp.wait_for(5)]
     assert len(subjects) == 5
     assert sum("Flag is " in one for one in subjects) == 4
-    assert re.fullmatch(r"\[web1\] 1 mail held back until \d\d:\d\d", subjects[-1])
+    assert re.fullmatch(r"\[web1\] 1 mail deferred until \d\d:\d\d", subjects[-1])
     assert queued(mailing) == 3
     let_pass(mailing, hours=1)
     assert mailing.cron().silent

@@ -106,7 +106,7 @@ def hears_of_the_end(alpha, beta):
     """Have alpha find beta well again, and tell beta's admin and nobody else."""
     run_until(beta, "True")
     alpha.cron(2)
-    assert "peer beta is fine again after" in alpha.heard(beta.admin)[1]
+    assert "peer beta is OK again after" in alpha.heard(beta.admin)[1]
     assert alpha.heard(alpha.admin) == []
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from tests.support.servers import SmtpMail
 
-FAILING, OK = "is failing", "is fine again"
+FAILING, OK = "is failing", "is OK again"
 
 
 class Reference:
@@ -53,14 +53,14 @@ def heard(mails: Iterable[SmtpMail], names: Iterable[str]) -> dict[str, list[str
             continue
         seen.add(identity)
         for line in _lines(mail):
-            event = re.search(r"\bLamp (\w+) (is failing|is fine again)", line)
+            event = re.search(r"\bLamp (\w+) (is failing|is OK again)", line)
             if event and event[1] in found:
                 found[event[1]].append(event[2])
     return found
 
 
 def _lines(mail: SmtpMail) -> list[str]:
-    before, title, listed = mail.body.partition("This mail stands for:")
+    before, title, listed = mail.body.partition("Messages merged into this mail:")
     return listed.splitlines() if title else [mail.subject]
 
 

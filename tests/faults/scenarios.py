@@ -166,7 +166,7 @@ def _lights_up(world: World) -> None:
     world.light(on=True)
 
 
-ALERT, AGAIN, STILL = "{name} is failing", "{name} is fine again", "{name} is still"
+ALERT, AGAIN, STILL = "{name} is failing", "{name} is OK again", "{name} is still"
 
 SCENARIOS = {
     one.name: one

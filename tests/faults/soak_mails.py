@@ -24,14 +24,14 @@ SAYINGS = (
     (r"is failing: .* \(the (?P<count>\d+)\w\w time in [^()]+\)", FAILING),
     (r"is failing: .*", FAILING),
     (r"is still failing: .*", STILL),
-    (r"is fine again; it failed (?P<count>\d+) (more )?times? in .*", OK),
-    (r"is fine again after .*", OK),
-    (r"was failing for .*, it is (?P<count>fine) again", OK),
+    (r"is OK again; it failed (?P<count>\d+) (more )?times? in .*", OK),
+    (r"is OK again after .*", OK),
+    (r"is OK again; it was (?P<count>failing) for .*", OK),
 )
 #: What else comes, and once.
 ONCE = "nothing proves that mails arrive"
 LINE = re.compile(r"(?m)^    (\d{4}-\d\d-\d\d \d\d:\d\d) (\w+)  (.*)$")
-DOUBT = "You may have been told before"
+DOUBT = "You may have been notified before"
 #: Where mail is taken, nobody waits longer: a digest may have gone out just before.
 LATE = timedelta(minutes=10)
 

@@ -49,7 +49,7 @@ def test_d1_a_file_that_does_not_load_is_told_once_and_when_mended(
     instance.job("Hostile", job("Hostile", "return True"))
     assert instance.cron().code == 0
     recovery = heard(smtp)[1]
-    assert "Hostile.py" in recovery and "fine again" in recovery
+    assert "Hostile.py" in recovery and "OK again" in recovery
 
 
 @pytest.mark.fault("D2", "sys.exit at import or in execute, os._exit")

@@ -94,7 +94,7 @@ def test_f2_a_mail_that_never_arrives_is_one_failure_until_a_later_proof(
     cron_at(instance, HOUR + MINUTE)
     assert word(instance) == "True"
     _alert, recovery = notified(account)
-    assert "is fine again" in recovery
+    assert "is OK again" in recovery
 
 
 #: The lines of LIST of each provider, and the folder that is looked into last.

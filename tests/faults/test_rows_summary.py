@@ -41,7 +41,7 @@ def world(tmp_path):
 @pytest.mark.fault("A1", "kill -9 at every system call of a run with a summary")
 def test_killed_at_any_call_a_summary_is_neither_lost_nor_told_anew(world):
     # Another one may be due by the time that all is quiet; it has another number.
-    notified = "daily summary 1: all is well"
+    notified = "daily summary 1: all OK"
     scenario = Scenario("daily summary", _due, _nothing_else, notified, lamps=1)
     deadline = Deadline(None if LONG else SHORT_S)
     chance = random.Random(seed())
@@ -61,7 +61,7 @@ def test_b2_while_nothing_can_be_written_no_summary_takes_a_number(world):
     assert _summaries(world) == []
     for _ in range(2):
         assert world.run() == (0, "")
-    assert _summaries(world) == ["[web1] daily summary 1: all is well"]
+    assert _summaries(world) == ["[web1] daily summary 1: all OK"]
 
 
 def _summaries(world: World) -> list[str]:

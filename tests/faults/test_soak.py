@@ -152,7 +152,7 @@ def wrong(happened, mails, trouble=NEVER, kills=()):
     return compare(happened, mails, READER, trouble, kills).faults
 
 
-DARK, LIT = "Lamp ant is failing: it is dark", "Lamp ant is fine again after 2 minutes"
+DARK, LIT = "Lamp ant is failing: it is dark", "Lamp ant is OK again after 2 minutes"
 FLAPS = news((0, FAILING), (2, OK), (3, FAILING), (5, OK))
 
 
@@ -171,25 +171,25 @@ def test_what_was_not_so_is_not_to_be_told():
 @pytest.mark.parametrize(
     ("minute", "subject"),
     [
-        (5, "Lamp ant is fine again; it failed 2 times in 5 minutes"),
+        (5, "Lamp ant is OK again; it failed 2 times in 5 minutes"),
         (3, "Lamp ant is failing: it is dark (the 2nd time in 3 minutes)"),
     ],
 )
 def test_a_line_of_a_digest_may_stand_for_several_news(minute, subject):
     until = [one for one in FLAPS if one.at <= at(minute)]
-    assert not wrong(until, [mail(9, "2 failing in one mail", line(minute, subject))])
+    assert not wrong(until, [mail(9, "2 failing", line(minute, subject))])
 
 
 @pytest.mark.parametrize(
     ("minute", "subject"),
     [
         (3, "Lamp ant is failing: it is dark (again)"),
-        (5, "Lamp ant is fine again; it failed 1 more time in 2 minutes"),
+        (5, "Lamp ant is OK again; it failed 1 more time in 2 minutes"),
     ],
 )
 def test_who_hears_that_it_fails_again_knows_that_it_was_fine(minute, subject):
     until = [one for one in FLAPS if one.at <= at(minute)]
-    mails = [mail(0, DARK), mail(9, "1 failing in one mail", line(minute, subject))]
+    mails = [mail(0, DARK), mail(9, "1 failing", line(minute, subject))]
     assert not wrong(until, mails)
 
 

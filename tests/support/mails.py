@@ -1,4 +1,4 @@
-"""Every mail that Checker writes itself, made by the rooms that write it.
+"""Every mail that Checker writes itself, made by the code that writes it.
 
 ``make approve`` writes them to ``docs/mails.md``.
 """
@@ -37,7 +37,7 @@ from lib.mail.mime import compose
 from lib.peers import templates as peer_templates
 from lib.peers.answer import Answer, PeerStatus
 from lib.report import summary
-from lib.report.summary import Facts
+from lib.report.summary import SummaryInput
 from lib.runner import emergency
 from lib.runner.emergency import Stamp
 
@@ -159,7 +159,7 @@ def _of_our_own_mail() -> Iterator[Titled]:
     for decision, seen in SEEN.items():
         yield decision, alert(PROVER, _failed(proof.reason(decision, seen)))
     never = _failed(proof.reason("never", SEEN["never"]))
-    yield "the end of it", recovery(PROVER, never, 1, LATER)
+    yield "recovery", recovery(PROVER, never, 1, LATER)
     words = proof.not_set_up("there is no imapserver", "smtp.x.org", "each hour")
     subject, body = (text.replace("smtp.x.org", "smtp.example.com") for text in words)
     yield "not set up", note(subject, body)
@@ -178,20 +178,20 @@ def of_peers() -> Iterator[Titled]:
             PEER, _failed(text)
         )
     yield "a day later", reminder(PEER, mail, 24, NIGHT + timedelta(days=1))
-    yield "the end of it", recovery(PEER, mail, 3, NIGHT + timedelta(hours=3))
+    yield "recovery", recovery(PEER, mail, 3, NIGHT + timedelta(hours=3))
     yield "our own line", note(*peer_templates.line_down(NIGHT))
 
 
 def _of_ways() -> Iterator[Titled]:
     doubt = health.trouble({"failed_at": NIGHT.isoformat(), "verdict": "never"}, NIGHT)
     found = alert(DISK, FULL)
-    line = delivery.BY_SECOND.format(why=doubt)
+    line = delivery.BY_BACKUP.format(why=doubt)
     # As delivery.py puts it there.
-    yield "by the second account", replace(
+    yield "sent by the backup account", replace(
         found, body=f"{found.body.rstrip()}\n\n{wrapped(line)}\n"
     )
     yield "a drill", drill.message(_settings(OPS), DISK, NIGHT)
-    yield "a test mail", templates.trial_message("t", "web1", OPS, NIGHT)
+    yield "a test mail", templates.test_message("t", "web1", OPS, NIGHT)
 
 
 def _of_many() -> Iterator[Titled]:
@@ -201,19 +201,19 @@ def _of_many() -> Iterator[Titled]:
         name = f"tcp mail{number}"
         job = Job(JobKey("T", name), name, "t.py", JobFrequency.MINUTE, contact=OPS)
         entries.append((name, alert(job, refused, str(number))))
-    yield "many at once", bundling.bundle_message("d", entries, NIGHT)
+    yield "a bundle", bundling.bundle_message("d", entries, NIGHT)
     pair = (alert(DISK, FULL), recovery(DISK, FULL, 61, LATER))
     waited = "smtp.example.com:587: connect: connection refused"
     queued = [replace(one, attempts=1, last_error=waited) for one in pair]
     (merged_message,) = merge.merged("disk root", queued)
-    yield "an alert that could not leave until it was over", merged_message.message
+    yield "an alert merged with its recovery", merged_message.message
     yield (
-        "more than mailsperhour",
-        notices.held_back_message("h", 31, LATER, (20, 100), OPS, NIGHT),
+        "rate limit reached",
+        notices.deferred_message("h", 31, LATER, (20, 100), OPS, NIGHT),
     )
     yield (
-        "an address that takes none",
-        notices.refused_message(
+        "an address that is rejected",
+        notices.rejected_message(
             "r", "x@example.com", "550 5.1.1 no such user", pair[0].subject, OPS, NIGHT
         ),
     )
@@ -221,11 +221,11 @@ def _of_many() -> Iterator[Titled]:
 
 def _of_state() -> Iterator[Titled]:
     *_others, lost = of_a_job()
-    yield "lost", lost
+    yield "state lost", lost
     why = f"{THERE}/state/run.json: cannot write it: No space left on device; make "
     why += f"room on the disk (df -h {THERE}/state; df -i {THERE}/state)"
     records = [replace(failing(DISK.key, FULL, 9), name="disk root")]
-    yield "not to be written", emergency.message_of(
+    yield "state cannot be written", emergency.message_of(
         Stamp(NIGHT, "s"), why, records, OPS
     )
 
@@ -233,13 +233,13 @@ def _of_state() -> Iterator[Titled]:
 def _of_jobs() -> Iterator[Titled]:
     first, end, again, _lost = of_a_job()
     yield "an alert", first
-    yield "its end", end
+    yield "a recovery", end
     yield "a reminder", again
     unknown = CheckResult(
         Status.UNKNOWN, "cannot resolve shop.example.com: the resolver"
     )
     unknown = replace(unknown, reason=f"{unknown.reason} gave no answer within 30 s")
-    yield "a check that could not be made", alert(SHOP, unknown)
+    yield "an unknown status", alert(SHOP, unknown)
 
 
 def the_daily_summary() -> Message:
@@ -259,7 +259,7 @@ def the_daily_summary() -> Message:
     proven = {"verdict": "arrived", "proved_at": morning.isoformat()}
     prover = JobKey("EmailChecker", "EmailChecker")
     known = CatalogEntry("peer friend", "p.py", JobFrequency.HOUR, judged=True)
-    found = Facts(
+    found = SummaryInput(
         records={
             DISK.key: replace(disk, name="disk root"),
             SHOP.key: shop,
@@ -311,31 +311,34 @@ def _of_summary() -> Iterator[Titled]:
 
 PARTS = {
     "Jobs": (
-        "To the job's contact, by its policy; reminders and the end are threaded to "
-        "the alert.",
+        "Sent to the job's contact according to its policy. Reminders and the recovery "
+        "are replies to the alert.",
         _of_jobs,
     ),
-    "Our own mail": (
-        "From EmailChecker, to alertcontact, once when it begins and once when it is "
-        "over. Its first line says what was seen, the rest what to do.",
+    "Round-trip mail": (
+        "Sent by EmailChecker to alertcontact on failure and on recovery. "
+        "The first line says what was found, the rest what to do.",
         _of_our_own_mail,
     ),
     "Peers": (
-        "From PeerChecker, to the admin of the peer, who may not know us; a copy to "
-        "alertcontact with `copy = yes`. The last one is for alertcontact alone.",
+        "Sent by PeerChecker to the admin of the peer, who may not know us, with a "
+        "copy to alertcontact if `copy = yes`. The last one goes to alertcontact only.",
         of_peers,
     ),
-    "Ways": (
-        "A mail by the second account, and two that somebody asked for.",
+    "Backup account, drill and test": (
+        "A mail sent by the backup account, and two that somebody asked for.",
         _of_ways,
     ),
-    "Many mails, and mail about mail": (
-        "Where singly would be too many, or came too late.",
+    "Bundles, merged mails, and mail about mail": (
+        "Sent where single mails would be too many or too late.",
         _of_many,
     ),
-    "State": ("To alertcontact: what Checker could not keep, or read.", _of_state),
+    "State": (
+        "Sent to alertcontact when Checker cannot write or read its state.",
+        _of_state,
+    ),
     "The daily summary": (
-        "To alertcontact, with `[summary] daily`; that of a week reads the same.",
+        "Sent to alertcontact if `[summary] daily` is set; a weekly one is alike.",
         _of_summary,
     ),
 }
@@ -343,8 +346,8 @@ PARTS = {
 HEAD = """\
 # What each mail looks like
 
-Every mail that Checker writes itself. `web1` is `[general] servername`, `friend` a line
-of `[peers]`. Made by `tests/support/mails.py`, from the code that writes them.
+Every mail that Checker writes itself. `web1` is `[general] servername`, `friend` is a
+line of `[peers]`. Generated by `make approve` from the code that writes the mails.
 [alerting.md](alerting.md) says when each is sent.
 """
 

@@ -58,7 +58,7 @@ def test_the_first_job_is_ten_lines_and_runs_as_it_is(tmp_path):
     instance.job("RebootRequired", FIRST_JOB)
     (found,) = instance.run("-m", "run", "RebootRequired", "--json").json()
     waits = Path("/run/reboot-required").exists()
-    assert found["verdict"] == ("failing" if waits else "ok"), found
+    assert found["status"] == ("failing" if waits else "ok"), found
     assert found["reason"] == ("an update waits for a reboot" if waits else "")
 
 

@@ -140,7 +140,7 @@ def test_the_figures_of_alerting_are_those_of_the_rules():
     assert f"up to {ratelimit.FIRST_ALERTS_PER_HOUR} such alerts an hour" in text
     assert f"in one mail every {quiet:g} minutes" in text
     assert f"people waits {quiet:g} minutes" in text
-    assert f"If more than {planning.MAX_SINGLY} mails wait" in text
+    assert f"If more than {planning.MAX_SINGLE} mails wait" in text
     assert f"more than {dispatcher.MANY} jobs are still running" in text
     assert f"at most {ratelimit.LOGINS_PER_HOUR} attempts an hour" in text
     assert f"While {summaries.MAX_WAITING} are waiting" in text
@@ -433,7 +433,7 @@ def test_the_first_job_runs_as_it_is(tmp_path):
     instance.job("RebootRequired", FIRST_JOB)
     (found,) = instance.run("-m", "run", "RebootRequired", "--json").json()
     waits = Path("/run/reboot-required").exists()
-    assert found["verdict"] == ("failing" if waits else "ok"), found
+    assert found["status"] == ("failing" if waits else "ok"), found
     assert found["reason"] == ("an update waits for a reboot" if waits else "")
 
 

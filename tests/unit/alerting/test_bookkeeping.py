@@ -55,7 +55,7 @@ def test_a_digest_is_on_disk_before_the_server_hears_of_it(mailing, seen):
         mailing.add(FULL.format(number))
     assert mailing.cron().silent
     ((mail, there, send_log),) = seen
-    (bundle,) = there["digests"]
+    (bundle,) = there["bundles"]
     assert bundle["message"]["attempts"] == 1
     assert bundle["message"]["message_id"] in mail.parsed["Message-ID"]
     queued = [one["queued"][0]["message_id"] for one in there["jobs"]]

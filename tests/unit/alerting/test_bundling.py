@@ -18,7 +18,7 @@ OPS = ("ops@example.com",)
 
 def entry(number, reason="no route", kind=MessageKind.ALERT, job="http"):
     name = f"{job} target{number}"
-    ending = "is fine again after 1 hour"
+    ending = "is OK again after 1 hour"
     words = ending if kind is MessageKind.RECOVERY else f"is failing: {reason}"
     at = NOON + timedelta(seconds=number)
     subject = f"{name} {words}"
@@ -99,10 +99,10 @@ def owing(*names):
 
 
 def test_a_digest_whose_messages_are_gone_has_no_point_unless_it_is_in_doubt():
-    assert bundling.pointless([owing("m1")], {"d": kept()}) == []
-    assert bundling.pointless([owing("m2")], {"d": kept()}) == ["d"]
-    assert bundling.pointless([], {"d": kept(in_doubt=True)}) == []
-    assert bundling.pointless([], {"d": replace(kept(), sent_at=NOON)}) == []
+    assert bundling.obsolete([owing("m1")], {"d": kept()}) == []
+    assert bundling.obsolete([owing("m2")], {"d": kept()}) == ["d"]
+    assert bundling.obsolete([], {"d": kept(in_doubt=True)}) == []
+    assert bundling.obsolete([], {"d": replace(kept(), sent_at=NOON)}) == []
 
 
 def test_an_attempt_is_counted_in_the_digest():

@@ -24,7 +24,7 @@ def alert(name, reason, *more):
 
 
 def recovery(name):
-    subject = f"{name} is fine again after 1 hour"
+    subject = f"{name} is OK again after 1 hour"
     return name, Message(name, MessageKind.RECOVERY, subject, "", ("a@b.c",), NOON)
 
 
@@ -107,7 +107,7 @@ def test_what_shares_nothing_else_is_grouped_by_kind():
         alert("disk b", "/b is full"),
         recovery("http c"),
         recovery("http d"),
-    ) == {"disk, failing": 2, "http, fine again": 2}
+    ) == {"disk, failing": 2, "http, OK again": 2}
 
 
 def test_the_subject_of_a_digest_names_the_largest_group():

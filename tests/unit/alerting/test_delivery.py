@@ -62,7 +62,9 @@ def test_after_one_that_was_refused_the_younger_ones_of_its_job_wait(smtp, cafil
     first, second, third = events(box)
     assert (first.failure.code, first.failure.step) == (554, "end of mail")
     assert first.failure.permanent
-    assert second.failure == DeliveryFailure("an earlier mail comes first")
+    assert second.failure == DeliveryFailure(
+        "an earlier mail of this job must be sent first"
+    )
     assert isinstance(third, Sent)
 
 
@@ -153,6 +155,6 @@ def test_a_mail_for_a_person_who_waits_says_why_it_was_not_taken(smtp, cafile):
 def test_unsent_mails_are_explained_in_a_line_per_reason(approved):
     lost = [Unsent(envelope("x", "a"), DeliveryFailure("no route")) for _ in range(3)]
     lost.append(Unsent(envelope(None, "b", "c", "d"), DeliveryFailure("550 no")))
-    first, second = delivery.explained(lost)
+    first, second = delivery.failure_lines(lost)
     approved(first, "first")
     approved(second, "second")

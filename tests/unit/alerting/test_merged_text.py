@@ -13,13 +13,13 @@ OPS = ("ops@example.com",)
 
 def test_the_mail_about_mail_held_back_says_until_when_and_by_which_limits(approved):
     until = NOON + timedelta(minutes=35)
-    message = notices.held_back_message("h", 12, until, (20, 100), OPS, NOON)
+    message = notices.deferred_message("h", 12, until, (20, 100), OPS, NOON)
     approved(message.subject, "subject")
     approved(message.body, "body")
 
 
 def test_the_mail_about_a_refused_address_names_it_and_what_it_missed(approved):
-    message = notices.refused_message(
+    message = notices.rejected_message(
         "r", "gone@example.com", "550 no such user", "disk is full", OPS, NOON
     )
     approved(message.subject)

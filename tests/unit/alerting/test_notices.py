@@ -18,7 +18,7 @@ NO = "550 5.1.1 no such user"
 
 def refused(one, *addresses, send_log=SendLog(), contact=(OPS,)):  # noqa: B008
     attempt_result = AttemptResult(None, {address: NO for address in addresses})
-    return notices.of_refused(send_log, one, attempt_result, contact, NOON)
+    return notices.rejection_notices(send_log, one, attempt_result, contact, NOON)
 
 
 def test_the_others_who_got_the_mail_are_told_or_else_the_contact():
@@ -56,28 +56,33 @@ def test_that_mail_is_held_back_is_said_once_an_hour():
         tuple(TimedName(f"m{n}", NOON - timedelta(minutes=10)) for n in range(4))
     )
     limits = Limits(5, 100)
-    send_log, note = notices.of_held(send_log, limits, 3, (OPS,), NOON)
-    assert note is not None and note.subject.startswith("3 mails held back until ")
+    send_log, note = notices.deferral_notice(send_log, limits, 3, (OPS,), NOON)
+    assert note is not None and note.subject.startswith("3 mails deferred until ")
     later = NOON + timedelta(minutes=59)
-    assert notices.of_held(send_log, limits, 9, (OPS,), later) == (send_log, None)
-    assert notices.of_held(send_log, None, 9, (OPS,), NOON) == (send_log, None)
-    _, note = notices.of_held(send_log, limits, 9, (OPS,), NOON + timedelta(hours=1))
+    assert notices.deferral_notice(send_log, limits, 9, (OPS,), later) == (
+        send_log,
+        None,
+    )
+    assert notices.deferral_notice(send_log, None, 9, (OPS,), NOON) == (send_log, None)
+    _, note = notices.deferral_notice(
+        send_log, limits, 9, (OPS,), NOON + timedelta(hours=1)
+    )
     assert note is not None
 
 
 def test_a_session_whose_login_is_refused_counts_once():
     login = DeliveryFailure("535 no", "AUTH", 535)
-    send_log, lines = notices.learnt(SendLog(), [login, login, login], NOON)
+    send_log, lines = notices.after_session(SendLog(), [login, login, login], NOON)
     assert (send_log.refused_logins, lines) == ((NOON,), [notices.LOGIN_REFUSED])
 
 
 def test_a_limit_of_the_server_holds_all_mail_for_an_hour():
     limit = DeliveryFailure("550 5.4.5 quota", "end of mail", 550, "5.4.5")
-    send_log, lines = notices.learnt(SendLog(), [limit], NOON)
+    send_log, lines = notices.after_session(SendLog(), [limit], NOON)
     assert send_log == replace(SendLog(), held_until=NOON + timedelta(hours=1))
-    assert lines == [notices.NO_MORE_FOR_NOW]
+    assert lines == [notices.RATE_LIMITED]
 
 
 def test_what_is_about_one_mail_teaches_nothing():
     failure = DeliveryFailure("451 4.3.0 not now", "end of mail", 451, "4.3.0")
-    assert notices.learnt(SendLog(), [failure], NOON) == (SendLog(), [])
+    assert notices.after_session(SendLog(), [failure], NOON) == (SendLog(), [])

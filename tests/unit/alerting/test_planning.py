@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from lib.alerting import bundling, planning, queue
-from lib.alerting.planning import MAX_SINGLY
-from lib.alerting.queue import Waiting
+from lib.alerting.planning import MAX_SINGLE
+from lib.alerting.queue import BundledIds
 from lib.core import ratelimit
 from lib.core.enums import MessageKind, Status
 from lib.core.jobs import OWN_KEY, JobKey
@@ -39,7 +39,7 @@ def jobs(count, first=0, **more):
     ]
 
 
-EMPTY, NOTHING = SendLog(), Waiting()
+EMPTY, NOTHING = SendLog(), BundledIds()
 
 
 def plan(records, kept=(), send_log=EMPTY, limits=ROOMY, now=LATER, **more):
@@ -104,7 +104,7 @@ def test_stale_news_counts_once():
         end = message(f"r{number}", NOON + MINUTE, MessageKind.RECOVERY)
         records.append(record(f"job{number}", message(f"a{number}"), end))
     found = plan(records)
-    assert len(found.envelopes) == MAX_SINGLY
+    assert len(found.envelopes) == MAX_SINGLE
     assert found.envelopes[0].ids == ("a0", "r0")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from lib.alerting import queue
-from lib.alerting.queue import Waiting
+from lib.alerting.queue import BundledIds
 from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
@@ -15,7 +15,7 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 LATER = NOON + 10 * MINUTE
 OPS, BOSS = "ops@example.com", "boss@example.com"
-NOTHING = Waiting()
+NOTHING = BundledIds()
 
 
 def message(name, kind=MessageKind.ALERT, to=(OPS,), **more):
@@ -56,20 +56,20 @@ def test_a_message_to_more_people_waits_for_the_older_one_to_some_of_them():
 def test_a_full_mailbox_does_not_keep_the_recovery_from_the_others():
     late = message("a", retry_at=LATER + MINUTE, to=(BOSS,), attempts=3)
     end = message("b", kind=MessageKind.RECOVERY, to=(OPS, BOSS))
-    parted = queue.parted(record("x", late, end), LATER)
-    assert [one.to for one in parted.queued] == [(BOSS,), (OPS,), (BOSS,)]
-    assert len({one.message_id for one in parted.queued}) == 3
-    assert queues(parted) == {(BOSS,): [], (OPS,): ["b"]}
-    assert queue.parted(parted, LATER) == parted
+    split_by_recipient = queue.split_by_recipient(record("x", late, end), LATER)
+    assert [one.to for one in split_by_recipient.queued] == [(BOSS,), (OPS,), (BOSS,)]
+    assert len({one.message_id for one in split_by_recipient.queued}) == 3
+    assert queues(split_by_recipient) == {(BOSS,): [], (OPS,): ["b"]}
+    assert queue.split_by_recipient(split_by_recipient, LATER) == split_by_recipient
 
 
 def test_what_was_sent_in_a_digest_holds_nobody_up():
     one = record("x", message("a"), message("b"))
-    waiting = Waiting(sent=frozenset({"a"}))
+    waiting = BundledIds(sent=frozenset({"a"}))
     assert queues(one, waiting=waiting) == {(OPS,): ["b"]}
 
 
 def test_what_may_have_been_taken_in_a_digest_holds_the_younger_ones_up():
     one = record("x", message("a"), message("b"), message("c", to=(BOSS,)))
-    waiting = Waiting(frozen=frozenset({"a"}))
+    waiting = BundledIds(frozen=frozenset({"a"}))
     assert queues(one, waiting=waiting) == {(BOSS,): ["c"]}

@@ -74,12 +74,12 @@ def test_who_never_hears_of_a_problem_does_not_hear_of_its_end(kind, notified):
         JobKey("X", "x"), notified=(OPS, "gone@example.com"), notified_at=NOON
     )
     dead = {"gone@example.com": "550 no such user"}
-    assert queue.unheard(before, message("a", kind), dead).notified == notified
+    assert queue.without_dead(before, message("a", kind), dead).notified == notified
 
 
 def test_where_nobody_would_be_left_the_end_goes_to_everybody():
     before = Record(JobKey("X", "x"), notified=(OPS,), notified_at=NOON)
-    assert queue.unheard(before, message("a"), {OPS: "550 no"}) is before
+    assert queue.without_dead(before, message("a"), {OPS: "550 no"}) is before
 
 
 def test_what_a_sent_digest_stood_for_leaves_its_record():

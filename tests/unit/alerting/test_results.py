@@ -16,11 +16,11 @@ ALERT = message(to=(OPS, GONE, FULL))
 
 
 def test_what_all_took_is_gone():
-    assert results.after_taken(ALERT, {}) == results.AttemptResult(None)
+    assert results.after_acceptance(ALERT, {}) == results.AttemptResult(None)
 
 
 def test_who_is_refused_for_good_never_gets_it_and_who_is_put_off_is_still_owed_it():
-    attempt_result = results.after_taken(
+    attempt_result = results.after_acceptance(
         ALERT, {GONE: NO_SUCH_USER, FULL: MAILBOX_FULL}
     )
     assert attempt_result.left.to == (FULL,)
@@ -33,7 +33,7 @@ def test_where_nobody_took_it_those_that_were_only_put_off_are_still_owed_it():
     failure = DeliveryFailure(
         "smtp: RCPT TO: ...", "RCPT TO", 451, "4.7.1", refused=refused
     )
-    attempt_result = results.after_refusal(ALERT, failure)
+    attempt_result = results.after_failure(ALERT, failure)
     assert attempt_result.left.to == (OPS, FULL)
     assert attempt_result.dead == {GONE: NO_SUCH_USER}
 
@@ -43,12 +43,12 @@ def test_where_nobody_will_ever_take_it_nothing_is_left():
     failure = DeliveryFailure(
         "no", "RCPT TO", 550, "5.1.1", permanent=True, refused=refused
     )
-    attempt_result = results.after_refusal(ALERT, failure)
+    attempt_result = results.after_failure(ALERT, failure)
     assert (attempt_result.left, set(attempt_result.dead)) == (None, set(ALERT.to))
 
 
 def test_what_was_not_taken_for_now_stays_with_the_reason():
-    attempt_result = results.after_refusal(
+    attempt_result = results.after_failure(
         ALERT, DeliveryFailure("no route", "connect")
     )
     assert attempt_result.left == replace(ALERT, last_error="no route")
@@ -60,13 +60,13 @@ def test_what_was_not_taken_for_now_stays_with_the_reason():
 def test_a_mail_that_is_refused_itself_is_cut_down_once_and_then_dead(answer, code):
     long = replace(ALERT, body="ünïcode " * 10_000, subject="ü" * 500)
     failure = DeliveryFailure(answer, "end of mail", code, permanent=True, begun=True)
-    attempt_result = results.after_refusal(long, failure)
+    attempt_result = results.after_failure(long, failure)
     short = attempt_result.left
     assert short.shortened and short.body.isascii() and short.subject.isascii()
     assert len(short.body) < 2000 and len(short.subject) <= 100
     assert answer in short.body
     assert (short.message_id, short.retry_at) == (long.message_id, None)
-    again = results.after_refusal(short, failure)
+    again = results.after_failure(short, failure)
     assert again.left is None
     assert again.content and set(again.dead) == set(ALERT.to)
 
@@ -84,14 +84,14 @@ def test_a_mail_that_is_refused_itself_is_cut_down_once_and_then_dead(answer, co
     ],
 )
 def test_a_mail_is_in_doubt_only_where_the_server_may_have_taken_it(failure, in_doubt):
-    assert results.after_refusal(ALERT, failure).left.in_doubt is in_doubt
+    assert results.after_failure(ALERT, failure).left.in_doubt is in_doubt
 
 
 def test_a_later_no_does_not_take_back_an_earlier_yes():
     tried = replace(ALERT, in_doubt=True)
     failure = DeliveryFailure("no route", "connect")
-    assert results.after_refusal(tried, failure, was_in_doubt=True).left.in_doubt
-    assert not results.after_refusal(tried, failure).left.in_doubt
+    assert results.after_failure(tried, failure, was_in_doubt=True).left.in_doubt
+    assert not results.after_failure(tried, failure).left.in_doubt
 
 
 @pytest.mark.parametrize(

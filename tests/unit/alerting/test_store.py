@@ -57,7 +57,7 @@ def test_what_is_damaged_is_put_aside_and_the_rest_goes_on(tmp_path, damage, cap
     bundle = Bundle(message(), ("m1",))
     bag.save_bundle(bundle)
     (tmp_path / "outbox.json").write_bytes(damage)
-    (tmp_path / "digests" / "other.json").write_bytes(damage)
+    (tmp_path / "bundles" / "other.json").write_bytes(damage)
     found = again(tmp_path)
     assert found.send_log == SendLog()
     assert list(found.bundles) == [bundle.message.message_id]
@@ -68,13 +68,13 @@ def test_what_is_damaged_is_put_aside_and_the_rest_goes_on(tmp_path, damage, cap
 def test_a_digest_under_another_ones_name_is_no_digest(tmp_path):
     bag = again(tmp_path)
     bag.save_bundle(Bundle(message(), ("m1",)))
-    (file,) = (tmp_path / "digests").iterdir()
+    (file,) = (tmp_path / "bundles").iterdir()
     file.rename(file.with_name("b.json"))
     assert again(tmp_path).bundles == {}
 
 
 def test_leftovers_and_strangers_are_no_digests(tmp_path):
-    folder = tmp_path / "digests"
+    folder = tmp_path / "bundles"
     folder.mkdir()
     (folder / ".a.json.0123abcd.tmp").write_text("half")
     (folder / "notes.txt").write_text("mine")
@@ -85,7 +85,7 @@ def test_leftovers_and_strangers_are_no_digests(tmp_path):
 def test_a_refused_mail_is_kept_once_with_the_reason(tmp_path):
     bag = again(tmp_path)
     for _ in range(2):
-        bag.bury(message(), {"gone@example.com": "550 no such user"}, NOON)
+        bag.save_dead_letter(message(), {"gone@example.com": "550 no such user"}, NOON)
     (file,) = (tmp_path / "dead").iterdir()
     assert file.name.startswith("20261122T120000-")
     content = json.loads(file.read_text())
@@ -98,16 +98,18 @@ def test_the_oldest_of_very_many_dead_mails_goes(tmp_path, monkeypatch):
     bag = again(tmp_path)
     for minute in range(5):
         born_at = NOON + timedelta(minutes=minute)
-        bag.bury(replace(message(), born_at=born_at), {"x@example.com": "no"}, NOON)
+        bag.save_dead_letter(
+            replace(message(), born_at=born_at), {"x@example.com": "no"}, NOON
+        )
     names = sorted(path.name for path in (tmp_path / "dead").iterdir())
     assert [name[:15] for name in names] == [f"20261122T120{n}00" for n in (2, 3, 4)]
 
 
 def test_what_cannot_be_written_is_an_error_for_people(tmp_path):
     bag = again(tmp_path)
-    (tmp_path / "digests").write_text("in the way")
+    (tmp_path / "bundles").write_text("in the way")
     (tmp_path / "outbox.json").mkdir()
-    with pytest.raises(StateError, match="digests"):
+    with pytest.raises(StateError, match="bundles"):
         bag.save_bundle(Bundle(message(), ()))
     with pytest.raises(StateError, match="outbox.json"):
         bag.save_send_log(BOOK)

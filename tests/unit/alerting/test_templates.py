@@ -65,7 +65,7 @@ def test_an_alert_says_what_and_why_in_its_subject(approved):
 def test_a_reminder_says_since_when_and_how_often(approved):
     reminder = mail(Decision.REMINDER)
     approved(reminder.subject, "subject")
-    assert "Failing:    since 2026-11-22 12:00 UTC (40 minutes)\n" in reminder.body
+    assert "Failing since:         2026-11-22 12:00 UTC (40 minutes)\n" in reminder.body
     approved(reminder.body, "body")
     assert reminder.thread == "t1"
 
@@ -87,7 +87,9 @@ def test_a_recovery_whose_alert_was_told_by_the_author_goes_to_the_contact():
 
 def test_a_check_that_could_not_be_made_is_not_called_failing(approved):
     approved(mail(Decision.FIRST_ALERT, UNKNOWN).subject, "subject")
-    assert "Unknown:    since 2026-11-22" in mail(Decision.FIRST_ALERT, UNKNOWN).body
+    assert (
+        "Unknown since:         2026-11-22" in mail(Decision.FIRST_ALERT, UNKNOWN).body
+    )
     approved(mail(Decision.REMINDER, UNKNOWN).subject, "subject 2")
 
 
@@ -119,15 +121,15 @@ def test_a_clock_set_back_makes_no_negative_length(approved):
 
 def test_an_authors_words_come_first_and_the_facts_below():
     own = Message("id", MessageKind.ALERT, "Oh no", "My words.\n", ("a@b.c",), NOON)
-    body = templates.with_facts(own, JOB, FAILING, REFUSED, LATER).body
-    assert body.startswith("My words.\n\nFailing:    since 2026-11-22 12:00 UTC")
+    body = templates.with_status_lines(own, JOB, FAILING, REFUSED, LATER).body
+    assert body.startswith("My words.\n\nFailing since:         2026-11-22 12:00 UTC")
     assert "Reason:     connection refused\n" in body
 
 
 def test_an_authors_empty_mail_holds_the_facts():
     own = Message("id", MessageKind.ALERT, "Oh no", "", ("a@b.c",), NOON)
-    body = templates.with_facts(own, JOB, FAILING, REFUSED, LATER).body
-    assert body.startswith("Failing:    since")
+    body = templates.with_status_lines(own, JOB, FAILING, REFUSED, LATER).body
+    assert body.startswith("Failing since:")
 
 
 def test_lost_records_are_named_and_counted(approved):
@@ -141,6 +143,6 @@ def test_lost_records_are_named_and_counted(approved):
 
 
 def test_the_test_mail_says_that_it_is_one(approved):
-    trial = templates.trial_message("id", "web1", ("a@b.c",), NOON)
+    trial = templates.test_message("id", "web1", ("a@b.c",), NOON)
     approved(trial.subject)
     assert "on web1" in trial.body

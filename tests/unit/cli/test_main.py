@@ -93,7 +93,7 @@ def test_the_version_is_that_of_the_package():
 # list
 
 
-def test_list_shows_every_job_with_policy_contact_and_verdict(instance, approved):
+def test_list_shows_every_job_with_policy_contact_and_status(instance, approved):
     instance.add(FULL + OK + "contact = ops2@example.com\nnotify = day\n")
     instance.cron()
     ran = instance.run("-m", "list")
@@ -101,13 +101,13 @@ def test_list_shows_every_job_with_policy_contact_and_verdict(instance, approved
     assert ran.code == 0
 
 
-def test_list_calls_fine_only_what_was_judged(instance):
+def test_list_calls_ok_only_what_has_run(instance):
     instance.add(OK)
     instance.cron()
     first = instance.run("-m", "list", "--json").json()[0]
     instance.cron("hour")
     second = instance.run("-m", "list", "--json").json()[0]
-    assert first["verdict"] != second["verdict"] == "fine"
+    assert (first["status"], second["status"]) == ("not_run_yet", "ok")
 
 
 def test_list_names_files_that_will_not_load_and_files_that_are_no_jobs(
@@ -141,12 +141,12 @@ def test_list_does_not_ask_for_the_password(instance):
 # run
 
 
-def test_run_shows_verdict_reason_and_time_and_keeps_nothing(instance):
+def test_run_shows_status_reason_and_time_and_keeps_nothing(instance):
     instance.add(FULL + OK)
     ran = instance.run("-m", "run", "disk *", "--json")
     rows = {row["job"]: row for row in ran.json()}
-    assert rows["disk root"]["verdict"] == "ok"
-    assert rows["disk full"]["verdict"] == "failing"
+    assert rows["disk root"]["status"] == "ok"
+    assert rows["disk full"]["status"] == "failing"
     assert "limit 1%" in rows["disk full"]["reason"]
     assert rows["disk full"]["seconds"] >= 0
     assert ran.code == 0
@@ -436,7 +436,7 @@ def test_list_does_not_call_a_job_fine_whose_record_was_lost(instance):
     instance.cron()
     next((instance.state / "jobs").iterdir()).write_text("{")
     (row,) = instance.listed()
-    assert row["verdict"] == "unknown"
+    assert row["status"] == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_how_long_ago_a_run_may_have_finished_is_for_the_settings_to_say(
         content["ended_at"] = ended.isoformat()
 
     def word():
-        return instance.run("-m", "status", "--json").json()[0]["how_it_is"]
+        return instance.run("-m", "status", "--json").json()[0]["value"]
 
     instance.mend(age, "run.json")
     assert word() == "True"

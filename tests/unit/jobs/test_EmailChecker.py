@@ -160,7 +160,7 @@ def test_without_imapserver_it_says_so_once(tmp_path, ca, cafile, approved):
         (note,) = server.wait_for(1)
         approved(note.subject, "subject", hide=REAL)
         (row,) = instance.run("-m", "list", "--json").json()
-    approved(row["verdict"], "2", hide=REAL)
+    approved(row["status"], "2", hide=REAL)
     approved(memory(instance)["proof"]["verdict"], "3", hide=REAL)
 
 
@@ -193,7 +193,7 @@ def test_with_nomail_there_is_no_probe_and_no_note(tmp_path, approved):
     instance = Instance(tmp_path)
     instance.cron("hour")
     (row,) = instance.run("-m", "list", "--json").json()
-    approved(row["verdict"], hide=REAL)
+    approved(row["status"], hide=REAL)
     assert record(instance).get("queued", ()) == ()
     assert "nomail" in memory(instance)["proof"]["why"]
 
@@ -213,7 +213,7 @@ def test_trying_it_logs_in_and_sends_nothing(tmp_path, account, cafile):
     assert "sends nothing" in ran.out and "INBOX, Trash" in ran.out
     assert account.asked_for() == [] and instance.records() == {}
     (row,) = instance.run("-m", "run", "EmailChecker", "--json").json()
-    assert row["verdict"] == "ok"
+    assert row["status"] == "ok"
 
 
 @pytest.mark.fault("F11", "old probes pile up")

@@ -210,4 +210,4 @@ def test_what_the_older_program_remembered_is_taken_over(folder):
     notified = folder.run(settings(), old_entries=(entry,))
     (mail,) = notified.mails("OldOne")
     assert mail.kind == "reminder"
-    assert "5 failures" in mail.body
+    assert "failures:  5" in mail.body

@@ -55,10 +55,11 @@ def facts(name: str = "http homepage", **more: Any) -> Job:
     return Job(key(name), name, "jobs/X.py", JobFrequency.MINUTE, **more)
 
 
-def verdict_of(record: Record | None, judged: Sequence[JobKey] = ()) -> str:
+def shown_of(record: Record | None, judged: Sequence[JobKey] = ()) -> str:
     records = {} if record is None else {record.key: record}
     (row,) = job_rows([facts("k")], records, judged, NOW)
-    return re.sub(r" \d{4}-\S+ \S+ \S+ \(", " THEN (", row["verdict"])
+    text = f"{row['status']} | {row['details']}"
+    return re.sub(r" \d{4}-\S+ \S+ \S+ \(", " THEN (", text)
 
 
 def piped(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -143,8 +144,8 @@ def an_ordinary_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_the_verdict_says_what_is_remembered(record, judged, approved):
-    approved(verdict_of(record, judged))
+def test_status_and_details_say_what_is_on_record(record, judged, approved):
+    approved(shown_of(record, judged))
 
 
 @pytest.mark.parametrize("notify", JobFailureNotificationFrequency)
@@ -163,7 +164,11 @@ def test_a_row_of_a_job_keeps_for_machines_what_it_says_in_words():
     assert read["status"] == "failing"
     assert read["failing_since"] == "2026-11-22T12:00:00+00:00"
     assert read["last_run_at"] == "2026-11-22T12:40:00+00:00"
-    assert (read["failures"], read["reason"], read["mails_owed"]) == (5, "refused", 0)
+    assert (read["failures"], read["reason"], read["queued_messages"]) == (
+        5,
+        "refused",
+        0,
+    )
     assert (read["notify_policy"], read["contact"]) == (
         "state_change",
         ["ops@example.com"],
@@ -279,7 +284,7 @@ def test_json_is_an_array_whatever_is_in_it():
         (Record(key("k"), "n", pending=True), "pending", 33),
     ],
 )
-def test_a_verdict_has_a_colour_on_a_terminal(record, words, code):
+def test_a_status_has_a_colour_on_a_terminal(record, words, code):
     rows = job_rows([facts("k")], {key("k"): record} if record else {}, (), NOW)
     shown = on_terminal(JOB_COLUMNS, rows)
     assert f"\x1b[{code}m{words}\x1b[0m" in shown
@@ -308,13 +313,13 @@ def test_a_table_fits_its_terminal_and_says_everything(wide):
     lines = plain(on_terminal(JOB_COLUMNS, rows, wide=wide)).splitlines()
     assert max(map(width, lines)) <= wide
     # Words side by side in two columns are lines apart in one.
-    for word in ("Title", "failing", "row:", "change", "minute", "ok", "first@"):
+    for word in ("Title", "failing", "consecutive", "change", "minute", "ok", "first@"):
         assert any(word in line for line in lines)
 
 
 def test_what_has_no_place_on_a_narrow_terminal_is_said_once_if_all_are_alike():
     rows = job_rows([facts("one"), facts("two")], {}, (key("one"), key("two")), NOW)
-    rows[0]["verdict"] = "failing: no answer within ten seconds from anybody"
+    rows[0]["details"] = "no answer within ten seconds from anybody"
     shown = plain(on_terminal(JOB_COLUMNS, rows))
     assert shown.count("ops@example.com") == 1
     assert "each: contact ops@example.com" in shown

@@ -35,20 +35,20 @@ BOX = replace(
 
 def said(settings=SETTINGS, run=RUN, *records):
     found = rows(settings, run, {one.key: one for one in records}, NOON)
-    return [(row["what"], row["how_it_is"]) for row in found]
+    return [(row["item"], row["value"]) for row in found]
 
 
 def test_all_well(approved):
     lines = dict(said())
-    assert lines["peers are told"] == "True"
+    assert lines["answer to peers"] == "True"
     assert "3 jobs, 2 ran, 1 failing" in lines["last run"]
-    assert lines["mails owed"] == "none"
-    approved(lines["proof of mail"], hide=REAL)
+    assert lines["queued messages"] == "none"
+    approved(lines["round-trip mail"], hide=REAL)
 
 
 def test_before_the_first_run_nothing_has_finished(approved):
     lines = dict(said(run=RunRecord()))
-    approved(lines["peers are told"], "1", hide=REAL)
+    approved(lines["answer to peers"], "1", hide=REAL)
     approved(lines["last run"], "2", hide=REAL)
 
 
@@ -59,9 +59,9 @@ def test_what_is_owed_says_since_when_and_why(approved):
     message = replace(message, attempts=2, last_error="451 not now")
     run = replace(RUN, unsent_since=message.born_at)
     lines = dict(said(SETTINGS, run, Record(JobKey("X", "x"), queued=(message,))))
-    approved(lines["mails owed"])
-    assert "451 not now" in lines["mails owed"]
-    approved(lines["peers are told"], "2", hide=REAL)
+    approved(lines["queued messages"])
+    assert "451 not now" in lines["queued messages"]
+    approved(lines["answer to peers"], "2", hide=REAL)
 
 
 def test_the_proofs_are_shown_the_last_first():
@@ -76,9 +76,9 @@ def test_the_proofs_are_shown_the_last_first():
     lines = said(
         BOX, RUN, Record(JobKey("EmailChecker", "EmailChecker"), memory=memory)
     )
-    proofs = [text for what, text in lines if what in ("proof of mail", "")]
+    proofs = [text for what, text in lines if what in ("round-trip mail", "")]
     assert proofs[0] == "late"
-    assert "late" in proofs[1] and "after 100 s; longest: 90 s" in proofs[1]
+    assert "late" in proofs[1] and "after 100 s; slowest hop: 90 s" in proofs[1]
     assert "never" in proofs[2] and "arrived" in proofs[3]
     assert len(proofs) == 4
 
@@ -107,8 +107,8 @@ def test_each_peer_has_a_line(approved):
     }
     by_key = {one.key: one for one in records}
     found = rows(settings, RUN, by_key, NOON + timedelta(hours=2), catalog)
-    lines = {row["what"]: row["how_it_is"] for row in found}
-    assert lines["peer a"] == "fine"
+    lines = {row["item"]: row["value"] for row in found}
+    assert lines["peer a"] == "OK"
     assert lines["peer b"].startswith("failing since 2026-11-22 ")
     assert lines["peer b"].endswith(" (2 hours): why")
     approved(lines["peer c"], "1", hide=REAL)
@@ -122,8 +122,8 @@ def test_a_job_that_has_the_name_of_a_peer_is_not_the_peer():
     known = CatalogEntry("peer a", "x.py", JobFrequency.HOUR, judged=True)
     catalog = {JobKey.of_peer("a"): known, twin.key: known}
     found = rows(settings, RUN, {twin.key: twin}, NOON, catalog)
-    lines = {row["what"]: row["how_it_is"] for row in found}
-    assert lines["peer a"] == "fine"
+    lines = {row["item"]: row["value"] for row in found}
+    assert lines["peer a"] == "OK"
 
 
 def test_each_summary_says_which_was_the_last_and_when_the_next_comes(approved):
@@ -132,15 +132,15 @@ def test_each_summary_says_which_was_the_last_and_when_the_next_comes(approved):
     settings = replace(SETTINGS, summary=times)
     series = [SummarySeries("daily", 12, NOON, NOON - timedelta(hours=4))]
     found = rows(settings, RUN, {}, NOON, {}, series)
-    lines = {row["what"]: row["how_it_is"] for row in found}
+    lines = {row["item"]: row["value"] for row in found}
     assert re.fullmatch(
-        r"12 was of 2026-11-22 .*, number 13 comes 2026-11-2\d 08:00 .*",
+        r"number 12 was written 2026-11-22 .*, number 13 is due 2026-11-2\d 08:00 .*",
         lines["daily summary"],
     )
-    assert re.fullmatch(r"number 1 comes 2026-11-23 09:30 .*", lines["weekly summary"])
+    assert re.fullmatch(r"number 1 is due 2026-11-23 09:30 .*", lines["weekly summary"])
     late = replace(series[0], covered_until=NOON - timedelta(days=2))
     found = rows(settings, RUN, {}, NOON, {}, [late])
-    lines = {row["what"]: row["how_it_is"] for row in found}
+    lines = {row["item"]: row["value"] for row in found}
     approved(lines["daily summary"], hide=REAL)
 
 
@@ -151,4 +151,4 @@ def test_the_mode_shows_it_as_a_table_and_as_json(tmp_path, approved):
     assert ran.code == 0
     approved(ran.out, "out", hide=REAL)
     first = instance.run("-m", "status", "--json").json()[0]
-    approved(first["what"], "2", hide=REAL)
+    approved(first["item"], "2", hide=REAL)

@@ -19,7 +19,7 @@ from lib.core.records import Record, RunRecord
 from lib.core.results import Timing
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings
 from lib.report import summary
-from lib.report.summary import MAX_LINES, Facts
+from lib.report.summary import MAX_LINES, SummaryInput
 
 MORNING = datetime(2026, 11, 22, 8, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -87,7 +87,7 @@ def known(*names):
 
 def facts(*records, jobs=("a", "b", "c", "peer friend"), **more):
     by_key = {one.key: one for one in (PROVEN, *records)}
-    return Facts(
+    return SummaryInput(
         by_key, known(*jobs), RunRecord(), since=YESTERDAY, now=MORNING, **more
     )
 

@@ -105,7 +105,7 @@ def test_a_long_list_is_cut_with_a_count():
 def test_where_nothing_fails_the_mail_says_so():
     stamp = next_stamp(None, STATE, NOON)
     mail = message_of(stamp, "why", [], ())
-    assert (mail.subject, "none is failing" in mail.body) == (
+    assert (mail.subject, "No job is failing." in mail.body) == (
         "cannot write state",
         True,
     )

@@ -98,8 +98,8 @@ def test_it_comes_once_a_day_and_is_numbered(mailing, smtp, approved):
     assert "daily summary 2, " in first.body
     assert first.parsed["Message-ID"] != second.parsed["Message-ID"]
     assert "late" not in second.body
-    status = {row["what"]: row for row in mailing.run("-m", "status", "--json").json()}
-    approved(status["daily summary"]["how_it_is"], "3", hide=REAL)
+    status = {row["item"]: row for row in mailing.run("-m", "status", "--json").json()}
+    approved(status["daily summary"]["value"], "3", hide=REAL)
 
 
 def test_the_weekly_one_has_numbers_of_its_own(mailing, smtp, approved):
@@ -264,7 +264,7 @@ def test_with_nomail_it_is_in_the_log(tmp_path, approved):
     instance.cron()
     assert a_day_later(instance).silent
     log = (instance.state / "checker.log").read_text()
-    assert log.count("Subject: [web1] daily summary 1: mail in doubt") == 1
+    assert log.count("Subject: [web1] daily summary 1: mail problem") == 1
     approved(log, hide=REAL)
     assert queued(instance) == []
 
