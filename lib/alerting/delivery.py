@@ -107,7 +107,7 @@ class Outbox:
         self._begun = set()
         self._deadline = time.monotonic() + length
         self._child = _session(
-            lambda emit, limit_s: _deliver(
+            lambda emit, limit_s: deliver(
                 self._settings, envelopes, emit, limit_s, accounts
             ),
             length,
@@ -184,7 +184,7 @@ def send_now(
     limit_s = min(SESSION_S, limit_s)
     envelope = Envelope(message, (message.message_id,), None, message.born_at)
     child = _session(
-        lambda emit, length: _deliver(settings, [envelope], emit, length), limit_s
+        lambda emit, length: deliver(settings, [envelope], emit, length), limit_s
     )
     deadline = time.monotonic() + limit_s
     why = "the SMTP session took too long"
@@ -218,19 +218,6 @@ def _session(work: Callable[[Emit, float], None], limit_s: float) -> process.Chi
         # The limit that caused this is logged already.
         limit_s = min(HERE_S, limit_s)
         return process.do_here(lambda emit: work(emit, limit_s), limit_s)
-
-
-def _deliver(
-    settings: Settings,
-    envelopes: list[Envelope],
-    emit: Emit,
-    limit_s: float,
-    accounts: Accounts | None = None,
-) -> None:
-    # Only the child needs to know how.
-    pass
-
-    deliver(settings, envelopes, emit, limit_s, accounts)
 
 
 def failure_lines(unsent: Iterable[Unsent]) -> Iterator[str]:

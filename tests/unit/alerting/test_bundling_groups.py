@@ -47,8 +47,8 @@ def recovery(name):
         ("12:30: too late", ()),
     ],
 )
-def test_a_mail_is_about_a_reason_a_host_and_an_address(reason, more, said):
-    assert [str(one) for one in traits(alert("http shop", reason, *more)[1])] == said
+def test_a_mail_is_about_a_reason_a_host_and_an_address(reason, more, approved):
+    approved([str(one) for one in traits(alert("http shop", reason, *more)[1])])
 
 
 def test_the_reason_is_the_jobs_whatever_words_the_subject_has():
