@@ -192,11 +192,11 @@ def test_what_was_only_shown_with_the_flag_nomail_is_still_owed(mailing, smtp):
     assert len(smtp.wait_for(1)) == 1
 
 
-def test_v_logs_a_line_per_job_with_its_verdict(instance, approved):
+def test_v_logs_a_line_per_job_with_its_decision(instance, approved):
     instance.add(DISK + FULL)
     assert instance.cron("minute", "-v").silent
     log = (instance.state / "checker.log").read_text()
-    assert "INFO disk root: fine\n" in log
+    assert "INFO disk root: OK\n" in log
     lines = [line for line in log.splitlines() if "INFO disk full" in line]
     approved(lines, hide=REAL)
 
