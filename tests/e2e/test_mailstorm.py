@@ -91,8 +91,7 @@ def bundles(instance):
 def counted_in(mails):
     """Return how many messages the mails stand for, as their subjects count them."""
     found = [
-        re.match(r"\[web1\] ([\d,]+) (failing|OK again)", one.subject)
-        for one in mails
+        re.match(r"\[web1\] ([\d,]+) (failing|OK again)", one.subject) for one in mails
     ]
     return sum(int(one[1].replace(",", "")) for one in found)
 

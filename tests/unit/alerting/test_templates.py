@@ -123,7 +123,7 @@ def test_an_authors_words_come_first_and_the_facts_below():
     own = Message("id", MessageKind.ALERT, "Oh no", "My words.\n", ("a@b.c",), NOON)
     body = templates.with_status_lines(own, JOB, FAILING, REFUSED, LATER).body
     assert body.startswith("My words.\n\nFailing since:         2026-11-22 12:00 UTC")
-    assert "Reason:     connection refused\n" in body
+    assert "Reason:                connection refused\n" in body
 
 
 def test_an_authors_empty_mail_holds_the_facts():
