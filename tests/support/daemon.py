@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import random
 import socket
 import subprocess
 import time
@@ -12,9 +14,15 @@ from tests.support.instance import Instance
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    """Return a port that nobody listens on, and that nobody is given meanwhile.
+
+    Linux gives connections, and whoever asks for any port, those from 32768 on.
+    """
+    while True:
+        port = random.randrange(15_000, 32_768)
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            return port
 
 
 class Daemon:

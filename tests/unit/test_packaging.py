@@ -98,9 +98,13 @@ def test_every_target_of_the_makefile_is_in_its_help():
 
 
 def test_make_run_leaves_bytecode_and_makes_it_once(tmp_path):
-    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     shutil.copy(ROOT / "Makefile", tmp_path)
-    shutil.copy(ROOT / "requirements.txt", tmp_path)
+    for folder in (tmp_path, tmp_path / ".venv"):
+        shutil.copy(ROOT / "requirements.txt", folder)
     for name in ("lib", "jobs"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "good.py").write_text("x = 1\n")
@@ -168,14 +172,14 @@ def test_another_python_has_a_venv_of_its_own(tmp_path, words, venv):
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
     makefile = str(ROOT / "Makefile")
-    notified = subprocess.run(
+    said = subprocess.run(
         ["make", "-n", "-f", makefile, "-C", str(tmp_path), *words, "bench"],
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     ).stdout
-    assert f"{venv}/bin/python -m tests.bench" in notified
+    assert f"{venv}/bin/python -m tests.bench" in said
 
 
 def test_the_python_that_made_the_venv_goes_on_with_it(tmp_path):
@@ -184,7 +188,7 @@ def test_the_python_that_made_the_venv_goes_on_with_it(tmp_path):
         timeout=60,
         check=True,
     )
-    notified = subprocess.run(
+    said = subprocess.run(
         ["make", "-n", "-f", ROOT / "Makefile", f"PYTHON={sys.executable}", "bench"],
         cwd=tmp_path,
         capture_output=True,
@@ -192,5 +196,5 @@ def test_the_python_that_made_the_venv_goes_on_with_it(tmp_path):
         timeout=60,
         check=True,
     ).stdout
-    assert ".venv/bin/python -m tests.bench" in notified
-    assert "build" not in notified.partition("-m tests.bench")[0].rpartition("\n")[2]
+    assert ".venv/bin/python -m tests.bench" in said
+    assert "build" not in said.partition("-m tests.bench")[0].rpartition("\n")[2]

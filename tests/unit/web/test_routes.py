@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -253,11 +254,15 @@ def test_an_address_of_another_machine_is_one_clear_line(tmp_path, approved):
 
 def test_the_rc_script_starts_shows_and_stops_it(tmp_path, approved):
     root = Path(__file__).resolve().parents[3]
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".venv").symlink_to(sys.prefix)
+    (home / "checker.py").symlink_to(root / "checker.py")
     instance = Instance(tmp_path, NO_MAIL)
     daemon = Daemon(instance)
     environment = {
         "PATH": "/usr/bin:/bin",
-        "CHECKER_HOME": str(root),
+        "CHECKER_HOME": str(home),
         "CHECKER_USER": "",
         "CHECKER_PIDFILE": str(tmp_path / "pid"),
         "CHECKER_LOG": str(tmp_path / "log"),
