@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[3]
 
 #: The modules that write, beside lib/system/files.py, and why.
 WRITERS = {
-    "disk": "the one for all",
+    "files": "the one for all",
     "log": "a stream of Python's, which writes all of each line",
     "streams": "where not all is to be written: nobody may wait for a reader",
-    "inherited": "opens /dev/null where there is nothing",
+    "startup": "opens /dev/null where there is nothing",
 }
 WRITING_CALLS = set("write pwrite writev pwritev sendfile truncate".split())
 WRITING_METHODS = set("write_text write_bytes touch".split())
