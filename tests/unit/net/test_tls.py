@@ -15,6 +15,7 @@ import trustme
 from lib.net.connect import Deadline, NotTried, connect
 from lib.net.tls import TlsFailed, handshake, secure, trust
 from lib.net.tls_errors import TlsFault
+from tests.support.approved import MOMENT
 from tests.support.certificates import issued, write_chain
 from tests.support.listeners import (
     HOLD,
@@ -117,7 +118,9 @@ def test_any_certificate_of_a_chain_can_be_what_is_trusted(tmp_path, trusted):
 def test_a_stranger_is_not_trusted_whatever_else_is(tmp_path, approved):
     write_chain(tmp_path / "ca.pem", issued("Root", ca=True))
     stranger = issued("localhost", by=issued("Root", ca=True))
-    approved((accepted(stranger.context(tmp_path), tmp_path / "ca.pem")))
+    approved(
+        accepted(stranger.context(tmp_path), tmp_path / "ca.pem"), hide={MOMENT: "DATE"}
+    )
 
 
 def test_who_was_issued_a_certificate_is_no_authority(tmp_path, approved):
@@ -127,7 +130,7 @@ def test_who_was_issued_a_certificate_is_no_authority(tmp_path, approved):
     text = accepted(
         issued("localhost", by=middle).context(tmp_path, middle), tmp_path / "ca.pem"
     )
-    approved(text)
+    approved(text, hide={MOMENT: "DATE"})
 
 
 def test_a_server_without_forward_secrecy_is_spoken_to_by_every_python(tmp_path):
