@@ -1,6 +1,6 @@
-"""Watch how full a disk is.
+"""[disk NAME]: checks how full a file system is.
 
-One job per section ``[disk NAME]``; its options are in ``lib/config/kinds.py``.
+The options of the section are in ``lib/config/kinds.py``.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ class DiskSpace(JobSpawner):
 
 
 class Disk(TargetJob):
-    """One path, and the disk it is on."""
+    """The file system that a path is on."""
 
     def formerly(self) -> str:
-        """Return nothing: the older program did not watch disks."""
+        """Return an empty text: the older program did not check disks."""
         return ""
 
     def execute(self) -> bool:
-        """Fail when the disk is fuller than its limit."""
+        """Fail if the file system is fuller than ``limit``."""
         path, limit = self.values["path"], self.values["limit"]
         try:
             usage = shutil.disk_usage(path)
         except FileNotFoundError as error:
-            raise CheckFailed(f"{path} is missing") from error
+            raise CheckFailed(f"{path} does not exist") from error
         except NotADirectoryError as error:
-            raise CheckFailed(f"{path} is missing: a part of it is a file") from error
-        except OSError as error:
-            raise CheckUnknown(
-                f"{path} cannot be looked at: {error.strerror}"
+            raise CheckFailed(
+                f"{path} does not exist: a part of the path is a file"
             ) from error
+        except OSError as error:
+            raise CheckUnknown(f"{path} cannot be read: {error.strerror}") from error
         if usage.used + usage.free == 0:
-            raise CheckUnknown(f"{path} is on something without a size")
+            raise CheckUnknown(f"{path} is on a file system without a size")
         used = percent_used(usage.used, usage.free)
         if used > limit:
-            room = f"{gigabytes(usage.free)} of {gigabytes(usage.total)} free"
-            raise CheckFailed(f"{path} is {used}% full, limit {limit}%\n{room}")
+            free = f"{gigabytes(usage.free)} of {gigabytes(usage.total)} free"
+            raise CheckFailed(f"{path} is {used}% full, limit {limit}%\n{free}")
         return True
 
 
 def percent_used(used_bytes: int, free_bytes: int) -> int:
-    """Return how full a disk is in per cent, as df does.
+    """Return how full a file system is in per cent, rounded up, as df does.
 
-    Of what people may use: root's reserve is neither used nor free.  Rounded up.
+    The space reserved for root counts as neither used nor free.
     """
     return -(-100 * used_bytes // (used_bytes + free_bytes))
 

@@ -1,6 +1,6 @@
-"""Watch what a web server answers: status, words, and that it answers at all.
+"""[http NAME]: checks that a web server sends the expected status and text.
 
-One job per section ``[http NAME]``; its options are in ``lib/config/kinds.py``.
+The options of the section are in ``lib/config/kinds.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lib.net import connect, http
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PORTS = {"http": 80, "https": 443}
-#: How much of an unexpected answer is shown.
+#: How many characters of an unexpected response are shown.
 MAX_SHOWN = 200
 
 Ranges = Sequence[tuple[int, int]]
@@ -41,7 +41,7 @@ class Server(TargetJob):
     """One URL."""
 
     def formerly(self) -> str:
-        """Return a glob over the names the older program had for this URL."""
+        """Return a glob that matches the older program's names for this URL."""
         import glob
 
         kind = "<class 'jobs.HTTPServerChecker.HTTPServerChecker.ServerChecker'>"
@@ -49,20 +49,22 @@ class Server(TargetJob):
         return glob.escape(f"{kind} for {url}|{url}") + "*"
 
     def execute(self) -> bool:
-        """Fail unless the answer has an expected status and the expected words."""
+        """Fail unless the response has an expected status and the expected text."""
         if self.values["expect_text"] and self.values["method"] == "head":
-            raise CheckUnknown("expect_text needs method = get: head brings no text")
+            raise CheckUnknown(
+                "expect_text needs method = get: a HEAD response has no body"
+            )
         try:
             return self._follow(connect.Deadline(self.timeout()))
         except (connect.Unreachable, CheckFailed) as error:
-            # What was sent may come back in what the server says.
+            # A server's message may quote the credentials that we sent.
             reason = http.without_credentials(str(error), self.values["url"])
             raise CheckFailed(reason) from None
         except connect.NotTried as error:
             raise CheckUnknown(str(error)) from error
 
     def _follow(self, deadline: connect.Deadline) -> bool:
-        """Return True if what is at the end of the redirects is as expected."""
+        """Follow the redirects; return True if the last response is as expected."""
         url = self.values["url"]
         for _hop in range(MAX_REDIRECTS + 1):
             with http.ask(
@@ -72,14 +74,15 @@ class Server(TargetJob):
                 cafile=self.values["cafile"],
                 verify=self.values["verify"],
             ) as answer:
-                if not self._leads_on(answer):
+                if not self._is_redirect(answer):
                     return self._judge(answer)
                 url = next_url(url, answer.location, self.values["redirects"])
         raise CheckFailed(
-            f"more than {MAX_REDIRECTS} redirects\nthe last to {http.shown_url(url)}"
+            f"more than {MAX_REDIRECTS} redirects\n"
+            f"the last one is to {http.shown_url(url)}"
         )
 
-    def _leads_on(self, answer: http.Answer) -> bool:
+    def _is_redirect(self, answer: http.Answer) -> bool:
         return (
             answer.status in _REDIRECTS
             and bool(answer.location)
@@ -91,9 +94,9 @@ class Server(TargetJob):
         if not is_expected(answer.status, self.values["expect_status"]):
             answer.look()
             raise CheckFailed(unexpected_status(answer, self.values["expect_status"]))
-        words = self.values["expect_text"]
-        if words and not answer.contains(words):
-            raise CheckFailed(missing_words(answer, words))
+        text = self.values["expect_text"]
+        if text and not answer.contains(text):
+            raise CheckFailed(missing_text(answer, text))
         return True
 
 
@@ -103,18 +106,18 @@ def is_expected(status: int, ranges: Ranges) -> bool:
 
 
 def next_url(url: str, location: str, policy: str) -> str:
-    """Return where a redirect leads; raise CheckFailed if it is not to be followed.
+    """Return the URL of a redirect; raise CheckFailed if it may not be followed.
 
-    User and password go along only to the same host and port, or to https there;
-    those that a server proposes are never used.
+    User and password are sent only to the same host and port, or to https on that
+    host.  Credentials in the redirect itself are never used.
     """
-    # Headers are read as Latin-1; what servers write beyond ASCII is UTF-8.
+    # Headers are decoded as Latin-1, but servers write UTF-8 beyond ASCII.
     raw = location.encode("latin-1", "replace").decode("utf-8", "replace").strip()
     try:
         old, new = urlsplit(url), urlsplit(urljoin(url, raw))
         ports = [parts.port or _PORTS.get(parts.scheme) for parts in (old, new)]
     except ValueError:
-        raise CheckFailed("redirected to something that is no URL") from None
+        raise CheckFailed("redirected to an invalid URL") from None
     there = http.shown_url(new.geturl())
     if new.scheme not in _PORTS or not new.hostname:
         raise CheckFailed(f"redirected to {there}, which is not http or https")
@@ -123,38 +126,38 @@ def next_url(url: str, location: str, policy: str) -> str:
     if policy != "any" and not same_host:
         raise CheckFailed(
             f"redirected to another host: {there}\n"
-            "not followed; redirects = any would, or put that URL in the section"
+            "not followed; set redirects = any, or put that URL in the section"
         )
     if policy != "any" and not secure_enough:
         raise CheckFailed(
             f"redirected from https to http: {there}\n"
-            "not followed; redirects = any would"
+            "not followed; set redirects = any to follow it"
         )
-    same_door = ports[0] == ports[1] or ports == [80, 443]
+    same_port = ports[0] == ports[1] or ports == [80, 443]
     credentials = old.netloc.rpartition("@")[0]
-    place = new.netloc.rpartition("@")[2]
-    if credentials and same_host and secure_enough and same_door:
-        place = f"{credentials}@{place}"
-    return new._replace(netloc=place, fragment="").geturl()
+    netloc = new.netloc.rpartition("@")[2]
+    if credentials and same_host and secure_enough and same_port:
+        netloc = f"{credentials}@{netloc}"
+    return new._replace(netloc=netloc, fragment="").geturl()
 
 
 def unexpected_status(answer: http.Answer, ranges: Ranges) -> str:
-    """Return the words for a status that was not expected."""
+    """Return the reason for a response with an unexpected status."""
     got = f"{answer.status} {answer.phrase}".strip()
     lines = [f"expected status {shown_ranges(ranges)}, got {got}"]
     if answer.location:
         lines.append(f"redirected to {http.shown_url(answer.location)}")
-    return "\n".join([*lines, *_who_said(answer)])
+    return "\n".join([*lines, *_response_lines(answer)])
 
 
-def missing_words(answer: http.Answer, words: str) -> str:
-    """Return the words for an answer that lacks the expected ones."""
-    wanted = http.printable(words, 60)
+def missing_text(answer: http.Answer, text: str) -> str:
+    """Return the reason for a response without the expected text."""
+    wanted = http.printable(text, 60)
     size = http.shown_size(answer.size)
-    where = f"the first {size}" if answer.size >= http.MAX_BYTES else "the answer"
+    where = f"the first {size}" if answer.size >= http.MAX_BYTES else "the response"
     first = f"{wanted!r} is not in {where}"
     return "\n".join(
-        [first, f"status {answer.status}, {size} read", *_who_said(answer)]
+        [first, f"status {answer.status}, {size} read", *_response_lines(answer)]
     )
 
 
@@ -165,7 +168,7 @@ def shown_ranges(ranges: Ranges) -> str:
     )
 
 
-def _who_said(answer: http.Answer) -> Iterator[str]:
+def _response_lines(answer: http.Answer) -> Iterator[str]:
     yield f"answered by {answer.peer}"
     if head := http.printable(answer.head, MAX_SHOWN):
-        yield f"it begins: {head}"
+        yield f"the response begins: {head}"

@@ -1,9 +1,9 @@
-"""Ask the instances of friends how they are, and mail their admins when that is bad.
+"""Checks other instances of Checker, the peers, and mails their admins.
 
-One job per line of ``[peers]``.  A peer that says that it cannot send mail or runs no
-jobs is believed at once; one that does not answer, or answers what is none, is asked
-again in the next minute runs, ``after`` times in all.  If nothing else answers either,
-it is our own line that is down: that is one note to us, and no mail to anybody else.
+One job per line of ``[peers]``.  A peer that reports a problem with mail or jobs is
+failing at once.  A peer without a valid answer is asked again in the next minute runs
+and is failing after ``after`` attempts.  If no other target answers either, our own
+network connection is down: we get one mail, and the peers' admins none.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from lib.jobbase import (
 from lib.net import http
 from lib.peers import templates
 from lib.peers.answer import PeerStatus, key_id
-from lib.peers.client import FileScan, ask
-from lib.peers.uplink import OwnLine
+from lib.peers.client import PeerReply, ask
+from lib.peers.uplink import Uplink
 
 
 class PeerChecker(JobSpawner):
@@ -38,17 +38,17 @@ class PeerChecker(JobSpawner):
     def get_sub_jobs(self, config: configparser.ConfigParser) -> Iterator[JobBase]:
         """Yield a job for each peer."""
         peers = peers_of(config)
-        line = OwnLine(peers.peers, lambda kind: targets(config, kind))
+        uplink = Uplink(peers.peers, lambda kind: targets(config, kind))
         for number, peer in enumerate(peers.peers):
-            yield PeerJob(config, peer, peers, line, is_first=number == 0)
+            yield PeerJob(config, peer, peers, uplink, is_first=number == 0)
 
 
 class PeerJob(JobBase):
     """One peer."""
 
-    #: Its admin hears of the end as well as of each day of it.
+    #: The peer's admin is notified of the recovery too.
     notifies_recovery = True
-    #: That also helps who has no such job: the peer's admin.
+    #: The peer's admin does not have this job, so "run" would not help.
     check_now = "status"
 
     def __init__(
@@ -56,22 +56,22 @@ class PeerJob(JobBase):
         config: configparser.ConfigParser,
         peer: Peer,
         peers: Peers,
-        line: OwnLine,
+        uplink: Uplink,
         *,
         is_first: bool,
     ) -> None:
         super().__init__(config, peer.name)
         self.peer = peer
         self.peers = peers
-        self.line = line
+        self.uplink = uplink
         self.is_first = is_first
 
     def getStateName(self) -> str:
-        """Return the name of its line: by it the peer is found again."""
+        """Return the name of the peer's line in [peers]."""
         return self.peer.name
 
     def getName(self) -> str:
-        """Return what people read: peer, and the name of its line."""
+        """Return the name for people: peer, and the name of its line."""
         return f"peer {self.peer.name}"
 
     def executeEvery(self) -> JobFrequency:
@@ -79,69 +79,70 @@ class PeerJob(JobBase):
         return self.peers.every
 
     def notifyOnFailureEvery(self) -> JobFailureNotificationFrequency:
-        """Remind the peer's admin each day."""
+        """Return EVERYDAY: the peer's admin gets a reminder every day."""
         return JobFailureNotificationFrequency.EVERYDAY
 
     def numberFailuresBeforeNotification(self) -> int:
-        """Return one: what must last is asked again before it fails."""
+        """Return one: a peer without an answer is asked again before it is failing."""
         return 1
 
     def contact(self) -> tuple[str, ...]:
         """Return the peer's admin, and alertcontact where ``copy`` says so."""
         own = self._alertcontact().split(",") if self.peers.copy else ()
-        return tuple(dict.fromkeys((self.peer.contact, *(one.strip() for one in own))))
+        addresses = (self.peer.contact, *(address.strip() for address in own))
+        return tuple(dict.fromkeys(addresses))
 
     def timeout(self) -> float:
-        """Return what asking and looking at our own line take at most."""
+        """Return how many seconds asking and checking our own connection may take."""
         return 25.0
 
     def execute(self) -> bool:
-        """Ask; fail for what the peer says, or for what it has not said for long."""
+        """Fail if the peer reports a problem, or has not answered for some time."""
         asked = ask(self.peer, us=self._us(), before=self._signed_before())
         reading = asked.reading
         if reading is not None and reading.peer_status is not PeerStatus.WRONG:
-            self.line.hear()
+            self.uplink.note_answer()
         if reading is None or not reading.peer_status.is_an_answer:
             self._not_answered(asked, reading.peer_status if reading else None)
         self.memory.pop("silent", None)
-        self.memory.pop("line_down", None)
+        self.memory.pop("uplink_down", None)
         if reading.signed and reading.answer is not None:
             self._note_signer(reading.answer.server)
         if reading.peer_status is PeerStatus.OK:
             return True
         raise CheckFailed(
-            templates.ill(
-                reading.peer_status, reading.answer, us=self._us(), url=self._where()
+            templates.problem(
+                reading.peer_status, reading.answer, us=self._us(), url=self._url()
             )
         )
 
     def onFailure(self) -> bool:
-        """Leave it to the default mail: the reason says who we are, and what to do."""
+        """Return False, so that the default mail goes out with the reason."""
         return False
 
     def _not_answered(
-        self, asked: FileScan, peer_status: PeerStatus | None
+        self, asked: PeerReply, peer_status: PeerStatus | None
     ) -> NoReturn:
-        if peer_status in (None, PeerStatus.WRONG) and self._line_is_down():
-            self._tell_of_line()
-            # What we could not hear is no silence of theirs.
+        if peer_status in (None, PeerStatus.WRONG) and self._uplink_is_down():
+            self._notify_of_uplink()
+            # Failed attempts count only while our own connection works.
             self.memory.pop("silent", None)
-            raise CheckPending("nothing at all answers: our own line is down")
-        self.memory.pop("line_down", None)
+            raise CheckPending("nothing answers: our own network connection is down")
+        self.memory.pop("uplink_down", None)
         silent = self.memory.get("silent")
         count = (silent if isinstance(silent, int) else 0) + 1
         self.memory["silent"] = min(count, self.peers.after)
         times = self.peers.after
         if count < times:
-            what = templates.briefly(peer_status, asked.why)
-            raise CheckPending(f"{what}; asked again ({count} of {times})")
+            what = templates.first_line(peer_status, asked.why)
+            raise CheckPending(f"{what}; trying again ({count} of {times} attempts)")
         raise CheckFailed(
             templates.not_answered(
-                peer_status, asked.why, us=self._us(), url=self._where(), times=times
+                peer_status, asked.why, us=self._us(), url=self._url(), times=times
             )
         )
 
-    # Who signs.
+    # The names of both sides.
 
     def _us(self) -> str:
         return self.config.get("general", "servername", fallback="")
@@ -149,13 +150,13 @@ class PeerJob(JobBase):
     def _alertcontact(self) -> str:
         return self.config.get("general", "alertcontact")
 
-    def _where(self) -> str:
+    def _url(self) -> str:
         return http.shown_url(self.peer.url)
 
     def _signed_before(self) -> str:
-        """Return by what name the peer has signed with this key; nothing if it has not.
+        """Return the name with which the peer signed last; empty if it never did.
 
-        A new key, or another name for its line, and it is known anew.
+        Forgotten when the key or the name of the line changes.
         """
         signer = self.memory.get("signer")
         if not isinstance(signer, dict) or signer.get("key") != key_id(self.peer.key):
@@ -165,15 +166,15 @@ class PeerJob(JobBase):
     def _note_signer(self, server: str) -> None:
         self.memory["signer"] = {"key": key_id(self.peer.key), "server": server}
 
-    # Our own line.
+    # Our own connection.
 
-    def _line_is_down(self) -> bool:
-        return self.line.is_down(self.peer, self._checker.mail)
+    def _uplink_is_down(self) -> bool:
+        return self.uplink.is_down(self.peer, self._checker.mail)
 
-    def _tell_of_line(self) -> None:
-        """Tell our own people, once, and by one of the peers' jobs only."""
-        if not self.is_first or self.memory.get("line_down"):
+    def _notify_of_uplink(self) -> None:
+        """Mail alertcontact once; only the job of the first peer does."""
+        if not self.is_first or self.memory.get("uplink_down"):
             return
         now = datetime.now(UTC)
-        self.memory["line_down"] = now.isoformat()
-        self.sendEmail(*templates.line_down(now), self._alertcontact())
+        self.memory["uplink_down"] = now.isoformat()
+        self.sendEmail(*templates.uplink_down(now), self._alertcontact())

@@ -1,6 +1,6 @@
-r"""Watch that a port answers, and says what it should.
+"""[tcp NAME]: checks that a port accepts connections and sends what is expected.
 
-One job per section ``[tcp NAME]``; its options are in ``lib/config/kinds.py``.
+The options of the section are in ``lib/config/kinds.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from lib.jobbase import CheckFailed, JobBase, JobSpawner, TargetJob, targets
 from lib.net import connect
 
-#: As much as is read while waiting for what is expected.
+#: The most that is read while waiting for the expected bytes.
 MAX_BYTES = 65_536
 
 
@@ -28,7 +28,7 @@ class Port(TargetJob):
     """One port of one host."""
 
     def formerly(self) -> str:
-        """Return a glob over the names the older program had for this port."""
+        """Return a glob that matches the older program's names for this port."""
         import glob
 
         kind = "<class 'jobs.TCPServerChecker.TCPServerChecker.ServerChecker'>"
@@ -37,7 +37,7 @@ class Port(TargetJob):
         return f"{glob.escape(kind)} for *{glob.escape(rest)}*"
 
     def execute(self) -> bool:
-        """Fail unless one address of the host answers as expected."""
+        """Fail unless one address of the host responds as expected."""
         deadline = connect.Deadline(self.timeout())
         host, port = self.values["host"], self.values["port"]
         try:
@@ -49,7 +49,7 @@ class Port(TargetJob):
         return True
 
     def _talk(self, sock: connect.TimedSocket) -> None:
-        """Send and wait for what the section says; raise Unreachable if it fails."""
+        """Send ``send`` and wait for ``expect``; raise Unreachable if that fails."""
         if self.values["send"]:
             sock.sendall(self.values["send"])
         if self.values["expect"]:
@@ -57,32 +57,36 @@ class Port(TargetJob):
 
 
 def wait_for(sock: connect.TimedSocket, wanted: bytes) -> None:
-    """Return once ``wanted`` has come; raise Unreachable if it does not."""
-    came = b""
-    while wanted not in came:
-        if len(came) >= MAX_BYTES:
-            raise connect.Unreachable(missing(wanted, came, "in the first 64 KB"))
+    """Return once ``wanted`` was received; raise Unreachable if it is not."""
+    received = b""
+    while wanted not in received:
+        if len(received) >= MAX_BYTES:
+            raise connect.Unreachable(missing(wanted, received, "in the first 64 KB"))
         try:
             more = sock.recv(4096)
         except TimeoutError:
             within = f"within {sock.deadline}"
-            raise connect.Unreachable(missing(wanted, came, within)) from None
+            raise connect.Unreachable(missing(wanted, received, within)) from None
         except ConnectionError as error:
-            words = connect.reason(error, sock.deadline)
-            raise connect.Unreachable(missing(wanted, came, f"({words})")) from error
+            cause = connect.reason(error, sock.deadline)
+            raise connect.Unreachable(
+                missing(wanted, received, f"({cause})")
+            ) from error
         if not more:
             closed = "before the connection was closed"
-            raise connect.Unreachable(missing(wanted, came, closed))
-        came += more
+            raise connect.Unreachable(missing(wanted, received, closed))
+        received += more
 
 
-def missing(wanted: bytes, came: bytes, when: str) -> str:
-    """Return the words for what did not come, and what came instead."""
-    what = f"{len(came)} bytes came: {shown(came)}" if came else "nothing came"
-    return f"connected, but {shown(wanted)} did not come {when}; {what}"
+def missing(wanted: bytes, received: bytes, when: str) -> str:
+    """Return the reason: what was not received, and what was received instead."""
+    got = "nothing"
+    if received:
+        got = f"{len(received)} bytes: {shown(received)}"
+    return f"connected, but did not receive {shown(wanted)} {when}; received {got}"
 
 
 def shown(data: bytes) -> str:
-    r"""Return bytes as people can read them, control characters as ``\r \n \xNN``."""
+    r"""Return bytes as readable text, with control characters as ``\r \n \xNN``."""
     start = repr(data[:60])[1:]
     return start if len(data) <= 60 else f"{start}..."

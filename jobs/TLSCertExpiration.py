@@ -1,8 +1,8 @@
-"""Watch how long a certificate is still valid, and that it is trusted.
+"""[tls NAME]: checks that a certificate is trusted and how long it is valid.
 
-One job per section ``[tls NAME]``; its options are in ``lib/config/kinds.py``.  A
-service that begins without TLS gets a row in STARTTLS: what is said, up to where TLS
-begins.
+The options of the section are in ``lib/config/kinds.py``.  To support STARTTLS of
+another protocol, write a function that talks up to the handshake and give it a row in
+STARTTLS.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from lib.jobbase import (
 )
 from lib.net import connect, tls
 
-#: As much as a server may say before TLS begins.
+#: The most that is read before the TLS handshake.
 MAX_BYTES = 16_384
-#: What ends within this is remembered, for the certificates that a summary of
-#: ``[summary]`` names: for its 30 days, and for when it comes between two looks.
+#: A date of expiry within this is kept for the summary, which lists certificates that
+#: expire within 30 days; longer, since a summary may come between two checks.
 REMEMBERED = timedelta(days=32)
 
 
@@ -41,7 +41,7 @@ class Cert(TargetJob):
     """The certificate of one port of one host."""
 
     def formerly(self) -> str:
-        """Return a glob over the names the older program had for this host."""
+        """Return a glob that matches the older program's names for this host."""
         import glob
 
         kind = "<class 'jobs.TLSCertExpiration.TLSCertExpiration.CertChecker'>"
@@ -49,7 +49,7 @@ class Cert(TargetJob):
         return glob.escape(f"{kind} for {host}|{host}") + "*"
 
     def execute(self) -> bool:
-        """Fail when the certificate is not trusted, or ends in less than ``days``."""
+        """Fail if the certificate is not trusted or expires in less than ``days``."""
         deadline = connect.Deadline(self.timeout())
         host = self.values["host"]
         try:
@@ -74,9 +74,9 @@ class Cert(TargetJob):
         return True
 
     def _remember(self, ends_at: datetime, now: datetime) -> None:
-        """Remember when the certificate ends, but only if that is soon.
+        """Keep when the certificate expires, but only if that is soon.
 
-        So that the others go on without a file in state/.
+        A job without a memory needs no file in state/.
         """
         if ends_at - now < REMEMBERED:
             self.memory["expires"] = ends_at.isoformat()
@@ -85,17 +85,21 @@ class Cert(TargetJob):
 
 
 def ends_too_soon(ends_at: datetime, now: datetime, days: int) -> str:
-    """Return what to say if a certificate ends in less than ``days``, or nothing."""
+    """Return that a certificate expires in less than ``days``; empty if it does not."""
     left = ends_at - now
     if left >= timedelta(days=days):
         return ""
-    when = f"{left.days} day{'s' * (left.days != 1)}"
-    soon = when if left.days > 0 else "less than a day"
-    return f"expires in {soon}, on {ends_at:%Y-%m-%d} (limit {days})"
+    if left.days == 0:
+        when = "less than a day"
+    elif left.days == 1:
+        when = "1 day"
+    else:
+        when = f"{left.days} days"
+    return f"expires in {when}, on {ends_at:%Y-%m-%d} (limit: {days} days)"
 
 
 def smtp_starttls(sock: connect.TimedSocket) -> None:
-    """Take an SMTP conversation to where TLS begins; raise Unreachable if it stops."""
+    """Talk SMTP up to the TLS handshake; raise Unreachable if the server refuses."""
     lines = Lines(sock)
     _smtp(lines, "", 220)
     _smtp(lines, "EHLO checker.invalid", 250)
@@ -104,48 +108,50 @@ def smtp_starttls(sock: connect.TimedSocket) -> None:
 
 
 def imap_starttls(sock: connect.TimedSocket) -> None:
-    """Take an IMAP conversation to where TLS begins; raise Unreachable if it stops."""
+    """Talk IMAP up to the TLS handshake; raise Unreachable if the server refuses."""
     lines = Lines(sock)
     greeting = lines.read()
     if not greeting.upper().startswith("* OK"):
-        raise connect.Unreachable(f"no IMAP greeting but {greeting!r}")
+        raise connect.Unreachable(f"expected an IMAP greeting, got {greeting!r}")
     sock.sendall(b"a STARTTLS\r\n")
     answer = lines.read()
     while answer.startswith("* "):
         answer = lines.read()
     if not answer.upper().startswith("A OK"):
-        raise connect.Unreachable(f"STARTTLS was refused: {answer!r}")
+        raise connect.Unreachable(f"the server refused STARTTLS: {answer!r}")
     lines.expect_silence()
 
 
-#: What comes before TLS, by the words of ``starttls =``.
+#: The functions that talk up to the handshake, by the values of ``starttls``.
 STARTTLS = {"": None, "smtp": smtp_starttls, "imap": imap_starttls}
 
 
 class Lines:
-    """The lines a server says."""
+    """The lines that a server sends."""
 
     def __init__(self, sock: connect.TimedSocket) -> None:
         self.sock = sock
-        self._came = b""
+        self._unread = b""
         self._size = 0
 
     def read(self) -> str:
         """Return the next line without its end, printable and short."""
-        while b"\n" not in self._came:
+        while b"\n" not in self._unread:
             more = self.sock.recv(4096)
             self._size += len(more)
             if not more or self._size > MAX_BYTES:
-                trouble = "went on and on" if more else "closed the connection"
-                raise connect.Unreachable(f"the server {trouble} before TLS began")
-            self._came += more
-        line, _end, self._came = self._came.partition(b"\n")
+                did = "sent too much" if more else "closed the connection"
+                raise connect.Unreachable(f"the server {did} before the TLS handshake")
+            self._unread += more
+        line, _end, self._unread = self._unread.partition(b"\n")
         return line.decode("ascii", "replace").strip()[:200]
 
     def expect_silence(self) -> None:
-        """Raise Unreachable if more was said than the answer to STARTTLS."""
-        if self._came:
-            raise connect.Unreachable("something was said between STARTTLS and TLS")
+        """Raise Unreachable if the server sent more than its reply to STARTTLS."""
+        if self._unread:
+            raise connect.Unreachable(
+                "the server sent data between STARTTLS and the TLS handshake"
+            )
 
 
 def _smtp(lines: Lines, command: str, wanted: int) -> None:
@@ -155,5 +161,5 @@ def _smtp(lines: Lines, command: str, wanted: int) -> None:
     while answer[3:4] == "-":
         answer = lines.read()
     if answer[:3] != str(wanted):
-        said = command or "the greeting"
-        raise connect.Unreachable(f"{said}: expected {wanted}, got {answer!r}")
+        step = command or "the greeting"
+        raise connect.Unreachable(f"{step}: expected {wanted}, got {answer!r}")

@@ -1,4 +1,4 @@
-"""The jobs that ship, one class per file; your own may lie beside them.
+"""The jobs that ship with Checker, one class per file; put your own beside them.
 
-A file whose name starts with ``_`` is no job.  See docs/jobs.md.
+A file whose name starts with ``_`` is not a job file.  See docs/jobs.md.
 """

@@ -1,7 +1,6 @@
-"""The contract with job authors: derive from JobBase, or from JobSpawner.
+"""What job files import: derive your class from JobBase, or from JobSpawner.
 
-A job file needs nothing else of ours.  ``help(JobBase)`` is meant to be enough to
-write a job; docs/jobs.md has one to start from.
+``help(JobBase)`` says how to write a job; docs/jobs.md has one to start from.
 """
 
 from __future__ import annotations

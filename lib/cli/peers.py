@@ -11,7 +11,7 @@ from typing import Any
 from lib.core.sanitize import harmless
 from lib.core.settings import Peer, Settings
 from lib.core.text import first_line
-from lib.peers.client import FileScan, ask
+from lib.peers.client import PeerReply, ask
 
 COLUMNS = ("peer", "says", "age", "round_trip", "signature", "clock", "last_run", "url")
 
@@ -26,7 +26,7 @@ def rows(settings: Settings) -> list[dict[str, Any]]:
         return [row_of(peer, asked) for peer, asked in zip(peers, found)]
 
 
-def row_of(peer: Peer, asked: FileScan) -> dict[str, Any]:
+def row_of(peer: Peer, asked: PeerReply) -> dict[str, Any]:
     """Return what a peer has answered just now."""
     reading = asked.reading
     said = reading.answer if reading else None

@@ -1,7 +1,6 @@
-"""Reach a mail server: a connection, and TLS on it, before one deadline.
+"""Connects to an SMTP server, and starts TLS, before one deadline.
 
-What goes wrong is a DialFailed whose reason a person can act on.  Nothing is said to
-the server here; the room is imported when there is something to say.
+Every error is a DialFailed whose text says what to do.
 """
 
 from __future__ import annotations

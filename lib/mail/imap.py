@@ -1,11 +1,8 @@
-"""A session with an IMAP server: Python's imaplib, with an end to all that it reads.
+"""Connects to an IMAP server over TLS, logs in, and sends commands.
 
-Every wait ends at one deadline, and every answer at an amount of memory.
-
-A line to an IMAP server: reach it, in TLS, log in, ask and hear.
-
-What goes wrong is put into words here.  The session is lib/mail/imap.py's, and what
-to ask is lib/mail/mailbox.py's.
+Every wait ends at one deadline, and every response has a size limit.  All errors are
+raised as LookFailed with a reason for people.  What to search for is in
+``lib/mail/mailbox.py``.
 """
 
 from __future__ import annotations
@@ -147,12 +144,12 @@ SHOWN = 300
 class LookFailed(Exception):
     """Nothing can be said of the mailbox; the text says why, and what to do.
 
-    ``verdict`` is what it is called: unreachable, login failed, folder missing.
+    ``problem`` is one of: unreachable, login failed, folder missing.
     """
 
-    def __init__(self, text: str, verdict: str = "unreachable") -> None:
-        super().__init__(text, verdict)
-        self.verdict = verdict
+    def __init__(self, text: str, problem: str = "unreachable") -> None:
+        super().__init__(text, problem)
+        self.problem = problem
 
     def __str__(self) -> str:
         return str(self.args[0])

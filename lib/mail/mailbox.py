@@ -1,8 +1,8 @@
-"""Look for one mail of ours over IMAP, wherever it landed, and take it away again.
+"""Looks for our round-trip mail over IMAP in every folder, and deletes it.
 
-Folders are opened read-only until the mail is found.  What is deleted are probes of
-this instance and nothing else.  The rules of folders are in lib/mail/folders.py, the
-line is lib/mail/imap.py's.
+Folders are opened read-only until the mail is found; only round-trip mails of this
+instance are deleted.  The order of folders is in ``lib/mail/folders.py``, the
+connection in ``lib/mail/imap.py``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lib.net.connect import Deadline
 MAX_SEARCHED = 2_000
 #: So many are looked at one by one, where a server's search finds nothing, or is none.
 MAX_READ, MAX_READ_WITHOUT_SEARCH = 20, 200
-#: Of own probes that have piled up, so many go each time.
+#: The most of our old round-trip mails that are deleted at once.
 MAX_DELETED = 100
 #: What we keep of the time for less likely folders.
 _RESERVE_S = 5
@@ -68,9 +68,9 @@ def look_for(
     *,
     keeps: bool = False,
 ) -> Found | Nowhere:
-    """Return where the probe is, or where it is not; raise LookFailed.
+    """Return where the round-trip mail is, or where it is not; raise LookFailed.
 
-    Once found it is deleted, and so are older probes of ours beside it, unless the
+    Once found it is deleted, with our older round-trip mails beside it, unless the
     mail is one that somebody ``keeps``.
     """
     line = Line(mailbox, deadline)
@@ -151,7 +151,7 @@ def _open(line: Line, folder: Folder, how: str) -> int | None:
 def _search(
     line: Line, round_trip_mail: RoundTripMail, exists: int, *, thoroughly: bool
 ) -> Seen | None:
-    """Return the probe if it is in the folder that is open, else None.
+    """Return the round-trip mail if it is in the folder that is open, else None.
 
     ``thoroughly``: look at the last mails also where the server's search finds none.
     """
@@ -175,7 +175,7 @@ def _that_is(round_trip_mail: RoundTripMail) -> str:
     """Return what to search for: the token in any of its places."""
     token = round_trip_mail.token
     return (
-        f'OR OR HEADER Message-ID "{token}" HEADER X-Checker-Probe "{token}"'
+        f'OR OR HEADER Message-ID "{token}" HEADER X-Checker-Round-Trip "{token}"'
         f' SUBJECT "{token}"'
     )
 
@@ -218,7 +218,9 @@ def _cleared(
     try:
         count = _delete(line, folder, folders, round_trip_mail, seen.uid)
     except LookFailed as error:
-        return replace(found, trouble=f"the probe could not be deleted: {error}")
+        return replace(
+            found, trouble=f"the round-trip mail could not be deleted: {error}"
+        )
     return replace(found, deleted=count)
 
 
@@ -229,7 +231,7 @@ def _delete(
     round_trip_mail: RoundTripMail,
     uid: str = "",
 ) -> int:
-    """Delete this probe and older ones of ours in a folder; return how many."""
+    """Delete our round-trip mails, this and older ones; return how many."""
     exists = _open(line, folder, "SELECT")
     if not exists:
         return 0
@@ -237,7 +239,7 @@ def _delete(
     new = [uid] if uid else _uids(line, exists, _that_is(round_trip_mail))[1]
     # What cannot be expunged stays where it is, marked.
     undeleted = "" if can_expunge else "UNDELETED "
-    old = _uids(line, exists, f'{undeleted}HEADER X-Checker-Probe ""')[1]
+    old = _uids(line, exists, f'{undeleted}HEADER X-Checker-Round-Trip ""')[1]
     uids = sorted({*new, *old[:MAX_DELETED]}, key=int)
     ours = [
         one.uid for one in _read(line, "FETCH", uids) if round_trip_mail.is_ours(one)

@@ -1,8 +1,7 @@
-"""Message -> the bytes of a mail.
+"""Turns a Message into the bytes of a mail.
 
-The same message under the same settings is the same bytes, so that a mail sent twice
-is one mail to whoever sorts them by Message-ID.  The bytes are ASCII whatever the
-message holds: any server can take them.
+The same message and settings give the same bytes, so a mail that is sent twice is one
+mail for whoever sorts by Message-ID.  The bytes are ASCII, which any server accepts.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from lib.core.settings import Mail, Settings
 from lib.net.address import DOMAIN, ascii_domain
 
 #: Holds the token by which we find our own mail again.
-PROBE_HEADER = "X-Checker-Probe"
+ROUND_TRIP_HEADER = "X-Checker-Round-Trip"
 #: Longer subjects are cut; a phone shows some forty characters of them.
 SUBJECT_LENGTH = 200
 SERVERNAME_LENGTH = 60
@@ -54,7 +53,7 @@ def compose(message: Message, settings: Settings, account: Mail | None = None) -
     mail["To"] = tuple(_recipient(address) for address in message.to) or _nobody()
     mail["Auto-Submitted"] = "auto-generated"
     if message.kind is MessageKind.ROUND_TRIP:
-        mail[PROBE_HEADER] = _id_word(message.message_id)
+        mail[ROUND_TRIP_HEADER] = _id_word(message.message_id)
     threads = not settings.mail.bustgmailthreading
     if threads and message.thread not in (None, message.message_id):
         mail["In-Reply-To"] = _id(str(message.thread), settings)

@@ -1,12 +1,6 @@
-"""The last proof that our own mail arrives, and those before it.  Pure.
+"""What EmailChecker remembers of its round-trip mails, and the texts about them.
 
-EmailChecker keeps them in its memory.  The last one says ``proved_at`` or
-``failed_at``, the verdict in a word, and ``interval_s``, how far apart two of them may
-be: what peers are told and by which account mail leaves go by it.
-
-What people read of the proof that our own mail arrives.  Pure.
-
-Each way to fail has its own words and its own advice, a row in VERDICTS.
+Each way to fail has its own text and advice: to add one, give it a row in VERDICTS.
 """
 
 from __future__ import annotations
@@ -18,7 +12,7 @@ from typing import Any
 from lib.core.health import MAX_HISTORY, proof_facts
 from lib.core.text import wrapped
 
-# As EmailChecker keeps it; ``probe`` is what it knows of the mail.
+# As EmailChecker keeps it; ``round-trip mail`` is what it knows of the mail.
 
 
 def proven(

@@ -1,12 +1,8 @@
-"""Which mails are our probes, by what relays and filters left of their headers.  Pure.
+"""Recognizes our round-trip mails, and reads from their headers which hop was slow.
 
-The token is random and stands in three places: the id, a header of its own, and the
-subject.  A reply or a bounce has it too, in a subject that begins with other words or
-that is not ours, and is none.
-
-The way of a mail, by the Received lines that each server on it has put on top.
-
-Pure.  The clocks are the servers' own, so a hop may seem to take no time at all.
+The random token is in the Message-ID, in a header of its own and in the subject, since
+relays and filters change headers.  Replies and bounces, whose subject begins with other
+words, do not count.
 """
 
 from __future__ import annotations
@@ -18,14 +14,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 #: What is to be known of a mail.
-FIELDS = "MESSAGE-ID X-CHECKER-PROBE SUBJECT FROM RECEIVED"
+FIELDS = "MESSAGE-ID X-CHECKER-ROUND-TRIP SUBJECT FROM RECEIVED"
 #: Another instance with our name may wait for a younger one.
 LEFT_ALONE = timedelta(days=2)
 
 _TOKEN = "[0-9a-f]{32}"
 _IN_ID = re.compile(rf"<({_TOKEN})@")
 #: Filters put tags in brackets or stars before it.
-_IN_SUBJECT = re.compile(rf"[\[(*{{].*\] probe ({_TOKEN})( \([0-9a-f]{{6}}\))?")
+_IN_SUBJECT = re.compile(
+    rf"[\[(*{{].*\] round-trip mail ({_TOKEN})( \([0-9a-f]{{6}}\))?"
+)
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,11 @@ class RoundTripMail:
         return self.token in mail.tokens(self.address)
 
     def is_ours(self, mail: Seen) -> bool:
-        """Return whether it is a probe of this instance that nobody waits for."""
+        """Return whether it is ours and no longer waited for."""
         if {self.token, *self.earlier}.intersection(mail.tokens(self.address)):
             return True
         # What state has forgotten is known by its words, once nobody can wait for it.
-        if not re.fullmatch(_TOKEN, mail.says("X-Checker-Probe")):
+        if not re.fullmatch(_TOKEN, mail.says("X-Checker-Round-Trip")):
             return False
         by_name = mail.says("Subject").startswith(f"[{self.servername}] ")
         age = self.sent_at - (mail.arrived_at or self.sent_at)
@@ -84,11 +82,11 @@ class Seen:
         return address != "" and address.lower() in self.says("From").lower()
 
     def tokens(self, address: str) -> set[str]:
-        """Return the tokens by which it may be a probe that ``address`` has sent."""
+        """Return the tokens of round-trip mails that ``address`` may have sent."""
         return set(self._tokens(address))
 
     def _tokens(self, address: str) -> Iterator[str]:
-        yield self.says("X-Checker-Probe")
+        yield self.says("X-Checker-Round-Trip")
         if found := _IN_ID.match(self.says("Message-ID")):
             yield found[1]
         found = _IN_SUBJECT.fullmatch(self.says("Subject"))

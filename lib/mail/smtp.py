@@ -1,12 +1,7 @@
-"""Hand mails to an SMTP server: one session for many, safe before it is anything else.
+"""Sends mails over SMTP: one session for many mails, with TLS before any password.
 
-The dialogue only; lib/mail/smtp.py does the speaking, lib/mail/replies.py knows what a
-no means.
-
-A line to an SMTP server: commands and answers, as plain text.
-
-Only the speaking: what to say is lib/mail/smtp.py's, what an answer means
-lib/mail/replies.py's.
+``SmtpChannel`` is the dialogue, ``Line`` the connection below it.  What a refusal
+means, and what to do about it, is in ``lib/mail/replies.py``.
 """
 
 from __future__ import annotations

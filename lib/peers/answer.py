@@ -1,22 +1,22 @@
-"""The answer between peers: compose, sign, read, judge its age.  Pure.
+"""The answer between peers: compose, sign, parse and verify it, without side effects.
 
-It is text: the word alone on the first line, then a line for each fact:
+An answer is text: the health word alone on the first line, then one line per field:
 
     True
     time: 1763856000
     last-run: 1763855995
     mail-proof-age: 1200
-    nonce: 5e0c...              what the asker sent along; a file has none
-    server: web1                only where it is signed
-    mac 3f1a...: 9b2e...        a line for each key that is shared
+    nonce: 5e0c...              as in the request; a file has none
+    server: web1                only in a signed answer
+    mac 3f1a...: 9b2e...        one line per shared key
 
-Times are seconds (of 1970, or of age) in digits.  A mac is HMAC-SHA256 in hex over all
-the lines above the first of them; before it stands which key it is made with, a hash of
-the key, so that endpoint and file give the same bytes and each peer finds its own line.
+Times are Unix timestamps and ages in seconds, in digits.  A mac is the HMAC-SHA256 in
+hex over all lines above the first mac.  It is preceded by a hash that identifies the
+key, so endpoint and file hold the same bytes and each peer finds its own line.
 
-Programs of the older kind look for the letters ``True`` anywhere in the text, so no bad
-answer has them: hex has no such letters, and a server's name that has is written with
-``%54`` in the place of its T.
+The older program looks for ``True`` anywhere in the text, so an answer that reports a
+problem must not contain it: hex cannot, and a server name with ``True`` is written with
+``%54`` for the T.
 """
 
 from __future__ import annotations
@@ -34,36 +34,36 @@ from lib.core.enums import Health
 from lib.core.sanitize import harmless
 from lib.core.text import duration
 
-#: Of an answer no more is read.
+#: The most bytes of an answer that are read.
 MAX_BYTES = 4096
-#: Three minutes without a run are a problem; the rest is for the way of a file, which
-#: may be carried elsewhere each minute, and for two clocks.
+#: Three minutes without a run are a problem.  The rest allows for a file that is copied
+#: elsewhere once a minute, and for clocks that differ.
 MAX_AGE = timedelta(minutes=5)
-#: So much may two clocks differ.
+#: How far the peer's clock may be ahead of ours.
 MAX_AHEAD = timedelta(minutes=5)
 _NONCE = re.compile(r"[0-9a-f]{1,64}")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What an instance says of itself."""
+    """What an instance reports about itself."""
 
     word: Health
     time: datetime
     last_run: datetime | None = None
-    #: Seconds since the last proof that our mail arrives; None: there is none.
+    #: Seconds since the last proof that its mail arrives; None if there is none.
     mail_proof_age_s: int | None = None
     nonce: str = ""
     server: str = ""
 
 
 class PeerStatus(enum.StrEnum):
-    """What an answer comes to."""
+    """What we know of a peer from its answer."""
 
-    OK = "fine"
+    OK = "OK"
     MAIL_PROBLEM = "cannot send mail"
     JOB_PROBLEM = "running no jobs"
-    WRONG = "no answer of a Checker"
+    WRONG = "not an answer from Checker"
     UNSIGNED = "not signed with our key"
     FORGED = "the signature is wrong"
     OURS = "our own answer"
@@ -73,7 +73,7 @@ class PeerStatus(enum.StrEnum):
 
     @property
     def is_an_answer(self) -> bool:
-        """Return whether the peer itself has said how it is."""
+        """Return whether this is the peer's own, valid report."""
         return self in _BY_WORD.values()
 
 
@@ -86,18 +86,18 @@ _BY_WORD = {
 
 @dataclass(frozen=True)
 class Reading:
-    """An answer, judged."""
+    """An answer that was parsed and verified."""
 
     peer_status: PeerStatus
-    #: As much of it as could be read; None where it is none, or a word alone.
+    #: None if the answer is not valid, or has no fields below the word.
     answer: Answer | None = None
     signed: bool = False
-    #: What shows it, in words, where the finding does not say all.
+    #: More about the status, for people; empty if there is nothing to add.
     why: str = ""
 
 
 def key_id(key: str) -> str:
-    """Return what names a key without giving it away."""
+    """Return a hash that identifies a key without revealing it."""
     return hashlib.sha256(b"checker key " + key.encode()).hexdigest()[:16]
 
 
@@ -128,66 +128,68 @@ def judged(
     us: str = "",
     before: str = "",
 ) -> Reading:
-    """Return what an answer comes to.
+    """Return an answer parsed and verified.
 
-    ``key`` is what we share with the peer; without one the word alone will do, as
-    instances of the older kind give it.  ``nonce`` is what we asked with: an answer
-    that has one must have this, one that has none is judged by its time alone.  ``us``
-    is our own name, and ``before`` the one that the peer has signed with before: who
-    has the key, or stands between, could give us our own answer or another's.
+    ``key`` is shared with the peer; without a key the word alone is enough, as the
+    older program sends it.  ``nonce`` is the one of our request: an answer with a nonce
+    must have the same one, an answer without is verified by its time.  ``us`` is our
+    own server name and ``before`` the name with which the peer signed last: they detect
+    an answer that is our own or another server's.
     """
     text = content[:MAX_BYTES].decode("ascii", "replace").replace("\r\n", "\n")
     first, _end, _rest = text.partition("\n")
     if first not in tuple(Health):
         return Reading(PeerStatus.WRONG)
-    # What stands below a signature is not signed, and may be anybody's.
-    above, _mac_begins, macs = text.partition("\nmac ")
-    facts = dict(re.findall(r"(?m)^([a-z-]+): ([^\n]*)$", above))
-    answer = _answer(Health(first), facts)
-    doubt = _unsigned(f"{above}\n", f"mac {macs}", key) if key else None
-    if key and doubt is None:
-        doubt = _not_theirs(answer, us, before)
-    if doubt is None and answer is not None:
-        doubt = _too_old_or_new(answer, nonce, now)
-    if doubt is not None:
-        return Reading(doubt[0], answer, why=doubt[1])
+    # Lines below the first mac are not signed, so they are not parsed.
+    signed_text, _mac_begins, macs = text.partition("\nmac ")
+    fields = dict(re.findall(r"(?m)^([a-z-]+): ([^\n]*)$", signed_text))
+    answer = _answer(Health(first), fields)
+    problem = (
+        _signature_problem(f"{signed_text}\n", f"mac {macs}", key) if key else None
+    )
+    if key and problem is None:
+        problem = _sender_problem(answer, us, before)
+    if problem is None and answer is not None:
+        problem = _time_problem(answer, nonce, now)
+    if problem is not None:
+        return Reading(problem[0], answer, why=problem[1])
     return Reading(_BY_WORD[Health(first)], answer, signed=bool(key))
 
 
-#: What is wrong with an answer, and what shows it.
-_Doubt = tuple[PeerStatus, str]
+#: What is wrong with an answer, and more about it.
+_Problem = tuple[PeerStatus, str]
 
 
-def _unsigned(text: str, macs: str, key: str) -> _Doubt | None:
-    """Return why the text is not to be believed; None if it is signed with the key."""
-    found = dict(re.findall(r"(?m)^mac ([0-9a-f]{16}): ([0-9a-f]{64})$", macs))
-    given = found.get(key_id(key))
-    if given is None:
+def _signature_problem(text: str, macs: str, key: str) -> _Problem | None:
+    """Return what is wrong with the signature; None if it is made with the key."""
+    mac_of = dict(re.findall(r"(?m)^mac ([0-9a-f]{16}): ([0-9a-f]{64})$", macs))
+    mac = mac_of.get(key_id(key))
+    if mac is None:
         return PeerStatus.UNSIGNED, (
-            "with others only" if found else "it has no signature"
+            "only with other keys" if mac_of else "it has no signature"
         )
-    right = hmac.compare_digest(given, _mac(text, key))
-    return None if right else (PeerStatus.FORGED, "")
+    valid = hmac.compare_digest(mac, _mac(text, key))
+    return None if valid else (PeerStatus.FORGED, "")
 
 
-def _not_theirs(answer: Answer | None, us: str, before: str) -> _Doubt | None:
-    """Return why what is signed with the key is not the peer's own; None if it is."""
+def _sender_problem(answer: Answer | None, us: str, before: str) -> _Problem | None:
+    """Return why a signed answer is not the peer's own; None if it is."""
     if answer is None or not answer.server:
-        return PeerStatus.WRONG, "it does not say of whom and when it is"
+        return PeerStatus.WRONG, "it has no server name or no time"
     if answer.server == us:
         return PeerStatus.OURS, f"signed by {_named(us)}"
     if before and answer.server != before:
-        whose = f"signed by {_named(answer.server)}, and before by {_named(before)}"
-        return PeerStatus.ANOTHERS, whose
+        signers = f"signed by {_named(answer.server)}, before by {_named(before)}"
+        return PeerStatus.ANOTHERS, signers
     return None
 
 
-def _too_old_or_new(answer: Answer, nonce: str, now: datetime) -> _Doubt | None:
+def _time_problem(answer: Answer, nonce: str, now: datetime) -> _Problem | None:
     if answer.nonce and nonce and answer.nonce != nonce:
-        return PeerStatus.STALE, "it answers another question than ours"
+        return PeerStatus.STALE, "it is the answer to another request"
     if answer.nonce and nonce:
-        # Who signs what we have just asked has just answered, whatever its clock says,
-        # or ours: else a wrong clock here would trouble every peer's admin.
+        # Our nonce proves that the answer is new, whatever either clock says.  So a
+        # wrong clock here does not send mails to every peer's admin.
         return None
     if now - answer.time > MAX_AGE:
         return PeerStatus.STALE, f"made {duration(now - answer.time)} ago"
@@ -200,19 +202,19 @@ def _named(server: str) -> str:
     return f"'{harmless(server)[:100]}'"
 
 
-def _answer(word: Health, facts: Mapping[str, str]) -> Answer | None:
-    """Return the facts typed; None where there is no time, as with a word alone."""
-    time = _moment(facts.get("time", ""))
+def _answer(word: Health, fields: Mapping[str, str]) -> Answer | None:
+    """Return the fields typed; None if there is no time, as with the word alone."""
+    time = _moment(fields.get("time", ""))
     if time is None:
         return None
-    age = facts.get("mail-proof-age", "")
+    age = fields.get("mail-proof-age", "")
     return Answer(
         word,
         time,
-        _moment(facts.get("last-run", "")),
+        _moment(fields.get("last-run", "")),
         int(age) if re.fullmatch(r"[0-9]{1,12}", age) else None,
-        facts.get("nonce", ""),
-        unquote(facts.get("server", "")),
+        fields.get("nonce", ""),
+        unquote(fields.get("server", "")),
     )
 
 

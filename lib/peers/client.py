@@ -1,4 +1,4 @@
-"""Ask a peer how it is."""
+"""Asks a peer for its health over HTTP."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from lib.net.connect import Deadline, NotTried, Unreachable
 from lib.peers import answer
 from lib.peers.answer import PeerStatus, Reading
 
-#: For all of it: name, connection, TLS, headers, body.
+#: The limit in seconds for the whole request: DNS, connection, TLS, headers, body.
 ASK_S = 10.0
 
 
 @dataclass(frozen=True)
-class FileScan:
-    """What became of a question."""
+class PeerReply:
+    """A peer's answer to a request, or why there is none."""
 
-    #: None where nothing came that could be read.
+    #: None if there is no response with status 200.
     reading: Reading | None = None
-    #: Why nothing came, what came instead, or what shows that it is not to be believed.
+    #: Why there is no answer, or why it is not valid.
     why: str = ""
     seconds: float = 0.0
-    #: When an answer was there.
+    #: When the answer was received.
     at: datetime | None = None
 
 
 def ask(
     peer: Peer, limit_s: float = ASK_S, *, us: str = "", before: str = ""
-) -> FileScan:
-    """Return what a peer answers, within the time; nothing is raised.
+) -> PeerReply:
+    """Return a peer's answer within ``limit_s`` seconds; errors are returned, too.
 
-    A peer that shares a key is sent a nonce and which key to sign with; redirects are
-    not followed, and no more than 4 KB are read.  ``us`` and ``before``: as
-    ``answer.judged`` has them.
+    If a key is shared, the request has a nonce and the id of the key.  Redirects are
+    not followed, and at most 4 KB are read.  ``us`` and ``before`` are those of
+    ``answer.judged``.
     """
     nonce = os.urandom(16).hex() if peer.key else ""
     deadline = Deadline(limit_s)
     began = time.monotonic()
     try:
-        with http.ask("get", _question(peer, nonce), deadline) as said:
-            if said.status != 200:
-                why = f"status {said.status} {said.phrase}".strip()
-                if said.location:
-                    place = http.shown_url(said.location)
-                    why += f"; it redirects to {place}, which is not followed"
-                return FileScan(None, why, time.monotonic() - began)
-            content = said.read(answer.MAX_BYTES)
+        with http.ask("get", _request_url(peer, nonce), deadline) as response:
+            if response.status != 200:
+                why = f"status {response.status} {response.phrase}".strip()
+                if response.location:
+                    url = http.shown_url(response.location)
+                    why += f"; it redirects to {url}, which is not followed"
+                return PeerReply(None, why, time.monotonic() - began)
+            content = response.read(answer.MAX_BYTES)
     except (Unreachable, NotTried) as error:
         why = http.without_credentials(str(error), peer.url)
-        return FileScan(None, why, time.monotonic() - began)
+        return PeerReply(None, why, time.monotonic() - began)
     now = datetime.now(UTC)
     reading = answer.judged(
         content,
@@ -67,12 +67,11 @@ def ask(
     why = reading.why
     if reading.peer_status is PeerStatus.WRONG and not why:
         why = http.printable(content[:200].decode("utf-8", "replace"), 100)
-    return FileScan(reading, why, time.monotonic() - began, now)
+    return PeerReply(reading, why, time.monotonic() - began, now)
 
 
-def _question(peer: Peer, nonce: str) -> str:
+def _request_url(peer: Peer, nonce: str) -> str:
     if not nonce:
-        # One of the older kind knows of no questions.
         return peer.url
     separator = "&" if urlsplit(peer.url).query else "?"
     return f"{peer.url}{separator}nonce={nonce}&key={answer.key_id(peer.key)}"

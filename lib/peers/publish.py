@@ -1,8 +1,6 @@
-"""[status] write: our answer to peers as a file, which any web server may carry.
+"""Our own answer to peers, made from the record of the last run.
 
-Our own answer to peers, from what is kept of the last run.  Pure.
-
-The endpoint and the file both give it, so that they say the same in the same bytes.
+The endpoint of ``-m daemon`` and the file of ``[status] write`` both serve it.
 """
 
 from __future__ import annotations
@@ -22,19 +20,20 @@ logger = logging.getLogger(__name__)
 
 
 def write(settings: Settings, run: RunRecord, now: datetime) -> None:
-    """Replace the file whole; where that fails, one line in the log says so.
+    """Replace the file of ``[status] write``; log an error if that fails.
 
-    It is signed with the key of each peer, and readable by everybody: a web server is
-    somebody else.
+    The answer is signed with the key of each peer.  Everybody may read the file, since
+    the web server runs as another user.
     """
     path = settings.status.write
     content = own_answer(settings, run, now)
     try:
-        # Not synced: after a power cut the next run writes another.
+        # Not synced: after a power cut the next run writes it again.
         replace_softly(Path(path), content, mode=0o644)
     except StateError as error:
         logger.error(
-            "[status] write: %s cannot be written: %s; peers that read it will miss us",
+            "[status] write: cannot write %s: %s; peers that read it will report us "
+            "as failing",
             path,
             getattr(error.__cause__, "strerror", error),
         )
@@ -48,18 +47,18 @@ def own_answer(
     nonce: str = "",
     signed: bool = True,
 ) -> bytes:
-    """Return the answer as it goes over the line.
+    """Return the answer as bytes.
 
-    ``nonce`` is what it was asked with.  ``signed`` False is for those who share no
-    key: what is bad then has nothing in it but the word, times and digits.
+    ``nonce`` is the one of the request.  With ``signed`` False, for requests without a
+    key, the answer has no server name and no signature.
     """
-    how = health.assess(health.inputs_of(run), settings, now)
-    age = int((now - how.proved_at).total_seconds()) if how.proved_at else None
-    said = answer.Answer(how.word, now, run.ended_at, age, nonce, settings.servername)
-    return answer.composed(said, keys_of(settings) if signed else ())
+    state = health.assess(health.inputs_of(run), settings, now)
+    age = int((now - state.proved_at).total_seconds()) if state.proved_at else None
+    own = answer.Answer(state.word, now, run.ended_at, age, nonce, settings.servername)
+    return answer.composed(own, keys_of(settings) if signed else ())
 
 
 def keys_of(settings: Settings) -> list[str]:
-    """Return the keys that we share with peers, each once."""
+    """Return the keys that we share with peers, without duplicates."""
     keys = (peer.key for peer in settings.peers.peers)
     return list(dict.fromkeys(key for key in keys if key))

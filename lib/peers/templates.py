@@ -1,6 +1,7 @@
-"""What the admin of a peer reads of it, and what we read of our own line.  Pure.
+"""The texts of mails about peers, for the peer's admin and for our own.
 
-Whoever is woken by it may not know us: it says who asks, where, and what to do there.
+The peer's admin may not know us, so each text says who asks, which URL, and what to
+do.  A new PeerStatus without a valid answer needs a row in ADVICE.
 """
 
 from __future__ import annotations
@@ -10,37 +11,40 @@ from datetime import datetime, timedelta
 from lib.core.text import duration, local, wrapped
 from lib.peers.answer import Answer, PeerStatus
 
-#: What to do where nothing came that is an answer, or one that is not to be believed.
+#: What to do if there is no answer, or if it is not valid.
 ADVICE = {
     None: (
-        "Is the machine up, and what answers at that address: the web server, or "
-        "checker.py -m daemon?  While it is away it cannot tell you so itself."
+        "Check that the machine is up, and that the web server or checker.py -m daemon "
+        "is running at that URL.  While it is down, your Checker cannot tell you so."
     ),
     PeerStatus.WRONG: (
-        "Does that address lead to checker.py -m daemon, or to the file of [status] "
-        "write?  The first line should be True, MailProblem or JobProblem alone."
+        "Check that the URL leads to checker.py -m daemon or to the file of [status] "
+        "write.  The first line must be True, MailProblem or JobProblem and nothing "
+        "else."
     ),
     PeerStatus.UNSIGNED: (
-        "Do both sides have the same key= in [peers]?  checker.py -m peerkey makes a "
-        "new one for both."
+        "Check that both sides have the same key= in [peers].  checker.py -m peerkey "
+        "makes a new key for both."
     ),
     PeerStatus.FORGED: (
-        "What came was changed on its way.  Look who stands between; checker.py -m "
-        "peerkey makes a new key for both sides."
+        "The answer was changed on the network.  Check what is between us, such as a "
+        "proxy.  checker.py -m peerkey makes a new key for both sides."
     ),
     PeerStatus.STALE: (
-        "Does cron still start Checker there, and is the file of [status] write still "
-        "replaced and carried?  Is the clock right?  So it looks, too, where somebody "
-        "sends a recorded answer again."
+        "Check that cron still starts Checker, that the file of [status] write is "
+        "still updated and copied, and that the clock is right.  Somebody who replays "
+        "a recorded answer has the same effect."
     ),
-    PeerStatus.AHEAD: "Is the clock right there, and is ours?",
+    PeerStatus.AHEAD: "Check the clocks of both machines.",
     PeerStatus.OURS: (
-        "Does that address lead back to us, or does somebody send us our own answers?  "
-        "Two machines with one name need another [general] servername."
+        "Check that the URL does not lead back to us.  If two machines have the same "
+        "[general] servername, change one.  It may also be that somebody replays our "
+        "own answers."
     ),
     PeerStatus.ANOTHERS: (
-        "Does that address lead to another machine, or have three of us one key?  If "
-        "it has a new servername, its line in our [peers] needs another name or key."
+        "Check that the URL does not lead to another machine, and that each pair of "
+        "peers has a key of its own.  If your servername has changed, ask us to change "
+        "the name or the key of your line in our [peers]."
     ),
 }
 
@@ -48,55 +52,54 @@ ADVICE = {
 def not_answered(
     peer_status: PeerStatus | None, why: str, *, us: str, url: str, times: int
 ) -> str:
-    """Return the reason of a failure where a peer has not said how it is."""
-    often = f", though it asked {times} times" if times > 1 else ""
-    what = (
-        f"{us} asks your Checker how it is, at {url}, and got no answer that it can "
-        f"believe{often}."
-    )
+    """Return the reason of a failure without a valid answer."""
+    attempts = f" in {times} attempts" if times > 1 else ""
+    what = f"{us} monitors your Checker at {url} and got no valid answer{attempts}."
     return "\n".join(
-        (briefly(peer_status, why), wrapped(what), wrapped(ADVICE[peer_status]))
+        (first_line(peer_status, why), wrapped(what), wrapped(ADVICE[peer_status]))
     )
 
 
-def briefly(peer_status: PeerStatus | None, why: str) -> str:
-    """Return in one line what came in the place of an answer."""
+def first_line(peer_status: PeerStatus | None, why: str) -> str:
+    """Return in one line what was received in place of a valid answer."""
     what = peer_status.value if peer_status else "no answer"
     return f"{what}: {why}" if why else what
 
 
-def ill(peer_status: PeerStatus, said: Answer | None, *, us: str, url: str) -> str:
-    """Return the reason of a failure where a peer says that it is not well."""
-    asks = f"{us} asks your Checker how it is, at {url}."
+def problem(
+    peer_status: PeerStatus, answer: Answer | None, *, us: str, url: str
+) -> str:
+    """Return the reason of a failure that the peer itself reports."""
+    who = f"{us} monitors your Checker at {url}."
     if peer_status is PeerStatus.MAIL_PROBLEM:
-        lines = ["it says that it cannot send mail", asks]
-        if said and said.mail_proof_age_s is not None:
-            age = duration(timedelta(seconds=said.mail_proof_age_s))
-            lines.append(f"Mail of its own was last seen to arrive {age} ago.")
+        lines = ["it says that it cannot send mail", who]
+        if answer and answer.mail_proof_age_s is not None:
+            age = duration(timedelta(seconds=answer.mail_proof_age_s))
+            lines.append(f"Its last round-trip mail arrived {age} ago.")
         lines.append(
-            "Nobody hears what is wrong there until that is mended: checker.py -m "
-            "status says why, -m testmail shows each step."
+            "Until this is fixed, your Checker cannot alert anybody.  Run checker.py "
+            "-m status to see why, and checker.py -m testmail to see each step."
         )
         return "\n".join(map(wrapped, lines))
-    lines = [f"it says that it is {peer_status}", asks]
-    if said:
-        when = local(said.last_run) if said.last_run else ""
-        lines.append(
-            f"Its last run finished at {when}." if when else "No run has finished yet."
-        )
+    lines = [f"it says that it is {peer_status}", who]
+    if answer and answer.last_run:
+        lines.append(f"Its last run finished at {local(answer.last_run)}.")
+    elif answer:
+        lines.append("No run has finished yet.")
     lines.append(
-        "Nothing is checked there until runs finish again.  Does cron still start "
-        "checker.py -m cron -c minute, and what does that say on standard error?"
+        "Until runs finish again, your Checker checks nothing.  Check that cron still "
+        "starts checker.py -m cron -c minute, and run that command by hand to see its "
+        "errors."
     )
     return "\n".join(map(wrapped, lines))
 
 
-def line_down(now: datetime) -> tuple[str, str]:
-    """Return the subject and the text of the note that our own line was down."""
+def uplink_down(now: datetime) -> tuple[str, str]:
+    """Return the subject and the text of the mail about our own connection."""
     return (
-        "our own line was down",
-        f"At {local(now)} no peer answered, nor anything else that is checked "
-        "elsewhere.\nThat was our own line, so no peer's admin was told.  Peers are "
-        "asked again each\nminute until one answers.\n\n"
-        "If you did not expect it, look at this machine's network and its DNS.\n",
+        "our own network connection was down",
+        f"At {local(now)} no peer answered, and no other remote target did.\n"
+        "So our own network connection was down, and no peer's admin was notified.\n"
+        "Peers are asked again each minute until one answers.\n\n"
+        "If you did not expect this, check this machine's network and its DNS.\n",
     )

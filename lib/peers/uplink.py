@@ -1,7 +1,7 @@
-"""Is it our own line that is down?  So it is where nobody at all answers us.
+"""Decides whether our own network connection is down: nothing else answers either.
 
-The peers' jobs of a run find that out together, once: the other peers are asked, and
-all that is checked elsewhere.  Where there is nobody else, the mail servers will do.
+The other peers and all remote targets are tried, or the mail servers if there are none.
+The jobs of a run share one result.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from lib.net.connect import Deadline, NotTried, Unreachable, connect
 from lib.peers.answer import PeerStatus
 from lib.peers.client import ask
 
-#: Long enough to hear of somebody who is there.
+#: The limit in seconds for one attempt.
 TRY_S = 8.0
-#: One of so many will do.
-MAX_ASKED = 40
+#: The most attempts that are made; one answer is enough.
+MAX_TRIES = 40
 
-#: Returns whether somebody answers.
+#: An attempt: returns whether there was an answer.
 Try = Callable[[], bool]
 
 
-class OwnLine:
-    """What the peers' jobs of one run know of it; they run side by side."""
+class Uplink:
+    """The state of our connection, shared by the parallel peer jobs of one run."""
 
     def __init__(
         self,
@@ -42,74 +42,78 @@ class OwnLine:
         self._targets = targets
         self._is_here = is_here
         self._lock = threading.Lock()
-        self._nobody_answers: bool | None = None
-        self._heard = False
+        self._nothing_answers: bool | None = None
+        self._has_answer = False
 
-    def hear(self) -> None:
+    def note_answer(self) -> None:
         """Note that a peer has answered."""
-        self._heard = True
+        self._has_answer = True
 
     def is_down(self, silent: Peer, mail: Mail | None) -> bool:
-        """Return whether nobody else answers us either.
+        """Return whether nothing but ``silent`` answers either.
 
-        ``silent`` is who does not; ``mail`` how our mail leaves.
+        ``mail`` has the mail servers to try if there is nothing else.
         """
         with self._lock:
-            if self._nobody_answers is None and not self._heard:
+            if self._nothing_answers is None and not self._has_answer:
                 tries = [
-                    *(_by_asking(one) for one in self._peers if one != silent),
-                    *self._by_targets(),
-                ] or list(self._by_mail(mail))
-                # Of one alone, with nobody to compare it with, nothing follows.
-                self._nobody_answers = bool(tries) and not any_answers(tries)
-            return bool(self._nobody_answers) and not self._heard
+                    *(_ask_peer(peer) for peer in self._peers if peer != silent),
+                    *self._target_tries(),
+                ] or list(self._mail_server_tries(mail))
+                # Without anything to try, we cannot know, so it counts as up.
+                self._nothing_answers = bool(tries) and not any_answers(tries)
+            return bool(self._nothing_answers) and not self._has_answer
 
-    def _by_targets(self) -> Iterator[Try]:
-        for one in self._targets("http"):
-            values = one.values
+    def _target_tries(self) -> Iterator[Try]:
+        for target in self._targets("http"):
+            values = target.values
             if not self._is_here(urlsplit(values["url"]).hostname or ""):
-                yield _by_fetching(values["url"], values["cafile"], values["verify"])
+                yield _fetch(values["url"], values["cafile"], values["verify"])
         for kind in ("tcp", "tls"):
-            for one in self._targets(kind):
-                if not self._is_here(one.values["host"]):
-                    yield _by_connecting(one.values["host"], one.values["port"])
+            for target in self._targets(kind):
+                if not self._is_here(target.values["host"]):
+                    yield _connect_to(target.values["host"], target.values["port"])
 
-    def _by_mail(self, mail: Mail | None) -> Iterator[Try]:
-        for one in (mail, mail.backup) if mail else ():
-            if one is not None and one.smtpserver and not self._is_here(one.smtpserver):
-                yield _by_connecting(one.smtpserver, one.smtpport)
+    def _mail_server_tries(self, mail: Mail | None) -> Iterator[Try]:
+        for account in (mail, mail.backup) if mail else ():
+            if account is None or not account.smtpserver:
+                continue
+            if not self._is_here(account.smtpserver):
+                yield _connect_to(account.smtpserver, account.smtpport)
 
 
 def any_answers(tries: Sequence[Try], limit_s: float = TRY_S) -> bool:
-    """Return whether one of these, tried side by side, succeeds within the time."""
-    found: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    tries = tries[:MAX_ASKED]
-    for one in tries:
+    """Return whether one of these parallel attempts succeeds within the time."""
+    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    tries = tries[:MAX_TRIES]
+    for attempt in tries:
         try:
-            threading.Thread(target=lambda t=one: found.put(t()), daemon=True).start()
+            threading.Thread(
+                target=lambda t=attempt: answers.put(t()), daemon=True
+            ).start()
         except RuntimeError:
-            # There are no more threads: one after the other, then.
-            found.put(one())
+            # No more threads to be had: make this attempt in this one.
+            answers.put(attempt())
     ends_at = time.monotonic() + limit_s + 1
-    for _one in tries:
+    for _attempt in tries:
         try:
-            if found.get(timeout=max(0.01, ends_at - time.monotonic())):
+            if answers.get(timeout=max(0.01, ends_at - time.monotonic())):
                 return True
         except queue.Empty:
             return False
     return False
 
 
-def _by_asking(peer: Peer) -> Try:
+def _ask_peer(peer: Peer) -> Try:
     def answers() -> bool:
         reading = ask(peer, TRY_S).reading
-        # What is no answer of a Checker may be a page of whoever is in between.
+        # An invalid answer may be the page of a proxy or of a captive portal.
         return reading is not None and reading.peer_status is not PeerStatus.WRONG
 
     return answers
 
 
-def _by_fetching(url: str, cafile: str, verify: bool) -> Try:
+def _fetch(url: str, cafile: str, verify: bool) -> Try:
     def answers() -> bool:
         try:
             with http.ask("get", url, Deadline(TRY_S), cafile=cafile, verify=verify):
@@ -120,7 +124,7 @@ def _by_fetching(url: str, cafile: str, verify: bool) -> Try:
     return answers
 
 
-def _by_connecting(host: str, port: int) -> Try:
+def _connect_to(host: str, port: int) -> Try:
     def answers() -> bool:
         try:
             connect(host, port, Deadline(TRY_S)).close()

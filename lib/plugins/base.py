@@ -1,6 +1,7 @@
-"""JobBase and JobSpawner themselves; job files get them from ``lib.jobbase``.
+"""JobBase and JobSpawner, the base classes of all jobs.
 
-What job code reads of the settings: targets, defaults, addresses.
+Job files import them from ``lib.jobbase``.  A new hook gets a method here, and its
+answer is checked in ``lib/plugins/inspect.py``.
 """
 
 from __future__ import annotations
@@ -22,49 +23,49 @@ from lib.core.settings import Mail
 
 
 class CheckFailed(Exception):
-    """The check found trouble; the text is the reason, its first line the short one."""
+    """The check found a problem.  The text is the reason; its first line is short."""
 
 
 class CheckUnknown(Exception):
-    """The check could not be made, so nothing is known; the text says why."""
+    """The check could not be carried out; the text says why."""
 
 
 class CheckPending(Exception):
-    """Under way: ask me again in the next minute run, whatever my frequency."""
+    """The check is not finished; run the job again in the next minute run."""
 
 
-#: What a job may send in one run; more is a loop, and nobody reads it.
+#: The most mails that a job may send in one run; more is a loop.
 MAX_MAILS = 100
 
 
 @dataclass(slots=True)
 class JobContext:
-    """What Checker keeps with a job; job code has no business here."""
+    """What Checker keeps with a job; not for job code."""
 
     #: What tells the job from others of its class.
-    apart: tuple[str, ...] = ()
-    #: Mails taken and not yet reported.
+    identity: tuple[str, ...] = ()
+    #: Messages of ``sendEmail`` that were not yet reported to the supervisor.
     outgoing: list[Message] = field(default_factory=list)
-    #: What a mail taken now is, whom it goes to, and what it follows.
+    #: Kind, recipients and thread of the next message.
     kind: MessageKind = MessageKind.NOTE
     to: tuple[str, ...] = ()
     thread: str | None = None
-    #: The id of the next mail; empty: one of its own.
+    #: The id of the next message; empty: a random one.
     message_id: str = ""
-    #: How mail leaves and where it arrives; only the jobs that ship are told.
+    #: The settings for mail; None unless the job ships with Checker.
     mail: Mail | None = None
-    #: What is still owed of what the job sent, and what became of its probes.
+    #: The job's messages that are still queued, and how its round-trip mails ended.
     queued: tuple[Message, ...] = ()
     round_trips: tuple[RoundTripDelivery, ...] = ()
-    #: Somebody tries the job: nothing is kept and nothing sent.
+    #: True for ``-m run``: nothing is kept and nothing sent.
     is_trial: bool = False
 
 
 class JobBase:
-    """One check.  ``executeEvery`` and ``execute`` must be given, the rest may be.
+    """One check.  Define ``executeEvery`` and ``execute``; the rest is optional.
 
     In jobs/Backup.py (file and class have the same name; other classes in the file are
-    helpers, and a file whose name starts with _ is no job):
+    helpers, and a file whose name starts with _ is not a job file):
 
         import os
         from lib.jobbase import CheckFailed, JobBase, JobFrequency
@@ -80,31 +81,32 @@ class JobBase:
 
     Try it with ``checker.py -m run Backup``, which mails nobody.
 
-    Hooks left alone are heard: after the first failure a mail goes to ``contact()``
-    with the name, the reason and since when, and another when the job is fine again.
-    A failure also shows what the job printed.
+    By default a mail goes to ``contact()`` after the first failure, with the name, the
+    reason and since when, and another one when the job is OK again.  The alert also
+    shows what the job printed.
 
     ``self.config`` is the ConfigParser of settings.cfg; a job may have a section of
     its own there, named after its class.  ``self.memory`` is a small dict of plain
-    values (what JSON can hold, at most 64 KB), kept from run to run:
+    values (anything that JSON can hold, at most 64 KB) that is kept between runs:
 
         before = self.memory.get("size", 0)
         self.memory["size"] = size
 
-    Other attributes set in ``execute`` are there in the hooks of the same run, and
-    gone in the next.  Jobs run side by side, in threads: a job touches only itself
-    and what it checks.  For many jobs of one kind see JobSpawner.
+    Other attributes set in ``execute`` are available to the hooks of the same run and
+    lost afterwards.  Jobs run in parallel threads: a job must not change the working
+    directory, signal handlers or global state.  For many jobs of one kind see
+    JobSpawner.
     """
 
     config: configparser.ConfigParser
     memory: dict[str, Any]
 
-    #: People hear of the end also where they are reminded; for the jobs that ship.
+    #: Notify of recovery also with reminders; for the jobs that ship.
     notifies_recovery = False
-    #: What a mail tells people to ask Checker for; empty: to run the job.
+    #: The mode that mails suggest for checking now; empty: run, with the job's name.
     check_now = ""
 
-    #: Job files in the older manner: anything true that execute returns is a success.
+    #: True for job files of the older program: any true value means success.
     truth_is_enough = False
 
     def __init__(
@@ -112,8 +114,8 @@ class JobBase:
     ) -> None:
         """Keep the settings, and what tells this job from others of its class.
 
-        A class that overrides this must call it, with what identifies the job (a
-        host, a path) and nothing that changes, since its history hangs on that:
+        If you override this, call it with what identifies the job (a host, a path)
+        and never changes, since the job's history is stored under it:
 
             def __init__(self, config, path):
                 super().__init__(config, path)
@@ -126,75 +128,77 @@ class JobBase:
     def executeEvery(self) -> JobFrequency:
         """Return how often to run: JobFrequency.MINUTE, HOUR, DAY or DAY_NOON.
 
-        Must be given, unless ``[defaults] every`` says it for all.
+        Required, unless ``[defaults] every`` is set.
         """
         every = default_of(self.config, "every")
         if every is None:
             raise NotImplementedError(
-                f"{type(self).__name__} does not say how often it runs: "
+                f"{type(self).__name__} does not say how often it runs; "
                 "define executeEvery, or set every in [defaults]"
             )
         return JobFrequency(every)
 
     def notifyOnFailureEvery(self) -> JobFailureNotificationFrequency:
-        """Return how often people hear of a failure that lasts.
+        """Return how often to send reminders of a failure that lasts.
 
         JobFailureNotificationFrequency.EVERYTIME, EVERYFIVEMINUTES, EVERYTENMINUTES,
-        EVERYHOUR, EVERYDAY, or ONSTATECHANGE (the default): once when it starts to
-        fail, once when it is fine again.  ``[defaults] notify`` changes the default.
+        EVERYHOUR, EVERYDAY, or ONSTATECHANGE (the default): one mail when the job
+        starts to fail, one when it is OK again.  ``[defaults] notify`` changes the
+        default.
         """
         notify = default_of(self.config, "notify")
         return JobFailureNotificationFrequency(notify or "state_change")
 
     def numberFailuresBeforeNotification(self) -> int:
-        """Return how many failures in a row come first, at least 1.
+        """Return how many consecutive failures come before the first alert.
 
-        Any int, or JobFailureCountMinimumBeforeNotification.ONE, TWO, FIVE, TEN.
-        Default: one, or ``[defaults] failures``.
+        Any int of 1 or more, or JobFailureCountMinimumBeforeNotification.ONE, TWO,
+        FIVE, TEN.  Default: one, or ``[defaults] failures``.
         """
         return int(default_of(self.config, "failures") or 1)
 
     def execute(self) -> bool:
-        """Make the check; return True if all is well and False if not.
+        """Carry out the check; return True if it is OK and False if it is failing.
 
-        Better than False: raise CheckFailed("why"), which people will read.  Raise
-        CheckUnknown("why") if it could not be judged, CheckPending("why") to be asked
-        again in the next minute run.  Anything else raised is a failure with a
-        traceback; anything but a bool returned is a failure that says so.
+        Better than False: raise CheckFailed("why"); people read the text.  Raise
+        CheckUnknown("why") if the check could not be carried out, CheckPending("why")
+        to run again in the next minute run.  Any other exception is a failure with a
+        traceback.  Returning anything but a bool is a failure that says so.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define execute")
 
     def onFailure(self) -> bool:
-        """Tell somebody that the job fails; return True if that was done.
+        """Notify somebody that the job is failing; return True if that was done.
 
-        Called when ``notifyOnFailureEvery`` and ``numberFailuresBeforeNotification``
-        say it is time.  Example: ``return self.sendEmail("No backup", self.details)``;
-        since when, how often and why is put below.  If this neither sends anything
-        nor returns True, or raises, or takes over 10 seconds, the default mail goes
-        out; so it does, without asking, when a check could not be made.
+        Called when an alert or reminder is due; see ``notifyOnFailureEvery`` and
+        ``numberFailuresBeforeNotification``.  For example:
+        ``return self.sendEmail("No backup", self.details)``.  Since when, how often and
+        why is appended.  The default mail goes out instead if this neither sends a mail
+        nor returns True, raises, or takes over 10 seconds.  It is not called when the
+        status is unknown: then the default mail goes out.
         """
         return False
 
     def onStateChangeSuccess(self) -> bool:
-        """Tell somebody that the job is fine again; return True if that was done.
+        """Notify somebody that the job is OK again; return True if that was done.
 
-        Called for ONSTATECHANGE only, and only if the failure was told.  As with
-        onFailure, the default mail goes out if nothing was sent.
+        Called for ONSTATECHANGE only, and only if somebody was notified of the failure.
+        As with onFailure, the default mail goes out if nothing was sent.
         """
         return False
 
     def sendEmail(
         self, subject: str, body: str, to: str | Iterable[str] | None = None
     ) -> bool:
-        """Take a mail to send; return True: it is kept from now on, sent or retried.
+        """Queue a mail and return True; it is sent after the run, retried if need be.
 
-        ``to`` is an address, several with commas between, or a list.  Default: the
+        ``to`` is an address, several separated by commas, or a list.  Default: the
         job's contact, and for a recovery those who got the alert.  The server's name
-        is put before the subject.  Raise ValueError for what is no address.
+        is put before the subject.  Raise ValueError if an address is not valid.
         """
         job_context = self._checker
         if len(job_context.outgoing) >= MAX_MAILS:
-            raise RuntimeError(f"a job may send {MAX_MAILS} mails in a run, no more")
+            raise RuntimeError(f"a job may send at most {MAX_MAILS} mails in a run")
         job_context.outgoing.append(
             Message(
                 message_id=job_context.message_id or os.urandom(16).hex(),
@@ -209,40 +213,40 @@ class JobBase:
         return True
 
     def contact(self) -> tuple[str, ...]:
-        """Return who is told.  Default: ``[defaults] contact``, then alertcontact."""
-        found = default_of(self.config, "contact")
-        if found:
-            return tuple(found)
+        """Return the recipients.  Default: ``[defaults] contact``, or alertcontact."""
+        contact = default_of(self.config, "contact")
+        if contact:
+            return tuple(contact)
         return read_addresses(self.config.get("general", "alertcontact"))
 
     def timeout(self) -> float:
-        """Return how many seconds ``execute`` may take in all; at most 50.
+        """Return how many seconds ``execute`` may take; at most 50.
 
         Default: 30, or ``[defaults] timeout``.  A job that takes longer is failing.
         """
         return float(default_of(self.config, "timeout") or DEFAULT_TIMEOUT_S)
 
     def formerly(self) -> str:
-        """Return a glob over the older program's state names that meant this job."""
+        """Return a glob that matches this job's names in the older program's state."""
         name = self.getName()
         if type(self).getName is JobBase.getName:
             name = str(type(self))
-        return glob.escape("|".join((name, *(self._checker.apart or ("",)))))
+        return glob.escape("|".join((name, *(self._checker.identity or ("",)))))
 
     def getName(self) -> str:
-        """Return the name people read, in mails and in lists."""
-        return " ".join((type(self).__name__, *self._checker.apart))
+        """Return the name for people, as in mails and lists."""
+        return " ".join((type(self).__name__, *self._checker.identity))
 
     def getStateName(self) -> str:
-        """Return what identifies the job among those of its file; never changes."""
-        return "|".join((type(self).__qualname__, *self._checker.apart))
+        """Return what identifies the job within its file; it must never change."""
+        return "|".join((type(self).__qualname__, *self._checker.identity))
 
 
 def send_round_trip(job: JobBase, token: str, subject: str, body: str, to: str) -> bool:
-    """Take a mail to ourselves by the road of every other; return True.
+    """Queue a round-trip mail, which is sent the way alerts are; return True.
 
-    ``token`` is its id.  It is never folded, and no budget holds it back.  The record
-    says in ``gone`` what became of it.
+    ``token`` is its message id.  It is never merged, and no rate limit applies to it.
+    ``round_trips`` of the record says how its delivery ended.
     """
     job_context = job._checker
     before = (job_context.kind, job_context.message_id)
@@ -254,30 +258,30 @@ def send_round_trip(job: JobBase, token: str, subject: str, body: str, to: str) 
 
 
 class JobSpawner:
-    """Many jobs from one file: yield them.
+    """Many jobs of one file.
 
-    The class has the name of its file and takes no arguments; the jobs it yields are
-    of a helper class in the same file, which derives from JobBase:
+    The class has the name of its file and takes no arguments; it yields jobs of a
+    helper class in the same file, which derives from JobBase:
 
         class Folders(JobSpawner):
             def get_sub_jobs(self, config):
                 for path in ("/srv/a", "/srv/b"):
                     yield Folder(config, path)
 
-    No two of them may be told the same apart; see JobBase.__init__.
+    No two jobs may pass the same identity to JobBase.__init__.
     """
 
     def get_sub_jobs(self, config: configparser.ConfigParser) -> Iterator[JobBase]:
         """Yield the jobs.
 
-        If this raises half-way, the jobs yielded so far run, and one more job of the
-        file's name fails with the traceback.
+        If this raises, the jobs yielded so far run, and the job that stands for the
+        file fails with the traceback.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define get_sub_jobs")
 
 
 def default_of(config: configparser.ConfigParser, option: str) -> Any:
-    """Return what [defaults] says of ``option``, typed; None if nothing usable."""
+    """Return the value of an option of [defaults], typed; None if unset or invalid."""
     if not config.has_option("defaults", option):
         return None
     given = {option: config.get("defaults", option)}
@@ -286,7 +290,7 @@ def default_of(config: configparser.ConfigParser, option: str) -> Any:
 
 
 def read_addresses(to: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Return the addresses in what an author gave; raise ValueError for a wrong one."""
+    """Return the addresses in ``to``; raise ValueError if one is not valid."""
     if not to:
         return ()
     return _addresses(to if isinstance(to, str) else ",".join(to))
@@ -294,5 +298,5 @@ def read_addresses(to: str | Iterable[str] | None) -> tuple[str, ...]:
 
 @lru_cache
 def _addresses(text: str) -> tuple[str, ...]:
-    # Thousands of jobs have the same contact.
+    # Cached, since thousands of jobs may have the same contact.
     return fields.addresses(text)

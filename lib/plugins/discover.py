@@ -1,8 +1,8 @@
-"""One job file -> its jobs.
+"""Loads a job file and returns its jobs.
 
-The class with the file's name is the job, or the spawner of its jobs.  A file that
-will not load, and a job that cannot say what it is, becomes a job that fails and
-tells why: nothing here raises because of what a job file does.
+The class with the file's name is the job, or the spawner of its jobs.  Nothing here
+raises because of a job file: a file that cannot be loaded, or a job whose hooks return
+something invalid, becomes a failing job with the reason.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from lib.plugins.errors import (
 )
 from lib.plugins.inspect import JobInspector, WrongAnswer
 
-#: A spawner that yields more is one that does not end.
+#: The most jobs that one file may have, against a spawner that does not end.
 MAX_JOBS = 50_000
-#: As many jobs that cannot run are told of one by one; each is an alert.
-MAX_TROUBLES = 100
+#: The most broken jobs that are reported one by one, since each is an alert.
+MAX_BROKEN_JOBS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A job of a file, or trouble that stands in for one."""
+class LoadedJob:
+    """A job of a file, or a placeholder for one that cannot run."""
 
-    facts: Job
-    job: JobBase | None = None
-    #: Why it cannot run; the outcome of the job instead of an execution.
-    trouble: str = ""
+    job: Job
+    #: The object whose hooks are called; None for a placeholder.
+    instance: JobBase | None = None
+    #: Why it cannot run: the reason of its result, in place of an execution.
+    problem: str = ""
     output: str = ""
 
 
@@ -48,15 +49,15 @@ class Found:
 class Discovered:
     """What a job file holds."""
 
-    #: The file itself as a job: fails while the file, or a part of it, is broken.
-    file: Found
-    jobs: tuple[Found, ...] = ()
-    #: Set where the file defines no job at all, which is odd but no failure.
+    #: The file itself as a job, which fails while the file cannot be loaded whole.
+    file: LoadedJob
+    jobs: tuple[LoadedJob, ...] = ()
+    #: Set if the file defines no job, which is a warning and no failure.
     warning: str = ""
 
 
-def facts_of_file(file: JobFile, contact: tuple[str, ...]) -> Job:
-    """Return how a job file is known as a job of its own."""
+def job_of_file(file: JobFile, contact: tuple[str, ...]) -> Job:
+    """Return the job that stands for a job file itself."""
     return Job(
         key=JobKey(file.name),
         name=f"{file.name}.py",
@@ -75,113 +76,118 @@ def discover(
     *,
     formerly: bool = True,
 ) -> Discovered:
-    """Return the jobs of ``file``, in the order in which it gives them.
+    """Return the jobs of ``file``, in the order in which the file yields them.
 
-    ``contact`` hears of what has none of its own.  No name holds a secret.
-    ``formerly``: keep what each was called by the older program, which is long.
+    ``contact`` is the recipient for jobs without a contact of their own.  ``secrets``
+    are removed from every name.  With ``formerly``, each job's name in the older
+    program is kept; these names are long.
     """
-    return _Discovery(file, config, contact, secrets, formerly).carry_out()
+    return _Discoverer(file, config, contact, secrets, formerly).run()
 
 
 @dataclass
-class _Discovery:
-    """One job file on its way."""
+class _Discoverer:
+    """The state of loading one job file."""
 
     file: JobFile
     config: configparser.ConfigParser
     contact: tuple[str, ...]
     secrets: tuple[str, ...]
     formerly: bool
-    jobs: dict[JobKey, Found] = field(default_factory=dict)
-    #: What is being done, for the sentence that says what did not work.
-    at: str = ""
-    troubles: int = 0
+    jobs: dict[JobKey, LoadedJob] = field(default_factory=dict)
+    #: The current step, for the error message.
+    step: str = ""
+    broken_jobs: int = 0
 
-    def carry_out(self) -> Discovered:
-        facts = facts_of_file(self.file, self.contact)
+    def run(self) -> Discovered:
+        job = job_of_file(self.file, self.contact)
         warning = ""
-        file = Found(facts)
+        file = LoadedJob(job)
         try:
             warning = self._load()
-        # What a job file raises is its own affair, SystemExit included.
+        # A job file may raise anything, SystemExit included.
         except BaseException as error:  # noqa: B036
             so_far = f", after {len(self.jobs)} jobs" if self.jobs else ""
-            trouble = f"{self.at}{so_far}: {described(error)}"
-            file = self._broken(facts, trouble, formatted(error))
-        if self.troubles > MAX_TROUBLES and not file.trouble:
-            more = self.troubles - MAX_TROUBLES
-            file = replace(file, trouble=f"{more} more of its jobs cannot run")
+            problem = f"{self.step}{so_far}: {described(error)}"
+            file = self._broken_job(job, problem, formatted(error))
+        if self.broken_jobs > MAX_BROKEN_JOBS and not file.problem:
+            more = self.broken_jobs - MAX_BROKEN_JOBS
+            file = replace(file, problem=f"{more} more jobs of this file cannot run")
         return Discovered(file, tuple(self.jobs.values()), warning)
 
     def _load(self) -> str:
-        """Find all jobs; return a warning if there is no class for them."""
+        """Load the file and collect its jobs; return a warning if it has no job."""
         name, path = self.file.name, self.file.path
-        self.at = f"{path} cannot be loaded"
-        made = getattr(_import(self.file), name, None)
-        self.at = f"{name} of {path} cannot be made"
-        if isinstance(made, type) and issubclass(made, JobBase):
-            self._add(made(self.config), 1)
-        elif isinstance(made, type) and issubclass(made, JobSpawner):
-            spawner = made()
-            self.at = f"get_sub_jobs of {path} failed"
+        self.step = f"{path} cannot be loaded"
+        cls = getattr(_import(self.file), name, None)
+        self.step = f"{name} of {path} cannot be created"
+        if isinstance(cls, type) and issubclass(cls, JobBase):
+            self._add(cls(self.config), 1)
+        elif isinstance(cls, type) and issubclass(cls, JobSpawner):
+            spawner = cls()
+            self.step = f"get_sub_jobs of {path} failed"
             self._add_all(spawner.get_sub_jobs(self.config))
         else:
             return (
-                f"{path} is no job: it has no class {name} that derives "
-                "from JobBase or JobSpawner; a helper's name starts with _"
+                f"{path} is not a job file: it has no class {name} that derives from "
+                "JobBase or JobSpawner; if it is a helper, start its name with _"
             )
         return ""
 
     def _add_all(self, jobs: Iterable[object]) -> None:
         for number, job in enumerate(jobs, 1):
             if number > MAX_JOBS:
-                raise OverflowError(f"more than {MAX_JOBS} jobs; does it not end?")
+                raise OverflowError(f"it yields more than {MAX_JOBS} jobs")
             self._add(job, number)
 
     def _add(self, job: object, number: int) -> None:
-        found = self._known(job, number)
-        self.troubles += bool(found.trouble)
-        if found.trouble and self.troubles > MAX_TROUBLES:
+        loaded = self._inspect(job, number)
+        self.broken_jobs += bool(loaded.problem)
+        if loaded.problem and self.broken_jobs > MAX_BROKEN_JOBS:
             return
-        twin = self.jobs.get(found.facts.key)
+        twin = self.jobs.get(loaded.job.key)
         if twin is None:
-            self.jobs[found.facts.key] = found
+            self.jobs[loaded.job.key] = loaded
             return
-        # One for all that are the same, however many there are.
-        key = JobKey(self.file.name, f"{found.facts.key.identity}#2")
-        facts = self._facts(key, found.facts.name, found.facts.contact)
+        # One placeholder for all duplicates, however many there are.
+        key = JobKey(self.file.name, f"{loaded.job.key.identity}#2")
+        job_info = self._placeholder(key, loaded.job.name, loaded.job.contact)
         text = (
-            f"two jobs of {self.file.path} are the same to Checker, "
-            f"{twin.facts.name!r} and {found.facts.name!r}: give JobBase.__init__ "
-            "what tells them apart"
+            f"two jobs of {self.file.path} have the same identity, "
+            f"{twin.job.name!r} and {loaded.job.name!r}: pass what tells them apart "
+            "to JobBase.__init__"
         )
-        self.jobs.setdefault(key, Found(facts, trouble=text))
+        self.jobs.setdefault(key, LoadedJob(job_info, problem=text))
 
-    def _known(self, job: object, number: int) -> Found:
-        """Return the job with what it says of itself, or with the trouble in that."""
+    def _inspect(self, job: object, number: int) -> LoadedJob:
+        """Return the job with the answers of its hooks, or a placeholder for it."""
         key, name = JobKey(self.file.name, f"#{number}"), type(job).__name__
         if not isinstance(job, JobBase):
-            text = f"{shown(job)} is no job: it does not derive from JobBase"
-            return Found(self._facts(key, f"{self.file.name} #{number}"), trouble=text)
+            text = f"{shown(job)} is not a job: it does not derive from JobBase"
+            return LoadedJob(
+                self._placeholder(key, f"{self.file.name} #{number}"), problem=text
+            )
         if not _has_job_context(job):
             text = (
-                f"__init__ of {name} does not call JobBase's: "
+                f"__init__ of {name} does not call JobBase.__init__: "
                 "add super().__init__(config)"
             )
-            return Found(self._facts(key, name), trouble=text)
-        asked = JobInspector(
+            return LoadedJob(self._placeholder(key, name), problem=text)
+        inspector = JobInspector(
             self.file, job, self.contact, self.secrets, formerly=self.formerly
         )
         try:
-            return Found(asked.facts(), job)
+            return LoadedJob(inspector.inspect(), job)
         except WrongAnswer as wrong:
-            facts = self._facts(asked.key or key, asked.name or name, asked.contact)
-            return self._broken(facts, wrong.text, wrong.output)
+            known = self._placeholder(
+                inspector.key or key, inspector.name or name, inspector.contact
+            )
+            return self._broken_job(known, wrong.text, wrong.output)
 
-    def _facts(
+    def _placeholder(
         self, key: JobKey, name: str, contact: tuple[str, ...] | None = None
     ) -> Job:
-        """Return what is known of a job that cannot say it, or is not to be run."""
+        """Return a job for one whose hooks cannot be used, or that cannot run."""
         return Job(
             key,
             name,
@@ -190,29 +196,29 @@ class _Discovery:
             contact=self.contact if contact is None else contact,
         )
 
-    def _broken(self, facts: Job, trouble: str, output: str) -> Found:
-        return Found(
-            facts,
-            trouble=fit(trouble, self.secrets, REASON_TEXT_LENGTH),
+    def _broken_job(self, job: Job, problem: str, output: str) -> LoadedJob:
+        return LoadedJob(
+            job,
+            problem=fit(problem, self.secrets, REASON_TEXT_LENGTH),
             output=fit_end(output, self.secrets, TRACEBACK_LENGTH),
         )
 
 
 def _has_job_context(job: JobBase) -> bool:
-    """Return whether JobBase.__init__ was called, without asking the job's own code."""
+    """Return whether JobBase.__init__ was called, without running the job's code."""
     try:
-        # Not ``vars``, which would make a dict of what is kept in less.
+        # Not ``vars``, which would create a dict for each job and take more memory.
         return isinstance(object.__getattribute__(job, "_checker"), JobContext)
     except AttributeError:
         return False
 
 
 def _import(file: JobFile) -> ModuleType:
-    # The name is what the older program gave it, so that str(class) is as it was.
+    # The module name of the older program, so that str(class) is the same.
     name = f"jobs.{file.name}"
     spec = importlib.util.spec_from_file_location(name, file.path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file.path} is no Python file")
+        raise ImportError(f"{file.path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

@@ -1,6 +1,6 @@
-"""Why something failed, in words: what job code raised, returned or printed.
+"""Turns what job code raised or returned into text for people.
 
-Whatever a stranger's object does while it is asked for its text, there is an answer.
+Every function returns a text, even if the ``str`` or ``repr`` of an object raises.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import traceback
 
 from lib.core.sanitize import RAW_LENGTH, harmless
 
-#: As much of a reason as is kept; a page of HTML in an exception is not a reason.
+#: The maximum length of a reason; an exception may hold a whole HTML page.
 REASON_TEXT_LENGTH = 4000
-#: As much of a traceback as is kept; the end is what tells.
+#: The maximum length of a traceback; its end is kept.
 TRACEBACK_LENGTH = 4096
 
 
-#: Whose frames say nothing to the author of a job.
+#: Folders of our own code, whose frames are left out of tracebacks.
 _LIB = os.path.dirname(os.path.dirname(__file__))
 _OURS = tuple(
     os.path.join(_LIB, part)
@@ -27,12 +27,12 @@ _OURS = tuple(
 
 
 def described(error: BaseException) -> str:
-    """Return what an exception says: its class and its text."""
+    """Return the class and the text of an exception."""
     text = text_of(error)
     if isinstance(error, SystemExit):
         return f"it called sys.exit({text})"
     if isinstance(error, ModuleNotFoundError) and text:
-        text = f"{text}; a library is installed with {sys.executable} -m pip install"
+        text = f"{text}; install a library with {sys.executable} -m pip install"
     name = type(error).__name__
     if isinstance(error, MemoryError):
         from lib.system import limits
@@ -42,27 +42,27 @@ def described(error: BaseException) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an exception, as its author gave it."""
+    """Return the text of an exception."""
     try:
         return str(error)[:RAW_LENGTH].strip()
-    except BaseException as worse:  # noqa: B036  # whatever it is, we want words
-        return f"(its text cannot be made: {type(worse).__name__})"
+    except BaseException as second:  # noqa: B036  # a __str__ may raise anything
+        return f"(its text is not available: {type(second).__name__})"
 
 
 def formatted(error: BaseException) -> str:
-    """Return the traceback, from the author's own code on."""
+    """Return the traceback, from the first frame of the author's code on."""
     trace = error.__traceback__
     while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     try:
         lines = traceback.format_exception(type(error), error, trace)
         return "".join(lines)[-RAW_LENGTH:]
-    except BaseException:  # noqa: B036  # whatever it is, we want words
+    except BaseException:  # noqa: B036  # a __str__ may raise anything
         return type(error).__name__
 
 
 def whereabouts(thread: int) -> str:
-    """Return where a thread is, from the author's own code on; "" if it is gone."""
+    """Return the stack of a thread, from the author's code on; "" if it has ended."""
     frame = sys._current_frames().get(thread)
     if frame is None:
         return ""
@@ -71,14 +71,14 @@ def whereabouts(thread: int) -> str:
         _is_ours(stack[0].filename) or stack[0].filename == threading.__file__
     ):
         del stack[0]
-    return "It was here:\n" + "".join(traceback.format_list(stack))[-RAW_LENGTH:]
+    return "Stack of the job:\n" + "".join(traceback.format_list(stack))[-RAW_LENGTH:]
 
 
 def shown(answer: object) -> str:
-    """Return a short look at an object, in one line."""
+    """Return a short ``repr`` of an object, in one line."""
     try:
         words = harmless(repr(answer)[:1000])
-    except BaseException:  # noqa: B036  # whatever it is, we want words
+    except BaseException:  # noqa: B036  # a __repr__ may raise anything
         return f"a {type(answer).__name__}"
     return words if len(words) <= 80 else f"{words[:77]}..."
 

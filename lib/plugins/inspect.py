@@ -1,4 +1,4 @@
-"""What a job says of itself: each hook asked once, each answer checked."""
+"""Calls the hooks that describe a job, once each, and validates their answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lib.plugins.errors import described, formatted, shown
 T = TypeVar("T")
 
 NAME_LENGTH = 200
-#: What identifies a job is kept whole up to here, then with a digest for the rest.
+#: A longer identity is cut to this and ends with a digest of the whole.
 KEY_LENGTH = 1000
 
 
 class WrongAnswer(Exception):
-    """A hook raised, or returned what it must not; the text says which and what."""
+    """A hook raised, or returned something invalid; the text says which and what."""
 
     def __init__(self, text: str, output: str = "") -> None:
         super().__init__(text, output)
@@ -29,9 +29,10 @@ class WrongAnswer(Exception):
 
 
 class JobInspector:
-    """The questions to one job; what is known already stays if a later one fails.
+    """Calls the hooks of one job.
 
-    ``formerly``: keep what it was called by the older program.
+    ``key``, ``name`` and ``contact`` keep what is known so far if a later hook fails.
+    With ``formerly``, the job's name in the older program is kept.
     """
 
     def __init__(
@@ -51,8 +52,8 @@ class JobInspector:
         self.name = ""
         self.contact = contact
 
-    def facts(self) -> Job:
-        """Return what the job says; raise WrongAnswer if it cannot."""
+    def inspect(self) -> Job:
+        """Return the job as its hooks describe it; raise WrongAnswer if one fails."""
         job = self._job
         self.key = key = self._key(self._ask("getStateName", _text))
         self.name = self._line(self._ask("getName", _text))
@@ -64,7 +65,7 @@ class JobInspector:
             file=str(self._file.path),
             frequency=self._ask("executeEvery", _frequency),
             policy=Policy(
-                # In the older program a hook that was not given answered None.
+                # In the older program a hook that was not overridden returned None.
                 self._ask("notifyOnFailureEvery", _notify)
                 or JobBase.notifyOnFailureEvery(job),
                 self._ask("numberFailuresBeforeNotification", _failures)
@@ -92,8 +93,8 @@ class JobInspector:
     def _key(self, text: str) -> JobKey:
         words = harmless(scrubbed(text, self._secrets))
         if len(words) > KEY_LENGTH:
-            bundle = hashlib.sha256(words.encode()).hexdigest()[:16]
-            words = f"{words[:KEY_LENGTH]}...{bundle}"
+            digest = hashlib.sha256(words.encode()).hexdigest()[:16]
+            words = f"{words[:KEY_LENGTH]}...{digest}"
         return JobKey(self._file.name, words)
 
     def _line(self, text: str) -> str:
@@ -103,7 +104,7 @@ class JobInspector:
 
 def _text(answer: object) -> str:
     if not isinstance(answer, str) or not answer.strip():
-        raise ValueError("expected some text")
+        raise ValueError("expected a text that is not empty")
     return str(answer)
 
 
@@ -141,7 +142,7 @@ def _seconds(answer: Any) -> float:
     expected = f"expected seconds, more than 0 and at most {MAX_TIMEOUT_S}"
     if isinstance(answer, bool) or not isinstance(answer, int | float):
         raise ValueError(expected)
-    # This way round it refuses NaN too.
+    # Not ``answer <= 0 or ...``, which would accept NaN.
     if not 0 < answer <= MAX_TIMEOUT_S:
         raise ValueError(expected)
     return float(answer)

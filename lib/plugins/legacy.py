@@ -1,9 +1,9 @@
-"""The bridge to job files written for the older public Checker.
+"""Lets job files written for the older public Checker run unchanged.
 
 They say ``from . import JobBase`` or ``import JobBase`` and then use
-``JobBase.JobBase``, ``JobBase.JobFrequency.MINUTE``, ``JobSpawner.JobSpawner``,
-``JobBase.sendEmail(config, subject, body, to)``.  ``build`` makes modules of these
-names, before any job file is imported and so in front of any old copy on disk.
+``JobBase.JobBase``, ``JobBase.JobFrequency.MINUTE``, ``JobSpawner.JobSpawner`` and
+``JobBase.sendEmail(config, subject, body, to)``.  ``build`` creates modules of these
+names before any job file is imported, so they win over old copies on disk.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from lib import jobbase
 
 
 class JobBase(jobbase.JobBase):
-    """JobBase as it was: whatever is true counts as success."""
+    """JobBase of the older program, where anything true means success."""
 
     truth_is_enough = True
 
 
 class JobSpawner(jobbase.JobSpawner):
-    """JobSpawner as it was."""
+    """JobSpawner of the older program."""
 
 
 def sendEmail(  # noqa: N802  # the older program's name
     config: configparser.ConfigParser, subject: str, body: str, to: str = ""
 ) -> bool:
-    """Take a mail to send, as ``sendEmail`` of the job at work would; return True."""
-    if _speaking.job is None:
-        raise RuntimeError("sendEmail was called where no job is at work")
-    return _speaking.job.sendEmail(subject, body, to)
+    """Queue a mail as ``sendEmail`` of the running job does; return True."""
+    if _current.job is None:
+        raise RuntimeError("sendEmail was called while no job is running")
+    return _current.job.sendEmail(subject, body, to)
 
 
-class _Speaking(threading.local):
-    """Which job is at work in this thread."""
+class _CurrentJob(threading.local):
+    """The job that runs in this thread."""
 
     job: jobbase.JobBase | None = None
 
 
-_speaking = _Speaking()
+_current = _CurrentJob()
 
 
-def set_speaking_job(job: jobbase.JobBase | None) -> None:
-    """Say whose code runs in this thread from here on."""
-    _speaking.job = job
+def set_current_job(job: jobbase.JobBase | None) -> None:
+    """Set the job that runs in this thread from here on."""
+    _current.job = job
 
 
 def build(folder: Path) -> None:
-    """Make the package ``jobs`` of job files in ``folder``, the bridge in it."""
+    """Create the package ``jobs`` for the job files in ``folder``."""
     base = types.ModuleType("jobs.JobBase", __doc__)
     for name in jobbase.__all__:
         setattr(base, name, getattr(jobbase, name))
@@ -70,7 +70,7 @@ def build(folder: Path) -> None:
             "JobSpawner": spawner,
         }
     )
-    # A helper beside the job file can be imported by its bare name too; last, so
-    # that it cannot stand in front of a library.
+    # A helper beside the job file can be imported by its bare name.  The folder comes
+    # last, so that a helper cannot shadow a library.
     if str(folder) not in sys.path:
         sys.path.append(str(folder))

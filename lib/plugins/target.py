@@ -1,4 +1,4 @@
-"""What job code reads of the settings: targets, defaults, addresses."""
+"""Targets: jobs that are sections of settings.cfg, and settings for shipped jobs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lib.plugins.base import JobBase
 
 
 def targets(config: configparser.ConfigParser, kind: str) -> Iterator[Target]:
-    """Yield the targets of the sections ``[kind name]`` in which nothing is wrong.
+    """Yield the targets of the valid sections ``[kind name]``.
 
-    The others are reported as failing jobs already, by whoever read the settings.
+    Invalid sections are reported as failing jobs when the settings are loaded.
     """
     defaults = _defaults(config)
     for section in config.sections():
@@ -29,7 +29,7 @@ def targets(config: configparser.ConfigParser, kind: str) -> Iterator[Target]:
 
 
 def peers_of(config: configparser.ConfigParser) -> Peers:
-    """Return the peers whose lines have nothing wrong in them, and how to ask them."""
+    """Return the peers with valid lines in [peers], and its options."""
     values, _wrong = peers.read_peers(_given(config, "peers"))
     status, _wrong = kinds.read_options(_given(config, "status"), options.STATUS)
     servername = config.get("general", "servername", fallback="")
@@ -38,7 +38,7 @@ def peers_of(config: configparser.ConfigParser) -> Peers:
 
 
 def email_option(config: configparser.ConfigParser, option: str) -> Any:
-    """Return what [email] says of ``option``, typed, or its default."""
+    """Return the value of an option of [email], typed, or its default."""
     known = options.EMAIL[option]
     raw = config.get("email", option, fallback="").strip()
     values, _wrong = kinds.read_options({option: raw} if raw else {}, {option: known})
@@ -60,9 +60,9 @@ def _defaults(config: configparser.ConfigParser) -> dict[str, Any]:
 
 
 class TargetJob(JobBase):
-    """One target of the settings; ``lib/config/kinds.py`` has what it may say.
+    """A job for one section of settings.cfg; its options are in lib/config/kinds.py.
 
-    A subclass gives ``execute`` only; ``self.values`` holds the section's options.
+    A subclass defines ``execute`` only; ``self.values`` holds the section's options.
     """
 
     def __init__(self, config: configparser.ConfigParser, target: Target) -> None:

@@ -102,23 +102,23 @@ class WorkerHandle:
         """Return whether a job is past its own deadline."""
         return self.stuck_at.get(key, now + 1) <= now
 
-    def hear(self, frame: object, now: float) -> protocol.Said:
+    def hear(self, frame: object, now: float) -> protocol.Event:
         """Return what a frame says, and keep it in mind.
 
         Raise ValueError, TypeError, KeyError or IndexError if it says what it must not.
         """
         said = protocol.read(frame, self.jobs or {})
         self.heard_at = now
-        if isinstance(said, protocol.Some):
+        if isinstance(said, protocol.Jobs):
             self.met.update(said.jobs)
             # Those of a worker before that are not there any more stay left.
             self.left.update({key: said.jobs[key] for key in said.wanted})
         elif isinstance(said, protocol.Loaded):
             self.jobs = self.met
-        elif isinstance(said, protocol.Begun):
+        elif isinstance(said, protocol.Started):
             limit = said.job.timeout_s + STALL_AFTER_S
             self.stuck_at[said.job.key] = now + limit
-        elif isinstance(said, protocol.Speaking):
+        elif isinstance(said, protocol.Notifying):
             limit = self.work.order.hook_timeout_s + STALL_AFTER_S
             self.stuck_at[said.job.key] = now + limit
             self.found[said.job.key] = said.result

@@ -1,7 +1,7 @@
-"""One job: its execution, and the hook that notifies somebody.
+"""Calls ``execute`` and the hooks of one job.
 
-Other people's code is called here, and whatever it does becomes a value: a CheckResult
-or a HookResult.  What leaves a worker holds no secret and is not too long.
+Whatever job code does becomes a value, a CheckResult or a HookResult.  Secrets are
+removed and long texts are cut before a value leaves the worker.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lib.core.results import CheckResult
 from lib.core.sanitize import fit, fit_end, scrubbed
 from lib.core.text import paragraphs, printed_part
 from lib.plugins import base
-from lib.plugins.discover import Found
+from lib.plugins.discover import LoadedJob
 from lib.plugins.errors import (
     REASON_TEXT_LENGTH,
     TRACEBACK_LENGTH,
@@ -31,34 +31,32 @@ from lib.plugins.errors import (
 from lib.system.process import MAX_PRINTED
 from lib.workers.output import KeptOutput
 
-#: A memory is written whenever it changes, and read in each run.
+#: The most bytes of a job's memory as JSON; it is read in every run.
 MAX_MEMORY = 64 * 1024
 
 
-def execute(found: Found, record: Record) -> CheckResult:
-    """Return what one execution of the job found, and how long it took."""
+def execute(loaded: LoadedJob, record: Record) -> CheckResult:
+    """Return the result of one execution of the job, with its duration."""
     started = time.monotonic()
-    result = _execute(found, record)
-    _memory, trouble = memory_after(found)
-    if trouble and result.status is Status.OK:
-        result = CheckResult(Status.FAILING, trouble)
+    result = _execute(loaded, record)
+    _memory, problem = memory_after(loaded)
+    if problem and result.status is Status.OK:
+        result = CheckResult(Status.FAILING, problem)
     seconds = round(time.monotonic() - started, 3)
     return replace(result, seconds=seconds)
 
 
-def _execute(found: Found, record: Record) -> CheckResult:
-    job = found.job
+def _execute(loaded: LoadedJob, record: Record) -> CheckResult:
+    job = loaded.instance
     if job is None:
-        status = Status.FAILING if found.trouble else Status.OK
-        return CheckResult(status, found.trouble, found.output)
+        status = Status.FAILING if loaded.problem else Status.OK
+        return CheckResult(status, loaded.problem, loaded.output)
     try:
-        job._checker.queued, job._checker.round_trips = (
-            record.queued,
-            record.round_trips,
-        )
-        # A copy: what the job makes of it is compared with what it was.
+        job._checker.queued = record.queued
+        job._checker.round_trips = record.round_trips
+        # A copy, since it is compared with the original afterwards.
         job.memory = plain.plain_memory(dict(record.memory)) if record.memory else {}
-        return _judged(job, job.execute())
+        return _result_of(job, job.execute())
     except base.CheckFailed as failed:
         return CheckResult(Status.FAILING, _reason(failed))
     except base.CheckUnknown as unknown:
@@ -69,28 +67,28 @@ def _execute(found: Found, record: Record) -> CheckResult:
         return CheckResult(Status.FAILING, described(error), formatted(error))
 
 
-def _judged(job: base.JobBase, answer: object) -> CheckResult:
+def _result_of(job: base.JobBase, answer: object) -> CheckResult:
     if answer is True or (job.truth_is_enough and answer):
         return CheckResult(Status.OK)
     if answer is False or job.truth_is_enough:
-        reason = f"execute returned {shown(answer)}, and gave no reason"
+        reason = f"execute returned {shown(answer)} without a reason"
         return CheckResult(Status.FAILING, reason)
     reason = f"execute returned {shown(answer)}, which is neither True nor False"
     return CheckResult(Status.FAILING, reason)
 
 
 def _reason(error: BaseException) -> str:
-    return text_of(error) or "no reason was given"
+    return text_of(error) or "no reason given"
 
 
-def memory_after(found: Found) -> tuple[dict[str, Any] | None, str]:
-    """Return the job's memory to keep, and why it cannot be kept if it cannot."""
-    if found.job is None:
+def memory_after(loaded: LoadedJob) -> tuple[dict[str, Any] | None, str]:
+    """Return the job's memory, or None and why it cannot be kept."""
+    if loaded.instance is None:
         return None, ""
     try:
-        return _plain_memory(found.job.memory), ""
-    except BaseException as error:  # noqa: B036  # a repr of the author's may raise
-        return None, f"self.memory cannot be kept: {text_of(error)}"
+        return _plain_memory(loaded.instance.memory), ""
+    except BaseException as error:  # noqa: B036  # a __repr__ may raise anything
+        return None, f"self.memory cannot be stored: {text_of(error)}"
 
 
 def _plain_memory(memory: Any) -> dict[str, Any]:
@@ -98,36 +96,36 @@ def _plain_memory(memory: Any) -> dict[str, Any]:
         return {}
     kept = plain.plain_memory(memory)
     if any(not isinstance(name, str) for name in memory):
-        raise ValueError("its keys are not all text")
+        raise ValueError("a key is not a str")
     length = len(json.dumps(kept))
     if length > MAX_MEMORY:
         limit = MAX_MEMORY // 1024
-        raise ValueError(f"it is {length // 1024} KB as JSON, and {limit} is the limit")
+        raise ValueError(f"it is {length // 1024} KB as JSON; the limit is {limit} KB")
     return kept
 
 
 @dataclass(frozen=True, slots=True)
 class HookResult:
-    """What came of the hook that was to notify somebody."""
+    """The result of calling onFailure or onStateChangeSuccess."""
 
-    #: What it sent, the mails about the failure itself.
+    #: The messages that it sent about the failure or the recovery.
     messages: tuple[Message, ...] = ()
-    #: It notified nobody: the default mail is to go out.
+    #: It notified nobody, so the default mail goes out.
     default_mail: bool = False
-    #: Why that is, where the hook broke down.
-    trouble: str = ""
+    #: Why the hook did not work; empty if it did.
+    problem: str = ""
 
 
 def call_hook(
-    found: Found,
+    loaded: LoadedJob,
     record: Record,
     result: CheckResult,
     decision: Decision,
     secrets: tuple[str, ...] = (),
 ) -> HookResult:
-    """Call onFailure or onStateChangeSuccess, as the decision wants it."""
-    job = found.job
-    # What a hook says would be the author's words about what nobody has seen.
+    """Call onStateChangeSuccess for a recovery, onFailure for any other decision."""
+    job = loaded.instance
+    # An author's hook says that the job is failing, which is not known here.
     if job is None or result.status is Status.UNKNOWN:
         return HookResult(default_mail=True)
     recovery = decision is Decision.RECOVERY
@@ -140,44 +138,51 @@ def call_hook(
         notified = answer is True or (job.truth_is_enough and bool(answer))
     except BaseException as error:  # noqa: B036  # SystemExit too
         hook = "onStateChangeSuccess" if recovery else "onFailure"
-        why = f"This mail goes out in place of {hook}: {described(error)}"
+        cause = fit(described(error), secrets, REASON_TEXT_LENGTH)
+        why = f"{hook} failed, so this is the default mail: {cause}"
         trace = fit_end(formatted(error), secrets, TRACEBACK_LENGTH)
-        return HookResult(sent_by_hook(found), True, paragraphs(why, trace))
-    sent = sent_by_hook(found)
+        return HookResult(sent_by_hook(loaded), True, paragraphs(why, trace))
+    sent = sent_by_hook(loaded)
     return HookResult(sent, default_mail=not (sent or notified))
 
 
-def overdue_hook(found: Found, limit_s: float) -> HookResult:
-    """Return what came of a hook that did not return in time."""
-    sent = sent_by_hook(found)
-    why = f"Its hook took over {limit_s:g} s; this mail goes out in its place."
-    return HookResult(sent, default_mail=not sent, trouble=why)
+def overdue_hook(loaded: LoadedJob, limit_s: float) -> HookResult:
+    """Return the result of a hook that did not return in time."""
+    sent = sent_by_hook(loaded)
+    why = f"The hook took over {limit_s:g} s, so this is the default mail."
+    return HookResult(sent, default_mail=not sent, problem=why)
 
 
-def sent_by_hook(found: Found) -> tuple[Message, ...]:
-    """Return what the hook has sent about the failure or its end."""
-    return tuple(one for one in _outgoing(found) if one.kind.is_about_trouble)
+def sent_by_hook(loaded: LoadedJob) -> tuple[Message, ...]:
+    """Return the messages that the hook sent about the failure or the recovery."""
+    return tuple(
+        message for message in _outgoing(loaded) if message.kind.is_about_trouble
+    )
 
 
-def notes(found: Found) -> tuple[Message, ...]:
-    """Return what the job has sent of its own accord, outside the hooks."""
-    return tuple(one for one in _outgoing(found) if not one.kind.is_about_trouble)
+def notes(loaded: LoadedJob) -> tuple[Message, ...]:
+    """Return the messages that the job sent outside the hooks."""
+    return tuple(
+        message for message in _outgoing(loaded) if not message.kind.is_about_trouble
+    )
 
 
-def _outgoing(found: Found) -> list[Message]:
-    return list(found.job._checker.outgoing) if found.job is not None else []
+def _outgoing(loaded: LoadedJob) -> list[Message]:
+    return (
+        list(loaded.instance._checker.outgoing) if loaded.instance is not None else []
+    )
 
 
-def memory_to_keep(found: Found, record: Record) -> dict[str, Any] | None:
-    """Return the job's memory, None to leave what is remembered as it is."""
-    memory, _trouble = memory_after(found)
+def memory_to_keep(loaded: LoadedJob, record: Record) -> dict[str, Any] | None:
+    """Return the job's memory; None if the stored one stays as it is."""
+    memory, _trouble = memory_after(loaded)
     return None if memory == dict(record.memory) else memory
 
 
-def fit_outcome(
+def fit_result(
     result: CheckResult, kept: KeptOutput, secrets: tuple[str, ...]
 ) -> CheckResult:
-    """Return an outcome as it may be shown, with what the job printed."""
+    """Return a result without secrets and cut to size, with what the job printed."""
     trace = fit_end(result.output, secrets, TRACEBACK_LENGTH)
     printed = printed_part(fit(kept.text, secrets, MAX_PRINTED), shared=kept.shared)
     return replace(
@@ -188,7 +193,7 @@ def fit_outcome(
 
 
 def fit_memory(memory: Any, secrets: tuple[str, ...]) -> Any:
-    """Return a memory, or a part of one, without a secret in any text of it."""
+    """Return a memory, or a part of one, with secrets removed from every text."""
     if isinstance(memory, str):
         return scrubbed(memory, secrets)
     if isinstance(memory, dict):

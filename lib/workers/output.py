@@ -1,8 +1,8 @@
-"""What job code prints and logs, kept with the job that is at work.
+"""Captures what job code prints and logs, and keeps it with the running job.
 
-``print`` is known by its thread.  What comes through the descriptors 1 and 2, from
-other programs above all, is given to each job that is at work, for no one can tell.
-All of it also goes to the supervisor, which has it when this process is gone.
+Text from ``print`` belongs to the job of its thread.  Output to descriptors 1 and 2,
+mostly of child processes, cannot be assigned, so each running job keeps it.  All output
+is also sent to the supervisor, which still has it if this process crashes.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ import threading
 from lib.system.files import write_whole
 from lib.system.process import MAX_PRINTED
 
-#: Kept beyond what is shown, so that no half secret stays where it is cut.
+#: Kept beyond what is shown, so that a secret at the end is found and removed whole.
 _MARGIN = 4096
 
 
 class KeptOutput:
-    """What one job has printed, and whether another one may have."""
+    """What one job has printed; ``shared`` if it may be the output of another job."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self.shared = False
 
     def add(self, data: bytes) -> None:
-        """Keep more of it, up to a limit."""
-        room = MAX_PRINTED + _MARGIN - len(self._data)
-        if room > 0:
-            self._data += data[:room]
+        """Keep ``data``, up to the limit."""
+        left = MAX_PRINTED + _MARGIN - len(self._data)
+        if left > 0:
+            self._data += data[:left]
 
     @property
     def text(self) -> str:
-        """Return all of it."""
+        """Return the output that was kept."""
         return self._data.decode("utf-8", "replace")
 
 
 class OutputCapture:
-    """Standard output and error of this process, from here on."""
+    """Captures standard output and error of this process from its creation on."""
 
     def __init__(self) -> None:
-        #: To the supervisor; it is full when nobody reads, and then nobody waits.
+        #: To the supervisor.  Not blocking: if the pipe is full, output is dropped.
         self.outside = os.dup(2)
         os.set_blocking(self.outside, False)
         self._left = MAX_PRINTED
         self._local = threading.local()
-        self._at_work: set[KeptOutput] = set()
+        self._running: set[KeptOutput] = set()
         self._lock = threading.Lock()
         self._inside, write = os.pipe()
         os.set_blocking(self._inside, False)
-        # Before anything is redirected: there may be no more threads.
+        # Before anything is redirected, since starting a thread may fail.
         threading.Thread(target=self._listen, daemon=True).start()
         for descriptor in (1, 2):
             os.dup2(write, descriptor)
@@ -62,30 +62,30 @@ class OutputCapture:
         sys.stderr = self._stream(2)
 
     def begin(self, kept: KeptOutput) -> None:
-        """Keep there what this thread prints from here on."""
+        """Keep in ``kept`` what this thread prints from here on."""
         self._local.kept = kept
-        self._at_work.add(kept)
+        self._running.add(kept)
 
     def end(self, kept: KeptOutput) -> None:
-        """Let go of it, whichever thread began."""
-        self._at_work.discard(kept)
+        """Stop keeping output in ``kept``; any thread may call this."""
+        self._running.discard(kept)
         if getattr(self._local, "kept", None) is kept:
             self._local.kept = None
 
     def take(self, data: bytes, *, mine: bool = True) -> None:
-        """Keep what was printed: by this thread, if it is ``mine``."""
+        """Keep what was printed, by this thread if it is ``mine``."""
         self._pass_on(data)
         kept = getattr(self._local, "kept", None) if mine else None
         if kept is not None:
             kept.add(data)
             return
-        at_work = list(self._at_work)
-        for one in at_work:
-            one.add(data)
-            one.shared = one.shared or len(at_work) > 1
+        running = list(self._running)
+        for kept in running:
+            kept.add(data)
+            kept.shared = kept.shared or len(running) > 1
 
     def drain(self) -> None:
-        """Take what has come through the descriptors; never wait."""
+        """Keep what has arrived through the descriptors, without waiting."""
         with self._lock:
             while data := self._read():
                 self.take(data, mine=False)
@@ -94,7 +94,7 @@ class OutputCapture:
         waiting = select.poll()
         waiting.register(self._inside, select.POLLIN)
         while True:
-            # Anything else is that job code has closed what it did not open.
+            # Any other event means that job code closed our descriptor.
             if any(event & select.POLLIN == 0 for _fd, event in waiting.poll()):
                 return
             self.drain()
@@ -111,7 +111,7 @@ class OutputCapture:
         try:
             write_whole(self.outside, data)
         except OSError:
-            # Full, or closed by job code: the jobs have it all the same.
+            # The pipe is full, or was closed by job code.  The jobs keep it anyway.
             return
 
     def _stream(self, descriptor: int) -> io.TextIOWrapper:
@@ -124,10 +124,10 @@ class OutputCapture:
 
 
 class _Sink(io.RawIOBase):
-    """Where ``print`` ends."""
+    """The raw stream below ``sys.stdout`` and ``sys.stderr``."""
 
-    def __init__(self, printing: OutputCapture, descriptor: int) -> None:
-        self._printing = printing
+    def __init__(self, capture: OutputCapture, descriptor: int) -> None:
+        self._capture = capture
         self._descriptor = descriptor
 
     def writable(self) -> bool:
@@ -137,25 +137,25 @@ class _Sink(io.RawIOBase):
         return self._descriptor
 
     def write(self, data: bytes) -> int:  # type: ignore[override]  # any buffer
-        self._printing.take(bytes(data))
+        self._capture.take(bytes(data))
         return len(data)
 
 
 class JobLog(logging.Handler):
-    """What job code logs: kept with what it prints, and in the log with that.
+    """Keeps what job code logs with what it prints, instead of writing it to our log.
 
-    A job that logs an error has failed, and is told in the ordinary way.
+    There an ERROR would look like one of Checker itself.
     """
 
-    def __init__(self, printing: OutputCapture) -> None:
+    def __init__(self, capture: OutputCapture) -> None:
         super().__init__()
         self.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-        self._printing = printing
+        self._capture = capture
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)
         except Exception:
-            # The arguments do not fit the format: no reason to fail the job.
+            # The arguments do not match the format, which must not fail the job.
             text = f"{record.levelname} {record.msg}"
-        self._printing.take(f"{text}\n".encode("utf-8", "replace"))
+        self._capture.take(f"{text}\n".encode("utf-8", "replace"))

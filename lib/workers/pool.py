@@ -1,9 +1,7 @@
-"""One job on its way through a worker, and what is said of it at the end.
+"""Runs the jobs of one worker in parallel threads, each with a deadline.
 
-The jobs of one worker, many side by side, each with its deadline.
-
-Threads do not make Python faster, they hide waiting.  The main thread keeps the
-deadlines: a thread that does not come back is left behind, and its job has timed out.
+The threads hide waiting; they do not make Python faster.  The main thread watches the
+deadlines: a job that takes too long has timed out, and its thread is abandoned.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from lib.core.policy import decide
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
 from lib.plugins import legacy
-from lib.plugins.discover import Found
+from lib.plugins.discover import LoadedJob
 from lib.plugins.errors import whereabouts
 from lib.system import limits
 from lib.system.process import Emit
@@ -34,7 +32,7 @@ from lib.workers.output import KeptOutput, OutputCapture
 
 @dataclass(frozen=True)
 class Rules:
-    """What holds for all tasks of a worker."""
+    """What applies to all tasks of a worker."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     notifies: bool = True
@@ -44,93 +42,95 @@ class Rules:
 
 
 class Stage(enum.Enum):
-    """How far a job has come; whoever moves it on goes on with it."""
+    """The stage of a task; the thread that moves it on carries out the next stage."""
 
     EXECUTING = enum.auto()
-    SPEAKING = enum.auto()
+    NOTIFYING = enum.auto()
     DONE = enum.auto()
 
 
 @dataclass(eq=False, slots=True)
 class Task:
-    """A job on its way through the worker."""
+    """One job and the state of its execution."""
 
-    found: Found
+    loaded: LoadedJob
     record: Record
     stage: Stage = Stage.EXECUTING
     deadline: float = float("inf")
     thread: int = 0
     kept: KeptOutput = field(default_factory=KeptOutput)
-    #: Its thread is still in it; what it remembers is half done.
+    #: True if ``execute`` timed out: its memory may be half changed.
     late: bool = False
-    #: What was found, and is to be said, once it is known.
+    #: The result and the decision, once they are known.
     result: CheckResult = CheckResult(Status.UNKNOWN)
     decision: Decision = Decision.OK
 
     def timed_out(self) -> CheckResult:
-        """Return what is found of a job that is not done in its time."""
-        limit = self.found.facts.timeout_s
+        """Return the result of a job that did not finish in time."""
+        limit = self.loaded.job.timeout_s
         reason = f"timed out after {limit:g} s"
         return CheckResult(Status.FAILING, reason, whereabouts(self.thread), limit)
 
     def overdue_hook(self, rules: Rules) -> HookResult:
-        """Return what came of a hook that did not return in time."""
+        """Return the result of a hook that did not return in time."""
         if not (self.decision.notifies and rules.notifies):
             return HookResult()
-        return execute.overdue_hook(self.found, rules.hook_timeout_s)
+        return execute.overdue_hook(self.loaded, rules.hook_timeout_s)
 
     def report(self, hook: HookResult, rules: Rules) -> JobReport:
-        """Return what the supervisor is told, with what came of the job's hook."""
+        """Return the report for the supervisor, with the result of the hook."""
         secrets = rules.secrets
-        memory = None if self.late else execute.memory_to_keep(self.found, self.record)
-        # The alert first: later mails are threaded to it.
-        mails = (*hook.messages, *execute.notes(self.found))
+        memory = None
+        if not self.late:
+            memory = execute.memory_to_keep(self.loaded, self.record)
+        # The alert comes first, since later mails are threaded to it.
+        mails = (*hook.messages, *execute.notes(self.loaded))
         return JobReport(
-            self.found.facts,
+            self.loaded.job,
             self.result,
             self.decision,
             tuple(fit_mail(mail, secrets) for mail in mails),
             execute.fit_memory(memory, secrets),
             hook.default_mail,
-            hook.trouble,
+            hook.problem,
         )
 
 
-#: How often the main thread says that it gets its turn.
+#: How often the main thread tells the supervisor that it is alive.
 PULSE_S = 0.5
-#: Threads to begin with and at most, and how often there are more.
-FIRST_THREADS, SIDE_BY_SIDE = 4, 128
-HIRE_AFTER_S = 0.005
+#: How many threads there are at first and at most, and when more are considered.
+FIRST_THREADS, MAX_THREADS = 4, 128
+GROW_AFTER_S = 0.005
 
 
 class TaskPool:
-    """The jobs that wait, the tasks under way, and the threads that work on them."""
+    """The waiting jobs, the running tasks, and the threads that run them."""
 
     def __init__(
         self,
-        jobs: Iterable[Found],
-        record_of: Callable[[Found], Record],
+        jobs: Iterable[LoadedJob],
+        record_of: Callable[[LoadedJob], Record],
         rules: Rules,
         emit: Emit,
-        printing: OutputCapture,
+        capture: OutputCapture,
     ) -> None:
         self._record_of = record_of
         self._rules = rules
         self._emit = emit
-        self._printing = printing
+        self._capture = capture
         self._waiting = deque(jobs)
         self._left = self._waited = len(self._waiting)
-        self._hands = 0
-        self._under_way: set[Task] = set()
+        self._live_threads = 0
+        self._running: set[Task] = set()
         self._lock = threading.Lock()
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Return when every task is done, or was given up and reported."""
+        """Run all tasks; return when each is reported, done or timed out."""
         if self._left == 0:
             return
-        self._hire()
-        if not self._hands:
+        self._add_threads()
+        if not self._live_threads:
             raise RuntimeError("can't start new thread")
         pulse_at = time.monotonic()
         while not self._over.wait(self._until_next()):
@@ -138,64 +138,65 @@ class TaskPool:
             if now >= pulse_at:
                 self._emit(protocol.PULSE)
                 pulse_at = now + PULSE_S
-            for task in [one for one in list(self._under_way) if one.deadline <= now]:
-                self._give_up(task)
-            self._hire()
+            for task in list(self._running):
+                if task.deadline <= now:
+                    self._time_out(task)
+            self._add_threads()
 
-    def _hire(self) -> None:
-        """Have twice as many threads at it while they only wait, up to a limit.
+    def _add_threads(self) -> None:
+        """Double the threads while all of them are busy waiting, up to a limit.
 
-        ``_hands`` counts those that are not stuck.
+        ``_live_threads`` counts the threads that are not stuck.
         """
-        begun = self._waited - len(self._waiting)
+        started = self._waited - len(self._waiting)
         self._waited = len(self._waiting)
-        if begun < max(1, self._hands):
-            more = max(FIRST_THREADS, self._hands)
-            more = min(more, self._waited, SIDE_BY_SIDE - self._hands)
-            self._hands += sum(_start(self._serve) for _ in range(more))
+        if started < max(1, self._live_threads):
+            more = max(FIRST_THREADS, self._live_threads)
+            more = min(more, self._waited, MAX_THREADS - self._live_threads)
+            self._live_threads += sum(_start(self._serve) for _ in range(more))
 
     def _until_next(self) -> float:
-        nearest = min((task.deadline for task in list(self._under_way)), default=1e9)
-        could_hire = self._waiting and self._hands < SIDE_BY_SIDE
-        most = HIRE_AFTER_S if could_hire else PULSE_S
+        nearest = min((task.deadline for task in list(self._running)), default=1e9)
+        can_grow = self._waiting and self._live_threads < MAX_THREADS
+        most = GROW_AFTER_S if can_grow else PULSE_S
         return max(0.001, min(most, nearest - time.monotonic()))
 
     # In the threads.
 
     def _serve(self) -> None:
-        """Carry out one task after the other, until none is waiting."""
+        """Run one task after the other until none is waiting."""
         frames: list[Any] = []
         while True:
             try:
-                found = self._waiting.popleft()
+                loaded = self._waiting.popleft()
             except IndexError:
                 self._finish(frames)
                 return
-            task = Task(found, self._record_of(found))
+            task = Task(loaded, self._record_of(loaded))
             self._begin(task)
-            # With the last report, for each write costs other threads their turn.
-            self._finish(frames, protocol.begun(task.found.facts.key))
-            result = execute.execute(task.found, task.record)
-            result = self._fitted(result, task)
-            if not self._move(task, Stage.EXECUTING, Stage.SPEAKING):
+            # In one write with the last report, since each write costs a thread switch.
+            self._finish(frames, protocol.started(task.loaded.job.key))
+            result = execute.execute(task.loaded, task.record)
+            result = self._fit(result, task)
+            if not self._move(task, Stage.EXECUTING, Stage.NOTIFYING):
                 return
-            spoken = self._speak(task, result)
-            if spoken is None:
+            frame = self._notify(task, result)
+            if frame is None:
                 return
-            frames = [spoken]
+            frames = [frame]
 
     def _begin(self, task: Task) -> None:
         task.thread = threading.get_ident()
-        task.deadline = time.monotonic() + task.found.facts.timeout_s
-        self._under_way.add(task)
-        self._at_work(task)
+        task.deadline = time.monotonic() + task.loaded.job.timeout_s
+        self._running.add(task)
+        self._take_over(task)
 
-    def _at_work(self, task: Task) -> None:
-        legacy.set_speaking_job(task.found.job)
-        self._printing.begin(task.kept)
+    def _take_over(self, task: Task) -> None:
+        legacy.set_current_job(task.loaded.instance)
+        self._capture.begin(task.kept)
 
     def _move(self, task: Task, before: Stage, after: Stage) -> bool:
-        """Return whether it was us who moved the task on; if not, another did."""
+        """Move the task on; return False if another thread did so before."""
         with self._lock:
             if task.stage is not before:
                 return False
@@ -203,38 +204,41 @@ class TaskPool:
             task.deadline = time.monotonic() + self._rules.hook_timeout_s
             return True
 
-    def _speak(self, task: Task, result: CheckResult) -> Any:
-        """Return the frame of the report; None if somebody else reports by now."""
-        facts, now = task.found.facts, self._rules.now()
-        decision = decide(task.record, result, facts.policy, now)
+    def _notify(self, task: Task, result: CheckResult) -> Any:
+        """Call the hook if one is due; return the frame of the report.
+
+        Return None if the hook took too long, since the main thread has reported it.
+        """
+        job, now = task.loaded.job, self._rules.now()
+        decision = decide(task.record, result, job.policy, now)
         task.result, task.decision = result, decision
         hook = HookResult()
         if decision.notifies and self._rules.notifies:
-            self._emit(protocol.speaking(facts.key, result))
+            self._emit(protocol.notifying(job.key, result))
             hook = execute.call_hook(
-                task.found, task.record, result, decision, self._rules.secrets
+                task.loaded, task.record, result, decision, self._rules.secrets
             )
-        if not self._move(task, Stage.SPEAKING, Stage.DONE):
+        if not self._move(task, Stage.NOTIFYING, Stage.DONE):
             return None
         return self._reported(task, hook)
 
-    def _fitted(self, result: CheckResult, task: Task) -> CheckResult:
+    def _fit(self, result: CheckResult, task: Task) -> CheckResult:
+        # With -m run the output is shown even if the job is OK.
         if result.status is Status.OK and self._rules.notifies:
-            # Of a job that is tried people see what it printed, however it went.
             return result
-        self._printing.drain()
-        return execute.fit_outcome(result, task.kept, self._rules.secrets)
+        self._capture.drain()
+        return execute.fit_result(result, task.kept, self._rules.secrets)
 
     def _reported(self, task: Task, hook: HookResult) -> Any:
-        self._under_way.discard(task)
-        self._printing.end(task.kept)
+        self._running.discard(task)
+        self._capture.end(task.kept)
         return protocol.report(task.report(hook, self._rules))
 
-    def _speak_for(self, task: Task, late: CheckResult) -> None:
-        """Go on with a task whose own thread is stuck."""
-        self._at_work(task)
-        spoken = self._speak(task, late)
-        self._finish([spoken] if spoken is not None else [])
+    def _notify_for(self, task: Task, late: CheckResult) -> None:
+        """Carry on with a task whose own thread is stuck."""
+        self._take_over(task)
+        frame = self._notify(task, late)
+        self._finish([frame] if frame is not None else [])
 
     def _finish(self, frames: list[Any], *more: Any) -> None:
         if frames or more:
@@ -247,22 +251,23 @@ class TaskPool:
 
     # In the main thread.
 
-    def _give_up(self, task: Task) -> None:
-        """Go on without the thread that is stuck in the task."""
-        if self._move(task, Stage.EXECUTING, Stage.SPEAKING):
+    def _time_out(self, task: Task) -> None:
+        """Report a task whose deadline has passed, and abandon its thread."""
+        if self._move(task, Stage.EXECUTING, Stage.NOTIFYING):
             task.late = True
-            self._hands -= 1
-            late = self._fitted(task.timed_out(), task)
-            if not _start(lambda: self._speak_for(task, late)):
-                # Here, where its hook holds up the others at worst for its time.
-                self._speak_for(task, late)
-        elif self._move(task, Stage.SPEAKING, Stage.DONE):
+            self._live_threads -= 1
+            late = self._fit(task.timed_out(), task)
+            if not _start(lambda: self._notify_for(task, late)):
+                # In this thread: the other jobs wait until the hook returns.
+                self._notify_for(task, late)
+        elif self._move(task, Stage.NOTIFYING, Stage.DONE):
             self._finish([self._reported(task, task.overdue_hook(self._rules))])
-            self._hands -= not task.late
+            if not task.late:
+                self._live_threads -= 1
 
 
 def _start(work: Callable[[], None]) -> bool:
-    """Return whether a thread is at it; the system may have no more."""
+    """Run ``work`` in a new thread; return False if no thread can be started."""
     limits.make_room_for_a_thread()
     try:
         threading.Thread(target=work, daemon=True).start()

@@ -1,7 +1,8 @@
-"""What a worker says to the supervisor: values -> frames, and back.
+"""The messages from a worker to the supervisor: events to frames, and back.
 
-A frame is a list that begins with a word.  What comes back is checked, for job code
-runs in the process that sends it.
+A frame is a list that begins with the name of the event.  Frames are validated when
+read, since job code runs in the process that sends them.  For a new event, add a class,
+a function that returns its frame, and a branch in ``read``.
 """
 
 from __future__ import annotations
@@ -17,40 +18,40 @@ from lib.core.jobs import Job, JobKey
 from lib.core.messages import Message
 from lib.core.results import CheckResult, JobReport
 
-#: So many jobs are told at once; more would take much memory on both sides.
-AT_ONCE = 500
-#: The worker is there, and its main thread gets its turn.
+#: More jobs in one frame would need much memory on both sides.
+JOBS_PER_FRAME = 500
+#: The worker's main thread is alive.
 PULSE = ["pulse"]
-#: All is said.
+#: The last frame.
 END = ["end"]
 
 
 @dataclass(frozen=True)
-class Some:
-    """Some of the jobs in the files."""
+class Jobs:
+    """A part of the jobs in the files."""
 
     jobs: Mapping[JobKey, Job]
-    #: The keys of those that this worker runs.
+    #: The keys of the jobs that this worker runs.
     wanted: frozenset[JobKey]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The files are loaded, and their jobs all told."""
+    """All files are loaded and their jobs were sent."""
 
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A job is executed from here on."""
+class Started:
+    """The execution of a job has started."""
 
     job: Job
 
 
 @dataclass(frozen=True)
-class Speaking:
-    """The hook of a job is called from here on; this is what was found before."""
+class Notifying:
+    """The hook of a job is being called, for this result."""
 
     job: Job
     result: CheckResult
@@ -58,17 +59,17 @@ class Speaking:
 
 @dataclass(frozen=True)
 class Ended:
-    """The worker is done."""
+    """The worker has run all its jobs."""
 
 
-Said = Some | Loaded | Begun | Speaking | JobReport | Ended | None
+Event = Jobs | Loaded | Started | Notifying | JobReport | Ended | None
 
 
-def jobs(facts: Sequence[Job], wanted: Collection[JobKey]) -> Iterator[Any]:
-    """Yield frames of Some, of not too many jobs each."""
-    for first in range(0, len(facts), AT_ONCE):
-        some = facts[first : first + AT_ONCE]
-        yield ["jobs", some, [one.key for one in some if one.key in wanted]]
+def jobs(all_jobs: Sequence[Job], wanted: Collection[JobKey]) -> Iterator[Any]:
+    """Yield frames of Jobs, of at most JOBS_PER_FRAME jobs each."""
+    for first in range(0, len(all_jobs), JOBS_PER_FRAME):
+        part = all_jobs[first : first + JOBS_PER_FRAME]
+        yield ["jobs", part, [job.key for job in part if job.key in wanted]]
 
 
 def loaded(warnings: Iterable[str]) -> Any:
@@ -76,44 +77,44 @@ def loaded(warnings: Iterable[str]) -> Any:
     return ["loaded", list(warnings)]
 
 
-def begun(key: JobKey) -> Any:
-    """Return the frame of Begun."""
-    return ["at", key]
+def started(key: JobKey) -> Any:
+    """Return the frame of Started."""
+    return ["started", key]
 
 
-def speaking(key: JobKey, result: CheckResult) -> Any:
-    """Return the frame of Speaking."""
-    return ["speaks", key, result]
+def notifying(key: JobKey, result: CheckResult) -> Any:
+    """Return the frame of Notifying."""
+    return ["notifying", key, result]
 
 
-def report(said: JobReport) -> Any:
-    """Return the frame of a Report, a short one if there is nothing to report."""
-    key, result = said.job.key, said.result
-    if said == JobReport(said.job, _fine(result.seconds), Decision.OK):
-        return ["fine", key, result.seconds]
-    hook = [said.messages, said.default_mail, said.hook_trouble]
-    return ["report", key, result, said.decision, hook, said.memory]
+def report(report: JobReport) -> Any:
+    """Return the frame of a JobReport; a short one if it only says OK."""
+    key, result = report.job.key, report.result
+    if report == JobReport(report.job, _ok_result(result.seconds), Decision.OK):
+        return ["ok", key, result.seconds]
+    hook = [report.messages, report.default_mail, report.hook_trouble]
+    return ["report", key, result, report.decision, hook, report.memory]
 
 
-def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Said:
-    """Return what a frame says; ``jobs`` are those of its worker.
+def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Event:
+    """Return the event of a frame; ``jobs`` are the worker's jobs.
 
-    Raise ValueError, TypeError, KeyError or IndexError if it is none of ours.
+    Raise ValueError, TypeError, KeyError or IndexError if the frame is not valid.
     """
     word, *rest = frame
-    if word == "at":
-        return Begun(jobs[_key(rest[0])])
-    if word == "fine":
+    if word == "started":
+        return Started(jobs[_key(rest[0])])
+    if word == "ok":
         key, seconds = rest
         return JobReport(
             jobs[_key(key)],
-            _fine(plain.from_plain(float, seconds)),
+            _ok_result(plain.from_plain(float, seconds)),
             Decision.OK,
         )
     if word == "report":
         return _read_report(rest, jobs)
-    if word == "speaks":
-        return Speaking(jobs[_key(rest[0])], plain.from_plain(CheckResult, rest[1]))
+    if word == "notifying":
+        return Notifying(jobs[_key(rest[0])], plain.from_plain(CheckResult, rest[1]))
     if word == "jobs":
         return _read_jobs(rest)
     if word == "loaded":
@@ -122,23 +123,23 @@ def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Said:
         return Ended()
     if word == "pulse":
         return None
-    raise ValueError(f"{str(word)[:40]!r} is no word of ours")
+    raise ValueError(f"unknown event {str(word)[:40]!r}")
 
 
 def _key(text: Any) -> JobKey:
     if type(text) is not str:
-        raise TypeError("a key that is no text")
+        raise TypeError("a key is not a str")
     return JobKey.parse(text)
 
 
-def _fine(seconds: float) -> CheckResult:
+def _ok_result(seconds: float) -> CheckResult:
     return CheckResult(Status.OK, seconds=seconds)
 
 
 def _read_report(rest: list[Any], jobs: Mapping[JobKey, Job]) -> JobReport:
     key, result, decision, (messages, default_mail, hook_trouble), memory = rest
     if memory is not None and not isinstance(memory, dict):
-        raise ValueError("a memory that is none")
+        raise ValueError("a memory is not a dict")
     return JobReport(
         jobs[_key(key)],
         plain.from_plain(CheckResult, result),
@@ -152,18 +153,18 @@ def _read_report(rest: list[Any], jobs: Mapping[JobKey, Job]) -> JobReport:
 
 @functools.lru_cache
 def _same(value: Any) -> Any:
-    """Return one for all that are equal."""
+    """Return the same object for all equal values."""
     return value
 
 
 def _shared(job: Job) -> Job:
-    """Return the facts of a job, with what thousands have in common there once."""
+    """Return the job with values that many jobs have in common stored once."""
     file, policy, contact = map(_same, (job.file, job.policy, job.contact))
     return replace(job, file=file, policy=policy, contact=contact)
 
 
-def _read_jobs(rest: list[Any]) -> Some:
-    facts, wanted = rest
-    jobs = [_shared(plain.from_plain(Job, job)) for job in facts]
-    found = {job.key: job for job in jobs}
-    return Some(found, frozenset(found.keys() & map(_key, wanted)))
+def _read_jobs(rest: list[Any]) -> Jobs:
+    part, wanted = rest
+    jobs = [_shared(plain.from_plain(Job, job)) for job in part]
+    by_key = {job.key: job for job in jobs}
+    return Jobs(by_key, frozenset(by_key.keys() & map(_key, wanted)))

@@ -1,7 +1,7 @@
-"""Imports and runs job code, in a process that may be killed.
+"""Imports and runs job code, in a process of its own that may be killed.
 
-One worker loads its job files, says which jobs they hold, and runs those that are
-due.  What it says is in ``lib/workers/protocol.py``, how it runs them in
+A worker loads its job files, reports which jobs they define, and runs those that are
+due.  Its messages are in ``lib/workers/protocol.py``, its threads in
 ``lib/workers/pool.py``.
 """
 
@@ -25,22 +25,22 @@ from lib.system.process import MAX_PRINTED, Emit
 from lib.workers import protocol
 
 if TYPE_CHECKING:
-    from lib.plugins.discover import Found
+    from lib.plugins.discover import LoadedJob
     from lib.workers.output import OutputCapture
 
 
-#: A hook composes a mail; what takes longer is stuck, and the default mail goes out.
+#: The limit for a hook, which only composes a mail.
 HOOK_TIMEOUT_S = 10.0
 
 
 def utc_now() -> datetime:
-    """Return the time."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker is to do."""
+    """What a worker does, and the data it needs."""
 
     due: frozenset[JobFrequency] = frozenset()
     records: Mapping[JobKey, Record] = field(default_factory=dict)
@@ -49,23 +49,23 @@ class Order:
     old_entries: tuple[OldEntry, ...] = ()
     contact: tuple[str, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    #: Run these jobs and no others, due or not; None: those that are due.
+    #: Run exactly these jobs, due or not; None: the jobs that are due.
     only: frozenset[JobKey] | None = None
-    #: Call the hooks; not where people only want to look.
+    #: Call the hooks; False for -m run.
     notifies: bool = True
     hook_timeout_s: float = HOOK_TIMEOUT_S
     limits: Limits = Limits()
-    #: How mail leaves and arrives, for the jobs that ship.
+    #: The settings for mail, for the jobs that ship with Checker.
     mail: Mail | None = field(default=None, repr=False)
-    #: The run's clock, by which jobs are judged; what they do goes by the machine's.
+    #: The run's clock, which decides what is due; job code uses the machine's clock.
     now: Callable[[], datetime] = utc_now
 
 
 def prepare() -> None:
-    """Import what each worker needs, so that they all share it.  No job code yet."""
-    import lib.plugins.legacy  # noqa: F401  # noqa: F401
-    import lib.system.limits  # noqa: F401  # noqa: F401
-    import lib.workers.pool  # noqa: F401  # noqa: F401
+    """Import what every worker needs before they are forked; no job code."""
+    import lib.plugins.legacy  # noqa: F401
+    import lib.system.limits  # noqa: F401
+    import lib.workers.pool  # noqa: F401
 
 
 def work(
@@ -74,43 +74,45 @@ def work(
     order: Order,
     emit: Emit,
 ) -> None:
-    """Load ``files``, tell which jobs they hold, run those the order names."""
+    """Load ``files``, report their jobs, and run those that ``order`` asks for."""
     from lib.system.limits import hold
     from lib.workers.output import OutputCapture
     from lib.workers.pool import Rules, TaskPool
 
     hold(order.limits)
-    # To look through what the supervisor made would be to copy it.
+    # A garbage collection would copy the memory shared with the supervisor.
     gc.freeze()
-    printing = OutputCapture()
-    # A crash in C says in which line of the job it was, as its last words.
-    faulthandler.enable(printing.outside, all_threads=False)
-    _keep_log(printing)
+    capture = OutputCapture()
+    # After a crash in C, the output ends with the line of the job.
+    faulthandler.enable(capture.outside, all_threads=False)
+    _keep_log(capture)
     warnings: list[str] = []
-    wanted: list[Found] = []
+    wanted: list[LoadedJob] = []
     for file in files:
-        wanted += _told(_load(file, config, order, printing, warnings), order, emit)
+        wanted += _announce(_load(file, config, order, capture, warnings), order, emit)
     emit(protocol.loaded(warnings))
-    # A job that was left over from the last run comes first.
-    wanted.sort(key=lambda one: not _record(one, order).pending)
+    # A job that is pending since the last run comes first.
+    wanted.sort(key=lambda loaded: not _record(loaded, order).pending)
     rules = Rules(
         order.secrets,
         order.notifies,
         hook_timeout_s=order.hook_timeout_s,
         now=order.now,
     )
-    bench = TaskPool(wanted, lambda one: _record(one, order), rules, emit, printing)
-    # From here on each job is let go of as it is done.
+    pool = TaskPool(wanted, lambda loaded: _record(loaded, order), rules, emit, capture)
+    # So that the memory of each job is freed as soon as the job is done.
     del wanted
-    bench.run()
+    pool.run()
     emit(protocol.END)
 
 
-def _told(jobs: Sequence[Found], order: Order, emit: Emit) -> list[Found]:
-    """Tell which jobs there are; return those that are to run."""
-    wanted = [one for one in jobs if _is_wanted(one, _record(one, order), order)]
-    keys = {one.facts.key for one in wanted}
-    for frame in protocol.jobs([one.facts for one in jobs], keys):
+def _announce(jobs: Sequence[LoadedJob], order: Order, emit: Emit) -> list[LoadedJob]:
+    """Report which jobs there are; return those that are to run."""
+    wanted = [
+        loaded for loaded in jobs if _is_wanted(loaded, _record(loaded, order), order)
+    ]
+    keys = {loaded.job.key for loaded in wanted}
+    for frame in protocol.jobs([loaded.job for loaded in jobs], keys):
         emit(frame)
     return wanted
 
@@ -119,10 +121,10 @@ def _load(
     file: JobFile,
     config: configparser.ConfigParser,
     order: Order,
-    printing: OutputCapture,
+    capture: OutputCapture,
     warnings: list[str],
-) -> tuple[Found, ...]:
-    """Return the jobs of a file, itself the first."""
+) -> tuple[LoadedJob, ...]:
+    """Return the job that stands for a file, and the jobs in it."""
     from lib.core import sanitize
     from lib.core.text import paragraphs, printed_part
     from lib.plugins import legacy
@@ -130,56 +132,56 @@ def _load(
     from lib.workers.output import KeptOutput
 
     kept = KeptOutput()
-    printing.begin(kept)
+    capture.begin(kept)
     legacy.build(file.path.parent)
     formerly = bool(order.old_entries)
-    found = discover(file, config, order.contact, order.secrets, formerly=formerly)
-    printing.end(kept)
-    if found.warning:
-        warnings.append(found.warning)
+    discovered = discover(file, config, order.contact, order.secrets, formerly=formerly)
+    capture.end(kept)
+    if discovered.warning:
+        warnings.append(discovered.warning)
     if file.ships:
-        for one in found.jobs:
-            if one.job is not None:
-                one.job._checker.mail = order.mail
-                one.job._checker.is_trial = not order.notifies
-    if not found.file.trouble:
-        return (found.file, *found.jobs)
-    printing.drain()
+        for loaded in discovered.jobs:
+            if loaded.instance is not None:
+                loaded.instance._checker.mail = order.mail
+                loaded.instance._checker.is_trial = not order.notifies
+    if not discovered.file.problem:
+        return (discovered.file, *discovered.jobs)
+    capture.drain()
     text = sanitize.fit(kept.text, order.secrets, MAX_PRINTED)
     printed = printed_part(text)
-    output = paragraphs(found.file.output, printed)
-    return (replace(found.file, output=output), *found.jobs)
+    output = paragraphs(discovered.file.output, printed)
+    return (replace(discovered.file, output=output), *discovered.jobs)
 
 
-def _record(found: Found, order: Order) -> Record:
-    facts = found.facts
+def _record(loaded: LoadedJob, order: Order) -> Record:
+    job = loaded.job
     return record_of(
-        facts.key,
+        job.key,
         order.records,
         order.lost,
-        facts.formerly,
+        job.formerly,
         order.old_entries,
-        facts.contact,
+        job.contact,
     )
 
 
-def _is_wanted(found: Found, record: Record, order: Order) -> bool:
+def _is_wanted(loaded: LoadedJob, record: Record, order: Order) -> bool:
     if order.only is not None:
-        return found.facts.key in order.only
-    # What cannot run says so each minute, whatever it asked for.
-    return bool(found.trouble) or is_due(found.facts.frequency, record, order.due)
+        return loaded.job.key in order.only
+    # A job that cannot run is failing in every run, whatever its frequency.
+    return bool(loaded.problem) or is_due(loaded.job.frequency, record, order.due)
 
 
-#: The supervisor's: not to be let go, for that would close descriptors by numbers
-#: that are others' by now.
+#: The supervisor's handlers.  Kept, since freeing them would close descriptors whose
+#: numbers may be in use for something else.
 _log_before: list[logging.Handler] = []
 
 
-def _keep_log(printing: OutputCapture) -> None:
-    """Have what job code logs kept with what it prints."""
+def _keep_log(capture: OutputCapture) -> None:
+    """Send what job code logs to ``capture``."""
     from lib.workers.output import JobLog
 
     root = logging.getLogger()
     _log_before.extend(root.handlers)
-    root.handlers = [JobLog(printing)]
+    root.handlers = [JobLog(capture)]
     root.setLevel(logging.INFO)

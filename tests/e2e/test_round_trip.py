@@ -21,7 +21,7 @@ class Prober(JobBase):
         if owed:
             raise CheckPending(f"still owed: {owed}")
         send_round_trip(
-            self, "ab" * 16, "a probe", "whether mail arrives", "me@example.com"
+            self, "ab" * 16, "round-trip mail", "whether mail arrives", "me@example.com"
         )
         raise CheckPending("under way")
 """
@@ -41,19 +41,21 @@ def record(instance):
     return next(one for one in instance.records().values() if "Prober" in one["key"])
 
 
-def test_a_probe_leaves_at_once_under_its_token_and_its_job_hears_of_it(tmp_path):
+def test_a_round_trip_mail_leaves_at_once_under_its_token_and_its_job_hears_of_it(
+    tmp_path,
+):
     with SmtpServer(security="none") as server:
         instance = prober(tmp_path, server)
         assert instance.cron().silent
         (mail,) = server.wait_for(1)
-        assert mail.parsed["X-Checker-Probe"] == "ab" * 16
+        assert mail.parsed["X-Checker-Round-Trip"] == "ab" * 16
         assert "ab" * 16 in mail.parsed["Message-ID"]
         assert record(instance)["round_trips"][0]["message_id"] == "ab" * 16
         assert instance.cron().silent
     assert record(instance)["memory"] == {"gone": "taken"}
 
 
-def test_a_probe_that_is_refused_for_good_is_no_longer_owed_and_says_why(
+def test_a_round_trip_mail_that_is_refused_for_good_is_no_longer_owed_and_says_why(
     tmp_path, approved
 ):
     with SmtpServer(security="none", answer_rcpt=no_such_user) as server:
@@ -63,7 +65,7 @@ def test_a_probe_that_is_refused_for_good_is_no_longer_owed_and_says_why(
     approved(record(instance)["memory"]["gone"])
 
 
-def test_no_budget_holds_a_probe_back(tmp_path):
+def test_no_budget_holds_a_round_trip_mail_back(tmp_path):
     with SmtpServer(security="none") as server:
         options = "mailsperhour = 1\nmailsperday = 1\n"
         instance = prober(tmp_path, server, options)

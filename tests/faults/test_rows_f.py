@@ -37,12 +37,12 @@ def memory(instance):
 
 
 def notified(account):
-    """Return the subjects of the mails about the proof, without the probes."""
+    """Return the subjects of the alerts about mail, without the round-trip mails."""
     return [one for one in subjects(account.smtp) if one.startswith("EmailChecker")]
 
 
 def round_trip_mails(account):
-    return [one for one in account.smtp.mails if "X-Checker-Probe" in one.parsed]
+    return [one for one in account.smtp.mails if "X-Checker-Round-Trip" in one.parsed]
 
 
 @pytest.mark.fault("F1", "the mail arrives after 10 s, 2 min, 20 min")
@@ -125,17 +125,17 @@ def test_f3_a_mail_is_found_in_whatever_folder_of_whatever_provider(
 
 
 def found_in(instance, stub, folder):
-    """Let a probe land in a folder; return the verdict once it is found and gone."""
+    """Put a round-trip mail into a folder; return the result once it is deleted."""
     raw = encoded(folder).decode()
     stub.mails = {}
     instance.cron()
-    token = memory(instance)["probe"]["token"]
-    header = f"Message-ID: <{token}@x>\r\nX-Checker-Probe: {token}\r\n"
-    header += f"Subject: [web1] probe {token}\r\nFrom: {USER}\r\n\r\n"
+    token = memory(instance)["round_trip"]["token"]
+    header = f"Message-ID: <{token}@x>\r\nX-Checker-Round-Trip: {token}\r\n"
+    header += f"Subject: [web1] round-trip mail {token}\r\nFrom: {USER}\r\n\r\n"
     stub.mails[raw] = [StubMail(header)]
     instance.cron()
     assert stub.mails[raw][0].deleted
-    assert "probe" not in memory(instance)
+    assert "round_trip" not in memory(instance)
     return memory(instance)["proof"]["verdict"]
 
 
@@ -159,8 +159,8 @@ def test_f10_a_mail_is_found_though_it_is_another_day_there(
         instance = Instance(tmp_path, smtp.email_section(cafile) + more)
         instance.environment = {"TZ": zone}
         cron_at(instance, before, "hour")
-        token = memory(instance)["probe"]["token"]
-        header = f"Message-ID: <{token}@x>\r\nX-Checker-Probe: {token}\r\n\r\n"
+        token = memory(instance)["round_trip"]["token"]
+        header = f"Message-ID: <{token}@x>\r\nX-Checker-Round-Trip: {token}\r\n\r\n"
         came = f"{there:%d-%b-%Y %H:%M:%S %z}"
         stub.mails["INBOX"] = [StubMail(header, came)]
         assert cron_at(instance, before + MINUTE).silent

@@ -17,7 +17,7 @@ from lib.core.jobs import Job, JobFile, JobKey
 from lib.core.messages import Message, fit_mail
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.plugins.discover import facts_of_file
+from lib.plugins.discover import job_of_file
 from lib.runner.blame import LostJob
 from lib.runner.manager import JobsMet, WorkerManager
 from lib.system import process
@@ -99,7 +99,7 @@ class Told:
         }
 
     def mails(self, name: str) -> tuple[Message, ...]:
-        """Return the messages that are queued for a job, as the supervisor makes them."""
+        """Return the messages that are queued for a job, as the supervisor does."""
         report = self.reports[name]
         record = policy.record_of(
             report.job.key,
@@ -139,7 +139,7 @@ class Folder:
         workers = WorkerManager(
             config or settings(),
             order_of(order),
-            lambda file: facts_of_file(file, CONTACT),
+            lambda file: job_of_file(file, CONTACT),
             load_timeout_s=load_timeout_s,
             at_once=at_once,
         )

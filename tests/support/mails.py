@@ -51,7 +51,7 @@ FULL = CheckResult(Status.FAILING, "/ is 93% full, limit 90%\n9.1 GB of 130.0 GB
 AWAY = CheckResult(
     Status.FAILING,
     "expected status 200, got 503 Service Unavailable\nanswered by 127.0.0.1:8080\n"
-    "it begins: the shop is away",
+    "the response begins: the shop is away",
 )
 
 DISK = Job(JobKey("D", "d"), "disk root", "d.py", JobFrequency.MINUTE, contact=OPS)
@@ -160,16 +160,16 @@ def _of_our_own_mail() -> Iterator[Titled]:
         yield decision, alert(PROVER, _failed(proof.reason(decision, seen)))
     never = _failed(proof.reason("never", SEEN["never"]))
     yield "recovery", recovery(PROVER, never, 1, LATER)
-    words = proof.not_set_up("there is no imapserver", "smtp.x.org", "each hour")
+    words = proof.not_set_up("imapserver is not set", "smtp.x.org", "every hour")
     subject, body = (text.replace("smtp.x.org", "smtp.example.com") for text in words)
     yield "not set up", note(subject, body)
 
 
 def of_peers() -> Iterator[Titled]:
     ill = Answer(Health.MAIL_PROBLEM, NIGHT, NIGHT, mail_proof_age_s=7500)
-    mail = _failed(peer_templates.ill(PeerStatus.MAIL_PROBLEM, ill, **US))
+    mail = _failed(peer_templates.problem(PeerStatus.MAIL_PROBLEM, ill, **US))
     stopped = replace(ill, last_run=NIGHT - timedelta(minutes=20))
-    jobs = _failed(peer_templates.ill(PeerStatus.JOB_PROBLEM, stopped, **US))
+    jobs = _failed(peer_templates.problem(PeerStatus.JOB_PROBLEM, stopped, **US))
     yield "it cannot send mail", alert(PEER, mail)
     yield "it runs no jobs", alert(PEER, jobs)
     for peer_status, why in WHY.items():
@@ -179,7 +179,7 @@ def of_peers() -> Iterator[Titled]:
         )
     yield "a day later", reminder(PEER, mail, 24, NIGHT + timedelta(days=1))
     yield "recovery", recovery(PEER, mail, 3, NIGHT + timedelta(hours=3))
-    yield "our own line", note(*peer_templates.line_down(NIGHT))
+    yield "our own network connection", note(*peer_templates.uplink_down(NIGHT))
 
 
 def _of_ways() -> Iterator[Titled]:

@@ -22,12 +22,12 @@ def memory(instance):
 
 
 def turn_back(instance, **delta):
-    """Let the probe have left so long ago."""
+    """Let the round-trip mail have left so long ago."""
 
     def change(content):
         if content.get("name") == "EmailChecker":
             for each in (
-                content["memory"].get("probe", {}),
+                content["memory"].get("round_trip", {}),
                 *content.get("round_trips", ()),
             ):
                 for name in {"sent", "taken", "at"} & set(each):
@@ -40,9 +40,9 @@ def turn_back(instance, **delta):
 
 
 def until_proven(instance):
-    """Run each minute until the probe is judged."""
+    """Run each minute until the round-trip mail is judged."""
     ends_at = time.monotonic() + 30
-    while "probe" in memory(instance):
+    while "round_trip" in memory(instance):
         assert time.monotonic() < ends_at, memory(instance)
         instance.cron()
     return memory(instance)["proof"]

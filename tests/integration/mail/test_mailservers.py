@@ -24,7 +24,7 @@ def on_postfix(ca, postfix_dovecot):
 
 
 def proof_of(instance, account, folder="INBOX", count=1):
-    """Send a probe, and look for it once it is there."""
+    """Send a round-trip mail, and look for it once it is there."""
     instance.cron("hour")
     account.wait_for(folder, count)
     return until_proven(instance)
@@ -106,8 +106,8 @@ def test_a_folder_is_spam_by_its_mark_whatever_its_name(
     approved(record(instance)["last_reason"], hide=REAL)
 
 
-@pytest.mark.parametrize("lost", ["Message-ID", "X-Checker-Probe"])
-def test_a_probe_whose_header_was_rewritten_on_its_way_is_deleted_too(
+@pytest.mark.parametrize("lost", ["Message-ID", "X-Checker-Round-Trip"])
+def test_a_round_trip_mail_whose_header_was_rewritten_on_its_way_is_deleted_too(
     tmp_path, on_postfix, cafile, lost
 ):
     on_postfix.filter(

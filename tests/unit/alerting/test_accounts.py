@@ -142,7 +142,7 @@ def test_after_a_failed_proof_mail_leaves_by_the_second_until_there_is_another(
         assert not first.mails
 
 
-def test_a_probe_goes_by_the_first_whatever_is_known_of_it_and_can_prove_it_again(
+def test_a_round_trip_mail_goes_by_the_primary_account_and_can_prove_it_again(
     tmp_path, ca, cafile, approved
 ):
     with PymapAccount(ca) as first, SmtpServer(security="none") as second:
@@ -163,7 +163,7 @@ def test_a_probe_goes_by_the_first_whatever_is_known_of_it_and_can_prove_it_agai
     approved(recovery.subject, hide=REAL)
 
 
-def test_a_probe_that_the_first_refuses_never_goes_by_the_second(
+def test_a_round_trip_mail_that_the_first_refuses_never_goes_by_the_second(
     tmp_path, ca, cafile, approved
 ):
     with PymapAccount(ca) as first, SmtpServer(security="none") as second:
@@ -179,7 +179,7 @@ def test_a_probe_that_the_first_refuses_never_goes_by_the_second(
         approved(memory(instance)["proof"]["verdict"], "2", hide=REAL)
         assert "AUTH" in record(instance)["last_reason"]
         subjects = [one.subject for one in second.wait_for(2)]
-    assert not [one for one in subjects if "probe" in one]
+    assert not [one for one in subjects if "round-trip mail" in one]
     assert first.smtp.mails == []
 
 

@@ -36,7 +36,7 @@ def test_a_mail_under_way_is_looked_for_each_minute(tmp_path, account, cafile):
     instance = instance_of(tmp_path, account, cafile)
     instance.cron("hour")
     assert instance.cron().silent
-    assert record(instance)["pending"] and "probe" in memory(instance)
+    assert record(instance)["pending"] and "round_trip" in memory(instance)
     proof = until_proven(instance)
     assert proof["verdict"] == "arrived" and 5 <= proof["seconds"] < 20
     assert int(proof["hop"].split()[0]) >= 5, proof
@@ -99,14 +99,14 @@ def test_a_login_that_is_refused_is_not_tried_each_minute(
     instance.write(instance.settings.read_text().replace(PASSWORD, "another"))
     instance.cron()
     approved(memory(instance)["proof"]["verdict"], "1", hide=REAL)
-    assert "probe" not in memory(instance) and not record(instance).get("pending")
+    assert "round_trip" not in memory(instance) and not record(instance).get("pending")
     (alert,) = account.notified()
     approved(alert.subject, "subject", hide=REAL)
     assert "https://myaccount.google.com/apppasswords" in alert.body
     assert "another" not in instance.everything_written()
 
 
-def test_a_probe_that_is_refused_says_what_the_server_said(
+def test_a_round_trip_mail_that_is_refused_says_what_the_server_said(
     tmp_path, account, cafile, approved
 ):
     account.answer = "550 5.1.1 no such user"
@@ -118,7 +118,7 @@ def test_a_probe_that_is_refused_says_what_the_server_said(
     approved(record(instance)["last_reason"], "2", hide={r"checker\d*@": "checker@"})
 
 
-def test_a_probe_that_waits_fails_after_the_grace_and_goes_on(
+def test_a_round_trip_mail_that_waits_fails_after_the_grace_and_goes_on(
     tmp_path, account, cafile, approved
 ):
     account.answer = "451 4.7.1 greylisted"
@@ -129,7 +129,7 @@ def test_a_probe_that_waits_fails_after_the_grace_and_goes_on(
     instance.cron()
     approved(memory(instance)["proof"]["verdict"], hide=REAL)
     assert "greylisted" in record(instance)["last_reason"]
-    token = memory(instance)["probe"]["token"]
+    token = memory(instance)["round_trip"]["token"]
     account.answer = None
     instance.let_time_pass_for_mails()
     instance.cron()
@@ -189,7 +189,7 @@ def test_a_mailbox_without_a_login_is_not_set_up(tmp_path, approved):
     approved(status, "status", hide=REAL)
 
 
-def test_with_nomail_there_is_no_probe_and_no_note(tmp_path, approved):
+def test_with_nomail_there_is_no_round_trip_mail_and_no_note(tmp_path, approved):
     instance = Instance(tmp_path)
     instance.cron("hour")
     (row,) = instance.run("-m", "list", "--json").json()
@@ -198,7 +198,7 @@ def test_with_nomail_there_is_no_probe_and_no_note(tmp_path, approved):
     assert "nomail" in memory(instance)["proof"]["why"]
 
 
-def test_a_run_with_the_nomail_flag_sends_no_probe(tmp_path, account, cafile):
+def test_a_run_with_the_nomail_flag_sends_no_round_trip_mail(tmp_path, account, cafile):
     instance = instance_of(tmp_path, account, cafile)
     instance.cron("hour", "--nomail")
     assert account.asked_for() == []
@@ -216,44 +216,47 @@ def test_trying_it_logs_in_and_sends_nothing(tmp_path, account, cafile):
     assert row["status"] == "ok"
 
 
-@pytest.mark.fault("F11", "old probes pile up")
-def test_own_probes_that_piled_up_go_and_nothing_else(tmp_path, account, cafile):
+@pytest.mark.fault("F11", "old round-trip mails pile up")
+def test_own_round_trip_mails_that_piled_up_go_and_nothing_else(
+    tmp_path, account, cafile
+):
     instance = instance_of(tmp_path, account, cafile)
     account.goes_to(None)
     instance.cron("hour")
-    lost = memory(instance)["probe"]["token"]
+    lost = memory(instance)["round_trip"]["token"]
     turn_back(instance, minutes=11)
     instance.cron()
     for token, name in ((lost, "web1"), ("f" * 32, "web2")):
-        head = f"Message-ID: <{token}@x>\r\nX-Checker-Probe: {token}\r\n"
-        head += f"Subject: [{name}] probe {token}\r\nFrom: {account.user}\r\n"
+        head = f"Message-ID: <{token}@x>\r\nX-Checker-Round-Trip: {token}\r\n"
+        head += f"Subject: [{name}] round-trip mail {token}\r\nFrom: {account.user}\r\n"
         account.put("INBOX", head.encode() + b"\r\nx\r\n")
     account.goes_to("INBOX")
     instance.cron("hour")
     account.wait_for("INBOX", 3)
     until_proven(instance)
-    left = [one for one in account.subjects("INBOX") if "probe" in one]
-    assert left == [f"[web2] probe {'f' * 32}"]
+    left = [one for one in account.subjects("INBOX") if "round-trip mail" in one]
+    assert left == [f"[web2] round-trip mail {'f' * 32}"]
 
 
-def test_a_probe_that_state_has_forgotten_is_known_by_whom_it_comes_from(
+def test_a_round_trip_mail_that_state_has_forgotten_is_known_by_whom_it_comes_from(
     tmp_path, account, cafile
 ):
     sender = "alerts@example.com"
     instance = instance_of(tmp_path, account, cafile, f"sender = {sender}\n")
     for number, who in enumerate((sender, "someone@example.com")):
         token = f"{number}" * 32
-        head = f"X-Checker-Probe: {token}\r\nSubject: [web1] probe {token}\r\n"
+        head = f"X-Checker-Round-Trip: {token}\r\n"
+        head += f"Subject: [web1] round-trip mail {token}\r\n"
         head += f"Message-ID: <{token}@x>\r\nFrom: {who}\r\n"
         long_ago = datetime.now(UTC) - timedelta(days=3)
         account.put("INBOX", head.encode() + b"\r\nx\r\n", long_ago)
     instance.cron("hour")
     account.wait_for("INBOX", 3)
     until_proven(instance)
-    assert account.subjects("INBOX") == [f"[web1] probe {'1' * 32}"]
+    assert account.subjects("INBOX") == [f"[web1] round-trip mail {'1' * 32}"]
 
 
-def test_a_proof_holds_for_the_time_to_the_next_which_no_probe_may_outlast(
+def test_a_proof_holds_for_the_time_to_the_next_which_no_round_trip_mail_may_outlast(
     tmp_path, account, cafile
 ):
     instance = instance_of(tmp_path, account, cafile, "imapevery = minute\n")

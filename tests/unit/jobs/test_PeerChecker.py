@@ -283,14 +283,14 @@ def test_peers_asks_each_now(tmp_path, server, approved):
 def test_how_the_clocks_differ_is_said_as_well_as_whole_seconds_tell(ahead_s, shown):
     from lib.cli.peers import row_of
     from lib.core.settings import Peer
-    from lib.peers.client import FileScan
+    from lib.peers.client import PeerReply
 
     now = datetime(2026, 11, 22, 12, 0, 0, 500_000, tzinfo=UTC)
     time = (now + timedelta(seconds=ahead_s)).replace(microsecond=0)
     said = Answer(Health.OK, time, nonce="ab", server="friend")
     # It took 2 s to ask, and the answer was made half-way.
     reading = Reading(PeerStatus.OK, said, signed=True)
-    asked = FileScan(reading, "", 2.0, now + timedelta(seconds=1))
+    asked = PeerReply(reading, "", 2.0, now + timedelta(seconds=1))
     row = row_of(Peer("x", "https://example.org/", ADMIN, KEY), asked)
     assert row["clock"] == shown
 

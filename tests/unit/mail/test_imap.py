@@ -8,25 +8,25 @@ import pytest
 
 from tests.support.imapstub import ImapStub
 from tests.support.servers import PASSWORD, USER, server_context
-from tests.unit.mail.test_mailbox import failure, look, probe_mail
+from tests.unit.mail.test_mailbox import failure, look, own_mail
 
 
 def test_a_refused_login_says_so_without_the_password(ca, cafile, approved):
     instead = {"AUTHENTICATE": f"TAG NO no {PASSWORD} here\r\n".encode()}
     with ImapStub(ca, instead=instead) as stub:
         found = failure(stub, cafile)
-    approved(found.verdict)
+    approved(found.problem)
     assert PASSWORD not in str(found) and "app password" in str(found)
 
 
 def test_a_server_without_auth_plain_is_logged_in_to(ca, cafile):
-    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, capabilities="IMAP4rev1") as it:
+    with ImapStub(ca, mails={"INBOX": [own_mail()]}, capabilities="IMAP4rev1") as it:
         assert look(it, cafile) is not None
     assert any(one.startswith(f'LOGIN "{USER}"') for one in it.heard)
 
 
 def test_starttls_comes_before_the_password(ca, cafile):
-    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, security="starttls") as stub:
+    with ImapStub(ca, mails={"INBOX": [own_mail()]}, security="starttls") as stub:
         assert look(stub, cafile) is not None
     names = [one.split()[0] for one in stub.heard]
     assert names.index("STARTTLS") < names.index("AUTHENTICATE")
@@ -38,12 +38,12 @@ def test_starttls_comes_before_the_password(ca, cafile):
 def test_without_starttls_no_password_leaves(ca, cafile, answer):
     instead = {"STARTTLS": answer}
     with ImapStub(ca, security="starttls", instead=instead) as stub:
-        assert failure(stub, cafile, limit_s=3).verdict == "unreachable"
+        assert failure(stub, cafile, limit_s=3).problem == "unreachable"
     assert not [one for one in stub.heard if one.startswith(("AUTH", "LOGIN"))]
 
 
 def test_none_is_for_this_machine(ca, cafile):
-    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, security="none") as stub:
+    with ImapStub(ca, mails={"INBOX": [own_mail()]}, security="none") as stub:
         assert look(stub, "", password="x") is not None
 
 
@@ -65,7 +65,7 @@ def test_a_wrong_certificate_is_refused(ca, cafile, names, issued, words):
     context = server_context(ca, *names, **issued)
     with ImapStub(ca, context=context) as stub:
         found = failure(stub, cafile)
-    assert found.verdict == "unreachable" and words in str(found)
+    assert found.problem == "unreachable" and words in str(found)
     assert stub.heard == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from lib.mail.imap import LookFailed
 from tests.support.imapstub import ImapStub, drip, flood, hush
 from tests.support.waits import SOON_S
-from tests.unit.mail.test_mailbox import failure, look, probe_mail
+from tests.unit.mail.test_mailbox import failure, look, own_mail
 
 
 @pytest.mark.fault("F6", "IMAP is silent mid-command, or drips")
@@ -50,7 +50,7 @@ def test_whatever_a_server_says_memory_and_time_are_bounded(ca, cafile, said, st
         raise EOFError
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    inbox = {"INBOX": [probe_mail()]}
+    inbox = {"INBOX": [own_mail()]}
     began = time.monotonic()
     with ImapStub(ca, mails=inbox, instead={step: say}) as stub:
         try:

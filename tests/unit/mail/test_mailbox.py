@@ -21,9 +21,11 @@ SENT = datetime(2026, 11, 23, 0, 59, 50, tzinfo=UTC)
 ROUND_TRIP = RoundTripMail(TOKEN, SENT, "web1", USER)
 
 
-def probe_mail(token=TOKEN, subject="[web1] probe", came="23-Nov-2026 01:00:00 +0000"):
+def own_mail(
+    token=TOKEN, subject="[web1] round-trip mail", came="23-Nov-2026 01:00:00 +0000"
+):
     return StubMail(
-        f"Message-ID: <{token}@web1>\r\nX-Checker-Probe: {token}\r\n"
+        f"Message-ID: <{token}@web1>\r\nX-Checker-Round-Trip: {token}\r\n"
         f"Subject: {subject} {token}\r\nFrom: {USER}\r\n\r\n",
         came,
     )
@@ -57,8 +59,10 @@ def failure(stub, cafile, **options):
     return caught.value
 
 
-def test_a_probe_is_found_in_the_inbox_and_deleted_without_others(ca, cafile, approved):
-    inbox = [other_mail(1), probe_mail(), other_mail(2)]
+def test_a_round_trip_mail_is_found_in_the_inbox_and_deleted_without_others(
+    ca, cafile, approved
+):
+    inbox = [other_mail(1), own_mail(), other_mail(2)]
     with ImapStub(ca, mails={"INBOX": inbox}) as stub:
         found = look(stub, cafile)
     assert (found.folder, found.kind, found.deleted) == ("INBOX", Kind.INBOX, 1)
@@ -77,14 +81,14 @@ def header(**fields):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"X_Checker_Probe": TOKEN},
+        {"X_Checker_Round_Trip": TOKEN},
         {"Message-ID": f"<{TOKEN}@example.com>"},
-        {"Subject": f"[web1] probe {TOKEN}"},
-        {"Subject": f"[web1] probe {TOKEN} (a1b2c3)"},
-        {"Subject": f"*** SPAM *** [web1] probe {TOKEN}"},
-        {"Subject": f"[EXTERNAL] [web1] probe {TOKEN}"},
+        {"Subject": f"[web1] round-trip mail {TOKEN}"},
+        {"Subject": f"[web1] round-trip mail {TOKEN} (a1b2c3)"},
+        {"Subject": f"*** SPAM *** [web1] round-trip mail {TOKEN}"},
+        {"Subject": f"[EXTERNAL] [web1] round-trip mail {TOKEN}"},
         {
-            "Subject": f"=?utf-8?q?=5Bw=C3=A9b1=5D_probe_{TOKEN[:9]}?=\r\n"
+            "Subject": f"=?utf-8?q?=5Bw=C3=A9b1=5D_round-trip_mail_{TOKEN[:9]}?=\r\n"
             f" =?utf-8?q?{TOKEN[9:]}?="
         },
     ],
@@ -100,12 +104,15 @@ def test_whatever_relays_left_of_it_it_is_found_and_deleted(ca, cafile, fields):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"Subject": f"Undeliverable: [web1] probe {TOKEN}", "From": "postmaster@x.org"},
-        {"Subject": f"[web1] probe {TOKEN}", "From": "postmaster@x.org"},
-        {"Subject": f"Re: [web1] probe {TOKEN}"},
-        {"Subject": f"[web1] probe {TOKEN} bounced"},
+        {
+            "Subject": f"Undeliverable: [web1] round-trip mail {TOKEN}",
+            "From": "postmaster@x.org",
+        },
+        {"Subject": f"[web1] round-trip mail {TOKEN}", "From": "postmaster@x.org"},
+        {"Subject": f"Re: [web1] round-trip mail {TOKEN}"},
+        {"Subject": f"[web1] round-trip mail {TOKEN} bounced"},
         {"References": f"<{TOKEN}@example.com>"},
-        {"X_Checker_Probe": "0" * 32},
+        {"X_Checker_Round_Trip": "0" * 32},
     ],
     ids=["bounce", "another's", "reply", "more", "thread", "another token"],
 )
@@ -120,7 +127,7 @@ def test_what_came_in_its_place_is_no_proof_and_stays(ca, cafile, fields):
 
 def test_folders_are_opened_read_only_until_it_is_found(ca, cafile):
     folders = ('(\\Trash) "/" "Bin"', '() "/" "x"')
-    with ImapStub(ca, folders, {"x": [probe_mail()]}) as stub:
+    with ImapStub(ca, folders, {"x": [own_mail()]}) as stub:
         assert look(stub, cafile).folder == "x"
     opened = [one for one in stub.heard if one.startswith(("EXAMINE", "SELECT"))]
     assert opened == [
@@ -138,7 +145,7 @@ def test_what_is_not_there_is_not_found_and_nothing_is_written(ca, cafile):
 
 
 def test_without_uidplus_nobodys_deleted_mails_are_expunged(ca, cafile):
-    inbox = [probe_mail()]
+    inbox = [own_mail()]
     with ImapStub(ca, mails={"INBOX": inbox}, capabilities="IMAP4rev1") as stub:
         assert look(stub, cafile).deleted == 1
     assert inbox[0].deleted
@@ -146,9 +153,11 @@ def test_without_uidplus_nobodys_deleted_mails_are_expunged(ca, cafile):
 
 
 def test_what_is_marked_already_is_not_marked_again(ca, cafile):
-    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, capabilities="IMAP4rev1") as it:
+    with ImapStub(ca, mails={"INBOX": [own_mail()]}, capabilities="IMAP4rev1") as it:
         look(it, cafile)
-    assert [one for one in it.heard if 'UNDELETED HEADER X-Checker-Probe ""' in one]
+    assert [
+        one for one in it.heard if 'UNDELETED HEADER X-Checker-Round-Trip ""' in one
+    ]
 
 
 @pytest.mark.parametrize("step", ["UID STORE", "UID EXPUNGE"])
@@ -156,7 +165,7 @@ def test_a_mailbox_that_lets_nothing_be_deleted_is_named_and_yet_a_proof(
     ca, cafile, step, approved
 ):
     instead = {step: b"TAG NO you may only read\r\n"}
-    with ImapStub(ca, mails={"INBOX": [probe_mail()]}, instead=instead) as stub:
+    with ImapStub(ca, mails={"INBOX": [own_mail()]}, instead=instead) as stub:
         found = look(stub, cafile)
     assert (found.folder, found.deleted) == ("INBOX", 0)
     approved(found.trouble)
@@ -165,14 +174,14 @@ def test_a_mailbox_that_lets_nothing_be_deleted_is_named_and_yet_a_proof(
 def test_in_a_pinned_folder_it_is_looked_at_what_a_search_does_not_find(ca, cafile):
     instead = {"UID SEARCH": b"* SEARCH\r\nTAG OK done\r\n"}
     folders = ('() "/" "x"',)
-    with ImapStub(ca, folders, {"x": [probe_mail()]}, instead=instead) as stub:
+    with ImapStub(ca, folders, {"x": [own_mail()]}, instead=instead) as stub:
         assert look(stub, cafile, folder="x") is not None
 
 
 def test_at_google_it_is_moved_to_the_trash_to_be_deleted(ca, cafile):
     folders = ('(\\Trash) "/" "[Gmail]/Bin"',)
     more = "IMAP4rev1 AUTH=PLAIN UIDPLUS MOVE X-GM-EXT-1"
-    with ImapStub(ca, folders, {"INBOX": [probe_mail()]}, more) as stub:
+    with ImapStub(ca, folders, {"INBOX": [own_mail()]}, more) as stub:
         look(stub, cafile)
     assert 'UID MOVE 1 "[Gmail]/Bin"' in stub.heard
     assert stub.heard.index('SELECT "[Gmail]/Bin"') > stub.heard.index(
@@ -180,15 +189,15 @@ def test_at_google_it_is_moved_to_the_trash_to_be_deleted(ca, cafile):
     )
 
 
-def test_old_probes_of_ours_go_and_those_of_others_stay(ca, cafile):
+def test_old_round_trip_mails_of_ours_go_and_those_of_others_stay(ca, cafile):
     old = "20-Nov-2026 01:00:00 +0000"
     inbox = [
-        probe_mail("a" * 32, came=old),
-        probe_mail("b" * 32),
-        probe_mail("c" * 32, "[web2] probe", old),
-        probe_mail("d" * 32),
-        StubMail("X-Checker-Probe: e\r\nSubject: [web1] e\r\n\r\n", old),
-        probe_mail(),
+        own_mail("a" * 32, came=old),
+        own_mail("b" * 32),
+        own_mail("c" * 32, "[web2] round-trip mail", old),
+        own_mail("d" * 32),
+        StubMail("X-Checker-Round-Trip: e\r\nSubject: [web1] e\r\n\r\n", old),
+        own_mail(),
     ]
     round_trip_mail = RoundTripMail(TOKEN, SENT, "web1", USER, earlier=("b" * 32,))
     with ImapStub(ca, mails={"INBOX": inbox}) as stub:
@@ -207,7 +216,7 @@ def test_old_probes_of_ours_go_and_those_of_others_stay(ca, cafile):
     ],
 )
 def test_a_server_whose_search_lies_is_not_believed(ca, cafile, search):
-    inbox = [other_mail(1), other_mail(2), probe_mail()]
+    inbox = [other_mail(1), other_mail(2), own_mail()]
     instead = {"UID SEARCH": search}
     with ImapStub(ca, mails={"INBOX": inbox}, instead=instead) as stub:
         assert look(stub, cafile).folder == "INBOX"
@@ -215,7 +224,7 @@ def test_a_server_whose_search_lies_is_not_believed(ca, cafile, search):
 
 
 def test_in_a_mailbox_of_100000_the_work_is_bounded(ca, cafile):
-    inbox = [other_mail(number) for number in range(100_000)] + [probe_mail()]
+    inbox = [other_mail(number) for number in range(100_000)] + [own_mail()]
     with ImapStub(ca, mails={"INBOX": inbox}) as stub:
         assert look(stub, cafile).deleted == 1
     searches = [one for one in stub.heard if one.startswith("UID SEARCH")]
@@ -224,7 +233,7 @@ def test_in_a_mailbox_of_100000_the_work_is_bounded(ca, cafile):
 
 def test_of_many_folders_so_many_are_looked_into_and_the_rest_are_counted(ca, cafile):
     folders = tuple(f'() "/" "x{number}"' for number in range(100))
-    with ImapStub(ca, folders, {"x99": [probe_mail()]}) as stub:
+    with ImapStub(ca, folders, {"x99": [own_mail()]}) as stub:
         found = look(stub, cafile)
         assert (len(found.folders), found.unseen) == (60, 41)
         assert len([one for one in stub.heard if one.startswith("EXAMINE")]) == 60
@@ -233,7 +242,7 @@ def test_of_many_folders_so_many_are_looked_into_and_the_rest_are_counted(ca, ca
 
 def test_where_time_runs_out_the_less_likely_folders_are_not_looked_into(ca, cafile):
     folders = ('() "/" "x"', '() "/" "y"', '(\\Trash) "/" "Bin"')
-    with ImapStub(ca, folders, {"x": [probe_mail()]}) as stub:
+    with ImapStub(ca, folders, {"x": [own_mail()]}) as stub:
         assert look(stub, cafile, limit_s=5) == Nowhere(("INBOX", "Bin"), 2)
 
 
@@ -252,13 +261,13 @@ def test_it_is_found_in_the_last_folder_of_each_provider(ca, cafile, provider):
     if last == "Sent":
         last = "Junk"
     folders = tuple(one.decode() for one in lines)
-    with ImapStub(ca, folders, {last: [probe_mail()]}) as stub:
+    with ImapStub(ca, folders, {last: [own_mail()]}) as stub:
         assert look(stub, cafile).folder in order.split(",")
         assert folders_of(mailbox(stub, cafile), Deadline(8)) == order.split(",")
 
 
 def test_a_pinned_folder_that_list_hides_is_opened_all_the_same(ca, cafile):
-    with ImapStub(ca, mails={"M&APw-ll": [probe_mail()]}) as stub:
+    with ImapStub(ca, mails={"M&APw-ll": [own_mail()]}) as stub:
         assert look(stub, cafile, folder="Müll").folder == "Müll"
 
 
@@ -266,5 +275,5 @@ def test_a_pinned_folder_that_is_not_there_is_named(ca, cafile, approved):
     instead = {"EXAMINE": b"TAG NO no such folder\r\n"}
     with ImapStub(ca, instead=instead) as stub:
         found = failure(stub, cafile, folder="Nowhere")
-    approved(found.verdict)
+    approved(found.problem)
     assert "'Nowhere'" in str(found) and "[email] imapfolder" in str(found)

@@ -1,4 +1,4 @@
-"""Which mails are our probes.  With a server: tests/unit/mail/test_mailbox.py."""
+"""Which mails are ours.  With a server: tests/unit/mail/test_mailbox.py."""
 
 from __future__ import annotations
 
@@ -27,25 +27,28 @@ def mail(came=NOON, **fields):
 @pytest.mark.parametrize(
     ("fields", "is_it"),
     [
-        ({"X_Checker_Probe": TOKEN}, True),
-        ({"X_Checker_Probe": f"{TOKEN}0"}, False),
+        ({"X_Checker_Round_Trip": TOKEN}, True),
+        ({"X_Checker_Round_Trip": f"{TOKEN}0"}, False),
         ({"Message_ID": f"<{TOKEN}@mx>"}, True),
         ({"Message_ID": f"<x{TOKEN}@mx>"}, False),
-        ({"Subject": f"[web1] probe {TOKEN}"}, True),
-        ({"Subject": f"{{Spam?}} [web1] probe {TOKEN}"}, True),
-        ({"Subject": f"AW: [web1] probe {TOKEN}"}, False),
-        ({"Subject": f"[web1] probe {TOKEN}", "From": "mailer-daemon@mx"}, False),
-        ({"Subject": f"[web1] probe {OTHER}"}, False),
+        ({"Subject": f"[web1] round-trip mail {TOKEN}"}, True),
+        ({"Subject": f"{{Spam?}} [web1] round-trip mail {TOKEN}"}, True),
+        ({"Subject": f"AW: [web1] round-trip mail {TOKEN}"}, False),
+        (
+            {"Subject": f"[web1] round-trip mail {TOKEN}", "From": "mailer-daemon@mx"},
+            False,
+        ),
+        ({"Subject": f"[web1] round-trip mail {OTHER}"}, False),
         ({}, False),
     ],
 )
-def test_it_is_the_probe_by_any_of_its_three_places(fields, is_it):
+def test_it_is_the_round_trip_mail_by_any_of_its_three_places(fields, is_it):
     assert ROUND_TRIP.is_it(mail(**fields)) is is_it
 
 
 def test_whoever_does_not_know_its_own_address_goes_by_the_others():
     round_trip_mail = RoundTripMail(TOKEN, NOON)
-    assert not round_trip_mail.is_it(mail(Subject=f"[web1] probe {TOKEN}"))
+    assert not round_trip_mail.is_it(mail(Subject=f"[web1] round-trip mail {TOKEN}"))
     assert round_trip_mail.is_it(mail(Message_ID=f"<{TOKEN}@mx>"))
 
 
@@ -55,16 +58,36 @@ OLD = NOON - LEFT_ALONE - timedelta(minutes=1)
 @pytest.mark.parametrize(
     ("came", "fields", "is_ours"),
     [
-        (NOON, {"X_Checker_Probe": TOKEN}, True),
-        (NOON, {"X_Checker_Probe": "e" * 32}, True),
-        (OLD, {"X_Checker_Probe": OTHER, "Subject": "[web1] probe"}, True),
-        (NOON, {"X_Checker_Probe": OTHER, "Subject": "[web1] probe"}, False),
-        (OLD, {"X_Checker_Probe": OTHER, "Subject": "[web2] probe"}, False),
-        (OLD, {"X_Checker_Probe": "x", "Subject": "[web1] probe"}, False),
-        (OLD, {"Subject": f"[web1] probe {OTHER}"}, False),
+        (NOON, {"X_Checker_Round_Trip": TOKEN}, True),
+        (NOON, {"X_Checker_Round_Trip": "e" * 32}, True),
         (
             OLD,
-            {"X_Checker_Probe": OTHER, "Subject": "[web1] probe", "From": "a@b.org"},
+            {"X_Checker_Round_Trip": OTHER, "Subject": "[web1] round-trip mail"},
+            True,
+        ),
+        (
+            NOON,
+            {"X_Checker_Round_Trip": OTHER, "Subject": "[web1] round-trip mail"},
+            False,
+        ),
+        (
+            OLD,
+            {"X_Checker_Round_Trip": OTHER, "Subject": "[web2] round-trip mail"},
+            False,
+        ),
+        (
+            OLD,
+            {"X_Checker_Round_Trip": "x", "Subject": "[web1] round-trip mail"},
+            False,
+        ),
+        (OLD, {"Subject": f"[web1] round-trip mail {OTHER}"}, False),
+        (
+            OLD,
+            {
+                "X_Checker_Round_Trip": OTHER,
+                "Subject": "[web1] round-trip mail",
+                "From": "a@b.org",
+            },
             False,
         ),
     ],

@@ -37,16 +37,16 @@ def test_once_is_not_counted():
 
 def test_a_peer_without_mail_is_told_since_when(approved):
     said = Answer(Health.MAIL_PROBLEM, NOON, NOON, mail_proof_age_s=7500)
-    text = templates.ill(PeerStatus.MAIL_PROBLEM, said, **WHO)
+    text = templates.problem(PeerStatus.MAIL_PROBLEM, said, **WHO)
     approved(text, "text")
-    approved(templates.ill(PeerStatus.MAIL_PROBLEM, None, **WHO), "2")
+    approved(templates.problem(PeerStatus.MAIL_PROBLEM, None, **WHO), "2")
 
 
 def test_a_peer_without_runs_is_told_since_when(approved):
     said = Answer(Health.JOB_PROBLEM, NOON, NOON)
-    text = templates.ill(PeerStatus.JOB_PROBLEM, said, **WHO)
+    text = templates.problem(PeerStatus.JOB_PROBLEM, said, **WHO)
     approved(text, "text")
-    never = templates.ill(PeerStatus.JOB_PROBLEM, Answer(said.word, NOON), **WHO)
+    never = templates.problem(PeerStatus.JOB_PROBLEM, Answer(said.word, NOON), **WHO)
     approved(never, "never")
     # A word alone says nothing of runs.
-    assert "finished " not in templates.ill(PeerStatus.JOB_PROBLEM, None, **WHO)
+    assert "finished " not in templates.problem(PeerStatus.JOB_PROBLEM, None, **WHO)

@@ -1,4 +1,4 @@
-"""Whether it is our own line that is down."""
+"""Whether our own network connection is down."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from lib.config.fields import is_this_machine
 from lib.core.settings import Mail, Peer
 from lib.jobbase import targets
-from lib.peers.uplink import OwnLine, any_answers
+from lib.peers.uplink import Uplink, any_answers
 from tests.support.listeners import HOLD, Listener, answer, closed_port, says
 from tests.support.waits import SOON_S
 
@@ -20,59 +20,61 @@ def peer(url="", name="x"):
     return Peer(name, url or f"http://127.0.0.1:{closed_port()}/", "a@example.org")
 
 
-def line(*peers, is_here=is_this_machine, **sections):
+def uplink_to(*peers, is_here=is_this_machine, **sections):
     config = configparser.ConfigParser(interpolation=None)
     config.read_dict({f"{kind} it": values for kind, values in sections.items()})
-    return OwnLine(peers, lambda kind: targets(config, kind), is_here)
+    return Uplink(peers, lambda kind: targets(config, kind), is_here)
 
 
 def test_of_one_that_is_silent_and_alone_nothing_follows():
     silent = peer()
-    assert not line(silent).is_down(silent, None)
-    assert not line(silent).is_down(silent, Mail(smtpserver="127.0.0.1", smtpport=1))
+    assert not uplink_to(silent).is_down(silent, None)
+    assert not uplink_to(silent).is_down(
+        silent, Mail(smtpserver="127.0.0.1", smtpport=1)
+    )
 
 
 def test_it_is_down_where_no_other_peer_answers_either():
     silent = peer()
-    assert line(silent, peer(name="y")).is_down(silent, None)
+    assert uplink_to(silent, peer(name="y")).is_down(silent, None)
     with Listener(says(answer(body=b"JobProblem"))) as there:
-        assert not line(silent, peer(there.url(), "y")).is_down(silent, None)
+        assert not uplink_to(silent, peer(there.url(), "y")).is_down(silent, None)
 
 
 def test_it_is_found_out_once_in_a_run_and_by_all_at_once():
     with Listener(says(answer(body=b"no Checker"))) as there:
         silent, other = peer(), peer(there.url(), "y")
-        ours = line(silent, other)
+        uplink = uplink_to(silent, other)
         threads = [
-            threading.Thread(target=ours.is_down, args=(silent, None)) for _ in "1234"
+            threading.Thread(target=uplink.is_down, args=(silent, None)) for _ in "1234"
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(20)
-        assert ours.is_down(silent, None)
+        assert uplink.is_down(silent, None)
         assert len(there.heard) == 1
 
 
 def test_who_was_heard_need_not_be_asked():
     silent = peer()
-    ours = line(silent, peer(name="y"))
-    ours.hear()
-    assert not ours.is_down(silent, None)
+    uplink = uplink_to(silent, peer(name="y"))
+    uplink.note_answer()
+    assert not uplink.is_down(silent, None)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_what_is_on_this_machine_says_nothing_of_the_line(host):
+def test_what_is_on_this_machine_is_not_tried(host):
     silent = peer()
     shown = f"[{host}]" if ":" in host else host
     with Listener(says(answer())) as here:
-        ours = line(
+        uplink = uplink_to(
             silent,
             peer(name="y"),
             http={"url": f"http://{shown}:{here.port}/"},
             tcp={"host": host, "port": str(here.port)},
         )
-        assert ours.is_down(silent, None)
+        assert uplink.is_down(silent, None)
     assert here.heard == []
 
 
@@ -83,15 +85,19 @@ def nowhere(_host):
 def test_targets_elsewhere_are_asked():
     silent = peer()
     with Listener(says(answer("500 Internal Server Error"))) as there:
-        by_url = line(
+        by_url = uplink_to(
             silent, peer(name="y"), is_here=nowhere, http={"url": there.url()}
         )
         assert not by_url.is_down(silent, None)
         port = str(there.port)
-        by_port = line(silent, is_here=nowhere, tcp={"host": "127.0.0.1", "port": port})
+        by_port = uplink_to(
+            silent, is_here=nowhere, tcp={"host": "127.0.0.1", "port": port}
+        )
         assert not by_port.is_down(silent, None)
     # Nothing listens there any more.
-    by_port = line(silent, is_here=nowhere, tcp={"host": "127.0.0.1", "port": port})
+    by_port = uplink_to(
+        silent, is_here=nowhere, tcp={"host": "127.0.0.1", "port": port}
+    )
     assert by_port.is_down(silent, None)
 
 
@@ -100,16 +106,16 @@ def test_where_there_is_nobody_else_the_mail_servers_will_do():
     with Listener() as there:
         backup = Mail(smtpserver="127.0.0.1", smtpport=there.port)
         mail = Mail(smtpserver="127.0.0.1", smtpport=closed_port(), backup=backup)
-        assert not line(silent, is_here=nowhere).is_down(silent, mail)
-    assert line(silent, is_here=nowhere).is_down(silent, mail)
+        assert not uplink_to(silent, is_here=nowhere).is_down(silent, mail)
+    assert uplink_to(silent, is_here=nowhere).is_down(silent, mail)
 
 
 def test_one_that_answers_is_enough_and_the_others_are_not_waited_for():
     with Listener(says(HOLD)) as hangs, Listener(says(answer(body=b"True"))) as there:
         silent = peer()
-        ours = line(silent, peer(hangs.url(), "y"), peer(there.url(), "z"))
+        uplink = uplink_to(silent, peer(hangs.url(), "y"), peer(there.url(), "z"))
         began = time.monotonic()
-        assert not ours.is_down(silent, None)
+        assert not uplink.is_down(silent, None)
         assert time.monotonic() - began < SOON_S
 
 

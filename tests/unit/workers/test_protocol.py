@@ -41,29 +41,31 @@ def test_a_report_comes_back_as_it_was(report):
 
 
 def test_a_report_of_nothing_is_short():
-    fine = JobReport(OTHER, CheckResult(Status.OK, seconds=0.25), Decision.OK)
-    assert protocol.report(fine) == ["fine", OTHER.key, 0.25]
+    report = JobReport(OTHER, CheckResult(Status.OK, seconds=0.25), Decision.OK)
+    assert protocol.report(report) == ["ok", OTHER.key, 0.25]
 
 
 def test_everything_else_comes_back_too():
     (some,) = protocol.jobs(list(JOBS.values()), [JOB.key])
-    assert through(some) == protocol.Some(JOBS, frozenset({JOB.key}))
+    assert through(some) == protocol.Jobs(JOBS, frozenset({JOB.key}))
     assert through(protocol.loaded(["odd"])) == protocol.Loaded(("odd",))
-    assert through(protocol.begun(JOB.key)) == protocol.Begun(JOB)
-    assert through(protocol.speaking(JOB.key, FAILED)) == protocol.Speaking(JOB, FAILED)
+    assert through(protocol.started(JOB.key)) == protocol.Started(JOB)
+    assert through(protocol.notifying(JOB.key, FAILED)) == protocol.Notifying(
+        JOB, FAILED
+    )
     assert through(protocol.PULSE) is None
     assert through(protocol.END) == protocol.Ended()
 
 
-def test_many_jobs_are_told_in_parts():
+def test_many_jobs_are_sent_in_several_frames():
     many = [
         replace(OTHER, key=JobKey("X", str(number)))
-        for number in range(protocol.AT_ONCE + 1)
+        for number in range(protocol.JOBS_PER_FRAME + 1)
     ]
     parts = [
         through(frame) for frame in protocol.jobs(many, [many[0].key, many[-1].key])
     ]
-    assert [len(part.jobs) for part in parts] == [protocol.AT_ONCE, 1]
+    assert [len(part.jobs) for part in parts] == [protocol.JOBS_PER_FRAME, 1]
     assert [part.wanted for part in parts] == [{many[0].key}, {many[-1].key}]
 
 
@@ -74,21 +76,21 @@ def test_many_jobs_are_told_in_parts():
         5,
         [],
         {},
-        "at",
+        "started",
         ["what"],
-        ["at"],
-        ["at", "X/unknown"],
-        ["at", ["X/y"]],
-        ["fine", "X/y"],
-        ["fine", "X/y", "soon"],
-        ["fine", "X/y", True],
-        ["speaks", "X/y", {"status": "sunny"}],
+        ["started"],
+        ["started", "X/unknown"],
+        ["started", ["X/y"]],
+        ["ok", "X/y"],
+        ["ok", "X/y", "soon"],
+        ["ok", "X/y", True],
+        ["notifying", "X/y", {"status": "sunny"}],
         ["report", "X/y", {"status": "ok"}, "dandy", [], None],
         ["report", "X/y", {"status": "ok"}, "ok", [{}], None],
         ["report", "X/y", {"status": "ok"}, "ok", [], [1]],
         ["report", "X/y", {"status": "ok"}, "ok", None, None],
         ["jobs", [{}], []],
-        ["at", "X"],
+        ["started", "X"],
         ["jobs", [{"key": "a"}], []],
         ["jobs", 5, []],
         ["jobs", []],
