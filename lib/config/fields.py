@@ -1,4 +1,4 @@
-"""What a word in the settings means: its text in, its value out.
+"""Readers of option values: each takes the text and returns the value.
 
 A reader raises ValueError that says what was expected.  The tables that name a reader
 for each option are in ``lib/config/kinds.py`` and ``lib/config/options.py``.
@@ -27,7 +27,7 @@ def _between(
     low: float, high: float, what: str, form: str, cast: Callable[[str], Any]
 ) -> Callable[[str], Any]:
     def read(value: str) -> Any:
-        # float() and int() would take nan, 1_0, and digits of other scripts.
+        # float() and int() accept nan, 1_0, and digits of other scripts.
         if re.fullmatch(form, value, re.ASCII) and low <= cast(value) <= high:
             return cast(value)
         raise ValueError(f"expected {what} from {low} to {high}")
@@ -45,7 +45,7 @@ def whole(low: int, high: int, what: str = "a whole number") -> Callable[[str], 
     return _between(low, high, what, r"[0-9]{1,12}", int)
 
 
-#: The words configparser takes for a bool.
+#: The words that configparser accepts as a bool.
 _SWITCH = {
     **dict.fromkeys(("1", "yes", "true", "on"), True),
     **dict.fromkeys(("0", "no", "false", "off"), False),
@@ -60,7 +60,7 @@ def switch(value: str) -> bool:
 
 
 def one_of(choices: Iterable[str]) -> Callable[[str], str]:
-    """Return a reader that takes one of ``choices`` and returns it as it is there."""
+    """Return a reader of one of ``choices``, in any case; it returns the choice."""
     known = {str(choice): choice for choice in choices}
 
     def read(value: str) -> str:
@@ -76,15 +76,15 @@ timeout = number(0.1, MAX_TIMEOUT_S, "seconds")
 
 
 def failures(value: str) -> int:
-    """Return how many failures in a row come before an alert."""
+    """Return how many consecutive failures come before an alert."""
     words = JobFailureCountMinimumBeforeNotification.__members__
     if value.upper() in words:
         return int(words[value.upper()])
-    return whole(1, 1_000_000, "how many failures in a row,")(value)
+    return whole(1, 1_000_000, "a number of consecutive failures")(value)
 
 
-#: As much of RFC 5322 and 5321 as an address needs that we would write to; what can
-#: end a header line or add an address is not in it.
+#: The part of RFC 5322 and 5321 that ordinary addresses use; nothing in it can end a
+#: header line or add an address.
 _ADDRESS = re.compile(
     r"[^\s@<>()\[\],;:\\\"\x00-\x1f\x7f]{1,64}@"
     r"(?:{part}(?:\.{part})*|\[[0-9A-Fa-f.:]+\])".replace(
@@ -95,16 +95,16 @@ _ADDRESS = re.compile(
 
 def addresses(value: str) -> tuple[str, ...]:
     """Return the mail addresses of a list with commas, at least one."""
-    found = tuple(part.strip() for part in value.split(",") if part.strip())
-    for address in found:
+    parts = tuple(part.strip() for part in value.split(",") if part.strip())
+    for address in parts:
         if not _ADDRESS.fullmatch(address):
             raise ValueError(
-                "expected mail addresses with commas between, "
+                "expected mail addresses separated by commas, "
                 f"not {shown('', address)}"
             )
-    if not found:
+    if not parts:
         raise ValueError("expected at least one mail address")
-    return found
+    return parts
 
 
 def url(value: str) -> str:
@@ -116,19 +116,19 @@ def url(value: str) -> str:
         raise ValueError(f"{expected}, without spaces")
     try:
         parts = urlsplit(value)
-        found_port = parts.port
+        url_port = parts.port
     except ValueError as error:
-        # Its own words may hold what was meant to be a password.
+        # The error's text may contain what was meant to be a password.
         raise ValueError(f"{expected}, with a number for a port if any") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(expected)
-    if found_port == 0:
+    if url_port == 0:
         raise ValueError(f"{expected} with a port from 1 to {MAX_PORT}")
     return value
 
 
 def absolute_path(value: str) -> str:
-    """Return the path, which starts with a slash: cron has a folder of its own."""
+    """Return an absolute path: cron's working directory is not the user's."""
     if not value.startswith("/") or "\0" in value:
         raise ValueError("expected an absolute path, such as /var")
     return value
@@ -153,7 +153,7 @@ def host(value: str) -> str:
 
 
 def is_this_machine(host: str) -> bool:
-    """Return whether what is sent to the host cannot leave this machine."""
+    """Return whether a host is this machine (loopback)."""
     import ipaddress
 
     try:
@@ -164,7 +164,7 @@ def is_this_machine(host: str) -> bool:
 
 def statuses(value: str) -> tuple[tuple[int, int], ...]:
     """Return ranges of HTTP status codes: ``200``, ``200, 301-308``, ``2xx``."""
-    found = []
+    ranges = []
     for part in value.split(","):
         match = re.fullmatch(
             r"\s*(?:([1-5])xx|([1-5]\d\d)(?:\s*-\s*([1-5]\d\d))?)\s*",
@@ -178,35 +178,35 @@ def statuses(value: str) -> tuple[tuple[int, int], ...]:
         last = first + 99 if hundred else int(high or low)
         if last < first:
             raise ValueError(f"expected the lower status first, not {part.strip()}")
-        found.append((first, last))
-    return tuple(found)
+        ranges.append((first, last))
+    return tuple(ranges)
 
 
 def escaped(value: str) -> bytes:
-    r"""Return the bytes of a text with ``\r \n \t \\ \xNN`` for what has no letter."""
+    r"""Return the bytes of a text with ``\r \n \t \\ \xNN`` for other bytes."""
     plain = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}
-    found = bytearray()
+    content = bytearray()
     for match in re.finditer(r"\\x([0-9A-Fa-f]{2})|\\(.?)|([^\\]+)", value, re.DOTALL):
         code, letter, words = match.groups()
         if code:
-            found.append(int(code, 16))
+            content.append(int(code, 16))
         elif words:
-            found += words.encode()
+            content += words.encode()
         elif letter in plain:
-            found += plain[letter]
+            content += plain[letter]
         else:
             raise ValueError(r"expected text in which a backslash starts \r \n \t \xNN")
-    if not found:
+    if not content:
         raise ValueError("expected some text")
-    return bytes(found)
+    return bytes(content)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the known word that is nearest, or nothing."""
+    """Return ``; did you mean 'x'?`` for the nearest known word, or ""."""
     import difflib
 
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def shown(name: str, raw: str | None) -> str:
@@ -221,8 +221,9 @@ def shown(name: str, raw: str | None) -> str:
     words = words[:200]
     # https://user:password, the host forgotten
     words = re.sub(r"(//[^/:\[\s]*:)(?![0-9]+(/|$))[^/@\s]*(?=/|$)", r"\1***", words)
-    # Lines that ran together must not show what the second one holds.
+    # If two lines ran together, the second one may be a password.
     words = re.sub(r"(?i)(pass\w*|key)\s*[=:].*", r"\1=***", words)
     words = words if words.isprintable() else repr(words)
-    words += " ..." * bool(more)
+    if more:
+        words += " ..."
     return words if len(words) <= 60 else f"{words[:57]}..."

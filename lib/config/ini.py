@@ -1,20 +1,8 @@
-"""An INI file and the files it includes, as one, with the line of every option.
+"""settings.cfg and the files it includes, read as one, with the line of every option.
 
-``include = conf.d/*.cfg`` in [general] reads further files, each of them once, beside
-the including one.  Whatever is wrong in any of them is told at once.
-
-One INI file: its text, and its sections and options, each with its line.
-
-The standard ConfigParser reads.  Its two documented hooks, SECTCRE and optionxform,
-tell which line it is at when it meets a section or an option.
-
-Where each section and each option of the settings stands.
-
-There may be very many, so they are kept in columns, and looked for when somebody asks.
-
-The settings as job authors see them: a ConfigParser in little memory.
-
-Each process of a run has it, and there may be thousands of sections.
+``include = conf.d/*.cfg`` in [general] reads further files, each of them once.  The
+standard ConfigParser does the reading; its documented hooks SECTCRE and optionxform
+tell the line of each section and option.  All problems are reported at once.
 """
 
 from __future__ import annotations
@@ -38,12 +26,30 @@ from lib.core.settings import Problem
 from lib.system.permissions import why_not_write
 
 MAX_INCLUDES_DEEP = 8
-#: What is wrong in these cannot be passed over.
+#: Problems in these sections are fatal.
 VITAL = frozenset({"general", "email"})
+MAX_BYTES = 16 * 1024 * 1024
+#: Longer than any value; ConfigParser's pattern is very slow on long blanks.
+MAX_LINE = 100_000
+_BLANKS = re.compile(r"\S\s{1000}")
+#: No section can have this name, so no section is ConfigParser's default section.
+_NO_SECTION = "\0"
+_TITLE = re.compile(r"\s*\[.+\]")
+
+NO_TITLE_YET = "this line is before the first section; begin with [general]"
+BROKEN_TITLE = (
+    "this section title has no closing bracket; "
+    "write it like [general] or [http homepage]"
+)
+NEITHER = (
+    "this line is neither a [section] nor an option = value; "
+    "a comment begins with #, a continuation line with spaces"
+)
+TOO_LONG = f"this line has over {MAX_LINE} characters, or 1000 blanks in a row"
 
 
 class IniError(Exception):
-    """The file cannot be used; ``problems`` says why, all of it."""
+    """The file cannot be used; ``problems`` lists every reason."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__(problems)
@@ -55,28 +61,28 @@ class IniError(Exception):
 
 @dataclass(frozen=True)
 class IniFile:
-    """What an INI file and its includes say, and where."""
+    """The content of an INI file and its includes, and where each part is."""
 
     config: configparser.ConfigParser
     places: Places
     problems: tuple[Problem, ...]
-    #: The files that were read, as people know them, in order; the first is the main.
+    #: The files that were read, named from the settings' folder; the main file first.
     names: tuple[str, ...]
-    #: The sections that stand in two places or hold a line that nobody can read.
+    #: The sections that are there twice or have a line that cannot be read.
     broken: frozenset[str]
 
     def where(self, section: str, option: str | None = None) -> str:
         """Return the line of an option, or else of its section, or else the file."""
-        found = self.places.get(section, option) or self.places.get(section)
-        return str(found) if found else self.names[0]
+        entry = self.places.get(section, option) or self.places.get(section)
+        return str(entry) if entry else self.names[0]
 
 
 def read_ini(path: Path) -> IniFile:
-    """Return what the file at ``path`` and its includes say.
+    """Return the content of the file at ``path`` and its includes.
 
-    Raise IniError if a file cannot be read, or if nobody can tell what section a line
-    is part of.  A section that is not whole is in ``broken``, and what is wrong with it
-    among the problems: fatal if it is one of VITAL.
+    Raise IniError if a file cannot be read, or if it is unclear which section a line
+    is part of.  A section with a faulty line is in ``broken``, and the fault among the
+    problems: fatal if the section is one of VITAL.
     """
     reading = _Reading(path)
     reading.add(path, path.name)
@@ -118,7 +124,7 @@ class _Reading:
         self._seen: set[tuple[int, int]] = set()
 
     def add(self, path: Path, name: str, deep: int = 0, asked_at: str = "") -> None:
-        """Add what the file says, then what its includes say."""
+        """Add the content of a file, then of its includes."""
         try:
             identity, content = file_content(path, is_main=not deep)
             if identity in self._seen:
@@ -126,25 +132,25 @@ class _Reading:
             self._seen.add(identity)
             self.names.append(name)
             source = Source(path, name)
-            found = IniText(decoded(content), source)
+            text = IniText(decoded(content), source)
         except Unreadable as error:
             where = f"{name}:{error.line}" if error.line else name
             self.names += [name] if name not in self.names else []
-            text = error.text + (f"; {asked_at} includes it" if asked_at else "")
-            self.problems.append(Problem(text, where, fatal=True))
+            why = error.text + (f"; {asked_at} includes it" if asked_at else "")
+            self.problems.append(Problem(why, where, fatal=True))
             return
-        for fault in found.faults:
+        for fault in text.faults:
             self._add_fault(f"{name}:{fault.line}", fault.section, fault.text)
-        patterns = found.config.get("general", "include", fallback="").split(",")
+        patterns = text.config.get("general", "include", fallback="").split(",")
         if not deep:
-            self.config = found.config
-        self.places.add(found.entries)
-        for entry in found.entries:
-            self._merge(entry, found.config)
+            self.config = text.config
+        self.places.add(text.entries)
+        for entry in text.entries:
+            self._merge(entry, text.config)
         if not deep:
             self.config.remove_section(configparser.DEFAULTSECT)
             self.config.default_section = configparser.DEFAULTSECT
-        where = f"{name}:{_line_of_include(found)}"
+        where = f"{name}:{_line_of_include(text)}"
         for pattern in patterns:
             if pattern.strip():
                 self._include(pattern.strip(), path.parent, where, deep + 1)
@@ -158,28 +164,28 @@ class _Reading:
         """Add one section or option to those of the files before."""
         section, option = entry.section, entry.option
         if section == configparser.DEFAULTSECT:
-            # As ConfigParser's own default section it would be part of every target.
+            # ConfigParser would add its default section to every target.
             text = "nothing reads this section; [defaults] is for all jobs"
             problem = Problem(text, str(entry), section, warning=True)
             self.problems += [problem] if option is None else []
             return
         if config is self.config:
-            # It is the main file's, the first of all.
+            # The main file is read first.
             return
         if option is None and not self.config.has_section(section):
             self.config.add_section(section)
         elif option is not None and not self.config.has_option(section, option):
             self.config.set(section, option, config.get(section, option))
         else:
-            self._tell_twice(entry)
+            self._add_duplicate(entry)
 
-    def _tell_twice(self, entry: Entry) -> None:
-        """Add a fault if it stands in another file, too, and must not."""
+    def _add_duplicate(self, entry: Entry) -> None:
+        """Add a fault if an entry is in another file, too, and must not be."""
         first = self.places.get(entry.section, entry.option)
-        is_told = first is None or first.source == entry.source
-        if is_told or (entry.section, entry.option) == ("general", "include"):
+        is_allowed = first is None or first.source == entry.source
+        if is_allowed or (entry.section, entry.option) == ("general", "include"):
             return
-        # A section of one word may go on in another file, a target may not.
+        # A section of one word may continue in another file, a target may not.
         if entry.option is not None or " " in entry.section:
             text = twice_text(entry, str(first))
             self._add_fault(str(entry), entry.section, text)
@@ -189,8 +195,8 @@ class _Reading:
         try:
             if deep > MAX_INCLUDES_DEEP:
                 raise OSError(0, f"more than {MAX_INCLUDES_DEEP} includes deep")
-            found = _matches(pattern, folder)
-            self._check_folders(pattern, found, where)
+            paths = _matches(pattern, folder)
+            self._check_folders(pattern, paths, where)
         except FileNotFoundError:
             text = f"include = {shown('', pattern)}: there is no such folder"
             self.problems.append(Problem(text, where, "general", warning=True))
@@ -199,16 +205,16 @@ class _Reading:
             text = f"include = {shown('', pattern)}: {error.strerror}"
             self.problems.append(Problem(text, where, fatal=True))
             return
-        for path in found:
-            beside = path.is_relative_to(self.folder)
-            name = str(path.relative_to(self.folder) if beside else path)
+        for path in paths:
+            is_inside = path.is_relative_to(self.folder)
+            name = str(path.relative_to(self.folder) if is_inside else path)
             self.add(path, name, deep, where)
 
-    def _check_folders(self, pattern: str, found: list[Path], where: str) -> None:
-        """Add a fault for each folder in which others may add a file to these."""
+    def _check_folders(self, pattern: str, paths: list[Path], where: str) -> None:
+        """Add a fault for each folder into which other users may put files."""
         if not glob.has_magic(pattern):
             return
-        for folder in dict.fromkeys(path.parent for path in found):
+        for folder in dict.fromkeys(path.parent for path in paths):
             if why := why_not_write(folder):
                 text = f"include = {shown('', pattern)}: no file there is read: {why}"
                 self.problems.append(Problem(text, where, fatal=True))
@@ -224,40 +230,23 @@ def _line_of_include(text: IniText) -> int:
 
 
 def _matches(pattern: str, folder: Path) -> list[Path]:
-    """Return the files that a pattern names, sorted; raise OSError if one cannot look.
+    """Return the files that a pattern names, sorted; raise OSError if that fails.
 
-    A name without wildcard is returned whether there is such a file or not.
+    A name without a wildcard is returned whether there is such a file or not.
     """
     pattern = os.path.expanduser(pattern)
     if not glob.has_magic(pattern):
         return [folder / pattern]
     parts = Path(pattern).parts
     plain = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    # glob() takes a folder that it may not read for an empty one.
+    # glob() treats an unreadable folder as an empty one.
     os.listdir(folder.joinpath(*parts[:plain]))
-    found = glob.glob(pattern, root_dir=folder)
-    return [folder / name for name in sorted(found) if not os.path.isdir(folder / name)]
-
-
-MAX_BYTES = 16 * 1024 * 1024
-#: Longer than any value; ConfigParser's pattern takes for ever on lines of blanks.
-MAX_LINE = 100_000
-_BLANKS = re.compile(r"\S\s{1000}")
-#: No section can have this name, so that none leaks its options into the others.
-_NO_SECTION = "\0"
-_TITLE = re.compile(r"\s*\[.+\]")
-
-NO_TITLE_YET = "this line stands before the first section; begin with [general]"
-BROKEN_TITLE = "this title does not end; write it like [general] or [http homepage]"
-NEITHER = (
-    "this line is neither a [section] nor an option = value; "
-    "a comment begins with #, a line that goes on from the one above with spaces"
-)
-TOO_LONG = f"this line has over {MAX_LINE} characters, or 1000 blanks in a row"
+    names = glob.glob(pattern, root_dir=folder)
+    return [folder / name for name in sorted(names) if not os.path.isdir(folder / name)]
 
 
 class Unreadable(Exception):
-    """A file that cannot be read at all; the line is 0 where it is not about one."""
+    """A file cannot be read at all; ``line`` is 0 if it is not about a line."""
 
     def __init__(self, text: str, line: int = 0) -> None:
         super().__init__(text, line)
@@ -266,36 +255,37 @@ class Unreadable(Exception):
 
 
 def file_content(path: Path, *, is_main: bool) -> tuple[tuple[int, int], bytes]:
-    """Return what tells the file from others, and its bytes.
+    """Return the identity (device, inode) and the bytes of a file.
 
-    Raise Unreadable if there is no such file, or nothing in one that ``is_main``.
+    Raise Unreadable if it is missing, or if it ``is_main`` and is empty.
     """
-    way_out = f"; copy settings.cfg.example to {path}" if is_main else ""
+    hint = f"; copy settings.cfg.example to {path}" if is_main else ""
     try:
-        # A pipe that nobody writes to would wait for ever.
+        # Opening a pipe without a writer would block.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            facts = os.fstat(handle)
-            if not stat.S_ISREG(facts.st_mode):
-                is_folder = stat.S_ISDIR(facts.st_mode)
-                raise Unreadable(f"{path} is {'a folder, ' * is_folder}not a file")
+            status = os.fstat(handle)
+            if stat.S_ISDIR(status.st_mode):
+                raise Unreadable(f"{path} is a folder, not a file")
+            if not stat.S_ISREG(status.st_mode):
+                raise Unreadable(f"{path} is not a file")
             with open(handle, "rb", closefd=False) as file:
                 content = file.read(MAX_BYTES + 1)
         finally:
             os.close(handle)
     except FileNotFoundError as error:
-        raise Unreadable(f"the file is missing{way_out}") from error
+        raise Unreadable(f"the file is missing{hint}") from error
     except OSError as error:
         raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
     if len(content) > MAX_BYTES:
         raise Unreadable(f"the file is bigger than {MAX_BYTES >> 20} MB")
     if is_main and not content.strip():
-        raise Unreadable(f"the file is empty{way_out}")
-    return (facts.st_dev, facts.st_ino), content
+        raise Unreadable(f"the file is empty{hint}")
+    return (status.st_dev, status.st_ino), content
 
 
 def decoded(content: bytes) -> str:
-    """Return the text of a file; raise Unreadable naming the line that is none."""
+    """Return the text of a file; raise Unreadable naming a line that is not UTF-8."""
     nul = content.find(b"\0")
     if nul >= 0:
         text = "there is a NUL byte in this line; is the file whole?"
@@ -311,7 +301,7 @@ def decoded(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class Fault:
-    """A line that is wrong; the section it is part of is "" where nobody can tell."""
+    """A faulty line; ``section`` is "" if it is unclear which one it is part of."""
 
     line: int
     section: str
@@ -319,16 +309,16 @@ class Fault:
 
 
 class IniText:
-    """What a text says: ``entries`` in order, ``config`` with the values, ``faults``.
+    """The content of one file: ``entries`` in order, ``config``, and ``faults``.
 
-    What is there twice is twice among the entries, too; ``config`` has the later one.
+    Duplicates are all among the entries; ``config`` has the last one.
     """
 
     def __init__(self, text: str, source: Source) -> None:
         self.entries = Entries(source)
         self.faults: list[Fault] = []
         self.config = Config(strict=False, default_section=_NO_SECTION)
-        #: What the parser takes for options, and is none.
+        #: What the parser accepts as options although it is none.
         self._no_options: set[tuple[str, str]] = set()
         self._line = 0
         self._section = ""
@@ -347,24 +337,24 @@ class IniText:
             lines = list(_lines_of(text))
             for line, _words in error.errors:
                 self._add_fault(line, lines[line - 1])
-        # Not counting any more.
+        # The lines are counted no longer.
         for hook in ("SECTCRE", "optionxform"):
             delattr(parser, hook)
         for section, option in self._no_options:
             parser.remove_option(section, option)
 
     def _unreadable(self, text: str) -> set[int]:
-        """Name the lines that ConfigParser would stop at or be slow on; return them."""
+        """Add faults for lines that ConfigParser cannot read; return them."""
         dropped = set()
         early = 0
-        has_begun = False
+        has_starts = False
         for number, line in enumerate(_lines_of(text), start=1):
             if len(line) > MAX_LINE or _BLANKS.search(line.rstrip()):
                 self.faults.append(Fault(number, "", TOO_LONG))
                 dropped.add(number)
                 continue
-            has_begun = has_begun or bool(_TITLE.match(line))
-            if not has_begun and _says_something(line):
+            has_starts = has_starts or bool(_TITLE.match(line))
+            if not has_starts and _has_content(line):
                 early = early or number
                 dropped.add(number)
         if early:
@@ -377,7 +367,7 @@ class IniText:
             yield "\n" if number in dropped else line
 
     def begin(self, section: str) -> None:
-        """Note that a section begins on the line that is being read."""
+        """Record that a section begins on the current line."""
         self._section = section
         self.entries.add(self._line, section, None)
 
@@ -393,7 +383,7 @@ class IniText:
 
     def _add_fault(self, line: int, words: str) -> None:
         if words.lstrip().startswith("["):
-            # What follows would count as part of the section before.
+            # The lines below would count as part of the section before.
             self.faults.append(Fault(line, "", BROKEN_TITLE))
             return
         before = bisect.bisect(self.entries, line, key=lambda entry: entry.line) - 1
@@ -402,22 +392,22 @@ class IniText:
 
 @dataclass(frozen=True)
 class _Titles:
-    """Stands in for ConfigParser's pattern of section titles, and tells of each."""
+    """Replaces ConfigParser's pattern of section titles, and records each title."""
 
     text: IniText
 
     def match(self, words: str) -> re.Match[str] | None:
         """Return what ConfigParser's own pattern returns."""
-        found = configparser.RawConfigParser.SECTCRE.match(words)
-        if found:
-            self.text.begin(found["header"])
-        return found
+        match = configparser.RawConfigParser.SECTCRE.match(words)
+        if match:
+            self.text.begin(match["header"])
+        return match
 
 
 def twice(entries: Iterable[Entry]) -> Iterator[Fault]:
-    """Yield a fault for each section or option that is there a second time.
+    """Yield a fault for each section or option that is there twice.
 
-    The options of a section that is there twice are not told as well.
+    The options of a duplicate section are not reported as well.
     """
     titles: dict[str, int] = {}
     options: dict[str, int] = {}
@@ -433,7 +423,7 @@ def twice(entries: Iterable[Entry]) -> Iterator[Fault]:
 
 
 def twice_text(entry: Entry, first: str) -> str:
-    """Return the sentence for an entry that stands elsewhere already."""
+    """Return the sentence for a duplicate entry; ``first`` is where the first is."""
     what = f"the option {entry.option!r}" if entry.option else "this section"
     return f"{what} is there twice, first at {first}; keep one"
 
@@ -446,7 +436,7 @@ def _lines_of(text: str) -> Iterator[str]:
         first = end
 
 
-def _says_something(line: str) -> bool:
+def _has_content(line: str) -> bool:
     words = line.strip()
     return bool(words) and words[0] not in "#;"
 
@@ -456,13 +446,13 @@ class Source:
     """A file of the settings."""
 
     path: Path
-    #: As people know it: seen from the settings' folder.
+    #: Its path relative to the settings' folder, for people.
     name: str
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A section's title (no option), or an option, and where it stands."""
+    """A section's title (``option`` None) or an option, and its line."""
 
     line: int
     section: str
@@ -474,7 +464,7 @@ class Entry:
 
 
 class Entries(Sequence[Entry]):
-    """The entries of a file in order: very many, perhaps, so in columns."""
+    """The entries of a file in order, in columns, as there may be very many."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -483,7 +473,7 @@ class Entries(Sequence[Entry]):
         self._options: list[str | None] = []
 
     def add(self, line: int, section: str, option: str | None) -> None:
-        """Note a section's title, or an option."""
+        """Add a section's title, or an option."""
         self._lines.append(line)
         self._sections.append(section)
         self._options.append(option)
@@ -505,7 +495,7 @@ class Entries(Sequence[Entry]):
 
     def part_of(self, section: str) -> Iterator[Entry]:
         """Yield the titles of a section, each with its options."""
-        for first in self._begun.get(section, ()):
+        for first in self._starts.get(section, ()):
             yield self[first]
             for index in range(first + 1, len(self)):
                 if self._options[index] is None:
@@ -513,47 +503,46 @@ class Entries(Sequence[Entry]):
                 yield self[index]
 
     @cached_property
-    def _begun(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+    def _starts(self) -> dict[str, list[int]]:
+        starts: dict[str, list[int]] = {}
         for index, option in enumerate(self._options):
             if option is None:
-                found.setdefault(self._sections[index], []).append(index)
-        return found
+                starts.setdefault(self._sections[index], []).append(index)
+        return starts
 
 
 class Places:
-    """Where each section and each option stands."""
+    """The line of each section and each option."""
 
     def __init__(self) -> None:
         self._files: list[Entries] = []
 
     def add(self, entries: Entries) -> None:
-        """Note what another file says."""
+        """Add the entries of another file."""
         self._files.append(entries)
 
     def get(self, section: str, option: str | None = None) -> Entry | None:
-        """Return where a section begins, or an option stands; None: nowhere.
+        """Return where a section begins, or an option is; None: nowhere.
 
-        What was read first counts; of an option that is twice in a file the later one,
-        as for the parser.
+        The first file that has it counts; within a file the last duplicate of an
+        option, as for the parser.
         """
         for entries in self._files:
-            here = entries.part_of(section)
-            if found := [entry for entry in here if entry.option == option]:
-                return found[0] if option is None else found[-1]
+            part = entries.part_of(section)
+            if matches := [entry for entry in part if entry.option == option]:
+                return matches[0] if option is None else matches[-1]
         return None
 
     @property
     def sources(self) -> list[Source]:
-        """Return the files that say something."""
+        """Return the files that have entries."""
         return [entries.source for entries in self._files if entries]
 
 
 class Config(configparser.ConfigParser):
-    """A ConfigParser without interpolation, so that ``%`` is a letter like any other.
+    """The settings as job authors see them: a ConfigParser without interpolation.
 
-    A plain one gives each section ways of its own to ask for numbers, which is a
-    kilobyte; here a section has them once it is asked for.
+    Without its converters, a section needs a kilobyte less; there may be thousands.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -573,7 +562,7 @@ class Config(configparser.ConfigParser):
 
 
 class _Section(configparser.SectionProxy):
-    """A section with the ways to ask for numbers."""
+    """A section with getint, getfloat and getboolean."""
 
     def getint(self, option: str, *more: Any, **options: Any) -> Any:
         """Return an option as a whole number."""

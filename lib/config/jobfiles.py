@@ -1,7 +1,4 @@
-"""Which files of the job folders are jobs, and which of them must not be loaded.
-
-Nothing is loaded here.
-"""
+"""The job files in the job folders, and which of them must not be loaded."""
 
 from __future__ import annotations
 
@@ -15,26 +12,26 @@ from lib.core.jobs import JobFile
 from lib.core.settings import Problem
 from lib.system.permissions import why_not_run
 
-#: Copies from the older program's folder; ``lib/plugins/legacy.py`` answers for them.
+#: Copies from the older program's folder; ``lib/plugins/legacy.py`` replaces them.
 OLD_COPIES = frozenset({"JobBase", "JobSpawner"})
 
 
 def find_job_files(
     shipped: Path, own: Sequence[Path], shipped_names: Container[str]
 ) -> tuple[tuple[JobFile, ...], tuple[Problem, ...]]:
-    """Return the job files, by folder and then by name, and what is wrong.
+    """Return the job files, by folder and then by name, and the problems.
 
     A folder that is missing, or that others may write to, is a problem of section
-    general, and none of its files is returned.  Two files of one name: the later one
-    is refused.
+    general, and none of its files is returned.  Of two files with the same name the
+    later one is refused.
     """
     files: list[JobFile] = []
     problems: list[Problem] = []
     seen: set[tuple[int, int]] = set()
-    first: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for folder in (shipped, *own):
         try:
-            facts = os.stat(folder)
+            status = os.stat(folder)
             refused = why_not_run(folder)
             names = sorted(os.listdir(folder))
         except FileNotFoundError:
@@ -46,9 +43,9 @@ def find_job_files(
             text = f"the job folder {folder} cannot be read: {error.strerror}"
             problems.append(Problem(text, section="general"))
             continue
-        if (facts.st_dev, facts.st_ino) in seen:
+        if (status.st_dev, status.st_ino) in seen:
             continue
-        seen.add((facts.st_dev, facts.st_ino))
+        seen.add((status.st_dev, status.st_ino))
         if refused:
             text = f"no job of the folder {folder} runs: {refused}"
             problems.append(Problem(text, section="general"))
@@ -58,14 +55,14 @@ def find_job_files(
                 problems.append(_misnamed(path))
                 continue
             ships = folder is shipped and path.stem in shipped_names
-            other = first.setdefault(path.stem, path)
+            other = by_name.setdefault(path.stem, path)
             refused = _why_refused(path, other)
             files.append(JobFile(path, path.stem, ships=ships, refused=refused))
     return tuple(files), tuple(problems)
 
 
 def _python_files(folder: Path, names: list[str]) -> list[Path]:
-    """Return what may be jobs; folders, backups and helpers are passed over."""
+    """Return the files that may be jobs: no folders, backups or helpers."""
     return [
         folder / name
         for name in names
@@ -82,8 +79,8 @@ def _is_python_name(name: str) -> bool:
 
 def _misnamed(path: Path) -> Problem:
     text = (
-        f"{_readable(path.name)} is no job: a class cannot have that name; "
-        "rename it, with letters, digits and _ only"
+        f"{_readable(path.name)} is not a job file: a class cannot have that name; "
+        "use letters, digits and _ only"
     )
     return Problem(text, where=_readable(str(path.parent)), warning=True)
 

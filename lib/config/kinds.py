@@ -1,4 +1,4 @@
-"""What a target of each kind may say.
+"""The kinds of targets and their options.
 
 A kind is one row in KINDS: the job file that watches it, and its options.  An option
 is a reader of ``lib/config/fields.py`` and a default.  ``lib/config/load.py`` checks
@@ -42,7 +42,7 @@ from lib.core.jobs import (
 
 
 class _Required:
-    """Stands where an option has no default."""
+    """The default of an option that must be given."""
 
     def __repr__(self) -> str:
         return "(must be given)"
@@ -53,15 +53,15 @@ REQUIRED = _Required()
 
 @dataclass(frozen=True)
 class Option:
-    """One option: how to read it, and its value where it is not given."""
+    """One option: how to read it, and its value if it is not given."""
 
     read: Callable[[str], Any]
     default: Any = REQUIRED
-    #: What it is for, in a line; docs/settings.md is made of these.
+    #: What it is for, in a line; docs/settings.md is generated from these.
     why: str = ""
 
 
-#: What every target of every kind may say; also what [defaults] may hold.
+#: The options of every kind, and of [defaults].
 POLICY_OPTIONS = {
     "every": Option(
         one_of(JobFrequency), None, "minute, hour, day (midnight) or day_noon"
@@ -92,7 +92,7 @@ class Kind:
     #: The job file in jobs/ that watches it.
     file: str
     options: Mapping[str, Option]
-    #: How often, where neither the section nor [defaults] says.
+    #: How often to check, unless the section or [defaults] says.
     every: JobFrequency = JobFrequency.MINUTE
 
     @property
@@ -171,25 +171,25 @@ KINDS: dict[str, Kind] = {
 }
 
 
-#: The jobs that ship and have no targets: they watch Checker itself.
+#: The jobs that ship and have no targets: they check Checker itself.
 SYSTEM_JOBS = (EMAIL_CHECKER, PEER_CHECKER)
 
 
 def read_options(
     given: Mapping[str, str], options: Mapping[str, Option]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values of the options given, and what is wrong, by option.
+    """Return the values of the given options, and the errors, by option.
 
-    An option that is not given is in neither, unless it must be given.
+    An option that is not given is in neither, unless it is required.
     """
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     for name, raw in given.items():
         option = options.get(name)
         if option is None:
-            # More words than one may be a line without its "=", and a password in it.
+            # Several words may be a line without its "=", with a password in it.
             word, *more = name.split()
-            words = shown("", word) + " ..." * bool(more)
+            words = shown("", word) + (" ..." if more else "")
             wrong[name] = f"unknown option {words!r}{nearest(name, options)}"
             continue
         try:
@@ -198,18 +198,18 @@ def read_options(
             wrong[name] = f"{name} = {shown(name, raw)}: {error}"
     for name, option in options.items():
         if option.default is REQUIRED and name not in given:
-            wrong[name] = f"{name} is missing{': ' * bool(option.why)}{option.why}"
+            purpose = f": {option.why}" if option.why else ""
+            wrong[name] = f"{name} is missing{purpose}"
     return values, wrong
 
 
 def read_target(
     kind: str, name: str, given: Mapping[str, str], defaults: Mapping[str, Any]
 ) -> tuple[Target, dict[str, str]]:
-    """Return the target of section ``[kind name]``, and what is wrong, by option.
+    """Return the target of section ``[kind name]``, and the errors, by option.
 
-    What the section does not say is taken from ``defaults`` (the values of
-    [defaults]), then from the kind.  The target of a section in which something is
-    wrong has no value for it, and must not be run.
+    Missing options are taken from ``defaults`` (the values of [defaults]), then from
+    the kind.  A target with errors must not be run.
     """
     values, wrong = read_options(given, KINDS[kind].all_options)
     return Target(kind, name, _Layers(values, defaults, _built_in(kind))), wrong
@@ -219,12 +219,16 @@ def read_target(
 def _built_in(kind: str) -> dict[str, Any]:
     known = KINDS[kind]
     options = known.all_options.items()
-    found = {name: one.default for name, one in options if one.default is not REQUIRED}
-    return {**found, "every": known.every}
+    defaults = {
+        name: option.default
+        for name, option in options
+        if option.default is not REQUIRED
+    }
+    return {**defaults, "every": known.every}
 
 
 class _Layers(Mapping[str, Any]):
-    """Values of which the first that is given counts; targets share the later ones."""
+    """Layers of values: the first layer that has a name counts; targets share them."""
 
     __slots__ = ("_layers",)
 

@@ -1,10 +1,8 @@
-"""settings.cfg -> Settings, or everything that is wrong with it at once.
+"""Loads settings.cfg as Settings, or reports every problem at once.
 
-What an option may say is in the tables of ``lib/config/options.py`` and
-``lib/config/kinds.py``.  Only what makes a run impossible is fatal: a file that cannot
-be read, a wrong value in [general] or [email], a password that others can read.  An
-option there that nobody knows is an error, as anything wrong in another section is, but
-the runs go on.
+The options are in the tables of ``lib/config/options.py`` and ``lib/config/kinds.py``.
+Only what makes a run impossible is fatal: an unreadable file, a wrong value in
+[general] or [email], a password that others can read.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from lib.system.permissions import can_anybody_replace
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; ``problems`` lists everything that is wrong."""
+    """The settings cannot be used; ``problems`` lists every problem."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__(problems)
@@ -50,14 +48,13 @@ def load_settings(
     nomail: bool = False,
     with_password: bool = True,
 ) -> Settings:
-    """Return the settings in the file at ``path``, with what is not fatal in problems.
+    """Return the settings in the file at ``path``, with its problems.
 
     Raise SettingsError naming every problem at once if one of them is fatal.
 
     ``base`` is the checkout, whose jobs/ ships and whose state/ is the default.
-    ``jobs`` and ``state`` stand in for what [general] says, ``nomail`` for [email].
-    ``with_password`` False: leave out what only sending needs, such as running
-    ``pass_command``.
+    ``jobs`` and ``state`` override [general], ``nomail`` overrides [email].
+    ``with_password`` False: do what only sending needs (``pass_command``) not at all.
     """
     path, base = path.absolute(), base.absolute()
     state = state.absolute() if state else None
@@ -71,13 +68,15 @@ def load_settings(
     general, defaults = tables["general"], tables["defaults"]
     job_files, wrong = _find_jobs(folder, general, jobs, base)
     jobs_line = "" if jobs else ini.where("general", "jobs")
-    problems += [replace(one, where=one.where or jobs_line) for one in wrong]
+    problems += [
+        replace(problem, where=problem.where or jobs_line) for problem in wrong
+    ]
     own = {file.name for file in job_files if not file.ships}
     problems += check_targets(ini, defaults, own)
     mail, wrong_mail = read_mail(ini, folder, nomail, with_password)
     problems += wrong_mail
     accounts = (mail, mail.backup) if mail.backup else (mail,)
-    secrets = secrets_in(ini, *(one.password for one in accounts))
+    secrets = secrets_in(ini, *(account.password for account in accounts))
     ordered = _for_people(in_order(problems, ini.names), secrets)
     if any(problem.fatal for problem in ordered):
         raise SettingsError(ordered)
@@ -109,8 +108,8 @@ def load_settings(
 
 
 def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, Any]]:
-    """Return the values of the sections about Checker itself but [email]."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return the values of the sections about Checker itself, except [email]."""
+    values: dict[str, dict[str, Any]] = {}
     peers = ini.config.options("peers") if ini.config.has_section("peers") else ()
     tables = {**SECTIONS, "peers": peer_options(peers)}
     written = {
@@ -120,7 +119,7 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
         title = section
         if section in written and not ini.config.has_section(section):
             title = written[section]
-        found[section], wrong = read_section(ini, title, tables[section])
+        values[section], wrong = read_section(ini, title, tables[section])
         problems += wrong
     problems += [
         Problem(
@@ -132,21 +131,23 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
         for new, old in written.items()
         if ini.config.has_section(new)
     ]
-    servername = found["general"].get("servername", "")
-    found["peers"], own = without_ourselves(found["peers"], servername, found["status"])
+    servername = values["general"].get("servername", "")
+    values["peers"], own = without_ourselves(
+        values["peers"], servername, values["status"]
+    )
     for name, why in own.items():
         problems.append(Problem(f"{name}: {why}", ini.where("peers", name), "peers"))
-    why = _why_not_written(found["status"].get("write", ""))
+    why = _why_not_written(values["status"].get("write", ""))
     if why:
-        text = f"write: {why}; peers that read it hear no more of us"
+        text = f"write: {why}; peers that read it get no answer"
         problems.append(Problem(text, ini.where("status", "write"), "status"))
-    elif found["status"].get("write"):
-        problems += _who_else_writes(found["status"]["write"], ini)
-    return found
+    elif values["status"].get("write"):
+        problems += _replaceable(values["status"]["write"], ini)
+    return values
 
 
-def _who_else_writes(path: str, ini: IniFile) -> Iterator[Problem]:
-    """Yield a warning if any user may put another answer in the place of ours."""
+def _replaceable(path: str, ini: IniFile) -> Iterator[Problem]:
+    """Yield a warning if every user may replace our answer."""
     folder = os.path.dirname(path)
     if can_anybody_replace(folder):
         text = f"write: anybody can replace it: chmod o-w {shlex.quote(folder)}"
@@ -155,7 +156,7 @@ def _who_else_writes(path: str, ini: IniFile) -> Iterator[Problem]:
 
 
 def _why_not_written(path: str) -> str:
-    """Return why a file cannot be replaced by this user; nothing if it can."""
+    """Return why this user cannot replace a file, or ""."""
     folder = os.path.dirname(path)
     if not path or (os.access(folder, os.W_OK | os.X_OK) and not os.path.isdir(path)):
         return ""
@@ -163,19 +164,19 @@ def _why_not_written(path: str) -> str:
         return f"{path} is a folder; expected a file in it"
     if not os.path.isdir(folder):
         return f"there is no folder {folder}; make it, and let this user write there"
-    return f"this user may not write in {folder}; let it, with chown or chgrp"
+    return f"this user may not write into {folder}; use chown or chgrp"
 
 
 def _find_jobs(
     folder: Path, general: dict[str, Any], jobs: Sequence[Path], base: Path
 ) -> tuple[tuple[JobFile, ...], tuple[Problem, ...]]:
-    own = jobs or [_beside(folder, one) for one in general.get("jobs", ())]
+    own = jobs or [_beside(folder, path) for path in general.get("jobs", ())]
     shipped = {*SYSTEM_JOBS, *(kind.file for kind in KINDS.values())}
-    return find_job_files(base / "jobs", [one.absolute() for one in own], shipped)
+    return find_job_files(base / "jobs", [path.absolute() for path in own], shipped)
 
 
 def _beside(folder: Path, path: str) -> Path:
-    """Return the path, which starts at the settings' folder if it is relative."""
+    """Return the path; a relative one starts at the settings' folder."""
     return folder / os.path.expanduser(path)
 
 
@@ -194,7 +195,7 @@ def _for_people(
 
 
 def _readable(text: str) -> str:
-    """Return the text in one line that no terminal takes for an order."""
+    """Return the text in one line, without control characters."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

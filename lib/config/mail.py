@@ -1,4 +1,4 @@
-"""[email] and [email backup] -> Mail, or what is wrong with them."""
+"""Reads [email] and [email backup] as Mail, with their problems."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _BACKUP = "email backup"
 def read_mail(
     ini: IniFile, folder: Path, nomail: bool, with_password: bool
 ) -> tuple[Mail, list[Problem]]:
-    """Return how mail leaves, and what is wrong with it.
+    """Return the mail settings, and their problems.
 
-    ``folder`` is where relative paths start.  Where no mail will be sent, or
-    ``with_password`` is False, a password that stands elsewhere is not looked up.
+    ``folder`` is where relative paths start.  If no mail will be sent, or
+    ``with_password`` is False, a password in a file, variable or command is not read.
     """
     values, problems = read_section(ini, "email", EMAIL)
     sends = not (nomail or values.get("nomail"))
@@ -49,24 +49,24 @@ def read_mail(
 def _read_backup(
     ini: IniFile, folder: Path, sends: bool, with_password: bool
 ) -> tuple[Mail | None, list[Problem]]:
-    """Return the second account, None where there is none that can be used."""
+    """Return the backup account; None if there is none that can be used."""
     if not ini.config.has_section(_BACKUP):
         return None, []
     values, problems = read_section(ini, _BACKUP, BACKUP)
     problems += _account_contradictions(ini, _BACKUP, values, sends)
     if "smtpserver" not in given_in(ini, _BACKUP):
-        text = "smtpserver is missing: without it there is no second account"
+        text = "smtpserver is missing: without it there is no backup account"
         problems.append(_wrong(ini, _BACKUP, None, text))
     account = _Account(ini, _BACKUP, values, folder)
     mail = account.mail(looks_up=sends and with_password)
     problems += account.problems
-    is_wrong = any(not one.warning for one in problems)
+    is_wrong = any(not problem.warning for problem in problems)
     return (None if is_wrong else mail), problems
 
 
 @dataclass
 class _Account:
-    """A section that says by which account mail leaves."""
+    """A section with an account that sends mail."""
 
     ini: IniFile
     section: str
@@ -75,7 +75,7 @@ class _Account:
     problems: list[Problem] = field(default_factory=list)
 
     def mail(self, *, looks_up: bool) -> Mail:
-        """Return the account; ``looks_up``: also a password that stands elsewhere."""
+        """Return the account; ``looks_up``: read also a password that is elsewhere."""
         values = self.values
         port = values.get("smtpport")
         security = values.get("smtpsecurity") or ("tls" if port == 465 else "starttls")
@@ -111,7 +111,7 @@ class _Account:
 
 
 def _mailbox(values: dict[str, Any], mail: Mail) -> Mailbox | None:
-    """Return where our own mail arrives; it is the account that mail leaves by."""
+    """Return the mailbox of our own mail: the account that also sends it."""
     server = values.get("imapserver")
     if not server:
         return None
@@ -134,21 +134,21 @@ def _mailbox(values: dict[str, Any], mail: Mail) -> Mailbox | None:
 def _contradictions(
     ini: IniFile, values: dict[str, Any], sends: bool
 ) -> Iterator[Problem]:
-    """Yield what no option of [email] is wrong in alone."""
+    """Yield the problems of options of [email] that do not fit together."""
     yield from _account_contradictions(ini, "email", values, sends)
     given = given_in(ini, "email")
     if "%%" in given.get("pass", ""):
         yield Problem(
-            "pass: there is a %% in it; the older program needed % twice, now one is "
-            "written as one",
+            "pass: it contains %%; the older program needed % doubled, this one does "
+            "not",
             ini.where("email", "pass"),
             "email",
             warning=True,
         )
-    yield from _in_the_open(ini, "email", values, "imap")
+    yield from _unencrypted(ini, "email", values, "imap")
     if values.get("imapserver") and "user" not in given:
         yield Problem(
-            "imapserver: nobody can look into a mailbox without user and pass",
+            "imapserver: reading a mailbox needs user and pass",
             ini.where("email", "imapserver"),
             "email",
             warning=True,
@@ -161,7 +161,7 @@ def _contradictions(
 def _account_contradictions(
     ini: IniFile, section: str, values: dict[str, Any], sends: bool
 ) -> Iterator[Problem]:
-    """Yield what no option of an account is wrong in alone."""
+    """Yield the problems of options of an account that do not fit together."""
     given = given_in(ini, section)
     passwords = [name for name in PASSWORDS if name in given]
     if len(passwords) > 1:
@@ -170,10 +170,10 @@ def _account_contradictions(
     if "user" in given and not passwords and sends:
         text = f"user is given without a password: add one of {', '.join(PASSWORDS)}"
         yield _wrong(ini, section, "user", text)
-    yield from _in_the_open(ini, section, values, "smtp")
+    yield from _unencrypted(ini, section, values, "smtp")
 
 
-def _in_the_open(
+def _unencrypted(
     ini: IniFile, section: str, values: dict[str, Any], protocol: str
 ) -> Iterator[Problem]:
     host = values.get(f"{protocol}server")
@@ -181,19 +181,19 @@ def _in_the_open(
     if values.get(option) == "none" and host and not is_this_machine(host):
         text = (
             f"{option} = none: {host} is not this machine, so the password would "
-            "travel in the open; expected starttls or tls"
+            "be sent unencrypted; expected starttls or tls"
         )
         yield _wrong(ini, section, option, text)
 
 
 def _without_server(ini: IniFile, given: dict[str, str]) -> Problem:
-    misspelt = any(nearest(one, ["smtpserver"]) for one in given if one not in EMAIL)
+    misspelt = any(nearest(name, ["smtpserver"]) for name in given if name not in EMAIL)
     if misspelt or any(name in given for name in ("user", *PASSWORDS)):
-        text = "smtpserver is missing: without it no alert can leave"
+        text = "smtpserver is missing: without it no alert can be sent"
         return _wrong(ini, "email", None, text)
     text = (
-        "mail is not set up, so nobody would hear: "
-        "give smtpserver, user and pass in [email], then try: checker.py -m testmail"
+        "mail is not set up, so nobody is notified: "
+        "set smtpserver, user and pass in [email], then try: checker.py -m testmail"
     )
     return Problem(text, ini.where("email"), "email", warning=True, note=True)
 

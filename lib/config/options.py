@@ -37,7 +37,7 @@ def plain(value: str) -> str:
 
 
 def server_name(value: str) -> str:
-    """Return what the mails call this machine."""
+    """Return the name of this machine in mails."""
     if not value.isprintable() or not 0 < len(value) <= MAX_NAME:
         raise ValueError(f"expected one line of 1 to {MAX_NAME} printable characters")
     return value
@@ -45,10 +45,10 @@ def server_name(value: str) -> str:
 
 def sender(value: str) -> str:
     """Return one mail address."""
-    found = addresses(value)
-    if len(found) > 1:
+    senders = addresses(value)
+    if len(senders) > 1:
         raise ValueError("expected one mail address")
-    return found[0]
+    return senders[0]
 
 
 def many(value: str) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ EMAIL = {
     ),
 }
 
-#: A second account.  What is not about the account is said in [email], for both.
+#: The backup account.  The other options of [email] apply to both accounts.
 BACKUP = {
     name: EMAIL[name]
     for name in (
@@ -196,7 +196,7 @@ PEERS = {
         one_of(JobFrequency), JobFrequency.HOUR, "how often to ask each peer"
     ),
     "after": Option(
-        failures, 2, "unanswered requests in a row before its admin is notified"
+        failures, 2, "consecutive unanswered requests before its admin is notified"
     ),
     "copy": Option(switch, False, "yes: also notify alertcontact"),
 }
@@ -214,7 +214,7 @@ STATUS = {
     "runage": Option(
         whole(120, 86_400, "seconds"),
         180,
-        "answer JobProblem if no run has finished for so many seconds",
+        "answer JobProblem if no run has finished for this many seconds",
     ),
 }
 
@@ -232,5 +232,5 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "status": STATUS,
     "summary": SUMMARY,
 }
-#: By the section's name in settings that were written before: its name now.
+#: Old names of sections, and the present ones.
 OLD_NAMES = {"digest": "summary"}

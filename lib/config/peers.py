@@ -1,4 +1,4 @@
-"""The lines of [peers]: who is asked, and which line cannot be meant so.  Pure.
+"""The lines of [peers].
 
 Any option but those of PEERS is a peer: ``name = url,email[,key=...]``.
 """
@@ -24,7 +24,9 @@ def peer(value: str) -> tuple[str, str, str]:
     if not value:
         raise ValueError("there is no value; give url,email, or delete the line")
     if "," not in value and "://" not in value:
-        raise ValueError(f"expected url,email; only {', '.join(PEERS)} are no peers")
+        raise ValueError(
+            f"expected url,email; any line but {', '.join(PEERS)} is a peer"
+        )
     where, *rest = [part.strip() for part in value.split(",")]
     if re.match(r"\w+://[^/\[]*:[^/]*:", where):
         raise ValueError("expected an IPv6 address in brackets: http://[::1]:5000/")
@@ -32,7 +34,7 @@ def peer(value: str) -> tuple[str, str, str]:
     if not any(rest):
         raise ValueError("expected url,email: the address of its admin is missing")
     if not all(rest):
-        raise ValueError("expected url,email: a comma too many, or nothing behind it")
+        raise ValueError("expected url,email: there is nothing after a comma")
     email, *more = rest
     if "=" in email:
         raise ValueError("expected url,email,key=...: its admin's address comes second")
@@ -42,7 +44,8 @@ def peer(value: str) -> tuple[str, str, str]:
     word, _equals, key = more[0].partition("=")
     if "@" in more[0] and word.strip() != "key":
         raise ValueError(
-            "expected url,email: one address; copy = yes tells our own people, too"
+            "expected url,email: only one address; "
+            "copy = yes notifies alertcontact, too"
         )
     if word.strip() != "key" or not key.strip() or len(more) > 1:
         raise ValueError("expected url,email,key=... and a key without commas in it")
@@ -50,7 +53,7 @@ def peer(value: str) -> tuple[str, str, str]:
 
 
 def peer_name(word: str, servername: str) -> str:
-    """Return what a line may be called; raise ValueError if that is no peer's name."""
+    """Return a peer's name; raise ValueError if a line may not be called that."""
     if not re.fullmatch(r"\w[\w.-]*", word) or len(word) > MAX_NAME:
         raise ValueError("expected a name of letters, digits, dots and dashes")
     if word.lower() in PEERS:
@@ -61,13 +64,13 @@ def peer_name(word: str, servername: str) -> str:
 
 
 def peer_options(given: Iterable[str]) -> dict[str, Option]:
-    """Return the options of a [peers] in which these are given."""
+    """Return the options of a [peers] with these lines."""
     lines = [name for name in given if name not in PEERS]
     return {**PEERS, **dict.fromkeys(lines, Option(peer, ""))}
 
 
 def read_peers(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values of [peers], and what is wrong, by option."""
+    """Return the values of [peers], and the errors, by option."""
     return read_options(given, peer_options(given))
 
 
@@ -81,7 +84,7 @@ def peers_in(values: Mapping[str, Any]) -> Peers:
 def without_ourselves(
     values: Mapping[str, Any], servername: str, status: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values of [peers] without the lines that mean us, and why they do.
+    """Return the values of [peers] without lines that are ourselves, and why they are.
 
     ``status`` are the values given in [status].
     """
@@ -100,13 +103,13 @@ def _why_ourselves(
 ) -> str:
     if name == servername:
         return (
-            "this is our own [general] servername; the line is for [peers] of the "
-            "other side"
+            "this is our own [general] servername; the line belongs into [peers] of "
+            "the other instance"
         )
     parts = urlsplit(where)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     is_ours = host in (servername, os.uname().nodename.lower())
-    # On one machine two instances differ by their ports.
+    # Two instances on one machine differ by their ports.
     if (is_ours or (is_this_machine(host) and "listen" in status)) and port == (
         status.get("listen", ("", 5000))[1]
     ):

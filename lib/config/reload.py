@@ -1,4 +1,4 @@
-"""The settings of now, for a process that stays: read anew once they have changed."""
+"""The current settings for the daemon: read again when their files change."""
 
 from __future__ import annotations
 
@@ -15,48 +15,52 @@ logger = logging.getLogger(__name__)
 
 
 class FreshSettings:
-    """Called, it returns the settings as their files are now.
+    """Returns, when called, the settings as their files are now.
 
-    Where they cannot be used any more, those before hold, and the log says so: the
-    runs fail then, which is what peers must hear.
+    If they cannot be used any more, the previous ones stay in use, and the log says
+    so.
     """
 
     def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
         self._settings = settings
         self._load = load
-        self._mark = _mark(settings.files)
+        self._fingerprint = _fingerprint(settings.files)
         self._lock = threading.Lock()
 
     def __call__(self) -> Settings:
         """Return the settings."""
         with self._lock:
-            mark = _mark(self._settings.files)
-            if mark != self._mark:
-                self._mark = mark
-                self._read_anew()
+            fingerprint = _fingerprint(self._settings.files)
+            if fingerprint != self._fingerprint:
+                self._fingerprint = fingerprint
+                self._reload()
             return self._settings
 
-    def _read_anew(self) -> None:
+    def _reload(self) -> None:
         before = self._settings
         try:
             self._settings = self._load()
         except SettingsError as error:
-            logger.error("%s\nthe settings of before hold until this is mended", error)
+            logger.error(
+                "%s\nthe previous settings stay in use until this is fixed", error
+            )
             return
-        self._mark = _mark(self._settings.files)
+        self._fingerprint = _fingerprint(self._settings.files)
         if self._settings.status.listen != before.status.listen:
-            logger.warning("[status] listen has changed: start the daemon anew for it")
+            logger.warning(
+                "[status] listen has changed: restart the daemon to apply it"
+            )
 
 
-def _mark(files: tuple[Path, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return what is another once one of the files is, or one has come beside them."""
+def _fingerprint(files: tuple[Path, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return a fingerprint of the files and their folders."""
     paths = (*files, *dict.fromkeys(path.parent for path in files))
-    return tuple(map(_facts, paths))
+    return tuple(map(_file_state, paths))
 
 
-def _facts(path: Path) -> tuple[int, ...]:
+def _file_state(path: Path) -> tuple[int, ...]:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return ()
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)

@@ -1,9 +1,6 @@
-"""Where the password of the mail account comes from.
+"""The passwords in the settings: where each comes from, and who can read its file.
 
-Nothing here shows what it reads; a sentence may be about a password that was written
-in the wrong place, so none of them repeats the option's value.
-
-The secrets in the settings, and who can read the files they stand in.
+No error here repeats an option's value, which may be a password in the wrong place.
 """
 
 from __future__ import annotations
@@ -24,6 +21,15 @@ from lib.system.permissions import why_not_run, why_not_secret, why_not_write
 
 COMMAND_TIMEOUT_S = 10
 MAX_BYTES = 64 * 1024
+#: Shorter secrets would be removed from texts that have nothing to do with them.
+MIN_LENGTH = 4
+#: A user name without password in a URL that is at least this long is a token.
+MIN_TOKEN = 16
+PASSWORD_OPTIONS = frozenset({"pass", "password", "passwd"})
+#: Options that say how to get a password.
+_INDIRECT_OPTIONS = ("pass_command", "pass_file")
+_IN_URL = re.compile(r"//([^/@\s]{1,500})@")
+_PEER_KEY = re.compile(r",\s*key\s*=\s*([^,]+)")
 
 
 def find_password(
@@ -34,7 +40,7 @@ def find_password(
     environ: Mapping[str, str] = os.environ,
     timeout_s: float = COMMAND_TIMEOUT_S,
 ) -> str:
-    """Return the password that the option (``pass``, ``pass_file``, ...) leads to.
+    """Return the password that an option (``pass``, ``pass_file``, ...) gives.
 
     ``folder`` is where a relative path starts.  Raise ValueError saying what to do.
     """
@@ -63,17 +69,17 @@ def _of_file(path: Path, folder: Path) -> bytes:
 
 
 def _of_environment(name: str, environ: Mapping[str, str]) -> str:
-    found = environ.get(name, "")
-    if not found:
+    password = environ.get(name, "")
+    if not password:
         raise ValueError(
             "there is no environment variable of that name, or it is empty; "
             "set it where Checker is started, such as at the top of the crontab"
         )
-    return _first_line(found.encode("utf-8", "surrogateescape"))
+    return _first_line(password.encode("utf-8", "surrogateescape"))
 
 
 def _of_command(words: Sequence[str], folder: Path, timeout_s: float) -> bytes:
-    """Return what the command prints; no shell reads it, and it has no input."""
+    """Return what a command prints; it runs without a shell and without input."""
     import signal
     import subprocess
 
@@ -88,7 +94,7 @@ def _of_command(words: Sequence[str], folder: Path, timeout_s: float) -> bytes:
         )
     except (OSError, ValueError) as error:
         why = shortage(error, of_process=True)
-        why = why or getattr(error, "strerror", None) or "it is no command"
+        why = why or getattr(error, "strerror", None) or "it is not a command"
         raise ValueError(f"the command cannot be started: {why}") from error
     with process:
         assert process.stdout and process.stderr
@@ -111,16 +117,16 @@ def _of_command(words: Sequence[str], folder: Path, timeout_s: float) -> bytes:
 def _gathered(
     stdout: IO[bytes], stderr: IO[bytes], timeout_s: float
 ) -> tuple[bytes, bytes]:
-    """Return the beginning of what both pipes bring until they are closed.
+    """Return the beginning of what comes from both pipes until they are closed.
 
-    Raise TimeoutError if that takes longer: a child that was left behind may hold them.
+    Raise TimeoutError if that takes longer: a child of the command may hold them open.
     """
     import selectors
 
     ends_at = time.monotonic() + timeout_s
-    found = {stdout.fileno(): b"", stderr.fileno(): b""}
+    content = {stdout.fileno(): b"", stderr.fileno(): b""}
     with selectors.DefaultSelector() as waiting:
-        for number in found:
+        for number in content:
             waiting.register(number, selectors.EVENT_READ)
         while waiting.get_map():
             ready = waiting.select(max(0, ends_at - time.monotonic()))
@@ -130,48 +136,37 @@ def _gathered(
                 part = os.read(key.fd, MAX_BYTES)
                 if not part:
                     waiting.unregister(key.fd)
-                found[key.fd] = (found[key.fd] + part)[:MAX_BYTES]
-    return found[stdout.fileno()], found[stderr.fileno()]
+                content[key.fd] = (content[key.fd] + part)[:MAX_BYTES]
+    return content[stdout.fileno()], content[stderr.fileno()]
 
 
 def _first_line(content: bytes) -> str:
     try:
         line = content.decode("utf-8-sig").partition("\n")[0].rstrip("\r")
     except UnicodeDecodeError as error:
-        raise ValueError("what came is not UTF-8") from error
+        raise ValueError("the password is not UTF-8") from error
     if not line:
-        raise ValueError("the first line is empty, where the password should be")
+        raise ValueError("the first line is empty; the password must be in it")
     if not line.isprintable():
         raise ValueError("the first line holds a control character")
     return line
 
 
-#: Shorter words would be struck out of texts that have nothing to do with them.
-MIN_LENGTH = 4
-#: A user name without password in a URL that is as long as this is a token.
-MIN_TOKEN = 16
-PASSWORD_OPTIONS = frozenset({"pass", "password", "passwd"})
-#: Options that lead to a password.
-_LEADING = ("pass_command", "pass_file")
-_IN_URL = re.compile(r"//([^/@\s]{1,500})@")
-_PEER_KEY = re.compile(r",\s*key\s*=\s*([^,]+)")
-
-
 def secrets_in(ini: IniFile, *more: str) -> tuple[str, ...]:
-    """Return the words that no log, mail or state may carry, the longest first."""
+    """Return the secrets that no log, mail or state may contain, longest first."""
     from urllib.parse import unquote
 
-    found = {secret for _option, secret in _secrets(ini)} | set(more)
-    found |= {unquote(secret) for secret in found}
-    long_enough = (secret for secret in found if len(secret) >= MIN_LENGTH)
+    secrets = {secret for _option, secret in _secrets(ini)} | set(more)
+    secrets |= {unquote(secret) for secret in secrets}
+    long_enough = (secret for secret in secrets if len(secret) >= MIN_LENGTH)
     return tuple(sorted(long_enough, key=lambda secret: (-len(secret), secret)))
 
 
 def file_problems(ini: IniFile) -> Iterator[Problem]:
-    """Yield what makes a file of the settings unsafe: who can read or write it."""
+    """Yield a problem for each settings file that others can read or write."""
     with_secret = _sources(ini, {key for key, _secret in _secrets(ini)})
     accounts = ("email", "email backup")
-    with_command = _sources(ini, product(accounts, _LEADING))
+    with_command = _sources(ini, product(accounts, _INDIRECT_OPTIONS))
     for source in ini.places.sources:
         path = source.path
         try:
@@ -183,32 +178,32 @@ def file_problems(ini: IniFile) -> Iterator[Problem]:
 
 
 def _sources(ini: IniFile, keys: Iterable[tuple[str, str | None]]) -> set[Source]:
-    """Return the files in which these stand."""
-    found = (ini.places.get(*key) for key in keys)
-    return {entry.source for entry in found if entry}
+    """Return the files with these sections and options."""
+    entries = (ini.places.get(*key) for key in keys)
+    return {entry.source for entry in entries if entry}
 
 
 def _why_not(path: Path, has_secret: bool, has_command: bool) -> str:
     if has_secret and (refused := why_not_secret(path)):
         return f"a password is in the file, and {refused}"
     if has_command and (refused := why_not_run(path)):
-        return f"the file leads to a password, and {refused}"
-    # What root goes by must be root's.
+        return f"the file says how to get a password, and {refused}"
+    # Settings that root uses must be root's.
     return why_not_run(path) if os.geteuid() == 0 else why_not_write(path)
 
 
 def _secrets(ini: IniFile) -> Iterator[tuple[tuple[str, str | None], str]]:
-    """Yield where a secret stands, and the secret."""
+    """Yield each secret with its section and option."""
     for section in ini.config.sections():
         for secret in _in_urls(section):
             yield (section, None), secret
         for option, value in ini.config.items(section):
-            found = list(_in_urls(value))
+            secrets = list(_in_urls(value))
             if option in PASSWORD_OPTIONS and value:
-                found.append(value)
+                secrets.append(value)
             if section == "peers":
-                found += (key.strip() for key in _PEER_KEY.findall(value))
-            for secret in found:
+                secrets += (key.strip() for key in _PEER_KEY.findall(value))
+            for secret in secrets:
                 yield (section, option), secret
 
 

@@ -1,7 +1,6 @@
-"""The sections of the settings that say what to check, and those that nothing reads.
+"""Checks the sections of the settings: those about Checker, targets, and unknown ones.
 
-What is wrong in one of them never stops the others: the section is left out, and the
-problem has its name.
+A problem in one target never stops the others: its section is left out.
 """
 
 from __future__ import annotations
@@ -22,20 +21,19 @@ MAX_NAME = 200
 MAX_TITLE = MAX_NAME + 20
 #: The sections about Checker itself.
 _OURS = (*SECTIONS, *OLD_NAMES)
-#: The defaults that an empty value is taken for as a matter of course.
+#: The defaults for which an empty value needs no warning.
 _NOTHING = (REQUIRED, None, "", ())
-_NO_VALUE = "there is no value, so the default holds; give one, or delete the line"
-_A_JOBS_SECTION = "; the section of a job of your own has the name of its file"
+_NO_VALUE = "no value is given, so the default applies; give one, or delete the line"
+_JOB_SECTION_HINT = "; a section for a job of your own is named after its file"
 
 
 def read_section(
     ini: IniFile, section: str, options: Mapping[str, Option]
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the values given in a section about Checker itself, and what is wrong.
+    """Return the values given in a section about Checker itself, and the problems.
 
-    An option with nothing after its ``=`` is not given; one that nobody knows, or a
-    peer, is wrong all the same.  A wrong value in a section of VITAL is fatal; an
-    option that nobody knows is not.
+    An option with nothing after its ``=`` counts as not given, unless it is unknown or
+    a peer.  A wrong value in a section of VITAL is fatal; an unknown option is not.
     """
     given = given_in(ini, section)
     known = SECTIONS[OLD_NAMES.get(section, section)]
@@ -70,35 +68,35 @@ def given_in(ini: IniFile, section: str) -> dict[str, str]:
 def check_targets(
     ini: IniFile, defaults: Mapping[str, Any], job_names: Collection[str]
 ) -> list[Problem]:
-    """Return what is wrong with the sections ``[kind name]``.
+    """Return the problems of the sections ``[kind name]``.
 
-    A section whose word is in ``job_names`` is a job class's own business.  One in
-    which something is wrong is taken out of ``ini.config``, where jobs would find it.
+    A section whose first word is in ``job_names`` is left to that job class.  A faulty
+    section is removed from ``ini.config``, where jobs would find it.
     """
     problems: list[Problem] = []
     first: dict[str, str] = {}
     broken = {title_of(section) for section in ini.broken}
-    theirs = [
+    target_sections = [
         section
         for section in ini.config.sections()
         if section not in _OURS and section.partition(" ")[0] not in job_names
     ]
-    for section in theirs:
-        found = _check_target(ini, section, defaults, job_names)
+    for section in target_sections:
+        wrong = _check_target(ini, section, defaults, job_names)
         other = first.setdefault(title_of(section), section)
         if other != section:
             text = f"this section is there twice, first at {ini.where(other)}; keep one"
-            found.append(Problem(text, ini.where(section), title_of(section)))
-        problems += found
-        broken |= {problem.section for problem in found if not problem.warning}
-    for section in theirs:
+            wrong.append(Problem(text, ini.where(section), title_of(section)))
+        problems += wrong
+        broken |= {problem.section for problem in wrong if not problem.warning}
+    for section in target_sections:
         if section.partition(" ")[0] in KINDS and title_of(section) in broken:
             ini.config.remove_section(section)
     return problems
 
 
 def title_of(section: str) -> str:
-    """Return a section's title as people may read it, and as its target is called."""
+    """Return a section's title without secrets, which is also its target's name."""
     word, space, name = section.partition(" ")
     title = f"{word} {name.strip()}" if space else section
     title = re.sub(r"\S*[:/]\S*@", "***@", title[:MAX_TITLE])
@@ -111,7 +109,7 @@ def _check_target(
     defaults: Mapping[str, Any],
     job_names: Collection[str],
 ) -> list[Problem]:
-    """Return what is wrong with a section, which should be a target."""
+    """Return the problems of a section that should be a target."""
     wrong = _wrong_title(section, job_names)
     if wrong:
         problem = Problem(wrong, ini.where(section), title_of(section))
@@ -120,14 +118,14 @@ def _check_target(
     if not space:
         known = [name for name in _OURS if " " not in name]
         hint = nearest(section.lower(), (*known, *KINDS, *job_names))
-        text = f"nothing reads this section{hint or _A_JOBS_SECTION}"
-        # Without its section of mail, no alert would leave.
+        text = f"nothing reads this section{hint or _JOB_SECTION_HINT}"
+        # Without [email] no alert can be sent.
         is_email = "'email'" in hint and not ini.config.has_section("email")
         problem = Problem(text, ini.where(section), title_of(section))
         return [replace(problem, fatal=is_email, warning=not is_email)]
     given = dict(ini.config.items(section))
     _target, wrong_options = read_target(word, name.strip(), given, defaults)
-    return [found for _option, found in _problems(ini, section, wrong_options)]
+    return [problem for _option, problem in _problems(ini, section, wrong_options)]
 
 
 def _wrong_title(section: str, job_names: Collection[str]) -> str:
@@ -148,7 +146,7 @@ def _wrong_title(section: str, job_names: Collection[str]) -> str:
     if not name.isprintable() or len(name) > MAX_NAME:
         return f"expected a name of at most {MAX_NAME} printable characters"
     if re.search(r"[:/]\S*@", name):
-        return "people read the name; there must be no password in it"
+        return "the name is shown in mails and tables; it must not contain a password"
     return ""
 
 
@@ -162,7 +160,7 @@ def _problems(
 
 
 def _hint(raw: str) -> str:
-    """Return why a value may be other than it looks in the file."""
+    """Return why a value may differ from how it looks in the file."""
     if "\n" in raw:
         return "; the lines below it that begin with spaces are part of it"
     if re.search(r"\s[#;]", raw):

@@ -158,7 +158,7 @@ def ask(
         request = requests.Request(method.upper(), url, headers=headers).prepare()
     except (requests.RequestException, ValueError):
         # The library's words hold the whole URL, and so does its cause.
-        raise Unreachable(f"{shown_url(url)}: this URL cannot be asked") from None
+        raise Unreachable(f"{shown_url(url)}: this URL cannot be requested") from None
     try:
         response = adapter.send(request, stream=True)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -188,16 +188,16 @@ def no_answer_words(error: BaseException, wire: Wire, deadline: Deadline) -> str
     if isinstance(error, TimeoutError):
         return f"no answer within {deadline} ({where}sent the request, {came})"
     if isinstance(error, (http.client.RemoteDisconnected, BrokenPipeError)):
-        return "the connection was closed without an answer"
+        return "the connection was closed without a response"
     if isinstance(error, ConnectionResetError):
         return f"the connection was reset ({came})"
     if isinstance(error, http.client.BadStatusLine):
-        return f"what answers does not speak HTTP ({came})"
+        return f"the server does not speak HTTP ({came})"
     if isinstance(error, http.client.HTTPException):
-        return f"the headers are not to be understood: {printable(str(error), 100)}"
+        return f"the headers are malformed: {printable(str(error), 100)}"
     if isinstance(error, OSError):
         return f"{reason(error, deadline)} ({where}{came})"
-    return f"the answer is not to be understood: {printable(str(error), 100)}"
+    return f"the response is malformed: {printable(str(error), 100)}"
 
 
 def body_words(error: BaseException, size: int, deadline: Deadline) -> str:

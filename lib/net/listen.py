@@ -10,9 +10,9 @@ import socket
 BACKLOG = 4096
 #: What to do about it, for a person.
 REMEDIES = {
-    errno.EADDRINUSE: "is another daemon at work?  Stop it, or name another port",
-    errno.EACCES: "ports below 1024 are root's; name a higher one, such as 5000",
-    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 is any of it",
+    errno.EADDRINUSE: "is another daemon running?  Stop it, or set another port",
+    errno.EACCES: "ports below 1024 need root; set a higher one, such as 5000",
+    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 is every address",
 }
 
 

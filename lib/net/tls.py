@@ -93,10 +93,10 @@ def _trust(cafile: str, verify: bool) -> ssl.SSLContext:
         return context
     try:
         if not stat.S_ISREG(os.stat(cafile).st_mode):
-            raise NotTried(f"cafile {cafile}: this is no file")
+            raise NotTried(f"cafile {cafile}: this is not a file")
         context.load_verify_locations(cafile)
     except ssl.SSLError as error:
-        raise NotTried(f"cafile {cafile}: this is no file of certificates") from error
+        raise NotTried(f"cafile {cafile}: this is not a certificate file") from error
     except OSError as error:
         raise NotTried(f"cafile {cafile}: {error.strerror}") from error
     return context
@@ -163,7 +163,7 @@ def handshake(
             fault = TlsFault.NOT_TLS if words == NOT_TLS else TlsFault.HANDSHAKE
             raise TlsFailed(f"{host}: {words}", words, fault) from error
         except ValueError as error:
-            words = "no certificate can be for that name"
+            words = "this is not a name that a certificate can have"
             text = f"{host}: {words}"
             raise TlsFailed(text, words, TlsFault.WRONG_NAME) from error
     words = distrust_words(host, code, message, look_again(), datetime.now(UTC))

@@ -68,23 +68,23 @@ _OTHER_WORDS = {
     14: "has no valid date in it",
     22: "has too long a chain",
     23: "is revoked",
-    24: "is from an issuer that may not issue any",
+    24: "is from an issuer that is not a CA",
     26: "is not meant for a server",
     66: "has a key that is too weak",
     67: "is from an issuer whose key is too weak",
     68: "is signed in a way that is too weak",
-    79: "is from an issuer that may not issue any",
+    79: "is from an issuer that is not a CA",
 }
 
 CLOSED = "the connection was closed"
-NOT_TLS = "what answers does not speak TLS"
-_TOO_OLD = "its TLS protocol is too old (1.2 is the least)"
-_NO_PROTOCOL = "it has no TLS protocol in common with us"
+NOT_TLS = "the server does not speak TLS"
+_TOO_OLD = "its TLS version is too old (at least 1.2 is needed)"
+_NO_PROTOCOL = "it has no TLS version in common with us"
 _NO_CIPHER = "it has no TLS cipher in common with us"
 _OLD_SIGNATURE = "its TLS signature algorithm is too old"
 _WEAK_KEY = "its TLS key is too weak"
-_DAMAGED = "what was sent cannot be decrypted"
-_WANTS_CERTIFICATE = "it wants a certificate of us"
+_DAMAGED = "a record could not be decrypted"
+_WANTS_CERTIFICATE = "it requires a client certificate"
 
 #: By OpenSSL's name of what went wrong; ALERT_ are what the other side said.
 HANDSHAKE_WORDS = {
@@ -103,7 +103,7 @@ HANDSHAKE_WORDS = {
     "ALERT_PROTOCOL_VERSION": _NO_PROTOCOL,
     "NO_PROTOCOLS_AVAILABLE": _NO_PROTOCOL,
     # OpenSSL before TLS 1.3 says the same where it wanted a certificate of the client.
-    "ALERT_HANDSHAKE_FAILURE": f"{_NO_CIPHER}, or wants a certificate of us",
+    "ALERT_HANDSHAKE_FAILURE": f"{_NO_CIPHER}, or requires a client certificate",
     "ALERT_INSUFFICIENT_SECURITY": _NO_CIPHER,
     "NO_CIPHERS_AVAILABLE": _NO_CIPHER,
     "UNKNOWN_CIPHER_RETURNED": _NO_CIPHER,

@@ -98,19 +98,19 @@ def shortage(error: BaseException, *, of_process: bool = False) -> str:
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return f"no thread can be started: {_processes()}"
     if isinstance(error, MemoryError):
-        return f"no memory can be had: {_memory()}"
+        return f"no memory is available: {_memory()}"
     if not isinstance(error, OSError):
         return ""
     if error.errno == errno.EMFILE:
         limit = _limit("RLIMIT_NOFILE")
         what = "the limit of open files (ulimit -n)"
-        return f"no more files can be open: {what} is {limit}"
+        return f"no more files can be opened: {what} is {limit}"
     if error.errno == errno.ENFILE:
-        return "no more files can be open on this machine: sysctl fs.file-max"
+        return "no more files can be opened on this machine: sysctl fs.file-max"
     if error.errno == errno.EAGAIN and of_process:
         return f"no process can be started: {_processes()}"
     if error.errno == errno.ENOMEM:
-        return f"no memory can be had: {_memory()}"
+        return f"no memory is available: {_memory()}"
     return ""
 
 

@@ -90,7 +90,7 @@ def open_to_write(
     descriptor = os.open(path, flags, 0o600, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(0, "it is no regular file")
+        raise OSError(0, "it is not a regular file")
     return descriptor
 
 
@@ -201,7 +201,7 @@ def _read_capped(path: Path) -> bytes:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise Damaged("it is no regular file")
+            raise Damaged("it is not a regular file")
         if status.st_size > MAX_FILE:
             raise Damaged(f"it has {status.st_size} bytes, too many for a file of ours")
         content = b""

@@ -96,7 +96,8 @@ class _LogFile(logging.StreamHandler[TextIO]):
         self.stream = self._instead
         path = self._logfile
         print(
-            f"checker: the log file {path} cannot be written: {why}; it goes on here",
+            f"checker: the log file {path} cannot be written: {why}; "
+            "logging continues here",
             file=self.stream,
         )
 
@@ -142,7 +143,7 @@ def _why_no_log(path: Path) -> str:
         (stat.S_ISSOCK, "socket"),
     )
     kind = next((word for test, word in kinds if test(status.st_mode)), "device")
-    return f"it is a {kind}, and no regular file"
+    return f"it is a {kind}, not a regular file"
 
 
 def _add(

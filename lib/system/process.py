@@ -251,11 +251,11 @@ def how_it_ended(status: int) -> str:
         return f"killed by {name}{hint}"
     code = os.waitstatus_to_exitcode(status)
     if code == BROKEN:
-        return "broke down, which is a fault of Checker's own"
+        return "failed, which is a bug in Checker"
     if code == SHORT:
-        return "could not have what it needs of the system"
+        return "hit a limit of the system"
     if code == CUT_OFF:
-        return "closed descriptors that are not its own"
+        return "closed file descriptors of others"
     return f"called os._exit({code})"
 
 
@@ -268,7 +268,7 @@ def say_once(words: str) -> None:
     """Log what cannot be had, unless that was said in this run."""
     if words not in _said:
         _said.add(words)
-        logger.error("%s; what can be done without is done", words)
+        logger.error("%s; the run goes on without it", words)
 
 
 def _read(descriptor: int) -> bytes | None:

@@ -41,8 +41,10 @@ def test_without_descriptors_for_workers_the_limit_is_named_and_mailed(
     instance, smtp, starter, limit
 ):
     ran = starter.run(instance, CRON, {}, with_files(limit))
-    words = f"no more files can be open: the limit of open files (ulimit -n) is {limit}"
-    assert ran.err == f"checker: {words}; what can be done without is done\n"
+    words = (
+        f"no more files can be opened: the limit of open files (ulimit -n) is {limit}"
+    )
+    assert ran.err == f"checker: {words}; the run goes on without it\n"
     assert ran.code == 0
     mails = smtp.wait_for(1)
     assert words in mails[0].subject + mails[0].body
@@ -108,7 +110,7 @@ def test_without_processes_the_limit_is_named_and_mailed(
         f"no {what} can be started: "
         f"the limit of this user's processes (ulimit -u) is {limit}"
     )
-    assert ran.err == f"checker: {words}; what can be done without is done\n"
+    assert ran.err == f"checker: {words}; the run goes on without it\n"
     assert ran.code == 0
     mails = smtp.wait_for(1)
     assert words in mails[0].subject + mails[0].body
@@ -135,9 +137,9 @@ def test_without_threads_many_files_are_written_one_by_one(theirs):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (OSError(errno.ENFILE, "x"), "no more files can be open on this machine"),
-        (OSError(errno.ENOMEM, "x"), "no memory can be had"),
-        (MemoryError(), "no memory can be had"),
+        (OSError(errno.ENFILE, "x"), "no more files can be opened on this machine"),
+        (OSError(errno.ENOMEM, "x"), "no memory is available"),
+        (MemoryError(), "no memory is available"),
         (RuntimeError("can't start new thread"), "no thread can be started"),
         (RuntimeError("another"), ""),
         (OSError(errno.EAGAIN, "x"), ""),

@@ -78,10 +78,10 @@ def ssl_error(kind=ssl.SSLError, number=1, text="odd", reason=None):
         (ssl_error(ssl.SSLEOFError, 8), "the connection was closed"),
         (ssl_error(ssl.SSLZeroReturnError, 6), "the connection was closed"),
         (ssl_error(ssl.SSLSyscallError, 5), "the connection broke"),
-        (ssl_error(reason="WRONG_VERSION_NUMBER"), "what answers does not speak TLS"),
+        (ssl_error(reason="WRONG_VERSION_NUMBER"), "the server does not speak TLS"),
         (
             ssl_error(reason="UNSUPPORTED_PROTOCOL"),
-            "its TLS protocol is too old (1.2 is the least)",
+            "its TLS version is too old (at least 1.2 is needed)",
         ),
         # A Python that is older than the error.
         (

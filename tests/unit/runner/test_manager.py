@@ -42,7 +42,7 @@ DEADLY = {
     "os.kill(os.getpid(), 15)": "killed by SIGTERM",
     "os.killpg(0, 9)": "killed by SIGKILL (out of memory?)",
     "os.abort()": "killed by SIGABRT",
-    "os.closerange(3, 1024)": "closed descriptors that are not its own",
+    "os.closerange(3, 1024)": "closed file descriptors of others",
 }
 IMPORTS = "import ctypes, os, re, signal, time\n"
 

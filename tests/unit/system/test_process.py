@@ -277,5 +277,5 @@ def test_no_more_processes_is_an_error_that_leaves_nothing_open():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
     )
-    words = "no more files can be open: the limit of open files (ulimit -n) is 7"
+    words = "no more files can be opened: the limit of open files (ulimit -n) is 7"
     assert done.stdout == f"{words} True\n"
