@@ -1,15 +1,10 @@
-"""Message -> the bytes of a mail.
-
-The same message under the same settings is the same bytes, so that a mail sent twice
-is one mail to whoever sorts them by Message-ID.  The bytes are ASCII whatever the
-message holds: any server can take them.
-"""
+"""Domain names as DNS has them."""
 
 from __future__ import annotations
 
 import re
 
-#: At least two labels, the last of which is no number: ``v1.2`` is no domain.
+#: At least two labels, the last of which is not a number: ``v1.2`` is not a domain.
 DOMAIN = re.compile(r"([a-z0-9][a-z0-9-]{0,62}\.)+[a-z][a-z0-9-]{1,62}", re.I | re.A)
 
 

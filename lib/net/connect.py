@@ -1,8 +1,7 @@
-"""How a job reaches another machine: every address of a name, within a deadline.
+"""Connections to other machines: every address of a name, within one deadline.
 
-What a library calls a timeout is per read, and a target that sends a byte now and
-then never meets it.  A Deadline is for the whole of a check: name, connection,
-handshake, every byte.
+A library's timeout is per read, and a server that sends a byte now and then never
+exceeds it.  A Deadline covers a whole check: name, connection, handshake, every byte.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-#: A job ends this much before it would be ended, so that the words are its own.
+#: A check ends this long before its job is killed, so that it can give the reason.
 MARGIN_S = 0.2
-#: Of more addresses than this the reasons are counted, not listed.
+#: For more addresses than this the reasons are counted, not listed.
 MAX_REASONS = 10
 
 logger = logging.getLogger(__name__)
@@ -34,18 +33,18 @@ Address = tuple[Any, ...]
 
 
 class Unreachable(Exception):
-    """What was asked for did not come; the text says why, its first line the short one.
+    """The target did not answer as it should; the first line of the text is the reason.
 
-    Not an OSError: no library on the way takes it for one of its own and wraps it.
+    Not an OSError, so that no library catches it and wraps it.
     """
 
 
 class NotTried(Exception):
-    """Nothing was asked, because of something on our side; the text says what."""
+    """The check was not made because of a problem on our side; the text says which."""
 
 
 class Deadline:
-    """The moment by which all is over, ``limit_s`` seconds after it was made."""
+    """The end of a check, ``limit_s`` seconds after it began."""
 
     def __init__(
         self, limit_s: float, clock: Callable[[], float] = time.monotonic
@@ -77,10 +76,10 @@ class Deadline:
 
 
 class TimedSocket(socket.socket):
-    """A socket whose reads all end at one deadline, however slowly bytes drip."""
+    """A socket whose reads all end at one deadline, however slowly bytes arrive."""
 
     deadline: Deadline
-    #: How many bytes came.
+    #: How many bytes were received.
     received = 0
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
@@ -91,7 +90,7 @@ class TimedSocket(socket.socket):
         return count
 
     def recv(self, *args: Any, **kwargs: Any) -> bytes:
-        """Return what came; raise TimeoutError at the deadline."""
+        """Return the data read; raise TimeoutError at the deadline."""
         self.settimeout(self.deadline.left())
         data = super().recv(*args, **kwargs)
         self.received += len(data)
@@ -107,21 +106,23 @@ def connect(
 ) -> TimedSocket:
     """Return a connection to the first address of ``host`` that answers.
 
-    ``talk`` is what has to go well before the address counts as answering; it raises
-    Unreachable or OSError if it does not.  The time left is shared among the addresses
-    that remain.  Those that did not answer are noted in the log, and with what a job
-    prints.  Raise Unreachable naming each address and why if none did.
+    An address answers if ``talk`` succeeds on the connection; it raises Unreachable or
+    OSError if not.  The time left is shared among the remaining addresses.  Addresses
+    that did not answer are logged.  Raise Unreachable, naming each address and why, if
+    none did.
     """
-    found = resolve(host, port, deadline, family)
+    addresses = resolve(host, port, deadline, family)
     reasons: list[tuple[str, str]] = []
-    for tried, (kind, address) in enumerate(found):
-        own = deadline if len(found) == 1 else deadline.share(len(found) - tried)
+    for tried, (kind, address) in enumerate(addresses):
+        own = (
+            deadline if len(addresses) == 1 else deadline.share(len(addresses) - tried)
+        )
         sock = TimedSocket(kind, socket.SOCK_STREAM)
         sock.deadline = own
         try:
             sock.settimeout(own.left())
             sock.connect(address)
-            # A request is written in several pieces, and none should wait.
+            # A request is written in several parts, none of which should be delayed.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if talk:
                 talk(sock)
@@ -141,7 +142,7 @@ def connect(
 
 
 def nobody_answered(host: str, port: int, reasons: list[tuple[str, str]]) -> str:
-    """Return the words for addresses none of which answered, and why."""
+    """Return the reason why none of the addresses answered."""
     place = shown_address((host, port))
     first = f"{place}: {', '.join(dict.fromkeys(why for _where, why in reasons))}"
     if [where for where, _why in reasons] == [place]:
@@ -159,15 +160,15 @@ def resolve(
 ) -> list[tuple[int, Address]]:
     """Return the addresses of ``host``, each with its family, at least one.
 
-    Raise Unreachable if there are none, or the resolver does not say.
+    Raise Unreachable if there are none, or the resolver fails.
     """
-    # Text would be taken through the idna codec, which is slow to load.
+    # A str would load the idna codec, which is slow.
     name = host.encode("ascii") if host.isascii() else host
     asked = (name, port, _FAMILIES[family], socket.SOCK_STREAM, 0)
     try:
         return _distinct(socket.getaddrinfo(*asked, socket.AI_NUMERICHOST))
     except (OSError, UnicodeError):
-        pass  # not an address, so a name
+        pass  # it is a name
 
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -177,11 +178,11 @@ def resolve(
         except (OSError, UnicodeError) as error:
             answers.put(error)
 
-    # The C library keeps no deadline of ours; a thread can be left behind.
+    # The C library knows no deadline of ours; a thread can be abandoned.
     try:
         threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
     except RuntimeError:
-        # There are no more threads: late is better than not at all.
+        # No thread can be started: ask without a deadline.
         ask()
     try:
         answer = answers.get(timeout=deadline.left())
@@ -211,10 +212,10 @@ def resolver_words(error: Exception, family: str) -> str:
 
 
 def reason(error: Exception, deadline: Deadline) -> str:
-    """Return why a connection did not come about or did not last, for people."""
+    """Return why a connection failed or broke, for people."""
     if isinstance(error, TimeoutError):
         return f"no answer within {deadline}"
-    # Nobody has an error of TLS who has not loaded ssl; its errno is not the system's.
+    # If ssl is not loaded this is no TLS error, whose errno is not the system's.
     tls = sys.modules.get("ssl")
     if tls and isinstance(error, tls.SSLError):
         from lib.net.tls_errors import ssl_words
@@ -232,5 +233,5 @@ def shown_address(address: Address) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _distinct(found: list[Any]) -> list[tuple[int, Address]]:
-    return list(dict.fromkeys((kind, address) for kind, _, _, _, address in found))
+def _distinct(infos: list[Any]) -> list[tuple[int, Address]]:
+    return list(dict.fromkeys((kind, address) for kind, _, _, _, address in infos))

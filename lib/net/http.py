@@ -1,13 +1,8 @@
-"""One HTTP exchange with a target: ask, look at the answer, read no more than needed.
+"""One HTTP request within a deadline, reading no more of the response than needed.
 
-What goes wrong on the way is raised as Unreachable, in words, and never with what
-stands before the @ of a URL.
-
-requests, made to keep a deadline.
-
-The adapter opens its connections with ``lib.net.connect`` and ``lib.net.tls``: every
-address is tried, the trust store is read once, and no read outlasts the deadline.
-Imported when the first HTTP target is due.
+``Adapter`` makes requests open its connections with ``lib.net.connect`` and
+``lib.net.tls``: every address is tried, and no read outlasts the deadline.  Errors are
+raised as Unreachable, in words, without the credentials of the URL.
 """
 
 from __future__ import annotations
@@ -44,7 +39,7 @@ if TYPE_CHECKING:
     import requests
 
 
-#: As much of a body as is looked at, decoded.
+#: The most of a body that is read, decoded.
 MAX_BYTES = 1_000_000
 CHUNK_BYTES = 65_536
 #: Text encodings of the web; Python knows others, some of which unpack.
@@ -56,12 +51,12 @@ USER_AGENT = "Checker"
 
 @dataclass
 class Answer:
-    """An answer whose headers have come."""
+    """A response whose headers were received."""
 
     status: int
     #: The server's own words for the status, printable and short.
     phrase: str
-    #: Where a redirect wants to go, as the server wrote it.
+    #: The target of a redirect, as the server wrote it.
     location: str
     #: Who answered, as ``address:port``.
     peer: str
@@ -75,20 +70,20 @@ class Answer:
     def contains(self, words: str) -> bool:
         """Return whether the first megabyte of the body contains ``words``.
 
-        Reading stops as soon as they are found.  Raise Unreachable if the body breaks
-        off or is not there by the deadline.
+        Reading stops as soon as they are found.  Raise Unreachable if the body is not
+        complete by the deadline.
         """
         kept = ""
         for part in self._text():
             kept += part
             if words in kept:
                 return True
-            # What is kept may hold the beginning of the words, not more.
+            # Keep what may be the beginning of the words.
             kept = kept[len(kept) - len(words) + 1 :] if len(words) > 1 else ""
         return False
 
     def read(self, most: int) -> bytes:
-        """Return the beginning of the body, at most so many bytes of it.
+        """Return the beginning of the body, at most ``most`` bytes.
 
         Raise Unreachable if that is not there by the deadline.
         """
@@ -109,7 +104,7 @@ class Answer:
         return content
 
     def look(self) -> None:
-        """Read a little, so that ``head`` has the first words; trouble is no matter."""
+        """Read a little, so that ``head`` has the first words; ignore errors."""
         try:
             for _part in self._text():
                 if self.head.strip():
@@ -152,12 +147,12 @@ def ask(
     context = trust(cafile, verify) if url.lower().startswith("https:") else None
     wire = Wire()
     adapter = Adapter(deadline, context, wire)
-    # Compressed answers are understood, but asking for them costs more than it saves.
+    # Compressed responses are decoded; requesting them costs more than it saves.
     headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
     try:
         request = requests.Request(method.upper(), url, headers=headers).prepare()
     except (requests.RequestException, ValueError):
-        # The library's words hold the whole URL, and so does its cause.
+        # The library's error contains the whole URL, and so does its cause.
         raise Unreachable(f"{shown_url(url)}: this URL cannot be requested") from None
     try:
         response = adapter.send(request, stream=True)
@@ -180,7 +175,7 @@ def ask(
 
 
 def no_answer_words(error: BaseException, wire: Wire, deadline: Deadline) -> str:
-    """Return why there was no answer although there was a connection."""
+    """Return why there was no response although there was a connection."""
     import http.client
 
     came = f"{wire.received} bytes came"
@@ -201,7 +196,7 @@ def no_answer_words(error: BaseException, wire: Wire, deadline: Deadline) -> str
 
 
 def body_words(error: BaseException, size: int, deadline: Deadline) -> str:
-    """Return why the body did not come whole."""
+    """Return why the body is not complete."""
     cause = _innermost(error)
     if isinstance(cause, TimeoutError):
         return f"timed out after {deadline} with {shown_size(size)} of the body"
@@ -217,20 +212,21 @@ def text_decoder(content_type: str) -> codecs.IncrementalDecoder:
         try:
             return codecs.getincrementaldecoder(match[1])("replace")
         except LookupError:
-            pass  # a name nobody knows: as if there were none
+            pass  # unknown to Python: use the default
     return codecs.getincrementaldecoder("utf-8")("replace")
 
 
 def shown_url(url: str) -> str:
-    """Return a URL as people may see it: no user, no password, no query."""
+    """Return a URL without user, password and query."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return "(not a URL)"
     place = parts.netloc.rpartition("@")[2]
     scheme = f"{parts.scheme}:" if parts.scheme else ""
+    slashes = "//" if place else ""
     more = "?..." if parts.query else ""
-    return printable(f"{scheme}{'//' * bool(place)}{place}{parts.path}{more}", 200)
+    return printable(f"{scheme}{slashes}{place}{parts.path}{more}", 200)
 
 
 def without_credentials(text: str, url: str) -> str:
@@ -251,22 +247,22 @@ def place_of(url: str) -> str:
 
 
 def shown_size(size: int) -> str:
-    """Return a number of bytes as people say it."""
+    """Return a number of bytes in bytes or kB."""
     return f"{size} bytes" if size < 1000 else f"{size // 1000} kB"
 
 
 def printable(words: str, most: int) -> str:
-    """Return text of others' as one line that does no harm, cut at ``most``."""
-    plain = "".join(mark if mark.isprintable() else " " for mark in words[: 4 * most])
+    """Return text from outside as one printable line, cut at ``most`` characters."""
+    plain = "".join(char if char.isprintable() else " " for char in words[: 4 * most])
     line = " ".join(plain.split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Return the error that libraries wrapped in others of theirs."""
+    """Return the original error, which libraries wrapped in their own."""
     for _depth in range(10):
-        # urllib3's own error about TLS has the other one as its only argument.
-        inside = [one for one in error.args if isinstance(one, BaseException)]
+        # urllib3's error about TLS has the original one as its only argument.
+        inside = [arg for arg in error.args if isinstance(arg, BaseException)]
         within = error.__cause__ or error.__context__ or next(iter(inside), None)
         if within is None:
             break
@@ -290,7 +286,7 @@ class TimedTlsSocket(ssl.SSLSocket):
 
 
 class Wire:
-    """What is known of a connection, also when nothing came of it."""
+    """What is known of a connection, also if the request failed."""
 
     def __init__(self) -> None:
         self.sock: TimedSocket | ssl.SSLSocket | None = None
@@ -299,12 +295,12 @@ class Wire:
 
     @property
     def received(self) -> int:
-        """Return how many bytes came."""
+        """Return how many bytes were received."""
         return getattr(self.sock, "received", 0)
 
 
 class _Connection(HTTPConnection):
-    """A connection that is opened our way, with TLS if there is a context."""
+    """A connection opened by lib.net, with TLS if there is a context."""
 
     def __init__(
         self,
@@ -327,12 +323,12 @@ class _Connection(HTTPConnection):
             assert isinstance(sock, TimedTlsSocket)
             sock.deadline = self._deadline
         self.sock = self._wire.sock = sock
-        with contextlib.suppress(OSError):  # a reset came already: the read will say so
+        with contextlib.suppress(OSError):  # reset already: the read will report it
             self._wire.peer = sock.getpeername()
 
 
 class _TlsConnection(_Connection):
-    #: The Host header names any other.
+    #: The Host header names any other port.
     default_port = 443  # type: ignore[misc]  # as in urllib3's own class for TLS
 
 
@@ -353,7 +349,7 @@ class Adapter(HTTPAdapter):
         super().__init__()
         if context is not None:
             context.sslsocket_class = TimedTlsSocket
-        self._how: dict[str, Any] = {
+        self._options: dict[str, Any] = {
             "deadline": deadline,
             "context": context,
             "wire": wire,
@@ -368,9 +364,9 @@ class Adapter(HTTPAdapter):
     ) -> HTTPConnectionPool:
         """Return a pool for this request alone; no proxy, whatever the environment."""
         parts = parse_url(request.url or "")
-        kind = _TlsPool if self._how["context"] else _Pool
+        kind = _TlsPool if self._options["context"] else _Pool
         port = parts.port or kind.ConnectionCls.default_port
-        return kind(parts.host or "", port, **self._how)
+        return kind(parts.host or "", port, **self._options)
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        """Leave the trust to our context: requests would load certificates again."""
+        """Do nothing: our context has the certificates already."""

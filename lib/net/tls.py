@@ -1,8 +1,7 @@
-"""TLS to another machine: one trust store for all, the same on every Python.
+"""TLS connections: one trust store for all, the same on every Python.
 
-Whoever speaks TLS has its context from ``trust``, and its connection from ``secure`` or
-``handshake``.  ssl and cryptography are imported where they are needed: a run without
-such a target does not pay for them.
+Contexts come from ``trust``, connections from ``secure`` or ``handshake``.  ssl and
+cryptography are imported where they are needed.
 """
 
 from __future__ import annotations
@@ -44,12 +43,12 @@ _trust_lock = threading.Lock()
 
 
 class TlsFailed(Unreachable):
-    """There was an answer, and no TLS that can be trusted.
+    """There was a connection, but no trusted TLS.
 
-    ``fault`` is the kind of trouble, and ``why`` the text without the host before it.
+    ``fault`` is the kind of problem, ``why`` the text without the host.
     """
 
-    # Its text is all that it is made of; copies and pickles carry the rest as it is.
+    # Copies and pickles need the text only; they carry the rest in __dict__.
     def __init__(  # noqa: B042
         self, text: str, why: str = "", fault: TlsFault = TlsFault.HANDSHAKE
     ) -> None:
@@ -64,7 +63,7 @@ def trust(cafile: str = "", verify: bool = True) -> ssl.SSLContext:
     One per store and process: reading the system's store takes 35 ms.  Raise NotTried
     if the file cannot be used.
     """
-    # Many threads ask at once when a run begins; one of them does the reading.
+    # Many threads need it when a run begins; one of them reads the store.
     with _trust_lock:
         return _trust(cafile if verify else "", verify)
 
@@ -73,20 +72,20 @@ def trust(cafile: str = "", verify: bool = True) -> ssl.SSLContext:
 def _trust(cafile: str, verify: bool) -> ssl.SSLContext:
     import ssl
 
-    # Not ssl.create_default_context: what it sets is another in each Python, and so is
-    # what it refuses.
+    # Not ssl.create_default_context: its flags differ between versions of Python, and
+    # so does what it rejects.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     oldest = ssl.TLSVersion.TLSv1_2
     context.minimum_version = max(context.minimum_version, oldest)
-    # OpenSSL's own list, as Debian's Python and curl have it; other builds of Python
-    # bring a shorter one.
+    # OpenSSL's own list, as in Debian's Python and curl; other builds of Python have a
+    # shorter one.
     context.set_ciphers("DEFAULT:@SECLEVEL=2")
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
-    # As curl does: what is in the store is trusted, whoever issued it, and a private
-    # authority need not have every extension that RFC 5280 asks for.
+    # As curl does: any certificate in the store is trusted, whoever issued it, and a
+    # private CA need not have every extension that RFC 5280 requires.
     context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
     if not cafile:
         context.load_default_certs()
@@ -110,18 +109,18 @@ def secure(
     family: str = "any",
     talk: Callable[[TimedSocket], None] | None = None,
 ) -> ssl.SSLSocket:
-    """Return a TLS connection to ``host``, ``talk`` being what comes before TLS.
+    """Return a TLS connection to ``host``; ``talk`` runs before the handshake.
 
-    Raise Unreachable if there is none; of a certificate that is not to be trusted the
-    text gives the reason and its dates.
+    Raise Unreachable if there is none; for a certificate that is not trusted the text
+    gives the reason and its dates.
     """
     sock = connect(host, port, deadline, family, talk)
 
     def look_again() -> Certificate | None:
-        """Return the certificate that is not trusted; None if it is not shown again."""
+        """Return the untrusted certificate from a second connection; None on errors."""
         try:
-            again = connect(host, port, deadline, family, talk)
-            with handshake(again, host, deadline, trust(verify=False)) as seen:
+            second = connect(host, port, deadline, family, talk)
+            with handshake(second, host, deadline, trust(verify=False)) as seen:
                 return read_certificate(seen.getpeercert(binary_form=True) or b"")
         except (OSError, Unreachable, ValueError):
             return None
@@ -136,23 +135,23 @@ def handshake(
     context: ssl.SSLContext,
     look_again: Callable[[], Certificate | None] = lambda: None,
 ) -> ssl.SSLSocket:
-    """Return a connection in TLS, its certificate good for ``host``; or close it.
+    """Return a TLS connection whose certificate is valid for ``host``.
 
-    Raise TlsFailed if that cannot be.  ``look_again`` is asked for a certificate that
-    was not trusted: a handshake that failed does not show it.
+    Close the socket and raise TlsFailed if there is none.  ``look_again`` returns an
+    untrusted certificate, which a failed handshake does not give.
     """
     import ssl
 
-    with sock:  # wrapped, it is the TLS socket's to close
+    with sock:  # once wrapped, closing this one has no effect
         try:
             sock.settimeout(deadline.left())
-            sock.getpeername()  # or it was reset, which Python's ssl does not like
+            sock.getpeername()  # raises if it was reset, which confuses Python's ssl
             name = host.partition("%")[0].rstrip(".")
-            # Of text Python would load the idna codec, which is slow.
+            # A str would load the idna codec, which is slow.
             encoded = name.encode("ascii" if name.isascii() else "idna")
             wrapped = context.wrap_socket(sock, server_hostname=encoded)
             if wrapped.version() is None:
-                # So it leaves the handshake out, and what comes is read as it is.
+                # ssl skipped the handshake, and would read plain text.
                 wrapped.close()
                 raise ConnectionResetError
             return wrapped
@@ -175,7 +174,7 @@ def handshake_words(error: OSError, deadline: Deadline) -> str:
     if isinstance(error, TimeoutError):
         return f"connected, but no TLS handshake within {deadline}"
     words = reason(error, deadline)
-    # Some Pythons have an OSError of number 0 for a connection that ended.
+    # Some Pythons raise an OSError with errno 0 for a closed connection.
     ended = error.errno in (None, 0, errno.ENOTCONN)
     if ended or words == CLOSED or isinstance(error, ConnectionError):
         return f"{CLOSED} during the TLS handshake"
@@ -183,14 +182,14 @@ def handshake_words(error: OSError, deadline: Deadline) -> str:
 
 
 def read_certificate(der: bytes) -> Certificate:
-    """Return what the certificate says; raise ValueError if it is none."""
+    """Return the parts of a certificate; raise ValueError if it is not one."""
     from cryptography import x509
 
-    found = x509.load_der_x509_certificate(der)
+    certificate = x509.load_der_x509_certificate(der)
     names: tuple[str, ...] = ()
     try:
         kind = x509.SubjectAlternativeName
-        others = found.extensions.get_extension_for_class(kind).value
+        others = certificate.extensions.get_extension_for_class(kind).value
         names = (
             *others.get_values_for_type(x509.DNSName),
             *(str(ip) for ip in others.get_values_for_type(x509.IPAddress)),
@@ -198,14 +197,15 @@ def read_certificate(der: bytes) -> Certificate:
     except x509.ExtensionNotFound:
         pass
     return Certificate(
-        names=tuple(_printable(name) for name in names) or (_called(found.subject),),
-        issuer=_called(found.issuer),
-        not_before=found.not_valid_before_utc,
-        not_after=found.not_valid_after_utc,
+        names=tuple(_printable(name) for name in names)
+        or (_name_of(certificate.subject),),
+        issuer=_name_of(certificate.issuer),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
     )
 
 
-def _called(name: x509.Name) -> str:
+def _name_of(name: x509.Name) -> str:
     from cryptography.x509.oid import NameOID
 
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
@@ -215,4 +215,4 @@ def _called(name: x509.Name) -> str:
 
 
 def _printable(words: str) -> str:
-    return "".join(mark if mark.isprintable() else "?" for mark in words[:100])
+    return "".join(char if char.isprintable() else "?" for char in words[:100])

@@ -1,7 +1,7 @@
-"""What is wrong with a TLS connection or a certificate, in words.
+"""Errors of TLS connections and certificates in words.
 
-An error is read by its class and numbers: its text is another one in each Python and
-OpenSSL.  To teach Checker another, add a row to CERTIFICATE_FAULTS or HANDSHAKE_WORDS.
+Errors are recognised by class and number: their text differs between versions of
+Python and OpenSSL.  To add one, give it a row in CERTIFICATE_FAULTS or HANDSHAKE_WORDS.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class TlsFault(enum.StrEnum):
-    """What is wrong, where it matters to what a person can do about it."""
+    """The kind of TLS problem, as far as it matters for the fix."""
 
     EXPIRED = "expired"
     NOT_YET_VALID = "not yet valid"
     SELF_SIGNED = "self-signed"
     UNKNOWN_ISSUER = "unknown issuer"
     WRONG_NAME = "wrong name"
-    #: Anything else that OpenSSL has against a certificate.
+    #: Any other reason why OpenSSL rejects a certificate.
     NOT_TRUSTED = "not trusted"
     NOT_TLS = "not TLS"
     #: Anything else that ends a handshake.
@@ -34,7 +34,7 @@ class TlsFault(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a certificate says of itself."""
+    """The parts of a certificate that messages use."""
 
     names: tuple[str, ...]
     issuer: str
@@ -55,7 +55,7 @@ CERTIFICATE_FAULTS = {
     64: TlsFault.WRONG_NAME,
 }
 
-#: The words for a certificate of which no more is known.
+#: "The certificate ...", if nothing more is known.
 _CERTIFICATE_WORDS = {
     TlsFault.EXPIRED: "has expired",
     TlsFault.NOT_YET_VALID: "is not valid yet",
@@ -86,7 +86,7 @@ _WEAK_KEY = "its TLS key is too weak"
 _DAMAGED = "a record could not be decrypted"
 _WANTS_CERTIFICATE = "it requires a client certificate"
 
-#: By OpenSSL's name of what went wrong; ALERT_ are what the other side said.
+#: By OpenSSL's name of the error; ALERT_ are errors that the other side reports.
 HANDSHAKE_WORDS = {
     "WRONG_VERSION_NUMBER": NOT_TLS,
     "HTTP_REQUEST": NOT_TLS,
@@ -102,7 +102,7 @@ HANDSHAKE_WORDS = {
     "not secure",
     "ALERT_PROTOCOL_VERSION": _NO_PROTOCOL,
     "NO_PROTOCOLS_AVAILABLE": _NO_PROTOCOL,
-    # OpenSSL before TLS 1.3 says the same where it wanted a certificate of the client.
+    # Before TLS 1.3, OpenSSL sends the same if it requires a client certificate.
     "ALERT_HANDSHAKE_FAILURE": f"{_NO_CIPHER}, or requires a client certificate",
     "ALERT_INSUFFICIENT_SECURITY": _NO_CIPHER,
     "NO_CIPHERS_AVAILABLE": _NO_CIPHER,
@@ -126,12 +126,12 @@ HANDSHAKE_WORDS = {
     "UNEXPECTED_EOF_WHILE_READING": CLOSED,
 }
 
-#: How the name of an alert begins; 3.2 and later write ``ssl/tls alert ...``.
+#: The prefix of an alert; OpenSSL 3.2 and later write ``ssl/tls alert ...``.
 _ALERT = re.compile(r"^(?:(?:SSLV3|TLSV1|TLSV13|SSL/TLS)_ALERT|TLSV1|TLSV13)_(?=[A-Z])")
 
 
 def ssl_words(error: ssl.SSLError) -> str:
-    """Return why TLS did not come about or did not last, for people."""
+    """Return why TLS failed or broke, for people."""
     import ssl
 
     ended = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
@@ -152,8 +152,8 @@ def ssl_words(error: ssl.SSLError) -> str:
 def error_name(reason: str | None, text: str) -> str:
     """Return OpenSSL's name of an error, such as UNSUPPORTED_PROTOCOL.
 
-    A Python names the errors of the OpenSSL it was written for.  For those of a later
-    one it has no ``reason``, and in ``text`` the words that the name is made of.
+    Python has names for the errors of the OpenSSL it was written for.  For those of a
+    later one ``reason`` is None, and ``text`` has the words of the name.
     """
     if not reason:
         words = re.sub(r"^\[[^\]]*\] | \(_ssl\.c:\d+\)$", "", text)
@@ -166,8 +166,7 @@ def distrust_words(
 ) -> str:
     """Return why a certificate is not trusted, with its dates if they were seen.
 
-    ``code`` and ``message`` are OpenSSL's; the message is quoted where the code is one
-    that is seldom met.
+    ``code`` and ``message`` are OpenSSL's; the message is quoted for a rare code.
     """
     its = f"the certificate of {host}"
     fault = certificate_fault(code)
@@ -195,7 +194,7 @@ def distrust_words(
 
 
 def certificate_fault(code: int) -> TlsFault:
-    """Return what OpenSSL's code for a certificate means to what can be done."""
+    """Return the kind of problem that OpenSSL's code stands for."""
     return CERTIFICATE_FAULTS.get(code, TlsFault.NOT_TRUSTED)
 
 
@@ -203,4 +202,5 @@ def ago(past: timedelta) -> str:
     """Return how long ago in words, by days."""
     if past.days < 1:
         return "less than a day ago"
-    return f"{past.days} day{'s' * (past.days > 1)} ago"
+    unit = "day" if past.days == 1 else "days"
+    return f"{past.days} {unit} ago"

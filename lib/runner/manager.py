@@ -116,7 +116,7 @@ class WorkerManager:
                 if handle.child.was_short:
                     how = first_line(handle.printed) or how
                 if handle.child.was_short and not handle.stuck_at:
-                    process.say_once(how)
+                    process.log_once(how)
                     yield from self._unfinished(handle.rest, how)
                 else:
                     yield from self._attribute_crash(handle, how)

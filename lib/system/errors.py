@@ -1,8 +1,6 @@
-"""An error of the operating system as a sentence for people, with what to do.
+"""Errors and limits of the operating system as sentences for people, with what to do.
 
-To add a remedy, give its error number a row in REMEDIES.
-
-Which limit it was, where no descriptor, process, thread or memory is to be had.
+To add advice for an error, give its number a row in HINTS.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ import stat
 from pathlib import Path
 
 #: What to do about an error, for a person.  {folder} and {user} are filled in.
-REMEDIES = {
+HINTS = {
     errno.ENOSPC: "make room on the disk (df -h {folder}; df -i {folder})",
     errno.EDQUOT: "the disk quota of {user} is used up",
     errno.EROFS: "its file system is mounted read-only (mount -o remount,rw ...)",
@@ -38,22 +36,22 @@ class StateError(Exception):
 
 
 class NewerState(StateError):
-    """It is of a newer Checker, and is left alone."""
+    """The state was written by a newer Checker, and is not touched."""
 
 
 def trouble(path: Path, what: str, error: OSError) -> StateError:
-    """Return an error for people: the path, what could not be done, why, a remedy."""
+    """Return an error for people: the path, what could not be done, why, a hint."""
     import shlex
 
-    remedy = REMEDIES.get(error.errno or 0, "")
+    hint = HINTS.get(error.errno or 0, "")
     folder = path if os.path.isdir(path) else path.parent
-    remedy = remedy.format(folder=shlex.quote(str(folder)), user=_user())
+    hint = hint.format(folder=shlex.quote(str(folder)), user=_user())
     text = f"{path}: cannot {what}: {error.strerror or error}"
-    return StateError(f"{text}; {remedy}" if remedy else text)
+    return StateError(f"{text}; {hint}" if hint else text)
 
 
 def why_not_usable(folder: Path) -> str:
-    """Return what is wrong with a folder of ours, and what to type; nothing if fine."""
+    """Return why a folder of ours cannot be used and what to type; empty if it can."""
     import shlex
 
     shown = shlex.quote(str(folder))
@@ -70,8 +68,8 @@ def why_not_usable(folder: Path) -> str:
     except OSError as error:
         return str(trouble(folder, "use it", error))
     if not stat.S_ISDIR(status.st_mode):
-        # No command that moves it: a name was mistyped, more likely than not.
-        return f"{folder} is no folder; when it is out of the way: mkdir -m 700 {shown}"
+        # No command that moves it: most likely a name was mistyped.
+        return f"{folder} is not a folder; after moving it away: mkdir -m 700 {shown}"
     if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return ""
     read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
@@ -80,7 +78,7 @@ def why_not_usable(folder: Path) -> str:
 
 
 def _user() -> str:
-    """Return who we are, as chown takes it."""
+    """Return the current user, as chown takes it."""
     import pwd
 
     try:
@@ -90,11 +88,11 @@ def _user() -> str:
 
 
 def shortage(error: BaseException, *, of_process: bool = False) -> str:
-    """Return what cannot be had, and the limit by its name; nothing if it is not that.
+    """Return which resource is exhausted, and its limit; empty for other errors.
 
-    ``of_process``: it was a process that was to be started.
+    ``of_process``: the error came from starting a process.
     """
-    # As each Python says it of a thread; there is no class for it.
+    # The text is the same in each Python; there is no class for it.
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return f"no thread can be started: {_processes()}"
     if isinstance(error, MemoryError):
@@ -116,7 +114,7 @@ def shortage(error: BaseException, *, of_process: bool = False) -> str:
 
 def _processes() -> str:
     limit = _limit("RLIMIT_NPROC")
-    # It does not hold for root.
+    # It is not enforced for root.
     if limit is not None and os.geteuid() != 0:
         return f"the limit of this user's processes (ulimit -u) is {limit}"
     return "this machine has no more (pids.max of the cgroup, sysctl kernel.pid_max)"

@@ -1,9 +1,9 @@
-"""Every write to a file or a pipe: all of it is written, or it fails.
+"""Writes to files and pipes: all of the content is written, or the write fails.
 
-A file that is replaced is so whole, or not at all: the new content is made durable
-beside the old, then moved into place, then the move is made durable.  A crash at any
-point leaves the old file or the new one.  For the order of the calls see rename(2) and
-fsync(2).  No other module opens a file for writing or calls ``os.write``.
+A file is replaced whole or not at all: the new content is synced in a temporary file
+beside it, which is renamed to it, and the folder is synced.  A crash at any point
+leaves the old file or the new one; see rename(2) and fsync(2).  No other module opens
+a file for writing or calls ``os.write``.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from lib.system.errors import trouble
 
 logger = logging.getLogger(__name__)
 
-#: Nothing we write comes near this; a larger file is no record, and is not read.
+#: Larger than anything we write; a larger file is damaged, and is not read.
 MAX_FILE = 64 * 1024 * 1024
-#: From so many files on they are written side by side: most of it is waiting.
-SIDE_BY_SIDE_FROM = 32
+#: From this many files on they are written in parallel: most of the time is waiting.
+PARALLEL_FROM = 32
 WRITERS = 8
-#: As many left-over files as are removed at once.
+#: The most left-over files that are removed at once.
 MAX_LEFTOVERS = 50_000
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 class Damaged(Exception):
-    """A file does not hold what was written; the text says how it shows."""
+    """A file does not hold what was written; the text says why."""
 
 
 class NotRead(Damaged):
-    """A file cannot be read; what it holds may be whole."""
+    """A file cannot be read; its content may be intact."""
 
 
 def replace_files(contents: Iterable[tuple[Path, bytes]]) -> None:
@@ -64,7 +64,7 @@ def replace_files(contents: Iterable[tuple[Path, bytes]]) -> None:
 
 
 def replace_softly(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Replace a file in one step, but let the disk take its time; raise StateError.
+    """Replace a file in one step without syncing it; raise StateError.
 
     Cheap, for what may be lost: after a power cut it may be damaged.
     """
@@ -81,8 +81,8 @@ def open_to_write(
 ) -> int:
     """Return a descriptor to read and write a file; one that is missing is made.
 
-    Raise OSError, also if it is a link or no regular file: a pipe may never be read.
-    ``folder`` is a descriptor of the one that a relative path starts at.
+    Raise OSError, also if it is a link or not a regular file.  ``folder`` is a
+    descriptor of the folder where a relative path starts.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     if append:
@@ -97,8 +97,7 @@ def open_to_write(
 def write_whole(descriptor: int, content: bytes | bytearray) -> None:
     """Write all of the content; raise OSError if the last byte cannot be written.
 
-    A write may take only a part of it: the disk fills up, a pipe is full, a signal
-    comes.
+    A single write may take only a part: the disk or a pipe is full, or a signal came.
     """
     left = memoryview(content)
     while left:
@@ -106,10 +105,10 @@ def write_whole(descriptor: int, content: bytes | bytearray) -> None:
 
 
 def overwrite(descriptor: int, content: bytes) -> None:
-    """Let a file hold this and nothing else; raise OSError if part of it is missing.
+    """Replace the content of an open file in place; raise OSError.
 
-    In place, for a file that is locked.  It is cut after that, so that a full disk
-    leaves no empty file.
+    For a file that is locked.  It is truncated last, so that a full disk does not leave
+    it empty.
     """
     left, done = memoryview(content), 0
     while left:
@@ -119,7 +118,7 @@ def overwrite(descriptor: int, content: bytes) -> None:
 
 
 def _taken(count: int) -> int:
-    """Return how much a write took; raise OSError if that is nothing."""
+    """Return how many bytes a write took; raise OSError if none."""
     if count == 0:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
     return count
@@ -145,7 +144,7 @@ def listed(folder: Path) -> list[str]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a run that was killed has left half written; nothing else."""
+    """Remove the temporary files that a killed run left behind; nothing else."""
     names = (name for name in listed(folder) if _TEMPORARY.fullmatch(name))
     for name in islice(names, MAX_LEFTOVERS):
         try:
@@ -155,19 +154,19 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def move_away(paths: Iterable[Path], folder: Path, now: datetime) -> None:
-    """Move what is there of these into ``folder``, each under a dated name.
+    """Move those of the paths that exist into ``folder``, each under a dated name.
 
-    What cannot be moved stays, with an error in the log.
+    A file that cannot be moved stays, with an error in the log.
     """
-    there = [path for path in paths if os.path.lexists(path)]
-    if not there:
+    existing = [path for path in paths if os.path.lexists(path)]
+    if not existing:
         return
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        for path in there:
+        for path in existing:
             dated = f"{path.stem}.{now:%Y%m%dT%H%M%S.%f}{path.suffix}"
             _step(path, f"move it to {folder}", os.rename, path, folder / dated)
-        for changed in dict.fromkeys([folder, *(path.parent for path in there)]):
+        for changed in dict.fromkeys([folder, *(path.parent for path in existing)]):
             sync_folder(changed)
     except OSError as error:
         logger.error("%s", trouble(folder, "make it", error))
@@ -178,8 +177,8 @@ def move_away(paths: Iterable[Path], folder: Path, now: datetime) -> None:
 def read_capped(path: Path) -> bytes:
     """Return a file's content; raise Damaged if it cannot be one of ours.
 
-    That is one that is too large, or no regular file.  Raise OSError as open and read
-    do, where they fail twice: what a device refuses once is not lost.
+    That is one that is too large, or not a regular file.  Raise OSError if reading
+    fails twice: a single error of a device loses nothing.
     """
     try:
         return _read_capped(path)
@@ -190,7 +189,7 @@ def read_capped(path: Path) -> bytes:
 
 
 def _read_capped(path: Path) -> bytes:
-    # Not to wait for whoever writes into it, should it be a pipe.
+    # O_NONBLOCK: opening a pipe must not wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags)
@@ -217,13 +216,13 @@ def _read_capped(path: Path) -> bytes:
 def _write_all(
     contents: list[tuple[Path, bytes]], moves: list[tuple[Path, Path]]
 ) -> None:
-    """Write each content beside its file; add to ``moves`` what is to be renamed."""
+    """Write each content beside its file; add each rename to ``moves``."""
 
     def write(some: list[tuple[Path, bytes]]) -> None:
         for path, content in some:
             moves.append((_written_beside(path, content), path))
 
-    if len(contents) < SIDE_BY_SIDE_FROM:
+    if len(contents) < PARALLEL_FROM:
         write(contents)
         return
     from concurrent.futures import ThreadPoolExecutor
@@ -234,10 +233,10 @@ def _write_all(
             for task in [pool.submit(write, share) for share in shares]:
                 task.result()
         except RuntimeError:
-            # There are no more threads: one after the other, then.
+            # No thread can be started: write one after the other.
             pool.shutdown(cancel_futures=True)
     written = {path for _temporary, path in moves}
-    write([one for one in contents if one[0] not in written])
+    write([pair for pair in contents if pair[0] not in written])
 
 
 def _written_beside(path: Path, content: bytes) -> Path:
@@ -263,7 +262,7 @@ def _write_new(
         try:
             _step(path, f"write {name}", write_whole, descriptor, content)
             if mode != 0o600:
-                # The umask has no say.
+                # Whatever the umask is.
                 _step(path, f"chmod {name}", os.fchmod, descriptor, mode)
             if sync:
                 _step(path, f"fsync {name}", os.fsync, descriptor)
@@ -276,7 +275,7 @@ def _write_new(
 
 
 def _step(path: Path, what: str, call: Any, *arguments: Any) -> Any:
-    """Return what a system call returns; raise its error as one for people."""
+    """Return what a system call returns; raise its error as a StateError."""
     try:
         return call(*arguments)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""What a worker may take of the machine: memory, open files, processes.
+"""The resource limits of a worker: memory, open files, processes.
 
-Against accidents, not against malice: a job that needs more can ask for it, up to what
-the system allows.
+They guard against accidents, not malice: a job that needs more can raise its soft
+limits, up to what the system allows.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ import threading
 from lib.core.settings import Limits
 
 MB = 1024 * 1024
-#: As many threads as a worker has at most, and a few; see lib/workers/pool.py.
+#: The most threads of a worker, and a few more; see lib/workers/pool.py.
 THREADS = 136
-#: Where the stack has no limit, the C library takes this for a thread.
+#: A thread's stack if the stack is not limited, as in the C library.
 USUAL_STACK = 8 * MB
-#: The C library reserves as much of the address space for a thread, and uses little.
+#: The address space that the C library reserves for a thread; it uses little of it.
 ARENA = 128 * MB
 
-#: The MB that this process is held to; empty where it is not.
-_held: list[int] = []
+#: The memory limit of this process in MB; empty without one.
+_memory_mb: list[int] = []
 
 
 def hold(limits: Limits) -> None:
-    """Hold this process to its limits, from here on; what it starts has them too."""
+    """Set the limits of this process and of what it starts from here on."""
     memory = limits.memory_mb * MB
-    # What may be written to is counted.  The address space is mostly promises, so it
-    # has room for them, and only stops what would fill it.
+    # RLIMIT_DATA counts memory that may be written to.  Most of the address space is
+    # only reserved, so its limit has room for that.
     _lower(resource.RLIMIT_DATA, memory)
     _lower(resource.RLIMIT_AS, memory + THREADS * (ARENA + _stack_size()))
-    _held.append(limits.memory_mb)
+    _memory_mb.append(limits.memory_mb)
     _set_files(limits.files)
     _lower(resource.RLIMIT_NPROC, limits.processes)
     if not _can_go_on():
-        # It is counted for all that this user runs, and there are too many others.
+        # All processes of this user count, and there are too many others.
         _soften(resource.RLIMIT_NPROC)
 
 
 def make_room_for_a_thread() -> None:
-    """Raise the limit of memory by a thread's stack, which is not the job's."""
-    if _held:
+    """Raise the memory limit by a thread's stack, which the job does not use."""
+    if _memory_mb:
         soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
         if soft != resource.RLIM_INFINITY:
             _set(resource.RLIMIT_DATA, soft + _stack_size(), hard)
 
 
 def memory_words() -> str:
-    """Return that there is no memory left, and what the limit is."""
-    limit = f": [general] workermemory is {_held[-1]} MB" if _held else ""
+    """Return the sentence for a job that ran out of memory."""
+    limit = f": [general] workermemory is {_memory_mb[-1]} MB" if _memory_mb else ""
     return f"out of memory{limit}"
 
 
@@ -69,7 +69,7 @@ def _lower(which: int, limit: int) -> None:
 
 
 def _set_files(limit: int) -> None:
-    """Set how many files may be open, also where the system begins with fewer."""
+    """Set how many files may be open, also above the present soft limit."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
@@ -85,16 +85,16 @@ def _set(which: int, limit: int, hard: int) -> None:
     try:
         resource.setrlimit(which, (limit, hard))
     except (OSError, ValueError):
-        # Not every system holds a process to everything.
+        # Not every system has every limit.
         return
 
 
 def _can_go_on() -> bool:
-    """Return whether this process may still have a thread."""
+    """Return whether this process can still start a thread."""
     if sys.platform != "linux":
         return True
     try:
-        # Thread.start would wait for ever for one that dies of the limit at once.
+        # Thread.start would wait for ever for a thread that cannot run.
         _thread.start_new_thread(int, ())
     except RuntimeError:
         return False

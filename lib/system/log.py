@@ -1,8 +1,8 @@
-"""Where the log goes.
+"""The destinations of the log.
 
-Without flags only errors are heard, on standard error, where cron makes a mail of
-them.  ``-v`` writes everything to the log file, ``-d`` to standard error.  A log that
-cannot be written is said once, and monitoring goes on.
+Without flags only errors are printed, on standard error, which cron mails.  ``-v``
+writes everything to the log file, ``-d`` to standard error.  If the log file cannot be
+written, that is reported once, and monitoring goes on.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from lib.core.sanitize import scrubbed
 from lib.system.streams import error_stream
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
-#: A log that is not looked after is kept to this; one older copy stays beside it.
+#: A larger log is renamed to NAME.1 when the next run opens it.
 MAX_LOG = 10 * 1024 * 1024
 
 
 class _Formatter(logging.Formatter):
-    """One that lets no secret through, whatever was logged."""
+    """A formatter that removes secrets, whatever was logged."""
 
     def __init__(self, secrets: tuple[str, ...], form: str = FORMAT) -> None:
         super().__init__(form)
@@ -41,12 +41,12 @@ def start_log(
     to_stderr: bool,
     mails_to_file: bool,
 ) -> None:
-    """Send the log where the flags say; mails of nomail always have a place."""
+    """Send the log where the flags say; mails of nomail are always logged."""
     root = logging.getLogger()
     root.handlers.clear()
     root.setLevel(logging.INFO)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    # What a handler cannot write is no reason to fail a run; see below.
+    # A handler that cannot write must not fail a run; see handleError below.
     logging.raiseExceptions = False
     # Workers have another one later.
     stderr = error_stream()
@@ -55,12 +55,12 @@ def start_log(
     else:
         errors = logging.StreamHandler(stderr)
         errors.setLevel(logging.ERROR)
-        # Job code's errors are told with its job; see lib/workers/worker.py.
+        # Errors of job code are reported with its job; see lib/workers/worker.py.
         errors.set_name("supervisor")
         _add(root, errors, _Formatter(secrets, "checker: %(message)s"))
     if to_file:
         log = _LogFile(logfile, stderr)
-        # Here, so that it is said once and not by each process.
+        # Opened here, so that an error is reported once, not by each process.
         log.open()
         _add(root, log, _Formatter(secrets))
     elif mails_to_file and not to_stderr:
@@ -71,14 +71,14 @@ def start_log(
 class _LogFile(logging.StreamHandler[TextIO]):
     """The log file, opened when there is something to write.
 
-    If it cannot be, that is said once, and what it would have held goes to standard
-    error instead: a mail of nomail is in the log or nowhere.
+    If that fails, it is reported once, and the log continues on standard error: a mail
+    of nomail must not be lost.
     """
 
-    def __init__(self, logfile: Path, instead: TextIO) -> None:
-        super().__init__(instead)
+    def __init__(self, logfile: Path, fallback: TextIO) -> None:
+        super().__init__(fallback)
         self._logfile = logfile
-        self._instead = instead
+        self._fallback = fallback
         self._is_open = False
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -86,14 +86,14 @@ class _LogFile(logging.StreamHandler[TextIO]):
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Go on elsewhere: the disk is full, or failing."""
+        """Continue on the fallback stream: the disk is full, or failing."""
         error = sys.exc_info()[1]
-        if self.stream is not self._instead:
-            self._go_on_instead(getattr(error, "strerror", None) or str(error))
+        if self.stream is not self._fallback:
+            self._use_fallback(getattr(error, "strerror", None) or str(error))
             super().emit(record)
 
-    def _go_on_instead(self, why: str) -> None:
-        self.stream = self._instead
+    def _use_fallback(self, why: str) -> None:
+        self.stream = self._fallback
         path = self._logfile
         print(
             f"checker: the log file {path} cannot be written: {why}; "
@@ -107,35 +107,35 @@ class _LogFile(logging.StreamHandler[TextIO]):
             return
         self._is_open = True
         path = self._logfile
-        # Not to wait for somebody who reads it, or who holds a lease on it.
+        # O_NONBLOCK: do not wait for a reader, or for a lease to end.
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-        why = _why_no_log(path)
+        why = _why_not_log(path)
         if why:
-            self._go_on_instead(why)
+            self._use_fallback(why)
             return
         try:
             if path.exists() and path.stat().st_size > MAX_LOG:
                 path.replace(path.with_name(f"{path.name}.1"))
             descriptor = os.open(path, flags, 0o640)
         except OSError as error:
-            self._go_on_instead(error.strerror or str(error))
+            self._use_fallback(error.strerror or str(error))
             return
         self.stream = os.fdopen(
             descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace"
         )
 
 
-def _why_no_log(path: Path) -> str:
-    """Return why what is there can be no log: who writes to it may have to wait."""
+def _why_not_log(path: Path) -> str:
+    """Return why a path cannot be a log file, as writing to it might block."""
     try:
         status = os.stat(path)
         if stat.S_ISREG(status.st_mode):
             return ""
-        is_nowhere = status.st_rdev == os.stat(os.devnull).st_rdev
+        is_null = status.st_rdev == os.stat(os.devnull).st_rdev
     except OSError:
-        # Not there yet, or opening it says what is wrong.
+        # It does not exist yet, or opening it gives the error.
         return ""
-    if stat.S_ISCHR(status.st_mode) and is_nowhere:
+    if stat.S_ISCHR(status.st_mode) and is_null:
         return ""
     kinds = (
         (stat.S_ISFIFO, "FIFO"),

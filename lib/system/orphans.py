@@ -1,7 +1,7 @@
-"""Processes that jobs left behind, out of reach of their worker's end.
+"""Processes that jobs left behind outside their worker's process group.
 
-What leaves its session is killed with nobody's group.  So that it is not lost sight of,
-the supervisor takes the place of init for all that is started below it (Linux only).
+A process that starts a session of its own is not killed with its group.  On Linux the
+supervisor becomes the subreaper of everything below it, and kills what is left.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Collection
 logger = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER = 36
-#: The children this process was started with: a shell's that became us, say.
+#: The children that this process had before, such as those of a shell that exec'd us.
 _inherited: set[int] = set()
-#: As often as killing may bring up others that were theirs.
+#: How often to look again: killing a process may orphan its children.
 GENERATIONS = 3
 
 
 def adopt() -> bool:
-    """Become the parent of every orphan below; return whether that can be had."""
+    """Become the parent of every orphan below; return whether that is possible."""
     if sys.platform != "linux":
         return False
     if _has_children():
@@ -40,16 +40,16 @@ def end_all(ours: Collection[int]) -> None:
     """Kill the children of this process that are not ``ours``; name each in the log."""
     others = {*ours, *_inherited}
     for _ in range(GENERATIONS):
-        left = {pid: name for pid, name in _children().items() if pid not in others}
-        if not left:
+        orphans = {pid: name for pid, name in _children().items() if pid not in others}
+        if not orphans:
             return
-        for pid, name in left.items():
+        for pid, name in orphans.items():
             logger.warning("a job left process %d (%s) behind; it is killed", pid, name)
             try:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
             except (ProcessLookupError, ChildProcessError, PermissionError):
-                # It has ended by itself, or has become somebody else's.
+                # It ended by itself, or is not our child any more.
                 continue
 
 
@@ -63,7 +63,7 @@ def _has_children() -> bool:
 
 def _children() -> dict[int, str]:
     """Return the children of this process that have not ended, with their names."""
-    us, found = os.getpid(), {}
+    children: dict[int, str] = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -73,6 +73,6 @@ def _children() -> dict[int, str]:
         except OSError:
             continue
         state, parent = after.split()[:2]
-        if int(parent) == us and state not in "ZX":
-            found[int(entry)] = before.partition("(")[2]
-    return found
+        if int(parent) == os.getpid() and state not in "ZX":
+            children[int(entry)] = before.partition("(")[2]
+    return children

@@ -1,7 +1,7 @@
-"""Who we are, and who else may write what we run or rely on, or read a password.
+"""Who may read or write files that we run, rely on, or keep a password in.
 
-Root and the user who runs us are trusted.  So is a group of nobody else: the private
-group that many systems give each user.
+Root and the user who runs us are trusted.  So is a group with no other members: the
+private group that many systems give each user.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from pathlib import Path
 
 
 def why_not_run(path: Path) -> str:
-    """Return why nothing in this file or folder may be run, with the way out.
+    """Return why nothing in this file or folder may be run, and the fix.
 
-    Return "" if it may.  Raise OSError if one cannot look.
+    Return "" if it may.  Raise OSError if that cannot be checked.
     """
     facts = os.stat(path)
     return _why_not_owner(path, facts) or why_not_write(path, facts)
 
 
 def why_not_write(path: Path, facts: os.stat_result | None = None) -> str:
-    """Return who else may write the file, with the command that ends it, or ""."""
+    """Return who else may write the file, and the command that fixes it, or ""."""
     facts = facts or os.stat(path)
     letters = _others(facts, group_bit=stat.S_IWGRP, world_bit=stat.S_IWOTH)
     return _why_not_mode(path, letters, "write", f"{letters}-w")
 
 
 def why_not_secret(path: Path) -> str:
-    """Return why a password is not safe in this file, with the way out, or ""."""
+    """Return why a password is not safe in this file, and the fix, or ""."""
     facts = os.stat(path)
     if owner := _why_not_owner(path, facts):
         return owner
@@ -45,12 +45,12 @@ def why_not_secret(path: Path) -> str:
 
 
 def why_not_keep(folder: Path) -> str:
-    """Return why what we remember is not safe in this folder, with the way out, or "".
+    """Return why state is not safe in this folder, and the fix, or "".
 
-    Its folders count as well.  Raise OSError if one cannot look.
+    Its subfolders count as well.  Raise OSError if that cannot be checked.
     """
-    inside = [Path(one) for one in os.scandir(folder) if one.is_dir()]
-    for path in (folder, *sorted(inside)):
+    subfolders = [Path(entry) for entry in os.scandir(folder) if entry.is_dir()]
+    for path in (folder, *sorted(subfolders)):
         if why := why_not_run(path):
             return f"nothing is kept in the folder {path}: {why}"
     return ""
@@ -61,7 +61,7 @@ def can_anybody_replace(folder: str) -> bool:
     try:
         mode = os.stat(folder).st_mode
     except OSError:
-        # Gone by now: nobody can.
+        # It does not exist any more.
         return False
     return bool(mode & stat.S_IWOTH and not mode & stat.S_ISVTX)
 
@@ -71,8 +71,8 @@ def _why_not_owner(path: Path, facts: os.stat_result) -> str:
     if facts.st_uid in (0, me):
         return ""
     trusted = "root" if me == 0 else f"root or {user_name(me)}"
-    way_out = f"chown {user_name(me)} {shlex.quote(str(path))}"
-    return f"it belongs to {user_name(facts.st_uid)}, not to {trusted}: {way_out}"
+    fix = f"chown {user_name(me)} {shlex.quote(str(path))}"
+    return f"it belongs to {user_name(facts.st_uid)}, not to {trusted}: {fix}"
 
 
 def _why_not_mode(path: Path, letters: str, what: str, mode: str) -> str:
@@ -83,14 +83,15 @@ def _why_not_mode(path: Path, letters: str, what: str, mode: str) -> str:
 
 
 def _others(facts: os.stat_result, *, group_bit: int, world_bit: int) -> str:
-    """Return the letters of chmod for those who hold the right and should not."""
+    """Return the letters of chmod for those with a right they should not have."""
     group = facts.st_mode & group_bit and not _is_private(facts.st_gid, facts.st_uid)
-    return "g" * bool(group) + "o" * bool(facts.st_mode & world_bit)
+    letters = "g" if group else ""
+    return f"{letters}o" if facts.st_mode & world_bit else letters
 
 
 @functools.cache
 def _is_private(gid: int, owner: int) -> bool:
-    """Return whether nobody but the owner, the user who runs us and root is in it."""
+    """Return whether a group has only the owner, the user who runs us and root."""
     import grp
     import pwd
 
@@ -101,12 +102,12 @@ def _is_private(gid: int, owner: int) -> bool:
     except KeyError:
         return False
     users = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == gid}
-    # A group that is nobody's own may be that of some set-group-id program.
+    # A group without users may be that of a set-group-id program.
     return users != set() and (uids | users) <= trusted
 
 
 def user_name(uid: int) -> str:
-    """Return what a user is called; the number of one whom nobody knows."""
+    """Return a user's name; the number if it has none."""
     import pwd
 
     try:
@@ -116,9 +117,9 @@ def user_name(uid: int) -> str:
 
 
 def become(uid: int, gid: int) -> None:
-    """Be this user from here on, as after a login; raise OSError.
+    """Switch to this user for good, as a login does; raise OSError.
 
-    ``gid``: the group of one whom nobody knows.
+    ``gid``: the group of a user without an entry in passwd.
     """
     import pwd
 

@@ -1,11 +1,8 @@
-"""A child process that tells, frame by frame, what it does, and that may be killed.
+"""Child processes that send frames to their parent, killed with all they start.
 
-A frame is one JSON value behind its length.  The child has a session of its own, so
-that killing it takes along what it started, and it is killed when its parent is gone.
-
-What a child process is in its own eyes: what it has, how it tells, how it ends.
-
-``lib/system/process.py`` is how its parent sees it.
+A frame is one JSON value with its length in front.  ``start`` forks a child in a
+session of its own; ``Child`` is the parent's side, ``be_the_child`` the child's.  A
+child is killed when its parent is gone.
 """
 
 from __future__ import annotations
@@ -30,22 +27,27 @@ from lib.system.startup import reset_signals_of_child
 
 logger = logging.getLogger(__name__)
 
-#: Larger than any report; what claims to be longer is noise.
+#: Larger than any report; a longer frame is garbage.
 MAX_FRAME = 64 * 1024 * 1024
-#: As much of what a child prints as is kept.
+#: The most of a child's output that is kept.
 MAX_PRINTED = 64 * 1024
-#: After SIGKILL only a wait for a disk keeps a process; nobody waits for that.
+#: How long to wait after SIGKILL; only a blocked disk delays the end that long.
 KILL_TIMEOUT_S = 1.0
+#: The length in front of each frame.
+LENGTH = struct.Struct(">I")
+#: Exit codes of a child: its work raised an error, it cannot write to its parent, or
+#: it hit a limit of the system.
+BROKEN, CUT_OFF, SHORT = 70, 71, 72
 
 
 class Child:
-    """A child at work, as its parent sees it."""
+    """A running child, as its parent sees it."""
 
     def __init__(self, pid: int, frames_fd: int, printed_fd: int, lifeline: int):
         self.pid = pid
         self.frames_fd = frames_fd
         self.printed_fd = printed_fd
-        #: Readable when the child has ended; -1 where the system has no such thing.
+        #: Readable when the child has ended; -1 if the system has no pidfd.
         self.ended_fd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
         #: The exit status as waitpid gives it; None while it runs.
         self.status: int | None = None
@@ -54,15 +56,15 @@ class Child:
         self._buffer = bytearray()
 
     def frames(self) -> Iterator[Any]:
-        """Yield the frames that have come whole; never wait.
+        """Yield the complete frames; never wait.
 
-        What is no frame ends the conversation: the child is killed.
+        A child that sends anything else is killed.
         """
         self._drain()
         while len(self._buffer) >= LENGTH.size:
             (length,) = LENGTH.unpack_from(self._buffer)
             if length > MAX_FRAME:
-                return self._garble()
+                return self._kill_for_garbage()
             end = LENGTH.size + length
             if len(self._buffer) < end:
                 return None
@@ -71,12 +73,12 @@ class Child:
             try:
                 frame = plain.loads(body)
             except ValueError:
-                return self._garble()
+                return self._kill_for_garbage()
             yield frame
 
     def read_printed(self) -> None:
-        """Keep what the child printed, up to MAX_PRINTED; the rest is let go."""
-        # As much at once as a pipe holds: one that prints without end gets no more.
+        """Keep what the child printed, up to MAX_PRINTED; discard the rest."""
+        # At most one pipe full: a child that prints without end gets no more.
         for _ in range(MAX_PRINTED // 4096):
             part = _read(self.printed_fd)
             if part is None:
@@ -87,11 +89,11 @@ class Child:
             self.printed = (self.printed + part)[:MAX_PRINTED]
 
     def has_ended(self) -> bool:
-        """Return whether the child is gone; what it started goes with it."""
+        """Return whether the child has ended; kill what it started if so."""
         if self.status is None:
             look = os.WEXITED | os.WNOHANG | os.WNOWAIT
             if os.waitid(os.P_PID, self.pid, look) is not None:
-                # Before its number is given back, so that nobody else has it.
+                # Before waitpid frees the pid, which another process could get.
                 _kill_group(self.pid)
                 _pid, self.status = os.waitpid(self.pid, 0)
                 at_work.discard(self.pid)
@@ -99,12 +101,12 @@ class Child:
 
     @property
     def was_short(self) -> bool:
-        """Return whether it ended for what the system would not give; it says what."""
+        """Return whether it ended because of a system limit, which its output names."""
         status = self.status
         return status is not None and status == SHORT << 8
 
     def end(self) -> None:
-        """Kill the child, and what it started, if still there; free everything."""
+        """Kill the child, and what it started, if still running; close everything."""
         if not self.has_ended():
             _kill_group(self.pid)
             os.kill(self.pid, signal.SIGKILL)
@@ -129,7 +131,7 @@ class Child:
             setattr(self, name, -1)
 
     def _drain(self) -> None:
-        # More at once than a pipe holds, and no more: another may have news too.
+        # A few pipes full at most: other children send frames, too.
         for _ in range(64):
             part = _read(self.frames_fd)
             if part is None:
@@ -138,25 +140,25 @@ class Child:
                 self._close("frames_fd")
             self._buffer += part
 
-    def _garble(self) -> None:
+    def _kill_for_garbage(self) -> None:
         self._buffer.clear()
         _kill_group(self.pid)
 
 
-#: Descriptors of the parent's that a new child must not hold open.
+#: The parent's descriptors, which a new child must close.
 _parents_ends: set[int] = set()
-#: The processes that were started here and have not ended.
+#: The children that have not ended.
 at_work: set[int] = set()
-#: What was said of processes that could not be started.
-_said: set[str] = set()
+#: The errors that were logged once.
+_logged: set[str] = set()
 
 
 def start(work: Callable[[Emit], None], *, alone: bool = False) -> Child:
     """Return a child that runs ``work``, with a function that sends frames.
 
-    The child ends when ``work`` returns, and never comes back into our code.  One
-    that is ``alone`` has nothing of its parent's open: no log, no lock, no terminal.
-    Raise OSError if there can be no more processes; it names the limit.
+    The child ends when ``work`` returns, and never returns into our code.  With
+    ``alone`` it holds nothing of its parent open: log, lock or terminal.
+    Raise OSError, which names the limit, if no process can be started.
     """
     pipes: list[int] = []
     try:
@@ -166,7 +168,7 @@ def start(work: Callable[[Emit], None], *, alone: bool = False) -> Child:
     except OSError as error:
         for descriptor in pipes:
             os.close(descriptor)
-        say_once(words := _why_no_process(error))
+        log_once(words := _why_no_process(error))
         raise OSError(error.errno, words) from error
     frames_read, frames_write, printed_read, printed_write, lifeline, ours = pipes
     mine = {frames_read, printed_read, ours}
@@ -183,9 +185,9 @@ def start(work: Callable[[Emit], None], *, alone: bool = False) -> Child:
 
 
 def do_here(work: Callable[[Emit], None], limit_s: float) -> Child:
-    """Do the work in this process, where there can be no other; return its end.
+    """Do the work in this process, if no child can be started; return the result.
 
-    What waits for longer than the limit is interrupted by a TimeoutError.
+    Work that takes longer than the limit is interrupted by a TimeoutError.
     """
     frames: list[Any] = []
     is_over = False
@@ -194,8 +196,8 @@ def do_here(work: Callable[[Emit], None], limit_s: float) -> Child:
         if not is_over:
             raise TimeoutError(errno.ETIMEDOUT, "it took too long")
 
-    def emit(*some: Any) -> None:
-        frames.extend(plain.loads(plain.dumps(frame)) for frame in some)
+    def emit(*new: Any) -> None:
+        frames.extend(plain.loads(plain.dumps(frame)) for frame in new)
 
     printed = ""
     before = signal.signal(signal.SIGALRM, interrupt)
@@ -212,7 +214,7 @@ def do_here(work: Callable[[Emit], None], limit_s: float) -> Child:
 
 
 class _Done(Child):
-    """What was done here, as a child that has ended."""
+    """Work that was done in this process, as a child that has ended."""
 
     def __init__(self, frames: list[Any], printed: str) -> None:
         self.pid = 0
@@ -222,13 +224,13 @@ class _Done(Child):
         self._frames = frames
 
     def frames(self) -> Iterator[Any]:
-        """Yield the frames that are left."""
+        """Yield the remaining frames."""
         while self._frames:
             yield self._frames.pop(0)
 
 
 def wait(children: list[Child], timeout_s: float) -> None:
-    """Return when a child has something to tell, has ended, or the time is over."""
+    """Return when a child has sent something, has ended, or the time is over."""
     poll = select.poll()
     for child in children:
         for descriptor in (child.frames_fd, child.printed_fd, child.ended_fd):
@@ -240,7 +242,7 @@ def wait(children: list[Child], timeout_s: float) -> None:
 
 
 def how_it_ended(status: int) -> str:
-    """Return in words why a process is gone that should not be."""
+    """Return in words how a process ended that should not have."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         try:
@@ -264,15 +266,15 @@ def _why_no_process(error: OSError) -> str:
     return words or f"no process can be started: {error.strerror}"
 
 
-def say_once(words: str) -> None:
-    """Log what cannot be had, unless that was said in this run."""
-    if words not in _said:
-        _said.add(words)
+def log_once(words: str) -> None:
+    """Log an error about a limit, once in a run."""
+    if words not in _logged:
+        _logged.add(words)
         logger.error("%s; the run goes on without it", words)
 
 
 def _read(descriptor: int) -> bytes | None:
-    """Return what can be read: nothing at its end, None if there is nothing yet."""
+    """Return what can be read: b"" at the end, None if there is nothing yet."""
     if descriptor < 0:
         return None
     try:
@@ -287,19 +289,12 @@ def _kill_group(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        # Nobody is left in it, or it is not made yet.
+        # The group is empty, or does not exist yet.
         return
 
 
-#: What stands before each frame.
-LENGTH = struct.Struct(">I")
-#: Exit codes of a child whose own work broke down, that cannot tell any more, or that
-#: could not have what the system keeps short.
-BROKEN, CUT_OFF, SHORT = 70, 71, 72
-
-
 class Emit(Protocol):
-    """Sends frames to the parent, from any thread, all or none of them in between."""
+    """Sends frames to the parent, from any thread, without others in between."""
 
     def __call__(self, *frames: Any) -> None: ...
 
@@ -311,9 +306,9 @@ def be_the_child(
     lifeline: int,
     leave: Collection[int] | None,
 ) -> NoReturn:
-    """Do the work, and end.
+    """Do the work, and end this process.
 
-    The descriptors to ``leave`` are closed; None: all but the child's own.
+    The descriptors of ``leave`` are closed; None: all but the child's own.
     """
     status = BROKEN
     try:
@@ -325,18 +320,18 @@ def be_the_child(
         for descriptor in leave:
             _close_quietly(descriptor)
         _die_with_parent(lifeline)
-        work(_teller(frames_write))
+        work(_emitter(frames_write))
         status = 0
-    except BaseException as error:  # noqa: B036  # we end right here
+    except BaseException as error:  # noqa: B036  # the process ends here
         status, words = _last_words(error)
         write_whole(2, words.encode("utf-8", "replace"))
     finally:
-        # Threads left behind must not keep the process; nothing is flushed twice.
+        # Remaining threads must not delay the end; nothing is flushed twice.
         os._exit(status)
 
 
 def _take_standard_streams(printed_write: int) -> None:
-    """Take the child's own standard streams; the parent's do not fit."""
+    """Replace the parent's standard streams by the child's own."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(printed_write, 1)
@@ -347,8 +342,8 @@ def _take_standard_streams(printed_write: int) -> None:
 
 
 def _last_words(error: BaseException) -> tuple[int, str]:
-    """Return the exit code of a child that ends in an error, and what it says."""
-    # Memory is used up by somebody, who is to be named.
+    """Return the exit code and the last words of a child that ends in an error."""
+    # For a MemoryError the traceback shows who used up the memory.
     words = "" if isinstance(error, MemoryError) else shortage(error)
     if words:
         return SHORT, f"{words}\n"
@@ -367,8 +362,8 @@ def _open_descriptors() -> set[int]:
 def _die_with_parent(lifeline: int) -> None:
     """Have the kernel kill us and what we start when the parent's end is closed.
 
-    It needs no thread of ours, so a loop in C that lets no other run is no hindrance.
-    Elsewhere than on Linux a child ends when it next tells something.
+    It needs no thread, so it works even if C code holds the interpreter.  On other
+    systems than Linux a child ends when it next sends a frame.
     """
     if not hasattr(fcntl, "F_SETSIG"):
         return
@@ -376,12 +371,12 @@ def _die_with_parent(lifeline: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
-    # The parent may have gone before that.
+    # The parent may have ended before that.
     if select.select([lifeline], [], [], 0)[0]:
         os._exit(0)
 
 
-def _teller(descriptor: int) -> Emit:
+def _emitter(descriptor: int) -> Emit:
     lock = threading.Lock()
 
     def emit(*frames: Any) -> None:
@@ -393,7 +388,7 @@ def _teller(descriptor: int) -> Emit:
             with lock:
                 write_whole(descriptor, parts)
         except OSError:
-            # The parent is gone, or job code has closed what it did not open.
+            # The parent is gone, or job code closed a descriptor of ours.
             os._exit(CUT_OFF)
 
     return emit

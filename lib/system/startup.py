@@ -1,8 +1,8 @@
-"""What a process finds when it starts, put in order: whoever starts it, it is the same.
+"""Puts a new process into a known state, whoever started it.
 
-cron, systemd, a daemon, a wrapper, a shell: each leaves its own descriptors, signals,
-limits, umask and environment behind, and some of that changes what a run does.  This
-runs before anything else, each minute, so it loads next to nothing.
+cron, systemd, a daemon, a wrapper and a shell each leave their own descriptors,
+signals, limits, umask and environment, and some of that changes what a run does.  This
+runs before anything else, each minute, so it imports next to nothing.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import sys
 from collections.abc import Mapping
 from types import FrameType
 
-#: Python ignores these itself, and has errors in their place.
+#: Python ignores these itself, and raises errors instead.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, getattr(signal, "SIGXFSZ", None))
-#: nohup, and a shell for what stands before an &, have these ignored on purpose.
+#: nohup, and a shell for background commands, ignore these on purpose.
 _IGNORED_ON_PURPOSE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
-#: As cron has it.  Who is stricter stays so, but for what would lock us out ourselves.
+#: cron's umask.  A stricter one stays, except for the owner's own rights.
 UMASK, _OWNERS = 0o022, 0o700
-#: As many files may be open as a run needs, where the system allows it.
+#: The open files that a run needs, if the system allows it.
 FILES = 1024
 STACK = 8 * 1024 * 1024
-#: Those that are raised as far as the system allows.
+#: Limits that are raised as far as the system allows.
 _RAISED = (
     "RLIMIT_FSIZE RLIMIT_DATA RLIMIT_AS RLIMIT_RSS RLIMIT_NPROC RLIMIT_CPU".split()
 )
 
-#: Change what Python itself does, so that it has to start again without them.
+#: These change Python's own behaviour, so it has to start again without them.
 _PYTHONS = frozenset(
     "PYTHONASYNCIODEBUG PYTHONCASEOK PYTHONDEBUG PYTHONDEVMODE PYTHONDUMPREFS"
     " PYTHONEXECUTABLE PYTHONHOME PYTHONINSPECT PYTHONINTMAXSTRDIGITS"
@@ -36,27 +36,27 @@ _PYTHONS = frozenset(
     " PYTHONPROFILEIMPORTTIME PYTHONSAFEPATH PYTHONTRACEMALLOC PYTHONUSERBASE"
     " PYTHONVERBOSE PYTHONWARNDEFAULTENCODING PYTHONWARNINGS".split()
 )
-#: Change what we start: libraries put into it, files that shells read first.
+#: These change what we start: preloaded libraries, files that shells read first.
 _LOADED_FIRST = frozenset(
     "LD_PRELOAD LD_AUDIT LD_DEBUG LD_DEBUG_OUTPUT LD_PROFILE"
     " BASH_ENV ENV CDPATH SHELLOPTS BASHOPTS BASH_XTRACEFD".split()
 )
-#: Meant for the process that was started, and for none that it starts.
+#: These are meant for this process only, not for its children.
 _NOT_HANDED_ON = frozenset(
     "NOTIFY_SOCKET WATCHDOG_PID WATCHDOG_USEC LISTEN_PID LISTEN_FDS"
     " LISTEN_FDNAMES".split()
 )
-#: Has TLS write down the keys of its sessions.
+#: It makes TLS write the keys of its sessions to a file.
 _SECRETS_LEAK = frozenset(["SSLKEYLOGFILE"])
 _DROPPED = _PYTHONS | _LOADED_FIRST | _NOT_HANDED_ON | _SECRETS_LEAK
-#: Functions that bash would have in place of commands.
+#: The prefix of functions that bash would use in place of commands.
 _BASH_FUNCTION = "BASH_FUNC_"
 
 
 def put_in_order() -> None:
-    """Have what this process was started with put in order.
+    """Reset descriptors, signals, limits, umask, environment and streams.
 
-    May start this Python once more, if it was told to behave otherwise than it does.
+    This may start Python again, if the environment had changed its behaviour.
     """
     _open_standard_descriptors()
     _reset_signals()
@@ -68,17 +68,16 @@ def put_in_order() -> None:
     wanted = known_environment(before)
     if wanted != before:
         _put_environment(wanted)
-        misled = any(name in _PYTHONS for name in before)
-        if misled and not sys.flags.ignore_environment and sys.executable:
+        is_changed = any(name in _PYTHONS for name in before)
+        if is_changed and not sys.flags.ignore_environment and sys.executable:
             _start_again()
     _set_streams()
 
 
 def known_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without what changes programs, and with what they need.
+    """Return the environment without harmful variables, and with the needed ones.
 
-    Anything else stays: whoever writes a crontab sets there what jobs and commands
-    are to know.
+    Anything else stays: people set variables for jobs and commands in the crontab.
     """
     known = {
         name: value
@@ -101,29 +100,29 @@ def known_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def reset_signals_of_child() -> None:
-    """Have signals do in a child what they do in any program; none is blocked."""
+    """Reset signals in a child to their defaults, none of them blocked."""
     for number in range(1, signal.NSIG):
         if number not in _IGNORED_BY_PYTHON and signal.getsignal(number) not in (
             signal.SIG_DFL,
             None,
         ):
             signal.signal(number, signal.SIG_DFL)
-    # As Python has it: what is written to a peer that is gone raises, and kills not.
+    # Python's own setting: writing to a closed connection raises instead of killing.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _open_standard_descriptors() -> None:
-    """Open 0, 1 and 2 where they are closed.
+    """Open descriptors 0, 1 and 2 if they are closed.
 
-    Else the next file that is opened has that number, and gets what is printed.
+    Otherwise the next file that is opened gets that number, and what is printed.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
             continue
         except OSError:
-            # It is the lowest that is free, so the next to be opened.
+            # It is the lowest free number, so the next open() gets it.
             pass
         try:
             os.open(os.devnull, os.O_RDWR)
@@ -137,7 +136,7 @@ def _reset_signals() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             continue
         if number in _IGNORED_ON_PURPOSE:
-            # A handler is not passed on: what we start is to have its own way.
+            # Unlike SIG_IGN, a handler is not inherited by what we start.
             signal.signal(number, _pass_over)
         elif number not in _IGNORED_BY_PYTHON:
             signal.signal(number, signal.SIG_DFL)
@@ -145,19 +144,19 @@ def _reset_signals() -> None:
 
 
 def _pass_over(_number: int, _frame: FrameType | None) -> None:
-    """Do as if the signal was ignored."""
+    """Ignore the signal."""
 
 
 def raised(soft: int, hard: int, wanted: int) -> int:
     """Return the limit to set: at least ``wanted``, as far as the hard one allows."""
-    # "Without limit" is -1 here and there.
+    # -1 is no limit.
     below = [limit if limit >= 0 else sys.maxsize for limit in (soft, hard, wanted)]
-    found = max(below[0], min(below[1:]))
-    return found if found < sys.maxsize else -1
+    limit = max(below[0], min(below[1:]))
+    return limit if limit < sys.maxsize else -1
 
 
 def _set_limits() -> None:
-    """Raise limits that somebody's shell has lowered; those of the system stay."""
+    """Raise soft limits that a shell has lowered; hard limits stay."""
     import resource
 
     wanted = {"RLIMIT_NOFILE": FILES, "RLIMIT_STACK": STACK}
@@ -169,9 +168,9 @@ def _set_limits() -> None:
             _set_limit(which, soft, raised(soft, hard, least), hard)
     soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
     if hard > 1:
-        # What is over it is to die of SIGXCPU, which says so.
+        # A process over the soft limit dies of SIGXCPU, which names the cause.
         _set_limit(resource.RLIMIT_CPU, soft, hard - 1, hard)
-    # A core would hold passwords.
+    # A core dump would contain passwords.
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
     _set_limit(resource.RLIMIT_CORE, soft, 0, hard)
 
@@ -184,7 +183,7 @@ def _set_limit(which: int, soft: int, wanted: int, hard: int) -> None:
     try:
         resource.setrlimit(which, (wanted, hard))
     except (OSError, ValueError):
-        # Not every system lets that be set.
+        # Not every system allows it.
         return
 
 
@@ -195,7 +194,7 @@ def _put_environment(wanted: Mapping[str, str]) -> None:
 
 
 def _start_again() -> None:
-    """Start this Python anew with the same words; go on as we are if it cannot be."""
+    """Start Python again with the same arguments; continue if that fails."""
     words = getattr(sys, "orig_argv", None)
     if words:
         try:
@@ -209,7 +208,7 @@ def _set_streams() -> None:
 
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            # It was closed when Python started.
+            # The descriptor was closed when Python started.
             mode = "w" if number else "r"
             stream = open(number, mode, errors="backslashreplace", closefd=False)
             setattr(sys, name, stream)
@@ -218,7 +217,7 @@ def _set_streams() -> None:
 
 
 def _of_this_user() -> tuple[str, str]:
-    """Return the name and the home folder of whom this process runs as."""
+    """Return the name and the home folder of the current user."""
     import pwd
 
     try:

@@ -1,9 +1,8 @@
-"""Standard output and error that stop nobody, whatever is behind them.
+"""Standard output and error that never stop or delay a run.
 
-What is said on the way (the log, notes, errors) is written as far as it is taken: a
-reader that does not read, or a full disk, costs a run about a second and no more.
-What was asked for (a table, JSON) waits for its reader as everywhere, and where it
-cannot be written, one line says so.
+Diagnostics (the log, notes, errors) are best effort: a reader that does not read, or a
+full disk, costs a run about a second and no more.  Requested output (a table, JSON)
+waits for its reader, and if it cannot be written, one line says so.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ import sys
 import time
 from typing import Any, TextIO, cast
 
-#: As long as is waited for a reader, all in all.
+#: The total time that diagnostics wait for a reader.
 PATIENCE_S = 1.0
-#: A reader that is ready takes so much from us at once, whatever else it is sent.
+#: A pipe that poll() calls writable takes this many bytes without blocking.
 _AT_ONCE = 512
 _LOOK_AGAIN_S = 0.01
 
@@ -28,9 +27,9 @@ class OutputError(OSError):
 
 
 def best_effort(descriptor: int) -> TextIO:
-    """Return a stream for what is said on the way, with a descriptor of its own."""
+    """Return a stream for diagnostics, with a descriptor of its own."""
     return io.TextIOWrapper(
-        # Raw is enough for it.
+        # TextIOWrapper works with a raw stream, too.
         cast(io.BufferedWriter, _BestEffort(descriptor)),
         encoding="utf-8",
         errors="backslashreplace",
@@ -39,14 +38,14 @@ def best_effort(descriptor: int) -> TextIO:
 
 
 def error_stream() -> TextIO:
-    """Return standard error as a stream for what is said on the way."""
+    """Return standard error as a stream for diagnostics."""
     if isinstance(getattr(sys.stderr, "buffer", None), _BestEffort):
         return sys.stderr
     return best_effort(sys.stderr.fileno())
 
 
 def output() -> TextIO:
-    """Return standard output as a stream for what was asked for."""
+    """Return standard output as a stream for requested output."""
     raw = _Output(1, "wb", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
@@ -57,10 +56,10 @@ def output() -> TextIO:
 
 
 class _BestEffort(io.RawIOBase):
-    """Where writing never raises, and waits for PATIENCE_S altogether."""
+    """A raw stream whose writes never raise, and wait PATIENCE_S in total."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor, kind = _descriptor_of_its_own(descriptor)
+        self._descriptor, kind = _separate_descriptor(descriptor)
         self._is_file = stat.S_ISREG(kind)
         self._socket: Any = None
         if stat.S_ISSOCK(kind):
@@ -85,7 +84,7 @@ class _BestEffort(io.RawIOBase):
             while left and self._is_ready():
                 left = left[self._write_some(left) :]
         except OSError:
-            # Nobody is there, or the disk is full.
+            # The reader is gone, or the disk is full.
             pass
         return length
 
@@ -120,12 +119,12 @@ class _BestEffort(io.RawIOBase):
 _DONTWAIT = 0x40 if sys.platform == "linux" else 0x80
 
 
-def _descriptor_of_its_own(descriptor: int) -> tuple[int, int]:
+def _separate_descriptor(descriptor: int) -> tuple[int, int]:
     """Return a descriptor of the same file that does not block, and the file's mode.
 
-    It is opened anew, for what is set on this one is set for all who share it.  Where
-    that cannot be had (a socket, a file, another system), a copy that may block, if
-    somebody fills it between a look and a write.
+    It is opened again, as O_NONBLOCK on the original would apply to all who share it.
+    If that is not possible (a socket, a file, another system), it is a duplicate, which
+    may block if another process fills the pipe between poll and write.
     """
     try:
         mode = os.fstat(descriptor).st_mode
@@ -134,15 +133,15 @@ def _descriptor_of_its_own(descriptor: int) -> tuple[int, int]:
             try:
                 return os.open(f"/proc/self/fd/{descriptor}", flags), mode
             except OSError:
-                pass  # as it is, then
+                pass  # duplicate it
         return os.dup(descriptor), mode
     except OSError:
-        # None is to be had, or there is none.
+        # No descriptor is free, or this one is closed.
         return descriptor, 0
 
 
 class _Output(io.FileIO):
-    """Standard output, that says of an error that it is its own."""
+    """Standard output, whose errors are raised as OutputError."""
 
     _is_lost = False
 
@@ -157,9 +156,9 @@ class _Output(io.FileIO):
                 raise OutputError(error.errno, error.strerror) from error
             if written is not None:
                 return written
-            # Somebody has set it not to block; its reader is waited for all the same.
+            # The descriptor was set to non-blocking; wait for the reader all the same.
             poll = select.poll()
             poll.register(1, select.POLLOUT)
             poll.poll()
-        # What is left in buffers has nowhere to go.
+        # Discard what is left in the buffers.
         return len(memoryview(data).cast("B"))

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from lib.system.errors import REMEDIES, trouble, why_not_usable
+from lib.system.errors import HINTS, trouble, why_not_usable
 from tests.support.powers import as_anybody
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize("number", REMEDIES)
+@pytest.mark.parametrize("number", HINTS)
 def test_every_error_is_named_with_its_path_and_what_to_do(tmp_path, number, approved):
     path = tmp_path / "a file"
     said = str(trouble(path, "write it", OSError(number, os.strerror(number))))

@@ -17,7 +17,7 @@ import pytest
 from lib.system.errors import StateError
 from lib.system.files import (
     MAX_FILE,
-    SIDE_BY_SIDE_FROM,
+    PARALLEL_FROM,
     Damaged,
     listed,
     move_away,
@@ -228,13 +228,13 @@ def test_files_are_private(folder):
 
 
 def test_many_files_are_written_side_by_side(folder):
-    many = {f"{number}": b"%d" % number for number in range(3 * SIDE_BY_SIDE_FROM)}
+    many = {f"{number}": b"%d" % number for number in range(3 * PARALLEL_FROM)}
     replace_files((folder / name, content) for name, content in many.items())
     assert contents(folder) == many
 
 
 def test_if_one_of_many_cannot_be_written_none_is_and_nothing_is_left(folder, approved):
-    many = [(folder / f"{number}", b"x") for number in range(2 * SIDE_BY_SIDE_FROM)]
+    many = [(folder / f"{number}", b"x") for number in range(2 * PARALLEL_FROM)]
     # Its name is fine for a file, and too long for the one beside it.
     long = folder / ("x" * 250)
     with pytest.raises(StateError) as caught:
