@@ -231,7 +231,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_the_jobs_run(
     assert ran.err.count("\n") == 1
     approved(ran.err, hide=REAL)
     assert instance.last_run()["ran"] >= 1
-    said = f"write: this user may not write in {file.parent}; let it"
+    said = f"write: this user may not write into {file.parent}; use chown"
     assert checked.code == 1 and said in checked.out
     # Somebody is told of it, and of its end.
     name = "settings.cfg [status]"
