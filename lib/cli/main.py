@@ -1,8 +1,7 @@
-"""What can be asked of Checker: a mode is a row in MODES.
+"""The entry point of the command line; each mode is a row in MODES.
 
-To add one, write a function that takes the arguments and returns an exit code, in a
-module of this package, and give it a row.  Only the module of the mode that is asked
-for is loaded, so that no other pays for it.
+To add a mode, write a function that takes the arguments and returns an exit code, in a
+module of this package, and give it a row.  Only the module of that mode is loaded.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ def function_of(mode: Mode) -> Callable[[argparse.Namespace], int]:
 MODES: dict[str, Mode] = {
     "cron": Mode("run:cron", "run what is due; needs -c"),
     "daemon": Mode("run:daemon", "answer peers, see [status] listen"),
-    "list": Mode("show:list_jobs", "every job and its last verdict", takes_json=True),
+    "list": Mode("show:list_jobs", "every job with its status", takes_json=True),
     "run": Mode(
         "tryout:run_jobs",
         "run these jobs now; keep no state, send no mail",
@@ -100,7 +99,7 @@ MODES: dict[str, Mode] = {
     ),
     "why": Mode(
         "show:why",
-        "why somebody was told of these jobs, or was not",
+        "why these jobs did or did not notify",
         words="NAME...",
         most_words=1_000_000,
         takes_json=True,
@@ -116,9 +115,9 @@ MODES: dict[str, Mode] = {
         most_words=1,
     ),
     "status": Mode(
-        "show:status", "how Checker itself is, and its mail", takes_json=True
+        "show:status", "the status of Checker itself and of its mail", takes_json=True
     ),
-    "peers": Mode("show:peers", "ask each peer now how it is", takes_json=True),
+    "peers": Mode("show:peers", "ask each peer for its status now", takes_json=True),
     "peerkey": Mode(
         "show:peerkey",
         "a new key for a peer, for both sides",
@@ -127,7 +126,7 @@ MODES: dict[str, Mode] = {
     ),
     "drill": Mode(
         "tryout:drill",
-        "send a job's alert as a drill to its people",
+        "send a job's alert to its contacts as a drill",
         words="JOB",
         most_words=1,
         takes_jobs=True,
@@ -135,7 +134,7 @@ MODES: dict[str, Mode] = {
     "crontab": Mode("show:crontab", "the lines for your crontab"),
     "completion": Mode(
         "show:completion",
-        "what lets your shell (bash, zsh) complete these",
+        "a completion script for your shell (bash, zsh)",
         words="SHELL",
         most_words=1,
         choices=("bash", "zsh", "jobs"),

@@ -32,21 +32,21 @@ def daemon(given: argparse.Namespace) -> int:
     from lib.net.listen import CannotListen
     from lib.system.streams import best_effort
     from lib.web.routes import application
-    from lib.web.server import Gate
+    from lib.web.server import Server
 
     settings = settings_of(given)
     fresh = FreshSettings(settings, lambda: read_settings(given))
     try:
-        gate = Gate(application(fresh), *settings.status.listen)
+        server = Server(application(fresh), *settings.status.listen)
     except CannotListen as error:
         print(f"checker: [status] listen: {error}", file=sys.stderr)
         return TROUBLE
     said = best_effort(sys.stdout.fileno())
-    for host, port in gate.addresses:
+    for host, port in server.addresses:
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         print(
             f"checker: process {os.getpid()} answers peers on http://{where}/",
             file=said,
         )
-    gate.serve()
+    server.serve()
     return OK

@@ -1,4 +1,4 @@
-"""The modes that show what is there and what is remembered; they change nothing."""
+"""The modes that only show something: list, why, status, peers, crontab, completion."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def why(given: argparse.Namespace) -> int:
     for pattern in unmatched:
         hint = nearest(pattern, [known.name for known in catalog.values()])
         print(
-            f"checker: nothing is remembered of a job {pattern!r}"
+            f"checker: nothing is on record about a job {pattern!r}"
             f"{hint or '; see -m list'}",
             file=sys.stderr,
         )
@@ -126,7 +126,7 @@ def peerkey(given: argparse.Namespace) -> int:
 def crontab(given: argparse.Namespace) -> int:
     from lib.cli.crontab import crontab_lines
 
-    # The settings are read so that nobody pastes a line that cannot work.
+    # Wrong settings are reported here, before the lines are used.
     settings_of(given)
     command = [sys.executable, str(given.base / "checker.py")]
     options = []

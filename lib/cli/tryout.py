@@ -1,4 +1,4 @@
-"""The modes that try something for real: jobs, settings, the way of the mail."""
+"""The modes that try something for real: run, drill, validate and testmail."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def testmail(given: argparse.Namespace) -> int:
             os.urandom(16).hex(), settings.servername, to, utc_now()
         )
         if account is mail.backup:
-            print("\nThe second account, [email backup]:")
+            print("\nThe backup account, [email backup]:")
         alone = replace(settings, mail=replace(account, backup=None))
         why = send_now(alone, message, on_step=_shown(mail))
         whom = ", ".join(to)

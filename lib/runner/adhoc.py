@@ -1,7 +1,6 @@
-"""Ask the jobs without remembering anything: what is there, and what it finds now.
+"""Run jobs for a person at a terminal: -m list, run and validate.
 
-For people at a terminal.  Workers are used as in a run, so that a job that hangs or
-crashes harms nobody; no state is written and no mail is sent.
+Workers are used as in a run; no state is written and no mail is sent.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from lib.storage.store import State
 from lib.system import process
 from lib.workers.worker import Order
 
-#: As long as a run.
+#: The same as for a run.
 LOOK_S = 55.0
 
 
 @dataclass(frozen=True)
 class AdhocResult:
-    """What workers told."""
+    """What the workers reported."""
 
     jobs: tuple[Job, ...] = ()
     reports: tuple[JobReport, ...] = ()
@@ -36,9 +35,9 @@ class AdhocResult:
 
 
 def meet(settings: Settings) -> AdhocResult:
-    """Return every job there is, and a report of each that could not be loaded.
+    """Return every job, and a report for each file that could not be loaded.
 
-    Nothing is executed but what loading takes.
+    No job is executed.
     """
     order = Order(contact=settings.alertcontact, notifies=False, limits=settings.limits)
     found = _ask(settings, order)
@@ -46,7 +45,7 @@ def meet(settings: Settings) -> AdhocResult:
     for report in found.reports:
         if report.result.reason:
             jobs[report.job.key] = report.job
-    # Workers answer when they are ready; people want one order.
+    # Workers finish in any order; people want the same one each time.
     place = {str(file.path): number for number, file in enumerate(settings.job_files)}
     ordered = sorted(jobs.values(), key=lambda job: place.get(job.file, len(place)))
     return replace(found, jobs=tuple(ordered))
@@ -55,9 +54,9 @@ def meet(settings: Settings) -> AdhocResult:
 def try_jobs(
     settings: Settings, patterns: Sequence[str]
 ) -> tuple[AdhocResult, list[str]]:
-    """Return what the jobs that match find now, and the patterns that match none.
+    """Return the results of the jobs that match, and the patterns that match none.
 
-    A pattern is a shell's; it is held against a job's name and its file's.
+    A shell pattern is compared with a job's name and its file name.
     """
     there = meet(settings)
     wanted = {job.key for job in there.jobs if _matches(job, patterns)}
@@ -83,7 +82,7 @@ def try_jobs(
 
 
 def problems_of(settings: Settings, there: AdhocResult) -> tuple[Problem, ...]:
-    """Return what is wrong beyond the settings: job files, jobs, the state folder."""
+    """Return the problems of job files, jobs and the state folder."""
     notified = {facts.key for facts, _result in problems.stand_ins(settings)}
     refused = [
         Problem(file.refused, str(file.path))

@@ -1,7 +1,7 @@
-"""Who is to blame when a worker dies or stalls, and who runs again.  Judges only.
+"""Decide what to do about the jobs of a worker that crashed or stalled.
 
-The jobs that were under way run again once, each alone in a process of its own, so
-that the guilty one is named; those that had not begun run again together.
+Jobs under way run again once, each in a process of its own, so that the one at fault
+is found; jobs that had not begun run again together.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from lib.core.results import CheckResult
 from lib.core.text import paragraphs, printed_part
 from lib.runner.handle import Work, WorkerHandle
 
-#: How often workers may die before the jobs they were for have begun.
+#: How often workers may die before their jobs have begun.
 MAX_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
 class LostJob:
-    """A job took its worker down, or went down with it; the outcome says how."""
+    """A job whose worker died; the result says how."""
 
     job: Job
     result: CheckResult
@@ -29,14 +29,14 @@ class LostJob:
 
 @dataclass(frozen=True)
 class CrashAttribution:
-    """What follows from the end of a worker."""
+    """The jobs that are lost, and the work to start again."""
 
     lost: tuple[LostJob, ...] = ()
     again: tuple[Work, ...] = ()
 
 
 def unknown(job: Job, why: str) -> LostJob:
-    """Return a job of which nobody can say anything, to be asked again."""
+    """Return a job as unknown, to be run again."""
     return LostJob(job, CheckResult(Status.UNKNOWN, why, ask_again=True))
 
 
@@ -47,9 +47,9 @@ def attribute_crash(
     file_facts: Callable[[JobFile], Job],
     load_timeout_s: float,
 ) -> CrashAttribution:
-    """Return what follows from the end of a worker that had not come to its end.
+    """Return what follows from a worker that died or stalled.
 
-    ``how`` says how the process ended; nothing if it did not answer and was killed.
+    ``how`` says how the process ended; nothing if it stalled and was killed.
     """
     if handle.jobs is None:
         how = how or f"that took over {load_timeout_s:g} s"
@@ -75,7 +75,7 @@ def attribute_crash(
 def _while_loading(
     handle: WorkerHandle, how: str, file_facts: Callable[[JobFile], Job]
 ) -> CrashAttribution:
-    """Rule that the file is to blame; of many, each gets its own worker."""
+    """Blame the file; if there are several, load each in a worker of its own."""
     work = handle.work
     if work.jobs:
         return _of_the_rest(work, handle.left, work.attempts + 1, how)
@@ -92,7 +92,7 @@ def _while_loading(
 def _of_the_rest(
     work: Work, left: dict[JobKey, Job], attempts: int, how: str
 ) -> CrashAttribution:
-    """Rule that a new worker runs what had not begun, unless that came to nothing."""
+    """Have a new worker run the jobs that had not begun, unless that failed before."""
     if not left:
         return CrashAttribution()
     if attempts < MAX_ATTEMPTS:

@@ -1,8 +1,7 @@
-"""All that one run remembers and learns: read from state/, written back at its end.
+"""The context of one run: what it reads from state/ and writes back at its end.
 
-What a run is on record for: the slots it stands for, and run.json.
-
-It says when the run began, from before its first job, and that it has ended.
+``RunContext`` holds the parts of a run.  ``RunRecorder`` writes run.json: when the run
+began, before its first job, and that it has ended.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class RunContext:
-    """What a run works with, each part in a room of its own."""
+    """The parts that a run works with."""
 
     def __init__(
         self,
@@ -74,8 +73,8 @@ class RunContext:
         )
 
     def begin(self) -> None:
-        """Tell what is lost, and put on record that a run is at work."""
-        # First of all: run.json may itself be among what is lost.
+        """Report lost state, and record that a run has begun."""
+        # First, because run.json may be lost itself.
         now = self._now()
         lost = self.session.tell_of_lost(self._lost_message, now)
         self.audit_log.note(decisions.lost(OWN_KEY, lost, now))
@@ -94,7 +93,7 @@ class RunContext:
         return lost_records_message(os.urandom(16).hex(), lines, to, now)
 
     def files_to_load(self) -> list[JobFile]:
-        """Return the job files that may have something due; the rest counts as met."""
+        """Return the job files to load; the jobs of the others count as met."""
         session = self.session
         files, resting = self._selection.to_load(
             list(session.records.values()),
@@ -112,11 +111,11 @@ class RunContext:
         was_told_to_end: bool,
         settle_until: float,
     ) -> None:
-        """Write down what the next run has to know.
+        """Save what the next run has to know; raise StateError.
 
-        ``sent`` is how many mails were taken; ``tried`` are the ids of messages for
-        which one mail was tried in vain.  A run that was told to end has not seen
-        all there is, and forgets nobody.
+        ``sent`` is how many mails were sent; ``tried`` are the ids of messages whose
+        bundle was not sent.  A run that was told to end forgets no job, because it has
+        not met all.
         """
         now, met = self._now(), self.results.met
         if not was_told_to_end:
@@ -135,7 +134,7 @@ class RunContext:
             tried,
             now,
         )
-        # Listed no more, so that a crash here does not make them lost ones.
+        # They are no longer listed, so a crash here does not make them count as lost.
         self._state.forget(gone)
         self._save_catalog()
 
@@ -147,7 +146,7 @@ class RunContext:
 
 
 class RunRecorder:
-    """One run, as those after it know of it."""
+    """Writes run.json."""
 
     def __init__(
         self,
@@ -159,12 +158,12 @@ class RunRecorder:
     ) -> None:
         self._state = state
         self.began_at = now
-        #: The frequencies whose jobs it runs.
+        #: The frequencies whose jobs are due.
         self.due = policy.due_frequencies(ordered, last_runs(before), now)
         #: Those of them that should have run before.
         self.missed = self.due - set(policy.INCLUDES[ordered])
         skips, skipped_at = state.take_skips(before.skipped_at)
-        #: What is on record of it by now.
+        #: The record as it is on disk.
         self.facts = replace(
             before,
             began_at=now,
@@ -176,7 +175,7 @@ class RunRecorder:
         self._read_from = read_from or before.old_statefile
 
     def begin(self) -> None:
-        """Put on record that it is at work; raise StateError."""
+        """Record that the run has begun; raise StateError."""
         self._state.save_run(self.facts)
 
     def end(
@@ -189,12 +188,12 @@ class RunRecorder:
         tried: Collection[str],
         now: datetime,
     ) -> None:
-        """Put on record that it has ended, and what it found; raise StateError.
+        """Record that the run has ended, and its counts; raise StateError.
 
         ``listed`` are the file stems of the jobs that have a record, ``tried`` the ids
-        of messages for which one mail was tried in vain.
+        of messages whose bundle was not sent.
         """
-        # When it began: that is the slot it stands for.
+        # A run counts for the slot in which it began.
         ran_now = dict.fromkeys(map(str, self.due), self.began_at.isoformat())
         ended = replace(
             results.counted(self.facts),
@@ -208,6 +207,6 @@ class RunRecorder:
         )
         ended = health.with_inputs(ended, records, tried)
         self._state.save_run(ended)
-        # A run that could not be written down has not ended for anybody.
+        # A run that could not be recorded counts as not ended.
         if not self._state.frozen:
             self.facts = ended

@@ -1,7 +1,6 @@
-"""One worker as the supervisor knows it: its work, its words, and when it is stuck.
+"""The handle of one worker: its work, its reports, and when it counts as stalled.
 
-Nothing here acts; ``lib/runner/manager.py`` does.  Times are seconds of the monotonic
-clock.
+``lib/runner/manager.py`` acts on it.  Times are seconds of the monotonic clock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The workers of one run: started, listened to, killed at their deadlines.
+"""The worker manager: starts workers, reads events, kills at the deadline.
 
-What comes out are events: which jobs a worker found, a report, or a job that was lost
-with its worker.  What follows when a worker dies is judged by ``lib/runner/blame.py``.
+``lib/runner/blame.py`` decides what follows when a worker dies.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ AT_ONCE = 64
 
 @dataclass(frozen=True)
 class JobsMet:
-    """A worker has loaded its files; these are the jobs it found."""
+    """A worker has loaded its files; these are their jobs."""
 
     jobs: tuple[Job, ...]
     warnings: tuple[str, ...] = ()
@@ -51,7 +50,7 @@ Event = JobsMet | Reported | LostJob
 
 
 class WorkerManager:
-    """All workers of a run."""
+    """The workers of a run."""
 
     def __init__(
         self,
@@ -67,11 +66,11 @@ class WorkerManager:
         self._file_facts = file_facts
         self._load_timeout_s = load_timeout_s
         self._at_once = at_once
-        self._shifts: list[WorkerHandle] = []
+        self._handles: list[WorkerHandle] = []
         self._waiting: deque[Work] = deque()
 
     def start(self, files: Iterable[JobFile]) -> None:
-        """Start a worker for each file of somebody's own, one for all that ship."""
+        """Start a worker for each of the user's files, and one for all that ship."""
         files = tuple(files)
         if files:
             worker.prepare()
@@ -84,28 +83,28 @@ class WorkerManager:
     @property
     def is_done(self) -> bool:
         """Return whether no worker is left."""
-        return not self._shifts and not self._waiting
+        return not self._handles and not self._waiting
 
     @property
     def left(self) -> int:
         """Return how many jobs are known to be due and not done."""
-        return sum(len(handle.left) for handle in self._shifts) + sum(
+        return sum(len(handle.left) for handle in self._handles) + sum(
             len(work.jobs) for work in self._waiting
         )
 
     @property
     def children(self) -> list[process.Child]:
         """Return the processes to wait for."""
-        return [handle.child for handle in self._shifts]
+        return [handle.child for handle in self._handles]
 
     def next_deadline(self) -> float:
-        """Return when, by the monotonic clock, somebody has to be killed."""
-        return min((handle.deadline for handle in self._shifts), default=float("inf"))
+        """Return when the next worker must be killed, by the monotonic clock."""
+        return min((handle.deadline for handle in self._handles), default=float("inf"))
 
     def events(self) -> Iterator[Event]:
-        """Yield what has happened since; never wait."""
-        for handle in list(self._shifts):
-            # What it told before it died is read before it is mourned.
+        """Yield the events since the last call, without waiting."""
+        for handle in list(self._handles):
+            # Its last reports are read before its crash is handled.
             has_ended = handle.child.has_ended()
             handle.child.read_printed()
             for frame in handle.child.frames():
@@ -124,17 +123,17 @@ class WorkerManager:
                 self._dismiss(handle)
                 yield from self._attribute_crash(handle, "")
         why = self._start_some()
-        if why and not self._shifts:
-            # Nobody is at work whose end would make room.
+        if why and not self._handles:
+            # No worker is left whose end would free resources.
             yield from self._unfinished(self._waiting.popleft(), why)
 
     def stop(self) -> Iterator[LostJob]:
-        """Kill everybody; yield the jobs that had no chance to end, as unknown."""
-        shifts, waiting = list(self._shifts), list(self._waiting)
+        """Kill all workers; yield their unfinished jobs as unknown."""
+        handles, waiting = list(self._handles), list(self._waiting)
         self._waiting.clear()
-        for handle in shifts:
+        for handle in handles:
             self._dismiss(handle)
-        for handle in shifts:
+        for handle in handles:
             if handle.jobs is None:
                 waiting.append(handle.work)
                 continue
@@ -145,8 +144,8 @@ class WorkerManager:
             yield from self._unfinished(work, "the run had to end before it began")
 
     def _start_some(self) -> str:
-        """Start who waits, as many as there may be; return why one cannot be."""
-        while self._waiting and len(self._shifts) < self._at_once:
+        """Start waiting workers up to the limit; return why one cannot be started."""
+        while self._waiting and len(self._handles) < self._at_once:
             work = self._waiting[0]
             try:
                 child = process.start(
@@ -159,7 +158,7 @@ class WorkerManager:
                 return str(error.strerror)
             self._waiting.popleft()
             now = time.monotonic()
-            self._shifts.append(
+            self._handles.append(
                 WorkerHandle(child, work, now, now + self._load_timeout_s)
             )
         return ""
@@ -181,12 +180,12 @@ class WorkerManager:
     def _dismiss(self, handle: WorkerHandle) -> None:
         handle.child.end()
         handle.child.read_printed()
-        self._shifts.remove(handle)
+        self._handles.remove(handle)
         if handle.printed:
             logger.info("%s printed:\n%s", handle.work, handle.printed)
 
     def _attribute_crash(self, handle: WorkerHandle, how: str) -> Iterator[LostJob]:
-        """Yield the guilty if it is known; have the others run again."""
+        """Yield the job at fault if it is known; have the others run again."""
         if handle.ended:
             for job in handle.left.values():
                 yield unknown(job, f"{job.file} has it no more, or did not run it")
@@ -202,7 +201,7 @@ class WorkerManager:
         yield from found.lost
 
     def _unfinished(self, work: Work, why: str) -> Iterator[LostJob]:
-        """Yield the jobs of a work that was not done; its files if they are unknown."""
+        """Yield the jobs of unfinished work, or its files if the jobs are not known."""
         jobs = work.jobs.values() or map(self._file_facts, work.files)
         for job in jobs:
             yield unknown(job, why)

@@ -1,7 +1,7 @@
-"""Jobs that stand for what is wrong in the settings or in the job folders.
+"""Turn problems of the settings and job files into failing jobs.
 
-A wrong section, a job file that must not be loaded: each is a failing job of that
-name, alerted once and fine again when mended, like any other.
+Each wrong section and each refused job file is a failing job of its name: alerted once,
+OK again when it is corrected.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def stand_ins(settings: Settings) -> Iterator[tuple[Job, CheckResult]]:
 def mended(
     settings: Settings, records: Iterable[Record]
 ) -> Iterator[tuple[Job, CheckResult]]:
-    """Yield the stand-ins on record that are no longer needed, as fine."""
+    """Yield the stand-ins on record that are no longer needed, as OK."""
     broken = {facts.key for facts, _result in stand_ins(settings)}
-    # Of a folder that cannot be used nobody knows which files are gone.
+    # If a folder cannot be read, it is not known which files are gone.
     knows_files = not any(
         problem.section == "general" and not problem.warning
         for problem in settings.problems

@@ -1,8 +1,4 @@
-"""What a run has found so far: the jobs it met, and how each was judged.
-
-What a worker says, and what nobody at work can say of a job any more, becomes a record
-in the ledger and a line of the journal.
-"""
+"""Turn the reports of workers into records and lines of the audit log."""
 
 from __future__ import annotations
 
@@ -31,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class JobResults:
-    """The jobs of one run, and what became of those that were due."""
+    """The jobs of one run, and the results of those that were due."""
 
     def __init__(
         self,
@@ -48,19 +44,19 @@ class JobResults:
         self._selection = selection
         self._summaries = summaries
         self._now = now
-        #: The jobs there are, by key, due or not.
+        #: All jobs, by key, due or not.
         self.met: dict[JobKey, Job] = {}
         #: Those that were judged; one of Checker's own only if it is not fine.
         self.judged: dict[JobKey, Status] = {}
 
     def hear(self, event: Event) -> None:
-        """Take in what the crew tells."""
+        """Handle an event of the worker manager."""
         if isinstance(event, LostJob):
             self.judge(event.job, event.result)
         elif isinstance(event, JobsMet):
             for warning in event.warnings:
                 logger.warning("%s", warning)
-            self._selection.hear(event.jobs, is_odd=bool(event.warnings))
+            self._selection.note_loaded(event.jobs, has_warnings=bool(event.warnings))
             for job in event.jobs:
                 self.met[job.key] = job
                 self._session.meet(job)
@@ -68,16 +64,16 @@ class JobResults:
             self._take(event.report)
 
     def judge(self, job: Job, result: CheckResult) -> None:
-        """Judge what no worker could: its job is lost, or is one of Checker's own."""
+        """Record a result that no worker reported."""
         record, now = self._session.record_of(job), self._now()
         decision = policy.decide(record, result, job.policy, now)
         notifies = decision.notifies
         self._take(JobReport(job, result, decision, default_mail=notifies))
 
     def put_off(self, lost: LostJob, *, was_told_to_end: bool) -> None:
-        """Have a job asked again next minute, since this run had no time for it.
+        """Leave a job to the next minute run, because this one has no time left.
 
-        Once is nothing to alarm people with, a reboot does it; twice is not fine.
+        Once it is pending, as after a reboot; the second time it is unknown.
         """
         twice = self._session.record_of(lost.job).pending and not was_told_to_end
         status = Status.UNKNOWN if twice else Status.PENDING
@@ -101,7 +97,7 @@ class JobResults:
         words = decisions.WORDS[report.decision]
         logger.info("%s: %s%s", job.name, words, f": {reason}" * bool(reason))
 
-    # For those that come after the run.
+    # For the runs after this one.
 
     def counted(self, facts: RunRecord) -> RunRecord:
         """Return the facts of the run with how many jobs it met, and found how."""
@@ -118,7 +114,7 @@ class JobResults:
     def known(
         self, before: Mapping[JobKey, CatalogEntry]
     ) -> dict[JobKey, CatalogEntry]:
-        """Return what to keep of the jobs that were met, after what was known."""
+        """Return the catalog to save: the jobs that this run met."""
         return {
             key: CatalogEntry(
                 job.name,

@@ -1,4 +1,4 @@
-"""One run, as cron orders it: its lock and its exit code; the supervisor does it."""
+"""One run as cron starts it: the lock and the exit code."""
 
 from __future__ import annotations
 

@@ -1,14 +1,8 @@
-"""Which job files a run has to load, and which have nothing to do in it.
+"""Select the job files that a run loads.
 
-To load a file costs a process.  What jobs it has, and how often they run, is known
-from the last time, and stays true while the file, what lies beside it, the settings
-and Checker itself are the same.  What else a file may make its jobs of nobody knows, so
-each is asked at least once an hour.  The rule is told as stories in
-``tests/unit/runner/test_selection.py``.
-
-The job files of a run: which are asked for their jobs, and what is noted of that.
-
-The rule is in ``lib/runner/selection.py``; here it is held against the files there are.
+Loading a file costs a process, so a file with no job due is not loaded while the file,
+its folder, the settings and Checker itself are unchanged.  Each file is loaded at least
+once an hour.  The cases are in ``tests/unit/runner/test_selection.py``.
 """
 
 from __future__ import annotations
@@ -25,11 +19,11 @@ from lib.core.jobs import CatalogEntry, FileScan, Job, JobFile, JobKey
 from lib.core.records import Record
 from lib.core.settings import Settings
 
-#: Cron asks everybody each hour, by an order above minute; this is for when it is late.
+#: An hourly run loads every file; this is for when that run is missed.
 ASK_AGAIN_AFTER = timedelta(minutes=59)
-#: Noted anew only now and then, so that a run in which nothing changes writes nothing.
+#: Saved only this often, so that a run without changes writes nothing.
 NOTE_AGAIN_AFTER = timedelta(minutes=30)
-#: What changed so lately may change again without a new time: clocks of files tick.
+#: A file that changed this lately may change again with the same timestamp.
 SETTLED_AFTER_S = 2.0
 
 
@@ -44,8 +38,8 @@ def why_load(
 ) -> str:
     """Return why a file has to be loaded in this run; nothing if it need not be.
 
-    ``jobs`` are those it had when it was ``asked``, by key; ``records`` all there are;
-    ``mark`` is what ``mark_of`` says now.
+    ``jobs`` are the jobs it had when it was last loaded (``asked``); ``mark`` is the
+    result of ``mark_of`` now.
     """
     if set(due) - {JobFrequency.MINUTE}:
         return "an order above minute asks everybody"
@@ -70,7 +64,7 @@ def why_load(
 
 
 def to_note(before: FileScan | None, mark: str, now: datetime) -> FileScan:
-    """Return what to note of a file that was asked now, as it was at ``mark``."""
+    """Return what to save about a file that was loaded now."""
     if (
         before is not None
         and before.mark == mark
@@ -91,10 +85,9 @@ def by_file(
 
 
 def mark_of(folder: Path, settings: Iterable[Path], now: datetime) -> str:
-    """Return what tells the state of a job folder from any other state of it.
+    """Return a digest of a job folder, the settings and Checker itself.
 
-    Of all Python files in it, of the settings and of Checker itself.  Nothing if it
-    cannot be told, or if one of them has changed just now.
+    Nothing if a file cannot be read or has changed just now.
     """
     try:
         facts = [
@@ -124,7 +117,7 @@ def _facts(path: Path | os.DirEntry[str]) -> _Facts:
     found = path.stat()
     return (
         os.fspath(path),
-        # The one that nobody can set back.
+        # The one time that nobody can set.
         found.st_ctime_ns,
         found.st_mtime_ns,
         found.st_size,
@@ -140,7 +133,7 @@ def _facts_of_folder(folder: Path) -> list[_Facts]:
 
 
 class Selection:
-    """What is known of the job files from the runs before, and from this one."""
+    """The job files of a run, and which of them to load."""
 
     def __init__(
         self,
@@ -188,11 +181,11 @@ class Selection:
             resting += [_entry_facts(key, job) for key, job in jobs.items()]
         return files, resting
 
-    def hear(self, jobs: Iterable[Job], *, is_odd: bool) -> None:
-        """Note the files of these jobs as asked; odd ones are asked again each time."""
+    def note_loaded(self, jobs: Iterable[Job], *, has_warnings: bool) -> None:
+        """Note the files of these jobs as loaded; with warnings, each run loads them."""
         for job in jobs:
             mark = self._marks.get(str(Path(job.file).parent))
-            if job.is_own and mark and not is_odd:
+            if job.is_own and mark and not has_warnings:
                 before = self.asked_before.get(job.file)
                 self.asked[job.file] = to_note(before, mark, self._now)
 

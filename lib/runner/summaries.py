@@ -1,8 +1,7 @@
-"""The bulletins of a run: what ``[summary]`` asks for, written when it is due.
+"""Queue the summaries of ``[summary]`` that are due in this run.
 
-Number and mail are kept in one step, in the record of Checker's own, and the mail goes
-by the road of every other.  What a bulletin tells is read from what is kept anyway,
-but for how long checks took: ``lib/storage/timings.py``.
+Number and mail are saved together, in Checker's own record; the text is made by
+``lib/report/summary.py``.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: While so many wait to be sent no other is written; the next one tells of it all.
+#: With this many queued no other is written; the next one covers the whole period.
 MAX_WAITING = 7
 
 
 class Summaries:
-    """Those of one run."""
+    """The summaries of one run."""
 
     def __init__(
         self,
@@ -61,13 +60,13 @@ class Summaries:
         self._took: list[tuple[float, JobKey, str, datetime]] = []
 
     def hear(self, report: JobReport, now: datetime) -> None:
-        """Take note of how long a check took."""
+        """Note how long a check took."""
         if self._is_on:
             job = report.job
             self._took.append((report.result.seconds, job.key, job.name, now))
 
     def write_due(self, now: datetime) -> None:
-        """Owe what is due, when all jobs are done; raise StateError."""
+        """Queue the summaries that are due, after all jobs; raise StateError."""
         if self._has_looked or not (self._is_on or self._session.summaries):
             return
         self._has_looked = True

@@ -1,8 +1,7 @@
-"""The supervisor: hands jobs to workers, keeps the run's end, commits, has mail sent.
+"""The supervisor of a run: starts workers, saves results, has mail sent in time.
 
-A run reads what is remembered, lets workers find and run what is due, has each report
-turned into a record, and commits record and owed messages together before anything is
-sent.  Job code never runs here.
+Each report becomes a record.  Record and queued messages are committed together before
+anything is sent.  Job code never runs here.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from lib.workers.worker import Order
 
 logger = logging.getLogger(__name__)
 
-#: A run ends within this, so that one lock suffices and it is never an old one.
+#: A run ends within this, so that one lock suffices and is never stale.
 RUN_S = 55.0
-#: Jobs get this much of it; the rest is for the mails they caused.
+#: Jobs get this much of it; the rest is for their mails.
 JOBS_S = 50.5
 #: What is left when what many records are in is put into files of their own.
 SETTLE_BEFORE_S = 3.0
@@ -56,7 +55,7 @@ class Stop:
 
 
 class Supervisor:
-    """One run, from what is remembered to what is to be remembered."""
+    """One run, from the state it reads to the state it writes."""
 
     def __init__(
         self,
@@ -72,9 +71,9 @@ class Supervisor:
         self._ends_at = time.monotonic() + RUN_S
         self._jobs_end_at = time.monotonic() + JOBS_S
         self._stop = stop
-        send_log = self._send_log = RunContext(settings, state, ordered, now)
-        self._session, self._audit_log = send_log.session, send_log.audit_log
-        self._results = send_log.results
+        context = self._context = RunContext(settings, state, ordered, now)
+        self._session, self._audit_log = context.session, context.audit_log
+        self._results = context.results
         self._adopts = False
         self._dispatcher: Dispatcher | NoDispatcher = (
             NoDispatcher()
@@ -90,7 +89,7 @@ class Supervisor:
     def _order(self) -> Order:
         settings = self._settings
         return Order(
-            due=self._send_log.run_recorder.due,
+            due=self._context.run_recorder.due,
             records=dict(self._session.records),
             lost=self._session.lost,
             old_entries=self._session.old_entries,
@@ -98,30 +97,30 @@ class Supervisor:
             secrets=settings.secrets,
             limits=settings.limits,
             mail=settings.mail,
-            # What hooks would say could not be kept.
+            # Messages of hooks could not be saved.
             notifies=not self._state.frozen,
             now=self._now,
         )
 
     def carry_out(self) -> None:
-        """Do all of it, or what can be done where state cannot be written."""
+        """Do the whole run, or what is possible if state cannot be written."""
         try:
-            self._trying(self._send_log.begin)
+            self._guarded(self._context.begin)
             self._set_to_work()
             while not self._is_over():
-                self._trying(self._turn)
+                self._guarded(self._turn)
         finally:
-            # Whatever happened, nobody is left at work.
+            # Whatever happened, no process is left.
             not_done = list(self._workers.stop())
-            self._trying(self._dispatcher.stop)
+            self._guarded(self._dispatcher.stop)
             if self._adopts:
                 orphans.end_all(process.at_work)
         self._put_off(not_done)
-        self._trying(self._close)
-        self._say_how_we_are()
+        self._guarded(self._close)
+        self._publish()
 
-    def _trying(self, step: Callable[[], None]) -> None:
-        """Do a step that writes; where that fails, write and send no more."""
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Do a step that writes; if that fails, write and send nothing more."""
         try:
             step()
         except StateError as error:
@@ -131,8 +130,8 @@ class Supervisor:
                 dispatcher.stop()
 
     def _set_to_work(self) -> None:
-        files = self._send_log.files_to_load()
-        # What ships leaves nothing behind.
+        files = self._context.files_to_load()
+        # The kinds that ship leave no processes behind.
         self._adopts = not all(file.ships for file in files) and orphans.adopt()
         self._workers.start(files)
         records = list(self._session.records.values())
@@ -151,7 +150,7 @@ class Supervisor:
         return self._dispatcher.is_idle
 
     def _turn(self) -> None:
-        """Wait for something to happen, and deal with it."""
+        """Wait for an event and handle it."""
         children = self._workers.children + self._dispatcher.children
         if children:
             process.wait(children, self._until_next())
@@ -161,7 +160,7 @@ class Supervisor:
             self._put_off(self._workers.stop())
         self._dispatcher.hear()
         if self._workers.is_done and not self._state.frozen:
-            self._send_log.summaries.write_due(self._now())
+            self._context.summaries.write_due(self._now())
         since = self._session.waiting_since
         if since is not None and (
             self._workers.is_done or time.monotonic() >= since + COMMIT_AFTER_S
@@ -186,7 +185,7 @@ class Supervisor:
         ]
         if (since := self._session.waiting_since) is not None:
             moments.append(since + COMMIT_AFTER_S)
-        # A child that died with its pipe held open by another tells nobody.
+        # If another process holds its pipe open, a dead child causes no event.
         return max(0.0, min(1.0, min(moments) - time.monotonic()))
 
     def _put_off(self, lost: Iterable[LostJob]) -> None:
@@ -196,22 +195,22 @@ class Supervisor:
     # The end.
 
     def _close(self) -> None:
-        self._dispatcher.log_deferred(self._send_log.run_recorder.began_at)
-        self._send_log.close(
+        self._dispatcher.log_deferred(self._context.run_recorder.began_at)
+        self._context.close(
             self._dispatcher.sent,
             self._dispatcher.tried_in_bundles,
             was_told_to_end=self._stop.asked,
             settle_until=self._ends_at - SETTLE_BEFORE_S,
         )
 
-    def _say_how_we_are(self) -> None:
-        """Tell peers; tell the admin, too, where nothing can be kept."""
+    def _publish(self) -> None:
+        """Write the answer for peers; mail the admin if state cannot be written."""
         records = self._session.records.values()
-        run_recorder = self._send_log.run_recorder
+        run_recorder = self._context.run_recorder
         if self._settings.status.write:
             facts = run_recorder.facts
             if self._state.frozen:
-                # What cannot be written down has not ended for anybody.
+                # A run that cannot be recorded counts as not ended.
                 facts = replace(facts, ended_at=None)
             publish.write(self._settings, facts, self._now())
         if self._state.frozen and not self._stop.asked:

@@ -1,7 +1,7 @@
-"""The endpoint: whoever asks is told how we are, as the file of [status] write says it.
+"""The endpoint for peers: answers as the file of [status] write does.
 
-It reads ``state/run.json`` and the settings for each answer and remembers nothing, so
-that it tells the truth while runs fail, and whoever starts it anew changes nothing.
+Each answer is made from ``state/run.json`` and the settings.  Nothing is kept between
+answers, so a restart changes nothing and failing runs show.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lib.system.errors import StateError
 
 logger = logging.getLogger(__name__)
 
-#: As much of a question is looked at; the longest of ours has 109 letters.
+#: The length of a query that is read; our longest has 109 characters.
 MAX_QUESTION = 512
 
 HEADERS = (
@@ -81,7 +81,7 @@ def reply(settings: Settings, query: str, now: datetime) -> bytes:
 
 
 def _run_of(settings: Settings) -> RunRecord:
-    """Return what is kept of the last run; nothing where that cannot be read."""
+    """Return the record of the last run; an empty one if it cannot be read."""
     state = State(settings.state)
     try:
         if why := state.why_not_safe():

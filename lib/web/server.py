@@ -1,8 +1,7 @@
-"""The listening side of the endpoint: waitress, with limits that strangers meet.
+"""The server of the endpoint: waitress, with limits against slow or many clients.
 
-Strangers may open connections by the thousand and say nothing, or a byte a second.  So
-no connection lives long, and of too many the oldest that has asked nothing yet makes
-room: who asks at once, as peers do, is answered whatever the others do.
+No connection lives long.  If there are too many, the oldest one without a request is
+closed, so that a peer that asks at once is always answered.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from waitress.task import ThreadedTaskDispatcher
 
 from lib.net.listen import BACKLOG, listening
 
-#: So many connections at once; each is a descriptor, of 1,024 that are usual.
+#: The most connections at once; each is a descriptor, of 1,024 that are usual.
 MAX_CONNECTIONS = 500
-#: A question and its answer are one packet each; a slow line gets this long.
+#: How long a connection may last.
 LONGEST_S = 10.0
-#: What wakes the loop also looks at the age of connections.
+#: How often the age of connections is checked.
 LOOK_EVERY_S = 1.0
-#: As many are taken in at a time, before anybody is heard.
+#: The most connections accepted at a time.
 AT_A_TIME = 200
 #: The request line and all headers.
 MAX_HEADER = 4096
-#: Answers under way may take so long once the end is asked for.
-FAREWELL_S = 2.0
+#: How long answers under way may take after SIGTERM.
+SHUTDOWN_S = 2.0
 
 
-class Gate:
-    """The endpoint on one address, from its opening to its end."""
+class Server:
+    """The endpoint on one address, and its event loop."""
 
     def __init__(self, application: Any, host: str, port: int) -> None:
         """Listen; raise CannotListen, see ``lib/net/listen.py``."""
@@ -46,8 +45,8 @@ class Gate:
         self._map: dict[int, Any] = {}
         self._threads = ThreadedTaskDispatcher()
         self._threads.set_thread_count(4)
-        self._doors = [
-            _Door(
+        self._listeners = [
+            _Listener(
                 application,
                 self._map,
                 True,
@@ -72,10 +71,10 @@ class Gate:
             signal.signal(number, self._end)
         while not self._ends:
             self._turn(LOOK_EVERY_S)
-        for door in self._doors:
-            door.shut()
-        until = time.monotonic() + FAREWELL_S
-        while time.monotonic() < until and any(one.is_busy for one in self._doors):
+        for listener in self._listeners:
+            listener.shut()
+        until = time.monotonic() + SHUTDOWN_S
+        while time.monotonic() < until and any(one.is_busy for one in self._listeners):
             self._turn(0.05)
         self._threads.shutdown(cancel_pending=True, timeout=1)
         wasyncore.close_all(self._map)
@@ -85,12 +84,12 @@ class Gate:
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
         self._ends = True
-        for door in self._doors:
-            door.pull_trigger()
+        for listener in self._listeners:
+            listener.pull_trigger()
 
     @staticmethod
     def _allow_descriptors() -> None:
-        """Have room for the connections, where the limit is lower than usual."""
+        """Raise the descriptor limit if it is lower than needed."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = MAX_CONNECTIONS + 100
         if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -99,7 +98,7 @@ class Gate:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-class _Caller(HTTPChannel):
+class _Connection(HTTPChannel):
     """One connection, which knows its age."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -112,50 +111,50 @@ class _Caller(HTTPChannel):
         return bool(self.requests or self.total_outbufs_len)
 
 
-class _Door(TcpWSGIServer):
+class _Listener(TcpWSGIServer):
     """One listening socket."""
 
-    channel_class = _Caller
+    channel_class = _Connection
     _looked_at = 0.0
 
     @property
-    def callers(self) -> dict[int, _Caller]:
+    def connections(self) -> dict[int, _Connection]:
         """Return the connections, in the order in which they came."""
-        return cast("dict[int, _Caller]", self.active_channels)
+        return cast("dict[int, _Connection]", self.active_channels)
 
     @property
     def is_busy(self) -> bool:
         """Return whether an answer to anybody is under way."""
-        return any(one.is_busy for one in self.callers.values())
+        return any(one.is_busy for one in self.connections.values())
 
     def readable(self) -> bool:
-        """Return whether it takes in more; close what is too old on the way."""
+        """Return whether it accepts more; also close connections that are too old."""
         now = time.monotonic()
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
-            for one in list(self.callers.values()):
+            for one in list(self.connections.values()):
                 if now - one.opened_at > LONGEST_S and not one.requests:
                     one.handle_close()
         return bool(self.accepting)
 
     def handle_accept(self) -> None:
-        """Take in all who wait, not one a turn: each turn looks at every connection."""
+        """Accept all waiting connections at once: each turn of the loop costs time."""
         for _ in range(AT_A_TIME):
-            before = len(self.callers)
+            before = len(self.connections)
             super().handle_accept()
-            if len(self.callers) <= before:
+            if len(self.connections) <= before:
                 return
             if before >= MAX_CONNECTIONS:
                 self._make_room()
 
     def _make_room(self) -> None:
-        for one in self.callers.values():
+        for one in self.connections.values():
             if not one.is_busy:
                 one.handle_close()
                 return
 
     def shut(self) -> None:
-        """Take in nobody any more; who is in is answered."""
+        """Accept no more connections; open ones are answered."""
         self.accepting = False
         self.del_channel()
         if self.socket is not None:
@@ -166,7 +165,7 @@ def _adjustments() -> Adjustments:
     return Adjustments(
         ident="",
         backlog=BACKLOG,
-        # Ours is the limit that counts: see _Door.
+        # _Listener has the real limit.
         connection_limit=100 * MAX_CONNECTIONS,
         recv_bytes=MAX_HEADER,
         max_request_header_size=MAX_HEADER,
