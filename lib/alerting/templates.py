@@ -190,7 +190,7 @@ def _status_lines(
     if kind is MessageKind.RECOVERY:
         start = min(record.failing_since or now, now)
         return [
-            f"Failing since:         {_since(start, now)}",
+            f"Failing since:         {local(start)} ({_duration_of(record, now)})",
             f"OK since:              {local(now)}",
             f"Consecutive failures:  {record.failures}",
             f"Last reason:           {first_line(record.last_reason)}",

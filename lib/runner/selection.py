@@ -182,7 +182,7 @@ class Selection:
         return files, resting
 
     def note_loaded(self, jobs: Iterable[Job], *, has_warnings: bool) -> None:
-        """Note the files of these jobs as loaded; with warnings, each run loads them."""
+        """Note the files of these jobs as loaded, unless there were warnings."""
         for job in jobs:
             mark = self._marks.get(str(Path(job.file).parent))
             if job.is_own and mark and not has_warnings:
