@@ -95,7 +95,7 @@ def test_a_reset_is_named(approved):
 def test_a_drip_ends_at_the_deadline(approved):
     with Listener(dripping(b"")) as it:
         text = found(it, send=r"\r\n\r\n", expect="SSH", timeout=1)
-        approved(text, hide={r"\d+ bytes came: '(x+)'": "N bytes came: 'x...'"})
+        approved(text, hide={r"\d+ bytes: '(x+)'": "N bytes: 'x...'"})
 
 
 def test_64_kilobytes_are_read_at_most(approved):
