@@ -33,7 +33,8 @@ MOMENT = (
 #: For ``hide``, where clock, disk and servers are real, and any Python may run.
 REAL = {
     r"(?m)^( *)(Date|Message-ID): .*": r"\1\2: ...",
-    MOMENT: "MOMENT",
+    # How long ago that is is not said where it is nothing.
+    MOMENT + r"( \(\d+ \w+( \d+ \w+)?\))?": "MOMENT",
     r"\b[0-9a-f]{32}\b": "RANDOM",
     r"\b(\d+ days? \d+ hours?|\d+ minutes?( \d+ seconds?)?|\d+ seconds?)\b": "SO LONG",
     r"\(process \d+\)": "(process N)",
