@@ -46,7 +46,7 @@ class JobResults:
         self._now = now
         #: All jobs, by key, due or not.
         self.met: dict[JobKey, Job] = {}
-        #: Those that were judged; one of Checker's own only if it is not fine.
+        #: Those that were judged; one of Checker's own only if it is not OK.
         self.judged: dict[JobKey, Status] = {}
 
     def hear(self, event: Event) -> None:

@@ -102,7 +102,7 @@ class Summaries:
         from lib.report import summary
         from lib.report.summary import SummaryInput
 
-        # What this run has decided is a part of it, and is not told again by the next.
+        # What this run has decided is a part of it, and is not in the next one.
         self._session.commit()
         self._audit_log.write()
         folder, secrets = self._settings.state, self._settings.secrets
@@ -129,7 +129,7 @@ class Summaries:
         )
 
     def _slowest(self, those: Iterable[SummarySeries]) -> SlowestChecks:
-        """Return the slowest checks since the last bulletins, and keep them."""
+        """Return the slowest checks since the last summaries, and keep them."""
         import heapq
 
         from lib.storage import timings

@@ -1,6 +1,6 @@
 """What is remembered of Checker's own state: the memory of a record of its own.
 
-In a record, because a note that somebody was told must be durable in one step with
+In a record, because a note that somebody was notified must be durable in one step with
 the mail that tells.
 """
 
@@ -30,14 +30,14 @@ OLD_ENTRIES_KEPT = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Notes:
-    """What was told of, and what still waits for its job."""
+    """What people were notified of, and what still waits for its job."""
 
-    #: The file stems of the records that are lost, and since when; they were told of.
+    #: The file stems of the lost records, and since when; people were notified.
     lost: Mapping[str, Any] = field(default_factory=dict)
     #: What was failing under the older program and no run has met yet.
     old_entries: tuple[OldEntry, ...] = ()
     old_read_at: datetime | None = None
-    #: The bulletins so far: the number of each is durable in one step with its mail.
+    #: The summaries so far: the number of each is durable in one step with its mail.
     summaries: tuple[SummarySeries, ...] = ()
 
 

@@ -40,7 +40,7 @@ class Quarantine:
         self._taken: list[Path] = []
 
     def noted(self, path: Path, error: Damaged) -> str:
-        """Return what is wrong with a file, for people; it is to be put aside."""
+        """Return what is wrong with a file, for people; it goes to quarantine."""
         if not isinstance(error, NotRead):
             return f"{path}: {error}"
         self._not_read.add(path)
@@ -95,7 +95,8 @@ class Quarantine:
 def rejoined(record: Record | None, old: Record) -> Record:
     """Return a job's record with that of before, which could not be read meanwhile.
 
-    What was owed is owed again.  The rest counts only if the job was not judged since.
+    Queued messages are queued again; the rest counts only if the job was not judged
+    since.
     """
     if record is None:
         return old

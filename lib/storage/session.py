@@ -1,7 +1,7 @@
 """The records of a run at work: what is remembered, what has changed, what is kept.
 
 Everything a run learns goes through ``keep``; ``commit`` makes it durable, each
-record with the messages it owes, before anything of it is sent.
+record with its queued messages, before anything of it is sent.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class StoreSession:
 
     @property
     def records(self) -> Mapping[JobKey, Record]:
-        """Return the records, by key; a job that is plainly fine may have none."""
+        """Return the records, by key; a job that is OK may have none."""
         return MappingProxyType(self._records)
 
     @property
@@ -79,7 +79,7 @@ class StoreSession:
 
     @property
     def summaries(self) -> tuple[SummarySeries, ...]:
-        """Return how far the bulletins of each kind have come."""
+        """Return the last summary of each kind."""
         return self._notes.summaries
 
     @property
@@ -132,7 +132,7 @@ class StoreSession:
             self._changed.clear()
 
     def keep_summaries(self, those: tuple[SummarySeries, ...], *new: Message) -> None:
-        """Remember how far the bulletins have come, and owe those that are new.
+        """Remember the last summary of each kind, and queue those that are new.
 
         ``commit`` makes a number and its mail durable in one step.
         """
@@ -151,7 +151,7 @@ class StoreSession:
         Damaged files are put into quarantine.
 
         In this order: when a file has gone from its place, that it is lost is noted,
-        and stays so until its job is met.  What was noted is not told again.
+        and stays so until its job is met.  What was noted is not notified again.
         """
         notified = self._notes.lost
         fresh = {
@@ -214,7 +214,7 @@ class StoreSession:
         return self._records.get(OWN_KEY, Record(OWN_KEY, "state"))
 
     def _note(self, notes: Notes, *messages: Message) -> None:
-        """Keep these notes from here on, and owe the messages that go with them."""
+        """Keep these notes from here on, and queue the messages with them."""
         self._notes = notes
         own = self._own()
         self.keep(with_notes(replace(own, queued=(*own.queued, *messages)), notes))

@@ -1,11 +1,11 @@
-"""state/ <-> what Checker remembers: of each job that is not plainly fine, of the runs.
+"""state/ <-> what Checker remembers: of each job that is not OK, of the runs.
 
 Only the run that holds the lock writes; anybody may read, and never meets half a file.
 
 State that a run may go on with once it can no longer be written.
 
 The first error freezes it: from there on what is remembered may be read as far as it
-goes, nothing is written, and nothing that is owed is sent.
+goes, nothing is written, and nothing that is queued is sent.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class State:
         self._revision = 0
 
     def why_not_usable(self) -> str:
-        """Return what is wrong with the folder, and what to type; nothing if fine."""
+        """Return what is wrong with the folder, and what to type; nothing if usable."""
         jobs = self._files.folder if self._files.is_there else self.folder
         return (
             why_not_usable(self.folder) or why_not_usable(jobs) or self.why_not_safe()
@@ -182,11 +182,11 @@ class State:
         self._quarantine.drop()
 
     def save(self, records: Iterable[Record]) -> None:
-        """Commit records, each with the messages it owes; raise StateError.
+        """Commit records, each with its queued messages; raise StateError.
 
         Many go into one file first; ``settle`` gives each its own.  One that has grown
-        too large to be read again is not written: it stays as it was, until what it
-        owes has left.
+        too large to be read again is not written: it stays as it was, until what is
+        queued has left.
         """
         self._revision += 1
         records = [replace(one, revision=self._revision) for one in records]
@@ -377,7 +377,7 @@ class GuardedStore(State):
 
 
 class NoDispatcher:
-    """Stands in for the postman in a run that may send nothing."""
+    """Stands in for the dispatcher in a run that may send nothing."""
 
     sent = 0
     is_busy = False
@@ -399,4 +399,4 @@ class NoDispatcher:
         """Nothing is noted."""
 
     def send(self, *, jobs_done: bool, jobs_left: int, left_s: float) -> None:
-        """What is owed stays owed."""
+        """What is queued stays queued."""

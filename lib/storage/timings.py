@@ -1,4 +1,4 @@
-"""state/slowest.json: which checks took longest since the last bulletin of each kind.
+"""state/slowest.json: which checks took longest since the last summary of each kind.
 
 Nothing is judged by it, so it is written without fsync: after a power cut it may be
 made anew.  It is written only when a check was slower than one of those in it.
@@ -22,7 +22,7 @@ from lib.system.files import Damaged, replace_softly
 logger = logging.getLogger(__name__)
 
 NAME = "slowest.json"
-#: As many as a bulletin names.
+#: As many as a summary names.
 MOST = 5
 
 
