@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from tests.support.accounts import Account
 from tests.support.imapserver import PymapAccount
 from tests.support.postfixdovecot import PostfixAccount, PostfixDovecot, why_not
 from tests.support.starters import Starter
+
+# Where make started us, its variables are not those of a make that a test starts.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"):
+    os.environ.pop(name, None)
 
 #: Any test may be marked with a row of the list of faults, and have approved texts.
 pytest_plugins = ("tests.faults.marks", "tests.support.approved")

@@ -118,7 +118,7 @@ def test_two_that_are_well_say_nothing(pair):
     assert set(beta.account.asked_for()) == {beta.account.user}
     for ours, theirs in (pair, reversed(pair)):
         (row,) = ours.instance.run("-m", "peers", "--json").json()
-        assert (row["peer"], row["says"]) == (theirs.name, "fine")
+        assert (row["peer"], row["says"]) == (theirs.name, "OK")
         assert row["signature"] == f"good, by {theirs.name}"
 
 

@@ -122,7 +122,7 @@ def test_g1_a_peer_that_does_not_answer_is_told_of_once_to_its_admin(
     (mail,) = asked.notified[name]
     assert mail.subject.startswith(f"[web1] peer {name} is failing: no answer: ")
     assert words in mail.body
-    assert "though it asked 2 times" in " ".join(mail.body.split())
+    assert "in 2 attempts" in " ".join(mail.body.split())
 
 
 @pytest.mark.fault("G2", "a slow drip in headers and body")

@@ -168,7 +168,7 @@ def test_h4_redirects_end_after_five_and_leave_the_host_only_where_allowed(found
         ("too early", "is not valid before"),
         ("wrong name", "is for other.example, not for 127.0.0.1"),
         ("self-signed", "is self-signed"),
-        ("old", "TLS protocol"),
+        ("old", "TLS version"),
         ("right", ""),
     ],
 )

@@ -203,15 +203,27 @@ def test_starttls_comes_first_where_the_section_says_so(cafile, kind, steps, app
         (
             "smtp",
             [*SMTP, (b"STARTTLS\r\n", b"220 go\r\n250 injected\r\n")],
-            "something was said between STARTTLS and TLS",
+            "the server sent data between STARTTLS and the TLS handshake",
         ),
-        ("smtp", [(b"", b"")], "the server closed the connection before TLS began"),
-        ("smtp", [(b"", b"220-" * 9999)], "the server went on and on before TLS began"),
-        ("imap", [(b"", b"* BYE busy\r\n")], "no IMAP greeting but '* BYE busy'"),
+        (
+            "smtp",
+            [(b"", b"")],
+            "the server closed the connection before the TLS handshake",
+        ),
+        (
+            "smtp",
+            [(b"", b"220-" * 9999)],
+            "the server sent too much before the TLS handshake",
+        ),
+        (
+            "imap",
+            [(b"", b"* BYE busy\r\n")],
+            "expected an IMAP greeting, got '* BYE busy'",
+        ),
         (
             "imap",
             [*IMAP, (b"a STARTTLS\r\n", b"a BAD what\r\n")],
-            "STARTTLS was refused: 'a BAD what'",
+            "the server refused STARTTLS: 'a BAD what'",
         ),
     ],
 )
