@@ -15,7 +15,10 @@ from tests.support.postfixdovecot import PostfixAccount, PostfixDovecot, why_not
 from tests.support.starters import Starter
 
 # Where make started us, its variables are not those of a make that a test starts.
-for name in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"):
+for name in (
+    *("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"),
+    *("PYTHON", "VENV", "ARGS", "REV", "TESTERS"),
+):
     os.environ.pop(name, None)
 
 #: Any test may be marked with a row of the list of faults, and have approved texts.
