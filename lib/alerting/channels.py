@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol, Self
 
+from lib.core.sanitize import harmless
 from lib.core.settings import Mail, Settings
 from lib.mail.smtp import DEADLINE_S, SmtpChannel, ignore
 
@@ -64,7 +65,9 @@ class LogChannel:
         lines = [f"{name}: {value}" for name, value in mail.items()]
         lines += ["", *mail.get_content().splitlines()]
         # Indented, so that no line of a mail looks like a line of the log.
-        text = "\n".join(f"    {_harmless(line)}".rstrip() for line in lines)
+        text = "\n".join(
+            f"    {harmless(line.expandtabs())}".rstrip() for line in lines
+        )
         who = ", ".join(to)
         logger.info("nomail: this mail to %s was not sent:\n%s", who, text)
         self._on_step(f"nomail: the mail to {who} was written to the log, not sent")
@@ -87,7 +90,3 @@ def channel_for(
     """Return the channel for these settings, not yet open."""
     name = "log" if settings.mail.nomail else "smtp"
     return CHANNELS[name](account or settings.mail, on_step, deadline_s)
-
-
-def _harmless(line: str) -> str:
-    return "".join(char if char.isprintable() or char == "\t" else " " for char in line)

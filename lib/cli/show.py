@@ -21,7 +21,7 @@ def list_jobs(given: argparse.Namespace) -> int:
     from lib.report.rows import JOB_COLUMNS, job_rows
     from lib.runner import adhoc
     from lib.storage.store import last_runs
-    from lib.workers.worker import utc_now
+    from lib.system.clock import utc_now
 
     settings = settings_of(given)
     there = adhoc.meet(settings)
@@ -48,7 +48,7 @@ def list_jobs(given: argparse.Namespace) -> int:
 def why(given: argparse.Namespace) -> int:
     from lib.config.fields import nearest
     from lib.report import explain, table
-    from lib.workers.worker import utc_now
+    from lib.system.clock import utc_now
 
     settings = settings_of(given)
     state = _state_of(settings)
@@ -77,7 +77,7 @@ def status(given: argparse.Namespace) -> int:
     from lib.report import status as status_report
     from lib.report import table
     from lib.storage.own_record import notes_of
-    from lib.workers.worker import utc_now
+    from lib.system.clock import utc_now
 
     settings = settings_of(given)
     state = _state_of(settings)

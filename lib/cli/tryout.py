@@ -44,7 +44,7 @@ def drill(given: argparse.Namespace) -> int:
     from lib.alerting.delivery import send_now
     from lib.config.fields import nearest
     from lib.runner import adhoc
-    from lib.workers.worker import utc_now
+    from lib.system.clock import utc_now
 
     if not given.words:
         print("checker: -m drill: expected the name of a job", file=sys.stderr)
@@ -106,7 +106,7 @@ def testmail(given: argparse.Namespace) -> int:
     from lib.alerting import templates
     from lib.alerting.delivery import send_now
     from lib.config import fields
-    from lib.workers.worker import utc_now
+    from lib.system.clock import utc_now
 
     settings = settings_of(given, with_password=True)
     to = settings.alertcontact

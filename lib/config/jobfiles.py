@@ -9,6 +9,7 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 
 from lib.core.jobs import JobFile
+from lib.core.sanitize import harmless
 from lib.core.settings import Problem
 from lib.system.permissions import why_not_run
 
@@ -79,14 +80,10 @@ def _is_python_name(name: str) -> bool:
 
 def _misnamed(path: Path) -> Problem:
     text = (
-        f"{_readable(path.name)} is not a job file: a class cannot have that name; "
+        f"{harmless(path.name)} is not a job file: a class cannot have that name; "
         "use letters, digits and _ only"
     )
-    return Problem(text, where=_readable(str(path.parent)), warning=True)
-
-
-def _readable(name: str) -> str:
-    return name if name.isprintable() else repr(name)
+    return Problem(text, where=harmless(str(path.parent)), warning=True)
 
 
 def _why_refused(path: Path, other: Path) -> str:

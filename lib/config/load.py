@@ -23,7 +23,7 @@ from lib.config.peers import peer_options, peers_in, without_ourselves
 from lib.config.secrets import file_problems, secrets_in
 from lib.config.sections import check_targets, read_section, title_of
 from lib.core.jobs import JobFile
-from lib.core.sanitize import scrubbed
+from lib.core.sanitize import harmless, scrubbed
 from lib.core.settings import AnswerEndpoint, Limits, Problem, Settings, SummaryTimes
 from lib.system.permissions import can_anybody_replace
 
@@ -186,16 +186,9 @@ def _for_people(
     return tuple(
         replace(
             problem,
-            text=_readable(scrubbed(problem.text, secrets)),
-            where=_readable(problem.where),
+            text=harmless(scrubbed(problem.text, secrets)),
+            where=harmless(problem.where),
             section=title_of(problem.section),
         )
         for problem in problems
     )
-
-
-def _readable(text: str) -> str:
-    """Return the text in one line, without control characters."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -18,7 +18,7 @@ from lib.core.jobs import JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.core.text import counted, duration, first_line, local, policy_words
+from lib.core.text import counted, cut, duration, first_line, local, policy_words
 
 #: The most of a reason, a subject or a server's response that an entry holds.
 MAX_CHARACTERS = 300
@@ -150,7 +150,7 @@ def judged(
         details = JobDetails(
             result.status,
             after.failures,
-            _cut(first_line(result.reason)),
+            _line(result.reason),
             job.policy,
             _people(before.notified),
             before.notified_at,
@@ -192,7 +192,7 @@ def failed(key: JobKey, name: str, message: Message, why: str, now: datetime) ->
     """Return the entry of a failed attempt; ``message`` as it is queued after it."""
     details = replace(
         _mail(message),
-        why=_cut(first_line(why)),
+        why=_line(why),
         attempts=message.attempts,
         retry_at=message.retry_at,
     )
@@ -201,7 +201,7 @@ def failed(key: JobKey, name: str, message: Message, why: str, now: datetime) ->
 
 def deferred(record: Record, message: Message, why: str, now: datetime) -> Entry:
     """Return the entry of a message that the run that queued it did not send."""
-    details = replace(_mail(message), why=_cut(first_line(why)))
+    details = replace(_mail(message), why=_line(why))
     return Entry(now, record.key, record.name, Event.DEFERRED, details)
 
 
@@ -209,7 +209,7 @@ def dropped(
     key: JobKey, name: str, message: Message, address: str, why: str, now: datetime
 ) -> Entry:
     """Return the entry of a message that an address will never get."""
-    details = replace(_mail(message), to=People((address,)), why=_cut(first_line(why)))
+    details = replace(_mail(message), to=People((address,)), why=_line(why))
     return Entry(now, key, name, Event.DROPPED, details)
 
 
@@ -242,7 +242,7 @@ def _parts(
     delivery: DeliveryResult = DeliveryResult.SENT,
 ) -> Iterator[Entry]:
     queued_ids = {message.message_id for message in after.queued}
-    subject = _cut(first_line(into.subject))
+    subject = _line(into.subject)
     for message in before.queued:
         if message.message_id not in queued_ids:
             details = replace(
@@ -263,7 +263,7 @@ def forgotten(record: Record, now: datetime) -> Entry:
 def lost(key: JobKey, lines: Iterable[str], now: datetime) -> Iterator[Entry]:
     """Yield an entry for each loss of state; ``key`` is Checker's own."""
     for line in lines:
-        yield Entry(now, key, "state", Event.STATE_LOST, StateDetails(_cut(line)))
+        yield Entry(now, key, "state", Event.STATE_LOST, StateDetails(_line(line)))
 
 
 def read_again(records: Iterable[Record], now: datetime) -> Iterator[Entry]:
@@ -278,17 +278,18 @@ def _people(addresses: tuple[str, ...]) -> People:
     return People(addresses[:MAX_ADDRESSES], more)
 
 
+def _line(text: str) -> str:
+    """Return the first line of a text, not longer than the audit log keeps it."""
+    return cut(first_line(text), MAX_CHARACTERS)
+
+
 def _mail(message: Message) -> MailDetails:
     return MailDetails(
         message.message_id,
         message.kind,
         _people(message.to),
-        _cut(first_line(message.subject)),
+        _line(message.subject),
     )
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 4]} ..."
 
 
 #: With nomail.

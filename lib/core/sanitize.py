@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from lib.core.text import cut
+
 #: Texts are cut twice: to this length before secrets are removed, so that no half
 #: secret stays, and to their final length after.
 RAW_LENGTH = 256 * 1024
@@ -23,6 +25,13 @@ def harmless(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(char) if _is_control(char) else char for char in text)
+
+
+def printable(text: str, length: int) -> str:
+    """Return text from outside as one printable line, cut at ``length`` characters."""
+    start = text[: 4 * length]
+    words = "".join(char if char.isprintable() else " " for char in start).split()
+    return cut(" ".join(words), length)
 
 
 def _is_control(char: str) -> bool:

@@ -87,6 +87,11 @@ def first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
+def cut(text: str, length: int) -> str:
+    """Return the text, cut with an ellipsis if it is longer than ``length``."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
 def wrapped(text: str) -> str:
     """Return a text wrapped for a mail, also if indented by four spaces."""
     import textwrap

@@ -25,6 +25,8 @@ from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 from urllib3.util import parse_url
 
+# Job files may import lib.net, but not lib.core.
+from lib.core.sanitize import printable as printable
 from lib.net.connect import (
     Deadline,
     TimedSocket,
@@ -249,13 +251,6 @@ def place_of(url: str) -> str:
 def shown_size(size: int) -> str:
     """Return a number of bytes in bytes or kB."""
     return f"{size} bytes" if size < 1000 else f"{size // 1000} kB"
-
-
-def printable(words: str, most: int) -> str:
-    """Return text from outside as one printable line, cut at ``most`` characters."""
-    plain = "".join(char if char.isprintable() else " " for char in words[: 4 * most])
-    line = " ".join(plain.split())
-    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from lib.core.sanitize import printable
 from lib.net.connect import (
     Deadline,
     NotTried,
@@ -55,6 +56,10 @@ class TlsFailed(Unreachable):
         super().__init__(text)
         self.why = why or text
         self.fault = fault
+
+
+#: Longer names of a certificate are cut.
+MAX_NAME = 100
 
 
 def trust(cafile: str = "", verify: bool = True) -> ssl.SSLContext:
@@ -197,7 +202,7 @@ def read_certificate(der: bytes) -> Certificate:
     except x509.ExtensionNotFound:
         pass
     return Certificate(
-        names=tuple(_printable(name) for name in names)
+        names=tuple(printable(name, MAX_NAME) for name in names)
         or (_name_of(certificate.subject),),
         issuer=_name_of(certificate.issuer),
         not_before=certificate.not_valid_before_utc,
@@ -210,9 +215,5 @@ def _name_of(name: x509.Name) -> str:
 
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
         for attribute in name.get_attributes_for_oid(kind):
-            return _printable(str(attribute.value))
-    return _printable(name.rfc4514_string()) or "(no name)"
-
-
-def _printable(words: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in words[:100])
+            return printable(str(attribute.value), MAX_NAME)
+    return printable(name.rfc4514_string(), MAX_NAME) or "(no name)"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import urlsplit
 
+from lib.core.sanitize import printable
 from lib.core.settings import Peer
 from lib.net import http
 from lib.net.connect import Deadline, NotTried, Unreachable
 from lib.peers import answer
 from lib.peers.answer import PeerStatus, Reading
+from lib.system.clock import utc_now
 
 #: The limit in seconds for the whole request: DNS, connection, TLS, headers, body.
 ASK_S = 10.0
@@ -55,7 +57,7 @@ def ask(
     except (Unreachable, NotTried) as error:
         why = http.without_credentials(str(error), peer.url)
         return PeerReply(None, why, time.monotonic() - began)
-    now = datetime.now(UTC)
+    now = utc_now()
     reading = answer.judged(
         content,
         key=peer.key,
@@ -66,7 +68,7 @@ def ask(
     )
     why = reading.why
     if reading.peer_status is PeerStatus.WRONG and not why:
-        why = http.printable(content[:200].decode("utf-8", "replace"), 100)
+        why = printable(content[:200].decode("utf-8", "replace"), 100)
     return PeerReply(reading, why, time.monotonic() - began, now)
 
 

@@ -11,7 +11,6 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +19,7 @@ from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Messag
 from lib.core.jobs import DEFAULT_TIMEOUT_S
 from lib.core.messages import Message, RoundTripDelivery
 from lib.core.settings import Mail
+from lib.system.clock import utc_now
 
 
 class CheckFailed(Exception):
@@ -206,7 +206,7 @@ class JobBase:
                 subject=str(subject),
                 body=str(body),
                 to=read_addresses(to) or job_context.to or self.contact(),
-                born_at=datetime.now(UTC),
+                born_at=utc_now(),
                 thread=job_context.thread,
             )
         )

@@ -20,7 +20,7 @@ from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.core.results import Timing
 from lib.core.settings import Settings
-from lib.core.text import counted, duration, first_line, local, since
+from lib.core.text import counted, cut, duration, first_line, local, since
 from lib.report import status
 
 #: Certificates that expire within this time are listed.
@@ -198,7 +198,7 @@ def message(
     trouble = _mail_trouble(facts, settings)
     headline = _headline(bad, facts, has_mail_trouble=bool(trouble))
     body = [
-        _first_line(bad, facts),
+        _opening(bad, facts),
         *([f"Mail problem: {trouble}."] if trouble else []),
         *_late(issue, facts.now),
         "",
@@ -225,7 +225,7 @@ def _name(issue: DueSummary, more: int = 0) -> str:
 # The first line and the subject.
 
 
-def _first_line(bad: Sequence[Record], facts: SummaryInput) -> str:
+def _opening(bad: Sequence[Record], facts: SummaryInput) -> str:
     jobs = counted(len({*facts.catalog, *(one.key for one in bad)}), "job")
     failing, unknown = _failing_and_unknown(bad)
     if not bad:
@@ -300,10 +300,6 @@ def _section(title: str, words: str, lines: Iterable[str]) -> Iterator[str]:
     lines = list(lines)
     yield f"{title}: {words}"
     for line in lines[:MAX_LINES]:
-        yield f"    {_cut(line)}"
+        yield f"    {cut(line, MAX_CHARACTERS)}"
     if len(lines) > MAX_LINES:
         yield f"    and {len(lines) - MAX_LINES} more"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 4]} ..."

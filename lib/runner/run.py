@@ -11,8 +11,8 @@ from lib.core.settings import Settings
 from lib.runner.supervisor import RUN_S, Stop, Supervisor
 from lib.storage.lock import Holder
 from lib.storage.store import GuardedStore
+from lib.system.clock import utc_now
 from lib.system.errors import StateError
-from lib.workers.worker import utc_now
 
 logger = logging.getLogger(__name__)
 

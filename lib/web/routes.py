@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,6 +16,7 @@ from lib.core.records import RunRecord
 from lib.core.settings import Settings
 from lib.peers import answer, publish
 from lib.storage.store import State
+from lib.system.clock import utc_now
 from lib.system.errors import StateError
 
 logger = logging.getLogger(__name__)
@@ -31,11 +32,6 @@ HEADERS = (
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 Application = Callable[[Mapping[str, Any], StartResponse], Iterable[bytes]]
-
-
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)
 
 
 def application(

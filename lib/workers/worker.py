@@ -13,7 +13,7 @@ import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lib.core.enums import JobFrequency
@@ -21,6 +21,7 @@ from lib.core.jobs import JobFile, JobKey, OldEntry
 from lib.core.policy import is_due, record_of
 from lib.core.records import Record
 from lib.core.settings import Limits, Mail
+from lib.system.clock import utc_now
 from lib.system.process import MAX_PRINTED, Emit
 from lib.workers import protocol
 
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
 
 #: The limit for a hook, which only composes a mail.
 HOOK_TIMEOUT_S = 10.0
-
-
-def utc_now() -> datetime:
-    """Return the current time."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_nomail_puts_the_whole_mail_into_the_log(caplog, approved):
     lines = record.getMessage().splitlines()
     approved(lines[0])
     assert "    Subject: [web1] voll ü" in lines
-    assert lines[-2:] == ["    Grüße", "    2026-11-22 ERROR forged line [2J"]
+    assert lines[-2:] == ["    Grüße", "    2026-11-22 ERROR forged line\\x1b[2J"]
 
 
 def test_nomail_wins_over_a_server_that_is_set_up():

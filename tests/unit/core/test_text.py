@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from lib.core.sanitize import harmless
-from lib.core.text import counted, duration, first_line, local, since, wrapped
+from lib.core.text import counted, cut, duration, first_line, local, since, wrapped
 
 #: Said in full, since a small machine may have no zone files.
 BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"
@@ -104,26 +103,13 @@ def test_the_first_line_is_the_first_that_says_something():
     assert first_line("") == ""
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain", "plain"),
-        ("Zürich 東京 🛒", "Zürich 東京 🛒"),
-        ("\N{MAN}\u200d\N{ROCKET}", "\N{MAN}\u200d\N{ROCKET}"),
-        ("a\x1b[31mred", r"a\x1b[31mred"),
-        ("two\r\nlines", r"two\r\nlines"),
-        ("bell\x07\x9b", r"bell\x07\x9b"),
-        ("turned\u202egpj", r"turned\u202egpj"),
-        ("two\u2028lines", r"two\u2028lines"),
-        ("half\udcff", r"half\udcff"),
-    ],
-)
-def test_what_is_no_visible_character_is_written_as_an_escape(text, shown):
-    assert harmless(text) == shown
-
-
 def test_sentences_are_lines_that_a_mail_shows_whole():
     url = "https://example.org/" + "x" * 90
     lines = wrapped(f"Look there: {url} and {'then ' * 20}").split("\n")
     assert [line for line in lines if len(line) > 76] == [url]
     assert wrapped("") == ""
+
+
+def test_a_long_text_ends_with_an_ellipsis():
+    assert cut("x" * 20, 20) == "x" * 20
+    assert cut("x" * 21, 20) == "x" * 17 + "..."

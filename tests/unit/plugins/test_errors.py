@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from lib.core.sanitize import fit, fit_end
 from lib.core.text import printed_part
 from lib.plugins.errors import described, formatted, shown
 
@@ -72,29 +71,6 @@ def test_a_traceback_survives_hostile_texts():
 )
 def test_any_object_is_shown_in_one_short_line(answer, words):
     assert shown(answer) == words
-
-
-def test_a_fitting_text_has_no_secret_and_no_control_character():
-    assert fit("a s3cret\r\n\tb\x1b[2J\ud800", ("s3cret",), 99) == (
-        "a ***\n        b\\x1b[2J\\ud800"
-    )
-
-
-def test_no_half_secret_stays_where_a_text_is_cut():
-    for length in range(20):
-        assert "s3c" not in fit("0123456789s3cret789", ("s3cret",), length)
-        assert "ret" not in fit_end("0123456789s3cret789", ("s3cret",), length)
-    huge = "x" * (256 * 1024 - 3) + "s3cret"
-    assert "s3c" not in fit(huge, ("s3cret",), 4000)
-    assert "ret" not in fit_end(
-        huge[::-1].replace("terc3s", "s3cret"), ("s3cret",), 4000
-    )
-
-
-def test_of_a_text_its_start_is_kept_and_of_a_traceback_its_end():
-    assert fit("abcdef", (), 3) == "abc ..."
-    assert fit_end("abcdef", (), 3) == "... def"
-    assert fit("abc", (), 3) == fit_end("abc", (), 3) == "abc"
 
 
 def test_nothing_printed_is_nothing_said(approved):

@@ -199,7 +199,7 @@ def test_a_list_is_cut_and_says_by_how_much(approved):
     assert lines[0].startswith("00, ")
     approved(lines[-1])
     long = below(FAILING, facts(failing("a", reason="x" * 900)))[1][0]
-    assert len(long) < 210 and long.endswith("x ...")
+    assert len(long) < 210 and long.endswith("x...")
 
 
 def test_what_recovered_is_told_once_with_how_often_and_how_long(approved):
