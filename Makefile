@@ -22,7 +22,7 @@ SOURCES := $(wildcard checker.py) lib jobs tests
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test approve faults soak lint format coverage bench man docs compile lock clean venv venv-dev
+.PHONY: help run test approve faults soak lint format coverage bench bench-against man docs compile lock clean venv venv-dev
 
 help:
 	@echo 'make run       run the minute jobs once, without mail, and show the table'
@@ -36,6 +36,7 @@ help:
 	@echo 'make format    black and isort: change the files'
 	@echo 'make coverage  the tests again, and the lines none of them visits'
 	@echo 'make bench     how long a run takes on this machine'
+	@echo 'make bench-against   what it costs here, beside other commits, REV="0bca2c4 HEAD"'
 	@echo 'make man       write contrib/checker.1 anew from the tables of --help'
 	@echo 'make docs      write docs/settings.md anew from the tables of options'
 	@echo 'make compile   bytecode of lib and jobs, so that no run has to make it'
@@ -82,10 +83,7 @@ soak: venv-dev
 # What that commit did wrong and says so in its row is expected to be wrong.
 stories: venv-dev
 	@[ -n '$(REV)' ] || { echo 'make: say which commit: make stories REV=0bca2c4' >&2; exit 1; }
-	@rm -rf 'build/stories-$(REV)'
-	@git clone --quiet --no-checkout . 'build/stories-$(REV)'
-	@git -C 'build/stories-$(REV)' checkout --quiet --detach '$(REV)'
-	@$(MAKE) -C 'build/stories-$(REV)' venv
+	@$(call clone,build/stories-$(REV),$(REV))
 	@CHECKER_ROOT='build/stories-$(REV)' \
 	    $(IN_VENV) -m pytest -q -n 2 tests/e2e/test_stories.py $(ARGS)
 
@@ -110,6 +108,12 @@ coverage: venv-dev
 
 bench: venv-dev
 	@$(IN_VENV) -m tests.bench
+
+# Some rows, or another number of turns: ARGS='--rows idle,http --times 3'.
+bench-against: venv-dev
+	@[ -n '$(REV)' ] || { echo 'make: say which commits: make bench-against REV=0bca2c4' >&2; exit 1; }
+	@$(foreach commit,$(REV),$(call clone,build/against-$(commit),$(commit)) &&) \
+	    $(IN_VENV) -m tests.bench_against $(foreach commit,$(REV),'build/against-$(commit)') $(ARGS)
 
 man: venv
 	@$(IN_VENV) -m lib.cli.manpage >contrib/checker.1
@@ -147,6 +151,14 @@ define install
 	    exit 1; \
 	fi; \
 	$(2) >"$$stamp"
+endef
+
+# $(1): the folder; $(2): the commit.  It gets what it requires itself, with our Python.
+define clone
+	rm -rf '$(1)' && \
+	git clone --quiet --no-checkout . '$(1)' && \
+	git -C '$(1)' checkout --quiet --detach '$(2)' && \
+	$(MAKE) -C '$(1)' venv VENV=.venv PYTHON="$$($(IN_VENV) -c 'import sys; print(sys._base_executable)')"
 endef
 
 # Leaves in $python a Python of 3.11 or newer that can make a venv.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests import bench
+from tests import bench, bench_against
+from tests.support import pages
 from tests.support.benchserver import servers
 
 
@@ -72,3 +75,32 @@ def test_a_figure_says_its_limit_and_whether_it_is_over():
 
 def test_a_commit_is_measured_and_whole(tmp_path):
     assert all(one.ok for one in bench.commits(tmp_path, 12) if one.exact)
+
+
+# make bench-against.
+
+
+def test_a_row_is_measured_in_two_checkouts(capsys):
+    bench_against.main([str(bench.ROOT), "--rows", "idle", "--times", "1"])
+    *_machine, title, _line, row = capsys.readouterr().out.splitlines()
+    assert title == "| work | unit | here | here | here / here |"
+    assert re.fullmatch(r"\| a minute run, .* \| CPU s( \| [\d.]+){3} \|", row), row
+
+
+def test_a_run_that_did_not_do_what_it_is_measured_for_has_no_figure(tmp_path):
+    here = bench_against.checkout(bench.ROOT)
+
+    def prepared(folder, checkout):
+        return bench_against.Place(folder, checkout, "[email\n").prepare("minute")
+
+    row = bench_against.Row("settings that cannot be used", prepared, 1)
+    (trouble,) = bench_against.measured(row, [here], tmp_path, 1)
+    assert "exit code 1" in trouble
+    assert bench_against.line(row, [1.0, trouble]).endswith("| 1 | - | - |")
+
+
+def test_the_page_names_every_row():
+    page = (bench.ROOT / "docs" / "testing.md").read_text("utf-8")
+    table = pages.rows(pages.part(page, "What a run costs"))
+    shown = {pages.words(name)[0]: what for name, what in table}
+    assert shown == {name: row.what for name, row in bench_against.ROWS.items()}

@@ -1,0 +1,391 @@
+"""What a run costs here, beside other commits: ``make bench-against REV=...``.
+
+Each row of ROWS is a scenario: settings, job files and a state folder as a user has
+them, and the run of the program that is measured.  The checkouts take turns, each time
+from the same state; the table has the median of each, and the ratio.  A checkout is
+used through its command line alone, so that any commit can be measured.
+
+    python -m tests.bench_against CHECKOUT... [--rows NAME,NAME] [--times N]
+
+CPU is that of the whole process tree; servers are not part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import GENERAL, ROOT, commit, machine
+from tests.support.benchserver import servers
+from tests.support.measure import Cost, cost
+from tests.support.servers import SmtpServer
+
+#: Sections, records, jobs and targets of the rows that have many.
+MANY = 10_000
+HTTP_TARGETS = 20
+ALERTS = 5
+#: So many minutes a storm of alerts may take until everybody is notified.
+STORM_RUNS = 12
+NO_MAIL = "[email]\nnomail = True\n"
+SENDER = "sender = bench@example.com\n"
+
+JOBS = """\
+import os
+from lib.jobbase import CheckFailed, JobBase, JobFrequency, JobSpawner
+
+class Many(JobSpawner):
+    def get_sub_jobs(self, config):
+        for number in range({count}):
+            yield One(config, number)
+
+class One(JobBase):
+    def executeEvery(self):
+        return JobFrequency.{every}
+
+    def numberFailuresBeforeNotification(self):
+        return {failures}
+
+    def execute(self):
+        if os.path.exists({flag!r}):
+            raise CheckFailed("no route to host")
+        return True
+"""
+
+
+class Trouble(Exception):
+    """A run did not do what its row is about."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A commit that is measured."""
+
+    name: str
+    program: Path
+    python: str
+
+
+def checkout(folder: Path) -> Checkout:
+    """Return the checkout in a folder, with its bytecode made."""
+    if folder.resolve() == ROOT:
+        name, python = "here", sys.executable
+    else:
+        name = folder.name.removeprefix("against-")
+        # Not resolved: a link that venv makes is what names the libraries.
+        python = str(folder.absolute() / ".venv" / "bin" / "python")
+    compiling = [python, "-m", "compileall", "-qq", "lib", "jobs"]
+    subprocess.run(compiling, cwd=folder, check=True)
+    return Checkout(name, folder.resolve() / "checker.py", python)
+
+
+class Place:
+    """The settings, job files and state of one row in one checkout."""
+
+    def __init__(self, folder: Path, checkout: Checkout, settings: str) -> None:
+        self.checkout = checkout
+        #: The jobs of ``JOBS`` fail while it is there.
+        self.flag = folder / "flag"
+        self.settings = folder / "settings.cfg"
+        self.jobs = folder / "jobs"
+        self.state = folder / "state"
+        self._snapshot = folder / "snapshot"
+        folder.mkdir()
+        self.jobs.mkdir(mode=0o755)
+        self.state.mkdir(mode=0o700)
+        self.settings.touch(0o600)
+        self.settings.write_text(GENERAL + settings, "utf-8")
+
+    def add_jobs(self, count: int, every: str, failures: int = 10) -> None:
+        text = JOBS.format(
+            count=count, every=every, failures=failures, flag=str(self.flag)
+        )
+        path = self.jobs / "Many.py"
+        path.write_text(text, "utf-8")
+        path.chmod(0o644)
+
+    def run(self, every: str = "minute", *python: str, watch: bool = False) -> Cost:
+        """Return what one run cost.  Raise Trouble if it said or found anything odd."""
+        # With this note 0bca2c4 leaves out a run in which nothing is due.
+        (self.state / "idle").unlink(missing_ok=True)
+        where = ("-f", self.settings, "--jobs", self.jobs, "--state", self.state)
+        command = [self.checkout.python, *python, str(self.checkout.program)]
+        command += ["-m", "cron", "-c", every, *map(str, where)]
+        ran = cost(command, watch=watch)
+        if ran.exit_code or (ran.said and not python):
+            raise Trouble(f"-c {every}: exit code {ran.exit_code}: {ran.said[:500]}")
+        return ran
+
+    def prepare(self, *runs: str) -> None:
+        """Carry out runs, and have each that is measured begin where they end."""
+        for every in runs:
+            self.run(every)
+        shutil.copytree(self.state, self._snapshot)
+
+    def begin_again(self) -> None:
+        """Have the state that ``prepare`` left, and job files that are new."""
+        shutil.rmtree(self.state)
+        shutil.copytree(self._snapshot, self.state)
+        for path in self.jobs.iterdir():
+            # One that did not change is not loaded in a minute that has no use for it.
+            path.touch()
+
+
+Measure = Callable[[], float]
+
+
+# The rows: each prepares a place in a checkout and yields what measures it once.
+
+
+@contextmanager
+def idle(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have one job file loaded, and nothing due."""
+    place = _place_with_jobs(folder, checkout, 1, "HOUR", "day", "minute")
+    yield lambda: _again(place).cpu_s
+
+
+@contextmanager
+def imports(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have that run, and add up what its imports take, in milliseconds."""
+    place = _place_with_jobs(folder, checkout, 1, "HOUR", "day", "minute")
+    bare = _imports(cost([checkout.python, "-X", "importtime", "-c", "pass"]).said)
+
+    def measure() -> float:
+        took = _imports(_again(place, "-X", "importtime").said)
+        # What Python loads itself is not the program's.
+        return sum(us for module, us in took.items() if module not in bare) / 1000
+
+    yield measure
+
+
+def _imports(said: str) -> dict[str, int]:
+    """Return the microseconds that each module took by itself."""
+    lines = re.findall(r"import time: +(\d+) \| +\d+ \| +(\S+)", said)
+    return {module: int(us) for us, module in lines}
+
+
+@contextmanager
+def http(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have HTTP targets that answer at once."""
+    with _place_with_targets(folder, checkout, HTTP_TARGETS) as place:
+        yield lambda: _again(place).cpu_s
+
+
+@contextmanager
+def memory(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have very many HTTP targets, and look how much memory all processes take."""
+    with _place_with_targets(folder, checkout, MANY) as place:
+        yield lambda: _again(place, watch=True).peak_pss_mib
+
+
+@contextmanager
+def sections(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have very many sections loaded, and nothing due."""
+    each = "[disk d-{}]\npath = /\nevery = day\nlimit = 100\n"
+    place = Place(folder, checkout, NO_MAIL + "".join(map(each.format, range(MANY))))
+    place.prepare("day", "minute")
+    yield lambda: _again(place).cpu_s
+
+
+@contextmanager
+def records(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have the records of very many failing jobs loaded, and nothing due."""
+    place = _place_with_jobs(folder, checkout, MANY, "HOUR")
+    place.flag.touch()
+    place.prepare("day", "minute")
+    yield lambda: _again(place).cpu_s
+
+
+@contextmanager
+def unchanged(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have very many jobs judged that stay as they are."""
+    place = _place_with_jobs(folder, checkout, MANY, "MINUTE", "minute")
+    yield lambda: _again(place).cpu_s
+
+
+@contextmanager
+def changed(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have them fail all at once: very many records committed, nobody notified yet."""
+    place = _place_with_jobs(folder, checkout, MANY, "MINUTE", "minute")
+    place.flag.touch()
+    yield lambda: _again(place).cpu_s
+
+
+@contextmanager
+def mails(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have some jobs fail, each of which is mailed about."""
+    with _failing_jobs(folder, checkout, ALERTS) as run_until_notified:
+        yield lambda: run_until_notified(1)
+
+
+@contextmanager
+def storm(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have very many jobs fail, and runs follow until all of them are mailed about."""
+    with _failing_jobs(folder, checkout, MANY) as run_until_notified:
+        yield lambda: run_until_notified(STORM_RUNS)
+
+
+@contextmanager
+def _failing_jobs(
+    folder: Path, checkout: Checkout, count: int
+) -> Iterator[Callable[[int], float]]:
+    with SmtpServer(security="none") as server:
+        place = Place(folder, checkout, server.email_section() + SENDER)
+        place.add_jobs(count, "MINUTE", failures=1)
+        place.prepare("minute")
+        place.flag.touch()
+
+        def run_until_notified(runs: int) -> float:
+            place.begin_again()
+            server.mails.clear()
+            spent_s, notified = 0.0, 0
+            for _ in range(runs):
+                spent_s += place.run().cpu_s
+                notified = sum(stands_for(mail.subject) for mail in server.mails)
+                if notified >= count:
+                    return spent_s
+            raise Trouble(f"{notified:,} of {count:,} mailed about in {runs} runs")
+
+        yield run_until_notified
+
+
+def stands_for(subject: str) -> int:
+    """Return how many jobs a mail is about, as its subject counts them."""
+    counted = re.search(r"([\d,]+) (jobs )?failing", subject)
+    return int(counted[1].replace(",", "")) if counted else "is failing" in subject
+
+
+def _place_with_jobs(
+    folder: Path, checkout: Checkout, count: int, every: str, *runs: str
+) -> Place:
+    place = Place(folder, checkout, NO_MAIL)
+    place.add_jobs(count, every)
+    if runs:
+        place.prepare(*runs)
+    return place
+
+
+@contextmanager
+def _place_with_targets(
+    folder: Path, checkout: Checkout, count: int
+) -> Iterator[Place]:
+    folder.mkdir()
+    with servers(folder) as there:
+        url = f"http://127.0.0.1:{there.ports['well']}"
+        targets = (f"[http t-{n}]\nurl = {url}/{n}\n" for n in range(count))
+        place = Place(folder / "place", checkout, NO_MAIL + "".join(targets))
+        place.prepare("minute")
+        yield place
+
+
+def _again(place: Place, *python: str, watch: bool = False) -> Cost:
+    place.begin_again()
+    return place.run("minute", *python, watch=watch)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row is called, and how often it is measured if nothing else is said."""
+
+    what: str
+    prepared: Callable[[Path, Checkout], AbstractContextManager[Measure]]
+    times: int
+    unit: str = "CPU s"
+
+
+ROWS = {
+    "idle": Row("a minute run, one job file loaded, nothing due", idle, 11),
+    "imports": Row("imports of that run", imports, 11, "ms"),
+    "http": Row(f"a minute run with {HTTP_TARGETS} HTTP targets", http, 9),
+    "sections": Row(f"{MANY:,} sections loaded, nothing due", sections, 7),
+    "records": Row(f"{MANY:,} records loaded, nothing due", records, 5),
+    "unchanged": Row(f"{MANY:,} jobs judged, nothing changed", unchanged, 5),
+    "changed": Row(f"{MANY:,} jobs judged, all records changed", changed, 5),
+    "memory": Row(f"peak memory with {MANY:,} HTTP targets", memory, 3, "MiB"),
+    "mails": Row(f"a run with {ALERTS} alerts by mail", mails, 7),
+    "storm": Row(f"{MANY:,} failing at once, all notified", storm, 3),
+}
+
+
+def measured(
+    row: Row, checkouts: Sequence[Checkout], folder: Path, times: int
+) -> list[float | str]:
+    """Return the median for each checkout, measured in turns, or what went wrong."""
+    values: list[list[float]] = [[] for _ in checkouts]
+    trouble: dict[int, str] = {}
+    with ExitStack() as stack:
+        measures: dict[int, Measure] = {}
+        for number, checkout in enumerate(checkouts):
+            try:
+                prepared = row.prepared(folder / str(number), checkout)
+                measures[number] = stack.enter_context(prepared)
+            except Trouble as error:
+                trouble[number] = str(error)
+        for _turn in range(times):
+            for number, measure in measures.items():
+                if number in trouble:
+                    continue
+                try:
+                    values[number].append(measure())
+                except Trouble as error:
+                    trouble[number] = str(error)
+    return [
+        trouble.get(number) or statistics.median(found)
+        for number, found in enumerate(values)
+    ]
+
+
+def line(row: Row, medians: Sequence[float | str]) -> str:
+    """Return the line of the table: each figure, and what ours is of each other one."""
+    *others, ours = medians
+    cells = [
+        *(f"{one:.3g}" if isinstance(one, float) else "-" for one in medians),
+        *(
+            (
+                f"{ours / one:.2f}"
+                if isinstance(one, float) and isinstance(ours, float)
+                else "-"
+            )
+            for one in others
+        ),
+    ]
+    return f"| {row.what} | {row.unit} | {' | '.join(cells)} |"
+
+
+def main(words: Sequence[str]) -> None:
+    """Print the table, a line as soon as it is measured."""
+    parser = argparse.ArgumentParser(prog="make bench-against REV=... ARGS=...")
+    parser.add_argument("checkouts", nargs="+", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--rows", default=",".join(ROWS), help=f"some of {','.join(ROWS)}"
+    )
+    parser.add_argument("--times", type=int, help="how often each row is measured")
+    asked = parser.parse_args(words)
+    rows = asked.rows.split(",")
+    if unknown := [name for name in rows if name not in ROWS]:
+        parser.error(f"there is no row {unknown[0]}: they are {', '.join(ROWS)}")
+    checkouts = [checkout(folder) for folder in (*asked.checkouts, ROOT)]
+    names = [one.name for one in checkouts]
+    print(f"{commit()} is here; {machine()}\n")
+    titles = ["work", "unit", *names, *(f"here / {name}" for name in names[:-1])]
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}", flush=True)
+    for name in rows:
+        row = ROWS[name]
+        with tempfile.TemporaryDirectory(prefix="checker-bench-") as folder:
+            medians = measured(row, checkouts, Path(folder), asked.times or row.times)
+        print(line(row, medians), flush=True)
+        for checkout_name, median in zip(names, medians, strict=True):
+            if isinstance(median, str):
+                print(f"{name}, {checkout_name}: {median}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
