@@ -16,20 +16,21 @@ from lib.alerting import bundling
 from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
 from lib.storage.codec import packed, read_value
+from lib.storage.quarantine import QUARANTINE, put_away
 from lib.system.errors import trouble
 from lib.system.files import (
     Damaged,
     listed,
-    move_away,
     remove_leftovers,
     replace_files,
     sync_folder,
+    thin,
 )
 
 logger = logging.getLogger(__name__)
 
-#: The most files in dead/.
-MAX_DEAD = 1000
+#: The most in dead/.
+MAX_DEAD, MAX_DEAD_BYTES = 1000, 50 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,11 @@ class AlertStore:
         The file name is made from the content, so that it is saved once.
         """
         self._make(self._dead)
-        for name in listed(self._dead)[: -MAX_DEAD + 1]:
-            (self._dead / name).unlink(missing_ok=True)
         who = hashlib.sha256(" ".join(sorted(why)).encode()).hexdigest()[:8]
         name = f"{message.born_at:%Y%m%dT%H%M%S}-{message.message_id[:16]}-{who}.json"
         content = packed(Dead(now, dict(why), message))
         replace_files([(self._dead / name, content)])
+        thin(self._dead, most_files=MAX_DEAD, most_bytes=MAX_DEAD_BYTES)
 
     def _read_send_log(self, now: datetime) -> SendLog:
         try:
@@ -129,7 +129,7 @@ class AlertStore:
 
     def _quarantine_file(self, path: Path, error: Damaged, now: datetime) -> None:
         logger.warning("%s: %s; moved to quarantine", path, error)
-        move_away([path], self._state / "quarantine", now)
+        put_away([path], self._state / QUARANTINE, now)
 
     def _make(self, folder: Path) -> None:
         if folder in self._made or folder.is_dir():

@@ -47,7 +47,7 @@ class Summaries:
         catalog: Mapping[JobKey, CatalogEntry],
         run: RunRecord,
     ) -> None:
-        """``catalogue``: the jobs that the run before has met; ``run``: this one."""
+        """``catalog``: the jobs that the run before has met; ``run``: this one."""
         self._settings = settings
         self._times = settings.summary
         self._session = session

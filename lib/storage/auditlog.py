@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 NAME, OLDER_NAME = "decisions.log", "decisions.log.1"
 #: There are two files at most, of this size.
 MAX_BYTES = 5 * 1024 * 1024
+#: How often a reader begins again because a run has renamed the files.
+ATTEMPTS = 3
 
 
 class AuditLog:
@@ -92,14 +94,7 @@ def read_entries(
     """
     found = []
     second = _second(after) if after else ""
-    for name in (OLDER_NAME, NAME):
-        try:
-            text = read_capped(folder / name).decode("utf-8", "replace")
-        except FileNotFoundError:
-            continue
-        except (OSError, Damaged) as error:
-            logger.error("%s cannot be read: %s", folder / name, error)
-            continue
+    for text in _texts(folder):
         for line in text.split("\n"):
             # Most of them are old, and are not to be taken apart.
             if second and line[: len(second)] <= second:
@@ -109,6 +104,36 @@ def read_entries(
                 entry = from_line(line) if is_wanted(key, parts[2]) else None
                 found += [entry] if entry else []
     return found
+
+
+def _texts(folder: Path) -> list[str]:
+    """Return what the files hold, the older one first.
+
+    Read again where a run has renamed them meanwhile.
+    """
+    for _attempt in range(ATTEMPTS):
+        before = _inode(folder / NAME)
+        texts = [_text(folder / name) for name in (OLDER_NAME, NAME)]
+        if _inode(folder / NAME) == before:
+            break
+    return texts
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_capped(path).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    except (OSError, Damaged) as error:
+        logger.error("%s cannot be read: %s", path, error)
+        return ""
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return os.lstat(path).st_ino
+    except OSError:
+        return None
 
 
 def reaches_back_to(folder: Path) -> datetime | None:

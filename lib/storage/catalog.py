@@ -1,4 +1,4 @@
-"""catalogue.json: the jobs that the last runs met.  Made anew when it is lost."""
+"""catalog.json: the jobs that the last runs met.  Made anew when it is lost."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def load_catalog(path: Path) -> tuple[dict[JobKey, CatalogEntry], dict[str, File
 def save_catalog(
     path: Path, jobs: Mapping[JobKey, CatalogEntry], asked: Mapping[str, FileScan]
 ) -> None:
-    """Replace the catalogue; raise StateError."""
+    """Replace the catalog; raise StateError."""
     in_order = _Catalog({str(key): jobs[key] for key in sorted(jobs)}, asked)
     replace_files([(path, packed(in_order))])

@@ -7,7 +7,7 @@ damaged it: such a file is tried again in each run, and then what it holds count
 from __future__ import annotations
 
 import logging
-import random
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,11 +21,14 @@ from lib.core.records import Record
 from lib.storage.codec import read_value
 from lib.storage.records import STEM, Batch
 from lib.system.errors import trouble
-from lib.system.files import Damaged, NotRead, listed, move_away, sync_folder
+from lib.system.files import Damaged, NotRead, listed, move_away, sync_folder, thin
 
 logger = logging.getLogger(__name__)
 
 QUARANTINE, UNREAD = "quarantine", "unread"
+#: The most in quarantine: as many files as there may be records, which a disk may
+#: damage all at once.
+MAX_FILES, MAX_BYTES = 10_000, 200 * 1024 * 1024
 #: As ``move_away`` names them: what it was called, and since when it is here.
 _DATED = re.compile(r"(?P<stem>.+)\.(?P<since>\d{8}T\d{6}\.\d{6})\.json")
 
@@ -50,7 +53,7 @@ class Quarantine:
         """Move files out of the way; one that cannot be moved stays."""
         paths = set(paths)
         move_away(sorted(paths & self._not_read), self._unread, now)
-        move_away(sorted(paths - self._not_read), self._quarantine, now)
+        put_away(sorted(paths - self._not_read), self._quarantine, now)
 
     def read_again(self, now: datetime) -> list[Record]:
         """Return the records in the unread files that can be read by now.
@@ -59,7 +62,10 @@ class Quarantine:
         be: a disk that is ill may take long to say so.
         """
         names = listed(self._unread)
-        random.shuffle(names)
+        if len(names) > 1:
+            import random
+
+            random.shuffle(names)
         found: list[Record] = []
         for name in names:
             path = self._unread / name
@@ -89,7 +95,18 @@ class Quarantine:
 
     def _give_up(self, path: Path, error: Damaged, now: datetime) -> None:
         logger.warning("%s: %s; it is put into quarantine", path, error)
-        move_away([path], self._quarantine, now)
+        put_away([path], self._quarantine, now)
+
+
+def put_away(paths: Iterable[Path], quarantine: Path, now: datetime) -> None:
+    """Move damaged files into quarantine, and the oldest of many out of it.
+
+    One that cannot be moved stays, with an error in the log.
+    """
+    paths = [path for path in paths if os.path.lexists(path)]
+    if paths:
+        move_away(paths, quarantine, now)
+        thin(quarantine, most_files=MAX_FILES, most_bytes=MAX_BYTES)
 
 
 def rejoined(record: Record | None, old: Record) -> Record:

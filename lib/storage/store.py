@@ -34,7 +34,7 @@ from lib.system.process import Child
 logger = logging.getLogger(__name__)
 
 #: The files that hold no record, by stem; no record's is one of these.
-RUN, CATALOG = "run", "catalogue"
+RUN, CATALOG = "run", "catalog"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lib.system.errors import StateError as StateError
 from lib.system.errors import trouble
@@ -172,6 +172,50 @@ def move_away(paths: Iterable[Path], folder: Path, now: datetime) -> None:
         logger.error("%s", trouble(folder, "make it", error))
     except StateError as error:
         logger.error("%s", error)
+
+
+def thin(folder: Path, *, most_files: int, most_bytes: int) -> None:
+    """Remove the oldest files of a folder where there are too many, or too much.
+
+    The newest always stays.  What cannot be removed stays, with a line in the log.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            files = [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+        sizes = [_dated(entry) for entry in files]
+    except OSError as error:
+        logger.warning("%s", trouble(folder, "list it", error))
+        return
+    for name in beyond(sizes, most_files, most_bytes):
+        try:
+            os.unlink(folder / name)
+        except OSError as error:
+            logger.warning("%s", trouble(folder / name, "remove it", error))
+
+
+def _dated(entry: os.DirEntry[str]) -> DatedFile:
+    status = entry.stat(follow_symlinks=False)
+    # The time that nobody can set; what it takes of the disk, which may be less.
+    return DatedFile(status.st_ctime_ns, entry.name, status.st_blocks * 512)
+
+
+class DatedFile(NamedTuple):
+    """A file as ``thin`` sees it."""
+
+    changed_ns: int
+    name: str
+    size: int
+
+
+def beyond(files: Iterable[DatedFile], most_files: int, most_bytes: int) -> list[str]:
+    """Return the names of the files that are too many, the oldest first."""
+    newest_first = sorted(files, reverse=True)
+    size = 0
+    for count, file in enumerate(newest_first):
+        size += file.size
+        if count and (count >= most_files or size > most_bytes):
+            return [file.name for file in reversed(newest_first[count:])]
+    return []
 
 
 def read_capped(path: Path) -> bytes:

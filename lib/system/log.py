@@ -3,10 +3,15 @@
 Without flags only errors are printed, on standard error, which cron mails.  ``-v``
 writes everything to the log file, ``-d`` to standard error.  If the log file cannot be
 written, that is reported once, and monitoring goes on.
+
+Several processes may append to the log at once (a run, one that is turned away, the
+daemon), and logrotate may rename or truncate it: before each line the file is opened
+again if another one is in its place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
@@ -17,9 +22,13 @@ from typing import TextIO
 from lib.core.sanitize import scrubbed
 from lib.system.streams import error_stream
 
+logger = logging.getLogger(__name__)
+
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
-#: A larger log is renamed to NAME.1 when the next run opens it.
+#: A larger log is renamed to NAME.1, in place of the one before.
 MAX_LOG = 10 * 1024 * 1024
+#: What such a name leads to is another file in each process.
+_STREAMS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")
 
 
 class _Formatter(logging.Formatter):
@@ -59,27 +68,33 @@ def start_log(
         errors.set_name("supervisor")
         _add(root, errors, _Formatter(secrets, "checker: %(message)s"))
     if to_file:
-        log = _LogFile(logfile, stderr)
+        log = LogFile(logfile, stderr)
+        _add(root, log, _Formatter(secrets))
         # Opened here, so that an error is reported once, not by each process.
         log.open()
-        _add(root, log, _Formatter(secrets))
     elif mails_to_file and not to_stderr:
         mails = logging.getLogger("lib.alerting.channels")
-        _add(mails, _LogFile(logfile, stderr), _Formatter(secrets))
+        _add(mails, LogFile(logfile, stderr), _Formatter(secrets))
 
 
-class _LogFile(logging.StreamHandler[TextIO]):
+class LogFile(logging.StreamHandler[TextIO]):
     """The log file, opened when there is something to write.
 
     If that fails, it is reported once, and the log continues on standard error: a mail
     of nomail must not be lost.
     """
 
-    def __init__(self, logfile: Path, fallback: TextIO) -> None:
+    def __init__(
+        self, logfile: Path, fallback: TextIO, most_bytes: int = MAX_LOG
+    ) -> None:
         super().__init__(fallback)
         self._logfile = logfile
         self._fallback = fallback
-        self._is_open = False
+        self._most_bytes = most_bytes
+        self._has_failed = False
+        self._may_rename = True
+        #: What is open, by device and inode.
+        self._opened: tuple[int, int] | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         self.open()
@@ -93,50 +108,105 @@ class _LogFile(logging.StreamHandler[TextIO]):
             super().emit(record)
 
     def _use_fallback(self, why: str) -> None:
+        self._has_failed = True
         self.stream = self._fallback
-        path = self._logfile
-        print(
-            f"checker: the log file {path} cannot be written: {why}; "
-            "logging continues here",
-            file=self.stream,
-        )
+        if why:
+            print(
+                f"checker: the log file {self._logfile} cannot be written: {why}; "
+                "logging continues here",
+                file=self.stream,
+            )
 
     def open(self) -> None:
-        """Open the file, unless that was done."""
-        if self._is_open:
-            return
-        self._is_open = True
-        path = self._logfile
-        # O_NONBLOCK: do not wait for a reader, or for a lease to end.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-        why = _why_not_log(path)
-        if why:
-            self._use_fallback(why)
+        """Open the file that has the log's name now; rename it first if it is full."""
+        if self._has_failed:
             return
         try:
-            if path.exists() and path.stat().st_size > MAX_LOG:
-                path.replace(path.with_name(f"{path.name}.1"))
-            descriptor = os.open(path, flags, 0o640)
+            status = os.stat(self._logfile)
+        except OSError:
+            # It does not exist yet, or opening it gives the error.
+            self._open()
+            return
+        if self._may_rename and status.st_size > self._most_bytes:
+            self._rename()
+        elif _identity(status) != self._opened:
+            self._open()
+
+    def _open(self) -> None:
+        why = _why_not_log(self._logfile)
+        if why is not None:
+            self._use_fallback(why)
+            return
+        # O_NONBLOCK: do not wait for a reader, or for a lease to end.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            descriptor = os.open(self._logfile, flags, 0o640)
         except OSError as error:
             self._use_fallback(error.strerror or str(error))
             return
-        self.stream = os.fdopen(
+        before, self.stream = self.stream, os.fdopen(
             descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace"
         )
+        self._opened = _identity(os.fstat(descriptor))
+        if before is not self._fallback:
+            with contextlib.suppress(OSError):
+                before.close()
+
+    def _rename(self) -> None:
+        try:
+            # Where the name is a link, the file that it leads to.
+            _rename_full(self._logfile.resolve(), self._most_bytes)
+        except OSError as error:
+            # Its folder may be somebody else's, who has logrotate for it.
+            self._may_rename = False
+            why = error.strerror or error
+            logger.warning("%s is full and cannot be renamed: %s", self._logfile, why)
+        self._open()
 
 
-def _why_not_log(path: Path) -> str:
-    """Return why a path cannot be a log file, as writing to it might block."""
+def _rename_full(path: Path, most_bytes: int) -> None:
+    """Rename a full log to NAME.1, in place of the one before; raise OSError.
+
+    Whoever renames a file holds a lock on it: of two processes the second must not put
+    the new file in the place of the full one.
+    """
+    import fcntl
+
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        status = os.fstat(descriptor)
+        is_there = _identity(status) == _identity(os.stat(path))
+        if is_there and status.st_size > most_bytes:
+            os.rename(path, path.with_name(f"{path.name}.1"))
+    except (BlockingIOError, FileNotFoundError):
+        # Another process is renaming it.
+        return
+    finally:
+        os.close(descriptor)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _why_not_log(path: Path) -> str | None:
+    """Return why a path cannot be a log file, as writing to it might block.
+
+    Nothing where it leads to a standard stream; None where it can be a log file.
+    """
+    if str(path).startswith(_STREAMS):
+        return ""
     try:
         status = os.stat(path)
         if stat.S_ISREG(status.st_mode):
-            return ""
+            return None
         is_null = status.st_rdev == os.stat(os.devnull).st_rdev
     except OSError:
         # It does not exist yet, or opening it gives the error.
-        return ""
+        return None
     if stat.S_ISCHR(status.st_mode) and is_null:
-        return ""
+        return None
     kinds = (
         (stat.S_ISFIFO, "FIFO"),
         (stat.S_ISDIR, "folder"),

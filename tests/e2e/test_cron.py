@@ -54,7 +54,7 @@ def test_a_healthy_run_says_nothing_and_remembers_nothing_of_its_jobs(instance):
 
 def test_a_healthy_job_costs_no_write_but_the_runs_own(instance):
     instance.add(DISK)
-    catalog = instance.state / "catalogue.json"
+    catalog = instance.state / "catalog.json"
     # Until the settings, just written, count as settled: then each file has its mark.
     until(lambda: instance.cron().silent and '"mark"' in catalog.read_text())
     before = sorted(path.name for path in instance.state.iterdir())

@@ -16,6 +16,7 @@ import pytest
 
 from lib import jobbase
 from lib.alerting import dispatcher, planning
+from lib.alerting import store as letters
 from lib.cli.arguments import EXIT_CODES, flags_of
 from lib.cli.crontab import SLOTS
 from lib.cli.main import MODES
@@ -35,7 +36,7 @@ from lib.report import status
 from lib.report.summary import DUE_WITHIN
 from lib.runner import summaries
 from lib.runner.supervisor import RUN_S
-from lib.storage import auditlog
+from lib.storage import auditlog, quarantine
 from lib.system import log
 from lib.system.process import MAX_PRINTED
 from lib.web import server
@@ -320,8 +321,24 @@ def test_the_figures_of_operations_are_those_of_the_rules():
     assert f"its {RUN_S:g} seconds" in text
     assert f"within {RUN_S:g} seconds" in text
     assert f"forgotten after {policy.FORGET_AFTER.days} days" in text
-    assert f"At {log.MAX_LOG // 1024**2} MB the log" in text
-    assert f"at most {auditlog.MAX_BYTES // 1024**2} MB and one older copy" in text
+
+
+def test_the_bounds_of_operations_are_those_of_the_files():
+    bounds = {row[0]: row[1] for row in rows(part("operations.md", "The log"))}
+    assert {name: bound for name, bound in bounds.items() if "B" in bound} == {
+        "the log": megabytes(log.MAX_LOG),
+        "`state/decisions.log`": megabytes(auditlog.MAX_BYTES),
+        "`state/dead/`": (
+            f"{letters.MAX_DEAD:,} files, {megabytes(letters.MAX_DEAD_BYTES)}"
+        ),
+        "`state/quarantine/`": (
+            f"{quarantine.MAX_FILES:,} files, {megabytes(quarantine.MAX_BYTES)}"
+        ),
+    }
+
+
+def megabytes(size):
+    return f"{size // 1024**2} MB"
 
 
 # peers.md.

@@ -93,16 +93,32 @@ def test_a_refused_mail_is_kept_once_with_the_reason(tmp_path):
     assert content["message"]["subject"] == message().subject
 
 
+def dead_letters(folder):
+    return sorted(path.name for path in (folder / "dead").iterdir())
+
+
+def save_dead_letters(folder, born_at, count=5):
+    bag = again(folder)
+    for minute in range(count):
+        letter = replace(message(), born_at=born_at[minute])
+        bag.save_dead_letter(letter, {"x@example.com": "no"}, NOON)
+
+
+MINUTES = [NOON + timedelta(minutes=minute) for minute in range(5)]
+
+
 def test_the_oldest_of_very_many_dead_mails_goes(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "MAX_DEAD", 3)
-    bag = again(tmp_path)
-    for minute in range(5):
-        born_at = NOON + timedelta(minutes=minute)
-        bag.save_dead_letter(
-            replace(message(), born_at=born_at), {"x@example.com": "no"}, NOON
-        )
-    names = sorted(path.name for path in (tmp_path / "dead").iterdir())
-    assert [name[:15] for name in names] == [f"20261122T120{n}00" for n in (2, 3, 4)]
+    save_dead_letters(tmp_path, MINUTES)
+    found = [name[:15] for name in dead_letters(tmp_path)]
+    assert found == [f"20261122T120{minute}00" for minute in (2, 3, 4)]
+
+
+def test_a_bound_in_bytes_leaves_the_newest_dead_mail(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "MAX_DEAD_BYTES", 1)
+    # The newest is about a mail that is older than the others.
+    save_dead_letters(tmp_path, [*MINUTES[1:], NOON])
+    assert [name[:15] for name in dead_letters(tmp_path)] == ["20261122T120000"]
 
 
 def test_what_cannot_be_written_is_an_error_for_people(tmp_path):

@@ -86,7 +86,7 @@ def test_bash_completes_the_names_of_jobs(instance, mode, word, offered):
     assert completed(instance, "-m", mode, word) == offered
 
 
-def test_the_names_are_those_of_the_catalogue_and_no_job_is_loaded(instance):
+def test_the_names_are_those_of_the_catalog_and_no_job_is_loaded(instance):
     loaded = instance.folder / "loaded"
     instance.job("Trace", f"open({str(loaded)!r}, 'w')\n")
     try:

@@ -239,9 +239,9 @@ def test_a_job_file_that_was_changed_is_loaded_in_the_next_run(instance):
     assert instance.last_run()["ran"] == 1
 
 
-def test_a_catalogue_that_was_lost_is_made_anew(instance):
+def test_a_catalog_that_was_lost_is_made_anew(instance):
     instance.cron()
-    (instance.state / "catalogue.json").unlink()
+    (instance.state / "catalog.json").unlink()
     instance.cron()
     assert loaded(instance) == 2
     assert instance.last_run()["jobs"] == 1 + len(OWN_JOBS)

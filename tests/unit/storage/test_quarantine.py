@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,9 +16,11 @@ from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record
-from lib.storage.quarantine import Quarantine, rejoined
+from lib.storage import quarantine
+from lib.storage.quarantine import Quarantine, put_away, rejoined
 from lib.storage.store import State
 from lib.system.files import Damaged, NotRead
+from tests.support.kills import each_kill
 from tests.support.powers import as_anybody
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -48,11 +52,11 @@ def state(tmp_path):
 
 def put_aside(state: State) -> list[str]:
     """Put all that was saved aside, as what cannot be read; return the new names."""
-    quarantine = Quarantine(state.folder)
+    aside = Quarantine(state.folder)
     paths = [*state.folder.glob("jobs/*.json"), *state.folder.glob("batch-*.json")]
     for path in paths:
-        quarantine.noted(path, NotRead("it cannot be read: Input/output error"))
-    quarantine.put(paths, NOON)
+        aside.noted(path, NotRead("it cannot be read: Input/output error"))
+    aside.put(paths, NOON)
     return sorted(path.name for path in (state.folder / "unread").iterdir())
 
 
@@ -116,10 +120,10 @@ def test_what_can_be_read_and_is_damaged_goes_into_quarantine(state):
 
 def test_a_damaged_file_is_in_quarantine_from_the_start(state, approved):
     state.save([OLD])
-    quarantine = Quarantine(state.folder)
+    aside = Quarantine(state.folder)
     (path,) = state.folder.glob("jobs/*.json")
-    approved(quarantine.noted(path, Damaged("it is empty")))
-    quarantine.put([path], NOON)
+    approved(aside.noted(path, Damaged("it is empty")))
+    aside.put([path], NOON)
     assert not (state.folder / "unread").exists()
 
 
@@ -146,3 +150,84 @@ def test_what_cannot_be_read_for_a_month_is_given_up(state, days, there):
     assert done.stdout == "[]\n", done.stderr
     (kept,) = (state.folder / there).iterdir()
     assert kept.name.startswith(file_stem(KEY))
+
+
+# Its bound.
+
+
+def damaged_files(folder: Path, count: int) -> list[Path]:
+    paths = [folder / f"damaged-{number}.json" for number in range(count)]
+    for path in paths:
+        path.write_text(f"{path.name} {'x' * 5000}")
+    return paths
+
+
+@pytest.mark.parametrize(
+    "bound", [{"MAX_FILES": 3}, {"MAX_BYTES": 3 * 8192}], ids=["count", "size"]
+)
+def test_the_oldest_of_many_damaged_files_goes(tmp_path, monkeypatch, bound):
+    for name, value in bound.items():
+        monkeypatch.setattr(quarantine, name, value)
+    for path in damaged_files(tmp_path, 6):
+        put_away([path], tmp_path / "quarantine", NOON)
+        # Files of one tick of the clock have no order of age.
+        time.sleep(0.01)
+    names = sorted(
+        path.name.split(".")[0] for path in (tmp_path / "quarantine").iterdir()
+    )
+    assert names == ["damaged-3", "damaged-4", "damaged-5"]
+
+
+def test_the_newest_damaged_file_stays_whatever_its_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(quarantine, "MAX_BYTES", 1)
+    for path in damaged_files(tmp_path, 2):
+        put_away([path], tmp_path / "quarantine", NOON)
+        time.sleep(0.01)
+    (kept,) = (tmp_path / "quarantine").iterdir()
+    assert kept.name.startswith("damaged-1.")
+
+
+def test_killed_at_any_step_what_is_damaged_is_in_one_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(quarantine, "MAX_FILES", 2)
+    folder = tmp_path / "quarantine"
+    path = tmp_path / "damaged.json"
+
+    def begin():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for number in range(3):
+            (folder / f"old{number}.json").touch()
+            time.sleep(0.01)
+        path.write_text("newest")
+
+    kills = 0
+    for was_killed in each_kill(begin, lambda: put_away([path], folder, NOON)):
+        there = [each for each in (path, *folder.iterdir()) if each.exists()]
+        assert [each.read_text() for each in there].count("newest") == 1
+        assert (folder / "old2.json").exists()
+        kills += was_killed
+    assert kills > 2
+
+
+def test_a_quarantine_that_is_read_only_costs_nothing_but_the_place(tmp_path):
+    folder = tmp_path / "quarantine"
+    folder.mkdir()
+    (path,) = damaged_files(tmp_path, 1)
+    folder.chmod(0o555)
+    code = (
+        "import sys; from datetime import *; from pathlib import Path;"
+        "from lib.storage.quarantine import put_away; folder = Path(sys.argv[1]);"
+        "path = folder / 'damaged-0.json';"
+        "put_away([path], folder / 'quarantine', datetime.now(UTC))"
+    )
+    done = subprocess.run(
+        as_anybody([sys.executable, "-c", code, str(tmp_path)]),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    folder.chmod(0o755)
+    assert "Permission denied" in done.stderr
+    assert path.exists()

@@ -254,14 +254,14 @@ def test_the_list_of_jobs_is_kept(state):
     + ['{"format": 1, "jobs": {"a": 5}}', '{"format": 1, "jobs": {"a": {"b": 1}}}'],
 )
 def test_a_damaged_list_of_jobs_is_made_anew(state, text, caplog, approved):
-    (state.folder / "catalogue.json").write_text(text)
+    (state.folder / "catalog.json").write_text(text)
     assert state.load_catalog() == {}
-    assert "catalogue.json: " in caplog.text
+    assert "catalog.json: " in caplog.text
     approved(caplog.messages)
 
 
 def test_a_list_of_jobs_of_a_newer_checker_is_named(state, approved):
-    (state.folder / "catalogue.json").write_text('{"format": 9}')
+    (state.folder / "catalog.json").write_text('{"format": 9}')
     with pytest.raises(StateError) as caught:
         state.load_catalog()
     approved(str(caught.value))

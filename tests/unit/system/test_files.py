@@ -19,12 +19,15 @@ from lib.system.files import (
     MAX_FILE,
     PARALLEL_FROM,
     Damaged,
+    DatedFile,
+    beyond,
     listed,
     move_away,
     read_capped,
     remove_leftovers,
     replace_files,
     replace_softly,
+    thin,
 )
 from tests.support.powers import as_anybody
 
@@ -356,3 +359,36 @@ def test_what_may_be_lost_is_replaced_whole_all_the_same(folder):
     with pytest.raises(StateError, match="b.json: cannot rename"):
         replace_softly(folder / "b.json", b"new")
     assert set(os.listdir(folder)) == {"a.json", "b.json"}
+
+
+@pytest.mark.parametrize(
+    ("most_files", "most_bytes", "gone"),
+    [
+        (9, 99, []),
+        (4, 99, []),
+        (3, 99, ["a"]),
+        (1, 99, ["a", "b", "c"]),
+        (0, 0, ["a", "b", "c"]),
+        (9, 40, []),
+        (9, 39, ["a"]),
+        (9, 29, ["a", "b"]),
+    ],
+)
+def test_of_too_many_files_the_oldest_are_beyond_and_never_the_newest(
+    most_files, most_bytes, gone
+):
+    files = [DatedFile(moment, name, 10) for moment, name in enumerate("abcd")]
+    assert beyond(files[::-1], most_files, most_bytes) == gone
+    assert beyond([], most_files, most_bytes) == []
+
+
+def test_what_is_no_file_is_not_thinned_and_no_folder_is_no_error(tmp_path, caplog):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "old").touch()
+    time.sleep(0.01)
+    (tmp_path / "new").touch()
+    thin(tmp_path, most_files=0, most_bytes=0)
+    assert sorted(os.listdir(tmp_path)) == ["folder", "link", "new"]
+    thin(tmp_path / "missing", most_files=0, most_bytes=0)
+    assert "cannot list it" in caplog.text
