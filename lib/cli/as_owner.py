@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.config.ini import IniText, Source, Unreadable, decoded, file_content
+from lib.config.ini import IniText, Unreadable, decoded, file_content
 from lib.system.errors import StateError
 from lib.system.permissions import become, user_name
 
@@ -95,11 +95,11 @@ def _state_folder(given: argparse.Namespace) -> Path:
     except (OSError, Unreadable):
         # Reading all of it says so.
         return Path(given.base).absolute() / "state"
-    general = IniText("".join(_GENERAL.findall(text)), Source(path, path.name)).config
-    named = general.get("general", "state", fallback="").strip()
-    if not named:
+    general = IniText("".join(_GENERAL.findall(text)), path.name)
+    named = general.value("general", "state")
+    if named is None or not named.raw:
         return Path(given.base).absolute() / "state"
-    return path.parent / _at_home_of(owner, named)
+    return path.parent / _at_home_of(owner, named.raw)
 
 
 def _at_home_of(owner: int, path: str) -> str:

@@ -10,8 +10,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lib.config.kinds import KINDS, REQUIRED, Kind, Option
-from lib.config.options import OLD_NAMES, SECTIONS
+from lib.config.kinds import KINDS, Kind
+from lib.config.options import OLD_NAMES, REQUIRED, SECTIONS, Option
 
 NOTHING = "—"
 WIDTH = 88

@@ -1,27 +1,26 @@
 """settings.cfg and the files it includes, read as one, with the line of every option.
 
-``include = conf.d/*.cfg`` in [general] reads further files, each of them once.  The
-standard ConfigParser does the reading; its documented hooks SECTCRE and optionxform
-tell the line of each section and option.  All problems are reported at once.
+``include = conf.d/*.cfg`` in [general] reads further files, each of them once.  What
+has no fault reads as the standard ConfigParser reads it; a test compares them.  All
+problems are reported at once.
 """
 
 from __future__ import annotations
 
-import bisect
 import configparser
 import glob
+import io
 import os
 import re
 import stat
 import sys
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast, overload
+
+import msgspec
 
 from lib.config.fields import shown
+from lib.core.ini import IniFile, IniSection, OptionValue
 from lib.core.settings import Problem
 from lib.system.permissions import why_not_write
 
@@ -29,12 +28,11 @@ MAX_INCLUDES_DEEP = 8
 #: Problems in these sections are fatal.
 VITAL = frozenset({"general", "email"})
 MAX_BYTES = 16 * 1024 * 1024
-#: Longer than any value; ConfigParser's pattern is very slow on long blanks.
+#: Longer than any value; the reason is a file that is no settings.
 MAX_LINE = 100_000
-_BLANKS = re.compile(r"\S\s{1000}")
-#: No section can have this name, so no section is ConfigParser's default section.
-_NO_SECTION = "\0"
-_TITLE = re.compile(r"\s*\[.+\]")
+MAX_BLANKS = 1000
+_BLANKS = re.compile(rf"\S\s{{{MAX_BLANKS}}}")
+_DELIMITER = re.compile("[=:]")
 
 NO_TITLE_YET = "this line is before the first section; begin with [general]"
 BROKEN_TITLE = (
@@ -45,7 +43,7 @@ NEITHER = (
     "this line is neither a [section] nor an option = value; "
     "a comment begins with #, a continuation line with spaces"
 )
-TOO_LONG = f"this line has over {MAX_LINE} characters, or 1000 blanks in a row"
+TOO_LONG = f"this line has over {MAX_LINE} characters, or {MAX_BLANKS} blanks in a row"
 
 
 class IniError(Exception):
@@ -59,25 +57,16 @@ class IniError(Exception):
         return "\n".join(map(str, self.problems))
 
 
-@dataclass(frozen=True)
-class IniFile:
-    """The content of an INI file and its includes, and where each part is."""
+class IniContent(msgspec.Struct, frozen=True):
+    """What the files hold, and what is wrong with them."""
 
-    config: configparser.ConfigParser
-    places: Places
+    ini: IniFile
     problems: tuple[Problem, ...]
-    #: The files that were read, named from the settings' folder; the main file first.
-    names: tuple[str, ...]
     #: The sections that are there twice or have a line that cannot be read.
     broken: frozenset[str]
 
-    def where(self, section: str, option: str | None = None) -> str:
-        """Return the line of an option, or else of its section, or else the file."""
-        entry = self.places.get(section, option) or self.places.get(section)
-        return str(entry) if entry else self.names[0]
 
-
-def read_ini(path: Path) -> IniFile:
+def read_ini(path: Path) -> IniContent:
     """Return the content of the file at ``path`` and its includes.
 
     Raise IniError if a file cannot be read, or if it is unclear which section a line
@@ -89,13 +78,8 @@ def read_ini(path: Path) -> IniFile:
     problems = in_order(reading.problems, reading.names)
     if any(problem.fatal and not problem.section for problem in problems):
         raise IniError(problems)
-    return IniFile(
-        reading.config,
-        reading.places,
-        problems,
-        tuple(reading.names),
-        frozenset(reading.broken),
-    )
+    ini = IniFile(path.parent, tuple(reading.names), reading.sections)
+    return IniContent(ini, problems, frozenset(reading.broken))
 
 
 def in_order(problems: Iterable[Problem], names: Iterable[str]) -> tuple[Problem, ...]:
@@ -116,8 +100,7 @@ class _Reading:
 
     def __init__(self, main: Path) -> None:
         self.folder = main.parent
-        self.config = Config()
-        self.places = Places()
+        self.sections: dict[str, IniSection] = {}
         self.problems: list[Problem] = []
         self.names: list[str] = []
         self.broken: set[str] = set()
@@ -131,8 +114,7 @@ class _Reading:
                 return
             self._seen.add(identity)
             self.names.append(name)
-            source = Source(path, name)
-            text = IniText(decoded(content), source)
+            text = IniText(decoded(content), name)
         except Unreadable as error:
             where = f"{name}:{error.line}" if error.line else name
             self.names += [name] if name not in self.names else []
@@ -141,54 +123,35 @@ class _Reading:
             return
         for fault in text.faults:
             self._add_fault(f"{name}:{fault.line}", fault.section, fault.text)
-        patterns = text.config.get("general", "include", fallback="").split(",")
-        if not deep:
-            self.config = text.config
-        self.places.add(text.entries)
-        for entry in text.entries:
-            self._merge(entry, text.config)
-        if not deep:
-            self.config.remove_section(configparser.DEFAULTSECT)
-            self.config.default_section = configparser.DEFAULTSECT
-        where = f"{name}:{_line_of_include(text)}"
-        for pattern in patterns:
-            if pattern.strip():
-                self._include(pattern.strip(), path.parent, where, deep + 1)
+        for title, section in text.sections.items():
+            self._merge(title, section)
+        include = text.value("general", "include")
+        for pattern in include.raw.split(",") if include else ():
+            if include and pattern.strip():
+                self._include(pattern.strip(), path.parent, include.where, deep + 1)
 
     def _add_fault(self, where: str, section: str, text: str) -> None:
         is_fatal = not section or section in VITAL
         self.problems.append(Problem(text, where, section, fatal=is_fatal))
         self.broken.add(section)
 
-    def _merge(self, entry: Entry, config: Config) -> None:
-        """Add one section or option to those of the files before."""
-        section, option = entry.section, entry.option
-        if section == configparser.DEFAULTSECT:
+    def _merge(self, title: str, section: IniSection) -> None:
+        """Add a section to those of the files before."""
+        if title == configparser.DEFAULTSECT:
             # ConfigParser would add its default section to every target.
             text = "nothing reads this section; [defaults] is for all jobs"
-            problem = Problem(text, str(entry), section, warning=True)
-            self.problems += [problem] if option is None else []
+            self.problems.append(Problem(text, section.where, title, warning=True))
             return
-        if config is self.config:
-            # The main file is read first.
-            return
-        if option is None and not self.config.has_section(section):
-            self.config.add_section(section)
-        elif option is not None and not self.config.has_option(section, option):
-            self.config.set(section, option, config.get(section, option))
-        else:
-            self._add_duplicate(entry)
-
-    def _add_duplicate(self, entry: Entry) -> None:
-        """Add a fault if an entry is in another file, too, and must not be."""
-        first = self.places.get(entry.section, entry.option)
-        is_allowed = first is None or first.source == entry.source
-        if is_allowed or (entry.section, entry.option) == ("general", "include"):
+        before = self.sections.setdefault(title, section)
+        if before is section:
             return
         # A section of one word may continue in another file, a target may not.
-        if entry.option is not None or " " in entry.section:
-            text = twice_text(entry, str(first))
-            self._add_fault(str(entry), entry.section, text)
+        if " " in title:
+            self._add_fault(section.where, title, twice("", before.where))
+        for option, value in section.options.items():
+            first = before.options.setdefault(option, value)
+            if first is not value and (title, option) != ("general", "include"):
+                self._add_fault(value.where, title, twice(option, first.where))
 
     def _include(self, pattern: str, folder: Path, where: str, deep: int) -> None:
         """Add the files that the pattern names, in sorted order."""
@@ -218,15 +181,6 @@ class _Reading:
             if why := why_not_write(folder):
                 text = f"include = {shown('', pattern)}: no file there is read: {why}"
                 self.problems.append(Problem(text, where, fatal=True))
-
-
-def _line_of_include(text: IniText) -> int:
-    lines = [
-        entry.line
-        for entry in text.entries
-        if (entry.section, entry.option) == ("general", "include")
-    ]
-    return lines[-1] if lines else 0
 
 
 def _matches(pattern: str, folder: Path) -> list[Path]:
@@ -299,8 +253,7 @@ def decoded(content: bytes) -> str:
         raise Unreadable(text, line) from error
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """A faulty line; ``section`` is "" if it is unclear which one it is part of."""
 
     line: int
@@ -309,269 +262,122 @@ class Fault:
 
 
 class IniText:
-    """The content of one file: ``entries`` in order, ``config``, and ``faults``.
+    """The content of one file: its sections in order, and its faults.
 
-    Duplicates are all among the entries; ``config`` has the last one.
+    Of a duplicate option the last one counts, as in ConfigParser.
     """
 
-    def __init__(self, text: str, source: Source) -> None:
-        self.entries = Entries(source)
+    def __init__(self, text: str, name: str) -> None:
+        self.name = name
+        self.sections: dict[str, IniSection] = {}
         self.faults: list[Fault] = []
-        self.config = Config(strict=False, default_section=_NO_SECTION)
-        #: What the parser accepts as options although it is none.
-        self._no_options: set[tuple[str, str]] = set()
-        self._line = 0
-        self._section = ""
-        self._read(text.replace("\r\n", "\n").replace("\r", "\n"))
-        self.faults += twice(self.entries)
-        self.faults.sort(key=lambda fault: fault.line)
+        #: The section and the option that the current line may be part of.
+        self._title = ""
+        self._section: IniSection | None = None
+        self._option = ""
+        self._option_where = ""
+        self._value: list[str] = []
+        #: How far the line of that option is indented.
+        self._indent = 0
+        #: The lines of the options since the last title.
+        self._lines: dict[str, int] = {}
+        self._has_early_fault = False
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
+            self._read_line(number, line)
+        self._end_option()
 
-    def _read(self, text: str) -> None:
-        dropped = self._unreadable(text)
-        parser = self.config
-        parser.SECTCRE = cast("re.Pattern[str]", _Titles(self))
-        parser.optionxform = self._option  # type: ignore[assignment]  # a hook
-        try:
-            parser.read_file(self._counted(text, dropped))
-        except configparser.ParsingError as error:
-            lines = list(_lines_of(text))
-            for line, _words in error.errors:
-                self._add_fault(line, lines[line - 1])
-        # The lines are counted no longer.
-        for hook in ("SECTCRE", "optionxform"):
-            delattr(parser, hook)
-        for section, option in self._no_options:
-            parser.remove_option(section, option)
+    def value(self, section: str, option: str) -> OptionValue | None:
+        """Return an option; None if it is not there."""
+        known = self.sections.get(section)
+        return known.options.get(option) if known else None
 
-    def _unreadable(self, text: str) -> set[int]:
-        """Add faults for lines that ConfigParser cannot read; return them."""
-        dropped = set()
-        early = 0
-        has_starts = False
-        for number, line in enumerate(_lines_of(text), start=1):
-            if len(line) > MAX_LINE or _BLANKS.search(line.rstrip()):
-                self.faults.append(Fault(number, "", TOO_LONG))
-                dropped.add(number)
-                continue
-            has_starts = has_starts or bool(_TITLE.match(line))
-            if not has_starts and _has_content(line):
-                early = early or number
-                dropped.add(number)
-        if early:
-            self.faults.append(Fault(early, "", NO_TITLE_YET))
-        return dropped
-
-    def _counted(self, text: str, dropped: set[int]) -> Iterator[str]:
-        for number, line in enumerate(_lines_of(text), start=1):
-            self._line = number
-            yield "\n" if number in dropped else line
-
-    def begin(self, section: str) -> None:
-        """Record that a section begins on the current line."""
-        self._section = section
-        self.entries.add(self._line, section, None)
-
-    def _option(self, words: str) -> str:
-        option = Config.optionxform(self.config, words)
-        if option and not option.startswith("["):
-            self.entries.add(self._line, self._section, option)
-            return option
-        if option:
-            self._add_fault(self._line, option)
-        self._no_options.add((self._section, option))
-        return option
-
-    def _add_fault(self, line: int, words: str) -> None:
-        if words.lstrip().startswith("["):
-            # The lines below would count as part of the section before.
-            self.faults.append(Fault(line, "", BROKEN_TITLE))
+    def _read_line(self, number: int, line: str) -> None:
+        words = line.strip()
+        if len(line) > MAX_BLANKS and _is_too_long(line):
+            self._add_fault(number, "", TOO_LONG)
+            words = ""
+        if not words:
+            # An empty line within a value is part of it.
+            self._value.append("")
             return
-        before = bisect.bisect(self.entries, line, key=lambda entry: entry.line) - 1
-        self.faults.append(Fault(line, self.entries[before].section, NEITHER))
-
-
-@dataclass(frozen=True)
-class _Titles:
-    """Replaces ConfigParser's pattern of section titles, and records each title."""
-
-    text: IniText
-
-    def match(self, words: str) -> re.Match[str] | None:
-        """Return what ConfigParser's own pattern returns."""
-        match = configparser.RawConfigParser.SECTCRE.match(words)
-        if match:
-            self.text.begin(match["header"])
-        return match
-
-
-def twice(entries: Iterable[Entry]) -> Iterator[Fault]:
-    """Yield a fault for each section or option that is there twice.
-
-    The options of a duplicate section are not reported as well.
-    """
-    titles: dict[str, int] = {}
-    options: dict[str, int] = {}
-    for entry in entries:
-        if entry.option is None:
-            options = {}
-            line = titles.setdefault(entry.section, entry.line)
+        if words[0] in "#;":
+            return
+        indent = len(line) - len(line.lstrip()) if line[0].isspace() else 0
+        if self._option and indent > self._indent:
+            self._value.append(words)
+            return
+        self._indent = indent
+        if words[0] == "[" and (end := words.rfind("]")) > 1:
+            self._begin_section(number, words[1:end])
+        elif self._section is None:
+            self._add_early_fault(number)
         else:
-            line = options.setdefault(entry.option, entry.line)
-        if line != entry.line:
-            text = twice_text(entry, f"line {line}")
-            yield Fault(entry.line, entry.section, text)
+            self._begin_option(number, words, self._section)
+
+    def _begin_section(self, number: int, title: str) -> None:
+        self._end_option()
+        self._option = ""
+        self._title = title
+        self._lines = {}
+        known = self.sections.get(title)
+        if known is None:
+            known = self.sections[title] = IniSection(f"{self.name}:{number}", {})
+        else:
+            first = known.where.rpartition(":")[2]
+            self._add_fault(number, title, twice("", f"line {first}"))
+        self._section = known
+
+    def _begin_option(self, number: int, words: str, section: IniSection) -> None:
+        delimiter = _DELIMITER.search(words)
+        if delimiter is None:
+            self._add_unclear(number, words)
+            return
+        self._end_option()
+        option = words[: delimiter.start()].rstrip().lower()
+        if not option or option[0] == "[":
+            self._option = ""
+            self._add_unclear(number, words)
+            return
+        # Thousands of sections share the names of their options.
+        self._option = sys.intern(option)
+        self._option_where = f"{self.name}:{number}"
+        self._value = [words[delimiter.end() :].strip()]
+        first = self._lines.setdefault(self._option, number)
+        if first != number:
+            self._add_fault(number, self._title, twice(option, f"line {first}"))
+
+    def _end_option(self) -> None:
+        """Keep the value of the option before the current line."""
+        if self._option and self._section is not None:
+            raw = "\n".join(self._value).rstrip()
+            self._section.options[self._option] = OptionValue(
+                raw, self._option_where, self._title
+            )
+        self._value = []
+
+    def _add_early_fault(self, number: int) -> None:
+        if not self._has_early_fault:
+            self._has_early_fault = True
+            self._add_fault(number, "", NO_TITLE_YET)
+
+    def _add_unclear(self, number: int, words: str) -> None:
+        """Add a fault for a line that is neither a title nor an option."""
+        if words[0] == "[":
+            # The lines below would count as part of the section before.
+            self._add_fault(number, "", BROKEN_TITLE)
+        else:
+            self._add_fault(number, self._title, NEITHER)
+
+    def _add_fault(self, number: int, section: str, text: str) -> None:
+        self.faults.append(Fault(number, section, text))
 
 
-def twice_text(entry: Entry, first: str) -> str:
-    """Return the sentence for a duplicate entry; ``first`` is where the first is."""
-    what = f"the option {entry.option!r}" if entry.option else "this section"
+def _is_too_long(line: str) -> bool:
+    return len(line) > MAX_LINE or bool(_BLANKS.search(line.rstrip()))
+
+
+def twice(option: str, first: str) -> str:
+    """Return the sentence for a duplicate; ``first`` is where the first one is."""
+    what = f"the option {option!r}" if option else "this section"
     return f"{what} is there twice, first at {first}; keep one"
-
-
-def _lines_of(text: str) -> Iterator[str]:
-    first = 0
-    while first < len(text):
-        end = text.find("\n", first) + 1 or len(text)
-        yield text[first:end]
-        first = end
-
-
-def _has_content(line: str) -> bool:
-    words = line.strip()
-    return bool(words) and words[0] not in "#;"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file of the settings."""
-
-    path: Path
-    #: Its path relative to the settings' folder, for people.
-    name: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A section's title (``option`` None) or an option, and its line."""
-
-    line: int
-    section: str
-    option: str | None
-    source: Source
-
-    def __str__(self) -> str:
-        return f"{self.source.name}:{self.line}"
-
-
-class Entries(Sequence[Entry]):
-    """The entries of a file in order, in columns, as there may be very many."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self._lines = array("L")
-        self._sections: list[str] = []
-        self._options: list[str | None] = []
-
-    def add(self, line: int, section: str, option: str | None) -> None:
-        """Add a section's title, or an option."""
-        self._lines.append(line)
-        self._sections.append(section)
-        self._options.append(option)
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    @overload
-    def __getitem__(self, index: int) -> Entry: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Entry]: ...
-
-    def __getitem__(self, index: int | slice) -> Entry | Sequence[Entry]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(len(self))[index]]
-        where = self._lines[index], self._sections[index], self._options[index]
-        return Entry(*where, self.source)
-
-    def part_of(self, section: str) -> Iterator[Entry]:
-        """Yield the titles of a section, each with its options."""
-        for first in self._starts.get(section, ()):
-            yield self[first]
-            for index in range(first + 1, len(self)):
-                if self._options[index] is None:
-                    break
-                yield self[index]
-
-    @cached_property
-    def _starts(self) -> dict[str, list[int]]:
-        starts: dict[str, list[int]] = {}
-        for index, option in enumerate(self._options):
-            if option is None:
-                starts.setdefault(self._sections[index], []).append(index)
-        return starts
-
-
-class Places:
-    """The line of each section and each option."""
-
-    def __init__(self) -> None:
-        self._files: list[Entries] = []
-
-    def add(self, entries: Entries) -> None:
-        """Add the entries of another file."""
-        self._files.append(entries)
-
-    def get(self, section: str, option: str | None = None) -> Entry | None:
-        """Return where a section begins, or an option is; None: nowhere.
-
-        The first file that has it counts; within a file the last duplicate of an
-        option, as for the parser.
-        """
-        for entries in self._files:
-            part = entries.part_of(section)
-            if matches := [entry for entry in part if entry.option == option]:
-                return matches[0] if option is None else matches[-1]
-        return None
-
-    @property
-    def sources(self) -> list[Source]:
-        """Return the files that have entries."""
-        return [entries.source for entries in self._files if entries]
-
-
-class Config(configparser.ConfigParser):
-    """The settings as job authors see them: a ConfigParser without interpolation.
-
-    Without its converters, a section needs a kilobyte less; there may be thousands.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(interpolation=None, **options)
-        for kind in tuple(self.converters):
-            del self.converters[kind]
-
-    def optionxform(self, optionstr: str) -> str:
-        """Return an option's name, which thousands of sections share."""
-        return sys.intern(optionstr.lower())
-
-    def __getitem__(self, key: str) -> configparser.SectionProxy:
-        """Return a section; raise KeyError if there is none of that name."""
-        if key != self.default_section and not self.has_section(key):
-            raise KeyError(key)
-        return _Section(self, key)
-
-
-class _Section(configparser.SectionProxy):
-    """A section with getint, getfloat and getboolean."""
-
-    def getint(self, option: str, *more: Any, **options: Any) -> Any:
-        """Return an option as a whole number."""
-        return self.get(option, *more, _impl=self.parser.getint, **options)
-
-    def getfloat(self, option: str, *more: Any, **options: Any) -> Any:
-        """Return an option as a number."""
-        return self.get(option, *more, _impl=self.parser.getfloat, **options)
-
-    def getboolean(self, option: str, *more: Any, **options: Any) -> Any:
-        """Return an option as yes or no."""
-        return self.get(option, *more, _impl=self.parser.getboolean, **options)

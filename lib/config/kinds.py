@@ -8,7 +8,7 @@ the sections with these tables, the jobs get the same values through
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -16,68 +16,19 @@ from typing import Any
 
 from lib.config.fields import (
     absolute_path,
-    addresses,
     escaped,
-    failures,
     host,
-    nearest,
     one_of,
     port,
-    shown,
     statuses,
     switch,
     text,
-    timeout,
     url,
     whole,
 )
-from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
-from lib.core.jobs import (
-    CERTIFICATE_CHECKER,
-    EMAIL_CHECKER,
-    MAX_TIMEOUT_S,
-    PEER_CHECKER,
-    Target,
-)
-
-
-class _Required:
-    """The default of an option that must be given."""
-
-    def __repr__(self) -> str:
-        return "(must be given)"
-
-
-REQUIRED = _Required()
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option: how to read it, and its value if it is not given."""
-
-    read: Callable[[str], Any]
-    default: Any = REQUIRED
-    #: What it is for, in a line; docs/settings.md is generated from these.
-    why: str = ""
-
-
-#: The options of every kind, and of [defaults].
-POLICY_OPTIONS = {
-    "every": Option(
-        one_of(JobFrequency), None, "minute, hour, day (midnight) or day_noon"
-    ),
-    "notify": Option(
-        one_of(JobFailureNotificationFrequency),
-        JobFailureNotificationFrequency.ONSTATECHANGE,
-        "reminders: every (each time), 5min, 10min, hour or day; or state_change: one "
-        "alert and one recovery",
-    ),
-    "failures": Option(failures, 1, "consecutive failures before the first alert"),
-    "contact": Option(addresses, None, "who is notified, separated by commas"),
-    "timeout": Option(
-        timeout, 30.0, f"seconds for the whole check, at most {MAX_TIMEOUT_S}"
-    ),
-}
+from lib.config.options import POLICY_OPTIONS, REQUIRED, Option, read_options
+from lib.core.enums import JobFrequency
+from lib.core.jobs import CERTIFICATE_CHECKER, EMAIL_CHECKER, PEER_CHECKER, Target
 
 _FAMILY = Option(
     one_of(("any", "ipv4", "ipv6")), "any", "ipv4 or ipv6: try only such addresses"
@@ -173,34 +124,6 @@ KINDS: dict[str, Kind] = {
 
 #: The jobs that ship and have no targets: they check Checker itself.
 SYSTEM_JOBS = (EMAIL_CHECKER, PEER_CHECKER)
-
-
-def read_options(
-    given: Mapping[str, str], options: Mapping[str, Option]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values of the given options, and the errors, by option.
-
-    An option that is not given is in neither, unless it is required.
-    """
-    values: dict[str, Any] = {}
-    wrong: dict[str, str] = {}
-    for name, raw in given.items():
-        option = options.get(name)
-        if option is None:
-            # Several words may be a line without its "=", with a password in it.
-            word, *more = name.split()
-            words = shown("", word) + (" ..." if more else "")
-            wrong[name] = f"unknown option {words!r}{nearest(name, options)}"
-            continue
-        try:
-            values[name] = option.read((raw or "").strip())
-        except ValueError as error:
-            wrong[name] = f"{name} = {shown(name, raw)}: {error}"
-    for name, option in options.items():
-        if option.default is REQUIRED and name not in given:
-            purpose = f": {option.why}" if option.why else ""
-            wrong[name] = f"{name} is missing{purpose}"
-    return values, wrong
 
 
 def read_target(

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lib.config.ini import IniError, IniFile, in_order, read_ini
+from lib.config.ini import IniError, in_order, read_ini
 from lib.config.jobfiles import find_job_files
 from lib.config.kinds import KINDS, SYSTEM_JOBS
 from lib.config.mail import read_mail
@@ -22,6 +22,7 @@ from lib.config.options import OLD_NAMES, SECTIONS
 from lib.config.peers import peer_options, peers_in, without_ourselves
 from lib.config.secrets import file_problems, secrets_in
 from lib.config.sections import check_targets, read_section, title_of
+from lib.core.ini import IniFile
 from lib.core.jobs import JobFile
 from lib.core.sanitize import harmless, scrubbed
 from lib.core.settings import AnswerEndpoint, Limits, Problem, Settings, SummaryTimes
@@ -59,11 +60,11 @@ def load_settings(
     path, base = path.absolute(), base.absolute()
     state = state.absolute() if state else None
     try:
-        ini = read_ini(path)
+        content = read_ini(path)
     except IniError as error:
         raise SettingsError(_for_people(error.problems, ())) from error
-    folder = path.parent
-    problems = [*ini.problems, *file_problems(ini)]
+    ini, folder = content.ini, path.parent
+    problems = [*content.problems, *file_problems(ini)]
     tables = _read_tables(ini, problems)
     general, defaults = tables["general"], tables["defaults"]
     job_files, wrong = _find_jobs(folder, general, jobs, base)
@@ -72,7 +73,7 @@ def load_settings(
         replace(problem, where=problem.where or jobs_line) for problem in wrong
     ]
     own = {file.name for file in job_files if not file.ships}
-    problems += check_targets(ini, defaults, own)
+    problems += check_targets(ini, content.broken, defaults, own)
     mail, wrong_mail = read_mail(ini, folder, nomail, with_password)
     problems += wrong_mail
     accounts = (mail, mail.backup) if mail.backup else (mail,)
@@ -102,7 +103,7 @@ def load_settings(
         status=AnswerEndpoint(**tables["status"]),
         summary=SummaryTimes(**tables["summary"]),
         problems=ordered,
-        config=ini.config,
+        ini=ini,
         secrets=secrets,
     )
 
@@ -110,14 +111,11 @@ def load_settings(
 def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, Any]]:
     """Return the values of the sections about Checker itself, except [email]."""
     values: dict[str, dict[str, Any]] = {}
-    peers = ini.config.options("peers") if ini.config.has_section("peers") else ()
-    tables = {**SECTIONS, "peers": peer_options(peers)}
-    written = {
-        new: old for old, new in OLD_NAMES.items() if ini.config.has_section(old)
-    }
+    tables = {**SECTIONS, "peers": peer_options(ini.options("peers"))}
+    written = {new: old for old, new in OLD_NAMES.items() if old in ini}
     for section in ("general", "defaults", "peers", "status", "summary"):
         title = section
-        if section in written and not ini.config.has_section(section):
+        if section in written and section not in ini:
             title = written[section]
         values[section], wrong = read_section(ini, title, tables[section])
         problems += wrong
@@ -129,7 +127,7 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
             old,
         )
         for new, old in written.items()
-        if ini.config.has_section(new)
+        if new in ini
     ]
     servername = values["general"].get("servername", "")
     values["peers"], own = without_ourselves(

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lib.config.fields import is_this_machine, nearest
-from lib.config.ini import VITAL, IniFile
+from lib.config.ini import VITAL
 from lib.config.options import BACKUP, EMAIL
 from lib.config.secrets import find_password
-from lib.config.sections import given_in, read_section
+from lib.config.sections import read_section
+from lib.core.ini import IniFile
 from lib.core.settings import Mail, Mailbox, Problem
 
 PASSWORDS = ("pass", "pass_file", "pass_env", "pass_command")
@@ -50,13 +51,13 @@ def _read_backup(
     ini: IniFile, folder: Path, sends: bool, with_password: bool
 ) -> tuple[Mail | None, list[Problem]]:
     """Return the backup account; None if there is none that can be used."""
-    if not ini.config.has_section(_BACKUP):
+    if _BACKUP not in ini:
         return None, []
     values, problems = read_section(ini, _BACKUP, BACKUP)
     problems += _account_contradictions(ini, _BACKUP, values, sends)
-    if "smtpserver" not in given_in(ini, _BACKUP):
+    if "smtpserver" not in ini.given(_BACKUP):
         text = "smtpserver is missing: without it there is no backup account"
-        problems.append(_wrong(ini, _BACKUP, None, text))
+        problems.append(_wrong(ini, _BACKUP, "", text))
     account = _Account(ini, _BACKUP, values, folder)
     mail = account.mail(looks_up=sends and with_password)
     problems += account.problems
@@ -136,7 +137,7 @@ def _contradictions(
 ) -> Iterator[Problem]:
     """Yield the problems of options of [email] that do not fit together."""
     yield from _account_contradictions(ini, "email", values, sends)
-    given = given_in(ini, "email")
+    given = ini.given("email")
     if "%%" in given.get("pass", ""):
         yield Problem(
             "pass: it contains %%; the older program needed % doubled, this one does "
@@ -162,7 +163,7 @@ def _account_contradictions(
     ini: IniFile, section: str, values: dict[str, Any], sends: bool
 ) -> Iterator[Problem]:
     """Yield the problems of options of an account that do not fit together."""
-    given = given_in(ini, section)
+    given = ini.given(section)
     passwords = [name for name in PASSWORDS if name in given]
     if len(passwords) > 1:
         text = f"{' and '.join(passwords)} are given; keep one"
@@ -190,7 +191,7 @@ def _without_server(ini: IniFile, given: dict[str, str]) -> Problem:
     misspelt = any(nearest(name, ["smtpserver"]) for name in given if name not in EMAIL)
     if misspelt or any(name in given for name in ("user", *PASSWORDS)):
         text = "smtpserver is missing: without it no alert can be sent"
-        return _wrong(ini, "email", None, text)
+        return _wrong(ini, "email", "", text)
     text = (
         "mail is not set up, so nobody is notified: "
         "set smtpserver, user and pass in [email], then try: checker.py -m testmail"
@@ -198,6 +199,6 @@ def _without_server(ini: IniFile, given: dict[str, str]) -> Problem:
     return Problem(text, ini.where("email"), "email", warning=True, note=True)
 
 
-def _wrong(ini: IniFile, section: str, option: str | None, text: str) -> Problem:
+def _wrong(ini: IniFile, section: str, option: str, text: str) -> Problem:
     where = ini.where(section, option)
     return Problem(text, where, section, fatal=section in VITAL)

@@ -1,32 +1,85 @@
-"""The options of the sections that are about Checker itself, not about a target.
+"""The options of the sections about Checker itself, and those that every kind has.
 
 A section is one row in SECTIONS.  To add an option, give it a row in its table; the
-readers are those of ``lib/config/kinds.py`` and those below.
+readers are those of ``lib/config/fields.py`` and those below.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
 
 from lib.config.fields import (
     absolute_path,
     addresses,
     failures,
     host,
+    nearest,
     number,
     one_of,
     port,
+    shown,
     switch,
     text,
+    timeout,
     whole,
 )
-from lib.config.kinds import POLICY_OPTIONS, Option
-from lib.core.enums import JobFrequency
+from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
+from lib.core.jobs import MAX_TIMEOUT_S
 
 MAX_NAME = 100
 _SECURITY = ("starttls", "tls", "none")
 _NONE = "none is for a server on this machine only"
+
+
+class _Required:
+    """The default of an option that must be given."""
+
+    def __repr__(self) -> str:
+        return "(must be given)"
+
+
+REQUIRED = _Required()
+
+
+class Option(msgspec.Struct, frozen=True):
+    """One option: how to read it, and its value if it is not given."""
+
+    read: Callable[[str], Any]
+    default: Any = REQUIRED
+    #: What it is for, in a line; docs/settings.md is generated from these.
+    why: str = ""
+
+
+def read_options(
+    given: Mapping[str, str], options: Mapping[str, Option]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values of the given options, and the errors, by option.
+
+    An option that is not given is in neither, unless it is required.
+    """
+    values: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    for name, raw in given.items():
+        option = options.get(name)
+        if option is None:
+            # Several words may be a line without its "=", with a password in it.
+            word, *more = name.split()
+            words = shown("", word) + (" ..." if more else "")
+            wrong[name] = f"unknown option {words!r}{nearest(name, options)}"
+            continue
+        try:
+            values[name] = option.read((raw or "").strip())
+        except ValueError as error:
+            wrong[name] = f"{name} = {shown(name, raw)}: {error}"
+    for name, option in options.items():
+        if option.default is REQUIRED and name not in given:
+            purpose = f": {option.why}" if option.why else ""
+            wrong[name] = f"{name} is missing{purpose}"
+    return values, wrong
 
 
 def plain(value: str) -> str:
@@ -91,6 +144,24 @@ def weekly_clock(value: str) -> tuple[str, str]:
         raise ValueError("expected a day and a time such as mon 08:00")
     return day.lower(), clock(time.strip())
 
+
+#: The options of every kind, and of [defaults].
+POLICY_OPTIONS = {
+    "every": Option(
+        one_of(JobFrequency), None, "minute, hour, day (midnight) or day_noon"
+    ),
+    "notify": Option(
+        one_of(JobFailureNotificationFrequency),
+        JobFailureNotificationFrequency.ONSTATECHANGE,
+        "reminders: every (each time), 5min, 10min, hour or day; or state_change: one "
+        "alert and one recovery",
+    ),
+    "failures": Option(failures, 1, "consecutive failures before the first alert"),
+    "contact": Option(addresses, None, "who is notified, separated by commas"),
+    "timeout": Option(
+        timeout, 30.0, f"seconds for the whole check, at most {MAX_TIMEOUT_S}"
+    ),
+}
 
 GENERAL = {
     "servername": Option(server_name, why="what the mails call this machine"),

@@ -12,8 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lib.config.fields import addresses, is_this_machine, url
-from lib.config.kinds import Option, read_options
-from lib.config.options import MAX_NAME, PEERS
+from lib.config.options import MAX_NAME, PEERS, Option, read_options
 from lib.core.settings import Peer, Peers
 
 _PORTS = {"http": 80, "https": 443}

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
 from lib.config.fields import shown
-from lib.config.ini import IniFile, Source
+from lib.core.ini import IniFile
 from lib.core.settings import Problem
 from lib.system.errors import shortage
 from lib.system.permissions import why_not_run, why_not_secret, why_not_write
@@ -156,7 +156,7 @@ def secrets_in(ini: IniFile, *more: str) -> tuple[str, ...]:
     """Return the secrets that no log, mail or state may contain, longest first."""
     from urllib.parse import unquote
 
-    secrets = {secret for _option, secret in _secrets(ini)} | set(more)
+    secrets = {secret for _where, secret in _secrets(ini)} | set(more)
     secrets |= {unquote(secret) for secret in secrets}
     long_enough = (secret for secret in secrets if len(secret) >= MIN_LENGTH)
     return tuple(sorted(long_enough, key=lambda secret: (-len(secret), secret)))
@@ -164,23 +164,25 @@ def secrets_in(ini: IniFile, *more: str) -> tuple[str, ...]:
 
 def file_problems(ini: IniFile) -> Iterator[Problem]:
     """Yield a problem for each settings file that others can read or write."""
-    with_secret = _sources(ini, {key for key, _secret in _secrets(ini)})
-    accounts = ("email", "email backup")
-    with_command = _sources(ini, product(accounts, _INDIRECT_OPTIONS))
-    for source in ini.places.sources:
-        path = source.path
+    with_secret = {_file(where) for where, _secret in _secrets(ini)}
+    with_command = {
+        _file(ini.where(section, option))
+        for section, option in product(("email", "email backup"), _INDIRECT_OPTIONS)
+        if option in ini.options(section)
+    }
+    for name in ini.names:
+        path = ini.folder / name
         try:
-            text = _why_not(path, source in with_secret, source in with_command)
+            text = _why_not(path, name in with_secret, name in with_command)
         except OSError as error:
             text = f"{path} cannot be read: {error.strerror}"
         if text:
-            yield Problem(text, source.name, fatal=True)
+            yield Problem(text, name, fatal=True)
 
 
-def _sources(ini: IniFile, keys: Iterable[tuple[str, str | None]]) -> set[Source]:
-    """Return the files with these sections and options."""
-    entries = (ini.places.get(*key) for key in keys)
-    return {entry.source for entry in entries if entry}
+def _file(where: str) -> str:
+    """Return the file of a line such as ``settings.cfg:12``."""
+    return where.rpartition(":")[0]
 
 
 def _why_not(path: Path, has_secret: bool, has_command: bool) -> str:
@@ -192,19 +194,19 @@ def _why_not(path: Path, has_secret: bool, has_command: bool) -> str:
     return why_not_run(path) if os.geteuid() == 0 else why_not_write(path)
 
 
-def _secrets(ini: IniFile) -> Iterator[tuple[tuple[str, str | None], str]]:
-    """Yield each secret with its section and option."""
-    for section in ini.config.sections():
-        for secret in _in_urls(section):
-            yield (section, None), secret
-        for option, value in ini.config.items(section):
-            secrets = list(_in_urls(value))
-            if option in PASSWORD_OPTIONS and value:
-                secrets.append(value)
-            if section == "peers":
-                secrets += (key.strip() for key in _PEER_KEY.findall(value))
+def _secrets(ini: IniFile) -> Iterator[tuple[str, str]]:
+    """Yield the line of each secret, and the secret."""
+    for title, section in ini.sections.items():
+        for secret in _in_urls(title):
+            yield section.where, secret
+        for option, value in section.options.items():
+            secrets = list(_in_urls(value.raw))
+            if option in PASSWORD_OPTIONS and value.raw:
+                secrets.append(value.raw)
+            if title == "peers":
+                secrets += (key.strip() for key in _PEER_KEY.findall(value.raw))
             for secret in secrets:
-                yield (section, option), secret
+                yield value.where, secret
 
 
 def _in_urls(value: str) -> Iterator[str]:

@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from lib.config.fields import nearest
-from lib.config.ini import VITAL, IniFile
-from lib.config.kinds import KINDS, REQUIRED, Option, read_options, read_target
-from lib.config.options import OLD_NAMES, SECTIONS
+from lib.config.ini import VITAL
+from lib.config.kinds import KINDS, read_target
+from lib.config.options import OLD_NAMES, REQUIRED, SECTIONS, Option, read_options
+from lib.core.ini import IniFile
 from lib.core.settings import Problem
 
 #: A target's name goes into the subjects of mails.
@@ -35,9 +36,9 @@ def read_section(
     An option with nothing after its ``=`` counts as not given, unless it is unknown or
     a peer.  A wrong value in a section of VITAL is fatal; an unknown option is not.
     """
-    given = given_in(ini, section)
+    given = ini.given(section)
     known = SECTIONS[OLD_NAMES.get(section, section)]
-    empty = [name for name in _options_of(ini, section) if name not in given]
+    empty = [name for name in ini.options(section) if name not in given]
     more = {name: "" for name in empty if name not in known}
     values, wrong = read_options({**given, **more}, options)
     problems = [
@@ -54,31 +55,23 @@ def read_section(
     return values, problems
 
 
-def _options_of(ini: IniFile, section: str) -> list[str]:
-    return ini.config.options(section) if ini.config.has_section(section) else []
-
-
-def given_in(ini: IniFile, section: str) -> dict[str, str]:
-    """Return the options of a section that have a value."""
-    if not ini.config.has_section(section):
-        return {}
-    return {name: raw for name, raw in ini.config.items(section) if raw.strip()}
-
-
 def check_targets(
-    ini: IniFile, defaults: Mapping[str, Any], job_names: Collection[str]
+    ini: IniFile,
+    broken: Collection[str],
+    defaults: Mapping[str, Any],
+    job_names: Collection[str],
 ) -> list[Problem]:
     """Return the problems of the sections ``[kind name]``.
 
     A section whose first word is in ``job_names`` is left to that job class.  A faulty
-    section is removed from ``ini.config``, where jobs would find it.
+    section, also one of ``broken``, is removed from ``ini``, where jobs would find it.
     """
     problems: list[Problem] = []
     first: dict[str, str] = {}
-    broken = {title_of(section) for section in ini.broken}
+    wrong_titles = {title_of(section) for section in broken}
     target_sections = [
         section
-        for section in ini.config.sections()
+        for section in ini
         if section not in _OURS and section.partition(" ")[0] not in job_names
     ]
     for section in target_sections:
@@ -88,10 +81,10 @@ def check_targets(
             text = f"this section is there twice, first at {ini.where(other)}; keep one"
             wrong.append(Problem(text, ini.where(section), title_of(section)))
         problems += wrong
-        broken |= {problem.section for problem in wrong if not problem.warning}
+        wrong_titles |= {problem.section for problem in wrong if not problem.warning}
     for section in target_sections:
-        if section.partition(" ")[0] in KINDS and title_of(section) in broken:
-            ini.config.remove_section(section)
+        if section.partition(" ")[0] in KINDS and title_of(section) in wrong_titles:
+            del ini.sections[section]
     return problems
 
 
@@ -120,10 +113,10 @@ def _check_target(
         hint = nearest(section.lower(), (*known, *KINDS, *job_names))
         text = f"nothing reads this section{hint or _JOB_SECTION_HINT}"
         # Without [email] no alert can be sent.
-        is_email = "'email'" in hint and not ini.config.has_section("email")
+        is_email = "'email'" in hint and "email" not in ini
         problem = Problem(text, ini.where(section), title_of(section))
         return [replace(problem, fatal=is_email, warning=not is_email)]
-    given = dict(ini.config.items(section))
+    given = {name: value.raw for name, value in ini.options(section).items()}
     _target, wrong_options = read_target(word, name.strip(), given, defaults)
     return [problem for _option, problem in _problems(ini, section, wrong_options)]
 
@@ -154,7 +147,7 @@ def _problems(
     ini: IniFile, section: str, wrong: Mapping[str, str]
 ) -> Iterator[tuple[str, Problem]]:
     for option, text in wrong.items():
-        hint = _hint(ini.config.get(section, option, fallback=""))
+        hint = _hint(ini.get(section, option))
         where = ini.where(section, option)
         yield option, Problem(text + hint, where, title_of(section))
 

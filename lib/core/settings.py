@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import configparser
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.core.enums import JobFrequency
+from lib.core.ini import IniFile
 from lib.core.jobs import JobFile
 
 
@@ -159,9 +159,9 @@ class Settings:
     summary: SummaryTimes = SummaryTimes()
     #: Problems that do not stop a run, and warnings.
     problems: tuple[Problem, ...] = ()
-    #: The same settings as job authors see them.
-    config: configparser.ConfigParser = field(
-        default_factory=configparser.ConfigParser, repr=False, compare=False
+    #: The text of all sections, which workers type.
+    ini: IniFile = field(
+        default_factory=lambda: IniFile(Path()), repr=False, compare=False
     )
     #: The secrets: no log, mail or state may contain them.
     secrets: tuple[str, ...] = field(default=(), repr=False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from lib.config import fields, kinds
+from lib.config import fields, options
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, MessageKind
 from lib.core.jobs import DEFAULT_TIMEOUT_S
 from lib.core.messages import Message, RoundTripDelivery
@@ -285,7 +285,7 @@ def default_of(config: configparser.ConfigParser, option: str) -> Any:
     if not config.has_option("defaults", option):
         return None
     given = {option: config.get("defaults", option)}
-    values, _wrong = kinds.read_options(given, kinds.POLICY_OPTIONS)
+    values, _wrong = options.read_options(given, options.POLICY_OPTIONS)
     return values.get(option)
 
 

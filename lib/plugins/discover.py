@@ -7,7 +7,6 @@ something invalid, becomes a failing job with the reason.
 
 from __future__ import annotations
 
-import configparser
 import importlib.util
 import sys
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 
 from lib.core.enums import JobFrequency
+from lib.core.ini import IniFile
 from lib.core.jobs import Job, JobFile, JobKey
 from lib.core.sanitize import fit, fit_end
 from lib.plugins.base import JobBase, JobContext, JobSpawner
@@ -70,7 +70,7 @@ def job_of_file(file: JobFile, contact: tuple[str, ...]) -> Job:
 
 def discover(
     file: JobFile,
-    config: configparser.ConfigParser,
+    ini: IniFile,
     contact: tuple[str, ...],
     secrets: tuple[str, ...] = (),
     *,
@@ -82,7 +82,7 @@ def discover(
     are removed from every name.  With ``formerly``, each job's name in the older
     program is kept; these names are long.
     """
-    return _Discoverer(file, config, contact, secrets, formerly).run()
+    return _Discoverer(file, ini, contact, secrets, formerly).run()
 
 
 @dataclass
@@ -90,7 +90,7 @@ class _Discoverer:
     """The state of loading one job file."""
 
     file: JobFile
-    config: configparser.ConfigParser
+    ini: IniFile
     contact: tuple[str, ...]
     secrets: tuple[str, ...]
     formerly: bool
@@ -122,11 +122,11 @@ class _Discoverer:
         cls = getattr(_import(self.file), name, None)
         self.step = f"{name} of {path} cannot be created"
         if isinstance(cls, type) and issubclass(cls, JobBase):
-            self._add(cls(self.config), 1)
+            self._add(cls(self.ini.parser()), 1)
         elif isinstance(cls, type) and issubclass(cls, JobSpawner):
             spawner = cls()
             self.step = f"get_sub_jobs of {path} failed"
-            self._add_all(spawner.get_sub_jobs(self.config))
+            self._add_all(spawner.get_sub_jobs(self.ini.parser()))
         else:
             return (
                 f"{path} is not a job file: it has no class {name} that derives from "

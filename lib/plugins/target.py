@@ -31,7 +31,7 @@ def targets(config: configparser.ConfigParser, kind: str) -> Iterator[Target]:
 def peers_of(config: configparser.ConfigParser) -> Peers:
     """Return the peers with valid lines in [peers], and its options."""
     values, _wrong = peers.read_peers(_given(config, "peers"))
-    status, _wrong = kinds.read_options(_given(config, "status"), options.STATUS)
+    status, _wrong = options.read_options(_given(config, "status"), options.STATUS)
     servername = config.get("general", "servername", fallback="")
     left, _ourselves = peers.without_ourselves(values, servername.strip(), status)
     return peers.peers_in(left)
@@ -41,7 +41,7 @@ def email_option(config: configparser.ConfigParser, option: str) -> Any:
     """Return the value of an option of [email], typed, or its default."""
     known = options.EMAIL[option]
     raw = config.get("email", option, fallback="").strip()
-    values, _wrong = kinds.read_options({option: raw} if raw else {}, {option: known})
+    values, _wrong = options.read_options({option: raw} if raw else {}, {option: known})
     return values.get(option, known.default)
 
 
@@ -56,7 +56,7 @@ def _defaults(config: configparser.ConfigParser) -> dict[str, Any]:
     if not config.has_section("defaults"):
         return {}
     given = dict(config.items("defaults"))
-    return kinds.read_options(given, kinds.POLICY_OPTIONS)[0]
+    return options.read_options(given, options.POLICY_OPTIONS)[0]
 
 
 class TargetJob(JobBase):

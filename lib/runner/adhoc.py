@@ -109,7 +109,7 @@ def _matches(job: Job, patterns: Sequence[str]) -> bool:
 
 def _ask(settings: Settings, order: Order) -> AdhocResult:
     workers = WorkerManager(
-        settings.config, order, lambda file: problems.facts_of_file(file, settings)
+        settings.ini, order, lambda file: problems.facts_of_file(file, settings)
     )
     jobs: list[Job] = []
     reports = [

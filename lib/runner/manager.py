@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import configparser
 import logging
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lib.core.ini import IniFile
 from lib.core.jobs import Job, JobFile
 from lib.core.results import JobReport
 from lib.core.text import first_line
@@ -54,14 +54,14 @@ class WorkerManager:
 
     def __init__(
         self,
-        config: configparser.ConfigParser,
+        ini: IniFile,
         order: Order,
         file_facts: Callable[[JobFile], Job],
         *,
         load_timeout_s: float = LOAD_TIMEOUT_S,
         at_once: int = AT_ONCE,
     ) -> None:
-        self._config = config
+        self._ini = ini
         self._order = order
         self._file_facts = file_facts
         self._load_timeout_s = load_timeout_s
@@ -150,7 +150,7 @@ class WorkerManager:
             try:
                 child = process.start(
                     lambda emit, work=work: worker.work(  # type: ignore[misc]
-                        work.files, self._config, work.order, emit
+                        work.files, self._ini, work.order, emit
                     ),
                     alone=True,
                 )

@@ -81,7 +81,7 @@ class Supervisor:
             else Dispatcher(settings, self._session, now, self._audit_log)
         )
         self._workers = WorkerManager(
-            settings.config,
+            settings.ini,
             self._order(),
             lambda file: problems.facts_of_file(file, settings),
         )

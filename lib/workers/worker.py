@@ -7,7 +7,6 @@ due.  Its messages are in ``lib/workers/protocol.py``, its threads in
 
 from __future__ import annotations
 
-import configparser
 import faulthandler
 import gc
 import logging
@@ -17,6 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lib.core.enums import JobFrequency
+from lib.core.ini import IniFile
 from lib.core.jobs import JobFile, JobKey, OldEntry
 from lib.core.policy import is_due, record_of
 from lib.core.records import Record
@@ -66,7 +66,7 @@ def prepare() -> None:
 
 def work(
     files: tuple[JobFile, ...],
-    config: configparser.ConfigParser,
+    ini: IniFile,
     order: Order,
     emit: Emit,
 ) -> None:
@@ -85,7 +85,7 @@ def work(
     warnings: list[str] = []
     wanted: list[LoadedJob] = []
     for file in files:
-        wanted += _announce(_load(file, config, order, capture, warnings), order, emit)
+        wanted += _announce(_load(file, ini, order, capture, warnings), order, emit)
     emit(protocol.loaded(warnings))
     # A job that is pending since the last run comes first.
     wanted.sort(key=lambda loaded: not _record(loaded, order).pending)
@@ -115,7 +115,7 @@ def _announce(jobs: Sequence[LoadedJob], order: Order, emit: Emit) -> list[Loade
 
 def _load(
     file: JobFile,
-    config: configparser.ConfigParser,
+    ini: IniFile,
     order: Order,
     capture: OutputCapture,
     warnings: list[str],
@@ -131,7 +131,7 @@ def _load(
     capture.begin(kept)
     legacy.build(file.path.parent)
     formerly = bool(order.old_entries)
-    discovered = discover(file, config, order.contact, order.secrets, formerly=formerly)
+    discovered = discover(file, ini, order.contact, order.secrets, formerly=formerly)
     capture.end(kept)
     if discovered.warning:
         warnings.append(discovered.warning)

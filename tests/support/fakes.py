@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lib.alerting import templates
+from lib.config.ini import IniText
 from lib.core import policy
 from lib.core.enums import JobFrequency, Status
+from lib.core.ini import IniFile
 from lib.core.jobs import Job, JobFile, JobKey
 from lib.core.messages import Message, fit_mail
 from lib.core.records import Record
@@ -62,11 +64,15 @@ def _indented(text: str, width: int) -> str:
     return textwrap.indent(textwrap.dedent(text).strip("\n") + "\n", " " * width)
 
 
+def ini(text: str = "") -> IniFile:
+    """Return the settings as workers get them."""
+    sections = IniText(SETTINGS + text, "settings.cfg").sections
+    return IniFile(Path("/"), ("settings.cfg",), sections)
+
+
 def settings(text: str = "") -> configparser.ConfigParser:
     """Return the settings as job authors see them."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.read_string(SETTINGS + text)
-    return config
+    return ini(text).parser()
 
 
 @dataclass
@@ -129,7 +135,7 @@ class Folder:
 
     def workers(
         self,
-        config: configparser.ConfigParser | None = None,
+        content: IniFile | None = None,
         *,
         load_timeout_s: float = 10.0,
         at_once: int = 64,
@@ -137,7 +143,7 @@ class Folder:
     ) -> WorkerManager:
         """Return a crew at work on the files."""
         workers = WorkerManager(
-            config or settings(),
+            content or ini(),
             order_of(order),
             lambda file: job_of_file(file, CONTACT),
             load_timeout_s=load_timeout_s,
@@ -148,7 +154,7 @@ class Folder:
 
     def run(
         self,
-        config: configparser.ConfigParser | None = None,
+        content: IniFile | None = None,
         *,
         load_timeout_s: float = 10.0,
         at_once: int = 64,
@@ -157,7 +163,7 @@ class Folder:
         """Return all that a crew told, when it is done."""
         began = time.monotonic()
         workers = self.workers(
-            config, load_timeout_s=load_timeout_s, at_once=at_once, **order
+            content, load_timeout_s=load_timeout_s, at_once=at_once, **order
         )
         notified = Told(order=order_of(order))
         try:

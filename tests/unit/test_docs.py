@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from lib.cli.crontab import crontab_lines
-from lib.config.kinds import KINDS, POLICY_OPTIONS
+from lib.config.kinds import KINDS
 from lib.config.load import load_settings
-from lib.config.options import SECTIONS
+from lib.config.options import POLICY_OPTIONS, SECTIONS
 from lib.core.jobs import EMAIL_CHECKER, MAX_TIMEOUT_S, PEER_CHECKER
 from lib.plugins.target import targets
 from tests.support import pages
@@ -95,7 +95,7 @@ def test_the_first_settings_are_enough(tmp_path):
     settings = load_settings(path, base=ROOT)
     assert settings.problems == ()
     assert settings.mail.is_set_up
-    assert [one.section for one in targets(settings.config, "http")] == [
+    assert [one.section for one in targets(settings.ini.parser(), "http")] == [
         "http homepage"
     ]
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.config.ini import IniError, IniFile, IniText, Source, read_ini
+from lib.config.ini import IniContent, IniError, IniText, read_ini
 from tests.support.powers import as_anybody
 
 GENERAL = "[general]\nservername = web1\n"
@@ -25,7 +25,7 @@ def written(folder: Path, text: str | bytes, name: str = "settings.cfg") -> Path
     return path
 
 
-def read(folder: Path, text: str | bytes) -> IniFile:
+def read(folder: Path, text: str | bytes) -> IniContent:
     return read_ini(written(folder, text))
 
 
@@ -35,30 +35,30 @@ def failure(path: Path) -> str:
     return str(caught.value).replace(str(path.parent), "FOLDER")
 
 
-def sentences(ini: IniFile) -> list[str]:
-    return [str(problem) for problem in ini.problems]
+def sentences(content: IniContent) -> list[str]:
+    return [str(problem) for problem in content.problems]
 
 
 def test_every_section_and_option_knows_its_line(tmp_path):
-    ini = read(
+    content = read(
         tmp_path, "# mine\n[general]\n\nservername = web1\n  two\n[http a]\nB: c\n"
     )
-    assert ini.where("general") == "settings.cfg:2"
-    assert ini.where("general", "servername") == "settings.cfg:4"
-    assert ini.where("http a") == "settings.cfg:6"
-    assert ini.where("http a", "b") == "settings.cfg:7"
-    assert ini.config.get("general", "servername") == "web1\ntwo"
+    assert content.ini.where("general") == "settings.cfg:2"
+    assert content.ini.where("general", "servername") == "settings.cfg:4"
+    assert content.ini.where("http a") == "settings.cfg:6"
+    assert content.ini.where("http a", "b") == "settings.cfg:7"
+    assert content.ini.get("general", "servername") == "web1\ntwo"
 
 
 def test_what_has_no_line_is_at_its_section_or_else_in_the_file(tmp_path):
-    ini = read(tmp_path, GENERAL)
-    assert ini.where("general", "logfile") == "settings.cfg:1"
-    assert ini.where("email", "user") == "settings.cfg"
+    content = read(tmp_path, GENERAL)
+    assert content.ini.where("general", "logfile") == "settings.cfg:1"
+    assert content.ini.where("email", "user") == "settings.cfg"
 
 
 def test_a_percent_sign_is_a_letter_like_any_other(tmp_path):
-    ini = read(tmp_path, "[email]\npass = 100%(user)s%\n")
-    assert ini.config.get("email", "pass") == "100%(user)s%"
+    content = read(tmp_path, "[email]\npass = 100%(user)s%\n")
+    assert content.ini.get("email", "pass") == "100%(user)s%"
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_a_percent_sign_is_a_letter_like_any_other(tmp_path):
     ids=["byte order mark", "lines that end as on Windows"],
 )
 def test_what_editors_leave_in_a_file_does_no_harm(tmp_path, content):
-    ini = read(tmp_path, content)
-    assert ini.config.get("general", "servername") == "web1"
-    assert ini.where("general", "servername") == "settings.cfg:2"
+    content = read(tmp_path, content)
+    assert content.ini.get("general", "servername") == "web1"
+    assert content.ini.where("general", "servername") == "settings.cfg:2"
 
 
 @pytest.mark.parametrize(
@@ -117,28 +117,28 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path, approved):
 
 
 def test_all_that_is_there_twice_is_told_at_once(tmp_path, approved):
-    ini = read(
+    content = read(
         tmp_path,
         "[http a]\nurl = 1\nurl = 2\nurl = 3\n[http b]\n[http a]\nurl = 4\n[general]\n",
     )
-    approved(sentences(ini))
-    assert ini.broken == {"http a"}
+    approved(sentences(content))
+    assert content.broken == {"http a"}
 
 
 def test_what_is_wrong_with_a_target_is_not_fatal(tmp_path):
-    ini = read(tmp_path, GENERAL + "[http a]\nurl\n")
-    assert [problem.fatal for problem in ini.problems] == [False]
+    content = read(tmp_path, GENERAL + "[http a]\nurl\n")
+    assert [problem.fatal for problem in content.problems] == [False]
 
 
 def test_what_is_wrong_in_general_or_email_is_fatal(tmp_path):
-    ini = read(tmp_path, GENERAL + "servername = web2\n[email]\nuser\n")
-    assert [problem.fatal for problem in ini.problems] == [True, True]
+    content = read(tmp_path, GENERAL + "servername = web2\n[email]\nuser\n")
+    assert [problem.fatal for problem in content.problems] == [True, True]
 
 
 def test_default_options_do_not_leak_into_targets(tmp_path, approved):
-    ini = read(tmp_path, GENERAL + "[DEFAULT]\ntimeout = 5\n[http a]\nurl = x\n")
-    assert dict(ini.config.items("http a")) == {"url": "x"}
-    approved(sentences(ini))
+    content = read(tmp_path, GENERAL + "[DEFAULT]\ntimeout = 5\n[http a]\nurl = x\n")
+    assert content.ini.given("http a") == {"url": "x"}
+    approved(sentences(content))
 
 
 def test_includes_are_read_in_sorted_order_beside_the_file(tmp_path):
@@ -146,25 +146,25 @@ def test_includes_are_read_in_sorted_order_beside_the_file(tmp_path):
     written(tmp_path, "[http a]\nurl = a\n", "conf.d/1.cfg")
     written(tmp_path, "[http c]\nurl = c\n", "conf.d/1.cfg~")
     (tmp_path / "conf.d" / "3.cfg").mkdir()
-    ini = read(tmp_path, GENERAL + "include = conf.d/*.cfg\n[http z]\nurl = z\n")
-    assert ini.config.sections() == ["general", "http z", "http a", "http b"]
-    assert ini.where("http b", "url") == "conf.d/2.cfg:2"
-    assert ini.problems == ()
+    content = read(tmp_path, GENERAL + "include = conf.d/*.cfg\n[http z]\nurl = z\n")
+    assert [*content.ini] == ["general", "http z", "http a", "http b"]
+    assert content.ini.where("http b", "url") == "conf.d/2.cfg:2"
+    assert content.problems == ()
 
 
 def test_an_include_may_include_beside_itself(tmp_path):
     written(tmp_path, "[general]\ninclude = more/c.cfg\n", "conf.d/b.cfg")
     written(tmp_path, "[http c]\nurl = c\n", "conf.d/more/c.cfg")
-    ini = read(tmp_path, GENERAL + "include = conf.d/b.cfg, conf.d/*.cfg\n")
-    assert ini.where("http c") == "conf.d/more/c.cfg:1"
-    assert ini.problems == ()
+    content = read(tmp_path, GENERAL + "include = conf.d/b.cfg, conf.d/*.cfg\n")
+    assert content.ini.where("http c") == "conf.d/more/c.cfg:1"
+    assert content.problems == ()
 
 
 def test_files_that_include_each_other_are_read_once(tmp_path):
     written(tmp_path, "[general]\ninclude = *.cfg\n[http b]\nurl = b\n", "b.cfg")
-    ini = read(tmp_path, GENERAL + "include = *.cfg\n")
-    assert ini.names == ("settings.cfg", "b.cfg")
-    assert ini.problems == ()
+    content = read(tmp_path, GENERAL + "include = *.cfg\n")
+    assert content.ini.names == ("settings.cfg", "b.cfg")
+    assert content.problems == ()
 
 
 def test_includes_have_an_end(tmp_path, approved):
@@ -178,18 +178,18 @@ def test_an_include_may_add_to_a_section_but_not_set_an_option_again(
     tmp_path, approved
 ):
     written(tmp_path, "[general]\nlogfile = a\nservername = b\n", "a.cfg")
-    ini = read(tmp_path, GENERAL + "include = a.cfg\n")
-    assert ini.config.get("general", "logfile") == "a"
-    assert ini.config.get("general", "servername") == "web1"
-    approved(sentences(ini))
-    assert ini.problems[0].fatal
+    content = read(tmp_path, GENERAL + "include = a.cfg\n")
+    assert content.ini.get("general", "logfile") == "a"
+    assert content.ini.get("general", "servername") == "web1"
+    approved(sentences(content))
+    assert content.problems[0].fatal
 
 
 def test_a_target_may_not_go_on_in_another_file(tmp_path, approved):
     written(tmp_path, "[http a]\ntimeout = 5\n", "a.cfg")
-    ini = read(tmp_path, GENERAL + "include = a.cfg\n[http a]\nurl = x\n")
-    approved(sentences(ini))
-    assert ini.broken == {"http a"}
+    content = read(tmp_path, GENERAL + "include = a.cfg\n[http a]\nurl = x\n")
+    approved(sentences(content))
+    assert content.broken == {"http a"}
 
 
 def test_a_pattern_that_finds_nothing_in_its_folder_is_fine(tmp_path):
@@ -225,16 +225,22 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS, max_size=40).map("".join))
 def test_a_text_without_fault_is_what_the_standard_parser_reads(words):
     text = "[first]\n" + words
-    found = IniText(text, Source(Path("x"), "x"))
-    if found.faults:
+    file = IniText(text, "x")
+    if file.faults:
         return
     # None of our texts has a section of this name.
     standard = configparser.ConfigParser(interpolation=None, default_section="none")
     standard.read_string("\n".join(text.replace("\r\n", "\n").split("\r")))
-    assert {one: dict(found.config[one]) for one in found.config.sections()} == {
-        one: dict(standard[one]) for one in standard.sections()
-    }
+    assert {
+        title: {name: value.raw for name, value in section.options.items()}
+        for title, section in file.sections.items()
+    } == {title: dict(standard[title]) for title in standard.sections()}
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    for entry in found.entries:
-        title = f"[{entry.section}]".lower()
-        assert (entry.option or title) in lines[entry.line - 1].lower()
+    for title, section in file.sections.items():
+        assert f"[{title}]" in lines[_line(section.where) - 1]
+        for name, value in section.options.items():
+            assert name in lines[_line(value.where) - 1].lower()
+
+
+def _line(where: str) -> int:
+    return int(where.removeprefix("x:"))

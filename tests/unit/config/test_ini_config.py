@@ -1,4 +1,4 @@
-"""The settings as job authors see them: a ConfigParser like any other, but small."""
+"""The settings as job authors see them: a ConfigParser like any other."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ odd = 100%(x)s
 
 @pytest.fixture
 def read(tmp_path):
-    def config(text):
+    def ini(text):
         path = tmp_path / "settings.cfg"
         path.write_text(text)
-        return read_ini(path).config
+        return read_ini(path).ini
 
-    return config
+    return ini
 
 
 def test_a_section_gives_text_numbers_and_yes_or_no(read):
-    section = read(TEXT)["Mine"]
+    section = read(TEXT).parser()["Mine"]
     assert section["COUNT"] == "3"
     assert section.getint("count") + section.getfloat("share") == 3.5
     assert section.getboolean("loud") is True
@@ -44,7 +44,7 @@ def test_a_section_gives_text_numbers_and_yes_or_no(read):
 
 
 def test_everything_else_is_as_in_any_other(read):
-    config = read(TEXT)
+    config = read(TEXT).parser()
     standard = configparser.ConfigParser(interpolation=None)
     standard.read_string(TEXT)
     assert config == standard
@@ -68,9 +68,9 @@ def test_very_many_sections_take_little_memory(read):
     tracemalloc.start()
     try:
         before, _peak = tracemalloc.get_traced_memory()
-        config = read(text)
+        ini = read(text)
         after, _peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(config.sections()) == count + 2
+    assert len(ini.sections) == count + 2
     assert (after - before) / count < 1000

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lib.config.kinds import KINDS, POLICY_OPTIONS, REQUIRED, SYSTEM_JOBS
+from lib.config.kinds import KINDS, SYSTEM_JOBS
 from lib.config.load import SettingsError, load_settings
-from lib.config.options import SECTIONS
+from lib.config.options import POLICY_OPTIONS, REQUIRED, SECTIONS
 from lib.core.enums import JobFrequency
 from lib.core.jobs import Target
 from lib.core.settings import Settings
@@ -79,7 +79,7 @@ def failure(load, tmp_path):
 
 def targets_of(settings: Settings) -> list[Target]:
     """Return what jobs find to check."""
-    return [one for kind in KINDS for one in targets(settings.config, kind)]
+    return [one for kind in KINDS for one in targets(settings.ini.parser(), kind)]
 
 
 def said(settings: Settings) -> list[str]:
@@ -158,7 +158,11 @@ def test_settings_of_the_older_program_load_unchanged(load, tmp_path):
     assert settings.mail.user == "an.account@example.com"
     assert settings.mail.password == "yourpassword"
     assert settings.mail.bustgmailthreading
-    assert settings.config.get("peers", "peer1").startswith("http://example.com:5000")
+    assert (
+        settings.ini.parser()
+        .get("peers", "peer1")
+        .startswith("http://example.com:5000")
+    )
 
 
 @pytest.mark.parametrize(
@@ -344,7 +348,9 @@ def test_a_target_has_its_own_options_those_of_all_and_those_of_its_kind(load):
 def test_a_wrong_target_runs_nowhere_and_stops_nothing(load, wrong):
     settings = load(GENERAL + NO_MAIL + wrong + "[disk root]\npath = /\n")
     assert [target.section for target in targets_of(settings)] == ["disk root"]
-    assert not [one for one in settings.config.sections() if one.startswith("http")]
+    assert not [
+        one for one in settings.ini.parser().sections() if one.startswith("http")
+    ]
     errors = [one for one in settings.problems if not one.warning]
     assert errors and {one.section.split()[0] for one in errors} == {"http"}
 
@@ -360,7 +366,7 @@ def test_a_section_named_after_a_job_file_is_that_jobs_business(load, tmp_path):
     own = "[MySpawner]\na = b\n[MySpawner one]\nurl = c\n"
     settings = load(GENERAL + "jobs = own\n" + NO_MAIL + own)
     assert settings.problems == ()
-    assert settings.config.get("MySpawner one", "url") == "c"
+    assert settings.ini.parser().get("MySpawner one", "url") == "c"
 
 
 # Secrets
@@ -582,4 +588,4 @@ def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
     switched_on = switched_on.replace("/var/www", str(tmp_path))
     assert wrong_in(load(switched_on)) == []
     assert {target.kind for target in targets_of(load(switched_on))} == {*KINDS}
-    assert POLICY_OPTIONS.keys() <= set(load(switched_on).config["defaults"])
+    assert POLICY_OPTIONS.keys() <= set(load(switched_on).ini.options("defaults"))

@@ -6,7 +6,7 @@ import pytest
 
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
 from lib.core.jobs import JobKey
-from tests.support.fakes import HEAD, Folder, job, settings, spawner
+from tests.support.fakes import HEAD, Folder, ini, job, spawner
 
 FAILING, OK = Status.FAILING, Status.OK
 
@@ -334,7 +334,7 @@ def test_defaults_of_the_settings_hold_where_the_class_does_not_say(folder):
         "Backup", f"{HEAD}class Backup(JobBase):\n    execute = lambda s: True\n"
     )
     defaults = "[defaults]\nevery = day\nnotify = hour\nfailures = two\ntimeout = 7\n"
-    facts = folder.run(settings(f"{defaults}contact = a@b.example\n")).jobs["Backup"]
+    facts = folder.run(ini(f"{defaults}contact = a@b.example\n")).jobs["Backup"]
     assert (facts.frequency, facts.policy.notify) == ("day", "hour")
     assert (facts.policy.failures, facts.timeout_s) == (2, 7.0)
     assert facts.contact == ("a@b.example",)

@@ -7,7 +7,7 @@ import pytest
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
 from lib.core.jobs import JobKey, OldEntry
 from tests.support.approved import REAL
-from tests.support.fakes import NOON, Folder, failing_record, settings
+from tests.support.fakes import NOON, Folder, failing_record, ini
 
 # They use logging.warn, which newer Pythons would rather not see.
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
@@ -207,7 +207,7 @@ def test_both_manners_can_be_used_beside_each_other(folder):
 def test_what_the_older_program_remembered_is_taken_over(folder):
     entry = OldEntry("<class 'jobs.OldOne.OldOne'>|", True, NOON, NOON, 4)
     folder.add("OldOne", HEADS["import"] + ONE_JOB.replace("EVERYTIME", "EVERYDAY"))
-    notified = folder.run(settings(), old_entries=(entry,))
+    notified = folder.run(ini(), old_entries=(entry,))
     (mail,) = notified.mails("OldOne")
     assert mail.kind == "reminder"
     assert "failures:  5" in mail.body

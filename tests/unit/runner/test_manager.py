@@ -14,7 +14,7 @@ import pytest
 from lib.core.enums import JobFrequency, Status
 from lib.runner import handle
 from lib.system import process
-from tests.support.fakes import Folder, Told, job, listen, settings, spawner
+from tests.support.fakes import Folder, Told, ini, job, listen, spawner
 from tests.support.waits import SOON_S
 
 FAILING, OK = Status.FAILING, Status.OK
@@ -178,7 +178,7 @@ def test_a_job_that_is_not_there_any_more_is_unknown(folder, tmp_path, approved)
     """
     one = "time.sleep(0.3)\nif 'dies' in self.getName(): os._exit(3)\ntime.sleep(3)"
     folder.add("Many", IMPORTS + spawner("Many", jobs, one))
-    notified = folder.run(settings(f"[x]\nflag = {tmp_path}/flag\n"))
+    notified = folder.run(ini(f"[x]\nflag = {tmp_path}/flag\n"))
     approved(notified.lost["One dies"].reason)
     assert notified.lost["One goes"].status is UNKNOWN
     assert notified.lost["One goes"].ask_again

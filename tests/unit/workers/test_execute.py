@@ -7,7 +7,7 @@ import pytest
 from lib.core.enums import Decision, MessageKind, Status
 from lib.core.jobs import JobKey
 from tests.support.approved import REAL
-from tests.support.fakes import Folder, failing_record, job, settings, spawner
+from tests.support.fakes import Folder, failing_record, ini, job, spawner
 
 FAILING, OK = Status.FAILING, Status.OK
 UNKNOWN, PENDING = Status.UNKNOWN, Status.PENDING
@@ -316,5 +316,5 @@ def test_every_hook_of_a_spawned_job_is_its_own(folder):
 def test_a_job_of_its_own_section_reads_it(folder):
     execute = "return self.config.get('Job', 'path') == '/srv'"
     folder.add("Job", job("Job", execute))
-    notified = folder.run(settings("[Job]\npath = /srv\n"))
+    notified = folder.run(ini("[Job]\npath = /srv\n"))
     assert notified.conditions == {"Job": OK}

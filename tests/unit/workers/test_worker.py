@@ -20,8 +20,8 @@ from tests.support.fakes import (
     NOON,
     Folder,
     failing_record,
+    ini,
     job,
-    settings,
     spawner,
 )
 from tests.support.waits import SOON_S
@@ -330,7 +330,7 @@ def test_a_job_that_meddles_harms_no_other_file(folder, name):
     folder.add("Zero", job("Zero", check))
     umask = os.umask(0o022)
     try:
-        notified = folder.run(settings(f"[x]\ncwd = {os.getcwd()}\n"))
+        notified = folder.run(ini(f"[x]\ncwd = {os.getcwd()}\n"))
     finally:
         os.umask(umask)
     assert notified.conditions == {name: OK, "Zero": OK}

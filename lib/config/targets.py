@@ -1,0 +1,281 @@
+"""The targets of a kind: the sections ``[kind name]`` with their layers resolved.
+
+An option comes from the section itself, from the templates that ``use =`` names (the
+first that has it), from ``[defaults KIND]``, or from ``[defaults]``.  Its text is typed
+by the kind, in the worker that runs it.  ``hosts =`` and ``hosts_file =`` make one
+target for each host.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from lib.config.fields import nearest, shown
+from lib.config.ini import Unreadable, decoded, file_content
+from lib.config.options import POLICY_OPTIONS, read_options
+from lib.core.ini import IniFile, OptionValue
+from lib.system.permissions import why_not_write
+
+DEFAULTS, TEMPLATE = "defaults", "template"
+#: Options that say which targets there are; the kinds do not see them.
+LAYOUT_OPTIONS = ("use", "hosts", "hosts_file")
+#: How many templates may use one another.
+MAX_DEEP = 20
+#: Stands for the host in the other options.
+HOST = "{host}"
+_HOST = re.compile(r"[^\s/@,\x00-\x1f\x7f]{1,253}")
+
+
+class TargetSection(msgspec.Struct, frozen=True):
+    """A target of the settings, its options not yet typed."""
+
+    kind: str
+    #: For one of ``hosts =``: ``name/host``.
+    name: str
+    where: str
+    options: Mapping[str, OptionValue]
+    #: Which of ``hosts =`` it is; empty if the section has none.
+    host: str = ""
+    #: Why it cannot be run (a broken ``use``, ``hosts_file``), with file and line.
+    problem: str = ""
+
+    @property
+    def title(self) -> str:
+        """Return the name of its job."""
+        return f"{self.kind} {self.name}"
+
+
+class LayerError(Exception):
+    """A ``use`` or ``hosts_file`` that is broken; the text has its file and line."""
+
+
+def target_sections(ini: IniFile, kind: str) -> Iterator[TargetSection]:
+    """Yield the targets of a kind, in the order of the settings.
+
+    ``{host}`` in an option is replaced.  A kind with an option ``host`` takes the host
+    itself where the option is not given.
+    """
+    sections = _Sections(ini, kind)
+    for name in sections.titles:
+        yield from sections.targets(name)
+
+
+class _Sections:
+    """The sections of a kind, by the names of their targets."""
+
+    def __init__(self, ini: IniFile, kind: str) -> None:
+        self.ini = ini
+        self.kind = kind
+        self.titles: dict[str, str] = {}
+        for title in ini:
+            word, _space, name = title.partition(" ")
+            if word == kind and name.strip():
+                self.titles[name.strip()] = title
+        self._defaults = {**_defaults(ini), **ini.options(f"{DEFAULTS} {kind}")}
+        self._layers = Layers(ini)
+        self._hosts: dict[str, Mapping[str, str]] = {}
+
+    def targets(self, name: str) -> Iterator[TargetSection]:
+        """Yield the target of a section, or one for each of its hosts."""
+        where = self.ini.where(self.titles[name])
+        try:
+            if self._is_override(name):
+                return
+            hosts = self._hosts_of(name)
+            own = self._layers.of(self.titles[name])
+        except LayerError as error:
+            yield TargetSection(self.kind, name, where, {}, problem=str(error))
+            return
+        options = _without_layout({**self._defaults, **own})
+        if not hosts:
+            yield TargetSection(self.kind, name, where, options)
+        for host in hosts:
+            yield self._of_host(name, host, options)
+
+    def _of_host(
+        self, base: str, host: str, options: dict[str, OptionValue]
+    ) -> TargetSection:
+        """Return one of several hosts; a section of its own says what differs."""
+        name = f"{base}/{host}"
+        title = self.titles.get(name, self.titles[base])
+        where = self.ini.where(title)
+        try:
+            own = self._layers.of(title) if name in self.titles else {}
+        except LayerError as error:
+            return TargetSection(self.kind, name, where, {}, host, str(error))
+        merged = {**options, **_without_layout(own)}
+        with_host = {
+            option: _with_host(value, host) for option, value in merged.items()
+        }
+        return TargetSection(self.kind, name, where, with_host, host)
+
+    def _is_override(self, name: str) -> bool:
+        """Return whether a section is about a host of another section.
+
+        Raise LayerError if that section does not have this host.
+        """
+        base, _slash, host = name.rpartition("/")
+        if base not in self.titles:
+            return False
+        try:
+            hosts = self._hosts_of(base)
+        except LayerError:
+            # It is reported with the other section, which cannot be run either.
+            return True
+        if hosts and host not in hosts:
+            where = self.ini.where(self.titles[name])
+            raise LayerError(
+                f"{where}: [{self.kind} {base}] has no host {shown('', host)}"
+                f"{nearest(host, hosts)}"
+            )
+        return bool(hosts)
+
+    def _hosts_of(self, name: str) -> Mapping[str, str]:
+        """Return the hosts of a section and where each is; raise LayerError."""
+        if name not in self._hosts:
+            own = self._layers.of(self.titles[name])
+            self._hosts[name] = hosts_in(self.ini.folder, own)
+        return self._hosts[name]
+
+
+def _defaults(ini: IniFile) -> dict[str, OptionValue]:
+    """Return the options of [defaults], without the wrong ones.
+
+    Those are reported once, with the section.
+    """
+    return {
+        name: value
+        for name, value in ini.options(DEFAULTS).items()
+        if name in POLICY_OPTIONS
+        and not read_options({name: value.raw}, POLICY_OPTIONS)[1]
+    }
+
+
+class Layers:
+    """The options of sections with those of the templates that they use."""
+
+    def __init__(self, ini: IniFile) -> None:
+        self._ini = ini
+        self._templates: dict[str, dict[str, OptionValue]] = {}
+
+    def of(self, title: str) -> dict[str, OptionValue]:
+        """Return the options of a section and of the templates it uses.
+
+        Raise LayerError if a template is missing, or if templates use each other.
+        """
+        return self._of(title, ())
+
+    def _of(self, title: str, users: tuple[str, ...]) -> dict[str, OptionValue]:
+        own = self._ini.options(title)
+        if "use" not in own:
+            return own
+        names = _parts(own["use"].raw)
+        if not names:
+            raise LayerError(
+                f"{own['use'].where}: use: expected the name of a template"
+            )
+        layers: dict[str, OptionValue] = {}
+        # The first template that is named wins, so it is applied last.
+        for name in reversed(names):
+            layers |= self._template(name, own["use"], (*users, title))
+        return {**layers, **own}
+
+    def _template(
+        self, name: str, use: OptionValue, users: tuple[str, ...]
+    ) -> dict[str, OptionValue]:
+        template = f"{TEMPLATE} {name}"
+        if template in self._templates:
+            return self._templates[template]
+        if template not in self._ini:
+            known = [
+                title.partition(" ")[2] for title in self._ini if is_template(title)
+            ]
+            text = f"there is no [{TEMPLATE} {shown('', name)}]{nearest(name, known)}"
+        elif template in users:
+            text = f"[{template}] uses itself, directly or through another template"
+        elif len(users) > MAX_DEEP:
+            text = f"more than {MAX_DEEP} templates use one another"
+        else:
+            self._templates[template] = self._of(template, users)
+            return self._templates[template]
+        raise LayerError(f"{use.where}: use = {shown('', name)}: {text}")
+
+
+def is_template(title: str) -> bool:
+    """Return whether a section is a template."""
+    word, _space, name = title.partition(" ")
+    return word == TEMPLATE and bool(name.strip())
+
+
+def hosts_in(folder: Path, options: Mapping[str, OptionValue]) -> dict[str, str]:
+    """Return the hosts that a section names, each with its place; none: no such option.
+
+    ``folder`` is where a relative hosts_file starts.  Raise LayerError if an option is
+    given and names no host, or one that is none.
+    """
+    hosts: dict[str, str] = {}
+    for option in ("hosts", "hosts_file"):
+        value = options.get(option)
+        if value is None:
+            continue
+        count = len(hosts)
+        for host, where in _named(folder, option, value):
+            if not _HOST.fullmatch(host):
+                text = f"{option}: expected a host name or an address, not"
+                raise LayerError(f"{where}: {text} {shown('', host)}")
+            if host in hosts:
+                text = f"{option}: the host {host} is there twice, first at"
+                raise LayerError(f"{where}: {text} {hosts[host]}")
+            hosts[host] = where
+        if len(hosts) == count:
+            raise LayerError(f"{value.where}: {option}: expected at least one host")
+    return hosts
+
+
+def _named(folder: Path, option: str, value: OptionValue) -> Iterator[tuple[str, str]]:
+    """Yield the hosts of an option, each with its place."""
+    if option == "hosts":
+        for host in _parts(value.raw):
+            yield host, value.where
+        return
+    path = folder / os.path.expanduser(value.raw)
+    try:
+        if refused := why_not_write(path):
+            raise Unreadable(refused)
+        text = decoded(file_content(path, is_main=False)[1])
+    except FileNotFoundError:
+        raise LayerError(
+            f"{value.where}: hosts_file: there is no file {path}"
+        ) from None
+    except Unreadable as error:
+        line = f"line {error.line}: " if error.line else ""
+        raise LayerError(f"{value.where}: hosts_file: {line}{error.text}") from error
+    except OSError as error:
+        raise LayerError(
+            f"{value.where}: hosts_file: {path}: {error.strerror}"
+        ) from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        host = line.partition("#")[0].strip()
+        if host:
+            yield host, f"{value.raw}:{number}"
+
+
+def _parts(raw: str) -> list[str]:
+    return [part.strip() for part in re.split(r"[,\n]", raw) if part.strip()]
+
+
+def _without_layout(options: Mapping[str, OptionValue]) -> dict[str, OptionValue]:
+    return {
+        name: value for name, value in options.items() if name not in LAYOUT_OPTIONS
+    }
+
+
+def _with_host(value: OptionValue, host: str) -> OptionValue:
+    if HOST not in value.raw:
+        return value
+    return msgspec.structs.replace(value, raw=value.raw.replace(HOST, host))

@@ -1,0 +1,93 @@
+"""The content of settings.cfg and its includes, with the line of every option.
+
+``lib/config/ini.py`` reads it.  Values are text here; ``lib/config/load.py`` types the
+sections about Checker itself, each kind of target types its own.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+
+class OptionValue(msgspec.Struct, frozen=True, gc=False):
+    """The text of an option, and where it is."""
+
+    raw: str
+    #: ``settings.cfg:12``
+    where: str
+    #: The title of the section that gives it.
+    section: str
+
+    def __repr__(self) -> str:
+        # The text may be a password.
+        return f"<option of [{self.section}], {self.where}>"
+
+
+class IniSection(msgspec.Struct, frozen=True):
+    """A section: where its title is, and its options."""
+
+    where: str
+    options: dict[str, OptionValue]
+
+
+class IniFile:
+    """The sections of settings.cfg and its includes."""
+
+    def __init__(
+        self,
+        folder: Path,
+        names: tuple[str, ...] = ("settings.cfg",),
+        sections: dict[str, IniSection] | None = None,
+    ) -> None:
+        #: Where relative paths start.
+        self.folder = folder
+        #: The files that were read, named from the folder; the main file comes first.
+        self.names = names
+        self.sections = sections or {}
+        self._parser: configparser.ConfigParser | None = None
+
+    def __contains__(self, section: str) -> bool:
+        return section in self.sections
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sections)
+
+    def options(self, section: str) -> dict[str, OptionValue]:
+        """Return the options of a section; empty if there is no such section."""
+        return self.sections[section].options if section in self.sections else {}
+
+    def get(self, section: str, option: str, default: str = "") -> str:
+        """Return the text of an option."""
+        value = self.options(section).get(option)
+        return default if value is None else value.raw
+
+    def given(self, section: str) -> dict[str, str]:
+        """Return the options of a section that have a value."""
+        options = self.options(section).items()
+        return {name: value.raw for name, value in options if value.raw}
+
+    def where(self, section: str, option: str = "") -> str:
+        """Return the line of an option, or else of its section, or else the file."""
+        if section not in self.sections:
+            return self.names[0]
+        value = self.sections[section].options.get(option)
+        return value.where if value else self.sections[section].where
+
+    def parser(self) -> configparser.ConfigParser:
+        """Return all of it as job authors see it, a ConfigParser without interpolation.
+
+        It is made once, where it is asked for: it takes time and memory.
+        """
+        if self._parser is None:
+            self._parser = configparser.ConfigParser(interpolation=None)
+            self._parser.read_dict(
+                {
+                    title: {name: value.raw for name, value in section.options.items()}
+                    for title, section in self.sections.items()
+                }
+            )
+        return self._parser

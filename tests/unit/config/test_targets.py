@@ -1,0 +1,194 @@
+"""Targets with their layers: the section, its templates, the defaults, its hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lib.config.ini import IniText
+from lib.config.targets import TargetSection, target_sections
+from lib.core.ini import IniFile
+
+ROOT = Path("/")
+
+
+def targets(text: str, kind: str = "http", folder: Path = ROOT) -> list[TargetSection]:
+    sections = IniText(text, "settings.cfg").sections
+    ini = IniFile(folder, ("settings.cfg",), sections)
+    return list(target_sections(ini, kind))
+
+
+def texts(target: TargetSection) -> dict[str, str]:
+    return {name: value.raw for name, value in target.options.items()}
+
+
+def problems(text: str, **more) -> list[tuple[str, str]]:
+    found = [(one.title, one.problem) for one in targets(text, **more)]
+    return [(title, problem) for title, problem in found if problem]
+
+
+def test_a_target_has_the_options_of_its_section_and_their_lines():
+    (target,) = targets("[http a]\nurl = x\n[tcp b]\nhost = y\n")
+    assert (target.title, target.name, target.where) == (
+        "http a",
+        "a",
+        "settings.cfg:1",
+    )
+    url = target.options["url"]
+    assert (url.raw, url.where, url.section) == ("x", "settings.cfg:2", "http a")
+    assert (target.host, target.problem) == ("", "")
+
+
+LAYERS = """\
+[defaults]
+every = hour
+timeout = 1
+[defaults http]
+timeout = 2
+method = a
+[template web]
+method = b
+verify = b
+use = base
+[template base]
+verify = c
+redirects = c
+[template other]
+redirects = d
+method = d
+cafile = d
+[http a]
+use = web, other
+url = x
+"""
+
+
+def test_the_nearest_layer_counts():
+    (target,) = targets(LAYERS)
+    assert texts(target) == {
+        "every": "hour",
+        "timeout": "2",
+        "method": "b",
+        "verify": "b",
+        "redirects": "c",
+        "cafile": "d",
+        "url": "x",
+    }
+    assert target.options["redirects"].section == "template base"
+    assert target.options["timeout"].section == "defaults http"
+
+
+def test_the_section_itself_goes_before_all_else():
+    (target,) = targets(LAYERS + "method = e\ntimeout = 9\n")
+    assert (texts(target)["method"], texts(target)["timeout"]) == ("e", "9")
+
+
+def test_what_is_wrong_in_the_defaults_is_no_matter_of_each_target():
+    (target,) = targets("[defaults]\ntimeout = x\nevery =\nurl = y\n[http a]\n")
+    assert texts(target) == {}
+
+
+def test_the_defaults_of_a_kind_are_for_that_kind():
+    text = "[defaults tcp]\ntimeout = 5\n[http a]\n[tcp b]\n"
+    assert texts(targets(text)[0]) == {}
+    assert texts(targets(text, "tcp")[0]) == {"timeout": "5"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[http a]\nuse = wep\n[template web]\n",
+        "[http a]\nuse = web\n[template web]\nuse = web\n",
+        "[http a]\nuse = b\n[template b]\nuse = c\n[template c]\nuse = d, b\n"
+        "[template d]\n",
+        "[http a]\nuse = 0\n"
+        + "".join(f"[template {n}]\nuse = {n + 1}\n" for n in range(100)),
+        "[http a]\nuse =\n",
+    ],
+    ids=["missing", "itself", "loop", "deep", "empty"],
+)
+def test_a_broken_use_is_one_line_and_the_other_targets_are_there(text, approved):
+    found = targets(text + "[http z]\nurl = x\n")
+    assert texts(found[-1]) == {"url": "x"}
+    approved(problems(text))
+
+
+def test_many_templates_that_share_others_are_resolved_once():
+    text = "[http a]\nuse = 0\n[template 19]\nurl = x\n"
+    for number in range(19):
+        text += f"[template {number}]\nuse = {number + 1}, {number + 1}\n"
+    assert texts(targets(text)[0]) == {"url": "x"}
+
+
+def test_each_host_is_a_target_of_its_own():
+    text = "[http web]\nhosts = a, b\n  c\nurl = https://{host}/{host}\nmethod = get\n"
+    found = targets(text)
+    assert [one.title for one in found] == ["http web/a", "http web/b", "http web/c"]
+    assert [one.host for one in found] == ["a", "b", "c"]
+    assert texts(found[1]) == {"url": "https://b/b", "method": "get"}
+    assert found[1].options["url"].where == "settings.cfg:4"
+
+
+def test_the_hosts_may_be_those_of_a_template():
+    text = "[template dc]\nhosts = a, b\nurl = {host}\n[http web]\nuse = dc\n"
+    assert [texts(one) for one in targets(text)] == [{"url": "a"}, {"url": "b"}]
+
+
+def test_one_host_may_differ():
+    text = (
+        "[http web/b]\nuse = slow\nmethod = {host}\n[template slow]\ntimeout = 9\n"
+        "[http web]\nhosts = a, b\ntimeout = 1\n"
+    )
+    found = {one.name: texts(one) for one in targets(text)}
+    assert found == {
+        "web/a": {"timeout": "1"},
+        "web/b": {"timeout": "9", "method": "b"},
+    }
+
+
+def test_a_slash_in_a_name_means_nothing_without_hosts():
+    text = "[http web]\nurl = x\n[http web/b]\nurl = y\n[http /]\nurl = z\n"
+    assert [one.name for one in targets(text)] == ["web", "web/b", "/"]
+
+
+def test_hosts_may_stand_in_a_file(tmp_path):
+    (tmp_path / "hosts.txt").write_text("# ours\na\n\nb # the slow one\n")
+    text = "[http web]\nhosts = z\nhosts_file = hosts.txt\nurl = {host}\n"
+    found = targets(text, folder=tmp_path)
+    assert [one.host for one in found] == ["z", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[http web]\nhosts =\n",
+        "[http web]\nhosts = a, b c\n",
+        "[http web]\nhosts = a, u:p@b\n",
+        "[http web]\nhosts = a, b, a\n",
+        "[http web]\nhosts = a\n[http web/aa]\nurl = x\n",
+        "[http web]\nhosts = a\nurl = x\n[http web/a]\nuse = none\n",
+        "[http web]\nuse = none\n[http web/a]\nurl = x\n",
+    ],
+    ids=["none", "blank", "path", "twice", "no such host", "override", "base"],
+)
+def test_wrong_hosts_are_one_line(text, approved):
+    approved(problems(text))
+
+
+@pytest.mark.parametrize(
+    "name", ["missing", "folder", "latin1", "empty", "wrong", "writable"]
+)
+def test_a_wrong_file_of_hosts_is_one_line(name, tmp_path, approved):
+    (tmp_path / "folder").mkdir()
+    for file, content in (
+        ("latin1", b"a\n\xfc\n"),
+        ("empty", b"# none\n"),
+        ("wrong", b"a\n\nb c\n"),
+        ("writable", b"a\n"),
+    ):
+        (tmp_path / file).write_bytes(content)
+    (tmp_path / "writable").chmod(0o666)
+    text = f"[http web]\nurl = x\nhosts_file = {name}\n"
+    (problem,) = problems(text, folder=tmp_path)
+    approved(problem[1].replace(str(tmp_path), "FOLDER"))
