@@ -159,12 +159,17 @@ class PeerJob(JobBase):
         Forgotten when the key or the name of the line changes.
         """
         signer = self.memory.get("signer")
-        if not isinstance(signer, dict) or signer.get("key") != key_id(self.peer.key):
+        if not isinstance(signer, dict) or signer.get("key") != key_id(
+            self.peer.key.reveal()
+        ):
             return ""
         return str(signer.get("server", ""))
 
     def _note_signer(self, server: str) -> None:
-        self.memory["signer"] = {"key": key_id(self.peer.key), "server": server}
+        self.memory["signer"] = {
+            "key": key_id(self.peer.key.reveal()),
+            "server": server,
+        }
 
     # Our own connection.
 

@@ -11,7 +11,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lib.config.kinds import KINDS, Kind
-from lib.config.options import OLD_NAMES, REQUIRED, SECTIONS, Option
+from lib.config.options import (
+    DEFAULTS,
+    LAYOUT_OPTIONS,
+    OLD_NAMES,
+    POLICY_OPTIONS,
+    REQUIRED,
+    SECTIONS,
+    Option,
+)
+from lib.core.secret import Secret
 
 NOTHING = "—"
 WIDTH = 88
@@ -29,6 +38,9 @@ Every section and option of `settings.cfg`.
 - A path begins with `/` or is relative to the folder of settings.cfg. In targets it
   must begin with `/`.
 - A switch is `yes` or `no`; `true`, `on`, `1` and `false`, `off`, `0` work too.
+- A time may have a unit: `ms`, `s`, `min`, `h` or `d`. Without one it counts seconds.
+- A password or key `X` may come from elsewhere, by `X_file`, `X_env` or `X_command` in
+  its place; a command runs without a shell and has 10 seconds.
 - A dash below means that there is no default.
 - A file that contains a password must not be readable by others:
   `chmod 600 settings.cfg`.
@@ -54,7 +66,7 @@ path = /data
 ```
 where            section        problem  text
 settings.cfg:7   http homepage  error    unknown option 'verfy'; did you mean 'verify'?
-settings.cfg:8   http homepage  error    timeout = 90: expected seconds from 0.1 to 50
+settings.cfg:8   http homepage  error    timeout = 90: expected a time from 100ms to 50s
 settings.cfg:10  disc data      error    unknown kind 'disc'; did you mean 'disk'?
 ```
 
@@ -97,13 +109,42 @@ _ABOUT: Mapping[str, str] = {
         "[alerting.md](alerting.md#the-daily-summary)."
     ),
 }
+_LAYOUT = """\
+## Templates and hosts
+
+An option counts in this order: the section itself, the templates that it uses (the
+first that is named wins), `[defaults KIND]`, `[defaults]`, and the kind's own default.
+`[template NAME]` and `[defaults KIND]` may have every option of the kind, and a template
+may `use` others.
+
+```ini
+[defaults http]
+timeout = 10
+
+[template shop]
+contact = shop@example.com
+expect_text = Welcome
+
+[http shop]
+use = shop
+hosts = www1.example.com, www2.example.com
+url = https://{host}/
+
+[http shop/www2.example.com]
+timeout = 20
+```
+
+This makes two jobs, `http shop/www1.example.com` and `http shop/www2.example.com`; the
+last section says what differs for one host. `checker.py -m show 'http shop/*'` prints
+each as it counts, and where each value comes from.
+"""
 _TARGETS = """\
 ## Targets
 
 Each target is one section, `[kind name]`. The name is what mails say, and the
 target's history belongs to it; everything else may change. The options of `[defaults]`
-work in each of these sections too. Until its first run a target is `not run yet` in
-`-m list`.
+work in each of these sections too, and so do those of the second table. Until its first
+run a target is `not run yet` in `-m list`.
 
 | kind | checked every | job file |
 |---|---|---|
@@ -127,6 +168,17 @@ def _lines() -> Iterator[str]:
     yield _TARGETS.rstrip("\n")
     for name, kind in KINDS.items():
         yield f"| `{name}` | {kind.every} | `jobs/{kind.file}.py` |"
+    yield ""
+    yield from _table(
+        {
+            name: option
+            for name, option in POLICY_OPTIONS.items()
+            if name not in DEFAULTS
+        }
+    )
+    yield ""
+    yield _LAYOUT
+    yield from _table(LAYOUT_OPTIONS)
     yield ""
     for name, kind in KINDS.items():
         yield from _section(f"{name} NAME", _of_kind(kind), kind.options)
@@ -155,8 +207,8 @@ def _table(options: Mapping[str, Option]) -> Iterator[str]:
     yield "| option | default | what it is for |"
     yield "|---|---|---|"
     for name, option in options.items():
-        why = option.why.replace("|", r"\|")
-        yield f"| `{name}` | {_default(name, option)} | {why} |"
+        purpose = option.help.replace("|", r"\|")
+        yield f"| `{name}` | {_default(name, option)} | {purpose} |"
 
 
 def _default(name: str, option: Option) -> str:
@@ -165,7 +217,7 @@ def _default(name: str, option: Option) -> str:
         return "must be given"
     if value is None:
         return _WHERE_NOT_GIVEN[name]
-    if value in ("", (), b""):
+    if value in ("", (), b"", Secret()):
         return NOTHING
     return f"`{_written(value)}`"
 

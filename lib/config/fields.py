@@ -1,19 +1,22 @@
 """Readers of option values: each takes the text and returns the value.
 
 A reader raises ValueError that says what was expected.  The tables that name a reader
-for each option are in ``lib/config/kinds.py`` and ``lib/config/options.py``.
+for each option are in ``lib/config/options.py`` and in the job files of the kinds.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from lib.core.enums import JobFailureCountMinimumBeforeNotification
 from lib.core.jobs import MAX_TIMEOUT_S
+from lib.core.secret import Secret
 
 MAX_PORT = 65535
+#: The longest name of this machine, or of a peer.
+MAX_NAME = 100
 
 
 def text(value: str) -> str:
@@ -72,7 +75,6 @@ def one_of(choices: Iterable[str]) -> Callable[[str], str]:
 
 
 port = whole(1, MAX_PORT, "a port")
-timeout = number(0.1, MAX_TIMEOUT_S, "seconds")
 
 
 def failures(value: str) -> int:
@@ -201,6 +203,170 @@ def escaped(value: str) -> bytes:
     return bytes(content)
 
 
+def plain(value: str) -> str:
+    """Return one line of text without control characters."""
+    if not value or not value.isprintable():
+        raise ValueError("expected one line of printable text")
+    return value
+
+
+def server_name(value: str) -> str:
+    """Return the name of this machine in mails."""
+    if not value.isprintable() or not 0 < len(value) <= MAX_NAME:
+        raise ValueError(f"expected one line of 1 to {MAX_NAME} printable characters")
+    return value
+
+
+def sender(value: str) -> str:
+    """Return one mail address."""
+    senders = addresses(value)
+    if len(senders) > 1:
+        raise ValueError("expected one mail address")
+    return senders[0]
+
+
+def many(value: str) -> tuple[str, ...]:
+    """Return the parts of a list with commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def command(value: str) -> tuple[str, ...]:
+    """Return a command's words; no shell reads it."""
+    import shlex
+
+    try:
+        words = tuple(shlex.split(value))
+    except ValueError as error:
+        raise ValueError("expected a command with its quotes closed") from error
+    if not words:
+        raise ValueError("expected a command")
+    return words
+
+
+def endpoint(value: str) -> tuple[str, int]:
+    """Return the host and the port of ``host:port``."""
+    before, colon, after = value.rpartition(":")
+    if not colon or (":" in before and not before.startswith("[")):
+        raise ValueError("expected host:port, such as 127.0.0.1:5000 or [::1]:5000")
+    return host(before), port(after)
+
+
+def clock(value: str) -> str:
+    """Return a time of day, ``HH:MM``."""
+    if not re.fullmatch(r"([01]?[0-9]|2[0-3]):[0-5][0-9]", value, re.ASCII):
+        raise ValueError("expected a time of day such as 08:00")
+    return value.rjust(5, "0")
+
+
+def weekly_clock(value: str) -> tuple[str, str]:
+    """Return a day of the week and a time of day, ``mon 08:00``."""
+    day, _space, time = value.partition(" ")
+    if day.lower() not in ("mon", "tue", "wed", "thu", "fri", "sat", "sun"):
+        raise ValueError("expected a day and a time such as mon 08:00")
+    return day.lower(), clock(time.strip())
+
+
+class Range(NamedTuple):
+    """A range of good values, such as ``1..15``; a single number is no range."""
+
+    low: float
+    high: float
+
+
+#: The suffixes of quantities, and what they stand for.
+TIME_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+SIZE_UNITS = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+_QUANTITY = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([^\s0-9.]*)", re.ASCII)
+
+
+def quantity(
+    what: str, units: Mapping[str, float], low: float, high: float, bare: str
+) -> Callable[[str], float]:
+    """Return a reader of numbers with a unit; ``bare`` is the unit of one without.
+
+    ``what`` is for people.  The limits and what is returned are in the unit that counts
+    1.  If ``bare`` is empty, a unit must be given.
+    """
+    expected = f"expected {what} from {written(low, units)} to {written(high, units)}"
+
+    def read(value: str) -> float:
+        match = _QUANTITY.fullmatch(value)
+        if not match:
+            raise ValueError(expected)
+        number, unit = match[1], match[2] or bare
+        if unit not in units:
+            known = ", ".join(units)
+            if unit:
+                are = "units are" if len(units) > 1 else "unit is"
+                raise ValueError(f"unknown unit {shown('', unit)}; the {are} {known}")
+            raise ValueError(f"expected a unit behind the number: {known}")
+        # Not 0.1 + 1e-17 for 100ms.
+        amount = round(float(number) * units[unit], 9)
+        if not low <= amount <= high:
+            raise ValueError(expected)
+        return amount
+
+    return read
+
+
+def written(amount: float, units: Mapping[str, float]) -> str:
+    """Return an amount with the largest unit in which it is a short number."""
+    for unit, size in sorted(units.items(), key=lambda item: -item[1]):
+        count = amount / size
+        if count >= 1 and round(count, 3) == count:
+            return f"{count:g}{unit}"
+    return f"{amount:.15g}{next(unit for unit, size in units.items() if size == 1)}"
+
+
+def duration(low: float, high: float, bare: str = "s") -> Callable[[str], float]:
+    """Return a reader of times such as ``500ms`` or ``2h``; it returns seconds."""
+    return quantity("a time", TIME_UNITS, low, high, bare)
+
+
+def size(low: float, high: float, bare: str = "") -> Callable[[str], float]:
+    """Return a reader of sizes such as ``500MB``; it returns bytes."""
+    return quantity("a size", SIZE_UNITS, low, high, bare)
+
+
+def percent(low: float = 0, high: float = 100) -> Callable[[str], float]:
+    """Return a reader of percentages, ``90%`` or ``90``."""
+    return quantity("a percentage", {"%": 1.0}, low, high, "%")
+
+
+def or_range(read: Callable[[str], float]) -> Callable[[str], float | Range]:
+    """Return a reader that takes a range, ``1..15``, as well as what ``read`` takes."""
+
+    def read_range(value: str) -> float | Range:
+        low, dots, high = value.partition("..")
+        if not dots:
+            return read(value)
+        ends = Range(read(low.strip()), read(high.strip()))
+        if ends.low > ends.high:
+            raise ValueError("expected the lower number first, such as 1..15")
+        return ends
+
+    return read_range
+
+
+timeout = duration(0.1, MAX_TIMEOUT_S)
+
+
+def secret(value: str) -> Secret:
+    """Return a password, token or key."""
+    return Secret(plain(value))
+
+
+def tags(value: str) -> tuple[str, ...]:
+    """Return words that jobs are grouped by."""
+    words = many(value)
+    for word in words:
+        if not re.fullmatch(r"\w[\w.-]{0,49}", word):
+            raise ValueError(
+                "expected words of letters, digits, dots and dashes, with commas between"
+            )
+    return words
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known word, or ""."""
     import difflib
@@ -211,7 +377,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def shown(name: str, raw: str | None) -> str:
     """Return a value as an error may show it: short, one line, no secret in it."""
-    if name.startswith("pass") or name.endswith("key"):
+    if name.startswith("pass") or name.endswith(("key", "secret", "token")):
         return "***"
     words, *more = (raw or "").strip().split("\n")
     before, _at, after = words.rpartition("@")

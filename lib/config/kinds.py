@@ -56,7 +56,7 @@ KINDS: dict[str, Kind] = {
     "http": Kind(
         "HTTPServerChecker",
         {
-            "url": Option(url, why="what to fetch; http or https"),
+            "url": Option(url, help="what to fetch; http or https"),
             "method": Option(
                 one_of(("get", "head")),
                 "get",
@@ -80,8 +80,8 @@ KINDS: dict[str, Kind] = {
     "tcp": Kind(
         "TCPServerChecker",
         {
-            "host": Option(host, why="a name or an address"),
-            "port": Option(port, why="1 to 65535"),
+            "host": Option(host, help="a name or an address"),
+            "port": Option(port, help="1 to 65535"),
             "send": Option(escaped, b"", r"text to send; \r \n \t \xNN work"),
             "expect": Option(escaped, b"", "text that must be in the answer"),
             "family": _FAMILY,
@@ -90,7 +90,7 @@ KINDS: dict[str, Kind] = {
     "tls": Kind(
         CERTIFICATE_CHECKER,
         {
-            "host": Option(host, why="a name or an address"),
+            "host": Option(host, help="a name or an address"),
             "port": Option(port, 443, "1 to 65535"),
             "days": Option(
                 whole(0, 3650, "days"),
@@ -110,7 +110,7 @@ KINDS: dict[str, Kind] = {
     "disk": Kind(
         "DiskSpace",
         {
-            "path": Option(absolute_path, why="any file or folder on the file system"),
+            "path": Option(absolute_path, help="any file or folder on the file system"),
             "limit": Option(
                 whole(1, 100, "per cent"),
                 90,

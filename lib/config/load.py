@@ -19,12 +19,13 @@ from lib.config.jobfiles import find_job_files
 from lib.config.kinds import KINDS, SYSTEM_JOBS
 from lib.config.mail import read_mail
 from lib.config.options import OLD_NAMES, SECTIONS
-from lib.config.peers import peer_options, peers_in, without_ourselves
+from lib.config.peers import find_keys, peer_options, peers_in, without_ourselves
 from lib.config.secrets import file_problems, secrets_in
 from lib.config.sections import check_targets, read_section, title_of
 from lib.core.ini import IniFile
 from lib.core.jobs import JobFile
 from lib.core.sanitize import harmless, scrubbed
+from lib.core.secret import Secret
 from lib.core.settings import AnswerEndpoint, Limits, Problem, Settings, SummaryTimes
 from lib.system.permissions import can_anybody_replace
 
@@ -77,7 +78,11 @@ def load_settings(
     mail, wrong_mail = read_mail(ini, folder, nomail, with_password)
     problems += wrong_mail
     accounts = (mail, mail.backup) if mail.backup else (mail,)
-    secrets = secrets_in(ini, *(account.password for account in accounts))
+    peers = peers_in(tables["peers"])
+    keys = [peer.key for peer in peers.peers]
+    secrets = secrets_in(
+        ini, [*(Secret(account.password) for account in accounts), *keys]
+    )
     ordered = _for_people(in_order(problems, ini.names), secrets)
     if any(problem.fatal for problem in ordered):
         raise SettingsError(ordered)
@@ -99,7 +104,7 @@ def load_settings(
             general.get("workerfiles", Limits.files),
             general.get("workerprocesses", Limits.processes),
         ),
-        peers=peers_in(tables["peers"]),
+        peers=peers,
         status=AnswerEndpoint(**tables["status"]),
         summary=SummaryTimes(**tables["summary"]),
         problems=ordered,
@@ -133,7 +138,8 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
     values["peers"], own = without_ourselves(
         values["peers"], servername, values["status"]
     )
-    for name, why in own.items():
+    values["peers"], without_key = find_keys(ini, values["peers"])
+    for name, why in {**own, **without_key}.items():
         problems.append(Problem(f"{name}: {why}", ini.where("peers", name), "peers"))
     why = _why_not_written(values["status"].get("write", ""))
     if why:

@@ -10,13 +10,14 @@ from typing import Any
 
 from lib.config.fields import is_this_machine, nearest
 from lib.config.ini import VITAL
-from lib.config.options import BACKUP, EMAIL
-from lib.config.secrets import find_password
+from lib.config.options import BACKUP, EMAIL, secret_options
+from lib.config.secrets import find_secret
 from lib.config.sections import read_section
 from lib.core.ini import IniFile
+from lib.core.secret import Secret
 from lib.core.settings import Mail, Mailbox, Problem
 
-PASSWORDS = ("pass", "pass_file", "pass_env", "pass_command")
+_PASSWORDS = tuple(secret_options("pass", ""))
 _BACKUP = "email backup"
 
 
@@ -82,7 +83,7 @@ class _Account:
         security = values.get("smtpsecurity") or ("tls" if port == 465 else "starttls")
         return Mail(
             user=values.get("user", ""),
-            password=self._password(looks_up),
+            password=self._password(looks_up).reveal(),
             smtpserver=values.get("smtpserver", ""),
             smtpport=port or (465 if security == "tls" else 587),
             smtpsecurity=security,
@@ -97,15 +98,15 @@ class _Account:
             self._add("cafile", f"cafile: there is no file {path}")
         return path
 
-    def _password(self, looks_up: bool) -> str:
-        option = next((name for name in PASSWORDS if name in self.values), "")
+    def _password(self, looks_up: bool) -> Secret:
+        option = next((name for name in _PASSWORDS if name in self.values), "")
         if not (option == "pass" or (option and looks_up)):
-            return ""
+            return Secret()
         try:
-            return find_password(option, self.values[option], self.folder)
+            return find_secret(option, self.values[option], self.folder)
         except ValueError as error:
             self._add(option, f"{option}: {error}")
-            return ""
+            return Secret()
 
     def _add(self, option: str, text: str) -> None:
         self.problems.append(_wrong(self.ini, self.section, option, text))
@@ -164,12 +165,12 @@ def _account_contradictions(
 ) -> Iterator[Problem]:
     """Yield the problems of options of an account that do not fit together."""
     given = ini.given(section)
-    passwords = [name for name in PASSWORDS if name in given]
+    passwords = [name for name in _PASSWORDS if name in given]
     if len(passwords) > 1:
         text = f"{' and '.join(passwords)} are given; keep one"
         yield _wrong(ini, section, passwords[-1], text)
     if "user" in given and not passwords and sends:
-        text = f"user is given without a password: add one of {', '.join(PASSWORDS)}"
+        text = f"user is given without a password: add one of {', '.join(_PASSWORDS)}"
         yield _wrong(ini, section, "user", text)
     yield from _unencrypted(ini, section, values, "smtp")
 
@@ -189,7 +190,7 @@ def _unencrypted(
 
 def _without_server(ini: IniFile, given: dict[str, str]) -> Problem:
     misspelt = any(nearest(name, ["smtpserver"]) for name in given if name not in EMAIL)
-    if misspelt or any(name in given for name in ("user", *PASSWORDS)):
+    if misspelt or any(name in given for name in ("user", *_PASSWORDS)):
         text = "smtpserver is missing: without it no alert can be sent"
         return _wrong(ini, "email", "", text)
     text = (

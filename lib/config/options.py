@@ -6,7 +6,6 @@ readers are those of ``lib/config/fields.py`` and those below.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,22 +14,33 @@ import msgspec
 from lib.config.fields import (
     absolute_path,
     addresses,
+    clock,
+    command,
+    endpoint,
     failures,
     host,
+    many,
     nearest,
     number,
     one_of,
+    plain,
     port,
+    secret,
+    sender,
+    server_name,
     shown,
     switch,
+    tags,
     text,
     timeout,
+    url,
+    weekly_clock,
     whole,
 )
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.jobs import MAX_TIMEOUT_S
+from lib.core.secret import Secret
 
-MAX_NAME = 100
 _SECURITY = ("starttls", "tls", "none")
 _NONE = "none is for a server on this machine only"
 
@@ -51,7 +61,9 @@ class Option(msgspec.Struct, frozen=True):
     read: Callable[[str], Any]
     default: Any = REQUIRED
     #: What it is for, in a line; docs/settings.md is generated from these.
-    why: str = ""
+    help: str = ""
+    #: Another name of it, from before.
+    also: str = ""
 
 
 def read_options(
@@ -59,94 +71,59 @@ def read_options(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the values of the given options, and the errors, by option.
 
-    An option that is not given is in neither, unless it is required.
+    An option that is not given is in neither, unless it is required.  A value is under
+    the option's own name, also where another name of it is given.
     """
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
-    for name, raw in given.items():
+    names = {option.also: name for name, option in options.items() if option.also}
+    for word, raw in given.items():
+        name = names.get(word, word)
         option = options.get(name)
         if option is None:
             # Several words may be a line without its "=", with a password in it.
-            word, *more = name.split()
-            words = shown("", word) + (" ..." if more else "")
-            wrong[name] = f"unknown option {words!r}{nearest(name, options)}"
+            first, *more = word.split()
+            words = shown("", first) + (" ..." if more else "")
+            wrong[word] = f"unknown option {words!r}{nearest(word, options)}"
+            continue
+        if word != name and name in given:
+            wrong[word] = (
+                f"{word} is another name of {name}, which is there too; keep one"
+            )
             continue
         try:
-            values[name] = option.read((raw or "").strip())
+            values[name] = option.read(raw.strip())
         except ValueError as error:
-            wrong[name] = f"{name} = {shown(name, raw)}: {error}"
+            wrong[word] = f"{word} = {shown(word, raw)}: {error}"
     for name, option in options.items():
-        if option.default is REQUIRED and name not in given:
-            purpose = f": {option.why}" if option.why else ""
+        is_given = name in given or option.also in given
+        if option.default is REQUIRED and not is_given:
+            purpose = f": {option.help}" if option.help else ""
             wrong[name] = f"{name} is missing{purpose}"
     return values, wrong
 
 
-def plain(value: str) -> str:
-    """Return one line of text without control characters."""
-    if not value or not value.isprintable():
-        raise ValueError("expected one line of printable text")
-    return value
+#: The ways to give an option of type secret: itself, or where it is.
+SECRET_SUFFIXES = ("", "_file", "_env", "_command")
 
 
-def server_name(value: str) -> str:
-    """Return the name of this machine in mails."""
-    if not value.isprintable() or not 0 < len(value) <= MAX_NAME:
-        raise ValueError(f"expected one line of 1 to {MAX_NAME} printable characters")
-    return value
+def secret_options(name: str, what: str) -> dict[str, Option]:
+    """Return the four options that may give a secret.
+
+    ``read_secret`` of ``lib/config/secrets.py`` gets it from the one that is given.
+    """
+    return {
+        name: Option(secret, Secret(), what),
+        f"{name}_file": Option(plain, "", "a file with it in its first line"),
+        f"{name}_env": Option(
+            plain, "", "an environment variable with it; set it in the crontab"
+        ),
+        f"{name}_command": Option(command, (), "a command that prints it"),
+    }
 
 
-def sender(value: str) -> str:
-    """Return one mail address."""
-    senders = addresses(value)
-    if len(senders) > 1:
-        raise ValueError("expected one mail address")
-    return senders[0]
-
-
-def many(value: str) -> tuple[str, ...]:
-    """Return the parts of a list with commas."""
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def command(value: str) -> tuple[str, ...]:
-    """Return a command's words; no shell reads it."""
-    import shlex
-
-    try:
-        words = tuple(shlex.split(value))
-    except ValueError as error:
-        raise ValueError("expected a command with its quotes closed") from error
-    if not words:
-        raise ValueError("expected a command")
-    return words
-
-
-def endpoint(value: str) -> tuple[str, int]:
-    """Return the host and the port of ``host:port``."""
-    before, colon, after = value.rpartition(":")
-    if not colon or (":" in before and not before.startswith("[")):
-        raise ValueError("expected host:port, such as 127.0.0.1:5000 or [::1]:5000")
-    return host(before), port(after)
-
-
-def clock(value: str) -> str:
-    """Return a time of day, ``HH:MM``."""
-    if not re.fullmatch(r"([01]?[0-9]|2[0-3]):[0-5][0-9]", value, re.ASCII):
-        raise ValueError("expected a time of day such as 08:00")
-    return value.rjust(5, "0")
-
-
-def weekly_clock(value: str) -> tuple[str, str]:
-    """Return a day of the week and a time of day, ``mon 08:00``."""
-    day, _space, time = value.partition(" ")
-    if day.lower() not in ("mon", "tue", "wed", "thu", "fri", "sat", "sun"):
-        raise ValueError("expected a day and a time such as mon 08:00")
-    return day.lower(), clock(time.strip())
-
-
-#: The options of every kind, and of [defaults].
-POLICY_OPTIONS = {
+#: The options of every job, and of [defaults].
+DEFAULTS = {
     "every": Option(
         one_of(JobFrequency), None, "minute, hour, day (midnight) or day_noon"
     ),
@@ -157,15 +134,39 @@ POLICY_OPTIONS = {
         "alert and one recovery",
     ),
     "failures": Option(failures, 1, "consecutive failures before the first alert"),
+    "recoveries": Option(
+        whole(1, 1_000_000), 1, "consecutive OK results that end a failure"
+    ),
+    "notify_warnings": Option(
+        switch, True, "no: a warning is shown, and nobody is notified of it"
+    ),
     "contact": Option(addresses, None, "who is notified, separated by commas"),
     "timeout": Option(
-        timeout, 30.0, f"seconds for the whole check, at most {MAX_TIMEOUT_S}"
+        timeout, 30.0, f"time for the whole check, at most {MAX_TIMEOUT_S}s"
     ),
+    "tags": Option(tags, (), "words to group jobs by, separated by commas"),
+    "runbook": Option(url, "", "the address of what to do about it, shown in alerts"),
+}
+
+#: The options of every kind of target.
+POLICY_OPTIONS = {
+    **DEFAULTS,
+    "description": Option(plain, "", "what it is, for people, in one line"),
+    "enabled": Option(switch, True, "no: it is not run, and listed as disabled"),
+    "invert": Option(switch, False, "yes: OK if the check fails, failing if it is OK"),
+    "was": Option(plain, "", "the name it had before; its history is kept"),
+}
+
+#: What a target takes from elsewhere, and how many it stands for.
+LAYOUT_OPTIONS = {
+    "use": Option(many, (), "templates to take options from; the first one wins"),
+    "hosts": Option(many, (), "one target for each host; {host} stands for it"),
+    "hosts_file": Option(plain, "", "a file with one host a line; # begins a comment"),
 }
 
 GENERAL = {
-    "servername": Option(server_name, why="what the mails call this machine"),
-    "alertcontact": Option(addresses, why="who is notified, separated by commas"),
+    "servername": Option(server_name, help="what the mails call this machine"),
+    "alertcontact": Option(addresses, help="who is notified, separated by commas"),
     "jobs": Option(many, (), "folders with your own job files, separated by commas"),
     "include": Option(
         text, "", "more settings files, such as conf.d/*.cfg, read in sorted order"
@@ -198,12 +199,7 @@ EMAIL = {
     ),
     "user": Option(plain, "", "the account, if the server needs a login"),
     "sender": Option(sender, "", "the From address, if the account is not an address"),
-    "pass": Option(plain, "", "the account's password"),
-    "pass_file": Option(plain, "", "a file with the password in its first line"),
-    "pass_env": Option(
-        plain, "", "an environment variable with the password; set it in the crontab"
-    ),
-    "pass_command": Option(command, (), "a command that prints the password"),
+    **secret_options("pass", "the account's password"),
     "cafile": Option(plain, "", "trust this CA file instead of the system's store"),
     "nomail": Option(switch, False, "yes: log the mails instead of sending them"),
     "bustgmailthreading": Option(
@@ -253,10 +249,7 @@ BACKUP = {
         "smtpsecurity",
         "user",
         "sender",
-        "pass",
-        "pass_file",
-        "pass_env",
-        "pass_command",
+        *secret_options("pass", ""),
         "cafile",
     )
 }
@@ -298,7 +291,7 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "general": GENERAL,
     "email": EMAIL,
     "email backup": BACKUP,
-    "defaults": POLICY_OPTIONS,
+    "defaults": DEFAULTS,
     "peers": PEERS,
     "status": STATUS,
     "summary": SUMMARY,

@@ -1,6 +1,7 @@
 """The lines of [peers].
 
-Any option but those of PEERS is a peer: ``name = url,email[,key=...]``.
+Any option but those of PEERS is a peer: ``name = url,email[,key=...]``, where the key
+may also come from a file, an environment variable or a command.
 """
 
 from __future__ import annotations
@@ -8,18 +9,29 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lib.config.fields import addresses, is_this_machine, url
-from lib.config.options import MAX_NAME, PEERS, Option, read_options
+from msgspec.structs import replace
+
+from lib.config.fields import MAX_NAME, addresses, command, is_this_machine, url
+from lib.config.options import PEERS, Option, read_options, secret_options
+from lib.config.secrets import find_secret
+from lib.core.ini import IniFile
+from lib.core.secret import Secret
 from lib.core.settings import Peer, Peers
 
 _PORTS = {"http": 80, "https": 443}
 
 
-def peer(value: str) -> tuple[str, str, str]:
-    """Return a peer's URL, its admin's address, and the key that we share or ""."""
+#: The ways to give the key that we share with a peer.
+_KEYS = tuple(secret_options("key", ""))
+_NO_KEY = ("key", Secret())
+
+
+def peer(value: str) -> tuple[str, str, tuple[str, Secret]]:
+    """Return a peer's URL, its admin's address, and how the key is given."""
     if not value:
         raise ValueError("there is no value; give url,email, or delete the line")
     if "," not in value and "://" not in value:
@@ -29,7 +41,7 @@ def peer(value: str) -> tuple[str, str, str]:
     where, *rest = [part.strip() for part in value.split(",")]
     if re.match(r"\w+://[^/\[]*:[^/]*:", where):
         raise ValueError("expected an IPv6 address in brackets: http://[::1]:5000/")
-    found = url(where)
+    address = url(where)
     if not any(rest):
         raise ValueError("expected url,email: the address of its admin is missing")
     if not all(rest):
@@ -39,16 +51,53 @@ def peer(value: str) -> tuple[str, str, str]:
         raise ValueError("expected url,email,key=...: its admin's address comes second")
     contact = addresses(email)[0]
     if not more:
-        return found, contact, ""
-    word, _equals, key = more[0].partition("=")
-    if "@" in more[0] and word.strip() != "key":
+        return address, contact, _NO_KEY
+    options = [part.partition("=")[0].strip() for part in more]
+    if len(more) > 1 and set(options) <= set(_KEYS):
+        raise ValueError(f"{' and '.join(options)} are given; keep one")
+    option, key = options[0], more[0].partition("=")[2].strip()
+    if "@" in more[0] and option not in _KEYS:
         raise ValueError(
             "expected url,email: only one address; "
             "copy = yes notifies alertcontact, too"
         )
-    if word.strip() != "key" or not key.strip() or len(more) > 1:
+    if option not in _KEYS or not key or len(more) > 1:
         raise ValueError("expected url,email,key=... and a key without commas in it")
-    return found, contact, key.strip()
+    return address, contact, (option, Secret(key))
+
+
+def find_keys(
+    ini: IniFile, values: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values of [peers] with each key found, and the errors, by option.
+
+    Workers get the keys that were found in ``ini``; it is not written anywhere.
+    """
+    wrong: dict[str, str] = {}
+    found = dict(values)
+    for name, value in values.items():
+        if name in PEERS or value[2][0] == "key":
+            continue
+        address, contact, (option, source) = value
+        try:
+            key = _key(option, source.reveal(), ini.folder)
+        except ValueError as error:
+            wrong[name] = f"{option}: {error}"
+            del found[name]
+            continue
+        found[name] = (address, contact, ("key", key))
+        line = ini.options("peers")[name]
+        text = f"{address},{contact},key={key.reveal()}"
+        ini.options("peers")[name] = replace(line, raw=text)
+    return found, wrong
+
+
+def _key(option: str, source: str, folder: Path) -> Secret:
+    value = command(source) if option == "key_command" else source
+    key = find_secret(option, value, folder)
+    if "," in key.reveal():
+        raise ValueError("expected a key without commas in it")
+    return key
 
 
 def peer_name(word: str, servername: str) -> str:
@@ -77,7 +126,8 @@ def peers_in(values: Mapping[str, Any]) -> Peers:
     """Return the peers that the values of [peers] name, and how to ask them."""
     rules = {name: value for name, value in values.items() if name in PEERS}
     lines = [(name, value) for name, value in values.items() if name not in PEERS]
-    return Peers(tuple(Peer(name, *value) for name, value in lines), **rules)
+    peers = (Peer(name, url, email, key[1]) for name, (url, email, key) in lines)
+    return Peers(tuple(peers), **rules)
 
 
 def without_ourselves(

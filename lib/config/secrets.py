@@ -1,6 +1,6 @@
-"""The passwords in the settings: where each comes from, and who can read its file.
+"""The secrets in the settings: where each comes from, and who can read its file.
 
-No error here repeats an option's value, which may be a password in the wrong place.
+No error here repeats an option's value, which may be a secret in the wrong place.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from lib.config.fields import shown
+from lib.config.options import SECRET_SUFFIXES
 from lib.core.ini import IniFile
+from lib.core.secret import Secret
 from lib.core.settings import Problem
 from lib.system.errors import shortage
 from lib.system.permissions import why_not_run, why_not_secret, why_not_write
@@ -25,39 +26,61 @@ MAX_BYTES = 64 * 1024
 MIN_LENGTH = 4
 #: A user name without password in a URL that is at least this long is a token.
 MIN_TOKEN = 16
-PASSWORD_OPTIONS = frozenset({"pass", "password", "passwd"})
-#: Options that say how to get a password.
-_INDIRECT_OPTIONS = ("pass_command", "pass_file")
+SECRET_OPTIONS = frozenset(
+    {"pass", "password", "passwd", "passphrase", "secret", "token"}
+)
+#: The ends of options that say how to get a secret.
+_INDIRECT = ("_command", "_file")
 _IN_URL = re.compile(r"//([^/@\s]{1,500})@")
 _PEER_KEY = re.compile(r",\s*key\s*=\s*([^,]+)")
+_PEER_INDIRECT = re.compile(r",\s*key_(command|file)\s*=")
 
 
-def find_password(
+def read_secret(name: str, values: Mapping[str, Any], folder: Path) -> Secret:
+    """Return the secret of an option that may be given in four ways.
+
+    ``values`` are those of a table with ``secret_options(name, ...)``; ``folder`` is
+    where a relative path starts.  An empty Secret means that none is given.  Raise
+    ValueError in one line if two are given, or if the secret cannot be had.
+    """
+    options = [name + suffix for suffix in SECRET_SUFFIXES if values.get(name + suffix)]
+    if len(options) > 1:
+        raise ValueError(f"{' and '.join(options)} are given; keep one")
+    for option in options:
+        try:
+            return find_secret(option, values[option], folder)
+        except ValueError as error:
+            raise ValueError(f"{option}: {error}") from error
+    return Secret()
+
+
+def find_secret(
     option: str,
     value: Any,
     folder: Path,
     *,
     environ: Mapping[str, str] = os.environ,
     timeout_s: float = COMMAND_TIMEOUT_S,
-) -> str:
-    """Return the password that an option (``pass``, ``pass_file``, ...) gives.
+) -> Secret:
+    """Return the secret that an option (``pass``, ``pass_file``, ...) gives.
 
     ``folder`` is where a relative path starts.  Raise ValueError saying what to do.
     """
-    if option == "pass_file":
-        return _first_line(_of_file(folder / os.path.expanduser(value), folder))
-    if option == "pass_env":
-        return _of_environment(value, environ)
-    if option == "pass_command":
-        return _first_line(_of_command(value, folder, timeout_s))
-    return str(value)
+    if option.endswith("_file"):
+        path = folder / os.path.expanduser(value)
+        return Secret(_first_line(_of_file(path, folder)))
+    if option.endswith("_env"):
+        return Secret(_of_environment(value, environ))
+    if option.endswith("_command"):
+        return Secret(_first_line(_of_command(value, folder, timeout_s)))
+    return value if isinstance(value, Secret) else Secret(value)
 
 
 def _of_file(path: Path, folder: Path) -> bytes:
     try:
         refused = why_not_secret(path)
         if refused:
-            raise ValueError(f"the file holds the password, and {refused}")
+            raise ValueError(f"the file holds the secret, and {refused}")
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(handle, "rb") as file:
             return file.read(MAX_BYTES) or b""
@@ -69,13 +92,13 @@ def _of_file(path: Path, folder: Path) -> bytes:
 
 
 def _of_environment(name: str, environ: Mapping[str, str]) -> str:
-    password = environ.get(name, "")
-    if not password:
+    text = environ.get(name, "")
+    if not text:
         raise ValueError(
             "there is no environment variable of that name, or it is empty; "
             "set it where Checker is started, such as at the top of the crontab"
         )
-    return _first_line(password.encode("utf-8", "surrogateescape"))
+    return _first_line(text.encode("utf-8", "surrogateescape"))
 
 
 def _of_command(words: Sequence[str], folder: Path, timeout_s: float) -> bytes:
@@ -144,19 +167,24 @@ def _first_line(content: bytes) -> str:
     try:
         line = content.decode("utf-8-sig").partition("\n")[0].rstrip("\r")
     except UnicodeDecodeError as error:
-        raise ValueError("the password is not UTF-8") from error
+        raise ValueError("the secret is not UTF-8") from error
     if not line:
-        raise ValueError("the first line is empty; the password must be in it")
+        raise ValueError("the first line is empty; the secret must be in it")
     if not line.isprintable():
         raise ValueError("the first line holds a control character")
     return line
 
 
-def secrets_in(ini: IniFile, *more: str) -> tuple[str, ...]:
-    """Return the secrets that no log, mail or state may contain, longest first."""
+def secrets_in(ini: IniFile, more: Iterable[Secret]) -> tuple[str, ...]:
+    """Return the secrets that no log, mail or state may contain, longest first.
+
+    ``more`` are those that are not in the text.  They are plain here, for the one who
+    removes them from all that leaves.
+    """
     from urllib.parse import unquote
 
-    secrets = {secret for _where, secret in _secrets(ini)} | set(more)
+    secrets = {secret for _where, secret in _secrets(ini)}
+    secrets |= {secret.reveal() for secret in more}
     secrets |= {unquote(secret) for secret in secrets}
     long_enough = (secret for secret in secrets if len(secret) >= MIN_LENGTH)
     return tuple(sorted(long_enough, key=lambda secret: (-len(secret), secret)))
@@ -165,11 +193,7 @@ def secrets_in(ini: IniFile, *more: str) -> tuple[str, ...]:
 def file_problems(ini: IniFile) -> Iterator[Problem]:
     """Yield a problem for each settings file that others can read or write."""
     with_secret = {_file(where) for where, _secret in _secrets(ini)}
-    with_command = {
-        _file(ini.where(section, option))
-        for section, option in product(("email", "email backup"), _INDIRECT_OPTIONS)
-        if option in ini.options(section)
-    }
+    with_command = {_file(where) for where in _indirect(ini)}
     for name in ini.names:
         path = ini.folder / name
         try:
@@ -178,6 +202,20 @@ def file_problems(ini: IniFile) -> Iterator[Problem]:
             text = f"{path} cannot be read: {error.strerror}"
         if text:
             yield Problem(text, name, fatal=True)
+
+
+def _indirect(ini: IniFile) -> Iterator[str]:
+    """Yield the line of each option that says how to get a secret."""
+    for title, section in ini.sections.items():
+        for option, value in section.options.items():
+            is_peer = title == "peers" and _PEER_INDIRECT.search(value.raw)
+            if is_peer or (option.endswith(_INDIRECT) and _is_indirect(option)):
+                yield value.where
+
+
+def _is_indirect(option: str) -> bool:
+    """Return whether an option says how to get a secret, such as ``pass_file``."""
+    return option.rpartition("_")[0] in SECRET_OPTIONS
 
 
 def _file(where: str) -> str:
@@ -189,7 +227,7 @@ def _why_not(path: Path, has_secret: bool, has_command: bool) -> str:
     if has_secret and (refused := why_not_secret(path)):
         return f"a password is in the file, and {refused}"
     if has_command and (refused := why_not_run(path)):
-        return f"the file says how to get a password, and {refused}"
+        return f"the file says how to get a secret, and {refused}"
     # Settings that root uses must be root's.
     return why_not_run(path) if os.geteuid() == 0 else why_not_write(path)
 
@@ -201,7 +239,7 @@ def _secrets(ini: IniFile) -> Iterator[tuple[str, str]]:
             yield section.where, secret
         for option, value in section.options.items():
             secrets = list(_in_urls(value.raw))
-            if option in PASSWORD_OPTIONS and value.raw:
+            if option in SECRET_OPTIONS and value.raw:
                 secrets.append(value.raw)
             if title == "peers":
                 secrets += (key.strip() for key in _PEER_KEY.findall(value.raw))

@@ -17,13 +17,11 @@ import msgspec
 
 from lib.config.fields import nearest, shown
 from lib.config.ini import Unreadable, decoded, file_content
-from lib.config.options import POLICY_OPTIONS, read_options
+from lib.config.options import DEFAULTS, LAYOUT_OPTIONS, read_options
 from lib.core.ini import IniFile, OptionValue
 from lib.system.permissions import why_not_write
 
-DEFAULTS, TEMPLATE = "defaults", "template"
-#: Options that say which targets there are; the kinds do not see them.
-LAYOUT_OPTIONS = ("use", "hosts", "hosts_file")
+TEMPLATE = "template"
 #: How many templates may use one another.
 MAX_DEEP = 20
 #: Stands for the host in the other options.
@@ -76,7 +74,7 @@ class _Sections:
             word, _space, name = title.partition(" ")
             if word == kind and name.strip():
                 self.titles[name.strip()] = title
-        self._defaults = {**_defaults(ini), **ini.options(f"{DEFAULTS} {kind}")}
+        self._defaults = {**_defaults(ini), **ini.options(f"defaults {kind}")}
         self._layers = Layers(ini)
         self._hosts: dict[str, Mapping[str, str]] = {}
 
@@ -150,9 +148,8 @@ def _defaults(ini: IniFile) -> dict[str, OptionValue]:
     """
     return {
         name: value
-        for name, value in ini.options(DEFAULTS).items()
-        if name in POLICY_OPTIONS
-        and not read_options({name: value.raw}, POLICY_OPTIONS)[1]
+        for name, value in ini.options("defaults").items()
+        if name in DEFAULTS and not read_options({name: value.raw}, DEFAULTS)[1]
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
 from lib.core.jobs import JobFile
+from lib.core.secret import Secret
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Peer:
     #: Its admin, who is notified.
     contact: str
     #: The shared secret for signatures; empty: answers are not signed.
-    key: str = field(default="", repr=False)
+    key: Secret = Secret()
 
 
 @dataclass(frozen=True)

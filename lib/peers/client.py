@@ -60,7 +60,7 @@ def ask(
     now = utc_now()
     reading = answer.judged(
         content,
-        key=peer.key,
+        key=peer.key.reveal(),
         nonce=nonce,
         now=now,
         us=us,
@@ -76,4 +76,4 @@ def _request_url(peer: Peer, nonce: str) -> str:
     if not nonce:
         return peer.url
     separator = "&" if urlsplit(peer.url).query else "?"
-    return f"{peer.url}{separator}nonce={nonce}&key={answer.key_id(peer.key)}"
+    return f"{peer.url}{separator}nonce={nonce}&key={answer.key_id(peer.key.reveal())}"

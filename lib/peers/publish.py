@@ -60,5 +60,5 @@ def own_answer(
 
 def keys_of(settings: Settings) -> list[str]:
     """Return the keys that we share with peers, without duplicates."""
-    keys = (peer.key for peer in settings.peers.peers)
+    keys = (peer.key.reveal() for peer in settings.peers.peers)
     return list(dict.fromkeys(key for key in keys if key))

@@ -29,6 +29,20 @@ def failure(read, value):
         (fields.port, "65535", 65535),
         (fields.timeout, "0.1", 0.1),
         (fields.timeout, "50", 50.0),
+        (fields.timeout, "100ms", 0.1),
+        (fields.timeout, "30 s", 30.0),
+        (fields.duration(0, 1e9), "1.5h", 5400.0),
+        (fields.duration(0, 1e9, bare="d"), "14", 14 * 86400.0),
+        (fields.duration(0, 1e9, bare="d"), "2min", 120.0),
+        (fields.size(0, 1e15), "1.5 GB", 1.5e9),
+        (fields.size(0, 1e15), "3kB", 3000.0),
+        (fields.percent(), "90%", 90.0),
+        (fields.percent(), "90", 90.0),
+        (fields.or_range(fields.whole(0, 100)), "1..15", (1, 15)),
+        (fields.or_range(fields.whole(0, 100)), "7", 7),
+        (fields.or_range(fields.duration(0, 99)), "1ms .. 0.5s", (0.001, 0.5)),
+        (fields.tags, "web, dmz", ("web", "dmz")),
+        (fields.tags, "", ()),
         (fields.failures, "FIVE", 5),
         (fields.failures, "3", 3),
         (fields.addresses, "a@b.example", ("a@b.example",)),
@@ -64,6 +78,20 @@ def test_a_word_is_read_as_it_is_meant(read, value, found):
         (fields.port, "65536"),
         (fields.port, "http"),
         (fields.timeout, "51"),
+        (fields.timeout, "1min"),
+        (fields.timeout, "5 sec"),
+        (fields.timeout, "s"),
+        (fields.duration(0, 1e9, bare=""), "5"),
+        (fields.duration(60, 1e7), "0.5s"),
+        (fields.size(0, 1e15), "5"),
+        (fields.size(0, 1e15), "5KB"),
+        (fields.size(1000, 2.5e9), "3GB"),
+        (fields.percent(), "101%"),
+        (fields.percent(), "5s"),
+        (fields.or_range(fields.whole(0, 100)), "15..1"),
+        (fields.or_range(fields.whole(0, 100)), "1.."),
+        (fields.or_range(fields.duration(0, 99)), "1..5x"),
+        (fields.tags, "a b"),
         (fields.timeout, "0"),
         (fields.failures, "0"),
         (fields.addresses, ""),
@@ -170,7 +198,7 @@ def test_a_path_of_a_target_must_be_absolute(option, approved):
 def test_every_kind_has_its_job_file_and_a_reason_for_each_option(kind):
     known = kinds.KINDS[kind]
     assert (ROOT / "jobs" / f"{known.file}.py").is_file()
-    assert all(option.why for option in known.all_options.values())
+    assert all(option.help for option in known.all_options.values())
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-from lib.config.peers import peer, without_ourselves
+from lib.config.ini import IniText
+from lib.config.peers import find_keys, peer, peers_in, read_peers, without_ourselves
+from lib.core.ini import IniFile
+from lib.core.secret import Secret
 from tests.support.instance import Instance
 from tests.support.listeners import Listener, answer, says
 from tests.support.servers import SmtpServer
@@ -30,7 +34,51 @@ from tests.support.servers import SmtpServer
     ],
 )
 def test_what_is_understood(value, found):
-    assert peer(value) == found
+    url, contact, (option, key) = peer(value)
+    assert (url, contact, key.reveal()) == found
+    assert option == "key"
+
+
+def keys(folder: Path, line: str) -> tuple[list[Secret], IniFile, dict[str, str]]:
+    """Return the keys of [peers] with one line, what workers get, and the errors."""
+    sections = IniText(f"[peers]\nevery = day\nfriend = {line}\n", "x").sections
+    ini = IniFile(folder, ("x",), sections)
+    values, wrong = find_keys(ini, read_peers(ini.given("peers"))[0])
+    return [one.key for one in peers_in(values).peers], ini, wrong
+
+
+@pytest.mark.parametrize(
+    "source", ["key_file = key", "key_env = FRIEND", "key_command = echo 'se cret'"]
+)
+def test_a_key_may_be_elsewhere(source, tmp_path, monkeypatch):
+    monkeypatch.setenv("FRIEND", "se cret")
+    (tmp_path / "key").touch(0o600)
+    (tmp_path / "key").write_text("se cret\n")
+    found, ini, wrong = keys(tmp_path, f"{U},{A},{source}")
+    assert (found, wrong) == ([Secret("se cret")], {})
+    assert peer(ini.get("peers", "friend"))[2] == ("key", Secret("se cret"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "key_file = none",
+        "key_env = NONE",
+        "key_command = false",
+        "key_command = echo 'a",
+        "key_command = echo 'a,b'",
+        "key_file = a, key = b",
+    ],
+)
+def test_a_key_that_cannot_be_had_leaves_out_its_peer(source, tmp_path, approved):
+    try:
+        found, _ini, wrong = keys(tmp_path, f"{U},{A},{source}")
+        assert found == []
+        approved(wrong["friend"].replace(str(tmp_path), "FOLDER"))
+    except KeyError:
+        with pytest.raises(ValueError) as caught:
+            peer(f"{U},{A},{source}")
+        approved(str(caught.value))
 
 
 U, A = "https://example.org/", "a@example.org"

@@ -7,12 +7,18 @@ import time
 
 import pytest
 
-from lib.config.secrets import find_password
+from lib.config.options import read_options, secret_options
+from lib.config.secrets import find_secret, read_secret
+from lib.core.secret import Secret
+
+
+def find(option, value, folder, **more) -> str:
+    return find_secret(option, value, folder, **more).reveal()
 
 
 def failure(option, value, folder, **more) -> str:
     with pytest.raises(ValueError) as caught:
-        find_password(option, value, folder, **more)
+        find(option, value, folder, **more)
     return str(caught.value).replace(str(folder), "FOLDER")
 
 
@@ -24,7 +30,7 @@ def file(tmp_path):
 
 
 def test_a_password_in_the_settings_is_taken_as_it_is(tmp_path):
-    assert find_password("pass", "100% #1", tmp_path) == "100% #1"
+    assert find("pass", "100% #1", tmp_path) == "100% #1"
 
 
 @pytest.mark.parametrize(
@@ -32,8 +38,8 @@ def test_a_password_in_the_settings_is_taken_as_it_is(tmp_path):
 )
 def test_the_first_line_of_a_file_is_the_password(file, tmp_path, content):
     file.write_bytes(content.encode())
-    assert find_password("pass_file", "password", tmp_path) == "hunter 2"
-    assert find_password("pass_file", str(file), tmp_path / "other") == "hunter 2"
+    assert find("pass_file", "password", tmp_path) == "hunter 2"
+    assert find("pass_file", str(file), tmp_path / "other") == "hunter 2"
 
 
 @pytest.mark.parametrize(
@@ -66,13 +72,13 @@ def test_a_file_that_is_none_says_so(tmp_path, approved):
 
 def test_an_environment_variable_may_hold_it(tmp_path, approved):
     environ = {"SECRET": "hunter2\n", "EMPTY": ""}
-    assert find_password("pass_env", "SECRET", tmp_path, environ=environ) == "hunter2"
+    assert find("pass_env", "SECRET", tmp_path, environ=environ) == "hunter2"
     for name in ("EMPTY", "MISSING"):
         approved(failure("pass_env", name, tmp_path, environ=environ))
 
 
 def command(tmp_path, *words, **more) -> str:
-    return find_password("pass_command", words, tmp_path, **more)
+    return find("pass_command", words, tmp_path, **more)
 
 
 def test_a_command_may_print_it(tmp_path):
@@ -109,3 +115,31 @@ def test_a_command_that_does_not_end_is_ended(tmp_path, script, approved):
     sentence = failure("pass_command", ("sh", "-c", script), tmp_path, timeout_s=0.3)
     approved(sentence)
     assert time.monotonic() - began < 5
+
+
+def values(**given) -> dict:
+    found, wrong = read_options(given, secret_options("token", "what it wants"))
+    assert wrong == {}
+    return found
+
+
+def test_every_secret_may_be_given_in_four_ways(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKEN", "hunter2")
+    file.write_text("hunter2\n")
+    for given in (
+        {"token": "hunter2"},
+        {"token_file": "password"},
+        {"token_env": "TOKEN"},
+        {"token_command": "echo hunter2"},
+    ):
+        assert read_secret("token", values(**given), tmp_path) == Secret("hunter2")
+    assert not read_secret("token", {}, tmp_path)
+
+
+def test_a_secret_given_twice_or_not_to_be_had_is_one_line(tmp_path, approved):
+    for number, given in enumerate(
+        [{"token": "a", "token_env": "B"}, {"token_file": "none"}], start=1
+    ):
+        with pytest.raises(ValueError) as caught:
+            read_secret("token", values(**given), tmp_path)
+        approved(str(caught.value).replace(str(tmp_path), "FOLDER"), str(number))

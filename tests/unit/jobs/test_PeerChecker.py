@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.core.enums import Health
+from lib.core.secret import Secret
 from lib.peers.answer import Answer, PeerStatus, Reading, composed
 from tests.support.approved import REAL
 from tests.support.instance import Instance
@@ -291,7 +292,7 @@ def test_how_the_clocks_differ_is_said_as_well_as_whole_seconds_tell(ahead_s, sh
     # It took 2 s to ask, and the answer was made half-way.
     reading = Reading(PeerStatus.OK, said, signed=True)
     asked = PeerReply(reading, "", 2.0, now + timedelta(seconds=1))
-    row = row_of(Peer("x", "https://example.org/", ADMIN, KEY), asked)
+    row = row_of(Peer("x", "https://example.org/", ADMIN, Secret(KEY)), asked)
     assert row["clock"] == shown
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from lib.config.load import load_settings
 from lib.core.records import RunRecord
+from lib.core.secret import Secret
 from lib.core.settings import AnswerEndpoint, Peer, Peers, Settings
 from lib.peers import answer, publish
 from lib.storage.store import State
@@ -119,7 +120,7 @@ def test_where_the_last_run_cannot_be_read_no_run_has_finished(settings, spoil):
 
 def test_of_forty_keys_a_peer_still_finds_its_own_line_within_4_kb(tmp_path):
     keys = [f"key {number}" for number in range(40)]
-    peers = Peers(tuple(Peer(key, "https://x/", "a@x.org", key) for key in keys))
+    peers = Peers(tuple(Peer(key, "https://x/", "a@x.org", Secret(key)) for key in keys))
     settings = Settings(
         path=Path(),
         servername="x" * 100,
