@@ -13,7 +13,8 @@ from typing import Protocol, Self
 
 from lib.core.sanitize import harmless
 from lib.core.settings import Mail, Settings
-from lib.mail.smtp import DEADLINE_S, SmtpChannel, ignore
+from lib.mail.connection import ignore
+from lib.mail.smtp import DEADLINE_S, SmtpChannel
 
 logger = logging.getLogger(__name__)
 

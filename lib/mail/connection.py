@@ -1,123 +1,143 @@
-"""Connects to an SMTP server, and starts TLS, before one deadline.
+"""The connection to a mail server, as smtplib and imaplib use it.
 
-Every error is a DialFailed whose text says what to do.
+Every wait ends at one deadline, and what a server says has a limit.  Both libraries
+take a MailSocket for a socket, and StartTls for an SSLContext.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import ipaddress
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lib.core.settings import Mail
-from lib.mail.replies import tls_remedy, with_remedy
 from lib.net.address import ascii_domain
-from lib.net.connect import Deadline, NotTried, Unreachable, reason, resolve
-from lib.net.tls import TlsFailed, handshake, trust
+from lib.net.connect import Deadline, Unreachable, connect_first, resolve
+from lib.net.tls import handshake, trust
 
-if TYPE_CHECKING:
-    import ssl
-
-
-#: No answer is longer, unless somebody wants to fill our memory.
-MAX_ANSWER_BYTES = 64 * 1024
+#: How long the server may take to answer a goodbye.
+GOODBYE_S = 2
 
 
-class DialFailed(Exception):
-    """The server was not reached; the text says why, and what to do about it."""
+class NoEnd(OSError):
+    """The server said more than anybody asked for."""
 
 
-class Answers(io.RawIOBase):
-    """What the server says; each wait for more of it ends at the deadline.
+class MailSocket(io.RawIOBase):
+    """A connection whose waits end at ``deadline``.
 
-    A socket's own timeout begins anew with every byte.
+    A socket's own timeout begins anew with each byte.  The answer to what was sent may
+    have ``max_answer`` bytes; more would only fill our memory.
     """
 
-    def __init__(
-        self, sock: socket.socket, deadline: Deadline, most: int = MAX_ANSWER_BYTES
-    ) -> None:
+    def __init__(self, sock: socket.socket, deadline: Deadline, max_answer: int):
         super().__init__()
-        self._sock = sock
-        self._deadline = deadline
-        self._most = most
-        #: Bytes since somebody set this to 0.
-        self.taken = 0
+        self.sock = sock
+        self.deadline = deadline
+        self._max_answer = max_answer
+        #: Bytes since something was sent.
+        self._received = 0
+        #: What the libraries read from.
+        self.reader = io.BufferedReader(self)
+
+    def makefile(self, *_mode: str) -> io.BufferedReader[MailSocket]:
+        """Return what to read from."""
+        return self.reader
+
+    def sendall(self, data: bytes) -> None:
+        """Send it all; raise OSError if the deadline comes first."""
+        self._received = 0
+        self.sock.settimeout(self.deadline.left())
+        self.sock.sendall(data)
 
     def readable(self) -> bool:
         """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Take what is there; raise OSError if it is late, or too much."""
-        self._sock.settimeout(self._deadline.left())
-        count = self._sock.recv_into(buffer)
-        self.taken += count
-        if self.taken > self._most:
-            raise OSError("the answer has no end")
+        """Read what is there; raise OSError if it comes late, or NoEnd."""
+        self.sock.settimeout(self.deadline.left())
+        count = self.sock.recv_into(buffer)
+        self._received += count
+        if self._received > self._max_answer:
+            raise NoEnd("the answer has no end")
         return count
 
+    def read_exactly(self, size: int) -> bytes:
+        """Return so many bytes, fewer at the end; raise NoEnd before it takes them."""
+        if size > self._max_answer:
+            raise NoEnd(f"the server announced {size} bytes, and we take no more")
+        return self.reader.read(size)
 
-def host_of(mail: Mail) -> str:
-    """Return the server's name or address, an IPv6 address without brackets."""
-    return mail.smtpserver.strip("[]")
+    def in_tls(self, host: str, cafile: str) -> MailSocket:
+        """Return the connection in TLS; what was read ahead before it is dropped.
+
+        Raise TlsFailed or NotTried if there is none that can be trusted.
+        """
+        sock = handshake(self.sock, host, self.deadline, trust(cafile))
+        return MailSocket(sock, self.deadline, self._max_answer)
+
+    def shutdown(self, how: int) -> None:
+        """End the conversation."""
+        self.sock.shutdown(how)
+
+    def close(self) -> None:
+        """Hang up."""
+        self.sock.close()
+        super().close()
 
 
-def connect(
-    mail: Mail, deadline: Deadline, emit: Callable[[str], None]
+class StartTls:
+    """Begins TLS where ``starttls`` of smtplib and imaplib asks an SSLContext to.
+
+    Theirs knows no deadline, and gives the name no form that a certificate has.
+    """
+
+    def __init__(self, host: str, cafile: str) -> None:
+        self._host, self._cafile = host, cafile
+
+    def wrap_socket(self, sock: MailSocket, server_hostname: str = "") -> MailSocket:
+        """Return the connection in TLS, its certificate valid for the host."""
+        return sock.in_tls(ascii_domain(self._host), self._cafile)
+
+
+def ignore(_line: str) -> None:
+    """Take the line of a step and do nothing with it."""
+
+
+def reach(
+    host: str,
+    port: int,
+    deadline: Deadline,
+    *,
+    without_tls: str = "",
+    emit: Callable[[str], None] = ignore,
 ) -> socket.socket:
-    """Return a connection to the first address of ``mail.smtpserver`` that answers."""
-    host = host_of(mail)
+    """Return a connection to the first address of ``host`` that answers.
+
+    ``without_tls``: the option that says that there is no TLS.  Then the host must be
+    this machine.  Raise Unreachable if it is not, or if no address answers.
+    """
     try:
-        places = resolve(ascii_domain(host), mail.smtpport, deadline)
-    except (Unreachable, ValueError) as error:
-        remedy = "check [email] smtpserver, and this machine's DNS"
-        raise DialFailed(with_remedy(str(error), remedy)) from error
-    names = ", ".join(dict.fromkeys(str(address[0]) for _family, address in places))
+        name = ascii_domain(host)
+    except ValueError as error:
+        raise Unreachable(str(error), host=host, step="resolve") from error
+    addresses = resolve(name, port, deadline)
+    names = ", ".join(dict.fromkeys(str(address[0]) for _family, address in addresses))
     if names != host:
         emit(f"{host} is {names}")
-    if mail.smtpsecurity == "none" and not all(
-        _is_own(place[1][0]) for place in places
-    ):
-        raise DialFailed(
-            "smtpsecurity = none is for a server on this machine only, and "
-            f"{host} is {names}; use starttls or tls"
+    if without_tls and not all(_is_own(address[0]) for _family, address in addresses):
+        raise Unreachable(
+            f"{without_tls} = none is for a server on this machine only, and {host} is "
+            f"{names}; use starttls or tls",
+            host=host,
         )
-    trouble = ""
-    for count, (family, address) in enumerate(places):
-        # An address that does not answer leaves time for those after it.
-        share = deadline.share(len(places) - count)
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(share.left())
-            sock.connect(address)
-        except OSError as error:
-            sock.close()
-            trouble = reason(error, share)
-            emit(f"connect to {address[0]} port {address[1]}: {trouble}")
-            continue
-        emit(f"connected to {address[0]} port {address[1]}")
-        return sock
-    remedy = "check [email] smtpserver and smtpport, and the network between"
-    raise DialFailed(with_remedy(trouble, remedy))
-
-
-def secured(sock: socket.socket, mail: Mail, deadline: Deadline) -> ssl.SSLSocket:
-    """Return the connection in TLS 1.2 or newer, its certificate good for the host.
-
-    Trusted are the system's authorities, or those in ``cafile`` where it is given.
-    """
-    host = ascii_domain(host_of(mail))
-    try:
-        return handshake(sock, host, deadline, trust(mail.cafile))
-    except NotTried as error:
-        raise DialFailed(f"[email] {error}") from error
-    except TlsFailed as error:
-        remedy = tls_remedy(error.fault, "smtpserver")
-        if not remedy and mail.smtpsecurity == "tls" and mail.smtpport != 465:
-            remedy = "most ports but 465 want smtpsecurity = starttls"
-        raise DialFailed(with_remedy(error.why, remedy)) from error
+    sock = connect_first(name, port, addresses, deadline)
+    with contextlib.suppress(OSError):  # reset already: the first read says so
+        emit(f"connected to {sock.getpeername()[0]} port {port}")
+    return sock
 
 
 def _is_own(address: str) -> bool:

@@ -6,11 +6,17 @@ archive, add it to USUAL_NAMES.
 
 from __future__ import annotations
 
-import base64
 import enum
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
+from imapclient import (  # type: ignore[import-untyped]  # it has hints, unmarked
+    imap_utf7,
+    response_parser,
+)
+
+from lib.mail.imap import UNREADABLE
 
 #: More are not looked into.
 MAX_FOLDERS = 60
@@ -26,8 +32,7 @@ class Kind(enum.IntEnum):
     OTHER = 4
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(msgspec.Struct, frozen=True):
     """A folder that can be opened."""
 
     #: As the server writes it, in modified UTF-7.
@@ -96,23 +101,18 @@ USUAL_NAMES = {
 }
 _KIND_OF = {name: kind for kind, all in USUAL_NAMES.items() for name in all.split("|")}
 
-_LISTED = re.compile(
-    rb'\((?P<flags>[^()]*)\) +(?:"(?P<delimiter>\\?.)"|NIL) +(?P<name>.+)', re.DOTALL
-)
-_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-
 
 def listed(data: Iterable[object]) -> list[Folder]:
     """Return the folders that the answer to LIST names, as imaplib gives it.
 
     What cannot be opened, or holds what was never sent, is left out.
     """
-    found: dict[bytes, Folder] = {}
+    folders: dict[bytes, Folder] = {}
     for entry in data:
         folder = _folder(entry)
-        if folder is not None and folder.raw not in found:
-            found[folder.raw] = folder
-    return list(found.values())
+        if folder is not None:
+            folders.setdefault(folder.raw, folder)
+    return list(folders.values())
 
 
 def in_order(
@@ -121,85 +121,67 @@ def in_order(
     """Return where to look, the likeliest first; ``pinned``: there and nowhere else."""
     folders = list(folders)
     if pinned:
-        named = [one for one in folders if pinned in (one.name, _as_text(one.raw))]
-        alike = [one for one in folders if one.name.lower() == pinned.lower()]
-        return (named or alike)[:1]
-    if not any(one.kind is Kind.INBOX for one in folders):
+        return _pinned(folders, pinned)
+    if not any(folder.kind is Kind.INBOX for folder in folders):
         folders.append(Folder(b"INBOX", Kind.INBOX, flagged=True))
 
-    def rank(one: Folder) -> tuple[bool, bool, int]:
-        thrown = trash_first and one.kind is Kind.TRASH
-        return not thrown, one.kind is not Kind.INBOX and not one.flagged, one.kind
+    def rank(folder: Folder) -> tuple[bool, bool, int]:
+        comes_first = trash_first and folder.kind is Kind.TRASH
+        is_guessed = folder.kind is not Kind.INBOX and not folder.flagged
+        return not comes_first, is_guessed, folder.kind
 
     return sorted(folders, key=rank)
 
 
-def decoded(raw: bytes) -> str:
-    """Return a name in modified UTF-7 (RFC 3501, 5.1.3) as people read it."""
-    text = _as_text(raw)
-
-    def part(found: re.Match[str]) -> str:
-        if not found[1]:
-            return "&"
-        padded = found[1].replace(",", "/") + "=" * (-len(found[1]) % 4)
-        try:
-            return base64.b64decode(padded, validate=True).decode("utf-16-be")
-        except ValueError:
-            return found[0]
-
-    plain = re.sub(r"&([A-Za-z0-9+,]*)-", part, text)
-    return "".join(mark if mark.isprintable() else "?" for mark in plain)[:200]
-
-
 def encoded(name: str) -> bytes:
-    """Return a name in modified UTF-7."""
-
-    def part(found: re.Match[str]) -> str:
-        if found[0] == "&":
-            return "&-"
-        word = base64.b64encode(found[0].encode("utf-16-be", "surrogatepass"))
-        return f"&{word.decode().rstrip('=').replace('/', ',')}-"
-
-    return re.sub(r"&|[^\x20-\x7e]+", part, name).encode("ascii")
+    """Return a folder's name as the server writes it, in modified UTF-7."""
+    raw: bytes = imap_utf7.encode(name)
+    return raw
 
 
-def quoted(raw: bytes) -> bytes:
-    """Return a folder's name as a command takes it."""
-    return b'"' + re.sub(rb'(["\\])', rb"\\\1", raw) + b'"'
+def decoded(raw: bytes) -> str:
+    """Return a folder's name as people read it.
+
+    IMAPClient reads each byte beyond ASCII as a letter of Latin-1.  A server that
+    writes such bytes means UTF-8.
+    """
+    try:
+        name = imap_utf7.decode(raw) if raw.isascii() else raw.decode()
+    except UnicodeError:
+        name = raw.decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else "?" for char in name)[:200]
+
+
+def _pinned(folders: list[Folder], name: str) -> list[Folder]:
+    """Return the folder of this name, in whatever case if there is no other."""
+    exact = [
+        folder
+        for folder in folders
+        if name in (folder.name, folder.raw.decode("utf-8", "replace"))
+    ]
+    alike = [folder for folder in folders if name.lower() == folder.name.lower()]
+    return (exact or alike)[:1]
 
 
 def _folder(entry: object) -> Folder | None:
     """Return the folder of a line of LIST; None where there is none to open."""
-    literal = None
-    if isinstance(entry, tuple) and len(entry) == 2:
-        entry, literal = entry
-    if not isinstance(entry, bytes):
+    try:
+        flags, delimiter, name = response_parser.parse_response([entry])
+        marks = {flag.decode().lower() for flag in flags}
+    except UNREADABLE:
         return None
-    line = _LISTED.fullmatch(entry.strip())
-    if line is None:
+    # A name of digits is taken for a number.
+    raw = str(name).encode() if isinstance(name, int) else name
+    if not isinstance(raw, bytes) or not raw or re.search(rb"[\r\n\0]", raw):
         return None
-    flags = {flag.lower() for flag in _as_text(line["flags"]).split()}
-    raw = literal if isinstance(literal, bytes) else _unquoted(line["name"])
-    if not raw or re.search(rb"[\r\n\0]", raw):
-        return None
-    if flags & {"\\noselect", "\\nonexistent", *_NOT_ARRIVED}:
+    if marks & {"\\noselect", "\\nonexistent", *_NOT_ARRIVED}:
         return None
     if raw.upper() == b"INBOX":
         return Folder(raw, Kind.INBOX, flagged=True)
-    marked = [SPECIAL_USE[flag] for flag in sorted(flags) if flag in SPECIAL_USE]
+    marked = [SPECIAL_USE[mark] for mark in sorted(marks) if mark in SPECIAL_USE]
     if marked:
         return Folder(raw, marked[0], flagged=True)
-    delimiter = (line["delimiter"] or b"")[-1:]
     last = decoded(raw.rpartition(delimiter)[2] if delimiter else raw).lower()
     if last in _SENT_NAMES:
         return None
     return Folder(raw, _KIND_OF.get(last, Kind.OTHER))
-
-
-def _unquoted(name: bytes) -> bytes:
-    inside = _QUOTED.fullmatch(name)
-    return re.sub(rb"\\(.)", rb"\1", inside[1]) if inside else name
-
-
-def _as_text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")

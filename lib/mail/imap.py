@@ -1,144 +1,48 @@
 """Connects to an IMAP server over TLS, logs in, and sends commands.
 
-Every wait ends at one deadline, and every response has a size limit.  All errors are
+Every wait ends at one deadline, and every answer has a size limit.  All errors are
 raised as LookFailed with a reason for people.  What to search for is in
-``lib/mail/mailbox.py``.
+``lib/mail/mailbox.py``; answers are parsed by IMAPClient, which is slow to import.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import imaplib
-import io
-import ipaddress
 import re
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from lib.core.sanitize import scrubbed
 from lib.core.settings import Mailbox
-from lib.mail.connection import Answers
-from lib.mail.replies import LOGIN_REMEDIES, LOGIN_REMEDY, tls_remedy, with_remedy
+from lib.mail.connection import GOODBYE_S, MailSocket, StartTls, reach
+from lib.mail.replies import login_remedy, reach_remedy, tls_remedy, with_remedy
 from lib.net import tls
 from lib.net.address import ascii_domain
-from lib.net.connect import (
-    Deadline,
-    NotTried,
-    TimedSocket,
-    Unreachable,
-    connect,
-    reason,
-)
+from lib.net.connect import Deadline, NotTried, Unreachable, reason
 from lib.net.tls_errors import TlsFault
 
 #: One answer is no longer, unless somebody wants to fill our memory.
-MAX_BYTES = 2_000_000
-#: Nor is one piece of it: we ask for headers only.
-MAX_LITERAL = 500_000
-#: As much as a server may say before TLS begins.
-_MAX_BEFORE_TLS = 16_384
+MAX_ANSWER_BYTES = 2_000_000
+#: Of an answer people see this much.
+SHOWN_ANSWER = 300
+#: A login that is refused in these words may be accepted later.
+_NOT_NOW = re.compile(r"\[(UNAVAILABLE|LIMIT|INUSE)\]|try again|too many", re.I)
 
+#: Whether the server did what it was told, and what it said of it, as imaplib has it.
+Answer = tuple[bool, list[Any]]
 
-class Session(imaplib.IMAP4):
-    """imaplib on a connection that is there, with an end to all that it reads."""
-
-    def __init__(
-        self, sock: socket.socket, deadline: Deadline, greeting: bytes
-    ) -> None:
-        self._given = sock
-        self._deadline = deadline
-        self._greeting = greeting
-        self.answers = Answers(sock, deadline, MAX_BYTES)
-        self._reader = io.BufferedReader(self.answers)
-        super().__init__()
-
-    def open(self, host: str = "", port: int = 143, timeout: Any = None) -> None:
-        """Take the connection that is there."""
-        self.host, self.port, self.sock = host, port, self._given
-
-    def read(self, size: int) -> bytes:
-        """Return a literal; raise OSError for one that nobody asked for."""
-        if size > MAX_LITERAL:
-            raise OSError(f"the server announced {size} bytes, and we take no more")
-        data = self._reader.read(size)
-        if len(data) < size:
-            raise self.abort("socket error: EOF")
-        return data
-
-    def readline(self) -> bytes:
-        """Return a line."""
-        if self._greeting:
-            line, self._greeting = self._greeting, b""
-            return line
-        # An answer to SEARCH is one line, however much was found.
-        return self._reader.readline(MAX_BYTES)
-
-    def send(self, data: Any) -> None:
-        """Send it all before the deadline."""
-        self.sock.settimeout(self._deadline.left())
-        self.sock.sendall(data)
-
-    def shutdown(self) -> None:
-        """Hang up."""
-        self.sock.close()
-
-    def notified(self, name: str, *words: str | bytes) -> tuple[str, list[Any]]:
-        """Say a command, return the server's verdict and what came of that name."""
-        itself: Any = self
-        done, data = itself._simple_command(name, *words)
-        if done != "OK":
-            return str(done), list(data)
-        return "OK", list(self.untagged_responses.pop(name, []))
-
-    def prove(self, secret: bytes) -> tuple[str, list[Any]]:
-        """Return the answer to AUTHENTICATE PLAIN."""
-        itself: Any = self
-        self._secret = secret
-        # imaplib asks a method, and would count the bytes of anything else.
-        itself.literal = self._respond
-        done, data = itself._simple_command("AUTHENTICATE", "PLAIN")
-        return str(done), list(data)
-
-    def _respond(self, _challenge: bytes) -> bytes:
-        return base64.b64encode(self._secret)
-
-
-def start_tls(sock: TimedSocket) -> None:
-    """Take the conversation to where TLS begins; raise Unreachable if it stops."""
-    greeting, rest = _heard(sock, b"")
-    if not greeting.upper().startswith(b"* OK"):
-        raise Unreachable(f"no IMAP greeting but {_short(greeting)}")
-    sock.sendall(b"a STARTTLS\r\n")
-    answer, rest = _heard(sock, rest)
-    while answer.startswith(b"* "):
-        answer, rest = _heard(sock, rest)
-    if not answer.upper().startswith(b"A OK"):
-        raise Unreachable(
-            f"STARTTLS was refused: {_short(answer)}; no password leaves without TLS"
-        )
-    if rest:
-        raise Unreachable("something was said between STARTTLS and TLS")
-
-
-def _heard(sock: TimedSocket, rest: bytes) -> tuple[bytes, bytes]:
-    """Return the next line, and what came after it."""
-    while b"\n" not in rest:
-        more = sock.recv(4096)
-        rest += more
-        if not more or sock.received > _MAX_BEFORE_TLS:
-            trouble = "went on and on" if more else "closed the connection"
-            raise Unreachable(f"the server {trouble} before TLS began")
-    line, _end, rest = rest.partition(b"\n")
-    return line.strip(), rest
-
-
-def _short(line: bytes) -> str:
-    return repr(line.decode("ascii", "replace")[:200])
-
-
-SHOWN = 300
+#: What IMAPClient raises at an answer that is no IMAP: a ProtocolError, which is an
+#: IMAP4.error, for some, and for others whatever its code stumbles over.
+UNREADABLE = (
+    imaplib.IMAP4.error,
+    AttributeError,
+    IndexError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class LookFailed(Exception):
@@ -155,8 +59,11 @@ class LookFailed(Exception):
         return str(self.args[0])
 
 
-class Line:
-    """One connection to a mailbox, logged in; whatever goes wrong is a LookFailed."""
+class ImapSession:
+    """A mailbox, logged in; whatever goes wrong is a LookFailed.
+
+    To have another command, write a method that hands imaplib's own to ``_ask``.
+    """
 
     def __init__(self, mailbox: Mailbox, deadline: Deadline) -> None:
         self._mailbox = mailbox
@@ -165,175 +72,227 @@ class Line:
         host = f"[{self._host}]" if ":" in self._host else self._host
         self._where = f"{host}:{mailbox.port}"
         self._step = "connect"
-        with self._in_words():
-            sock, greeting = self._reach()
-            try:
-                self._step = "greeting"
-                self._imap = Session(sock, deadline, greeting)
-            except BaseException:
-                sock.close()
-                raise
+        with self._at("connect"):
+            self._imap = self._begin()
         try:
             self._log_in()
+            self._capabilities = self._offered()
         except BaseException:
             self.close()
             raise
 
     def has(self, capability: str) -> bool:
         """Return whether the server offers it."""
-        return capability in self._imap.capabilities
+        return capability in self._capabilities
 
-    def ask(self, name: str, *words: str | bytes) -> tuple[bool, list[Any]]:
-        """Return whether the server did as it was told, and what it said of it."""
-        self._step = name
-        with self._in_words():
-            try:
-                return self._ask(name, *words)
-            except imaplib.IMAP4.abort:
-                raise
-            except imaplib.IMAP4.error as error:
-                # BAD: the server does not know how to do that.
-                return False, [str(error).encode("utf-8", "replace")]
+    def list_folders(self, pattern: str) -> Answer:
+        """List the folders of a pattern, which RETURN and its options may follow."""
+        return self._ask("LIST", self._imap.list, '""', pattern)
 
-    def _ask(self, name: str, *words: str | bytes) -> tuple[bool, list[Any]]:
-        imap: Any = self._imap
-        imap.answers.taken = 0
-        imap.untagged_responses.clear()
-        if name in ("SEARCH", "FETCH", "STORE", "EXPUNGE", "MOVE"):
-            done, data = imap.uid(name, *words)
-        elif name == "NUMBERED FETCH":
-            done, data = imap.notified("FETCH", *words)
-        elif name in ("SELECT", "EXAMINE"):
-            done, data = imap.select(words[0], name == "EXAMINE")
-        else:
-            done, data = imap.notified(name, *words)
-        return done == "OK", [one for one in data if one is not None]
+    def open(self, folder: bytes, *, read_only: bool) -> Answer:
+        """Open a folder; the server says how many mails are in it."""
+        step = "EXAMINE" if read_only else "SELECT"
+        return self._ask(step, self._imap.select, folder, read_only)
+
+    def fetch(self, numbers: str, what: str) -> Answer:
+        """Fetch parts of mails by their number in the folder."""
+        return self._ask("FETCH", self._imap.fetch, numbers, what)
+
+    def uid(self, command: str, *words: str | bytes) -> Answer:
+        """Search, or do something to mails by their UID."""
+        return self._ask(command, self._imap.uid, command, *words)
 
     def failure(self, data: list[Any]) -> str:
         """Return what the server said with its no, as one line."""
         return self._shown(data[-1] if data else b"")
 
     def close(self) -> None:
-        """Hang up; nothing hangs on how the server takes it."""
+        """Say goodbye, and hang up; nothing hangs on how the server takes it."""
         with contextlib.suppress(imaplib.IMAP4.error, OSError, ValueError):
-            self._imap.answers.taken = 0
-            if self._deadline.left() > 1:
-                self._imap.send(b"bye LOGOUT\r\n")
+            left = min(GOODBYE_S, self._deadline.left())
+            self._imap.connection.deadline = Deadline(left)
+            self._imap.logout()
         with contextlib.suppress(OSError):
             self._imap.shutdown()
 
-    def _reach(self) -> tuple[socket.socket, bytes]:
-        """Return a connection, and the greeting where it was heard already."""
+    def _begin(self) -> TimedImap:
+        """Connect, greet, and go into TLS."""
         box = self._mailbox
-        if box.security == "none":
-            sock = connect(ascii_domain(self._host), box.port, self._deadline)
-            if not ipaddress.ip_address(sock.getpeername()[0]).is_loopback:
-                sock.close()
-                raise Unreachable(
-                    "imapsecurity = none is for a server on this machine only; "
-                    "use tls or starttls"
-                )
-            return sock, b""
-        starts = box.security == "starttls"
-        return (
-            tls.secure(
-                ascii_domain(self._host),
-                box.port,
-                self._deadline,
-                tls.trust(box.cafile),
-                talk=start_tls if starts else None,
-            ),
-            b"* OK TLS began\r\n" if starts else b"",
-        )
+        sock: socket.socket
+        if box.security == "tls":
+            host = ascii_domain(self._host)
+            sock = tls.secure(host, box.port, self._deadline, tls.trust(box.cafile))
+        else:
+            option = "imapsecurity" if box.security == "none" else ""
+            sock = reach(self._host, box.port, self._deadline, without_tls=option)
+        self._step = "greeting"
+        imap = TimedImap(MailSocket(sock, self._deadline, MAX_ANSWER_BYTES))
+        if box.security == "starttls":
+            self._step = "STARTTLS"
+            try:
+                self._start_tls(imap)
+            except BaseException:
+                imap.shutdown()
+                raise
+        return imap
+
+    def _start_tls(self, imap: TimedImap) -> None:
+        context: Any = StartTls(self._host, self._mailbox.cafile)
+        try:
+            if "STARTTLS" not in imap.capabilities:
+                raise imap.error("the server does not offer it")
+            imap.starttls(context)
+        except imaplib.IMAP4.abort:
+            raise
+        except imaplib.IMAP4.error as error:
+            raise Unreachable(f"{error}; no password leaves without TLS") from None
 
     def _log_in(self) -> None:
-        """Log in; the password leaves by this line only, which is in TLS."""
-        box, imap = self._mailbox, self._imap
+        """Log in; the password leaves by these lines only, which are in TLS."""
+        imap, user, password = self._imap, self._mailbox.user, self._mailbox.password
         if imap.state != "NONAUTH":
             return
-        self._step = "login"
-        user, word = box.user.encode(), box.password.encode()
-        if "LOGINDISABLED" in imap.capabilities and "AUTH=PLAIN" not in (
-            imap.capabilities
-        ):
-            raise self._failed("the server offers no login that we know", "")
-        with self._in_words():
-            imap.answers.taken = 0
-            if "AUTH=PLAIN" in imap.capabilities:
-                done, data = imap.prove(b"\0" + user + b"\0" + word)
-            else:
-                done, data = imap.notified("LOGIN", _quoted(user), _quoted(word))
-            if done != "OK":
-                text = self._shown(data[-1] if data else b"")
-                if re.search(r"UNAVAILABLE|try again|too many", text, re.I):
-                    raise Unreachable(f"the login is not possible now: {text}")
-                remedy = next(
-                    (
-                        words
-                        for ending, words in LOGIN_REMEDIES.items()
-                        if self._host == ending or self._host.endswith(f".{ending}")
-                    ),
-                    LOGIN_REMEDY,
-                )
-                raise self._failed(f"the login was refused: {text}", remedy)
-            imap.state = "AUTH"
-            # Most servers offer more to those they know.
-            _done, data = imap.notified("CAPABILITY")
-            words = b" ".join(one for one in data if isinstance(one, bytes))
-            imap.capabilities = tuple(words.decode("ascii", "replace").upper().split())
+        with self._at("login"):
+            try:
+                if "AUTH=PLAIN" in imap.capabilities:
+                    login = f"\0{user}\0{password}".encode()
+                    imap.authenticate("PLAIN", lambda _challenge: login)
+                elif "LOGINDISABLED" in imap.capabilities:
+                    raise self._failed("the server offers no login that we know")
+                else:
+                    self._say_login(user, password)
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error as error:
+                raise self._refused(self._shown(error)) from None
 
-    def _failed(self, text: str, remedy: str) -> LookFailed:
-        return LookFailed(f"{self._where}: {with_remedy(text, remedy)}", "login failed")
+    def _say_login(self, user: str, password: str) -> None:
+        """Log in by LOGIN; imaplib's own takes ASCII only."""
+        imap: Any = self._imap
+        words = (quoted(user.encode()), quoted(password.encode()))
+        status, data = imap.xatom("LOGIN", *words)
+        if status != "OK":
+            raise imap.error(self.failure(data))
+        imap.state = "AUTH"
+
+    def _offered(self) -> set[str]:
+        """Return what the server offers; most offer more to those they know."""
+        _done, data = self._ask("CAPABILITY", self._imap.capability)
+        words = b" ".join(line for line in data if isinstance(line, bytes))
+        return set(words.decode("ascii", "replace").upper().split())
+
+    def _ask(
+        self, step: str, command: Callable[..., tuple[str, list[Any]]], *words: Any
+    ) -> Answer:
+        with self._at(step):
+            # What nobody asked for, or what was said before TLS, is no part of the
+            # answer; imaplib would take it for one.
+            self._imap.untagged_responses.clear()
+            try:
+                status, data = command(*words)
+            except imaplib.IMAP4.readonly:
+                return False, [b"the folder is read-only"]
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error as error:
+                # BAD: the server does not know how to do that.
+                return False, [str(error).encode("utf-8", "replace")]
+        return status == "OK", [part for part in data if part is not None]
 
     @contextlib.contextmanager
-    def _in_words(self) -> Generator[None]:
+    def _at(self, step: str) -> Generator[None]:
+        """Set the step; raise what goes wrong at it as a LookFailed."""
+        self._step = step
         try:
             yield
         except (Unreachable, NotTried) as error:
-            text = str(error).partition("\n")[0]
-            if isinstance(error, tls.TlsFailed):
-                remedy = tls_remedy(error.fault, "imapserver")
-                if error.fault == TlsFault.NOT_TLS:
-                    remedy = "port 143 wants imapsecurity = starttls"
-            else:
-                remedy = next((r for w, r in _REMEDIES.items() if w in text), "")
-            where = "" if self._host in text else f"{self._where}: "
-            raise LookFailed(f"{where}{with_remedy(text, remedy)}") from None
+            raise LookFailed(f"{self._where}: {self._why_unreached(error)}") from None
+        # The cause may quote the command, and with it the password.
         except imaplib.IMAP4.abort as error:
-            if isinstance(error.__context__, OSError):
-                words = reason(error.__context__, self._deadline)
-            elif "EOF" in str(error):
-                words = "the server hung up"
-            else:
-                words = f"this is no IMAP: {self._shown(str(error).encode())}"
-            # The cause may quote the command, and with it the password.
+            cause = error.__context__
+            words = f"the session broke off: {self._shown(error)}"
+            if isinstance(cause, OSError):
+                words = reason(cause, self._deadline)
             raise LookFailed(f"{self._where}: {self._step}: {words}") from None
         except (imaplib.IMAP4.error, ValueError) as error:
-            words = self._shown(str(error).encode("utf-8", "replace"))
+            words = f"this is no IMAP: {self._shown(error)}"
             raise LookFailed(f"{self._where}: {self._step}: {words}") from None
         except OSError as error:
             words = reason(error, self._deadline)
             raise LookFailed(f"{self._where}: {self._step}: {words}") from None
 
-    def _shown(self, said: Any) -> str:
+    def _why_unreached(self, error: Unreachable | NotTried) -> str:
+        if isinstance(error, NotTried):
+            return f"[email] {error}"
+        if not isinstance(error, tls.TlsFailed):
+            return with_remedy(error.cause, reach_remedy(error.step, "imap"))
+        if error.fault == TlsFault.NOT_TLS and self._mailbox.security == "tls":
+            return with_remedy(error.cause, "port 143 wants imapsecurity = starttls")
+        return with_remedy(error.cause, tls_remedy(error.fault, "imapserver"))
+
+    def _refused(self, answer: str) -> LookFailed:
+        if _NOT_NOW.search(answer):
+            text = f"{self._where}: the login is not possible now: {answer}"
+            return LookFailed(text)
+        remedy = login_remedy(self._host)
+        return self._failed(with_remedy(f"the login was refused: {answer}", remedy))
+
+    def _failed(self, text: str) -> LookFailed:
+        return LookFailed(f"{self._where}: {text}", "login failed")
+
+    def _shown(self, answer: Any) -> str:
         """Return a server's words as one line that cannot harm a terminal or a log."""
-        text = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        if not isinstance(answer, bytes):
+            answer = str(answer).encode("utf-8", "replace")
+        text = answer.decode("utf-8", "replace")
         if self._mailbox.password:
             text = scrubbed(text, (self._mailbox.password,))
         text = "".join(char if char.isprintable() else " " for char in text)
-        return text[:SHOWN].strip() or "no reason given"
+        return text[:SHOWN_ANSWER].strip() or "no reason given"
 
 
-#: What to do about what was found wrong, by words in it.
-_REMEDIES = {
-    "cannot resolve": "check [email] imapserver, and this machine's DNS",
-    "refused": "check [email] imapserver and imapport",
-    "no answer": "check [email] imapserver and imapport, and the network between",
-    "unreachable": "check the network between",
-}
+class TimedImap(imaplib.IMAP4):
+    """imaplib on a connection that is there, with an end to all that it reads."""
+
+    def __init__(self, connection: MailSocket) -> None:
+        self.connection = connection
+        super().__init__()
+
+    def open(self, host: str = "", port: int = 143, timeout: Any = None) -> None:
+        """Take the connection that is there."""
+        self.host, self.port = host, port
+        self.sock = self.connection  # type: ignore[assignment]  # does what one does
+
+    def read(self, size: int) -> bytes:
+        """Return a literal; raise OSError for one that nobody asked for."""
+        return self._current().read_exactly(size)
+
+    def readline(self) -> bytes:
+        """Return a line; raise OSError at the end."""
+        # An answer to SEARCH is one line, however much was found.
+        line = self._current().reader.readline(MAX_ANSWER_BYTES)
+        if not line:
+            raise ConnectionAbortedError("the server hung up")
+        return line
+
+    def send(self, data: Any) -> None:
+        """Send it all before the deadline."""
+        self._current().sendall(data)
+
+    def shutdown(self) -> None:
+        """Hang up."""
+        self._current().close()
+
+    def _current(self) -> MailSocket:
+        # starttls puts another one in place of the first.
+        sock: Any = self.sock
+        assert isinstance(sock, MailSocket)
+        self.connection = sock
+        return sock
 
 
-def _quoted(word: bytes) -> bytes:
-    if re.search(rb"[\r\n\0]", word):
-        raise ValueError("a login is one line")
-    return b'"' + re.sub(rb'(["\\])', rb"\\\1", word) + b'"'
+def quoted(raw: bytes) -> bytes:
+    """Return a folder's name, or a user's, as a command takes it."""
+    if re.search(rb"[\r\n\0]", raw):
+        raise ValueError("it is not one line")
+    return b'"' + re.sub(rb'(["\\])', rb"\\\1", raw) + b'"'

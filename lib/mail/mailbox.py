@@ -8,24 +8,22 @@ connection in ``lib/mail/imap.py``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from email.parser import BytesHeaderParser
 from typing import Any
+
+import msgspec
+from imapclient.response_parser import (  # type: ignore[import-untyped]  # unmarked
+    parse_fetch_response,
+)
+from msgspec.structs import replace
 
 from lib.core.settings import Mailbox
 from lib.mail import roundtrip
-from lib.mail.folders import (
-    MAX_FOLDERS,
-    Folder,
-    Kind,
-    encoded,
-    in_order,
-    listed,
-    quoted,
-)
-from lib.mail.imap import Line, LookFailed
-from lib.mail.roundtrip import FIELDS, RoundTripMail, Seen, seen_in
+from lib.mail.folders import MAX_FOLDERS, Folder, Kind, encoded, in_order, listed
+from lib.mail.imap import UNREADABLE, ImapSession, LookFailed, quoted
+from lib.mail.roundtrip import FIELDS, RoundTripMail, Seen
 from lib.net.connect import Deadline
 
 #: What has just come is among the last; a search of more takes some servers minutes.
@@ -36,10 +34,11 @@ MAX_READ, MAX_READ_WITHOUT_SEARCH = 20, 200
 MAX_DELETED = 100
 #: What we keep of the time for less likely folders.
 _RESERVE_S = 5
+#: What is read of a mail.
+_PARTS = f"(UID INTERNALDATE BODY.PEEK[HEADER.FIELDS ({FIELDS})])"
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """The mail, and where and when it arrived."""
 
     folder: str
@@ -53,8 +52,7 @@ class Found:
     trouble: str = ""
 
 
-@dataclass(frozen=True)
-class Nowhere:
+class Nowhere(msgspec.Struct, frozen=True):
     """It is in none of these folders; ``unseen``: so many were not looked into."""
 
     folders: tuple[str, ...]
@@ -73,53 +71,56 @@ def look_for(
     Once found it is deleted, with our older round-trip mails beside it, unless the
     mail is one that somebody ``keeps``.
     """
-    line = Line(mailbox, deadline)
+    session = ImapSession(mailbox, deadline)
     try:
-        folders = _folders(line, mailbox)
+        folders = _folders(session, mailbox)
         opened: list[str] = []
         unseen = len(folders[MAX_FOLDERS:])
-        for at, folder in enumerate(folders[:MAX_FOLDERS]):
+        for number, folder in enumerate(folders[:MAX_FOLDERS]):
             if opened and folder.kind is Kind.OTHER and not _has_time(deadline):
-                unseen = len(folders) - at
+                unseen = len(folders) - number
                 break
-            exists = _open(line, folder, "EXAMINE")
-            if exists is None:
+            count = _open(session, folder, read_only=True)
+            if count is None:
                 continue
             opened.append(folder.name)
             is_likely = folder.kind is not Kind.OTHER or bool(mailbox.folder)
-            seen = _search(line, round_trip_mail, exists, thoroughly=is_likely)
+            seen = _search(session, round_trip_mail, count, thoroughly=is_likely)
             if seen is not None and keeps:
                 return Found(folder.name, folder.kind, seen.arrived_at)
             if seen is not None:
-                return _cleared(line, seen, folder, folders, round_trip_mail)
+                return _cleared(session, seen, folder, folders, round_trip_mail)
         if not opened:
             raise LookFailed(*_missing(mailbox))
         return Nowhere(tuple(opened), unseen)
     finally:
-        line.close()
+        session.close()
 
 
 def folders_of(mailbox: Mailbox, deadline: Deadline) -> list[str]:
     """Return the names of the folders in the order of looking; raise LookFailed."""
-    line = Line(mailbox, deadline)
+    session = ImapSession(mailbox, deadline)
     try:
-        folders = _folders(line, mailbox)
-        tried = folders[:MAX_FOLDERS]
-        found = [one for one in tried if _open(line, one, "EXAMINE") is not None]
-        if not found:
+        folders = _folders(session, mailbox)[:MAX_FOLDERS]
+        names = [
+            folder.name
+            for folder in folders
+            if _open(session, folder, read_only=True) is not None
+        ]
+        if not names:
             raise LookFailed(*_missing(mailbox))
-        return [one.name for one in found]
+        return names
     finally:
-        line.close()
+        session.close()
 
 
-def _folders(line: Line, mailbox: Mailbox) -> list[Folder]:
+def _folders(session: ImapSession, mailbox: Mailbox) -> list[Folder]:
     """Return where to look, in this order."""
     done, data = False, list[Any]()
-    if line.has("SPECIAL-USE") and line.has("LIST-EXTENDED"):
-        done, data = line.ask("LIST", '""', '"*"', "RETURN (SPECIAL-USE)")
+    if session.has("SPECIAL-USE") and session.has("LIST-EXTENDED"):
+        done, data = session.list_folders('"*" RETURN (SPECIAL-USE)')
     if not done:
-        done, data = line.ask("LIST", '""', '"*"')
+        done, data = session.list_folders('"*"')
     folders = listed(data if done else [])
     chosen = in_order(folders, trash_first=mailbox.trash_first, pinned=mailbox.folder)
     if mailbox.folder and not chosen:
@@ -139,39 +140,42 @@ def _has_time(deadline: Deadline) -> bool:
     return not deadline.passed and deadline.left() > _RESERVE_S
 
 
-def _open(line: Line, folder: Folder, how: str) -> int | None:
+def _open(session: ImapSession, folder: Folder, *, read_only: bool) -> int | None:
     """Return how many mails are in a folder, None if it cannot be opened."""
-    done, data = line.ask(how, quoted(folder.raw))
+    done, data = session.open(quoted(folder.raw), read_only=read_only)
     if not done:
         return None
-    counts = [int(one) for one in data if isinstance(one, bytes) and one.isdigit()]
+    counts = [int(part) for part in data if isinstance(part, bytes) and part.isdigit()]
     return counts[-1] if counts else 0
 
 
 def _search(
-    line: Line, round_trip_mail: RoundTripMail, exists: int, *, thoroughly: bool
+    session: ImapSession,
+    round_trip_mail: RoundTripMail,
+    count: int,
+    *,
+    thoroughly: bool,
 ) -> Seen | None:
     """Return the round-trip mail if it is in the folder that is open, else None.
 
     ``thoroughly``: look at the last mails also where the server's search finds none.
     """
-    if exists == 0:
+    if count == 0:
         return None
-    done, uids = _uids(line, exists, _that_is(round_trip_mail))
+    done, uids = _uids(session, count, _criteria(round_trip_mail))
     # What a server claims to have found is looked at.
-    for seen in _read(line, "FETCH", uids[-10:]):
+    for seen in _read(session, uids[-10:]):
         if round_trip_mail.is_it(seen):
             return seen
     if done and not thoroughly:
         return None
     most = MAX_READ if done else MAX_READ_WITHOUT_SEARCH
-    numbers = [f"{max(1, exists - most + 1)}:*"]
-    return next(
-        (one for one in _read(line, "", numbers) if round_trip_mail.is_it(one)), None
-    )
+    done, data = session.fetch(f"{max(1, count - most + 1)}:*", _PARTS)
+    mails = seen_in(data if done else [])
+    return next((seen for seen in mails if round_trip_mail.is_it(seen)), None)
 
 
-def _that_is(round_trip_mail: RoundTripMail) -> str:
+def _criteria(round_trip_mail: RoundTripMail) -> str:
     """Return what to search for: the token in any of its places."""
     token = round_trip_mail.token
     return (
@@ -180,43 +184,75 @@ def _that_is(round_trip_mail: RoundTripMail) -> str:
     )
 
 
-def _uids(line: Line, exists: int, criteria: str) -> tuple[bool, list[str]]:
+def _uids(session: ImapSession, count: int, criteria: str) -> tuple[bool, list[str]]:
     """Return whether the server can search, and what it found among the last mails."""
-    first = max(1, exists - MAX_SEARCHED + 1)
-    done, data = line.ask("SEARCH", f"{first}:*", criteria)
-    words = b" ".join(one for one in data if isinstance(one, bytes)) if done else b""
-    found = [int(word) for word in words.split() if re.fullmatch(rb"\d{1,10}", word)]
-    return done, [str(uid) for uid in sorted(found)]
+    first = max(1, count - MAX_SEARCHED + 1)
+    done, data = session.uid("SEARCH", f"{first}:*", criteria)
+    lines = [line for line in data if isinstance(line, bytes)] if done else []
+    words = b" ".join(lines).split()
+    uids = [int(word) for word in words if re.fullmatch(rb"\d{1,10}", word)]
+    return done, [str(uid) for uid in sorted(uids)]
 
 
-def _read(line: Line, by: str, numbers: list[str]) -> Iterator[Seen]:
-    """Yield the headers of these mails; ``by``: FETCH by UID, else by number."""
-    if not numbers:
-        return
-    what = f"(UID INTERNALDATE BODY.PEEK[HEADER.FIELDS ({FIELDS})])"
-    done, data = line.ask(by or "NUMBERED FETCH", ",".join(numbers), what)
-    if not done:
-        return
-    yield from seen_in(data)
+def _read(session: ImapSession, uids: list[str]) -> Iterator[Seen]:
+    """Yield the headers of these mails."""
+    if uids:
+        done, data = session.uid("FETCH", ",".join(uids), _PARTS)
+        yield from seen_in(data if done else [])
 
 
-def _found(seen: Seen, folder: Folder, round_trip_mail: RoundTripMail) -> Found:
-    received = [str(one) for one in seen.fields.get_all("Received", ())]
-    steps = roundtrip.hops(received, round_trip_mail.sent_at, seen.arrived_at)
-    return Found(folder.name, folder.kind, seen.arrived_at, roundtrip.longest(steps))
+def seen_in(data: Iterable[Any]) -> Iterator[Seen]:
+    """Yield the mails that the answer to FETCH shows, as imaplib gives it.
+
+    What cannot be read is no mail of ours.
+    """
+    for response in _responses(data):
+        try:
+            mails = parse_fetch_response(response, False, False)
+        except UNREADABLE:
+            continue
+        for parts in mails.values():
+            text = next(
+                (part for name, part in parts.items() if name.startswith(b"BODY[")),
+                None,
+            )
+            if b"UID" in parts and isinstance(text, bytes):
+                fields = BytesHeaderParser().parsebytes(text)
+                arrived_at = _in_utc(parts.get(b"INTERNALDATE"))
+                yield Seen(str(parts[b"UID"]), arrived_at, fields)
+
+
+def _responses(data: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yield the entries of each response; its last one is no literal."""
+    response = []
+    for entry in data:
+        response.append(entry)
+        if isinstance(entry, bytes):
+            yield response
+            response = []
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """Return when the mailbox took the mail; None without a zone that there is."""
+    try:
+        return moment.astimezone(UTC) if moment and moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _cleared(
-    line: Line,
+    session: ImapSession,
     seen: Seen,
     folder: Folder,
     folders: list[Folder],
     round_trip_mail: RoundTripMail,
 ) -> Found:
-    """Return what was found, and how its deletion went: nothing hangs on that."""
-    found = _found(seen, folder, round_trip_mail)
+    """Return where it was, and how its deletion went: nothing hangs on that."""
+    received = [str(line) for line in seen.fields.get_all("Received", ())]
+    steps = roundtrip.hops(received, round_trip_mail.sent_at, seen.arrived_at)
+    found = Found(folder.name, folder.kind, seen.arrived_at, roundtrip.longest(steps))
     try:
-        count = _delete(line, folder, folders, round_trip_mail, seen.uid)
+        count = _delete(session, folder, folders, round_trip_mail, seen.uid)
     except LookFailed as error:
         return replace(
             found, trouble=f"the round-trip mail could not be deleted: {error}"
@@ -225,42 +261,44 @@ def _cleared(
 
 
 def _delete(
-    line: Line,
+    session: ImapSession,
     folder: Folder,
     folders: list[Folder],
     round_trip_mail: RoundTripMail,
     uid: str = "",
 ) -> int:
     """Delete our round-trip mails, this and older ones; return how many."""
-    exists = _open(line, folder, "SELECT")
-    if not exists:
+    count = _open(session, folder, read_only=False)
+    if count is None:
+        raise LookFailed("the folder cannot be opened for writing")
+    if count == 0:
         return 0
-    can_expunge = line.has("UIDPLUS")
-    new = [uid] if uid else _uids(line, exists, _that_is(round_trip_mail))[1]
+    can_expunge = session.has("UIDPLUS")
+    new = [uid] if uid else _uids(session, count, _criteria(round_trip_mail))[1]
     # What cannot be expunged stays where it is, marked.
     undeleted = "" if can_expunge else "UNDELETED "
-    old = _uids(line, exists, f'{undeleted}HEADER X-Checker-Round-Trip ""')[1]
+    old = _uids(session, count, f'{undeleted}HEADER X-Checker-Round-Trip ""')[1]
     uids = sorted({*new, *old[:MAX_DELETED]}, key=int)
-    ours = [
-        one.uid for one in _read(line, "FETCH", uids) if round_trip_mail.is_ours(one)
-    ]
+    ours = ",".join(
+        seen.uid for seen in _read(session, uids) if round_trip_mail.is_ours(seen)
+    )
     if not ours:
         return 0
     trash = next((one for one in folders if one.kind is Kind.TRASH), None)
     if folder.kind in (Kind.INBOX, Kind.ALL, Kind.OTHER) and trash is not None:
         # What is expunged elsewhere is archived there, and never deleted.
-        if line.has("X-GM-EXT-1") and line.has("MOVE"):
-            _do(line, "MOVE", ",".join(ours), quoted(trash.raw))
-            return _delete(line, trash, folders, round_trip_mail)
-    _do(line, "STORE", ",".join(ours), "+FLAGS.SILENT", r"(\Deleted)")
+        if session.has("X-GM-EXT-1") and session.has("MOVE"):
+            _do(session, "MOVE", ours, quoted(trash.raw))
+            return _delete(session, trash, folders, round_trip_mail)
+    _do(session, "STORE", ours, "+FLAGS.SILENT", r"(\Deleted)")
     if can_expunge:
-        _do(line, "EXPUNGE", ",".join(ours))
+        _do(session, "EXPUNGE", ours)
     # Without UIDPLUS an EXPUNGE would take what others have marked, too.
-    return len(ours)
+    return ours.count(",") + 1
 
 
-def _do(line: Line, name: str, *words: str | bytes) -> None:
+def _do(session: ImapSession, command: str, *words: str | bytes) -> None:
     """Have the server do something; raise LookFailed if it will not."""
-    done, data = line.ask(name, *words)
+    done, data = session.uid(command, *words)
     if not done:
-        raise LookFailed(f"{name} was refused: {line.failure(data)}")
+        raise LookFailed(f"{command} was refused: {session.failure(data)}")

@@ -25,6 +25,12 @@ LOGIN_REMEDY = (
     "password"
 )
 
+#: What to do about a server that is not reached, by the step of Unreachable; {option}
+#: is the one that names the server, without the word server.
+REACH_REMEDIES = {
+    "resolve": "check [email] {option}server, and this machine's DNS",
+    "connect": "check [email] {option}server and {option}port, and the network between",
+}
 #: What to do about a server's TLS, by TlsFault of lib.net.tls_errors, slow to import;
 #: {option} is the one that names the server.
 TLS_REMEDIES = {
@@ -99,15 +105,28 @@ def refusal_remedy(host: str, step: str, answer: str) -> str:
     if status_of(answer) == "5.4.5":
         return "the provider's daily limit is reached; mail is held until it lifts"
     if step == "AUTH" and answer.startswith("5"):
-        for ending, remedy in LOGIN_REMEDIES.items():
-            if host == ending or host.endswith(f".{ending}"):
-                return remedy
-        return LOGIN_REMEDY
+        return login_remedy(host)
     if step in ("MAIL FROM", "RCPT TO") and re.search(r"^530|relay", answer, re.I):
         return "the server wants a login first: set [email] user and pass"
     if step == "MAIL FROM" and answer.startswith(("550", "553", "554")):
         return "the server may want the login's own address as [email] user"
     return ""
+
+
+def login_remedy(host: str) -> str:
+    """Return what to do about a login that ``host`` has refused."""
+    for ending, remedy in LOGIN_REMEDIES.items():
+        if host == ending or host.endswith(f".{ending}"):
+            return remedy
+    return LOGIN_REMEDY
+
+
+def reach_remedy(step: str, server: str) -> str:
+    """Return what to do about a server that is not reached, or nothing.
+
+    ``step`` is that of Unreachable, ``server`` smtp or imap.
+    """
+    return REACH_REMEDIES.get(step, "").format(option=server)
 
 
 def tls_remedy(fault: str, option: str) -> str:

@@ -8,10 +8,11 @@ words, do not count.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 #: What is to be known of a mail.
 FIELDS = "MESSAGE-ID X-CHECKER-ROUND-TRIP SUBJECT FROM RECEIVED"
@@ -26,8 +27,7 @@ _IN_SUBJECT = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class RoundTripMail:
+class RoundTripMail(msgspec.Struct, frozen=True):
     """The mail that is looked for, and what tells ours from others'."""
 
     token: str
@@ -55,8 +55,7 @@ class RoundTripMail:
         return by_name and mail.is_from(self.address) and age > LEFT_ALONE
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """A mail's header, as far as we asked for it."""
 
     uid: str
@@ -94,39 +93,11 @@ class Seen:
             yield found[1]
 
 
-def seen_in(data: Iterable[Any]) -> Iterator[Seen]:
-    """Yield the mails that the answer to FETCH shows, as imaplib gives it."""
-    from email.parser import BytesHeaderParser
-
-    data = list(data)
-    for at, entry in enumerate(data):
-        if not (isinstance(entry, tuple) and len(entry) == 2):
-            continue
-        head, text = entry
-        after = data[at + 1] if at + 1 < len(data) else b""
-        words = head + b" " + (after if isinstance(after, bytes) else b"")
-        uid = re.search(rb"\bUID (\d{1,10})\b", words)
-        if uid:
-            fields = BytesHeaderParser().parsebytes(text)
-            yield Seen(uid[1].decode(), _moment(words), fields)
-
-
-def _moment(words: bytes) -> datetime | None:
-    """Return INTERNALDATE: when the mailbox took the mail."""
-    found = re.search(rb'INTERNALDATE "([^"]{1,40})"', words)
-    try:
-        text = found[1].decode("ascii").strip() if found else ""
-        return datetime.strptime(text, "%d-%b-%Y %H:%M:%S %z").astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
 #: A mail that has gone round in circles has no more to tell.
 MAX_HOPS = 50
 
 
-@dataclass(frozen=True)
-class Hop:
+class Hop(msgspec.Struct, frozen=True):
     """One step of the way: who took the mail, and how long after the one before."""
 
     by: str

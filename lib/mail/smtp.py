@@ -1,34 +1,41 @@
 """Sends mails over SMTP: one session for many mails, with TLS before any password.
 
-``SmtpChannel`` is the dialogue, ``Line`` the connection below it.  What a refusal
-means, and what to do about it, is in ``lib/mail/replies.py``.
+``SmtpChannel`` is the dialogue, step by step; ``Session`` is smtplib on our own
+connection.  What a refusal means, and what to do, is in ``lib/mail/replies.py``.
 """
 
 from __future__ import annotations
 
 import base64
-import io
 import re
 import smtplib
 import socket
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Self
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
 
 from lib.core.sanitize import scrubbed
 from lib.core.settings import Mail
-from lib.mail.connection import Answers, DialFailed, connect, host_of, secured
+from lib.mail.connection import GOODBYE_S, MailSocket, StartTls, ignore, reach
 from lib.mail.mime import wire_address
-from lib.mail.replies import DeliveryError, is_lasting, refusal_remedy, with_remedy
-from lib.net.connect import Deadline, reason
+from lib.mail.replies import (
+    DeliveryError,
+    is_lasting,
+    reach_remedy,
+    refusal_remedy,
+    tls_remedy,
+    with_remedy,
+)
+from lib.net.connect import Deadline, NotTried, Unreachable, reason
+from lib.net.tls import TlsFailed
 
 DEADLINE_S = 30
-#: Saying goodbye is polite; waiting for the answer is not worth a run's time.
-QUIT_S = 2
-
-
-def ignore(_line: str) -> None:
-    """Take the line of a step and do nothing with it."""
+#: No answer is longer, unless somebody wants to fill our memory.
+MAX_ANSWER_BYTES = 64 * 1024
+#: Of an answer people see this much.
+SHOWN_ANSWER = 300
+#: A name for this machine that a server will take in EHLO.
+_FULL_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", re.ASCII)
 
 
 class SmtpChannel:
@@ -46,172 +53,388 @@ class SmtpChannel:
         self._mail = mail
         self._on_step = on_step
         self._deadline_s = deadline_s
-        self._line: Line | None = None
+        self._session: Session | None = None
 
     @property
     def usable(self) -> bool:
         """Return whether the session can take another mail."""
-        return self._line is not None and not self._line.dead
+        return self._session is not None and not self._session.ended
 
     def __enter__(self) -> Self:
-        """Connect, go into TLS, log in; raise NotSent if one of these cannot be."""
-        mail = self._mail
-        if not mail.smtpserver:
+        """Connect, go into TLS, log in; raise DeliveryError if one of these fails."""
+        if not self._mail.smtpserver:
             raise DeliveryError("[email] smtpserver is not set", step="connect")
-        line = self._line = Line(
-            mail,
-            emit=self._on_step,
-            deadline_s=self._deadline_s,
-            secrets=_forms_of_the_password(mail),
-        )
+        session = self._session = Session(self._mail, self._on_step, self._deadline_s)
         try:
-            line.connect()
-            if mail.smtpsecurity == "tls":
-                line.secure("TLS")
-            self._greet(line)
-            if mail.smtpsecurity not in ("tls", "none"):
-                self._start_tls(line)
-            self._log_in(line)
+            session.begin()
+            self._log_in(session)
         except BaseException:
-            line.close()
+            session.end("it was closed")
             raise
         return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Take leave quietly, within two seconds, whatever the server does."""
-        self._open_line().say_goodbye(QUIT_S)
 
     def send(self, sender: str, to: Iterable[str], data: bytes) -> dict[str, str]:
         """Hand over one mail; return what was said to each recipient refused.
 
-        An empty dict: all were accepted.  Raise NotSent if none was, or if the mail
-        was not; ``usable`` then says whether the session can take another.
+        An empty dict: all were accepted.  Raise DeliveryError if none was, or if the
+        mail was not; ``usable`` then says whether the session can take another.
         """
-        line = self._open_line()
+        session = self._open_session()
         try:
-            return self._hand_over(line, sender, list(dict.fromkeys(to)), data)
+            return self._hand_over(session, sender, list(dict.fromkeys(to)), data)
         except DeliveryError:
-            if not line.dead:
-                self._forget_mail(line)
+            if not session.ended:
+                self._forget_mail(session)
             raise
 
-    def _greet(self, line: Line) -> None:
-        _expect(line, "greeting", line.ask("greeting"))
-        _expect(line, "EHLO", line.ehlo())
+    def __exit__(self, *exc_info: object) -> None:
+        """Say goodbye, within two seconds, whatever the server does."""
+        self._open_session().say_goodbye()
 
-    def _start_tls(self, line: Line) -> None:
-        if line.offers("starttls") is None:
-            raise line.lost(
-                "STARTTLS",
-                "the server does not offer it, and without it no password and no mail "
-                "is sent; it may want smtpsecurity = tls and smtpport = 465",
-            )
-        _expect(line, "STARTTLS", line.ask("STARTTLS", "STARTTLS"))
-        line.secure("STARTTLS")
-        # What was offered before TLS may have been somebody else's words.
-        _expect(line, "EHLO", line.ehlo())
-
-    def _log_in(self, line: Line) -> None:
+    def _log_in(self, session: Session) -> None:
         mail = self._mail
         if not (mail.user and mail.password):
-            return line.emit("no login: [email] has no user or no password")
+            return session.emit("no login: [email] has no user or no password")
         if mail.smtpsecurity == "none":
-            return line.emit("no login: smtpsecurity is none, a password wants TLS")
-        offered = (line.offers("auth") or "").upper().split()
-        if "PLAIN" in offered:
-            login = _base64(f"\0{mail.user}\0{mail.password}")
-            answer = line.ask("AUTH", f"AUTH PLAIN {login}", notified=False)
-        elif "LOGIN" in offered:
-            answer = line.ask(
-                "AUTH", f"AUTH LOGIN {_base64(mail.user)}", notified=False
-            )
-            if answer.startswith("334"):
-                answer = line.ask("AUTH", _base64(mail.password), notified=False)
-        else:
-            what = f"offers {' '.join(offered)}" if offered else "offers no login"
-            raise line.lost(
-                "AUTH",
-                with_remedy(
-                    f"the server {what}; Checker can do PLAIN and LOGIN",
-                    "a server that wants no login wants no [email] user"
-                    * (not offered),
-                ),
-            )
-        _expect(line, "AUTH", answer)
-        line.emit(f"AUTH: logged in as {mail.user}")
+            return session.emit("no login: smtpsecurity is none, a password wants TLS")
+        session.log_in(mail.user, mail.password)
 
     def _hand_over(
-        self, line: Line, sender: str, to: list[str], data: bytes
+        self, session: Session, sender: str, to: list[str], data: bytes
     ) -> dict[str, str]:
-        takes_utf8 = line.offers("smtputf8") is not None
-        wanted, refused = _addresses(to, takes_utf8=takes_utf8)
-        if not wanted:
-            raise _nobody_accepted(line, refused)
-        options = f" SIZE={len(data)}" if line.offers("size") is not None else ""
-        if not all(address.isascii() for address in wanted.values()):
-            options += " SMTPUTF8"
-        answer = line.ask("MAIL FROM", f"MAIL FROM:<{sender}>{options}", notified=False)
-        line.emit(f"MAIL FROM {sender}: {answer}")
-        _expect(line, "MAIL FROM", answer)
-        for address, on_the_wire in wanted.items():
-            answer = line.ask("RCPT TO", f"RCPT TO:<{on_the_wire}>", notified=False)
-            line.emit(f"RCPT TO {on_the_wire}: {answer}")
-            if not answer.startswith("2"):
-                refused[address] = answer
+        addresses, refused = _addresses(to, takes_utf8=session.has_extn("smtputf8"))
+        if not addresses:
+            raise _nobody_accepted(session, refused)
+        options = [f"SIZE={len(data)}"] if session.has_extn("size") else []
+        if not all(address.isascii() for address in addresses.values()):
+            options.append("SMTPUTF8")
+        with session.at("MAIL FROM"):
+            session.mail(sender, options)
+        session.emit(f"MAIL FROM {sender}: {session.answer}")
+        session.expect("2")
+        for address, on_the_wire in addresses.items():
+            with session.at("RCPT TO"):
+                session.rcpt(on_the_wire)
+            session.emit(f"RCPT TO {on_the_wire}: {session.answer}")
+            if not session.answer.startswith("2"):
+                refused[address] = session.answer
         if len(refused) == len(to):
-            raise _nobody_accepted(line, refused)
-        _expect(line, "DATA", line.ask("DATA", "DATA", notified=False), "354")
-        _expect(line, "end of mail", line.pour(data))
+            raise _nobody_accepted(session, refused)
+        with session.at("DATA"):
+            session.data(data)
+        session.emit(f"end of mail: {session.answer}")
+        session.expect("2")
         return refused
 
-    def _forget_mail(self, line: Line) -> None:
+    def _forget_mail(self, session: Session) -> None:
         try:
-            _expect(line, "RSET", line.ask("RSET", "RSET", notified=False))
+            with session.at("RSET"):
+                session.rset()
+            session.expect("2")
         except DeliveryError as error:
             # The mail's own refusal is what its sender must hear, not this.
-            line.emit(str(error))
-            line.close()
+            session.emit(str(error))
+            session.end(str(error))
 
-    def _open_line(self) -> Line:
-        if self._line is None:
+    def _open_session(self) -> Session:
+        if self._session is None:
             raise RuntimeError("an SmtpChannel is a context manager; enter it first")
-        return self._line
-
-
-def _expect(line: Line, step: str, answer: str, good: str = "2") -> None:
-    """Raise NotSent unless the answer starts with what is good here."""
-    if not answer.startswith(good):
-        raise line.failure(step, answer, permanent=is_lasting(step, answer))
+        return self._session
 
 
 def _addresses(
     to: Iterable[str], *, takes_utf8: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return each address as SMTP has it, and what is wrong with the others."""
-    wanted, refused = {}, {}
+    addresses, refused = {}, {}
     for address in to:
         try:
-            wanted[address] = wire_address(address)
+            on_the_wire = wire_address(address)
         except ValueError as error:
             refused[address] = f"553 5.1.3 {error}"
             continue
-        if not (takes_utf8 or wanted[address].isascii()):
-            del wanted[address]
+        if smtplib.quoteaddr(on_the_wire) != f"<{on_the_wire}>":
+            # smtplib reads it as a header would, and makes another address of it.
+            refused[address] = f"553 5.1.3 {address[:80]!r} is not a mail address"
+        elif not (takes_utf8 or on_the_wire.isascii()):
             refused[address] = (
                 "553 5.6.7 the server takes no letters beyond ASCII before the @ "
                 "(it has no SMTPUTF8)"
             )
-    return wanted, refused
+        else:
+            addresses[address] = on_the_wire
+    return addresses, refused
 
 
-def _nobody_accepted(line: Line, refused: dict[str, str]) -> DeliveryError:
+def _nobody_accepted(session: Session, refused: dict[str, str]) -> DeliveryError:
     """Return what to raise when not one recipient was accepted.
 
     It is permanent only if trying again can help none of them.
     """
     passing = [why for why in refused.values() if not is_lasting("RCPT TO", why)]
     answer = [*passing, *refused.values(), "554 5.5.1 the mail is to nobody"][0]
-    return line.failure("RCPT TO", answer, permanent=not passing, refused=refused)
+    session.step = "RCPT TO"
+    return session.failure(answer, permanent=not passing, refused=refused)
+
+
+class Session(smtplib.SMTP):
+    """smtplib on our own connection; whatever goes wrong is a DeliveryError.
+
+    ``step`` is where the session is, ``answer`` what the server said last, ``ended``
+    why the session is of no more use, empty while it is.
+    """
+
+    def __init__(
+        self, mail: Mail, emit: Callable[[str], None], deadline_s: float
+    ) -> None:
+        # The name is set once connected; left to smtplib it is a slow DNS lookup.
+        super().__init__(local_hostname="localhost")
+        self._mail = mail
+        self._emit = emit
+        self._secrets = _forms_of_the_password(mail)
+        self._deadline = Deadline(deadline_s)
+        self._server = mail.smtpserver.strip("[]")
+        host = f"[{self._server}]" if ":" in self._server else self._server
+        self._where = f"{host}:{mail.smtpport}"
+        self.step = "connect"
+        self.answer = ""
+        self.ended = ""
+        #: The last answer that was a lasting no.
+        self._refusal = ""
+
+    def emit(self, text: str) -> None:
+        """Show a step to whoever watches, without the secrets."""
+        self._emit(scrubbed(text, self._secrets))
+
+    def begin(self) -> None:
+        """Connect, greet, and go into TLS."""
+        security = self._mail.smtpsecurity
+        with self.at("connect"):
+            sock = reach(
+                self._server,
+                self._mail.smtpport,
+                self._deadline,
+                without_tls="smtpsecurity" if security == "none" else "",
+                emit=self.emit,
+            )
+        self.local_hostname = _own_name(sock)
+        self._use(MailSocket(sock, self._deadline, MAX_ANSWER_BYTES))
+        tls: Any = StartTls(self._server, self._mail.cafile)
+        if security == "tls":
+            with self.at("TLS"):
+                self._use(tls.wrap_socket(self._connection))
+            self._show_tls()
+        with self.at("greeting"):
+            self.getreply()
+        self.emit(f"greeting: {self.answer}")
+        self.expect("2")
+        self._greet()
+        if security not in ("tls", "none"):
+            with self.at("STARTTLS"):
+                self.starttls(context=tls)
+            self._show_tls()
+            self._greet()
+
+    def log_in(self, user: str, password: str) -> None:
+        """Log in with what smtplib chooses of the mechanisms that the server offers."""
+        with self.at("AUTH"):
+            try:
+                self.login(user, _Utf8(password))
+            except DeliveryError:
+                if not self._refusal:
+                    raise
+                # Some servers hang up at the second mechanism; the first no says why.
+                raise self.failure(self._refusal) from None
+        self.emit(f"AUTH: logged in as {user}")
+
+    def expect(self, good: str) -> None:
+        """Raise DeliveryError unless the last answer starts with what is good here."""
+        if not self.answer.startswith(good):
+            raise self.failure(self.answer)
+
+    def say_goodbye(self) -> None:
+        """Say QUIT, wait a little for the answer, and hang up."""
+        if self.sock is None:
+            return
+        try:
+            left = min(GOODBYE_S, self._deadline.left())
+            self._deadline = self._connection.deadline = Deadline(left)
+            with self.at("QUIT"):
+                self.quit()
+            self.emit(f"QUIT: {self.answer}")
+        except (DeliveryError, TimeoutError) as error:
+            # Every mail had its answer before; nothing hangs on this one.
+            self.emit(str(error))
+        finally:
+            self.end("it was closed")
+
+    def end(self, why: str) -> None:
+        """Hang up; the session is of no more use."""
+        self.ended = self.ended or why
+        self.close()
+
+    @contextmanager
+    def at(self, step: str) -> Generator[None]:
+        """Set the step; raise what goes wrong at it as a DeliveryError."""
+        self.step = step
+        try:
+            yield
+        except smtplib.SMTPNotSupportedError as error:
+            raise self._lost(_NOT_OFFERED.get(step, str(error))) from None
+        except smtplib.SMTPResponseException:
+            raise self.failure(self.answer) from None
+        except smtplib.SMTPException:
+            raise self._lost(self._no_login()) from None
+        except (Unreachable, NotTried) as error:
+            raise self._lost(self._why_unreached(error)) from error
+        except ValueError as error:
+            # The cause may quote the command, and with it the password.
+            raise self._lost(f"this is no SMTP: {error}") from None
+
+    # What smtplib calls: all that is sent and heard passes here.
+
+    def send(self, s: Any) -> None:
+        """Send a command, or as bytes the text of a mail."""
+        if self.ended or self.sock is None:
+            raise self._lost(f"the session is over ({self.ended or 'not begun'})")
+        if isinstance(s, bytes):
+            self.step = "mail text"
+        try:
+            super().send(s)
+        except OSError as error:
+            raise self._lost(self._why_lost(error)) from None
+        if isinstance(s, bytes):
+            self.emit(f"mail text: {len(s)} bytes sent")
+            self.step = "end of mail"
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Return the code and the words of an answer; keep it in ``answer``."""
+        try:
+            code, words = super().getreply()
+        except smtplib.SMTPResponseException:
+            raise self._lost("this is no SMTP: a line has no end") from None
+        except OSError as error:
+            raise self._lost(self._why_lost(error)) from None
+        text = _readable(words, self._secrets)
+        if code == -1:
+            raise self._lost(f"this is no SMTP: {text!r}")
+        self.answer = f"{code} {text}".rstrip()
+        if code == 421:
+            raise self._lost(self.answer, self.answer)
+        if code >= 500:
+            self._refusal = self.answer
+        return code, words
+
+    # smtplib encodes logins as ASCII; RFC 4616 has them in UTF-8.
+
+    def auth_plain(self, challenge: Any = None) -> str:
+        """Return the answer to a challenge of PLAIN."""
+        return _Utf8(super().auth_plain(challenge))
+
+    def auth_login(self, challenge: Any = None) -> str:
+        """Return the answer to a challenge of LOGIN."""
+        return _Utf8(super().auth_login(challenge))
+
+    def auth_cram_md5(self, challenge: Any = None) -> Any:
+        """Return the answer to a challenge of CRAM-MD5; None asks for one."""
+        answer = super().auth_cram_md5(challenge)
+        return None if answer is None else _Utf8(answer)
+
+    def failure(
+        self,
+        answer: str,
+        *,
+        permanent: bool | None = None,
+        refused: Mapping[str, str] | None = None,
+    ) -> DeliveryError:
+        """Return what to raise when the server said no, and the session lives on."""
+        if permanent is None:
+            permanent = is_lasting(self.step, answer)
+        words = "; ".join(f"{who}: {why}" for who, why in (refused or {}).items())
+        remedy = refusal_remedy(self._server, self.step, answer)
+        text = f"{self._where}: {self.step}: {with_remedy(words or answer, remedy)}"
+        return DeliveryError(
+            scrubbed(text, self._secrets),
+            step=self.step,
+            answer=answer,
+            permanent=permanent,
+            refused=refused,
+        )
+
+    @property
+    def _connection(self) -> MailSocket:
+        sock: Any = self.sock
+        assert isinstance(sock, MailSocket)
+        return sock
+
+    def _use(self, sock: MailSocket) -> None:
+        # smtplib needs of a socket only what a MailSocket has.
+        self.sock, self.file = sock, None  # type: ignore[assignment]  # see above
+
+    def _greet(self) -> None:
+        with self.at("EHLO"):
+            self.ehlo_or_helo_if_needed()
+        offers = ", ".join(sorted(self.esmtp_features)).upper()
+        self.emit(f"EHLO: ok, the server offers {offers or 'nothing'}")
+
+    def _show_tls(self) -> None:
+        sock: Any = self._connection.sock
+        self.emit(
+            f"{self.step}: {sock.version()}, certificate verified for {self._server}"
+        )
+
+    def _lost(self, why: str, answer: str = "") -> DeliveryError:
+        """Return what to raise when the session is of no more use, and hang up."""
+        self.end(f"{self.step}: {why}")
+        text = scrubbed(f"{self._where}: {self.step}: {why}", self._secrets)
+        return DeliveryError(text, step=self.step, answer=answer)
+
+    def _why_lost(self, error: OSError) -> str:
+        # smtplib keeps what the socket said as the context only.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        if isinstance(cause, smtplib.SMTPServerDisconnected):
+            return "the server hung up"
+        words = reason(cause, self._deadline)
+        waits = self.step == "greeting" and isinstance(cause, TimeoutError)
+        if waits and self._mail.smtpport == 465 and self._mail.smtpsecurity != "tls":
+            return with_remedy(words, "port 465 wants smtpsecurity = tls")
+        return words
+
+    def _why_unreached(self, error: Unreachable | NotTried) -> str:
+        if isinstance(error, NotTried):
+            return f"[email] {error}"
+        if not isinstance(error, TlsFailed):
+            for line in str(error).splitlines()[1:]:
+                self.emit(line)
+            return with_remedy(error.cause, reach_remedy(error.step, "smtp"))
+        remedy = tls_remedy(error.fault, "smtpserver")
+        if not remedy and self._mail.smtpsecurity == "tls":
+            if self._mail.smtpport != 465:
+                remedy = "most ports but 465 want smtpsecurity = starttls"
+        return with_remedy(error.cause, remedy)
+
+    def _no_login(self) -> str:
+        if self.answer.startswith("334"):
+            return f"the login has no end: {self.answer}"
+        offered = self.esmtp_features.get("auth", "").strip()
+        return f"the server offers {offered}; Checker can do CRAM-MD5, PLAIN and LOGIN"
+
+
+#: What to say of a server that lacks what a step needs.
+_NOT_OFFERED = {
+    "STARTTLS": "the server does not offer it, and without it no password and no mail "
+    "is sent; it may want smtpsecurity = tls and smtpport = 465",
+    "AUTH": "the server offers no login; a server that wants no login wants no [email] "
+    "user",
+}
+
+
+class _Utf8(str):
+    """Text that is encoded as UTF-8, whatever encoding is asked for."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """Return it in UTF-8."""
+        return super().encode("utf-8", "surrogateescape")
 
 
 def _forms_of_the_password(mail: Mail) -> tuple[str, ...]:
@@ -225,184 +448,6 @@ def _forms_of_the_password(mail: Mail) -> tuple[str, ...]:
 
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode("utf-8", "surrogateescape")).decode("ascii")
-
-
-#: Of an answer people see this much.
-SHOWN_ANSWER = 300
-#: A name for this machine that a server will take in EHLO.
-_FULL_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", re.ASCII)
-
-
-class Line:
-    """One connection to ``mail.smtpserver``; whatever goes wrong is a NotSent.
-
-    ``secrets`` are kept out of everything that is told or raised.
-    """
-
-    def __init__(
-        self,
-        mail: Mail,
-        *,
-        emit: Callable[[str], None],
-        deadline_s: float,
-        secrets: tuple[str, ...] = (),
-    ) -> None:
-        self._mail = mail
-        self._emit = emit
-        self._secrets = secrets
-        self._deadline = Deadline(deadline_s)
-        self._host = host_of(mail)
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        self._where = f"{host}:{mail.smtpport}"
-        # The name is set once connected; left to smtplib it is a slow DNS lookup.
-        self._smtp = smtplib.SMTP(local_hostname="localhost")
-        self._smtp.command_encoding = "utf-8"
-        #: Why the line is of no more use; empty while it is.
-        self.dead = ""
-
-    def emit(self, text: str) -> None:
-        """Show a step to whoever watches, without the secrets."""
-        self._emit(scrubbed(text, self._secrets))
-
-    def connect(self) -> None:
-        """Connect to the first address of the server that answers."""
-        try:
-            sock = connect(self._mail, self._deadline, self.emit)
-        except DialFailed as error:
-            raise self.lost("connect", str(error)) from error
-        self._smtp.local_hostname = _own_name(sock)
-        self._use(sock)
-
-    def secure(self, step: str) -> None:
-        """Go on in TLS; what was said before it counts no more."""
-        plain = self._smtp.sock
-        assert plain is not None
-        try:
-            sock = secured(plain, self._mail, self._deadline)
-        except DialFailed as error:
-            raise self.lost(step, str(error)) from error
-        self._use(sock)
-        self.emit(f"{step}: {sock.version()}, certificate verified for {self._host}")
-
-    def ask(self, step: str, command: str = "", *, notified: bool = True) -> str:
-        """Say a command (none: just listen), return the answer: ``250 2.0.0 OK``.
-
-        Raise NotSent if the connection ends instead, or ends with the answer.
-        """
-        say = partial(self._smtp.docmd, command) if command else self._smtp.getreply
-        return self._ask(step, say, notified=notified)
-
-    def ehlo(self) -> str:
-        """Return the answer to EHLO; ``offers`` tells what was in it."""
-        answer = self._ask("EHLO", self._smtp.ehlo, notified=False)
-        if not answer.startswith("2"):
-            # A server of the old kind, which offers nothing.
-            return self._ask("HELO", self._smtp.helo)
-        offers = ", ".join(sorted(self._smtp.esmtp_features)).upper()
-        self.emit(f"EHLO: ok, the server offers {offers or 'nothing'}")
-        return answer
-
-    def offers(self, feature: str) -> str | None:
-        """Return the parameters of an extension; None if the server has it not."""
-        return self._smtp.esmtp_features.get(feature)
-
-    def pour(self, data: bytes) -> str:
-        """Send a mail's text after DATA, return the answer to it."""
-        text = re.sub(rb"(?m)^\.", b"..", data)
-        ending = b".\r\n" if text.endswith(b"\r\n") else b"\r\n.\r\n"
-
-        def say() -> tuple[int, bytes]:
-            self._smtp.send(text + ending)
-            return 0, b""
-
-        self._ask("mail text", say, notified=False)
-        self.emit(f"mail text: {len(data)} bytes sent")
-        return self.ask("end of mail")
-
-    def say_goodbye(self, seconds: float) -> None:
-        """Say QUIT, wait for the answer at most this long, and hang up."""
-        sock = self._smtp.sock
-        if sock is None:
-            return
-        try:
-            self._deadline = Deadline(min(seconds, self._deadline.left()))
-            self._use(sock)
-            self.ask("QUIT", "QUIT")
-        except (DeliveryError, TimeoutError) as error:
-            # Every mail had its answer before; nothing hangs on this one.
-            self.emit(str(error))
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Hang up."""
-        self.dead = self.dead or "it was closed"
-        self._smtp.close()
-
-    def failure(
-        self,
-        step: str,
-        answer: str,
-        *,
-        permanent: bool = False,
-        refused: Mapping[str, str] | None = None,
-    ) -> DeliveryError:
-        """Return what to raise when the server said no, and the line lives on."""
-        words = "; ".join(f"{who}: {why}" for who, why in (refused or {}).items())
-        remedy = refusal_remedy(self._host, step, answer)
-        text = f"{self._where}: {step}: {with_remedy(words or answer, remedy)}"
-        return DeliveryError(
-            scrubbed(text, self._secrets),
-            step=step,
-            answer=answer,
-            permanent=permanent,
-            refused=refused,
-        )
-
-    def lost(self, step: str, why: str, answer: str = "") -> DeliveryError:
-        """Return what to raise when the line is of no more use, and hang up."""
-        self.dead = self.dead or f"{step}: {why}"
-        self.close()
-        text = scrubbed(f"{self._where}: {step}: {why}", self._secrets)
-        return DeliveryError(text, step=step, answer=answer)
-
-    def _use(self, sock: socket.socket) -> None:
-        self._answers = Answers(sock, self._deadline)
-        self._smtp.sock = sock
-        self._smtp.file = io.BufferedReader(self._answers)
-
-    def _ask(
-        self, step: str, say: Callable[[], tuple[int, bytes]], *, notified: bool = True
-    ) -> str:
-        sock = self._smtp.sock
-        if sock is None:
-            raise self.lost(step, f"the session is over ({self.dead})")
-        try:
-            sock.settimeout(self._deadline.left())
-            self._answers.taken = 0
-            code, words = say()
-        except OSError as error:
-            # The cause may quote the command, and with it the password.
-            raise self.lost(step, self._reason(step, error)) from None
-        text = _readable(words, self._secrets)
-        answer = f"{code} {text}".rstrip()
-        if code == 421:
-            raise self.lost(step, answer, answer)
-        if code == -1:
-            raise self.lost(step, f"this is no SMTP: {text!r}")
-        if notified:
-            self.emit(f"{step}: {answer}")
-        return answer
-
-    def _reason(self, step: str, error: OSError) -> str:
-        # smtplib keeps what the socket said as the context only.
-        cause = error.__context__ if isinstance(error.__context__, OSError) else error
-        if isinstance(cause, smtplib.SMTPServerDisconnected):
-            return "the server hung up"
-        wants_tls = self._mail.smtpport == 465 and self._mail.smtpsecurity == "starttls"
-        waits = step == "greeting" and isinstance(cause, TimeoutError)
-        remedy = "port 465 wants smtpsecurity = tls" * (waits and wants_tls)
-        return with_remedy(reason(cause, self._deadline), remedy)
 
 
 def _own_name(sock: socket.socket) -> str:

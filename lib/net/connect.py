@@ -13,13 +13,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 #: A check ends this long before its job is killed, so that it can give the reason.
 MARGIN_S = 0.2
 #: For more addresses than this the reasons are counted, not listed.
 MAX_REASONS = 10
+#: A longer first line than this only says how many addresses there were.
+MAX_FIRST_LINE = 120
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +37,26 @@ Address = tuple[Any, ...]
 class Unreachable(Exception):
     """The target did not answer as it should; the first line of the text is the reason.
 
+    ``host`` is the target, ``cause`` the reason without it, ``addresses`` those that
+    were tried.  ``step`` is resolve or connect, or empty once there was a connection.
     Not an OSError, so that no library catches it and wraps it.
     """
+
+    # Copies and pickles need the text only; they carry the rest in __dict__.
+    def __init__(  # noqa: B042
+        self,
+        text: str = "",
+        *,
+        host: str = "",
+        cause: str = "",
+        addresses: Sequence[str] = (),
+        step: str = "",
+    ) -> None:
+        super().__init__(text)
+        self.host = host
+        self.cause = cause or text.partition("\n")[0]
+        self.addresses = tuple(addresses)
+        self.step = step
 
 
 class NotTried(Exception):
@@ -107,12 +127,25 @@ def connect(
     """Return a connection to the first address of ``host`` that answers.
 
     An address answers if ``talk`` succeeds on the connection; it raises Unreachable or
-    OSError if not.  The time left is shared among the remaining addresses.  Addresses
-    that did not answer are logged.  Raise Unreachable, naming each address and why, if
-    none did.
+    OSError if not.  Raise Unreachable, naming each address and why, if none did.
     """
     addresses = resolve(host, port, deadline, family)
-    reasons: list[tuple[str, str]] = []
+    return connect_first(host, port, addresses, deadline, talk)
+
+
+def connect_first(
+    host: str,
+    port: int,
+    addresses: Sequence[tuple[int, Address]],
+    deadline: Deadline,
+    talk: Callable[[TimedSocket], None] | None = None,
+) -> TimedSocket:
+    """Return a connection to the first of ``addresses``, those of ``host``, as connect.
+
+    The time left is shared among the remaining addresses.  Addresses that did not
+    answer are logged.
+    """
+    reasons: list[tuple[Address, str]] = []
     for tried, (kind, address) in enumerate(addresses):
         own = (
             deadline if len(addresses) == 1 else deadline.share(len(addresses) - tried)
@@ -128,31 +161,41 @@ def connect(
                 talk(sock)
         except (OSError, Unreachable) as error:
             sock.close()
-            reasons.append((shown_address(address), reason(error, own)))
+            reasons.append((address, reason(error, own)))
         except BaseException:
             sock.close()
             raise
         else:
             sock.deadline = deadline
-            for where, why in reasons[:MAX_REASONS]:
-                answers = shown_address(address)
-                logger.info("%s: %s answers, but not %s: %s", host, answers, where, why)
+            answers = shown_address(address)
+            for silent, why in reasons[:MAX_REASONS]:
+                other = shown_address(silent)
+                logger.info("%s: %s answers, but not %s: %s", host, answers, other, why)
             return sock
-    raise Unreachable(nobody_answered(host, port, reasons))
+    raise nobody_answered(host, port, reasons)
 
 
-def nobody_answered(host: str, port: int, reasons: list[tuple[str, str]]) -> str:
-    """Return the reason why none of the addresses answered."""
+def nobody_answered(
+    host: str, port: int, reasons: Sequence[tuple[Address, str]]
+) -> Unreachable:
+    """Return what to raise if none of the addresses answered, each given with why."""
     place = shown_address((host, port))
-    first = f"{place}: {', '.join(dict.fromkeys(why for _where, why in reasons))}"
-    if [where for where, _why in reasons] == [place]:
-        return first
-    lines = [f"tried {where}: {why}" for where, why in reasons[:MAX_REASONS]]
-    if len(reasons) > MAX_REASONS:
-        lines.append(f"tried {len(reasons) - MAX_REASONS} more addresses")
-    if len(first) > 120:
-        first = f"{place}: none of {len(reasons)} addresses answered"
-    return "\n".join([first, *lines])
+    tried = [(shown_address(address), why) for address, why in reasons]
+    cause = ", ".join(dict.fromkeys(why for _address, why in reasons))
+    lines: list[str] = []
+    if [where for where, _why in tried] != [place]:
+        lines = [f"tried {where}: {why}" for where, why in tried[:MAX_REASONS]]
+        if len(tried) > MAX_REASONS:
+            lines.append(f"tried {len(tried) - MAX_REASONS} more addresses")
+        if len(f"{place}: {cause}") > MAX_FIRST_LINE:
+            cause = f"none of {len(tried)} addresses answered"
+    return Unreachable(
+        "\n".join([f"{place}: {cause}", *lines]),
+        host=host,
+        cause=cause,
+        addresses=[address[0] for address, _why in reasons],
+        step="connect",
+    )
 
 
 def resolve(
@@ -187,14 +230,21 @@ def resolve(
     try:
         answer = answers.get(timeout=deadline.left())
     except (queue.Empty, TimeoutError):
-        raise Unreachable(
-            f"cannot resolve {host}: the resolver gave no answer within {deadline}"
+        raise _unresolved(
+            host, f"the resolver gave no answer within {deadline}"
         ) from None
     if isinstance(answer, Exception):
-        raise Unreachable(
-            f"cannot resolve {host}: {resolver_words(answer, family)}"
-        ) from answer
+        raise _unresolved(host, resolver_words(answer, family)) from answer
     return list(answer)
+
+
+def _unresolved(host: str, why: str) -> Unreachable:
+    return Unreachable(
+        f"cannot resolve {host}: {why}",
+        host=host,
+        cause=f"cannot resolve: {why}",
+        step="resolve",
+    )
 
 
 def resolver_words(error: Exception, family: str) -> str:

@@ -44,17 +44,18 @@ _trust_lock = threading.Lock()
 
 
 class TlsFailed(Unreachable):
-    """There was a connection, but no trusted TLS.
-
-    ``fault`` is the kind of problem, ``why`` the text without the host.
-    """
+    """There was a connection to ``host``, but no trusted TLS; ``fault`` is the kind."""
 
     # Copies and pickles need the text only; they carry the rest in __dict__.
     def __init__(  # noqa: B042
-        self, text: str, why: str = "", fault: TlsFault = TlsFault.HANDSHAKE
+        self,
+        text: str = "",
+        *,
+        host: str = "",
+        cause: str = "",
+        fault: TlsFault = TlsFault.HANDSHAKE,
     ) -> None:
-        super().__init__(text)
-        self.why = why or text
+        super().__init__(text, host=host, cause=cause)
         self.fault = fault
 
 
@@ -165,13 +166,16 @@ def handshake(
         except OSError as error:
             words = handshake_words(error, deadline)
             fault = TlsFault.NOT_TLS if words == NOT_TLS else TlsFault.HANDSHAKE
-            raise TlsFailed(f"{host}: {words}", words, fault) from error
+            raise TlsFailed(
+                f"{host}: {words}", host=host, cause=words, fault=fault
+            ) from error
         except ValueError as error:
             words = "this is not a name that a certificate can have"
-            text = f"{host}: {words}"
-            raise TlsFailed(text, words, TlsFault.WRONG_NAME) from error
+            raise TlsFailed(
+                f"{host}: {words}", host=host, cause=words, fault=TlsFault.WRONG_NAME
+            ) from error
     words = distrust_words(host, code, message, look_again(), datetime.now(UTC))
-    raise TlsFailed(words, fault=certificate_fault(code)) from cause
+    raise TlsFailed(words, host=host, fault=certificate_fault(code)) from cause
 
 
 def handshake_words(error: OSError, deadline: Deadline) -> str:

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 
 import trustme
 
-from lib.mail.folders import encoded, quoted
+from lib.mail.folders import encoded
+from lib.mail.imap import quoted
 from tests.support.servers import PASSWORD, USER, SmtpMail
 
 

@@ -44,6 +44,8 @@ class ImapStub:
     capabilities: str = CAPABILITIES
     instead: Mapping[str, Any] = field(default_factory=dict)
     security: str = "tls"
+    #: What is said before the answer to STARTTLS.
+    before_tls: str = ""
     context: ssl.SSLContext | None = None
     heard: list[str] = field(default_factory=list)
     port: int = 0
@@ -141,7 +143,12 @@ class _Talk:
     # The commands that have something to say.
 
     def capability(self, _command: str) -> str:
-        return f"* CAPABILITY {self.stub.capabilities}\r\n"
+        plain = not isinstance(self.sock, ssl.SSLSocket)
+        more = " STARTTLS" if plain and self.stub.security == "starttls" else ""
+        return f"* CAPABILITY {self.stub.capabilities}{more}\r\n"
+
+    def starttls(self, _command: str) -> str:
+        return self.stub.before_tls
 
     def list(self, _command: str) -> str:
         return "".join(f"* LIST {one}\r\n" for one in self.stub.folders)

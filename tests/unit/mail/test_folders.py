@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lib.mail.folders import Kind, decoded, encoded, in_order, listed, quoted
+from lib.mail.folders import Kind, decoded, encoded, in_order, listed
+from lib.mail.imap import quoted
 
 #: As providers list them: the lines, and the order in which to look.
 NAME_SETS = {

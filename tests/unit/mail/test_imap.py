@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from lib.mail.mailbox import folders_of
+from lib.net.connect import Deadline
 from tests.support.imapstub import ImapStub
 from tests.support.servers import PASSWORD, USER, server_context
-from tests.unit.mail.test_mailbox import failure, look, own_mail
+from tests.unit.mail.test_mailbox import failure, look, mailbox, own_mail
 
 
 def test_a_refused_login_says_so_without_the_password(ca, cafile, approved):
@@ -40,6 +42,20 @@ def test_without_starttls_no_password_leaves(ca, cafile, answer):
     with ImapStub(ca, security="starttls", instead=instead) as stub:
         assert failure(stub, cafile, limit_s=3).problem == "unreachable"
     assert not [one for one in stub.heard if one.startswith(("AUTH", "LOGIN"))]
+
+
+def test_a_server_that_does_not_offer_starttls_hears_no_password(ca, cafile):
+    with ImapStub(ca, security="none") as stub:
+        found = failure(stub, cafile, security="starttls")
+    assert "does not offer it; no password leaves without TLS" in str(found)
+    assert not [one for one in stub.heard if one.startswith(("AUTH", "LOGIN"))]
+
+
+def test_what_was_said_before_tls_is_no_answer_after_it(ca, cafile):
+    # Whoever sits on the wire may say what he likes before TLS begins.
+    forged = "* LIST () NIL forged\r\n* SEARCH 1\r\n* CAPABILITY AUTH=X\r\n"
+    with ImapStub(ca, security="starttls", before_tls=forged) as stub:
+        assert folders_of(mailbox(stub, cafile), Deadline(8)) == ["INBOX"]
 
 
 def test_none_is_for_this_machine(ca, cafile):

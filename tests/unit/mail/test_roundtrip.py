@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.mail.roundtrip import LEFT_ALONE, RoundTripMail, seen_in
+from lib.mail.mailbox import seen_in
+from lib.mail.roundtrip import LEFT_ALONE, RoundTripMail
 
 TOKEN, OTHER = "0123456789abcdef" * 2, "f" * 32
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -19,7 +20,9 @@ def mail(came=NOON, **fields):
     text = "".join(
         f"{name.replace('_', '-')}: {said}\r\n" for name, said in words.items()
     )
-    head = f'1 (UID 7 INTERNALDATE "{came:%d-%b-%Y %H:%M:%S +0000}" BODY[] {{9}}'
+    size = len(text)
+    date = f"{came:%d-%b-%Y %H:%M:%S +0000}"
+    head = f'1 (UID 7 INTERNALDATE "{date}" BODY[] {{{size}}}'
     (seen,) = seen_in([(head.encode(), text.encode()), b")"])
     return seen
 
@@ -110,7 +113,17 @@ def test_what_shows_no_mail_yields_none(data):
     assert list(seen_in(data)) == []
 
 
-def test_a_date_that_is_none_is_not_known():
-    ((head, text),) = [(b'1 (UID 7 INTERNALDATE "yesterday" {0}', b"")]
-    (seen,) = seen_in([(head, text)])
+@pytest.mark.parametrize(
+    "date",
+    [
+        "yesterday",
+        "",
+        "23-Nov-2026 12:00:00",
+        "23-Nov-2026 12:00:00 +9999",
+        "31-Feb-2026 12:00:00 +0000",
+    ],
+)
+def test_a_date_that_is_none_is_not_known(date):
+    head = f'1 (UID 7 INTERNALDATE "{date}" BODY[] {{0}}'
+    (seen,) = seen_in([(head.encode(), b""), b")"])
     assert seen.arrived_at is None

@@ -12,6 +12,7 @@ from tests.support.approved import REAL
 from tests.support.mailing import (
     CANARY,
     FORMS,
+    LOGIN,
     OPS,
     failure,
     message,
@@ -68,6 +69,64 @@ def test_many_mails_share_one_session(mail_server, cafile):
 def test_a_server_that_knows_only_login_gets_a_login(ca, cafile):
     with SmtpServer(ca, auth_exclude_mechanism=["PLAIN"]) as server:
         assert send(settings_for(server.port, cafile), message()) == [{}]
+
+
+def login_talk(*lines):
+    """Return a script up to the login: what is offered, and what is heard and said."""
+    offered, *rest = lines
+    return "\n".join(
+        ["tls", "send 220 stub", "hear EHLO", "send 250-stub"]
+        + [f"send 250 AUTH {offered}", *rest]
+    )
+
+
+def login_failure(ca, cafile, *lines):
+    steps = []
+    with SmtpStub(login_talk(*lines), context=server_context(ca)) as stub:
+        settings = settings_for(stub.port, cafile, smtpsecurity="tls", password=CANARY)
+        error = failure(settings, deadline_s=5, steps=steps)
+    assert not any(form in str(error) + str(steps) for form in FORMS)
+    return error
+
+
+def test_a_mechanism_that_is_refused_leaves_the_others(ca, cafile):
+    script = login_talk(
+        "CRAM-MD5 PLAIN",
+        "hear AUTH CRAM-MD5",
+        "send 334 PDE+",
+        "hear ",
+        "send 535 5.7.8 no such secret",
+        f"hear AUTH PLAIN {LOGIN}",
+        "send 235 welcome",
+        *("hear MAIL", "send 250 ok", "hear RCPT", "send 250 ok"),
+        *("hear DATA", "send 354 go", "body", "send 250 taken", "hear QUIT"),
+    )
+    with SmtpStub(script, context=server_context(ca)) as stub:
+        settings = settings_for(stub.port, cafile, smtpsecurity="tls", password=CANARY)
+        assert send(settings, message()) == [{}]
+
+
+def test_a_server_that_hangs_up_at_the_second_mechanism_has_refused_the_first(
+    ca, cafile
+):
+    refused = ("PLAIN LOGIN", "hear AUTH PLAIN", "send 535 5.7.8 wrong", "drop")
+    error = login_failure(ca, cafile, *refused)
+    assert (error.step, error.code, error.status) == ("AUTH", 535, "5.7.8")
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [
+        ("GSSAPI SCRAM-SHA-1",),
+        ("CRAM-MD5", "hear AUTH", "send 334 x", "hush"),
+        ("LOGIN", "hear AUTH", *("send 334 eA==", "hear ") * 8),
+    ],
+    ids=["unknown mechanisms", "a challenge that is none", "challenges without end"],
+)
+def test_a_login_that_cannot_be_is_said_to_be_none(ca, cafile, talk, approved):
+    error = login_failure(ca, cafile, *talk)
+    assert (error.step, error.code) == ("AUTH", None)
+    approved(str(error))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +216,17 @@ def test_a_recipient_beyond_ascii_is_reached_where_the_server_can(ca, cafile):
         assert server.mails[0].to == ("jürgen@example.com", "me@xn--bcher-kva.example")
 
 
-@pytest.mark.parametrize("to", [(), ("a@b\r\nDATA",), ("no address",)])
+# smtplib would send the last two to ops@example.com.
+@pytest.mark.parametrize(
+    "to",
+    [
+        (),
+        ("a@b\r\nDATA",),
+        ("no address",),
+        ("ops(on-call)@example.com",),
+        ("(on-call)ops@example.com",),
+    ],
+)
 def test_nobody_to_send_to_is_said_and_not_tried(mail_server, cafile, to):
     error = failure(settings_for(mail_server.port, cafile), message(to=to))
     assert error.permanent
@@ -169,7 +238,8 @@ def test_a_wrong_password_says_what_to_do(mail_server, cafile, approved):
     error = failure(settings_for(mail_server.port, cafile), steps=steps)
     assert (error.permanent, error.step, error.code) == (False, "AUTH", 535)
     approved(str(error))
-    assert mail_server.logins == 1
+    # smtplib tries each mechanism that it shares with the server: PLAIN, then LOGIN.
+    assert mail_server.logins == 2
     assert PASSWORD not in str(error) + "".join(steps)
 
 

@@ -121,19 +121,20 @@ def test_why_a_connection_did_not_come_about_is_said_in_words(number, words):
 
 
 def test_one_address_needs_one_line():
-    assert nobody_answered("10.0.0.1", 80, [("10.0.0.1:80", "refused")]) == (
-        "10.0.0.1:80: refused"
-    )
+    failure = nobody_answered("10.0.0.1", 80, [(("10.0.0.1", 80), "refused")])
+    assert str(failure) == "10.0.0.1:80: refused"
+    assert (failure.host, failure.cause) == ("10.0.0.1", "refused")
+    assert failure.addresses == ("10.0.0.1",)
 
 
 def test_different_reasons_are_each_named_at_their_address(approved):
-    tried = [("[::1]:80", "refused"), ("127.0.0.1:80", "no answer")]
-    approved(nobody_answered("a.example", 80, tried))
+    tried = [(("::1", 80, 0, 0), "refused"), (("127.0.0.1", 80), "no answer")]
+    approved(str(nobody_answered("a.example", 80, tried)))
 
 
 def test_very_many_addresses_are_counted(approved):
-    tried = [(f"10.0.0.{n}:80", f"reason number {n}") for n in range(30)]
-    lines = nobody_answered("a.example", 80, tried).split("\n")
+    tried = [((f"10.0.0.{n}", 80), f"reason number {n}") for n in range(30)]
+    lines = str(nobody_answered("a.example", 80, tried)).split("\n")
     approved(lines[0], "1")
     approved(lines[-1], "2")
     assert len(lines) == 12
