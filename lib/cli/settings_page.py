@@ -114,7 +114,7 @@ _LAYOUT = """\
 
 An option counts in this order: the section itself, the templates that it uses (the
 first that is named wins), `[defaults KIND]`, `[defaults]`, and the kind's own default.
-`[template NAME]` and `[defaults KIND]` may have every option of the kind, and a template
+`[template NAME]` and `[defaults KIND]` may have every option of the kind. A template
 may `use` others.
 
 ```ini

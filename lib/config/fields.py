@@ -362,7 +362,7 @@ def tags(value: str) -> tuple[str, ...]:
     for word in words:
         if not re.fullmatch(r"\w[\w.-]{0,49}", word):
             raise ValueError(
-                "expected words of letters, digits, dots and dashes, with commas between"
+                "expected words of letters, digits, dots, dashes, with commas between"
             )
     return words
 

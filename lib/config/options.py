@@ -6,6 +6,7 @@ readers are those of ``lib/config/fields.py`` and those below.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -101,6 +102,15 @@ def read_options(
             purpose = f": {option.help}" if option.help else ""
             wrong[name] = f"{name} is missing{purpose}"
     return values, wrong
+
+
+def hint_of(raw: str) -> str:
+    """Return why a value may differ from how it looks in the file."""
+    if "\n" in raw:
+        return "; the lines below it that begin with spaces are part of it"
+    if re.search(r"\s[#;]", raw):
+        return "; a comment needs a line of its own"
+    return ""
 
 
 #: The ways to give an option of type secret: itself, or where it is.

@@ -13,7 +13,15 @@ from typing import Any
 from lib.config.fields import nearest
 from lib.config.ini import VITAL
 from lib.config.kinds import KINDS, read_target
-from lib.config.options import OLD_NAMES, REQUIRED, SECTIONS, Option, read_options
+from lib.config.options import (
+    OLD_NAMES,
+    REQUIRED,
+    SECTIONS,
+    Option,
+    hint_of,
+    read_options,
+)
+from lib.config.targets import TEMPLATE
 from lib.core.ini import IniFile
 from lib.core.settings import Problem
 
@@ -72,7 +80,9 @@ def check_targets(
     target_sections = [
         section
         for section in ini
-        if section not in _OURS and section.partition(" ")[0] not in job_names
+        if section not in _OURS
+        and section.partition(" ")[0] not in (TEMPLATE, *job_names)
+        and not _is_defaults_of_kind(section)
     ]
     for section in target_sections:
         wrong = _check_target(ini, section, defaults, job_names)
@@ -86,6 +96,11 @@ def check_targets(
         if section.partition(" ")[0] in KINDS and title_of(section) in wrong_titles:
             del ini.sections[section]
     return problems
+
+
+def _is_defaults_of_kind(section: str) -> bool:
+    word, _space, kind = section.partition(" ")
+    return word == "defaults" and kind in KINDS
 
 
 def title_of(section: str) -> str:
@@ -126,6 +141,8 @@ def _wrong_title(section: str, job_names: Collection[str]) -> str:
     word, space, name = section.partition(" ")
     first, *rest = section.split(None, 1) or [""]
     clean = " ".join((first, *rest)).rstrip()
+    if clean == TEMPLATE:
+        return f"a template needs a name of its own, such as [{TEMPLATE} web]"
     if clean in KINDS:
         return f"a target needs a name of its own, such as [{clean} homepage]"
     if word not in KINDS and first in (*KINDS, *_OURS, *job_names):
@@ -133,6 +150,7 @@ def _wrong_title(section: str, job_names: Collection[str]) -> str:
     if not space:
         return ""
     if word not in KINDS:
+        word = name if word == "defaults" else word
         known = ", ".join(sorted(KINDS))
         hint = nearest(word.lower(), (*KINDS, *job_names))
         return f"unknown kind {word[:60]!r}{hint or f'; the kinds are {known}'}"
@@ -147,15 +165,6 @@ def _problems(
     ini: IniFile, section: str, wrong: Mapping[str, str]
 ) -> Iterator[tuple[str, Problem]]:
     for option, text in wrong.items():
-        hint = _hint(ini.get(section, option))
+        hint = hint_of(ini.get(section, option))
         where = ini.where(section, option)
         yield option, Problem(text + hint, where, title_of(section))
-
-
-def _hint(raw: str) -> str:
-    """Return why a value may differ from how it looks in the file."""
-    if "\n" in raw:
-        return "; the lines below it that begin with spaces are part of it"
-    if re.search(r"\s[#;]", raw):
-        return "; a comment needs a line of its own"
-    return ""

@@ -12,13 +12,21 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from lib.config.fields import nearest, shown
 from lib.config.ini import Unreadable, decoded, file_content
-from lib.config.options import DEFAULTS, LAYOUT_OPTIONS, read_options
+from lib.config.options import (
+    DEFAULTS,
+    LAYOUT_OPTIONS,
+    Option,
+    hint_of,
+    read_options,
+)
 from lib.core.ini import IniFile, OptionValue
+from lib.core.settings import Problem
 from lib.system.permissions import why_not_write
 
 TEMPLATE = "template"
@@ -61,6 +69,24 @@ def target_sections(ini: IniFile, kind: str) -> Iterator[TargetSection]:
     sections = _Sections(ini, kind)
     for name in sections.titles:
         yield from sections.targets(name)
+
+
+def typed(
+    target: TargetSection, options: Mapping[str, Option]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the values of a target by a kind's table, and every problem with its line.
+
+    An option that is not given is in neither, unless it is required.
+    """
+    given = {name: value.raw for name, value in target.options.items()}
+    values, wrong = read_options(given, options)
+    problems = []
+    for name, text in wrong.items():
+        value = target.options.get(name)
+        hint = hint_of(value.raw) if value else ""
+        where = value.where if value else target.where
+        problems.append(Problem(text + hint, where, target.title))
+    return values, problems
 
 
 class _Sections:

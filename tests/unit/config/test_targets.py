@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lib.config import fields
 from lib.config.ini import IniText
-from lib.config.targets import TargetSection, target_sections
+from lib.config.options import Option
+from lib.config.targets import TargetSection, target_sections, typed
 from lib.core.ini import IniFile
 
 ROOT = Path("/")
@@ -192,3 +194,22 @@ def test_a_wrong_file_of_hosts_is_one_line(name, tmp_path, approved):
     text = f"[http web]\nurl = x\nhosts_file = {name}\n"
     (problem,) = problems(text, folder=tmp_path)
     approved(problem[1].replace(str(tmp_path), "FOLDER"))
+
+
+def test_a_kind_types_the_options_and_each_mistake_has_its_line(approved):
+    table = {
+        "url": Option(fields.url, help="what to fetch"),
+        "verify": Option(fields.switch, True),
+        "fail_days": Option(fields.whole(0, 99), 14, also="days"),
+    }
+    text = (
+        "[template web]\nverify = maybe ; or not\ndays = 3\n[http a]\nuse = web\n"
+        "colour = red\n[http b]\nurl = https://b/\ndays = 1\nfail_days = 2\n"
+    )
+    one, two = targets(text)
+    values, wrong = typed(one, table)
+    assert values == {"fail_days": 3}
+    approved([str(problem) for problem in wrong], "1")
+    values, wrong = typed(two, table)
+    assert values == {"url": "https://b/", "fail_days": 2}
+    approved([str(problem) for problem in wrong], "2")
