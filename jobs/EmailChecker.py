@@ -65,15 +65,49 @@ class EmailChecker(JobBase):
             self._check_delivery(round_trip_mail, now)
         return self._look(round_trip_mail, now)
 
-    # The stages of a round trip.
+    def _missing_setup(self) -> str:
+        """Return why round trips are not possible; empty if they are."""
+        mail = self._checker.mail
+        if mail is None or (mail.nomail and not mail.holds):
+            return "nomail = yes: no mail is sent"
+        if not mail.smtpserver:
+            return "smtpserver is not set: no mail is sent"
+        if mail.mailbox is None:
+            return "imapserver is not set"
+        if not mail.user:
+            return "user is not set; the mailbox needs a login"
+        if not self._address():
+            return "neither user nor sender is a mail address"
+        return ""
 
-    def _queue_mail(self, now: datetime) -> NoReturn:
-        token = os.urandom(16).hex()
-        send_round_trip(self, token, f"round-trip mail {token}", BODY, self._address())
-        self.memory["round_trip"] = {"token": token, "sent": now.isoformat()}
-        sent = [*self.memory.get("tokens", ()), token]
-        self.memory["tokens"] = sent[-MAX_TOKENS:]
-        raise CheckPending("the round-trip mail is queued")
+    def _not_set_up(self, why: str) -> bool:
+        """Send one mail about it, if mail can be sent; the check itself is OK."""
+        print(f"not set up: {why}")
+        mail = self._checker.mail
+        self.memory.pop("round_trip", None)
+        self.memory["proof"] = {"result": "not set up", "why": why}
+        can_send = mail is not None and mail.smtpserver and not mail.nomail
+        if can_send and not self.memory.get("said") and not self._checker.is_trial:
+            server = self.config.get("email", "smtpserver")
+            every = self.executeEvery().partition("_")[0]
+            note = proof.not_set_up(why, server, f"every {every}")
+            self.memory["said"] = self.sendEmail(*note)
+        return True
+
+    def _try(self) -> bool:
+        """Log in and list the folders; send nothing and change nothing."""
+        from lib.mail import imap, mailbox
+
+        try:
+            names = mailbox.folders_of(self._mailbox(), self._deadline())
+        except imap.LookFailed as error:
+            raise CheckFailed(proof.reason(error.problem, str(error))) from error
+        print(
+            "The login works.  This run sends nothing.  Runs started by cron mail "
+            f"{self._address()} and look for it in these folders, in this order:\n"
+            f"{', '.join(names)}"
+        )
+        return True
 
     def _is_lost(self, round_trip_mail: dict[str, Any]) -> bool:
         """Return whether an unsent round-trip mail is no longer in the queue."""
@@ -83,6 +117,14 @@ class EmailChecker(JobBase):
         return (
             "taken" not in round_trip_mail and round_trip_mail.get("token") not in known
         )
+
+    def _queue_mail(self, now: datetime) -> NoReturn:
+        token = os.urandom(16).hex()
+        send_round_trip(self, token, f"round-trip mail {token}", BODY, self._address())
+        self.memory["round_trip"] = {"token": token, "sent": now.isoformat()}
+        sent = [*self.memory.get("tokens", ()), token]
+        self.memory["tokens"] = sent[-MAX_TOKENS:]
+        raise CheckPending("the round-trip mail is queued")
 
     def _check_delivery(self, round_trip_mail: dict[str, Any], now: datetime) -> None:
         """Keep when the round-trip mail was sent; raise if it was not sent yet."""
@@ -109,11 +151,11 @@ class EmailChecker(JobBase):
         raise CheckPending(f"the round-trip mail was not sent yet: {why}")
 
     def _look(self, round_trip_mail: dict[str, Any], now: datetime) -> bool:
-        from lib.mail import folders, imap, mailbox, roundtrip
+        from lib.mail import folders, imap, mailbox
 
         taken, grace_s = _moment(round_trip_mail["taken"]), self._mailbox().grace_s
         is_over = now - taken > timedelta(seconds=grace_s)
-        wanted = roundtrip.RoundTripMail(
+        wanted = proof.RoundTripMail(
             token=str(round_trip_mail["token"]),
             sent_at=taken,
             servername=self.config.get("general", "servername"),
@@ -140,8 +182,6 @@ class EmailChecker(JobBase):
         if found.kind is folders.Kind.JUNK:
             self._fail("spam", repr(found.folder), round_trip_mail, now)
         return self._proven(round_trip_mail, found.folder, found.trouble, now)
-
-    # How it ends.
 
     def _proven(
         self, round_trip_mail: dict[str, Any], folder: str, trouble: str, now: datetime
@@ -212,52 +252,6 @@ class EmailChecker(JobBase):
     def _sender(self) -> str:
         mail = self._checker.mail
         return (mail.sender or mail.user) if mail else ""
-
-    # Without a complete setup, and for a trial.
-
-    def _missing_setup(self) -> str:
-        """Return why round trips are not possible; empty if they are."""
-        mail = self._checker.mail
-        if mail is None or (mail.nomail and not mail.holds):
-            return "nomail = yes: no mail is sent"
-        if not mail.smtpserver:
-            return "smtpserver is not set: no mail is sent"
-        if mail.mailbox is None:
-            return "imapserver is not set"
-        if not mail.user:
-            return "user is not set; the mailbox needs a login"
-        if not self._address():
-            return "neither user nor sender is a mail address"
-        return ""
-
-    def _not_set_up(self, why: str) -> bool:
-        """Send one mail about it, if mail can be sent; the check itself is OK."""
-        print(f"not set up: {why}")
-        mail = self._checker.mail
-        self.memory.pop("round_trip", None)
-        self.memory["proof"] = {"verdict": "not set up", "why": why}
-        can_send = mail is not None and mail.smtpserver and not mail.nomail
-        if can_send and not self.memory.get("said") and not self._checker.is_trial:
-            server = self.config.get("email", "smtpserver")
-            every = self.executeEvery().partition("_")[0]
-            note = proof.not_set_up(why, server, f"every {every}")
-            self.memory["said"] = self.sendEmail(*note)
-        return True
-
-    def _try(self) -> bool:
-        """Log in and list the folders; send nothing and change nothing."""
-        from lib.mail import imap, mailbox
-
-        try:
-            names = mailbox.folders_of(self._mailbox(), self._deadline())
-        except imap.LookFailed as error:
-            raise CheckFailed(proof.reason(error.problem, str(error))) from error
-        print(
-            "The login works.  This run sends nothing.  Runs started by cron mail "
-            f"{self._address()} and look for it in these folders, in this order:\n"
-            f"{', '.join(names)}"
-        )
-        return True
 
 
 def _moment(text: Any) -> datetime:

@@ -63,7 +63,7 @@ def arrival(settings: Settings, sent: Message, limit_s: float = LOOK_FOR_S) -> s
     from lib.mail.folders import Kind
     from lib.mail.imap import LookFailed
     from lib.mail.mailbox import Found, look_for
-    from lib.mail.roundtrip import RoundTripMail
+    from lib.mail.proof import RoundTripMail
     from lib.net.connect import Deadline
 
     round_trip_mail = RoundTripMail(sent.message_id, sent.born_at)

@@ -107,11 +107,11 @@ def _mail_problem(inputs: HealthInputs, mail: Mail, now: datetime) -> str:
 
 
 def proof_facts(
-    verdict: str, round_trip_mail: Mapping[str, Any], interval_s: int
+    result: str, round_trip_mail: Mapping[str, Any], interval_s: int
 ) -> dict[str, Any]:
     """Return a proof as EmailChecker's memory keeps it, without its time."""
     return {
-        "verdict": verdict,
+        "result": result,
         "interval_s": interval_s,
         "seconds": round_trip_mail.get("seconds"),
         "hop": round_trip_mail.get("hop", ""),
@@ -145,7 +145,7 @@ def trouble(proof: Proof | None, now: datetime) -> str:
     """
     failed_at, arrived_at = _moment(proof, "failed_at"), proved_at(proof)
     if proof is not None and failed_at is not None:
-        reason = proof.get("verdict", "")
+        reason = proof.get("result", "")
         return f"the round-trip mail of {local(failed_at)} has failed: {reason}"
     if proof is None or arrived_at is None:
         return ""

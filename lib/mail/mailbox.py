@@ -20,10 +20,9 @@ from imapclient.response_parser import (  # type: ignore[import-untyped]  # unma
 from msgspec.structs import replace
 
 from lib.core.settings import Mailbox
-from lib.mail import roundtrip
 from lib.mail.folders import MAX_FOLDERS, Folder, Kind, encoded, in_order, listed
 from lib.mail.imap import UNREADABLE, ImapSession, LookFailed, quoted
-from lib.mail.roundtrip import FIELDS, RoundTripMail, Seen
+from lib.mail.proof import FIELDS, RoundTripMail, Seen, hops, longest
 from lib.net.connect import Deadline
 
 #: What has just come is among the last; a search of more takes some servers minutes.
@@ -249,8 +248,8 @@ def _cleared(
 ) -> Found:
     """Return where it was, and how its deletion went: nothing hangs on that."""
     received = [str(line) for line in seen.fields.get_all("Received", ())]
-    steps = roundtrip.hops(received, round_trip_mail.sent_at, seen.arrived_at)
-    found = Found(folder.name, folder.kind, seen.arrived_at, roundtrip.longest(steps))
+    steps = hops(received, round_trip_mail.sent_at, seen.arrived_at)
+    found = Found(folder.name, folder.kind, seen.arrived_at, longest(steps))
     try:
         count = _delete(session, folder, folders, round_trip_mail, seen.uid)
     except LookFailed as error:

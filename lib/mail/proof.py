@@ -1,22 +1,164 @@
-"""What EmailChecker remembers of its round-trip mails, and the texts about them.
+"""The proof that mail arrives: our round-trip mail, what is kept of it, the texts.
 
-Each way to fail has its own text and advice: to add one, give it a row in VERDICTS.
+A round-trip mail is recognised by a random token, which is in its Message-ID, in a
+header of its own and in its subject, since relays and filters change headers.  Replies
+and bounces, whose subject begins with other words, do not count.  Each way to fail has
+its own text and advice: to add one, give it a row in RESULTS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from lib.core.health import MAX_HISTORY, proof_facts
 from lib.core.text import wrapped
 
-# As EmailChecker keeps it; ``round-trip mail`` is what it knows of the mail.
+#: What is to be known of a mail.
+FIELDS = "MESSAGE-ID X-CHECKER-ROUND-TRIP SUBJECT FROM RECEIVED"
+#: Another instance with our name may wait for a younger one.
+LEFT_ALONE = timedelta(days=2)
+
+_TOKEN = "[0-9a-f]{32}"
+_IN_ID = re.compile(rf"<({_TOKEN})@")
+#: Filters put tags in brackets or stars before it.
+_IN_SUBJECT = re.compile(
+    rf"[\[(*{{].*\] round-trip mail ({_TOKEN})( \([0-9a-f]{{6}}\))?"
+)
+
+
+class RoundTripMail(msgspec.Struct, frozen=True):
+    """The mail that is looked for, and what tells ours from others'."""
+
+    token: str
+    sent_at: datetime
+    #: As subjects begin: ``[web1]``.
+    servername: str = ""
+    #: What it comes from.
+    address: str = ""
+    #: Tokens of those sent before, which may lie there still.
+    earlier: tuple[str, ...] = ()
+
+    def is_it(self, mail: Seen) -> bool:
+        """Return whether this is the mail."""
+        return self.token in mail.tokens(self.address)
+
+    def is_ours(self, mail: Seen) -> bool:
+        """Return whether it is ours and no longer waited for."""
+        if {self.token, *self.earlier}.intersection(mail.tokens(self.address)):
+            return True
+        # What state has forgotten is known by its words, once nobody can wait for it.
+        if not re.fullmatch(_TOKEN, mail.says("X-Checker-Round-Trip")):
+            return False
+        by_name = mail.says("Subject").startswith(f"[{self.servername}] ")
+        age = self.sent_at - (mail.arrived_at or self.sent_at)
+        return by_name and mail.is_from(self.address) and age > LEFT_ALONE
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A mail's header, as far as we asked for it."""
+
+    uid: str
+    #: When the mailbox took it; None if it does not say.
+    arrived_at: datetime | None
+    #: An email.message.Message.
+    fields: Any
+
+    def says(self, name: str) -> str:
+        """Return a field as a person reads it, in one line."""
+        from email.errors import HeaderParseError
+        from email.header import decode_header, make_header
+
+        text = str(self.fields.get(name, ""))
+        try:
+            text = str(make_header(decode_header(text)))
+        except (HeaderParseError, LookupError, ValueError):
+            pass  # as it stands
+        return " ".join(text.split())
+
+    def is_from(self, address: str) -> bool:
+        """Return whether it comes from this address."""
+        return address != "" and address.lower() in self.says("From").lower()
+
+    def tokens(self, address: str) -> set[str]:
+        """Return the tokens of round-trip mails that ``address`` may have sent."""
+        return set(self._tokens(address))
+
+    def _tokens(self, address: str) -> Iterator[str]:
+        yield self.says("X-Checker-Round-Trip")
+        if match := _IN_ID.match(self.says("Message-ID")):
+            yield match[1]
+        match = _IN_SUBJECT.fullmatch(self.says("Subject"))
+        if match and self.is_from(address):
+            yield match[1]
+
+
+#: A mail that has gone round in circles has no more to tell.
+MAX_HOPS = 50
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """One step of the way: who took the mail, and how long after the one before."""
+
+    by: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.0f} s to {self.by}"
+
+
+def hops(
+    received: Sequence[str], sent_at: datetime, arrived_at: datetime | None
+) -> list[Hop]:
+    """Return the steps in the order in which they were made.
+
+    ``received`` are the Received lines as they stand in the mail, the last step first.
+    """
+    before = sent_at
+    steps = []
+    for by, at in _moments(received, arrived_at):
+        steps.append(Hop(by, max(0.0, (at - before).total_seconds())))
+        before = at
+    return steps
+
+
+def _moments(
+    received: Sequence[str], arrived_at: datetime | None
+) -> Iterator[tuple[str, datetime]]:
+    for line in reversed(received[:MAX_HOPS]):
+        at = _hop_moment(line)
+        if at is not None:
+            by = re.search(r"\bby\s+([^\s;()]{1,100})", line)
+            yield (by[1] if by and by[1].isprintable() else "a server"), at
+    if arrived_at is not None:
+        yield "the mailbox", arrived_at
+
+
+def _hop_moment(line: str) -> datetime | None:
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(line.rpartition(";")[2].strip()[:80])
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def longest(steps: Sequence[Hop]) -> str:
+    """Return which step took longest, in words; empty if none took time."""
+    most = max(steps, key=lambda hop: hop.seconds, default=None)
+    return str(most) if most is not None and most.seconds >= 1 else ""
+
+
+# What EmailChecker remembers; ``round_trip_mail`` is what it knows of the mail.
 
 
 def proven(
-    verdict: str,
+    result: str,
     round_trip_mail: Mapping[str, Any],
     interval_s: int,
     now: datetime,
@@ -26,14 +168,15 @@ def proven(
 ) -> dict[str, Any]:
     """Return the proof to keep of a mail that was found."""
     kept = {
-        **proof_facts(verdict, round_trip_mail, interval_s),
+        **proof_facts(result, round_trip_mail, interval_s),
         "proved_at": now.isoformat(),
+        "folder": folder,
     }
-    return {**kept, "folder": folder, **({"trouble": trouble} if trouble else {})}
+    return {**kept, "trouble": trouble} if trouble else kept
 
 
 def failed(
-    verdict: str,
+    result: str,
     round_trip_mail: Mapping[str, Any],
     interval_s: int,
     now: datetime,
@@ -41,7 +184,7 @@ def failed(
 ) -> dict[str, Any]:
     """Return the proof to keep of one that failed, after the one ``before``."""
     kept = {
-        **proof_facts(verdict, round_trip_mail, interval_s),
+        **proof_facts(result, round_trip_mail, interval_s),
         "failed_at": now.isoformat(),
     }
     if isinstance(before, dict) and "proved_at" in before:
@@ -50,25 +193,26 @@ def failed(
 
 
 def with_line(
-    history: Any, round_trip_mail: Mapping[str, Any], verdict: str
+    history: Any, round_trip_mail: Mapping[str, Any], result: str
 ) -> list[Any]:
     """Return the history with one proof more.
 
-    When it was sent, when it arrived, seconds, the verdict, the longest step.
+    When it was sent, when it arrived, seconds, the result, the longest step.
     """
     line = [
         round_trip_mail.get("taken") or round_trip_mail.get("sent"),
         round_trip_mail.get("arrived"),
         round_trip_mail.get("seconds"),
-        verdict,
+        result,
         round_trip_mail.get("hop", ""),
     ]
     before = history if isinstance(history, list) else []
     return [*before, line][-MAX_HISTORY:]
 
 
-#: The verdict: what the subject says, with what was seen in {}, and what to do.
-VERDICTS = {
+#: By the result of a round trip: what the subject says, with the detail in {}, and
+#: what to do.
+RESULTS = {
     "late": (
         "our own mail arrived late, {}",
         "Alerts come as late as this.  The step that took longest is named above; if "
@@ -127,10 +271,10 @@ This is said once.
 """
 
 
-def reason(verdict: str, seen: str) -> str:
-    """Return why the proof has failed: what was seen, and below it what to do."""
-    first, _end, more = seen.partition("\n")
-    words, advice = VERDICTS[verdict]
+def reason(result: str, detail: str) -> str:
+    """Return why the proof has failed: the detail, and below it what to do."""
+    first, _end, more = detail.partition("\n")
+    words, advice = RESULTS[result]
     return "\n".join(filter(None, (words.format(first), more, wrapped(advice))))
 
 

@@ -88,7 +88,7 @@ def _proof(
     if record is None or not isinstance(proof, dict):
         yield "round-trip mail", "none sent yet"
         return
-    status, more = proof.get("verdict", ""), proof.get("why") or proof.get("trouble")
+    status, more = proof.get("result", ""), proof.get("why") or proof.get("trouble")
     yield "round-trip mail", f"{status}: {more}" if more else f"{status}"
     history = record.memory.get("history")
     for line in reversed(history[-MAX_PROOFS:] if isinstance(history, list) else []):

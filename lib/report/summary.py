@@ -138,7 +138,7 @@ def proofs(facts: SummaryInput, settings: Settings) -> tuple[str, list[str]]:
     record = prover(facts.records.values())
     memory = record.memory if record else {}
     proof, history = memory.get("proof"), memory.get("history")
-    if isinstance(proof, dict) and proof.get("verdict") == "not set up":
+    if isinstance(proof, dict) and proof.get("result") == "not set up":
         return f"not set up: {proof.get('why', '')}", []
     if settings.mail.mailbox is None:
         return "not set up: [email] imapserver is not set", []

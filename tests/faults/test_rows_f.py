@@ -69,7 +69,7 @@ def test_f1_a_mail_under_way_is_no_alarm_and_the_next_run_goes_on_with_it(
         assert cron_at(instance, minute * MINUTE).silent
     assert account.smtp.mails == [round_trip_mail]
     proof = memory(instance)["proof"]
-    assert proof["verdict"] == "arrived"
+    assert proof["result"] == "arrived"
     # It left a moment after the run began, and a mailbox counts whole seconds.
     assert late.total_seconds() - 10 < proof["seconds"] <= late.total_seconds()
     assert account.subjects() == []
@@ -136,7 +136,7 @@ def found_in(instance, stub, folder):
     instance.cron()
     assert stub.mails[raw][0].deleted
     assert "round_trip" not in memory(instance)
-    return memory(instance)["proof"]["verdict"]
+    return memory(instance)["proof"]["result"]
 
 
 @pytest.mark.fault("F10", "midnight, zone edges")
@@ -165,5 +165,5 @@ def test_f10_a_mail_is_found_though_it_is_another_day_there(
         stub.mails["INBOX"] = [StubMail(header, came)]
         assert cron_at(instance, before + MINUTE).silent
     proof = memory(instance)["proof"]
-    assert proof["verdict"] == "arrived" and 0 <= proof["seconds"] <= 16
+    assert proof["result"] == "arrived" and 0 <= proof["seconds"] <= 16
     assert not any("SINCE" in one or "BEFORE" in one for one in stub.heard)

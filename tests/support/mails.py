@@ -183,7 +183,7 @@ def of_peers() -> Iterator[Titled]:
 
 
 def _of_ways() -> Iterator[Titled]:
-    doubt = health.trouble({"failed_at": NIGHT.isoformat(), "verdict": "never"}, NIGHT)
+    doubt = health.trouble({"failed_at": NIGHT.isoformat(), "result": "never"}, NIGHT)
     found = alert(DISK, FULL)
     line = delivery.BY_BACKUP.format(why=doubt)
     # As delivery.py puts it there.
@@ -256,7 +256,7 @@ def the_daily_summary() -> Message:
     history = [[at.isoformat(), "", 4.0, "arrived", ""] for at in sent[::-1]]
     late = (sent[2] + timedelta(minutes=5)).isoformat()
     history[-3] = [sent[2].isoformat(), late, 300, "late", "290 s to mx1"]
-    proven = {"verdict": "arrived", "proved_at": morning.isoformat()}
+    proven = {"result": "arrived", "proved_at": morning.isoformat()}
     prover = JobKey("EmailChecker", "EmailChecker")
     known = CatalogEntry("peer friend", "p.py", JobFrequency.HOUR, judged=True)
     found = SummaryInput(

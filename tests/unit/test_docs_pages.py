@@ -122,9 +122,9 @@ def test_each_code_of_the_audit_log_is_in_the_table():
     assert shown == [*Decision, *Event]
 
 
-def test_each_verdict_on_our_own_mail_is_in_the_table():
+def test_each_result_on_our_own_mail_is_in_the_table():
     table = rows(part("alerting.md", "Proof that mail arrives"))
-    assert [words(row[0])[0] for row in table] == list(proof.VERDICTS)
+    assert [words(row[0])[0] for row in table] == list(proof.RESULTS)
 
 
 def test_the_figures_of_alerting_are_those_of_the_rules():

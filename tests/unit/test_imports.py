@@ -20,7 +20,7 @@ LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 PURE = (
     "alerting/accounts alerting/bundling alerting/merge alerting/notices"
     " alerting/planning alerting/queue alerting/results alerting/templates mail/proof"
-    " mail/roundtrip peers/templates report/status report/summary"
+    " peers/templates report/status report/summary"
 ).split()
 
 #: Modules by which the world is reached, and what is called to reach it.

@@ -33,7 +33,7 @@ def proof_of(instance, account, folder="INBOX", count=1):
 def test_a_mail_that_somebody_has_marked_as_deleted_stays(tmp_path, account, cafile):
     account.put("INBOX", LUNCH, flags=r"(\Deleted)")
     instance = instance_of(tmp_path, account, cafile)
-    assert proof_of(instance, account, count=2)["verdict"] == "arrived"
+    assert proof_of(instance, account, count=2)["result"] == "arrived"
     assert account.subjects("INBOX", "ALL") == ["lunch"]
 
 
@@ -55,7 +55,7 @@ def test_folders_are_opened_read_only_until_it_is_found(tmp_path, on_postfix, ca
     instance.cron("hour")
     on_postfix.wait_for("Junk")
     on_postfix.listen_in()
-    assert until_proven(instance)["verdict"] == "spam"
+    assert until_proven(instance)["result"] == "spam"
     heard = on_postfix.heard()
     writing = ("SELECT", "UID STORE", "UID EXPUNGE", "EXPUNGE", "UID MOVE", "CLOSE")
     written = [one for one in heard if one.startswith(writing)]
@@ -84,7 +84,7 @@ def test_settings_say_where_to_look(tmp_path, on_postfix, cafile, option, looked
     instance.cron("hour")
     on_postfix.wait_for("Trash")
     on_postfix.listen_in()
-    assert until_proven(instance)["verdict"] == "arrived"
+    assert until_proven(instance)["result"] == "arrived"
     heard = on_postfix.heard()
     assert [one for one in heard if one.startswith("EXAMINE")] == looked_into
 
@@ -93,7 +93,7 @@ def test_a_pinned_folder_that_is_not_there_is_named(
     tmp_path, account, cafile, approved
 ):
     instance = instance_of(tmp_path, account, cafile, "imapfolder = Nowhere\n")
-    approved(proof_of(instance, account)["verdict"], "1", hide=REAL)
+    approved(proof_of(instance, account)["result"], "1", hide=REAL)
     approved(record(instance)["last_reason"], "2", hide=REAL)
 
 
@@ -102,7 +102,7 @@ def test_a_folder_is_spam_by_its_mark_whatever_its_name(
 ):
     on_postfix.goes_to("Zurückgehalten")
     instance = instance_of(tmp_path, on_postfix, cafile)
-    assert proof_of(instance, on_postfix, "Zurückgehalten")["verdict"] == "spam"
+    assert proof_of(instance, on_postfix, "Zurückgehalten")["result"] == "spam"
     approved(record(instance)["last_reason"], hide=REAL)
 
 
@@ -116,7 +116,7 @@ def test_a_round_trip_mail_whose_header_was_rewritten_on_its_way_is_deleted_too(
     )
     on_postfix.put("INBOX", LUNCH)
     instance = instance_of(tmp_path, on_postfix, cafile)
-    assert proof_of(instance, on_postfix, count=2)["verdict"] == "arrived"
+    assert proof_of(instance, on_postfix, count=2)["result"] == "arrived"
     assert on_postfix.subjects("INBOX", "ALL") == ["lunch"]
 
 
@@ -127,7 +127,7 @@ def test_in_a_mailbox_of_100000_the_work_is_bounded(tmp_path, on_postfix, cafile
     on_postfix.wait_for("INBOX", 100_001)
     on_postfix.listen_in()
     began = time.monotonic()
-    assert until_proven(instance)["verdict"] == "arrived"
+    assert until_proven(instance)["result"] == "arrived"
     assert time.monotonic() - began < 40
     heard = on_postfix.heard()
     searched = {one.split()[2] for one in heard if one.startswith("UID SEARCH")}
@@ -144,7 +144,7 @@ def test_tls_may_begin_at_once_or_when_asked_for(tmp_path, on_postfix, cafile):
         f"imapport = {ports['imap']}\nimapsecurity = starttls",
     )
     instance = Instance(tmp_path, text)
-    assert proof_of(instance, on_postfix)["verdict"] == "arrived"
+    assert proof_of(instance, on_postfix)["result"] == "arrived"
 
 
 def test_nothing_is_said_to_servers_whose_issuer_is_unknown(
@@ -188,7 +188,7 @@ def test_peers_hear_of_a_mail_problem_until_there_is_a_proof(tmp_path, account, 
     account.goes_to("INBOX")
     turn_back(instance, minutes=11)
     instance.cron()
-    assert memory(instance)["proof"]["verdict"] == "never"
+    assert memory(instance)["proof"]["result"] == "never"
     # The alert about it was taken, and proves nothing.
     account.notified()
     assert word() == "MailProblem"

@@ -40,7 +40,7 @@ def test_without_a_second_account_there_is_one_way():
     ("memory", "why"),
     [
         ({}, ""),
-        ({"verdict": "not set up"}, ""),
+        ({"result": "not set up"}, ""),
         ({"proved_at": ago(minutes=50), "interval_s": 3600}, ""),
         ({"proved_at": ago(hours=1, minutes=59), "interval_s": 3600}, ""),
         ({"proved_at": ago(hours=2, minutes=1), "interval_s": 3600}, "too old"),
@@ -152,12 +152,12 @@ def test_a_round_trip_mail_goes_by_the_primary_account_and_can_prove_it_again(
         instance.cron("hour")
         turn_back(instance, minutes=11)
         instance.cron()
-        assert memory(instance)["proof"]["verdict"] == "never"
+        assert memory(instance)["proof"]["result"] == "never"
         (alert,) = second.wait_for(1)
         first.goes_to("INBOX")
         instance.cron("hour")
         first.wait_for("INBOX")
-        assert until_proven(instance)["verdict"] == "arrived"
+        assert until_proven(instance)["result"] == "arrived"
         assert len(second.mails) == 1
         (recovery,) = first.notified()
     approved(recovery.subject, hide=REAL)
@@ -176,7 +176,7 @@ def test_a_round_trip_mail_that_the_first_refuses_never_goes_by_the_second(
         approved(alert.subject, "subject", hide=REAL)
         turn_back(instance, minutes=11)
         instance.cron()
-        approved(memory(instance)["proof"]["verdict"], "2", hide=REAL)
+        approved(memory(instance)["proof"]["result"], "2", hide=REAL)
         assert "AUTH" in record(instance)["last_reason"]
         subjects = [one.subject for one in second.wait_for(2)]
     assert not [one for one in subjects if "round-trip mail" in one]

@@ -29,7 +29,7 @@ def test_each_mail_is_shown_as_it_is_written(approved):
 
 
 def test_each_way_in_which_our_own_mail_or_a_peer_fails_is_there():
-    assert set(mails.SEEN) == set(proof.VERDICTS)
+    assert set(mails.SEEN) == set(proof.RESULTS)
     assert set(mails.WHY) == set(templates.ADVICE)
 
 

@@ -37,7 +37,7 @@ def ago(**length):
 
 def proof(**times):
     found = {name: moment.isoformat() for name, moment in times.items()}
-    return {**found, "interval_s": 3600, "verdict": "never"}
+    return {**found, "interval_s": 3600, "result": "never"}
 
 
 PROVEN = proof(proved_at=ago(minutes=50))
@@ -82,7 +82,7 @@ def test_how_long_ago_a_run_may_have_finished_is_for_the_settings_to_say(
     [
         (PROVEN, ""),
         (None, "not proven yet"),
-        ({"verdict": "not set up"}, "not proven yet"),
+        ({"result": "not set up"}, "not proven yet"),
         (proof(proved_at=ago(hours=1), failed_at=ago(minutes=1)), "has failed: never"),
         (proof(failed_at=ago(minutes=1)), "has failed"),
         (proof(proved_at=ago(hours=1, minutes=59)), ""),

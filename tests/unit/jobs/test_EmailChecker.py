@@ -21,12 +21,12 @@ def test_a_mail_to_ourselves_is_found_and_deleted(tmp_path, account, cafile, fol
     assert "proof" not in memory(instance)
     account.wait_for(folder, 2 if folder == "INBOX" else 1)
     proof = until_proven(instance)
-    assert (proof["verdict"], proof["interval_s"]) == ("arrived", 3600)
+    assert (proof["result"], proof["interval_s"]) == ("arrived", 3600)
     assert proof["seconds"] < 20 and "failed_at" not in proof
     assert account.subjects("INBOX") == ["lunch"]
     assert folder == "INBOX" or account.subjects(folder) == []
-    ((_sent, _arrived, seconds, verdict, _hop),) = memory(instance)["history"]
-    assert (seconds, verdict) == (proof["seconds"], "arrived")
+    ((_sent, _arrived, seconds, result, _hop),) = memory(instance)["history"]
+    assert (seconds, result) == (proof["seconds"], "arrived")
     (row,) = instance.run("-m", "list", "--json").json()
     assert row["status"] == "ok"
 
@@ -38,7 +38,7 @@ def test_a_mail_under_way_is_looked_for_each_minute(tmp_path, account, cafile):
     assert instance.cron().silent
     assert record(instance)["pending"] and "round_trip" in memory(instance)
     proof = until_proven(instance)
-    assert proof["verdict"] == "arrived" and 5 <= proof["seconds"] < 20
+    assert proof["result"] == "arrived" and 5 <= proof["seconds"] < 20
     assert int(proof["hop"].split()[0]) >= 5, proof
 
 
@@ -49,7 +49,7 @@ def test_what_arrives_in_spam_is_no_proof(tmp_path, account, cafile, approved):
     instance.cron("hour")
     account.wait_for("Junk")
     proof = until_proven(instance)
-    assert proof["verdict"] == "spam" and "proved_at" not in proof
+    assert proof["result"] == "spam" and "proved_at" not in proof
     approved(record(instance)["last_reason"], "1", hide=REAL)
     approved(account.notified()[-1].subject, "subject", hide=REAL)
 
@@ -65,13 +65,13 @@ def test_what_never_arrives_fails_once_and_a_later_proof_ends_it(
     turn_back(instance, minutes=11)
     instance.cron()
     proof = memory(instance)["proof"]
-    assert proof["verdict"] == "never" and proof["failed_at"]
+    assert proof["result"] == "never" and proof["failed_at"]
     reason = record(instance)["last_reason"]
     approved(reason, "reason", hide=REAL)
     account.goes_to("INBOX")
     instance.cron("hour")
     proof = until_proven(instance)
-    assert proof["verdict"] == "arrived" and "failed_at" not in proof
+    assert proof["result"] == "arrived" and "failed_at" not in proof
     alert, recovery = (one.subject for one in account.notified(2))
     approved(alert, "alert", hide=REAL)
     approved(recovery, "recovery", hide=REAL)
@@ -83,7 +83,7 @@ def test_a_late_mail_is_a_warning_and_yet_a_proof(tmp_path, account, cafile, app
     account.wait_for("INBOX")
     turn_back(instance, minutes=5)
     proof = until_proven(instance)
-    assert proof["verdict"] == "late" and proof["proved_at"]
+    assert proof["result"] == "late" and proof["proved_at"]
     assert 298 <= proof["seconds"] < 330 and "failed_at" not in proof
     approved(record(instance)["last_reason"], hide={r"\b\d+ s\b": "N s"})
 
@@ -98,7 +98,7 @@ def test_a_login_that_is_refused_is_not_tried_each_minute(
     account.let_smtp_know("another")
     instance.write(instance.settings.read_text().replace(PASSWORD, "another"))
     instance.cron()
-    approved(memory(instance)["proof"]["verdict"], "1", hide=REAL)
+    approved(memory(instance)["proof"]["result"], "1", hide=REAL)
     assert "round_trip" not in memory(instance) and not record(instance).get("pending")
     (alert,) = account.notified()
     approved(alert.subject, "subject", hide=REAL)
@@ -114,7 +114,7 @@ def test_a_round_trip_mail_that_is_refused_says_what_the_server_said(
     instance.cron("hour")
     instance.cron()
     proof = memory(instance)["proof"]
-    approved(proof["verdict"], "1", hide=REAL)
+    approved(proof["result"], "1", hide=REAL)
     approved(record(instance)["last_reason"], "2", hide={r"checker\d*@": "checker@"})
 
 
@@ -127,7 +127,7 @@ def test_a_round_trip_mail_that_waits_fails_after_the_grace_and_goes_on(
     assert record(instance)["pending"] and "proof" not in memory(instance)
     turn_back(instance, minutes=11)
     instance.cron()
-    approved(memory(instance)["proof"]["verdict"], hide=REAL)
+    approved(memory(instance)["proof"]["result"], hide=REAL)
     assert "greylisted" in record(instance)["last_reason"]
     token = memory(instance)["round_trip"]["token"]
     account.answer = None
@@ -135,7 +135,7 @@ def test_a_round_trip_mail_that_waits_fails_after_the_grace_and_goes_on(
     instance.cron()
     account.wait_for("INBOX")
     instance.cron("hour")
-    assert until_proven(instance)["verdict"] in ("arrived", "late")
+    assert until_proven(instance)["result"] in ("arrived", "late")
     assert token in memory(instance)["tokens"]
 
 
@@ -148,7 +148,7 @@ def test_a_mailbox_that_is_away_is_told_after_the_grace(tmp_path, account, cafil
     assert record(instance)["pending"] and "proof" not in memory(instance)
     turn_back(instance, minutes=11)
     instance.cron()
-    assert memory(instance)["proof"]["verdict"] == "unreachable"
+    assert memory(instance)["proof"]["result"] == "unreachable"
     assert "imapport" in record(instance)["last_reason"]
 
 
@@ -161,7 +161,7 @@ def test_without_imapserver_it_says_so_once(tmp_path, ca, cafile, approved):
         approved(note.subject, "subject", hide=REAL)
         (row,) = instance.run("-m", "list", "--json").json()
     approved(row["status"], "2", hide=REAL)
-    approved(memory(instance)["proof"]["verdict"], "3", hide=REAL)
+    approved(memory(instance)["proof"]["result"], "3", hide=REAL)
 
 
 def test_what_was_proven_is_still_known_when_it_is_not_set_up_any_more(
@@ -174,7 +174,7 @@ def test_what_was_proven_is_still_known_when_it_is_not_set_up_any_more(
     text = instance.settings.read_text()
     instance.write(text.replace("imapserver =", "#imapserver ="))
     instance.cron("hour")
-    approved(memory(instance)["proof"]["verdict"], hide=REAL)
+    approved(memory(instance)["proof"]["result"], hide=REAL)
     assert len(memory(instance)["history"]) == 1
 
 

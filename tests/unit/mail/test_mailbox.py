@@ -10,7 +10,7 @@ from lib.core.settings import Mailbox
 from lib.mail.folders import Kind
 from lib.mail.imap import LookFailed
 from lib.mail.mailbox import Nowhere, folders_of, look_for
-from lib.mail.roundtrip import RoundTripMail
+from lib.mail.proof import RoundTripMail
 from lib.net.connect import Deadline
 from tests.support.imapstub import ImapStub, StubMail
 from tests.support.servers import PASSWORD, USER

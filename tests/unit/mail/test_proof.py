@@ -17,7 +17,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 def proof(interval_s=3600, **times):
     found = {name: (NOON - length).isoformat() for name, length in times.items()}
-    return {**found, "verdict": "never", "interval_s": interval_s}
+    return {**found, "result": "never", "interval_s": interval_s}
 
 
 def test_it_is_what_emailchecker_remembers():
@@ -39,7 +39,7 @@ def test_it_is_what_emailchecker_remembers():
     ("found", "said"),
     [
         (None, ""),
-        ({"verdict": "not set up"}, ""),
+        ({"result": "not set up"}, ""),
         (proof(proved_at=timedelta(hours=2)), ""),
         (proof(proved_at=timedelta(hours=2, seconds=1)), "too old"),
         (proof(600, proved_at=timedelta(minutes=21)), "too old"),

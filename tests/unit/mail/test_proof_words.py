@@ -7,15 +7,15 @@ import pytest
 from lib.mail import proof
 
 
-@pytest.mark.parametrize("verdict", proof.VERDICTS)
-def test_each_verdict_has_its_own_words_and_its_own_advice(verdict):
-    words, advice = proof.VERDICTS[verdict]
-    text = proof.reason(verdict, "{what} was seen\nand where")
+@pytest.mark.parametrize("result", proof.RESULTS)
+def test_each_result_has_its_own_words_and_its_own_advice(result):
+    words, advice = proof.RESULTS[result]
+    text = proof.reason(result, "{what} was seen\nand where")
     first, where, *more = text.split("\n")
     assert (first, where) == (words.format("{what} was seen"), "and where")
     assert " ".join(" ".join(more).split()) == " ".join(advice.split())
     assert max(map(len, more)) <= 76
-    others = [words for words, _advice in proof.VERDICTS.values()]
+    others = [words for words, _advice in proof.RESULTS.values()]
     assert others.count(words) == 1 and len(advice) > 60
 
 

@@ -71,7 +71,7 @@ def test_the_proofs_are_shown_the_last_first():
         ["2026-11-22T11:30:00+00:00", "2026-11-22T11:31:40+00:00", 100, "late", "90 s"],
         "no proof at all",
     ]
-    proof = {"verdict": "late", "proved_at": NOON.isoformat(), "interval_s": 3600}
+    proof = {"result": "late", "proved_at": NOON.isoformat(), "interval_s": 3600}
     memory = {"proof": proof, "history": history}
     lines = said(
         BOX, RUN, Record(JobKey("EmailChecker", "EmailChecker"), memory=memory)

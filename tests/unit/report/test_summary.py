@@ -39,13 +39,13 @@ PROVER = JobKey("EmailChecker", "EmailChecker")
 FAILING, RECOVERED, CERTIFICATES, SLOWEST, PROOFS, PEERS, SKIPPED = range(7)
 
 
-def proof(at=MORNING - HOUR, verdict="arrived", seconds=4.2):
+def proof(at=MORNING - HOUR, result="arrived", seconds=4.2):
     arrived = (at + timedelta(seconds=seconds)).isoformat() if seconds else None
-    return [at.isoformat(), arrived, seconds, verdict, ""]
+    return [at.isoformat(), arrived, seconds, result, ""]
 
 
 def prover(*history, **memory):
-    said = {"proved_at": MORNING.isoformat(), "verdict": "arrived", "interval_s": 3600}
+    said = {"proved_at": MORNING.isoformat(), "result": "arrived", "interval_s": 3600}
     return Record(PROVER, memory={"proof": said, "history": list(history), **memory})
 
 
@@ -271,7 +271,7 @@ def test_where_nothing_is_proven_it_says_why(approved):
     approved(below(PROOFS, facts(prover())), "no mail was sent")
     bare = replace(SETTINGS, mail=Mail(smtpserver="smtp.example.com"))
     approved(below(PROOFS, facts(prover()), settings=bare), "no mailbox")
-    said = {"verdict": "not set up", "why": "nomail = yes: no mail leaves"}
+    said = {"result": "not set up", "why": "nomail = yes: no mail leaves"}
     approved(below(PROOFS, facts(prover(proof=said))), "nomail")
 
 

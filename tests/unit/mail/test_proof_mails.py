@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lib.mail.mailbox import seen_in
-from lib.mail.roundtrip import LEFT_ALONE, RoundTripMail
+from lib.mail.proof import LEFT_ALONE, RoundTripMail
 
 TOKEN, OTHER = "0123456789abcdef" * 2, "f" * 32
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

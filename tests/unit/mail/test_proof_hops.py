@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.mail.roundtrip import hops, longest
+from lib.mail.proof import hops, longest
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
