@@ -134,7 +134,7 @@ class PeerJob(JobBase):
         self.memory["silent"] = min(count, self.peers.after)
         times = self.peers.after
         if count < times:
-            what = templates.first_line(peer_status, asked.why)
+            what = templates.answer_line(peer_status, asked.why)
             raise CheckPending(f"{what}; trying again ({count} of {times} attempts)")
         raise CheckFailed(
             templates.not_answered(
@@ -182,4 +182,6 @@ class PeerJob(JobBase):
             return
         now = datetime.now(UTC)
         self.memory["uplink_down"] = now.isoformat()
-        self.sendEmail(*templates.uplink_down(now), self._alertcontact())
+        self.sendEmail(
+            *templates.uplink_down(now, self._checker.zone), self._alertcontact()
+        )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
+from functools import partial
 
 from lib.core import health, ratelimit
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record
 from lib.core.settings import Mail
+from lib.core.text import mail_time
 
 #: Why the primary account is not used.
 HELD = "it refused the login too often, or is rate-limiting us"
@@ -26,7 +28,11 @@ class Accounts:
 
 
 def accounts(
-    mail: Mail, send_log: SendLog, records: Iterable[Record], now: datetime
+    mail: Mail,
+    send_log: SendLog,
+    records: Iterable[Record],
+    now: datetime,
+    zone: tzinfo | None,
 ) -> Accounts:
     """Return the accounts to use now.
 
@@ -37,4 +43,6 @@ def accounts(
         return Accounts()
     if ratelimit.is_held(send_log, now):
         return Accounts(mail.backup, HELD)
-    return Accounts(mail.backup, health.trouble(health.proof_in(records), now))
+    time_text = partial(mail_time, zone=zone)
+    why = health.trouble(health.proof_in(records), now, time_text)
+    return Accounts(mail.backup, why)

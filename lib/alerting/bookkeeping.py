@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import islice
 
 from lib.alerting import bundling, notices, queue, results
@@ -25,6 +26,7 @@ from lib.core.messages import Bundle, Message, RoundTripDelivery
 from lib.core.ratelimit import Limits, SendLog
 from lib.core.records import Record
 from lib.core.settings import Settings
+from lib.core.text import mail_time
 from lib.storage.auditlog import AuditLog
 from lib.storage.session import StoreSession
 
@@ -65,7 +67,7 @@ class Bookkeeper:
             limited_until = ratelimit.room_at(self.send_log, self.limits, now)
             self.send_log = replace(self.send_log, limited_until=limited_until)
         send_log, message = notices.deferral_notice(
-            self.send_log, self.limits, count, contact, now
+            self.send_log, self.limits, count, contact, now, self._settings.zone
         )
         if message is None:
             self._store.save_send_log(self.send_log)
@@ -283,6 +285,7 @@ class Bookkeeper:
 
     def log_deferred(self, since: datetime) -> None:
         """Log why messages queued since then were not sent."""
+        time_text = partial(mail_time, zone=self._settings.zone)
         now = self._now()
         in_bundle = {
             name: bundle
@@ -295,7 +298,9 @@ class Bookkeeper:
                 bundle = in_bundle.get(message.message_id)
                 # A message that was tried by itself has a line already.
                 if message.born_at >= since and not message.attempts:
-                    why = deferral.why_deferred(message, bundle, self.send_log, now)
+                    why = deferral.why_deferred(
+                        message, bundle, self.send_log, now, time_text
+                    )
                     self._audit_log.note(
                         [decisions.deferred(record, message, why, now)]
                     )

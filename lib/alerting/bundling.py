@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from lib.alerting.merge import line_of
 from lib.core import policy
@@ -21,7 +21,7 @@ from lib.core.enums import MessageKind
 from lib.core.jobs import OWN_KEY
 from lib.core.messages import Bundle, Message
 from lib.core.records import Record
-from lib.core.text import local
+from lib.core.text import mail_time
 
 #: A bundle lists the subjects of its messages up to this many bytes.
 MAX_LISTED = 256 * 1024
@@ -79,7 +79,10 @@ def bundle_id(ids: Collection[str]) -> str:
 
 
 def bundle_message(
-    message_id: str, entries: Sequence[tuple[str, Message]], now: datetime
+    message_id: str,
+    entries: Sequence[tuple[str, Message]],
+    now: datetime,
+    zone: tzinfo | None,
 ) -> Message:
     """Return one mail for many messages, each given with its job's name, oldest first.
 
@@ -90,7 +93,7 @@ def bundle_message(
         message_id=message_id,
         kind=MessageKind.NOTE,
         subject=_bundle_subject(entries, groups),
-        body=_bundle_body(entries, groups),
+        body=_bundle_body(entries, groups, zone),
         to=entries[0][1].to,
         born_at=now,
     )
@@ -118,12 +121,15 @@ def _bundle_subject(
 
 
 def _bundle_body(
-    entries: Sequence[tuple[str, Message]], groups: Sequence[Group]
+    entries: Sequence[tuple[str, Message]],
+    groups: Sequence[Group],
+    zone: tzinfo | None,
 ) -> str:
     first, last = entries[0][1].born_at, entries[-1][1].born_at
     lines = [
         f"{len(entries):,} messages: {_counts(one for _name, one in entries)}.",
-        f"First: {local(first)}.  Last: {local(last)}.",
+        f"First:      {mail_time(first, zone)}",
+        f"Last:       {mail_time(last, zone)}",
         "Check now:  checker.py -m list",
     ]
     size = sum(map(len, lines))
@@ -137,7 +143,7 @@ def _bundle_body(
         size += len(head[1].encode("utf-8", "replace")) + 2
         lines += head
         for number, message in enumerate(messages):
-            line = f"    {line_of(message)}"
+            line = f"    {line_of(message, zone)}"
             size += len(line.encode("utf-8", "replace")) + 1
             if size >= MAX_LISTED:
                 unlisted += messages[number:]

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
 from lib.alerting.accounts import Accounts
@@ -19,7 +20,7 @@ from lib.alerting.results import DeliveryFailure
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.core.settings import Mail, Settings
-from lib.core.text import counted, first_line, local, wrapped
+from lib.core.text import counted, first_line, mail_time, wrapped
 from lib.mail.replies import DeliveryError
 from lib.system import process
 from lib.system.process import Emit
@@ -220,7 +221,7 @@ def _session(work: Callable[[Emit, float], None], limit_s: float) -> process.Chi
         return process.do_here(lambda emit: work(emit, limit_s), limit_s)
 
 
-def failure_lines(unsent: Iterable[Unsent]) -> Iterator[str]:
+def failure_lines(unsent: Iterable[Unsent], zone: tzinfo | None) -> Iterator[str]:
     """Yield a log line for each reason why messages were not sent."""
     by_reason: dict[str, list[Envelope]] = {}
     for event in unsent:
@@ -229,8 +230,8 @@ def failure_lines(unsent: Iterable[Unsent]) -> Iterator[str]:
         oldest = min(envelope.oldest for envelope in envelopes)
         count = sum(len(envelope.ids) for envelope in envelopes)
         yield (
-            f"{counted(count, 'mail')} not sent, the oldest from {local(oldest)}: "
-            f"{why}; queued, a later run tries again"
+            f"{counted(count, 'mail')} not sent, the oldest from "
+            f"{mail_time(oldest, zone)}: {why}; queued, a later run tries again"
         )
 
 

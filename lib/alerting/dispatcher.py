@@ -160,12 +160,15 @@ class Dispatcher:
             now,
             jobs_done=jobs_done,
             many_to_come=many_to_come,
+            zone=self._settings.zone,
             has_backup=self._accounts().backup is not None,
         )
 
     def _accounts(self) -> accounts.Accounts:
         records = self._session.records.values()
-        return accounts.accounts(self._mail, self._books.send_log, records, self._now())
+        return accounts.accounts(
+            self._mail, self._books.send_log, records, self._now(), self._settings.zone
+        )
 
     def _settle(self, events: Iterable[Event]) -> None:
         """Save and log the results, one after the other."""
@@ -189,5 +192,5 @@ class Dispatcher:
             for line in self._books.end_session(self._refusals):
                 logger.error("%s", line)
             self._refusals = []
-        for line in delivery.failure_lines(unsent):
+        for line in delivery.failure_lines(unsent, self._settings.zone):
             logger.error("%s", line)

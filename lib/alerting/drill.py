@@ -33,7 +33,13 @@ def message(settings: Settings, job: Job, now: datetime) -> Message:
     """Return the default alert of a made-up failure."""
     result = CheckResult(Status.FAILING, "this is a drill, nothing is wrong")
     alert = templates.default_message(
-        os.urandom(16).hex(), job, Record(job.key), result, Decision.FIRST_ALERT, now
+        os.urandom(16).hex(),
+        job,
+        Record(job.key),
+        result,
+        Decision.FIRST_ALERT,
+        now,
+        settings.zone,
     )
     notice = NOTICE.format(server=settings.servername)
     return replace(

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 
 from lib.core.enums import MessageKind
 from lib.core.messages import Merged, Message
-from lib.core.text import counted, duration, first_line, local
+from lib.core.text import counted, duration, first_line, mail_time
 
 #: The most lines about merged messages.
 MAX_LINES = 50
@@ -30,7 +31,9 @@ class MergedMessage:
     ids: tuple[str, ...]
 
 
-def merged(name: str, waiting: Sequence[Message]) -> list[MergedMessage]:
+def merged(
+    name: str, waiting: Sequence[Message], zone: tzinfo | None
+) -> list[MergedMessage]:
     """Return the messages to send in place of ``waiting``.
 
     ``waiting`` has one job's messages to the same people, oldest first.  What a job
@@ -44,19 +47,21 @@ def merged(name: str, waiting: Sequence[Message]) -> list[MergedMessage]:
     others = [one for one in waiting if not one.kind.is_about_trouble]
     merged_messages = [MergedMessage(one, (one.message_id,)) for one in others]
     if trouble:
-        merged_messages += _merged_trouble(name, trouble)
+        merged_messages += _merged_trouble(name, trouble, zone)
     return sorted(
         merged_messages, key=lambda merged_message: merged_message.message.born_at
     )
 
 
-def _merged_trouble(name: str, trouble: list[Message]) -> list[MergedMessage]:
+def _merged_trouble(
+    name: str, trouble: list[Message], zone: tzinfo | None
+) -> list[MergedMessage]:
     ends = [number for number, one in enumerate(trouble) if one.kind in _CHANGES]
     end = ends[-1] + 1 if ends else 0
     head, reminders = trouble[:end], trouble[end:]
     merged_messages = []
     if len({_decision_of(one) for one in head}) > 1:
-        merged_messages.append(_merged_into_one(name, head))
+        merged_messages.append(_merged_into_one(name, head, zone))
     else:
         merged_messages += [MergedMessage(one, (one.message_id,)) for one in head]
     last = [
@@ -77,7 +82,9 @@ def _decision_of(message: Message) -> tuple[object, ...]:
     return message.kind, message.born_at
 
 
-def _merged_into_one(name: str, messages: list[Message]) -> MergedMessage:
+def _merged_into_one(
+    name: str, messages: list[Message], zone: tzinfo | None
+) -> MergedMessage:
     last, first = messages[-1], messages[0]
     notified = (
         first.merged.notified if first.merged else first.kind is not MessageKind.ALERT
@@ -91,25 +98,25 @@ def _merged_into_one(name: str, messages: list[Message]) -> MergedMessage:
         times=sum(one.times for one in before)
         + len({_decision_of(one) for one in alerts}),
         since=before[0].since if before else start.since or start.born_at,
-        lines=tuple(_lines(messages))[-MAX_LINES:],
+        lines=tuple(_lines(messages, zone))[-MAX_LINES:],
         notified=notified,
         in_doubt=any(one.in_doubt for one in before)
         or any(one.in_doubt for one in messages),
     )
     why = next((one.last_error for one in reversed(messages) if one.last_error), "")
     ids = tuple(one.message_id for one in messages)
-    message = merge_text(_id_for(messages), name, last, history, why)
+    message = merge_text(_id_for(messages), name, last, history, why, zone)
     return MergedMessage(
         replace(message, thread=first.thread if notified else None), ids
     )
 
 
-def _lines(messages: Sequence[Message]) -> Iterator[str]:
+def _lines(messages: Sequence[Message], zone: tzinfo | None) -> Iterator[str]:
     for one in messages:
         if one.merged:
             yield from one.merged.lines
         else:
-            yield line_of(one)
+            yield line_of(one, zone)
 
 
 def _id_for(messages: Sequence[Message]) -> str:
@@ -124,16 +131,21 @@ def _id_for(messages: Sequence[Message]) -> str:
     return hashlib.sha256(ids.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def line_of(message: Message) -> str:
+def line_of(message: Message, zone: tzinfo | None) -> str:
     """Return a message as a line of a list."""
-    return f"{local(message.born_at)}  {first_line(message.subject)}"
+    return f"{mail_time(message.born_at, zone)}  {first_line(message.subject)}"
 
 
 # The text.
 
 
 def merge_text(
-    message_id: str, name: str, last: Message, history: Merged, why: str
+    message_id: str,
+    name: str,
+    last: Message,
+    history: Merged,
+    why: str,
+    zone: tzinfo | None,
 ) -> Message:
     """Return the message that says what happened before ``last``, and then ``last``.
 
@@ -145,7 +157,7 @@ def merge_text(
         subject=_merged_subject(name, last, history),
         body="\n\n".join(
             (
-                f"{_lead(name, last, history)}\n{_why_only_now(history, why)}",
+                f"{_lead(name, last, history, zone)}\n{_why_only_now(history, why)}",
                 last.body.rstrip(),
                 "Messages merged into this mail:\n"
                 + "\n".join(f"    {line}" for line in history.lines),
@@ -180,9 +192,10 @@ def _merged_subject(name: str, last: Message, history: Merged) -> str:
     return f"{name} is OK again; it was failing for {long}"
 
 
-def _lead(name: str, last: Message, history: Merged) -> str:
-    start, end = local(history.since), local(last.born_at)
-    span = f"from {start} to {end} ({duration(last.born_at - history.since)})"
+def _lead(name: str, last: Message, history: Merged, zone: tzinfo | None) -> str:
+    start = mail_time(history.since, zone)
+    end = mail_time(last.born_at, zone)
+    span = f"{duration(last.born_at - history.since)}, from {start} to {end},"
     if last.kind is not MessageKind.RECOVERY:
         if history.times > 1:
             times = f"{name} failed {history.times} times since {start}"
@@ -190,9 +203,11 @@ def _lead(name: str, last: Message, history: Merged) -> str:
         return f"{name} was OK for a while and is failing again since {end}."
     if history.notified and history.times:
         more = counted(history.times, "more time")
-        return f"{name} was OK, failed {more} {span}, and is OK again."
-    verb = f"failed {history.times} times" if history.times > 1 else "was failing"
-    return f"{name} {verb} {span} and is OK again."
+        return f"{name} was OK, failed {more} within {span} and is OK again."
+    if history.times > 1:
+        times = f"failed {history.times} times within"
+        return f"{name} {times} {span} and is OK again."
+    return f"{name} was failing for {span} and is OK again."
 
 
 def _why_only_now(history: Merged, why: str) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, tzinfo
 
 from lib.alerting.results import AttemptResult, DeliveryFailure
 from lib.core import ratelimit
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.core.ratelimit import Limits, SendLog
-from lib.core.text import counted, first_line, local
+from lib.core.text import counted, first_line, mail_time
 
 
 def deferred_message(
@@ -26,20 +26,20 @@ def deferred_message(
     limits: tuple[int, int],
     to: tuple[str, ...],
     now: datetime,
+    zone: tzinfo | None,
 ) -> Message:
     """Return the mail that says how many messages are deferred, and until when."""
-    # Within half a day the time without the date is enough.
-    soon = until - now < timedelta(hours=12)
-    at = local(until).split(" ")[1] if soon else local(until)
+    at = mail_time(until, zone)
     hour, day = limits
     return Message(
         message_id=message_id,
         kind=MessageKind.NOTE,
         subject=f"{counted(count, 'mail')} deferred until {at}",
         body=(
-            f"{counted(count, 'mail')} to you or others will be sent at {at}, in one\n"
-            "mail.  The rate limit is reached: [email] mailsperhour and mailsperday\n"
-            f"allow {hour} mails an hour and {day} a day.\n"
+            f"{counted(count, 'mail')} to you or others will be sent in one mail, at\n"
+            f"{at}.\n"
+            "The rate limit is reached: [email] mailsperhour and mailsperday allow\n"
+            f"{hour} mails an hour and {day} a day.\n"
             "The first alert of a job without mail in the last hour is still sent.\n\n"
             "Check now:  checker.py -m list\n"
         ),
@@ -85,6 +85,7 @@ def deferral_notice(
     count: int,
     to: tuple[str, ...],
     now: datetime,
+    zone: tzinfo | None,
 ) -> tuple[SendLog, Message | None]:
     """Return the notice about deferred messages; None if it was sent this hour."""
     notified_at = send_log.deferral_notified_at
@@ -97,6 +98,7 @@ def deferral_notice(
         (limits.per_hour, limits.per_day),
         to,
         now,
+        zone,
     )
     return replace(send_log, deferral_notified_at=now), message
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 from lib.alerting import results
 from lib.alerting.bundling import bundle_id, bundle_message
@@ -54,6 +54,7 @@ def plan(
     limits: Limits | None,
     now: datetime,
     *,
+    zone: tzinfo | None = None,
     jobs_done: bool = True,
     many_to_come: bool = False,
     has_backup: bool = False,
@@ -63,13 +64,13 @@ def plan(
     A part of the rate limit is reserved for messages about Checker itself.  While jobs
     are running, new messages wait a little to be bundled; ``many_to_come``: many jobs
     are running.  ``has_backup``: there is a backup account, so that a hold on the
-    primary one defers round-trip mails only.
+    primary one defers round-trip mails only.  ``zone`` is for the times in mails.
     """
     if ratelimit.is_held(send_log, now):
         if not has_backup:
             return Plan()
         records = [_without_round_trips(one) for one in records]
-    planner = _Planner(send_log, limits, now, jobs_done, many_to_come)
+    planner = _Planner(send_log, limits, now, zone, jobs_done, many_to_come)
     live = [one for one in bundles.values() if one.sent_at is None]
     for bundle in live:
         if bundle.message.in_doubt:
@@ -107,12 +108,14 @@ class _Planner:
         send_log: SendLog,
         limits: Limits | None,
         now: datetime,
+        zone: tzinfo | None,
         jobs_done: bool,
         many_to_come: bool,
     ) -> None:
         self._send_log = send_log
         self._limits = limits
         self._now = now
+        self._zone = zone
         self._jobs_done = jobs_done
         self._many_to_come = many_to_come
         self._counted = {
@@ -311,7 +314,7 @@ class _Planner:
             (queue.name, merged_message.message) for queue, merged_message in those
         ]
         entries.sort(key=lambda entry: entry[1].born_at)
-        message = bundle_message(message_id, entries, self._now)
+        message = bundle_message(message_id, entries, self._now, self._zone)
         if before:
             message = replace(
                 message, attempts=before.attempts, last_error=before.last_error
@@ -321,7 +324,7 @@ class _Planner:
         self._add(message, ids, None, entries[0][1].born_at, beside=beside)
 
     def _merged_messages(self, queue: JobQueue, count: int) -> list[MergedMessage]:
-        return merged(queue.name, queue.messages[:count])
+        return merged(queue.name, queue.messages[:count], self._zone)
 
     def _add(
         self,

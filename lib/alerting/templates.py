@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 from lib.core.enums import (
     Decision,
@@ -23,7 +23,7 @@ from lib.core.jobs import Job
 from lib.core.messages import KIND_OF, Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.core.text import duration, first_line, in_zone, local, paragraphs
+from lib.core.text import age, duration, first_line, mail_time, paragraphs
 
 EVERY = {
     JobFrequency.MINUTE: "every minute",
@@ -49,6 +49,7 @@ def default_message(
     result: CheckResult,
     decision: Decision,
     now: datetime,
+    zone: tzinfo | None,
 ) -> Message:
     """Return the mail for a decision; ``record`` is the one from before the run.
 
@@ -60,7 +61,7 @@ def default_message(
         message_id=message_id,
         kind=kind,
         subject=_subject(job, record, result, kind, now),
-        body=_body(job, record, result, kind, now),
+        body=_body(job, record, result, kind, now, zone),
         to=(record.notified if recovery and record.notified else job.contact),
         born_at=now,
         reason="" if recovery else first_line(result.reason),
@@ -70,7 +71,11 @@ def default_message(
 
 
 def compose(
-    report: JobReport, record: Record, now: datetime, message_id: str
+    report: JobReport,
+    record: Record,
+    now: datetime,
+    message_id: str,
+    zone: tzinfo | None,
 ) -> tuple[Message, ...]:
     """Return the messages of a report as they are queued, the default mail first.
 
@@ -79,7 +84,7 @@ def compose(
     job, result = report.job, report.result
     mails = [
         (
-            with_status_lines(one, job, record, result, now)
+            with_status_lines(one, job, record, result, now, zone)
             if one.kind.is_about_trouble
             else one
         )
@@ -88,16 +93,23 @@ def compose(
     if not report.default_mail:
         return tuple(mails)
     shown = replace(result, output=paragraphs(result.output, report.hook_trouble))
-    default = default_message(message_id, job, record, shown, report.decision, now)
+    default = default_message(
+        message_id, job, record, shown, report.decision, now, zone
+    )
     return (default, *mails)
 
 
 def with_status_lines(
-    message: Message, job: Job, record: Record, result: CheckResult, now: datetime
+    message: Message,
+    job: Job,
+    record: Record,
+    result: CheckResult,
+    now: datetime,
+    zone: tzinfo | None,
 ) -> Message:
     """Return the mail of a job's own hook with the status lines below its text."""
     facts = "\n".join(
-        _status_lines(job, record, result, message.kind, now, with_reason=True)
+        _status_lines(job, record, result, message.kind, now, zone, with_reason=True)
     )
     body = message.body.rstrip()
     return replace(
@@ -167,12 +179,17 @@ def _subject(
 
 
 def _body(
-    job: Job, record: Record, result: CheckResult, kind: MessageKind, now: datetime
+    job: Job,
+    record: Record,
+    result: CheckResult,
+    kind: MessageKind,
+    now: datetime,
+    zone: tzinfo | None,
 ) -> str:
     parts = []
     if kind is not MessageKind.RECOVERY:
         parts.append("\n".join(_indented(_reason(result))))
-    parts.append("\n".join(_status_lines(job, record, result, kind, now)))
+    parts.append("\n".join(_status_lines(job, record, result, kind, now, zone)))
     if result.output and kind is not MessageKind.RECOVERY:
         parts.append(result.output.rstrip())
     return "\n\n".join(parts) + "\n"
@@ -184,14 +201,15 @@ def _status_lines(
     result: CheckResult,
     kind: MessageKind,
     now: datetime,
+    zone: tzinfo | None,
     *,
     with_reason: bool = False,
 ) -> list[str]:
     if kind is MessageKind.RECOVERY:
         start = min(record.failing_since or now, now)
         return [
-            f"Failing since:         {local(start)} ({_duration_of(record, now)})",
-            f"OK since:              {local(now)}",
+            f"Failing since:         {_since(start, now, zone)}",
+            f"OK since:              {mail_time(now, zone)}",
             f"Consecutive failures:  {record.failures}",
             f"Last reason:           {first_line(record.last_reason)}",
             f"Checked:               {EVERY[job.frequency]}",
@@ -201,7 +219,7 @@ def _status_lines(
     is_unknown = result.status is Status.UNKNOWN
     label = "Unknown since:" if is_unknown else "Failing since:"
     return [
-        f"{label}         {_since(start, now)}",
+        f"{label}         {_since(start, now, zone)}",
         f"Consecutive failures:  {record.failures + 1}",
         *(reason if with_reason else []),
         f"Checked:               {EVERY[job.frequency]}",
@@ -210,12 +228,12 @@ def _status_lines(
     ]
 
 
-def _since(start: datetime, now: datetime) -> str:
+def _since(start: datetime, now: datetime, zone: tzinfo | None) -> str:
     """Return the start, and for how long if that is a second or more."""
-    length = in_zone(now, UTC) - in_zone(start, UTC)
+    length = age(start, now)
     if length < timedelta(seconds=1):
-        return local(now)
-    return f"{local(start)} ({duration(length)})"
+        return mail_time(now, zone)
+    return f"{mail_time(start, zone)}, for {duration(length)}"
 
 
 def _check_command(job: Job) -> str:

@@ -105,7 +105,7 @@ _ABOUT: Mapping[str, str] = {
     ),
     "status": "Our answer to peers, see [peers.md](peers.md#our-answer).",
     "summary": (
-        "A numbered summary at a time of day, by the clock of this machine, see "
+        "A numbered summary at a time of day in `[general] timezone`, see "
         "[alerting.md](alerting.md#the-daily-summary)."
     ),
 }
@@ -153,6 +153,7 @@ run a target is `not run yet` in `-m list`.
 _WHERE_NOT_GIVEN = {
     "every": "by kind, or by class",
     "contact": "`alertcontact`",
+    "timezone": "that of the machine",
 }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def list_jobs(given: argparse.Namespace) -> int:
     from lib.core.policy import record_of
+    from lib.core.text import offset_words
     from lib.report import table
     from lib.report.rows import JOB_COLUMNS, job_rows
     from lib.runner import adhoc
@@ -29,18 +30,27 @@ def list_jobs(given: argparse.Namespace) -> int:
     found = state.load()
     last = last_runs(found.run)
     judged = {key for key, job in state.load_catalog().items() if job.judged}
+    now = utc_now()
     rows = job_rows(
         there.jobs,
         {job.key: record_of(job.key, found.records, found.lost) for job in there.jobs},
         judged,
-        utc_now(),
+        now,
+        settings.zone,
         ran_at={
             job.key: last[job.frequency]
             for job in there.jobs
             if job.frequency in last and job.key in judged
         },
     )
-    table.show(JOB_COLUMNS, rows, as_json=given.json, out=sys.stdout, title="jobs")
+    table.show(
+        JOB_COLUMNS,
+        rows,
+        as_json=given.json,
+        out=sys.stdout,
+        title="jobs",
+        headings={"last_run": f"last run {offset_words(settings.zone, now)}"},
+    )
     say_more(given, settings, there.warnings)
     return OK
 
@@ -63,11 +73,13 @@ def why(given: argparse.Namespace) -> int:
         )
     now = utc_now()
     if given.json:
-        rows = [explain.row_of(story, now) for story in notified]
+        rows = [explain.row_of(story, now, settings.zone) for story in notified]
         table.show((), rows, as_json=True, out=sys.stdout)
     else:
         for number, story in enumerate(notified):
-            for line in ("", *explain.lines_of(story, now))[not number :]:
+            for line in ("", *explain.lines_of(story, now, settings.zone))[
+                not number :
+            ]:
                 print(line)
     return TROUBLE if unmatched else OK
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import tzinfo
 from typing import Any, NamedTuple
 
 from lib.core.enums import JobFailureCountMinimumBeforeNotification
@@ -249,6 +250,21 @@ def endpoint(value: str) -> tuple[str, int]:
     if not colon or (":" in before and not before.startswith("[")):
         raise ValueError("expected host:port, such as 127.0.0.1:5000 or [::1]:5000")
     return host(before), port(after)
+
+
+def time_zone(value: str) -> tzinfo:
+    """Return the zone of a name such as ``Europe/Berlin``."""
+    import zoneinfo
+
+    try:
+        return zoneinfo.ZoneInfo(value)
+    except (OSError, ValueError, zoneinfo.ZoneInfoNotFoundError) as error:
+        names = zoneinfo.available_timezones()
+        if not names:
+            raise ValueError("this machine has no time zones; install tzdata") from None
+        raise ValueError(
+            f"expected a time zone such as Europe/Berlin{nearest(value, names)}"
+        ) from error
 
 
 def clock(value: str) -> str:

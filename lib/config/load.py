@@ -96,6 +96,7 @@ def load_settings(
         logfile=logfile,
         state=state,
         mail=mail,
+        zone=general.get("timezone"),
         old_statefile=_beside(folder, statefile) if statefile else None,
         job_files=job_files,
         files=tuple(folder / name for name in ini.names),

@@ -33,6 +33,7 @@ from lib.config.fields import (
     switch,
     tags,
     text,
+    time_zone,
     timeout,
     url,
     weekly_clock,
@@ -186,6 +187,9 @@ GENERAL = {
     ),
     "logfile": Option(
         plain, "state/checker.log", "the log file of -v; in the state folder by default"
+    ),
+    "timezone": Option(
+        time_zone, None, "such as Europe/Berlin: for times in mails, tables, [summary]"
     ),
     "statefile": Option(plain, "", "state file of the older program, read once"),
     "workermemory": Option(

@@ -18,7 +18,7 @@ from lib.core.jobs import JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.core.text import counted, cut, duration, first_line, local, policy_words
+from lib.core.text import TimeText, counted, cut, duration, first_line, policy_words
 
 #: The most of a reason, a subject or a server's response that an entry holds.
 MAX_CHARACTERS = 300
@@ -314,17 +314,19 @@ WORDS = {
 }
 
 
-def sentence(entry: Entry) -> str:
+def sentence(entry: Entry, time_text: TimeText) -> str:
     """Return an entry as a sentence for people."""
     details = entry.details
     if isinstance(details, MailDetails):
-        return _mail_sentence(entry.code, details)
+        return _mail_sentence(entry.code, details, time_text)
     if isinstance(details, StateDetails):
-        return _state_sentence(entry.code, details)
+        return _state_sentence(entry.code, details, time_text)
     reason = f": {details.reason}" if details.reason else ""
     words = f"{_status_words(details)}{reason}"
     explain = _EXPLANATIONS.get(entry.code)
-    return f"{words}; {explain(details, entry.at)}" if explain else words
+    if explain is None:
+        return words
+    return f"{words}; {explain(details, _notified(details, entry.at, time_text))}"
 
 
 def _status_words(details: JobDetails) -> str:
@@ -333,9 +335,9 @@ def _status_words(details: JobDetails) -> str:
     return "OK" if details.status is Status.OK else str(details.status)
 
 
-def _notified(details: JobDetails, now: datetime) -> str:
+def _notified(details: JobDetails, now: datetime, time_text: TimeText) -> str:
     """Return who was notified, and when; or what became of the mail otherwise."""
-    people, at = details.notified, local(details.notified_at or now)
+    people, at = details.notified, time_text(details.notified_at or now)
     if details.is_queued:
         return f"the mail of {at} to {people} is still queued"
     if details.delivery is not DeliveryResult.SENT:
@@ -344,35 +346,35 @@ def _notified(details: JobDetails, now: datetime) -> str:
     return f"{people} {verb} notified at {at}"
 
 
-def _no_mail_of_recovery(details: JobDetails, now: datetime) -> str:
+def _no_mail_of_recovery(details: JobDetails, notified: str) -> str:
     if details.notified_at is None:
         return "no mail of the recovery: nobody was notified of the failure"
     rule = policy_words(details.policy)
-    notified = _notified(details, now)
     return f"no mail of the recovery, by the policy ({rule}); {notified}"
 
 
-#: What follows from each decision, and why.
-_EXPLANATIONS: Mapping[Decision | Event, Callable[[JobDetails, datetime], str]] = {
-    Decision.PENDING: lambda details, at: "checked again in the next minute run",
-    Decision.NOT_YET: lambda details, at: (
+#: What follows from each decision, and why; made of the details and of who was
+#: notified.
+_EXPLANATIONS: Mapping[Decision | Event, Callable[[JobDetails, str], str]] = {
+    Decision.PENDING: lambda details, notified: "checked again in the next minute run",
+    Decision.NOT_YET: lambda details, notified: (
         f"no mail yet: the first alert comes after {details.policy.failures} "
         "consecutive failures"
     ),
-    Decision.FIRST_ALERT: lambda details, at: (
+    Decision.FIRST_ALERT: lambda details, notified: (
         f"first alert; policy: {policy_words(details.policy)}"
     ),
-    Decision.REMINDER: lambda details, at: (
-        f"reminder: {_notified(details, at)}; policy: {policy_words(details.policy)}"
+    Decision.REMINDER: lambda details, notified: (
+        f"reminder: {notified}; policy: {policy_words(details.policy)}"
     ),
-    Decision.TOO_SOON: lambda details, at: (
-        f"no mail, too soon for a reminder: {_notified(details, at)}; policy: "
+    Decision.TOO_SOON: lambda details, notified: (
+        f"no mail, too soon for a reminder: {notified}; policy: "
         f"{policy_words(details.policy)}"
     ),
-    Decision.ALREADY_NOTIFIED: lambda details, at: (
-        f"no mail: {_notified(details, at)}; the next mail is the recovery"
+    Decision.ALREADY_NOTIFIED: lambda details, notified: (
+        f"no mail: {notified}; the next mail is the recovery"
     ),
-    Decision.RECOVERY: lambda details, at: f"recovery mail: {_notified(details, at)}",
+    Decision.RECOVERY: lambda details, notified: f"recovery mail: {notified}",
     Decision.QUIET_RECOVERY: _no_mail_of_recovery,
 }
 
@@ -384,14 +386,18 @@ _KIND_WORDS = {
 }
 
 
-def _mail_sentence(code: Decision | Event, mail: MailDetails) -> str:
+def _mail_sentence(
+    code: Decision | Event, mail: MailDetails, time_text: TimeText
+) -> str:
     what = f"{_KIND_WORDS[mail.kind]} to {mail.to}"
     if code is Event.FAILED and mail.attempts:
         what = f"attempt {mail.attempts} to send {what}"
-    return f"{what} {_delivery_words(code, mail)}: {mail.subject!r}"
+    return f"{what} {_delivery_words(code, mail, time_text)}: {mail.subject!r}"
 
 
-def _delivery_words(code: Decision | Event, mail: MailDetails) -> str:
+def _delivery_words(
+    code: Decision | Event, mail: MailDetails, time_text: TimeText
+) -> str:
     """Return what became of a message, as the end of a sentence."""
     if code is Event.SENT:
         words = "was sent"
@@ -400,7 +406,9 @@ def _delivery_words(code: Decision | Event, mail: MailDetails) -> str:
             words += f", {duration(timedelta(seconds=mail.delay_s))} late"
         return f"{words}, by the backup account" if mail.by_backup else words
     if code is Event.FAILED:
-        after = f"after {local(mail.retry_at)}" if mail.retry_at else "in the next run"
+        after = (
+            f"after {time_text(mail.retry_at)}" if mail.retry_at else "in the next run"
+        )
         return f"failed: {mail.why}; retried {after}"
     if code is Event.DEFERRED:
         return f"is deferred: {mail.why or 'not sent in this run'}"
@@ -417,12 +425,14 @@ def _delivery_words(code: Decision | Event, mail: MailDetails) -> str:
     return "is queued"
 
 
-def _state_sentence(code: Decision | Event, details: StateDetails) -> str:
+def _state_sentence(
+    code: Decision | Event, details: StateDetails, time_text: TimeText
+) -> str:
     if code is Event.STATE_LOST:
         return f"state was lost: {details.what}"
     if code is Event.STATE_READ_AGAIN:
         mails = f"; queued mails: {details.queued}" if details.queued else ""
         return f"its state file is readable again{mails}"
     at = details.unseen_since
-    since = f" since {local(at)}" if at else ""
+    since = f" since {time_text(at)}" if at else ""
     return f"no run met this job{since}; its record is removed"

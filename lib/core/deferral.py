@@ -8,11 +8,15 @@ from lib.core import ratelimit
 from lib.core.enums import MessageKind
 from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
-from lib.core.text import counted, first_line, local
+from lib.core.text import TimeText, counted, first_line
 
 
 def why_deferred(
-    message: Message, bundle: Bundle | None, send_log: SendLog, now: datetime
+    message: Message,
+    bundle: Bundle | None,
+    send_log: SendLog,
+    now: datetime,
+    time_text: TimeText,
 ) -> str:
     """Return why a message is still queued and when it may be sent.
 
@@ -22,7 +26,11 @@ def why_deferred(
     if bundle is not None:
         message = bundle.message
         part = f"part of the bundle {first_line(message.subject)!r}"
-    reasons = (part, _attempt_words(message), _limit_words(message, send_log, now))
+    reasons = (
+        part,
+        _attempt_words(message),
+        _limit_words(message, send_log, now, time_text),
+    )
     return "; ".join(reason for reason in reasons if reason)
 
 
@@ -35,26 +43,29 @@ def _attempt_words(message: Message) -> str:
     return words
 
 
-def _limit_words(message: Message, send_log: SendLog, now: datetime) -> str:
+def _limit_words(
+    message: Message, send_log: SendLog, now: datetime, time_text: TimeText
+) -> str:
     """Return what holds a message back; empty if the next run may send it."""
     if send_log.held_until is not None and now < send_log.held_until:
-        return f"the mail server is rate-limiting us until {local(send_log.held_until)}"
+        until = time_text(send_log.held_until)
+        return f"the mail server is rate-limiting us until {until}"
     if ratelimit.is_held(send_log, now):
-        again = local(min(send_log.refused_logins) + ratelimit.HOUR)
+        again = time_text(min(send_log.refused_logins) + ratelimit.HOUR)
         return f"too many failed logins; the next attempt comes after {again}"
     if message.retry_at is not None and now < message.retry_at:
-        return f"the next attempt comes after {local(message.retry_at)}"
+        return f"the next attempt comes after {time_text(message.retry_at)}"
     if message.kind is MessageKind.ROUND_TRIP:
         return ""
     quiet_until = ratelimit.quiet_until(send_log, message.to)
     if quiet_until is not None and now < quiet_until:
         return (
             "a bundle was sent to the same recipients; the next mail comes after "
-            f"{local(quiet_until)}"
+            f"{time_text(quiet_until)}"
         )
     if send_log.limited_until is not None and now < send_log.limited_until:
         return (
             "the rate limit (mailsperhour, mailsperday) is reached; it ends after "
-            f"{local(send_log.limited_until)}"
+            f"{time_text(send_log.limited_until)}"
         )
     return ""

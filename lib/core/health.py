@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from lib.core.enums import Health, MessageKind
 from lib.core.jobs import EMAIL_CHECKER
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Mail, Settings
-from lib.core.text import local
+from lib.core.text import TimeText, mail_time, moment_in
 
 #: An attempted message that is unsent for longer is stuck.
 STUCK_AFTER = timedelta(minutes=15)
@@ -76,31 +77,40 @@ def inputs_of(run: RunRecord) -> HealthInputs:
     return HealthInputs(run.ended_at, run.unsent_since, run.proof or None)
 
 
-def assess(inputs: HealthInputs, settings: Settings, now: datetime) -> State:
+def assess(
+    inputs: HealthInputs,
+    settings: Settings,
+    now: datetime,
+    time_text: TimeText | None = None,
+) -> State:
     """Return the word for peers, and why.
 
     Without a mailbox nothing can prove that mail arrives: then only a stuck message
-    is a mail problem, and ``proved_at`` is None.
+    is a mail problem, and ``proved_at`` is None.  ``time_text`` makes the times in the
+    reason; by default they are those of a mail.
     """
+    time_text = time_text or partial(mail_time, zone=settings.zone)
     proven = proved_at(inputs.proof)
     run_age = timedelta(seconds=settings.status.runage)
     if inputs.last_run is None or now - inputs.last_run > run_age:
-        when = f" since {local(inputs.last_run)}" if inputs.last_run else ""
+        when = f" since {time_text(inputs.last_run)}" if inputs.last_run else ""
         return State(Health.JOB_PROBLEM, f"no run has finished{when}", proven)
-    why = _mail_problem(inputs, settings.mail, now)
+    why = _mail_problem(inputs, settings.mail, now, time_text)
     return State(Health.MAIL_PROBLEM if why else Health.OK, why, proven)
 
 
-def _mail_problem(inputs: HealthInputs, mail: Mail, now: datetime) -> str:
+def _mail_problem(
+    inputs: HealthInputs, mail: Mail, now: datetime, time_text: TimeText
+) -> str:
     if mail.nomail:
         return "" if mail.nomail_is_ok else "nomail is set: mails go to the log"
     if not mail.is_set_up:
         return "mail is not set up"
     if inputs.unsent_since is not None and now - inputs.unsent_since > STUCK_AFTER:
-        return f"no mail could be sent since {local(inputs.unsent_since)}"
+        return f"no mail could be sent since {time_text(inputs.unsent_since)}"
     if mail.mailbox is None:
         return ""
-    problem = trouble(inputs.proof, now)
+    problem = trouble(inputs.proof, now, time_text)
     if problem or proved_at(inputs.proof) is not None:
         return problem
     return "it is not proven yet that mail arrives"
@@ -138,7 +148,7 @@ def proved_at(proof: Proof | None) -> datetime | None:
     return _moment(proof, "proved_at")
 
 
-def trouble(proof: Proof | None, now: datetime) -> str:
+def trouble(proof: Proof | None, now: datetime, time_text: TimeText) -> str:
     """Return why the last proof is not valid; empty if it is, or if there is none.
 
     A proof is valid until one fails, for at most twice the interval.
@@ -146,19 +156,15 @@ def trouble(proof: Proof | None, now: datetime) -> str:
     failed_at, arrived_at = _moment(proof, "failed_at"), proved_at(proof)
     if proof is not None and failed_at is not None:
         reason = proof.get("result", "")
-        return f"the round-trip mail of {local(failed_at)} has failed: {reason}"
+        return f"the round-trip mail of {time_text(failed_at)} has failed: {reason}"
     if proof is None or arrived_at is None:
         return ""
     interval_s = proof.get("interval_s")
     length = timedelta(seconds=interval_s if type(interval_s) is int else _INTERVAL_S)
     if now - arrived_at > 2 * length:
-        return f"the last proof that mail arrives is too old: {local(arrived_at)}"
+        return f"the last proof that mail arrives is too old: {time_text(arrived_at)}"
     return ""
 
 
 def _moment(proof: Proof | None, name: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str((proof or {})[name]))
-    except (KeyError, ValueError):
-        return None
-    return moment if moment.tzinfo else None
+    return moment_in((proof or {}).get(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from pathlib import Path
 
 from lib.core.enums import JobFrequency
@@ -149,6 +150,8 @@ class Settings:
     logfile: Path
     state: Path
     mail: Mail
+    #: Where the times are local that people read; None: in the zone of this machine.
+    zone: tzinfo | None = None
     #: The older program's state file, read once; None if not set.
     old_statefile: Path | None = None
     job_files: tuple[JobFile, ...] = ()

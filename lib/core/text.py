@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from lib.core.enums import JobFailureNotificationFrequency
@@ -61,20 +62,72 @@ def in_zone(moment: datetime, zone: tzinfo | None = None) -> datetime:
     return moment
 
 
-def local(moment: datetime) -> str:
-    """Return a moment in local time: ``2026-11-22 12:00 CET``."""
-    here = in_zone(moment)
-    return f"{here.isoformat(' ', 'minutes')[:16]} {here.tzname() or f'{here:%z}'}"
+#: Returns a moment as text: ``mail_time`` or ``table_time`` with a zone filled in.
+TimeText = Callable[[datetime], str]
 
 
-def since(moment: datetime, now: datetime) -> str:
-    """Return since when and for how long: ``since 2026-11-22 12:00 CET (40 minutes)``.
+def mail_time(moment: datetime, zone: tzinfo | None) -> str:
+    """Return a moment in UTC and in a zone: ``2026-11-22 12:00 UTC (13:00 +01:00)``.
+
+    The date stands twice where it differs, the time once where it is the same.
+    """
+    utc, _offset = _wall_and_offset(moment, UTC)
+    wall, offset = _wall_and_offset(moment, zone)
+    if wall == utc:
+        return f"{utc} UTC"
+    same_day = wall[:10] == utc[:10]
+    return f"{utc} UTC ({wall[11:] if same_day else wall} {offset})"
+
+
+def table_time(moment: datetime, zone: tzinfo | None, now: datetime) -> str:
+    """Return a moment in a zone, ``2026-11-22 13:00``, for a table that names the zone.
+
+    With its offset if that differs from the one of now: ``2026-10-25 02:30 +02:00``.
+    """
+    wall, offset = _wall_and_offset(moment, zone)
+    same = offset == _wall_and_offset(now, zone)[1]
+    return wall if same else f"{wall} {offset}"
+
+
+def zone_words(zone: tzinfo | None, now: datetime) -> str:
+    """Return a zone and its offset now: ``Europe/Berlin, +01:00``; ``UTC`` for UTC."""
+    name = str(zone) if zone is not None else in_zone(now).tzname()
+    offset = offset_words(zone, now)
+    return offset if name == offset else f"{name}, {offset}"
+
+
+def offset_words(zone: tzinfo | None, now: datetime) -> str:
+    """Return the offset of a zone now: ``+01:00``, or ``UTC`` if there is none."""
+    offset = _wall_and_offset(now, zone)[1]
+    return "UTC" if offset == "+00:00" else offset
+
+
+def _wall_and_offset(moment: datetime, zone: tzinfo | None) -> tuple[str, str]:
+    text = in_zone(moment, zone).isoformat(" ", "minutes")
+    return text[:16], text[16:]
+
+
+def since(moment: datetime, now: datetime, time_text: TimeText) -> str:
+    """Return since when and for how long: ``since 2026-11-22 12:00, for 40 minutes``.
 
     A moment in the future counts as now.
     """
+    return f"since {time_text(min(moment, now))}, for {duration(age(moment, now))}"
+
+
+def age(moment: datetime, now: datetime) -> timedelta:
+    """Return how long ago a moment was, whatever zones the two are in."""
     # Within one zone datetime subtracts local times, which jump twice a year.
-    length = in_zone(now, UTC) - in_zone(moment, UTC)
-    return f"since {local(min(moment, now))} ({duration(length)})"
+    return in_zone(now, UTC) - in_zone(moment, UTC)
+
+
+def moment_in(text: object) -> datetime | None:
+    """Return the moment that a text in ISO 8601 names; None if it names none."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
 
 
 def counted(count: int, thing: str) -> str:

@@ -6,9 +6,9 @@ do.  A new PeerStatus without a valid answer needs a row in ADVICE.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
-from lib.core.text import duration, local, wrapped
+from lib.core.text import duration, mail_time, wrapped
 from lib.peers.answer import Answer, PeerStatus
 
 #: What to do if there is no answer, or if it is not valid.
@@ -56,11 +56,11 @@ def not_answered(
     attempts = f" in {times} attempts" if times > 1 else ""
     what = f"{us} monitors your Checker at {url} and got no valid answer{attempts}."
     return "\n".join(
-        (first_line(peer_status, why), wrapped(what), wrapped(ADVICE[peer_status]))
+        (answer_line(peer_status, why), wrapped(what), wrapped(ADVICE[peer_status]))
     )
 
 
-def first_line(peer_status: PeerStatus | None, why: str) -> str:
+def answer_line(peer_status: PeerStatus | None, why: str) -> str:
     """Return in one line what was received in place of a valid answer."""
     what = peer_status.value if peer_status else "no answer"
     return f"{what}: {why}" if why else what
@@ -83,7 +83,8 @@ def problem(
         return "\n".join(map(wrapped, lines))
     lines = [f"it says that it is {peer_status}", who]
     if answer and answer.last_run:
-        lines.append(f"Its last run finished at {local(answer.last_run)}.")
+        ended_at = mail_time(answer.last_run, UTC)
+        lines.append(f"Its last run finished at {ended_at}.")
     elif answer:
         lines.append("No run has finished yet.")
     lines.append(
@@ -94,11 +95,12 @@ def problem(
     return "\n".join(map(wrapped, lines))
 
 
-def uplink_down(now: datetime) -> tuple[str, str]:
+def uplink_down(now: datetime, zone: tzinfo | None) -> tuple[str, str]:
     """Return the subject and the text of the mail about our own connection."""
     return (
         "our own network connection was down",
-        f"At {local(now)} no peer answered, and no other remote target did.\n"
+        f"At {mail_time(now, zone)} no peer answered,\n"
+        "and no other remote target did.\n"
         "So our own network connection was down, and no peer's admin was notified.\n"
         "Peers are asked again each minute until one answers.\n\n"
         "If you did not expect this, check this machine's network and its DNS.\n",

@@ -11,6 +11,7 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from functools import lru_cache
 from typing import Any
 
@@ -54,6 +55,7 @@ class JobContext:
     message_id: str = ""
     #: The settings for mail; None unless the job ships with Checker.
     mail: Mail | None = None
+    zone: tzinfo | None = None
     #: The job's messages that are still queued, and how its round-trip mails ended.
     queued: tuple[Message, ...] = ()
     round_trips: tuple[RoundTripDelivery, ...] = ()

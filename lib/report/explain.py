@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,16 @@ from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record
 from lib.core.sanitize import harmless
-from lib.core.text import counted, first_line, local, policy_words, since
+from lib.core.text import (
+    TimeText,
+    counted,
+    first_line,
+    mail_time,
+    policy_words,
+    since,
+    table_time,
+    zone_words,
+)
 from lib.storage import auditlog
 from lib.storage.codec import read_value
 from lib.system.files import Damaged
@@ -88,23 +98,28 @@ def stories(
     return matching, unmatched
 
 
-def lines_of(story: Story, now: datetime) -> Iterator[str]:
+def lines_of(story: Story, now: datetime, zone: tzinfo | None) -> Iterator[str]:
     """Yield what to print about a job: its status now, then its decisions."""
+    time_text = partial(table_time, zone=zone, now=now)
     yield harmless(story.name)
-    for line in _present(story, now):
+    for line in _present(story, now, time_text):
         yield f"    {harmless(line)}"
     yield ""
-    shown = list(_history(story.entries))
+    shown = list(_history(story.entries, time_text))
     if not shown:
         yield "    No decisions are recorded: as far as known, the job was always OK."
-    elif len(shown) > MAX_SHOWN:
-        yield f"    The last {MAX_SHOWN} decisions ({auditlog.NAME} has more):"
+    else:
+        words = "Decisions"
+        if len(shown) > MAX_SHOWN:
+            words = f"The last {MAX_SHOWN} decisions; {auditlog.NAME} has more"
+        yield f"    {words} (times: {zone_words(zone, now)}):"
     for line in shown[-MAX_SHOWN:]:
         yield f"    {harmless(line)}"
 
 
-def row_of(story: Story, now: datetime) -> dict[str, Any]:
+def row_of(story: Story, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
     """Return the same as a row for JSON."""
+    time_text = partial(mail_time, zone=zone)
     record = story.record
     return {
         "job": story.name,
@@ -130,12 +145,12 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
             }
             for one in record.queued
         ],
-        "now": list(_present(story, now)),
+        "now": list(_present(story, now, time_text)),
         "decisions": [
             {
                 "at": one.at,
                 "code": one.code.value,
-                "text": decisions.sentence(one),
+                "text": decisions.sentence(one, time_text),
                 "details": plain.to_plain(one.details),
             }
             for one in story.entries
@@ -172,15 +187,15 @@ def _matches(key: JobKey, name: str, patterns: Iterable[str]) -> bool:
 # The status now.
 
 
-def _present(story: Story, now: datetime) -> Iterator[str]:
+def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
     record, known = story.record, story.known
     if known is None and story.key.is_check:
         yield "The last run found no job of this name."
-    yield _status(record, known, now)
+    yield _status(record, known, now, time_text)
     if any(one.kind.is_about_trouble for one in record.queued):
         yield "The latest message is still queued, see below."
     elif record.notified_at is not None:
-        people, at = ", ".join(record.notified), local(record.notified_at)
+        people, at = ", ".join(record.notified), time_text(record.notified_at)
         if record.delivery is DeliveryResult.SENT:
             yield f"Notified {people} at {at}."
         else:
@@ -191,10 +206,12 @@ def _present(story: Story, now: datetime) -> Iterator[str]:
         people = ", ".join(known.contact)
         yield f"Policy: {policy_words(known.policy)}, to {people}."
     for message in record.queued:
-        yield _queued(message, story, now)
+        yield _queued(message, story, now, time_text)
 
 
-def _status(record: Record, known: CatalogEntry | None, now: datetime) -> str:
+def _status(
+    record: Record, known: CatalogEntry | None, now: datetime, time_text: TimeText
+) -> str:
     if record.status is Status.OK:
         if record.pending:
             return "Pending; the next minute run asks again."
@@ -203,18 +220,19 @@ def _status(record: Record, known: CatalogEntry | None, now: datetime) -> str:
         return "OK."
     words = str(record.status).capitalize()
     if record.failing_since is not None:
-        words += f" {since(record.failing_since, now)}"
+        words += f" {since(record.failing_since, now, time_text)}"
     if record.failures:
         words += f", {counted(record.failures, 'consecutive failure')}"
     reason = first_line(record.last_reason)
     return f"{words}: {reason}" if reason else f"{words}."
 
 
-def _queued(message: Message, story: Story, now: datetime) -> str:
+def _queued(message: Message, story: Story, now: datetime, time_text: TimeText) -> str:
     bundle = story.bundles.get(message.message_id)
-    why = why_deferred(message, bundle, story.send_log, now) or "the next run sends it"
+    why = why_deferred(message, bundle, story.send_log, now, time_text)
+    why = why or "the next run sends it"
     return (
-        f"Queued for {', '.join(message.to)} since {local(message.born_at)}: "
+        f"Queued for {', '.join(message.to)} since {time_text(message.born_at)}: "
         f"{first_line(message.subject)!r}; {why}."
     )
 
@@ -226,14 +244,15 @@ def _queued(message: Message, story: Story, now: datetime) -> str:
 _WIDTH = max(map(len, decisions.DETAILS))
 
 
-def _history(entries: Iterable[Entry]) -> Iterator[str]:
+def _history(entries: Iterable[Entry], time_text: TimeText) -> Iterator[str]:
     """Yield a line for each entry; repeated ones share a line."""
     for _same, group in groupby(entries, _kind):
         same = list(group)
         last = same[-1]
-        line = f"{local(last.at)}  {last.code:<{_WIDTH}} {decisions.sentence(last)}"
+        sentence = decisions.sentence(last, time_text)
+        line = f"{time_text(last.at)}  {last.code:<{_WIDTH}} {sentence}"
         if len(same) > 1:
-            line += f" ({len(same)} times since {local(same[0].at)})"
+            line += f" ({len(same)} times since {time_text(same[0].at)})"
         yield line
 
 

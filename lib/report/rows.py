@@ -7,7 +7,8 @@ has every key.  To add a column, add its key to the row and its name to the list
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
+from functools import partial
 from typing import Any
 
 from lib.core.enums import Status
@@ -16,7 +17,7 @@ from lib.core.records import Record
 from lib.core.results import JobReport
 from lib.core.sanitize import harmless
 from lib.core.settings import Problem
-from lib.core.text import counted, first_line, local, policy_words, since
+from lib.core.text import TimeText, counted, first_line, policy_words, since, table_time
 
 JOB_COLUMNS = (
     "job",
@@ -42,6 +43,7 @@ def job_rows(
     records: Mapping[JobKey, Record],
     judged: Container[JobKey],
     now: datetime,
+    zone: tzinfo | None,
     *,
     ran_at: Mapping[JobKey, datetime] | None = None,
 ) -> list[dict[str, Any]]:
@@ -50,6 +52,7 @@ def job_rows(
     ``ran_at`` has the time of the last run, if known.  A job without a record is OK if
     its key is in ``judged``; otherwise it has not run yet.
     """
+    time_text = partial(table_time, zone=zone, now=now)
     return [
         _job_row(
             job,
@@ -57,6 +60,7 @@ def job_rows(
             job.key in judged,
             (ran_at or {}).get(job.key),
             now,
+            time_text,
         )
         for job in jobs
     ]
@@ -104,12 +108,12 @@ def problem_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
     ]
 
 
-def details_of(record: Record, now: datetime) -> str:
+def details_of(record: Record, now: datetime, time_text: TimeText) -> str:
     """Return since when and why a job is not OK, and how many messages are queued."""
     parts = []
     if record.status is not Status.OK:
         if record.failing_since is not None:
-            parts.append(since(record.failing_since, now))
+            parts.append(since(record.failing_since, now, time_text))
         if record.failures > 0:
             parts.append(counted(record.failures, "consecutive failure"))
         if record.pending:
@@ -144,6 +148,7 @@ def _job_row(
     was_judged: bool,
     ran_at: datetime | None,
     now: datetime,
+    time_text: TimeText,
 ) -> dict[str, Any]:
     return {
         "job": job.name,
@@ -151,8 +156,8 @@ def _job_row(
         "notify": policy_words(job.policy),
         "contact": job.contact,
         "status": status_of(record, was_judged),
-        "details": details_of(record, now),
-        "last_run": local(ran_at) if ran_at else "",
+        "details": details_of(record, now, time_text),
+        "last_run": time_text(ran_at) if ran_at else "",
         "file": job.file,
         "key": str(job.key),
         "failing_since": record.failing_since,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +18,17 @@ from lib.core.health import prover
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Settings
-from lib.core.text import counted, duration, first_line, local, since
+from lib.core.text import (
+    TimeText,
+    age,
+    counted,
+    duration,
+    first_line,
+    moment_in,
+    since,
+    table_time,
+    zone_words,
+)
 
 COLUMNS = ("item", "value")
 #: How many round-trip mails are shown, the last first.
@@ -36,49 +47,51 @@ def rows(
 
     ``catalog`` tells which peers were asked before, ``summaries`` which were sent.
     """
-    answer = health.assess(health.inputs_of(run), settings, now)
+    time_text = partial(table_time, zone=settings.zone, now=now)
+    answer = health.assess(health.inputs_of(run), settings, now, time_text)
     because = f": {answer.why}" if answer.why else ""
-    peers = peer_words(settings, records, catalog, now)
+    peers = peer_words(settings, records, catalog, now, time_text)
     lines = [
         ("answer to peers", f"{answer.word}{because}"),
-        ("last run", _last_run(run, now)),
-        *_skips(run),
-        ("queued messages", _queued(records)),
-        *_proof(settings, records, now),
+        ("last run", _last_run(run, now, time_text)),
+        *_skips(run, time_text),
+        ("queued messages", _queued(records, time_text)),
+        *_proof(settings, records, time_text),
         *((f"peer {name}", words) for name, words in peers),
-        *_summaries(settings, summaries, now),
+        *_summaries(settings, summaries, now, time_text),
+        ("time zone", zone_words(settings.zone, now)),
     ]
     return [dict(zip(COLUMNS, line, strict=True)) for line in lines]
 
 
-def _last_run(run: RunRecord, now: datetime) -> str:
+def _last_run(run: RunRecord, now: datetime, time_text: TimeText) -> str:
     if run.ended_at is None:
         return "no run has finished yet"
     statuses = f"{run.failing} failing, {run.unknown} unknown, {run.pending} pending"
     return (
-        f"finished {local(run.ended_at)}, {duration(now - run.ended_at)} ago: "
+        f"finished {time_text(run.ended_at)}, {duration(age(run.ended_at, now))} ago: "
         f"{counted(run.jobs, 'job')}, {run.ran} ran, {statuses}"
     )
 
 
-def _skips(run: RunRecord) -> Iterator[tuple[str, str]]:
+def _skips(run: RunRecord, time_text: TimeText) -> Iterator[tuple[str, str]]:
     if run.skipped and run.skipped_at:
-        last = f"last {local(run.skipped_at)}"
+        last = f"last {time_text(run.skipped_at)}"
         yield "skipped runs", f"{run.skipped}, {last}: the run before was not finished"
 
 
-def _queued(records: Mapping[JobKey, Record]) -> str:
+def _queued(records: Mapping[JobKey, Record], time_text: TimeText) -> str:
     messages = [message for record in records.values() for message in record.queued]
     if not messages:
         return "none"
     oldest = min(message.born_at for message in messages)
-    words = f"{len(messages)}, the oldest from {local(oldest)}"
+    words = f"{len(messages)}, the oldest from {time_text(oldest)}"
     errors = [message.last_error for message in messages if message.last_error]
     return f"{words}: {errors[0]}" if errors else words
 
 
 def _proof(
-    settings: Settings, records: Mapping[JobKey, Record], now: datetime
+    settings: Settings, records: Mapping[JobKey, Record], time_text: TimeText
 ) -> Iterator[tuple[str, str]]:
     record = prover(records.values())
     proof = record.memory.get("proof") if record else None
@@ -93,17 +106,17 @@ def _proof(
     history = record.memory.get("history")
     for line in reversed(history[-MAX_PROOFS:] if isinstance(history, list) else []):
         if isinstance(line, list) and len(line) >= 4:
-            yield "", proof_line(line)
+            yield "", proof_line(line, time_text)
 
 
-def proof_line(line: list[Any]) -> str:
+def proof_line(line: list[Any], time_text: TimeText) -> str:
     """Return a round-trip mail: sent, status, arrived, seconds, slowest hop."""
     sent, arrived, seconds, status, *hop = line
-    words = f"sent {_shown(sent)}"
+    words = f"sent {_shown(sent, time_text)}"
     if status != "arrived":
         words += f", {status}"
     if arrived:
-        words += f", arrived {_shown(arrived)}"
+        words += f", arrived {_shown(arrived, time_text)}"
     if isinstance(seconds, int | float):
         words += f" after {seconds:g} s"
     return words + (f"; slowest hop: {hop[0]}" if hop and hop[0] else "")
@@ -114,6 +127,7 @@ def peer_words(
     records: Mapping[JobKey, Record],
     catalog: Mapping[JobKey, CatalogEntry],
     now: datetime,
+    time_text: TimeText,
 ) -> Iterator[tuple[str, str]]:
     """Yield each peer's name and its status."""
     for peer in settings.peers.peers:
@@ -123,7 +137,7 @@ def peer_words(
             reason = first_line(record.last_reason)
             words = str(record.status)
             if record.failing_since:
-                words += f" {since(record.failing_since, now)}"
+                words += f" {since(record.failing_since, now, time_text)}"
             yield peer.name, f"{words}{f': {reason}' if reason else ''}"
         elif record.pending:
             yield peer.name, "no answer, asked again in the next run"
@@ -133,28 +147,29 @@ def peer_words(
 
 
 def _summaries(
-    settings: Settings, summaries: Iterable[SummarySeries], now: datetime
+    settings: Settings,
+    summaries: Iterable[SummarySeries],
+    now: datetime,
+    time_text: TimeText,
 ) -> Iterator[tuple[str, str]]:
     known = {series.kind: series for series in summaries}
     for kind in calendar.KINDS:
-        next_at = calendar.next_time(settings.summary, kind, now)
+        next_at = calendar.next_time(settings.summary, kind, now, settings.zone)
         series = known.get(kind, SummarySeries(kind))
         if next_at is None:
             continue
-        issue = calendar.due(series, settings.summary, now)
-        when = local(next_at)
+        issue = calendar.due(series, settings.summary, now, settings.zone)
+        when = time_text(next_at)
         coming = f"number {series.number + 1} is due {when}"
         if issue is not None:
-            when = local(issue.due_at)
+            when = time_text(issue.due_at)
             coming = f"number {issue.number} was due {when} and is not written yet"
         if series.number and series.written_at:
-            last = f"number {series.number} was written {local(series.written_at)}"
+            last = f"number {series.number} was written {time_text(series.written_at)}"
             coming = f"{last}, {coming}"
         yield f"{kind} summary", coming
 
 
-def _shown(moment: object) -> str:
-    try:
-        return local(datetime.fromisoformat(str(moment)))
-    except ValueError:
-        return str(moment)[:40]
+def _shown(text: object, time_text: TimeText) -> str:
+    moment = moment_in(text)
+    return time_text(moment) if moment else str(text)[:40]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from lib.core import health
 from lib.core.calendar import DueSummary
@@ -20,7 +20,16 @@ from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.core.results import Timing
 from lib.core.settings import Settings
-from lib.core.text import counted, cut, duration, first_line, local, since
+from lib.core.text import (
+    age,
+    counted,
+    cut,
+    duration,
+    first_line,
+    mail_time,
+    moment_in,
+    since,
+)
 from lib.report import status
 
 #: Certificates that expire within this time are listed.
@@ -48,6 +57,11 @@ class SummaryInput:
     slowest: tuple[Timing, ...] = ()
     #: How many runs of the period were skipped because another was at work.
     skipped: int = 0
+    zone: tzinfo | None = None
+
+    def time_text(self, moment: datetime) -> str:
+        """Return a moment as a mail has it."""
+        return mail_time(moment, self.zone)
 
 
 @dataclass(frozen=True)
@@ -72,11 +86,12 @@ def failing_records(facts: SummaryInput) -> list[Record]:
     return sorted(bad, key=lambda one: one.failing_since or _LONG_AGO, reverse=True)
 
 
-def failing_line(record: Record, now: datetime) -> str:
+def failing_line(record: Record, facts: SummaryInput) -> str:
     """Return the name, since when it is failing or unknown, and why."""
     words = [record.name or str(record.key)]
     words += ["unknown"] if record.status is Status.UNKNOWN else []
-    words += [since(record.failing_since, now)] if record.failing_since else []
+    start = record.failing_since
+    words += [since(start, facts.now, facts.time_text)] if start else []
     reason = first_line(record.last_reason)
     return ", ".join(words) + (f": {reason}" if reason else "")
 
@@ -100,18 +115,18 @@ def recovery_lines(facts: SummaryInput) -> Iterator[str]:
     """Yield when each job recovered, and after how long."""
     start = facts.on_file_since
     if start is not None and start > facts.since:
-        yield f"(the audit log begins at {local(start)})"
+        yield f"(the audit log begins at {facts.time_text(start)})"
     for one in recoveries(facts):
         times = f"{one.times} times, last " if one.times > 1 else ""
-        length = f", after {duration(one.at - one.since)}" if one.since else ""
-        yield f"{one.name}, {times}{local(one.at)}{length}"
+        length = f", after {duration(age(one.since, one.at))}" if one.since else ""
+        yield f"{one.name}, {times}{facts.time_text(one.at)}{length}"
 
 
 def certificate_lines(facts: SummaryInput) -> list[str]:
     """Return the certificates that expire soon, the next one first."""
     found = []
     for key, record in facts.records.items():
-        ends_at = _moment(record.memory.get("expires"))
+        ends_at = moment_in(record.memory.get("expires"))
         is_there = key.file == CERTIFICATE_CHECKER and record.unseen_since is None
         if is_there and ends_at is not None and ends_at - facts.now <= DUE_WITHIN:
             found.append((ends_at, record.name))
@@ -129,7 +144,8 @@ def _left(ends_at: datetime, now: datetime) -> str:
 def slow_lines(facts: SummaryInput) -> list[str]:
     """Return the slowest checks, each with its longest duration."""
     return [
-        f"{one.seconds:.3g} s  {one.name}, {local(one.at)}" for one in facts.slowest
+        f"{one.seconds:.3g} s  {one.name}, {facts.time_text(one.at)}"
+        for one in facts.slowest
     ]
 
 
@@ -145,7 +161,7 @@ def proofs(facts: SummaryInput, settings: Settings) -> tuple[str, list[str]]:
     made = [
         line
         for line in (history if isinstance(history, list) else [])
-        if _is_proof(line) and (_moment(line[0]) or facts.since) > facts.since
+        if _is_proof(line) and (moment_in(line[0]) or facts.since) > facts.since
     ]
     if not made:
         return "none sent", []
@@ -154,7 +170,9 @@ def proofs(facts: SummaryInput, settings: Settings) -> tuple[str, list[str]]:
     seconds = [line[2] for line in made if isinstance(line[2], int | float)]
     if seconds:
         words += f", the slowest after {max(seconds):g} s"
-    return words, [status.proof_line(line) for line in reversed(failed)]
+    return words, [
+        status.proof_line(line, facts.time_text) for line in reversed(failed)
+    ]
 
 
 def _is_proof(line: object) -> bool:
@@ -163,7 +181,9 @@ def _is_proof(line: object) -> bool:
 
 def peer_lines(facts: SummaryInput, settings: Settings) -> list[str]:
     """Return the status of each peer."""
-    peers = status.peer_words(settings, facts.records, facts.catalog, facts.now)
+    peers = status.peer_words(
+        settings, facts.records, facts.catalog, facts.now, facts.time_text
+    )
     return [f"{name}: {words}" for name, words in peers]
 
 
@@ -172,16 +192,8 @@ def skipped_words(facts: SummaryInput) -> str:
     if not facts.skipped:
         return "none"
     at = facts.run.skipped_at
-    last = f", last {local(at)}" if at else ""
+    last = f", last {facts.time_text(at)}" if at else ""
     return f"{facts.skipped}{last}: the run before was not finished"
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
 
 
 #: The most lines of a section, and letters of a line.
@@ -200,12 +212,13 @@ def message(
     body = [
         _opening(bad, facts),
         *([f"Mail problem: {trouble}."] if trouble else []),
-        *_late(issue, facts.now),
+        *_late(issue, facts),
         "",
         *_sections(bad, facts, settings),
         "",
-        f"Period:     {local(facts.since)} to {local(facts.now)}",
-        f"Next mail:  {_name(issue, 1)}, {local(issue.next_at)}",
+        f"Since:      {facts.time_text(facts.since)}",
+        f"Until:      {facts.time_text(facts.now)}",
+        f"Next mail:  {facts.time_text(issue.next_at)}, {_name(issue, 1)}",
         "Check now:  checker.py -m status",
     ]
     return Message(
@@ -260,13 +273,15 @@ def _mail_trouble(facts: SummaryInput, settings: Settings) -> str:
     run, mail = replace(facts.run, ended_at=facts.now), settings.mail
     mail = replace(mail, nomail=mail.nomail and not mail.holds)
     output = health.inputs_of(health.with_inputs(run, facts.records.values()))
-    answer = health.assess(output, replace(settings, mail=mail), facts.now)
+    answer = health.assess(
+        output, replace(settings, mail=mail), facts.now, facts.time_text
+    )
     return "" if answer.word is Health.OK else answer.why
 
 
-def _late(issue: DueSummary, now: datetime) -> Iterator[str]:
-    if now - issue.due_at >= LATE_AFTER:
-        yield f"This summary is late: it was due {local(issue.due_at)}."
+def _late(issue: DueSummary, facts: SummaryInput) -> Iterator[str]:
+    if facts.now - issue.due_at >= LATE_AFTER:
+        yield f"This summary is late: it was due {facts.time_text(issue.due_at)}."
 
 
 # The sections.
@@ -275,7 +290,7 @@ def _late(issue: DueSummary, now: datetime) -> Iterator[str]:
 def _sections(
     bad: Sequence[Record], facts: SummaryInput, settings: Settings
 ) -> Iterator[str]:
-    failing = [failing_line(one, facts.now) for one in bad]
+    failing = [failing_line(one, facts) for one in bad]
     certificates = certificate_lines(facts)
     peers = peer_lines(facts, settings)
     slow = slow_lines(facts)

@@ -14,10 +14,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lib.core.sanitize import harmless
-from lib.core.text import in_zone, local
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -53,11 +53,13 @@ def show(
     as_json: bool,
     out: TextIO,
     title: str = "",
+    headings: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write rows to ``out``: every key as JSON, or these columns as a table.
 
     A terminal gets a table with a title and colours (none if NO_COLOR is set), anything
-    else one aligned line per row.  Empty columns are left out.
+    else one aligned line per row.  Empty columns are left out.  ``headings`` are for
+    columns whose name is not enough.
     """
     if as_json:
         json.dump([_plain(row) for row in rows], out, indent=2)
@@ -79,9 +81,11 @@ def show(
             for column in columns
             if any(isinstance(row.get(column), float) for row in rows)
         }
-        _show_table(columns, cells, out, title, numbers)
+        _show_table(columns, cells, out, title, numbers, headings)
     else:
-        out.writelines(_aligned([[_heading(name) for name in columns], *cells]))
+        out.writelines(
+            _aligned([[_heading(name, headings) for name in columns], *cells])
+        )
 
 
 def width(text: str) -> int:
@@ -105,8 +109,8 @@ def _harmless(text: str, out: TextIO) -> str:
     return harmless(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _heading(column: str) -> str:
-    return column.replace("_", " ")
+def _heading(column: str, headings: Mapping[str, str] = MappingProxyType({})) -> str:
+    return headings.get(column, column.replace("_", " "))
 
 
 def _cell(column: str, value: Any) -> str:
@@ -121,8 +125,6 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.2f}"
-    if isinstance(value, datetime):
-        return local(value)
     if isinstance(value, list | tuple):
         return ", ".join(_text(part) for part in value)
     return str(value)
@@ -137,7 +139,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     if isinstance(value, datetime):
-        return (value if value.tzinfo else in_zone(value)).isoformat()
+        return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, float) and not math.isfinite(value):
@@ -167,6 +169,7 @@ def _show_table(
     out: TextIO,
     title: str,
     numbers: set[str],
+    headings: Mapping[str, str],
 ) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -193,7 +196,7 @@ def _show_table(
     for name in columns:
         if name not in below:
             table.add_column(
-                _heading(name),
+                _heading(name, headings),
                 justify="right" if name in numbers else "left",
                 overflow="fold",
                 no_wrap=name not in (sentence, columns[0]),

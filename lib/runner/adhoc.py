@@ -72,6 +72,7 @@ def try_jobs(
         secrets=settings.secrets,
         limits=settings.limits,
         mail=settings.mail,
+        zone=settings.zone,
         only=frozenset(wanted),
         notifies=False,
     )

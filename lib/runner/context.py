@@ -70,6 +70,7 @@ class RunContext:
             self.summaries,
             now,
             settings.secrets,
+            settings.zone,
         )
 
     def begin(self) -> None:

@@ -13,14 +13,14 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 from lib.core.enums import MessageKind, Status
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.settings import Settings
-from lib.core.text import first_line, local
+from lib.core.text import first_line, mail_time
 from lib.system.files import open_to_write, overwrite
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ def message_of(
     why: str,
     records: Iterable[Record],
     to: tuple[str, ...],
+    zone: tzinfo | None,
 ) -> Message:
     """Return the mail: what cannot be written and why, and what is failing."""
     records = list(records)
@@ -96,7 +97,7 @@ def message_of(
         "until the state can be written.  Queued messages are sent then"
         + (f" ({queued} so far)." if queued else "."),
         "",
-        *_failing_now(bad),
+        *_failing_now(bad, zone),
     ]
     return Message(
         message_id=stamp.message_id,
@@ -108,12 +109,13 @@ def message_of(
     )
 
 
-def _failing_now(bad: Sequence[Record]) -> list[str]:
+def _failing_now(bad: Sequence[Record], zone: tzinfo | None) -> list[str]:
     if not bad:
         return ["No job is failing."]
     lines = []
     for one in sorted(bad, key=lambda record: record.name)[:MAX_LINES]:
-        since = f" since {local(one.failing_since)}" if one.failing_since else ""
+        start = one.failing_since
+        since = f" since {mail_time(start, zone)}" if start else ""
         reason = first_line(one.last_reason)
         name = one.name or str(one.key)
         lines.append(f"    {name}: {one.status}{since}: {reason}".rstrip(": "))
@@ -143,6 +145,7 @@ def emit(
             why,
             records,
             settings.alertcontact,
+            settings.zone,
         )
         send_now(settings, shown, logger.debug, left_s)
         return
@@ -153,7 +156,7 @@ def emit(
         return
     if stamp is None:
         return
-    message = message_of(stamp, why, records, settings.alertcontact)
+    message = message_of(stamp, why, records, settings.alertcontact, settings.zone)
     why_not = send_now(settings, message, logger.debug, left_s)
     if why_not:
         logger.error("%s: not sent: %s", message.subject, why_not)

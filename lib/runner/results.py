@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from lib.alerting import templates
 from lib.core import decisions, policy
@@ -37,9 +37,11 @@ class JobResults:
         summaries: Summaries,
         now: Callable[[], datetime],
         secrets: tuple[str, ...] = (),
+        zone: tzinfo | None = None,
     ) -> None:
         self._session = session
         self._secrets = secrets
+        self._zone = zone
         self._audit_log = audit_log
         self._selection = selection
         self._summaries = summaries
@@ -83,7 +85,8 @@ class JobResults:
         job = report.job
         self.met[job.key] = job
         before, now = self._session.record_of(job), self._now()
-        mails = templates.compose(report, before, now, os.urandom(16).hex())
+        message_id = os.urandom(16).hex()
+        mails = templates.compose(report, before, now, message_id, self._zone)
         fitted = tuple(fit_mail(mail, self._secrets) for mail in mails)
         report = replace(report, messages=fitted)
         after = policy.advance(before, report, now)

@@ -49,7 +49,7 @@ class Summaries:
     ) -> None:
         """``catalog``: the jobs that the run before has met; ``run``: this one."""
         self._settings = settings
-        self._times = settings.summary
+        self._times, self._zone = settings.summary, settings.zone
         self._session = session
         self._audit_log = audit_log
         self._catalog = catalog
@@ -71,20 +71,22 @@ class Summaries:
             return
         self._has_looked = True
         those = calendar.updated(
-            self._session.summaries, self._times, self._run.skipped, now
+            self._session.summaries, self._times, self._run.skipped, now, self._zone
         )
         slow = self._slowest(those)
         room = MAX_WAITING - self._waiting()
         kept: list[SummarySeries] = []
         new: list[Message] = []
         for series in those:
-            issue = calendar.due(series, self._times, now)
+            issue = calendar.due(series, self._times, now, self._zone)
             if issue is None or len(new) >= room:
                 kept.append(series)
                 continue
             new.append(self._written(issue, series, slow, now))
-            after = calendar.advanced(series, self._times, self._run.skipped, now)
-            kept.append(after)
+            skipped = self._run.skipped
+            kept.append(
+                calendar.advanced(series, self._times, skipped, now, self._zone)
+            )
         self._session.keep_summaries(tuple(kept), *new)
 
     def _waiting(self) -> int:
@@ -118,6 +120,7 @@ class Summaries:
             slowest=slow.daily if issue.kind == DAILY else slow.weekly,
             # Less than before where run.json was lost.
             skipped=max(0, self._run.skipped - series.skipped),
+            zone=self._zone,
         )
         message = summary.message(os.urandom(16).hex(), issue, facts, self._settings)
         logger.info("%s", message.subject)

@@ -97,6 +97,7 @@ class Supervisor:
             secrets=settings.secrets,
             limits=settings.limits,
             mail=settings.mail,
+            zone=settings.zone,
             # Messages of hooks could not be saved.
             notifies=not self._state.frozen,
             now=self._now,

@@ -12,7 +12,7 @@ import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
 from lib.core.enums import JobFrequency
@@ -53,6 +53,8 @@ class Order:
     limits: Limits = Limits()
     #: The settings for mail, for the jobs that ship with Checker.
     mail: Mail | None = field(default=None, repr=False)
+    #: For the times in their mails.
+    zone: tzinfo | None = None
     #: The run's clock, which decides what is due; job code uses the machine's clock.
     now: Callable[[], datetime] = utc_now
 
@@ -139,6 +141,7 @@ def _load(
         for loaded in discovered.jobs:
             if loaded.instance is not None:
                 loaded.instance._checker.mail = order.mail
+                loaded.instance._checker.zone = order.zone
                 loaded.instance._checker.is_trial = not order.notifies
     if not discovered.file.problem:
         return (discovered.file, *discovered.jobs)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from lib.core import calendar
 from lib.core.calendar import SummarySeries
 from lib.core.settings import SummaryTimes
-from lib.core.text import in_zone, local, since
+from lib.core.text import in_zone, mail_time, table_time, zone_words
 from tests.support.instance import GENERAL, Instance
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -69,14 +71,14 @@ def test_every_zone_has_times_and_summaries(live_in, zone):
             reached = now - timedelta(days=most)
             issue = calendar.due(SummarySeries(kind, 1, reached), BOTH, now)
             assert issue is not None and issue.due_at <= now
-    assert local(NOON).startswith("2026-11-2")
-    assert since(NOON, NOON + timedelta(hours=1)).endswith(" (1 hour)")
-    assert local(NOON).isprintable()
+    assert table_time(NOON, None, NOON).startswith("2026-11-2")
+    for words in (mail_time(NOON, None), zone_words(None, NOON)):
+        assert words.isprintable()
 
 
 def test_a_zone_that_cannot_be_used_counts_as_utc(live_in):
     live_in("UTC+25")
-    assert local(NOON) == "2026-11-22 12:00 UTC"
+    assert mail_time(NOON, None) == "2026-11-22 12:00 UTC"
     morning = NOON.replace(hour=8) + timedelta(days=1)
     assert calendar.next_time(BOTH, "daily", NOON) == morning
 
@@ -97,3 +99,30 @@ def test_a_run_with_a_summary_takes_place(tmp_path, zone):
         said = there.run("-m", mode)
         assert "Traceback" not in said.err
         assert said.code == 0, said.err
+
+
+@pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/St_Johns"])
+def test_people_read_every_time_in_the_zone_of_the_settings(tmp_path, zone):
+    here = ZoneInfo(zone)
+    due = f"{datetime.now(here) - timedelta(minutes=5):%H:%M}"
+    there = Instance(
+        tmp_path,
+        "[email]\nnomail = yes\n[disk full]\npath = /\nlimit = 0.001\nevery = minute\n"
+        f"[summary]\ndaily = {due}\n",
+        f"{GENERAL}timezone = {zone}\n",
+    )
+    there.environment = {"TZ": "Europe/Berlin"}
+    there.cron()
+    there.pass_time(timedelta(days=2))
+    there.cron("minute", "-v")
+    mails = (there.state / "checker.log").read_text()
+    assert "daily summary 1: 1 failing" in mails
+    offset = re.escape(datetime.now(here).isoformat()[-6:])
+    times = re.findall(r"\d\d:\d\d UTC.*", mails)
+    assert len(times) > 6
+    for text in times:
+        assert re.match(rf"\d\d:\d\d UTC \(.*{offset}\)", text), text
+    table = there.run("-m", "status").out
+    assert f"{zone}, {datetime.now(here).isoformat()[-6:]}" in table
+    assert f"{datetime.now(here):finished %Y-%m-%d %H:}" in table
+    assert " UTC" not in there.run("-m", "list").out

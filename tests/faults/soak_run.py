@@ -18,7 +18,6 @@ from tests.faults.soak_plan import (
     DESK,
     JOBS,
     REMINDS,
-    ZONE,
     Mail,
     Minute,
     Shape,
@@ -206,7 +205,7 @@ class Soak:
     def _judge(self) -> None:
         result, model, records = self.result, self._model, self._world.records()
         result.runs, result.news = model.runs, len(model.news)
-        reader = Reader(model.jobs, ZONE)
+        reader = Reader(model.jobs)
         result.notified = compare(
             model.news, self._mails, reader, self._trouble, result.killed
         )

@@ -9,6 +9,7 @@ from email.utils import format_datetime
 
 import pytest
 
+from lib.core.text import mail_time
 from tests.faults.mutants import Planted
 from tests.faults.reference import FAILING, OK
 from tests.faults.soak_mails import DOUBT, Arrived, Reader, compare
@@ -122,7 +123,7 @@ def test_the_week_is_as_long_as_is_said():
 # How mails are read.
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
-READER = Reader(["Lamp ant", "Lamp bee", "Reminds"], ZONE)
+READER = Reader(["Lamp ant", "Lamp bee", "Reminds"])
 NEVER = (NOON - timedelta(days=2), NOON - timedelta(days=1))
 
 
@@ -145,7 +146,7 @@ def mail(minute, subject, body="", identity=None, came=0):
 
 
 def line(minute, text):
-    return f"    {at(minute).astimezone(ZONE):%Y-%m-%d %H:%M %Z}  {text}"
+    return f"    {mail_time(at(minute), ZONE)}  {text}"
 
 
 def wrong(happened, mails, trouble=NEVER, kills=()):

@@ -28,13 +28,14 @@ APPROVING = os.environ.get("CHECKER_APPROVE") == "1"
 #: A date, a time as people read it with its zone, or as files have it.
 MOMENT = (
     r"\d{4}-\d\d-\d\d"
-    r"([T ]\d\d:\d\d(:\d\d([.,]\d+)?(Z|[+-]\d\d:\d\d)?| [A-Z+-][A-Z0-9]{2,4}\b)?)?"
+    r"([T ]\d\d:\d\d(:\d\d([.,]\d+)?(Z|[+-]\d\d:\d\d)?| UTC\b)?"
+    r"( \((\d{4}-\d\d-\d\d )?\d\d:\d\d [+-]\d\d:\d\d\))?)?"
 )
 #: For ``hide``, where clock, disk and servers are real, and any Python may run.
 REAL = {
     r"(?m)^( *)(Date|Message-ID): .*": r"\1\2: ...",
     # How long ago that is is not said where it is nothing.
-    MOMENT + r"( \(\d+ \w+( \d+ \w+)?\))?": "MOMENT",
+    MOMENT + r"(, for \d+ \w+( \d+ \w+)?)?": "MOMENT",
     r"\b[0-9a-f]{32}\b": "RANDOM",
     r"\b(\d+ days? \d+ hours?|\d+ minutes?( \d+ seconds?)?|\d+ seconds?)\b": "SO LONG",
     r"\(process \d+\)": "(process N)",

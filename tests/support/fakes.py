@@ -115,7 +115,7 @@ class Told:
             self.order.old_entries,
             report.job.contact,
         )
-        mails = templates.compose(report, record, self.order.now(), "00" * 16)
+        mails = templates.compose(report, record, self.order.now(), "00" * 16, UTC)
         return tuple(fit_mail(mail, self.order.secrets) for mail in mails)
 
 

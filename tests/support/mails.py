@@ -11,8 +11,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
+from functools import partial
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from lib.alerting import bundling, delivery, drill, merge, notices, templates
 from lib.core import health
@@ -31,7 +33,7 @@ from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, Timing
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings
-from lib.core.text import wrapped
+from lib.core.text import mail_time, wrapped
 from lib.mail import proof
 from lib.mail.mime import compose
 from lib.peers import templates as peer_templates
@@ -43,6 +45,7 @@ from lib.runner.emergency import Stamp
 
 #: Where the checkout of the transcripts lies.
 THERE = "/opt/checker"
+ZONE = ZoneInfo("Europe/Berlin")
 NIGHT = datetime(2026, 11, 22, 3, 12, tzinfo=UTC)
 LATER = NIGHT + timedelta(minutes=61)
 OPS, FRIEND = ("ops@example.com",), ("admin@example.org",)
@@ -89,18 +92,20 @@ def failing(key: JobKey, result: CheckResult, failures: int) -> Record:
 
 def alert(job: Job, result: CheckResult, number: str = "a") -> Message:
     return templates.default_message(
-        number, job, Record(job.key), result, Decision.FIRST_ALERT, NIGHT
+        number, job, Record(job.key), result, Decision.FIRST_ALERT, NIGHT, ZONE
     )
 
 
 def reminder(job: Job, result: CheckResult, failures: int, now: datetime) -> Message:
     record = failing(job.key, result, failures)
-    return templates.default_message("c", job, record, result, Decision.REMINDER, now)
+    return templates.default_message(
+        "c", job, record, result, Decision.REMINDER, now, ZONE
+    )
 
 
 def recovery(job: Job, result: CheckResult, failures: int, now: datetime) -> Message:
     record = failing(job.key, result, failures)
-    return templates.default_message("b", job, record, OK, Decision.RECOVERY, now)
+    return templates.default_message("b", job, record, OK, Decision.RECOVERY, now, ZONE)
 
 
 def note(subject: str, body: str, to: tuple[str, ...] = OPS) -> Message:
@@ -179,11 +184,12 @@ def of_peers() -> Iterator[Titled]:
         )
     yield "a day later", reminder(PEER, mail, 24, NIGHT + timedelta(days=1))
     yield "recovery", recovery(PEER, mail, 3, NIGHT + timedelta(hours=3))
-    yield "our own network connection", note(*peer_templates.uplink_down(NIGHT))
+    yield "our own network connection", note(*peer_templates.uplink_down(NIGHT, ZONE))
 
 
 def _of_ways() -> Iterator[Titled]:
-    doubt = health.trouble({"failed_at": NIGHT.isoformat(), "result": "never"}, NIGHT)
+    proof = {"failed_at": NIGHT.isoformat(), "result": "never"}
+    doubt = health.trouble(proof, NIGHT, partial(mail_time, zone=ZONE))
     found = alert(DISK, FULL)
     line = delivery.BY_BACKUP.format(why=doubt)
     # As delivery.py puts it there.
@@ -201,15 +207,15 @@ def _of_many() -> Iterator[Titled]:
         name = f"tcp mail{number}"
         job = Job(JobKey("T", name), name, "t.py", JobFrequency.MINUTE, contact=OPS)
         entries.append((name, alert(job, refused, str(number))))
-    yield "a bundle", bundling.bundle_message("d", entries, NIGHT)
+    yield "a bundle", bundling.bundle_message("d", entries, NIGHT, ZONE)
     pair = (alert(DISK, FULL), recovery(DISK, FULL, 61, LATER))
     waited = "smtp.example.com:587: connect: connection refused"
     queued = [replace(one, attempts=1, last_error=waited) for one in pair]
-    (merged_message,) = merge.merged("disk root", queued)
+    (merged_message,) = merge.merged("disk root", queued, ZONE)
     yield "an alert merged with its recovery", merged_message.message
     yield (
         "rate limit reached",
-        notices.deferred_message("h", 31, LATER, (20, 100), OPS, NIGHT),
+        notices.deferred_message("h", 31, LATER, (20, 100), OPS, NIGHT, ZONE),
     )
     yield (
         "an address that is rejected",
@@ -226,7 +232,7 @@ def _of_state() -> Iterator[Titled]:
     why += f"room on the disk (df -h {THERE}/state; df -i {THERE}/state)"
     records = [replace(failing(DISK.key, FULL, 9), name="disk root")]
     yield "state cannot be written", emergency.message_of(
-        Stamp(NIGHT, "s"), why, records, OPS
+        Stamp(NIGHT, "s"), why, records, OPS, ZONE
     )
 
 
@@ -290,6 +296,7 @@ def the_daily_summary() -> Message:
                 prover, "EmailChecker", 2.312, morning - hour + timedelta(minutes=1)
             ),
         ),
+        zone=ZONE,
     )
     at = Path("settings.cfg")
     settings = Settings(
@@ -298,6 +305,7 @@ def the_daily_summary() -> Message:
         alertcontact=("ops@example.com",),
         logfile=at,
         state=at,
+        zone=ZONE,
         mail=Mail(smtpserver="x.example.com", mailbox=Mailbox("x.example.com")),
         peers=Peers((Peer("friend", "https://example.org/", "a@example.org"),)),
     )
@@ -366,7 +374,7 @@ def page() -> str:
 
 def _settings(to: tuple[str, ...]) -> Settings:
     at = Path("settings.cfg")
-    return Settings(at, "web1", to, at, at, Mail(user="ops@example.com"))
+    return Settings(at, "web1", to, at, at, Mail(user="ops@example.com"), zone=ZONE)
 
 
 def as_shown(message: Message) -> str:

@@ -129,7 +129,7 @@ def test_the_transcript_of_make_run_is_what_it_prints(tmp_path, approved):
     approved(
         ["$ make run", *first, printed],
         "make run",
-        hide={r"\d{4}-\d\d-\d\d \d\d:\d\d UTC": "2026-11-22 21:51 UTC"},
+        hide={r"\d{4}-\d\d-\d\d \d\d:\d\d": "2026-11-22 21:51"},
         file=README_PATH,
     )
 

@@ -33,7 +33,7 @@ def proof(**memory):
 
 def test_without_a_second_account_there_is_one_way():
     failed = proof(failed_at=ago(minutes=5))
-    assert accounts(Mail(), SendLog(), [failed], NOON) == Accounts()
+    assert accounts(Mail(), SendLog(), [failed], NOON, UTC) == Accounts()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_without_a_second_account_there_is_one_way():
     ],
 )
 def test_the_second_is_for_when_the_first_is_not_proven(memory, why):
-    found = accounts(MAIL, SendLog(), [proof(**memory)], NOON)
+    found = accounts(MAIL, SendLog(), [proof(**memory)], NOON, UTC)
     assert found.backup is SECOND
     assert why in found.why_not_primary
     assert bool(why) is bool(found.why_not_primary)
@@ -57,14 +57,14 @@ def test_the_second_is_for_when_the_first_is_not_proven(memory, why):
 
 def test_the_second_is_for_when_the_first_holds_us_off():
     send_log = SendLog(held_until=NOON + timedelta(minutes=10))
-    assert accounts(MAIL, send_log, [], NOON) == Accounts(SECOND, HELD)
+    assert accounts(MAIL, send_log, [], NOON, UTC) == Accounts(SECOND, HELD)
 
 
 def test_a_second_that_would_not_do_either_is_left_alone_for_a_while():
     send_log = ratelimit.holding_backup(SendLog(), NOON)
-    assert accounts(MAIL, send_log, [], NOON) == Accounts()
+    assert accounts(MAIL, send_log, [], NOON, UTC) == Accounts()
     later = NOON + timedelta(minutes=15)
-    assert accounts(MAIL, send_log, [], later) == Accounts(SECOND)
+    assert accounts(MAIL, send_log, [], later, UTC) == Accounts(SECOND)
 
 
 # The program.

@@ -27,7 +27,7 @@ def entry(number, reason="no route", kind=MessageKind.ALERT, job="http"):
 
 
 def bundle(entries):
-    return bundle_message("d", list(entries), NOON + timedelta(hours=1))
+    return bundle_message("d", list(entries), NOON + timedelta(hours=1), UTC)
 
 
 def test_a_digest_groups_what_shares_a_reason_and_then_what_is_of_a_kind(approved):

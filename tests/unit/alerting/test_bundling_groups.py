@@ -116,5 +116,5 @@ def test_the_subject_of_a_digest_names_the_largest_group():
         alert("tcp a", "a.example:25: no answer"),
         alert("disk b", "/b is full"),
     ]
-    message = bundle_message("d", entries, NOON + timedelta(hours=1))
+    message = bundle_message("d", entries, NOON + timedelta(hours=1), UTC)
     assert message.subject == "3 failing: 2 times host a.example"

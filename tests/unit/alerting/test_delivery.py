@@ -155,6 +155,6 @@ def test_a_mail_for_a_person_who_waits_says_why_it_was_not_taken(smtp, cafile):
 def test_unsent_mails_are_explained_in_a_line_per_reason(approved):
     lost = [Unsent(envelope("x", "a"), DeliveryFailure("no route")) for _ in range(3)]
     lost.append(Unsent(envelope(None, "b", "c", "d"), DeliveryFailure("550 no")))
-    first, second = delivery.failure_lines(lost)
+    first, second = delivery.failure_lines(lost, UTC)
     approved(first, "first")
     approved(second, "second")

@@ -51,7 +51,7 @@ def waiting_after(story, notify=CHANGE, failures=1, record=None):
         if decision.notifies:
             messages = (
                 templates.default_message(
-                    f"{minute:032d}", job(policy), record, result, decision, now
+                    f"{minute:032d}", job(policy), record, result, decision, now, UTC
                 ),
             )
         report = JobReport(job(policy), result, decision, messages)
@@ -85,7 +85,7 @@ def subjects(merged_messages):
 def test_what_waited_together_is_said_once(notify, failures, story, waited, left):
     queued = waiting_after(story, notify, failures).queued
     assert "".join(LETTERS[one.kind] for one in queued) == waited
-    merged_messages = merged("http home", queued)
+    merged_messages = merged("http home", queued, UTC)
     assert notified(merged_messages) == left
     ids = [name for merged_message in merged_messages for name in merged_message.ids]
     assert sorted(ids) == sorted(one.message_id for one in queued), "nothing is missing"
@@ -93,7 +93,7 @@ def test_what_waited_together_is_said_once(notify, failures, story, waited, left
 
 def heard(queued):
     """Return what is still to come when all but these has been heard before."""
-    return merged("http home", queued)
+    return merged("http home", queued, UTC)
 
 
 def test_a_recovery_whose_alert_was_heard_stays_as_it_is():

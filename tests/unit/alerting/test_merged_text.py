@@ -13,7 +13,7 @@ OPS = ("ops@example.com",)
 
 def test_the_mail_about_mail_held_back_says_until_when_and_by_which_limits(approved):
     until = NOON + timedelta(minutes=35)
-    message = notices.deferred_message("h", 12, until, (20, 100), OPS, NOON)
+    message = notices.deferred_message("h", 12, until, (20, 100), OPS, NOON, UTC)
     approved(message.subject, "subject")
     approved(message.body, "body")
 

@@ -56,16 +56,19 @@ def test_that_mail_is_held_back_is_said_once_an_hour():
         tuple(TimedName(f"m{n}", NOON - timedelta(minutes=10)) for n in range(4))
     )
     limits = Limits(5, 100)
-    send_log, note = notices.deferral_notice(send_log, limits, 3, (OPS,), NOON)
+    send_log, note = notices.deferral_notice(send_log, limits, 3, (OPS,), NOON, UTC)
     assert note is not None and note.subject.startswith("3 mails deferred until ")
     later = NOON + timedelta(minutes=59)
-    assert notices.deferral_notice(send_log, limits, 9, (OPS,), later) == (
+    assert notices.deferral_notice(send_log, limits, 9, (OPS,), later, UTC) == (
         send_log,
         None,
     )
-    assert notices.deferral_notice(send_log, None, 9, (OPS,), NOON) == (send_log, None)
+    assert notices.deferral_notice(send_log, None, 9, (OPS,), NOON, UTC) == (
+        send_log,
+        None,
+    )
     _, note = notices.deferral_notice(
-        send_log, limits, 9, (OPS,), NOON + timedelta(hours=1)
+        send_log, limits, 9, (OPS,), NOON + timedelta(hours=1), UTC
     )
     assert note is not None
 

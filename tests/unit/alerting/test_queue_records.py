@@ -44,7 +44,7 @@ def test_an_attempt_is_counted_for_what_is_tried_and_for_nothing_else():
 
 def test_folding_and_counting_are_one_change():
     one = record("x", message("a"), message("r", kind=MessageKind.RECOVERY))
-    (merged_message,) = merged("x", one.queued)
+    (merged_message,) = merged("x", one.queued, UTC)
     envelope = Envelope(
         merged_message.message, merged_message.ids, JobKey("X", "x"), NOON
     )

@@ -25,6 +25,7 @@ OK = "[disk root]\npath = /\nlimit = 100\n"
 #: For approved tables: when it was, how full the disk is; columns are as wide as those.
 OF_THIS_MACHINE = {
     MOMENT: "MOMENT",
+    r"for \d+ seconds?": "for N seconds",
     r"\d+% full": "N% full",
     r"\S+ GB of \S+ GB": "N GB of N GB",
     r" {2,}": "  ",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from lib.config import fields, options
@@ -19,6 +21,8 @@ from lib.config import fields, options
         (options.clock, "8:00", "08:00"),
         (options.clock, "23:59", "23:59"),
         (options.weekly_clock, "Mon 8:00", ("mon", "08:00")),
+        (options.time_zone, "Europe/Berlin", ZoneInfo("Europe/Berlin")),
+        (options.time_zone, "UTC", ZoneInfo("UTC")),
     ],
 )
 def test_what_is_understood(read, value, found):
@@ -45,6 +49,14 @@ def test_what_is_understood(read, value, found):
         (options.clock, "٠٨:٠٠"),
         (options.weekly_clock, "monday 08:00"),
         (options.weekly_clock, "mon"),
+        (options.time_zone, "CEST"),
+        (options.time_zone, "Europe"),
+        (options.time_zone, "/usr/share/zoneinfo/Europe/Berlin"),
+        (options.time_zone, "../../../etc/passwd"),
+        (options.time_zone, "tzdata.zi"),
+        (options.time_zone, "Europe/Berlin\0"),
+        (options.time_zone, "Zürich"),
+        (options.time_zone, "x" * 300),
     ],
 )
 def test_what_is_refused(read, value):

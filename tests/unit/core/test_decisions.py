@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -22,9 +23,11 @@ from lib.core.messages import Message
 from lib.core.policy import advance, decide
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
+from lib.core.text import mail_time
 from lib.storage.auditlog import as_line, from_line
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+in_utc = partial(mail_time, zone=UTC)
 OPS = ("ops@example.com",)
 KEY, NAME = JobKey("DiskSpace", "disk full"), "disk full"
 OK = CheckResult(Status.OK)
@@ -53,7 +56,7 @@ def entry(reason="it was so", at=NOON, key=KEY, name=NAME, **details):
 
 def read_back(one):
     """Return the sentence made of what is on file."""
-    return sentence(from_line(as_line(one)))
+    return sentence(from_line(as_line(one)), in_utc)
 
 
 def story(policy, outcomes, *, mail_leaves=True):
@@ -103,7 +106,7 @@ def test_several_people_were_told(approved):
         Decision.ALREADY_NOTIFIED,
     )
     (said,) = decisions.judged(report, notified, notified, NOON)
-    approved(sentence(said))
+    approved(sentence(said, in_utc))
 
 
 def test_too_few_failures_and_too_soon_are_said_with_the_policy(approved):

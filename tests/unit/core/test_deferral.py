@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -11,9 +12,11 @@ from lib.core.deferral import why_deferred
 from lib.core.enums import MessageKind
 from lib.core.messages import Bundle
 from lib.core.ratelimit import SendLog, TimedName
+from lib.core.text import mail_time
 from tests.support.mailing import message
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+in_utc = partial(mail_time, zone=UTC)
 SOON = NOON + timedelta(minutes=3)
 MAIL = replace(message(), to=("ops@example.com",))
 ROUND_TRIP = replace(MAIL, kind=MessageKind.ROUND_TRIP)
@@ -45,7 +48,7 @@ QUIET = SendLog(bundles=(TimedName("ops@example.com", NOON - timedelta(minutes=2
 def test_a_mail_says_what_it_waits_for(mail, send_log, approved):
     approved(
         (
-            why_deferred(mail, None, send_log, NOON).replace(
+            why_deferred(mail, None, send_log, NOON, in_utc).replace(
                 "2026-11-22 12:03 UTC", "TIME"
             )
         )
@@ -54,4 +57,4 @@ def test_a_mail_says_what_it_waits_for(mail, send_log, approved):
 
 def test_a_part_of_a_digest_waits_with_it(approved):
     bundle = Bundle(replace(TRIED, subject="8 failing"), (MAIL.message_id,))
-    approved(why_deferred(MAIL, bundle, NOBODY, NOON))
+    approved(why_deferred(MAIL, bundle, NOBODY, NOON, in_utc))

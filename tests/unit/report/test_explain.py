@@ -109,7 +109,7 @@ def test_the_same_again_and_again_is_one_line(tmp_path, approved):
     for _ in range(4):
         instance.cron()
     lines = why(instance, "disk full").splitlines()
-    codes = [line.split()[3] for line in lines if "consecutive failures: " in line]
+    codes = [line.split()[2] for line in lines if "consecutive failures: " in line]
     assert codes[-2:] == [
         "first_alert",
         "already_notified",

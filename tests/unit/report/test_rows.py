@@ -57,7 +57,7 @@ def facts(name: str = "http homepage", **more: Any) -> Job:
 
 def shown_of(record: Record | None, judged: Sequence[JobKey] = ()) -> str:
     records = {} if record is None else {record.key: record}
-    (row,) = job_rows([facts("k")], records, judged, NOW)
+    (row,) = job_rows([facts("k")], records, judged, NOW, UTC)
     text = f"{row['status']} | {row['details']}"
     return re.sub(r" \d{4}-\S+ \S+ \S+ \(", " THEN (", text)
 
@@ -156,7 +156,9 @@ def test_every_policy_has_words(notify):
 
 def test_a_row_of_a_job_keeps_for_machines_what_it_says_in_words():
     record = Record(key("k"), "", Status.FAILING, 5, SINCE, last_reason="refused")
-    (row,) = job_rows([facts("k")], {key("k"): record}, (), NOW, ran_at={key("k"): NOW})
+    (row,) = job_rows(
+        [facts("k")], {key("k"): record}, (), NOW, UTC, ran_at={key("k"): NOW}
+    )
     out = io.StringIO()
     table.show(JOB_COLUMNS, [row], as_json=True, out=out)
     (read,) = json.loads(out.getvalue())
@@ -254,14 +256,14 @@ def test_json_is_an_array_whatever_is_in_it():
     row = {
         "length": timedelta(minutes=1.5),
         "nan": float("nan"),
-        "naive": datetime(2026, 11, 22),
+        "moment": NOW,
         "words": ("\udcff", Status.OK),
         "none": None,
         "flag": True,
     }
     table.show(["words"], [row], as_json=True, out=out)
     (read,) = json.loads(out.getvalue())
-    assert datetime.fromisoformat(read.pop("naive")).utcoffset() is not None
+    assert read.pop("moment") == NOW.isoformat()
     assert read == {
         "length": 90.0,
         "nan": None,
@@ -285,14 +287,14 @@ def test_json_is_an_array_whatever_is_in_it():
     ],
 )
 def test_a_status_has_a_colour_on_a_terminal(record, words, code):
-    rows = job_rows([facts("k")], {key("k"): record} if record else {}, (), NOW)
+    rows = job_rows([facts("k")], {key("k"): record} if record else {}, (), NOW, UTC)
     shown = on_terminal(JOB_COLUMNS, rows)
     assert f"\x1b[{code}m{words}\x1b[0m" in shown
 
 
 def test_no_color_means_none(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
-    rows = job_rows([facts()], {}, [key("http homepage")], NOW)
+    rows = job_rows([facts()], {}, [key("http homepage")], NOW, UTC)
     shown = on_terminal(JOB_COLUMNS, rows)
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", shown)
 
@@ -309,7 +311,7 @@ def test_a_table_fits_its_terminal_and_says_everything(wide):
         last_reason="no answer in 10 s " * 3,
     )
     jobs = [facts(name, contact=contacts), facts("short")]
-    rows = job_rows(jobs, {key(name): record}, (key("short"),), NOW)
+    rows = job_rows(jobs, {key(name): record}, (key("short"),), NOW, UTC)
     lines = plain(on_terminal(JOB_COLUMNS, rows, wide=wide)).splitlines()
     assert max(map(width, lines)) <= wide
     # Words side by side in two columns are lines apart in one.
@@ -318,7 +320,9 @@ def test_a_table_fits_its_terminal_and_says_everything(wide):
 
 
 def test_what_has_no_place_on_a_narrow_terminal_is_said_once_if_all_are_alike():
-    rows = job_rows([facts("one"), facts("two")], {}, (key("one"), key("two")), NOW)
+    rows = job_rows(
+        [facts("one"), facts("two")], {}, (key("one"), key("two")), NOW, UTC
+    )
     rows[0]["details"] = "no answer within ten seconds from anybody"
     shown = plain(on_terminal(JOB_COLUMNS, rows))
     assert shown.count("ops@example.com") == 1

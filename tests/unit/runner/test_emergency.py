@@ -86,7 +86,7 @@ def test_the_mail_names_the_cause_and_what_is_failing(approved):
         Record(JobKey("C", "c"), "Calm"),
     ]
     stamp = next_stamp(None, STATE, NOON)
-    mail = message_of(stamp, "/x: disk full", records, ("ops@example.com",))
+    mail = message_of(stamp, "/x: disk full", records, ("ops@example.com",), UTC)
     approved(mail.subject)
     assert "/x: disk full" in mail.body
     assert "Disk: unknown\n" in mail.body
@@ -99,12 +99,12 @@ def test_a_long_list_is_cut_with_a_count():
         Record(JobKey("X", str(one)), status=Status.FAILING) for one in range(205)
     ]
     stamp = next_stamp(None, STATE, NOON)
-    assert "and 5 more" in message_of(stamp, "why", records, ()).body
+    assert "and 5 more" in message_of(stamp, "why", records, (), UTC).body
 
 
 def test_where_nothing_fails_the_mail_says_so():
     stamp = next_stamp(None, STATE, NOON)
-    mail = message_of(stamp, "why", [], ())
+    mail = message_of(stamp, "why", [], (), UTC)
     assert (mail.subject, "No job is failing." in mail.body) == (
         "cannot write state",
         True,

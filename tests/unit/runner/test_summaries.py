@@ -95,7 +95,7 @@ def test_it_comes_once_a_day_and_is_numbered(mailing, smtp, approved):
     approved(first.subject, "subject", hide=REAL)
     assert first.to == ("ops@example.com",)
     approved(first.body, "body", hide=REAL)
-    assert "daily summary 2, " in first.body
+    assert ", daily summary 2\n" in first.body
     assert first.parsed["Message-ID"] != second.parsed["Message-ID"]
     assert "late" not in second.body
     status = {row["item"]: row for row in mailing.run("-m", "status", "--json").json()}
