@@ -18,6 +18,8 @@ IN_VENV := $(VENV)/bin/python
 # Tests of faults wait for each other's disks more than they compute.
 TESTERS ?= 3
 SOURCES := $(wildcard checker.py) lib jobs tests
+# Without bytecode each worker, and each start of the program, would compile all modules.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(IN_VENV) -m pytest -q -n 2 --dist worksteal
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
@@ -27,7 +29,7 @@ MAKEFLAGS += --no-print-directory
 help:
 	@echo 'make run       run the minute jobs once, without mail, and show the table'
 	@echo 'make test      the tests; they need nothing but Python'
-	@echo 'make integration   those that need the mail servers of Debian'
+	@echo 'make integration   those that need more, such as mail servers or strace, or take long'
 	@echo 'make approve   write the approved texts anew, from what the program says now'
 	@echo 'make faults    the tests of faults in full, some hours, and their table'
 	@echo 'make soak      a week of simulated minutes in some real ones: nothing missed?'
@@ -59,22 +61,22 @@ settings.cfg:
 	@umask 077 && cp settings.cfg.example settings.cfg
 	@echo 'settings.cfg is new, a copy of settings.cfg.example: say there what to check.'
 
-test: venv-dev
-	@$(IN_VENV) -m pytest -q -n 2 --dist worksteal -m 'not integration' $(ARGS)
+test: venv-dev compile
+	@$(PYTEST) -m 'not integration and not long' $(ARGS)
 
-integration: venv-dev
-	@$(IN_VENV) -m pytest -q -m integration $(ARGS)
+integration: venv-dev compile
+	@$(PYTEST) -m 'integration or long' $(ARGS)
 
 # Only the tests that have such a text are run.  Look at git diff afterwards.
 approve: venv-dev
-	@CHECKER_APPROVE=1 $(IN_VENV) -m pytest -q -n 2 --dist worksteal $(ARGS)
+	@CHECKER_APPROVE=1 $(PYTEST) $(ARGS)
 
 # The table goes to build/faults.md as well; docs/faults.md and testing.md quote it.  The rows
 # without the harnesses, in half an hour: ARGS='-k "not harness and not test_model or a_record"'
 faults: venv-dev
 	@mkdir -p build
 	@CHECKER_FAULTS=long CHECKER_FAULTS_TABLE=build/faults.md \
-	    $(IN_VENV) -m pytest -q -n $(TESTERS) --dist load --maxschedchunk 1 -m fault $(ARGS)
+	    $(IN_VENV) -m pytest -q -n $(TESTERS) --dist load --maxschedchunk 1 -m 'fault or long or hypothesis' $(ARGS)
 
 # The same week again: ARGS='--seed N'.
 soak: venv-dev

@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import trustme
 
+from tests.faults.table import LONG
 from tests.support.accounts import Account
 from tests.support.imapserver import PymapAccount
 from tests.support.postfixdovecot import PostfixAccount, PostfixDovecot, why_not
@@ -21,8 +23,12 @@ for name in (
 ):
     os.environ.pop(name, None)
 
+hypothesis.settings.register_profile("short", max_examples=20, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=500, deadline=None)
+hypothesis.settings.load_profile("long" if LONG else "short")
+
 #: Any test may be marked with a row of the list of faults, and have approved texts.
-pytest_plugins = ("tests.faults.marks", "tests.support.approved")
+pytest_plugins = ("pytester", "tests.faults.marks", "tests.support.approved")
 
 
 @pytest.fixture(scope="session")

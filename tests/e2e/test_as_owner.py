@@ -20,7 +20,10 @@ import pytest
 from tests.faults.harness_calls import needs_strace
 from tests.support.instance import CHECKER
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes others")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes others"),
+]
 
 #: One of whom the system knows, and one whom it does not.
 NOBODY = pwd.getpwnam("nobody").pw_uid

@@ -39,7 +39,12 @@ class Slow(JobBase):
         return True
 """
 STATES = (CLOSED, FULL, UNREAD, GONE)
-EACH = [{number: state} for number in (0, 1, 2) for state in STATES]
+#: What is seen of all three at once need not be tried of each every time.
+EACH = [
+    pytest.param({number: state}, marks=pytest.mark.long)
+    for number in (0, 1, 2)
+    for state in STATES
+]
 ALL = [dict.fromkeys((0, 1, 2), state) for state in STATES]
 
 
@@ -57,6 +62,7 @@ def instance(tmp_path, smtp):
 
 
 def named(states):
+    """Return the name of a case: what a descriptor is."""
     return " ".join(f"{number} {state}" for number, state in states.items())
 
 
@@ -143,7 +149,9 @@ def test_a_daemon_that_nobody_reads_answers(tmp_path, starter):
 
 # What people ask for.
 
-MODES = [("list",), ("status",), ("why", "disk full"), ("validate",)]
+#: The first shows what the others would.
+LIST, *OTHERS = ("list",), ("status",), ("why", "disk full"), ("validate",)
+MODES = [LIST, *(pytest.param(mode, marks=pytest.mark.long) for mode in OTHERS)]
 BESIDE = [
     {0: CLOSED},
     {0: UNREAD},

@@ -9,16 +9,20 @@ carried out.
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.faults.world import World
+
+Test = TypeVar("Test")
 
 #: What changes files, sockets, pipes or processes.
 CHANGING = (
@@ -29,6 +33,7 @@ CHANGING = (
 OF_FILES = [one for one in CHANGING if one not in ("clone", "kill", "exit_group")]
 
 
+@functools.cache
 def _works() -> str:
     """Return why strace cannot be used here; nothing if it can."""
     if shutil.which("strace") is None:
@@ -42,7 +47,11 @@ def _works() -> str:
     return "" if ran.returncode == 0 else "strace may not trace here"
 
 
-needs_strace = pytest.mark.skipif(bool(why := _works()), reason=why or "strace works")
+def needs_strace(test: Test) -> Test:
+    """Have ``make integration`` run a test, and skip it where strace does not work."""
+    why = _works()
+    skip = pytest.mark.skipif(bool(why), reason=why or "strace works")
+    return pytest.mark.integration(skip(test))
 
 
 @dataclass(frozen=True)

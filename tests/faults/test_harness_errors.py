@@ -29,6 +29,7 @@ def test_no_call_that_is_refused_loses_an_alert(world, scenario):
     assert tally.points, "nothing was tried"
 
 
+@pytest.mark.long
 @pytest.mark.fault("B10", "read-only as soon as a mail is taken, again and again")
 def test_a_mail_that_cannot_be_marked_is_not_sent_each_minute(world):
     scenario = SCENARIOS["first alert"]

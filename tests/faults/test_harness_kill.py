@@ -13,7 +13,7 @@ from tests.faults.table import LONG, measured, seed
 
 #: So many random times in the long form, over all scenarios.
 RANDOM_TIMES = 1000
-SHORT_S = 3.0
+SHORT_S = 1.5
 
 
 def scenarios() -> list[Scenario]:

@@ -140,6 +140,7 @@ def test_a6_of_runs_that_start_together_one_works_and_one_alert_leaves(instance,
     measured(f"{rounds * len(counts)} rounds, 1 alert each")
 
 
+@pytest.mark.long
 @pytest.mark.fault("A8", "an earlier run is stuck (stopped)")
 def test_a8_a_stuck_run_is_named_and_not_killed(instance):
     begun = instance.folder / "begun"
@@ -202,6 +203,7 @@ def test_a9_a_daemon_that_a_job_leaves_behind_is_killed_and_named(instance):
     assert instance.last_run().get("skipped", 0) == 0
 
 
+@pytest.mark.long
 @pytest.mark.fault("A7", "cron catches up: 5 starts at once")
 def test_a7_of_a_burst_of_starts_one_judges_and_the_others_end(instance, smtp):
     ran = instance.folder / "ran"

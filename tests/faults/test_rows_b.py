@@ -35,6 +35,7 @@ def notified(ran):
     return re.findall(r"^exit (\d+)$", ran.out, re.MULTILINE)
 
 
+@pytest.mark.integration
 @pytest.mark.fault("B2", "the disk is full for an hour")
 def test_b2_a_full_disk_is_told_once_an_hour_and_costs_no_alert(instance, smtp):
     script = OWN_DISK.format(options="size=256k") + CRON + FILL + f"""
@@ -56,6 +57,7 @@ def test_b2_a_full_disk_is_told_once_an_hour_and_costs_no_alert(instance, smtp):
     ]
 
 
+@pytest.mark.integration
 @pytest.mark.fault("B2", "the next hour of a full disk")
 def test_b2_the_next_hour_of_a_full_disk_is_told_of_too(instance, smtp):
     (instance.folder / "flag").touch()
@@ -69,6 +71,7 @@ def test_b2_the_next_hour_of_a_full_disk_is_told_of_too(instance, smtp):
     assert one != other
 
 
+@pytest.mark.integration
 @pytest.mark.fault("B3", "no free inode")
 def test_b3_no_free_inode_is_as_a_full_disk(instance, smtp):
     script = OWN_DISK.format(options="nr_inodes=12") + """
@@ -131,6 +134,7 @@ def test_b8_a_refused_rename_names_both_files_and_leaves_the_old_ones(world, err
     assert not list(world.state.rglob("*.tmp"))
 
 
+@pytest.mark.integration
 @pytest.mark.fault("B9", "the state directory is read-only from the start")
 def test_b9_a_read_only_state_folder_is_an_error_and_one_mail(instance, smtp):
     with_answer(instance)
@@ -150,6 +154,7 @@ def test_b9_a_read_only_state_folder_is_an_error_and_one_mail(instance, smtp):
     ]
 
 
+@pytest.mark.integration
 @pytest.mark.fault("B9", "nothing can be remembered anywhere")
 def test_b9_without_any_memory_only_the_first_run_of_an_hour_mails(instance, smtp):
     script = (
@@ -205,6 +210,7 @@ def test_b10_a_mail_that_cannot_be_marked_is_not_repeated(instance, smtp):
     assert [mail.data for mail in again] == [alerts[0].data]
 
 
+@pytest.mark.long
 @pytest.mark.fault("B10", "it is read-only before the mail is tried")
 def test_b10_a_mail_whose_attempt_cannot_be_counted_is_not_sent(instance, smtp):
     port = smtp.port
@@ -248,6 +254,7 @@ def test_b14_a_log_on_a_full_disk_stops_nothing(instance, smtp):
     assert "log" in ran.err
 
 
+@pytest.mark.integration
 @pytest.mark.fault("B14", "the disk is full by the second line")
 def test_b14_a_disk_that_fills_up_under_the_log_is_noted_once(instance, smtp):
     log = instance.folder / "log"

@@ -296,6 +296,7 @@ def test_d19_a_job_file_others_may_write_is_refused_and_told_once(
     assert len(said) == len(set(said)), said
 
 
+@pytest.mark.long
 @pytest.mark.fault("D20", "a job takes most of a minute, each minute; 30 slow jobs")
 def test_d20_slow_jobs_make_nobody_late_and_never_overlap(instance, smtp, tmp_path):
     log = tmp_path / "log"

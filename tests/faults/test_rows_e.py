@@ -103,6 +103,7 @@ def is_bounded(patient):
     return patient.code == 0 and patient.seconds < 55 and judged and kept
 
 
+@pytest.mark.long
 @pytest.mark.fault("E1", "packets to the server are dropped")
 def test_e1_where_packets_are_dropped_the_run_ends_and_the_mail_is_kept(patients):
     patient = patients["deaf"]

@@ -86,6 +86,7 @@ class One(JobBase):
 """
 
 
+@pytest.mark.long
 @pytest.mark.fault("E15", "an outage of 8 hours with 200 changes")
 def test_e15_after_eight_hours_all_changes_come_in_one_digest_in_time_order(
     instance, smtp, tmp_path

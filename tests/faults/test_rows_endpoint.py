@@ -98,6 +98,7 @@ def test_g15_nobody_can_set_how_we_are(tmp_path):
     assert instance.everything_written() == kept
 
 
+@pytest.mark.long
 @pytest.mark.fault("G14", "300 connections drip a byte at a time")
 def test_g14_300_that_drip_a_byte_at_a_time_keep_nobody_waiting_and_live_10_s(daemon):
     over = threading.Event()
@@ -123,6 +124,7 @@ def test_g14_300_that_drip_a_byte_at_a_time_keep_nobody_waiting_and_live_10_s(da
             thread.join()
 
 
+@pytest.mark.long
 @pytest.mark.fault("G14", "10,000 connections opened at once")
 def test_g14_10_000_opened_at_once_keep_nobody_waiting(daemon):
     with descriptors(10_100), ExitStack() as stack:

@@ -183,6 +183,7 @@ def test_h8_a_target_with_ipv6_only_is_fine(found):
     assert found["http ipv6"] == ""
 
 
+@pytest.mark.integration
 @pytest.mark.fault("H8", "one family is dead")
 def test_h8_where_one_family_is_dead_the_other_will_do_and_it_is_noted(tmp_path):
     hosts = tmp_path / "hosts"
@@ -277,6 +278,7 @@ def test_two_name_servers_stand_side_by_side_and_leave_nothing_behind():
         again.bind((one.address, 53))
 
 
+@pytest.mark.integration
 @pytest.mark.fault("H1", "DNS is silent, SERVFAIL, NXDOMAIN")
 def test_h1_a_resolver_fault_is_bounded_named_and_in_one_mail_when_many(instance, smtp):
     names = [f"a{number}" for number in range(8)]
@@ -308,6 +310,7 @@ def test_h1_a_resolver_fault_is_bounded_named_and_in_one_mail_when_many(instance
     measured(f"{max(took):.1f} s at most, 1 mail")
 
 
+@pytest.mark.long
 @pytest.mark.fault("H12", "100 slow targets")
 def test_h12_targets_that_do_not_answer_cost_a_slot_not_the_run(tmp_path):
     instance = Instance(tmp_path)

@@ -94,6 +94,7 @@ def test_t4_after_three_days_off_each_job_runs_once(instance):
     assert [log.read_text() for log in logs] == ["xx", "xx"]
 
 
+@pytest.mark.integration
 @pytest.mark.fault("T6", "the clock is stepped inside a run")
 def test_t6_a_clock_that_is_stepped_inside_a_run_ends_no_job(
     instance, smtp, faked_clock
@@ -198,6 +199,7 @@ def around_midnight(zone, day):
             yield moment, ordered
 
 
+@pytest.mark.long
 @pytest.mark.fault("T3", "the night of a DST change, as cron starts it")
 def test_t3_in_the_night_of_a_change_the_program_does_the_same(instance):
     chosen = CHANGES if LONG else [CHANGES[seed() % len(CHANGES)]]

@@ -46,6 +46,7 @@ def notified_status(mails):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.fault("X1", "10,000 jobs fail in one minute")
 @pytest.mark.fault("X2", "all recover")
 def test_x1_and_x2_ten_thousand_make_few_mails_and_all_are_accounted_for(
@@ -74,6 +75,7 @@ def test_x1_and_x2_ten_thousand_make_few_mails_and_all_are_accounted_for(
     measured(f"{len(failed)} and {len(recovered)} mails; first run {first:.1f} s")
 
 
+@pytest.mark.long
 @pytest.mark.fault("X6", "a canary password turns up nowhere")
 def test_x6_the_password_is_in_no_log_mail_state_traceback_or_process_list(
     instance, smtp

@@ -25,6 +25,7 @@ YEAR = datetime.now(UTC).year + 1
 # The short form.
 
 
+@pytest.mark.integration
 @pytest.mark.fault("X8", "soak, some hours: kills, a mail outage, both changes of DST")
 def test_some_hours_miss_nothing_and_leave_nothing_behind(tmp_path):
     result = soak(tmp_path, HOURS, seed(), YEAR)

@@ -30,20 +30,24 @@ def exact(part):
     return all(one.ok for one in silent(part) if one.exact)
 
 
+@pytest.mark.long
 def test_targets_that_answer_at_once_or_after_a_while(tmp_path, there):
     assert exact(bench.answering(tmp_path, there, 5))
     assert exact(bench.slow(tmp_path, there, 5))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", ["mute", "drip"])
 def test_as_many_fail_as_never_answer(tmp_path, there, trouble):
     assert exact(bench.troubled(tmp_path, there, trouble, 0, 6, 2, 3.0))
 
 
+@pytest.mark.long
 def test_targets_with_a_certificate_are_fine(tmp_path, there):
     assert exact(bench.secure(tmp_path, there, 5))
 
 
+@pytest.mark.long
 def test_memory_is_measured(tmp_path, there):
     ran, _figures = part = bench.memory(tmp_path, there, 20)
     assert exact(part)

@@ -113,5 +113,11 @@ def test_a_script_names_every_mode_and_every_flag(shell):
     for word in (*main.MODES, *names, "run | why | drill"):
         assert word in ran.stdout
     assert "@" not in ran.stdout.replace('"$@"', "").replace("[@]", "")
-    if there := shutil.which(shell):
-        subprocess.run([there, "-n"], input=ran.stdout, text=True, check=True)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("shell", completion.SCRIPTS)
+def test_a_shell_finds_no_mistake_in_its_script(shell):
+    there = shutil.which(shell) or pytest.skip(f"{shell} is not installed")
+    script = completion.SCRIPTS[shell](main.MODES)
+    subprocess.run([there, "-n"], input=script, text=True, check=True)

@@ -478,7 +478,7 @@ def test_any_bytes_are_settings_or_an_error(tmp_path_factory, content):
     _loaded(tmp_path_factory, content)
 
 
-@hypothesis_settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.integers(0, len(VALID)), st.integers(0, 40), BITS), max_size=6

@@ -12,7 +12,7 @@ from email.policy import default
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.core.enums import MessageKind
@@ -185,7 +185,6 @@ def test_no_text_can_become_a_header(evil):
     ]
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(), max_size=300), st.text(st.characters(), max_size=80))
 def test_any_text_at_all_leaves_the_headers_alone(subject, servername):
     message = replace(MESSAGE, subject=subject, body=subject)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from lib.system.files import (
     replace_softly,
     thin,
 )
+from tests.faults.harness_calls import needs_strace
 from tests.support.powers import as_anybody
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -48,10 +48,6 @@ except StateError as error:
     os.pwrite(report, str(error).encode(), 0)
     sys.exit(3)
 """
-
-needs_strace = pytest.mark.skipif(
-    shutil.which("strace") is None, reason="strace shows the order of system calls"
-)
 
 
 @pytest.fixture
@@ -337,8 +333,9 @@ def test_what_cannot_be_moved_stays_and_is_no_reason_to_stop(folder, caplog, app
     approved(caplog.messages)
 
 
-def test_ten_thousand_left_over_files_take_little_time(folder):
-    for number in range(10_000):
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
+def test_left_over_files_take_little_time(folder, count):
+    for number in range(count):
         (folder / f".a.json.{number:08x}.tmp").touch()
     began = time.monotonic()
     remove_leftovers(folder)

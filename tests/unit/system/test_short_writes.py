@@ -108,6 +108,7 @@ overwrite(descriptor, b"shorter")
 """
 
 
+@pytest.mark.integration
 def test_each_way_to_write_writes_all(tmp_path):
     around = {"PATH": os.environ["PATH"], **one_byte_a_write(tmp_path)}
     command = [sys.executable, "-c", WRITE, str(tmp_path)]
@@ -140,6 +141,7 @@ def test_what_cannot_be_written_whole_fails(tmp_path):
     assert done.stdout.splitlines() == ["File too large"] * 2, done.stderr
 
 
+@pytest.mark.integration
 def test_a_run_loses_nothing_to_short_writes(tmp_path):
     there = Instance(
         tmp_path,
