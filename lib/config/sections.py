@@ -81,8 +81,8 @@ def check_targets(
         section
         for section in ini
         if section not in _OURS
-        and section.partition(" ")[0] not in (TEMPLATE, *job_names)
-        and not _is_defaults_of_kind(section)
+        and section.partition(" ")[0] not in job_names
+        and not _is_layer(section)
     ]
     for section in target_sections:
         wrong = _check_target(ini, section, defaults, job_names)
@@ -98,9 +98,12 @@ def check_targets(
     return problems
 
 
-def _is_defaults_of_kind(section: str) -> bool:
-    word, _space, kind = section.partition(" ")
-    return word == "defaults" and kind in KINDS
+def _is_layer(section: str) -> bool:
+    """Return whether targets take options from a section of this title."""
+    word, _space, name = section.partition(" ")
+    if word == "defaults":
+        return name in KINDS
+    return word == TEMPLATE and name != "" and name == name.strip()
 
 
 def title_of(section: str) -> str:
@@ -145,20 +148,25 @@ def _wrong_title(section: str, job_names: Collection[str]) -> str:
         return f"a template needs a name of its own, such as [{TEMPLATE} web]"
     if clean in KINDS:
         return f"a target needs a name of its own, such as [{clean} homepage]"
-    if word not in KINDS and first in (*KINDS, *_OURS, *job_names):
+    if word == "defaults" and name.strip() == name != "":
+        return _unknown_kind(name, job_names)
+    if word not in KINDS and first in (*KINDS, *_OURS, TEMPLATE, *job_names):
         return f"write the title as [{clean[:MAX_NAME]}], with single spaces"
     if not space:
         return ""
     if word not in KINDS:
-        word = name if word == "defaults" else word
-        known = ", ".join(sorted(KINDS))
-        hint = nearest(word.lower(), (*KINDS, *job_names))
-        return f"unknown kind {word[:60]!r}{hint or f'; the kinds are {known}'}"
+        return _unknown_kind(word, job_names)
     if not name.isprintable() or len(name) > MAX_NAME:
         return f"expected a name of at most {MAX_NAME} printable characters"
     if re.search(r"[:/]\S*@", name):
         return "the name is shown in mails and tables; it must not contain a password"
     return ""
+
+
+def _unknown_kind(word: str, job_names: Collection[str]) -> str:
+    hint = nearest(word.lower(), (*KINDS, TEMPLATE, *job_names))
+    known = ", ".join(sorted(KINDS))
+    return f"unknown kind {word[:60]!r}{hint or f'; the kinds are {known}'}"
 
 
 def _problems(
