@@ -106,8 +106,9 @@ def read(arguments: list[str], modes: Mapping[str, Mode]) -> argparse.Namespace:
         parser.error(f"-m {given.mode} takes no -c")
     if len(given.words) > mode.most_words:
         parser.error(f"-m {given.mode} does not take {given.words[mode.most_words]!r}")
-    if mode.words.endswith("NAME...") and not given.words:
-        parser.error(f"-m {given.mode} needs the name of a job; see -m list")
+    if mode.words.endswith("...") and not given.words:
+        what = "job; see -m list" if mode.words == "NAME..." else "section"
+        parser.error(f"-m {given.mode} needs the name of a {what}")
     if mode.choices and not set(given.words) & set(mode.choices):
         *first, last = mode.choices
         parser.error(f"-m {given.mode} needs {', '.join(first)} or {last}")

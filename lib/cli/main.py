@@ -89,6 +89,14 @@ MODES: dict[str, Mode] = {
     "cron": Mode("run:cron", "run what is due; needs -c"),
     "daemon": Mode("run:daemon", "answer peers, see [status] listen"),
     "list": Mode("show:list_jobs", "every job with its status", takes_json=True),
+    "show": Mode(
+        "show:show",
+        "sections as they count, and where each value is from",
+        words="SECTION...",
+        most_words=1_000_000,
+        takes_json=True,
+        takes_jobs=True,
+    ),
     "run": Mode(
         "tryout:run_jobs",
         "run these jobs now; keep no state, send no mail",

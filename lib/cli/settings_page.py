@@ -150,7 +150,7 @@ run a target is `not run yet` in `-m list`.
 |---|---|---|
 """
 #: What stands for None, by the option.
-_WHERE_NOT_GIVEN = {
+WHERE_NOT_GIVEN = {
     "every": "by kind, or by class",
     "contact": "`alertcontact`",
     "timezone": "that of the machine",
@@ -213,18 +213,18 @@ def _table(options: Mapping[str, Option]) -> Iterator[str]:
 
 
 def _default(name: str, option: Option) -> str:
-    value = option.default
-    if value is REQUIRED:
+    if option.default is REQUIRED:
         return "must be given"
-    if value is None:
-        return _WHERE_NOT_GIVEN[name]
+    if option.default is None:
+        return WHERE_NOT_GIVEN[name]
+    words = written(option.default)
+    return f"`{words}`" if words else NOTHING
+
+
+def written(value: Any) -> str:
+    """Return a value as settings.cfg has it; empty if there is none."""
     if value in ("", (), b"", Secret()):
-        return NOTHING
-    return f"`{_written(value)}`"
-
-
-def _written(value: Any) -> str:
-    """Return a value as settings.cfg has it."""
+        return ""
     if isinstance(value, enum.Enum):
         return str(value.value)
     if isinstance(value, bool):

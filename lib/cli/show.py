@@ -1,4 +1,4 @@
-"""The modes that only show something: list, why, status, peers, crontab, completion."""
+"""The modes that only show something: list, show, why, status, peers, crontab."""
 
 from __future__ import annotations
 
@@ -105,6 +105,38 @@ def status(given: argparse.Namespace) -> int:
     )
     table.show(status_report.COLUMNS, rows, as_json=given.json, out=sys.stdout)
     return OK
+
+
+def show(given: argparse.Namespace) -> int:
+    """Print sections of the settings as they count, each option with its origin."""
+    from lib.cli import show_settings
+    from lib.config.fields import nearest
+    from lib.config.ini import read_ini
+    from lib.config.kinds import KINDS
+    from lib.report import table
+
+    settings = settings_of(given)
+    tables = {kind: known.table for kind, known in KINDS.items()}
+    # Read again, because the sections that are wrong were taken out.
+    ini = read_ini(settings.path).ini
+    named, unmatched = show_settings.sections(
+        ini, given.words, tables, settings.secrets
+    )
+    for pattern in unmatched:
+        hint = nearest(pattern, ini)
+        print(f"checker: there is no section {pattern!r}{hint}", file=sys.stderr)
+    if given.json:
+        rows = [
+            {"section": title, **row} for title, rows in named.items() for row in rows
+        ]
+        table.show((), rows, as_json=True, out=sys.stdout)
+        return TROUBLE if unmatched else OK
+    for number, (title, rows) in enumerate(named.items()):
+        if number > 0:
+            print()
+        print(f"[{title}]")
+        table.show(show_settings.COLUMNS, rows, as_json=False, out=sys.stdout)
+    return TROUBLE if unmatched else OK
 
 
 def peers(given: argparse.Namespace) -> int:

@@ -391,9 +391,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
+def is_secret_name(name: str) -> bool:
+    """Return whether an option of this name gives a secret, or says how to get it."""
+    base = re.sub("_(file|env|command)$", "", name)
+    return base.startswith("pass") or base.endswith(("key", "secret", "token"))
+
+
 def shown(name: str, raw: str | None) -> str:
     """Return a value as an error may show it: short, one line, no secret in it."""
-    if name.startswith("pass") or name.endswith(("key", "secret", "token")):
+    if is_secret_name(name):
         return "***"
     words, *more = (raw or "").strip().split("\n")
     before, _at, after = words.rpartition("@")

@@ -14,6 +14,8 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+from msgspec.structs import replace
+
 from lib.config.fields import (
     absolute_path,
     escaped,
@@ -50,6 +52,12 @@ class Kind:
     def all_options(self) -> dict[str, Option]:
         """Return its own options and those of every kind."""
         return {**POLICY_OPTIONS, **self.options}
+
+    @property
+    def table(self) -> dict[str, Option]:
+        """Return all options, each with the kind's default."""
+        every = replace(POLICY_OPTIONS["every"], default=self.every)
+        return {**self.options, **POLICY_OPTIONS, "every": every}
 
 
 KINDS: dict[str, Kind] = {

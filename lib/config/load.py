@@ -73,16 +73,17 @@ def load_settings(
     problems += [
         replace(problem, where=problem.where or jobs_line) for problem in wrong
     ]
-    own = {file.name for file in job_files if not file.ships}
-    problems += check_targets(ini, content.broken, defaults, own)
     mail, wrong_mail = read_mail(ini, folder, nomail, with_password)
-    problems += wrong_mail
     accounts = (mail, mail.backup) if mail.backup else (mail,)
     peers = peers_in(tables["peers"])
     keys = [peer.key for peer in peers.peers]
+    # Also those of sections that are taken out because something in them is wrong.
     secrets = secrets_in(
         ini, [*(Secret(account.password) for account in accounts), *keys]
     )
+    own = {file.name for file in job_files if not file.ships}
+    problems += check_targets(ini, content.broken, defaults, own)
+    problems += wrong_mail
     ordered = _for_people(in_order(problems, ini.names), secrets)
     if any(problem.fatal for problem in ordered):
         raise SettingsError(ordered)

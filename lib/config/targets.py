@@ -47,7 +47,8 @@ class TargetSection(msgspec.Struct, frozen=True):
     options: Mapping[str, OptionValue]
     #: Which of ``hosts =`` it is; empty if the section has none.
     host: str = ""
-    #: Why it cannot be run (a broken ``use``, ``hosts_file``), with file and line.
+    #: Why it cannot be run (a broken ``use``, ``hosts_file``), with file and line; the
+    #: options are then those of the section and the defaults.
     problem: str = ""
 
     @property
@@ -113,7 +114,8 @@ class _Sections:
             hosts = self._hosts_of(name)
             own = self._layers.of(self.titles[name])
         except LayerError as error:
-            yield TargetSection(self.kind, name, where, {}, problem=str(error))
+            options = {**self._defaults, **self.ini.options(self.titles[name])}
+            yield TargetSection(self.kind, name, where, options, problem=str(error))
             return
         options = _without_layout({**self._defaults, **own})
         if not hosts:
@@ -131,7 +133,7 @@ class _Sections:
         try:
             own = self._layers.of(title) if name in self.titles else {}
         except LayerError as error:
-            return TargetSection(self.kind, name, where, {}, host, str(error))
+            return TargetSection(self.kind, name, where, options, host, str(error))
         merged = {**options, **_without_layout(own)}
         with_host = {
             option: _with_host(value, host) for option, value in merged.items()

@@ -21,12 +21,15 @@ from lib.cli.arguments import EXIT_CODES, flags_of
 from lib.cli.crontab import SLOTS
 from lib.cli.main import MODES
 from lib.cli.settings_page import settings_page
+from lib.config.ini import IniText
 from lib.config.options import EMAIL, PEERS, STATUS
+from lib.config.targets import target_sections
 from lib.core import health, policy, ratelimit
 from lib.core.decisions import Event
 from lib.core.enums import Decision, Health
 from lib.core.enums import JobFailureNotificationFrequency as Every
 from lib.core.enums import JobFrequency
+from lib.core.ini import IniFile
 from lib.core.jobs import MAX_TIMEOUT_S
 from lib.mail import proof
 from lib.mail.folders import MAX_FOLDERS
@@ -75,13 +78,21 @@ def test_the_page_of_settings_is_what_the_tables_say():
 
 
 def test_what_is_wrong_in_the_settings_is_shown_as_validate_shows_it(tmp_path):
-    (mistakes,) = blocks(page("settings.md"), "ini")
+    mistakes, _templates = blocks(page("settings.md"), "ini")
     instance = Instance(tmp_path)
     instance.write(mistakes)
     ran = instance.run("-m", "validate")
     (shown,) = blocks(page("settings.md"))
     # Notes follow.
     assert (ran.code, ran.out[: len(shown)]) == (1, shown)
+
+
+def test_the_example_of_templates_makes_the_jobs_it_says():
+    _mistakes, templates = blocks(page("settings.md"), "ini")
+    ini = IniFile(Path("/"), ("settings.cfg",), IniText(templates, "x").sections)
+    found = list(target_sections(ini, "http"))
+    assert all(f"`{one.title}`" in page("settings.md") for one in found)
+    assert [one.options["timeout"].raw for one in found] == ["10", "20"]
 
 
 # alerting.md.

@@ -1,0 +1,123 @@
+"""-m show: a section of the settings as it counts, and where each value comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from lib.cli.settings_page import WHERE_NOT_GIVEN, written
+from lib.config.fields import is_secret_name, secret
+from lib.config.options import OLD_NAMES, REQUIRED, SECTIONS, Option
+from lib.config.peers import peer_options
+from lib.config.targets import TargetSection, target_sections, typed
+from lib.core.ini import IniFile, OptionValue
+from lib.core.sanitize import scrubbed
+
+COLUMNS = ("option", "value", "from")
+_PEER_KEY = re.compile(r"(,\s*key(?:_command)?\s*=).*")
+#: The options of each kind.
+Tables = Mapping[str, Mapping[str, Option]]
+
+
+def sections(
+    ini: IniFile, patterns: Sequence[str], tables: Tables, secrets: tuple[str, ...]
+) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
+    """Return the rows of each section that a pattern names, and the unmatched patterns.
+
+    ``tables`` has the options of each kind.  A section about Checker itself is there
+    also if the file does not have it.  No secret is in the rows.
+    """
+    known = dict(_all(ini, tables))
+    named: dict[str, list[dict[str, str]]] = {}
+    unmatched = []
+    for pattern in patterns:
+        titles = [title for title in known if _matches(title, pattern)]
+        for title in titles:
+            named[title] = [_clean(row, secrets) for row in known[title]]
+        if not titles:
+            unmatched.append(pattern)
+    return named, unmatched
+
+
+def _matches(title: str, pattern: str) -> bool:
+    return title == pattern or fnmatchcase(title, pattern)
+
+
+def _clean(row: Mapping[str, str], secrets: tuple[str, ...]) -> dict[str, str]:
+    return {name: scrubbed(text, secrets) for name, text in row.items()}
+
+
+def _all(ini: IniFile, tables: Tables) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """Yield the title and the rows of every section."""
+    for title in {**dict.fromkeys(SECTIONS), **dict.fromkeys(ini)}:
+        if title.partition(" ")[0] not in tables:
+            yield title, list(_rows_of_section(ini, title))
+    for kind, table in tables.items():
+        for target in target_sections(ini, kind):
+            yield target.title, list(_rows_of_target(ini, target, table))
+
+
+def _rows_of_section(ini: IniFile, title: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of a section that is no target."""
+    table = SECTIONS.get(OLD_NAMES.get(title, title), {})
+    options = ini.options(title)
+    if title == "peers":
+        table = {**table, **peer_options(options)}
+    yield from _given(title, options, table)
+    yield from _by_default(ini, options, table, "default")
+
+
+def _rows_of_target(
+    ini: IniFile, target: TargetSection, table: Mapping[str, Option]
+) -> Iterator[dict[str, str]]:
+    """Yield the rows of a target, and what is wrong with it in the last ones."""
+    yield from _given(target.title, target.options, table)
+    yield from _by_default(ini, target.options, table, "default of the kind")
+    if target.problem:
+        yield _row("error", target.problem, "")
+        return
+    for problem in typed(target, table)[1]:
+        yield _row("error", problem.text, problem.where)
+
+
+def _given(
+    title: str, options: Mapping[str, OptionValue], table: Mapping[str, Option]
+) -> Iterator[dict[str, str]]:
+    for name, value in options.items():
+        layer = "" if value.section == title else f" [{value.section}]"
+        yield _row(name, _shown(name, value.raw, table), f"{value.where}{layer}")
+
+
+def _by_default(
+    ini: IniFile,
+    options: Mapping[str, OptionValue],
+    table: Mapping[str, Option],
+    default: str,
+) -> Iterator[dict[str, str]]:
+    for name, option in table.items():
+        if name in options or option.also in options or option.default is REQUIRED:
+            continue
+        if name == "contact" and option.default is None:
+            where = f"{ini.where('general', 'alertcontact')} [general]"
+            yield _row(name, ini.get("general", "alertcontact"), where)
+        elif option.default is None:
+            yield _row(name, "", WHERE_NOT_GIVEN[name])
+        else:
+            yield _row(name, written(option.default), default)
+
+
+def _row(option: str, value: str, where: str) -> dict[str, str]:
+    return {"option": option, "value": value, "from": where}
+
+
+def _shown(name: str, raw: str, table: Mapping[str, Option]) -> str:
+    """Return a value as people may see it.
+
+    A secret is ``***``, and so is a command that prints one.
+    """
+    option = table.get(name.removesuffix("_command"))
+    is_secret = option is not None and option.read is secret
+    if is_secret or (is_secret_name(name) and not name.endswith(("_file", "_env"))):
+        return "***" if raw else ""
+    return _PEER_KEY.sub(r"\1***", raw)

@@ -1,0 +1,92 @@
+"""-m show: sections as they count, and where each value comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lib.cli import show_settings
+from lib.config import fields
+from lib.config.ini import IniText
+from lib.config.options import Option, secret_options
+from lib.core.ini import IniFile
+from tests.support.instance import Instance
+
+TABLES = {
+    "http": {
+        "url": Option(fields.url, help="what to fetch"),
+        "verify": Option(fields.switch, True),
+        "contact": Option(fields.addresses, None),
+        "fail_days": Option(fields.whole(0, 99), 14, also="days"),
+        **secret_options("login", "what it wants"),
+    }
+}
+TEXT = """\
+[general]
+alertcontact = ops@example.com
+[defaults http]
+days = 3
+[template web]
+verify = no
+[http a]
+use = web
+url = https://{host}/
+hosts = a1, a2
+login = abc
+login_command = echo abc
+[http a/a2]
+contact = a2@example.com
+[http b]
+use = none
+url = https://me:verysecret@b/
+[http c]
+url = c
+[peers]
+friend = https://x/,a@b.example,key=abc
+other = https://y/,a@b.example,key_command=echo abc
+"""
+
+
+def shown(*patterns: str) -> tuple[dict[str, list[str]], list[str]]:
+    ini = IniFile(Path("/"), ("settings.cfg",), IniText(TEXT, "settings.cfg").sections)
+    named, unmatched = show_settings.sections(ini, patterns, TABLES, ("verysecret",))
+    lines = {
+        title: [" | ".join(row.values()) for row in rows]
+        for title, rows in named.items()
+    }
+    return lines, unmatched
+
+
+@pytest.mark.parametrize(
+    "pattern", ["http a/*", "http b", "http c", "template web", "peers", "summary"]
+)
+def test_each_value_says_where_it_is_from(pattern, approved):
+    lines, unmatched = shown(pattern)
+    assert unmatched == []
+    approved([line for title, rows in lines.items() for line in (f"[{title}]", *rows)])
+
+
+def test_no_secret_is_shown():
+    lines, _unmatched = shown("*")
+    everything = str(lines)
+    assert "verysecret" not in everything and "abc" not in everything
+    assert "https://me:***@b/" in everything
+
+
+def test_what_is_not_there_is_unmatched():
+    lines, unmatched = shown("http a/a1", "nobody", "tcp *")
+    assert [*lines] == ["http a/a1"]
+    assert unmatched == ["nobody", "tcp *"]
+
+
+def test_the_command_prints_a_table_for_each_section(tmp_path):
+    instance = Instance(tmp_path)
+    instance.add("[disk root]\npath = /\nlimit = x\n")
+    ran = instance.run("-m", "show", "disk root", "summary", "disk rot")
+    assert "[disk root]\n" in ran.out and "\n\n[summary]\n" in ran.out
+    assert "limit = x: expected" in ran.out
+    assert "no section 'disk rot'; did you mean 'disk root'?" in ran.err
+    assert ran.code == 1
+    first, *_rows = instance.run("-m", "show", "disk root", "--json").json()
+    assert first["section"] == "disk root" and first["value"] == "/"
