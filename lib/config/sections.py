@@ -23,6 +23,7 @@ from lib.config.options import (
 )
 from lib.config.targets import TEMPLATE
 from lib.core.ini import IniFile
+from lib.core.secret import Secret
 from lib.core.settings import Problem
 
 #: A target's name goes into the subjects of mails.
@@ -31,7 +32,7 @@ MAX_TITLE = MAX_NAME + 20
 #: The sections about Checker itself.
 _OURS = (*SECTIONS, *OLD_NAMES)
 #: The defaults for which an empty value needs no warning.
-_NOTHING = (REQUIRED, None, "", ())
+_NOTHING = (REQUIRED, None, "", (), Secret())
 _NO_VALUE = "no value is given, so the default applies; give one, or delete the line"
 _JOB_SECTION_HINT = "; a section for a job of your own is named after its file"
 
