@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lib.config.kinds import KINDS, SYSTEM_JOBS
 from lib.config.load import SettingsError, load_settings
-from lib.config.options import POLICY_OPTIONS, REQUIRED, SECTIONS
+from lib.config.options import DEFAULTS, POLICY_OPTIONS, REQUIRED, SECTIONS
 from lib.core.enums import JobFrequency
 from lib.core.jobs import Target
 from lib.core.settings import Settings
@@ -588,4 +588,6 @@ def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
     switched_on = switched_on.replace("/var/www", str(tmp_path))
     assert wrong_in(load(switched_on)) == []
     assert {target.kind for target in targets_of(load(switched_on))} == {*KINDS}
-    assert POLICY_OPTIONS.keys() <= set(load(switched_on).ini.options("defaults"))
+    ini = load(switched_on).ini
+    assert DEFAULTS.keys() <= ini.options("defaults").keys()
+    assert POLICY_OPTIONS.keys() - DEFAULTS <= ini.options("http homepage").keys()
