@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import partial
+
+import msgspec
 
 from lib.core import health, ratelimit
 from lib.core.ratelimit import SendLog
@@ -17,8 +18,7 @@ from lib.core.text import mail_time
 HELD = "it refused the login too often, or is rate-limiting us"
 
 
-@dataclass(frozen=True)
-class Accounts:
+class Accounts(msgspec.Struct, frozen=True):
     """The accounts that a session may use."""
 
     #: None if there is no backup account, or it is not to be used now.

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
+
+from msgspec.structs import replace
 
 from lib.alerting import bundling, notices, queue, results
 from lib.alerting.delivery import Sent, Unsent

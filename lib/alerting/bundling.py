@@ -12,8 +12,10 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.alerting.merge import line_of
 from lib.core import policy
@@ -170,8 +172,7 @@ _UNRESOLVED = re.compile(rf"cannot resolve {_HOST}: (?P<why>.+)")
 _ADDRESS = re.compile(r"\b(?:tried|answered by|connected to) \[?([0-9a-fA-F.:]+)\]?:\d")
 
 
-@dataclass(frozen=True)
-class Trait:
+class Trait(msgspec.Struct, frozen=True):
     """A reason, host or address that messages may share."""
 
     what: str
@@ -181,8 +182,7 @@ class Trait:
         return self.value if self.what == "reason" else f"{self.what} {self.value}"
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """Messages that share something."""
 
     title: str

@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.alerting.accounts import Accounts
 from lib.alerting.queue import Envelope
@@ -38,25 +40,22 @@ SESSION_S = 30.0
 HERE_S = 15.0
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """An envelope was accepted, except for the recipients in ``refused``."""
 
     envelope: Envelope
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = {}
     #: The backup account sent it.
     by_backup: bool = False
 
 
-@dataclass(frozen=True)
-class PrimaryFailed:
+class PrimaryFailed(msgspec.Struct, frozen=True):
     """The primary account failed; its mails go through the backup account."""
 
     failure: DeliveryFailure
 
 
-@dataclass(frozen=True)
-class Unsent:
+class Unsent(msgspec.Struct, frozen=True):
     """An envelope was not accepted; ``failure`` says at which step and why."""
 
     envelope: Envelope

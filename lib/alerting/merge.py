@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import tzinfo
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.core.enums import MessageKind
 from lib.core.messages import Merged, Message
@@ -23,8 +25,7 @@ MAX_LINES = 50
 _CHANGES = (MessageKind.ALERT, MessageKind.RECOVERY)
 
 
-@dataclass(frozen=True)
-class MergedMessage:
+class MergedMessage(msgspec.Struct, frozen=True):
     """A message to send, and the ids of those that were merged into it."""
 
     message: Message

@@ -7,8 +7,10 @@ Messages are collected per tuple of recipients.  The rules are told as stories i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.alerting import results
 from lib.alerting.bundling import bundle_id, bundle_message
@@ -35,8 +37,7 @@ URGENT = frozenset({MessageKind.ROUND_TRIP})
 NEVER_BUNDLED = frozenset({MessageKind.SUMMARY})
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What is sent now, and how many messages the rate limit defers."""
 
     envelopes: tuple[Envelope, ...] = ()

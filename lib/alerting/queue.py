@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.core import policy
 from lib.core.enums import DeliveryResult, MessageKind
@@ -22,8 +24,7 @@ MAX_ROUND_TRIPS = 3
 _ALERTS = frozenset({MessageKind.ALERT, MessageKind.REMINDER})
 
 
-@dataclass(frozen=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """What is sent as one mail."""
 
     message: Message
@@ -114,19 +115,17 @@ def with_left(record: Record, message_id: str, left: Message | None) -> Record:
     return replace(record, queued=tuple(queued))
 
 
-@dataclass
-class JobQueue:
+class JobQueue(msgspec.Struct):
     """A job's messages to one contact that may be sent together, in order."""
 
     key: JobKey
     name: str
-    messages: list[Message] = field(default_factory=list)
+    messages: list[Message] = []
     #: How many of them, from the first on, are due now.
     ready: int = 0
 
 
-@dataclass(frozen=True)
-class BundledIds:
+class BundledIds(msgspec.Struct, frozen=True):
     """The ids of messages that are in a bundle on disk."""
 
     #: Sent in a bundle, but not yet removed from their records.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.core.messages import Message
 from lib.core.text import first_line
@@ -45,8 +47,7 @@ _LAST_STEPS = ("", "mail text", "end of mail")
 _TOO_MUCH = re.compile(r"\brate\b|limit|quota|too many|too much|throttl", re.I)
 
 
-@dataclass(frozen=True)
-class DeliveryFailure:
+class DeliveryFailure(msgspec.Struct, frozen=True):
     """Why a mail was not accepted."""
 
     why: str
@@ -58,7 +59,7 @@ class DeliveryFailure:
     #: A retry cannot help.
     permanent: bool = False
     #: The reply for each recipient, if that was the reason.
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = {}
     #: The session had begun to send this mail.
     begun: bool = False
 
@@ -92,14 +93,13 @@ class DeliveryFailure:
         return passing and about_us and bool(_TOO_MUCH.search(self.why))
 
 
-@dataclass(frozen=True)
-class AttemptResult:
+class AttemptResult(msgspec.Struct, frozen=True):
     """What is left of a message after an attempt."""
 
     #: The message to keep in the queue; None: nothing is left.
     left: Message | None
     #: The addresses that will never get it, with the reply.
-    dead: Mapping[str, str] = field(default_factory=dict)
+    dead: Mapping[str, str] = {}
     #: The content was rejected, not an address.
     content: bool = False
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from lib.alerting import bundling
+from lib.core.encoding import Moment, Stored
 from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
 from lib.storage.codec import packed, read_value
@@ -33,13 +33,12 @@ logger = logging.getLogger(__name__)
 MAX_DEAD, MAX_DEAD_BYTES = 1000, 50 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Dead:
+class Dead(Stored, frozen=True):
     """A dead letter: a mail that was rejected for good for some addresses."""
 
-    died_at: datetime
+    died_at: Moment
     #: The addresses, and the reply for each.
-    why: Mapping[str, str] = field(default_factory=dict)
+    why: Mapping[str, str] = {}
     message: Message | None = None
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from lib.core.enums import JobFrequency
 from lib.core.settings import Settings
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     import argparse
 
 
-@dataclass(frozen=True)
-class Mode:
+class Mode(msgspec.Struct, frozen=True):
     """What a word behind ``-m`` does."""
 
     #: ``module:function`` in lib.cli; the function takes the arguments and returns an
@@ -40,8 +40,7 @@ class Mode:
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Flag:
+class Flag(msgspec.Struct, frozen=True):
     """A flag of the command line, for those that tell of it."""
 
     names: tuple[str, ...]

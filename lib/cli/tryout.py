@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from lib.cli.arguments import OK, TROUBLE, WRONG_USE, say_more, settings_of
 from lib.core.messages import Message

@@ -9,11 +9,11 @@ the sections with these tables, the jobs get the same values through
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from lib.config.fields import (
@@ -38,8 +38,7 @@ _FAMILY = Option(
 _CAFILE = Option(absolute_path, "", "trust this CA file instead of the system's store")
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """One kind of target."""
 
     #: The job file in jobs/ that watches it.

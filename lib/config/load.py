@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from lib.config.ini import IniError, in_order, read_ini
 from lib.config.jobfiles import find_job_files
@@ -102,9 +103,9 @@ def load_settings(
         job_files=job_files,
         files=tuple(folder / name for name in ini.names),
         limits=Limits(
-            general.get("workermemory", Limits.memory_mb),
-            general.get("workerfiles", Limits.files),
-            general.get("workerprocesses", Limits.processes),
+            general.get("workermemory", Limits().memory_mb),
+            general.get("workerfiles", Limits().files),
+            general.get("workerprocesses", Limits().processes),
         ),
         peers=peers,
         status=AnswerEndpoint(**tables["status"]),

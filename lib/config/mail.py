@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.config.fields import is_this_machine, nearest
 from lib.config.ini import VITAL
@@ -66,15 +68,14 @@ def _read_backup(
     return (None if is_wrong else mail), problems
 
 
-@dataclass
-class _Account:
+class _Account(msgspec.Struct):
     """A section with an account that sends mail."""
 
     ini: IniFile
     section: str
     values: dict[str, Any]
     folder: Path
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = []
 
     def mail(self, *, looks_up: bool) -> Mail:
         """Return the account; ``looks_up``: read also a password that is elsewhere."""

@@ -8,9 +8,12 @@ occurs twice counts the first time.  Missed summaries are replaced by a single o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
+import msgspec
+from msgspec.structs import replace
+
+from lib.core.encoding import Count, Moment, Stored
 from lib.core.settings import SummaryTimes
 from lib.core.text import in_zone
 
@@ -20,23 +23,21 @@ _WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAYS_AROUND = {DAILY: 3, WEEKLY: 9}
 
 
-@dataclass(frozen=True)
-class SummarySeries:
+class SummarySeries(Stored, frozen=True):
     """The summaries of one kind: how many were written, and up to when."""
 
     kind: str
     #: The number of the last summary; 0 before the first.
-    number: int = 0
+    number: Count = 0
     #: Due times up to here are covered; None while the kind is switched off.
-    covered_until: datetime | None = None
+    covered_until: Moment | None = None
     #: When the last one was written, or the series began: the next one starts there.
-    written_at: datetime | None = None
+    written_at: Moment | None = None
     #: The total of skipped runs at that time.
-    skipped: int = 0
+    skipped: Count = 0
 
 
-@dataclass(frozen=True)
-class DueSummary:
+class DueSummary(msgspec.Struct, frozen=True):
     """A summary that is due now."""
 
     kind: str

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import msgspec
+from msgspec.structs import replace
+
+from lib.core.encoding import Count, Moment, Seconds, Stored
 from lib.core.enums import Decision, DeliveryResult, MessageKind, Status
 from lib.core.jobs import JobKey, Policy
 from lib.core.messages import Message
@@ -48,39 +51,36 @@ class Event(enum.StrEnum):
     STATE_READ_AGAIN = "state_read_again"
 
 
-@dataclass(frozen=True, slots=True)
-class People:
+class People(Stored, frozen=True):
     """Some recipients, and how many more there were."""
 
     addresses: tuple[str, ...] = ()
-    more: int = 0
+    more: Count = 0
 
     def __str__(self) -> str:
         words = ", ".join(self.addresses) or "nobody"
         return f"{words} and {counted(self.more, 'other')}" if self.more else words
 
 
-@dataclass(frozen=True, slots=True)
-class JobDetails:
+class JobDetails(Stored, frozen=True):
     """What a check found, and what the decision was based on."""
 
     status: Status
-    failures: int = 0
+    failures: Count = 0
     reason: str = ""
     policy: Policy = Policy()
     #: Who was notified before, and when.
     notified: People = People()
-    notified_at: datetime | None = None
+    notified_at: Moment | None = None
     #: Whether the message that notifies them is still queued.
     is_queued: bool = False
     #: What became of that message otherwise.
     delivery: DeliveryResult = DeliveryResult.SENT
     #: After a recovery: since when it was failing.
-    failing_since: datetime | None = None
+    failing_since: Moment | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MailDetails:
+class MailDetails(Stored, frozen=True):
     """A message, and what became of it."""
 
     message_id: str
@@ -89,10 +89,10 @@ class MailDetails:
     subject: str = ""
     #: Why it was not sent.
     why: str = ""
-    attempts: int = 0
-    retry_at: datetime | None = None
+    attempts: Count = 0
+    retry_at: Moment | None = None
     #: How late it was sent.
-    delay_s: float = 0.0
+    delay_s: Seconds = 0.0
     by_backup: bool = False
     #: The message it became part of.
     into: str = ""
@@ -101,16 +101,15 @@ class MailDetails:
     into_delivery: DeliveryResult = DeliveryResult.SENT
 
 
-@dataclass(frozen=True, slots=True)
-class StateDetails:
+class StateDetails(Stored, frozen=True):
     """What happened to a record."""
 
     #: What was lost, and why.
     what: str = ""
     #: Since when no run has met the job.
-    unseen_since: datetime | None = None
+    unseen_since: Moment | None = None
     #: How many messages are queued in a record that is readable again.
-    queued: int = 0
+    queued: Count = 0
 
 
 Details = JobDetails | MailDetails | StateDetails
@@ -125,8 +124,7 @@ DETAILS: Mapping[Decision | Event, type[Details]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """An entry of the audit log: what was decided about a job, and why."""
 
     at: datetime

@@ -8,10 +8,12 @@ is set anywhere, so restarting anything changes nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.core.enums import Health, MessageKind
 from lib.core.jobs import EMAIL_CHECKER
@@ -28,8 +30,7 @@ _INTERVAL_S = 3600
 Proof = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class HealthInputs:
+class HealthInputs(msgspec.Struct, frozen=True):
     """The facts that health is computed from."""
 
     last_run: datetime | None = None
@@ -39,8 +40,7 @@ class HealthInputs:
     proof: Proof | None = None
 
 
-@dataclass(frozen=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """How this instance is."""
 
     word: Health

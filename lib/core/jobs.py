@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import msgspec
+
+from lib.core.encoding import Count, Moment, Seconds, Stored
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 
 DEFAULT_TIMEOUT_S = 30
@@ -90,21 +91,19 @@ class JobKey(NamedTuple):
 OWN_KEY = JobKey(_CHECKER, "state")
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Stored, frozen=True):
     """When to notify about a job."""
 
     notify: JobFailureNotificationFrequency = (
         JobFailureNotificationFrequency.ONSTATECHANGE
     )
     #: Consecutive failures before the first alert, at least 1.
-    failures: int = 1
+    failures: Count = 1
     #: Send a recovery mail also where there are reminders.
     notifies_recovery: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Stored, frozen=True):
     """A job, as described by its class before it runs."""
 
     key: JobKey
@@ -114,7 +113,7 @@ class Job:
     frequency: JobFrequency
     policy: Policy = Policy()
     contact: tuple[str, ...] = ()
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    timeout_s: Seconds = DEFAULT_TIMEOUT_S
     #: A glob over the older program's decoded state names that matches this job.
     formerly: str = ""
     #: Not a check, but Checker's own report on a job file or a section.
@@ -123,8 +122,7 @@ class Job:
     check_now: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogEntry:
+class CatalogEntry(Stored, frozen=True):
     """A job as the last run met it: what is known without loading its file."""
 
     name: str
@@ -136,17 +134,15 @@ class CatalogEntry:
     judged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FileScan:
+class FileScan(Stored, frozen=True):
     """When a job file was last asked for its jobs, and what it was like then."""
 
-    at: datetime
+    at: Moment
     #: A fingerprint of everything that its jobs depend on.
     mark: str
 
 
-@dataclass(frozen=True)
-class JobFile:
+class JobFile(msgspec.Struct, frozen=True):
     """A file in a job folder, not yet loaded."""
 
     path: Path
@@ -157,8 +153,7 @@ class JobFile:
     refused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A section ``[kind name]`` of the settings, every option typed."""
 
     kind: str
@@ -171,16 +166,15 @@ class Target:
         return f"{self.kind} {self.name}"
 
 
-@dataclass(frozen=True)
-class OldEntry:
+class OldEntry(Stored, frozen=True):
     """A line of the older program's state file."""
 
     #: Its decoded name, ``<class 'jobs.X.X'>|argument|argument``.
     name: str
     failing: bool
-    failing_since: datetime | None = None
-    notified_at: datetime | None = None
-    failures: int = 0
+    failing_since: Moment | None = None
+    notified_at: Moment | None = None
+    failures: Count = 0
 
 
 def file_stem(key: JobKey) -> str:

@@ -7,9 +7,9 @@ are removed from their records.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from msgspec.structs import replace
 
+from lib.core.encoding import Count, Moment, Stored, check_moments
 from lib.core.enums import Decision, DeliveryResult, MessageKind
 from lib.core.sanitize import fit, scrubbed
 
@@ -24,13 +24,12 @@ KIND_OF = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(Stored, frozen=True):
     """The older messages that a merged message replaces."""
 
     #: How many times the job failed and recovered since the first message.
-    times: int
-    since: datetime
+    times: Count
+    since: Moment
     #: The time and the subject of each message it replaces.
     lines: tuple[str, ...] = ()
     #: True if a recipient was already notified of the first alert.
@@ -39,8 +38,7 @@ class Merged:
     in_doubt: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Stored, frozen=True):
     """A message that is queued from the moment its record is committed.
 
     ``message_id`` is random and never changes, so that a retry is the same mail.
@@ -52,12 +50,12 @@ class Message:
     body: str
     to: tuple[str, ...]
     #: The time of the event; the mail's Date.
-    born_at: datetime
+    born_at: Moment
     #: The message_id of the first alert of the same failure, for threading.
     thread: str | None = None
     #: Stored before each attempt, so that a crash cannot hide one.
-    attempts: int = 0
-    retry_at: datetime | None = None
+    attempts: Count = 0
+    retry_at: Moment | None = None
     #: Why the last attempt did not succeed.
     last_error: str = ""
     #: An attempt may have been accepted; its result is not known.
@@ -65,32 +63,34 @@ class Message:
     #: Shortened because the server rejected it at full length.
     shortened: bool = False
     #: Since when the job is failing; None if the message is about no failure.
-    since: datetime | None = None
+    since: Moment | None = None
     merged: Merged | None = None
     #: Why the job is failing, in one line; empty if it is about no failure.
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if it holds what nothing of ours writes."""
+        check_moments(self.born_at, self.retry_at, self.since)
 
-@dataclass(frozen=True, slots=True)
-class RoundTripDelivery:
+
+class RoundTripDelivery(Stored, frozen=True):
     """What became of a round-trip mail: a server accepted it, or rejected it."""
 
     message_id: str
-    at: datetime
+    at: Moment
     #: Why it was rejected; empty if it was accepted.
     error: str = ""
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(Stored, frozen=True):
     """One mail for many messages, as the state folder keeps it."""
 
     message: Message
     #: The ids of its messages, which lie in their records.
     ids: tuple[str, ...]
-    tried_at: datetime | None = None
+    tried_at: Moment | None = None
     #: When it was finished; its messages may be removed from their records.
-    sent_at: datetime | None = None
+    sent_at: Moment | None = None
     #: How it ended.
     result: DeliveryResult = DeliveryResult.SENT
 

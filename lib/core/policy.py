@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from fnmatch import translate
+
+from msgspec.structs import replace
 
 from lib.core.enums import (
     Decision,
@@ -114,7 +115,7 @@ def settled(record: Record, now: datetime) -> Record:
     if not corrected and queued == record.queued:
         return record
     # The names are those above.
-    return replace(record, queued=queued, **corrected)  # type: ignore[arg-type]
+    return replace(record, queued=queued, **corrected)
 
 
 def decide(

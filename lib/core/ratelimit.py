@@ -7,10 +7,13 @@ counts once.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+import msgspec
+from msgspec.structs import replace
+
+from lib.core.encoding import Moment, Stored
 from lib.core.jobs import JobKey
 from lib.core.settings import Mail
 
@@ -28,53 +31,49 @@ FIRST_ALERTS_PER_HOUR = 12
 MAX_NOTIFIED = 500
 
 
-@dataclass(frozen=True)
-class TimedName:
+class TimedName(Stored, frozen=True):
     """A message id, a recipient or an address, and a time."""
 
     name: str
-    at: datetime
+    at: Moment
 
 
-@dataclass(frozen=True)
-class NotifiedJob:
+class NotifiedJob(Stored, frozen=True):
     """A job, and when mail about it was last sent."""
 
     key: JobKey
-    at: datetime
+    at: Moment
 
 
 _Timed = TypeVar("_Timed", TimedName, NotifiedJob)
 
 
-@dataclass(frozen=True)
-class SendLog:
+class SendLog(Stored, frozen=True):
     """What is remembered of sending: outbox.json."""
 
     #: The ids of the mails of the last day, and the time of each one's last attempt.
     counted: tuple[TimedName, ...] = ()
     #: When the server rejected our login, in the last hour.
-    refused_logins: tuple[datetime, ...] = ()
+    refused_logins: tuple[Moment, ...] = ()
     #: The server is rate-limiting us until then; kept until it accepts mail again.
-    held_until: datetime | None = None
+    held_until: Moment | None = None
     #: The recipients of bundles, and when each was sent.
     bundles: tuple[TimedName, ...] = ()
     #: When people were last notified that mail is held back.
-    deferral_notified_at: datetime | None = None
+    deferral_notified_at: Moment | None = None
     #: Rejected addresses, and when others were notified of it.
     refused: tuple[TimedName, ...] = ()
     #: The backup account failed; it is not used before this.
-    backup_held_until: datetime | None = None
+    backup_held_until: Moment | None = None
     #: The rate limit is reached until then, except for Checker's own notices.
-    limited_until: datetime | None = None
+    limited_until: Moment | None = None
     #: The ids of the mails of the last hour that were sent outside the limits.
     outside_limits: tuple[TimedName, ...] = ()
     #: The jobs about which mail was sent in the last hour; the newest only.
     notified: tuple[NotifiedJob, ...] = ()
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How many mails may be sent."""
 
     per_hour: int

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
+from lib.core.encoding import Count, Moment, Stored, check_depth, check_moments
 from lib.core.enums import DeliveryResult, JobFrequency, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message, RoundTripDelivery
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Stored, frozen=True, eq=False):
     """What is remembered of one job, and the messages still queued."""
 
     key: JobKey
     name: str = ""
     status: Status = Status.OK
     #: Consecutive results that were failing or unknown.
-    failures: int = 0
-    failing_since: datetime | None = None
+    failures: Count = 0
+    failing_since: Moment | None = None
     #: When the last alert or reminder was queued; None while nobody was notified.
-    notified_at: datetime | None = None
+    notified_at: Moment | None = None
     #: Who was notified, and so gets the recovery.
     notified: tuple[str, ...] = ()
     #: The status they were notified of: failing or unknown.
@@ -35,41 +34,61 @@ class Record:
     last_reason: str = ""
     pending: bool = False
     #: The job's ``self.memory``.
-    memory: Mapping[str, Any] = field(default_factory=dict)
+    memory: Mapping[str, Any] = {}
     queued: tuple[Message, ...] = ()
     #: Since when no run has met this job; None while runs meet it.
-    unseen_since: datetime | None = None
+    unseen_since: Moment | None = None
     #: Its last round-trip mails that are no longer queued.
     round_trips: tuple[RoundTripDelivery, ...] = ()
     #: If two files hold this record, the one with the higher number is valid.
-    revision: int = field(default=0, compare=False)
+    revision: Count = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if it holds what nothing of ours writes."""
+        check_moments(self.failing_since, self.notified_at, self.unseen_since)
+        if self.memory:
+            check_depth(self.memory)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both say the same of a job, whatever their revisions."""
+        if type(other) is not Record:
+            return NotImplemented
+        return bool(_content(self) == _content(other))
+
+    def __ne__(self, other: object) -> bool:
+        """Return the opposite; Python would ask Struct for it, not ``__eq__``."""
+        return not self == other
 
     @property
     def is_default(self) -> bool:
         """Return whether it holds nothing that a new record would not."""
-        return self == Record(self.key, self.name)
+        return _content(self)[2:] == _NOTHING
 
 
-@dataclass(frozen=True)
-class RunRecord:
+#: All that a record says, without its revision.
+_content = attrgetter(*Record.__struct_fields__[:-1])
+_NOTHING = _content(Record(JobKey("")))[2:]
+
+
+class RunRecord(Stored, frozen=True):
     """What is remembered of the runs themselves: run.json."""
 
-    began_at: datetime | None = None
+    began_at: Moment | None = None
     #: When a run last finished: before ``began_at`` during a run, or if it was killed.
-    ended_at: datetime | None = None
+    ended_at: Moment | None = None
     ordered: JobFrequency = JobFrequency.MINUTE
     #: When jobs of each frequency last ran; the values are datetimes as text.
-    last_runs: Mapping[str, Any] = field(default_factory=dict)
-    jobs: int = 0
-    ran: int = 0
-    failing: int = 0
-    unknown: int = 0
-    pending: int = 0
-    sent: int = 0
-    queued: int = 0
+    last_runs: Mapping[str, Any] = {}
+    jobs: Count = 0
+    ran: Count = 0
+    failing: Count = 0
+    unknown: Count = 0
+    pending: Count = 0
+    sent: Count = 0
+    queued: Count = 0
     #: Runs that found another one under way, since Checker was set up.
-    skipped: int = 0
-    skipped_at: datetime | None = None
+    skipped: Count = 0
+    skipped_at: Moment | None = None
     #: The file stems of the jobs that have a record.
     records: tuple[str, ...] = ()
     #: Those that were lost and reported, and whose jobs have not run since.
@@ -78,5 +97,9 @@ class RunRecord:
     old_statefile: str = ""
     #: For health: the time of the oldest message that was attempted and not sent, and
     #: EmailChecker's last proof.
-    unsent_since: datetime | None = None
-    proof: Mapping[str, Any] = field(default_factory=dict)
+    unsent_since: Moment | None = None
+    proof: Mapping[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if it holds what nothing of ours writes."""
+        check_moments(self.began_at, self.ended_at, self.skipped_at, self.unsent_since)

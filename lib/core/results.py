@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from lib.core.encoding import Moment, Seconds, Stored
 from lib.core.enums import Decision, Status
 from lib.core.jobs import Job, JobKey
 from lib.core.messages import Message
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(Stored, frozen=True):
     """What one execution of one job found."""
 
     status: Status
@@ -21,13 +19,12 @@ class CheckResult:
     reason: str = ""
     #: More for people: a traceback, what the job printed.
     output: str = ""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     #: Check again in the next minute run, whatever the job's frequency.
     ask_again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class JobReport:
+class JobReport(Stored, frozen=True):
     """A result, its decision and its messages, as a worker sends them."""
 
     job: Job
@@ -42,11 +39,10 @@ class JobReport:
     hook_trouble: str = ""
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(Stored, frozen=True):
     """How long a check took, and when."""
 
     key: JobKey
     name: str
-    seconds: float
-    at: datetime
+    seconds: Seconds
+    at: Moment

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
+
+import msgspec
 
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
@@ -12,8 +13,7 @@ from lib.core.jobs import JobFile
 from lib.core.secret import Secret
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """Something wrong in the settings, and where."""
 
     text: str
@@ -32,8 +32,7 @@ class Problem:
         return f"{self.where}: {section}{self.text}" if self.where else self.text
 
 
-@dataclass(frozen=True)
-class Mailbox:
+class Mailbox(msgspec.Struct, frozen=True):
     """Where our own mail arrives: the imap options of ``[email]``."""
 
     server: str
@@ -41,7 +40,7 @@ class Mailbox:
     #: tls, starttls or none.
     security: str = "tls"
     user: str = ""
-    password: str = field(default="", repr=False)
+    password: str = ""
     cafile: str = ""
     #: The only folder to search; empty: search all.
     folder: str = ""
@@ -51,9 +50,12 @@ class Mailbox:
     #: A filter moves our mail to the trash: search there first.
     trash_first: bool = False
 
+    def __repr__(self) -> str:
+        """Return the class alone: there is a secret in it."""
+        return "<Mailbox>"
 
-@dataclass(frozen=True)
-class Mail:
+
+class Mail(msgspec.Struct, frozen=True):
     """How mail leaves: ``[email]``."""
 
     #: Log each mail instead of sending it, and remove it from the queue.
@@ -61,7 +63,7 @@ class Mail:
     #: For this run only: log each new mail, and keep it queued.
     holds: bool = False
     user: str = ""
-    password: str = field(default="", repr=False)
+    password: str = ""
     smtpserver: str = ""
     smtpport: int = 587
     #: starttls, tls or none.
@@ -85,9 +87,12 @@ class Mail:
         """Return whether there is a server to hand mail to."""
         return bool(self.smtpserver)
 
+    def __repr__(self) -> str:
+        """Return the class alone: there is a secret in it."""
+        return "<Mail>"
 
-@dataclass(frozen=True)
-class Limits:
+
+class Limits(msgspec.Struct, frozen=True):
     """The resource limits of a worker."""
 
     memory_mb: int = 1024
@@ -95,8 +100,7 @@ class Limits:
     processes: int = 4096
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """Another instance, which watches us as we watch it: a line of ``[peers]``."""
 
     name: str
@@ -107,8 +111,7 @@ class Peer:
     key: Secret = Secret()
 
 
-@dataclass(frozen=True)
-class Peers:
+class Peers(msgspec.Struct, frozen=True):
     """``[peers]``."""
 
     peers: tuple[Peer, ...] = ()
@@ -119,8 +122,7 @@ class Peers:
     copy: bool = False
 
 
-@dataclass(frozen=True)
-class AnswerEndpoint:
+class AnswerEndpoint(msgspec.Struct, frozen=True):
     """Where our answer to peers is given: ``[status]``."""
 
     listen: tuple[str, int] = ("0.0.0.0", 5000)
@@ -130,8 +132,7 @@ class AnswerEndpoint:
     runage: int = 180
 
 
-@dataclass(frozen=True)
-class SummaryTimes:
+class SummaryTimes(msgspec.Struct, frozen=True):
     """When a summary is due, by the local clock: ``[summary]``."""
 
     #: ``08:00``; empty: never.
@@ -140,8 +141,7 @@ class SummaryTimes:
     weekly: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """settings.cfg, checked and typed."""
 
     path: Path
@@ -164,8 +164,10 @@ class Settings:
     #: Problems that do not stop a run, and warnings.
     problems: tuple[Problem, ...] = ()
     #: The text of all sections, which workers type.
-    ini: IniFile = field(
-        default_factory=lambda: IniFile(Path()), repr=False, compare=False
-    )
+    ini: IniFile = msgspec.field(default_factory=lambda: IniFile(Path()))
     #: The secrets: no log, mail or state may contain them.
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return the class alone: there are secrets in it."""
+        return "<Settings>"

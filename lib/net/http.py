@@ -15,10 +15,10 @@ import ssl
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool
@@ -51,8 +51,7 @@ _CHARSETS = re.compile(
 USER_AGENT = "Checker"
 
 
-@dataclass
-class Answer:
+class Answer(msgspec.Struct):
     """A response whose headers were received."""
 
     status: int
@@ -62,8 +61,8 @@ class Answer:
     location: str
     #: Who answered, as ``address:port``.
     peer: str
-    _response: requests.Response = field(repr=False)
-    _deadline: Deadline = field(repr=False)
+    _response: requests.Response
+    _deadline: Deadline
     #: How much of the body was read, decoded.
     size: int = 0
     #: The first words of what was read.

@@ -9,9 +9,10 @@ from __future__ import annotations
 import enum
 import errno
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     import ssl
@@ -32,8 +33,7 @@ class TlsFault(enum.StrEnum):
     HANDSHAKE = "handshake"
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(msgspec.Struct, frozen=True):
     """The parts of a certificate that messages use."""
 
     names: tuple[str, ...]

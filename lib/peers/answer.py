@@ -26,9 +26,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
+
+import msgspec
 
 from lib.core.enums import Health
 from lib.core.sanitize import harmless
@@ -44,8 +45,7 @@ MAX_AHEAD = timedelta(minutes=5)
 _NONCE = re.compile(r"[0-9a-f]{1,64}")
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What an instance reports about itself."""
 
     word: Health
@@ -84,8 +84,7 @@ _BY_WORD = {
 }
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """An answer that was parsed and verified."""
 
     peer_status: PeerStatus

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
+
+import msgspec
 
 from lib.core.sanitize import printable
 from lib.core.settings import Peer
@@ -20,8 +21,7 @@ from lib.system.clock import utc_now
 ASK_S = 10.0
 
 
-@dataclass(frozen=True)
-class PeerReply:
+class PeerReply(msgspec.Struct, frozen=True):
     """A peer's answer to a request, or why there is none."""
 
     #: None if there is no response with status 200.

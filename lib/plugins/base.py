@@ -10,10 +10,11 @@ import configparser
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import tzinfo
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from lib.config import fields, options
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, MessageKind
@@ -39,14 +40,13 @@ class CheckPending(Exception):
 MAX_MAILS = 100
 
 
-@dataclass(slots=True)
-class JobContext:
+class JobContext(msgspec.Struct):
     """What Checker keeps with a job; not for job code."""
 
     #: What tells the job from others of its class.
     identity: tuple[str, ...] = ()
     #: Messages of ``sendEmail`` that were not yet reported to the supervisor.
-    outgoing: list[Message] = field(default_factory=list)
+    outgoing: list[Message] = []
     #: Kind, recipients and thread of the next message.
     kind: MessageKind = MessageKind.NOTE
     to: tuple[str, ...] = ()

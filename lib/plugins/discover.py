@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from types import ModuleType
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
@@ -33,8 +35,7 @@ MAX_JOBS = 50_000
 MAX_BROKEN_JOBS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedJob:
+class LoadedJob(msgspec.Struct, frozen=True):
     """A job of a file, or a placeholder for one that cannot run."""
 
     job: Job
@@ -45,8 +46,7 @@ class LoadedJob:
     output: str = ""
 
 
-@dataclass(frozen=True)
-class Discovered:
+class Discovered(msgspec.Struct, frozen=True):
     """What a job file holds."""
 
     #: The file itself as a job, which fails while the file cannot be loaded whole.
@@ -85,8 +85,7 @@ def discover(
     return _Discoverer(file, ini, contact, secrets, formerly).run()
 
 
-@dataclass
-class _Discoverer:
+class _Discoverer(msgspec.Struct):
     """The state of loading one job file."""
 
     file: JobFile
@@ -94,7 +93,7 @@ class _Discoverer:
     contact: tuple[str, ...]
     secrets: tuple[str, ...]
     formerly: bool
-    jobs: dict[JobKey, LoadedJob] = field(default_factory=dict)
+    jobs: dict[JobKey, LoadedJob] = {}
     #: The current step, for the error message.
     step: str = ""
     broken_jobs: int = 0

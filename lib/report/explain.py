@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from fnmatch import fnmatchcase
 from functools import partial
@@ -14,7 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from lib.core import decisions, plain
+import msgspec
+
+from lib.core import decisions, encoding
 from lib.core.decisions import DELIVERED, Entry, JobDetails
 from lib.core.deferral import why_deferred
 from lib.core.enums import DeliveryResult, Status
@@ -41,8 +42,7 @@ from lib.system.files import Damaged
 MAX_SHOWN = 40
 
 
-@dataclass(frozen=True)
-class Story:
+class Story(msgspec.Struct, frozen=True):
     """The record, the decisions and the bundles of one job."""
 
     key: JobKey
@@ -52,7 +52,7 @@ class Story:
     known: CatalogEntry | None = None
     entries: tuple[Entry, ...] = ()
     #: Bundles that are not sent yet, by the ids of the messages in them.
-    bundles: Mapping[str, Bundle] = field(default_factory=dict)
+    bundles: Mapping[str, Bundle] = {}
     send_log: SendLog = SendLog()
 
 
@@ -151,7 +151,7 @@ def row_of(story: Story, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
                 "at": one.at,
                 "code": one.code.value,
                 "text": decisions.sentence(one, time_text),
-                "details": plain.to_plain(one.details),
+                "details": encoding.plain(one.details),
             }
             for one in story.entries
         ],

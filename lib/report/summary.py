@@ -7,8 +7,10 @@ To add a section, write a function of the SummaryInput and list it in ``_section
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.core import health
 from lib.core.calendar import DueSummary
@@ -39,8 +41,7 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _ENDS = (Decision.RECOVERY, Decision.QUIET_RECOVERY)
 
 
-@dataclass(frozen=True)
-class SummaryInput:
+class SummaryInput(msgspec.Struct, frozen=True):
     """What a summary is made of, as read from state/."""
 
     records: Mapping[JobKey, Record]
@@ -64,8 +65,7 @@ class SummaryInput:
         return mail_time(moment, self.zone)
 
 
-@dataclass(frozen=True)
-class Recovery:
+class Recovery(msgspec.Struct, frozen=True):
     """A job that is OK again."""
 
     name: str

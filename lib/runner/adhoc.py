@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.core.enums import Decision
 from lib.core.jobs import Job, Policy
@@ -25,8 +27,7 @@ from lib.workers.worker import Order
 LOOK_S = 55.0
 
 
-@dataclass(frozen=True)
-class AdhocResult:
+class AdhocResult(msgspec.Struct, frozen=True):
     """What the workers reported."""
 
     jobs: tuple[Job, ...] = ()

@@ -7,7 +7,9 @@ is found; jobs that had not begun run again together.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.core.enums import Status
 from lib.core.jobs import Job, JobFile, JobKey
@@ -19,16 +21,14 @@ from lib.runner.handle import Work, WorkerHandle
 MAX_ATTEMPTS = 2
 
 
-@dataclass(frozen=True)
-class LostJob:
+class LostJob(msgspec.Struct, frozen=True):
     """A job whose worker died; the result says how."""
 
     job: Job
     result: CheckResult
 
 
-@dataclass(frozen=True)
-class CrashAttribution:
+class CrashAttribution(msgspec.Struct, frozen=True):
     """The jobs that are lost, and the work to start again."""
 
     lost: tuple[LostJob, ...] = ()

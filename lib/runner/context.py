@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from lib.alerting.templates import lost_records_message
 from lib.core import decisions, health, policy

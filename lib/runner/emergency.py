@@ -12,9 +12,10 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+
+import msgspec
 
 from lib.core.enums import MessageKind, Status
 from lib.core.messages import Message
@@ -33,8 +34,7 @@ MAX_LINES = 200
 LEAST_S = 3.0
 
 
-@dataclass(frozen=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True):
     """What is remembered of the last such mail."""
 
     at: datetime
@@ -200,8 +200,7 @@ def usual_places() -> list[Path]:
     ]
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(msgspec.Struct, frozen=True):
     """A small file that we hold, and nobody else while we do."""
 
     descriptor: int

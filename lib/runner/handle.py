@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.core.jobs import Job, JobFile, JobKey
 from lib.core.results import CheckResult, JobReport
@@ -23,14 +25,13 @@ SILENCE_S = 5.0
 END_TIMEOUT_S = 2.0
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """What a worker is started for."""
 
     files: tuple[JobFile, ...]
     order: Order
     #: Its jobs, by key, where they are known from a worker before.
-    jobs: Mapping[JobKey, Job] = field(default_factory=dict)
+    jobs: Mapping[JobKey, Job] = {}
     #: How often they were tried by workers that died before any of them began.
     attempts: int = 0
 
@@ -48,8 +49,7 @@ class Work:
         )
 
 
-@dataclass
-class WorkerHandle:
+class WorkerHandle(msgspec.Struct, eq=False):
     """A worker process and what is known of its jobs."""
 
     child: Child
@@ -60,13 +60,13 @@ class WorkerHandle:
     #: All that it met; None until it has loaded its files.
     jobs: Mapping[JobKey, Job] | None = None
     #: What it has told of until then.
-    met: dict[JobKey, Job] = field(default_factory=dict)
+    met: dict[JobKey, Job] = {}
     #: Those that it is to run and that are not done.
-    left: dict[JobKey, Job] = field(default_factory=dict)
+    left: dict[JobKey, Job] = {}
     #: Those under way, and the moment from which each is stuck.
-    stuck_at: dict[JobKey, float] = field(default_factory=dict)
+    stuck_at: dict[JobKey, float] = {}
     #: What was found by those whose hooks are at work.
-    found: dict[JobKey, CheckResult] = field(default_factory=dict)
+    found: dict[JobKey, CheckResult] = {}
     #: When it had nothing left to do, or said so.
     done_at: float | None = None
     ended: bool = False

@@ -9,8 +9,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from lib.core.ini import IniFile
 from lib.core.jobs import Job, JobFile
@@ -31,16 +32,14 @@ LOAD_TIMEOUT_S = 20.0
 AT_ONCE = 64
 
 
-@dataclass(frozen=True)
-class JobsMet:
+class JobsMet(msgspec.Struct, frozen=True):
     """A worker has loaded its files; these are their jobs."""
 
     jobs: tuple[Job, ...]
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Reported:
+class Reported(msgspec.Struct, frozen=True):
     """A job is done."""
 
     report: JobReport

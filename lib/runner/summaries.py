@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from lib.core import calendar, decisions
 from lib.core.calendar import DAILY, WEEKLY, DueSummary, SummarySeries

@@ -11,9 +11,10 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import datetime
 from types import FrameType
+
+from msgspec.structs import replace
 
 from lib.alerting.dispatcher import Dispatcher
 from lib.core.enums import JobFrequency

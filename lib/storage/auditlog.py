@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lib.core import plain
+from lib.core import encoding
 from lib.core.decisions import DETAILS, Entry
 from lib.core.jobs import JobKey
 from lib.core.sanitize import harmless, scrubbed
@@ -162,7 +162,7 @@ def as_line(entry: Entry, secrets: tuple[str, ...] = ()) -> str:
         entry.name,
         entry.code,
     )
-    details = plain.to_plain(entry.details)
+    details = encoding.plain(entry.details)
     if secrets:
         parts = tuple(scrubbed(part, secrets) for part in parts)
         details = _scrubbed(details, secrets)
@@ -178,7 +178,7 @@ def from_line(line: str) -> Entry | None:
     second, text, name, word, details = parts
     try:
         at, key, code = datetime.fromisoformat(second), JobKey.parse(text), _CODES[word]
-        found = plain.from_plain(DETAILS[code], plain.loads(details))
+        found = encoding.convert(encoding.decode(details.encode()), DETAILS[code])
     except (ValueError, KeyError):
         return None
     return Entry(at, key, name, code, found) if at.tzinfo else None

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from lib.core import plain
+from lib.core.encoding import Stored
 from lib.core.jobs import CatalogEntry, FileScan, JobKey
 from lib.storage.codec import packed, read_value
 from lib.system.files import Damaged, replace_files
@@ -16,11 +14,10 @@ from lib.system.files import Damaged, replace_files
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Catalog:
-    jobs: Mapping[str, Any]
+class _Catalog(Stored, frozen=True):
+    jobs: Mapping[str, CatalogEntry]
     #: When each job file was last asked, by its path.
-    asked: Mapping[str, Any] = field(default_factory=dict)
+    asked: Mapping[str, FileScan] = {}
 
 
 def load_catalog(path: Path) -> tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]]:
@@ -29,13 +26,10 @@ def load_catalog(path: Path) -> tuple[dict[JobKey, CatalogEntry], dict[str, File
     Nothing of either if that is lost.  Raise StateError if it is of a newer Checker.
     """
     try:
-        found = read_value(path, _Catalog)
+        catalog = read_value(path, _Catalog)
         return (
-            {
-                JobKey.parse(key): plain.from_plain(CatalogEntry, one)
-                for key, one in found.jobs.items()
-            },
-            {key: plain.from_plain(FileScan, one) for key, one in found.asked.items()},
+            {JobKey.parse(key): entry for key, entry in catalog.jobs.items()},
+            dict(catalog.asked),
         )
     except FileNotFoundError:
         return {}, {}

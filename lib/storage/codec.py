@@ -13,11 +13,17 @@ import logging
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lib.core import plain
+import msgspec
+
+from lib.core import encoding
+from lib.core.encoding import Stored
 from lib.system.errors import NewerState, StateError, trouble
 from lib.system.files import Damaged, NotRead, read_capped
 
 logger = logging.getLogger(__name__)
+
+#: The order of members says nothing.
+_SORTED = msgspec.json.Encoder(order="sorted", enc_hook=str)
 
 T = TypeVar("T")
 
@@ -29,19 +35,17 @@ FORMAT = 1
 OUR_OWN_LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
-def packed(value: Any) -> bytes:
+def packed(value: Stored) -> bytes:
     """Return a value as the text of a file: JSON that people can read, with its sum."""
-    body = {"format": FORMAT, **plain.to_plain(value)}
-    body["sum"] = _sum(body)
-    text = json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False)
-    # Half a surrogate pair, as in the name of a file that is not UTF-8, is escaped.
-    return f"{text}\n".encode("utf-8", "backslashreplace")
+    return _laid_out(packed_tightly(value))
 
 
-def packed_tightly(value: Any) -> bytes:
+def packed_tightly(value: Stored) -> bytes:
     """Return the same as one long line, for what is read by nobody and soon gone."""
-    text = _canonical({"format": FORMAT, **plain.to_plain(value)})
-    return f'{text[:-1]},"sum":"{_sum_of(text)}"}}\n'.encode("ascii")
+    members = encoding.encode(value)[1:-1]
+    comma = b"," if members else b""
+    digest = _sum(FORMAT, value).encode()
+    return b'{"format":%d,%s%s"sum":"%s"}\n' % (FORMAT, members, comma, digest)
 
 
 def unpacked(content: bytes) -> tuple[dict[str, Any], bool]:
@@ -53,16 +57,16 @@ def unpacked(content: bytes) -> tuple[dict[str, Any], bool]:
     if not content:
         raise Damaged("it is empty")
     try:
-        body = plain.loads(content.decode("utf-8"))
+        body = encoding.decode(content)
     except ValueError as error:
         raise Damaged(f"it is not JSON: {error}") from error
     if type(body) is not dict:
         raise Damaged("it is no JSON object")
-    found = body.pop("sum", None)
-    # First of all: a format that is merely damaged must not pass for a newer one.
-    if found is not None and found != _sum(body):
-        raise Damaged("its sum does not fit its content")
+    digest = body.pop("sum", None)
     version = body.pop("format", None)
+    # First of all: a format that is merely damaged must not pass for a newer one.
+    if digest is not None and digest != _sum(version, body):
+        raise Damaged("its sum does not fit its content")
     if type(version) is not int or version < 1:
         raise Damaged("it does not say its format")
     if version > FORMAT:
@@ -70,7 +74,7 @@ def unpacked(content: bytes) -> tuple[dict[str, Any], bool]:
             f"it was written by a newer Checker (format {version}, this one knows "
             f"{FORMAT}); upgrade this one, or move the file away"
         )
-    return body, found is not None
+    return body, digest is not None
 
 
 def read_value(path: Path, cls: type[T]) -> T:
@@ -82,7 +86,7 @@ def read_value(path: Path, cls: type[T]) -> T:
     """
     try:
         body, has_sum = unpacked(read_capped(path))
-        value = plain.from_plain(cls, body)
+        value = encoding.convert(body, cls)
     except StateError as error:
         raise type(error)(f"{path}: {error}") from error
     except FileNotFoundError:
@@ -98,16 +102,22 @@ def read_value(path: Path, cls: type[T]) -> T:
     return value
 
 
-def _sum(body: dict[str, Any]) -> str:
-    return _sum_of(_canonical(body))
-
-
-def _canonical(body: dict[str, Any]) -> str:
+def _sum(version: object, value: object) -> str:
+    """Return the digest of a format and a value, or of what its text says."""
     try:
-        return json.dumps(body, sort_keys=True, separators=(",", ":"))
+        text = _SORTED.encode(value)
+    except UnicodeEncodeError:
+        # Half a surrogate pair, as in the name of a file that is not UTF-8.
+        body = encoding.builtins(value)
+        text = json.dumps(body, sort_keys=True, separators=(",", ":")).encode("ascii")
     except RecursionError as error:
         raise Damaged("it is nested too deeply") from error
+    return hashlib.sha256(b"%s %s" % (str(version).encode(), text)).hexdigest()[:32]
 
 
-def _sum_of(text: str) -> str:
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:32]
+def _laid_out(text: bytes) -> bytes:
+    try:
+        return msgspec.json.format(text, indent=1) + b"\n"
+    except ValueError:
+        body = json.loads(text)
+    return json.dumps(body, indent=1).encode("ascii") + b"\n"

@@ -12,11 +12,11 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lib.core import plain
+from lib.core import encoding
+from lib.core.encoding import Count, Moment, Stored
 from lib.system.errors import StateError, trouble
 from lib.system.files import Damaged, open_to_write, overwrite, read_capped, write_whole
 
@@ -27,14 +27,13 @@ LOOK_AGAIN_S = 0.02
 LOOKS = 40
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(Stored, frozen=True):
     """Who holds the lock, as the lock file tells it."""
 
     #: 0 where the file does not tell.
-    pid: int = 0
-    began_at: datetime | None = None
-    ends_by: datetime | None = None
+    pid: Count = 0
+    began_at: Moment | None = None
+    ends_by: Moment | None = None
 
 
 class Lock:
@@ -134,14 +133,14 @@ class Lock:
 
 def _read_holder(descriptor: int, length: timedelta) -> Holder:
     try:
-        return plain.from_plain(Holder, plain.loads(os.pread(descriptor, 4096, 0)))
+        return encoding.convert(encoding.decode(os.pread(descriptor, 4096, 0)), Holder)
     except (OSError, ValueError):
         began_at = datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC)
         return Holder(0, began_at, began_at + length)
 
 
 def _write_holder(descriptor: int, holder: Holder) -> None:
-    text = plain.dumps(holder).encode("ascii") + b"\n"
+    text = encoding.encode(holder) + b"\n"
     try:
         overwrite(descriptor, text)
     except OSError as error:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from lib.core import plain
+from msgspec.structs import replace
+
+from lib.core import encoding
 from lib.core.calendar import SummarySeries
+from lib.core.encoding import Moment, Stored
 from lib.core.jobs import OWN_KEY, Job, OldEntry, file_stem
 from lib.core.policy import FORGET_AFTER, unmatched
 from lib.core.records import Record
@@ -28,15 +30,14 @@ OWN_STEM = file_stem(OWN_KEY)
 OLD_ENTRIES_KEPT = timedelta(days=7)
 
 
-@dataclass(frozen=True)
-class Notes:
+class Notes(Stored, frozen=True):
     """What people were notified of, and what still waits for its job."""
 
     #: The file stems of the lost records, and since when; people were notified.
-    lost: Mapping[str, Any] = field(default_factory=dict)
+    lost: Mapping[str, Any] = {}
     #: What was failing under the older program and no run has met yet.
     old_entries: tuple[OldEntry, ...] = ()
-    old_read_at: datetime | None = None
+    old_read_at: Moment | None = None
     #: The summaries so far: the number of each is durable in one step with its mail.
     summaries: tuple[SummarySeries, ...] = ()
 
@@ -44,7 +45,7 @@ class Notes:
 def notes_of(own: Record) -> Notes:
     """Return the notes in a record; none if they cannot be used."""
     try:
-        return plain.from_plain(Notes, dict(own.memory))
+        return encoding.convert(dict(own.memory), Notes)
     except ValueError as error:
         logger.warning("the record of Checker's own cannot be used: %s", error)
         return Notes()
@@ -52,7 +53,7 @@ def notes_of(own: Record) -> Notes:
 
 def with_notes(own: Record, notes: Notes) -> Record:
     """Return the record with these notes in it."""
-    return replace(own, memory=plain.to_plain(notes))
+    return replace(own, memory=encoding.plain(notes))
 
 
 def waiting(notes: Notes, stems: Collection[str], now: datetime) -> list[str]:

@@ -10,9 +10,10 @@ import logging
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from lib.core.enums import Status
 from lib.core.jobs import file_stem

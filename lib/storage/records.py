@@ -19,9 +19,9 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from lib.core.encoding import Stored
 from lib.core.jobs import JobKey, file_stem
 from lib.core.records import Record
 from lib.storage.codec import packed, packed_tightly, read_value
@@ -138,8 +138,7 @@ _BATCH_NAME = re.compile(r"batch-(\d{8})\.json")
 STEM = re.compile(r"batch-\d{8}")
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(Stored, frozen=True):
     """What is in the file of a batch."""
 
     records: tuple[Record, ...] = ()

@@ -14,9 +14,11 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.core.enums import JobFrequency
 from lib.core.jobs import CatalogEntry, FileScan, JobKey, file_stem
@@ -37,13 +39,12 @@ logger = logging.getLogger(__name__)
 RUN, CATALOG = "run", "catalog"
 
 
-@dataclass(frozen=True)
-class Remembered:
+class Remembered(msgspec.Struct, frozen=True):
     """All that was found in the state folder."""
 
-    records: dict[JobKey, Record] = field(default_factory=dict)
+    records: dict[JobKey, Record] = {}
     #: What is damaged or missing, by file stem, and what is wrong with it.
-    lost: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, str] = {}
     run: RunRecord = RunRecord()
     #: The keys of those that could not be read before.
     taken_back: frozenset[JobKey] = frozenset()

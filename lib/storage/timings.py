@@ -9,10 +9,10 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from lib.core.encoding import Stored
 from lib.core.jobs import JobKey
 from lib.core.results import Timing
 from lib.storage.codec import packed, read_value
@@ -26,8 +26,7 @@ NAME = "slowest.json"
 MOST = 5
 
 
-@dataclass(frozen=True)
-class SlowestChecks:
+class SlowestChecks(Stored, frozen=True):
     """The slowest checks, one by one the slowest first."""
 
     daily: tuple[Timing, ...] = ()

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
-from lib.core import plain
+from lib.core import encoding
 from lib.system.errors import shortage
 from lib.system.files import write_whole
 from lib.system.startup import reset_signals_of_child
@@ -71,7 +71,7 @@ class Child:
             body = bytes(self._buffer[LENGTH.size : end])
             del self._buffer[:end]
             try:
-                frame = plain.loads(body)
+                frame = encoding.decode(body)
             except ValueError:
                 return self._kill_for_garbage()
             yield frame
@@ -197,7 +197,7 @@ def do_here(work: Callable[[Emit], None], limit_s: float) -> Child:
             raise TimeoutError(errno.ETIMEDOUT, "it took too long")
 
     def emit(*new: Any) -> None:
-        frames.extend(plain.loads(plain.dumps(frame)) for frame in new)
+        frames.extend(encoding.decode(encoding.encode(frame)) for frame in new)
 
     printed = ""
     before = signal.signal(signal.SIGALRM, interrupt)
@@ -382,7 +382,7 @@ def _emitter(descriptor: int) -> Emit:
     def emit(*frames: Any) -> None:
         parts = bytearray()
         for frame in frames:
-            body = plain.dumps(frame).encode("ascii")
+            body = encoding.encode(frame)
             parts += LENGTH.pack(len(body)) + body
         try:
             with lock:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
 from typing import Any
 
-from lib.core import plain
+import msgspec
+from msgspec.structs import replace
+
+from lib.core import encoding
 from lib.core.enums import Decision, Status
 from lib.core.messages import KIND_OF, Message
 from lib.core.records import Record
@@ -55,7 +57,7 @@ def _execute(loaded: LoadedJob, record: Record) -> CheckResult:
         job._checker.queued = record.queued
         job._checker.round_trips = record.round_trips
         # A copy, since it is compared with the original afterwards.
-        job.memory = plain.plain_memory(dict(record.memory)) if record.memory else {}
+        job.memory = encoding.plain_memory(dict(record.memory)) if record.memory else {}
         return _result_of(job, job.execute())
     except base.CheckFailed as failed:
         return CheckResult(Status.FAILING, _reason(failed))
@@ -94,7 +96,7 @@ def memory_after(loaded: LoadedJob) -> tuple[dict[str, Any] | None, str]:
 def _plain_memory(memory: Any) -> dict[str, Any]:
     if type(memory) is dict and not memory:
         return {}
-    kept = plain.plain_memory(memory)
+    kept = encoding.plain_memory(memory)
     if any(not isinstance(name, str) for name in memory):
         raise ValueError("a key is not a str")
     length = len(json.dumps(kept))
@@ -104,8 +106,7 @@ def _plain_memory(memory: Any) -> dict[str, Any]:
     return kept
 
 
-@dataclass(frozen=True, slots=True)
-class HookResult:
+class HookResult(msgspec.Struct, frozen=True):
     """The result of calling onFailure or onStateChangeSuccess."""
 
     #: The messages that it sent about the failure or the recovery.

@@ -11,9 +11,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from lib.core.enums import Decision, Status
 from lib.core.messages import fit_mail
@@ -30,15 +31,18 @@ from lib.workers.execute import HookResult
 from lib.workers.output import KeptOutput, OutputCapture
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What applies to all tasks of a worker."""
 
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = ()
     notifies: bool = True
     hook_timeout_s: float = 10.0
     #: The clock of the run.
-    now: Callable[[], datetime] = field(kw_only=True)
+    now: Callable[[], datetime]
+
+    def __repr__(self) -> str:
+        """Return the name alone: there are secrets in it."""
+        return "<Rules>"
 
 
 class Stage(enum.Enum):
@@ -49,8 +53,7 @@ class Stage(enum.Enum):
     DONE = enum.auto()
 
 
-@dataclass(eq=False, slots=True)
-class Task:
+class Task(msgspec.Struct, eq=False):
     """One job and the state of its execution."""
 
     loaded: LoadedJob
@@ -58,7 +61,7 @@ class Task:
     stage: Stage = Stage.EXECUTING
     deadline: float = float("inf")
     thread: int = 0
-    kept: KeptOutput = field(default_factory=KeptOutput)
+    kept: KeptOutput = msgspec.field(default_factory=KeptOutput)
     #: True if ``execute`` timed out: its memory may be half changed.
     late: bool = False
     #: The result and the decision, once they are known.

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-from lib.core import plain
+import msgspec
+from msgspec.structs import replace
+
+from lib.core.encoding import convert
 from lib.core.enums import Decision, Status
 from lib.core.jobs import Job, JobKey
 from lib.core.messages import Message
@@ -26,8 +28,7 @@ PULSE = ["pulse"]
 END = ["end"]
 
 
-@dataclass(frozen=True)
-class Jobs:
+class Jobs(msgspec.Struct, frozen=True):
     """A part of the jobs in the files."""
 
     jobs: Mapping[JobKey, Job]
@@ -35,30 +36,26 @@ class Jobs:
     wanted: frozenset[JobKey]
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """All files are loaded and their jobs were sent."""
 
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The execution of a job has started."""
 
     job: Job
 
 
-@dataclass(frozen=True)
-class Notifying:
+class Notifying(msgspec.Struct, frozen=True):
     """The hook of a job is being called, for this result."""
 
     job: Job
     result: CheckResult
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The worker has run all its jobs."""
 
 
@@ -108,13 +105,13 @@ def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Event:
         key, seconds = rest
         return JobReport(
             jobs[_key(key)],
-            _ok_result(plain.from_plain(float, seconds)),
+            _ok_result(convert(seconds, float)),
             Decision.OK,
         )
     if word == "report":
         return _read_report(rest, jobs)
     if word == "notifying":
-        return Notifying(jobs[_key(rest[0])], plain.from_plain(CheckResult, rest[1]))
+        return Notifying(jobs[_key(rest[0])], convert(rest[1], CheckResult))
     if word == "jobs":
         return _read_jobs(rest)
     if word == "loaded":
@@ -126,10 +123,8 @@ def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Event:
     raise ValueError(f"unknown event {str(word)[:40]!r}")
 
 
-def _key(text: Any) -> JobKey:
-    if type(text) is not str:
-        raise TypeError("a key is not a str")
-    return JobKey.parse(text)
+def _key(frame: Any) -> JobKey:
+    return convert(frame, JobKey)
 
 
 def _ok_result(seconds: float) -> CheckResult:
@@ -142,12 +137,12 @@ def _read_report(rest: list[Any], jobs: Mapping[JobKey, Job]) -> JobReport:
         raise ValueError("a memory is not a dict")
     return JobReport(
         jobs[_key(key)],
-        plain.from_plain(CheckResult, result),
+        convert(result, CheckResult),
         Decision(decision),
-        tuple(plain.from_plain(Message, message) for message in messages),
+        convert(messages, tuple[Message, ...]),
         memory,
-        plain.from_plain(bool, default_mail),
-        plain.from_plain(str, hook_trouble),
+        convert(default_mail, bool),
+        convert(hook_trouble, str),
     )
 
 
@@ -165,6 +160,6 @@ def _shared(job: Job) -> Job:
 
 def _read_jobs(rest: list[Any]) -> Jobs:
     part, wanted = rest
-    jobs = [_shared(plain.from_plain(Job, job)) for job in part]
+    jobs = [_shared(job) for job in convert(part, list[Job])]
     by_key = {job.key: job for job in jobs}
     return Jobs(by_key, frozenset(by_key.keys() & map(_key, wanted)))

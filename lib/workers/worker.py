@@ -11,9 +11,11 @@ import faulthandler
 import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
@@ -34,17 +36,16 @@ if TYPE_CHECKING:
 HOOK_TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """What a worker does, and the data it needs."""
 
     due: frozenset[JobFrequency] = frozenset()
-    records: Mapping[JobKey, Record] = field(default_factory=dict)
+    records: Mapping[JobKey, Record] = {}
     #: File stems of records that were lost or damaged.
     lost: frozenset[str] = frozenset()
     old_entries: tuple[OldEntry, ...] = ()
     contact: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = ()
     #: Run exactly these jobs, due or not; None: the jobs that are due.
     only: frozenset[JobKey] | None = None
     #: Call the hooks; False for -m run.
@@ -52,11 +53,15 @@ class Order:
     hook_timeout_s: float = HOOK_TIMEOUT_S
     limits: Limits = Limits()
     #: The settings for mail, for the jobs that ship with Checker.
-    mail: Mail | None = field(default=None, repr=False)
+    mail: Mail | None = None
     #: For the times in their mails.
     zone: tzinfo | None = None
     #: The run's clock, which decides what is due; job code uses the machine's clock.
     now: Callable[[], datetime] = utc_now
+
+    def __repr__(self) -> str:
+        """Return the name alone: there are secrets in it."""
+        return "<Order>"
 
 
 def prepare() -> None:
@@ -92,8 +97,8 @@ def work(
     # A job that is pending since the last run comes first.
     wanted.sort(key=lambda loaded: not _record(loaded, order).pending)
     rules = Rules(
-        order.secrets,
-        order.notifies,
+        secrets=order.secrets,
+        notifies=order.notifies,
         hook_timeout_s=order.hook_timeout_s,
         now=order.now,
     )

@@ -34,7 +34,7 @@ _SAVE_TWO_FILES = """\
         self._make_folder()
         records = list(records)
         states = [
-            (self.path(file_stem(one.key)), packed(dataclasses.replace(one, queued=())))
+            (self.path(file_stem(one.key)), packed(replace(one, queued=())))
             for one in records
         ]
         queued = [
@@ -55,7 +55,7 @@ _LOAD_TWO_FILES = """\
             if message.queued:
                 fresh = Record(message.key, message.name)
                 before = found.get(path.stem, fresh)
-                both = dataclasses.replace(before, queued=message.queued)
+                both = replace(before, queued=message.queued)
                 found[path.stem] = both
 """
 _IMPORTS = "import logging\nimport os\n"
@@ -157,14 +157,17 @@ def _chance() -> random.Random:
 def _kept_without(queued: str) -> tuple[tuple[str, str], ...]:
     """Return the changes that write records with other messages than they queue."""
     return (
-        (_IMPORTS, "import dataclasses\n" + _IMPORTS),
-        (_KEPT, f"packed(dataclasses.replace(record, queued=tuple({queued})))) for"),
+        (_IMPORTS, "import msgspec\n" + _IMPORTS),
+        (
+            _KEPT,
+            f"packed(msgspec.structs.replace(record, queued=tuple({queued})))) for",
+        ),
     )
 
 
 def _in_two_files(first: str, second: str) -> tuple[tuple[str, str], ...]:
     return (
-        (_IMPORTS, "import dataclasses\n" + _IMPORTS),
+        (_IMPORTS, "import msgspec\n" + _IMPORTS),
         (_SAVE, _SAVE_TWO_FILES.format(first=first, second=second)),
         (_LOADED, _LOADING + _LOAD_TWO_FILES + _RETURN),
     )
@@ -218,7 +221,7 @@ MUTANTS = {
             "attempt not counted",
             "lib/storage/records.py",
             _kept_without(
-                "dataclasses.replace(one, attempts=0, retry_at=None, in_doubt=False)"
+                "replace(one, attempts=0, retry_at=None, in_doubt=False)"
                 " for one in record.queued"
             ),
             ("hammered",),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from lib.alerting.channels import LogChannel, channel_for
 from tests.support.mailing import failure, message, send, settings_for

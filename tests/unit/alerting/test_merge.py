@@ -6,10 +6,10 @@ mails wait, and then go out at once.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from lib.alerting import templates
 from lib.alerting.merge import merged

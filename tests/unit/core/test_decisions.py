@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from lib.core import decisions
 from lib.core.decisions import DETAILS, Entry, Event, JobDetails, People, sentence
@@ -237,7 +237,8 @@ def test_a_line_holds_a_code_and_facts_and_no_sentence(approved):
     start = f"2026-11-22T12:00:00+00:00\t{KEY}\t{NAME}"
     assert as_line(one) == (
         f"{start}\tfirst_alert\t"
-        '{"status": "failing", "failures": 1, "reason": "/ is 93% full"}'
+        '{"status": "failing", "failures": 1, "reason": "/ is 93% full", '
+        '"policy": {}, "notified": {}}'
     )
     approved(as_line(second))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.header import decode_header, make_header
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
@@ -40,7 +40,10 @@ MESSAGE = Message(
 
 
 def read(message=MESSAGE, settings=SETTINGS, **mail):
-    data = compose(message, replace(settings, mail=replace(settings.mail, **mail)))
+    data = compose(
+        message,
+        replace(settings, mail=replace(settings.mail, **mail)),
+    )
     assert data.isascii()
     assert not re.search(rb"[^\r]\n|\r[^\n]", data)
     assert max(map(len, data.split(b"\r\n"))) <= 998
@@ -140,7 +143,8 @@ def test_a_name_that_is_no_domain_still_gives_a_sender(servername):
 )
 def test_subject_name_and_body_come_out_as_they_went_in(text):
     mail = read(
-        replace(MESSAGE, subject=text, body=text), replace(SETTINGS, servername=text)
+        replace(MESSAGE, subject=text, body=text),
+        replace(SETTINGS, servername=text),
     )
     # Python's parser puts blanks between encoded words, where other programs do not.
     sender = str(make_header(decode_header(raw_header(mail, "From"))))

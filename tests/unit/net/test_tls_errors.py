@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from lib.net.connect import Deadline, reason
 from lib.net.tls_errors import Certificate, distrust_words, error_name

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lib.core.enums import Health
 from lib.peers.answer import MAX_BYTES, Answer, PeerStatus, composed, judged, key_id

@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey, file_stem

@@ -10,11 +10,11 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from lib.alerting.templates import lost_records_message
 from lib.core import policy

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from lib.core.enums import JobFrequency, MessageKind, Status
 from lib.core.jobs import CatalogEntry, JobKey, file_stem
@@ -122,15 +122,15 @@ WAYS_TO_BE_LOST = [
     (emptied, "it is empty"),
     (made_huge, "it has 2147483648 bytes, too many for a file of ours"),
     (of_another_job, "it is the record of another job, 'Other/job'"),
-    (without_a_key, "Record lacks 'key'"),
+    (without_a_key, "Object missing required field `key`"),
     (deep, "it is not JSON: it is nested too deeply"),
     (a_pipe, "it is not a regular file"),
     (a_folder, "it is not a regular file"),
     (a_link, "it is a symbolic link"),
-    (edited(failures=-1), "Record.failures is not a whole number"),
-    (edited(failures=1e400), "it is not JSON: Infinity is not a number in JSON"),
-    (edited(failures=10**30), "Record.failures is not a whole number"),
-    (edited(queued="nothing"), "Record.queued is not a list"),
+    (edited(failures=-1), "Expected `int` >= 0 - at `$.failures`"),
+    (edited(failures=1e400), "it is not JSON: JSON is malformed"),
+    (edited(failures=10**30), "Expected `int` <= 9007199254740991"),
+    (edited(queued="nothing"), "Expected `array`, got `str` - at `$.queued`"),
 ]
 
 

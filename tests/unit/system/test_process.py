@@ -193,7 +193,7 @@ def test_no_descriptor_is_left_behind_by_many_children(count):
         "print(os.listdir('/proc/self/fd') == before)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-S", "-c", program],
+        [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         timeout=60,

@@ -120,7 +120,9 @@ def test_where_the_last_run_cannot_be_read_no_run_has_finished(settings, spoil):
 
 def test_of_forty_keys_a_peer_still_finds_its_own_line_within_4_kb(tmp_path):
     keys = [f"key {number}" for number in range(40)]
-    peers = Peers(tuple(Peer(key, "https://x/", "a@x.org", Secret(key)) for key in keys))
+    peers = Peers(
+        tuple(Peer(key, "https://x/", "a@x.org", Secret(key)) for key in keys)
+    )
     settings = Settings(
         path=Path(),
         servername="x" * 100,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
-from lib.core import plain
+from lib.core import encoding
 from lib.core.enums import Decision, JobFrequency, MessageKind, Status
 from lib.core.jobs import Job, JobKey
 from lib.core.messages import Message
@@ -23,7 +22,7 @@ MAIL = Message("id", MessageKind.ALERT, "down", "it is down", ("a@b.example",), 
 
 def through(frame):
     """Return what is heard of a frame that went through a pipe."""
-    return protocol.read(plain.loads(plain.dumps(frame)), JOBS)
+    return protocol.read(encoding.decode(encoding.encode(frame)), JOBS)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from lib.core.enums import Decision, JobFrequency, Status
 from lib.core.jobs import JobKey, OldEntry, file_stem
