@@ -36,7 +36,7 @@ def with_files(limit):
     return ("sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh")
 
 
-@pytest.mark.parametrize("limit", [8, 10])
+@pytest.mark.parametrize("limit", [8, pytest.param(10, marks=pytest.mark.long)])
 def test_without_descriptors_for_workers_the_limit_is_named_and_mailed(
     instance, smtp, starter, limit
 ):
@@ -53,7 +53,9 @@ def test_without_descriptors_for_workers_the_limit_is_named_and_mailed(
     assert instance.records()["disk full"]["status"] == "failing"
 
 
-@pytest.mark.parametrize("limit", [5, 6, 7])
+@pytest.mark.parametrize(
+    "limit", [5, *(pytest.param(limit, marks=pytest.mark.long) for limit in (6, 7))]
+)
 def test_with_hardly_a_descriptor_a_run_ends_with_lines_that_name_it(
     instance, starter, limit
 ):

@@ -239,7 +239,12 @@ def test_a_limit_is_raised_as_far_as_the_system_allows(soft, hard, least, found)
 
 
 @pytest.mark.parametrize(
-    ("umask", "found"), [("0", "022"), ("777", "077"), ("027", "027")]
+    ("umask", "found"),
+    [
+        ("777", "077"),
+        pytest.param("0", "022", marks=pytest.mark.long),
+        pytest.param("027", "027", marks=pytest.mark.long),
+    ],
 )
 def test_the_umask_is_never_looser_than_crons_nor_locks_us_out(
     starter, tmp_path, umask, found

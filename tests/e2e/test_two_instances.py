@@ -122,6 +122,7 @@ def test_two_that_are_well_say_nothing(pair):
         assert row["signature"] == f"good, by {theirs.name}"
 
 
+@pytest.mark.long
 def test_cron_that_stops_at_one_is_told_to_its_admin_and_so_is_its_end(pair, approved):
     alpha, beta = pair
     stop_cron(beta)
@@ -143,6 +144,7 @@ def test_mail_that_vanishes_at_one_is_told_to_its_admin_and_so_is_its_end(
     hears_of_the_end(alpha, beta)
 
 
+@pytest.mark.long
 def test_an_endpoint_that_is_gone_is_told_to_its_admin_and_so_is_its_end(
     pair, approved
 ):
@@ -165,6 +167,7 @@ def test_an_endpoint_that_is_gone_is_told_to_its_admin_and_so_is_its_end(
     assert alpha.heard(alpha.admin) == []
 
 
+@pytest.mark.long
 def test_an_old_answer_that_is_said_again_is_told_and_so_is_its_end(pair, approved):
     alpha, beta = pair
     recorded = []

@@ -123,6 +123,7 @@ def test_a_loop_in_c_that_is_deaf_is_killed_at_its_deadline(
     assert notified.seconds < SOON_S
 
 
+@pytest.mark.long
 def test_one_that_lets_no_other_have_its_turn_is_found_among_many(
     folder, impatient, approved
 ):
