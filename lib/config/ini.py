@@ -303,7 +303,9 @@ class IniText:
             return
         if words[0] in "#;":
             return
-        indent = len(line) - len(line.lstrip()) if line[0].isspace() else 0
+        indent = 0
+        if line[0].isspace():
+            indent = len(line) - len(line.lstrip())
         if self._option and indent > self._indent:
             self._value.append(words)
             return

@@ -110,10 +110,25 @@ def _is_layer(section: str) -> bool:
 
 def title_of(section: str) -> str:
     """Return a section's title without secrets, which is also its target's name."""
+    if _is_plain(section):
+        return section
     word, space, name = section.partition(" ")
     title = f"{word} {name.strip()}" if space else section
     title = re.sub(r"\S*[:/]\S*@", "***@", title[:MAX_TITLE])
     return title if title.isprintable() else repr(title)[1:-1]
+
+
+def _is_plain(section: str) -> bool:
+    """Return whether a title is well formed and can hold no secret, as nearly all are."""
+    words = section.split(" ", 2)
+    return (
+        len(section) <= MAX_NAME
+        and section.isprintable()
+        and "@" not in section
+        and len(words) == 2
+        and all(words)
+        and words[1].strip() == words[1]
+    )
 
 
 def _check_target(
@@ -144,6 +159,8 @@ def _check_target(
 def _wrong_title(section: str, job_names: Collection[str]) -> str:
     """Return what is wrong with the title of a section, or ""."""
     word, space, name = section.partition(" ")
+    if word in KINDS and _is_plain(section):
+        return ""
     first, *rest = section.split(None, 1) or [""]
     clean = " ".join((first, *rest)).rstrip()
     if clean == TEMPLATE:
