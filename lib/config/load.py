@@ -26,7 +26,6 @@ from lib.config.sections import check_targets, read_section, title_of
 from lib.core.ini import IniFile
 from lib.core.jobs import JobFile
 from lib.core.sanitize import harmless, scrubbed
-from lib.core.secret import Secret
 from lib.core.settings import AnswerEndpoint, Limits, Problem, Settings, SummaryTimes
 from lib.system.permissions import can_anybody_replace
 
@@ -79,9 +78,7 @@ def load_settings(
     peers = peers_in(tables["peers"])
     keys = [peer.key for peer in peers.peers]
     # Also those of sections that are taken out because something in them is wrong.
-    secrets = secrets_in(
-        ini, [*(Secret(account.password) for account in accounts), *keys]
-    )
+    secrets = secrets_in(ini, [*(account.password for account in accounts), *keys])
     own = {file.name for file in job_files if not file.ships}
     problems += check_targets(ini, content.broken, defaults, own)
     problems += wrong_mail

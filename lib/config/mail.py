@@ -84,7 +84,7 @@ class _Account(msgspec.Struct):
         security = values.get("smtpsecurity") or ("tls" if port == 465 else "starttls")
         return Mail(
             user=values.get("user", ""),
-            password=self._password(looks_up).reveal(),
+            password=self._password(looks_up),
             smtpserver=values.get("smtpserver", ""),
             smtpport=port or (465 if security == "tls" else 587),
             smtpsecurity=security,

@@ -40,7 +40,7 @@ class Mailbox(msgspec.Struct, frozen=True):
     #: tls, starttls or none.
     security: str = "tls"
     user: str = ""
-    password: str = ""
+    password: Secret = Secret()
     cafile: str = ""
     #: The only folder to search; empty: search all.
     folder: str = ""
@@ -63,7 +63,7 @@ class Mail(msgspec.Struct, frozen=True):
     #: For this run only: log each new mail, and keep it queued.
     holds: bool = False
     user: str = ""
-    password: str = ""
+    password: Secret = Secret()
     smtpserver: str = ""
     smtpport: int = 587
     #: starttls, tls or none.

@@ -149,7 +149,8 @@ class ImapSession:
 
     def _log_in(self) -> None:
         """Log in; the password leaves by these lines only, which are in TLS."""
-        imap, user, password = self._imap, self._mailbox.user, self._mailbox.password
+        imap, user = self._imap, self._mailbox.user
+        password = self._mailbox.password.reveal()
         if imap.state != "NONAUTH":
             return
         with self._at("login"):
@@ -246,7 +247,7 @@ class ImapSession:
             answer = str(answer).encode("utf-8", "replace")
         text = answer.decode("utf-8", "replace")
         if self._mailbox.password:
-            text = scrubbed(text, (self._mailbox.password,))
+            text = scrubbed(text, (self._mailbox.password.reveal(),))
         text = "".join(char if char.isprintable() else " " for char in text)
         return text[:SHOWN_ANSWER].strip() or "no reason given"
 

@@ -97,7 +97,7 @@ class SmtpChannel:
             return session.emit("no login: [email] has no user or no password")
         if mail.smtpsecurity == "none":
             return session.emit("no login: smtpsecurity is none, a password wants TLS")
-        session.log_in(mail.user, mail.password)
+        session.log_in(mail.user, mail.password.reveal())
 
     def _hand_over(
         self, session: Session, sender: str, to: list[str], data: bytes
@@ -438,11 +438,12 @@ class _Utf8(str):
 
 
 def _forms_of_the_password(mail: Mail) -> tuple[str, ...]:
-    if not mail.password:
+    password = mail.password.reveal()
+    if not password:
         return ()
-    login = _base64(f"\0{mail.user}\0{mail.password}")
+    login = _base64(f"\0{mail.user}\0{password}")
     # The longest first: a part of it must not be hidden before the whole.
-    forms = (mail.password, _base64(mail.password), login)
+    forms = (password, _base64(password), login)
     return tuple(sorted(forms, key=len, reverse=True))
 
 

@@ -11,6 +11,7 @@ import pytest
 from lib.alerting.channels import channel_for
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
+from lib.core.secret import Secret
 from lib.core.settings import Mail, Settings
 from lib.mail.mime import compose, sender_of
 from lib.mail.replies import DeliveryError
@@ -25,6 +26,7 @@ OPS = "ops@example.com"
 
 def settings_for(port, cafile="", **mail):
     options = {"user": USER, "password": PASSWORD, "smtpserver": "127.0.0.1", **mail}
+    options["password"] = Secret(options["password"])
     return Settings(
         path=Path("settings.cfg"),
         servername="web1",

@@ -17,6 +17,7 @@ from lib.config.load import SettingsError, load_settings
 from lib.config.options import DEFAULTS, POLICY_OPTIONS, REQUIRED, SECTIONS
 from lib.core.enums import JobFrequency
 from lib.core.jobs import Target
+from lib.core.secret import Secret
 from lib.core.settings import Settings
 from lib.plugins.target import targets
 
@@ -156,7 +157,7 @@ def test_settings_of_the_older_program_load_unchanged(load, tmp_path):
     assert settings.logfile == Path("/var/log/checker.log")
     assert settings.old_statefile == tmp_path / "checker.state"
     assert settings.mail.user == "an.account@example.com"
-    assert settings.mail.password == "yourpassword"
+    assert settings.mail.password == Secret("yourpassword")
     assert settings.mail.bustgmailthreading
     assert (
         settings.ini.parser()
@@ -276,7 +277,7 @@ def test_no_security_is_for_this_machine(load, host):
 
 def test_a_percent_sign_in_a_password_just_works(load):
     settings = load(GENERAL + MAIL + "pass = 100%(x)s#;%\n")
-    assert settings.mail.password == "100%(x)s#;%"
+    assert settings.mail.password == Secret("100%(x)s#;%")
     assert settings.problems == ()
 
 
@@ -284,15 +285,15 @@ def test_the_password_may_lie_in_a_file(load, tmp_path):
     (tmp_path / "password").touch(0o600)
     (tmp_path / "password").write_text("hunter2\n")
     settings = load(GENERAL + MAIL + "pass_file = password\n")
-    assert settings.mail.password == "hunter2"
+    assert settings.mail.password == Secret("hunter2")
     assert "hunter2" in settings.secrets
 
 
 def test_the_password_is_looked_up_only_when_mail_is_to_be_sent(load, tmp_path):
     text = GENERAL + MAIL + "pass_command = touch called\n"
-    assert load(text, with_password=False).mail.password == ""
-    assert load(text, nomail=True).mail.password == ""
-    assert load(text + "nomail = yes\n").mail.password == ""
+    assert load(text, with_password=False).mail.password == Secret("")
+    assert load(text, nomail=True).mail.password == Secret("")
+    assert load(text + "nomail = yes\n").mail.password == Secret("")
     assert not (tmp_path / "called").exists()
     with pytest.raises(SettingsError):
         load(text)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from lib.core.secret import Secret
 from lib.core.settings import Mailbox
 from lib.mail.folders import Kind
 from lib.mail.imap import LookFailed
@@ -41,7 +42,7 @@ def mailbox(stub, cafile, **options):
         stub.port,
         options.pop("security", stub.security),
         USER,
-        options.pop("password", PASSWORD),
+        Secret(options.pop("password", PASSWORD)),
         str(cafile),
         **options,
     )

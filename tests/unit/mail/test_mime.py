@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
+from lib.core.secret import Secret
 from lib.core.settings import Mail, Settings
 from lib.mail.mime import compose, one_line, sender_of, wire_address
 
@@ -27,7 +28,7 @@ SETTINGS = Settings(
     alertcontact=("ops@example.com",),
     logfile=Path("log"),
     state=Path("state"),
-    mail=Mail(user="me@example.com", password="x"),
+    mail=Mail(user="me@example.com", password=Secret("x")),
 )
 MESSAGE = Message(
     message_id="a1" * 16,
