@@ -38,6 +38,8 @@ class Status(enum.StrEnum):
     """The status of a result, and of a job by its record."""
 
     OK = "ok"
+    #: Notified when it begins and when it is over; no failure.
+    WARNING = "warning"
     FAILING = "failing"
     #: The check could not be made, or the record was lost: notified as failing is.
     UNKNOWN = "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,39 @@ from lib.core.encoding import Moment, Seconds, Stored
 from lib.core.enums import Decision, Status
 from lib.core.jobs import Job, JobKey
 from lib.core.messages import Message
+
+
+class Unit(enum.StrEnum):
+    """What a value is measured in."""
+
+    SECONDS = "s"
+    BYTES = "B"
+    PERCENT = "%"
+    COUNT = "count"
+    PER_SECOND = "1/s"
+
+
+class Threshold(Stored, frozen=True):
+    """The range that is allowed; a number below ``low`` or above ``high`` is not."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def allows(self, number: float) -> bool:
+        """Return whether a number is within the range."""
+        if self.low is not None and number < self.low:
+            return False
+        return self.high is None or number <= self.high
+
+
+class Value(Stored, frozen=True):
+    """A number that a check measured, and what it is measured against."""
+
+    number: float
+    unit: Unit = Unit.COUNT
+    #: Outside of these ranges the result is a warning, or failing.
+    warn: Threshold | None = None
+    fail: Threshold | None = None
 
 
 class CheckResult(Stored, frozen=True):
@@ -22,6 +56,8 @@ class CheckResult(Stored, frozen=True):
     seconds: Seconds = 0.0
     #: Check again in the next minute run, whatever the job's frequency.
     ask_again: bool = False
+    #: What was measured, by name.
+    values: Mapping[str, Value] = {}
 
 
 class JobReport(Stored, frozen=True):

@@ -50,7 +50,7 @@ def test_it_is_what_emailchecker_remembers():
     ],
 )
 def test_it_stands_until_one_fails_for_twice_the_time_between_two(found, said):
-    found = trouble(found, NOON)
+    found = trouble(found, NOON, str)
     assert said in found and bool(said) is bool(found)
 
 
@@ -65,11 +65,11 @@ ROUND_TRIP = {"token": "x", "taken": "11:00", "arrived": "11:01", "seconds": 60.
 def test_what_is_kept_of_a_proof_is_what_is_read():
     kept = proven("arrived", ROUND_TRIP, 3600, NOON, folder="INBOX")
     assert (kept["seconds"], kept["folder"]) == (60.0, "INBOX")
-    assert proved_at(kept) == NOON and trouble(kept, NOON) == ""
+    assert proved_at(kept) == NOON and trouble(kept, NOON, str) == ""
     assert "trouble" not in kept
     later = NOON + timedelta(hours=1)
     after = failed("never", {"token": "y"}, 3600, later, kept)
-    assert proved_at(after) == NOON and "has failed: never" in trouble(after, later)
+    assert proved_at(after) == NOON and "has failed: never" in trouble(after, later, str)
     assert "failed_at" not in proven(
         "late", ROUND_TRIP, 60, later, folder="x", trouble="y"
     )
