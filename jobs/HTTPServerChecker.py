@@ -58,8 +58,13 @@ class Server(TargetJob):
             return self._follow(connect.Deadline(self.timeout()))
         except (connect.Unreachable, CheckFailed) as error:
             # A server's message may quote the credentials that we sent.
-            reason = http.without_credentials(str(error), self.values["url"])
-            raise CheckFailed(reason) from None
+            url = self.values["url"]
+            raise CheckFailed(
+                http.without_credentials(str(error), url),
+                host=error.host or urlsplit(url).hostname or "",
+                cause=http.without_credentials(error.cause, url),
+                addresses=error.addresses,
+            ) from None
         except connect.NotTried as error:
             raise CheckUnknown(str(error)) from error
 
@@ -93,10 +98,11 @@ class Server(TargetJob):
     def _judge(self, answer: http.Answer) -> bool:
         if not is_expected(answer.status, self.values["expect_status"]):
             answer.look()
-            raise CheckFailed(unexpected_status(answer, self.values["expect_status"]))
+            reason = unexpected_status(answer, self.values["expect_status"])
+            raise CheckFailed(reason, addresses=[answer.address])
         text = self.values["expect_text"]
         if text and not answer.contains(text):
-            raise CheckFailed(missing_text(answer, text))
+            raise CheckFailed(missing_text(answer, text), addresses=[answer.address])
         return True
 
 

@@ -45,7 +45,7 @@ class Port(TargetJob):
                 host, port, deadline, self.values["family"], self._talk
             ).close()
         except connect.Unreachable as error:
-            raise CheckFailed(str(error)) from error
+            raise CheckFailed.about(error) from error
         return True
 
     def _talk(self, sock: connect.TimedSocket) -> None:

@@ -63,14 +63,18 @@ class Cert(TargetJob):
             ) as sock:
                 der = sock.getpeercert(binary_form=True) or b""
         except connect.Unreachable as error:
-            raise CheckFailed(str(error)) from error
+            raise CheckFailed.about(error) from error
         except connect.NotTried as error:
             raise CheckUnknown(str(error)) from error
         ends_at, now = tls.read_certificate(der).not_after, datetime.now(UTC)
         self._remember(ends_at, now)
         trouble = ends_too_soon(ends_at, now, self.values["days"])
         if trouble:
-            raise CheckFailed(f"the certificate of {host} {trouble}")
+            raise CheckFailed(
+                f"the certificate of {host} {trouble}",
+                host=host,
+                cause=f"the certificate {trouble}",
+            )
         return True
 
     def _remember(self, ends_at: datetime, now: datetime) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
@@ -165,11 +164,6 @@ WORDS = {
     MessageKind.ROUND_TRIP: "other",
     MessageKind.SUMMARY: "other",
 }
-_HOST = r"(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]+)"
-#: A reason that begins with a host and maybe a port.
-_AT = re.compile(rf"{_HOST}(?P<port>:\d{{1,5}})?: (?P<why>.+)")
-_UNRESOLVED = re.compile(rf"cannot resolve {_HOST}: (?P<why>.+)")
-_ADDRESS = re.compile(r"\b(?:tried|answered by|connected to) \[?([0-9a-fA-F.:]+)\]?:\d")
 
 
 class Trait(msgspec.Struct, frozen=True):
@@ -225,26 +219,12 @@ def traits(message: Message) -> tuple[Trait, ...]:
 
 
 def _traits(message: Message) -> Iterator[Trait]:
-    reason, host = message.reason, ""
-    if match := _UNRESOLVED.match(reason):
-        host, reason = match["host"], f"cannot resolve: {match['why']}"
-    elif (match := _AT.match(reason)) and _is_place(match["host"], match["port"]):
-        host, reason = match["host"], match["why"]
-    if reason:
-        yield Trait("reason", reason)
-    if host := host.strip("[]"):
-        yield Trait("address" if _is_address(host) else "host", host)
-    for address in _ADDRESS.findall(message.body):
-        if _is_address(address):
-            yield Trait("address", address)
-
-
-def _is_place(host: str, port: str | None) -> bool:
-    """Return whether this is a host, and not just a word before a colon."""
-    if host.isdecimal():
-        return False
-    # A word without a port must have a dot to be a host.
-    return bool(port) or "." in host
+    if message.reason:
+        yield Trait("reason", message.reason)
+    if message.host:
+        yield Trait("address" if _is_address(message.host) else "host", message.host)
+    for address in message.addresses:
+        yield Trait("address", address)
 
 
 def _is_address(text: str) -> bool:

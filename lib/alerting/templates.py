@@ -65,7 +65,9 @@ def default_message(
         body=_body(job, record, result, kind, now, zone),
         to=(record.notified if recovery and record.notified else job.contact),
         born_at=now,
-        reason="" if recovery else first_line(result.reason),
+        reason="" if recovery else _cause(result),
+        host=result.host,
+        addresses=result.addresses,
         thread=record.thread,
         since=min(record.failing_since or now, now),
     )
@@ -118,9 +120,16 @@ def with_status_lines(
         body=f"{body}\n\n{facts}\n" if body else f"{facts}\n",
         # All messages about one result have the same time.
         born_at=now,
-        reason=first_line(result.reason),
+        reason=_cause(result),
+        host=result.host,
+        addresses=result.addresses,
         since=min(record.failing_since or now, now),
     )
+
+
+def _cause(result: CheckResult) -> str:
+    """Return the reason without the host, which other jobs may fail for as well."""
+    return first_line(result.cause or result.reason)
 
 
 def lost_records_message(

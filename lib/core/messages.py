@@ -65,8 +65,12 @@ class Message(Stored, frozen=True):
     #: Since when the job is failing; None if the message is about no failure.
     since: Moment | None = None
     merged: Merged | None = None
-    #: Why the job is failing, in one line; empty if it is about no failure.
+    #: Why the job is failing, in one line and without the host; empty if it is about
+    #: no failure.
     reason: str = ""
+    #: The host that it is about, and its addresses that were tried, if there is one.
+    host: str = ""
+    addresses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""
@@ -104,6 +108,10 @@ def fit_mail(message: Message, secrets: tuple[str, ...]) -> Message:
         message,
         subject=fit(message.subject, secrets, MAX_SUBJECT),
         reason=fit(message.reason, secrets, MAX_SUBJECT),
+        host=fit(message.host, secrets, MAX_SUBJECT),
+        addresses=tuple(
+            fit(address, secrets, MAX_SUBJECT) for address in message.addresses
+        ),
         # A mail cannot hold lone surrogates.
         body=body.encode("utf-8", "replace").decode(),
     )

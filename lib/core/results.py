@@ -54,6 +54,11 @@ class CheckResult(Stored, frozen=True):
     #: More for people: a traceback, what the job printed.
     output: str = ""
     seconds: Seconds = 0.0
+    #: What the failure is about, for grouping: the reason without the host in one line,
+    #: the host, and its addresses that were tried.  Empty if there is none.
+    cause: str = ""
+    host: str = ""
+    addresses: tuple[str, ...] = ()
     #: Check again in the next minute run, whatever the job's frequency.
     ask_again: bool = False
     #: What was measured, by name.

@@ -67,6 +67,8 @@ class Answer(msgspec.Struct):
     size: int = 0
     #: The first words of what was read.
     head: str = ""
+    #: The address in ``peer``.
+    address: str = ""
 
     def contains(self, words: str) -> bool:
         """Return whether the first megabyte of the body contains ``words``.
@@ -159,13 +161,19 @@ def ask(
         response = adapter.send(request, stream=True)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         words = no_answer_words(_innermost(error), wire, deadline)
-        raise Unreachable(f"{place_of(url)}: {words}") from None
+        raise Unreachable(
+            f"{place_of(url)}: {words}",
+            host=urlsplit(url).hostname or "",
+            cause=words,
+            addresses=wire.peer[:1],
+        ) from None
     try:
         yield Answer(
             status=response.status_code,
             phrase=printable(str(response.reason or ""), 60),
             location=response.headers.get("location", ""),
             peer=shown_address(wire.peer),
+            address=wire.peer[0],
             _response=response,
             _deadline=deadline,
         )

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from datetime import tzinfo
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -23,9 +23,40 @@ from lib.core.messages import Message, RoundTripDelivery
 from lib.core.settings import Mail
 from lib.system.clock import utc_now
 
+if TYPE_CHECKING:
+    from lib.net.connect import Unreachable
+
 
 class CheckFailed(Exception):
-    """The check found a problem.  The text is the reason; its first line is short."""
+    """The check found a problem.  The text is the reason; its first line is short.
+
+    ``host`` is the host that it is about, ``cause`` the reason without the host, and
+    ``addresses`` are those that were tried.  Alerts that share one come as a group.
+    """
+
+    # For a class of an author's own that does not call this one's __init__.
+    host = cause = ""
+    addresses: tuple[str, ...] = ()
+
+    # Copies and pickles need the text only; they carry the rest in __dict__.
+    def __init__(  # noqa: B042
+        self,
+        *args: object,
+        host: str = "",
+        cause: str = "",
+        addresses: Iterable[str] = (),
+    ) -> None:
+        super().__init__(*args)
+        self.host = host
+        self.cause = cause
+        self.addresses = tuple(addresses)
+
+    @classmethod
+    def about(cls, error: Unreachable) -> Self:
+        """Return the failure of a target that did not answer as it should."""
+        return cls(
+            str(error), host=error.host, cause=error.cause, addresses=error.addresses
+        )
 
 
 class CheckUnknown(Exception):

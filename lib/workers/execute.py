@@ -19,7 +19,7 @@ from lib.core.messages import KIND_OF, Message
 from lib.core.records import Record
 from lib.core.results import CheckResult
 from lib.core.sanitize import fit, fit_end, scrubbed
-from lib.core.text import paragraphs, printed_part
+from lib.core.text import first_line, paragraphs, printed_part
 from lib.plugins import base
 from lib.plugins.discover import LoadedJob
 from lib.plugins.errors import (
@@ -33,6 +33,9 @@ from lib.plugins.errors import (
 from lib.system.process import MAX_PRINTED
 from lib.workers.output import KeptOutput
 
+#: The most of what a failure is about, which goes into titles.
+SUBJECT_LENGTH = 300
+MAX_ADDRESSES = 20
 #: The most bytes of a job's memory as JSON; it is read in every run.
 MAX_MEMORY = 64 * 1024
 
@@ -60,7 +63,13 @@ def _execute(loaded: LoadedJob, record: Record) -> CheckResult:
         job.memory = encoding.plain_memory(dict(record.memory)) if record.memory else {}
         return _result_of(job, job.execute())
     except base.CheckFailed as failed:
-        return CheckResult(Status.FAILING, _reason(failed))
+        return CheckResult(
+            Status.FAILING,
+            _reason(failed),
+            cause=_text(failed.cause),
+            host=_text(failed.host),
+            addresses=tuple(map(_text, failed.addresses)),
+        )
     except base.CheckUnknown as unknown:
         return CheckResult(Status.UNKNOWN, _reason(unknown))
     except base.CheckPending as pending:
@@ -77,6 +86,10 @@ def _result_of(job: base.JobBase, answer: object) -> CheckResult:
         return CheckResult(Status.FAILING, reason)
     reason = f"execute returned {shown(answer)}, which is neither True nor False"
     return CheckResult(Status.FAILING, reason)
+
+
+def _text(value: object) -> str:
+    return value if type(value) is str else ""
 
 
 def _reason(error: BaseException) -> str:
@@ -189,6 +202,12 @@ def fit_result(
     return replace(
         result,
         reason=fit(result.reason, secrets, REASON_TEXT_LENGTH),
+        cause=fit(first_line(result.cause), secrets, SUBJECT_LENGTH),
+        host=fit(result.host, secrets, SUBJECT_LENGTH),
+        addresses=tuple(
+            fit(address, secrets, SUBJECT_LENGTH)
+            for address in result.addresses[:MAX_ADDRESSES]
+        ),
         output=paragraphs(trace, printed),
     )
 

@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lib.jobbase import CheckFailed, CheckUnknown, JobSpawner
+from lib.jobbase import CheckFailed, CheckUnknown, JobBase, JobSpawner
 
 Talk = Callable[[socket.socket, "Listener"], None]
 
@@ -250,15 +250,20 @@ def self_signed_context(folder: Path) -> ssl.SSLContext:
 
 def found_by(spawner: JobSpawner, kind: str, **options: object) -> str:
     """Return what the job of one section finds: ``fine``, or why not."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.read_dict(
-        {f"{kind} it": {name: str(said) for name, said in options.items()}}
-    )
-    (job,) = spawner.get_sub_jobs(config)
     try:
-        assert job.execute() is True
+        assert job_of(spawner, kind, **options).execute() is True
     except CheckFailed as error:
         return str(error)
     except CheckUnknown as error:
         return f"unknown: {error}"
     return "fine"
+
+
+def job_of(spawner: JobSpawner, kind: str, **options: object) -> JobBase:
+    """Return the job of one section."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read_dict(
+        {f"{kind} it": {name: str(said) for name, said in options.items()}}
+    )
+    (job,) = spawner.get_sub_jobs(config)
+    return job

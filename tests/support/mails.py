@@ -202,7 +202,11 @@ def _of_ways() -> Iterator[Titled]:
 
 
 def _of_many() -> Iterator[Titled]:
-    refused = _failed("127.0.0.1:25: connection refused")
+    refused = replace(
+        _failed("127.0.0.1:25: connection refused"),
+        cause="connection refused",
+        host="127.0.0.1",
+    )
     entries = []
     for number in range(6):
         name = f"tcp mail{number}"

@@ -17,6 +17,7 @@ from tests.support.listeners import (
     found_by,
     gzip_bomb,
     hear,
+    job_of,
     routes,
     says,
     self_signed_context,
@@ -53,6 +54,24 @@ def page():
 
 def test_an_answer_with_status_200_is_fine(page):
     assert found(page.url()) == "fine"
+
+
+@pytest.mark.parametrize(
+    ("behave", "cause"),
+    [
+        (says(answer(status="503 Busy")), "expected status 200, got 503 Busy"),
+        (says(RESET), "the connection was reset (0 bytes came)"),
+    ],
+    ids=["status", "reset"],
+)
+def test_a_failure_is_about_a_host_a_cause_and_addresses(behave, cause):
+    with Listener(behave) as it:
+        job = job_of(HTTPServerChecker(), "http", url=it.url())
+        with pytest.raises(CheckFailed) as caught:
+            job.execute()
+    about = caught.value
+    assert (about.host, about.addresses) == ("127.0.0.1", ("127.0.0.1",))
+    assert first_line(about.cause or str(about)) == cause
 
 
 def test_a_target_without_expected_text_is_not_read_at_all():

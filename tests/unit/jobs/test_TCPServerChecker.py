@@ -5,7 +5,16 @@ from fnmatch import fnmatchcase
 import pytest
 
 from jobs.TCPServerChecker import TCPServerChecker, shown
-from tests.support.listeners import HOLD, RESET, Listener, dripping, found_by, says
+from lib.jobbase import CheckFailed
+from tests.support.listeners import (
+    HOLD,
+    RESET,
+    Listener,
+    dripping,
+    found_by,
+    job_of,
+    says,
+)
 
 
 def found(listener, host="", **options):
@@ -27,6 +36,17 @@ def test_a_refused_connection_is_named():
     port = refused_port()
     text = found_by(TCPServerChecker(), "tcp", host="127.0.0.1", port=port)
     assert text == f"127.0.0.1:{port}: connection refused"
+
+
+def test_a_failure_is_about_a_host_a_cause_and_addresses():
+    job = job_of(TCPServerChecker(), "tcp", host="localhost", port=refused_port())
+    with pytest.raises(CheckFailed) as caught:
+        job.execute()
+    assert (caught.value.host, caught.value.cause) == (
+        "localhost",
+        "connection refused",
+    )
+    assert "127.0.0.1" in caught.value.addresses
 
 
 def test_every_address_of_a_name_is_named_when_none_answers():

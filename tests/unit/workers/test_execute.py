@@ -118,6 +118,27 @@ def test_a_memory_is_kept_where_it_changed_and_comes_back(folder):
     assert notified.reports["Same"].memory is None
 
 
+ABOUT = """
+raise CheckFailed('a.example: s3cret', host='a.example', cause='s3cret',
+                  addresses=['192.0.2.7'] * 100)
+"""
+OF_ITS_OWN = """
+class Failed(CheckFailed):
+    def __init__(self, why): self.host = why
+raise Failed({})
+"""
+
+
+def test_what_a_failure_is_about_leaves_with_its_result(folder):
+    folder.add("About", job("About", ABOUT))
+    folder.add("OfItsOwn", job("OfItsOwn", OF_ITS_OWN))
+    outcomes = folder.run(secrets=("s3cret",)).outcomes
+    about = outcomes["About"]
+    assert (about.host, about.cause) == ("a.example", "***")
+    assert about.addresses == ("192.0.2.7",) * 20
+    assert (outcomes["OfItsOwn"].host, outcomes["OfItsOwn"].cause) == ("", "")
+
+
 def test_no_secret_leaves_a_job(folder):
     execute = """
         print("s3cret")
