@@ -53,7 +53,7 @@ class Bookkeeper:
         self._now = now
         self._audit_log = audit_log
         self.limits: Limits | None = ratelimit.limits_of(settings.mail)
-        self._store = AlertStore(settings.state, now())
+        self._store = AlertStore(settings.state, now(), session.writer)
         self.send_log: SendLog = ratelimit.settled(self._store.send_log, now())
 
     @property

@@ -16,16 +16,9 @@ from lib.core.encoding import Moment, Stored
 from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
 from lib.storage.codec import packed, read_value
-from lib.storage.quarantine import QUARANTINE, put_away
-from lib.system.errors import trouble
-from lib.system.files import (
-    Damaged,
-    listed,
-    remove_leftovers,
-    replace_files,
-    sync_folder,
-    thin,
-)
+from lib.storage.quarantine import Quarantine
+from lib.storage.writer import Writer
+from lib.system.files import Damaged, listed
 
 logger = logging.getLogger(__name__)
 
@@ -45,18 +38,18 @@ class Dead(Stored, frozen=True):
 class AlertStore:
     """The send log, the bundles and the dead letters."""
 
-    def __init__(self, state: Path, now: datetime) -> None:
+    def __init__(self, state: Path, now: datetime, writer: Writer) -> None:
         """Read the files; move damaged ones to quarantine, with a line in the log.
 
         The messages of a lost bundle are sent again.
         """
-        self._state = state
+        self._writer = writer
+        self._quarantine = Quarantine(state, writer)
         self._send_log_path = state / "outbox.json"
         self._folder = state / "bundles"
         self._dead = state / "dead"
-        self._made: set[Path] = set()
         for folder in (self._folder, self._dead):
-            remove_leftovers(folder)
+            writer.remove_leftovers(folder)
         #: As it is on disk.
         self.send_log = self._read_send_log(now)
         self.bundles = self._read_bundles(now)
@@ -64,14 +57,14 @@ class AlertStore:
     def save_send_log(self, send_log: SendLog) -> None:
         """Save the send log; raise StateError."""
         if send_log != self.send_log:
-            replace_files([(self._send_log_path, packed(send_log))])
+            self._writer.replace([(self._send_log_path, packed(send_log))])
             self.send_log = send_log
 
     def save_bundle(self, bundle: Bundle) -> None:
         """Save a bundle; raise StateError."""
         name = bundle.message.message_id
-        self._make(self._folder)
-        replace_files([(self._folder / f"{name}.json", packed(bundle))])
+        self._writer.make_folder(self._folder)
+        self._writer.replace([(self._folder / f"{name}.json", packed(bundle))])
         self.bundles[name] = bundle
 
     def drop_bundle(self, name: str) -> None:
@@ -79,11 +72,7 @@ class AlertStore:
 
         Raise StateError.
         """
-        path = self._folder / f"{name}.json"
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise trouble(path, "remove it", error) from error
+        self._writer.remove([self._folder / f"{name}.json"])
         del self.bundles[name]
 
     def save_dead_letter(
@@ -93,12 +82,12 @@ class AlertStore:
 
         The file name is made from the content, so that it is saved once.
         """
-        self._make(self._dead)
+        self._writer.make_folder(self._dead)
         who = hashlib.sha256(" ".join(sorted(why)).encode()).hexdigest()[:8]
         name = f"{message.born_at:%Y%m%dT%H%M%S}-{message.message_id[:16]}-{who}.json"
         content = packed(Dead(now, dict(why), message))
-        replace_files([(self._dead / name, content)])
-        thin(self._dead, most_files=MAX_DEAD, most_bytes=MAX_DEAD_BYTES)
+        self._writer.replace([(self._dead / name, content)])
+        self._writer.thin(self._dead, most_files=MAX_DEAD, most_bytes=MAX_DEAD_BYTES)
 
     def _read_send_log(self, now: datetime) -> SendLog:
         try:
@@ -128,14 +117,4 @@ class AlertStore:
 
     def _quarantine_file(self, path: Path, error: Damaged, now: datetime) -> None:
         logger.warning("%s: %s; moved to quarantine", path, error)
-        put_away([path], self._state / QUARANTINE, now)
-
-    def _make(self, folder: Path) -> None:
-        if folder in self._made or folder.is_dir():
-            return
-        try:
-            folder.mkdir(mode=0o700)
-        except OSError as error:
-            raise trouble(folder, "make it", error) from error
-        sync_folder(folder.parent)
-        self._made.add(folder)
+        self._quarantine.put([path], now)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from lib.alerting.templates import lost_records_message
 from lib.core import decisions, health, policy
 from lib.core.enums import JobFrequency
-from lib.core.jobs import OWN_KEY, JobFile
+from lib.core.jobs import OWN_KEY, CatalogEntry, FileScan, JobFile, JobKey
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Settings
@@ -26,7 +26,7 @@ from lib.runner.summaries import Summaries
 from lib.runner.upgrade import read_once
 from lib.storage.auditlog import AuditLog
 from lib.storage.session import StoreSession
-from lib.storage.store import RUN, GuardedStore, last_runs
+from lib.storage.store import RUN, Remembered, State, last_runs
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class RunContext:
     def __init__(
         self,
         settings: Settings,
-        state: GuardedStore,
+        state: State,
         ordered: JobFrequency,
         now: Callable[[], datetime],
     ) -> None:
@@ -45,7 +45,8 @@ class RunContext:
         self._state = state
         self._now = now
         state.clear_leftovers()
-        found = state.take_back(state.load(), now())
+        read = state.writer.read_or_freeze
+        found = state.take_back(read(state.load, Remembered()), now())
         self._taken_back = [found.records[key] for key in sorted(found.taken_back)]
         old = read_once(
             settings.old_statefile, found.run, run_is_lost=RUN in found.lost
@@ -54,8 +55,10 @@ class RunContext:
         self.run_recorder = RunRecorder(state, found.run, ordered, now(), has_read)
         self.session = StoreSession(state, found, old or (), now())
         self.audit_log = AuditLog(settings.state, settings.secrets)
+        none: tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]] = ({}, {})
+        catalog, scans = read(state.load_catalog_and_scans, none)
         self._selection = Selection(
-            settings, *state.load_catalog_or_none(), self.run_recorder.began_at
+            settings, catalog, scans, self.run_recorder.began_at
         )
         self.summaries = Summaries(
             settings,
@@ -124,7 +127,7 @@ class RunContext:
             for record in self.session.forget_unmet(met, now):
                 self.audit_log.note([decisions.forgotten(record, now)])
         self.session.commit()
-        self.audit_log.write()
+        self.write_audit_log()
         listed, gone = self.session.drop_default(met)
         self._state.settle(settle_until)
         self.run_recorder.end(
@@ -140,6 +143,11 @@ class RunContext:
         self._state.forget(gone)
         self._save_catalog()
 
+    def write_audit_log(self) -> None:
+        """Append what was decided, unless nothing of it is kept."""
+        if not self._state.writer.frozen:
+            self.audit_log.write()
+
     def _save_catalog(self) -> None:
         selection = self._selection
         jobs = self.results.known(selection.catalog)
@@ -152,7 +160,7 @@ class RunRecorder:
 
     def __init__(
         self,
-        state: GuardedStore,
+        state: State,
         before: RunRecord,
         ordered: JobFrequency,
         now: datetime,
@@ -210,5 +218,5 @@ class RunRecorder:
         ended = health.with_inputs(ended, records, tried)
         self._state.save_run(ended)
         # A run that could not be recorded counts as not ended.
-        if not self._state.frozen:
+        if not self._state.writer.frozen:
             self.facts = ended

@@ -10,7 +10,7 @@ from lib.core.enums import JobFrequency
 from lib.core.settings import Settings
 from lib.runner.supervisor import RUN_S, Stop, Supervisor
 from lib.storage.lock import Holder
-from lib.storage.store import GuardedStore
+from lib.storage.store import State
 from lib.system.clock import utc_now
 from lib.system.errors import StateError
 
@@ -27,10 +27,13 @@ def run(
     0: it took place, or another one is at work.  1: state cannot be used or written,
     or the run at work is past its end.
     """
-    state = GuardedStore(settings.state)
+    state = State(settings.state)
     stop = Stop()
     try:
-        holder = state.lock(now(), timedelta(seconds=RUN_S))
+        # Without a folder for it the run goes on without a lock, and keeps nothing.
+        holder = state.writer.read_or_freeze(
+            lambda: state.lock(now(), timedelta(seconds=RUN_S)), None
+        )
         if holder is not None:
             state.count_skip(now())
             return _turned_away(holder, now())
@@ -41,7 +44,7 @@ def run(
     finally:
         # Of one that is killed the kernel takes it back.
         state.unlock()
-    return int(bool(state.frozen))
+    return int(bool(state.writer.frozen))
 
 
 def _turned_away(holder: Holder, now: datetime) -> int:

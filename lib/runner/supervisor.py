@@ -24,7 +24,7 @@ from lib.runner import emergency, problems
 from lib.runner.blame import LostJob
 from lib.runner.context import RunContext
 from lib.runner.manager import WorkerManager
-from lib.storage.store import GuardedStore, NoDispatcher
+from lib.storage.store import State
 from lib.system import orphans, process
 from lib.system.errors import StateError
 from lib.workers.worker import Order
@@ -61,26 +61,23 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
-        state: GuardedStore,
+        state: State,
         ordered: JobFrequency,
         now: Callable[[], datetime],
         stop: Stop,
     ) -> None:
         self._settings = settings
-        self._state = state
+        #: Nothing is sent once it is frozen.
+        self._writer = state.writer
         self._now = now
         self._ends_at = time.monotonic() + RUN_S
         self._jobs_end_at = time.monotonic() + JOBS_S
         self._stop = stop
         context = self._context = RunContext(settings, state, ordered, now)
-        self._session, self._audit_log = context.session, context.audit_log
+        self._session = context.session
         self._results = context.results
         self._adopts = False
-        self._dispatcher: Dispatcher | NoDispatcher = (
-            NoDispatcher()
-            if state.frozen
-            else Dispatcher(settings, self._session, now, self._audit_log)
-        )
+        self._dispatcher = Dispatcher(settings, self._session, now, context.audit_log)
         self._workers = WorkerManager(
             settings.ini,
             self._order(),
@@ -100,7 +97,7 @@ class Supervisor:
             mail=settings.mail,
             zone=settings.zone,
             # Messages of hooks could not be saved.
-            notifies=not self._state.frozen,
+            notifies=not self._writer.frozen,
             now=self._now,
         )
 
@@ -126,10 +123,9 @@ class Supervisor:
         try:
             step()
         except StateError as error:
-            self._state.freeze(error)
-            dispatcher, self._dispatcher = self._dispatcher, NoDispatcher()
+            self._writer.freeze(error)
             with contextlib.suppress(StateError):
-                dispatcher.stop()
+                self._dispatcher.stop()
 
     def _set_to_work(self) -> None:
         files = self._context.files_to_load()
@@ -149,7 +145,7 @@ class Supervisor:
         at_work = not self._workers.is_done or self._dispatcher.is_busy
         if at_work or self._session.waiting_since is not None:
             return False
-        return self._dispatcher.is_idle
+        return bool(self._writer.frozen) or self._dispatcher.is_idle
 
     def _turn(self) -> None:
         """Wait for an event and handle it."""
@@ -161,7 +157,7 @@ class Supervisor:
         if time.monotonic() >= self._jobs_end_at:
             self._put_off(self._workers.stop())
         self._dispatcher.hear()
-        if self._workers.is_done and not self._state.frozen:
+        if self._workers.is_done and not self._writer.frozen:
             self._context.summaries.write_due(self._now())
         since = self._session.waiting_since
         if since is not None and (
@@ -169,7 +165,7 @@ class Supervisor:
         ):
             self._session.commit()
         is_durable = self._session.waiting_since is None
-        if not self._stop.asked:
+        if not (self._stop.asked or self._writer.frozen):
             self._dispatcher.send(
                 jobs_done=self._workers.is_done,
                 jobs_left=self._workers.left,
@@ -177,7 +173,7 @@ class Supervisor:
             )
         # After the mails, which must not wait for it.
         if is_durable:
-            self._audit_log.write()
+            self._context.write_audit_log()
 
     def _until_next(self) -> float:
         moments = [
@@ -197,7 +193,8 @@ class Supervisor:
     # The end.
 
     def _close(self) -> None:
-        self._dispatcher.log_deferred(self._context.run_recorder.began_at)
+        if not self._writer.frozen:
+            self._dispatcher.log_deferred(self._context.run_recorder.began_at)
         self._context.close(
             self._dispatcher.sent,
             self._dispatcher.tried_in_bundles,
@@ -211,14 +208,14 @@ class Supervisor:
         run_recorder = self._context.run_recorder
         if self._settings.status.write:
             facts = run_recorder.facts
-            if self._state.frozen:
+            if self._writer.frozen:
                 # A run that cannot be recorded counts as not ended.
                 facts = replace(facts, ended_at=None)
             publish.write(self._settings, facts, self._now())
-        if self._state.frozen and not self._stop.asked:
+        if self._writer.frozen and not self._stop.asked:
             emergency.emit(
                 self._settings,
-                self._state.frozen,
+                self._writer.frozen,
                 records,
                 run_recorder.began_at,
                 self._ends_at - time.monotonic(),

@@ -21,8 +21,8 @@ from lib.core.policy import FORGET_AFTER
 from lib.core.records import Record
 from lib.storage.codec import read_value
 from lib.storage.records import STEM, Batch
-from lib.system.errors import trouble
-from lib.system.files import Damaged, NotRead, listed, move_away, sync_folder, thin
+from lib.storage.writer import Writer
+from lib.system.files import Damaged, NotRead, listed
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ _DATED = re.compile(r"(?P<stem>.+)\.(?P<since>\d{8}T\d{6}\.\d{6})\.json")
 class Quarantine:
     """Where they are put."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, writer: Writer) -> None:
+        self._writer = writer
         self._quarantine = state / QUARANTINE
         self._unread = state / UNREAD
         self._not_read: set[Path] = set()
@@ -52,9 +53,9 @@ class Quarantine:
 
     def put(self, paths: Iterable[Path], now: datetime) -> None:
         """Move files out of the way; one that cannot be moved stays."""
-        paths = set(paths)
-        move_away(sorted(paths & self._not_read), self._unread, now)
-        put_away(sorted(paths - self._not_read), self._quarantine, now)
+        paths = {path for path in paths if os.path.lexists(path)}
+        self._writer.move_away(sorted(paths & self._not_read), self._unread, now)
+        self._put_away(sorted(paths - self._not_read), now)
 
     def read_again(self, now: datetime) -> list[Record]:
         """Return the records in the unread files that can be read by now.
@@ -85,29 +86,19 @@ class Quarantine:
 
     def drop(self) -> None:
         """Remove what was read again, now that it is kept elsewhere."""
-        for path in self._taken:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise trouble(path, "remove it", error) from error
-        if self._taken:
-            sync_folder(self._unread)
-            self._taken = []
+        self._writer.remove(self._taken)
+        self._taken = []
 
     def _give_up(self, path: Path, error: Damaged, now: datetime) -> None:
         logger.warning("%s: %s; it is put into quarantine", path, error)
-        put_away([path], self._quarantine, now)
+        self._put_away([path], now)
 
-
-def put_away(paths: Iterable[Path], quarantine: Path, now: datetime) -> None:
-    """Move damaged files into quarantine, and the oldest of many out of it.
-
-    One that cannot be moved stays, with an error in the log.
-    """
-    paths = [path for path in paths if os.path.lexists(path)]
-    if paths:
-        move_away(paths, quarantine, now)
-        thin(quarantine, most_files=MAX_FILES, most_bytes=MAX_BYTES)
+    def _put_away(self, paths: list[Path], now: datetime) -> None:
+        if paths:
+            self._writer.move_away(paths, self._quarantine, now)
+            self._writer.thin(
+                self._quarantine, most_files=MAX_FILES, most_bytes=MAX_BYTES
+            )
 
 
 def rejoined(record: Record | None, old: Record) -> Record:

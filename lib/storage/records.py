@@ -25,8 +25,8 @@ from lib.core.encoding import Stored
 from lib.core.jobs import JobKey, file_stem
 from lib.core.records import Record
 from lib.storage.codec import packed, packed_tightly, read_value
-from lib.system.errors import trouble
-from lib.system.files import MAX_FILE, Damaged, listed, replace_files, sync_folder
+from lib.storage.writer import Writer
+from lib.system.files import MAX_FILE, Damaged, listed
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ _NAME = re.compile(r"[a-z0-9-]+-[0-9a-f]{10}\.json")
 class RecordFiles:
     """The files of the records."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
+    def __init__(self, state: Path, writer: Writer) -> None:
+        self._writer = writer
         self.folder = state / "jobs"
 
     def path(self, stem: str) -> Path:
@@ -75,31 +75,16 @@ class RecordFiles:
         contents = (
             (self.path(file_stem(record.key)), packed(record)) for record in records
         )
-        self._make_folder()
-        replace_files(one for one in contents if not _is_too_large(*one))
+        self._writer.make_folder(self.folder)
+        self._writer.replace(one for one in contents if not _is_too_large(*one))
 
     def remove(self, stems: Iterable[str]) -> None:
         """Remove these files; raise StateError."""
-        for stem in stems:
-            path = self.path(stem)
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise trouble(path, "remove it", error) from error
-        sync_folder(self.folder)
+        self._writer.remove(map(self.path, stems))
 
     def _paths(self) -> Iterator[Path]:
         names = listed(self.folder)
         return (self.folder / name for name in names if _NAME.fullmatch(name))
-
-    def _make_folder(self) -> None:
-        if self.folder.is_dir():
-            return
-        try:
-            self.folder.mkdir(mode=0o700)
-        except OSError as error:
-            raise trouble(self.folder, "make it", error) from error
-        sync_folder(self._state)
 
 
 def is_too_long(record: Record) -> bool:
@@ -147,8 +132,9 @@ class Batch(Stored, frozen=True):
 class Batches:
     """The batches in the state folder, and what of them is in no file of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, writer: Writer) -> None:
         self._folder = folder
+        self._writer = writer
         self._paths: list[Path] = []
         #: The records that have to be put into files of their own, by key.
         self._pending: dict[JobKey, Record] = {}
@@ -198,7 +184,7 @@ class Batches:
         for some in _parts(records):
             self._last += 1
             path = self._folder / f"batch-{self._last:08}.json"
-            replace_files([(path, packed_tightly(Batch(tuple(some))))])
+            self._writer.replace([(path, packed_tightly(Batch(tuple(some))))])
             self._paths.append(path)
             self._pending.update((record.key, record) for record in some)
 
@@ -217,13 +203,8 @@ class Batches:
         """Remove the batches if nothing of them is pending; raise StateError."""
         if self._pending or not self._paths:
             return
-        for path in self._paths:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise trouble(path, "remove it", error) from error
+        self._writer.remove(self._paths)
         self._paths = []
-        sync_folder(self._folder)
 
 
 def _parts(records: Iterable[Record]) -> Iterator[list[Record]]:

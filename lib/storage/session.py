@@ -45,6 +45,8 @@ class StoreSession:
         now: datetime,
     ) -> None:
         self._state = state
+        #: Writes the other files of the state folder, too.
+        self.writer = state.writer
         self._now = now
         self._records: dict[JobKey, Record] = {}
         self._on_disk = set(found.records)

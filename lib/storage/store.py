@@ -1,11 +1,6 @@
 """state/ <-> what Checker remembers: of each job that is not OK, of the runs.
 
 Only the run that holds the lock writes; anybody may read, and never meets half a file.
-
-State that a run may go on with once it can no longer be written.
-
-The first error freezes it: from there on what is remembered may be read as far as it
-goes, nothing is written, and nothing that is queued is sent.
 """
 
 from __future__ import annotations
@@ -20,18 +15,18 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from lib.core.encoding import Stored
 from lib.core.enums import JobFrequency
 from lib.core.jobs import CatalogEntry, FileScan, JobKey, file_stem
 from lib.core.records import Record, RunRecord
-from lib.storage import catalog
 from lib.storage.codec import packed, read_value
 from lib.storage.lock import Holder, Lock
 from lib.storage.quarantine import Quarantine, rejoined
 from lib.storage.records import FROM, STEM, Batches, RecordFiles, is_too_long
-from lib.system.errors import NewerState, StateError, why_not_usable
-from lib.system.files import Damaged, remove_leftovers, replace_files
+from lib.storage.writer import Writer
+from lib.system.errors import StateError, why_not_usable
+from lib.system.files import Damaged
 from lib.system.permissions import why_not_keep
-from lib.system.process import Child
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +45,14 @@ class Remembered(msgspec.Struct, frozen=True):
     taken_back: frozenset[JobKey] = frozenset()
 
 
+class _Catalog(Stored, frozen=True):
+    """The jobs that the last runs met: catalog.json.  Made anew when it is lost."""
+
+    jobs: Mapping[str, CatalogEntry]
+    #: When each job file was last asked, by its path.
+    asked: Mapping[str, FileScan] = {}
+
+
 class State:
     """The state folder."""
 
@@ -57,10 +60,11 @@ class State:
         self.folder = folder
         #: From so many records on one file takes them all.
         self._batch_from = batch_from
-        self._files = RecordFiles(folder)
+        self.writer = Writer()
+        self._files = RecordFiles(folder, self.writer)
         self._lock = Lock(folder)
-        self._batches = Batches(folder)
-        self._quarantine = Quarantine(folder)
+        self._batches = Batches(folder, self.writer)
+        self._quarantine = Quarantine(folder, self.writer)
         self._revision = 0
 
     def why_not_usable(self) -> str:
@@ -98,8 +102,11 @@ class State:
     def take_skips(
         self, counted: datetime | None = None
     ) -> tuple[int, datetime | None]:
-        """Return how many runs were skipped after ``counted``, and when the last."""
-        return self._lock.take_skips(counted)
+        """Return how many runs were skipped after ``counted``, and when the last.
+
+        None where nothing can be written, so that a later run counts them.
+        """
+        return (0, None) if self.writer.frozen else self._lock.take_skips(counted)
 
     # Reading.
 
@@ -139,23 +146,33 @@ class State:
 
     def load_catalog(self) -> dict[JobKey, CatalogEntry]:
         """Return the jobs the last runs met, by key; none if that is lost."""
-        return self.load_catalog_or_none()[0]
+        return self.load_catalog_and_scans()[0]
 
-    def load_catalog_or_none(
+    def load_catalog_and_scans(
         self,
     ) -> tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]]:
         """Return the jobs the last runs met, and when each file was asked for its own.
 
-        Nothing of either if that is lost.
+        Nothing of either if that is lost; it is made anew.  Raise StateError if it is
+        of a newer Checker.
         """
-        return catalog.load_catalog(self._path(CATALOG))
+        path = self._path(CATALOG)
+        try:
+            catalog = read_value(path, _Catalog)
+            jobs = {JobKey.parse(key): entry for key, entry in catalog.jobs.items()}
+            return jobs, dict(catalog.asked)
+        except FileNotFoundError:
+            return {}, {}
+        except (Damaged, ValueError) as error:
+            logger.warning("%s: %s; it is made anew", path, error)
+            return {}, {}
 
     # Writing, under the lock.
 
     def clear_leftovers(self) -> None:
         """Remove what a run that was killed left half written."""
         for folder in (self.folder, self._files.folder):
-            remove_leftovers(folder)
+            self.writer.remove_leftovers(folder)
 
     def quarantine(self, stems: Iterable[str], now: datetime) -> None:
         """Move damaged files out of the way; one that cannot be moved stays.
@@ -169,6 +186,8 @@ class State:
 
         When all of it is saved, ``drop_taken_back`` removes where it was.
         """
+        if self.writer.frozen:
+            return found
         records, lost = dict(found.records), dict(found.lost)
         keys = []
         for old in self._quarantine.read_again(now):
@@ -228,7 +247,7 @@ class State:
 
     def save_run(self, run: RunRecord) -> None:
         """Commit what is remembered of the runs; raise StateError."""
-        replace_files([(self._path(RUN), packed(run))])
+        self.writer.replace([(self._path(RUN), packed(run))])
 
     def save_catalog(
         self,
@@ -236,7 +255,9 @@ class State:
         asked: Mapping[str, FileScan] | None = None,
     ) -> None:
         """Replace the list of jobs that were met; raise StateError."""
-        catalog.save_catalog(self._path(CATALOG), jobs, asked or {})
+        in_order = {str(key): jobs[key] for key in sorted(jobs)}
+        content = packed(_Catalog(in_order, asked or {}))
+        self.writer.replace([(self._path(CATALOG), content)])
 
     def _is_new(self, has_files: bool) -> bool:
         """Return whether no run has left anything in the folder yet."""
@@ -276,128 +297,3 @@ def last_runs(run: RunRecord) -> dict[JobFrequency, datetime]:
 
 def _revision(record: Record | None) -> int:
     return record.revision if record else 0
-
-
-class GuardedStore(State):
-    """A state folder that is only read from the first write on that failed."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        #: Why nothing is written any more; empty while all is well.
-        self.frozen = ""
-
-    def freeze(self, error: StateError) -> None:
-        """Write nothing any more."""
-        if not self.frozen:
-            self.frozen = str(error)
-            logger.error("%s; this run judges, keeps nothing, sends no alert", error)
-
-    def lock(self, now: datetime, length: timedelta) -> Holder | None:
-        """Take the lock; without a folder for it, go on without, and frozen."""
-        try:
-            return super().lock(now, length)
-        except StateError as error:
-            self.freeze(error)
-            return None
-
-    def load(self) -> Remembered:
-        """Return what is remembered; frozen, at least what of it can be read."""
-        try:
-            return super().load()
-        except NewerState:
-            raise
-        except StateError as error:
-            self.freeze(error)
-            return Remembered()
-
-    def load_catalog_or_none(
-        self,
-    ) -> tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]]:
-        """Return the jobs that were met; frozen, none where that cannot be read."""
-        try:
-            return super().load_catalog_or_none()
-        except NewerState:
-            raise
-        except StateError as error:
-            self.freeze(error)
-            return {}, {}
-
-    def clear_leftovers(self) -> None:
-        """Remove what was left half written, unless frozen."""
-        if not self.frozen:
-            super().clear_leftovers()
-
-    def take_skips(
-        self, counted: datetime | None = None
-    ) -> tuple[int, datetime | None]:
-        """Return the skipped runs that are not counted yet; frozen, count none."""
-        return (0, None) if self.frozen else super().take_skips(counted)
-
-    def quarantine(self, stems: Iterable[str], now: datetime) -> None:
-        """Move damaged files out of the way, unless frozen."""
-        if not self.frozen:
-            super().quarantine(stems, now)
-
-    def take_back(self, found: Remembered, now: datetime) -> Remembered:
-        """Return what is remembered with what can be read again, unless frozen."""
-        return found if self.frozen else super().take_back(found, now)
-
-    def drop_taken_back(self) -> None:
-        """Remove the files of what was taken back, unless frozen."""
-        if not self.frozen:
-            super().drop_taken_back()
-
-    def save(self, records: Iterable[Record]) -> None:
-        """Commit records, unless frozen."""
-        if not self.frozen:
-            super().save(records)
-
-    def settle(self, until: float) -> None:
-        """Put what is in batches into files of its own, unless frozen."""
-        if not self.frozen:
-            super().settle(until)
-
-    def forget(self, stems: Iterable[str]) -> None:
-        """Remove the files of jobs, unless frozen."""
-        if not self.frozen:
-            super().forget(stems)
-
-    def save_run(self, run: RunRecord) -> None:
-        """Commit what is remembered of the runs, unless frozen."""
-        if not self.frozen:
-            super().save_run(run)
-
-    def save_catalog(
-        self,
-        jobs: Mapping[JobKey, CatalogEntry],
-        asked: Mapping[str, FileScan] | None = None,
-    ) -> None:
-        """Replace the list of jobs, unless frozen."""
-        if not self.frozen:
-            super().save_catalog(jobs, asked)
-
-
-class NoDispatcher:
-    """Stands in for the dispatcher in a run that may send nothing."""
-
-    sent = 0
-    is_busy = False
-    is_idle = True
-    children: list[Child] = []
-    tried_in_bundles: frozenset[str] = frozenset()
-
-    def next_deadline(self) -> float:
-        """Return when something is over: never."""
-        return float("inf")
-
-    def hear(self) -> None:
-        """Nothing was handed over."""
-
-    def stop(self) -> None:
-        """Nothing is at work."""
-
-    def log_deferred(self, since: datetime) -> None:
-        """Nothing is noted."""
-
-    def send(self, *, jobs_done: bool, jobs_left: int, left_s: float) -> None:
-        """What is queued stays queued."""

@@ -8,7 +8,7 @@ import pytest
 
 from lib.config.load import load_settings
 from lib.web.routes import reply
-from tests.support.instance import CHECKER, Instance
+from tests.support.instance import CHECKER, Instance, flag_job
 
 STATUS = "[email]\nnomail = yes\nnomailisfine = yes\n[status]\nwrite = {}/answer\n"
 
@@ -16,6 +16,8 @@ STATUS = "[email]\nnomail = yes\nnomailisfine = yes\n[status]\nwrite = {}/answer
 @pytest.fixture
 def instance(tmp_path):
     there = Instance(tmp_path, STATUS.format(tmp_path))
+    there.job("Flag", flag_job(tmp_path / "flag"))
+    (tmp_path / "flag").touch()
     assert there.cron().silent
     return there
 
@@ -33,14 +35,18 @@ def test_a_run_judges_and_keeps_nothing_until_it_is_closed(instance, inside):
     loose.mkdir(exist_ok=True)
     loose.chmod(0o707)
     before = instance.last_run()
+    (instance.folder / "flag").unlink()
     ran = instance.cron()
     assert (ran.code, ran.out) == (1, "")
     first = ran.err.splitlines()[0]
     assert first.startswith(f"checker: {sentence(loose)}; this run judges")
     assert "Traceback" not in ran.err
     assert instance.last_run() == before
+    # What is not kept did not happen.
+    assert not (instance.state / "decisions.log").exists()
     assert (instance.folder / "answer").read_text().startswith("JobProblem")
     loose.chmod(0o700)
+    (instance.folder / "flag").touch()
     assert instance.cron().silent
     assert instance.last_run() != before
 

@@ -27,11 +27,11 @@ _SAVE = """\
         contents = (
             (self.path(file_stem(record.key)), packed(record)) for record in records
         )
-        self._make_folder()
-        replace_files(one for one in contents if not _is_too_large(*one))
+        self._writer.make_folder(self.folder)
+        self._writer.replace(one for one in contents if not _is_too_large(*one))
 """
 _SAVE_TWO_FILES = """\
-        self._make_folder()
+        self._writer.make_folder(self.folder)
         records = list(records)
         states = [
             (self.path(file_stem(one.key)), packed(replace(one, queued=())))
@@ -44,8 +44,8 @@ _SAVE_TWO_FILES = """\
             )
             for one in records
         ]
-        replace_files({first})
-        replace_files({second})
+        self._writer.replace({first})
+        self._writer.replace({second})
 """
 _LOADED = "                damaged[path.stem] = error\n        return found, damaged\n"
 _LOADING, _RETURN = _LOADED.splitlines(keepends=True)

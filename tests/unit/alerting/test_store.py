@@ -13,6 +13,7 @@ from lib.alerting.store import AlertStore
 from lib.core import ratelimit
 from lib.core.messages import Bundle
 from lib.core.ratelimit import SendLog
+from lib.storage.writer import Writer
 from lib.system.errors import StateError
 from tests.support.mailing import message
 
@@ -21,7 +22,7 @@ BOOK = ratelimit.with_counted(SendLog(), ["a"], NOON)
 
 
 def again(folder):
-    return AlertStore(folder, NOON)
+    return AlertStore(folder, NOON, Writer())
 
 
 def test_a_new_folder_holds_nothing_and_is_left_so(tmp_path):

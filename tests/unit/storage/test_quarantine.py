@@ -17,8 +17,9 @@ from lib.core.jobs import JobKey, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.storage import quarantine
-from lib.storage.quarantine import Quarantine, put_away, rejoined
+from lib.storage.quarantine import Quarantine, rejoined
 from lib.storage.store import State
+from lib.storage.writer import Writer
 from lib.system.files import Damaged, NotRead
 from tests.support.kills import each_kill
 from tests.support.powers import as_anybody
@@ -52,7 +53,7 @@ def state(tmp_path):
 
 def put_aside(state: State) -> list[str]:
     """Put all that was saved aside, as what cannot be read; return the new names."""
-    aside = Quarantine(state.folder)
+    aside = Quarantine(state.folder, Writer())
     paths = [*state.folder.glob("jobs/*.json"), *state.folder.glob("batch-*.json")]
     for path in paths:
         aside.noted(path, NotRead("it cannot be read: Input/output error"))
@@ -120,7 +121,7 @@ def test_what_can_be_read_and_is_damaged_goes_into_quarantine(state):
 
 def test_a_damaged_file_is_in_quarantine_from_the_start(state, approved):
     state.save([OLD])
-    aside = Quarantine(state.folder)
+    aside = Quarantine(state.folder, Writer())
     (path,) = state.folder.glob("jobs/*.json")
     approved(aside.noted(path, Damaged("it is empty")))
     aside.put([path], NOON)
@@ -136,8 +137,10 @@ def test_what_cannot_be_read_for_a_month_is_given_up(state, days, there):
     (state.folder / "unread" / name).chmod(0)
     code = (
         "import sys; from datetime import datetime; from pathlib import Path;"
-        "from lib.storage.quarantine import Quarantine; folder, now = sys.argv[1:];"
-        "print(Quarantine(Path(folder)).read_again(datetime.fromisoformat(now)))"
+        "from lib.storage.quarantine import Quarantine, Writer;"
+        "folder, now = sys.argv[1:];"
+        "aside = Quarantine(Path(folder), Writer());"
+        "print(aside.read_again(datetime.fromisoformat(now)))"
     )
     now = NOON + timedelta(days=days)
     done = subprocess.run(
@@ -162,6 +165,10 @@ def damaged_files(folder: Path, count: int) -> list[Path]:
     return paths
 
 
+def put_away(state: Path, path: Path) -> None:
+    Quarantine(state, Writer()).put([path], NOON)
+
+
 @pytest.mark.parametrize(
     "bound", [{"MAX_FILES": 3}, {"MAX_BYTES": 3 * 8192}], ids=["count", "size"]
 )
@@ -169,7 +176,7 @@ def test_the_oldest_of_many_damaged_files_goes(tmp_path, monkeypatch, bound):
     for name, value in bound.items():
         monkeypatch.setattr(quarantine, name, value)
     for path in damaged_files(tmp_path, 6):
-        put_away([path], tmp_path / "quarantine", NOON)
+        put_away(tmp_path, path)
         # Files of one tick of the clock have no order of age.
         time.sleep(0.01)
     names = sorted(
@@ -181,7 +188,7 @@ def test_the_oldest_of_many_damaged_files_goes(tmp_path, monkeypatch, bound):
 def test_the_newest_damaged_file_stays_whatever_its_size(tmp_path, monkeypatch):
     monkeypatch.setattr(quarantine, "MAX_BYTES", 1)
     for path in damaged_files(tmp_path, 2):
-        put_away([path], tmp_path / "quarantine", NOON)
+        put_away(tmp_path, path)
         time.sleep(0.01)
     (kept,) = (tmp_path / "quarantine").iterdir()
     assert kept.name.startswith("damaged-1.")
@@ -201,7 +208,7 @@ def test_killed_at_any_step_what_is_damaged_is_in_one_place(tmp_path, monkeypatc
         path.write_text("newest")
 
     kills = 0
-    for was_killed in each_kill(begin, lambda: put_away([path], folder, NOON)):
+    for was_killed in each_kill(begin, lambda: put_away(tmp_path, path)):
         there = [each for each in (path, *folder.iterdir()) if each.exists()]
         assert [each.read_text() for each in there].count("newest") == 1
         assert (folder / "old2.json").exists()
@@ -216,9 +223,9 @@ def test_a_quarantine_that_is_read_only_costs_nothing_but_the_place(tmp_path):
     folder.chmod(0o555)
     code = (
         "import sys; from datetime import *; from pathlib import Path;"
-        "from lib.storage.quarantine import put_away; folder = Path(sys.argv[1]);"
-        "path = folder / 'damaged-0.json';"
-        "put_away([path], folder / 'quarantine', datetime.now(UTC))"
+        "from lib.storage.quarantine import Quarantine, Writer;"
+        "folder = Path(sys.argv[1]); path = folder / 'damaged-0.json';"
+        "Quarantine(folder, Writer()).put([path], datetime.now(UTC))"
     )
     done = subprocess.run(
         as_anybody([sys.executable, "-c", code, str(tmp_path)]),

@@ -20,8 +20,9 @@ from lib.core.jobs import CatalogEntry, JobKey, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.storage.codec import packed
-from lib.storage.store import RUN, State, last_runs
-from lib.system.errors import StateError
+from lib.storage.records import FROM
+from lib.storage.store import RUN, Remembered, State, last_runs
+from lib.system.errors import NewerState, StateError
 from lib.system.files import MAX_FILE
 from tests.support.powers import as_anybody
 
@@ -324,6 +325,55 @@ def test_the_lock_and_the_skips_are_those_of_the_folder(state):
     assert state.lock(NOON, timedelta(seconds=55)) is None
     state.count_skip(NOON)
     assert state.take_skips() == (1, NOON)
+
+
+def test_a_folder_that_is_frozen_is_read_and_not_written(state, caplog, approved):
+    damaged = path_of(state, JobKey("Web", "damaged"))
+    for path in (
+        damaged,
+        state.folder / "unread" / "x.json",
+        damaged.parent / TEMPORARY,
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{")
+    before = content_of(state.folder)
+    state.writer.freeze(StateError("no space"))
+    state.writer.freeze(StateError("the second error"))
+    found = state.load()
+    assert set(found.records) == {BAD, GOOD}
+    state.clear_leftovers()
+    assert state.take_skips() == (0, None)
+    assert state.take_back(found, NOON) is found
+    state.drop_taken_back()
+    state.quarantine(found.lost, NOON)
+    state.save([failing(BAD, pending=True)])
+    state.save([failing(JobKey("Web", str(number))) for number in range(FROM)])
+    state.settle(time.monotonic() + 9)
+    state.forget([file_stem(GOOD)])
+    state.save_run(RunRecord(jobs=7))
+    state.save_catalog(KNOWN)
+    assert content_of(state.folder) == before
+    assert state.writer.frozen == "no space"
+    approved(caplog.messages)
+
+
+TEMPORARY = ".x.json.0123abcd.tmp"
+
+
+def content_of(folder: Path) -> dict[str, str]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): path.read_text() for path in paths}
+
+
+def test_what_cannot_be_read_freezes_the_folder_and_newer_state_ends_the_run(state):
+    path_of(state).write_text('{"format": 9}')
+    with pytest.raises(NewerState):
+        state.writer.read_or_freeze(state.load, Remembered())
+    assert state.writer.frozen == ""
+    (state.folder / "jobs").rename(state.folder / "gone")
+    (state.folder / "jobs").touch()
+    found = state.writer.read_or_freeze(state.load, Remembered())
+    assert (found, "jobs" in state.writer.frozen) == (Remembered(), True)
 
 
 def test_times_of_last_runs_that_cannot_be_read_are_left_out(caplog, approved):
