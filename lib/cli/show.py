@@ -88,7 +88,7 @@ def status(given: argparse.Namespace) -> int:
     from lib.core.jobs import OWN_KEY
     from lib.report import status as status_report
     from lib.report import table
-    from lib.storage.own_record import notes_of
+    from lib.storage.session import notes_of
     from lib.system.clock import utc_now
 
     settings = settings_of(given)

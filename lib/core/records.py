@@ -89,10 +89,8 @@ class RunRecord(Stored, frozen=True):
     #: Runs that found another one under way, since Checker was set up.
     skipped: Count = 0
     skipped_at: Moment | None = None
-    #: The file stems of the jobs that have a record.
+    #: The file stems of the jobs that have a record, or whose record is lost.
     records: tuple[str, ...] = ()
-    #: Those that were lost and reported, and whose jobs have not run since.
-    lost_records: tuple[str, ...] = ()
     #: The older program's state file, once it was read.
     old_statefile: str = ""
     #: For health: the time of the oldest message that was attempted and not sent, and

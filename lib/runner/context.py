@@ -25,8 +25,9 @@ from lib.runner.selection import Selection
 from lib.runner.summaries import Summaries
 from lib.runner.upgrade import read_once
 from lib.storage.auditlog import AuditLog
+from lib.storage.lost import RUN
 from lib.storage.session import StoreSession
-from lib.storage.store import RUN, Remembered, State, last_runs
+from lib.storage.store import Remembered, State, last_runs
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,7 @@ class RunContext:
         self._now = now
         state.clear_leftovers()
         read = state.writer.read_or_freeze
-        found = state.take_back(read(state.load, Remembered()), now())
-        self._taken_back = [found.records[key] for key in sorted(found.taken_back)]
+        found = state.with_read_again(read(state.load, Remembered()), now())
         old = read_once(
             settings.old_statefile, found.run, run_is_lost=RUN in found.lost
         )
@@ -81,12 +81,10 @@ class RunContext:
         """Report lost state, and record that a run has begun."""
         # First, because run.json may be lost itself.
         now = self._now()
-        lost = self.session.tell_of_lost(self._lost_message, now)
+        lost = self.session.notify_of_lost(self._lost_message, now)
         self.audit_log.note(decisions.lost(OWN_KEY, lost, now))
-        if self._taken_back:
-            self.session.commit()
-            self._state.drop_taken_back()
-            self.audit_log.note(decisions.read_again(self._taken_back, now))
+        read_again = self.session.keep_read_again()
+        self.audit_log.note(decisions.read_again(read_again, now))
         # This also proves that state can be written, before anything is sent.
         self.run_recorder.begin()
         if missed := self.run_recorder.missed:
@@ -134,7 +132,6 @@ class RunContext:
             self.results,
             self.session.records.values(),
             listed,
-            self.session.still_lost(met),
             sent,
             tried,
             now,
@@ -193,7 +190,6 @@ class RunRecorder:
         results: JobResults,
         records: Collection[Record],
         listed: Collection[str],
-        still_lost: Collection[str],
         sent: int,
         tried: Collection[str],
         now: datetime,
@@ -212,7 +208,6 @@ class RunRecorder:
             sent=sent,
             queued=sum(len(record.queued) for record in records),
             records=tuple(listed),
-            lost_records=tuple(still_lost),
             old_statefile=self._read_from,
         )
         ended = health.with_inputs(ended, records, tried)

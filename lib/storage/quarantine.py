@@ -42,7 +42,7 @@ class Quarantine:
         self._quarantine = state / QUARANTINE
         self._unread = state / UNREAD
         self._not_read: set[Path] = set()
-        self._taken: list[Path] = []
+        self._read: list[Path] = []
 
     def noted(self, path: Path, error: Damaged) -> str:
         """Return what is wrong with a file, for people; it goes to quarantine."""
@@ -81,13 +81,13 @@ class Quarantine:
                 self._give_up(path, error, now)
                 continue
             logger.warning("%s can be read again; what it holds counts again", path)
-            self._taken.append(path)
+            self._read.append(path)
         return found
 
     def drop(self) -> None:
         """Remove what was read again, now that it is kept elsewhere."""
-        self._writer.remove(self._taken)
-        self._taken = []
+        self._writer.remove(self._read)
+        self._read = []
 
     def _give_up(self, path: Path, error: Damaged, now: datetime) -> None:
         logger.warning("%s: %s; it is put into quarantine", path, error)

@@ -9,29 +9,87 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
 from msgspec.structs import replace
 
-from lib.core import policy
+from lib.core import encoding, policy
 from lib.core.calendar import SummarySeries
+from lib.core.encoding import Moment, Stored
 from lib.core.jobs import OWN_KEY, Job, JobKey, OldEntry, file_stem
 from lib.core.messages import Message
-from lib.core.policy import record_of
+from lib.core.policy import record_of, unmatched
 from lib.core.records import Record
-from lib.storage.own_record import (
+from lib.storage.lost import (
     OWN_STEM,
-    Notes,
-    notes_of,
-    reviewed,
-    waiting,
-    with_notes,
+    known_lost,
+    not_noted,
+    waited_for,
+    with_all_noted,
 )
-from lib.storage.records import STEM
-from lib.storage.store import RUN, Remembered, State
+from lib.storage.store import Remembered, State
 
 logger = logging.getLogger(__name__)
+
+#: How long a failing job of the older program may take to turn up among ours: as long
+#: as it may take to mend a broken job file.
+OLD_ENTRIES_KEPT = timedelta(days=7)
+
+
+class Notes(Stored, frozen=True):
+    """What people were notified of, and what still waits for its job.
+
+    In the memory of a record of Checker's own, because a note that somebody was
+    notified must be durable in one step with the mail that tells.
+    """
+
+    #: The file stems of the lost records, and since when; people were notified.
+    lost: Mapping[str, Any] = {}
+    #: What was failing under the older program and no run has met yet.
+    old_entries: tuple[OldEntry, ...] = ()
+    old_read_at: Moment | None = None
+    #: The summaries so far: the number of each is durable in one step with its mail.
+    summaries: tuple[SummarySeries, ...] = ()
+
+
+def notes_of(own: Record) -> Notes:
+    """Return the notes in a record; none if they cannot be used."""
+    try:
+        return encoding.convert(dict(own.memory), Notes)
+    except ValueError as error:
+        logger.warning("the record of Checker's own cannot be used: %s", error)
+        return Notes()
+
+
+def with_notes(own: Record, notes: Notes) -> Record:
+    """Return the record with these notes in it."""
+    return replace(own, memory=encoding.plain(notes))
+
+
+def reviewed(
+    notes: Notes,
+    still_lost: Collection[str],
+    met: Collection[Job],
+    now: datetime,
+) -> Notes:
+    """Return what is still to be noted after a run that met these jobs."""
+    lost = {stem: since for stem, since in notes.lost.items() if stem in still_lost}
+    left = unmatched(notes.old_entries, met)
+    read_at = notes.old_read_at or now
+    is_over = now - read_at > OLD_ENTRIES_KEPT
+    if is_over or read_at == now:
+        for entry in left:
+            logger.warning(
+                "%s was failing when the older program last ran, and no job of now is "
+                "it: %s",
+                entry.name,
+                "it is forgotten" if is_over else "it is waited for, for some days",
+            )
+    if is_over or not left:
+        return replace(notes, lost=lost, old_entries=(), old_read_at=None)
+    return replace(notes, lost=lost, old_entries=left, old_read_at=read_at)
 
 
 class StoreSession:
@@ -56,10 +114,13 @@ class StoreSession:
             self._records[key] = policy.settled(record, now)
             if self._records[key] is not record:
                 self._note_change(key)
-        for key in found.taken_back:
-            self._note_change(key)
+        self._read_again = [found.records[key] for key in sorted(found.read_again)]
+        for record in self._read_again:
+            self._note_change(record.key)
         self._notes = notes_of(self._own())
-        self._lost = {**self._still_gone(), **found.lost}
+        self._lost = known_lost(
+            found.lost, self._notes.lost, map(file_stem, self._records)
+        )
         failing = tuple(entry for entry in old_entries if entry.failing)
         if failing:
             notes = replace(self._notes, old_entries=failing, old_read_at=now)
@@ -73,7 +134,7 @@ class StoreSession:
     @property
     def lost(self) -> frozenset[str]:
         """Return the file stems of the records that were lost or damaged."""
-        return frozenset(self._lost)
+        return frozenset(self._lost.why)
 
     @property
     def old_entries(self) -> tuple[OldEntry, ...]:
@@ -144,41 +205,34 @@ class StoreSession:
 
     # What is lost.
 
-    def tell_of_lost(
+    def notify_of_lost(
         self, compose: Callable[[list[str], datetime], Message], now: datetime
     ) -> list[str]:
         """Queue one mail that names what is lost, and return that, a line for each.
 
-        ``compose`` makes the mail of these lines.
-
-        Damaged files are put into quarantine.
-
-        In this order: when a file has gone from its place, that it is lost is noted,
-        and stays so until its job is met.  What was noted is not notified again.
+        ``compose`` makes the mail of these lines.  Damaged files go to quarantine after
+        that: what has gone from its place is noted as lost, and what was noted is not
+        notified again.
         """
-        notified = self._notes.lost
-        fresh = {
-            stem: line for stem, line in self._lost.items() if stem not in notified
-        }
-        if fresh:
-            for line in fresh.values():
+        lines = not_noted(self._lost)
+        if lines:
+            for line in lines.values():
                 logger.warning("%s; what it held is unknown", line)
             # Its place is needed for the mail; what it held is lost in any case.
-            self._state.quarantine([OWN_STEM] if OWN_STEM in fresh else [], now)
-            since = {stem: now.isoformat() for stem in fresh}
-            message = compose(list(fresh.values()), now)
-            self._note(replace(self._notes, lost={**notified, **since}), message)
+            self._state.quarantine([OWN_STEM] if OWN_STEM in lines else [], now)
+            self._lost = with_all_noted(self._lost, now)
+            message = compose(list(lines.values()), now)
+            self._note(replace(self._notes, lost=self._lost.noted), message)
             self.commit()
-        self._state.quarantine(self._lost, now)
-        return list(fresh.values())
+        self._state.quarantine(self._lost.why, now)
+        return list(lines.values())
 
-    def still_lost(self, met: Collection[JobKey]) -> list[str]:
-        """Return the file stems of lost records whose jobs are still to be met."""
-        if not self._lost:
-            return []
-        over = {RUN, OWN_STEM, *(file_stem(key) for key in met)}
-        over |= {stem for stem in self._lost if STEM.fullmatch(stem)}
-        return waiting(self._notes, self._lost.keys() - over, self._now)
+    def keep_read_again(self) -> list[Record]:
+        """Make durable what could not be read before, and return those records."""
+        if self._read_again:
+            self.commit()
+            self._state.drop_read_again()
+        return self._read_again
 
     # The end of a run.
 
@@ -204,7 +258,7 @@ class StoreSession:
         All that was kept is durable before, so that what is now there is no longer
         noted as lost.  To list are also those still lost.
         """
-        still_lost = self.still_lost(met)
+        still_lost = waited_for(self._lost, map(file_stem, met), self._now)
         self._note(reviewed(self._notes, still_lost, met.values(), self._now))
         self.commit()
         for key in [key for key, one in self._records.items() if one.is_default]:
@@ -228,13 +282,4 @@ class StoreSession:
         self._changed.add(key)
 
     def _is_lost(self, key: JobKey) -> bool:
-        return bool(self._lost) and file_stem(key) in self._lost
-
-    def _still_gone(self) -> dict[str, str]:
-        """Return the records that were noted as lost and have not come back."""
-        if not self._notes.lost:
-            return {}
-        there = {file_stem(key) for key in self._records}
-        gone = set(self._notes.lost) - there - {RUN}
-        gone = {stem for stem in gone if not STEM.fullmatch(stem)}
-        return {stem: f"{stem}: it was lost before" for stem in gone}
+        return bool(self._lost.why) and file_stem(key) in self._lost.why

@@ -21,6 +21,7 @@ from lib.core.jobs import CatalogEntry, FileScan, JobKey, file_stem
 from lib.core.records import Record, RunRecord
 from lib.storage.codec import packed, read_value
 from lib.storage.lock import Holder, Lock
+from lib.storage.lost import RUN
 from lib.storage.quarantine import Quarantine, rejoined
 from lib.storage.records import FROM, STEM, Batches, RecordFiles, is_too_long
 from lib.storage.writer import Writer
@@ -30,8 +31,8 @@ from lib.system.permissions import why_not_keep
 
 logger = logging.getLogger(__name__)
 
-#: The files that hold no record, by stem; no record's is one of these.
-RUN, CATALOG = "run", "catalog"
+#: The stem of catalog.json; no record's is that.
+CATALOG = "catalog"
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ class Remembered(msgspec.Struct, frozen=True):
     lost: dict[str, str] = {}
     run: RunRecord = RunRecord()
     #: The keys of those that could not be read before.
-    taken_back: frozenset[JobKey] = frozenset()
+    read_again: frozenset[JobKey] = frozenset()
 
 
 class _Catalog(Stored, frozen=True):
@@ -177,14 +178,14 @@ class State:
     def quarantine(self, stems: Iterable[str], now: datetime) -> None:
         """Move damaged files out of the way; one that cannot be moved stays.
 
-        Those that could not be read are kept apart, for ``take_back``.
+        Those that could not be read are kept apart, for ``with_read_again``.
         """
         self._quarantine.put([self._path(stem) for stem in stems], now)
 
-    def take_back(self, found: Remembered, now: datetime) -> Remembered:
+    def with_read_again(self, found: Remembered, now: datetime) -> Remembered:
         """Return what is remembered with what can be read by now, and could not before.
 
-        When all of it is saved, ``drop_taken_back`` removes where it was.
+        When all of it is saved, ``drop_read_again`` removes where it was.
         """
         if self.writer.frozen:
             return found
@@ -197,8 +198,8 @@ class State:
             self._revision = max(self._revision, old.revision)
         return Remembered(records, lost, found.run, frozenset(keys))
 
-    def drop_taken_back(self) -> None:
-        """Remove the files of what was taken back; raise StateError."""
+    def drop_read_again(self) -> None:
+        """Remove the files of what could be read again; raise StateError."""
         self._quarantine.drop()
 
     def save(self, records: Iterable[Record]) -> None:

@@ -91,12 +91,12 @@ def test_what_can_be_read_again_is_there_until_it_is_saved(state):
     state.save([OLD])
     assert put_aside(state) == [f"{file_stem(KEY)}.20260301T120000.000000.json"]
     for _run in range(2):
-        found = state.take_back(state.load(), NOON)
+        found = state.with_read_again(state.load(), NOON)
         (record,) = found.records.values()
-        assert (record.queued, found.taken_back) == (OLD.queued, {KEY})
+        assert (record.queued, found.read_again) == (OLD.queued, {KEY})
     state.save(found.records.values())
-    state.drop_taken_back()
-    assert state.take_back(state.load(), NOON).taken_back == frozenset()
+    state.drop_read_again()
+    assert state.with_read_again(state.load(), NOON).read_again == frozenset()
     assert state.load().records[KEY].queued == OLD.queued
 
 
@@ -104,8 +104,8 @@ def test_the_records_of_a_batch_are_taken_back_too(state):
     other = replace(OLD, key=JobKey("Lamps", "Lamp|bee"), queued=(queued("other"),))
     state.save([OLD, other])
     assert put_aside(state) == ["batch-00000001.20260301T120000.000000.json"]
-    found = state.take_back(state.load(), NOON)
-    assert found.taken_back == {OLD.key, other.key}
+    found = state.with_read_again(state.load(), NOON)
+    assert found.read_again == {OLD.key, other.key}
     assert found.lost == {}
 
 
@@ -113,7 +113,7 @@ def test_what_can_be_read_and_is_damaged_goes_into_quarantine(state):
     state.save([OLD])
     (name,) = put_aside(state)
     (state.folder / "unread" / name).write_text("{}")
-    assert state.take_back(state.load(), NOON).taken_back == frozenset()
+    assert state.with_read_again(state.load(), NOON).read_again == frozenset()
     assert list((state.folder / "unread").iterdir()) == []
     (kept,) = (state.folder / "quarantine").iterdir()
     assert kept.read_text() == "{}"

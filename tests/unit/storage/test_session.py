@@ -24,9 +24,9 @@ from lib.core.jobs import OWN_KEY, Job, JobKey, OldEntry, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, JobReport
-from lib.storage.own_record import OLD_ENTRIES_KEPT, OWN_STEM
-from lib.storage.session import StoreSession
-from lib.storage.store import RUN, State
+from lib.storage.lost import OWN_STEM, RUN
+from lib.storage.session import OLD_ENTRIES_KEPT, StoreSession
+from lib.storage.store import State
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OPS = ("ops@example.com",)
@@ -105,7 +105,7 @@ def a_run(
     met = {facts.key: facts for facts in jobs}
     found = state.load()
     session = StoreSession(state, found, tuple(old), now)
-    session.tell_of_lost(
+    session.notify_of_lost(
         lambda lines, at: lost_records_message(os.urandom(16).hex(), lines, OPS, at),
         now,
     )

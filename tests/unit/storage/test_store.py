@@ -20,8 +20,9 @@ from lib.core.jobs import CatalogEntry, JobKey, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.storage.codec import packed
+from lib.storage.lost import RUN
 from lib.storage.records import FROM
-from lib.storage.store import RUN, Remembered, State, last_runs
+from lib.storage.store import Remembered, State, last_runs
 from lib.system.errors import NewerState, StateError
 from lib.system.files import MAX_FILE
 from tests.support.powers import as_anybody
@@ -343,8 +344,8 @@ def test_a_folder_that_is_frozen_is_read_and_not_written(state, caplog, approved
     assert set(found.records) == {BAD, GOOD}
     state.clear_leftovers()
     assert state.take_skips() == (0, None)
-    assert state.take_back(found, NOON) is found
-    state.drop_taken_back()
+    assert state.with_read_again(found, NOON) is found
+    state.drop_read_again()
     state.quarantine(found.lost, NOON)
     state.save([failing(BAD, pending=True)])
     state.save([failing(JobKey("Web", str(number))) for number in range(FROM)])
