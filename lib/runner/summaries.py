@@ -10,12 +10,13 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from lib.core import calendar, decisions
 from lib.core.calendar import DAILY, WEEKLY, DueSummary, SummarySeries
+from lib.core.encoding import Stored
 from lib.core.enums import MessageKind
 from lib.core.jobs import OWN_KEY, CatalogEntry, JobKey
 from lib.core.messages import Message
@@ -25,11 +26,10 @@ from lib.core.sanitize import scrubbed
 from lib.core.settings import Settings
 from lib.storage import auditlog
 from lib.storage.auditlog import AuditLog
+from lib.storage.codec import packed, read_value
 from lib.storage.session import StoreSession
-
-if TYPE_CHECKING:
-    from lib.storage.timings import SlowestChecks
-
+from lib.system.errors import StateError
+from lib.system.files import Damaged, replace_softly
 
 logger = logging.getLogger(__name__)
 
@@ -136,25 +136,72 @@ class Summaries:
         """Return the slowest checks since the last summaries, and keep them."""
         import heapq
 
-        from lib.storage import timings
-
         folder = self._settings.state
-        took = heapq.nlargest(timings.MOST, self._took)
+        took = heapq.nlargest(MOST_SLOW, self._took)
         new = [Timing(key, name, seconds, at) for seconds, key, name, at in took]
-        before = timings.read(folder)
+        before = read_slowest(folder)
         since = {one.kind: one.written_at for one in those}
         daily, weekly = (
-            timings.merged((*known, *new), start) if start else ()
+            slowest_of((*known, *new), start) if start else ()
             for known, start in (
                 (before.daily, since.get(DAILY)),
                 (before.weekly, since.get(WEEKLY)),
             )
         )
-        found = timings.SlowestChecks(daily, weekly)
-        if new and found != before:
-            timings.write(folder, found)
-        return found
+        slowest = SlowestChecks(daily, weekly)
+        if new and slowest != before:
+            write_slowest(folder, slowest)
+        return slowest
 
 
 def _any(_key: JobKey, _name: str) -> bool:
     return True
+
+
+#: Which checks took longest since the last summary of each kind.  Nothing is judged by
+#: it, so it is written without fsync: after a power cut it may be made anew.
+SLOWEST = "slowest.json"
+#: As many as a summary names.
+MOST_SLOW = 5
+
+
+class SlowestChecks(Stored, frozen=True):
+    """The slowest checks, one by one the slowest first."""
+
+    daily: tuple[Timing, ...] = ()
+    weekly: tuple[Timing, ...] = ()
+
+
+def slowest_of(timings: Iterable[Timing], since: datetime) -> tuple[Timing, ...]:
+    """Return the slowest of them after a moment, of each job its slowest time."""
+    import heapq
+
+    by_key: dict[JobKey, Timing] = {}
+    for timing in timings:
+        known = by_key.get(timing.key)
+        if timing.at >= since and (known is None or timing.seconds > known.seconds):
+            by_key[timing.key] = timing
+    return tuple(heapq.nlargest(MOST_SLOW, by_key.values(), key=_seconds))
+
+
+def _seconds(timing: Timing) -> float:
+    return timing.seconds
+
+
+def read_slowest(folder: Path) -> SlowestChecks:
+    """Return what is on file; nothing if that is lost."""
+    try:
+        return read_value(folder / SLOWEST, SlowestChecks)
+    except FileNotFoundError:
+        return SlowestChecks()
+    except (Damaged, StateError) as error:
+        logger.info("%s: %s; it is made anew", folder / SLOWEST, error)
+        return SlowestChecks()
+
+
+def write_slowest(folder: Path, slowest: SlowestChecks) -> None:
+    """Replace what is on file; where that fails, the run goes on."""
+    try:
+        replace_softly(folder / SLOWEST, packed(slowest))
+    except StateError as error:
+        logger.warning("%s; the run goes on", error)

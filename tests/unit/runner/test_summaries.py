@@ -6,6 +6,7 @@ A day goes by in that all that is remembered grows older.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -13,7 +14,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.runner.summaries import MAX_WAITING
+from lib.core.jobs import JobKey
+from lib.core.results import Timing
+from lib.runner.summaries import (
+    MAX_WAITING,
+    SlowestChecks,
+    read_slowest,
+    slowest_of,
+    write_slowest,
+)
 from tests.e2e.test_mailstorm import fail_many
 from tests.support.approved import REAL
 from tests.support.instance import NO_MAIL, Instance, flag_job
@@ -349,3 +358,47 @@ def test_killed_before_the_server_hears_of_it_it_is_sent_by_the_next_run(mailing
     assert mailing.cron().silent
     first = {mail.parsed["Message-ID"] for mail in smtp.mails}
     assert (set(numbers(smtp)), len(first), queued(mailing)) == ({1}, 1, [])
+
+
+# Which checks are kept as the slowest, and in what file.
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def slow(name, seconds, at=NOON):
+    return Timing(JobKey("Web", name), name, seconds, at)
+
+
+def test_of_each_job_its_slowest_time_is_kept_and_of_many_the_slowest_first():
+    those = [slow(name, number / 10) for number, name in enumerate("abcdefgh")]
+    those += [slow("a", 3.0, NOON + MINUTE), slow("h", 0.1)]
+    found = slowest_of(those, NOON)
+    assert [one.name for one in found] == ["a", "h", "g", "f", "e"]
+    assert found[0] == slow("a", 3.0, NOON + MINUTE)
+
+
+def test_what_was_before_the_last_bulletin_counts_no_more():
+    those = [slow("a", 9.0, NOON - MINUTE), slow("b", 0.1)]
+    assert slowest_of(those, NOON) == (slow("b", 0.1),)
+
+
+def test_they_are_read_as_they_were_written(tmp_path):
+    assert read_slowest(tmp_path) == SlowestChecks()
+    kept = SlowestChecks((slow("a", 3.25),), (slow("b", 30.0), slow("a", 3.25)))
+    write_slowest(tmp_path, kept)
+    assert read_slowest(tmp_path) == kept
+    assert os.listdir(tmp_path) == ["slowest.json"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 300, b'{"format": 1, "daily": 5}'])
+def test_what_a_power_cut_left_of_them_is_no_trouble(tmp_path, caplog, damage):
+    (tmp_path / "slowest.json").write_bytes(damage)
+    with caplog.at_level(logging.WARNING):
+        assert read_slowest(tmp_path) == SlowestChecks()
+    assert caplog.messages == []
+
+
+def test_where_they_cannot_be_written_the_run_goes_on(tmp_path, caplog):
+    (tmp_path / "slowest.json").mkdir()
+    write_slowest(tmp_path, SlowestChecks())
+    assert "slowest.json: cannot rename" in caplog.text
