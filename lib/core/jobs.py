@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -177,6 +178,11 @@ class OldEntry(Stored, frozen=True):
     failures: Count = 0
 
 
+_NO_WORD = re.compile(r"[^A-Za-z0-9]+")
+
+
+#: Asked several times in a run for each record there is.
+@lru_cache(maxsize=16_384)
 def file_stem(key: JobKey) -> str:
     """Return the name, without ending, of the file that keeps a job's record.
 
@@ -184,7 +190,7 @@ def file_stem(key: JobKey) -> str:
     digest, so that no two jobs share a file.
     """
     words = key.identity or key.file
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", words).strip("-").lower()[:60].rstrip("-")
+    slug = _NO_WORD.sub("-", words).strip("-").lower()[:60].rstrip("-")
     text = str(key).encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(text).hexdigest()[:10]
     return f"{slug or 'job'}-{digest}"

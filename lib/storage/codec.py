@@ -77,7 +77,7 @@ def unpacked(content: bytes) -> tuple[dict[str, Any], bool]:
     return body, digest is not None
 
 
-def read_value(path: Path, cls: type[T]) -> T:
+def read_value(path: str | Path, cls: type[T]) -> T:
     """Return the ``cls`` that a file of ours holds.
 
     Raise FileNotFoundError if it is missing; Damaged if it is not whole, NotRead if
@@ -93,7 +93,7 @@ def read_value(path: Path, cls: type[T]) -> T:
         raise
     except OSError as error:
         if error.errno in OUR_OWN_LIMITS:
-            raise trouble(path, "open it", error) from error
+            raise trouble(Path(path), "open it", error) from error
         raise NotRead(f"it cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise Damaged(str(error)) from error

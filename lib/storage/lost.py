@@ -42,6 +42,8 @@ def known_lost(
 
     ``there`` are the stems of the records that were read.
     """
+    if not noted:
+        return LostRecords(found)
     gone = (stem for stem in noted.keys() - set(there) if _is_of_a_job(stem))
     before = {stem: f"{stem}: it was lost before" for stem in gone}
     return LostRecords({**before, **found}, noted)

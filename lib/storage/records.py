@@ -31,7 +31,7 @@ from lib.system.files import MAX_FILE, Damaged, listed
 logger = logging.getLogger(__name__)
 
 #: What ``file_stem`` makes; any other file in the folder is not ours.
-_NAME = re.compile(r"[a-z0-9-]+-[0-9a-f]{10}\.json")
+_NAME = re.compile(r"([a-z0-9-]+-[0-9a-f]{10})\.json")
 
 
 class RecordFiles:
@@ -57,14 +57,18 @@ class RecordFiles:
         """
         found: dict[str, Record] = {}
         damaged: dict[str, Damaged] = {}
-        for path in self._paths():
+        for name in listed(self.folder):
+            match = _NAME.fullmatch(name)
+            if match is None:
+                continue
+            stem = match[1]
             try:
-                found[path.stem] = _read(path)
+                found[stem] = _read(f"{self.folder}/{name}", stem)
             except FileNotFoundError:
                 # Whoever reads without the lock may meet one that is just removed.
                 continue
             except Damaged as error:
-                damaged[path.stem] = error
+                damaged[stem] = error
         return found, damaged
 
     def write(self, records: Iterable[Record]) -> None:
@@ -73,7 +77,8 @@ class RecordFiles:
         One that could not be read again is not written: its file stays as it was.
         """
         contents = (
-            (self.path(file_stem(record.key)), packed(record)) for record in records
+            (f"{self.folder}/{file_stem(record.key)}.json", packed(record))
+            for record in records
         )
         self._writer.make_folder(self.folder)
         self._writer.replace(one for one in contents if not _is_too_large(*one))
@@ -82,28 +87,24 @@ class RecordFiles:
         """Remove these files; raise StateError."""
         self._writer.remove(map(self.path, stems))
 
-    def _paths(self) -> Iterator[Path]:
-        names = listed(self.folder)
-        return (self.folder / name for name in names if _NAME.fullmatch(name))
-
 
 def is_too_long(record: Record) -> bool:
     """Return whether a record has grown too large to be read again."""
-    length = sum(len(one.body) for one in record.queued)
+    if not record.queued:
+        return False
+    length = sum([len(message.body) for message in record.queued])
     # A letter takes up to six bytes there.
-    return length * 6 > MAX_FILE and _is_too_large(
-        Path(str(record.key)), packed(record)
-    )
+    return length * 6 > MAX_FILE and _is_too_large(str(record.key), packed(record))
 
 
-def _read(path: Path) -> Record:
+def _read(path: str, stem: str) -> Record:
     record = read_value(path, Record)
-    if file_stem(record.key) != path.stem:
+    if file_stem(record.key) != stem:
         raise Damaged(f"it is the record of another job, {str(record.key)[:60]!r}")
     return record
 
 
-def _is_too_large(path: Path, content: bytes) -> bool:
+def _is_too_large(path: str, content: bytes) -> bool:
     if len(content) <= MAX_FILE:
         return False
     logger.error(
@@ -213,7 +214,7 @@ def _parts(records: Iterable[Record]) -> Iterator[list[Record]]:
     length = 0
     for record in records:
         # Bodies make the difference; the rest of a record is some hundred bytes.
-        size = 1000 + sum(len(one.body) for one in record.queued)
+        size = 1000 + sum([len(message.body) for message in record.queued])
         if some and length + size > MAX_BYTES:
             yield some
             some, length = [], 0

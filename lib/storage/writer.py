@@ -52,7 +52,7 @@ class Writer:
             self.freeze(error)
             return otherwise
 
-    def replace(self, contents: Iterable[tuple[Path, bytes]]) -> None:
+    def replace(self, contents: Iterable[tuple[str | Path, bytes]]) -> None:
         """Replace each file by its content, all in one batch."""
         if not self.frozen:
             replace_files(contents)

@@ -43,20 +43,21 @@ class NotRead(Damaged):
     """A file cannot be read; its content may be intact."""
 
 
-def replace_files(contents: Iterable[tuple[Path, bytes]]) -> None:
+def replace_files(contents: Iterable[tuple[str | Path, bytes]]) -> None:
     """Replace each file by its content, all in one batch; raise StateError.
 
     Each file changes in one step; together they do not.  After an error some may be
     new and the rest are as they were.
     """
-    moves: list[tuple[Path, Path]] = []
+    # As text: thousands of Paths cost more than what is written.
+    texts = [(os.fspath(path), content) for path, content in contents]
+    moves: list[tuple[str, str]] = []
     try:
-        _write_all(list(contents), moves)
+        _write_all(texts, moves)
         for temporary, path in moves:
-            what = f"rename {temporary.name} to it"
-            _step(path, what, os.rename, temporary, path)
-        for folder in dict.fromkeys(path.parent for _temporary, path in moves):
-            sync_folder(folder)
+            _rename(temporary, path)
+        for folder in dict.fromkeys(os.path.dirname(path) for path, _content in texts):
+            sync_folder(Path(folder))
     except BaseException:
         for temporary, _path in moves:
             _remove_quietly(temporary)
@@ -68,9 +69,9 @@ def replace_softly(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 
     Cheap, for what may be lost: after a power cut it may be damaged.
     """
-    temporary = _write_new(path, content, sync=False, mode=mode)
+    temporary = _write_new(os.fspath(path), content, sync=False, mode=mode)
     try:
-        _step(path, f"rename {temporary.name} to it", os.rename, temporary, path)
+        _rename(temporary, os.fspath(path))
     except BaseException:
         _remove_quietly(temporary)
         raise
@@ -218,7 +219,7 @@ def beyond(files: Iterable[DatedFile], most_files: int, most_bytes: int) -> list
     return []
 
 
-def read_capped(path: Path) -> bytes:
+def read_capped(path: str | Path) -> bytes:
     """Return a file's content; raise Damaged if it cannot be one of ours.
 
     That is one that is too large, or not a regular file.  Raise OSError if reading
@@ -232,7 +233,7 @@ def read_capped(path: Path) -> bytes:
         return _read_capped(path)
 
 
-def _read_capped(path: Path) -> bytes:
+def _read_capped(path: str | Path) -> bytes:
     # O_NONBLOCK: opening a pipe must not wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -247,8 +248,12 @@ def _read_capped(path: Path) -> bytes:
             raise Damaged("it is not a regular file")
         if status.st_size > MAX_FILE:
             raise Damaged(f"it has {status.st_size} bytes, too many for a file of ours")
-        content = b""
-        while part := os.read(descriptor, status.st_size + 1):
+        content = os.read(descriptor, status.st_size + 1)
+        # All of it, and less than was asked for: its end was met.
+        while content and len(content) != status.st_size:
+            part = os.read(descriptor, status.st_size + 1)
+            if not part:
+                break
             content += part
             if len(content) > MAX_FILE:
                 raise Damaged("it grows while it is read")
@@ -257,12 +262,10 @@ def _read_capped(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def _write_all(
-    contents: list[tuple[Path, bytes]], moves: list[tuple[Path, Path]]
-) -> None:
+def _write_all(contents: list[tuple[str, bytes]], moves: list[tuple[str, str]]) -> None:
     """Write each content beside its file; add each rename to ``moves``."""
 
-    def write(some: list[tuple[Path, bytes]]) -> None:
+    def write(some: list[tuple[str, bytes]]) -> None:
         for path, content in some:
             moves.append((_written_beside(path, content), path))
 
@@ -283,7 +286,7 @@ def _write_all(
     write([pair for pair in contents if pair[0] not in written])
 
 
-def _written_beside(path: Path, content: bytes) -> Path:
+def _written_beside(path: str, content: bytes) -> str:
     """Return a new file in the same folder that holds ``content`` durably.
 
     Tried once more with another file if it fails: a failed fsync must not be repeated
@@ -296,37 +299,43 @@ def _written_beside(path: Path, content: bytes) -> Path:
 
 
 def _write_new(
-    path: Path, content: bytes, *, sync: bool = True, mode: int = 0o600
-) -> Path:
-    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.tmp"
+    path: str, content: bytes, *, sync: bool = True, mode: int = 0o600
+) -> str:
+    folder, name = os.path.split(path)
+    new = f".{name}.{os.urandom(4).hex()}.tmp"
+    temporary = os.path.join(folder, new)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    name = temporary.name
-    descriptor = _step(path, f"create {name}", os.open, temporary, flags, 0o600)
+    descriptor = _step(path, f"create {new}", os.open, temporary, flags, 0o600)
     try:
         try:
-            _step(path, f"write {name}", write_whole, descriptor, content)
+            _step(path, f"write {new}", write_whole, descriptor, content)
             if mode != 0o600:
                 # Whatever the umask is.
-                _step(path, f"chmod {name}", os.fchmod, descriptor, mode)
+                _step(path, f"chmod {new}", os.fchmod, descriptor, mode)
             if sync:
-                _step(path, f"fsync {name}", os.fsync, descriptor)
+                _step(path, f"fsync {new}", os.fsync, descriptor)
         finally:
-            _step(path, f"close {name}", os.close, descriptor)
+            _step(path, f"close {new}", os.close, descriptor)
     except BaseException:
         _remove_quietly(temporary)
         raise
     return temporary
 
 
-def _step(path: Path, what: str, call: Any, *arguments: Any) -> Any:
+def _rename(temporary: str, path: str) -> None:
+    what = f"rename {os.path.basename(temporary)} to it"
+    _step(path, what, os.rename, temporary, path)
+
+
+def _step(path: str | Path, what: str, call: Any, *arguments: Any) -> Any:
     """Return what a system call returns; raise its error as a StateError."""
     try:
         return call(*arguments)
     except OSError as error:
-        raise trouble(path, what, error) from error
+        raise trouble(Path(path), what, error) from error
 
 
-def _remove_quietly(path: Path) -> None:
+def _remove_quietly(path: str) -> None:
     try:
         os.unlink(path)
     except OSError:

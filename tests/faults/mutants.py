@@ -25,7 +25,8 @@ CATCH_WITHIN_S = 60.0
 
 _SAVE = """\
         contents = (
-            (self.path(file_stem(record.key)), packed(record)) for record in records
+            (f"{self.folder}/{file_stem(record.key)}.json", packed(record))
+            for record in records
         )
         self._writer.make_folder(self.folder)
         self._writer.replace(one for one in contents if not _is_too_large(*one))
@@ -47,7 +48,7 @@ _SAVE_TWO_FILES = """\
         self._writer.replace({first})
         self._writer.replace({second})
 """
-_LOADED = "                damaged[path.stem] = error\n        return found, damaged\n"
+_LOADED = "                damaged[stem] = error\n        return found, damaged\n"
 _LOADING, _RETURN = _LOADED.splitlines(keepends=True)
 _LOAD_TWO_FILES = """\
         for path in sorted(self.folder.glob("*.queued")):
@@ -59,7 +60,7 @@ _LOAD_TWO_FILES = """\
                 found[path.stem] = both
 """
 _IMPORTS = "import logging\nimport os\n"
-_KEPT = "packed(record)) for"
+_KEPT = '.json", packed(record))\n'
 
 
 @dataclass(frozen=True)
@@ -157,17 +158,17 @@ def _chance() -> random.Random:
 def _kept_without(queued: str) -> tuple[tuple[str, str], ...]:
     """Return the changes that write records with other messages than they queue."""
     return (
-        (_IMPORTS, "import msgspec\n" + _IMPORTS),
+        (_IMPORTS, "from msgspec.structs import replace\n" + _IMPORTS),
         (
             _KEPT,
-            f"packed(msgspec.structs.replace(record, queued=tuple({queued})))) for",
+            f'.json", packed(replace(record, queued=tuple({queued}))))\n',
         ),
     )
 
 
 def _in_two_files(first: str, second: str) -> tuple[tuple[str, str], ...]:
     return (
-        (_IMPORTS, "import msgspec\n" + _IMPORTS),
+        (_IMPORTS, "from msgspec.structs import replace\n" + _IMPORTS),
         (_SAVE, _SAVE_TWO_FILES.format(first=first, second=second)),
         (_LOADED, _LOADING + _LOAD_TWO_FILES + _RETURN),
     )
