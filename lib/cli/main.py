@@ -13,7 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.cli.arguments import OK, TROUBLE, Mode, read, read_plain_order
+from lib.cli.arguments import (
+    OK,
+    TROUBLE,
+    Mode,
+    read,
+    read_plain_order,
+    read_settings,
+    settings_of,
+)
+from lib.core.enums import JobFrequency
 
 if TYPE_CHECKING:
     import argparse
@@ -85,9 +94,48 @@ def function_of(mode: Mode) -> Callable[[argparse.Namespace], int]:
     return found
 
 
+def cron(given: argparse.Namespace) -> int:
+    import logging
+
+    from lib.runner.run import run
+
+    settings = settings_of(given, with_password=True)
+    for problem in settings.problems:
+        if problem.warning:
+            level = logging.INFO if problem.note else logging.WARNING
+            logging.getLogger(__name__).log(level, "%s", problem)
+    return run(settings, JobFrequency(given.ordered))
+
+
+def daemon(given: argparse.Namespace) -> int:
+    """Answer peers until SIGTERM or Ctrl-C."""
+    from lib.config.reload import FreshSettings
+    from lib.net.listen import CannotListen
+    from lib.system.streams import best_effort
+    from lib.web.routes import application
+    from lib.web.server import Server
+
+    settings = settings_of(given)
+    fresh = FreshSettings(settings, lambda: read_settings(given))
+    try:
+        server = Server(application(fresh), *settings.status.listen)
+    except CannotListen as error:
+        print(f"checker: [status] listen: {error}", file=sys.stderr)
+        return TROUBLE
+    said = best_effort(sys.stdout.fileno())
+    for host, port in server.addresses:
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        print(
+            f"checker: process {os.getpid()} answers peers on http://{where}/",
+            file=said,
+        )
+    server.serve()
+    return OK
+
+
 MODES: dict[str, Mode] = {
-    "cron": Mode("run:cron", "run what is due; needs -c"),
-    "daemon": Mode("run:daemon", "answer peers, see [status] listen"),
+    "cron": Mode("main:cron", "run what is due; needs -c"),
+    "daemon": Mode("main:daemon", "answer peers, see [status] listen"),
     "list": Mode("show:list_jobs", "every job with its status", takes_json=True),
     "show": Mode(
         "show:show",
@@ -125,9 +173,9 @@ MODES: dict[str, Mode] = {
     "status": Mode(
         "show:status", "the status of Checker itself and of its mail", takes_json=True
     ),
-    "peers": Mode("show:peers", "ask each peer for its status now", takes_json=True),
+    "peers": Mode("peers:peers", "ask each peer for its status now", takes_json=True),
     "peerkey": Mode(
-        "show:peerkey",
+        "peers:peerkey",
         "a new key for a peer, for both sides",
         words="NAME",
         most_words=1,

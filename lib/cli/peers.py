@@ -3,17 +3,56 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import tzinfo
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lib.cli.arguments import OK, WRONG_USE, settings_of
 from lib.core.sanitize import harmless
 from lib.core.settings import Peer, Settings
-from lib.core.text import first_line
+from lib.core.text import first_line, offset_words, table_time
 from lib.peers.client import PeerReply, ask
+from lib.report import table
+from lib.system.clock import utc_now
 
-COLUMNS = ("peer", "says", "age", "round_trip", "signature", "clock", "last_run", "url")
+if TYPE_CHECKING:
+    import argparse
+
+COLUMNS = ("peer", "age", "round_trip", "signature", "clock", "last_run", "url", "says")
+
+
+def peers(given: argparse.Namespace) -> int:
+    """Ask each peer now, and show what it answers."""
+    settings = settings_of(given)
+    if not settings.peers.peers and not given.json:
+        print(f"{settings.path}: [peers] names nobody")
+        return OK
+    table.show(
+        COLUMNS,
+        rows(settings),
+        as_json=given.json,
+        out=sys.stdout,
+        headings={"last_run": f"last run {offset_words(settings.zone, utc_now())}"},
+    )
+    return OK
+
+
+def peerkey(given: argparse.Namespace) -> int:
+    """Print what to do with a new key for a peer."""
+    from lib.config.peers import peer_name
+
+    settings = settings_of(given)
+    try:
+        name = peer_name("".join(given.words), settings.servername)
+    except ValueError as error:
+        print(f"checker: -m peerkey: {error}", file=sys.stderr)
+        return WRONG_USE
+    for line in key_lines(settings, name):
+        print(line)
+    return OK
 
 
 def rows(settings: Settings) -> list[dict[str, Any]]:
@@ -22,35 +61,37 @@ def rows(settings: Settings) -> list[dict[str, Any]]:
     if not peers:
         return []
     with ThreadPoolExecutor(min(32, len(peers))) as pool:
-        found = pool.map(partial(ask, us=settings.servername), peers)
-        return [row_of(peer, asked) for peer, asked in zip(peers, found)]
+        replies = pool.map(partial(ask, us=settings.servername), peers)
+        return [
+            row_of(peer, reply, settings.zone)
+            for peer, reply in zip(peers, replies, strict=True)
+        ]
 
 
-def row_of(peer: Peer, asked: PeerReply) -> dict[str, Any]:
+def row_of(peer: Peer, reply: PeerReply, zone: tzinfo | None) -> dict[str, Any]:
     """Return what a peer has answered just now."""
-    reading = asked.reading
-    said = reading.answer if reading else None
+    reading = reply.reading
+    answer = reading.answer if reading else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     row |= {"peer": peer.name, "url": peer.url.partition("?")[0].rpartition("@")[2]}
-    row["round_trip"] = f"{asked.seconds:.2f} s"
+    row["round_trip"] = f"{reply.seconds:.2f} s"
     row["signature"] = "no key is shared"
     if peer.key:
         is_good = reading is not None and reading.signed
-        by = f", by {harmless(said.server)[:60]}" if is_good and said else ""
+        by = f", by {harmless(answer.server)[:60]}" if is_good and answer else ""
         row["signature"] = f"good{by}" if is_good else "not proven"
     what = reading.peer_status.value if reading else "no answer"
-    row["says"] = f"{what}: {first_line(asked.why)}" if asked.why else what
-    if said is not None and asked.at is not None:
-        ahead_s = (said.time - asked.at).total_seconds()
+    row["says"] = f"{what}: {first_line(reply.why)}" if reply.why else what
+    if answer is not None and reply.at is not None:
+        ahead_s = (answer.time - reply.at).total_seconds()
         row["age"] = f"{max(0, -ahead_s):.0f} s"
         # A file was made before it was asked for, and tells nothing of the clock.
         # Times are cut to seconds, and made half-way between question and answer.
-        difference = round(ahead_s + 0.5 + asked.seconds / 2)
-        row["clock"] = (f"{difference:+d} s" if difference else "0 s") * bool(
-            said.nonce
-        )
-        if said.last_run is not None:
-            row["last_run"] = f"{said.last_run:%Y-%m-%d %H:%M} UTC"
+        difference = round(ahead_s + 0.5 + reply.seconds / 2)
+        if answer.nonce:
+            row["clock"] = f"{difference:+d} s" if difference else "0 s"
+        if answer.last_run is not None:
+            row["last_run"] = table_time(answer.last_run, zone, reply.at)
     return row
 
 
@@ -58,7 +99,7 @@ def key_lines(settings: Settings, name: str) -> Iterator[str]:
     """Yield what to do with a new key, for both sides."""
     key = secrets.token_hex(24)
     known = next(
-        (one for one in settings.peers.peers if one.name == name.lower()), None
+        (peer for peer in settings.peers.peers if peer.name == name.lower()), None
     )
     url = known.url if known else f"https://URL-OF-{name.upper()}/"
     contact = known.contact if known else f"ADMIN-OF-{name.upper()}@example.com"
@@ -75,4 +116,4 @@ def key_lines(settings: Settings, name: str) -> Iterator[str]:
 
 
 def _word(name: str) -> str:
-    return "".join(one if one.isalnum() else "-" for one in name) or "checker"
+    return "".join(letter if letter.isalnum() else "-" for letter in name) or "checker"

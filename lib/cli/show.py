@@ -1,12 +1,15 @@
-"""The modes that only show something: list, show, why, status, peers, crontab."""
+"""The modes that only show something: list, show, why, status, crontab."""
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.cli.arguments import OK, TROUBLE, WRONG_USE, say_more, settings_of
+from lib.cli.arguments import OK, TROUBLE, say_more, settings_of
+from lib.core.enums import JobFrequency
 
 if TYPE_CHECKING:
     import argparse
@@ -57,13 +60,14 @@ def list_jobs(given: argparse.Namespace) -> int:
 
 def why(given: argparse.Namespace) -> int:
     from lib.config.fields import nearest
+    from lib.core.text import offset_words
     from lib.report import explain, table
     from lib.system.clock import utc_now
 
     settings = settings_of(given)
     state = _state_of(settings)
     records, catalog = state.load().records, state.load_catalog()
-    notified, unmatched = explain.stories(settings.state, given.words, records, catalog)
+    matching, unmatched = explain.stories(settings.state, given.words, records, catalog)
     for pattern in unmatched:
         hint = nearest(pattern, [known.name for known in catalog.values()])
         print(
@@ -71,16 +75,26 @@ def why(given: argparse.Namespace) -> int:
             f"{hint or '; see -m list'}",
             file=sys.stderr,
         )
-    now = utc_now()
+    now, zone = utc_now(), settings.zone
     if given.json:
-        rows = [explain.row_of(story, now, settings.zone) for story in notified]
+        rows = [explain.row_of(story, now, zone) for story in matching]
         table.show((), rows, as_json=True, out=sys.stdout)
-    else:
-        for number, story in enumerate(notified):
-            for line in ("", *explain.lines_of(story, now, settings.zone))[
-                not number :
-            ]:
-                print(line)
+        return TROUBLE if unmatched else OK
+    for number, story in enumerate(matching):
+        if number:
+            print()
+        table.say(story.name, sys.stdout)
+        for line in explain.status_lines(story, now, zone):
+            table.say(line, sys.stdout, indent=4)
+        if story.entries:
+            print()
+            table.show(
+                explain.COLUMNS,
+                explain.decision_rows(story, now, zone),
+                as_json=False,
+                out=sys.stdout,
+                headings={"at": f"at {offset_words(zone, now)}"},
+            )
     return TROUBLE if unmatched else OK
 
 
@@ -139,37 +153,7 @@ def show(given: argparse.Namespace) -> int:
     return TROUBLE if unmatched else OK
 
 
-def peers(given: argparse.Namespace) -> int:
-    from lib.cli import peers as peer_table
-    from lib.report import table
-
-    settings = settings_of(given)
-    rows = peer_table.rows(settings)
-    if not rows and not given.json:
-        print(f"{settings.path}: [peers] names nobody")
-        return OK
-    table.show(peer_table.COLUMNS, rows, as_json=given.json, out=sys.stdout)
-    return OK
-
-
-def peerkey(given: argparse.Namespace) -> int:
-    from lib.cli import peers as peer_table
-    from lib.config.peers import peer_name
-
-    settings = settings_of(given)
-    try:
-        name = peer_name("".join(given.words), settings.servername)
-    except ValueError as error:
-        print(f"checker: -m peerkey: {error}", file=sys.stderr)
-        return WRONG_USE
-    for line in peer_table.key_lines(settings, name):
-        print(line)
-    return OK
-
-
 def crontab(given: argparse.Namespace) -> int:
-    from lib.cli.crontab import crontab_lines
-
     # Wrong settings are reported here, before the lines are used.
     settings_of(given)
     command = [sys.executable, str(given.base / "checker.py")]
@@ -183,6 +167,31 @@ def crontab(given: argparse.Namespace) -> int:
     for line in crontab_lines(command, options):
         print(line)
     return OK
+
+
+#: Together these cover each minute of a day exactly once: ``-c hour`` also runs the
+#: minute jobs, ``-c day`` and ``-c day_noon`` also the hour jobs.
+SLOTS = {
+    JobFrequency.MINUTE: "1-59 * * * *",
+    JobFrequency.HOUR: "0 1-11,13-23 * * *",
+    JobFrequency.DAY: "0 0 * * *",
+    JobFrequency.DAY_NOON: "0 12 * * *",
+}
+
+
+def crontab_lines(command: Sequence[str], options: Sequence[str]) -> Iterator[str]:
+    """Yield a line per frequency.
+
+    Nothing is redirected: a healthy run is silent, and what an unhealthy one says is
+    what cron should mail.  Raise ValueError for a path no crontab can hold.
+    """
+    for frequency, slot in SLOTS.items():
+        words = [*command, "-m", "cron", "-c", frequency.value, *options]
+        line = " ".join(shlex.quote(word) for word in words)
+        if "\n" in line or "\r" in line:
+            raise ValueError("a crontab cannot hold a path with a line break")
+        # To cron an unescaped % is the end of the command, quoted or not.
+        yield f"{slot:<18} {line.replace('%', chr(92) + '%')}"
 
 
 def completion(given: argparse.Namespace) -> int:

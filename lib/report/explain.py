@@ -1,6 +1,6 @@
 """-m why: why a job did or did not notify, read from its record and the audit log.
 
-``lines_of`` is for people, ``row_of`` for ``--json``.
+``status_lines`` and ``decision_rows`` are for people, ``row_of`` is for ``--json``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record
-from lib.core.sanitize import harmless
 from lib.core.text import (
     TimeText,
     counted,
@@ -32,12 +31,12 @@ from lib.core.text import (
     policy_words,
     since,
     table_time,
-    zone_words,
 )
 from lib.storage import auditlog
 from lib.storage.codec import read_value
 from lib.system.files import Damaged
 
+COLUMNS = ("at", "code", "decision")
 #: How many decisions of a job are shown, the newest.
 MAX_SHOWN = 40
 
@@ -98,23 +97,29 @@ def stories(
     return matching, unmatched
 
 
-def lines_of(story: Story, now: datetime, zone: tzinfo | None) -> Iterator[str]:
-    """Yield what to print about a job: its status now, then its decisions."""
+def status_lines(story: Story, now: datetime, zone: tzinfo | None) -> Iterator[str]:
+    """Yield how a job is now: its status, who was notified, what is queued."""
+    yield from _present(story, now, partial(table_time, zone=zone, now=now))
+    if len(story.entries) > MAX_SHOWN:
+        yield f"The last {MAX_SHOWN} decisions follow; {auditlog.NAME} has older ones."
+    if not story.entries:
+        yield "No decisions are recorded: as far as known, the job was always OK."
+
+
+def decision_rows(
+    story: Story, now: datetime, zone: tzinfo | None
+) -> list[dict[str, Any]]:
+    """Return a row per decision, the last MAX_SHOWN; repeated ones share a row."""
     time_text = partial(table_time, zone=zone, now=now)
-    yield harmless(story.name)
-    for line in _present(story, now, time_text):
-        yield f"    {harmless(line)}"
-    yield ""
-    shown = list(_history(story.entries, time_text))
-    if not shown:
-        yield "    No decisions are recorded: as far as known, the job was always OK."
-    else:
-        words = "Decisions"
-        if len(shown) > MAX_SHOWN:
-            words = f"The last {MAX_SHOWN} decisions; {auditlog.NAME} has more"
-        yield f"    {words} (times: {zone_words(zone, now)}):"
-    for line in shown[-MAX_SHOWN:]:
-        yield f"    {harmless(line)}"
+    rows = []
+    for _same, group in groupby(story.entries, _kind):
+        entries = list(group)
+        last = entries[-1]
+        text = decisions.sentence(last, time_text)
+        if len(entries) > 1:
+            text += f" ({len(entries)} times since {time_text(entries[0].at)})"
+        rows.append({"at": time_text(last.at), "code": last.code, "decision": text})
+    return rows[-MAX_SHOWN:]
 
 
 def row_of(story: Story, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
@@ -235,25 +240,6 @@ def _queued(message: Message, story: Story, now: datetime, time_text: TimeText) 
         f"Queued for {', '.join(message.to)} since {time_text(message.born_at)}: "
         f"{first_line(message.subject)!r}; {why}."
     )
-
-
-# The decisions.
-
-
-#: The length of the longest code.
-_WIDTH = max(map(len, decisions.DETAILS))
-
-
-def _history(entries: Iterable[Entry], time_text: TimeText) -> Iterator[str]:
-    """Yield a line for each entry; repeated ones share a line."""
-    for _same, group in groupby(entries, _kind):
-        same = list(group)
-        last = same[-1]
-        sentence = decisions.sentence(last, time_text)
-        line = f"{time_text(last.at)}  {last.code:<{_WIDTH}} {sentence}"
-        if len(same) > 1:
-            line += f" ({len(same)} times since {time_text(same[0].at)})"
-        yield line
 
 
 def _kind(entry: Entry) -> object:

@@ -25,9 +25,9 @@ JOB_COLUMNS = (
     "notify",
     "contact",
     "status",
-    "details",
     "last_run",
     "file",
+    "details",
 )
 RESULT_COLUMNS = ("job", "status", "seconds", "reason")
 PROBLEM_COLUMNS = ("where", "section", "problem", "text")

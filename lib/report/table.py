@@ -1,7 +1,7 @@
-"""Print rows: a table on a terminal, aligned text in a pipe, or JSON.
+"""Print rows: a table on a terminal, one line per row in a pipe, or JSON.
 
-Cells may hold text from job authors and foreign servers.  Control characters are
-replaced, so that no cell can move the cursor, end a line or reverse the text.
+rich lays a table out for the terminal's width.  Cells may hold text from job authors
+and foreign servers: no cell can move the cursor, end a line or reverse the text.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ import enum
 import json
 import math
 import os
-import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lib.core.sanitize import harmless
+from lib.core.text import cut
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
-
-#: The colour of a cell of _COLOURED that begins with this word.
+#: The colour of a status or problem that begins with this.
 COLOURS = {
     "ok": "green",
     "failing": "red",
@@ -33,17 +32,16 @@ COLOURS = {
     "warning": "yellow",
     "not run yet": "yellow",
 }
-
+_COLOURED = ("status", "problem")
 #: The first of these columns is wrapped on a narrow terminal; columns that do not fit
 #: move below it.
-_SENTENCES = ("text", "reason", "details", "status")
+_SENTENCES = ("text", "reason", "details", "says", "decision", "value", "status")
 _SENTENCE_WIDTH = 34
 #: Longer cells are cut on a terminal, but not in a pipe.
 _LONGEST_CELL = 240
-#: Longer cells do not widen their column in a pipe.
 _LONGEST_ALIGNED = 60
-#: The columns that have colours.
-_COLOURED = ("status", "problem")
+
+_AS_NAMED: Mapping[str, str] = MappingProxyType({})
 
 
 def show(
@@ -53,81 +51,62 @@ def show(
     as_json: bool,
     out: TextIO,
     title: str = "",
-    headings: Mapping[str, str] = MappingProxyType({}),
+    headings: Mapping[str, str] = _AS_NAMED,
 ) -> None:
     """Write rows to ``out``: every key as JSON, or these columns as a table.
 
     A terminal gets a table with a title and colours (none if NO_COLOR is set), anything
-    else one aligned line per row.  Empty columns are left out.  ``headings`` are for
-    columns whose name is not enough.
+    else one line per row, with two spaces between columns and ``-`` for an empty cell.
+    Columns that are empty in every row are left out.  ``headings`` are for columns
+    whose name is not enough.
     """
     if as_json:
         json.dump([_plain(row) for row in rows], out, indent=2)
         out.write("\n")
         return
-    if rows:
-        columns = [
-            name
-            for name in columns
-            if any(row.get(name) not in ("", None, ()) for row in rows)
-        ]
+    columns = [
+        name
+        for name in columns
+        if not rows or any(row.get(name) not in ("", None, ()) for row in rows)
+    ]
+    names = {name: headings.get(name, name.replace("_", " ")) for name in columns}
     cells = [
-        [_harmless(_cell(column, row.get(column, "")), out) for column in columns]
+        {name: _printable(_cell(name, row.get(name)), out) for name in columns}
         for row in rows
     ]
     if out.isatty():
-        numbers = {
-            column
-            for column in columns
-            if any(isinstance(row.get(column), float) for row in rows)
-        }
-        _show_table(columns, cells, out, title, numbers, headings)
+        _show_table(columns, cells, names, out, title)
     else:
-        out.writelines(
-            _aligned([[_heading(name, headings) for name in columns], *cells])
-        )
+        out.writelines(_lines([names, *cells]))
 
 
-def width(text: str) -> int:
-    """Return how many columns the text takes on a terminal, as far as can be known."""
-    if text.isascii():
-        return len(text)
-    taken, before = 0, ""
-    for letter in text:
-        # Emoji after a zero-width joiner are drawn as one.
-        if before != "\u200d" and unicodedata.category(letter) not in _NO_WIDTH:
-            taken += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        before = letter
-    return taken
+def say(line: str, out: TextIO, *, indent: int = 0) -> None:
+    """Write a line of text; on a terminal it is wrapped between words."""
+    line = _printable(line, out)
+    if not out.isatty():
+        out.write(f"{' ' * indent}{line}".rstrip() + "\n")
+        return
+    from rich.padding import Padding
+    from rich.text import Text
+
+    _console(out).print(Padding(Text(line), (0, 0, 0, indent)))
 
 
-_NO_WIDTH = ("Mn", "Me", "Cf")
-
-
-def _harmless(text: str, out: TextIO) -> str:
+def _printable(text: str, out: TextIO) -> str:
     encoding = out.encoding or "utf-8"
     return harmless(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _heading(column: str, headings: Mapping[str, str] = MappingProxyType({})) -> str:
-    return headings.get(column, column.replace("_", " "))
-
-
 def _cell(column: str, value: Any) -> str:
-    text = _text(value)
-    # JSON has the code, a table has words: not_run_yet, not run yet.
-    return text.replace("_", " ") if column == "status" else text
-
-
-def _text(value: Any) -> str:
     """Return a value as the text of a cell."""
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.2f}"
     if isinstance(value, list | tuple):
-        return ", ".join(_text(part) for part in value)
-    return str(value)
+        return ", ".join(map(str, value))
+    # JSON has the code, a table has words: not_run_yet, not run yet.
+    return str(value).replace("_", " ") if column == "status" else str(value)
 
 
 def _plain(value: Any) -> Any:
@@ -149,101 +128,130 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Yield the lines, each column as wide as its widest cell up to a limit."""
+# In a pipe.
+
+
+def _lines(rows: Iterable[Mapping[str, str]]) -> Iterator[str]:
+    """Yield a line per row; longer cells than _LONGEST_ALIGNED widen no other row."""
+    from rich.cells import cell_len
+
+    lines = [[cell or "-" for cell in row.values()] for row in rows]
     widths = [
-        max(taken for taken in map(width, cells) if taken <= _LONGEST_ALIGNED)
+        max(width for width in map(cell_len, cells) if width <= _LONGEST_ALIGNED)
         for cells in zip(*lines, strict=True)
     ]
-    for line in lines:
-        padded = (
-            cell + " " * (wide - width(cell))
-            for cell, wide in zip(line, widths, strict=True)
+    for row in lines:
+        *padded, last = (
+            cell + " " * (width - cell_len(cell))
+            for cell, width in zip(row, widths, strict=True)
         )
-        yield "  ".join(padded).rstrip() + "\n"
+        yield "  ".join((*padded, last.rstrip())) + "\n"
+
+
+# On a terminal.
+
+
+def _console(out: TextIO) -> Console:
+    from rich.console import Console
+
+    # rich would take the width of standard input.
+    width = os.get_terminal_size(out.fileno()).columns or 80
+    return Console(file=out, width=width, highlight=False, emoji=False)
+
+
+#: rich puts this around and between columns.
+_AROUND, _BETWEEN = 2, 3
 
 
 def _show_table(
     columns: Sequence[str],
-    cells: Sequence[Sequence[str]],
+    rows: Sequence[Mapping[str, str]],
+    names: Mapping[str, str],
     out: TextIO,
     title: str,
-    numbers: set[str],
-    headings: Mapping[str, str],
 ) -> None:
+    """Print a table: the first column and the sentence wrap, the others do not.
+
+    Columns that do not fit, the last first, move below the sentence, or once below the
+    table if all rows have the same.
+    """
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
-    # rich would use the width of stdin.
-    room = os.get_terminal_size(out.fileno()).columns or 80
-    console = Console(file=out, width=room, highlight=False, emoji=False)
+    console = _console(out)
     sentence = next((name for name in _SENTENCES if name in columns), columns[-1])
-    below = _columns_below(columns, cells, sentence, room)
-    alike = {
-        name: own[0]
-        for name, *own in zip(columns, *cells, strict=True)
-        if name in below and len(own) > 1 and len(set(own)) == 1
-    }
+    widths = _widths(columns, rows, names, sentence, console.width)
+    below: list[str] = []
+    for name in reversed(columns):
+        if sum(widths.values()) + _BETWEEN * len(widths) - 1 + _AROUND <= console.width:
+            break
+        if name not in (columns[0], sentence, *_COLOURED):
+            below.insert(0, name)
+            del widths[name]
+            widths[sentence] = _SENTENCE_WIDTH
+    alike = [
+        name for name in below if len({row[name] for row in rows}) == 1 < len(rows)
+    ]
+    caption = f"each: {_details(alike, rows[0], names)}" if alike else None
     table = Table(
         box=SIMPLE_HEAD,
         title=title or None,
         title_justify="left",
         title_style="bold",
-        caption=f"each: {_details(alike)}" if alike else None,
+        caption=caption,
         caption_justify="left",
     )
-    for name in columns:
-        if name not in below:
-            table.add_column(
-                _heading(name, headings),
-                justify="right" if name in numbers else "left",
-                overflow="fold",
-                no_wrap=name not in (sentence, columns[0]),
-                max_width=None if name == sentence else room // 3,
-            )
-    for row in cells:
-        texts = dict(zip(columns, row, strict=True))
-        shown = {name: _coloured(name, text) for name, text in texts.items()}
-        own = {name: texts[name] for name in below if name not in alike and texts[name]}
-        if own:
-            shown[sentence].append(f"\n{_details(own)}", "dim")
-        table.add_row(*(text for name, text in shown.items() if name not in below))
+    for name, width in widths.items():
+        table.add_column(
+            names[name],
+            justify="right" if name == "seconds" else "left",
+            overflow="fold",
+            no_wrap=name not in (columns[0], sentence),
+            max_width=width if name == columns[0] else None,
+        )
+    for row in rows:
+        texts = {name: _text(name, row[name]) for name in widths}
+        if more := _details([name for name in below if name not in alike], row, names):
+            start = "\n" if row[sentence] else ""
+            texts[sentence].append(f"{start}{more}", "dim")
+        table.add_row(*texts.values())
     console.print(table)
 
 
-def _columns_below(
-    columns: Sequence[str], cells: Sequence[Sequence[str]], sentence: str, room: int
-) -> list[str]:
-    """Return the columns that move below the sentence on a terminal of this width."""
+def _widths(
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, str]],
+    names: Mapping[str, str],
+    sentence: str,
+    room: int,
+) -> dict[str, int]:
+    """Return the width that each column needs; those that wrap need less."""
+    from rich.cells import cell_len
+
     widths = {
-        name: max(min(width(text), room // 3) for text in (name, *own)) + 3
-        for name, *own in zip(columns, *cells, strict=True)
+        name: max(map(cell_len, (names[name], *(row[name] for row in rows))))
+        for name in columns
     }
+    first = columns[0]
+    words = [cell_len(word) for row in rows for word in row[first].split()]
+    most = max(room // 3, min(room // 2, max(words, default=0)))
+    widths[first] = min(widths[first], most)
     widths[sentence] = min(widths[sentence], _SENTENCE_WIDTH)
-    below: list[str] = []
-    for name in sorted(columns[1:], key=lambda name: widths[name], reverse=True):
-        if sum(widths.values()) <= room:
-            break
-        if name != sentence:
-            below.append(name)
-            widths[name] = 0
-    return [name for name in columns if name in below]
+    return widths
 
 
-def _details(cells: Mapping[str, str]) -> str:
-    return "; ".join(f"{_heading(name)} {_cut(text)}" for name, text in cells.items())
+def _details(
+    columns: Iterable[str], row: Mapping[str, str], names: Mapping[str, str]
+) -> str:
+    return "; ".join(f"{names[name]} {row[name]}" for name in columns if row[name])
 
 
-def _coloured(column: str, text: str) -> Text:
+def _text(column: str, cell: str) -> Text:
     from rich.text import Text
 
-    cell = Text(_cut(text))
-    for word, colour in COLOURS.items():
-        if column in _COLOURED and re.match(rf"{word}\b", text):
-            cell.stylize(colour, 0, len(word))
-    return cell
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL - 3]}..."
+    text = Text(cut(cell, _LONGEST_CELL))
+    if column in _COLOURED:
+        for word, colour in COLOURS.items():
+            if cell.startswith(word):
+                text.stylize(colour, 0, len(word))
+    return text

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.cli.crontab import crontab_lines
+from lib.cli.show import crontab_lines
 from lib.config.kinds import KINDS
 from lib.config.load import load_settings
 from lib.config.options import DEFAULTS, SECTIONS

@@ -18,9 +18,9 @@ from lib import jobbase
 from lib.alerting import dispatcher, planning
 from lib.alerting import store as letters
 from lib.cli.arguments import EXIT_CODES, flags_of
-from lib.cli.crontab import SLOTS
 from lib.cli.main import MODES
 from lib.cli.settings_page import settings_page
+from lib.cli.show import SLOTS
 from lib.config.ini import IniText
 from lib.config.options import EMAIL, PEERS, STATUS
 from lib.config.targets import target_sections

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.cli.crontab import SLOTS, crontab_lines
+from lib.cli.show import SLOTS, crontab_lines
 from lib.core.enums import JobFrequency
 from lib.core.policy import INCLUDES
 

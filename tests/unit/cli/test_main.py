@@ -14,7 +14,7 @@ import pytest
 
 from lib.cli import main
 from lib.cli.arguments import read, read_plain_order
-from lib.cli.crontab import SLOTS
+from lib.cli.show import SLOTS
 from tests.support.approved import MOMENT, REAL
 from tests.support.instance import CHECKER, Instance, flag_job
 from tests.support.listeners import closed_port

@@ -292,7 +292,7 @@ def test_how_the_clocks_differ_is_said_as_well_as_whole_seconds_tell(ahead_s, sh
     # It took 2 s to ask, and the answer was made half-way.
     reading = Reading(PeerStatus.OK, said, signed=True)
     asked = PeerReply(reading, "", 2.0, now + timedelta(seconds=1))
-    row = row_of(Peer("x", "https://example.org/", ADMIN, Secret(KEY)), asked)
+    row = row_of(Peer("x", "https://example.org/", ADMIN, Secret(KEY)), asked, UTC)
     assert row["clock"] == shown
 
 

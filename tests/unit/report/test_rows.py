@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from lib.core.enums import (
     Decision,
@@ -39,7 +40,6 @@ from lib.report.rows import (
     problem_rows,
     result_rows,
 )
-from lib.report.table import width
 
 NOW = datetime(2026, 11, 22, 12, 40, tzinfo=UTC)
 SINCE = NOW - timedelta(minutes=40)
@@ -219,16 +219,26 @@ def test_a_column_in_which_no_row_says_anything_is_left_out():
     assert piped(["a", "b"], []) == ["a  b"]
 
 
-def test_a_long_cell_in_a_pipe_is_whole_and_moves_no_other_row():
+def test_a_long_cell_in_a_pipe_is_whole_and_one_line():
     long = "x" * 10_000
-    lines = piped(["a", "b"], [{"a": long, "b": "1"}, {"a": "y", "b": "2"}])
-    assert lines == ["a  b", f"{long}  1", "y  2"]
+    rows = [{"a": "1", "b": long}, {"a": "2", "b": "y"}]
+    assert piped(["a", "b"], rows) == ["a  b", f"1  {long}", "2  y"]
+
+
+def test_each_line_in_a_pipe_has_as_many_columns():
+    rows = [{"a": "one", "b": "", "c": "x"}, {"a": "two words", "b": "y", "c": ""}]
+    lines = piped(["a", "b", "c"], rows)
+    assert [re.split("  +", line) for line in lines] == [
+        ["a", "b", "c"],
+        ["one", "-", "x"],
+        ["two words", "y", "-"],
+    ]
 
 
 def test_wide_letters_are_aligned_by_what_they_take():
     lines = piped(["a", "b"], [{"a": "東京🛒", "b": "1"}, {"a": "abc", "b": "2"}])
     assert lines[1:] == ["東京🛒  1", "abc     2"]
-    assert [width(text) for text in ("e\u0301", "👨\u200d👩\u200d👧", "ab")] == [
+    assert [cell_len(text) for text in ("e\u0301", "👨\u200d👩\u200d👧", "ab")] == [
         1,
         2,
         2,
@@ -292,13 +302,6 @@ def test_a_status_has_a_colour_on_a_terminal(record, words, code):
     assert f"\x1b[{code}m{words}\x1b[0m" in shown
 
 
-def test_no_color_means_none(monkeypatch):
-    monkeypatch.setenv("NO_COLOR", "1")
-    rows = job_rows([facts()], {}, [key("http homepage")], NOW, UTC)
-    shown = on_terminal(JOB_COLUMNS, rows)
-    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", shown)
-
-
 @pytest.mark.parametrize("wide", [40, 80, 132, 250])
 def test_a_table_fits_its_terminal_and_says_everything(wide):
     name, contacts = "long name " * 6, ("first@example.com", "second@example.com")
@@ -313,7 +316,7 @@ def test_a_table_fits_its_terminal_and_says_everything(wide):
     jobs = [facts(name, contact=contacts), facts("short")]
     rows = job_rows(jobs, {key(name): record}, (key("short"),), NOW, UTC)
     lines = plain(on_terminal(JOB_COLUMNS, rows, wide=wide)).splitlines()
-    assert max(map(width, lines)) <= wide
+    assert max(map(cell_len, lines)) <= wide
     # Words side by side in two columns are lines apart in one.
     for word in ("Title", "failing", "consecutive", "change", "minute", "ok", "first@"):
         assert any(word in line for line in lines)
@@ -335,13 +338,48 @@ def test_a_title_is_for_terminals_only():
     assert piped(["job"], rows) == ["job", "a"]
 
 
-def test_rich_is_loaded_for_a_terminal_only():
+def test_no_word_is_broken_on_80_columns():
+    where = "/etc/checker/conf.d/web.cfg:123"
+    record = Record(
+        key("k"), "", Status.FAILING, 5, SINCE, last_reason="503 Unavailable"
+    )
+    jobs = job_rows(
+        [facts("k", contact=("second.person@example.org",))],
+        {key("k"): record},
+        (),
+        NOW,
+        UTC,
+        ran_at={key("k"): NOW},
+    )
+    problems = problem_rows([Problem("unknown option 'verfy'" * 3, where, "http a")])
+    for columns, rows in ((JOB_COLUMNS, jobs), (PROBLEM_COLUMNS, problems)):
+        expected = re.findall(r"[\w@./:-]+", piped(columns, rows)[1])
+        shown = plain(on_terminal(columns, rows))
+        assert {*expected} <= {*re.findall(r"[\w@./:-]+", shown)} | {"-"}
+
+
+def test_a_sentence_in_a_pipe_is_one_line():
+    words = "Failing since 2026-11-22 12:00, for 40 minutes: " + "no answer " * 9
+    out = io.StringIO()
+    table.say(f"{words}\x1b[2J", out, indent=4)
+    assert out.getvalue() == f"    {words}\\x1b[2J\n"
+
+
+@pytest.mark.parametrize(("as_json", "loaded"), [(True, []), (False, ["rich.cells"])])
+def test_rich_lays_out_for_a_terminal_only(as_json, loaded):
     program = (
         "import io, sys; from lib.report import table; "
-        "table.show(['a'], [{'a': 'ok'}], as_json=False, out=io.StringIO()); "
-        "print('rich' in sys.modules)"
+        f"table.show(['a'], [{{'a': 'ok'}}], as_json={as_json}, out=io.StringIO()); "
+        "print([name for name in ('rich.cells', 'rich.table') if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=20
     )
-    assert (done.stdout, done.stderr) == ("False\n", "")
+    assert (done.stdout, done.stderr) == (f"{loaded}\n", "")
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_a_terminal_without_colours_gets_none(name, value, monkeypatch):
+    monkeypatch.setenv(name, value)
+    shown = on_terminal(["job", "status"], [{"job": "a", "status": "failing"}])
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", shown)
