@@ -67,7 +67,7 @@ def test_a_healthy_job_costs_no_write_but_the_runs_own(instance):
 # Alerts.
 
 
-def test_a_problem_is_told_once_and_its_end_to_those_who_heard_it(
+def test_a_problem_is_reported_once_and_its_end_to_those_who_heard_it(
     mailing, smtp, tmp_path, approved
 ):
     flag = tmp_path / "flag"
@@ -159,7 +159,7 @@ def test_many_mails_go_in_one_session(mailing, smtp):
     assert smtp.sessions == 1
 
 
-def test_where_mail_is_not_set_up_an_owed_alert_is_an_error(tmp_path, approved):
+def test_where_mail_is_not_set_up_a_queued_alert_is_an_error(tmp_path, approved):
     instance = Instance(tmp_path, FULL)
     ran = instance.cron()
     assert ran.code == 0
@@ -184,7 +184,7 @@ def test_the_flag_nomail_sends_nothing(mailing, smtp, approved):
     assert smtp.mails == []
 
 
-def test_what_was_only_shown_with_the_flag_nomail_is_still_owed(mailing, smtp):
+def test_what_was_only_shown_with_the_flag_nomail_is_still_queued(mailing, smtp):
     mailing.add(FULL)
     mailing.cron("minute", "--nomail")
     assert len(mailing.records()["disk full"]["queued"]) == 1
@@ -222,7 +222,7 @@ def test_a_broken_job_file_alerts_once_the_others_run_and_it_recovers(
     approved(smtp.wait_for(2)[1].subject, "subject 2", hide=REAL)
 
 
-def test_a_broken_job_file_that_is_removed_is_fine_again(mailing, smtp, approved):
+def test_a_broken_job_file_that_is_removed_is_ok_again(mailing, smtp, approved):
     broken = mailing.job("Broken", "(")
     mailing.cron()
     broken.unlink()
@@ -403,7 +403,7 @@ def test_a_state_folder_that_cannot_be_written_is_an_error(instance, approved):
     approved(ran.err, hide=REAL)
 
 
-def test_a_damaged_record_is_unknown_and_told_in_one_mail(
+def test_a_damaged_record_is_unknown_and_reported_in_one_mail(
     mailing, smtp, tmp_path, approved
 ):
     mailing.job("Flag", flag_job(tmp_path / "flag"))

@@ -186,7 +186,7 @@ def test_flapping_while_mail_is_down_is_one_mail(mailing, smtp, tmp_path, approv
 # Crashes.
 
 
-def test_killed_when_the_server_takes_a_digest_it_goes_again_as_the_same_mail(
+def test_killed_when_the_server_takes_a_bundle_it_goes_again_as_the_same_mail(
     mailing, smtp
 ):
     fail_many(mailing, 12)
@@ -213,7 +213,7 @@ def test_killed_when_the_server_takes_a_digest_it_goes_again_as_the_same_mail(
     assert (len(smtp.mails), queued(mailing), bundles(mailing)) == (2, 0, [])
 
 
-def test_killed_after_a_digest_was_marked_its_messages_are_never_sent(mailing, smtp):
+def test_killed_after_a_bundle_was_marked_its_messages_are_never_sent(mailing, smtp):
     fail_many(mailing, 12)
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
     mailing.cron()
@@ -226,7 +226,7 @@ def test_killed_after_a_digest_was_marked_its_messages_are_never_sent(mailing, s
     assert (smtp.mails, queued(mailing), bundles(mailing)) == ([], 0, [])
 
 
-def test_a_digest_that_cannot_be_kept_is_not_sent(mailing, smtp):
+def test_a_bundle_that_cannot_be_kept_is_not_sent(mailing, smtp):
     fail_many(mailing, 12)
     (mailing.state / "bundles").write_text("in the way")
     ran = mailing.cron()
@@ -256,7 +256,7 @@ def test_where_the_only_address_is_refused_nobody_is_mailed_about_it(
     assert (smtp.mails, smtp.sessions) == ([], 1)
 
 
-def test_others_are_told_once_a_day_that_an_address_is_refused(mailing, smtp):
+def test_others_are_notified_once_a_day_that_an_address_is_refused(mailing, smtp):
     mailing.write(
         mailing.settings.read_text().replace("ops@", "gone@example.com, ops@")
     )
@@ -270,7 +270,7 @@ def test_others_are_told_once_a_day_that_an_address_is_refused(mailing, smtp):
     assert len(list((mailing.state / "dead").iterdir())) == 3
 
 
-def test_a_digest_to_two_goes_to_the_one_who_can_have_it_and_later_to_the_other(
+def test_a_bundle_to_two_goes_to_the_one_who_can_have_it_and_later_to_the_other(
     mailing, smtp
 ):
     mailing.write(
@@ -303,7 +303,7 @@ def test_a_mail_that_is_refused_cut_down_too_is_kept_as_dead(mailing, smtp, appr
 # The budget.
 
 
-def test_more_than_the_hours_mails_are_held_back_and_come_in_one(
+def test_more_than_the_hours_mails_are_deferred_and_come_in_one(
     mailing, smtp, tmp_path
 ):
     mailing.job("Flag", flag_job(tmp_path / "flag", hooks=NOISY))

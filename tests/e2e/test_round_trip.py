@@ -55,7 +55,7 @@ def test_a_round_trip_mail_leaves_at_once_under_its_token_and_its_job_hears_of_i
     assert record(instance)["memory"] == {"gone": "taken"}
 
 
-def test_a_round_trip_mail_that_is_refused_for_good_is_no_longer_owed_and_says_why(
+def test_a_round_trip_mail_that_is_refused_for_good_is_no_longer_queued_and_says_why(
     tmp_path, approved
 ):
     with SmtpServer(security="none", answer_rcpt=no_such_user) as server:

@@ -62,7 +62,7 @@ def test_the_tables_are_shown_with_a_warning(instance):
     assert [row["text"] for row in said.json()] == [sentence(instance.state)]
 
 
-def test_what_others_may_have_written_is_not_told_to_peers(instance):
+def test_what_others_may_have_written_is_not_sent_to_peers(instance):
     settings = load_settings(
         instance.settings, base=CHECKER.parent, state=instance.state
     )

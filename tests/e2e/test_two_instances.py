@@ -123,7 +123,9 @@ def test_two_that_are_well_say_nothing(pair):
 
 
 @pytest.mark.long
-def test_cron_that_stops_at_one_is_told_to_its_admin_and_so_is_its_end(pair, approved):
+def test_cron_that_stops_at_one_is_mailed_to_its_admin_and_so_is_its_end(
+    pair, approved
+):
     alpha, beta = pair
     stop_cron(beta)
     alpha.cron(2)
@@ -131,7 +133,7 @@ def test_cron_that_stops_at_one_is_told_to_its_admin_and_so_is_its_end(pair, app
     hears_of_the_end(alpha, beta)
 
 
-def test_mail_that_vanishes_at_one_is_told_to_its_admin_and_so_is_its_end(
+def test_mail_that_vanishes_at_one_is_mailed_to_its_admin_and_so_is_its_end(
     pair, approved
 ):
     alpha, beta = pair
@@ -145,7 +147,7 @@ def test_mail_that_vanishes_at_one_is_told_to_its_admin_and_so_is_its_end(
 
 
 @pytest.mark.long
-def test_an_endpoint_that_is_gone_is_told_to_its_admin_and_so_is_its_end(
+def test_an_endpoint_that_is_gone_is_mailed_to_its_admin_and_so_is_its_end(
     pair, approved
 ):
     alpha, beta = pair
@@ -168,7 +170,7 @@ def test_an_endpoint_that_is_gone_is_told_to_its_admin_and_so_is_its_end(
 
 
 @pytest.mark.long
-def test_an_old_answer_that_is_said_again_is_told_and_so_is_its_end(pair, approved):
+def test_an_old_answer_that_is_said_again_is_reported_and_so_is_its_end(pair, approved):
     alpha, beta = pair
     recorded = []
 

@@ -56,7 +56,7 @@ def test_a_record_that_cannot_be_read_once_is_not_taken_for_lost(world):
 
 @needs_strace
 @pytest.mark.fault("B5", "EIO for two runs whenever a job's state is read")
-def test_what_a_record_owed_leaves_once_it_can_be_read_again(world):
+def test_what_a_record_has_queued_leaves_once_it_can_be_read_again(world):
     world.lamps(2)
     world.mail(up=False)
     world.run()

@@ -31,7 +31,7 @@ def nothing_went_wrong(tally: Tally) -> None:
 @needs_strace
 @pytest.mark.fault("A1", "kill -9 at every system call")
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda one: one.name)
-def test_killed_at_any_call_no_alert_is_lost_and_none_is_told_anew(world, scenario):
+def test_killed_at_any_call_no_alert_is_lost_and_none_is_repeated(world, scenario):
     deadline = Deadline(None if LONG else SHORT_S)
     chance = random.Random(seed())
     nothing_went_wrong(harness_kill.kill_at_calls(scenario, world, chance, deadline))
@@ -39,7 +39,7 @@ def test_killed_at_any_call_no_alert_is_lost_and_none_is_told_anew(world, scenar
 
 @pytest.mark.fault("A2", "kill -9 at random times")
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda one: one.name)
-def test_killed_at_any_time_no_alert_is_lost_and_none_is_told_anew(world, scenario):
+def test_killed_at_any_time_no_alert_is_lost_and_none_is_repeated(world, scenario):
     total = Tally()
     chance = random.Random(seed())
     deadline = Deadline(None if LONG else SHORT_S)

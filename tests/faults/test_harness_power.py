@@ -19,7 +19,7 @@ CHOSEN = EVERYTHING if LONG else [EVERYTHING[(seed() + 2) % len(EVERYTHING)]]
 @needs_strace
 @pytest.mark.fault("A10", "power cut at any point, all that may be left")
 @pytest.mark.parametrize("scenario", CHOSEN, ids=lambda one: one.name)
-def test_no_power_cut_loses_an_alert_or_has_it_told_anew(world, scenario):
+def test_no_power_cut_loses_an_alert_or_repeats_it(world, scenario):
     deadline = Deadline(None if LONG else SHORT_S)
     chance = random.Random(seed())
     tally = harness_power.lose_power(scenario, world, chance, deadline)

@@ -228,7 +228,7 @@ return False
 
 
 @pytest.mark.fault("A12", "reboot with alerts queued")
-def test_a12_what_was_owed_before_a_reboot_leaves_with_its_own_time(instance, smtp):
+def test_a12_what_was_queued_before_a_reboot_leaves_with_its_own_time(instance, smtp):
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
     instance.job("Lamp", flag_job(instance.folder / "lamp").replace("Flag", "Lamp"))
     instance.cron()

@@ -37,7 +37,7 @@ def notified(ran):
 
 @pytest.mark.integration
 @pytest.mark.fault("B2", "the disk is full for an hour")
-def test_b2_a_full_disk_is_told_once_an_hour_and_costs_no_alert(instance, smtp):
+def test_b2_a_full_disk_is_reported_once_an_hour_and_costs_no_alert(instance, smtp):
     script = OWN_DISK.format(options="size=256k") + CRON + FILL + f"""
         {CRON * 3}
         rm "$STATE/ballast"
@@ -59,7 +59,7 @@ def test_b2_a_full_disk_is_told_once_an_hour_and_costs_no_alert(instance, smtp):
 
 @pytest.mark.integration
 @pytest.mark.fault("B2", "the next hour of a full disk")
-def test_b2_the_next_hour_of_a_full_disk_is_told_of_too(instance, smtp):
+def test_b2_the_next_hour_of_a_full_disk_is_reported_too(instance, smtp):
     (instance.folder / "flag").touch()
     an_hour_ago = """sed -i 's/^[^ ]*/2020-01-01T00:00:00+00:00/' "$XDG"/checker/*\n"""
     script = OWN_DISK.format(options="size=64k") + FILL + CRON * 2

@@ -31,7 +31,7 @@ def the_record(instance):
     return record
 
 
-def told_after(instance, smtp, damage):
+def notified_after(instance, smtp, damage):
     """Return what is told of a failing job after its record was damaged."""
     assert instance.cron().code == 0
     record = the_record(instance)
@@ -55,7 +55,7 @@ def test_c1_a_truncated_record_is_lost_whatever_is_left_of_it(instance, smtp):
     def damage(record, whole):
         record.write_bytes(whole[: len(whole) // 2])
 
-    assert sorted(told_after(instance, smtp, damage)) == sorted([ALERT, LOST])
+    assert sorted(notified_after(instance, smtp, damage)) == sorted([ALERT, LOST])
     record = the_record(instance)
     whole = record.read_bytes()
     # Without the line end after it, it is still whole.
@@ -73,7 +73,7 @@ def test_c2_a_flipped_bit_is_noticed(instance, smtp):
     def damage(record, whole):
         record.write_bytes(bytes(len(whole)))
 
-    assert sorted(told_after(instance, smtp, damage)) == sorted([ALERT, LOST])
+    assert sorted(notified_after(instance, smtp, damage)) == sorted([ALERT, LOST])
     record = the_record(instance)
     whole = record.read_bytes()
     sample = offsets(8 * len(whole), 41)
@@ -139,7 +139,7 @@ def test_c3_whatever_a_record_holds_instead_is_noticed(instance, smtp):
         damage(record, whole)
         assert list(State(instance.state).load().lost) == [record.stem]
     record.write_bytes(whole)
-    notified = told_after(instance, smtp, CONTENTS["2 GB"])
+    notified = notified_after(instance, smtp, CONTENTS["2 GB"])
     assert sorted(notified) == sorted([ALERT, LOST])
 
 

@@ -41,7 +41,7 @@ def notified_status(instance, smtp, text, name="Hostile"):
 
 @pytest.mark.fault("D1", "syntax error, missing import")
 @pytest.mark.parametrize("text", ["def (:\n", "import no_such_library\n"])
-def test_d1_a_file_that_does_not_load_is_told_once_and_when_mended(
+def test_d1_a_file_that_does_not_load_is_reported_once_and_when_mended(
     instance, smtp, text
 ):
     alert = notified_status(instance, smtp, text)
@@ -275,7 +275,7 @@ def test_d16_where_a_hook_tells_nobody_the_default_alert_goes_out(instance, smtp
 
 @pytest.mark.fault("D19", "a job file writable by others, or of another owner")
 @pytest.mark.parametrize("how", ["writable", "foreign", "folder"])
-def test_d19_a_job_file_others_may_write_is_refused_and_told_once(
+def test_d19_a_job_file_others_may_write_is_refused_and_reported_once(
     instance, smtp, how, tmp_path
 ):
     ran_mark = tmp_path / "it ran"

@@ -32,7 +32,7 @@ from tests.support.servers import USER, SmtpMail, SmtpStub, server_context
 
 
 @pytest.mark.fault("E14", "250, and the mail vanishes")
-def test_e14_mails_that_vanish_are_noticed_within_an_interval_and_peers_are_told(
+def test_e14_mails_that_vanish_are_noticed_within_an_interval_and_peers_are_notified(
     tmp_path, ca, cafile, smtp
 ):
     for name in ("ours", "friend"):
@@ -88,7 +88,7 @@ class One(JobBase):
 
 @pytest.mark.long
 @pytest.mark.fault("E15", "an outage of 8 hours with 200 changes")
-def test_e15_after_eight_hours_all_changes_come_in_one_digest_in_time_order(
+def test_e15_after_eight_hours_all_changes_come_in_one_bundle_in_time_order(
     instance, smtp, tmp_path
 ):
     waves, each = (16, 10) if LONG else (4, 40)

@@ -116,7 +116,7 @@ def asked(tmp_path_factory):
     ],
     ids=["refused", "timeout", "reset"],
 )
-def test_g1_a_peer_that_does_not_answer_is_told_of_once_to_its_admin(
+def test_g1_a_peer_that_does_not_answer_is_reported_once_to_its_admin(
     asked, name, words
 ):
     (mail,) = asked.notified[name]
@@ -147,7 +147,7 @@ def test_g3_of_an_endless_answer_no_more_is_read_than_the_first_4_kb(asked):
 
 
 @pytest.mark.fault("G9", "a peer flaps each minute")
-def test_g9_a_peer_that_flaps_is_dampened_and_its_last_state_is_told(tmp_path):
+def test_g9_a_peer_that_flaps_is_dampened_and_its_last_state_is_reported(tmp_path):
     said = {"changing": b"True", "blinking": b""}
 
     def talk(name):
@@ -206,18 +206,18 @@ def test_g10_two_that_report_each_other_mail_each_admin_once_and_each_day(tmp_pa
         for each in (one, two, one, two):
             assert cron_at(each, NOW).code == 0
         ill = "is failing: it says that it cannot send mail"
-        assert told_by_peers(smtp) == {
+        assert reported_by_peers(smtp) == {
             "one@example.com": [f"[two] peer one {ill}"],
             "two@example.com": [f"[one] peer two {ill}"],
         }
         # The first to run meets an answer of yesterday, and asks again.
         for each in (one, two, one):
             assert cron_at(each, DAY).code == 0
-        assert [len(each) for each in told_by_peers(smtp).values()] == [2, 2]
-        assert "is still failing" in told_by_peers(smtp)["one@example.com"][1]
+        assert [len(each) for each in reported_by_peers(smtp).values()] == [2, 2]
+        assert "is still failing" in reported_by_peers(smtp)["one@example.com"][1]
 
 
-def told_by_peers(smtp):
+def reported_by_peers(smtp):
     """Return the subjects about peers, by who got them."""
     found = {"one@example.com": [], "two@example.com": []}
     for mail in smtp.mails:

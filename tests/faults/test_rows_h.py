@@ -179,7 +179,7 @@ def test_h6_a_server_whose_tls_is_not_right_fails_and_why(found, name, words):
 
 
 @pytest.mark.fault("H8", "IPv6 only")
-def test_h8_a_target_with_ipv6_only_is_fine(found):
+def test_h8_a_target_with_ipv6_only_is_ok(found):
     assert found["http ipv6"] == ""
 
 

@@ -39,7 +39,7 @@ def world(tmp_path):
 
 @needs_strace
 @pytest.mark.fault("A1", "kill -9 at every system call of a run with a summary")
-def test_killed_at_any_call_a_summary_is_neither_lost_nor_told_anew(world):
+def test_killed_at_any_call_a_summary_is_neither_lost_nor_repeated(world):
     # Another one may be due by the time that all is quiet; it has another number.
     notified = "daily summary 1: all OK"
     scenario = Scenario("daily summary", _due, _nothing_else, notified, lamps=1)

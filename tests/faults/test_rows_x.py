@@ -118,7 +118,7 @@ def test_x6_the_password_is_in_no_log_mail_state_traceback_or_process_list(
 
 
 @pytest.mark.fault("X3", "1,000 jobs flap each minute for an hour")
-def test_x3_jobs_that_flap_make_few_mails_and_the_last_state_is_told(
+def test_x3_jobs_that_flap_make_few_mails_and_the_last_state_is_reported(
     instance, smtp, tmp_path
 ):
     count, minutes = (1000, 60) if LONG else (40, 4)

@@ -158,15 +158,15 @@ DARK, LIT = "Lamp ant is failing: it is dark", "Lamp ant is OK again after 2 min
 FLAPS = news((0, FAILING), (2, OK), (3, FAILING), (5, OK))
 
 
-def test_what_is_told_in_its_minute_is_as_it_should_be():
+def test_what_is_reported_in_its_minute_is_as_it_should_be():
     assert not wrong(FLAPS[:2], [mail(0, DARK), mail(2, LIT)])
 
 
-def test_what_was_not_told_is_lost():
+def test_what_was_not_reported_is_lost():
     assert "lost" in wrong(FLAPS[:2], [mail(0, DARK)])[0]
 
 
-def test_what_was_not_so_is_not_to_be_told():
+def test_what_was_not_so_is_not_to_be_reported():
     assert "what was not" in wrong(FLAPS[:1], [mail(0, DARK), mail(2, LIT)])[0]
 
 
@@ -177,7 +177,7 @@ def test_what_was_not_so_is_not_to_be_told():
         (3, "Lamp ant is failing: it is dark (the 2nd time in 3 minutes)"),
     ],
 )
-def test_a_line_of_a_digest_may_stand_for_several_news(minute, subject):
+def test_a_line_of_a_bundle_may_stand_for_several_news(minute, subject):
     until = [one for one in FLAPS if one.at <= at(minute)]
     assert not wrong(until, [mail(9, "2 failing", line(minute, subject))])
 
@@ -189,7 +189,7 @@ def test_a_line_of_a_digest_may_stand_for_several_news(minute, subject):
         (5, "Lamp ant is OK again; it failed 1 more time in 2 minutes"),
     ],
 )
-def test_who_hears_that_it_fails_again_knows_that_it_was_fine(minute, subject):
+def test_who_hears_that_it_fails_again_knows_that_it_was_ok(minute, subject):
     until = [one for one in FLAPS if one.at <= at(minute)]
     mails = [mail(0, DARK), mail(9, "1 failing", line(minute, subject))]
     assert not wrong(until, mails)

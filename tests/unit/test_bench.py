@@ -43,7 +43,7 @@ def test_as_many_fail_as_never_answer(tmp_path, there, trouble):
 
 
 @pytest.mark.long
-def test_targets_with_a_certificate_are_fine(tmp_path, there):
+def test_targets_with_a_certificate_are_ok(tmp_path, there):
     assert exact(bench.secure(tmp_path, there, 5))
 
 

@@ -99,7 +99,7 @@ def test_the_example_of_templates_makes_the_jobs_it_says():
 
 
 @pytest.mark.parametrize("row", rows(part("alerting.md", "The policy")), ids=str)
-def test_each_story_is_told_by_the_policy(row):
+def test_each_story_is_what_the_policy_says(row):
     (notify,), failures, (runs,), (mails,) = (
         words(row[0]),
         int(row[1]),

@@ -50,7 +50,7 @@ def test_an_attempt_is_on_disk_before_the_server_hears_of_the_mail(mailing, seen
     assert [one["name"] for one in send_log["counted"]] == [message["message_id"]]
 
 
-def test_a_digest_is_on_disk_before_the_server_hears_of_it(mailing, seen):
+def test_a_bundle_is_on_disk_before_the_server_hears_of_it(mailing, seen):
     for number in range(6):
         mailing.add(FULL.format(number))
     assert mailing.cron().silent

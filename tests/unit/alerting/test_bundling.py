@@ -31,7 +31,7 @@ def bundle(entries):
     return bundle_message("d", list(entries), NOON + timedelta(hours=1), UTC)
 
 
-def test_a_digest_groups_what_shares_a_reason_and_then_what_is_of_a_kind(approved):
+def test_a_bundle_groups_what_shares_a_reason_and_then_what_is_of_a_kind(approved):
     entries = [
         entry(0),
         entry(1, "503"),
@@ -49,12 +49,12 @@ def test_a_digest_groups_what_shares_a_reason_and_then_what_is_of_a_kind(approve
         assert one.subject in message.body
 
 
-def test_a_digest_of_one_reason_has_it_in_its_subject():
+def test_a_bundle_of_one_reason_has_it_in_its_subject():
     message = bundle(entry(number) for number in range(12))
     assert message.subject == "12 failing: no route"
 
 
-def test_a_digest_lists_its_messages_in_the_order_of_events():
+def test_a_bundle_lists_its_messages_in_the_order_of_events():
     message = bundle(entry(number) for number in range(100))
     lines = [line for line in message.body.splitlines() if "target" in line]
     assert lines == sorted(
@@ -63,7 +63,7 @@ def test_a_digest_lists_its_messages_in_the_order_of_events():
     assert len(lines) == 100
 
 
-def test_a_digest_lists_up_to_256_kb_and_counts_the_rest(approved):
+def test_a_bundle_lists_up_to_256_kb_and_counts_the_rest(approved):
     entries = [entry(number, f"reason {number % 7}") for number in range(10_000)]
     entries += [
         entry(number, kind=MessageKind.RECOVERY) for number in range(10_000, 10_500)
@@ -99,21 +99,21 @@ def owing(*names):
     return Record(JobKey("K", "k"), queued=queued)
 
 
-def test_a_digest_whose_messages_are_gone_has_no_point_unless_it_is_in_doubt():
+def test_a_bundle_whose_messages_are_gone_has_no_point_unless_it_is_in_doubt():
     assert bundling.obsolete([owing("m1")], {"d": kept()}) == []
     assert bundling.obsolete([owing("m2")], {"d": kept()}) == ["d"]
     assert bundling.obsolete([], {"d": kept(in_doubt=True)}) == []
     assert bundling.obsolete([], {"d": replace(kept(), sent_at=NOON)}) == []
 
 
-def test_an_attempt_is_counted_in_the_digest():
+def test_an_attempt_is_counted_in_the_bundle():
     tried = bundling.attempted(kept(), NOON)
     assert (tried.message.attempts, tried.tried_at) == (1, NOON)
     assert tried.message.in_doubt
     assert tried.message.retry_at > NOON
 
 
-def test_times_of_a_digest_that_lie_in_the_future_are_now():
+def test_times_of_a_bundle_that_lie_in_the_future_are_now():
     ahead = bundling.attempted(kept(), NOON + timedelta(days=1))
     settled = bundling.settled(ahead, NOON)
     assert settled.tried_at == settled.message.retry_at == NOON

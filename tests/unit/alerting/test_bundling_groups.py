@@ -103,7 +103,7 @@ def test_what_shares_nothing_else_is_grouped_by_kind():
     ) == {"disk, failing": 2, "http, OK again": 2}
 
 
-def test_the_subject_of_a_digest_names_the_largest_group():
+def test_the_subject_of_a_bundle_names_the_largest_group():
     entries = [
         alert("http a", "refused", "a.example"),
         alert("tcp a", "no answer", "a.example"),

@@ -68,7 +68,7 @@ def test_after_one_that_was_refused_the_younger_ones_of_its_job_wait(smtp, cafil
     assert isinstance(third, Sent)
 
 
-def test_what_was_said_to_each_recipient_is_told(smtp, cafile):
+def test_what_was_said_to_each_recipient_is_reported(smtp, cafile):
     smtp.answer_rcpt = lambda to: "550 5.1.1 no"
     box = Outbox(settings_for(smtp.port, cafile))
     box.start([envelope("x", "a")], 10)
@@ -109,7 +109,7 @@ def test_a_server_that_drips_is_ended_by_killing_the_session(cafile):
     assert time.monotonic() - started < SOON_S
 
 
-def test_parcels_a_broken_session_did_not_reach_are_unsent(cafile, ca):
+def test_envelopes_a_broken_session_did_not_reach_are_unsent(cafile, ca):
     script = smtp_talk_until("DATA", instead="drop")
     with SmtpStub(script, context=server_context(ca)) as stub:
         box = Outbox(settings_for(stub.port, cafile))
@@ -129,7 +129,7 @@ def test_a_mail_whose_answer_never_came_is_in_doubt_and_the_next_is_not(cafile, 
     assert [one.failure.in_doubt for one in lost] == [True, False]
 
 
-def test_a_session_that_is_stopped_leaves_its_mails_owed(cafile, approved):
+def test_a_session_that_is_stopped_leaves_its_mails_queued(cafile, approved):
     with SmtpStub("wait 60") as stub:
         box = Outbox(settings_for(stub.port, cafile))
         box.start([envelope("x", "a")], 30)

@@ -58,7 +58,7 @@ def test_a_drill_that_cannot_be_sent_says_why_and_owes_nothing(tmp_path, server)
     assert instance.records() == {}
 
 
-def test_the_policy_is_told_in_words(approved):
+def test_the_policy_is_reported_in_words(approved):
     job = Job(
         JobKey("X", "x"),
         "disk root",

@@ -140,7 +140,7 @@ def test_what_was_heard_before_it_flapped_is_not_called_new(approved):
     assert merged_message.message.thread is not None
 
 
-def test_one_that_was_heard_of_and_failed_again_meanwhile_is_told_so(approved):
+def test_one_that_was_heard_of_and_failed_again_meanwhile_says_so(approved):
     (merged_message,) = heard(waiting_after("FSSFFS").queued[1:])
     approved(merged_message.message.subject, "subject")
     approved(merged_message.message.body, "body")
@@ -185,7 +185,7 @@ def test_the_authors_own_subjects_are_kept():
     assert "Thank Joe." in merged_message.message.body
 
 
-def test_two_mails_of_one_verdict_are_no_flapping():
+def test_two_mails_of_one_result_are_no_flapping():
     (alert,) = waiting_after("F").queued
     twin = replace(alert, message_id="b" * 32, subject="and in other words")
     assert subjects(heard([alert, twin])) == [alert.subject, twin.subject]

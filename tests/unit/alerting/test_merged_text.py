@@ -11,7 +11,7 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 OPS = ("ops@example.com",)
 
 
-def test_the_mail_about_mail_held_back_says_until_when_and_by_which_limits(approved):
+def test_the_mail_about_mail_deferred_says_until_when_and_by_which_limits(approved):
     until = NOON + timedelta(minutes=35)
     message = notices.deferred_message("h", 12, until, (20, 100), OPS, NOON, UTC)
     approved(message.subject, "subject")

@@ -22,19 +22,19 @@ def refused(one, *addresses, send_log=SendLog(), contact=(OPS,)):  # noqa: B008
     return notices.rejection_notices(send_log, one, attempt_result, contact, NOON)
 
 
-def test_the_others_who_got_the_mail_are_told_or_else_the_contact():
+def test_the_others_who_got_the_mail_are_notified_or_else_the_contact():
     _, (note,) = refused(message(to=(GONE, BOSS)), GONE)
     assert note.to == (BOSS,)
     _, (note,) = refused(message(to=(GONE,)), GONE)
     assert note.to == (OPS,)
 
 
-def test_nobody_is_told_where_all_who_could_be_are_refused():
+def test_nobody_is_notified_where_all_who_could_be_are_refused():
     assert refused(message(to=(OPS,)), OPS) == (SendLog(), [])
     assert refused(message(to=(GONE, OPS)), GONE, OPS) == (SendLog(), [])
 
 
-def test_an_address_is_told_of_once_a_day():
+def test_an_address_is_reported_once_a_day():
     send_log, (_note,) = refused(message(to=(GONE,)), GONE)
     assert refused(message(to=(GONE,)), GONE, send_log=send_log) == (send_log, [])
     tomorrow = ratelimit.settled(send_log, NOON + timedelta(days=1))
@@ -52,7 +52,7 @@ def test_two_dead_addresses_never_mail_each_other_about_it():
     )
 
 
-def test_that_mail_is_held_back_is_said_once_an_hour():
+def test_that_mail_is_deferred_is_said_once_an_hour():
     send_log = SendLog(
         tuple(TimedName(f"m{n}", NOON - timedelta(minutes=10)) for n in range(4))
     )

@@ -92,7 +92,7 @@ def test_while_many_jobs_are_at_work_the_first_to_fail_go_in_one():
     assert len(plan(jobs(2), jobs_done=False).envelopes) == 2
 
 
-def test_a_digest_has_an_id_of_its_own_that_is_the_same_for_the_same_messages():
+def test_a_bundle_has_an_id_of_its_own_that_is_the_same_for_the_same_messages():
     first, second = only(plan(jobs(6))), only(plan(jobs(6), now=LATER + MINUTE))
     assert first.message.message_id == second.message.message_id
     assert first.message.message_id not in first.ids
@@ -109,7 +109,7 @@ def test_stale_news_counts_once():
     assert found.envelopes[0].ids == ("a0", "r0")
 
 
-def test_after_a_digest_all_to_the_same_people_wait_five_minutes():
+def test_after_a_bundle_all_to_the_same_people_wait_five_minutes():
     send_log = ratelimit.after_bundle(SendLog(), (OPS,), LATER)
     those = [*jobs(1), *jobs(1, first=1, to=(BOSS,))]
     assert names(plan(those, send_log=send_log, now=LATER + 4 * MINUTE)) == ["m1"]
@@ -131,7 +131,7 @@ def own(*messages):
     return Record(OWN_KEY, "state", queued=messages)
 
 
-def test_a_bulletin_goes_by_itself_however_much_there_is():
+def test_a_summary_goes_by_itself_however_much_there_is():
     note = message("note", LATER, MessageKind.NOTE)
     found = plan([*jobs(6), own(summary("b1"), note, summary("b2"))])
     bundle, *others = found.envelopes
@@ -140,22 +140,22 @@ def test_a_bulletin_goes_by_itself_however_much_there_is():
     assert {one.key for one in others} == {OWN_KEY}
 
 
-def test_a_bulletin_goes_by_itself_while_a_digest_waits():
-    waiting = waiting_digest()
+def test_a_summary_goes_by_itself_while_a_bundle_waits():
+    waiting = waiting_bundle()
     found = plan([*jobs(6), own(summary("b1"))], [waiting])
     assert names(found) == ["b1"]
     quiet = ratelimit.after_bundle(SendLog(), (OPS,), LATER)
     assert names(plan([own(summary("b1"))], send_log=quiet)) == ["b1"]
 
 
-def test_no_bulletin_overtakes_the_one_before():
+def test_no_summary_overtakes_the_one_before():
     late = summary("b1", retry_at=LATER + MINUTE, attempts=1)
     records = [own(late, summary("b2"))]
     assert names(plan(records)) == []
     assert names(plan(records, now=LATER + MINUTE)) == ["b1", "b2"]
 
 
-def test_a_digest_takes_the_oldest_where_there_are_very_many(monkeypatch):
+def test_a_bundle_takes_the_oldest_where_there_are_very_many(monkeypatch):
     monkeypatch.setattr(planning, "MAX_IN_BUNDLE", 10)
     late = [
         replace(one, key=JobKey("Late", one.key.identity))
@@ -168,7 +168,7 @@ def test_a_digest_takes_the_oldest_where_there_are_very_many(monkeypatch):
 # A digest on its way.
 
 
-def test_what_waits_in_a_digest_is_not_sent_otherwise():
+def test_what_waits_in_a_bundle_is_not_sent_otherwise():
     tried = bundling.attempted(Bundle(only(plan(jobs(6))).message, ids(6)), LATER)
     failed = replace(tried, message=replace(tried.message, in_doubt=False))
     assert plan(jobs(6), [failed]).envelopes == ()
@@ -178,22 +178,22 @@ def ids(count):
     return tuple(f"m{number}" for number in range(count))
 
 
-def waiting_digest(count=6, *, in_doubt=False):
+def waiting_bundle(count=6, *, in_doubt=False):
     message = only(plan(jobs(count))).message
     tried = bundling.attempted(Bundle(message, ids(count)), LATER)
     return replace(tried, message=replace(tried.message, in_doubt=in_doubt))
 
 
-def test_a_digest_that_was_refused_is_tried_again_with_the_news_in_it():
-    bundle = waiting_digest()
+def test_a_bundle_that_was_refused_is_tried_again_with_the_news_in_it():
+    bundle = waiting_bundle()
     found = only(plan(jobs(8), [bundle], now=LATER + MINUTE))
     assert found.ids == ids(8)
     assert found.message.message_id == bundle.message.message_id
     assert found.message.attempts == 1
 
 
-def test_news_pulls_a_waiting_digest_forward_but_not_each_minute():
-    bundle = waiting_digest()
+def test_news_pulls_a_waiting_bundle_forward_but_not_each_minute():
+    bundle = waiting_bundle()
     late = replace(bundle.message, retry_at=LATER + 60 * MINUTE)
     bundle = replace(bundle, message=late)
     assert not plan(jobs(6), [bundle], now=LATER + 30 * MINUTE).envelopes
@@ -201,23 +201,23 @@ def test_news_pulls_a_waiting_digest_forward_but_not_each_minute():
     assert plan(jobs(7), [bundle], now=LATER + 5 * MINUTE).envelopes
 
 
-def test_a_digest_that_may_have_been_taken_goes_again_as_it_is():
-    bundle = waiting_digest(in_doubt=True)
+def test_a_bundle_that_may_have_been_taken_goes_again_as_it_is():
+    bundle = waiting_bundle(in_doubt=True)
     *news, again = plan(jobs(8), [bundle], now=LATER + MINUTE).envelopes
     assert (again.message, again.ids) == (bundle.message, ids(6))
     assert [one.message.message_id for one in news] == ["m6", "m7"]
 
 
 def test_no_message_goes_before_an_older_one_of_its_job_that_is_in_doubt():
-    bundle = waiting_digest(in_doubt=True)
+    bundle = waiting_bundle(in_doubt=True)
     records = jobs(6)
     end = message("end", LATER, MessageKind.RECOVERY)
     records[0] = replace(records[0], queued=(*records[0].queued, end))
     assert names(plan(records, [bundle], now=LATER + timedelta(seconds=5))) == []
 
 
-def test_what_a_sent_digest_stood_for_is_never_sent_again():
-    bundle = replace(waiting_digest(), sent_at=LATER)
+def test_what_a_sent_bundle_stood_for_is_never_sent_again():
+    bundle = replace(waiting_bundle(), sent_at=LATER)
     assert plan(jobs(6), [bundle], now=LATER + 60 * MINUTE).envelopes == ()
     assert queue.without(jobs(1)[0], {"m0"}).queued == ()
 
@@ -237,7 +237,7 @@ def test_a_fifth_of_the_room_is_kept_for_checker_itself():
     )
 
 
-def test_a_bulletin_counts_as_checkers_own():
+def test_a_summary_counts_as_checkers_own():
     send_log = ratelimit.with_counted(SendLog(), map(str, range(8)), NOON)
     limits = Limits(10, 100)
     three = own(summary("b1"), summary("b2"), summary("b3"))
@@ -392,7 +392,7 @@ def test_each_first_alert_beside_the_limits_counts_whoever_gets_it():
 
 
 def test_a_bundle_of_first_alerts_that_was_refused_goes_again_without_the_noise():
-    bundle = waiting_digest()
+    bundle = waiting_bundle()
     noisy = record("flap", message("noise"))
     send_log = ratelimit.with_notified(FULL_BOOK, [noisy.key], LATER)
     found = short_of_room([*jobs(6), noisy], [bundle], send_log, LATER + 2 * MINUTE)

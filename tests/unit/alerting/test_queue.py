@@ -63,13 +63,13 @@ def test_a_full_mailbox_does_not_keep_the_recovery_from_the_others():
     assert queue.split_by_recipient(split_by_recipient, LATER) == split_by_recipient
 
 
-def test_what_was_sent_in_a_digest_holds_nobody_up():
+def test_what_was_sent_in_a_bundle_holds_nobody_up():
     one = record("x", message("a"), message("b"))
     waiting = BundledIds(sent=frozenset({"a"}))
     assert queues(one, waiting=waiting) == {(OPS,): ["b"]}
 
 
-def test_what_may_have_been_taken_in_a_digest_holds_the_younger_ones_up():
+def test_what_may_have_been_taken_in_a_bundle_holds_the_younger_ones_up():
     one = record("x", message("a"), message("b"), message("c", to=(BOSS,)))
     waiting = BundledIds(frozen=frozenset({"a"}))
     assert queues(one, waiting=waiting) == {(BOSS,): ["c"]}

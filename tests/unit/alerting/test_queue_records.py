@@ -56,7 +56,7 @@ def test_folding_and_counting_are_one_change():
 @pytest.mark.parametrize(
     ("left", "names_left"), [(None, ["b"]), (message("a"), ["a", "b"])]
 )
-def test_after_an_attempt_what_is_left_is_owed_in_its_place(left, names_left):
+def test_after_an_attempt_what_is_left_is_queued_in_its_place(left, names_left):
     after = queue.with_left(record("x", message("a"), message("b")), "a", left)
     assert [one.message_id for one in after.queued] == names_left
 
@@ -82,7 +82,7 @@ def test_where_nobody_would_be_left_the_end_goes_to_everybody():
     assert queue.without_dead(before, message("a"), {OPS: "550 no"}) is before
 
 
-def test_what_a_sent_digest_stood_for_leaves_its_record():
+def test_what_a_sent_bundle_stood_for_leaves_its_record():
     one = record("x", message("a"), message("b"))
     assert [left.message_id for left in queue.without(one, {"a"}).queued] == ["b"]
     assert queue.without(one, {"c"}) is one
@@ -100,9 +100,7 @@ def test_what_a_sent_digest_stood_for_leaves_its_record():
         (MessageKind.ALERT, REFUSED, (OPS,), SENT),
     ],
 )
-def test_what_became_of_the_mail_that_told_is_remembered(
-    kind, result, refused, delivery
-):
+def test_what_became_of_the_alert_is_remembered(kind, result, refused, delivery):
     before = Record(JobKey("X", "x"), notified=(OPS, BOSS), notified_at=NOON)
     assert queue.delivered(before, [kind], result, refused).delivery is delivery
     # When it is over nothing is remembered of it.

@@ -18,7 +18,7 @@ def test_what_all_took_is_gone():
     assert results.after_acceptance(ALERT, {}) == results.AttemptResult(None)
 
 
-def test_who_is_refused_for_good_never_gets_it_and_who_is_put_off_is_still_owed_it():
+def test_who_is_refused_for_good_never_gets_it_and_who_is_put_off_can_still_get_it():
     attempt_result = results.after_acceptance(
         ALERT, {GONE: NO_SUCH_USER, FULL: MAILBOX_FULL}
     )
@@ -27,7 +27,7 @@ def test_who_is_refused_for_good_never_gets_it_and_who_is_put_off_is_still_owed_
     assert attempt_result.dead == {GONE: NO_SUCH_USER}
 
 
-def test_where_nobody_took_it_those_that_were_only_put_off_are_still_owed_it():
+def test_where_nobody_took_it_those_that_were_only_put_off_can_still_get_it():
     refused = {OPS: "451 4.7.1 greylisted", GONE: NO_SUCH_USER, FULL: MAILBOX_FULL}
     failure = DeliveryFailure(
         "smtp: RCPT TO: ...", "RCPT TO", 451, "4.7.1", refused=refused

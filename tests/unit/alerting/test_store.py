@@ -66,7 +66,7 @@ def test_what_is_damaged_is_put_aside_and_the_rest_goes_on(tmp_path, damage, cap
     assert "outbox.json" in caplog.text
 
 
-def test_a_digest_under_another_ones_name_is_no_digest(tmp_path):
+def test_a_bundle_under_another_ones_name_is_no_bundle(tmp_path):
     bag = again(tmp_path)
     bag.save_bundle(Bundle(message(), ("m1",)))
     (file,) = (tmp_path / "bundles").iterdir()
@@ -74,7 +74,7 @@ def test_a_digest_under_another_ones_name_is_no_digest(tmp_path):
     assert again(tmp_path).bundles == {}
 
 
-def test_leftovers_and_strangers_are_no_digests(tmp_path):
+def test_leftovers_and_strangers_are_no_bundles(tmp_path):
     folder = tmp_path / "bundles"
     folder.mkdir()
     (folder / ".a.json.0123abcd.tmp").write_text("half")

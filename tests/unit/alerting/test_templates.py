@@ -72,14 +72,16 @@ def test_a_reminder_says_since_when_and_how_often(approved):
     assert reminder.thread == "t1"
 
 
-def test_a_recovery_goes_to_those_who_were_told_and_says_how_long_it_lasted(approved):
+def test_a_recovery_goes_to_those_who_were_notified_and_says_how_long_it_lasted(
+    approved,
+):
     recovery = mail(Decision.RECOVERY, CheckResult(Status.OK))
     approved(recovery.subject, "subject")
     assert recovery.to == ("first@example.com",)
     approved(recovery.body, "body")
 
 
-def test_a_recovery_whose_alert_was_told_by_the_author_goes_to_the_contact():
+def test_a_recovery_whose_alert_was_sent_by_the_author_goes_to_the_contact():
     notified = Record(
         JobKey("X", "home"), failing_since=NOON, notified_at=NOON, failures=1
     )

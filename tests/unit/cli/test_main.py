@@ -431,7 +431,7 @@ def test_json_of_list_can_be_read_by_machines(instance):
     assert row["failing_since"].endswith("+00:00")
 
 
-def test_list_does_not_call_a_job_fine_whose_record_was_lost(instance):
+def test_list_does_not_call_a_job_ok_whose_record_was_lost(instance):
     instance.add(FULL)
     instance.cron()
     next((instance.state / "jobs").iterdir()).write_text("{")

@@ -116,7 +116,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path, approved):
     approved(ran.stdout)
 
 
-def test_all_that_is_there_twice_is_told_at_once(tmp_path, approved):
+def test_all_that_is_there_twice_is_reported_at_once(tmp_path, approved):
     content = read(
         tmp_path,
         "[http a]\nurl = 1\nurl = 2\nurl = 3\n[http b]\n[http a]\nurl = 4\n[general]\n",
@@ -192,7 +192,7 @@ def test_a_target_may_not_go_on_in_another_file(tmp_path, approved):
     assert content.broken == {"http a"}
 
 
-def test_a_pattern_that_finds_nothing_in_its_folder_is_fine(tmp_path):
+def test_a_pattern_that_finds_nothing_in_its_folder_is_ok(tmp_path):
     (tmp_path / "conf.d").mkdir()
     assert read(tmp_path, GENERAL + "include = conf.d/*.cfg\n").problems == ()
 

@@ -108,7 +108,9 @@ def test_each_mistake_has_its_sentence(path, tmp_path, approved):
     assert "hunter" not in notified and "verysecret" not in notified
 
 
-def test_everything_wrong_is_told_at_once_in_the_order_of_the_lines(failure, tmp_path):
+def test_everything_wrong_is_reported_at_once_in_the_order_of_the_lines(
+    failure, tmp_path
+):
     (tmp_path / "more.cfg").write_text("[disk root]\nlimit = 90\n")
     text = (
         "[general]\nalertcontact = nobody\ninclude = more.cfg\n"
@@ -141,7 +143,7 @@ def test_the_least_that_is_needed(load, tmp_path):
     assert settings.path == tmp_path / "settings.cfg"
 
 
-def test_several_people_may_be_told(load):
+def test_several_people_may_be_notified(load):
     text = "[general]\nservername = a\nalertcontact = a@example.com,\n  b@example.com\n"
     assert load(text + NO_MAIL).alertcontact == ("a@example.com", "b@example.com")
 

@@ -239,7 +239,7 @@ def test_the_next_one_of_a_kind_is_known():
     assert calendar.next_time(BOTH, weekly, NOON + 2 * DAY, UTC) == MORNING + 8 * DAY
 
 
-def test_the_skipped_runs_of_each_period_can_be_told():
+def test_the_skipped_runs_of_each_period_can_be_reported():
     those, _none = a_run((), DAILY, NOON, skipped=7)
     assert those[0].skipped == 7
     those, _one = a_run(those, DAILY, MORNING + DAY, skipped=9)

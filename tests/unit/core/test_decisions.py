@@ -79,7 +79,7 @@ def story(policy, outcomes, *, mail_leaves=True):
 # What a run decides, in sentences.
 
 
-def test_a_job_that_is_fine_and_stays_so_leaves_no_line():
+def test_a_job_that_is_ok_and_stays_so_leaves_no_line():
     assert story(ON_CHANGE, [OK, OK]) == [[], []]
 
 
@@ -90,13 +90,13 @@ def test_an_alert_and_its_end_say_what_was_found_and_what_the_policy_said(approv
     approved(third[0], "third")
 
 
-def test_while_the_alert_has_not_left_nobody_is_said_to_have_been_told(approved):
+def test_while_the_alert_has_not_left_nobody_is_said_to_have_been_notified(approved):
     _first, second, third = story(ON_CHANGE, [FULL, FULL, OK], mail_leaves=False)
     approved(second[0], "second")
     approved(third[0], "third")
 
 
-def test_several_people_were_told(approved):
+def test_several_people_were_notified(approved):
     notified = Record(
         KEY, NAME, notified=("a@b.example", "c@b.example"), notified_at=NOON
     )
@@ -117,7 +117,7 @@ def test_too_few_failures_and_too_soon_are_said_with_the_policy(approved):
     approved(found[3][0], "4")
 
 
-def test_what_is_fine_again_before_anybody_heard_of_it_says_so(approved):
+def test_what_is_ok_again_before_anybody_heard_of_it_says_so(approved):
     found = story(Policy(failures=3), [FULL, OK])
     approved(found[1])
 
@@ -171,7 +171,9 @@ def test_a_mail_that_went_to_the_log_is_not_said_to_be_sent(approved):
         DeliveryResult.REFUSED,
     ],
 )
-def test_that_somebody_was_told_is_said_only_where_a_mail_was_taken(result, approved):
+def test_that_somebody_was_notified_is_said_only_where_a_mail_was_taken(
+    result, approved
+):
     notified = Record(KEY, NAME, notified=OPS, notified_at=NOON, delivery=result)
     job = Job(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE)
     report = JobReport(job, FULL, Decision.ALREADY_NOTIFIED)
@@ -180,7 +182,7 @@ def test_that_somebody_was_told_is_said_only_where_a_mail_was_taken(result, appr
     assert ("notified at" in read_back(one)) is (result is DeliveryResult.SENT)
 
 
-def test_mails_that_a_digest_or_newer_news_stood_for_name_it(approved):
+def test_mails_that_a_bundle_or_newer_news_stood_for_name_it(approved):
     before = Record(KEY, NAME, queued=(mail(),))
     into = mail(message_id="b2" * 16, subject="12 failing in one mail")
     (one,) = decisions.bundled(before, replace(before, queued=()), into, NOON)

@@ -55,6 +55,6 @@ def test_a_mail_says_what_it_waits_for(mail, send_log, approved):
     )
 
 
-def test_a_part_of_a_digest_waits_with_it(approved):
+def test_a_part_of_a_bundle_waits_with_it(approved):
     bundle = Bundle(replace(TRIED, subject="8 failing"), (MAIL.message_id,))
     approved(why_deferred(MAIL, bundle, NOBODY, NOON, in_utc))

@@ -90,7 +90,7 @@ def test_how_long_ago_a_run_may_have_finished_is_for_the_settings_to_say(
         ({"proved_at": "no time"}, "not proven yet"),
     ],
 )
-def test_mail_is_fine_while_the_last_proof_stands(found, why):
+def test_mail_is_ok_while_the_last_proof_stands(found, why):
     how = assess(HealthInputs(ago(seconds=30), None, found), MAIL, NOON)
     assert how.word is (Health.MAIL_PROBLEM if why else Health.OK)
     assert why in how.why
@@ -184,7 +184,7 @@ def test_the_file_is_signed_with_the_key_of_each_peer(tmp_path):
 
 # Of one the mail is tried itself; of so many at once, one mail for all of them.
 @pytest.mark.parametrize("count", [1, 9])
-def test_mail_that_is_stuck_is_told(tmp_path, count):
+def test_mail_that_is_stuck_is_reported(tmp_path, count):
     with SmtpServer(security="none") as server:
         instance, file = instance_with_file(tmp_path, server.email_section())
         text = flag_job(tmp_path / "flag")

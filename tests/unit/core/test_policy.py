@@ -191,7 +191,7 @@ def test_a_record_keeps_since_when_how_often_and_why():
     assert (record.last_reason, record.notified_at) == ("why", NOON)
 
 
-def test_nothing_but_memory_and_what_is_owed_outlives_a_recovery():
+def test_nothing_but_memory_and_what_is_queued_outlives_a_recovery():
     record, _ = one_run(
         Record(JobKey("K", "k"), memory={"seen": 1}), "F", Policy(), NOON
     )
@@ -240,7 +240,7 @@ def test_a_failure_from_the_future_is_failing_since_now():
     assert settled(record, NOON).failing_since == NOON
 
 
-def test_an_owed_message_does_not_wait_for_a_year_because_the_clock_once_did():
+def test_a_queued_message_does_not_wait_for_a_year_because_the_clock_once_did():
     far = replace(message(), retry_at=NOON + timedelta(days=365))
     record = settled(Record(JobKey("K", "k"), queued=(far,)), NOON)
     assert is_sendable(record.queued[0], NOON)
@@ -349,7 +349,7 @@ def test_a_job_nobody_meets_is_forgotten_after_thirty_days():
     assert unseen(record, NOON + timedelta(days=31)) is None
 
 
-def test_what_is_owed_is_not_forgotten_with_its_job():
+def test_what_is_queued_is_not_forgotten_with_its_job():
     record = Record(JobKey("K", "k"), unseen_since=NOON, queued=(message(),))
     assert unseen(record, NOON + timedelta(days=90)) == record
 

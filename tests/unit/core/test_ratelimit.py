@@ -135,7 +135,7 @@ def test_after_a_limit_of_the_server_nothing_goes_until_it_is_over():
     assert not ratelimit.is_held(send_log, NOON + HOUR)
 
 
-def test_after_a_digest_its_people_are_left_alone_for_five_minutes():
+def test_after_a_bundle_its_people_are_left_alone_for_five_minutes():
     send_log = ratelimit.after_bundle(SendLog(), OPS, NOON)
     assert ratelimit.is_quiet(send_log, OPS, NOON + 4 * MINUTE)
     assert not ratelimit.is_quiet(send_log, OPS, NOON + 5 * MINUTE)
@@ -143,7 +143,7 @@ def test_after_a_digest_its_people_are_left_alone_for_five_minutes():
     assert ratelimit.without_bundle(send_log, OPS) == SendLog()
 
 
-def test_an_address_that_is_refused_is_told_of_once_a_day():
+def test_an_address_that_is_refused_is_reported_once_a_day():
     send_log = ratelimit.with_refused(SendLog(), "gone@example.com", NOON)
     assert ratelimit.is_refused(send_log, "gone@example.com")
     tomorrow = ratelimit.settled(send_log, NOON + DAY)

@@ -11,7 +11,7 @@ def found(**options):
     return found_by(DiskSpace(), "disk", **options)
 
 
-def test_a_disk_below_its_limit_is_fine(tmp_path):
+def test_a_disk_below_its_limit_is_ok(tmp_path):
     assert found(path=tmp_path, limit=100) == "fine"
 
 

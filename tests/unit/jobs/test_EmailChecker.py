@@ -139,7 +139,7 @@ def test_a_round_trip_mail_that_waits_fails_after_the_grace_and_goes_on(
     assert token in memory(instance)["tokens"]
 
 
-def test_a_mailbox_that_is_away_is_told_after_the_grace(tmp_path, account, cafile):
+def test_a_mailbox_that_is_away_is_reported_after_the_grace(tmp_path, account, cafile):
     instance = instance_of(tmp_path, account, cafile)
     instance.cron("hour")
     text = instance.settings.read_text()

@@ -52,7 +52,7 @@ def page():
         yield listener
 
 
-def test_an_answer_with_status_200_is_fine(page):
+def test_an_answer_with_status_200_is_ok(page):
     assert found(page.url()) == "fine"
 
 
@@ -79,7 +79,7 @@ def test_a_target_without_expected_text_is_not_read_at_all():
         assert found(it.url(), timeout=5) == "fine"
 
 
-def test_the_expected_words_make_it_fine(page):
+def test_the_expected_words_make_it_ok(page):
     assert found(page.url(), expect_text="Welcome") == "fine"
 
 
@@ -162,7 +162,7 @@ def test_reading_stops_when_the_words_were_found():
         assert found(it.url(), expect_text="Welcome", timeout=5) == "fine"
 
 
-def test_a_body_over_the_cap_is_fine_if_the_words_are_in_its_first_megabyte(approved):
+def test_a_body_over_the_cap_is_ok_if_the_words_are_in_its_first_megabyte(approved):
     body = b"Welcome" + bytes(3_000_000)
     with Listener(says(answer(body=body))) as it:
         assert found(it.url(), expect_text="Welcome") == "fine"
@@ -405,7 +405,7 @@ def over_tls(context, host="localhost", **options):
         return found(f"https://{host}:{it.port}/", timeout=5, **options)
 
 
-def test_a_certificate_of_the_own_authority_is_fine(cafile):
+def test_a_certificate_of_the_own_authority_is_ok(cafile):
     assert over_tls(tls_context(), cafile=cafile) == "fine"
     assert over_tls(tls_context(), host="127.0.0.1", cafile=cafile) == "fine"
 

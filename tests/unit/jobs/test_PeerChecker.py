@@ -48,14 +48,14 @@ def mails_after(instance, server, runs=1):
     return [mail for mail in server.mails]
 
 
-def test_a_peer_that_is_fine_is_no_news(tmp_path, server):
+def test_a_peer_that_is_ok_is_no_news(tmp_path, server):
     with Listener(says(answer(body=saying()))) as there:
         instance = instance_of(tmp_path, server, peer_line(there.url()))
         assert mails_after(instance, server, 3) == []
 
 
 @pytest.mark.parametrize("word", [Health.MAIL_PROBLEM, Health.JOB_PROBLEM])
-def test_a_peer_that_says_it_is_ill_is_told_of_at_once_and_when_it_is_well(
+def test_a_peer_that_says_it_is_ill_is_reported_at_once_and_when_it_is_well(
     tmp_path, server, word, approved
 ):
     with Listener(says(answer(body=saying(word)))) as there:
@@ -166,7 +166,9 @@ def test_another_that_has_the_key_is_not_taken_for_the_peer(tmp_path, server, ap
         )
 
 
-def test_a_silent_peer_is_asked_again_and_then_told_of_once(tmp_path, server, approved):
+def test_a_silent_peer_is_asked_again_and_then_reported_once(
+    tmp_path, server, approved
+):
     gone = f"http://127.0.0.1:{closed_port()}/"
     instance = instance_of(tmp_path, server, peer_line(gone))
     assert mails_after(instance, server) == []
@@ -228,7 +230,7 @@ def test_where_all_get_the_page_of_somebody_in_between_it_is_our_line(
     approved(mail.subject, hide=REAL)
 
 
-def test_one_that_is_silent_while_others_answer_is_told_of(tmp_path, server, approved):
+def test_one_that_is_silent_while_others_answer_is_reported(tmp_path, server, approved):
     with Listener(says(answer(body=saying()))) as there:
         gone = f"http://127.0.0.1:{closed_port()}/"
         lines = peer_line(there.url(), name="well") + peer_line(gone, name="gone")

@@ -27,7 +27,7 @@ def refused_port():
         return server.getsockname()[1]
 
 
-def test_a_port_that_accepts_is_fine():
+def test_a_port_that_accepts_is_ok():
     with Listener(says(HOLD)) as it:
         assert found(it) == "fine"
 
@@ -81,7 +81,7 @@ def test_only_the_chosen_family_is_tried(approved):
         approved(found(it, host="127.0.0.1", family="ipv6", timeout=5))
 
 
-def test_what_is_expected_makes_it_fine():
+def test_what_is_expected_makes_it_ok():
     with Listener(says(b"SSH-2.0-x\r\n", HOLD, first=True)) as it:
         assert found(it, expect="SSH-2.0") == "fine"
 

@@ -37,7 +37,7 @@ def loaded():
         found(it, timeout=50)
 
 
-def test_a_certificate_with_days_left_is_fine(cafile):
+def test_a_certificate_with_days_left_is_ok(cafile):
     with Listener(context=tls_context()) as it:
         assert found(it, cafile=cafile) == "fine"
 

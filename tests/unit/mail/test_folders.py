@@ -178,6 +178,6 @@ def test_sent_mail_has_not_arrived():
     assert names([b'() "/" "Gesendet"', b'() "/" "' + french + b'"']) == ["INBOX"]
 
 
-def test_the_kind_is_told_by_flag_before_name():
+def test_the_kind_is_known_by_flag_before_name():
     (found,) = [one for one in listed([rb'(\Junk) "/" Trash'])]
     assert found.kind is Kind.JUNK

@@ -69,7 +69,9 @@ def test_what_is_kept_of_a_proof_is_what_is_read():
     assert "trouble" not in kept
     later = NOON + timedelta(hours=1)
     after = failed("never", {"token": "y"}, 3600, later, kept)
-    assert proved_at(after) == NOON and "has failed: never" in trouble(after, later, str)
+    assert proved_at(after) == NOON and "has failed: never" in trouble(
+        after, later, str
+    )
     assert "failed_at" not in proven(
         "late", ROUND_TRIP, 60, later, folder="x", trouble="y"
     )

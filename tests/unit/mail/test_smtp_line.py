@@ -71,7 +71,7 @@ def test_a_server_that_hangs_up_amid_the_text_can_be_tried_again(ca, cafile):
     assert error.step in ("mail text", "end of mail")
 
 
-def test_after_the_line_is_lost_the_other_mails_stay_owed(ca, cafile, approved):
+def test_after_the_line_is_lost_the_other_mails_stay_queued(ca, cafile, approved):
     script = smtp_talk_until("MAIL", "send 421 4.3.2 shutting down")
     with SmtpStub(script, context=server_context(ca)) as stub:
         first, second = send(settings_for(stub.port, cafile), message(), message())

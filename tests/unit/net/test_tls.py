@@ -253,7 +253,7 @@ def test_a_handshake_that_failed_leaves_no_socket_open(tmp_path, approved):
 
 
 @pytest.mark.parametrize("name", [".example", "ü" * 70 + ".example"])
-def test_a_name_that_can_be_in_no_certificate_is_told(name, approved):
+def test_a_name_that_can_be_in_no_certificate_is_reported(name, approved):
     with Listener(context=tls_context()) as it:
         sock = connect("localhost", it.port, Deadline(5))
         with pytest.raises(TlsFailed) as caught:

@@ -94,7 +94,7 @@ def ssl_error(kind=ssl.SSLError, number=1, text="odd", reason=None):
         (ssl_error(text="[SSL] something new (_ssl.c:992)"), "TLS: something new"),
     ],
 )
-def test_an_error_of_tls_is_told_by_class_and_name(error, words):
+def test_an_error_of_tls_is_known_by_class_and_name(error, words):
     assert reason(error, Deadline(5)) == words
 
 

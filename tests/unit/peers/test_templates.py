@@ -35,14 +35,14 @@ def test_once_is_not_counted():
     assert text.startswith("no answer\n") and "it asked" not in text
 
 
-def test_a_peer_without_mail_is_told_since_when(approved):
+def test_a_peer_without_mail_is_named_with_since_when(approved):
     said = Answer(Health.MAIL_PROBLEM, NOON, NOON, mail_proof_age_s=7500)
     text = templates.problem(PeerStatus.MAIL_PROBLEM, said, **WHO)
     approved(text, "text")
     approved(templates.problem(PeerStatus.MAIL_PROBLEM, None, **WHO), "2")
 
 
-def test_a_peer_without_runs_is_told_since_when(approved):
+def test_a_peer_without_runs_is_named_with_since_when(approved):
     said = Answer(Health.JOB_PROBLEM, NOON, NOON)
     text = templates.problem(PeerStatus.JOB_PROBLEM, said, **WHO)
     approved(text, "text")

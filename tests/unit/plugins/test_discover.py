@@ -113,7 +113,7 @@ def test_what_a_broken_file_printed_is_shown(folder, approved):
     approved(notified.outcomes["Loud.py"].output.rpartition("\n\n")[2])
 
 
-def test_a_file_that_was_mended_is_fine_again(folder):
+def test_a_file_that_was_mended_is_ok_again(folder):
     assert folder.run_one("Backup", "1 /").conditions == {"Backup.py": FAILING}
     notified = folder.run_one("Backup", job("Backup"))
     assert notified.outcomes["Backup.py"].status is OK
@@ -274,7 +274,7 @@ def test_a_nonsensical_answer_is_a_failing_job_with_clear_words(
     assert reason.isprintable()
 
 
-def test_trouble_is_told_to_the_jobs_own_contact_if_that_is_known(folder):
+def test_trouble_is_mailed_to_the_jobs_own_contact_if_that_is_known(folder):
     more = """
         def contact(self): return "mine@example.com"
         def timeout(self): return 99
@@ -340,7 +340,9 @@ def test_defaults_of_the_settings_hold_where_the_class_does_not_say(folder):
     assert facts.contact == ("a@b.example",)
 
 
-def test_a_class_that_does_not_say_how_often_it_runs_is_told_how_to(folder, approved):
+def test_a_class_that_does_not_say_how_often_it_runs_names_the_way_out(
+    folder, approved
+):
     text = f"{HEAD}class Backup(JobBase):\n    def execute(self): return True\n"
     reason = folder.run_one("Backup", text).outcomes["Backup"].reason
     approved(reason)

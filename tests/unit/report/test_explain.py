@@ -173,7 +173,7 @@ def decided(instance, word):
     return [line for line in lines if line.split("\t")[3] == word]
 
 
-def test_with_nomail_nobody_is_said_to_have_been_told(tmp_path, approved):
+def test_with_nomail_nobody_is_said_to_have_been_notified(tmp_path, approved):
     instance = Instance(tmp_path, NO_MAIL + FULL)
     instance.cron()
     instance.cron()
@@ -212,7 +212,7 @@ def test_with_the_flag_nomail_the_mail_has_still_to_leave(mailing, smtp, approve
 
 
 @pytest.mark.parametrize("count", [1, 8])
-def test_whose_mail_was_refused_for_good_is_not_said_to_have_been_told(
+def test_whose_mail_was_refused_for_good_is_not_said_to_have_been_notified(
     mailing, smtp, count, approved
 ):
     for number in range(count):

@@ -53,7 +53,7 @@ def test_before_the_first_run_nothing_has_finished(approved):
     approved(lines["last run"], "2", hide=REAL)
 
 
-def test_what_is_owed_says_since_when_and_why(approved):
+def test_what_is_queued_says_since_when_and_why(approved):
     message = Message(
         "a1", MessageKind.ALERT, "x", "y", ("o@x.org",), NOON - timedelta(hours=1)
     )

@@ -139,7 +139,7 @@ def test_the_first_line_and_the_subject_say_that_all_is_well(approved):
     ],
     ids=["one", "two", "unknown, too", "unknown"],
 )
-def test_the_first_line_and_the_subject_count_what_is_not_fine(records, approved):
+def test_the_first_line_and_the_subject_count_what_is_not_ok(records, approved):
     found = mail(facts(*records))
     approved([found.subject, found.body.splitlines()[0]])
 
@@ -202,7 +202,7 @@ def test_a_list_is_cut_and_says_by_how_much(approved):
     assert len(long) < 210 and long.endswith("x...")
 
 
-def test_what_recovered_is_told_once_with_how_often_and_how_long(approved):
+def test_what_recovered_is_reported_once_with_how_often_and_how_long(approved):
     said = (
         again("a", MORNING - 9 * HOUR, 12 * MINUTE),
         again("b", MORNING - 8 * HOUR, HOUR, Decision.QUIET_RECOVERY),

@@ -62,13 +62,13 @@ def mended(settings, *keys):
     return [facts.key for facts, _result in problems.mended(settings, records)]
 
 
-def test_what_is_no_longer_wrong_is_fine():
+def test_what_is_no_longer_wrong_is_ok():
     assert mended(SETTINGS, WRONG) == [WRONG]
     wrong = replace(SETTINGS, problems=(Problem("a", "s:1", "htpp x"),))
     assert mended(wrong, WRONG) == []
 
 
-def test_a_job_file_that_is_gone_is_fine_one_that_is_there_speaks_for_itself():
+def test_a_job_file_that_is_gone_is_ok_one_that_is_there_speaks_for_itself():
     there = replace(SETTINGS, job_files=(replace(FILE, refused=""),))
     assert mended(there, JobKey("Open"), JobKey("Gone"), REFUSED) == [
         JobKey("Gone"),

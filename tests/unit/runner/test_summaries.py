@@ -377,7 +377,7 @@ def test_of_each_job_its_slowest_time_is_kept_and_of_many_the_slowest_first():
     assert found[0] == slow("a", 3.0, NOON + MINUTE)
 
 
-def test_what_was_before_the_last_bulletin_counts_no_more():
+def test_what_was_before_the_last_summary_counts_no_more():
     those = [slow("a", 9.0, NOON - MINUTE), slow("b", 0.1)]
     assert slowest_of(those, NOON) == (slow("b", 0.1),)
 

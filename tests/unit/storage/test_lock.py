@@ -168,7 +168,7 @@ def test_a_holder_that_is_still_writing_who_it_is_is_waited_for(tmp_path, begun)
         assert found == Holder(holder.pid, NOON, NOON + LENGTH)
 
 
-def test_a_holder_past_its_end_is_told_as_it_is(tmp_path):
+def test_a_holder_past_its_end_is_reported_as_it_is(tmp_path):
     with held(tmp_path) as (holder, _child):
         found = Lock(tmp_path).take(NOON + timedelta(hours=1), LENGTH)
         assert found == Holder(holder.pid, NOON, NOON + LENGTH)

@@ -81,7 +81,7 @@ def put_aside(state: State) -> list[str]:
         " fine since, failing since, taken back already"
     ).split(", "),
 )
-def test_what_was_owed_is_owed_again_and_the_rest_counts_unless_judged_since(
+def test_what_was_queued_is_queued_again_and_the_rest_counts_unless_judged_since(
     since, expected
 ):
     assert rejoined(since, OLD) == expected

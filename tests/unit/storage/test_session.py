@@ -173,7 +173,7 @@ def stem(facts: Job) -> str:
 # Which jobs have a file.
 
 
-def test_a_job_that_is_plainly_fine_never_gets_a_file(tmp_path):
+def test_a_job_that_is_plainly_ok_never_gets_a_file(tmp_path):
     state = State(tmp_path)
     a_run(state, judged={"a": OK, "b": OK})
     assert not _jobs(state).exists()
@@ -185,7 +185,7 @@ def test_a_job_that_fails_has_a_file_and_is_listed(state):
     assert set(state.load_run().records) == {stem(A), stem(B)}
 
 
-def test_a_job_that_is_fine_again_loses_its_file(state):
+def test_a_job_that_is_ok_again_loses_its_file(state):
     a_run(state, judged={"a": OK})
     assert files(state) == {stem(B)}
     assert state.load_run().records == (stem(B),)
@@ -225,7 +225,7 @@ def test_what_waits_to_be_durable_is_known_until_it_is(state):
     assert state.load().records[A.key].pending
 
 
-def test_a_job_that_failed_and_was_fine_again_before_it_was_durable_has_no_file(
+def test_a_job_that_failed_and_was_ok_again_before_it_was_durable_has_no_file(
     tmp_path,
 ):
     session = StoreSession(State(tmp_path), State(tmp_path).load(), (), NOON)
@@ -255,7 +255,7 @@ def test_a_job_that_no_run_meets_is_dropped_after_thirty_days(state):
     assert state.load_run().records == (stem(A),)
 
 
-def test_what_is_owed_is_never_dropped(state):
+def test_what_is_queued_is_never_dropped(state):
     message = Message("ab", MessageKind.ALERT, "s", "b", OPS, NOON)
     state.save([failing(B, queued=(message,), unseen_since=NOON)])
     a_run(state, [A], now=NOON + 99 * DAY)
@@ -280,7 +280,7 @@ def test_a_job_that_is_met_again_starts_its_thirty_days_anew(state):
 CUT_AT = {r"line \d+ column \d+ \(char \d+\)": "line N"}
 
 
-def test_what_is_lost_is_unknown_and_told_in_one_mail(state, approved):
+def test_what_is_lost_is_unknown_and_reported_in_one_mail(state, approved):
     damage(state, stem(A))
     (_jobs(state) / f"{stem(B)}.json").unlink()
     as_met = a_run(state)
@@ -292,7 +292,7 @@ def test_what_is_lost_is_unknown_and_told_in_one_mail(state, approved):
     assert len(list((state.folder / "quarantine").iterdir())) == 1
 
 
-def test_it_is_told_once_though_its_job_is_not_due_for_hours(state):
+def test_it_is_reported_once_though_its_job_is_not_due_for_hours(state):
     damage(state, stem(A))
     for hour in range(5):
         as_met = a_run(state, now=NOON + timedelta(hours=hour))
@@ -303,7 +303,7 @@ def test_it_is_told_once_though_its_job_is_not_due_for_hours(state):
     assert summaries(state) == []
 
 
-def test_it_is_told_once_though_its_job_is_never_met_again(state):
+def test_it_is_reported_once_though_its_job_is_never_met_again(state):
     damage(state, stem(A))
     a_run(state, [B])
     sent(state)
@@ -321,7 +321,7 @@ def test_a_job_that_is_met_again_after_days_is_still_unknown(state):
     assert a_run(state, now=NOON + 20 * DAY)[A.key].status is Status.UNKNOWN
 
 
-def test_a_lost_job_that_is_fine_is_a_job_without_a_file_again(state):
+def test_a_lost_job_that_is_ok_is_a_job_without_a_file_again(state):
     damage(state, stem(A))
     a_run(state, judged={"a": OK})
     sent(state)
@@ -330,13 +330,13 @@ def test_a_lost_job_that_is_fine_is_a_job_without_a_file_again(state):
     assert state.load_run().records == (stem(B),)
 
 
-def test_a_lost_job_that_fails_is_told_of_again_at_once(state):
+def test_a_lost_job_that_fails_is_reported_again_at_once(state):
     damage(state, stem(A))
     a_run(state, judged={"a": FAILING})
     assert state.load().records[A.key].notified_at == NOON
 
 
-def test_what_is_lost_later_is_told_in_a_mail_of_its_own(state, approved):
+def test_what_is_lost_later_is_reported_in_a_mail_of_its_own(state, approved):
     damage(state, stem(A))
     a_run(state)
     damage(state, stem(A), stem(B))
@@ -392,7 +392,7 @@ def test_a_note_without_a_time_counts_as_new(state, since):
 @pytest.mark.parametrize("lost", [[A], [A, B]], ids=["one", "all"])
 @pytest.mark.parametrize("others", [[], [RUN]], ids=["", "run.json"])
 @pytest.mark.parametrize("judged", [{}, {"a": OK}], ids=["not due", "due"])
-def test_killed_at_any_step_one_summary_is_owed_and_no_lost_job_is_fine(
+def test_killed_at_any_step_one_summary_is_queued_and_no_lost_job_is_ok(
     state, lost, others, judged
 ):
     stems = [*others, *(stem(facts) for facts in lost)]
@@ -430,7 +430,7 @@ OLD = OldEntry("Web for c|c", True, SINCE, SINCE, 7)
 C = job("c", formerly="Web for c|*")
 
 
-def test_what_failed_under_the_older_program_is_not_told_again(tmp_path):
+def test_what_failed_under_the_older_program_is_not_reported_again(tmp_path):
     state = State(tmp_path)
     as_met = a_run(state, [C], {"c": FAILING}, old=[OLD])
     assert as_met[C.key].failures == 7
@@ -445,7 +445,7 @@ def test_it_is_taken_over_though_it_is_not_due_for_hours(tmp_path):
     assert state.load().records[C.key].failing_since == SINCE
 
 
-def test_what_is_fine_by_now_is_not_taken_over_twice(tmp_path):
+def test_what_is_ok_by_now_is_not_taken_over_twice(tmp_path):
     state = State(tmp_path)
     a_run(state, [C], {"c": OK}, old=[OLD])
     assert a_run(state, [C])[C.key] == Record(C.key)
@@ -482,7 +482,7 @@ def test_a_job_that_never_turns_up_is_forgotten_with_a_word(tmp_path, caplog, ap
     assert files(state) == set()
 
 
-def test_what_was_fine_under_the_older_program_leaves_nothing(tmp_path, caplog):
+def test_what_was_ok_under_the_older_program_leaves_nothing(tmp_path, caplog):
     state = State(tmp_path)
     with caplog.at_level(logging.WARNING):
         a_run(state, [A], old=[OldEntry("Web for c|c", False)])
@@ -514,7 +514,7 @@ def test_killed_at_any_step_an_upgrade_neither_repeats_nor_forgets(tmp_path):
 # Bulletins.
 
 
-def a_bulletin(session: StoreSession, number: int) -> Message:
+def a_summary(session: StoreSession, number: int) -> Message:
     subject = f"daily summary {number}"
     message = Message(f"b{number}", MessageKind.SUMMARY, subject, "b", OPS, NOON)
     series = SummarySeries("daily", number, NOON, NOON)
@@ -524,7 +524,7 @@ def a_bulletin(session: StoreSession, number: int) -> Message:
 
 def test_a_number_outlives_what_else_is_noted_and_the_mail_that_bears_it(state):
     session = StoreSession(state, state.load(), (), NOON)
-    message = a_bulletin(session, 12)
+    message = a_summary(session, 12)
     session.commit()
     assert state.load().records[OWN_KEY].queued == (message,)
     damage(state, stem(A))
@@ -537,7 +537,7 @@ def test_a_number_outlives_what_else_is_noted_and_the_mail_that_bears_it(state):
     assert state.load().records[OWN_KEY].queued == ()
 
 
-def test_nothing_new_of_bulletins_costs_no_write(state):
+def test_nothing_new_of_summaries_costs_no_write(state):
     session = StoreSession(state, state.load(), (), NOON)
     session.keep_summaries(())
     assert session.waiting_since is None
@@ -551,7 +551,7 @@ def test_killed_at_any_step_no_number_is_there_without_its_mail(state):
         try:
             session = StoreSession(dying, dying.load(), (), NOON)
             number = 1 + sum(one.number for one in session.summaries)
-            a_bulletin(session, number)
+            a_summary(session, number)
             session.keep(failing(C))
             session.commit()
             killed = False

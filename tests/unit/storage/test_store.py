@@ -295,7 +295,7 @@ def test_what_could_not_be_read_again_is_not_written(state, caplog, approved):
 
 
 @pytest.mark.parametrize("name", ["", "jobs"])
-def test_a_folder_that_cannot_be_used_is_told_before_anything(tmp_path, name):
+def test_a_folder_that_cannot_be_used_is_reported_before_anything(tmp_path, name):
     folder = tmp_path / "state"
     folder.mkdir()
     if name:
@@ -307,7 +307,7 @@ def test_a_folder_that_cannot_be_used_is_told_before_anything(tmp_path, name):
     assert not (folder / "lock").exists()
 
 
-def test_a_folder_of_jobs_that_is_none_is_told_when_reading(tmp_path, approved):
+def test_a_folder_of_jobs_that_is_none_is_reported_when_reading(tmp_path, approved):
     (tmp_path / "jobs").touch()
     with pytest.raises(StateError) as caught:
         State(tmp_path).load()

@@ -24,16 +24,16 @@ def test_every_error_is_named_with_its_path_and_what_to_do(tmp_path, number, app
     assert not re.search("[{}]", said)
 
 
-def test_an_error_without_a_remedy_is_told_as_it_is(tmp_path, approved):
+def test_an_error_without_a_remedy_is_reported_as_it_is(tmp_path, approved):
     said = str(trouble(tmp_path / "x", "read it", OSError(71, "Protocol error")))
     approved(said)
 
 
-def test_a_folder_that_can_be_used_is_fine(tmp_path):
+def test_a_folder_that_can_be_used_is_ok(tmp_path):
     assert why_not_usable(tmp_path) == ""
 
 
-def test_a_link_to_a_folder_is_fine(tmp_path):
+def test_a_link_to_a_folder_is_ok(tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to("there")
     assert why_not_usable(tmp_path / "link") == ""

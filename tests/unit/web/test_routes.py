@@ -214,7 +214,7 @@ def test_a_new_key_is_known_without_a_new_start(tmp_path):
         assert b"mac" in daemon.ask(path)[1]
 
 
-def test_it_can_be_asked_on_any_path_and_told_nothing(tmp_path):
+def test_it_can_be_asked_on_any_path_and_learns_nothing(tmp_path):
     instance = Instance(tmp_path, MAIL)
     instance.cron()
     kept = instance.everything_written()

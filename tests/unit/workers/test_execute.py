@@ -220,7 +220,7 @@ def test_what_a_hook_sent_before_it_raised_is_kept(folder):
     assert sent.subject == "half"
 
 
-def test_a_hook_that_says_it_told_somebody_is_believed(folder):
+def test_a_hook_that_says_it_notified_somebody_is_believed(folder):
     assert hooked(folder, "def onFailure(self): return True") == ()
 
 
@@ -281,7 +281,7 @@ def test_a_recovery_goes_to_those_who_got_the_alert(folder, approved):
         approved(mail.body, name, hide=REAL)
 
 
-def test_a_recovery_is_told_on_state_change_only(folder):
+def test_a_recovery_is_reported_on_state_change_only(folder):
     more = """
         def notifyOnFailureEvery(self): return JobFailureNotificationFrequency.EVERYTIME
         def onStateChangeSuccess(self): return self.sendEmail('up', 'again')

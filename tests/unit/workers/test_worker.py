@@ -182,7 +182,7 @@ def test_what_a_job_prints_is_kept_up_to_a_limit_and_holds_nobody_up(folder):
     assert found.endswith("x ...")
 
 
-def test_a_job_that_is_fine_has_no_evidence(folder):
+def test_a_job_that_is_ok_has_no_evidence(folder):
     assert output(folder, "print('hello'); return True") == ""
 
 
@@ -347,7 +347,7 @@ def test_a_signal_handler_can_only_be_set_where_it_harms_its_own_file(folder):
     assert notified.seconds < SOON_S
 
 
-def test_a_job_that_sees_one_problem_again_is_told_by_its_record(folder):
+def test_a_job_that_sees_one_problem_again_is_known_by_its_record(folder):
     before = failing_record(JobKey("Job", "Job"))
     notified = folder.run_one("Job", job("Job", "return False"), records=before)
     assert notified.reports["Job"].decision is Decision.ALREADY_NOTIFIED
