@@ -73,7 +73,7 @@ def row_of(peer: Peer, reply: PeerReply, zone: tzinfo | None) -> dict[str, Any]:
     reading = reply.reading
     answer = reading.answer if reading else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
-    row |= {"peer": peer.name, "url": peer.url.partition("?")[0].rpartition("@")[2]}
+    row |= {"peer": peer.name, "url": peer.url.partition("?")[0]}
     row["round_trip"] = f"{reply.seconds:.2f} s"
     row["signature"] = "no key is shared"
     if peer.key:
@@ -101,7 +101,7 @@ def key_lines(settings: Settings, name: str) -> Iterator[str]:
     known = next(
         (peer for peer in settings.peers.peers if peer.name == name.lower()), None
     )
-    url = known.url if known else f"https://URL-OF-{name.upper()}/"
+    url = known.address if known else f"https://URL-OF-{name.upper()}/"
     contact = known.contact if known else f"ADMIN-OF-{name.upper()}@example.com"
     ours = settings.alertcontact[0]
     yield f"Here, in [peers] of {settings.path}:"

@@ -13,6 +13,7 @@ from lib.config.peers import peer_options
 from lib.config.targets import TargetSection, target_sections, typed
 from lib.core.ini import IniFile, OptionValue
 from lib.core.sanitize import scrubbed
+from lib.core.secret import Secrets
 
 COLUMNS = ("option", "value", "from")
 _PEER_KEY = re.compile(r"(,\s*key(?:_command)?\s*=).*")
@@ -21,7 +22,7 @@ Tables = Mapping[str, Mapping[str, Option]]
 
 
 def sections(
-    ini: IniFile, patterns: Sequence[str], tables: Tables, secrets: tuple[str, ...]
+    ini: IniFile, patterns: Sequence[str], tables: Tables, secrets: Secrets
 ) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
     """Return the rows of each section that a pattern names, and the unmatched patterns.
 
@@ -44,7 +45,7 @@ def _matches(title: str, pattern: str) -> bool:
     return title == pattern or fnmatchcase(title, pattern)
 
 
-def _clean(row: Mapping[str, str], secrets: tuple[str, ...]) -> dict[str, str]:
+def _clean(row: Mapping[str, str], secrets: Secrets) -> dict[str, str]:
     return {name: scrubbed(text, secrets) for name, text in row.items()}
 
 

@@ -26,6 +26,7 @@ from lib.config.sections import check_targets, read_section, title_of
 from lib.core.ini import IniFile
 from lib.core.jobs import JobFile
 from lib.core.sanitize import harmless, scrubbed
+from lib.core.secret import Secrets
 from lib.core.settings import AnswerEndpoint, Limits, Problem, Settings, SummaryTimes
 from lib.system.permissions import can_anybody_replace
 
@@ -63,7 +64,7 @@ def load_settings(
     try:
         content = read_ini(path)
     except IniError as error:
-        raise SettingsError(_for_people(error.problems, ())) from error
+        raise SettingsError(_for_people(error.problems, Secrets())) from error
     ini, folder = content.ini, path.parent
     problems = [*content.problems, *file_problems(ini)]
     tables = _read_tables(ini, problems)
@@ -184,9 +185,7 @@ def _beside(folder: Path, path: str) -> Path:
     return folder / os.path.expanduser(path)
 
 
-def _for_people(
-    problems: Iterable[Problem], secrets: tuple[str, ...]
-) -> tuple[Problem, ...]:
+def _for_people(problems: Iterable[Problem], secrets: Secrets) -> tuple[Problem, ...]:
     return tuple(
         replace(
             problem,

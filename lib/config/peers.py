@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from msgspec.structs import replace
-
 from lib.config.fields import MAX_NAME, addresses, command, is_this_machine, url
 from lib.config.options import PEERS, Option, read_options, secret_options
 from lib.config.secrets import find_secret
@@ -88,7 +86,7 @@ def find_keys(
         found[name] = (address, contact, ("key", key))
         line = ini.options("peers")[name]
         text = f"{address},{contact},key={key.reveal()}"
-        ini.options("peers")[name] = replace(line, raw=text)
+        ini.options("peers")[name] = line.with_raw(text)
     return found, wrong
 
 
@@ -126,8 +124,15 @@ def peers_in(values: Mapping[str, Any]) -> Peers:
     """Return the peers that the values of [peers] name, and how to ask them."""
     rules = {name: value for name, value in values.items() if name in PEERS}
     lines = [(name, value) for name, value in values.items() if name not in PEERS]
-    peers = (Peer(name, url, email, key[1]) for name, (url, email, key) in lines)
-    return Peers(tuple(peers), **rules)
+    return Peers(tuple(_peer(name, *value) for name, value in lines), **rules)
+
+
+def _peer(name: str, address: str, contact: str, key: tuple[str, Secret]) -> Peer:
+    scheme, _slashes, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    login, _at, host = host.rpartition("@")
+    url = f"{scheme}://{host}{slash}{path}"
+    return Peer(name, url, contact, key[1], Secret(login))
 
 
 def without_ourselves(

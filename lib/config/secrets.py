@@ -15,7 +15,7 @@ from typing import IO, Any
 from lib.config.fields import shown
 from lib.config.options import SECRET_SUFFIXES
 from lib.core.ini import IniFile
-from lib.core.secret import Secret
+from lib.core.secret import Secret, Secrets
 from lib.core.settings import Problem
 from lib.system.errors import shortage
 from lib.system.permissions import why_not_run, why_not_secret, why_not_write
@@ -175,19 +175,17 @@ def _first_line(content: bytes) -> str:
     return line
 
 
-def secrets_in(ini: IniFile, more: Iterable[Secret]) -> tuple[str, ...]:
-    """Return the secrets that no log, mail or state may contain, longest first.
+def secrets_in(ini: IniFile, more: Iterable[Secret]) -> Secrets:
+    """Return the secrets that no log, mail or state may contain.
 
-    ``more`` are those that are not in the text.  They are plain here, for the one who
-    removes them from all that leaves.
+    ``more`` are those that are not in the text.
     """
     from urllib.parse import unquote
 
     secrets = {secret for _where, secret in _secrets(ini)}
     secrets |= {secret.reveal() for secret in more}
     secrets |= {unquote(secret) for secret in secrets}
-    long_enough = (secret for secret in secrets if len(secret) >= MIN_LENGTH)
-    return tuple(sorted(long_enough, key=lambda secret: (-len(secret), secret)))
+    return Secrets(secret for secret in secrets if len(secret) >= MIN_LENGTH)
 
 
 def file_problems(ini: IniFile) -> Iterator[Problem]:

@@ -119,7 +119,7 @@ def title_of(section: str) -> str:
 
 
 def _is_plain(section: str) -> bool:
-    """Return whether a title is well formed and can hold no secret, as nearly all are."""
+    """Return whether a title is well formed and holds no secret, as nearly all do."""
     words = section.split(" ", 2)
     return (
         len(section) <= MAX_NAME

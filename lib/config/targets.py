@@ -303,4 +303,4 @@ def _without_layout(options: Mapping[str, OptionValue]) -> dict[str, OptionValue
 def _with_host(value: OptionValue, host: str) -> OptionValue:
     if HOST not in value.raw:
         return value
-    return msgspec.structs.replace(value, raw=value.raw.replace(HOST, host))
+    return value.with_raw(value.raw.replace(HOST, host))

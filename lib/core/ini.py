@@ -13,18 +13,25 @@ from pathlib import Path
 import msgspec
 
 
-class OptionValue(msgspec.Struct, frozen=True, gc=False):
-    """The text of an option, and where it is."""
+class OptionValue:
+    """The text of an option, and where it is; only ``raw`` shows the text."""
 
-    raw: str
-    #: ``settings.cfg:12``
-    where: str
-    #: The title of the section that gives it.
-    section: str
+    __slots__ = ("raw", "where", "section")
+
+    def __init__(self, raw: str, where: str, section: str) -> None:
+        self.raw = raw
+        #: ``settings.cfg:12``
+        self.where = where
+        #: The title of the section that gives it.
+        self.section = section
 
     def __repr__(self) -> str:
         # The text may be a password.
         return f"<option of [{self.section}], {self.where}>"
+
+    def with_raw(self, raw: str) -> OptionValue:
+        """Return another text in the same place."""
+        return OptionValue(raw, self.where, self.section)
 
 
 class IniSection(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from lib.core.encoding import Count, Moment, Stored, check_moments
 from lib.core.enums import Decision, DeliveryResult, MessageKind
 from lib.core.sanitize import fit, scrubbed
+from lib.core.secret import Secrets
 
 #: The most of a mail's subject and body that is sent.
 MAX_SUBJECT = 1000
@@ -99,7 +100,7 @@ class Bundle(Stored, frozen=True):
     result: DeliveryResult = DeliveryResult.SENT
 
 
-def fit_mail(message: Message, secrets: tuple[str, ...]) -> Message:
+def fit_mail(message: Message, secrets: Secrets) -> Message:
     """Return a message without secrets, its subject and body within limits."""
     body = scrubbed(message.body, secrets)
     if len(body) > MAX_BODY:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
+from lib.core.secret import Secrets
 from lib.core.text import cut
 
 #: Texts are cut twice: to this length before secrets are removed, so that no half
@@ -13,7 +15,7 @@ RAW_LENGTH = 256 * 1024
 _CONTROL_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
-def scrubbed(text: str, secrets: tuple[str, ...]) -> str:
+def scrubbed(text: str, secrets: Iterable[str]) -> str:
     """Return ``text`` with every secret replaced by ``***``."""
     for secret in secrets:
         text = text.replace(secret, "***")
@@ -43,18 +45,18 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
-def fit(text: str, secrets: tuple[str, ...], length: int) -> str:
+def fit(text: str, secrets: Secrets, length: int) -> str:
     """Return a text as it may be shown: no secret, no control character, its start."""
     words = _clean(text[:RAW_LENGTH], secrets)
     return words if len(words) <= length else f"{words[:length]} ..."
 
 
-def fit_end(text: str, secrets: tuple[str, ...], length: int) -> str:
+def fit_end(text: str, secrets: Secrets, length: int) -> str:
     """Return a text as it may be shown: no secret, no control character, its end."""
     words = _clean(text[-RAW_LENGTH:], secrets)
     return words if len(words) <= length else f"... {words[-length:]}"
 
 
-def _clean(text: str, secrets: tuple[str, ...]) -> str:
+def _clean(text: str, secrets: Secrets) -> str:
     lines = scrubbed(text, secrets).expandtabs().splitlines()
     return "\n".join(harmless(line) for line in lines)

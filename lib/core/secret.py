@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 
 class Secret:
     """A password, token or key, which shows as ``***`` wherever it goes.
@@ -31,3 +33,24 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._text)
+
+
+class Secrets:
+    """All secrets of the settings, for the one who removes them from a text.
+
+    Iterating yields them plain, the longest first.
+    """
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._texts = tuple(sorted(set(texts), key=lambda text: (-len(text), text)))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+NO_SECRETS = Secrets()

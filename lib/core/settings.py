@@ -10,7 +10,7 @@ import msgspec
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
 from lib.core.jobs import JobFile
-from lib.core.secret import Secret
+from lib.core.secret import Secret, Secrets
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -50,10 +50,6 @@ class Mailbox(msgspec.Struct, frozen=True):
     #: A filter moves our mail to the trash: search there first.
     trash_first: bool = False
 
-    def __repr__(self) -> str:
-        """Return the class alone: there is a secret in it."""
-        return "<Mailbox>"
-
 
 class Mail(msgspec.Struct, frozen=True):
     """How mail leaves: ``[email]``."""
@@ -87,10 +83,6 @@ class Mail(msgspec.Struct, frozen=True):
         """Return whether there is a server to hand mail to."""
         return bool(self.smtpserver)
 
-    def __repr__(self) -> str:
-        """Return the class alone: there is a secret in it."""
-        return "<Mail>"
-
 
 class Limits(msgspec.Struct, frozen=True):
     """The resource limits of a worker."""
@@ -104,11 +96,21 @@ class Peer(msgspec.Struct, frozen=True):
     """Another instance, which watches us as we watch it: a line of ``[peers]``."""
 
     name: str
+    #: Its answer, without the login.
     url: str
     #: Its admin, who is notified.
     contact: str
     #: The shared secret for signatures; empty: answers are not signed.
     key: Secret = Secret()
+    #: ``user:password``, if its web server wants one.
+    login: Secret = Secret()
+
+    @property
+    def address(self) -> str:
+        """Return the URL with the login in it."""
+        scheme, _slashes, rest = self.url.partition("://")
+        login = f"{self.login.reveal()}@" if self.login else ""
+        return f"{scheme}://{login}{rest}"
 
 
 class Peers(msgspec.Struct, frozen=True):
@@ -166,8 +168,4 @@ class Settings(msgspec.Struct, frozen=True):
     #: The text of all sections, which workers type.
     ini: IniFile = msgspec.field(default_factory=lambda: IniFile(Path()))
     #: The secrets: no log, mail or state may contain them.
-    secrets: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        """Return the class alone: there are secrets in it."""
-        return "<Settings>"
+    secrets: Secrets = Secrets()

@@ -55,7 +55,7 @@ def ask(
                 return PeerReply(None, why, time.monotonic() - began)
             content = response.read(answer.MAX_BYTES)
     except (Unreachable, NotTried) as error:
-        why = http.without_credentials(str(error), peer.url)
+        why = http.without_credentials(str(error), peer.address)
         return PeerReply(None, why, time.monotonic() - began)
     now = utc_now()
     reading = answer.judged(
@@ -74,6 +74,8 @@ def ask(
 
 def _request_url(peer: Peer, nonce: str) -> str:
     if not nonce:
-        return peer.url
+        return peer.address
     separator = "&" if urlsplit(peer.url).query else "?"
-    return f"{peer.url}{separator}nonce={nonce}&key={answer.key_id(peer.key.reveal())}"
+    return (
+        f"{peer.address}{separator}nonce={nonce}&key={answer.key_id(peer.key.reveal())}"
+    )

@@ -19,6 +19,7 @@ from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
 from lib.core.jobs import Job, JobFile, JobKey
 from lib.core.sanitize import fit, fit_end
+from lib.core.secret import NO_SECRETS, Secrets
 from lib.plugins.base import JobBase, JobContext, JobSpawner
 from lib.plugins.errors import (
     REASON_TEXT_LENGTH,
@@ -72,7 +73,7 @@ def discover(
     file: JobFile,
     ini: IniFile,
     contact: tuple[str, ...],
-    secrets: tuple[str, ...] = (),
+    secrets: Secrets = NO_SECRETS,
     *,
     formerly: bool = True,
 ) -> Discovered:
@@ -91,7 +92,7 @@ class _Discoverer(msgspec.Struct):
     file: JobFile
     ini: IniFile
     contact: tuple[str, ...]
-    secrets: tuple[str, ...]
+    secrets: Secrets
     formerly: bool
     jobs: dict[JobKey, LoadedJob] = {}
     #: The current step, for the error message.

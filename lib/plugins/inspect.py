@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.jobs import MAX_TIMEOUT_S, Job, JobFile, JobKey, Policy
 from lib.core.sanitize import harmless, scrubbed
+from lib.core.secret import Secrets
 from lib.plugins.base import JobBase, read_addresses
 from lib.plugins.errors import described, formatted, shown
 
@@ -40,7 +41,7 @@ class JobInspector:
         file: JobFile,
         job: JobBase,
         contact: tuple[str, ...],
-        secrets: tuple[str, ...],
+        secrets: Secrets,
         *,
         formerly: bool = True,
     ) -> None:

@@ -16,6 +16,7 @@ from lib.core.jobs import CatalogEntry, Job, JobKey
 from lib.core.messages import fit_mail
 from lib.core.records import RunRecord
 from lib.core.results import CheckResult, JobReport
+from lib.core.secret import NO_SECRETS, Secrets
 from lib.core.text import first_line
 from lib.runner.blame import LostJob
 from lib.runner.manager import Event, JobsMet
@@ -37,7 +38,7 @@ class JobResults:
         selection: Selection,
         summaries: Summaries,
         now: Callable[[], datetime],
-        secrets: tuple[str, ...] = (),
+        secrets: Secrets = NO_SECRETS,
         zone: tzinfo | None = None,
     ) -> None:
         self._session = session

@@ -20,6 +20,7 @@ from lib.core import encoding
 from lib.core.decisions import DETAILS, Entry
 from lib.core.jobs import JobKey
 from lib.core.sanitize import harmless, scrubbed
+from lib.core.secret import NO_SECRETS, Secrets
 from lib.system.files import Damaged, open_to_write, read_capped, write_whole
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class AuditLog:
     """What a run has decided, on its way to the file."""
 
     def __init__(
-        self, folder: Path, secrets: tuple[str, ...], most_bytes: int = MAX_BYTES
+        self, folder: Path, secrets: Secrets, most_bytes: int = MAX_BYTES
     ) -> None:
         self._path = folder / NAME
         self._older = folder / OLDER_NAME
@@ -151,7 +152,7 @@ def reaches_back_to(folder: Path) -> datetime | None:
     return None
 
 
-def as_line(entry: Entry, secrets: tuple[str, ...] = ()) -> str:
+def as_line(entry: Entry, secrets: Secrets = NO_SECRETS) -> str:
     """Return an entry as a line: its parts with tabs between, the details as JSON.
 
     No secret is in it, and no letter that a terminal takes for an order.
@@ -199,7 +200,7 @@ def _second(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _scrubbed(value: Any, secrets: tuple[str, ...]) -> Any:
+def _scrubbed(value: Any, secrets: Secrets) -> Any:
     if isinstance(value, dict):
         return {name: _scrubbed(part, secrets) for name, part in value.items()}
     if isinstance(value, list):

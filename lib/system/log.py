@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from lib.core.sanitize import scrubbed
+from lib.core.secret import Secrets
 from lib.system.streams import error_stream
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ _STREAMS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")
 class _Formatter(logging.Formatter):
     """A formatter that removes secrets, whatever was logged."""
 
-    def __init__(self, secrets: tuple[str, ...], form: str = FORMAT) -> None:
+    def __init__(self, secrets: Secrets, form: str = FORMAT) -> None:
         super().__init__(form)
         self._secrets = secrets
 
@@ -44,7 +45,7 @@ class _Formatter(logging.Formatter):
 
 def start_log(
     logfile: Path,
-    secrets: tuple[str, ...],
+    secrets: Secrets,
     *,
     to_file: bool,
     to_stderr: bool,

@@ -19,6 +19,7 @@ from lib.core.messages import KIND_OF, Message
 from lib.core.records import Record
 from lib.core.results import CheckResult
 from lib.core.sanitize import fit, fit_end, scrubbed
+from lib.core.secret import NO_SECRETS, Secrets
 from lib.core.text import first_line, paragraphs, printed_part
 from lib.plugins import base
 from lib.plugins.discover import LoadedJob
@@ -135,7 +136,7 @@ def call_hook(
     record: Record,
     result: CheckResult,
     decision: Decision,
-    secrets: tuple[str, ...] = (),
+    secrets: Secrets = NO_SECRETS,
 ) -> HookResult:
     """Call onStateChangeSuccess for a recovery, onFailure for any other decision."""
     job = loaded.instance
@@ -193,9 +194,7 @@ def memory_to_keep(loaded: LoadedJob, record: Record) -> dict[str, Any] | None:
     return None if memory == dict(record.memory) else memory
 
 
-def fit_result(
-    result: CheckResult, kept: KeptOutput, secrets: tuple[str, ...]
-) -> CheckResult:
+def fit_result(result: CheckResult, kept: KeptOutput, secrets: Secrets) -> CheckResult:
     """Return a result without secrets and cut to size, with what the job printed."""
     trace = fit_end(result.output, secrets, TRACEBACK_LENGTH)
     printed = printed_part(fit(kept.text, secrets, MAX_PRINTED), shared=kept.shared)
@@ -212,7 +211,7 @@ def fit_result(
     )
 
 
-def fit_memory(memory: Any, secrets: tuple[str, ...]) -> Any:
+def fit_memory(memory: Any, secrets: Secrets) -> Any:
     """Return a memory, or a part of one, with secrets removed from every text."""
     if isinstance(memory, str):
         return scrubbed(memory, secrets)

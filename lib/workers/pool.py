@@ -21,6 +21,7 @@ from lib.core.messages import fit_mail
 from lib.core.policy import decide
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
+from lib.core.secret import Secrets
 from lib.plugins import legacy
 from lib.plugins.discover import LoadedJob
 from lib.plugins.errors import whereabouts
@@ -34,15 +35,11 @@ from lib.workers.output import KeptOutput, OutputCapture
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What applies to all tasks of a worker."""
 
-    secrets: tuple[str, ...] = ()
+    secrets: Secrets = Secrets()
     notifies: bool = True
     hook_timeout_s: float = 10.0
     #: The clock of the run.
     now: Callable[[], datetime]
-
-    def __repr__(self) -> str:
-        """Return the name alone: there are secrets in it."""
-        return "<Rules>"
 
 
 class Stage(enum.Enum):

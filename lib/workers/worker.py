@@ -22,6 +22,7 @@ from lib.core.ini import IniFile
 from lib.core.jobs import JobFile, JobKey, OldEntry
 from lib.core.policy import is_due, record_of
 from lib.core.records import Record
+from lib.core.secret import Secrets
 from lib.core.settings import Limits, Mail
 from lib.system.clock import utc_now
 from lib.system.process import MAX_PRINTED, Emit
@@ -45,7 +46,7 @@ class Order(msgspec.Struct, frozen=True):
     lost: frozenset[str] = frozenset()
     old_entries: tuple[OldEntry, ...] = ()
     contact: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
+    secrets: Secrets = Secrets()
     #: Run exactly these jobs, due or not; None: the jobs that are due.
     only: frozenset[JobKey] | None = None
     #: Call the hooks; False for -m run.
@@ -58,10 +59,6 @@ class Order(msgspec.Struct, frozen=True):
     zone: tzinfo | None = None
     #: The run's clock, which decides what is due; job code uses the machine's clock.
     now: Callable[[], datetime] = utc_now
-
-    def __repr__(self) -> str:
-        """Return the name alone: there are secrets in it."""
-        return "<Order>"
 
 
 def prepare() -> None:
