@@ -1,7 +1,4 @@
-"""A command line, read: which mode is asked for, with which words and flags.
-
-What modes share: the settings of a command line, and what stands below a table.
-"""
+"""The command line: modes, flags and exit codes, and the settings they lead to."""
 
 from __future__ import annotations
 
@@ -22,30 +19,30 @@ if TYPE_CHECKING:
 
 
 class Mode(msgspec.Struct, frozen=True):
-    """What a word behind ``-m`` does."""
+    """A mode: what ``-m NAME`` does."""
 
     #: ``module:function`` in lib.cli; the function takes the arguments and returns an
     #: exit code.
     act: str
     #: A line for --help.
     what: str
-    #: What stands behind it on the command line; empty where nothing may.
+    #: Its arguments, as --help shows them; empty if it takes none.
     words: str = ""
-    #: How many of these there may be.
+    #: The maximum number of arguments.
     most_words: int = 0
     takes_json: bool = False
-    #: Whether these words are names of jobs, which a shell may complete.
+    #: True if the arguments are job names, which a shell completes.
     takes_jobs: bool = False
-    #: One of these has to stand behind it; empty where any word may.
+    #: The arguments that it accepts; empty: any.
     choices: tuple[str, ...] = ()
 
 
 class Flag(msgspec.Struct, frozen=True):
-    """A flag of the command line, for those that tell of it."""
+    """A flag, as --help, the man page and shell completion show it."""
 
     names: tuple[str, ...]
     what: str
-    #: What stands behind it; empty where nothing does.
+    #: The name of its value; empty if it takes none.
     value: str = ""
     choices: tuple[str, ...] = ()
     repeats: bool = False
@@ -63,61 +60,61 @@ EXIT_CODES = {
 
 
 def read_plain_order(arguments: list[str]) -> SimpleNamespace | None:
-    """Return the arguments if they are what cron says each minute; else None.
+    """Return the arguments of a command line of cron; None: use ``read``.
 
-    As ``read`` would, but without argparse, whose loading each run would pay for.
+    The same as ``read`` returns, without the cost of importing argparse.
     """
     flags = {"-v": "verbose", "-d": "debug", "--nomail": "nomail"}
-    given = SimpleNamespace(
+    args = SimpleNamespace(
         mode="cron", file=None, jobs=[], state=None, json=False, words=[]
     )
-    given.verbose = given.debug = given.nomail = False
+    args.verbose = args.debug = args.nomail = False
     if arguments[:3] != ["-m", "cron", "-c"] or len(arguments) < 4:
         return None
-    given.ordered = arguments[3]
-    if given.ordered not in list(JobFrequency):
+    args.ordered = arguments[3]
+    if args.ordered not in list(JobFrequency):
         return None
     left = iter(arguments[4:])
     for word in left:
         if word in flags:
-            setattr(given, flags[word], True)
+            setattr(args, flags[word], True)
             continue
         value = next(left, "")
         if not value or value.startswith("-"):
             return None
         if word == "--jobs":
-            given.jobs.append(value)
+            args.jobs.append(value)
         elif word in ("-f", "--state"):
-            setattr(given, "file" if word == "-f" else "state", value)
+            setattr(args, "file" if word == "-f" else "state", value)
         else:
             return None
-    return given
+    return args
 
 
 def read(arguments: list[str], modes: Mapping[str, Mode]) -> argparse.Namespace:
     """Return the arguments, checked; a wrong one ends the program with exit code 2."""
     parser = parser_of(modes)
-    given = parser.parse_intermixed_args(arguments)
-    mode = modes[given.mode]
-    if given.mode == "cron" and given.ordered is None:
+    args = parser.parse_intermixed_args(arguments)
+    mode = modes[args.mode]
+    if args.mode == "cron" and args.ordered is None:
         parser.error("-m cron needs -c minute, hour, day or day_noon")
-    if given.mode != "cron" and given.ordered is not None:
-        parser.error(f"-m {given.mode} takes no -c")
-    if len(given.words) > mode.most_words:
-        parser.error(f"-m {given.mode} does not take {given.words[mode.most_words]!r}")
-    if mode.words.endswith("...") and not given.words:
+    if args.mode != "cron" and args.ordered is not None:
+        parser.error(f"-m {args.mode} takes no -c")
+    if len(args.words) > mode.most_words:
+        parser.error(f"-m {args.mode} does not take {args.words[mode.most_words]!r}")
+    if mode.words.endswith("...") and not args.words:
         what = "job; see -m list" if mode.words == "NAME..." else "section"
-        parser.error(f"-m {given.mode} needs the name of a {what}")
-    if mode.choices and not set(given.words) & set(mode.choices):
+        parser.error(f"-m {args.mode} needs the name of a {what}")
+    if mode.choices and not set(args.words) & set(mode.choices):
         *first, last = mode.choices
-        parser.error(f"-m {given.mode} needs {', '.join(first)} or {last}")
-    if given.json and not mode.takes_json:
-        parser.error(f"-m {given.mode} has no --json")
-    return given
+        parser.error(f"-m {args.mode} needs {', '.join(first)} or {last}")
+    if args.json and not mode.takes_json:
+        parser.error(f"-m {args.mode} has no --json")
+    return args
 
 
 def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
-    """Return what reads a command line: --help, the man page and shells tell of it."""
+    """Return the parser; --help, the man page and shell completion are made from it."""
     import argparse
     import platform
 
@@ -192,11 +189,11 @@ def flags_of(modes: Mapping[str, Mode]) -> list[Flag]:
 OK, TROUBLE, WRONG_USE = 0, 1, 2
 
 
-def settings_of(given: argparse.Namespace, *, with_password: bool = False) -> Settings:
-    """Return the settings, with the log started as the flags say."""
+def settings_of(args: argparse.Namespace, *, with_password: bool = False) -> Settings:
+    """Return the settings, and start the log as the flags say."""
     from lib.system.log import start_log
 
-    settings = read_settings(given, with_password=with_password)
+    settings = read_settings(args, with_password=with_password)
     if os.geteuid() == 0:
         from lib.cli.as_owner import check_owner
 
@@ -204,37 +201,36 @@ def settings_of(given: argparse.Namespace, *, with_password: bool = False) -> Se
     start_log(
         settings.logfile,
         settings.secrets,
-        to_file=given.verbose,
-        to_stderr=given.debug,
+        to_file=args.verbose,
+        to_stderr=args.debug,
         mails_to_file=settings.mail.nomail,
+        zone=settings.zone,
     )
     return settings
 
 
-def read_settings(
-    given: argparse.Namespace, *, with_password: bool = False
-) -> Settings:
-    """Return the settings that a command line names."""
+def read_settings(args: argparse.Namespace, *, with_password: bool = False) -> Settings:
+    """Return the settings, with what the command line overrides."""
     from lib.config.load import load_settings
 
     return load_settings(
-        given.file,
-        jobs=[Path(folder) for folder in given.jobs],
-        state=Path(given.state) if given.state else None,
-        nomail=given.nomail,
-        base=given.base,
+        args.file,
+        jobs=[Path(folder) for folder in args.jobs],
+        state=Path(args.state) if args.state else None,
+        nomail=args.nomail,
+        base=args.base,
         with_password=with_password,
     )
 
 
 def say_more(
-    given: argparse.Namespace, settings: Settings, warnings: tuple[str, ...]
+    args: argparse.Namespace, settings: Settings, warnings: tuple[str, ...]
 ) -> None:
-    """Print what a person should know below a table, the next step last."""
-    out: Any = sys.stderr if given.json else sys.stdout
+    """Print warnings and notes below a table, the next step last."""
+    out: Any = sys.stderr if args.json else sys.stdout
     for warning in warnings:
         print(f"warning: {warning}", file=out)
-    if settings.mail.nomail and not given.nomail:
+    if settings.mail.nomail and not args.nomail:
         print("Mail: nomail is set, so mails go to the log and to nobody.", file=out)
     notes = [problem for problem in settings.problems if problem.note]
     # The next step stands last, where the eye ends.

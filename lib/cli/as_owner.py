@@ -1,8 +1,8 @@
-"""A command that root has typed goes on as the user whose state folder it is about.
+"""Run a command that root typed as the owner of the state folder.
 
-Else it would leave files that the user's cron job cannot read, and run the user's
-settings and job files as root.  Of the settings root reads the one line that says where
-the state folder is, and of that folder to whom it belongs.
+As root it would leave files that the owner's cron job cannot read, and would run the
+owner's settings and job files.  Root reads only where the state folder is and who owns
+it.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 _GENERAL = re.compile(r"^\[general\].*?(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
 
 
-def become_owner(given: argparse.Namespace, arguments: list[str]) -> None:
-    """Start the command anew as the owner of its state folder; return if it is root's.
+def become_owner(args: argparse.Namespace, arguments: list[str]) -> None:
+    """Start the command again as the owner of its state folder; return if that is root.
 
-    A new program has nothing open or in memory that root could read and the user
-    cannot.  Raise StateError if the user cannot carry it out.
+    A new process has no file open and nothing in memory that only root may read.  Raise
+    StateError if the owner cannot run it.
     """
-    folder = _state_folder(given)
+    folder = _state_folder(args)
     try:
         owner = os.stat(folder)
     except OSError:
-        # Whoever goes on says what is wrong with it.
+        # The command itself reports what is wrong with the folder.
         return
     if owner.st_uid == 0:
         return
     user = user_name(owner.st_uid)
-    checker = str(given.base / "checker.py")
-    needed = [sys.executable, checker, str(given.base / "lib"), *_pythons_own()]
+    checker = str(args.base / "checker.py")
+    needed = [sys.executable, checker, str(args.base / "lib"), *_pythons_own()]
     try:
         become(owner.st_uid, owner.st_gid)
         for path in needed:
@@ -60,7 +60,7 @@ def become_owner(given: argparse.Namespace, arguments: list[str]) -> None:
 def _pythons_own() -> list[str]:
     """Return the folders of this Python and its libraries.
 
-    Not those that root alone has added, which the user does without.
+    Folders that only root has added to the path are left out.
     """
     standard = os.path.dirname(os.__file__)
     own = [path for path in sys.path if path.startswith((sys.prefix, standard))]
@@ -68,9 +68,9 @@ def _pythons_own() -> list[str]:
 
 
 def check_owner(state: Path, settings: Path) -> None:
-    """Raise StateError if root is about to use the state folder of another user.
+    """Raise StateError if root would use the state folder of another user.
 
-    That is one which only a file names that root has not read before.
+    This happens if only an included file names the folder.
     """
     try:
         owner = os.stat(state).st_uid
@@ -84,26 +84,26 @@ def check_owner(state: Path, settings: Path) -> None:
         )
 
 
-def _state_folder(given: argparse.Namespace) -> Path:
-    """Return what the command line says, or the settings, or else the default."""
-    if given.state:
-        return Path(given.state).absolute()
-    path: Path = given.file.absolute()
+def _state_folder(args: argparse.Namespace) -> Path:
+    """Return the state folder: of the command line, of the settings, or the default."""
+    if args.state:
+        return Path(args.state).absolute()
+    path: Path = args.file.absolute()
     try:
         owner = os.stat(path).st_uid
         text = decoded(file_content(path, is_main=True)[1])
     except (OSError, Unreadable):
-        # Reading all of it says so.
-        return Path(given.base).absolute() / "state"
+        # Loading the settings reports it.
+        return Path(args.base).absolute() / "state"
     general = IniText("".join(_GENERAL.findall(text)), path.name)
     named = general.value("general", "state")
     if named is None or not named.raw:
-        return Path(given.base).absolute() / "state"
+        return Path(args.base).absolute() / "state"
     return path.parent / _at_home_of(owner, named.raw)
 
 
 def _at_home_of(owner: int, path: str) -> str:
-    """Return a path with ``~`` as the owner of the settings means it."""
+    """Return a path in which ``~`` is the home of the owner of the settings."""
     import pwd
 
     first, slash, rest = path.partition("/")

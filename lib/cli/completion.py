@@ -1,8 +1,8 @@
-"""The scripts by which a shell completes a command line: modes, flags, names of jobs.
+"""Shell completion scripts for modes, flags and job names.
 
-They are made of the tables that ``--help`` is made of.  The names come from
-``-m completion jobs``, which reads them from the state folder.  To add a shell, write
-a function like these two and give it a row in SCRIPTS.
+They are generated from the same tables as ``--help``.  Job names come from
+``-m completion jobs``, which reads the state folder.  To add a shell, write a function
+like these two and give it a row in SCRIPTS.
 """
 
 from __future__ import annotations

@@ -57,16 +57,16 @@ def _carry_out(arguments: list[str], here: str) -> int:
     from lib.system.errors import StateError, shortage
     from lib.system.streams import OutputError
 
-    given: Any = read_plain_order(arguments) or read(arguments, MODES)
-    given.base = Path(here)
-    given.modes = MODES
-    given.file = Path(given.file) if given.file else given.base / "settings.cfg"
+    args: Any = read_plain_order(arguments) or read(arguments, MODES)
+    args.base = Path(here)
+    args.modes = MODES
+    args.file = Path(args.file) if args.file else args.base / "settings.cfg"
     try:
         if os.geteuid() == 0:
             from lib.cli.as_owner import become_owner
 
-            become_owner(given, arguments)
-        return function_of(MODES[given.mode])(given)
+            become_owner(args, arguments)
+        return function_of(MODES[args.mode])(args)
     except SettingsError as error:
         for problem in error.problems:
             print(f"checker: {problem}", file=sys.stderr)
@@ -82,32 +82,32 @@ def _carry_out(arguments: list[str], here: str) -> int:
         words = shortage(error)
         if not words:
             raise
-        print(f"checker: {words}; -m {given.mode} ends early", file=sys.stderr)
+        print(f"checker: {words}; -m {args.mode} ends early", file=sys.stderr)
         return TROUBLE
 
 
 def function_of(mode: Mode) -> Callable[[argparse.Namespace], int]:
     """Return what carries out a mode, its module loaded."""
     module, _colon, name = mode.act.partition(":")
-    found: Callable[[argparse.Namespace], int]
-    found = getattr(importlib.import_module(f"lib.cli.{module}"), name)
-    return found
+    function: Callable[[argparse.Namespace], int]
+    function = getattr(importlib.import_module(f"lib.cli.{module}"), name)
+    return function
 
 
-def cron(given: argparse.Namespace) -> int:
+def cron(args: argparse.Namespace) -> int:
     import logging
 
     from lib.runner.run import run
 
-    settings = settings_of(given, with_password=True)
+    settings = settings_of(args, with_password=True)
     for problem in settings.problems:
         if problem.warning:
             level = logging.INFO if problem.note else logging.WARNING
             logging.getLogger(__name__).log(level, "%s", problem)
-    return run(settings, JobFrequency(given.ordered))
+    return run(settings, JobFrequency(args.ordered))
 
 
-def daemon(given: argparse.Namespace) -> int:
+def daemon(args: argparse.Namespace) -> int:
     """Answer peers until SIGTERM or Ctrl-C."""
     from lib.config.reload import FreshSettings
     from lib.net.listen import CannotListen
@@ -115,19 +115,19 @@ def daemon(given: argparse.Namespace) -> int:
     from lib.web.routes import application
     from lib.web.server import Server
 
-    settings = settings_of(given)
-    fresh = FreshSettings(settings, lambda: read_settings(given))
+    settings = settings_of(args)
+    fresh = FreshSettings(settings, lambda: read_settings(args))
     try:
         server = Server(application(fresh), *settings.status.listen)
     except CannotListen as error:
         print(f"checker: [status] listen: {error}", file=sys.stderr)
         return TROUBLE
-    said = best_effort(sys.stdout.fileno())
+    out = best_effort(sys.stdout.fileno())
     for host, port in server.addresses:
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         print(
             f"checker: process {os.getpid()} answers peers on http://{where}/",
-            file=said,
+            file=out,
         )
     server.serve()
     return OK

@@ -1,4 +1,4 @@
-"""The man page, ``contrib/checker.1``, made of the tables that ``--help`` is made of.
+"""The man page, ``contrib/checker.1``, generated from the same tables as ``--help``.
 
 ``make man`` writes it: ``python -m lib.cli.manpage``.
 """
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from lib.cli.arguments import ABOUT, EXIT_CODES, VERSION, Flag, Mode, flags_of
 
-#: What is said there and nowhere in --help: title, and paragraphs.
+#: Paragraphs that --help does not have.
 _DESCRIPTION = (
     "Each minute cron starts it to run the jobs that are due, to mail those who want "
     "to hear of them, and to remember what it must in small files. No process stays "
@@ -86,9 +86,9 @@ def _items(items: Iterable[tuple[str, str]]) -> Iterable[str]:
         yield from (".TP", term, _text(what[:1].upper() + what[1:]) + ".")
 
 
-def _paragraphs(those: Iterable[str]) -> Iterable[str]:
-    for one in those:
-        yield from (".PP", *(_text(line) for line in re.split(r"(?<=\.) ", one)))
+def _paragraphs(paragraphs: Iterable[str]) -> Iterable[str]:
+    for paragraph in paragraphs:
+        yield from (".PP", *(_text(line) for line in re.split(r"(?<=\.) ", paragraph)))
 
 
 def _bold(text: str) -> str:
@@ -100,7 +100,7 @@ def _italic(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text in which roff finds no order of its own."""
+    """Return a text with the special characters of roff escaped."""
     text = text.replace("\\", r"\e").replace("-", _MINUS).replace("'", r"\(aq")
     return rf"\&{text}" if text.startswith(".") else text
 

@@ -1,4 +1,4 @@
-"""-m peers and -m peerkey: ask the peers now, and make a key for one."""
+"""-m peers and -m peerkey: ask all peers now, and make a key for one."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 COLUMNS = ("peer", "age", "round_trip", "signature", "clock", "last_run", "url", "says")
 
 
-def peers(given: argparse.Namespace) -> int:
+def peers(args: argparse.Namespace) -> int:
     """Ask each peer now, and show what it answers."""
-    settings = settings_of(given)
-    if not settings.peers.peers and not given.json:
+    settings = settings_of(args)
+    if not settings.peers.peers and not args.json:
         print(f"{settings.path}: [peers] names nobody")
         return OK
     table.show(
         COLUMNS,
         rows(settings),
-        as_json=given.json,
+        as_json=args.json,
         out=sys.stdout,
         headings={"last_run": f"last run {offset_words(settings.zone, utc_now())}"},
     )
     return OK
 
 
-def peerkey(given: argparse.Namespace) -> int:
+def peerkey(args: argparse.Namespace) -> int:
     """Print what to do with a new key for a peer."""
     from lib.config.peers import peer_name
 
-    settings = settings_of(given)
+    settings = settings_of(args)
     try:
-        name = peer_name("".join(given.words), settings.servername)
+        name = peer_name("".join(args.words), settings.servername)
     except ValueError as error:
         print(f"checker: -m peerkey: {error}", file=sys.stderr)
         return WRONG_USE
@@ -69,7 +69,7 @@ def rows(settings: Settings) -> list[dict[str, Any]]:
 
 
 def row_of(peer: Peer, reply: PeerReply, zone: tzinfo | None) -> dict[str, Any]:
-    """Return what a peer has answered just now."""
+    """Return the reply of a peer as a row."""
     reading = reply.reading
     answer = reading.answer if reading else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lib.storage.store import State
 
 
-def list_jobs(given: argparse.Namespace) -> int:
+def list_jobs(args: argparse.Namespace) -> int:
     from lib.core.policy import record_of
     from lib.core.text import offset_words
     from lib.report import table
@@ -27,47 +27,50 @@ def list_jobs(given: argparse.Namespace) -> int:
     from lib.storage.store import last_runs
     from lib.system.clock import utc_now
 
-    settings = settings_of(given)
-    there = adhoc.meet(settings)
+    settings = settings_of(args)
+    loaded = adhoc.meet(settings)
     state = _state_of(settings)
-    found = state.load()
-    last = last_runs(found.run)
+    stored = state.load()
+    last = last_runs(stored.run)
     judged = {key for key, job in state.load_catalog().items() if job.judged}
     now = utc_now()
     rows = job_rows(
-        there.jobs,
-        {job.key: record_of(job.key, found.records, found.lost) for job in there.jobs},
+        loaded.jobs,
+        {
+            job.key: record_of(job.key, stored.records, stored.lost)
+            for job in loaded.jobs
+        },
         judged,
         now,
         settings.zone,
         ran_at={
             job.key: last[job.frequency]
-            for job in there.jobs
+            for job in loaded.jobs
             if job.frequency in last and job.key in judged
         },
     )
     table.show(
         JOB_COLUMNS,
         rows,
-        as_json=given.json,
+        as_json=args.json,
         out=sys.stdout,
         title="jobs",
         headings={"last_run": f"last run {offset_words(settings.zone, now)}"},
     )
-    say_more(given, settings, there.warnings)
+    say_more(args, settings, loaded.warnings)
     return OK
 
 
-def why(given: argparse.Namespace) -> int:
+def why(args: argparse.Namespace) -> int:
     from lib.config.fields import nearest
     from lib.core.text import offset_words
     from lib.report import explain, table
     from lib.system.clock import utc_now
 
-    settings = settings_of(given)
+    settings = settings_of(args)
     state = _state_of(settings)
     records, catalog = state.load().records, state.load_catalog()
-    matching, unmatched = explain.stories(settings.state, given.words, records, catalog)
+    matching, unmatched = explain.stories(settings.state, args.words, records, catalog)
     for pattern in unmatched:
         hint = nearest(pattern, [known.name for known in catalog.values()])
         print(
@@ -76,7 +79,7 @@ def why(given: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     now, zone = utc_now(), settings.zone
-    if given.json:
+    if args.json:
         rows = [explain.row_of(story, now, zone) for story in matching]
         table.show((), rows, as_json=True, out=sys.stdout)
         return TROUBLE if unmatched else OK
@@ -98,30 +101,30 @@ def why(given: argparse.Namespace) -> int:
     return TROUBLE if unmatched else OK
 
 
-def status(given: argparse.Namespace) -> int:
+def status(args: argparse.Namespace) -> int:
     from lib.core.jobs import OWN_KEY
     from lib.report import status as status_report
     from lib.report import table
     from lib.storage.session import notes_of
     from lib.system.clock import utc_now
 
-    settings = settings_of(given)
+    settings = settings_of(args)
     state = _state_of(settings)
-    found, catalog = state.load(), state.load_catalog()
-    own = found.records.get(OWN_KEY)
+    stored, catalog = state.load(), state.load_catalog()
+    own = stored.records.get(OWN_KEY)
     rows = status_report.rows(
         settings,
-        found.run,
-        found.records,
+        stored.run,
+        stored.records,
         utc_now(),
         catalog,
         notes_of(own).summaries if own else (),
     )
-    table.show(status_report.COLUMNS, rows, as_json=given.json, out=sys.stdout)
+    table.show(status_report.COLUMNS, rows, as_json=args.json, out=sys.stdout)
     return OK
 
 
-def show(given: argparse.Namespace) -> int:
+def show(args: argparse.Namespace) -> int:
     """Print sections of the settings as they count, each option with its origin."""
     from lib.cli import show_settings
     from lib.config.fields import nearest
@@ -129,17 +132,15 @@ def show(given: argparse.Namespace) -> int:
     from lib.config.kinds import KINDS
     from lib.report import table
 
-    settings = settings_of(given)
+    settings = settings_of(args)
     tables = {kind: known.table for kind, known in KINDS.items()}
     # Read again, because the sections that are wrong were taken out.
     ini = read_ini(settings.path).ini
-    named, unmatched = show_settings.sections(
-        ini, given.words, tables, settings.secrets
-    )
+    named, unmatched = show_settings.sections(ini, args.words, tables, settings.secrets)
     for pattern in unmatched:
         hint = nearest(pattern, ini)
         print(f"checker: there is no section {pattern!r}{hint}", file=sys.stderr)
-    if given.json:
+    if args.json:
         rows = [
             {"section": title, **row} for title, rows in named.items() for row in rows
         ]
@@ -153,17 +154,17 @@ def show(given: argparse.Namespace) -> int:
     return TROUBLE if unmatched else OK
 
 
-def crontab(given: argparse.Namespace) -> int:
+def crontab(args: argparse.Namespace) -> int:
     # Wrong settings are reported here, before the lines are used.
-    settings_of(given)
-    command = [sys.executable, str(given.base / "checker.py")]
+    settings_of(args)
+    command = [sys.executable, str(args.base / "checker.py")]
     options = []
-    if given.file != given.base / "settings.cfg":
-        options += ["-f", str(given.file.absolute())]
-    for folder in given.jobs:
+    if args.file != args.base / "settings.cfg":
+        options += ["-f", str(args.file.absolute())]
+    for folder in args.jobs:
         options += ["--jobs", str(Path(folder).absolute())]
-    if given.state:
-        options += ["--state", str(Path(given.state).absolute())]
+    if args.state:
+        options += ["--state", str(Path(args.state).absolute())]
     for line in crontab_lines(command, options):
         print(line)
     return OK
@@ -194,17 +195,17 @@ def crontab_lines(command: Sequence[str], options: Sequence[str]) -> Iterator[st
         yield f"{slot:<18} {line.replace('%', chr(92) + '%')}"
 
 
-def completion(given: argparse.Namespace) -> int:
+def completion(args: argparse.Namespace) -> int:
     """Print a shell's script, or for such a script the names of the known jobs."""
     from lib.cli.completion import SCRIPTS
     from lib.storage.store import State
 
-    (what,) = given.words
+    (what,) = args.words
     if what in SCRIPTS:
-        print(SCRIPTS[what](given.modes), end="")
+        print(SCRIPTS[what](args.modes), end="")
         return OK
     # Asked at each press of a key: no job code is loaded for it.
-    catalog = State(settings_of(given).state).load_catalog()
+    catalog = State(settings_of(args).state).load_catalog()
     for name in sorted({known.name for known in catalog.values()}):
         if name.isprintable():
             print(name)

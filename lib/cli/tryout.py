@@ -17,45 +17,45 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def run_jobs(given: argparse.Namespace) -> int:
+def run_jobs(args: argparse.Namespace) -> int:
     from lib.config.fields import nearest
     from lib.report import table
     from lib.report.rows import RESULT_COLUMNS, detail_lines, result_rows
     from lib.runner import adhoc
 
-    settings = settings_of(given)
-    found, unmatched = adhoc.try_jobs(settings, given.words)
+    settings = settings_of(args)
+    trial, unmatched = adhoc.try_jobs(settings, args.words)
     for pattern in unmatched:
-        hint = nearest(pattern, [job.name for job in found.jobs])
+        hint = nearest(pattern, [job.name for job in trial.jobs])
         print(
             f"checker: no job is called {pattern!r}{hint or '; see -m list'}",
             file=sys.stderr,
         )
-    if found.reports:
-        rows = result_rows(found.reports)
-        table.show(RESULT_COLUMNS, rows, as_json=given.json, out=sys.stdout)
-        if not given.json:
-            for line in detail_lines(found.reports):
+    if trial.reports:
+        rows = result_rows(trial.reports)
+        table.show(RESULT_COLUMNS, rows, as_json=args.json, out=sys.stdout)
+        if not args.json:
+            for line in detail_lines(trial.reports):
                 print(line)
     return TROUBLE if unmatched else OK
 
 
-def drill(given: argparse.Namespace) -> int:
+def drill(args: argparse.Namespace) -> int:
     from lib.alerting import drill as drill_mail
     from lib.alerting.delivery import send_now
     from lib.config.fields import nearest
     from lib.runner import adhoc
     from lib.system.clock import utc_now
 
-    if not given.words:
+    if not args.words:
         print("checker: -m drill: expected the name of a job", file=sys.stderr)
         return WRONG_USE
-    settings = settings_of(given, with_password=True)
-    there = adhoc.meet(settings)
-    name = given.words[0]
-    job = next((one for one in there.jobs if one.name == name), None)
+    settings = settings_of(args, with_password=True)
+    loaded = adhoc.meet(settings)
+    name = args.words[0]
+    job = next((job for job in loaded.jobs if job.name == name), None)
     if job is None:
-        hint = nearest(name, [one.name for one in there.jobs])
+        hint = nearest(name, [job.name for job in loaded.jobs])
         print(
             f"checker: no job is called {name!r}{hint or '; see -m list'}",
             file=sys.stderr,
@@ -78,7 +78,7 @@ def drill(given: argparse.Namespace) -> int:
     return OK
 
 
-def validate(given: argparse.Namespace) -> int:
+def validate(args: argparse.Namespace) -> int:
     from lib.config.load import SettingsError
     from lib.report import table
     from lib.report.rows import PROBLEM_COLUMNS, problem_rows
@@ -86,34 +86,34 @@ def validate(given: argparse.Namespace) -> int:
 
     problems: tuple[Problem, ...]
     try:
-        settings: Settings | None = settings_of(given, with_password=True)
+        settings: Settings | None = settings_of(args, with_password=True)
     except SettingsError as error:
         settings, problems = None, error.problems
     if settings is not None:
-        there = adhoc.meet(settings)
-        problems = (*settings.problems, *adhoc.problems_of(settings, there))
-        problems = tuple(one for one in problems if not one.note)
-    if problems or given.json:
+        loaded = adhoc.meet(settings)
+        problems = (*settings.problems, *adhoc.problems_of(settings, loaded))
+        problems = tuple(problem for problem in problems if not problem.note)
+    if problems or args.json:
         rows = problem_rows(problems)
-        table.show(PROBLEM_COLUMNS, rows, as_json=given.json, out=sys.stdout)
+        table.show(PROBLEM_COLUMNS, rows, as_json=args.json, out=sys.stdout)
     elif settings is not None:
-        print(f"{settings.path}: nothing is wrong; {len(there.jobs)} jobs")
+        print(f"{settings.path}: nothing is wrong; {len(loaded.jobs)} jobs")
     if settings is not None:
-        say_more(given, settings, ())
+        say_more(args, settings, ())
     return TROUBLE if problems else OK
 
 
-def testmail(given: argparse.Namespace) -> int:
+def testmail(args: argparse.Namespace) -> int:
     from lib.alerting import templates
     from lib.alerting.delivery import send_now
     from lib.config import fields
     from lib.system.clock import utc_now
 
-    settings = settings_of(given, with_password=True)
+    settings = settings_of(args, with_password=True)
     to = settings.alertcontact
-    if given.words:
+    if args.words:
         try:
-            to = fields.addresses(given.words[0])
+            to = fields.addresses(args.words[0])
         except ValueError as error:
             print(f"checker: -m testmail: {error}", file=sys.stderr)
             return WRONG_USE

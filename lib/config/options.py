@@ -189,7 +189,9 @@ GENERAL = {
         plain, "state/checker.log", "the log file of -v; in the state folder by default"
     ),
     "timezone": Option(
-        time_zone, None, "such as Europe/Berlin: for times in mails, tables, [summary]"
+        time_zone,
+        None,
+        "such as Europe/Berlin: for times in mails, tables, log, [summary]",
     ),
     "statefile": Option(plain, "", "state file of the older program, read once"),
     "workermemory": Option(

@@ -139,26 +139,26 @@ def row_of(story: Story, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
         "delivery": record.delivery if record.notified_at else None,
         "queued": [
             {
-                "mail": one.message_id,
-                "kind": one.kind.value,
-                "to": one.to,
-                "subject": one.subject,
-                "born_at": one.born_at,
-                "attempts": one.attempts,
-                "retry_at": one.retry_at,
-                "last_error": one.last_error,
+                "mail": message.message_id,
+                "kind": message.kind.value,
+                "to": message.to,
+                "subject": message.subject,
+                "born_at": message.born_at,
+                "attempts": message.attempts,
+                "retry_at": message.retry_at,
+                "last_error": message.last_error,
             }
-            for one in record.queued
+            for message in record.queued
         ],
         "now": list(_present(story, now, time_text)),
         "decisions": [
             {
-                "at": one.at,
-                "code": one.code.value,
-                "text": decisions.sentence(one, time_text),
-                "details": encoding.plain(one.details),
+                "at": entry.at,
+                "code": entry.code.value,
+                "text": decisions.sentence(entry, time_text),
+                "details": encoding.plain(entry.details),
             }
-            for one in story.entries
+            for entry in story.entries
         ],
     }
 
@@ -197,7 +197,7 @@ def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
     if known is None and story.key.is_check:
         yield "The last run found no job of this name."
     yield _status(record, known, now, time_text)
-    if any(one.kind.is_about_trouble for one in record.queued):
+    if any(message.kind.is_about_trouble for message in record.queued):
         yield "The latest message is still queued, see below."
     elif record.notified_at is not None:
         people, at = ", ".join(record.notified), time_text(record.notified_at)

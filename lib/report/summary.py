@@ -78,12 +78,15 @@ class Recovery(msgspec.Struct, frozen=True):
 def failing_records(facts: SummaryInput) -> list[Record]:
     """Return the existing jobs that are failing or unknown, the latest first."""
     bad = [
-        one
-        for one in facts.records.values()
-        if one.status in (Status.FAILING, Status.UNKNOWN) and one.unseen_since is None
+        record
+        for record in facts.records.values()
+        if record.status in (Status.FAILING, Status.UNKNOWN)
+        and record.unseen_since is None
     ]
-    bad.sort(key=lambda one: one.name)
-    return sorted(bad, key=lambda one: one.failing_since or _LONG_AGO, reverse=True)
+    bad.sort(key=lambda record: record.name)
+    return sorted(
+        bad, key=lambda record: record.failing_since or _LONG_AGO, reverse=True
+    )
 
 
 def failing_line(record: Record, facts: SummaryInput) -> str:
@@ -98,17 +101,21 @@ def failing_line(record: Record, facts: SummaryInput) -> str:
 
 def recoveries(facts: SummaryInput) -> list[Recovery]:
     """Return the jobs that failed in the period and are OK now, the latest first."""
-    bad = {one.key for one in failing_records(facts)}
-    found: dict[JobKey, Recovery] = {}
-    for one in facts.entries:
-        details = one.details
-        if isinstance(details, JobDetails) and one.code in _ENDS and one.key not in bad:
-            times = found[one.key].times + 1 if one.key in found else 1
+    bad = {record.key for record in failing_records(facts)}
+    recovered: dict[JobKey, Recovery] = {}
+    for entry in facts.entries:
+        details = entry.details
+        if (
+            isinstance(details, JobDetails)
+            and entry.code in _ENDS
+            and entry.key not in bad
+        ):
+            times = recovered[entry.key].times + 1 if entry.key in recovered else 1
             start = details.failing_since
             # The audit log has whole seconds.
             start = start.replace(microsecond=0) if start else None
-            found[one.key] = Recovery(one.name, one.at, start, times)
-    return sorted(found.values(), key=lambda one: one.at, reverse=True)
+            recovered[entry.key] = Recovery(entry.name, entry.at, start, times)
+    return sorted(recovered.values(), key=lambda recovery: recovery.at, reverse=True)
 
 
 def recovery_lines(facts: SummaryInput) -> Iterator[str]:
@@ -116,21 +123,27 @@ def recovery_lines(facts: SummaryInput) -> Iterator[str]:
     start = facts.on_file_since
     if start is not None and start > facts.since:
         yield f"(the audit log begins at {facts.time_text(start)})"
-    for one in recoveries(facts):
-        times = f"{one.times} times, last " if one.times > 1 else ""
-        length = f", after {duration(age(one.since, one.at))}" if one.since else ""
-        yield f"{one.name}, {times}{facts.time_text(one.at)}{length}"
+    for recovery in recoveries(facts):
+        times = f"{recovery.times} times, last " if recovery.times > 1 else ""
+        length = (
+            f", after {duration(age(recovery.since, recovery.at))}"
+            if recovery.since
+            else ""
+        )
+        yield f"{recovery.name}, {times}{facts.time_text(recovery.at)}{length}"
 
 
 def certificate_lines(facts: SummaryInput) -> list[str]:
     """Return the certificates that expire soon, the next one first."""
-    found = []
+    expiring = []
     for key, record in facts.records.items():
         ends_at = moment_in(record.memory.get("expires"))
         is_there = key.file == CERTIFICATE_CHECKER and record.unseen_since is None
         if is_there and ends_at is not None and ends_at - facts.now <= DUE_WITHIN:
-            found.append((ends_at, record.name))
-    return [f"{name}: {_left(ends_at, facts.now)}" for ends_at, name in sorted(found)]
+            expiring.append((ends_at, record.name))
+    return [
+        f"{name}: {_left(ends_at, facts.now)}" for ends_at, name in sorted(expiring)
+    ]
 
 
 def _left(ends_at: datetime, now: datetime) -> str:
@@ -144,8 +157,8 @@ def _left(ends_at: datetime, now: datetime) -> str:
 def slow_lines(facts: SummaryInput) -> list[str]:
     """Return the slowest checks, each with its longest duration."""
     return [
-        f"{one.seconds:.3g} s  {one.name}, {facts.time_text(one.at)}"
-        for one in facts.slowest
+        f"{timing.seconds:.3g} s  {timing.name}, {facts.time_text(timing.at)}"
+        for timing in facts.slowest
     ]
 
 
@@ -239,7 +252,7 @@ def _name(issue: DueSummary, more: int = 0) -> str:
 
 
 def _opening(bad: Sequence[Record], facts: SummaryInput) -> str:
-    jobs = counted(len({*facts.catalog, *(one.key for one in bad)}), "job")
+    jobs = counted(len({*facts.catalog, *(record.key for record in bad)}), "job")
     failing, unknown = _failing_and_unknown(bad)
     if not bad:
         return f"All OK: {jobs}, none failing."
@@ -263,7 +276,7 @@ def _headline(
 
 
 def _failing_and_unknown(bad: Sequence[Record]) -> tuple[int, int]:
-    unknown = sum(one.status is Status.UNKNOWN for one in bad)
+    unknown = sum(record.status is Status.UNKNOWN for record in bad)
     return len(bad) - unknown, unknown
 
 
@@ -290,7 +303,7 @@ def _late(issue: DueSummary, facts: SummaryInput) -> Iterator[str]:
 def _sections(
     bad: Sequence[Record], facts: SummaryInput, settings: Settings
 ) -> Iterator[str]:
-    failing = [failing_line(one, facts) for one in bad]
+    failing = [failing_line(record, facts) for record in bad]
     certificates = certificate_lines(facts)
     peers = peer_lines(facts, settings)
     slow = slow_lines(facts)

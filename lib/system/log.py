@@ -16,11 +16,13 @@ import logging
 import os
 import stat
 import sys
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TextIO
 
 from lib.core.sanitize import scrubbed
 from lib.core.secret import Secrets
+from lib.core.text import in_zone
 from lib.system.streams import error_stream
 
 logger = logging.getLogger(__name__)
@@ -35,9 +37,22 @@ _STREAMS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")
 class _Formatter(logging.Formatter):
     """A formatter that removes secrets, whatever was logged."""
 
-    def __init__(self, secrets: Secrets, form: str = FORMAT) -> None:
+    def __init__(
+        self,
+        secrets: Secrets,
+        form: str = FORMAT,
+        zone: tzinfo | None = None,
+    ) -> None:
         super().__init__(form)
         self._secrets = secrets
+        self._zone = zone
+
+    def formatTime(  # noqa: N802
+        self, record: logging.LogRecord, datefmt: str | None = None
+    ) -> str:
+        """Return the time with its offset: ``2026-11-22 13:00:05.250+01:00``."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        return in_zone(moment, self._zone).isoformat(" ", "milliseconds")
 
     def format(self, record: logging.LogRecord) -> str:
         return scrubbed(super().format(record), self._secrets)
@@ -50,8 +65,12 @@ def start_log(
     to_file: bool,
     to_stderr: bool,
     mails_to_file: bool,
+    zone: tzinfo | None = None,
 ) -> None:
-    """Send the log where the flags say; mails of nomail are always logged."""
+    """Send the log where the flags say; mails of nomail are always logged.
+
+    ``zone`` is for the times in it; None: the zone of this machine.
+    """
     root = logging.getLogger()
     root.handlers.clear()
     root.setLevel(logging.INFO)
@@ -61,7 +80,7 @@ def start_log(
     # Workers have another one later.
     stderr = error_stream()
     if to_stderr:
-        _add(root, logging.StreamHandler(stderr), _Formatter(secrets))
+        _add(root, logging.StreamHandler(stderr), _Formatter(secrets, zone=zone))
     else:
         errors = logging.StreamHandler(stderr)
         errors.setLevel(logging.ERROR)
@@ -70,12 +89,12 @@ def start_log(
         _add(root, errors, _Formatter(secrets, "checker: %(message)s"))
     if to_file:
         log = LogFile(logfile, stderr)
-        _add(root, log, _Formatter(secrets))
+        _add(root, log, _Formatter(secrets, zone=zone))
         # Opened here, so that an error is reported once, not by each process.
         log.open()
     elif mails_to_file and not to_stderr:
         mails = logging.getLogger("lib.alerting.channels")
-        _add(mails, LogFile(logfile, stderr), _Formatter(secrets))
+        _add(mails, LogFile(logfile, stderr), _Formatter(secrets, zone=zone))
 
 
 class LogFile(logging.StreamHandler[TextIO]):

@@ -120,6 +120,8 @@ def test_people_read_every_time_in_the_zone_of_the_settings(tmp_path, zone):
     offset = re.escape(datetime.now(here).isoformat()[-6:])
     times = re.findall(r"\d\d:\d\d UTC.*", mails)
     assert len(times) > 6
+    logged = [line[:29] for line in mails.splitlines() if " INFO " in line]
+    assert logged and all(re.search(rf"\d{offset}$", time) for time in logged), logged
     for text in times:
         assert re.match(rf"\d\d:\d\d UTC \(.*{offset}\)", text), text
     table = there.run("-m", "status").out
