@@ -17,8 +17,7 @@ from lib.core.jobs import Job, Policy
 from lib.core.results import CheckResult, JobReport
 from lib.core.settings import Problem, Settings
 from lib.runner import problems
-from lib.runner.blame import LostJob
-from lib.runner.manager import JobsMet, WorkerManager
+from lib.runner.manager import JobsMet, LostJob, WorkerManager
 from lib.storage.store import State
 from lib.system import process
 from lib.workers.worker import Order
@@ -131,7 +130,7 @@ def _ask(settings: Settings, order: Order) -> AdhocResult:
                 elif isinstance(event, LostJob):
                     reports.append(_unjudged(event.job, event.result))
                 else:
-                    reports.append(event.report)
+                    reports.append(event)
     finally:
         reports += [_unjudged(lost.job, lost.result) for lost in workers.stop()]
     return AdhocResult(tuple(jobs), tuple(reports), tuple(warnings))

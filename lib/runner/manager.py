@@ -1,6 +1,10 @@
 """The worker manager: starts workers, reads events, kills at the deadline.
 
-``lib/runner/blame.py`` decides what follows when a worker dies.
+``WorkerManager`` has the workers of a run, ``WorkerHandle`` is one of them: its work,
+its events, and when it counts as stalled.  ``attribute_crash`` decides about the jobs of
+a worker that crashed or stalled: those under way run again once, each in a process of
+its own, so that the one at fault is found; those that had not begun run again together.
+Times are seconds of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -8,19 +12,20 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
+from lib.core.enums import Status
 from lib.core.ini import IniFile
-from lib.core.jobs import Job, JobFile
-from lib.core.results import JobReport
-from lib.core.text import first_line
-from lib.runner.blame import LostJob as LostJob
-from lib.runner.blame import attribute_crash, unknown
-from lib.runner.handle import Work, WorkerHandle
+from lib.core.jobs import Job, JobFile, JobKey
+from lib.core.results import CheckResult, JobReport
+from lib.core.sanitize import fit
+from lib.core.text import first_line, paragraphs, printed_part
 from lib.system import process
+from lib.system.process import MAX_PRINTED, Child
 from lib.workers import protocol, worker
 from lib.workers.worker import Order
 
@@ -30,6 +35,14 @@ logger = logging.getLogger(__name__)
 LOAD_TIMEOUT_S = 20.0
 #: How many workers there are at once; each is a process.
 AT_ONCE = 64
+#: How often workers may die before their jobs have begun.
+MAX_ATTEMPTS = 2
+#: A worker tells of a late job itself, unless it cannot; this much later it is stuck.
+STALL_AFTER_S = 1.5
+#: One that says nothing for so long lets no thread have its turn, so no other job.
+SILENCE_S = 5.0
+#: When all is said, the process ends.
+END_TIMEOUT_S = 2.0
 
 
 class JobsMet(msgspec.Struct, frozen=True):
@@ -39,13 +52,14 @@ class JobsMet(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-class Reported(msgspec.Struct, frozen=True):
-    """A job is done."""
+class LostJob(msgspec.Struct, frozen=True):
+    """A job whose worker died; the result says how."""
 
-    report: JobReport
+    job: Job
+    result: CheckResult
 
 
-Event = JobsMet | Reported | LostJob
+Event = JobsMet | JobReport | LostJob
 
 
 class WorkerManager:
@@ -55,14 +69,14 @@ class WorkerManager:
         self,
         ini: IniFile,
         order: Order,
-        file_facts: Callable[[JobFile], Job],
+        job_of_file: Callable[[JobFile], Job],
         *,
         load_timeout_s: float = LOAD_TIMEOUT_S,
         at_once: int = AT_ONCE,
     ) -> None:
         self._ini = ini
         self._order = order
-        self._file_facts = file_facts
+        self._job_of_file = job_of_file
         self._load_timeout_s = load_timeout_s
         self._at_once = at_once
         self._handles: list[WorkerHandle] = []
@@ -107,7 +121,7 @@ class WorkerManager:
             has_ended = handle.child.has_ended()
             handle.child.read_printed()
             for frame in handle.child.frames():
-                yield from self._hear(handle, frame)
+                yield from self._events_of(handle, frame)
             if has_ended:
                 self._dismiss(handle)
                 how = process.how_it_ended(handle.child.status or 0)
@@ -162,19 +176,19 @@ class WorkerManager:
             )
         return ""
 
-    def _hear(self, handle: WorkerHandle, frame: Any) -> Iterator[Event]:
+    def _events_of(self, handle: WorkerHandle, frame: Any) -> Iterator[Event]:
         is_again = bool(handle.work.jobs)
         try:
-            said = handle.hear(frame, time.monotonic())
+            event = handle.read(frame, time.monotonic())
         except (ValueError, TypeError, KeyError, IndexError) as error:
             logger.error(
                 "the worker of %s said what it must not: %r", handle.work, error
             )
             return
-        if isinstance(said, protocol.Loaded) and not is_again:
-            yield JobsMet(tuple(handle.met.values()), said.warnings)
-        elif isinstance(said, JobReport):
-            yield Reported(said)
+        if isinstance(event, protocol.Loaded) and not is_again:
+            yield JobsMet(tuple(handle.met.values()), event.warnings)
+        elif isinstance(event, JobReport):
+            yield event
 
     def _dismiss(self, handle: WorkerHandle) -> None:
         handle.child.end()
@@ -193,14 +207,207 @@ class WorkerManager:
             "the worker of %s %s", handle.work, how or "did not answer and was killed"
         )
         now = time.monotonic()
-        found = attribute_crash(
-            handle, how, now, self._file_facts, self._load_timeout_s
+        attribution = attribute_crash(
+            handle, how, now, self._job_of_file, self._load_timeout_s
         )
-        self._waiting += found.again
-        yield from found.lost
+        self._waiting += attribution.again
+        yield from attribution.lost
 
     def _unfinished(self, work: Work, why: str) -> Iterator[LostJob]:
         """Yield the jobs of unfinished work, or its files if the jobs are not known."""
-        jobs = work.jobs.values() or map(self._file_facts, work.files)
+        jobs = work.jobs.values() or map(self._job_of_file, work.files)
         for job in jobs:
             yield unknown(job, why)
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a worker is started for."""
+
+    files: tuple[JobFile, ...]
+    order: Order
+    #: Its jobs, by key, where they are known from a worker before.
+    jobs: Mapping[JobKey, Job] = {}
+    #: How often they were tried by workers that died before any of them began.
+    attempts: int = 0
+
+    def __str__(self) -> str:
+        return ", ".join(str(file.path) for file in self.files)
+
+    def only(self, jobs: Mapping[JobKey, Job], attempts: int = 0) -> Work:
+        """Return the work of running just these jobs, all of them or one alone."""
+        paths = {job.file for job in jobs.values()}
+        return Work(
+            tuple(file for file in self.files if str(file.path) in paths),
+            replace(self.order, only=frozenset(jobs)),
+            jobs,
+            attempts,
+        )
+
+
+class WorkerHandle(msgspec.Struct, eq=False):
+    """A worker process and what is known of its jobs."""
+
+    child: Child
+    work: Work
+    last_frame_at: float
+    #: When it must have loaded its files.
+    loaded_by: float
+    #: All jobs of its files; None until it has loaded them.
+    jobs: Mapping[JobKey, Job] | None = None
+    #: The jobs that it has reported until then.
+    met: dict[JobKey, Job] = {}
+    #: Those that it is to run and that are not done.
+    left: dict[JobKey, Job] = {}
+    #: Those under way, and the moment from which each is stuck.
+    stuck_at: dict[JobKey, float] = {}
+    #: The results of those whose hooks are at work.
+    results: dict[JobKey, CheckResult] = {}
+    #: When it had nothing left to do, or said so.
+    done_at: float | None = None
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.left.update(self.work.jobs)
+
+    @property
+    def deadline(self) -> float:
+        """Return when it counts as stalled if no other frame comes."""
+        if self.jobs is None:
+            return self.loaded_by
+        if self.done_at is not None:
+            return self.done_at + (END_TIMEOUT_S if self.ended else SILENCE_S)
+        deadline = min(self.stuck_at.values(), default=float("inf"))
+        if len(self.left) > 1:
+            deadline = min(deadline, self.last_frame_at + SILENCE_S)
+        return deadline
+
+    @property
+    def rest(self) -> Work:
+        """Return the work of what is left."""
+        return self.work if self.jobs is None else replace(self.work, jobs=self.left)
+
+    @property
+    def printed(self) -> str:
+        """Return what came through its standard streams, as it may be shown."""
+        text = self.child.printed.decode("utf-8", "replace")
+        return fit(text, self.work.order.secrets, MAX_PRINTED).rstrip()
+
+    def is_late(self, key: JobKey, now: float) -> bool:
+        """Return whether a job is past its own deadline."""
+        return self.stuck_at.get(key, now + 1) <= now
+
+    def read(self, frame: object, now: float) -> protocol.Event:
+        """Return the event of a frame, after noting what it says of the jobs.
+
+        Raise ValueError, TypeError, KeyError or IndexError if it says what it must not.
+        """
+        event = protocol.read(frame, self.jobs or {})
+        self.last_frame_at = now
+        if isinstance(event, protocol.Jobs):
+            self.met.update(event.jobs)
+            # Those of a worker before that are not there any more stay left.
+            self.left.update({key: event.jobs[key] for key in event.wanted})
+        elif isinstance(event, protocol.Loaded):
+            self.jobs = self.met
+        elif isinstance(event, protocol.Started):
+            limit = event.job.timeout_s + STALL_AFTER_S
+            self.stuck_at[event.job.key] = now + limit
+        elif isinstance(event, protocol.Notifying):
+            limit = self.work.order.hook_timeout_s + STALL_AFTER_S
+            self.stuck_at[event.job.key] = now + limit
+            self.results[event.job.key] = event.result
+        elif isinstance(event, JobReport):
+            # A job that is not left has been reported before: KeyError.
+            del self.left[event.job.key]
+            self.stuck_at.pop(event.job.key, None)
+            self.results.pop(event.job.key, None)
+        elif isinstance(event, protocol.Ended):
+            self.ended = True
+            self.done_at = now
+        if self.done_at is None and self.jobs is not None and not self.left:
+            # Its pulse may go on where it has no memory left to come to its end.
+            self.done_at = now
+        return event
+
+
+class CrashAttribution(msgspec.Struct, frozen=True):
+    """The jobs that are lost, and the work to start again."""
+
+    lost: tuple[LostJob, ...] = ()
+    again: tuple[Work, ...] = ()
+
+
+def attribute_crash(
+    handle: WorkerHandle,
+    how: str,
+    now: float,
+    job_of_file: Callable[[JobFile], Job],
+    load_timeout_s: float,
+) -> CrashAttribution:
+    """Return what follows from a worker that died or stalled.
+
+    ``how`` says how the process ended; nothing if it stalled and was killed.
+    """
+    if handle.jobs is None:
+        how = how or f"that took over {load_timeout_s:g} s"
+        return _while_loading(handle, how, job_of_file)
+    left = dict(handle.left)
+    suspects = [left.pop(key) for key in list(left) if key in handle.stuck_at]
+    alone = len(suspects) == 1
+    lost: list[LostJob] = []
+    again: list[Work] = []
+    for job in suspects:
+        result = handle.results.get(job.key)
+        if result is not None:
+            lost.append(LostJob(job, _without_hook(result, how)))
+        elif alone and (how or handle.is_late(job.key, now)):
+            lost.append(_guilty(handle, job, how))
+        else:
+            again.append(handle.work.only({job.key: job}))
+    attempts = 0 if suspects else handle.work.attempts + 1
+    rest = _of_the_rest(handle.work, left, attempts, how)
+    return CrashAttribution((*lost, *rest.lost), (*again, *rest.again))
+
+
+def _while_loading(
+    handle: WorkerHandle, how: str, job_of_file: Callable[[JobFile], Job]
+) -> CrashAttribution:
+    """Blame the file; if there are several, load each in a worker of its own."""
+    work = handle.work
+    if work.jobs:
+        return _of_the_rest(work, handle.left, work.attempts + 1, how)
+    if len(work.files) > 1:
+        return CrashAttribution(
+            again=tuple(replace(work, files=(file,)) for file in work.files)
+        )
+    job = job_of_file(work.files[0])
+    return CrashAttribution((_guilty(handle, job, f"{work} cannot be loaded: {how}"),))
+
+
+def _of_the_rest(
+    work: Work, left: dict[JobKey, Job], attempts: int, how: str
+) -> CrashAttribution:
+    """Have a new worker run the jobs that had not begun, unless that failed before."""
+    if not left:
+        return CrashAttribution()
+    if attempts < MAX_ATTEMPTS:
+        return CrashAttribution(again=(work.only(left, attempts),))
+    why = f"its worker {how or 'got stuck'} before it began"
+    return CrashAttribution(tuple(unknown(job, why) for job in left.values()))
+
+
+def _guilty(handle: WorkerHandle, job: Job, how: str) -> LostJob:
+    late = f"timed out after {job.timeout_s:g} s, and had to be killed"
+    output = printed_part(handle.printed, shared=len(handle.left) > 1)
+    return LostJob(job, CheckResult(Status.FAILING, how or late, output))
+
+
+def _without_hook(result: CheckResult, how: str) -> CheckResult:
+    why = how or "did not answer any more and was killed"
+    note = f"While its hook was at work, its worker {why}; this is the default mail."
+    return replace(result, output=paragraphs(result.output, note))
+
+
+def unknown(job: Job, why: str) -> LostJob:
+    """Return a job as unknown, to be run again."""
+    return LostJob(job, CheckResult(Status.UNKNOWN, why, ask_again=True))

@@ -18,8 +18,7 @@ from lib.core.records import RunRecord
 from lib.core.results import CheckResult, JobReport
 from lib.core.secret import NO_SECRETS, Secrets
 from lib.core.text import first_line
-from lib.runner.blame import LostJob
-from lib.runner.manager import Event, JobsMet
+from lib.runner.manager import Event, JobsMet, LostJob
 from lib.runner.selection import Selection
 from lib.runner.summaries import Summaries
 from lib.storage.auditlog import AuditLog
@@ -65,7 +64,7 @@ class JobResults:
                 self.met[job.key] = job
                 self._session.meet(job)
         else:
-            self._take(event.report)
+            self._take(event)
 
     def judge(self, job: Job, result: CheckResult) -> None:
         """Record a result that no worker reported."""

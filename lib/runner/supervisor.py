@@ -21,9 +21,8 @@ from lib.core.enums import JobFrequency
 from lib.core.settings import Settings
 from lib.peers import publish
 from lib.runner import emergency, problems
-from lib.runner.blame import LostJob
 from lib.runner.context import RunContext
-from lib.runner.manager import WorkerManager
+from lib.runner.manager import LostJob, WorkerManager
 from lib.storage.store import State
 from lib.system import orphans, process
 from lib.system.errors import StateError

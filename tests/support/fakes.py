@@ -20,8 +20,7 @@ from lib.core.messages import Message, fit_mail
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
 from lib.plugins.discover import job_of_file
-from lib.runner.blame import LostJob
-from lib.runner.manager import JobsMet, WorkerManager
+from lib.runner.manager import JobsMet, LostJob, WorkerManager
 from lib.system import process
 from lib.workers.worker import Order
 
@@ -198,7 +197,7 @@ def listen(workers: WorkerManager, notified: Told) -> None:
         elif isinstance(event, LostJob):
             notified.lost[_judged(event.job, notified)] = event.result
         else:
-            notified.reports[_judged(event.report.job, notified)] = event.report
+            notified.reports[_judged(event.job, notified)] = event
 
 
 def _judged(job: Job, notified: Told) -> str:

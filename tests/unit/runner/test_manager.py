@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lib.core.enums import JobFrequency, Status
-from lib.runner import handle
+from lib.runner import manager
 from lib.system import process
 from tests.support.fakes import Folder, Told, ini, job, listen, spawner
 from tests.support.waits import SOON_S
@@ -29,8 +29,8 @@ def folder(tmp_path):
 @pytest.fixture
 def impatient(monkeypatch):
     """Have a stalled worker killed sooner than is wise outside of tests."""
-    monkeypatch.setattr(handle, "STALL_AFTER_S", 0.5)
-    monkeypatch.setattr(handle, "SILENCE_S", 1.2)
+    monkeypatch.setattr(manager, "STALL_AFTER_S", 0.5)
+    monkeypatch.setattr(manager, "SILENCE_S", 1.2)
 
 
 #: What takes a worker down, and what is said of the job that did.
@@ -397,5 +397,5 @@ def test_nothing_is_started_for_no_file(folder):
 
 def test_the_limits_fit_into_a_run():
     # A worker that is silent, and then its guilty job alone for the usual timeout.
-    assert handle.SILENCE_S + 30 + handle.STALL_AFTER_S < 50
+    assert manager.SILENCE_S + 30 + manager.STALL_AFTER_S < 50
     assert process.KILL_TIMEOUT_S <= 1
