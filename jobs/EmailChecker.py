@@ -87,11 +87,11 @@ class EmailChecker(JobBase):
         self.memory.pop("round_trip", None)
         self.memory["proof"] = {"result": "not set up", "why": why}
         can_send = mail is not None and mail.smtpserver and not mail.nomail
-        if can_send and not self.memory.get("said") and not self._checker.is_trial:
+        if can_send and not self.memory.get("notified") and not self._checker.is_trial:
             server = self.config.get("email", "smtpserver")
             every = self.executeEvery().partition("_")[0]
             note = proof.not_set_up(why, server, f"every {every}")
-            self.memory["said"] = self.sendEmail(*note)
+            self.memory["notified"] = self.sendEmail(*note)
         return True
 
     def _try(self) -> bool:

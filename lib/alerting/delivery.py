@@ -395,6 +395,7 @@ def _as_frame(error: Any) -> dict[str, Any]:
     return {
         "why": str(error),
         "step": error.step,
+        "answer": error.answer,
         "code": error.code,
         "status": error.status,
         "permanent": error.permanent,

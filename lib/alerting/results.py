@@ -56,6 +56,8 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
     #: The reply code; None without a reply.
     code: int | None = None
     status: str = ""
+    #: The server's own words; empty without a reply.
+    answer: str = ""
     #: A retry cannot help.
     permanent: bool = False
     #: The reply for each recipient, if that was the reason.
@@ -79,7 +81,7 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
         if self.in_doubt or self.permanent:
             return False
         about_sender = self.step in ("connect", "greeting", "EHLO", "STARTTLS")
-        relay = self.status.startswith("5.7.") or "relay" in self.why
+        relay = self.status.startswith("5.7.") or "relay" in self.answer.lower()
         return about_sender or self.is_login or self.is_limit or relay
 
     @property
@@ -90,7 +92,7 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
         # A reply to a recipient is mostly about that mailbox.
         about_us = not self.refused or self.status.startswith("4.7.")
         passing = self.code is not None and 400 <= self.code < 500
-        return passing and about_us and bool(_TOO_MUCH.search(self.why))
+        return passing and about_us and bool(_TOO_MUCH.search(self.answer))
 
 
 class AttemptResult(msgspec.Struct, frozen=True):

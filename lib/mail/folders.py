@@ -181,7 +181,8 @@ def _folder(entry: object) -> Folder | None:
     marked = [SPECIAL_USE[mark] for mark in sorted(marks) if mark in SPECIAL_USE]
     if marked:
         return Folder(raw, marked[0], flagged=True)
-    last = decoded(raw.rpartition(delimiter)[2] if delimiter else raw).lower()
+    has_parts = isinstance(delimiter, bytes) and delimiter
+    last = decoded(raw.rpartition(delimiter)[2] if has_parts else raw).lower()
     if last in _SENT_NAMES:
         return None
     return Folder(raw, _KIND_OF.get(last, Kind.OTHER))

@@ -262,7 +262,8 @@ class TimedImap(imaplib.IMAP4):
     def open(self, host: str = "", port: int = 143, timeout: Any = None) -> None:
         """Take the connection that is there."""
         self.host, self.port = host, port
-        self.sock = self.connection  # type: ignore[assignment]  # does what one does
+        # imaplib needs of a socket only what a MailSocket has.
+        self.sock = self.connection  # type: ignore[assignment]  # see above
 
     def read(self, size: int) -> bytes:
         """Return a literal; raise OSError for one that nobody asked for."""

@@ -283,7 +283,7 @@ def _delete(
     )
     if not ours:
         return 0
-    trash = next((one for one in folders if one.kind is Kind.TRASH), None)
+    trash = next((other for other in folders if other.kind is Kind.TRASH), None)
     if folder.kind in (Kind.INBOX, Kind.ALL, Kind.OTHER) and trash is not None:
         # What is expunged elsewhere is archived there, and never deleted.
         if session.has("X-GM-EXT-1") and session.has("MOVE"):

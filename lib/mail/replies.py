@@ -49,9 +49,10 @@ class DeliveryError(Exception):
     """The message was not accepted; the text says where, at which step and why.
 
     ``permanent``: trying the same again cannot help.  ``step``: the SMTP step.
-    ``code``: the server's, or None where it gave none.  ``status``: the enhanced
-    status (RFC 3463), such as 5.4.5, or empty.  ``refused``: what the server said to
-    each recipient, where that was the reason.
+    ``answer``: the server's own words, or empty where it gave none.  ``code``: the
+    code in it, or None.  ``status``: the enhanced status (RFC 3463) in it, such as
+    5.4.5, or empty.  ``refused``: what the server said to each recipient, where that
+    was the reason.
     """
 
     # Its text is all that it is made of; copies and pickles carry the rest as it is.
@@ -66,6 +67,7 @@ class DeliveryError(Exception):
     ) -> None:
         super().__init__(text)
         self.step = step
+        self.answer = answer
         self.permanent = permanent
         self.code = code_of(answer)
         self.status = status_of(answer)
@@ -74,14 +76,14 @@ class DeliveryError(Exception):
 
 def code_of(answer: str) -> int | None:
     """Return the code an answer such as ``550 5.1.1 no such user`` starts with."""
-    found = re.match(r"[2-5]\d\d\b", answer, re.ASCII)
-    return int(found[0]) if found else None
+    match = re.match(r"[2-5]\d\d\b", answer, re.ASCII)
+    return int(match[0]) if match else None
 
 
 def status_of(answer: str) -> str:
     """Return the enhanced status (RFC 3463) in an answer, or nothing."""
-    found = re.match(r"\d{3} ([245]\.\d{1,3}\.\d{1,3})\b", answer, re.ASCII)
-    return found[1] if found else ""
+    match = re.match(r"\d{3} ([245]\.\d{1,3}\.\d{1,3})\b", answer, re.ASCII)
+    return match[1] if match else ""
 
 
 def is_lasting(step: str, answer: str) -> bool:

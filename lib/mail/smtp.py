@@ -36,6 +36,13 @@ MAX_ANSWER_BYTES = 64 * 1024
 SHOWN_ANSWER = 300
 #: A name for this machine that a server will take in EHLO.
 _FULL_NAME = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", re.ASCII)
+#: What to say of a server that lacks what a step needs.
+_NOT_OFFERED = {
+    "STARTTLS": "the server does not offer it, and without it no password and no mail "
+    "is sent; it may want smtpsecurity = tls and smtpport = 465",
+    "AUTH": "the server offers no login; a server that wants no login wants no [email] "
+    "user",
+}
 
 
 class SmtpChannel:
@@ -418,15 +425,6 @@ class Session(smtplib.SMTP):
             return f"the login has no end: {self.answer}"
         offered = self.esmtp_features.get("auth", "").strip()
         return f"the server offers {offered}; Checker can do CRAM-MD5, PLAIN and LOGIN"
-
-
-#: What to say of a server that lacks what a step needs.
-_NOT_OFFERED = {
-    "STARTTLS": "the server does not offer it, and without it no password and no mail "
-    "is sent; it may want smtpsecurity = tls and smtpport = 465",
-    "AUTH": "the server offers no login; a server that wants no login wants no [email] "
-    "user",
-}
 
 
 class _Utf8(str):

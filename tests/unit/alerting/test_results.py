@@ -123,5 +123,14 @@ def test_which_answers_are_about_our_login(step, code, is_login):
 def test_which_answers_say_that_the_server_has_had_too_much(
     code, answer, status, refused, is_limit
 ):
-    failure = DeliveryFailure(answer, "end of mail", code, status, refused=refused)
+    failure = DeliveryFailure(
+        "no", "end of mail", code, status, answer, refused=refused
+    )
     assert failure.is_limit is is_limit
+
+
+def test_a_host_named_relay_with_a_limit_in_its_remedy_says_nothing_about_us():
+    why = "relay.example:25: MAIL FROM: 451 not now; the rate limit lifts"
+    failure = DeliveryFailure(why, "MAIL FROM", 451, answer="451 not now")
+    assert not failure.is_about_us and not failure.is_limit
+    assert replace(failure, answer="451 relay denied").is_about_us

@@ -146,6 +146,13 @@ def test_of_a_thousand_folders_the_likeliest_come_first():
         None,
         (b'() "/" {3}', b"a\rb"),
         b"(" * 10_000,
+        b'NIL "/" X',
+        b'(5) "/" X',
+        b'() "/" X Y',
+        b'() "/" "X',
+        b'() "/" [X',
+        b'() "/" NIL',
+        b'() "/" {3}',
     ],
 )
 def test_what_is_no_folder_is_left_out(line):
@@ -165,6 +172,21 @@ def test_a_name_goes_to_the_wire_and_back(name):
 )
 def test_a_name_that_is_none_harms_nobody(raw):
     assert decoded(raw).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (b'() "/" 2026', "2026"),
+        (b"() 5 X", "X"),
+        ('() "/" "Gelöscht"'.encode(), "Gelöscht"),
+        (b'() "/" "{5}"', "{5}"),
+        (b'() "/" "NIL"', "NIL"),
+    ],
+)
+def test_a_folder_of_an_unusual_name_is_one(line, name):
+    (folder,) = listed([line])
+    assert folder.name == name
 
 
 def test_a_name_is_quoted_as_a_command_takes_it():
