@@ -6,11 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.faults.rows import FLAG_ALERT
 from tests.support.instance import Instance, flag_job
 from tests.support.servers import PASSWORD, SMTP_TALK, USER, SmtpStub
 
-#: What the one job that fails has to say.
-ALERT = "Flag is failing: the flag is down"
+#: What the one job that fails is mailed about with.
+ALERT = FLAG_ALERT
 #: The script of a server that takes the mail.
 GOOD = "\n".join(SMTP_TALK.values())
 FULL = "[disk full{}]\npath = /\nlimit = 1\nevery = minute\n"

@@ -62,6 +62,20 @@ def until(happened: Callable[[], bool], limit_s: float = 15) -> None:
         time.sleep(0.02)
 
 
+def alert(name: str, reason: str) -> str:
+    """Return the subject of an alert: how one is worded is tested elsewhere."""
+    return f"{name} is failing: {reason}"
+
+
+#: What the job of ``flag_job`` and a lamp of ``World`` are mailed about with.
+FLAG_ALERT = alert("Flag", "the flag is down")
+LAMP_ALERT = alert("Lamp ant", "it is dark")
+CALM_ALERT = alert("Calm", "calm was judged")
+#: The mail about a state folder, without and with one that is failing.
+CANNOT_WRITE = "cannot write state"
+CANNOT_WRITE_ONE = f"{CANNOT_WRITE}, 1 failing"
+
+
 def subjects(smtp: SmtpServer) -> list[str]:
     """Return what was mailed, without the server's name before it."""
     return [mail.subject.strip().removeprefix("[web1] ") for mail in smtp.mails]

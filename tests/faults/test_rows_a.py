@@ -12,7 +12,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.faults import rows
-from tests.faults.rows import CALM, is_running, job, until
+from tests.faults.rows import (
+    CALM,
+    CALM_ALERT,
+    FLAG_ALERT,
+    alert,
+    is_running,
+    job,
+    until,
+)
 from tests.faults.table import LONG, measured
 from tests.support.instance import Instance, flag_job
 from tests.support.servers import SmtpStub
@@ -21,10 +29,6 @@ from tests.support.waits import SOON_S
 
 def subjects(smtp):
     return sorted(rows.subjects(smtp))
-
-
-ALERT = "{} is failing: {}"
-CALM_ALERT = ALERT.format("Calm", "calm was judged")
 
 
 @pytest.mark.fault("A3", "SIGTERM while jobs are at work")
@@ -73,7 +77,7 @@ def test_a4_a_job_that_takes_all_memory_fails_alone(instance, smtp):
     assert instance.cron().code == 0
     assert instance.cron().code == 0
     reason = "out of memory: [general] workermemory is 64 MB"
-    assert subjects(smtp) == [CALM_ALERT, ALERT.format("Greedy", reason)]
+    assert subjects(smtp) == [CALM_ALERT, alert("Greedy", reason)]
 
 
 @pytest.mark.fault("A4", "a job's worker is killed for memory")
@@ -84,7 +88,7 @@ def test_a4_a_worker_killed_for_memory_fails_its_job_only(instance, smtp):
     assert instance.cron().code == 0
     assert instance.cron().code == 0
     reason = "killed by SIGKILL (out of memory?)"
-    assert subjects(smtp) == [CALM_ALERT, ALERT.format("Victim", reason)]
+    assert subjects(smtp) == [CALM_ALERT, alert("Victim", reason)]
 
 
 @pytest.mark.fault("A5", "the supervisor is killed for memory")
@@ -132,7 +136,7 @@ def test_a6_of_runs_that_start_together_one_works_and_one_alert_leaves(instance,
             ]
             ended = [run.communicate(timeout=60) for run in runs]
             assert {run.returncode for run in runs} == {0}
-            assert subjects(smtp) == [ALERT.format("Flag", "the flag is down")]
+            assert subjects(smtp) == [FLAG_ALERT]
             turned_away = [err for _out, err in ended if "is in progress since" in err]
             assert all("sent: " not in err for err in turned_away)
             flag.touch()

@@ -8,7 +8,16 @@ import shutil
 import pytest
 
 from tests.faults.harness_calls import needs_strace, traced
-from tests.faults.rows import in_own_mounts, subjects, with_answer, word
+from tests.faults.rows import (
+    CANNOT_WRITE,
+    CANNOT_WRITE_ONE,
+    FLAG_ALERT,
+    LAMP_ALERT,
+    in_own_mounts,
+    subjects,
+    with_answer,
+    word,
+)
 from tests.support.instance import flag_job
 
 
@@ -50,11 +59,9 @@ def test_b2_a_full_disk_is_reported_once_an_hour_and_costs_no_alert(instance, sm
     assert notified(ran) == ["0", "1", "1", "1", "0", "0"], ran.out + ran.err
     assert "No space left on device; make room on the disk" in ran.out
     first, *others = smtp.mails
-    assert first.subject == "[web1] cannot write state, 1 failing"
+    assert first.subject == f"[web1] {CANNOT_WRITE_ONE}"
     assert "Flag: failing" in first.body and "the flag is down" in first.body
-    assert [mail.subject for mail in others] == [
-        "[web1] Flag is failing: the flag is down"
-    ]
+    assert [mail.subject for mail in others] == [f"[web1] {FLAG_ALERT}"]
 
 
 @pytest.mark.integration
@@ -66,7 +73,7 @@ def test_b2_the_next_hour_of_a_full_disk_is_reported_too(instance, smtp):
     script += an_hour_ago.replace("$XDG", "$XDG_RUNTIME_DIR") + CRON * 2
     ran = in_own_mounts(instance, script)
     assert notified(ran) == ["1"] * 4, ran.out + ran.err
-    assert subjects(smtp) == ["cannot write state"] * 2
+    assert subjects(smtp) == [CANNOT_WRITE] * 2
     one, other = (mail.parsed["Message-ID"] for mail in smtp.mails)
     assert one != other
 
@@ -81,8 +88,8 @@ def test_b3_no_free_inode_is_as_a_full_disk(instance, smtp):
     ran = in_own_mounts(instance, script)
     assert notified(ran) == ["1", "1", "0", "0"], ran.out + ran.err
     assert subjects(smtp) == [
-        "cannot write state, 1 failing",
-        "Flag is failing: the flag is down",
+        CANNOT_WRITE_ONE,
+        FLAG_ALERT,
     ]
 
 
@@ -101,7 +108,7 @@ def test_b4_where_fsync_fails_once_a_new_file_is_tried_and_nothing_is_amiss(worl
     assert first.split(".")[1:3] == second.split(".")[1:3] == ["run", "json"]
     assert len(synced(lines)) == len(set(synced(lines)))
     assert f'unlink("{first.partition("<")[2][:-1]}") = 0' in "\n".join(lines)
-    assert subjects(world.server) == ["Lamp ant is failing: it is dark"]
+    assert subjects(world.server) == [LAMP_ALERT]
 
 
 @needs_strace
@@ -114,9 +121,9 @@ def test_b4_where_fsync_goes_on_failing_nothing_is_kept_and_one_mail_says_so(wor
         assert "cannot fsync .run.json." in said and "Input/output error" in said
         assert len(synced(lines)) == len(set(synced(lines))) == 2
     assert not list(world.state.rglob("*.tmp"))
-    assert subjects(world.server) == ["cannot write state, 1 failing"]
+    assert subjects(world.server) == [CANNOT_WRITE_ONE]
     assert world.run() == (0, "")
-    assert subjects(world.server)[1:] == ["Lamp ant is failing: it is dark"]
+    assert subjects(world.server)[1:] == [LAMP_ALERT]
 
 
 @needs_strace
@@ -149,8 +156,8 @@ def test_b9_a_read_only_state_folder_is_an_error_and_one_mail(instance, smtp):
     assert re.findall(r"^\w*Problem$", ran.out, re.MULTILINE) == ["JobProblem"]
     assert word(instance) == "True"
     assert subjects(smtp) == [
-        "Flag is failing: the flag is down",
-        "cannot write state, 1 failing",
+        FLAG_ALERT,
+        CANNOT_WRITE_ONE,
     ]
 
 
@@ -222,12 +229,12 @@ def test_b10_a_mail_whose_attempt_cannot_be_counted_is_not_sent(instance, smtp):
         folder.chmod(0o500)
     assert [instance.cron().code for _ in range(6)] == [1] * 6
     (notified,) = smtp.mails
-    assert notified.subject == "[web1] cannot write state, 1 failing"
+    assert notified.subject == f"[web1] {CANNOT_WRITE_ONE}"
     assert "(1 so far)" in notified.body
     for folder in (instance.state, instance.state / "jobs"):
         folder.chmod(0o700)
     assert [instance.cron().code for _ in range(2)] == [0, 0]
-    assert subjects(smtp)[1:] == ["Flag is failing: the flag is down"]
+    assert subjects(smtp)[1:] == [FLAG_ALERT]
 
 
 @pytest.mark.fault("B11", "the state directory is missing")
@@ -237,10 +244,10 @@ def test_b11_a_missing_state_folder_is_an_error_that_names_the_mkdir(instance, s
     assert ran.code == 1
     assert f"mkdir -m 700 -p {instance.state}" in ran.err
     assert instance.cron().code == 1
-    assert subjects(smtp) == ["cannot write state, 1 failing"]
+    assert subjects(smtp) == [CANNOT_WRITE_ONE]
     instance.state.mkdir(mode=0o700)
     assert "a fresh start" in instance.cron("minute", "-d").err
-    assert subjects(smtp)[1:] == ["Flag is failing: the flag is down"]
+    assert subjects(smtp)[1:] == [FLAG_ALERT]
 
 
 @pytest.mark.fault("B14", "the log is on a full disk")
@@ -250,7 +257,7 @@ def test_b14_a_log_on_a_full_disk_stops_nothing(instance, smtp):
     )
     ran = instance.cron("minute", "-v")
     assert ran.code == 0
-    assert subjects(smtp) == ["Flag is failing: the flag is down"]
+    assert subjects(smtp) == [FLAG_ALERT]
     assert "log" in ran.err
 
 
@@ -273,7 +280,7 @@ def test_b14_a_disk_that_fills_up_under_the_log_is_noted_once(instance, smtp):
     ran = in_own_mounts(instance, script)
     assert notified(ran) == ["0"], ran.out + ran.err
     assert ran.out.count("checker.log cannot be written: No space left") == 1
-    assert subjects(smtp) == ["Flag is failing: the flag is down"]
+    assert subjects(smtp) == [FLAG_ALERT]
 
 
 @pytest.mark.fault("B14", "the log cannot be written")
@@ -288,9 +295,10 @@ def test_b14_a_log_that_cannot_be_written_is_noted_and_goes_on_on_stderr(
     ran = instance.cron("minute", "-v")
     assert ran.code == 0
     assert "/nowhere/log cannot be written" in ran.err
-    assert subjects(smtp) == ["Flag is failing: the flag is down"]
+    assert subjects(smtp) == [FLAG_ALERT]
 
 
+@pytest.mark.long
 @pytest.mark.fault("B15", "10,000 left-over temporary files")
 def test_b15_ten_thousand_left_overs_are_removed_in_one_run(instance, smtp):
     (instance.folder / "flag").touch()

@@ -11,7 +11,7 @@ import pytest
 
 from lib.storage.store import State
 from lib.system.files import MAX_FILE
-from tests.faults.rows import subjects
+from tests.faults.rows import FLAG_ALERT, subjects
 from tests.faults.table import LONG, measured, seed
 from tests.support.instance import GENERAL, flag_job
 
@@ -22,7 +22,6 @@ def instance(instance):
     return instance
 
 
-ALERT = "Flag is failing: the flag is down"
 LOST = "a state file was lost or damaged"
 
 
@@ -55,7 +54,7 @@ def test_c1_a_truncated_record_is_lost_whatever_is_left_of_it(instance, smtp):
     def damage(record, whole):
         record.write_bytes(whole[: len(whole) // 2])
 
-    assert sorted(notified_after(instance, smtp, damage)) == sorted([ALERT, LOST])
+    assert sorted(notified_after(instance, smtp, damage)) == sorted([FLAG_ALERT, LOST])
     record = the_record(instance)
     whole = record.read_bytes()
     # Without the line end after it, it is still whole.
@@ -73,7 +72,7 @@ def test_c2_a_flipped_bit_is_noticed(instance, smtp):
     def damage(record, whole):
         record.write_bytes(bytes(len(whole)))
 
-    assert sorted(notified_after(instance, smtp, damage)) == sorted([ALERT, LOST])
+    assert sorted(notified_after(instance, smtp, damage)) == sorted([FLAG_ALERT, LOST])
     record = the_record(instance)
     whole = record.read_bytes()
     sample = offsets(8 * len(whole), 41)
@@ -140,7 +139,7 @@ def test_c3_whatever_a_record_holds_instead_is_noticed(instance, smtp):
         assert list(State(instance.state).load().lost) == [record.stem]
     record.write_bytes(whole)
     notified = notified_after(instance, smtp, CONTENTS["2 GB"])
-    assert sorted(notified) == sorted([ALERT, LOST])
+    assert sorted(notified) == sorted([FLAG_ALERT, LOST])
 
 
 @pytest.mark.fault("C4", "written by a newer version")
@@ -153,7 +152,7 @@ def test_c4_what_a_newer_checker_wrote_is_left_alone(instance, smtp):
     assert ran.code == 1
     assert f"{record}: it was written by a newer Checker" in ran.err
     assert record.read_text() == text
-    assert subjects(smtp) == [ALERT]
+    assert subjects(smtp) == [FLAG_ALERT]
 
 
 @pytest.mark.fault("C6", "settings.cfg missing, empty, a directory, unreadable")
@@ -201,7 +200,7 @@ def test_c7_what_is_no_mistake_just_works(instance, smtp):
     assert "pass = pass%word" in text
     instance.settings.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     assert instance.cron().silent
-    assert subjects(smtp) == [ALERT]
+    assert subjects(smtp) == [FLAG_ALERT]
 
 
 @pytest.mark.fault("C8", "settings.cfg half written while cron fires")
@@ -217,7 +216,7 @@ def test_c8_half_written_settings_stop_a_run_and_forget_nothing(instance, smtp):
     assert instance.last_run()["ended_at"] == ended
     instance.write(text)
     assert instance.cron().silent
-    assert subjects(smtp) == [ALERT]
+    assert subjects(smtp) == [FLAG_ALERT]
 
 
 @pytest.mark.fault("C10", "unknown key in a target, unknown kind, unread section")

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rows import CALM, is_running, job, subjects, until
+from tests.faults.rows import (
+    CALM,
+    CALM_ALERT,
+    FLAG_ALERT,
+    alert,
+    is_running,
+    job,
+    subjects,
+    until,
+)
 from tests.support.instance import Instance, flag_job
 from tests.support.servers import PASSWORD
 
@@ -26,7 +35,7 @@ def instance(instance):
 def heard(smtp):
     """Return what was said of the hostile job; the calm one was judged and told."""
     said = subjects(smtp)
-    assert said.count("Calm is failing: calm was judged") == 1, said
+    assert said.count(CALM_ALERT) == 1, said
     return [one for one in said if not one.startswith("Calm")]
 
 
@@ -108,7 +117,7 @@ def test_d4_a_job_without_end_times_out(instance, smtp, wait):
     instance.job("Hostile", text)
     began = time.monotonic()
     assert instance.cron().code == 0
-    assert heard(smtp) == ["Hostile is failing: timed out after 1 s"]
+    assert heard(smtp) == [alert("Hostile", "timed out after 1 s")]
     assert time.monotonic() - began < 8
 
 
@@ -194,8 +203,8 @@ def test_d12_a_job_that_meddles_meddles_with_itself(instance, smtp):
     for number in range(3):
         instance.job(f"Sound{number}", job(f"Sound{number}", sound.strip()))
     assert instance.cron().code == 0
-    assert sorted(heard(smtp)) == ["Hostile is failing: meddled"] + [
-        f"Sound{number} is failing: sound" for number in range(3)
+    assert sorted(heard(smtp)) == [alert("Hostile", "meddled")] + [
+        alert(f"Sound{number}", "sound") for number in range(3)
     ]
 
 
@@ -270,7 +279,7 @@ def test_d15_a_segfault_is_named(instance, smtp):
 def test_d16_where_a_hook_tells_nobody_the_default_alert_goes_out(instance, smtp, hook):
     more = f"    def onFailure(self):\n        {hook}"
     text = job("Hostile", "raise CheckFailed('down')", more=more)
-    assert notified_status(instance, smtp, text) == "Hostile is failing: down"
+    assert notified_status(instance, smtp, text) == alert("Hostile", "down")
 
 
 @pytest.mark.fault("D19", "a job file writable by others, or of another owner")
@@ -336,6 +345,6 @@ def test_d21_state_that_a_job_has_rewritten_is_noticed(instance, smtp, tmp_path)
     assert instance.cron().code == 0
     # Made good by the run itself, or noticed by the next one.
     notified = heard(smtp)
-    assert notified.count("Flag is failing: the flag is down") == 1
+    assert notified.count(FLAG_ALERT) == 1
     assert notified[1:] == ["a state file was lost or damaged"] * (len(notified) - 1)
     assert instance.records()["Flag"]["status"] == "failing"

@@ -128,6 +128,7 @@ def test_e1_a_refused_mail_is_tried_again_later_and_later(tmp_path, smtp, cafile
     assert subjects(smtp) == [ALERT]
 
 
+@pytest.mark.long
 @pytest.mark.fault("E2", "accepts and stays silent")
 def test_e2_a_silent_server_costs_a_run_its_time_and_no_more(patients):
     assert is_bounded(patients["silent"])
@@ -136,12 +137,14 @@ def test_e2_a_silent_server_costs_a_run_its_time_and_no_more(patients):
     measured(f"{patients['silent'].seconds:.0f} s at most")
 
 
+@pytest.mark.long
 @pytest.mark.fault("E2", "a banner of one byte per second")
 def test_e2_a_banner_that_drips_costs_a_run_its_time_and_no_more(patients):
     assert is_bounded(patients["dripping"])
     measured(f"{patients['dripping'].seconds:.0f} s at most")
 
 
+@pytest.mark.long
 @pytest.mark.fault("E18", "250 comes five minutes late")
 def test_e18_a_mail_whose_250_is_late_is_in_doubt_and_comes_as_the_same_mail(patients):
     patient = patients["late"]

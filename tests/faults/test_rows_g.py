@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.faults.rows import cron_at, serving, subjects, with_answer, word
+from tests.faults.rows import FLAG_ALERT, cron_at, serving, subjects, with_answer, word
 from tests.faults.table import measured
 from tests.support.imapserver import PymapAccount
 from tests.support.instance import GENERAL, Instance, flag_job
@@ -106,6 +106,7 @@ def asked(tmp_path_factory):
         yield FileScan(notified, seconds, endless.pushed)
 
 
+@pytest.mark.long
 @pytest.mark.fault("G1", "refused, timeout, reset")
 @pytest.mark.parametrize(
     ("name", "words"),
@@ -125,6 +126,7 @@ def test_g1_a_peer_that_does_not_answer_is_reported_once_to_its_admin(
     assert "in 2 attempts" in " ".join(mail.body.split())
 
 
+@pytest.mark.long
 @pytest.mark.fault("G2", "a slow drip in headers and body")
 @pytest.mark.parametrize("name", ["head", "body"])
 def test_g2_a_peer_that_drips_is_bounded_by_the_deadline(asked, name):
@@ -134,6 +136,7 @@ def test_g2_a_peer_that_drips_is_bounded_by_the_deadline(asked, name):
     measured(f"{asked.seconds:.0f} s")
 
 
+@pytest.mark.long
 @pytest.mark.fault("G3", "a body of 10 GB")
 def test_g3_of_an_endless_answer_no_more_is_read_than_the_first_4_kb(asked):
     (mail,) = asked.notified["endless"]
@@ -251,7 +254,7 @@ def test_g12_while_our_mail_is_broken_the_word_is_mail_problem_until_it_is_prove
         account.goes_to(None)
         instance.job("Flag", flag_job(tmp_path / "flag"))
         assert cron_at(instance, HOUR + 20 * MINUTE).silent
-        assert "Flag is failing: the flag is down" in subjects(account.smtp)
+        assert FLAG_ALERT in subjects(account.smtp)
         assert word(instance) == "MailProblem"
         cron_at(instance, 2 * HOUR, "hour")
         assert word(instance) == "MailProblem"

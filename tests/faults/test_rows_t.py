@@ -13,7 +13,7 @@ from lib.core.enums import JobFrequency
 from lib.core.policy import due_frequencies
 from tests.faults import rows
 from tests.faults.crond import starts
-from tests.faults.rows import job, serving, with_answer
+from tests.faults.rows import FLAG_ALERT, job, serving, with_answer
 from tests.faults.table import LONG, measured, seed
 from tests.support.instance import GENERAL, Instance, flag_job
 from tests.support.servers import SmtpServer
@@ -22,7 +22,6 @@ HOURLY = """\
     def notifyOnFailureEvery(self):
         return JobFailureNotificationFrequency.EVERYHOUR
 """
-ALERT = "Flag is failing: the flag is down"
 
 
 def cron_at(instance, handle, ordered="minute"):
@@ -45,7 +44,7 @@ def test_t1_a_clock_that_jumps_silences_nobody_and_makes_no_burst(instance, smtp
     flag = instance.folder / "flag"
     instance.job("Flag", flag_job(flag, hooks=HOURLY))
     cron_at(instance, NOW, "hour")
-    assert subjects(smtp) == [ALERT]
+    assert subjects(smtp) == [FLAG_ALERT]
     cron_at(instance, timedelta(hours=1, minutes=1))
     assert len(subjects(smtp)) == 2
     said = cron_at(instance, YEAR)

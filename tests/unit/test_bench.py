@@ -84,6 +84,7 @@ def test_a_commit_is_measured_and_whole(tmp_path):
 # make bench-against.
 
 
+@pytest.mark.long
 def test_a_row_is_measured_in_two_checkouts(capsys):
     bench_against.main([str(bench.ROOT), "--rows", "idle", "--times", "1"])
     *_machine, title, _line, row = capsys.readouterr().out.splitlines()
