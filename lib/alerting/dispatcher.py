@@ -57,7 +57,7 @@ class Dispatcher:
         self._shown: set[str] = set()
         if self._mail.holds:
             for record in session.records.values():
-                self._shown.update(one.message_id for one in record.queued)
+                self._shown.update(message.message_id for message in record.queued)
 
     @property
     def sent(self) -> int:
@@ -92,7 +92,7 @@ class Dispatcher:
             )
         return self._bookkeeper
 
-    def hear(self) -> None:
+    def save_results(self) -> None:
         """Save the results since the last call; raise StateError."""
         if self._outbox.is_busy:
             self._settle(self._outbox.events())
@@ -134,13 +134,13 @@ class Dispatcher:
         records = self._session.records.values()
         if self._mail.holds:
             return [
-                Envelope(one, (one.message_id,), record.key, one.born_at)
+                Envelope(message, (message.message_id,), record.key, message.born_at)
                 for record in records
-                for one in record.queued
-                if one.message_id not in self._shown
+                for message in record.queued
+                if message.message_id not in self._shown
             ][: delivery.MAX_AT_ONCE]
         now = self._now()
-        for record in [one for one in records if len(one.queued) > 1]:
+        for record in [record for record in records if len(record.queued) > 1]:
             split_by_recipient = queue.split_by_recipient(record, now)
             self._session.keep(split_by_recipient)
             self._audit_log.note(decisions.merged(record, split_by_recipient, now))
@@ -185,8 +185,8 @@ class Dispatcher:
                 self._books.save_failed(event)
                 unsent.append(event)
         # A failure of the backup account says nothing about the primary.
-        self._refusals += [one.failure for one in unsent if not one.by_backup]
-        if any(one.by_backup and one.failure.is_about_us for one in unsent):
+        self._refusals += [event.failure for event in unsent if not event.by_backup]
+        if any(event.by_backup and event.failure.is_about_us for event in unsent):
             self._books.hold_backup()
         if not (self._mail.holds or self._outbox.is_busy):
             for line in self._books.end_session(self._refusals):

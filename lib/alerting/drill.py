@@ -63,8 +63,8 @@ def arrival(settings: Settings, sent: Message, limit_s: float = LOOK_FOR_S) -> s
     The mail stays there.
     """
     box = settings.mail.mailbox
-    ours = {one.lower() for one in (settings.mail.user, settings.mail.sender)}
-    seen = [one for one in sent.to if one.lower() in ours]
+    ours = {address.lower() for address in (settings.mail.user, settings.mail.sender)}
+    seen = [address for address in sent.to if address.lower() in ours]
     if box is None or not seen:
         return ""
     from lib.mail.folders import Kind
@@ -79,14 +79,14 @@ def arrival(settings: Settings, sent: Message, limit_s: float = LOOK_FOR_S) -> s
     while time.monotonic() < ends_at:
         try:
             left = max(1.0, ends_at - time.monotonic())
-            found = look_for(
+            place = look_for(
                 box, round_trip_mail, Deadline(min(20.0, left)), keeps=True
             )
         except LookFailed as error:
             return f"{who}: the mailbox cannot be read: {error}"
-        if isinstance(found, Found) and found.kind is Kind.JUNK:
-            return f"{who}: arrived in the spam folder {found.folder}; alerts will too"
-        if isinstance(found, Found):
-            return f"{who}: arrived in {found.folder}"
+        if isinstance(place, Found) and place.kind is Kind.JUNK:
+            return f"{who}: arrived in the spam folder {place.folder}; alerts will too"
+        if isinstance(place, Found):
+            return f"{who}: arrived in {place.folder}"
         time.sleep(min(LOOK_EVERY_S, limit_s))
     return f"{who}: not arrived after {limit_s:.0f} s"

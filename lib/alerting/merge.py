@@ -44,9 +44,11 @@ def merged(
     """
     if len(waiting) == 1:
         return [MergedMessage(waiting[0], (waiting[0].message_id,))]
-    trouble = [one for one in waiting if one.kind.is_about_trouble]
-    others = [one for one in waiting if not one.kind.is_about_trouble]
-    merged_messages = [MergedMessage(one, (one.message_id,)) for one in others]
+    trouble = [message for message in waiting if message.kind.is_about_trouble]
+    others = [message for message in waiting if not message.kind.is_about_trouble]
+    merged_messages = [
+        MergedMessage(message, (message.message_id,)) for message in others
+    ]
     if trouble:
         merged_messages += _merged_trouble(name, trouble, zone)
     return sorted(
@@ -57,22 +59,33 @@ def merged(
 def _merged_trouble(
     name: str, trouble: list[Message], zone: tzinfo | None
 ) -> list[MergedMessage]:
-    ends = [number for number, one in enumerate(trouble) if one.kind in _CHANGES]
+    ends = [
+        number for number, message in enumerate(trouble) if message.kind in _CHANGES
+    ]
     end = ends[-1] + 1 if ends else 0
     head, reminders = trouble[:end], trouble[end:]
     merged_messages = []
-    if len({_decision_of(one) for one in head}) > 1:
+    if len({_decision_of(message) for message in head}) > 1:
         merged_messages.append(_merged_into_one(name, head, zone))
     else:
-        merged_messages += [MergedMessage(one, (one.message_id,)) for one in head]
+        merged_messages += [
+            MergedMessage(message, (message.message_id,)) for message in head
+        ]
     last = [
-        one for one in reminders if _decision_of(one) == _decision_of(reminders[-1])
+        message
+        for message in reminders
+        if _decision_of(message) == _decision_of(reminders[-1])
     ]
-    stale = tuple(one.message_id for one in reminders if one not in last)
-    for number, one in enumerate(last):
+    stale = tuple(message.message_id for message in reminders if message not in last)
+    for number, message in enumerate(last):
         merged_messages.append(
             MergedMessage(
-                one, ((*stale, one.message_id) if number == 0 else (one.message_id,))
+                message,
+                (
+                    (*stale, message.message_id)
+                    if number == 0
+                    else (message.message_id,)
+                ),
             )
         )
     return merged_messages
@@ -90,22 +103,24 @@ def _merged_into_one(
     notified = (
         first.merged.notified if first.merged else first.kind is not MessageKind.ALERT
     )
-    before = [one.merged for one in messages if one.merged]
-    fresh = [one for one in messages if not one.merged]
-    alerts = [one for one in fresh if one.kind is MessageKind.ALERT]
+    earlier = [message.merged for message in messages if message.merged]
+    fresh = [message for message in messages if not message.merged]
+    alerts = [message for message in fresh if message.kind is MessageKind.ALERT]
     # The recipient knows of the first problem, so the mail begins with the next one.
-    start = alerts[0] if notified and alerts and not before else first
+    start = alerts[0] if notified and alerts and not earlier else first
     history = Merged(
-        times=sum(one.times for one in before)
-        + len({_decision_of(one) for one in alerts}),
-        since=before[0].since if before else start.since or start.born_at,
+        times=sum(merged.times for merged in earlier)
+        + len({_decision_of(message) for message in alerts}),
+        since=earlier[0].since if earlier else start.since or start.born_at,
         lines=tuple(_lines(messages, zone))[-MAX_LINES:],
         notified=notified,
-        in_doubt=any(one.in_doubt for one in before)
-        or any(one.in_doubt for one in messages),
+        in_doubt=any(merged.in_doubt for merged in earlier)
+        or any(message.in_doubt for message in messages),
     )
-    why = next((one.last_error for one in reversed(messages) if one.last_error), "")
-    ids = tuple(one.message_id for one in messages)
+    why = next(
+        (message.last_error for message in reversed(messages) if message.last_error), ""
+    )
+    ids = tuple(message.message_id for message in messages)
     message = merge_text(_id_for(messages), name, last, history, why, zone)
     return MergedMessage(
         replace(message, thread=first.thread if notified else None), ids
@@ -113,11 +128,11 @@ def _merged_into_one(
 
 
 def _lines(messages: Sequence[Message], zone: tzinfo | None) -> Iterator[str]:
-    for one in messages:
-        if one.merged:
-            yield from one.merged.lines
+    for message in messages:
+        if message.merged:
+            yield from message.merged.lines
         else:
-            yield line_of(one, zone)
+            yield line_of(message, zone)
 
 
 def _id_for(messages: Sequence[Message]) -> str:
@@ -128,7 +143,7 @@ def _id_for(messages: Sequence[Message]) -> str:
     last = messages[-1]
     if not last.in_doubt:
         return last.message_id
-    ids = " ".join(one.message_id for one in messages)
+    ids = " ".join(message.message_id for message in messages)
     return hashlib.sha256(ids.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

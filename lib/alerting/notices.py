@@ -135,22 +135,23 @@ def after_session(
 ) -> tuple[SendLog, list[str]]:
     """Return the send log after failures of the account itself, and lines to log."""
     lines = []
-    if any(one.is_login for one in refusals):
+    if any(failure.is_login for failure in refusals):
         send_log = ratelimit.after_refused_login(send_log, now)
         lines.append(LOGIN_REFUSED)
-    if any(one.is_limit for one in refusals):
+    if any(failure.is_limit for failure in refusals):
         send_log = replace(send_log, held_until=now + ratelimit.HOUR)
         lines.append(RATE_LIMITED)
     return send_log, lines
 
 
 def _reachable(
-    those: Iterable[str], send_log: SendLog, attempt_result: AttemptResult
+    addresses: Iterable[str], send_log: SendLog, attempt_result: AttemptResult
 ) -> tuple[str, ...]:
     return tuple(
-        one
-        for one in those
-        if one not in attempt_result.dead and not ratelimit.is_refused(send_log, one)
+        address
+        for address in addresses
+        if address not in attempt_result.dead
+        and not ratelimit.is_refused(send_log, address)
     )
 
 

@@ -70,23 +70,25 @@ def plan(
     if ratelimit.is_held(send_log, now):
         if not has_backup:
             return Plan()
-        records = [_without_round_trips(one) for one in records]
+        records = [_without_round_trips(record) for record in records]
     planner = _Planner(send_log, limits, now, zone, jobs_done, many_to_come)
-    live = [one for one in bundles.values() if one.sent_at is None]
+    live = [bundle for bundle in bundles.values() if bundle.sent_at is None]
     for bundle in live:
         if bundle.message.in_doubt:
             planner.resend(bundle)
-    rebuilt = {one.message.to: one for one in live if not one.message.in_doubt}
+    rebuilt = {
+        bundle.message.to: bundle for bundle in live if not bundle.message.in_doubt
+    }
     by_contact: dict[tuple[str, ...], list[JobQueue]] = {to: [] for to in rebuilt}
     waiting = bundled_ids(bundles.values())
     for record in records:
         if record.queued:
             for to, queue in queues(record, waiting, now).items():
                 by_contact.setdefault(to, []).append(queue)
-    for those in by_contact.values():
-        those.sort(key=lambda queue: queue.messages[0].born_at)
+    for job_queues in by_contact.values():
+        job_queues.sort(key=lambda queue: queue.messages[0].born_at)
     in_order = sorted(
-        (to for to, those in by_contact.items() if those),
+        (to for to, job_queues in by_contact.items() if job_queues),
         key=lambda to: by_contact[to][0].messages[0].born_at,
     )
     for to in in_order:
@@ -95,7 +97,7 @@ def plan(
 
 
 def _without_round_trips(record: Record) -> Record:
-    queued = tuple(one for one in record.queued if one.kind not in URGENT)
+    queued = tuple(message for message in record.queued if message.kind not in URGENT)
     return (
         replace(record, queued=queued) if len(queued) < len(record.queued) else record
     )
@@ -120,7 +122,7 @@ class _Planner:
         self._jobs_done = jobs_done
         self._many_to_come = many_to_come
         self._counted = {
-            one.name for one in (*send_log.counted, *send_log.outside_limits)
+            mail.name for mail in (*send_log.counted, *send_log.outside_limits)
         }
         self._notified = ratelimit.notified_lately(send_log, now)
         self._first_alerts_left = ratelimit.first_alerts_left(send_log, now)
@@ -139,37 +141,37 @@ class _Planner:
             self._add(bundle.message, bundle.ids, None, bundle.message.born_at)
 
     def add(
-        self, to: tuple[str, ...], those: list[JobQueue], bundle: Bundle | None
+        self, to: tuple[str, ...], job_queues: list[JobQueue], bundle: Bundle | None
     ) -> None:
         """Add what is sent to one contact now; ``bundle`` is queued for a retry."""
-        for queue in those:
+        for queue in job_queues:
             self._add_urgent(queue)
             self._add_apart(queue)
-        ready = [queue for queue in those if queue.ready]
+        ready = [queue for queue in job_queues if queue.ready]
         if bundle is not None:
-            if self._is_due(bundle, those):
-                self._add_bundle(those, bundle)
+            if self._is_due(bundle, job_queues):
+                self._add_bundle(job_queues, bundle)
             return
         if not (ready and self._is_gathered(ready)):
             return
         if ratelimit.is_quiet(self._send_log, to, self._now):
             return
-        self._add_ready(those, ready)
+        self._add_ready(job_queues, ready)
 
     def _add_urgent(self, queue: JobQueue) -> None:
-        for one in pop_kinds(queue, URGENT):
-            if policy.is_sendable(one, self._now):
-                self._add(one, (one.message_id,), queue.key, one.born_at)
+        for message in pop_kinds(queue, URGENT):
+            if policy.is_sendable(message, self._now):
+                self._add(message, (message.message_id,), queue.key, message.born_at)
 
     def _add_apart(self, queue: JobQueue) -> None:
         """Add what may not be bundled, in order."""
-        for one in pop_kinds(queue, NEVER_BUNDLED):
-            has_room = one.message_id in self._counted or self._room(own=True)
-            if not (has_room and policy.is_sendable(one, self._now)):
+        for message in pop_kinds(queue, NEVER_BUNDLED):
+            has_room = message.message_id in self._counted or self._room(own=True)
+            if not (has_room and policy.is_sendable(message, self._now)):
                 return
-            self._add(one, (one.message_id,), queue.key, one.born_at)
+            self._add(message, (message.message_id,), queue.key, message.born_at)
 
-    def _is_due(self, bundle: Bundle, those: list[JobQueue]) -> bool:
+    def _is_due(self, bundle: Bundle, job_queues: list[JobQueue]) -> bool:
         if policy.is_sendable(bundle.message, self._now):
             return True
         tried_at = bundle.tried_at
@@ -177,14 +179,16 @@ class _Planner:
             return False
         known = set(bundle.ids)
         return any(
-            one.message_id not in known for queue in those for one in queue.messages
+            message.message_id not in known
+            for queue in job_queues
+            for message in queue.messages
         )
 
     def _is_gathered(self, ready: list[JobQueue]) -> bool:
         oldest = min(queue.messages[0].born_at for queue in ready)
         return self._jobs_done or self._now - oldest >= GATHER
 
-    def _add_ready(self, those: list[JobQueue], ready: list[JobQueue]) -> None:
+    def _add_ready(self, job_queues: list[JobQueue], ready: list[JobQueue]) -> None:
         room = self._room(own=False)
         if not room:
             first = [
@@ -194,8 +198,8 @@ class _Planner:
             ]
             self._add_first_alerts(first)
             return
-        if self._are_too_many(those):
-            self._add_bundle(those, None)
+        if self._are_too_many(job_queues):
+            self._add_bundle(job_queues, None)
             return
         singly = [(queue, self._merged_messages(queue, queue.ready)) for queue in ready]
         count = sum(len(merged_messages) for _queue, merged_messages in singly)
@@ -203,7 +207,7 @@ class _Planner:
         # or if these may be the first of thousands.
         short = count > room or self._send_log.held_until is not None
         if count > 1 and (short or self._many_to_come):
-            self._add_bundle(those, None)
+            self._add_bundle(job_queues, None)
             return
         for queue, merged_messages in singly:
             self._add_each(queue, merged_messages)
@@ -230,8 +234,9 @@ class _Planner:
     def _is_first_alert(self, queue: JobQueue, merged_message: MergedMessage) -> bool:
         """Return whether it has an alert of a job without a recent mail."""
         return queue.key not in self._notified and any(
-            one.kind is MessageKind.ALERT and one.message_id in merged_message.ids
-            for one in queue.messages
+            message.kind is MessageKind.ALERT
+            and message.message_id in merged_message.ids
+            for message in queue.messages
         )
 
     def _add_first_alerts(self, first: list[tuple[JobQueue, MergedMessage]]) -> None:
@@ -255,9 +260,9 @@ class _Planner:
             self._envelopes.append(envelope)
             self._first_alerts_left -= 1
 
-    def _are_too_many(self, those: list[JobQueue]) -> bool:
+    def _are_too_many(self, job_queues: list[JobQueue]) -> bool:
         count = 0
-        for queue in those:
+        for queue in job_queues:
             count += len(self._merged_messages(queue, len(queue.messages)))
             if count > MAX_SINGLE:
                 return True
@@ -274,10 +279,10 @@ class _Planner:
                 merged_message.message.born_at,
             )
 
-    def _add_bundle(self, those: list[JobQueue], bundle: Bundle | None) -> None:
+    def _add_bundle(self, job_queues: list[JobQueue], bundle: Bundle | None) -> None:
         chosen: list[tuple[JobQueue, MergedMessage]] = []
         count = 0
-        for queue in those:
+        for queue in job_queues:
             if queue.messages and count < MAX_IN_BUNDLE:
                 merged_messages = self._merged_messages(queue, len(queue.messages))
                 chosen += [
@@ -290,7 +295,7 @@ class _Planner:
         if known or self._room(own=False):
             self._add_bundle_of(chosen, bundle)
             return
-        first = [one for one in chosen if self._is_first_alert(*one)]
+        first = [pair for pair in chosen if self._is_first_alert(*pair)]
         self._held += count - sum(
             len(merged_message.ids) for _queue, merged_message in first
         )
@@ -300,19 +305,19 @@ class _Planner:
 
     def _add_bundle_of(
         self,
-        those: list[tuple[JobQueue, MergedMessage]],
+        chosen: list[tuple[JobQueue, MergedMessage]],
         bundle: Bundle | None,
         *,
         beside: bool = False,
     ) -> None:
         """Add one mail for these; ``bundle`` is the one that it replaces."""
         ids = tuple(
-            name for _queue, merged_message in those for name in merged_message.ids
+            name for _queue, merged_message in chosen for name in merged_message.ids
         )
         before = bundle.message if bundle else None
         message_id = before.message_id if before else bundle_id(ids)
         entries = [
-            (queue.name, merged_message.message) for queue, merged_message in those
+            (queue.name, merged_message.message) for queue, merged_message in chosen
         ]
         entries.sort(key=lambda entry: entry[1].born_at)
         message = bundle_message(message_id, entries, self._now, self._zone)

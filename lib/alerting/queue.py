@@ -62,16 +62,16 @@ def with_attempts(
 
 def without(record: Record, ids: Collection[str]) -> Record:
     """Return the record without the messages of a bundle that was sent."""
-    left = tuple(one for one in record.queued if one.message_id not in ids)
+    left = tuple(message for message in record.queued if message.message_id not in ids)
     return replace(record, queued=left) if len(left) < len(record.queued) else record
 
 
 def with_round_trip(record: Record, round_trip_mail: RoundTripDelivery) -> Record:
     """Return the record after a round-trip mail was accepted or rejected for good."""
     others = tuple(
-        one
-        for one in record.round_trips
-        if one.message_id != round_trip_mail.message_id
+        delivery
+        for delivery in record.round_trips
+        if delivery.message_id != round_trip_mail.message_id
     )
     return replace(record, round_trips=(*others, round_trip_mail)[-MAX_ROUND_TRIPS:])
 
@@ -107,9 +107,9 @@ def delivered(
 def with_left(record: Record, message_id: str, left: Message | None) -> Record:
     """Return the record with a message replaced by what is left of it, or removed."""
     queued = []
-    for one in record.queued:
-        if one.message_id != message_id:
-            queued.append(one)
+    for message in record.queued:
+        if message.message_id != message_id:
+            queued.append(message)
         elif left is not None:
             queued.append(left)
     return replace(record, queued=tuple(queued))
@@ -156,19 +156,23 @@ def split_by_recipient(record: Record, now: datetime) -> Record:
         return record
     late: set[str] = set()
     queued: list[Message] = []
-    for one in record.queued:
-        blocked = tuple(address for address in one.to if address in late)
-        free = tuple(address for address in one.to if address not in late)
-        if blocked and free and not one.attempts:
+    for message in record.queued:
+        blocked = tuple(address for address in message.to if address in late)
+        free = tuple(address for address in message.to if address not in late)
+        if blocked and free and not message.attempts:
             apart = hashlib.sha256(
-                " ".join((one.message_id, *blocked)).encode("utf-8", "surrogatepass")
+                " ".join((message.message_id, *blocked)).encode(
+                    "utf-8", "surrogatepass"
+                )
             )
-            queued.append(replace(one, to=free))
-            queued.append(replace(one, to=blocked, message_id=apart.hexdigest()[:32]))
+            queued.append(replace(message, to=free))
+            queued.append(
+                replace(message, to=blocked, message_id=apart.hexdigest()[:32])
+            )
         else:
-            queued.append(one)
-        if not policy.is_sendable(one, now):
-            late.update(one.to)
+            queued.append(message)
+        if not policy.is_sendable(message, now):
+            late.update(message.to)
     return (
         replace(record, queued=tuple(queued))
         if len(queued) > len(record.queued)
@@ -184,28 +188,32 @@ def queues(
     A message waits for older ones of its job to any of the same people, unless they are
     sent with it, so that no recovery arrives before its alert.
     """
-    found: dict[tuple[str, ...], JobQueue] = {}
+    by_contact: dict[tuple[str, ...], JobQueue] = {}
     blocked: set[str] = set()
-    for one in record.queued:
-        if one.message_id in waiting.sent:
+    for message in record.queued:
+        if message.message_id in waiting.sent:
             continue
-        people = set(one.to)
-        elsewhere = any(to != one.to and people.intersection(to) for to in found)
-        if one.message_id in waiting.frozen or elsewhere or people & blocked:
+        people = set(message.to)
+        elsewhere = any(
+            to != message.to and people.intersection(to) for to in by_contact
+        )
+        if message.message_id in waiting.frozen or elsewhere or people & blocked:
             blocked |= people
             continue
-        queue = found.setdefault(one.to, JobQueue(record.key, record.name))
-        if queue.ready == len(queue.messages) and policy.is_sendable(one, now):
+        queue = by_contact.setdefault(message.to, JobQueue(record.key, record.name))
+        if queue.ready == len(queue.messages) and policy.is_sendable(message, now):
             queue.ready += 1
-        queue.messages.append(one)
-    return found
+        queue.messages.append(message)
+    return by_contact
 
 
 def pop_kinds(queue: JobQueue, kinds: Collection[MessageKind]) -> list[Message]:
     """Remove the messages of these kinds from the queue and return them."""
-    found = [one for one in queue.messages if one.kind in kinds]
-    if found:
-        stays = [one.kind not in kinds for one in queue.messages]
+    popped = [message for message in queue.messages if message.kind in kinds]
+    if popped:
+        stays = [message.kind not in kinds for message in queue.messages]
         queue.ready = sum(stays[: queue.ready])
-        queue.messages[:] = [one for one in queue.messages if one.kind not in kinds]
-    return found
+        queue.messages[:] = [
+            message for message in queue.messages if message.kind not in kinds
+        ]
+    return popped

@@ -155,7 +155,7 @@ class Supervisor:
             self._results.hear(event)
         if time.monotonic() >= self._jobs_end_at:
             self._put_off(self._workers.stop())
-        self._dispatcher.hear()
+        self._dispatcher.save_results()
         if self._workers.is_done and not self._writer.frozen:
             self._context.summaries.write_due(self._now())
         since = self._session.waiting_since

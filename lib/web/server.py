@@ -50,20 +50,25 @@ class Server:
                 application,
                 self._map,
                 True,
-                one,
+                listening_socket,
                 self._threads,
                 _adjustments(),
-                (one.family, one.type, one.proto, one.getsockname()),
+                (
+                    listening_socket.family,
+                    listening_socket.type,
+                    listening_socket.proto,
+                    listening_socket.getsockname(),
+                ),
                 bind_socket=False,
             )
-            for one in self._sockets
+            for listening_socket in self._sockets
         ]
         self._ends = False
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Return where it listens."""
-        return [one.getsockname()[:2] for one in self._sockets]
+        return [endpoint.getsockname()[:2] for endpoint in self._sockets]
 
     def serve(self) -> None:
         """Answer until SIGTERM or SIGINT, then finish what is under way."""
@@ -74,7 +79,9 @@ class Server:
         for listener in self._listeners:
             listener.shut()
         until = time.monotonic() + SHUTDOWN_S
-        while time.monotonic() < until and any(one.is_busy for one in self._listeners):
+        while time.monotonic() < until and any(
+            listener.is_busy for listener in self._listeners
+        ):
             self._turn(0.05)
         self._threads.shutdown(cancel_pending=True, timeout=1)
         wasyncore.close_all(self._map)
@@ -125,16 +132,16 @@ class _Listener(TcpWSGIServer):
     @property
     def is_busy(self) -> bool:
         """Return whether an answer to anybody is under way."""
-        return any(one.is_busy for one in self.connections.values())
+        return any(connection.is_busy for connection in self.connections.values())
 
     def readable(self) -> bool:
         """Return whether it accepts more; also close connections that are too old."""
         now = time.monotonic()
         if now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
-            for one in list(self.connections.values()):
-                if now - one.opened_at > LONGEST_S and not one.requests:
-                    one.handle_close()
+            for connection in list(self.connections.values()):
+                if now - connection.opened_at > LONGEST_S and not connection.requests:
+                    connection.handle_close()
         return bool(self.accepting)
 
     def handle_accept(self) -> None:
@@ -148,9 +155,9 @@ class _Listener(TcpWSGIServer):
                 self._make_room()
 
     def _make_room(self) -> None:
-        for one in self.connections.values():
-            if not one.is_busy:
-                one.handle_close()
+        for connection in self.connections.values():
+            if not connection.is_busy:
+                connection.handle_close()
                 return
 
     def shut(self) -> None:
