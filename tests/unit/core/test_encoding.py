@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.core import encoding
@@ -76,7 +76,6 @@ records = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(record=records)
 def test_a_record_comes_back_from_its_file_the_same(record):
     body, has_sum = unpacked(packed(record))
@@ -84,7 +83,6 @@ def test_a_record_comes_back_from_its_file_the_same(record):
     assert encoding.convert(body, Record) == record
 
 
-@settings(max_examples=50, deadline=None)
 @given(message=messages)
 def test_a_report_comes_back_from_a_pipe_the_same(message):
     job = Job(
