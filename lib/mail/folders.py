@@ -16,10 +16,13 @@ from imapclient import (  # type: ignore[import-untyped]  # it has hints, unmark
     response_parser,
 )
 
+from lib.core.sanitize import printable
 from lib.mail.imap import UNREADABLE
 
 #: More are not looked into.
 MAX_FOLDERS = 60
+#: A longer name is cut.
+MAX_NAME = 200
 
 
 class Kind(enum.IntEnum):
@@ -149,7 +152,7 @@ def decoded(raw: bytes) -> str:
         name = imap_utf7.decode(raw) if raw.isascii() else raw.decode()
     except UnicodeError:
         name = raw.decode("utf-8", "replace")
-    return "".join(char if char.isprintable() else "?" for char in name)[:200]
+    return printable(name, MAX_NAME)
 
 
 def _pinned(folders: list[Folder], name: str) -> list[Folder]:

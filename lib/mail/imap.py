@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Generator
 from typing import Any
 
-from lib.core.sanitize import scrubbed
+from lib.core.sanitize import printable, scrubbed
 from lib.core.settings import Mailbox
 from lib.mail.connection import GOODBYE_S, MailSocket, StartTls, reach
 from lib.mail.replies import login_remedy, reach_remedy, tls_remedy, with_remedy
@@ -248,8 +248,7 @@ class ImapSession:
         text = answer.decode("utf-8", "replace")
         if self._mailbox.password:
             text = scrubbed(text, (self._mailbox.password.reveal(),))
-        text = "".join(char if char.isprintable() else " " for char in text)
-        return text[:SHOWN_ANSWER].strip() or "no reason given"
+        return printable(text, SHOWN_ANSWER) or "no reason given"
 
 
 class TimedImap(imaplib.IMAP4):

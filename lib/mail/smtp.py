@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
-from lib.core.sanitize import scrubbed
+from lib.core.sanitize import printable, scrubbed
 from lib.core.settings import Mail
 from lib.mail.connection import GOODBYE_S, MailSocket, StartTls, ignore, reach
 from lib.mail.mime import wire_address
@@ -466,6 +466,4 @@ def _readable(words: bytes, secrets: tuple[str, ...]) -> str:
     status = re.match(r"\d\.\d{1,3}\.\d{1,3} ", lines[0]) if lines else None
     if status:
         lines[1:] = [line.removeprefix(status[0]) for line in lines[1:]]
-    text = " ".join(line.strip() for line in lines)
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return plain if len(plain) <= SHOWN_ANSWER else f"{plain[: SHOWN_ANSWER - 1]}…"
+    return printable(" ".join(lines), SHOWN_ANSWER)

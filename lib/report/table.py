@@ -55,20 +55,21 @@ def show(
 ) -> None:
     """Write rows to ``out``: every key as JSON, or these columns as a table.
 
-    A terminal gets a table with a title and colours (none if NO_COLOR is set), anything
-    else one line per row, with two spaces between columns and ``-`` for an empty cell.
-    Columns that are empty in every row are left out.  ``headings`` are for columns
-    whose name is not enough.
+    A terminal gets a table with a title and colours (none if NO_COLOR is set), without
+    the columns that are empty in every row.  Anything else gets one line per row, with
+    two spaces between columns and ``-`` for an empty cell.  ``headings`` are for
+    columns whose name is not enough.
     """
     if as_json:
         json.dump([_plain(row) for row in rows], out, indent=2)
         out.write("\n")
         return
-    columns = [
-        name
-        for name in columns
-        if not rows or any(row.get(name) not in ("", None, ()) for row in rows)
-    ]
+    if out.isatty() and rows:
+        columns = [
+            name
+            for name in columns
+            if any(row.get(name) not in ("", None, ()) for row in rows)
+        ]
     names = {name: headings.get(name, name.replace("_", " ")) for name in columns}
     cells = [
         {name: _printable(_cell(name, row.get(name)), out) for name in columns}

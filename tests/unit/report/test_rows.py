@@ -214,8 +214,10 @@ def test_a_problem_says_where_and_whether_anything_fails_for_it(approved):
 # How it is shown.
 
 
-def test_a_column_in_which_no_row_says_anything_is_left_out():
-    assert piped(["a", "b"], [{"a": "x", "b": ""}]) == ["a", "x"]
+def test_a_column_in_which_no_row_says_anything_is_left_out_on_a_terminal():
+    rows = [{"a": "x", "b": ""}]
+    assert plain(on_terminal(["a", "b"], rows)).split()[1:] == ["a", "─" * 5, "x"]
+    assert piped(["a", "b"], rows) == ["a  b", "x  -"]
     assert piped(["a", "b"], []) == ["a  b"]
 
 
