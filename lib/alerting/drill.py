@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -48,13 +47,15 @@ def message(settings: Settings, job: Job, now: datetime) -> Message:
     )
 
 
-def policy_lines(job: Job) -> Iterator[str]:
-    """Yield when a real failure would be notified, and to whom."""
+def policy_rows(job: Job) -> list[dict[str, str]]:
+    """Return when a real failure would be notified, and to whom, as rows."""
     count = job.policy.failures
     after = "the first failure" if count == 1 else f"{count} consecutive failures"
-    yield f"Checked: {templates.EVERY[job.frequency]}."
-    yield f"First alert: after {after}, to {', '.join(job.contact)}."
-    yield f"Next mail: {templates.NEXT_MAIL[job.policy.notify]}."
+    return [
+        {"item": "checked", "value": templates.EVERY[job.frequency]},
+        {"item": "first alert", "value": f"after {after}, to {', '.join(job.contact)}"},
+        {"item": "next mail", "value": templates.NEXT_MAIL[job.policy.notify]},
+    ]
 
 
 def arrival(settings: Settings, sent: Message, limit_s: float = LOOK_FOR_S) -> str:

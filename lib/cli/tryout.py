@@ -44,6 +44,7 @@ def drill(args: argparse.Namespace) -> int:
     from lib.alerting import drill as drill_mail
     from lib.alerting.delivery import send_now
     from lib.config.fields import nearest
+    from lib.report import table
     from lib.runner import adhoc
     from lib.system.clock import utc_now
 
@@ -61,8 +62,8 @@ def drill(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return TROUBLE
-    for line in drill_mail.policy_lines(job):
-        print(line)
+    rows = drill_mail.policy_rows(job)
+    table.show(("item", "value"), rows, as_json=False, out=sys.stdout)
     message = drill_mail.message(settings, job, utc_now())
     why = send_now(settings, message, on_step=_shown(settings.mail))
     if why:

@@ -67,7 +67,7 @@ def test_the_policy_is_reported_in_words(approved):
         Policy(JobFailureNotificationFrequency.EVERYDAY, 3),
         ("a@example.com", "b@example.com"),
     )
-    approved(list(drill.policy_lines(job)), hide=REAL)
+    approved(list(drill.policy_rows(job)), hide=REAL)
 
 
 def test_where_the_mailbox_is_ours_it_says_that_it_arrived_and_leaves_it_there(
