@@ -183,7 +183,7 @@ class Bookkeeper:
 
     def _job_of(self, envelope: Envelope) -> tuple[JobKey, str]:
         """Return the key and the name of an envelope's job."""
-        record = self._session.records.get(envelope.key or OWN_KEY)
+        record = self._session.records.get(self._key_of(envelope) or OWN_KEY)
         return (record.key, record.name) if record else (OWN_KEY, "state")
 
     def _note_dropped(
@@ -195,21 +195,30 @@ class Bookkeeper:
             for address, said in attempt_result.dead.items()
         )
 
+    def _key_of(self, envelope: Envelope) -> JobKey | None:
+        """Return the key of the record that queues an envelope's message.
+
+        Its job may have been renamed while it was under way.
+        """
+        return envelope.key and self._session.key_now(envelope.key)
+
     def _message_of(self, envelope: Envelope) -> Message:
         """Return the message as it is saved, with its attempt counted."""
         name = envelope.message.message_id
-        if envelope.key is None:
+        key = self._key_of(envelope)
+        if key is None:
             return self._store.bundles[name].message
-        queued = self._session.records[envelope.key].queued
+        queued = self._session.records[key].queued
         return next(message for message in queued if message.message_id == name)
 
     def _keep(
         self, envelope: Envelope, attempt_result: AttemptResult, *, taken: bool
     ) -> None:
-        if envelope.key is None:
+        key = self._key_of(envelope)
+        if key is None:
             self._keep_bundle(envelope, attempt_result, taken=taken)
             return
-        record = self._session.records[envelope.key]
+        record = self._session.records[key]
         name = envelope.message.message_id
         record = queue.with_left(record, name, attempt_result.left)
         record = queue.without_dead(record, envelope.message, attempt_result.dead)
@@ -224,7 +233,7 @@ class Bookkeeper:
                 record, RoundTripDelivery(name, self._now(), why)
             )
         elif taken:
-            self._notified([envelope.key], self._now())
+            self._notified([key], self._now())
         if taken:
             record = queue.delivered(record, [envelope.message.kind], self._taken)
         elif attempt_result.left is None:

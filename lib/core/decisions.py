@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from lib.core.encoding import Count, Moment, Seconds, Stored
 from lib.core.enums import Decision, DeliveryResult, MessageKind, Status
-from lib.core.jobs import JobKey, Policy
+from lib.core.jobs import Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
@@ -47,6 +47,8 @@ class Event(enum.StrEnum):
     #: Rejected for good by the server.
     DROPPED = "dropped"
     JOB_FORGOTTEN = "job_forgotten"
+    #: A section was renamed; the job has the record of the old name.
+    JOB_RENAMED = "job_renamed"
     STATE_LOST = "state_lost"
     STATE_READ_AGAIN = "state_read_again"
 
@@ -104,7 +106,7 @@ class MailDetails(Stored, frozen=True):
 class StateDetails(Stored, frozen=True):
     """What happened to a record."""
 
-    #: What was lost, and why.
+    #: What was lost, and why; the name before.
     what: str = ""
     #: Since when no run has met the job.
     unseen_since: Moment | None = None
@@ -119,6 +121,7 @@ DETAILS: Mapping[Decision | Event, type[Details]] = {
     **dict.fromkeys(Decision, JobDetails),
     **dict.fromkeys(Event, MailDetails),
     Event.JOB_FORGOTTEN: StateDetails,
+    Event.JOB_RENAMED: StateDetails,
     Event.STATE_LOST: StateDetails,
     Event.STATE_READ_AGAIN: StateDetails,
 }
@@ -256,6 +259,12 @@ def forgotten(record: Record, now: datetime) -> Entry:
     """Return the entry of a job whose record is removed, as no run meets it."""
     details = StateDetails(unseen_since=record.unseen_since)
     return Entry(now, record.key, record.name, Event.JOB_FORGOTTEN, details)
+
+
+def renamed(job: Job, before: Record, now: datetime) -> Entry:
+    """Return the entry of a job that has the record of its old name from here on."""
+    details = StateDetails(_line(before.name), queued=len(before.queued))
+    return Entry(now, job.key, job.name, Event.JOB_RENAMED, details)
 
 
 def lost(key: JobKey, lines: Iterable[str], now: datetime) -> Iterator[Entry]:
@@ -429,8 +438,14 @@ def _state_sentence(
     if code is Event.STATE_LOST:
         return f"state was lost: {details.what}"
     if code is Event.STATE_READ_AGAIN:
-        mails = f"; queued mails: {details.queued}" if details.queued else ""
-        return f"its state file is readable again{mails}"
+        return f"its state file is readable again{_queued_mails(details)}"
+    if code is Event.JOB_RENAMED:
+        mails = _queued_mails(details)
+        return f"it was {details.what!r} before, and keeps that record{mails}"
     at = details.unseen_since
     since = f" since {time_text(at)}" if at else ""
     return f"no run met this job{since}; its record is removed"
+
+
+def _queued_mails(details: StateDetails) -> str:
+    return f"; queued mails: {details.queued}" if details.queued else ""

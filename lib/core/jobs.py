@@ -117,10 +117,18 @@ class Job(Stored, frozen=True):
     timeout_s: Seconds = DEFAULT_TIMEOUT_S
     #: A glob over the older program's decoded state names that matches this job.
     formerly: str = ""
+    #: The identity it had before its section was renamed: ``was``.
+    was: str = ""
     #: Not a check, but Checker's own report on a job file or a section.
     is_own: bool = False
     #: The mode that shows more of it; empty: ``-m run`` with its name.
     check_now: str = ""
+
+    @property
+    def key_before(self) -> JobKey | None:
+        """Return the key it had before its section was renamed; None if it was not."""
+        before = JobKey(self.key.file, self.was) if self.was else None
+        return None if before == self.key else before
 
 
 class CatalogEntry(Stored, frozen=True):

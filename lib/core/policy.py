@@ -269,11 +269,19 @@ def record_of(
     formerly: str = "",
     old_entries: tuple[OldEntry, ...] = (),
     contact: tuple[str, ...] = (),
+    before: JobKey | None = None,
 ) -> Record:
-    """Return a job's record: stored, lost (unknown), migrated or new."""
+    """Return a job's record: stored, lost (unknown), migrated or new.
+
+    ``before`` is the key it had before its section was renamed: a record that is
+    stored or lost under that key is the job's, unless it has one of its own.
+    """
     if key in records:
         return records[key]
-    if lost and file_stem(key) in lost:
+    if before is not None and before in records:
+        return replace(records[before], key=key)
+    keys = [key] if before is None else [key, before]
+    if lost and any(file_stem(known) in lost for known in keys):
         return Record(key, status=Status.UNKNOWN)
     return migrated(Record(key), formerly, old_entries, contact)
 

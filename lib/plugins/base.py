@@ -138,6 +138,8 @@ class JobBase:
     notifies_recovery = False
     #: The mode that mails suggest for checking now; empty: run, with the job's name.
     check_now = ""
+    #: What getStateName returned before the job was renamed; its history is kept.
+    former_identity = ""
 
     #: True for job files of the older program: any true value means success.
     truth_is_enough = False

@@ -113,7 +113,15 @@ class _Discoverer(msgspec.Struct):
         if self.broken_jobs > MAX_BROKEN_JOBS and not file.problem:
             more = self.broken_jobs - MAX_BROKEN_JOBS
             file = replace(file, problem=f"{more} more jobs of this file cannot run")
-        return Discovered(file, tuple(self.jobs.values()), warning)
+        return Discovered(
+            file, tuple(map(self._with_free_name, self.jobs.values())), warning
+        )
+
+    def _with_free_name(self, loaded: LoadedJob) -> LoadedJob:
+        """Return the job; without its old name if that is another job's by now."""
+        if loaded.job.key_before not in self.jobs:
+            return loaded
+        return replace(loaded, job=replace(loaded.job, was=""))
 
     def _load(self) -> str:
         """Load the file and collect its jobs; return a warning if it has no job."""

@@ -76,6 +76,7 @@ class JobInspector:
             contact=self.contact,
             timeout_s=self._ask("timeout", _seconds),
             formerly=formerly if self._formerly else "",
+            was=self._former_identity(),
             check_now=str(job.check_now),
         )
 
@@ -90,6 +91,10 @@ class JobInspector:
             return read(answer)
         except (ValueError, TypeError) as error:
             raise WrongAnswer(f"{who} returned {shown(answer)}: {error}") from error
+
+    def _former_identity(self) -> str:
+        before = str(self._job.former_identity)
+        return self._key(before).identity if before else ""
 
     def _key(self, text: str) -> JobKey:
         words = harmless(scrubbed(text, self._secrets))

@@ -69,6 +69,8 @@ class TargetJob(JobBase):
         super().__init__(config, target.name)
         self.target = target
         self.values = target.values
+        if was := self.values.get("was"):
+            self.former_identity = f"{target.kind} {was}"
 
     def executeEvery(self) -> JobFrequency:
         """Return ``every`` of the section, of [defaults], or of the kind."""

@@ -62,7 +62,8 @@ class JobResults:
             self._selection.note_loaded(event.jobs, has_warnings=bool(event.warnings))
             for job in event.jobs:
                 self.met[job.key] = job
-                self._session.meet(job)
+                if before := self._session.meet(job):
+                    self._audit_log.note([decisions.renamed(job, before, self._now())])
         else:
             self._take(event)
 

@@ -180,9 +180,12 @@ class Batches:
 
     # Writing, under the lock.
 
-    def write(self, records: Iterable[Record]) -> None:
-        """Commit records by one rename, or a few; raise StateError."""
-        for some in _parts(records):
+    def write(self, groups: Iterable[tuple[Record, ...]]) -> None:
+        """Commit records by one rename, or a few; raise StateError.
+
+        Those of a group by the same.
+        """
+        for some in _parts(groups):
             self._last += 1
             path = self._folder / f"batch-{self._last:08}.json"
             self._writer.replace([(path, packed_tightly(Batch(tuple(some))))])
@@ -208,17 +211,19 @@ class Batches:
         self._paths = []
 
 
-def _parts(records: Iterable[Record]) -> Iterator[list[Record]]:
+def _parts(groups: Iterable[tuple[Record, ...]]) -> Iterator[list[Record]]:
     """Yield the records in parts that are not too large for a file."""
     some: list[Record] = []
     length = 0
-    for record in records:
+    for group in groups:
         # Bodies make the difference; the rest of a record is some hundred bytes.
-        size = 1000 + sum([len(message.body) for message in record.queued])
+        size = 0
+        for record in group:
+            size += 1000 + sum([len(message.body) for message in record.queued])
         if some and length + size > MAX_BYTES:
             yield some
             some, length = [], 0
-        some.append(record)
+        some += group
         length += size
     if some:
         yield some

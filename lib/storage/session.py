@@ -110,6 +110,8 @@ class StoreSession:
         self._on_disk = set(found.records)
         self._changed: set[JobKey] = set()
         self._changed_at = 0.0
+        #: The keys under which records were, and those under which they are now.
+        self._renamed: dict[JobKey, JobKey] = {}
         for key, record in found.records.items():
             self._records[key] = policy.settled(record, now)
             if self._records[key] is not record:
@@ -160,18 +162,36 @@ class StoreSession:
             job.formerly,
             self.old_entries,
             job.contact,
+            job.key_before,
         )
 
-    def meet(self, job: Job) -> None:
+    def meet(self, job: Job) -> Record | None:
         """Write down what is known of a job that has no record of its own yet.
 
-        That its record was lost, or what the older program remembered of it.
+        That its record was lost, or what the older program remembered of it, or its
+        record under another name: return that, which is the job's from here on.
         """
         record = self._records.get(job.key)
         if record is None:
-            self.keep(replace(self.record_of(job), name=job.name))
-        elif record.unseen_since is not None:
+            self.keep(replace(self.record_of(job), name=job.name, unseen_since=None))
+            return self._take_over(job)
+        if record.unseen_since is not None:
             self.keep(replace(record, unseen_since=None))
+        return None
+
+    def _take_over(self, job: Job) -> Record | None:
+        """Empty the record that a renamed job had before, and return it, if any."""
+        before = self._records.get(job.key_before) if job.key_before else None
+        if before is None or before.is_default:
+            return None
+        self._records[before.key] = Record(before.key, before.name)
+        self._note_change(before.key)
+        self._renamed[before.key] = job.key
+        return before
+
+    def key_now(self, key: JobKey) -> JobKey:
+        """Return the key of a record that this run may have renamed."""
+        return self._renamed.get(key, key)
 
     def keep(self, record: Record) -> None:
         """Remember a record from here on; ``commit`` makes it durable."""
@@ -190,10 +210,22 @@ class StoreSession:
 
     def commit(self) -> None:
         """Make all that was kept durable; raise StateError if that fails."""
-        if self._changed:
-            self._state.save(self._records[key] for key in sorted(self._changed))
-            self._on_disk |= self._changed
-            self._changed.clear()
+        if not self._changed:
+            return
+        records = self._records
+        # Where the job is OK by now, there is nothing under its new name to keep.
+        renamed = [
+            (old, new)
+            for old, new in self._renamed.items()
+            if old in self._changed and new in records
+        ]
+        if renamed:
+            self._state.move((records[old], records[new]) for old, new in renamed)
+        others = self._changed.difference(*renamed)
+        if others:
+            self._state.save(records[key] for key in sorted(others))
+        self._on_disk |= self._changed
+        self._changed.clear()
 
     def keep_summaries(self, those: tuple[SummarySeries, ...], *new: Message) -> None:
         """Remember the last summary of each kind, and queue those that are new.
@@ -241,7 +273,7 @@ class StoreSession:
         unmet."""
         forgotten = []
         for record in list(self._records.values()):
-            if record.key in met or record.key == OWN_KEY:
+            if record.key in met or record.key == OWN_KEY or record.is_default:
                 continue
             after = policy.unseen(record, now)
             if after is None:
@@ -258,7 +290,8 @@ class StoreSession:
         All that was kept is durable before, so that what is now there is no longer
         noted as lost.  To list are also those still lost.
         """
-        still_lost = waited_for(self._lost, map(file_stem, met), self._now)
+        keys = (key for job in met.values() for key in (job.key, job.key_before) if key)
+        still_lost = waited_for(self._lost, map(file_stem, keys), self._now)
         self._note(reviewed(self._notes, still_lost, met.values(), self._now))
         self.commit()
         for key in [key for key, one in self._records.items() if one.is_default]:

@@ -212,9 +212,21 @@ class State:
         self._revision += 1
         records = [replace(one, revision=self._revision) for one in records]
         if len(records) >= self._batch_from:
-            self._batches.write(one for one in records if not is_too_long(one))
+            self._batches.write((one,) for one in records if not is_too_long(one))
             return
         self._write(records)
+
+    def move(self, pairs: Iterable[tuple[Record, Record]]) -> None:
+        """Commit pairs of records, both of a pair in one step; raise StateError.
+
+        What one held is in the other, so that it is never in both or in none.
+        """
+        self._revision += 1
+        self._batches.write(
+            tuple(replace(record, revision=self._revision) for record in pair)
+            for pair in pairs
+            if not any(map(is_too_long, pair))
+        )
 
     def settle(self, until: float) -> None:
         """Put what is in batches into files of its own; raise StateError.

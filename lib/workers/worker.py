@@ -163,6 +163,7 @@ def _record(loaded: LoadedJob, order: Order) -> Record:
         job.formerly,
         order.old_entries,
         job.contact,
+        job.key_before,
     )
 
 

@@ -478,3 +478,76 @@ def test_no_secret_is_in_any_output(mailing, smtp, tmp_path):
 
 def test_general_and_nomail_are_enough_for_a_run(tmp_path):
     assert Instance(tmp_path, NO_MAIL, general=GENERAL).cron().silent
+
+
+# A section that is renamed.
+
+
+def renamed(instance, old, new, **options):
+    """Rename a section, with the option that keeps its history."""
+    text = instance.settings.read_text()
+    more = "".join(f"{name} = {value}\n" for name, value in options.items())
+    text = text.replace(f"[disk {old}]\n", f"[disk {new}]\nwas = {old}\n{more}")
+    instance.write(text)
+
+
+def test_a_failing_section_that_is_renamed_is_not_alerted_again(mailing, smtp):
+    mailing.add(FULL)
+    assert mailing.cron().silent
+    first = smtp.wait_for(1)[0]
+    renamed(mailing, "full", "root", contact="new@example.com")
+    for _ in range(2):
+        assert mailing.cron().silent
+    assert len(smtp.mails) == 1
+    assert list(mailing.records()) == ["disk root"]
+    assert mailing.records()["disk root"]["failures"] == 3
+    mailing.write(mailing.settings.read_text().replace("limit = 1\n", "limit = 100\n"))
+    assert mailing.cron().silent
+    alert, recovery = smtp.mails
+    assert "disk root is OK again" in recovery.subject
+    # It goes to those who were notified before, in the thread of the alert.
+    assert recovery.to == first.to
+    assert alert.parsed["Message-ID"] in recovery.parsed["References"]
+    assert mailing.records() == {}
+    entries = (mailing.state / "decisions.log").read_text()
+    assert entries.count("job_renamed") == 1
+    said = mailing.run("-m", "why", "disk root")
+    assert "job_renamed" in said.out and "it was 'disk full' before" in said.out
+
+
+def test_a_mail_that_is_queued_when_its_section_is_renamed_leaves_once(mailing, smtp):
+    mailing.add(FULL)
+    smtp.answer_data = lambda mail: "451 4.3.0 not now"
+    mailing.cron()
+    smtp.answer_data = lambda mail: None
+    renamed(mailing, "full", "root")
+    mailing.let_time_pass_for_mails()
+    for _ in range(3):
+        assert mailing.cron().silent
+    assert len(smtp.mails) == 1
+    assert list(mailing.records()) == ["disk root"]
+
+
+def test_a_name_that_another_section_has_by_now_is_not_taken_from_it(mailing, smtp):
+    mailing.add(DISK.replace("root", "new") + "was = full\n" + FULL)
+    for _ in range(2):
+        assert mailing.cron().silent
+    assert list(mailing.records()) == ["disk full"]
+    assert len(smtp.mails) == 1
+
+
+def test_a_renamed_section_whose_record_is_lost_is_unknown_until_it_ran(mailing, smtp):
+    mailing.add(FULL)
+    mailing.cron()
+    (record,) = (mailing.state / "jobs").iterdir()
+    record.write_bytes(b"")
+    renamed(mailing, "full", "root")
+    assert mailing.cron().silent
+    alerts = [mail.subject for mail in smtp.mails if "is failing" in mail.subject]
+    # It is alerted once more, for nobody knows who was notified.
+    assert [alert.split(": ")[0] for alert in alerts] == [
+        "[web1] disk full is failing",
+        "[web1] disk root is failing",
+    ]
+    mailing.cron()
+    assert len(smtp.mails) == 3

@@ -30,6 +30,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 in_utc = partial(mail_time, zone=UTC)
 OPS = ("ops@example.com",)
 KEY, NAME = JobKey("DiskSpace", "disk full"), "disk full"
+JOB = Job(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE)
 OK = CheckResult(Status.OK)
 FULL = CheckResult(Status.FAILING, "/ is 93% full\nand more")
 ON_CHANGE = Policy()
@@ -206,6 +207,8 @@ def test_what_became_of_state_is_said(approved):
                 decisions.forgotten(gone, NOON),
                 *decisions.lost(OWN_KEY, ["disk-full-1.json: damaged"], NOON),
                 *decisions.read_again([gone], NOON),
+                decisions.renamed(JOB, Record(KEY, "disk old"), NOON),
+                decisions.renamed(JOB, gone, NOON),
             )
         ]
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from msgspec.structs import replace
 from lib.alerting.templates import lost_records_message
 from lib.core import policy
 from lib.core.calendar import SummarySeries
-from lib.core.enums import JobFrequency, MessageKind, Status
+from lib.core.enums import Decision, JobFrequency, MessageKind, Status
 from lib.core.jobs import OWN_KEY, Job, JobKey, OldEntry, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
@@ -27,6 +28,7 @@ from lib.core.results import CheckResult, JobReport
 from lib.storage.lost import OWN_STEM, RUN
 from lib.storage.session import OLD_ENTRIES_KEPT, StoreSession
 from lib.storage.store import State
+from tests.support.kills import each_kill
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OPS = ("ops@example.com",)
@@ -123,6 +125,7 @@ def a_run(
     session.forget_unmet(met, now)
     session.commit()
     listed, gone = session.drop_default(met)
+    state.settle(time.monotonic() + 60)
     state.save_run(
         replace(found.run, records=tuple(listed), old_statefile="read" if old else "")
     )
@@ -565,3 +568,64 @@ def test_killed_at_any_step_no_number_is_there_without_its_mail(state):
         if not killed:
             break
     assert 1 < last_step < 99
+
+
+# A section that is renamed.
+
+MESSAGE = Message("ab", MessageKind.ALERT, "s", "b", OPS, NOON)
+RENAMED = replace(job("z"), was="a")
+
+
+def test_a_renamed_job_has_the_record_of_its_old_name(state):
+    as_met = a_run(state, [RENAMED, B])
+    assert as_met[RENAMED.key] == replace(failing_now(A), key=RENAMED.key, name="z")
+    assert files(state) == {stem(RENAMED), stem(B)}
+    assert set(state.load_run().records) == {stem(RENAMED), stem(B)}
+
+
+def failing_now(facts):
+    record = Record(facts.key, facts.name)
+    report = JobReport(facts, FAILING, Decision.FIRST_ALERT)
+    return policy.advance(record, report, NOON)
+
+
+def test_a_record_is_moved_once_and_its_own_is_not_replaced(state):
+    a_run(state, [RENAMED, B], {"z": OK})
+    assert files(state) == {stem(B)}
+    a_run(state, [A, RENAMED, B], {"a": FAILING, "z": FAILING})
+    a_run(state, [RENAMED, A, B])
+    assert files(state) == {stem(A), stem(B), stem(RENAMED)}
+
+
+def test_a_mail_that_is_under_way_is_found_under_the_new_name(state):
+    session = StoreSession(state, state.load(), (), NOON)
+    assert session.meet(RENAMED) == failing_now(A)
+    assert session.meet(RENAMED) is None
+    assert session.key_now(A.key) == RENAMED.key
+    assert session.key_now(B.key) == B.key
+
+
+def test_killed_at_any_step_a_record_is_under_one_name(tmp_path):
+    state = State(tmp_path / "state")
+
+    def begin():
+        shutil.rmtree(state.folder, ignore_errors=True)
+        state.folder.mkdir()
+        a_run(State(state.folder), [A, B], {"a": FAILING, "b": FAILING})
+        State(state.folder).save([failing(A, queued=(MESSAGE,))])
+
+    kills = 0
+    for was_killed in each_kill(
+        begin, lambda: a_run(State(state.folder), [RENAMED, B])
+    ):
+        kills += was_killed
+        found = State(state.folder).load()
+        records = found.records.values()
+        (record,) = [record for record in records if record.queued]
+        assert (record.failures, record.queued) == (3, (MESSAGE,))
+        assert found.lost == {}
+        as_met = a_run(State(state.folder), [RENAMED, B])
+        assert as_met[RENAMED.key].queued == (MESSAGE,)
+        assert set(State(state.folder).load().records) >= {RENAMED.key, B.key}
+    assert kills > 5
+    assert files(state) == {stem(RENAMED), stem(B)}
