@@ -19,7 +19,7 @@ from tests.e2e.story import Story, as_table
 from tests.e2e.world import World
 from tests.support.listeners import authority
 from tests.support.program import CHECKOUT as OURS
-from tests.support.program import Program
+from tests.support.program import Program, our_program
 from tests.support.servers import SmtpServer
 
 CHECKOUT = Path(os.environ.get("CHECKER_ROOT", OURS)).resolve()
@@ -29,6 +29,9 @@ BEFORE = "0bca2c4"
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[Program]:
+    if CHECKOUT == OURS:
+        yield our_program()
+        return
     program = Program(CHECKOUT)
     yield program
     program.stop()

@@ -39,12 +39,7 @@ class Slow(JobBase):
         return True
 """
 STATES = (CLOSED, FULL, UNREAD, GONE)
-#: What is seen of all three at once need not be tried of each every time.
-EACH = [
-    pytest.param({number: state}, marks=pytest.mark.long)
-    for number in (0, 1, 2)
-    for state in STATES
-]
+EACH = [{number: state} for number in (0, 1, 2) for state in STATES]
 ALL = [dict.fromkeys((0, 1, 2), state) for state in STATES]
 
 
@@ -61,12 +56,20 @@ def instance(tmp_path, smtp):
     return instance
 
 
+def sample(cases, *those):
+    """Return the cases; all but those are long."""
+    return [
+        case if case in those else pytest.param(case, marks=pytest.mark.long)
+        for case in cases
+    ]
+
+
 def named(states):
-    """Return the name of a case: what a descriptor is."""
+    """Return the name of a case: what each descriptor is."""
     return " ".join(f"{number} {state}" for number, state in states.items())
 
 
-@pytest.mark.parametrize("states", EACH + ALL, ids=named)
+@pytest.mark.parametrize("states", sample(EACH + ALL, ALL[0], ALL[2]), ids=named)
 def test_a_run_alerts_and_remembers_whatever_its_descriptors_are(
     instance, smtp, starter, states
 ):
@@ -91,7 +94,9 @@ def mail_of_disk(smtp):
 
 
 @pytest.mark.parametrize(
-    "states", [{2: UNREAD}, {1: UNREAD, 2: UNREAD}, {2: CLOSED}], ids=named
+    "states",
+    sample([{2: UNREAD}, {1: UNREAD, 2: UNREAD}, {2: CLOSED}], {1: UNREAD, 2: UNREAD}),
+    ids=named,
 )
 def test_settings_that_are_wrong_end_a_run_at_once(instance, starter, states):
     instance.write("[general\n")
@@ -149,15 +154,10 @@ def test_a_daemon_that_nobody_reads_answers(tmp_path, starter):
 
 # What people ask for.
 
-#: The first shows what the others would.
 LIST, *OTHERS = ("list",), ("status",), ("why", "disk full"), ("validate",)
-MODES = [LIST, *(pytest.param(mode, marks=pytest.mark.long) for mode in OTHERS)]
-BESIDE = [
-    {0: CLOSED},
-    {0: UNREAD},
-    *({2: state} for state in STATES),
-    {0: CLOSED, 2: CLOSED},
-]
+MODES = sample([LIST, *OTHERS], LIST)
+BOTH_CLOSED = {0: CLOSED, 2: CLOSED}
+BESIDE = [{0: CLOSED}, {0: UNREAD}, *({2: state} for state in STATES), BOTH_CLOSED]
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def met(tmp_path_factory):
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode[0])
-@pytest.mark.parametrize("states", BESIDE, ids=named)
+@pytest.mark.parametrize("states", sample(BESIDE, BOTH_CLOSED, {2: UNREAD}), ids=named)
 def test_a_table_is_shown_whatever_is_beside_it(met, starter, mode, states):
     ran = starter.run(met, ("-m", *mode), states)
     assert ran.code == 0, ran.err

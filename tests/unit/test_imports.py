@@ -99,19 +99,31 @@ def test_each_package_imports_what_its_contract_allows():
             "lib.core is not allowed to import lib.runner",
         ),
         ("lib/core/policy.py", "def f():\n    import os", "lib.core.policy -> os"),
-        (
+        pytest.param(
             "lib/report/rows.py",
             "from lib.config import load",
             "lib.report.rows -> lib.config.load",
+            marks=pytest.mark.long,
         ),
-        (
+        pytest.param(
             "lib/core/enums.py",
             "from lib.core import policy",
             "No cycles are allowed in lib.core",
+            marks=pytest.mark.long,
         ),
-        ("lib/system/log.py", "import jobs.DiskSpace", "lib.system.log -> jobs"),
-        ("jobs/DiskSpace.py", "import lib.mail.smtp", "DiskSpace -> lib.mail.smtp"),
-        ("lib/another.py", "", "another"),
+        pytest.param(
+            "lib/system/log.py",
+            "import jobs.DiskSpace",
+            "lib.system.log -> jobs",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "jobs/DiskSpace.py",
+            "import lib.mail.smtp",
+            "DiskSpace -> lib.mail.smtp",
+            marks=pytest.mark.long,
+        ),
+        pytest.param("lib/another.py", "", "another", marks=pytest.mark.long),
     ],
 )
 def test_what_no_contract_allows_is_found(tmp_path, file, wrong, said):
