@@ -37,7 +37,7 @@ class Disk(TargetJob):
 
     def execute(self) -> bool:
         """Fail if the file system is fuller than ``limit``."""
-        path, limit = self.values["path"], self.values["limit"]
+        path, limit = self.given["path"], self.given["limit"]
         try:
             usage = shutil.disk_usage(path)
         except FileNotFoundError as error:

@@ -45,12 +45,12 @@ class Server(TargetJob):
         import glob
 
         kind = "<class 'jobs.HTTPServerChecker.HTTPServerChecker.ServerChecker'>"
-        url = self.values["url"]
+        url = self.given["url"]
         return glob.escape(f"{kind} for {url}|{url}") + "*"
 
     def execute(self) -> bool:
         """Fail unless the response has an expected status and the expected text."""
-        if self.values["expect_text"] and self.values["method"] == "head":
+        if self.given["expect_text"] and self.given["method"] == "head":
             raise CheckUnknown(
                 "expect_text needs method = get: a HEAD response has no body"
             )
@@ -58,7 +58,7 @@ class Server(TargetJob):
             return self._follow(connect.Deadline(self.timeout()))
         except (connect.Unreachable, CheckFailed) as error:
             # A server's message may quote the credentials that we sent.
-            url = self.values["url"]
+            url = self.given["url"]
             raise CheckFailed(
                 http.without_credentials(str(error), url),
                 host=error.host or urlsplit(url).hostname or "",
@@ -70,18 +70,18 @@ class Server(TargetJob):
 
     def _follow(self, deadline: connect.Deadline) -> bool:
         """Follow the redirects; return True if the last response is as expected."""
-        url = self.values["url"]
+        url = self.given["url"]
         for _hop in range(MAX_REDIRECTS + 1):
             with http.ask(
-                self.values["method"],
+                self.given["method"],
                 url,
                 deadline,
-                cafile=self.values["cafile"],
-                verify=self.values["verify"],
+                cafile=self.given["cafile"],
+                verify=self.given["verify"],
             ) as answer:
                 if not self._is_redirect(answer):
                     return self._judge(answer)
-                url = next_url(url, answer.location, self.values["redirects"])
+                url = next_url(url, answer.location, self.given["redirects"])
         raise CheckFailed(
             f"more than {MAX_REDIRECTS} redirects\n"
             f"the last one is to {http.shown_url(url)}"
@@ -91,16 +91,16 @@ class Server(TargetJob):
         return (
             answer.status in _REDIRECTS
             and bool(answer.location)
-            and self.values["redirects"] != "none"
-            and not is_expected(answer.status, self.values["expect_status"])
+            and self.given["redirects"] != "none"
+            and not is_expected(answer.status, self.given["expect_status"])
         )
 
     def _judge(self, answer: http.Answer) -> bool:
-        if not is_expected(answer.status, self.values["expect_status"]):
+        if not is_expected(answer.status, self.given["expect_status"]):
             answer.look()
-            reason = unexpected_status(answer, self.values["expect_status"])
+            reason = unexpected_status(answer, self.given["expect_status"])
             raise CheckFailed(reason, addresses=[answer.address])
-        text = self.values["expect_text"]
+        text = self.given["expect_text"]
         if text and not answer.contains(text):
             raise CheckFailed(missing_text(answer, text), addresses=[answer.address])
         return True

@@ -32,17 +32,17 @@ class Port(TargetJob):
         import glob
 
         kind = "<class 'jobs.TCPServerChecker.TCPServerChecker.ServerChecker'>"
-        host, port = self.values["host"], self.values["port"]
+        host, port = self.given["host"], self.given["port"]
         rest = f"({host}:{port})|{host}|{port}|"
         return f"{glob.escape(kind)} for *{glob.escape(rest)}*"
 
     def execute(self) -> bool:
         """Fail unless one address of the host responds as expected."""
         deadline = connect.Deadline(self.timeout())
-        host, port = self.values["host"], self.values["port"]
+        host, port = self.given["host"], self.given["port"]
         try:
             connect.connect(
-                host, port, deadline, self.values["family"], self._talk
+                host, port, deadline, self.given["family"], self._talk
             ).close()
         except connect.Unreachable as error:
             raise CheckFailed.about(error) from error
@@ -50,10 +50,10 @@ class Port(TargetJob):
 
     def _talk(self, sock: connect.TimedSocket) -> None:
         """Send ``send`` and wait for ``expect``; raise Unreachable if that fails."""
-        if self.values["send"]:
-            sock.sendall(self.values["send"])
-        if self.values["expect"]:
-            wait_for(sock, self.values["expect"])
+        if self.given["send"]:
+            sock.sendall(self.given["send"])
+        if self.given["expect"]:
+            wait_for(sock, self.given["expect"])
 
 
 def wait_for(sock: connect.TimedSocket, wanted: bytes) -> None:

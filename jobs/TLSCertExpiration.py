@@ -45,21 +45,21 @@ class Cert(TargetJob):
         import glob
 
         kind = "<class 'jobs.TLSCertExpiration.TLSCertExpiration.CertChecker'>"
-        host = self.values["host"]
+        host = self.given["host"]
         return glob.escape(f"{kind} for {host}|{host}") + "*"
 
     def execute(self) -> bool:
         """Fail if the certificate is not trusted or expires in less than ``days``."""
         deadline = connect.Deadline(self.timeout())
-        host = self.values["host"]
+        host = self.given["host"]
         try:
             with tls.secure(
                 host,
-                self.values["port"],
+                self.given["port"],
                 deadline,
-                tls.trust(self.values["cafile"]),
-                self.values["family"],
-                STARTTLS[self.values["starttls"]],
+                tls.trust(self.given["cafile"]),
+                self.given["family"],
+                STARTTLS[self.given["starttls"]],
             ) as sock:
                 der = sock.getpeercert(binary_form=True) or b""
         except connect.Unreachable as error:
@@ -68,7 +68,7 @@ class Cert(TargetJob):
             raise CheckUnknown(str(error)) from error
         ends_at, now = tls.read_certificate(der).not_after, datetime.now(UTC)
         self._remember(ends_at, now)
-        trouble = ends_too_soon(ends_at, now, self.values["days"])
+        trouble = ends_too_soon(ends_at, now, self.given["days"])
         if trouble:
             raise CheckFailed(
                 f"the certificate of {host} {trouble}",

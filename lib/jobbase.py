@@ -11,11 +11,13 @@ from lib.core.enums import (
     JobFrequency,
 )
 from lib.core.jobs import MAX_TIMEOUT_S, Target
+from lib.core.results import Threshold, Unit, Value
 from lib.core.settings import Peer, Peers
 from lib.plugins.base import (
     CheckFailed,
     CheckPending,
     CheckUnknown,
+    CheckWarning,
     JobBase,
     JobSpawner,
     send_round_trip,
@@ -26,6 +28,7 @@ __all__ = [
     "CheckFailed",
     "CheckPending",
     "CheckUnknown",
+    "CheckWarning",
     "JobBase",
     "JobFailureCountMinimumBeforeNotification",
     "JobFailureNotificationFrequency",
@@ -36,6 +39,9 @@ __all__ = [
     "MAX_TIMEOUT_S",
     "Target",
     "TargetJob",
+    "Threshold",
+    "Unit",
+    "Value",
     "email_option",
     "peers_of",
     "send_round_trip",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from lib.core.enums import JobFailureCountMinimumBeforeNotification
 from lib.core.jobs import MAX_TIMEOUT_S
+from lib.core.results import UNIT_WORDS, Unit
 from lib.core.secret import Secret
 
 MAX_PORT = 65535
@@ -290,8 +291,7 @@ class Range(NamedTuple):
 
 
 #: The suffixes of quantities, and what they stand for.
-TIME_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-SIZE_UNITS = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+TIME_UNITS, SIZE_UNITS = UNIT_WORDS[Unit.SECONDS], UNIT_WORDS[Unit.BYTES]
 _QUANTITY = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([^\s0-9.]*)", re.ASCII)
 
 

@@ -1,9 +1,9 @@
-"""What the execution of a job came to."""
+"""What the execution of a job came to, and how the values it measured are judged."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lib.core.encoding import Moment, Seconds, Stored
@@ -22,11 +22,23 @@ class Unit(enum.StrEnum):
     PER_SECOND = "1/s"
 
 
+#: How people write each unit, and how much each of these words stands for.
+UNIT_WORDS: Mapping[Unit, Mapping[str, float]] = {
+    Unit.SECONDS: {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0},
+    Unit.BYTES: {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12},
+    Unit.PERCENT: {"%": 1.0},
+    Unit.COUNT: {"": 1.0},
+    Unit.PER_SECOND: {"/s": 1.0},
+}
+
+
 class Threshold(Stored, frozen=True):
     """The range that is allowed; a number below ``low`` or above ``high`` is not."""
 
     low: float | None = None
     high: float | None = None
+    #: The option of the settings that says so; empty if none does.
+    option: str = ""
 
     def allows(self, number: float) -> bool:
         """Return whether a number is within the range."""
@@ -43,6 +55,89 @@ class Value(Stored, frozen=True):
     #: Outside of these ranges the result is a warning, or failing.
     warn: Threshold | None = None
     fail: Threshold | None = None
+
+
+Values = Mapping[str, Value]
+
+
+def judge(values: Values, *, need_all: bool = False) -> tuple[Status, str]:
+    """Return the status that measured values amount to, and the reason in one line.
+
+    That is FAILING if one is outside its ``fail`` range, else WARNING if one is outside
+    its ``warn`` range, else OK.  With ``need_all``, every value that has such a range
+    must be outside of it.
+    """
+    for status in (Status.FAILING, Status.WARNING):
+        limits = {
+            name: threshold
+            for name, value in values.items()
+            if (threshold := value.fail if status is Status.FAILING else value.warn)
+        }
+        exceeded = [
+            _exceeded(name, values[name], threshold)
+            for name, threshold in limits.items()
+            if not threshold.allows(values[name].number)
+        ]
+        if need_all and len(exceeded) < len(limits):
+            continue
+        if exceeded:
+            return status, (" and " if need_all else "; ").join(exceeded)
+    return Status.OK, ""
+
+
+def _exceeded(name: str, value: Value, threshold: Threshold) -> str:
+    """Return that a value is outside a range: ``used is 93%, over limit = 90%``."""
+    low, high = threshold.low, threshold.high
+    if low is not None and high is not None:
+        side = "outside"
+    elif low is not None:
+        side = "under"
+    else:
+        side = "over"
+    option = f"{threshold.option} = " if threshold.option else ""
+    measured = amount_words(value.number, value.unit)
+    return f"{name} is {measured}, {side} {option}{_range(threshold, value.unit)}"
+
+
+def _range(threshold: Threshold, unit: Unit) -> str:
+    ends = (threshold.low, threshold.high)
+    return "..".join(amount_words(end, unit) for end in ends if end is not None)
+
+
+def amount_words(number: float, unit: Unit) -> str:
+    """Return a number as the settings write it: ``93%``, ``1.5GB``, ``250ms``."""
+    if unit is Unit.COUNT:
+        return f"{number:.15g}"
+    sizes = UNIT_WORDS[unit]
+    fitting = [word for word, size in sizes.items() if size <= abs(number)]
+    if fitting:
+        word = fitting[-1]
+    elif number == 0:
+        word = next(word for word, size in sizes.items() if size == 1)
+    else:
+        word = next(iter(sizes))
+    # Four digits: 2.001s is not the 2s that it exceeds.
+    return f"{float(f'{number / sizes[word]:.4g}'):.15g}{word}"
+
+
+def value_lines(values: Values) -> Iterator[str]:
+    """Yield a line for each value, such as ``used: 93% (failing above 90%)``."""
+    for name, value in values.items():
+        limits = [
+            f"{status} {_allowed(threshold, value.unit)}"
+            for status, threshold in (("warning", value.warn), ("failing", value.fail))
+            if threshold is not None
+        ]
+        more = f" ({', '.join(limits)})" if limits else ""
+        yield f"{name}: {amount_words(value.number, value.unit)}{more}"
+
+
+def _allowed(threshold: Threshold, unit: Unit) -> str:
+    """Return on which side of a range the trouble is: ``above 90%``."""
+    if threshold.low is not None and threshold.high is not None:
+        return f"outside {_range(threshold, unit)}"
+    side = "below" if threshold.low is not None else "above"
+    return f"{side} {_range(threshold, unit)}"
 
 
 class CheckResult(Stored, frozen=True):
@@ -62,7 +157,7 @@ class CheckResult(Stored, frozen=True):
     #: Check again in the next minute run, whatever the job's frequency.
     ask_again: bool = False
     #: What was measured, by name.
-    values: Mapping[str, Value] = {}
+    values: Values = {}
 
 
 class JobReport(Stored, frozen=True):

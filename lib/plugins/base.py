@@ -20,6 +20,8 @@ from lib.config import fields, options
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, MessageKind
 from lib.core.jobs import DEFAULT_TIMEOUT_S
 from lib.core.messages import Message, RoundTripDelivery
+from lib.core.results import Value
+from lib.core.secret import NO_SECRETS, Secrets
 from lib.core.settings import Mail
 from lib.system.clock import utc_now
 
@@ -59,6 +61,10 @@ class CheckFailed(Exception):
         )
 
 
+class CheckWarning(Exception):
+    """The check found something worth a look that is no failure; the text says what."""
+
+
 class CheckUnknown(Exception):
     """The check could not be carried out; the text says why."""
 
@@ -90,6 +96,12 @@ class JobContext(msgspec.Struct):
     #: The job's messages that are still queued, and how its round-trip mails ended.
     queued: tuple[Message, ...] = ()
     round_trips: tuple[RoundTripDelivery, ...] = ()
+    #: OK counts as failing, and a failed check as OK.
+    invert: bool = False
+    #: It is failing only if every value with a threshold exceeds it.
+    need_all: bool = False
+    #: The job's own secrets, which nothing that leaves the worker may contain.
+    secrets: Secrets = NO_SECRETS
     #: True for ``-m run``: nothing is kept and nothing sent.
     is_trial: bool = False
 
@@ -125,6 +137,12 @@ class JobBase:
         before = self.memory.get("size", 0)
         self.memory["size"] = size
 
+    ``self.values`` is a dict for what the check measured, shown in alerts and lists: a
+    number, or a number with its unit and thresholds, which then decide:
+
+        self.values["queue"] = 12
+        self.values["size"] = bytes_(size, fail=500e6)
+
     Other attributes set in ``execute`` are available to the hooks of the same run and
     lost afterwards.  Jobs run in parallel threads: a job must not change the working
     directory, signal handlers or global state.  For many jobs of one kind see
@@ -133,6 +151,7 @@ class JobBase:
 
     config: configparser.ConfigParser
     memory: dict[str, Any]
+    values: dict[str, Value | float]
 
     #: Notify of recovery also with reminders; for the jobs that ship.
     notifies_recovery = False
@@ -158,6 +177,7 @@ class JobBase:
         """
         self.config = config
         self.memory = {}
+        self.values = {}
         self._checker = JobContext(tuple(str(part) for part in what_tells_it_apart))
 
     def executeEvery(self) -> JobFrequency:
@@ -196,8 +216,9 @@ class JobBase:
         """Carry out the check; return True if it is OK and False if it is failing.
 
         Better than False: raise CheckFailed("why"); people read the text.  Raise
-        CheckUnknown("why") if the check could not be carried out, CheckPending("why")
-        to run again in the next minute run.  Any other exception is a failure with a
+        CheckWarning("why") for what is no failure yet, CheckUnknown("why") if the check
+        could not be carried out, CheckPending("why") to run again in the next minute
+        run.  Any other exception is a failure with a
         traceback.  Returning anything but a bool is a failure that says so.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define execute")

@@ -62,35 +62,35 @@ def _defaults(config: configparser.ConfigParser) -> dict[str, Any]:
 class TargetJob(JobBase):
     """A job for one section of settings.cfg; its options are in lib/config/kinds.py.
 
-    A subclass defines ``execute`` only; ``self.values`` holds the section's options.
+    A subclass defines ``execute`` only; ``self.given`` holds the section's options.
     """
 
     def __init__(self, config: configparser.ConfigParser, target: Target) -> None:
         super().__init__(config, target.name)
         self.target = target
-        self.values = target.values
-        if was := self.values.get("was"):
+        self.given = target.values
+        if was := self.given.get("was"):
             self.former_identity = f"{target.kind} {was}"
 
     def executeEvery(self) -> JobFrequency:
         """Return ``every`` of the section, of [defaults], or of the kind."""
-        return JobFrequency(self.values["every"])
+        return JobFrequency(self.given["every"])
 
     def notifyOnFailureEvery(self) -> JobFailureNotificationFrequency:
         """Return ``notify`` of the section or of [defaults]."""
-        return JobFailureNotificationFrequency(self.values["notify"])
+        return JobFailureNotificationFrequency(self.given["notify"])
 
     def numberFailuresBeforeNotification(self) -> int:
         """Return ``failures`` of the section or of [defaults]."""
-        return int(self.values["failures"])
+        return int(self.given["failures"])
 
     def contact(self) -> tuple[str, ...]:
         """Return ``contact`` of the section, of [defaults], or alertcontact."""
-        return tuple(self.values["contact"] or super().contact())
+        return tuple(self.given["contact"] or super().contact())
 
     def timeout(self) -> float:
         """Return ``timeout`` of the section or of [defaults], in seconds."""
-        return float(self.values["timeout"])
+        return float(self.given["timeout"])
 
     def getName(self) -> str:
         """Return the section's title."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from lib.core import encoding
+from lib.core.encoding import builtins, convert
 from lib.core.enums import Decision, Status
 from lib.core.messages import KIND_OF, Message
 from lib.core.records import Record
-from lib.core.results import CheckResult
+from lib.core.results import CheckResult, Value, judge
 from lib.core.sanitize import fit, fit_end, scrubbed
 from lib.core.secret import NO_SECRETS, Secrets
 from lib.core.text import first_line, paragraphs, printed_part
@@ -39,6 +41,10 @@ SUBJECT_LENGTH = 300
 MAX_ADDRESSES = 20
 #: The most bytes of a job's memory as JSON; it is read in every run.
 MAX_MEMORY = 64 * 1024
+#: The most values of a job, how long the name of one may be, and how large the number.
+MAX_VALUES = 50
+MAX_VALUE_NAME = 60
+MAX_NUMBER = 1e18
 
 
 def execute(loaded: LoadedJob, record: Record) -> CheckResult:
@@ -60,23 +66,92 @@ def _execute(loaded: LoadedJob, record: Record) -> CheckResult:
     try:
         job._checker.queued = record.queued
         job._checker.round_trips = record.round_trips
-        # A copy, since it is compared with the original afterwards.
-        job.memory = encoding.plain_memory(dict(record.memory)) if record.memory else {}
-        return _result_of(job, job.execute())
+        if not job.truth_is_enough:
+            # A copy, since it is compared with the original afterwards.
+            before = encoding.plain_memory(dict(record.memory)) if record.memory else {}
+            job.memory = before
+        result = _result_of(job, job.execute())
     except base.CheckFailed as failed:
-        return CheckResult(
+        result = CheckResult(
             Status.FAILING,
             _reason(failed),
             cause=_text(failed.cause),
             host=_text(failed.host),
             addresses=tuple(map(_text, failed.addresses)),
         )
+    except base.CheckWarning as warning:
+        result = CheckResult(Status.WARNING, _reason(warning))
     except base.CheckUnknown as unknown:
         return CheckResult(Status.UNKNOWN, _reason(unknown))
     except base.CheckPending as pending:
         return CheckResult(Status.PENDING, _reason(pending))
     except BaseException as error:  # noqa: B036  # SystemExit is a failure here
         return CheckResult(Status.FAILING, described(error), formatted(error))
+    return _with_values(job, result)
+
+
+def _with_values(job: base.JobBase, result: CheckResult) -> CheckResult:
+    """Return a result with the job's values; if it is OK, they decide."""
+    values: Mapping[str, Value] = {}
+    # In a job file of the older manner the name is the author's own.
+    if not job.truth_is_enough:
+        try:
+            values = checked_values(job.values)
+        except BaseException as error:  # noqa: B036  # a __repr__ may raise anything
+            problem = f"self.values cannot be used: {text_of(error)}"
+            if result.status is Status.OK:
+                return CheckResult(Status.FAILING, problem)
+    if result.status is Status.OK:
+        status, reason = judge(values, need_all=job._checker.need_all)
+        result = CheckResult(status, reason)
+    if job._checker.invert:
+        result = _inverted(result)
+    return replace(result, values=values) if values else result
+
+
+def _inverted(result: CheckResult) -> CheckResult:
+    """Return OK for a failed check, and failing for one that found no failure."""
+    if result.status is Status.FAILING:
+        return CheckResult(Status.OK)
+    reason = "the check is OK, and invert = yes asks that it fails"
+    return CheckResult(Status.FAILING, "\n".join(filter(None, (reason, result.reason))))
+
+
+def checked_values(values: object) -> Mapping[str, Value]:
+    """Return what a job measured, a plain number as a count.
+
+    Raise ValueError if it is no dict, if it is too large, or if a number is none.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"expected a dict of values, not {shown(values)}")
+    if len(values) > MAX_VALUES:
+        raise ValueError(f"there are {len(values)} values; the limit is {MAX_VALUES}")
+    return {_value_name(name): _value(name, value) for name, value in values.items()}
+
+
+def _value_name(name: object) -> str:
+    if (
+        not isinstance(name, str)
+        or not name.isprintable()
+        or not 0 < len(name) <= MAX_VALUE_NAME
+    ):
+        raise ValueError(
+            f"the name {shown(name)}: expected 1 to {MAX_VALUE_NAME} printable "
+            "characters"
+        )
+    return str(name)
+
+
+def _value(name: object, value: object) -> Value:
+    number = value.number if isinstance(value, Value) else value
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ValueError(f"{name}: expected a number, not {shown(number)}")
+    # Not ``abs(number) > ...``, which would accept NaN.
+    if not abs(number) <= MAX_NUMBER:
+        raise ValueError(f"{name}: {shown(number)} is not a number that can be kept")
+    return (
+        convert(builtins(value), Value) if isinstance(value, Value) else Value(number)
+    )
 
 
 def _result_of(job: base.JobBase, answer: object) -> CheckResult:
@@ -99,7 +174,7 @@ def _reason(error: BaseException) -> str:
 
 def memory_after(loaded: LoadedJob) -> tuple[dict[str, Any] | None, str]:
     """Return the job's memory, or None and why it cannot be kept."""
-    if loaded.instance is None:
+    if loaded.instance is None or loaded.instance.truth_is_enough:
         return None, ""
     try:
         return _plain_memory(loaded.instance.memory), ""
@@ -208,7 +283,13 @@ def fit_result(result: CheckResult, kept: KeptOutput, secrets: Secrets) -> Check
             for address in result.addresses[:MAX_ADDRESSES]
         ),
         output=paragraphs(trace, printed),
+        values=fit_values(result.values, secrets),
     )
+
+
+def fit_values(values: Mapping[str, Value], secrets: Secrets) -> Mapping[str, Value]:
+    """Return values without secrets in their names."""
+    return {scrubbed(name, secrets): value for name, value in values.items()}
 
 
 def fit_memory(memory: Any, secrets: Secrets) -> Any:

@@ -15,13 +15,14 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from lib.core.enums import Decision, Status
 from lib.core.messages import fit_mail
 from lib.core.policy import decide
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.core.secret import Secrets
+from lib.core.secret import NO_SECRETS, Secrets
 from lib.plugins import legacy
 from lib.plugins.discover import LoadedJob
 from lib.plugins.errors import whereabouts
@@ -65,6 +66,14 @@ class Task(msgspec.Struct, eq=False):
     result: CheckResult = CheckResult(Status.UNKNOWN)
     decision: Decision = Decision.OK
 
+    def secrets(self, rules: Rules) -> Secrets:
+        """Return what must not leave the worker, the job's own secrets included."""
+        job = self.loaded.instance
+        own = job._checker.secrets if job is not None else NO_SECRETS
+        return (
+            Secrets((*own, *rules.secrets)) if own is not NO_SECRETS else rules.secrets
+        )
+
     def timed_out(self) -> CheckResult:
         """Return the result of a job that did not finish in time."""
         limit = self.loaded.job.timeout_s
@@ -79,7 +88,7 @@ class Task(msgspec.Struct, eq=False):
 
     def report(self, hook: HookResult, rules: Rules) -> JobReport:
         """Return the report for the supervisor, with the result of the hook."""
-        secrets = rules.secrets
+        secrets = self.secrets(rules)
         memory = None
         if not self.late:
             memory = execute.memory_to_keep(self.loaded, self.record)
@@ -216,7 +225,7 @@ class TaskPool:
         if decision.notifies and self._rules.notifies:
             self._emit(protocol.notifying(job.key, result))
             hook = execute.call_hook(
-                task.loaded, task.record, result, decision, self._rules.secrets
+                task.loaded, task.record, result, decision, task.secrets(self._rules)
             )
         if not self._move(task, Stage.NOTIFYING, Stage.DONE):
             return None
@@ -224,10 +233,13 @@ class TaskPool:
 
     def _fit(self, result: CheckResult, task: Task) -> CheckResult:
         # With -m run the output is shown even if the job is OK.
+        secrets = task.secrets(self._rules)
         if result.status is Status.OK and self._rules.notifies:
-            return result
+            if not result.values:
+                return result
+            return replace(result, values=execute.fit_values(result.values, secrets))
         self._capture.drain()
-        return execute.fit_result(result, task.kept, self._rules.secrets)
+        return execute.fit_result(result, task.kept, secrets)
 
     def _reported(self, task: Task, hook: HookResult) -> Any:
         self._running.discard(task)

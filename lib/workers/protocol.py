@@ -18,7 +18,7 @@ from lib.core.encoding import convert
 from lib.core.enums import Decision, Status
 from lib.core.jobs import Job, JobKey
 from lib.core.messages import Message
-from lib.core.results import CheckResult, JobReport
+from lib.core.results import CheckResult, JobReport, Value, Values
 
 #: More jobs in one frame would need much memory on both sides.
 JOBS_PER_FRAME = 500
@@ -87,8 +87,9 @@ def notifying(key: JobKey, result: CheckResult) -> Any:
 def report(report: JobReport) -> Any:
     """Return the frame of a JobReport; a short one if it only says OK."""
     key, result = report.job.key, report.result
-    if report == JobReport(report.job, _ok_result(result.seconds), Decision.OK):
-        return ["ok", key, result.seconds]
+    ok_result = _ok_result(result.seconds, result.values)
+    if report == JobReport(report.job, ok_result, Decision.OK):
+        return ["ok", key, result.seconds, result.values]
     hook = [report.messages, report.default_mail, report.hook_trouble]
     return ["report", key, result, report.decision, hook, report.memory]
 
@@ -102,12 +103,11 @@ def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Event:
     if word == "started":
         return Started(jobs[_key(rest[0])])
     if word == "ok":
-        key, seconds = rest
-        return JobReport(
-            jobs[_key(key)],
-            _ok_result(convert(seconds, float)),
-            Decision.OK,
+        key, seconds, values = rest
+        ok_result = _ok_result(
+            convert(seconds, float), convert(values, dict[str, Value])
         )
+        return JobReport(jobs[_key(key)], ok_result, Decision.OK)
     if word == "report":
         return _read_report(rest, jobs)
     if word == "notifying":
@@ -127,8 +127,8 @@ def _key(frame: Any) -> JobKey:
     return convert(frame, JobKey)
 
 
-def _ok_result(seconds: float) -> CheckResult:
-    return CheckResult(Status.OK, seconds=seconds)
+def _ok_result(seconds: float, values: Values) -> CheckResult:
+    return CheckResult(Status.OK, seconds=seconds, values=values)
 
 
 def _read_report(rest: list[Any], jobs: Mapping[JobKey, Job]) -> JobReport:

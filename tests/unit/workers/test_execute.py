@@ -6,11 +6,13 @@ import pytest
 
 from lib.core.enums import Decision, MessageKind, Status
 from lib.core.jobs import JobKey
+from lib.core.results import Value
 from tests.support.approved import REAL
 from tests.support.fakes import Folder, failing_record, ini, job, spawner
 
 FAILING, OK = Status.FAILING, Status.OK
 UNKNOWN, PENDING = Status.UNKNOWN, Status.PENDING
+WARNING = Status.WARNING
 
 HOSTILE = """
 class Hostile:
@@ -35,6 +37,8 @@ EXECUTIONS = {
     HOSTILE: FAILING,
     "raise CheckFailed('it is down')": FAILING,
     "raise CheckFailed": FAILING,
+    "raise CheckWarning('nearly full')": WARNING,
+    "raise CheckWarning": WARNING,
     "raise CheckUnknown('cannot say')": UNKNOWN,
     "raise CheckPending('a moment')": PENDING,
     "raise ValueError('boom')": FAILING,
@@ -53,6 +57,21 @@ EXECUTIONS = {
     "self.memory['x'] = 'x' * 10_000_000\nreturn True": FAILING,
     "self.memory['x'] = 'x' * 100_000\nreturn True": FAILING,
     "x = []\nfor n in range(9999): x = [x]\nself.memory['x'] = x\nreturn True": FAILING,
+    "self.values = [1]\nreturn True": FAILING,
+    "self.values['x'] = 'many'\nreturn True": FAILING,
+    "self.values['x'] = True\nreturn True": FAILING,
+    "self.values['x'] = float('nan')\nreturn True": FAILING,
+    "self.values['x'] = 10 ** 19\nreturn True": FAILING,
+    "self.values['x' * 61] = 1\nreturn True": FAILING,
+    "self.values['a\\nb'] = 1\nreturn True": FAILING,
+    "self.values[1] = 1\nreturn True": FAILING,
+    "self.values.update((str(n), n) for n in range(51))\nreturn True": FAILING,
+    "self.values['x'] = Value(1, 'litres')\nreturn True": FAILING,
+    "self.values['x'] = Value(1, fail=3)\nreturn True": FAILING,
+    "self.values['x'] = float('nan')\nraise CheckFailed('it is down')": FAILING,
+    "self.values['x'] = Value(11, fail=Threshold(high=10))\nreturn True": FAILING,
+    "self.values['x'] = Value(11, warn=Threshold(low=12))\nreturn True": WARNING,
+    "self.values['x'] = Value(11, warn=Threshold(low=11))\nreturn True": OK,
 }
 
 
@@ -104,6 +123,43 @@ def test_truth_is_enough_for_job_files_in_the_older_manner(folder, approved):
     mute = text.replace("return [1]", "return None")
     reason = folder.run_one("Old", mute).outcomes["Old"].reason
     approved(reason, hide=REAL)
+
+
+def test_values_are_kept_with_the_result_whatever_it_is(folder):
+    execute = """
+        self.values.update(files=3, load=0.5)
+        if {!r}: raise CheckFailed("down")
+        return True
+    """
+    folder.add("Good", job("Good", execute.format("")))
+    notified = folder.run_one("Bad", job("Bad", execute.format("yes")))
+    for name, status in ("Good", OK), ("Bad", FAILING):
+        result = notified.outcomes[name]
+        assert result.status is status
+        assert result.values == {"files": Value(3), "load": Value(0.5)}
+
+
+def test_no_secret_leaves_in_the_name_of_a_value(folder):
+    folder.add("Talks", job("Talks", "self.values['of geheim'] = 1\nreturn True"))
+    result = folder.run(secrets=("geheim",)).outcomes["Talks"]
+    assert (result.status, result.values) == (OK, {"of ***": Value(1)})
+
+
+def test_names_that_are_new_are_the_authors_own_in_the_older_manner(folder):
+    text = """
+import JobBase
+class Old(JobBase.JobBase):
+    kind, options, check = "mine", 5, None
+    timeout, contact = 99, "nobody"
+    def executeEvery(self): return JobBase.JobFrequency.MINUTE
+    def execute(self):
+        self.values, self.memory = [float("nan")], {1, 2}
+        return self.memory
+"""
+    notified = folder.run_one("Old", text)
+    assert notified.conditions == {"Old": OK}
+    assert notified.jobs["Old"].timeout_s == 30
+    assert notified.jobs["Old"].contact == ("ops@example.com",)
 
 
 def test_a_memory_is_kept_where_it_changed_and_comes_back(folder):

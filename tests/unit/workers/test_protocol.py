@@ -9,13 +9,14 @@ from lib.core import encoding
 from lib.core.enums import Decision, JobFrequency, MessageKind, Status
 from lib.core.jobs import Job, JobKey
 from lib.core.messages import Message
-from lib.core.results import CheckResult, JobReport
+from lib.core.results import CheckResult, JobReport, Threshold, Unit, Value
 from lib.workers import protocol
 from tests.support.fakes import NOON
 
 JOB = Job(JobKey("X", "\ud800"), "x \U0001f600", "/jobs/X.py", JobFrequency.HOUR)
 OTHER = Job(JobKey("X", "y"), "y", "/jobs/X.py", JobFrequency.MINUTE, is_own=True)
 JOBS = {job.key: job for job in (JOB, OTHER)}
+VALUES = {"used": Value(93, Unit.PERCENT, fail=Threshold(high=90, option="limit"))}
 FAILED = CheckResult(Status.FAILING, "down", "a\nb", 0.5)
 MAIL = Message("id", MessageKind.ALERT, "down", "it is down", ("a@b.example",), NOON)
 
@@ -29,6 +30,8 @@ def through(frame):
     "report",
     [
         JobReport(JOB, CheckResult(Status.OK, seconds=0.25), Decision.OK),
+        JobReport(JOB, CheckResult(Status.OK, values=VALUES), Decision.OK),
+        JobReport(JOB, CheckResult(Status.WARNING, values=VALUES), Decision.NOT_YET),
         JobReport(JOB, CheckResult(Status.OK), Decision.OK, memory={"n": [1, None]}),
         JobReport(JOB, CheckResult(Status.OK), Decision.RECOVERY, (MAIL,)),
         JobReport(OTHER, FAILED, Decision.FIRST_ALERT, (MAIL, MAIL), {}),
@@ -41,7 +44,7 @@ def test_a_report_comes_back_as_it_was(report):
 
 def test_a_report_of_nothing_is_short():
     report = JobReport(OTHER, CheckResult(Status.OK, seconds=0.25), Decision.OK)
-    assert protocol.report(report) == ["ok", OTHER.key, 0.25]
+    assert protocol.report(report) == ["ok", OTHER.key, 0.25, {}]
 
 
 def test_everything_else_comes_back_too():
@@ -81,8 +84,9 @@ def test_many_jobs_are_sent_in_several_frames():
         ["started", "X/unknown"],
         ["started", ["X/y"]],
         ["ok", "X/y"],
-        ["ok", "X/y", "soon"],
-        ["ok", "X/y", True],
+        ["ok", "X/y", "soon", {}],
+        ["ok", "X/y", True, {}],
+        ["ok", "X/y", 0.1, {"x": 1}],
         ["notifying", "X/y", {"status": "sunny"}],
         ["report", "X/y", {"status": "ok"}, "dandy", [], None],
         ["report", "X/y", {"status": "ok"}, "ok", [{}], None],

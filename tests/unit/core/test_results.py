@@ -1,0 +1,109 @@
+"""How measured values are judged, and how they are shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from lib.core.enums import Status
+from lib.core.results import Threshold, Unit, Value, amount_words, judge, value_lines
+
+OK, WARNING, FAILING = Status.OK, Status.WARNING, Status.FAILING
+
+
+def used(number: float) -> Value:
+    """Return a value that warns above 80% and fails above 90%."""
+    return Value(
+        number,
+        Unit.PERCENT,
+        warn=Threshold(high=80, option="warn_percent"),
+        fail=Threshold(high=90, option="fail_percent"),
+    )
+
+
+def free(number: float) -> Value:
+    """Return a value that fails below 1 GB."""
+    return Value(number, Unit.BYTES, fail=Threshold(low=1e9, option="fail_free"))
+
+
+FILES = Threshold(low=1, high=15, option="fail_count")
+DAYS = Threshold(low=14)
+
+
+@pytest.mark.parametrize(
+    ("values", "status", "reason"),
+    [
+        ({}, OK, ""),
+        ({"files": Value(3)}, OK, ""),
+        ({"used": used(80)}, OK, ""),
+        ({"used": used(81)}, WARNING, "used is 81%, over warn_percent = 80%"),
+        ({"used": used(90)}, WARNING, "used is 90%, over warn_percent = 80%"),
+        ({"used": used(93)}, FAILING, "used is 93%, over fail_percent = 90%"),
+        ({"free": free(1e9)}, OK, ""),
+        ({"free": free(2e6)}, FAILING, "free is 2MB, under fail_free = 1GB"),
+        (
+            {"files": Value(17, fail=FILES)},
+            FAILING,
+            "files is 17, outside fail_count = 1..15",
+        ),
+        ({"files": Value(0, fail=FILES)}, FAILING, None),
+        ({"files": Value(15, fail=FILES)}, OK, ""),
+        ({"days": Value(9, fail=DAYS)}, FAILING, "days is 9, under 14"),
+    ],
+)
+def test_a_value_outside_its_range_decides(values, status, reason):
+    found, why = judge(values)
+    assert found is status
+    assert reason is None or why == reason
+
+
+def test_the_worst_of_several_values_counts_and_all_as_bad_are_named():
+    values = {"used": used(85), "free": free(2e6)}
+    assert judge(values) == (FAILING, "free is 2MB, under fail_free = 1GB")
+    both = {"used": used(95), "free": free(2e6)}
+    assert judge(both)[1] == (
+        "used is 95%, over fail_percent = 90%; free is 2MB, under fail_free = 1GB"
+    )
+
+
+@pytest.mark.parametrize(
+    ("percent", "free_bytes", "status"),
+    [(95, 2e6, FAILING), (95, 2e9, WARNING), (75, 2e6, OK), (85, 2e6, WARNING)],
+)
+def test_need_all_asks_for_every_threshold_at_once(percent, free_bytes, status):
+    values = {"used": used(percent), "free": free(free_bytes), "files": Value(3)}
+    found, why = judge(values, need_all=True)
+    assert found is status
+    assert (" and " in why) is (status is FAILING)
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "words"),
+    [
+        (93, "%", "93%"),
+        (0, "s", "0s"),
+        (0.25, "s", "250ms"),
+        (2.001, "s", "2.001s"),
+        (0.00012, "s", "0.12ms"),
+        (172_800, "s", "2d"),
+        (-90, "s", "-1.5min"),
+        (999.96e6, "B", "1000MB"),
+        (3_456_789, "B", "3.457MB"),
+        (5e15, "B", "5000TB"),
+        (0, "B", "0B"),
+        (1_234_567, "count", "1234567"),
+        (0.5, "count", "0.5"),
+        (12.5, "1/s", "12.5/s"),
+    ],
+)
+def test_a_number_is_shown_as_the_settings_write_it(number, unit, words):
+    assert amount_words(number, Unit(unit)) == words
+
+
+def test_each_value_has_a_line_with_its_thresholds(approved):
+    values = {
+        "used": used(93),
+        "free": free(2e6),
+        "files": Value(3, warn=FILES),
+        "load": Value(0.5),
+    }
+    approved("".join(f"{line}\n" for line in value_lines(values)))
