@@ -219,6 +219,51 @@ def changed(folder: Path, checkout: Checkout) -> Iterator[Measure]:
     yield lambda: _again(place).cpu_s
 
 
+#: Commits and loads records by the state folder's own classes, whatever they are
+#: called in a checkout, and prints the CPU seconds; job code is no part of it.
+STORE = """\
+import sys, time
+folder, root, count = sys.argv[1:]
+sys.path.insert(0, root)
+from datetime import datetime, timezone
+from pathlib import Path
+from tests.bench import _judged
+try:
+    from lib.storage.session import StoreSession
+    from lib.storage.store import State
+except ImportError:
+    from lib.ledger import Ledger as StoreSession
+    from lib.state import State
+now = datetime.now(timezone.utc)
+records = [_judged(number, 1, now) for number in range(int(count))]
+began = time.process_time()
+state = State(Path(folder))
+session = StoreSession(state, state.load(), (), now)
+for record in records:
+    session.keep(record)
+session.commit()
+state.settle(time.monotonic() + 600)
+assert len(State(Path(folder)).load().records) == len(records)
+print(time.process_time() - began)
+"""
+
+
+@contextmanager
+def store(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have very many changed records committed, put into files, and loaded."""
+    folder.mkdir()
+
+    def measure() -> float:
+        state = Path(tempfile.mkdtemp(dir=folder))
+        root = str(checkout.program.parent)
+        ran = cost([checkout.python, "-c", STORE, str(state), root, str(MANY)])
+        if ran.exit_code:
+            raise Trouble(ran.said[-500:])
+        return float(ran.said)
+
+    yield measure
+
+
 @contextmanager
 def mails(folder: Path, checkout: Checkout) -> Iterator[Measure]:
     """Have some jobs fail, each of which is mailed about."""
@@ -308,6 +353,7 @@ ROWS = {
     "sections": Row(f"{MANY:,} sections loaded, nothing due", sections, 7),
     "records": Row(f"{MANY:,} records loaded, nothing due", records, 5),
     "unchanged": Row(f"{MANY:,} jobs judged, nothing changed", unchanged, 5),
+    "store": Row(f"{MANY:,} changed records committed, and loaded", store, 5),
     "changed": Row(f"{MANY:,} jobs judged, all records changed", changed, 5),
     "memory": Row(f"peak memory with {MANY:,} HTTP targets", memory, 3, "MiB"),
     "mails": Row(f"a run with {ALERTS} alerts by mail", mails, 7),
