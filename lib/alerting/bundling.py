@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from lib.alerting.merge import line_of
 from lib.core import policy
-from lib.core.enums import MessageKind
+from lib.core.enums import MessageKind, Status
 from lib.core.jobs import OWN_KEY
 from lib.core.messages import Bundle, Message
 from lib.core.records import Record
@@ -101,12 +101,16 @@ def bundle_message(
 
 
 def _word(message: Message) -> str:
+    """Return how a message is counted."""
+    if message.status is Status.WARNING:
+        return "warning"
     return WORDS[message.kind]
 
 
 def _counts(messages: Iterable[Message], more: str = "") -> str:
     counts = Counter(map(_word, messages))
-    words = [word for word in dict.fromkeys(WORDS.values()) if counts[word]]
+    known = dict.fromkeys((*WORDS.values(), "warning"))
+    words = [word for word in known if counts[word]]
     return ", ".join(f"{counts[word]:,} {more}{word}" for word in words)
 
 
@@ -155,7 +159,7 @@ def _bundle_body(
     return "\n".join(lines) + "\n"
 
 
-#: How messages of a kind are counted.
+#: How messages of a kind are counted, unless they are about a warning.
 WORDS = {
     MessageKind.ALERT: "failing",
     MessageKind.REMINDER: "still failing",
@@ -197,7 +201,7 @@ def grouped(entries: Sequence[tuple[str, Message]]) -> list[Group]:
         most = max(own, key=lambda trait: counts[trait], default=None)
         if most is None or counts[most] < 2:
             job_kind = name.split(" ")[0] if name else ""
-            title = f"{job_kind}, {WORDS[message.kind]}"
+            title = f"{job_kind}, {_word(message)}"
             groups.setdefault(title, []).append(number)
         else:
             groups.setdefault(most, []).append(number)

@@ -14,7 +14,7 @@ from datetime import tzinfo
 import msgspec
 from msgspec.structs import replace
 
-from lib.core.enums import MessageKind
+from lib.core.enums import MessageKind, Severity, Status
 from lib.core.messages import Merged, Message
 from lib.core.text import counted, duration, first_line, mail_time
 
@@ -104,27 +104,35 @@ def _merged_into_one(
         first.merged.notified if first.merged else first.kind is not MessageKind.ALERT
     )
     earlier = [message.merged for message in messages if message.merged]
-    fresh = [message for message in messages if not message.merged]
-    alerts = [message for message in fresh if message.kind is MessageKind.ALERT]
+    # Warnings are counted only where nothing was worse.
+    severity = max((message.severity for message in messages), key=list(Severity).index)
+    worst = [message for message in messages if message.severity is severity]
+    alerts = [
+        message
+        for message in worst
+        if message.kind is MessageKind.ALERT and not message.merged
+    ]
     # The recipient knows of the first problem, so the mail begins with the next one.
     start = alerts[0] if notified and alerts and not earlier else first
     history = Merged(
-        times=sum(merged.times for merged in earlier)
+        times=sum(message.merged.times for message in worst if message.merged)
         + len({_decision_of(message) for message in alerts}),
         since=earlier[0].since if earlier else start.since or start.born_at,
         lines=tuple(_lines(messages, zone))[-MAX_LINES:],
         notified=notified,
         in_doubt=any(merged.in_doubt for merged in earlier)
         or any(message.in_doubt for message in messages),
+        recovered=any(merged.recovered for merged in earlier)
+        or any(message.kind is MessageKind.RECOVERY for message in messages),
     )
     why = next(
         (message.last_error for message in reversed(messages) if message.last_error), ""
     )
     ids = tuple(message.message_id for message in messages)
+    last = replace(last, severity=severity)
     message = merge_text(_id_for(messages), name, last, history, why, zone)
-    return MergedMessage(
-        replace(message, thread=first.thread if notified else None), ids
-    )
+    thread = first.thread if notified else None
+    return MergedMessage(replace(message, thread=thread), ids)
 
 
 def _lines(messages: Sequence[Message], zone: tzinfo | None) -> Iterator[str]:
@@ -192,38 +200,75 @@ def merge_text(
 def _merged_subject(name: str, last: Message, history: Merged) -> str:
     long = duration(last.born_at - history.since)
     if last.kind is not MessageKind.RECOVERY:
+        if not history.recovered:
+            return first_line(last.subject)
+        if _eased(last):
+            return f"{first_line(last.subject)} (it failed before)"
         again = (
             f"{_ordinal(history.times)} time in {long}"
             if history.times > 1
             else "again"
         )
         return f"{first_line(last.subject)} ({again})"
+    words, end = _words(last), _end(last)
     if history.notified and history.times:
         more = counted(history.times, "more time")
-        return f"{name} is OK again; it failed {more} in {long}"
+        return f"{name} {end}; it {words.past} {more} in {long}"
     if history.times > 1:
-        return f"{name} is OK again; it failed {history.times} times in {long}"
+        return f"{name} {end}; it {words.past} {history.times} times in {long}"
     if history.notified:
         return first_line(last.subject)
-    return f"{name} is OK again; it was failing for {long}"
+    return f"{name} {end}; it {words.lasting} for {long}"
 
 
 def _lead(name: str, last: Message, history: Merged, zone: tzinfo | None) -> str:
     start = mail_time(history.since, zone)
     end = mail_time(last.born_at, zone)
     span = f"{duration(last.born_at - history.since)}, from {start} to {end},"
+    words = _words(last)
     if last.kind is not MessageKind.RECOVERY:
+        if not history.recovered:
+            return f"{name} was not OK before and {words.present} since {end}."
+        if _eased(last):
+            return f"{name} failed before, was OK and is WARNING since {end}."
         if history.times > 1:
-            times = f"{name} failed {history.times} times since {start}"
-            return f"{times}; the last failure is below."
-        return f"{name} was OK for a while and is failing again since {end}."
+            times = f"{name} {words.past} {history.times} times since {start}"
+            return f"{times}; the last {words.noun} is below."
+        return f"{name} was OK for a while and {words.present} again since {end}."
     if history.notified and history.times:
         more = counted(history.times, "more time")
-        return f"{name} was OK, failed {more} within {span} and is OK again."
+        return f"{name} was OK, {words.past} {more} within {span} and {_end(last)}."
     if history.times > 1:
-        times = f"failed {history.times} times within"
-        return f"{name} {times} {span} and is OK again."
-    return f"{name} was failing for {span} and is OK again."
+        times = f"{words.past} {history.times} times within"
+        return f"{name} {times} {span} and {_end(last)}."
+    return f"{name} {words.lasting} for {span} and {_end(last)}."
+
+
+class _Words(msgspec.Struct, frozen=True):
+    """Verbs for the worst that a merged message is about."""
+
+    past: str
+    lasting: str
+    present: str
+    noun: str
+
+
+_FAILURE = _Words("failed", "was failing", "is failing", "failure")
+_WARNING = _Words("was WARNING", "was WARNING", "is WARNING", "warning")
+
+
+def _words(last: Message) -> _Words:
+    return _WARNING if last.severity is Severity.WARNING else _FAILURE
+
+
+def _eased(last: Message) -> bool:
+    """Return whether it is a warning, and something before it was a failure."""
+    return last.status is Status.WARNING and last.severity is Severity.CRITICAL
+
+
+def _end(last: Message) -> str:
+    """Return what a job is after the failure or the warning."""
+    return "is now WARNING" if last.status is Status.WARNING else "is OK again"
 
 
 def _why_only_now(history: Merged, why: str) -> str:

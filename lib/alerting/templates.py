@@ -20,8 +20,9 @@ from lib.core.enums import (
     MessageKind,
     Status,
 )
-from lib.core.jobs import Job
+from lib.core.jobs import Job, Policy
 from lib.core.messages import KIND_OF, Message
+from lib.core.policy import severity_of
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
 from lib.core.text import age, duration, first_line, mail_time, paragraphs
@@ -69,7 +70,9 @@ def default_message(
         host=result.host,
         addresses=result.addresses,
         thread=record.thread,
-        since=min(record.failing_since or now, now),
+        since=_start(record, result, kind, now),
+        severity=severity_of(record, result),
+        status=result.status,
     )
 
 
@@ -123,8 +126,19 @@ def with_status_lines(
         reason=_cause(result),
         host=result.host,
         addresses=result.addresses,
-        since=min(record.failing_since or now, now),
+        since=_start(record, result, message.kind, now),
+        status=result.status,
     )
+
+
+def _start(
+    record: Record, result: CheckResult, kind: MessageKind, now: datetime
+) -> datetime:
+    """Return when what a message is about began: the failure, or the warning."""
+    is_over = kind is MessageKind.RECOVERY
+    if is_over or result.status.is_failure is record.status.is_failure:
+        return min(record.since or now, now)
+    return now
 
 
 def _cause(result: CheckResult) -> str:
@@ -179,10 +193,15 @@ def test_message(
 def _subject(
     job: Job, record: Record, result: CheckResult, kind: MessageKind, now: datetime
 ) -> str:
-    if kind is MessageKind.RECOVERY:
-        return f"{job.name} is OK again after {_duration_of(record, now)}"
     still = "still " if kind is MessageKind.REMINDER else ""
     reason = first_line(_reason(result))
+    if kind is MessageKind.RECOVERY:
+        length = duration(now - _start(record, result, kind, now))
+        if result.status is Status.WARNING:
+            return f"{job.name} is now WARNING, after failing for {length}: {reason}"
+        return f"{job.name} is OK again after {length}"
+    if result.status is Status.WARNING:
+        return f"{job.name} is WARNING: {reason}"
     if result.status is Status.UNKNOWN:
         return f"{job.name} {still}cannot be checked: {reason}"
     return f"{job.name} is {still}failing: {reason}"
@@ -197,10 +216,11 @@ def _body(
     zone: tzinfo | None,
 ) -> str:
     parts = []
-    if kind is not MessageKind.RECOVERY:
+    is_ok = result.status is Status.OK
+    if not is_ok:
         parts.append("\n".join(_indented(_reason(result))))
     parts.append("\n".join(_status_lines(job, record, result, kind, now, zone)))
-    if result.output and kind is not MessageKind.RECOVERY:
+    if result.output and not is_ok:
         parts.append(result.output.rstrip())
     return "\n\n".join(parts) + "\n"
 
@@ -215,27 +235,65 @@ def _status_lines(
     *,
     with_reason: bool = False,
 ) -> list[str]:
+    start = _start(record, result, kind, now)
     if kind is MessageKind.RECOVERY:
-        start = min(record.failing_since or now, now)
-        return [
-            f"Failing since:         {_since(start, now, zone)}",
-            f"OK since:              {mail_time(now, zone)}",
-            f"Consecutive failures:  {record.failures}",
-            f"Last reason:           {first_line(record.last_reason)}",
-            f"Checked:               {EVERY[job.frequency]}",
-        ]
-    start = min(record.failing_since or now, now)
+        return _recovery_lines(job, record, result, start, now, zone)
     reason = [f"Reason:                {first_line(_reason(result))}"]
-    is_unknown = result.status is Status.UNKNOWN
-    label = "Unknown since:" if is_unknown else "Failing since:"
+    count = [f"Consecutive failures:  {record.failures + 1}"]
+    is_failure = result.status.is_failure
     return [
-        f"{label}         {_since(start, now, zone)}",
-        f"Consecutive failures:  {record.failures + 1}",
+        f"{_SINCE[result.status]}         {_since(start, now, zone)}",
+        *(count if is_failure else []),
         *(reason if with_reason else []),
         f"Checked:               {EVERY[job.frequency]}",
-        f"Next mail:             {NEXT_MAIL[job.policy.notify]}",
+        f"Next mail:             {_next_mail(job.policy, result.status)}",
         f"Check now:             checker.py -m {_check_command(job)}",
     ]
+
+
+#: The label of the start of each status.
+_SINCE = {
+    Status.FAILING: "Failing since:",
+    Status.UNKNOWN: "Unknown since:",
+    Status.WARNING: "Warning since:",
+}
+
+
+def _recovery_lines(
+    job: Job,
+    record: Record,
+    result: CheckResult,
+    start: datetime,
+    now: datetime,
+    zone: tzinfo | None,
+) -> list[str]:
+    """Return the lines about what is over, and about a warning that is left of it."""
+    was_failing = record.status.is_failure
+    label = _SINCE[Status.FAILING if was_failing else Status.WARNING]
+    count = [f"Consecutive failures:  {record.failures}"]
+    now_since = "OK since:     " if result.status is Status.OK else "Warning since:"
+    lines = [
+        f"{label}         {_since(start, now, zone)}",
+        f"{now_since}         {mail_time(now, zone)}",
+        *(count if was_failing else []),
+        f"Last reason:           {first_line(record.last_reason)}",
+        f"Checked:               {EVERY[job.frequency]}",
+    ]
+    if result.status is Status.OK:
+        return lines
+    return [
+        *lines,
+        f"Next mail:             {_next_mail(job.policy, result.status)}",
+        f"Check now:             checker.py -m {_check_command(job)}",
+    ]
+
+
+def _next_mail(policy: Policy, status: Status) -> str:
+    if status.is_failure:
+        return NEXT_MAIL[policy.notify]
+    if policy.notifies_warnings:
+        return "when it is OK again or failing"
+    return "if it fails again"
 
 
 def _since(start: datetime, now: datetime, zone: tzinfo | None) -> str:
@@ -258,7 +316,3 @@ def _reason(result: CheckResult) -> str:
 
 def _indented(text: str) -> list[str]:
     return [f"    {line}" for line in text.splitlines()]
-
-
-def _duration_of(record: Record, now: datetime) -> str:
-    return duration(now - min(record.failing_since or now, now))

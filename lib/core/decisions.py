@@ -68,6 +68,7 @@ class JobDetails(Stored, frozen=True):
     """What a check found, and what the decision was based on."""
 
     status: Status
+    #: Consecutive failures.
     failures: Count = 0
     reason: str = ""
     policy: Policy = Policy()
@@ -78,7 +79,7 @@ class JobDetails(Stored, frozen=True):
     is_queued: bool = False
     #: What became of that message otherwise.
     delivery: DeliveryResult = DeliveryResult.SENT
-    #: After a recovery: since when it was failing.
+    #: After a recovery: since when it was failing, or a warning.
     failing_since: Moment | None = None
 
 
@@ -147,7 +148,7 @@ def judged(
     """
     job, result = report.job, report.result
     if _is_news(result, report.decision, before):
-        over = result.status is Status.OK
+        over = report.decision in (Decision.RECOVERY, Decision.QUIET_RECOVERY)
         details = JobDetails(
             result.status,
             after.failures,
@@ -157,7 +158,7 @@ def judged(
             before.notified_at,
             any(message.kind.is_about_trouble for message in before.queued),
             before.delivery,
-            before.failing_since if over else None,
+            before.since if over else None,
         )
         yield Entry(now, job.key, job.name, report.decision, details)
     for message in report.messages:
@@ -307,18 +308,27 @@ DELIVERED = {
     DeliveryResult.LOGGED: NOT_MAILED,
     DeliveryResult.REFUSED: "rejected for good",
 }
-#: Each decision in a few words, for the log.
-WORDS = {
-    Decision.OK: "OK",
-    Decision.PENDING: "pending",
-    Decision.NOT_YET: "failing, below the failure count for an alert",
-    Decision.FIRST_ALERT: "failing, first alert",
-    Decision.REMINDER: "failing, reminder",
-    Decision.TOO_SOON: "failing, too soon for a reminder",
-    Decision.ALREADY_NOTIFIED: "failing, already notified",
-    Decision.RECOVERY: "OK again, recovery",
-    Decision.QUIET_RECOVERY: "OK again, no mail",
+#: Each decision in a few words, for the log; they follow the status of the result.
+_WORDS = {
+    Decision.OK: "",
+    Decision.PENDING: "",
+    Decision.NOT_YET: "below the failure count for an alert",
+    Decision.FIRST_ALERT: "first alert",
+    Decision.REMINDER: "reminder",
+    Decision.TOO_SOON: "too soon for a reminder",
+    Decision.ALREADY_NOTIFIED: "already notified",
+    Decision.RECOVERING: "not often enough to end the failure",
+    Decision.RECOVERY: "recovery",
+    Decision.QUIET_RECOVERY: "no mail of the recovery",
+    Decision.QUIET_WARNING: "no mail of warnings",
 }
+
+
+def words(status: Status, decision: Decision) -> str:
+    """Return a result and its decision in a few words: ``failing, first alert``."""
+    what = "OK" if status is Status.OK else str(status)
+    follows = _WORDS[decision]
+    return f"{what}, {follows}" if follows else what
 
 
 def sentence(entry: Entry, time_text: TimeText) -> str:
@@ -337,7 +347,7 @@ def sentence(entry: Entry, time_text: TimeText) -> str:
 
 
 def _status_words(details: JobDetails) -> str:
-    if details.status in (Status.FAILING, Status.UNKNOWN):
+    if details.status.is_failure:
         return f"{details.status} (consecutive failures: {details.failures})"
     return "OK" if details.status is Status.OK else str(details.status)
 
@@ -355,7 +365,7 @@ def _notified(details: JobDetails, now: datetime, time_text: TimeText) -> str:
 
 def _no_mail_of_recovery(details: JobDetails, notified: str) -> str:
     if details.notified_at is None:
-        return "no mail of the recovery: nobody was notified of the failure"
+        return "no mail of the recovery: nobody was notified of the problem"
     rule = policy_words(details.policy)
     return f"no mail of the recovery, by the policy ({rule}); {notified}"
 
@@ -381,6 +391,11 @@ _EXPLANATIONS: Mapping[Decision | Event, Callable[[JobDetails, str], str]] = {
     Decision.ALREADY_NOTIFIED: lambda details, notified: (
         f"no mail: {notified}; the next mail is the recovery"
     ),
+    Decision.RECOVERING: lambda details, notified: (
+        f"no mail of the recovery yet: the failure ends after "
+        f"{details.policy.recoveries} consecutive results that are not failing"
+    ),
+    Decision.QUIET_WARNING: lambda details, notified: ("no mail: notify_warnings = no"),
     Decision.RECOVERY: lambda details, notified: f"recovery mail: {notified}",
     Decision.QUIET_RECOVERY: _no_mail_of_recovery,
 }

@@ -46,6 +46,19 @@ class Status(enum.StrEnum):
     #: Under way: checked again in the next minute run.
     PENDING = "pending"
 
+    @property
+    def is_failure(self) -> bool:
+        """Return whether it counts as a failure: failing or unknown."""
+        return self in (Status.FAILING, Status.UNKNOWN)
+
+
+class Severity(enum.StrEnum):
+    """How bad the news of a message is, its recovery included."""
+
+    WARNING = "warning"
+    #: Failing or unknown.
+    CRITICAL = "critical"
+
 
 class Decision(enum.StrEnum):
     """What follows from a result: a stable code, as the audit log stores it.
@@ -63,9 +76,14 @@ class Decision(enum.StrEnum):
     TOO_SOON = "too_soon"
     #: Failing, and there are no reminders.
     ALREADY_NOTIFIED = "already_notified"
+    #: OK or a warning, with too few results of that kind to end the failure.
+    RECOVERING = "recovering"
+    #: The failure is over, or the warning.
     RECOVERY = "recovery"
-    #: OK again, and no mail says so.
+    #: It is over, and no mail says so.
     QUIET_RECOVERY = "quiet_recovery"
+    #: A warning, and no mail says so: ``notify_warnings = no``.
+    QUIET_WARNING = "quiet_warning"
 
     @property
     def notifies(self) -> bool:

@@ -102,6 +102,11 @@ class Policy(Stored, frozen=True):
     failures: Count = 1
     #: Send a recovery mail also where there are reminders.
     notifies_recovery: bool = False
+    #: Consecutive results that are OK or a warning before a failure that somebody was
+    #: notified of is over, at least 1.
+    recoveries: Count = 1
+    #: Notify when a warning begins and when it is over.
+    notifies_warnings: bool = True
 
 
 class Job(Stored, frozen=True):

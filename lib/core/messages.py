@@ -10,7 +10,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from lib.core.encoding import Count, Moment, Stored, check_moments
-from lib.core.enums import Decision, DeliveryResult, MessageKind
+from lib.core.enums import Decision, DeliveryResult, MessageKind, Severity, Status
 from lib.core.sanitize import fit, scrubbed
 from lib.core.secret import Secrets
 
@@ -37,6 +37,8 @@ class Merged(Stored, frozen=True):
     notified: bool = False
     #: True if one of them may have been accepted by a server.
     in_doubt: bool = False
+    #: True if the job was OK, or only a warning, in between.
+    recovered: bool = False
 
 
 class Message(Stored, frozen=True):
@@ -72,6 +74,9 @@ class Message(Stored, frozen=True):
     #: The host that it is about, and its addresses that were tried, if there is one.
     host: str = ""
     addresses: tuple[str, ...] = ()
+    severity: Severity = Severity.CRITICAL
+    #: The status of the job that it reports; None if it is about no failure or warning.
+    status: Status | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""

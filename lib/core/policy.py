@@ -15,8 +15,10 @@ from msgspec.structs import replace
 
 from lib.core.enums import (
     Decision,
+    DeliveryResult,
     JobFailureNotificationFrequency,
     JobFrequency,
+    Severity,
     Status,
 )
 from lib.core.jobs import Job, JobKey, OldEntry, Policy, file_stem
@@ -101,7 +103,7 @@ def settled(record: Record, now: datetime) -> Record:
     """
     corrected = {
         name: now
-        for name in ("failing_since", "notified_at", "unseen_since")
+        for name in ("failing_since", "warning_since", "notified_at", "unseen_since")
         if (moment := getattr(record, name)) is not None and moment > now
     }
     queued = tuple(
@@ -118,15 +120,37 @@ def settled(record: Record, now: datetime) -> Record:
     return replace(record, queued=queued, **corrected)
 
 
+def status_after(record: Record, status: Status, policy: Policy) -> Status:
+    """Return what a job counts as after a result with this status.
+
+    Where ``recoveries`` asks for several results, a failure that somebody was notified
+    of lasts until there are as many in a row that are OK or a warning.
+    """
+    if status.is_failure or not _notified_of_failure(record):
+        return status
+    is_over = record.recovering + 1 >= policy.recoveries
+    return status if is_over else record.status
+
+
 def decide(
     record: Record, result: CheckResult, policy: Policy, now: datetime
 ) -> Decision:
     """Return whether and how to notify about a result, given what was sent before."""
     if result.status is Status.PENDING:
         return Decision.PENDING
-    if result.status is Status.OK:
-        return _decide_ok(record, policy)
-    if record.notified_at is None:
+    if result.status.is_failure:
+        return _decide_failure(record, result, policy, now)
+    if status_after(record, result.status, policy).is_failure:
+        return Decision.RECOVERING
+    if result.status is Status.WARNING:
+        return _decide_warning(record, policy)
+    return _decide_ok(record, policy)
+
+
+def _decide_failure(
+    record: Record, result: CheckResult, policy: Policy, now: datetime
+) -> Decision:
+    if record.notified_at is None or not _notified_of_failure(record):
         return _decide_unnotified(record, result, policy)
     if (result.status, record.notified_status) == (Status.FAILING, Status.UNKNOWN):
         return Decision.FIRST_ALERT
@@ -137,15 +161,6 @@ def decide(
     return Decision.REMINDER
 
 
-def _decide_ok(record: Record, policy: Policy) -> Decision:
-    if record.status is Status.OK:
-        return Decision.OK
-    on_change = policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE
-    if (on_change or policy.notifies_recovery) and record.notified_at is not None:
-        return Decision.RECOVERY
-    return Decision.QUIET_RECOVERY
-
-
 def _decide_unnotified(record: Record, result: CheckResult, policy: Policy) -> Decision:
     # With the record its count was lost; waiting for a new one could hide an alert.
     count_is_lost = record.status is Status.UNKNOWN and record.failures == 0
@@ -153,6 +168,60 @@ def _decide_unnotified(record: Record, result: CheckResult, policy: Policy) -> D
         return Decision.FIRST_ALERT
     enough = record.failures + 1 >= policy.failures
     return Decision.FIRST_ALERT if enough else Decision.NOT_YET
+
+
+def _decide_warning(record: Record, policy: Policy) -> Decision:
+    if _notified_of_failure(record):
+        # Where no mail says that the failure is over, this is the first of the warning.
+        says_so = _notifies_recovery(policy) or policy.notifies_warnings
+        return Decision.RECOVERY if says_so else Decision.QUIET_RECOVERY
+    if not policy.notifies_warnings:
+        return Decision.QUIET_WARNING
+    is_known = record.notified_status is Status.WARNING
+    return Decision.ALREADY_NOTIFIED if is_known else Decision.FIRST_ALERT
+
+
+def _decide_ok(record: Record, policy: Policy) -> Decision:
+    if record.status is Status.OK:
+        return Decision.OK
+    if record.notified_status is Status.WARNING:
+        says_so = policy.notifies_warnings
+    else:
+        says_so = record.notified_at is not None and _notifies_recovery(policy)
+    return Decision.RECOVERY if says_so else Decision.QUIET_RECOVERY
+
+
+def _notified_of_failure(record: Record) -> bool:
+    """Return whether the last that anybody was notified of is a failure."""
+    return record.notified_at is not None and (
+        record.notified_status is not Status.WARNING
+    )
+
+
+def _notifies_recovery(policy: Policy) -> bool:
+    on_change = policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE
+    return on_change or policy.notifies_recovery
+
+
+def is_for_hooks(record: Record, result: CheckResult) -> bool:
+    """Return whether a hook of the job's author can say what a mail is to say.
+
+    Hooks know failing and OK again; unknown and warnings get the default mail.
+    """
+    if result.status is Status.OK:
+        return record.notified_status is not Status.WARNING
+    return result.status is Status.FAILING
+
+
+def severity_of(record: Record, result: CheckResult) -> Severity:
+    """Return the severity of the news of a result; ``record`` is from before it.
+
+    The end of a failure is as severe as the failure was, so that it reaches the same
+    people.
+    """
+    if result.status.is_failure or _notified_of_failure(record):
+        return Severity.CRITICAL
+    return Severity.WARNING
 
 
 def advance(record: Record, report: JobReport, now: datetime) -> Record:
@@ -171,21 +240,70 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
         pending=report.result.ask_again,
         unseen_since=None,
     )
-    status = report.result.status
-    if status is Status.PENDING:
+    result, decision = report.result, report.decision
+    if result.status is Status.PENDING:
         return replace(updated, pending=True)
-    if status is Status.OK:
-        return Record(
-            before.key, updated.name, memory=updated.memory, queued=updated.queued
-        )
-    failing = replace(
-        updated,
-        status=status,
-        failures=before.failures + 1,
-        failing_since=before.failing_since or now,
-        last_reason=report.result.reason[:REASON_LENGTH],
+    if decision is Decision.RECOVERING:
+        return replace(updated, recovering=before.recovering + 1)
+    if result.status is Status.OK:
+        return _fresh(updated)
+    if result.status is Status.WARNING:
+        updated = _with_warning(updated, result, now)
+        if decision is Decision.RECOVERY:
+            # They are notified of the warning too, and get its end.
+            return replace(updated, notified_status=Status.WARNING)
+        if decision is Decision.QUIET_RECOVERY:
+            return _without_notified(updated)
+    else:
+        updated = _with_failure(updated, result, now)
+    return _notified(updated, report, now) if decision.notifies else updated
+
+
+def _fresh(record: Record) -> Record:
+    """Return what outlives a failure or a warning."""
+    return Record(
+        record.key,
+        record.name,
+        memory=record.memory,
+        queued=record.queued,
     )
-    return _notified(failing, report, now) if report.decision.notifies else failing
+
+
+def _with_failure(record: Record, result: CheckResult, now: datetime) -> Record:
+    return replace(
+        record,
+        status=result.status,
+        failures=record.failures + 1,
+        failing_since=record.failing_since or now,
+        recovering=0,
+        warnings=0,
+        warning_since=None,
+        last_reason=result.reason[:REASON_LENGTH],
+    )
+
+
+def _with_warning(record: Record, result: CheckResult, now: datetime) -> Record:
+    return replace(
+        record,
+        status=Status.WARNING,
+        failures=0,
+        failing_since=None,
+        recovering=0,
+        warnings=record.warnings + 1,
+        warning_since=record.warning_since or now,
+        last_reason=result.reason[:REASON_LENGTH],
+    )
+
+
+def _without_notified(record: Record) -> Record:
+    return replace(
+        record,
+        notified_at=None,
+        notified=(),
+        notified_status=None,
+        delivery=DeliveryResult.SENT,
+        thread=None,
+    )
 
 
 def _notified(record: Record, report: JobReport, now: datetime) -> Record:

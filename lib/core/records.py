@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
@@ -18,14 +19,20 @@ class Record(Stored, frozen=True, eq=False):
     key: JobKey
     name: str = ""
     status: Status = Status.OK
-    #: Consecutive results that were failing or unknown.
+    #: Consecutive results that were failing or unknown, not counting those of a
+    #: recovery that came to nothing.
     failures: Count = 0
     failing_since: Moment | None = None
+    #: Since that failure, the last consecutive results that were OK or a warning.
+    recovering: Count = 0
+    #: Consecutive results that were a warning.
+    warnings: Count = 0
+    warning_since: Moment | None = None
     #: When the last alert or reminder was queued; None while nobody was notified.
     notified_at: Moment | None = None
     #: Who was notified, and so gets the recovery.
     notified: tuple[str, ...] = ()
-    #: The status they were notified of: failing or unknown.
+    #: The status they were notified of: failing, unknown or warning.
     notified_status: Status | None = None
     #: What became of the message of ``notified_at``, once it is no longer queued.
     delivery: DeliveryResult = DeliveryResult.SENT
@@ -45,7 +52,8 @@ class Record(Stored, frozen=True, eq=False):
 
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""
-        check_moments(self.failing_since, self.notified_at, self.unseen_since)
+        check_moments(self.failing_since, self.warning_since)
+        check_moments(self.notified_at, self.unseen_since)
         if self.memory:
             check_depth(self.memory)
 
@@ -58,6 +66,11 @@ class Record(Stored, frozen=True, eq=False):
     def __ne__(self, other: object) -> bool:
         """Return the opposite; Python would ask Struct for it, not ``__eq__``."""
         return not self == other
+
+    @property
+    def since(self) -> datetime | None:
+        """Return since when it is failing, unknown or a warning; None if it is not."""
+        return self.failing_since or self.warning_since
 
     @property
     def is_default(self) -> bool:
@@ -83,6 +96,7 @@ class RunRecord(Stored, frozen=True):
     ran: Count = 0
     failing: Count = 0
     unknown: Count = 0
+    warning: Count = 0
     pending: Count = 0
     sent: Count = 0
     queued: Count = 0

@@ -133,6 +133,9 @@ def row_of(story: Story, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
         "status": record.status.value,
         "failing_since": record.failing_since,
         "failures": record.failures,
+        "recovering": record.recovering,
+        "warning_since": record.warning_since,
+        "warnings": record.warnings,
         "reason": record.last_reason,
         "notified": record.notified,
         "notified_at": record.notified_at,
@@ -224,10 +227,12 @@ def _status(
             return "Not run yet."
         return "OK."
     words = str(record.status).capitalize()
-    if record.failing_since is not None:
-        words += f" {since(record.failing_since, now, time_text)}"
+    if record.since is not None:
+        words += f" {since(record.since, now, time_text)}"
     if record.failures:
         words += f", {counted(record.failures, 'consecutive failure')}"
+    if record.recovering:
+        words += f", OK the last {counted(record.recovering, 'time')}"
     reason = first_line(record.last_reason)
     return f"{words}: {reason}" if reason else f"{words}."
 
@@ -245,5 +250,5 @@ def _queued(message: Message, story: Story, now: datetime, time_text: TimeText) 
 def _kind(entry: Entry) -> object:
     """Return what is equal for entries that repeat each other."""
     if isinstance(entry.details, JobDetails):
-        return entry.code, entry.details.reason
+        return entry.code, entry.details.status, entry.details.reason
     return id(entry)

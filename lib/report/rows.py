@@ -112,10 +112,12 @@ def details_of(record: Record, now: datetime, time_text: TimeText) -> str:
     """Return since when and why a job is not OK, and how many messages are queued."""
     parts = []
     if record.status is not Status.OK:
-        if record.failing_since is not None:
-            parts.append(since(record.failing_since, now, time_text))
+        if record.since is not None:
+            parts.append(since(record.since, now, time_text))
         if record.failures > 0:
             parts.append(counted(record.failures, "consecutive failure"))
+        if record.recovering > 0:
+            parts.append(f"OK the last {counted(record.recovering, 'time')}")
         if record.pending:
             parts.append("now pending")
     text = ", ".join(parts)
@@ -162,6 +164,9 @@ def _job_row(
         "key": str(job.key),
         "failing_since": record.failing_since,
         "failures": record.failures,
+        "recovering": record.recovering,
+        "warning_since": record.warning_since,
+        "warnings": record.warnings,
         "reason": record.last_reason,
         "queued_messages": len(record.queued),
         "last_run_at": ran_at,

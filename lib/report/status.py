@@ -67,7 +67,10 @@ def rows(
 def _last_run(run: RunRecord, now: datetime, time_text: TimeText) -> str:
     if run.ended_at is None:
         return "no run has finished yet"
-    statuses = f"{run.failing} failing, {run.unknown} unknown, {run.pending} pending"
+    statuses = (
+        f"{run.failing} failing, {run.unknown} unknown, "
+        f"{counted(run.warning, 'warning')}, {run.pending} pending"
+    )
     return (
         f"finished {time_text(run.ended_at)}, {duration(age(run.ended_at, now))} ago: "
         f"{counted(run.jobs, 'job')}, {run.ran} ran, {statuses}"
@@ -136,8 +139,8 @@ def peer_words(
         if record.status is not Status.OK:
             reason = first_line(record.last_reason)
             words = str(record.status)
-            if record.failing_since:
-                words += f" {since(record.failing_since, now, time_text)}"
+            if record.since:
+                words += f" {since(record.since, now, time_text)}"
             yield peer.name, f"{words}{f': {reason}' if reason else ''}"
         elif record.pending:
             yield peer.name, "no answer, asked again in the next run"

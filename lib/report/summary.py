@@ -77,31 +77,40 @@ class Recovery(msgspec.Struct, frozen=True):
 
 def failing_records(facts: SummaryInput) -> list[Record]:
     """Return the existing jobs that are failing or unknown, the latest first."""
-    bad = [
+    return _latest_first(
         record
         for record in facts.records.values()
-        if record.status in (Status.FAILING, Status.UNKNOWN)
-        and record.unseen_since is None
-    ]
-    bad.sort(key=lambda record: record.name)
-    return sorted(
-        bad, key=lambda record: record.failing_since or _LONG_AGO, reverse=True
+        if record.status.is_failure and record.unseen_since is None
     )
 
 
+def warning_records(facts: SummaryInput) -> list[Record]:
+    """Return the existing jobs that are a warning, the latest first."""
+    return _latest_first(
+        record
+        for record in facts.records.values()
+        if record.status is Status.WARNING and record.unseen_since is None
+    )
+
+
+def _latest_first(records: Iterable[Record]) -> list[Record]:
+    by_name = sorted(records, key=lambda record: record.name)
+    return sorted(by_name, key=lambda record: record.since or _LONG_AGO, reverse=True)
+
+
 def failing_line(record: Record, facts: SummaryInput) -> str:
-    """Return the name, since when it is failing or unknown, and why."""
+    """Return the name, since when it is failing, unknown or a warning, and why."""
     words = [record.name or str(record.key)]
     words += ["unknown"] if record.status is Status.UNKNOWN else []
-    start = record.failing_since
+    start = record.since
     words += [since(start, facts.now, facts.time_text)] if start else []
     reason = first_line(record.last_reason)
     return ", ".join(words) + (f": {reason}" if reason else "")
 
 
 def recoveries(facts: SummaryInput) -> list[Recovery]:
-    """Return the jobs that failed in the period and are OK now, the latest first."""
-    bad = {record.key for record in failing_records(facts)}
+    """Return the jobs that recovered in the period and are OK now, the latest first."""
+    bad = {record.key for record in (*failing_records(facts), *warning_records(facts))}
     recovered: dict[JobKey, Recovery] = {}
     for entry in facts.entries:
         details = entry.details
@@ -254,22 +263,26 @@ def _name(issue: DueSummary, more: int = 0) -> str:
 def _opening(bad: Sequence[Record], facts: SummaryInput) -> str:
     jobs = counted(len({*facts.catalog, *(record.key for record in bad)}), "job")
     failing, unknown = _failing_and_unknown(bad)
-    if not bad:
+    warnings = len(warning_records(facts))
+    if not bad and not warnings:
         return f"All OK: {jobs}, none failing."
     words = f"{failing} of {jobs} failing"
-    return f"{words}, {unknown} unknown." if unknown else f"{words}."
+    words += f", {unknown} unknown" if unknown else ""
+    words += f", {counted(warnings, 'warning')}" if warnings else ""
+    return f"{words}."
 
 
 def _headline(
     bad: Sequence[Record], facts: SummaryInput, *, has_mail_trouble: bool
 ) -> str:
     failing, unknown = _failing_and_unknown(bad)
-    recovered = len(recoveries(facts))
+    recovered, warnings = len(recoveries(facts)), len(warning_records(facts))
     words = [
         f"{failing} failing" if failing else "",
         f"{unknown} unknown" if unknown else "",
+        counted(warnings, "warning") if warnings else "",
         "mail problem" if has_mail_trouble else "",
-        "" if bad or has_mail_trouble else "all OK",
+        "" if bad or warnings or has_mail_trouble else "all OK",
         f"{recovered} recovered" if recovered else "",
     ]
     return ", ".join(filter(None, words))
@@ -304,11 +317,13 @@ def _sections(
     bad: Sequence[Record], facts: SummaryInput, settings: Settings
 ) -> Iterator[str]:
     failing = [failing_line(record, facts) for record in bad]
+    warnings = [failing_line(record, facts) for record in warning_records(facts)]
     certificates = certificate_lines(facts)
     peers = peer_lines(facts, settings)
     slow = slow_lines(facts)
     recovered = _count(recoveries(facts))
     yield from _section("Failing", _count(bad), failing)
+    yield from _section("Warnings", _count(warnings), warnings)
     yield from _section("Recovered", recovered, recovery_lines(facts))
     yield from _section(
         "Certificates that expire within 30 days", _count(certificates), certificates

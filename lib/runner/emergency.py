@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from lib.core.enums import MessageKind, Status
+from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.settings import Settings
@@ -85,7 +85,7 @@ def message_of(
 ) -> Message:
     """Return the mail: what cannot be written and why, and what is failing."""
     records = list(records)
-    bad = [one for one in records if one.status in (Status.FAILING, Status.UNKNOWN)]
+    bad = [record for record in records if record.status.is_failure]
     queued = sum(len(one.queued) for one in records)
     body = [
         "Checker cannot write its state:",

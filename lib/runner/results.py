@@ -99,7 +99,7 @@ class JobResults:
         self.judged[job.key] = report.result.status
         self._summaries.hear(report, now)
         reason = first_line(report.result.reason)
-        words = decisions.WORDS[report.decision]
+        words = decisions.words(report.result.status, report.decision)
         logger.info("%s: %s%s", job.name, words, f": {reason}" * bool(reason))
 
     # For the runs after this one.
@@ -113,6 +113,7 @@ class JobResults:
             ran=len(found),
             failing=found.count(Status.FAILING),
             unknown=found.count(Status.UNKNOWN),
+            warning=found.count(Status.WARNING),
             pending=found.count(Status.PENDING),
         )
 

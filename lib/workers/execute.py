@@ -18,6 +18,7 @@ from lib.core import encoding
 from lib.core.encoding import builtins, convert
 from lib.core.enums import Decision, Status
 from lib.core.messages import KIND_OF, Message
+from lib.core.policy import is_for_hooks
 from lib.core.records import Record
 from lib.core.results import CheckResult, Value, judge
 from lib.core.sanitize import fit, fit_end, scrubbed
@@ -215,8 +216,7 @@ def call_hook(
 ) -> HookResult:
     """Call onStateChangeSuccess for a recovery, onFailure for any other decision."""
     job = loaded.instance
-    # An author's hook says that the job is failing, which is not known here.
-    if job is None or result.status is Status.UNKNOWN:
+    if job is None or not is_for_hooks(record, result):
         return HookResult(default_mail=True)
     recovery = decision is Decision.RECOVERY
     job_context = job._checker

@@ -52,6 +52,7 @@ LATER = NIGHT + timedelta(minutes=61)
 OPS, FRIEND = ("ops@example.com",), ("admin@example.org",)
 OK = CheckResult(Status.OK)
 FULL = CheckResult(Status.FAILING, "/ is 93% full, limit 90%\n9.1 GB of 130.0 GB free")
+FILLING = CheckResult(Status.WARNING, "/ is 85% full, limit 80%")
 AWAY = CheckResult(
     Status.FAILING,
     "expected status 200, got 503 Service Unavailable\nanswered by 127.0.0.1:8080\n"
@@ -107,6 +108,30 @@ def reminder(job: Job, result: CheckResult, failures: int, now: datetime) -> Mes
 def recovery(job: Job, result: CheckResult, failures: int, now: datetime) -> Message:
     record = failing(job.key, result, failures)
     return templates.default_message("b", job, record, OK, Decision.RECOVERY, now, ZONE)
+
+
+def eased() -> Message:
+    """Return the recovery of a failure that leaves a warning."""
+    record = failing(DISK.key, FULL, 61)
+    return templates.default_message(
+        "e", DISK, record, FILLING, Decision.RECOVERY, LATER, ZONE
+    )
+
+
+def end_of_warning() -> Message:
+    record = Record(
+        DISK.key,
+        status=Status.WARNING,
+        warnings=61,
+        warning_since=NIGHT,
+        notified_at=NIGHT,
+        notified=OPS,
+        notified_status=Status.WARNING,
+        last_reason=FILLING.reason,
+    )
+    return templates.default_message(
+        "f", DISK, record, OK, Decision.RECOVERY, LATER, ZONE
+    )
 
 
 def note(subject: str, body: str, to: tuple[str, ...] = OPS) -> Message:
@@ -251,6 +276,9 @@ def _of_jobs() -> Iterator[Titled]:
     )
     unknown = replace(unknown, reason=f"{unknown.reason} gave no answer within 30 s")
     yield "an unknown status", alert(SHOP, unknown)
+    yield "a warning", alert(DISK, FILLING)
+    yield "the end of a warning", end_of_warning()
+    yield "the end of a failure that leaves a warning", eased()
 
 
 def the_daily_summary() -> Message:

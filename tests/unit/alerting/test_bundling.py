@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from lib.alerting import bundling
 from lib.alerting.bundling import bundle_message
-from lib.core.enums import MessageKind
+from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Bundle, Message
 from lib.core.records import Record
@@ -47,6 +47,17 @@ def test_a_bundle_groups_what_shares_a_reason_and_then_what_is_of_a_kind(approve
     approved([block.splitlines()[0] for block in blocks[1:]], "3")
     for _name, one in entries:
         assert one.subject in message.body
+
+
+def test_warnings_are_counted_as_such():
+    entries = [entry(0), entry(1, "slow"), entry(2, kind=MessageKind.RECOVERY)]
+    entries += [entry(number, "late") for number in (3, 4)]
+    statuses = [Status.FAILING, Status.WARNING, Status.OK, Status.WARNING]
+    about = [
+        (name, replace(message, status=status))
+        for (name, message), status in zip(entries, statuses, strict=False)
+    ]
+    assert bundle(about).subject == "1 failing, 1 OK again, 2 warning"
 
 
 def test_a_bundle_of_one_reason_has_it_in_its_subject():

@@ -1,7 +1,7 @@
 """What is left to say when mail was held up: stories of one job.
 
-A line of a story is what the job found in each minute: S fine, F failing.  All its
-mails wait, and then go out at once.
+A line of a story is what the job found in each minute: S fine, F failing, W warning.
+All its mails wait, and then go out at once.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ MINUTE = timedelta(minutes=1)
 CHANGE = JobFailureNotificationFrequency.ONSTATECHANGE
 EVERY = JobFailureNotificationFrequency.EVERYTIME
 OPS = ("ops@example.com",)
+FOUND = {
+    "S": CheckResult(Status.OK),
+    "F": CheckResult(Status.FAILING, "no route"),
+    "W": CheckResult(Status.WARNING, "it is slow"),
+}
 LETTERS = {"alert": "A", "reminder": "M", "recovery": "R", "note": "N"}
 
 
@@ -43,9 +48,7 @@ def waiting_after(story, notify=CHANGE, failures=1, record=None):
     record = record or Record(JobKey("K", "k"), "http home")
     for minute, letter in enumerate(story):
         now = NOON + minute * MINUTE
-        fine = letter == "S"
-        status = Status.OK if fine else Status.FAILING
-        result = CheckResult(status, "" if fine else "no route")
+        result = FOUND[letter]
         decision = decide(record, result, policy, now)
         messages = ()
         if decision.notifies:
@@ -144,6 +147,16 @@ def test_one_that_was_heard_of_and_failed_again_meanwhile_says_so(approved):
     (merged_message,) = heard(waiting_after("FSSFFS").queued[1:])
     approved(merged_message.message.subject, "subject")
     approved(merged_message.message.body, "body")
+
+
+@pytest.mark.parametrize(
+    "story", ["WS", "WSWS", "WSW", "WF", "WFS", "FW", "FWS", "FWFW", "SWFSW"]
+)
+def test_warnings_that_waited_are_no_failures(story, approved):
+    (merged_message,) = heard(waiting_after(story).queued)
+    message = merged_message.message
+    lead = message.body.splitlines()[0]
+    approved(f"{message.subject}\n{lead}\n{message.severity}")
 
 
 def test_what_was_folded_is_folded_again(approved):

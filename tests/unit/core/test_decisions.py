@@ -134,6 +134,30 @@ def test_an_end_knows_since_when_it_was_for_whoever_counts_them():
         assert one.details.failing_since == since
 
 
+def test_a_warning_says_so_and_why_nobody_hears_of_it(approved):
+    slow = CheckResult(Status.WARNING, "it is slow")
+    approved(story(ON_CHANGE, [slow, slow, FULL, slow, OK]), "notified")
+    approved(story(Policy(notifies_warnings=False), [slow, OK]), "not notified")
+
+
+def test_a_recovery_that_needs_more_results_says_how_many(approved):
+    approved(story(Policy(recoveries=3), [FULL, OK, OK, OK]))
+
+
+@pytest.mark.parametrize(
+    ("status", "decision", "words"),
+    [
+        (Status.OK, Decision.OK, "OK"),
+        (Status.FAILING, Decision.FIRST_ALERT, "failing, first alert"),
+        (Status.WARNING, Decision.FIRST_ALERT, "warning, first alert"),
+        (Status.WARNING, Decision.RECOVERY, "warning, recovery"),
+        (Status.PENDING, Decision.PENDING, "pending"),
+    ],
+)
+def test_the_log_has_a_few_words(status, decision, words):
+    assert decisions.words(status, decision) == words
+
+
 def test_a_job_under_way_says_so_once(approved):
     found = story(ON_CHANGE, [CheckResult(Status.PENDING, "wait", ask_again=True)] * 2)
     approved(found)
@@ -249,7 +273,7 @@ def test_a_line_holds_a_code_and_facts_and_no_sentence(approved):
 
 
 def test_each_code_has_its_words():
-    assert set(decisions.WORDS) == set(Decision)
+    assert set(decisions._WORDS) == set(Decision)
     for code, details in DETAILS.items():
         if details is JobDetails:
             made = JobDetails(Status.FAILING)

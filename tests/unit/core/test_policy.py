@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from lib.core.enums import Decision
 from lib.core.enums import JobFailureNotificationFrequency as Every
-from lib.core.enums import JobFrequency, MessageKind, Status
+from lib.core.enums import JobFrequency, MessageKind, Severity, Status
 from lib.core.jobs import Job, JobKey, OldEntry, Policy
 from lib.core.messages import Message
 from lib.core.policy import (
@@ -19,9 +19,11 @@ from lib.core.policy import (
     decide,
     due_frequencies,
     is_due,
+    is_for_hooks,
     is_sendable,
     migrated,
     settled,
+    severity_of,
     unseen,
 )
 from lib.core.records import Record
@@ -34,12 +36,15 @@ FOUND = {
     "S": Status.OK,
     "F": Status.FAILING,
     "U": Status.UNKNOWN,
+    "W": Status.WARNING,
     "P": Status.PENDING,
 }
 HEARD = {
-    MessageKind.ALERT: "A",
-    MessageKind.REMINDER: "A",
-    MessageKind.RECOVERY: "R",
+    (MessageKind.ALERT, Severity.CRITICAL): "A",
+    (MessageKind.REMINDER, Severity.CRITICAL): "A",
+    (MessageKind.RECOVERY, Severity.CRITICAL): "R",
+    (MessageKind.ALERT, Severity.WARNING): "w",
+    (MessageKind.RECOVERY, Severity.WARNING): "r",
 }
 SPOKEN = {
     Decision.FIRST_ALERT: MessageKind.ALERT,
@@ -49,15 +54,18 @@ SPOKEN = {
 _ids = iter(range(1, 1_000_000))
 
 
-def message(kind=MessageKind.ALERT, to=("ops@example.com",), at=NOON):
-    return Message(f"{next(_ids):032x}", kind, "subject", "body", to, at)
+def message(kind=MessageKind.ALERT, to=("ops@example.com",), at=NOON, **more):
+    return Message(f"{next(_ids):032x}", kind, "subject", "body", to, at, **more)
 
 
 def one_run(record, letter, policy, now, to=("ops@example.com",)):
     """One run of one job: what ``run`` and a worker do, without their hands."""
     result = CheckResult(FOUND[letter], "why")
     decision = decide(record, result, policy, now)
-    spoken = (message(SPOKEN[decision], to, now),) if decision.notifies else ()
+    spoken = ()
+    if decision.notifies:
+        severity = severity_of(record, result)
+        spoken = (message(SPOKEN[decision], to, now, severity=severity),)
     job = Job(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE, policy)
     return advance(record, JobReport(job, result, decision, spoken), now), decision
 
@@ -65,13 +73,17 @@ def one_run(record, letter, policy, now, to=("ops@example.com",)):
 NEW = Record(JobKey("K", "k"))
 
 
-def tell_story(every, after, runs, mail="", step=MINUTE, record=NEW):
+def tell_story(every, after, runs, mail="", step=MINUTE, record=NEW, **policy):
     """Return what was heard in each run; ``mail`` says in which runs mail is down."""
     heard = ""
     for number, letter in enumerate(runs):
-        record, _ = one_run(record, letter, Policy(every, after), NOON + number * step)
+        rule = Policy(every, after, **policy)
+        record, _ = one_run(record, letter, rule, NOON + number * step)
         if mail[number : number + 1] != "-":
-            heard += "".join(HEARD[queued.kind] for queued in record.queued) or "."
+            heard += (
+                "".join(HEARD[sent.kind, sent.severity] for sent in record.queued)
+                or "."
+            )
             record = replace(record, queued=())
         else:
             heard += "."
@@ -165,6 +177,137 @@ def test_a_recovery_that_nobody_waits_for_is_quiet():
     record, decision = one_run(Record(JobKey("K", "k")), "F", Policy(failures=3), NOON)
     assert decision is Decision.NOT_YET
     assert one_run(record, "S", Policy(), NOON)[1] is Decision.QUIET_RECOVERY
+
+
+# Warnings: w, and r for their end; A and R are about a failure.
+
+
+@pytest.mark.parametrize(
+    ("every", "after", "runs", "heard"),
+    [
+        (Every.ONSTATECHANGE, 1, "SWWWS", ".w..r"),
+        # Once when it begins and once when it is over, whatever the reminders.
+        (Every.EVERYTIME, 1, "WWWSS", "w..r."),
+        # It is no failure, and waits for no count.
+        (Every.ONSTATECHANGE, 3, "WWWS", "w..r"),
+        (Every.ONSTATECHANGE, 2, "FWFWF", ".w..."),
+        (Every.ONSTATECHANGE, 2, "FWFFS", ".w.AR"),
+        # A failure after it is a first alert.
+        (Every.ONSTATECHANGE, 1, "WFFS", "wA.R"),
+        (Every.EVERYFIVEMINUTES, 1, "WFS", "wA."),
+        # A warning after a failure is its recovery, and the begin of the warning.
+        (Every.ONSTATECHANGE, 1, "FWWS", "AR.r"),
+        (Every.ONSTATECHANGE, 1, "FWFWS", "ARARr"),
+        (Every.EVERYTIME, 1, "FFWWS", "AAR.r"),
+        # Unknown is notified as failing is.
+        (Every.ONSTATECHANGE, 1, "WUWS", "wARr"),
+        (Every.ONSTATECHANGE, 1, "WPWS", "w..r"),
+    ],
+)
+def test_who_hears_of_a_warning(every, after, runs, heard):
+    assert tell_story(every, after, runs) == heard
+
+
+@pytest.mark.parametrize(
+    ("every", "runs", "heard"),
+    [
+        (Every.ONSTATECHANGE, "WWS", "..."),
+        (Every.ONSTATECHANGE, "WFS", ".AR"),
+        # That the failure is over is said, that the warning is over is not.
+        (Every.ONSTATECHANGE, "FWWS", "AR.."),
+        (Every.ONSTATECHANGE, "FWFS", "ARAR"),
+        (Every.EVERYTIME, "FWWS", "A..."),
+        (Every.EVERYTIME, "FWF", "A.A"),
+    ],
+)
+def test_warnings_that_nobody_wants_to_hear_of(every, runs, heard):
+    assert tell_story(every, 1, runs, notifies_warnings=False) == heard
+
+
+def test_a_warning_that_is_not_notified_is_said_to_be_so():
+    silent = Policy(notifies_warnings=False)
+    record, decision = one_run(NEW, "W", silent, NOON)
+    assert decision is Decision.QUIET_WARNING
+    assert (record.status, record.warnings) == (Status.WARNING, 1)
+    assert one_run(record, "S", silent, NOON)[1] is Decision.QUIET_RECOVERY
+
+
+def test_an_alert_of_a_warning_that_could_not_leave_comes_once_with_its_end():
+    assert tell_story(Every.ONSTATECHANGE, 1, "WWS", mail="--+") == "..wr"
+
+
+def test_a_record_keeps_since_when_and_how_often_it_is_a_warning():
+    record = NEW
+    for number, letter in enumerate("FWW"):
+        record, _ = one_run(record, letter, Policy(), NOON + number * MINUTE)
+    assert (record.status, record.failures, record.failing_since) == (
+        Status.WARNING,
+        0,
+        None,
+    )
+    assert (record.warnings, record.warning_since) == (2, NOON + MINUTE)
+    assert record.since == NOON + MINUTE
+    record, _ = one_run(record, "F", Policy(), NOON + 3 * MINUTE)
+    assert (record.warnings, record.since) == (0, NOON + 3 * MINUTE)
+
+
+def test_who_heard_of_the_failure_hears_of_the_end_of_its_warning():
+    record, _ = one_run(NEW, "F", Policy(), NOON, to=("old@example.com",))
+    thread = record.thread
+    record, _ = one_run(record, "W", Policy(), NOON + MINUTE)
+    assert record.notified == ("old@example.com",)
+    assert (record.thread, record.notified_status) == (thread, Status.WARNING)
+
+
+@pytest.mark.parametrize(
+    ("runs", "speaks"),
+    [("F", True), ("U", False), ("W", False), ("FS", True), ("FW", False)],
+)
+def test_a_hook_speaks_of_failing_and_ok_only(runs, speaks):
+    record = NEW
+    for letter in runs[:-1]:
+        record, _ = one_run(record, letter, Policy(), NOON)
+    assert is_for_hooks(record, CheckResult(FOUND[runs[-1]])) is speaks
+
+
+def test_no_hook_speaks_of_the_end_of_a_warning():
+    record, _ = one_run(NEW, "W", Policy(), NOON)
+    assert not is_for_hooks(record, CheckResult(Status.OK))
+
+
+# Recoveries: how many results end a failure.
+
+
+@pytest.mark.parametrize(
+    ("every", "after", "runs", "heard"),
+    [
+        (Every.ONSTATECHANGE, 1, "FSSS", "A.R."),
+        (Every.ONSTATECHANGE, 1, "FSFSS", "A...R"),
+        # A result that is a warning is no failure either.
+        (Every.ONSTATECHANGE, 1, "FSWS", "A.Rr"),
+        (Every.ONSTATECHANGE, 1, "FWWS", "A.Rr"),
+        (Every.ONSTATECHANGE, 1, "FWFWWW", "A...R."),
+        # No reminder comes of a result that is OK.
+        (Every.EVERYTIME, 1, "FSFSSF", "A.A..A"),
+        (Every.EVERYFIVEMINUTES, 1, "FSSSSSF", "A.....A"),
+        # Nobody heard of it yet: consecutive failures are what counts.
+        (Every.ONSTATECHANGE, 2, "FSFSFFSS", ".....A.R"),
+        (Every.ONSTATECHANGE, 1, "FPSPS", "A...R"),
+    ],
+)
+def test_two_results_end_a_failure(every, after, runs, heard):
+    assert tell_story(every, after, runs, recoveries=2) == heard
+
+
+def test_until_it_is_over_a_job_counts_as_failing():
+    twice = Policy(recoveries=2)
+    record, _ = one_run(NEW, "F", twice, NOON)
+    record, decision = one_run(record, "S", twice, NOON + MINUTE)
+    assert decision is Decision.RECOVERING
+    assert (record.status, record.failures) == (Status.FAILING, 1)
+    assert (record.recovering, record.failing_since) == (1, NOON)
+    record, _ = one_run(record, "F", twice, NOON + 2 * MINUTE)
+    assert (record.recovering, record.failures, record.failing_since) == (0, 2, NOON)
 
 
 def test_those_who_got_the_problem_are_remembered_for_its_recovery():

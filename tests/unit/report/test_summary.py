@@ -36,7 +36,16 @@ SETTINGS = Settings(
 )
 PROVER = JobKey("EmailChecker", "EmailChecker")
 #: The lists of a summary, in their order.
-FAILING, RECOVERED, CERTIFICATES, SLOWEST, PROOFS, PEERS, SKIPPED = range(7)
+(
+    FAILING,
+    WARNINGS,
+    RECOVERED,
+    CERTIFICATES,
+    SLOWEST,
+    PROOFS,
+    PEERS,
+    SKIPPED,
+) = range(8)
 
 
 def proof(at=MORNING - HOUR, result="arrived", seconds=4.2):
@@ -296,3 +305,20 @@ def test_the_facts_may_be_as_odd_as_a_file_mended_by_hand():
     assert summary.proofs(facts(odd), SETTINGS) == none
     line = ["x", "y", "z", 4]
     assert summary.proofs(facts(prover(line)), SETTINGS) == none
+
+
+# Warnings.
+
+
+def test_warnings_have_a_section_of_their_own_and_are_no_failures(approved):
+    slow = Record(
+        JobKey("Web", "slow"),
+        "slow",
+        Status.WARNING,
+        warnings=3,
+        warning_since=MORNING - HOUR,
+        last_reason="it takes 3 s",
+    )
+    sent = mail(facts(slow))
+    approved(sent.subject, "subject")
+    approved(sent.body, "body")
