@@ -109,7 +109,7 @@ def cron(args: argparse.Namespace) -> int:
 
 def daemon(args: argparse.Namespace) -> int:
     """Answer peers until SIGTERM or Ctrl-C."""
-    from lib.config.reload import FreshSettings
+    from lib.config.load import FreshSettings
     from lib.net.listen import CannotListen
     from lib.system.streams import best_effort
     from lib.web.routes import application

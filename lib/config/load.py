@@ -7,9 +7,11 @@ Only what makes a run impossible is fatal: an unreadable file, a wrong value in
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
 from lib.core.settings import AnswerEndpoint, Limits, Problem, Settings, SummaryTimes
 from lib.system.permissions import can_anybody_replace
+
+logger = logging.getLogger(__name__)
 
 
 class SettingsError(Exception):
@@ -112,6 +116,58 @@ def load_settings(
         ini=ini,
         secrets=secrets,
     )
+
+
+class FreshSettings:
+    """The settings as their files are now, for the daemon; call it to get them.
+
+    If they cannot be used any more, the previous ones stay in use, and the log says
+    so.
+    """
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._load = load
+        self._fingerprint = _fingerprint(settings.files)
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Settings:
+        """Return the settings."""
+        with self._lock:
+            fingerprint = _fingerprint(self._settings.files)
+            if fingerprint != self._fingerprint:
+                self._fingerprint = fingerprint
+                self._reload()
+            return self._settings
+
+    def _reload(self) -> None:
+        before = self._settings
+        try:
+            self._settings = self._load()
+        except SettingsError as error:
+            logger.error(
+                "%s\nthe previous settings stay in use until this is fixed", error
+            )
+            return
+        self._fingerprint = _fingerprint(self._settings.files)
+        if self._settings.status.listen != before.status.listen:
+            logger.warning(
+                "[status] listen has changed: restart the daemon to apply it"
+            )
+
+
+def _fingerprint(files: tuple[Path, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return a fingerprint of the files and their folders."""
+    paths = (*files, *dict.fromkeys(path.parent for path in files))
+    return tuple(map(_file_state, paths))
+
+
+def _file_state(path: Path) -> tuple[int, ...]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, Any]]:
