@@ -26,9 +26,9 @@ MAX_BYTES = 64 * 1024
 MIN_LENGTH = 4
 #: A user name without password in a URL that is at least this long is a token.
 MIN_TOKEN = 16
-SECRET_OPTIONS = frozenset(
-    {"pass", "password", "passwd", "passphrase", "secret", "token"}
-)
+PASSWORD_OPTIONS = frozenset({"pass", "password", "passwd"})
+#: A file with one of the others may be readable: it was so for jobs from before.
+SECRET_OPTIONS = PASSWORD_OPTIONS | {"passphrase", "secret", "token"}
 #: The ends of options that say how to get a secret.
 _INDIRECT = ("_command", "_file")
 _IN_URL = re.compile(r"//([^/@\s]{1,500})@")
@@ -182,7 +182,7 @@ def secrets_in(ini: IniFile, more: Iterable[Secret]) -> Secrets:
     """
     from urllib.parse import unquote
 
-    secrets = {secret for _where, secret in _secrets(ini)}
+    secrets = {secret for _where, secret in _secrets(ini, SECRET_OPTIONS)}
     secrets |= {secret.reveal() for secret in more}
     secrets |= {unquote(secret) for secret in secrets}
     return Secrets(secret for secret in secrets if len(secret) >= MIN_LENGTH)
@@ -190,7 +190,7 @@ def secrets_in(ini: IniFile, more: Iterable[Secret]) -> Secrets:
 
 def file_problems(ini: IniFile) -> Iterator[Problem]:
     """Yield a problem for each settings file that others can read or write."""
-    with_secret = {_file(where) for where, _secret in _secrets(ini)}
+    with_secret = {_file(where) for where, _secret in _secrets(ini, PASSWORD_OPTIONS)}
     with_command = {_file(where) for where in _indirect(ini)}
     for name in ini.names:
         path = ini.folder / name
@@ -230,14 +230,14 @@ def _why_not(path: Path, has_secret: bool, has_command: bool) -> str:
     return why_not_run(path) if os.geteuid() == 0 else why_not_write(path)
 
 
-def _secrets(ini: IniFile) -> Iterator[tuple[str, str]]:
-    """Yield the line of each secret, and the secret."""
+def _secrets(ini: IniFile, names: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield the line of each secret, and the secret; ``names`` are those of options."""
     for title, section in ini.sections.items():
         for secret in _in_urls(title):
             yield section.where, secret
         for option, value in section.options.items():
             secrets = list(_in_urls(value.raw))
-            if option in SECRET_OPTIONS and value.raw:
+            if option in names and value.raw:
                 secrets.append(value.raw)
             if title == "peers":
                 secrets += (key.strip() for key in _PEER_KEY.findall(value.raw))

@@ -433,6 +433,8 @@ def test_settings_without_a_password_may_be_read_but_not_written(tmp_path):
     path.write_text(GENERAL + NO_MAIL)
     path.chmod(0o644)
     assert load_settings(path, base=BASE).problems == ()
+    path.write_text(GENERAL + NO_MAIL + "[EmailChecker]\ntoken = canary\n")
+    assert [*load_settings(path, base=BASE).secrets] == ["canary"]
     path.chmod(0o646)
     with pytest.raises(
         SettingsError, match="settings.cfg: anybody can write it: chmod"
