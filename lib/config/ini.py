@@ -275,7 +275,7 @@ class IniText:
         self._title = ""
         self._section: IniSection | None = None
         self._option = ""
-        self._option_where = ""
+        self._option_line = 0
         self._value: list[str] = []
         #: How far the line of that option is indented.
         self._indent = 0
@@ -324,10 +324,9 @@ class IniText:
         self._lines = {}
         known = self.sections.get(title)
         if known is None:
-            known = self.sections[title] = IniSection(f"{self.name}:{number}", {})
+            known = self.sections[title] = IniSection(self.name, number, {})
         else:
-            first = known.where.rpartition(":")[2]
-            self._add_fault(number, title, twice("", f"line {first}"))
+            self._add_fault(number, title, twice("", f"line {known.line}"))
         self._section = known
 
     def _begin_option(self, number: int, words: str, section: IniSection) -> None:
@@ -343,7 +342,7 @@ class IniText:
             return
         # Thousands of sections share the names of their options.
         self._option = sys.intern(option)
-        self._option_where = f"{self.name}:{number}"
+        self._option_line = number
         self._value = [words[delimiter.end() :].strip()]
         first = self._lines.setdefault(self._option, number)
         if first != number:
@@ -354,7 +353,7 @@ class IniText:
         if self._option and self._section is not None:
             raw = "\n".join(self._value).rstrip()
             self._section.options[self._option] = OptionValue(
-                raw, self._option_where, self._title
+                raw, self.name, self._option_line, self._title
             )
         self._value = []
 

@@ -16,14 +16,20 @@ import msgspec
 class OptionValue:
     """The text of an option, and where it is; only ``raw`` shows the text."""
 
-    __slots__ = ("raw", "where", "section")
+    # Tens of thousands of them are kept, so the place is no text of its own.
+    __slots__ = ("raw", "file", "line", "section")
 
-    def __init__(self, raw: str, where: str, section: str) -> None:
+    def __init__(self, raw: str, file: str, line: int, section: str) -> None:
         self.raw = raw
-        #: ``settings.cfg:12``
-        self.where = where
+        self.file = file
+        self.line = line
         #: The title of the section that gives it.
         self.section = section
+
+    @property
+    def where(self) -> str:
+        """Return its place, ``settings.cfg:12``."""
+        return f"{self.file}:{self.line}"
 
     def __repr__(self) -> str:
         # The text may be a password.
@@ -31,14 +37,20 @@ class OptionValue:
 
     def with_raw(self, raw: str) -> OptionValue:
         """Return another text in the same place."""
-        return OptionValue(raw, self.where, self.section)
+        return OptionValue(raw, self.file, self.line, self.section)
 
 
 class IniSection(msgspec.Struct, frozen=True):
     """A section: where its title is, and its options."""
 
-    where: str
+    file: str
+    line: int
     options: dict[str, OptionValue]
+
+    @property
+    def where(self) -> str:
+        """Return the place of its title, ``settings.cfg:12``."""
+        return f"{self.file}:{self.line}"
 
 
 class IniFile:
