@@ -18,6 +18,7 @@ from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult
 from lib.core.settings import Settings
+from lib.core.text import failures_words
 
 #: How long to look for the mail in our own mailbox.
 LOOK_FOR_S = 60.0
@@ -49,8 +50,7 @@ def message(settings: Settings, job: Job, now: datetime) -> Message:
 
 def policy_rows(job: Job) -> list[dict[str, str]]:
     """Return when a real failure would be notified, and to whom, as rows."""
-    count = job.policy.failures
-    after = "the first failure" if count == 1 else f"{count} consecutive failures"
+    after = failures_words(job.policy.failures)
     return [
         {"item": "checked", "value": templates.EVERY[job.frequency]},
         {"item": "first alert", "value": f"after {after}, to {', '.join(job.contact)}"},

@@ -12,7 +12,7 @@ from datetime import tzinfo
 from typing import Any, NamedTuple
 
 from lib.core.enums import JobFailureCountMinimumBeforeNotification
-from lib.core.jobs import MAX_TIMEOUT_S
+from lib.core.jobs import MAX_TIMEOUT_S, FailureRule
 from lib.core.results import UNIT_WORDS, Unit
 from lib.core.secret import Secret
 
@@ -79,12 +79,45 @@ def one_of(choices: Iterable[str]) -> Callable[[str], str]:
 port = whole(1, MAX_PORT, "a port")
 
 
-def failures(value: str) -> int:
+def failure_count(value: str) -> int:
     """Return how many consecutive failures come before an alert."""
     words = JobFailureCountMinimumBeforeNotification.__members__
     if value.upper() in words:
         return int(words[value.upper()])
     return whole(1, 1_000_000, "a number of consecutive failures")(value)
+
+
+#: The most results that ``failures = 3/4`` looks at; a record holds them.
+MAX_WINDOW = 100
+
+
+def failures(value: str) -> FailureRule:
+    """Return when failures bring an alert: a count, ``3/4``, or a time, ``15min``."""
+    if "/" in value:
+        return _count_of(value)
+    if re.fullmatch("[0-9].*[a-z]", value):
+        return FailureRule(seconds=_failing_for(value))
+    try:
+        return FailureRule(failure_count(value))
+    except ValueError as error:
+        text = f"{error}, N/M such as 3/4 (three of four), or a time such as 15min"
+        raise ValueError(text) from None
+
+
+def _count_of(value: str) -> FailureRule:
+    low, _slash, high = value.partition("/")
+    read = whole(1, MAX_WINDOW)
+    try:
+        count, of = read(low.strip()), read(high.strip())
+    except ValueError:
+        count = of = 0
+    if not 0 < count <= of:
+        raise ValueError(
+            "expected N/M, such as 3/4 for three of the last four results, with N not "
+            f"above M, and M from 2 to {MAX_WINDOW}"
+        )
+    # Of three results all three: three in a row.
+    return FailureRule(count) if count == of else FailureRule(count, of)
 
 
 #: The part of RFC 5322 and 5321 that ordinary addresses use; nothing in it can end a
@@ -365,6 +398,7 @@ def or_range(read: Callable[[str], float]) -> Callable[[str], float | Range]:
 
 
 timeout = duration(0.1, MAX_TIMEOUT_S)
+_failing_for = quantity("a time", TIME_UNITS, 60, 30 * 86_400, "")
 
 
 def secret(value: str) -> Secret:

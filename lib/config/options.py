@@ -18,6 +18,7 @@ from lib.config.fields import (
     clock,
     command,
     endpoint,
+    failure_count,
     failures,
     host,
     many,
@@ -40,7 +41,7 @@ from lib.config.fields import (
     whole,
 )
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
-from lib.core.jobs import MAX_TIMEOUT_S
+from lib.core.jobs import MAX_TIMEOUT_S, FailureRule
 from lib.core.secret import Secret
 
 _SECURITY = ("starttls", "tls", "none")
@@ -144,7 +145,11 @@ DEFAULTS = {
         "reminders: every (each time), 5min, 10min, hour or day; or state_change: one "
         "alert and one recovery",
     ),
-    "failures": Option(failures, 1, "consecutive failures before the first alert"),
+    "failures": Option(
+        failures,
+        FailureRule(),
+        "before the first alert: consecutive failures, 3/4 of the results, or 15min",
+    ),
     "recoveries": Option(
         whole(1, 1_000_000), 1, "consecutive OK results that end a failure"
     ),
@@ -276,7 +281,7 @@ PEERS = {
         one_of(JobFrequency), JobFrequency.HOUR, "how often to ask each peer"
     ),
     "after": Option(
-        failures, 2, "consecutive unanswered requests before its admin is notified"
+        failure_count, 2, "consecutive unanswered requests before its admin is notified"
     ),
     "copy": Option(switch, False, "yes: also notify alertcontact"),
 }

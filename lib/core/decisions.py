@@ -21,7 +21,15 @@ from lib.core.jobs import Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.core.text import TimeText, counted, cut, duration, first_line, policy_words
+from lib.core.text import (
+    TimeText,
+    counted,
+    cut,
+    duration,
+    failures_words,
+    first_line,
+    policy_words,
+)
 
 #: The most of a reason, a subject or a server's response that an entry holds.
 MAX_CHARACTERS = 300
@@ -375,8 +383,8 @@ def _no_mail_of_recovery(details: JobDetails, notified: str) -> str:
 _EXPLANATIONS: Mapping[Decision | Event, Callable[[JobDetails, str], str]] = {
     Decision.PENDING: lambda details, notified: "checked again in the next minute run",
     Decision.NOT_YET: lambda details, notified: (
-        f"no mail yet: the first alert comes after {details.policy.failures} "
-        "consecutive failures"
+        "no mail yet: the first alert comes after "
+        f"{failures_words(details.policy.failures)}"
     ),
     Decision.FIRST_ALERT: lambda details, notified: (
         f"first alert; policy: {policy_words(details.policy)}"

@@ -92,14 +92,36 @@ class JobKey(NamedTuple):
 OWN_KEY = JobKey(_CHECKER, "state")
 
 
+class FailureRule(Stored, frozen=True):
+    """How many failures come before the first alert: ``3``, ``3/4`` or ``15min``."""
+
+    #: So many consecutive failures, at least 1.
+    count: Count = 1
+    #: Or so many of this many results; 0: they are consecutive.
+    of: Count = 0
+    #: Or failing for so many seconds; 0: the count decides.
+    seconds: Seconds = 0.0
+
+    def __str__(self) -> str:
+        if self.seconds:
+            return period_text(self.seconds)
+        return f"{self.count}/{self.of}" if self.of else str(self.count)
+
+
+def period_text(seconds: float) -> str:
+    """Return a time as settings have it, in the largest unit that fits: ``15min``."""
+    units = ((86_400, "d"), (3_600, "h"), (60, "min"))
+    size, unit = next((pair for pair in units if not seconds % pair[0]), (1, "s"))
+    return f"{seconds / size:g}{unit}"
+
+
 class Policy(Stored, frozen=True):
     """When to notify about a job."""
 
     notify: JobFailureNotificationFrequency = (
         JobFailureNotificationFrequency.ONSTATECHANGE
     )
-    #: Consecutive failures before the first alert, at least 1.
-    failures: Count = 1
+    failures: FailureRule = FailureRule()
     #: Send a recovery mail also where there are reminders.
     notifies_recovery: bool = False
     #: Consecutive results that are OK or a warning before a failure that somebody was

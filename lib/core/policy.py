@@ -21,7 +21,7 @@ from lib.core.enums import (
     Severity,
     Status,
 )
-from lib.core.jobs import Job, JobKey, OldEntry, Policy, file_stem
+from lib.core.jobs import FailureRule, Job, JobKey, OldEntry, Policy, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
@@ -67,6 +67,9 @@ RETRY_AFTER = (
 
 #: How long the record of a job that no run meets any more is kept.
 FORGET_AFTER = timedelta(days=30)
+
+#: By how much sooner a time of ``failures`` is over, for the same reason.
+JITTER = timedelta(seconds=30)
 
 #: The most of a reason that a record keeps.
 REASON_LENGTH = 1000
@@ -151,7 +154,7 @@ def _decide_failure(
     record: Record, result: CheckResult, policy: Policy, now: datetime
 ) -> Decision:
     if record.notified_at is None or not _notified_of_failure(record):
-        return _decide_unnotified(record, result, policy)
+        return _decide_unnotified(record, result, policy, now)
     if (result.status, record.notified_status) == (Status.FAILING, Status.UNKNOWN):
         return Decision.FIRST_ALERT
     if policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE:
@@ -161,13 +164,32 @@ def _decide_failure(
     return Decision.REMINDER
 
 
-def _decide_unnotified(record: Record, result: CheckResult, policy: Policy) -> Decision:
+def _decide_unnotified(
+    record: Record, result: CheckResult, policy: Policy, now: datetime
+) -> Decision:
     # With the record its count was lost; waiting for a new one could hide an alert.
     count_is_lost = record.status is Status.UNKNOWN and record.failures == 0
     if result.status is Status.FAILING and count_is_lost:
         return Decision.FIRST_ALERT
-    enough = record.failures + 1 >= policy.failures
+    enough = _is_enough(record, policy.failures, now)
     return Decision.FIRST_ALERT if enough else Decision.NOT_YET
+
+
+def _is_enough(record: Record, rule: FailureRule, now: datetime) -> bool:
+    """Return whether one more failure brings the first alert."""
+    if rule.seconds:
+        length = now - min(record.failing_since or now, now)
+        return length >= timedelta(seconds=rule.seconds) - JITTER
+    if rule.of:
+        recent = _with_result(record.recent, rule, is_failure=True)
+        return recent.count("F") >= rule.count
+    return record.failures + 1 >= rule.count
+
+
+def _with_result(recent: str, rule: FailureRule, *, is_failure: bool) -> str:
+    """Return the last results with one more, from the first failure on."""
+    results = recent + ("F" if is_failure else ".")
+    return results[-rule.of :].lstrip(".")
 
 
 def _decide_warning(record: Record, policy: Policy) -> Decision:
@@ -243,6 +265,7 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
     result, decision = report.result, report.decision
     if result.status is Status.PENDING:
         return replace(updated, pending=True)
+    updated = replace(updated, recent=_recent(before, report))
     if decision is Decision.RECOVERING:
         return replace(updated, recovering=before.recovering + 1)
     if result.status is Status.OK:
@@ -259,6 +282,17 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
     return _notified(updated, report, now) if decision.notifies else updated
 
 
+def _recent(before: Record, report: JobReport) -> str:
+    """Return the last results, as far as they count for the first alert."""
+    rule, is_failure = report.job.policy.failures, report.result.status.is_failure
+    is_notified = _notified_of_failure(before) or (
+        is_failure and report.decision.notifies
+    )
+    if not rule.of or is_notified:
+        return ""
+    return _with_result(before.recent, rule, is_failure=is_failure)
+
+
 def _fresh(record: Record) -> Record:
     """Return what outlives a failure or a warning."""
     return Record(
@@ -266,6 +300,7 @@ def _fresh(record: Record) -> Record:
         record.name,
         memory=record.memory,
         queued=record.queued,
+        recent=record.recent,
     )
 
 

@@ -23,6 +23,9 @@ class Record(Stored, frozen=True, eq=False):
     #: recovery that came to nothing.
     failures: Count = 0
     failing_since: Moment | None = None
+    #: The last results before the first alert, where ``failures`` is N of M: F for a
+    #: failure, a dot for any other; it begins with a failure.
+    recent: str = ""
     #: Since that failure, the last consecutive results that were OK or a warning.
     recovering: Count = 0
     #: Consecutive results that were a warning.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from lib.core.enums import JobFailureNotificationFrequency
-from lib.core.jobs import Policy
+from lib.core.jobs import FailureRule, Policy
 
 #: Each unit with its seconds, and the smaller unit shown with it.
 _UNITS = (
@@ -28,8 +28,27 @@ NOTIFY_WORDS = {
 
 def policy_words(policy: Policy) -> str:
     """Return a policy in words: ``on change``, ``every hour, after 2``."""
-    words = NOTIFY_WORDS[policy.notify]
-    return f"{words}, after {policy.failures}" if policy.failures > 1 else words
+    words, rule = NOTIFY_WORDS[policy.notify], policy.failures
+    if rule.seconds:
+        words += f", after {duration(timedelta(seconds=rule.seconds))}"
+    elif rule.of:
+        words += f", after {rule.count} of {rule.of}"
+    elif rule.count > 1:
+        words += f", after {rule.count}"
+    if policy.recoveries > 1:
+        words += f", recovery after {policy.recoveries}"
+    return words if policy.notifies_warnings else f"{words}, no warnings"
+
+
+def failures_words(rule: FailureRule) -> str:
+    """Return after what the first alert comes, in words."""
+    if rule.seconds:
+        return f"{duration(timedelta(seconds=rule.seconds))} of failing"
+    if rule.of:
+        return f"{rule.count} failures among the last {rule.of} results"
+    if rule.count == 1:
+        return "the first failure"
+    return f"{rule.count} consecutive failures"
 
 
 def duration(length: timedelta) -> str:

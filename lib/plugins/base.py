@@ -18,7 +18,7 @@ import msgspec
 
 from lib.config import fields, options
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, MessageKind
-from lib.core.jobs import DEFAULT_TIMEOUT_S
+from lib.core.jobs import DEFAULT_TIMEOUT_S, FailureRule
 from lib.core.messages import Message, RoundTripDelivery
 from lib.core.results import Value
 from lib.core.secret import NO_SECRETS, Secrets
@@ -204,13 +204,14 @@ class JobBase:
         notify = default_of(self.config, "notify")
         return JobFailureNotificationFrequency(notify or "state_change")
 
-    def numberFailuresBeforeNotification(self) -> int:
+    def numberFailuresBeforeNotification(self) -> int | FailureRule:
         """Return how many consecutive failures come before the first alert.
 
         Any int of 1 or more, or JobFailureCountMinimumBeforeNotification.ONE, TWO,
         FIVE, TEN.  Default: one, or ``[defaults] failures``.
         """
-        return int(default_of(self.config, "failures") or 1)
+        rule: FailureRule = default_of(self.config, "failures") or FailureRule()
+        return rule if rule.of or rule.seconds else rule.count
 
     def execute(self) -> bool:
         """Carry out the check; return True if it is OK and False if it is failing.

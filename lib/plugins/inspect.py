@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
-from lib.core.jobs import MAX_TIMEOUT_S, Job, JobFile, JobKey, Policy
+from lib.core.jobs import MAX_TIMEOUT_S, FailureRule, Job, JobFile, JobKey, Policy
 from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
 from lib.plugins.base import JobBase, read_addresses
@@ -72,7 +72,8 @@ class JobInspector:
                 self._ask("notifyOnFailureEvery", _notify)
                 or JobBase.notifyOnFailureEvery(job),
                 self._ask("numberFailuresBeforeNotification", _failures)
-                or JobBase.numberFailuresBeforeNotification(job),
+                or _failures(JobBase.numberFailuresBeforeNotification(job))
+                or FailureRule(),
                 notifies_recovery=job.notifies_recovery is True,
             ),
             contact=self.contact,
@@ -145,12 +146,12 @@ def _choices(choices: type[JobFrequency | JobFailureNotificationFrequency]) -> s
     return f"{choices.__name__}.{', '.join(most)} or {last}"
 
 
-def _failures(answer: Any) -> int | None:
-    if answer is None:
-        return None
+def _failures(answer: Any) -> FailureRule | None:
+    if answer is None or isinstance(answer, FailureRule):
+        return answer
     if isinstance(answer, bool) or not isinstance(answer, int) or answer < 1:
         raise ValueError("expected a whole number of 1 or more")
-    return int(answer)
+    return FailureRule(int(answer))
 
 
 def _seconds(answer: Any) -> float:

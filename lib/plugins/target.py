@@ -8,7 +8,7 @@ from typing import Any
 
 from lib.config import kinds, options, peers
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
-from lib.core.jobs import Target
+from lib.core.jobs import FailureRule, Target
 from lib.core.settings import Peers
 from lib.plugins.base import JobBase
 
@@ -80,9 +80,10 @@ class TargetJob(JobBase):
         """Return ``notify`` of the section or of [defaults]."""
         return JobFailureNotificationFrequency(self.given["notify"])
 
-    def numberFailuresBeforeNotification(self) -> int:
+    def numberFailuresBeforeNotification(self) -> int | FailureRule:
         """Return ``failures`` of the section or of [defaults]."""
-        return int(self.given["failures"])
+        rule: FailureRule = self.given["failures"]
+        return rule
 
     def contact(self) -> tuple[str, ...]:
         """Return ``contact`` of the section, of [defaults], or alertcontact."""

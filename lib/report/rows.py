@@ -171,6 +171,8 @@ def _job_row(
         "queued_messages": len(record.queued),
         "last_run_at": ran_at,
         "notify_policy": job.policy.notify.value,
-        "notify_after": job.policy.failures,
+        "notify_after": str(job.policy.failures),
+        "recoveries": job.policy.recoveries,
+        "notify_warnings": job.policy.notifies_warnings,
         "timeout_s": job.timeout_s,
     }

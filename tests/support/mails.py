@@ -29,7 +29,7 @@ from lib.core.enums import (
     MessageKind,
     Status,
 )
-from lib.core.jobs import CatalogEntry, Job, JobKey, Policy
+from lib.core.jobs import CatalogEntry, FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, Timing
@@ -60,7 +60,7 @@ AWAY = CheckResult(
 )
 
 DISK = Job(JobKey("D", "d"), "disk root", "d.py", JobFrequency.MINUTE, contact=OPS)
-HOURLY = Policy(JobFailureNotificationFrequency.EVERYHOUR, 2)
+HOURLY = Policy(JobFailureNotificationFrequency.EVERYHOUR, FailureRule(2))
 SHOP = Job(JobKey("H", "h"), "http shop", "h.py", JobFrequency.MINUTE, HOURLY, OPS)
 PROVER = Job(JobKey("E", "e"), "EmailChecker", "e.py", JobFrequency.HOUR, contact=OPS)
 DAILY = Policy(JobFailureNotificationFrequency.EVERYDAY, notifies_recovery=True)

@@ -6,7 +6,7 @@ import pytest
 
 from lib.alerting import drill
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
-from lib.core.jobs import Job, JobKey, Policy
+from lib.core.jobs import FailureRule, Job, JobKey, Policy
 from tests.support.approved import REAL
 from tests.support.instance import Instance, flag_job
 from tests.support.servers import SmtpServer
@@ -64,7 +64,7 @@ def test_the_policy_is_reported_in_words(approved):
         "disk root",
         "x.py",
         JobFrequency.HOUR,
-        Policy(JobFailureNotificationFrequency.EVERYDAY, 3),
+        Policy(JobFailureNotificationFrequency.EVERYDAY, FailureRule(3)),
         ("a@example.com", "b@example.com"),
     )
     approved(list(drill.policy_rows(job)), hide=REAL)

@@ -4,6 +4,7 @@ import pytest
 
 from lib.config import fields, kinds
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
+from lib.core.jobs import FailureRule
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -43,8 +44,14 @@ def failure(read, value):
         (fields.or_range(fields.duration(0, 99)), "1ms .. 0.5s", (0.001, 0.5)),
         (fields.tags, "web, dmz", ("web", "dmz")),
         (fields.tags, "", ()),
-        (fields.failures, "FIVE", 5),
-        (fields.failures, "3", 3),
+        (fields.failure_count, "FIVE", 5),
+        (fields.failure_count, "3", 3),
+        (fields.failures, "five", FailureRule(5)),
+        (fields.failures, "3", FailureRule(3)),
+        (fields.failures, "3/4", FailureRule(3, 4)),
+        (fields.failures, "4 / 4", FailureRule(4)),
+        (fields.failures, "15min", FailureRule(seconds=900)),
+        (fields.failures, "2 h", FailureRule(seconds=7200)),
         (fields.addresses, "a@b.example", ("a@b.example",)),
         (fields.addresses, "a@b, c@[::1],", ("a@b", "c@[::1]")),
         (fields.url, "http://a.example", "http://a.example"),
@@ -94,6 +101,15 @@ def test_a_word_is_read_as_it_is_meant(read, value, found):
         (fields.tags, "a b"),
         (fields.timeout, "0"),
         (fields.failures, "0"),
+        (fields.failures, "4/3"),
+        (fields.failures, "3/101"),
+        (fields.failures, "0/3"),
+        (fields.failures, "3/4/5"),
+        (fields.failures, "30s"),
+        (fields.failures, "60d"),
+        (fields.failures, "2w"),
+        (fields.failures, "often"),
+        (fields.failure_count, "3/4"),
         (fields.addresses, ""),
         (fields.addresses, "a@b; c@d"),
         (fields.url, ""),
@@ -146,11 +162,11 @@ def test_what_is_no_mail_address_is_refused(address, approved):
 
 def test_what_a_section_does_not_say_comes_from_the_defaults_then_from_the_kind():
     given = {"path": "/", "timeout": "5"}
-    defaults = {"timeout": 9.0, "failures": 2}
+    defaults = {"timeout": 9.0, "failures": FailureRule(2)}
     target, wrong = kinds.read_target("disk", "root", given, defaults)
     assert (target.section, wrong) == ("disk root", {})
     assert target.values["timeout"] == 5.0
-    assert target.values["failures"] == 2
+    assert target.values["failures"] == FailureRule(2)
     assert target.values["limit"] == 90
     assert target.values["every"] == JobFrequency.HOUR
     assert target.values["notify"] == JobFailureNotificationFrequency.ONSTATECHANGE

@@ -329,7 +329,7 @@ def test_a_target_has_its_own_options_those_of_all_and_those_of_its_kind(load):
         "home page",
         "http home page",
     )
-    assert (page.values["failures"], page.values["timeout"]) == (2, 7.5)
+    assert (str(page.values["failures"]), page.values["timeout"]) == ("2", 7.5)
     assert page.values["every"] is JobFrequency.MINUTE
     assert certificate.values["every"] is JobFrequency.DAY
     assert certificate.values["contact"] is None

@@ -18,7 +18,7 @@ from lib.core.enums import (
     MessageKind,
     Status,
 )
-from lib.core.jobs import OWN_KEY, Job, JobKey, Policy
+from lib.core.jobs import OWN_KEY, FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.policy import advance, decide
 from lib.core.records import Record
@@ -34,7 +34,7 @@ JOB = Job(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE)
 OK = CheckResult(Status.OK)
 FULL = CheckResult(Status.FAILING, "/ is 93% full\nand more")
 ON_CHANGE = Policy()
-HOURLY = Policy(JobFailureNotificationFrequency.EVERYHOUR, 2)
+HOURLY = Policy(JobFailureNotificationFrequency.EVERYHOUR, FailureRule(2))
 
 
 def mail(**more):
@@ -118,8 +118,13 @@ def test_too_few_failures_and_too_soon_are_said_with_the_policy(approved):
     approved(found[3][0], "4")
 
 
+@pytest.mark.parametrize("rule", [FailureRule(3, 4), FailureRule(seconds=900)], ids=str)
+def test_too_few_failures_say_how_many_it_takes(rule, approved):
+    approved(story(Policy(failures=rule), [FULL]))
+
+
 def test_what_is_ok_again_before_anybody_heard_of_it_says_so(approved):
-    found = story(Policy(failures=3), [FULL, OK])
+    found = story(Policy(failures=FailureRule(3)), [FULL, OK])
     approved(found[1])
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lib.core import encoding
 from lib.core.enums import Decision, JobFrequency, MessageKind, Status
-from lib.core.jobs import Job, JobKey, Policy
+from lib.core.jobs import FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, JobReport
@@ -86,7 +86,12 @@ def test_a_record_comes_back_from_its_file_the_same(record):
 @given(message=messages)
 def test_a_report_comes_back_from_a_pipe_the_same(message):
     job = Job(
-        JobKey("K", "k"), "n", "f.py", JobFrequency.HOUR, Policy(failures=3), ("a@b.c",)
+        JobKey("K", "k"),
+        "n",
+        "f.py",
+        JobFrequency.HOUR,
+        Policy(failures=FailureRule(3)),
+        ("a@b.c",),
     )
     report = JobReport(
         job,

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from lib.config.fields import failures
 from lib.core.enums import Decision
 from lib.core.enums import JobFailureNotificationFrequency as Every
 from lib.core.enums import JobFrequency, MessageKind, Severity, Status
-from lib.core.jobs import Job, JobKey, OldEntry, Policy
+from lib.core.jobs import FailureRule, Job, JobKey, OldEntry, Policy
 from lib.core.messages import Message
 from lib.core.policy import (
     advance,
@@ -77,7 +78,7 @@ def tell_story(every, after, runs, mail="", step=MINUTE, record=NEW, **policy):
     """Return what was heard in each run; ``mail`` says in which runs mail is down."""
     heard = ""
     for number, letter in enumerate(runs):
-        rule = Policy(every, after, **policy)
+        rule = Policy(every, failures(str(after)), **policy)
         record, _ = one_run(record, letter, rule, NOON + number * step)
         if mail[number : number + 1] != "-":
             heard += (
@@ -148,10 +149,13 @@ def test_a_threshold_changed_between_runs_neither_skips_nor_repeats(
     record = Record(JobKey("K", "k"))
     for number in range(3):
         record, _ = one_run(
-            record, "F", Policy(Every.ONSTATECHANGE, before), NOON + number * MINUTE
+            record,
+            "F",
+            Policy(Every.ONSTATECHANGE, FailureRule(before)),
+            NOON + number * MINUTE,
         )
     _, decision = one_run(
-        record, "F", Policy(Every.ONSTATECHANGE, after), NOON + 3 * MINUTE
+        record, "F", Policy(Every.ONSTATECHANGE, FailureRule(after)), NOON + 3 * MINUTE
     )
     assert ("A" if decision.notifies else ".") == heard
 
@@ -174,7 +178,7 @@ def test_a_policy_changed_to_state_change_does_not_alert_again_but_recovers():
 
 
 def test_a_recovery_that_nobody_waits_for_is_quiet():
-    record, decision = one_run(Record(JobKey("K", "k")), "F", Policy(failures=3), NOON)
+    record, decision = one_run(NEW, "F", Policy(failures=FailureRule(3)), NOON)
     assert decision is Decision.NOT_YET
     assert one_run(record, "S", Policy(), NOON)[1] is Decision.QUIET_RECOVERY
 
@@ -273,6 +277,61 @@ def test_a_hook_speaks_of_failing_and_ok_only(runs, speaks):
 def test_no_hook_speaks_of_the_end_of_a_warning():
     record, _ = one_run(NEW, "W", Policy(), NOON)
     assert not is_for_hooks(record, CheckResult(Status.OK))
+
+
+# Failures: a count, N of M, or a time.
+
+
+@pytest.mark.parametrize(
+    ("every", "after", "runs", "heard"),
+    [
+        (Every.ONSTATECHANGE, "3/4", "FSFFS", "...AR"),
+        (Every.ONSTATECHANGE, "3/4", "FFSF", "...A"),
+        (Every.ONSTATECHANGE, "3/4", "FSFSFSFS", "........"),
+        (Every.ONSTATECHANGE, "3/5", "FSFSFSFS", "....AR.."),
+        # A warning and unknown count as what they are.
+        (Every.ONSTATECHANGE, "2/3", "UWF", ".wA"),
+        # After it was over, counting begins anew.
+        (Every.ONSTATECHANGE, "2/3", "FFSFSF", ".AR..A"),
+        (Every.EVERYTIME, "2/3", "FSFF", "..AA"),
+        (Every.ONSTATECHANGE, "3/3", "FFSFFF", ".....A"),
+        (Every.ONSTATECHANGE, "2/3", "FPF", "..A"),
+        # Failing for so long.
+        (Every.ONSTATECHANGE, "3min", "FFFFF", "...A."),
+        (Every.ONSTATECHANGE, "3min", "FFSFFFFS", "......AR"),
+        (Every.EVERYTIME, "2min", "FFFFS", "..AA."),
+        (Every.ONSTATECHANGE, "2min", "WFFF", "w..A"),
+    ],
+)
+def test_failures_are_counted_as_was_asked_for(every, after, runs, heard):
+    assert tell_story(every, after, runs) == heard
+
+
+@pytest.mark.parametrize("late", [-25, 25])
+def test_a_run_that_is_early_or_late_does_not_put_off_a_time_of_failures(late):
+    policy = Policy(failures=FailureRule(seconds=300))
+    record, _ = one_run(NEW, "F", policy, NOON)
+    now = NOON + timedelta(minutes=5, seconds=late)
+    assert one_run(record, "F", policy, now)[1] is Decision.FIRST_ALERT
+
+
+def test_a_slow_job_alerts_at_the_first_check_after_the_time():
+    policy = Policy(failures=FailureRule(seconds=900))
+    record, decision = one_run(NEW, "F", policy, NOON)
+    assert decision is Decision.NOT_YET
+    hour_later = NOON + timedelta(hours=1)
+    assert one_run(record, "F", policy, hour_later)[1] is Decision.FIRST_ALERT
+
+
+def test_the_last_results_are_kept_while_they_count_and_no_longer():
+    some = Policy(failures=FailureRule(2, 3))
+    record, kept = NEW, []
+    for letter in "FSSSFF":
+        record, _ = one_run(record, letter, some, NOON)
+        kept.append(record.recent)
+    assert kept == ["F", "F.", "F..", "", "F", ""]
+    record, _ = one_run(replace(NEW, recent="F"), "S", Policy(), NOON)
+    assert record.is_default
 
 
 # Recoveries: how many results end a failure.
@@ -399,7 +458,7 @@ def test_a_record_in_order_is_left_as_it_is():
 
 def test_a_job_whose_record_was_lost_alerts_at_its_first_failure():
     lost = Record(JobKey("K", "k"), status=Status.UNKNOWN)
-    policy = Policy(Every.ONSTATECHANGE, 5)
+    policy = Policy(Every.ONSTATECHANGE, FailureRule(5))
     assert one_run(lost, "F", policy, NOON)[1] is Decision.FIRST_ALERT
     assert one_run(lost, "S", policy, NOON)[1] is Decision.QUIET_RECOVERY
     assert one_run(lost, "U", policy, NOON)[1] is Decision.NOT_YET

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
-from lib.core.jobs import JobKey
+from lib.core.jobs import FailureRule, JobKey
 from tests.support.fakes import HEAD, Folder, ini, job, spawner
 
 FAILING, OK = Status.FAILING, Status.OK
@@ -29,7 +29,7 @@ def test_a_job_says_what_it_is(folder):
         JobFrequency.MINUTE,
     )
     assert facts.policy.notify is JobFailureNotificationFrequency.EVERYDAY
-    assert facts.policy.failures == 3
+    assert facts.policy.failures == FailureRule(3)
     assert facts.contact == ("a@example.com", "b@example.com")
     assert facts.timeout_s == 5
     assert notified.jobs["Backup.py"].is_own
@@ -336,7 +336,7 @@ def test_defaults_of_the_settings_hold_where_the_class_does_not_say(folder):
     defaults = "[defaults]\nevery = day\nnotify = hour\nfailures = two\ntimeout = 7\n"
     facts = folder.run(ini(f"{defaults}contact = a@b.example\n")).jobs["Backup"]
     assert (facts.frequency, facts.policy.notify) == ("day", "hour")
-    assert (facts.policy.failures, facts.timeout_s) == (2, 7.0)
+    assert (facts.policy.failures, facts.timeout_s) == (FailureRule(2), 7.0)
     assert facts.contact == ("a@b.example",)
 
 

@@ -24,7 +24,7 @@ from lib.core.enums import (
     MessageKind,
     Status,
 )
-from lib.core.jobs import Job, JobKey, Policy
+from lib.core.jobs import FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
@@ -151,7 +151,21 @@ def test_status_and_details_say_what_is_on_record(record, judged, approved):
 @pytest.mark.parametrize("notify", JobFailureNotificationFrequency)
 def test_every_policy_has_words(notify):
     assert policy_words(Policy(notify))
-    assert policy_words(Policy(notify, 2)).endswith(", after 2")
+    assert policy_words(Policy(notify, FailureRule(2))).endswith(", after 2")
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (Policy(), "on change"),
+        (Policy(failures=FailureRule(3, 4)), "on change, after 3 of 4"),
+        (Policy(failures=FailureRule(seconds=900)), "on change, after 15 minutes"),
+        (Policy(recoveries=3), "on change, recovery after 3"),
+        (Policy(notifies_warnings=False), "on change, no warnings"),
+    ],
+)
+def test_a_policy_in_words(policy, words):
+    assert policy_words(policy) == words
 
 
 def test_a_row_of_a_job_keeps_for_machines_what_it_says_in_words():
