@@ -75,8 +75,8 @@ def test_what_people_ask_for_says_it_too(instance, starter, mode):
     assert len(ran.err.splitlines()) <= 2
 
 
-#: A user of nobody's, so that none of their processes counts.
-NOBODYS = 61_234
+#: A user of nobody's, so that no process but ours counts: nor one of another pytest.
+NOBODYS = 1_000_000 + os.getpid()
 
 
 @pytest.fixture
