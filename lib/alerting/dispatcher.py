@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
 from lib.alerting import accounts, bundling, delivery, planning, queue
@@ -40,7 +40,9 @@ class Dispatcher:
         session: StoreSession,
         now: Callable[[], datetime],
         audit_log: AuditLog,
+        queued_before: Collection[str] = (),
     ) -> None:
+        """``queued_before``: the ids of the messages that --nomail does not show."""
         self._settings = settings
         self._mail = settings.mail
         self._session = session
@@ -54,10 +56,7 @@ class Dispatcher:
         #: The last check found nothing to send and nothing to clean up.
         self.is_idle = False
         #: With --nomail: the messages that were shown or were queued before this run.
-        self._shown: set[str] = set()
-        if self._mail.holds:
-            for record in session.records.values():
-                self._shown.update(message.message_id for message in record.queued)
+        self._shown = set(queued_before)
 
     @property
     def sent(self) -> int:

@@ -17,6 +17,7 @@ from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
 from lib.storage.codec import packed, read_value
 from lib.storage.quarantine import Quarantine
+from lib.storage.store import BUNDLES
 from lib.storage.writer import Writer
 from lib.system.files import Damaged, listed
 
@@ -46,7 +47,7 @@ class AlertStore:
         self._writer = writer
         self._quarantine = Quarantine(state, writer)
         self._send_log_path = state / "outbox.json"
-        self._folder = state / "bundles"
+        self._folder = state / BUNDLES
         self._dead = state / "dead"
         for folder in (self._folder, self._dead):
             writer.remove_leftovers(folder)

@@ -157,6 +157,20 @@ class Job(Stored, frozen=True):
         before = JobKey(self.key.file, self.was) if self.was else None
         return None if before == self.key else before
 
+    @classmethod
+    def stand_in(
+        cls, key: JobKey, name: str, file: str, contact: tuple[str, ...]
+    ) -> Self:
+        """Return Checker's own job about a job file or a section."""
+        return cls(key, name, file, JobFrequency.MINUTE, contact=contact, is_own=True)
+
+    @classmethod
+    def of_file(cls, file: JobFile, contact: tuple[str, ...]) -> Self:
+        """Return the job that stands for a job file, which fails if it is broken."""
+        return cls.stand_in(
+            JobKey(file.name), f"{file.name}.py", str(file.path), contact
+        )
+
 
 class CatalogEntry(Stored, frozen=True):
     """A job as the last run met it: what is known without loading its file."""

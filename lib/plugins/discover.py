@@ -57,18 +57,6 @@ class Discovered(msgspec.Struct, frozen=True):
     warning: str = ""
 
 
-def job_of_file(file: JobFile, contact: tuple[str, ...]) -> Job:
-    """Return the job that stands for a job file itself."""
-    return Job(
-        key=JobKey(file.name),
-        name=f"{file.name}.py",
-        file=str(file.path),
-        frequency=JobFrequency.MINUTE,
-        contact=contact,
-        is_own=True,
-    )
-
-
 def discover(
     file: JobFile,
     ini: IniFile,
@@ -100,7 +88,7 @@ class _Discoverer(msgspec.Struct):
     broken_jobs: int = 0
 
     def run(self) -> Discovered:
-        job = job_of_file(self.file, self.contact)
+        job = Job.of_file(self.file, self.contact)
         warning = ""
         file = LoadedJob(job)
         try:

@@ -16,7 +16,7 @@ from lib.core.enums import Decision
 from lib.core.jobs import Job, Policy
 from lib.core.results import CheckResult, JobReport
 from lib.core.settings import Problem, Settings
-from lib.runner import problems
+from lib.runner import results
 from lib.runner.manager import JobsMet, LostJob, WorkerManager
 from lib.storage.store import State
 from lib.system import process
@@ -84,7 +84,7 @@ def try_jobs(
 
 def problems_of(settings: Settings, there: AdhocResult) -> tuple[Problem, ...]:
     """Return the problems of job files, jobs and the state folder."""
-    notified = {facts.key for facts, _result in problems.stand_ins(settings)}
+    notified = {job.key for job, _result in results.stand_ins(settings)}
     refused = [
         Problem(file.refused, str(file.path))
         for file in settings.job_files
@@ -109,13 +109,9 @@ def _matches(job: Job, patterns: Sequence[str]) -> bool:
 
 
 def _ask(settings: Settings, order: Order) -> AdhocResult:
-    workers = WorkerManager(
-        settings.ini, order, lambda file: problems.facts_of_file(file, settings)
-    )
+    workers = WorkerManager(settings.ini, order)
     jobs: list[Job] = []
-    reports = [
-        _unjudged(facts, result) for facts, result in problems.stand_ins(settings)
-    ]
+    reports = [_unjudged(job, result) for job, result in results.stand_ins(settings)]
     warnings: list[str] = []
     ends_at = time.monotonic() + LOOK_S
     try:

@@ -1,217 +1,215 @@
-"""The context of one run: what it reads from state/ and writes back at its end.
+"""The context of one run: what it has read, and what it has found since.
 
-``RunContext`` holds the parts of a run.  ``RunRecorder`` writes run.json: when the run
-began, before its first job, and that it has ended.
+``lib/runner/run.py`` lists the stages that it goes through.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Collection
+import signal
+import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from types import FrameType
+from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec.structs import replace
 
-from lib.alerting.templates import lost_records_message
-from lib.core import decisions, health, policy
-from lib.core.enums import JobFrequency
-from lib.core.jobs import OWN_KEY, CatalogEntry, FileScan, JobFile, JobKey
-from lib.core.messages import Message
-from lib.core.records import Record, RunRecord
+from lib.core import calendar, policy
+from lib.core.enums import JobFrequency, Status
+from lib.core.jobs import CatalogEntry, FileScan, Job, JobKey, OldEntry
+from lib.core.records import RunRecord
+from lib.core.results import Timing
 from lib.core.settings import Settings
-from lib.runner.results import JobResults
-from lib.runner.selection import Selection
-from lib.runner.summaries import Summaries
-from lib.runner.upgrade import read_once
+from lib.runner.manager import LostJob, WorkerManager
 from lib.storage.auditlog import AuditLog
 from lib.storage.lost import RUN
 from lib.storage.session import StoreSession
 from lib.storage.store import Remembered, State, last_runs
+from lib.workers.worker import Order
+
+if TYPE_CHECKING:
+    from lib.alerting.dispatcher import Dispatcher
 
 logger = logging.getLogger(__name__)
 
+#: A run ends within this, so that one lock suffices and is never stale.
+RUN_S = 55.0
+#: Jobs get this much of it; the rest is for their mails.
+JOBS_S = 50.5
 
-class RunContext:
-    """The parts that a run works with."""
 
-    def __init__(
-        self,
+class Stop:
+    """Whether somebody asked the run to end: SIGTERM, or Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        if not self.asked:
+            logger.warning("%s: the run ends early", signal.Signals(number).name)
+        self.asked = True
+
+
+class RunContext(msgspec.Struct, eq=False, kw_only=True):
+    """What the stages of one run work with."""
+
+    settings: Settings
+    #: Nothing is written or sent once its writer is frozen.
+    state: State
+    now: Callable[[], datetime]
+    stop: Stop
+    began_at: datetime
+    #: By the monotonic clock: the end of the run, and of the time for its jobs.
+    ends_at: float
+    jobs_end_at: float
+    #: The frequencies whose jobs are due, and those of them that were missed.
+    due: frozenset[JobFrequency]
+    missed: frozenset[JobFrequency]
+    #: run.json, as it is on disk once the run has begun.
+    run: RunRecord
+    #: The records, and what has changed of them.
+    session: StoreSession
+    #: What was decided, on its way to the file.
+    audit_log: AuditLog
+    #: The jobs that the last runs met, and when each job file was loaded.
+    catalog: Mapping[JobKey, CatalogEntry]
+    scans_before: Mapping[str, FileScan]
+    workers: WorkerManager
+    #: The older program's state file, if it was read by now.
+    old_statefile: str
+    #: With --nomail: the ids of the messages that were queued before this run.
+    queued_before: frozenset[str]
+
+    #: What the jobs of each folder depend on, as it was before any file is loaded.
+    marks: dict[str, str] = {}
+    #: The job files that were loaded in this run, or need not be.
+    scans: dict[str, FileScan] = {}
+    #: All jobs, by key, due or not.
+    met: dict[JobKey, Job] = {}
+    #: Those that were judged; one of Checker's own only if it is not OK.
+    judged: dict[JobKey, Status] = {}
+    #: Jobs whose workers were stopped before they were done.
+    unfinished: list[LostJob] = []
+    #: How long each check took, if there are summaries.
+    timings: list[Timing] | None = None
+    has_summarized: bool = False
+    #: Whether orphans of job code become children of this process.
+    adopts: bool = False
+    #: None until there is something to send.
+    dispatcher: Dispatcher | None = None
+
+    @classmethod
+    def open(
+        cls,
         settings: Settings,
         state: State,
         ordered: JobFrequency,
         now: Callable[[], datetime],
-    ) -> None:
-        self._settings = settings
-        self._state = state
-        self._now = now
+        stop: Stop,
+    ) -> RunContext:
+        """Return the context of a run that begins now, and holds the lock.
+
+        What cannot be read freezes the state folder; raise NewerState if a file is of
+        a newer Checker.
+        """
+        started, began_at = time.monotonic(), now()
         state.clear_leftovers()
         read = state.writer.read_or_freeze
-        found = state.with_read_again(read(state.load, Remembered()), now())
-        old = read_once(
-            settings.old_statefile, found.run, run_is_lost=RUN in found.lost
-        )
-        has_read = str(settings.old_statefile) if old is not None else None
-        self.run_recorder = RunRecorder(state, found.run, ordered, now(), has_read)
-        self.session = StoreSession(state, found, old or (), now())
-        self.audit_log = AuditLog(settings.state, settings.secrets)
+        remembered = read(state.load, Remembered())
+        remembered = state.with_read_again(remembered, began_at)
+        before = remembered.run
+        old_entries = _old_entries(settings, remembered)
+        session = StoreSession(state, remembered, old_entries or (), began_at)
         none: tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]] = ({}, {})
         catalog, scans = read(state.load_catalog_and_scans, none)
-        self._selection = Selection(
-            settings, catalog, scans, self.run_recorder.began_at
-        )
-        self.summaries = Summaries(
-            settings,
-            self.session,
-            self.audit_log,
-            self._selection.catalog,
-            self.run_recorder.facts,
-        )
-        self.results = JobResults(
-            self.session,
-            self.audit_log,
-            self._selection,
-            self.summaries,
-            now,
-            settings.secrets,
-            settings.zone,
-        )
-
-    def begin(self) -> None:
-        """Report lost state, and record that a run has begun."""
-        # First, because run.json may be lost itself.
-        now = self._now()
-        lost = self.session.notify_of_lost(self._lost_message, now)
-        self.audit_log.note(decisions.lost(OWN_KEY, lost, now))
-        read_again = self.session.keep_read_again()
-        self.audit_log.note(decisions.read_again(read_again, now))
-        # This also proves that state can be written, before anything is sent.
-        self.run_recorder.begin()
-        if missed := self.run_recorder.missed:
-            words = ", ".join(sorted(missed))
-            logger.warning("a run of %s was missed, and is caught up now", words)
-
-    def _lost_message(self, lines: list[str], now: datetime) -> Message:
-        to = self._settings.alertcontact
-        return lost_records_message(os.urandom(16).hex(), lines, to, now)
-
-    def files_to_load(self) -> list[JobFile]:
-        """Return the job files to load; the jobs of the others count as met."""
-        session = self.session
-        files, resting = self._selection.to_load(
-            list(session.records.values()),
-            self.run_recorder.due,
-            all_of_them=bool(session.lost or session.old_entries),
-        )
-        self.results.met.update({job.key: job for job in resting})
-        return files
-
-    def close(
-        self,
-        sent: int,
-        tried: Collection[str],
-        *,
-        was_told_to_end: bool,
-        settle_until: float,
-    ) -> None:
-        """Save what the next run has to know; raise StateError.
-
-        ``sent`` is how many mails were sent; ``tried`` are the ids of messages whose
-        bundle was not sent.  A run that was told to end forgets no job, because it has
-        not met all.
-        """
-        now, met = self._now(), self.results.met
-        if not was_told_to_end:
-            for record in self.session.forget_unmet(met, now):
-                self.audit_log.note([decisions.forgotten(record, now)])
-        self.session.commit()
-        self.write_audit_log()
-        listed, gone = self.session.drop_default(met)
-        self._state.settle(settle_until)
-        self.run_recorder.end(
-            self.results,
-            self.session.records.values(),
-            listed,
-            sent,
-            tried,
-            now,
-        )
-        # They are no longer listed, so a crash here does not make them count as lost.
-        self._state.forget(gone)
-        self._save_catalog()
-
-    def write_audit_log(self) -> None:
-        """Append what was decided, unless nothing of it is kept."""
-        if not self._state.writer.frozen:
-            self.audit_log.write()
-
-    def _save_catalog(self) -> None:
-        selection = self._selection
-        jobs = self.results.known(selection.catalog)
-        if (jobs, selection.asked) != (selection.catalog, selection.asked_before):
-            self._state.save_catalog(jobs, selection.asked)
-
-
-class RunRecorder:
-    """Writes run.json."""
-
-    def __init__(
-        self,
-        state: State,
-        before: RunRecord,
-        ordered: JobFrequency,
-        now: datetime,
-        read_from: str | None,
-    ) -> None:
-        self._state = state
-        self.began_at = now
-        #: The frequencies whose jobs are due.
-        self.due = policy.due_frequencies(ordered, last_runs(before), now)
-        #: Those of them that should have run before.
-        self.missed = self.due - set(policy.INCLUDES[ordered])
+        due = policy.due_frequencies(ordered, last_runs(before), began_at)
         skips, skipped_at = state.take_skips(before.skipped_at)
-        #: The record as it is on disk.
-        self.facts = replace(
-            before,
-            began_at=now,
-            ordered=ordered,
-            skipped=before.skipped + skips,
-            skipped_at=skipped_at or before.skipped_at,
+        return cls(
+            settings=settings,
+            state=state,
+            now=now,
+            stop=stop,
+            began_at=began_at,
+            ends_at=started + RUN_S,
+            jobs_end_at=started + JOBS_S,
+            due=due,
+            missed=due - set(policy.INCLUDES[ordered]),
+            run=replace(
+                before,
+                began_at=began_at,
+                ordered=ordered,
+                skipped=before.skipped + skips,
+                skipped_at=skipped_at or before.skipped_at,
+            ),
+            session=session,
+            audit_log=AuditLog(settings.state, settings.secrets),
+            catalog=catalog,
+            scans_before=scans,
+            workers=WorkerManager(
+                settings.ini, _order(settings, session, due, state, now)
+            ),
+            old_statefile=(
+                before.old_statefile
+                if old_entries is None
+                else str(settings.old_statefile)
+            ),
+            queued_before=_queued(session) if settings.mail.holds else frozenset(),
+            timings=_timings(settings),
         )
-        #: The older program's state file, if it was read by now.
-        self._read_from = read_from or before.old_statefile
 
-    def begin(self) -> None:
-        """Record that the run has begun; raise StateError."""
-        self._state.save_run(self.facts)
+    @property
+    def is_frozen(self) -> bool:
+        """Return whether nothing is written or sent any more."""
+        return bool(self.state.writer.frozen)
 
-    def end(
-        self,
-        results: JobResults,
-        records: Collection[Record],
-        listed: Collection[str],
-        sent: int,
-        tried: Collection[str],
-        now: datetime,
-    ) -> None:
-        """Record that the run has ended, and its counts; raise StateError.
 
-        ``listed`` are the file stems of the jobs that have a record, ``tried`` the ids
-        of messages whose bundle was not sent.
-        """
-        # A run counts for the slot in which it began.
-        ran_now = dict.fromkeys(map(str, self.due), self.began_at.isoformat())
-        ended = replace(
-            results.counted(self.facts),
-            ended_at=now,
-            last_runs={**self.facts.last_runs, **ran_now},
-            sent=sent,
-            queued=sum(len(record.queued) for record in records),
-            records=tuple(listed),
-            old_statefile=self._read_from,
-        )
-        ended = health.with_inputs(ended, records, tried)
-        self._state.save_run(ended)
-        # A run that could not be recorded counts as not ended.
-        if not self._state.writer.frozen:
-            self.facts = ended
+def _old_entries(
+    settings: Settings, remembered: Remembered
+) -> tuple[OldEntry, ...] | None:
+    """Return what the older program remembered; None if it is not read in this run."""
+    path, run = settings.old_statefile, remembered.run
+    if path is None or str(path) == run.old_statefile:
+        return None
+    from lib.runner.upgrade import read_once
+
+    return read_once(path, run, run_is_lost=RUN in remembered.lost)
+
+
+def _timings(settings: Settings) -> list[Timing] | None:
+    is_on = any(calendar.is_on(settings.summary, kind) for kind in calendar.KINDS)
+    return [] if is_on else None
+
+
+def _order(
+    settings: Settings,
+    session: StoreSession,
+    due: frozenset[JobFrequency],
+    state: State,
+    now: Callable[[], datetime],
+) -> Order:
+    return Order(
+        due=due,
+        records=dict(session.records),
+        lost=session.lost,
+        old_entries=session.old_entries,
+        contact=settings.alertcontact,
+        secrets=settings.secrets,
+        limits=settings.limits,
+        mail=settings.mail,
+        zone=settings.zone,
+        # Messages of hooks could not be saved.
+        notifies=not state.writer.frozen,
+        now=now,
+    )
+
+
+def _queued(session: StoreSession) -> frozenset[str]:
+    return frozenset(
+        message.message_id
+        for record in session.records.values()
+        for message in record.queued
+    )

@@ -1,9 +1,10 @@
 """The worker manager: starts workers, reads events, kills at the deadline.
 
 ``WorkerManager`` has the workers of a run, ``WorkerHandle`` is one of them: its work,
-its events, and when it counts as stalled.  ``attribute_crash`` decides about the jobs of
-a worker that crashed or stalled: those under way run again once, each in a process of
-its own, so that the one at fault is found; those that had not begun run again together.
+its events, and when it counts as stalled.  ``attribute_crash`` decides about the jobs
+of a worker that crashed or stalled: those under way run again once, each in a process
+of its own, so that the one at fault is found; those that had not begun run again
+together.
 Times are seconds of the monotonic clock.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -69,14 +70,12 @@ class WorkerManager:
         self,
         ini: IniFile,
         order: Order,
-        job_of_file: Callable[[JobFile], Job],
         *,
         load_timeout_s: float = LOAD_TIMEOUT_S,
         at_once: int = AT_ONCE,
     ) -> None:
         self._ini = ini
         self._order = order
-        self._job_of_file = job_of_file
         self._load_timeout_s = load_timeout_s
         self._at_once = at_once
         self._handles: list[WorkerHandle] = []
@@ -207,16 +206,13 @@ class WorkerManager:
             "the worker of %s %s", handle.work, how or "did not answer and was killed"
         )
         now = time.monotonic()
-        attribution = attribute_crash(
-            handle, how, now, self._job_of_file, self._load_timeout_s
-        )
+        attribution = attribute_crash(handle, how, now, self._load_timeout_s)
         self._waiting += attribution.again
         yield from attribution.lost
 
     def _unfinished(self, work: Work, why: str) -> Iterator[LostJob]:
         """Yield the jobs of unfinished work, or its files if the jobs are not known."""
-        jobs = work.jobs.values() or map(self._job_of_file, work.files)
-        for job in jobs:
+        for job in work.jobs.values() or map(work.job_of, work.files):
             yield unknown(job, why)
 
 
@@ -232,6 +228,10 @@ class Work(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return ", ".join(str(file.path) for file in self.files)
+
+    def job_of(self, file: JobFile) -> Job:
+        """Return the job that stands for a file that was not loaded."""
+        return Job.of_file(file, self.order.contact)
 
     def only(self, jobs: Mapping[JobKey, Job], attempts: int = 0) -> Work:
         """Return the work of running just these jobs, all of them or one alone."""
@@ -341,7 +341,6 @@ def attribute_crash(
     handle: WorkerHandle,
     how: str,
     now: float,
-    job_of_file: Callable[[JobFile], Job],
     load_timeout_s: float,
 ) -> CrashAttribution:
     """Return what follows from a worker that died or stalled.
@@ -350,7 +349,7 @@ def attribute_crash(
     """
     if handle.jobs is None:
         how = how or f"that took over {load_timeout_s:g} s"
-        return _while_loading(handle, how, job_of_file)
+        return _while_loading(handle, how)
     left = dict(handle.left)
     suspects = [left.pop(key) for key in list(left) if key in handle.stuck_at]
     alone = len(suspects) == 1
@@ -369,9 +368,7 @@ def attribute_crash(
     return CrashAttribution((*lost, *rest.lost), (*again, *rest.again))
 
 
-def _while_loading(
-    handle: WorkerHandle, how: str, job_of_file: Callable[[JobFile], Job]
-) -> CrashAttribution:
+def _while_loading(handle: WorkerHandle, how: str) -> CrashAttribution:
     """Blame the file; if there are several, load each in a worker of its own."""
     work = handle.work
     if work.jobs:
@@ -380,7 +377,7 @@ def _while_loading(
         return CrashAttribution(
             again=tuple(replace(work, files=(file,)) for file in work.files)
         )
-    job = job_of_file(work.files[0])
+    job = work.job_of(work.files[0])
     return CrashAttribution((_guilty(handle, job, f"{work} cannot be loaded: {how}"),))
 
 

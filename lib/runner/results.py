@@ -1,135 +1,185 @@
-"""Turn the reports of workers into records and lines of the audit log."""
+"""From what a worker reports of a job to its record, its messages and its decision.
+
+A worker has decided with ``policy.decide``, and says what a hook sent.  Here the
+default mail is composed where none was sent, and ``policy.advance`` makes the record to
+keep.  Wrong sections and refused job files are failing jobs of their name, which no
+worker reports: alerted once, OK again when they are corrected.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from datetime import datetime, tzinfo
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from msgspec.structs import replace
 
-from lib.alerting import templates
+from lib.config.kinds import KINDS
 from lib.core import decisions, policy
 from lib.core.enums import Decision, Status
 from lib.core.jobs import CatalogEntry, Job, JobKey
-from lib.core.messages import fit_mail
-from lib.core.records import RunRecord
-from lib.core.results import CheckResult, JobReport
-from lib.core.secret import NO_SECRETS, Secrets
+from lib.core.messages import Message, fit_mail
+from lib.core.records import Record, RunRecord
+from lib.core.results import CheckResult, JobReport, Timing
+from lib.core.settings import Problem, Settings
 from lib.core.text import first_line
+from lib.runner.context import RunContext
 from lib.runner.manager import Event, JobsMet, LostJob
-from lib.runner.selection import Selection
-from lib.runner.summaries import Summaries
-from lib.storage.auditlog import AuditLog
-from lib.storage.session import StoreSession
+from lib.runner.selection import note_loaded
 
 logger = logging.getLogger(__name__)
 
 
-class JobResults:
-    """The jobs of one run, and the results of those that were due."""
+def take(ctx: RunContext, event: Event) -> None:
+    """Keep what an event of the worker manager says."""
+    if isinstance(event, JobsMet):
+        for warning in event.warnings:
+            logger.warning("%s", warning)
+        note_loaded(ctx, event.jobs, has_warnings=bool(event.warnings))
+        for job in event.jobs:
+            ctx.met[job.key] = job
+            if before := ctx.session.meet(job):
+                ctx.audit_log.note([decisions.renamed(job, before, ctx.now())])
+    elif isinstance(event, LostJob):
+        judge(ctx, event.job, event.result)
+    else:
+        keep(ctx, event)
 
-    def __init__(
-        self,
-        session: StoreSession,
-        audit_log: AuditLog,
-        selection: Selection,
-        summaries: Summaries,
-        now: Callable[[], datetime],
-        secrets: Secrets = NO_SECRETS,
-        zone: tzinfo | None = None,
-    ) -> None:
-        self._session = session
-        self._secrets = secrets
-        self._zone = zone
-        self._audit_log = audit_log
-        self._selection = selection
-        self._summaries = summaries
-        self._now = now
-        #: All jobs, by key, due or not.
-        self.met: dict[JobKey, Job] = {}
-        #: Those that were judged; one of Checker's own only if it is not OK.
-        self.judged: dict[JobKey, Status] = {}
 
-    def hear(self, event: Event) -> None:
-        """Handle an event of the worker manager."""
-        if isinstance(event, LostJob):
-            self.judge(event.job, event.result)
-        elif isinstance(event, JobsMet):
-            for warning in event.warnings:
-                logger.warning("%s", warning)
-            self._selection.note_loaded(event.jobs, has_warnings=bool(event.warnings))
-            for job in event.jobs:
-                self.met[job.key] = job
-                if before := self._session.meet(job):
-                    self._audit_log.note([decisions.renamed(job, before, self._now())])
-        else:
-            self._take(event)
+def judge(ctx: RunContext, job: Job, result: CheckResult) -> None:
+    """Decide about a result that no worker reported, and keep it."""
+    record = ctx.session.record_of(job)
+    decision = policy.decide(record, result, job.policy, ctx.now())
+    keep(ctx, JobReport(job, result, decision, default_mail=decision.notifies))
 
-    def judge(self, job: Job, result: CheckResult) -> None:
-        """Record a result that no worker reported."""
-        record, now = self._session.record_of(job), self._now()
-        decision = policy.decide(record, result, job.policy, now)
-        notifies = decision.notifies
-        self._take(JobReport(job, result, decision, default_mail=notifies))
 
-    def put_off(self, lost: LostJob, *, was_told_to_end: bool) -> None:
-        """Leave a job to the next minute run, because this one has no time left.
+def put_off(ctx: RunContext, lost: LostJob) -> None:
+    """Leave a job to the next minute run, because this one has no time left.
 
-        Once it is pending, as after a reboot; the second time it is unknown.
-        """
-        twice = self._session.record_of(lost.job).pending and not was_told_to_end
-        status = Status.UNKNOWN if twice else Status.PENDING
-        self.judge(lost.job, replace(lost.result, status=status))
+    Once it is pending, as after a reboot; the second time it is unknown.
+    """
+    twice = ctx.session.record_of(lost.job).pending and not ctx.stop.asked
+    status = Status.UNKNOWN if twice else Status.PENDING
+    judge(ctx, lost.job, replace(lost.result, status=status))
 
-    def _take(self, report: JobReport) -> None:
-        job = report.job
-        self.met[job.key] = job
-        before, now = self._session.record_of(job), self._now()
-        message_id = os.urandom(16).hex()
-        mails = templates.compose(report, before, now, message_id, self._zone)
-        fitted = tuple(fit_mail(mail, self._secrets) for mail in mails)
-        report = replace(report, messages=fitted)
-        after = policy.advance(before, report, now)
-        self._session.keep(after)
-        self._audit_log.note(decisions.judged(report, before, after, now))
-        if job.is_own and report.decision is Decision.OK:
-            return
-        self.judged[job.key] = report.result.status
-        self._summaries.hear(report, now)
-        reason = first_line(report.result.reason)
-        words = decisions.words(report.result.status, report.decision)
-        logger.info("%s: %s%s", job.name, words, f": {reason}" * bool(reason))
 
-    # For the runs after this one.
+def keep(ctx: RunContext, report: JobReport) -> None:
+    """Keep the record that follows from a report, with the messages that it queues."""
+    job, now = report.job, ctx.now()
+    before = ctx.session.record_of(job)
+    report = replace(report, messages=_messages(ctx, report, before, now))
+    after = policy.advance(before, report, now)
+    ctx.met[job.key] = job
+    ctx.session.keep(after)
+    ctx.audit_log.note(decisions.judged(report, before, after, now))
+    if job.is_own and report.decision is Decision.OK:
+        return
+    ctx.judged[job.key] = report.result.status
+    if ctx.timings is not None:
+        seconds = report.result.seconds
+        ctx.timings.append(Timing(job.key, job.name, seconds, now))
+    words = decisions.words(report.result.status, report.decision)
+    reason = first_line(report.result.reason)
+    logger.info("%s: %s", job.name, f"{words}: {reason}" if reason else words)
 
-    def counted(self, facts: RunRecord) -> RunRecord:
-        """Return the facts of the run with how many jobs it met, and found how."""
-        found = list(self.judged.values())
-        return replace(
-            facts,
-            jobs=len([job for job in self.met.values() if not job.is_own]),
-            ran=len(found),
-            failing=found.count(Status.FAILING),
-            unknown=found.count(Status.UNKNOWN),
-            warning=found.count(Status.WARNING),
-            pending=found.count(Status.PENDING),
+
+def _messages(
+    ctx: RunContext, report: JobReport, before: Record, now: datetime
+) -> tuple[Message, ...]:
+    """Return what a report queues: what the job sent, and the default mail."""
+    if not (report.messages or report.default_mail):
+        return ()
+    from lib.alerting.templates import compose
+
+    settings, message_id = ctx.settings, os.urandom(16).hex()
+    mails = compose(report, before, now, message_id, settings.zone)
+    return tuple(fit_mail(mail, settings.secrets) for mail in mails)
+
+
+# What no worker reports.
+
+
+def stand_ins(settings: Settings) -> Iterator[tuple[Job, CheckResult]]:
+    """Yield a failing job for each wrong section and each refused job file."""
+    by_section: dict[str, list[Problem]] = {}
+    for problem in settings.problems:
+        if not problem.warning:
+            by_section.setdefault(problem.section, []).append(problem)
+    for section, problems in by_section.items():
+        reason = "\n".join(str(problem) for problem in problems)
+        name = section if " " in section else _place(settings, section)
+        job = _stand_in(section_key(section), name, settings)
+        yield job, CheckResult(Status.FAILING, reason)
+    for file in settings.job_files:
+        if file.refused:
+            key, path = JobKey.of_refused_file(file.path), str(file.path)
+            job = Job.stand_in(key, f"{file.name}.py", path, settings.alertcontact)
+            yield job, CheckResult(Status.FAILING, file.refused)
+
+
+def mended(
+    settings: Settings, records: Iterable[Record]
+) -> Iterator[tuple[Job, CheckResult]]:
+    """Yield the stand-ins on record that are no longer needed, as OK."""
+    broken = {job.key for job, _result in stand_ins(settings)}
+    # If a folder cannot be read, it is not known which files are gone.
+    knows_files = not any(
+        problem.section == "general" and not problem.warning
+        for problem in settings.problems
+    )
+    files = {file.name for file in settings.job_files}
+    for record in records:
+        key = record.key
+        is_gone = key.is_refused_file or (key.is_file and key.file not in files)
+        stands_in = key.is_section or (knows_files and is_gone)
+        if stands_in and key not in broken:
+            yield _stand_in(key, record.name, settings), CheckResult(Status.OK)
+
+
+def section_key(section: str) -> JobKey:
+    """Return the key of the job a section is about, or of the section itself."""
+    kind = KINDS.get(section.partition(" ")[0])
+    return JobKey(kind.file, section) if kind else JobKey.of_section(section)
+
+
+def _place(settings: Settings, section: str) -> str:
+    return f"{settings.path.name} [{section}]" if section else settings.path.name
+
+
+def _stand_in(key: JobKey, name: str, settings: Settings) -> Job:
+    return Job.stand_in(key, name, str(settings.path), settings.alertcontact)
+
+
+# For the runs after this one.
+
+
+def with_counts(run: RunRecord, ctx: RunContext) -> RunRecord:
+    """Return run.json with how many jobs this run met, and found how."""
+    statuses = list(ctx.judged.values())
+    return replace(
+        run,
+        jobs=len([job for job in ctx.met.values() if not job.is_own]),
+        ran=len(statuses),
+        failing=statuses.count(Status.FAILING),
+        unknown=statuses.count(Status.UNKNOWN),
+        warning=statuses.count(Status.WARNING),
+        pending=statuses.count(Status.PENDING),
+    )
+
+
+def catalog_of(ctx: RunContext) -> dict[JobKey, CatalogEntry]:
+    """Return the catalog to save: the jobs that this run met."""
+    before = ctx.catalog
+    return {
+        key: CatalogEntry(
+            job.name,
+            job.file,
+            job.frequency,
+            job.policy,
+            job.contact,
+            judged=key in ctx.judged or (key in before and before[key].judged),
         )
-
-    def known(
-        self, before: Mapping[JobKey, CatalogEntry]
-    ) -> dict[JobKey, CatalogEntry]:
-        """Return the catalog to save: the jobs that this run met."""
-        return {
-            key: CatalogEntry(
-                job.name,
-                job.file,
-                job.frequency,
-                job.policy,
-                job.contact,
-                judged=key in self.judged or (key in before and before[key].judged),
-            )
-            for key, job in self.met.items()
-            if not job.is_own
-        }
+        for key, job in ctx.met.items()
+        if not job.is_own
+    }

@@ -1,20 +1,42 @@
-"""One run as cron starts it: the lock and the exit code."""
+"""One run as cron starts it: ``run`` has its lock, ``carry_out`` lists its stages.
+
+A report of a worker becomes a record.  Record and queued messages are committed
+together before anything is sent.  Where state cannot be written, the jobs still run and
+are judged, and nothing is sent but the hourly mail of ``lib/runner/emergency.py``.
+Job code never runs here.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
+from lib.core import decisions, health
 from lib.core.enums import JobFrequency
+from lib.core.jobs import OWN_KEY
+from lib.core.messages import Message
 from lib.core.settings import Settings
-from lib.runner.supervisor import RUN_S, Stop, Supervisor
+from lib.runner import results
+from lib.runner.context import RUN_S, RunContext, Stop
+from lib.runner.selection import files_to_load
 from lib.storage.lock import Holder
-from lib.storage.store import State
+from lib.storage.store import BUNDLES, State
+from lib.system import orphans, process
 from lib.system.clock import utc_now
 from lib.system.errors import StateError
 
 logger = logging.getLogger(__name__)
+
+#: What is left when what many records are in is put into files of their own.
+SETTLE_BEFORE_S = 3.0
+#: A report waits at most this long for others to be committed with it.
+COMMIT_AFTER_S = 0.5
 
 
 def run(
@@ -37,14 +59,16 @@ def run(
         if holder is not None:
             state.count_skip(now())
             return _turned_away(holder, now())
-        Supervisor(settings, state, ordered, now, stop).carry_out()
+        ctx = RunContext.open(settings, state, ordered, now, stop)
+        carry_out(ctx)
     except StateError as error:
         logger.error("%s", error)
         return 1
     finally:
         # Of one that is killed the kernel takes it back.
         state.unlock()
-    return int(bool(state.writer.frozen))
+    report(ctx)
+    return int(ctx.is_frozen)
 
 
 def _turned_away(holder: Holder, now: datetime) -> int:
@@ -58,3 +82,242 @@ def _turned_away(holder: Holder, now: datetime) -> int:
         ", past its end: is it stopped, or waiting for a disk?" * late,
     )
     return int(late)
+
+
+def carry_out(ctx: RunContext) -> None:
+    """Take a run through its stages."""
+    try:
+        _guarded(begin, ctx)
+        select(ctx)
+        while not is_over(ctx):
+            collect(ctx)
+            _guarded(commit, ctx)
+            _guarded(dispatch, ctx)
+    finally:
+        stop(ctx)
+    _guarded(close, ctx)
+
+
+def _guarded(stage: Callable[[RunContext], None], ctx: RunContext) -> None:
+    """Do a stage that writes; if that fails, write and send nothing more."""
+    try:
+        stage(ctx)
+    except StateError as error:
+        ctx.state.writer.freeze(error)
+        with contextlib.suppress(StateError):
+            _stop_sending(ctx)
+
+
+# The stages.
+
+
+def begin(ctx: RunContext) -> None:
+    """Report lost state, and record that a run has begun; raise StateError."""
+    # First, because run.json may be lost itself.
+    lost = ctx.session.notify_of_lost(
+        lambda *facts: _lost_message(ctx, *facts), ctx.now()
+    )
+    ctx.audit_log.note(decisions.lost(OWN_KEY, lost, ctx.now()))
+    read_again = ctx.session.keep_read_again()
+    ctx.audit_log.note(decisions.read_again(read_again, ctx.now()))
+    # This also proves that state can be written, before anything is sent.
+    ctx.state.save_run(ctx.run)
+    if ctx.missed:
+        words = ", ".join(sorted(ctx.missed))
+        logger.warning("a run of %s was missed, and is caught up now", words)
+
+
+def _lost_message(ctx: RunContext, lines: list[str], now: datetime) -> Message:
+    from lib.alerting.templates import lost_records_message
+
+    to = ctx.settings.alertcontact
+    return lost_records_message(os.urandom(16).hex(), lines, to, now)
+
+
+def select(ctx: RunContext) -> None:
+    """Start workers for the job files that have something due."""
+    files = files_to_load(ctx)
+    # The kinds that ship leave no processes behind.
+    ctx.adopts = not all(file.ships for file in files) and orphans.adopt()
+    ctx.workers.start(files)
+    records = list(ctx.session.records.values())
+    for job, result in (
+        *results.stand_ins(ctx.settings),
+        *results.mended(ctx.settings, records),
+    ):
+        results.judge(ctx, job, result)
+
+
+def is_over(ctx: RunContext) -> bool:
+    """Return whether all is done, or no time is left."""
+    if ctx.stop.asked or time.monotonic() >= ctx.ends_at:
+        return True
+    if not ctx.workers.is_done or ctx.session.waiting_since is not None:
+        return False
+    if ctx.dispatcher is None:
+        return ctx.is_frozen or not _has_mail(ctx)
+    return not ctx.dispatcher.is_busy and (ctx.is_frozen or ctx.dispatcher.is_idle)
+
+
+def collect(ctx: RunContext) -> None:
+    """Wait for an event, and keep what the workers have reported."""
+    children = list(ctx.workers.children)
+    if ctx.dispatcher is not None:
+        children += ctx.dispatcher.children
+    if children:
+        process.wait(children, _until_next(ctx))
+    for event in ctx.workers.events():
+        results.take(ctx, event)
+    if time.monotonic() >= ctx.jobs_end_at:
+        for lost in ctx.workers.stop():
+            results.put_off(ctx, lost)
+
+
+def _until_next(ctx: RunContext) -> float:
+    moments = [
+        ctx.workers.next_deadline(),
+        ctx.ends_at if ctx.workers.is_done else ctx.jobs_end_at,
+    ]
+    if ctx.dispatcher is not None:
+        moments.append(ctx.dispatcher.next_deadline())
+    if (since := ctx.session.waiting_since) is not None:
+        moments.append(since + COMMIT_AFTER_S)
+    # If another process holds its pipe open, a dead child causes no event.
+    return max(0.0, min(1.0, min(moments) - time.monotonic()))
+
+
+def commit(ctx: RunContext) -> None:
+    """Make what was kept durable, unless more is about to come; raise StateError."""
+    if ctx.workers.is_done and not (ctx.is_frozen or ctx.has_summarized):
+        ctx.has_summarized = True
+        if ctx.timings is not None or ctx.session.summaries:
+            from lib.runner.summaries import queue_due
+
+            queue_due(ctx)
+    since = ctx.session.waiting_since
+    if since is not None and (
+        ctx.workers.is_done or time.monotonic() >= since + COMMIT_AFTER_S
+    ):
+        ctx.session.commit()
+
+
+def dispatch(ctx: RunContext) -> None:
+    """Note what was sent, and send what is to be sent now; raise StateError."""
+    if ctx.dispatcher is None and not ctx.is_frozen and _has_mail(ctx):
+        from lib.alerting.dispatcher import Dispatcher
+
+        ctx.dispatcher = Dispatcher(
+            ctx.settings, ctx.session, ctx.now, ctx.audit_log, ctx.queued_before
+        )
+    if ctx.dispatcher is not None:
+        ctx.dispatcher.save_results()
+        if not (ctx.stop.asked or ctx.is_frozen):
+            ctx.dispatcher.send(
+                jobs_done=ctx.workers.is_done,
+                jobs_left=ctx.workers.left,
+                left_s=ctx.ends_at - time.monotonic(),
+            )
+    # After the mails, which must not wait for it.
+    if ctx.session.waiting_since is None:
+        _write_audit_log(ctx)
+
+
+def _has_mail(ctx: RunContext) -> bool:
+    """Return whether a message is queued, or a bundle is not done with."""
+    if any(record.queued for record in ctx.session.records.values()):
+        return True
+    try:
+        return bool(os.listdir(ctx.settings.state / BUNDLES))
+    except OSError:
+        # It does not exist yet, or writing into it gives the error.
+        return False
+
+
+def _write_audit_log(ctx: RunContext) -> None:
+    """Append what was decided, unless nothing of it is kept."""
+    if not ctx.is_frozen:
+        ctx.audit_log.write()
+
+
+def stop(ctx: RunContext) -> None:
+    """Leave no process behind, whatever happened; put off what is not done."""
+    unfinished = list(ctx.workers.stop())
+    _guarded(_stop_sending, ctx)
+    if ctx.adopts:
+        orphans.end_all(process.at_work)
+    for lost in unfinished:
+        results.put_off(ctx, lost)
+
+
+def _stop_sending(ctx: RunContext) -> None:
+    if ctx.dispatcher is not None:
+        ctx.dispatcher.stop()
+
+
+def close(ctx: RunContext) -> None:
+    """Save what the next run has to know; raise StateError.
+
+    A run that was told to end forgets no job, because it has not met all.
+    """
+    now = ctx.now()
+    if ctx.dispatcher is not None and not ctx.is_frozen:
+        ctx.dispatcher.log_deferred(ctx.began_at)
+    if not ctx.stop.asked:
+        for record in ctx.session.forget_unmet(ctx.met, now):
+            ctx.audit_log.note([decisions.forgotten(record, now)])
+    ctx.session.commit()
+    _write_audit_log(ctx)
+    listed, gone = ctx.session.drop_default(ctx.met)
+    ctx.state.settle(ctx.ends_at - SETTLE_BEFORE_S)
+    _save_run(ctx, listed, now)
+    # They are no longer listed, so a crash here does not make them count as lost.
+    ctx.state.forget(gone)
+    _save_catalog(ctx)
+
+
+def _save_run(ctx: RunContext, listed: list[str], now: datetime) -> None:
+    """Record that the run has ended; ``listed`` are the stems of all record files."""
+    records = ctx.session.records.values()
+    # A run counts for the slot in which it began.
+    ran_now = dict.fromkeys(map(str, ctx.due), ctx.began_at.isoformat())
+    ended = replace(
+        results.with_counts(ctx.run, ctx),
+        ended_at=now,
+        last_runs={**ctx.run.last_runs, **ran_now},
+        sent=ctx.dispatcher.sent if ctx.dispatcher is not None else 0,
+        queued=sum(len(record.queued) for record in records),
+        records=tuple(listed),
+        old_statefile=ctx.old_statefile,
+    )
+    tried = ctx.dispatcher.tried_in_bundles if ctx.dispatcher is not None else ()
+    ended = health.with_inputs(ended, records, tried)
+    ctx.state.save_run(ended)
+    # A run that could not be recorded counts as not ended.
+    if not ctx.is_frozen:
+        ctx.run = ended
+
+
+def _save_catalog(ctx: RunContext) -> None:
+    catalog = results.catalog_of(ctx)
+    if (catalog, ctx.scans) != (ctx.catalog, ctx.scans_before):
+        ctx.state.save_catalog(catalog, ctx.scans)
+
+
+# After the lock.
+
+
+def report(ctx: RunContext) -> None:
+    """Write the answer for peers; mail the admin if state cannot be written."""
+    settings, frozen = ctx.settings, ctx.state.writer.frozen
+    if settings.status.write:
+        from lib.peers import publish
+
+        # A run that cannot be recorded counts as not ended.
+        run = replace(ctx.run, ended_at=None) if frozen else ctx.run
+        publish.write(settings, run, ctx.now())
+    if frozen and not ctx.stop.asked:
+        from lib.runner import emergency
+
+        records = ctx.session.records.values()
+        left_s = ctx.ends_at - time.monotonic()
+        emergency.emit(settings, frozen, records, ctx.began_at, left_s)

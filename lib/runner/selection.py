@@ -13,11 +13,14 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib.core.enums import JobFrequency
 from lib.core.jobs import CatalogEntry, FileScan, Job, JobFile, JobKey
 from lib.core.records import Record
-from lib.core.settings import Settings
+
+if TYPE_CHECKING:
+    from lib.runner.context import RunContext
 
 #: An hourly run loads every file; this is for when that run is missed.
 ASK_AGAIN_AFTER = timedelta(minutes=59)
@@ -78,10 +81,10 @@ def by_file(
     catalog: Mapping[JobKey, CatalogEntry],
 ) -> dict[str, dict[JobKey, CatalogEntry]]:
     """Return the jobs by their file's path, and then by key."""
-    found: dict[str, dict[JobKey, CatalogEntry]] = {}
-    for key, known in catalog.items():
-        found.setdefault(known.file, {})[key] = known
-    return found
+    jobs_of: dict[str, dict[JobKey, CatalogEntry]] = {}
+    for key, entry in catalog.items():
+        jobs_of.setdefault(entry.file, {})[key] = entry
+    return jobs_of
 
 
 def mark_of(folder: Path, settings: Iterable[Path], now: datetime) -> str:
@@ -114,81 +117,58 @@ _Facts = tuple[str, int, int, int, int, int]
 
 
 def _facts(path: Path | os.DirEntry[str]) -> _Facts:
-    found = path.stat()
+    status = path.stat()
     return (
         os.fspath(path),
         # The one time that nobody can set.
-        found.st_ctime_ns,
-        found.st_mtime_ns,
-        found.st_size,
-        found.st_ino,
-        found.st_dev,
+        status.st_ctime_ns,
+        status.st_mtime_ns,
+        status.st_size,
+        status.st_ino,
+        status.st_dev,
     )
 
 
 def _facts_of_folder(folder: Path) -> list[_Facts]:
     with os.scandir(folder) as entries:
-        there = [one for one in entries if one.name.endswith(".py")]
-        return sorted(_facts(one) for one in there)
+        return sorted(_facts(entry) for entry in entries if entry.name.endswith(".py"))
 
 
-class Selection:
-    """The job files of a run, and which of them to load."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        catalog: Mapping[JobKey, CatalogEntry],
-        asked: Mapping[str, FileScan],
-        now: datetime,
-    ) -> None:
-        #: As the last run left it.
-        self.catalog = catalog
-        self.asked_before = asked
-        #: The job files that were asked in this run, or need not be.
-        self.asked: dict[str, FileScan] = {}
-        self._settings = settings
-        self._now = now
-        self._files = [file for file in settings.job_files if not file.refused]
-        folders = dict.fromkeys(file.path.parent for file in self._files)
-        #: Before any file is loaded, so that a change meanwhile shows the next time.
-        self._marks = {
-            str(folder): mark_of(folder, settings.files, now) for folder in folders
-        }
-
-    def to_load(
-        self,
-        records: Collection[Record],
-        due: Collection[JobFrequency],
-        *,
-        all_of_them: bool,
-    ) -> tuple[list[JobFile], list[Job]]:
-        """Return the files that this run loads, and the jobs of the others."""
-        known = by_file(self.catalog)
-        files: list[JobFile] = []
-        resting: list[Job] = []
-        for file in self._files:
-            path, mark = str(file.path), self._marks[str(file.path.parent)]
-            before, jobs = self.asked_before.get(path), known.get(path, {})
-            if (
-                all_of_them
-                or before is None
-                or why_load(file, mark, before, jobs, records, due, self._now)
-            ):
-                files.append(file)
-                continue
-            self.asked[path] = before
-            resting += [_entry_facts(key, job) for key, job in jobs.items()]
-        return files, resting
-
-    def note_loaded(self, jobs: Iterable[Job], *, has_warnings: bool) -> None:
-        """Note the files of these jobs as loaded, unless there were warnings."""
-        for job in jobs:
-            mark = self._marks.get(str(Path(job.file).parent))
-            if job.is_own and mark and not has_warnings:
-                before = self.asked_before.get(job.file)
-                self.asked[job.file] = to_note(before, mark, self._now)
+def files_to_load(ctx: RunContext) -> list[JobFile]:
+    """Return the files that this run loads; the jobs of the others count as met."""
+    usable = [file for file in ctx.settings.job_files if not file.refused]
+    # Before any file is loaded, so that a change meanwhile shows the next time.
+    for folder in {file.path.parent for file in usable}:
+        ctx.marks[str(folder)] = mark_of(folder, ctx.settings.files, ctx.began_at)
+    jobs_of = by_file(ctx.catalog)
+    records = list(ctx.session.records.values())
+    all_of_them = bool(ctx.session.lost or ctx.session.old_entries)
+    files: list[JobFile] = []
+    for file in usable:
+        path, mark = str(file.path), ctx.marks[str(file.path.parent)]
+        before, jobs = ctx.scans_before.get(path), jobs_of.get(path, {})
+        if (
+            all_of_them
+            or before is None
+            or why_load(file, mark, before, jobs, records, ctx.due, ctx.began_at)
+        ):
+            files.append(file)
+            continue
+        ctx.scans[path] = before
+        ctx.met.update({key: _job_of(key, entry) for key, entry in jobs.items()})
+    return files
 
 
-def _entry_facts(key: JobKey, job: CatalogEntry) -> Job:
-    return Job(key, job.name, job.file, job.frequency, job.policy, job.contact)
+def note_loaded(ctx: RunContext, jobs: Iterable[Job], *, has_warnings: bool) -> None:
+    """Note the files of these jobs as loaded, unless there were warnings."""
+    for job in jobs:
+        mark = ctx.marks.get(str(Path(job.file).parent))
+        if job.is_own and mark and not has_warnings:
+            before = ctx.scans_before.get(job.file)
+            ctx.scans[job.file] = to_note(before, mark, ctx.began_at)
+
+
+def _job_of(key: JobKey, entry: CatalogEntry) -> Job:
+    return Job(
+        key, entry.name, entry.file, entry.frequency, entry.policy, entry.contact
+    )

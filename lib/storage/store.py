@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 #: The stem of catalog.json; no record's is that.
 CATALOG = "catalog"
+#: The folder of the bundles, of which lib/alerting/store.py has the contents.
+BUNDLES = "bundles"
 
 
 class Remembered(msgspec.Struct, frozen=True):

@@ -19,7 +19,6 @@ from lib.core.jobs import Job, JobFile, JobKey
 from lib.core.messages import Message, fit_mail
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.plugins.discover import job_of_file
 from lib.runner.manager import JobsMet, LostJob, WorkerManager
 from lib.system import process
 from lib.workers.worker import Order
@@ -144,7 +143,6 @@ class Folder:
         workers = WorkerManager(
             content or ini(),
             order_of(order),
-            lambda file: job_of_file(file, CONTACT),
             load_timeout_s=load_timeout_s,
             at_once=at_once,
         )

@@ -38,7 +38,7 @@ from lib.plugins.base import MAX_MAILS
 from lib.report import status
 from lib.report.summary import DUE_WITHIN
 from lib.runner import summaries
-from lib.runner.supervisor import RUN_S
+from lib.runner.context import RUN_S
 from lib.storage import auditlog, quarantine
 from lib.system import log
 from lib.system.process import MAX_PRINTED

@@ -1,6 +1,6 @@
 """What a run remembers survives the run, wherever it is cut off.
 
-``a_run`` goes through the steps of lib/runner/context.py in their order, without the
+``a_run`` goes through the stages of lib/runner/run.py in their order, without the
 workers.
 """
 

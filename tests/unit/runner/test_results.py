@@ -10,7 +10,7 @@ from lib.core.enums import Status
 from lib.core.jobs import JobFile, JobKey
 from lib.core.records import Record
 from lib.core.settings import Problem
-from lib.runner import problems
+from lib.runner import results
 from tests.support.mailing import settings_for
 
 FILE = JobFile(Path("/jobs/Open.py"), "Open", refused="others may write it")
@@ -19,12 +19,12 @@ REFUSED, WRONG = JobKey.of_refused_file(FILE.path), JobKey.of_section("htpp x")
 
 
 def keys(settings):
-    return [facts.key for facts, _result in problems.stand_ins(settings)]
+    return [facts.key for facts, _result in results.stand_ins(settings)]
 
 
 def test_a_wrong_target_fails_under_the_name_its_job_would_have(approved):
     wrong = Problem("url is missing", "settings.cfg:3", "http home")
-    ((facts, result),) = problems.stand_ins(replace(SETTINGS, problems=(wrong,)))
+    ((facts, result),) = results.stand_ins(replace(SETTINGS, problems=(wrong,)))
     assert facts.key == JobKey("HTTPServerChecker", "http home")
     assert (facts.name, facts.contact) == ("http home", SETTINGS.alertcontact)
     assert result.status is Status.FAILING
@@ -33,7 +33,7 @@ def test_a_wrong_target_fails_under_the_name_its_job_would_have(approved):
 
 def test_all_problems_of_a_section_are_one_failure():
     wrong = (Problem("a", "s:1", "http x"), Problem("b", "s:2", "http x"))
-    ((_facts, result),) = problems.stand_ins(replace(SETTINGS, problems=wrong))
+    ((_facts, result),) = results.stand_ins(replace(SETTINGS, problems=wrong))
     assert result.reason.splitlines() == ["s:1: [http x] a", "s:2: [http x] b"]
 
 
@@ -52,14 +52,14 @@ def test_a_warning_is_no_failure():
 
 def test_a_file_that_must_not_be_loaded_fails_by_its_path(approved):
     settings = replace(SETTINGS, job_files=(FILE,))
-    ((facts, result),) = problems.stand_ins(settings)
+    ((facts, result),) = results.stand_ins(settings)
     assert (facts.name, facts.key) == ("Open.py", REFUSED)
     approved(result.reason)
 
 
 def mended(settings, *keys):
     records = [Record(key, "n", failures=1) for key in keys]
-    return [facts.key for facts, _result in problems.mended(settings, records)]
+    return [facts.key for facts, _result in results.mended(settings, records)]
 
 
 def test_what_is_no_longer_wrong_is_ok():
@@ -80,7 +80,7 @@ def test_while_a_folder_cannot_be_used_no_file_of_it_counts_as_gone():
     closed = Problem("others may write to the folder", "s:1", "general")
     settings = replace(SETTINGS, problems=(closed,))
     assert mended(settings, JobKey("Gone"), REFUSED) == []
-    ((facts, _result),) = problems.stand_ins(settings)
+    ((facts, _result),) = results.stand_ins(settings)
     assert facts.name == "settings.cfg [general]"
 
 
