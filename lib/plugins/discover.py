@@ -118,7 +118,8 @@ class _Discoverer(msgspec.Struct):
         cls = getattr(_import(self.file), name, None)
         self.step = f"{name} of {path} cannot be created"
         if isinstance(cls, type) and issubclass(cls, JobBase):
-            self._add(cls(self.ini.parser()), 1)
+            config = self.ini.parser(with_targets=not self.file.ships)
+            self._add(cls(config), 1)
         elif isinstance(cls, type) and issubclass(cls, JobSpawner):
             spawner = cls()
             self.step = f"get_sub_jobs of {path} failed"

@@ -43,6 +43,13 @@ def test_a_section_gives_text_numbers_and_yes_or_no(read):
         section.getint("share")
 
 
+def test_the_jobs_that_ship_see_no_targets(read):
+    ini = read(TEXT + "[http a]\nurl = x\n[email backup]\nuser = y\n")
+    assert ini.parser(with_targets=False).sections() == ["general", "Mine"]
+    assert ini.parser().has_section("http a")
+    assert ini.parser() is ini.parser()
+
+
 def test_everything_else_is_as_in_any_other(read):
     config = read(TEXT).parser()
     standard = configparser.ConfigParser(interpolation=None)
