@@ -13,6 +13,15 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+# The module random does the same: hashlib loads all of OpenSSL.
+try:
+    from _sha2 import sha256  # type: ignore[import-not-found]  # of Python 3.12
+except ImportError:
+    try:
+        from _sha256 import sha256  # type: ignore[import-not-found]  # of 3.11
+    except ImportError:
+        from hashlib import sha256
+
 T = TypeVar("T")
 
 #: Deeper than anything we write or a job should, and far from Python's own limit.
@@ -34,6 +43,11 @@ class Stored(
     msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
 ):
     """A value that can be written as JSON; fields with their default are left out."""
+
+
+def digest(text: bytes) -> str:
+    """Return the SHA-256 of a short text, in hex digits."""
+    return str(sha256(text).hexdigest())
 
 
 def encode(value: Any) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from lib.core.encoding import Count, Moment, Seconds, Stored
+from lib.core.encoding import Count, Moment, Seconds, Stored, digest
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 
 DEFAULT_TIMEOUT_S = 30
@@ -241,5 +240,4 @@ def file_stem(key: JobKey) -> str:
     words = key.identity or key.file
     slug = _NO_WORD.sub("-", words).strip("-").lower()[:60].rstrip("-")
     text = str(key).encode("utf-8", "surrogatepass")
-    digest = hashlib.sha256(text).hexdigest()[:10]
-    return f"{slug or 'job'}-{digest}"
+    return f"{slug or 'job'}-{digest(text)[:10]}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from lib.core.encoding import digest
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.jobs import MAX_TIMEOUT_S, FailureRule, Job, JobFile, JobKey, Policy
 from lib.core.sanitize import harmless, scrubbed
@@ -109,8 +109,7 @@ class JobInspector:
     def _key(self, text: str) -> JobKey:
         words = harmless(scrubbed(text, self._secrets))
         if len(words) > KEY_LENGTH:
-            digest = hashlib.sha256(words.encode()).hexdigest()[:16]
-            words = f"{words[:KEY_LENGTH]}...{digest}"
+            words = f"{words[:KEY_LENGTH]}...{digest(words.encode())[:16]}"
         return JobKey(self._file.name, words)
 
     def _line(self, text: str) -> str:

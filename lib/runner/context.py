@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ from lib.runner.manager import LostJob, WorkerManager
 from lib.storage.auditlog import AuditLog
 from lib.storage.lost import RUN
 from lib.storage.session import StoreSession
-from lib.storage.store import Remembered, State, last_runs
+from lib.storage.store import BUNDLES, Remembered, State, last_runs
 from lib.workers.worker import Order
 
 if TYPE_CHECKING:
@@ -81,6 +83,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     workers: WorkerManager
     #: The older program's state file, if it was read by now.
     old_statefile: str
+    #: Whether a bundle is on disk, which may have to be sent again or removed.
+    has_bundles: bool
     #: With --nomail: the ids of the messages that were queued before this run.
     queued_before: frozenset[str]
 
@@ -157,6 +161,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
                 if old_entries is None
                 else str(settings.old_statefile)
             ),
+            has_bundles=_has_files(settings.state / BUNDLES),
             queued_before=_queued(session) if settings.mail.holds else frozenset(),
             timings=_timings(settings),
         )
@@ -165,6 +170,14 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     def is_frozen(self) -> bool:
         """Return whether nothing is written or sent any more."""
         return bool(self.state.writer.frozen)
+
+
+def _has_files(folder: Path) -> bool:
+    try:
+        return bool(os.listdir(folder))
+    except OSError:
+        # It does not exist yet, or writing into it gives the error.
+        return False
 
 
 def _old_entries(

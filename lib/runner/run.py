@@ -26,7 +26,7 @@ from lib.runner import results
 from lib.runner.context import RUN_S, RunContext, Stop
 from lib.runner.selection import files_to_load
 from lib.storage.lock import Holder
-from lib.storage.store import BUNDLES, State
+from lib.storage.store import State
 from lib.system import orphans, process
 from lib.system.clock import utc_now
 from lib.system.errors import StateError
@@ -224,13 +224,8 @@ def dispatch(ctx: RunContext) -> None:
 
 def _has_mail(ctx: RunContext) -> bool:
     """Return whether a message is queued, or a bundle is not done with."""
-    if any(record.queued for record in ctx.session.records.values()):
-        return True
-    try:
-        return bool(os.listdir(ctx.settings.state / BUNDLES))
-    except OSError:
-        # It does not exist yet, or writing into it gives the error.
-        return False
+    records = ctx.session.records.values()
+    return ctx.has_bundles or any(record.queued for record in records)
 
 
 def _write_audit_log(ctx: RunContext) -> None:

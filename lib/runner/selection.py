@@ -7,7 +7,6 @@ once an hour.  The cases are in ``tests/unit/runner/test_selection.py``.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Collection, Iterable, Mapping
@@ -15,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib.core.encoding import digest
 from lib.core.enums import JobFrequency
 from lib.core.jobs import CatalogEntry, FileScan, Job, JobFile, JobKey
 from lib.core.records import Record
@@ -104,7 +104,7 @@ def mark_of(folder: Path, settings: Iterable[Path], now: datetime) -> str:
     if newest / 1e9 > now.timestamp() - SETTLED_AFTER_S:
         return ""
     text = repr((sys.version, facts))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return digest(text.encode("utf-8", "surrogatepass"))[:32]
 
 
 def _packages() -> list[Path]:

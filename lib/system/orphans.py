@@ -38,6 +38,9 @@ def adopt() -> bool:
 
 def end_all(ours: Collection[int]) -> None:
     """Kill the children of this process that are not ``ours``; name each in the log."""
+    if not _has_children():
+        # The ordinary case, and /proc may list thousands of processes.
+        return
     others = {*ours, *_inherited}
     for _ in range(GENERATIONS):
         orphans = {pid: name for pid, name in _children().items() if pid not in others}

@@ -175,7 +175,7 @@ def test_a_batch_has_a_sum_and_its_records_a_revision(folder):
     (path,) = folder.glob("batch-*.json")
     content = json.loads(path.read_text())
     assert {one["revision"] for one in content["records"]} == {2}
-    assert len(content["sum"]) == 32
+    assert len(content["sum"]) == 8
 
 
 # The program.
