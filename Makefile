@@ -40,7 +40,7 @@ help:
 	@echo 'make bench     how long a run takes on this machine'
 	@echo 'make bench-against   what it costs here, beside other commits, REV="0bca2c4 HEAD"'
 	@echo 'make man       write contrib/checker.1 anew from the tables of --help'
-	@echo 'make docs      write docs/settings.md anew from the tables of options'
+	@echo 'make docs      write docs/settings.md and kinds.md anew from the tables'
 	@echo 'make compile   bytecode of lib and jobs, so that no run has to make it'
 	@echo 'make lock      write the lock files anew from the ranges in setup.cfg'
 	@echo 'make clean     remove caches; .venv, settings.cfg and state/ stay'
@@ -121,7 +121,7 @@ man: venv
 	@$(IN_VENV) -m lib.cli.manpage >contrib/checker.1
 
 docs: venv
-	@$(IN_VENV) -m lib.cli.settings_page >docs/settings.md
+	@$(IN_VENV) -m lib.cli.settings_page
 
 # .venv stays: the crontab names the Python in it.
 clean:

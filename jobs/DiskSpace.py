@@ -1,43 +1,49 @@
-"""[disk NAME]: checks how full a file system is.
-
-The options of the section are in ``lib/config/kinds.py``.
-"""
+"""[disk NAME]: checks how full a file system is."""
 
 from __future__ import annotations
 
-import configparser
 import shutil
-from collections.abc import Iterator
 
 from lib.jobbase import (
     CheckFailed,
     CheckUnknown,
-    JobBase,
-    JobSpawner,
+    Deadline,
+    JobFrequency,
+    Options,
+    Target,
     TargetJob,
-    targets,
+    Values,
+    absolute_path,
+    bytes_,
+    option,
+    percent,
 )
 
 
-class DiskSpace(JobSpawner):
-    """One job per section [disk NAME]."""
-
-    def get_sub_jobs(self, config: configparser.ConfigParser) -> Iterator[JobBase]:
-        """Yield a job for each section."""
-        for target in targets(config, "disk"):
-            yield Disk(config, target)
-
-
-class Disk(TargetJob):
+class DiskSpace(TargetJob):
     """The file system that a path is on."""
 
-    def formerly(self) -> str:
-        """Return an empty text: the older program did not check disks."""
-        return ""
+    kind = "disk"
+    every = JobFrequency.HOUR
+    options: Options = {
+        "path": option(absolute_path, help="any file or folder on the file system"),
+        "fail_percent": option(
+            percent, 90, help="failing if more than this is used", also="limit"
+        ),
+        "warn_percent": option(
+            percent, None, help="a warning if more than this is used"
+        ),
+        "fail_free": option(
+            bytes_, None, below=True, help="failing if less than this is free: 5GB"
+        ),
+        "warn_free": option(
+            bytes_, None, below=True, help="a warning if less than this is free"
+        ),
+    }
 
-    def execute(self) -> bool:
-        """Fail if the file system is fuller than ``limit``."""
-        path, limit = self.given["path"], self.given["limit"]
+    def check(self, target: Target, deadline: Deadline) -> Values:
+        """Return how much is used, in per cent, and what is free."""
+        path = target.path
         try:
             usage = shutil.disk_usage(path)
         except FileNotFoundError as error:
@@ -50,11 +56,15 @@ class Disk(TargetJob):
             raise CheckUnknown(f"{path} cannot be read: {error.strerror}") from error
         if usage.used + usage.free == 0:
             raise CheckUnknown(f"{path} is on a file system without a size")
-        used = percent_used(usage.used, usage.free)
-        if used > limit:
-            free = f"{gigabytes(usage.free)} of {gigabytes(usage.total)} free"
-            raise CheckFailed(f"{path} is {used}% full, limit {limit}%\n{free}")
-        return True
+        self.note = f"{path}: {gigabytes(usage.free)} of {gigabytes(usage.total)} free"
+        return {
+            "used": percent(
+                percent_used(usage.used, usage.free),
+                warn=target.warn_percent,
+                fail=target.fail_percent,
+            ),
+            "free": bytes_(usage.free, warn=target.warn_free, fail=target.fail_free),
+        }
 
 
 def percent_used(used_bytes: int, free_bytes: int) -> int:

@@ -1,21 +1,27 @@
-"""[http NAME]: checks that a web server sends the expected status and text.
-
-The options of the section are in ``lib/config/kinds.py``.
-"""
+"""[http NAME]: checks that a web server sends the expected status and text."""
 
 from __future__ import annotations
 
-import configparser
+import time
 from collections.abc import Iterator, Sequence
 from urllib.parse import urljoin, urlsplit
 
 from lib.jobbase import (
     CheckFailed,
     CheckUnknown,
-    JobBase,
-    JobSpawner,
+    Deadline,
+    Options,
+    Target,
     TargetJob,
-    targets,
+    Values,
+    absolute_path,
+    one_of,
+    option,
+    seconds,
+    statuses,
+    switch,
+    text,
+    url,
 )
 from lib.net import connect, http
 
@@ -28,82 +34,111 @@ MAX_SHOWN = 200
 Ranges = Sequence[tuple[int, int]]
 
 
-class HTTPServerChecker(JobSpawner):
-    """One job per section [http NAME]."""
-
-    def get_sub_jobs(self, config: configparser.ConfigParser) -> Iterator[JobBase]:
-        """Yield a job for each section."""
-        for target in targets(config, "http"):
-            yield Server(config, target)
-
-
-class Server(TargetJob):
+class HTTPServerChecker(TargetJob):
     """One URL."""
+
+    kind = "http"
+    options: Options = {
+        "url": option(url, help="what to fetch; http or https"),
+        "method": option(
+            one_of(("get", "head")),
+            "get",
+            help="get, or head if the text does not matter",
+        ),
+        "expect_status": option(
+            statuses,
+            ((200, 200),),
+            help="which answers are OK: 200, 301-308 or 2xx",
+        ),
+        "expect_text": option(text, "", help="text that must be in the answer"),
+        "redirects": option(
+            one_of(("same_host", "any", "none")),
+            "same_host",
+            help="redirects to follow, at most 5: same_host, any or none",
+        ),
+        "cafile": option(
+            absolute_path, "", help="trust this CA file instead of the system's store"
+        ),
+        "verify": option(
+            switch, True, help="no: do not verify this target's certificate"
+        ),
+        "fail_time": option(
+            seconds, None, help="failing if it takes longer than this: 2s, 500ms"
+        ),
+        "warn_time": option(
+            seconds, None, help="a warning if it takes longer than this"
+        ),
+    }
 
     def formerly(self) -> str:
         """Return a glob that matches the older program's names for this URL."""
         import glob
 
         kind = "<class 'jobs.HTTPServerChecker.HTTPServerChecker.ServerChecker'>"
-        url = self.given["url"]
+        url = self.target.url
         return glob.escape(f"{kind} for {url}|{url}") + "*"
 
-    def execute(self) -> bool:
-        """Fail unless the response has an expected status and the expected text."""
-        if self.given["expect_text"] and self.given["method"] == "head":
+    def check(self, target: Target, deadline: Deadline) -> Values:
+        """Return how long it took until the response was there, as expected."""
+        if target.expect_text and target.method == "head":
             raise CheckUnknown(
                 "expect_text needs method = get: a HEAD response has no body"
             )
+        began = time.monotonic()
         try:
-            return self._follow(connect.Deadline(self.timeout()))
+            follow(target, deadline)
         except (connect.Unreachable, CheckFailed) as error:
             # A server's message may quote the credentials that we sent.
-            url = self.given["url"]
             raise CheckFailed(
-                http.without_credentials(str(error), url),
-                host=error.host or urlsplit(url).hostname or "",
-                cause=http.without_credentials(error.cause, url),
+                http.without_credentials(str(error), target.url),
+                host=error.host or urlsplit(target.url).hostname or "",
+                cause=http.without_credentials(error.cause, target.url),
                 addresses=error.addresses,
             ) from None
-        except connect.NotTried as error:
-            raise CheckUnknown(str(error)) from error
+        took = time.monotonic() - began
+        return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
 
-    def _follow(self, deadline: connect.Deadline) -> bool:
-        """Follow the redirects; return True if the last response is as expected."""
-        url = self.given["url"]
-        for _hop in range(MAX_REDIRECTS + 1):
-            with http.ask(
-                self.given["method"],
-                url,
-                deadline,
-                cafile=self.given["cafile"],
-                verify=self.given["verify"],
-            ) as answer:
-                if not self._is_redirect(answer):
-                    return self._judge(answer)
-                url = next_url(url, answer.location, self.given["redirects"])
-        raise CheckFailed(
-            f"more than {MAX_REDIRECTS} redirects\n"
-            f"the last one is to {http.shown_url(url)}"
-        )
 
-    def _is_redirect(self, answer: http.Answer) -> bool:
-        return (
-            answer.status in _REDIRECTS
-            and bool(answer.location)
-            and self.given["redirects"] != "none"
-            and not is_expected(answer.status, self.given["expect_status"])
-        )
+def follow(target: Target, deadline: Deadline) -> None:
+    """Follow the redirects; raise CheckFailed if the last response is not expected."""
+    url = target.url
+    for _hop in range(MAX_REDIRECTS + 1):
+        with http.ask(
+            target.method,
+            url,
+            deadline,
+            cafile=target.cafile,
+            verify=target.verify,
+        ) as answer:
+            if not is_redirect(target, answer):
+                expect(target, answer)
+                return
+            url = next_url(url, answer.location, target.redirects)
+    raise CheckFailed(
+        f"more than {MAX_REDIRECTS} redirects\n"
+        f"the last one is to {http.shown_url(url)}"
+    )
 
-    def _judge(self, answer: http.Answer) -> bool:
-        if not is_expected(answer.status, self.given["expect_status"]):
-            answer.look()
-            reason = unexpected_status(answer, self.given["expect_status"])
-            raise CheckFailed(reason, addresses=[answer.address])
-        text = self.given["expect_text"]
-        if text and not answer.contains(text):
-            raise CheckFailed(missing_text(answer, text), addresses=[answer.address])
-        return True
+
+def is_redirect(target: Target, answer: http.Answer) -> bool:
+    """Return whether a response is a redirect to follow."""
+    return (
+        answer.status in _REDIRECTS
+        and bool(answer.location)
+        and target.redirects != "none"
+        and not is_expected(answer.status, target.expect_status)
+    )
+
+
+def expect(target: Target, answer: http.Answer) -> None:
+    """Raise CheckFailed if a response has not the expected status and text."""
+    if not is_expected(answer.status, target.expect_status):
+        answer.look()
+        reason = unexpected_status(answer, target.expect_status)
+        raise CheckFailed(reason, addresses=[answer.address])
+    if target.expect_text and not answer.contains(target.expect_text):
+        reason = missing_text(answer, target.expect_text)
+        raise CheckFailed(reason, addresses=[answer.address])
 
 
 def is_expected(status: int, ranges: Ranges) -> bool:

@@ -23,7 +23,6 @@ from lib.jobbase import (
     Peer,
     Peers,
     peers_of,
-    targets,
 )
 from lib.net import http
 from lib.peers import templates
@@ -38,7 +37,7 @@ class PeerChecker(JobSpawner):
     def get_sub_jobs(self, config: configparser.ConfigParser) -> Iterator[JobBase]:
         """Yield a job for each peer."""
         peers = peers_of(config)
-        uplink = Uplink(peers.peers, lambda kind: targets(config, kind))
+        uplink = Uplink(peers.peers)
         for number, peer in enumerate(peers.peers):
             yield PeerJob(config, peer, peers, uplink, is_first=number == 0)
 
@@ -174,7 +173,8 @@ class PeerJob(JobBase):
     # Our own connection.
 
     def _uplink_is_down(self) -> bool:
-        return self.uplink.is_down(self.peer, self._checker.mail)
+        context = self._checker
+        return self.uplink.is_down(self.peer, context.mail, context.ini)
 
     def _notify_of_uplink(self) -> None:
         """Mail alertcontact once; only the job of the first peer does."""

@@ -1,59 +1,72 @@
-"""[tcp NAME]: checks that a port accepts connections and sends what is expected.
-
-The options of the section are in ``lib/config/kinds.py``.
-"""
+"""[tcp NAME]: checks that a port accepts connections and sends what is expected."""
 
 from __future__ import annotations
 
-import configparser
-from collections.abc import Iterator
+import time
 
-from lib.jobbase import CheckFailed, JobBase, JobSpawner, TargetJob, targets
+from lib.jobbase import (
+    Deadline,
+    Options,
+    Target,
+    TargetJob,
+    Values,
+    escaped,
+    host,
+    one_of,
+    option,
+    port,
+    seconds,
+)
 from lib.net import connect
 
 #: The most that is read while waiting for the expected bytes.
 MAX_BYTES = 65_536
 
 
-class TCPServerChecker(JobSpawner):
-    """One job per section [tcp NAME]."""
-
-    def get_sub_jobs(self, config: configparser.ConfigParser) -> Iterator[JobBase]:
-        """Yield a job for each section."""
-        for target in targets(config, "tcp"):
-            yield Port(config, target)
-
-
-class Port(TargetJob):
+class TCPServerChecker(TargetJob):
     """One port of one host."""
+
+    kind = "tcp"
+    options: Options = {
+        "host": option(host, help="a name or an address"),
+        "port": option(port, help="1 to 65535"),
+        "send": option(escaped, b"", help=r"text to send; \r \n \t \xNN work"),
+        "expect": option(escaped, b"", help="text that must be in the answer"),
+        "family": option(
+            one_of(("any", "ipv4", "ipv6")),
+            "any",
+            help="ipv4 or ipv6: try only such addresses",
+        ),
+        "fail_time": option(
+            seconds, None, help="failing if it takes longer than this: 2s, 500ms"
+        ),
+        "warn_time": option(
+            seconds, None, help="a warning if it takes longer than this"
+        ),
+    }
 
     def formerly(self) -> str:
         """Return a glob that matches the older program's names for this port."""
         import glob
 
         kind = "<class 'jobs.TCPServerChecker.TCPServerChecker.ServerChecker'>"
-        host, port = self.given["host"], self.given["port"]
+        host, port = self.target.host, self.target.port
         rest = f"({host}:{port})|{host}|{port}|"
         return f"{glob.escape(kind)} for *{glob.escape(rest)}*"
 
-    def execute(self) -> bool:
-        """Fail unless one address of the host responds as expected."""
-        deadline = connect.Deadline(self.timeout())
-        host, port = self.given["host"], self.given["port"]
-        try:
-            connect.connect(
-                host, port, deadline, self.given["family"], self._talk
-            ).close()
-        except connect.Unreachable as error:
-            raise CheckFailed.about(error) from error
-        return True
+    def check(self, target: Target, deadline: Deadline) -> Values:
+        """Return how long it took until one address of the host had responded."""
 
-    def _talk(self, sock: connect.TimedSocket) -> None:
-        """Send ``send`` and wait for ``expect``; raise Unreachable if that fails."""
-        if self.given["send"]:
-            sock.sendall(self.given["send"])
-        if self.given["expect"]:
-            wait_for(sock, self.given["expect"])
+        def talk(sock: connect.TimedSocket) -> None:
+            if target.send:
+                sock.sendall(target.send)
+            if target.expect:
+                wait_for(sock, target.expect)
+
+        began = time.monotonic()
+        connect.connect(target.host, target.port, deadline, target.family, talk).close()
+        took = time.monotonic() - began
+        return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
 
 
 def wait_for(sock: connect.TimedSocket, wanted: bytes) -> None:

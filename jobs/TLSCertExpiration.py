@@ -1,23 +1,27 @@
 """[tls NAME]: checks that a certificate is trusted and how long it is valid.
 
-The options of the section are in ``lib/config/kinds.py``.  To support STARTTLS of
-another protocol, write a function that talks up to the handshake and give it a row in
-STARTTLS.
+To support STARTTLS of another protocol, write a function that talks up to the handshake
+and give it a row in STARTTLS.
 """
 
 from __future__ import annotations
 
-import configparser
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from lib.jobbase import (
-    CheckFailed,
-    CheckUnknown,
-    JobBase,
-    JobSpawner,
+    Deadline,
+    JobFrequency,
+    Options,
+    Target,
     TargetJob,
-    targets,
+    Values,
+    absolute_path,
+    count,
+    host,
+    one_of,
+    option,
+    port,
+    whole,
 )
 from lib.net import connect, tls
 
@@ -28,54 +32,66 @@ MAX_BYTES = 16_384
 REMEMBERED = timedelta(days=32)
 
 
-class TLSCertExpiration(JobSpawner):
-    """One job per section [tls NAME]."""
-
-    def get_sub_jobs(self, config: configparser.ConfigParser) -> Iterator[JobBase]:
-        """Yield a job for each section."""
-        for target in targets(config, "tls"):
-            yield Cert(config, target)
-
-
-class Cert(TargetJob):
+class TLSCertExpiration(TargetJob):
     """The certificate of one port of one host."""
+
+    kind = "tls"
+    every = JobFrequency.DAY
+    options: Options = {
+        "host": option(host, help="a name or an address"),
+        "port": option(port, 443, help="1 to 65535"),
+        "fail_days": option(
+            whole(0, 3650, "days"),
+            14,
+            below=True,
+            also="days",
+            help="failing if the certificate has fewer days left",
+        ),
+        "warn_days": option(
+            whole(0, 3650, "days"),
+            None,
+            below=True,
+            help="a warning if it has fewer days left",
+        ),
+        "starttls": option(
+            one_of(("smtp", "imap")),
+            "",
+            help="smtp or imap: the server starts without TLS",
+        ),
+        "cafile": option(
+            absolute_path, "", help="trust this CA file instead of the system's store"
+        ),
+        "family": option(
+            one_of(("any", "ipv4", "ipv6")),
+            "any",
+            help="ipv4 or ipv6: try only such addresses",
+        ),
+    }
 
     def formerly(self) -> str:
         """Return a glob that matches the older program's names for this host."""
         import glob
 
         kind = "<class 'jobs.TLSCertExpiration.TLSCertExpiration.CertChecker'>"
-        host = self.given["host"]
+        host = self.target.host
         return glob.escape(f"{kind} for {host}|{host}") + "*"
 
-    def execute(self) -> bool:
-        """Fail if the certificate is not trusted or expires in less than ``days``."""
-        deadline = connect.Deadline(self.timeout())
-        host = self.given["host"]
-        try:
-            with tls.secure(
-                host,
-                self.given["port"],
-                deadline,
-                tls.trust(self.given["cafile"]),
-                self.given["family"],
-                STARTTLS[self.given["starttls"]],
-            ) as sock:
-                der = sock.getpeercert(binary_form=True) or b""
-        except connect.Unreachable as error:
-            raise CheckFailed.about(error) from error
-        except connect.NotTried as error:
-            raise CheckUnknown(str(error)) from error
+    def check(self, target: Target, deadline: Deadline) -> Values:
+        """Return how many days a trusted certificate has left."""
+        with tls.secure(
+            target.host,
+            target.port,
+            deadline,
+            tls.trust(target.cafile),
+            target.family,
+            STARTTLS[target.starttls],
+        ) as sock:
+            der = sock.getpeercert(binary_form=True) or b""
         ends_at, now = tls.read_certificate(der).not_after, datetime.now(UTC)
         self._remember(ends_at, now)
-        trouble = ends_too_soon(ends_at, now, self.given["days"])
-        if trouble:
-            raise CheckFailed(
-                f"the certificate of {host} {trouble}",
-                host=host,
-                cause=f"the certificate {trouble}",
-            )
-        return True
+        self.note = f"the certificate of {target.host} expires on {ends_at:%Y-%m-%d}"
+        left = days_left(ends_at, now)
+        return {"days": count(left, warn=target.warn_days, fail=target.fail_days)}
 
     def _remember(self, ends_at: datetime, now: datetime) -> None:
         """Keep when the certificate expires, but only if that is soon.
@@ -88,18 +104,9 @@ class Cert(TargetJob):
             self.memory.pop("expires", None)
 
 
-def ends_too_soon(ends_at: datetime, now: datetime, days: int) -> str:
-    """Return that a certificate expires in less than ``days``; empty if it does not."""
-    left = ends_at - now
-    if left >= timedelta(days=days):
-        return ""
-    if left.days == 0:
-        when = "less than a day"
-    elif left.days == 1:
-        when = "1 day"
-    else:
-        when = f"{left.days} days"
-    return f"expires in {when}, on {ends_at:%Y-%m-%d} (limit: {days} days)"
+def days_left(ends_at: datetime, now: datetime) -> float:
+    """Return how many days are left, with one digit, rounded down."""
+    return (ends_at - now) // timedelta(days=0.1) / 10
 
 
 def smtp_starttls(sock: connect.TimedSocket) -> None:

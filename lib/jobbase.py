@@ -1,16 +1,34 @@
-"""What job files import: derive your class from JobBase, or from JobSpawner.
+"""What job files import: derive your class from JobBase, JobSpawner or TargetJob.
 
-``help(JobBase)`` says how to write a job; docs/jobs.md has one to start from.
+``help(JobBase)`` says how to write a job, ``help(TargetJob)`` how to write a kind of
+target; docs/jobs.md has one of each to start from.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from lib.config.fields import (
+    absolute_path,
+    addresses,
+    escaped,
+    host,
+    one_of,
+    plain,
+    port,
+    secret,
+    statuses,
+    switch,
+    text,
+    url,
+    whole,
+)
 from lib.core.enums import (
     JobFailureCountMinimumBeforeNotification,
     JobFailureNotificationFrequency,
     JobFrequency,
 )
-from lib.core.jobs import MAX_TIMEOUT_S, Target
+from lib.core.jobs import MAX_TIMEOUT_S
 from lib.core.results import Threshold, Unit, Value
 from lib.core.settings import Peer, Peers
 from lib.plugins.base import (
@@ -22,28 +40,71 @@ from lib.plugins.base import (
     JobSpawner,
     send_round_trip,
 )
-from lib.plugins.target import TargetJob, email_option, peers_of, targets
+from lib.plugins.kind import (
+    Options,
+    Target,
+    bytes_,
+    count,
+    option,
+    per_second,
+    percent,
+    seconds,
+)
+from lib.plugins.target import TargetJob, Values, email_option, peers_of
+
+if TYPE_CHECKING:
+    from lib.net.connect import Deadline
 
 __all__ = [
     "CheckFailed",
     "CheckPending",
     "CheckUnknown",
     "CheckWarning",
+    "Deadline",
     "JobBase",
     "JobFailureCountMinimumBeforeNotification",
     "JobFailureNotificationFrequency",
     "JobFrequency",
     "JobSpawner",
+    "MAX_TIMEOUT_S",
+    "Options",
     "Peer",
     "Peers",
-    "MAX_TIMEOUT_S",
     "Target",
     "TargetJob",
     "Threshold",
     "Unit",
     "Value",
+    "Values",
+    "absolute_path",
+    "addresses",
+    "bytes_",
+    "count",
     "email_option",
+    "escaped",
+    "host",
+    "one_of",
+    "option",
     "peers_of",
+    "per_second",
+    "percent",
+    "plain",
+    "port",
+    "seconds",
+    "secret",
     "send_round_trip",
-    "targets",
+    "statuses",
+    "switch",
+    "text",
+    "url",
+    "whole",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return Deadline, whose module is imported where a job file asks for it."""
+    if name == "Deadline":
+        from lib.net.connect import Deadline
+
+        return Deadline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -145,6 +145,13 @@ MODES: dict[str, Mode] = {
         takes_json=True,
         takes_jobs=True,
     ),
+    "kinds": Mode(
+        "show:kinds",
+        "what can be checked, or the options of one kind",
+        words="[KIND]",
+        most_words=1,
+        takes_json=True,
+    ),
     "run": Mode(
         "tryout:run_jobs",
         "run these jobs now; keep no state, send no mail",

@@ -1,16 +1,16 @@
-"""The page of all settings, ``docs/settings.md``, made of the tables of options.
+"""The pages docs/settings.md and docs/kinds.md, made of the tables of options.
 
-``make docs`` writes it: ``python -m lib.cli.settings_page``.
+``make docs`` writes them: ``python -m lib.cli.settings_page``.
 """
 
 from __future__ import annotations
 
-import enum
 import textwrap
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from lib.config.kinds import KINDS, Kind
+from msgspec.structs import replace
+
 from lib.config.options import (
     DEFAULTS,
     LAYOUT_OPTIONS,
@@ -19,8 +19,9 @@ from lib.config.options import (
     REQUIRED,
     SECTIONS,
     Option,
+    written,
 )
-from lib.core.secret import Secret
+from lib.core.jobs import KIND_FILES, JobFile, KindInfo, OptionInfo
 
 NOTHING = "—"
 WIDTH = 88
@@ -138,16 +139,26 @@ This makes two jobs, `http shop/www1.example.com` and `http shop/www2.example.co
 last section says what differs for one host. `checker.py -m show 'http shop/*'` prints
 each as it counts, and where each value comes from.
 """
-_TARGETS = """\
-## Targets
+_KINDS = """\
+# Kinds of targets
 
-Each target is one section, `[kind name]`. The name is what mails say, and the
-target's history belongs to it; everything else may change. The options of `[defaults]`
-work in each of these sections too, and so do those of the second table. Until its first
-run a target is `not run yet` in `-m list`.
+Each target is one section, `[KIND NAME]`. The name is what mails say, and the
+target's history belongs to it; everything else may change. `./checker.py -m kinds`
+lists the kinds, those of your own job files too; `-m kinds KIND` the options of one.
 
-| kind | checked every | job file |
-|---|---|---|
+- Thresholds are options `warn_...` and `fail_...`. A number may have a unit, such as
+  `500ms`, `2s`, `5GB` or `90%`. A range, such as `1..15`, asks for a number within it.
+- With several thresholds the worst one decides. With `need = all` it takes all of them
+  at once.
+- A wrong option is a failing job of the target's name, and everything else runs.
+"""
+_COMMON = """\
+## Every kind
+
+These options work in each of these sections, and so do those of
+[\\[defaults\\]](settings.md#defaults): `every`, `notify`, `failures`, `contact`,
+`timeout` and the others there. Until its first run a target is `not run yet` in
+`-m list`.
 """
 #: What stands for None, by the option.
 WHERE_NOT_GIVEN = {
@@ -166,10 +177,37 @@ def _lines() -> Iterator[str]:
     yield _HEAD
     for section, options in SECTIONS.items():
         yield from _section(section, _about(section), options)
-    yield _TARGETS.rstrip("\n")
-    for name, kind in KINDS.items():
-        yield f"| `{name}` | {kind.every} | `jobs/{kind.file}.py` |"
+    yield "## Targets"
     yield ""
+    yield "The kinds of targets and their options are in [kinds.md](kinds.md)."
+    yield ""
+    yield _LAYOUT
+    yield from _table(LAYOUT_OPTIONS)
+
+
+def kinds_page(kinds: Sequence[KindInfo]) -> str:
+    """Return the page of the kinds as Markdown."""
+    return "\n".join(_lines_of_kinds(kinds)) + "\n"
+
+
+def _lines_of_kinds(kinds: Sequence[KindInfo]) -> Iterator[str]:
+    yield _KINDS
+    yield "| kind | checked every | what it does |"
+    yield "|---|---|---|"
+    for kind in kinds:
+        yield f"| [`{kind.kind}`](#{kind.kind}-name) | {kind.every} | {kind.about} |"
+    yield ""
+    for kind in kinds:
+        yield f"## [{kind.kind} NAME]"
+        yield ""
+        yield f"Checked every {kind.every} unless `every` says otherwise."
+        yield ""
+        yield "| option | default | what it is for |"
+        yield "|---|---|---|"
+        for name, info in kind.options.items():
+            yield f"| `{name}` | {_default_of(info)} | {_purpose(info)} |"
+        yield ""
+    yield _COMMON
     yield from _table(
         {
             name: option
@@ -177,12 +215,27 @@ def _lines() -> Iterator[str]:
             if name not in DEFAULTS
         }
     )
-    yield ""
-    yield _LAYOUT
-    yield from _table(LAYOUT_OPTIONS)
-    yield ""
-    for name, kind in KINDS.items():
-        yield from _section(f"{name} NAME", _of_kind(kind), kind.options)
+
+
+def _default_of(info: OptionInfo) -> str:
+    if info.required:
+        return "must be given"
+    return f"`{info.default}`" if info.default else NOTHING
+
+
+def _purpose(info: OptionInfo) -> str:
+    purpose = info.help.replace("|", r"\|")
+    return f"{purpose}; `{info.also}` is another name" if info.also else purpose
+
+
+def shipped_kinds(folder: Path) -> list[KindInfo]:
+    """Return the kinds of the job files that ship, which are in a folder."""
+    from lib.plugins.discover import kind_of
+
+    return [
+        replace(kind_of(JobFile(folder / f"{name}.py", name)), file=f"jobs/{name}.py")
+        for name in KIND_FILES.values()
+    ]
 
 
 def _section(title: str, about: str, options: Mapping[str, Option]) -> Iterator[str]:
@@ -198,10 +251,6 @@ def _about(section: str) -> str:
     old = [name for name, now in OLD_NAMES.items() if now == section]
     also = "".join(f" `[{name}]` is its old name and still works." for name in old)
     return f"{_ABOUT[section]}{also}"
-
-
-def _of_kind(kind: Kind) -> str:
-    return f"Checked every {kind.every} unless `every` says otherwise."
 
 
 def _table(options: Mapping[str, Option]) -> Iterator[str]:
@@ -221,22 +270,9 @@ def _default(name: str, option: Option) -> str:
     return f"`{words}`" if words else NOTHING
 
 
-def written(value: Any) -> str:
-    """Return a value as settings.cfg has it; empty if there is none."""
-    if value in ("", (), b"", Secret()):
-        return ""
-    if isinstance(value, enum.Enum):
-        return str(value.value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, tuple) and isinstance(value[0], tuple):
-        return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in value)
-    if isinstance(value, tuple):
-        return ":".join(map(str, value))
-    return str(value)
-
-
 if __name__ == "__main__":
-    print(settings_page(), end="")
+    root = Path(__file__).parents[2]
+    (root / "docs" / "settings.md").write_text(settings_page(), "utf-8")
+    (root / "docs" / "kinds.md").write_text(
+        kinds_page(shipped_kinds(root / "jobs")), "utf-8"
+    )

@@ -129,14 +129,17 @@ def show(args: argparse.Namespace) -> int:
     from lib.cli import show_settings
     from lib.config.fields import nearest
     from lib.config.ini import read_ini
-    from lib.config.kinds import KINDS
     from lib.report import table
+    from lib.runner import adhoc
 
     settings = settings_of(args)
-    tables = {kind: known.table for kind, known in KINDS.items()}
+    loaded = adhoc.meet(settings)
+    tables = show_settings.tables_of(loaded.kinds)
     # Read again, because the sections that are wrong were taken out.
     ini = read_ini(settings.path).ini
-    named, unmatched = show_settings.sections(ini, args.words, tables, settings.secrets)
+    named, unmatched = show_settings.sections(
+        ini, args.words, tables, settings.secrets, loaded.problems
+    )
     for pattern in unmatched:
         hint = nearest(pattern, ini)
         print(f"checker: there is no section {pattern!r}{hint}", file=sys.stderr)
@@ -152,6 +155,37 @@ def show(args: argparse.Namespace) -> int:
         print(f"[{title}]")
         table.show(show_settings.COLUMNS, rows, as_json=False, out=sys.stdout)
     return TROUBLE if unmatched else OK
+
+
+def kinds(args: argparse.Namespace) -> int:
+    """Print the kinds of targets, or the options of one."""
+    from lib.cli import show_settings
+    from lib.config.fields import nearest
+    from lib.report import table
+    from lib.runner import adhoc
+
+    settings = settings_of(args)
+    known = {kind.kind: kind for kind in adhoc.meet(settings).kinds}
+    if not args.words:
+        rows = [
+            {
+                "kind": kind.kind,
+                "every": kind.every.value,
+                "what": kind.about,
+                "file": kind.file,
+            }
+            for kind in known.values()
+        ]
+        table.show(("kind", "every", "what"), rows, as_json=args.json, out=sys.stdout)
+        return OK
+    (word,) = args.words
+    if word not in known:
+        hint = nearest(word, known) or f"; the kinds are {', '.join(sorted(known))}"
+        print(f"checker: there is no kind {word!r}{hint}", file=sys.stderr)
+        return TROUBLE
+    rows = list(show_settings.option_rows(known[word]))
+    table.show(show_settings.OPTION_COLUMNS, rows, as_json=args.json, out=sys.stdout)
+    return OK
 
 
 def crontab(args: argparse.Namespace) -> int:

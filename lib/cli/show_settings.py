@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from lib.cli.settings_page import WHERE_NOT_GIVEN, written
-from lib.config.fields import is_secret_name, secret
-from lib.config.options import OLD_NAMES, REQUIRED, SECTIONS, Option
+from msgspec.structs import replace
+
+from lib.cli.settings_page import WHERE_NOT_GIVEN
+from lib.config.fields import is_secret_name, plain, secret
+from lib.config.options import (
+    OLD_NAMES,
+    POLICY_OPTIONS,
+    REQUIRED,
+    SECTIONS,
+    Option,
+    written,
+)
 from lib.config.peers import peer_options
-from lib.config.targets import TargetSection, target_sections, typed
+from lib.config.targets import TargetSection, target_sections
 from lib.core.ini import IniFile, OptionValue
+from lib.core.jobs import KindInfo, OptionInfo
 from lib.core.sanitize import scrubbed
 from lib.core.secret import Secrets
+from lib.core.settings import Problem
 
 COLUMNS = ("option", "value", "from")
+OPTION_COLUMNS = ("option", "default", "purpose")
 _PEER_KEY = re.compile(r"(,\s*key(?:_command)?\s*=).*")
 #: The options of each kind.
 Tables = Mapping[str, Mapping[str, Option]]
 
 
 def sections(
-    ini: IniFile, patterns: Sequence[str], tables: Tables, secrets: Secrets
+    ini: IniFile,
+    patterns: Sequence[str],
+    tables: Tables,
+    secrets: Secrets,
+    problems: Iterable[Problem] = (),
 ) -> tuple[dict[str, list[dict[str, str]]], list[str]]:
     """Return the rows of each section that a pattern names, and the unmatched patterns.
 
-    ``tables`` has the options of each kind.  A section about Checker itself is there
-    also if the file does not have it.  No secret is in the rows.
+    ``tables`` has the options of each kind, ``problems`` what is wrong in targets.  A
+    section about Checker itself is there also if the file does not have it.  No secret
+    is in the rows.
     """
     known = dict(_all(ini, tables))
+    for problem in problems:
+        if problem.section in known:
+            known[problem.section].append(_row("error", problem.text, problem.where))
     named: dict[str, list[dict[str, str]]] = {}
     unmatched = []
     for pattern in patterns:
@@ -39,6 +59,42 @@ def sections(
         if not titles:
             unmatched.append(pattern)
     return named, unmatched
+
+
+def tables_of(kinds: Iterable[KindInfo]) -> dict[str, dict[str, Option]]:
+    """Return all options of each kind, those of every kind included."""
+    return {
+        kind.kind: {
+            **{name: _option(info) for name, info in kind.options.items()},
+            **POLICY_OPTIONS,
+            "every": replace(POLICY_OPTIONS["every"], default=kind.every),
+        }
+        for kind in kinds
+    }
+
+
+def option_rows(kind: KindInfo) -> Iterator[dict[str, str]]:
+    """Yield a row for each option of a kind: its default, and what it is for."""
+    for name, option in tables_of([kind])[kind.kind].items():
+        if option.default is REQUIRED:
+            default = "(must be given)"
+        elif option.default is None:
+            default = WHERE_NOT_GIVEN.get(name, "").replace("`", "")
+        else:
+            default = written(option.default)
+        purpose = option.help
+        if option.also:
+            purpose = f"{purpose}; also {option.also}"
+        yield {"option": name, "default": default, "purpose": purpose}
+
+
+def _option(info: OptionInfo) -> Option:
+    return Option(
+        secret if info.is_secret else plain,
+        REQUIRED if info.required else info.default,
+        info.help,
+        info.also,
+    )
 
 
 def _matches(title: str, pattern: str) -> bool:
@@ -72,14 +128,9 @@ def _rows_of_section(ini: IniFile, title: str) -> Iterator[dict[str, str]]:
 def _rows_of_target(
     ini: IniFile, target: TargetSection, table: Mapping[str, Option]
 ) -> Iterator[dict[str, str]]:
-    """Yield the rows of a target, and what is wrong with it in the last ones."""
+    """Yield the rows of a target."""
     yield from _given(target.title, target.options, table)
     yield from _by_default(ini, target.options, table, "default of the kind")
-    if target.problem:
-        yield _row("error", target.problem, "")
-        return
-    for problem in typed(target, table)[1]:
-        yield _row("error", problem.text, problem.where)
 
 
 def _given(
@@ -103,7 +154,7 @@ def _by_default(
             where = f"{ini.where('general', 'alertcontact')} [general]"
             yield _row(name, ini.get("general", "alertcontact"), where)
         elif option.default is None:
-            yield _row(name, "", WHERE_NOT_GIVEN[name])
+            yield _row(name, "", WHERE_NOT_GIVEN.get(name, ""))
         else:
             yield _row(name, written(option.default), default)
 

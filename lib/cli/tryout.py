@@ -80,6 +80,7 @@ def drill(args: argparse.Namespace) -> int:
 
 
 def validate(args: argparse.Namespace) -> int:
+    from lib.config.ini import in_order
     from lib.config.load import SettingsError
     from lib.report import table
     from lib.report.rows import PROBLEM_COLUMNS, problem_rows
@@ -92,7 +93,9 @@ def validate(args: argparse.Namespace) -> int:
         settings, problems = None, error.problems
     if settings is not None:
         loaded = adhoc.meet(settings)
-        problems = (*settings.problems, *adhoc.problems_of(settings, loaded))
+        sections = (*settings.problems, *loaded.problems)
+        in_files = in_order(sections, settings.ini.names)
+        problems = (*in_files, *adhoc.problems_of(settings, loaded))
         problems = tuple(problem for problem in problems if not problem.note)
     if problems or args.json:
         rows = problem_rows(problems)

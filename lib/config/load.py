@@ -1,6 +1,7 @@
 """Loads settings.cfg as Settings, or reports every problem at once.
 
-The options are in the tables of ``lib/config/options.py`` and ``lib/config/kinds.py``.
+The options are in the tables of ``lib/config/options.py``; those of a kind are in its
+job file, and are read by the worker that runs it.
 Only what makes a run impossible is fatal: an unreadable file, a wrong value in
 [general] or [email], a password that others can read.
 """
@@ -19,14 +20,13 @@ from msgspec.structs import replace
 
 from lib.config.ini import IniError, in_order, read_ini
 from lib.config.jobfiles import find_job_files
-from lib.config.kinds import KINDS, SYSTEM_JOBS
 from lib.config.mail import read_mail
 from lib.config.options import OLD_NAMES, SECTIONS
 from lib.config.peers import find_keys, peer_options, peers_in, without_ourselves
 from lib.config.secrets import file_problems, secrets_in
-from lib.config.sections import check_targets, read_section, title_of
+from lib.config.sections import Kinds, check_titles, read_section, title_of
 from lib.core.ini import IniFile
-from lib.core.jobs import JobFile
+from lib.core.jobs import SHIPPED, JobFile
 from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
 from lib.core.settings import AnswerEndpoint, Limits, Problem, Settings, SummaryTimes
@@ -72,7 +72,7 @@ def load_settings(
     ini, folder = content.ini, path.parent
     problems = [*content.problems, *file_problems(ini)]
     tables = _read_tables(ini, problems)
-    general, defaults = tables["general"], tables["defaults"]
+    general = tables["general"]
     job_files, wrong = _find_jobs(folder, general, jobs, base)
     jobs_line = "" if jobs else ini.where("general", "jobs")
     problems += [
@@ -84,8 +84,9 @@ def load_settings(
     keys = [peer.key for peer in peers.peers]
     # Also those of sections that are taken out because something in them is wrong.
     secrets = secrets_in(ini, [*(account.password for account in accounts), *keys])
-    own = {file.name for file in job_files if not file.ships}
-    problems += check_targets(ini, content.broken, defaults, own)
+    own = [file for file in job_files if not file.ships]
+    kinds = Kinds(file for file in own if not file.refused)
+    problems += check_titles(ini, content.broken, kinds, {file.name for file in own})
     problems += wrong_mail
     ordered = _for_people(in_order(problems, ini.names), secrets)
     if any(problem.fatal for problem in ordered):
@@ -232,8 +233,7 @@ def _find_jobs(
     folder: Path, general: dict[str, Any], jobs: Sequence[Path], base: Path
 ) -> tuple[tuple[JobFile, ...], tuple[Problem, ...]]:
     own = jobs or [_beside(folder, path) for path in general.get("jobs", ())]
-    shipped = {*SYSTEM_JOBS, *(kind.file for kind in KINDS.values())}
-    return find_job_files(base / "jobs", [path.absolute() for path in own], shipped)
+    return find_job_files(base / "jobs", [path.absolute() for path in own], SHIPPED)
 
 
 def _beside(folder: Path, path: str) -> Path:

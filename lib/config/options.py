@@ -6,6 +6,7 @@ readers are those of ``lib/config/fields.py`` and those below.
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,6 +43,7 @@ from lib.config.fields import (
 )
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.jobs import MAX_TIMEOUT_S, FailureRule
+from lib.core.results import Threshold, Unit, amount_words
 from lib.core.secret import Secret
 
 _SECURITY = ("starttls", "tls", "none")
@@ -67,6 +69,10 @@ class Option(msgspec.Struct, frozen=True):
     help: str = ""
     #: Another name of it, from before.
     also: str = ""
+    #: What the number counts, if it is one with a unit.
+    unit: Unit | None = None
+    #: For a threshold: it is the lowest number that is allowed, not the highest.
+    below: bool = False
 
 
 def read_options(
@@ -87,7 +93,7 @@ def read_options(
             # Several words may be a line without its "=", with a password in it.
             first, *more = word.split()
             words = shown("", first) + (" ..." if more else "")
-            wrong[word] = f"unknown option {words!r}{nearest(word, options)}"
+            wrong[word] = f"unknown option {words!r}{nearest(word, [*options, *names])}"
             continue
         if word != name and name in given:
             wrong[word] = (
@@ -97,7 +103,8 @@ def read_options(
         try:
             values[name] = option.read(raw.strip())
         except ValueError as error:
-            wrong[word] = f"{word} = {shown(word, raw)}: {error}"
+            given_as = "***" if option.read is secret else shown(word, raw)
+            wrong[word] = f"{word} = {given_as}: {error}"
     for name, option in options.items():
         is_given = name in given or option.also in given
         if option.default is REQUIRED and not is_given:
@@ -113,6 +120,26 @@ def hint_of(raw: str) -> str:
     if re.search(r"\s[#;]", raw):
         return "; a comment needs a line of its own"
     return ""
+
+
+def written(value: Any, unit: Unit | None = None) -> str:
+    """Return a value as settings.cfg has it; empty if there is none."""
+    if value in (None, "", (), b"", Secret()):
+        return ""
+    if isinstance(value, Threshold):
+        ends = [end for end in (value.low, value.high) if end is not None]
+        return "..".join(amount_words(end, unit or Unit.COUNT) for end in ends)
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple) and isinstance(value[0], tuple):
+        return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in value)
+    if isinstance(value, tuple):
+        return ":".join(map(str, value))
+    return str(value)
 
 
 #: The ways to give an option of type secret: itself, or where it is.

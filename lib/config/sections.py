@@ -6,14 +6,14 @@ A problem in one target never stops the others: its section is left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from msgspec.structs import replace
 
 from lib.config.fields import nearest
 from lib.config.ini import VITAL
-from lib.config.kinds import KINDS, read_target
 from lib.config.options import (
     OLD_NAMES,
     REQUIRED,
@@ -24,6 +24,7 @@ from lib.config.options import (
 )
 from lib.config.targets import TEMPLATE
 from lib.core.ini import IniFile
+from lib.core.jobs import KIND_FILES, JobFile
 from lib.core.secret import Secret
 from lib.core.settings import Problem
 
@@ -35,6 +36,10 @@ _OURS = (*SECTIONS, *OLD_NAMES)
 #: The defaults for which an empty value needs no warning.
 _NOTHING = (REQUIRED, None, "", (), Secret())
 _NO_VALUE = "no value is given, so the default applies; give one, or delete the line"
+#: How a job file of one's own says which kind it is.
+_KIND_LINE = re.compile(
+    r"""(?m)^\s+kind(?:\s*:[^=\n]+)?\s*=\s*["']([a-z][a-z0-9_-]*)["']"""
+)
 _JOB_SECTION_HINT = "; a section for a job of your own is named after its file"
 
 
@@ -65,47 +70,39 @@ def read_section(
     return values, problems
 
 
-def check_targets(
-    ini: IniFile,
-    broken: Collection[str],
-    defaults: Mapping[str, Any],
-    job_names: Collection[str],
+def check_titles(
+    ini: IniFile, broken: Collection[str], own_kinds: Kinds, job_names: Collection[str]
 ) -> list[Problem]:
-    """Return the problems of the sections ``[kind name]``.
+    """Return the problems of the titles of all sections but our own.
 
-    A section whose first word is in ``job_names`` is left to that job class.  A faulty
-    section, also one of ``broken``, is removed from ``ini``, where jobs would find it.
+    The options of a target are typed in the worker that runs it.  A section whose first
+    word is in ``job_names`` is left to that job class.  A target whose title is wrong,
+    or that is one of ``broken``, is removed from ``ini``, where jobs would find it.
     """
     problems: list[Problem] = []
     first: dict[str, str] = {}
     wrong_titles = {title_of(section) for section in broken}
-    target_sections = [
+    titles = _Titles(ini, own_kinds, job_names)
+    sections = [
         section
         for section in ini
         if section not in _OURS
         and section.partition(" ")[0] not in job_names
-        and not _is_layer(section)
+        and not titles.is_layer(section)
     ]
-    for section in target_sections:
-        wrong = _check_target(ini, section, defaults, job_names)
+    for section in sections:
+        wrong = list(titles.problems(section))
         other = first.setdefault(title_of(section), section)
         if other != section:
             text = f"this section is there twice, first at {ini.where(other)}; keep one"
             wrong.append(Problem(text, ini.where(section), title_of(section)))
         problems += wrong
         wrong_titles |= {problem.section for problem in wrong if not problem.warning}
-    for section in target_sections:
-        if section.partition(" ")[0] in KINDS and title_of(section) in wrong_titles:
+    for section in sections:
+        word = section.partition(" ")[0]
+        if title_of(section) in wrong_titles and titles.is_kind(word):
             del ini.sections[section]
     return problems
-
-
-def _is_layer(section: str) -> bool:
-    """Return whether targets take options from a section of this title."""
-    word, _space, name = section.partition(" ")
-    if word == "defaults":
-        return name in KINDS
-    return word == TEMPLATE and name != "" and name == name.strip()
 
 
 def title_of(section: str) -> str:
@@ -131,61 +128,106 @@ def _is_plain(section: str) -> bool:
     )
 
 
-def _check_target(
-    ini: IniFile,
-    section: str,
-    defaults: Mapping[str, Any],
-    job_names: Collection[str],
-) -> list[Problem]:
-    """Return the problems of a section that should be a target."""
-    wrong = _wrong_title(section, job_names)
-    if wrong:
-        problem = Problem(wrong, ini.where(section), title_of(section))
-        return [replace(problem, fatal=section.strip() in VITAL)]
-    word, space, name = section.partition(" ")
-    if not space:
-        known = [name for name in _OURS if " " not in name]
-        hint = nearest(section.lower(), (*known, *KINDS, *job_names))
-        text = f"nothing reads this section{hint or _JOB_SECTION_HINT}"
-        # Without [email] no alert can be sent.
-        is_email = "'email'" in hint and "email" not in ini
-        problem = Problem(text, ini.where(section), title_of(section))
-        return [replace(problem, fatal=is_email, warning=not is_email)]
-    given = {name: value.raw for name, value in ini.options(section).items()}
-    _target, wrong_options = read_target(word, name.strip(), given, defaults)
-    return [problem for _option, problem in _problems(ini, section, wrong_options)]
+class Kinds:
+    """The kinds of targets: those that ship, and those of people's own job files.
+
+    Own job files are read where a section has a word that is not known otherwise; none
+    is loaded here.
+    """
+
+    def __init__(self, own_files: Iterable[JobFile] = ()) -> None:
+        self._own_files = tuple(own_files)
+
+    @cached_property
+    def own(self) -> dict[str, str]:
+        """Return the own kinds, each with the name of its job file."""
+        own: dict[str, str] = {}
+        for file in self._own_files:
+            try:
+                text = file.path.read_text("utf-8")
+            except (OSError, ValueError):
+                # The worker that loads the file says so.
+                continue
+            for kind in _KIND_LINE.findall(text):
+                own.setdefault(kind, file.name)
+        return own
+
+    def file_of(self, word: str) -> str:
+        """Return the name of the job file of a kind; empty if there is none."""
+        return KIND_FILES.get(word) or self.own.get(word, "")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*KIND_FILES, *self.own))
 
 
-def _wrong_title(section: str, job_names: Collection[str]) -> str:
-    """Return what is wrong with the title of a section, or ""."""
-    word, space, name = section.partition(" ")
-    if word in KINDS and _is_plain(section):
+class _Titles:
+    """What a section's title may be."""
+
+    def __init__(self, ini: IniFile, kinds: Kinds, job_names: Collection[str]) -> None:
+        self._ini = ini
+        self._kinds = kinds
+        self._job_names = job_names
+
+    def is_kind(self, word: str) -> bool:
+        return bool(self._kinds.file_of(word))
+
+    def is_layer(self, section: str) -> bool:
+        """Return whether targets take options from a section of this title."""
+        word, _space, name = section.partition(" ")
+        if word == "defaults":
+            return self.is_kind(name)
+        return word == TEMPLATE and name != "" and name == name.strip()
+
+    def problems(self, section: str) -> Iterator[Problem]:
+        """Yield the problem of a title, if there is one."""
+        where, title = self._ini.where(section), title_of(section)
+        wrong = self._wrong(section)
+        if wrong:
+            yield Problem(wrong, where, title, fatal=section.strip() in VITAL)
+        elif " " not in section:
+            known = [name for name in _OURS if " " not in name]
+            hint = nearest(section.lower(), (*known, *self._kinds, *self._job_names))
+            text = f"nothing reads this section{hint or _JOB_SECTION_HINT}"
+            # Without [email] no alert can be sent.
+            is_email = "'email'" in hint and "email" not in self._ini
+            yield Problem(text, where, title, fatal=is_email, warning=not is_email)
+
+    def _wrong(self, section: str) -> str:
+        """Return what is wrong with the title of a section, or ""."""
+        word, space, name = section.partition(" ")
+        if word in KIND_FILES and _is_plain(section):
+            return ""
+        first, *rest = section.split(None, 1) or [""]
+        clean = " ".join((first, *rest)).rstrip()
+        if clean == TEMPLATE:
+            return f"a template needs a name of its own, such as [{TEMPLATE} web]"
+        if " " not in clean and self.is_kind(clean):
+            return f"a target needs a name of its own, such as [{clean} homepage]"
+        if word == "defaults" and name.strip() == name != "":
+            return self._unknown_kind(name)
+        if not self.is_kind(word) and first in (
+            *self._kinds,
+            *_OURS,
+            TEMPLATE,
+            *self._job_names,
+        ):
+            return f"write the title as [{clean[:MAX_NAME]}], with single spaces"
+        if not space:
+            return ""
+        if not self.is_kind(word):
+            return self._unknown_kind(word)
+        if not name.isprintable() or len(name) > MAX_NAME:
+            return f"expected a name of at most {MAX_NAME} printable characters"
+        if re.search(r"[:/]\S*@", name):
+            return (
+                "the name is shown in mails and tables; it must not contain a password"
+            )
         return ""
-    first, *rest = section.split(None, 1) or [""]
-    clean = " ".join((first, *rest)).rstrip()
-    if clean == TEMPLATE:
-        return f"a template needs a name of its own, such as [{TEMPLATE} web]"
-    if clean in KINDS:
-        return f"a target needs a name of its own, such as [{clean} homepage]"
-    if word == "defaults" and name.strip() == name != "":
-        return _unknown_kind(name, job_names)
-    if word not in KINDS and first in (*KINDS, *_OURS, TEMPLATE, *job_names):
-        return f"write the title as [{clean[:MAX_NAME]}], with single spaces"
-    if not space:
-        return ""
-    if word not in KINDS:
-        return _unknown_kind(word, job_names)
-    if not name.isprintable() or len(name) > MAX_NAME:
-        return f"expected a name of at most {MAX_NAME} printable characters"
-    if re.search(r"[:/]\S*@", name):
-        return "the name is shown in mails and tables; it must not contain a password"
-    return ""
 
-
-def _unknown_kind(word: str, job_names: Collection[str]) -> str:
-    hint = nearest(word.lower(), (*KINDS, TEMPLATE, *job_names))
-    known = ", ".join(sorted(KINDS))
-    return f"unknown kind {word[:60]!r}{hint or f'; the kinds are {known}'}"
+    def _unknown_kind(self, word: str) -> str:
+        hint = nearest(word.lower(), (*self._kinds, TEMPLATE, *self._job_names))
+        known = ", ".join(sorted(self._kinds))
+        return f"unknown kind {word[:60]!r}{hint or f'; the kinds are {known}'}"
 
 
 def _problems(

@@ -49,7 +49,7 @@ class TargetSection(msgspec.Struct, frozen=True):
     host: str = ""
     #: Why it cannot be run (a broken ``use``, ``hosts_file``), with file and line; the
     #: options are then those of the section and the defaults.
-    problem: str = ""
+    problem: Problem | None = None
 
     @property
     def title(self) -> str:
@@ -58,7 +58,16 @@ class TargetSection(msgspec.Struct, frozen=True):
 
 
 class LayerError(Exception):
-    """A ``use`` or ``hosts_file`` that is broken; the text has its file and line."""
+    """A ``use`` or ``hosts_file`` that is broken, and where."""
+
+    def __init__(self, where: str, text: str) -> None:
+        super().__init__(where, text)
+        self.where = where
+        self.text = text
+
+    def problem(self, title: str) -> Problem:
+        """Return it as a problem of a target."""
+        return Problem(self.text, self.where, title)
 
 
 def target_sections(ini: IniFile, kind: str) -> Iterator[TargetSection]:
@@ -115,7 +124,8 @@ class _Sections:
             own = self._layers.of(self.titles[name])
         except LayerError as error:
             options = {**self._defaults, **self.ini.options(self.titles[name])}
-            yield TargetSection(self.kind, name, where, options, problem=str(error))
+            problem = error.problem(f"{self.kind} {name}")
+            yield TargetSection(self.kind, name, where, options, problem=problem)
             return
         options = _without_layout({**self._defaults, **own})
         if not hosts:
@@ -133,7 +143,8 @@ class _Sections:
         try:
             own = self._layers.of(title) if name in self.titles else {}
         except LayerError as error:
-            return TargetSection(self.kind, name, where, options, host, str(error))
+            problem = error.problem(f"{self.kind} {name}")
+            return TargetSection(self.kind, name, where, options, host, problem)
         merged = {**options, **_without_layout(own)}
         with_host = {
             option: _with_host(value, host) for option, value in merged.items()
@@ -156,8 +167,9 @@ class _Sections:
         if hosts and host not in hosts:
             where = self.ini.where(self.titles[name])
             raise LayerError(
-                f"{where}: [{self.kind} {base}] has no host {shown('', host)}"
-                f"{nearest(host, hosts)}"
+                where,
+                f"[{self.kind} {base}] has no host {shown('', host)}"
+                f"{nearest(host, hosts)}",
             )
         return bool(hosts)
 
@@ -201,9 +213,7 @@ class Layers:
             return own
         names = _parts(own["use"].raw)
         if not names:
-            raise LayerError(
-                f"{own['use'].where}: use: expected the name of a template"
-            )
+            raise LayerError(own["use"].where, "use: expected the name of a template")
         layers: dict[str, OptionValue] = {}
         # The first template that is named wins, so it is applied last.
         for name in reversed(names):
@@ -228,7 +238,7 @@ class Layers:
         else:
             self._templates[template] = self._of(template, users)
             return self._templates[template]
-        raise LayerError(f"{use.where}: use = {shown('', name)}: {text}")
+        raise LayerError(use.where, f"use = {shown('', name)}: {text}")
 
 
 def is_template(title: str) -> bool:
@@ -252,13 +262,13 @@ def hosts_in(folder: Path, options: Mapping[str, OptionValue]) -> dict[str, str]
         for host, where in _named(folder, option, value):
             if not _HOST.fullmatch(host):
                 text = f"{option}: expected a host name or an address, not"
-                raise LayerError(f"{where}: {text} {shown('', host)}")
+                raise LayerError(where, f"{text} {shown('', host)}")
             if host in hosts:
                 text = f"{option}: the host {host} is there twice, first at"
-                raise LayerError(f"{where}: {text} {hosts[host]}")
+                raise LayerError(where, f"{text} {hosts[host]}")
             hosts[host] = where
         if len(hosts) == count:
-            raise LayerError(f"{value.where}: {option}: expected at least one host")
+            raise LayerError(value.where, f"{option}: expected at least one host")
     return hosts
 
 
@@ -274,15 +284,13 @@ def _named(folder: Path, option: str, value: OptionValue) -> Iterator[tuple[str,
             raise Unreadable(refused)
         text = decoded(file_content(path, is_main=False)[1])
     except FileNotFoundError:
-        raise LayerError(
-            f"{value.where}: hosts_file: there is no file {path}"
-        ) from None
+        raise LayerError(value.where, f"hosts_file: there is no file {path}") from None
     except Unreadable as error:
         line = f"line {error.line}: " if error.line else ""
-        raise LayerError(f"{value.where}: hosts_file: {line}{error.text}") from error
+        raise LayerError(value.where, f"hosts_file: {line}{error.text}") from error
     except OSError as error:
         raise LayerError(
-            f"{value.where}: hosts_file: {path}: {error.strerror}"
+            value.where, f"hosts_file: {path}: {error.strerror}"
         ) from error
     for number, line in enumerate(text.splitlines(), start=1):
         host = line.partition("#")[0].strip()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -20,6 +20,15 @@ MAX_TIMEOUT_S = 50
 EMAIL_CHECKER, PEER_CHECKER = "EmailChecker", "PeerChecker"
 #: The job file whose jobs know when a certificate expires.
 CERTIFICATE_CHECKER = "TLSCertExpiration"
+#: The kinds of targets that ship, and the job file of each.
+KIND_FILES = {
+    "http": "HTTPServerChecker",
+    "tcp": "TCPServerChecker",
+    "tls": CERTIFICATE_CHECKER,
+    "disk": "DiskSpace",
+}
+#: All job files that ship.
+SHIPPED = frozenset({EMAIL_CHECKER, PEER_CHECKER, *KIND_FILES.values()})
 #: Stand in for a job file where there is none: no job file's name begins with _.
 _CHECKER, _SETTINGS, _REFUSED = "_checker", "_settings", "_refused"
 
@@ -145,6 +154,12 @@ class Job(Stored, frozen=True):
     formerly: str = ""
     #: The identity it had before its section was renamed: ``was``.
     was: str = ""
+    #: False: it is not run.
+    enabled: bool = True
+    #: What people may say of it in the settings.
+    tags: tuple[str, ...] = ()
+    runbook: str = ""
+    description: str = ""
     #: Not a check, but Checker's own report on a job file or a section.
     is_own: bool = False
     #: The mode that shows more of it; empty: ``-m run`` with its name.
@@ -202,17 +217,28 @@ class JobFile(msgspec.Struct, frozen=True):
     refused: str = ""
 
 
-class Target(msgspec.Struct, frozen=True):
-    """A section ``[kind name]`` of the settings, every option typed."""
+class OptionInfo(Stored, frozen=True):
+    """An option of a kind, as people read of it."""
+
+    help: str = ""
+    default: str = ""
+    #: It must be given.
+    required: bool = False
+    #: Another name of it.
+    also: str = ""
+    is_secret: bool = False
+
+
+class KindInfo(Stored, frozen=True):
+    """A kind of target, as the worker that loads its job file describes it."""
 
     kind: str
-    name: str
-    values: Mapping[str, Any]
-
-    @property
-    def section(self) -> str:
-        """Return the section's title, which is also the job's name."""
-        return f"{self.kind} {self.name}"
+    #: The job file's path.
+    file: str
+    every: JobFrequency
+    about: str = ""
+    #: Its own options, by name; every kind has others as well.
+    options: Mapping[str, OptionInfo] = {}
 
 
 class OldEntry(Stored, frozen=True):

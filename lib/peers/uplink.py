@@ -9,11 +9,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from urllib.parse import urlsplit
 
+from lib.config import fields
 from lib.config.fields import is_this_machine
-from lib.core.jobs import Target
+from lib.config.options import Option
+from lib.config.targets import target_sections, typed
+from lib.core.ini import IniFile
 from lib.core.settings import Mail, Peer
 from lib.net import http
 from lib.net.connect import Deadline, NotTried, Unreachable, connect
@@ -25,6 +29,14 @@ TRY_S = 8.0
 #: The most attempts that are made; one answer is enough.
 MAX_TRIES = 40
 
+#: What is read of a target to reach it; its own job reads the rest.
+_HTTP = {
+    "url": Option(fields.url),
+    "cafile": Option(fields.absolute_path, ""),
+    "verify": Option(fields.switch, True),
+}
+_PORT = {"host": Option(fields.host), "port": Option(fields.port, 0)}
+
 #: An attempt: returns whether there was an answer.
 Try = Callable[[], bool]
 
@@ -35,11 +47,9 @@ class Uplink:
     def __init__(
         self,
         peers: Sequence[Peer],
-        targets: Callable[[str], Iterable[Target]],
         is_here: Callable[[str], bool] = is_this_machine,
     ) -> None:
         self._peers = peers
-        self._targets = targets
         self._is_here = is_here
         self._lock = threading.Lock()
         self._nothing_answers: bool | None = None
@@ -49,30 +59,42 @@ class Uplink:
         """Note that a peer has answered."""
         self._has_answer = True
 
-    def is_down(self, silent: Peer, mail: Mail | None) -> bool:
+    def is_down(
+        self, silent: Peer, mail: Mail | None, ini: IniFile | None = None
+    ) -> bool:
         """Return whether nothing but ``silent`` answers either.
 
-        ``mail`` has the mail servers to try if there is nothing else.
+        ``ini`` has the targets, ``mail`` the mail servers to try if there is nothing
+        else.
         """
         with self._lock:
             if self._nothing_answers is None and not self._has_answer:
                 tries = [
                     *(_ask_peer(peer) for peer in self._peers if peer != silent),
-                    *self._target_tries(),
+                    *islice(self._target_tries(ini), MAX_TRIES),
                 ] or list(self._mail_server_tries(mail))
                 # Without anything to try, we cannot know, so it counts as up.
                 self._nothing_answers = bool(tries) and not any_answers(tries)
             return bool(self._nothing_answers) and not self._has_answer
 
-    def _target_tries(self) -> Iterator[Try]:
-        for target in self._targets("http"):
-            values = target.values
-            if not self._is_here(urlsplit(values["url"]).hostname or ""):
-                yield _fetch(values["url"], values["cafile"], values["verify"])
+    def _target_tries(self, ini: IniFile | None) -> Iterator[Try]:
+        """Yield an attempt for each target of the settings that is elsewhere."""
+        if ini is None:
+            return
+        for section in target_sections(ini, "http"):
+            values, _wrong = typed(section, _HTTP)
+            if "url" in values and not self._is_here(
+                urlsplit(values["url"]).hostname or ""
+            ):
+                yield _fetch(
+                    values["url"], values.get("cafile", ""), values.get("verify", True)
+                )
         for kind in ("tcp", "tls"):
-            for target in self._targets(kind):
-                if not self._is_here(target.values["host"]):
-                    yield _connect_to(target.values["host"], target.values["port"])
+            for section in target_sections(ini, kind):
+                values, _wrong = typed(section, _PORT)
+                port = values.get("port", 443 if kind == "tls" else 0)
+                if port and "host" in values and not self._is_here(values["host"]):
+                    yield _connect_to(values["host"], port)
 
     def _mail_server_tries(self, mail: Mail | None) -> Iterator[Try]:
         for account in (mail, mail.backup) if mail else ():

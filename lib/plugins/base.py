@@ -18,6 +18,7 @@ import msgspec
 
 from lib.config import fields, options
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, MessageKind
+from lib.core.ini import IniFile
 from lib.core.jobs import DEFAULT_TIMEOUT_S, FailureRule
 from lib.core.messages import Message, RoundTripDelivery
 from lib.core.results import Value
@@ -93,6 +94,8 @@ class JobContext(msgspec.Struct):
     #: The settings for mail; None unless the job ships with Checker.
     mail: Mail | None = None
     zone: tzinfo | None = None
+    #: The settings themselves; None unless the job ships with Checker.
+    ini: IniFile | None = None
     #: The job's messages that are still queued, and how its round-trip mails ended.
     queued: tuple[Message, ...] = ()
     round_trips: tuple[RoundTripDelivery, ...] = ()

@@ -10,16 +10,21 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterable
+from functools import partial
 from types import ModuleType
 
 import msgspec
 from msgspec.structs import replace
 
+from lib.config.ini import in_order
+from lib.config.sections import title_of
+from lib.config.targets import target_sections
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
-from lib.core.jobs import Job, JobFile, JobKey
+from lib.core.jobs import KIND_FILES, Job, JobFile, JobKey, KindInfo
 from lib.core.sanitize import fit, fit_end
 from lib.core.secret import NO_SECRETS, Secrets
+from lib.core.settings import Problem
 from lib.plugins.base import JobBase, JobContext, JobSpawner
 from lib.plugins.errors import (
     REASON_TEXT_LENGTH,
@@ -29,6 +34,8 @@ from lib.plugins.errors import (
     shown,
 )
 from lib.plugins.inspect import JobInspector, WrongAnswer
+from lib.plugins.kind import KindTable
+from lib.plugins.target import TargetJob
 
 #: The most jobs that one file may have, against a spawner that does not end.
 MAX_JOBS = 50_000
@@ -55,6 +62,10 @@ class Discovered(msgspec.Struct, frozen=True):
     jobs: tuple[LoadedJob, ...] = ()
     #: Set if the file defines no job, which is a warning and no failure.
     warning: str = ""
+    #: What is wrong in the sections of its targets, whose jobs are failing for it.
+    problems: tuple[Problem, ...] = ()
+    #: The options of the kind that it is, if it is one.
+    table: KindTable | None = None
 
 
 def discover(
@@ -86,6 +97,8 @@ class _Discoverer(msgspec.Struct):
     #: The current step, for the error message.
     step: str = ""
     broken_jobs: int = 0
+    problems: list[Problem] = []
+    table: KindTable | None = None
 
     def run(self) -> Discovered:
         job = Job.of_file(self.file, self.contact)
@@ -102,7 +115,11 @@ class _Discoverer(msgspec.Struct):
             more = self.broken_jobs - MAX_BROKEN_JOBS
             file = replace(file, problem=f"{more} more jobs of this file cannot run")
         return Discovered(
-            file, tuple(map(self._with_free_name, self.jobs.values())), warning
+            file,
+            tuple(map(self._with_free_name, self.jobs.values())),
+            warning,
+            tuple(self.problems),
+            self.table,
         )
 
     def _with_free_name(self, loaded: LoadedJob) -> LoadedJob:
@@ -117,19 +134,50 @@ class _Discoverer(msgspec.Struct):
         self.step = f"{path} cannot be loaded"
         cls = getattr(_import(self.file), name, None)
         self.step = f"{name} of {path} cannot be created"
-        if isinstance(cls, type) and issubclass(cls, JobBase):
-            config = self.ini.parser(with_targets=not self.file.ships)
-            self._add(cls(config), 1)
+        config = partial(self.ini.parser, with_targets=not self.file.ships)
+        if isinstance(cls, type) and issubclass(cls, TargetJob):
+            self.table = table_of(self.file, cls)
+            self.step = f"the targets of {path} cannot be read"
+            self._add_targets(cls, self.table)
+        elif isinstance(cls, type) and issubclass(cls, JobBase):
+            self._add(cls(config()), 1)
         elif isinstance(cls, type) and issubclass(cls, JobSpawner):
             spawner = cls()
             self.step = f"get_sub_jobs of {path} failed"
-            self._add_all(spawner.get_sub_jobs(self.ini.parser()))
+            self._add_all(spawner.get_sub_jobs(config()))
         else:
             return (
                 f"{path} is not a job file: it has no class {name} that derives from "
                 "JobBase or JobSpawner; if it is a helper, start its name with _"
             )
         return ""
+
+    def _add_targets(self, cls: type[TargetJob], table: KindTable) -> None:
+        for number, section in enumerate(target_sections(self.ini, table.kind), 1):
+            if number > MAX_JOBS:
+                raise OverflowError(f"there are more than {MAX_JOBS} targets")
+            target, problems = table.target(section)
+            if not problems:
+                self._add(cls(self.ini, table, target), number)
+                continue
+            clean = in_order(map(self._clean, problems), self.ini.names)
+            self.problems += clean
+            self._add_wrong_target(section.title, clean)
+
+    def _clean(self, problem: Problem) -> Problem:
+        text = fit(problem.text, self.secrets, REASON_TEXT_LENGTH)
+        return replace(problem, text=text, section=title_of(problem.section))
+
+    def _add_wrong_target(self, title: str, problems: Iterable[Problem]) -> None:
+        """Add a job that fails because of its section."""
+        self.broken_jobs += 1
+        if self.broken_jobs > MAX_BROKEN_JOBS:
+            return
+        name = title_of(title)
+        key = JobKey(self.file.name, name)
+        job = Job.stand_in(key, name, str(self.file.path), self.contact)
+        reason = "\n".join(map(str, problems))
+        self.jobs.setdefault(key, LoadedJob(job, problem=reason))
 
     def _add_all(self, jobs: Iterable[object]) -> None:
         for number, job in enumerate(jobs, 1):
@@ -199,6 +247,24 @@ class _Discoverer(msgspec.Struct):
             problem=fit(problem, self.secrets, REASON_TEXT_LENGTH),
             output=fit_end(output, self.secrets, TRACEBACK_LENGTH),
         )
+
+
+def table_of(file: JobFile, cls: type[TargetJob]) -> KindTable:
+    """Return the options of a kind; raise TypeError if its class is not right."""
+    first_line = (sys.modules[cls.__module__].__doc__ or "").strip().partition("\n")[0]
+    about = first_line.removeprefix(f"[{cls.kind} NAME]: ").rstrip(".")
+    table = KindTable(cls.kind, cls.every, cls.options, about)
+    ships = KIND_FILES.get(table.kind, file.name)
+    if ships != file.name:
+        raise TypeError(
+            f"kind = {table.kind!r} is that of {ships}.py, which ships; give it another"
+        )
+    return table
+
+
+def kind_of(file: JobFile) -> KindInfo:
+    """Return what people read of the kind in a job file that ships."""
+    return table_of(file, getattr(_import(file), file.name)).info(str(file.path))
 
 
 def _has_job_context(job: JobBase) -> bool:

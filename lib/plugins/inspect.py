@@ -12,6 +12,7 @@ from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
 from lib.plugins.base import JobBase, read_addresses
 from lib.plugins.errors import described, formatted, shown
+from lib.plugins.target import TargetJob
 
 T = TypeVar("T")
 
@@ -75,13 +76,37 @@ class JobInspector:
                 or _failures(JobBase.numberFailuresBeforeNotification(job))
                 or FailureRule(),
                 notifies_recovery=job.notifies_recovery is True,
+                **self._policy_in_settings(),
             ),
             contact=self.contact,
             timeout_s=self._ask("timeout", _seconds),
             formerly=formerly if self._formerly else "",
             was=self._former_identity(),
             check_now=str(job.check_now),
+            **self._said_in_settings(),
         )
+
+    def _policy_in_settings(self) -> dict[str, Any]:
+        """Return the parts of the policy that only settings have."""
+        if not isinstance(self._job, TargetJob):
+            return {}
+        target = self._job.target
+        return {
+            "recoveries": target.recoveries,
+            "notifies_warnings": target.notify_warnings,
+        }
+
+    def _said_in_settings(self) -> dict[str, Any]:
+        """Return what the section of a target says of it."""
+        if not isinstance(self._job, TargetJob):
+            return {}
+        target = self._job.target
+        return {
+            "enabled": target.enabled,
+            "tags": target.tags,
+            "runbook": target.runbook,
+            "description": self._line(target.description),
+        }
 
     def _ask(self, hook: str, read: Callable[[Any], T]) -> T:
         who = f"{hook} of {type(self._job).__name__}"

@@ -54,7 +54,9 @@ def build(folder: Path) -> None:
     """Create the package ``jobs`` for the job files in ``folder``."""
     base = types.ModuleType("jobs.JobBase", __doc__)
     for name in jobbase.__all__:
-        setattr(base, name, getattr(jobbase, name))
+        # But for what is only imported where it is asked for.
+        if name in vars(jobbase):
+            setattr(base, name, getattr(jobbase, name))
     base.__dict__.update(JobBase=JobBase, sendEmail=sendEmail)
     spawner = types.ModuleType("jobs.JobSpawner", __doc__)
     spawner.__dict__.update(JobSpawner=JobSpawner)

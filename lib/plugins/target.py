@@ -1,31 +1,153 @@
-"""Targets: jobs that are sections of settings.cfg, and settings for shipped jobs."""
+"""TargetJob, the base class of kinds, and settings for the jobs that ship."""
 
 from __future__ import annotations
 
 import configparser
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from lib.config import kinds, options, peers
+from lib.config import options, peers
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
-from lib.core.jobs import FailureRule, Target
+from lib.core.ini import IniFile
+from lib.core.jobs import FailureRule
+from lib.core.results import Value
 from lib.core.settings import Peers
-from lib.plugins.base import JobBase
+from lib.plugins.base import (
+    CheckFailed,
+    CheckUnknown,
+    JobBase,
+    JobContext,
+    read_addresses,
+)
+from lib.plugins.errors import shown
+from lib.plugins.kind import KindTable, Options, Target
+
+if TYPE_CHECKING:
+    from lib.net.connect import Deadline
+
+#: What a check returns: what it measured, by name; a plain number is a count.
+Values = Mapping[str, Value | float]
 
 
-def targets(config: configparser.ConfigParser, kind: str) -> Iterator[Target]:
-    """Yield the targets of the valid sections ``[kind name]``.
+class TargetJob(JobBase):
+    """A kind of target: one job for each section ``[kind NAME]`` of settings.cfg.
 
-    Invalid sections are reported as failing jobs when the settings are loaded.
+    A subclass is a kind; it says its word, its options, and how it checks:
+
+        class QueueLength(TargetJob):
+            kind = "queue"
+            every = JobFrequency.HOUR
+            options = {
+                "path": option(absolute_path, help="the folder of the queue"),
+                "fail_files": option(count, 100, help="failing above this"),
+            }
+
+            def check(self, target, deadline):
+                files = os.listdir(target.path)
+                return {"files": count(len(files), fail=target.fail_files)}
+
+    Write ``kind`` as a literal: settings.cfg is checked without loading the file.
     """
-    defaults = _defaults(config)
-    for section in config.sections():
-        word, _space, name = section.partition(" ")
-        if word == kind and name.strip():
-            given = dict(config.items(section))
-            target, wrong = kinds.read_target(kind, name.strip(), given, defaults)
-            if not wrong:
-                yield target
+
+    kind: str = ""
+    every: JobFrequency = JobFrequency.MINUTE
+    options: Options = {}
+    #: What people read below the reason when a threshold decides; set it in ``check``.
+    note = ""
+
+    def __init__(self, ini: IniFile, table: KindTable, target: Target) -> None:
+        """Keep the target; called by Checker, once for each section."""
+        self.target = target
+        self.memory = {}
+        self.values = {}
+        self._ini = ini
+        self._table = table
+        self._checker = JobContext(
+            (target.name,),
+            invert=target.invert,
+            need_all=getattr(target, "need", "any") == "all",
+        )
+        if target.was:
+            self.former_identity = f"{target.kind} {target.was}"
+
+    @property
+    def config(self) -> configparser.ConfigParser:  # type: ignore[override]
+        """The settings as a ConfigParser, made where a kind asks for it."""
+        return self._ini.parser()
+
+    def check(self, target: Target, deadline: Deadline) -> Values:
+        """Return what was measured, by name, with its thresholds.
+
+        They are judged, the worst decides.  Or raise CheckFailed, CheckWarning,
+        CheckUnknown or CheckPending with the reason.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define check")
+
+    def execute(self) -> bool:
+        """Check the target; its values are judged afterwards."""
+        from lib.net.connect import Deadline, NotTried, Unreachable
+
+        target = self._with_secrets()
+        try:
+            values = self.check(target, Deadline(self.timeout()))
+        except Unreachable as error:
+            raise CheckFailed.about(error) from error
+        except NotTried as error:
+            raise CheckUnknown(str(error)) from error
+        if not isinstance(values, Mapping):
+            raise TypeError(
+                f"check returned {shown(values)}; expected a dict of values"
+            )
+        self.values = {**self.values, **values}
+        return True
+
+    def _with_secrets(self) -> Target:
+        """Return the target with its secrets; raise CheckUnknown without them."""
+        if not self._table.secrets:
+            return self.target
+        try:
+            target, self._checker.secrets = self._table.with_secrets(
+                self.target, self._ini.folder
+            )
+        except ValueError as error:
+            raise CheckUnknown(str(error)) from error
+        return target
+
+    def executeEvery(self) -> JobFrequency:
+        """Return ``every`` of the section, of its defaults, or of the kind."""
+        return JobFrequency(self.target.every)
+
+    def notifyOnFailureEvery(self) -> JobFailureNotificationFrequency:
+        """Return ``notify`` of the section or its defaults."""
+        return JobFailureNotificationFrequency(self.target.notify)
+
+    def numberFailuresBeforeNotification(self) -> int | FailureRule:
+        """Return ``failures`` of the section or its defaults."""
+        rule: FailureRule = self.target.failures
+        return rule
+
+    def contact(self) -> tuple[str, ...]:
+        """Return ``contact`` of the section or its defaults, or alertcontact."""
+        return tuple(
+            self.target.contact
+            or read_addresses(self._ini.get("general", "alertcontact"))
+        )
+
+    def timeout(self) -> float:
+        """Return ``timeout`` of the section or its defaults, in seconds."""
+        return float(self.target.timeout)
+
+    def formerly(self) -> str:
+        """Return an empty text: the older program did not have this kind."""
+        return ""
+
+    def getName(self) -> str:
+        """Return the section's title."""
+        return self.target.title
+
+    def getStateName(self) -> str:
+        """Return the section's title, so that changing the URL keeps the history."""
+        return self.target.title
 
 
 def peers_of(config: configparser.ConfigParser) -> Peers:
@@ -50,53 +172,3 @@ def _given(config: configparser.ConfigParser, section: str) -> dict[str, str]:
     if not config.has_section(section):
         return {}
     return {name: raw for name, raw in config.items(section) if raw.strip()}
-
-
-def _defaults(config: configparser.ConfigParser) -> dict[str, Any]:
-    if not config.has_section("defaults"):
-        return {}
-    given = dict(config.items("defaults"))
-    return options.read_options(given, options.POLICY_OPTIONS)[0]
-
-
-class TargetJob(JobBase):
-    """A job for one section of settings.cfg; its options are in lib/config/kinds.py.
-
-    A subclass defines ``execute`` only; ``self.given`` holds the section's options.
-    """
-
-    def __init__(self, config: configparser.ConfigParser, target: Target) -> None:
-        super().__init__(config, target.name)
-        self.target = target
-        self.given = target.values
-        if was := self.given.get("was"):
-            self.former_identity = f"{target.kind} {was}"
-
-    def executeEvery(self) -> JobFrequency:
-        """Return ``every`` of the section, of [defaults], or of the kind."""
-        return JobFrequency(self.given["every"])
-
-    def notifyOnFailureEvery(self) -> JobFailureNotificationFrequency:
-        """Return ``notify`` of the section or of [defaults]."""
-        return JobFailureNotificationFrequency(self.given["notify"])
-
-    def numberFailuresBeforeNotification(self) -> int | FailureRule:
-        """Return ``failures`` of the section or of [defaults]."""
-        rule: FailureRule = self.given["failures"]
-        return rule
-
-    def contact(self) -> tuple[str, ...]:
-        """Return ``contact`` of the section, of [defaults], or alertcontact."""
-        return tuple(self.given["contact"] or super().contact())
-
-    def timeout(self) -> float:
-        """Return ``timeout`` of the section or of [defaults], in seconds."""
-        return float(self.given["timeout"])
-
-    def getName(self) -> str:
-        """Return the section's title."""
-        return self.target.section
-
-    def getStateName(self) -> str:
-        """Return the section's title, so that changing the URL keeps the history."""
-        return self.target.section

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from lib.core.enums import Decision
-from lib.core.jobs import Job, Policy
+from lib.core.jobs import Job, KindInfo, Policy
 from lib.core.results import CheckResult, JobReport
 from lib.core.settings import Problem, Settings
 from lib.runner import results
@@ -32,6 +32,9 @@ class AdhocResult(msgspec.Struct, frozen=True):
     jobs: tuple[Job, ...] = ()
     reports: tuple[JobReport, ...] = ()
     warnings: tuple[str, ...] = ()
+    #: What is wrong in the sections of targets.
+    problems: tuple[Problem, ...] = ()
+    kinds: tuple[KindInfo, ...] = ()
 
 
 def meet(settings: Settings) -> AdhocResult:
@@ -39,7 +42,13 @@ def meet(settings: Settings) -> AdhocResult:
 
     No job is executed.
     """
-    order = Order(contact=settings.alertcontact, notifies=False, limits=settings.limits)
+    order = Order(
+        contact=settings.alertcontact,
+        secrets=settings.secrets,
+        notifies=False,
+        describes=True,
+        limits=settings.limits,
+    )
     found = _ask(settings, order)
     jobs = {job.key: job for job in found.jobs if not job.is_own}
     for report in found.reports:
@@ -59,7 +68,11 @@ def try_jobs(
     A shell pattern is compared with a job's name and its file name.
     """
     there = meet(settings)
-    wanted = {job.key for job in there.jobs if _matches(job, patterns)}
+    wanted = {
+        job.key
+        for job in there.jobs
+        if _matches(job, patterns) and (job.enabled or job.name in patterns)
+    }
     unmatched = [
         pattern
         for pattern in patterns
@@ -85,6 +98,7 @@ def try_jobs(
 def problems_of(settings: Settings, there: AdhocResult) -> tuple[Problem, ...]:
     """Return the problems of job files, jobs and the state folder."""
     notified = {job.key for job, _result in results.stand_ins(settings)}
+    wrong_targets = {problem.section for problem in there.problems}
     refused = [
         Problem(file.refused, str(file.path))
         for file in settings.job_files
@@ -93,7 +107,9 @@ def problems_of(settings: Settings, there: AdhocResult) -> tuple[Problem, ...]:
     broken = [
         Problem(f"{report.job.name}: {report.result.reason}", report.job.file)
         for report in there.reports
-        if report.result.reason and report.job.key not in notified
+        if report.result.reason
+        and report.job.key not in notified
+        and report.job.name not in wrong_targets
     ]
     odd = [Problem(warning, warning=True) for warning in there.warnings]
     why = State(settings.state).why_not_usable()
@@ -113,6 +129,8 @@ def _ask(settings: Settings, order: Order) -> AdhocResult:
     jobs: list[Job] = []
     reports = [_unjudged(job, result) for job, result in results.stand_ins(settings)]
     warnings: list[str] = []
+    wrong: list[Problem] = []
+    kinds: list[KindInfo] = []
     ends_at = time.monotonic() + LOOK_S
     try:
         workers.start(file for file in settings.job_files if not file.refused)
@@ -123,13 +141,17 @@ def _ask(settings: Settings, order: Order) -> AdhocResult:
                 if isinstance(event, JobsMet):
                     jobs += event.jobs
                     warnings += event.warnings
+                    wrong += event.problems
+                    kinds += event.kinds
                 elif isinstance(event, LostJob):
                     reports.append(_unjudged(event.job, event.result))
                 else:
                     reports.append(event)
     finally:
         reports += [_unjudged(lost.job, lost.result) for lost in workers.stop()]
-    return AdhocResult(tuple(jobs), tuple(reports), tuple(warnings))
+    return AdhocResult(
+        tuple(jobs), tuple(reports), tuple(warnings), tuple(wrong), tuple(kinds)
+    )
 
 
 def _unjudged(job: Job, result: CheckResult) -> JobReport:

@@ -21,9 +21,10 @@ from msgspec.structs import replace
 
 from lib.core.enums import Status
 from lib.core.ini import IniFile
-from lib.core.jobs import Job, JobFile, JobKey
+from lib.core.jobs import Job, JobFile, JobKey, KindInfo
 from lib.core.results import CheckResult, JobReport
 from lib.core.sanitize import fit
+from lib.core.settings import Problem
 from lib.core.text import first_line, paragraphs, printed_part
 from lib.system import process
 from lib.system.process import MAX_PRINTED, Child
@@ -51,6 +52,9 @@ class JobsMet(msgspec.Struct, frozen=True):
 
     jobs: tuple[Job, ...]
     warnings: tuple[str, ...] = ()
+    #: What is wrong in the sections of targets.
+    problems: tuple[Problem, ...] = ()
+    kinds: tuple[KindInfo, ...] = ()
 
 
 class LostJob(msgspec.Struct, frozen=True):
@@ -185,7 +189,8 @@ class WorkerManager:
             )
             return
         if isinstance(event, protocol.Loaded) and not is_again:
-            yield JobsMet(tuple(handle.met.values()), event.warnings)
+            jobs = tuple(handle.met.values())
+            yield JobsMet(jobs, event.warnings, event.problems, event.kinds)
         elif isinstance(event, JobReport):
             yield event
 

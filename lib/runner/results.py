@@ -15,10 +15,9 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from lib.config.kinds import KINDS
 from lib.core import decisions, policy
 from lib.core.enums import Decision, Status
-from lib.core.jobs import CatalogEntry, Job, JobKey
+from lib.core.jobs import KIND_FILES, CatalogEntry, Job, JobKey
 from lib.core.messages import Message, fit_mail
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, JobReport, Timing
@@ -139,8 +138,8 @@ def mended(
 
 def section_key(section: str) -> JobKey:
     """Return the key of the job a section is about, or of the section itself."""
-    kind = KINDS.get(section.partition(" ")[0])
-    return JobKey(kind.file, section) if kind else JobKey.of_section(section)
+    file = KIND_FILES.get(section.partition(" ")[0])
+    return JobKey(file, section) if file else JobKey.of_section(section)
 
 
 def _place(settings: Settings, section: str) -> str:

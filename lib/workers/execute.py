@@ -34,6 +34,7 @@ from lib.plugins.errors import (
     shown,
     text_of,
 )
+from lib.plugins.target import TargetJob
 from lib.system.process import MAX_PRINTED
 from lib.workers.output import KeptOutput
 
@@ -104,7 +105,8 @@ def _with_values(job: base.JobBase, result: CheckResult) -> CheckResult:
                 return CheckResult(Status.FAILING, problem)
     if result.status is Status.OK:
         status, reason = judge(values, need_all=job._checker.need_all)
-        result = CheckResult(status, reason)
+        note = job.note if reason and isinstance(job, TargetJob) else ""
+        result = CheckResult(status, f"{reason}\n{note}" if note else reason)
     if job._checker.invert:
         result = _inverted(result)
     return replace(result, values=values) if values else result

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 
 from lib.core.encoding import convert
 from lib.core.enums import Decision, Status
-from lib.core.jobs import Job, JobKey
+from lib.core.jobs import Job, JobKey, KindInfo
 from lib.core.messages import Message
 from lib.core.results import CheckResult, JobReport, Value, Values
+from lib.core.settings import Problem
 
 #: More jobs in one frame would need much memory on both sides.
 JOBS_PER_FRAME = 500
@@ -40,6 +41,10 @@ class Loaded(msgspec.Struct, frozen=True):
     """All files are loaded and their jobs were sent."""
 
     warnings: tuple[str, ...] = ()
+    #: What is wrong in the sections of targets.
+    problems: tuple[Problem, ...] = ()
+    #: The kinds in the files.
+    kinds: tuple[KindInfo, ...] = ()
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -69,9 +74,13 @@ def jobs(all_jobs: Sequence[Job], wanted: Collection[JobKey]) -> Iterator[Any]:
         yield ["jobs", part, [job.key for job in part if job.key in wanted]]
 
 
-def loaded(warnings: Iterable[str]) -> Any:
+def loaded(
+    warnings: Iterable[str],
+    problems: Iterable[Problem] = (),
+    kinds: Iterable[KindInfo] = (),
+) -> Any:
     """Return the frame of Loaded."""
-    return ["loaded", list(warnings)]
+    return ["loaded", list(warnings), list(problems), list(kinds)]
 
 
 def started(key: JobKey) -> Any:
@@ -115,7 +124,12 @@ def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Event:
     if word == "jobs":
         return _read_jobs(rest)
     if word == "loaded":
-        return Loaded(tuple(str(warning) for warning in rest[0]))
+        warnings, problems, kinds = rest
+        return Loaded(
+            tuple(str(warning) for warning in warnings),
+            convert(problems, tuple[Problem, ...]),
+            convert(kinds, tuple[KindInfo, ...]),
+        )
     if word == "end":
         return Ended()
     if word == "pulse":

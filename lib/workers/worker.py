@@ -19,17 +19,17 @@ from msgspec.structs import replace
 
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
-from lib.core.jobs import JobFile, JobKey, OldEntry
+from lib.core.jobs import JobFile, JobKey, KindInfo, OldEntry
 from lib.core.policy import is_due, record_of
 from lib.core.records import Record
 from lib.core.secret import Secrets
-from lib.core.settings import Limits, Mail
+from lib.core.settings import Limits, Mail, Problem
 from lib.system.clock import utc_now
 from lib.system.process import MAX_PRINTED, Emit
 from lib.workers import protocol
 
 if TYPE_CHECKING:
-    from lib.plugins.discover import LoadedJob
+    from lib.plugins.discover import Discovered, LoadedJob
     from lib.workers.output import OutputCapture
 
 
@@ -51,6 +51,8 @@ class Order(msgspec.Struct, frozen=True):
     only: frozenset[JobKey] | None = None
     #: Call the hooks; False for -m run.
     notifies: bool = True
+    #: Describe the kinds in the files, for people.
+    describes: bool = False
     hook_timeout_s: float = HOOK_TIMEOUT_S
     limits: Limits = Limits()
     #: The settings for mail, for the jobs that ship with Checker.
@@ -87,10 +89,19 @@ def work(
     faulthandler.enable(capture.outside, all_threads=False)
     _keep_log(capture)
     warnings: list[str] = []
+    problems: list[Problem] = []
+    kinds: list[KindInfo] = []
     wanted: list[LoadedJob] = []
     for file in files:
-        wanted += _announce(_load(file, ini, order, capture, warnings), order, emit)
-    emit(protocol.loaded(warnings))
+        discovered = _load(file, ini, order, capture)
+        if discovered.warning:
+            warnings.append(discovered.warning)
+        problems += discovered.problems
+        if order.describes and discovered.table is not None:
+            kinds.append(discovered.table.info(str(file.path)))
+        wanted += _announce((discovered.file, *discovered.jobs), order, emit)
+        del discovered
+    emit(protocol.loaded(warnings, problems, kinds))
     # A job that is pending since the last run comes first.
     wanted.sort(key=lambda loaded: not _record(loaded, order).pending)
     rules = Rules(
@@ -122,8 +133,7 @@ def _load(
     ini: IniFile,
     order: Order,
     capture: OutputCapture,
-    warnings: list[str],
-) -> tuple[LoadedJob, ...]:
+) -> Discovered:
     """Return the job that stands for a file, and the jobs in it."""
     from lib.core import sanitize
     from lib.core.text import paragraphs, printed_part
@@ -137,21 +147,20 @@ def _load(
     formerly = bool(order.old_entries)
     discovered = discover(file, ini, order.contact, order.secrets, formerly=formerly)
     capture.end(kept)
-    if discovered.warning:
-        warnings.append(discovered.warning)
     if file.ships:
         for loaded in discovered.jobs:
             if loaded.instance is not None:
                 loaded.instance._checker.mail = order.mail
                 loaded.instance._checker.zone = order.zone
+                loaded.instance._checker.ini = ini
                 loaded.instance._checker.is_trial = not order.notifies
     if not discovered.file.problem:
-        return (discovered.file, *discovered.jobs)
+        return discovered
     capture.drain()
     text = sanitize.fit(kept.text, order.secrets, MAX_PRINTED)
     printed = printed_part(text)
     output = paragraphs(discovered.file.output, printed)
-    return (replace(discovered.file, output=output), *discovered.jobs)
+    return replace(discovered, file=replace(discovered.file, output=output))
 
 
 def _record(loaded: LoadedJob, order: Order) -> Record:
@@ -170,6 +179,8 @@ def _record(loaded: LoadedJob, order: Order) -> Record:
 def _is_wanted(loaded: LoadedJob, record: Record, order: Order) -> bool:
     if order.only is not None:
         return loaded.job.key in order.only
+    if not loaded.job.enabled:
+        return False
     # A job that cannot run is failing in every run, whatever its frequency.
     return bool(loaded.problem) or is_due(loaded.job.frequency, record, order.due)
 

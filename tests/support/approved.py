@@ -41,7 +41,7 @@ REAL = {
     r"\(process \d+\)": "(process N)",
     r"\bport \d{5}\b": "port PORT",
     r"\b\d+ bytes sent": "N bytes sent",
-    r"\b\d+% full": "N% full",
+    r"\bused is \d+%": "used is N%",
     r"\S+ GB of \S+ GB": "N GB of N GB",
     r"greeting: .*": "greeting: ...",
     r"8BITMIME, .*": "8BITMIME, ...",

@@ -6,7 +6,6 @@ listener.  ``says(...)`` makes one that hears a request and then says its pieces
 
 from __future__ import annotations
 
-import configparser
 import datetime
 import functools
 import socket
@@ -23,7 +22,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lib.jobbase import CheckFailed, CheckUnknown, JobBase, JobSpawner
+from lib.config.targets import target_sections
+from lib.core.enums import JobFrequency, Status
+from lib.core.jobs import Job, JobKey
+from lib.core.records import Record
+from lib.core.results import CheckResult
+from lib.jobbase import TargetJob
+from lib.plugins.discover import LoadedJob
+from lib.plugins.kind import KindTable
+from lib.workers.execute import execute
+from tests.support import fakes
 
 Talk = Callable[[socket.socket, "Listener"], None]
 
@@ -248,22 +256,28 @@ def self_signed_context(folder: Path) -> ssl.SSLContext:
     return context
 
 
-def found_by(spawner: JobSpawner, kind: str, **options: object) -> str:
+def found_by(kind: type[TargetJob], **options: object) -> str:
     """Return what the job of one section finds: ``fine``, or why not."""
-    try:
-        assert job_of(spawner, kind, **options).execute() is True
-    except CheckFailed as error:
-        return str(error)
-    except CheckUnknown as error:
-        return f"unknown: {error}"
-    return "fine"
+    result = result_of(job_of(kind, **options))
+    if result.status is Status.OK:
+        return "fine"
+    if result.status is Status.UNKNOWN:
+        return f"unknown: {result.reason}"
+    return result.reason
 
 
-def job_of(spawner: JobSpawner, kind: str, **options: object) -> JobBase:
+def result_of(job: TargetJob) -> CheckResult:
+    """Return the result of one execution, its values judged."""
+    facts = Job(JobKey("X", "it"), "it", "X.py", JobFrequency.MINUTE)
+    return execute(LoadedJob(facts, job), Record(facts.key))
+
+
+def job_of(kind: type[TargetJob], **options: object) -> TargetJob:
     """Return the job of one section."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.read_dict(
-        {f"{kind} it": {name: str(said) for name, said in options.items()}}
-    )
-    (job,) = spawner.get_sub_jobs(config)
-    return job
+    lines = "".join(f"{name} = {said}\n" for name, said in options.items())
+    ini = fakes.ini(f"[{kind.kind} it]\n{lines}")
+    table = KindTable(kind.kind, kind.every, kind.options)
+    (section,) = target_sections(ini, kind.kind)
+    target, problems = table.target(section)
+    assert not problems
+    return kind(ini, table, target)

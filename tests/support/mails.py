@@ -32,7 +32,7 @@ from lib.core.enums import (
 from lib.core.jobs import CatalogEntry, FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
-from lib.core.results import CheckResult, Timing
+from lib.core.results import CheckResult, Threshold, Timing, Unit, Value
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings
 from lib.core.text import mail_time, wrapped
 from lib.mail import proof
@@ -51,8 +51,20 @@ NIGHT = datetime(2026, 11, 22, 3, 12, tzinfo=UTC)
 LATER = NIGHT + timedelta(minutes=61)
 OPS, FRIEND = ("ops@example.com",), ("admin@example.org",)
 OK = CheckResult(Status.OK)
-FULL = CheckResult(Status.FAILING, "/ is 93% full, limit 90%\n9.1 GB of 130.0 GB free")
-FILLING = CheckResult(Status.WARNING, "/ is 85% full, limit 80%")
+FULL = CheckResult(
+    Status.FAILING,
+    "used is 93%, over fail_percent = 90%\n/: 9.1 GB of 130.0 GB free",
+    values={
+        "used": Value(
+            93,
+            Unit.PERCENT,
+            warn=Threshold(high=80, option="warn_percent"),
+            fail=Threshold(high=90, option="fail_percent"),
+        ),
+        "free": Value(9.1e9, Unit.BYTES),
+    },
+)
+FILLING = CheckResult(Status.WARNING, "used is 85%, over warn_percent = 80%")
 AWAY = CheckResult(
     Status.FAILING,
     "expected status 200, got 503 Service Unavailable\nanswered by 127.0.0.1:8080\n"

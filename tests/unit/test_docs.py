@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from lib.cli.settings_page import shipped_kinds
 from lib.cli.show import crontab_lines
-from lib.config.kinds import KINDS
 from lib.config.load import load_settings
 from lib.config.options import DEFAULTS, SECTIONS
+from lib.config.targets import target_sections
 from lib.core.jobs import EMAIL_CHECKER, MAX_TIMEOUT_S, PEER_CHECKER
-from lib.plugins.target import targets
 from tests.support import pages
 from tests.support.instance import Instance
 from tests.support.mails import THERE, as_shown, of_a_job
@@ -67,7 +67,9 @@ def test_the_first_job_is_ten_lines_and_runs_as_it_is(tmp_path):
 
 def test_every_kind_is_in_the_table_with_how_often_it_is_checked():
     shown = {words(row[0])[0]: row[2] for row in rows(part("What to check"))}
-    known = {f"[{kind} NAME]": known.every.value for kind, known in KINDS.items()}
+    known = {
+        f"[{kind.kind} NAME]": kind.every.value for kind in shipped_kinds(ROOT / "jobs")
+    }
     system = {
         EMAIL_CHECKER: SECTIONS["email"]["imapevery"].default.value,
         PEER_CHECKER: SECTIONS["peers"]["every"].default.value,
@@ -96,7 +98,7 @@ def test_the_first_settings_are_enough(tmp_path):
     settings = load_settings(path, base=ROOT)
     assert settings.problems == ()
     assert settings.mail.is_set_up
-    assert [one.section for one in targets(settings.ini.parser(), "http")] == [
+    assert [one.title for one in target_sections(settings.ini, "http")] == [
         "http homepage"
     ]
 
@@ -124,7 +126,7 @@ def test_the_transcript_of_make_run_is_what_it_prints(tmp_path, approved):
     instance = Instance(tmp_path)
     # Whatever the disk of this machine holds.
     example = (ROOT / "settings.cfg.example").read_text("utf-8")
-    instance.write(example.replace("limit = 90", "limit = 100"))
+    instance.write(example.replace("fail_percent = 90", "fail_percent = 100"))
     assert instance.cron("minute", "--nomail").silent
     printed = instance.run("-m", "list").out.replace(str(ROOT), THERE)
     approved(
@@ -167,7 +169,7 @@ def test_the_map_names_modules_that_are_there():
 @pytest.mark.parametrize(
     ("table", "path"),
     [
-        ("KINDS", "lib/config/kinds.py"),
+        ("KIND_FILES", "lib/core/jobs.py"),
         ("CHANNELS", "lib/alerting/channels.py"),
         ("MODES", "lib/cli/main.py"),
     ],

@@ -19,7 +19,7 @@ from lib.alerting import dispatcher, planning
 from lib.alerting import store as letters
 from lib.cli.arguments import EXIT_CODES, flags_of
 from lib.cli.main import MODES
-from lib.cli.settings_page import settings_page
+from lib.cli.settings_page import kinds_page, settings_page, shipped_kinds
 from lib.cli.show import SLOTS
 from lib.config.ini import IniText
 from lib.config.options import EMAIL, PEERS, STATUS
@@ -73,6 +73,11 @@ HARNESSES = page("faults.md").partition("harnesses are run")[2].partition("| Row
 
 def test_the_page_of_settings_is_what_the_tables_say():
     assert page("settings.md") == settings_page(), "stale: see make docs"
+
+
+def test_the_page_of_kinds_is_what_the_job_files_say():
+    kinds = shipped_kinds(ROOT / "jobs")
+    assert page("kinds.md") == kinds_page(kinds), "stale: see make docs"
 
 
 def test_what_is_wrong_in_the_settings_is_shown_as_validate_shows_it(tmp_path):

@@ -26,7 +26,7 @@ OK = "[disk root]\npath = /\nlimit = 100\n"
 OF_THIS_MACHINE = {
     MOMENT: "MOMENT",
     r"for \d+ seconds?": "for N seconds",
-    r"\d+% full": "N% full",
+    r"used is \d+%": "used is N%",
     r"\S+ GB of \S+ GB": "N GB of N GB",
     r" {2,}": "  ",
     r"─+": "─",

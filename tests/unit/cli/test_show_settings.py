@@ -10,6 +10,7 @@ from lib.cli import show_settings
 from lib.config import fields
 from lib.config.ini import IniText
 from lib.config.options import Option, secret_options
+from lib.config.targets import target_sections, typed
 from lib.core.ini import IniFile
 from tests.support.instance import Instance
 
@@ -50,7 +51,16 @@ other = https://y/,a@b.example,key_command=echo abc
 
 def shown(*patterns: str) -> tuple[dict[str, list[str]], list[str]]:
     ini = IniFile(Path("/"), ("settings.cfg",), IniText(TEXT, "settings.cfg").sections)
-    named, unmatched = show_settings.sections(ini, patterns, TABLES, ("verysecret",))
+    problems = [
+        problem
+        for target in target_sections(ini, "http")
+        for problem in (
+            [target.problem] if target.problem else typed(target, TABLES["http"])[1]
+        )
+    ]
+    named, unmatched = show_settings.sections(
+        ini, patterns, TABLES, ("verysecret",), problems
+    )
     lines = {
         title: [" | ".join(row.values()) for row in rows]
         for title, rows in named.items()

@@ -12,14 +12,16 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lib.config.kinds import KINDS, SYSTEM_JOBS
+from lib.config.ini import in_order
 from lib.config.load import SettingsError, load_settings
-from lib.config.options import DEFAULTS, POLICY_OPTIONS, REQUIRED, SECTIONS
+from lib.config.options import DEFAULTS, POLICY_OPTIONS, REQUIRED, SECTIONS, Option
 from lib.core.enums import JobFrequency
-from lib.core.jobs import Target
+from lib.core.ini import IniFile
+from lib.core.jobs import KIND_FILES, SHIPPED, JobFile
 from lib.core.secret import Secret
-from lib.core.settings import Settings
-from lib.plugins.target import targets
+from lib.core.settings import Problem, Settings
+from lib.plugins.discover import Discovered, discover
+from lib.plugins.kind import Target
 
 BASE = Path(__file__).resolve().parents[3]
 WRONG = sorted((Path(__file__).resolve().parents[2] / "settings").glob("*.cfg"))
@@ -78,9 +80,29 @@ def failure(load, tmp_path):
     return refused
 
 
+def kinds_in(settings: Settings) -> list[Discovered]:
+    """Return what the workers of the kinds that ship find."""
+    files = {file.name: file for file in settings.job_files if file.ships}
+    return [
+        discover(files[name], settings.ini, settings.alertcontact, settings.secrets)
+        for name in KIND_FILES.values()
+    ]
+
+
 def targets_of(settings: Settings) -> list[Target]:
     """Return what jobs find to check."""
-    return [one for kind in KINDS for one in targets(settings.ini.parser(), kind)]
+    return [
+        loaded.instance.target
+        for kind in kinds_in(settings)
+        for loaded in kind.jobs
+        if loaded.instance
+    ]
+
+
+def problems_of(settings: Settings) -> tuple[Problem, ...]:
+    """Return what -m validate says: the problems of settings, and those of targets."""
+    wrong = [problem for kind in kinds_in(settings) for problem in kind.problems]
+    return in_order([*settings.problems, *wrong], settings.ini.names)
 
 
 def said(settings: Settings) -> list[str]:
@@ -96,7 +118,7 @@ def test_each_mistake_has_its_sentence(path, tmp_path, approved):
     shutil.copy(path, copy)
     copy.chmod(0o600)
     try:
-        problems = load_settings(copy, base=BASE).problems
+        problems = problems_of(load_settings(copy, base=BASE))
     except SettingsError as error:
         problems = error.problems
     lines = [
@@ -150,7 +172,7 @@ def test_several_people_may_be_notified(load):
 
 def wrong_in(settings):
     """Return the problems but the notes, which nobody has to mend."""
-    return [problem for problem in settings.problems if not problem.note]
+    return [problem for problem in problems_of(settings) if not problem.note]
 
 
 def test_settings_of_the_older_program_load_unchanged(load, tmp_path):
@@ -248,7 +270,7 @@ def test_the_command_line_stands_in_for_the_settings(load, tmp_path, monkeypatch
 
 def test_the_jobs_that_ship_are_always_there(load):
     ships = {file.name for file in load(GENERAL + NO_MAIL).job_files if file.ships}
-    assert ships == {*SYSTEM_JOBS, *(kind.file for kind in KINDS.values())}
+    assert ships == SHIPPED
 
 
 # Mail
@@ -324,15 +346,15 @@ def test_a_target_has_its_own_options_those_of_all_and_those_of_its_kind(load):
         "[tls home page]\nhost = example.com\n"
     )
     page, certificate = targets_of(settings)
-    assert (page.kind, page.name, page.section) == (
+    assert (page.kind, page.name, page.title) == (
         "http",
         "home page",
         "http home page",
     )
-    assert (str(page.values["failures"]), page.values["timeout"]) == ("2", 7.5)
-    assert page.values["every"] is JobFrequency.MINUTE
-    assert certificate.values["every"] is JobFrequency.DAY
-    assert certificate.values["contact"] is None
+    assert (str(page.failures), page.timeout) == ("2", 7.5)
+    assert page.every is JobFrequency.MINUTE
+    assert certificate.every is JobFrequency.DAY
+    assert certificate.contact is None
     assert settings.problems == ()
 
 
@@ -350,11 +372,8 @@ def test_a_target_has_its_own_options_those_of_all_and_those_of_its_kind(load):
 )
 def test_a_wrong_target_runs_nowhere_and_stops_nothing(load, wrong):
     settings = load(GENERAL + NO_MAIL + wrong + "[disk root]\npath = /\n")
-    assert [target.section for target in targets_of(settings)] == ["disk root"]
-    assert not [
-        one for one in settings.ini.parser().sections() if one.startswith("http")
-    ]
-    errors = [one for one in settings.problems if not one.warning]
+    assert [target.title for target in targets_of(settings)] == ["disk root"]
+    errors = [one for one in problems_of(settings) if not one.warning]
     assert errors and {one.section.split()[0] for one in errors} == {"http"}
 
 
@@ -518,6 +537,18 @@ def _loaded(tmp_path_factory, content: bytes) -> list[str]:
 # The example
 
 
+def own_options() -> dict[str, dict[str, Option]]:
+    """Return the options of each kind that ships, without those of every kind."""
+    tables = {}
+    for name in KIND_FILES.values():
+        found = discover(JobFile(BASE / "jobs" / f"{name}.py", name), IniFile(BASE), ())
+        tables[found.table.kind] = found.table.own
+    return tables
+
+
+TABLES = own_options()
+
+
 def example_lines() -> list[tuple[str, str, str, bool]]:
     """Return section, option, value and whether it is switched on, line by line."""
     found = []
@@ -536,7 +567,7 @@ def test_the_example_loads_as_it_is(tmp_path):
     path = tmp_path / "settings.cfg"
     shutil.copy(BASE / "settings.cfg.example", path)
     settings = load_settings(path, base=BASE)
-    assert [target.section for target in targets_of(settings)] == [
+    assert [target.title for target in targets_of(settings)] == [
         "disk root",
         "disk temporary-files",
     ]
@@ -547,12 +578,12 @@ def test_the_example_loads_as_it_is(tmp_path):
 def test_the_example_has_every_option_once_and_no_other():
     tables = {
         **{name: set(table) for name, table in SECTIONS.items()},
-        **{kind: set(known.options) for kind, known in KINDS.items()},
+        **{kind: set(table) for kind, table in TABLES.items()},
     }
     shown: dict[str, set[str]] = {name: set() for name in tables}
     for section, option, _value, _on in example_lines():
         word = section if section in SECTIONS else section.split()[0]
-        if word not in KINDS or option not in POLICY_OPTIONS:
+        if word not in TABLES or option not in POLICY_OPTIONS:
             shown[word].add(option)
     assert shown.pop("peers") - {"friend"} == tables.pop("peers")
     assert shown == tables
@@ -561,7 +592,7 @@ def test_the_example_has_every_option_once_and_no_other():
 def test_the_example_shows_the_true_defaults():
     for section, option, value, _on in example_lines():
         word = section if section in SECTIONS else section.split()[0]
-        table = KINDS[word].options if word in KINDS else SECTIONS[word]
+        table = TABLES[word] if word in TABLES else SECTIONS[word]
         # A peer, or what every target may say.
         if option not in table:
             continue
@@ -592,7 +623,7 @@ def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
         switched_on = re.sub(f"(?m)^{name} = .*$", "", switched_on)
     switched_on = switched_on.replace("/var/www", str(tmp_path))
     assert wrong_in(load(switched_on)) == []
-    assert {target.kind for target in targets_of(load(switched_on))} == {*KINDS}
+    assert {target.kind for target in targets_of(load(switched_on))} == {*KIND_FILES}
     ini = load(switched_on).ini
     assert DEFAULTS.keys() <= ini.options("defaults").keys()
     assert POLICY_OPTIONS.keys() - DEFAULTS <= ini.options("http homepage").keys()

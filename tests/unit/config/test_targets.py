@@ -27,7 +27,7 @@ def texts(target: TargetSection) -> dict[str, str]:
 
 def problems(text: str, **more) -> list[tuple[str, str]]:
     found = [(one.title, one.problem) for one in targets(text, **more)]
-    return [(title, problem) for title, problem in found if problem]
+    return [(title, str(problem)) for title, problem in found if problem]
 
 
 def test_a_target_has_the_options_of_its_section_and_their_lines():
@@ -39,7 +39,7 @@ def test_a_target_has_the_options_of_its_section_and_their_lines():
     )
     url = target.options["url"]
     assert (url.raw, url.where, url.section) == ("x", "settings.cfg:2", "http a")
-    assert (target.host, target.problem) == ("", "")
+    assert (target.host, target.problem) == ("", None)
 
 
 LAYERS = """\

@@ -4,11 +4,11 @@ import subprocess
 import pytest
 
 from jobs.DiskSpace import DiskSpace, percent_used
-from tests.support.listeners import found_by
+from tests.support.listeners import found_by, job_of, result_of
 
 
 def found(**options):
-    return found_by(DiskSpace(), "disk", **options)
+    return found_by(DiskSpace, **options)
 
 
 def test_a_disk_below_its_limit_is_ok(tmp_path):
@@ -21,8 +21,21 @@ def test_a_disk_above_its_limit_is_named_with_what_is_free(tmp_path, approved):
     if used <= 1:
         pytest.skip("this disk is empty")
     first, second = found(path=tmp_path, limit=1).split("\n")
-    approved(first, hide={r"\d+% full": "N% full"})
-    assert second.endswith(" GB free")
+    approved(first, hide={r"is \d+%": "is N%"})
+    assert second.startswith(f"{tmp_path}: ") and second.endswith(" GB free")
+
+
+def test_what_is_used_and_free_is_measured(tmp_path):
+    result = result_of(job_of(DiskSpace, path=tmp_path, limit=100, warn_free="1B"))
+    used, free = result.values["used"], result.values["free"]
+    assert 0 <= used.number <= 100 and free.number > 0
+    assert (used.fail.high, free.warn.low, free.fail) == (100, 1, None)
+
+
+def test_too_little_that_is_free_fails_however_large_the_disk(tmp_path):
+    few = {"path": tmp_path, "fail_free": "999TB", "limit": "100%"}
+    assert " under fail_free = 999TB\n" in found(**few)
+    assert found(**few, need="all") == "fine"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from tests.support.listeners import (
     gzip_bomb,
     hear,
     job_of,
+    result_of,
     routes,
     says,
     self_signed_context,
@@ -27,7 +28,7 @@ from tests.support.listeners import (
 
 
 def found(url, **options):
-    return found_by(HTTPServerChecker(), "http", url=url, **options)
+    return found_by(HTTPServerChecker, url=url, **options)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,12 +67,17 @@ def test_an_answer_with_status_200_is_ok(page):
 )
 def test_a_failure_is_about_a_host_a_cause_and_addresses(behave, cause):
     with Listener(behave) as it:
-        job = job_of(HTTPServerChecker(), "http", url=it.url())
-        with pytest.raises(CheckFailed) as caught:
-            job.execute()
-    about = caught.value
+        job = job_of(HTTPServerChecker, url=it.url())
+        about = result_of(job)
     assert (about.host, about.addresses) == ("127.0.0.1", ("127.0.0.1",))
-    assert first_line(about.cause or str(about)) == cause
+    assert first_line(about.cause or about.reason) == cause
+
+
+def test_the_time_until_the_response_is_measured_and_judged(page):
+    slow = result_of(job_of(HTTPServerChecker, url=page.url(), warn_time="0s"))
+    assert slow.status == "warning"
+    assert slow.reason.endswith("ms, over warn_time = 0s")
+    assert 0 < slow.values["time"].number < 50
 
 
 def test_a_target_without_expected_text_is_not_read_at_all():
@@ -501,11 +507,7 @@ def test_a_cafile_that_is_missing_or_no_certificate_is_unknown(tmp_path, approve
 
 
 def test_the_older_program_knew_the_url_by_this_name():
-    import configparser
-
-    config = configparser.ConfigParser(interpolation=None)
-    config.read_dict({"http a": {"url": "http://a.example/?x=[1]"}})
-    (job,) = HTTPServerChecker().get_sub_jobs(config)
+    job = job_of(HTTPServerChecker, url="http://a.example/?x=[1]")
     kind = "<class 'jobs.HTTPServerChecker.HTTPServerChecker.ServerChecker'>"
     url = "http://a.example/?x=[1]"
     for name in (f"{kind} for {url}|{url}", f"{kind} for {url}|{url}|a|b|c"):

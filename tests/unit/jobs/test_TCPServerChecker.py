@@ -1,11 +1,9 @@
-import configparser
 import socket
 from fnmatch import fnmatchcase
 
 import pytest
 
 from jobs.TCPServerChecker import TCPServerChecker, shown
-from lib.jobbase import CheckFailed
 from tests.support.listeners import (
     HOLD,
     RESET,
@@ -13,13 +11,14 @@ from tests.support.listeners import (
     dripping,
     found_by,
     job_of,
+    result_of,
     says,
 )
 
 
 def found(listener, host="", **options):
     options = {"host": host or listener.host, "port": listener.port, **options}
-    return found_by(TCPServerChecker(), "tcp", **options)
+    return found_by(TCPServerChecker, **options)
 
 
 def refused_port():
@@ -34,37 +33,46 @@ def test_a_port_that_accepts_is_ok():
 
 def test_a_refused_connection_is_named():
     port = refused_port()
-    text = found_by(TCPServerChecker(), "tcp", host="127.0.0.1", port=port)
+    text = found_by(TCPServerChecker, host="127.0.0.1", port=port)
     assert text == f"127.0.0.1:{port}: connection refused"
 
 
+def test_the_time_until_it_responded_is_measured_and_judged():
+    with Listener(says(HOLD)) as it:
+        options = {"host": it.host, "port": it.port}
+        slow = result_of(job_of(TCPServerChecker, fail_time="0ms", **options))
+        quick = result_of(job_of(TCPServerChecker, warn_time="20s", **options))
+    assert slow.reason.startswith("time is ")
+    assert slow.reason.endswith("ms, over fail_time = 0s")
+    assert (quick.status, quick.values["time"].warn.high) == ("ok", 20)
+
+
 def test_a_failure_is_about_a_host_a_cause_and_addresses():
-    job = job_of(TCPServerChecker(), "tcp", host="localhost", port=refused_port())
-    with pytest.raises(CheckFailed) as caught:
-        job.execute()
-    assert (caught.value.host, caught.value.cause) == (
+    job = job_of(TCPServerChecker, host="localhost", port=refused_port())
+    about = result_of(job)
+    assert (about.host, about.cause) == (
         "localhost",
         "connection refused",
     )
-    assert "127.0.0.1" in caught.value.addresses
+    assert "127.0.0.1" in about.addresses
 
 
 def test_every_address_of_a_name_is_named_when_none_answers():
     port = refused_port()
-    lines = found_by(TCPServerChecker(), "tcp", host="localhost", port=port).split("\n")
+    lines = found_by(TCPServerChecker, host="localhost", port=port).split("\n")
     assert lines[0] == f"localhost:{port}: connection refused"
     assert f"tried 127.0.0.1:{port}: connection refused" in lines
 
 
 def test_a_name_that_does_not_exist_is_named(approved):
-    text = found_by(TCPServerChecker(), "tcp", host="x.invalid", port=1, timeout=5)
+    text = found_by(TCPServerChecker, host="x.invalid", port=1, timeout=5)
     # What a resolver says differs.
     approved(text.rpartition(": ")[0])
 
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".example", ".example", "ü" * 70])
 def test_a_name_that_can_be_none_is_named(name, approved):
-    text = found_by(TCPServerChecker(), "tcp", host=name, port=1, timeout=5)
+    text = found_by(TCPServerChecker, host=name, port=1, timeout=5)
     approved(text.rpartition(": ")[0])
 
 
@@ -128,9 +136,7 @@ def test_long_answers_are_cut():
 
 
 def test_the_older_program_knew_the_port_by_this_name():
-    config = configparser.ConfigParser()
-    config.read_dict({"tcp a": {"host": "10.0.0.1", "port": "22"}})
-    (job,) = TCPServerChecker().get_sub_jobs(config)
+    job = job_of(TCPServerChecker, host="10.0.0.1", port=22)
     kind = "<class 'jobs.TCPServerChecker.TCPServerChecker.ServerChecker'>"
     old = f"{kind} for my [box](10.0.0.1:22)|10.0.0.1|22|my [box]|minute"
     assert fnmatchcase(old, job.formerly())

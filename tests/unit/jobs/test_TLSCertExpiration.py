@@ -1,10 +1,10 @@
-import configparser
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 import pytest
 
-from jobs.TLSCertExpiration import TLSCertExpiration, ends_too_soon
+from jobs.TLSCertExpiration import TLSCertExpiration, days_left
+from tests.support import listeners
 from tests.support.approved import MOMENT
 from tests.support.listeners import (
     HOLD,
@@ -27,7 +27,7 @@ def cafile(tmp_path):
 
 def found(listener, host="localhost", **options):
     options = {"host": host, "port": listener.port, "timeout": 5, **options}
-    return found_by(TLSCertExpiration(), "tls", **options)
+    return found_by(TLSCertExpiration, **options)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,29 +63,32 @@ def test_an_end_is_remembered_while_it_is_near(cafile):
         assert renewed.memory == {}
 
 
-def job_of(listener, cafile):
-    config = configparser.ConfigParser(interpolation=None)
-    config["tls it"] = {
-        "host": "localhost",
-        "port": str(listener.port),
-        "cafile": str(cafile),
-        "timeout": "5",
-    }
-    (job,) = TLSCertExpiration().get_sub_jobs(config)
-    return job
+def job_of(listener, cafile, **options):
+    options = {"host": "localhost", "port": listener.port, "timeout": 5, **options}
+    return listeners.job_of(TLSCertExpiration, cafile=cafile, **options)
 
 
 @pytest.mark.parametrize(
-    "left",
+    ("left", "days"),
     [
-        timedelta(days=14),
-        timedelta(days=14, seconds=-1),
-        timedelta(days=1, hours=1),
-        timedelta(hours=1),
+        (timedelta(days=14), 14.0),
+        (timedelta(days=14, seconds=-1), 13.9),
+        (timedelta(days=1, hours=1), 1.0),
+        (timedelta(hours=3), 0.1),
+        (timedelta(hours=1), 0.0),
     ],
 )
-def test_how_much_is_left_is_judged_to_the_second(left, approved):
-    approved(ends_too_soon(NOON + left, NOON, 14))
+def test_days_are_rounded_down(left, days):
+    assert days_left(NOON + left, NOON) == days
+
+
+def test_the_days_left_are_judged_whichever_name_says_how_many(cafile):
+    with Listener(context=tls_context(ends=20.5)) as it:
+        warned = listeners.result_of(job_of(it, cafile, warn_days=30))
+        failed = listeners.result_of(job_of(it, cafile, days=21))
+    assert (warned.status, failed.status) == ("warning", "failing")
+    assert failed.reason.startswith("days is 20.4, under fail_days = 21\n")
+    assert warned.values["days"].fail.low == 14
 
 
 def test_an_expired_certificate_is_reported_with_its_date(cafile, approved):
@@ -240,9 +243,7 @@ def test_a_server_silent_before_tls_is_named(approved):
 
 
 def test_the_older_program_knew_the_host_by_this_name():
-    config = configparser.ConfigParser()
-    config.read_dict({"tls a": {"host": "a.example"}})
-    (job,) = TLSCertExpiration().get_sub_jobs(config)
+    job = listeners.job_of(TLSCertExpiration, host="a.example")
     kind = "<class 'jobs.TLSCertExpiration.TLSCertExpiration.CertChecker'>"
     assert fnmatchcase(f"{kind} for a.example|a.example|day", job.formerly())
     assert not fnmatchcase(f"{kind} for b.example|b.example|day", job.formerly())

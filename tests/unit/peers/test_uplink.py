@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import threading
 import time
 
@@ -10,8 +9,8 @@ import pytest
 
 from lib.config.fields import is_this_machine
 from lib.core.settings import Mail, Peer
-from lib.jobbase import targets
 from lib.peers.uplink import Uplink, any_answers
+from tests.support.fakes import ini
 from tests.support.listeners import HOLD, Listener, answer, closed_port, says
 from tests.support.waits import SOON_S
 
@@ -21,9 +20,23 @@ def peer(url="", name="x"):
 
 
 def uplink_to(*peers, is_here=is_this_machine, **sections):
-    config = configparser.ConfigParser(interpolation=None)
-    config.read_dict({f"{kind} it": values for kind, values in sections.items()})
-    return Uplink(peers, lambda kind: targets(config, kind), is_here)
+    text = "".join(
+        f"[{kind} it]\n"
+        + "".join(f"{name} = {value}\n" for name, value in given.items())
+        for kind, given in sections.items()
+    )
+    return UplinkWithTargets(peers, ini(text), is_here)
+
+
+class UplinkWithTargets(Uplink):
+    """An uplink that knows the targets of the settings."""
+
+    def __init__(self, peers, content, is_here):
+        super().__init__(peers, is_here)
+        self.content = content
+
+    def is_down(self, silent, mail):
+        return super().is_down(silent, mail, self.content)
 
 
 def test_of_one_that_is_silent_and_alone_nothing_follows():

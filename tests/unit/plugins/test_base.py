@@ -10,7 +10,7 @@ import pytest
 
 from lib import jobbase
 from lib.core.enums import MessageKind
-from lib.jobbase import JobBase, JobSpawner, TargetJob, targets
+from lib.jobbase import JobBase, JobSpawner, TargetJob
 from tests.support.fakes import Folder, settings
 
 #: DESIGN.md's contract: every name of it.
@@ -28,6 +28,9 @@ CONTRACT = {
     "CheckFailed": "",
     "CheckUnknown": "",
     "CheckPending": "",
+    "CheckWarning": "",
+    "Deadline": "",
+    "TargetJob": "kind every options check",
 }
 
 
@@ -143,38 +146,3 @@ def test_what_is_no_address_is_refused(to):
 def test_an_older_jobs_name_is_found_literally():
     assert Mine(settings()).formerly() == f"{str(Mine)}|"
     assert Mine(settings(), "a*", "[b]").formerly() == f"{str(Mine)}|a[*]|[[]b]"
-
-
-TARGETS = """\
-[defaults]
-notify = hour
-[http ok]
-url = https://a.example/
-failures = 3
-[http wrong]
-url = nonsense
-[http]
-[tcp other]
-host = b.example
-port = 25
-[disk full]
-path = /
-"""
-
-
-def test_the_targets_of_a_kind_are_those_in_which_nothing_is_wrong():
-    (target,) = targets(settings(TARGETS), "http")
-    assert (target.name, target.section) == ("ok", "http ok")
-    assert target.values["url"] == "https://a.example/"
-
-
-def test_a_target_is_a_job_that_says_what_its_section_says():
-    config = settings(TARGETS)
-    (target,) = targets(config, "http")
-    one = TargetJob(config, target)
-    assert (one.getName(), one.getStateName()) == ("http ok", "http ok")
-    assert one.executeEvery() == "minute"
-    assert one.notifyOnFailureEvery() == "hour"
-    assert one.numberFailuresBeforeNotification() == 3
-    assert one.contact() == ("ops@example.com",)
-    assert one.timeout() == 30.0

@@ -1,12 +1,8 @@
-from pathlib import Path
-
 import pytest
 
-from lib.config import fields, kinds
-from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
+from lib.config import fields
+from lib.core.enums import JobFrequency
 from lib.core.jobs import FailureRule
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def failure(read, value):
@@ -155,66 +151,6 @@ def test_a_url_that_cannot_be_taken_apart_is_refused_without_its_words(value, ap
 )
 def test_what_is_no_mail_address_is_refused(address, approved):
     approved(failure(fields.addresses, address))
-
-
-# Sections.
-
-
-def test_what_a_section_does_not_say_comes_from_the_defaults_then_from_the_kind():
-    given = {"path": "/", "timeout": "5"}
-    defaults = {"timeout": 9.0, "failures": FailureRule(2)}
-    target, wrong = kinds.read_target("disk", "root", given, defaults)
-    assert (target.section, wrong) == ("disk root", {})
-    assert target.values["timeout"] == 5.0
-    assert target.values["failures"] == FailureRule(2)
-    assert target.values["limit"] == 90
-    assert target.values["every"] == JobFrequency.HOUR
-    assert target.values["notify"] == JobFailureNotificationFrequency.ONSTATECHANGE
-    assert len(target.values) == len(dict(target.values)) == len([*target.values])
-    assert "colour" not in target.values
-
-
-def test_every_of_the_defaults_goes_before_the_kinds_own():
-    defaults = {"every": JobFrequency.DAY}
-    target, _wrong = kinds.read_target("disk", "root", {"path": "/"}, defaults)
-    assert target.values["every"] == JobFrequency.DAY
-
-
-def test_an_unknown_option_is_answered_with_the_nearest_known(approved):
-    given = {"path": "/", "limt": "5", "zzz": "1"}
-    _target, wrong = kinds.read_target("disk", "root", given, {})
-    approved(wrong)
-
-
-def test_a_wrong_value_is_shown_with_what_was_expected(approved):
-    given = {"path": "/", "limit": "101"}
-    _target, wrong = kinds.read_target("disk", "root", given, {})
-    approved(wrong)
-
-
-def test_an_option_that_must_be_given_is_named_with_what_it_is_for(approved):
-    _target, wrong = kinds.read_target("tcp", "a", {"host": "a"}, {})
-    approved(wrong)
-
-
-def test_all_that_is_wrong_in_a_section_is_said_at_once():
-    given = {"url": "x", "method": "post", "colour": "red"}
-    _target, wrong = kinds.read_target("http", "a", given, {})
-    assert set(wrong) == {"url", "method", "colour"}
-
-
-@pytest.mark.parametrize("option", ["cafile", "path"])
-def test_a_path_of_a_target_must_be_absolute(option, approved):
-    kind = "disk" if option == "path" else "tls"
-    _target, wrong = kinds.read_target(kind, "a", {"host": "a", option: "x"}, {})
-    approved(wrong[option])
-
-
-@pytest.mark.parametrize("kind", kinds.KINDS)
-def test_every_kind_has_its_job_file_and_a_reason_for_each_option(kind):
-    known = kinds.KINDS[kind]
-    assert (ROOT / "jobs" / f"{known.file}.py").is_file()
-    assert all(option.help for option in known.all_options.values())
 
 
 @pytest.mark.parametrize(

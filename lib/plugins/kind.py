@@ -1,0 +1,301 @@
+"""Kinds of targets: the table of a kind's options, and its targets typed by it.
+
+A kind is a subclass of TargetJob in a job file.  Its table says of each option how its
+text is read, its default, and what it is for.  An option ``warn_X`` or ``fail_X`` is a
+threshold: a number on whose far side the trouble is, or a range such as ``1..15``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from lib.config import fields
+from lib.config.options import (
+    LAYOUT_OPTIONS,
+    POLICY_OPTIONS,
+    REQUIRED,
+    Option,
+    secret_options,
+    written,
+)
+from lib.config.targets import TargetSection, typed
+from lib.core.enums import JobFrequency
+from lib.core.jobs import KindInfo, OptionInfo
+from lib.core.results import Threshold, Unit, Value
+from lib.core.secret import Secrets
+from lib.core.settings import Problem
+
+Options = Mapping[str, Option]
+#: What a threshold may be given as: a number is the highest that is allowed.
+Limit = Threshold | fields.Range | float | None
+
+_KIND = re.compile(r"[a-z][a-z0-9_-]{0,29}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_THRESHOLD = re.compile(r"(warn|fail)_.+")
+#: Attributes of a target, which cannot be options.
+_RESERVED = ("kind", "name", "title")
+_NEED = Option(
+    fields.one_of(("any", "all")),
+    "any",
+    "all: it takes every threshold at once, not the worst one",
+)
+
+
+class Quantity:
+    """A unit: as a reader of an option, and as a maker of values.
+
+    ``option(percent, 90)`` is an option that is a percentage, and ``percent(93,
+    fail=90)`` the value of 93%, which is failing above 90%.
+    """
+
+    def __init__(self, unit: Unit, read: Callable[[str], float]) -> None:
+        self.unit = unit
+        self.read = read
+
+    def __call__(
+        self, number: float, *, warn: Limit = None, fail: Limit = None
+    ) -> Value:
+        """Return a value; a threshold that is a number is the highest allowed."""
+        return Value(number, self.unit, _threshold(warn), _threshold(fail))
+
+
+def _threshold(limit: Limit) -> Threshold | None:
+    if limit is None or isinstance(limit, Threshold):
+        return limit
+    if isinstance(limit, fields.Range):
+        return Threshold(limit.low, limit.high)
+    return Threshold(high=limit)
+
+
+percent = Quantity(Unit.PERCENT, fields.percent(0, 100))
+seconds = Quantity(Unit.SECONDS, fields.duration(0, 3650 * 86_400))
+bytes_ = Quantity(Unit.BYTES, fields.size(0, 1e18))
+count = Quantity(Unit.COUNT, fields.number(0, 999_999_999_999))
+per_second = Quantity(Unit.PER_SECOND, fields.number(0, 999_999_999_999))
+
+
+def option(
+    read: Quantity | Callable[[str], Any],
+    default: Any = REQUIRED,
+    *,
+    help: str,
+    also: str = "",
+    below: bool = False,
+) -> Option:
+    """Return an option of a kind.
+
+    ``read`` gets the text and returns the value, or raises ValueError that says what it
+    expected.  Without a default the option must be given.  ``also`` is another name of
+    it.  With ``below``, a threshold is the lowest number that is allowed.
+    """
+    if isinstance(read, Quantity):
+        return Option(read.read, default, help, also, read.unit, below)
+    return Option(read, default, help, also, below=below)
+
+
+class Target:
+    """A target of the settings; its options are its attributes, each typed."""
+
+    __slots__ = ("kind", "name", "_values", "_defaults")
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        values: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self._values = values
+        self._defaults = defaults
+
+    @property
+    def title(self) -> str:
+        """Return the section's title, which is the job's name too."""
+        return f"{self.kind} {self.name}"
+
+    def __getattr__(self, name: str) -> Any:
+        for values in (self._values, self._defaults):
+            if name in values:
+                return values[name]
+        raise AttributeError(f"the kind {self.kind} has no option {name!r}")
+
+    def __repr__(self) -> str:
+        # An option may be a secret.
+        return f"<[{self.title}]>"
+
+
+class KindTable:
+    """The options of a kind, its own and those of every kind, ready to type targets."""
+
+    def __init__(
+        self, kind: str, every: JobFrequency, options: Options, about: str = ""
+    ) -> None:
+        """Keep the table of a class; raise TypeError if it is not right."""
+        if not isinstance(kind, str) or not _KIND.fullmatch(kind):
+            raise TypeError(
+                f"kind = {kind!r}: expected a short word of lower-case letters"
+            )
+        self.kind = kind
+        self.every = JobFrequency(every)
+        self.about = about
+        #: The options that are secrets.
+        self.secrets: list[str] = []
+        self.own = dict(self._own(options))
+        every_option = replace(POLICY_OPTIONS["every"], default=self.every)
+        self.options = {**self.own, **POLICY_OPTIONS, "every": every_option}
+        self._by_word = {
+            **{known.also: name for name, known in self.options.items() if known.also},
+            **{name: name for name in self.options},
+        }
+        self._defaults = {
+            name: known.default
+            for name, known in self.options.items()
+            if known.default is not REQUIRED
+        }
+        self._required = [name for name in self.options if name not in self._defaults]
+        #: The values that templates and defaults give to many targets.
+        self._shared: dict[tuple[str, str], Any] = {}
+
+    def _own(self, options: Options) -> Iterator[tuple[str, Option]]:
+        #: What the thresholds are about, such as ``percent``.
+        subjects = set()
+        for name, known in dict(options).items():
+            if not isinstance(known, Option):
+                raise TypeError(f"options[{name!r}]: expected option(...)")
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                raise TypeError(f"options[{name!r}]: expected a lower-case name")
+            if name in (*POLICY_OPTIONS, *LAYOUT_OPTIONS, *_RESERVED):
+                raise TypeError(f"options[{name!r}]: every kind has that option")
+            if known.read is fields.secret:
+                self.secrets.append(name)
+                yield from secret_options(name, known.help).items()
+            elif _THRESHOLD.fullmatch(name):
+                subjects.add(name.partition("_")[2])
+                yield name, _as_threshold(name, known)
+            else:
+                yield name, known
+        if len(subjects) > 1:
+            yield "need", _NEED
+
+    def info(self, file: str) -> KindInfo:
+        """Return what people read of the kind; ``file`` is its job file."""
+        options = {
+            name: OptionInfo(
+                known.help,
+                "" if known.default is REQUIRED else written(known.default, known.unit),
+                required=known.default is REQUIRED,
+                also=known.also,
+                is_secret=known.read is fields.secret,
+            )
+            for name, known in self.own.items()
+        }
+        return KindInfo(self.kind, file, self.every, self.about, options)
+
+    def target(self, section: TargetSection) -> tuple[Target, list[Problem]]:
+        """Return a target, and all that is wrong in its section, each with its line.
+
+        A target with problems must not be run.
+        """
+        if section.problem:
+            target = Target(self.kind, section.name, {}, self._defaults)
+            return target, [section.problem]
+        values = self._values(section)
+        problems: list[Problem] = []
+        if values is None:
+            values, problems = typed(
+                _without_farther(section, self._by_word), self.options
+            )
+        return Target(self.kind, section.name, values, self._defaults), problems
+
+    def with_secrets(self, target: Target, folder: Path) -> tuple[Target, Secrets]:
+        """Return a target with its secrets had, and these; raise ValueError if not.
+
+        A relative path of ``X_file`` starts at ``folder``.
+        """
+        from lib.config.secrets import MIN_LENGTH, read_secret
+
+        given = {
+            name: read_secret(name, target._values, folder) for name in self.secrets
+        }
+        values = {**target._values, **given}
+        texts = {secret.reveal() for secret in given.values()}
+        return (
+            Target(target.kind, target.name, values, self._defaults),
+            Secrets(text for text in texts if len(text) >= MIN_LENGTH),
+        )
+
+    def _values(self, section: TargetSection) -> dict[str, Any] | None:
+        """Return the values of a section; None if it needs a second look."""
+        values: dict[str, Any] = {}
+        for word, value in section.options.items():
+            name = self._by_word.get(word)
+            if name is None or name in values:
+                return None
+            shared = (name, value.raw)
+            if shared in self._shared:
+                values[name] = self._shared[shared]
+                continue
+            try:
+                values[name] = self.options[name].read(value.raw.strip())
+            except ValueError:
+                return None
+            if value.section != section.title:
+                self._shared[shared] = values[name]
+        if any(name not in values for name in self._required):
+            return None
+        return values
+
+
+def _as_threshold(name: str, known: Option) -> Option:
+    """Return an option that is read as a Threshold, which knows its option."""
+
+    def of(limit: float | fields.Range | None) -> Threshold | None:
+        if limit is None:
+            return None
+        if isinstance(limit, fields.Range):
+            return Threshold(limit.low, limit.high, name)
+        if known.below:
+            return Threshold(low=limit, option=name)
+        return Threshold(high=limit, option=name)
+
+    read = fields.or_range(known.read)
+    default = known.default
+    return replace(
+        known,
+        read=lambda text: of(read(text)),
+        default=default if default is REQUIRED else of(default),
+    )
+
+
+def _without_farther(
+    section: TargetSection, by_word: Mapping[str, str]
+) -> TargetSection:
+    """Return a section with one name of each option: that of the nearest layer.
+
+    Both names in one section are a mistake, and stay.
+    """
+    nearest: dict[str, str] = {}
+    dropped: set[str] = set()
+    for word, value in section.options.items():
+        name = by_word.get(word, word)
+        other = nearest.setdefault(name, word)
+        if other == word or section.options[other].section == value.section:
+            continue
+        if section.options[other].section == section.title:
+            dropped.add(word)
+        else:
+            dropped.add(other)
+            nearest[name] = word
+    if not dropped:
+        return section
+    options = section.options.items()
+    return replace(
+        section, options={word: value for word, value in options if word not in dropped}
+    )

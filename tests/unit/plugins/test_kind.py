@@ -1,0 +1,232 @@
+"""A kind is a class with a table of options; its targets are typed by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lib.cli.settings_page import shipped_kinds
+from lib.config.targets import target_sections
+from lib.core.enums import JobFrequency, Status
+from lib.core.jobs import KIND_FILES
+from lib.core.results import Threshold
+from lib.jobbase import option, percent, plain, port, seconds, secret, whole
+from lib.plugins.kind import KindTable
+from tests.support.fakes import CONTACT, Folder, ini
+
+ROOT = Path(__file__).resolve().parents[3]
+OK, FAILING, WARNING = Status.OK, Status.FAILING, Status.WARNING
+OPTIONS = {
+    "path": option(plain, help="what to look at"),
+    "port": option(port, 25, help="where"),
+    "fail_percent": option(percent, 90, help="failing above this", also="limit"),
+    "warn_days": option(whole(0, 99), None, below=True, help="a warning below this"),
+    "fail_time": option(seconds, None, help="failing above this"),
+    "pin": option(secret, help="what opens it"),
+}
+
+
+def typed(lines: str, more: str = "", options=OPTIONS):
+    """Return the target of a section, and the lines of what is wrong in it."""
+    content = ini(f"{more}[box a]\n{lines}")
+    (section,) = target_sections(content, "box")
+    table = KindTable("box", JobFrequency.HOUR, options)
+    target, problems = table.target(section)
+    return target, [str(problem) for problem in problems]
+
+
+def test_the_options_of_a_target_are_its_attributes_each_typed():
+    target, wrong = typed("path = /x\nfail_time = 500ms\ntags = a, b\n")
+    assert (target.title, wrong) == ("box a", [])
+    assert (target.path, target.port, target.tags) == ("/x", 25, ("a", "b"))
+    assert (target.every, target.notify) == ("hour", "state_change")
+    assert repr(target) == "<[box a]>"
+    with pytest.raises(AttributeError, match="the kind box has no option 'colour'"):
+        target.colour
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "threshold"),
+    [
+        ("", "fail_percent", Threshold(high=90, option="fail_percent")),
+        ("limit = 80%", "fail_percent", Threshold(high=80, option="fail_percent")),
+        ("fail_percent = 5..80", "fail_percent", Threshold(5, 80, "fail_percent")),
+        ("", "warn_days", None),
+        ("warn_days = 30", "warn_days", Threshold(low=30, option="warn_days")),
+        ("fail_time = 2min", "fail_time", Threshold(high=120, option="fail_time")),
+    ],
+)
+def test_a_threshold_knows_its_option_and_its_side(line, name, threshold):
+    target, wrong = typed(f"path = x\n{line}\n")
+    assert (getattr(target, name), wrong) == (threshold, [])
+
+
+def test_what_a_section_does_not_say_comes_from_its_layers():
+    more = "[defaults]\nfailures = 4\n[defaults box]\nevery = day\nlimit = 50\n"
+    target, wrong = typed("path = x\n", more)
+    assert (wrong, target.every, str(target.failures)) == ([], "day", "4")
+    assert target.fail_percent.high == 50
+    nearer, wrong = typed("path = x\nfail_percent = 60\n", more)
+    assert (wrong, nearer.fail_percent.high) == ([], 60)
+
+
+def test_each_mistake_is_one_line_with_its_place(approved):
+    wrong = typed(
+        "port = 70000\nlimt = 90\nfail_time = 2weeks\nwarn_days = 30 ; a\n"
+        "pin = 12\\\x0734\nevery = weekly\nneed = most\nlimit = 8\nfail_percent = 9\n"
+    )[1]
+    approved("".join(f"{line}\n" for line in wrong))
+    assert "34" not in "".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("Box", {}),
+        ("", {}),
+        (None, {}),
+        ("box", {"path": plain}),
+        ("box", {"Path": option(plain, help="x")}),
+        ("box", {"every": option(plain, help="x")}),
+        ("box", {"name": option(plain, help="x")}),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_why(kind, options, approved):
+    with pytest.raises(TypeError) as caught:
+        KindTable(kind, JobFrequency.HOUR, options)
+    approved(str(caught.value), hide={r"<function plain at \w+>": "plain"})
+
+
+def test_the_table_of_kinds_is_that_of_the_job_files():
+    shipped = shipped_kinds(ROOT / "jobs")
+    assert {kind.kind: Path(kind.file).stem for kind in shipped} == KIND_FILES
+    for kind in shipped:
+        assert kind.about and all(one.help for one in kind.options.values())
+
+
+# A kind of one's own, in a folder of one's own.
+
+QUEUE = """\
+\"\"\"[queue NAME]: counts what waits.\"\"\"
+from lib.jobbase import *
+
+class Queue(TargetJob):
+    kind = "queue"
+    options = {
+        "length": option(whole(0, 99), help="how long it is"),
+        "fail_length": option(count, 10, help="failing above this"),
+        "warn_length": option(count, None, help="a warning above this"),
+        "token": option(secret, "", help="what opens it"),
+    }
+
+    def check(self, target, deadline):
+        if target.token:
+            print("opened with", target.token.reveal())
+            self.memory["token"] = target.token.reveal()
+        if target.length == 77:
+            raise CheckFailed(f"no entry with {target.token.reveal()}")
+        if target.length == 88:
+            return None
+        return {
+            "length": count(
+                target.length, warn=target.warn_length, fail=target.fail_length
+            ),
+            f"of {target.token.reveal()}": 1,
+        }
+"""
+
+
+@pytest.fixture
+def queue(tmp_path):
+    """Return a function that runs the kind with some sections."""
+
+    def run(sections, **order):
+        folder = Folder(tmp_path)
+        folder.add("Queue", QUEUE)
+        return folder.run(ini(sections), **order)
+
+    return run
+
+
+def test_a_kind_of_ones_own_works_as_those_that_ship_do(queue):
+    notified = queue(
+        "[queue a]\nlength = 3\n[queue b]\nlength = 12\n"
+        "[queue c]\nlength = 12\nfail_length = 20\nwarn_length = 10\n"
+        "contact = c@example.com\nfailures = 2\ntags = x\nrunbook = https://r/\n"
+        "description = what waits\nevery = hour\ntimeout = 5s\n"
+    )
+    assert notified.conditions == {
+        "queue a": OK,
+        "queue b": FAILING,
+        "queue c": WARNING,
+    }
+    reason = notified.outcomes["queue b"].reason
+    assert reason == "length is 12, over fail_length = 10"
+    job = notified.jobs["queue c"]
+    assert (job.contact, str(job.policy.failures)) == (("c@example.com",), "2")
+    assert (job.frequency, job.timeout_s) == ("hour", 5)
+    assert (job.tags, job.runbook, job.description) == (
+        ("x",),
+        "https://r/",
+        "what waits",
+    )
+    assert notified.jobs["queue a"].contact == CONTACT
+
+
+def test_a_wrong_target_is_a_failing_job_of_its_name_and_the_others_run(
+    queue, approved
+):
+    notified = queue(
+        "[queue a]\nlength = 3\n[queue b]\nlength = many\nlenght = 4\n"
+        "[queue c]\nuse = none\nlength = 3\n"
+    )
+    assert notified.conditions == {
+        "queue a": OK,
+        "queue b": FAILING,
+        "queue c": FAILING,
+    }
+    approved(notified.outcomes["queue b"].reason, "b")
+    approved(notified.outcomes["queue c"].reason, "c")
+
+
+def test_one_that_is_not_enabled_is_there_and_does_not_run(queue):
+    notified = queue("[queue a]\nlength = 30\nenabled = no\n")
+    assert notified.conditions == {}
+    assert not notified.jobs["queue a"].enabled
+
+
+@pytest.mark.parametrize(
+    ("length", "status"), [(3, FAILING), (12, OK), (77, OK), (88, FAILING)]
+)
+def test_invert_turns_a_failed_check_into_ok_and_an_error_not(queue, length, status):
+    notified = queue(f"[queue a]\ninvert = yes\nlength = {length}\n")
+    assert notified.conditions == {"queue a": status}
+
+
+def test_no_secret_of_a_target_leaves_its_worker(queue, tmp_path):
+    (tmp_path / "token").write_text("geheim1\n")
+    (tmp_path / "token").chmod(0o600)
+    notified = queue(
+        f"[queue a]\nlength = 3\ntoken_file = {tmp_path}/token\n"
+        f"[queue b]\nlength = 77\ntoken_file = {tmp_path}/token\n"
+        "[queue c]\nlength = 3\ntoken_file = /none\n"
+    )
+    assert notified.conditions == {
+        "queue a": OK,
+        "queue b": FAILING,
+        "queue c": Status.UNKNOWN,
+    }
+    assert "of ***" in notified.outcomes["queue a"].values
+    assert notified.reports["queue a"].memory == {"token": "***"}
+    result = notified.outcomes["queue b"]
+    assert result.reason == "no entry with ***"
+    assert "opened with ***" in result.output
+    assert "token_file" in notified.outcomes["queue c"].reason
+    assert "geheim1" not in repr(notified)
+
+
+def test_the_word_of_a_kind_that_ships_is_taken(tmp_path, approved):
+    text = QUEUE.replace('kind = "queue"', 'kind = "disk"')
+    notified = Folder(tmp_path).run_one("Queue", text)
+    approved(notified.outcomes["Queue.py"].reason, hide={str(tmp_path): "FOLDER"})
