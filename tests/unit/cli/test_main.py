@@ -147,7 +147,7 @@ def test_run_shows_status_reason_and_time_and_keeps_nothing(instance):
     rows = {row["job"]: row for row in ran.json()}
     assert rows["disk root"]["status"] == "ok"
     assert rows["disk full"]["status"] == "failing"
-    assert "limit 1%" in rows["disk full"]["reason"]
+    assert "over fail_percent = 1%" in rows["disk full"]["reason"]
     assert rows["disk full"]["seconds"] >= 0
     assert ran.code == 0
     assert list(instance.state.iterdir()) == []
