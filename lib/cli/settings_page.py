@@ -11,10 +11,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from lib.config import older
 from lib.config.options import (
     DEFAULTS,
     LAYOUT_OPTIONS,
-    OLD_NAMES,
     POLICY_OPTIONS,
     REQUIRED,
     SECTIONS,
@@ -248,7 +248,7 @@ def _section(title: str, about: str, options: Mapping[str, Option]) -> Iterator[
 
 
 def _about(section: str) -> str:
-    old = [name for name, now in OLD_NAMES.items() if now == section]
+    old = [name for name, now in older.SECTIONS.items() if now == section]
     also = "".join(f" `[{name}]` is its old name and still works." for name in old)
     return f"{_ABOUT[section]}{also}"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def list_jobs(args: argparse.Namespace) -> int:
-    from lib.core.policy import record_of
+    from lib.core.records import KnownRecords
     from lib.core.text import offset_words
     from lib.report import table
     from lib.report.rows import JOB_COLUMNS, job_rows
@@ -31,15 +31,13 @@ def list_jobs(args: argparse.Namespace) -> int:
     loaded = adhoc.meet(settings)
     state = _state_of(settings)
     stored = state.load()
+    known = KnownRecords(stored.records, stored.lost)
     last = last_runs(stored.run)
     judged = {key for key, job in state.load_catalog().items() if job.judged}
     now = utc_now()
     rows = job_rows(
         loaded.jobs,
-        {
-            job.key: record_of(job.key, stored.records, stored.lost)
-            for job in loaded.jobs
-        },
+        {job.key: known.of(job) for job in loaded.jobs},
         judged,
         now,
         settings.zone,

@@ -9,9 +9,9 @@ from fnmatch import fnmatchcase
 from msgspec.structs import replace
 
 from lib.cli.settings_page import WHERE_NOT_GIVEN
+from lib.config import older
 from lib.config.fields import is_secret_name, plain, secret
 from lib.config.options import (
-    OLD_NAMES,
     POLICY_OPTIONS,
     REQUIRED,
     SECTIONS,
@@ -117,7 +117,7 @@ def _all(ini: IniFile, tables: Tables) -> Iterator[tuple[str, list[dict[str, str
 
 def _rows_of_section(ini: IniFile, title: str) -> Iterator[dict[str, str]]:
     """Yield the rows of a section that is no target."""
-    table = SECTIONS.get(OLD_NAMES.get(title, title), {})
+    table = SECTIONS.get(older.SECTIONS.get(title, title), {})
     options = ini.options(title)
     if title == "peers":
         table = {**table, **peer_options(options)}

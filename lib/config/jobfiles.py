@@ -8,13 +8,11 @@ import stat
 from collections.abc import Container, Sequence
 from pathlib import Path
 
+from lib.config import older
 from lib.core.jobs import JobFile
 from lib.core.sanitize import harmless
 from lib.core.settings import Problem
 from lib.system.permissions import why_not_run
-
-#: Copies from the older program's folder; ``lib/plugins/legacy.py`` replaces them.
-OLD_COPIES = frozenset({"JobBase", "JobSpawner"})
 
 
 def find_job_files(
@@ -69,7 +67,7 @@ def _python_files(folder: Path, names: list[str]) -> list[Path]:
         for name in names
         if name.endswith(".py")
         and not name.startswith((".", "_", "#"))
-        and name.removesuffix(".py") not in OLD_COPIES
+        and name.removesuffix(".py") not in older.NO_JOBS
         and not os.path.isdir(folder / name)
     ]
 

@@ -18,10 +18,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from lib.config import older
 from lib.config.ini import IniError, in_order, read_ini
 from lib.config.jobfiles import find_job_files
 from lib.config.mail import read_mail
-from lib.config.options import OLD_NAMES, SECTIONS
+from lib.config.options import SECTIONS
 from lib.config.peers import find_keys, peer_options, peers_in, without_ourselves
 from lib.config.secrets import file_problems, secrets_in
 from lib.config.sections import Kinds, check_titles, read_section, title_of
@@ -175,7 +176,7 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
     """Return the values of the sections about Checker itself, except [email]."""
     values: dict[str, dict[str, Any]] = {}
     tables = {**SECTIONS, "peers": peer_options(ini.options("peers"))}
-    written = {new: old for old, new in OLD_NAMES.items() if old in ini}
+    written = {new: old for old, new in older.SECTIONS.items() if old in ini}
     for section in ("general", "defaults", "peers", "status", "summary"):
         title = section
         if section in written and section not in ini:

@@ -344,5 +344,3 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "status": STATUS,
     "summary": SUMMARY,
 }
-#: Old names of sections, and the present ones.
-OLD_NAMES = {"digest": "summary"}

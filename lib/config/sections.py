@@ -12,10 +12,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from lib.config import older
 from lib.config.fields import nearest
 from lib.config.ini import VITAL
 from lib.config.options import (
-    OLD_NAMES,
     REQUIRED,
     SECTIONS,
     Option,
@@ -32,7 +32,7 @@ from lib.core.settings import Problem
 MAX_NAME = 200
 MAX_TITLE = MAX_NAME + 20
 #: The sections about Checker itself.
-_OURS = (*SECTIONS, *OLD_NAMES)
+_OURS = (*SECTIONS, *older.SECTIONS)
 #: The defaults for which an empty value needs no warning.
 _NOTHING = (REQUIRED, None, "", (), Secret())
 _NO_VALUE = "no value is given, so the default applies; give one, or delete the line"
@@ -52,7 +52,7 @@ def read_section(
     a peer.  A wrong value in a section of VITAL is fatal; an unknown option is not.
     """
     given = ini.given(section)
-    known = SECTIONS[OLD_NAMES.get(section, section)]
+    known = SECTIONS[older.SECTIONS.get(section, section)]
     empty = [name for name in ini.options(section) if name not in given]
     more = {name: "" for name in empty if name not in known}
     values, wrong = read_options({**given, **more}, options)

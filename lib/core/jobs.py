@@ -241,17 +241,6 @@ class KindInfo(Stored, frozen=True):
     options: Mapping[str, OptionInfo] = {}
 
 
-class OldEntry(Stored, frozen=True):
-    """A line of the older program's state file."""
-
-    #: Its decoded name, ``<class 'jobs.X.X'>|argument|argument``.
-    name: str
-    failing: bool
-    failing_since: Moment | None = None
-    notified_at: Moment | None = None
-    failures: Count = 0
-
-
 _NO_WORD = re.compile(r"[^A-Za-z0-9]+")
 
 

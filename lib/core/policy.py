@@ -6,10 +6,8 @@ stories: what a job found in each run, and what a person received.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from fnmatch import translate
 
 from msgspec.structs import replace
 
@@ -21,7 +19,7 @@ from lib.core.enums import (
     Severity,
     Status,
 )
-from lib.core.jobs import FailureRule, Job, JobKey, OldEntry, Policy, file_stem
+from lib.core.jobs import FailureRule, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
@@ -385,66 +383,3 @@ def unseen(record: Record, now: datetime) -> Record | None:
     if now - since > FORGET_AFTER and not record.queued:
         return None
     return replace(record, unseen_since=since)
-
-
-def migrated(
-    record: Record,
-    formerly: str,
-    entries: Iterable[OldEntry],
-    notified: tuple[str, ...],
-) -> Record:
-    """Return the record with what the older program's state file says of the job.
-
-    ``formerly`` is a glob over the names of ``entries``.  If an alert was sent, it
-    went to ``notified``.
-    """
-    from fnmatch import fnmatchcase
-
-    for entry in entries:
-        if entry.failing and formerly and fnmatchcase(entry.name, formerly):
-            return replace(
-                record,
-                status=Status.FAILING,
-                failures=max(1, entry.failures),
-                failing_since=entry.failing_since,
-                notified_at=entry.notified_at,
-                notified=notified if entry.notified_at else (),
-                notified_status=Status.FAILING if entry.notified_at else None,
-                last_reason="it was failing when the older program last ran",
-            )
-    return record
-
-
-def record_of(
-    key: JobKey,
-    records: Mapping[JobKey, Record],
-    lost: Collection[str],
-    formerly: str = "",
-    old_entries: tuple[OldEntry, ...] = (),
-    contact: tuple[str, ...] = (),
-    before: JobKey | None = None,
-) -> Record:
-    """Return a job's record: stored, lost (unknown), migrated or new.
-
-    ``before`` is the key it had before its section was renamed: a record that is
-    stored or lost under that key is the job's, unless it has one of its own.
-    """
-    if key in records:
-        return records[key]
-    if before is not None and before in records:
-        return replace(records[before], key=key)
-    keys = [key] if before is None else [key, before]
-    if lost and any(file_stem(known) in lost for known in keys):
-        return Record(key, status=Status.UNKNOWN)
-    return migrated(Record(key), formerly, old_entries, contact)
-
-
-def unmatched(entries: Iterable[OldEntry], jobs: Iterable[Job]) -> tuple[OldEntry, ...]:
-    """Return the entries of the older state file that match none of these jobs."""
-    left = list(entries)
-    for pattern in {job.formerly for job in jobs if job.formerly}:
-        if not left:
-            break
-        matches = re.compile(translate(pattern)).match
-        left = [entry for entry in left if not matches(entry.name)]
-    return tuple(left)

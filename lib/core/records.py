@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from fnmatch import fnmatchcase, translate
 from operator import attrgetter
 from typing import Any
 
+import msgspec
+from msgspec.structs import replace
+
 from lib.core.encoding import Count, Moment, Stored, check_depth, check_moments
 from lib.core.enums import DeliveryResult, JobFrequency, Status
-from lib.core.jobs import JobKey
+from lib.core.jobs import Job, JobKey, file_stem
 from lib.core.messages import Message, RoundTripDelivery
 
 
@@ -84,6 +89,51 @@ class Record(Stored, frozen=True, eq=False):
 #: All that a record says, without its revision.
 _content = attrgetter(*Record.__struct_fields__[:-1])
 _NOTHING = _content(Record(JobKey("")))[2:]
+
+
+class KnownRecords(msgspec.Struct, frozen=True):
+    """All that is remembered of jobs, from which each job's record follows."""
+
+    stored: Mapping[JobKey, Record] = {}
+    #: The file stems of the records that were lost or damaged.
+    lost: Collection[str] = ()
+    #: The older program's, under its names, whose jobs no run has met yet.
+    unclaimed: tuple[Record, ...] = ()
+
+    def of(self, job: Job) -> Record:
+        """Return a job's record: stored, lost (unknown), the older program's, or new.
+
+        A record that is stored or lost under the key that the job had before its
+        section was renamed is the job's, unless it has one of its own.
+        """
+        key, before = job.key, job.key_before
+        if key in self.stored:
+            return self.stored[key]
+        if before is not None and before in self.stored:
+            return replace(self.stored[before], key=key)
+        if self.lost:
+            keys = [key] if before is None else [key, before]
+            if any(file_stem(known) in self.lost for known in keys):
+                return Record(key, status=Status.UNKNOWN)
+        for record in self.unclaimed:
+            if job.formerly and fnmatchcase(record.name, job.formerly):
+                # Alerts went to those who get them now.
+                notified = job.contact if record.notified_at else ()
+                return replace(record, key=key, name="", notified=notified)
+        return Record(key)
+
+
+def still_unclaimed(
+    records: Iterable[Record], jobs: Iterable[Job]
+) -> tuple[Record, ...]:
+    """Return those of the older program's records that are of none of these jobs."""
+    left = list(records)
+    for pattern in {job.formerly for job in jobs if job.formerly}:
+        if not left:
+            break
+        matches = re.compile(translate(pattern)).match
+        left = [record for record in left if not matches(record.name)]
+    return tuple(left)
 
 
 class RunRecord(Stored, frozen=True):

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from lib.core.enums import Decision
 from lib.core.jobs import Job, KindInfo, Policy
+from lib.core.records import KnownRecords
 from lib.core.results import CheckResult, JobReport
 from lib.core.settings import Problem, Settings
 from lib.runner import results
@@ -80,7 +81,7 @@ def try_jobs(
     ]
     records = State(settings.state).load().records
     order = Order(
-        records=records,
+        known=KnownRecords(records),
         contact=settings.alertcontact,
         secrets=settings.secrets,
         limits=settings.limits,

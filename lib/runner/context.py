@@ -20,8 +20,8 @@ from msgspec.structs import replace
 
 from lib.core import calendar, policy
 from lib.core.enums import JobFrequency, Status
-from lib.core.jobs import CatalogEntry, FileScan, Job, JobKey, OldEntry
-from lib.core.records import RunRecord
+from lib.core.jobs import CatalogEntry, FileScan, Job, JobKey
+from lib.core.records import Record, RunRecord
 from lib.core.results import Timing
 from lib.core.settings import Settings
 from lib.runner.manager import LostJob, WorkerManager
@@ -126,8 +126,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         remembered = read(state.load, Remembered())
         remembered = state.with_read_again(remembered, began_at)
         before = remembered.run
-        old_entries = _old_entries(settings, remembered)
-        session = StoreSession(state, remembered, old_entries or (), began_at)
+        unclaimed = _older_records(settings, remembered)
+        session = StoreSession(state, remembered, unclaimed or (), began_at)
         none: tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]] = ({}, {})
         catalog, scans = read(state.load_catalog_and_scans, none)
         due = policy.due_frequencies(ordered, last_runs(before), began_at)
@@ -158,7 +158,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             ),
             old_statefile=(
                 before.old_statefile
-                if old_entries is None
+                if unclaimed is None
                 else str(settings.old_statefile)
             ),
             has_bundles=_has_files(settings.state / BUNDLES),
@@ -180,16 +180,20 @@ def _has_files(folder: Path) -> bool:
         return False
 
 
-def _old_entries(
+def _older_records(
     settings: Settings, remembered: Remembered
-) -> tuple[OldEntry, ...] | None:
-    """Return what the older program remembered; None if it is not read in this run."""
+) -> tuple[Record, ...] | None:
+    """Return the older program's records; None if they are not read in this run."""
     path, run = settings.old_statefile, remembered.run
     if path is None or str(path) == run.old_statefile:
         return None
-    from lib.runner.upgrade import read_once
+    from lib.config.older import read_state
 
-    return read_once(path, run, run_is_lost=RUN in remembered.lost)
+    if RUN in remembered.lost:
+        # What the file says of a job may have been overtaken long ago.
+        logger.warning("statefile %s is not read again: run.json was lost", path)
+        return ()
+    return read_state(path)
 
 
 def _timings(settings: Settings) -> list[Timing] | None:
@@ -206,9 +210,7 @@ def _order(
 ) -> Order:
     return Order(
         due=due,
-        records=dict(session.records),
-        lost=session.lost,
-        old_entries=session.old_entries,
+        known=replace(session.known, stored=dict(session.records)),
         contact=settings.alertcontact,
         secrets=settings.secrets,
         limits=settings.limits,

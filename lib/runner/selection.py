@@ -142,7 +142,7 @@ def files_to_load(ctx: RunContext) -> list[JobFile]:
         ctx.marks[str(folder)] = mark_of(folder, ctx.settings.files, ctx.began_at)
     jobs_of = by_file(ctx.catalog)
     records = list(ctx.session.records.values())
-    all_of_them = bool(ctx.session.lost or ctx.session.old_entries)
+    all_of_them = bool(ctx.session.lost or ctx.session.known.unclaimed)
     files: list[JobFile] = []
     for file in usable:
         path, mark = str(file.path), ctx.marks[str(file.path.parent)]

@@ -18,10 +18,9 @@ from msgspec.structs import replace
 from lib.core import encoding, policy
 from lib.core.calendar import SummarySeries
 from lib.core.encoding import Moment, Stored
-from lib.core.jobs import OWN_KEY, Job, JobKey, OldEntry, file_stem
+from lib.core.jobs import OWN_KEY, Job, JobKey, file_stem
 from lib.core.messages import Message
-from lib.core.policy import record_of, unmatched
-from lib.core.records import Record
+from lib.core.records import KnownRecords, Record, still_unclaimed
 from lib.storage.lost import (
     OWN_STEM,
     known_lost,
@@ -35,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 #: How long a failing job of the older program may take to turn up among ours: as long
 #: as it may take to mend a broken job file.
-OLD_ENTRIES_KEPT = timedelta(days=7)
+UNCLAIMED_KEPT = timedelta(days=7)
 
 
 class Notes(Stored, frozen=True):
@@ -47,9 +46,9 @@ class Notes(Stored, frozen=True):
 
     #: The file stems of the lost records, and since when; people were notified.
     lost: Mapping[str, Any] = {}
-    #: What was failing under the older program and no run has met yet.
-    old_entries: tuple[OldEntry, ...] = ()
-    old_read_at: Moment | None = None
+    #: The older program's records of failing jobs that no run has met yet.
+    unclaimed: tuple[Record, ...] = ()
+    unclaimed_since: Moment | None = None
     #: The summaries so far: the number of each is durable in one step with its mail.
     summaries: tuple[SummarySeries, ...] = ()
 
@@ -76,20 +75,20 @@ def reviewed(
 ) -> Notes:
     """Return what is still to be noted after a run that met these jobs."""
     lost = {stem: since for stem, since in notes.lost.items() if stem in still_lost}
-    left = unmatched(notes.old_entries, met)
-    read_at = notes.old_read_at or now
-    is_over = now - read_at > OLD_ENTRIES_KEPT
+    left = still_unclaimed(notes.unclaimed, met)
+    read_at = notes.unclaimed_since or now
+    is_over = now - read_at > UNCLAIMED_KEPT
     if is_over or read_at == now:
-        for entry in left:
+        for record in left:
             logger.warning(
                 "%s was failing when the older program last ran, and no job of now is "
                 "it: %s",
-                entry.name,
+                record.name,
                 "it is forgotten" if is_over else "it is waited for, for some days",
             )
     if is_over or not left:
-        return replace(notes, lost=lost, old_entries=(), old_read_at=None)
-    return replace(notes, lost=lost, old_entries=left, old_read_at=read_at)
+        return replace(notes, lost=lost, unclaimed=(), unclaimed_since=None)
+    return replace(notes, lost=lost, unclaimed=left, unclaimed_since=read_at)
 
 
 class StoreSession:
@@ -99,9 +98,10 @@ class StoreSession:
         self,
         state: State,
         found: Remembered,
-        old_entries: tuple[OldEntry, ...],
+        unclaimed: tuple[Record, ...],
         now: datetime,
     ) -> None:
+        """``unclaimed`` are records that the older program has left just now."""
         self._state = state
         #: Writes the other files of the state folder, too.
         self.writer = state.writer
@@ -123,9 +123,8 @@ class StoreSession:
         self._lost = known_lost(
             found.lost, self._notes.lost, map(file_stem, self._records)
         )
-        failing = tuple(entry for entry in old_entries if entry.failing)
-        if failing:
-            notes = replace(self._notes, old_entries=failing, old_read_at=now)
+        if unclaimed:
+            notes = replace(self._notes, unclaimed=unclaimed, unclaimed_since=now)
             self._note(notes)
 
     @property
@@ -139,9 +138,9 @@ class StoreSession:
         return frozenset(self._lost.why)
 
     @property
-    def old_entries(self) -> tuple[OldEntry, ...]:
-        """Return what the older program remembered of jobs that were not met yet."""
-        return self._notes.old_entries
+    def known(self) -> KnownRecords:
+        """Return all that is remembered of jobs, as it is now."""
+        return KnownRecords(self._records, self.lost, self._notes.unclaimed)
 
     @property
     def summaries(self) -> tuple[SummarySeries, ...]:
@@ -155,15 +154,7 @@ class StoreSession:
 
     def record_of(self, job: Job) -> Record:
         """Return what is remembered of a job, a new record if nothing is."""
-        return record_of(
-            job.key,
-            self._records,
-            self.lost,
-            job.formerly,
-            self.old_entries,
-            job.contact,
-            job.key_before,
-        )
+        return self.known.of(job)
 
     def meet(self, job: Job) -> Record | None:
         """Write down what is known of a job that has no record of its own yet.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,9 @@ from msgspec.structs import replace
 
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
-from lib.core.jobs import JobFile, JobKey, KindInfo, OldEntry
-from lib.core.policy import is_due, record_of
-from lib.core.records import Record
+from lib.core.jobs import JobFile, JobKey, KindInfo
+from lib.core.policy import is_due
+from lib.core.records import KnownRecords, Record
 from lib.core.secret import Secrets
 from lib.core.settings import Limits, Mail, Problem
 from lib.system.clock import utc_now
@@ -41,10 +41,8 @@ class Order(msgspec.Struct, frozen=True):
     """What a worker does, and the data it needs."""
 
     due: frozenset[JobFrequency] = frozenset()
-    records: Mapping[JobKey, Record] = {}
-    #: File stems of records that were lost or damaged.
-    lost: frozenset[str] = frozenset()
-    old_entries: tuple[OldEntry, ...] = ()
+    #: What the record of each job is.
+    known: KnownRecords = KnownRecords()
     contact: tuple[str, ...] = ()
     secrets: Secrets = Secrets()
     #: Run exactly these jobs, due or not; None: the jobs that are due.
@@ -103,14 +101,16 @@ def work(
         del discovered
     emit(protocol.loaded(warnings, problems, kinds))
     # A job that is pending since the last run comes first.
-    wanted.sort(key=lambda loaded: not _record(loaded, order).pending)
+    wanted.sort(key=lambda loaded: not order.known.of(loaded.job).pending)
     rules = Rules(
         secrets=order.secrets,
         notifies=order.notifies,
         hook_timeout_s=order.hook_timeout_s,
         now=order.now,
     )
-    pool = TaskPool(wanted, lambda loaded: _record(loaded, order), rules, emit, capture)
+    pool = TaskPool(
+        wanted, lambda loaded: order.known.of(loaded.job), rules, emit, capture
+    )
     # So that the memory of each job is freed as soon as the job is done.
     del wanted
     pool.run()
@@ -120,7 +120,9 @@ def work(
 def _announce(jobs: Sequence[LoadedJob], order: Order, emit: Emit) -> list[LoadedJob]:
     """Report which jobs there are; return those that are to run."""
     wanted = [
-        loaded for loaded in jobs if _is_wanted(loaded, _record(loaded, order), order)
+        loaded
+        for loaded in jobs
+        if _is_wanted(loaded, order.known.of(loaded.job), order)
     ]
     keys = {loaded.job.key for loaded in wanted}
     for frame in protocol.jobs([loaded.job for loaded in jobs], keys):
@@ -144,7 +146,7 @@ def _load(
     kept = KeptOutput()
     capture.begin(kept)
     legacy.build(file.path.parent)
-    formerly = bool(order.old_entries)
+    formerly = bool(order.known.unclaimed)
     discovered = discover(file, ini, order.contact, order.secrets, formerly=formerly)
     capture.end(kept)
     if file.ships:
@@ -161,19 +163,6 @@ def _load(
     printed = printed_part(text)
     output = paragraphs(discovered.file.output, printed)
     return replace(discovered, file=replace(discovered.file, output=output))
-
-
-def _record(loaded: LoadedJob, order: Order) -> Record:
-    job = loaded.job
-    return record_of(
-        job.key,
-        order.records,
-        order.lost,
-        job.formerly,
-        order.old_entries,
-        job.contact,
-        job.key_before,
-    )
 
 
 def _is_wanted(loaded: LoadedJob, record: Record, order: Order) -> bool:

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from lib.alerting import templates
 from lib.config.ini import IniText
-from lib.core import policy
 from lib.core.enums import JobFrequency, Status
 from lib.core.ini import IniFile
 from lib.core.jobs import Job, JobFile, JobKey
 from lib.core.messages import Message, fit_mail
-from lib.core.records import Record
+from lib.core.records import KnownRecords, Record
 from lib.core.results import CheckResult, JobReport
 from lib.runner.manager import JobsMet, LostJob, WorkerManager
 from lib.system import process
@@ -105,14 +104,7 @@ class Told:
     def mails(self, name: str) -> tuple[Message, ...]:
         """Return the messages that are queued for a job, as the supervisor does."""
         report = self.reports[name]
-        record = policy.record_of(
-            report.job.key,
-            self.order.records,
-            self.order.lost,
-            report.job.formerly,
-            self.order.old_entries,
-            report.job.contact,
-        )
+        record = self.order.known.of(report.job)
         mails = templates.compose(report, record, self.order.now(), "00" * 16, UTC)
         return tuple(fit_mail(mail, self.order.secrets) for mail in mails)
 
@@ -178,9 +170,34 @@ class Folder:
         return self.run(**order)  # type: ignore[arg-type]  # fields of Order
 
 
+#: What is remembered is one field of an order.
+KNOWN = ("stored", "lost", "unclaimed")
+
+
+def older_record(
+    name: str,
+    failing_since: datetime | None = NOON,
+    notified_at: datetime | None = NOON,
+    failures: int = 1,
+) -> Record:
+    """Return what is read of a failing job in the older program's state file."""
+    return Record(
+        JobKey(""),
+        name,
+        Status.FAILING,
+        failures=failures,
+        failing_since=failing_since,
+        notified_at=notified_at,
+        notified_status=Status.FAILING if notified_at else None,
+        last_reason="it was failing when the older program last ran",
+    )
+
+
 def order_of(fields: Mapping[str, object]) -> Order:
     """Return an order for all jobs, with these fields."""
     given = {"due": frozenset(JobFrequency), "contact": CONTACT, **fields}
+    known = {name: given.pop(name) for name in KNOWN if name in given}
+    given["known"] = KnownRecords(**known)  # type: ignore[arg-type]  # by their names
     return Order(**given)  # type: ignore[arg-type]  # by the names of its fields
 
 

@@ -12,7 +12,7 @@ from lib.config.fields import failures
 from lib.core.enums import Decision
 from lib.core.enums import JobFailureNotificationFrequency as Every
 from lib.core.enums import JobFrequency, MessageKind, Severity, Status
-from lib.core.jobs import FailureRule, Job, JobKey, OldEntry, Policy
+from lib.core.jobs import FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.policy import (
     advance,
@@ -22,13 +22,13 @@ from lib.core.policy import (
     is_due,
     is_for_hooks,
     is_sendable,
-    migrated,
     settled,
     severity_of,
     unseen,
 )
-from lib.core.records import Record
+from lib.core.records import KnownRecords, Record
 from lib.core.results import CheckResult, JobReport
+from tests.support.fakes import older_record
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -557,14 +557,10 @@ def test_what_is_queued_is_not_forgotten_with_its_job():
 
 
 def test_an_alert_of_the_older_program_is_neither_repeated_nor_forgotten():
-    entry = OldEntry("<class 'jobs.X.X'>|a", True, NOON - 60 * MINUTE, NOON, 4)
-    other = OldEntry("<class 'jobs.X.X'>|b", True, NOON, None, 1)
-    record = migrated(
-        Record(JobKey("K", "k")),
-        "<class 'jobs.X.X'>|a",
-        (other, entry),
-        ("ops@example.com",),
-    )
+    alerted = older_record("<class 'jobs.X.X'>|a", NOON - 60 * MINUTE, NOON, 4)
+    other = older_record("<class 'jobs.X.X'>|b", NOON, None, 1)
+    known = KnownRecords(unclaimed=(other, alerted))
+    record = known.of(older_job("<class 'jobs.X.X'>|a"))
     assert (record.failures, record.notified) == (4, ("ops@example.com",))
     record, decision = one_run(record, "F", Policy(), NOON + MINUTE)
     assert decision is Decision.ALREADY_NOTIFIED
@@ -572,7 +568,11 @@ def test_an_alert_of_the_older_program_is_neither_repeated_nor_forgotten():
 
 
 def test_a_job_the_older_program_did_not_know_starts_new():
-    entry = OldEntry("<class 'jobs.X.X'>|a", True, NOON, NOON, 4)
-    assert migrated(Record(JobKey("K", "k")), "", (entry,), ()) == Record(
-        JobKey("K", "k")
-    )
+    known = KnownRecords(unclaimed=(older_record("<class 'jobs.X.X'>|a"),))
+    assert known.of(older_job("")) == Record(JobKey("K", "k"))
+
+
+def older_job(formerly):
+    to = ("ops@example.com",)
+    key = JobKey("K", "k")
+    return Job(key, "k", "K.py", JobFrequency.HOUR, contact=to, formerly=formerly)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
-from lib.core.jobs import JobKey, OldEntry
+from lib.core.jobs import JobKey
 from tests.support.approved import REAL
-from tests.support.fakes import NOON, Folder, failing_record, ini
+from tests.support.fakes import NOON, Folder, failing_record, ini, older_record
 
 # They use logging.warn, which newer Pythons would rather not see.  Only that is let
 # pass: a fork beside the thread of xdist's worker warns from Python 3.12 on.
@@ -90,8 +90,8 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 def test_a_job_of_the_older_program_runs_and_speaks(folder, head, approved):
-    entries = (OldEntry("another", failing=True),)
-    notified = folder.run_one("OldOne", head + ONE_JOB, old_entries=entries)
+    entries = (older_record("another"),)
+    notified = folder.run_one("OldOne", head + ONE_JOB, unclaimed=entries)
     facts = notified.jobs["OldOne"]
     assert facts.frequency is JobFrequency.HOUR
     assert facts.policy.notify is JobFailureNotificationFrequency.EVERYTIME
@@ -110,8 +110,8 @@ def test_a_spawner_of_the_older_program_runs_and_speaks(folder, head, approved):
     a, b = name.format("a"), name.format("b")
     key = "OldMany/OldMany.ServerChecker|http://{}.example|x"
     before = failing_record(JobKey.parse(key.format("a")), notified_at=None, failures=1)
-    entries = (OldEntry("another", failing=True),)
-    notified = folder.run(records=before, old_entries=entries)
+    entries = (older_record("another"),)
+    notified = folder.run(stored=before, unclaimed=entries)
     assert notified.conditions == {a: FAILING, b: OK}
     assert str(notified.jobs[a].policy.failures) == "2"
     assert notified.jobs[b].policy.notify == "5min"
@@ -128,7 +128,7 @@ def test_the_function_send_email_speaks_for_the_job_at_work(folder, approved):
     before = failing_record(
         JobKey("OldMany", "OldMany.ServerChecker|http://b.example|x")
     )
-    (mail,) = folder.run(records=before).mails(name)
+    (mail,) = folder.run(stored=before).mails(name)
     assert (mail.subject, mail.to) == ("Hit http://b.example", ("n@e.example",))
     assert mail.thread == "abc"
     approved(mail.body, hide=REAL)
@@ -206,9 +206,9 @@ def test_both_manners_can_be_used_beside_each_other(folder):
 
 
 def test_what_the_older_program_remembered_is_taken_over(folder):
-    entry = OldEntry("<class 'jobs.OldOne.OldOne'>|", True, NOON, NOON, 4)
+    entry = older_record("<class 'jobs.OldOne.OldOne'>|", NOON, NOON, 4)
     folder.add("OldOne", HEADS["import"] + ONE_JOB.replace("EVERYTIME", "EVERYDAY"))
-    notified = folder.run(ini(), old_entries=(entry,))
+    notified = folder.run(ini(), unclaimed=(entry,))
     (mail,) = notified.mails("OldOne")
     assert mail.kind == "reminder"
     assert "failures:  5" in mail.body

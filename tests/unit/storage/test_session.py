@@ -6,7 +6,6 @@ workers.
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import time
@@ -21,13 +20,14 @@ from lib.alerting.templates import lost_records_message
 from lib.core import policy
 from lib.core.calendar import SummarySeries
 from lib.core.enums import Decision, JobFrequency, MessageKind, Status
-from lib.core.jobs import OWN_KEY, Job, JobKey, OldEntry, file_stem
+from lib.core.jobs import OWN_KEY, Job, JobKey, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, JobReport
 from lib.storage.lost import OWN_STEM, RUN
-from lib.storage.session import OLD_ENTRIES_KEPT, StoreSession
+from lib.storage.session import UNCLAIMED_KEPT, StoreSession
 from lib.storage.store import State
+from tests.support.fakes import older_record
 from tests.support.kills import each_kill
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -100,7 +100,7 @@ def a_run(
     state: State,
     jobs: Iterable[Job] = (A, B),
     judged: Mapping[str, CheckResult] | None = None,
-    old: Iterable[OldEntry] = (),
+    old: Iterable[Record] = (),
     now: datetime = NOON,
 ) -> dict[str, Record]:
     """Return the records as the jobs were met, after a run with these outcomes."""
@@ -429,7 +429,7 @@ def _quarantine(state: State) -> list[Path]:
 # What the older program remembered.
 
 SINCE = NOON - DAY
-OLD = OldEntry("Web for c|c", True, SINCE, SINCE, 7)
+OLD = older_record("Web for c|c", SINCE, SINCE, 7)
 C = job("c", formerly="Web for c|*")
 
 
@@ -480,17 +480,9 @@ def test_a_job_that_never_turns_up_is_forgotten_with_a_word(tmp_path, caplog, ap
     state = State(tmp_path)
     a_run(state, [A], old=[OLD])
     caplog.clear()
-    a_run(state, [A], now=NOON + OLD_ENTRIES_KEPT + DAY)
+    a_run(state, [A], now=NOON + UNCLAIMED_KEPT + DAY)
     approved(caplog.messages)
     assert files(state) == set()
-
-
-def test_what_was_ok_under_the_older_program_leaves_nothing(tmp_path, caplog):
-    state = State(tmp_path)
-    with caplog.at_level(logging.WARNING):
-        a_run(state, [A], old=[OldEntry("Web for c|c", False)])
-    assert caplog.text == ""
-    assert state.load().records == {}
 
 
 def test_killed_at_any_step_an_upgrade_neither_repeats_nor_forgets(tmp_path):

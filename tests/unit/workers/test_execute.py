@@ -169,7 +169,7 @@ def test_a_memory_is_kept_where_it_changed_and_comes_back(folder):
     assert notified.reports["Count"].memory == {"n": 1}
     before = failing_record(JobKey("Count", "Count"), memory={"n": 1})
     before |= failing_record(JobKey("Same", "Same"), memory={"n": 1})
-    notified = folder.run(records=before)
+    notified = folder.run(stored=before)
     assert notified.reports["Count"].memory == {"n": 2}
     assert notified.reports["Same"].memory is None
 
@@ -330,7 +330,7 @@ RECOVERED = failing_record(JobKey("Job", "Job"))
 def test_a_recovery_goes_to_those_who_got_the_alert(folder, approved):
     more = "def onStateChangeSuccess(self): return self.sendEmail('up', 'again')"
     for name, hook in (("author's", more), ("default", "")):
-        (mail,) = hooked(folder, hook, "return True", records=RECOVERED)
+        (mail,) = hooked(folder, hook, "return True", stored=RECOVERED)
         assert mail.kind is MessageKind.RECOVERY
         assert mail.to == ("first@example.com",)
         assert mail.thread == "abc"
@@ -342,7 +342,7 @@ def test_a_recovery_is_reported_on_state_change_only(folder):
         def notifyOnFailureEvery(self): return JobFailureNotificationFrequency.EVERYTIME
         def onStateChangeSuccess(self): return self.sendEmail('up', 'again')
     """
-    notified = folder.run_one("Job", job("Job", more=more), records=RECOVERED)
+    notified = folder.run_one("Job", job("Job", more=more), stored=RECOVERED)
     assert notified.mails("Job") == ()
     assert notified.reports["Job"].decision is Decision.QUIET_RECOVERY
 

@@ -11,9 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from lib.core.enums import Decision, JobFrequency, Status
-from lib.core.jobs import JobKey, OldEntry, file_stem
-from lib.core.policy import record_of
-from lib.core.records import Record
+from lib.core.jobs import Job, JobKey, file_stem
+from lib.core.records import KnownRecords, Record
 from tests.support.approved import REAL
 from tests.support.fakes import (
     CONTACT,
@@ -22,6 +21,7 @@ from tests.support.fakes import (
     failing_record,
     ini,
     job,
+    older_record,
     spawner,
 )
 from tests.support.waits import SOON_S
@@ -70,9 +70,9 @@ def test_a_job_that_is_under_way_runs_whatever_its_frequency_and_first(folder):
     before = {
         JobKey("Many", "One|299"): Record(JobKey("Many", "One|299"), pending=True)
     }
-    notified = folder.run(due=frozenset({JobFrequency.MINUTE}), records=before)
+    notified = folder.run(due=frozenset({JobFrequency.MINUTE}), stored=before)
     assert list(notified.conditions) == ["One 299"]
-    notified = folder.run(records=before)
+    notified = folder.run(stored=before)
     at = {name: notified.reports[name].memory["at"] for name in notified.conditions}
     assert sorted(at, key=lambda name: at[name]).index("One 299") < 10
 
@@ -98,7 +98,7 @@ def test_jobs_are_judged_by_the_clock_of_the_run(folder, minutes, decision):
     notified = folder.run_one(
         "Job",
         job("Job", "return False", more=hourly),
-        records=failing_record(JobKey("Job", "Job")),
+        stored=failing_record(JobKey("Job", "Job")),
         now=lambda: clock,
     )
     assert notified.reports["Job"].decision is decision
@@ -106,26 +106,15 @@ def test_jobs_are_judged_by_the_clock_of_the_run(folder, minutes, decision):
 
 
 def test_what_is_remembered_of_a_job():
-    record = Record(JobKey("X", "X"), failures=2)
-    entry = OldEntry("<class 'jobs.X.X'>|", True, NOON, NOON, 4)
-    known = {JobKey("X", "X"): record}
-    formerly = "<class 'jobs.X.X'>|"
-    stem = frozenset({file_stem(JobKey("X", "X"))})
-    nothing: frozenset[str] = frozenset()
-    assert (
-        record_of(JobKey("X", "X"), known, stem, formerly, (entry,), CONTACT) is record
-    )
-    assert (
-        record_of(JobKey("X", "X"), {}, stem, formerly, (entry,), CONTACT).status
-        is UNKNOWN
-    )
-    assert (
-        record_of(JobKey("X", "X"), {}, nothing, formerly, (entry,), CONTACT).failures
-        == 4
-    )
-    assert record_of(JobKey("X", "X"), {}, nothing, formerly, (), CONTACT) == Record(
-        JobKey("X", "X")
-    )
+    key = JobKey("X", "X")
+    older = older_record("<class 'jobs.X.X'>|", failures=4)
+    stored = {key: Record(key, failures=2)}
+    lost = frozenset({file_stem(key)})
+    x = Job(key, "X", "X.py", JobFrequency.MINUTE, contact=CONTACT, formerly=older.name)
+    assert KnownRecords(stored, lost, (older,)).of(x) is stored[key]
+    assert KnownRecords({}, lost, (older,)).of(x).status is UNKNOWN
+    assert KnownRecords({}, (), (older,)).of(x).failures == 4
+    assert KnownRecords({}, (), (older,)).of(x).notified == CONTACT
 
 
 # What a job prints.
@@ -349,10 +338,10 @@ def test_a_signal_handler_can_only_be_set_where_it_harms_its_own_file(folder):
 
 def test_a_job_that_sees_one_problem_again_is_known_by_its_record(folder):
     before = failing_record(JobKey("Job", "Job"))
-    notified = folder.run_one("Job", job("Job", "return False"), records=before)
+    notified = folder.run_one("Job", job("Job", "return False"), stored=before)
     assert notified.reports["Job"].decision is Decision.ALREADY_NOTIFIED
     untold = {key: replace(record, notified_at=None) for key, record in before.items()}
-    assert folder.run(records=untold).reports["Job"].decision is Decision.FIRST_ALERT
+    assert folder.run(stored=untold).reports["Job"].decision is Decision.FIRST_ALERT
 
 
 def test_a_lost_record_makes_a_failing_job_alert(folder):

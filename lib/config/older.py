@@ -1,43 +1,35 @@
-"""The state file of the older public Checker, read once at an upgrade.
+"""What the older public Checker left, converted once: its names and its state file.
 
-One job a line: ``base64 of its name|Succeeding or Failing|first failure|last
-notify|friendly name|failures in a row``, times in seconds since 1970, 0 for never.
-The oldest versions wrote fewer columns.  It is never changed.
+Everything else sees only new names and records.  What the older program's job files
+expect is in ``lib/plugins/legacy.py``.
+
+The state file has one job a line: ``base64 of its name|Succeeding or Failing|first
+failure|last notify|friendly name|failures in a row``, times in seconds since 1970, 0
+for never.  The oldest versions wrote fewer columns.  It is never changed.
 """
 
 from __future__ import annotations
 
-import base64
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lib.core.jobs import OldEntry
-from lib.core.records import RunRecord
+from lib.core.enums import Status
+from lib.core.jobs import JobKey
+from lib.core.records import Record
 from lib.system.files import Damaged, read_capped
 
 logger = logging.getLogger(__name__)
 
-
-def read_once(
-    path: Path | None, run: RunRecord, *, run_is_lost: bool = False
-) -> tuple[OldEntry, ...] | None:
-    """Return what the older program remembered; None if it is not, or not yet, read.
-
-    Where ``run``, which says whether it was read, is lost, it counts as read: what it
-    says of a job may have been overtaken long ago.
-    """
-    if path is None or str(path) == run.old_statefile:
-        return None
-    if run_is_lost:
-        logger.warning("statefile %s is not read again: run.json was lost", path)
-        return ()
-    return read_old_state(path)
+#: Old names of sections, and the present ones.
+SECTIONS = {"digest": "summary"}
+#: Files in its job folder that are no jobs; ``lib/plugins/legacy.py`` replaces them.
+NO_JOBS = frozenset({"JobBase", "JobSpawner"})
 
 
-def read_old_state(path: Path) -> tuple[OldEntry, ...] | None:
-    """Return what the older program remembered; None if there is no such file.
+def read_state(path: Path) -> tuple[Record, ...] | None:
+    """Return the records of failing jobs, under their older names; None for no file.
 
     A line that cannot be read is named in a warning and left out.
     """
@@ -49,36 +41,47 @@ def read_old_state(path: Path) -> tuple[OldEntry, ...] | None:
     except (OSError, Damaged) as error:
         logger.error("statefile %s cannot be read: %s", path, error)
         return None
-    return tuple(_entries(path, text))
+    return tuple(_records(path, text))
 
 
-def _entries(path: Path, text: str) -> Iterator[OldEntry]:
+def _records(path: Path, text: str) -> Iterator[Record]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
-            yield _entry(line.strip())
+            record = _record(line.strip())
         except ValueError as error:
             logger.warning("%s:%d is left out, it is no state: %s", path, number, error)
+            continue
+        if record.status is Status.FAILING:
+            yield record
 
 
-def _entry(line: str) -> OldEntry:
+def _record(line: str) -> Record:
     columns = line.split("|")
     if len(columns) < 4:
         raise ValueError(f"it has {len(columns)} columns, and not 4 or more")
     if columns[1] not in ("Succeeding", "Failing"):
         raise ValueError(f"{columns[1][:40]!r} is neither Succeeding nor Failing")
-    return OldEntry(
+    notified_at = _moment(columns[3])
+    # The last one, since there may be a | in the name before it.
+    failures = _count(columns[-1]) if len(columns) > 5 else 1
+    return Record(
+        # No job of now is known yet.
+        JobKey(""),
         name=_decoded(columns[0]),
-        failing=columns[1] == "Failing",
+        status=Status.FAILING if columns[1] == "Failing" else Status.OK,
+        failures=max(1, failures),
         failing_since=_moment(columns[2]),
-        notified_at=_moment(columns[3]),
-        # The last one, since there may be a | in the name before it.
-        failures=_count(columns[-1]) if len(columns) > 5 else 1,
+        notified_at=notified_at,
+        notified_status=Status.FAILING if notified_at else None,
+        last_reason="it was failing when the older program last ran",
     )
 
 
 def _decoded(name: str) -> str:
+    import base64
+
     try:
         return base64.b64decode(name, validate=True).decode("utf-8")
     except ValueError as error:
