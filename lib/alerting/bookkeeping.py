@@ -20,7 +20,7 @@ from lib.alerting.delivery import Sent, Unsent
 from lib.alerting.queue import Envelope
 from lib.alerting.results import AttemptResult, DeliveryFailure
 from lib.alerting.store import AlertStore
-from lib.core import decisions, deferral, ratelimit
+from lib.core import decisions, ratelimit
 from lib.core.enums import DeliveryResult, MessageKind
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Bundle, Message, RoundTripDelivery
@@ -308,7 +308,7 @@ class Bookkeeper:
                 bundle = in_bundle.get(message.message_id)
                 # A message that was tried by itself has a line already.
                 if message.born_at >= since and not message.attempts:
-                    why = deferral.why_deferred(
+                    why = ratelimit.why_deferred(
                         message, bundle, self.send_log, now, time_text
                     )
                     self._audit_log.note(

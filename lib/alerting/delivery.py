@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from lib.alerting.accounts import Accounts
+from lib.alerting.planning import Accounts
 from lib.alerting.queue import Envelope
 from lib.alerting.results import DeliveryFailure
 from lib.core.enums import MessageKind

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
-from lib.alerting import accounts, bundling, delivery, planning, queue
+from lib.alerting import bundling, delivery, planning, queue
 from lib.alerting.bookkeeping import Bookkeeper
 from lib.alerting.delivery import Event, Outbox, PrimaryFailed, Sent, Unsent
 from lib.alerting.queue import Envelope
@@ -163,9 +163,9 @@ class Dispatcher:
             has_backup=self._accounts().backup is not None,
         )
 
-    def _accounts(self) -> accounts.Accounts:
+    def _accounts(self) -> planning.Accounts:
         records = self._session.records.values()
-        return accounts.accounts(
+        return planning.accounts(
             self._mail, self._books.send_log, records, self._now(), self._settings.zone
         )
 

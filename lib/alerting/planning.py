@@ -1,5 +1,7 @@
 """Decide which queued messages are sent now: each as one mail, or many as a bundle.
 
+And by which account: the primary one, or the backup while that one fails.
+
 Messages are collected per tuple of recipients.  The rules are told as stories in
 ``tests/unit/alerting/test_planning.py``.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
+from functools import partial
 
 import msgspec
 from msgspec.structs import replace
@@ -16,12 +19,14 @@ from lib.alerting import results
 from lib.alerting.bundling import bundle_id, bundle_message
 from lib.alerting.merge import MergedMessage, merged
 from lib.alerting.queue import Envelope, JobQueue, bundled_ids, pop_kinds, queues
-from lib.core import policy, ratelimit
+from lib.core import health, policy, ratelimit
 from lib.core.enums import MessageKind
 from lib.core.jobs import JobKey
 from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import Limits, SendLog
 from lib.core.records import Record
+from lib.core.settings import Mail
+from lib.core.text import mail_time
 
 #: Up to this many are sent as single mails; more become a bundle.
 MAX_SINGLE = 5
@@ -35,6 +40,8 @@ PULL_AFTER = timedelta(minutes=5)
 URGENT = frozenset({MessageKind.ROUND_TRIP})
 #: Kinds that are never bundled: their numbers show if one is missing.
 NEVER_BUNDLED = frozenset({MessageKind.SUMMARY})
+#: Why the primary account is not used.
+HELD = "it refused the login too often, or is rate-limiting us"
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -350,3 +357,36 @@ class _Planner:
     def _room(self, *, own: bool) -> int:
         room = ratelimit.room(self._send_log, self._limits, self._now, own=own)
         return max(0, room - self._new)
+
+
+# By which account.
+
+
+class Accounts(msgspec.Struct, frozen=True):
+    """The accounts that a session may use."""
+
+    #: None if there is no backup account, or it is not to be used now.
+    backup: Mail | None = None
+    #: Why the primary account is skipped; empty: it is tried.
+    why_not_primary: str = ""
+
+
+def accounts(
+    mail: Mail,
+    send_log: SendLog,
+    records: Iterable[Record],
+    now: datetime,
+    zone: tzinfo | None,
+) -> Accounts:
+    """Return the accounts to use now.
+
+    The primary account is skipped while it is held, and if its last round-trip mail
+    failed or is too old.  Before the first round-trip mail it is used.
+    """
+    if mail.backup is None or ratelimit.backup_is_held(send_log, now):
+        return Accounts()
+    if ratelimit.is_held(send_log, now):
+        return Accounts(mail.backup, HELD)
+    time_text = partial(mail_time, zone=zone)
+    why = health.trouble(health.proof_in(records), now, time_text)
+    return Accounts(mail.backup, why)

@@ -17,11 +17,10 @@ import msgspec
 
 from lib.core import decisions, encoding
 from lib.core.decisions import DELIVERED, Entry, JobDetails
-from lib.core.deferral import why_deferred
 from lib.core.enums import DeliveryResult, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import Bundle, Message
-from lib.core.ratelimit import SendLog
+from lib.core.ratelimit import SendLog, why_deferred
 from lib.core.records import Record
 from lib.core.text import (
     TimeText,

@@ -18,7 +18,7 @@ LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 #: The rules of sending and the text of mails and tables outside lib/core: like
 #: lib/core, they have no clock, no files, no sockets, and do not log.
 PURE = (
-    "alerting/accounts alerting/bundling alerting/merge alerting/notices"
+    "alerting/bundling alerting/merge alerting/notices"
     " alerting/planning alerting/queue alerting/results alerting/templates mail/proof"
     " peers/templates report/status report/summary"
 ).split()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lib.alerting.accounts import HELD, Accounts, accounts
+from lib.alerting.planning import HELD, Accounts, accounts
 from lib.core import ratelimit
 from lib.core.jobs import JobKey
 from lib.core.ratelimit import SendLog

@@ -8,10 +8,9 @@ from functools import partial
 import pytest
 from msgspec.structs import replace
 
-from lib.core.deferral import why_deferred
 from lib.core.enums import MessageKind
 from lib.core.messages import Bundle
-from lib.core.ratelimit import SendLog, TimedName
+from lib.core.ratelimit import SendLog, TimedName, why_deferred
 from lib.core.text import mail_time
 from tests.support.mailing import message
 
