@@ -327,7 +327,8 @@ class Bookkeeper:
         ):
             self._store.drop_bundle(name)
         bundles = self._store.bundles.values()
-        bundle = next((one for one in bundles if one.sent_at is not None), None)
+        sent = [bundle for bundle in bundles if bundle.sent_at is not None]
+        bundle = next(iter(sent), None)
         if bundle is None:
             return False
         ids = set(bundle.ids)

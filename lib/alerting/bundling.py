@@ -55,7 +55,7 @@ def obsolete(records: Iterable[Record], bundles: Mapping[str, Bundle]) -> list[s
     }
     if not waiting:
         return []
-    queued = {one.message_id for record in records for one in record.queued}
+    queued = {message.message_id for record in records for message in record.queued}
     return [name for name, ids in waiting.items() if not ids & queued]
 
 

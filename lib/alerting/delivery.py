@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import tzinfo
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -261,20 +262,22 @@ def deliver(
         _Session(settings, emit, limit_s).send(left)
         return
     passed = [
-        one for one in left if accounts.why_not_primary and not _is_round_trip(one)
+        envelope
+        for envelope in left
+        if accounts.why_not_primary and not _is_round_trip(envelope)
     ]
-    tried = [one for one in left if one not in passed]
-    over: list[Envelope] = []
+    tried = [envelope for envelope in left if envelope not in passed]
+    unsent: list[Envelope] = []
     why_not_primary = accounts.why_not_primary
     if tried:
         first = _Session(settings, emit, limit_s / 2, has_another=True)
-        over = first.send(tried)
+        unsent = first.send(tried)
         why_not_primary = why_not_primary or first.why
         if first.failure:
             emit(["refused", first.failure])
-        round_trip_mails = [one for one in over if _is_round_trip(one)]
+        round_trip_mails = list(filter(_is_round_trip, unsent))
         _emit_unsent(round_trip_mails, {"why": first.why}, emit)
-    others = [*passed, *(one for one in over if not _is_round_trip(one))]
+    others = [*passed, *filterfalse(_is_round_trip, unsent)]
     if others:
         left_s = ends_at - time.monotonic()
         secondary = _Session(settings, emit, left_s, account=backup)

@@ -136,9 +136,9 @@ def _for_the_rest(
 ) -> AttemptResult:
     """Return what is left of a message that is still queued for some addresses."""
     dead = {to: said for to, said in refused.items() if is_lasting("RCPT TO", said)}
-    to = tuple(one for one in message.to if one in queued and one not in dead)
+    to = tuple(who for who in message.to if who in queued and who not in dead)
     if not to:
         return AttemptResult(None, dead)
-    said = "; ".join(f"{one}: {queued[one]}" for one in to if one in refused)
+    said = "; ".join(f"{who}: {queued[who]}" for who in to if who in refused)
     why = said or message.last_error
     return AttemptResult(replace(message, to=to, last_error=why), dead)

@@ -50,15 +50,15 @@ def meet(settings: Settings) -> AdhocResult:
         describes=True,
         limits=settings.limits,
     )
-    found = _ask(settings, order)
-    jobs = {job.key: job for job in found.jobs if not job.is_own}
-    for report in found.reports:
+    asked = _ask(settings, order)
+    jobs = {job.key: job for job in asked.jobs if not job.is_own}
+    for report in asked.reports:
         if report.result.reason:
             jobs[report.job.key] = report.job
     # Workers finish in any order; people want the same one each time.
     place = {str(file.path): number for number, file in enumerate(settings.job_files)}
     ordered = sorted(jobs.values(), key=lambda job: place.get(job.file, len(place)))
-    return replace(found, jobs=tuple(ordered))
+    return replace(asked, jobs=tuple(ordered))
 
 
 def try_jobs(
@@ -90,8 +90,8 @@ def try_jobs(
         only=frozenset(wanted),
         notifies=False,
     )
-    found = _ask(settings, order)
-    reports = [report for report in found.reports if report.job.key in wanted]
+    asked = _ask(settings, order)
+    reports = [report for report in asked.reports if report.job.key in wanted]
     reports.sort(key=lambda report: report.job.name)
     return AdhocResult(there.jobs, tuple(reports), there.warnings), unmatched
 

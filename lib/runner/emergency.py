@@ -86,7 +86,7 @@ def message_of(
     """Return the mail: what cannot be written and why, and what is failing."""
     records = list(records)
     bad = [record for record in records if record.status.is_failure]
-    queued = sum(len(one.queued) for one in records)
+    queued = sum(len(record.queued) for record in records)
     body = [
         "Checker cannot write its state:",
         "",
@@ -113,15 +113,19 @@ def _failing_now(bad: Sequence[Record], zone: tzinfo | None) -> list[str]:
     if not bad:
         return ["No job is failing."]
     lines = []
-    for one in sorted(bad, key=lambda record: record.name)[:MAX_LINES]:
-        start = one.failing_since
+    for record in sorted(bad, key=_name)[:MAX_LINES]:
+        start = record.failing_since
         since = f" since {mail_time(start, zone)}" if start else ""
-        reason = first_line(one.last_reason)
-        name = one.name or str(one.key)
-        lines.append(f"    {name}: {one.status}{since}: {reason}".rstrip(": "))
+        reason = first_line(record.last_reason)
+        name = _name(record)
+        lines.append(f"    {name}: {record.status}{since}: {reason}".rstrip(": "))
     if len(bad) > MAX_LINES:
         lines.append(f"    and {len(bad) - MAX_LINES} more")
     return ["Failing now:", "", *lines]
+
+
+def _name(record: Record) -> str:
+    return record.name or str(record.key)
 
 
 def emit(

@@ -93,17 +93,17 @@ def mark_of(folder: Path, settings: Iterable[Path], now: datetime) -> str:
     Nothing if a file cannot be read or has changed just now.
     """
     try:
-        facts = [
-            *(_facts(path) for path in settings),
-            *_facts_of_folder(folder),
-            *(each for package in _packages() for each in _facts_of_folder(package)),
+        stats = [
+            *(_stat(path) for path in settings),
+            *_stats_of_folder(folder),
+            *(each for package in _packages() for each in _stats_of_folder(package)),
         ]
     except OSError:
         return ""
-    newest = max((float(changed) for _name, changed, *_rest in facts), default=0.0)
+    newest = max((float(changed) for _name, changed, *_rest in stats), default=0.0)
     if newest / 1e9 > now.timestamp() - SETTLED_AFTER_S:
         return ""
-    text = repr((sys.version, facts))
+    text = repr((sys.version, stats))
     return digest(text.encode("utf-8", "surrogatepass"))[:32]
 
 
@@ -113,10 +113,10 @@ def _packages() -> list[Path]:
 
 
 #: Name, change of inode, change of content, size, inode, device.
-_Facts = tuple[str, int, int, int, int, int]
+_Stat = tuple[str, int, int, int, int, int]
 
 
-def _facts(path: Path | os.DirEntry[str]) -> _Facts:
+def _stat(path: Path | os.DirEntry[str]) -> _Stat:
     status = path.stat()
     return (
         os.fspath(path),
@@ -129,9 +129,9 @@ def _facts(path: Path | os.DirEntry[str]) -> _Facts:
     )
 
 
-def _facts_of_folder(folder: Path) -> list[_Facts]:
+def _stats_of_folder(folder: Path) -> list[_Stat]:
     with os.scandir(folder) as entries:
-        return sorted(_facts(entry) for entry in entries if entry.name.endswith(".py"))
+        return sorted(_stat(entry) for entry in entries if entry.name.endswith(".py"))
 
 
 def files_to_load(ctx: RunContext) -> list[JobFile]:
