@@ -18,7 +18,6 @@ from lib.jobbase import (
     CheckPending,
     JobBase,
     JobFailureNotificationFrequency,
-    JobFrequency,
     JobSpawner,
     Peer,
     Peers,
@@ -73,7 +72,7 @@ class PeerJob(JobBase):
         """Return the name for people: peer, and the name of its line."""
         return f"peer {self.peer.name}"
 
-    def executeEvery(self) -> JobFrequency:
+    def executeEvery(self) -> str:
         """Return ``every`` of [peers]."""
         return self.peers.every
 

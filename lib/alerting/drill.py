@@ -12,6 +12,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from lib.alerting import templates
+from lib.core import schedule
 from lib.core.enums import Decision, Status
 from lib.core.jobs import Job
 from lib.core.messages import Message
@@ -52,7 +53,7 @@ def policy_rows(job: Job) -> list[dict[str, str]]:
     """Return when a real failure would be notified, and to whom, as rows."""
     after = failures_words(job.policy.failures)
     return [
-        {"item": "checked", "value": templates.EVERY[job.frequency]},
+        {"item": "checked", "value": schedule.words(job.schedule)},
         {"item": "first alert", "value": f"after {after}, to {', '.join(job.contact)}"},
         {"item": "next mail", "value": templates.NEXT_MAIL[job.policy.notify]},
     ]

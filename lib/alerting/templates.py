@@ -13,10 +13,10 @@ from datetime import datetime, timedelta, tzinfo
 
 from msgspec.structs import replace
 
+from lib.core import schedule
 from lib.core.enums import (
     Decision,
     JobFailureNotificationFrequency,
-    JobFrequency,
     MessageKind,
     Status,
 )
@@ -26,13 +26,6 @@ from lib.core.policy import severity_of
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
 from lib.core.text import age, duration, first_line, mail_time, paragraphs
-
-EVERY = {
-    JobFrequency.MINUTE: "every minute",
-    JobFrequency.HOUR: "every hour",
-    JobFrequency.DAY: "every day at midnight",
-    JobFrequency.DAY_NOON: "every day at noon",
-}
 
 NEXT_MAIL = {
     JobFailureNotificationFrequency.EVERYTIME: "after each failing check",
@@ -245,7 +238,7 @@ def _status_lines(
         f"{_SINCE[result.status]}         {_since(start, now, zone)}",
         *(count if is_failure else []),
         *(reason if with_reason else []),
-        f"Checked:               {EVERY[job.frequency]}",
+        f"Checked:               {schedule.words(job.schedule)}",
         f"Next mail:             {_next_mail(job.policy, result.status)}",
         f"Check now:             checker.py -m {_check_command(job)}",
     ]
@@ -277,7 +270,7 @@ def _recovery_lines(
         f"{now_since}         {mail_time(now, zone)}",
         *(count if was_failing else []),
         f"Last reason:           {first_line(record.last_reason)}",
-        f"Checked:               {EVERY[job.frequency]}",
+        f"Checked:               {schedule.words(job.schedule)}",
     ]
     if result.status is Status.OK:
         return lines

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 def list_jobs(args: argparse.Namespace) -> int:
     from lib.core.records import KnownRecords
+    from lib.core.schedule import last_run
     from lib.core.text import offset_words
     from lib.report import table
     from lib.report.rows import JOB_COLUMNS, job_rows
@@ -42,9 +43,10 @@ def list_jobs(args: argparse.Namespace) -> int:
         now,
         settings.zone,
         ran_at={
-            job.key: last[job.frequency]
+            job.key: ran
             for job in loaded.jobs
-            if job.frequency in last and job.key in judged
+            if job.key in judged
+            and (ran := last_run(job.schedule, job.key, last, settings.zone))
         },
     )
     table.show(
@@ -168,7 +170,7 @@ def kinds(args: argparse.Namespace) -> int:
         rows = [
             {
                 "kind": kind.kind,
-                "every": kind.every.value,
+                "every": kind.every,
                 "what": kind.about,
                 "file": kind.file,
             }

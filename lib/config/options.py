@@ -41,6 +41,7 @@ from lib.config.fields import (
     weekly_clock,
     whole,
 )
+from lib.core import schedule
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.jobs import MAX_TIMEOUT_S, FailureRule
 from lib.core.results import Threshold, Unit, amount_words
@@ -164,7 +165,9 @@ def secret_options(name: str, what: str) -> dict[str, Option]:
 #: The options of every job, and of [defaults].
 DEFAULTS = {
     "every": Option(
-        one_of(JobFrequency), None, "minute, hour, day (midnight) or day_noon"
+        schedule.read,
+        None,
+        "minute, hour, day (midnight), day_noon, an interval such as 5min, or cron",
     ),
     "notify": Option(
         one_of(JobFailureNotificationFrequency),
@@ -304,9 +307,7 @@ BACKUP = {
 
 #: Any other option of [peers] is a peer: lib/config/peers.py.
 PEERS = {
-    "every": Option(
-        one_of(JobFrequency), JobFrequency.HOUR, "how often to ask each peer"
-    ),
+    "every": Option(schedule.read, JobFrequency.HOUR, "how often to ask each peer"),
     "after": Option(
         failure_count, 2, "consecutive unanswered requests before its admin is notified"
     ),

@@ -146,7 +146,8 @@ class Job(Stored, frozen=True):
     name: str
     #: The path of the job file, for people.
     file: str
-    frequency: JobFrequency
+    #: When it runs, as ``lib/core/schedule.py`` reads it.
+    schedule: str
     policy: Policy = Policy()
     contact: tuple[str, ...] = ()
     timeout_s: Seconds = DEFAULT_TIMEOUT_S
@@ -191,7 +192,7 @@ class CatalogEntry(Stored, frozen=True):
 
     name: str
     file: str
-    frequency: JobFrequency
+    schedule: str
     policy: Policy = Policy()
     contact: tuple[str, ...] = ()
     #: Whether it ever had a result.
@@ -235,7 +236,7 @@ class KindInfo(Stored, frozen=True):
     kind: str
     #: The job file's path.
     file: str
-    every: JobFrequency
+    every: str
     about: str = ""
     #: Its own options, by name; every kind has others as well.
     options: Mapping[str, OptionInfo] = {}

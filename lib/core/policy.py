@@ -1,4 +1,4 @@
-"""The rules: what is due, whether to notify, when to retry, what to remember.
+"""The rules: whether to notify, when to retry, what to remember.
 
 Pure functions of values.  ``tests/unit/core/test_policy.py`` shows the rules as
 stories: what a job found in each run, and what a person received.
@@ -6,7 +6,6 @@ stories: what a job found in each run, and what a person received.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
@@ -15,7 +14,6 @@ from lib.core.enums import (
     Decision,
     DeliveryResult,
     JobFailureNotificationFrequency,
-    JobFrequency,
     Severity,
     Status,
 )
@@ -31,25 +29,6 @@ REPEAT_AFTER = {
     JobFailureNotificationFrequency.EVERYTENMINUTES: timedelta(minutes=9, seconds=15),
     JobFailureNotificationFrequency.EVERYHOUR: timedelta(minutes=59),
     JobFailureNotificationFrequency.EVERYDAY: timedelta(hours=23, minutes=50),
-}
-
-#: A run of ``-c hour`` also runs the minute jobs, and so on.
-INCLUDES = {
-    JobFrequency.MINUTE: (JobFrequency.MINUTE,),
-    JobFrequency.HOUR: (JobFrequency.MINUTE, JobFrequency.HOUR),
-    JobFrequency.DAY: (JobFrequency.MINUTE, JobFrequency.HOUR, JobFrequency.DAY),
-    JobFrequency.DAY_NOON: (
-        JobFrequency.MINUTE,
-        JobFrequency.HOUR,
-        JobFrequency.DAY_NOON,
-    ),
-}
-
-#: Longer than the slot by a little, so that a late run is not a missed one.
-MISSED_AFTER = {
-    JobFrequency.HOUR: timedelta(minutes=66),
-    JobFrequency.DAY: timedelta(hours=26, minutes=30),
-    JobFrequency.DAY_NOON: timedelta(hours=26, minutes=30),
 }
 
 #: How long after the first, second, ... attempt the next one may come.
@@ -71,30 +50,6 @@ JITTER = timedelta(seconds=30)
 
 #: The most of a reason that a record keeps.
 REASON_LENGTH = 1000
-
-
-def due_frequencies(
-    ordered: JobFrequency, last_runs: Mapping[JobFrequency, datetime], now: datetime
-) -> frozenset[JobFrequency]:
-    """Return the frequencies whose jobs this run runs.
-
-    These are the ordered ones, and those whose slot was missed: the last run on record
-    is older than MISSED_AFTER, or in the future.  No record means not missed.
-    """
-    missed = {
-        frequency
-        for frequency, patience in MISSED_AFTER.items()
-        if (last := last_runs.get(frequency)) is not None
-        and (last > now or now - last > patience)
-    }
-    return frozenset(INCLUDES[ordered]) | missed
-
-
-def is_due(
-    frequency: JobFrequency, record: Record, due: frozenset[JobFrequency]
-) -> bool:
-    """Return whether a job runs now: its frequency is due, or it is pending."""
-    return frequency in due or record.pending
 
 
 def settled(record: Record, now: datetime) -> Record:

@@ -117,7 +117,7 @@ class Peers(msgspec.Struct, frozen=True):
     """``[peers]``."""
 
     peers: tuple[Peer, ...] = ()
-    every: JobFrequency = JobFrequency.HOUR
+    every: str = JobFrequency.HOUR
     #: Consecutive missing answers before the peer's admin is notified.
     after: int = 2
     #: Notify our own alertcontact, too.

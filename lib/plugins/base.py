@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from lib.config import fields, options
-from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, MessageKind
+from lib.core.enums import JobFailureNotificationFrequency, MessageKind
 from lib.core.ini import IniFile
 from lib.core.jobs import DEFAULT_TIMEOUT_S, FailureRule
 from lib.core.messages import Message, RoundTripDelivery
@@ -183,10 +183,12 @@ class JobBase:
         self.values = {}
         self._checker = JobContext(tuple(str(part) for part in what_tells_it_apart))
 
-    def executeEvery(self) -> JobFrequency:
+    def executeEvery(self) -> str:
         """Return how often to run: JobFrequency.MINUTE, HOUR, DAY or DAY_NOON.
 
-        Required, unless ``[defaults] every`` is set.
+        Or a text: an interval such as ``"5min"`` or ``"2h"``, or the five fields of
+        cron, ``"30 2 * * mon-fri"``, in the time zone of the settings.  Required,
+        unless ``[defaults] every`` is set.
         """
         every = default_of(self.config, "every")
         if every is None:
@@ -194,7 +196,7 @@ class JobBase:
                 f"{type(self).__name__} does not say how often it runs; "
                 "define executeEvery, or set every in [defaults]"
             )
-        return JobFrequency(every)
+        return str(every)
 
     def notifyOnFailureEvery(self) -> JobFailureNotificationFrequency:
         """Return how often to send reminders of a failure that lasts.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from lib.core import schedule
 from lib.core.encoding import digest
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.jobs import MAX_TIMEOUT_S, FailureRule, Job, JobFile, JobKey, Policy
@@ -67,7 +68,7 @@ class JobInspector:
             key=key,
             name=self.name,
             file=str(self._file.path),
-            frequency=self._ask("executeEvery", _frequency),
+            schedule=self._ask("executeEvery", _schedule),
             policy=Policy(
                 # In the older program a hook that was not overridden returned None.
                 self._ask("notifyOnFailureEvery", _notify)
@@ -148,11 +149,10 @@ def _text(answer: object) -> str:
     return str(answer)
 
 
-def _frequency(answer: Any) -> JobFrequency:
-    try:
-        return JobFrequency(answer)
-    except ValueError:
-        raise ValueError(f"expected {_choices(JobFrequency)}") from None
+def _schedule(answer: Any) -> str:
+    if not isinstance(answer, str):
+        raise ValueError(f"expected {_choices(JobFrequency)}, or a text such as 5min")
+    return schedule.read(answer)
 
 
 def _notify(answer: Any) -> JobFailureNotificationFrequency | None:

@@ -24,7 +24,7 @@ from lib.config.options import (
     written,
 )
 from lib.config.targets import TargetSection, typed
-from lib.core.enums import JobFrequency
+from lib.core import schedule
 from lib.core.jobs import KindInfo, OptionInfo
 from lib.core.results import Threshold, Unit, Value
 from lib.core.secret import Secrets
@@ -135,7 +135,7 @@ class KindTable:
     """The options of a kind, its own and those of every kind, ready to type targets."""
 
     def __init__(
-        self, kind: str, every: JobFrequency, options: Options, about: str = ""
+        self, kind: str, every: str, options: Options, about: str = ""
     ) -> None:
         """Keep the table of a class; raise TypeError if it is not right."""
         if not isinstance(kind, str) or not _KIND.fullmatch(kind):
@@ -143,7 +143,7 @@ class KindTable:
                 f"kind = {kind!r}: expected a short word of lower-case letters"
             )
         self.kind = kind
-        self.every = JobFrequency(every)
+        self.every = schedule.read(every)
         self.about = about
         #: The options that are secrets.
         self.secrets: list[str] = []

@@ -50,7 +50,7 @@ class TargetJob(JobBase):
     """
 
     kind: str = ""
-    every: JobFrequency = JobFrequency.MINUTE
+    every: str = JobFrequency.MINUTE
     options: Options = {}
     #: What people read below the reason when a threshold decides; set it in ``check``.
     note = ""
@@ -113,9 +113,9 @@ class TargetJob(JobBase):
             raise CheckUnknown(str(error)) from error
         return target
 
-    def executeEvery(self) -> JobFrequency:
+    def executeEvery(self) -> str:
         """Return ``every`` of the section, of its defaults, or of the kind."""
-        return JobFrequency(self.target.every)
+        return str(self.target.every)
 
     def notifyOnFailureEvery(self) -> JobFailureNotificationFrequency:
         """Return ``notify`` of the section or its defaults."""

@@ -154,7 +154,7 @@ def _job_row(
 ) -> dict[str, Any]:
     return {
         "job": job.name,
-        "every": job.frequency.value,
+        "every": job.schedule,
         "notify": policy_words(job.policy),
         "contact": job.contact,
         "status": status_of(record, was_judged),

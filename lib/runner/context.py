@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from lib.core import calendar, policy
+from lib.core import calendar, schedule
 from lib.core.enums import JobFrequency, Status
 from lib.core.jobs import CatalogEntry, FileScan, Job, JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.results import Timing
+from lib.core.schedule import Due
 from lib.core.settings import Settings
 from lib.runner.manager import LostJob, WorkerManager
 from lib.storage.auditlog import AuditLog
@@ -68,8 +69,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     #: By the monotonic clock: the end of the run, and of the time for its jobs.
     ends_at: float
     jobs_end_at: float
-    #: The frequencies whose jobs are due, and those of them that were missed.
-    due: frozenset[JobFrequency]
+    #: What is due, and the frequencies that were missed.
+    due: Due
     missed: frozenset[JobFrequency]
     #: run.json, as it is on disk once the run has begun.
     run: RunRecord
@@ -130,7 +131,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         session = StoreSession(state, remembered, unclaimed or (), began_at)
         none: tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]] = ({}, {})
         catalog, scans = read(state.load_catalog_and_scans, none)
-        due = policy.due_frequencies(ordered, last_runs(before), began_at)
+        due = schedule.due_in(ordered, last_runs(before), began_at, settings.zone)
         skips, skipped_at = state.take_skips(before.skipped_at)
         return cls(
             settings=settings,
@@ -141,7 +142,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             ends_at=started + RUN_S,
             jobs_end_at=started + JOBS_S,
             due=due,
-            missed=due - set(policy.INCLUDES[ordered]),
+            missed=due.frequencies - set(schedule.INCLUDES[ordered]),
             run=replace(
                 before,
                 began_at=began_at,
@@ -204,7 +205,7 @@ def _timings(settings: Settings) -> list[Timing] | None:
 def _order(
     settings: Settings,
     session: StoreSession,
-    due: frozenset[JobFrequency],
+    due: Due,
     state: State,
     now: Callable[[], datetime],
 ) -> Order:

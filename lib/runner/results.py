@@ -174,7 +174,7 @@ def catalog_of(ctx: RunContext) -> dict[JobKey, CatalogEntry]:
         key: CatalogEntry(
             job.name,
             job.file,
-            job.frequency,
+            job.schedule,
             job.policy,
             job.contact,
             judged=key in ctx.judged or (key in before and before[key].judged),

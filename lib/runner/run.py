@@ -274,7 +274,7 @@ def _save_run(ctx: RunContext, listed: list[str], now: datetime) -> None:
     """Record that the run has ended; ``listed`` are the stems of all record files."""
     records = ctx.session.records.values()
     # A run counts for the slot in which it began.
-    ran_now = dict.fromkeys(map(str, ctx.due), ctx.began_at.isoformat())
+    ran_now = dict.fromkeys(map(str, ctx.due.frequencies), ctx.began_at.isoformat())
     ended = replace(
         results.with_counts(ctx.run, ctx),
         ended_at=now,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from lib.core.encoding import digest
 from lib.core.enums import JobFrequency
 from lib.core.jobs import CatalogEntry, FileScan, Job, JobFile, JobKey
 from lib.core.records import Record
+from lib.core.schedule import Due, is_due
 
 if TYPE_CHECKING:
     from lib.runner.context import RunContext
@@ -36,7 +37,7 @@ def why_load(
     asked: FileScan | None,
     jobs: Mapping[JobKey, CatalogEntry],
     records: Iterable[Record],
-    due: Collection[JobFrequency],
+    due: Due,
     now: datetime,
 ) -> str:
     """Return why a file has to be loaded in this run; nothing if it need not be.
@@ -44,7 +45,7 @@ def why_load(
     ``jobs`` are the jobs it had when it was last loaded (``asked``); ``mark`` is the
     result of ``mark_of`` now.
     """
-    if set(due) - {JobFrequency.MINUTE}:
+    if due.frequencies - {JobFrequency.MINUTE}:
         return "an order above minute asks everybody"
     if asked is None:
         return "it was not asked yet"
@@ -52,7 +53,7 @@ def why_load(
         return "it, or something it depends on, has changed"
     if not timedelta(0) <= now - asked.at < ASK_AGAIN_AFTER:
         return "it was asked too long ago"
-    if any(job.frequency in due for job in jobs.values()):
+    if any(is_due(job.schedule, key, due) for key, job in jobs.items()):
         return "a job of it is due"
     for record in records:
         if record.key.file != file.name:
@@ -169,6 +170,4 @@ def note_loaded(ctx: RunContext, jobs: Iterable[Job], *, has_warnings: bool) -> 
 
 
 def _job_of(key: JobKey, entry: CatalogEntry) -> Job:
-    return Job(
-        key, entry.name, entry.file, entry.frequency, entry.policy, entry.contact
-    )
+    return Job(key, entry.name, entry.file, entry.schedule, entry.policy, entry.contact)

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
 from lib.core.jobs import JobFile, JobKey, KindInfo
-from lib.core.policy import is_due
 from lib.core.records import KnownRecords, Record
+from lib.core.schedule import Due, is_due
 from lib.core.secret import Secrets
 from lib.core.settings import Limits, Mail, Problem
 from lib.system.clock import utc_now
@@ -40,7 +39,7 @@ HOOK_TIMEOUT_S = 10.0
 class Order(msgspec.Struct, frozen=True):
     """What a worker does, and the data it needs."""
 
-    due: frozenset[JobFrequency] = frozenset()
+    due: Due = Due()
     #: What the record of each job is.
     known: KnownRecords = KnownRecords()
     contact: tuple[str, ...] = ()
@@ -170,8 +169,10 @@ def _is_wanted(loaded: LoadedJob, record: Record, order: Order) -> bool:
         return loaded.job.key in order.only
     if not loaded.job.enabled:
         return False
-    # A job that cannot run is failing in every run, whatever its frequency.
-    return bool(loaded.problem) or is_due(loaded.job.frequency, record, order.due)
+    # A job that cannot run is failing in every run, whatever its schedule.
+    if loaded.problem or record.pending:
+        return True
+    return is_due(loaded.job.schedule, loaded.job.key, order.due)
 
 
 #: The supervisor's handlers.  Kept, since freeing them would close descriptors whose

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lib.core.enums import JobFrequency
-from lib.core.policy import due_frequencies
+from lib.core.schedule import due_in
 from tests.faults import rows
 from tests.faults.crond import starts
 from tests.faults.rows import FLAG_ALERT, job, serving, with_answer
@@ -171,7 +171,7 @@ def orders(zone, day):
 def test_t3_each_daily_job_runs_once_a_day_and_each_hourly_once_an_hour(zone, day):
     last, runs = {}, {frequency: [] for frequency in JobFrequency}
     for moment, ordered in orders(zone, day):
-        for frequency in due_frequencies(ordered, last, moment):
+        for frequency in due_in(ordered, last, moment).frequencies:
             if last.get(frequency) != moment:
                 runs[frequency].append(moment)
             last[frequency] = moment

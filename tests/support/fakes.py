@@ -18,6 +18,7 @@ from lib.core.jobs import Job, JobFile, JobKey
 from lib.core.messages import Message, fit_mail
 from lib.core.records import KnownRecords, Record
 from lib.core.results import CheckResult, JobReport
+from lib.core.schedule import Due
 from lib.runner.manager import JobsMet, LostJob, WorkerManager
 from lib.system import process
 from lib.workers.worker import Order
@@ -195,7 +196,7 @@ def older_record(
 
 def order_of(fields: Mapping[str, object]) -> Order:
     """Return an order for all jobs, with these fields."""
-    given = {"due": frozenset(JobFrequency), "contact": CONTACT, **fields}
+    given = {"due": Due(frozenset(JobFrequency)), "contact": CONTACT, **fields}
     known = {name: given.pop(name) for name in KNOWN if name in given}
     given["known"] = KnownRecords(**known)  # type: ignore[arg-type]  # by their names
     return Order(**given)  # type: ignore[arg-type]  # by the names of its fields

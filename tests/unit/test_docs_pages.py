@@ -24,7 +24,7 @@ from lib.cli.show import SLOTS
 from lib.config.ini import IniText
 from lib.config.options import EMAIL, PEERS, STATUS
 from lib.config.targets import target_sections
-from lib.core import health, policy, ratelimit
+from lib.core import health, policy, ratelimit, schedule
 from lib.core.decisions import Event
 from lib.core.enums import Decision, Health
 from lib.core.enums import JobFailureNotificationFrequency as Every
@@ -323,7 +323,7 @@ def test_every_file_in_the_state_folder_is_named_on_its_page(tmp_path):
 
 def test_the_figures_of_operations_are_those_of_the_rules():
     text = flat(page("operations.md"))
-    missed = policy.MISSED_AFTER
+    missed = schedule.MISSED_AFTER
     hour, day = missed[JobFrequency.HOUR], missed[JobFrequency.DAY]
     assert f"after {hour.total_seconds() / 60:g} minutes" in text
     assert f"after {day.total_seconds() / 3600:g} hours" in text

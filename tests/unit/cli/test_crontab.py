@@ -6,7 +6,7 @@ import pytest
 
 from lib.cli.show import SLOTS, crontab_lines
 from lib.core.enums import JobFrequency
-from lib.core.policy import INCLUDES
+from lib.core.schedule import INCLUDES
 
 
 def values(field, size):

@@ -352,8 +352,8 @@ def test_a_target_has_its_own_options_those_of_all_and_those_of_its_kind(load):
         "http home page",
     )
     assert (str(page.failures), page.timeout) == ("2", 7.5)
-    assert page.every is JobFrequency.MINUTE
-    assert certificate.every is JobFrequency.DAY
+    assert page.every == JobFrequency.MINUTE
+    assert certificate.every == JobFrequency.DAY
     assert certificate.contact is None
     assert settings.problems == ()
 

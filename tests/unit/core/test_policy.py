@@ -18,8 +18,6 @@ from lib.core.policy import (
     advance,
     attempted,
     decide,
-    due_frequencies,
-    is_due,
     is_for_hooks,
     is_sendable,
     settled,
@@ -462,57 +460,6 @@ def test_a_job_whose_record_was_lost_alerts_at_its_first_failure():
     assert one_run(lost, "F", policy, NOON)[1] is Decision.FIRST_ALERT
     assert one_run(lost, "S", policy, NOON)[1] is Decision.QUIET_RECOVERY
     assert one_run(lost, "U", policy, NOON)[1] is Decision.NOT_YET
-
-
-# Due.
-
-
-@pytest.mark.parametrize(
-    ("ordered", "runs"),
-    [
-        ("minute", {"minute"}),
-        ("hour", {"minute", "hour"}),
-        ("day", {"minute", "hour", "day"}),
-        ("day_noon", {"minute", "hour", "day_noon"}),
-    ],
-)
-def test_an_order_includes_the_more_frequent_jobs(ordered, runs):
-    assert due_frequencies(JobFrequency(ordered), {}, NOON) == runs
-
-
-@pytest.mark.parametrize(
-    ("frequency", "age", "missed"),
-    [
-        ("hour", timedelta(minutes=65), False),
-        ("hour", timedelta(minutes=67), True),
-        ("day", timedelta(hours=26), False),
-        ("day", timedelta(hours=27), True),
-        ("day_noon", timedelta(days=3), True),
-        ("hour", timedelta(days=-365), True),
-    ],
-)
-def test_a_missed_slot_is_caught_up(frequency, age, missed):
-    last = {JobFrequency(frequency): NOON - age}
-    due = due_frequencies(JobFrequency.MINUTE, last, NOON)
-    assert (JobFrequency(frequency) in due) == missed
-
-
-def test_a_machine_that_was_off_for_three_days_runs_each_job_once():
-    last = dict.fromkeys(JobFrequency, NOON - timedelta(days=3))
-    due = due_frequencies(JobFrequency.MINUTE, last, NOON)
-    assert due == set(JobFrequency)
-    again = dict.fromkeys(due, NOON)
-    assert due_frequencies(JobFrequency.MINUTE, again, NOON + MINUTE) == {
-        JobFrequency.MINUTE
-    }
-
-
-def test_a_job_under_way_is_asked_in_the_next_minute_whatever_its_frequency():
-    record, _ = one_run(Record(JobKey("K", "k")), "P", Policy(), NOON)
-    minute = frozenset({JobFrequency.MINUTE})
-    assert is_due(JobFrequency.DAY, record, minute)
-    record, _ = one_run(record, "S", Policy(), NOON + MINUTE)
-    assert not is_due(JobFrequency.DAY, record, minute)
 
 
 # Trying again.

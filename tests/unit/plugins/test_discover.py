@@ -24,7 +24,7 @@ def test_a_job_says_what_it_is(folder):
     """
     notified = folder.run_one("Backup", job("Backup", more=more))
     facts = notified.jobs["Backup"]
-    assert (facts.key, facts.frequency) == (
+    assert (facts.key, facts.schedule) == (
         JobKey("Backup", "Backup"),
         JobFrequency.MINUTE,
     )
@@ -335,7 +335,7 @@ def test_defaults_of_the_settings_hold_where_the_class_does_not_say(folder):
     )
     defaults = "[defaults]\nevery = day\nnotify = hour\nfailures = two\ntimeout = 7\n"
     facts = folder.run(ini(f"{defaults}contact = a@b.example\n")).jobs["Backup"]
-    assert (facts.frequency, facts.policy.notify) == ("day", "hour")
+    assert (facts.schedule, facts.policy.notify) == ("day", "hour")
     assert (facts.policy.failures, facts.timeout_s) == (FailureRule(2), 7.0)
     assert facts.contact == ("a@b.example",)
 

@@ -165,7 +165,7 @@ def test_a_kind_of_ones_own_works_as_those_that_ship_do(queue):
     assert reason == "length is 12, over fail_length = 10"
     job = notified.jobs["queue c"]
     assert (job.contact, str(job.policy.failures)) == (("c@example.com",), "2")
-    assert (job.frequency, job.timeout_s) == ("hour", 5)
+    assert (job.schedule, job.timeout_s) == ("hour", 5)
     assert (job.tags, job.runbook, job.description) == (
         ("x",),
         "https://r/",

@@ -93,7 +93,7 @@ def test_a_job_of_the_older_program_runs_and_speaks(folder, head, approved):
     entries = (older_record("another"),)
     notified = folder.run_one("OldOne", head + ONE_JOB, unclaimed=entries)
     facts = notified.jobs["OldOne"]
-    assert facts.frequency is JobFrequency.HOUR
+    assert facts.schedule == JobFrequency.HOUR
     assert facts.policy.notify is JobFailureNotificationFrequency.EVERYTIME
     approved(facts.formerly, "formerly", hide=REAL)
     (mail,) = notified.mails("OldOne")

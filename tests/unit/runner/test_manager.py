@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lib.core.enums import JobFrequency, Status
+from lib.core.schedule import Due
 from lib.runner import manager
 from lib.system import process
 from tests.support.fakes import Folder, Told, ini, job, listen, spawner
@@ -326,6 +327,7 @@ def test_workers_end_soon_when_the_supervisor_dies(tmp_path, loop):
 import os, pathlib, signal, time
 from tests.support.fakes import Folder, Told, listen
 from lib.core.jobs import JobFile
+from lib.core.schedule import Due
 folder = Folder(pathlib.Path({str(tmp_path)!r}))
 folder.files["Job"] = JobFile(folder.path / "Job.py", "Job")
 workers = folder.workers()
@@ -389,7 +391,7 @@ def test_a_worker_of_many_thousand_jobs_is_quick(folder):
 
 
 def test_nothing_is_started_for_no_file(folder):
-    workers = folder.workers(due=frozenset({JobFrequency.MINUTE}))
+    workers = folder.workers(due=Due(frozenset({JobFrequency.MINUTE})))
     assert workers.is_done
     assert list(workers.events()) == []
     assert workers.next_deadline() == float("inf")

@@ -11,8 +11,8 @@ import pytest
 
 from lib.core.enums import JobFrequency, Status
 from lib.core.jobs import CatalogEntry, FileScan, JobFile, JobKey
-from lib.core.policy import INCLUDES
 from lib.core.records import Record
+from lib.core.schedule import due_in
 from lib.runner import selection
 from tests.support.instance import NO_MAIL, OWN_JOBS, Instance, flag_job
 
@@ -38,7 +38,7 @@ def is_loaded(
     now=NOON,
 ):
     before = None if asked is None else FileScan(asked, "as it was")
-    due = INCLUDES[ordered]
+    due = due_in(ordered, {}, now)
     return bool(selection.why_load(FILE, mark, before, jobs(*has), records, due, now))
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from lib.core.enums import Decision, JobFrequency, Status
 from lib.core.jobs import Job, JobKey, file_stem
 from lib.core.records import KnownRecords, Record
+from lib.core.schedule import Due
 from tests.support.approved import REAL
 from tests.support.fakes import (
     CONTACT,
@@ -57,7 +58,7 @@ def test_those_that_are_due_run(folder, due, runs):
     )
     more = "def executeEvery(self): return self.getName().split()[1]"
     folder.add("Many", spawner("Many", jobs, more=more))
-    notified = folder.run(due=frozenset(map(JobFrequency, due)))
+    notified = folder.run(due=Due(frozenset(map(JobFrequency, due))))
     assert sorted(notified.conditions) == runs
     assert len(notified.jobs) == 5
 
@@ -70,7 +71,7 @@ def test_a_job_that_is_under_way_runs_whatever_its_frequency_and_first(folder):
     before = {
         JobKey("Many", "One|299"): Record(JobKey("Many", "One|299"), pending=True)
     }
-    notified = folder.run(due=frozenset({JobFrequency.MINUTE}), stored=before)
+    notified = folder.run(due=Due(frozenset({JobFrequency.MINUTE})), stored=before)
     assert list(notified.conditions) == ["One 299"]
     notified = folder.run(stored=before)
     at = {name: notified.reports[name].memory["at"] for name in notified.conditions}
@@ -79,13 +80,13 @@ def test_a_job_that_is_under_way_runs_whatever_its_frequency_and_first(folder):
 
 def test_only_those_named_run_due_or_not(folder):
     folder.add("Many", spawner("Many", "for n in range(9): yield One(config, n)"))
-    notified = folder.run(only=frozenset({JobKey("Many", "One|3")}), due=frozenset())
+    notified = folder.run(only=frozenset({JobKey("Many", "One|3")}), due=Due())
     assert list(notified.conditions) == ["One 3"]
 
 
 def test_a_job_that_cannot_say_what_it_is_fails_each_minute(folder):
     text = job("Job", more="def executeEvery(self): return 'weekly'")
-    notified = folder.run_one("Job", text, due=frozenset())
+    notified = folder.run_one("Job", text, due=Due())
     assert notified.conditions == {"Job": FAILING}
 
 
@@ -352,6 +353,6 @@ def test_a_lost_record_makes_a_failing_job_alert(folder):
 
 def test_a_worker_with_nothing_to_do_ends_at_once(folder):
     began = time.monotonic()
-    notified = folder.run_one("Job", job("Job"), due=frozenset())
+    notified = folder.run_one("Job", job("Job"), due=Due())
     assert notified.conditions == {}
     assert time.monotonic() - began < SOON_S
