@@ -20,7 +20,7 @@ from lib.alerting.delivery import Sent, Unsent
 from lib.alerting.queue import Envelope
 from lib.alerting.results import AttemptResult, DeliveryFailure
 from lib.alerting.store import AlertStore
-from lib.core import decisions, ratelimit
+from lib.core import decisions, policy, ratelimit
 from lib.core.enums import DeliveryResult, MessageKind
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Bundle, Message, RoundTripDelivery
@@ -220,8 +220,8 @@ class Bookkeeper:
             return
         record = self._session.records[key]
         name = envelope.message.message_id
-        record = queue.with_left(record, name, attempt_result.left)
-        record = queue.without_dead(record, envelope.message, attempt_result.dead)
+        record = policy.with_left(record, name, attempt_result.left)
+        record = policy.without_dead(record, envelope.message, attempt_result.dead)
         if (
             envelope.message.kind is MessageKind.ROUND_TRIP
             and attempt_result.left is None
@@ -229,16 +229,16 @@ class Bookkeeper:
             why = "; ".join(dict.fromkeys(attempt_result.dead.values()))
             if taken and self._taken is DeliveryResult.LOGGED:
                 why = f"it was {decisions.NOT_MAILED}"
-            record = queue.with_round_trip(
+            record = policy.with_round_trip(
                 record, RoundTripDelivery(name, self._now(), why)
             )
         elif taken:
             self._notified([key], self._now())
         if taken:
-            record = queue.delivered(record, [envelope.message.kind], self._taken)
+            record = policy.delivered(record, [envelope.message.kind], self._taken)
         elif attempt_result.left is None:
             kind, end = envelope.message.kind, DeliveryResult.REFUSED
-            record = queue.delivered(record, [kind], end, attempt_result.dead)
+            record = policy.delivered(record, [kind], end, attempt_result.dead)
         self._session.keep(record)
         if taken or attempt_result.left is None:
             # At once: a sent message must not be sent again.
@@ -343,8 +343,8 @@ class Bookkeeper:
             kinds = [
                 message.kind for message in record.queued if message.message_id in ids
             ]
-            left = queue.without(record, ids)
-            left = queue.delivered(left, kinds, bundle.result, bundle.message.to)
+            left = policy.without(record, ids)
+            left = policy.delivered(left, kinds, bundle.result, bundle.message.to)
             self._session.keep(left)
             self._audit_log.note(
                 decisions.bundled(

@@ -1,4 +1,4 @@
-"""The queue: which messages of a record may be sent now, and the record after that.
+"""The queue: which messages of a record may be sent now, and the record before that.
 
 No recovery is sent before its alert, and nobody waits for another recipient's mailbox.
 """
@@ -13,15 +13,10 @@ import msgspec
 from msgspec.structs import replace
 
 from lib.core import policy
-from lib.core.enums import DeliveryResult, MessageKind
+from lib.core.enums import MessageKind
 from lib.core.jobs import JobKey
-from lib.core.messages import Bundle, Message, RoundTripDelivery
+from lib.core.messages import Bundle, Message
 from lib.core.records import Record
-
-#: How many round-trip mails a record keeps; only the last one is in use.
-MAX_ROUND_TRIPS = 3
-#: Kinds that say that a job is failing.
-_ALERTS = frozenset({MessageKind.ALERT, MessageKind.REMINDER})
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -57,61 +52,6 @@ def with_attempts(
             queued.append(policy.attempted(replacement, now))
         elif message.message_id not in merged_ids:
             queued.append(message)
-    return replace(record, queued=tuple(queued))
-
-
-def without(record: Record, ids: Collection[str]) -> Record:
-    """Return the record without the messages of a bundle that was sent."""
-    left = tuple(message for message in record.queued if message.message_id not in ids)
-    return replace(record, queued=left) if len(left) < len(record.queued) else record
-
-
-def with_round_trip(record: Record, round_trip_mail: RoundTripDelivery) -> Record:
-    """Return the record after a round-trip mail was accepted or rejected for good."""
-    others = tuple(
-        delivery
-        for delivery in record.round_trips
-        if delivery.message_id != round_trip_mail.message_id
-    )
-    return replace(record, round_trips=(*others, round_trip_mail)[-MAX_ROUND_TRIPS:])
-
-
-def without_dead(record: Record, message: Message, dead: Collection[str]) -> Record:
-    """Return the record after a message was rejected for good for some addresses.
-
-    Who did not get the alert does not get the recovery.  If nobody is left, everybody
-    gets it: they may have learnt of the problem in another way.
-    """
-    left = tuple(to for to in record.notified if to not in dead)
-    begins = message.kind in _ALERTS
-    return replace(record, notified=left) if left and begins else record
-
-
-def delivered(
-    record: Record,
-    kinds: Collection[MessageKind],
-    result: DeliveryResult,
-    refused: Collection[str] = (),
-) -> Record:
-    """Return the record with the delivery result of messages of these kinds.
-
-    REFUSED is recorded only if all notified addresses are among those ``refused``.
-    """
-    if record.notified_at is None or _ALERTS.isdisjoint(kinds):
-        return record
-    if result is DeliveryResult.REFUSED and not set(record.notified) <= set(refused):
-        return record
-    return replace(record, delivery=result)
-
-
-def with_left(record: Record, message_id: str, left: Message | None) -> Record:
-    """Return the record with a message replaced by what is left of it, or removed."""
-    queued = []
-    for message in record.queued:
-        if message.message_id != message_id:
-            queued.append(message)
-        elif left is not None:
-            queued.append(left)
     return replace(record, queued=tuple(queued))
 
 

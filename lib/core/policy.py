@@ -1,11 +1,14 @@
 """The rules: whether to notify, when to retry, what to remember.
 
+``decide`` and ``advance`` say what becomes of a result; below them is what becomes of
+a message: it is attempted, delivered, or rejected for some addresses.
 Pure functions of values.  ``tests/unit/core/test_policy.py`` shows the rules as
 stories: what a job found in each run, and what a person received.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
@@ -14,11 +17,12 @@ from lib.core.enums import (
     Decision,
     DeliveryResult,
     JobFailureNotificationFrequency,
+    MessageKind,
     Severity,
     Status,
 )
 from lib.core.jobs import FailureRule, Policy
-from lib.core.messages import Message
+from lib.core.messages import Message, RoundTripDelivery
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
 
@@ -50,6 +54,12 @@ JITTER = timedelta(seconds=30)
 
 #: The most of a reason that a record keeps.
 REASON_LENGTH = 1000
+
+#: How many round-trip mails a record keeps; only the last one is in use.
+MAX_ROUND_TRIPS = 3
+
+#: Kinds that say that a job is failing, or a warning.
+_ALERTS = frozenset({MessageKind.ALERT, MessageKind.REMINDER})
 
 
 def settled(record: Record, now: datetime) -> Record:
@@ -327,6 +337,61 @@ def attempted(message: Message, now: datetime) -> Message:
         retry_at=now + wait * (1 + fraction / 10),
         in_doubt=True,
     )
+
+
+def with_left(record: Record, message_id: str, left: Message | None) -> Record:
+    """Return the record with a message replaced by what is left of it, or removed."""
+    queued = []
+    for message in record.queued:
+        if message.message_id != message_id:
+            queued.append(message)
+        elif left is not None:
+            queued.append(left)
+    return replace(record, queued=tuple(queued))
+
+
+def without(record: Record, ids: Collection[str]) -> Record:
+    """Return the record without the messages of a bundle that was sent."""
+    left = tuple(message for message in record.queued if message.message_id not in ids)
+    return replace(record, queued=left) if len(left) < len(record.queued) else record
+
+
+def without_dead(record: Record, message: Message, dead: Collection[str]) -> Record:
+    """Return the record after a message was rejected for good for some addresses.
+
+    Who did not get the alert does not get the recovery.  If nobody is left, everybody
+    gets it: they may have learnt of the problem in another way.
+    """
+    left = tuple(to for to in record.notified if to not in dead)
+    begins = message.kind in _ALERTS
+    return replace(record, notified=left) if left and begins else record
+
+
+def with_round_trip(record: Record, round_trip_mail: RoundTripDelivery) -> Record:
+    """Return the record after a round-trip mail was accepted or rejected for good."""
+    others = tuple(
+        delivery
+        for delivery in record.round_trips
+        if delivery.message_id != round_trip_mail.message_id
+    )
+    return replace(record, round_trips=(*others, round_trip_mail)[-MAX_ROUND_TRIPS:])
+
+
+def delivered(
+    record: Record,
+    kinds: Collection[MessageKind],
+    result: DeliveryResult,
+    refused: Collection[str] = (),
+) -> Record:
+    """Return the record with the delivery result of messages of these kinds.
+
+    REFUSED is recorded only if all notified addresses are among those ``refused``.
+    """
+    if record.notified_at is None or _ALERTS.isdisjoint(kinds):
+        return record
+    if result is DeliveryResult.REFUSED and not set(record.notified) <= set(refused):
+        return record
+    return replace(record, delivery=result)
 
 
 def unseen(record: Record, now: datetime) -> Record | None:

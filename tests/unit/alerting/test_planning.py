@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
-from lib.alerting import bundling, planning, queue
+from lib.alerting import bundling, planning
 from lib.alerting.planning import MAX_SINGLE
 from lib.alerting.queue import BundledIds
-from lib.core import ratelimit
+from lib.core import policy, ratelimit
 from lib.core.enums import MessageKind, Status
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Bundle, Message
@@ -219,7 +219,7 @@ def test_no_message_goes_before_an_older_one_of_its_job_that_is_in_doubt():
 def test_what_a_sent_bundle_stood_for_is_never_sent_again():
     bundle = replace(waiting_bundle(), sent_at=LATER)
     assert plan(jobs(6), [bundle], now=LATER + 60 * MINUTE).envelopes == ()
-    assert queue.without(jobs(1)[0], {"m0"}).queued == ()
+    assert policy.without(jobs(1)[0], {"m0"}).queued == ()
 
 
 # Room.

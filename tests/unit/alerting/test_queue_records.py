@@ -9,6 +9,7 @@ import pytest
 from lib.alerting import queue
 from lib.alerting.merge import merged
 from lib.alerting.queue import Envelope
+from lib.core import policy
 from lib.core.enums import DeliveryResult, MessageKind, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
@@ -57,7 +58,7 @@ def test_folding_and_counting_are_one_change():
     ("left", "names_left"), [(None, ["b"]), (message("a"), ["a", "b"])]
 )
 def test_after_an_attempt_what_is_left_is_queued_in_its_place(left, names_left):
-    after = queue.with_left(record("x", message("a"), message("b")), "a", left)
+    after = policy.with_left(record("x", message("a"), message("b")), "a", left)
     assert [one.message_id for one in after.queued] == names_left
 
 
@@ -74,18 +75,18 @@ def test_who_never_hears_of_a_problem_does_not_hear_of_its_end(kind, notified):
         JobKey("X", "x"), notified=(OPS, "gone@example.com"), notified_at=NOON
     )
     dead = {"gone@example.com": "550 no such user"}
-    assert queue.without_dead(before, message("a", kind), dead).notified == notified
+    assert policy.without_dead(before, message("a", kind), dead).notified == notified
 
 
 def test_where_nobody_would_be_left_the_end_goes_to_everybody():
     before = Record(JobKey("X", "x"), notified=(OPS,), notified_at=NOON)
-    assert queue.without_dead(before, message("a"), {OPS: "550 no"}) is before
+    assert policy.without_dead(before, message("a"), {OPS: "550 no"}) is before
 
 
 def test_what_a_sent_bundle_stood_for_leaves_its_record():
     one = record("x", message("a"), message("b"))
-    assert [left.message_id for left in queue.without(one, {"a"}).queued] == ["b"]
-    assert queue.without(one, {"c"}) is one
+    assert [left.message_id for left in policy.without(one, {"a"}).queued] == ["b"]
+    assert policy.without(one, {"c"}) is one
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_what_a_sent_bundle_stood_for_leaves_its_record():
 )
 def test_what_became_of_the_alert_is_remembered(kind, result, refused, delivery):
     before = Record(JobKey("X", "x"), notified=(OPS, BOSS), notified_at=NOON)
-    assert queue.delivered(before, [kind], result, refused).delivery is delivery
+    assert policy.delivered(before, [kind], result, refused).delivery is delivery
     # When it is over nothing is remembered of it.
     over = Record(JobKey("X", "x"))
-    assert queue.delivered(over, [kind], result, refused) is over
+    assert policy.delivered(over, [kind], result, refused) is over
