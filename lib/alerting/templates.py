@@ -8,7 +8,7 @@ check.  The reader was woken by it.  To change a wording, change it here and run
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
 
 from msgspec.structs import replace
@@ -24,7 +24,7 @@ from lib.core.jobs import Job, Policy
 from lib.core.messages import KIND_OF, Message
 from lib.core.policy import severity_of
 from lib.core.records import Record
-from lib.core.results import CheckResult, JobReport
+from lib.core.results import CheckResult, JobReport, value_lines
 from lib.core.text import age, duration, first_line, mail_time, paragraphs
 
 NEXT_MAIL = {
@@ -238,10 +238,29 @@ def _status_lines(
         f"{_SINCE[result.status]}         {_since(start, now, zone)}",
         *(count if is_failure else []),
         *(reason if with_reason else []),
+        *_measured(result),
+        *_about(job),
         f"Checked:               {schedule.words(job.schedule)}",
         f"Next mail:             {_next_mail(job.policy, result.status)}",
         f"Check now:             checker.py -m {_check_command(job)}",
     ]
+
+
+def _measured(result: CheckResult) -> Iterator[str]:
+    """Yield a line for each value, with its thresholds."""
+    for number, line in enumerate(value_lines(result.values)):
+        label = "" if number else "Measured:"
+        yield f"{label:<23}{line}"
+
+
+def _about(job: Job) -> Iterator[str]:
+    """Yield what the settings say of a job."""
+    if job.description:
+        yield f"Description:           {job.description}"
+    if job.runbook:
+        yield f"Runbook:               {job.runbook}"
+    if job.tags:
+        yield f"Tags:                  {', '.join(job.tags)}"
 
 
 #: The label of the start of each status.

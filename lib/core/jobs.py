@@ -197,6 +197,8 @@ class CatalogEntry(Stored, frozen=True):
     contact: tuple[str, ...] = ()
     #: Whether it ever had a result.
     judged: bool = False
+    #: False: it is not run.
+    enabled: bool = True
 
 
 class FileScan(Stored, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any
 from lib.core.enums import Status
 from lib.core.jobs import Job, JobKey
 from lib.core.records import Record
-from lib.core.results import JobReport
+from lib.core.results import JobReport, Threshold, Values, value_lines
 from lib.core.sanitize import harmless
 from lib.core.settings import Problem
 from lib.core.text import TimeText, counted, first_line, policy_words, since, table_time
@@ -36,6 +36,8 @@ PROBLEM_COLUMNS = ("where", "section", "problem", "text")
 NOT_RUN_YET = "not_run_yet"
 #: The status of a job that lacks the settings to do its work.
 NOT_SET_UP = "not_set_up"
+#: The status of a job that the settings switch off.
+DISABLED = "disabled"
 
 
 def job_rows(
@@ -75,6 +77,7 @@ def result_rows(reports: Iterable[JobReport]) -> list[dict[str, Any]]:
             "reason": first_line(report.result.reason),
             "seconds": round(report.result.seconds, 3),
             "full_reason": report.result.reason,
+            "values": value_rows(report.result.values),
             "key": str(report.job.key),
             "file": report.job.file,
         }
@@ -87,11 +90,31 @@ def detail_lines(reports: Iterable[JobReport]) -> Iterator[str]:
     for report in reports:
         result = report.result
         more = [result.reason] if "\n" in result.reason.strip() else []
+        more += value_lines(result.values)
         more += [result.output] if result.output else []
         if more:
             yield f"\n{harmless(report.job.name)}:"
             for line in "\n".join(more).splitlines():
                 yield f"    {harmless(line)}".rstrip()
+
+
+def value_rows(values: Values) -> dict[str, dict[str, Any]]:
+    """Return measured values by name, as JSON has them: number, unit, thresholds."""
+    return {
+        name: {
+            "number": value.number,
+            "unit": value.unit.value,
+            "warn": _ends(value.warn),
+            "fail": _ends(value.fail),
+        }
+        for name, value in values.items()
+    }
+
+
+def _ends(threshold: Threshold | None) -> dict[str, float | None] | None:
+    if threshold is None:
+        return None
+    return {"low": threshold.low, "high": threshold.high}
 
 
 def problem_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
@@ -157,7 +180,7 @@ def _job_row(
         "every": job.schedule,
         "notify": policy_words(job.policy),
         "contact": job.contact,
-        "status": status_of(record, was_judged),
+        "status": status_of(record, was_judged) if job.enabled else DISABLED,
         "details": details_of(record, now, time_text),
         "last_run": time_text(ran_at) if ran_at else "",
         "file": job.file,
@@ -175,4 +198,8 @@ def _job_row(
         "recoveries": job.policy.recoveries,
         "notify_warnings": job.policy.notifies_warnings,
         "timeout_s": job.timeout_s,
+        "enabled": job.enabled,
+        "tags": job.tags,
+        "runbook": job.runbook,
+        "description": job.description,
     }

@@ -178,6 +178,7 @@ def catalog_of(ctx: RunContext) -> dict[JobKey, CatalogEntry]:
             job.policy,
             job.contact,
             judged=key in ctx.judged or (key in before and before[key].judged),
+            enabled=job.enabled,
         )
         for key, job in ctx.met.items()
         if not job.is_own

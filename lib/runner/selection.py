@@ -53,7 +53,7 @@ def why_load(
         return "it, or something it depends on, has changed"
     if not timedelta(0) <= now - asked.at < ASK_AGAIN_AFTER:
         return "it was asked too long ago"
-    if any(is_due(job.schedule, key, due) for key, job in jobs.items()):
+    if any(job.enabled and is_due(job.schedule, key, due) for key, job in jobs.items()):
         return "a job of it is due"
     for record in records:
         if record.key.file != file.name:

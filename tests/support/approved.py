@@ -42,6 +42,8 @@ REAL = {
     r"\bport \d{5}\b": "port PORT",
     r"\b\d+ bytes sent": "N bytes sent",
     r"\bused is \d+%": "used is N%",
+    r"\bused: \d+%": "used: N%",
+    r"\bfree: [\d.]+[kMGT]?B": "free: N GB",
     r"\S+ GB of \S+ GB": "N GB of N GB",
     r"greeting: .*": "greeting: ...",
     r"8BITMIME, .*": "8BITMIME, ...",

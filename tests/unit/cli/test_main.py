@@ -141,6 +141,33 @@ def test_list_does_not_ask_for_the_password(instance):
 # run
 
 
+def test_a_job_that_is_not_enabled_is_listed_and_not_run(instance):
+    instance.add(FULL.replace("disk full", "disk off") + "enabled = no\ntags = a, b\n")
+    assert instance.cron("minute", "--nomail").silent
+    (row,) = [
+        row
+        for row in instance.run("-m", "list", "--json").json()
+        if row["job"] == "disk off"
+    ]
+    assert (row["status"], row["tags"]) == ("disabled", ["a", "b"])
+    assert instance.run("-m", "run", "disk o*").out == ""
+    (ran,) = instance.run("-m", "run", "disk off", "--json").json()
+    assert ran["status"] == "failing"
+
+
+def test_the_kinds_and_the_options_of_one_are_shown(instance):
+    instance.add(OK)
+    rows = instance.run("-m", "kinds", "--json").json()
+    assert [row["kind"] for row in rows] == ["disk", "http", "tcp", "tls"]
+    shown = instance.run("-m", "kinds", "disk")
+    assert "also limit" in shown.out and "90%" in shown.out and shown.code == 0
+    wrong = instance.run("-m", "kinds", "disc")
+    assert (wrong.code, wrong.err) == (
+        1,
+        "checker: there is no kind 'disc'; did you mean 'disk'?\n",
+    )
+
+
 def test_run_shows_status_reason_and_time_and_keeps_nothing(instance):
     instance.add(FULL + OK)
     ran = instance.run("-m", "run", "disk *", "--json")
@@ -148,6 +175,8 @@ def test_run_shows_status_reason_and_time_and_keeps_nothing(instance):
     assert rows["disk root"]["status"] == "ok"
     assert rows["disk full"]["status"] == "failing"
     assert "over fail_percent = 1%" in rows["disk full"]["reason"]
+    used = rows["disk full"]["values"]["used"]
+    assert (used["unit"], used["fail"]) == ("%", {"low": None, "high": 1})
     assert rows["disk full"]["seconds"] >= 0
     assert ran.code == 0
     assert list(instance.state.iterdir()) == []
