@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from zlib import crc32
 
 import msgspec
@@ -186,6 +187,8 @@ def _epoch_minute(moment: datetime) -> int:
 # Cron expressions.
 
 
+# Cached, since thousands of jobs may have the same expression.
+@lru_cache(maxsize=256)
 def _is_cron_due(schedule: str, due: Due) -> bool:
     from cronsim import CronSim
 

@@ -11,7 +11,7 @@ from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.jobs import MAX_TIMEOUT_S, FailureRule, Job, JobFile, JobKey, Policy
 from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
-from lib.plugins.base import JobBase, read_addresses
+from lib.plugins.base import JobBase, default_of, read_addresses
 from lib.plugins.errors import described, formatted, shown
 from lib.plugins.target import TargetJob
 
@@ -89,13 +89,13 @@ class JobInspector:
 
     def _policy_in_settings(self) -> dict[str, Any]:
         """Return the parts of the policy that only settings have."""
-        if not isinstance(self._job, TargetJob):
-            return {}
-        target = self._job.target
-        return {
-            "recoveries": target.recoveries,
-            "notifies_warnings": target.notify_warnings,
-        }
+        if isinstance(self._job, TargetJob):
+            target = self._job.target
+            recoveries, warnings = target.recoveries, target.notify_warnings
+        else:
+            recoveries = default_of(self._job.config, "recoveries") or 1
+            warnings = default_of(self._job.config, "notify_warnings")
+        return {"recoveries": recoveries, "notifies_warnings": warnings is not False}
 
     def _said_in_settings(self) -> dict[str, Any]:
         """Return what the section of a target says of it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lib.core import health
-from lib.core.enums import Health, MessageKind
+from lib.core.enums import Health, MessageKind, Status
 from lib.core.health import HealthInputs
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
@@ -109,6 +109,14 @@ def test_an_instance_without_mail_says_so_unless_that_is_fine():
     assert assess(OK, Mail(nomail=True), NOON).word is Health.MAIL_PROBLEM
     fine = Mail(nomail=True, nomail_is_ok=True)
     assert assess(OK, fine, NOON).word is Health.OK
+
+
+def test_peers_are_not_told_of_warnings():
+    run = RunRecord(ended_at=ago(seconds=30), ran=3, warning=3, proof=PROVEN)
+    slow = Record(JobKey("Web", "slow"), "slow", Status.WARNING, warnings=3)
+    prover = Record(JobKey("EmailChecker", "x"), memory={"proof": PROVEN})
+    found = health.inputs_of(health.with_inputs(run, [slow, prover]))
+    assert assess(found, MAIL, NOON).word is Health.OK
 
 
 def test_no_run_is_worse_than_no_mail():

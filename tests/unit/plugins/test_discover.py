@@ -334,9 +334,11 @@ def test_defaults_of_the_settings_hold_where_the_class_does_not_say(folder):
         "Backup", f"{HEAD}class Backup(JobBase):\n    execute = lambda s: True\n"
     )
     defaults = "[defaults]\nevery = day\nnotify = hour\nfailures = two\ntimeout = 7\n"
+    defaults += "recoveries = 3\nnotify_warnings = no\n"
     facts = folder.run(ini(f"{defaults}contact = a@b.example\n")).jobs["Backup"]
     assert (facts.schedule, facts.policy.notify) == ("day", "hour")
     assert (facts.policy.failures, facts.timeout_s) == (FailureRule(2), 7.0)
+    assert (facts.policy.recoveries, facts.policy.notifies_warnings) == (3, False)
     assert facts.contact == ("a@b.example",)
 
 
