@@ -388,8 +388,8 @@ def test_the_figures_of_peers_are_those_of_the_rules():
 
 
 JOBS = page("jobs.md")
-FIRST_JOB, SPAWNER = blocks(JOBS, "python")
-(SPAWNERS_SECTION,) = blocks(JOBS, "ini")
+FIRST_JOB, VALUES, KIND, SPAWNER = blocks(JOBS, "python")
+KINDS_SECTION, SPAWNERS_SECTION = blocks(JOBS, "ini")
 
 
 def hooks_shown() -> dict[str, list[str]]:
@@ -456,6 +456,28 @@ def test_the_figures_of_jobs_are_those_of_the_rules():
 
 def test_the_first_job_is_that_of_readme():
     assert FIRST_JOB in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_kind_and_the_values_work_as_they_are(tmp_path):
+    instance = Instance(tmp_path)
+    instance.job("QueueLength", KIND)
+    instance.add(KINDS_SECTION.replace("/var/spool/outgoing", str(tmp_path / "none")))
+    lines = "".join(f"        {line}\n" for line in VALUES.splitlines())
+    head = FIRST_JOB.partition("    def execute")[0].replace(
+        "RebootRequired", "Measures"
+    )
+    head = head.replace(
+        "from lib.jobbase import", "from lib.jobbase import bytes_, seconds,"
+    )
+    body = f"        size, took = 600e6, 1.5\n{lines}        return True\n"
+    instance.job("Measures", f"{head}    def execute(self):\n{body}")
+    (tmp_path / "none").mkdir()
+    run = instance.run("-m", "run", "queue outgoing", "Measures", "--json").json()
+    reasons = {row["job"]: row["reason"] for row in run}
+    assert reasons == {
+        "Measures": "size is 600MB, over 500MB",
+        "queue outgoing": "files is 0, outside fail_files = 1..500",
+    }
 
 
 def test_the_spawner_runs_as_it_is_remembers_and_speaks_for_itself(tmp_path):
