@@ -463,7 +463,7 @@ def test_the_kind_and_the_values_work_as_they_are(tmp_path):
     instance.job("QueueLength", KIND)
     instance.add(KINDS_SECTION.replace("/var/spool/outgoing", str(tmp_path / "none")))
     lines = "".join(f"        {line}\n" for line in VALUES.splitlines())
-    head = FIRST_JOB.partition("    def execute")[0].replace(
+    head = FIRST_JOB.partition("    def execute(")[0].replace(
         "RebootRequired", "Measures"
     )
     head = head.replace(
