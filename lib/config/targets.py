@@ -268,7 +268,9 @@ def hosts_in(folder: Path, options: Mapping[str, OptionValue]) -> dict[str, str]
                 raise LayerError(where, f"{text} {hosts[host]}")
             hosts[host] = where
         if len(hosts) == count:
-            raise LayerError(value.where, f"{option}: expected at least one host")
+            file = f" in {folder / value.raw}" if option == "hosts_file" else ""
+            text = f"{option}: expected at least one host{file}"
+            raise LayerError(value.where, text)
     return hosts
 
 

@@ -53,6 +53,13 @@ class Story(msgspec.Struct, frozen=True):
     bundles: Mapping[str, Bundle] = {}
     send_log: SendLog = SendLog()
 
+    @property
+    def is_met(self) -> bool:
+        """Return whether the last run met it, be it as a job that cannot be run."""
+        if self.known is not None:
+            return True
+        return self.record.unseen_since is None and not self.record.is_default
+
 
 def stories(
     folder: Path,
@@ -128,7 +135,7 @@ def row_of(story: Story, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
     return {
         "job": story.name,
         "key": str(story.key),
-        "exists": story.known is not None,
+        "exists": story.is_met,
         "status": record.status.value,
         "failing_since": record.failing_since,
         "failures": record.failures,
@@ -196,7 +203,7 @@ def _matches(key: JobKey, name: str, patterns: Iterable[str]) -> bool:
 
 def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
     record, known = story.record, story.known
-    if known is None and story.key.is_check:
+    if not story.is_met and story.key.is_check:
         yield "The last run found no job of this name."
     yield _status(record, known, now, time_text)
     if any(message.kind.is_about_trouble for message in record.queued):

@@ -158,7 +158,10 @@ def with_counts(run: RunRecord, ctx: RunContext) -> RunRecord:
     statuses = list(ctx.judged.values())
     return replace(
         run,
-        jobs=len([job for job in ctx.met.values() if not job.is_own]),
+        # A job that cannot be run has Checker's own in its place.
+        jobs=len(
+            [key for key, job in ctx.met.items() if not job.is_own or key in ctx.judged]
+        ),
         ran=len(statuses),
         failing=statuses.count(Status.FAILING),
         unknown=statuses.count(Status.UNKNOWN),

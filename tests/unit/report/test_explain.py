@@ -117,6 +117,14 @@ def test_the_same_again_and_again_is_one_line(tmp_path, approved):
     approved(lines[-1], hide=REAL)
 
 
+def test_a_target_that_cannot_be_run_was_met_and_is_counted(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL + "[tcp a]\nhost = h\nport = smtp\n")
+    instance.cron()
+    assert "found no job" not in why(instance, "tcp a")
+    run = json.loads((instance.state / "run.json").read_text())
+    assert (run["jobs"], run["ran"]) == (run["ran"], 1)
+
+
 def test_a_job_that_is_no_more_is_still_explained(tmp_path, approved):
     instance = Instance(tmp_path, NO_MAIL)
     flag = tmp_path / "flag"
