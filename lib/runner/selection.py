@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 
 from lib.core.encoding import digest
 from lib.core.enums import JobFrequency
-from lib.core.jobs import CatalogEntry, FileScan, Job, JobFile, JobKey
+from lib.core.jobs import (
+    KIND_FILES,
+    PEER_CHECKER,
+    CatalogEntry,
+    FileScan,
+    Job,
+    JobFile,
+    JobKey,
+)
 from lib.core.records import Record
 from lib.core.schedule import Due, is_due
 
@@ -27,6 +35,11 @@ if TYPE_CHECKING:
 ASK_AGAIN_AFTER = timedelta(minutes=59)
 #: Saved only this often, so that a run without changes writes nothing.
 NOTE_AGAIN_AFTER = timedelta(minutes=30)
+#: The sections that the jobs of a file that ships are made of.
+_SECTION_OF = {
+    PEER_CHECKER: "peers",
+    **{file: kind for kind, file in KIND_FILES.items()},
+}
 #: A file that changed this lately may change again with the same timestamp.
 SETTLED_AFTER_S = 2.0
 
@@ -143,6 +156,7 @@ def files_to_load(ctx: RunContext) -> list[JobFile]:
         ctx.marks[str(folder)] = mark_of(folder, ctx.settings.files, ctx.began_at)
     jobs_of = by_file(ctx.catalog)
     records = list(ctx.session.records.values())
+    usable = [file for file in usable if may_have_jobs(file, ctx.settings.ini, records)]
     all_of_them = bool(ctx.session.lost or ctx.session.known.unclaimed)
     files: list[JobFile] = []
     for file in usable:
@@ -158,6 +172,22 @@ def files_to_load(ctx: RunContext) -> list[JobFile]:
         ctx.scans[path] = before
         ctx.met.update({key: _job_of(key, entry) for key, entry in jobs.items()})
     return files
+
+
+def may_have_jobs(
+    file: JobFile, titles: Iterable[str], records: Iterable[Record]
+) -> bool:
+    """Return whether a file may have jobs: not a kind of which there is no section.
+
+    Loading what a kind imports costs more than the whole rest of a run.
+    """
+    section = _SECTION_OF.get(file.name)
+    if section is None or not file.ships:
+        return True
+    if any(title.partition(" ")[0] == section for title in titles):
+        return True
+    # The job of a section that is gone, or the file itself, which was broken.
+    return any(record.key.file == file.name for record in records)
 
 
 def note_loaded(ctx: RunContext, jobs: Iterable[Job], *, has_warnings: bool) -> None:

@@ -59,6 +59,18 @@ def test_an_order_above_minute_asks_every_file(ordered):
     assert is_loaded(has=(), ordered=ordered)
 
 
+def test_a_kind_of_which_there_is_no_section_is_not_loaded():
+    http = JobFile(Path("/HTTPServerChecker.py"), "HTTPServerChecker", ships=True)
+    peers = JobFile(Path("/PeerChecker.py"), "PeerChecker", ships=True)
+    titles = ["general", "defaults http", "httpd x"]
+    assert not selection.may_have_jobs(http, titles, [])
+    assert not selection.may_have_jobs(peers, titles, [])
+    assert selection.may_have_jobs(http, [*titles, "http home"], [])
+    assert selection.may_have_jobs(peers, [*titles, "peers"], [])
+    assert selection.may_have_jobs(http, titles, [Record(JobKey(http.name))])
+    assert selection.may_have_jobs(FILE, titles, [])
+
+
 def test_a_file_that_was_never_asked_is_loaded():
     assert is_loaded(asked=None)
 
