@@ -61,7 +61,9 @@ class JobInspector:
         """Return the job as its hooks describe it; raise WrongAnswer if one fails."""
         job = self._job
         self.key = key = self._key(self._ask("getStateName", _text))
-        self.name = self._line(self._ask("getName", _text))
+        name = self._line(self._ask("getName", _text))
+        # Of thousands of targets each is kept once.
+        self.name = key.identity if name == key.identity else name
         self.contact = self._ask("contact", read_addresses) or JobBase.contact(job)
         formerly = self._ask("formerly", str)
         return Job(
@@ -110,16 +112,16 @@ class JobInspector:
         }
 
     def _ask(self, hook: str, read: Callable[[Any], T]) -> T:
-        who = f"{hook} of {type(self._job).__name__}"
         try:
             answer = self._method(hook)()
         except BaseException as error:  # noqa: B036  # SystemExit too
-            text = f"{who}: {described(error)}"
+            text = f"{hook} of {type(self._job).__name__}: {described(error)}"
             raise WrongAnswer(text, formatted(error)) from error
         try:
             return read(answer)
         except (ValueError, TypeError) as error:
-            raise WrongAnswer(f"{who} returned {shown(answer)}: {error}") from error
+            what = f"{hook} of {type(self._job).__name__} returned {shown(answer)}"
+            raise WrongAnswer(f"{what}: {error}") from error
 
     def _former_identity(self) -> str:
         before = str(self._job.former_identity)

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from lib.core.encoding import Stored
+from lib.core.encoding import Stored, same
 from lib.core.enums import JobFrequency
 from lib.core.jobs import CatalogEntry, FileScan, JobKey, file_stem
 from lib.core.records import Record, RunRecord
@@ -162,7 +162,7 @@ class State:
         path = self._path(CATALOG)
         try:
             catalog = read_value(path, _Catalog)
-            jobs = {JobKey.parse(key): entry for key, entry in catalog.jobs.items()}
+            jobs = dict(_shared(text, entry) for text, entry in catalog.jobs.items())
             return jobs, dict(catalog.asked)
         except FileNotFoundError:
             return {}, {}
@@ -295,6 +295,19 @@ class State:
             return RunRecord(), "it is missing"
         except Damaged as error:
             return RunRecord(), str(error)
+
+
+def _shared(text: str, entry: CatalogEntry) -> tuple[JobKey, CatalogEntry]:
+    """Return a job of the catalog, what many jobs have in common stored once."""
+    parsed = JobKey.parse(text)
+    key = JobKey(same(parsed.file), parsed.identity)
+    return key, replace(
+        entry,
+        name=key.identity if entry.name == key.identity else entry.name,
+        file=same(entry.file),
+        policy=same(entry.policy),
+        contact=same(entry.contact),
+    )
 
 
 def last_runs(run: RunRecord) -> dict[JobFrequency, datetime]:

@@ -7,14 +7,13 @@ a function that returns its frame, and a branch in ``read``.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from lib.core.encoding import convert
+from lib.core.encoding import convert, same
 from lib.core.enums import Decision, Status
 from lib.core.jobs import Job, JobKey, KindInfo
 from lib.core.messages import Message
@@ -160,20 +159,26 @@ def _read_report(rest: list[Any], jobs: Mapping[JobKey, Job]) -> JobReport:
     )
 
 
-@functools.lru_cache
-def _same(value: Any) -> Any:
-    """Return the same object for all equal values."""
-    return value
-
-
 def _shared(job: Job) -> Job:
     """Return the job with values that many jobs have in common stored once."""
-    file, policy, contact = map(_same, (job.file, job.policy, job.contact))
-    return replace(job, file=file, policy=policy, contact=contact)
+    key = JobKey(same(job.key.file), job.key.identity)
+    return replace(
+        job,
+        key=key,
+        # A target's name is its identity.
+        name=key.identity if job.name == key.identity else job.name,
+        file=same(job.file),
+        policy=same(job.policy),
+        contact=same(job.contact),
+    )
 
 
 def _read_jobs(rest: list[Any]) -> Jobs:
     part, wanted = rest
     jobs = [_shared(job) for job in convert(part, list[Job])]
-    by_key = {job.key: job for job in jobs}
-    return Jobs(by_key, frozenset(by_key.keys() & map(_key, wanted)))
+    wanted_keys = set(map(_key, wanted))
+    # The keys of the jobs themselves: the others would be kept beside them.
+    return Jobs(
+        {job.key: job for job in jobs},
+        frozenset(job.key for job in jobs if job.key in wanted_keys),
+    )
