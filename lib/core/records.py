@@ -60,8 +60,9 @@ class Record(Stored, frozen=True, eq=False):
 
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""
-        check_moments(self.failing_since, self.warning_since)
-        check_moments(self.notified_at, self.unseen_since)
+        check_moments(
+            self.failing_since, self.warning_since, self.notified_at, self.unseen_since
+        )
         if self.memory:
             check_depth(self.memory)
 

@@ -58,5 +58,7 @@ def fit_end(text: str, secrets: Secrets, length: int) -> str:
 
 
 def _clean(text: str, secrets: Secrets) -> str:
+    if not text:
+        return ""
     lines = scrubbed(text, secrets).expandtabs().splitlines()
     return "\n".join(harmless(line) for line in lines)

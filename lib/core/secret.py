@@ -49,6 +49,9 @@ class Secrets:
     def __iter__(self) -> Iterator[str]:
         return iter(self._texts)
 
+    def __bool__(self) -> bool:
+        return bool(self._texts)
+
     def __repr__(self) -> str:
         return "***"
 

@@ -193,8 +193,10 @@ def may_have_jobs(
 def note_loaded(ctx: RunContext, jobs: Iterable[Job], *, has_warnings: bool) -> None:
     """Note the files of these jobs as loaded, unless there were warnings."""
     for job in jobs:
+        if not job.is_own or has_warnings:
+            continue
         mark = ctx.marks.get(str(Path(job.file).parent))
-        if job.is_own and mark and not has_warnings:
+        if mark:
             before = ctx.scans_before.get(job.file)
             ctx.scans[job.file] = to_note(before, mark, ctx.began_at)
 

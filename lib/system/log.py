@@ -73,7 +73,8 @@ def start_log(
     """
     root = logging.getLogger()
     root.handlers.clear()
-    root.setLevel(logging.INFO)
+    # A run says one line of each job, which costs something also where nobody hears it.
+    root.setLevel(logging.INFO if to_file or to_stderr else logging.ERROR)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     # A handler that cannot write must not fail a run; see handleError below.
     logging.raiseExceptions = False
@@ -94,6 +95,7 @@ def start_log(
         log.open()
     elif mails_to_file and not to_stderr:
         mails = logging.getLogger("lib.alerting.channels")
+        mails.setLevel(logging.INFO)
         _add(mails, LogFile(logfile, stderr), _Formatter(secrets, zone=zone))
 
 
