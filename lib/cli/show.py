@@ -48,6 +48,7 @@ def list_jobs(args: argparse.Namespace) -> int:
             if job.key in judged
             and (ran := last_run(job.schedule, job.key, last, settings.zone))
         },
+        measured=state.load_values() if args.json else {},
     )
     table.show(
         JOB_COLUMNS,

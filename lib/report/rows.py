@@ -48,22 +48,26 @@ def job_rows(
     zone: tzinfo | None,
     *,
     ran_at: Mapping[JobKey, datetime] | None = None,
+    measured: Mapping[JobKey, Values] | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row per job: its policy and its status.
 
-    ``ran_at`` has the time of the last run, if known.  A job without a record is OK if
-    its key is in ``judged``; otherwise it has not run yet.
+    ``ran_at`` has the time of the last run, if known, ``measured`` its values.  A job
+    without a record is OK if its key is in ``judged``; otherwise it has not run yet.
     """
     time_text = partial(table_time, zone=zone, now=now)
     return [
-        _job_row(
-            job,
-            records.get(job.key, Record(job.key)),
-            job.key in judged,
-            (ran_at or {}).get(job.key),
-            now,
-            time_text,
-        )
+        {
+            **_job_row(
+                job,
+                records.get(job.key, Record(job.key)),
+                job.key in judged,
+                (ran_at or {}).get(job.key),
+                now,
+                time_text,
+            ),
+            "values": value_rows((measured or {}).get(job.key, {})),
+        }
         for job in jobs
     ]
 

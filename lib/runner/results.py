@@ -75,6 +75,8 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     if job.is_own and report.decision is Decision.OK:
         return
     ctx.judged[job.key] = report.result.status
+    if report.result.values:
+        ctx.measured[job.key] = report.result.values
     if ctx.timings is not None:
         seconds = report.result.seconds
         ctx.timings.append(Timing(job.key, job.name, seconds, now))

@@ -268,6 +268,7 @@ def close(ctx: RunContext) -> None:
     # They are no longer listed, so a crash here does not make them count as lost.
     ctx.state.forget(gone)
     _save_catalog(ctx)
+    _save_values(ctx)
 
 
 def _save_run(ctx: RunContext, listed: list[str], now: datetime) -> None:
@@ -296,6 +297,15 @@ def _save_catalog(ctx: RunContext) -> None:
     catalog = results.catalog_of(ctx)
     if (catalog, ctx.scans) != (ctx.catalog, ctx.scans_before):
         ctx.state.save_catalog(catalog, ctx.scans)
+
+
+def _save_values(ctx: RunContext) -> None:
+    """Keep what the jobs measured, if any did in this run."""
+    if not ctx.measured or ctx.is_frozen:
+        return
+    before = ctx.state.load_values()
+    last = {key: values for key, values in before.items() if key in ctx.met}
+    ctx.state.save_values({**last, **ctx.measured})
 
 
 # After the lock.

@@ -19,6 +19,7 @@ from lib.core.encoding import Stored, same
 from lib.core.enums import JobFrequency
 from lib.core.jobs import CatalogEntry, FileScan, JobKey, file_stem
 from lib.core.records import Record, RunRecord
+from lib.core.results import Values
 from lib.storage.codec import packed, read_value
 from lib.storage.lock import Holder, Lock
 from lib.storage.lost import RUN
@@ -26,7 +27,7 @@ from lib.storage.quarantine import Quarantine, rejoined
 from lib.storage.records import FROM, STEM, Batches, RecordFiles, is_too_long
 from lib.storage.writer import Writer
 from lib.system.errors import StateError, why_not_usable
-from lib.system.files import Damaged
+from lib.system.files import Damaged, replace_softly
 from lib.system.permissions import why_not_keep
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,15 @@ class Remembered(msgspec.Struct, frozen=True):
     run: RunRecord = RunRecord()
     #: The keys of those that could not be read before.
     read_again: frozenset[JobKey] = frozenset()
+
+
+#: What each job measured last, for people.
+VALUES = "values.json"
+
+
+class _LastValues(Stored, frozen=True):
+    #: By the job's key, then by name.
+    values: Mapping[str, Values] = {}
 
 
 class _Catalog(Stored, frozen=True):
@@ -170,7 +180,30 @@ class State:
             logger.warning("%s: %s; it is made anew", path, error)
             return {}, {}
 
+    def load_values(self) -> dict[JobKey, Values]:
+        """Return what each job measured last, by key; nothing if that is lost."""
+        path = self.folder / VALUES
+        try:
+            last = read_value(path, _LastValues).values
+            return {JobKey.parse(key): values for key, values in last.items()}
+        except FileNotFoundError:
+            return {}
+        except (Damaged, StateError, ValueError) as error:
+            logger.info("%s: %s; it is made anew", path, error)
+            return {}
+
     # Writing, under the lock.
+
+    def save_values(self, values: Mapping[JobKey, Values]) -> None:
+        """Replace what each job measured last; where that fails, the run goes on.
+
+        Nothing is judged by it, so it is written without fsync.
+        """
+        last = _LastValues({str(key): values[key] for key in values})
+        try:
+            replace_softly(self.folder / VALUES, packed(last))
+        except StateError as error:
+            logger.warning("%s; the run goes on", error)
 
     def clear_leftovers(self) -> None:
         """Remove what a run that was killed left half written."""

@@ -155,6 +155,16 @@ def test_a_job_that_is_not_enabled_is_listed_and_not_run(instance):
     assert ran["status"] == "failing"
 
 
+def test_what_was_measured_last_is_listed(instance):
+    instance.add(OK)
+    assert instance.cron("hour", "--nomail").silent
+    row, *_rest = instance.run("-m", "list", "--json").json()
+    assert row["values"]["used"]["unit"] == "%" and row["values"]["free"]["number"] > 0
+    (instance.state / "values.json").write_text("damaged")
+    row, *_rest = instance.run("-m", "list", "--json").json()
+    assert (row["status"], row["values"]) == ("ok", {})
+
+
 def test_the_kinds_and_the_options_of_one_are_shown(instance):
     instance.add(OK)
     rows = instance.run("-m", "kinds", "--json").json()
