@@ -19,6 +19,7 @@ from lib.config.options import (
     LAYOUT_OPTIONS,
     POLICY_OPTIONS,
     REQUIRED,
+    SECRET_SUFFIXES,
     Option,
     secret_options,
     written,
@@ -98,10 +99,13 @@ def option(
     return Option(read, default, help, also, below=below)
 
 
+_NOWHERE: Mapping[str, str] = {}
+
+
 class Target:
     """A target of the settings; its options are its attributes, each typed."""
 
-    __slots__ = ("kind", "name", "_values", "_defaults")
+    __slots__ = ("kind", "name", "_values", "_defaults", "_places")
 
     def __init__(
         self,
@@ -109,11 +113,14 @@ class Target:
         name: str,
         values: Mapping[str, Any],
         defaults: Mapping[str, Any],
+        places: Mapping[str, str] = _NOWHERE,
     ) -> None:
+        """Keep the values; ``places`` are those of the options that give secrets."""
         self.kind = kind
         self.name = name
         self._values = values
         self._defaults = defaults
+        self._places = places
 
     @property
     def title(self) -> str:
@@ -153,6 +160,10 @@ class KindTable:
         self._by_word = {
             **{known.also: name for name, known in self.options.items() if known.also},
             **{name: name for name in self.options},
+        }
+        #: The secret that each option gives: ``token_file`` gives ``token``.
+        self._secret_of = {
+            name + suffix: name for name in self.secrets for suffix in SECRET_SUFFIXES
         }
         self._defaults = {
             name: known.default
@@ -206,13 +217,24 @@ class KindTable:
         if section.problem:
             target = Target(self.kind, section.name, {}, self._defaults)
             return target, [section.problem]
+        if self._secret_of:
+            section = _without_farther(section, self._secret_of)
         values = self._values(section)
         problems: list[Problem] = []
         if values is None:
             values, problems = typed(
                 _without_farther(section, self._by_word), self.options
             )
-        return Target(self.kind, section.name, values, self._defaults), problems
+        places = _NOWHERE
+        if self._secret_of:
+            problems += self._given_twice(section)
+            places = {
+                self._secret_of[word]: value.where
+                for word, value in section.options.items()
+                if word in self._secret_of
+            }
+        target = Target(self.kind, section.name, values, self._defaults, places)
+        return target, problems
 
     def with_secrets(self, target: Target, folder: Path) -> tuple[Target, Secrets]:
         """Return a target with its secrets had, and these; raise ValueError if not.
@@ -221,15 +243,31 @@ class KindTable:
         """
         from lib.config.secrets import MIN_LENGTH, read_secret
 
-        given = {
-            name: read_secret(name, target._values, folder) for name in self.secrets
-        }
+        given = {}
+        for name in self.secrets:
+            try:
+                given[name] = read_secret(name, target._values, folder)
+            except ValueError as error:
+                where = target._places.get(name, "")
+                raise ValueError(
+                    str(Problem(str(error), where, target.title))
+                ) from error
         values = {**target._values, **given}
         texts = {secret.reveal() for secret in given.values()}
         return (
             Target(target.kind, target.name, values, self._defaults),
             Secrets(text for text in texts if len(text) >= MIN_LENGTH),
         )
+
+    def _given_twice(self, section: TargetSection) -> Iterator[Problem]:
+        """Yield a problem for each secret that one section gives in two ways."""
+        for name in self.secrets:
+            words = [
+                word for word in section.options if self._secret_of.get(word) == name
+            ]
+            if len(words) > 1:
+                text = f"{' and '.join(words)} are given; keep one"
+                yield Problem(text, section.options[words[-1]].where, section.title)
 
     def _values(self, section: TargetSection) -> dict[str, Any] | None:
         """Return the values of a section; None if it needs a second look."""

@@ -204,6 +204,26 @@ def test_invert_turns_a_failed_check_into_ok_and_an_error_not(queue, length, sta
     assert notified.conditions == {"queue a": status}
 
 
+def test_a_secret_may_be_given_in_another_way_than_the_defaults_do(queue):
+    sections = (
+        "[defaults queue]\ntoken_file = /none\n[queue a]\nlength = 3\ntoken = t\n"
+    )
+    assert queue(sections).conditions == {"queue a": OK}
+
+
+def test_a_secret_that_cannot_be_had_says_which_line_asks_for_it(queue):
+    notified = queue(
+        "[queue a]\nlength = 3\ntoken_file = /none\n"
+        "[queue b]\nlength = 3\ntoken = t\ntoken_file = /none\n"
+    )
+    assert notified.outcomes["queue a"].reason.startswith(
+        "settings.cfg:9: [queue a] token_file: there is no such file"
+    )
+    assert notified.outcomes["queue b"].reason == (
+        "settings.cfg:13: [queue b] token and token_file are given; keep one"
+    )
+
+
 def test_no_secret_of_a_target_leaves_its_worker(queue, tmp_path):
     (tmp_path / "token").write_text("geheim1\n")
     (tmp_path / "token").chmod(0o600)
