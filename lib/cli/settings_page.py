@@ -22,6 +22,7 @@ from lib.config.options import (
     written,
 )
 from lib.core.jobs import KIND_FILES, JobFile, KindInfo, OptionInfo
+from lib.system.files import replace_softly
 
 NOTHING = "—"
 WIDTH = 88
@@ -271,8 +272,7 @@ def _default(name: str, option: Option) -> str:
 
 
 if __name__ == "__main__":
-    root = Path(__file__).parents[2]
-    (root / "docs" / "settings.md").write_text(settings_page(), "utf-8")
-    (root / "docs" / "kinds.md").write_text(
-        kinds_page(shipped_kinds(root / "jobs")), "utf-8"
-    )
+    docs = Path(__file__).parents[2] / "docs"
+    kinds = kinds_page(shipped_kinds(docs.parent / "jobs"))
+    replace_softly(docs / "settings.md", settings_page().encode(), mode=0o644)
+    replace_softly(docs / "kinds.md", kinds.encode(), mode=0o644)

@@ -122,7 +122,7 @@ def test_a_target_that_cannot_be_run_was_met_and_is_counted(tmp_path):
     instance.cron()
     assert "found no job" not in why(instance, "tcp a")
     run = json.loads((instance.state / "run.json").read_text())
-    assert (run["jobs"], run["ran"]) == (run["ran"], 1)
+    assert run["jobs"] >= run["ran"] == 1
 
 
 def test_a_job_that_is_no_more_is_still_explained(tmp_path, approved):
