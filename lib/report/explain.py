@@ -205,6 +205,8 @@ def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
     record, known = story.record, story.known
     if not story.is_met and story.key.is_check:
         yield "The last run found no job of this name."
+    if known is not None and not known.enabled:
+        yield "Disabled: its section says enabled = no."
     yield _status(record, known, now, time_text)
     if any(message.kind.is_about_trouble for message in record.queued):
         yield "The latest message is still queued, see below."

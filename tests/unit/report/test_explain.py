@@ -125,6 +125,13 @@ def test_a_target_that_cannot_be_run_was_met_and_is_counted(tmp_path):
     assert run["jobs"] >= run["ran"] == 1
 
 
+def test_a_target_that_is_switched_off_says_so(tmp_path):
+    target = "[disk off]\npath = /\nevery = minute\nenabled = no\n"
+    instance = Instance(tmp_path, NO_MAIL + target)
+    instance.cron()
+    assert "Disabled: its section says enabled = no." in why(instance, "disk off")
+
+
 def test_a_job_that_is_no_more_is_still_explained(tmp_path, approved):
     instance = Instance(tmp_path, NO_MAIL)
     flag = tmp_path / "flag"
