@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from lib.core import schedule
-from lib.core.encoding import digest
+from lib.core.encoding import digest, same
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.jobs import MAX_TIMEOUT_S, FailureRule, Job, JobFile, JobKey, Policy
 from lib.core.sanitize import harmless, scrubbed
@@ -71,22 +71,26 @@ class JobInspector:
             name=self.name,
             file=str(self._file.path),
             schedule=self._ask("executeEvery", _schedule),
-            policy=Policy(
-                # In the older program a hook that was not overridden returned None.
-                self._ask("notifyOnFailureEvery", _notify)
-                or JobBase.notifyOnFailureEvery(job),
-                self._ask("numberFailuresBeforeNotification", _failures)
-                or _failures(JobBase.numberFailuresBeforeNotification(job))
-                or FailureRule(),
-                notifies_recovery=job.notifies_recovery is True,
-                **self._policy_in_settings(),
-            ),
+            policy=same(self._policy()),
             contact=self.contact,
             timeout_s=self._ask("timeout", _seconds),
             formerly=formerly if self._formerly else "",
             was=self._former_identity(),
             check_now=str(job.check_now),
             **self._said_in_settings(),
+        )
+
+    def _policy(self) -> Policy:
+        job = self._job
+        return Policy(
+            # In the older program a hook that was not overridden returned None.
+            self._ask("notifyOnFailureEvery", _notify)
+            or JobBase.notifyOnFailureEvery(job),
+            self._ask("numberFailuresBeforeNotification", _failures)
+            or _failures(JobBase.numberFailuresBeforeNotification(job))
+            or FailureRule(),
+            notifies_recovery=job.notifies_recovery is True,
+            **self._policy_in_settings(),
         )
 
     def _policy_in_settings(self) -> dict[str, Any]:

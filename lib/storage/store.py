@@ -338,6 +338,7 @@ def _shared(text: str, entry: CatalogEntry) -> tuple[JobKey, CatalogEntry]:
         entry,
         name=key.identity if entry.name == key.identity else entry.name,
         file=same(entry.file),
+        schedule=same(entry.schedule),
         policy=same(entry.policy),
         contact=same(entry.contact),
     )

@@ -168,6 +168,7 @@ def _shared(job: Job) -> Job:
         # A target's name is its identity.
         name=key.identity if job.name == key.identity else job.name,
         file=same(job.file),
+        schedule=same(job.schedule),
         policy=same(job.policy),
         contact=same(job.contact),
     )
