@@ -75,13 +75,13 @@ STORIES = [
     Story(
         "a disk is looked at each hour",
         settings="[disk root]\npath = /\nlimit = 100\n",
-        texts={"low": "[disk root]\npath = /\nlimit = 0.001\n"},
+        texts={"low": "[disk root]\npath = /\nlimit = 1\n"},
         minutes="""
             09:00 |               | note: imapserver
-            09:01 | settings: low | alert: disk root
-            10:00 |               |
+            09:01 | settings: low |
+            10:00 |               | alert: disk root
             10:59 | settings:     |
-            11:00 |               | recovery: disk root ^09:01
+            11:00 |               | recovery: disk root ^10:00
         """,
     ),
     # How often people are told.
