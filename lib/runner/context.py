@@ -22,7 +22,7 @@ from lib.core import calendar, schedule
 from lib.core.enums import JobFrequency, Status
 from lib.core.jobs import CatalogEntry, FileScan, Job, JobKey
 from lib.core.records import Record, RunRecord
-from lib.core.results import Timing, Values
+from lib.core.results import Timing
 from lib.core.schedule import Due
 from lib.core.settings import Settings
 from lib.runner.manager import LostJob, WorkerManager
@@ -97,8 +97,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     met: dict[JobKey, Job] = {}
     #: Those that were judged; one of Checker's own only if it is not OK.
     judged: dict[JobKey, Status] = {}
-    #: What they measured, by key.
-    measured: dict[JobKey, Values] = {}
+    #: What they measured, by key, as the text that is kept of it.
+    measured: dict[JobKey, msgspec.Raw] = {}
     #: Jobs whose workers were stopped before they were done.
     unfinished: list[LostJob] = []
     #: How long each check took, if there are summaries.

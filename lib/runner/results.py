@@ -26,6 +26,7 @@ from lib.core.text import first_line
 from lib.runner.context import RunContext
 from lib.runner.manager import Event, JobsMet, LostJob
 from lib.runner.selection import note_loaded
+from lib.storage.codec import as_part
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def keep(ctx: RunContext, report: JobReport) -> None:
         return
     ctx.judged[job.key] = report.result.status
     if report.result.values:
-        ctx.measured[job.key] = report.result.values
+        ctx.measured[job.key] = as_part(report.result.values)
     if ctx.timings is not None:
         seconds = report.result.seconds
         ctx.timings.append(Timing(job.key, job.name, seconds, now))

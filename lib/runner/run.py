@@ -303,9 +303,7 @@ def _save_values(ctx: RunContext) -> None:
     """Keep what the jobs measured, if any did in this run."""
     if not ctx.measured or ctx.is_frozen:
         return
-    before = ctx.state.load_values()
-    last = {key: values for key, values in before.items() if key in ctx.met}
-    ctx.state.save_values({**last, **ctx.measured})
+    ctx.state.save_values(ctx.measured, ctx.met)
 
 
 # After the lock.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -20,14 +20,14 @@ from lib.core.enums import JobFrequency
 from lib.core.jobs import CatalogEntry, FileScan, JobKey, file_stem
 from lib.core.records import Record, RunRecord
 from lib.core.results import Values
-from lib.storage.codec import packed, read_value
+from lib.storage.codec import as_part, packed, read_value
 from lib.storage.lock import Holder, Lock
 from lib.storage.lost import RUN
 from lib.storage.quarantine import Quarantine, rejoined
 from lib.storage.records import FROM, STEM, Batches, RecordFiles, is_too_long
 from lib.storage.writer import Writer
 from lib.system.errors import StateError, why_not_usable
-from lib.system.files import Damaged, replace_softly
+from lib.system.files import Damaged, read_capped, replace_softly
 from lib.system.permissions import why_not_keep
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,14 @@ VALUES = "values.json"
 class _LastValues(Stored, frozen=True):
     #: By the job's key, then by name.
     values: Mapping[str, Values] = {}
+
+
+class _LastValuesAsText(Stored, frozen=True):
+    """The same, not taken apart; ``format`` and ``sum`` are those of the file."""
+
+    values: Mapping[str, msgspec.Raw] = {}
+    format: int = 0
+    sum: str = ""
 
 
 class _Catalog(Stored, frozen=True):
@@ -194,16 +202,33 @@ class State:
 
     # Writing, under the lock.
 
-    def save_values(self, values: Mapping[JobKey, Values]) -> None:
-        """Replace what each job measured last; where that fails, the run goes on.
+    def save_values(
+        self, measured: Mapping[JobKey, msgspec.Raw], met: Container[JobKey]
+    ) -> None:
+        """Keep what each job measured in this run; where that fails, the run goes on.
 
-        Nothing is judged by it, so it is written without fsync.
+        Of jobs that were met and not checked what they measured before stays.  Nothing
+        is judged by it, so it is written without fsync.
         """
-        last = _LastValues({str(key): values[key] for key in values})
+        values = {
+            key: as_part(msgspec.json.decode(text))
+            for key, text in self._last_values().items()
+            if JobKey.parse(key) in met
+        }
+        values.update((str(key), text) for key, text in measured.items())
+        last = _LastValuesAsText(values)
         try:
             replace_softly(self.folder / VALUES, packed(last))
         except StateError as error:
             logger.warning("%s; the run goes on", error)
+
+    def _last_values(self) -> Mapping[str, msgspec.Raw]:
+        try:
+            content = read_capped(self.folder / VALUES)
+            return msgspec.json.decode(content, type=_LastValuesAsText).values
+        except (OSError, Damaged, ValueError):
+            # Whoever reads it says so.
+            return {}
 
     def clear_leftovers(self) -> None:
         """Remove what a run that was killed left half written."""

@@ -19,7 +19,8 @@ from lib.core.enums import JobFrequency, MessageKind, Status
 from lib.core.jobs import CatalogEntry, JobKey, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
-from lib.storage.codec import packed
+from lib.core.results import Threshold, Unit, Value
+from lib.storage.codec import as_part, packed
 from lib.storage.lost import RUN
 from lib.storage.records import FROM
 from lib.storage.store import Remembered, State, last_runs
@@ -405,3 +406,14 @@ def test_two_thousand_records_are_saved_and_loaded_in_good_time(tmp_path):
     # Ten times what they take on a disk in good health.
     assert saved - began < 6
     assert loaded - saved < 2
+
+
+def test_what_was_measured_is_kept_for_the_jobs_that_are_still_met(state):
+    a, b, gone = (JobKey("Web", name) for name in "abc")
+    first = {"z": Value(1.5), "a": Value(3e20, Unit.BYTES, fail=Threshold(high=9))}
+    state.save_values({key: as_part(first) for key in (a, b, gone)}, {a, b, gone})
+    state.save_values({a: as_part({"z": Value(2)})}, {a, b})
+    assert state.load_values() == {a: {"z": Value(2)}, b: first}
+    (state.folder / "values.json").write_text("damaged")
+    state.save_values({a: as_part(first)}, {a, b})
+    assert state.load_values() == {a: first}
