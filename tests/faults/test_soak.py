@@ -76,7 +76,7 @@ WRONG = {
         ),
         (
             "a missed hour is not caught up",
-            "lib/core/policy.py",
+            "lib/core/schedule.py",
             "    JobFrequency.HOUR: timedelta(minutes=66),",
             "    JobFrequency.HOUR: timedelta(days=3650),",
             "'Hourly': 0",
