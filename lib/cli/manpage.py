@@ -26,6 +26,8 @@ _FILES = {
     "names another folder; state/README.md names its files",
     "jobs/": "the kinds of check that ship; your own are in [general] jobs",
 }
+#: When what the page says last changed; a formatter wants to know.
+DATE = "2026-11-28"
 _EXAMPLES = {
     "checker.py -m cron -c minute": "run what is due this minute, as cron does",
     "checker.py -m crontab": "print the lines for your crontab",
@@ -39,7 +41,7 @@ def man_page(modes: Mapping[str, Mode]) -> str:
     flags = flags_of(modes)
     lines = [
         '.\\" Made by: make man',
-        f'.TH CHECKER 1 "" "Checker {VERSION}" "User Commands"',
+        f'.TH CHECKER 1 "{DATE}" "Checker {VERSION}" "User Commands"',
         ".SH NAME",
         f"checker.py {_MINUS} {_text(ABOUT[0].lower() + ABOUT[1:].rstrip('.'))}",
         ".SH SYNOPSIS",
@@ -87,8 +89,11 @@ def _items(items: Iterable[tuple[str, str]]) -> Iterable[str]:
 
 
 def _paragraphs(paragraphs: Iterable[str]) -> Iterable[str]:
-    for paragraph in paragraphs:
-        yield from (".PP", *(_text(line) for line in re.split(r"(?<=\.) ", paragraph)))
+    for number, paragraph in enumerate(paragraphs):
+        # The first one follows a heading.
+        if number:
+            yield ".PP"
+        yield from (_text(line) for line in re.split(r"(?<=\.) ", paragraph))
 
 
 def _bold(text: str) -> str:
