@@ -281,10 +281,10 @@ STORIES = [
             10:01 |                                      |
             10:02 | file Flag: broken                    | alert: Flag
             10:03 | Calm: failed down                    | alert: Calm
-            10:04 | file Flag: mended; Flag: failed down | recovery: Flag ^10:02
-                  |                                      | alert: Flag
-            10:05 | Flag: ok; Calm: ok                   | recovery: Calm ^10:03
-                  |                                      | recovery: Flag ^10:04
+            10:04 | file Flag: mended                    | recovery: Flag ^10:02
+            10:05 | Flag: failed down                    | alert: Flag
+            10:06 | Flag: ok; Calm: ok                   | recovery: Calm ^10:03
+                  |                                      | recovery: Flag ^10:05
         """,
     ),
     Story(

@@ -116,12 +116,20 @@ def _event(text: str) -> tuple[str, str]:
     return what.strip(), how.strip()
 
 
+def _job_of(mail: str) -> str:
+    """Return which job a mail is about.
+
+    Those of several jobs leave in the order in which their workers were done.
+    """
+    return mail.partition(": ")[2].partition(" ^")[0]
+
+
 def as_table(story: Story, mails: list[tuple[str, ...]]) -> str:
     """Return the story's table with these mails, to be compared with its own."""
     rows = []
     for minute, came in zip(story.lines(), mails, strict=True):
         events = "; ".join(f"{what}: {how}".strip() for what, how in minute.events)
-        first, *others = came or ("",)
+        first, *others = sorted(came, key=_job_of) or ("",)
         rows.append((minute.when, events, first))
         rows += [("", "", other) for other in others]
     widths = [max(len(row[at]) for row in rows) for at in (0, 1)]
