@@ -14,7 +14,7 @@ import pytest
 
 from lib.system import process
 from lib.system.errors import shortage
-from tests.support.instance import Instance
+from tests.support.instance import NOBODYS, Instance
 from tests.support.servers import SmtpServer
 
 DISK = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
@@ -73,10 +73,6 @@ def test_what_people_ask_for_says_it_too(instance, starter, mode):
     ran = starter.run(instance, ("-m", *mode), {}, with_files(8))
     assert "Traceback" not in ran.err
     assert len(ran.err.splitlines()) <= 2
-
-
-#: A user of nobody's, so that no process but ours counts: nor one of another pytest.
-NOBODYS = 1_000_000 + os.getpid()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.faults.rows import (
     subjects,
     until,
 )
-from tests.support.instance import Instance, flag_job
+from tests.support.instance import NOBODYS, Instance, flag_job
 from tests.support.servers import PASSWORD
 
 
@@ -235,11 +235,10 @@ def _drop_a_bomb(folder):
     )
     instance.job("Calm", CALM)
     instance.job("Hostile", job("Hostile", BOMB.strip()))
-    user = 54321
     for path in (folder, *folder.rglob("*")):
-        os.chown(path, user, user)
+        os.chown(path, NOBODYS, NOBODYS)
     read = "+dac_read_search"
-    anybody = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    anybody = ["setpriv", f"--reuid={NOBODYS}", f"--regid={NOBODYS}", "--clear-groups"]
     anybody += [
         f"--inh-caps={read}",
         f"--ambient-caps={read}",
@@ -256,7 +255,7 @@ def _drop_a_bomb(folder):
     users = [
         entry
         for entry in os.listdir("/proc")
-        if entry.isdigit() and _owner(entry) == user and is_running(int(entry))
+        if entry.isdigit() and _owner(entry) == NOBODYS and is_running(int(entry))
     ]
     assert users == []
 

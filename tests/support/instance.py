@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -30,6 +31,8 @@ OWN_JOBS = ("EmailChecker",)
 
 NO_MAIL = "[email]\nnomail = True\n"
 
+#: A user of nobody's, so that no process but ours counts: nor one of another pytest.
+NOBODYS = 1_000_000 + os.getpid()
 
 #: What in an environment is read where a process begins.
 NOT_FOR_A_FORK = re.compile("LD_|PYTHON|FAKETIME")
