@@ -20,7 +20,7 @@ from lib.alerting.delivery import Sent, Unsent
 from lib.alerting.queue import Envelope
 from lib.alerting.results import AttemptResult, DeliveryFailure
 from lib.alerting.store import AlertStore
-from lib.core import decisions, policy, ratelimit
+from lib.core import decisions, deferral, policy, ratelimit
 from lib.core.enums import DeliveryResult, MessageKind
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Bundle, Message, RoundTripDelivery
@@ -297,22 +297,16 @@ class Bookkeeper:
         """Log why messages queued since then were not sent."""
         time_text = partial(mail_time, zone=self._settings.zone)
         now = self._now()
-        in_bundle = {
-            name: bundle
-            for bundle in self.bundles.values()
-            if bundle.sent_at is None
-            for name in bundle.ids
-        }
+        in_bundle = deferral.by_message_id(self.bundles.values())
         for record in self._session.records.values():
             for message in record.queued:
                 bundle = in_bundle.get(message.message_id)
                 # A message that was tried by itself has a line already.
                 if message.born_at >= since and not message.attempts:
-                    why = ratelimit.why_deferred(
-                        message, bundle, self.send_log, now, time_text
-                    )
+                    why = deferral.why_deferred(message, bundle, self.send_log, now)
+                    words = deferral.words(why, time_text)
                     self._audit_log.note(
-                        [decisions.deferred(record, message, why, now)]
+                        [decisions.deferred(record, message, words, now)]
                     )
 
     # Cleaning up.

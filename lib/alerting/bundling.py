@@ -59,16 +59,6 @@ def obsolete(records: Iterable[Record], bundles: Mapping[str, Bundle]) -> list[s
     return [name for name, ids in waiting.items() if not ids & queued]
 
 
-def retrying(bundles: Iterable[Bundle]) -> frozenset[str]:
-    """Return the ids of the messages whose bundle was tried and is still queued."""
-    return frozenset(
-        message_id
-        for bundle in bundles
-        if bundle.sent_at is None and bundle.message.attempts
-        for message_id in bundle.ids
-    )
-
-
 def bundle_id(ids: Collection[str]) -> str:
     """Return the id of a bundle of these messages; it is always the same."""
     return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogatepass")).hexdigest()[

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
-from lib.alerting import bundling, delivery, planning, queue
+from lib.alerting import delivery, planning, queue
 from lib.alerting.bookkeeping import Bookkeeper
 from lib.alerting.delivery import Event, Outbox, PrimaryFailed, Sent, Unsent
 from lib.alerting.queue import Envelope
 from lib.alerting.results import DeliveryFailure
-from lib.core import decisions
+from lib.core import decisions, deferral
+from lib.core.deferral import Deferred
+from lib.core.ratelimit import SendLog
 from lib.core.settings import Settings
 from lib.storage.auditlog import AuditLog
 from lib.storage.session import StoreSession
@@ -63,11 +65,13 @@ class Dispatcher:
         """Return how many mails were sent."""
         return self._outbox.sent
 
-    @property
-    def tried_in_bundles(self) -> frozenset[str]:
-        """Return the ids of the messages whose bundle was tried and is still queued."""
-        books = self._bookkeeper
-        return bundling.retrying(books.bundles.values()) if books else frozenset()
+    def deferred(self) -> Deferred:
+        """Return what is left in the queue, and why."""
+        records, books = self._session.records.values(), self._bookkeeper
+        if books is None:
+            return deferral.deferred(records, (), SendLog(), self._now())
+        bundles = books.bundles.values()
+        return deferral.deferred(records, bundles, books.send_log, self._now())
 
     @property
     def is_busy(self) -> bool:

@@ -110,6 +110,23 @@ class DeliveryResult(enum.StrEnum):
     REFUSED = "refused"
 
 
+class DeferralCode(enum.StrEnum):
+    """What a queued message waits for."""
+
+    #: Nothing: the next run sends it.
+    NEXT_RUN = "next_run"
+    #: The last attempt failed; another one comes.
+    RETRY = "retry"
+    #: The mail server is rate-limiting us.
+    SERVER_LIMIT = "server_limit"
+    #: The login was refused too often.
+    LOGIN_REFUSED = "login_refused"
+    #: The next bundle to the same recipients.
+    NEXT_BUNDLE = "next_bundle"
+    #: Our own rate limit.
+    RATE_LIMIT = "rate_limit"
+
+
 class MessageKind(enum.StrEnum):
     """Why a message exists."""
 

@@ -1,13 +1,13 @@
 """How this instance is: the word for peers, and why.
 
-Health is computed from facts with an age: the last finished run, the oldest unsent
+Health is computed from facts with an age: the last finished run, the oldest queued
 message and the last proof by EmailChecker that mail arrives (a round trip).  No flag
 is set anywhere, so restarting anything changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -15,13 +15,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from lib.core.enums import Health, MessageKind
+from lib.core.enums import DeferralCode, Health
 from lib.core.jobs import EMAIL_CHECKER
+from lib.core.messages import DeferredMessage
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Mail, Settings
-from lib.core.text import TimeText, mail_time, moment_in
+from lib.core.text import TimeText, counted, mail_time, moment_in
 
-#: An attempted message that is unsent for longer is stuck.
+#: A message that is queued for as long, for whatever reason, is stuck.
 STUCK_AFTER = timedelta(minutes=15)
 #: The number of past proofs that EmailChecker's memory keeps.
 MAX_HISTORY = 48
@@ -34,8 +35,9 @@ class HealthInputs(msgspec.Struct, frozen=True):
     """The facts that health is computed from."""
 
     last_run: datetime | None = None
-    #: The time of the oldest message that was attempted and not sent.
-    unsent_since: datetime | None = None
+    #: How many messages the last run left in the queue, and the oldest of them.
+    deferred: int = 0
+    oldest: DeferredMessage | None = None
     #: The last proof that mail arrives, or that it does not.
     proof: Proof | None = None
 
@@ -47,26 +49,23 @@ class State(msgspec.Struct, frozen=True):
     #: Why, in words; empty if OK.
     why: str = ""
     proved_at: datetime | None = None
+    #: How many messages are queued, and since when, if the oldest is stuck.
+    stuck: int = 0
+    stuck_since: datetime | None = None
 
 
 def with_inputs(
-    run: RunRecord, records: Iterable[Record], in_bundles: Collection[str] = ()
+    run: RunRecord,
+    records: Iterable[Record],
+    deferred: Sequence[DeferredMessage] = (),
+    count: int = 0,
 ) -> RunRecord:
-    """Return the run's record with the facts for health that ``records`` give.
+    """Return the run's record with the facts for health.
 
-    ``in_bundles``: the ids of messages that were attempted as part of a bundle.
+    ``deferred``: the oldest messages that it leaves in the queue, of ``count``.
     """
-    unsent: list[datetime] = []
-    records = list(records)
-    for record in records:
-        unsent += [
-            message.born_at
-            for message in record.queued
-            if (message.attempts or message.message_id in in_bundles)
-            and message.kind is not MessageKind.ROUND_TRIP
-        ]
     proof = proof_in(records) or {}
-    return replace(run, unsent_since=min(unsent, default=None), proof=proof)
+    return replace(run, deferred=tuple(deferred), deferred_count=count, proof=proof)
 
 
 def inputs_of(run: RunRecord) -> HealthInputs:
@@ -74,7 +73,13 @@ def inputs_of(run: RunRecord) -> HealthInputs:
 
     They lie in one file, so that answering a peer costs the same in any state.
     """
-    return HealthInputs(run.ended_at, run.unsent_since, run.proof or None)
+    oldest = run.deferred[0] if run.deferred else None
+    return HealthInputs(run.ended_at, run.deferred_count, oldest, run.proof or None)
+
+
+def is_stuck(message: DeferredMessage, now: datetime) -> bool:
+    """Return whether a message is queued for so long that people must hear of it."""
+    return now - message.since >= STUCK_AFTER
 
 
 def assess(
@@ -91,12 +96,24 @@ def assess(
     """
     time_text = time_text or partial(mail_time, zone=settings.zone)
     proven = proved_at(inputs.proof)
+    stuck, oldest = 0, inputs.oldest
+    if oldest is not None and is_stuck(oldest, now):
+        stuck = inputs.deferred
+    state = State(
+        Health.OK,
+        proved_at=proven,
+        stuck=stuck,
+        stuck_since=oldest.since if oldest and stuck else None,
+    )
     run_age = timedelta(seconds=settings.status.runage)
     if inputs.last_run is None or now - inputs.last_run > run_age:
         when = f" since {time_text(inputs.last_run)}" if inputs.last_run else ""
-        return State(Health.JOB_PROBLEM, f"no run has finished{when}", proven)
+        why = f"no run has finished{when}"
+        return replace(state, word=Health.JOB_PROBLEM, why=why)
     why = _mail_problem(inputs, settings.mail, now, time_text)
-    return State(Health.MAIL_PROBLEM if why else Health.OK, why, proven)
+    if not why:
+        return state
+    return replace(state, word=Health.MAIL_PROBLEM, why=why)
 
 
 def _mail_problem(
@@ -106,14 +123,24 @@ def _mail_problem(
         return "" if mail.nomail_is_ok else "nomail is set: mails go to the log"
     if not mail.is_set_up:
         return "mail is not set up"
-    if inputs.unsent_since is not None and now - inputs.unsent_since > STUCK_AFTER:
-        return f"no mail could be sent since {time_text(inputs.unsent_since)}"
+    if inputs.oldest is not None and is_stuck(inputs.oldest, now):
+        return _stuck_words(inputs.deferred, inputs.oldest, time_text)
     if mail.mailbox is None:
         return ""
     problem = trouble(inputs.proof, now, time_text)
     if problem or proved_at(inputs.proof) is not None:
         return problem
     return "it is not proven yet that mail arrives"
+
+
+def _stuck_words(count: int, oldest: DeferredMessage, time_text: TimeText) -> str:
+    since, why = time_text(oldest.since), oldest.why
+    if why.error:
+        return f"no mail could be sent since {since}: {why.error}"
+    words = f"{counted(count, 'message')} deferred, the oldest since {since}"
+    if why.code is DeferralCode.RATE_LIMIT:
+        return f"{words}: the rate limit is reached"
+    return words
 
 
 def proof_facts(

@@ -10,7 +10,14 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from lib.core.encoding import Count, Moment, Stored, check_moments
-from lib.core.enums import Decision, DeliveryResult, MessageKind, Severity, Status
+from lib.core.enums import (
+    Decision,
+    DeferralCode,
+    DeliveryResult,
+    MessageKind,
+    Severity,
+    Status,
+)
 from lib.core.sanitize import fit, scrubbed
 from lib.core.secret import Secrets
 
@@ -103,6 +110,31 @@ class Bundle(Stored, frozen=True):
     sent_at: Moment | None = None
     #: How it ended.
     result: DeliveryResult = DeliveryResult.SENT
+
+
+class Deferral(Stored, frozen=True):
+    """Why a message is still queued; ``lib/core/deferral.py`` has the words."""
+
+    code: DeferralCode = DeferralCode.NEXT_RUN
+    #: When it is over; None if that is not known.
+    until: Moment | None = None
+    attempts: Count = 0
+    #: Why the last attempt did not succeed.
+    error: str = ""
+    #: The subject of the bundle that the message is part of.
+    bundle: str = ""
+
+
+class DeferredMessage(Stored, frozen=True):
+    """A message that a run left in the queue, as run.json lists it."""
+
+    job: str
+    kind: MessageKind
+    subject: str
+    to: tuple[str, ...]
+    #: The time of its event, when it was queued.
+    since: Moment
+    why: Deferral = Deferral()
 
 
 def fit_mail(message: Message, secrets: Secrets) -> Message:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from lib.core.encoding import Count, Moment, Stored, check_depth, check_moments
 from lib.core.enums import DeliveryResult, JobFrequency, Status
 from lib.core.jobs import Job, JobKey, file_stem
-from lib.core.messages import Message, RoundTripDelivery
+from lib.core.messages import DeferredMessage, Message, RoundTripDelivery
 
 
 class Record(Stored, frozen=True, eq=False):
@@ -161,11 +161,14 @@ class RunRecord(Stored, frozen=True):
     records: tuple[str, ...] = ()
     #: The older program's state file, once it was read.
     old_statefile: str = ""
-    #: For health: the time of the oldest message that was attempted and not sent, and
-    #: EmailChecker's last proof.
-    unsent_since: Moment | None = None
+    #: The messages that the last run left in the queue: how many, without round-trip
+    #: mails, and the oldest of them.
+    deferred: tuple[DeferredMessage, ...] = ()
+    deferred_count: Count = 0
+    #: For health: EmailChecker's last proof.
     proof: Mapping[str, Any] = {}
 
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""
-        check_moments(self.began_at, self.ended_at, self.skipped_at, self.unsent_since)
+        check_moments(self.began_at, self.ended_at, self.skipped_at)
+        check_moments(*(message.since for message in self.deferred))

@@ -6,6 +6,8 @@ An answer is text: the health word alone on the first line, then one line per fi
     time: 1763856000
     last-run: 1763855995
     mail-proof-age: 1200
+    deferred: 7                 messages still queued, if the oldest is stuck
+    deferred-since: 1763854200  when the oldest was queued
     nonce: 5e0c...              as in the request; a file has none
     server: web1                only in a signed answer
     mac 3f1a...: 9b2e...        one line per shared key
@@ -55,6 +57,9 @@ class Answer(msgspec.Struct, frozen=True):
     mail_proof_age_s: int | None = None
     nonce: str = ""
     server: str = ""
+    #: How many messages are queued, and since when, if the oldest is stuck.
+    deferred: int = 0
+    deferred_since: datetime | None = None
 
 
 class PeerStatus(enum.StrEnum):
@@ -108,6 +113,9 @@ def composed(answer: Answer, keys: Iterable[str] = ()) -> bytes:
         lines.append(f"last-run: {_seconds(answer.last_run)}")
     if answer.mail_proof_age_s is not None:
         lines.append(f"mail-proof-age: {max(0, answer.mail_proof_age_s)}")
+    if answer.deferred and answer.deferred_since is not None:
+        lines.append(f"deferred: {answer.deferred}")
+        lines.append(f"deferred-since: {_seconds(answer.deferred_since)}")
     if _NONCE.fullmatch(answer.nonce):
         lines.append(f"nonce: {answer.nonce}")
     if keys:
@@ -206,15 +214,20 @@ def _answer(word: Health, fields: Mapping[str, str]) -> Answer | None:
     time = _moment(fields.get("time", ""))
     if time is None:
         return None
-    age = fields.get("mail-proof-age", "")
     return Answer(
         word,
         time,
         _moment(fields.get("last-run", "")),
-        int(age) if re.fullmatch(r"[0-9]{1,12}", age) else None,
+        _count(fields.get("mail-proof-age", "")),
         fields.get("nonce", ""),
         unquote(fields.get("server", "")),
+        _count(fields.get("deferred", "")) or 0,
+        _moment(fields.get("deferred-since", "")),
     )
+
+
+def _count(digits: str) -> int | None:
+    return int(digits) if re.fullmatch(r"[0-9]{1,12}", digits) else None
 
 
 def _mac(text: str, key: str) -> str:

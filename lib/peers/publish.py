@@ -54,7 +54,16 @@ def own_answer(
     """
     state = health.assess(health.inputs_of(run), settings, now)
     age = int((now - state.proved_at).total_seconds()) if state.proved_at else None
-    own = answer.Answer(state.word, now, run.ended_at, age, nonce, settings.servername)
+    own = answer.Answer(
+        state.word,
+        now,
+        run.ended_at,
+        age,
+        nonce,
+        settings.servername,
+        state.stuck,
+        state.stuck_since,
+    )
     return answer.composed(own, keys_of(settings) if signed else ())
 
 

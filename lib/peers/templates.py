@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from lib.core.text import duration, mail_time, wrapped
+from lib.core.text import counted, duration, mail_time, wrapped
 from lib.peers.answer import Answer, PeerStatus
 
 #: What to do if there is no answer, or if it is not valid.
@@ -73,11 +73,17 @@ def problem(
     who = f"{us} monitors your Checker at {url}."
     if peer_status is PeerStatus.MAIL_PROBLEM:
         lines = ["it says that it cannot send mail", who]
+        effect = "your Checker cannot alert anybody"
+        if answer and answer.deferred and answer.deferred_since:
+            count = counted(answer.deferred, "message")
+            since = mail_time(answer.deferred_since, UTC)
+            lines[0] = f"it says that mail is stuck: {count}, the oldest since {since}"
+            effect = "your Checker does not say all that it has to say"
         if answer and answer.mail_proof_age_s is not None:
             age = duration(timedelta(seconds=answer.mail_proof_age_s))
             lines.append(f"Its last round-trip mail arrived {age} ago.")
         lines.append(
-            "Until this is fixed, your Checker cannot alert anybody.  Run checker.py "
+            f"Until this is fixed, {effect}.  Run checker.py "
             "-m status to see why, and checker.py -m testmail to see each step."
         )
         return "\n".join(map(wrapped, lines))

@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
-from lib.core import decisions, encoding
+from lib.core import decisions, deferral, encoding
 from lib.core.decisions import DELIVERED, Entry, JobDetails
 from lib.core.enums import DeliveryResult, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import Bundle, Message
-from lib.core.ratelimit import SendLog, why_deferred
+from lib.core.ratelimit import SendLog
 from lib.core.records import Record
 from lib.core.text import (
     TimeText,
@@ -247,8 +247,8 @@ def _status(
 
 def _queued(message: Message, story: Story, now: datetime, time_text: TimeText) -> str:
     bundle = story.bundles.get(message.message_id)
-    why = why_deferred(message, bundle, story.send_log, now, time_text)
-    why = why or "the next run sends it"
+    deferral_reason = deferral.why_deferred(message, bundle, story.send_log, now)
+    why = deferral.words(deferral_reason, time_text) or "the next run sends it"
     return (
         f"Queued for {', '.join(message.to)} since {time_text(message.born_at)}: "
         f"{first_line(message.subject)!r}; {why}."

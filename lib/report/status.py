@@ -11,7 +11,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from lib.core import calendar, health
+from lib.core import calendar, deferral, health
 from lib.core.calendar import SummarySeries
 from lib.core.enums import Status
 from lib.core.health import prover
@@ -33,6 +33,8 @@ from lib.core.text import (
 COLUMNS = ("item", "value")
 #: How many round-trip mails are shown, the last first.
 MAX_PROOFS = 10
+#: How many deferred messages are shown, the oldest.
+MAX_DEFERRED = 20
 
 
 def rows(
@@ -56,6 +58,7 @@ def rows(
         ("last run", _last_run(run, now, time_text)),
         *_skips(run, time_text),
         ("queued messages", _queued(records, time_text)),
+        *_deferred(run, now, time_text),
         *_proof(settings, records, time_text),
         *((f"peer {name}", words) for name, words in peers),
         *_summaries(settings, summaries, now, time_text),
@@ -91,6 +94,18 @@ def _queued(records: Mapping[JobKey, Record], time_text: TimeText) -> str:
     words = f"{len(messages)}, the oldest from {time_text(oldest)}"
     errors = [message.last_error for message in messages if message.last_error]
     return f"{words}: {errors[0]}" if errors else words
+
+
+def _deferred(
+    run: RunRecord, now: datetime, time_text: TimeText
+) -> Iterator[tuple[str, str]]:
+    """Yield a line for each message that the last run left in the queue."""
+    for message in run.deferred[:MAX_DEFERRED]:
+        stuck = "stuck: " if health.is_stuck(message, now) else ""
+        yield "", f"{stuck}{deferral.line(message, time_text)}"
+    more = run.deferred_count - MAX_DEFERRED
+    if more > 0:
+        yield "", f"and {more:,} more"
 
 
 def _proof(

@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import msgspec
 from msgspec.structs import replace
 
-from lib.core import health
+from lib.core import deferral, health
 from lib.core.calendar import DueSummary
 from lib.core.decisions import Entry, JobDetails
 from lib.core.enums import Decision, Health, MessageKind, Status
 from lib.core.health import prover
 from lib.core.jobs import CERTIFICATE_CHECKER, CatalogEntry, JobKey
 from lib.core.messages import Message
+from lib.core.ratelimit import SendLog
 from lib.core.records import Record, RunRecord
 from lib.core.results import Timing
 from lib.core.settings import Settings
@@ -298,9 +299,11 @@ def _mail_trouble(facts: SummaryInput, settings: Settings) -> str:
     # a run with --nomail writes is sent by a later one.
     run, mail = replace(facts.run, ended_at=facts.now), settings.mail
     mail = replace(mail, nomail=mail.nomail and not mail.holds)
-    output = health.inputs_of(health.with_inputs(run, facts.records.values()))
+    records = facts.records.values()
+    left = deferral.deferred(records, (), SendLog(), facts.now)
+    run = health.with_inputs(run, records, left.messages, left.count)
     answer = health.assess(
-        output, replace(settings, mail=mail), facts.now, facts.time_text
+        health.inputs_of(run), replace(settings, mail=mail), facts.now, facts.time_text
     )
     return "" if answer.word is Health.OK else answer.why
 

@@ -285,8 +285,11 @@ def _save_run(ctx: RunContext, listed: list[str], now: datetime) -> None:
         records=tuple(listed),
         old_statefile=ctx.old_statefile,
     )
-    tried = ctx.dispatcher.tried_in_bundles if ctx.dispatcher is not None else ()
-    ended = health.with_inputs(ended, records, tried)
+    if ctx.dispatcher is None:
+        ended = health.with_inputs(ended, records)
+    else:
+        left = ctx.dispatcher.deferred()
+        ended = health.with_inputs(ended, records, left.messages, left.count)
     ctx.state.save_run(ended)
     # A run that could not be recorded counts as not ended.
     if not ctx.is_frozen:

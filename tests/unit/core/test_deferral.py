@@ -8,9 +8,12 @@ from functools import partial
 import pytest
 from msgspec.structs import replace
 
-from lib.core.enums import MessageKind
+from lib.core import deferral
+from lib.core.enums import DeferralCode, MessageKind
+from lib.core.jobs import JobKey
 from lib.core.messages import Bundle
-from lib.core.ratelimit import SendLog, TimedName, why_deferred
+from lib.core.ratelimit import SendLog, TimedName
+from lib.core.records import Record
 from lib.core.text import mail_time
 from tests.support.mailing import message
 
@@ -23,6 +26,11 @@ TRIED = replace(MAIL, attempts=2, retry_at=SOON, last_error="451 later\nmore")
 NOBODY = SendLog()
 FULL = SendLog(limited_until=SOON)
 QUIET = SendLog(bundles=(TimedName("ops@example.com", NOON - timedelta(minutes=2)),))
+
+
+def why(mail, bundle, send_log):
+    found = deferral.why_deferred(mail, bundle, send_log, NOON)
+    return deferral.words(found, in_utc)
 
 
 @pytest.mark.parametrize(
@@ -45,15 +53,32 @@ QUIET = SendLog(bundles=(TimedName("ops@example.com", NOON - timedelta(minutes=2
     ).split(", "),
 )
 def test_a_mail_says_what_it_waits_for(mail, send_log, approved):
-    approved(
-        (
-            why_deferred(mail, None, send_log, NOON, in_utc).replace(
-                "2026-11-22 12:03 UTC", "TIME"
-            )
-        )
-    )
+    approved(why(mail, None, send_log).replace("2026-11-22 12:03 UTC", "TIME"))
 
 
 def test_a_part_of_a_bundle_waits_with_it(approved):
     bundle = Bundle(replace(TRIED, subject="8 failing"), (MAIL.message_id,))
-    approved(why_deferred(MAIL, bundle, NOBODY, NOON, in_utc))
+    approved(why(MAIL, bundle, NOBODY))
+
+
+def test_the_oldest_are_listed_with_their_job_and_round_trip_mails_are_not():
+    def queued(name, minutes, mail=MAIL):
+        at = NOON - timedelta(minutes=minutes)
+        mail = replace(mail, message_id=name, born_at=at)
+        return Record(JobKey("X", name), f"job {name}", queued=(mail,))
+
+    records = [
+        queued("new", 1),
+        queued("old", 30),
+        queued("probe", 60, ROUND_TRIP),
+        *(queued(f"n{number}", 5) for number in range(deferral.MAX_LISTED)),
+    ]
+    left = deferral.deferred(records, (), FULL, NOON)
+    assert left.count == deferral.MAX_LISTED + 2
+    assert len(left.messages) == deferral.MAX_LISTED
+    oldest = left.messages[0]
+    assert (oldest.job, oldest.since) == ("job old", NOON - timedelta(minutes=30))
+    assert (oldest.why.code, oldest.why.until) == (DeferralCode.RATE_LIMIT, SOON)
+    assert deferral.deferred([queued("probe", 60, ROUND_TRIP)], (), FULL, NOON) == (
+        deferral.Deferred()
+    )

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from lib.core import health
-from lib.core.enums import Health, MessageKind, Status
+from lib.core.enums import DeferralCode, Health, MessageKind, Status
 from lib.core.health import HealthInputs
 from lib.core.jobs import JobKey
-from lib.core.messages import Message
+from lib.core.messages import Deferral, DeferredMessage
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Mail, Mailbox, Settings
 from lib.peers import answer
@@ -41,7 +41,7 @@ def proof(**times):
 
 
 PROVEN = proof(proved_at=ago(minutes=50))
-OK = HealthInputs(ago(seconds=30), None, PROVEN)
+OK = HealthInputs(ago(seconds=30), proof=PROVEN)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ OK = HealthInputs(ago(seconds=30), None, PROVEN)
     ],
 )
 def test_a_run_must_have_finished_within_three_minutes(last_run, word):
-    assert assess(HealthInputs(last_run, None, PROVEN), MAIL, NOON).word is word
+    assert assess(HealthInputs(last_run, proof=PROVEN), MAIL, NOON).word is word
 
 
 def test_how_long_ago_a_run_may_have_finished_is_for_the_settings_to_say(
@@ -91,17 +91,39 @@ def test_how_long_ago_a_run_may_have_finished_is_for_the_settings_to_say(
     ],
 )
 def test_mail_is_ok_while_the_last_proof_stands(found, why):
-    how = assess(HealthInputs(ago(seconds=30), None, found), MAIL, NOON)
+    how = assess(HealthInputs(ago(seconds=30), proof=found), MAIL, NOON)
     assert how.word is (Health.MAIL_PROBLEM if why else Health.OK)
     assert why in how.why
 
 
+UNEXPLAINED = Deferral()
+
+
+def left(minutes, why=UNEXPLAINED):
+    """Return the facts of a run that left a message for so long, and six others."""
+    since, to = ago(minutes=minutes), ("ops@example.com",)
+    oldest = DeferredMessage("x", MessageKind.ALERT, "x is failing", to, since, why)
+    return HealthInputs(ago(seconds=30), 7, oldest, PROVEN)
+
+
 def test_without_a_mailbox_only_what_is_stuck_is_a_problem():
     assert assess(HealthInputs(ago(seconds=30)), NO_BOX, NOON).word is Health.OK
-    stuck = HealthInputs(ago(seconds=30), unsent_since=ago(minutes=16))
-    assert assess(stuck, NO_BOX, NOON).word is Health.MAIL_PROBLEM
-    late = HealthInputs(ago(seconds=30), unsent_since=ago(minutes=14))
-    assert assess(late, NO_BOX, NOON).word is Health.OK
+    assert assess(left(15), NO_BOX, NOON).word is Health.MAIL_PROBLEM
+    assert assess(left(14), NO_BOX, NOON).word is Health.OK
+
+
+@pytest.mark.parametrize(
+    "why",
+    [Deferral(), Deferral(DeferralCode.RATE_LIMIT), Deferral(error="451 not now")],
+    ids=["bundle", "limit", "server"],
+)
+def test_what_is_stuck_is_counted_with_its_reason_whatever_that_is(why, approved):
+    how = assess(left(15, why), MAIL, NOON)
+    assert (how.word, how.stuck) == (Health.MAIL_PROBLEM, 7)
+    assert how.stuck_since == ago(minutes=15)
+    approved(how.why)
+    late = assess(left(14, why), MAIL, NOON)
+    assert (late.word, late.stuck, late.stuck_since) == (Health.OK, 0, None)
 
 
 def test_an_instance_without_mail_says_so_unless_that_is_fine():
@@ -123,23 +145,14 @@ def test_no_run_is_worse_than_no_mail():
     assert assess(HealthInputs(None), Mail(), NOON).word is Health.JOB_PROBLEM
 
 
-def test_the_evidence_is_what_was_tried_in_vain_and_not_a_probe():
-    def message(kind, attempts, **length):
-        born_at = ago(**length)
-        return Message("a1", kind, "s", "b", ("o@x.org",), born_at, attempts=attempts)
-
-    queued = (
-        message(MessageKind.ROUND_TRIP, 3, hours=3),
-        message(MessageKind.ALERT, 0, hours=2),
-        message(MessageKind.ALERT, 1, hours=1),
-    )
+def test_a_run_keeps_what_it_leaves_in_the_queue_and_the_last_proof():
     prover = Record(JobKey("EmailChecker", "E"), memory={"proof": PROVEN})
-    kept = health.with_inputs(
-        RunRecord(ended_at=NOON), [Record(JobKey("X", "x"), queued=queued), prover]
-    )
-    assert health.inputs_of(kept) == HealthInputs(NOON, ago(hours=1), PROVEN)
+    found = left(60)
+    run = RunRecord(ended_at=found.last_run)
+    kept = health.with_inputs(run, [prover], [found.oldest], 7)
+    assert health.inputs_of(kept) == found
     nothing = health.with_inputs(kept, [])
-    assert health.inputs_of(nothing) == HealthInputs(NOON, None, None)
+    assert health.inputs_of(nothing) == HealthInputs(found.last_run)
 
 
 # The file.

@@ -14,6 +14,12 @@ from lib.peers.answer import MAX_BYTES, Answer, PeerStatus, composed, judged, ke
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 KEY, OTHER = "shared secret of two", "another secret"
+STUCK = Answer(
+    Health.MAIL_PROBLEM,
+    NOW,
+    deferred=7,
+    deferred_since=NOW - timedelta(minutes=25),
+)
 GOOD = Answer(Health.OK, NOW, NOW - timedelta(seconds=5), 1200, server="web1")
 BAD = replace(GOOD, word=Health.MAIL_PROBLEM)
 
@@ -64,12 +70,21 @@ def test_an_older_peer_says_a_word_and_nothing_but_the_word_counts(first, found)
 @pytest.mark.parametrize("word", [Health.MAIL_PROBLEM, Health.JOB_PROBLEM])
 @pytest.mark.parametrize("keys", [(), (KEY, OTHER)])
 def test_a_bad_answer_never_has_the_letters_that_older_peers_look_for(word, keys):
-    said = Answer(word, NOW, server="TrueTrue of True", nonce="ab")
+    said = replace(STUCK, word=word, server="TrueTrue of True", nonce="ab")
     content = composed(said, keys)
     assert b"True" not in content
     if keys:
         read = judged(content, key=KEY, now=NOW).answer
         assert read is not None and read.server == "TrueTrue of True"
+
+
+def test_what_is_stuck_is_in_the_lines_below_the_word():
+    content = composed(STUCK)
+    assert content.startswith(b"MailProblem\n")
+    assert b"\ndeferred: 7\ndeferred-since: " in content
+    assert judged(content, now=NOW).answer == STUCK
+    odd = content.replace(b"deferred: 7", b"deferred: many")
+    assert judged(odd, now=NOW).answer == replace(STUCK, deferred=0)
 
 
 def test_a_peer_with_a_key_must_sign():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -33,6 +33,12 @@ def test_who_asks_and_where_and_what_to_do_is_said(peer_status, approved):
 def test_once_is_not_counted():
     text = templates.not_answered(None, "", times=1, **WHO)
     assert text.startswith("no answer\n") and "it asked" not in text
+
+
+def test_a_peer_whose_mail_is_stuck_says_how_much_and_since_when(approved):
+    since = NOON - timedelta(minutes=25)
+    said = Answer(Health.MAIL_PROBLEM, NOON, deferred=7, deferred_since=since)
+    approved(templates.problem(PeerStatus.MAIL_PROBLEM, said, **WHO))
 
 
 def test_a_peer_without_mail_is_named_with_since_when(approved):

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from lib.core import deferral, health
 from lib.core.calendar import SummarySeries
 from lib.core.enums import JobFrequency, MessageKind, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import Message
+from lib.core.ratelimit import SendLog
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings, SummaryTimes
 from lib.report.status import rows
@@ -58,8 +60,11 @@ def test_what_is_queued_says_since_when_and_why(approved):
         "a1", MessageKind.ALERT, "x", "y", ("o@x.org",), NOON - timedelta(hours=1)
     )
     message = replace(message, attempts=2, last_error="451 not now")
-    run = replace(RUN, unsent_since=message.born_at)
-    lines = dict(said(SETTINGS, run, Record(JobKey("X", "x"), queued=(message,))))
+    record = Record(JobKey("X", "x"), queued=(message,))
+    left = deferral.deferred([record], (), SendLog(), NOON)
+    run = health.with_inputs(RUN, [record], left.messages, left.count)
+    lines = dict(said(SETTINGS, run, record))
+    approved(lines[""], "each")
     approved(lines["queued messages"])
     assert "451 not now" in lines["queued messages"]
     approved(lines["answer to peers"], "2", hide=REAL)
