@@ -140,6 +140,24 @@ This makes two jobs, `http shop/www1.example.com` and `http shop/www2.example.co
 last section says what differs for one host. `checker.py -m show 'http shop/*'` prints
 each as it counts, and where each value comes from.
 """
+_JOB = """\
+## [job NAME]
+
+The policy of a job class of your own. NAME is that of its job file, for all jobs of the
+file, or that of one job as `-m list` has it, which goes first. What such a section says
+goes before what the class says; `[defaults]` counts where the class says nothing. The
+options are those of `[defaults]`, and `description`, `enabled`, `invert` and `use`.
+
+```ini
+[job Backup]
+notify = day
+contact = backup@example.com
+runbook = https://wiki.example.com/backup
+```
+
+A wrong option is a failing job of the section's name; the other options count, and the
+job runs. `-m validate` names a section that is about no job.
+"""
 _KINDS = """\
 # Kinds of targets
 
@@ -178,6 +196,7 @@ def _lines() -> Iterator[str]:
     yield _HEAD
     for section, options in SECTIONS.items():
         yield from _section(section, _about(section), options)
+    yield _JOB
     yield "## Targets"
     yield ""
     yield "The kinds of targets and their options are in [kinds.md](kinds.md)."

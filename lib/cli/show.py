@@ -139,7 +139,11 @@ def show(args: argparse.Namespace) -> int:
     # Read again, because the sections that are wrong were taken out.
     ini = read_ini(settings.path).ini
     named, unmatched = show_settings.sections(
-        ini, args.words, tables, settings.secrets, loaded.problems
+        ini,
+        args.words,
+        tables,
+        settings.secrets,
+        (*settings.problems, *loaded.problems),
     )
     for pattern in unmatched:
         hint = nearest(pattern, ini)

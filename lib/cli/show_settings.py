@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -19,7 +20,7 @@ from lib.config.options import (
     written,
 )
 from lib.config.peers import peer_options
-from lib.config.targets import TargetSection, target_sections
+from lib.config.targets import JOB, LayerError, Layers, TargetSection, target_sections
 from lib.core.ini import IniFile, OptionValue
 from lib.core.jobs import KindInfo, OptionInfo
 from lib.core.sanitize import scrubbed
@@ -121,6 +122,10 @@ def _rows_of_section(ini: IniFile, title: str) -> Iterator[dict[str, str]]:
     options = ini.options(title)
     if title == "peers":
         table = {**table, **peer_options(options)}
+    if title.startswith(f"{JOB} "):
+        # A template that is missing is among the problems.
+        with contextlib.suppress(LayerError):
+            options = Layers(ini).of(title)
     yield from _given(title, options, table)
     yield from _by_default(ini, options, table, "default")
 

@@ -26,6 +26,7 @@ from lib.config.options import SECTIONS
 from lib.config.peers import find_keys, peer_options, peers_in, without_ourselves
 from lib.config.secrets import file_problems, secrets_in
 from lib.config.sections import Kinds, check_titles, read_section, title_of
+from lib.config.targets import JOB
 from lib.core.ini import IniFile
 from lib.core.jobs import SHIPPED, JobFile
 from lib.core.sanitize import harmless, scrubbed
@@ -89,6 +90,10 @@ def load_settings(
     kinds = Kinds(file for file in own if not file.refused)
     problems += check_titles(ini, content.broken, kinds, {file.name for file in own})
     problems += wrong_mail
+    if any(title.startswith(f"{JOB} ") for title in ini):
+        from lib.config.jobsections import JobSections
+
+        problems += JobSections(ini).problems()
     ordered = _for_people(in_order(problems, ini.names), secrets)
     if any(problem.fatal for problem in ordered):
         raise SettingsError(ordered)

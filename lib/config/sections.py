@@ -22,7 +22,7 @@ from lib.config.options import (
     hint_of,
     read_options,
 )
-from lib.config.targets import TEMPLATE
+from lib.config.targets import JOB, TEMPLATE
 from lib.core.ini import IniFile
 from lib.core.jobs import KIND_FILES, JobFile
 from lib.core.secret import Secret
@@ -172,11 +172,11 @@ class _Titles:
         return bool(self._kinds.file_of(word))
 
     def is_layer(self, section: str) -> bool:
-        """Return whether targets take options from a section of this title."""
+        """Return whether jobs take options from a section of this title."""
         word, _space, name = section.partition(" ")
         if word == "defaults":
             return self.is_kind(name)
-        return word == TEMPLATE and name != "" and name == name.strip()
+        return word in (TEMPLATE, JOB) and name != "" and name == name.strip()
 
     def problems(self, section: str) -> Iterator[Problem]:
         """Yield the problem of a title, if there is one."""
@@ -201,6 +201,8 @@ class _Titles:
         clean = " ".join((first, *rest)).rstrip()
         if clean == TEMPLATE:
             return f"a template needs a name of its own, such as [{TEMPLATE} web]"
+        if clean == JOB:
+            return f"write the name of a job or of its file, such as [{JOB} Backup]"
         if " " not in clean and self.is_kind(clean):
             return f"a target needs a name of its own, such as [{clean} homepage]"
         if word == "defaults" and name.strip() == name != "":
@@ -209,6 +211,7 @@ class _Titles:
             *self._kinds,
             *_OURS,
             TEMPLATE,
+            JOB,
             *self._job_names,
         ):
             return f"write the title as [{clean[:MAX_NAME]}], with single spaces"
@@ -225,7 +228,7 @@ class _Titles:
         return ""
 
     def _unknown_kind(self, word: str) -> str:
-        hint = nearest(word.lower(), (*self._kinds, TEMPLATE, *self._job_names))
+        hint = nearest(word.lower(), (*self._kinds, TEMPLATE, JOB, *self._job_names))
         known = ", ".join(sorted(self._kinds))
         return f"unknown kind {word[:60]!r}{hint or f'; the kinds are {known}'}"
 

@@ -30,6 +30,8 @@ from lib.core.settings import Problem
 from lib.system.permissions import why_not_write
 
 TEMPLATE = "template"
+#: The first word of ``lib/config/jobsections.py``'s sections.
+JOB = "job"
 #: How many templates may use one another.
 MAX_DEEP = 20
 #: Stands for the host in the other options.

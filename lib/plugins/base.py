@@ -101,6 +101,8 @@ class JobContext(msgspec.Struct):
     round_trips: tuple[RoundTripDelivery, ...] = ()
     #: OK counts as failing, and a failed check as OK.
     invert: bool = False
+    #: The recipients that ``[job NAME]`` gives; empty: those of contact().
+    contact: tuple[str, ...] = ()
     #: It is failing only if every value with a threshold exceeds it.
     need_all: bool = False
     #: The job's own secrets, which nothing that leaves the worker may contain.
@@ -267,7 +269,10 @@ class JobBase:
                 kind=job_context.kind,
                 subject=str(subject),
                 body=str(body),
-                to=read_addresses(to) or job_context.to or self.contact(),
+                to=read_addresses(to)
+                or job_context.to
+                or job_context.contact
+                or self.contact(),
                 born_at=utc_now(),
                 thread=job_context.thread,
             )

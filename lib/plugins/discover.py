@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from lib.config.ini import in_order
+from lib.config.jobsections import JobSections
 from lib.config.sections import title_of
 from lib.config.targets import target_sections
 from lib.core.enums import JobFrequency
@@ -99,6 +100,8 @@ class _Discoverer(msgspec.Struct):
     broken_jobs: int = 0
     problems: list[Problem] = []
     table: KindTable | None = None
+    #: What ``[job NAME]`` says; None for a kind, whose targets have own sections.
+    sections: JobSections | None = None
 
     def run(self) -> Discovered:
         job = Job.of_file(self.file, self.contact)
@@ -134,6 +137,8 @@ class _Discoverer(msgspec.Struct):
         self.step = f"{path} cannot be loaded"
         cls = getattr(_import(self.file), name, None)
         self.step = f"{name} of {path} cannot be created"
+        if not (isinstance(cls, type) and issubclass(cls, TargetJob)):
+            self.sections = JobSections(self.ini)
         config = partial(self.ini.parser, with_targets=not self.file.ships)
         if isinstance(cls, type) and issubclass(cls, TargetJob):
             self.table = table_of(self.file, cls)
@@ -219,7 +224,12 @@ class _Discoverer(msgspec.Struct):
             )
             return LoadedJob(self._placeholder(key, name), problem=text)
         inspector = JobInspector(
-            self.file, job, self.contact, self.secrets, formerly=self.formerly
+            self.file,
+            job,
+            self.contact,
+            self.secrets,
+            formerly=self.formerly,
+            sections=self.sections,
         )
         try:
             return LoadedJob(inspector.inspect(), job)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from lib.config.jobsections import JobSections
+from lib.config.options import DEFAULTS, POLICY_OPTIONS
 from lib.core import schedule
 from lib.core.encoding import digest, same
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
@@ -48,8 +50,12 @@ class JobInspector:
         secrets: Secrets,
         *,
         formerly: bool = True,
+        sections: JobSections | None = None,
     ) -> None:
         self._formerly = formerly
+        self._sections = sections
+        #: What ``[job NAME]`` says, which goes before the hooks.
+        self._said: Mapping[str, Any] = {}
         self._file = file
         self._job = job
         self._secrets = secrets
@@ -64,56 +70,72 @@ class JobInspector:
         name = self._line(self._ask("getName", _text))
         # Of thousands of targets each is kept once.
         self.name = key.identity if name == key.identity else name
-        self.contact = self._ask("contact", read_addresses) or JobBase.contact(job)
+        self._read_sections()
+        self.contact = self._contact()
         formerly = self._ask("formerly", str)
         return Job(
             key=key,
             name=self.name,
             file=str(self._file.path),
-            schedule=self._ask("executeEvery", _schedule),
+            schedule=self._said.get("every") or self._ask("executeEvery", _schedule),
             policy=same(self._policy()),
             contact=self.contact,
-            timeout_s=self._ask("timeout", _seconds),
+            timeout_s=self._said.get("timeout") or self._ask("timeout", _seconds),
             formerly=formerly if self._formerly else "",
             was=self._former_identity(),
             check_now=str(job.check_now),
-            **self._said_in_settings(),
+            enabled=self._of_settings("enabled"),
+            tags=self._of_settings("tags"),
+            runbook=self._of_settings("runbook"),
+            description=self._line(self._of_settings("description")),
+        )
+
+    def _read_sections(self) -> None:
+        """Read what ``[job NAME]`` says of the job; a target has its own section."""
+        job = self._job
+        if self._sections is None or isinstance(job, TargetJob):
+            return
+        self._said = self._sections.of(self._file.name, self.name)
+        job._checker.contact = self._said.get("contact") or ()
+        job._checker.invert = self._of_settings("invert")
+
+    def _contact(self) -> tuple[str, ...]:
+        return (
+            self._said.get("contact")
+            or self._ask("contact", read_addresses)
+            or JobBase.contact(self._job)
         )
 
     def _policy(self) -> Policy:
         job = self._job
         return Policy(
             # In the older program a hook that was not overridden returned None.
-            self._ask("notifyOnFailureEvery", _notify)
+            self._said.get("notify")
+            or self._ask("notifyOnFailureEvery", _notify)
             or JobBase.notifyOnFailureEvery(job),
-            self._ask("numberFailuresBeforeNotification", _failures)
+            self._said.get("failures")
+            or self._ask("numberFailuresBeforeNotification", _failures)
             or _failures(JobBase.numberFailuresBeforeNotification(job))
             or FailureRule(),
             notifies_recovery=job.notifies_recovery is True,
-            **self._policy_in_settings(),
+            recoveries=self._of_settings("recoveries"),
+            notifies_warnings=self._of_settings("notify_warnings"),
         )
 
-    def _policy_in_settings(self) -> dict[str, Any]:
-        """Return the parts of the policy that only settings have."""
-        if isinstance(self._job, TargetJob):
-            target = self._job.target
-            recoveries, warnings = target.recoveries, target.notify_warnings
-        else:
-            recoveries = default_of(self._job.config, "recoveries") or 1
-            warnings = default_of(self._job.config, "notify_warnings")
-        return {"recoveries": recoveries, "notifies_warnings": warnings is not False}
+    def _of_settings(self, option: str) -> Any:
+        """Return the value of an option for which there is no hook.
 
-    def _said_in_settings(self) -> dict[str, Any]:
-        """Return what the section of a target says of it."""
-        if not isinstance(self._job, TargetJob):
-            return {}
-        target = self._job.target
-        return {
-            "enabled": target.enabled,
-            "tags": target.tags,
-            "runbook": target.runbook,
-            "description": self._line(target.description),
-        }
+        It is that of the target's section; of a class of one's own, that of
+        ``[job NAME]``, of [defaults], or the default.
+        """
+        if isinstance(self._job, TargetJob):
+            return getattr(self._job.target, option)
+        if option in self._said:
+            return self._said[option]
+        value = None
+        if option in DEFAULTS:
+            value = default_of(self._job.config, option)
+        return POLICY_OPTIONS[option].default if value is None else value
 
     def _ask(self, hook: str, read: Callable[[Any], T]) -> T:
         try:

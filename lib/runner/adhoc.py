@@ -6,12 +6,13 @@ Workers are used as in a run; no state is written and no mail is sent.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
 from msgspec.structs import replace
 
+from lib.config.jobsections import JobSections
 from lib.core.enums import Decision
 from lib.core.jobs import Job, KindInfo, Policy
 from lib.core.records import KnownRecords
@@ -113,9 +114,23 @@ def problems_of(settings: Settings, there: AdhocResult) -> tuple[Problem, ...]:
         and report.job.name not in wrong_targets
     ]
     odd = [Problem(warning, warning=True) for warning in there.warnings]
+    unused = _unused_sections(settings, there, knows_all=not (refused or broken))
     why = State(settings.state).why_not_usable()
     state = [Problem(why, str(settings.path), "general")] if why else []
-    return (*state, *refused, *broken, *odd)
+    return (*unused, *state, *refused, *broken, *odd)
+
+
+def _unused_sections(
+    settings: Settings, there: AdhocResult, *, knows_all: bool
+) -> Iterator[Problem]:
+    """Yield a problem for each section ``[job NAME]`` that is about no job."""
+    files = {str(file.path): file.name for file in settings.job_files}
+    return JobSections(settings.ini).unused(
+        there.jobs,
+        files.values(),
+        {files[kind.file]: kind.kind for kind in there.kinds},
+        knows_all=knows_all,
+    )
 
 
 def _matches(job: Job, patterns: Sequence[str]) -> bool:

@@ -247,6 +247,40 @@ def test_validate_shows_every_problem_and_exits_1(instance, approved):
     assert "Traceback" not in ran.out + ran.err
 
 
+QUEUES = """\
+from lib.jobbase import TargetJob
+
+class Queues(TargetJob):
+    kind = "queue"
+
+    def check(self, target, deadline):
+        return {}
+"""
+
+
+def test_validate_names_each_section_that_is_about_no_job(instance, approved):
+    instance.job("Flag", flag_job(instance.folder / "flag"))
+    instance.job("Queues", QUEUES)
+    names = (
+        "Flag",
+        "EmailChecker",
+        "Flga",
+        "disk root",
+        "Queues",
+        "queue a",
+        "DiskSpace",
+    )
+    instance.add(OK + "[queue a]\n")
+    instance.add("".join(f"[job {name}]\nfailures = 2\n" for name in names))
+    ran = instance.run("-m", "validate")
+    assert ran.code == 1
+    approved(ran.out)
+    # It may be the name of one of its jobs.
+    instance.job("Broken", "import nothing_of_that_name")
+    out = instance.run("-m", "validate").out
+    assert "Flga" not in out and "[disk root] is a section itself" in out
+
+
 def test_validate_of_settings_that_stop_every_run_shows_all_of_it(instance, approved):
     instance.write("[general]\nservername = x\n[email]\nsmtpport = 0\n[http x]\n")
     rows = instance.run("-m", "validate", "--json").json()

@@ -43,6 +43,11 @@ use = none
 url = https://me:verysecret@b/
 [http c]
 url = c
+[job Backup]
+use = web
+contact = me@example.com
+[job Restore]
+use = none
 [peers]
 friend = https://x/,a@b.example,key=abc
 other = https://y/,a@b.example,key_command=echo abc
@@ -69,7 +74,8 @@ def shown(*patterns: str) -> tuple[dict[str, list[str]], list[str]]:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["http a/*", "http b", "http c", "template web", "peers", "summary"]
+    "pattern",
+    ["http a/*", "http b", "http c", "template web", "job *", "peers", "summary"],
 )
 def test_each_value_says_where_it_is_from(pattern, approved):
     lines, unmatched = shown(pattern)

@@ -342,6 +342,74 @@ def test_defaults_of_the_settings_hold_where_the_class_does_not_say(folder):
     assert facts.contact == ("a@b.example",)
 
 
+JOB_SECTIONS = """\
+[defaults]
+tags = everywhere
+recoveries = 3
+[template night]
+every = 30 2 * * *
+notify = day
+[job Many]
+use = night
+failures = 3
+contact = many@b.example
+runbook = https://wiki.example.com/many
+[job One a]
+notify = hour
+enabled = no
+description = The first one
+timeout = 7
+notify_warnings = no
+"""
+
+
+def test_a_section_of_the_settings_goes_before_what_the_class_says(folder):
+    more = """
+        def notifyOnFailureEvery(self): return JobFailureNotificationFrequency.EVERYTIME
+        def numberFailuresBeforeNotification(self): return 9
+        def contact(self): return "class@b.example"
+    """
+    jobs = "for name in 'ab': yield One(config, name)"
+    folder.add("Many", spawner("Many", jobs, more=more))
+    folder.add("Other", job("Other", more=more))
+    met = folder.run(ini(JOB_SECTIONS)).jobs
+    a, b, other = met["One a"], met["One b"], met["Other"]
+    assert a.schedule == b.schedule == "30 2 * * *" and other.schedule == "minute"
+    assert [one.policy.notify for one in (a, b, other)] == ["hour", "day", "every"]
+    assert [str(one.policy.failures) for one in (a, b, other)] == ["3", "3", "9"]
+    assert [one.policy.recoveries for one in (a, b, other)] == [3, 3, 3]
+    assert [one.policy.notifies_warnings for one in (a, b)] == [False, True]
+    assert [one.contact for one in (b, other)] == [
+        ("many@b.example",),
+        ("class@b.example",),
+    ]
+    assert [one.enabled for one in (a, b, other)] == [False, True, True]
+    assert [one.description for one in (a, b)] == ["The first one", ""]
+    assert [one.timeout_s for one in (a, b)] == [7, 5]
+    assert b.runbook == "https://wiki.example.com/many" and b.tags == ("everywhere",)
+
+
+def test_what_is_wrong_in_a_section_leaves_the_rest_of_it(folder):
+    text = "[job Backup]\nevery = often\nuse = nobody\nfailures = 4\nurl = x\n"
+    folder.add("Backup", job("Backup"))
+    met = folder.run(ini(text)).jobs["Backup"]
+    assert (met.schedule, met.policy.failures) == ("minute", FailureRule(4))
+
+
+def test_what_a_hook_sends_goes_to_the_contact_of_the_section(folder):
+    more = "def onFailure(self): return self.sendEmail('broken', 'text')"
+    folder.add("Backup", job("Backup", "return False", more=more))
+    notified = folder.run(ini("[job Backup]\ncontact = a@b.example\n"))
+    (mail,) = notified.mails("Backup")
+    assert mail.to == ("a@b.example",)
+
+
+def test_a_section_may_invert_a_job(folder):
+    folder.add("Backup", job("Backup"))
+    notified = folder.run(ini("[job Backup]\ninvert = yes\n"))
+    assert notified.conditions == {"Backup": FAILING}
+
+
 def test_a_class_that_does_not_say_how_often_it_runs_names_the_way_out(
     folder, approved
 ):
