@@ -22,6 +22,7 @@ from lib.cli.main import MODES
 from lib.cli.settings_page import kinds_page, settings_page, shipped_kinds
 from lib.cli.show import SLOTS
 from lib.config.ini import IniText
+from lib.config.jobsections import JobSections
 from lib.config.options import EMAIL, PEERS, STATUS
 from lib.config.targets import target_sections
 from lib.core import health, policy, ratelimit, schedule
@@ -81,7 +82,7 @@ def test_the_page_of_kinds_is_what_the_job_files_say():
 
 
 def test_what_is_wrong_in_the_settings_is_shown_as_validate_shows_it(tmp_path):
-    mistakes, _templates = blocks(page("settings.md"), "ini")
+    mistakes, _job, _templates = blocks(page("settings.md"), "ini")
     instance = Instance(tmp_path)
     instance.write(mistakes)
     ran = instance.run("-m", "validate")
@@ -90,8 +91,17 @@ def test_what_is_wrong_in_the_settings_is_shown_as_validate_shows_it(tmp_path):
     assert (ran.code, ran.out[: len(shown)]) == (1, shown)
 
 
+def test_the_example_of_a_job_is_right():
+    _mistakes, job, _templates = blocks(page("settings.md"), "ini")
+    sections = JobSections(
+        IniFile(Path("/"), ("settings.cfg",), IniText(job, "x").sections)
+    )
+    assert list(sections.problems()) == []
+    assert sections.of("Backup", "Backup 1")["notify"] == "day"
+
+
 def test_the_example_of_templates_makes_the_jobs_it_says():
-    _mistakes, templates = blocks(page("settings.md"), "ini")
+    _mistakes, _job, templates = blocks(page("settings.md"), "ini")
     ini = IniFile(Path("/"), ("settings.cfg",), IniText(templates, "x").sections)
     found = list(target_sections(ini, "http"))
     assert all(f"`{one.title}`" in page("settings.md") for one in found)
