@@ -13,6 +13,7 @@ import pytest
 from tests.support.approved import REAL
 from tests.support.instance import GENERAL, NO_MAIL, Instance, flag_job
 from tests.support.servers import PASSWORD, SmtpServer
+from tests.support.waits import until
 
 DISK = "[disk root]\npath = /\nlimit = 100\nevery = minute\n"
 FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
@@ -32,14 +33,6 @@ def instance(tmp_path):
 @pytest.fixture
 def mailing(tmp_path, smtp, cafile):
     return Instance(tmp_path, smtp.email_section(cafile))
-
-
-def until(happened):
-    """Return once it has happened; fail if that takes longer than it ever should."""
-    ends_at = time.monotonic() + 15
-    while not happened():
-        assert time.monotonic() < ends_at, "it never happened"
-        time.sleep(0.02)
 
 
 # Silence.

@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import sys
-import time
 
 import pytest
 
 from lib.system.startup import known_environment, raised
 from tests.support.instance import Instance
+from tests.support.waits import SOON_S, until
 
 CRON = ("-m", "cron", "-c", "minute")
 
@@ -142,7 +142,7 @@ def test_with_sigterm_blocked_a_run_can_be_ended(starter, tmp_path):
         "import time\nfrom lib.jobbase import *\nclass Slow(JobBase):\n"
         "    def executeEvery(self): return JobFrequency.MINUTE\n"
         f"    def execute(self):\n        open({str(begun)!r}, 'w').close()\n"
-        "        time.sleep(25)\n        return True\n",
+        "        time.sleep(40)\n        return True\n",
     )
     blocking = (
         "import os, signal, sys;"
@@ -150,11 +150,9 @@ def test_with_sigterm_blocked_a_run_can_be_ended(starter, tmp_path):
         "os.execv(sys.argv[1], sys.argv[1:])"
     )
     process = starter.start(instance, CRON, {}, (sys.executable, "-c", blocking))
-    ends_at = time.monotonic() + 30
-    while not begun.exists() and time.monotonic() < ends_at:
-        time.sleep(0.05)
+    until(begun.exists)
     process.terminate()
-    assert process.wait(4) == 0
+    assert process.wait(SOON_S) == 0
 
 
 def test_nohup_is_heeded(starter, tmp_path):

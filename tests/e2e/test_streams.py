@@ -13,6 +13,7 @@ from tests.support.daemon import Daemon
 from tests.support.instance import GENERAL, NO_MAIL, Instance
 from tests.support.servers import SmtpServer
 from tests.support.starters import CLOSED, FULL, GONE, UNREAD
+from tests.support.waits import SOON_S, until
 
 DISK = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
 LOUD = """\
@@ -35,7 +36,8 @@ from lib.jobbase import *
 class Slow(JobBase):
     def executeEvery(self): return JobFrequency.MINUTE
     def execute(self):
-        time.sleep(25)
+        open({begun!r}, 'w').close()
+        time.sleep(40)
         return True
 """
 STATES = (CLOSED, FULL, UNREAD, GONE)
@@ -100,18 +102,19 @@ def mail_of_disk(smtp):
 )
 def test_settings_that_are_wrong_end_a_run_at_once(instance, starter, states):
     instance.write("[general\n")
-    ran = starter.run(instance, ("-m", "cron", "-c", "minute"), states, limit_s=8)
+    ran = starter.run(instance, ("-m", "cron", "-c", "minute"), states, limit_s=30)
     assert ran.code == 1
 
 
 def test_a_run_that_nobody_reads_ends_on_sigterm(instance, starter):
-    instance.job("Slow", SLOW)
+    begun = instance.folder / "begun"
+    instance.job("Slow", SLOW.format(begun=str(begun)))
     arguments = ("-m", "cron", "-c", "minute", "-d")
     process = starter.start(instance, arguments, {1: UNREAD, 2: UNREAD})
     try:
-        time.sleep(2)
+        until(begun.exists)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(4) == 0
+        assert process.wait(SOON_S) == 0
     finally:
         process.kill()
 

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -52,14 +51,6 @@ class {name}(JobBase):
 
 {more}
 """
-
-
-def until(happened: Callable[[], bool], limit_s: float = 15) -> None:
-    """Return once it has happened; fail if that takes longer than it ever should."""
-    ends_at = time.monotonic() + limit_s
-    while not happened():
-        assert time.monotonic() < ends_at, "it never happened"
-        time.sleep(0.02)
 
 
 def alert(name: str, reason: str) -> str:

@@ -19,12 +19,11 @@ from tests.faults.rows import (
     alert,
     is_running,
     job,
-    until,
 )
 from tests.faults.table import LONG, measured
 from tests.support.instance import Instance, flag_job
 from tests.support.servers import SmtpStub
-from tests.support.waits import SOON_S
+from tests.support.waits import SOON_S, until
 
 
 def subjects(smtp):

@@ -20,10 +20,10 @@ from tests.faults.rows import (
     is_running,
     job,
     subjects,
-    until,
 )
 from tests.support.instance import NOBODYS, Instance, flag_job
 from tests.support.servers import PASSWORD
+from tests.support.waits import until
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 
 from lib.peers import answer
 from lib.web import server
-from tests.faults.rows import until
 from tests.support.daemon import Daemon
 from tests.support.instance import NO_MAIL, Instance
+from tests.support.waits import until
 
 MAIL = "[email]\nsmtpserver = 127.0.0.1\n"
 

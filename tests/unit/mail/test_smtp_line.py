@@ -65,7 +65,7 @@ def test_a_server_that_hangs_up_at_any_step_can_be_tried_again(
 def test_a_server_that_hangs_up_amid_the_text_can_be_tried_again(ca, cafile):
     script = smtp_talk_until("body", "take 1000\nreset")
     with SmtpStub(script, context=server_context(ca)) as stub:
-        one = message(body="x" * 20_000_000)
+        one = message(body="x" * 8_000_000)
         error = failure(settings_for(stub.port, cafile), one)
     assert not error.permanent
     assert error.step in ("mail text", "end of mail")

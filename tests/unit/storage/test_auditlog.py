@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -135,9 +136,9 @@ def test_what_cannot_be_written_is_said_once_and_stops_nothing(
 def test_ten_thousand_lines_cost_little(tmp_path):
     audit_log = AuditLog(tmp_path, ("canary",))
     audit_log.note(entry(f"number {number}") for number in range(10_000))
-    began = datetime.now(UTC)
+    began = time.process_time()
     audit_log.write()
-    assert datetime.now(UTC) - began < timedelta(seconds=3)
+    assert time.process_time() - began < 3
     assert len(everything(tmp_path)) == 10_000
 
 

@@ -19,10 +19,11 @@ from lib.core.settings import AnswerEndpoint, Peer, Peers, Settings
 from lib.peers import answer, publish
 from lib.storage.store import State
 from lib.web import routes
-from tests.faults.rows import job, until
+from tests.faults.rows import job
 from tests.support.approved import REAL
 from tests.support.daemon import Daemon
 from tests.support.instance import NO_MAIL, Instance
+from tests.support.waits import until
 
 KEY = "what the two of us share"
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
