@@ -83,6 +83,8 @@ class JobContext(msgspec.Struct):
 
     #: What tells the job from others of its class.
     identity: tuple[str, ...] = ()
+    #: The name of its job file; empty until Checker has met the job.
+    file: str = ""
     #: Messages of ``sendEmail`` that were not yet reported to the supervisor.
     outgoing: list[Message] = []
     #: Kind, recipients and thread of the next message.
@@ -302,7 +304,8 @@ class JobBase:
 
     def getName(self) -> str:
         """Return the name for people, as in mails and lists."""
-        return " ".join((type(self).__name__, *self._checker.identity))
+        file = self._checker.file or type(self).__name__
+        return " ".join((file, *self._checker.identity))
 
     def getStateName(self) -> str:
         """Return what identifies the job within its file; it must never change."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import partial
 from types import ModuleType
 
@@ -117,9 +118,13 @@ class _Discoverer(msgspec.Struct):
         if self.broken_jobs > MAX_BROKEN_JOBS and not file.problem:
             more = self.broken_jobs - MAX_BROKEN_JOBS
             file = replace(file, problem=f"{more} more jobs of this file cannot run")
+        names = Counter(loaded.job.name for loaded in self.jobs.values())
         return Discovered(
             file,
-            tuple(map(self._with_free_name, self.jobs.values())),
+            tuple(
+                self._with_own_name(self._with_free_name(loaded), names)
+                for loaded in self.jobs.values()
+            ),
             warning,
             tuple(self.problems),
             self.table,
@@ -130,6 +135,14 @@ class _Discoverer(msgspec.Struct):
         if loaded.job.key_before not in self.jobs:
             return loaded
         return replace(loaded, job=replace(loaded.job, was=""))
+
+    def _with_own_name(self, loaded: LoadedJob, names: Mapping[str, int]) -> LoadedJob:
+        """Return the job; with its class in its name if another one is named alike."""
+        if names[loaded.job.name] == 1 or loaded.instance is None:
+            return loaded
+        words = loaded.job.name.split(" ")
+        words.insert(1, type(loaded.instance).__name__)
+        return replace(loaded, job=replace(loaded.job, name=" ".join(words)))
 
     def _load(self) -> str:
         """Load the file and collect its jobs; return a warning if it has no job."""
@@ -211,18 +224,19 @@ class _Discoverer(msgspec.Struct):
 
     def _inspect(self, job: object, number: int) -> LoadedJob:
         """Return the job with the answers of its hooks, or a placeholder for it."""
-        key, name = JobKey(self.file.name, f"#{number}"), type(job).__name__
+        key, name = JobKey(self.file.name, f"#{number}"), self.file.name
+        if type(job).__name__ != name:
+            name = f"{name} #{number}"
         if not isinstance(job, JobBase):
             text = f"{shown(job)} is not a job: it does not derive from JobBase"
-            return LoadedJob(
-                self._placeholder(key, f"{self.file.name} #{number}"), problem=text
-            )
+            return LoadedJob(self._placeholder(key, name), problem=text)
         if not _has_job_context(job):
             text = (
-                f"__init__ of {name} does not call JobBase.__init__: "
+                f"__init__ of {type(job).__name__} does not call JobBase.__init__: "
                 "add super().__init__(config)"
             )
             return LoadedJob(self._placeholder(key, name), problem=text)
+        job._checker.file = self.file.name
         inspector = JobInspector(
             self.file,
             job,

@@ -208,7 +208,9 @@ class WorkerManager:
                 yield unknown(job, f"{job.file} has it no more, or did not run it")
             return
         logger.warning(
-            "the worker of %s %s", handle.work, how or "did not answer and was killed"
+            "the worker of %s %s",
+            handle.work,
+            _with_verb(how) or "did not answer and was killed",
         )
         now = time.monotonic()
         attribution = attribute_crash(handle, how, now, self._load_timeout_s)
@@ -394,7 +396,7 @@ def _of_the_rest(
         return CrashAttribution()
     if attempts < MAX_ATTEMPTS:
         return CrashAttribution(again=(work.only(left, attempts),))
-    why = f"its worker {how or 'got stuck'} before it began"
+    why = f"its worker {_with_verb(how) or 'got stuck'} before it began"
     return CrashAttribution(tuple(unknown(job, why) for job in left.values()))
 
 
@@ -405,9 +407,14 @@ def _guilty(handle: WorkerHandle, job: Job, how: str) -> LostJob:
 
 
 def _without_hook(result: CheckResult, how: str) -> CheckResult:
-    why = how or "did not answer any more and was killed"
+    why = _with_verb(how) or "did not answer any more and was killed"
     note = f"While its hook was at work, its worker {why}; this is the default mail."
     return replace(result, output=paragraphs(result.output, note))
+
+
+def _with_verb(how: str) -> str:
+    """Return how a process ended, as it follows its name: ``was killed by SIGSEGV``."""
+    return f"was {how}" if how.startswith("killed ") else how
 
 
 def unknown(job: Job, why: str) -> LostJob:

@@ -109,10 +109,10 @@ def test_e15_after_eight_hours_all_changes_come_in_one_bundle_in_time_order(
     for minutes in (480, 550):
         assert cron_at(instance, minutes * MINUTE).code == 0
     (mail,) = smtp.mails
-    lasting = re.findall(r"One n(\d+) is failing: no route to host", mail.body)
+    lasting = re.findall(r"Wave n(\d+) is failing: no route to host", mail.body)
     order = [int(number) // each for number in lasting]
     assert (order, len(set(lasting))) == (sorted(order), 160)
-    over = re.findall(r"One (n\d+) is OK again; it was failing for ", mail.body)
+    over = re.findall(r"Wave (n\d+) is OK again; it was failing for ", mail.body)
     assert sorted(over) == passing
     assert queued(instance) == []
     measured("200 changes in 1 mail")

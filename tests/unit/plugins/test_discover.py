@@ -39,13 +39,19 @@ def test_a_job_says_what_it_is(folder):
 def test_the_jobs_of_a_spawner_come_in_its_order(folder):
     jobs = "for name in 'cab': yield One(config, name)"
     notified = folder.run_one("Many", spawner("Many", jobs))
-    assert list(notified.jobs) == ["Many.py", "One c", "One a", "One b"]
+    assert list(notified.jobs) == ["Many.py", "Many c", "Many a", "Many b"]
     assert [facts.key for facts in notified.jobs.values()][1] == JobKey("Many", "One|c")
+
+
+def test_jobs_of_two_classes_that_would_be_named_alike_are_told_apart(folder):
+    two = spawner("Many", "yield One(config, 1)\nyield Two(config, 1)")
+    notified = folder.run_one("Many", f"{two}\n\nclass Two(One):\n    pass\n")
+    assert notified.conditions == {"Many One 1": OK, "Many Two 1": OK}
 
 
 def test_a_list_is_as_good_as_a_generator(folder):
     notified = folder.run_one("Many", spawner("Many", "return [One(config, 1)]"))
-    assert notified.conditions == {"One 1": OK}
+    assert notified.conditions == {"Many 1": OK}
 
 
 #: What one Python says in other words than the next.
@@ -140,7 +146,7 @@ def test_a_file_without_such_a_class_is_one_warning(folder, text, approved):
 def test_a_spawner_that_raises_half_way_keeps_what_it_yielded(folder, approved):
     jobs = "yield One(config, 1)\nyield One(config, 2)\nraise ValueError('no list')"
     notified = folder.run_one("Many", spawner("Many", jobs))
-    assert notified.conditions == {"One 1": OK, "One 2": OK, "Many.py": FAILING}
+    assert notified.conditions == {"Many 1": OK, "Many 2": OK, "Many.py": FAILING}
     reason = notified.outcomes["Many.py"].reason
     approved(reason)
 
@@ -208,7 +214,7 @@ def test_an_init_that_forgets_jobbases_is_a_failing_job_that_says_so(folder, app
 def test_what_is_no_job_is_a_failing_one(folder, yielded, approved):
     jobs = f"yield {yielded}\nyield One(config, 2)"
     notified = folder.run_one("Many", spawner("Many", jobs))
-    assert notified.conditions == {"Many #1": FAILING, "One 2": OK}
+    assert notified.conditions == {"Many #1": FAILING, "Many 2": OK}
     approved(notified.outcomes["Many #1"].reason)
 
 
@@ -314,7 +320,7 @@ def test_no_name_holds_a_secret(folder):
     folder.add("Many", spawner("Many", jobs))
     notified = folder.run(secrets=("s3cret",))
     facts = list(notified.jobs.values())[1]
-    assert facts.name == "One https://me:***@host/"
+    assert facts.name == "Many https://me:***@host/"
     assert "s3cret" not in str(facts.key)
 
 

@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from lib.core.enums import JobFrequency, Status
+from lib.core.jobs import Job, JobKey
 from lib.core.schedule import Due
 from lib.runner import manager
+from lib.runner.manager import MAX_ATTEMPTS, Work, WorkerHandle, attribute_crash
 from lib.system import process
+from lib.workers.worker import Order
 from tests.support.fakes import Folder, Told, ini, job, listen, spawner
 from tests.support.waits import SOON_S
 
@@ -87,7 +90,7 @@ def test_the_guilty_one_among_many_is_found_and_the_others_run(folder, approved)
     """
     more = "def __init__(self, c, n): super().__init__(c, n); self.n = n"
     notified = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
-    approved(notified.lost["One 7"].reason)
+    approved(notified.lost["Many 7"].reason)
     found = list(notified.conditions.values())
     assert (found.count(FAILING), found.count(OK)) == (1, 39)
 
@@ -98,7 +101,7 @@ def test_each_of_several_guilty_ones_is_named(folder):
     more = "def __init__(self, c, n): super().__init__(c, n); self.n = n"
     notified = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
     assert {name: result.reason for name, result in notified.lost.items()} == {
-        f"One {n}": f"called os._exit({n})" for n in (2, 5, 8, 11)
+        f"Many {n}": f"called os._exit({n})" for n in (2, 5, 8, 11)
     }
     assert list(notified.conditions.values()).count(OK) == 8
 
@@ -140,7 +143,7 @@ def test_one_that_lets_no_other_have_its_turn_is_found_among_many(
         def timeout(self): return 2
     """
     notified = folder.run_one("Many", IMPORTS + spawner("Many", jobs, one, more))
-    approved(notified.lost["One 7"].reason)
+    approved(notified.lost["Many 7"].reason)
     assert list(notified.conditions.values()).count(OK) == 29
     assert notified.seconds < SOON_S
 
@@ -182,9 +185,9 @@ def test_a_job_that_is_not_there_any_more_is_unknown(folder, tmp_path, approved)
     one = "time.sleep(0.3)\nif 'dies' in self.getName(): os._exit(3)\ntime.sleep(3)"
     folder.add("Many", IMPORTS + spawner("Many", jobs, one))
     notified = folder.run(ini(f"[x]\nflag = {tmp_path}/flag\n"))
-    approved(notified.lost["One dies"].reason)
-    assert notified.lost["One goes"].status is UNKNOWN
-    assert notified.lost["One goes"].ask_again
+    approved(notified.lost["Many dies"].reason)
+    assert notified.lost["Many goes"].status is UNKNOWN
+    assert notified.lost["Many goes"].ask_again
 
 
 def test_a_worker_that_dies_before_its_jobs_begin_is_not_tried_for_ever(folder):
@@ -195,8 +198,24 @@ def test_a_worker_that_dies_before_its_jobs_begin_is_not_tried_for_ever(folder):
     notified = folder.run_one(
         "Many", text + spawner("Many", jobs, "import time; time.sleep(2)")
     )
-    assert set(notified.lost) == {"One 0", "One 1", "One 2"}
+    assert set(notified.lost) == {"Many 0", "Many 1", "Many 2"}
     assert notified.seconds < 8
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("killed by SIGSEGV", "its worker was killed by SIGSEGV before it began"),
+        ("called os._exit(4)", "its worker called os._exit(4) before it began"),
+        ("", "its worker got stuck before it began"),
+    ],
+)
+def test_what_became_of_a_worker_is_a_sentence(how, reason):
+    job = Job(JobKey("Many", "a"), "Many a", "Many.py", "minute")
+    work = Work((), Order(), {job.key: job}, attempts=MAX_ATTEMPTS - 1)
+    handle = WorkerHandle(None, work, 0.0, 0.0, jobs=work.jobs)
+    (lost,) = attribute_crash(handle, how, 0.0, 20.0).lost
+    assert lost.result.reason == reason
 
 
 def test_a_daemon_that_holds_the_pipes_does_not_hold_up_the_run(folder, tmp_path):

@@ -386,8 +386,8 @@ def test_every_hook_of_a_spawned_job_is_its_own(folder):
     jobs = "for n in range(50): yield One(config, n)"
     notified = folder.run_one("Many", spawner("Many", jobs, "return False", more))
     for number in range(50):
-        (mail,) = notified.mails(f"One {number}")
-        assert mail.subject == f"One {number}"
+        (mail,) = notified.mails(f"Many {number}")
+        assert mail.subject == f"Many {number}"
 
 
 def test_a_job_of_its_own_section_reads_it(folder):

@@ -47,9 +47,9 @@ def output(folder, execute, **order):
     ("due", "runs"),
     [
         ([], []),
-        (["minute"], ["One minute"]),
-        (["minute", "hour"], ["One hour", "One minute"]),
-        (["minute", "hour", "day_noon"], ["One day_noon", "One hour", "One minute"]),
+        (["minute"], ["Many minute"]),
+        (["minute", "hour"], ["Many hour", "Many minute"]),
+        (["minute", "hour", "day_noon"], ["Many day_noon", "Many hour", "Many minute"]),
     ],
 )
 def test_those_that_are_due_run(folder, due, runs):
@@ -72,16 +72,16 @@ def test_a_job_that_is_under_way_runs_whatever_its_frequency_and_first(folder):
         JobKey("Many", "One|299"): Record(JobKey("Many", "One|299"), pending=True)
     }
     notified = folder.run(due=Due(frozenset({JobFrequency.MINUTE})), stored=before)
-    assert list(notified.conditions) == ["One 299"]
+    assert list(notified.conditions) == ["Many 299"]
     notified = folder.run(stored=before)
     at = {name: notified.reports[name].memory["at"] for name in notified.conditions}
-    assert sorted(at, key=lambda name: at[name]).index("One 299") < 10
+    assert sorted(at, key=lambda name: at[name]).index("Many 299") < 10
 
 
 def test_only_those_named_run_due_or_not(folder):
     folder.add("Many", spawner("Many", "for n in range(9): yield One(config, n)"))
     notified = folder.run(only=frozenset({JobKey("Many", "One|3")}), due=Due())
-    assert list(notified.conditions) == ["One 3"]
+    assert list(notified.conditions) == ["Many 3"]
 
 
 def test_a_job_that_cannot_say_what_it_is_fails_each_minute(folder):
@@ -149,8 +149,8 @@ def test_each_job_has_what_it_printed_itself(folder):
     jobs = "for n in range(30): yield One(config, n)"
     notified = folder.run_one("Many", spawner("Many", jobs, one))
     for number in range(30):
-        lines = notified.outcomes[f"One {number}"].output.splitlines()
-        assert lines == ["It printed:"] + [f"One {number}"] * 20
+        lines = notified.outcomes[f"Many {number}"].output.splitlines()
+        assert lines == ["It printed:"] + [f"Many {number}"] * 20
 
 
 def test_what_several_may_have_printed_is_shown_with_each(folder, approved):
@@ -158,7 +158,7 @@ def test_what_several_may_have_printed_is_shown_with_each(folder, approved):
     notified = folder.run_one(
         "Many", spawner("Many", "yield One(config, 1)\nyield One(config, 2)", one)
     )
-    for name in ("One 1", "One 2"):
+    for name in ("Many 1", "Many 2"):
         found = notified.outcomes[name].output
         approved(found[: found.index("who?")])
 
