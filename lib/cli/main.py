@@ -189,9 +189,9 @@ MODES: dict[str, Mode] = {
     ),
     "drill": Mode(
         "tryout:drill",
-        "send a job's alert to its contacts as a drill",
-        words="JOB",
-        most_words=1,
+        "send the alert of these jobs to their contacts as a drill",
+        words="NAME...",
+        most_words=1_000_000,
         takes_jobs=True,
     ),
     "crontab": Mode("show:crontab", "the lines for your crontab"),

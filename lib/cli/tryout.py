@@ -14,23 +14,19 @@ from lib.core.settings import Mail, Problem, Settings
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
+
+    from lib.core.jobs import Job
 
 
 def run_jobs(args: argparse.Namespace) -> int:
-    from lib.config.fields import nearest
     from lib.report import table
     from lib.report.rows import RESULT_COLUMNS, detail_lines, result_rows
     from lib.runner import adhoc
 
     settings = settings_of(args)
     trial, unmatched = adhoc.try_jobs(settings, args.words)
-    for pattern in unmatched:
-        hint = nearest(pattern, [job.name for job in trial.jobs])
-        print(
-            f"checker: no job is called {pattern!r}{hint or '; see -m list'}",
-            file=sys.stderr,
-        )
+    _say_unmatched(unmatched, [job.name for job in trial.jobs])
     if trial.reports:
         rows = result_rows(trial.reports)
         table.show(RESULT_COLUMNS, rows, as_json=args.json, out=sys.stdout)
@@ -41,27 +37,28 @@ def run_jobs(args: argparse.Namespace) -> int:
 
 
 def drill(args: argparse.Namespace) -> int:
-    from lib.alerting import drill as drill_mail
-    from lib.alerting.delivery import send_now
-    from lib.config.fields import nearest
-    from lib.report import table
     from lib.runner import adhoc
-    from lib.system.clock import utc_now
 
-    if not args.words:
-        print("checker: -m drill: expected the name of a job", file=sys.stderr)
-        return WRONG_USE
     settings = settings_of(args, with_password=True)
     loaded = adhoc.meet(settings)
-    name = args.words[0]
-    job = next((job for job in loaded.jobs if job.name == name), None)
-    if job is None:
-        hint = nearest(name, [job.name for job in loaded.jobs])
-        print(
-            f"checker: no job is called {name!r}{hint or '; see -m list'}",
-            file=sys.stderr,
-        )
-        return TROUBLE
+    matching, unmatched = adhoc.matching_jobs(loaded.jobs, args.words)
+    _say_unmatched(unmatched, [job.name for job in loaded.jobs])
+    were_sent = []
+    for number, job in enumerate(matching):
+        if number > 0:
+            print()
+        were_sent.append(_was_drilled(settings, job))
+    return OK if all(were_sent) and not unmatched else TROUBLE
+
+
+def _was_drilled(settings: Settings, job: Job) -> bool:
+    """Send the drill of a job and show what became of it; return if it was sent."""
+    from lib.alerting import drill as drill_mail
+    from lib.alerting.delivery import send_now
+    from lib.report import table
+    from lib.system.clock import utc_now
+
+    table.say(job.name, sys.stdout)
     rows = drill_mail.policy_rows(job)
     table.show(("item", "value"), rows, as_json=False, out=sys.stdout)
     message = drill_mail.message(settings, job, utc_now())
@@ -69,14 +66,23 @@ def drill(args: argparse.Namespace) -> int:
     if why:
         all_of_them = _all_of_them(message)
         print(f"checker: the drill was not sent{all_of_them}: {why}", file=sys.stderr)
-        return TROUBLE
+        return False
     if settings.mail.nomail:
         print(_only_logged(settings.mail, "the drill"))
-        return OK
+        return True
     print(f"A drill was sent to {', '.join(message.to)}: {message.subject}")
     seen = drill_mail.arrival(settings, message)
     print(seen or "Did it arrive, and not as spam?  We cannot see that mailbox.")
-    return OK
+    return True
+
+
+def _say_unmatched(patterns: Iterable[str], names: Sequence[str]) -> None:
+    """Say of each pattern that no job has such a name, and which one is near."""
+    from lib.config.fields import nearest
+
+    for pattern in patterns:
+        hint = nearest(pattern, names) or "; see -m list"
+        print(f"checker: no job is called {pattern!r}{hint}", file=sys.stderr)
 
 
 def validate(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ Workers are used as in a run; no state is written and no mail is sent.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -70,16 +70,8 @@ def try_jobs(
     A shell pattern is compared with a job's name and its file name.
     """
     there = meet(settings)
-    wanted = {
-        job.key
-        for job in there.jobs
-        if _matches(job, patterns) and (job.enabled or job.name in patterns)
-    }
-    unmatched = [
-        pattern
-        for pattern in patterns
-        if not any(_matches(job, [pattern]) for job in there.jobs)
-    ]
+    matching, unmatched = matching_jobs(there.jobs, patterns)
+    wanted = {job.key for job in matching}
     records = State(settings.state).load().records
     order = Order(
         known=KnownRecords(records),
@@ -95,6 +87,28 @@ def try_jobs(
     reports = [report for report in asked.reports if report.job.key in wanted]
     reports.sort(key=lambda report: report.job.name)
     return AdhocResult(there.jobs, tuple(reports), there.warnings), unmatched
+
+
+def matching_jobs(
+    jobs: Iterable[Job], patterns: Sequence[str]
+) -> tuple[list[Job], list[str]]:
+    """Return the jobs that match, and the patterns that match none.
+
+    A shell pattern is compared with a job's name and its file name; a job that is
+    disabled has to be named in full.
+    """
+    jobs = list(jobs)
+    matching = [
+        job
+        for job in jobs
+        if _matches(job, patterns) and (job.enabled or job.name in patterns)
+    ]
+    unmatched = [
+        pattern
+        for pattern in patterns
+        if not any(_matches(job, [pattern]) for job in jobs)
+    ]
+    return matching, unmatched
 
 
 def problems_of(settings: Settings, there: AdhocResult) -> tuple[Problem, ...]:

@@ -35,8 +35,19 @@ def test_the_alert_of_the_job_goes_to_its_people_and_says_it_is_a_drill(
     approved(mail.subject, "subject", hide=REAL)
     approved(mail.body, "body", hide=REAL)
     said = ran.out.splitlines()
-    approved([*said[:3], *said[-2:]], "out")
+    approved([*said[:4], *said[-2:]], "out")
     assert (instance.last_run(), instance.records()) == before
+
+
+def test_patterns_name_the_jobs_as_with_run(tmp_path, server):
+    instance = Instance(tmp_path, server.email_section())
+    for name in ("Flag", "Flat", "Other"):
+        instance.job(name, flag_job(tmp_path / "flag").replace("Flag", name))
+    ran = instance.run("-m", "drill", "Fla?", "Nothing*")
+    assert (ran.code, len(server.mails)) == (1, 2)
+    assert ran.err == "checker: no job is called 'Nothing*'; see -m list\n"
+    for name in ("Flag", "Flat"):
+        assert sum(f"DRILL: {name} is failing" in mail.subject for mail in server.mails)
 
 
 def test_a_job_that_is_not_there_is_named_with_the_nearest(tmp_path, server, approved):
