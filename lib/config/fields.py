@@ -417,11 +417,23 @@ def tags(value: str) -> tuple[str, ...]:
     return words
 
 
+#: In words of up to this many letters a few that are alike mean little.
+SHORT_WORD = 5
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest known word, or ""."""
+    """Return ``; did you mean 'x'?`` for the nearest known word, or "".
+
+    A short word has to be nearer, or to begin with the same letter: ``redis`` is no
+    misspelt ``disk``, but ``tpc`` is a misspelt ``tcp``.
+    """
     import difflib
 
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    names = list(known)
+    is_short = len(word) <= SHORT_WORD
+    alike = [name for name in names if name[:1] == word[:1]] if is_short else names
+    matches = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
+    matches += difflib.get_close_matches(word, alike, n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 

@@ -40,8 +40,8 @@ BROKEN_TITLE = (
     "write it like [general] or [http homepage]"
 )
 NEITHER = (
-    "this line is neither a [section] nor an option = value; "
-    "a comment begins with #, a continuation line with spaces"
+    "this line is neither a [section] nor an option = value; is the = missing? "
+    "A comment begins with #, a continuation line with spaces"
 )
 TOO_LONG = f"this line has over {MAX_LINE} characters, or {MAX_BLANKS} blanks in a row"
 

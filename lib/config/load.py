@@ -22,7 +22,7 @@ from lib.config import older
 from lib.config.ini import IniError, in_order, read_ini
 from lib.config.jobfiles import find_job_files
 from lib.config.mail import read_mail
-from lib.config.options import SECTIONS
+from lib.config.options import PEERS, SECTIONS
 from lib.config.peers import find_keys, peer_options, peers_in, without_ourselves
 from lib.config.secrets import file_problems, secrets_in
 from lib.config.sections import Kinds, check_titles, read_section, title_of
@@ -35,6 +35,9 @@ from lib.core.settings import AnswerEndpoint, Limits, Problem, Settings, Summary
 from lib.system.permissions import can_anybody_replace
 
 logger = logging.getLogger(__name__)
+
+#: Where the older program answered its peers.
+OLDER_LISTEN = ("0.0.0.0", 5000)
 
 
 class SettingsError(Exception):
@@ -65,12 +68,18 @@ def load_settings(
     ``jobs`` and ``state`` override [general], ``nomail`` overrides [email].
     ``with_password`` False: do what only sending needs (``pass_command``) not at all.
     """
-    path, base = path.absolute(), base.absolute()
+    typed, path, base = path, path.absolute(), base.absolute()
     state = state.absolute() if state else None
     try:
         content = read_ini(path)
     except IniError as error:
-        raise SettingsError(_for_people(error.problems, Secrets())) from error
+        where = path.name if path == base / path.name else str(typed)
+        raise SettingsError(
+            tuple(
+                replace(problem, where=where) if problem.where == path.name else problem
+                for problem in _for_people(error.problems, Secrets())
+            )
+        ) from error
     ini, folder = content.ini, path.parent
     problems = [*content.problems, *file_problems(ini)]
     tables = _read_tables(ini, problems)
@@ -205,6 +214,14 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
     values["peers"], without_key = find_keys(ini, values["peers"])
     for name, why in {**own, **without_key}.items():
         problems.append(Problem(f"{name}: {why}", ini.where("peers", name), "peers"))
+    if ini.options("peers").keys() - PEERS.keys() and "status" not in ini:
+        values["status"]["listen"] = OLDER_LISTEN
+        text = (
+            "there are [peers] and no [status], so -m daemon listens on every address, "
+            "as in the older program: 0.0.0.0:5000; add [status] with listen = "
+            "0.0.0.0:5000 if it is to stay so, or 127.0.0.1:5000"
+        )
+        problems.append(Problem(text, ini.where("peers"), "status", warning=True))
     why = _why_not_written(values["status"].get("write", ""))
     if why:
         text = f"write: {why}; peers that read it get no answer"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import msgspec
@@ -87,11 +87,16 @@ def read_options(
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     names = {option.also: name for name, option in options.items() if option.also}
+    unequal: set[str] = set()
     for word, raw in given.items():
         name = names.get(word, word)
         option = options.get(name)
         if option is None:
-            # Several words may be a line without its "=", with a password in it.
+            if missing := without_equals(word, {**options, **names}):
+                unequal.add(names.get(missing, missing))
+                wrong[word] = f"there is no = after {missing!r}"
+                continue
+            # Several words may be such a line, with a password in it.
             first, *more = word.split()
             words = shown("", first) + (" ..." if more else "")
             wrong[word] = f"unknown option {words!r}{nearest(word, [*options, *names])}"
@@ -108,10 +113,20 @@ def read_options(
             wrong[word] = f"{word} = {given_as}: {error}"
     for name, option in options.items():
         is_given = name in given or option.also in given
-        if option.default is REQUIRED and not is_given:
+        if option.default is REQUIRED and not is_given and name not in unequal:
             purpose = f": {option.help}" if option.help else ""
             wrong[name] = f"{name} is missing{purpose}"
     return values, wrong
+
+
+def without_equals(word: str, known: Container[str]) -> str:
+    """Return the first word of a line that lacks its "=", or "" if it is no such line.
+
+    Of ``url https://x`` the part before the colon is taken for the option.
+    """
+    first, *more = word.split() or [""]
+    is_url = bool(more) and more[-1] in ("http", "https")
+    return first if more and (first in known or is_url) else ""
 
 
 def hint_of(raw: str) -> str:
@@ -318,8 +333,8 @@ PEERS = {
 STATUS = {
     "listen": Option(
         endpoint,
-        ("0.0.0.0", 5000),
-        "address of -m daemon; [::]:5000 is every address, IPv6 too",
+        ("127.0.0.1", 5000),
+        "address of -m daemon; 0.0.0.0:5000 is every address, [::]:5000 IPv6 too",
     ),
     "write": Option(
         absolute_path, "", "write our answer to this file, for a web server to serve"

@@ -14,7 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lib.config.fields import MAX_NAME, addresses, command, is_this_machine, url
-from lib.config.options import PEERS, Option, read_options, secret_options
+from lib.config.options import (
+    PEERS,
+    Option,
+    read_options,
+    secret_options,
+    without_equals,
+)
 from lib.config.secrets import find_secret
 from lib.core.ini import IniFile
 from lib.core.secret import Secret
@@ -111,7 +117,10 @@ def peer_name(word: str, servername: str) -> str:
 
 def peer_options(given: Iterable[str]) -> dict[str, Option]:
     """Return the options of a [peers] with these lines."""
-    lines = [name for name in given if name not in PEERS]
+    # Of "berlin https://..." the name lacks its "=".
+    lines = [
+        name for name in given if name not in PEERS and not without_equals(name, ())
+    ]
     return {**PEERS, **dict.fromkeys(lines, Option(peer, ""))}
 
 

@@ -127,7 +127,7 @@ class Peers(msgspec.Struct, frozen=True):
 class AnswerEndpoint(msgspec.Struct, frozen=True):
     """Where our answer to peers is given: ``[status]``."""
 
-    listen: tuple[str, int] = ("0.0.0.0", 5000)
+    listen: tuple[str, int] = ("127.0.0.1", 5000)
     #: A file that each run replaces; empty: none.
     write: str = ""
     #: Seconds without a finished run after which we report JobProblem.

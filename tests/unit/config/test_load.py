@@ -177,7 +177,9 @@ def wrong_in(settings):
 
 def test_settings_of_the_older_program_load_unchanged(load, tmp_path):
     settings = load(OLD)
-    assert wrong_in(settings) == []
+    (warning,) = wrong_in(settings)
+    assert warning.warning and warning.section == "status"
+    assert settings.status.listen == ("0.0.0.0", 5000)
     assert settings.logfile == Path("/var/log/checker.log")
     assert settings.old_statefile == tmp_path / "checker.state"
     assert settings.mail.user == "an.account@example.com"
@@ -197,7 +199,8 @@ def test_what_the_older_settings_left_out_or_empty_is_not_given(load, line):
     empty = re.sub(f"(?m)^({line})$", lambda found: _emptied(found[0]), OLD)
     without = re.sub(f"(?m)^({line})$\n", "", OLD)
     assert empty != without != OLD
-    assert wrong_in(load(empty)) == wrong_in(load(without)) == []
+    status = "[status]\n"
+    assert wrong_in(load(empty + status)) == wrong_in(load(without + status)) == []
 
 
 def _emptied(lines: str) -> str:
@@ -240,6 +243,35 @@ def test_the_summary_is_read_by_its_old_name_where_there_is_no_other(
     assert settings.summary.daily == daily
     both = sections.count("[") == 2
     assert len(wrong_in(settings)) == both
+
+
+@pytest.mark.parametrize(
+    ("more", "listen"),
+    [
+        ("", "127.0.0.1"),
+        ("[peers]\n[status]\n", "127.0.0.1"),
+        ("[peers]\na = http://a.example/,a@example.org\n[status]\n", "127.0.0.1"),
+        ("[peers]\nevery = hour\n", "127.0.0.1"),
+        ("[peers]\na = http://a.example/,a@example.org\n", "0.0.0.0"),
+    ],
+)
+def test_the_daemon_is_on_loopback_unless_settings_are_the_older_programs(
+    load, more, listen
+):
+    assert load(GENERAL + NO_MAIL + more).status.listen == (listen, 5000)
+
+
+@pytest.mark.parametrize(
+    "typed", ["no/such.cfg", "../x.cfg", "settings.cfg", "conf", "/no/such.cfg"]
+)
+def test_a_wrong_path_is_shown_as_it_was_typed(tmp_path, monkeypatch, typed, approved):
+    (tmp_path / "conf").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(Path(typed), base=BASE)
+    (problem,) = caught.value.problems
+    assert problem.where == typed
+    approved(str(problem))
 
 
 def test_folders_start_at_the_settings_file(load, tmp_path):
@@ -418,7 +450,8 @@ def test_secrets_are_known_and_longest_first(load):
     [
         MAIL + "pass = hunter2\n",
         NO_MAIL + "[http a]\nurl = https://me:hunter2@example.com/\n",
-        NO_MAIL + "[peers]\na = https://example.org/,a@example.org,key=hunter2\n",
+        NO_MAIL
+        + "[status]\n[peers]\na = https://example.org/,a@example.org,key=hunter2\n",
     ],
     ids=["pass", "in a URL", "key of a peer"],
 )
