@@ -360,7 +360,7 @@ use = night
 failures = 3
 contact = many@b.example
 runbook = https://wiki.example.com/many
-[job One a]
+[job Many a]
 notify = hour
 enabled = no
 description = The first one
@@ -379,7 +379,7 @@ def test_a_section_of_the_settings_goes_before_what_the_class_says(folder):
     folder.add("Many", spawner("Many", jobs, more=more))
     folder.add("Other", job("Other", more=more))
     met = folder.run(ini(JOB_SECTIONS)).jobs
-    a, b, other = met["One a"], met["One b"], met["Other"]
+    a, b, other = met["Many a"], met["Many b"], met["Other"]
     assert a.schedule == b.schedule == "30 2 * * *" and other.schedule == "minute"
     assert [one.policy.notify for one in (a, b, other)] == ["hour", "day", "every"]
     assert [str(one.policy.failures) for one in (a, b, other)] == ["3", "3", "9"]
