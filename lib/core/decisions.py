@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -30,6 +31,9 @@ from lib.core.text import (
     first_line,
     policy_words,
 )
+
+if TYPE_CHECKING:
+    from lib.core.silences import Held
 
 #: The most of a reason, a subject or a server's response that an entry holds.
 MAX_CHARACTERS = 300
@@ -59,6 +63,10 @@ class Event(enum.StrEnum):
     JOB_RENAMED = "job_renamed"
     STATE_LOST = "state_lost"
     STATE_READ_AGAIN = "state_read_again"
+    #: What somebody asked for: no alert until then, alerts again, no reminders.
+    MUTE = "mute"
+    UNMUTE = "unmute"
+    ACKNOWLEDGE = "acknowledge"
 
 
 class People(Stored, frozen=True):
@@ -89,6 +97,11 @@ class JobDetails(Stored, frozen=True):
     delivery: DeliveryResult = DeliveryResult.SENT
     #: After a recovery: since when it was failing, or a warning.
     failing_since: Moment | None = None
+    #: Who muted or acknowledged it, or the maintenance window; and until when.
+    held_by: str = ""
+    held_until: Moment | None = None
+    #: Why alerts were held back until then.
+    held_before: Decision | None = None
 
 
 class MailDetails(Stored, frozen=True):
@@ -123,7 +136,17 @@ class StateDetails(Stored, frozen=True):
     queued: Count = 0
 
 
-Details = JobDetails | MailDetails | StateDetails
+class RequestDetails(Stored, frozen=True):
+    """What somebody asked for, about a job and perhaps others."""
+
+    #: The names, patterns and tags as they were given.
+    jobs: str = ""
+    who: str = ""
+    why: str = ""
+    until: Moment | None = None
+
+
+Details = JobDetails | MailDetails | StateDetails | RequestDetails
 
 #: The type of details of each code.
 DETAILS: Mapping[Decision | Event, type[Details]] = {
@@ -133,6 +156,9 @@ DETAILS: Mapping[Decision | Event, type[Details]] = {
     Event.JOB_RENAMED: StateDetails,
     Event.STATE_LOST: StateDetails,
     Event.STATE_READ_AGAIN: StateDetails,
+    Event.MUTE: RequestDetails,
+    Event.UNMUTE: RequestDetails,
+    Event.ACKNOWLEDGE: RequestDetails,
 }
 
 
@@ -148,11 +174,16 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def judged(
-    report: JobReport, before: Record, after: Record, now: datetime
+    report: JobReport,
+    before: Record,
+    after: Record,
+    now: datetime,
+    held: Held | None = None,
 ) -> Iterator[Entry]:
     """Yield the decision about a job's result, and each message queued for it.
 
-    Nothing for a job that stays OK, or that is pending again.
+    Nothing for a job that stays OK, or that is pending again.  ``held`` is what holds
+    its alerts back, if that is the decision.
     """
     job, result = report.job, report.result
     if _is_news(result, report.decision, before):
@@ -167,6 +198,9 @@ def judged(
             any(message.kind.is_about_trouble for message in before.queued),
             before.delivery,
             before.since if over else None,
+            held.by if held else "",
+            held.until if held else None,
+            before.held,
         )
         yield Entry(now, job.key, job.name, report.decision, details)
     for message in report.messages:
@@ -276,6 +310,13 @@ def renamed(job: Job, before: Record, now: datetime) -> Entry:
     return Entry(now, job.key, job.name, Event.JOB_RENAMED, details)
 
 
+def requested(
+    code: Event, key: JobKey, name: str, details: RequestDetails, now: datetime
+) -> Entry:
+    """Return the entry of what somebody asked for; ``code`` is its kind."""
+    return Entry(now, key, name, code, details)
+
+
 def lost(key: JobKey, lines: Iterable[str], now: datetime) -> Iterator[Entry]:
     """Yield an entry for each loss of state; ``key`` is Checker's own."""
     for line in lines:
@@ -329,6 +370,9 @@ _WORDS = {
     Decision.RECOVERY: "recovery",
     Decision.QUIET_RECOVERY: "no mail of the recovery",
     Decision.QUIET_WARNING: "no mail of warnings",
+    Decision.MUTED: "muted",
+    Decision.ACKNOWLEDGED: "acknowledged",
+    Decision.MAINTENANCE: "in a maintenance window",
 }
 
 
@@ -346,9 +390,13 @@ def sentence(entry: Entry, time_text: TimeText) -> str:
         return _mail_sentence(entry.code, details, time_text)
     if isinstance(details, StateDetails):
         return _state_sentence(entry.code, details, time_text)
+    if isinstance(details, RequestDetails):
+        return _request_sentence(entry.code, details, time_text)
     reason = f": {details.reason}" if details.reason else ""
     words = f"{_status_words(details)}{reason}"
     explain = _EXPLANATIONS.get(entry.code)
+    if isinstance(entry.code, Decision) and entry.code.holds_back:
+        return f"{words}; no mail: {_held_words(entry.code, details, time_text)}"
     if explain is None:
         return words
     return f"{words}; {explain(details, _notified(details, entry.at, time_text))}"
@@ -358,6 +406,26 @@ def _status_words(details: JobDetails) -> str:
     if details.status.is_failure:
         return f"{details.status} (consecutive failures: {details.failures})"
     return "OK" if details.status is Status.OK else str(details.status)
+
+
+def _held_words(code: Decision, details: JobDetails, time_text: TimeText) -> str:
+    """Return what holds alerts back: ``muted by ann until 14:00``."""
+    if code is Decision.ACKNOWLEDGED:
+        by = f" by {details.held_by}" if details.held_by else ""
+        return f"acknowledged{by}, until it is over or gets worse"
+    if code is Decision.MAINTENANCE:
+        words = f"in the maintenance window {details.held_by}".rstrip()
+    else:
+        words = f"muted by {details.held_by}" if details.held_by else "muted"
+    until = details.held_until
+    return f"{words} until {time_text(until)}" if until else words
+
+
+def _first_alert(details: JobDetails, _notified: str) -> str:
+    words = f"first alert; policy: {policy_words(details.policy)}"
+    if details.held_before is None:
+        return words
+    return f"{words}; until now it was {_WORDS[details.held_before]}"
 
 
 def _notified(details: JobDetails, now: datetime, time_text: TimeText) -> str:
@@ -386,9 +454,7 @@ _EXPLANATIONS: Mapping[Decision | Event, Callable[[JobDetails, str], str]] = {
         "no mail yet: the first alert comes after "
         f"{failures_words(details.policy.failures)}"
     ),
-    Decision.FIRST_ALERT: lambda details, notified: (
-        f"first alert; policy: {policy_words(details.policy)}"
-    ),
+    Decision.FIRST_ALERT: _first_alert,
     Decision.REMINDER: lambda details, notified: (
         f"reminder: {notified}; policy: {policy_words(details.policy)}"
     ),
@@ -468,6 +534,20 @@ def _state_sentence(
     at = details.unseen_since
     since = f" since {time_text(at)}" if at else ""
     return f"no run met this job{since}; its record is removed"
+
+
+def _request_sentence(
+    code: Decision | Event, details: RequestDetails, time_text: TimeText
+) -> str:
+    if code is Event.MUTE and details.until is not None:
+        words = f"muted until {time_text(details.until)}"
+    elif code is Event.ACKNOWLEDGE:
+        words = "acknowledged"
+    else:
+        words = "unmuted"
+    by = f" by {details.who}" if details.who else ""
+    why = f": {details.why}" if details.why else ""
+    return f"{words}{by} ({details.jobs}){why}"
 
 
 def _queued_mails(details: StateDetails) -> str:

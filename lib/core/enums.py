@@ -84,11 +84,22 @@ class Decision(enum.StrEnum):
     QUIET_RECOVERY = "quiet_recovery"
     #: A warning, and no mail says so: ``notify_warnings = no``.
     QUIET_WARNING = "quiet_warning"
+    #: An alert is held back: somebody muted the job.
+    MUTED = "muted"
+    #: Somebody knows of the failure: no reminder, unless it gets worse.
+    ACKNOWLEDGED = "acknowledged"
+    #: An alert is held back by a maintenance window.
+    MAINTENANCE = "maintenance"
 
     @property
     def notifies(self) -> bool:
         """Return whether a message is due."""
         return self in (Decision.FIRST_ALERT, Decision.REMINDER, Decision.RECOVERY)
+
+    @property
+    def holds_back(self) -> bool:
+        """Return whether an alert is held back on somebody's order."""
+        return self in (Decision.MUTED, Decision.ACKNOWLEDGED, Decision.MAINTENANCE)
 
 
 class Health(enum.StrEnum):

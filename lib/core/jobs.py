@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -94,6 +95,11 @@ class JobKey(NamedTuple):
     def is_about_checker(self) -> bool:
         """Return whether it is about Checker itself, its mail and peers included."""
         return self.file in (_CHECKER, EMAIL_CHECKER, PEER_CHECKER)
+
+
+def is_named(pattern: str, key: JobKey, name: str) -> bool:
+    """Return whether a job is meant by its name, file or key, or by a shell pattern."""
+    return pattern in (name, key.file, str(key)) or fnmatchcase(name, pattern)
 
 
 #: The key of Checker's own record, which holds Checker's own messages.
@@ -199,6 +205,7 @@ class CatalogEntry(Stored, frozen=True):
     judged: bool = False
     #: False: it is not run.
     enabled: bool = True
+    tags: tuple[str, ...] = ()
 
 
 class FileScan(Stored, frozen=True):

@@ -58,6 +58,17 @@ REASON_LENGTH = 1000
 #: How many round-trip mails a record keeps; only the last one is in use.
 MAX_ROUND_TRIPS = 3
 
+#: The alerts that a mute and the like hold back, and what lasts with them: when they
+#: end, whoever was notified before learns that the job is failing still.
+_HELD_BACK = frozenset(
+    {
+        Decision.FIRST_ALERT,
+        Decision.REMINDER,
+        Decision.TOO_SOON,
+        Decision.ALREADY_NOTIFIED,
+    }
+)
+
 #: Kinds that say that a job is failing, or a warning.
 _ALERTS = frozenset({MessageKind.ALERT, MessageKind.REMINDER})
 
@@ -99,9 +110,33 @@ def status_after(record: Record, status: Status, policy: Policy) -> Status:
 
 
 def decide(
+    record: Record,
+    result: CheckResult,
+    policy: Policy,
+    now: datetime,
+    held: Decision | None = None,
+) -> Decision:
+    """Return whether and how to notify about a result, given what was sent before.
+
+    ``held`` is why alerts of the job are held back now, if they are.
+    """
+    decision = _decide(record, result, policy, now)
+    if decision not in _HELD_BACK:
+        return decision
+    known = record.acknowledged
+    if held is None and known is not None and known.covers(result.status):
+        held = Decision.ACKNOWLEDGED
+    if held is not None:
+        return held
+    # What was held back is over, and the failure is not.
+    if record.held is not None and result.status.is_failure:
+        return Decision.FIRST_ALERT
+    return decision
+
+
+def _decide(
     record: Record, result: CheckResult, policy: Policy, now: datetime
 ) -> Decision:
-    """Return whether and how to notify about a result, given what was sent before."""
     if result.status is Status.PENDING:
         return Decision.PENDING
     if result.status.is_failure:
@@ -158,7 +193,7 @@ def _with_result(recent: str, rule: FailureRule, *, is_failure: bool) -> str:
 def _decide_warning(record: Record, policy: Policy) -> Decision:
     if _notified_of_failure(record):
         # Where no mail says that the failure is over, this is the first of the warning.
-        says_so = _notifies_recovery(policy) or policy.notifies_warnings
+        says_so = _notifies_recovery(record, policy) or policy.notifies_warnings
         return Decision.RECOVERY if says_so else Decision.QUIET_RECOVERY
     if not policy.notifies_warnings:
         return Decision.QUIET_WARNING
@@ -172,7 +207,7 @@ def _decide_ok(record: Record, policy: Policy) -> Decision:
     if record.notified_status is Status.WARNING:
         says_so = policy.notifies_warnings
     else:
-        says_so = record.notified_at is not None and _notifies_recovery(policy)
+        says_so = record.notified_at is not None and _notifies_recovery(record, policy)
     return Decision.RECOVERY if says_so else Decision.QUIET_RECOVERY
 
 
@@ -183,9 +218,11 @@ def _notified_of_failure(record: Record) -> bool:
     )
 
 
-def _notifies_recovery(policy: Policy) -> bool:
+def _notifies_recovery(record: Record, policy: Policy) -> bool:
     on_change = policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE
-    return on_change or policy.notifies_recovery
+    # Where reminders are held back, that none comes does not say that it is over.
+    is_held = record.held is not None
+    return on_change or policy.notifies_recovery or is_held
 
 
 def is_for_hooks(record: Record, result: CheckResult) -> bool:
@@ -235,6 +272,7 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
         return _fresh(updated)
     if result.status is Status.WARNING:
         updated = _with_warning(updated, result, now)
+        updated = _with_held(updated, report)
         if decision is Decision.RECOVERY:
             # They are notified of the warning too, and get its end.
             return replace(updated, notified_status=Status.WARNING)
@@ -242,6 +280,7 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
             return _without_notified(updated)
     else:
         updated = _with_failure(updated, result, now)
+        updated = _with_held(updated, report)
     return _notified(updated, report, now) if decision.notifies else updated
 
 
@@ -290,6 +329,17 @@ def _with_warning(record: Record, result: CheckResult, now: datetime) -> Record:
         warnings=record.warnings + 1,
         warning_since=record.warning_since or now,
         last_reason=result.reason[:REASON_LENGTH],
+    )
+
+
+def _with_held(record: Record, report: JobReport) -> Record:
+    """Return the record with why its alerts are held back, if they are."""
+    decision, known = report.decision, record.acknowledged
+    lasts = known is not None and known.covers(report.result.status)
+    return replace(
+        record,
+        held=decision if decision.holds_back else None,
+        acknowledged=known if lasts else None,
     )
 
 

@@ -13,9 +13,34 @@ import msgspec
 from msgspec.structs import replace
 
 from lib.core.encoding import Count, Moment, Stored, check_depth, check_moments
-from lib.core.enums import DeliveryResult, JobFrequency, Status
+from lib.core.enums import Decision, DeliveryResult, JobFrequency, Status
 from lib.core.jobs import Job, JobKey, file_stem
 from lib.core.messages import DeferredMessage, Message, RoundTripDelivery
+
+
+class Acknowledgement(Stored, frozen=True):
+    """Somebody knows of a failure or a warning: ``-m ack``."""
+
+    #: What it was then.
+    status: Status
+    at: Moment
+    who: str = ""
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if it holds what nothing of ours writes."""
+        check_moments(self.at)
+
+    def covers(self, status: Status) -> bool:
+        """Return whether this status is what they know of, or no worse."""
+        return status in _NO_WORSE.get(self.status, ())
+
+
+_NO_WORSE: Mapping[Status, Collection[Status]] = {
+    Status.WARNING: (Status.WARNING,),
+    Status.UNKNOWN: (Status.UNKNOWN,),
+    Status.FAILING: (Status.FAILING, Status.UNKNOWN),
+}
 
 
 class Record(Stored, frozen=True, eq=False):
@@ -55,6 +80,10 @@ class Record(Stored, frozen=True, eq=False):
     unseen_since: Moment | None = None
     #: Its last round-trip mails that are no longer queued.
     round_trips: tuple[RoundTripDelivery, ...] = ()
+    #: Why the alerts of its last result were held back; None: they were not.
+    held: Decision | None = None
+    #: None: nobody has acknowledged what is wrong.
+    acknowledged: Acknowledgement | None = None
     #: If two files hold this record, the one with the higher number is valid.
     revision: Count = 0
 

@@ -190,17 +190,25 @@ def _epoch_minute(moment: datetime) -> int:
 # Cached, since thousands of jobs may have the same expression.
 @lru_cache(maxsize=256)
 def _is_cron_due(schedule: str, due: Due) -> bool:
+    moment = next_after(schedule, due.since, due.zone)
+    return moment is not None and moment <= due.now
+
+
+def next_after(schedule: str, moment: datetime, zone: tzinfo | None) -> datetime | None:
+    """Return the first time of a cron expression after the minute of ``moment``.
+
+    In UTC.  None: it has none in the next 50 years.
+    """
     from cronsim import CronSim
 
-    last = due.since.replace(second=0, microsecond=0)
-    start = in_zone(last, due.zone or _MACHINE)
-    for local in CronSim(schedule, start):
+    last = moment.replace(second=0, microsecond=0)
+    for local in CronSim(schedule, in_zone(last, zone or _MACHINE)):
         # Within one zone datetimes are compared without their offset.
-        moment = in_zone(local, UTC)
+        found = in_zone(local, UTC)
         # In the hour that is repeated in autumn, CronSim begins with the first one.
-        if moment > last:
-            return moment <= due.now
-    return False
+        if found > last:
+            return found
+    return None
 
 
 class _MachineZone(tzinfo):

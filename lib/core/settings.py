@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import tzinfo
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,6 +12,9 @@ from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
 from lib.core.jobs import JobFile
 from lib.core.secret import Secret, Secrets
+
+if TYPE_CHECKING:
+    from lib.core.silences import Window
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -163,6 +167,8 @@ class Settings(msgspec.Struct, frozen=True):
     peers: Peers = Peers()
     status: AnswerEndpoint = AnswerEndpoint()
     summary: SummaryTimes = SummaryTimes()
+    #: ``[maintenance NAME]``.
+    maintenance: tuple[Window, ...] = ()
     #: Problems that do not stop a run, and warnings.
     problems: tuple[Problem, ...] = ()
     #: The text of all sections, which workers type.

@@ -29,11 +29,13 @@ from lib.runner.manager import LostJob, WorkerManager
 from lib.storage.auditlog import AuditLog
 from lib.storage.lost import RUN
 from lib.storage.session import StoreSession
-from lib.storage.store import BUNDLES, Remembered, State, last_runs
+from lib.storage.store import BUNDLES, INBOX, Remembered, State, last_runs
 from lib.workers.worker import Order
 
 if TYPE_CHECKING:
     from lib.alerting.dispatcher import Dispatcher
+    from lib.core.silences import Silences
+    from lib.runner.requests import Taken
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     #: How long each check took, if there are summaries.
     timings: list[Timing] | None = None
     has_summarized: bool = False
+    #: What people asked for, applied; None: nothing, and nothing is silent.
+    requests: Taken | None = None
     #: Whether orphans of job code become children of this process.
     adopts: bool = False
     #: None until there is something to send.
@@ -133,6 +137,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         session = StoreSession(state, remembered, unclaimed or (), began_at)
         none: tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]] = ({}, {})
         catalog, scans = read(state.load_catalog_and_scans, none)
+        requests = _requests(settings, session, catalog, began_at)
         due = schedule.due_in(ordered, last_runs(before), began_at, settings.zone)
         skips, skipped_at = state.take_skips(before.skipped_at)
         return cls(
@@ -157,7 +162,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             catalog=catalog,
             scans_before=scans,
             workers=WorkerManager(
-                settings.ini, _order(settings, session, due, state, now)
+                settings.ini, _order(settings, session, due, state, now, requests)
             ),
             old_statefile=(
                 before.old_statefile
@@ -167,7 +172,13 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             has_bundles=_has_files(settings.state / BUNDLES),
             queued_before=_queued(session) if settings.mail.holds else frozenset(),
             timings=_timings(settings),
+            requests=requests,
         )
+
+    @property
+    def silences(self) -> Silences | None:
+        """Return what holds alerts back; None: nothing does."""
+        return self.requests.silences if self.requests is not None else None
 
     @property
     def is_frozen(self) -> bool:
@@ -204,12 +215,32 @@ def _timings(settings: Settings) -> list[Timing] | None:
     return [] if is_on else None
 
 
+def _requests(
+    settings: Settings,
+    session: StoreSession,
+    catalog: Mapping[JobKey, CatalogEntry],
+    now: datetime,
+) -> Taken | None:
+    """Return what the requests come to, their acknowledgements kept in the session."""
+    notes = session.notes
+    is_silent = notes.mutes or notes.applied or settings.maintenance
+    if not (is_silent or _has_files(settings.state / INBOX)):
+        return None
+    from lib.runner import requests
+
+    taken = requests.take(settings, notes, catalog, session.records, now)
+    for record in taken.records:
+        session.keep(record)
+    return taken
+
+
 def _order(
     settings: Settings,
     session: StoreSession,
     due: Due,
     state: State,
     now: Callable[[], datetime],
+    requests: Taken | None,
 ) -> Order:
     return Order(
         due=due,
@@ -221,6 +252,7 @@ def _order(
         zone=settings.zone,
         # Messages of hooks could not be saved.
         notifies=not state.writer.frozen,
+        silences=requests.silences if requests is not None else None,
         now=now,
     )
 

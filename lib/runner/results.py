@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -27,6 +28,9 @@ from lib.runner.context import RunContext
 from lib.runner.manager import Event, JobsMet, LostJob
 from lib.runner.selection import note_loaded
 from lib.storage.codec import as_part
+
+if TYPE_CHECKING:
+    from lib.core.silences import Held
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +53,9 @@ def take(ctx: RunContext, event: Event) -> None:
 
 def judge(ctx: RunContext, job: Job, result: CheckResult) -> None:
     """Decide about a result that no worker reported, and keep it."""
-    record = ctx.session.record_of(job)
-    decision = policy.decide(record, result, job.policy, ctx.now())
+    record, now = ctx.session.record_of(job), ctx.now()
+    held = ctx.silences.code(job, now) if ctx.silences is not None else None
+    decision = policy.decide(record, result, job.policy, now, held)
     keep(ctx, JobReport(job, result, decision, default_mail=decision.notifies))
 
 
@@ -72,7 +77,8 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     after = policy.advance(before, report, now)
     ctx.met[job.key] = job
     ctx.session.keep(after)
-    ctx.audit_log.note(decisions.judged(report, before, after, now))
+    held = _held(ctx, report, after, now)
+    ctx.audit_log.note(decisions.judged(report, before, after, now, held))
     if job.is_own and report.decision is Decision.OK:
         return
     ctx.judged[job.key] = report.result.status
@@ -84,6 +90,19 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     words = decisions.words(report.result.status, report.decision)
     reason = first_line(report.result.reason)
     logger.info("%s: %s", job.name, f"{words}: {reason}" if reason else words)
+
+
+def _held(
+    ctx: RunContext, report: JobReport, after: Record, now: datetime
+) -> Held | None:
+    """Return what holds the alerts of a job back, if that is the decision."""
+    if not report.decision.holds_back:
+        return None
+    from lib.core.silences import Silences
+
+    job = report.job
+    silences = ctx.silences or Silences()
+    return silences.holding_record(after, job.name, job.tags, now)
 
 
 def _messages(
@@ -185,6 +204,7 @@ def catalog_of(ctx: RunContext) -> dict[JobKey, CatalogEntry]:
             job.contact,
             judged=key in ctx.judged or (key in before and before[key].judged),
             enabled=job.enabled,
+            tags=job.tags,
         )
         for key, job in ctx.met.items()
         if not job.is_own

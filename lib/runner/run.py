@@ -120,6 +120,11 @@ def begin(ctx: RunContext) -> None:
     ctx.audit_log.note(decisions.lost(OWN_KEY, lost, ctx.now()))
     read_again = ctx.session.keep_read_again()
     ctx.audit_log.note(decisions.read_again(read_again, ctx.now()))
+    if ctx.requests is not None:
+        from lib.runner import requests
+
+        requests.finish(ctx.requests, ctx.session, ctx.state, ctx.now())
+        ctx.audit_log.note(ctx.requests.entries)
     # This also proves that state can be written, before anything is sent.
     ctx.state.save_run(ctx.run)
     if ctx.missed:

@@ -29,6 +29,7 @@ from lib.core.records import Record
 from lib.core.schedule import Due, is_due
 
 if TYPE_CHECKING:
+    from lib.core.silences import Silences
     from lib.runner.context import RunContext
 
 #: An hourly run loads every file; this is for when that run is missed.
@@ -52,6 +53,7 @@ def why_load(
     records: Iterable[Record],
     due: Due,
     now: datetime,
+    silences: Silences | None = None,
 ) -> str:
     """Return why a file has to be loaded in this run; nothing if it need not be.
 
@@ -75,9 +77,23 @@ def why_load(
             return "the file itself was in trouble"
         if record.pending:
             return "a job of it is under way"
+        if record.held is not None and _has_ended(record, jobs, silences, now):
+            return "alerts of a job of it are held back no longer"
         if (record.key in jobs) is (record.unseen_since is not None):
             return "it is not sure which of its jobs there are"
     return ""
+
+
+def _has_ended(
+    record: Record,
+    jobs: Mapping[JobKey, CatalogEntry],
+    silences: Silences | None,
+    now: datetime,
+) -> bool:
+    from lib.core.silences import has_ended
+
+    tags = jobs[record.key].tags if record.key in jobs else ()
+    return has_ended(record, record.name, tags, silences, now)
 
 
 def to_note(before: FileScan | None, mark: str, now: datetime) -> FileScan:
@@ -165,7 +181,16 @@ def files_to_load(ctx: RunContext) -> list[JobFile]:
         if (
             all_of_them
             or before is None
-            or why_load(file, mark, before, jobs, records, ctx.due, ctx.began_at)
+            or why_load(
+                file,
+                mark,
+                before,
+                jobs,
+                records,
+                ctx.due,
+                ctx.began_at,
+                ctx.silences,
+            )
         ):
             files.append(file)
             continue
@@ -202,4 +227,13 @@ def note_loaded(ctx: RunContext, jobs: Iterable[Job], *, has_warnings: bool) -> 
 
 
 def _job_of(key: JobKey, entry: CatalogEntry) -> Job:
-    return Job(key, entry.name, entry.file, entry.schedule, entry.policy, entry.contact)
+    return Job(
+        key,
+        entry.name,
+        entry.file,
+        entry.schedule,
+        entry.policy,
+        entry.contact,
+        enabled=entry.enabled,
+        tags=entry.tags,
+    )

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -29,6 +29,9 @@ from lib.storage.lost import (
     with_all_noted,
 )
 from lib.storage.store import Remembered, State
+
+if TYPE_CHECKING:
+    from lib.core.silences import Mute
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +54,10 @@ class Notes(Stored, frozen=True):
     unclaimed_since: Moment | None = None
     #: The summaries so far: the number of each is durable in one step with its mail.
     summaries: tuple[SummarySeries, ...] = ()
+    #: The mutes in force, as ``lib/core/silences.py`` has them.
+    mutes: tuple[dict[str, Any], ...] = ()
+    #: The ids of the requests that were applied and may be there still.
+    applied: tuple[str, ...] = ()
 
 
 def notes_of(own: Record) -> Notes:
@@ -60,6 +67,19 @@ def notes_of(own: Record) -> Notes:
     except ValueError as error:
         logger.warning("the record of Checker's own cannot be used: %s", error)
         return Notes()
+
+
+def mutes_of(notes: Notes) -> tuple[Mute, ...]:
+    """Return the mutes that are noted; one that cannot be used is left out."""
+    from lib.core.silences import Mute
+
+    mutes = []
+    for plain in notes.mutes:
+        try:
+            mutes.append(encoding.convert(plain, Mute))
+        except ValueError as error:
+            logger.error("a mute that is noted cannot be used, and is over: %s", error)
+    return tuple(mutes)
 
 
 def with_notes(own: Record, notes: Notes) -> Record:
@@ -225,6 +245,19 @@ class StoreSession:
         """
         if new or those != self._notes.summaries:
             self._note(replace(self._notes, summaries=those), *new)
+
+    @property
+    def notes(self) -> Notes:
+        """Return what is noted in the record of Checker's own."""
+        return self._notes
+
+    def keep_requests(
+        self, mutes: tuple[dict[str, Any], ...], applied: tuple[str, ...]
+    ) -> None:
+        """Remember the mutes in force, and which requests they come from."""
+        notes = replace(self._notes, mutes=mutes, applied=applied)
+        if notes != self._notes:
+            self._note(notes)
 
     # What is lost.
 

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 CATALOG = "catalog"
 #: The folder of the bundles, of which lib/alerting/store.py has the contents.
 BUNDLES = "bundles"
+#: The folder of the requests, which ``lib/storage/inbox.py`` writes and reads.
+INBOX = "inbox"
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -242,6 +244,10 @@ class State:
         """
         self._quarantine.put([self._path(stem) for stem in stems], now)
 
+    def put_away(self, paths: Iterable[Path], now: datetime) -> None:
+        """Move files that are no requests to quarantine; what cannot be moved stays."""
+        self._quarantine.put(paths, now)
+
     def with_read_again(self, found: Remembered, now: datetime) -> Remembered:
         """Return what is remembered with what can be read by now, and could not before.
 
@@ -366,6 +372,7 @@ def _shared(text: str, entry: CatalogEntry) -> tuple[JobKey, CatalogEntry]:
         schedule=same(entry.schedule),
         policy=same(entry.policy),
         contact=same(entry.contact),
+        tags=same(entry.tags),
     )
 
 

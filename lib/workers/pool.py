@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
@@ -32,6 +32,10 @@ from lib.workers import execute, protocol
 from lib.workers.execute import HookResult
 from lib.workers.output import KeptOutput, OutputCapture
 
+if TYPE_CHECKING:
+    from lib.core.jobs import Job
+    from lib.core.silences import Silences
+
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What applies to all tasks of a worker."""
@@ -39,8 +43,16 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Secrets = Secrets()
     notifies: bool = True
     hook_timeout_s: float = 10.0
+    #: What holds alerts back; None: nothing does.
+    silences: Silences | None = None
     #: The clock of the run.
     now: Callable[[], datetime]
+
+    def held(self, job: Job, result: CheckResult, now: datetime) -> Decision | None:
+        """Return why the alerts of a job are held back; None if they are not."""
+        if self.silences is None or result.status is Status.OK:
+            return None
+        return self.silences.code(job, now)
 
 
 class Stage(enum.Enum):
@@ -219,7 +231,8 @@ class TaskPool:
         Return None if the hook took too long, since the main thread has reported it.
         """
         job, now = task.loaded.job, self._rules.now()
-        decision = decide(task.record, result, job.policy, now)
+        held = self._rules.held(job, result, now)
+        decision = decide(task.record, result, job.policy, now, held)
         task.result, task.decision = result, decision
         hook = HookResult()
         if decision.notifies and self._rules.notifies:

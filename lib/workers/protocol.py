@@ -171,6 +171,7 @@ def _shared(job: Job) -> Job:
         schedule=same(job.schedule),
         policy=same(job.policy),
         contact=same(job.contact),
+        tags=same(job.tags),
     )
 
 

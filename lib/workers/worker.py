@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from lib.core.ini import IniFile
-from lib.core.jobs import JobFile, JobKey, KindInfo
+from lib.core.jobs import Job, JobFile, JobKey, KindInfo
 from lib.core.records import KnownRecords, Record
 from lib.core.schedule import Due, is_due
 from lib.core.secret import Secrets
@@ -28,6 +28,7 @@ from lib.system.process import MAX_PRINTED, Emit
 from lib.workers import protocol
 
 if TYPE_CHECKING:
+    from lib.core.silences import Silences
     from lib.plugins.discover import Discovered, LoadedJob
     from lib.workers.output import OutputCapture
 
@@ -56,6 +57,8 @@ class Order(msgspec.Struct, frozen=True):
     mail: Mail | None = None
     #: For the times in their mails.
     zone: tzinfo | None = None
+    #: What holds alerts back; None: nothing does.
+    silences: Silences | None = None
     #: The run's clock, which decides what is due; job code uses the machine's clock.
     now: Callable[[], datetime] = utc_now
 
@@ -105,6 +108,7 @@ def work(
         secrets=order.secrets,
         notifies=order.notifies,
         hook_timeout_s=order.hook_timeout_s,
+        silences=order.silences,
         now=order.now,
     )
     pool = TaskPool(
@@ -172,7 +176,15 @@ def _is_wanted(loaded: LoadedJob, record: Record, order: Order) -> bool:
     # A job that cannot run is failing in every run, whatever its schedule.
     if loaded.problem or record.pending:
         return True
+    if record.held is not None and _is_held_no_longer(loaded.job, record, order):
+        return True
     return is_due(loaded.job.schedule, loaded.job.key, order.due)
+
+
+def _is_held_no_longer(job: Job, record: Record, order: Order) -> bool:
+    from lib.core.silences import has_ended
+
+    return has_ended(record, job.name, job.tags, order.silences, order.due.now)
 
 
 #: The supervisor's handlers.  Kept, since freeing them would close descriptors whose

@@ -9,7 +9,15 @@ import pytest
 from msgspec.structs import replace
 
 from lib.core import decisions
-from lib.core.decisions import DETAILS, Entry, Event, JobDetails, People, sentence
+from lib.core.decisions import (
+    DETAILS,
+    Entry,
+    Event,
+    JobDetails,
+    People,
+    RequestDetails,
+    sentence,
+)
 from lib.core.enums import (
     Decision,
     DeliveryResult,
@@ -23,6 +31,7 @@ from lib.core.messages import Message
 from lib.core.policy import advance, decide
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
+from lib.core.silences import Held
 from lib.core.text import mail_time
 from lib.storage.auditlog import as_line, from_line
 
@@ -60,16 +69,21 @@ def read_back(one):
     return sentence(from_line(as_line(one)), in_utc)
 
 
-def story(policy, outcomes, *, mail_leaves=True):
-    """Return the texts of what is decided when a job finds these, minute by minute."""
+def story(policy, outcomes, *, mail_leaves=True, held=None):
+    """Return the texts of what is decided when a job finds these, minute by minute.
+
+    ``held`` is what holds alerts back until the result before the last.
+    """
     job = Job(KEY, NAME, "DiskSpace.py", JobFrequency.MINUTE, policy, OPS)
     record, now, notified = Record(KEY), NOON, []
-    for result in outcomes:
-        decision = decide(record, result, policy, now)
+    for number, result in enumerate(outcomes, 3):
+        holding = held if number <= len(outcomes) else None
+        code = holding.code if holding else None
+        decision = decide(record, result, policy, now, code)
         messages = (mail(),) if decision.notifies else ()
         report = JobReport(job, result, decision, messages)
         after = advance(record, report, now)
-        found = decisions.judged(report, record, after, now)
+        found = decisions.judged(report, record, after, now, holding)
         notified.append([read_back(one) for one in found])
         record, now = after, now + timedelta(minutes=1)
         if mail_leaves:
@@ -147,6 +161,35 @@ def test_a_warning_says_so_and_why_nobody_hears_of_it(approved):
 
 def test_a_recovery_that_needs_more_results_says_how_many(approved):
     approved(story(Policy(recoveries=3), [FULL, OK, OK, OK]))
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        Held(Decision.MUTED, "ann", NOON + timedelta(hours=1)),
+        Held(Decision.MUTED, "", NOON + timedelta(hours=1)),
+        Held(Decision.MAINTENANCE, "night", NOON + timedelta(hours=1)),
+        Held(Decision.ACKNOWLEDGED, "ann"),
+    ],
+    ids=("muted", "muted by nobody", "maintenance", "acknowledged"),
+)
+def test_what_is_held_back_says_by_whom_and_until_when(held, approved):
+    approved(story(ON_CHANGE, [FULL, FULL, FULL, OK], held=held))
+
+
+def test_what_somebody_asked_for_is_said(approved):
+    hour = NOON + timedelta(hours=1)
+    asked = {
+        Event.MUTE: RequestDetails("http *, tag web", "ann", "deploy", hour),
+        Event.UNMUTE: RequestDetails("http shop", "ann"),
+        Event.ACKNOWLEDGE: RequestDetails("http shop", "", "disk is on its way"),
+    }
+    approved(
+        [
+            read_back(decisions.requested(event, KEY, NAME, details, NOON))
+            for event, details in asked.items()
+        ]
+    )
 
 
 @pytest.mark.parametrize(
