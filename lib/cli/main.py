@@ -68,8 +68,10 @@ def _carry_out(arguments: list[str], here: str) -> int:
             become_owner(args, arguments)
         return function_of(MODES[args.mode])(args)
     except SettingsError as error:
+        # The others are news of -m validate.
         for problem in error.problems:
-            print(f"checker: {problem}", file=sys.stderr)
+            if problem.fatal:
+                print(f"checker: {problem}", file=sys.stderr)
         return TROUBLE
     except StateError as error:
         print(f"checker: {error}", file=sys.stderr)

@@ -76,6 +76,10 @@ A wrong target is a failing job of its name, and everything else runs. A wrong v
 `[general]` or `[email]`, or a settings file that cannot be read or that others may
 write, stops every run; each problem is then one line on standard error, and the exit
 code is 1.
+
+`-m validate` also warns of what is hardly meant so: a `warn_` threshold behind
+its `fail_` one, `{host}` without `hosts`, a template that no section uses. It tries the
+secrets of targets, and shows the problems of targets even if something stops every run.
 """
 
 #: What is said of a section above its table.
@@ -117,7 +121,8 @@ _LAYOUT = """\
 An option counts in this order: the section itself, the templates that it uses (the
 first that is named wins), `[defaults KIND]`, `[defaults]`, and the kind's own default.
 `[template NAME]` and `[defaults KIND]` may have every option of the kind. A template
-may `use` others.
+may `use` others. A wrong option of `[defaults KIND]` is one failing job of that name,
+and no target takes it.
 
 ```ini
 [defaults http]
@@ -138,7 +143,8 @@ timeout = 20
 
 This makes two jobs, `http shop/www1.example.com` and `http shop/www2.example.com`; the
 last section says what differs for one host. `checker.py -m show 'http shop/*'` prints
-each as it counts, and where each value comes from.
+each as it counts, and where each value comes from. In a section with hosts, `was = OLD`
+stands for `OLD/host`.
 """
 _JOB = """\
 ## [job NAME]

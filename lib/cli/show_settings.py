@@ -135,7 +135,14 @@ def _rows_of_target(
 ) -> Iterator[dict[str, str]]:
     """Yield the rows of a target."""
     yield from _given(target.title, target.options, table)
-    yield from _by_default(ini, target.options, table, "default of the kind")
+    of_kind = {
+        name: option
+        for name, option in table.items()
+        if name not in POLICY_OPTIONS or option != POLICY_OPTIONS[name]
+    }
+    yield from _by_default(ini, target.options, of_kind, "default of the kind")
+    others = {name: table[name] for name in table if name not in of_kind}
+    yield from _by_default(ini, target.options, others, "default")
 
 
 def _given(

@@ -86,31 +86,46 @@ def _say_unmatched(patterns: Iterable[str], names: Sequence[str]) -> None:
 
 
 def validate(args: argparse.Namespace) -> int:
-    from lib.config.ini import in_order
+    from lib.config.advice import advice
+    from lib.config.ini import in_order, read_ini
     from lib.config.load import SettingsError
-    from lib.report import table
-    from lib.report.rows import PROBLEM_COLUMNS, problem_rows
     from lib.runner import adhoc
 
-    problems: tuple[Problem, ...]
     try:
-        settings: Settings | None = settings_of(args, with_password=True)
+        settings = settings_of(args, with_password=True)
     except SettingsError as error:
-        settings, problems = None, error.problems
-    if settings is not None:
-        loaded = adhoc.meet(settings)
-        sections = (*settings.problems, *loaded.problems)
-        in_files = in_order(sections, settings.ini.names)
-        problems = (*in_files, *adhoc.problems_of(settings, loaded))
-        problems = tuple(problem for problem in problems if not problem.note)
+        problems = error.problems
+        if error.settings is not None:
+            # Nothing runs, but the targets can be looked at.
+            loaded = adhoc.meet(error.settings)
+            problems = in_order((*problems, *loaded.problems), error.settings.ini.names)
+        _show_problems(args, problems)
+        return TROUBLE
+    loaded = adhoc.meet(settings, advises=True)
+    # Read again, because the sections that are wrong were taken out.
+    content = read_ini(settings.path).ini
+    sections = (
+        *settings.problems,
+        *loaded.problems,
+        *advice(content, [kind.kind for kind in loaded.kinds]),
+    )
+    in_files = in_order(sections, settings.ini.names)
+    problems = (*in_files, *adhoc.problems_of(settings, loaded))
+    problems = tuple(problem for problem in problems if not problem.note)
     if problems or args.json:
-        rows = problem_rows(problems)
-        table.show(PROBLEM_COLUMNS, rows, as_json=args.json, out=sys.stdout)
-    elif settings is not None:
+        _show_problems(args, problems)
+    else:
         print(f"{settings.path}: nothing is wrong; {len(loaded.jobs)} jobs")
-    if settings is not None:
-        say_more(args, settings, ())
+    say_more(args, settings, ())
     return TROUBLE if problems else OK
+
+
+def _show_problems(args: argparse.Namespace, problems: Iterable[Problem]) -> None:
+    from lib.report import table
+    from lib.report.rows import PROBLEM_COLUMNS, each_once, problem_rows
+
+    rows = problem_rows(problems if args.json else each_once(problems))
+    table.show(PROBLEM_COLUMNS, rows, as_json=args.json, out=sys.stdout)
 
 
 def testmail(args: argparse.Namespace) -> int:

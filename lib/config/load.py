@@ -43,9 +43,14 @@ OLDER_LISTEN = ("0.0.0.0", 5000)
 class SettingsError(Exception):
     """The settings cannot be used; ``problems`` lists every problem."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__(problems)
+    def __init__(
+        self, problems: tuple[Problem, ...], settings: Settings | None = None
+    ) -> None:
+        super().__init__(problems, settings)
         self.problems = problems
+        #: What is known of the settings nevertheless, to look at the targets; None if
+        #: that is nothing.  No run may use them.
+        self.settings = settings
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
@@ -81,8 +86,11 @@ def load_settings(
             )
         ) from error
     ini, folder = content.ini, path.parent
-    problems = [*content.problems, *file_problems(ini)]
-    tables = _read_tables(ini, problems)
+    unsafe = list(file_problems(ini))
+    problems = [*content.problems, *unsafe]
+    # No command is started that somebody else may have written there.
+    with_password = with_password and not unsafe
+    tables = _read_tables(ini, problems, with_keys=not unsafe)
     general = tables["general"]
     job_files, wrong = _find_jobs(folder, general, jobs, base)
     jobs_line = "" if jobs else ini.where("general", "jobs")
@@ -104,15 +112,15 @@ def load_settings(
 
         problems += JobSections(ini).problems()
     ordered = _for_people(in_order(problems, ini.names), secrets)
-    if any(problem.fatal for problem in ordered):
-        raise SettingsError(ordered)
     state = state or _beside(folder, general.get("state") or str(base / "state"))
     logfile = _beside(folder, general.get("logfile") or str(state / "checker.log"))
     statefile = general.get("statefile")
-    return Settings(
+    if unsafe:
+        job_files = tuple(file for file in job_files if file.ships)
+    settings = Settings(
         path=path,
-        servername=general["servername"],
-        alertcontact=general["alertcontact"],
+        servername=general.get("servername", ""),
+        alertcontact=general.get("alertcontact", ()),
         logfile=logfile,
         state=state,
         mail=mail,
@@ -132,6 +140,9 @@ def load_settings(
         ini=ini,
         secrets=secrets,
     )
+    if any(problem.fatal for problem in ordered):
+        raise SettingsError(ordered, settings)
+    return settings
 
 
 class FreshSettings:
@@ -186,8 +197,13 @@ def _file_state(path: Path) -> tuple[int, ...]:
     return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
-def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, Any]]:
-    """Return the values of the sections about Checker itself, except [email]."""
+def _read_tables(
+    ini: IniFile, problems: list[Problem], *, with_keys: bool
+) -> dict[str, dict[str, Any]]:
+    """Return the values of the sections about Checker itself, except [email].
+
+    Without ``with_keys`` no peer is there whose key has to be found.
+    """
     values: dict[str, dict[str, Any]] = {}
     tables = {**SECTIONS, "peers": peer_options(ini.options("peers"))}
     written = {new: old for old, new in older.SECTIONS.items() if old in ini}
@@ -211,7 +227,7 @@ def _read_tables(ini: IniFile, problems: list[Problem]) -> dict[str, dict[str, A
     values["peers"], own = without_ourselves(
         values["peers"], servername, values["status"]
     )
-    values["peers"], without_key = find_keys(ini, values["peers"])
+    values["peers"], without_key = find_keys(ini, values["peers"], looks_up=with_keys)
     for name, why in {**own, **without_key}.items():
         problems.append(Problem(f"{name}: {why}", ini.where("peers", name), "peers"))
     if ini.options("peers").keys() - PEERS.keys() and "status" not in ini:

@@ -71,11 +71,12 @@ def peer(value: str) -> tuple[str, str, tuple[str, Secret]]:
 
 
 def find_keys(
-    ini: IniFile, values: Mapping[str, Any]
+    ini: IniFile, values: Mapping[str, Any], *, looks_up: bool = True
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the values of [peers] with each key found, and the errors, by option.
 
-    Workers get the keys that were found in ``ini``; it is not written anywhere.
+    Unless it ``looks_up``, a peer whose key is elsewhere is left out.  Workers get the
+    keys that were found in ``ini``; it is not written anywhere.
     """
     wrong: dict[str, str] = {}
     found = dict(values)
@@ -83,6 +84,9 @@ def find_keys(
         if name in PEERS or value[2][0] == "key":
             continue
         address, contact, (option, source) = value
+        if not looks_up:
+            del found[name]
+            continue
         try:
             key = _key(option, source.reveal(), ini.folder)
         except ValueError as error:

@@ -8,9 +8,10 @@ target for each host.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,46 @@ class LayerError(Exception):
         return Problem(self.text, self.where, title)
 
 
-def target_sections(ini: IniFile, kind: str) -> Iterator[TargetSection]:
+def target_sections(
+    ini: IniFile, kind: str, without: Container[str] = ()
+) -> Iterator[TargetSection]:
     """Yield the targets of a kind, in the order of the settings.
 
-    ``{host}`` in an option is replaced.  A kind with an option ``host`` takes the host
-    itself where the option is not given.
+    ``{host}`` in an option is replaced.  ``without`` are the options of
+    ``[defaults KIND]`` that do not count, because they are wrong.
     """
-    sections = _Sections(ini, kind)
+    sections = _Sections(ini, kind, without)
     for name in sections.titles:
         yield from sections.targets(name)
+
+
+def defaults_section(ini: IniFile, kind: str) -> TargetSection | None:
+    """Return ``[defaults KIND]``, ``{host}`` replaced; None if there is none."""
+    title = f"defaults {kind}"
+    if title not in ini:
+        return None
+    options = {
+        name: _with_host(value, "host") for name, value in ini.options(title).items()
+    }
+    return TargetSection("defaults", kind, ini.where(title), options)
+
+
+def hosts_of_no_section(ini: IniFile, kind: str) -> Iterator[Problem]:
+    """Yield a warning for each ``[KIND NAME/host]`` with a NAME that no section has."""
+    sections = _Sections(ini, kind)
+    with_hosts: dict[str, Mapping[str, str]] = {}
+    for name in sections.titles:
+        with contextlib.suppress(LayerError):
+            with_hosts[name] = sections.hosts_of(name)
+    with_hosts = {name: hosts for name, hosts in with_hosts.items() if hosts}
+    for name, title in sections.titles.items():
+        base, _slash, host = name.rpartition("/")
+        if not base or base in sections.titles:
+            continue
+        hint = nearest(base, with_hosts)
+        if hint or any(host in hosts for hosts in with_hosts.values()):
+            text = f"there is no [{kind} {shown('', base)}] with hosts{hint}"
+            yield Problem(text, ini.where(title), title, warning=True)
 
 
 def typed(
@@ -92,19 +124,21 @@ def typed(
     """
     given = {name: value.raw for name, value in target.options.items()}
     values, wrong = read_options(given, options)
-    problems = []
-    for name, text in wrong.items():
-        value = target.options.get(name)
-        hint = hint_of(value.raw) if value else ""
-        where = value.where if value else target.where
-        problems.append(Problem(text + hint, where, target.title))
-    return values, problems
+    return values, [problem_of(target, name, text) for name, text in wrong.items()]
+
+
+def problem_of(target: TargetSection, option: str, text: str) -> Problem:
+    """Return what is wrong with an option of a target, with its line."""
+    value = target.options.get(option)
+    if value is None:
+        return Problem(text, target.where, target.title)
+    return Problem(text + hint_of(value.raw), value.where, target.title)
 
 
 class _Sections:
     """The sections of a kind, by the names of their targets."""
 
-    def __init__(self, ini: IniFile, kind: str) -> None:
+    def __init__(self, ini: IniFile, kind: str, without: Container[str] = ()) -> None:
         self.ini = ini
         self.kind = kind
         self.titles: dict[str, str] = {}
@@ -112,7 +146,11 @@ class _Sections:
             word, _space, name = title.partition(" ")
             if word == kind and name.strip():
                 self.titles[name.strip()] = title
-        self._defaults = {**_defaults(ini), **ini.options(f"defaults {kind}")}
+        of_kind = ini.options(f"defaults {kind}").items()
+        self._defaults = {
+            **_defaults(ini),
+            **{name: value for name, value in of_kind if name not in without},
+        }
         self._layers = Layers(ini)
         self._hosts: dict[str, Mapping[str, str]] = {}
 
@@ -122,7 +160,7 @@ class _Sections:
         try:
             if self._is_override(name):
                 return
-            hosts = self._hosts_of(name)
+            hosts = self.hosts_of(name)
             own = self._layers.of(self.titles[name])
         except LayerError as error:
             options = {**self._defaults, **self.ini.options(self.titles[name])}
@@ -147,6 +185,9 @@ class _Sections:
         except LayerError as error:
             problem = error.problem(f"{self.kind} {name}")
             return TargetSection(self.kind, name, where, options, host, problem)
+        if "was" in options:
+            # Of a section with hosts it is the NAME of all its targets.
+            options = {**options, "was": _of_each_host(options["was"])}
         merged = {**options, **_without_layout(own)}
         with_host = {
             option: _with_host(value, host) for option, value in merged.items()
@@ -162,7 +203,7 @@ class _Sections:
         if base not in self.titles:
             return False
         try:
-            hosts = self._hosts_of(base)
+            hosts = self.hosts_of(base)
         except LayerError:
             # It is reported with the other section, which cannot be run either.
             return True
@@ -175,7 +216,7 @@ class _Sections:
             )
         return bool(hosts)
 
-    def _hosts_of(self, name: str) -> Mapping[str, str]:
+    def hosts_of(self, name: str) -> Mapping[str, str]:
         """Return the hosts of a section and where each is; raise LayerError."""
         if name not in self._hosts:
             own = self._layers.of(self.titles[name])
@@ -213,7 +254,7 @@ class Layers:
         own = self._ini.options(title)
         if "use" not in own:
             return own
-        names = _parts(own["use"].raw)
+        names = names_in(own["use"].raw)
         if not names:
             raise LayerError(own["use"].where, "use: expected the name of a template")
         layers: dict[str, OptionValue] = {}
@@ -279,7 +320,7 @@ def hosts_in(folder: Path, options: Mapping[str, OptionValue]) -> dict[str, str]
 def _named(folder: Path, option: str, value: OptionValue) -> Iterator[tuple[str, str]]:
     """Yield the hosts of an option, each with its place."""
     if option == "hosts":
-        for host in _parts(value.raw):
+        for host in names_in(value.raw):
             yield host, value.where
         return
     path = folder / os.path.expanduser(value.raw)
@@ -302,7 +343,8 @@ def _named(folder: Path, option: str, value: OptionValue) -> Iterator[tuple[str,
             yield host, f"{value.raw}:{number}"
 
 
-def _parts(raw: str) -> list[str]:
+def names_in(raw: str) -> list[str]:
+    """Return what a value lists, by commas or line by line."""
     return [part.strip() for part in re.split(r"[,\n]", raw) if part.strip()]
 
 
@@ -310,6 +352,10 @@ def _without_layout(options: Mapping[str, OptionValue]) -> dict[str, OptionValue
     return {
         name: value for name, value in options.items() if name not in LAYOUT_OPTIONS
     }
+
+
+def _of_each_host(was: OptionValue) -> OptionValue:
+    return was if HOST in was.raw else was.with_raw(f"{was.raw}/{HOST}")
 
 
 def _with_host(value: OptionValue, host: str) -> OptionValue:

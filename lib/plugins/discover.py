@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from lib.config.ini import in_order
 from lib.config.jobsections import JobSections
 from lib.config.sections import title_of
-from lib.config.targets import target_sections
+from lib.config.targets import defaults_section, target_sections
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
 from lib.core.jobs import KIND_FILES, Job, JobFile, JobKey, KindInfo
@@ -77,14 +77,16 @@ def discover(
     secrets: Secrets = NO_SECRETS,
     *,
     formerly: bool = True,
+    advises: bool = False,
 ) -> Discovered:
     """Return the jobs of ``file``, in the order in which the file yields them.
 
     ``contact`` is the recipient for jobs without a contact of their own.  ``secrets``
     are removed from every name.  With ``formerly``, each job's name in the older
-    program is kept; these names are long.
+    program is kept; these names are long.  With ``advises``, the problems include what
+    is right and hardly meant so, and each secret that is not to be had.
     """
-    return _Discoverer(file, ini, contact, secrets, formerly).run()
+    return _Discoverer(file, ini, contact, secrets, formerly, advises).run()
 
 
 class _Discoverer(msgspec.Struct):
@@ -95,6 +97,7 @@ class _Discoverer(msgspec.Struct):
     contact: tuple[str, ...]
     secrets: Secrets
     formerly: bool
+    advises: bool
     jobs: dict[JobKey, LoadedJob] = {}
     #: The current step, for the error message.
     step: str = ""
@@ -171,24 +174,43 @@ class _Discoverer(msgspec.Struct):
         return ""
 
     def _add_targets(self, cls: type[TargetJob], table: KindTable) -> None:
-        for number, section in enumerate(target_sections(self.ini, table.kind), 1):
+        wrong = self._add_defaults(table)
+        sections = target_sections(self.ini, table.kind, wrong)
+        for number, section in enumerate(sections, 1):
             if number > MAX_JOBS:
                 raise OverflowError(f"there are more than {MAX_JOBS} targets")
             target, problems = table.target(section)
             if not problems:
                 self._add(cls(self.ini, table, target), number)
+                if self.advises:
+                    more = table.advice(section, target, self.ini.folder)
+                    self.problems += map(self._clean, more)
                 continue
             clean = in_order(map(self._clean, problems), self.ini.names)
             self.problems += clean
             self._add_wrong_target(section.title, clean)
 
+    def _add_defaults(self, table: KindTable) -> Container[str]:
+        """Add a job that fails while ``[defaults KIND]`` is wrong, and is OK after.
+
+        Return the options that are wrong, which no target takes.
+        """
+        section = defaults_section(self.ini, table.kind)
+        if section is None:
+            return ()
+        wrong = table.wrong_defaults(section)
+        clean = in_order(map(self._clean, wrong.values()), self.ini.names)
+        self.problems += clean
+        self._add_wrong_target(section.title, clean)
+        return wrong
+
     def _clean(self, problem: Problem) -> Problem:
         text = fit(problem.text, self.secrets, REASON_TEXT_LENGTH)
         return replace(problem, text=text, section=title_of(problem.section))
 
-    def _add_wrong_target(self, title: str, problems: Iterable[Problem]) -> None:
-        """Add a job that fails because of its section."""
-        self.broken_jobs += 1
+    def _add_wrong_target(self, title: str, problems: Sequence[Problem]) -> None:
+        """Add a job that stands for a section, and fails while it has problems."""
+        self.broken_jobs += bool(problems)
         if self.broken_jobs > MAX_BROKEN_JOBS:
             return
         name = title_of(title)

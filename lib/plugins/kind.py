@@ -21,10 +21,12 @@ from lib.config.options import (
     REQUIRED,
     SECRET_SUFFIXES,
     Option,
+    read_options,
     secret_options,
     written,
 )
-from lib.config.targets import TargetSection, typed
+from lib.config.secrets import MIN_LENGTH, read_secret
+from lib.config.targets import HOST, TargetSection, problem_of, typed
 from lib.core import schedule
 from lib.core.jobs import KindInfo, OptionInfo
 from lib.core.results import Threshold, Unit, Value
@@ -38,6 +40,8 @@ Limit = Threshold | fields.Range | float | None
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,29}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _THRESHOLD = re.compile(r"(warn|fail)_.+")
+#: What reads a text in which ``{host}`` may be meant as it is.
+_ANY_TEXT = (fields.text, fields.escaped, fields.plain)
 #: Attributes of a target, which cannot be options.
 _RESERVED = ("kind", "name", "title")
 _NEED = Option(
@@ -236,13 +240,65 @@ class KindTable:
         target = Target(self.kind, section.name, values, self._defaults, places)
         return target, problems
 
+    def wrong_defaults(self, section: TargetSection) -> dict[str, Problem]:
+        """Return what is wrong in ``[defaults KIND]``, by the option."""
+        given = {name: value.raw for name, value in section.options.items()}
+        optional = {
+            name: replace(known, default=None) for name, known in self.options.items()
+        }
+        return {
+            name: problem_of(section, name, text)
+            for name, text in read_options(given, optional)[1].items()
+        }
+
+    def advice(
+        self, section: TargetSection, target: Target, folder: Path
+    ) -> Iterator[Problem]:
+        """Yield what ``-m validate`` says of a target that can be run.
+
+        That is a threshold or a ``{host}`` that is hardly meant so, and a secret that
+        is not to be had; a relative path of ``X_file`` starts at ``folder``.
+        """
+        yield from self._idle_thresholds(section, target)
+        if not section.host:
+            yield from self._hosts_not_given(section)
+        for name in self.secrets:
+            try:
+                read_secret(name, target._values, folder)
+            except ValueError as error:
+                where = target._places.get(name) or section.where
+                yield Problem(str(error), where, target.title)
+
+    def _idle_thresholds(
+        self, section: TargetSection, target: Target
+    ) -> Iterator[Problem]:
+        """Yield a warning for each ``warn_X`` behind its ``fail_X``."""
+        for name in self.own:
+            fail_name = f"fail_{name.removeprefix('warn_')}"
+            if not name.startswith("warn_") or fail_name not in self.own:
+                continue
+            warn, fail = getattr(target, name), getattr(target, fail_name)
+            if not (warn and fail and _is_within(fail, warn)):
+                continue
+            shown = written(fail, self.own[fail_name].unit)
+            text = f"{name}: it never warns, as {fail_name} = {shown} is reached first"
+            given = section.options.get(name) or section.options.get(fail_name)
+            where = given.where if given else section.where
+            yield Problem(text, where, target.title, warning=True)
+
+    def _hosts_not_given(self, section: TargetSection) -> Iterator[Problem]:
+        """Yield a warning for each ``{host}`` that stays as it is."""
+        for word, value in section.options.items():
+            known = self.options[self._by_word[word]]
+            if HOST in value.raw and known.read not in _ANY_TEXT:
+                text = f"{word}: {HOST} stands for no host, because there is no hosts ="
+                yield Problem(text, value.where, section.title, warning=True)
+
     def with_secrets(self, target: Target, folder: Path) -> tuple[Target, Secrets]:
         """Return a target with its secrets had, and these; raise ValueError if not.
 
         A relative path of ``X_file`` starts at ``folder``.
         """
-        from lib.config.secrets import MIN_LENGTH, read_secret
-
         given = {}
         for name in self.secrets:
             try:
@@ -289,6 +345,13 @@ class KindTable:
         if any(name not in values for name in self._required):
             return None
         return values
+
+
+def _is_within(fail: Threshold, warn: Threshold) -> bool:
+    """Return whether all that ``fail`` allows is allowed by ``warn``, too."""
+    low = warn.low is None or (fail.low is not None and warn.low <= fail.low)
+    high = warn.high is None or (fail.high is not None and warn.high >= fail.high)
+    return low and high
 
 
 def _as_threshold(name: str, known: Option) -> Option:

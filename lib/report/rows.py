@@ -11,6 +11,8 @@ from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from lib.core.enums import Status
 from lib.core.jobs import Job, JobKey
 from lib.core.records import Record
@@ -133,6 +135,20 @@ def problem_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
         }
         for problem in problems
     ]
+
+
+def each_once(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Yield the problems; one that a line causes in several sections comes once.
+
+    Such a line is that of a template, or of a section with several hosts.
+    """
+    sections: dict[Problem, list[str]] = {}
+    for problem in problems:
+        anywhere = replace(problem, section="")
+        sections.setdefault(anywhere, []).append(problem.section)
+    for problem, titles in sections.items():
+        more = f", {len(titles) - 1} more" if len(titles) > 1 else ""
+        yield replace(problem, section=f"{titles[0]}{more}")
 
 
 def details_of(record: Record, now: datetime, time_text: TimeText) -> str:

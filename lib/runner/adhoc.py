@@ -19,7 +19,7 @@ from lib.core.records import KnownRecords
 from lib.core.results import CheckResult, JobReport
 from lib.core.settings import Problem, Settings
 from lib.runner import results
-from lib.runner.manager import JobsMet, LostJob, WorkerManager
+from lib.runner.manager import LOAD_TIMEOUT_S, JobsMet, LostJob, WorkerManager
 from lib.storage.store import State
 from lib.system import process
 from lib.workers.worker import Order
@@ -39,12 +39,14 @@ class AdhocResult(msgspec.Struct, frozen=True):
     kinds: tuple[KindInfo, ...] = ()
 
 
-def meet(settings: Settings) -> AdhocResult:
+def meet(settings: Settings, *, advises: bool = False) -> AdhocResult:
     """Return every job, and a report for each file that could not be loaded.
 
-    No job is executed.
+    No job is executed.  With ``advises``, the problems include what is right and hardly
+    meant so, and the secrets of targets are tried.
     """
     order = Order(
+        advises=advises,
         contact=settings.alertcontact,
         secrets=settings.secrets,
         notifies=False,
@@ -155,7 +157,9 @@ def _matches(job: Job, patterns: Sequence[str]) -> bool:
 
 
 def _ask(settings: Settings, order: Order) -> AdhocResult:
-    workers = WorkerManager(settings.ini, order)
+    # The command of each secret may take its time.
+    load_timeout_s = LOOK_S if order.advises else LOAD_TIMEOUT_S
+    workers = WorkerManager(settings.ini, order, load_timeout_s=load_timeout_s)
     jobs: list[Job] = []
     reports = [_unjudged(job, result) for job, result in results.stand_ins(settings)]
     warnings: list[str] = []

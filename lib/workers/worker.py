@@ -51,6 +51,8 @@ class Order(msgspec.Struct, frozen=True):
     notifies: bool = True
     #: Describe the kinds in the files, for people.
     describes: bool = False
+    #: For -m validate: what is right and hardly meant so is a problem, too.
+    advises: bool = False
     hook_timeout_s: float = HOOK_TIMEOUT_S
     limits: Limits = Limits()
     #: The settings for mail, for the jobs that ship with Checker.
@@ -150,7 +152,14 @@ def _load(
     capture.begin(kept)
     legacy.build(file.path.parent)
     formerly = bool(order.known.unclaimed)
-    discovered = discover(file, ini, order.contact, order.secrets, formerly=formerly)
+    discovered = discover(
+        file,
+        ini,
+        order.contact,
+        order.secrets,
+        formerly=formerly,
+        advises=order.advises,
+    )
     capture.end(kept)
     if file.ships:
         for loaded in discovered.jobs:

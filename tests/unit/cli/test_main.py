@@ -288,6 +288,33 @@ def test_validate_of_settings_that_stop_every_run_shows_all_of_it(instance, appr
     approved(texts)
 
 
+def test_what_stops_every_run_hides_no_wrong_target_of_validate(instance, approved):
+    instance.job("Queues", QUEUES)
+    instance.add("[disk a]\nlimit = x\n[queue a]\nlimit = x\n[od]\n")
+    settings = instance.settings.read_text().replace("= web1", "= web1\ntimezone = x")
+    instance.write(settings)
+    approved(instance.run("-m", "validate").out, "validate")
+    # A run says what stops it, and nothing else.
+    approved(instance.cron().err, "a run")
+
+
+def test_what_others_may_have_written_is_not_carried_out(instance):
+    ran = instance.folder / "ran"
+    command = f"touch {ran}"
+    instance.job("Odd", f"open({str(ran)!r}, 'w')\n")
+    instance.write(
+        f"[general]\nservername = x\nalertcontact = a@b.example\n"
+        f"jobs = {instance.jobs}\n"
+        "[email]\nsmtpserver = localhost\nuser = a@b.example\n"
+        f"pass_command = {command}\n"
+        f"[peers]\na = http://a.example/,a@b.example,key_command={command}\n"
+    )
+    for mode, runs in ((0o666, False), (0o600, True)):
+        instance.settings.chmod(mode)
+        instance.run("-m", "validate")
+        assert ran.exists() is runs
+
+
 def test_validate_of_an_instance_in_order_says_so(instance, approved):
     instance.add(OK)
     ran = instance.run("-m", "validate")

@@ -104,5 +104,8 @@ def test_the_command_prints_a_table_for_each_section(tmp_path):
     assert "limit = x: expected" in ran.out
     assert "no section 'disk rot'; did you mean 'disk root'?" in ran.err
     assert ran.code == 1
-    first, *_rows = instance.run("-m", "show", "disk root", "--json").json()
+    first, *rows = instance.run("-m", "show", "disk root", "--json").json()
     assert first["section"] == "disk root" and first["value"] == "/"
+    origin = {row["option"]: row["from"] for row in rows}
+    assert origin["every"] == origin["warn_percent"] == "default of the kind"
+    assert origin["notify"] == origin["timeout"] == "default"

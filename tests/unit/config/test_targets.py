@@ -9,7 +9,12 @@ import pytest
 from lib.config import fields
 from lib.config.ini import IniText
 from lib.config.options import Option
-from lib.config.targets import TargetSection, target_sections, typed
+from lib.config.targets import (
+    TargetSection,
+    hosts_of_no_section,
+    target_sections,
+    typed,
+)
 from lib.core.ini import IniFile
 
 ROOT = Path("/")
@@ -147,6 +152,24 @@ def test_one_host_may_differ():
         "web/a": {"timeout": "1"},
         "web/b": {"timeout": "9", "method": "b"},
     }
+
+
+def test_the_name_before_is_that_of_the_section_and_so_of_each_host():
+    text = (
+        "[http a]\nhosts = x, y, z\nwas = b\n"
+        "[http a/y]\nwas = alone\n[http c]\nhosts = x\nwas = {host}\n"
+    )
+    before = {one.name: one.options["was"].raw for one in targets(text)}
+    assert before == {"a/x": "b/x", "a/y": "alone", "a/z": "b/z", "c/x": "x"}
+
+
+def test_a_host_of_no_section_is_a_warning_where_it_looks_like_one(approved):
+    text = (
+        "[http shop]\nhosts = a, b\n[http shpo/c]\n[http other/a]\n"
+        "[http x/y]\n[http /z]\n[http shop/a]\n[http lost]\nuse = none\n"
+    )
+    ini = IniFile(ROOT, ("s.cfg",), IniText(text, "s.cfg").sections)
+    approved([str(problem) for problem in hosts_of_no_section(ini, "http")])
 
 
 def test_a_slash_in_a_name_means_nothing_without_hosts():

@@ -11,7 +11,17 @@ from lib.config.targets import target_sections
 from lib.core.enums import JobFrequency, Status
 from lib.core.jobs import KIND_FILES
 from lib.core.results import Threshold
-from lib.jobbase import option, percent, plain, port, seconds, secret, whole
+from lib.jobbase import (
+    absolute_path,
+    option,
+    percent,
+    plain,
+    port,
+    seconds,
+    secret,
+    text,
+    whole,
+)
 from lib.plugins.kind import KindTable
 from tests.support.fakes import CONTACT, Folder, ini
 
@@ -78,6 +88,66 @@ def test_each_mistake_is_one_line_with_its_place(approved):
     )[1]
     approved("".join(f"{line}\n" for line in wrong))
     assert "34" not in "".join(wrong)
+
+
+ADVICE = {
+    **OPTIONS,
+    "pin": option(secret, "", help="what opens it"),
+    "warn_percent": option(percent, None, help="a warning above this"),
+    "fail_days": option(whole(0, 99), 14, below=True, help="failing below this"),
+    "text": option(text, "", help="what must be in it"),
+    "folder": option(absolute_path, "", help="where it is"),
+}
+
+
+def advice(lines: str, more: str = "") -> list[str]:
+    """Return what -m validate says of targets that can be run."""
+    content = ini(f"{more}[box a]\npath = /x\n{lines}")
+    table = KindTable("box", JobFrequency.HOUR, ADVICE)
+    said = []
+    for section in target_sections(content, "box"):
+        target, problems = table.target(section)
+        assert problems == []
+        said += [str(one) for one in table.advice(section, target, Path("/"))]
+    return said
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "warn_percent = 90\n",
+        "warn_days = 14\n",
+        "warn_days = 10\nfail_days = 12..30\nwarn_percent = 95\nlimit = 91%\n",
+        "port = 25\nfolder = /x/{host}\n",
+        "pin_file = secret\n",
+        "pin_env = CHECKER_TEST_NOT_SET\n",
+        "pin_command = false\n",
+    ],
+)
+def test_what_is_hardly_meant_so_is_one_line(lines, approved):
+    approved(advice(lines))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "warn_percent = 89\n",
+        "warn_percent = 5..95\nfail_percent = 4..96\n",
+        "warn_days = 30\nwarn_percent = 5..95\n",
+        "warn_days = 10..20\n",
+        "text = Hello {host}\ndescription = of {host}\n",
+        "hosts = a, b\nfolder = /{host}\n",
+        "pin_command = echo 1234\n",
+    ],
+)
+def test_of_what_is_right_nothing_is_said(lines):
+    assert advice(lines) == []
+
+
+def test_a_template_for_hosts_is_right_where_it_is_used_with_hosts():
+    more = "[template web]\nfolder = /{host}\n[box b]\npath = /\nuse = web\nhosts = x\n"
+    assert advice("", more) == []
+    assert len(advice("use = web\n", more)) == 1
 
 
 @pytest.mark.parametrize(
@@ -188,6 +258,25 @@ def test_a_wrong_target_is_a_failing_job_of_its_name_and_the_others_run(
     }
     approved(notified.outcomes["queue b"].reason, "b")
     approved(notified.outcomes["queue c"].reason, "c")
+
+
+def test_a_wrong_default_of_a_kind_is_one_failing_job_and_the_targets_run(
+    queue, approved
+):
+    targets = "[queue a]\nlength = 3\n[queue b]\nlength = 3\nfail_length = 2\n"
+    wrong = "[defaults queue]\nlenth = 2\nfail_length = x\nhosts = y\nevery = hour\n"
+    notified = queue(wrong + targets)
+    assert notified.conditions == {
+        "defaults queue": FAILING,
+        "queue a": OK,
+        "queue b": FAILING,
+    }
+    approved(notified.outcomes["defaults queue"].reason)
+    assert notified.jobs["queue a"].schedule == "hour"
+    # It says OK itself, which ends the alert.
+    right = queue("[defaults queue]\nfail_length = 5\n" + targets)
+    assert right.conditions["defaults queue"] is OK
+    assert right.jobs["defaults queue"].is_own
 
 
 def test_one_that_is_not_enabled_is_there_and_does_not_run(queue):

@@ -1,0 +1,47 @@
+"""What ``-m validate`` says beside the errors: what is right, and hardly meant so.
+
+Here is what concerns several sections; ``lib/plugins/kind.py`` has what concerns one
+target, by the table of its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from lib.config.targets import (
+    JOB,
+    TEMPLATE,
+    hosts_of_no_section,
+    is_template,
+    names_in,
+)
+from lib.core.ini import IniFile
+from lib.core.settings import Problem
+
+
+def advice(ini: IniFile, kinds: Collection[str]) -> Iterator[Problem]:
+    """Yield the warnings about the sections of these kinds and their layers."""
+    yield from _unused_templates(ini, kinds)
+    for title in ini:
+        if is_template(title) or title.startswith("defaults "):
+            yield from _former_name_of_many(ini, title)
+    for kind in kinds:
+        yield from hosts_of_no_section(ini, kind)
+
+
+def _unused_templates(ini: IniFile, kinds: Collection[str]) -> Iterator[Problem]:
+    used: set[str] = set()
+    for title in ini:
+        options = ini.options(title)
+        if "use" in options and title.partition(" ")[0] in (*kinds, JOB, TEMPLATE):
+            used |= {f"{TEMPLATE} {name}" for name in names_in(options["use"].raw)}
+    for title in ini:
+        if is_template(title) and title not in used:
+            text = "no section uses this template"
+            yield Problem(text, ini.where(title), title, warning=True)
+
+
+def _former_name_of_many(ini: IniFile, title: str) -> Iterator[Problem]:
+    if "was" in ini.options(title):
+        text = "was: no two sections had the same name before; put it in its section"
+        yield Problem(text, ini.where(title, "was"), title, warning=True)
