@@ -154,6 +154,7 @@ WORDS = {
     MessageKind.ALERT: "failing",
     MessageKind.REMINDER: "still failing",
     MessageKind.RECOVERY: "OK again",
+    MessageKind.CLOSING: "no longer checked",
     MessageKind.NOTE: "other",
     MessageKind.ROUND_TRIP: "other",
     MessageKind.SUMMARY: "other",

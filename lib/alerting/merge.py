@@ -22,7 +22,9 @@ from lib.core.text import counted, duration, first_line, mail_time
 MAX_LINES = 50
 
 #: Kinds that report a change of status; others may be dropped in favour of a later one.
-_CHANGES = (MessageKind.ALERT, MessageKind.RECOVERY)
+_CHANGES = (MessageKind.ALERT, MessageKind.RECOVERY, MessageKind.CLOSING)
+#: Kinds that end a failure or a warning.
+_ENDS = (MessageKind.RECOVERY, MessageKind.CLOSING)
 
 
 class MergedMessage(msgspec.Struct, frozen=True):
@@ -199,7 +201,7 @@ def merge_text(
 
 def _merged_subject(name: str, last: Message, history: Merged) -> str:
     long = duration(last.born_at - history.since)
-    if last.kind is not MessageKind.RECOVERY:
+    if last.kind not in _ENDS:
         if not history.recovered:
             return first_line(last.subject)
         if _eased(last):
@@ -226,7 +228,7 @@ def _lead(name: str, last: Message, history: Merged, zone: tzinfo | None) -> str
     end = mail_time(last.born_at, zone)
     span = f"{duration(last.born_at - history.since)}, from {start} to {end},"
     words = _words(last)
-    if last.kind is not MessageKind.RECOVERY:
+    if last.kind not in _ENDS:
         if not history.recovered:
             return f"{name} was not OK before and {words.present} since {end}."
         if _eased(last):
@@ -268,6 +270,8 @@ def _eased(last: Message) -> bool:
 
 def _end(last: Message) -> str:
     """Return what a job is after the failure or the warning."""
+    if last.kind is MessageKind.CLOSING:
+        return "is no longer checked"
     return "is now WARNING" if last.status is Status.WARNING else "is OK again"
 
 

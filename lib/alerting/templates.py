@@ -18,6 +18,7 @@ from lib.core.enums import (
     Decision,
     JobFailureNotificationFrequency,
     MessageKind,
+    Severity,
     Status,
 )
 from lib.core.jobs import Job, Policy
@@ -137,6 +138,43 @@ def _start(
 def _cause(result: CheckResult) -> str:
     """Return the reason without the host, which other jobs may fail for as well."""
     return first_line(result.cause or result.reason)
+
+
+def closing_message(
+    message_id: str,
+    record: Record,
+    to: tuple[str, ...],
+    now: datetime,
+    zone: tzinfo | None,
+) -> Message:
+    """Return the mail that a job is gone, for those who know that it was not OK.
+
+    ``to`` is for a record that does not say who was notified.
+    """
+    status, since = record.status, mail_time(min(record.since or now, now), zone)
+    count = [f"Consecutive failures:  {record.failures}"]
+    body = [
+        "Its section or job file is gone, or has another name now.  This is no",
+        "recovery: from here on nothing is known of it.  Where a section was renamed,",
+        "was = OLD NAME in it keeps the history.",
+        "",
+        f"{_SINCE[status]}         {since}",
+        f"Not found since:       {mail_time(record.unseen_since or now, zone)}",
+        *(count if status.is_failure else []),
+        f"Last reason:           {first_line(record.last_reason)}",
+        "Checked now:           checker.py -m list",
+    ]
+    return Message(
+        message_id=message_id,
+        kind=MessageKind.CLOSING,
+        subject=f"{record.name} is no longer checked; it {_WAS[status]} since {since}",
+        body="\n".join(body) + "\n",
+        to=record.notified or to,
+        born_at=now,
+        thread=record.thread,
+        since=record.since,
+        severity=Severity.CRITICAL if status.is_failure else Severity.WARNING,
+    )
 
 
 def lost_records_message(
@@ -263,6 +301,12 @@ def _about(job: Job) -> Iterator[str]:
         yield f"Tags:                  {', '.join(job.tags)}"
 
 
+#: What a job that is gone was before.
+_WAS = {
+    Status.FAILING: "was failing",
+    Status.UNKNOWN: "could not be checked",
+    Status.WARNING: "was WARNING",
+}
 #: The label of the start of each status.
 _SINCE = {
     Status.FAILING: "Failing since:",

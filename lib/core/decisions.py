@@ -59,6 +59,8 @@ class Event(enum.StrEnum):
     #: Rejected for good by the server.
     DROPPED = "dropped"
     JOB_FORGOTTEN = "job_forgotten"
+    #: It is not checked any more, and was not OK.
+    JOB_GONE = "job_gone"
     #: A section was renamed; the job has the record of the old name.
     JOB_RENAMED = "job_renamed"
     STATE_LOST = "state_lost"
@@ -128,7 +130,7 @@ class MailDetails(Stored, frozen=True):
 class StateDetails(Stored, frozen=True):
     """What happened to a record."""
 
-    #: What was lost, and why; the name before.
+    #: What was lost, and why; the name before; the status of a job that is gone.
     what: str = ""
     #: Since when no run has met the job.
     unseen_since: Moment | None = None
@@ -153,6 +155,7 @@ DETAILS: Mapping[Decision | Event, type[Details]] = {
     **dict.fromkeys(Decision, JobDetails),
     **dict.fromkeys(Event, MailDetails),
     Event.JOB_FORGOTTEN: StateDetails,
+    Event.JOB_GONE: StateDetails,
     Event.JOB_RENAMED: StateDetails,
     Event.STATE_LOST: StateDetails,
     Event.STATE_READ_AGAIN: StateDetails,
@@ -302,6 +305,14 @@ def forgotten(record: Record, now: datetime) -> Entry:
     """Return the entry of a job whose record is removed, as no run meets it."""
     details = StateDetails(unseen_since=record.unseen_since)
     return Entry(now, record.key, record.name, Event.JOB_FORGOTTEN, details)
+
+
+def gone(record: Record, messages: Iterable[Message], now: datetime) -> Iterator[Entry]:
+    """Yield the end of a job that is not checked any more, and what it queues."""
+    details = StateDetails(str(record.status), unseen_since=record.unseen_since)
+    yield Entry(now, record.key, record.name, Event.JOB_GONE, details)
+    for message in messages:
+        yield queued(record.key, record.name, message, now)
 
 
 def renamed(job: Job, before: Record, now: datetime) -> Entry:
@@ -479,6 +490,7 @@ _EXPLANATIONS: Mapping[Decision | Event, Callable[[JobDetails, str], str]] = {
 _KIND_WORDS = {
     **{kind: str(kind) for kind in MessageKind},
     MessageKind.ROUND_TRIP: "round-trip mail",
+    MessageKind.CLOSING: "closing message",
 }
 
 
@@ -533,6 +545,8 @@ def _state_sentence(
         return f"it was {details.what!r} before, and keeps that record{mails}"
     at = details.unseen_since
     since = f" since {time_text(at)}" if at else ""
+    if code is Event.JOB_GONE:
+        return f"no longer checked: no run met it{since}; it was {details.what}"
     return f"no run met this job{since}; its record is removed"
 
 

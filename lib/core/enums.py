@@ -144,6 +144,8 @@ class MessageKind(enum.StrEnum):
     ALERT = "alert"
     REMINDER = "reminder"
     RECOVERY = "recovery"
+    #: The job is gone, and was not OK.
+    CLOSING = "closing"
     #: Anything else: what a job sends of its own accord, Checker's own notices.
     NOTE = "note"
     #: A mail to ourselves that proves that mail arrives; never held back.
@@ -158,4 +160,5 @@ class MessageKind(enum.StrEnum):
             MessageKind.ALERT,
             MessageKind.REMINDER,
             MessageKind.RECOVERY,
+            MessageKind.CLOSING,
         )

@@ -87,6 +87,11 @@ class JobKey(NamedTuple):
         return not self.identity and self.file not in (_CHECKER, _SETTINGS, _REFUSED)
 
     @property
+    def is_job(self) -> bool:
+        """Return whether it stands for something that is found, or not, in each run."""
+        return self.file != _CHECKER
+
+    @property
     def is_check(self) -> bool:
         """Return whether it is a job of a job file, not one of Checker's own."""
         return bool(self.identity) and self.file not in (_CHECKER, _SETTINGS, _REFUSED)

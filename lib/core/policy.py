@@ -49,6 +49,10 @@ RETRY_AFTER = (
 #: How long the record of a job that no run meets any more is kept.
 FORGET_AFTER = timedelta(days=30)
 
+#: After so many complete discoveries in a row without it a job is gone: settings may be
+#: half written in one minute and whole in the next.
+GONE_AFTER = 2
+
 #: By how much sooner a time of ``failures`` is over, for the same reason.
 JITTER = timedelta(seconds=30)
 
@@ -261,6 +265,7 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
         queued=before.queued + report.messages,
         pending=report.result.ask_again,
         unseen_since=None,
+        absences=0,
     )
     result, decision = report.result, report.decision
     if result.status is Status.PENDING:
@@ -453,3 +458,23 @@ def unseen(record: Record, now: datetime) -> Record | None:
     if now - since > FORGET_AFTER and not record.queued:
         return None
     return replace(record, unseen_since=since)
+
+
+def not_found(record: Record, now: datetime) -> Record:
+    """Return the record after a complete discovery that did not find its job."""
+    since = record.unseen_since or now
+    return replace(record, unseen_since=since, absences=record.absences + 1)
+
+
+def is_gone(record: Record) -> bool:
+    """Return whether a job that was not OK is certainly not checked any more."""
+    return record.absences >= GONE_AFTER
+
+
+def closed(record: Record, messages: tuple[Message, ...]) -> Record:
+    """Return the record of a job that is gone: nothing is left of its failure.
+
+    If the job comes back and fails, that is a first alert.
+    """
+    left = _fresh(replace(record, queued=record.queued + messages, recent=""))
+    return replace(left, unseen_since=record.unseen_since)

@@ -78,6 +78,8 @@ class Record(Stored, frozen=True, eq=False):
     queued: tuple[Message, ...] = ()
     #: Since when no run has met this job; None while runs meet it.
     unseen_since: Moment | None = None
+    #: How many complete discoveries in a row did not find it while it was not OK.
+    absences: Count = 0
     #: Its last round-trip mails that are no longer queued.
     round_trips: tuple[RoundTripDelivery, ...] = ()
     #: Why the alerts of its last result were held back; None: they were not.

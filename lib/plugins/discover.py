@@ -68,6 +68,8 @@ class Discovered(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
     #: The options of the kind that it is, if it is one.
     table: KindTable | None = None
+    #: False: it may have jobs that are not among these.
+    is_whole: bool = True
 
 
 def discover(
@@ -78,15 +80,19 @@ def discover(
     *,
     formerly: bool = True,
     advises: bool = False,
+    had_jobs: bool = False,
 ) -> Discovered:
     """Return the jobs of ``file``, in the order in which the file yields them.
 
     ``contact`` is the recipient for jobs without a contact of their own.  ``secrets``
     are removed from every name.  With ``formerly``, each job's name in the older
     program is kept; these names are long.  With ``advises``, the problems include what
-    is right and hardly meant so, and each secret that is not to be had.
+    is right and hardly meant so, and each secret that is not to be had.  ``had_jobs``:
+    in an earlier run the file had a job, or could not be loaded, so it is no helper.
     """
-    return _Discoverer(file, ini, contact, secrets, formerly, advises).run()
+    return _Discoverer(
+        file, ini, contact, secrets, formerly, advises, had_jobs
+    ).run()
 
 
 class _Discoverer(msgspec.Struct):
@@ -98,10 +104,13 @@ class _Discoverer(msgspec.Struct):
     secrets: Secrets
     formerly: bool
     advises: bool
+    had_jobs: bool
     jobs: dict[JobKey, LoadedJob] = {}
     #: The current step, for the error message.
     step: str = ""
     broken_jobs: int = 0
+    #: How many of those have no key that stays the same.
+    nameless_jobs: int = 0
     problems: list[Problem] = []
     table: KindTable | None = None
     #: What ``[job NAME]`` says; None for a kind, whose targets have own sections.
@@ -118,6 +127,9 @@ class _Discoverer(msgspec.Struct):
             so_far = f", after {len(self.jobs)} jobs" if self.jobs else ""
             problem = f"{self.step}{so_far}: {described(error)}"
             file = self._broken_job(job, problem, formatted(error))
+        if warning and self.had_jobs:
+            # Not a helper, and not OK: what it checked is not checked any more.
+            file, warning = replace(file, problem=warning), ""
         if self.broken_jobs > MAX_BROKEN_JOBS and not file.problem:
             more = self.broken_jobs - MAX_BROKEN_JOBS
             file = replace(file, problem=f"{more} more jobs of this file cannot run")
@@ -131,6 +143,7 @@ class _Discoverer(msgspec.Struct):
             warning,
             tuple(self.problems),
             self.table,
+            is_whole=not (file.problem or self.nameless_jobs),
         )
 
     def _with_free_name(self, loaded: LoadedJob) -> LoadedJob:
@@ -250,9 +263,11 @@ class _Discoverer(msgspec.Struct):
         if type(job).__name__ != name:
             name = f"{name} #{number}"
         if not isinstance(job, JobBase):
+            self.nameless_jobs += 1
             text = f"{shown(job)} is not a job: it does not derive from JobBase"
             return LoadedJob(self._placeholder(key, name), problem=text)
         if not _has_job_context(job):
+            self.nameless_jobs += 1
             text = (
                 f"__init__ of {type(job).__name__} does not call JobBase.__init__: "
                 "add super().__init__(config)"
@@ -270,6 +285,7 @@ class _Discoverer(msgspec.Struct):
         try:
             return LoadedJob(inspector.inspect(), job)
         except WrongAnswer as wrong:
+            self.nameless_jobs += inspector.key is None
             known = self._placeholder(
                 inspector.key or key, inspector.name or name, inspector.contact
             )
@@ -323,8 +339,7 @@ def _has_job_context(job: JobBase) -> bool:
 
 
 def _import(file: JobFile) -> ModuleType:
-    # The module name of the older program, so that str(class) is the same.
-    name = f"jobs.{file.name}"
+    name = _module_name(file)
     spec = importlib.util.spec_from_file_location(name, file.path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file.path} is not a Python file")
@@ -332,3 +347,13 @@ def _import(file: JobFile) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def module_of(file: JobFile) -> ModuleType | None:
+    """Return the module of a job file as far as it was loaded; None if it was not."""
+    return sys.modules.get(_module_name(file))
+
+
+def _module_name(file: JobFile) -> str:
+    # That of the older program, so that str(class) is the same.
+    return f"jobs.{file.name}"

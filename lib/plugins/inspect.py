@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from lib.config.jobsections import JobSections
@@ -13,7 +14,7 @@ from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.jobs import MAX_TIMEOUT_S, FailureRule, Job, JobFile, JobKey, Policy
 from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
-from lib.plugins.base import JobBase, default_of, read_addresses
+from lib.plugins.base import JobBase, JobSpawner, default_of, read_addresses
 from lib.plugins.errors import described, formatted, shown
 from lib.plugins.target import TargetJob
 
@@ -22,6 +23,8 @@ T = TypeVar("T")
 NAME_LENGTH = 200
 #: A longer identity is cut to this and ends with a digest of the whole.
 KEY_LENGTH = 1000
+#: How alike a method's name and a hook's are if the hook is what was meant.
+ALIKE = 0.85
 #: Hooks that the older program did not have.
 _NEWER = ("contact", "timeout")
 
@@ -214,3 +217,52 @@ def _seconds(answer: Any) -> float:
     if not 0 < answer <= MAX_TIMEOUT_S:
         raise ValueError(expected)
     return float(answer)
+
+
+# Names that are nearly those of hooks.
+
+
+def misspelt_hooks(module: ModuleType) -> Iterator[str]:
+    """Yield a warning for each method whose name is nearly that of a missing hook."""
+    for cls in vars(module).values():
+        if not isinstance(cls, type) or cls.__module__ != module.__name__:
+            continue
+        missing = {_plain(hook): hook for hook in _missing_hooks(cls)}
+        for name in _own_methods(cls) if missing else ():
+            hook = _nearest(_plain(name), missing)
+            if hook:
+                yield (
+                    f"{module.__file__}: {cls.__name__} has a method {name}, which is "
+                    f"no hook; did you mean {hook!r}?"
+                )
+
+
+def _missing_hooks(cls: type) -> Iterator[str]:
+    """Yield the hooks that a class leaves to its base class."""
+    for base in (TargetJob, JobBase, JobSpawner):
+        if not issubclass(cls, base):
+            continue
+        is_older = issubclass(cls, JobBase) and cls.truth_is_enough
+        for hook in _own_methods(base):
+            is_ours = getattr(cls, hook) is getattr(base, hook)
+            if is_ours and hook != "sendEmail" and not (is_older and hook in _NEWER):
+                yield hook
+
+
+def _own_methods(cls: type) -> list[str]:
+    return [
+        name
+        for name, value in vars(cls).items()
+        if isinstance(value, FunctionType) and not name.startswith("_")
+    ]
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _nearest(name: str, hooks: dict[str, str]) -> str:
+    import difflib
+
+    nearest = difflib.get_close_matches(name, hooks, n=1, cutoff=ALIKE)
+    return hooks[nearest[0]] if nearest else ""

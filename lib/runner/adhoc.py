@@ -22,6 +22,7 @@ from lib.runner import results
 from lib.runner.manager import LOAD_TIMEOUT_S, JobsMet, LostJob, WorkerManager
 from lib.storage.store import State
 from lib.system import process
+from lib.system.errors import StateError
 from lib.workers.worker import Order
 
 #: The same as for a run.
@@ -51,6 +52,7 @@ def meet(settings: Settings, *, advises: bool = False) -> AdhocResult:
         secrets=settings.secrets,
         notifies=False,
         describes=True,
+        had_jobs=_had_jobs(State(settings.state)),
         limits=settings.limits,
     )
     asked = _ask(settings, order)
@@ -62,6 +64,17 @@ def meet(settings: Settings, *, advises: bool = False) -> AdhocResult:
     place = {str(file.path): number for number, file in enumerate(settings.job_files)}
     ordered = sorted(jobs.values(), key=lambda job: place.get(job.file, len(place)))
     return replace(asked, jobs=tuple(ordered))
+
+
+def _had_jobs(state: State) -> frozenset[str]:
+    """Return the names of the job files that had a job, or were failing, before."""
+    try:
+        return frozenset(
+            key.file for key in (*state.load_catalog(), *state.load().records)
+        )
+    except StateError:
+        # -m validate says what is wrong with the folder.
+        return frozenset()
 
 
 def try_jobs(

@@ -95,6 +95,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     marks: dict[str, str] = {}
     #: The job files that were loaded in this run, or need not be.
     scans: dict[str, FileScan] = {}
+    #: The names of those that this run loaded, if no job of theirs can be missing.
+    loaded: set[str] = set()
     #: All jobs, by key, due or not.
     met: dict[JobKey, Job] = {}
     #: Those that were judged; one of Checker's own only if it is not OK.
@@ -105,9 +107,10 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     unfinished: list[LostJob] = []
     #: How long each check took, if there are summaries.
     timings: list[Timing] | None = None
-    has_summarized: bool = False
     #: What people asked for, applied; None: nothing, and nothing is silent.
     requests: Taken | None = None
+    #: Whether what follows from all results was done.
+    has_reviewed: bool = False
     #: Whether orphans of job code become children of this process.
     adopts: bool = False
     #: None until there is something to send.
@@ -162,7 +165,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             catalog=catalog,
             scans_before=scans,
             workers=WorkerManager(
-                settings.ini, _order(settings, session, due, state, now, requests)
+                settings.ini,
+                _order(settings, session, catalog, due, state, now, requests),
             ),
             old_statefile=(
                 before.old_statefile
@@ -237,6 +241,7 @@ def _requests(
 def _order(
     settings: Settings,
     session: StoreSession,
+    catalog: Mapping[JobKey, CatalogEntry],
     due: Due,
     state: State,
     now: Callable[[], datetime],
@@ -245,6 +250,7 @@ def _order(
     return Order(
         due=due,
         known=replace(session.known, stored=dict(session.records)),
+        had_jobs=frozenset(key.file for key in (*catalog, *session.records)),
         contact=settings.alertcontact,
         secrets=settings.secrets,
         limits=settings.limits,

@@ -55,6 +55,8 @@ class JobsMet(msgspec.Struct, frozen=True):
     #: What is wrong in the sections of targets.
     problems: tuple[Problem, ...] = ()
     kinds: tuple[KindInfo, ...] = ()
+    #: The names of the files that may have jobs which are not among them.
+    partial: tuple[str, ...] = ()
 
 
 class LostJob(msgspec.Struct, frozen=True):
@@ -190,7 +192,9 @@ class WorkerManager:
             return
         if isinstance(event, protocol.Loaded) and not is_again:
             jobs = tuple(handle.met.values())
-            yield JobsMet(jobs, event.warnings, event.problems, event.kinds)
+            yield JobsMet(
+                jobs, event.warnings, event.problems, event.kinds, event.partial
+            )
         elif isinstance(event, JobReport):
             yield event
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from lib.config.sections import title_of
 from lib.core import decisions, policy
 from lib.core.enums import Decision, Status
 from lib.core.jobs import KIND_FILES, CatalogEntry, Job, JobKey
@@ -41,6 +42,8 @@ def take(ctx: RunContext, event: Event) -> None:
         for warning in event.warnings:
             logger.warning("%s", warning)
         note_loaded(ctx, event.jobs, has_warnings=bool(event.warnings))
+        ctx.loaded.update(job.key.file for job in event.jobs if job.key.is_file)
+        ctx.loaded.difference_update(event.partial)
         for job in event.jobs:
             ctx.met[job.key] = job
             if before := ctx.session.meet(job):
@@ -142,20 +145,30 @@ def stand_ins(settings: Settings) -> Iterator[tuple[Job, CheckResult]]:
 def mended(
     settings: Settings, records: Iterable[Record]
 ) -> Iterator[tuple[Job, CheckResult]]:
-    """Yield the stand-ins on record that are no longer needed, as OK."""
+    """Yield the stand-ins on record that are no longer needed, as OK.
+
+    A section or a file that is not there any more is not OK: see
+    ``lib/runner/absence.py``.
+    """
+    records = [
+        record
+        for record in records
+        if record.key.is_section or record.key.is_refused_file
+    ]
+    if not records:
+        return
     broken = {job.key for job, _result in stand_ins(settings)}
-    # If a folder cannot be read, it is not known which files are gone.
-    knows_files = not any(
-        problem.section == "general" and not problem.warning
-        for problem in settings.problems
-    )
-    files = {file.name for file in settings.job_files}
+    there = {JobKey.of_section(title) for title in titles_of(settings)}
+    there.update(JobKey.of_refused_file(file.path) for file in settings.job_files)
     for record in records:
-        key = record.key
-        is_gone = key.is_refused_file or (key.is_file and key.file not in files)
-        stands_in = key.is_section or (knows_files and is_gone)
-        if stands_in and key not in broken:
-            yield _stand_in(key, record.name, settings), CheckResult(Status.OK)
+        if record.key in there and record.key not in broken:
+            job = _stand_in(record.key, record.name, settings)
+            yield job, CheckResult(Status.OK)
+
+
+def titles_of(settings: Settings) -> set[str]:
+    """Return the titles of all sections as stand-ins have them, and that of all."""
+    return {"", *map(title_of, settings.ini)}
 
 
 def section_key(section: str) -> JobKey:

@@ -193,8 +193,12 @@ def _until_next(ctx: RunContext) -> float:
 
 def commit(ctx: RunContext) -> None:
     """Make what was kept durable, unless more is about to come; raise StateError."""
-    if ctx.workers.is_done and not (ctx.is_frozen or ctx.has_summarized):
-        ctx.has_summarized = True
+    if ctx.workers.is_done and not (ctx.is_frozen or ctx.has_reviewed):
+        ctx.has_reviewed = True
+        if any(key not in ctx.met for key in ctx.session.records):
+            from lib.runner.absence import close_gone
+
+            close_gone(ctx)
         if ctx.timings is not None or ctx.session.summaries:
             from lib.runner.summaries import queue_due
 

@@ -81,6 +81,8 @@ def why_load(
             return "alerts of a job of it are held back no longer"
         if (record.key in jobs) is (record.unseen_since is not None):
             return "it is not sure which of its jobs there are"
+        if record.absences:
+            return "a job of it seems to be gone"
     return ""
 
 
@@ -213,6 +215,11 @@ def may_have_jobs(
         return True
     # The job of a section that is gone, or the file itself, which was broken.
     return any(record.key.file == file.name for record in records)
+
+
+def section_of(file: str) -> str:
+    """Return the word that the sections of a job file that ships begin with, or ""."""
+    return _SECTION_OF.get(file, "")
 
 
 def note_loaded(ctx: RunContext, jobs: Iterable[Job], *, has_warnings: bool) -> None:

@@ -184,10 +184,11 @@ class StoreSession:
         """
         record = self._records.get(job.key)
         if record is None:
-            self.keep(replace(self.record_of(job), name=job.name, unseen_since=None))
+            known = replace(self.record_of(job), name=job.name)
+            self.keep(replace(known, unseen_since=None, absences=0))
             return self._take_over(job)
         if record.unseen_since is not None:
-            self.keep(replace(record, unseen_since=None))
+            self.keep(replace(record, unseen_since=None, absences=0))
         return None
 
     def _take_over(self, job: Job) -> Record | None:

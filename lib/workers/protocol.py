@@ -44,6 +44,8 @@ class Loaded(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
     #: The kinds in the files.
     kinds: tuple[KindInfo, ...] = ()
+    #: The names of the files that may have jobs which were not sent.
+    partial: tuple[str, ...] = ()
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -77,9 +79,10 @@ def loaded(
     warnings: Iterable[str],
     problems: Iterable[Problem] = (),
     kinds: Iterable[KindInfo] = (),
+    partial: Iterable[str] = (),
 ) -> Any:
     """Return the frame of Loaded."""
-    return ["loaded", list(warnings), list(problems), list(kinds)]
+    return ["loaded", list(warnings), list(problems), list(kinds), list(partial)]
 
 
 def started(key: JobKey) -> Any:
@@ -123,11 +126,12 @@ def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Event:
     if word == "jobs":
         return _read_jobs(rest)
     if word == "loaded":
-        warnings, problems, kinds = rest
+        warnings, problems, kinds, partial = rest
         return Loaded(
             tuple(str(warning) for warning in warnings),
             convert(problems, tuple[Problem, ...]),
             convert(kinds, tuple[KindInfo, ...]),
+            convert(partial, tuple[str, ...]),
         )
     if word == "end":
         return Ended()

@@ -43,6 +43,8 @@ class Order(msgspec.Struct, frozen=True):
     due: Due = Due()
     #: What the record of each job is.
     known: KnownRecords = KnownRecords()
+    #: The names of the job files that had a job, or were failing, in earlier runs.
+    had_jobs: frozenset[str] = frozenset()
     contact: tuple[str, ...] = ()
     secrets: Secrets = Secrets()
     #: Run exactly these jobs, due or not; None: the jobs that are due.
@@ -93,17 +95,22 @@ def work(
     warnings: list[str] = []
     problems: list[Problem] = []
     kinds: list[KindInfo] = []
+    partial: list[str] = []
     wanted: list[LoadedJob] = []
     for file in files:
         discovered = _load(file, ini, order, capture)
         if discovered.warning:
             warnings.append(discovered.warning)
         problems += discovered.problems
+        if not discovered.is_whole:
+            partial.append(file.name)
         if order.describes and discovered.table is not None:
             kinds.append(discovered.table.info(str(file.path)))
+        if order.describes and not file.ships:
+            warnings += _misspelt_hooks(file)
         wanted += _announce((discovered.file, *discovered.jobs), order, emit)
         del discovered
-    emit(protocol.loaded(warnings, problems, kinds))
+    emit(protocol.loaded(warnings, problems, kinds, partial))
     # A job that is pending since the last run comes first.
     wanted.sort(key=lambda loaded: not order.known.of(loaded.job).pending)
     rules = Rules(
@@ -135,6 +142,14 @@ def _announce(jobs: Sequence[LoadedJob], order: Order, emit: Emit) -> list[Loade
     return wanted
 
 
+def _misspelt_hooks(file: JobFile) -> list[str]:
+    from lib.plugins.discover import module_of
+    from lib.plugins.inspect import misspelt_hooks
+
+    module = module_of(file)
+    return list(misspelt_hooks(module)) if module else []
+
+
 def _load(
     file: JobFile,
     ini: IniFile,
@@ -151,14 +166,14 @@ def _load(
     kept = KeptOutput()
     capture.begin(kept)
     legacy.build(file.path.parent)
-    formerly = bool(order.known.unclaimed)
     discovered = discover(
         file,
         ini,
         order.contact,
         order.secrets,
-        formerly=formerly,
+        formerly=bool(order.known.unclaimed),
         advises=order.advises,
+        had_jobs=file.name in order.had_jobs,
     )
     capture.end(kept)
     if file.ships:

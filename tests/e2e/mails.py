@@ -2,7 +2,7 @@
 
 What it is about is told by the jobs that it names, whether it begins a conversation,
 and by words that are no wording: options, paths, addresses.  What is left to English
-stands in OVER alone.
+stands in OVER and GONE alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from tests.support.servers import USER, SmtpMail
 OPS = "ops@example.com"
 #: In the subject of a mail about a job: that it is not failing any more.
 OVER = re.compile(r"\b(is fine again|recovered|OK again|is OK)\b", re.I)
+#: And that it is not checked any more.
+GONE = re.compile(r"\bno longer checked\b")
 #: How the authors of job files begin their own subjects in the stories.
 OWN = "Own:"
 
@@ -53,6 +55,8 @@ class Reader:
         if subject.startswith(OWN):
             return f"own: {subject.removeprefix(OWN).strip()}"
         if len(about) == 1:
+            if GONE.search(subject):
+                return f"closing: {about[0]}"
             if OVER.search(subject):
                 return f"recovery: {about[0]}"
             kind_of = "reminder" if parsed["In-Reply-To"] else "alert"

@@ -270,7 +270,7 @@ STORIES = [
             10:02 | One b: failed down         | alert: One b
             10:03 | One c: no                  | alert: One c
             10:04 | settings: fewer; One c: ok | recovery: One c ^10:03
-            10:05 |                            |
+            10:05 |                            | closing: One b ^10:02
         """,
     ),
     Story(
@@ -329,14 +329,134 @@ STORIES = [
         """,
     ),
     Story(
-        "a job that is gone is not said to be fine",
+        "a job that is gone for a minute only is the same job",
         jobs={"Flag": "", "Calm": ""},
         minutes="""
             10:01 | Flag: failed down | alert: Flag
             10:02 | file Flag: gone   |
-            10:03 |                   |
-            10:04 | file Flag: back   |
+            10:03 | file Flag: back   |
             10:05 | Flag: ok          | recovery: Flag ^10:01
+        """,
+    ),
+    Story(
+        "a failing job whose file is deleted is closed, not said to be fine",
+        jobs={"Flag": "", "Calm": ""},
+        mended="nobody was told that the job is gone",
+        minutes="""
+            10:01 | Flag: failed down | alert: Flag
+            10:02 | file Flag: gone   |
+            10:03 |                   | closing: Flag ^10:01
+            10:04 |                   |
+            10:05 | file Flag: back   | alert: Flag
+            10:06 | Flag: ok          | recovery: Flag ^10:05
+        """,
+    ),
+    Story(
+        "a failing section is deleted, another is renamed, a third had no mail yet",
+        settings=f"{WEB}[tcp db]\nhost = 127.0.0.1\nport = {{tcp:db}}\n"
+        "[tcp new]\nhost = 127.0.0.1\nport = {tcp:new}\nfailures = 5\n",
+        texts={
+            "fewer": WEB.replace("tcp web]", "tcp shop]"),
+            "none": "",
+        },
+        mended="nobody was told that the job is gone",
+        minutes="""
+            10:01 | web: closed; db: closed; new: closed | alert: tcp db
+                  |                                      | alert: tcp web
+            10:02 | settings: fewer                      | alert: tcp shop
+            10:03 |                                      | closing: tcp db ^10:01
+                  |                                      | closing: tcp web ^10:01
+            10:04 | settings: none                       |
+            10:05 |                                      | closing: tcp shop ^10:02
+        """,
+    ),
+    Story(
+        "a job that had a reminder each five minutes is closed as well",
+        jobs={"Flag": notify("EVERYFIVEMINUTES"), "Calm": ""},
+        mended="nobody was told that the job is gone",
+        minutes="""
+            10:01 | Flag: failed down | alert: Flag
+            10:06 | file Flag: gone   |
+            10:07 |                   | closing: Flag ^10:01
+            10:12 |                   |
+        """,
+    ),
+    Story(
+        "while mail is down, an alert and the end of its job are one mail",
+        jobs={"Flag": "", "Calm": ""},
+        mended="nobody was told that the job is gone",
+        minutes="""
+            10:01 | mail: closed; Flag: failed down |
+            10:02 | file Flag: gone                 |
+            10:03 |                                 |
+            10:09 | mail: takes                     | closing: Flag
+        """,
+    ),
+    Story(
+        "a broken job file is deleted",
+        jobs={"Flag": "", "Calm": ""},
+        texts={"broken": "class Flag(Told) has no colon\n"},
+        mended="the file was OK again when it was gone",
+        minutes="""
+            10:01 | file Flag: broken | alert: Flag
+            10:02 | file Flag: gone   |
+            10:03 |                   | closing: Flag ^10:01
+        """,
+    ),
+    Story(
+        "a section of an unknown kind is deleted, another is put right",
+        settings=WEB,
+        texts={
+            "odd": "[tpc a]\nhost = 127.0.0.1\n[tpc b]\nhost = 127.0.0.1\n",
+            "right": "[tcp a]\nhost = 127.0.0.1\nport = {tcp:web}\n",
+        },
+        spawned=("tpc a", "tpc b"),
+        mended="the section was OK again when it was gone",
+        minutes="""
+            10:01 | web: open       |
+            10:02 | settings: odd   | alert: tpc a
+                  |                 | alert: tpc b
+            10:03 | settings: right |
+            10:04 |                 | closing: tpc a ^10:02
+                  |                 | closing: tpc b ^10:02
+        """,
+    ),
+    Story(
+        "a job file loses its class, and is no helper for it",
+        jobs={"Flag": "", "Calm": ""},
+        texts={"helper": "class Helper:\n    pass\n"},
+        mended="the jobs of the file were gone, and nobody was told",
+        minutes="""
+            10:01 |                   |
+            10:02 | file Flag: helper | alert: Flag
+            10:03 |                   |
+            10:04 |                   |
+            10:05 | file Flag: back   | recovery: Flag ^10:02
+        """,
+    ),
+    Story(
+        "a file that never had a job may be a helper",
+        jobs={"Calm": ""},
+        texts={"helper": "class Helper:\n    pass\n"},
+        spawned=("Flag",),
+        minutes="""
+            10:01 | file Flag: helper |
+            10:02 |                   |
+            10:03 | Calm: failed down | alert: Calm
+        """,
+    ),
+    Story(
+        "a file with a failing job breaks: the job is not closed",
+        jobs={"Flag": "", "Calm": ""},
+        texts={"broken": "class Flag(Told) has no colon\n"},
+        mended="the job was OK again although its file was broken",
+        minutes="""
+            10:01 | Flag: failed down | alert: Flag
+            10:02 | file Flag: broken | alert: Flag
+            10:03 |                   |
+            10:04 |                   |
+            10:05 | file Flag: back   | recovery: Flag ^10:02
+            10:06 | Flag: ok          | recovery: Flag ^10:01
         """,
     ),
     Story(

@@ -81,6 +81,7 @@ class Told:
     reports: dict[str, JobReport] = field(default_factory=dict)
     lost: dict[str, CheckResult] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    partial: list[str] = field(default_factory=list)
     #: The keys of the jobs that were judged, each once.
     judged: set[JobKey] = field(default_factory=set)
     seconds: float = 0.0
@@ -210,6 +211,7 @@ def listen(workers: WorkerManager, notified: Told) -> None:
         if isinstance(event, JobsMet):
             notified.jobs.update({job.name: job for job in event.jobs})
             notified.warnings += event.warnings
+            notified.partial += event.partial
         elif isinstance(event, LostJob):
             notified.lost[_judged(event.job, notified)] = event.result
         else:

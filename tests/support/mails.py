@@ -130,6 +130,13 @@ def eased() -> Message:
     )
 
 
+def gone() -> Message:
+    """Return the closing message of a job that is not checked any more."""
+    record = replace(failing(DISK.key, FULL, 61), name=DISK.name, unseen_since=LATER)
+    to, at = ("ops@example.com",), LATER + timedelta(minutes=1)
+    return templates.closing_message("f", record, to, at, ZONE)
+
+
 def end_of_warning() -> Message:
     record = Record(
         DISK.key,
@@ -291,6 +298,7 @@ def _of_jobs() -> Iterator[Titled]:
     yield "a warning", alert(DISK, FILLING)
     yield "the end of a warning", end_of_warning()
     yield "the end of a failure that leaves a warning", eased()
+    yield "a failing job that is gone", gone()
 
 
 def the_daily_summary() -> Message:

@@ -422,3 +422,57 @@ def test_a_class_that_does_not_say_how_often_it_runs_names_the_way_out(
     text = f"{HEAD}class Backup(JobBase):\n    def execute(self): return True\n"
     reason = folder.run_one("Backup", text).outcomes["Backup"].reason
     approved(reason)
+
+
+# A file that is no job, and names that are no hooks.
+
+
+def test_a_file_that_had_a_job_and_has_none_now_is_failing(folder, approved):
+    notified = folder.run_one("Flag", f"{HEAD}class Flags: pass\n", had_jobs={"Flag"})
+    assert notified.warnings == []
+    assert notified.conditions == {"Flag.py": FAILING}
+    approved(notified.outcomes["Flag.py"].reason)
+
+
+def test_a_file_that_may_have_jobs_which_cannot_be_named_is_partial(folder):
+    named = "    def getStateName(self): raise OSError\n"
+    folder.add("Nameless", job("Nameless", more=named))
+    folder.add("Broken", "def broken(:\n")
+    folder.add("Wrong", job("Wrong", more="def timeout(self): return -1\n"))
+    folder.add("Whole", job("Whole"))
+    assert set(folder.run().partial) == {"Nameless", "Broken"}
+
+
+MISSPELT = """
+from lib.jobbase import *
+
+class Flag(JobBase):
+    def executeEvery(self): return JobFrequency.MINUTE
+    def excute(self): return True
+    def on_failure(self): return True
+    def getname(self): return "mine"
+    def notified(self): return []
+
+class Spawn(JobSpawner):
+    def get_subjobs(self, config): return []
+
+class Kind(TargetJob):
+    def chek(self, target, deadline): return {}
+
+class Calm(JobBase):
+    def execute(self): return self.executes()
+    def executes(self): return True
+"""
+
+
+def test_a_method_whose_name_is_nearly_that_of_a_hook_is_a_warning(folder, approved):
+    notified = folder.run_one("Flag", MISSPELT, describes=True, only=frozenset())
+    approved("\n".join(sorted(notified.warnings)).replace(str(folder.path), "JOBS"))
+    assert folder.run().warnings == []
+
+
+def test_in_an_older_job_file_the_newer_hooks_are_the_authors_own_names(folder):
+    older = "from . import JobBase\nclass Old(JobBase.JobBase):\n"
+    older += "    def executeEvery(self): return JobBase.JobFrequency.MINUTE\n"
+    older += "    def execute(self): return True\n    def contacts(self): return 1\n"
+    assert folder.run_one("Old", older, describes=True).warnings == []

@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from lib.core.enums import Status
+from lib.core.ini import IniFile, IniSection
 from lib.core.jobs import JobFile, JobKey
 from lib.core.records import Record
 from lib.core.settings import Problem
@@ -62,24 +63,30 @@ def mended(settings, *keys):
     return [facts.key for facts, _result in results.mended(settings, records)]
 
 
-def test_what_is_no_longer_wrong_is_ok():
-    assert mended(SETTINGS, WRONG) == [WRONG]
-    wrong = replace(SETTINGS, problems=(Problem("a", "s:1", "htpp x"),))
+def with_section(title):
+    sections = {title: IniSection("settings.cfg", 1, {})}
+    return replace(SETTINGS, ini=IniFile(Path("/etc"), sections=sections))
+
+
+def test_what_is_there_and_no_longer_wrong_is_ok():
+    there = with_section("htpp x")
+    assert mended(there, WRONG) == [WRONG]
+    wrong = replace(there, problems=(Problem("a", "s:1", "htpp x"),))
     assert mended(wrong, WRONG) == []
 
 
-def test_a_job_file_that_is_gone_is_ok_one_that_is_there_speaks_for_itself():
+def test_what_is_not_there_any_more_is_not_ok():
+    assert mended(SETTINGS, WRONG, JobKey("Gone"), REFUSED) == []
+
+
+def test_a_refused_file_that_may_be_loaded_now_is_ok_another_speaks_for_itself():
     there = replace(SETTINGS, job_files=(replace(FILE, refused=""),))
-    assert mended(there, JobKey("Open"), JobKey("Gone"), REFUSED) == [
-        JobKey("Gone"),
-        REFUSED,
-    ]
+    assert mended(there, JobKey("Open"), REFUSED) == [REFUSED]
 
 
-def test_while_a_folder_cannot_be_used_no_file_of_it_counts_as_gone():
+def test_a_folder_that_cannot_be_used_is_a_failing_job():
     closed = Problem("others may write to the folder", "s:1", "general")
     settings = replace(SETTINGS, problems=(closed,))
-    assert mended(settings, JobKey("Gone"), REFUSED) == []
     ((facts, _result),) = results.stand_ins(settings)
     assert facts.name == "settings.cfg [general]"
 

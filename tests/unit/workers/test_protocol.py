@@ -51,6 +51,8 @@ def test_everything_else_comes_back_too():
     (some,) = protocol.jobs(list(JOBS.values()), [JOB.key])
     assert through(some) == protocol.Jobs(JOBS, frozenset({JOB.key}))
     assert through(protocol.loaded(["odd"])) == protocol.Loaded(("odd",))
+    partial = protocol.Loaded(partial=("Flag",))
+    assert through(protocol.loaded([], partial=["Flag"])) == partial
     assert through(protocol.started(JOB.key)) == protocol.Started(JOB)
     assert through(protocol.notifying(JOB.key, FAILED)) == protocol.Notifying(
         JOB, FAILED
