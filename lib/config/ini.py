@@ -64,6 +64,8 @@ class IniContent(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...]
     #: The sections that are there twice or have a line that cannot be read.
     broken: frozenset[str]
+    #: The problems that an included file is missing.
+    missing: tuple[Problem, ...] = ()
 
 
 def read_ini(path: Path) -> IniContent:
@@ -75,11 +77,13 @@ def read_ini(path: Path) -> IniContent:
     """
     reading = _Reading(path)
     reading.add(path, path.name)
-    problems = in_order(reading.problems, reading.names)
+    all_problems = (*reading.problems, *reading.missing)
+    problems = in_order(all_problems, reading.names)
     if any(problem.fatal and not problem.section for problem in problems):
         raise IniError(problems)
     ini = IniFile(path.parent, tuple(reading.names), reading.sections)
-    return IniContent(ini, problems, frozenset(reading.broken))
+    missing = tuple(reading.missing)
+    return IniContent(ini, problems, frozenset(reading.broken), missing)
 
 
 def in_order(problems: Iterable[Problem], names: Iterable[str]) -> tuple[Problem, ...]:
@@ -104,6 +108,7 @@ class _Reading:
         self.problems: list[Problem] = []
         self.names: list[str] = []
         self.broken: set[str] = set()
+        self.missing: list[Problem] = []
         self._seen: set[tuple[int, int]] = set()
 
     def add(self, path: Path, name: str, deep: int = 0, asked_at: str = "") -> None:
@@ -168,7 +173,15 @@ class _Reading:
             text = f"include = {shown('', pattern)}: {error.strerror}"
             self.problems.append(Problem(text, where, fatal=True))
             return
+        if not paths:
+            text = f"include = {shown('', pattern)}: there is no such file"
+            self.problems.append(Problem(text, where, "general", warning=True))
         for path in paths:
+            if not os.path.lexists(path):
+                # Its targets are missing, so this is no mere warning.
+                text = f"include = {shown('', pattern)}: there is no file {path}"
+                self.missing.append(Problem(text, where, "general"))
+                continue
             is_inside = path.is_relative_to(self.folder)
             name = str(path.relative_to(self.folder) if is_inside else path)
             self.add(path, name, deep, where)

@@ -111,6 +111,12 @@ def load_settings(
         from lib.config.jobsections import JobSections
 
         problems += JobSections(ini).problems()
+    if not (mail.is_set_up or mail.nomail):
+        # The file that is missing may be the one that says how mail leaves.
+        problems = [
+            replace(problem, fatal=problem.fatal or problem in content.missing)
+            for problem in problems
+        ]
     ordered = _for_people(in_order(problems, ini.names), secrets)
     state = state or _beside(folder, general.get("state") or str(base / "state"))
     logfile = _beside(folder, general.get("logfile") or str(state / "checker.log"))

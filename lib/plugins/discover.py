@@ -90,9 +90,7 @@ def discover(
     is right and hardly meant so, and each secret that is not to be had.  ``had_jobs``:
     in an earlier run the file had a job, or could not be loaded, so it is no helper.
     """
-    return _Discoverer(
-        file, ini, contact, secrets, formerly, advises, had_jobs
-    ).run()
+    return _Discoverer(file, ini, contact, secrets, formerly, advises, had_jobs).run()
 
 
 class _Discoverer(msgspec.Struct):

@@ -54,6 +54,10 @@ class Discovery(msgspec.Struct, frozen=True):
             return True
         return key.file in self.loaded and not self._is_hidden(key)
 
+    def has_section(self, key: JobKey) -> bool:
+        """Return whether a job has the name of a section that is there."""
+        return key.is_check and key.identity in self.titles
+
     def _is_hidden(self, key: JobKey) -> bool:
         """Return whether a wrong section may be the one that has the job."""
         base, _slash, _host = key.identity.rpartition("/")
@@ -93,6 +97,9 @@ def close_gone(ctx: RunContext) -> None:
     for before in list(_not_found(ctx)):
         if not there.lacks(before.key):
             continue
+        if _was_a_stand_in(ctx, before) and there.has_section(before.key):
+            results.mend(ctx, before)
+            continue
         record = policy.not_found(before, now)
         if not policy.is_gone(record):
             ctx.session.keep(record)
@@ -108,6 +115,11 @@ def _not_found(ctx: RunContext) -> Iterator[Record]:
     for key, record in ctx.session.records.items():
         if key not in ctx.met and record.status is not Status.OK and key.is_job:
             yield record
+
+
+def _was_a_stand_in(ctx: RunContext, record: Record) -> bool:
+    """Return whether the last run had a failing job in the place of a wrong section."""
+    return record.unseen_since is None and record.key not in ctx.catalog
 
 
 def _messages(ctx: RunContext, record: Record) -> Iterator[Message]:

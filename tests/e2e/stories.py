@@ -1,4 +1,4 @@
-"""Forty and some stories of one instance: what happened, and what was mailed.
+"""Seventy or so stories of one instance: what happened, and what was mailed.
 
 ``story.py`` says how they read, ``world.py`` what can happen.  They were told by commit
 0bca2c4 first, and each later commit is held to them; ``make stories REV=0bca2c4`` has
@@ -265,6 +265,7 @@ STORIES = [
         settings="[Many]\nnames = a b c\n",
         spawned=("One a", "One b", "One c"),
         texts={"fewer": "[Many]\nnames = a c\n"},
+        mended="nobody was told that the job is gone",
         minutes="""
             10:01 |                            |
             10:02 | One b: failed down         | alert: One b
@@ -443,6 +444,49 @@ STORIES = [
             10:01 | file Flag: helper |
             10:02 |                   |
             10:03 | Calm: failed down | alert: Calm
+        """,
+    ),
+    Story(
+        "a file whose worker dies says nothing of the jobs in it",
+        jobs={"Flag": "", "Calm": ""},
+        texts={"deadly": "import os\nos._exit(3)\n"},
+        minutes="""
+            10:01 | Flag: failed down | alert: Flag
+            10:02 | file Flag: deadly | alert: Flag
+            10:03 |                   |
+            10:04 |                   |
+            10:05 | file Flag: back   | recovery: Flag ^10:02
+            10:06 | Flag: ok          | recovery: Flag ^10:01
+        """,
+    ),
+    Story(
+        "a hosts_file without a host is a failing job, and its hosts are not closed",
+        settings="[tcp web]\nhosts_file = {path:hosts}\n"
+        "host = {host}\nport = {tcp:web}\n",
+        spawned=("tcp web/127.0.0.1",),
+        minutes="""
+            10:01 | hosts: 127.0.0.1; web: closed | alert: tcp web/127.0.0.1
+            10:02 | hosts: # none                 | alert: tcp web
+            10:03 |                               |
+            10:04 |                               |
+            10:05 | hosts: 127.0.0.1; web: open   | recovery: tcp web ^10:02
+                  |                               | recovery: tcp web/127.0.0.1 ^10:01
+        """,
+    ),
+    Story(
+        "an included file is missing, and its failing jobs are not closed",
+        general="include = {path:more}",
+        texts={"web": WEB, "other": "[tcp other]\nhost = 127.0.0.1\nport = 1\n"},
+        settings="",
+        spawned=("[general]",),
+        mended="no run took place while it was missing",
+        minutes="""
+            10:01 | more: web; web: closed | alert: tcp web
+            10:02 | more: gone             | alert: [general]
+            10:03 |                        |
+            10:04 |                        |
+            10:05 | more: web; web: open   | recovery: [general] ^10:02
+                  |                        | recovery: tcp web ^10:01
         """,
     ),
     Story(

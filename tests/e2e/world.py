@@ -9,6 +9,7 @@ The words of a story's second column, ``what: how`` with ``;`` between:
     NAME: ok, no, failed WHY    what the job NAME comes to; see JOBS for all
     mail: takes, closed, 451 WHY, 550 ADDRESS, login refused
     settings: NAME              settings.cfg has what stands in ``texts`` at NAME
+    NAME: gone, TEXT            the file {path:NAME} is gone, or has what ``texts`` has
     file NAME: gone, TEXT       a job file is gone, or has what stands in ``texts``
     state: lost, lose NAME, spoil NAME     all of state; the record of one job
     order: hour                 what this start is told, if not what the time says
@@ -169,8 +170,12 @@ class World:
             self._harm_state(*how.split(maxsplit=1))
         elif what in self._things:
             self._things[what].become(how, now)
+        elif how == "gone":
+            (self._told / what).unlink()
         else:
-            text = self._story.texts.get(how, how)
+            text = re.sub(
+                r"\{(\w+):(\w+)\}", self._fill, self._story.texts.get(how, how)
+            )
             (self._told / what.replace("/", "_")).write_text(text)
 
     def _harm_state(self, how: str, name: str = "") -> None:

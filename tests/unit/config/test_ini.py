@@ -192,9 +192,11 @@ def test_a_target_may_not_go_on_in_another_file(tmp_path, approved):
     assert content.broken == {"http a"}
 
 
-def test_a_pattern_that_finds_nothing_in_its_folder_is_ok(tmp_path):
+def test_a_pattern_that_finds_nothing_in_its_folder_is_a_warning(tmp_path, approved):
     (tmp_path / "conf.d").mkdir()
-    assert read(tmp_path, GENERAL + "include = conf.d/*.cfg\n").problems == ()
+    content = read(tmp_path, GENERAL + "include = conf.d/*.cfg\n")
+    approved(sentences(content))
+    assert [problem.warning for problem in content.problems] == [True]
 
 
 def test_a_pattern_in_a_folder_that_cannot_be_read_is_fatal(tmp_path, approved):
@@ -213,7 +215,19 @@ def test_a_pattern_in_a_folder_in_which_others_may_add_a_file_is_fatal(
 
 def test_an_include_that_cannot_be_read_names_who_asked(tmp_path, approved):
     written(tmp_path, b"\xff", "b.cfg")
+    written(tmp_path, "", "a.cfg")
     approved(failure(written(tmp_path, GENERAL + "include = a.cfg, b.cfg\n")))
+
+
+def test_an_include_that_is_missing_is_a_failing_job_and_the_others_are_read(
+    tmp_path, approved
+):
+    written(tmp_path, "[http b]\nurl = b\n", "b.cfg")
+    content = read(tmp_path, GENERAL + "include = a.cfg, b.cfg\n")
+    approved(sentences(content))
+    (problem,) = content.problems
+    assert (problem.fatal, problem.warning) == (False, False)
+    assert "http b" in content.ini
 
 
 WORDS = st.sampled_from(

@@ -482,6 +482,13 @@ def test_only_the_file_with_the_password_must_be_closed(load, failure, tmp_path)
     assert load_settings(tmp_path / "settings.cfg", base=BASE).problems == ()
 
 
+def test_a_missing_include_that_may_have_said_how_mail_leaves_is_fatal(load, failure):
+    text = GENERAL + "include = mail.cfg\n"
+    assert any("there is no file" in sentence for sentence in failure(text))
+    (problem,) = load(text + "[email]\nnomail = yes\n").problems
+    assert not (problem.fatal or problem.warning)
+
+
 def test_settings_without_a_password_may_be_read_but_not_written(tmp_path):
     path = tmp_path / "settings.cfg"
     path.write_text(GENERAL + NO_MAIL)

@@ -14,8 +14,6 @@ from lib.core.enums import MessageKind, Severity, Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record
 from lib.runner.absence import Discovery
-from tests.support.instance import Instance, flag_job
-from tests.support.servers import SmtpServer
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
