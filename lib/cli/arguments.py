@@ -53,8 +53,10 @@ VERSION = "0.1.0"
 ABOUT = "A monitor that cron starts."
 EXIT_CODES = {
     0: "done; a failing job is news, not an error",
-    1: "it could not start, or what was asked for did not go well",
+    1: "it could not start, or what was asked for did not go well; of -m run and -m "
+    "check: a job is failing",
     2: "the command line was wrong",
+    3: "of -m run and -m check: a job is unknown, and none is failing",
     130: "Ctrl-C was pressed",
 }
 
@@ -186,7 +188,7 @@ def flags_of(modes: Mapping[str, Mode]) -> list[Flag]:
 
 
 #: Exit codes; EXIT_CODES has the words.
-OK, TROUBLE, WRONG_USE = 0, 1, 2
+OK, TROUBLE, WRONG_USE, UNKNOWN, STOPPED = 0, 1, 2, 3, 130
 
 
 def settings_of(args: argparse.Namespace, *, with_password: bool = False) -> Settings:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.cli.arguments import (
     OK,
+    STOPPED,
     TROUBLE,
     Mode,
     read,
@@ -79,7 +80,7 @@ def _carry_out(arguments: list[str], here: str) -> int:
     except (BrokenPipeError, OutputError):
         raise
     except KeyboardInterrupt:
-        return 130
+        return STOPPED
     except (OSError, RuntimeError, MemoryError) as error:
         words = shortage(error)
         if not words:
@@ -157,6 +158,14 @@ MODES: dict[str, Mode] = {
     "run": Mode(
         "tryout:run_jobs",
         "run these jobs now; keep no state, send no mail",
+        words="NAME...",
+        most_words=1_000_000,
+        takes_json=True,
+        takes_jobs=True,
+    ),
+    "check": Mode(
+        "tryout:check",
+        "run these jobs now, with state and notification",
         words="NAME...",
         most_words=1_000_000,
         takes_json=True,

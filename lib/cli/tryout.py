@@ -1,4 +1,4 @@
-"""The modes that try something for real: run, drill, validate and testmail."""
+"""The modes that try something for real: run, check, drill, validate and testmail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from lib.cli.arguments import OK, TROUBLE, WRONG_USE, say_more, settings_of
+from lib.cli.arguments import (
+    OK,
+    STOPPED,
+    TROUBLE,
+    UNKNOWN,
+    WRONG_USE,
+    say_more,
+    settings_of,
+)
+from lib.core.enums import Status
 from lib.core.messages import Message
 from lib.core.settings import Mail, Problem, Settings
 
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from lib.core.jobs import Job
+    from lib.core.results import JobReport
 
 
 def run_jobs(args: argparse.Namespace) -> int:
@@ -33,7 +43,43 @@ def run_jobs(args: argparse.Namespace) -> int:
         if not args.json:
             for line in detail_lines(trial.reports):
                 print(line)
-    return TROUBLE if unmatched else OK
+    return _code_of(trial.reports, unmatched)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Run jobs now as a run of cron's does: with state, and with notification."""
+    from lib.report import table
+    from lib.report.rows import CHECKED_COLUMNS, checked_rows, detail_lines
+    from lib.runner import adhoc, run
+
+    settings = settings_of(args, with_password=True)
+    loaded = adhoc.meet(settings)
+    matching, unmatched = adhoc.matching_jobs(loaded.jobs, args.words)
+    _say_unmatched(unmatched, [job.name for job in loaded.jobs])
+    if not matching:
+        return TROUBLE if unmatched else OK
+    ctx = run.check(settings, frozenset(job.key for job in matching), on_wait=_say)
+    ctx.reports.sort(key=lambda report: report.job.name)
+    rows = checked_rows(ctx.reports, ctx.session.records)
+    table.show(CHECKED_COLUMNS, rows, as_json=args.json, out=sys.stdout)
+    if not args.json:
+        for line in detail_lines(ctx.reports):
+            print(line)
+    if ctx.stop.asked:
+        return STOPPED
+    return TROUBLE if ctx.is_frozen else _code_of(ctx.reports, unmatched)
+
+
+def _say(words: str) -> None:
+    print(f"checker: {words}", file=sys.stderr)
+
+
+def _code_of(reports: Iterable[JobReport], unmatched: Sequence[str]) -> int:
+    """Return the exit code of jobs that were run: the worst status."""
+    statuses = {report.result.status for report in reports}
+    if unmatched or Status.FAILING in statuses:
+        return TROUBLE
+    return UNKNOWN if Status.UNKNOWN in statuses else OK
 
 
 def drill(args: argparse.Namespace) -> int:

@@ -369,7 +369,7 @@ DELIVERED = {
     DeliveryResult.REFUSED: "rejected for good",
 }
 #: Each decision in a few words, for the log; they follow the status of the result.
-_WORDS = {
+WORDS = {
     Decision.OK: "",
     Decision.PENDING: "",
     Decision.NOT_YET: "below the failure count for an alert",
@@ -390,7 +390,7 @@ _WORDS = {
 def words(status: Status, decision: Decision) -> str:
     """Return a result and its decision in a few words: ``failing, first alert``."""
     what = "OK" if status is Status.OK else str(status)
-    follows = _WORDS[decision]
+    follows = WORDS[decision]
     return f"{what}, {follows}" if follows else what
 
 

@@ -6,14 +6,15 @@ has every key.  To add a column, add its key to the row and its name to the list
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
-from lib.core.enums import Status
+from lib.core import decisions
+from lib.core.enums import Decision, Status
 from lib.core.jobs import Job, JobKey
 from lib.core.records import Record
 from lib.core.results import JobReport, Threshold, Values, value_lines
@@ -32,6 +33,7 @@ JOB_COLUMNS = (
     "details",
 )
 RESULT_COLUMNS = ("job", "status", "seconds", "reason")
+CHECKED_COLUMNS = (*RESULT_COLUMNS[:-1], "follows", RESULT_COLUMNS[-1])
 PROBLEM_COLUMNS = ("where", "section", "problem", "text")
 
 #: The status of a job that no run has executed.
@@ -89,6 +91,34 @@ def result_rows(reports: Iterable[JobReport]) -> list[dict[str, Any]]:
         }
         for report in reports
     ]
+
+
+def checked_rows(
+    reports: Sequence[JobReport], records: Mapping[JobKey, Record]
+) -> list[dict[str, Any]]:
+    """Return a row per execution: its result, its decision, what became of its mail.
+
+    ``records`` are those from after the run.
+    """
+    rows = []
+    for report, row in zip(reports, result_rows(reports), strict=True):
+        record = records.get(report.job.key, Record(report.job.key))
+        row["follows"] = _follows(report.decision, record)
+        row["decision"] = report.decision.value
+        row["notified"] = record.notified
+        row["queued_messages"] = len(record.queued)
+        rows.append(row)
+    return rows
+
+
+def _follows(decision: Decision, record: Record) -> str:
+    """Return a decision in words, and whether the mail about it has left."""
+    words = decisions.WORDS[decision]
+    if not decision.notifies:
+        return words
+    if record.queued:
+        return f"{words}, still queued: see -m why"
+    return f"{words}, {decisions.DELIVERED[record.delivery]}"
 
 
 def detail_lines(reports: Iterable[JobReport]) -> Iterator[str]:

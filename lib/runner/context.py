@@ -22,7 +22,7 @@ from lib.core import calendar, schedule
 from lib.core.enums import JobFrequency, Status
 from lib.core.jobs import CatalogEntry, FileScan, Job, JobKey
 from lib.core.records import Record, RunRecord
-from lib.core.results import Timing
+from lib.core.results import JobReport, Timing
 from lib.core.schedule import Due
 from lib.core.settings import Settings
 from lib.runner.manager import LostJob, WorkerManager
@@ -91,6 +91,10 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     #: With --nomail: the ids of the messages that were queued before this run.
     queued_before: frozenset[str]
 
+    #: Run just these jobs, due or not: -m check; None: those that are due.
+    only: frozenset[JobKey] | None = None
+    #: With ``only``: what was reported of them.
+    reports: list[JobReport] = []
     #: What the jobs of each folder depend on, as it was before any file is loaded.
     marks: dict[str, str] = {}
     #: The job files that were loaded in this run, or need not be.
@@ -124,9 +128,11 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         ordered: JobFrequency,
         now: Callable[[], datetime],
         stop: Stop,
+        only: frozenset[JobKey] | None = None,
     ) -> RunContext:
         """Return the context of a run that begins now, and holds the lock.
 
+        With ``only`` it runs just these jobs, and does not count as a run of cron's.
         What cannot be read freezes the state folder; raise NewerState if a file is of
         a newer Checker.
         """
@@ -141,8 +147,17 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         none: tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]] = ({}, {})
         catalog, scans = read(state.load_catalog_and_scans, none)
         requests = _requests(settings, session, catalog, began_at)
-        due = schedule.due_in(ordered, last_runs(before), began_at, settings.zone)
+        due = schedule.Due()
+        if only is None:
+            due = schedule.due_in(ordered, last_runs(before), began_at, settings.zone)
         skips, skipped_at = state.take_skips(before.skipped_at)
+        run = replace(
+            before,
+            skipped=before.skipped + skips,
+            skipped_at=skipped_at or before.skipped_at,
+        )
+        if only is None:
+            run = replace(run, began_at=began_at, ordered=ordered)
         return cls(
             settings=settings,
             state=state,
@@ -153,20 +168,14 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             jobs_end_at=started + JOBS_S,
             due=due,
             missed=due.frequencies - set(schedule.INCLUDES[ordered]),
-            run=replace(
-                before,
-                began_at=began_at,
-                ordered=ordered,
-                skipped=before.skipped + skips,
-                skipped_at=skipped_at or before.skipped_at,
-            ),
+            run=run,
             session=session,
             audit_log=AuditLog(settings.state, settings.secrets),
             catalog=catalog,
             scans_before=scans,
             workers=WorkerManager(
                 settings.ini,
-                _order(settings, session, catalog, due, state, now, requests),
+                _order(settings, session, catalog, due, state, now, requests, only),
             ),
             old_statefile=(
                 before.old_statefile
@@ -175,8 +184,11 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             ),
             has_bundles=_has_files(settings.state / BUNDLES),
             queued_before=_queued(session) if settings.mail.holds else frozenset(),
-            timings=_timings(settings),
+            timings=_timings(settings) if only is None else None,
             requests=requests,
+            only=only,
+            # A summary is left to the next run of cron's, which knows of all jobs.
+            has_summarized=only is not None,
         )
 
     @property
@@ -246,9 +258,11 @@ def _order(
     state: State,
     now: Callable[[], datetime],
     requests: Taken | None,
+    only: frozenset[JobKey] | None,
 ) -> Order:
     return Order(
         due=due,
+        only=only,
         known=replace(session.known, stored=dict(session.records)),
         had_jobs=frozenset(key.file for key in (*catalog, *session.records)),
         contact=settings.alertcontact,

@@ -79,6 +79,8 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     report = replace(report, messages=_messages(ctx, report, before, now))
     after = policy.advance(before, report, now)
     ctx.met[job.key] = job
+    if ctx.only is not None:
+        ctx.reports.append(report)
     ctx.session.keep(after)
     held = _held(ctx, report, after, now)
     ctx.audit_log.note(decisions.judged(report, before, after, now, held))
@@ -212,8 +214,11 @@ def with_counts(run: RunRecord, ctx: RunContext) -> RunRecord:
 
 
 def catalog_of(ctx: RunContext) -> dict[JobKey, CatalogEntry]:
-    """Return the catalog to save: the jobs that this run met."""
-    before = ctx.catalog
+    """Return the catalog to save: the jobs that this run met.
+
+    A run of just some jobs adds no others: they are new to the next run as well.
+    """
+    before, only = ctx.catalog, ctx.only
     return {
         key: CatalogEntry(
             job.name,
@@ -226,5 +231,5 @@ def catalog_of(ctx: RunContext) -> dict[JobKey, CatalogEntry]:
             tags=job.tags,
         )
         for key, job in ctx.met.items()
-        if not job.is_own
+        if not job.is_own and (only is None or key in only or key in before)
     }

@@ -1,5 +1,7 @@
 """One run as cron starts it: ``run`` has its lock, ``carry_out`` lists its stages.
 
+``check`` is such a run of just some jobs, for a person at a terminal.
+
 A report of a worker becomes a record.  Record and queued messages are committed
 together before anything is sent.  Where state cannot be written, the jobs still run and
 are judged, and nothing is sent but the hourly mail of ``lib/runner/emergency.py``.
@@ -13,15 +15,16 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 from msgspec.structs import replace
 
 from lib.core import decisions, health
 from lib.core.enums import JobFrequency
-from lib.core.jobs import OWN_KEY
+from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Message
 from lib.core.settings import Settings
+from lib.core.text import table_time
 from lib.runner import results
 from lib.runner.context import RUN_S, RunContext, Stop
 from lib.runner.selection import files_to_load
@@ -69,6 +72,64 @@ def run(
         state.unlock()
     report(ctx)
     return int(ctx.is_frozen)
+
+
+#: How long -m check waits for another run: as long as one may take.
+WAIT_S = RUN_S
+LOOK_AGAIN_S = 0.2
+
+
+def check(
+    settings: Settings,
+    only: frozenset[JobKey],
+    now: Callable[[], datetime] = utc_now,
+    *,
+    on_wait: Callable[[str], None],
+) -> RunContext:
+    """Run just these jobs, due or not, as a run of cron's does; return its context.
+
+    If another run is at work it is waited for, and ``on_wait`` is told whose it is.
+    Raise StateError if the state folder cannot be used, or if that run does not end.
+    """
+    state = State(settings.state)
+    try:
+        wait_for_lock(state, now, on_wait, zone=settings.zone)
+        ctx = RunContext.open(settings, state, JobFrequency.MINUTE, now, Stop(), only)
+        carry_out(ctx)
+    finally:
+        state.unlock()
+    report(ctx)
+    return ctx
+
+
+def wait_for_lock(
+    state: State,
+    now: Callable[[], datetime],
+    on_wait: Callable[[str], None],
+    *,
+    zone: tzinfo | None = None,
+    wait_s: float = WAIT_S,
+) -> None:
+    """Take the lock; raise StateError if another run has it for as long as that."""
+    until = time.monotonic() + wait_s
+    said = False
+    while holder := state.lock(now(), timedelta(seconds=RUN_S)):
+        whose = _whose(holder, now(), zone)
+        if not said:
+            on_wait(f"waiting up to {wait_s:g} s for {whose}")
+            said = True
+        if time.monotonic() >= until:
+            raise StateError(
+                f"nothing was checked: {whose} did not end within {wait_s:g} s"
+            )
+        time.sleep(min(LOOK_AGAIN_S, wait_s))
+
+
+def _whose(holder: Holder, now: datetime, zone: tzinfo | None) -> str:
+    """Return which run holds the lock, and since when."""
+    who = f"process {holder.pid}" if holder.pid else "process not known"
+    began_at = holder.began_at or now
+    return f"the run in progress ({who}, since {table_time(began_at, zone, now)})"
 
 
 def _turned_away(holder: Holder, now: datetime) -> int:
@@ -150,7 +211,8 @@ def select(ctx: RunContext) -> None:
         *results.stand_ins(ctx.settings),
         *results.mended(ctx.settings, records),
     ):
-        results.judge(ctx, job, result)
+        if ctx.only is None or job.key in ctx.only:
+            results.judge(ctx, job, result)
 
 
 def is_over(ctx: RunContext) -> bool:
@@ -261,12 +323,13 @@ def _stop_sending(ctx: RunContext) -> None:
 def close(ctx: RunContext) -> None:
     """Save what the next run has to know; raise StateError.
 
-    A run that was told to end forgets no job, because it has not met all.
+    A run that was told to end forgets no job, because it has not met all; nor does one
+    of just some jobs.
     """
     now = ctx.now()
     if ctx.dispatcher is not None and not ctx.is_frozen:
         ctx.dispatcher.log_deferred(ctx.began_at)
-    if not ctx.stop.asked:
+    if not ctx.stop.asked and ctx.only is None:
         for record in ctx.session.forget_unmet(ctx.met, now):
             ctx.audit_log.note([decisions.forgotten(record, now)])
     ctx.session.commit()
@@ -283,13 +346,19 @@ def close(ctx: RunContext) -> None:
 def _save_run(ctx: RunContext, listed: list[str], now: datetime) -> None:
     """Record that the run has ended; ``listed`` are the stems of all record files."""
     records = ctx.session.records.values()
-    # A run counts for the slot in which it began.
-    ran_now = dict.fromkeys(map(str, ctx.due.frequencies), ctx.began_at.isoformat())
+    ended = ctx.run
+    # One of just some jobs says nothing of whether cron starts runs.
+    if ctx.only is None:
+        # A run counts for the slot in which it began.
+        ran_now = dict.fromkeys(map(str, ctx.due.frequencies), ctx.began_at.isoformat())
+        ended = replace(
+            results.with_counts(ctx.run, ctx),
+            ended_at=now,
+            last_runs={**ctx.run.last_runs, **ran_now},
+            sent=ctx.dispatcher.sent if ctx.dispatcher is not None else 0,
+        )
     ended = replace(
-        results.with_counts(ctx.run, ctx),
-        ended_at=now,
-        last_runs={**ctx.run.last_runs, **ran_now},
-        sent=ctx.dispatcher.sent if ctx.dispatcher is not None else 0,
+        ended,
         queued=sum(len(record.queued) for record in records),
         records=tuple(listed),
         old_statefile=ctx.old_statefile,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,13 +169,15 @@ def _stats_of_folder(folder: Path) -> list[_Stat]:
 def files_to_load(ctx: RunContext) -> list[JobFile]:
     """Return the files that this run loads; the jobs of the others count as met."""
     usable = [file for file in ctx.settings.job_files if not file.refused]
+    all_of_them = bool(ctx.session.lost or ctx.session.known.unclaimed)
+    if ctx.only is not None:
+        return _files_of(ctx, ctx.only, usable, all_of_them)
     # Before any file is loaded, so that a change meanwhile shows the next time.
     for folder in {file.path.parent for file in usable}:
         ctx.marks[str(folder)] = mark_of(folder, ctx.settings.files, ctx.began_at)
     jobs_of = by_file(ctx.catalog)
     records = list(ctx.session.records.values())
     usable = [file for file in usable if may_have_jobs(file, ctx.settings.ini, records)]
-    all_of_them = bool(ctx.session.lost or ctx.session.known.unclaimed)
     files: list[JobFile] = []
     for file in usable:
         path, mark = str(file.path), ctx.marks[str(file.path.parent)]
@@ -199,6 +201,19 @@ def files_to_load(ctx: RunContext) -> list[JobFile]:
         ctx.scans[path] = before
         ctx.met.update({key: _job_of(key, entry) for key, entry in jobs.items()})
     return files
+
+
+def _files_of(
+    ctx: RunContext, keys: Collection[JobKey], files: list[JobFile], all_of_them: bool
+) -> list[JobFile]:
+    """Return the files of just these jobs; all other jobs count as met.
+
+    Nothing is noted of the files, so the next run loads what it would have loaded.
+    """
+    ctx.scans = dict(ctx.scans_before)
+    ctx.met.update({key: _job_of(key, entry) for key, entry in ctx.catalog.items()})
+    names = {key.file for key in keys}
+    return [file for file in files if all_of_them or file.name in names]
 
 
 def may_have_jobs(

@@ -188,7 +188,7 @@ def test_run_shows_status_reason_and_time_and_keeps_nothing(instance):
     used = rows["disk full"]["values"]["used"]
     assert (used["unit"], used["fail"]) == ("%", {"low": None, "high": 1})
     assert rows["disk full"]["seconds"] >= 0
-    assert ran.code == 0
+    assert ran.code == 1
     assert list(instance.state.iterdir()) == []
 
 

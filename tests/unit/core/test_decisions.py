@@ -321,7 +321,7 @@ def test_a_line_holds_a_code_and_facts_and_no_sentence(approved):
 
 
 def test_each_code_has_its_words():
-    assert set(decisions._WORDS) == set(Decision)
+    assert set(decisions.WORDS) == set(Decision)
     for code, details in DETAILS.items():
         if details is JobDetails:
             made = JobDetails(Status.FAILING)
