@@ -436,7 +436,7 @@ def _first_alert(details: JobDetails, _notified: str) -> str:
     words = f"first alert; policy: {policy_words(details.policy)}"
     if details.held_before is None:
         return words
-    return f"{words}; until now it was {_WORDS[details.held_before]}"
+    return f"{words}; until now it was {WORDS[details.held_before]}"
 
 
 def _notified(details: JobDetails, now: datetime, time_text: TimeText) -> str:
