@@ -187,8 +187,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             timings=_timings(settings) if only is None else None,
             requests=requests,
             only=only,
-            # A summary is left to the next run of cron's, which knows of all jobs.
-            has_summarized=only is not None,
+            # That is left to the next run of cron's, which meets all jobs.
+            has_reviewed=only is not None,
         )
 
     @property
