@@ -15,6 +15,7 @@ from lib.config import older
 from lib.config.options import (
     DEFAULTS,
     LAYOUT_OPTIONS,
+    NAMED_SECTIONS,
     POLICY_OPTIONS,
     REQUIRED,
     SECTIONS,
@@ -114,6 +115,13 @@ _ABOUT: Mapping[str, str] = {
         "A numbered summary at a time of day in `[general] timezone`, see "
         "[alerting.md](alerting.md#the-daily-summary)."
     ),
+    "maintenance": (
+        "A maintenance window: these jobs are checked, and no alert about them leaves. "
+        "A job that is still failing when it ends gives a first alert, see "
+        "[alerting.md](alerting.md#silence). Times are in `[general] timezone`. In the "
+        "nights in which clocks are changed a window begins once, and its length is "
+        "that of a clock that is not changed."
+    ),
 }
 _LAYOUT = """\
 ## Templates and hosts
@@ -202,6 +210,8 @@ def _lines() -> Iterator[str]:
     yield _HEAD
     for section, options in SECTIONS.items():
         yield from _section(section, _about(section), options)
+    for word, options in NAMED_SECTIONS.items():
+        yield from _section(f"{word} NAME", _ABOUT[word], options)
     yield _JOB
     yield "## Targets"
     yield ""

@@ -17,6 +17,7 @@ from lib.config.options import (
     REQUIRED,
     SECTIONS,
     Option,
+    table_of,
     written,
 )
 from lib.config.peers import peer_options
@@ -118,7 +119,7 @@ def _all(ini: IniFile, tables: Tables) -> Iterator[tuple[str, list[dict[str, str
 
 def _rows_of_section(ini: IniFile, title: str) -> Iterator[dict[str, str]]:
     """Yield the rows of a section that is no target."""
-    table = SECTIONS.get(older.SECTIONS.get(title, title), {})
+    table = table_of(older.SECTIONS.get(title, title))
     options = ini.options(title)
     if title == "peers":
         table = {**table, **peer_options(options)}

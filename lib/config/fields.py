@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import Any, NamedTuple
 
+from lib.core import schedule
 from lib.core.enums import JobFailureCountMinimumBeforeNotification
 from lib.core.jobs import MAX_TIMEOUT_S, FailureRule
 from lib.core.results import UNIT_WORDS, Unit
@@ -314,6 +315,32 @@ def weekly_clock(value: str) -> tuple[str, str]:
     if day.lower() not in ("mon", "tue", "wed", "thu", "fri", "sat", "sun"):
         raise ValueError("expected a day and a time such as mon 08:00")
     return day.lower(), clock(time.strip())
+
+
+_DATE_AND_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{1,2}:[0-9]{2}) ?(Z|[+-][0-9]{2}:[0-9]{2})?"
+)
+
+
+def window_start(value: str) -> str:
+    """Return a cron expression, or a date and a time in ISO 8601, with its offset if
+    that was given."""
+    if len(value.split()) == 5:
+        return schedule.read(value)
+    match = _DATE_AND_TIME.fullmatch(value)
+    try:
+        if match:
+            text = f"{match[1]}T{match[2].rjust(5, '0')}:00{match[3] or ''}"
+            start = datetime.fromisoformat(text)
+            # Years that have a time in every zone.
+            if 1970 < start.year < 9998:
+                return text
+    except ValueError:
+        pass
+    raise ValueError(
+        "expected a date and a time such as 2026-12-24 22:00, or the five fields of "
+        "cron such as 0 2 * * sun"
+    )
 
 
 class Range(NamedTuple):

@@ -14,7 +14,7 @@ import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -22,7 +22,7 @@ from lib.config import older
 from lib.config.ini import IniError, in_order, read_ini
 from lib.config.jobfiles import find_job_files
 from lib.config.mail import read_mail
-from lib.config.options import PEERS, SECTIONS
+from lib.config.options import MAINTENANCE_WORD, PEERS, SECTIONS
 from lib.config.peers import find_keys, peer_options, peers_in, without_ourselves
 from lib.config.secrets import file_problems, secrets_in
 from lib.config.sections import Kinds, check_titles, read_section, title_of
@@ -33,6 +33,9 @@ from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
 from lib.core.settings import AnswerEndpoint, Limits, Problem, Settings, SummaryTimes
 from lib.system.permissions import can_anybody_replace
+
+if TYPE_CHECKING:
+    from lib.core.silences import Window
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +120,12 @@ def load_settings(
             replace(problem, fatal=problem.fatal or problem in content.missing)
             for problem in problems
         ]
+    maintenance: tuple[Window, ...] = ()
+    if any(title.startswith(f"{MAINTENANCE_WORD} ") for title in ini):
+        from lib.config.maintenance import read_maintenance
+
+        maintenance, wrong_windows = read_maintenance(ini, general.get("timezone"))
+        problems += wrong_windows
     ordered = _for_people(in_order(problems, ini.names), secrets)
     state = state or _beside(folder, general.get("state") or str(base / "state"))
     logfile = _beside(folder, general.get("logfile") or str(state / "checker.log"))
@@ -142,6 +151,7 @@ def load_settings(
         peers=peers,
         status=AnswerEndpoint(**tables["status"]),
         summary=SummaryTimes(**tables["summary"]),
+        maintenance=maintenance,
         problems=ordered,
         ini=ini,
         secrets=secrets,

@@ -18,6 +18,7 @@ from lib.config.fields import (
     addresses,
     clock,
     command,
+    duration,
     endpoint,
     failure_count,
     failures,
@@ -40,6 +41,7 @@ from lib.config.fields import (
     url,
     weekly_clock,
     whole,
+    window_start,
 )
 from lib.core import schedule
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
@@ -351,6 +353,18 @@ SUMMARY = {
     "weekly": Option(weekly_clock, "", "a summary each week, such as mon 08:00"),
 }
 
+#: The options of ``[maintenance NAME]``.
+MAINTENANCE = {
+    "jobs": Option(many, (), "names of jobs or patterns such as http *, with commas"),
+    "tags": Option(tags, (), "and the jobs that have one of these tags"),
+    "start": Option(
+        window_start,
+        help="once, such as 2026-12-24 22:00, or again and again, such as 0 2 * * sun",
+    ),
+    "length": Option(duration(60, 30 * 86_400, ""), help="how long, such as 2h"),
+}
+MAINTENANCE_WORD = "maintenance"
+
 SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "general": GENERAL,
     "email": EMAIL,
@@ -360,3 +374,13 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "status": STATUS,
     "summary": SUMMARY,
 }
+#: The sections of which there may be several, by the word before their NAME.
+NAMED_SECTIONS: Mapping[str, Mapping[str, Option]] = {MAINTENANCE_WORD: MAINTENANCE}
+
+
+def table_of(section: str) -> Mapping[str, Option]:
+    """Return the options of a section about Checker itself; empty if it is none."""
+    word, _space, name = section.partition(" ")
+    if name.strip() and word in NAMED_SECTIONS:
+        return NAMED_SECTIONS[word]
+    return SECTIONS.get(section, {})

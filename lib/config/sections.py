@@ -16,11 +16,14 @@ from lib.config import older
 from lib.config.fields import nearest
 from lib.config.ini import VITAL
 from lib.config.options import (
+    MAINTENANCE_WORD,
+    NAMED_SECTIONS,
     REQUIRED,
     SECTIONS,
     Option,
     hint_of,
     read_options,
+    table_of,
 )
 from lib.config.targets import JOB, TEMPLATE
 from lib.core.ini import IniFile
@@ -52,7 +55,7 @@ def read_section(
     a peer.  A wrong value in a section of VITAL is fatal; an unknown option is not.
     """
     given = ini.given(section)
-    known = SECTIONS[older.SECTIONS.get(section, section)]
+    known = table_of(older.SECTIONS.get(section, section))
     empty = [name for name in ini.options(section) if name not in given]
     more = {name: "" for name in empty if name not in known}
     values, wrong = read_options({**given, **more}, options)
@@ -87,6 +90,7 @@ def check_titles(
         section
         for section in ini
         if section not in _OURS
+        and not table_of(section)
         and section.partition(" ")[0] not in job_names
         and not titles.is_layer(section)
     ]
@@ -199,6 +203,8 @@ class _Titles:
             return ""
         first, *rest = section.split(None, 1) or [""]
         clean = " ".join((first, *rest)).rstrip()
+        if clean == MAINTENANCE_WORD:
+            return f"a window needs a name of its own, such as [{clean} night]"
         if clean == TEMPLATE:
             return f"a template needs a name of its own, such as [{TEMPLATE} web]"
         if clean == JOB:
@@ -210,6 +216,7 @@ class _Titles:
         if not self.is_kind(word) and first in (
             *self._kinds,
             *_OURS,
+            *NAMED_SECTIONS,
             TEMPLATE,
             JOB,
             *self._job_names,
@@ -228,7 +235,8 @@ class _Titles:
         return ""
 
     def _unknown_kind(self, word: str) -> str:
-        hint = nearest(word.lower(), (*self._kinds, TEMPLATE, JOB, *self._job_names))
+        words = (*self._kinds, TEMPLATE, JOB, *NAMED_SECTIONS, *self._job_names)
+        hint = nearest(word.lower(), words)
         known = ", ".join(sorted(self._kinds))
         return f"unknown kind {word[:60]!r}{hint or f'; the kinds are {known}'}"
 

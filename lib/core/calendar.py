@@ -142,17 +142,19 @@ def _around(
     span = _DAYS_AROUND[kind]
     days = (today + timedelta(days=number) for number in range(-span, span + 1))
     if kind == DAILY:
-        moments = [_moment(day, times.daily, zone) for day in days]
+        moments = [local_moment(day, times.daily, zone) for day in days]
     else:
         weekday, clock = times.weekly or ("", "")
         moments = [
-            _moment(day, clock, zone) for day in days if _WEEK[day.weekday()] == weekday
+            local_moment(day, clock, zone)
+            for day in days
+            if _WEEK[day.weekday()] == weekday
         ]
     last = max(moment for moment in moments if moment <= now)
     return last, min(moment for moment in moments if moment > now)
 
 
-def _moment(day: date, clock: str, zone: tzinfo | None) -> datetime:
+def local_moment(day: date, clock: str, zone: tzinfo | None) -> datetime:
     """Return when a local time first occurs on a day.
 
     A time that summer time skips is shifted forward by the length of the gap.

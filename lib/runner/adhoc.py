@@ -22,6 +22,7 @@ from lib.runner import results
 from lib.runner.manager import LOAD_TIMEOUT_S, JobsMet, LostJob, WorkerManager
 from lib.storage.store import State
 from lib.system import process
+from lib.system.clock import utc_now
 from lib.system.errors import StateError
 from lib.workers.worker import Order
 
@@ -146,6 +147,10 @@ def problems_of(settings: Settings, there: AdhocResult) -> tuple[Problem, ...]:
     unused = _unused_sections(settings, there, knows_all=not (refused or broken))
     why = State(settings.state).why_not_usable()
     state = [Problem(why, str(settings.path), "general")] if why else []
+    if settings.maintenance:
+        from lib.config.maintenance import odd_windows
+
+        odd += odd_windows(settings, there.jobs, utc_now())
     return (*unused, *state, *refused, *broken, *odd)
 
 

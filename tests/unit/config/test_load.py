@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from lib.config import jobsections
 from lib.config.ini import in_order
 from lib.config.load import SettingsError, load_settings
-from lib.config.options import DEFAULTS, POLICY_OPTIONS, REQUIRED, SECTIONS, Option
+from lib.config.options import (
+    DEFAULTS,
+    NAMED_SECTIONS,
+    POLICY_OPTIONS,
+    REQUIRED,
+    SECTIONS,
+    Option,
+)
 from lib.config.targets import JOB
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
@@ -619,7 +626,7 @@ def test_the_example_loads_as_it_is(tmp_path):
 
 def test_the_example_has_every_option_once_and_no_other():
     tables = {
-        **{name: set(table) for name, table in SECTIONS.items()},
+        **{name: set(table) for name, table in (SECTIONS | NAMED_SECTIONS).items()},
         **{kind: set(table) for kind, table in TABLES.items()},
     }
     shown: dict[str, set[str]] = {name: set() for name in tables}
@@ -636,7 +643,7 @@ def test_the_example_has_every_option_once_and_no_other():
 def test_the_example_shows_the_true_defaults():
     for section, option, value, _on in example_lines():
         word = section if section in SECTIONS else section.split()[0]
-        table = TABLES[word] if word in TABLES else SECTIONS.get(word, {})
+        table = {**SECTIONS, **NAMED_SECTIONS, **TABLES}.get(word, {})
         # A peer, or what every target may say.
         if option not in table:
             continue
