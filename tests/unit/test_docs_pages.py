@@ -383,7 +383,7 @@ def test_the_figures_of_peers_are_those_of_the_rules():
     assert f"once an {PEERS['every'].default} (`every`)" in text
     run_age = STATUS["runage"].default // 60
     assert f"within {run_age} minutes (`runage`)" in text
-    assert f"over {health.STUCK_AFTER.total_seconds() / 60:g} minutes" in text
+    assert f"for {health.STUCK_AFTER.total_seconds() / 60:g} minutes or more" in text
     assert f"over {answer.MAX_AGE.total_seconds() / 60:g} minutes old" in text
     assert f"At most {answer.MAX_BYTES // 1024} KB are read" in text
     assert f"takes {client.ASK_S:g} seconds at most" in text
