@@ -149,17 +149,18 @@ def closing_message(
 ) -> Message:
     """Return the mail that a job is gone, for those who know that it was not OK.
 
-    ``to`` is for a record that does not say who was notified.
+    A job that runs still meet is disabled.  ``to`` is for a record that does not say
+    who was notified.
     """
     status, since = record.status, mail_time(min(record.since or now, now), zone)
     count = [f"Consecutive failures:  {record.failures}"]
+    unseen = record.unseen_since
+    not_found = [f"Not found since:       {mail_time(unseen, zone)}"] if unseen else []
     body = [
-        "Its section or job file is gone, or has another name now.  This is no",
-        "recovery: from here on nothing is known of it.  Where a section was renamed,",
-        "was = OLD NAME in it keeps the history.",
+        *(_GONE if unseen else _DISABLED),
         "",
         f"{_SINCE[status]}         {since}",
-        f"Not found since:       {mail_time(record.unseen_since or now, zone)}",
+        *not_found,
         *(count if status.is_failure else []),
         f"Last reason:           {first_line(record.last_reason)}",
         "Checked now:           checker.py -m list",
@@ -301,6 +302,15 @@ def _about(job: Job) -> Iterator[str]:
         yield f"Tags:                  {', '.join(job.tags)}"
 
 
+_GONE = (
+    "Its section or job file is gone, or has another name now.  This is no",
+    "recovery: from here on nothing is known of it.  Where a section was renamed,",
+    "was = OLD NAME in it keeps the history.",
+)
+_DISABLED = (
+    "It is disabled: enabled = no in the settings.  This is no recovery: from here",
+    "on nothing is known of it.",
+)
 #: What a job that is gone was before.
 _WAS = {
     Status.FAILING: "was failing",

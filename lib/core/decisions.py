@@ -545,6 +545,8 @@ def _state_sentence(
         return f"it was {details.what!r} before, and keeps that record{mails}"
     at = details.unseen_since
     since = f" since {time_text(at)}" if at else ""
+    if code is Event.JOB_GONE and not at:
+        return f"no longer checked: it is disabled; it was {details.what}"
     if code is Event.JOB_GONE:
         return f"no longer checked: no run met it{since}; it was {details.what}"
     return f"no run met this job{since}; its record is removed"

@@ -211,6 +211,8 @@ class CatalogEntry(Stored, frozen=True):
     #: False: it is not run.
     enabled: bool = True
     tags: tuple[str, ...] = ()
+    #: The identity it had before its section was renamed.
+    was: str = ""
 
 
 class FileScan(Stored, frozen=True):

@@ -70,18 +70,30 @@ def stories(
     """Return the story of each job that matches, and the patterns that match none.
 
     A shell pattern is compared with a job's name, its key and its file name.  Removed
-    jobs match as long as the audit log has a line about them.
+    jobs match as long as the audit log has a line about them.  The story of a job whose
+    section was renamed begins with what its old name has there.
     """
     names = {record.key: record.name or str(record.key) for record in records.values()}
     names.update({key: known.name for key, known in catalog.items()})
     wanted = {key for key, name in names.items() if _matches(key, name, patterns)}
+    now_called = {
+        JobKey(key.file, catalog[key].was): key
+        for key in wanted
+        if key in catalog and catalog[key].was
+    }
     entries = auditlog.read_entries(
-        folder, lambda key, name: key in wanted or _matches(key, name, patterns)
+        folder,
+        lambda key, name: key in wanted
+        or key in now_called
+        or _matches(key, name, patterns),
     )
     by_key: dict[JobKey, list[Entry]] = {key: [] for key in wanted}
     for entry in entries:
-        by_key.setdefault(entry.key, []).append(entry)
-        names.setdefault(entry.key, entry.name)
+        if entry.key in now_called:
+            by_key[now_called[entry.key]].append(entry)
+        if entry.key not in now_called or _matches(entry.key, entry.name, patterns):
+            by_key.setdefault(entry.key, []).append(entry)
+            names.setdefault(entry.key, entry.name)
     bundles, send_log = _bundles(folder), _send_log(folder)
     matching = [
         Story(

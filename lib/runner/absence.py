@@ -1,8 +1,9 @@
-"""Jobs that are gone: what becomes of one that was not OK and is not found any more.
+"""Jobs that are gone: what becomes of one that was not OK and is not checked any more.
 
 Its section or file was deleted, or renamed.  That is no recovery: those who know of the
 trouble get one closing message.  A job counts as gone after two complete discoveries
-without it, so that neither a half-written file nor a worker that died closes anything.
+without it, so that neither a half-written file nor a worker that died closes anything;
+one that is disabled is closed at once.
 The cases are in ``tests/unit/runner/test_absence.py``.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -95,6 +97,9 @@ def close_gone(ctx: RunContext) -> None:
     there = discovery_of(ctx)
     now = ctx.now()
     for before in list(_not_found(ctx)):
+        if before.key in ctx.met:
+            _close(ctx, before, now)
+            continue
         if not there.lacks(before.key):
             continue
         if _was_a_stand_in(ctx, before) and there.has_section(before.key):
@@ -104,16 +109,22 @@ def close_gone(ctx: RunContext) -> None:
         if not policy.is_gone(record):
             ctx.session.keep(record)
             continue
-        messages = tuple(_messages(ctx, record))
-        logger.info("%s: no longer checked; it was %s", record.name, record.status)
-        ctx.session.keep(policy.closed(record, messages))
-        ctx.audit_log.note(decisions.gone(record, messages, now))
+        _close(ctx, record, now)
+
+
+def _close(ctx: RunContext, record: Record, now: datetime) -> None:
+    messages = tuple(_messages(ctx, record))
+    logger.info("%s: no longer checked; it was %s", record.name, record.status)
+    ctx.session.keep(policy.closed(record, messages))
+    ctx.audit_log.note(decisions.gone(record, messages, now))
 
 
 def _not_found(ctx: RunContext) -> Iterator[Record]:
-    """Yield the records of jobs that were not OK and that this run has not met."""
+    """Yield the records of jobs that were not OK and are not met, or are disabled."""
     for key, record in ctx.session.records.items():
-        if key not in ctx.met and record.status is not Status.OK and key.is_job:
+        if record.status is Status.OK or not key.is_job:
+            continue
+        if key not in ctx.met or not ctx.met[key].enabled:
             yield record
 
 

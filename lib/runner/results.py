@@ -229,6 +229,7 @@ def catalog_of(ctx: RunContext) -> dict[JobKey, CatalogEntry]:
             judged=key in ctx.judged or (key in before and before[key].judged),
             enabled=job.enabled,
             tags=job.tags,
+            was=job.was,
         )
         for key, job in ctx.met.items()
         if not job.is_own and (only is None or key in only or key in before)

@@ -257,7 +257,10 @@ def commit(ctx: RunContext) -> None:
     """Make what was kept durable, unless more is about to come; raise StateError."""
     if ctx.workers.is_done and not (ctx.is_frozen or ctx.has_reviewed):
         ctx.has_reviewed = True
-        if any(key not in ctx.met for key in ctx.session.records):
+        if any(
+            key not in ctx.met or not ctx.met[key].enabled
+            for key in ctx.session.records
+        ):
             from lib.runner.absence import close_gone
 
             close_gone(ctx)

@@ -258,4 +258,5 @@ def _job_of(key: JobKey, entry: CatalogEntry) -> Job:
         entry.contact,
         enabled=entry.enabled,
         tags=entry.tags,
+        was=entry.was,
     )

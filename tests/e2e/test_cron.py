@@ -479,6 +479,31 @@ def test_general_and_nomail_are_enough_for_a_run(tmp_path):
     assert Instance(tmp_path, NO_MAIL, general=GENERAL).cron().silent
 
 
+# A section that is disabled.
+
+
+def test_a_failing_section_that_is_disabled_is_closed_and_fails_no_more(mailing, smtp):
+    mailing.add(FULL)
+    assert mailing.cron().silent
+    mailing.add("enabled = no\n")
+    for _ in range(2):
+        assert mailing.cron().silent
+    _alert, closing = smtp.mails
+    assert "disk full is no longer checked; it was failing since" in closing.subject
+    assert mailing.records() == {}
+    (row,) = mailing.listed()
+    assert (row["status"], row["failing_since"], row["failures"]) == (
+        "disabled",
+        None,
+        0,
+    )
+    assert "it is disabled; it was failing" in mailing.run("-m", "why", "disk full").out
+    # When it is checked again, that is a first alert.
+    mailing.write(mailing.settings.read_text().replace("enabled = no\n", ""))
+    assert mailing.cron().silent
+    assert "disk full is failing" in smtp.mails[-1].subject and len(smtp.mails) == 3
+
+
 # A section that is renamed.
 
 
@@ -512,6 +537,11 @@ def test_a_failing_section_that_is_renamed_is_not_alerted_again(mailing, smtp):
     assert entries.count("job_renamed") == 1
     said = mailing.run("-m", "why", "disk root")
     assert "job_renamed" in said.out and "it was 'disk full' before" in said.out
+    (story,) = mailing.run("-m", "why", "disk root", "--json").json()
+    codes = [entry["code"] for entry in story["decisions"]]
+    # What was decided under the old name comes first.
+    assert codes.index("first_alert") < codes.index("job_renamed")
+    assert codes.index("job_renamed") < codes.index("recovery")
 
 
 def test_a_mail_that_is_queued_when_its_section_is_renamed_leaves_once(mailing, smtp):

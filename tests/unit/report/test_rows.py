@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 from lib.core.enums import (
@@ -170,9 +171,8 @@ def test_a_policy_in_words(policy, words):
 
 def test_a_row_of_a_job_keeps_for_machines_what_it_says_in_words():
     record = Record(key("k"), "", Status.FAILING, 5, SINCE, last_reason="refused")
-    (row,) = job_rows(
-        [facts("k")], {key("k"): record}, (), NOW, UTC, ran_at={key("k"): NOW}
-    )
+    job = replace(facts("k"), tags=("web",), description="Words", runbook="https://r/")
+    (row,) = job_rows([job], {key("k"): record}, (), NOW, UTC, ran_at={key("k"): NOW})
     out = io.StringIO()
     table.show(JOB_COLUMNS, [row], as_json=True, out=out)
     (read,) = json.loads(out.getvalue())
@@ -184,6 +184,11 @@ def test_a_row_of_a_job_keeps_for_machines_what_it_says_in_words():
         5,
         "refused",
         0,
+    )
+    assert (read["tags"], read["description"], read["runbook"]) == (
+        ["web"],
+        "Words",
+        "https://r/",
     )
     assert (read["notify_policy"], read["contact"]) == (
         "state_change",

@@ -109,6 +109,11 @@ def test_nothing_is_left_of_the_failure_of_a_job_that_is_gone():
     assert left == Record(FLAG, "Flag", memory={"a": 1}, unseen_since=NOON)
 
 
+def test_the_closing_message_of_a_job_that_is_disabled(approved):
+    mail = closing_message("b", failing(), (), NOON, UTC)
+    approved(f"{mail.subject}\n\n{mail.body}")
+
+
 @pytest.mark.parametrize("status", [Status.FAILING, Status.UNKNOWN, Status.WARNING])
 def test_the_closing_message(approved, status):
     record = replace(failing(status, unseen_since=NOON), notified=("x@example.com",))
