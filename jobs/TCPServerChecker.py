@@ -64,7 +64,10 @@ class TCPServerChecker(TargetJob):
                 wait_for(sock, target.expect)
 
         began = time.monotonic()
-        connect.connect(target.host, target.port, deadline, target.family, talk).close()
+        with connect.connect(
+            target.host, target.port, deadline, target.family, talk
+        ) as sock:
+            self.answered_by = connect.shown_peer(sock)
         took = time.monotonic() - began
         return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
 

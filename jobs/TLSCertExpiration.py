@@ -87,6 +87,7 @@ class TLSCertExpiration(TargetJob):
             STARTTLS[target.starttls],
         ) as sock:
             der = sock.getpeercert(binary_form=True) or b""
+            self.answered_by = connect.shown_peer(sock)
         ends_at, now = tls.read_certificate(der).not_after, datetime.now(UTC)
         self._remember(ends_at, now)
         self.note = f"the certificate of {target.host} expires on {ends_at:%Y-%m-%d}"

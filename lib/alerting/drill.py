@@ -42,6 +42,7 @@ def message(settings: Settings, job: Job, now: datetime) -> Message:
         Decision.FIRST_ALERT,
         now,
         settings.zone,
+        command=settings.command,
     )
     notice = NOTICE.format(server=settings.servername)
     return replace(

@@ -7,7 +7,6 @@ check.  The reader was woken by it.  To change a wording, change it here and run
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
 
@@ -26,6 +25,7 @@ from lib.core.messages import KIND_OF, Message
 from lib.core.policy import severity_of
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport, value_lines
+from lib.core.settings import Command, bare_command
 from lib.core.text import age, duration, first_line, mail_time, paragraphs
 
 NEXT_MAIL = {
@@ -46,6 +46,8 @@ def default_message(
     decision: Decision,
     now: datetime,
     zone: tzinfo | None,
+    *,
+    command: Command = bare_command,
 ) -> Message:
     """Return the mail for a decision; ``record`` is the one from before the run.
 
@@ -57,7 +59,7 @@ def default_message(
         message_id=message_id,
         kind=kind,
         subject=_subject(job, record, result, kind, now),
-        body=_body(job, record, result, kind, now, zone),
+        body=_body(job, record, result, kind, now, zone, command=command),
         to=(record.notified if recovery and record.notified else job.contact),
         born_at=now,
         reason="" if recovery else _cause(result),
@@ -76,6 +78,8 @@ def compose(
     now: datetime,
     message_id: str,
     zone: tzinfo | None,
+    *,
+    command: Command = bare_command,
 ) -> tuple[Message, ...]:
     """Return the messages of a report as they are queued, the default mail first.
 
@@ -84,7 +88,7 @@ def compose(
     job, result = report.job, report.result
     mails = [
         (
-            with_status_lines(one, job, record, result, now, zone)
+            with_status_lines(one, job, record, result, now, zone, command=command)
             if one.kind.is_about_trouble
             else one
         )
@@ -94,7 +98,7 @@ def compose(
         return tuple(mails)
     shown = replace(result, output=paragraphs(result.output, report.hook_trouble))
     default = default_message(
-        message_id, job, record, shown, report.decision, now, zone
+        message_id, job, record, shown, report.decision, now, zone, command=command
     )
     return (default, *mails)
 
@@ -106,10 +110,21 @@ def with_status_lines(
     result: CheckResult,
     now: datetime,
     zone: tzinfo | None,
+    *,
+    command: Command = bare_command,
 ) -> Message:
     """Return the mail of a job's own hook with the status lines below its text."""
     facts = "\n".join(
-        _status_lines(job, record, result, message.kind, now, zone, with_reason=True)
+        _status_lines(
+            job,
+            record,
+            result,
+            message.kind,
+            now,
+            zone,
+            with_reason=True,
+            command=command,
+        )
     )
     body = message.body.rstrip()
     return replace(
@@ -246,12 +261,16 @@ def _body(
     kind: MessageKind,
     now: datetime,
     zone: tzinfo | None,
+    *,
+    command: Command = bare_command,
 ) -> str:
     parts = []
     is_ok = result.status is Status.OK
     if not is_ok:
         parts.append("\n".join(_indented(_reason(result))))
-    parts.append("\n".join(_status_lines(job, record, result, kind, now, zone)))
+    parts.append(
+        "\n".join(_status_lines(job, record, result, kind, now, zone, command=command))
+    )
     if result.output and not is_ok:
         parts.append(result.output.rstrip())
     return "\n\n".join(parts) + "\n"
@@ -266,10 +285,11 @@ def _status_lines(
     zone: tzinfo | None,
     *,
     with_reason: bool = False,
+    command: Command = bare_command,
 ) -> list[str]:
     start = _start(record, result, kind, now)
     if kind is MessageKind.RECOVERY:
-        return _recovery_lines(job, record, result, start, now, zone)
+        return _recovery_lines(job, record, result, start, now, zone, command)
     reason = [f"Reason:                {first_line(_reason(result))}"]
     count = [f"Consecutive failures:  {record.failures + 1}"]
     is_failure = result.status.is_failure
@@ -277,12 +297,21 @@ def _status_lines(
         f"{_SINCE[result.status]}         {_since(start, now, zone)}",
         *(count if is_failure else []),
         *(reason if with_reason else []),
+        *_target(result),
         *_measured(result),
         *_about(job),
         f"Checked:               {schedule.words(job.schedule)}",
         f"Next mail:             {_next_mail(job.policy, result.status)}",
-        f"Check now:             checker.py -m {_check_command(job)}",
+        f"Check now:             {_check_command(job, command)}",
     ]
+
+
+def _target(result: CheckResult) -> Iterator[str]:
+    """Yield what is checked, and who answered."""
+    if result.target:
+        yield f"Target:                {result.target}"
+    if result.answered_by:
+        yield f"Answered by:           {result.answered_by}"
 
 
 def _measured(result: CheckResult) -> Iterator[str]:
@@ -332,6 +361,7 @@ def _recovery_lines(
     start: datetime,
     now: datetime,
     zone: tzinfo | None,
+    command: Command,
 ) -> list[str]:
     """Return the lines about what is over, and about a warning that is left of it."""
     was_failing = record.status.is_failure
@@ -350,7 +380,7 @@ def _recovery_lines(
     return [
         *lines,
         f"Next mail:             {_next_mail(job.policy, result.status)}",
-        f"Check now:             checker.py -m {_check_command(job)}",
+        f"Check now:             {_check_command(job, command)}",
     ]
 
 
@@ -370,10 +400,10 @@ def _since(start: datetime, now: datetime, zone: tzinfo | None) -> str:
     return f"{mail_time(start, zone)}, for {duration(length)}"
 
 
-def _check_command(job: Job) -> str:
+def _check_command(job: Job, command: Command) -> str:
     if job.is_own:
-        return "validate"
-    return job.check_now or f"run {shlex.quote(job.name)}"
+        return command("validate")
+    return command(job.check_now) if job.check_now else command("run", job.name)
 
 
 def _reason(result: CheckResult) -> str:

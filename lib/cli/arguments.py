@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from lib.core.enums import JobFrequency
 from lib.core.settings import Settings
@@ -215,7 +216,7 @@ def read_settings(args: argparse.Namespace, *, with_password: bool = False) -> S
     """Return the settings, with what the command line overrides."""
     from lib.config.load import load_settings
 
-    return load_settings(
+    settings = load_settings(
         args.file,
         jobs=[Path(folder) for folder in args.jobs],
         state=Path(args.state) if args.state else None,
@@ -223,6 +224,21 @@ def read_settings(args: argparse.Namespace, *, with_password: bool = False) -> S
         base=args.base,
         with_password=with_password,
     )
+    return replace(
+        settings, checker=str(args.base / "checker.py"), flags=flags_in(args)
+    )
+
+
+def flags_in(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the -f, --jobs and --state of a command line, their paths absolute."""
+    flags: tuple[str, ...] = ()
+    if args.file != args.base / "settings.cfg":
+        flags += ("-f", str(args.file.absolute()))
+    for folder in args.jobs:
+        flags += ("--jobs", str(Path(folder).absolute()))
+    if args.state:
+        flags += ("--state", str(Path(args.state).absolute()))
+    return flags
 
 
 def say_more(

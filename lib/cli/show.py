@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.cli.arguments import OK, TROUBLE, say_more, settings_of
+from lib.cli.arguments import OK, TROUBLE, flags_in, say_more, settings_of
 from lib.core.enums import JobFrequency
 
 if TYPE_CHECKING:
@@ -197,14 +196,7 @@ def crontab(args: argparse.Namespace) -> int:
     # Wrong settings are reported here, before the lines are used.
     settings_of(args)
     command = [sys.executable, str(args.base / "checker.py")]
-    options = []
-    if args.file != args.base / "settings.cfg":
-        options += ["-f", str(args.file.absolute())]
-    for folder in args.jobs:
-        options += ["--jobs", str(Path(folder).absolute())]
-    if args.state:
-        options += ["--state", str(Path(args.state).absolute())]
-    for line in crontab_lines(command, options):
+    for line in crontab_lines(command, flags_in(args)):
         print(line)
     return OK
 

@@ -154,6 +154,10 @@ class CheckResult(Stored, frozen=True):
     cause: str = ""
     host: str = ""
     addresses: tuple[str, ...] = ()
+    #: What was checked, for people: a URL without credentials, host and port, or path;
+    #: and the address that answered.  Empty if it is OK, or has none.
+    target: str = ""
+    answered_by: str = ""
     #: Check again in the next minute run, whatever the job's frequency.
     ask_again: bool = False
     #: What was measured, by name.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,7 +173,25 @@ class Settings(msgspec.Struct, frozen=True):
     maintenance: tuple[Window, ...] = ()
     #: Problems that do not stop a run, and warnings.
     problems: tuple[Problem, ...] = ()
+    #: How a command is typed: the path of checker.py, and the -f, --jobs and --state of
+    #: this one.
+    checker: str = "checker.py"
+    flags: tuple[str, ...] = ()
     #: The text of all sections, which workers type.
     ini: IniFile = msgspec.field(default_factory=lambda: IniFile(Path()))
     #: The secrets: no log, mail or state may contain them.
     secrets: Secrets = Secrets()
+
+    def command(self, mode: str, *words: str) -> str:
+        """Return a command to paste: ``/opt/checker/checker.py -m run 'disk root'``."""
+        typed = (self.checker, "-m", mode, *words, *self.flags)
+        return " ".join(map(shlex.quote, typed))
+
+
+#: Returns a command to paste: ``Settings.command``.
+Command = Callable[..., str]
+
+
+def bare_command(mode: str, *words: str) -> str:
+    """Return a command for where its folder and its flags are not known."""
+    return " ".join(map(shlex.quote, ("checker.py", "-m", mode, *words)))

@@ -54,6 +54,8 @@ class TargetJob(JobBase):
     options: Options = {}
     #: What people read below the reason when a threshold decides; set it in ``check``.
     note = ""
+    #: The address that answered; set it in ``check``.
+    answered_by = ""
 
     def __init__(self, ini: IniFile, table: KindTable, target: Target) -> None:
         """Keep the target; called by Checker, once for each section."""
@@ -82,6 +84,25 @@ class TargetJob(JobBase):
         CheckUnknown or CheckPending with the reason.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define check")
+
+    def shown_target(self) -> str:
+        """Return what is checked, for alerts: no credentials may be in it.
+
+        Default: the option ``url``, else ``host`` and ``port``, else ``path``.
+        """
+        options = {
+            name: getattr(self.target, name, None)
+            for name in ("url", "host", "port", "path")
+        }
+        if options["url"]:
+            from lib.net.http import shown_url
+
+            return shown_url(str(options["url"]))
+        host, port = options["host"], options["port"]
+        if host:
+            host = f"[{host}]" if port and ":" in str(host) else host
+            return f"{host}:{port}" if port else str(host)
+        return str(options["path"] or "")
 
     def execute(self) -> bool:
         """Check the target; its values are judged afterwards."""

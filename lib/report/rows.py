@@ -86,6 +86,8 @@ def result_rows(reports: Iterable[JobReport]) -> list[dict[str, Any]]:
             "seconds": round(report.result.seconds, 3),
             "full_reason": report.result.reason,
             "values": value_rows(report.result.values),
+            "target": report.result.target,
+            "answered_by": report.result.answered_by,
             "key": str(report.job.key),
             "file": report.job.file,
         }
@@ -126,6 +128,8 @@ def detail_lines(reports: Iterable[JobReport]) -> Iterator[str]:
     for report in reports:
         result = report.result
         more = [result.reason] if "\n" in result.reason.strip() else []
+        if result.answered_by:
+            more.append(f"answered by {result.answered_by}")
         more += value_lines(result.values)
         more += [result.output] if result.output else []
         if more:

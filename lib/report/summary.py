@@ -242,7 +242,7 @@ def message(
         f"Since:      {facts.time_text(facts.since)}",
         f"Until:      {facts.time_text(facts.now)}",
         f"Next mail:  {facts.time_text(issue.next_at)}, {_name(issue, 1)}",
-        "Check now:  checker.py -m status",
+        f"Check now:  {settings.command('status')}",
     ]
     return Message(
         message_id=message_id,

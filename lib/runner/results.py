@@ -119,7 +119,9 @@ def _messages(
     from lib.alerting.templates import compose
 
     settings, message_id = ctx.settings, os.urandom(16).hex()
-    mails = compose(report, before, now, message_id, settings.zone)
+    mails = compose(
+        report, before, now, message_id, settings.zone, command=settings.command
+    )
     return tuple(fit_mail(mail, settings.secrets) for mail in mails)
 
 

@@ -271,6 +271,18 @@ def memory_to_keep(loaded: LoadedJob, record: Record) -> dict[str, Any] | None:
     return None if memory == dict(record.memory) else memory
 
 
+def with_target(result: CheckResult, loaded: LoadedJob) -> CheckResult:
+    """Return a result that says what was checked, and who answered."""
+    job = loaded.instance
+    if not isinstance(job, TargetJob):
+        return result
+    try:
+        target, answered_by = str(job.shown_target()), str(job.answered_by)
+    except Exception as error:
+        target, answered_by = f"shown_target failed: {described(error)}", ""
+    return replace(result, target=target, answered_by=answered_by)
+
+
 def fit_result(result: CheckResult, kept: KeptOutput, secrets: Secrets) -> CheckResult:
     """Return a result without secrets and cut to size, with what the job printed."""
     trace = fit_end(result.output, secrets, TRACEBACK_LENGTH)
@@ -279,6 +291,8 @@ def fit_result(result: CheckResult, kept: KeptOutput, secrets: Secrets) -> Check
         result,
         reason=fit(result.reason, secrets, REASON_TEXT_LENGTH),
         cause=fit(first_line(result.cause), secrets, SUBJECT_LENGTH),
+        target=fit(first_line(result.target), secrets, SUBJECT_LENGTH),
+        answered_by=fit(first_line(result.answered_by), secrets, SUBJECT_LENGTH),
         host=fit(result.host, secrets, SUBJECT_LENGTH),
         addresses=tuple(
             fit(address, secrets, SUBJECT_LENGTH)

@@ -252,6 +252,7 @@ class TaskPool:
                 return result
             return replace(result, values=execute.fit_values(result.values, secrets))
         self._capture.drain()
+        result = execute.with_target(result, task.loaded)
         return execute.fit_result(result, task.kept, secrets)
 
     def _reported(self, task: Task, hook: HookResult) -> Any:

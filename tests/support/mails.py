@@ -47,6 +47,16 @@ from lib.runner.emergency import Stamp
 #: Where the checkout of the transcripts lies.
 THERE = "/opt/checker"
 ZONE = ZoneInfo("Europe/Berlin")
+
+
+def settings_to(to: tuple[str, ...]) -> Settings:
+    at, mail = Path("settings.cfg"), Mail(user="ops@example.com")
+    return Settings(
+        at, "web1", to, at, at, mail, zone=ZONE, checker=f"{THERE}/checker.py"
+    )
+
+
+COMMAND = settings_to(()).command
 NIGHT = datetime(2026, 11, 22, 3, 12, tzinfo=UTC)
 LATER = NIGHT + timedelta(minutes=61)
 OPS, FRIEND = ("ops@example.com",), ("admin@example.org",)
@@ -63,12 +73,14 @@ FULL = CheckResult(
         ),
         "free": Value(9.1e9, Unit.BYTES),
     },
+    target="/",
 )
 FILLING = CheckResult(Status.WARNING, "used is 85%, over warn_percent = 80%")
 AWAY = CheckResult(
     Status.FAILING,
     "expected status 200, got 503 Service Unavailable\nanswered by 127.0.0.1:8080\n"
     "the response begins: the shop is away",
+    target="https://shop.example.com/cart",
 )
 
 DISK = Job(JobKey("D", "d"), "disk root", "d.py", JobFrequency.MINUTE, contact=OPS)
@@ -106,27 +118,36 @@ def failing(key: JobKey, result: CheckResult, failures: int) -> Record:
 
 def alert(job: Job, result: CheckResult, number: str = "a") -> Message:
     return templates.default_message(
-        number, job, Record(job.key), result, Decision.FIRST_ALERT, NIGHT, ZONE
+        number,
+        job,
+        Record(job.key),
+        result,
+        Decision.FIRST_ALERT,
+        NIGHT,
+        ZONE,
+        command=COMMAND,
     )
 
 
 def reminder(job: Job, result: CheckResult, failures: int, now: datetime) -> Message:
     record = failing(job.key, result, failures)
     return templates.default_message(
-        "c", job, record, result, Decision.REMINDER, now, ZONE
+        "c", job, record, result, Decision.REMINDER, now, ZONE, command=COMMAND
     )
 
 
 def recovery(job: Job, result: CheckResult, failures: int, now: datetime) -> Message:
     record = failing(job.key, result, failures)
-    return templates.default_message("b", job, record, OK, Decision.RECOVERY, now, ZONE)
+    return templates.default_message(
+        "b", job, record, OK, Decision.RECOVERY, now, ZONE, command=COMMAND
+    )
 
 
 def eased() -> Message:
     """Return the recovery of a failure that leaves a warning."""
     record = failing(DISK.key, FULL, 61)
     return templates.default_message(
-        "e", DISK, record, FILLING, Decision.RECOVERY, LATER, ZONE
+        "e", DISK, record, FILLING, Decision.RECOVERY, LATER, ZONE, command=COMMAND
     )
 
 
@@ -149,7 +170,7 @@ def end_of_warning() -> Message:
         last_reason=FILLING.reason,
     )
     return templates.default_message(
-        "f", DISK, record, OK, Decision.RECOVERY, LATER, ZONE
+        "f", DISK, record, OK, Decision.RECOVERY, LATER, ZONE, command=COMMAND
     )
 
 
@@ -241,7 +262,7 @@ def _of_ways() -> Iterator[Titled]:
     yield "sent by the backup account", replace(
         found, body=f"{found.body.rstrip()}\n\n{wrapped(line)}\n"
     )
-    yield "a drill", drill.message(_settings(OPS), DISK, NIGHT)
+    yield "a drill", drill.message(settings_to(OPS), DISK, NIGHT)
     yield "a test mail", templates.test_message("t", "web1", OPS, NIGHT)
 
 
@@ -425,14 +446,9 @@ def page() -> str:
     return "".join(parts)
 
 
-def _settings(to: tuple[str, ...]) -> Settings:
-    at = Path("settings.cfg")
-    return Settings(at, "web1", to, at, at, Mail(user="ops@example.com"), zone=ZONE)
-
-
 def as_shown(message: Message) -> str:
     """Return a mail as a person reads it."""
-    settings = _settings(message.to)
+    settings = settings_to(message.to)
     mail: Any = message_from_bytes(compose(message, settings), policy=default)
     assert str(mail["From"]) == '"web1 (Checker)" <ops@example.com>'
     body = mail.get_content().replace("\r\n", "\n")

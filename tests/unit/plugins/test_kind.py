@@ -335,6 +335,50 @@ def test_no_secret_of_a_target_leaves_its_worker(queue, tmp_path):
     assert "geheim1" not in repr(notified)
 
 
+AT = '''\
+"""[at NAME]: fails, and says what it looked at."""
+from lib.jobbase import *
+
+class At(TargetJob):
+    kind = "at"
+    options = {
+        name: option(plain, "", help="a part of it")
+        for name in ("url", "host", "port", "path", "file")
+    }
+
+    def check(self, target, deadline):
+        self.answered_by = "192.0.2.7:80"
+        raise CheckFailed("no")
+'''
+
+
+@pytest.mark.parametrize(
+    ("lines", "target"),
+    [
+        ("url = https://me:pa%ss@a.example/x?token=1", "https://a.example/x?..."),
+        ("host = a.example\nport = 25\npath = /x", "a.example:25"),
+        ("host = ::1\nport = 25", "[::1]:25"),
+        ("host = ::1", "::1"),
+        ("path = /srv/a b", "/srv/a b"),
+        ("file = x", ""),
+    ],
+)
+def test_a_failing_target_says_what_was_checked_and_who_answered(
+    tmp_path, lines, target
+):
+    folder = Folder(tmp_path)
+    folder.add("At", AT)
+    result = folder.run(ini(f"[at a]\n{lines}\n")).outcomes["at a"]
+    assert (result.target, result.answered_by) == (target, "192.0.2.7:80")
+
+
+def test_a_target_that_cannot_be_shown_is_still_reported(tmp_path):
+    folder = Folder(tmp_path)
+    folder.add("At", f"{AT}\n    def shown_target(self):\n        return 1 / 0\n")
+    result = folder.run(ini("[at a]\n")).outcomes["at a"]
+    assert result.reason == "no" and "ZeroDivisionError" in result.target
+
+
 def test_the_word_of_a_kind_that_ships_is_taken(tmp_path, approved):
     text = QUEUE.replace('kind = "queue"', 'kind = "disk"')
     notified = Folder(tmp_path).run_one("Queue", text)
