@@ -7,8 +7,6 @@ problems are reported at once.
 
 from __future__ import annotations
 
-import configparser
-import glob
 import io
 import os
 import re
@@ -31,6 +29,8 @@ MAX_BYTES = 16 * 1024 * 1024
 #: Longer than any value; the reason is a file that is no settings.
 MAX_LINE = 100_000
 MAX_BLANKS = 1000
+#: What ConfigParser calls its default section.
+DEFAULT_SECTION = "DEFAULT"
 _BLANKS = re.compile(rf"\S\s{{{MAX_BLANKS}}}")
 _DELIMITER = re.compile("[=:]")
 
@@ -142,7 +142,7 @@ class _Reading:
 
     def _merge(self, title: str, section: IniSection) -> None:
         """Add a section to those of the files before."""
-        if title == configparser.DEFAULTSECT:
+        if title == DEFAULT_SECTION:
             # ConfigParser would add its default section to every target.
             text = "nothing reads this section; [defaults] is for all jobs"
             self.problems.append(Problem(text, section.where, title, warning=True))
@@ -188,12 +188,16 @@ class _Reading:
 
     def _check_folders(self, pattern: str, paths: list[Path], where: str) -> None:
         """Add a fault for each folder into which other users may put files."""
-        if not glob.has_magic(pattern):
+        if not _has_wildcard(pattern):
             return
         for folder in dict.fromkeys(path.parent for path in paths):
             if why := why_not_write(folder):
                 text = f"include = {shown('', pattern)}: no file there is read: {why}"
                 self.problems.append(Problem(text, where, fatal=True))
+
+
+def _has_wildcard(pattern: str) -> bool:
+    return any(char in pattern for char in "*?[")
 
 
 def _matches(pattern: str, folder: Path) -> list[Path]:
@@ -202,12 +206,14 @@ def _matches(pattern: str, folder: Path) -> list[Path]:
     A name without a wildcard is returned whether there is such a file or not.
     """
     pattern = os.path.expanduser(pattern)
-    if not glob.has_magic(pattern):
+    if not _has_wildcard(pattern):
         return [folder / pattern]
     parts = Path(pattern).parts
-    plain = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    plain = next(i for i, part in enumerate(parts) if _has_wildcard(part))
     # glob() treats an unreadable folder as an empty one.
     os.listdir(folder.joinpath(*parts[:plain]))
+    import glob
+
     names = glob.glob(pattern, root_dir=folder)
     return [folder / name for name in sorted(names) if not os.path.isdir(folder / name)]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -267,6 +266,8 @@ def _replaceable(path: str, ini: IniFile) -> Iterator[Problem]:
     """Yield a warning if every user may replace our answer."""
     folder = os.path.dirname(path)
     if can_anybody_replace(folder):
+        import shlex
+
         text = f"write: anybody can replace it: chmod o-w {shlex.quote(folder)}"
         where = ini.where("status", "write")
         yield Problem(text, where, "status", warning=True)

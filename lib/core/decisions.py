@@ -163,6 +163,8 @@ DETAILS: Mapping[Decision | Event, type[Details]] = {
     Event.UNMUTE: RequestDetails,
     Event.ACKNOWLEDGE: RequestDetails,
 }
+#: The codes by their words.
+CODES = {str(code): code for code in DETAILS}
 
 
 class Entry(msgspec.Struct, frozen=True):

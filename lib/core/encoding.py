@@ -6,7 +6,6 @@ derives from ``Stored``.
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import datetime
 from functools import lru_cache
@@ -57,6 +56,8 @@ def encode(value: Any) -> bytes:
         return msgspec.json.encode(value, enc_hook=str)
     except UnicodeEncodeError:
         # Half a surrogate pair, as in the name of a file that is not UTF-8.
+        import json
+
         return json.dumps(builtins(value), separators=(",", ":")).encode("ascii")
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
@@ -76,6 +77,8 @@ def decode(text: bytes) -> Any:
 
 
 def _decode_surrogates(text: bytes) -> Any:
+    import json
+
     try:
         return json.loads(text, parse_float=_finite, parse_constant=_finite)
     except RecursionError as error:
@@ -127,6 +130,8 @@ def plain_memory(memory: Any) -> dict[str, Any]:
 
     Raise ValueError or TypeError if it is not a small dict of plain values.
     """
+    import json
+
     if not isinstance(memory, dict):
         raise TypeError(f"memory is not a dict but {type(memory).__name__}")
     try:

@@ -6,11 +6,14 @@ sections about Checker itself, each kind of target types its own.
 
 from __future__ import annotations
 
-import configparser
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    import configparser
 
 
 class OptionValue:
@@ -102,6 +105,8 @@ class IniFile:
         It is made once, where it is asked for.  A section in it takes two kilobytes, so
         the jobs that ship go ``with_targets`` False: without ``[kind name]``.
         """
+        import configparser
+
         if with_targets not in self._parsers:
             parser = configparser.ConfigParser(interpolation=None)
             parser.read_dict(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 
 from lib.core.secret import Secrets
@@ -37,6 +36,8 @@ def printable(text: str, length: int) -> str:
 
 
 def _is_control(char: str) -> bool:
+    import unicodedata
+
     # The zero-width joiner is part of visible characters.
     return unicodedata.category(char) in _CONTROL_CATEGORIES and char != "\u200d"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from lib.config.sections import title_of
-from lib.core import decisions, policy
+from lib.core import policy
 from lib.core.enums import Decision, Status
 from lib.core.jobs import KIND_FILES, CatalogEntry, Job, JobKey
 from lib.core.messages import Message, fit_mail
@@ -47,6 +47,8 @@ def take(ctx: RunContext, event: Event) -> None:
         for job in event.jobs:
             ctx.met[job.key] = job
             if before := ctx.session.meet(job):
+                from lib.core import decisions
+
                 ctx.audit_log.note([decisions.renamed(job, before, ctx.now())])
     elif isinstance(event, LostJob):
         judge(ctx, event.job, event.result)
@@ -74,6 +76,8 @@ def put_off(ctx: RunContext, lost: LostJob) -> None:
 
 def keep(ctx: RunContext, report: JobReport) -> None:
     """Keep the record that follows from a report, with the messages that it queues."""
+    from lib.core import decisions
+
     job, now = report.job, ctx.now()
     before = ctx.session.record_of(job)
     report = replace(report, messages=_messages(ctx, report, before, now))

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from msgspec.structs import replace
 
-from lib.core import decisions, health
+from lib.core import health
 from lib.core.enums import JobFrequency
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Message
@@ -178,9 +178,12 @@ def begin(ctx: RunContext) -> None:
     lost = ctx.session.notify_of_lost(
         lambda *facts: _lost_message(ctx, *facts), ctx.now()
     )
-    ctx.audit_log.note(decisions.lost(OWN_KEY, lost, ctx.now()))
     read_again = ctx.session.keep_read_again()
-    ctx.audit_log.note(decisions.read_again(read_again, ctx.now()))
+    if lost or read_again:
+        from lib.core import decisions
+
+        ctx.audit_log.note(decisions.lost(OWN_KEY, lost, ctx.now()))
+        ctx.audit_log.note(decisions.read_again(read_again, ctx.now()))
     if ctx.requests is not None:
         from lib.runner import requests
 
@@ -334,6 +337,8 @@ def close(ctx: RunContext) -> None:
         ctx.dispatcher.log_deferred(ctx.began_at)
     if not ctx.stop.asked and ctx.only is None:
         for record in ctx.session.forget_unmet(ctx.met, now):
+            from lib.core import decisions
+
             ctx.audit_log.note([decisions.forgotten(record, now)])
     ctx.session.commit()
     _write_audit_log(ctx)

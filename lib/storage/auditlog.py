@@ -8,20 +8,21 @@ write it goes on.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.core import encoding
-from lib.core.decisions import DETAILS, Entry
 from lib.core.jobs import JobKey
 from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import NO_SECRETS, Secrets
 from lib.system.files import Damaged, open_to_write, read_capped, write_whole
+
+if TYPE_CHECKING:
+    from lib.core.decisions import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +158,8 @@ def as_line(entry: Entry, secrets: Secrets = NO_SECRETS) -> str:
 
     No secret is in it, and no letter that a terminal takes for an order.
     """
+    import json
+
     parts: tuple[str, ...] = (
         _second(entry.at),
         str(entry.key),
@@ -173,12 +176,14 @@ def as_line(entry: Entry, secrets: Secrets = NO_SECRETS) -> str:
 
 def from_line(line: str) -> Entry | None:
     """Return the entry of a line; None if the line is not whole, or none of ours."""
+    from lib.core.decisions import CODES, DETAILS, Entry
+
     parts = line.rstrip("\n").split("\t")
     if len(parts) != 5:
         return None
     second, text, name, word, details = parts
     try:
-        at, key, code = datetime.fromisoformat(second), JobKey.parse(text), _CODES[word]
+        at, key, code = datetime.fromisoformat(second), JobKey.parse(text), CODES[word]
         found = encoding.convert(encoding.decode(details.encode()), DETAILS[code])
     except (ValueError, KeyError):
         return None
@@ -190,9 +195,6 @@ def _key(text: str) -> JobKey | None:
         return JobKey.parse(text)
     except ValueError:
         return None
-
-
-_CODES = {str(code): code for code in DETAILS}
 
 
 def _second(moment: datetime) -> str:

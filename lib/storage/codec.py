@@ -7,7 +7,6 @@ out anew.  A person who changes what it says takes the sum out.
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import zlib
 from pathlib import Path
@@ -113,6 +112,8 @@ def _sum(version: object, value: object) -> str:
         text = _SORTED.encode(value)
     except UnicodeEncodeError:
         # Half a surrogate pair, as in the name of a file that is not UTF-8.
+        import json
+
         body = encoding.builtins(value)
         text = json.dumps(body, sort_keys=True, separators=(",", ":")).encode("ascii")
     except RecursionError as error:
@@ -124,5 +125,7 @@ def _laid_out(text: bytes) -> bytes:
     try:
         return msgspec.json.format(text, indent=1) + b"\n"
     except ValueError:
+        import json
+
         body = json.loads(text)
     return json.dumps(body, indent=1).encode("ascii") + b"\n"

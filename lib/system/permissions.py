@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
 import stat
 from pathlib import Path
 
@@ -71,7 +70,7 @@ def _why_not_owner(path: Path, facts: os.stat_result) -> str:
     if facts.st_uid in (0, me):
         return ""
     trusted = "root" if me == 0 else f"root or {user_name(me)}"
-    fix = f"chown {user_name(me)} {shlex.quote(str(path))}"
+    fix = f"chown {user_name(me)} {_quoted(path)}"
     return f"it belongs to {user_name(facts.st_uid)}, not to {trusted}: {fix}"
 
 
@@ -79,7 +78,13 @@ def _why_not_mode(path: Path, letters: str, what: str, mode: str) -> str:
     if not letters:
         return ""
     who = "anybody" if "o" in letters else "its group"
-    return f"{who} can {what} it: chmod {mode} {shlex.quote(str(path))}"
+    return f"{who} can {what} it: chmod {mode} {_quoted(path)}"
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))
 
 
 def _others(facts: os.stat_result, *, group_bit: int, world_bit: int) -> str:
