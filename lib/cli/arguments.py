@@ -36,6 +36,8 @@ class Mode(msgspec.Struct, frozen=True):
     takes_jobs: bool = False
     #: The arguments that it accepts; empty: any.
     choices: tuple[str, ...] = ()
+    #: The flags that only some modes take, see OPTIONAL_FLAGS.
+    flags: tuple[str, ...] = ()
 
 
 class Flag(msgspec.Struct, frozen=True):
@@ -62,6 +64,10 @@ EXIT_CODES = {
 }
 
 
+#: The flags that only some modes take, as they are when they are not given.
+OPTIONAL_FLAGS: Mapping[str, Any] = {"failing": False, "files": False, "tag": []}
+
+
 def read_plain_order(arguments: list[str]) -> SimpleNamespace | None:
     """Return the arguments of a command line of cron; None: use ``read``.
 
@@ -71,6 +77,7 @@ def read_plain_order(arguments: list[str]) -> SimpleNamespace | None:
     args = SimpleNamespace(
         mode="cron", file=None, jobs=[], state=None, json=False, words=[]
     )
+    vars(args).update(OPTIONAL_FLAGS)
     args.verbose = args.debug = args.nomail = False
     if arguments[:3] != ["-m", "cron", "-c"] or len(arguments) < 4:
         return None
@@ -105,6 +112,9 @@ def read(arguments: list[str], modes: Mapping[str, Mode]) -> argparse.Namespace:
         parser.error(f"-m {args.mode} takes no -c")
     if len(args.words) > mode.most_words:
         parser.error(f"-m {args.mode} does not take {args.words[mode.most_words]!r}")
+    for flag, nothing in OPTIONAL_FLAGS.items():
+        if getattr(args, flag) != nothing and flag not in mode.flags:
+            parser.error(f"-m {args.mode} takes no --{flag}")
     if mode.words.endswith("...") and not args.words:
         what = "job; see -m list" if mode.words == "NAME..." else "section"
         parser.error(f"-m {args.mode} needs the name of a {what}")
@@ -169,6 +179,15 @@ def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
     )
     add("--state", metavar="DIR", help="state folder, instead of [general] state")
     add("--json", action="store_true", help="tables as JSON")
+    add("--failing", action="store_true", help="with list: only what is failing")
+    add("--files", action="store_true", help="with list: the job files, too")
+    add(
+        "--tag",
+        metavar="TAG",
+        action="append",
+        default=[],
+        help="with list: the jobs with this tag; may be repeated",
+    )
     add("words", metavar="...", nargs="*", help="what a mode takes, see above")
     return parser
 

@@ -159,7 +159,7 @@ def _zsh_spec(name: str, flag: Flag) -> str:
         "FILE": "_files",
         "DIR": "_files -/",
     }
-    value = f":{flag.value.lower()}:{values[flag.value]}" if flag.value else ""
+    value = f":{flag.value.lower()}:{values.get(flag.value, '')}" if flag.value else ""
     return f"{'*' if flag.repeats else ''}{name}[{what}]{value}"
 
 

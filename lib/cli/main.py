@@ -139,7 +139,12 @@ def daemon(args: argparse.Namespace) -> int:
 MODES: dict[str, Mode] = {
     "cron": Mode("main:cron", "run what is due; needs -c"),
     "daemon": Mode("main:daemon", "answer peers, see [status] listen"),
-    "list": Mode("show:list_jobs", "every job with its status", takes_json=True),
+    "list": Mode(
+        "show:list_jobs",
+        "every job with its status, failing first",
+        takes_json=True,
+        flags=("failing", "files", "tag"),
+    ),
     "show": Mode(
         "show:show",
         "sections as they count, and where each value is from",

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 def list_jobs(args: argparse.Namespace) -> int:
+    from lib.config.fields import nearest
     from lib.core.records import KnownRecords
     from lib.core.schedule import last_run
     from lib.core.text import offset_words
     from lib.report import table
-    from lib.report.rows import JOB_COLUMNS, job_rows
+    from lib.report.rows import JOB_COLUMNS, job_rows, listed
     from lib.runner import adhoc
     from lib.storage.store import last_runs
     from lib.system.clock import utc_now
@@ -49,16 +50,26 @@ def list_jobs(args: argparse.Namespace) -> int:
         },
         measured=state.load_values() if args.json else {},
     )
-    table.show(
-        JOB_COLUMNS,
-        rows,
-        as_json=args.json,
-        out=sys.stdout,
-        title="jobs",
-        headings={"last_run": f"last run {offset_words(settings.zone, now)}"},
-    )
+    known_tags = {tag for job in loaded.jobs for tag in job.tags}
+    unknown_tags = [tag for tag in args.tag if tag not in known_tags]
+    for tag in unknown_tags:
+        hint = nearest(tag, known_tags)
+        print(f"checker: no job has the tag {tag!r}{hint}", file=sys.stderr)
+    shown = listed(rows, failing=args.failing, tags=args.tag)
+    if shown or args.json:
+        table.show(
+            (*JOB_COLUMNS[:-1], "file", "details") if args.files else JOB_COLUMNS,
+            shown,
+            as_json=args.json,
+            out=sys.stdout,
+            headings={"last_run": f"last run {offset_words(settings.zone, now)}"},
+        )
+    elif not unknown_tags:
+        with_tags = f" with the tag {' and '.join(args.tag)}" if args.tag else ""
+        is_so = "is failing or unknown" if args.failing else "is there"
+        print(f"No job{with_tags} {is_so}.")
     say_more(args, settings, loaded.warnings)
-    return OK
+    return TROUBLE if unknown_tags else OK
 
 
 def why(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ has every key.  To add a column, add its key to the row and its name to the list
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any
@@ -24,12 +24,11 @@ from lib.core.text import TimeText, counted, first_line, policy_words, since, ta
 
 JOB_COLUMNS = (
     "job",
+    "status",
+    "last_run",
     "every",
     "notify",
     "contact",
-    "status",
-    "last_run",
-    "file",
     "details",
 )
 RESULT_COLUMNS = ("job", "status", "seconds", "reason")
@@ -74,6 +73,28 @@ def job_rows(
         }
         for job in jobs
     ]
+
+
+#: The order of a list; what is not here comes last, as OK does.
+_FIRST = (Status.FAILING, Status.UNKNOWN, Status.WARNING, Status.PENDING)
+
+
+def listed(
+    rows: Iterable[dict[str, Any]], *, failing: bool = False, tags: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Return rows of jobs as they are listed: failing first, then unknown, warnings.
+
+    With ``failing`` only those that are failing or unknown, with ``tags`` only those
+    that have all of them.
+    """
+    order = {status.value: number for number, status in enumerate(_FIRST)}
+    wanted = [
+        row
+        for row in rows
+        if set(tags) <= set(row["tags"])
+        and (not failing or row["status"] in (Status.FAILING, Status.UNKNOWN))
+    ]
+    return sorted(wanted, key=lambda row: order.get(row["status"], len(order)))
 
 
 def result_rows(reports: Iterable[JobReport]) -> list[dict[str, Any]]:

@@ -10,16 +10,18 @@ import enum
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from lib.core.sanitize import harmless
 from lib.core.text import cut
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 #: The colour of a status or problem that begins with this.
@@ -33,8 +35,7 @@ COLOURS = {
     "not run yet": "yellow",
 }
 _COLOURED = ("status", "problem")
-#: The first of these columns is wrapped on a narrow terminal; columns that do not fit
-#: move below it.
+#: The first of these columns is wrapped, or is below each row of a narrow table.
 _SENTENCES = ("text", "reason", "details", "says", "decision", "value", "status")
 _SENTENCE_WIDTH = 34
 #: Longer cells are cut on a terminal, but not in a pipe.
@@ -160,8 +161,10 @@ def _console(out: TextIO) -> Console:
     return Console(file=out, width=width, highlight=False, emoji=False)
 
 
-#: rich puts this around and between columns.
+#: Around and between columns.
 _AROUND, _BETWEEN = 2, 3
+#: What is below a row begins here.
+_INDENT = 6
 
 
 def _show_table(
@@ -171,80 +174,163 @@ def _show_table(
     out: TextIO,
     title: str,
 ) -> None:
-    """Print a table: the first column and the sentence wrap, the others do not.
+    """Print a table; no word is broken that fits in a line.
 
-    Columns that do not fit, the last first, move below the sentence, or once below the
-    table if all rows have the same.
+    Where the sentence has no room beside the other columns it is below each row, with
+    the columns that do not fit.  Of such a column the rows show what differs from the
+    most common cell, which is below the table.
     """
+    console = _console(out)
+    sentence = next((name for name in _SENTENCES if name in columns), columns[-1])
+    widths = _widths(columns, rows, names)
+    room = (
+        console.width
+        - _AROUND
+        - _taken(width for name, width in widths.items() if name != sentence)
+    )
+    if len(columns) == 1 or room - _BETWEEN >= _needed(sentence, rows):
+        table = _table(console, widths, rows, names, sentence, title)
+        console.print(table)
+        return
+    kept = _fitting(columns, widths, sentence, console.width - _AROUND)
+    below = [name for name in columns if name not in kept and name != sentence]
+    common = {name: _most_common(row[name] for row in rows) for name in below}
+    _show_with_lines_below(console, kept, rows, names, sentence, common, title)
+
+
+def _widths(
+    columns: Iterable[str],
+    rows: Sequence[Mapping[str, str]],
+    names: Mapping[str, str],
+) -> dict[str, int]:
+    """Return the width of each column."""
+    from rich.cells import cell_len
+
+    return {
+        name: max(map(cell_len, (names[name], *(row[name] for row in rows))))
+        for name in columns
+    }
+
+
+def _taken(widths: Iterable[int]) -> int:
+    """Return how much columns of these widths take, with what is between them."""
+    return sum(width + _BETWEEN for width in widths) - _BETWEEN
+
+
+def _needed(column: str, rows: Iterable[Mapping[str, str]]) -> int:
+    """Return the least width of a column that wraps: some words, or its longest."""
+    from rich.cells import cell_len
+
+    cells = [cut(row[column], _LONGEST_CELL) for row in rows]
+    words = [cell_len(word) for cell in cells for word in cell.split()]
+    longest = max(map(cell_len, cells), default=0)
+    return min(longest, max(_SENTENCE_WIDTH, *words, 0))
+
+
+def _fitting(
+    columns: Sequence[str], widths: Mapping[str, int], sentence: str, room: int
+) -> dict[str, int]:
+    """Return the columns that fit, with their widths; the last ones are left out.
+
+    The first one and coloured ones stay; the first one is wrapped if need be.
+    """
+    kept = {name: width for name, width in widths.items() if name != sentence}
+    for name in reversed(columns):
+        if _taken(kept.values()) <= room:
+            break
+        if name in kept and name not in (columns[0], *_COLOURED):
+            del kept[name]
+    too_much = max(0, _taken(kept.values()) - room)
+    if columns[0] in kept:
+        kept[columns[0]] = max(10, kept[columns[0]] - too_much)
+    return kept
+
+
+def _most_common(cells: Iterable[str]) -> str:
+    """Return the cell of most rows; empty if no two rows have the same."""
+    ((cell, count),) = Counter(cells).most_common(1)
+    return cell if count > 1 else ""
+
+
+def _table(
+    console: Console,
+    widths: Mapping[str, int],
+    rows: Iterable[Mapping[str, str]],
+    names: Mapping[str, str],
+    sentence: str,
+    title: str,
+) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    console = _console(out)
-    sentence = next((name for name in _SENTENCES if name in columns), columns[-1])
-    widths = _widths(columns, rows, names, sentence, console.width)
-    below: list[str] = []
-    for name in reversed(columns):
-        if sum(widths.values()) + _BETWEEN * len(widths) - 1 + _AROUND <= console.width:
-            break
-        if name not in (columns[0], sentence, *_COLOURED):
-            below.insert(0, name)
-            del widths[name]
-            widths[sentence] = _SENTENCE_WIDTH
-    alike = [
-        name for name in below if len({row[name] for row in rows}) == 1 < len(rows)
-    ]
-    caption = f"each: {_details(alike, rows[0], names)}" if alike else None
     table = Table(
         box=SIMPLE_HEAD,
         title=title or None,
         title_justify="left",
         title_style="bold",
-        caption=caption,
-        caption_justify="left",
     )
-    for name, width in widths.items():
+    for name in widths:
         table.add_column(
             names[name],
             justify="right" if name == "seconds" else "left",
             overflow="fold",
-            no_wrap=name not in (columns[0], sentence),
-            max_width=width if name == columns[0] else None,
+            no_wrap=name != sentence,
         )
     for row in rows:
-        texts = {name: _text(name, row[name]) for name in widths}
-        if more := _details([name for name in below if name not in alike], row, names):
-            start = "\n" if row[sentence] else ""
-            texts[sentence].append(f"{start}{more}", "dim")
-        table.add_row(*texts.values())
-    console.print(table)
+        table.add_row(*(_text(name, row[name]) for name in widths))
+    return table
 
 
-def _widths(
-    columns: Sequence[str],
+def _show_with_lines_below(
+    console: Console,
+    widths: Mapping[str, int],
     rows: Sequence[Mapping[str, str]],
     names: Mapping[str, str],
     sentence: str,
-    room: int,
-) -> dict[str, int]:
-    """Return the width that each column needs; those that wrap need less."""
-    from rich.cells import cell_len
+    common: Mapping[str, str],
+    title: str,
+) -> None:
+    """Print rows of these columns; the sentence and the others below each of them."""
+    from rich.padding import Padding
+    from rich.rule import Rule
+    from rich.text import Text
 
-    widths = {
-        name: max(map(cell_len, (names[name], *(row[name] for row in rows))))
-        for name in columns
-    }
-    first = columns[0]
-    words = [cell_len(word) for row in rows for word in row[first].split()]
-    most = max(room // 3, min(room // 2, max(words, default=0)))
-    widths[first] = min(widths[first], most)
-    widths[sentence] = min(widths[sentence], _SENTENCE_WIDTH)
-    return widths
+    if title:
+        console.print(Text(title, "bold"))
+    heading = {name: Text(names[name], "bold") for name in widths}
+    console.print(Padding(_line(widths, heading), (1, 1, 0, 1)))
+    console.print(Rule(style="none"))
+    for row in rows:
+        cells = {name: _text(name, row[name]) for name in widths}
+        console.print(Padding(_line(widths, cells), (0, 1)))
+        differing = {
+            name: row[name] or "-" for name, cell in common.items() if row[name] != cell
+        }
+        for text in (
+            _text(sentence, row[sentence]),
+            Text(_details(differing, names), "dim"),
+        ):
+            if text:
+                console.print(Padding(text, (0, 1, 0, _INDENT)))
+    if said := _details(common, names):
+        alike = all(row[name] == cell for row in rows for name, cell in common.items())
+        said = f"each: {said}" if alike else f"{said}, unless a line says otherwise"
+        console.print(Padding(Text(said, "dim"), (1, 1, 0, 1)))
 
 
-def _details(
-    columns: Iterable[str], row: Mapping[str, str], names: Mapping[str, str]
-) -> str:
-    return "; ".join(f"{names[name]} {row[name]}" for name in columns if row[name])
+def _line(widths: Mapping[str, int], cells: Mapping[str, Text]) -> Table:
+    from rich.table import Table
+
+    line = Table.grid(padding=(0, _BETWEEN, 0, 0))
+    for name, width in widths.items():
+        justify: Literal["left", "right"] = "right" if name == "seconds" else "left"
+        line.add_column(justify=justify, width=width, overflow="fold")
+    line.add_row(*cells.values())
+    return line
+
+
+def _details(cells: Mapping[str, str], names: Mapping[str, str]) -> str:
+    return "; ".join(f"{names[name]} {cell}" for name, cell in cells.items() if cell)
 
 
 def _text(column: str, cell: str) -> Text:

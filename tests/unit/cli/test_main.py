@@ -62,6 +62,8 @@ def run_checker(*arguments, **options):
         ["-m", "cron", "-c", "often"],
         ["-m", "list", "-c", "day"],
         ["-m", "list", "disk"],
+        ["-m", "status", "--failing"],
+        ["-m", "run", "x", "--tag", "y"],
         ["-m", "run"],
         ["-m", "testmail", "a@b.c", "d@e.f"],
         ["-m", "crontab", "--json"],
@@ -99,6 +101,30 @@ def test_list_shows_every_job_with_policy_contact_and_status(instance, approved)
     ran = instance.run("-m", "list")
     approved(ran.out, hide=OF_THIS_MACHINE)
     assert ran.code == 0
+
+
+def test_list_shows_what_is_asked_for(instance, approved):
+    instance.add(FULL + "tags = web\n" + OK + "tags = web, db\nevery = minute\n")
+    instance.cron()
+
+    def names(*flags):
+        return [
+            row["job"] for row in instance.run("-m", "list", "--json", *flags).json()
+        ]
+
+    assert names("--failing") == ["disk full"]
+    assert names("--tag", "web") == ["disk full", "disk root"]
+    assert names("--tag", "web", "--tag", "db") == ["disk root"]
+    shown = instance.run("-m", "list", "--tag", "db", "--failing")
+    assert (shown.code, shown.out.splitlines()[0]) == (
+        0,
+        "No job with the tag db is failing or unknown.",
+    )
+    assert "DiskSpace.py" in instance.run("-m", "list", "--files").out
+    assert "DiskSpace.py" not in instance.run("-m", "list").out
+    wrong = instance.run("-m", "list", "--tag", "wep")
+    assert wrong.code == 1
+    approved(wrong.err)
 
 
 def test_list_calls_ok_only_what_has_run(instance):

@@ -38,6 +38,7 @@ from lib.report.rows import (
     RESULT_COLUMNS,
     detail_lines,
     job_rows,
+    listed,
     problem_rows,
     result_rows,
 )
@@ -345,13 +346,39 @@ def test_a_table_fits_its_terminal_and_says_everything(wide):
 
 
 def test_what_has_no_place_on_a_narrow_terminal_is_said_once_if_all_are_alike():
-    rows = job_rows(
-        [facts("one"), facts("two")], {}, (key("one"), key("two")), NOW, UTC
-    )
+    people = ("first.person@example.com", "second.person@example.com")
+    jobs = [facts(name, contact=people) for name in ("one", "two", "three")]
+    rows = job_rows(jobs, {}, {job.key for job in jobs}, NOW, UTC)
     rows[0]["details"] = "no answer within ten seconds from anybody"
-    shown = plain(on_terminal(JOB_COLUMNS, rows))
-    assert shown.count("ops@example.com") == 1
-    assert "each: contact ops@example.com" in shown
+    shown = " ".join(plain(on_terminal(JOB_COLUMNS, rows)).split())
+    assert shown.count("first.person@example.com") == 1
+    assert "each: contact first.person@example.com, second" in shown
+    rows[2]["contact"] = ()
+    shown = " ".join(plain(on_terminal(JOB_COLUMNS, rows)).split())
+    assert shown.count("first.person@example.com") == 1
+    assert "three ok minute on change contact -" in shown
+    assert shown.endswith("second.person@example.com, unless a line says otherwise")
+
+
+def test_a_word_that_fits_in_a_line_is_not_broken():
+    url = f"http://{'shop.' * 9}example.com/checkout"
+    rows = job_rows([facts("k")], {}, (key("k"),), NOW, UTC)
+    rows[0]["details"] = f"no answer from {url} within 10 s"
+    lines = plain(on_terminal(JOB_COLUMNS, rows)).splitlines()
+    assert any(url in line for line in lines)
+    assert max(map(cell_len, lines)) <= 80
+
+
+def test_a_list_begins_with_what_is_failing():
+    statuses = ("ok", "pending", "failing", "disabled", "warning", "unknown", "failing")
+    rows = [
+        {"job": number, "status": status, "tags": ("web",) if number % 2 else ()}
+        for number, status in enumerate(statuses)
+    ]
+    assert [row["job"] for row in listed(rows)] == [2, 6, 5, 4, 1, 0, 3]
+    assert [row["job"] for row in listed(rows, failing=True)] == [2, 6, 5]
+    assert [row["job"] for row in listed(rows, failing=True, tags=["web"])] == [5]
+    assert listed(rows, tags=["web", "db"]) == []
 
 
 def test_a_title_is_for_terminals_only():
