@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from datetime import tzinfo
 from pathlib import Path
@@ -184,8 +183,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     def command(self, mode: str, *words: str) -> str:
         """Return a command to paste: ``/opt/checker/checker.py -m run 'disk root'``."""
-        typed = (self.checker, "-m", mode, *words, *self.flags)
-        return " ".join(map(shlex.quote, typed))
+        return _as_typed(self.checker, "-m", mode, *words, *self.flags)
 
 
 #: Returns a command to paste: ``Settings.command``.
@@ -194,4 +192,10 @@ Command = Callable[..., str]
 
 def bare_command(mode: str, *words: str) -> str:
     """Return a command for where its folder and its flags are not known."""
-    return " ".join(map(shlex.quote, ("checker.py", "-m", mode, *words)))
+    return _as_typed("checker.py", "-m", mode, *words)
+
+
+def _as_typed(*words: str) -> str:
+    import shlex
+
+    return shlex.join(words)
