@@ -8,7 +8,7 @@ their records, some at a time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -17,11 +17,12 @@ from msgspec.structs import replace
 
 from lib.alerting import bundling, notices, queue, results
 from lib.alerting.delivery import Sent, Unsent
+from lib.alerting.planning import Held
 from lib.alerting.queue import Envelope
 from lib.alerting.results import AttemptResult, DeliveryFailure
 from lib.alerting.store import AlertStore
 from lib.core import decisions, deferral, policy, ratelimit
-from lib.core.enums import DeliveryResult, MessageKind
+from lib.core.enums import DeliveryResult, MessageKind, Severity
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Bundle, Message, RoundTripDelivery
 from lib.core.ratelimit import Limits, SendLog
@@ -55,28 +56,38 @@ class Bookkeeper:
         self.limits: Limits | None = ratelimit.limits_of(settings.mail)
         self._store = AlertStore(settings.state, now(), session.writer)
         self.send_log: SendLog = ratelimit.settled(self._store.send_log, now())
+        #: Of the session that is open: whether something was accepted, and why nothing.
+        self._has_succeeded = False
+        self._why_failed = ""
 
     @property
     def bundles(self) -> Mapping[str, Bundle]:
         """Return the bundles on disk."""
         return self._store.bundles
 
-    def notify_deferred(self, count: int, now: datetime) -> bool:
-        """Queue the notice about deferred mail, once an hour; return whether it was."""
-        contact = self._settings.alertcontact
-        if self.limits is not None:
-            limited_until = ratelimit.room_at(self.send_log, self.limits, now)
-            self.send_log = replace(self.send_log, limited_until=limited_until)
-        send_log, message = notices.deferral_notice(
-            self.send_log, self.limits, count, contact, now, self._settings.zone
-        )
-        if message is None:
-            self._store.save_send_log(self.send_log)
+    def notify_deferred(self, held: Sequence[Held], now: datetime) -> bool:
+        """Queue the note about deferred mail if it is due; return whether it was.
+
+        It is due each hour, and when another job joins.
+        """
+        if self.limits is None:
             return False
-        logger.warning("%s", message.subject)
-        self.send_log = send_log
-        self._store.save_send_log(send_log)
-        self._enqueue(message)
+        until = ratelimit.room_at(self.send_log, self.limits, now)
+        self.send_log = replace(self.send_log, limited_until=until)
+        before = self.send_log.deferral_note
+        self.send_log, note = notices.deferral_note(
+            self.send_log,
+            self.limits,
+            held,
+            self._settings.alertcontact,
+            now,
+            self._settings.zone,
+        )
+        self._store.save_send_log(self.send_log)
+        if note is None:
+            return False
+        logger.warning("%s", note.subject)
+        self._enqueue(note, in_place_of=before)
         return True
 
     def count(self, batch: list[Envelope]) -> None:
@@ -94,18 +105,17 @@ class Bookkeeper:
             if envelope.key is None:
                 bundle = Bundle(envelope.message, envelope.ids)
                 self._store.save_bundle(bundling.attempted(bundle, now))
-            if envelope.key is None or envelope.starts_cool_down:
+            if envelope.starts_cool_down:
                 self.send_log = ratelimit.after_bundle(
                     self.send_log, envelope.message.to, now
                 )
         if self.limits is not None:
-            ids = [envelope.message.message_id for envelope in batch]
-            beside = [
+            ids = [
                 envelope.message.message_id
                 for envelope in batch
-                if envelope.beside_limits
+                if not envelope.beside_limits
             ]
-            self.send_log = ratelimit.with_counted(self.send_log, ids, now, beside)
+            self.send_log = ratelimit.with_counted(self.send_log, ids, now)
         self._store.save_send_log(self.send_log)
 
     # Results.
@@ -115,6 +125,7 @@ class Bookkeeper:
         message = self._message_of(event.envelope)
         attempt_result = results.after_acceptance(message, event.refused)
         result = self._taken
+        self._has_succeeded = True
         # With nomail nothing is known about the server.
         if result is DeliveryResult.SENT and not event.by_backup:
             self.send_log = replace(self.send_log, held_until=None, refused_logins=())
@@ -149,13 +160,18 @@ class Bookkeeper:
         message = self._message_of(envelope)
         in_doubt = envelope.message.in_doubt
         attempt_result = results.after_failure(message, failure, was_in_doubt=in_doubt)
+        # A round-trip mail never goes by the backup account, which may do.
+        is_round_trip = envelope.message.kind is MessageKind.ROUND_TRIP
+        has_backup = self._settings.mail.backup is not None
+        if failure.is_about_all and not (is_round_trip and has_backup):
+            self._why_failed = self._why_failed or failure.why
         self._save_dead_letter(message, attempt_result)
         self._keep(envelope, attempt_result, taken=False)
         if not (in_doubt or failure.in_doubt):
             self.send_log = ratelimit.without_counted(
                 self.send_log, [message.message_id]
             )
-            if envelope.key is None or envelope.starts_cool_down:
+            if envelope.starts_cool_down:
                 self.send_log = ratelimit.without_bundle(self.send_log, message.to)
         key, name, now = *self._job_of(envelope), self._now()
         if attempt_result.left is not None:
@@ -175,11 +191,29 @@ class Bookkeeper:
 
     def end_session(self, refusals: list[DeliveryFailure]) -> list[str]:
         """Save the send log after a session; return lines to log."""
-        self.send_log, lines = notices.after_session(
-            self.send_log, refusals, self._now()
-        )
+        now = self._now()
+        self.send_log, lines = notices.after_session(self.send_log, refusals, now)
+        if self._has_succeeded:
+            was_failing = self.send_log.failing_since is not None
+            self.send_log = ratelimit.after_success(self.send_log, now)
+            if was_failing:
+                self._make_all_due()
+        elif self._why_failed:
+            why = self._why_failed
+            self.send_log = ratelimit.after_failure(self.send_log, why, now)
+        self._has_succeeded, self._why_failed = False, ""
         self._store.save_send_log(self.send_log)
         return lines
+
+    def _make_all_due(self) -> None:
+        """Have all that waits for its next attempt sent now: an outage is over."""
+        for record in list(self._session.records.values()):
+            self._session.keep(policy.all_due(record))
+        self._session.commit()
+        for bundle in list(self.bundles.values()):
+            if bundle.sent_at is None and bundle.message.retry_at is not None:
+                due = replace(bundle.message, retry_at=None)
+                self._store.save_bundle(replace(bundle, message=due))
 
     def _job_of(self, envelope: Envelope) -> tuple[JobKey, str]:
         """Return the key and the name of an envelope's job."""
@@ -232,8 +266,8 @@ class Bookkeeper:
             record = policy.with_round_trip(
                 record, RoundTripDelivery(name, self._now(), why)
             )
-        elif taken:
-            self._notified([key], self._now())
+        elif taken and ratelimit.alerts_in(envelope.message):
+            self._notified({key: envelope.message.severity}, self._now())
         if taken:
             record = policy.delivered(record, [envelope.message.kind], self._taken)
         elif attempt_result.left is None:
@@ -244,10 +278,10 @@ class Bookkeeper:
             # At once: a sent message must not be sent again.
             self._session.commit()
 
-    def _notified(self, keys: Iterable[JobKey], at: datetime) -> None:
-        """Note that mail about these jobs was sent."""
+    def _notified(self, jobs: Mapping[JobKey, Severity], at: datetime) -> None:
+        """Note that alerts about these jobs were sent."""
         if self.limits is not None:
-            self.send_log = ratelimit.with_notified(self.send_log, keys, at)
+            self.send_log = ratelimit.with_notified(self.send_log, jobs, at)
 
     def _keep_bundle(
         self, envelope: Envelope, attempt_result: AttemptResult, *, taken: bool
@@ -303,7 +337,9 @@ class Bookkeeper:
                 bundle = in_bundle.get(message.message_id)
                 # A message that was tried by itself has a line already.
                 if message.born_at >= since and not message.attempts:
-                    why = deferral.why_deferred(message, bundle, self.send_log, now)
+                    why = deferral.why_deferred(
+                        record, message, bundle, self.send_log, now
+                    )
                     words = deferral.words(why, time_text)
                     self._audit_log.note(
                         [decisions.deferred(record, message, words, now)]
@@ -347,13 +383,22 @@ class Bookkeeper:
             )
         self._session.commit()
         if bundle.sent_at and bundle.result is DeliveryResult.SENT:
-            self._notified((record.key for record in some), bundle.sent_at)
+            alerted = {
+                record.key: message.severity
+                for record in some
+                for message in record.queued
+                if message.message_id in ids and ratelimit.alerts_in(message)
+            }
+            self._notified(alerted, bundle.sent_at)
             self._store.save_send_log(self.send_log)
         if len(some) < MAX_IN_TURN:
             self._store.drop_bundle(bundle.message.message_id)
         return True
 
-    def _enqueue(self, message: Message) -> None:
-        """Queue a message of Checker itself."""
+    def _enqueue(self, message: Message, in_place_of: str = "") -> None:
+        """Queue a message of Checker itself, in the place of one that was not tried."""
         own = self._session.records.get(OWN_KEY, Record(OWN_KEY, "state"))
-        self._session.keep(replace(own, queued=(*own.queued, message)))
+        others = (
+            one for one in own.queued if one.message_id != in_place_of or one.attempts
+        )
+        self._session.keep(replace(own, queued=(*others, message)))

@@ -1,8 +1,8 @@
 """Bundles: one mail for many messages, grouped by the reason or host they share.
 
 While a bundle is queued its messages are not sent otherwise; once it is marked as sent
-they are removed from their records.  To group by something else, yield it in
-``_traits``.
+they are removed from their records.  One that is too long goes on in a next part.  To
+group by something else, yield it in ``_traits``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ from lib.alerting.merge import line_of
 from lib.core import policy
 from lib.core.enums import MessageKind, Status
 from lib.core.jobs import OWN_KEY
-from lib.core.messages import Bundle, Message
+from lib.core.messages import MAX_BODY, Bundle, Message
 from lib.core.records import Record
-from lib.core.text import mail_time
+from lib.core.text import first_line, mail_time
 
-#: A bundle lists the subjects of its messages up to this many bytes.
-MAX_LISTED = 256 * 1024
+#: A part of a bundle has at most about this many bytes, because mail clients hide the
+#: rest: Gmail shows 102 kB.
+MAX_PART = 98_000
+#: Rather than in more parts than this, a bundle comes in parts that are longer, up to
+#: what a mail may have.
+FEW_PARTS = 3
+MAX_LONG_PART = MAX_BODY - 4096
+#: The width of the lines that list names.
+WIDTH = 78
 
 
 def settled(bundle: Bundle, now: datetime) -> Bundle:
@@ -69,22 +76,54 @@ def bundle_id(ids: Collection[str]) -> str:
 # The text.
 
 
+#: A message, with the name of its job.
+Entry = tuple[str, Message]
+
+
+def split(entries: Sequence[Entry]) -> list[list[int]]:
+    """Return the parts of a bundle, each as the numbers of its entries, in order.
+
+    Each part can list the names of all its jobs.  Entries that share something stay
+    together.
+    """
+    sizes = [_bytes_of(_short(*entry)) + 2 for entry in entries]
+    # The names are in lines that are indented.
+    total = sum(sizes) * WIDTH // (WIDTH - 5)
+    if total <= MAX_PART:
+        return [list(range(len(entries)))]
+    limit = max(MAX_PART, min(MAX_LONG_PART, total // FEW_PARTS + 1024))
+    parts: list[list[int]] = [[]]
+    size = 0.0
+    for group in grouped(entries):
+        size += _bytes_of(group.title) + 20
+        for number in group.numbers:
+            more = sizes[number] * WIDTH / (WIDTH - 5)
+            if parts[-1] and size + more > limit:
+                parts.append([])
+                size = _bytes_of(group.title) + 20
+            parts[-1].append(number)
+            size += more
+    return [sorted(part) for part in parts]
+
+
 def bundle_message(
     message_id: str,
-    entries: Sequence[tuple[str, Message]],
+    entries: Sequence[Entry],
     now: datetime,
     zone: tzinfo | None,
+    part: tuple[int, int] = (1, 1),
 ) -> Message:
     """Return one mail for many messages, each given with its job's name, oldest first.
 
-    It lists the subjects in groups and counts what does not fit.
+    It lists the subjects in groups, or just the names if there are very many.
+    ``part``: its number, and of how many.
     """
     groups = grouped(entries)
     return Message(
         message_id=message_id,
         kind=MessageKind.NOTE,
-        subject=_bundle_subject(entries, groups),
-        body=_bundle_body(entries, groups, zone),
+        subject=_bundle_subject(entries, groups, part),
+        body=_bundle_body(entries, groups, zone, part),
         to=entries[0][1].to,
         born_at=now,
     )
@@ -97,56 +136,92 @@ def _word(message: Message) -> str:
     return WORDS[message.kind]
 
 
-def _counts(messages: Iterable[Message], more: str = "") -> str:
+def _counts(messages: Iterable[Message]) -> str:
     counts = Counter(map(_word, messages))
     known = dict.fromkeys((*WORDS.values(), "warning"))
-    words = [word for word in known if counts[word]]
-    return ", ".join(f"{counts[word]:,} {more}{word}" for word in words)
+    return ", ".join(f"{counts[word]:,} {word}" for word in known if counts[word])
 
 
 def _bundle_subject(
-    entries: Sequence[tuple[str, Message]], groups: Sequence[Group]
+    entries: Sequence[Entry], groups: Sequence[Group], part: tuple[int, int]
 ) -> str:
     counts = _counts(one for _name, one in entries)
-    largest = max(groups, key=lambda group: len(group.messages))
+    if part[1] > 1:
+        counts += f" (part {part[0]} of {part[1]})"
+    largest = max(groups, key=lambda group: len(group.numbers))
     if largest.is_kind:
         return counts
-    share = f"{len(largest.messages):,} times " if len(groups) > 1 else ""
+    share = f"{len(largest.numbers):,} times " if len(groups) > 1 else ""
     return f"{counts}: {share}{largest.title}"
 
 
 def _bundle_body(
-    entries: Sequence[tuple[str, Message]],
+    entries: Sequence[Entry],
     groups: Sequence[Group],
     zone: tzinfo | None,
+    part: tuple[int, int],
 ) -> str:
     first, last = entries[0][1].born_at, entries[-1][1].born_at
-    lines = [
-        f"{len(entries):,} messages: {_counts(one for _name, one in entries)}.",
+    lines = [f"{len(entries):,} messages: {_counts(one for _name, one in entries)}."]
+    if part[1] > 1:
+        lines.append(f"Part {part[0]} of {part[1]}; the other parts list the others.")
+    lines += [
         f"First:      {mail_time(first, zone)}",
         f"Last:       {mail_time(last, zone)}",
         "Check now:  checker.py -m list",
     ]
-    size = sum(map(len, lines))
-    unlisted: list[Message] = []
+    listed = _subjects(entries, groups, zone) if part[1] == 1 else None
+    if listed is None:
+        listed = [
+            line
+            for group in groups
+            for line in _names(group, [entries[number] for number in group.numbers])
+        ]
+    return "\n".join((*lines, *listed)) + "\n"
+
+
+def _subjects(
+    entries: Sequence[Entry], groups: Sequence[Group], zone: tzinfo | None
+) -> list[str] | None:
+    """Return the groups with each subject in a line; None if that is too long."""
+    lines: list[str] = []
+    size = 0
     for group in groups:
-        messages = group.messages
-        if size >= MAX_LISTED:
-            unlisted += messages
-            continue
-        head = ["", f"{group.title} ({len(messages):,})"]
-        size += len(head[1].encode("utf-8", "replace")) + 2
-        lines += head
-        for number, message in enumerate(messages):
-            line = f"    {line_of(message, zone)}"
-            size += len(line.encode("utf-8", "replace")) + 1
-            if size >= MAX_LISTED:
-                unlisted += messages[number:]
-                break
+        lines += _head(group)
+        for number in group.numbers:
+            line = f"    {line_of(entries[number][1], zone)}"
+            size += _bytes_of(line) + 1
+            if size > MAX_PART:
+                return None
             lines.append(line)
-    if unlisted:
-        lines += ["", f"and {_counts(unlisted, 'more ')}"]
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def _names(group: Group, entries: Iterable[Entry]) -> list[str]:
+    """Return a group with the names of its jobs, as many in a line as fit."""
+    lines, line = _head(group), ""
+    for entry in entries:
+        name = _short(*entry)
+        if line and len(line) + len(name) + 2 > WIDTH - 4:
+            lines.append(f"    {line},")
+            line = ""
+        line = f"{line}, {name}" if line else name
+    return [*lines, f"    {line}"]
+
+
+def _head(group: Group) -> list[str]:
+    return ["", f"{group.title} ({len(group.numbers):,})"]
+
+
+def _short(name: str, message: Message) -> str:
+    """Return what stands for a message in a list of names."""
+    if message.kind.is_about_trouble and name:
+        return name
+    return first_line(message.subject)
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 #: How messages of a kind are counted, unless they are about a warning.
@@ -175,12 +250,13 @@ class Group(msgspec.Struct, frozen=True):
     """Messages that share something."""
 
     title: str
-    messages: tuple[Message, ...]
+    #: The numbers of their entries.
+    numbers: tuple[int, ...]
     #: They share only their kind.
     is_kind: bool = False
 
 
-def grouped(entries: Sequence[tuple[str, Message]]) -> list[Group]:
+def grouped(entries: Sequence[Entry]) -> list[Group]:
     """Return the messages in groups, in the order of each group's first message.
 
     A message is in the largest group that it has a trait of.
@@ -199,7 +275,7 @@ def grouped(entries: Sequence[tuple[str, Message]]) -> list[Group]:
     return [
         Group(
             _title(key, [about[number] for number in numbers]),
-            tuple(entries[number][1] for number in numbers),
+            tuple(numbers),
             is_kind=isinstance(key, str),
         )
         for key, numbers in groups.items()

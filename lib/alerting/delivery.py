@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from lib.alerting.planning import Accounts
 from lib.alerting.queue import Envelope
-from lib.alerting.results import DeliveryFailure
+from lib.alerting.results import NOT_YET, DeliveryFailure
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.core.settings import Mail, Settings
@@ -359,7 +359,7 @@ class _Session:
                 if held_back[job]:
                     self._over.append(envelope)
                 else:
-                    later = {"why": "an earlier mail of this job must be sent first"}
+                    later = {"why": NOT_YET}
                     self._emit(["unsent", name, later, self._via])
                 continue
             if self.note:

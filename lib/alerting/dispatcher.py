@@ -14,6 +14,7 @@ from datetime import datetime
 from lib.alerting import delivery, planning, queue
 from lib.alerting.bookkeeping import Bookkeeper
 from lib.alerting.delivery import Event, Outbox, PrimaryFailed, Sent, Unsent
+from lib.alerting.planning import Progress
 from lib.alerting.queue import Envelope
 from lib.alerting.results import DeliveryFailure
 from lib.core import decisions, deferral
@@ -28,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 #: How often the queue is checked while jobs are running.
 LOOK_EVERY_S = 0.5
-#: With more jobs than this still running, one failure may be the first of many.
-MANY = 20
 NOT_SET_UP = "mail is not set up: set smtpserver in [email] of settings.cfg"
 
 
@@ -110,16 +109,16 @@ class Dispatcher:
         if self._bookkeeper is not None and not self._mail.holds:
             self._bookkeeper.log_deferred(since)
 
-    def send(self, *, jobs_done: bool, jobs_left: int, left_s: float) -> None:
+    def send(self, progress: Progress, left_s: float) -> None:
         """Start a session for what is to be sent now, if anything; raise StateError."""
         if self._outbox.is_busy:
             return
         self.is_idle = not self._books.remove_sent_bundles()
         moment = time.monotonic()
-        if not jobs_done and moment < self._next_look:
+        if not progress.jobs_done and moment < self._next_look:
             return
         self._next_look = moment + LOOK_EVERY_S
-        batch = self._batch(jobs_done, jobs_left > MANY)
+        batch = self._batch(progress)
         if not batch:
             return
         self.is_idle = False
@@ -133,7 +132,7 @@ class Dispatcher:
 
     # What is sent.
 
-    def _batch(self, jobs_done: bool, many_to_come: bool) -> list[Envelope]:
+    def _batch(self, progress: Progress) -> list[Envelope]:
         records = self._session.records.values()
         if self._mail.holds:
             return [
@@ -147,22 +146,19 @@ class Dispatcher:
             split_by_recipient = queue.split_by_recipient(record, now)
             self._session.keep(split_by_recipient)
             self._audit_log.note(decisions.merged(record, split_by_recipient, now))
-        plan = self._plan(now, jobs_done, many_to_come)
+        plan = self._plan(now, progress)
         if plan.held and self._books.notify_deferred(plan.held, now):
-            plan = self._plan(now, jobs_done, many_to_come)
+            plan = self._plan(now, progress)
         return list(plan.envelopes[: delivery.MAX_AT_ONCE])
 
-    def _plan(
-        self, now: datetime, jobs_done: bool, many_to_come: bool
-    ) -> planning.Plan:
+    def _plan(self, now: datetime, progress: Progress) -> planning.Plan:
         return planning.plan(
             self._session.records.values(),
             self._books.bundles,
             self._books.send_log,
             self._books.limits,
             now,
-            jobs_done=jobs_done,
-            many_to_come=many_to_come,
+            progress=progress,
             zone=self._settings.zone,
             has_backup=self._accounts().backup is not None,
         )

@@ -7,7 +7,6 @@ in ``tests/unit/alerting/test_merge.py``.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 
@@ -35,14 +34,15 @@ class MergedMessage(msgspec.Struct, frozen=True):
 
 
 def merged(
-    name: str, waiting: Sequence[Message], zone: tzinfo | None
+    name: str, waiting: Sequence[Message], zone: tzinfo | None, why_late: str = ""
 ) -> list[MergedMessage]:
     """Return the messages to send in place of ``waiting``.
 
-    ``waiting`` has one job's messages to the same people, oldest first.  What a job
+    ``waiting`` has one job's messages to the same people, oldest first; none of them
+    may have been accepted.  What a job
     sends by itself is not changed.  Of several reminders the last is kept; everything
     up to the last change of status becomes one message, so that nobody gets a recovery
-    without its alert.
+    without its alert.  ``why_late``: why they waited, if none of them was tried.
     """
     if len(waiting) == 1:
         return [MergedMessage(waiting[0], (waiting[0].message_id,))]
@@ -52,14 +52,14 @@ def merged(
         MergedMessage(message, (message.message_id,)) for message in others
     ]
     if trouble:
-        merged_messages += _merged_trouble(name, trouble, zone)
+        merged_messages += _merged_trouble(name, trouble, zone, why_late)
     return sorted(
         merged_messages, key=lambda merged_message: merged_message.message.born_at
     )
 
 
 def _merged_trouble(
-    name: str, trouble: list[Message], zone: tzinfo | None
+    name: str, trouble: list[Message], zone: tzinfo | None, why_late: str
 ) -> list[MergedMessage]:
     ends = [
         number for number, message in enumerate(trouble) if message.kind in _CHANGES
@@ -68,7 +68,7 @@ def _merged_trouble(
     head, reminders = trouble[:end], trouble[end:]
     merged_messages = []
     if len({_decision_of(message) for message in head}) > 1:
-        merged_messages.append(_merged_into_one(name, head, zone))
+        merged_messages.append(_merged_into_one(name, head, zone, why_late))
     else:
         merged_messages += [
             MergedMessage(message, (message.message_id,)) for message in head
@@ -99,7 +99,7 @@ def _decision_of(message: Message) -> tuple[object, ...]:
 
 
 def _merged_into_one(
-    name: str, messages: list[Message], zone: tzinfo | None
+    name: str, messages: list[Message], zone: tzinfo | None, why_late: str
 ) -> MergedMessage:
     last, first = messages[-1], messages[0]
     notified = (
@@ -122,8 +122,6 @@ def _merged_into_one(
         since=earlier[0].since if earlier else start.since or start.born_at,
         lines=tuple(_lines(messages, zone))[-MAX_LINES:],
         notified=notified,
-        in_doubt=any(merged.in_doubt for merged in earlier)
-        or any(message.in_doubt for message in messages),
         recovered=any(merged.recovered for merged in earlier)
         or any(message.kind is MessageKind.RECOVERY for message in messages),
     )
@@ -132,7 +130,7 @@ def _merged_into_one(
     )
     ids = tuple(message.message_id for message in messages)
     last = replace(last, severity=severity)
-    message = merge_text(_id_for(messages), name, last, history, why, zone)
+    message = merge_text(name, last, history, why, why_late, zone)
     thread = first.thread if notified else None
     return MergedMessage(replace(message, thread=thread), ids)
 
@@ -145,18 +143,6 @@ def _lines(messages: Sequence[Message], zone: tzinfo | None) -> Iterator[str]:
             yield line_of(message, zone)
 
 
-def _id_for(messages: Sequence[Message]) -> str:
-    """Return the id of the last message, which later mails may refer to.
-
-    If that mail may have been accepted, return a new id, which is always the same.
-    """
-    last = messages[-1]
-    if not last.in_doubt:
-        return last.message_id
-    ids = " ".join(message.message_id for message in messages)
-    return hashlib.sha256(ids.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
 def line_of(message: Message, zone: tzinfo | None) -> str:
     """Return a message as a line of a list."""
     return f"{mail_time(message.born_at, zone)}  {first_line(message.subject)}"
@@ -166,24 +152,25 @@ def line_of(message: Message, zone: tzinfo | None) -> str:
 
 
 def merge_text(
-    message_id: str,
     name: str,
     last: Message,
     history: Merged,
     why: str,
+    why_late: str,
     zone: tzinfo | None,
 ) -> Message:
     """Return the message that says what happened before ``last``, and then ``last``.
 
-    ``why`` is why the earlier ones could not be sent, if known.
+    ``why`` is why the earlier ones could not be sent, if known, ``why_late`` for what
+    else they waited.
     """
     return replace(
         last,
-        message_id=message_id,
         subject=_merged_subject(name, last, history),
         body="\n\n".join(
             (
-                f"{_lead(name, last, history, zone)}\n{_why_only_now(history, why)}",
+                _lead(name, last, history, zone)
+                + f"\n{_why_only_now(history, why, why_late)}",
                 last.body.rstrip(),
                 "Messages merged into this mail:\n"
                 + "\n".join(f"    {line}" for line in history.lines),
@@ -193,7 +180,6 @@ def merge_text(
         attempts=0,
         retry_at=None,
         last_error=why,
-        in_doubt=False,
         since=history.since,
         merged=history,
     )
@@ -275,14 +261,13 @@ def _end(last: Message) -> str:
     return "is now WARNING" if last.status is Status.WARNING else "is OK again"
 
 
-def _why_only_now(history: Merged, why: str) -> str:
-    if history.in_doubt:
-        start = "You may have been notified before: the connection broke during sending"
-        return f"{start}: {why}" if why else f"{start}."
+def _why_only_now(history: Merged, why: str, why_late: str) -> str:
     what = " of all of this" if history.notified else ""
     start = f"You were not notified{what} before"
     if why:
         return f"{start}, because the mail could not be sent: {why}"
+    if why_late:
+        return f"{start}: {why_late}."
     return f"{start}, because the mail waited to be sent together with others."
 
 

@@ -12,41 +12,70 @@ from datetime import datetime, tzinfo
 
 from msgspec.structs import replace
 
+from lib.alerting.planning import Held
 from lib.alerting.results import AttemptResult, DeliveryFailure
 from lib.core import ratelimit
 from lib.core.enums import MessageKind
+from lib.core.jobs import JobKey
 from lib.core.messages import Message
 from lib.core.ratelimit import Limits, SendLog
 from lib.core.text import counted, first_line, mail_time
 
+#: The most jobs that a note about deferred mail lists.
+MAX_JOBS = 200
+
 
 def deferred_message(
     message_id: str,
-    count: int,
+    held: Sequence[Held],
     until: datetime,
-    limits: tuple[int, int],
+    limits: Limits,
     to: tuple[str, ...],
     now: datetime,
     zone: tzinfo | None,
 ) -> Message:
-    """Return the mail that says how many messages are deferred, and until when."""
+    """Return the mail that lists what is deferred, by job, until when and why."""
     at = mail_time(until, zone)
-    hour, day = limits
+    by_job: dict[JobKey, list[Held]] = {}
+    for one in held:
+        by_job.setdefault(one.key, []).append(one)
+    lines = [_job_line(messages, zone) for messages in by_job.values()]
+    if len(lines) > MAX_JOBS:
+        lines = [*lines[:MAX_JOBS], f"    and {len(lines) - MAX_JOBS:,} more jobs"]
     return Message(
         message_id=message_id,
         kind=MessageKind.NOTE,
-        subject=f"{counted(count, 'mail')} deferred until {at}",
-        body=(
-            f"{counted(count, 'mail')} to you or others will be sent in one mail, at\n"
-            f"{at}.\n"
-            "The rate limit is reached: [email] mailsperhour and mailsperday allow\n"
-            f"{hour} mails an hour and {day} a day.\n"
-            "The first alert of a job without mail in the last hour is still sent.\n\n"
-            "Check now:  checker.py -m list\n"
-        ),
+        subject=f"{counted(len(held), 'mail')} deferred until {at}",
+        body="\n".join(
+            (
+                "The mails of these jobs are deferred, and will be sent together:",
+                "",
+                *lines,
+                "",
+                f"Until:  {at}",
+                "Why:    the rate limit is reached:",
+                f"        {limits.per_hour} mails an hour ([email] mailsperhour), "
+                f"{limits.per_day} a day (mailsperday)",
+                "",
+                "They repeat what you have been notified of.  The first alert of a job",
+                "within an hour and its recovery are not deferred: they leave in one",
+                "mail each 5 minutes.  You get this list again if another job joins.",
+                "",
+                "Check now:  checker.py -m status",
+            )
+        )
+        + "\n",
         to=to,
         born_at=now,
     )
+
+
+def _job_line(held: Sequence[Held], zone: tzinfo | None) -> str:
+    """Return a job with the number of its mails, since when, and the last of them."""
+    oldest, last = held[0].message, held[-1].message
+    since = mail_time(oldest.born_at, zone)
+    count = f"{counted(len(held), 'mail')}, since {since}"
+    return f"    {held[0].name}: {count}\n        {first_line(last.subject)}"
 
 
 def rejected_message(
@@ -80,28 +109,43 @@ LOGIN_REFUSED = (
 RATE_LIMITED = "the mail server is rate-limiting us: no mail is sent for an hour"
 
 
-def deferral_notice(
+def deferral_note(
     send_log: SendLog,
-    limits: Limits | None,
-    count: int,
+    limits: Limits,
+    held: Sequence[Held],
     to: tuple[str, ...],
     now: datetime,
     zone: tzinfo | None,
 ) -> tuple[SendLog, Message | None]:
-    """Return the notice about deferred messages; None if it was sent this hour."""
+    """Return the note about deferred messages; None if it is not due.
+
+    It is due each hour, and when another job joins, at most each 5 minutes.
+    """
     notified_at = send_log.deferral_notified_at
-    if limits is None or (notified_at and now - notified_at < ratelimit.HOUR):
-        return send_log, None
+    jobs = tuple(dict.fromkeys(one.key for one in held))
+    if notified_at is not None:
+        joined = set(jobs[:MAX_JOBS]).difference(send_log.deferral_jobs)
+        is_due = now - notified_at >= ratelimit.HOUR or (
+            joined and now >= ratelimit.after_quiet(notified_at)
+        )
+        if not is_due:
+            return send_log, None
     message = deferred_message(
         _id("held", now.isoformat()),
-        count,
+        held,
         ratelimit.room_at(send_log, limits, now),
-        (limits.per_hour, limits.per_day),
+        limits,
         to,
         now,
         zone,
     )
-    return replace(send_log, deferral_notified_at=now), message
+    send_log = replace(
+        send_log,
+        deferral_notified_at=now,
+        deferral_note=message.message_id,
+        deferral_jobs=jobs[:MAX_JOBS],
+    )
+    return send_log, message
 
 
 def rejection_notices(

@@ -8,17 +8,24 @@ Messages are collected per tuple of recipients.  The rules are told as stories i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
-from lib.alerting import results
+from lib.alerting import bundling, results
 from lib.alerting.bundling import bundle_id, bundle_message
 from lib.alerting.merge import MergedMessage, merged
-from lib.alerting.queue import Envelope, JobQueue, bundled_ids, pop_kinds, queues
+from lib.alerting.queue import (
+    BundledIds,
+    Envelope,
+    JobQueue,
+    bundled_ids,
+    pop_kinds,
+    queues,
+)
 from lib.core import health, policy, ratelimit
 from lib.core.enums import MessageKind
 from lib.core.jobs import JobKey
@@ -26,7 +33,7 @@ from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import Limits, SendLog
 from lib.core.records import Record
 from lib.core.settings import Mail
-from lib.core.text import mail_time
+from lib.core.text import duration, mail_time, wrapped
 
 #: Up to this many are sent as single mails; more become a bundle.
 MAX_SINGLE = 5
@@ -34,8 +41,8 @@ MAX_SINGLE = 5
 MAX_IN_BUNDLE = 20_000
 #: How long the first message waits for others to be bundled with it.
 GATHER = timedelta(seconds=5)
-#: A new message makes a deferred bundle due at once, at most this often.
-PULL_AFTER = timedelta(minutes=5)
+#: What has waited for so long leaves at once, to keep what is promised.
+PRESSING_AFTER = ratelimit.PROMISE - timedelta(seconds=10)
 #: Kinds that are useless if late: they are sent before others.
 URGENT = frozenset({MessageKind.ROUND_TRIP})
 #: Kinds that are never bundled: their numbers show if one is missing.
@@ -44,12 +51,35 @@ NEVER_BUNDLED = frozenset({MessageKind.SUMMARY})
 HELD = "it refused the login too often, or is rate-limiting us"
 
 
+class Held(msgspec.Struct, frozen=True):
+    """A message that the rate limit defers."""
+
+    key: JobKey
+    #: The name of its job.
+    name: str
+    message: Message
+
+
 class Plan(msgspec.Struct, frozen=True):
-    """What is sent now, and how many messages the rate limit defers."""
+    """What is sent now, and what the rate limit defers."""
 
     envelopes: tuple[Envelope, ...] = ()
-    #: How many messages are deferred.
-    held: int = 0
+    held: tuple[Held, ...] = ()
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far the run is whose messages are sent."""
+
+    #: None: there is no such run.
+    began_at: datetime | None = None
+    jobs_done: bool = True
+    #: Many jobs are still running.
+    many_to_come: bool = False
+    #: The jobs that it has judged.
+    judged: Collection[JobKey] = ()
+
+
+NO_RUN = Progress()
 
 
 # The plan.
@@ -62,52 +92,66 @@ def plan(
     limits: Limits | None,
     now: datetime,
     *,
+    progress: Progress = NO_RUN,
     zone: tzinfo | None = None,
-    jobs_done: bool = True,
-    many_to_come: bool = False,
     has_backup: bool = False,
 ) -> Plan:
     """Return what is sent now, the oldest first.
 
-    A part of the rate limit is reserved for messages about Checker itself.  While jobs
-    are running, new messages wait a little to be bundled; ``many_to_come``: many jobs
-    are running.  ``has_backup``: there is a backup account, so that a hold on the
-    primary one defers round-trip mails only.  ``zone`` is for the times in mails.
+    The arguments are those of one way of delivery: of mail, or of a channel.  A part of
+    its rate limit is reserved for messages about Checker itself.  ``has_backup``: there
+    is a backup account, so that a hold on the primary one defers round-trip mails only.
+    ``zone`` is for the times in mails.
     """
     if ratelimit.is_held(send_log, now):
         if not has_backup:
             return Plan()
-        records = [_without_round_trips(record) for record in records]
-    planner = _Planner(send_log, limits, now, zone, jobs_done, many_to_come)
+        records = [_without_kinds(record, URGENT) for record in records]
+    attempt_at = ratelimit.next_attempt_at(send_log)
+    if attempt_at is not None and now < attempt_at:
+        records = [_with_kinds(record, URGENT) for record in records]
+        bundles = {}
+    planner = _Planner(send_log, limits, now, zone, progress)
     live = [bundle for bundle in bundles.values() if bundle.sent_at is None]
+    refused: dict[tuple[str, ...], list[Bundle]] = {}
     for bundle in live:
         if bundle.message.in_doubt:
             planner.resend(bundle)
-    rebuilt = {
-        bundle.message.to: bundle for bundle in live if not bundle.message.in_doubt
-    }
-    by_contact: dict[tuple[str, ...], list[JobQueue]] = {to: [] for to in rebuilt}
+        else:
+            refused.setdefault(bundle.message.to, []).append(bundle)
+    by_contact: dict[tuple[str, ...], list[JobQueue]] = {to: [] for to in refused}
     waiting = bundled_ids(bundles.values())
     for record in records:
         if record.queued:
-            for to, queue in queues(record, waiting, now).items():
+            for to, queue in planner.queues(record, waiting).items():
                 by_contact.setdefault(to, []).append(queue)
     for job_queues in by_contact.values():
-        job_queues.sort(key=lambda queue: queue.messages[0].born_at)
+        job_queues.sort(key=lambda queue: queue.oldest_at)
     in_order = sorted(
         (to for to, job_queues in by_contact.items() if job_queues),
-        key=lambda to: by_contact[to][0].messages[0].born_at,
+        key=lambda to: by_contact[to][0].oldest_at,
     )
     for to in in_order:
-        planner.add(to, by_contact[to], rebuilt.get(to))
+        planner.add(to, by_contact[to], refused.get(to, []))
     return planner.plan()
 
 
-def _without_round_trips(record: Record) -> Record:
-    queued = tuple(message for message in record.queued if message.kind not in URGENT)
+def _without_kinds(record: Record, kinds: Collection[MessageKind]) -> Record:
+    queued = tuple(message for message in record.queued if message.kind not in kinds)
     return (
         replace(record, queued=queued) if len(queued) < len(record.queued) else record
     )
+
+
+def _with_kinds(record: Record, kinds: Collection[MessageKind]) -> Record:
+    queued = tuple(message for message in record.queued if message.kind in kinds)
+    return (
+        replace(record, queued=queued) if len(queued) < len(record.queued) else record
+    )
+
+
+#: A message to send, possibly merged from several, with the queue of its job.
+_Choice = tuple[JobQueue, MergedMessage]
 
 
 class _Planner:
@@ -119,225 +163,343 @@ class _Planner:
         limits: Limits | None,
         now: datetime,
         zone: tzinfo | None,
-        jobs_done: bool,
-        many_to_come: bool,
+        progress: Progress,
     ) -> None:
         self._send_log = send_log
         self._limits = limits
         self._now = now
         self._zone = zone
-        self._jobs_done = jobs_done
-        self._many_to_come = many_to_come
-        self._counted = {
-            mail.name for mail in (*send_log.counted, *send_log.outside_limits)
-        }
+        self._progress = progress
+        #: During an outage only one message is tried, whichever is the next.
+        self._is_outage = send_log.failing_since is not None
+        self._counted = {mail.name for mail in send_log.counted}
         self._notified = ratelimit.notified_lately(send_log, now)
-        self._first_alerts_left = ratelimit.first_alerts_left(send_log, now)
         self._envelopes: list[Envelope] = []
         self._new = 0
-        self._held = 0
+        self._held: list[Held] = []
 
     def plan(self) -> Plan:
         """Return the plan so far."""
+        held = tuple(self._held)
+        if self._is_outage:
+            return Plan(self._only_one(), held)
         envelopes = sorted(self._envelopes, key=lambda envelope: envelope.oldest)
-        return Plan(tuple(envelopes), self._held)
+        return Plan(tuple(envelopes), held)
+
+    def _only_one(self) -> tuple[Envelope, ...]:
+        """Return the message that is tried during an outage, and round-trip mails.
+
+        It is the one with the fewest attempts, so that one that is always refused does
+        not keep the others from being tried; of one job it is the oldest.
+        """
+        urgent: list[Envelope] = []
+        first: dict[object, Envelope] = {}
+        for one in self._envelopes:
+            if one.message.kind in URGENT:
+                urgent.append(one)
+            else:
+                about = one.key or one.message.message_id
+                first.setdefault((about, one.message.to), one)
+        others = sorted(
+            first.values(), key=lambda one: (one.message.attempts, one.oldest)
+        )
+        return (*urgent, *others[:1])
+
+    def queues(
+        self, record: Record, waiting: BundledIds
+    ) -> dict[tuple[str, ...], JobQueue]:
+        """Return a record's messages that may be sent now, by contact."""
+        return queues(record, waiting, self._now, ignores_retry=self._is_outage)
+
+    def _is_sendable(self, message: Message) -> bool:
+        return self._is_outage or policy.is_sendable(message, self._now)
 
     def resend(self, bundle: Bundle) -> None:
         """Add a bundle that may have been accepted, unchanged."""
-        if policy.is_sendable(bundle.message, self._now):
-            self._add(bundle.message, bundle.ids, None, bundle.message.born_at)
+        if self._is_sendable(bundle.message):
+            self._add_as_it_is(bundle.message, bundle.ids, None)
 
     def add(
-        self, to: tuple[str, ...], job_queues: list[JobQueue], bundle: Bundle | None
+        self,
+        to: tuple[str, ...],
+        job_queues: list[JobQueue],
+        refused: Sequence[Bundle],
     ) -> None:
-        """Add what is sent to one contact now; ``bundle`` is queued for a retry."""
+        """Add what is sent to one contact now; ``refused`` are bundles to retry."""
         for queue in job_queues:
+            self._add_doubtful(queue)
             self._add_urgent(queue)
             self._add_apart(queue)
+        job_queues = [queue for queue in job_queues if queue.messages]
         ready = [queue for queue in job_queues if queue.ready]
-        if bundle is not None:
-            if self._is_due(bundle, job_queues):
-                self._add_bundle(job_queues, bundle)
-            return
-        if not (ready and self._is_gathered(ready)):
-            return
-        if ratelimit.is_quiet(self._send_log, to, self._now):
-            return
-        self._add_ready(job_queues, ready)
+        if refused:
+            if self._is_due(refused, job_queues):
+                self._add_bundle(job_queues, refused)
+        elif ready and self._is_gathered(ready):
+            self._add_ready(to, job_queues, ready)
+
+    def _add_doubtful(self, queue: JobQueue) -> None:
+        """Add a message that may have been accepted, unchanged."""
+        message = queue.doubtful
+        if message is not None and self._is_sendable(message):
+            self._add_as_it_is(message, (message.message_id,), queue.key)
 
     def _add_urgent(self, queue: JobQueue) -> None:
         for message in pop_kinds(queue, URGENT):
             if policy.is_sendable(message, self._now):
-                self._add(message, (message.message_id,), queue.key, message.born_at)
+                self._add_as_it_is(message, (message.message_id,), queue.key)
 
     def _add_apart(self, queue: JobQueue) -> None:
         """Add what may not be bundled, in order."""
         for message in pop_kinds(queue, NEVER_BUNDLED):
             has_room = message.message_id in self._counted or self._room(own=True)
-            if not (has_room and policy.is_sendable(message, self._now)):
+            if not (has_room and self._is_sendable(message)):
                 return
             self._add(message, (message.message_id,), queue.key, message.born_at)
 
-    def _is_due(self, bundle: Bundle, job_queues: list[JobQueue]) -> bool:
-        if policy.is_sendable(bundle.message, self._now):
+    def _is_due(self, refused: Sequence[Bundle], job_queues: list[JobQueue]) -> bool:
+        if any(self._is_sendable(bundle.message) for bundle in refused):
             return True
-        tried_at = bundle.tried_at
-        if tried_at is not None and self._now - tried_at < PULL_AFTER:
+        tried_at = max(bundle.tried_at or bundle.message.born_at for bundle in refused)
+        if self._now < ratelimit.after_quiet(tried_at):
             return False
-        known = set(bundle.ids)
+        known = {message_id for bundle in refused for message_id in bundle.ids}
         return any(
             message.message_id not in known
             for queue in job_queues
             for message in queue.messages
         )
 
+    # What waits for the run.
+
     def _is_gathered(self, ready: list[JobQueue]) -> bool:
+        """Return whether the first of these has waited long enough for others."""
         oldest = min(queue.messages[0].born_at for queue in ready)
-        return self._jobs_done or self._now - oldest >= GATHER
+        return self._progress.jobs_done or self._now - oldest >= GATHER
 
-    def _add_ready(self, job_queues: list[JobQueue], ready: list[JobQueue]) -> None:
-        room = self._room(own=False)
-        if not room:
-            first = [
-                merged_message
-                for queue in ready
-                for merged_message in self._add_without_room(queue)
-            ]
-            self._add_first_alerts(first)
-            return
-        if self._are_too_many(job_queues):
-            self._add_bundle(job_queues, None)
-            return
-        singly = [(queue, self._merged_messages(queue, queue.ready)) for queue in ready]
-        count = sum(len(merged_messages) for _queue, merged_messages in singly)
-        # Send one mail if the server is rate-limiting us, if our own limit is near,
-        # or if these may be the first of thousands.
-        short = count > room or self._send_log.held_until is not None
-        if count > 1 and (short or self._many_to_come):
-            self._add_bundle(job_queues, None)
-            return
-        for queue, merged_messages in singly:
-            self._add_each(queue, merged_messages)
+    def _await_result(self, ready: list[JobQueue]) -> list[JobQueue]:
+        """Return the queues whose job this run has not judged yet.
 
-    def _add_without_room(
-        self, queue: JobQueue
-    ) -> list[tuple[JobQueue, MergedMessage]]:
-        """Add what is sent at the limit: Checker's own, and what was counted before.
-
-        Return the first alerts among the rest: they are sent outside the limits.
+        If it finds the job OK, one message tells both.  Nothing waits for that if it
+        would leave too late.
         """
-        first = []
-        is_own = queue.key.is_about_checker
-        for merged_message in self._merged_messages(queue, queue.ready):
-            known = merged_message.message.message_id in self._counted
-            if known or (is_own and self._room(own=True)):
-                self._add_each(queue, [merged_message])
-            elif self._is_first_alert(queue, merged_message):
-                first.append((queue, merged_message))
-            elif not is_own:
-                self._held += len(merged_message.ids)
-        return first
+        began_at = self._progress.began_at
+        if self._progress.jobs_done or began_at is None:
+            return []
+        awaited = [
+            queue
+            for queue in ready
+            if queue.key not in self._progress.judged
+            and queue.messages[0].born_at < began_at
+            and any(message.kind.is_about_trouble for message in queue.messages)
+        ]
+        in_time = self._is_outage or self._is_over
+        if not in_time and any(map(self._is_pressing, awaited)):
+            return []
+        return awaited
 
-    def _is_first_alert(self, queue: JobQueue, merged_message: MergedMessage) -> bool:
-        """Return whether it has an alert of a job without a recent mail."""
-        return queue.key not in self._notified and any(
-            message.kind is MessageKind.ALERT
-            and message.message_id in merged_message.ids
-            for message in queue.messages
+    def _is_pressing(self, queue: JobQueue) -> bool:
+        """Return whether it has something that would break a promise if it waited."""
+        waited = self._now - queue.messages[0].born_at
+        return waited >= PRESSING_AFTER and any(
+            self._is_promised(*choice) for choice in self._choices(queue, queue.ready)
         )
 
-    def _add_first_alerts(self, first: list[tuple[JobQueue, MergedMessage]]) -> None:
-        """Add the first alerts to one contact outside the limits, singly or bundled."""
-        left = self._first_alerts_left
-        wants_one = self._many_to_come or self._send_log.held_until is not None
-        if len(first) > (1 if wants_one else max(1, min(left, MAX_SINGLE))):
-            self._first_alerts_left -= 1
-            self._add_bundle_of(first, None, beside=True)
+    @property
+    def _is_over(self) -> bool:
+        """Return whether an outage ended in this run."""
+        outage, began_at = self._send_log.outage, self._progress.began_at
+        return bool(outage and began_at and outage.until >= began_at)
+
+    # What is sent.
+
+    def _add_ready(
+        self, to: tuple[str, ...], job_queues: list[JobQueue], ready: list[JobQueue]
+    ) -> None:
+        awaited = self._await_result(ready)
+        is_quiet = ratelimit.is_quiet(self._send_log, to, self._now)
+        if not self._room(own=False):
+            self._add_without_room(ready, may_bundle=not (awaited or is_quiet))
             return
-        for queue, merged_message in first:
-            message = merged_message.message
-            envelope = Envelope(
-                message,
-                merged_message.ids,
-                queue.key,
-                message.born_at,
-                beside_limits=True,
-                starts_cool_down=left <= 0,
-            )
-            self._envelopes.append(envelope)
-            self._first_alerts_left -= 1
+        if is_quiet:
+            self._add_while_quiet([queue for queue in ready if queue not in awaited])
+            return
+        if self._are_too_many(job_queues):
+            if not awaited:
+                self._add_bundle(job_queues, [])
+            return
+        singly = [
+            choice
+            for queue in ready
+            if queue not in awaited
+            for choice in self._choices(queue, queue.ready)
+        ]
+        if self._should_be_one(singly):
+            if not awaited:
+                self._add_bundle(job_queues, [])
+            return
+        self._add_each(singly)
+
+    def _should_be_one(self, choices: Sequence[_Choice]) -> bool:
+        """Return whether a few messages are better sent as one.
+
+        That is so if the server is rate-limiting us, if our own limit is near, or if
+        these may be the first of thousands.
+        """
+        short = len(choices) > self._room(own=False)
+        short = short or self._send_log.held_until is not None
+        return len(choices) > 1 and (short or self._progress.many_to_come)
+
+    def _add_while_quiet(self, ready: list[JobQueue]) -> None:
+        """Add first alerts; the others wait for the next bundle."""
+        if not self._progress.jobs_done:
+            # The bundle before may have been the first of many of this run.
+            return
+        first = [
+            choice
+            for queue in ready
+            for choice in self._choices(queue, queue.ready)
+            if self._is_first_alert(*choice)
+        ]
+        if len(first) > MAX_SINGLE or self._should_be_one(first):
+            self._add_bundle_of(first, [])
+        else:
+            self._add_each(first)
+
+    def _add_without_room(self, ready: list[JobQueue], *, may_bundle: bool) -> None:
+        """Add what is sent although the limit is reached.
+
+        That is what was counted before, what is left of the reserve for Checker's own,
+        and first alerts and recoveries: they share one bundle each QUIET, which does
+        not count.
+        """
+        promised = []
+        for queue in ready:
+            is_own = queue.key.is_about_checker
+            for choice in self._choices(queue, queue.ready):
+                known = choice[1].message.message_id in self._counted
+                if known or (is_own and self._room(own=True)):
+                    self._add_each([choice])
+                elif self._is_promised(*choice):
+                    promised.append(choice)
+                elif not is_own:
+                    self._hold(*choice)
+        if promised and may_bundle:
+            self._add_promised(promised, [])
+
+    def _add_promised(
+        self, choices: Sequence[_Choice], refused: Sequence[Bundle]
+    ) -> None:
+        if len(choices) > 1 or refused:
+            self._add_bundle_of(choices, refused, beside=True)
+        else:
+            self._add_each(choices, beside=True)
+
+    def _is_promised(self, queue: JobQueue, merged_message: MergedMessage) -> bool:
+        """Return whether it may wait for the next bundle only, whatever the limits."""
+        if self._is_first_alert(queue, merged_message):
+            return True
+        # People know of the failure that it ends.
+        message = merged_message.message
+        return message.kind is MessageKind.RECOVERY and not any(
+            ratelimit.alerts_in(one) for one in _parts_of(queue, merged_message)
+        )
+
+    def _is_first_alert(self, queue: JobQueue, merged_message: MergedMessage) -> bool:
+        """Return whether it has an alert of a job about which none was sent lately."""
+        severity = merged_message.message.severity
+        is_known = ratelimit.is_known(self._notified, queue.key, severity)
+        return not is_known and any(
+            map(ratelimit.alerts_in, _parts_of(queue, merged_message))
+        )
+
+    def _hold(self, queue: JobQueue, merged_message: MergedMessage) -> None:
+        self._held += [
+            Held(queue.key, queue.name, message)
+            for message in _parts_of(queue, merged_message)
+        ]
 
     def _are_too_many(self, job_queues: list[JobQueue]) -> bool:
         count = 0
         for queue in job_queues:
-            count += len(self._merged_messages(queue, len(queue.messages)))
+            count += len(self._choices(queue, len(queue.messages)))
             if count > MAX_SINGLE:
                 return True
         return False
 
-    def _add_each(
-        self, queue: JobQueue, merged_messages: Sequence[MergedMessage]
-    ) -> None:
-        for merged_message in merged_messages:
+    def _add_each(self, choices: Iterable[_Choice], *, beside: bool = False) -> None:
+        for queue, merged_message in choices:
+            message = merged_message.message
             self._add(
-                merged_message.message,
-                merged_message.ids,
-                queue.key,
-                merged_message.message.born_at,
+                message, merged_message.ids, queue.key, message.born_at, beside=beside
             )
 
-    def _add_bundle(self, job_queues: list[JobQueue], bundle: Bundle | None) -> None:
-        chosen: list[tuple[JobQueue, MergedMessage]] = []
+    def _add_bundle(
+        self, job_queues: list[JobQueue], refused: Sequence[Bundle]
+    ) -> None:
+        chosen: list[_Choice] = []
         count = 0
         for queue in job_queues:
-            if queue.messages and count < MAX_IN_BUNDLE:
-                merged_messages = self._merged_messages(queue, len(queue.messages))
-                chosen += [
-                    (queue, merged_message) for merged_message in merged_messages
-                ]
+            if count < MAX_IN_BUNDLE:
+                chosen += self._choices(queue, len(queue.messages))
                 count += len(queue.messages)
-        known = bundle is not None and bundle.message.message_id in self._counted
         if not chosen:
             return
-        if known or self._room(own=False):
-            self._add_bundle_of(chosen, bundle)
+        if self._room(own=False) or any(
+            bundle.message.message_id in self._counted for bundle in refused
+        ):
+            self._add_bundle_of(chosen, refused)
             return
-        first = [pair for pair in chosen if self._is_first_alert(*pair)]
-        self._held += count - sum(
-            len(merged_message.ids) for _queue, merged_message in first
-        )
-        if first:
-            self._first_alerts_left -= 1
-            self._add_bundle_of(first, bundle, beside=True)
+        promised = []
+        for choice in chosen:
+            if self._is_promised(*choice):
+                promised.append(choice)
+            else:
+                self._hold(*choice)
+        if promised:
+            self._add_promised(promised, refused)
 
     def _add_bundle_of(
         self,
-        chosen: list[tuple[JobQueue, MergedMessage]],
-        bundle: Bundle | None,
+        chosen: Sequence[_Choice],
+        refused: Sequence[Bundle],
         *,
         beside: bool = False,
     ) -> None:
-        """Add one mail for these; ``bundle`` is the one that it replaces."""
-        ids = tuple(
-            name for _queue, merged_message in chosen for name in merged_message.ids
-        )
-        before = bundle.message if bundle else None
-        message_id = before.message_id if before else bundle_id(ids)
+        """Add one mail for these, in parts if it is too long.
+
+        ``refused`` are the bundles that it replaces.
+        """
+        chosen = sorted(chosen, key=lambda choice: choice[1].message.born_at)
         entries = [
             (queue.name, merged_message.message) for queue, merged_message in chosen
         ]
-        entries.sort(key=lambda entry: entry[1].born_at)
-        message = bundle_message(message_id, entries, self._now, self._zone)
-        if before:
-            message = replace(
-                message, attempts=before.attempts, last_error=before.last_error
+        parts = bundling.split(entries)
+        for number, part in enumerate(parts):
+            before = refused[number].message if number < len(refused) else None
+            ids = tuple(message_id for one in part for message_id in chosen[one][1].ids)
+            message = bundle_message(
+                before.message_id if before else bundle_id(ids),
+                [entries[one] for one in part],
+                self._now,
+                self._zone,
+                (number + 1, len(parts)),
             )
-            if before.shortened:
-                message = results.shortened(message, before.last_error)
-        self._add(message, ids, None, entries[0][1].born_at, beside=beside)
+            if before:
+                message = replace(
+                    message, attempts=before.attempts, last_error=before.last_error
+                )
+                if before.shortened:
+                    message = results.shortened(message, before.last_error)
+            self._add(message, ids, None, entries[part[0]][1].born_at, beside=beside)
 
-    def _merged_messages(self, queue: JobQueue, count: int) -> list[MergedMessage]:
-        return merged(queue.name, queue.messages[:count], self._zone)
+    def _choices(self, queue: JobQueue, count: int) -> list[_Choice]:
+        messages = queue.messages[:count]
+        why = ratelimit.why_late(messages[0], self._send_log) if count > 1 else ""
+        return [
+            (queue, merged_message)
+            for merged_message in merged(queue.name, messages, self._zone, why)
+        ]
 
     def _add(
         self,
@@ -348,15 +510,55 @@ class _Planner:
         *,
         beside: bool = False,
     ) -> None:
+        preface = self._preface(message, oldest, is_bundle=key is None, beside=beside)
+        if message.shortened:
+            preface = results.plain(preface)
+        message = replace(message, preface=preface)
         self._envelopes.append(
             Envelope(message, ids, key, oldest, beside_limits=beside)
         )
         if message.message_id not in self._counted and not beside:
             self._new += 1
 
+    def _add_as_it_is(
+        self, message: Message, ids: tuple[str, ...], key: JobKey | None
+    ) -> None:
+        """Add a message that needs no room, or has it from an attempt before."""
+        self._envelopes.append(Envelope(message, ids, key, message.born_at))
+
+    def _preface(
+        self, message: Message, oldest: datetime, *, is_bundle: bool, beside: bool
+    ) -> str:
+        """Return the lines that say that it is late, and that a limit is reached."""
+        lines = []
+        late = self._now - oldest
+        if late > ratelimit.PROMISE:
+            why = ratelimit.why_late(replace(message, born_at=oldest), self._send_log)
+            what = "Its oldest message is delayed" if is_bundle else "Delayed"
+            words = f"{what} {duration(late)}"
+            lines.append(wrapped(f"{words}: {why}" if why else f"{words}."))
+        if beside and self._limits is not None:
+            lines.append(
+                wrapped(
+                    "The rate limit is reached ([email] mailsperhour and mailsperday "
+                    f"allow {self._limits.per_hour} mails an hour and "
+                    f"{self._limits.per_day} a day), so first alerts and recoveries "
+                    "leave in one mail each 5 minutes."
+                )
+            )
+        return "\n".join(lines)
+
     def _room(self, *, own: bool) -> int:
         room = ratelimit.room(self._send_log, self._limits, self._now, own=own)
         return max(0, room - self._new)
+
+
+def _parts_of(queue: JobQueue, merged_message: MergedMessage) -> list[Message]:
+    """Return the messages in the queue that a merged message stands for."""
+    ids = merged_message.ids
+    if len(ids) == 1:
+        return [merged_message.message]
+    return [message for message in queue.messages if message.message_id in ids]
 
 
 # By which account.

@@ -29,10 +29,13 @@ class Envelope(msgspec.Struct, frozen=True):
     key: JobKey | None
     #: The time of its oldest message.
     oldest: datetime
-    #: The rate limit is used up; it is sent outside it as a first alert.
+    #: The rate limit is used up; it is sent beside it, as a bundle is or in its place.
     beside_limits: bool = False
-    #: The next mail to the same people is deferred a little, as after a bundle.
-    starts_cool_down: bool = False
+
+    @property
+    def starts_cool_down(self) -> bool:
+        """Return whether the next bundle to the same people waits after it."""
+        return self.key is None or self.beside_limits
 
 
 def with_attempts(
@@ -63,6 +66,13 @@ class JobQueue(msgspec.Struct):
     messages: list[Message] = []
     #: How many of them, from the first on, are due now.
     ready: int = 0
+    #: An older one that may have been accepted: it is sent again as it is, before them.
+    doubtful: Message | None = None
+
+    @property
+    def oldest_at(self) -> datetime:
+        """Return the time of its oldest message."""
+        return (self.doubtful or self.messages[0]).born_at
 
 
 class BundledIds(msgspec.Struct, frozen=True):
@@ -121,12 +131,17 @@ def split_by_recipient(record: Record, now: datetime) -> Record:
 
 
 def queues(
-    record: Record, waiting: BundledIds, now: datetime
+    record: Record,
+    waiting: BundledIds,
+    now: datetime,
+    *,
+    ignores_retry: bool = False,
 ) -> dict[tuple[str, ...], JobQueue]:
     """Return a record's messages that may be sent now, by contact.
 
     A message waits for older ones of its job to any of the same people, unless they are
-    sent with it, so that no recovery arrives before its alert.
+    sent with it, so that no recovery arrives before its alert.  ``ignores_retry``: the
+    times of the next attempts do not count.
     """
     by_contact: dict[tuple[str, ...], JobQueue] = {}
     blocked: set[str] = set()
@@ -141,7 +156,13 @@ def queues(
             blocked |= people
             continue
         queue = by_contact.setdefault(message.to, JobQueue(record.key, record.name))
-        if queue.ready == len(queue.messages) and policy.is_sendable(message, now):
+        if message.in_doubt and message.kind is not MessageKind.ROUND_TRIP:
+            blocked |= people
+            if not queue.messages:
+                queue.doubtful = message
+            continue
+        is_sendable = ignores_retry or policy.is_sendable(message, now)
+        if queue.ready == len(queue.messages) and is_sendable:
             queue.ready += 1
         queue.messages.append(message)
     return by_contact

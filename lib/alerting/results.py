@@ -19,14 +19,15 @@ SHORT_SUBJECT = 100
 
 def shortened(message: Message, why: str) -> Message:
     """Return the message shortened and in plain ASCII."""
-    body = _plain(message.body)[:SHORT_BODY].rstrip()
+    body = plain(message.body)[:SHORT_BODY].rstrip()
     return replace(
         message,
-        subject=_plain(message.subject)[:SHORT_SUBJECT],
+        subject=plain(message.subject)[:SHORT_SUBJECT],
         body=(
             f"{body}\n\n(Shortened, because the mail server rejected the whole mail: "
-            f"{_plain(first_line(why))[:300]})\n"
+            f"{plain(first_line(why))[:300]})\n"
         ),
+        preface="",
         shortened=True,
         retry_at=None,
         last_error=why,
@@ -34,7 +35,8 @@ def shortened(message: Message, why: str) -> Message:
     )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return the text with a question mark for each letter that is not ASCII."""
     return "".join(
         letter if letter == "\n" or " " <= letter <= "~" else "?" for letter in text
     )
@@ -44,6 +46,9 @@ def _plain(text: str) -> str:
 _LOGIN_CODES = (530, 534, 535, 538)
 #: Steps at which the server may have accepted the mail without a reply.
 _LAST_STEPS = ("", "mail text", "end of mail")
+_ABOUT_MAILBOX = re.compile(r"\d{3}[ -]+\d\.[12]\.")
+#: Why a mail was not tried.
+NOT_YET = "an earlier mail of this job must be sent first"
 _TOO_MUCH = re.compile(r"\brate\b|limit|quota|too many|too much|throttl", re.I)
 
 
@@ -69,6 +74,20 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
     def in_doubt(self) -> bool:
         """Return whether the mail may have been accepted nevertheless."""
         return self.begun and self.code is None and self.step in _LAST_STEPS
+
+    @property
+    def is_about_all(self) -> bool:
+        """Return whether the same may hold for any mail, not just for this one.
+
+        A reply to each recipient may be about the server; one with status 4.1 or 4.2
+        is about that mailbox.
+        """
+        if self.permanent or self.why == NOT_YET:
+            return False
+        return not any(
+            said.startswith("5") or _ABOUT_MAILBOX.match(said)
+            for said in self.refused.values()
+        )
 
     @property
     def is_login(self) -> bool:

@@ -63,7 +63,9 @@ def deferred(
                 first_line(message.subject)[:MAX_LENGTH],
                 message.to,
                 message.born_at,
-                why_deferred(message, in_bundle.get(message.message_id), send_log, now),
+                why_deferred(
+                    record, message, in_bundle.get(message.message_id), send_log, now
+                ),
             )
             for _born_at, _number, message, record in oldest
         ),
@@ -81,23 +83,40 @@ def by_message_id(bundles: Iterable[Bundle]) -> Mapping[str, Bundle]:
 
 
 def why_deferred(
-    message: Message, bundle: Bundle | None, send_log: SendLog, now: datetime
+    record: Record,
+    message: Message,
+    bundle: Bundle | None,
+    send_log: SendLog,
+    now: datetime,
 ) -> Deferral:
-    """Return why a message is still queued and when it may be sent.
+    """Return why a message of a record is still queued and when it may be sent.
 
     ``bundle`` is the one it is part of.
     """
     subject = ""
+    is_repeated = _is_repeated(record, message, send_log, now)
     if bundle is not None:
         message = bundle.message
         subject = first_line(message.subject)[:MAX_LENGTH]
-    code, until = _reason(message, send_log, now)
-    error = first_line(message.last_error)[:MAX_LENGTH]
+    code, until = _reason(message, send_log, now, is_repeated=is_repeated)
+    error = first_line(message.last_error or send_log.last_error)[:MAX_LENGTH]
     return Deferral(code, until, message.attempts, error, subject)
 
 
+def _is_repeated(
+    record: Record, message: Message, send_log: SendLog, now: datetime
+) -> bool:
+    """Return whether a message is none that leaves whatever the rate limit."""
+    if message.kind not in (MessageKind.ALERT, MessageKind.RECOVERY):
+        return True
+    notified = ratelimit.notified_lately(send_log, now)
+    return ratelimit.is_known(notified, record.key, message.severity) and any(
+        ratelimit.alerts_in(queued) for queued in record.queued
+    )
+
+
 def _reason(
-    message: Message, send_log: SendLog, now: datetime
+    message: Message, send_log: SendLog, now: datetime, *, is_repeated: bool
 ) -> tuple[DeferralCode, datetime | None]:
     """Return what holds a message back, and until when."""
     if send_log.held_until is not None and now < send_log.held_until:
@@ -105,15 +124,17 @@ def _reason(
     if ratelimit.is_held(send_log, now):
         until = min(send_log.refused_logins) + ratelimit.HOUR
         return DeferralCode.LOGIN_REFUSED, until
-    if message.retry_at is not None and now < message.retry_at:
-        return DeferralCode.RETRY, message.retry_at
+    attempt_at = ratelimit.next_attempt_at(send_log) or message.retry_at
+    if attempt_at is not None and now < attempt_at:
+        return DeferralCode.RETRY, attempt_at
     if message.kind is MessageKind.ROUND_TRIP:
         return DeferralCode.NEXT_RUN, None
+    limited = send_log.limited_until
+    if is_repeated and limited is not None and now < limited:
+        return DeferralCode.RATE_LIMIT, limited
     quiet = ratelimit.quiet_until(send_log, message.to)
     if quiet is not None and now < quiet:
         return DeferralCode.NEXT_BUNDLE, quiet
-    if send_log.limited_until is not None and now < send_log.limited_until:
-        return DeferralCode.RATE_LIMIT, send_log.limited_until
     return DeferralCode.NEXT_RUN, None
 
 
@@ -149,10 +170,9 @@ def words(why: Deferral, time_text: TimeText) -> str:
 
 
 def _attempt_words(why: Deferral) -> str:
-    if not why.attempts:
-        return ""
-    attempts = counted(why.attempts, "attempt")
-    return f"{attempts}, last error: {why.error}" if why.error else attempts
+    attempts = counted(why.attempts, "attempt") if why.attempts else ""
+    error = f"last error: {why.error}" if why.error else ""
+    return ", ".join(filter(None, (attempts, error)))
 
 
 def line(message: DeferredMessage, time_text: TimeText) -> str:

@@ -42,8 +42,6 @@ class Merged(Stored, frozen=True):
     lines: tuple[str, ...] = ()
     #: True if a recipient was already notified of the first alert.
     notified: bool = False
-    #: True if one of them may have been accepted by a server.
-    in_doubt: bool = False
     #: True if the job was OK, or only a warning, in between.
     recovered: bool = False
 
@@ -70,6 +68,9 @@ class Message(Stored, frozen=True):
     last_error: str = ""
     #: An attempt may have been accepted; its result is not known.
     in_doubt: bool = False
+    #: Lines that come before the body: that it is late, and why.  Those of the last
+    #: attempt.
+    preface: str = ""
     #: Shortened because the server rejected it at full length.
     shortened: bool = False
     #: Since when the job is failing; None if the message is about no failure.
@@ -88,6 +89,11 @@ class Message(Stored, frozen=True):
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""
         check_moments(self.born_at, self.retry_at, self.since)
+
+    @property
+    def text(self) -> str:
+        """Return the body as it is sent."""
+        return f"{self.preface}\n\n{self.body}" if self.preface else self.body
 
 
 class RoundTripDelivery(Stored, frozen=True):

@@ -394,6 +394,14 @@ def attempted(message: Message, now: datetime) -> Message:
     )
 
 
+def all_due(record: Record) -> Record:
+    """Return the record with every message due now, as after an outage."""
+    if all(message.retry_at is None for message in record.queued):
+        return record
+    queued = tuple(replace(message, retry_at=None) for message in record.queued)
+    return replace(record, queued=queued)
+
+
 def with_left(record: Record, message_id: str, left: Message | None) -> Record:
     """Return the record with a message replaced by what is left of it, or removed."""
     queued = []

@@ -6,27 +6,34 @@ counts once.  ``deferral`` says why a queued message still waits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from lib.core.encoding import Moment, Stored
+from lib.core.encoding import Count, Moment, Stored
+from lib.core.enums import MessageKind, Severity
 from lib.core.jobs import JobKey
+from lib.core.messages import Message
 from lib.core.settings import Mail
+from lib.core.text import first_line
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-#: After a bundle, the next mail to the same recipients waits this long.
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+#: After a bundle, the next one to the same recipients waits this long; whole minutes
+#: are counted, so that cron's jitter never adds one.  That is at most 12 an hour.
 QUIET = timedelta(minutes=5)
+#: What is promised to leave leaves within this.
+PROMISE = timedelta(minutes=5)
 #: Providers lock an account after repeated logins with an old password.
 LOGINS_PER_HOUR = 4
 #: One mail in this many is reserved for Checker's own notices.
 RESERVE = 5
-#: When a rate limit is reached, this many first alerts an hour are sent outside the
-#: limits; further ones are bundled, one mail each QUIET.
-FIRST_ALERTS_PER_HOUR = 12
+#: During an outage: how many minutes after the first, second, ... attempt in vain the
+#: next one comes.  With the jobs of its run, the last is still within PROMISE.
+OUTAGE_RETRY_AFTER = (1, 2, 4)
+ALMOST_A_MINUTE = timedelta(seconds=50)
 #: The most jobs that are remembered as notified in the last hour.
 MAX_NOTIFIED = 500
 
@@ -39,10 +46,19 @@ class TimedName(Stored, frozen=True):
 
 
 class NotifiedJob(Stored, frozen=True):
-    """A job, and when mail about it was last sent."""
+    """A job, and when the last alert about it was sent."""
 
     key: JobKey
     at: Moment
+    severity: Severity = Severity.CRITICAL
+
+
+class Outage(Stored, frozen=True):
+    """A time in which no attempt succeeded."""
+
+    since: Moment
+    until: Moment
+    why: str = ""
 
 
 _Timed = TypeVar("_Timed", TimedName, NotifiedJob)
@@ -65,12 +81,22 @@ class SendLog(Stored, frozen=True):
     refused: tuple[TimedName, ...] = ()
     #: The backup account failed; it is not used before this.
     backup_held_until: Moment | None = None
-    #: The rate limit is reached until then, except for Checker's own notices.
+    #: The rate limit is or was reached until then, except for Checker's own notices.
     limited_until: Moment | None = None
-    #: The ids of the mails of the last hour that were sent outside the limits.
-    outside_limits: tuple[TimedName, ...] = ()
-    #: The jobs about which mail was sent in the last hour; the newest only.
+    #: The note about deferred mail: its id, and the jobs that it lists.
+    deferral_note: str = ""
+    deferral_jobs: tuple[JobKey, ...] = ()
+    #: The jobs about which an alert was sent in the last hour; the newest only.
     notified: tuple[NotifiedJob, ...] = ()
+    #: Since when no attempt has succeeded, and why the last one failed; None: the last
+    #: one succeeded.  What was wrong with one address does not count.
+    failing_since: Moment | None = None
+    last_error: str = ""
+    #: The attempts in vain since then, and the last of them.
+    failures: Count = 0
+    failed_at: Moment | None = None
+    #: The last time that was like that, of the last day.
+    outage: Outage | None = None
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -88,7 +114,7 @@ def limits_of(mail: Mail) -> Limits | None:
 def settled(send_log: SendLog, now: datetime) -> SendLog:
     """Return the log with future times set to now, and without expired entries."""
     held, backup_held = send_log.held_until, send_log.backup_held_until
-    limited = send_log.limited_until
+    limited, outage = send_log.limited_until, send_log.outage
     return replace(
         send_log,
         counted=_recent(send_log.counted, now, DAY),
@@ -97,90 +123,70 @@ def settled(send_log: SendLog, now: datetime) -> SendLog:
         ),
         held_until=min(held, now + HOUR) if held else None,
         backup_held_until=min(backup_held, now + HOUR) if backup_held else None,
-        limited_until=min(limited, now + DAY) if limited and limited > now else None,
-        bundles=_recent(send_log.bundles, now, QUIET),
-        deferral_notified_at=(
-            min(send_log.deferral_notified_at, now)
-            if send_log.deferral_notified_at
-            else None
+        limited_until=(
+            min(limited, now + DAY) if limited and limited > now - DAY else None
         ),
+        bundles=_recent(send_log.bundles, now, QUIET),
+        deferral_notified_at=_past(send_log.deferral_notified_at, now),
         refused=_recent(send_log.refused, now, DAY),
-        outside_limits=_recent(send_log.outside_limits, now, HOUR),
         notified=_recent(send_log.notified, now, HOUR),
+        failing_since=_past(send_log.failing_since, now),
+        failed_at=_past(send_log.failed_at, now),
+        outage=outage if outage and now - outage.until < DAY else None,
     )
 
 
 def is_ahead(send_log: SendLog, now: datetime) -> bool:
     """Return whether the log has times in the future: the clock was set back."""
     moments = [send_log.deferral_notified_at or now, *send_log.refused_logins]
-    for names in (
-        send_log.counted,
-        send_log.bundles,
-        send_log.refused,
-        send_log.outside_limits,
-    ):
+    moments += [send_log.failing_since or now, send_log.failed_at or now]
+    for names in (send_log.counted, send_log.bundles, send_log.refused):
         moments += [name.at for name in names]
     moments += [job.at for job in send_log.notified]
     return max(moments) > now or (send_log.held_until or now) > now + HOUR
 
 
-def with_counted(
-    send_log: SendLog,
-    ids: Iterable[str],
-    now: datetime,
-    outside_limits: Collection[str] = (),
-) -> SendLog:
-    """Return the log as it is stored before these mails are attempted.
-
-    The mails of ``outside_limits`` do not count, nor do those that did not before.
-    """
+def with_counted(send_log: SendLog, ids: Iterable[str], now: datetime) -> SendLog:
+    """Return the log as it is stored before these mails are attempted."""
     ids = list(ids)
-    others = without_counted(send_log, ids)
-    outside = {*outside_limits, *(mail.name for mail in send_log.outside_limits)}
-    mails = [TimedName(message_id, now) for message_id in ids]
-    return replace(
-        send_log,
-        counted=(
-            *others.counted,
-            *(mail for mail in mails if mail.name not in outside),
-        ),
-        outside_limits=(
-            *others.outside_limits,
-            *(mail for mail in mails if mail.name in outside),
-        ),
-    )
+    others = without_counted(send_log, ids).counted
+    mails = (TimedName(message_id, now) for message_id in ids)
+    return replace(send_log, counted=(*others, *mails))
 
 
 def without_counted(send_log: SendLog, ids: Collection[str]) -> SendLog:
     """Return the log after these mails were certainly not accepted."""
     removed = set(ids)
-    return replace(
-        send_log,
-        counted=tuple(mail for mail in send_log.counted if mail.name not in removed),
-        outside_limits=tuple(
-            mail for mail in send_log.outside_limits if mail.name not in removed
-        ),
-    )
+    counted = tuple(mail for mail in send_log.counted if mail.name not in removed)
+    return replace(send_log, counted=counted)
 
 
-def first_alerts_left(send_log: SendLog, now: datetime) -> int:
-    """Return how many first alerts may be sent singly outside the limits now."""
-    last_hour = sum(now - mail.at < HOUR for mail in send_log.outside_limits)
-    return max(0, FIRST_ALERTS_PER_HOUR - last_hour)
+def with_notified(
+    send_log: SendLog, jobs: Mapping[JobKey, Severity], now: datetime
+) -> SendLog:
+    """Return the log after alerts about these jobs were sent."""
+    others = (job for job in send_log.notified if job.key not in jobs)
+    notified = (NotifiedJob(key, now, severity) for key, severity in jobs.items())
+    return replace(send_log, notified=(*others, *notified)[-MAX_NOTIFIED:])
 
 
-def with_notified(send_log: SendLog, keys: Iterable[JobKey], now: datetime) -> SendLog:
-    """Return the log after mail about these jobs was sent."""
-    keys = list(keys)
-    renewed = set(keys)
-    others = (job for job in send_log.notified if job.key not in renewed)
-    notified = (*others, *(NotifiedJob(key, now) for key in keys))
-    return replace(send_log, notified=notified[-MAX_NOTIFIED:])
+def notified_lately(send_log: SendLog, now: datetime) -> Mapping[JobKey, Severity]:
+    """Return the jobs about which an alert was sent in the last hour."""
+    return {job.key: job.severity for job in send_log.notified if now - job.at < HOUR}
 
 
-def notified_lately(send_log: SendLog, now: datetime) -> frozenset[JobKey]:
-    """Return the keys of the jobs about which mail was sent in the last hour."""
-    return frozenset(job.key for job in send_log.notified if now - job.at < HOUR)
+def is_known(
+    notified: Mapping[JobKey, Severity], key: JobKey, severity: Severity
+) -> bool:
+    """Return whether an alert of that severity, or of a higher one, was sent lately."""
+    known = notified.get(key)
+    return known is Severity.CRITICAL or known is severity
+
+
+def alerts_in(message: Message) -> bool:
+    """Return whether a message says that a job began to fail, or to be a warning."""
+    is_merged = message.merged is not None and message.merged.times > 0
+    return message.kind is MessageKind.ALERT or is_merged
 
 
 def room(send_log: SendLog, limits: Limits | None, now: datetime, *, own: bool) -> int:
@@ -237,10 +243,17 @@ def is_quiet(send_log: SendLog, to: tuple[str, ...], now: datetime) -> bool:
 
 
 def quiet_until(send_log: SendLog, to: tuple[str, ...]) -> datetime | None:
-    """Return until when these recipients get no mail; None if they got no bundle."""
+    """Return until when these recipients get no bundle; None if they got none."""
     name = _contact(to)
-    ends = [bundle.at + QUIET for bundle in send_log.bundles if bundle.name == name]
+    ends = [
+        after_quiet(bundle.at) for bundle in send_log.bundles if bundle.name == name
+    ]
     return max(ends, default=None)
+
+
+def after_quiet(sent_at: datetime) -> datetime:
+    """Return when the next bundle may come after one that was sent then."""
+    return _minute(sent_at) + QUIET
 
 
 def without_bundle(send_log: SendLog, to: tuple[str, ...]) -> SendLog:
@@ -261,6 +274,63 @@ def after_refused_login(send_log: SendLog, now: datetime) -> SendLog:
     return replace(send_log, refused_logins=(*send_log.refused_logins, now))
 
 
+def after_success(send_log: SendLog, now: datetime) -> SendLog:
+    """Return the log after an attempt that succeeded: all that waits is due."""
+    outage = send_log.outage
+    if send_log.failing_since is not None:
+        outage = Outage(send_log.failing_since, now, send_log.last_error)
+    return replace(
+        send_log,
+        held_until=None,
+        refused_logins=(),
+        failing_since=None,
+        last_error="",
+        failures=0,
+        failed_at=None,
+        outage=outage,
+    )
+
+
+def after_failure(send_log: SendLog, why: str, now: datetime) -> SendLog:
+    """Return the log after an attempt that failed for all recipients.
+
+    Those of one session count once.
+    """
+    failed_at = send_log.failed_at
+    is_another = failed_at is None or _minute(failed_at) != _minute(now)
+    return replace(
+        send_log,
+        failing_since=send_log.failing_since or now,
+        last_error=first_line(why),
+        failures=send_log.failures + is_another,
+        failed_at=now,
+    )
+
+
+def next_attempt_at(send_log: SendLog) -> datetime | None:
+    """Return when one message is tried, during an outage; None if there is none."""
+    if send_log.failing_since is None or send_log.failed_at is None:
+        return None
+    step = min(send_log.failures, len(OUTAGE_RETRY_AFTER)) - 1
+    slot = _minute(send_log.failed_at) + OUTAGE_RETRY_AFTER[max(0, step)] * MINUTE
+    return max(slot, send_log.failed_at + ALMOST_A_MINUTE)
+
+
+def why_late(message: Message, send_log: SendLog) -> str:
+    """Return why a message that leaves now did not leave before; empty: not known."""
+    outage = send_log.outage
+    if message.last_error:
+        return first_line(message.last_error)
+    if send_log.failing_since is not None and send_log.last_error:
+        return send_log.last_error
+    if outage is not None and outage.until > message.born_at and outage.why:
+        return outage.why
+    limited = send_log.limited_until
+    if limited is not None and limited > message.born_at:
+        return "the rate limit (mailsperhour, mailsperday) was reached"
+    return ""
+
+
 def with_refused(send_log: SendLog, address: str, now: datetime) -> SendLog:
     """Return the log after others were notified of a rejected address."""
     return replace(send_log, refused=(*send_log.refused, TimedName(address, now)))
@@ -269,6 +339,15 @@ def with_refused(send_log: SendLog, address: str, now: datetime) -> SendLog:
 def is_refused(send_log: SendLog, address: str) -> bool:
     """Return whether others were notified of this rejected address today."""
     return any(refused.name == address for refused in send_log.refused)
+
+
+def _minute(moment: datetime) -> datetime:
+    """Return the beginning of the minute, the slot of cron's run."""
+    return moment.replace(second=0, microsecond=0)
+
+
+def _past(moment: datetime | None, now: datetime) -> datetime | None:
+    return min(moment, now) if moment else None
 
 
 def _contact(to: tuple[str, ...]) -> str:

@@ -58,7 +58,7 @@ def compose(message: Message, settings: Settings, account: Mail | None = None) -
     if threads and message.thread not in (None, message.message_id):
         mail["In-Reply-To"] = _id(str(message.thread), settings)
         mail["References"] = _id(str(message.thread), settings)
-    mail.set_content(_body(message.body))
+    mail.set_content(_body(message.text))
     return mail.as_bytes()
 
 

@@ -259,7 +259,9 @@ def _status(
 
 def _queued(message: Message, story: Story, now: datetime, time_text: TimeText) -> str:
     bundle = story.bundles.get(message.message_id)
-    deferral_reason = deferral.why_deferred(message, bundle, story.send_log, now)
+    deferral_reason = deferral.why_deferred(
+        story.record, message, bundle, story.send_log, now
+    )
     why = deferral.words(deferral_reason, time_text) or "the next run sends it"
     return (
         f"Queued for {', '.join(message.to)} since {time_text(message.born_at)}: "

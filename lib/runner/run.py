@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -34,10 +35,15 @@ from lib.system import orphans, process
 from lib.system.clock import utc_now
 from lib.system.errors import StateError
 
+if TYPE_CHECKING:
+    from lib.alerting.planning import Progress
+
 logger = logging.getLogger(__name__)
 
 #: What is left when what many records are in is put into files of their own.
 SETTLE_BEFORE_S = 3.0
+#: With more jobs than this still running, one failure may be the first of many.
+MANY = 20
 #: A report waits at most this long for others to be committed with it.
 COMMIT_AFTER_S = 0.5
 
@@ -289,14 +295,21 @@ def dispatch(ctx: RunContext) -> None:
     if ctx.dispatcher is not None:
         ctx.dispatcher.save_results()
         if not (ctx.stop.asked or ctx.is_frozen):
-            ctx.dispatcher.send(
-                jobs_done=ctx.workers.is_done,
-                jobs_left=ctx.workers.left,
-                left_s=ctx.ends_at - time.monotonic(),
-            )
+            ctx.dispatcher.send(_progress(ctx), ctx.ends_at - time.monotonic())
     # After the mails, which must not wait for it.
     if ctx.session.waiting_since is None:
         _write_audit_log(ctx)
+
+
+def _progress(ctx: RunContext) -> Progress:
+    from lib.alerting.planning import Progress
+
+    return Progress(
+        ctx.began_at,
+        ctx.workers.is_done,
+        ctx.workers.left > MANY,
+        ctx.judged,
+    )
 
 
 def _has_mail(ctx: RunContext) -> bool:

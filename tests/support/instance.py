@@ -170,10 +170,13 @@ class Instance:
         """Let no message wait any longer for its next attempt."""
 
         def forget_waits(content: dict[str, Any]) -> None:
+            content.pop("failed_at", None)
             for message in content.get("queued", ()):
                 message.pop("retry_at", None)
 
         self.mend(forget_waits)
+        if (self.state / "outbox.json").exists():
+            self.mend(forget_waits, "outbox.json")
 
     def pass_time(self, length: timedelta) -> None:
         """Let all that is remembered be older, as if so much time had passed."""

@@ -17,7 +17,16 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
-from lib.alerting import bundling, delivery, drill, merge, notices, templates
+from lib.alerting import (
+    bundling,
+    delivery,
+    drill,
+    merge,
+    notices,
+    planning,
+    templates,
+)
+from lib.alerting.planning import Held
 from lib.core import health
 from lib.core.calendar import DueSummary
 from lib.core.decisions import Entry, JobDetails
@@ -31,6 +40,7 @@ from lib.core.enums import (
 )
 from lib.core.jobs import CatalogEntry, FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
+from lib.core.ratelimit import Limits, SendLog
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, Threshold, Timing, Unit, Value
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings
@@ -283,9 +293,12 @@ def _of_many() -> Iterator[Titled]:
     queued = [replace(one, attempts=1, last_error=waited) for one in pair]
     (merged_message,) = merge.merged("disk root", queued, ZONE)
     yield "an alert merged with its recovery", merged_message.message
+    yield "an alert that is late", _late(queued[0])
+    held = [Held(DISK.key, DISK.name, one) for one in pair]
+    held.append(Held(JobKey("T", "tcp mail0"), "tcp mail0", entries[0][1]))
     yield (
         "rate limit reached",
-        notices.deferred_message("h", 31, LATER, (20, 100), OPS, NIGHT, ZONE),
+        notices.deferred_message("h", held, LATER, Limits(20, 100), OPS, NIGHT, ZONE),
     )
     yield (
         "an address that is rejected",
@@ -293,6 +306,14 @@ def _of_many() -> Iterator[Titled]:
             "r", "x@example.com", "550 5.1.1 no such user", pair[0].subject, OPS, NIGHT
         ),
     )
+
+
+def _late(alert: Message) -> Message:
+    """Return an alert that left 25 minutes after it was queued."""
+    record = Record(DISK.key, DISK.name, queued=(alert,))
+    now = alert.born_at + timedelta(minutes=25)
+    (envelope,) = planning.plan([record], {}, SendLog(), None, now).envelopes
+    return envelope.message
 
 
 def _of_state() -> Iterator[Titled]:

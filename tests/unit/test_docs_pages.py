@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lib import jobbase
-from lib.alerting import dispatcher, planning
+from lib.alerting import bundling, planning
 from lib.alerting import store as letters
 from lib.cli.arguments import EXIT_CODES, flags_of
 from lib.cli.main import MODES
@@ -40,6 +40,7 @@ from lib.report import status
 from lib.report.summary import DUE_WITHIN
 from lib.runner import summaries
 from lib.runner.context import RUN_S
+from lib.runner.run import MANY
 from lib.storage import auditlog, quarantine
 from lib.system import log
 from lib.system.process import MAX_PRINTED
@@ -162,11 +163,19 @@ def test_the_figures_of_alerting_are_those_of_the_rules():
     assert f"`mailsperhour` ({hour}) and `mailsperday` ({day})" in text
     assert (ratelimit.RESERVE, "one fifth is reserved" in text) == (5, True)
     quiet = ratelimit.QUIET.total_seconds() / 60
-    assert f"up to {ratelimit.FIRST_ALERTS_PER_HOUR} such alerts an hour" in text
-    assert f"in one mail every {quiet:g} minutes" in text
-    assert f"people waits {quiet:g} minutes" in text
+    assert f"leave in one bundle every {quiet:g} minutes" in text
+    assert f"at most {60 / quiet:g} an hour for each set of recipients" in text
+    assert f"for the next one, at most {quiet:g} minutes" in text
+    assert f"{bundling.FEW_PARTS} parts" in text.replace("three", "3")
+    promise = ratelimit.PROMISE.total_seconds() / 60
+    assert f"more than {promise:g} minutes after it was queued" in text
+    *steps, last = ratelimit.OUTAGE_RETRY_AFTER
+    words = f"{', '.join(map(str, steps))} and {last} minutes and then every {last}"
+    assert words in text
+    stuck = health.STUCK_AFTER.total_seconds() / 60
+    assert f"queued for {stuck:g} minutes or more" in text
     assert f"If more than {planning.MAX_SINGLE} mails wait" in text
-    assert f"more than {dispatcher.MANY} jobs are still running" in text
+    assert f"more than {MANY} jobs are still running" in text
     assert f"at most {ratelimit.LOGINS_PER_HOUR} attempts an hour" in text
     assert f"While {summaries.MAX_WAITING} are waiting" in text
     assert f"within {DUE_WITHIN.days} days" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from msgspec.structs import replace
 
 from lib.alerting import bundling
@@ -74,18 +75,42 @@ def test_a_bundle_lists_its_messages_in_the_order_of_events():
     assert len(lines) == 100
 
 
-def test_a_bundle_lists_up_to_256_kb_and_counts_the_rest(approved):
-    entries = [entry(number, f"reason {number % 7}") for number in range(10_000)]
-    entries += [
-        entry(number, kind=MessageKind.RECOVERY) for number in range(10_000, 10_500)
+def parts_of(entries):
+    numbers = bundling.split(entries)
+    return [
+        bundle_message(
+            "d", [entries[one] for one in part], NOON, UTC, (number, len(numbers))
+        )
+        for number, part in enumerate(numbers, start=1)
     ]
-    body = bundle(entries).body
-    assert 255 * 1024 < len(body) < 257 * 1024
-    listed = sum("target" in line for line in body.splitlines())
-    last = body.rstrip().splitlines()[-1]
-    failing = int(last.split("and ")[1].split(" ")[0].replace(",", ""))
-    approved(last)
-    assert listed + failing + 500 == 10_500
+
+
+def names_in(message):
+    lines = [line for line in message.body.splitlines() if line.startswith("    ")]
+    return [name for line in lines for name in line.strip(" ,").split(", ")]
+
+
+def test_a_bundle_with_too_many_subjects_lists_names(approved):
+    entries = [entry(number) for number in range(3000)]
+    (message,) = parts_of(entries)
+    assert sorted(names_in(message)) == sorted(name for name, _one in entries)
+    approved("\n".join(message.body.splitlines()[:9]))
+
+
+@pytest.mark.parametrize("longer", ["", "-in-the-data-center-of-the-northern-region"])
+def test_three_parts_hold_ten_thousand_and_each_name_is_in_one(longer, approved):
+    entries = [entry(number, job=f"http shop{longer}") for number in range(9_500)]
+    entries += [
+        entry(number, kind=MessageKind.RECOVERY) for number in range(9_500, 10_000)
+    ]
+    parts = parts_of(entries)
+    assert len(parts) == 3
+    listed = [name for part in parts for name in names_in(part)]
+    assert sorted(listed) == sorted(name for name, _one in entries)
+    most = 256 * 1024 if longer else 100_000
+    assert all(len(part.body.encode()) < most for part in parts)
+    approved([part.subject for part in parts])
+    approved("\n".join(parts[-1].body.splitlines()[:8]), "the last")
 
 
 def test_hostile_subjects_break_no_line():

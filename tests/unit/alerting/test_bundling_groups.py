@@ -59,7 +59,7 @@ def test_the_end_of_a_failure_is_about_nothing():
 
 
 def titles(*entries):
-    return {group.title: len(group.messages) for group in grouped(entries)}
+    return {group.title: len(group.numbers) for group in grouped(entries)}
 
 
 def test_many_hosts_out_of_reach_share_the_reason():

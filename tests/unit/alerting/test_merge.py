@@ -170,22 +170,11 @@ def test_what_was_folded_is_folded_again(approved):
     assert len(merged_message.message.merged.lines) == 6
 
 
-def test_a_mail_that_may_have_been_taken_makes_no_false_claim(approved):
+def test_what_waited_and_was_never_tried_says_for_what():
     alert, recovery = waiting_after("FS").queued
-    in_doubt = replace(alert, attempts=1, in_doubt=True, last_error="it broke off")
-    (merged_message,) = heard([in_doubt, recovery])
-    approved(merged_message.message.body)
-
-
-def test_a_folded_mail_never_has_the_id_of_one_that_may_have_been_taken():
-    alert, recovery = waiting_after("FS").queued
-    in_doubt = replace(recovery, attempts=1, in_doubt=True)
-    (merged_message,) = heard([alert, in_doubt])
-    assert merged_message.message.message_id not in (
-        alert.message_id,
-        recovery.message_id,
-    )
-    assert heard([alert, in_doubt]) == [merged_message], "it is the same each time"
+    (merged_message,) = merged("disk", [alert, recovery], UTC, "the limit was reached")
+    second = merged_message.message.body.splitlines()[1]
+    assert second == "You were not notified before: the limit was reached."
 
 
 def test_the_authors_own_subjects_are_kept():

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 
 from lib.alerting import notices
+from lib.alerting.planning import Held
 from lib.alerting.results import AttemptResult, DeliveryFailure
 from lib.core import ratelimit
-from lib.core.ratelimit import Limits, SendLog, TimedName
+from lib.core.jobs import JobKey
+from lib.core.ratelimit import Limits, SendLog
 from tests.support.mailing import message
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -52,26 +54,27 @@ def test_two_dead_addresses_never_mail_each_other_about_it():
     )
 
 
-def test_that_mail_is_deferred_is_said_once_an_hour():
-    send_log = SendLog(
-        tuple(TimedName(f"m{n}", NOON - timedelta(minutes=10)) for n in range(4))
-    )
-    limits = Limits(5, 100)
-    send_log, note = notices.deferral_notice(send_log, limits, 3, (OPS,), NOON, UTC)
-    assert note is not None and note.subject.startswith("3 mails deferred until ")
-    later = NOON + timedelta(minutes=59)
-    assert notices.deferral_notice(send_log, limits, 9, (OPS,), later, UTC) == (
-        send_log,
-        None,
-    )
-    assert notices.deferral_notice(send_log, None, 9, (OPS,), NOON, UTC) == (
-        send_log,
-        None,
-    )
-    _, note = notices.deferral_notice(
-        send_log, limits, 9, (OPS,), NOON + timedelta(hours=1), UTC
-    )
-    assert note is not None
+def held(*names):
+    return [Held(JobKey("X", name), name, message(to=(OPS,))) for name in names]
+
+
+def notes(minutes):
+    """Return the jobs that the note of each minute lists, where these are deferred."""
+    send_log, found = SendLog(), []
+    for minute, names in minutes.items():
+        now = NOON + timedelta(minutes=minute)
+        send_log, note = notices.deferral_note(
+            send_log, Limits(5, 100), held(*names), (OPS,), now, UTC
+        )
+        listed = note.body.split("\n\n")[1] if note else ""
+        found.append("".join(name for name in "abc" if f"    {name}: " in listed))
+    return found
+
+
+def test_what_is_deferred_is_listed_each_hour_and_when_another_job_joins():
+    assert notes({0: "a", 1: "aa", 59: "a", 60: "a"}) == ["a", "", "", "a"]
+    assert notes({0: "a", 1: "ab", 4: "ab", 5: "ab", 6: "a"}) == ["a", "", "", "ab", ""]
+    assert notes({0: "ab", 10: "b", 20: "a"}) == ["ab", "", ""]
 
 
 def test_a_session_whose_login_is_refused_counts_once():

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from msgspec.structs import replace
 
 from lib.alerting import bundling, planning
-from lib.alerting.planning import MAX_SINGLE
+from lib.alerting.planning import MAX_SINGLE, Progress
 from lib.alerting.queue import BundledIds
 from lib.core import policy, ratelimit
-from lib.core.enums import MessageKind, Status
+from lib.core.enums import MessageKind, Severity, Status
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Bundle, Message
-from lib.core.ratelimit import Limits, SendLog, TimedName
+from lib.core.ratelimit import HOUR, Limits, Outage, SendLog, TimedName
 from lib.core.records import Record
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -43,13 +44,20 @@ def jobs(count, first=0, **more):
 EMPTY, NOTHING = SendLog(), BundledIds()
 
 
-def plan(records, kept=(), send_log=EMPTY, limits=ROOMY, now=LATER, **more):
+def plan(records, kept=(), send_log=EMPTY, limits=ROOMY, now=LATER, **run):
     by_name = {one.message.message_id: one for one in kept}
-    return planning.plan(records, by_name, send_log, limits, now, **more)
+    progress = Progress(**run)
+    return planning.plan(
+        records, by_name, send_log, limits, now, progress=progress, zone=UTC
+    )
 
 
 def names(found):
     return [envelope.message.message_id for envelope in found.envelopes]
+
+
+def held(found):
+    return len(found.held)
 
 
 def only(found):
@@ -109,11 +117,31 @@ def test_stale_news_counts_once():
     assert found.envelopes[0].ids == ("a0", "r0")
 
 
-def test_after_a_bundle_all_to_the_same_people_wait_five_minutes():
+def test_after_a_bundle_what_is_no_first_alert_waits_five_minutes():
     send_log = ratelimit.after_bundle(SendLog(), (OPS,), LATER)
-    those = [*jobs(1), *jobs(1, first=1, to=(BOSS,))]
+    those = [*jobs(1, kind=STILL), *jobs(1, first=1, to=(BOSS,))]
     assert names(plan(those, send_log=send_log, now=LATER + 4 * MINUTE)) == ["m1"]
     assert names(plan(those, send_log=send_log, now=LATER + 5 * MINUTE)) == ["m0", "m1"]
+
+
+def test_within_the_limits_a_first_alert_waits_for_no_bundle():
+    send_log = ratelimit.after_bundle(SendLog(), (OPS,), LATER)
+    those = [*jobs(3), *jobs(1, first=3, kind=MessageKind.RECOVERY)]
+    assert names(plan(those, send_log=send_log)) == ["m0", "m1", "m2"]
+    many = only(plan(jobs(6), send_log=send_log))
+    assert many.ids == ids(6)
+    # The bundle may have been the first of thousands of this run.
+    assert not plan(jobs(1), send_log=send_log, jobs_done=False).envelopes
+
+
+def test_a_bundle_that_is_too_long_goes_on_in_a_next_part(monkeypatch):
+    monkeypatch.setattr(bundling, "MAX_PART", 100)
+    monkeypatch.setattr(bundling, "MAX_LONG_PART", 100)
+    parts = plan(jobs(30)).envelopes
+    assert len(parts) > 1
+    assert sorted(name for one in parts for name in one.ids) == sorted(ids(30))
+    assert {one.key for one in parts} == {None}
+    assert f"(part 2 of {len(parts)})" in parts[1].message.subject
 
 
 def test_a_probe_waits_for_nothing():
@@ -232,9 +260,8 @@ def test_a_fifth_of_the_room_is_kept_for_checker_itself():
     assert names(
         plan([*jobs(1, kind=STILL), note], send_log=send_log, limits=limits)
     ) == ["note"]
-    assert (
-        plan([*jobs(3, kind=STILL), note], send_log=send_log, limits=limits).held == 3
-    )
+    found = plan([*jobs(3, kind=STILL), note], send_log=send_log, limits=limits)
+    assert held(found) == 3
 
 
 def test_a_summary_counts_as_checkers_own():
@@ -243,7 +270,7 @@ def test_a_summary_counts_as_checkers_own():
     three = own(summary("b1"), summary("b2"), summary("b3"))
     found = plan([*jobs(1, kind=STILL), three], send_log=send_log, limits=limits)
     # What is left for others is held back, and said so; its own just waits.
-    assert (names(found), found.held) == (["b1", "b2"], 1)
+    assert (names(found), held(found)) == (["b1", "b2"], 1)
     send_log = ratelimit.with_counted(send_log, ["b3"], NOON)
     assert names(
         plan([own(summary("b3"))], send_log=send_log, limits=Limits(9, 9))
@@ -260,7 +287,7 @@ def test_the_room_that_is_kept_is_for_the_jobs_that_watch_checker_too():
         [*jobs(2, kind=STILL), *peers], send_log=send_log, limits=Limits(20, 100)
     )
     assert names(found) == ["p0", "p1"]
-    assert found.held == 2
+    assert held(found) == 2
 
 
 def test_what_has_too_little_room_goes_as_one():
@@ -276,7 +303,7 @@ def test_room_is_given_to_one_contact_after_the_other():
         *jobs(4, 1, to=(BOSS,), at=NOON + MINUTE, kind=STILL),
     ]
     found = plan(those, send_log=send_log, limits=Limits(10, 100))
-    assert (names(found), found.held) == (["m0"], 4)
+    assert (names(found), held(found)) == (["m0"], 4)
 
 
 def test_one_that_was_counted_before_needs_no_new_room():
@@ -284,7 +311,7 @@ def test_one_that_was_counted_before_needs_no_new_room():
         SendLog(), [f"m{number}" for number in range(8)], NOON
     )
     found = plan(jobs(9, kind=STILL), send_log=send_log, limits=Limits(10, 100))
-    assert (len(found.envelopes), found.held) == (8, 1)
+    assert (len(found.envelopes), held(found)) == (8, 1)
 
 
 def test_where_mail_goes_to_the_log_there_is_no_limit():
@@ -313,20 +340,45 @@ def beside(found):
     return [one.message.message_id for one in found.envelopes if one.beside_limits]
 
 
+NOISY = {JobKey("X", "flap"): Severity.CRITICAL}
+
+
 def test_a_noisy_job_does_not_hold_back_the_first_alert_of_another():
     noisy = record("flap", message("noise"))
-    send_log = ratelimit.with_notified(FULL_BOOK, [noisy.key], LATER - 59 * MINUTE)
+    send_log = ratelimit.with_notified(FULL_BOOK, NOISY, LATER - 59 * MINUTE)
     found = short_of_room([noisy, *jobs(1)], send_log=send_log)
-    assert (names(found), beside(found), found.held) == (["m0"], ["m0"], 1)
-    # After an hour without mail its alert is a first one again.
+    assert (names(found), beside(found)) == (["m0"], ["m0"])
+    assert [(one.name, one.message.message_id) for one in found.held] == [
+        ("flap", "noise")
+    ]
+    assert "The rate limit is reached" in only(found).message.preface
+    # After an hour without an alert its alert is a first one again.
     later = short_of_room([noisy], send_log=send_log, now=LATER + MINUTE)
     assert beside(later) == ["noise"]
 
 
-def test_reminders_and_ends_are_no_first_alerts():
-    end = message("end", kind=MessageKind.RECOVERY)
-    found = short_of_room([record("x", message("r", kind=STILL)), record("y", end)])
-    assert (found.envelopes, found.held) == ((), 2)
+def test_a_failure_after_the_alert_of_a_warning_is_a_first_alert():
+    warned = {JobKey("X", "flap"): Severity.WARNING}
+    send_log = ratelimit.with_notified(FULL_BOOK, warned, LATER)
+    worse = record("flap", message("worse"))
+    assert names(short_of_room([worse], send_log=send_log)) == ["worse"]
+    again = record("flap", message("again", severity=Severity.WARNING))
+    assert held(short_of_room([again], send_log=send_log)) == 1
+
+
+def test_reminders_and_what_a_job_says_of_its_own_accord_wait_for_room():
+    note = message("n", kind=MessageKind.NOTE)
+    found = short_of_room([record("x", message("r", kind=STILL)), record("y", note)])
+    assert (found.envelopes, held(found)) == ((), 2)
+
+
+def test_the_end_of_what_people_know_of_is_not_held_back_but_that_of_noise_is():
+    end = message("end", NOON + MINUTE, MessageKind.RECOVERY)
+    noisy = record("flap", message("noise"), replace(end, message_id="again"))
+    send_log = ratelimit.with_notified(FULL_BOOK, NOISY, LATER)
+    found = short_of_room([record("x", end), noisy], send_log=send_log)
+    assert (names(found), beside(found)) == (["end"], ["end"])
+    assert [one.message.message_id for one in found.held] == ["noise", "again"]
 
 
 def test_what_nobody_has_heard_of_goes_also_when_it_is_over():
@@ -343,14 +395,14 @@ def test_where_there_is_room_a_first_alert_takes_it():
 
 def counted_after(send_log, found, now):
     """Return the book after all this was tried and taken, as the program keeps it."""
-    those = [one.message.message_id for one in found.envelopes]
-    send_log = ratelimit.with_counted(send_log, those, now, beside(found))
+    counted = [one for one in names(found) if one not in beside(found)]
+    send_log = ratelimit.with_counted(send_log, counted, now)
     for one in found.envelopes:
-        if one.key is None or one.starts_cool_down:
+        if one.starts_cool_down:
             send_log = ratelimit.after_bundle(send_log, one.message.to, now)
-        send_log = ratelimit.with_notified(
-            send_log, (f"job{name[1:]}" for name in one.ids), now
-        )
+        keys = (JobKey("X", f"job{name[1:]}") for name in one.ids)
+        alerted = dict.fromkeys(keys, Severity.CRITICAL)
+        send_log = ratelimit.with_notified(send_log, alerted, now)
     return send_log
 
 
@@ -369,39 +421,126 @@ def hour_of_first_alerts(minutes):
     return " ".join(notified), waiting
 
 
-def test_twelve_first_alerts_an_hour_go_singly_and_others_in_one_each_5_minutes():
-    notified, waiting = hour_of_first_alerts(28)
-    assert notified == "1 " * 12 + "1 . . . . 5 . . . . 5 . . . . 5"
+def test_without_room_first_alerts_share_one_mail_each_five_minutes():
+    notified, waiting = hour_of_first_alerts(16)
+    assert notified == "1 . . . . 5 . . . . 5 . . . . 5"
     assert waiting == []
 
 
 def test_many_first_alerts_at_once_are_one_mail():
     found = short_of_room(jobs(7))
-    assert (only(found).key, len(only(found).ids), found.held) == (None, 7, 0)
+    assert (only(found).key, len(only(found).ids), held(found)) == (None, 7, 0)
     assert beside(found) == names(found)
-    few = short_of_room(jobs(2), many_to_come=True)
-    assert len(only(few).ids) == 2
+    assert len(only(short_of_room(jobs(2))).ids) == 2
 
 
-def test_each_first_alert_beside_the_limits_counts_whoever_gets_it():
-    before = tuple(TimedName(f"b{number}", LATER) for number in range(11))
-    send_log = replace(FULL_BOOK, outside_limits=before)
-    those = [*jobs(1), *jobs(1, first=1, to=(BOSS,)), *jobs(1, first=2, to=("c@d.e",))]
-    found = short_of_room(those, send_log=send_log)
-    assert [one.starts_cool_down for one in found.envelopes] == [False, True, True]
+def test_each_contact_has_its_own_mails_beside_the_limits():
+    send_log = ratelimit.after_bundle(FULL_BOOK, (OPS,), LATER)
+    those = [*jobs(1), *jobs(1, first=1, to=(BOSS,))]
+    assert names(short_of_room(those, send_log=send_log)) == ["m1"]
 
 
 def test_a_bundle_of_first_alerts_that_was_refused_goes_again_without_the_noise():
     bundle = waiting_bundle()
     noisy = record("flap", message("noise"))
-    send_log = ratelimit.with_notified(FULL_BOOK, [noisy.key], LATER)
+    send_log = ratelimit.with_notified(FULL_BOOK, NOISY, LATER)
     found = short_of_room([*jobs(6), noisy], [bundle], send_log, LATER + 2 * MINUTE)
-    assert (only(found).ids, found.held) == (ids(6), 1)
+    assert (only(found).ids, held(found)) == (ids(6), 1)
     assert only(found).message.message_id == bundle.message.message_id
     assert beside(found) == names(found)
 
 
-def test_a_first_alert_that_may_have_been_taken_needs_no_second_place():
-    send_log = ratelimit.with_counted(FULL_BOOK, ["m0"], LATER, ["m0"])
-    send_log = ratelimit.with_notified(send_log, ["job0"], LATER)
-    assert names(short_of_room(jobs(1), send_log=send_log)) == ["m0"]
+def test_what_may_have_been_accepted_is_sent_again_as_it_is_whatever_the_limits():
+    tried = replace(
+        policy.attempted(message("m0", preface="Delayed 7 minutes."), NOON),
+        retry_at=LATER,
+    )
+    end = message("end", NOON + MINUTE, MessageKind.RECOVERY)
+    send_log = ratelimit.with_notified(
+        FULL_BOOK, {JobKey("X", "job0"): Severity.CRITICAL}, LATER
+    )
+    found = short_of_room([record("job0", tried, end)], send_log=send_log)
+    assert only(found).message == tried
+    assert not short_of_room([record("job0", tried, end)], now=LATER - MINUTE).envelopes
+
+
+# Late.
+
+
+def test_a_message_that_is_late_says_so_first_with_the_reason():
+    now = NOON + 25 * MINUTE
+    tried = message("m0", last_error="smtp.example.com: connection refused")
+    (first,) = plan([record("x", tried)], now=now).envelopes
+    late = "Delayed 25 minutes: smtp.example.com: connection refused"
+    assert first.message.text.startswith(late + "\n\nbody")
+    over = SendLog(outage=Outage(NOON, now, "451 not now"))
+    (bundle,) = plan(jobs(6), send_log=over, now=now).envelopes
+    assert bundle.message.text.splitlines()[0] == (
+        "Its oldest message is delayed 25 minutes: 451 not now"
+    )
+    assert only(plan(jobs(1), now=NOON + 5 * MINUTE)).message.preface == ""
+
+
+# An outage.
+
+
+def outage(failures=2, minutes_ago=2):
+    at = LATER - minutes_ago * MINUTE
+    return SendLog(failing_since=at, failures=failures, failed_at=at, last_error="451")
+
+
+def test_during_an_outage_one_message_is_tried_and_then_none_for_a_while():
+    assert names(plan(jobs(5), send_log=outage())) == ["m0"]
+    assert not plan(jobs(5), send_log=outage(minutes_ago=1)).envelopes
+
+
+def test_during_an_outage_the_one_with_the_fewest_attempts_is_tried():
+    refused = [
+        record(f"job{number}", message(f"m{number}", attempts=3, retry_at=LATER + HOUR))
+        for number in range(2)
+    ]
+    others = jobs(1, first=2, at=LATER)
+    assert names(plan([*refused, *others], send_log=outage())) == ["m2"]
+    assert names(plan(refused, send_log=outage())) == ["m0"]
+    late = own(summary("b1", attempts=3), summary("b2"))
+    assert names(plan([late], send_log=outage())) == ["b1"], "in order"
+
+
+def test_a_round_trip_mail_is_tried_during_an_outage_too():
+    probe = record("probe", message("p", LATER, MessageKind.ROUND_TRIP))
+    assert names(plan([*jobs(5), probe], send_log=outage())) == ["p", "m0"]
+    assert names(plan([*jobs(5), probe], send_log=outage(minutes_ago=1))) == ["p"]
+
+
+# What the run has yet to find.
+
+
+def in_a_run(records, judged=(), now=None, **more):
+    return plan(
+        records,
+        now=now or LATER + timedelta(seconds=20),
+        began_at=LATER,
+        jobs_done=False,
+        judged={JobKey("X", name) for name in judged},
+        **more,
+    )
+
+
+def test_an_alert_of_an_earlier_run_waits_for_what_this_run_finds():
+    old, new = jobs(1), jobs(1, first=1, at=LATER + timedelta(seconds=1))
+    send_log = SendLog(outage=Outage(NOON, LATER, "451"))
+    found = partial(in_a_run, [*old, *new], send_log=send_log)
+    assert names(found()) == ["m1"]
+    assert names(found(judged=["job0"])) == ["m0", "m1"]
+    many = partial(in_a_run, jobs(6), send_log=send_log)
+    assert not many(judged=["job0"]).envelopes
+    assert len(only(many(judged=[f"job{number}" for number in range(6)])).ids) == 6
+
+
+def test_no_first_alert_waits_for_that_longer_than_is_promised():
+    at = LATER - 4 * MINUTE
+    waiting = partial(in_a_run, jobs(1, at=at))
+    assert not waiting(now=at + timedelta(minutes=4, seconds=49)).envelopes
+    assert waiting(now=at + timedelta(minutes=4, seconds=50)).envelopes
+    reminder = jobs(1, at=at, kind=STILL)
+    assert not in_a_run(reminder, now=at + 9 * MINUTE).envelopes

@@ -86,6 +86,22 @@ def test_a_mail_is_in_doubt_only_where_the_server_may_have_taken_it(failure, in_
     assert results.after_failure(ALERT, failure).left.in_doubt is in_doubt
 
 
+@pytest.mark.parametrize(
+    ("failure", "is_about_all"),
+    [
+        (DeliveryFailure("refused", "connect"), True),
+        (DeliveryFailure("451 4.3.0 not now", "end of mail", 451), True),
+        (DeliveryFailure("x", "RCPT TO", refused={"a": "451 4.3.0 lookup"}), True),
+        (DeliveryFailure("x", "RCPT TO", refused={"a": "452 4.2.2 full"}), False),
+        (DeliveryFailure("x", "RCPT TO", refused={"a": "550 5.1.1 no"}), False),
+        (DeliveryFailure("554 content", "end of mail", 554, permanent=True), False),
+        (DeliveryFailure(results.NOT_YET), False),
+    ],
+)
+def test_an_outage_is_what_may_hold_for_any_mail(failure, is_about_all):
+    assert failure.is_about_all is is_about_all
+
+
 def test_a_later_no_does_not_take_back_an_earlier_yes():
     tried = replace(ALERT, in_doubt=True)
     failure = DeliveryFailure("no route", "connect")

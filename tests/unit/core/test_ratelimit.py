@@ -8,9 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from lib.core import ratelimit
+from lib.core.enums import Severity
 from lib.core.jobs import JobKey
 from lib.core.ratelimit import DAY, HOUR, Limits, NotifiedJob, SendLog, TimedName
 from lib.core.settings import Mail
+from tests.support.mailing import message
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -64,29 +66,66 @@ def test_a_mail_that_is_tried_again_counts_once():
     assert ratelimit.without_counted(send_log, ["a"]).counted == (TimedName("b", NOON),)
 
 
-def test_a_first_alert_beside_the_limits_takes_none_of_the_room():
-    send_log = ratelimit.with_counted(SendLog(), ["a", "b"], NOON - 59 * MINUTE, ["b"])
-    assert room(send_log) == 15
-    assert ratelimit.first_alerts_left(send_log, NOON) == 11
-    again = ratelimit.with_counted(send_log, ["b"], NOON)
-    assert (room(again), again.outside_limits) == (15, (TimedName("b", NOON),))
-    assert ratelimit.first_alerts_left(send_log, NOON + MINUTE) == 12
-    assert (
-        ratelimit.first_alerts_left(ratelimit.without_counted(send_log, ["b"]), NOON)
-        == 12
-    )
-
-
-def test_about_which_jobs_mail_left_is_known_for_an_hour_and_of_the_newest(
+def test_about_which_jobs_an_alert_left_is_known_for_an_hour_and_of_the_newest(
     monkeypatch,
 ):
-    send_log = ratelimit.with_notified(SendLog(), [X, Y], NOON - 59 * MINUTE)
-    send_log = ratelimit.with_notified(send_log, [X], NOON)
-    assert ratelimit.notified_lately(send_log, NOON) == {X, Y}
-    assert ratelimit.notified_lately(send_log, NOON + MINUTE) == {X}
+    bad, odd = Severity.CRITICAL, Severity.WARNING
+    send_log = ratelimit.with_notified(SendLog(), {X: bad, Y: bad}, NOON - 59 * MINUTE)
+    send_log = ratelimit.with_notified(send_log, {X: odd}, NOON)
+    assert ratelimit.notified_lately(send_log, NOON) == {X: odd, Y: bad}
+    assert ratelimit.notified_lately(send_log, NOON + MINUTE) == {X: odd}
     monkeypatch.setattr(ratelimit, "MAX_NOTIFIED", 2)
-    send_log = ratelimit.with_notified(send_log, [Z, W], NOON)
-    assert ratelimit.notified_lately(send_log, NOON) == {Z, W}
+    send_log = ratelimit.with_notified(send_log, {Z: bad, W: bad}, NOON)
+    assert set(ratelimit.notified_lately(send_log, NOON)) == {Z, W}
+
+
+# An outage.
+
+
+def attempts_in_vain(minutes):
+    """Return the minutes of the attempts of an outage that lasts for so long."""
+    send_log, tried = SendLog(), []
+    for minute in range(minutes):
+        # Cron is a little late, and each time by another while.
+        now = NOON + minute * MINUTE + timedelta(seconds=minute * 17 % 50)
+        at = ratelimit.next_attempt_at(send_log)
+        if at is None or now >= at:
+            send_log = ratelimit.after_failure(send_log, "451 not now", now)
+            tried.append(minute)
+    return tried
+
+
+def test_during_an_outage_one_message_is_tried_at_least_every_five_minutes():
+    assert attempts_in_vain(24) == [0, 1, 3, 7, 11, 15, 19, 23]
+
+
+def test_the_mails_of_one_session_fail_once():
+    send_log = ratelimit.after_failure(SendLog(), "a", NOON)
+    again = ratelimit.after_failure(send_log, "b", NOON + timedelta(seconds=20))
+    assert (again.failures, again.failing_since, again.last_error) == (1, NOON, "b")
+
+
+def late(at, **more):
+    return replace(message(), born_at=at, **more)
+
+
+def test_an_outage_that_is_over_is_remembered_with_its_reason():
+    send_log = ratelimit.after_failure(SendLog(), "451 not now\nmore", NOON)
+    over = ratelimit.after_success(send_log, NOON + 25 * MINUTE)
+    assert ratelimit.next_attempt_at(over) is None
+    waited = late(at=NOON + 20 * MINUTE)
+    assert ratelimit.why_late(waited, over) == "451 not now"
+    later = late(at=NOON + 26 * MINUTE)
+    assert ratelimit.why_late(later, over) == ""
+    assert ratelimit.settled(over, NOON + 25 * MINUTE + DAY) == SendLog()
+
+
+def test_why_a_message_is_late_is_its_own_error_or_the_limit():
+    own = late(at=NOON, last_error="452 mailbox full")
+    limited = SendLog(limited_until=NOON + MINUTE)
+    assert ratelimit.why_late(own, limited) == "452 mailbox full"
+    assert "rate limit" in ratelimit.why_late(late(at=NOON), limited)
+    assert ratelimit.why_late(late(at=NOON + MINUTE), limited) == ""
 
 
 def test_times_that_lie_in_the_future_count_as_now():
@@ -98,7 +137,8 @@ def test_times_that_lie_in_the_future_count_as_now():
         bundles=(TimedName("x", ahead),),
         deferral_notified_at=ahead,
         refused=(TimedName("y", ahead),),
-        outside_limits=(TimedName("z", ahead),),
+        failing_since=ahead,
+        failed_at=ahead,
         notified=(NotifiedJob(X, ahead),),
     )
     assert ratelimit.is_ahead(send_log, NOON)
@@ -136,6 +176,8 @@ def test_after_a_limit_of_the_server_nothing_goes_until_it_is_over():
 
 
 def test_after_a_bundle_its_people_are_left_alone_for_five_minutes():
+    late = ratelimit.after_bundle(SendLog(), OPS, NOON + timedelta(seconds=59))
+    assert ratelimit.quiet_until(late, OPS) == NOON + 5 * MINUTE, "cron's minutes count"
     send_log = ratelimit.after_bundle(SendLog(), OPS, NOON)
     assert ratelimit.is_quiet(send_log, OPS, NOON + 4 * MINUTE)
     assert not ratelimit.is_quiet(send_log, OPS, NOON + 5 * MINUTE)
