@@ -66,7 +66,7 @@ class JobSections:
         except LayerError as error:
             options = self._ini.options(title)
             problems = [error.problem(title)]
-        section = TargetSection(JOB, name, where, options)
+        section = TargetSection(title, where, options)
         values, wrong = typed(section, OPTIONS)
         return values, [*problems, *wrong]
 

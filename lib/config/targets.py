@@ -43,9 +43,8 @@ _HOST = re.compile(r"[^\s/@,\x00-\x1f\x7f]{1,253}")
 class TargetSection(msgspec.Struct, frozen=True):
     """A target of the settings, its options not yet typed."""
 
-    kind: str
-    #: For one of ``hosts =``: ``name/host``.
-    name: str
+    #: The name of its job, ``kind name``; for one of ``hosts =``, ``kind name/host``.
+    title: str
     where: str
     options: Mapping[str, OptionValue]
     #: Which of ``hosts =`` it is; empty if the section has none.
@@ -55,9 +54,9 @@ class TargetSection(msgspec.Struct, frozen=True):
     problem: Problem | None = None
 
     @property
-    def title(self) -> str:
-        """Return the name of its job."""
-        return f"{self.kind} {self.name}"
+    def name(self) -> str:
+        """Return its title without the kind."""
+        return self.title.partition(" ")[2]
 
 
 class LayerError(Exception):
@@ -94,7 +93,7 @@ def defaults_section(ini: IniFile, kind: str) -> TargetSection | None:
     options = {
         name: _with_host(value, "host") for name, value in ini.options(title).items()
     }
-    return TargetSection("defaults", kind, ini.where(title), options)
+    return TargetSection(title, ini.where(title), options)
 
 
 def hosts_of_no_section(ini: IniFile, kind: str) -> Iterator[Problem]:
@@ -164,12 +163,13 @@ class _Sections:
             own = self._layers.of(self.titles[name])
         except LayerError as error:
             options = {**self._defaults, **self.ini.options(self.titles[name])}
-            problem = error.problem(f"{self.kind} {name}")
-            yield TargetSection(self.kind, name, where, options, problem=problem)
+            title = self._clean_title(name)
+            problem = error.problem(title)
+            yield TargetSection(title, where, options, problem=problem)
             return
         options = _without_layout({**self._defaults, **own})
         if not hosts:
-            yield TargetSection(self.kind, name, where, options)
+            yield TargetSection(self._clean_title(name), where, options)
         for host in hosts:
             yield self._of_host(name, host, options)
 
@@ -184,7 +184,7 @@ class _Sections:
             own = self._layers.of(title) if name in self.titles else {}
         except LayerError as error:
             problem = error.problem(f"{self.kind} {name}")
-            return TargetSection(self.kind, name, where, options, host, problem)
+            return TargetSection(f"{self.kind} {name}", where, options, host, problem)
         if "was" in options:
             # Of a section with hosts it is the NAME of all its targets.
             options = {**options, "was": _of_each_host(options["was"])}
@@ -192,7 +192,12 @@ class _Sections:
         with_host = {
             option: _with_host(value, host) for option, value in merged.items()
         }
-        return TargetSection(self.kind, name, where, with_host, host)
+        return TargetSection(f"{self.kind} {name}", where, with_host, host)
+
+    def _clean_title(self, name: str) -> str:
+        """Return the title with single spaces: that of the file, if it is so."""
+        clean, title = f"{self.kind} {name}", self.titles[name]
+        return title if title == clean else clean
 
     def _is_override(self, name: str) -> bool:
         """Return whether a section is about a host of another section.

@@ -86,7 +86,7 @@ class JobContext(msgspec.Struct):
     #: The name of its job file; empty until Checker has met the job.
     file: str = ""
     #: Messages of ``sendEmail`` that were not yet reported to the supervisor.
-    outgoing: list[Message] = []
+    outgoing: tuple[Message, ...] = ()
     #: Kind, recipients and thread of the next message.
     kind: MessageKind = MessageKind.NOTE
     to: tuple[str, ...] = ()
@@ -265,20 +265,19 @@ class JobBase:
         job_context = self._checker
         if len(job_context.outgoing) >= MAX_MAILS:
             raise RuntimeError(f"a job may send at most {MAX_MAILS} mails in a run")
-        job_context.outgoing.append(
-            Message(
-                message_id=job_context.message_id or os.urandom(16).hex(),
-                kind=job_context.kind,
-                subject=str(subject),
-                body=str(body),
-                to=read_addresses(to)
-                or job_context.to
-                or job_context.contact
-                or self.contact(),
-                born_at=utc_now(),
-                thread=job_context.thread,
-            )
+        message = Message(
+            message_id=job_context.message_id or os.urandom(16).hex(),
+            kind=job_context.kind,
+            subject=str(subject),
+            body=str(body),
+            to=read_addresses(to)
+            or job_context.to
+            or job_context.contact
+            or self.contact(),
+            born_at=utc_now(),
+            thread=job_context.thread,
         )
+        job_context.outgoing = (*job_context.outgoing, message)
         return True
 
     def contact(self) -> tuple[str, ...]:

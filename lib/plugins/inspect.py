@@ -80,7 +80,9 @@ class JobInspector:
             key=key,
             name=self.name,
             file=str(self._file.path),
-            schedule=self._said.get("every") or self._ask("executeEvery", _schedule),
+            schedule=same(
+                self._said.get("every") or self._ask("executeEvery", _schedule)
+            ),
             policy=same(self._policy()),
             contact=self.contact,
             timeout_s=self._said.get("timeout") or self._ask("timeout", _seconds),

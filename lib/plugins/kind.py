@@ -109,27 +109,33 @@ _NOWHERE: Mapping[str, str] = {}
 class Target:
     """A target of the settings; its options are its attributes, each typed."""
 
-    __slots__ = ("kind", "name", "_values", "_defaults", "_places")
+    __slots__ = ("title", "_values", "_defaults", "_places")
 
     def __init__(
         self,
-        kind: str,
-        name: str,
+        title: str,
         values: Mapping[str, Any],
         defaults: Mapping[str, Any],
         places: Mapping[str, str] = _NOWHERE,
     ) -> None:
-        """Keep the values; ``places`` are those of the options that give secrets."""
-        self.kind = kind
-        self.name = name
+        """Keep the values; ``places`` are those of the options that give secrets.
+
+        ``title`` is the section's, which is the job's name too.
+        """
+        self.title = title
         self._values = values
         self._defaults = defaults
         self._places = places
 
     @property
-    def title(self) -> str:
-        """Return the section's title, which is the job's name too."""
-        return f"{self.kind} {self.name}"
+    def kind(self) -> str:
+        """Return the first word of the title."""
+        return self.title.partition(" ")[0]
+
+    @property
+    def name(self) -> str:
+        """Return the rest of the title."""
+        return self.title.partition(" ")[2]
 
     def __getattr__(self, name: str) -> Any:
         for values in (self._values, self._defaults):
@@ -219,7 +225,7 @@ class KindTable:
         A target with problems must not be run.
         """
         if section.problem:
-            target = Target(self.kind, section.name, {}, self._defaults)
+            target = Target(section.title, {}, self._defaults)
             return target, [section.problem]
         if self._secret_of:
             section = _without_farther(section, self._secret_of)
@@ -237,7 +243,7 @@ class KindTable:
                 for word, value in section.options.items()
                 if word in self._secret_of
             }
-        target = Target(self.kind, section.name, values, self._defaults, places)
+        target = Target(section.title, values, self._defaults, places)
         return target, problems
 
     def wrong_defaults(self, section: TargetSection) -> dict[str, Problem]:
@@ -311,7 +317,7 @@ class KindTable:
         values = {**target._values, **given}
         texts = {secret.reveal() for secret in given.values()}
         return (
-            Target(target.kind, target.name, values, self._defaults),
+            Target(target.title, values, self._defaults),
             Secrets(text for text in texts if len(text) >= MIN_LENGTH),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lib.config import options, peers
@@ -60,17 +61,25 @@ class TargetJob(JobBase):
     def __init__(self, ini: IniFile, table: KindTable, target: Target) -> None:
         """Keep the target; called by Checker, once for each section."""
         self.target = target
-        self.memory = {}
-        self.values = {}
         self._ini = ini
         self._table = table
         self._checker = JobContext(
-            (target.name,),
             invert=target.invert,
             need_all=getattr(target, "need", "any") == "all",
         )
         if target.was:
             self.former_identity = f"{target.kind} {target.was}"
+
+    # Of thousands of targets each has these only where it is used.
+    @cached_property
+    def memory(self) -> dict[str, Any]:  # type: ignore[override]
+        """A small dict of plain values that is kept between runs."""
+        return {}
+
+    @cached_property
+    def values(self) -> dict[str, Value | float]:  # type: ignore[override]
+        """What the check measured, beside what ``check`` returns."""
+        return {}
 
     @property
     def config(self) -> configparser.ConfigParser:  # type: ignore[override]

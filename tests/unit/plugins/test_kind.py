@@ -297,7 +297,7 @@ def test_a_secret_may_be_given_in_another_way_than_the_defaults_do(queue):
     sections = (
         "[defaults queue]\ntoken_file = /none\n[queue a]\nlength = 3\ntoken = t\n"
     )
-    assert queue(sections).conditions == {"queue a": OK}
+    assert queue(sections).conditions["queue a"] is OK
 
 
 def test_a_secret_that_cannot_be_had_says_which_line_asks_for_it(queue):
