@@ -127,7 +127,7 @@ class Dispatcher:
         if self._mail.nomail or self._mail.is_set_up:
             self._outbox.start(batch, left_s, self._accounts())
             return
-        failure = DeliveryFailure(NOT_SET_UP)
+        failure = DeliveryFailure(self._mail.trouble or NOT_SET_UP)
         self._settle([Unsent(envelope, failure) for envelope in batch])
 
     # What is sent.

@@ -211,11 +211,28 @@ def flags_of(modes: Mapping[str, Mode]) -> list[Flag]:
 OK, TROUBLE, WRONG_USE, UNKNOWN, STOPPED = 0, 1, 2, 3, 130
 
 
-def settings_of(args: argparse.Namespace, *, with_password: bool = False) -> Settings:
-    """Return the settings, and start the log as the flags say."""
+def settings_of(
+    args: argparse.Namespace, *, with_password: bool = False, or_last: bool = False
+) -> Settings:
+    """Return the settings, and start the log as the flags say.
+
+    ``or_last``: the last usable ones while those of now cannot be used, which is then
+    an error in the log.
+    """
+    from lib.config.load import SettingsError
     from lib.system.log import start_log
 
-    settings = read_settings(args, with_password=with_password)
+    try:
+        settings = read_settings(args, with_password=with_password)
+    except SettingsError as error:
+        if not or_last:
+            raise
+        from functools import partial
+
+        from lib.cli.lastusable import last_usable
+
+        load = partial(read_settings, args, with_password=with_password)
+        settings = last_usable(args, error, load)
     if os.geteuid() == 0:
         from lib.cli.as_owner import check_owner
 
@@ -228,20 +245,35 @@ def settings_of(args: argparse.Namespace, *, with_password: bool = False) -> Set
         mails_to_file=settings.mail.nomail,
         zone=settings.zone,
     )
+    if settings.last_usable is not None:
+        from lib.cli.lastusable import log_use
+
+        log_use(settings.last_usable, settings)
     return settings
 
 
-def read_settings(args: argparse.Namespace, *, with_password: bool = False) -> Settings:
-    """Return the settings, with what the command line overrides."""
+def read_settings(
+    args: argparse.Namespace,
+    *,
+    with_password: bool = False,
+    copy: Mapping[str, str] | None = None,
+    state: Path | None = None,
+) -> Settings:
+    """Return the settings, with what the command line overrides.
+
+    ``copy``: the texts of an earlier time, read in place of the files.  ``state``: the
+    folder, if --state does not name another.
+    """
     from lib.config.load import load_settings
 
     settings = load_settings(
         args.file,
         jobs=[Path(folder) for folder in args.jobs],
-        state=Path(args.state) if args.state else None,
+        state=Path(args.state) if args.state else state,
         nomail=args.nomail,
         base=args.base,
         with_password=with_password,
+        copy=copy,
     )
     return replace(
         settings, checker=str(args.base / "checker.py"), flags=flags_in(args)

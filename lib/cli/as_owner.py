@@ -32,7 +32,7 @@ def become_owner(args: argparse.Namespace, arguments: list[str]) -> None:
     A new process has no file open and nothing in memory that only root may read.  Raise
     StateError if the owner cannot run it.
     """
-    folder = _state_folder(args)
+    folder = state_folder(args)
     try:
         owner = os.stat(folder)
     except OSError:
@@ -84,7 +84,7 @@ def check_owner(state: Path, settings: Path) -> None:
         )
 
 
-def _state_folder(args: argparse.Namespace) -> Path:
+def state_folder(args: argparse.Namespace) -> Path:
     """Return the state folder: of the command line, of the settings, or the default."""
     if args.state:
         return Path(args.state).absolute()

@@ -102,12 +102,13 @@ def cron(args: argparse.Namespace) -> int:
 
     from lib.runner.run import run
 
-    settings = settings_of(args, with_password=True)
+    settings = settings_of(args, with_password=True, or_last=True)
     for problem in settings.problems:
         if problem.warning:
             level = logging.INFO if problem.note else logging.WARNING
             logging.getLogger(__name__).log(level, "%s", problem)
-    return run(settings, JobFrequency(args.ordered))
+    code = run(settings, JobFrequency(args.ordered))
+    return TROUBLE if settings.last_usable else code
 
 
 def daemon(args: argparse.Namespace) -> int:
@@ -118,7 +119,7 @@ def daemon(args: argparse.Namespace) -> int:
     from lib.web.routes import application
     from lib.web.server import Server
 
-    settings = settings_of(args)
+    settings = settings_of(args, or_last=True)
     fresh = FreshSettings(settings, lambda: read_settings(args))
     try:
         server = Server(application(fresh), *settings.status.listen)

@@ -28,7 +28,7 @@ def list_jobs(args: argparse.Namespace) -> int:
     from lib.storage.store import last_runs
     from lib.system.clock import utc_now
 
-    settings = settings_of(args)
+    settings = settings_of(args, or_last=True)
     loaded = adhoc.meet(settings)
     state = _state_of(settings)
     stored = state.load()
@@ -69,7 +69,7 @@ def list_jobs(args: argparse.Namespace) -> int:
         is_so = "is failing or unknown" if args.failing else "is there"
         print(f"No job{with_tags} {is_so}.")
     say_more(args, settings, loaded.warnings)
-    return TROUBLE if unknown_tags else OK
+    return TROUBLE if unknown_tags or settings.last_usable else OK
 
 
 def why(args: argparse.Namespace) -> int:
@@ -78,7 +78,7 @@ def why(args: argparse.Namespace) -> int:
     from lib.report import explain, table
     from lib.system.clock import utc_now
 
-    settings = settings_of(args)
+    settings = settings_of(args, or_last=True)
     state = _state_of(settings)
     records, catalog = state.load().records, state.load_catalog()
     matching, unmatched = explain.stories(settings.state, args.words, records, catalog)
@@ -93,7 +93,7 @@ def why(args: argparse.Namespace) -> int:
     if args.json:
         rows = [explain.row_of(story, now, zone) for story in matching]
         table.show((), rows, as_json=True, out=sys.stdout)
-        return TROUBLE if unmatched else OK
+        return TROUBLE if unmatched or settings.last_usable else OK
     for number, story in enumerate(matching):
         if number:
             print()
@@ -109,7 +109,7 @@ def why(args: argparse.Namespace) -> int:
                 out=sys.stdout,
                 headings={"at": f"at {offset_words(zone, now)}"},
             )
-    return TROUBLE if unmatched else OK
+    return TROUBLE if unmatched or settings.last_usable else OK
 
 
 def status(args: argparse.Namespace) -> int:
@@ -119,7 +119,7 @@ def status(args: argparse.Namespace) -> int:
     from lib.storage.session import notes_of
     from lib.system.clock import utc_now
 
-    settings = settings_of(args)
+    settings = settings_of(args, or_last=True)
     state = _state_of(settings)
     stored, catalog = state.load(), state.load_catalog()
     own = stored.records.get(OWN_KEY)
@@ -132,7 +132,7 @@ def status(args: argparse.Namespace) -> int:
         notes_of(own).summaries if own else (),
     )
     table.show(status_report.COLUMNS, rows, as_json=args.json, out=sys.stdout)
-    return OK
+    return TROUBLE if settings.last_usable else OK
 
 
 def show(args: argparse.Namespace) -> int:

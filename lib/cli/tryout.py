@@ -14,6 +14,7 @@ from lib.cli.arguments import (
     TROUBLE,
     UNKNOWN,
     WRONG_USE,
+    read_settings,
     say_more,
     settings_of,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable, Sequence
 
+    from lib.config.load import SettingsError
     from lib.core.jobs import Job
     from lib.core.results import JobReport
 
@@ -146,6 +148,8 @@ def validate(args: argparse.Namespace) -> int:
             loaded = adhoc.meet(error.settings)
             problems = in_order((*problems, *loaded.problems), error.settings.ini.names)
         _show_problems(args, problems)
+        if not args.json:
+            print(_in_use(args, error))
         return TROUBLE
     loaded = adhoc.meet(settings, advises=True)
     # Read again, because the sections that are wrong were taken out.
@@ -164,6 +168,23 @@ def validate(args: argparse.Namespace) -> int:
         print(f"{settings.path}: nothing is wrong; {len(loaded.jobs)} jobs")
     say_more(args, settings, ())
     return TROUBLE if problems else OK
+
+
+def _in_use(args: argparse.Namespace, error: SettingsError) -> str:
+    """Return which settings runs go on with, while those of now cannot be used."""
+    from functools import partial
+
+    from lib.cli.lastusable import in_use_words, last_usable
+    from lib.config.load import SettingsError
+
+    try:
+        settings = last_usable(args, error, partial(read_settings, args))
+    except SettingsError as none:
+        words = none.problems[-1].text
+    else:
+        assert settings.last_usable is not None
+        words = in_use_words(settings.last_usable, settings.zone)
+    return f"\n{words[0].upper()}{words[1:]}"
 
 
 def _show_problems(args: argparse.Namespace, problems: Iterable[Problem]) -> None:

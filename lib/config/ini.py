@@ -12,12 +12,13 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from lib.config.fields import shown
+from lib.core.encoding import digest
 from lib.core.ini import IniFile, IniSection, OptionValue
 from lib.core.settings import Problem
 from lib.system.permissions import why_not_write
@@ -66,6 +67,8 @@ class IniContent(msgspec.Struct, frozen=True):
     broken: frozenset[str]
     #: The problems that an included file is missing.
     missing: tuple[Problem, ...] = ()
+    #: A digest of the text of all files.
+    digest: str = ""
 
 
 def read_ini(path: Path) -> IniContent:
@@ -82,8 +85,48 @@ def read_ini(path: Path) -> IniContent:
     if any(problem.fatal and not problem.section for problem in problems):
         raise IniError(problems)
     ini = IniFile(path.parent, tuple(reading.names), reading.sections)
-    missing = tuple(reading.missing)
-    return IniContent(ini, problems, frozenset(reading.broken), missing)
+    return IniContent(
+        ini,
+        problems,
+        frozenset(reading.broken),
+        tuple(reading.missing),
+        _digest_of(reading.digests),
+    )
+
+
+def read_copy(path: Path, texts: Mapping[str, str]) -> IniContent:
+    """Return the content of a copy of the file at ``path`` and its includes.
+
+    ``texts`` are by name, the main file first.  What they refer to is beside ``path``.
+    """
+    reading = _Reading(path)
+    for name, text in texts.items():
+        reading.add_text(name, text)
+    problems = in_order(reading.problems, reading.names)
+    if any(problem.fatal and not problem.section for problem in problems):
+        raise IniError(problems)
+    ini = IniFile(path.parent, tuple(reading.names), reading.sections)
+    return IniContent(ini, problems, frozenset(reading.broken))
+
+
+def texts_of(ini: IniFile) -> tuple[dict[str, str], str]:
+    """Return the text of each file that was read, as it is now, and their digest.
+
+    Raise Unreadable if one cannot be read any more.
+    """
+    texts = {
+        name: decoded(file_content(ini.folder / name, is_main=False)[1])
+        for name in ini.names
+    }
+    return texts, _digest_of(_text_digest(*item) for item in texts.items())
+
+
+def _text_digest(name: str, text: str) -> str:
+    return digest(f"{name}\0{text}".encode("utf-8", "surrogateescape"))
+
+
+def _digest_of(digests: Iterable[str]) -> str:
+    return digest(" ".join(digests).encode())
 
 
 def in_order(problems: Iterable[Problem], names: Iterable[str]) -> tuple[Problem, ...]:
@@ -109,6 +152,7 @@ class _Reading:
         self.names: list[str] = []
         self.broken: set[str] = set()
         self.missing: list[Problem] = []
+        self.digests: list[str] = []
         self._seen: set[tuple[int, int]] = set()
 
     def add(self, path: Path, name: str, deep: int = 0, asked_at: str = "") -> None:
@@ -118,22 +162,28 @@ class _Reading:
             if identity in self._seen:
                 return
             self._seen.add(identity)
-            self.names.append(name)
-            text = IniText(decoded(content), name)
+            text = decoded(content)
         except Unreadable as error:
             where = f"{name}:{error.line}" if error.line else name
             self.names += [name] if name not in self.names else []
             why = error.text + (f"; {asked_at} includes it" if asked_at else "")
             self.problems.append(Problem(why, where, fatal=True))
             return
-        for fault in text.faults:
-            self._add_fault(f"{name}:{fault.line}", fault.section, fault.text)
-        for title, section in text.sections.items():
-            self._merge(title, section)
-        include = text.value("general", "include")
+        include = self.add_text(name, text).value("general", "include")
         for pattern in include.raw.split(",") if include else ():
             if include and pattern.strip():
                 self._include(pattern.strip(), path.parent, include.where, deep + 1)
+
+    def add_text(self, name: str, text: str) -> IniText:
+        """Add the content of a file, but not of its includes; return it."""
+        self.names += [name] if name not in self.names else []
+        self.digests.append(_text_digest(name, text))
+        ini = IniText(text, name)
+        for fault in ini.faults:
+            self._add_fault(f"{name}:{fault.line}", fault.section, fault.text)
+        for title, section in ini.sections.items():
+            self._merge(title, section)
+        return ini
 
     def _add_fault(self, where: str, section: str, text: str) -> None:
         is_fatal = not section or section in VITAL

@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from lib.config import older
-from lib.config.ini import IniError, in_order, read_ini
+from lib.config.ini import IniError, in_order, read_copy, read_ini
 from lib.config.jobfiles import find_job_files
 from lib.config.mail import read_mail
 from lib.config.options import MAINTENANCE_WORD, PEERS, SECTIONS
@@ -30,7 +30,14 @@ from lib.core.ini import IniFile
 from lib.core.jobs import SHIPPED, JobFile
 from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
-from lib.core.settings import AnswerEndpoint, Limits, Problem, Settings, SummaryTimes
+from lib.core.settings import (
+    AnswerEndpoint,
+    Limits,
+    Mail,
+    Problem,
+    Settings,
+    SummaryTimes,
+)
 from lib.system.permissions import can_anybody_replace
 
 if TYPE_CHECKING:
@@ -66,6 +73,7 @@ def load_settings(
     state: Path | None = None,
     nomail: bool = False,
     with_password: bool = True,
+    copy: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the settings in the file at ``path``, with its problems.
 
@@ -74,11 +82,13 @@ def load_settings(
     ``base`` is the checkout, whose jobs/ ships and whose state/ is the default.
     ``jobs`` and ``state`` override [general], ``nomail`` overrides [email].
     ``with_password`` False: do what only sending needs (``pass_command``) not at all.
+    ``copy``: the texts to read in place of the files, as they were when they could be
+    used.  What is wrong with [email] by now is then no reason to do without all.
     """
     typed, path, base = path, path.absolute(), base.absolute()
     state = state.absolute() if state else None
     try:
-        content = read_ini(path)
+        content = read_ini(path) if copy is None else read_copy(path, copy)
     except IniError as error:
         where = path.name if path == base / path.name else str(typed)
         raise SettingsError(
@@ -88,7 +98,7 @@ def load_settings(
             )
         ) from error
     ini, folder = content.ini, path.parent
-    unsafe = list(file_problems(ini))
+    unsafe = list(file_problems(ini)) if copy is None else []
     problems = [*content.problems, *unsafe]
     # No command is started that somebody else may have written there.
     with_password = with_password and not unsafe
@@ -100,6 +110,8 @@ def load_settings(
         replace(problem, where=problem.where or jobs_line) for problem in wrong
     ]
     mail, wrong_mail = read_mail(ini, folder, nomail, with_password)
+    if copy is not None:
+        mail, wrong_mail = _with_trouble(mail, wrong_mail)
     accounts = (mail, mail.backup) if mail.backup else (mail,)
     peers = peers_in(tables["peers"])
     keys = [peer.key for peer in peers.peers]
@@ -154,10 +166,24 @@ def load_settings(
         problems=ordered,
         ini=ini,
         secrets=secrets,
+        digest=content.digest,
     )
     if any(problem.fatal for problem in ordered):
         raise SettingsError(ordered, settings)
     return settings
+
+
+def _with_trouble(mail: Mail, problems: list[Problem]) -> tuple[Mail, list[Problem]]:
+    """Return the mail settings of a copy and their problems, none of them fatal.
+
+    A password file may be gone, and the jobs still be checked.  What is wrong is said
+    with the settings of now.
+    """
+    fatal = next((problem for problem in problems if problem.fatal), None)
+    if fatal is None:
+        return mail, problems
+    mail = replace(mail, trouble=f"mail cannot be sent: {fatal}")
+    return mail, [replace(problem, fatal=False, warning=True) for problem in problems]
 
 
 class FreshSettings:
@@ -170,13 +196,13 @@ class FreshSettings:
     def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
         self._settings = settings
         self._load = load
-        self._fingerprint = _fingerprint(settings.files)
+        self._fingerprint = _fingerprint(_sources(settings))
         self._lock = threading.Lock()
 
     def __call__(self) -> Settings:
         """Return the settings."""
         with self._lock:
-            fingerprint = _fingerprint(self._settings.files)
+            fingerprint = _fingerprint(_sources(self._settings))
             if fingerprint != self._fingerprint:
                 self._fingerprint = fingerprint
                 self._reload()
@@ -191,11 +217,16 @@ class FreshSettings:
                 "%s\nthe previous settings stay in use until this is fixed", error
             )
             return
-        self._fingerprint = _fingerprint(self._settings.files)
+        self._fingerprint = _fingerprint(_sources(self._settings))
         if self._settings.status.listen != before.status.listen:
             logger.warning(
                 "[status] listen has changed: restart the daemon to apply it"
             )
+
+
+def _sources(settings: Settings) -> tuple[Path, ...]:
+    """Return the files that settings are read from, whether or not they can be."""
+    return tuple(settings.ini.folder / name for name in settings.ini.names)
 
 
 def _fingerprint(files: tuple[Path, ...]) -> tuple[tuple[int, ...], ...]:

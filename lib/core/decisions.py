@@ -443,6 +443,8 @@ def _first_alert(details: JobDetails, _notified: str) -> str:
 
 def _notified(details: JobDetails, now: datetime, time_text: TimeText) -> str:
     """Return who was notified, and when; or what became of the mail otherwise."""
+    if details.notified_at is None and not details.notified.addresses:
+        return "nobody was notified of it"
     people, at = details.notified, time_text(details.notified_at or now)
     if details.is_queued:
         return f"the mail of {at} to {people} is still queued"

@@ -40,6 +40,8 @@ class HealthInputs(msgspec.Struct, frozen=True):
     oldest: DeferredMessage | None = None
     #: The last proof that mail arrives, or that it does not.
     proof: Proof | None = None
+    #: Since when runs go on with the last usable settings.
+    settings_failing_since: datetime | None = None
 
 
 class State(msgspec.Struct, frozen=True):
@@ -74,7 +76,13 @@ def inputs_of(run: RunRecord) -> HealthInputs:
     They lie in one file, so that answering a peer costs the same in any state.
     """
     oldest = run.deferred[0] if run.deferred else None
-    return HealthInputs(run.ended_at, run.deferred_count, oldest, run.proof or None)
+    return HealthInputs(
+        run.ended_at,
+        run.deferred_count,
+        oldest,
+        run.proof or None,
+        run.settings_failing_since,
+    )
 
 
 def is_stuck(message: DeferredMessage, now: datetime) -> bool:
@@ -110,6 +118,10 @@ def assess(
         when = f" since {time_text(inputs.last_run)}" if inputs.last_run else ""
         why = f"no run has finished{when}"
         return replace(state, word=Health.JOB_PROBLEM, why=why)
+    since = inputs.settings_failing_since
+    if since is not None and now - since >= STUCK_AFTER:
+        why = f"{settings.path.name} cannot be used since {time_text(since)}"
+        return replace(state, word=Health.JOB_PROBLEM, why=why)
     why = _mail_problem(inputs, settings.mail, now, time_text)
     if not why:
         return state
@@ -122,7 +134,7 @@ def _mail_problem(
     if mail.nomail:
         return "" if mail.nomail_is_ok else "nomail is set: mails go to the log"
     if not mail.is_set_up:
-        return "mail is not set up"
+        return mail.trouble or "mail is not set up"
     if inputs.oldest is not None and is_stuck(inputs.oldest, now):
         return _stuck_words(inputs.deferred, inputs.oldest, time_text)
     if mail.mailbox is None:

@@ -109,6 +109,8 @@ def is_named(pattern: str, key: JobKey, name: str) -> bool:
 
 #: The key of Checker's own record, which holds Checker's own messages.
 OWN_KEY = JobKey(_CHECKER, "state")
+#: The key of the settings as a whole, which fail while they cannot be used.
+SETTINGS_KEY = JobKey.of_section("")
 
 
 class FailureRule(Stored, frozen=True):

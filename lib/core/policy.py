@@ -25,6 +25,7 @@ from lib.core.jobs import FailureRule, Policy
 from lib.core.messages import Message, RoundTripDelivery
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
+from lib.core.text import moment_in
 
 #: Shorter than the promise by a little, so that cron jitter never skips one.
 REPEAT_AFTER = {
@@ -486,3 +487,26 @@ def closed(record: Record, messages: tuple[Message, ...]) -> Record:
     """
     left = _fresh(replace(record, queued=record.queued + messages, recent=""))
     return replace(left, unseen_since=record.unseen_since)
+
+
+#: When the mail about the settings was last due, in the memory of their record.
+_MAILED_AT = "mailed_at"
+#: Settings that are mended and broken again each minute are no flood of mails.
+SETTINGS_AGAIN_AFTER = timedelta(hours=1) - JITTER
+
+
+def settings_decision(record: Record, decision: Decision, now: datetime) -> Decision:
+    """Return the decision about settings that cannot be used: one mail an hour."""
+    if decision not in (Decision.FIRST_ALERT, Decision.REMINDER):
+        return decision
+    mailed_at = moment_in(record.memory.get(_MAILED_AT))
+    if mailed_at is None or not timedelta(0) <= now - mailed_at < SETTINGS_AGAIN_AFTER:
+        return decision
+    return Decision.TOO_SOON
+
+
+def settings_memory(decision: Decision, now: datetime) -> dict[str, str] | None:
+    """Return what the settings' record is to remember; None: what it does already."""
+    if decision in (Decision.FIRST_ALERT, Decision.REMINDER):
+        return {_MAILED_AT: now.isoformat()}
+    return None

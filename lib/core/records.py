@@ -192,6 +192,10 @@ class RunRecord(Stored, frozen=True):
     records: tuple[str, ...] = ()
     #: The older program's state file, once it was read.
     old_statefile: str = ""
+    #: The digest of the settings of which there is a copy.
+    settings_copied: str = ""
+    #: Since when the settings cannot be used, and the last usable ones are.
+    settings_failing_since: Moment | None = None
     #: The messages that the last run left in the queue: how many, without round-trip
     #: mails, and the oldest of them.
     deferred: tuple[DeferredMessage, ...] = ()
@@ -202,4 +206,5 @@ class RunRecord(Stored, frozen=True):
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""
         check_moments(self.began_at, self.ended_at, self.skipped_at)
+        check_moments(self.settings_failing_since)
         check_moments(*(message.since for message in self.deferred))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,16 @@ class Problem(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         section = f"[{self.section}] " if self.section else ""
         return f"{self.where}: {section}{self.text}" if self.where else self.text
+
+
+class LastUsable(msgspec.Struct, frozen=True):
+    """Why a copy of earlier settings is in use, and which."""
+
+    #: What is wrong with the settings of now.
+    problems: tuple[Problem, ...]
+    #: The copy, and since when the settings are what it holds.
+    path: Path
+    at: datetime
 
 
 class Mailbox(msgspec.Struct, frozen=True):
@@ -82,11 +92,13 @@ class Mail(msgspec.Struct, frozen=True):
     mailbox: Mailbox | None = None
     #: Report OK to peers although mail is switched off.
     nomail_is_ok: bool = False
+    #: Why no mail can leave for now; empty: it can.
+    trouble: str = ""
 
     @property
     def is_set_up(self) -> bool:
         """Return whether there is a server to hand mail to."""
-        return bool(self.smtpserver)
+        return bool(self.smtpserver) and not self.trouble
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -180,6 +192,10 @@ class Settings(msgspec.Struct, frozen=True):
     ini: IniFile = msgspec.field(default_factory=lambda: IniFile(Path()))
     #: The secrets: no log, mail or state may contain them.
     secrets: Secrets = Secrets()
+    #: A digest of the text of the files.
+    digest: str = ""
+    #: Set if these are the last usable settings, as those of now cannot be used.
+    last_usable: LastUsable | None = None
 
     def command(self, mode: str, *words: str) -> str:
         """Return a command to paste: ``/opt/checker/checker.py -m run 'disk root'``."""

@@ -56,6 +56,7 @@ def rows(
     lines = [
         ("answer to peers", f"{answer.word}{because}"),
         ("last run", _last_run(run, now, time_text)),
+        ("settings", _settings(settings, run, time_text)),
         *_skips(run, time_text),
         ("queued messages", _queued(records, time_text)),
         *_deferred(run, now, time_text),
@@ -77,6 +78,24 @@ def _last_run(run: RunRecord, now: datetime, time_text: TimeText) -> str:
     return (
         f"finished {time_text(run.ended_at)}, {duration(age(run.ended_at, now))} ago: "
         f"{counted(run.jobs, 'job')}, {run.ran} ran, {statuses}"
+    )
+
+
+def _settings(settings: Settings, run: RunRecord, time_text: TimeText) -> str:
+    """Return which settings are in use."""
+    in_use, since = settings.last_usable, run.settings_failing_since
+    if in_use is None and since is not None:
+        # A password is looked for by runs only.
+        return (
+            f"{settings.path}; runs cannot use them since {time_text(since)}: "
+            "checker.py -m validate says why"
+        )
+    if in_use is None:
+        return str(settings.path)
+    when = f" since {time_text(since)}" if since else ""
+    return (
+        f"{settings.path} cannot be used{when}: {in_use.problems[0]}; in use are those "
+        f"of {time_text(in_use.at)}: {in_use.path}"
     )
 
 

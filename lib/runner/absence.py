@@ -86,7 +86,7 @@ def discovery_of(ctx: RunContext) -> Discovery:
 
 
 def _is_whole(settings: Settings) -> bool:
-    return not any(
+    return settings.last_usable is None and not any(
         problem.section == "general" and not problem.warning
         for problem in settings.problems
     )

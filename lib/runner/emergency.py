@@ -236,7 +236,7 @@ def slots(about: Path, places: Iterable[Path]) -> Iterator[Slot]:
     name = hashlib.sha256(os.fsencode(about)).hexdigest()[:32]
     for place in places:
         try:
-            folder = _private_folder(place)
+            folder = private_folder(place)
         except OSError:
             # There are others, and doing without all of them is provided for.
             continue
@@ -249,7 +249,7 @@ def slots(about: Path, places: Iterable[Path]) -> Iterator[Slot]:
         yield slot
 
 
-def _private_folder(place: Path) -> int:
+def private_folder(place: Path) -> int:
     """Return a descriptor of the folder, made if missing; raise OSError."""
     try:
         os.mkdir(place, 0o700)

@@ -18,13 +18,20 @@ from msgspec.structs import replace
 
 from lib.config.sections import title_of
 from lib.core import policy
-from lib.core.enums import Decision, Status
-from lib.core.jobs import KIND_FILES, CatalogEntry, Job, JobKey
+from lib.core.enums import Decision, JobFailureNotificationFrequency, Status
+from lib.core.jobs import (
+    KIND_FILES,
+    SETTINGS_KEY,
+    CatalogEntry,
+    Job,
+    JobKey,
+    Policy,
+)
 from lib.core.messages import Message, fit_mail
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, JobReport, Timing
-from lib.core.settings import Problem, Settings
-from lib.core.text import first_line
+from lib.core.settings import LastUsable, Problem, Settings
+from lib.core.text import first_line, mail_time
 from lib.runner.context import RunContext
 from lib.runner.manager import Event, JobsMet, LostJob
 from lib.runner.selection import note_loaded
@@ -60,8 +67,12 @@ def judge(ctx: RunContext, job: Job, result: CheckResult) -> None:
     """Decide about a result that no worker reported, and keep it."""
     record, now = ctx.session.record_of(job), ctx.now()
     held = ctx.silences.code(job, now) if ctx.silences is not None else None
-    decision = policy.decide(record, result, job.policy, now, held)
-    keep(ctx, JobReport(job, result, decision, default_mail=decision.notifies))
+    decision, memory = policy.decide(record, result, job.policy, now, held), None
+    if job.key == SETTINGS_KEY:
+        decision = policy.settings_decision(record, decision, now)
+        memory = policy.settings_memory(decision, now)
+    report = JobReport(job, result, decision, default_mail=decision.notifies)
+    keep(ctx, replace(report, memory=memory))
 
 
 def put_off(ctx: RunContext, lost: LostJob) -> None:
@@ -133,7 +144,13 @@ def _messages(
 
 
 def stand_ins(settings: Settings) -> Iterator[tuple[Job, CheckResult]]:
-    """Yield a failing job for each wrong section and each refused job file."""
+    """Yield a failing job for each wrong section and each refused job file.
+
+    And one for the settings as a whole, if they cannot be used.
+    """
+    if settings.last_usable is not None:
+        job = _stand_in(SETTINGS_KEY, settings.path.name, settings)
+        yield job, _unusable(settings.last_usable, settings)
     by_section: dict[str, list[Problem]] = {}
     for problem in settings.problems:
         if not problem.warning:
@@ -161,7 +178,8 @@ def mended(
     records = [
         record
         for record in records
-        if record.key.is_section or record.key.is_refused_file
+        if record.status is not Status.OK
+        and (record.key.is_section or record.key.is_refused_file)
     ]
     if not records:
         return
@@ -180,6 +198,13 @@ def mend(ctx: RunContext, record: Record) -> None:
     judge(ctx, job, CheckResult(Status.OK))
 
 
+def settings_record(ctx: RunContext) -> Record | None:
+    """Return the record of settings that this run could not use."""
+    if ctx.settings.last_usable is None:
+        return None
+    return ctx.session.records.get(SETTINGS_KEY)
+
+
 def titles_of(settings: Settings) -> set[str]:
     """Return the titles of all sections as stand-ins have them, and that of all."""
     return {"", *map(title_of, settings.ini)}
@@ -191,12 +216,33 @@ def section_key(section: str) -> JobKey:
     return JobKey(file, section) if file else JobKey.of_section(section)
 
 
+#: While the settings cannot be used people are reminded, and they are mended when they
+#: were usable for some minutes.
+SETTINGS_POLICY = Policy(
+    JobFailureNotificationFrequency.EVERYHOUR, notifies_recovery=True, recoveries=5
+)
+
+
+def _unusable(in_use: LastUsable, settings: Settings) -> CheckResult:
+    """Return the result of settings that cannot be used."""
+    reason = "\n".join(map(str, in_use.problems))
+    output = (
+        "Runs go on with the settings that could last be used, those of\n"
+        f"{mail_time(in_use.at, settings.zone)}; they are copied in\n"
+        f"{in_use.path}.\n"
+        "What was changed since then has no effect until this is corrected.  After 15\n"
+        "minutes peers are told JobProblem."
+    )
+    return CheckResult(Status.FAILING, reason, output)
+
+
 def _place(settings: Settings, section: str) -> str:
     return f"{settings.path.name} [{section}]" if section else settings.path.name
 
 
 def _stand_in(key: JobKey, name: str, settings: Settings) -> Job:
-    return Job.stand_in(key, name, str(settings.path), settings.alertcontact)
+    job = Job.stand_in(key, name, str(settings.path), settings.alertcontact)
+    return replace(job, policy=SETTINGS_POLICY) if key == SETTINGS_KEY else job
 
 
 # For the runs after this one.

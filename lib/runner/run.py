@@ -30,7 +30,7 @@ from lib.runner import results
 from lib.runner.context import RUN_S, RunContext, Stop
 from lib.runner.selection import files_to_load
 from lib.storage.lock import Holder
-from lib.storage.store import State
+from lib.storage.store import SETTINGS_COPY, State
 from lib.system import orphans, process
 from lib.system.clock import utc_now
 from lib.system.errors import StateError
@@ -348,7 +348,8 @@ def close(ctx: RunContext) -> None:
     now = ctx.now()
     if ctx.dispatcher is not None and not ctx.is_frozen:
         ctx.dispatcher.log_deferred(ctx.began_at)
-    if not ctx.stop.asked and ctx.only is None:
+    is_whole = ctx.only is None and ctx.settings.last_usable is None
+    if is_whole and not ctx.stop.asked:
         for record in ctx.session.forget_unmet(ctx.met, now):
             from lib.core import decisions
 
@@ -378,11 +379,14 @@ def _save_run(ctx: RunContext, listed: list[str], now: datetime) -> None:
             last_runs={**ctx.run.last_runs, **ran_now},
             sent=ctx.dispatcher.sent if ctx.dispatcher is not None else 0,
         )
+    broken = results.settings_record(ctx)
     ended = replace(
         ended,
         queued=sum(len(record.queued) for record in records),
         records=tuple(listed),
         old_statefile=ctx.old_statefile,
+        settings_copied=_settings_copied(ctx),
+        settings_failing_since=broken.failing_since if broken else None,
     )
     if ctx.dispatcher is None:
         ended = health.with_inputs(ended, records)
@@ -393,6 +397,23 @@ def _save_run(ctx: RunContext, listed: list[str], now: datetime) -> None:
     # A run that could not be recorded counts as not ended.
     if not ctx.is_frozen:
         ctx.run = ended
+
+
+def _settings_copied(ctx: RunContext) -> str:
+    """Copy settings that can be used, if they have changed; return what is copied."""
+    settings, before = ctx.settings, ctx.run.settings_copied
+    if ctx.is_frozen or settings.last_usable is not None:
+        return before
+    # Where the folder is may be noted in a place that is gone after a restart.
+    is_minute = ctx.due.frequencies <= {JobFrequency.MINUTE}
+    is_current = settings.digest == before and os.path.isfile(
+        settings.state / SETTINGS_COPY
+    )
+    if is_current and is_minute:
+        return before
+    from lib.runner.lastusable import keep
+
+    return keep(ctx, is_current=is_current)
 
 
 def _save_catalog(ctx: RunContext) -> None:

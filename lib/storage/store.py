@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 CATALOG = "catalog"
 #: The folder of the bundles, of which lib/alerting/store.py has the contents.
 BUNDLES = "bundles"
+#: The copy of the last usable settings, as ``lib/storage/settingscopy.py`` has it.
+SETTINGS_COPY = Path("settings", "last.json")
 #: The folder of the requests, which ``lib/storage/inbox.py`` writes and reads.
 INBOX = "inbox"
 

@@ -526,14 +526,76 @@ STORIES = [
         """,
     ),
     Story(
-        "settings that cannot be used stop the runs, and are mended",
+        "with settings that cannot be used, runs go on with the last usable ones",
         settings=WEB,
         texts={"wrong": "[email]\nsmtpport = many\n" + WEB},
+        spawned=("settings.cfg",),
+        mended="settings that could not be used stopped each run",
         minutes="""
             10:01 | web: closed                | alert: tcp web
-            10:02 | settings: wrong; web: open |
-            10:03 |                            |
-            10:04 | settings:                  | recovery: tcp web ^10:01
+            10:02 | settings: wrong; web: open | alert: settings.cfg
+                  |                            | recovery: tcp web ^10:01
+            10:03 | web: closed                | alert: tcp web
+            11:01 |                            |
+            11:02 |                            | reminder: settings.cfg ^10:02
+            11:03 | settings: ; web: open      | recovery: tcp web ^10:03
+            11:04 |                            |
+            11:05 |                            |
+            11:06 |                            |
+            11:07 |                            | recovery: settings.cfg ^10:02
+        """,
+    ),
+    Story(
+        "settings that are broken and mended each minute are one mail an hour",
+        settings=WEB,
+        texts={"wrong": "[email]\nsmtpport = many\n" + WEB},
+        spawned=("settings.cfg",),
+        mended="settings that could not be used stopped each run",
+        minutes="""
+            10:01 | web: open       |
+            10:02 | settings: wrong | alert: settings.cfg
+            10:03 | settings:       |
+            10:04 | settings: wrong |
+            10:05 | settings:       |
+            10:30 | settings: wrong |
+            10:31 | settings:       |
+            11:01 | settings: wrong |
+            11:02 |                 | reminder: settings.cfg ^10:02
+            11:03 | settings:       |
+        """,
+    ),
+    Story(
+        "settings that fail again within the hour are no second mail",
+        settings=WEB,
+        texts={"wrong": "[email]\nsmtpport = many\n" + WEB},
+        spawned=("settings.cfg",),
+        mended="settings that could not be used stopped each run",
+        minutes="""
+            10:01 | web: open       |
+            10:02 | settings: wrong | alert: settings.cfg
+            10:03 | settings:       |
+            10:04 |                 |
+            10:05 |                 |
+            10:06 |                 |
+            10:07 |                 | recovery: settings.cfg ^10:02
+            10:08 | settings: wrong |
+            10:09 | settings:       |
+            10:10 | settings: wrong |
+            11:02 |                 | alert: settings.cfg
+        """,
+    ),
+    Story(
+        "no job is closed while earlier settings are in use",
+        settings=WEB,
+        texts={"fewer": "[email]\nsmtpport = many\n"},
+        spawned=("settings.cfg",),
+        mended="settings that could not be used stopped each run",
+        minutes="""
+            10:01 | web: closed     | alert: tcp web
+            10:02 | settings: fewer | alert: settings.cfg
+            10:03 |                 |
+            10:04 |                 |
+            10:05 | web: open       | recovery: tcp web ^10:01
         """,
     ),
     Story(

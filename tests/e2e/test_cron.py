@@ -215,10 +215,12 @@ def test_a_broken_job_file_alerts_once_the_others_run_and_it_recovers(
     approved(smtp.wait_for(2)[1].subject, "subject 2", hide=REAL)
 
 
-def test_a_broken_job_file_that_is_removed_is_ok_again(mailing, smtp, approved):
+def test_a_broken_job_file_that_is_removed_is_closed(mailing, smtp, approved):
     broken = mailing.job("Broken", "(")
     mailing.cron()
     broken.unlink()
+    mailing.cron()
+    assert len(smtp.mails) == 1
     mailing.cron()
     approved(smtp.wait_for(2)[1].subject, hide=REAL)
 
@@ -236,6 +238,7 @@ def test_a_wrong_section_is_a_failing_job_of_its_name_and_the_rest_runs(
     text = mailing.settings.read_text()
     with socket.create_server(("127.0.0.1", 0)):
         mailing.write(text.replace("urll", "url").replace("[htpp x]\nurl = x\n", ""))
+        mailing.cron()
         mailing.cron()
     approved(smtp.wait_for(3)[2].subject, "subject", hide=REAL)
 

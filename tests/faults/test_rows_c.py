@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
+from datetime import timedelta
 
 import pytest
 
+from lib.storage.settingscopy import find
 from lib.storage.store import State
 from lib.system.files import MAX_FILE
-from tests.faults.rows import FLAG_ALERT, subjects
+from tests.faults.rows import FLAG_ALERT, subjects, with_answer, word
 from tests.faults.table import LONG, measured, seed
 from tests.support.instance import GENERAL, flag_job
 
@@ -155,23 +158,64 @@ def test_c4_what_a_newer_checker_wrote_is_left_alone(instance, smtp):
     assert subjects(smtp) == [FLAG_ALERT]
 
 
-@pytest.mark.fault("C6", "settings.cfg missing, empty, a directory, unreadable")
-@pytest.mark.parametrize("how", ["missing", "empty", "a directory", "unreadable"])
-def test_c6_settings_that_cannot_be_read_name_the_way_out(instance, how):
-    path = instance.settings
+def in_place_of(path, how):
+    """Put something else in the place of settings."""
     if how == "unreadable":
         path.chmod(0)
-    elif how == "empty":
+        return
+    path.unlink()
+    if how == "empty":
         path.write_text("")
-    else:
-        path.unlink()
-        if how == "a directory":
-            path.mkdir()
+    elif how == "a directory":
+        path.mkdir()
+    elif how == "a pipe":
+        os.mkfifo(path)
+    elif how == "huge":
+        path.write_text("#" * 99 + "\n")
+        os.truncate(path, 2 * 1024**3)
+
+
+HOW = ["missing", "empty", "a directory", "unreadable", "a pipe", "huge"]
+#: The mail about settings that cannot be used, up to the reason.
+UNUSABLE = re.compile("settings.cfg is (still )?failing: ")
+
+
+def about_settings(smtp):
+    return [one for one in subjects(smtp) if UNUSABLE.match(one)]
+
+
+@pytest.mark.fault("C6", "settings.cfg missing, empty, a directory, unreadable")
+@pytest.mark.parametrize("how", HOW)
+def test_c6_settings_that_cannot_be_read_name_the_way_out(instance, how):
+    path = instance.settings
+    in_place_of(path, how)
     ran = instance.cron()
     assert ran.code == 1
     assert str(path) in ran.err or path.name in ran.err
-    assert "settings.cfg.example" in ran.err or how in ("unreadable", "a directory")
+    assert "settings.cfg.example" in ran.err or how not in ("missing", "empty")
+    assert "there is no copy of earlier settings" in ran.err
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.fault("C6", "the same, with the last usable settings")
+@pytest.mark.parametrize("how", HOW)
+def test_c6_runs_go_on_with_the_last_usable_settings(instance, smtp, how):
+    assert instance.cron().silent
+    text = instance.settings.read_text()
+    in_place_of(instance.settings, how)
+    (instance.folder / "flag").touch()
+    ran = [instance.cron(), instance.cron()]
+    assert [one.code for one in ran] == [1, 1]
+    assert "Traceback" not in ran[0].err
+    (mail,) = about_settings(smtp)
+    assert len(smtp.mails) == 3 and "Flag is OK again" in str(subjects(smtp))
+    if instance.settings.is_dir():
+        instance.settings.rmdir()
+    else:
+        instance.settings.unlink(missing_ok=True)
+    instance.write(text)
+    assert instance.cron().silent
+    measured(UNUSABLE.sub("", mail))
 
 
 WRITTEN = {
@@ -194,6 +238,21 @@ def test_c7_a_mistake_in_the_settings_is_named_with_its_line(instance):
         assert "Traceback" not in ran.err
 
 
+@pytest.mark.fault("C7", "the same, with the last usable settings")
+def test_c7_a_mistake_is_mailed_with_its_line_once_an_hour(instance, smtp):
+    assert instance.cron().silent
+    for content in WRITTEN.values():
+        instance.settings.write_bytes(content)
+        ran = instance.cron()
+        assert ran.code == 1
+        assert "Traceback" not in ran.err
+    (mail,) = about_settings(smtp)
+    assert UNUSABLE.sub("", mail).startswith("settings.cfg:1: ")
+    instance.clock_ahead = timedelta(minutes=61)
+    assert instance.cron().code == 1
+    assert len(about_settings(smtp)) == 2
+
+
 @pytest.mark.fault("C7", "BOM, CRLF, % in a password")
 def test_c7_what_is_no_mistake_just_works(instance, smtp):
     text = instance.settings.read_text()
@@ -204,19 +263,24 @@ def test_c7_what_is_no_mistake_just_works(instance, smtp):
 
 
 @pytest.mark.fault("C8", "settings.cfg half written while cron fires")
-def test_c8_half_written_settings_stop_a_run_and_forget_nothing(instance, smtp):
+def test_c8_with_half_written_settings_a_run_uses_the_last_ones(instance, smtp):
+    with_answer(instance)
     assert instance.cron().code == 0
-    ended = instance.last_run()["ended_at"]
     text = instance.settings.read_text()
-    codes = []
-    for length in (0, 5, len("[general]\nservername = we"), len(GENERAL) - 15):
+    codes, words = [], []
+    for minute, length in enumerate((0, 5, len("[general]\nservername = we"), 15)):
         instance.settings.write_text(text[:length])
+        instance.clock_ahead = timedelta(minutes=6 * minute)
         codes.append(instance.cron().code)
+        words.append(word(instance))
     assert codes == [1] * 4
-    assert instance.last_run()["ended_at"] == ended
+    # After 15 minutes peers hear of it.
+    assert words[2:] == ["True", "JobProblem"]
     instance.write(text)
     assert instance.cron().silent
-    assert subjects(smtp) == [FLAG_ALERT]
+    assert word(instance) == "True"
+    assert subjects(smtp)[0] == FLAG_ALERT
+    assert len(smtp.mails) == 2 and len(about_settings(smtp)) == 1
 
 
 @pytest.mark.fault("C10", "unknown key in a target, unknown kind, unread section")
@@ -250,3 +314,48 @@ def test_c12_a_password_others_can_read_is_refused(instance):
     if os.geteuid() == 0 and shutil.which("setpriv"):
         os.chown(instance.settings, 54321, 54321)
         assert instance.cron().code == 1
+
+
+@pytest.mark.fault("C12", "settings that others may write are never loaded")
+def test_c12_what_others_may_have_written_is_not_read(instance, smtp):
+    assert instance.cron().silent
+    text = instance.settings.read_text()
+    instance.write(text.replace("ops@example.com", "mallory@example.com"))
+    instance.settings.chmod(0o666)
+    ran = instance.cron()
+    assert ran.code == 1 and "chmod" in ran.err
+    assert len(about_settings(smtp)) == 1
+    assert all(mail.to == ("ops@example.com",) for mail in smtp.mails)
+
+
+@pytest.mark.fault("C12", "a copy of the settings that others may read or write")
+@pytest.mark.parametrize("mode", [0o640, 0o602, 0o604])
+def test_c12_a_copy_that_others_may_read_or_write_is_not_used(instance, mode):
+    assert instance.cron().silent
+    copy = instance.state / "settings" / "last.json"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert copy.parent.stat().st_mode & 0o777 == 0o700
+    instance.settings.unlink()
+    os.chown(copy, -1, 12) if os.geteuid() == 0 else None
+    copy.chmod(mode)
+    ran = instance.cron()
+    assert ran.code == 1 and f"{copy} is not used: " in ran.err
+
+
+@pytest.mark.fault("C12", "a copy of the settings that is damaged")
+@pytest.mark.parametrize("how", ["empty", "binary", "2 GB", "deep", "a list"])
+def test_c12_a_damaged_copy_is_not_used_and_made_anew(instance, how):
+    assert instance.cron().silent
+    copy, text = (
+        instance.state / "settings" / "last.json",
+        instance.settings.read_text(),
+    )
+    CONTENTS[how](copy, copy.read_bytes())
+    instance.settings.unlink()
+    ran = instance.cron()
+    assert ran.code == 1 and f"{copy} cannot be used: " in ran.err, ran.err
+    assert "Traceback" not in ran.err
+    instance.write(text)
+    # The copy is looked at once an hour.
+    assert instance.cron("hour").code == 0
+    assert find(instance.state, instance.settings)[0]

@@ -194,10 +194,13 @@ class Instance:
             path.write_text(_MOMENT.sub(lambda one: _older(one[0], length), text))
 
     def everything_written(self) -> str:
-        """Return all text below the folder but the settings and the jobs."""
+        """Return all text below the folder but the settings, their copy, and the jobs.
+
+        The copy has each password, as the settings have.
+        """
         found = []
         for path in sorted(self.state.rglob("*")):
-            if path.is_file():
+            if path.is_file() and path.parent.name != "settings":
                 found.append(path.read_text(errors="replace"))
         return "\n".join(found)
 

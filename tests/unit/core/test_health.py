@@ -96,6 +96,20 @@ def test_mail_is_ok_while_the_last_proof_stands(found, why):
     assert why in how.why
 
 
+@pytest.mark.parametrize(
+    ("minutes", "word"), [(None, Health.OK), (14, Health.OK), (15, Health.JOB_PROBLEM)]
+)
+def test_settings_that_cannot_be_used_are_a_problem_after_15_minutes(minutes, word):
+    since = None if minutes is None else ago(minutes=minutes)
+    how = assess(
+        HealthInputs(ago(seconds=30), proof=PROVEN, settings_failing_since=since),
+        MAIL,
+        NOON,
+    )
+    assert how.word is word
+    assert ("settings.cfg cannot be used since" in how.why) is (minutes == 15)
+
+
 UNEXPLAINED = Deferral()
 
 

@@ -20,6 +20,8 @@ from lib.core.policy import (
     decide,
     is_for_hooks,
     is_sendable,
+    settings_decision,
+    settings_memory,
     settled,
     severity_of,
     unseen,
@@ -523,3 +525,48 @@ def older_job(formerly):
     to = ("ops@example.com",)
     key = JobKey("K", "k")
     return Job(key, "k", "K.py", JobFrequency.HOUR, contact=to, formerly=formerly)
+
+
+# The settings.
+
+
+def mails_about_settings(minutes):
+    """Return the minutes of alerts and recoveries, where only those given are good."""
+    rule = Policy(Every.EVERYHOUR, notifies_recovery=True, recoveries=5)
+    job = Job(JobKey.of_section(""), "settings.cfg", "s", JobFrequency.MINUTE, rule)
+    record, alerts, others = Record(job.key), [], []
+    for minute in range(240):
+        now = NOON + minute * MINUTE
+        status = Status.OK if minutes(minute) else Status.FAILING
+        result = CheckResult(status, "why")
+        decision = settings_decision(record, decide(record, result, rule, now), now)
+        sent = (message(SPOKEN[decision], at=now),) if decision.notifies else ()
+        memory = settings_memory(decision, now)
+        report = JobReport(job, result, decision, sent, memory)
+        record = replace(advance(record, report, now), queued=())
+        for mail in sent:
+            is_alert = mail.kind is not MessageKind.RECOVERY
+            (alerts if is_alert else others).append(minute)
+    return alerts, others
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        lambda minute: False,
+        lambda minute: minute % 2,
+        lambda minute: minute % 7 > 0,
+        lambda minute: minute % 61 > 0,
+    ],
+    ids=["never", "each other minute", "six of seven", "an hour"],
+)
+def test_settings_that_cannot_be_used_are_one_mail_an_hour(good):
+    alerts, recoveries = mails_about_settings(good)
+    assert alerts[0] == 0 and len(alerts) >= 3
+    gaps = [later - before for before, later in zip(alerts, alerts[1:])]
+    assert min(gaps) >= 60
+    assert len(recoveries) <= len(alerts)
+
+
+def test_settings_that_are_mended_are_one_recovery():
+    assert mails_about_settings(lambda minute: minute >= 3) == ([0], [7])

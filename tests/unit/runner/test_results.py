@@ -59,7 +59,8 @@ def test_a_file_that_must_not_be_loaded_fails_by_its_path(approved):
 
 
 def mended(settings, *keys):
-    records = [Record(key, "n", failures=1) for key in keys]
+    failing = {"status": Status.FAILING, "failures": 1}
+    records = [Record(key, "n", **failing) for key in keys]
     return [facts.key for facts, _result in results.mended(settings, records)]
 
 
