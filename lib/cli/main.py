@@ -114,10 +114,9 @@ def cron(args: argparse.Namespace) -> int:
 def daemon(args: argparse.Namespace) -> int:
     """Answer peers until SIGTERM or Ctrl-C."""
     from lib.config.load import FreshSettings
-    from lib.net.listen import CannotListen
     from lib.system.streams import best_effort
     from lib.web.routes import application
-    from lib.web.server import Server
+    from lib.web.server import CannotListen, Server
 
     settings = settings_of(args, or_last=True)
     fresh = FreshSettings(settings, lambda: read_settings(args))

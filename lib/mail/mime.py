@@ -13,7 +13,6 @@ from datetime import UTC
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.core.settings import Mail, Settings
-from lib.net.address import DOMAIN, ascii_domain
 
 #: Holds the token by which we find our own mail again.
 ROUND_TRIP_HEADER = "X-Checker-Round-Trip"
@@ -21,6 +20,8 @@ ROUND_TRIP_HEADER = "X-Checker-Round-Trip"
 SUBJECT_LENGTH = 200
 SERVERNAME_LENGTH = 60
 
+#: At least two labels, the last of which is not a number: ``v1.2`` is not a domain.
+_DOMAIN = re.compile(r"([a-z0-9][a-z0-9-]{0,62}\.)+[a-z][a-z0-9-]{1,62}", re.I | re.A)
 #: Control characters and every line end that Python knows: none may be in a header.
 _LINE_BREAKERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -184,7 +185,7 @@ def _server_domain(settings: Settings) -> str:
         domain = ascii_domain(settings.servername.strip())
     except ValueError:
         return ""
-    return domain if DOMAIN.fullmatch(domain) else ""
+    return domain if _DOMAIN.fullmatch(domain) else ""
 
 
 @functools.cache
@@ -192,3 +193,15 @@ def _full_host_name() -> str:
     import socket
 
     return socket.getfqdn()
+
+
+def ascii_domain(domain: str) -> str:
+    """Return the domain as DNS has it; raise ValueError if there is no such form."""
+    if domain.isascii():
+        return domain
+    import idna
+
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except idna.IDNAError as error:
+        raise ValueError(f"{domain[:80]!r} is not a domain ({error})") from error
