@@ -464,6 +464,7 @@ STORIES = [
         settings="[tcp web]\nhosts_file = {path:hosts}\n"
         "host = {host}\nport = {tcp:web}\n",
         spawned=("tcp web/127.0.0.1",),
+        mended="there was no hosts_file",
         minutes="""
             10:01 | hosts: 127.0.0.1; web: closed | alert: tcp web/127.0.0.1
             10:02 | hosts: # none                 | alert: tcp web
@@ -493,7 +494,6 @@ STORIES = [
         "a file with a failing job breaks: the job is not closed",
         jobs={"Flag": "", "Calm": ""},
         texts={"broken": "class Flag(Told) has no colon\n"},
-        mended="the job was OK again although its file was broken",
         minutes="""
             10:01 | Flag: failed down | alert: Flag
             10:02 | file Flag: broken | alert: Flag
