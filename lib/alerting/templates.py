@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, tzinfo
 from msgspec.structs import replace
 
 from lib.core import schedule
+from lib.core.decisions import WORDS
 from lib.core.enums import (
     Decision,
     JobFailureNotificationFrequency,
@@ -296,6 +297,7 @@ def _status_lines(
     return [
         f"{_SINCE[result.status]}         {_since(start, now, zone)}",
         *(count if is_failure else []),
+        *_held_before(record, kind),
         *(reason if with_reason else []),
         *_target(result),
         *_measured(result),
@@ -312,6 +314,12 @@ def _target(result: CheckResult) -> Iterator[str]:
         yield f"Target:                {result.target}"
     if result.answered_by:
         yield f"Answered by:           {result.answered_by}"
+
+
+def _held_before(record: Record, kind: MessageKind) -> Iterator[str]:
+    """Yield why nobody got this alert, or a reminder, before."""
+    if kind is MessageKind.ALERT and record.held is not None:
+        yield f"Held back until now:   {WORDS[record.held]}"
 
 
 def _measured(result: CheckResult) -> Iterator[str]:

@@ -65,7 +65,14 @@ EXIT_CODES = {
 
 
 #: The flags that only some modes take, as they are when they are not given.
-OPTIONAL_FLAGS: Mapping[str, Any] = {"failing": False, "files": False, "tag": []}
+OPTIONAL_FLAGS: Mapping[str, Any] = {
+    "failing": False,
+    "files": False,
+    "for": None,
+    "until": None,
+    "why": None,
+    "tag": [],
+}
 
 
 def read_plain_order(arguments: list[str]) -> SimpleNamespace | None:
@@ -115,7 +122,7 @@ def read(arguments: list[str], modes: Mapping[str, Mode]) -> argparse.Namespace:
     for flag, nothing in OPTIONAL_FLAGS.items():
         if getattr(args, flag) != nothing and flag not in mode.flags:
             parser.error(f"-m {args.mode} takes no --{flag}")
-    if mode.words.endswith("...") and not args.words:
+    if mode.words.endswith("...") and not (args.words or args.tag):
         what = "job; see -m list" if mode.words == "NAME..." else "section"
         parser.error(f"-m {args.mode} needs the name of a {what}")
     if mode.choices and not set(args.words) & set(mode.choices):
@@ -181,12 +188,15 @@ def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
     add("--json", action="store_true", help="tables as JSON")
     add("--failing", action="store_true", help="with list: only what is failing")
     add("--files", action="store_true", help="with list: the job files, too")
+    add("--for", metavar="LENGTH", help="with mute: for how long, such as 2h")
+    add("--until", metavar="TIME", help="with mute: until when, such as 06:00")
+    add("--why", metavar="TEXT", help="with mute, unmute and ack: why, for the others")
     add(
         "--tag",
         metavar="TAG",
         action="append",
         default=[],
-        help="with list: the jobs with this tag; may be repeated",
+        help="with list, mute, unmute and ack: the jobs with this tag; may be repeated",
     )
     add("words", metavar="...", nargs="*", help="what a mode takes, see above")
     return parser

@@ -33,6 +33,7 @@ _checker() {
         -m) words='@MODES@' ;;
         -c) words='@FREQUENCIES@' ;;
         -f | --jobs | --state) compopt -o default 2>/dev/null; return ;;
+        @TEXTS@) return ;;
         *)
             case $word:$mode in
                 -*) words='@FLAGS@' ;;
@@ -121,6 +122,12 @@ def bash_script(modes: Mapping[str, Mode]) -> str:
         FLAGS=" ".join(name for flag in flags_of(modes) for name in flag.names),
         CHOICES="\n".join(choices),
         TAKES_JOBS=_that_take_jobs(modes),
+        TEXTS=" | ".join(
+            name
+            for flag in flags_of(modes)
+            for name in flag.names
+            if flag.value and flag.value not in _VALUES
+        ),
     )
 
 
@@ -148,18 +155,23 @@ def zsh_script(modes: Mapping[str, Mode]) -> str:
     )
 
 
+#: How zsh completes the values of flags.
+_VALUES = {
+    "MODE": "->modes",
+    "FREQUENCY": "({})",
+    "FILE": "_files",
+    "DIR": "_files -/",
+}
+
+
 def _zsh_spec(name: str, flag: Flag) -> str:
     """Return a flag as _arguments of zsh takes it."""
     what = flag.what.replace("[", r"\[").replace("]", r"\]")
     if set(flag.names) & {"-h", "--version"}:
         return f"(- *){name}[{what}]"
-    values = {
-        "MODE": "->modes",
-        "FREQUENCY": f"({' '.join(flag.choices)})",
-        "FILE": "_files",
-        "DIR": "_files -/",
-    }
-    value = f":{flag.value.lower()}:{values.get(flag.value, '')}" if flag.value else ""
+    # What is not in the table is a text of one's own.
+    completed = _VALUES.get(flag.value, "").format(" ".join(flag.choices))
+    value = f":{flag.value.lower()}:{completed}" if flag.value else ""
     return f"{'*' if flag.repeats else ''}{name}[{what}]{value}"
 
 

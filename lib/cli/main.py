@@ -184,6 +184,30 @@ MODES: dict[str, Mode] = {
         takes_json=True,
         takes_jobs=True,
     ),
+    "mute": Mode(
+        "silence:mute",
+        "no alert of these jobs; needs --for or --until",
+        words="NAME...",
+        most_words=1_000_000,
+        takes_jobs=True,
+        flags=("for", "until", "why", "tag"),
+    ),
+    "unmute": Mode(
+        "silence:unmute",
+        "end mutes and acknowledgements of these jobs",
+        words="NAME...",
+        most_words=1_000_000,
+        takes_jobs=True,
+        flags=("why", "tag"),
+    ),
+    "ack": Mode(
+        "silence:acknowledge",
+        "you know what is failing: no reminders",
+        words="NAME...",
+        most_words=1_000_000,
+        takes_jobs=True,
+        flags=("why", "tag"),
+    ),
     "validate": Mode(
         "tryout:validate", "every problem in settings and jobs", takes_json=True
     ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lib.cli.arguments import OK, TROUBLE, flags_in, say_more, settings_of
@@ -13,7 +14,10 @@ from lib.core.enums import JobFrequency
 if TYPE_CHECKING:
     import argparse
 
+    from lib.core.jobs import CatalogEntry, JobKey
+    from lib.core.records import Record
     from lib.core.settings import Settings
+    from lib.runner.requests import Taken
     from lib.storage.store import State
 
 
@@ -31,11 +35,11 @@ def list_jobs(args: argparse.Namespace) -> int:
     settings = settings_of(args, or_last=True)
     loaded = adhoc.meet(settings)
     state = _state_of(settings)
-    stored = state.load()
-    known = KnownRecords(stored.records, stored.lost)
+    now, stored, catalog = utc_now(), state.load(), state.load_catalog()
+    taken = _requests(settings, stored.records, catalog, now)
+    known = KnownRecords(_after(stored.records, taken), stored.lost)
     last = last_runs(stored.run)
-    judged = {key for key, job in state.load_catalog().items() if job.judged}
-    now = utc_now()
+    judged = {key for key, job in catalog.items() if job.judged}
     rows = job_rows(
         loaded.jobs,
         {job.key: known.of(job) for job in loaded.jobs},
@@ -49,6 +53,7 @@ def list_jobs(args: argparse.Namespace) -> int:
             and (ran := last_run(job.schedule, job.key, last, settings.zone))
         },
         measured=state.load_values() if args.json else {},
+        silences=taken.silences,
     )
     known_tags = {tag for job in loaded.jobs for tag in job.tags}
     unknown_tags = [tag for tag in args.tag if tag not in known_tags]
@@ -80,8 +85,16 @@ def why(args: argparse.Namespace) -> int:
 
     settings = settings_of(args, or_last=True)
     state = _state_of(settings)
-    records, catalog = state.load().records, state.load_catalog()
-    matching, unmatched = explain.stories(settings.state, args.words, records, catalog)
+    records, catalog, now = state.load().records, state.load_catalog(), utc_now()
+    taken = _requests(settings, records, catalog, now)
+    matching, unmatched = explain.stories(
+        settings.state,
+        args.words,
+        _after(records, taken),
+        catalog,
+        taken.silences,
+        now,
+    )
     for pattern in unmatched:
         hint = nearest(pattern, [known.name for known in catalog.values()])
         print(
@@ -89,7 +102,7 @@ def why(args: argparse.Namespace) -> int:
             f"{hint or '; see -m list'}",
             file=sys.stderr,
         )
-    now, zone = utc_now(), settings.zone
+    zone = settings.zone
     if args.json:
         rows = [explain.row_of(story, now, zone) for story in matching]
         table.show((), rows, as_json=True, out=sys.stdout)
@@ -262,3 +275,21 @@ def _state_of(settings: Settings) -> State:
     if why := state.why_not_safe():
         print(f"checker: warning: {why}", file=sys.stderr)
     return state
+
+
+def _requests(
+    settings: Settings,
+    records: Mapping[JobKey, Record],
+    catalog: Mapping[JobKey, CatalogEntry],
+    now: datetime,
+) -> Taken:
+    """Return what holds alerts back, with what was asked for since the last run."""
+    from lib.runner.requests import take
+    from lib.storage.session import notes_in
+
+    return take(settings, notes_in(records), catalog, records, now)
+
+
+def _after(records: Mapping[JobKey, Record], taken: Taken) -> dict[JobKey, Record]:
+    """Return the records, with what the next run makes of them."""
+    return {**records, **{record.key: record for record in taken.records}}

@@ -9,8 +9,9 @@ Pure functions of values; the stories are in ``tests/unit/core/test_silences.py`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -42,6 +43,19 @@ class Scope(Stored, frozen=True):
 
     def __str__(self) -> str:
         return ", ".join((*self.patterns, *(f"tag {tag}" for tag in self.tags)))
+
+
+class NamedJob(Protocol):
+    """A job that may be meant."""
+
+    @property
+    def key(self) -> JobKey: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def tags(self) -> tuple[str, ...]: ...
 
 
 class Request(Stored, frozen=True, tag_field="request"):
@@ -194,9 +208,12 @@ def has_ended(
 
 
 def with_request(
-    mutes: tuple[Mute, ...], request: AnyRequest, now: datetime
+    mutes: tuple[Mute, ...],
+    request: AnyRequest,
+    now: datetime,
+    jobs: Collection[NamedJob] = (),
 ) -> tuple[Mute, ...]:
-    """Return the mutes in force after a request."""
+    """Return the mutes in force after a request; ``jobs`` are those that are known."""
     if isinstance(request, Mute):
         others = tuple(
             mute
@@ -205,13 +222,23 @@ def with_request(
         )
         mutes = (*others, request)
     elif isinstance(request, Unmute):
-        mutes = tuple(_lifted(mute, request) for mute in mutes)
+        lifted = (_lifted(mute, request, jobs) for mute in mutes)
+        mutes = tuple(mute for mute in lifted if mute is not None)
     return in_force(mutes, now)
 
 
-def _lifted(mute: Mute, request: Unmute) -> Mute:
+def _lifted(mute: Mute, request: Unmute, jobs: Iterable[NamedJob]) -> Mute | None:
+    """Return a mute without the jobs of a request; None if none of them is left."""
     if request.at < mute.at or request.scope in mute.lifted:
         return mute
+    muted = [job for job in jobs if mute.covers(job.key, job.name, job.tags)]
+    left = [
+        job for job in muted if not request.scope.includes(job.key, job.name, job.tags)
+    ]
+    if muted and len(left) == len(muted):
+        return mute
+    if muted and not left:
+        return None
     return replace(mute, lifted=(*mute.lifted, request.scope))
 
 

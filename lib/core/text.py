@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from lib.core.enums import JobFailureNotificationFrequency
@@ -152,6 +152,12 @@ def moment_in(text: object) -> datetime | None:
 def counted(count: int, thing: str) -> str:
     """Return the thing counted: ``1 mail``, ``2 mails``."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """Return names with commas between, the first of many: ``a, b and 3 more``."""
+    words = ", ".join(names[:most])
+    return f"{words} and {len(names) - most} more" if len(names) > most else words
 
 
 def first_line(text: str) -> str:

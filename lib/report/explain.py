@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
-from fnmatch import fnmatchcase
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from lib.core import decisions, deferral, encoding
 from lib.core.decisions import DELIVERED, Entry, JobDetails
 from lib.core.enums import DeliveryResult, Status
-from lib.core.jobs import CatalogEntry, JobKey
+from lib.core.jobs import CatalogEntry, JobKey, is_named
 from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record
@@ -31,9 +30,13 @@ from lib.core.text import (
     since,
     table_time,
 )
+from lib.report.rows import held_row
 from lib.storage import auditlog
 from lib.storage.codec import read_value
 from lib.system.files import Damaged
+
+if TYPE_CHECKING:
+    from lib.core.silences import Held, Silences
 
 COLUMNS = ("at", "code", "decision")
 #: How many decisions of a job are shown, the newest.
@@ -52,6 +55,8 @@ class Story(msgspec.Struct, frozen=True):
     #: Bundles that are not sent yet, by the ids of the messages in them.
     bundles: Mapping[str, Bundle] = {}
     send_log: SendLog = SendLog()
+    #: What holds its alerts back now; None: nothing does.
+    held: Held | None = None
 
     @property
     def is_met(self) -> bool:
@@ -66,6 +71,8 @@ def stories(
     patterns: Sequence[str],
     records: Mapping[JobKey, Record],
     catalog: Mapping[JobKey, CatalogEntry],
+    silences: Silences,
+    now: datetime,
 ) -> tuple[list[Story], list[str]]:
     """Return the story of each job that matches, and the patterns that match none.
 
@@ -104,6 +111,12 @@ def stories(
             tuple(by_key[key]),
             bundles,
             send_log,
+            silences.holding_record(
+                records.get(key, Record(key)),
+                names[key],
+                catalog[key].tags if key in catalog else (),
+                now,
+            ),
         )
         for key in sorted(by_key, key=lambda key: (names[key], key))
     ]
@@ -158,6 +171,7 @@ def row_of(story: Story, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
         "notified": record.notified,
         "notified_at": record.notified_at,
         "delivery": record.delivery if record.notified_at else None,
+        "held": held_row(story.held),
         "queued": [
             {
                 "mail": message.message_id,
@@ -204,10 +218,7 @@ def _bundles(folder: Path) -> dict[str, Bundle]:
 
 
 def _matches(key: JobKey, name: str, patterns: Iterable[str]) -> bool:
-    return any(
-        pattern in (name, key.file, str(key)) or fnmatchcase(name, pattern)
-        for pattern in patterns
-    )
+    return any(is_named(pattern, key, name) for pattern in patterns)
 
 
 # The status now.
@@ -219,6 +230,9 @@ def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
         yield "The last run found no job of this name."
     if known is not None and not known.enabled:
         yield "Disabled: its section says enabled = no."
+    if story.held is not None:
+        words = story.held.words(time_text)
+        yield f"{words[:1].upper()}{words[1:]}."
     yield _status(record, known, now, time_text)
     if any(message.kind.is_about_trouble for message in record.queued):
         yield "The latest message is still queued, see below."

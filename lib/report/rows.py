@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -21,6 +21,9 @@ from lib.core.results import JobReport, Threshold, Values, value_lines
 from lib.core.sanitize import harmless
 from lib.core.settings import Problem
 from lib.core.text import TimeText, counted, first_line, policy_words, since, table_time
+
+if TYPE_CHECKING:
+    from lib.core.silences import Held, Silences
 
 JOB_COLUMNS = (
     "job",
@@ -52,10 +55,12 @@ def job_rows(
     *,
     ran_at: Mapping[JobKey, datetime] | None = None,
     measured: Mapping[JobKey, Values] | None = None,
+    silences: Silences | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row per job: its policy and its status.
 
-    ``ran_at`` has the time of the last run, if known, ``measured`` its values.  A job
+    ``ran_at`` has the time of the last run, if known, ``measured`` its values,
+    ``silences`` what holds alerts back.  A job
     without a record is OK if its key is in ``judged``; otherwise it has not run yet.
     """
     time_text = partial(table_time, zone=zone, now=now)
@@ -68,6 +73,7 @@ def job_rows(
                 (ran_at or {}).get(job.key),
                 now,
                 time_text,
+                silences,
             ),
             "values": value_rows((measured or {}).get(job.key, {})),
         }
@@ -172,6 +178,18 @@ def value_rows(values: Values) -> dict[str, dict[str, Any]]:
     }
 
 
+def held_row(held: Held | None) -> dict[str, Any] | None:
+    """Return what holds alerts back, as JSON has it; None if nothing does."""
+    if held is None:
+        return None
+    return {
+        "code": held.code.value,
+        "by": held.by,
+        "until": held.until,
+        "why": held.why,
+    }
+
+
 def _ends(threshold: Threshold | None) -> dict[str, float | None] | None:
     if threshold is None:
         return None
@@ -249,14 +267,20 @@ def _job_row(
     ran_at: datetime | None,
     now: datetime,
     time_text: TimeText,
+    silences: Silences | None,
 ) -> dict[str, Any]:
+    held = (
+        silences.holding_record(record, job.name, job.tags, now) if silences else None
+    )
+    details = details_of(record, now, time_text)
+    words = held.words(time_text) if held else ""
     return {
         "job": job.name,
         "every": job.schedule,
         "notify": policy_words(job.policy),
         "contact": job.contact,
         "status": status_of(record, was_judged) if job.enabled else DISABLED,
-        "details": details_of(record, now, time_text),
+        "details": "; ".join(filter(None, (words, details))),
         "last_run": time_text(ran_at) if ran_at else "",
         "file": job.file,
         "key": str(job.key),
@@ -267,6 +291,7 @@ def _job_row(
         "warnings": record.warnings,
         "reason": record.last_reason,
         "queued_messages": len(record.queued),
+        "held": held_row(held),
         "last_run_at": ran_at,
         "notify_policy": job.policy.notify.value,
         "notify_after": str(job.policy.failures),

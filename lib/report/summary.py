@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -32,8 +33,12 @@ from lib.core.text import (
     mail_time,
     moment_in,
     since,
+    some_of,
 )
 from lib.report import status
+
+if TYPE_CHECKING:
+    from lib.core.silences import Silences
 
 #: Certificates that expire within this time are listed.
 DUE_WITHIN = timedelta(days=30)
@@ -60,6 +65,8 @@ class SummaryInput(msgspec.Struct, frozen=True):
     #: How many runs of the period were skipped because another was at work.
     skipped: int = 0
     zone: tzinfo | None = None
+    #: What holds alerts back; None: nothing does.
+    silences: Silences | None = None
 
     def time_text(self, moment: datetime) -> str:
         """Return a moment as a mail has it."""
@@ -92,6 +99,36 @@ def warning_records(facts: SummaryInput) -> list[Record]:
         for record in facts.records.values()
         if record.status is Status.WARNING and record.unseen_since is None
     )
+
+
+def silent_jobs(facts: SummaryInput) -> dict[str, list[str]]:
+    """Return the jobs that are muted, acknowledged, in maintenance or disabled.
+
+    Their names, by the reason.
+    """
+    jobs = {key: entry.name for key, entry in facts.catalog.items()}
+    broken = (*failing_records(facts), *warning_records(facts))
+    jobs.update({one.key: one.name for one in broken if one.key not in jobs})
+    names: dict[str, list[str]] = {}
+    for key, name in sorted(jobs.items(), key=lambda job: job[1]):
+        if words := _silence(key, name, facts):
+            names.setdefault(words, []).append(name)
+    return names
+
+
+def _silence(key: JobKey, name: str, facts: SummaryInput) -> str:
+    """Return why no alert about a job leaves; empty if one may."""
+    record, entry = facts.records.get(key, Record(key)), facts.catalog.get(key)
+    if entry is not None and not entry.enabled:
+        return "disabled"
+    if facts.silences is None and record.acknowledged is None:
+        return ""
+    from lib.core.silences import Silences
+
+    silences = facts.silences or Silences()
+    tags = entry.tags if entry is not None else ()
+    held = silences.holding_record(record, name, tags, facts.now)
+    return held.words(facts.time_text) if held is not None else ""
 
 
 def _latest_first(records: Iterable[Record]) -> list[Record]:
@@ -323,10 +360,14 @@ def _sections(
     warnings = [failing_line(record, facts) for record in warning_records(facts)]
     certificates = certificate_lines(facts)
     peers = peer_lines(facts, settings)
+    silent = silent_jobs(facts)
+    silent_lines = [f"{some_of(some, 5)}: {words}" for words, some in silent.items()]
     slow = slow_lines(facts)
     recovered = _count(recoveries(facts))
     yield from _section("Failing", _count(bad), failing)
     yield from _section("Warnings", _count(warnings), warnings)
+    silent_count = _count([name for names in silent.values() for name in names])
+    yield from _section("Muted or disabled", silent_count, silent_lines)
     yield from _section("Recovered", recovered, recovery_lines(facts))
     yield from _section(
         "Certificates that expire within 30 days", _count(certificates), certificates

@@ -100,7 +100,7 @@ def take(
     entries: list[Entry] = []
     jobs = known_jobs(catalog, records) if new else []
     for request in new:
-        mutes = with_request(mutes, request, now)
+        mutes = with_request(mutes, request, now, jobs)
         entries += _applied(request, jobs, changed, now)
     silences = Silences(mutes, settings.maintenance, settings.zone)
     return Taken(waiting, silences, tuple(changed.values()), tuple(entries))

@@ -87,6 +87,7 @@ def _written(
         # Less than before where run.json was lost.
         skipped=max(0, ctx.run.skipped - series.skipped),
         zone=settings.zone,
+        silences=ctx.silences,
     )
     message = summary.message(os.urandom(16).hex(), due, facts, settings)
     logger.info("%s", message.subject)

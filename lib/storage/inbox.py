@@ -112,7 +112,12 @@ def _names(folder: Path) -> list[str]:
 def remove_leftovers(state: Path) -> None:
     """Remove what a command that was killed left half written, unless it is at work."""
     folder = state / INBOX
-    for name in listed(folder):
+    try:
+        names = listed(folder)
+    except StateError:
+        # Reading the requests has said so.
+        return
+    for name in names:
         if not name.startswith("."):
             continue
         try:

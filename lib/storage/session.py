@@ -69,6 +69,12 @@ def notes_of(own: Record) -> Notes:
         return Notes()
 
 
+def notes_in(records: Mapping[JobKey, Record]) -> Notes:
+    """Return the notes in the record of Checker's own, if that is there."""
+    own = records.get(OWN_KEY)
+    return notes_of(own) if own is not None else Notes()
+
+
 def mutes_of(notes: Notes) -> tuple[Mute, ...]:
     """Return the mutes that are noted; one that cannot be used is left out."""
     from lib.core.silences import Mute

@@ -41,7 +41,7 @@ from lib.core.enums import (
 from lib.core.jobs import CatalogEntry, FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.ratelimit import Limits, SendLog
-from lib.core.records import Record, RunRecord
+from lib.core.records import Acknowledgement, Record, RunRecord
 from lib.core.results import CheckResult, Threshold, Timing, Unit, Value
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings
 from lib.core.text import mail_time, wrapped
@@ -360,16 +360,19 @@ def the_daily_summary() -> Message:
     proven = {"result": "arrived", "proved_at": morning.isoformat()}
     prover = JobKey("EmailChecker", "EmailChecker")
     known = CatalogEntry("peer friend", "p.py", JobFrequency.HOUR, judged=True)
+    acknowledged = Acknowledgement(
+        Status.FAILING, morning - day, "ann", "a larger disk comes on Monday"
+    )
     found = SummaryInput(
         records={
-            DISK.key: replace(disk, name="disk root"),
+            DISK.key: replace(disk, name="disk root", acknowledged=acknowledged),
             SHOP.key: shop,
             cert: Record(cert, "tls homepage", memory=memory),
             prover: Record(prover, memory={"proof": proven, "history": history}),
         },
-        catalog=dict.fromkeys(
+        catalog={DISK.key: replace(known, name="disk root")}
+        | dict.fromkeys(
             [
-                DISK.key,
                 SHOP.key,
                 JobKey.of_peer("friend"),
                 *(JobKey("X", str(n)) for n in range(38)),

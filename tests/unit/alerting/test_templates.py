@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from lib.alerting import templates
 from lib.core.enums import Decision
@@ -70,6 +71,21 @@ def test_a_reminder_says_since_when_and_how_often(approved):
     )
     approved(reminder.body, "body")
     assert reminder.thread == "t1"
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        (Decision.MUTED, "muted"),
+        (Decision.MAINTENANCE, "in a maintenance window"),
+        (Decision.ACKNOWLEDGED, "acknowledged"),
+    ],
+)
+def test_an_alert_that_was_held_back_says_so(held, words):
+    alert = mail(Decision.FIRST_ALERT, record=replace(FAILING, held=held))
+    assert f"\nHeld back until now:   {words}\n" in alert.body
+    reminder = mail(Decision.REMINDER, record=replace(FAILING, held=held))
+    assert "Held back" not in reminder.body
 
 
 def test_a_recovery_goes_to_those_who_were_notified_and_says_how_long_it_lasted(

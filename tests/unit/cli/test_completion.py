@@ -110,7 +110,11 @@ def test_a_script_names_every_mode_and_every_flag(shell):
     )
     assert ran.stdout == completion.SCRIPTS[shell](main.MODES)
     names = [name for flag in flags_of(main.MODES) for name in flag.names]
-    for word in (*main.MODES, *names, "show | run | check | why | drill"):
+    for word in (
+        *main.MODES,
+        *names,
+        "show | run | check | why | mute | unmute | ack | drill",
+    ):
         assert word in ran.stdout
     assert "@" not in ran.stdout.replace('"$@"', "").replace("[@]", "")
 

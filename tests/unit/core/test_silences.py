@@ -321,6 +321,11 @@ def test_an_unmute_ends_the_mutes_before_it_for_these_jobs_only():
     blog = JobKey("HTTPServerChecker", "http blog")
     assert Silences(lifted).holding(KEY, "http shop", (), NOON) is None
     assert Silences(lifted).holding(blog, "http blog", (), NOON)
+    # Where the jobs are known, a mute of none of them is over, and others stay.
+    jobs = [Job(key, key.identity, "", "minute") for key in (KEY, blog)]
+    assert with_request((all_http,), unmute(Scope(("*",))), NOON, jobs) == ()
+    assert with_request((all_http,), unmute(Scope(("x",))), NOON, jobs) == (all_http,)
+    assert with_request((all_http,), unmute(), NOON, jobs) == lifted
     # Muted again, after it.
     again = mute(mute_id="b", at=NOON + MINUTE)
     assert Silences(after(mute(), unmute(), again)).holding(KEY, "http shop", (), NOON)

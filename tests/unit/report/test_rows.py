@@ -30,6 +30,7 @@ from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
 from lib.core.settings import Problem
+from lib.core.silences import Mute, Scope, Silences
 from lib.core.text import policy_words
 from lib.report import table
 from lib.report.rows import (
@@ -45,6 +46,7 @@ from lib.report.rows import (
 
 NOW = datetime(2026, 11, 22, 12, 40, tzinfo=UTC)
 SINCE = NOW - timedelta(minutes=40)
+NOON_AND_MORE = NOW + timedelta(hours=1)
 MAIL = Message("1", MessageKind.ALERT, "s", "b", ("ops@example.com",), SINCE)
 
 
@@ -432,3 +434,28 @@ def test_a_terminal_without_colours_gets_none(name, value, monkeypatch):
     monkeypatch.setenv(name, value)
     shown = on_terminal(["job", "status"], [{"job": "a", "status": "failing"}])
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", shown)
+
+
+def test_a_job_whose_alerts_are_held_back_says_so_first():
+    record = Record(key("k"), "k", Status.FAILING, 2, SINCE, last_reason="why")
+    mute = Mute("m", SINCE, Scope(("k",)), "ann", "deploy", until=NOON_AND_MORE)
+    (row,) = job_rows(
+        [facts("k")],
+        {record.key: record},
+        (),
+        NOW,
+        UTC,
+        silences=Silences((mute,)),
+    )
+    assert row["details"] == (
+        "muted until 2026-11-22 13:40 by ann: deploy; since 2026-11-22 12:00, for 40 "
+        "minutes, 2 consecutive failures: why"
+    )
+    assert row["held"] == {
+        "code": "muted",
+        "by": "ann",
+        "until": NOON_AND_MORE,
+        "why": "deploy",
+    }
+    (row,) = job_rows([facts("k")], {record.key: record}, (), NOW, UTC)
+    assert row["held"] is None

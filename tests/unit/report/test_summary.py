@@ -15,9 +15,10 @@ from lib.core.decisions import Entry, JobDetails
 from lib.core.enums import Decision, JobFrequency, MessageKind, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import Message
-from lib.core.records import Record, RunRecord
+from lib.core.records import Acknowledgement, Record, RunRecord
 from lib.core.results import Timing
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings
+from lib.core.silences import Mute, Scope, Silences, Window
 from lib.report import summary
 from lib.report.summary import MAX_LINES, SummaryInput
 
@@ -39,13 +40,14 @@ PROVER = JobKey("EmailChecker", "EmailChecker")
 (
     FAILING,
     WARNINGS,
+    SILENT,
     RECOVERED,
     CERTIFICATES,
     SLOWEST,
     PROOFS,
     PEERS,
     SKIPPED,
-) = range(8)
+) = range(9)
 
 
 def proof(at=MORNING - HOUR, result="arrived", seconds=4.2):
@@ -322,3 +324,26 @@ def test_warnings_have_a_section_of_their_own_and_are_no_failures(approved):
     sent = mail(facts(slow))
     approved(sent.subject, "subject")
     approved(sent.body, "body")
+
+
+def test_what_is_muted_or_disabled_is_named_with_who_and_why(approved):
+    muted = Mute(
+        "m", YESTERDAY, Scope(("web *",)), "ann", "deploy", until=MORNING + HOUR
+    )
+    window = Window("night", Scope(tags=("db",)), "0 7 * * *", HOUR.total_seconds() * 2)
+    known = Acknowledgement(Status.FAILING, MORNING - HOUR, "bob", "disk is on its way")
+    names = (*(f"web {number}" for number in range(1, 8)), "db", "old", "a", "fine")
+    found = facts(
+        failing("a", acknowledged=known),
+        failing("gone.py"),
+        jobs=names,
+        silences=Silences((muted,), (window,), UTC),
+    )
+    catalog = dict(found.catalog)
+    catalog[key_of("db")] = replace(catalog[key_of("db")], tags=("db",))
+    catalog[key_of("old")] = replace(catalog[key_of("old")], enabled=False)
+    approved(below(SILENT, replace(found, catalog=catalog)), "some")
+    # Without a mute and a window, what was acknowledged is.
+    approved(below(SILENT, replace(found, silences=None)), "acknowledged")
+    broken = Silences((replace(muted, scope=Scope(("gone.py",))),))
+    approved(below(SILENT, replace(found, silences=broken)), "a broken file")

@@ -1,0 +1,248 @@
+"""The modes that ask for silence: mute, unmute, ack.
+
+They write a request, which the next run applies; ``lib/core/silences.py`` says what
+each means.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta, tzinfo
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lib.cli.arguments import OK, TROUBLE, WRONG_USE, settings_of
+from lib.config import fields
+from lib.core.calendar import local_moment
+from lib.core.sanitize import fit
+from lib.core.secret import NO_SECRETS
+from lib.core.settings import Settings
+from lib.core.silences import (
+    MAX_MUTE,
+    Acknowledge,
+    AnyRequest,
+    Mute,
+    Scope,
+    Silences,
+    Unmute,
+)
+from lib.core.text import in_zone, since, some_of, table_time
+from lib.runner.requests import KnownJob, known_jobs, take
+from lib.storage import inbox
+from lib.storage.session import notes_in
+from lib.storage.store import State
+from lib.system.clock import utc_now
+from lib.system.permissions import user_name
+
+if TYPE_CHECKING:
+    import argparse
+
+#: The most of a name, and of a reason, that a request holds.
+MAX_WHO, MAX_WHY = 60, 300
+_length = fields.duration(60, MAX_MUTE.total_seconds(), "")
+_INSTEAD = (
+    "; to switch a job off, write enabled = no into its section: it is listed as "
+    "disabled, also in the summary"
+)
+
+
+def mute(args: argparse.Namespace) -> int:
+    """Ask that no alert of these jobs leaves for a time."""
+    settings, now = settings_of(args), utc_now()
+    try:
+        until = until_of(getattr(args, "for"), args.until, settings.zone, now)
+    except ValueError as error:
+        print(f"checker: -m mute: {error}", file=sys.stderr)
+        return WRONG_USE
+    asked = _Asked(args, settings, now)
+    if not asked.is_known:
+        return WRONG_USE
+    asked.submit(Mute(*asked.request, until=until))
+    at = asked.time_text(until)
+    print(f"Muted until {at}, from the next run on: {asked.names(asked.jobs)}.")
+    print("What is failing when the mute ends gives a first alert.")
+    return OK
+
+
+def unmute(args: argparse.Namespace) -> int:
+    """Ask that the mutes and acknowledgements of these jobs end."""
+    settings, now = settings_of(args), utc_now()
+    asked = _Asked(args, settings, now)
+    if not asked.is_known:
+        return WRONG_USE
+    silent = [job for job in asked.jobs if asked.is_muted(job)]
+    if not silent:
+        print(
+            f"checker: nobody muted or acknowledged {asked.names(asked.jobs)}"
+            f"{asked.window_hint()}",
+            file=sys.stderr,
+        )
+        return TROUBLE
+    asked.submit(Unmute(*asked.request))
+    print(f"Alerts leave again, from the next run on: {asked.names(silent)}.")
+    return OK
+
+
+def acknowledge(args: argparse.Namespace) -> int:
+    """Tell that somebody knows what is failing: no reminder until it is over."""
+    settings, now = settings_of(args), utc_now()
+    asked = _Asked(args, settings, now)
+    if not asked.is_known:
+        return WRONG_USE
+    failing = [job for job in asked.jobs if job.record.since is not None]
+    if not failing:
+        print(
+            "checker: there is nothing to acknowledge, as nothing is failing: "
+            f"{asked.names(asked.jobs)}",
+            file=sys.stderr,
+        )
+        return TROUBLE
+    asked.submit(Acknowledge(*asked.request))
+    print("Acknowledged, from the next run on:")
+    for job in failing[:10]:
+        start = job.record.since or now
+        status = job.record.status
+        print(f"  {job.name}, {status} {since(start, now, asked.time_text)}")
+    if len(failing) > 10:
+        print(f"  and {len(failing) - 10} more")
+    print("No reminder until it is over, or gets worse.")
+    return OK
+
+
+def until_of(
+    length: str | None, until: str | None, zone: tzinfo | None, now: datetime
+) -> datetime:
+    """Return the end of a mute; raise ValueError that says what was expected."""
+    if (length is None) == (until is None):
+        what = "either --for or --until, not both" if length else "--for or --until"
+        raise ValueError(f"give {what}, such as --for 2h or --until 06:00")
+    if length is not None:
+        try:
+            return now + timedelta(seconds=_length(length))
+        except ValueError as error:
+            hint = "" if re.fullmatch("[0-9.]+", length) else _INSTEAD
+            shown = fields.shown("", length)
+            raise ValueError(f"--for {shown}: {error}{hint}") from error
+    text = until or ""
+    end = _moment(text, zone, now)
+    if end is None:
+        shown = fields.shown("", text) or "''"
+        raise ValueError(
+            f"--until {shown}: expected a time such as 06:00, or a date and a time "
+            "such as '2026-12-24 22:00'"
+        )
+    if not now < end <= now + MAX_MUTE:
+        which = "in the past" if end <= now else f"more than {MAX_MUTE.days} days ahead"
+        hint = "" if end <= now else _INSTEAD
+        raise ValueError(f"--until {text}: that is {which}{hint}")
+    return end
+
+
+def _moment(text: str, zone: tzinfo | None, now: datetime) -> datetime | None:
+    """Return the moment of a time of day, the next one, or of a date and a time."""
+    if re.fullmatch("[0-9]{1,2}:[0-9]{2}", text, re.ASCII):
+        try:
+            clock = fields.clock(text)
+        except ValueError:
+            return None
+        today = in_zone(now, zone).date()
+        days = (today, today + timedelta(days=1), today + timedelta(days=2))
+        moments = (local_moment(day, clock, zone) for day in days)
+        return next(moment for moment in moments if moment > now)
+    if len(text.split()) > 3:
+        return None
+    try:
+        moment = datetime.fromisoformat(fields.window_start(text))
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return local_moment(moment.date(), f"{moment:%H:%M}", zone)
+    return moment
+
+
+class _Asked:
+    """What a command line asks for, and the jobs that are meant."""
+
+    def __init__(
+        self, args: argparse.Namespace, settings: Settings, now: datetime
+    ) -> None:
+        self._settings = settings
+        self.time_text = partial(table_time, zone=settings.zone, now=now)
+        self._now = now
+        state = State(settings.state)
+        stored, catalog = state.load(), state.load_catalog()
+        # Together with what was asked since the last run.
+        taken = take(settings, notes_in(stored.records), catalog, stored.records, now)
+        records = {**stored.records, **{one.key: one for one in taken.records}}
+        self._silences: Silences = taken.silences
+        known = known_jobs(catalog, records)
+        scope = Scope(tuple(args.words), tuple(args.tag))
+        self.jobs = [
+            job for job in known if scope.includes(job.key, job.name, job.tags)
+        ]
+        #: False: a name, pattern or tag means no job, and a line says so.
+        self.is_known = not _unknown(scope, known)
+        why = fit(" ".join((args.why or "").split()), settings.secrets, MAX_WHY)
+        #: What each request begins with.
+        self.request = (os.urandom(8).hex(), now, scope, who_asks(), why)
+
+    def submit(self, request: AnyRequest) -> None:
+        """Leave a request for the next run."""
+        inbox.submit(self._settings.state, request)
+
+    def names(self, jobs: Sequence[KnownJob]) -> str:
+        """Return the names of jobs, the first of many."""
+        return some_of([job.name for job in jobs], 10)
+
+    def is_muted(self, job: KnownJob) -> bool:
+        """Return whether somebody muted or acknowledged it."""
+        is_muted = any(
+            mute.covers(job.key, job.name, job.tags) for mute in self._silences.mutes
+        )
+        return is_muted or job.record.acknowledged is not None
+
+    def window_hint(self) -> str:
+        """Return what a command cannot end: a maintenance window of one of the jobs."""
+        for job in self.jobs:
+            held = self._silences.holding(job.key, job.name, job.tags, self._now)
+            if held is not None:
+                words = held.words(self.time_text)
+                window = f"[maintenance {held.by}]"
+                return f"; {job.name} is {words}: change {window} in the settings"
+        return ""
+
+
+def _unknown(scope: Scope, jobs: Iterable[KnownJob]) -> bool:
+    """Say which names, patterns and tags mean no job; return whether one does."""
+    jobs = list(jobs)
+    lines = []
+    if not jobs:
+        lines.append("no run has met a job yet; does cron start checker.py?")
+    else:
+        for pattern in scope.patterns:
+            if not any(Scope((pattern,)).includes(job.key, job.name) for job in jobs):
+                hint = fields.nearest(pattern, [job.name for job in jobs])
+                lines.append(f"no job is called {pattern!r}{hint or '; see -m list'}")
+        tags = {tag for job in jobs for tag in job.tags}
+        for tag in scope.tags:
+            if tag not in tags:
+                hint = fields.nearest(tag, tags)
+                lines.append(f"no job has the tag {tag!r}{hint}")
+    for line in lines:
+        print(f"checker: {line}", file=sys.stderr)
+    return bool(lines)
+
+
+def who_asks() -> str:
+    """Return the login name of who types: of who called sudo, not of root."""
+    name = os.environ.get("SUDO_USER", "")
+    if not name:
+        try:
+            name = os.getlogin()
+        except OSError:
+            # No terminal, as in a script that cron starts.
+            name = user_name(os.getuid())
+    return fit(name, NO_SECRETS, MAX_WHO)
