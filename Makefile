@@ -147,11 +147,24 @@ define install
 	fi; \
 	if $(2) | cmp -s - "$$stamp"; then exit 0; fi; \
 	echo 'Installing what $(1) lists ...'; \
-	if ! '$(IN_VENV)' -m pip --disable-pip-version-check --no-input install \
-	    -r '$(1)' >'$(VENV)/pip.log' 2>&1; then \
-	    grep '^ERROR' '$(VENV)/pip.log' | cut -c 1-300 >&2; \
-	    echo 'make: pip could not install $(1); is the network up?  $(VENV)/pip.log has all it said' >&2; \
-	    exit 1; \
+	get() { '$(IN_VENV)' -m pip --disable-pip-version-check --no-input install \
+	    --only-binary pycurl -r "$$1" >'$(VENV)/pip.log' 2>&1; }; \
+	if ! get '$(1)'; then \
+	    failed=yes; \
+	    if grep -q '^ERROR.*pycurl' '$(VENV)/pip.log'; then \
+	        $(2) | grep -v -e '^-r ' -e '^pycurl==' >'$(VENV)/without-pycurl.txt'; \
+	        if get '$(VENV)/without-pycurl.txt'; then \
+	            failed=; \
+	            echo 'make: there is no pycurl for this machine: [http NAME] will be unknown. As root:' \
+	                'apt-get install gcc libcurl4-openssl-dev libssl-dev python3-dev; then:' \
+	                '$(IN_VENV) -m pip install pycurl' >&2; \
+	        fi; \
+	    fi; \
+	    if [ -n "$$failed" ]; then \
+	        grep '^ERROR' '$(VENV)/pip.log' | cut -c 1-300 >&2; \
+	        echo 'make: pip could not install $(1); is the network up?  $(VENV)/pip.log has all it said' >&2; \
+	        exit 1; \
+	    fi; \
 	fi; \
 	$(2) >"$$stamp"
 endef

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
 
 from lib.jobbase import (
@@ -23,7 +24,14 @@ from lib.jobbase import (
     text,
     url,
 )
-from lib.net import connect, http
+from lib.net import bulk, connect, curl
+from lib.net.address import (
+    is_same_host,
+    printable,
+    shown_url,
+    without_credentials,
+)
+from lib.net.charset import text_decoder
 
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -80,64 +88,134 @@ class HTTPServerChecker(TargetJob):
 
     def check(self, target: Target, deadline: Deadline) -> Values:
         """Return how long it took until the response was there, as expected."""
-        if target.expect_text and target.method == "head":
-            raise CheckUnknown(
-                "expect_text needs method = get: a HEAD response has no body"
-            )
-        began = time.monotonic()
-        try:
-            follow(target, deadline)
-        except (connect.Unreachable, CheckFailed) as error:
-            # A server's message may quote the credentials that we sent.
-            raise CheckFailed(
-                http.without_credentials(str(error), target.url),
-                host=error.host or urlsplit(target.url).hostname or "",
-                cause=http.without_credentials(error.cause, target.url),
-                addresses=error.addresses,
-            ) from None
-        took = time.monotonic() - began
-        return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
+        return bulk.run_one(steps(self, target, deadline))
+
+    @classmethod
+    def check_many(
+        cls,
+        jobs: Sequence[Self],
+        deadline: Callable[[Sequence[Self]], Sequence[Deadline]],
+    ) -> Iterator[tuple[Self, Values | Exception] | None]:
+        """Check many URLs at once."""
+        return bulk.run(jobs, lambda job, own: steps(job, job.target, own), deadline)
 
 
-def follow(target: Target, deadline: Deadline) -> None:
+def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
+    """Return how long it took until the response was there, as expected."""
+    if target.expect_text and target.method == "head":
+        raise CheckUnknown(
+            "expect_text needs method = get: a HEAD response has no body"
+        )
+    began = time.monotonic()
+    try:
+        yield from follow(job, target, deadline)
+    except (connect.Unreachable, CheckFailed) as error:
+        # A server's message may quote the credentials that we sent.
+        raise CheckFailed(
+            without_credentials(str(error), target.url),
+            host=error.host or urlsplit(target.url).hostname or "",
+            cause=without_credentials(error.cause, target.url),
+            addresses=error.addresses,
+        ) from None
+    took = time.monotonic() - began
+    return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
+
+
+def follow(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[None]:
     """Follow the redirects; raise CheckFailed if the last response is not expected."""
     url = target.url
     for _hop in range(MAX_REDIRECTS + 1):
-        with http.ask(
-            target.method,
-            url,
-            deadline,
-            cafile=target.cafile,
-            verify=target.verify,
-        ) as answer:
-            if not is_redirect(target, answer):
-                expect(target, answer)
-                return
-            url = next_url(url, answer.location, target.redirects)
+        body = BodyReader(target)
+        answer = yield from curl.fetch(request_of(target, url, deadline, body))
+        job.answered_by = answer.peer
+        if not is_redirect(target, answer):
+            expect(target, answer, body)
+            return
+        url = next_url(url, answer.header("location"), target.redirects)
     raise CheckFailed(
-        f"more than {MAX_REDIRECTS} redirects\n"
-        f"the last one is to {http.shown_url(url)}"
+        f"more than {MAX_REDIRECTS} redirects\nthe last one is to {shown_url(url)}"
     )
 
 
-def is_redirect(target: Target, answer: http.Answer) -> bool:
+def request_of(
+    target: Target, url: str, deadline: Deadline, body: BodyReader
+) -> curl.Request:
+    """Return the request for a target, or for what it has redirected to."""
+    user, password = curl.credentials_of(url)
+    return curl.Request(
+        url=url,
+        deadline=deadline,
+        method=target.method,
+        user=user,
+        password=password,
+        cafile=target.cafile,
+        verify=target.verify,
+        reader=body,
+    )
+
+
+class BodyReader(curl.Reader):
+    """Reads no more of a body than the target is judged by."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._answer: curl.Response | None = None
+        self._wanted: str = ""
+        self._decoder: Any = None
+        self._seen = 0
+        #: The end of what was decoded, in which the wanted words may begin.
+        self._tail = ""
+        #: Whether the wanted words came.
+        self.found = False
+        #: The first words.
+        self.head = ""
+
+    def wants(self, answer: curl.Response) -> bool:
+        """Return whether the body is looked at, or its first words are shown."""
+        if is_redirect(self._target, answer):
+            return False
+        self._decoder = None
+        self._answer = answer
+        if is_expected(answer.status, self._target.expect_status):
+            self._wanted = self._target.expect_text
+            return bool(self._wanted)
+        return True
+
+    def is_enough(self, body: bytes | bytearray, *, is_all: bool = False) -> bool:
+        """Return whether no more of the body is needed."""
+        if self._decoder is None:
+            assert self._answer is not None
+            self._decoder = text_decoder(self._answer.header("content-type"), body)
+        part = self._decoder.decode(bytes(body[self._seen :]), final=is_all)
+        self._seen = len(body)
+        self.head = (self.head + part)[:1000]
+        if not self._wanted:
+            return bool(self.head.strip())
+        text = self._tail + part
+        self.found = self.found or self._wanted in text
+        self._tail = text[1 - len(self._wanted) :] if len(self._wanted) > 1 else ""
+        return self.found
+
+
+def is_redirect(target: Target, answer: curl.Response) -> bool:
     """Return whether a response is a redirect to follow."""
     return (
         answer.status in _REDIRECTS
-        and bool(answer.location)
+        and bool(answer.header("location"))
         and target.redirects != "none"
         and not is_expected(answer.status, target.expect_status)
     )
 
 
-def expect(target: Target, answer: http.Answer) -> None:
+def expect(target: Target, answer: curl.Response, body: BodyReader) -> None:
     """Raise CheckFailed if a response has not the expected status and text."""
     if not is_expected(answer.status, target.expect_status):
-        answer.look()
-        reason = unexpected_status(answer, target.expect_status)
+        reason = unexpected_status(answer, target.expect_status, body.head)
         raise CheckFailed(reason, addresses=[answer.address])
-    if target.expect_text and not answer.contains(target.expect_text):
-        reason = missing_text(answer, target.expect_text)
+    if target.expect_text and not body.found:
+        if answer.trouble:
+            raise answer.trouble
+        reason = missing_text(answer, target.expect_text, body.head)
         raise CheckFailed(reason, addresses=[answer.address])
 
 
@@ -152,17 +230,15 @@ def next_url(url: str, location: str, policy: str) -> str:
     User and password are sent only to the same host and port, or to https on that
     host.  Credentials in the redirect itself are never used.
     """
-    # Headers are decoded as Latin-1, but servers write UTF-8 beyond ASCII.
-    raw = location.encode("latin-1", "replace").decode("utf-8", "replace").strip()
     try:
-        old, new = urlsplit(url), urlsplit(urljoin(url, raw))
+        old, new = urlsplit(url), urlsplit(urljoin(url, location))
         ports = [parts.port or _PORTS.get(parts.scheme) for parts in (old, new)]
     except ValueError:
         raise CheckFailed("redirected to an invalid URL") from None
-    there = http.shown_url(new.geturl())
+    there = shown_url(new.geturl())
     if new.scheme not in _PORTS or not new.hostname:
         raise CheckFailed(f"redirected to {there}, which is not http or https")
-    same_host = (old.hostname or "").lower() == new.hostname.lower()
+    same_host = is_same_host(old.hostname or "", new.hostname)
     secure_enough = (old.scheme, new.scheme) != ("https", "http")
     if policy != "any" and not same_host:
         raise CheckFailed(
@@ -182,23 +258,28 @@ def next_url(url: str, location: str, policy: str) -> str:
     return new._replace(netloc=netloc, fragment="").geturl()
 
 
-def unexpected_status(answer: http.Answer, ranges: Ranges) -> str:
+def unexpected_status(answer: curl.Response, ranges: Ranges, head: str) -> str:
     """Return the reason for a response with an unexpected status."""
     got = f"{answer.status} {answer.phrase}".strip()
     lines = [f"expected status {shown_ranges(ranges)}, got {got}"]
-    if answer.location:
-        lines.append(f"redirected to {http.shown_url(answer.location)}")
-    return "\n".join([*lines, *_response_lines(answer)])
+    if location := answer.header("location"):
+        lines.append(f"redirected to {shown_url(location)}")
+    return "\n".join([*lines, *_response_lines(answer, head)])
 
 
-def missing_text(answer: http.Answer, text: str) -> str:
+def missing_text(answer: curl.Response, text: str, head: str) -> str:
     """Return the reason for a response without the expected text."""
-    wanted = http.printable(text, 60)
-    size = http.shown_size(answer.size)
-    where = f"the first {size}" if answer.size >= http.MAX_BYTES else "the response"
+    wanted = printable(text, 60)
+    size = len(answer.body)
+    shown = curl.shown_size(size)
+    where = f"the first {shown}" if size >= curl.MAX_BYTES else "the response"
     first = f"{wanted!r} is not in {where}"
     return "\n".join(
-        [first, f"status {answer.status}, {size} read", *_response_lines(answer)]
+        [
+            first,
+            f"status {answer.status}, {shown} read",
+            *_response_lines(answer, head),
+        ]
     )
 
 
@@ -209,7 +290,7 @@ def shown_ranges(ranges: Ranges) -> str:
     )
 
 
-def _response_lines(answer: http.Answer) -> Iterator[str]:
+def _response_lines(answer: curl.Response, head: str) -> Iterator[str]:
     yield f"answered by {answer.peer}"
-    if head := http.printable(answer.head, MAX_SHOWN):
-        yield f"the response begins: {head}"
+    if words := printable(head, MAX_SHOWN):
+        yield f"the response begins: {words}"

@@ -23,7 +23,7 @@ from lib.jobbase import (
     Peers,
     peers_of,
 )
-from lib.net import http
+from lib.net.address import shown_url
 from lib.peers import templates
 from lib.peers.answer import PeerStatus, key_id
 from lib.peers.client import PeerReply, ask
@@ -149,7 +149,7 @@ class PeerJob(JobBase):
         return self.config.get("general", "alertcontact")
 
     def _url(self) -> str:
-        return http.shown_url(self.peer.url)
+        return shown_url(self.peer.url)
 
     def _signed_before(self) -> str:
         """Return the name with which the peer signed last; empty if it never did.

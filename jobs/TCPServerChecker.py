@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Self
 
 from lib.jobbase import (
     Deadline,
@@ -17,7 +20,7 @@ from lib.jobbase import (
     port,
     seconds,
 )
-from lib.net import connect
+from lib.net import bulk, connect
 
 #: The most that is read while waiting for the expected bytes.
 MAX_BYTES = 65_536
@@ -56,35 +59,52 @@ class TCPServerChecker(TargetJob):
 
     def check(self, target: Target, deadline: Deadline) -> Values:
         """Return how long it took until one address of the host had responded."""
+        return bulk.run_one(steps(self, target, deadline))
 
-        def talk(sock: connect.TimedSocket) -> None:
-            if target.send:
-                sock.sendall(target.send)
-            if target.expect:
-                wait_for(sock, target.expect)
-
-        began = time.monotonic()
-        with connect.connect(
-            target.host, target.port, deadline, target.family, talk
-        ) as sock:
-            self.answered_by = connect.shown_peer(sock)
-        took = time.monotonic() - began
-        return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
+    @classmethod
+    def check_many(
+        cls,
+        jobs: Sequence[Self],
+        deadline: Callable[[Sequence[Self]], Sequence[Deadline]],
+    ) -> Iterator[tuple[Self, Values | Exception] | None]:
+        """Check many ports at once."""
+        return bulk.run(jobs, lambda job, own: steps(job, job.target, own), deadline)
 
 
-def wait_for(sock: connect.TimedSocket, wanted: bytes) -> None:
+def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
+    """Return how long it took until one address of the host had responded."""
+
+    def talk(sock: socket.socket, own: Deadline) -> bulk.Steps[None]:
+        if target.send:
+            yield from bulk.send(sock, target.send, own)
+        if target.expect:
+            yield from wait_for(sock, target.expect, own)
+
+    began = time.monotonic()
+    talks = talk if target.send or target.expect else None
+    address = yield from bulk.connected(
+        target.host, target.port, deadline, target.family, talks
+    )
+    job.answered_by = connect.shown_address(address)
+    took = time.monotonic() - began
+    return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
+
+
+def wait_for(
+    sock: socket.socket, wanted: bytes, deadline: Deadline
+) -> bulk.Steps[None]:
     """Return once ``wanted`` was received; raise Unreachable if it is not."""
     received = b""
     while wanted not in received:
         if len(received) >= MAX_BYTES:
             raise connect.Unreachable(missing(wanted, received, "in the first 64 KB"))
         try:
-            more = sock.recv(4096)
+            more = yield from bulk.receive(sock, 4096, deadline)
         except TimeoutError:
-            within = f"within {sock.deadline}"
+            within = f"within {deadline}"
             raise connect.Unreachable(missing(wanted, received, within)) from None
         except ConnectionError as error:
-            cause = connect.reason(error, sock.deadline)
+            cause = connect.reason(error, deadline)
             raise connect.Unreachable(
                 missing(wanted, received, f"({cause})")
             ) from error

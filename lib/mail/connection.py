@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from lib.mail.mime import ascii_domain
+from lib.net.address import ascii_domain
 from lib.net.connect import Deadline, Unreachable, connect_first, resolve
 from lib.net.tls import handshake, trust
 

@@ -17,9 +17,9 @@ from typing import Any
 from lib.core.sanitize import printable, scrubbed
 from lib.core.settings import Mailbox
 from lib.mail.connection import GOODBYE_S, MailSocket, StartTls, reach
-from lib.mail.mime import ascii_domain
 from lib.mail.replies import login_remedy, reach_remedy, tls_remedy, with_remedy
 from lib.net import tls
+from lib.net.address import ascii_domain
 from lib.net.connect import Deadline, NotTried, Unreachable, reason
 from lib.net.tls_errors import TlsFault
 

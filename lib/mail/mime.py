@@ -13,6 +13,7 @@ from datetime import UTC
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.core.settings import Mail, Settings
+from lib.net.address import ascii_domain
 
 #: Holds the token by which we find our own mail again.
 ROUND_TRIP_HEADER = "X-Checker-Round-Trip"
@@ -193,15 +194,3 @@ def _full_host_name() -> str:
     import socket
 
     return socket.getfqdn()
-
-
-def ascii_domain(domain: str) -> str:
-    """Return the domain as DNS has it; raise ValueError if there is no such form."""
-    if domain.isascii():
-        return domain
-    import idna
-
-    try:
-        return idna.encode(domain, uts46=True).decode("ascii")
-    except idna.IDNAError as error:
-        raise ValueError(f"{domain[:80]!r} is not a domain ({error})") from error

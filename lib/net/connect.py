@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lib.net.address import ascii_domain
+
 #: A check ends this long before its job is killed, so that it can give the reason.
 MARGIN_S = 0.2
 #: For more addresses than this the reasons are counted, not listed.
@@ -75,6 +77,11 @@ class Deadline:
 
     def __str__(self) -> str:
         return f"{self.limit_s:.3g} s"
+
+    @property
+    def ends_at(self) -> float:
+        """Return when it ends, by its clock."""
+        return self._ends_at
 
     @property
     def passed(self) -> bool:
@@ -167,12 +174,19 @@ def connect_first(
             raise
         else:
             sock.deadline = deadline
-            answers = shown_address(address)
-            for silent, why in reasons[:MAX_REASONS]:
-                other = shown_address(silent)
-                logger.info("%s: %s answers, but not %s: %s", host, answers, other, why)
+            log_silent(host, address, reasons)
             return sock
     raise nobody_answered(host, port, reasons)
+
+
+def log_silent(
+    host: str, address: Address, reasons: Sequence[tuple[Address, str]]
+) -> None:
+    """Log which addresses did not answer, although this one does."""
+    answers = shown_address(address)
+    for silent, why in reasons[:MAX_REASONS]:
+        other = shown_address(silent)
+        logger.info("%s: %s answers, but not %s: %s", host, answers, other, why)
 
 
 def nobody_answered(
@@ -205,20 +219,14 @@ def resolve(
 
     Raise Unreachable if there are none, or the resolver fails.
     """
-    # A str would load the idna codec, which is slow.
-    name = host.encode("ascii") if host.isascii() else host
-    asked = (name, port, _FAMILIES[family], socket.SOCK_STREAM, 0)
-    try:
-        return _distinct(socket.getaddrinfo(*asked, socket.AI_NUMERICHOST))
-    except (OSError, UnicodeError):
-        pass  # it is a name
-
+    if known := numeric(host, port, family):
+        return known
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            answers.put(_distinct(socket.getaddrinfo(*asked)))
-        except (OSError, UnicodeError) as error:
+            answers.put(look_up(host, port, family))
+        except Unreachable as error:
             answers.put(error)
 
     # The C library knows no deadline of ours; a thread can be abandoned.
@@ -230,12 +238,40 @@ def resolve(
     try:
         answer = answers.get(timeout=deadline.left())
     except (queue.Empty, TimeoutError):
-        raise _unresolved(
-            host, f"the resolver gave no answer within {deadline}"
-        ) from None
-    if isinstance(answer, Exception):
-        raise _unresolved(host, resolver_words(answer, family)) from answer
+        raise no_name(host, deadline) from None
+    if isinstance(answer, Unreachable):
+        raise answer
     return list(answer)
+
+
+def numeric(host: str, port: int, family: str) -> list[tuple[int, Address]]:
+    """Return the address that ``host`` is, with its family; nothing if it is a name."""
+    if not host.isascii():
+        return []
+    # A str would load the idna codec, which is slow.
+    asked = (host.encode("ascii"), port, _FAMILIES[family], socket.SOCK_STREAM, 0)
+    try:
+        return _distinct(socket.getaddrinfo(*asked, socket.AI_NUMERICHOST))
+    except (OSError, UnicodeError):
+        return []
+
+
+def look_up(host: str, port: int, family: str) -> list[tuple[int, Address]]:
+    """Return the addresses of a name, each with its family; this may take long.
+
+    Raise Unreachable if there are none, or the resolver fails.
+    """
+    try:
+        name = ascii_domain(host).encode("ascii")
+        asked = (name, port, _FAMILIES[family], socket.SOCK_STREAM, 0)
+        return _distinct(socket.getaddrinfo(*asked))
+    except (OSError, ValueError) as error:
+        raise _unresolved(host, resolver_words(error, family)) from error
+
+
+def no_name(host: str, deadline: Deadline) -> Unreachable:
+    """Return what to raise if the resolver gave no answer in time."""
+    return _unresolved(host, f"the resolver gave no answer within {deadline}")
 
 
 def _unresolved(host: str, why: str) -> Unreachable:

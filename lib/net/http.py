@@ -7,16 +7,13 @@ raised as Unreachable, in words, without the credentials of the URL.
 
 from __future__ import annotations
 
-import base64
-import codecs
 import contextlib
-import re
 import ssl
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 from requests import PreparedRequest
@@ -25,8 +22,7 @@ from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 from urllib3.util import parse_url
 
-# Job files may import lib.net, but not lib.core.
-from lib.core.sanitize import printable as printable
+from lib.net.address import place_of, printable, shown_url
 from lib.net.connect import (
     Deadline,
     TimedSocket,
@@ -41,13 +37,6 @@ if TYPE_CHECKING:
     import requests
 
 
-#: The most of a body that is read, decoded.
-MAX_BYTES = 1_000_000
-CHUNK_BYTES = 65_536
-#: Text encodings of the web; Python knows others, some of which unpack.
-_CHARSETS = re.compile(
-    r"(utf|iso|windows|cp|koi8|gb|big5|euc|shift|us-ascii|latin)", re.I
-)
 USER_AGENT = "Checker"
 
 
@@ -63,27 +52,8 @@ class Answer(msgspec.Struct):
     peer: str
     _response: requests.Response
     _deadline: Deadline
-    #: How much of the body was read, decoded.
-    size: int = 0
-    #: The first words of what was read.
-    head: str = ""
     #: The address in ``peer``.
     address: str = ""
-
-    def contains(self, words: str) -> bool:
-        """Return whether the first megabyte of the body contains ``words``.
-
-        Reading stops as soon as they are found.  Raise Unreachable if the body is not
-        complete by the deadline.
-        """
-        kept = ""
-        for part in self._text():
-            kept += part
-            if words in kept:
-                return True
-            # Keep what may be the beginning of the words.
-            kept = kept[len(kept) - len(words) + 1 :] if len(words) > 1 else ""
-        return False
 
     def read(self, most: int) -> bytes:
         """Return the beginning of the body, at most ``most`` bytes.
@@ -105,34 +75,6 @@ class Answer(msgspec.Struct):
                 body_words(error, len(content), self._deadline)
             ) from error
         return content
-
-    def look(self) -> None:
-        """Read a little, so that ``head`` has the first words; ignore errors."""
-        try:
-            for _part in self._text():
-                if self.head.strip():
-                    return
-        except Unreachable:
-            return
-
-    def _text(self) -> Iterator[str]:
-        import urllib3
-
-        decoder = text_decoder(self._response.headers.get("content-type", ""))
-        try:
-            while self.size < MAX_BYTES:
-                room = min(CHUNK_BYTES, MAX_BYTES - self.size)
-                chunk = self._response.raw.read1(room, decode_content=True)
-                self.size += len(chunk)
-                part = decoder.decode(chunk, final=not chunk)
-                if len(self.head) < 1000:
-                    self.head = (self.head + part)[:1000]
-                yield part
-                if not chunk:
-                    return
-                self._deadline.left()
-        except (OSError, urllib3.exceptions.HTTPError, zlib.error) as error:
-            raise Unreachable(body_words(error, self.size, self._deadline)) from error
 
 
 @contextmanager
@@ -212,47 +154,6 @@ def body_words(error: BaseException, size: int, deadline: Deadline) -> str:
     if isinstance(cause, zlib.error):
         return f"the body is damaged: it cannot be unpacked after {shown_size(size)}"
     return f"the connection broke after {shown_size(size)} of the body"
-
-
-def text_decoder(content_type: str) -> codecs.IncrementalDecoder:
-    """Return a decoder by the charset of a Content-Type, or of UTF-8, never failing."""
-    match = re.search(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", content_type, re.I | re.A)
-    if match and _CHARSETS.match(match[1]):
-        try:
-            return codecs.getincrementaldecoder(match[1])("replace")
-        except LookupError:
-            pass  # unknown to Python: use the default
-    return codecs.getincrementaldecoder("utf-8")("replace")
-
-
-def shown_url(url: str) -> str:
-    """Return a URL without user, password and query."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(not a URL)"
-    place = parts.netloc.rpartition("@")[2]
-    scheme = f"{parts.scheme}:" if parts.scheme else ""
-    slashes = "//" if place else ""
-    more = "?..." if parts.query else ""
-    return printable(f"{scheme}{slashes}{place}{parts.path}{more}", 200)
-
-
-def without_credentials(text: str, url: str) -> str:
-    """Return the text with the password of the URL replaced, however it was sent."""
-    parts = urlsplit(url)
-    if not parts.password:
-        return text
-    user, password = unquote(parts.username or ""), unquote(parts.password)
-    sent = base64.b64encode(f"{user}:{password}".encode("latin-1", "replace"))
-    for secret in (sent.decode(), parts.password, password):
-        text = text.replace(secret, "***")
-    return text
-
-
-def place_of(url: str) -> str:
-    """Return the host and port of a URL, as it names them."""
-    return printable(urlsplit(url).netloc.rpartition("@")[2], 200)
 
 
 def shown_size(size: int) -> str:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lib.core.sanitize import printable
+from lib.net.address import ascii_domain
 from lib.net.connect import (
     Deadline,
     NotTried,
@@ -154,7 +155,7 @@ def handshake(
             sock.getpeername()  # raises if it was reset, which confuses Python's ssl
             name = host.partition("%")[0].rstrip(".")
             # A str would load the idna codec, which is slow.
-            encoded = name.encode("ascii" if name.isascii() else "idna")
+            encoded = ascii_domain(name).encode("ascii")
             wrapped = context.wrap_socket(sock, server_hostname=encoded)
             if wrapped.version() is None:
                 # ssl skipped the handshake, and would read plain text.

@@ -12,6 +12,7 @@ import msgspec
 from lib.core.sanitize import printable
 from lib.core.settings import Peer
 from lib.net import http
+from lib.net.address import shown_url, without_credentials
 from lib.net.connect import Deadline, NotTried, Unreachable
 from lib.peers import answer
 from lib.peers.answer import PeerStatus, Reading
@@ -50,12 +51,12 @@ def ask(
             if response.status != 200:
                 why = f"status {response.status} {response.phrase}".strip()
                 if response.location:
-                    url = http.shown_url(response.location)
+                    url = shown_url(response.location)
                     why += f"; it redirects to {url}, which is not followed"
                 return PeerReply(None, why, time.monotonic() - began)
             content = response.read(answer.MAX_BYTES)
     except (Unreachable, NotTried) as error:
-        why = http.without_credentials(str(error), peer.address)
+        why = without_credentials(str(error), peer.address)
         return PeerReply(None, why, time.monotonic() - began)
     now = utc_now()
     reading = answer.judged(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import configparser
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from lib.config import options, peers
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
@@ -104,7 +104,7 @@ class TargetJob(JobBase):
             for name in ("url", "host", "port", "path")
         }
         if options["url"]:
-            from lib.net.http import shown_url
+            from lib.net.address import shown_url
 
             return shown_url(str(options["url"]))
         host, port = options["host"], options["port"]
@@ -113,23 +113,67 @@ class TargetJob(JobBase):
             return f"{host}:{port}" if port else str(host)
         return str(options["path"] or "")
 
+    @classmethod
+    def check_many(
+        cls,
+        jobs: Sequence[Self],
+        deadline: Callable[[Sequence[Self]], Sequence[Deadline]],
+    ) -> Iterable[tuple[Self, Values | Exception] | None]:
+        """Check the targets of many jobs at once; yield each with its values.
+
+        For a kind that mostly waits: a class that defines this has its due targets
+        checked here, one alone by ``check``.  ``job.target`` is the target.
+        ``deadline`` is called with the jobs that begin now; it returns for each when it
+        must end.  In place of values an exception may be yielded.  Yield None before a
+        pause, so that what is known goes on its way.  What is under way when this
+        raises, or is not yielded, is checked alone.
+        """
+        raise NotImplementedError(f"{cls.__name__} does not define check_many")
+
     def execute(self) -> bool:
         """Check the target; its values are judged afterwards."""
-        from lib.net.connect import Deadline, NotTried, Unreachable
-
-        target = self._with_secrets()
+        self.target = self._with_secrets()
         try:
-            values = self.check(target, Deadline(self.timeout()))
-        except Unreachable as error:
-            raise CheckFailed.about(error) from error
-        except NotTried as error:
-            raise CheckUnknown(str(error)) from error
-        if not isinstance(values, Mapping):
+            outcome: object = self.check(self.target, self._deadline())
+        except Exception as error:
+            outcome = error
+        return self._take(outcome)
+
+    def _deadline(self) -> Deadline:
+        """Return the end of a check that begins now."""
+        from lib.net.connect import Deadline
+
+        return Deadline(self.timeout())
+
+    def _take(self, outcome: object) -> bool:
+        """Keep what a check returned, or raise what it raised."""
+        from lib.net.connect import NotTried, Unreachable
+
+        if isinstance(outcome, Unreachable):
+            raise CheckFailed.about(outcome) from outcome
+        if isinstance(outcome, NotTried):
+            raise CheckUnknown(str(outcome)) from outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        if not isinstance(outcome, Mapping):
             raise TypeError(
-                f"check returned {shown(values)}; expected a dict of values"
+                f"check returned {shown(outcome)}; expected a dict of values"
             )
-        self.values = {**self.values, **values}
+        self.values = {**self.values, **outcome}
         return True
+
+    @property
+    def checks_many(self) -> bool:
+        """Return whether the kind has a ``check_many`` of its own."""
+        return getattr(self.check_many, "__func__", None) is not _CHECK_MANY
+
+    @property
+    def runs_a_command(self) -> bool:
+        """Return whether a command must be run for one of its secrets."""
+        return any(
+            getattr(self.target, f"{name}_command", None)
+            for name in self._table.secrets
+        )
 
     def _with_secrets(self) -> Target:
         """Return the target with its secrets; raise CheckUnknown without them."""
@@ -178,6 +222,10 @@ class TargetJob(JobBase):
     def getStateName(self) -> str:
         """Return the section's title, so that changing the URL keeps the history."""
         return self.target.title
+
+
+#: The one that is to be overridden.
+_CHECK_MANY = getattr(TargetJob.check_many, "__func__", None)
 
 
 def peers_of(config: configparser.ConfigParser) -> Peers:

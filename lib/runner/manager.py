@@ -2,9 +2,9 @@
 
 ``WorkerManager`` has the workers of a run, ``WorkerHandle`` is one of them: its work,
 its events, and when it counts as stalled.  ``attribute_crash`` decides about the jobs
-of a worker that crashed or stalled: those under way run again once, each in a process
-of its own, so that the one at fault is found; those that had not begun run again
-together.
+of a worker that crashed or stalled: those under way run again, each in a process of its
+own, so that the one at fault is found; where they are many, in groups, of which the one
+that crashes is divided again.  Those that had not begun run again together.
 Times are seconds of the monotonic clock.
 """
 
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 LOAD_TIMEOUT_S = 20.0
 #: How many workers there are at once; each is a process.
 AT_ONCE = 64
+#: So many suspects of a crash run again alone; more, in so many groups.
+SUSPECTS = 16
 #: How often workers may die before their jobs have begun.
 MAX_ATTEMPTS = 2
 #: A worker tells of a late job itself, unless it cannot; this much later it is stuck.
@@ -273,6 +275,8 @@ class WorkerHandle(msgspec.Struct, eq=False):
     stuck_at: dict[JobKey, float] = {}
     #: The results of those whose hooks are at work.
     results: dict[JobKey, CheckResult] = {}
+    #: When it last reported a job.
+    reported_at: float = 0.0
     #: When it had nothing left to do, or said so.
     done_at: float | None = None
     ended: bool = False
@@ -288,6 +292,8 @@ class WorkerHandle(msgspec.Struct, eq=False):
         if self.done_at is not None:
             return self.done_at + (END_TIMEOUT_S if self.ended else SILENCE_S)
         deadline = min(self.stuck_at.values(), default=float("inf"))
+        # Many checks may end at one time; while it reports some, it is at work.
+        deadline = max(deadline, self.reported_at + STALL_AFTER_S)
         if len(self.left) > 1:
             deadline = min(deadline, self.last_frame_at + SILENCE_S)
         return deadline
@@ -321,8 +327,8 @@ class WorkerHandle(msgspec.Struct, eq=False):
         elif isinstance(event, protocol.Loaded):
             self.jobs = self.met
         elif isinstance(event, protocol.Started):
-            limit = event.job.timeout_s + STALL_AFTER_S
-            self.stuck_at[event.job.key] = now + limit
+            for job in event.jobs:
+                self.stuck_at[job.key] = now + job.timeout_s + STALL_AFTER_S
         elif isinstance(event, protocol.Notifying):
             limit = self.work.order.hook_timeout_s + STALL_AFTER_S
             self.stuck_at[event.job.key] = now + limit
@@ -330,6 +336,7 @@ class WorkerHandle(msgspec.Struct, eq=False):
         elif isinstance(event, JobReport):
             # A job that is not left has been reported before: KeyError.
             del self.left[event.job.key]
+            self.reported_at = now
             self.stuck_at.pop(event.job.key, None)
             self.results.pop(event.job.key, None)
         elif isinstance(event, protocol.Ended):
@@ -366,6 +373,7 @@ def attribute_crash(
     alone = len(suspects) == 1
     lost: list[LostJob] = []
     again: list[Work] = []
+    unsure: list[Job] = []
     for job in suspects:
         result = handle.results.get(job.key)
         if result is not None:
@@ -373,7 +381,10 @@ def attribute_crash(
         elif alone and (how or handle.is_late(job.key, now)):
             lost.append(_guilty(handle, job, how))
         else:
-            again.append(handle.work.only({job.key: job}))
+            unsure.append(job)
+    for number in range(min(SUSPECTS, len(unsure))):
+        group = unsure[number::SUSPECTS]
+        again.append(handle.work.only({job.key: job for job in group}))
     attempts = 0 if suspects else handle.work.attempts + 1
     rest = _of_the_rest(handle.work, left, attempts, how)
     return CrashAttribution((*lost, *rest.lost), (*again, *rest.again))

@@ -40,6 +40,12 @@ def hold(limits: Limits) -> None:
         _soften(resource.RLIMIT_NPROC)
 
 
+def open_as_many_files_as_allowed() -> None:
+    """Raise the limit of open files to the hard one: each check has a connection."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _set(resource.RLIMIT_NOFILE, hard, hard)
+
+
 def make_room_for_a_thread() -> None:
     """Raise the memory limit by a thread's stack, which the job does not use."""
     if _memory_mb:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -52,27 +52,56 @@ MAX_NUMBER = 1e18
 def execute(loaded: LoadedJob, record: Record) -> CheckResult:
     """Return the result of one execution of the job, with its duration."""
     started = time.monotonic()
-    result = _execute(loaded, record)
-    _memory, problem = memory_after(loaded)
-    if problem and result.status is Status.OK:
-        result = CheckResult(Status.FAILING, problem)
-    seconds = round(time.monotonic() - started, 3)
-    return replace(result, seconds=seconds)
-
-
-def _execute(loaded: LoadedJob, record: Record) -> CheckResult:
     job = loaded.instance
     if job is None:
         status = Status.FAILING if loaded.problem else Status.OK
-        return CheckResult(status, loaded.problem, loaded.output)
+        result = CheckResult(status, loaded.problem, loaded.output)
+    else:
+        result = _result(job, lambda: _prepared(job, record).execute())
+    return _finished(loaded, result, time.monotonic() - started)
+
+
+def prepare(job: TargetJob, record: Record) -> CheckResult | None:
+    """Prepare a job for ``check_many``; return a result if it cannot be checked."""
+
     try:
-        job._checker.queued = record.queued
-        job._checker.round_trips = record.round_trips
-        if not job.truth_is_enough:
-            # A copy, since it is compared with the original afterwards.
-            before = encoding.plain_memory(dict(record.memory)) if record.memory else {}
-            job.memory = before
-        result = _result_of(job, job.execute())
+        _prepared(job, record)
+        job.target = job._with_secrets()
+    except base.CheckUnknown as unknown:
+        return CheckResult(Status.UNKNOWN, _reason(unknown))
+    except Exception as error:
+        return CheckResult(Status.FAILING, described(error), formatted(error))
+    return None
+
+
+def finish(loaded: LoadedJob, outcome: object, seconds: float) -> CheckResult:
+    """Return the result of a job that ``check_many`` has yielded."""
+    job = loaded.instance
+    assert isinstance(job, TargetJob)
+    return _finished(loaded, _result(job, lambda: job._take(outcome)), seconds)
+
+
+def _finished(loaded: LoadedJob, result: CheckResult, seconds: float) -> CheckResult:
+    _memory, problem = memory_after(loaded)
+    if problem and result.status is Status.OK:
+        result = CheckResult(Status.FAILING, problem)
+    return replace(result, seconds=round(seconds, 3))
+
+
+def _prepared(job: base.JobBase, record: Record) -> base.JobBase:
+    job._checker.queued = record.queued
+    job._checker.round_trips = record.round_trips
+    if not job.truth_is_enough:
+        # A copy, since it is compared with the original afterwards.
+        before = encoding.plain_memory(dict(record.memory)) if record.memory else {}
+        job.memory = before
+    return job
+
+
+def _result(job: base.JobBase, call: Callable[[], object]) -> CheckResult:
+    """Return what the job's code came to, whatever it does."""
+    try:
+        result = _result_of(job, call())
     except base.CheckFailed as failed:
         result = CheckResult(
             Status.FAILING,

@@ -1,17 +1,22 @@
 """Runs the jobs of one worker in parallel threads, each with a deadline.
 
 The threads hide waiting; they do not make Python faster.  The main thread watches the
-deadlines: a job that takes too long has timed out, and its thread is abandoned.
+deadlines: a job that takes too long has timed out, and its thread is abandoned.  The
+targets of a kind that has ``check_many`` are checked in one thread, all at once; that
+they end in time is the kind's own work, and if it fails the supervisor sees it.
 """
 
 from __future__ import annotations
 
 import enum
+import logging
 import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +31,7 @@ from lib.core.secret import NO_SECRETS, Secrets
 from lib.plugins import legacy
 from lib.plugins.discover import LoadedJob
 from lib.plugins.errors import whereabouts
+from lib.plugins.target import TargetJob
 from lib.system import limits
 from lib.system.process import Emit
 from lib.workers import execute, protocol
@@ -35,6 +41,11 @@ from lib.workers.output import KeptOutput, OutputCapture
 if TYPE_CHECKING:
     from lib.core.jobs import Job
     from lib.core.silences import Silences
+
+logger = logging.getLogger(__name__)
+
+#: So many reports of jobs that run at once are sent together.
+FRAMES_AT_ONCE = 50
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +83,7 @@ class Task(msgspec.Struct, eq=False):
     deadline: float = float("inf")
     thread: int = 0
     kept: KeptOutput = msgspec.field(default_factory=KeptOutput)
+    began_at: float = 0.0
     #: True if ``execute`` timed out: its memory may be half changed.
     late: bool = False
     #: The result and the decision, once they are known.
@@ -139,8 +151,10 @@ class TaskPool:
         self._rules = rules
         self._emit = emit
         self._capture = capture
-        self._waiting = deque(jobs)
-        self._left = self._waited = len(self._waiting)
+        singles, self._groups = _grouped(jobs)
+        self._waiting = deque(singles)
+        self._waited = len(self._waiting)
+        self._left = self._waited + sum(map(len, self._groups))
         self._live_threads = 0
         self._running: set[Task] = set()
         self._lock = threading.Lock()
@@ -150,8 +164,9 @@ class TaskPool:
         """Run all tasks; return when each is reported, done or timed out."""
         if self._left == 0:
             return
+        self._start_groups()
         self._add_threads()
-        if not self._live_threads:
+        if not self._live_threads and self._waiting:
             raise RuntimeError("can't start new thread")
         pulse_at = time.monotonic()
         while not self._over.wait(self._until_next()):
@@ -163,6 +178,12 @@ class TaskPool:
                 if task.deadline <= now:
                     self._time_out(task)
             self._add_threads()
+
+    def _start_groups(self) -> None:
+        for group in self._groups:
+            if not _start(partial(self._serve_many, group)):
+                self._waiting.extend(group)
+                self._waited = len(self._waiting)
 
     def _add_threads(self) -> None:
         """Double the threads while all of them are busy waiting, up to a limit.
@@ -205,6 +226,62 @@ class TaskPool:
             if frame is None:
                 return
             frames = [frame]
+
+    def _serve_many(self, group: Sequence[LoadedJob]) -> None:
+        """Run the jobs of one kind all at once; what does not end there, alone."""
+        left = {id(loaded.instance): loaded for loaded in group}
+        while left:
+            batch = _Batch(left, self._record_of)
+            self._run_batch(batch)
+            # Those that had not begun are tried together again.
+            left = {key: left[key] for key in left if key not in batch.begun}
+            alone = [task.loaded for task in batch.under_way.values()]
+            if not batch.begun:
+                alone, left = list(left.values()), {}
+            self._waiting.extend(alone)
+
+    def _run_batch(self, batch: _Batch) -> None:
+        frames: list[Any] = []
+
+        def begin(jobs: Sequence[TargetJob]) -> list[Any]:
+            keys = [task.loaded.job.key for task in map(batch.begin, jobs)]
+            self._finish(frames, protocol.started(*keys))
+            frames.clear()
+            return [job._deadline() for job in jobs]
+
+        def take(answer: tuple[TargetJob, object] | None) -> None:
+            if answer is not None:
+                task, outcome = batch.end(answer[0]), answer[1]
+                seconds = time.monotonic() - task.began_at
+                result = execute.finish(task.loaded, outcome, seconds)
+                self._conclude(task, result, frames)
+            if frames and (answer is None or len(frames) >= FRAMES_AT_ONCE):
+                self._finish(frames)
+                frames.clear()
+
+        for task, result in batch.unprepared():
+            self._conclude(task, result, frames)
+        jobs = batch.jobs
+        try:
+            for answer in type(jobs[0]).check_many(jobs, begin) if jobs else ():
+                take(answer)
+        # Job code may raise anything.
+        except BaseException:  # noqa: B036
+            logger.warning("check_many failed; what it had begun is tried alone")
+            logger.warning("%s", traceback.format_exc())
+        self._finish(frames)
+
+    def _conclude(self, task: Task, result: CheckResult, frames: list[Any]) -> None:
+        """Decide about a result of many, and add the frame of its report."""
+        result = self._fit(result, task)
+        task.stage = Stage.NOTIFYING
+        if _has_own_hooks(task.loaded.instance):
+            # Which may take their time: not here, where others wait.
+            task.deadline = time.monotonic() + self._rules.hook_timeout_s
+            self._running.add(task)
+            if _start(lambda: self._notify_for(task, result)):
+                return
+        frames.append(self._notify(task, result))
 
     def _begin(self, task: Task) -> None:
         task.thread = threading.get_ident()
@@ -290,6 +367,78 @@ class TaskPool:
             self._finish([self._reported(task, task.overdue_hook(self._rules))])
             if not task.late:
                 self._live_threads -= 1
+
+
+class _Batch:
+    """The jobs of one kind that are checked together."""
+
+    def __init__(
+        self,
+        loaded: Mapping[int, LoadedJob],
+        record_of: Callable[[LoadedJob], Record],
+    ) -> None:
+        self._loaded = loaded
+        self._record_of = record_of
+        #: The jobs that can be checked.
+        self.jobs: list[TargetJob] = []
+        #: Those that have begun, and those of them that have not ended.
+        self.begun: set[int] = set()
+        self.under_way: dict[int, Task] = {}
+
+    def unprepared(self) -> Iterator[tuple[Task, CheckResult]]:
+        """Prepare all jobs; yield those that cannot be checked, with the result."""
+        for key, loaded in self._loaded.items():
+            task = Task(loaded, self._record_of(loaded))
+            job = loaded.instance
+            assert isinstance(job, TargetJob)
+            result = execute.prepare(job, task.record)
+            if result is None:
+                self.jobs.append(job)
+            else:
+                self.begun.add(key)
+                yield task, result
+
+    def begin(self, job: TargetJob) -> Task:
+        """Return the task of a job that begins now."""
+        loaded = self._loaded[id(job)]
+        task = Task(loaded, self._record_of(loaded))
+        task.began_at = time.monotonic()
+        self.begun.add(id(job))
+        self.under_way[id(job)] = task
+        return task
+
+    def end(self, job: TargetJob) -> Task:
+        """Return the task of a job whose result is there; one may never have begun."""
+        if id(job) not in self.begun:
+            self.begin(job)
+        return self.under_way.pop(id(job))
+
+
+def _grouped(
+    jobs: Iterable[LoadedJob],
+) -> tuple[list[LoadedJob], list[list[LoadedJob]]]:
+    """Return the jobs that run one by one, and those of each kind that run at once."""
+    singles: list[LoadedJob] = []
+    groups: dict[type, list[LoadedJob]] = {}
+    for loaded in jobs:
+        job = loaded.instance
+        # A command for a secret would have the others wait.
+        if isinstance(job, TargetJob) and job.checks_many and not job.runs_a_command:
+            groups.setdefault(type(job), []).append(loaded)
+        else:
+            singles.append(loaded)
+    many = [group for group in groups.values() if len(group) > 1]
+    singles += [group[0] for group in groups.values() if len(group) == 1]
+    return singles, many
+
+
+def _has_own_hooks(job: object) -> bool:
+    cls = type(job)
+    return (
+        getattr(cls, "onFailure", None) is not TargetJob.onFailure
+        or getattr(cls, "onStateChangeSuccess", None)
+        is not TargetJob.onStateChangeSuccess
+    )
 
 
 def _start(work: Callable[[], None]) -> bool:

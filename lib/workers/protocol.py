@@ -49,9 +49,9 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Started(msgspec.Struct, frozen=True):
-    """The execution of a job has started."""
+    """The execution of jobs has started, of one or of many at once."""
 
-    job: Job
+    jobs: tuple[Job, ...]
 
 
 class Notifying(msgspec.Struct, frozen=True):
@@ -85,9 +85,9 @@ def loaded(
     return ["loaded", list(warnings), list(problems), list(kinds), list(partial)]
 
 
-def started(key: JobKey) -> Any:
+def started(*keys: JobKey) -> Any:
     """Return the frame of Started."""
-    return ["started", key]
+    return ["started", *keys]
 
 
 def notifying(key: JobKey, result: CheckResult) -> Any:
@@ -112,7 +112,7 @@ def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Event:
     """
     word, *rest = frame
     if word == "started":
-        return Started(jobs[_key(rest[0])])
+        return Started((jobs[_key(rest[0])], *(jobs[_key(key)] for key in rest[1:])))
     if word == "ok":
         key, seconds, values = rest
         ok_result = _ok_result(

@@ -81,11 +81,13 @@ def work(
     emit: Emit,
 ) -> None:
     """Load ``files``, report their jobs, and run those that ``order`` asks for."""
-    from lib.system.limits import hold
+    from lib.system.limits import hold, open_as_many_files_as_allowed
     from lib.workers.output import OutputCapture
     from lib.workers.pool import Rules, TaskPool
 
     hold(order.limits)
+    if all(file.ships for file in files):
+        open_as_many_files_as_allowed()
     # A garbage collection would copy the memory shared with the supervisor.
     gc.freeze()
     capture = OutputCapture()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from lib.core.jobs import KIND_FILES
+
 ROOT = Path(__file__).resolve().parents[2]
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 
@@ -37,6 +39,7 @@ CALLS_WITH_SIDE_EFFECTS = set(
 HEAVY_OR_FORBIDDEN = (
     "lib.plugins.discover lib.jobbase lib.alerting.channels requests smtplib email ssl"
     " rich cryptography configparser json glob shlex lib.core.decisions"
+    " pycurl lib.net.curl lib.net.bulk"
 ).split()
 
 #: Where a module is imported by a name that import-linter cannot read.
@@ -186,3 +189,22 @@ def test_a_minute_run_loads_no_job_code_and_nothing_heavy():
     assert done.returncode == 0, done.stderr
     loaded = done.stdout.split()
     assert [name for name in HEAVY_OR_FORBIDDEN if name in loaded] == []
+
+
+#: What is loaded only where a kind that needs it is due.
+OF_SOME_KINDS = "pycurl requests ssl cryptography idna webencodings asyncio".split()
+
+
+@pytest.mark.parametrize("file", sorted({*KIND_FILES.values()}))
+def test_a_kind_loads_nothing_that_only_others_need(file):
+    program = f"import sys, jobs.{file}, lib.workers.pool; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    loaded = done.stdout.split()
+    assert [name for name in OF_SOME_KINDS if name in loaded] == []

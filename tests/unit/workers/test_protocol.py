@@ -53,7 +53,7 @@ def test_everything_else_comes_back_too():
     assert through(protocol.loaded(["odd"])) == protocol.Loaded(("odd",))
     partial = protocol.Loaded(partial=("Flag",))
     assert through(protocol.loaded([], partial=["Flag"])) == partial
-    assert through(protocol.started(JOB.key)) == protocol.Started(JOB)
+    assert through(protocol.started(JOB.key)) == protocol.Started((JOB,))
     assert through(protocol.notifying(JOB.key, FAILED)) == protocol.Notifying(
         JOB, FAILED
     )

@@ -1,0 +1,708 @@
+"""HTTP requests by libcurl, many at once, as steps of ``lib/net/bulk.py``.
+
+Names are resolved before libcurl has them, bodies are cut where they are written, and
+an error is told in our words.  pycurl is loaded when the first request is made.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import importlib.machinery
+import importlib.util
+import os
+import re
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
+
+from lib.core.sanitize import printable
+from lib.core.secret import Secret
+from lib.net import bulk, connect
+from lib.net.address import ascii_domain, place_of, shown_url
+from lib.net.bulk import InThread, Loop, Resolve, Steps, Task, Wait
+from lib.net.connect import Address, Deadline, NotTried, Unreachable, shown_address
+
+#: The most of a body that is read, decoded.
+MAX_BYTES = 1_000_000
+USER_AGENT = "Checker"
+NO_PASSWORD = Secret("")
+PORTS = {"http": 80, "https": 443}
+#: Where systems keep what they trust, all in one file.
+_STORES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+#: The object identifier of a subjectAltName, in DER.
+_ALT_NAME = bytes.fromhex("0603551d11")
+#: The line that ends the headers.
+_BLANK = (b"\r\n", b"\n")
+#: Errors that pycurl has no name for.
+_NEWER_ERRORS = {96: "QUIC_CONNECT_ERROR", 97: "PROXY", 100: "TOO_LARGE"}
+#: How long a server has to say what it dislikes of a TLS connection.
+_EXPLAIN_S = 5.0
+
+
+@functools.cache
+def load() -> Any:
+    """Return pycurl; raise NotTried, with the remedy, if it cannot be loaded."""
+    try:
+        if extension := _extension():
+            return extension
+        # Debian's is an extension itself.
+        import pycurl  # type: ignore[import-untyped]  # it comes without types
+
+        return pycurl
+    except ImportError as error:
+        raise NotTried(
+            f"pycurl, which makes HTTP requests, cannot be loaded: {error}\n"
+            f"install it: {sys.executable} -m pip install pycurl, or as root: "
+            "apt-get install python3-pycurl with a venv that has system-site-packages"
+        ) from None
+
+
+def _extension() -> Any:
+    """Return pycurl's extension without what its package imports beside it.
+
+    That is for asyncio, and takes longer than all that is used here.
+    """
+    spec = importlib.util.find_spec("pycurl")
+    if spec is None or spec.submodule_search_locations is None:
+        return None
+    name = "pycurl._pycurl"
+    found = importlib.machinery.PathFinder.find_spec(
+        name, spec.submodule_search_locations
+    )
+    if found is None or found.loader is None:
+        return None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """A request; ``url`` is as people write it, without user and password."""
+
+    url: str
+    deadline: Deadline
+    method: str = "get"
+    user: str = ""
+    password: Secret = NO_PASSWORD
+    cafile: str = ""
+    verify: bool = True
+    family: str = "any"
+    reader: Reader = msgspec.field(default_factory=lambda: Reader())
+
+
+class Reader:
+    """Says how much of a body is read; this one wants nothing of it."""
+
+    def wants(self, answer: Response) -> bool:
+        """Return whether the body is wanted, now that the headers are there."""
+        return False
+
+    def is_enough(self, body: bytes | bytearray, *, is_all: bool = False) -> bool:
+        """Return whether no more of the body is needed; called for each piece of it."""
+        return True
+
+
+class Response(msgspec.Struct):
+    """A response, so far as it was read."""
+
+    status: int
+    #: The lines of the headers as they came, the first of which has the status.
+    lines: list[bytes]
+    #: What was read of the body, decoded.
+    body: bytearray
+    #: Who answered.
+    address: str = ""
+    port: int = 0
+    #: Why the body is not complete; None if it is, or if no more was wanted.
+    trouble: Unreachable | None = None
+
+    @property
+    def phrase(self) -> str:
+        """Return the server's own words for the status, printable and short."""
+        words = self.lines[0].split(None, 2)
+        return printable(words[2].decode("latin-1").strip(), 60) if words[2:] else ""
+
+    @property
+    def peer(self) -> str:
+        """Return who answered, as ``address:port``."""
+        return shown_address((self.address, self.port)) if self.address else "?"
+
+    def header(self, name: str) -> str:
+        """Return the first value of a header, named in lower case; empty without."""
+        start = name.encode()
+        for line in self.lines[1:]:
+            if line[: len(start)].lower() == start:
+                known, value = _header(line)
+                if known == name:
+                    return value
+        return ""
+
+
+def fetch(request: Request) -> Steps[Response]:
+    """Return the response to a request, redirects not followed.
+
+    Raise Unreachable if there is none by the deadline, NotTried if ``cafile`` or
+    pycurl cannot be used.
+    """
+    load()
+    url = wire_url(request.url)
+    addresses = yield Resolve(url.host, url.port, request.family, request.deadline)
+    host, port = url.host, url.port
+    transfer = _Transfer(request, url, addresses)
+    code, text = yield transfer
+    try:
+        if transfer.reading.is_stopped or (not code and transfer.reading.is_complete):
+            return transfer.response()
+        if code == load().E_COULDNT_CONNECT and len(addresses) > 1:
+            yield InThread(
+                lambda: connect.connect_first(
+                    host, port, addresses, request.deadline
+                ).close(),
+                request.deadline,
+            )
+        if transfer.is_tls_trouble(code):
+            yield from _explain_tls(request, host, port)
+        return transfer.failed(code, text)
+    finally:
+        transfer.handle.close()
+
+
+def _explain_tls(request: Request, host: str, port: int) -> Steps[None]:
+    """Raise Unreachable with the reason why there is no TLS, if one is found.
+
+    libcurl's words depend on the library it was built with.
+    """
+    from lib.net import tls
+
+    def look() -> None:
+        context = tls.trust(request.cafile, request.verify)
+        with tls.secure(host, port, request.deadline, context, request.family) as sock:
+            # A server that wants a certificate of us says so after the handshake.
+            sock.settimeout(min(_EXPLAIN_S, request.deadline.left()))
+            try:
+                sock.recv(1)
+            except TimeoutError:
+                return
+            except OSError as error:
+                words = connect.reason(error, request.deadline)
+                where = shown_address(sock.getpeername())
+                raise Unreachable(
+                    f"{place_of(request.url)}: {words} (connected to {where}, "
+                    "0 bytes came)",
+                    host=host,
+                    cause=words,
+                ) from error
+
+    try:
+        yield InThread(look, request.deadline)
+    except TimeoutError:
+        return
+
+
+class _Reading:
+    """What a server has sent so far; libcurl calls these for each piece."""
+
+    __slots__ = (
+        "_reader",
+        "status",
+        "lines",
+        "body",
+        "received",
+        "is_complete",
+        "is_stopped",
+        "error",
+    )
+
+    def __init__(self, request: Request) -> None:
+        self._reader = request.reader
+        self.status = 0
+        #: The lines of the last header.
+        self.lines: list[bytes] = []
+        self.body = bytearray()
+        self.received = 0
+        #: Whether the headers are there.
+        self.is_complete = False
+        #: Whether the transfer was ended since enough is there.
+        self.is_stopped = False
+        #: What the reader raised.
+        self.error: Exception | None = None
+
+    def on_header(self, line: bytes) -> int | None:
+        """Take a line of the headers; end the transfer where the body is not wanted."""
+        self.received += len(line)
+        if line[:5] == b"HTTP/" and (self.is_complete or not self.lines):
+            self.lines = [line]
+            self.is_complete = False
+        elif line not in _BLANK:
+            self.lines.append(line)
+        else:
+            words = self.lines[0].split(None, 2) if self.lines else []
+            self.status = int(words[1]) if words[1:] and words[1].isdigit() else 0
+            # 1xx comes before the response itself.
+            if self.status >= 200 or self.status == 101:
+                self.is_complete = True
+                return self._go_on(self._wants_body)
+            self.lines = []
+        return None
+
+    def _wants_body(self) -> bool:
+        return self._reader.wants(self.answer())
+
+    def on_body(self, data: bytes) -> int | None:
+        """Take a piece of the body, decoded; end the transfer once it is enough."""
+        self.received += len(data)
+        self.body += data[: MAX_BYTES - len(self.body)]
+        return self._go_on(self._wants_more)
+
+    def _wants_more(self) -> bool:
+        is_enough = self._reader.is_enough(self.body)
+        return not is_enough and len(self.body) < MAX_BYTES
+
+    def _go_on(self, wants_more: Callable[[], bool]) -> int | None:
+        """Return what has libcurl go on, or end the transfer."""
+        try:
+            if wants_more():
+                return None
+        except Exception as error:
+            self.error = error
+        self.is_stopped = True
+        # Anything but the length of what it was called with.
+        return -1
+
+    def end(self) -> None:
+        """Tell the reader that nothing more comes."""
+        if self.error is not None:
+            raise self.error
+        if not self.is_stopped and self.is_complete:
+            self._reader.is_enough(self.body, is_all=True)
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Return whether the end of the connection is all that ends the body.
+
+        Many servers close it without TLS's own word for that, which OpenSSL reports.
+        """
+        if not self.is_complete:
+            return False
+        answer = self.answer()
+        return not (
+            answer.header("content-length") or answer.header("transfer-encoding")
+        )
+
+    def answer(self) -> Response:
+        """Return the response, so far as it is there."""
+        return Response(self.status, self.lines, self.body)
+
+
+class _Transfer(Wait):
+    """A request on its way; gives libcurl's error number and text."""
+
+    def __init__(
+        self,
+        request: Request,
+        url: WireUrl,
+        addresses: Sequence[tuple[int, Address]],
+    ) -> None:
+        self.request = request
+        self.host = url.host
+        self.port = url.port
+        self.url = url
+        self.addresses = addresses
+        self.reading = _Reading(request)
+        self.handle = self._handle()
+
+    def begin(self, loop: Loop, task: Task) -> None:
+        """Hand it to libcurl, which ends it at the deadline."""
+        loop.driver(_Transfers, lambda: _Transfers(loop)).add(self.handle, task)
+
+    def _handle(self) -> Any:
+        curl, request = load(), self.request
+        handle = curl.Curl()
+        setopt = handle.setopt
+        setopt(curl.URL, self.url.text)
+        setopt(curl.NOSIGNAL, 1)
+        setopt(curl.PROTOCOLS, curl.PROTO_HTTP | curl.PROTO_HTTPS)
+        setopt(curl.PROXY, "")
+        setopt(curl.HTTP_VERSION, curl.CURL_HTTP_VERSION_1_1)
+        setopt(curl.HTTPHEADER, ["Accept-Encoding:", "Connection: close"])
+        setopt(curl.USERAGENT, USER_AGENT)
+        # The time of a check is that of a connection of its own.
+        setopt(curl.FRESH_CONNECT, 1)
+        setopt(curl.FORBID_REUSE, 1)
+        setopt(curl.HEADERFUNCTION, self.reading.on_header)
+        setopt(curl.WRITEFUNCTION, self.reading.on_body)
+        # Decoded if a server compresses it; asking for it costs more than it saves.
+        setopt(curl.ACCEPT_ENCODING, "")
+        if request.method == "head":
+            setopt(curl.NOBODY, 1)
+        if request.user or request.password.reveal():
+            setopt(curl.HTTPAUTH, curl.HTTPAUTH_BASIC)
+            setopt(curl.USERNAME, request.user.encode())
+            setopt(curl.PASSWORD, request.password.reveal().encode())
+        self._direct(curl, setopt)
+        if self.url.is_tls:
+            self._verify(curl, setopt)
+        left_ms = int(request.deadline.left() * 1000) + 1
+        setopt(curl.TIMEOUT_MS, left_ms)
+        setopt(curl.CONNECTTIMEOUT_MS, left_ms)
+        return handle
+
+    def _direct(self, curl: Any, setopt: Callable[[int, Any], None]) -> None:
+        """Have libcurl connect to the addresses that were found, with no resolver."""
+        found = [address[0] for _kind, address in self.addresses]
+        if found == [self.host]:
+            return
+        bare = [f"[{one}]" if ":" in one else one for one in found]
+        if len(bare) == 1:
+            setopt(curl.CONNECT_TO, [f"::{bare[0]}:{self.port}"])
+        else:
+            setopt(curl.RESOLVE, [f"{self.url.name}:{self.port}:{','.join(bare)}"])
+
+    def _verify(self, curl: Any, setopt: Callable[[int, Any], None]) -> None:
+        setopt(curl.SSLVERSION, curl.SSLVERSION_TLSv1_2)
+        # Nothing is shown of a certificate where a session is resumed.
+        setopt(curl.SSL_SESSIONID_CACHE, 0)
+        if not self.request.verify:
+            setopt(curl.SSL_VERIFYPEER, 0)
+            setopt(curl.SSL_VERIFYHOST, 0)
+            return
+        setopt(curl.OPT_CERTINFO, 1)
+        store = self.request.cafile or system_store()
+        if self.request.cafile:
+            check_cafile(self.request.cafile)
+        if store:
+            setopt(curl.CAINFO, store)
+
+    # What came of it.
+
+    def response(self) -> Response:
+        """Return what was read; raise Unreachable for a certificate without names."""
+        curl, handle, reading = load(), self.handle, self.reading
+        if self.request.verify and self.url.is_tls:
+            self._refuse_bare_name(handle.getinfo(curl.INFO_CERTINFO))
+        reading.end()
+        answer = reading.answer()
+        answer.address = handle.getinfo(curl.PRIMARY_IP) or ""
+        answer.port = handle.getinfo(curl.PRIMARY_PORT) or 0
+        return answer
+
+    def _refuse_bare_name(self, chain: Sequence[Sequence[tuple[str, str]]]) -> None:
+        """Raise Unreachable if a certificate has no subjectAltName."""
+        from binascii import a2b_base64
+
+        pem = (
+            next((text for name, text in chain[0] if name == "Cert"), "")
+            if chain
+            else ""
+        )
+        inside = pem.partition("-----\n")[2].partition("-----")[0]
+        if not inside:
+            raise NotTried(f"{self.host}: the certificate could not be read")
+        if _ALT_NAME not in a2b_base64(inside):
+            raise self._about(
+                f"the certificate of {self.host} names no host in a subjectAltName",
+                "browsers refuse it too; have it issued anew, with the name there",
+            )
+
+    def is_tls_trouble(self, code: int) -> bool:
+        """Return whether Python's ssl may know better what is wrong."""
+        curl = load()
+        if not self.url.is_tls or self.reading.received:
+            return False
+        return code in (
+            curl.E_SSL_CONNECT_ERROR,
+            curl.E_PEER_FAILED_VERIFICATION,
+            curl.E_SSL_CIPHER,
+            curl.E_RECV_ERROR,
+            curl.E_SEND_ERROR,
+        )
+
+    def failed(self, code: int, text: str) -> Response:
+        """Return a response whose body is not complete, or raise what is wrong."""
+        curl, reading = load(), self.reading
+        if code == curl.E_SSL_CACERT_BADFILE:
+            raise NotTried(
+                f"cafile {self.request.cafile}: this is not a certificate file"
+            )
+        if code == curl.E_RECV_ERROR and reading.ends_with_connection:
+            return self.response()
+        if reading.is_complete:
+            response = self.response()
+            words = self._body_words(code, text)
+            response.trouble = Unreachable(words, addresses=[response.address])
+            return response
+        if not self.handle.getinfo(curl.CONNECT_TIME):
+            raise self._unconnected(code, text)
+        peer = self.response_peer()
+        if code == curl.E_OPERATION_TIMEDOUT and self._is_in_handshake():
+            words = f"connected, but no TLS handshake within {self.request.deadline}"
+            raise Unreachable(f"{self.host}: {words}", host=self.host, cause=words)
+        raise self._about_place(self._no_answer_words(code, text, peer))
+
+    def _is_in_handshake(self) -> bool:
+        is_tls = self.url.is_tls
+        return is_tls and not self.handle.getinfo(load().APPCONNECT_TIME)
+
+    def response_peer(self) -> str:
+        """Return who was connected to, as ``address:port``."""
+        curl, handle = load(), self.handle
+        address = handle.getinfo(curl.PRIMARY_IP) or self.addresses[0][1][0]
+        return shown_address((address, self.port))
+
+    def _unconnected(self, code: int, text: str) -> Exception:
+        """Return what to raise if there was no connection."""
+        curl = load()
+        if code == curl.E_OPERATION_TIMEDOUT:
+            error: Exception = TimeoutError()
+        elif code == curl.E_COULDNT_CONNECT:
+            number = self.handle.getinfo(curl.OS_ERRNO)
+            if not number:
+                return _why_no_socket(
+                    self.addresses[0][0], self._libcurl_words(code, text)
+                )
+            error = OSError(number, os.strerror(number))
+        else:
+            return self._about_place(self._libcurl_words(code, text))
+        why = connect.reason(error, self.request.deadline)
+        reasons = [(address, why) for _kind, address in self.addresses]
+        return connect.nobody_answered(self.host, self.port, reasons)
+
+    def _no_answer_words(self, code: int, text: str, peer: str) -> str:
+        curl, reading = load(), self.reading
+        if not code:
+            return "the connection was closed in the middle of the headers"
+        came = f"{reading.received} bytes came"
+        if code == curl.E_OPERATION_TIMEDOUT:
+            where = f"connected to {peer}, sent the request, {came}"
+            return f"no answer within {self.request.deadline} ({where})"
+        if code == curl.E_GOT_NOTHING:
+            return "the connection was closed without a response"
+        if code in (curl.E_RECV_ERROR, curl.E_SEND_ERROR):
+            number = self.handle.getinfo(curl.OS_ERRNO)
+            if number in (errno.ECONNRESET, errno.EPIPE, 0):
+                return f"the connection was reset ({came})"
+        if code == curl.E_UNSUPPORTED_PROTOCOL:
+            return "the server does not speak HTTP"
+        if code == curl.E_FTP_WEIRD_SERVER_REPLY:
+            return f"the headers are malformed: {self._libcurl_words(code, text)}"
+        return f"{self._libcurl_words(code, text)} (connected to {peer}, {came})"
+
+    def _body_words(self, code: int, text: str) -> str:
+        curl, size = load(), shown_size(len(self.reading.body))
+        if code == curl.E_OPERATION_TIMEDOUT:
+            return f"timed out after {self.request.deadline} with {size} of the body"
+        if code in (curl.E_BAD_CONTENT_ENCODING, curl.E_WRITE_ERROR):
+            return f"the body is damaged: it cannot be unpacked after {size}"
+        return f"the connection broke after {size} of the body"
+
+    def _libcurl_words(self, code: int, text: str) -> str:
+        """Return libcurl's words with the error's name: some builds have no words."""
+        text = printable(text or load().easy_strerror(code), 120)
+        return f"{text} (libcurl: {error_name(code)})"
+
+    def _about_place(self, words: str) -> Unreachable:
+        connected = self.handle.getinfo(load().PRIMARY_IP)
+        return Unreachable(
+            f"{place_of(self.request.url)}: {words}",
+            host=self.host,
+            cause=words,
+            addresses=(
+                [connected] if connected else [one[0] for _k, one in self.addresses]
+            ),
+        )
+
+    def _about(self, words: str, more: str) -> Unreachable:
+        return Unreachable(f"{words}\n{more}", host=self.host, cause=words)
+
+
+def _why_no_socket(kind: int, words: str) -> Exception:
+    """Return why libcurl, which does not say so, could open no socket."""
+    try:
+        socket.socket(kind, socket.SOCK_STREAM).close()
+    except OSError as error:
+        return bulk.no_socket(error)
+    return NotTried(f"not checked: {words}")
+
+
+class _Transfers:
+    """The transfers of one loop: libcurl's multi handle, which the loop drives."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._curl = curl = load()
+        self._loop = loop
+        self._tasks: dict[Any, Task] = {}
+        self._timer = 0
+        self._is_to_collect = False
+        self._masks = {
+            curl.POLL_IN: bulk.READ,
+            curl.POLL_OUT: bulk.WRITE,
+            curl.POLL_INOUT: bulk.READ | bulk.WRITE,
+        }
+        self._calls: dict[int, Callable[[int], None]] = {}
+        self._multi = curl.CurlMulti()
+        self._multi.setopt(curl.M_SOCKETFUNCTION, self._on_socket)
+        self._multi.setopt(curl.M_TIMERFUNCTION, self._on_timer)
+
+    def add(self, handle: Any, task: Task) -> None:
+        """Begin a transfer; the task is resumed with its error number and text."""
+        self._tasks[handle] = task
+        self._multi.add_handle(handle)
+
+    def close(self) -> None:
+        """End all transfers."""
+        for handle in self._tasks:
+            self._multi.remove_handle(handle)
+            handle.close()
+        self._tasks.clear()
+        self._multi.close()
+
+    def _on_socket(self, what: int, fd: int, _multi: Any, _data: Any) -> None:
+        mask = self._masks.get(what)
+        if mask is None:
+            self._loop.unwatch(fd)
+        else:
+            self._loop.watch(fd, mask, functools.partial(self._on_event, fd))
+
+    def _on_timer(self, after_ms: int) -> None:
+        self._timer += 1
+        if after_ms == 0:
+            self._loop.call_soon(functools.partial(self._on_time, self._timer))
+        elif after_ms > 0:
+            at = time.monotonic() + after_ms / 1000
+            self._loop.call_at(at, self._on_time, self._timer)
+
+    def _on_time(self, timer: int) -> None:
+        if timer == self._timer:
+            self._act(self._curl.SOCKET_TIMEOUT, 0)
+
+    def _on_event(self, fd: int, events: int) -> None:
+        curl = self._curl
+        mask = curl.CSELECT_IN if events & bulk.READ else 0
+        if events & bulk.WRITE:
+            mask |= curl.CSELECT_OUT
+        # Any other event is an error, or the end.
+        self._act(fd, mask or curl.CSELECT_ERR)
+
+    def _act(self, fd: int, mask: int) -> None:
+        self._multi.socket_action(fd, mask)
+        if not self._is_to_collect:
+            self._is_to_collect = True
+            self._loop.call_soon(self._collect)
+
+    def _collect(self) -> None:
+        self._is_to_collect = False
+        more = 1
+        while more:
+            more, well, badly = self._multi.info_read()
+            for handle in well:
+                self._end(handle, 0, "")
+            for handle, code, text in badly:
+                self._end(handle, code, text)
+
+    def _end(self, handle: Any, code: int, text: str) -> None:
+        self._multi.remove_handle(handle)
+        self._loop.resume(self._tasks.pop(handle), (code, text))
+
+
+def check_cafile(path: str) -> None:
+    """Raise NotTried if a file of certificates cannot be read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise NotTried(f"cafile {path}: this is not a file")
+        with open(path, "rb") as file:
+            if b"-----BEGIN" not in file.read():
+                raise NotTried(f"cafile {path}: this is not a certificate file")
+    except OSError as error:
+        raise NotTried(f"cafile {path}: {error.strerror}") from error
+
+
+@functools.cache
+def system_store() -> str:
+    """Return the file of the certificates that this system trusts; empty if unknown."""
+    named = os.environ.get("SSL_CERT_FILE", "")
+    return next((path for path in (named, *_STORES) if os.path.isfile(path)), "")
+
+
+@functools.cache
+def error_name(code: int) -> str:
+    """Return libcurl's name of an error, such as 28 OPERATION_TIMEDOUT."""
+    curl = load()
+    for name in dir(curl):
+        if name.startswith("E_") and not name.startswith("E_MULTI"):
+            if getattr(curl, name) == code:
+                return f"{code} {name[2:]}"
+    return f"{code} {_NEWER_ERRORS.get(code, 'unknown')}"
+
+
+def _header(line: bytes) -> tuple[str, str]:
+    """Return name and value; bytes beyond ASCII are UTF-8, or else Latin-1."""
+    name, _colon, value = line.partition(b":")
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    return name.decode("latin-1").strip().lower(), text.strip()
+
+
+class WireUrl(NamedTuple):
+    """A URL as it is requested."""
+
+    #: In ASCII, without user, password and fragment.
+    text: str
+    #: Its host as it was written, and as DNS has it.
+    host: str
+    name: str
+    port: int
+    is_tls: bool
+
+
+#: What may stand in a path and a query as it is.
+_KEPT = "!#$%&'()*+,/:;=?@[]~"
+_PLAIN_PATH = re.compile(r"[\w./%=&+~:;,@!$'()*-]*", re.A)
+
+
+def wire_url(url: str) -> WireUrl:
+    """Return a URL as it is requested; raise Unreachable if it cannot be."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port
+    try:
+        name = ascii_domain(host)
+    except ValueError as error:
+        raise Unreachable(f"{shown_url(url)}: this URL cannot be requested") from error
+    place = f"[{name}]" if ":" in name else name
+    if port:
+        place += f":{port}"
+    path = _quoted(parts.path) or "/"
+    query = f"?{_quoted(parts.query)}" if parts.query else ""
+    is_tls = parts.scheme == "https"
+    text = f"{parts.scheme}://{place}{path}{query}"
+    return WireUrl(text, host, name, port or PORTS[parts.scheme], is_tls)
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN_PATH.fullmatch(text) else quote(text, safe=_KEPT)
+
+
+def credentials_of(url: str) -> tuple[str, Secret]:
+    """Return user and password of a URL; each empty if it has none."""
+    if "@" not in url:
+        return "", NO_PASSWORD
+    parts = urlsplit(url)
+    return unquote(parts.username or ""), Secret(unquote(parts.password or ""))
+
+
+def shown_size(size: int) -> str:
+    """Return a number of bytes in bytes or kB."""
+    return f"{size} bytes" if size < 1000 else f"{size // 1000} kB"

@@ -1,0 +1,170 @@
+"""Many checks in one thread: none delays another, and each ends at its own deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import time
+
+import pytest
+
+from lib.net import bulk
+from lib.net.connect import Deadline, NotTried, Unreachable
+from tests.support.listeners import Listener, closed_port, says
+
+
+def deadlines(limit_s):
+    return lambda group: [Deadline(limit_s) for _ in group]
+
+
+def reached(port, talk=None):
+    """Return steps that connect, which is all that most checks here do."""
+    return lambda _item, own: bulk.connected("127.0.0.1", port, own, "any", talk)
+
+
+def banner(sock, deadline):
+    if not (yield from bulk.receive(sock, 100, deadline)):
+        raise Unreachable("closed")
+
+
+def results(items, steps, limit_s=5.0, **more):
+    found = bulk.run(items, steps, deadlines(limit_s), **more)
+    return [answer for answer in found if answer is not None]
+
+
+@pytest.fixture
+def silent():
+    """A port that takes many connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:
+        yield server.getsockname()[1]
+
+
+def test_each_result_comes_as_soon_as_it_is_known(silent):
+    with Listener(says(b"hello", first=True)) as quick:
+        ports = {"slow": silent, "quick": quick.port}
+
+        def steps(name, own):
+            return bulk.connected("127.0.0.1", ports[name], own, "any", banner)
+
+        began = time.monotonic()
+        first, *rest = results(["slow", "quick"], steps, limit_s=1.0)
+    assert first == ("quick", ("127.0.0.1", quick.port))
+    ((name, error),) = rest
+    assert name == "slow" and "no answer within 1 s" in str(error)
+    assert time.monotonic() - began < 3
+
+
+def test_each_has_its_own_deadline(silent):
+    limits = [0.3, 0.6, 0.9]
+
+    def begin(group):
+        return [Deadline(limit) for limit in group]
+
+    steps = reached(silent, banner)
+    began, ended = time.monotonic(), {}
+    for answer in bulk.run(limits, steps, begin):
+        if answer is not None:
+            ended[answer[0]] = time.monotonic() - began
+    for limit, took in ended.items():
+        assert limit * 0.8 <= took < limit + 0.5
+
+
+def test_hundreds_that_are_silent_end_together_and_delay_nobody(silent):
+    with Listener(says(b"hello", first=True)) as quick:
+        items = [silent] * 300 + [quick.port]
+
+        def steps(port, own):
+            return bulk.connected("127.0.0.1", port, own, "any", banner)
+
+        began, at = time.monotonic(), {}
+        for answer in bulk.run(items, steps, deadlines(2.0)):
+            if answer is not None:
+                at[answer[0]] = time.monotonic() - began
+    assert at[quick.port] < 1.5
+    assert at[silent] < 3.5
+
+
+def test_a_refused_port_is_a_result_in_words():
+    port = closed_port()
+    ((_item, error),) = results(["it"], reached(port))
+    assert str(error) == f"127.0.0.1:{port}: connection refused"
+
+
+def test_a_name_is_looked_up_outside_and_none_is_an_answer_too():
+    def steps(name, own):
+        return bulk.connected(name, 80, own)
+
+    found = results(["nowhere.invalid", "*.invalid"], steps)
+    assert all(str(error).startswith("cannot resolve ") for _name, error in found)
+
+
+def test_what_one_raises_is_its_own_result():
+    def steps(number, own):
+        yield bulk.InThread(lambda: 1 // number, own)
+        return "well"
+
+    found = dict(results([0, 1], steps))
+    assert found[1] == "well"
+    assert isinstance(found[0], ZeroDivisionError)
+
+
+def test_one_alone_returns_or_raises():
+    with pytest.raises(Unreachable, match="connection refused"):
+        bulk.run_one(bulk.connected("127.0.0.1", closed_port(), Deadline(5)))
+
+
+def test_a_thread_that_is_stuck_is_left_alone_at_the_deadline():
+    def steps(_item, own):
+        yield bulk.InThread(lambda: time.sleep(3), own)
+
+    began = time.monotonic()
+    ((_item, error),) = results(["it"], steps, limit_s=0.3)
+    assert isinstance(error, TimeoutError)
+    assert time.monotonic() - began < 2
+
+
+@contextlib.contextmanager
+def few_files(limit):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_for_want_of_descriptors_some_are_not_checked_and_say_what_to_do(silent):
+    with few_files(80):
+        assert bulk.room() == 40
+        found = results(range(60), reached(silent, banner), limit_s=1.0, patience_s=0.3)
+    errors = [error for _item, error in found]
+    short = [error for error in errors if isinstance(error, NotTried)]
+    assert (len(errors), len(short)) == (60, 20)
+    assert str(short[0]).startswith("not checked: all of 40 connections are in use")
+    assert "LimitNOFILE" in str(short[0])
+
+
+def test_with_patience_all_are_checked_a_few_at_a_time(silent):
+    with few_files(80):
+        found = results(range(60), reached(silent, banner), limit_s=0.3)
+    assert {type(error) for _item, error in found} == {Unreachable}
+
+
+def test_one_socket_too_many_is_our_own_trouble():
+    with few_files(80), contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            while True:
+                held.enter_context(socket.socket())
+        with pytest.raises(NotTried, match="LimitNOFILE"):
+            bulk._socket(socket.AF_INET)
+
+
+def test_nothing_is_left_open(silent):
+    before = len(os.listdir("/proc/self/fd"))
+    results(range(20), reached(silent, banner), limit_s=0.2)
+    run = bulk.run(range(20), reached(silent, banner), deadlines(5.0))
+    assert next(run) is None
+    run.close()
+    assert len(os.listdir("/proc/self/fd")) == before
