@@ -47,18 +47,28 @@ class Bookkeeper:
         session: StoreSession,
         now: Callable[[], datetime],
         audit_log: AuditLog,
+        way: str = "",
     ) -> None:
-        """Read the send log and the bundles; raise StateError."""
+        """Read the send log and the bundles; raise StateError.
+
+        ``way``: that of a channel; empty: mail.
+        """
+        self._way = way
         self._settings = settings
         self._session = session
         self._now = now
         self._audit_log = audit_log
-        self.limits: Limits | None = ratelimit.limits_of(settings.mail)
-        self._store = AlertStore(settings.state, now(), session.writer)
+        self.limits: Limits | None = ratelimit.limits_of(settings.mail, way)
+        self._store = AlertStore(settings.state, now(), session.writer, way)
         self.send_log: SendLog = ratelimit.settled(self._store.send_log, now())
         #: Of the session that is open: whether something was accepted, and why nothing.
         self._has_succeeded = False
         self._why_failed = ""
+
+    @property
+    def other_ways(self) -> set[str]:
+        """Return the ways of the bundles on disk that are not of this one."""
+        return self._store.other_ways
 
     @property
     def bundles(self) -> Mapping[str, Bundle]:
@@ -182,7 +192,7 @@ class Bookkeeper:
     @property
     def _taken(self) -> DeliveryResult:
         """Return the result of a mail that the channel accepted."""
-        nomail = self._settings.mail.nomail
+        nomail = self._settings.mail.nomail and not self._way
         return DeliveryResult.LOGGED if nomail else DeliveryResult.SENT
 
     def hold_backup(self) -> None:
@@ -208,7 +218,7 @@ class Bookkeeper:
     def _make_all_due(self) -> None:
         """Have all that waits for its next attempt sent now: an outage is over."""
         for record in list(self._session.records.values()):
-            self._session.keep(policy.all_due(record))
+            self._session.keep(policy.all_due(record, self._way))
         self._session.commit()
         for bundle in list(self.bundles.values()):
             if bundle.sent_at is None and bundle.message.retry_at is not None:
@@ -336,7 +346,8 @@ class Bookkeeper:
             for message in record.queued:
                 bundle = in_bundle.get(message.message_id)
                 # A message that was tried by itself has a line already.
-                if message.born_at >= since and not message.attempts:
+                is_ours = message.way == self._way and message.born_at >= since
+                if is_ours and not message.attempts:
                     why = deferral.why_deferred(
                         record, message, bundle, self.send_log, now
                     )

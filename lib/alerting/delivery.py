@@ -29,7 +29,9 @@ from lib.system import process
 from lib.system.process import Emit
 
 if TYPE_CHECKING:
-    from lib.alerting.channels import Channel
+    from lib.alerting.channels import Channel as MailSession
+    from lib.alerting.senders import Call
+    from lib.core.settings import Channel
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,10 @@ Event = Sent | Unsent | PrimaryFailed
 
 
 class Outbox:
-    """The delivery sessions of one run, one at a time."""
+    """The mail sessions of one run, one at a time."""
+
+    #: The most envelopes of one session; the rest wait for the next.
+    max_at_once = MAX_AT_ONCE
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -83,6 +88,11 @@ class Outbox:
     def is_busy(self) -> bool:
         """Return whether a session is open."""
         return self._child is not None
+
+    @property
+    def _is_real(self) -> bool:
+        """Return whether what is accepted is sent; with nomail it is not."""
+        return not self._settings.mail.nomail
 
     @property
     def children(self) -> list[process.Child]:
@@ -126,12 +136,12 @@ class Outbox:
             if event is not None:
                 yield event
         if ended or time.monotonic() >= self._deadline:
-            why = (
-                "the SMTP session took too long"
-                if not ended
-                else "the SMTP session ended unexpectedly"
-            )
-            yield from self._close(why, child)
+            yield from self._close(self._words(ended), child)
+
+    def _words(self, ended: bool) -> str:
+        """Return how a session failed that is over without a result."""
+        how = "ended unexpectedly" if ended else "took too long"
+        return f"the SMTP session {how}"
 
     def stop(self) -> Iterator[Event]:
         """End the session; envelopes without an answer stay queued."""
@@ -166,10 +176,66 @@ class Outbox:
             return PrimaryFailed(DeliveryFailure(**rest[0]))
         envelope = self._waiting.pop(rest[0])
         if word == "sent":
-            # With nomail nothing was sent.
-            self.sent += not self._settings.mail.nomail
+            self.sent += self._is_real
             return Sent(envelope, rest[1], by_backup=bool(rest[2]))
         return Unsent(envelope, DeliveryFailure(**rest[1]), by_backup=bool(rest[2]))
+
+
+class ChannelOutbox(Outbox):
+    """The calls of one way of a channel, one at a time: each is one message."""
+
+    max_at_once = 1
+    _is_real = True
+
+    def __init__(self, settings: Settings, way: str) -> None:
+        super().__init__(settings)
+        self._way = way
+        self._limit_s = 0.0
+
+    def call(self, channel: Channel, envelope: Envelope, job: str) -> None:
+        """Send an envelope whose attempt is counted on disk.
+
+        Raise OSError if no process can be started.
+        """
+        from lib.alerting.senders import Call
+
+        one = Call(self._settings, channel, self._way, envelope.message, job)
+        self._waiting = {envelope.message.message_id: envelope}
+        self._begun = set()
+        self._limit_s = channel.timeout_s
+        self._deadline = time.monotonic() + channel.timeout_s
+        self._child = process.start(lambda emit: call_channel(one, emit))
+
+    def _words(self, ended: bool) -> str:
+        if ended:
+            return f"{self._way}: the call ended unexpectedly"
+        return f"{self._way}: not done within {self._limit_s:g} s"
+
+
+def call_channel(call: Call, emit: Emit) -> None:
+    """Send one message by a channel and emit the result; runs in the child process."""
+    from lib.alerting import senders
+
+    name = call.message.message_id
+    try:
+        senders.send(call, lambda: emit(["begun", name]))
+        emit(["sent", name, {}, ""])
+    except DeliveryError as error:
+        emit(["unsent", name, {**_as_frame(error), "begun": True}, ""])
+    except Exception as error:
+        # A library's own; its text may hold a URL.
+        where = f"{call.way}: {type(error).__name__}"
+        emit(
+            [
+                "unsent",
+                name,
+                {
+                    "why": senders.without_secrets(call, f"{where}: {error}"),
+                    "begun": True,
+                },
+                "",
+            ]
+        )
 
 
 def send_now(
@@ -221,16 +287,24 @@ def _session(work: Callable[[Emit, float], None], limit_s: float) -> process.Chi
         return process.do_here(lambda emit: work(emit, limit_s), limit_s)
 
 
-def failure_lines(unsent: Iterable[Unsent], zone: tzinfo | None) -> Iterator[str]:
-    """Yield a log line for each reason why messages were not sent."""
+def failure_lines(
+    unsent: Iterable[Unsent], zone: tzinfo | None, way: str = ""
+) -> Iterator[str]:
+    """Yield a log line for each reason why messages were not sent.
+
+    ``way``: that of a channel; empty: mail.
+    """
     by_reason: dict[str, list[Envelope]] = {}
     for event in unsent:
         by_reason.setdefault(event.failure.why, []).append(event.envelope)
     for why, envelopes in by_reason.items():
         oldest = min(envelope.oldest for envelope in envelopes)
         count = sum(len(envelope.ids) for envelope in envelopes)
+        what = (
+            f"{counted(count, 'message')} to {way}" if way else counted(count, "mail")
+        )
         yield (
-            f"{counted(count, 'mail')} not sent, the oldest from "
+            f"{what} not sent, the oldest from "
             f"{mail_time(oldest, zone)}: {why}; queued, a later run tries again"
         )
 
@@ -343,7 +417,7 @@ class _Session:
             _emit_unsent(self._left, only, self._emit, self._via)
         return self._over
 
-    def _send_all(self, session: Channel) -> dict[str, Any]:
+    def _send_all(self, session: MailSession) -> dict[str, Any]:
         """Send while the session lasts; return the last failure."""
         from lib.mail.mime import compose, sender_of
 

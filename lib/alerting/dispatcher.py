@@ -1,26 +1,36 @@
 """Send what is queued during a run: what goes next, and when.
 
 ``planning`` has the rules, ``delivery`` does the sending, and ``bookkeeping`` saves
-the results.
+the results.  Mail and each way of a channel have a dispatcher of their own: the rules
+are the same, and none waits for another.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 
-from lib.alerting import delivery, planning, queue
+from lib.alerting import delivery, planning, queue, routing
 from lib.alerting.bookkeeping import Bookkeeper
-from lib.alerting.delivery import Event, Outbox, PrimaryFailed, Sent, Unsent
+from lib.alerting.delivery import (
+    ChannelOutbox,
+    Event,
+    Outbox,
+    PrimaryFailed,
+    Sent,
+    Unsent,
+)
 from lib.alerting.planning import Progress
 from lib.alerting.queue import Envelope
 from lib.alerting.results import DeliveryFailure
 from lib.core import decisions, deferral
 from lib.core.deferral import Deferred
 from lib.core.ratelimit import SendLog
-from lib.core.settings import Settings
+from lib.core.records import FailingWay, Record
+from lib.core.settings import Channel, Settings
 from lib.storage.auditlog import AuditLog
 from lib.storage.session import StoreSession
 from lib.system import process
@@ -29,11 +39,13 @@ logger = logging.getLogger(__name__)
 
 #: How often the queue is checked while jobs are running.
 LOOK_EVERY_S = 0.5
+#: What mail is called among the ways that have failed.
+MAIL = "mail"
 NOT_SET_UP = "mail is not set up: set smtpserver in [email] of settings.cfg"
 
 
-class Dispatcher:
-    """All that one run sends."""
+class WayDispatcher:
+    """What one run sends by mail, or by one way of a channel."""
 
     def __init__(
         self,
@@ -42,14 +54,22 @@ class Dispatcher:
         now: Callable[[], datetime],
         audit_log: AuditLog,
         queued_before: Collection[str] = (),
+        way: str = "",
+        records: Callable[[], Iterable[Record]] | None = None,
     ) -> None:
-        """``queued_before``: the ids of the messages that --nomail does not show."""
+        """``queued_before``: the ids of the messages that --nomail does not show.
+
+        ``records`` returns those with messages of this way.
+        """
+        self._way = way
+        self._records = records or session.records.values
         self._settings = settings
         self._mail = settings.mail
         self._session = session
         self._now = now
         self._audit_log = audit_log
-        self._outbox = Outbox(settings)
+        self._calls = ChannelOutbox(settings, way)
+        self._outbox: Outbox = self._calls if way else Outbox(settings)
         # Made when first needed, so that damaged files do not stop the jobs.
         self._bookkeeper: Bookkeeper | None = None
         self._refusals: list[DeliveryFailure] = []
@@ -66,7 +86,7 @@ class Dispatcher:
 
     def deferred(self) -> Deferred:
         """Return what is left in the queue, and why."""
-        records, books = self._session.records.values(), self._bookkeeper
+        records, books = self._records(), self._bookkeeper
         if books is None:
             return deferral.deferred(records, (), SendLog(), self._now())
         bundles = books.bundles.values()
@@ -90,9 +110,29 @@ class Dispatcher:
     def _books(self) -> Bookkeeper:
         if self._bookkeeper is None:
             self._bookkeeper = Bookkeeper(
-                self._settings, self._session, self._now, self._audit_log
+                self._settings, self._session, self._now, self._audit_log, self._way
             )
         return self._bookkeeper
+
+    @property
+    def other_ways(self) -> set[str]:
+        """Return the ways of the bundles on disk that are not of this one."""
+        return self._books.other_ways
+
+    @property
+    def was_used(self) -> bool:
+        """Return whether this run has looked at what was sent by it."""
+        return self._bookkeeper is not None
+
+    @property
+    def failing(self) -> FailingWay | None:
+        """Return since when this way has failed; None if the last attempt succeeded."""
+        if self._bookkeeper is None:
+            return None
+        log = self._bookkeeper.send_log
+        if log.failing_since is None:
+            return None
+        return FailingWay(log.failing_since, log.last_error)
 
     def save_results(self) -> None:
         """Save the results since the last call; raise StateError."""
@@ -118,22 +158,47 @@ class Dispatcher:
         if not progress.jobs_done and moment < self._next_look:
             return
         self._next_look = moment + LOOK_EVERY_S
+        channel = routing.channel_of(self._way, self._settings.channels)
+        if channel is not None and left_s < channel.timeout_s:
+            # Begun now, it would be ended before its time.
+            return
         batch = self._batch(progress)
         if not batch:
             return
         self.is_idle = False
         if not self._mail.holds:
             self._books.count(batch)
+        if self._way:
+            self._call(channel, batch)
+            return
         if self._mail.nomail or self._mail.is_set_up:
             self._outbox.start(batch, left_s, self._accounts())
             return
         failure = DeliveryFailure(self._mail.trouble or NOT_SET_UP)
         self._settle([Unsent(envelope, failure) for envelope in batch])
 
+    def _call(self, channel: Channel | None, batch: list[Envelope]) -> None:
+        """Start the call for the envelope of a batch, or settle why there is none."""
+        (envelope,) = batch
+        if channel is None:
+            why = "the settings have no such channel any more"
+            failure = DeliveryFailure(why, gone=True)
+        elif channel.problem:
+            failure = DeliveryFailure(f"the channel cannot be used: {channel.problem}")
+        else:
+            key = envelope.key and self._session.key_now(envelope.key)
+            job = self._session.records[key].name if key else ""
+            try:
+                self._calls.call(channel, envelope, job)
+                return
+            except OSError as error:
+                failure = DeliveryFailure(str(error.strerror))
+        self._settle([Unsent(envelope, failure)])
+
     # What is sent.
 
     def _batch(self, progress: Progress) -> list[Envelope]:
-        records = self._session.records.values()
+        records = list(self._records())
         if self._mail.holds:
             return [
                 Envelope(message, (message.message_id,), record.key, message.born_at)
@@ -142,25 +207,27 @@ class Dispatcher:
                 if message.message_id not in self._shown
             ][: delivery.MAX_AT_ONCE]
         now = self._now()
-        for record in [record for record in records if len(record.queued) > 1]:
-            split_by_recipient = queue.split_by_recipient(record, now)
+        several = [] if self._way else records
+        for record in [record for record in several if len(record.queued) > 1]:
+            whole = self._session.records[record.key]
+            split_by_recipient = queue.split_by_recipient(whole, now)
             self._session.keep(split_by_recipient)
-            self._audit_log.note(decisions.merged(record, split_by_recipient, now))
+            self._audit_log.note(decisions.merged(whole, split_by_recipient, now))
         plan = self._plan(now, progress)
         if plan.held and self._books.notify_deferred(plan.held, now):
             plan = self._plan(now, progress)
-        return list(plan.envelopes[: delivery.MAX_AT_ONCE])
+        return list(plan.envelopes[: self._outbox.max_at_once])
 
     def _plan(self, now: datetime, progress: Progress) -> planning.Plan:
         return planning.plan(
-            self._session.records.values(),
+            self._records(),
             self._books.bundles,
             self._books.send_log,
             self._books.limits,
             now,
             progress=progress,
             zone=self._settings.zone,
-            has_backup=self._accounts().backup is not None,
+            has_backup=not self._way and self._accounts().backup is not None,
         )
 
     def _accounts(self) -> planning.Accounts:
@@ -191,5 +258,134 @@ class Dispatcher:
             for line in self._books.end_session(self._refusals):
                 logger.error("%s", line)
             self._refusals = []
-        for line in delivery.failure_lines(unsent, self._settings.zone):
+        for line in delivery.failure_lines(unsent, self._settings.zone, self._way):
             logger.error("%s", line)
+
+
+class Dispatcher:
+    """All that one run sends, by mail and by each channel."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        session: StoreSession,
+        now: Callable[[], datetime],
+        audit_log: AuditLog,
+        queued_before: Collection[str] = (),
+    ) -> None:
+        """``queued_before``: the ids of the messages that --nomail does not show."""
+        self._settings = settings
+        self._session = session
+        self._now = now
+        self._audit_log = audit_log
+        records = self._queued()
+        # With --nomail all is shown as mail, with the names of channels.
+        self._splits = not settings.mail.holds and (
+            bool(settings.channels) or bool(routing.ways_of(records))
+        )
+        self._mail = WayDispatcher(
+            settings,
+            session,
+            now,
+            audit_log,
+            queued_before,
+            records=partial(self._records_of, "") if self._splits else None,
+        )
+        self._by_way: dict[str, WayDispatcher] = {}
+
+    @property
+    def _all(self) -> list[WayDispatcher]:
+        return [self._mail, *self._by_way.values()]
+
+    @property
+    def sent(self) -> int:
+        """Return how many messages were sent."""
+        return sum(dispatcher.sent for dispatcher in self._all)
+
+    def deferred(self) -> Deferred:
+        """Return what is left in the queue, and why."""
+        if not self._splits:
+            return self._mail.deferred()
+        return deferral.of_all(dispatcher.deferred() for dispatcher in self._all)
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether a session is open."""
+        return any(dispatcher.is_busy for dispatcher in self._all)
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether the last check found nothing to send or to clean up."""
+        return all(dispatcher.is_idle for dispatcher in self._all)
+
+    @property
+    def children(self) -> list[process.Child]:
+        """Return the processes to wait for."""
+        return [child for each in self._all for child in each.children]
+
+    def next_deadline(self) -> float:
+        """Return when the next session must end, by the monotonic clock."""
+        return min(dispatcher.next_deadline() for dispatcher in self._all)
+
+    def failing(self, before: Mapping[str, FailingWay]) -> dict[str, FailingWay]:
+        """Return since when which ways have failed, mail under ``mail``.
+
+        ``before``: what the last run found, which holds for a way that was not used.
+        """
+        channels = self._settings.channels
+        failing = {
+            way: was
+            for way, was in before.items()
+            if way == MAIL or routing.channel_of(way, channels)
+        }
+        for way, dispatcher in ((MAIL, self._mail), *self._by_way.items()):
+            if dispatcher.was_used:
+                failing.pop(way, None)
+            if (is_failing := dispatcher.failing) is not None:
+                failing[way] = is_failing
+        return failing
+
+    def save_results(self) -> None:
+        """Save the results since the last call; raise StateError."""
+        for dispatcher in self._all:
+            dispatcher.save_results()
+
+    def stop(self) -> None:
+        """End all sessions and save their results; raise StateError."""
+        for dispatcher in self._all:
+            dispatcher.stop()
+
+    def log_deferred(self, since: datetime) -> None:
+        """Log why messages queued since then were not sent."""
+        for dispatcher in self._all:
+            dispatcher.log_deferred(since)
+
+    def send(self, progress: Progress, left_s: float) -> None:
+        """Start what is to be sent now, if anything; raise StateError."""
+        if self._splits:
+            self._split()
+        for dispatcher in self._all:
+            dispatcher.send(progress, left_s)
+
+    def _split(self) -> None:
+        """Split what goes several ways, and be ready for each of these ways."""
+        for record in self._queued():
+            self._session.keep(routing.split_by_way(record, self._settings.channels))
+        for way in (routing.ways_of(self._queued()) | self._mail.other_ways) - set(
+            self._by_way
+        ):
+            if way:
+                self._by_way[way] = WayDispatcher(
+                    self._settings,
+                    self._session,
+                    self._now,
+                    self._audit_log,
+                    way=way,
+                    records=partial(self._records_of, way),
+                )
+
+    def _queued(self) -> list[Record]:
+        return [record for record in self._session.records.values() if record.queued]
+
+    def _records_of(self, way: str) -> list[Record]:
+        return list(routing.of_way(self._queued(), way))

@@ -1,4 +1,4 @@
-"""The files in state/ about sending: outbox.json, bundles/ and dead/.
+"""The files in state/ about sending: outbox.json, channels/, bundles/ and dead/.
 
 Only the run that holds the lock writes them.
 """
@@ -17,7 +17,7 @@ from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
 from lib.storage.codec import packed, read_value
 from lib.storage.quarantine import Quarantine
-from lib.storage.store import BUNDLES
+from lib.storage.store import BUNDLES, CHANNELS
 from lib.storage.writer import Writer
 from lib.system.files import Damaged, listed
 
@@ -39,17 +39,26 @@ class Dead(Stored, frozen=True):
 class AlertStore:
     """The send log, the bundles and the dead letters."""
 
-    def __init__(self, state: Path, now: datetime, writer: Writer) -> None:
+    def __init__(
+        self, state: Path, now: datetime, writer: Writer, way: str = ""
+    ) -> None:
         """Read the files; move damaged ones to quarantine, with a line in the log.
 
-        The messages of a lost bundle are sent again.
+        The messages of a lost bundle are sent again.  ``way``: only its bundles, and
+        its own send log; empty: those of mail.
         """
         self._writer = writer
         self._quarantine = Quarantine(state, writer)
+        self._way = way
         self._send_log_path = state / "outbox.json"
+        if way:
+            # No name of a channel has a dot in it.
+            self._send_log_path = state / CHANNELS / f"{way.replace('/', '.')}.json"
+        #: The ways of the other bundles on disk.
+        self.other_ways: set[str] = set()
         self._folder = state / BUNDLES
         self._dead = state / "dead"
-        for folder in (self._folder, self._dead):
+        for folder in (self._folder, self._dead, self._send_log_path.parent):
             writer.remove_leftovers(folder)
         #: As it is on disk.
         self.send_log = self._read_send_log(now)
@@ -58,6 +67,8 @@ class AlertStore:
     def save_send_log(self, send_log: SendLog) -> None:
         """Save the send log; raise StateError."""
         if send_log != self.send_log:
+            if self._way:
+                self._writer.make_folder(self._send_log_path.parent)
             self._writer.replace([(self._send_log_path, packed(send_log))])
             self.send_log = send_log
 
@@ -109,7 +120,10 @@ class AlertStore:
                 bundle = bundling.settled(read_value(path, Bundle), now)
                 if bundle.message.message_id != path.stem:
                     raise Damaged("it holds another bundle")
-                bundles[path.stem] = bundle
+                if bundle.message.way == self._way:
+                    bundles[path.stem] = bundle
+                else:
+                    self.other_ways.add(bundle.message.way)
             except FileNotFoundError:
                 continue
             except Damaged as error:

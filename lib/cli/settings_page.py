@@ -115,6 +115,12 @@ _ABOUT: Mapping[str, str] = {
         "A numbered summary at a time of day in `[general] timezone`, see "
         "[alerting.md](alerting.md#the-daily-summary)."
     ),
+    "channel": (
+        "A way beside mail: `contact` and `alertcontact` take its name. Exactly one of "
+        "`url`, `webhook` and `command` is given, see "
+        "[alerting.md](alerting.md#channels). `url` needs Apprise: "
+        "`pip install 'apprise>=2.3,<3'`."
+    ),
     "maintenance": (
         "A maintenance window: these jobs are checked, and no alert about them leaves. "
         "A job that is still failing when it ends gives a first alert, see "

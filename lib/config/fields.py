@@ -145,6 +145,29 @@ def addresses(value: str) -> tuple[str, ...]:
     return parts
 
 
+#: The name of a channel; it holds no @, so it is never taken for an address.
+CHANNEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
+
+
+def contacts(value: str) -> tuple[str, ...]:
+    """Return the mail addresses and names of channels of a list, at least one.
+
+    Whether there is such a channel is checked where the settings are loaded.
+    """
+    parts = many(value)
+    for part in parts:
+        if "@" in part:
+            addresses(part)
+        elif not CHANNEL_NAME.fullmatch(part):
+            raise ValueError(
+                "expected mail addresses and names of channels separated by commas, "
+                f"not {shown('', part)}"
+            )
+    if not parts:
+        raise ValueError("expected at least one mail address or name of a channel")
+    return tuple(dict.fromkeys(parts))
+
+
 def url(value: str) -> str:
     """Return an http or https URL with a host, and a port in range."""
     from urllib.parse import urlsplit
@@ -462,6 +485,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     matches = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
     matches += difflib.get_close_matches(word, alike, n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def no_channel(name: str, known: Iterable[str]) -> str:
+    """Return the sentence about a channel that does not exist."""
+    names = sorted(known)
+    hint = nearest(name, names)
+    if not hint and names:
+        hint = f"; the channels are {', '.join(names)}"
+    return f"it is no mail address, and there is no [channel {name}]{hint}"
 
 
 def is_secret_name(name: str) -> bool:

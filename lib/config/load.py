@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from lib.config import older
+from lib.config.fields import many
 from lib.config.ini import IniError, in_order, read_copy, read_ini
 from lib.config.jobfiles import find_job_files
 from lib.config.mail import read_mail
-from lib.config.options import MAINTENANCE_WORD, PEERS, SECTIONS
+from lib.config.options import CHANNEL_WORD, MAINTENANCE_WORD, PEERS, SECTIONS
 from lib.config.peers import find_keys, peer_options, peers_in, without_ourselves
 from lib.config.secrets import file_problems, secrets_in
 from lib.config.sections import Kinds, check_titles, read_section, title_of
@@ -32,6 +33,7 @@ from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
 from lib.core.settings import (
     AnswerEndpoint,
+    Channel,
     Limits,
     Mail,
     Problem,
@@ -115,12 +117,30 @@ def load_settings(
     accounts = (mail, mail.backup) if mail.backup else (mail,)
     peers = peers_in(tables["peers"])
     keys = [peer.key for peer in peers.peers]
+    channels: dict[str, Channel] = {}
+    has_channels = _has_channels(ini)
+    if has_channels:
+        from lib.config.channels import check_contacts, read_channels
+
+        channels, wrong_channels = read_channels(
+            ini, folder, with_password and not nomail
+        )
+        problems += wrong_channels
     # Also those of sections that are taken out because something in them is wrong.
-    secrets = secrets_in(ini, [*(account.password for account in accounts), *keys])
+    secrets = secrets_in(
+        ini,
+        [
+            *(account.password for account in accounts),
+            *keys,
+            *(secret for channel in channels.values() for secret in channel.secrets),
+        ],
+    )
     own = [file for file in job_files if not file.ships]
     kinds = Kinds(file for file in own if not file.refused)
     problems += check_titles(ini, content.broken, kinds, {file.name for file in own})
     problems += wrong_mail
+    if has_channels:
+        problems += check_contacts(ini, channels, kinds)
     if any(title.startswith(f"{JOB} ") for title in ini):
         from lib.config.jobsections import JobSections
 
@@ -163,6 +183,7 @@ def load_settings(
         status=AnswerEndpoint(**tables["status"]),
         summary=SummaryTimes(**tables["summary"]),
         maintenance=maintenance,
+        channels=channels,
         problems=ordered,
         ini=ini,
         secrets=secrets,
@@ -184,6 +205,17 @@ def _with_trouble(mail: Mail, problems: list[Problem]) -> tuple[Mail, list[Probl
         return mail, problems
     mail = replace(mail, trouble=f"mail cannot be sent: {fatal}")
     return mail, [replace(problem, fatal=False, warning=True) for problem in problems]
+
+
+def _has_channels(ini: IniFile) -> bool:
+    """Return whether a section is a channel, or a contact names one."""
+    for title, section in ini.sections.items():
+        if title.startswith(f"{CHANNEL_WORD} "):
+            return True
+        contact = section.options.get("alertcontact") or section.options.get("contact")
+        if contact and not all("@" in part for part in many(contact.raw)):
+            return True
+    return False
 
 
 class FreshSettings:

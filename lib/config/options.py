@@ -15,9 +15,9 @@ import msgspec
 
 from lib.config.fields import (
     absolute_path,
-    addresses,
     clock,
     command,
+    contacts,
     duration,
     endpoint,
     failure_count,
@@ -51,6 +51,9 @@ from lib.core.secret import Secret
 
 _SECURITY = ("starttls", "tls", "none")
 _NONE = "none is for a server on this machine only"
+
+#: A message that takes longer could not leave in the last seconds of a run.
+MAX_CHANNEL_S = 20
 
 
 class _Required:
@@ -203,7 +206,9 @@ DEFAULTS = {
     "notify_warnings": Option(
         switch, True, "no: a warning is shown, and nobody is notified of it"
     ),
-    "contact": Option(addresses, None, "who is notified, separated by commas"),
+    "contact": Option(
+        contacts, None, "who is notified: mail addresses, names of channels"
+    ),
     "timeout": Option(
         timeout, 30.0, f"time for the whole check, at most {MAX_TIMEOUT_S}s"
     ),
@@ -229,7 +234,9 @@ LAYOUT_OPTIONS = {
 
 GENERAL = {
     "servername": Option(server_name, help="what the mails call this machine"),
-    "alertcontact": Option(addresses, help="who is notified, separated by commas"),
+    "alertcontact": Option(
+        contacts, help="who is notified: mail addresses, names of channels"
+    ),
     "jobs": Option(many, (), "folders with your own job files, separated by commas"),
     "include": Option(
         text, "", "more settings files, such as conf.d/*.cfg, read in sorted order"
@@ -364,6 +371,23 @@ MAINTENANCE = {
     "length": Option(duration(60, 30 * 86_400, ""), help="how long, such as 2h"),
 }
 MAINTENANCE_WORD = "maintenance"
+#: The options of ``[channel NAME]``; one of the first three must be given.
+CHANNEL = {
+    **secret_options("url", "services of Apprise, separated by spaces"),
+    **secret_options("webhook", "the address that gets JSON by POST"),
+    "command": Option(command, (), "a program that gets JSON on its standard input"),
+    **secret_options("secret", "whsec_..., which signs what a webhook gets"),
+    **secret_options("token", "sent to a webhook as Authorization: Bearer"),
+    "cafile": Option(plain, "", "trust this CA file instead of the system's store"),
+    "insecure": Option(
+        switch, False, "yes: also http to another host, or TLS without verification"
+    ),
+    "timeout": Option(
+        duration(1, MAX_CHANNEL_S),
+        10.0,
+        f"time for one message, at most {MAX_CHANNEL_S}s",
+    ),
+}
 
 SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "general": GENERAL,
@@ -374,8 +398,13 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "status": STATUS,
     "summary": SUMMARY,
 }
+#: How the title of a channel begins.
+CHANNEL_WORD = "channel"
 #: The sections of which there may be several, by the word before their NAME.
-NAMED_SECTIONS: Mapping[str, Mapping[str, Option]] = {MAINTENANCE_WORD: MAINTENANCE}
+NAMED_SECTIONS: Mapping[str, Mapping[str, Option]] = {
+    CHANNEL_WORD: CHANNEL,
+    MAINTENANCE_WORD: MAINTENANCE,
+}
 
 
 def table_of(section: str) -> Mapping[str, Option]:

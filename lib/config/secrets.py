@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lib.config.fields import shown
-from lib.config.options import SECRET_SUFFIXES
+from lib.config.options import CHANNEL_WORD, SECRET_SUFFIXES
 from lib.core.ini import IniFile
 from lib.core.secret import Secret, Secrets
 from lib.core.settings import Problem
@@ -29,6 +29,10 @@ MIN_TOKEN = 16
 PASSWORD_OPTIONS = frozenset({"pass", "password", "passwd"})
 #: A file with one of the others may be readable: it was so for jobs from before.
 SECRET_OPTIONS = PASSWORD_OPTIONS | {"passphrase", "secret", "token"}
+#: The options of a channel that are secrets; the file of one must be private.
+_CHANNEL_OPTIONS = frozenset({"url", "webhook", "secret", "token"})
+#: What looks like a token: it is long, or not too short and holds a digit.
+_TOKEN = re.compile(rf"[\w~%.-]{{{MIN_TOKEN},}}|(?=[\w~%.-]*\d)[\w~%.-]{{8,}}")
 #: The ends of options that say how to get a secret.
 _INDIRECT = ("_command", "_file")
 _IN_URL = re.compile(r"//([^/@\s]{1,500})@")
@@ -183,9 +187,22 @@ def secrets_in(ini: IniFile, more: Iterable[Secret]) -> Secrets:
     from urllib.parse import unquote
 
     secrets = {secret for _where, secret in _secrets(ini, SECRET_OPTIONS)}
-    secrets |= {secret.reveal() for secret in more}
+    for secret in more:
+        secrets |= {secret.reveal(), *parts_of_url(secret.reveal())}
     secrets |= {unquote(secret) for secret in secrets}
     return Secrets(secret for secret in secrets if len(secret) >= MIN_LENGTH)
+
+
+def parts_of_url(text: str) -> Iterator[str]:
+    """Yield the parts of a URL that are secrets of their own, tokens in its path."""
+    _scheme, slashes, rest = text.partition("://")
+    if not slashes:
+        return
+    yield from _in_urls(text)
+    _host, slash, path = rest.partition("/")
+    if len(path) >= MIN_TOKEN:
+        yield f"{slash}{path}"
+    yield from _TOKEN.findall(path)
 
 
 def file_problems(ini: IniFile) -> Iterator[Problem]:
@@ -206,6 +223,11 @@ def _indirect(ini: IniFile) -> Iterator[str]:
     """Yield the line of each option that says how to get a secret."""
     for title, section in ini.sections.items():
         for option, value in section.options.items():
+            if _is_channel(title) and (
+                option == "command" or _is_indirect_of_channel(option)
+            ):
+                yield value.where
+                continue
             is_peer = title == "peers" and _PEER_INDIRECT.search(value.raw)
             if is_peer or (option.endswith(_INDIRECT) and _is_indirect(option)):
                 yield value.where
@@ -214,6 +236,15 @@ def _indirect(ini: IniFile) -> Iterator[str]:
 def _is_indirect(option: str) -> bool:
     """Return whether an option says how to get a secret, such as ``pass_file``."""
     return option.rpartition("_")[0] in SECRET_OPTIONS
+
+
+def _is_channel(title: str) -> bool:
+    return title.startswith(f"{CHANNEL_WORD} ")
+
+
+def _is_indirect_of_channel(option: str) -> bool:
+    base, _score, how = option.rpartition("_")
+    return base in _CHANNEL_OPTIONS and f"_{how}" in _INDIRECT
 
 
 def _file(where: str) -> str:
@@ -239,6 +270,9 @@ def _secrets(ini: IniFile, names: frozenset[str]) -> Iterator[tuple[str, str]]:
             secrets = list(_in_urls(value.raw))
             if option in names and value.raw:
                 secrets.append(value.raw)
+            if option in _CHANNEL_OPTIONS and value.raw and _is_channel(title):
+                secrets.append(value.raw)
+                secrets += parts_of_url(value.raw)
             if title == "peers":
                 secrets += (key.strip() for key in _PEER_KEY.findall(value.raw))
             for secret in secrets:

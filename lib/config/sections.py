@@ -16,6 +16,7 @@ from lib.config import older
 from lib.config.fields import nearest
 from lib.config.ini import VITAL
 from lib.config.options import (
+    CHANNEL_WORD,
     MAINTENANCE_WORD,
     NAMED_SECTIONS,
     REQUIRED,
@@ -203,6 +204,8 @@ class _Titles:
             return ""
         first, *rest = section.split(None, 1) or [""]
         clean = " ".join((first, *rest)).rstrip()
+        if clean == CHANNEL_WORD:
+            return f"a channel needs a name of its own, such as [{CHANNEL_WORD} oncall]"
         if clean == MAINTENANCE_WORD:
             return f"a window needs a name of its own, such as [{clean} night]"
         if clean == TEMPLATE:

@@ -72,6 +72,16 @@ def deferred(
     )
 
 
+def of_all(parts: Iterable[Deferred]) -> Deferred:
+    """Return what several ways leave in the queue, the oldest first."""
+    parts = list(parts)
+    messages = sorted(
+        (message for part in parts for message in part.messages),
+        key=lambda message: message.since,
+    )
+    return Deferred(sum(part.count for part in parts), tuple(messages[:MAX_LISTED]))
+
+
 def by_message_id(bundles: Iterable[Bundle]) -> Mapping[str, Bundle]:
     """Return the bundles that are not sent yet, by the ids of their messages."""
     return {

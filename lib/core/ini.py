@@ -113,8 +113,12 @@ class IniFile:
                 {
                     title: {name: value.raw for name, value in section.options.items()}
                     for title, section in self.sections.items()
-                    if with_targets or " " not in title
+                    if with_targets or " " not in title or _is_channel(title)
                 }
             )
             self._parsers[with_targets] = parser
         return self._parsers[with_targets]
+
+
+def _is_channel(title: str) -> bool:
+    return title.startswith("channel ")

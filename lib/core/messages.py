@@ -95,6 +95,17 @@ class Message(Stored, frozen=True):
         """Return the body as it is sent."""
         return f"{self.preface}\n\n{self.body}" if self.preface else self.body
 
+    @property
+    def way(self) -> str:
+        """Return the way it leaves: that of a channel (``oncall/ntfy``), or "": mail.
+
+        A message whose contact names channels beside addresses is split before it
+        leaves, and has none until then.
+        """
+        if len(self.to) != 1 or "@" in self.to[0]:
+            return ""
+        return self.to[0]
+
 
 class RoundTripDelivery(Stored, frozen=True):
     """What became of a round-trip mail: a server accepted it, or rejected it."""

@@ -395,11 +395,17 @@ def attempted(message: Message, now: datetime) -> Message:
     )
 
 
-def all_due(record: Record) -> Record:
-    """Return the record with every message due now, as after an outage."""
+def all_due(record: Record, way: str = "") -> Record:
+    """Return the record with every message due now, as after an outage.
+
+    ``way``: only those that leave by it; empty: mail.
+    """
     if all(message.retry_at is None for message in record.queued):
         return record
-    queued = tuple(replace(message, retry_at=None) for message in record.queued)
+    queued = tuple(
+        replace(message, retry_at=None) if message.way == way else message
+        for message in record.queued
+    )
     return replace(record, queued=queued)
 
 

@@ -106,9 +106,11 @@ class Limits(msgspec.Struct, frozen=True):
     per_day: int
 
 
-def limits_of(mail: Mail) -> Limits | None:
-    """Return the limits; None if mails go to the log."""
-    return None if mail.nomail else Limits(mail.mailsperhour, mail.mailsperday)
+def limits_of(mail: Mail, way: str = "") -> Limits | None:
+    """Return the limits of mail, or of a channel; None if mails go to the log."""
+    return (
+        None if mail.nomail and not way else Limits(mail.mailsperhour, mail.mailsperday)
+    )
 
 
 def settled(send_log: SendLog, now: datetime) -> SendLog:

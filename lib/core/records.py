@@ -168,6 +168,13 @@ def still_unclaimed(
     return tuple(left)
 
 
+class FailingWay(Stored, frozen=True):
+    """Mail, or a way of a channel, that has failed since a moment."""
+
+    since: Moment
+    why: str = ""
+
+
 class RunRecord(Stored, frozen=True):
     """What is remembered of the runs themselves: run.json."""
 
@@ -202,6 +209,8 @@ class RunRecord(Stored, frozen=True):
     deferred_count: Count = 0
     #: For health: EmailChecker's last proof.
     proof: Mapping[str, Any] = {}
+    #: The ways whose last attempt failed: ``mail``, and those of channels.
+    failing_ways: Mapping[str, FailingWay] = {}
 
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,6 +160,53 @@ class SummaryTimes(msgspec.Struct, frozen=True):
     weekly: tuple[str, str] | None = None
 
 
+class Channel(msgspec.Struct, frozen=True):
+    """A way beside mail in which messages leave: ``[channel NAME]``.
+
+    It has services of Apprise, or a webhook, or a command.
+    """
+
+    name: str
+    #: The services: the word by which each is known, such as ntfy, and its URL.
+    services: Mapping[str, Secret] = {}
+    webhook: Secret = Secret()
+    #: The program and its arguments.
+    command: tuple[str, ...] = ()
+    #: Signs what a webhook gets.
+    secret: Secret = Secret()
+    #: What a webhook gets as ``Authorization: Bearer``.
+    token: Secret = Secret()
+    cafile: str = ""
+    #: TLS need not be verified, and http to another host is allowed.
+    insecure: bool = False
+    #: How long one message may take.
+    timeout_s: float = 10.0
+    #: Why it cannot be used; empty if it can.
+    problem: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Return the option that says where it goes: url, webhook or command."""
+        if self.services:
+            return "url"
+        return "webhook" if self.webhook else "command"
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Return all its secrets."""
+        return (*self.services.values(), self.webhook, self.secret, self.token)
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """Return the names of its ways, each of which gets each message.
+
+        A service of Apprise is a way of its own, and is called ``oncall/ntfy``.
+        """
+        if self.services:
+            return tuple(f"{self.name}/{word}" for word in self.services)
+        return (self.name,)
+
+
 class Settings(msgspec.Struct, frozen=True):
     """settings.cfg, checked and typed."""
 
@@ -182,6 +229,8 @@ class Settings(msgspec.Struct, frozen=True):
     summary: SummaryTimes = SummaryTimes()
     #: ``[maintenance NAME]``.
     maintenance: tuple[Window, ...] = ()
+    #: The channels, by name; those that cannot be used as well.
+    channels: Mapping[str, Channel] = {}
     #: Problems that do not stop a run, and warnings.
     problems: tuple[Problem, ...] = ()
     #: How a command is typed: the path of checker.py, and the -f, --jobs and --state of

@@ -260,7 +260,9 @@ class JobBase:
 
         ``to`` is an address, several separated by commas, or a list.  Default: the
         job's contact, and for a recovery those who got the alert.  The server's name
-        is put before the subject.  Raise ValueError if an address is not valid.
+        is put before the subject.  Instead of an address it may be the name of a
+        channel of the settings, ``to="oncall"``.  Raise ValueError if an address is not
+        valid, or if there is no such channel.
         """
         job_context = self._checker
         if len(job_context.outgoing) >= MAX_MAILS:
@@ -270,7 +272,7 @@ class JobBase:
             kind=job_context.kind,
             subject=str(subject),
             body=str(body),
-            to=read_addresses(to)
+            to=contact_of(self, to)
             or job_context.to
             or job_context.contact
             or self.contact(),
@@ -281,11 +283,15 @@ class JobBase:
         return True
 
     def contact(self) -> tuple[str, ...]:
-        """Return the recipients.  Default: ``[defaults] contact``, or alertcontact."""
-        contact = default_of(self.config, "contact")
-        if contact:
+        """Return who is notified: addresses, and names of channels of the settings.
+
+        Default: ``[defaults] contact``, or alertcontact.
+        """
+        contact = default_of(self.config, "contact") or ()
+        # A channel that does not exist is a problem of the settings.
+        if contact and not _unknown_channels(self, contact):
             return tuple(contact)
-        return read_addresses(self.config.get("general", "alertcontact"))
+        return read_contacts(self.config.get("general", "alertcontact"))
 
     def timeout(self) -> float:
         """Return how many seconds ``execute`` may take; at most 50.
@@ -358,14 +364,42 @@ def default_of(config: configparser.ConfigParser, option: str) -> Any:
     return values.get(option)
 
 
-def read_addresses(to: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Return the addresses in ``to``; raise ValueError if one is not valid."""
+def contact_of(job: JobBase, to: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the addresses and channels in ``to``.
+
+    Raise ValueError if an address is not valid, or if there is no such channel.
+    """
+    contact = read_contacts(to)
+    for name in _unknown_channels(job, contact):
+        raise ValueError(fields.no_channel(name, _channels(job)))
+    return contact
+
+
+def _unknown_channels(job: JobBase, contact: Iterable[str]) -> list[str]:
+    names = [name for name in contact if "@" not in name]
+    channels = _channels(job) if names else []
+    return [name for name in names if name not in channels]
+
+
+def _channels(job: JobBase) -> list[str]:
+    """Return the names of the channels in the settings."""
+    # A target's settings, without making a ConfigParser of thousands of sections.
+    sections: Iterable[str] = getattr(job, "_ini", None) or job.config.sections()
+    parts = (section.partition(" ") for section in sections)
+    return [name for word, _space, name in parts if word == options.CHANNEL_WORD]
+
+
+def read_contacts(to: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the addresses and names of channels in ``to``.
+
+    Raise ValueError if one is neither.
+    """
     if not to:
         return ()
-    return _addresses(to if isinstance(to, str) else ",".join(to))
+    return _contacts(to if isinstance(to, str) else ",".join(to))
 
 
 @lru_cache
-def _addresses(text: str) -> tuple[str, ...]:
+def _contacts(text: str) -> tuple[str, ...]:
     # Cached, since thousands of jobs may have the same contact.
-    return fields.addresses(text)
+    return fields.contacts(text)

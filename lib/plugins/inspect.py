@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.jobs import MAX_TIMEOUT_S, FailureRule, Job, JobFile, JobKey, Policy
 from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
-from lib.plugins.base import JobBase, JobSpawner, default_of, read_addresses
+from lib.plugins.base import JobBase, JobSpawner, contact_of, default_of
 from lib.plugins.errors import described, formatted, shown
 from lib.plugins.target import TargetJob
 
@@ -107,7 +108,7 @@ class JobInspector:
     def _contact(self) -> tuple[str, ...]:
         return (
             self._said.get("contact")
-            or self._ask("contact", read_addresses)
+            or self._ask("contact", partial(contact_of, self._job))
             or JobBase.contact(self._job)
         )
 

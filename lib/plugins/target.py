@@ -18,7 +18,7 @@ from lib.plugins.base import (
     CheckUnknown,
     JobBase,
     JobContext,
-    read_addresses,
+    read_contacts,
 )
 from lib.plugins.errors import shown
 from lib.plugins.kind import KindTable, Options, Target
@@ -204,7 +204,7 @@ class TargetJob(JobBase):
         """Return ``contact`` of the section or its defaults, or alertcontact."""
         return tuple(
             self.target.contact
-            or read_addresses(self._ini.get("general", "alertcontact"))
+            or read_contacts(self._ini.get("general", "alertcontact"))
         )
 
     def timeout(self) -> float:

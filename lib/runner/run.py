@@ -391,6 +391,8 @@ def _save_run(ctx: RunContext, listed: list[str], now: datetime) -> None:
     if ctx.dispatcher is None:
         ended = health.with_inputs(ended, records)
     else:
+        failing = ctx.dispatcher.failing(ctx.run.failing_ways)
+        ended = replace(ended, failing_ways=failing)
         left = ctx.dispatcher.deferred()
         ended = health.with_inputs(ended, records, left.messages, left.count)
     ctx.state.save_run(ended)

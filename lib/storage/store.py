@@ -40,6 +40,8 @@ BUNDLES = "bundles"
 SETTINGS_COPY = Path("settings", "last.json")
 #: The folder of the requests, which ``lib/storage/inbox.py`` writes and reads.
 INBOX = "inbox"
+#: The folder of what was sent by each way of a channel, written by lib.alerting.
+CHANNELS = "channels"
 
 
 class Remembered(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from lib.config.options import (
     NAMED_SECTIONS,
     POLICY_OPTIONS,
     REQUIRED,
+    SECRET_SUFFIXES,
     SECTIONS,
     Option,
 )
@@ -628,6 +629,12 @@ def test_the_example_has_every_option_once_and_no_other():
     tables = {
         **{name: set(table) for name, table in (SECTIONS | NAMED_SECTIONS).items()},
         **{kind: set(table) for kind, table in TABLES.items()},
+    }
+    # A sentence above the channels names the other ways to give their secrets.
+    tables["channel"] -= {
+        f"{name}{suffix}"
+        for name in ("url", "webhook", "secret", "token")
+        for suffix in SECRET_SUFFIXES[1:]
     }
     shown: dict[str, set[str]] = {name: set() for name in tables}
     for section, option, _value, _on in example_lines():

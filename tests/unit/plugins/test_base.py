@@ -139,8 +139,17 @@ def test_a_mail_is_kept_with_whom_it_goes_to():
 
 @pytest.mark.parametrize("to", ["nobody", "a@b.c\r\nBcc: x@y.z", ["a@b.c", "x"], ","])
 def test_what_is_no_address_is_refused(to):
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match="expected|it is no mail address"):
         Mine(settings()).sendEmail("subject", "body", to)
+
+
+def test_a_mail_may_go_to_a_channel():
+    mine = Mine(settings("[channel oncall]\nwebhook = https://example.com/\n"))
+    assert mine.sendEmail("subject", "body", to="oncall, a@b.c") is True
+    (mail,) = mine._checker.outgoing
+    assert mail.to == ("oncall", "a@b.c")
+    with pytest.raises(ValueError, match="did you mean 'oncall'"):
+        mine.sendEmail("subject", "body", to="oncal")
 
 
 def test_an_older_jobs_name_is_found_literally():

@@ -1,0 +1,300 @@
+"""The channels of ``[channel NAME]``, and the contacts that name one."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lib.config.fields import CHANNEL_NAME, is_this_machine, many, no_channel, url
+from lib.config.ini import VITAL
+from lib.config.options import CHANNEL, CHANNEL_WORD, SECRET_SUFFIXES
+from lib.config.secrets import read_secret
+from lib.config.sections import Kinds, read_section, title_of
+from lib.config.targets import JOB, TEMPLATE
+from lib.core.ini import IniFile
+from lib.core.secret import Secret
+from lib.core.settings import Channel, Problem
+from lib.system.permissions import why_not_run
+
+#: The options of which exactly one is given.
+KINDS = ("url", "webhook", "command")
+NO_APPRISE = "url needs Apprise, which is not installed: pip install 'apprise>=2.3,<3'"
+#: Not the name of a channel: reports call mail so.
+_RESERVED = ("mail",)
+#: Where a service of Apprise begins: ``ntfys://``.
+_SERVICE = re.compile(r"[a-z][a-z0-9_-]{0,19}(?=://)", re.I)
+_BETWEEN = re.compile(r"[\s,]+(?=[a-z][a-z0-9_-]{0,19}://)", re.I)
+_UNVERIFIED = re.compile(r"[?&]verify=(no|n|false|f|0|off|disable)\b", re.I)
+#: What a secret for signatures begins with, by Standard Webhooks.
+SECRET_PREFIX = "whsec_"
+
+
+def read_channels(
+    ini: IniFile, folder: Path, with_secrets: bool
+) -> tuple[dict[str, Channel], list[Problem]]:
+    """Return the channels by name, those that are wrong as well, and the problems.
+
+    ``with_secrets`` False: a secret in a file, variable or command is not read, and the
+    channel cannot be used.
+    """
+    channels: dict[str, Channel] = {}
+    problems: list[Problem] = []
+    for section in ini:
+        word, _space, name = section.partition(" ")
+        if word != CHANNEL_WORD or not name:
+            continue
+        reader = _Reader(ini, section, name, folder, with_secrets)
+        channel = reader.channel()
+        wrong = [problem for problem in reader.problems if not problem.warning]
+        if wrong:
+            channel = Channel(name, problem=f"see {wrong[0].where} of the settings")
+        channels[name] = channel
+        problems += reader.problems
+    return channels, problems
+
+
+class _Reader:
+    """Reads one section."""
+
+    def __init__(
+        self, ini: IniFile, section: str, name: str, folder: Path, with_secrets: bool
+    ) -> None:
+        self._ini = ini
+        self._section = section
+        self._name = name
+        self._folder = folder
+        self._with_secrets = with_secrets
+        self.values, self.problems = read_section(ini, section, CHANNEL)
+
+    def channel(self) -> Channel:
+        """Return the channel; its problems are in ``problems``."""
+        if not CHANNEL_NAME.fullmatch(self._name) or self._name in _RESERVED:
+            text = "expected a name of letters, digits, - and _"
+            if self._name in _RESERVED:
+                text = f"{self._name} is not the name of a channel; choose another one"
+            self._add("", text)
+        values = self.values
+        self._check_kinds()
+        channel = Channel(
+            self._name,
+            services=self._services(),
+            webhook=self._webhook(),
+            command=self._command(),
+            secret=self._signing_secret(),
+            token=self._secret("token"),
+            cafile=self._cafile(),
+            insecure=values.get("insecure", False),
+            timeout_s=values.get("timeout", CHANNEL["timeout"].default),
+        )
+        return channel
+
+    def _check_kinds(self) -> None:
+        given = self._given()
+        kinds = [
+            kind for kind in KINDS if any(self._kind_of(one) == kind for one in given)
+        ]
+        if not kinds:
+            self._add(
+                "", "expected one of url, webhook, command: the way messages take"
+            )
+        elif len(kinds) > 1:
+            self._add(kinds[-1], f"{' and '.join(kinds)} are given; keep one")
+        if kinds != ["webhook"]:
+            for name in ("secret", "token"):
+                if any(self._base_of(one) == name for one in given):
+                    self._add(name, f"{name} is for webhook only; delete it")
+
+    def _given(self) -> list[str]:
+        return list(self._ini.given(self._section))
+
+    @staticmethod
+    def _kind_of(option: str) -> str:
+        return option if option == "command" else _Reader._base_of(option)
+
+    @staticmethod
+    def _base_of(option: str) -> str:
+        for name in ("url", "webhook", "secret", "token"):
+            if option in (name + suffix for suffix in SECRET_SUFFIXES):
+                return name
+        return ""
+
+    def _secret(self, name: str) -> Secret:
+        if not self._with_secrets and name not in self.values:
+            return Secret()
+        try:
+            return read_secret(name, self.values, self._folder)
+        except ValueError as error:
+            options = [one for one in self._given() if self._base_of(one) == name]
+            self._add(options[-1], str(error))
+            return Secret()
+
+    def _services(self) -> dict[str, Secret]:
+        given = self._secret("url")
+        is_url = any(self._base_of(one) == "url" for one in self._given())
+        if is_url and importlib.util.find_spec("apprise") is None:
+            self._add("url", NO_APPRISE)
+            return {}
+        services: dict[str, Secret] = {}
+        for number, text in enumerate(_BETWEEN.split(given.reveal()), start=1):
+            if not text:
+                continue
+            begin = _SERVICE.match(text)
+            if begin is None:
+                expected = "expected services of Apprise, such as ntfys://host/topic"
+                self._add("url", f"url: {expected}")
+                return {}
+            if _UNVERIFIED.search(text) and not self.values.get("insecure"):
+                self._add(
+                    "url",
+                    f"url: service {number} turns off the verification of TLS; "
+                    "remove verify=no, or set insecure = yes",
+                )
+            services[_free_word(begin[0].lower(), services)] = Secret(text)
+        return services
+
+    def _webhook(self) -> Secret:
+        given = self._secret("webhook")
+        if not given:
+            return given
+        try:
+            parts = urlsplit(url(given.reveal()))
+        except ValueError as error:
+            self._add("webhook", f"webhook: {error}")
+            return given
+        host = parts.hostname or ""
+        is_plain = parts.scheme == "http" and not is_this_machine(host)
+        if is_plain and not self.values.get("insecure"):
+            self._add(
+                "webhook",
+                "webhook: http to another host sends alerts and secrets unencrypted; "
+                "use https, or set insecure = yes",
+            )
+        return given
+
+    def _signing_secret(self) -> Secret:
+        given = self._secret("secret")
+        if given and signing_key(given) is None:
+            self._add(
+                "secret",
+                f"secret: expected {SECRET_PREFIX} and 24 to 64 bytes in base64; make "
+                "one with: echo whsec_$(openssl rand -base64 32)",
+            )
+        return given
+
+    def _cafile(self) -> str:
+        given = self.values.get("cafile", "")
+        path = str(self._folder / os.path.expanduser(given)) if given else ""
+        if path and not os.path.isfile(path):
+            self._add("cafile", f"cafile: there is no file {path}")
+        return path
+
+    def _command(self) -> tuple[str, ...]:
+        words = self.values.get("command", ())
+        if not words:
+            return ()
+        program = _program(words[0], self._folder)
+        if why := _why_not_program(words[0], program):
+            self._add("command", f"command: {why}")
+            return ()
+        return (str(program), *words[1:])
+
+    def _add(self, option: str, text: str) -> None:
+        options = [one for one in self._given() if self._base_of(one) == option]
+        where = self._ini.where(self._section, options[0] if options else option)
+        self.problems.append(Problem(text, where, title_of(self._section)))
+
+
+def _free_word(word: str, taken: Mapping[str, Any]) -> str:
+    """Return the word, with a number if it is taken: ``ntfy-2``."""
+    number = 1
+    name = word
+    while name in taken:
+        number += 1
+        name = f"{word}-{number}"
+    return name
+
+
+def _program(word: str, folder: Path) -> Path | None:
+    """Return the program's path; None if there is none of that name in PATH."""
+    if "/" in word or word.startswith("~"):
+        return folder / os.path.expanduser(word)
+    found = shutil.which(word)
+    return Path(found).absolute() if found else None
+
+
+def _why_not_program(word: str, program: Path | None) -> str:
+    """Return why a program is not run, and what to do, or ""."""
+    if program is None:
+        return f"there is no program {word[:60]!r} in PATH; give its whole path"
+    try:
+        if not stat.S_ISREG(os.stat(program).st_mode):
+            return f"{program} is not a file"
+        if not os.access(program, os.X_OK):
+            return f"{program} may not be run: chmod u+x {program}"
+        refused = why_not_run(program) or why_not_run(program.parent)
+    except OSError as error:
+        return f"{program} cannot be run: {error.strerror}"
+    return f"{program} is not run: {refused}" if refused else ""
+
+
+def signing_key(secret: Secret) -> bytes | None:
+    """Return the key of a secret of Standard Webhooks; None if it is none."""
+    import base64
+
+    text = secret.reveal()
+    if not text.startswith(SECRET_PREFIX):
+        return None
+    try:
+        key = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
+    except ValueError:
+        return None
+    return key if 24 <= len(key) <= 64 else None
+
+
+# Contacts.
+
+
+def check_contacts(
+    ini: IniFile, names: Iterable[str], kinds: Kinds
+) -> Iterator[Problem]:
+    """Yield a problem for each contact that names a channel that does not exist.
+
+    A target with one is taken out of ``ini``, where jobs would find it; defaults,
+    templates and ``[job NAME]`` lose the contact, so that ``alertcontact`` applies.
+    """
+    known = set(names)
+    for section in list(ini):
+        option = "alertcontact" if section == "general" else "contact"
+        value = ini.options(section).get(option)
+        unknown = unknown_names(many(value.raw), known) if value else []
+        if value is None or not unknown:
+            continue
+        word = section.partition(" ")[0]
+        is_layer = word in ("defaults", TEMPLATE, JOB)
+        if not (section in VITAL or is_layer or kinds.file_of(word)):
+            # It is read by a job class of somebody's own.
+            continue
+        text = f"{option} = {unknown[0]}: {no_channel(unknown[0], known)}"
+        where, fatal = value.where, section in VITAL
+        yield Problem(text, where, title_of(section), fatal=fatal)
+        if is_layer:
+            del ini.sections[section].options[option]
+        elif not fatal:
+            del ini.sections[section]
+
+
+def unknown_names(contact: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return the names in a contact that are those of no channel."""
+    channels = set(known)
+    return [
+        name
+        for name in contact
+        if "@" not in name and CHANNEL_NAME.fullmatch(name) and name not in channels
+    ]
