@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Callable, Iterator
 from datetime import tzinfo
 from pathlib import Path
@@ -23,7 +24,7 @@ from lib.runner.emergency import usual_places
 from lib.runner.lastusable import noted_folder
 from lib.storage.settingscopy import find
 from lib.storage.store import SETTINGS_COPY
-from lib.system.permissions import why_not_write
+from lib.system.permissions import why_not_run, why_not_write
 
 logger = logging.getLogger(__name__)
 
@@ -63,17 +64,18 @@ def _folders(args: argparse.Namespace, path: Path) -> Iterator[Path]:
         return
     if noted := noted_folder(path, usual_places()):
         yield noted
-    if not _others_may_write(path):
+    if _is_ours(path):
         yield state_folder(args)
     yield Path(args.base).absolute() / "state"
 
 
-def _others_may_write(path: Path) -> bool:
+def _is_ours(path: Path) -> bool:
+    """Return whether what the file says of the state folder may be believed."""
     try:
-        return bool(why_not_write(path))
+        return not (why_not_run(path) if os.geteuid() == 0 else why_not_write(path))
     except OSError:
         # It is not there, and so says nothing.
-        return True
+        return False
 
 
 def log_use(in_use: LastUsable, settings: Settings) -> None:

@@ -77,7 +77,8 @@ def noted_folder(settings: Path, places: Iterable[Path]) -> Path | None:
 
 def link_name(settings: Path) -> str:
     """Return the name of the link for these settings."""
-    return f"state-{digest(os.fsencode(settings))[:32]}"
+    name = settingscopy.one_name(settings)
+    return f"state-{digest(os.fsencode(name))[:32]}"
 
 
 def _link(handle: int, name: str, target: str) -> None:

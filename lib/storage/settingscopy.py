@@ -36,12 +36,17 @@ class SettingsCopy(Stored, frozen=True):
     def of(cls, path: Path, texts: Mapping[str, str], now: datetime) -> SettingsCopy:
         """Return the copy of these texts."""
         lines = {name: tuple(text.split("\n")) for name, text in texts.items()}
-        return cls(str(path), now, lines)
+        return cls(one_name(path), now, lines)
 
     @property
     def texts(self) -> dict[str, str]:
         """Return the text of each file."""
         return {name: "\n".join(lines) for name, lines in self.files.items()}
+
+
+def one_name(path: Path) -> str:
+    """Return the same text for each way in which a file is named, be it there or not."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def find(folder: Path, settings: Path) -> tuple[SettingsCopy | None, str]:
@@ -60,7 +65,7 @@ def find(folder: Path, settings: Path) -> tuple[SettingsCopy | None, str]:
         return None, f"{path} cannot be read: {error.strerror}"
     except (Damaged, StateError) as error:
         return None, f"{path} cannot be used: {error}"
-    if copy.path != str(settings):
+    if copy.path != one_name(settings):
         return None, f"{path} is a copy of {copy.path}"
     if not copy.files:
         return None, f"{path} is empty"

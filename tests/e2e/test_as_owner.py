@@ -258,8 +258,9 @@ def test_a_program_that_the_owner_may_not_read_is_named(place):
 def test_settings_that_the_owner_may_not_read_are_named(place):
     place.give(STRANGER)
     place.give(0, place.settings)
-    said = one_line(place.run("list"))
+    said, more = place.run("list").stderr.splitlines()
     assert f"{place.settings} cannot be read: Permission denied" in said
+    assert "nothing runs: there is no copy of earlier settings" in more
 
 
 def test_a_folder_that_only_an_included_file_names_is_not_used(place):
@@ -276,6 +277,8 @@ def test_a_folder_that_only_an_included_file_names_is_not_used(place):
 
 def test_root_does_not_go_by_the_settings_of_another(place):
     place.give(STRANGER, place.settings)
-    said = one_line(place.run("cron", "-c", "minute"))
+    said, more = place.run("cron", "-c", "minute").stderr.splitlines()
     assert "settings.cfg: it belongs to 12345, not to root: chown root" in said
+    # Nor by what they say of where the copy of earlier ones may be.
+    assert "no copy of earlier settings" in more and str(place.state) not in more
     assert list(place.state.iterdir()) == []

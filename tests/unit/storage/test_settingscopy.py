@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.storage.settingscopy import SettingsCopy, find, save
+from lib.storage.settingscopy import SettingsCopy, find, one_name, save
 from lib.storage.store import SETTINGS_COPY, State
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -61,6 +61,13 @@ def test_why_a_copy_is_not_used(folder, tmp_path, approved):
     path.mkdir(mode=0o700)
     lines.append(why_not(folder))
     approved("\n".join(lines))
+
+
+def test_a_file_has_one_name_whichever_way_it_is_named(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    names = ["real/s.cfg", "link/s.cfg", "real/../link/s.cfg"]
+    assert len({one_name(tmp_path / name) for name in names}) == 1
 
 
 def test_a_copy_that_cannot_be_written_is_a_warning(tmp_path, caplog):
