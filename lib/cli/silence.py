@@ -51,7 +51,7 @@ _INSTEAD = (
 
 def mute(args: argparse.Namespace) -> int:
     """Ask that no alert of these jobs leaves for a time."""
-    settings, now = settings_of(args), utc_now()
+    settings, now = settings_of(args, or_last=True), utc_now()
     try:
         until = until_of(getattr(args, "for"), args.until, settings.zone, now)
     except ValueError as error:
@@ -69,7 +69,7 @@ def mute(args: argparse.Namespace) -> int:
 
 def unmute(args: argparse.Namespace) -> int:
     """Ask that the mutes and acknowledgements of these jobs end."""
-    settings, now = settings_of(args), utc_now()
+    settings, now = settings_of(args, or_last=True), utc_now()
     asked = _Asked(args, settings, now)
     if not asked.is_known:
         return WRONG_USE
@@ -88,7 +88,7 @@ def unmute(args: argparse.Namespace) -> int:
 
 def acknowledge(args: argparse.Namespace) -> int:
     """Tell that somebody knows what is failing: no reminder until it is over."""
-    settings, now = settings_of(args), utc_now()
+    settings, now = settings_of(args, or_last=True), utc_now()
     asked = _Asked(args, settings, now)
     if not asked.is_known:
         return WRONG_USE

@@ -45,7 +45,7 @@ class SettingsCopy(Stored, frozen=True):
 
 
 def one_name(path: Path) -> str:
-    """Return the same text for each way in which a file is named, be it there or not."""
+    """Return the same text whichever way a file is named, be it there or not."""
     return os.path.join(os.path.realpath(path.parent), path.name)
 
 

@@ -117,6 +117,30 @@ def test_x6_the_password_is_in_no_log_mail_state_traceback_or_process_list(
         assert not any(form in text for form in FORMS)
 
 
+@pytest.mark.fault("X6", "the copy of the settings is the one place that has it")
+def test_x6_with_the_last_usable_settings_the_password_is_in_their_copy_alone(
+    instance, smtp
+):
+    instance.job("Calm", CALM)
+    assert instance.cron().code == 0
+    text = instance.settings.read_text()
+    ran = []
+    # In a line that is none, in a title, and for an option that it is not of.
+    for line in (PASSWORD, f"[email {PASSWORD}", f"smtpport = {PASSWORD}"):
+        instance.write(f"{text}{line}\n")
+        ran.append(instance.cron("minute", "-v"))
+        assert ran[-1].code == 1
+        ran += [instance.run("-m", mode) for mode in ("status", "list", "validate")]
+    ran.append(instance.run("-m", "why", "settings.cfg"))
+    texts = [one.out + one.err for one in ran] + [instance.everything_written()]
+    texts += [f"{mail.subject} {mail.body}" for mail in smtp.mails]
+    assert len(smtp.mails) == 2
+    for said in texts:
+        assert PASSWORD not in said and not any(form in said for form in FORMS)
+    (copy,) = (instance.state / "settings").iterdir()
+    assert PASSWORD in copy.read_text() and copy.stat().st_mode & 0o077 == 0
+
+
 @pytest.mark.fault("X3", "1,000 jobs flap each minute for an hour")
 def test_x3_jobs_that_flap_make_few_mails_and_the_last_state_is_reported(
     instance, smtp, tmp_path

@@ -48,6 +48,19 @@ def test_includes_are_copied_and_used_in_their_order(instance):
     assert names(instance) == ["tcp a", "tcp b", "settings.cfg"]
 
 
+def test_an_include_that_goes_while_it_is_read_is_taken_from_the_copy(instance):
+    more = instance.folder / "more.cfg"
+    more.write_text(TCP.format(name="more"))
+    text = instance.settings.read_text()
+    instance.write(text.replace("[general]", "[general]\ninclude = more.cfg"))
+    assert instance.cron().code == 0
+    more.unlink()
+    # It is listed, and cannot be opened.
+    more.symlink_to("nowhere")
+    assert instance.cron().code == 1
+    assert instance.records()["tcp more"]["failures"] == 2
+
+
 def test_the_copy_is_written_only_when_the_settings_change(instance):
     assert instance.cron().code == 0
     path = instance.state / "settings" / "last.json"
