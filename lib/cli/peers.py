@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import tzinfo
 from functools import partial
@@ -16,6 +16,7 @@ from lib.core.settings import Peer, Settings
 from lib.core.text import first_line, offset_words, table_time
 from lib.peers.client import PeerReply, ask
 from lib.report import table
+from lib.report.rows import WORDS
 from lib.system.clock import utc_now
 
 if TYPE_CHECKING:
@@ -72,27 +73,49 @@ def row_of(peer: Peer, reply: PeerReply, zone: tzinfo | None) -> dict[str, Any]:
     """Return the reply of a peer as a row."""
     reading = reply.reading
     answer = reading.answer if reading else None
-    row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
-    row |= {"peer": peer.name, "url": peer.url.partition("?")[0]}
-    row["round_trip"] = f"{reply.seconds:.2f} s"
-    row["signature"] = "no key is shared"
-    if peer.key:
-        is_good = reading is not None and reading.signed
-        by = f", by {harmless(answer.server)[:60]}" if is_good and answer else ""
-        row["signature"] = f"good{by}" if is_good else "not proven"
-    what = reading.peer_status.value if reading else "no answer"
-    row["says"] = f"{what}: {first_line(reply.why)}" if reply.why else what
+    is_signed = (reading is not None and reading.signed) if peer.key else None
+    row: dict[str, Any] = {
+        "peer": peer.name,
+        "url": peer.url.partition("?")[0],
+        "status": reading.peer_status.name.lower() if reading else "no_answer",
+        "reason": first_line(reply.why),
+        "seconds": reply.seconds,
+        "signed": is_signed,
+        "signed_by": harmless(answer.server)[:60] if is_signed and answer else "",
+        "age_s": None,
+        "clock_s": None,
+        "last_run_at": answer.last_run if answer else None,
+    }
     if answer is not None and reply.at is not None:
         ahead_s = (answer.time - reply.at).total_seconds()
-        row["age"] = f"{max(0, -ahead_s):.0f} s"
+        row["age_s"] = max(0.0, -ahead_s)
         # A file was made before it was asked for, and tells nothing of the clock.
         # Times are cut to seconds, and made half-way between question and answer.
-        difference = round(ahead_s + 0.5 + reply.seconds / 2)
         if answer.nonce:
-            row["clock"] = f"{difference:+d} s" if difference else "0 s"
-        if answer.last_run is not None:
-            row["last_run"] = table_time(answer.last_run, zone, reply.at)
-    return row
+            row["clock_s"] = round(ahead_s + 0.5 + reply.seconds / 2)
+    return {**row, WORDS: _words(row, reply, zone)}
+
+
+def _words(
+    row: Mapping[str, Any], reply: PeerReply, zone: tzinfo | None
+) -> dict[str, str]:
+    """Return what the table says of a reply."""
+    age_s, clock_s, last_run_at = row["age_s"], row["clock_s"], row["last_run_at"]
+    signature = {True: "good", False: "not proven", None: "no key is shared"}
+    by = f", by {row['signed_by']}" if row["signed_by"] else ""
+    clock = f"{clock_s:+d} s" if clock_s else "0 s"
+    last_run = ""
+    if last_run_at is not None and reply.at is not None:
+        last_run = table_time(last_run_at, zone, reply.at)
+    what = reply.reading.peer_status.value if reply.reading else "no answer"
+    return {
+        "age": "" if age_s is None else f"{age_s:.0f} s",
+        "round_trip": f"{reply.seconds:.2f} s",
+        "signature": f"{signature[row['signed']]}{by}",
+        "clock": "" if clock_s is None else clock,
+        "last_run": last_run,
+        "says": f"{what}: {row['reason']}" if row["reason"] else what,
+    }
 
 
 def key_lines(settings: Settings, name: str) -> Iterator[str]:

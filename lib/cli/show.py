@@ -104,7 +104,7 @@ def why(args: argparse.Namespace) -> int:
         )
     zone = settings.zone
     if args.json:
-        rows = [explain.row_of(story, now, zone) for story in matching]
+        rows = [explain.row_of(story, now) for story in matching]
         table.show((), rows, as_json=True, out=sys.stdout)
         return TROUBLE if unmatched or settings.last_usable else OK
     for number, story in enumerate(matching):
@@ -127,6 +127,7 @@ def why(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     from lib.core.jobs import OWN_KEY
+    from lib.core.text import offset_words
     from lib.report import status as status_report
     from lib.report import table
     from lib.storage.session import notes_of
@@ -136,16 +137,29 @@ def status(args: argparse.Namespace) -> int:
     state = _state_of(settings)
     stored, catalog = state.load(), state.load_catalog()
     own = stored.records.get(OWN_KEY)
-    rows = status_report.rows(
-        settings,
-        stored.run,
-        stored.records,
-        utc_now(),
-        catalog,
-        notes_of(own).summaries if own else (),
-    )
-    table.show(status_report.COLUMNS, rows, as_json=args.json, out=sys.stdout)
-    return TROUBLE if settings.last_usable else OK
+    summaries = notes_of(own).summaries if own else ()
+    now, records = utc_now(), stored.records
+    code = TROUBLE if settings.last_usable else OK
+    facts = (settings, stored.run, records, now, catalog, summaries)
+    if args.json:
+        table.show_json(status_report.data(*facts), sys.stdout)
+        return code
+    bad = status_report.bad_records(records, catalog)
+    table.say(status_report.headline(bad, catalog, stored.run), sys.stdout)
+    if bad:
+        rows = status_report.down_rows(bad, now, settings.zone)
+        headings = {"since": f"since {offset_words(settings.zone, now)}"}
+        table.show(
+            status_report.DOWN_COLUMNS,
+            rows,
+            as_json=False,
+            out=sys.stdout,
+            headings=headings,
+        )
+    print()
+    rows = status_report.rows(*facts)
+    table.show(status_report.COLUMNS, rows, as_json=False, out=sys.stdout)
+    return code
 
 
 def show(args: argparse.Namespace) -> int:
@@ -173,7 +187,9 @@ def show(args: argparse.Namespace) -> int:
         print(f"checker: there is no section {pattern!r}{hint}", file=sys.stderr)
     if args.json:
         rows = [
-            {"section": title, **row} for title, rows in named.items() for row in rows
+            show_settings.data_of(title, row)
+            for title, rows in named.items()
+            for row in rows
         ]
         table.show((), rows, as_json=True, out=sys.stdout)
         return TROUBLE if unmatched else OK
@@ -199,12 +215,12 @@ def kinds(args: argparse.Namespace) -> int:
             {
                 "kind": kind.kind,
                 "every": kind.every,
-                "what": kind.about,
+                "about": kind.about,
                 "file": kind.file,
             }
             for kind in known.values()
         ]
-        table.show(("kind", "every", "what"), rows, as_json=args.json, out=sys.stdout)
+        table.show(("kind", "every", "about"), rows, as_json=args.json, out=sys.stdout)
         return OK
     (word,) = args.words
     if word not in known:

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -27,6 +28,7 @@ from lib.core.jobs import KindInfo, OptionInfo
 from lib.core.sanitize import scrubbed
 from lib.core.secret import Secrets
 from lib.core.settings import Problem
+from lib.report.rows import WORDS, place_row
 
 COLUMNS = ("option", "value", "from")
 OPTION_COLUMNS = ("option", "default", "purpose")
@@ -51,7 +53,9 @@ def sections(
     known = dict(_all(ini, tables))
     for problem in problems:
         if problem.section in known:
-            known[problem.section].append(_row("error", problem.text, problem.where))
+            known[problem.section].append(
+                _row("error", problem.text, problem.where, "error", problem.where)
+            )
     named: dict[str, list[dict[str, str]]] = {}
     unmatched = []
     for pattern in patterns:
@@ -75,7 +79,7 @@ def tables_of(kinds: Iterable[KindInfo]) -> dict[str, dict[str, Option]]:
     }
 
 
-def option_rows(kind: KindInfo) -> Iterator[dict[str, str]]:
+def option_rows(kind: KindInfo) -> Iterator[dict[str, Any]]:
     """Yield a row for each option of a kind: its default, and what it is for."""
     for name, option in tables_of([kind])[kind.kind].items():
         if option.default is REQUIRED:
@@ -87,7 +91,14 @@ def option_rows(kind: KindInfo) -> Iterator[dict[str, str]]:
         purpose = option.help
         if option.also:
             purpose = f"{purpose}; also {option.also}"
-        yield {"option": name, "default": default, "purpose": purpose}
+        yield {
+            "option": name,
+            "default": None if option.default in (REQUIRED, None) else default,
+            "required": option.default is REQUIRED,
+            "help": option.help,
+            "also": option.also,
+            WORDS: {"default": default, "purpose": purpose},
+        }
 
 
 def _option(info: OptionInfo) -> Option:
@@ -151,7 +162,14 @@ def _given(
 ) -> Iterator[dict[str, str]]:
     for name, value in options.items():
         layer = "" if value.section == title else f" [{value.section}]"
-        yield _row(name, _shown(name, value.raw, table), f"{value.where}{layer}")
+        yield _row(
+            name,
+            _shown(name, value.raw, table),
+            f"{value.where}{layer}",
+            "settings",
+            value.where,
+            value.section,
+        )
 
 
 def _by_default(
@@ -164,16 +182,47 @@ def _by_default(
         if name in options or option.also in options or option.default is REQUIRED:
             continue
         if name == "contact" and option.default is None:
-            where = f"{ini.where('general', 'alertcontact')} [general]"
-            yield _row(name, ini.get("general", "alertcontact"), where)
+            place = ini.where("general", "alertcontact")
+            value = ini.get("general", "alertcontact")
+            yield _row(name, value, f"{place} [general]", "settings", place, "general")
         elif option.default is None:
-            yield _row(name, "", WHERE_NOT_GIVEN.get(name, ""))
+            yield _row(name, "", WHERE_NOT_GIVEN.get(name, ""), "not_given")
         else:
-            yield _row(name, written(option.default), default)
+            yield _row(name, written(option.default), default, "default")
 
 
-def _row(option: str, value: str, where: str) -> dict[str, str]:
-    return {"option": option, "value": value, "from": where}
+def _row(
+    option: str,
+    value: str,
+    where: str,
+    source: str,
+    place: str = "",
+    layer: str = "",
+) -> dict[str, str]:
+    """Return a row: ``source`` is settings, default, not_given or error.
+
+    ``layer`` is the section that gives the value, which may be a template or defaults.
+    """
+    return {
+        "option": option,
+        "value": value,
+        "from": where,
+        "source": source,
+        "place": place,
+        "layer": layer,
+    }
+
+
+def data_of(title: str, row: Mapping[str, str]) -> dict[str, Any]:
+    """Return a row of a section as JSON has it."""
+    return {
+        "section": title,
+        "option": row["option"],
+        "value": row["value"],
+        "source": row["source"],
+        **place_row(row["place"]),
+        "layer": row["layer"],
+    }
 
 
 def _shown(name: str, raw: str, table: Mapping[str, Option]) -> str:

@@ -25,12 +25,11 @@ from lib.core.text import (
     TimeText,
     counted,
     first_line,
-    mail_time,
     policy_words,
     since,
     table_time,
 )
-from lib.report.rows import held_row
+from lib.report.rows import held_row, policy_row
 from lib.storage import auditlog
 from lib.storage.codec import read_value
 from lib.system.files import Damaged
@@ -153,48 +152,54 @@ def decision_rows(
     return rows[-MAX_SHOWN:]
 
 
-def row_of(story: Story, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
+def row_of(story: Story, now: datetime) -> dict[str, Any]:
     """Return the same as a row for JSON."""
-    time_text = partial(mail_time, zone=zone)
-    record = story.record
+    record, known = story.record, story.known
     return {
         "job": story.name,
         "key": str(story.key),
         "exists": story.is_met,
+        "enabled": known is None or known.enabled,
         "status": record.status.value,
+        "pending": record.pending,
         "failing_since": record.failing_since,
         "failures": record.failures,
         "recovering": record.recovering,
         "warning_since": record.warning_since,
         "warnings": record.warnings,
         "reason": record.last_reason,
+        "policy": policy_row(known.policy) if known else None,
+        "contact": known.contact if known else (),
         "notified": record.notified,
         "notified_at": record.notified_at,
         "delivery": record.delivery if record.notified_at else None,
         "held": held_row(story.held),
-        "queued": [
-            {
-                "mail": message.message_id,
-                "kind": message.kind.value,
-                "to": message.to,
-                "subject": message.subject,
-                "born_at": message.born_at,
-                "attempts": message.attempts,
-                "retry_at": message.retry_at,
-                "last_error": message.last_error,
-            }
-            for message in record.queued
-        ],
-        "now": list(_present(story, now, time_text)),
+        "queued": [_queued_row(message, story, now) for message in record.queued],
         "decisions": [
             {
                 "at": entry.at,
                 "code": entry.code.value,
-                "text": decisions.sentence(entry, time_text),
                 "details": encoding.plain(entry.details),
             }
             for entry in story.entries
         ],
+    }
+
+
+def _queued_row(message: Message, story: Story, now: datetime) -> dict[str, Any]:
+    bundle = story.bundles.get(message.message_id)
+    why = deferral.why_deferred(story.record, message, bundle, story.send_log, now)
+    return {
+        "mail": message.message_id,
+        "kind": message.kind.value,
+        "to": message.to,
+        "subject": message.subject,
+        "born_at": message.born_at,
+        "code": why.code.value,
+        "until": why.until,
+        "attempts": why.attempts,
+        "error": why.error,
+        "bundle": why.bundle,
     }
 
 

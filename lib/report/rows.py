@@ -1,7 +1,9 @@
 """Jobs, results and problems as rows for ``table.show``.
 
-A row is a dict with stable keys.  A table shows the columns that are listed here; JSON
-has every key.  To add a column, add its key to the row and its name to the list.
+A row is a dict of data: codes, moments, seconds.  What a table says in words is under
+WORDS, by column; JSON is without it.  A table shows the columns that are listed here.
+To add one, add its key to the row, its name to the list, and what it is to
+docs/json.schema.json.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from msgspec.structs import replace
 
 from lib.core import decisions
 from lib.core.enums import Decision, Status
-from lib.core.jobs import Job, JobKey
+from lib.core.jobs import Job, JobKey, Policy
 from lib.core.records import Record
 from lib.core.results import JobReport, Threshold, Values, value_lines
 from lib.core.sanitize import harmless
@@ -24,6 +26,9 @@ from lib.core.text import TimeText, counted, first_line, policy_words, since, ta
 
 if TYPE_CHECKING:
     from lib.core.silences import Held, Silences
+
+#: The key of what a row says in words; no name of a value or an option is like it.
+WORDS = "(words)"
 
 JOB_COLUMNS = (
     "job",
@@ -132,7 +137,7 @@ def checked_rows(
     rows = []
     for report, row in zip(reports, result_rows(reports), strict=True):
         record = records.get(report.job.key, Record(report.job.key))
-        row["follows"] = _follows(report.decision, record)
+        row[WORDS] = {"follows": _follows(report.decision, record)}
         row["decision"] = report.decision.value
         row["notified"] = record.notified
         row["queued_messages"] = len(record.queued)
@@ -200,11 +205,15 @@ def problem_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
     """Return a row per problem of the settings or job files."""
     return [
         {
-            "where": problem.where,
+            **place_row(problem.where),
             "section": problem.section,
-            "problem": "warning" if problem.warning else "error",
+            "severity": "warning" if problem.warning else "error",
             "text": problem.text,
             "stops_every_run": problem.fatal,
+            WORDS: {
+                "where": problem.where,
+                "problem": "warning" if problem.warning else "error",
+            },
         }
         for problem in problems
     ]
@@ -222,6 +231,29 @@ def each_once(problems: Iterable[Problem]) -> Iterator[Problem]:
     for problem, titles in sections.items():
         more = f", {len(titles) - 1} more" if len(titles) > 1 else ""
         yield replace(problem, section=f"{titles[0]}{more}")
+
+
+def place_row(where: str) -> dict[str, Any]:
+    """Return a place such as ``settings.cfg:12`` as JSON has it."""
+    file, _colon, line = where.rpartition(":")
+    if file and line.isdecimal():
+        return {"file": file, "line": int(line)}
+    return {"file": where, "line": None}
+
+
+def policy_row(policy: Policy) -> dict[str, Any]:
+    """Return a policy as JSON has it: when the first alert comes, and what follows."""
+    rule = policy.failures
+    return {
+        "notify": policy.notify.value,
+        "failures": {
+            "count": rule.count,
+            "of": rule.of or None,
+            "seconds": rule.seconds or None,
+        },
+        "recoveries": policy.recoveries,
+        "notify_warnings": policy.notifies_warnings,
+    }
 
 
 def details_of(record: Record, now: datetime, time_text: TimeText) -> str:
@@ -276,14 +308,13 @@ def _job_row(
     words = held.words(time_text) if held else ""
     return {
         "job": job.name,
-        "every": job.schedule,
-        "notify": policy_words(job.policy),
-        "contact": job.contact,
-        "status": status_of(record, was_judged) if job.enabled else DISABLED,
-        "details": "; ".join(filter(None, (words, details))),
-        "last_run": time_text(ran_at) if ran_at else "",
-        "file": job.file,
         "key": str(job.key),
+        "status": status_of(record, was_judged) if job.enabled else DISABLED,
+        "last_run_at": ran_at,
+        "every": job.schedule,
+        "policy": policy_row(job.policy),
+        "contact": job.contact,
+        "file": job.file,
         "failing_since": record.failing_since,
         "failures": record.failures,
         "recovering": record.recovering,
@@ -292,14 +323,14 @@ def _job_row(
         "reason": record.last_reason,
         "queued_messages": len(record.queued),
         "held": held_row(held),
-        "last_run_at": ran_at,
-        "notify_policy": job.policy.notify.value,
-        "notify_after": str(job.policy.failures),
-        "recoveries": job.policy.recoveries,
-        "notify_warnings": job.policy.notifies_warnings,
         "timeout_s": job.timeout_s,
         "enabled": job.enabled,
         "tags": job.tags,
         "runbook": job.runbook,
         "description": job.description,
+        WORDS: {
+            "last_run": time_text(ran_at) if ran_at else "",
+            "notify": policy_words(job.policy),
+            "details": "; ".join(filter(None, (words, details))),
+        },
     }

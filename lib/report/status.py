@@ -1,12 +1,15 @@
-"""-m status: the health of Checker itself, read from state/.
+"""-m status: what is down, then the health of Checker itself, read from state/.
 
-To add a line, add a pair of item and value to ``rows``.
+``headline`` and ``down_rows`` say what is down, ``rows`` how Checker is: to add a line,
+add a pair of item and value there.  ``data`` is the same for ``--json``; the schema in
+docs/json.schema.json documents its members.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +19,7 @@ from lib.core.calendar import SummarySeries
 from lib.core.enums import Status
 from lib.core.health import prover
 from lib.core.jobs import CatalogEntry, JobKey
+from lib.core.messages import DeferredMessage
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Settings
 from lib.core.text import (
@@ -29,12 +33,76 @@ from lib.core.text import (
     table_time,
     zone_words,
 )
+from lib.report.rows import WORDS
 
 COLUMNS = ("item", "value")
 #: How many round-trip mails are shown, the last first.
 MAX_PROOFS = 10
+#: What is down, the worst first; a warning is not.
+DOWN_COLUMNS = ("job", "status", "since", "reason")
+_BAD = (Status.FAILING, Status.UNKNOWN, Status.WARNING)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 #: How many deferred messages are shown, the oldest.
 MAX_DEFERRED = 20
+
+
+def bad_records(
+    records: Mapping[JobKey, Record], catalog: Mapping[JobKey, CatalogEntry]
+) -> list[Record]:
+    """Return the existing jobs that are failing, unknown or a warning, in this order.
+
+    Of each status the latest comes first.
+    """
+    bad = [
+        record
+        for record in records.values()
+        if record.status in _BAD
+        and record.unseen_since is None
+        and (record.key not in catalog or catalog[record.key].enabled)
+    ]
+    bad.sort(key=lambda record: record.name)
+    bad.sort(key=lambda record: record.since or _LONG_AGO, reverse=True)
+    return sorted(bad, key=lambda record: _BAD.index(record.status))
+
+
+def headline(
+    bad: Sequence[Record], catalog: Mapping[JobKey, CatalogEntry], run: RunRecord
+) -> str:
+    """Return what is down, in a line: ``2 failing, 1 unknown, of 7 jobs.``"""
+    if run.ended_at is None and not bad:
+        return "Nothing is known yet: no run has finished."
+    jobs = counted(len({*catalog, *(record.key for record in bad)}), "job")
+    counts = Counter(record.status for record in bad)
+    failures = [
+        f"{counts[status]} {status}"
+        for status in (Status.FAILING, Status.UNKNOWN)
+        if counts[status]
+    ]
+    down = ", ".join(failures) or "Nothing is down"
+    warnings = counts[Status.WARNING]
+    more = f", {counted(warnings, 'warning')}" if warnings else ""
+    return f"{down}{more}; {jobs}."
+
+
+def down_rows(
+    bad: Iterable[Record], now: datetime, zone: tzinfo | None
+) -> list[dict[str, Any]]:
+    """Return a row per job that is not OK: since when, why, who was notified."""
+    time_text = partial(table_time, zone=zone, now=now)
+    return [
+        {
+            "job": record.name or str(record.key),
+            "key": str(record.key),
+            "status": record.status.value,
+            "since": record.since,
+            "failures": record.failures,
+            "reason": first_line(record.last_reason),
+            "notified": record.notified,
+            "notified_at": record.notified_at,
+            WORDS: {"since": time_text(record.since) if record.since else ""},
+        }
+        for record in bad
+    ]
 
 
 def rows(
@@ -66,6 +134,158 @@ def rows(
         ("time zone", zone_words(settings.zone, now)),
     ]
     return [dict(zip(COLUMNS, line, strict=True)) for line in lines]
+
+
+def data(
+    settings: Settings,
+    run: RunRecord,
+    records: Mapping[JobKey, Record],
+    now: datetime,
+    catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({}),
+    summaries: Iterable[SummarySeries] = (),
+) -> dict[str, Any]:
+    """Return the same as data: what is down first."""
+    bad = bad_records(records, catalog)
+    answer = health.assess(health.inputs_of(run), settings, now)
+    counts = Counter(record.status for record in bad)
+    in_use = settings.last_usable
+    return {
+        "at": now,
+        "server": settings.servername,
+        "time_zone": zone_words(settings.zone, now).partition(",")[0],
+        "down": down_rows(
+            (one for one in bad if one.status.is_failure), now, settings.zone
+        ),
+        "warnings": down_rows(
+            (one for one in bad if not one.status.is_failure), now, settings.zone
+        ),
+        "jobs": {
+            "total": len({*catalog, *(record.key for record in bad)}),
+            **{status.value: counts[status] for status in _BAD},
+            "disabled": sum(not job.enabled for job in catalog.values()),
+        },
+        "health": {
+            "word": answer.word.value,
+            "reason": answer.why,
+            "proved_at": answer.proved_at,
+            "stuck": answer.stuck,
+            "stuck_since": answer.stuck_since,
+        },
+        "last_run": {
+            "began_at": run.began_at,
+            "ended_at": run.ended_at,
+            "ordered": run.ordered.value,
+            "jobs": run.jobs,
+            "ran": run.ran,
+            "failing": run.failing,
+            "unknown": run.unknown,
+            "warning": run.warning,
+            "pending": run.pending,
+            "sent": run.sent,
+        },
+        "settings": {
+            "file": str(settings.path),
+            "failing_since": run.settings_failing_since,
+            "copy_in_use": str(in_use.path) if in_use else None,
+            "copy_of": in_use.at if in_use else None,
+            "problems": [str(problem) for problem in in_use.problems] if in_use else [],
+        },
+        "skipped_runs": {"count": run.skipped, "last_at": run.skipped_at},
+        "queued": sum(len(record.queued) for record in records.values()),
+        "deferred": {
+            "count": run.deferred_count,
+            "messages": [_deferred_data(message, now) for message in run.deferred],
+        },
+        "round_trip": _round_trip_data(settings, records),
+        "peers": list(_peers_data(settings, records, catalog)),
+        "summaries": list(_summaries_data(settings, summaries, now)),
+    }
+
+
+def _deferred_data(message: DeferredMessage, now: datetime) -> dict[str, Any]:
+    return {
+        "job": message.job,
+        "kind": message.kind.value,
+        "subject": message.subject,
+        "to": message.to,
+        "since": message.since,
+        "stuck": health.is_stuck(message, now),
+        "code": message.why.code.value,
+        "until": message.why.until,
+        "attempts": message.why.attempts,
+        "error": message.why.error,
+        "bundle": message.why.bundle,
+    }
+
+
+def _round_trip_data(
+    settings: Settings, records: Mapping[JobKey, Record]
+) -> dict[str, Any]:
+    record = prover(records.values())
+    memory = record.memory if record else {}
+    proof, history = memory.get("proof"), memory.get("history")
+    proof = proof if isinstance(proof, dict) else {}
+    lines = [
+        line
+        for line in (history if isinstance(history, list) else [])
+        if isinstance(line, list) and len(line) >= 4
+    ]
+    return {
+        "set_up": settings.mail.mailbox is not None,
+        "result": str(proof.get("result", "")),
+        "proved_at": moment_in(proof.get("proved_at")),
+        "failed_at": moment_in(proof.get("failed_at")),
+        "mails": [
+            {
+                "sent_at": moment_in(sent),
+                "arrived_at": moment_in(arrived),
+                "seconds": seconds if isinstance(seconds, int | float) else None,
+                "result": str(result),
+                "slowest_hop": str(hop[0]) if hop and hop[0] else "",
+            }
+            for sent, arrived, seconds, result, *hop in reversed(lines)
+        ],
+    }
+
+
+def _peers_data(
+    settings: Settings,
+    records: Mapping[JobKey, Record],
+    catalog: Mapping[JobKey, CatalogEntry],
+) -> Iterator[dict[str, Any]]:
+    for peer in settings.peers.peers:
+        key = JobKey.of_peer(peer.name)
+        record, known = records.get(key, Record(key)), catalog.get(key)
+        status = record.status.value
+        if record.status is Status.OK:
+            was_asked = known is not None and known.judged
+            status = "ok" if was_asked else "not_asked_yet"
+            status = Status.PENDING.value if record.pending else status
+        yield {
+            "name": peer.name,
+            "status": status,
+            "since": record.since,
+            "reason": first_line(record.last_reason),
+        }
+
+
+def _summaries_data(
+    settings: Settings, summaries: Iterable[SummarySeries], now: datetime
+) -> Iterator[dict[str, Any]]:
+    known = {series.kind: series for series in summaries}
+    for kind in calendar.KINDS:
+        next_at = calendar.next_time(settings.summary, kind, now, settings.zone)
+        if next_at is None:
+            continue
+        series = known.get(kind, SummarySeries(kind))
+        issue = calendar.due(series, settings.summary, now, settings.zone)
+        yield {
+            "kind": kind,
+            "number": series.number,
+            "written_at": series.written_at if series.number else None,
+            "next_at": next_at,
+            "due_since": issue.due_at if issue else None,
+        }
 
 
 def _last_run(run: RunRecord, now: datetime, time_text: TimeText) -> str:

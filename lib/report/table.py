@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from lib.core.sanitize import harmless
 from lib.core.text import cut
+from lib.report.rows import WORDS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,9 +63,9 @@ def show(
     columns whose name is not enough.
     """
     if as_json:
-        json.dump([_plain(row) for row in rows], out, indent=2)
-        out.write("\n")
+        show_json(rows, out)
         return
+    rows = [{**row, **row.get(WORDS, {})} for row in rows]
     if out.isatty() and rows:
         columns = [
             name
@@ -80,6 +81,12 @@ def show(
         _show_table(columns, cells, names, out, title)
     else:
         out.writelines(_lines([names, *cells]))
+
+
+def show_json(value: Any, out: TextIO) -> None:
+    """Write a value, or rows without their words, as JSON: ISO 8601, seconds, codes."""
+    json.dump(_plain(value), out, indent=2)
+    out.write("\n")
 
 
 def say(line: str, out: TextIO, *, indent: int = 0) -> None:
@@ -116,7 +123,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): _plain(part) for key, part in value.items() if key != WORDS}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     if isinstance(value, datetime):

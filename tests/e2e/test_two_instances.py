@@ -118,8 +118,8 @@ def test_two_that_are_well_say_nothing(pair):
     assert set(beta.account.asked_for()) == {beta.account.user}
     for ours, theirs in (pair, reversed(pair)):
         (row,) = ours.instance.run("-m", "peers", "--json").json()
-        assert (row["peer"], row["says"]) == (theirs.name, "OK")
-        assert row["signature"] == f"good, by {theirs.name}"
+        assert (row["peer"], row["status"]) == (theirs.name, "ok")
+        assert row["signed"] and row["signed_by"] == theirs.name
 
 
 @pytest.mark.long

@@ -166,8 +166,9 @@ def test_a8_a_stuck_run_is_named_and_not_killed(instance):
         assert "past its end: is it stopped, or waiting for a disk?" in ran.err
         assert is_running(stuck.pid)
         instance.clock_ahead = timedelta(minutes=3)
-        how, *_rest = instance.run("-m", "status", "--json").json()
-        assert str(how).count("JobProblem: no run has finished") == 1
+        health = instance.run("-m", "status", "--json").json()["health"]
+        assert health["word"] == "JobProblem"
+        assert health["reason"].startswith("no run has finished")
         instance.clock_ahead = timedelta()
     finally:
         os.kill(stuck.pid, signal.SIGCONT)

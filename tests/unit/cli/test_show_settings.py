@@ -106,6 +106,12 @@ def test_the_command_prints_a_table_for_each_section(tmp_path):
     assert ran.code == 1
     first, *rows = instance.run("-m", "show", "disk root", "--json").json()
     assert first["section"] == "disk root" and first["value"] == "/"
-    origin = {row["option"]: row["from"] for row in rows}
-    assert origin["every"] == origin["warn_percent"] == "default of the kind"
-    assert origin["notify"] == origin["timeout"] == "default"
+    assert (first["source"], first["file"], first["line"], first["layer"]) == (
+        "settings",
+        "settings.cfg",
+        7,
+        "disk root",
+    )
+    origin = {row["option"]: row["source"] for row in rows}
+    assert origin["every"] == origin["warn_percent"] == "default"
+    assert origin["contact"] == "settings" and origin["error"] == "error"

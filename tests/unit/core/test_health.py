@@ -68,13 +68,14 @@ def test_how_long_ago_a_run_may_have_finished_is_for_the_settings_to_say(
         ended = datetime.now(UTC) - timedelta(minutes=50)
         content["ended_at"] = ended.isoformat()
 
-    def word():
-        return instance.run("-m", "status", "--json").json()[0]["value"]
+    def health():
+        return instance.run("-m", "status", "--json").json()["health"]
 
     instance.mend(age, "run.json")
-    assert word() == "True"
+    assert health()["word"] == "True"
     instance.write(instance.settings.read_text().replace("3600", "300"))
-    approved(word(), hide=REAL)
+    assert health()["word"] == "JobProblem"
+    approved(health()["reason"], hide=REAL)
 
 
 @pytest.mark.parametrize(

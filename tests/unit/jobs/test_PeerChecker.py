@@ -269,22 +269,23 @@ def test_a_redirect_is_not_followed(tmp_path):
 # Modes.
 
 
-def test_peers_asks_each_now(tmp_path, server, approved):
+def test_peers_asks_each_now(tmp_path, server):
     with Listener(says(answer(body=saying(key=KEY)))) as there:
         lines = peer_line(there.url(), KEY)
         lines += peer_line(f"http://127.0.0.1:{closed_port()}/", name="gone")
         rows = instance_of(tmp_path, server, lines).run("-m", "peers", "--json").json()
-    approved([row["says"].partition(":")[0] for row in rows], hide=REAL)
-    assert rows[0]["signature"] == "good, by friend" and rows[0]["age"].endswith(" s")
+    assert [row["status"] for row in rows] == ["ok", "no_answer"]
+    assert rows[0]["signed"] and rows[0]["signed_by"] == "friend"
+    assert rows[0]["age_s"] >= 0
     # A file was made before it was asked for.
-    assert rows[0]["clock"] == ""
+    assert rows[0]["clock_s"] is None
 
 
 @pytest.mark.parametrize(
     ("ahead_s", "shown"), [(0.0, "0 s"), (-0.4, "0 s"), (90.2, "+90 s"), (-7.0, "-7 s")]
 )
 def test_how_the_clocks_differ_is_said_as_well_as_whole_seconds_tell(ahead_s, shown):
-    from lib.cli.peers import row_of
+    from lib.cli.peers import WORDS, row_of
     from lib.core.settings import Peer
     from lib.peers.client import PeerReply
 
@@ -295,7 +296,7 @@ def test_how_the_clocks_differ_is_said_as_well_as_whole_seconds_tell(ahead_s, sh
     reading = Reading(PeerStatus.OK, said, signed=True)
     asked = PeerReply(reading, "", 2.0, now + timedelta(seconds=1))
     row = row_of(Peer("x", "https://example.org/", ADMIN, Secret(KEY)), asked, UTC)
-    assert row["clock"] == shown
+    assert row[WORDS]["clock"] == shown
 
 
 def test_peers_without_any_says_so(tmp_path, server):

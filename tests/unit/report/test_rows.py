@@ -37,6 +37,7 @@ from lib.report.rows import (
     JOB_COLUMNS,
     PROBLEM_COLUMNS,
     RESULT_COLUMNS,
+    WORDS,
     detail_lines,
     job_rows,
     listed,
@@ -62,7 +63,7 @@ def facts(name: str = "http homepage", **more: Any) -> Job:
 def shown_of(record: Record | None, judged: Sequence[JobKey] = ()) -> str:
     records = {} if record is None else {record.key: record}
     (row,) = job_rows([facts("k")], records, judged, NOW, UTC)
-    text = f"{row['status']} | {row['details']}"
+    text = f"{row['status']} | {row[WORDS]['details']}"
     return re.sub(r" \d{4}-\S+ \S+ \S+ \(", " THEN (", text)
 
 
@@ -193,10 +194,11 @@ def test_a_row_of_a_job_keeps_for_machines_what_it_says_in_words():
         "Words",
         "https://r/",
     )
-    assert (read["notify_policy"], read["contact"]) == (
+    assert (read["policy"]["notify"], read["contact"]) == (
         "state_change",
         ["ops@example.com"],
     )
+    assert "details" not in read and WORDS not in read
 
 
 def test_a_result_says_the_first_line_of_its_reason_and_the_time_taken(approved):
@@ -351,7 +353,7 @@ def test_what_has_no_place_on_a_narrow_terminal_is_said_once_if_all_are_alike():
     people = ("first.person@example.com", "second.person@example.com")
     jobs = [facts(name, contact=people) for name in ("one", "two", "three")]
     rows = job_rows(jobs, {}, {job.key for job in jobs}, NOW, UTC)
-    rows[0]["details"] = "no answer within ten seconds from anybody"
+    rows[0][WORDS]["details"] = "no answer within ten seconds from anybody"
     shown = " ".join(plain(on_terminal(JOB_COLUMNS, rows)).split())
     assert shown.count("first.person@example.com") == 1
     assert "each: contact first.person@example.com, second" in shown
@@ -365,7 +367,7 @@ def test_what_has_no_place_on_a_narrow_terminal_is_said_once_if_all_are_alike():
 def test_a_word_that_fits_in_a_line_is_not_broken():
     url = f"http://{'shop.' * 9}example.com/checkout"
     rows = job_rows([facts("k")], {}, (key("k"),), NOW, UTC)
-    rows[0]["details"] = f"no answer from {url} within 10 s"
+    rows[0][WORDS]["details"] = f"no answer from {url} within 10 s"
     lines = plain(on_terminal(JOB_COLUMNS, rows)).splitlines()
     assert any(url in line for line in lines)
     assert max(map(cell_len, lines)) <= 80
@@ -447,7 +449,7 @@ def test_a_job_whose_alerts_are_held_back_says_so_first():
         UTC,
         silences=Silences((mute,)),
     )
-    assert row["details"] == (
+    assert row[WORDS]["details"] == (
         "muted until 2026-11-22 13:40 by ann: deploy; since 2026-11-22 12:00, for 40 "
         "minutes, 2 consecutive failures: why"
     )

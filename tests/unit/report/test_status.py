@@ -16,6 +16,8 @@ from lib.core.messages import Message
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings, SummaryTimes
+from lib.report import status
+from lib.report.rows import WORDS
 from lib.report.status import rows
 from tests.support.approved import REAL
 from tests.support.instance import Instance
@@ -156,5 +158,50 @@ def test_the_mode_shows_it_as_a_table_and_as_json(tmp_path, approved):
     ran = instance.run("-m", "status")
     assert ran.code == 0
     approved(ran.out, "out", hide=REAL)
-    first = instance.run("-m", "status", "--json").json()[0]
-    approved(first["item"], "2", hide=REAL)
+    data = instance.run("-m", "status", "--json").json()
+    assert [*data][:5] == ["at", "server", "time_zone", "down", "warnings"]
+    assert (data["down"], data["health"]["word"]) == ([], "MailProblem")
+
+
+def bad(name, status, minutes, **more):
+    at = NOON - timedelta(minutes=minutes)
+    since = {"warning_since" if status is Status.WARNING else "failing_since": at}
+    key = JobKey("X", name)
+    return Record(key, name, status, last_reason=f"{name}\nmore", **since, **more)
+
+
+def test_what_is_down_comes_first(approved):
+    records = [
+        bad("slow", Status.WARNING, 1),
+        bad("old", Status.FAILING, 50, failures=3, notified=("ops@example.com",)),
+        bad("new", Status.FAILING, 5),
+        bad("unsure", Status.UNKNOWN, 2),
+        bad("gone", Status.FAILING, 2, unseen_since=NOON),
+        bad("off", Status.FAILING, 2),
+        Record(JobKey("X", "fine"), "fine"),
+    ]
+    by_key = {one.key: one for one in records}
+    catalog = {
+        record.key: CatalogEntry(
+            record.name, "x.py", "minute", enabled=record.name != "off"
+        )
+        for record in records
+        if record.name != "gone"
+    }
+    found = status.bad_records(by_key, catalog)
+    assert [one.name for one in found] == ["new", "old", "unsure", "slow"]
+    approved(status.headline(found, catalog, RUN), "headline")
+    approved(status.headline([], catalog, RUN), "nothing")
+    approved(status.headline([], {}, RunRecord()), "first")
+    shown = status.down_rows(found, NOON, UTC)
+    assert shown[0][WORDS]["since"] == "2026-11-22 11:55"
+    data = status.data(SETTINGS, RUN, by_key, NOON, catalog)
+    assert [row["job"] for row in data["down"]] == ["new", "old", "unsure"]
+    assert [row["job"] for row in data["warnings"]] == ["slow"]
+    assert data["jobs"] == {
+        "total": 6,
+        "failing": 2,
+        "unknown": 1,
+        "warning": 1,
+        "disabled": 1,
+    }

@@ -94,11 +94,13 @@ def test_commands_say_which_settings_are_in_use(instance, approved):
     assert instance.cron().code == 0
     breaks(instance)
     assert instance.cron().code == 1
-    status = instance.run("-m", "status", "--json")
-    rows = {row["item"]: row["value"] for row in status.json()}
+    status = instance.run("-m", "status")
+    (line,) = [line for line in status.out.splitlines() if line.startswith("settings ")]
+    data = instance.run("-m", "status", "--json").json()["settings"]
+    assert data["copy_in_use"] and data["copy_of"] and len(data["problems"]) == 1
     said = instance.run("-m", "validate")
     assert (status.code, said.code) == (1, 1)
-    texts = [rows["settings"], said.out.strip().splitlines()[-1]]
+    texts = [line.removeprefix("settings").strip(), said.out.strip().splitlines()[-1]]
     for number, text in enumerate(texts):
         texts[number] = text.replace(str(instance.folder), "FOLDER")
     approved(without_times("\n".join(texts)))
