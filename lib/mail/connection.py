@@ -11,11 +11,19 @@ import io
 import ipaddress
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.net.address import ascii_domain
 from lib.net.connect import Deadline, Unreachable, connect_first, resolve
 from lib.net.tls import handshake, trust
+
+if TYPE_CHECKING:
+    import ssl
+
+    from lib.net.tls_errors import Certificate
+
+    #: Returns an untrusted certificate from a second connection; None on errors.
+    LookAgain = Callable[[], Certificate | None]
 
 #: How long the server may take to answer a goodbye.
 GOODBYE_S = 2
@@ -71,12 +79,15 @@ class MailSocket(io.RawIOBase):
             raise NoEnd(f"the server announced {size} bytes, and we take no more")
         return self.reader.read(size)
 
-    def in_tls(self, host: str, cafile: str) -> MailSocket:
+    def in_tls(
+        self, host: str, context: ssl.SSLContext, look_again: LookAgain
+    ) -> MailSocket:
         """Return the connection in TLS; what was read ahead before it is dropped.
 
-        Raise TlsFailed or NotTried if there is none that can be trusted.
+        Raise TlsFailed if there is none that can be trusted; ``look_again`` returns the
+        certificate that is not.
         """
-        sock = handshake(self.sock, host, self.deadline, trust(cafile))
+        sock = handshake(self.sock, host, self.deadline, context, look_again)
         return MailSocket(sock, self.deadline, self._max_answer)
 
     def shutdown(self, how: int) -> None:
@@ -95,12 +106,24 @@ class StartTls:
     Theirs knows no deadline, and gives the name no form that a certificate has.
     """
 
-    def __init__(self, host: str, cafile: str) -> None:
-        self._host, self._cafile = host, cafile
+    def __init__(
+        self,
+        host: str,
+        cafile: str = "",
+        *,
+        verify: bool = True,
+        look_again: LookAgain = lambda: None,
+    ) -> None:
+        self._host, self._cafile, self._verify = host, cafile, verify
+        self._look_again = look_again
 
     def wrap_socket(self, sock: MailSocket, server_hostname: str = "") -> MailSocket:
-        """Return the connection in TLS, its certificate valid for the host."""
-        return sock.in_tls(ascii_domain(self._host), self._cafile)
+        """Return the connection in TLS, its certificate valid for the host.
+
+        Raise TlsFailed or NotTried if there is none.
+        """
+        context = trust(self._cafile, self._verify)
+        return sock.in_tls(ascii_domain(self._host), context, self._look_again)
 
 
 def ignore(_line: str) -> None:
@@ -134,7 +157,7 @@ def reach(
             f"{names}; use starttls or tls",
             host=host,
         )
-    sock = connect_first(name, port, addresses, deadline)
+    sock = connect_first(name, port, addresses, deadline, emit=emit)
     with contextlib.suppress(OSError):  # reset already: the first read says so
         emit(f"connected to {sock.getpeername()[0]} port {port}")
     return sock

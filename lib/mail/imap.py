@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import imaplib
 import re
-import socket
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -21,7 +20,7 @@ from lib.mail.replies import login_remedy, reach_remedy, tls_remedy, with_remedy
 from lib.net import tls
 from lib.net.address import ascii_domain
 from lib.net.connect import Deadline, NotTried, Unreachable, reason
-from lib.net.tls_errors import TlsFault
+from lib.net.tls_errors import Certificate, TlsFault
 
 #: One answer is no longer, unless somebody wants to fill our memory.
 MAX_ANSWER_BYTES = 2_000_000
@@ -118,15 +117,13 @@ class ImapSession:
     def _begin(self) -> TimedImap:
         """Connect, greet, and go into TLS."""
         box = self._mailbox
-        sock: socket.socket
         if box.security == "tls":
             host = ascii_domain(self._host)
             sock = tls.secure(host, box.port, self._deadline, tls.trust(box.cafile))
+            self._step = "greeting"
+            imap = TimedImap(MailSocket(sock, self._deadline, MAX_ANSWER_BYTES))
         else:
-            option = "imapsecurity" if box.security == "none" else ""
-            sock = reach(self._host, box.port, self._deadline, without_tls=option)
-        self._step = "greeting"
-        imap = TimedImap(MailSocket(sock, self._deadline, MAX_ANSWER_BYTES))
+            imap = self._begin_plainly()
         if box.security == "starttls":
             self._step = "STARTTLS"
             try:
@@ -136,8 +133,34 @@ class ImapSession:
                 raise
         return imap
 
+    def _begin_plainly(self) -> TimedImap:
+        """Connect and greet."""
+        option = "imapsecurity" if self._mailbox.security == "none" else ""
+        port = self._mailbox.port
+        sock = reach(self._host, port, self._deadline, without_tls=option)
+        self._step = "greeting"
+        return TimedImap(MailSocket(sock, self._deadline, MAX_ANSWER_BYTES))
+
+    def _untrusted(self) -> Certificate | None:
+        """Return the certificate that is not trusted, from a second connection."""
+        step, imap = self._step, None
+        context: Any = StartTls(self._host, verify=False)
+        try:
+            imap = self._begin_plainly()
+            imap.starttls(context)
+            sock: Any = imap.connection.sock
+            return tls.read_certificate(sock.getpeercert(binary_form=True) or b"")
+        except (OSError, Unreachable, ValueError, imaplib.IMAP4.error):
+            return None
+        finally:
+            self._step = step
+            if imap is not None:
+                imap.shutdown()
+
     def _start_tls(self, imap: TimedImap) -> None:
-        context: Any = StartTls(self._host, self._mailbox.cafile)
+        box = self._mailbox
+        again = self._untrusted
+        context: Any = StartTls(self._host, box.cafile, look_again=again)
         try:
             if "STARTTLS" not in imap.capabilities:
                 raise imap.error("the server does not offer it")

@@ -146,11 +146,12 @@ def connect_first(
     addresses: Sequence[tuple[int, Address]],
     deadline: Deadline,
     talk: Callable[[TimedSocket], None] | None = None,
+    emit: Callable[[str], None] = lambda _line: None,
 ) -> TimedSocket:
     """Return a connection to the first of ``addresses``, those of ``host``, as connect.
 
     The time left is shared among the remaining addresses.  Addresses that did not
-    answer are logged.
+    answer are logged, and ``emit`` gets a line for each.
     """
     reasons: list[tuple[Address, str]] = []
     for tried, (kind, address) in enumerate(addresses):
@@ -175,6 +176,8 @@ def connect_first(
         else:
             sock.deadline = deadline
             log_silent(host, address, reasons)
+            for silent, why in reasons:
+                emit(f"{shown_address(silent)}: {why}")
             return sock
     raise nobody_answered(host, port, reasons)
 

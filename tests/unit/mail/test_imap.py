@@ -94,3 +94,10 @@ def test_tls_spoken_to_a_server_that_begins_plainly_names_the_option(ca, approve
 def test_an_unknown_issuer_is_refused(ca, approved):
     with ImapStub(ca) as stub:
         approved(str(failure(stub, "")), hide={r"trustme v[\d.]+": "trustme"})
+
+
+def test_an_unknown_issuer_is_named_with_starttls_as_well(ca, approved):
+    with ImapStub(ca, security="starttls") as stub:
+        found = failure(stub, "", security="starttls")
+    approved(str(found), hide={r"trustme v[\d.]+": "trustme"})
+    assert not [one for one in stub.heard if one.startswith(("AUTH", "LOGIN"))]

@@ -8,6 +8,7 @@ from lib.net.connect import (
     Deadline,
     Unreachable,
     connect,
+    connect_first,
     nobody_answered,
     reason,
     resolve,
@@ -71,6 +72,18 @@ def test_a_dead_address_leaves_time_for_the_next(monkeypatch, approved):
         approved(str(caught.value))
         for sock in waiting:
             sock.close()
+
+
+def test_an_address_that_does_not_answer_is_shown_beside_one_that_does():
+    with Listener(says(b"")) as there, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        addresses = [
+            (socket.AF_INET, closed.getsockname()),
+            (socket.AF_INET, ("127.0.0.1", there.port)),
+        ]
+        said: list[str] = []
+        connect_first("both", 1, addresses, Deadline(5), emit=said.append).close()
+    assert said == [f"127.0.0.1:{addresses[0][1][1]}: connection refused"]
 
 
 def test_a_resolver_that_is_silent_is_named_within_the_deadline(monkeypatch, approved):
