@@ -207,7 +207,7 @@ def test_c6_runs_go_on_with_the_last_usable_settings(instance, smtp, how):
     ran = [instance.cron(), instance.cron()]
     assert [one.code for one in ran] == [1, 1]
     assert "Traceback" not in ran[0].err
-    (mail,) = about_settings(smtp)
+    assert len(about_settings(smtp)) == 1
     assert len(smtp.mails) == 3 and "Flag is OK again" in str(subjects(smtp))
     if instance.settings.is_dir():
         instance.settings.rmdir()
@@ -215,7 +215,6 @@ def test_c6_runs_go_on_with_the_last_usable_settings(instance, smtp, how):
         instance.settings.unlink(missing_ok=True)
     instance.write(text)
     assert instance.cron().silent
-    measured(UNUSABLE.sub("", mail))
 
 
 WRITTEN = {
