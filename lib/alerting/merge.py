@@ -22,8 +22,6 @@ MAX_LINES = 50
 
 #: Kinds that report a change of status; others may be dropped in favour of a later one.
 _CHANGES = (MessageKind.ALERT, MessageKind.RECOVERY, MessageKind.CLOSING)
-#: Kinds that end a failure or a warning.
-_ENDS = (MessageKind.RECOVERY, MessageKind.CLOSING)
 
 
 class MergedMessage(msgspec.Struct, frozen=True):
@@ -187,7 +185,7 @@ def merge_text(
 
 def _merged_subject(name: str, last: Message, history: Merged) -> str:
     long = duration(last.born_at - history.since)
-    if last.kind not in _ENDS:
+    if not last.kind.ends_trouble:
         if not history.recovered:
             return first_line(last.subject)
         if _eased(last):
@@ -214,7 +212,7 @@ def _lead(name: str, last: Message, history: Merged, zone: tzinfo | None) -> str
     end = mail_time(last.born_at, zone)
     span = f"{duration(last.born_at - history.since)}, from {start} to {end},"
     words = _words(last)
-    if last.kind not in _ENDS:
+    if not last.kind.ends_trouble:
         if not history.recovered:
             return f"{name} was not OK before and {words.present} since {end}."
         if _eased(last):

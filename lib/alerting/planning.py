@@ -401,7 +401,7 @@ class _Planner:
             return True
         # People know of the failure that it ends.
         message = merged_message.message
-        return message.kind is MessageKind.RECOVERY and not any(
+        return message.kind.ends_trouble and not any(
             ratelimit.alerts_in(one) for one in _parts_of(queue, merged_message)
         )
 

@@ -117,7 +117,7 @@ def _is_repeated(
     record: Record, message: Message, send_log: SendLog, now: datetime
 ) -> bool:
     """Return whether a message is none that leaves whatever the rate limit."""
-    if message.kind not in (MessageKind.ALERT, MessageKind.RECOVERY):
+    if not (message.kind is MessageKind.ALERT or message.kind.ends_trouble):
         return True
     notified = ratelimit.notified_lately(send_log, now)
     return ratelimit.is_known(notified, record.key, message.severity) and any(

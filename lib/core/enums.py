@@ -162,3 +162,8 @@ class MessageKind(enum.StrEnum):
             MessageKind.RECOVERY,
             MessageKind.CLOSING,
         )
+
+    @property
+    def ends_trouble(self) -> bool:
+        """Return whether it tells of the end of what people were notified of."""
+        return self in (MessageKind.RECOVERY, MessageKind.CLOSING)

@@ -52,9 +52,9 @@ class Discovery(msgspec.Struct, frozen=True):
             return key.identity not in self.titles
         if key.is_refused_file:
             return Path(key.identity) not in self.paths
-        if key.file not in self.files:
-            return True
-        return key.file in self.loaded and not self._is_hidden(key)
+        if self._is_hidden(key):
+            return False
+        return key.file in self.loaded or key.file not in self.files
 
     def has_section(self, key: JobKey) -> bool:
         """Return whether a job has the name of a section that is there."""

@@ -51,7 +51,7 @@ def recorded(
         code, said = world.run([*watch, "-e", f"trace={_TRACED}"])
         lines = path.read_text().splitlines()
     world.server.answer_data = answer
-    assert code == 0, said
+    assert code == scenario.code, said
     return disk, list(_operations(lines, world.state, disk)), heard
 
 

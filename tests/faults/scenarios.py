@@ -65,6 +65,8 @@ class Scenario:
     reminds: bool = False
     #: What changes at once goes into one file first, however little it is.
     in_batches: bool = False
+    #: What the run that the fault meets ends with, if there is no fault.
+    code: int = 0
 
     def set_up(self, world: World) -> None:
         """Bring the world to the state the scenario begins with, and keep it."""
@@ -89,6 +91,7 @@ class Scenario:
         ``heard`` are mails that a server took before, if not the world's.
         """
         world.mail(up=True)
+        world.settings(usable=True)
         tally = Tally(points=1, alerts=self.lamps)
         for _ in range(4):
             world.pass_time(LATER)
@@ -161,6 +164,16 @@ def _goes_dark_without_mail(world: World) -> None:
     world.light(on=False)
 
 
+def _goes_dark_without_settings(world: World) -> None:
+    _goes_dark(world)
+    world.settings(usable=False)
+
+
+def _goes_dark_with_new_settings(world: World) -> None:
+    _goes_dark(world)
+    world.change_settings()
+
+
 def _lights_up(world: World) -> None:
     world.mail(up=True)
     world.light(on=True)
@@ -177,6 +190,14 @@ SCENARIOS = {
         Scenario("digest", _all_lit, _goes_dark, ALERT, lamps=6),
         Scenario("mail down", _all_lit, _goes_dark_without_mail, ALERT),
         Scenario("mail coming back", _owing, _goes_dark, ALERT),
+        Scenario(
+            "last usable settings",
+            _all_lit,
+            _goes_dark_without_settings,
+            ALERT,
+            code=1,
+        ),
+        Scenario("settings to copy", _all_lit, _goes_dark_with_new_settings, ALERT),
         Scenario(
             "first alert in a batch", _all_lit, _goes_dark, ALERT, in_batches=True
         ),

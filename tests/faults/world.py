@@ -16,6 +16,9 @@ from pathlib import Path
 from tests.support.instance import CHECKER, GENERAL, Instance
 from tests.support.servers import SmtpServer
 
+#: The last line of settings that are half written.
+HALF_WRITTEN = "[Lam"
+CHANGE = "# changed\n"
 NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu")
 
 LAMPS = """\
@@ -71,6 +74,16 @@ class World:
         self.instance.job("Lamps", LAMPS.replace("ONSTATECHANGE", often))
         paths = "".join(f"{name} = {self.folder / name}\n" for name in NAMES[:count])
         self.instance.write(f"{self._settings}\n[Lamps]\n{paths}")
+
+    def settings(self, *, usable: bool) -> None:
+        """Let the settings be usable, or half written."""
+        text = self.instance.settings.read_text().removesuffix(HALF_WRITTEN)
+        self.instance.write(text if usable else f"{text}{HALF_WRITTEN}")
+
+    def change_settings(self) -> None:
+        """Let the settings differ from those that were copied."""
+        text = self.instance.settings.read_text().removesuffix(CHANGE)
+        self.instance.write(f"{text}{CHANGE}")
 
     def make_batches(self) -> None:
         """Have the program put two records that change at once into one file first."""

@@ -204,3 +204,22 @@ def test_a_fold_stays_small_however_long_a_job_flaps():
     (merged_message,) = heard(waiting_after("FS" * 500).queued)
     assert merged_message.message.merged.times == 500
     assert len(merged_message.message.body) < 10_000
+
+
+@pytest.mark.parametrize("story", ["F", "FSF", "W"])
+def test_a_job_that_is_gone_is_told_of_with_what_it_was(story, approved):
+    record = replace(waiting_after(story), unseen_since=NOON + 4 * MINUTE)
+    at = NOON + 5 * MINUTE
+    closing = templates.closing_message("f" * 32, record, OPS, at, UTC)
+    (merged_message,) = heard([*record.queued, closing])
+    assert merged_message.message.kind is MessageKind.CLOSING
+    assert len(merged_message.ids) == len(record.queued) + 1
+    body = merged_message.message.body.partition("\n\n")[0]
+    approved(f"{merged_message.message.subject}\n\n{body}")
+
+
+def test_a_closing_message_whose_alert_was_heard_stays_as_it_is():
+    record = replace(waiting_after("F"), queued=())
+    closing = templates.closing_message("f" * 32, record, OPS, NOON + MINUTE, UTC)
+    (merged_message,) = heard([closing])
+    assert merged_message.message == closing

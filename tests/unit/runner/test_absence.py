@@ -67,6 +67,12 @@ def test_a_job_that_a_wrong_section_may_have_is_not_gone(title):
     assert not replace(THERE, wrong=frozenset({title})).lacks(HOST)
 
 
+def test_a_section_whose_kind_has_lost_its_file_is_failing_and_not_gone():
+    unknown = replace(THERE, wrong=frozenset({"queue mails"}))
+    assert not unknown.lacks(JobKey("Queue", "queue mails"))
+    assert unknown.lacks(JobKey("Queue", "queue other"))
+
+
 def test_another_sections_mistake_hides_no_job():
     wrong = replace(THERE, wrong=frozenset({"http web"}))
     assert wrong.lacks(JobKey("HTTPServerChecker", "http shop"))
