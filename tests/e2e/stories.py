@@ -856,6 +856,78 @@ STORIES = [
                       |               | recovery: tcp web ^Mon 07:58
         """,
     ),
+    # Silence.
+    Story(
+        "a mute ends while the job is failing, and one while it is OK",
+        settings=WEB,
+        minutes="""
+            10:01 | web: open                              |
+            10:02 | type: mute 'tcp *' --for 9min          |
+            10:03 | web: closed                            |
+            10:10 |                                        |
+            10:12 |                                        | alert: tcp web
+            10:13 | web: open                              | recovery: tcp web ^10:12
+            10:14 | type: mute 'tcp web' --until 10:30     |
+            10:15 | web: closed                            |
+            10:29 | web: open                              |
+            10:31 |                                        |
+        """,
+        mended="there was no -m mute",
+    ),
+    Story(
+        "whoever was notified before gets the recovery, mute or not",
+        settings=WEB + "notify = 5min\n",
+        minutes="""
+            10:01 | web: closed                            | alert: tcp web
+            10:02 | type: mute 'tcp web' --for 1h          |
+            10:07 |                                        |
+            10:08 | web: open                              | recovery: tcp web ^10:01
+            10:09 | web: closed                            |
+            10:10 | type: unmute 'tcp web'                 | alert: tcp web
+        """,
+        mended="there was no -m mute",
+    ),
+    Story(
+        "what is acknowledged has no reminders until it is over",
+        settings=WEB + "notify = 5min\n",
+        minutes="""
+            10:01 | web: closed                            | alert: tcp web
+            10:02 | type: ack 'tcp web' --why 'on it'      |
+            10:07 |                                        |
+            10:12 |                                        |
+            10:13 | web: open                              | recovery: tcp web ^10:01
+            10:14 | web: closed                            | alert: tcp web
+            10:19 |                                        | reminder: tcp web ^10:14
+        """,
+        mended="there was no -m ack",
+    ),
+    Story(
+        "what is acknowledged is told when it gets worse",
+        jobs={"Flag": notify("EVERYTIME")},
+        minutes="""
+            10:01 | Flag: unknown no route                 | alert: Flag
+            10:02 | type: ack Flag                         |
+            10:03 |                                        |
+            10:04 | Flag: failed down                      | reminder: Flag ^10:01
+            10:05 |                                        | reminder: Flag ^10:01
+        """,
+        mended="there was no -m ack",
+    ),
+    Story(
+        "a daily job that fails in a window is checked when it ends",
+        jobs={"Backup": "def executeEvery(self):\n    return JobFrequency.DAY\n"},
+        settings="[maintenance night]\njobs = Back*\nstart = 30 23 * * *\n"
+        "length = 2h\n",
+        minutes="""
+            Mon 23:59 |                                    |
+            Tue 00:00 | Backup: failed no space            | note: imapserver
+            Tue 01:29 |                                    |
+            Tue 01:30 |                                    | alert: Backup
+            Tue 23:31 |                                    |
+            Wed 00:00 | Backup: ok                         | recovery: Backup ^Tue 01:30
+        """,
+        mended="there were no maintenance windows",
+    ),
     # Peers.
     Story(
         "a peer cannot send mail, then runs no jobs, then is fine",

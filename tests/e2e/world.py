@@ -12,6 +12,7 @@ The words of a story's second column, ``what: how`` with ``;`` between:
     NAME: gone, TEXT            the file {path:NAME} is gone, or has what ``texts`` has
     file NAME: gone, TEXT       a job file is gone, or has what stands in ``texts``
     state: lost, lose NAME, spoil NAME     all of state; the record of one job
+    type: mute Flag --for 1h    what somebody types behind -m, before the run
     order: hour                 what this start is told, if not what the time says
     flags: --nomail             and what stands behind that
 """
@@ -19,6 +20,7 @@ The words of a story's second column, ``what: how`` with ``;`` between:
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import socket
 from contextlib import ExitStack
@@ -108,22 +110,27 @@ class World:
 
     def pass_minute(self, minute: Minute) -> str:
         """Let things happen, then start what the crontab says; return what it said."""
-        ordered, flags = minute.ordered, ""
+        ordered, flags, said = minute.ordered, "", ""
         for what, how in minute.events:
             if what == "order":
                 ordered = how
+            elif what == "type":
+                said += self._run(["-m", *shlex.split(how)], minute.at)
             elif what == "flags":
                 flags = how
             else:
                 self._become(what, how, minute.at)
         words = ["-m", "cron", "-c", ordered, *flags.split()]
+        return said + self._run(words, minute.at)
+
+    def _run(self, words: list[str], at: datetime) -> str:
+        """Start the program, and return what it said."""
         home = {
             "XDG_RUNTIME_DIR": str(self._instance.folder),
             "TZ": self._story.zone,
         }
-        _code, out, err = self._program.run(
-            self._instance.command(*words)[2:], home, minute.at
-        )
+        command = self._instance.command(*words)[2:]
+        _code, out, err = self._program.run(command, home, at)
         return out + err
 
     # What is there at the beginning.
