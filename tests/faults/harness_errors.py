@@ -57,7 +57,7 @@ def refuse_once(scenario: Scenario, world: World, call: Call, error: str) -> Tal
     scenario.begin(world)
     inject = f"inject={call.name}:error={error}:when={call.number}"
     _code, _said, lines = traced(world, "-e", inject)
-    tally = scenario.judge(world, f"{error} at {call}")
+    tally = scenario.judge(world, f"{error} at {call}", is_readable=False)
     tally.missed = int(not any("(INJECTED)" in line for line in lines))
     return tally
 
@@ -73,7 +73,7 @@ def refuse_from(scenario: Scenario, world: World, call: Call, error: str) -> Tal
     for _ in range(RUNS_BROKEN):
         world.pass_time(A_MINUTE)
         traced(world, "-e", f"inject={NEVER}:error={error}:when=1+")
-    tally = scenario.judge(world, f"{error} from {call} on")
+    tally = scenario.judge(world, f"{error} from {call} on", is_readable=False)
     tally.missed = int(not any("(INJECTED)" in line for line in lines))
     return tally
 

@@ -67,6 +67,8 @@ class Scenario:
     in_batches: bool = False
     #: What the run that the fault meets ends with, if there is no fault.
     code: int = 0
+    #: In the run in which something goes wrong nobody is to be notified.
+    is_silent: bool = False
 
     def set_up(self, world: World) -> None:
         """Bring the world to the state the scenario begins with, and keep it."""
@@ -85,14 +87,25 @@ class Scenario:
         world.restore()
         self.meet(world)
 
-    def judge(self, world: World, point: str, heard: Sequence[SmtpMail] = ()) -> Tally:
+    def judge(
+        self,
+        world: World,
+        point: str,
+        heard: Sequence[SmtpMail] = (),
+        *,
+        is_readable: bool = True,
+    ) -> Tally:
         """Return what is to be said of a fault after normal runs until all is quiet.
 
-        ``heard`` are mails that a server took before, if not the world's.
+        ``heard`` are mails that a server took before, if not the world's.  Not
+        ``is_readable``: a mute that the disk would not read holds nothing back.
         """
         world.mail(up=True)
         world.settings(usable=True)
         tally = Tally(points=1, alerts=self.lamps)
+        if self.is_silent and is_readable and (heard or world.server.mails):
+            tally.new_id += 1
+            tally.faults.append(f"{self.name}: {point}: notified in silence")
         for _ in range(4):
             world.pass_time(LATER)
             code, said = world.run()
@@ -154,6 +167,13 @@ def _owing(world: World) -> None:
     world.pass_time(LATER)
 
 
+def _asked_for_a_mute(world: World) -> None:
+    _all_lit(world)
+    # It is over when time has passed.
+    ran = world.instance.run("-m", "mute", "Lamps", "--for", "1h")
+    assert ran.code == 0, ran.err
+
+
 def _goes_dark(world: World) -> None:
     world.mail(up=True)
     world.light(on=False)
@@ -202,6 +222,7 @@ SCENARIOS = {
             "first alert in a batch", _all_lit, _goes_dark, ALERT, in_batches=True
         ),
         Scenario("recovery in a batch", _alerted, _lights_up, AGAIN, in_batches=True),
+        Scenario("mute", _asked_for_a_mute, _goes_dark, ALERT, is_silent=True),
     )
 }
 
