@@ -170,6 +170,20 @@ def test_a_run_that_is_killed_anywhere_applies_each_request_once(folder):
     assert kills > 5
 
 
+def test_a_request_that_a_power_cut_brings_back_is_not_applied_again(folder):
+    inbox.submit(folder, MUTE)
+    (path,) = inbox.waiting(folder).paths
+    content = path.read_bytes()
+    inbox.submit(folder, Unmute("u1", NOON + MINUTE / 2, Scope(("b",)), "ann"))
+    a_run(folder)
+    assert mutes(folder) == ()
+    # The removal of one was durable, that of the other was not.
+    path.write_bytes(content)
+    a_run(folder)
+    assert mutes(folder) == ()
+    assert inbox.waiting(folder) == inbox.Waiting()
+
+
 def test_an_acknowledgement_outlives_a_run_that_is_killed_anywhere(folder):
     kept = folder.parent / "kept"
     inbox.submit(folder, ACK)
