@@ -92,6 +92,7 @@ class Bookkeeper:
             self._settings.alertcontact,
             now,
             self._settings.zone,
+            self._settings.command,
         )
         self._store.save_send_log(self.send_log)
         if note is None:

@@ -22,6 +22,7 @@ from lib.core.enums import MessageKind, Status
 from lib.core.jobs import OWN_KEY
 from lib.core.messages import MAX_BODY, Bundle, Message
 from lib.core.records import Record
+from lib.core.settings import Command, bare_command
 from lib.core.text import first_line, mail_time
 
 #: A part of a bundle has at most about this many bytes, because mail clients hide the
@@ -112,18 +113,19 @@ def bundle_message(
     now: datetime,
     zone: tzinfo | None,
     part: tuple[int, int] = (1, 1),
+    command: Command = bare_command,
 ) -> Message:
     """Return one mail for many messages, each given with its job's name, oldest first.
 
     It lists the subjects in groups, or just the names if there are very many.
-    ``part``: its number, and of how many.
+    ``part``: its number, and of how many.  ``command`` makes the one to paste.
     """
     groups = grouped(entries)
     return Message(
         message_id=message_id,
         kind=MessageKind.NOTE,
         subject=_bundle_subject(entries, groups, part),
-        body=_bundle_body(entries, groups, zone, part),
+        body=_bundle_body(entries, groups, zone, part, command),
         to=entries[0][1].to,
         born_at=now,
     )
@@ -160,6 +162,7 @@ def _bundle_body(
     groups: Sequence[Group],
     zone: tzinfo | None,
     part: tuple[int, int],
+    command: Command,
 ) -> str:
     first, last = entries[0][1].born_at, entries[-1][1].born_at
     lines = [f"{len(entries):,} messages: {_counts(one for _name, one in entries)}."]
@@ -168,7 +171,7 @@ def _bundle_body(
     lines += [
         f"First:      {mail_time(first, zone)}",
         f"Last:       {mail_time(last, zone)}",
-        "Check now:  checker.py -m list",
+        f"Check now:  {command('list')}",
     ]
     listed = _subjects(entries, groups, zone) if part[1] == 1 else None
     if listed is None:

@@ -227,6 +227,7 @@ class WayDispatcher:
             now,
             progress=progress,
             zone=self._settings.zone,
+            command=self._settings.command,
             has_backup=not self._way and self._accounts().backup is not None,
         )
 

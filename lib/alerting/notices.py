@@ -19,6 +19,7 @@ from lib.core.enums import MessageKind
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
 from lib.core.ratelimit import Limits, SendLog
+from lib.core.settings import Command, bare_command
 from lib.core.text import counted, first_line, mail_time
 
 #: The most jobs that a note about deferred mail lists.
@@ -33,6 +34,7 @@ def deferred_message(
     to: tuple[str, ...],
     now: datetime,
     zone: tzinfo | None,
+    command: Command = bare_command,
 ) -> Message:
     """Return the mail that lists what is deferred, by job, until when and why."""
     at = mail_time(until, zone)
@@ -61,7 +63,7 @@ def deferred_message(
                 "within an hour and its recovery are not deferred: they leave in one",
                 "mail each 5 minutes.  You get this list again if another job joins.",
                 "",
-                "Check now:  checker.py -m status",
+                f"Check now:  {command('status')}",
             )
         )
         + "\n",
@@ -116,6 +118,7 @@ def deferral_note(
     to: tuple[str, ...],
     now: datetime,
     zone: tzinfo | None,
+    command: Command = bare_command,
 ) -> tuple[SendLog, Message | None]:
     """Return the note about deferred messages; None if it is not due.
 
@@ -138,6 +141,7 @@ def deferral_note(
         to,
         now,
         zone,
+        command,
     )
     send_log = replace(
         send_log,

@@ -32,7 +32,7 @@ from lib.core.jobs import JobKey
 from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import Limits, SendLog
 from lib.core.records import Record
-from lib.core.settings import Mail
+from lib.core.settings import Command, Mail, bare_command
 from lib.core.text import duration, mail_time, wrapped
 
 #: Up to this many are sent as single mails; more become a bundle.
@@ -95,13 +95,14 @@ def plan(
     progress: Progress = NO_RUN,
     zone: tzinfo | None = None,
     has_backup: bool = False,
+    command: Command = bare_command,
 ) -> Plan:
     """Return what is sent now, the oldest first.
 
     The arguments are those of one way of delivery: of mail, or of a channel.  A part of
     its rate limit is reserved for messages about Checker itself.  ``has_backup``: there
     is a backup account, so that a hold on the primary one defers round-trip mails only.
-    ``zone`` is for the times in mails.
+    ``zone`` is for the times in mails, ``command`` for what to paste.
     """
     if ratelimit.is_held(send_log, now):
         if not has_backup:
@@ -111,7 +112,7 @@ def plan(
     if attempt_at is not None and now < attempt_at:
         records = [_with_kinds(record, URGENT) for record in records]
         bundles = {}
-    planner = _Planner(send_log, limits, now, zone, progress)
+    planner = _Planner(send_log, limits, now, zone, progress, command)
     live = [bundle for bundle in bundles.values() if bundle.sent_at is None]
     refused: dict[tuple[str, ...], list[Bundle]] = {}
     for bundle in live:
@@ -164,11 +165,13 @@ class _Planner:
         now: datetime,
         zone: tzinfo | None,
         progress: Progress,
+        command: Command,
     ) -> None:
         self._send_log = send_log
         self._limits = limits
         self._now = now
         self._zone = zone
+        self._command = command
         self._progress = progress
         #: During an outage only one message is tried, whichever is the next.
         self._is_outage = send_log.failing_since is not None
@@ -484,6 +487,7 @@ class _Planner:
                 self._now,
                 self._zone,
                 (number + 1, len(parts)),
+                self._command,
             )
             if before:
                 message = replace(

@@ -162,6 +162,8 @@ def closing_message(
     to: tuple[str, ...],
     now: datetime,
     zone: tzinfo | None,
+    *,
+    command: Command = bare_command,
 ) -> Message:
     """Return the mail that a job is gone, for those who know that it was not OK.
 
@@ -179,7 +181,7 @@ def closing_message(
         *not_found,
         *(count if status.is_failure else []),
         f"Last reason:           {first_line(record.last_reason)}",
-        "Checked now:           checker.py -m list",
+        f"Checked now:           {command('list')}",
     ]
     return Message(
         message_id=message_id,

@@ -141,5 +141,7 @@ def _messages(ctx: RunContext, record: Record) -> Iterator[Message]:
 
     settings, message_id = ctx.settings, os.urandom(16).hex()
     to = settings.alertcontact
-    message = closing_message(message_id, record, to, ctx.now(), settings.zone)
+    message = closing_message(
+        message_id, record, to, ctx.now(), settings.zone, command=settings.command
+    )
     yield fit_mail(message, settings.secrets)

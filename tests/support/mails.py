@@ -165,7 +165,7 @@ def gone() -> Message:
     """Return the closing message of a job that is not checked any more."""
     record = replace(failing(DISK.key, FULL, 61), name=DISK.name, unseen_since=LATER)
     to, at = ("ops@example.com",), LATER + timedelta(minutes=1)
-    return templates.closing_message("f", record, to, at, ZONE)
+    return templates.closing_message("f", record, to, at, ZONE, command=COMMAND)
 
 
 def end_of_warning() -> Message:
@@ -287,7 +287,9 @@ def _of_many() -> Iterator[Titled]:
         name = f"tcp mail{number}"
         job = Job(JobKey("T", name), name, "t.py", JobFrequency.MINUTE, contact=OPS)
         entries.append((name, alert(job, refused, str(number))))
-    yield "a bundle", bundling.bundle_message("d", entries, NIGHT, ZONE)
+    yield "a bundle", bundling.bundle_message(
+        "d", entries, NIGHT, ZONE, command=COMMAND
+    )
     pair = (alert(DISK, FULL), recovery(DISK, FULL, 61, LATER))
     waited = "smtp.example.com:587: connect: connection refused"
     queued = [replace(one, attempts=1, last_error=waited) for one in pair]
@@ -298,7 +300,9 @@ def _of_many() -> Iterator[Titled]:
     held.append(Held(JobKey("T", "tcp mail0"), "tcp mail0", entries[0][1]))
     yield (
         "rate limit reached",
-        notices.deferred_message("h", held, LATER, Limits(20, 100), OPS, NIGHT, ZONE),
+        notices.deferred_message(
+            "h", held, LATER, Limits(20, 100), OPS, NIGHT, ZONE, COMMAND
+        ),
     )
     yield (
         "an address that is rejected",
