@@ -126,6 +126,8 @@ def load_settings(
             ini, folder, with_password and not nomail
         )
         problems += wrong_channels
+        # Also where mails go to the log in any case.
+        mail = replace(mail, holds=nomail)
     # Also those of sections that are taken out because something in them is wrong.
     secrets = secrets_in(
         ini,

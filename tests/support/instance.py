@@ -177,6 +177,7 @@ class Instance:
         self.mend(forget_waits)
         if (self.state / "outbox.json").exists():
             self.mend(forget_waits, "outbox.json")
+        self.mend(forget_waits, "channels/*.json")
 
     def pass_time(self, length: timedelta) -> None:
         """Let all that is remembered be older, as if so much time had passed."""

@@ -1,0 +1,158 @@
+"""Channels as people have them: each way gets each message, whatever the others do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.support.instance import GENERAL, Instance, flag_job
+from tests.support.receiver import Receiver, silent
+
+CANARY = "canary4711token"
+CHANNELS = """\
+[email]
+nomail = yes
+[channel chat]
+webhook = {0}/chat/{1}
+timeout = 5
+[channel pager]
+webhook = {0}/pager
+timeout = 5
+[channel siren]
+command = ./siren --loud
+timeout = 5
+"""
+TO_ALL = GENERAL.replace("ops@example.com", "ops@example.com, chat, pager, siren")
+
+
+@pytest.fixture
+def receiver():
+    with Receiver() as it:
+        yield it
+
+
+@pytest.fixture
+def instance(tmp_path, receiver):
+    siren = tmp_path / "siren"
+    siren.write_text("#!/bin/sh\necho $CHECKER_TYPE $CHECKER_JOB >> rung\n")
+    siren.chmod(0o700)
+    tmp_path.chmod(0o700)
+    settings = CHANNELS.format(receiver.url(""), CANARY)
+    it = Instance(tmp_path, settings, TO_ALL)
+    it.job("Flag", flag_job(tmp_path / "flag"))
+    return it
+
+
+def types(requests):
+    return [request.json["type"] for request in requests]
+
+
+def rung(instance):
+    path = instance.folder / "rung"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def until(happened):
+    ends_at = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < ends_at, "it never happened"
+        time.sleep(0.02)
+
+
+def test_each_way_gets_the_alert_and_its_recovery_once(instance, receiver):
+    assert instance.cron().silent
+    assert instance.cron().silent
+    (instance.folder / "flag").touch()
+    assert instance.cron().silent
+    for path in (f"/chat/{CANARY}", "/pager"):
+        alert, recovery = receiver.at(path)
+        assert types([alert, recovery]) == ["alert", "recovery"]
+        assert recovery.json["data"]["thread"] == alert.json["data"]["id"]
+    assert rung(instance) == ["alert Flag", "recovery Flag"]
+    assert instance.records() == {}
+
+
+def test_a_way_that_fails_is_tried_again_alone(instance, receiver):
+    receiver.answers["/pager"] = 500
+    ran = instance.cron()
+    assert "1 message to pager not sent" in ran.err
+    assert "answered 500" in ran.err
+    assert list(instance.last_run()["failing_ways"]) == ["pager"]
+    receiver.answers.clear()
+    instance.let_time_pass_for_mails()
+    assert instance.cron().silent
+    first, second = receiver.at("/pager")
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert len(receiver.at(f"/chat/{CANARY}")) == len(rung(instance)) == 1
+    assert "failing_ways" not in instance.last_run()
+
+
+def test_one_that_hangs_delays_no_other(instance, receiver):
+    receiver.answers[f"/chat/{CANARY}"] = silent
+    began = time.monotonic()
+    process = instance.start("-m", "cron", "-c", "minute")
+    until(lambda: receiver.at("/pager") and rung(instance))
+    assert time.monotonic() - began < 4.5
+    _out, err = process.communicate(timeout=30)
+    assert "chat: not done within 5 s" in err
+
+
+def test_kill_9_between_two_loses_neither_and_repeats_none(instance, receiver):
+    receiver.answers["/pager"] = silent
+    process = instance.start("-m", "cron", "-c", "minute")
+    until(lambda: receiver.at("/pager") and receiver.at(f"/chat/{CANARY}"))
+    until(lambda: [one["to"] for one in instance.records()["Flag"]["queued"]][-1:])
+    until(lambda: len(instance.records()["Flag"]["queued"]) == 1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+    receiver.answers.clear()
+    instance.let_time_pass_for_mails()
+    assert instance.cron().silent
+    before, after = receiver.at("/pager")
+    assert (before.headers["webhook-id"], before.body) == (
+        after.headers["webhook-id"],
+        after.body,
+    )
+    assert len(receiver.at(f"/chat/{CANARY}")) == len(rung(instance)) == 1
+
+
+def test_secrets_of_channels_are_written_nowhere(instance, receiver):
+    receiver.answers[f"/chat/{CANARY}"] = 302
+    shown = [instance.cron("minute", "-v", "-v")]
+    receiver.answers[f"/chat/{CANARY}"] = 404
+    instance.let_time_pass_for_mails()
+    shown.append(instance.cron("minute", "-v", "-v"))
+    for words in (["list"], ["why", "Flag"], ["status"], ["show", "channel *"]):
+        shown.append(instance.run("-m", *words))
+        shown.append(instance.run("-m", *words, "--json"))
+    shown.append(instance.run("-m", "validate"))
+    texts = [text for ran in shown for text in (ran.out, ran.err)]
+    assert not any(CANARY in text for text in [*texts, instance.everything_written()])
+
+
+def test_with_nomail_on_the_command_line_nothing_leaves(instance, receiver):
+    ran = instance.cron("minute", "--nomail", "-v")
+    assert receiver.received == []
+    assert len(instance.records()["Flag"]["queued"]) == 1
+    assert "ops@example.com, chat, pager, siren" in ran.err + ran.out + (
+        instance.everything_written()
+    )
+    assert instance.cron().silent
+    assert types(receiver.at("/pager")) == ["alert"]
+
+
+def test_what_was_for_a_channel_that_is_gone_is_kept_as_dead(instance, receiver):
+    receiver.answers["/pager"] = 500
+    instance.cron()
+    instance.write(
+        TO_ALL.replace(", pager", "")
+        + CHANNELS.format(receiver.url(""), CANARY).replace("pager", "other")
+    )
+    instance.let_time_pass_for_mails()
+    ran = instance.cron()
+    assert "pager" in ran.err
+    assert "queued" not in instance.records()["Flag"]
+    assert len(list((instance.state / "dead").iterdir())) == 1
