@@ -17,13 +17,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from lib.alerting import routing
 from lib.alerting.planning import Accounts
 from lib.alerting.queue import Envelope
 from lib.alerting.results import NOT_YET, DeliveryFailure
 from lib.core.enums import MessageKind
+from lib.core.jobs import OWN_KEY
 from lib.core.messages import Message
+from lib.core.records import Record
 from lib.core.settings import Mail, Settings
 from lib.core.text import counted, first_line, mail_time, wrapped
+from lib.mail.connection import ignore
 from lib.mail.replies import DeliveryError
 from lib.system import process
 from lib.system.process import Emit
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NOT_SET_UP = "mail is not set up: set smtpserver in [email] of settings.cfg"
 #: The most mails of one session; the rest wait for the next.
 MAX_AT_ONCE = 100
 #: A session that takes longer is ended.
@@ -82,6 +87,7 @@ class Outbox:
         self._waiting: dict[str, Envelope] = {}
         self._begun: set[str] = set()
         self._deadline = float("inf")
+        self._on_step: Callable[[str], None] = ignore
         self.sent = 0
 
     @property
@@ -168,6 +174,7 @@ class Outbox:
         word, *rest = frame
         if word == "step":
             logger.debug("%s", rest[0])
+            self._on_step(rest[0])
             return None
         if word == "begun":
             self._begun.add(rest[0])
@@ -187,8 +194,14 @@ class ChannelOutbox(Outbox):
     max_at_once = 1
     _is_real = True
 
-    def __init__(self, settings: Settings, way: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        way: str,
+        on_step: Callable[[str], None] = ignore,
+    ) -> None:
         super().__init__(settings)
+        self._on_step = on_step
         self._way = way
         self._limit_s = 0.0
 
@@ -218,7 +231,10 @@ def call_channel(call: Call, emit: Emit) -> None:
 
     name = call.message.message_id
     try:
-        senders.send(call, lambda: emit(["begun", name]))
+        report = senders.Report(
+            lambda: emit(["begun", name]), lambda line: emit(["step", line])
+        )
+        senders.send(call, report)
         emit(["sent", name, {}, ""])
     except DeliveryError as error:
         emit(["unsent", name, {**_as_frame(error), "begun": True}, ""])
@@ -246,8 +262,54 @@ def send_now(
 ) -> str:
     """Send one message now and report each step; return why it failed, or nothing.
 
-    For a person at a terminal: no record, no second attempt.
+    For a person at a terminal: no record, no second attempt.  With --nomail nothing
+    leaves by any way.
     """
+    if settings.mail.holds:
+        return _mail_now(settings, message, on_step, limit_s)
+    ends_at = time.monotonic() + limit_s
+    whole = Record(OWN_KEY, queued=(message,))
+    failures = []
+    for part in routing.split_by_way(whole, settings.channels).queued:
+        left_s = max(1.0, ends_at - time.monotonic())
+        send = _call_now if part.way else _mail_now
+        failures.append(send(settings, part, on_step, left_s))
+    return "; ".join(filter(None, failures))
+
+
+def _call_now(
+    settings: Settings,
+    message: Message,
+    on_step: Callable[[str], None],
+    limit_s: float,
+) -> str:
+    way = message.way
+    channel = routing.channel_of(way, settings.channels)
+    if channel is None or channel.problem:
+        return f"{way}: {channel.problem if channel else 'there is no such channel'}"
+    box = ChannelOutbox(settings, way, lambda line: on_step(f"{way}: {line}"))
+    envelope = Envelope(message, (message.message_id,), None, message.born_at)
+    timeout_s = min(channel.timeout_s, limit_s)
+    try:
+        box.call(replace(channel, timeout_s=timeout_s), envelope, "")
+    except OSError as error:
+        return f"{way}: {error.strerror}"
+    why = ""
+    while box.is_busy:
+        process.wait(box.children, box.next_deadline() - time.monotonic())
+        for event in box.events():
+            why = event.failure.why if isinstance(event, Unsent) else ""
+    return why
+
+
+def _mail_now(
+    settings: Settings,
+    message: Message,
+    on_step: Callable[[str], None],
+    limit_s: float,
+) -> str:
+    if not (settings.mail.is_set_up or settings.mail.nomail):
+        return settings.mail.trouble or NOT_SET_UP
     limit_s = min(SESSION_S, limit_s)
     envelope = Envelope(message, (message.message_id,), None, message.born_at)
     child = _session(

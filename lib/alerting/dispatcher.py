@@ -30,7 +30,7 @@ from lib.core import decisions, deferral
 from lib.core.deferral import Deferred
 from lib.core.ratelimit import SendLog
 from lib.core.records import FailingWay, Record
-from lib.core.settings import Channel, Settings
+from lib.core.settings import MAIL, Channel, Settings
 from lib.storage.auditlog import AuditLog
 from lib.storage.session import StoreSession
 from lib.system import process
@@ -39,9 +39,6 @@ logger = logging.getLogger(__name__)
 
 #: How often the queue is checked while jobs are running.
 LOOK_EVERY_S = 0.5
-#: What mail is called among the ways that have failed.
-MAIL = "mail"
-NOT_SET_UP = "mail is not set up: set smtpserver in [email] of settings.cfg"
 
 
 class WayDispatcher:
@@ -174,7 +171,7 @@ class WayDispatcher:
         if self._mail.nomail or self._mail.is_set_up:
             self._outbox.start(batch, left_s, self._accounts())
             return
-        failure = DeliveryFailure(self._mail.trouble or NOT_SET_UP)
+        failure = DeliveryFailure(self._mail.trouble or delivery.NOT_SET_UP)
         self._settle([Unsent(envelope, failure) for envelope in batch])
 
     def _call(self, channel: Channel | None, batch: list[Envelope]) -> None:

@@ -54,12 +54,18 @@ class Call(msgspec.Struct, frozen=True):
         return (self.channel.services.get(word) or self.channel.webhook).reveal()
 
 
-def send(call: Call, begun: Callable[[], None]) -> None:
-    """Send the message; raise DeliveryError if it is not accepted.
+class Report(msgspec.Struct, frozen=True):
+    """Takes what a call reports."""
 
-    ``begun`` is called just before it may be accepted.
-    """
-    SENDERS[call.channel.kind](call, begun)
+    #: Called just before the message may be accepted.
+    begun: Callable[[], None]
+    #: Takes a line for a person who watches.
+    step: Callable[[str], None]
+
+
+def send(call: Call, report: Report) -> None:
+    """Send the message; raise DeliveryError if it is not accepted."""
+    SENDERS[call.channel.kind](call, report)
 
 
 def without_secrets(call: Call, text: str) -> str:
@@ -126,7 +132,7 @@ def _title(call: Call) -> str:
 # A webhook.
 
 
-def _by_webhook(call: Call, begun: Callable[[], None]) -> None:
+def _by_webhook(call: Call, report: Report) -> None:
     """POST the message as JSON, signed as Standard Webhooks has it."""
     import requests
 
@@ -140,7 +146,9 @@ def _by_webhook(call: Call, begun: Callable[[], None]) -> None:
     if channel.token:
         headers["Authorization"] = f"Bearer {channel.token.reveal()}"
     host = _host(url)
-    begun()
+    signed = ", signed" if channel.secret else ""
+    report.step(f"POST to {host}, {len(body)} bytes{signed}")
+    report.begun()
     try:
         with _session(channel) as session:
             answer = session.post(
@@ -153,6 +161,7 @@ def _by_webhook(call: Call, begun: Callable[[], None]) -> None:
                 timeout=channel.timeout_s,
             )
             with answer:
+                report.step(f"answered {answer.status_code}")
                 _check_answer(call, answer, host)
     except requests.RequestException as error:
         words, step = _network_words(error)
@@ -271,7 +280,7 @@ def _network_words(error: Exception) -> tuple[str, str]:
 # A command.
 
 
-def _by_command(call: Call, begun: Callable[[], None]) -> None:
+def _by_command(call: Call, report: Report) -> None:
     """Run the program with the JSON as its input.
 
     It is in the process group of this process, with which the parent ends it.
@@ -281,7 +290,8 @@ def _by_command(call: Call, begun: Callable[[], None]) -> None:
     from lib.system.process import how_it_ended
 
     program = call.channel.command[0]
-    begun()
+    report.step(f"running {program}")
+    report.begun()
     try:
         done = subprocess.run(
             call.channel.command,
@@ -347,7 +357,7 @@ _GROWTH = {
 }
 
 
-def _by_apprise(call: Call, begun: Callable[[], None]) -> None:
+def _by_apprise(call: Call, report: Report) -> None:
     """Send by one service; a redirect is a failure."""
     import apprise
 
@@ -378,7 +388,13 @@ def _by_apprise(call: Call, begun: Callable[[], None]) -> None:
     one = apprise.Apprise(asset=asset)
     one.add(service)
     title, body = _fitted(service, call)
-    begun()
+    report.step(f"calling {service.service_name} by Apprise {apprise.__version__}")
+    if (recipients := len(service)) > 1:
+        report.step(
+            f"this URL has {recipients} recipients; give each a URL of its own, or a "
+            "retry reaches all of them"
+        )
+    report.begun()
     accepted = bool(
         one.notify(
             title=title,
@@ -521,7 +537,7 @@ def literal(text: str) -> str:
 
 
 #: How each kind of channel sends.
-SENDERS: Mapping[str, Callable[[Call, Callable[[], None]], None]] = {
+SENDERS: Mapping[str, Callable[[Call, Report], None]] = {
     "url": _by_apprise,
     "webhook": _by_webhook,
     "command": _by_command,

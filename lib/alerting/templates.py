@@ -225,16 +225,24 @@ def lost_records_message(
 def test_message(
     message_id: str, servername: str, to: tuple[str, ...], now: datetime
 ) -> Message:
-    """Return the mail of ``-m testmail``."""
-    return Message(
-        message_id=message_id,
-        kind=MessageKind.NOTE,
-        subject="test mail, nothing is wrong",
-        body=(
+    """Return the message of ``-m test`` and ``-m testmail``."""
+    is_mail = all("@" in name for name in to)
+    if is_mail:
+        body = (
             f"This mail was sent by checker.py -m testmail on {servername}.\n\n"
             "Alerts have the same sender, and their subjects begin in the same way.\n"
             "If this mail is in a spam folder, alerts will be too.\n"
-        ),
+        )
+    else:
+        body = (
+            f"This message was sent by checker.py -m test on {servername}.\n"
+            "Alerts come in the same way.\n"
+        )
+    return Message(
+        message_id=message_id,
+        kind=MessageKind.NOTE,
+        subject=f"test {'mail' if is_mail else 'message'}, nothing is wrong",
+        body=body,
         to=to,
         born_at=now,
     )
@@ -411,9 +419,9 @@ def _since(start: datetime, now: datetime, zone: tzinfo | None) -> str:
 
 
 def _check_command(job: Job, command: Command) -> str:
-    if job.is_own:
-        return command("validate")
-    return command(job.check_now) if job.check_now else command("run", job.name)
+    if job.check_now:
+        return command(job.check_now)
+    return command("validate") if job.is_own else command("run", job.name)
 
 
 def _reason(result: CheckResult) -> str:

@@ -211,6 +211,12 @@ MODES: dict[str, Mode] = {
     "validate": Mode(
         "tryout:validate", "every problem in settings and jobs", takes_json=True
     ),
+    "test": Mode(
+        "tryout:test",
+        "send one message by a channel or by mail, show each step",
+        words="[NAME or ADDRESS]",
+        most_words=1,
+    ),
     "testmail": Mode(
         "tryout:testmail",
         "send one mail, show each step",

@@ -1,4 +1,4 @@
-"""The modes that try something for real: run, check, drill, validate and testmail."""
+"""The modes that try something for real: run, check, drill, validate, test."""
 
 from __future__ import annotations
 
@@ -115,7 +115,8 @@ def _was_drilled(settings: Settings, job: Job) -> bool:
         all_of_them = _all_of_them(message)
         print(f"checker: the drill was not sent{all_of_them}: {why}", file=sys.stderr)
         return False
-    if settings.mail.nomail:
+    by_mail = all("@" in to for to in message.to)
+    if settings.mail.holds or (settings.mail.nomail and by_mail):
         print(_only_logged(settings.mail, "the drill"))
         return True
     print(f"A drill was sent to {', '.join(message.to)}: {message.subject}")
@@ -195,6 +196,50 @@ def _show_problems(args: argparse.Namespace, problems: Iterable[Problem]) -> Non
     table.show(PROBLEM_COLUMNS, rows, as_json=args.json, out=sys.stdout)
 
 
+def test(args: argparse.Namespace) -> int:
+    """Send one message by a channel, to an address, or by every way there is."""
+    from lib.config.fields import nearest
+
+    words = args.words
+    if words and "@" in words[0]:
+        return testmail(args)
+    settings = settings_of(args, with_password=True)
+    names = list(words or settings.channels)
+    for name in names:
+        if name not in settings.channels:
+            hint = nearest(name, settings.channels)
+            known = ", ".join(settings.channels)
+            hint = hint or (f"; the channels are {known}" if known else "")
+            print(f"checker: no channel is called {name!r}{hint}", file=sys.stderr)
+            return WRONG_USE
+    code = OK
+    has_address = any("@" in to for to in settings.alertcontact)
+    if not words and (has_address or not names):
+        code = testmail(args)
+    for name in names:
+        code = max(code, _test_channel(settings, name))
+    return code
+
+
+def _test_channel(settings: Settings, name: str) -> int:
+    from lib.alerting import templates
+    from lib.alerting.delivery import send_now
+    from lib.system.clock import utc_now
+
+    if settings.mail.holds:
+        print(f"Nothing was sent to {name}: --nomail was given.")
+        return OK
+    message = templates.test_message(
+        os.urandom(16).hex(), settings.servername, (name,), utc_now()
+    )
+    why = send_now(settings, message, on_step=print)
+    if why:
+        print(f"checker: the message was not accepted: {why}", file=sys.stderr)
+        return TROUBLE
+    print(f"The message to {name} was accepted.  Did it arrive?")
+    return OK
+
+
 def testmail(args: argparse.Namespace) -> int:
     from lib.alerting import templates
     from lib.alerting.delivery import send_now
@@ -202,7 +247,7 @@ def testmail(args: argparse.Namespace) -> int:
     from lib.system.clock import utc_now
 
     settings = settings_of(args, with_password=True)
-    to = settings.alertcontact
+    to = tuple(to for to in settings.alertcontact if "@" in to)
     if args.words:
         try:
             to = fields.addresses(args.words[0])
@@ -210,6 +255,12 @@ def testmail(args: argparse.Namespace) -> int:
             print(f"checker: -m testmail: {error}", file=sys.stderr)
             return WRONG_USE
     mail = settings.mail
+    if not to:
+        print(
+            "checker: alertcontact has no mail address; name one: -m testmail ADDRESS",
+            file=sys.stderr,
+        )
+        return TROUBLE
     if not (mail.is_set_up or mail.nomail):
         print(
             f"checker: {settings.path}: mail is not set up: give smtpserver, user and "

@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from lib.core.enums import DeferralCode, Health
 from lib.core.jobs import EMAIL_CHECKER
 from lib.core.messages import DeferredMessage
-from lib.core.records import Record, RunRecord
-from lib.core.settings import Mail, Settings
+from lib.core.records import FailingWay, Record, RunRecord
+from lib.core.settings import MAIL, Settings
 from lib.core.text import TimeText, counted, mail_time, moment_in
 
 #: A message that is queued for as long, for whatever reason, is stuck.
@@ -42,6 +42,8 @@ class HealthInputs(msgspec.Struct, frozen=True):
     proof: Proof | None = None
     #: Since when runs go on with the last usable settings.
     settings_failing_since: datetime | None = None
+    #: The ways by which nothing could be sent, and since when.
+    failing_ways: Mapping[str, FailingWay] = {}
 
 
 class State(msgspec.Struct, frozen=True):
@@ -82,6 +84,7 @@ def inputs_of(run: RunRecord) -> HealthInputs:
         oldest,
         run.proof or None,
         run.settings_failing_since,
+        failing_ways=run.failing_ways,
     )
 
 
@@ -122,18 +125,25 @@ def assess(
     if since is not None and now - since >= STUCK_AFTER:
         why = f"{settings.path.name} cannot be used since {time_text(since)}"
         return replace(state, word=Health.JOB_PROBLEM, why=why)
-    why = _mail_problem(inputs, settings.mail, now, time_text)
+    why = _mail_problem(inputs, settings, now, time_text)
     if not why:
         return state
     return replace(state, word=Health.MAIL_PROBLEM, why=why)
 
 
 def _mail_problem(
-    inputs: HealthInputs, mail: Mail, now: datetime, time_text: TimeText
+    inputs: HealthInputs, settings: Settings, now: datetime, time_text: TimeText
 ) -> str:
-    if mail.nomail:
+    for way, failing in stuck_ways(inputs.failing_ways, now).items():
+        if way != MAIL:
+            since = time_text(failing.since)
+            return f"no message could be sent to {way} since {since}: {failing.why}"
+    mail = settings.mail
+    # Where only channels are notified, mail may be missing.
+    needs_mail = not _are_channels(settings.alertcontact)
+    if mail.nomail and needs_mail:
         return "" if mail.nomail_is_ok else "nomail is set: mails go to the log"
-    if not mail.is_set_up:
+    if not mail.is_set_up and needs_mail:
         return mail.trouble or "mail is not set up"
     if inputs.oldest is not None and is_stuck(inputs.oldest, now):
         return _stuck_words(inputs.deferred, inputs.oldest, time_text)
@@ -145,10 +155,24 @@ def _mail_problem(
     return "it is not proven yet that mail arrives"
 
 
+def _are_channels(contact: Sequence[str]) -> bool:
+    return bool(contact) and all("@" not in to for to in contact)
+
+
+def stuck_ways(
+    failing: Mapping[str, FailingWay], now: datetime
+) -> dict[str, FailingWay]:
+    """Return the ways that have failed for so long that people must hear of it."""
+    return {
+        way: since for way, since in failing.items() if now - since.since >= STUCK_AFTER
+    }
+
+
 def _stuck_words(count: int, oldest: DeferredMessage, time_text: TimeText) -> str:
     since, why = time_text(oldest.since), oldest.why
     if why.error:
-        return f"no mail could be sent since {since}: {why.error}"
+        what = "message" if _are_channels(oldest.to) else "mail"
+        return f"no {what} could be sent since {since}: {why.error}"
     words = f"{counted(count, 'message')} deferred, the oldest since {since}"
     if why.code is DeferralCode.RATE_LIMIT:
         return f"{words}: the rate limit is reached"

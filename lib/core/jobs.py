@@ -32,6 +32,9 @@ KIND_FILES = {
 SHIPPED = frozenset({EMAIL_CHECKER, PEER_CHECKER, *KIND_FILES.values()})
 #: Stand in for a job file where there is none: no job file's name begins with _.
 _CHECKER, _SETTINGS, _REFUSED = "_checker", "_settings", "_refused"
+_WAY = "_way"
+#: Those that have no job file.
+_NO_FILE = (_CHECKER, _SETTINGS, _REFUSED, _WAY)
 
 
 class JobKey(NamedTuple):
@@ -71,6 +74,16 @@ class JobKey(NamedTuple):
         """Return the key of the job that asks a peer."""
         return cls(PEER_CHECKER, name)
 
+    @classmethod
+    def of_way(cls, way: str) -> Self:
+        """Return the key of a way by which messages leave: ``mail``, ``oncall``."""
+        return cls(_WAY, way)
+
+    @property
+    def is_way(self) -> bool:
+        """Return whether it stands for a way by which messages leave."""
+        return self.file == _WAY
+
     @property
     def is_section(self) -> bool:
         """Return whether it stands for a section of the settings."""
@@ -84,7 +97,7 @@ class JobKey(NamedTuple):
     @property
     def is_file(self) -> bool:
         """Return whether it is a job file itself."""
-        return not self.identity and self.file not in (_CHECKER, _SETTINGS, _REFUSED)
+        return not self.identity and self.file not in _NO_FILE
 
     @property
     def is_job(self) -> bool:
@@ -94,12 +107,12 @@ class JobKey(NamedTuple):
     @property
     def is_check(self) -> bool:
         """Return whether it is a job of a job file, not one of Checker's own."""
-        return bool(self.identity) and self.file not in (_CHECKER, _SETTINGS, _REFUSED)
+        return bool(self.identity) and self.file not in _NO_FILE
 
     @property
     def is_about_checker(self) -> bool:
         """Return whether it is about Checker itself, its mail and peers included."""
-        return self.file in (_CHECKER, EMAIL_CHECKER, PEER_CHECKER)
+        return self.file in (_CHECKER, _WAY, EMAIL_CHECKER, PEER_CHECKER)
 
 
 def is_named(pattern: str, key: JobKey, name: str) -> bool:

@@ -160,6 +160,10 @@ class SummaryTimes(msgspec.Struct, frozen=True):
     weekly: tuple[str, str] | None = None
 
 
+#: What mail is called among the ways by which messages leave.
+MAIL = "mail"
+
+
 class Channel(msgspec.Struct, frozen=True):
     """A way beside mail in which messages leave: ``[channel NAME]``.
 

@@ -140,7 +140,7 @@ def emit(
     from lib.alerting.delivery import send_now
 
     mail = settings.mail
-    if left_s < LEAST_S or not (mail.is_set_up or mail.nomail):
+    if left_s < LEAST_S or not (mail.is_set_up or mail.nomail or settings.channels):
         return
     if mail.holds:
         # It is only shown, and the next run with mail is free to send it.

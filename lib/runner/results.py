@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from lib.config.sections import title_of
-from lib.core import policy
+from lib.core import health, policy
 from lib.core.enums import Decision, JobFailureNotificationFrequency, Status
 from lib.core.jobs import (
     KIND_FILES,
@@ -30,7 +30,7 @@ from lib.core.jobs import (
 from lib.core.messages import Message, fit_mail
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, JobReport, Timing
-from lib.core.settings import LastUsable, Problem, Settings
+from lib.core.settings import MAIL, LastUsable, Problem, Settings
 from lib.core.text import first_line, mail_time
 from lib.runner.context import RunContext
 from lib.runner.manager import Event, JobsMet, LostJob
@@ -190,6 +190,45 @@ def mended(
         if record.key in there and record.key not in broken:
             job = _stand_in(record.key, record.name, settings)
             yield job, CheckResult(Status.OK)
+
+
+def failing_ways(ctx: RunContext) -> Iterator[tuple[Job, CheckResult]]:
+    """Yield a failing job for each way that has failed for long, and the OK of others.
+
+    A way is mail or that of a channel.  The alert leaves by the others.
+    """
+    failing = health.stuck_ways(ctx.run.failing_ways, ctx.began_at)
+    contact = _by_others(ctx.settings, failing)
+    for way, since in failing.items():
+        at = mail_time(since.since, ctx.settings.zone)
+        reason = f"nothing could be sent since {at}: {since.why}"
+        yield _way(ctx, way, contact), CheckResult(Status.FAILING, reason)
+    known = {MAIL, *ctx.settings.channels}
+    for record in list(ctx.session.records.values()):
+        way = record.key.identity
+        is_known = record.key.is_way and way.partition("/")[0] in known
+        if is_known and record.since and way not in ctx.run.failing_ways:
+            yield _way(ctx, way, contact), CheckResult(Status.OK)
+
+
+def _way(ctx: RunContext, way: str, contact: tuple[str, ...]) -> Job:
+    name = way if way == MAIL else f"channel {way}"
+    job = Job.stand_in(JobKey.of_way(way), name, str(ctx.settings.path), contact)
+    return replace(job, check_now="testmail" if way == MAIL else "test")
+
+
+def _by_others(settings: Settings, failing: Collection[str]) -> tuple[str, ...]:
+    """Return whom to notify of ways that fail: alertcontact by the other ways."""
+    names = {way.partition("/")[0] for way in failing}
+    others = tuple(
+        to for to in settings.alertcontact if (MAIL if "@" in to else to) not in names
+    )
+    usable = tuple(
+        name
+        for name, channel in settings.channels.items()
+        if name not in names and not channel.problem
+    )
+    return others or usable or settings.alertcontact
 
 
 def mend(ctx: RunContext, record: Record) -> None:

@@ -219,6 +219,7 @@ def select(ctx: RunContext) -> None:
     for job, result in (
         *results.stand_ins(ctx.settings),
         *results.mended(ctx.settings, records),
+        *results.failing_ways(ctx),
     ):
         if ctx.only is None or job.key in ctx.only:
             results.judge(ctx, job, result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from datetime import timedelta
 
 import pytest
 
@@ -156,3 +157,58 @@ def test_what_was_for_a_channel_that_is_gone_is_kept_as_dead(instance, receiver)
     assert "pager" in ran.err
     assert "queued" not in instance.records()["Flag"]
     assert len(list((instance.state / "dead").iterdir())) == 1
+
+
+def test_a_way_that_fails_for_15_minutes_is_an_alert_by_the_others(instance, receiver):
+    receiver.answers["/pager"] = 500
+    instance.cron()
+    assert rung(instance) == ["alert Flag"]
+    instance.pass_time(timedelta(minutes=16))
+    instance.cron()
+    alert = receiver.at(f"/chat/{CANARY}")[-1].json["data"]
+    assert alert["job"] == "channel pager"
+    assert "answered 500" in alert["reason"]
+    assert rung(instance) == ["alert Flag", "alert channel pager"]
+    instance.cron()
+    assert len(rung(instance)) == 2
+    status = instance.run("-m", "status").out
+    assert "MailProblem: no message could be sent to pager since" in status
+    receiver.answers.clear()
+    instance.let_time_pass_for_mails()
+    instance.cron()
+    assert instance.cron().silent
+    assert rung(instance)[2:] == ["recovery channel pager"]
+
+
+def test_a_test_message_shows_each_step(instance, receiver):
+    ran = instance.run("-m", "test", "pager")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[1:] == [
+        "pager: answered 200",
+        "The message to pager was accepted.  Did it arrive?",
+    ]
+    (request,) = receiver.received
+    assert request.json["data"]["subject"] == "test message, nothing is wrong"
+    receiver.answers["/pager"] = 403
+    ran = instance.run("-m", "test", "pager")
+    assert (ran.code, "answered 403" in ran.err) == (1, True)
+    assert instance.run("-m", "test", "paging").code == 2
+
+
+def test_a_test_without_a_name_tries_every_way(instance, receiver):
+    ran = instance.run("-m", "test")
+    assert ran.code == 0
+    assert "nomail is set" in ran.out
+    assert (len(receiver.received), len(rung(instance))) == (2, 1)
+
+
+def test_where_only_channels_are_notified_no_mail_is_needed(tmp_path, receiver):
+    tmp_path.chmod(0o700)
+    general = GENERAL.replace("ops@example.com", "pager")
+    settings = f"[channel pager]\nwebhook = {receiver.url('/pager')}\n"
+    instance = Instance(tmp_path, settings, general)
+    instance.job("Flag", flag_job(tmp_path / "flag"))
+    assert instance.cron().silent
+    assert len(receiver.at("/pager")) == 1
+    status = instance.run("-m", "status", "--json").json()
+    assert "True" in str(status)
