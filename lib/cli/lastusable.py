@@ -11,7 +11,6 @@ import argparse
 import logging
 import os
 from collections.abc import Callable, Iterator
-from datetime import tzinfo
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -82,10 +81,7 @@ def log_use(in_use: LastUsable, settings: Settings) -> None:
     """Log why earlier settings are in use, and which."""
     for problem in in_use.problems:
         logger.error("%s", problem)
-    logger.error("%s", in_use_words(in_use, settings.zone))
-
-
-def in_use_words(in_use: LastUsable, zone: tzinfo | None) -> str:
-    """Return which settings are in use."""
-    when = mail_time(in_use.at, zone)
-    return f"until this is corrected the settings of {when} are in use: {in_use.path}"
+    when = mail_time(in_use.at, settings.zone)
+    logger.error(
+        "until this is corrected the settings of %s are in use: %s", when, in_use.path
+    )

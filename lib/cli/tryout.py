@@ -175,8 +175,9 @@ def _in_use(args: argparse.Namespace, error: SettingsError) -> str:
     """Return which settings runs go on with, while those of now cannot be used."""
     from functools import partial
 
-    from lib.cli.lastusable import in_use_words, last_usable
+    from lib.cli.lastusable import last_usable
     from lib.config.load import SettingsError
+    from lib.core.text import mail_time
 
     try:
         settings = last_usable(args, error, partial(read_settings, args))
@@ -184,7 +185,12 @@ def _in_use(args: argparse.Namespace, error: SettingsError) -> str:
         words = none.problems[-1].text
     else:
         assert settings.last_usable is not None
-        words = in_use_words(settings.last_usable, settings.zone)
+        in_use = settings.last_usable
+        when = mail_time(in_use.at, settings.zone)
+        # Cron's runs may have a variable that is not set here.
+        words = (
+            f"a run that cannot use them goes on with those of {when}: {in_use.path}"
+        )
     return f"\n{words[0].upper()}{words[1:]}"
 
 
