@@ -284,11 +284,14 @@ def completion(args: argparse.Namespace) -> int:
 
 
 def _state_of(settings: Settings) -> State:
-    """Return the state folder; say so if others may write what is shown from it."""
+    """Return the state folder; say so if others may write there, or it is missing."""
     from lib.storage.store import State
 
     state = State(settings.state)
-    if why := state.why_not_safe():
+    why = state.why_not_safe()
+    if not settings.state.is_dir():
+        why = f"there is no state folder {settings.state}, so nothing is known of jobs"
+    if why:
         print(f"checker: warning: {why}", file=sys.stderr)
     return state
 

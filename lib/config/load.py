@@ -107,7 +107,7 @@ def load_settings(
     tables = _read_tables(ini, problems, with_keys=not unsafe)
     general = tables["general"]
     job_files, wrong = _find_jobs(folder, general, jobs, base)
-    jobs_line = "" if jobs else ini.where("general", "jobs")
+    jobs_line = "--jobs" if jobs else ini.where("general", "jobs")
     problems += [
         replace(problem, where=problem.where or jobs_line) for problem in wrong
     ]

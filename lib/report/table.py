@@ -40,7 +40,7 @@ _COLOURED = ("status", "problem")
 _SENTENCES = ("text", "reason", "details", "says", "decision", "value", "status")
 _SENTENCE_WIDTH = 34
 #: Longer cells are cut on a terminal, but not in a pipe.
-_LONGEST_CELL = 240
+_LONGEST_CELL = 500
 _LONGEST_ALIGNED = 60
 
 _AS_NAMED: Mapping[str, str] = MappingProxyType({})

@@ -355,6 +355,25 @@ def test_validate_names_a_missing_state_folder(instance, approved):
     approved(ran.out)
 
 
+@pytest.mark.parametrize("words", ["list", "status", "why disk*"])
+def test_a_missing_state_folder_is_no_news_about_jobs(instance, words, approved):
+    instance.add(OK)
+    instance.state.rmdir()
+    ran = instance.run("-m", *words.split())
+    approved(ran.err)
+    assert not instance.state.exists()
+
+
+def test_a_wrong_folder_on_the_command_line_is_named_as_such(instance, tmp_path):
+    command = ["-m", "validate", "--jobs", str(tmp_path / "typo"), "--json"]
+    (row,) = instance.run(*command).json()
+    assert (row["file"], row["section"], row["severity"]) == (
+        "--jobs",
+        "general",
+        "error",
+    )
+
+
 @pytest.mark.parametrize("mode", ["list", "validate"])
 def test_where_mail_is_not_set_up_the_last_line_is_the_next_step(
     tmp_path, mode, approved
