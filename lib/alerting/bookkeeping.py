@@ -411,6 +411,8 @@ class Bookkeeper:
         """Queue a message of Checker itself, in the place of one that was not tried."""
         own = self._session.records.get(OWN_KEY, Record(OWN_KEY, "state"))
         others = (
-            one for one in own.queued if one.message_id != in_place_of or one.attempts
+            other
+            for other in own.queued
+            if other.message_id != in_place_of or other.attempts
         )
         self._session.keep(replace(own, queued=(*others, message)))

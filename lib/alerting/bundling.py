@@ -147,7 +147,7 @@ def _counts(messages: Iterable[Message]) -> str:
 def _bundle_subject(
     entries: Sequence[Entry], groups: Sequence[Group], part: tuple[int, int]
 ) -> str:
-    counts = _counts(one for _name, one in entries)
+    counts = _counts(message for _name, message in entries)
     if part[1] > 1:
         counts += f" (part {part[0]} of {part[1]})"
     largest = max(groups, key=lambda group: len(group.numbers))
@@ -165,7 +165,9 @@ def _bundle_body(
     command: Command,
 ) -> str:
     first, last = entries[0][1].born_at, entries[-1][1].born_at
-    lines = [f"{len(entries):,} messages: {_counts(one for _name, one in entries)}."]
+    lines = [
+        f"{len(entries):,} messages: {_counts(message for _name, message in entries)}."
+    ]
     if part[1] > 1:
         lines.append(f"Part {part[0]} of {part[1]}; the other parts list the others.")
     lines += [

@@ -39,8 +39,8 @@ def deferred_message(
     """Return the mail that lists what is deferred, by job, until when and why."""
     at = mail_time(until, zone)
     by_job: dict[JobKey, list[Held]] = {}
-    for one in held:
-        by_job.setdefault(one.key, []).append(one)
+    for message in held:
+        by_job.setdefault(message.key, []).append(message)
     lines = [_job_line(messages, zone) for messages in by_job.values()]
     if len(lines) > MAX_JOBS:
         lines = [*lines[:MAX_JOBS], f"    and {len(lines) - MAX_JOBS:,} more jobs"]
@@ -125,7 +125,7 @@ def deferral_note(
     It is due each hour, and when another job joins, at most each 5 minutes.
     """
     notified_at = send_log.deferral_notified_at
-    jobs = tuple(dict.fromkeys(one.key for one in held))
+    jobs = tuple(dict.fromkeys(message.key for message in held))
     if notified_at is not None:
         joined = set(jobs[:MAX_JOBS]).difference(send_log.deferral_jobs)
         is_due = now - notified_at >= ratelimit.HOUR or (

@@ -197,14 +197,16 @@ class _Planner:
         """
         urgent: list[Envelope] = []
         first: dict[object, Envelope] = {}
-        for one in self._envelopes:
-            if one.message.kind in URGENT:
-                urgent.append(one)
+        for envelope in self._envelopes:
+            message = envelope.message
+            if message.kind in URGENT:
+                urgent.append(envelope)
             else:
-                about = one.key or one.message.message_id
-                first.setdefault((about, one.message.to), one)
+                about = envelope.key or message.message_id
+                first.setdefault((about, message.to), envelope)
         others = sorted(
-            first.values(), key=lambda one: (one.message.attempts, one.oldest)
+            first.values(),
+            key=lambda envelope: (envelope.message.attempts, envelope.oldest),
         )
         return (*urgent, *others[:1])
 
@@ -405,7 +407,7 @@ class _Planner:
         # People know of the failure that it ends.
         message = merged_message.message
         return message.kind.ends_trouble and not any(
-            ratelimit.alerts_in(one) for one in _parts_of(queue, merged_message)
+            ratelimit.alerts_in(part) for part in _parts_of(queue, merged_message)
         )
 
     def _is_first_alert(self, queue: JobQueue, merged_message: MergedMessage) -> bool:
@@ -480,10 +482,12 @@ class _Planner:
         parts = bundling.split(entries)
         for number, part in enumerate(parts):
             before = refused[number].message if number < len(refused) else None
-            ids = tuple(message_id for one in part for message_id in chosen[one][1].ids)
+            ids = tuple(
+                message_id for place in part for message_id in chosen[place][1].ids
+            )
             message = bundle_message(
                 before.message_id if before else bundle_id(ids),
-                [entries[one] for one in part],
+                [entries[place] for place in part],
                 self._now,
                 self._zone,
                 (number + 1, len(parts)),

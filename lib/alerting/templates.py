@@ -89,11 +89,11 @@ def compose(
     job, result = report.job, report.result
     mails = [
         (
-            with_status_lines(one, job, record, result, now, zone, command=command)
-            if one.kind.is_about_trouble
-            else one
+            with_status_lines(message, job, record, result, now, zone, command=command)
+            if message.kind.is_about_trouble
+            else message
         )
-        for one in report.messages
+        for message in report.messages
     ]
     if not report.default_mail:
         return tuple(mails)
