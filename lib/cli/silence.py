@@ -22,6 +22,7 @@ from lib.core.secret import NO_SECRETS
 from lib.core.settings import Settings
 from lib.core.silences import (
     MAX_MUTE,
+    MAX_MUTES,
     Acknowledge,
     AnyRequest,
     Mute,
@@ -60,6 +61,13 @@ def mute(args: argparse.Namespace) -> int:
     asked = _Asked(args, settings, now)
     if not asked.is_known:
         return WRONG_USE
+    if asked.mutes >= MAX_MUTES:
+        print(
+            f"checker: there are {asked.mutes} mutes, and no more are kept; use a "
+            "pattern or a tag, or -m unmute",
+            file=sys.stderr,
+        )
+        return TROUBLE
     asked.submit(Mute(*asked.request, until=until))
     at = asked.time_text(until)
     print(f"Muted until {at}, from the next run on: {asked.names(asked.jobs)}.")
@@ -188,6 +196,11 @@ class _Asked:
         why = fit(" ".join((args.why or "").split()), settings.secrets, MAX_WHY)
         #: What each request begins with.
         self.request = (os.urandom(8).hex(), now, scope, who_asks(), why)
+
+    @property
+    def mutes(self) -> int:
+        """Return how many mutes are in force."""
+        return len(self._silences.mutes)
 
     def submit(self, request: AnyRequest) -> None:
         """Leave a request for the next run."""

@@ -199,14 +199,20 @@ def next_after(schedule: str, moment: datetime, zone: tzinfo | None) -> datetime
 
     In UTC.  None: it has none in the next 50 years.
     """
+    return _next_after(schedule, moment.replace(second=0, microsecond=0), zone)
+
+
+@lru_cache(maxsize=256)
+def _next_after(
+    schedule: str, minute: datetime, zone: tzinfo | None
+) -> datetime | None:
     from cronsim import CronSim
 
-    last = moment.replace(second=0, microsecond=0)
-    for local in CronSim(schedule, in_zone(last, zone or _MACHINE)):
+    for local in CronSim(schedule, in_zone(minute, zone or _MACHINE)):
         # Within one zone datetimes are compared without their offset.
         found = in_zone(local, UTC)
         # In the hour that is repeated in autumn, CronSim begins with the first one.
-        if found > last:
+        if found > minute:
             return found
     return None
 

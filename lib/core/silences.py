@@ -25,8 +25,10 @@ from lib.core.text import TimeText, in_zone
 
 #: The longest mute; what is to be silent for longer is switched off.
 MAX_MUTE = timedelta(days=30)
+#: How many windows that begin before the one before them ends are followed.
+MAX_OVERLAP = 100
 #: The most mutes in force; when there are more, those that end first are dropped.
-MAX_MUTES = 1000
+MAX_MUTES = 250
 
 
 class Scope(Stored, frozen=True):
@@ -120,6 +122,16 @@ class Window(Stored, frozen=True):
             start = in_zone(datetime.fromisoformat(self.start), UTC)
         return start if start and before < start <= in_zone(now, UTC) else None
 
+    def ends_at(self, start: datetime, now: datetime, zone: tzinfo | None) -> datetime:
+        """Return when the window that began then ends, or a later one that is open."""
+        length = timedelta(seconds=self.length_s)
+        for _ in range(MAX_OVERLAP if " " in self.start else 0):
+            later = schedule.next_after(self.start, start, zone)
+            if later is None or later > now:
+                break
+            start = later
+        return start + length
+
 
 class Held(msgspec.Struct, frozen=True):
     """Why the alerts of a job are held back, by whom and until when."""
@@ -167,7 +179,7 @@ class Silences(msgspec.Struct, frozen=True):
             if window.scope.includes(key, name, tags):
                 start = window.began_at(now, self.zone)
                 if start is not None:
-                    end = start + timedelta(seconds=window.length_s)
+                    end = window.ends_at(start, now, self.zone)
                     return Held(Decision.MAINTENANCE, window.name, end)
         return None
 

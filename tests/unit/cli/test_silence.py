@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lib.cli.silence import until_of, who_asks
-from lib.core.silences import MAX_MUTE
+from lib.core.silences import MAX_MUTE, MAX_MUTES, Mute, Scope
 from lib.storage import inbox
 from tests.support.approved import REAL
 from tests.support.instance import NO_MAIL, Instance, flag_job
@@ -17,6 +17,7 @@ from tests.support.instance import NO_MAIL, Instance, flag_job
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 OK = "[disk root]\npath = /\nlimit = 100\nevery = minute\ntags = base\n"
 LENGTH = timedelta(hours=2)
+LATER = datetime.now(UTC) + timedelta(days=1)
 
 
 @pytest.fixture
@@ -210,6 +211,16 @@ def test_a_window_that_is_open_is_not_for_a_command_to_end(instance, approved):
     approved(err, hide=REAL)
     instance.cron()
     assert codes(instance)[-1] == "maintenance"
+
+
+def test_no_more_mutes_are_taken_than_are_kept(instance, approved):
+    for number in range(MAX_MUTES):
+        scope = Scope((f"job {number}",))
+        mute = Mute(f"{number}", datetime.now(UTC), scope, until=LATER)
+        inbox.submit(instance.state, mute)
+    code, _out, err = typed(instance, "mute", "Flag", "--for", "2h")
+    assert code == 1
+    approved(err)
 
 
 # Who.

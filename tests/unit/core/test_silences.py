@@ -248,6 +248,13 @@ def test_a_window_is_open_again_and_again():
     assert not held(silence, NOON - timedelta(seconds=0.1))
 
 
+def test_of_windows_that_overlap_the_last_one_ends_the_silence():
+    silence = window("0 11,12 * * *", timedelta(minutes=90))
+    at = NOON + timedelta(minutes=10)
+    assert held(silence, at) == "in the maintenance window night until 13:30"
+    assert held(silence, NOON - MINUTE).endswith("until 12:30")
+
+
 @pytest.mark.parametrize(
     ("zone", "spring", "autumn"),
     [
