@@ -25,6 +25,7 @@ class DiskSpace(TargetJob):
 
     kind = "disk"
     every = JobFrequency.HOUR
+    recheck = "5min"
     options: Options = {
         "path": option(absolute_path, help="any file or folder on the file system"),
         "fail_percent": option(

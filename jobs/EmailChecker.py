@@ -40,6 +40,9 @@ for the mail over IMAP and deletes it.  You do not need to do anything.
 class EmailChecker(JobBase):
     """Sends round-trip mails, one after the other."""
 
+    #: ``imapgrace`` ends each search, and with --nomail there is none.
+    has_pending_limit = False
+
     def executeEvery(self) -> JobFrequency:
         """Return ``imapevery``."""
         return JobFrequency(email_option(self.config, "imapevery"))

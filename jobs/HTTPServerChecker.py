@@ -46,6 +46,8 @@ class HTTPServerChecker(TargetJob):
     """One URL."""
 
     kind = "http"
+    recheck = "5min"
+    is_across_network = True
     options: Options = {
         "url": option(url, help="what to fetch; http or https"),
         "method": option(

@@ -30,6 +30,8 @@ class TCPServerChecker(TargetJob):
     """One port of one host."""
 
     kind = "tcp"
+    recheck = "5min"
+    is_across_network = True
     options: Options = {
         "host": option(host, help="a name or an address"),
         "port": option(port, help="1 to 65535"),

@@ -37,6 +37,7 @@ class TLSCertExpiration(TargetJob):
 
     kind = "tls"
     every = JobFrequency.DAY
+    is_across_network = True
     options: Options = {
         "host": option(host, help="a name or an address"),
         "port": option(port, 443, help="1 to 65535"),

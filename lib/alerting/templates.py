@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from msgspec.structs import replace
 
-from lib.core import schedule
+from lib.core import flapping, schedule
 from lib.core.decisions import WORDS
 from lib.core.enums import (
     Decision,
@@ -21,10 +21,11 @@ from lib.core.enums import (
     Severity,
     Status,
 )
+from lib.core.flapping import Phase
 from lib.core.jobs import Job, Policy
 from lib.core.messages import KIND_OF, Message
 from lib.core.policy import severity_of
-from lib.core.records import Record
+from lib.core.records import Change, Record
 from lib.core.results import CheckResult, JobReport, value_lines
 from lib.core.settings import Command, bare_command
 from lib.core.text import age, duration, first_line, mail_time, paragraphs
@@ -56,11 +57,18 @@ def default_message(
     """
     kind = KIND_OF[decision]
     recovery = kind is MessageKind.RECOVERY
+    phase = flapping.phase_of(record, result.status, decision, job.policy, now)
+    if phase:
+        subject = _flapping_subject(phase, job, record, result, now)
+        body = _flapping_body(phase, job, record, result, now, zone, command)
+    else:
+        subject = _subject(job, record, result, kind, now)
+        body = _body(job, record, result, kind, now, zone, command=command)
     return Message(
         message_id=message_id,
         kind=kind,
-        subject=_subject(job, record, result, kind, now),
-        body=_body(job, record, result, kind, now, zone, command=command),
+        subject=subject,
+        body=body,
         to=(record.notified if recovery and record.notified else job.contact),
         born_at=now,
         reason="" if recovery else _cause(result),
@@ -68,7 +76,7 @@ def default_message(
         addresses=result.addresses,
         thread=record.thread,
         since=_start(record, result, kind, now),
-        severity=severity_of(record, result),
+        severity=severity_of(record, result, phase),
         status=result.status,
     )
 
@@ -285,6 +293,86 @@ def _body(
     if result.output and not is_ok:
         parts.append(result.output.rstrip())
     return "\n\n".join(parts) + "\n"
+
+
+def _flapping_subject(
+    phase: Phase, job: Job, record: Record, result: CheckResult, now: datetime
+) -> str:
+    """Return the subject of a mail of a job that flaps, or did."""
+    status, reason = _STATUS_WORDS[result.status], ""
+    if result.status is not Status.OK:
+        reason = f": {first_line(_reason(result))}"
+    if phase is Phase.IS_OVER:
+        again = " again" if result.status is Status.OK else ""
+        length = duration(age(record.flapping_since or now, now))
+        steady = f"steady after {length} of flapping"
+        return f"{job.name} is {status}{again}, {steady}{reason}"
+    status = f"{status}{reason}"
+    if phase is Phase.LASTS:
+        return f"{job.name} is still flapping, now {status}"
+    changes = _changes(job, record, result, now)
+    length = duration(now - changes[0].at)
+    return f"{job.name} is flapping, {len(changes)} changes in {length}, now {status}"
+
+
+def _changes(
+    job: Job, record: Record, result: CheckResult, now: datetime
+) -> tuple[Change, ...]:
+    """Return the last changes of the status, this check included."""
+    return flapping.counted(record, result.status, job.policy, now).changes
+
+
+def _flapping_body(
+    phase: Phase,
+    job: Job,
+    record: Record,
+    result: CheckResult,
+    now: datetime,
+    zone: tzinfo | None,
+    command: Command,
+) -> str:
+    is_ok = result.status is Status.OK
+    changes = [
+        f"    {mail_time(change.at, zone)}  {_STATUS_WORDS[change.status]}"
+        for change in _changes(job, record, result, now)
+    ]
+    next_mail = _next_mail_flapping(phase, job.policy, result.status)
+    lines = [
+        f"Flapping since:        {_since(record.flapping_since or now, now, zone)}",
+        f"Now:                   {_STATUS_WORDS[result.status]}",
+        *_target(result),
+        *_measured(result),
+        *_about(job),
+        f"Checked:               {schedule.words(job.schedule)}",
+        f"Next mail:             {next_mail}",
+        f"Check now:             {_check_command(job, command)}",
+    ]
+    parts = [
+        "" if is_ok else "\n".join(_indented(_reason(result))),
+        "\n".join(("The last changes:", *changes)) if changes else "",
+        "\n".join(lines),
+        "" if is_ok else result.output,
+    ]
+    return paragraphs(*parts) + "\n"
+
+
+def _next_mail_flapping(phase: Phase, policy: Policy, status: Status) -> str:
+    if phase is Phase.IS_OVER:
+        is_ok = status is Status.OK
+        return "if it fails again" if is_ok else _next_mail(policy, status)
+    steady = "when it is steady for 10 checks or an hour"
+    if policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE:
+        return steady
+    return f"{NEXT_MAIL[policy.notify]}, or {steady}"
+
+
+#: The status of a job that flaps, in the middle of a sentence.
+_STATUS_WORDS = {
+    Status.OK: "OK",
+    Status.WARNING: "WARNING",
+    Status.FAILING: "failing",
+    Status.UNKNOWN: "unknown",
+}
 
 
 def _status_lines(

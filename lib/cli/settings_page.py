@@ -203,6 +203,9 @@ These options work in each of these sections, and so do those of
 WHERE_NOT_GIVEN = {
     "every": "by kind, or by class",
     "contact": "`alertcontact`",
+    "failures": "by kind: 3, 2 or 1",
+    "recoveries": "by kind: 2 or 1",
+    "recheck": "by kind",
     "timezone": "that of the machine",
 }
 
@@ -242,7 +245,9 @@ def _lines_of_kinds(kinds: Sequence[KindInfo]) -> Iterator[str]:
     for kind in kinds:
         yield f"## [{kind.kind} NAME]"
         yield ""
-        yield f"Checked every {kind.every} unless `every` says otherwise."
+        again = f"; while it is failing, every {kind.recheck} (`recheck`)"
+        again = again if kind.recheck != "no" else ""
+        yield f"Checked every {kind.every} unless `every` says otherwise{again}."
         yield ""
         yield "| option | default | what it is for |"
         yield "|---|---|---|"

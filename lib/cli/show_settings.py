@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from msgspec.structs import replace
-
 from lib.cli.settings_page import WHERE_NOT_GIVEN
 from lib.config import older
 from lib.config.fields import is_secret_name, plain, secret
@@ -18,6 +16,7 @@ from lib.config.options import (
     REQUIRED,
     SECTIONS,
     Option,
+    policy_options,
     table_of,
     written,
 )
@@ -72,8 +71,7 @@ def tables_of(kinds: Iterable[KindInfo]) -> dict[str, dict[str, Option]]:
     return {
         kind.kind: {
             **{name: _option(info) for name, info in kind.options.items()},
-            **POLICY_OPTIONS,
-            "every": replace(POLICY_OPTIONS["every"], default=kind.every),
+            **policy_options(kind.every, kind.recheck),
         }
         for kind in kinds
     }

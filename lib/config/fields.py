@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from lib.core import schedule
 from lib.core.enums import JobFailureCountMinimumBeforeNotification
-from lib.core.jobs import MAX_TIMEOUT_S, FailureRule
+from lib.core.jobs import MAX_TIMEOUT_S, NEVER_FLAPPING, FailureRule, FlappingRule
 from lib.core.results import UNIT_WORDS, Unit
 from lib.core.secret import Secret
 
@@ -119,6 +119,24 @@ def _count_of(value: str) -> FailureRule:
         )
     # Of three results all three: three in a row.
     return FailureRule(count) if count == of else FailureRule(count, of)
+
+
+def flapping(value: str) -> FlappingRule:
+    """Return how many changes within how many checks are flapping: ``6/20``, ``no``."""
+    if _SWITCH.get(value.lower()) is False:
+        return NEVER_FLAPPING
+    low, _slash, high = value.partition("/")
+    read = whole(2, MAX_WINDOW)
+    try:
+        changes, checks = read(low.strip()), read(high.strip())
+    except ValueError:
+        changes, checks = 1, 0
+    if changes > checks:
+        raise ValueError(
+            "expected N/M, such as 6/20 for six changes within the last 20 checks, "
+            f"with N from 2 to M, and M at most {MAX_WINDOW}; or no"
+        )
+    return FlappingRule(changes, checks)
 
 
 #: The part of RFC 5322 and 5321 that ordinary addresses use; nothing in it can end a
@@ -448,6 +466,7 @@ def or_range(read: Callable[[str], float]) -> Callable[[str], float | Range]:
 
 
 timeout = duration(0.1, MAX_TIMEOUT_S)
+pending_limit = duration(60, 30 * 86_400)
 _failing_for = quantity("a time", TIME_UNITS, 60, 30 * 86_400, "")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from lib.config.fields import (
     absolute_path,
@@ -22,11 +23,13 @@ from lib.config.fields import (
     endpoint,
     failure_count,
     failures,
+    flapping,
     host,
     many,
     nearest,
     number,
     one_of,
+    pending_limit,
     plain,
     port,
     secret,
@@ -45,7 +48,7 @@ from lib.config.fields import (
 )
 from lib.core import schedule
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
-from lib.core.jobs import MAX_TIMEOUT_S, FailureRule
+from lib.core.jobs import DEFAULT_PENDING_LIMIT_S, MAX_TIMEOUT_S, FlappingRule
 from lib.core.results import Threshold, Unit, amount_words
 from lib.core.secret import Secret
 
@@ -197,11 +200,26 @@ DEFAULTS = {
     ),
     "failures": Option(
         failures,
-        FailureRule(),
+        None,
         "before the first alert: consecutive failures, 3/4 of the results, or 15min",
     ),
     "recoveries": Option(
-        whole(1, 1_000_000), 1, "consecutive OK results that end a failure"
+        whole(1, 1_000_000), None, "consecutive OK results that end a failure"
+    ),
+    "recheck": Option(
+        schedule.read_recheck,
+        None,
+        "how soon a failing job that runs less often runs again, such as 5min; or no",
+    ),
+    "flapping": Option(
+        flapping,
+        FlappingRule(),
+        "6/20: one alert in place of many from six changes within 20 checks on; or no",
+    ),
+    "pendinglimit": Option(
+        pending_limit,
+        DEFAULT_PENDING_LIMIT_S,
+        "pending for longer than this is unknown",
     ),
     "notify_warnings": Option(
         switch, True, "no: a warning is shown, and nobody is notified of it"
@@ -224,6 +242,16 @@ POLICY_OPTIONS = {
     "invert": Option(switch, False, "yes: OK if the check fails, failing if it is OK"),
     "was": Option(plain, "", "the name it had before; its history is kept"),
 }
+
+
+def policy_options(every: str, recheck: str) -> dict[str, Option]:
+    """Return POLICY_OPTIONS with the defaults of a kind."""
+    return {
+        **POLICY_OPTIONS,
+        "every": replace(POLICY_OPTIONS["every"], default=every),
+        "recheck": replace(POLICY_OPTIONS["recheck"], default=recheck),
+    }
+
 
 #: What a target takes from elsewhere, and how many it stands for.
 LAYOUT_OPTIONS = {

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from lib.core.encoding import Count, Moment, Seconds, Stored
 from lib.core.enums import Decision, DeliveryResult, MessageKind, Status
+from lib.core.flapping import Phase, phase_of
 from lib.core.jobs import Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
@@ -99,6 +100,9 @@ class JobDetails(Stored, frozen=True):
     delivery: DeliveryResult = DeliveryResult.SENT
     #: After a recovery: since when it was failing, or a warning.
     failing_since: Moment | None = None
+    #: What the check says of flapping, and how many changes there were of late.
+    flapping: Phase | None = None
+    changes: Count = 0
     #: Who muted or acknowledged it, or the maintenance window; and until when.
     held_by: str = ""
     held_until: Moment | None = None
@@ -193,6 +197,7 @@ def judged(
     job, result = report.job, report.result
     if _is_news(result, report.decision, before):
         over = report.decision in (Decision.RECOVERY, Decision.QUIET_RECOVERY)
+        phase = phase_of(before, result.status, report.decision, job.policy, now)
         details = JobDetails(
             result.status,
             after.failures,
@@ -203,6 +208,8 @@ def judged(
             any(message.kind.is_about_trouble for message in before.queued),
             before.delivery,
             before.since if over else None,
+            phase,
+            len(after.changes) if phase else 0,
             held.by if held else "",
             held.until if held else None,
             before.held,
@@ -379,6 +386,7 @@ WORDS = {
     Decision.REMINDER: "reminder",
     Decision.TOO_SOON: "too soon for a reminder",
     Decision.ALREADY_NOTIFIED: "already notified",
+    Decision.FLAPPING: "flapping",
     Decision.RECOVERING: "not often enough to end the failure",
     Decision.RECOVERY: "recovery",
     Decision.QUIET_RECOVERY: "no mail of the recovery",
@@ -435,7 +443,8 @@ def _held_words(code: Decision, details: JobDetails, time_text: TimeText) -> str
 
 
 def _first_alert(details: JobDetails, _notified: str) -> str:
-    words = f"first alert; policy: {policy_words(details.policy)}"
+    policy = policy_words(details.policy)
+    words = f"first alert{_flapping_words(details)}; policy: {policy}"
     if details.held_before is None:
         return words
     return f"{words}; until now it was {WORDS[details.held_before]}"
@@ -461,6 +470,12 @@ def _no_mail_of_recovery(details: JobDetails, notified: str) -> str:
     return f"no mail of the recovery, by the policy ({rule}); {notified}"
 
 
+def _flapping_words(details: JobDetails) -> str:
+    if details.flapping is Phase.BEGINS:
+        return f", it is flapping ({details.changes} changes of late)"
+    return ", it is steady after flapping" if details.flapping else ""
+
+
 #: What follows from each decision, and why; made of the details and of who was
 #: notified.
 _EXPLANATIONS: Mapping[Decision | Event, Callable[[JobDetails, str], str]] = {
@@ -480,12 +495,17 @@ _EXPLANATIONS: Mapping[Decision | Event, Callable[[JobDetails, str], str]] = {
     Decision.ALREADY_NOTIFIED: lambda details, notified: (
         f"no mail: {notified}; the next mail is the recovery"
     ),
+    Decision.FLAPPING: lambda details, notified: (
+        f"no mail, it is flapping: {notified}; the next mail comes when it is steady"
+    ),
     Decision.RECOVERING: lambda details, notified: (
         f"no mail of the recovery yet: the failure ends after "
         f"{details.policy.recoveries} consecutive results that are not failing"
     ),
     Decision.QUIET_WARNING: lambda details, notified: ("no mail: notify_warnings = no"),
-    Decision.RECOVERY: lambda details, notified: f"recovery mail: {notified}",
+    Decision.RECOVERY: lambda details, notified: (
+        f"recovery mail{_flapping_words(details)}: {notified}"
+    ),
     Decision.QUIET_RECOVERY: _no_mail_of_recovery,
 }
 

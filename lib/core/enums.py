@@ -76,6 +76,8 @@ class Decision(enum.StrEnum):
     TOO_SOON = "too_soon"
     #: Failing, and there are no reminders.
     ALREADY_NOTIFIED = "already_notified"
+    #: Flapping: the changes are not notified one by one, and no reminder is due.
+    FLAPPING = "flapping"
     #: OK or a warning, with too few results of that kind to end the failure.
     RECOVERING = "recovering"
     #: The failure is over, or the warning.

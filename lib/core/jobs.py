@@ -15,6 +15,7 @@ from lib.core.encoding import Count, Moment, Seconds, Stored, digest
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 
 DEFAULT_TIMEOUT_S = 30
+DEFAULT_PENDING_LIMIT_S = 3600.0
 #: A run ends within 55 s; a job that needs longer has a cron line of its own.
 MAX_TIMEOUT_S = 50
 #: The job files that ship and watch Checker itself: its mail, and its peers.
@@ -148,6 +149,20 @@ class FailureRule(Stored, frozen=True):
         return f"{self.count}/{self.of}" if self.of else str(self.count)
 
 
+class FlappingRule(Stored, frozen=True):
+    """How many changes within how many checks are too many: ``6/20``, or ``no``."""
+
+    #: 0: no number of them is.
+    changes: Count = 6
+    checks: Count = 20
+
+    def __str__(self) -> str:
+        return f"{self.changes}/{self.checks}" if self.changes else "no"
+
+
+NEVER_FLAPPING = FlappingRule(0, 0)
+
+
 def period_text(seconds: float) -> str:
     """Return a time as settings have it, in the largest unit that fits: ``15min``."""
     units = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -169,6 +184,10 @@ class Policy(Stored, frozen=True):
     recoveries: Count = 1
     #: Notify when a warning begins and when it is over.
     notifies_warnings: bool = True
+    #: From how many changes on the job is flapping.
+    flapping: FlappingRule = FlappingRule()
+    #: A job that is pending for longer is unknown; 0: never.
+    pending_limit_s: Seconds = DEFAULT_PENDING_LIMIT_S
 
 
 class Job(Stored, frozen=True):
@@ -182,6 +201,8 @@ class Job(Stored, frozen=True):
     schedule: str
     policy: Policy = Policy()
     contact: tuple[str, ...] = ()
+    #: How soon it runs again while it is failing, such as ``5min``; empty: as always.
+    recheck: str = ""
     timeout_s: Seconds = DEFAULT_TIMEOUT_S
     #: A glob over the older program's decoded state names that matches this job.
     formerly: str = ""
@@ -208,8 +229,12 @@ class Job(Stored, frozen=True):
     def stand_in(
         cls, key: JobKey, name: str, file: str, contact: tuple[str, ...]
     ) -> Self:
-        """Return Checker's own job about a job file or a section."""
-        return cls(key, name, file, JobFrequency.MINUTE, contact=contact, is_own=True)
+        """Return Checker's own job about a job file or a section.
+
+        Each change of it is somebody's edit, so it never counts as flapping.
+        """
+        policy = Policy(flapping=NEVER_FLAPPING)
+        return cls(key, name, file, JobFrequency.MINUTE, policy, contact, is_own=True)
 
     @classmethod
     def of_file(cls, file: JobFile, contact: tuple[str, ...]) -> Self:
@@ -227,8 +252,11 @@ class CatalogEntry(Stored, frozen=True):
     schedule: str
     policy: Policy = Policy()
     contact: tuple[str, ...] = ()
+    recheck: str = ""
     #: Whether it ever had a result.
     judged: bool = False
+    #: It is to run in the next run, whatever its schedule, as no run has run it yet.
+    is_new: bool = False
     #: False: it is not run.
     enabled: bool = True
     tags: tuple[str, ...] = ()
@@ -277,6 +305,7 @@ class KindInfo(Stored, frozen=True):
     about: str = ""
     #: Its own options, by name; every kind has others as well.
     options: Mapping[str, OptionInfo] = {}
+    recheck: str = "no"
 
 
 _NO_WORD = re.compile(r"[^A-Za-z0-9]+")

@@ -9,23 +9,26 @@ stories: what a job found in each run, and what a person received.
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
+from lib.core import flapping
 from lib.core.enums import (
     Decision,
     DeliveryResult,
     JobFailureNotificationFrequency,
+    JobFrequency,
     MessageKind,
     Severity,
     Status,
 )
-from lib.core.jobs import FailureRule, Policy
+from lib.core.flapping import Phase
+from lib.core.jobs import FailureRule, Policy, period_text
 from lib.core.messages import Message, RoundTripDelivery
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.core.text import moment_in
+from lib.core.text import mail_time, moment_in
 
 #: Shorter than the promise by a little, so that cron jitter never skips one.
 REPEAT_AFTER = {
@@ -74,6 +77,15 @@ _HELD_BACK = frozenset(
     }
 )
 
+#: The times of a record that lie in the past.
+_MOMENTS = (
+    "failing_since",
+    "warning_since",
+    "notified_at",
+    "pending_since",
+    "unseen_since",
+)
+
 #: Kinds that say that a job is failing, or a warning.
 _ALERTS = frozenset({MessageKind.ALERT, MessageKind.REMINDER})
 
@@ -85,7 +97,7 @@ def settled(record: Record, now: datetime) -> Record:
     """
     corrected = {
         name: now
-        for name in ("failing_since", "warning_since", "notified_at", "unseen_since")
+        for name in _MOMENTS
         if (moment := getattr(record, name)) is not None and moment > now
     }
     queued = tuple(
@@ -96,10 +108,51 @@ def settled(record: Record, now: datetime) -> Record:
         )
         for message in record.queued
     )
+    record = flapping.settled(record, now)
     if not corrected and queued == record.queued:
         return record
-    # The names are those above.
     return replace(record, queued=queued, **corrected)
+
+
+def default_failures(
+    schedule: str, recheck: str, *, is_across_network: bool
+) -> FailureRule:
+    """Return ``failures`` of a target that does not say it.
+
+    Across a network single failures come and go: three in a row where it is checked
+    each minute, two where a failing one is checked again soon.  What is on this machine
+    is told at once, and so is what would wait for hours for a second check.
+    """
+    if not is_across_network:
+        return FailureRule(1)
+    if schedule == JobFrequency.MINUTE:
+        return FailureRule(3)
+    return FailureRule(2 if recheck else 1)
+
+
+def default_recoveries(schedule: str, *, is_across_network: bool) -> int:
+    """Return ``recoveries`` of a target that does not say it."""
+    return 2 if is_across_network and schedule == JobFrequency.MINUTE else 1
+
+
+def limited(
+    record: Record, result: CheckResult, policy: Policy, now: datetime
+) -> CheckResult:
+    """Return the result; unknown for a job that has been pending for too long.
+
+    It is still asked in each minute run, so that its end is known soon.
+    """
+    since = record.pending_since
+    if result.status is not Status.PENDING or since is None:
+        return result
+    limit = timedelta(seconds=policy.pending_limit_s)
+    if not limit or now - since < limit:
+        return result
+    reason = (
+        f"it is pending since {mail_time(since, UTC)}, for longer than pendinglimit = "
+        f"{period_text(policy.pending_limit_s)}: {result.reason}"
+    )
+    return replace(result, status=Status.UNKNOWN, reason=reason, ask_again=True)
 
 
 def status_after(record: Record, status: Status, policy: Policy) -> Status:
@@ -120,12 +173,18 @@ def decide(
     policy: Policy,
     now: datetime,
     held: Decision | None = None,
+    *,
+    is_recheck: bool = False,
 ) -> Decision:
     """Return whether and how to notify about a result, given what was sent before.
 
-    ``held`` is why alerts of the job are held back now, if they are.
+    ``held`` is why alerts of the job are held back now, if they are.  ``is_recheck``:
+    the job ran because it is failing, not by its own schedule; no reminder is due then.
     """
     decision = _decide(record, result, policy, now)
+    if decision is Decision.REMINDER and is_recheck:
+        is_flapping = record.flapping_since is not None
+        decision = Decision.FLAPPING if is_flapping else Decision.TOO_SOON
     if decision not in _HELD_BACK:
         return decision
     known = record.acknowledged
@@ -144,6 +203,15 @@ def _decide(
 ) -> Decision:
     if result.status is Status.PENDING:
         return Decision.PENDING
+    phase = flapping.phase(record, result.status, policy, now)
+    if phase is Phase.BEGINS:
+        return Decision.FIRST_ALERT
+    if phase is Phase.LASTS:
+        return _decide_flapping(record, result, policy, now)
+    if phase is Phase.IS_OVER:
+        # Everybody knows that it is flapping.
+        is_failure = result.status.is_failure
+        return Decision.FIRST_ALERT if is_failure else Decision.RECOVERY
     if result.status.is_failure:
         return _decide_failure(record, result, policy, now)
     if status_after(record, result.status, policy).is_failure:
@@ -162,9 +230,23 @@ def _decide_failure(
         return Decision.FIRST_ALERT
     if policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE:
         return Decision.ALREADY_NOTIFIED
-    if now - min(record.notified_at, now) < REPEAT_AFTER[policy.notify]:
-        return Decision.TOO_SOON
+    is_due = _is_reminder_due(record, policy, now)
+    return Decision.REMINDER if is_due else Decision.TOO_SOON
+
+
+def _decide_flapping(
+    record: Record, result: CheckResult, policy: Policy, now: datetime
+) -> Decision:
+    if not result.status.is_failure or not _is_reminder_due(record, policy, now):
+        return Decision.FLAPPING
     return Decision.REMINDER
+
+
+def _is_reminder_due(record: Record, policy: Policy, now: datetime) -> bool:
+    if policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE:
+        return False
+    notified_at = record.notified_at or now
+    return now - min(notified_at, now) >= REPEAT_AFTER[policy.notify]
 
 
 def _decide_unnotified(
@@ -230,23 +312,36 @@ def _notifies_recovery(record: Record, policy: Policy) -> bool:
     return on_change or policy.notifies_recovery or is_held
 
 
-def is_for_hooks(record: Record, result: CheckResult) -> bool:
+def is_for_hooks(
+    record: Record,
+    result: CheckResult,
+    decision: Decision,
+    policy: Policy,
+    now: datetime,
+) -> bool:
     """Return whether a hook of the job's author can say what a mail is to say.
 
-    Hooks know failing and OK again; unknown and warnings get the default mail.
+    Hooks know failing and OK again; unknown, warnings and flapping get the default
+    mail.
     """
+    if flapping.phase_of(record, result.status, decision, policy, now):
+        return False
     if result.status is Status.OK:
         return record.notified_status is not Status.WARNING
     return result.status is Status.FAILING
 
 
-def severity_of(record: Record, result: CheckResult) -> Severity:
+def severity_of(
+    record: Record, result: CheckResult, phase: Phase | None = None
+) -> Severity:
     """Return the severity of the news of a result; ``record`` is from before it.
 
     The end of a failure is as severe as the failure was, so that it reaches the same
-    people.
+    people.  A job that begins to flap is as severe as the worst that it was.
     """
     if result.status.is_failure or _notified_of_failure(record):
+        return Severity.CRITICAL
+    if phase is Phase.BEGINS and flapping.worst(record).is_failure:
         return Severity.CRITICAL
     return Severity.WARNING
 
@@ -264,18 +359,19 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
         name=report.job.name,
         memory=memory,
         queued=before.queued + report.messages,
-        pending=report.result.ask_again,
+        pending_since=_pending_since(before, report.result, now),
         unseen_since=None,
         absences=0,
     )
     result, decision = report.result, report.decision
     if result.status is Status.PENDING:
-        return replace(updated, pending=True)
+        return updated
     updated = replace(updated, recent=_recent(before, report))
+    updated = _with_phase(updated, before, report, now)
     if decision is Decision.RECOVERING:
         return replace(updated, recovering=before.recovering + 1)
     if result.status is Status.OK:
-        return _fresh(updated)
+        return _with_ok(updated, report, now)
     if result.status is Status.WARNING:
         updated = _with_warning(updated, result, now)
         updated = _with_held(updated, report)
@@ -288,6 +384,26 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
         updated = _with_failure(updated, result, now)
         updated = _with_held(updated, report)
     return _notified(updated, report, now) if decision.notifies else updated
+
+
+def _pending_since(
+    before: Record, result: CheckResult, now: datetime
+) -> datetime | None:
+    """Return since when it is to be asked again; None if it is not."""
+    is_pending = result.status is Status.PENDING or result.ask_again
+    return (before.pending_since or now) if is_pending else None
+
+
+def _with_phase(
+    record: Record, before: Record, report: JobReport, now: datetime
+) -> Record:
+    """Return the record with what the check says of flapping."""
+    status, policy = report.result.status, report.job.policy
+    phase = flapping.phase_of(before, status, report.decision, policy, now)
+    if phase is Phase.IS_OVER:
+        return flapping.over(record)
+    record = flapping.counted(record, status, policy, now)
+    return replace(record, flapping_since=now) if phase is Phase.BEGINS else record
 
 
 def _recent(before: Record, report: JobReport) -> str:
@@ -310,6 +426,27 @@ def _fresh(record: Record) -> Record:
         queued=record.queued,
         recent=record.recent,
     )
+
+
+def _with_ok(record: Record, report: JobReport, now: datetime) -> Record:
+    """Return the record of a job that is OK; while it flaps, with who was notified."""
+    ok = replace(
+        _fresh(record),
+        changes=record.changes,
+        checks=record.checks,
+        flapping_since=record.flapping_since,
+    )
+    if record.flapping_since is None:
+        return ok
+    ok = replace(
+        ok,
+        notified_at=record.notified_at,
+        notified=record.notified,
+        notified_status=record.notified_status,
+        delivery=record.delivery,
+        thread=record.thread,
+    )
+    return _notified(ok, report, now) if report.decision.notifies else ok
 
 
 def _with_failure(record: Record, result: CheckResult, now: datetime) -> Record:
@@ -369,9 +506,14 @@ def _notified(record: Record, report: JobReport, now: datetime) -> Record:
         record,
         notified_at=now,
         notified=tuple(dict.fromkeys((*record.notified, *addresses))),
-        notified_status=report.result.status,
+        notified_status=_notified_status(record, report.result.status),
         thread=record.thread or first,
     )
+
+
+def _notified_status(record: Record, status: Status) -> Status:
+    """Return what people are notified of: of a job that flaps, the worst."""
+    return status if record.flapping_since is None else flapping.worst(record)
 
 
 def is_sendable(message: Message, now: datetime) -> bool:

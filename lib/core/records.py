@@ -43,6 +43,15 @@ _NO_WORSE: Mapping[Status, Collection[Status]] = {
 }
 
 
+class Change(Stored, frozen=True):
+    """A check whose status was another than the check before it."""
+
+    #: Its number, by ``checks`` of the record.
+    check: Count
+    at: Moment
+    status: Status
+
+
 class Record(Stored, frozen=True, eq=False):
     """What is remembered of one job, and the messages still queued."""
 
@@ -72,7 +81,14 @@ class Record(Stored, frozen=True, eq=False):
     #: The message_id of the first alert.
     thread: str | None = None
     last_reason: str = ""
-    pending: bool = False
+    #: Since when it is pending, or is to be asked again; None if it is neither.
+    pending_since: Moment | None = None
+    #: The last changes of status, as ``lib/core/flapping.py`` counts them, and the
+    #: number of checks since that counting began.
+    changes: tuple[Change, ...] = ()
+    checks: Count = 0
+    #: Since when it is flapping; None if it is not.
+    flapping_since: Moment | None = None
     #: The job's ``self.memory``.
     memory: Mapping[str, Any] = {}
     queued: tuple[Message, ...] = ()
@@ -92,7 +108,13 @@ class Record(Stored, frozen=True, eq=False):
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""
         check_moments(
-            self.failing_since, self.warning_since, self.notified_at, self.unseen_since
+            self.failing_since,
+            self.warning_since,
+            self.notified_at,
+            self.pending_since,
+            self.flapping_since,
+            self.unseen_since,
+            *(change.at for change in self.changes),
         )
         if self.memory:
             check_depth(self.memory)
@@ -106,6 +128,11 @@ class Record(Stored, frozen=True, eq=False):
     def __ne__(self, other: object) -> bool:
         """Return the opposite; Python would ask Struct for it, not ``__eq__``."""
         return not self == other
+
+    @property
+    def pending(self) -> bool:
+        """Return whether the next minute run is to ask it again."""
+        return self.pending_since is not None
 
     @property
     def since(self) -> datetime | None:

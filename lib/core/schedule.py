@@ -17,7 +17,8 @@ from zlib import crc32
 import msgspec
 
 from lib.core.enums import JobFrequency
-from lib.core.jobs import JobKey, period_text
+from lib.core.jobs import Job, JobKey, period_text
+from lib.core.records import Record
 from lib.core.text import duration, in_zone
 
 #: A run of ``-c hour`` also runs the minute jobs, and so on.
@@ -46,7 +47,14 @@ _WORDS = {
     "day": "every day at midnight",
     "day_noon": "every day at noon",
 }
+_PERIODS = {"minute": 1, "hour": 60, "day": 1440, "day_noon": 1440}
 _MINUTES = {"min": 1, "h": 60, "d": 1440}
+#: When cron starts the run of each frequency, by the lines that README has.
+_AS_CRON = {
+    JobFrequency.HOUR: "0 * * * *",
+    JobFrequency.DAY: "0 0 * * *",
+    JobFrequency.DAY_NOON: "0 12 * * *",
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The longest interval, in minutes: 30 days.
 _LONGEST = 30 * 1440
@@ -95,6 +103,70 @@ def is_due(schedule: str, key: JobKey, due: Due) -> bool:
     if " " in schedule:
         return _is_cron_due(schedule, due)
     return _is_interval_due(schedule, key, due)
+
+
+def is_recheck(job: Job, record: Record, due: Due) -> bool:
+    """Return whether a job runs now only because it is failing."""
+    return (
+        bool(job.recheck)
+        and record.status.is_failure
+        and not record.pending
+        and _is_recheck_due(job.schedule, job.recheck, job.key, due)
+        and not is_due(job.schedule, job.key, due)
+    )
+
+
+def is_wanted(job: Job, record: Record, due: Due) -> bool:
+    """Return whether a job runs now: it is due, pending, or failing and rechecked."""
+    return (
+        record.pending
+        or is_due(job.schedule, job.key, due)
+        or is_recheck(job, record, due)
+    )
+
+
+def _is_recheck_due(schedule: str, recheck: str, key: JobKey, due: Due) -> bool:
+    return _is_slower(schedule, recheck) and _is_interval_due(recheck, key, due)
+
+
+def _is_slower(schedule: str, recheck: str) -> bool:
+    """Return whether a job of this schedule runs less often than its recheck."""
+    if " " in schedule:
+        return True
+    return _period(schedule) > _minutes(recheck)
+
+
+def next_check(
+    job: Job, record: Record, now: datetime, zone: tzinfo | None
+) -> datetime | None:
+    """Return when a job runs next, if cron starts Checker as it should; in UTC.
+
+    For a job of a frequency that is the next whole minute, hour or day of this machine.
+    None: its cron expression has no time in the next 50 years.
+    """
+    if record.pending or job.schedule == JobFrequency.MINUTE:
+        return _next_interval("1min", job.key, now)
+    by_schedule = _next_by_schedule(job.schedule, job.key, now, zone)
+    if not record.status.is_failure or not job.recheck:
+        return by_schedule
+    recheck = _next_interval(job.recheck, job.key, now)
+    return min(by_schedule or recheck, recheck)
+
+
+def _next_by_schedule(
+    schedule: str, key: JobKey, now: datetime, zone: tzinfo | None
+) -> datetime | None:
+    if schedule in _AS_CRON:
+        return next_after(_AS_CRON[JobFrequency(schedule)], now, None)
+    if " " in schedule:
+        return next_after(schedule, now, zone)
+    return _next_interval(schedule, key, now)
+
+
+def _next_interval(schedule: str, key: JobKey, now: datetime) -> datetime:
+    minute = now.replace(second=0, microsecond=0)
+    left = _minutes(schedule) - _since_interval(schedule, key, now)
+    return minute + timedelta(minutes=left)
 
 
 def last_run(
@@ -153,6 +225,20 @@ def read(text: str) -> str:
     )
 
 
+def read_recheck(text: str) -> str:
+    """Return how soon a failing job runs again: an interval, or ``no``.
+
+    Raise ValueError that says what was expected.
+    """
+    word = "".join(text.lower().split())
+    minutes = _minutes(word)
+    if 1 <= minutes <= _LONGEST:
+        return period_text(60 * minutes)
+    if word in ("no", "false", "off", "0"):
+        return "no"
+    raise ValueError("expected a time from 1min to 30d such as 5min, or no")
+
+
 _AT = "write minute, hour or day, or five fields: 0 0 * * sun for each week"
 
 
@@ -163,6 +249,11 @@ def _minutes(schedule: str) -> int:
     """Return the minutes of an interval; 0 if it is none."""
     match = re.fullmatch(r"([0-9]{1,6})(min|h|d)", schedule, re.ASCII)
     return int(match[1]) * _MINUTES[match[2]] if match else 0
+
+
+def _period(schedule: str) -> int:
+    """Return the minutes between two runs of a job that has no cron expression."""
+    return _PERIODS.get(schedule) or _minutes(schedule)
 
 
 def _is_interval_due(schedule: str, key: JobKey, due: Due) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 from lib.config import fields, options
 from lib.core.enums import JobFailureNotificationFrequency, MessageKind
 from lib.core.ini import IniFile
-from lib.core.jobs import DEFAULT_TIMEOUT_S, FailureRule
+from lib.core.jobs import DEFAULT_TIMEOUT_S, FailureRule, FlappingRule
 from lib.core.messages import Message, RoundTripDelivery
 from lib.core.results import Value
 from lib.core.secret import NO_SECRETS, Secrets
@@ -162,6 +162,8 @@ class JobBase:
 
     #: Notify of recovery also with reminders; for the jobs that ship.
     notifies_recovery = False
+    #: False: it may be pending for as long as it likes; for the jobs that ship.
+    has_pending_limit = True
     #: The mode that mails suggest for checking now; empty: run, with the job's name.
     check_now = ""
     #: What getStateName returned before the job was renamed; its history is kept.
@@ -221,6 +223,26 @@ class JobBase:
         """
         rule: FailureRule = default_of(self.config, "failures") or FailureRule()
         return rule if rule.of or rule.seconds else rule.count
+
+    def recheckEvery(self) -> str:
+        """Return how soon the job runs again while it is failing: ``"5min"``.
+
+        For a job that runs less often: the recovery is then sent in minutes, and not
+        after the next day's check.  An interval, or an empty text (the default): as
+        ``executeEvery`` says.
+        """
+        return ""
+
+    def flappingAfter(self) -> str | FlappingRule:
+        """Return how many changes within how many checks are flapping, or ``"no"``.
+
+        Default: ``[defaults] flapping``, or ``"6/20"``; but ``"no"`` for a class that
+        says itself how often it notifies, with ``notifyOnFailureEvery``.
+        """
+        if type(self).notifyOnFailureEvery is not JobBase.notifyOnFailureEvery:
+            return "no"
+        rule: FlappingRule | None = default_of(self.config, "flapping")
+        return rule or FlappingRule()
 
     def execute(self) -> bool:
         """Carry out the check; return True if it is OK and False if it is failing.

@@ -7,12 +7,21 @@ from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
+from lib.config.fields import flapping
 from lib.config.jobsections import JobSections
 from lib.config.options import DEFAULTS, POLICY_OPTIONS
 from lib.core import schedule
 from lib.core.encoding import digest, same
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
-from lib.core.jobs import MAX_TIMEOUT_S, FailureRule, Job, JobFile, JobKey, Policy
+from lib.core.jobs import (
+    MAX_TIMEOUT_S,
+    FailureRule,
+    FlappingRule,
+    Job,
+    JobFile,
+    JobKey,
+    Policy,
+)
 from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
 from lib.plugins.base import JobBase, JobSpawner, contact_of, default_of
@@ -27,7 +36,7 @@ KEY_LENGTH = 1000
 #: How alike a method's name and a hook's are if the hook is what was meant.
 ALIKE = 0.85
 #: Hooks that the older program did not have.
-_NEWER = ("contact", "timeout")
+_NEWER = ("contact", "timeout", "recheckEvery", "flappingAfter")
 
 
 class WrongAnswer(Exception):
@@ -84,6 +93,7 @@ class JobInspector:
             schedule=same(
                 self._said.get("every") or self._ask("executeEvery", _schedule)
             ),
+            recheck=same(self._recheck()),
             policy=same(self._policy()),
             contact=self.contact,
             timeout_s=self._said.get("timeout") or self._ask("timeout", _seconds),
@@ -124,9 +134,28 @@ class JobInspector:
             or _failures(JobBase.numberFailuresBeforeNotification(job))
             or FailureRule(),
             notifies_recovery=job.notifies_recovery is True,
-            recoveries=self._of_settings("recoveries"),
+            recoveries=self._recoveries(),
+            flapping=self._said.get("flapping")
+            or self._ask("flappingAfter", _flapping),
+            pending_limit_s=self._pending_limit(),
             notifies_warnings=self._of_settings("notify_warnings"),
         )
+
+    def _recheck(self) -> str:
+        """Return how soon it runs again while it is failing; empty for no."""
+        said = self._said.get("recheck") or self._ask("recheckEvery", _recheck)
+        return "" if said == "no" else str(said)
+
+    def _recoveries(self) -> int:
+        if isinstance(self._job, TargetJob):
+            return self._job.recoveries()
+        return self._of_settings("recoveries") or 1
+
+    def _pending_limit(self) -> float:
+        """Return how long it may be pending, in seconds; 0 for ever."""
+        if not self._job.has_pending_limit:
+            return 0
+        return float(self._of_settings("pendinglimit"))
 
     def _of_settings(self, option: str) -> Any:
         """Return the value of an option for which there is no hook.
@@ -210,6 +239,22 @@ def _failures(answer: Any) -> FailureRule | None:
     if isinstance(answer, bool) or not isinstance(answer, int) or answer < 1:
         raise ValueError("expected a whole number of 1 or more")
     return FailureRule(int(answer))
+
+
+def _recheck(answer: Any) -> str:
+    if not answer:
+        return ""
+    if not isinstance(answer, str):
+        raise ValueError("expected a text such as 5min, or an empty one")
+    return schedule.read_recheck(answer)
+
+
+def _flapping(answer: Any) -> FlappingRule:
+    if isinstance(answer, FlappingRule):
+        return answer
+    if not isinstance(answer, str):
+        raise ValueError("expected a text such as 6/20, or no")
+    return flapping(answer)
 
 
 def _seconds(answer: Any) -> float:

@@ -21,6 +21,7 @@ from lib.config.options import (
     REQUIRED,
     SECRET_SUFFIXES,
     Option,
+    policy_options,
     read_options,
     secret_options,
     written,
@@ -152,7 +153,13 @@ class KindTable:
     """The options of a kind, its own and those of every kind, ready to type targets."""
 
     def __init__(
-        self, kind: str, every: str, options: Options, about: str = ""
+        self,
+        kind: str,
+        every: str,
+        options: Options,
+        about: str = "",
+        *,
+        recheck: str = "no",
     ) -> None:
         """Keep the table of a class; raise TypeError if it is not right."""
         if not isinstance(kind, str) or not _KIND.fullmatch(kind):
@@ -161,12 +168,12 @@ class KindTable:
             )
         self.kind = kind
         self.every = schedule.read(every)
+        self.recheck = schedule.read_recheck(recheck)
         self.about = about
         #: The options that are secrets.
         self.secrets: list[str] = []
         self.own = dict(self._own(options))
-        every_option = replace(POLICY_OPTIONS["every"], default=self.every)
-        self.options = {**self.own, **POLICY_OPTIONS, "every": every_option}
+        self.options = {**self.own, **policy_options(self.every, self.recheck)}
         self._by_word = {
             **{known.also: name for name, known in self.options.items() if known.also},
             **{name: name for name in self.options},
@@ -217,7 +224,7 @@ class KindTable:
             )
             for name, known in self.own.items()
         }
-        return KindInfo(self.kind, file, self.every, self.about, options)
+        return KindInfo(self.kind, file, self.every, self.about, options, self.recheck)
 
     def target(self, section: TargetSection) -> tuple[Target, list[Problem]]:
         """Return a target, and all that is wrong in its section, each with its line.

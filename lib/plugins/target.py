@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from lib.config import options, peers
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.ini import IniFile
-from lib.core.jobs import FailureRule
+from lib.core.jobs import FailureRule, FlappingRule
+from lib.core.policy import default_failures, default_recoveries
 from lib.core.results import Value
 from lib.core.settings import Peers
 from lib.plugins.base import (
@@ -52,6 +53,10 @@ class TargetJob(JobBase):
 
     kind: str = ""
     every: str = JobFrequency.MINUTE
+    #: How soon a failing target that is checked less often is checked again.
+    recheck: str = "no"
+    #: True if it is reached across a network, where single failures come and go.
+    is_across_network = False
     options: Options = {}
     #: What people read below the reason when a threshold decides; set it in ``check``.
     note = ""
@@ -197,7 +202,27 @@ class TargetJob(JobBase):
 
     def numberFailuresBeforeNotification(self) -> int | FailureRule:
         """Return ``failures`` of the section or its defaults."""
-        rule: FailureRule = self.target.failures
+        rule: FailureRule | None = self.target.failures
+        return rule or default_failures(
+            self.executeEvery(),
+            self.recheckEvery(),
+            is_across_network=self.is_across_network,
+        )
+
+    def recoveries(self) -> int:
+        """Return ``recoveries`` of the section or its defaults."""
+        return self.target.recoveries or default_recoveries(
+            self.executeEvery(), is_across_network=self.is_across_network
+        )
+
+    def recheckEvery(self) -> str:
+        """Return ``recheck`` of the section or its defaults; empty for no."""
+        recheck = str(self.target.recheck)
+        return "" if recheck == "no" else recheck
+
+    def flappingAfter(self) -> FlappingRule:
+        """Return ``flapping`` of the section or its defaults."""
+        rule: FlappingRule = self.target.flapping
         return rule
 
     def contact(self) -> tuple[str, ...]:

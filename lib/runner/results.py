@@ -21,6 +21,7 @@ from lib.core import health, policy
 from lib.core.enums import Decision, JobFailureNotificationFrequency, Status
 from lib.core.jobs import (
     KIND_FILES,
+    NEVER_FLAPPING,
     SETTINGS_KEY,
     CatalogEntry,
     Job,
@@ -258,7 +259,10 @@ def section_key(section: str) -> JobKey:
 #: While the settings cannot be used people are reminded, and they are mended when they
 #: were usable for some minutes.
 SETTINGS_POLICY = Policy(
-    JobFailureNotificationFrequency.EVERYHOUR, notifies_recovery=True, recoveries=5
+    JobFailureNotificationFrequency.EVERYHOUR,
+    notifies_recovery=True,
+    recoveries=5,
+    flapping=NEVER_FLAPPING,
 )
 
 
@@ -317,6 +321,7 @@ def catalog_of(ctx: RunContext) -> dict[JobKey, CatalogEntry]:
             job.schedule,
             job.policy,
             job.contact,
+            job.recheck,
             judged=key in ctx.judged or (key in before and before[key].judged),
             enabled=job.enabled,
             tags=job.tags,

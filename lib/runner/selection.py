@@ -26,7 +26,7 @@ from lib.core.jobs import (
     JobKey,
 )
 from lib.core.records import Record
-from lib.core.schedule import Due, is_due
+from lib.core.schedule import Due, is_due, is_recheck
 
 if TYPE_CHECKING:
     from lib.core.silences import Silences
@@ -73,6 +73,13 @@ def why_load(
     for record in records:
         if record.key.file != file.name:
             continue
+        entry = jobs.get(record.key)
+        if (
+            entry
+            and entry.enabled
+            and is_recheck(_job_of(record.key, entry), record, due)
+        ):
+            return "a failing job of it is checked again"
         if record.key.is_file:
             return "the file itself was in trouble"
         if record.pending:
@@ -256,6 +263,7 @@ def _job_of(key: JobKey, entry: CatalogEntry) -> Job:
         entry.schedule,
         entry.policy,
         entry.contact,
+        entry.recheck,
         enabled=entry.enabled,
         tags=entry.tags,
         was=entry.was,

@@ -117,7 +117,10 @@ def rejoined(record: Record | None, old: Record) -> Record:
         return replace(record, queued=queued)
     memory = record.memory or old.memory
     return replace(
-        old, queued=queued, memory=memory, pending=record.pending or old.pending
+        old,
+        queued=queued,
+        memory=memory,
+        pending_since=old.pending_since or record.pending_since,
     )
 
 

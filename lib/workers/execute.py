@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -243,11 +244,14 @@ def call_hook(
     record: Record,
     result: CheckResult,
     decision: Decision,
+    now: datetime,
     secrets: Secrets = NO_SECRETS,
 ) -> HookResult:
     """Call onStateChangeSuccess for a recovery, onFailure for any other decision."""
     job = loaded.instance
-    if job is None or not is_for_hooks(record, result):
+    if job is None or not is_for_hooks(
+        record, result, decision, loaded.job.policy, now
+    ):
         return HookResult(default_mail=True)
     recovery = decision is Decision.RECOVERY
     job_context = job._checker

@@ -24,9 +24,10 @@ from msgspec.structs import replace
 
 from lib.core.enums import Decision, Status
 from lib.core.messages import fit_mail
-from lib.core.policy import decide
+from lib.core.policy import decide, limited
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
+from lib.core.schedule import Due, is_recheck
 from lib.core.secret import NO_SECRETS, Secrets
 from lib.plugins import legacy
 from lib.plugins.discover import LoadedJob
@@ -39,7 +40,6 @@ from lib.workers.execute import HookResult
 from lib.workers.output import KeptOutput, OutputCapture
 
 if TYPE_CHECKING:
-    from lib.core.jobs import Job
     from lib.core.silences import Silences
 
 logger = logging.getLogger(__name__)
@@ -56,14 +56,18 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     hook_timeout_s: float = 10.0
     #: What holds alerts back; None: nothing does.
     silences: Silences | None = None
+    #: What the run runs, which tells a recheck from a check that is due.
+    due: Due = Due()
     #: The clock of the run.
     now: Callable[[], datetime]
 
-    def held(self, job: Job, result: CheckResult, now: datetime) -> Decision | None:
+    def held(self, task: Task, result: CheckResult, now: datetime) -> Decision | None:
         """Return why the alerts of a job are held back; None if they are not."""
-        if self.silences is None or result.status is Status.OK:
+        # The alert of a job that flaps may come with a result that is OK.
+        has_none = result.status is Status.OK and not task.record.changes
+        if self.silences is None or has_none:
             return None
-        return self.silences.code(job, now)
+        return self.silences.code(task.loaded.job, now)
 
 
 class Stage(enum.Enum):
@@ -308,14 +312,27 @@ class TaskPool:
         Return None if the hook took too long, since the main thread has reported it.
         """
         job, now = task.loaded.job, self._rules.now()
-        held = self._rules.held(job, result, now)
-        decision = decide(task.record, result, job.policy, now, held)
+        result = limited(task.record, result, job.policy, now)
+        held = self._rules.held(task, result, now)
+        decision = decide(
+            task.record,
+            result,
+            job.policy,
+            now,
+            held,
+            is_recheck=is_recheck(job, task.record, self._rules.due),
+        )
         task.result, task.decision = result, decision
         hook = HookResult()
         if decision.notifies and self._rules.notifies:
             self._emit(protocol.notifying(job.key, result))
             hook = execute.call_hook(
-                task.loaded, task.record, result, decision, task.secrets(self._rules)
+                task.loaded,
+                task.record,
+                result,
+                decision,
+                now,
+                task.secrets(self._rules),
             )
         if not self._move(task, Stage.NOTIFYING, Stage.DONE):
             return None

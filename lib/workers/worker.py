@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from lib.core.ini import IniFile
 from lib.core.jobs import Job, JobFile, JobKey, KindInfo
 from lib.core.records import KnownRecords, Record
-from lib.core.schedule import Due, is_due
+from lib.core.schedule import Due, is_wanted
 from lib.core.secret import Secrets
 from lib.core.settings import Limits, Mail, Problem
 from lib.system.clock import utc_now
@@ -120,6 +120,7 @@ def work(
         notifies=order.notifies,
         hook_timeout_s=order.hook_timeout_s,
         silences=order.silences,
+        due=order.due,
         now=order.now,
     )
     pool = TaskPool(
@@ -200,11 +201,9 @@ def _is_wanted(loaded: LoadedJob, record: Record, order: Order) -> bool:
     if not loaded.job.enabled:
         return False
     # A job that cannot run is failing in every run, whatever its schedule.
-    if loaded.problem or record.pending:
+    if loaded.problem or is_wanted(loaded.job, record, order.due):
         return True
-    if record.held is not None and _is_held_no_longer(loaded.job, record, order):
-        return True
-    return is_due(loaded.job.schedule, loaded.job.key, order.due)
+    return record.held is not None and _is_held_no_longer(loaded.job, record, order)
 
 
 def _is_held_no_longer(job: Job, record: Record, order: Order) -> bool:

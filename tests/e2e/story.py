@@ -57,6 +57,8 @@ class Story:
     #: Other settings and job files, which come later.
     texts: Mapping[str, str] = field(default_factory=dict)
     zone: str = "UTC"
+    #: It is about the defaults of kinds, which are not those of then.
+    has_own_defaults: bool = False
     #: What commit 0bca2c4 did wrong here; it must not tell this story.
     mended: str = ""
 

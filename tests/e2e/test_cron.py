@@ -76,7 +76,7 @@ def test_a_problem_is_reported_once_and_its_end_to_those_who_heard_it(
     approved(recovery.body, "body", hide=REAL)
     assert "failures:  3" in recovery.body
     assert recovery.parsed["References"] == alert.parsed["Message-ID"]
-    assert mailing.records() == {}
+    assert mailing.troubled() == {}
 
 
 def test_a_recovery_goes_to_those_who_got_the_alert_though_the_contact_changed(
@@ -141,7 +141,7 @@ def test_an_alert_and_its_end_that_both_waited_are_one_mail(
     approved(mail.subject, "subject", hide=REAL)
     approved(mail.body, "body", hide=REAL)
     assert "451 4.3.0 not now" in mail.body
-    assert mailing.records() == {}
+    assert mailing.troubled() == {}
 
 
 def test_many_mails_go_in_one_session(mailing, smtp):
@@ -445,13 +445,13 @@ def test_the_older_programs_state_is_taken_over_once(mailing, smtp, tmp_path, ap
     (recovery,) = smtp.wait_for(1)
     approved(recovery.subject, hide=REAL)
     mailing.cron()
-    assert mailing.records() == {}
+    assert mailing.troubled() == {}
     # What the file says may have been overtaken since.
     (mailing.state / "run.json").write_text("damaged")
     mailing.cron("minute", "-v")
     log = (mailing.state / "checker.log").read_text()
     assert f"{old} is not read again: run.json was lost" in log
-    assert mailing.records() == {}
+    assert mailing.troubled() == {}
 
 
 # Secrets.
@@ -535,7 +535,7 @@ def test_a_failing_section_that_is_renamed_is_not_alerted_again(mailing, smtp):
     # It goes to those who were notified before, in the thread of the alert.
     assert recovery.to == first.to
     assert alert.parsed["Message-ID"] in recovery.parsed["References"]
-    assert mailing.records() == {}
+    assert mailing.troubled() == {}
     entries = (mailing.state / "decisions.log").read_text()
     assert entries.count("job_renamed") == 1
     said = mailing.run("-m", "why", "disk root")

@@ -115,7 +115,7 @@ def test_many_failures_are_one_mail_and_their_end_another(mailing, smtp, approve
     let_pass(mailing, minutes=5)
     assert mailing.cron().silent
     approved(smtp.wait_for(2)[1].subject, "subject", hide=REAL)
-    assert mailing.records() == {}
+    assert mailing.troubled() == {}
 
 
 def test_a_storm_is_three_mails_in_ten_minutes_and_nothing_is_missing(mailing, smtp):
@@ -167,6 +167,7 @@ def test_a_storm_while_mail_is_down_is_tried_as_one_and_not_each_minute(
 def test_flapping_while_mail_is_down_is_one_mail(mailing, smtp, tmp_path, approved):
     flag = tmp_path / "flag"
     mailing.job("Flag", flag_job(flag))
+    mailing.add("[job Flag]\nflapping = no\n")
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
     for up in (False, True, False, True, False):
         flag.touch() if up else flag.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.mails import Reader
 from tests.e2e.stories import STORIES
 from tests.e2e.story import Story, as_table
-from tests.e2e.world import World
+from tests.e2e.world import FIRST_DEFAULTS, World
 from tests.support.listeners import authority
 from tests.support.program import CHECKOUT as OURS
 from tests.support.program import Program, our_program
@@ -74,7 +74,8 @@ def emit(
     reader = Reader(story.names, str(folder))
     mails = []
     mail, second = servers["secure" if story.secure else "plain"], servers["second"]
-    with World(folder, story, program, mail, second) as world:
+    defaults = "" if is_before() else FIRST_DEFAULTS
+    with World(folder, story, program, mail, second, defaults) as world:
         for minute in story.lines():
             said = world.pass_minute(minute)
             assert "Traceback" not in said, said

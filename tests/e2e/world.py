@@ -37,6 +37,18 @@ from tests.support.servers import PASSWORD, USER, SmtpMail, SmtpServer, server_c
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
+#: The defaults that the stories were first told with, for programs that have others.
+FIRST_DEFAULTS = """
+[defaults http]
+failures = 1
+recoveries = 1
+[defaults tcp]
+failures = 1
+recoveries = 1
+[defaults disk]
+recheck = no
+"""
+
 #: What the job files of a story share: a job does what the story says of its name.
 JOBS = """\
 import os, time
@@ -83,9 +95,11 @@ class World:
         program: Program,
         mail: SmtpServer,
         second: SmtpServer,
+        defaults: str = "",
     ) -> None:
         self._story = story
         self._program = program
+        self._defaults = "" if story.has_own_defaults else defaults
         self._servers = ExitStack()
         self._mail = MailServer(mail)
         self._things: dict[str, Any] = {
@@ -144,7 +158,7 @@ class World:
         self._instance.job(name, text)
 
     def _write_settings(self, text: str) -> None:
-        text = f"{GENERAL}{self._story.general}\n{self._email}\n{text}"
+        text = f"{GENERAL}{self._story.general}\n{self._email}\n{text}{self._defaults}"
         text = re.sub(r"\{(\w+):(\w+)\}", self._fill, text)
         text = text.replace("{cafile}", str(self._instance.folder / "authority.pem"))
         self._instance.write(text)

@@ -150,6 +150,15 @@ class Instance:
             found[record.get("name", record["key"])] = record
         return found
 
+    def troubled(self) -> dict[str, dict[str, Any]]:
+        """Return the records that say more than when a job last changed."""
+        quiet = {"format", "key", "name", "changes", "checks", "revision", "sum"}
+        return {
+            name: record
+            for name, record in self.records().items()
+            if set(record) - quiet
+        }
+
     def listed(self) -> list[dict[str, Any]]:
         """Return the rows of ``-m list``, without the jobs that are always there."""
         rows = self.run("-m", "list", "--json").json()

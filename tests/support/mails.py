@@ -40,9 +40,10 @@ from lib.core.enums import (
 )
 from lib.core.jobs import CatalogEntry, FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
+from lib.core.policy import advance, decide
 from lib.core.ratelimit import Limits, SendLog
 from lib.core.records import Acknowledgement, Record, RunRecord
-from lib.core.results import CheckResult, Threshold, Timing, Unit, Value
+from lib.core.results import CheckResult, JobReport, Threshold, Timing, Unit, Value
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings
 from lib.core.text import mail_time, wrapped
 from lib.mail import proof
@@ -166,6 +167,18 @@ def gone() -> Message:
     record = replace(failing(DISK.key, FULL, 61), name=DISK.name, unseen_since=LATER)
     to, at = ("ops@example.com",), LATER + timedelta(minutes=1)
     return templates.closing_message("f", record, to, at, ZONE, command=COMMAND)
+
+
+def flapping(*then: CheckResult) -> Message:
+    """Return the mail of a job that begins to flap, or the last one after it."""
+    job, record, now = replace(SHOP, policy=Policy()), Record(SHOP.key), NIGHT
+    for result in (*(AWAY, OK) * 3, *then):
+        decision = decide(record, result, job.policy, now)
+        if decision.notifies:
+            last = (job, record, result, decision, now)
+        record = advance(record, JobReport(job, result, decision), now)
+        now += timedelta(minutes=2)
+    return templates.default_message("f", *last, ZONE, command=COMMAND)
 
 
 def end_of_warning() -> Message:
@@ -344,6 +357,8 @@ def _of_jobs() -> Iterator[Titled]:
     yield "a warning", alert(DISK, FILLING)
     yield "the end of a warning", end_of_warning()
     yield "the end of a failure that leaves a warning", eased()
+    yield "a job that begins to flap", flapping()
+    yield "a job that is steady again", flapping(*[OK] * 10)
     yield "a failing job that is gone", gone()
 
 

@@ -19,7 +19,7 @@ from lib.core.enums import (
     MessageKind,
     Status,
 )
-from lib.core.jobs import FailureRule, Job, JobKey, Policy
+from lib.core.jobs import NEVER_FLAPPING, FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.policy import advance, attempted, decide
 from lib.core.records import Record
@@ -44,7 +44,7 @@ def job(policy):
 
 def waiting_after(story, notify=CHANGE, failures=1, record=None):
     """Return the record whose mails wait after a story."""
-    policy = Policy(notify, FailureRule(failures))
+    policy = Policy(notify, FailureRule(failures), flapping=NEVER_FLAPPING)
     record = record or Record(JobKey("K", "k"), "http home")
     for minute, letter in enumerate(story):
         now = NOON + minute * MINUTE

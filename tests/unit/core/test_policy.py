@@ -12,7 +12,8 @@ from lib.config.fields import failures
 from lib.core.enums import Decision
 from lib.core.enums import JobFailureNotificationFrequency as Every
 from lib.core.enums import JobFrequency, MessageKind, Severity, Status
-from lib.core.jobs import FailureRule, Job, JobKey, Policy
+from lib.core.flapping import phase_of
+from lib.core.jobs import NEVER_FLAPPING, FailureRule, FlappingRule, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.policy import (
     advance,
@@ -20,6 +21,7 @@ from lib.core.policy import (
     decide,
     is_for_hooks,
     is_sendable,
+    limited,
     settings_decision,
     settings_memory,
     settled,
@@ -65,13 +67,15 @@ def one_run(record, letter, policy, now, to=("ops@example.com",)):
     decision = decide(record, result, policy, now)
     spoken = ()
     if decision.notifies:
-        severity = severity_of(record, result)
+        phase = phase_of(record, result.status, decision, policy, now)
+        severity = severity_of(record, result, phase)
         spoken = (message(SPOKEN[decision], to, now, severity=severity),)
     job = Job(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE, policy)
     return advance(record, JobReport(job, result, decision, spoken), now), decision
 
 
 NEW = Record(JobKey("K", "k"))
+NEVER_FLAPS = Policy(flapping=NEVER_FLAPPING)
 
 
 def tell_story(every, after, runs, mail="", step=MINUTE, record=NEW, **policy):
@@ -265,18 +269,27 @@ def test_who_heard_of_the_failure_hears_of_the_end_of_its_warning():
 
 @pytest.mark.parametrize(
     ("runs", "speaks"),
-    [("F", True), ("U", False), ("W", False), ("FS", True), ("FW", False)],
+    [
+        ("F", True),
+        ("U", False),
+        ("W", False),
+        ("FS", True),
+        ("FW", False),
+        # The end of a warning; then flapping: its beginning and its end.
+        ("WS", False),
+        ("FSFSF", True),
+        ("FSFSFS", False),
+        ("FSFSFSF" + "F" * 10, False),
+    ],
 )
 def test_a_hook_speaks_of_failing_and_ok_only(runs, speaks):
-    record = NEW
+    record, now = NEW, NOON
     for letter in runs[:-1]:
-        record, _ = one_run(record, letter, Policy(), NOON)
-    assert is_for_hooks(record, CheckResult(FOUND[runs[-1]])) is speaks
-
-
-def test_no_hook_speaks_of_the_end_of_a_warning():
-    record, _ = one_run(NEW, "W", Policy(), NOON)
-    assert not is_for_hooks(record, CheckResult(Status.OK))
+        record, _ = one_run(record, letter, Policy(), now)
+        now += MINUTE
+    result = CheckResult(FOUND[runs[-1]])
+    decision = decide(record, result, Policy(), now)
+    assert is_for_hooks(record, result, decision, Policy(), now) is speaks
 
 
 # Failures: a count, N of M, or a time.
@@ -304,7 +317,7 @@ def test_no_hook_speaks_of_the_end_of_a_warning():
     ],
 )
 def test_failures_are_counted_as_was_asked_for(every, after, runs, heard):
-    assert tell_story(every, after, runs) == heard
+    assert tell_story(every, after, runs, flapping=NEVER_FLAPPING) == heard
 
 
 @pytest.mark.parametrize("late", [-25, 25])
@@ -334,6 +347,186 @@ def test_the_last_results_are_kept_while_they_count_and_no_longer():
     assert record.is_default
 
 
+# Flapping: one alert when it begins, one message when it is steady.
+
+#: Five changes, each with its message, and the sixth, which makes it flap.
+BEGINS, HEARD_SO_FAR = "FSFSFS", "ARARAA"
+
+
+@pytest.mark.parametrize(
+    ("every", "after", "runs", "heard"),
+    [
+        (Every.ONSTATECHANGE, 1, BEGINS + "FSFSFSFS", HEARD_SO_FAR + "........"),
+        # Steady for ten checks after the last change: once how it is.
+        (Every.ONSTATECHANGE, 1, BEGINS + "S" * 12, HEARD_SO_FAR + "." * 9 + "R.."),
+        (Every.ONSTATECHANGE, 1, BEGINS + "F" * 12, HEARD_SO_FAR + "." * 10 + "A."),
+        (Every.ONSTATECHANGE, 1, BEGINS + "W" * 12, HEARD_SO_FAR + "." * 10 + "R."),
+        # One change less, or the first one longer ago than 20 checks, is no flapping.
+        (Every.ONSTATECHANGE, 1, "FSFSFFFF", "ARARA..."),
+        (Every.ONSTATECHANGE, 1, "FSFSF" + "F" * 15 + "S", "ARARA" + "." * 15 + "R"),
+        (Every.ONSTATECHANGE, 1, "FSFSF" + "F" * 14 + "S", "ARARA" + "." * 14 + "A"),
+        # What fails at every other check never reaches the count, and is told.
+        (Every.ONSTATECHANGE, 3, "FSFSFSFSFS", ".....A...."),
+        (Every.ONSTATECHANGE, 2, "FSSSFSSSFSSSFSSS", "." * 9 + "A" + "." * 6),
+        # After it was steady, counting begins anew.
+        (
+            Every.ONSTATECHANGE,
+            1,
+            BEGINS + "S" * 10 + "FSF",
+            HEARD_SO_FAR + "." * 9 + "RARA",
+        ),
+        # Each status is one of its own; what is under way is none.
+        (Every.ONSTATECHANGE, 1, "FUFUFUFUFU", "A....A...."),
+        (Every.ONSTATECHANGE, 1, "WSWSWS", "wrwrww"),
+        (Every.ONSTATECHANGE, 1, "WSWSWS" + "S" * 11, "wrwrww" + "." * 9 + "r."),
+        (Every.ONSTATECHANGE, 1, "FPSPFPSPFPS", "A.R.A.R.A.A"),
+        # Reminders follow the policy, of a failure only.
+        (Every.EVERYTIME, 1, "FSFSFSSFFS", "A.A.AA.AA."),
+        (Every.EVERYFIVEMINUTES, 1, "FSFSFSFSFSFS", "A.A.AA....A."),
+    ],
+)
+def test_a_job_that_flaps_is_told_of_once(every, after, runs, heard):
+    assert tell_story(every, after, runs) == heard
+
+
+def test_an_hour_without_a_change_is_steady_as_well():
+    hour, ten = timedelta(hours=1), timedelta(minutes=10)
+    every = Every.ONSTATECHANGE
+    assert tell_story(every, 1, BEGINS + "SS", step=hour) == HEARD_SO_FAR + "R."
+    heard = HEARD_SO_FAR + "." * 5 + "R."
+    assert tell_story(every, 1, BEGINS + "S" * 7, step=ten) == heard
+
+
+def test_no_job_flaps_over_days():
+    step = timedelta(hours=5)
+    assert tell_story(Every.ONSTATECHANGE, 1, "FSFSFSFS", step=step) == "ARARARAR"
+
+
+@pytest.mark.parametrize(
+    ("rule", "heard"),
+    [
+        (NEVER_FLAPPING, "ARARARAR"),
+        (FlappingRule(3, 5), "ARA....."),
+        (FlappingRule(8, 9), "ARARARAA"),
+    ],
+)
+def test_what_flaps_is_what_was_asked_for(rule, heard):
+    assert tell_story(Every.ONSTATECHANGE, 1, "FSFSFSFS", flapping=rule) == heard
+
+
+def test_warnings_that_nobody_wants_to_hear_of_do_not_flap():
+    quiet = {"notifies_warnings": False}
+    assert tell_story(Every.ONSTATECHANGE, 1, "WSWSWSWS", **quiet) == "........"
+    assert tell_story(Every.ONSTATECHANGE, 1, "FWFWFWFW", **quiet) == "ARARAA.."
+
+
+def flapping_record(runs=BEGINS):
+    record, now = NEW, NOON
+    for letter in runs:
+        record, _ = one_run(record, letter, Policy(), now)
+        now += MINUTE
+    return record
+
+
+def test_a_record_keeps_the_changes_and_their_times_while_they_count():
+    record = flapping_record("FSSF")
+    times = [(change.at - NOON) / MINUTE for change in record.changes]
+    statuses = "".join(change.status.value[0] for change in record.changes)
+    assert (times, statuses) == ([0, 1, 3], "fof")
+    assert flapping_record("FS" + "S" * 18).changes
+    assert flapping_record("FS" + "S" * 19).changes[0].at == NOON + MINUTE
+    record = flapping_record("FS" + "S" * 20)
+    assert (record.changes, record.checks) == ((), 0)
+    assert replace(record, queued=()).is_default
+
+
+def test_while_it_flaps_a_record_keeps_who_was_notified_and_how_it_is():
+    record = flapping_record()
+    assert record.flapping_since == NOON + 5 * MINUTE
+    assert (record.status, record.notified_status) == (Status.OK, Status.FAILING)
+    assert record.notified == ("ops@example.com",)
+    thread = record.thread
+    record = flapping_record(BEGINS + "F")
+    assert (record.status, record.failures) == (Status.FAILING, 1)
+    assert record.notified == ("ops@example.com",)
+    assert record.thread is not None and thread is not None
+
+
+def test_flapping_that_is_switched_off_ends_at_the_next_check():
+    record = flapping_record()
+    record, decision = one_run(record, "S", NEVER_FLAPS, NOON + 6 * MINUTE)
+    assert decision is Decision.RECOVERY
+    assert replace(record, queued=()).is_default
+
+
+def test_a_lost_record_is_no_change():
+    lost = Record(JobKey("K", "k"), status=Status.UNKNOWN)
+    assert one_run(lost, "S", Policy(), NOON)[0].is_default
+
+
+def test_a_recheck_brings_no_reminder():
+    failed = CheckResult(Status.FAILING)
+    record, _ = one_run(NEW, "F", Policy(), NOON)
+    each_time = Policy(Every.EVERYTIME)
+    reminder = decide(record, failed, each_time, NOON + MINUTE)
+    recheck = decide(record, failed, each_time, NOON + MINUTE, is_recheck=True)
+    assert (reminder, recheck) == (Decision.REMINDER, Decision.TOO_SOON)
+    record = flapping_record()
+    recheck = decide(record, failed, each_time, NOON + 9 * MINUTE, is_recheck=True)
+    assert recheck is Decision.FLAPPING
+
+
+def test_a_recheck_counts_for_the_first_alert_and_for_the_recovery():
+    twice = Policy(failures=FailureRule(2))
+    record, _ = one_run(NEW, "F", twice, NOON)
+    failed, ok = CheckResult(Status.FAILING), CheckResult(Status.OK)
+    alert = decide(record, failed, twice, NOON + MINUTE, is_recheck=True)
+    assert alert is Decision.FIRST_ALERT
+    record, _ = one_run(record, "F", twice, NOON + MINUTE)
+    recovery = decide(record, ok, twice, NOON + 2 * MINUTE, is_recheck=True)
+    assert recovery is Decision.RECOVERY
+
+
+# Pending: it has an end.
+
+
+def test_a_job_that_is_pending_for_too_long_is_unknown_and_still_asked():
+    record, now = NEW, NOON
+    asked = CheckResult(Status.PENDING, "the backup is at 40%")
+    while True:
+        result = limited(record, asked, Policy(), now)
+        if result.status is not Status.PENDING:
+            break
+        record, _ = one_run(record, "P", Policy(), now)
+        now += MINUTE
+    assert now - NOON == timedelta(hours=1)
+    assert (result.status, result.ask_again) == (Status.UNKNOWN, True)
+    assert result.reason == (
+        "it is pending since 2026-11-22 12:00 UTC, for longer than pendinglimit = 1h: "
+        "the backup is at 40%"
+    )
+    job = Job(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE)
+    report = JobReport(job, result, Decision.FIRST_ALERT)
+    record = advance(record, report, now)
+    assert (record.status, record.pending_since) == (Status.UNKNOWN, NOON)
+    assert limited(record, asked, Policy(), now + MINUTE).status is Status.UNKNOWN
+    record, _ = one_run(record, "S", Policy(), now + MINUTE)
+    assert not record.pending
+    assert limited(record, asked, Policy(), now).status is Status.PENDING
+
+
+def test_a_limit_of_pending_may_be_another_one_or_none():
+    since_noon = Record(JobKey("K", "k"), pending_since=NOON)
+    asked, later = CheckResult(Status.PENDING), NOON + timedelta(minutes=10)
+    ten = Policy(pending_limit_s=600)
+    assert limited(since_noon, asked, ten, later - MINUTE) == asked
+    assert limited(since_noon, asked, ten, later).status is Status.UNKNOWN
+    never = Policy(pending_limit_s=0)
+    assert limited(since_noon, asked, never, NOON + timedelta(days=9)) == asked
+    failed = CheckResult(Status.FAILING)
+    assert limited(since_noon, failed, ten, later) == failed
+
+
 # Recoveries: how many results end a failure.
 
 
@@ -355,7 +548,9 @@ def test_the_last_results_are_kept_while_they_count_and_no_longer():
     ],
 )
 def test_two_results_end_a_failure(every, after, runs, heard):
-    assert tell_story(every, after, runs, recoveries=2) == heard
+    assert (
+        tell_story(every, after, runs, recoveries=2, flapping=NEVER_FLAPPING) == heard
+    )
 
 
 def test_until_it_is_over_a_job_counts_as_failing():
@@ -395,9 +590,9 @@ def test_a_record_keeps_since_when_how_often_and_why():
 
 def test_nothing_but_memory_and_what_is_queued_outlives_a_recovery():
     record, _ = one_run(
-        Record(JobKey("K", "k"), memory={"seen": 1}), "F", Policy(), NOON
+        Record(JobKey("K", "k"), memory={"seen": 1}), "F", NEVER_FLAPS, NOON
     )
-    record, _ = one_run(record, "S", Policy(), NOON + MINUTE)
+    record, _ = one_run(record, "S", NEVER_FLAPS, NOON + MINUTE)
     assert len(record.queued) == 2
     assert replace(record, queued=()) == Record(
         JobKey("K", "k"), "k", memory={"seen": 1}

@@ -8,9 +8,21 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from lib.core.enums import JobFrequency
-from lib.core.jobs import JobKey
-from lib.core.schedule import Due, due_in, is_due, last_run, read, words
+from lib.core.enums import JobFrequency, Status
+from lib.core.jobs import Job, JobKey
+from lib.core.records import Record
+from lib.core.schedule import (
+    Due,
+    due_in,
+    is_due,
+    is_recheck,
+    is_wanted,
+    last_run,
+    next_check,
+    read,
+    read_recheck,
+    words,
+)
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -313,3 +325,116 @@ def test_when_a_job_last_ran_follows_from_the_last_runs():
 def test_a_worker_without_a_run_has_nothing_due():
     schedules = [*JobFrequency, "5min", "* * * * *"]
     assert not any(is_due(schedule, KEY, Due()) for schedule in schedules)
+
+
+# Rechecks: a failing job of a slow schedule runs again sooner.
+
+
+def job_of(schedule, recheck="5min"):
+    return Job(KEY, "k", "K.py", schedule, recheck=recheck)
+
+
+def wanted(job, minutes=60, start=NOON + MINUTE, **record):
+    """Return in which minutes from 12:01 on the runs of each minute run a job."""
+    moments = [start + number * MINUTE for number in range(minutes)]
+    return [
+        moment
+        for moment in moments
+        if is_wanted(job, Record(KEY, **record), minute_run(moment))
+    ]
+
+
+FAILING = {"status": Status.FAILING, "failures": 1}
+
+
+@pytest.mark.parametrize("schedule", ["hour", "day", "day_noon", "2h", "0 0 1 1 *"])
+@pytest.mark.parametrize("status", [Status.FAILING, Status.UNKNOWN])
+def test_a_failing_job_of_a_slow_schedule_runs_again_each_five_minutes(
+    schedule, status
+):
+    times = wanted(job_of(schedule), status=status, failures=1)
+    # Of the twelve, one may be a time of its own schedule.
+    assert 12 <= len(times) <= 13
+    rechecks = [now for now in times if not is_due(schedule, KEY, minute_run(now))]
+    assert all(
+        is_recheck(job_of(schedule), Record(KEY, **FAILING), minute_run(now))
+        for now in rechecks
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "recheck", "record"),
+    [
+        ("hour", "5min", {}),
+        ("hour", "5min", {"status": Status.WARNING, "warnings": 1}),
+        ("hour", "", FAILING),
+        ("hour", "2h", FAILING),
+        ("hour", "1h", FAILING),
+        ("day", "2d", FAILING),
+    ],
+)
+def test_what_is_not_failing_or_is_checked_as_often_is_not_rechecked(
+    schedule, recheck, record
+):
+    assert wanted(job_of(schedule, recheck), **record) == []
+
+
+def test_a_recheck_that_did_not_take_place_is_caught_up_once():
+    failing = Record(KEY, **FAILING)
+    late = minute_run(NOON + 17 * MINUTE, last=NOON)
+    assert is_recheck(job_of("day"), failing, late)
+    assert len(wanted(job_of("day"), 5, NOON + 18 * MINUTE, **FAILING)) == 1
+
+
+def test_a_check_at_its_own_time_or_of_a_pending_job_is_no_recheck():
+    hourly = due_in(JobFrequency.HOUR, {}, NOON)
+    assert is_wanted(job_of("hour"), Record(KEY, **FAILING), hourly)
+    assert not is_recheck(job_of("hour"), Record(KEY, **FAILING), hourly)
+    pending = Record(KEY, **FAILING, pending_since=NOON)
+    runs = [minute_run(NOON + number * MINUTE) for number in range(1, 6)]
+    assert all(is_wanted(job_of("hour"), pending, due) for due in runs)
+    assert not any(is_recheck(job_of("hour"), pending, due) for due in runs)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "record", "expected"),
+    [
+        ("minute", {}, "12:01"),
+        ("day", {"pending_since": NOON}, "12:01"),
+        ("30 14 * * *", {}, "14:30"),
+        ("0 12 * * *", {}, "12:00"),
+    ],
+)
+def test_when_a_job_runs_next(schedule, record, expected):
+    now = NOON + timedelta(seconds=20)
+    when = next_check(job_of(schedule), Record(KEY, **record), now, UTC)
+    assert f"{when:%H:%M}" == expected
+    assert when > now
+
+
+@pytest.mark.parametrize("schedule", ["5min", "7min", "2h", "hour", "day"])
+@pytest.mark.parametrize("record", [{}, FAILING], ids=["ok", "failing"])
+def test_the_next_check_is_when_a_run_wants_the_job(schedule, record):
+    job, remembered, now = job_of(schedule), Record(KEY, **record), NOON
+    when = next_check(job, remembered, now, UTC)
+    is_frequency = schedule in ("hour", "day")
+    due = minute_run(when)
+    if is_frequency and not is_recheck(job, remembered, due):
+        due = due_in(JobFrequency(schedule), {}, when)
+    assert is_wanted(job, remembered, due)
+    minutes = int((when - now) / MINUTE) - 1
+    assert wanted(job, minutes, **record) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("5min", "5min"), ("5 min", "5min"), ("60min", "1h"), ("No", "no"), ("off", "no")],
+)
+def test_a_recheck_is_an_interval_or_no(text, expected):
+    assert read_recheck(text) == expected
+
+
+@pytest.mark.parametrize("text", ["30s", "hour", "31d", "", "yes", "5", "0min"])
+def test_what_is_no_recheck_says_what_was_expected(text):
+    with pytest.raises(ValueError, match="from 1min to 30d such as 5min, or no"):
+        read_recheck(text)

@@ -36,7 +36,7 @@ def test_a_mail_under_way_is_looked_for_each_minute(tmp_path, account, cafile):
     instance = instance_of(tmp_path, account, cafile)
     instance.cron("hour")
     assert instance.cron().silent
-    assert record(instance)["pending"] and "round_trip" in memory(instance)
+    assert record(instance)["pending_since"] and "round_trip" in memory(instance)
     proof = until_proven(instance)
     assert proof["result"] == "arrived" and 5 <= proof["seconds"] < 20
     assert int(proof["hop"].split()[0]) >= 5, proof
@@ -61,7 +61,7 @@ def test_what_never_arrives_fails_once_and_a_later_proof_ends_it(
     instance = instance_of(tmp_path, account, cafile)
     instance.cron("hour")
     instance.cron()
-    assert record(instance)["pending"]
+    assert record(instance)["pending_since"]
     turn_back(instance, minutes=11)
     instance.cron()
     proof = memory(instance)["proof"]
@@ -99,7 +99,9 @@ def test_a_login_that_is_refused_is_not_tried_each_minute(
     instance.write(instance.settings.read_text().replace(PASSWORD, "another"))
     instance.cron()
     approved(memory(instance)["proof"]["result"], "1", hide=REAL)
-    assert "round_trip" not in memory(instance) and not record(instance).get("pending")
+    assert "round_trip" not in memory(instance) and not record(instance).get(
+        "pending_since"
+    )
     (alert,) = account.notified()
     approved(alert.subject, "subject", hide=REAL)
     assert "https://myaccount.google.com/apppasswords" in alert.body
@@ -124,7 +126,7 @@ def test_a_round_trip_mail_that_waits_fails_after_the_grace_and_goes_on(
     account.answer = "451 4.7.1 greylisted"
     instance = instance_of(tmp_path, account, cafile)
     instance.cron("hour")
-    assert record(instance)["pending"] and "proof" not in memory(instance)
+    assert record(instance)["pending_since"] and "proof" not in memory(instance)
     turn_back(instance, minutes=11)
     instance.cron()
     approved(memory(instance)["proof"]["result"], hide=REAL)
@@ -145,7 +147,7 @@ def test_a_mailbox_that_is_away_is_reported_after_the_grace(tmp_path, account, c
     text = instance.settings.read_text()
     instance.write(text.replace(f"imapport = {account.imapport}", "imapport = 1"))
     instance.cron()
-    assert record(instance)["pending"] and "proof" not in memory(instance)
+    assert record(instance)["pending_since"] and "proof" not in memory(instance)
     turn_back(instance, minutes=11)
     instance.cron()
     assert memory(instance)["proof"]["result"] == "unreachable"
@@ -202,7 +204,7 @@ def test_a_run_with_the_nomail_flag_sends_no_round_trip_mail(tmp_path, account, 
     instance = instance_of(tmp_path, account, cafile)
     instance.cron("hour", "--nomail")
     assert account.asked_for() == []
-    assert record(instance)["pending"] and not record(instance).get("memory")
+    assert record(instance)["pending_since"] and not record(instance).get("memory")
 
 
 def test_trying_it_logs_in_and_sends_nothing(tmp_path, account, cafile):

@@ -114,7 +114,7 @@ def an_ordinary_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, (key("k"),)),
         (Record(key("k"), "the job"), ()),
         (Record(key("k"), queued=(MAIL,)), ()),
-        (Record(key("k"), pending=True), ()),
+        (Record(key("k"), pending_since=NOW), ()),
         (
             Record(
                 key("k"),
@@ -133,7 +133,7 @@ def an_ordinary_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
                 Status.FAILING,
                 1,
                 SINCE,
-                pending=True,
+                pending_since=NOW,
                 queued=(MAIL,) * 2,
             ),
             (key("k"),),
@@ -320,7 +320,7 @@ def test_json_is_an_array_whatever_is_in_it():
         (Record(key("k"), "n"), "ok", 32),
         (Record(key("k"), "n", Status.FAILING), "failing", 31),
         (Record(key("k"), "n", Status.UNKNOWN), "unknown", 33),
-        (Record(key("k"), "n", pending=True), "pending", 33),
+        (Record(key("k"), "n", pending_since=NOW), "pending", 33),
     ],
 )
 def test_a_status_has_a_colour_on_a_terminal(record, words, code):

@@ -104,7 +104,7 @@ def test_each_peer_has_a_line(approved):
             NOON,
             last_reason="why\nmore",
         ),
-        Record(JobKey.of_peer("c"), "peer c", pending=True),
+        Record(JobKey.of_peer("c"), "peer c", pending_since=NOON),
         Record(JobKey.of_peer("e"), "peer e", Status.UNKNOWN),
     ]
     catalog = {

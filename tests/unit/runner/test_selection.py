@@ -93,7 +93,7 @@ def test_a_file_that_was_asked_in_the_future_is_asked_again():
 
 
 def test_a_pending_job_has_its_file_loaded():
-    assert is_loaded(Record(JobKey("Flag", "hour"), pending=True))
+    assert is_loaded(Record(JobKey("Flag", "hour"), pending_since=NOON))
 
 
 def test_a_failing_job_that_is_not_due_leaves_its_file_alone():
@@ -117,7 +117,8 @@ def test_a_record_of_a_job_that_is_gone_for_good_does_not():
 
 def test_other_files_records_are_none_of_its_business():
     assert not is_loaded(
-        Record(JobKey("Flags", "x"), pending=True), Record(JobKey("Fla"), pending=True)
+        Record(JobKey("Flags", "x"), pending_since=NOON),
+        Record(JobKey("Fla"), pending_since=NOON),
     )
 
 

@@ -66,7 +66,7 @@ def put_aside(state: State) -> list[str]:
     [
         (None, OLD),
         (UNKNOWN, OLD),
-        (replace(UNKNOWN, pending=True), replace(OLD, pending=True)),
+        (replace(UNKNOWN, pending_since=NOON), replace(OLD, pending_since=NOON)),
         (replace(UNKNOWN, memory={"seen": 2}), replace(OLD, memory={"seen": 2})),
         (Record(KEY), Record(KEY, queued=OLD.queued)),
         (

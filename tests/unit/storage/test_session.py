@@ -20,7 +20,7 @@ from lib.alerting.templates import lost_records_message
 from lib.core import policy
 from lib.core.calendar import SummarySeries
 from lib.core.enums import Decision, JobFrequency, MessageKind, Status
-from lib.core.jobs import OWN_KEY, Job, JobKey, file_stem
+from lib.core.jobs import NEVER_FLAPPING, OWN_KEY, Job, JobKey, Policy, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, JobReport
@@ -43,6 +43,7 @@ def job(name: str, formerly: str = "") -> Job:
         name,
         "/Web.py",
         JobFrequency.DAY,
+        Policy(flapping=NEVER_FLAPPING),
         contact=OPS,
         formerly=formerly,
     )
@@ -221,7 +222,7 @@ def test_nothing_new_costs_no_write(state):
 def test_what_waits_to_be_durable_is_known_until_it_is(state):
     session = StoreSession(state, state.load(), (), NOON)
     assert session.waiting_since is None
-    session.keep(failing(A, pending=True))
+    session.keep(failing(A, pending_since=NOON))
     assert session.waiting_since is not None
     session.commit()
     assert session.waiting_since is None

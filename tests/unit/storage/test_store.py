@@ -156,7 +156,7 @@ def test_what_is_damaged_goes_into_quarantine_and_can_be_replaced(state, damage,
     (kept,) = (state.folder / "quarantine").iterdir()
     assert kept.name == f"{file_stem(BAD)}.20260301T120000.000000.json"
     assert os.lstat(kept).st_ino == status.st_ino
-    state.save([failing(BAD, pending=True)])
+    state.save([failing(BAD, pending_since=NOON)])
     assert state.load().records[BAD].pending
 
 
@@ -348,7 +348,7 @@ def test_a_folder_that_is_frozen_is_read_and_not_written(state, caplog, approved
     assert state.with_read_again(found, NOON) is found
     state.drop_read_again()
     state.quarantine(found.lost, NOON)
-    state.save([failing(BAD, pending=True)])
+    state.save([failing(BAD, pending_since=NOON)])
     state.save([failing(JobKey("Web", str(number))) for number in range(FROM)])
     state.settle(time.monotonic() + 9)
     state.forget([file_stem(GOOD)])

@@ -14,6 +14,7 @@ from lib.core.enums import Decision, JobFrequency, Status
 from lib.core.jobs import Job, JobKey, file_stem
 from lib.core.records import KnownRecords, Record
 from lib.core.schedule import Due
+from lib.system.clock import utc_now
 from tests.support.approved import REAL
 from tests.support.fakes import (
     CONTACT,
@@ -69,7 +70,9 @@ def test_a_job_that_is_under_way_runs_whatever_its_frequency_and_first(folder):
     more = "def executeEvery(self): return 'day'"
     folder.add("Many", spawner("Many", jobs, one, more))
     before = {
-        JobKey("Many", "One|299"): Record(JobKey("Many", "One|299"), pending=True)
+        JobKey("Many", "One|299"): Record(
+            JobKey("Many", "One|299"), pending_since=utc_now()
+        )
     }
     notified = folder.run(due=Due(frozenset({JobFrequency.MINUTE})), stored=before)
     assert list(notified.conditions) == ["Many 299"]
