@@ -23,6 +23,11 @@ OPTIONS = {
 }
 
 
+def is_of_job(title: str) -> bool:
+    """Return whether a section is ``[job NAME]``."""
+    return title.startswith(f"{JOB} ")
+
+
 class JobSections:
     """The sections ``[job NAME]``, typed where they are asked for."""
 
@@ -31,10 +36,10 @@ class JobSections:
         self._layers = Layers(ini)
         #: The options of each section that are right, by its NAME.
         self._values: dict[str, dict[str, Any]] = {}
+        names = {title.partition(" ")[2]: title for title in ini if is_of_job(title)}
+        # Another title is wrong, and is reported as such.
         self.titles = {
-            title.removeprefix(f"{JOB} "): title
-            for title in ini
-            if title.startswith(f"{JOB} ")
+            name: names[name] for name in names if name == name.strip() != ""
         }
 
     def of(self, file: str, name: str) -> Mapping[str, Any]:
