@@ -266,7 +266,7 @@ def unexpected_status(answer: curl.Response, ranges: Ranges, head: str) -> str:
     lines = [f"expected status {shown_ranges(ranges)}, got {got}"]
     if location := answer.header("location"):
         lines.append(f"redirected to {shown_url(location)}")
-    return "\n".join([*lines, *_response_lines(answer, head)])
+    return "\n".join([*lines, *_response_lines(head)])
 
 
 def missing_text(answer: curl.Response, text: str, head: str) -> str:
@@ -280,7 +280,7 @@ def missing_text(answer: curl.Response, text: str, head: str) -> str:
         [
             first,
             f"status {answer.status}, {shown} read",
-            *_response_lines(answer, head),
+            *_response_lines(head),
         ]
     )
 
@@ -292,7 +292,6 @@ def shown_ranges(ranges: Ranges) -> str:
     )
 
 
-def _response_lines(answer: curl.Response, head: str) -> Iterator[str]:
-    yield f"answered by {answer.peer}"
+def _response_lines(head: str) -> Iterator[str]:
     if words := printable(head, MAX_SHOWN):
         yield f"the response begins: {words}"

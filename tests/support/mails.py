@@ -89,9 +89,10 @@ FULL = CheckResult(
 FILLING = CheckResult(Status.WARNING, "used is 85%, over warn_percent = 80%")
 AWAY = CheckResult(
     Status.FAILING,
-    "expected status 200, got 503 Service Unavailable\nanswered by 127.0.0.1:8080\n"
+    "expected status 200, got 503 Service Unavailable\n"
     "the response begins: the shop is away",
     target="https://shop.example.com/cart",
+    answered_by="192.0.2.7:443",
 )
 
 DISK = Job(JobKey("D", "d"), "disk root", "d.py", JobFrequency.MINUTE, contact=OPS)
