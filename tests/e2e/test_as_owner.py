@@ -143,6 +143,9 @@ MODES = (
     ("testmail",),
     ("drill", "Who"),
     ("peers",),
+    ("mute", "Who", "--for", "1h"),
+    ("ack", "Who"),
+    ("unmute", "Who"),
     ("cron", "-c", "hour", "-v"),
 )
 
