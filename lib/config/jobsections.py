@@ -23,11 +23,6 @@ OPTIONS = {
 }
 
 
-def is_of_job(title: str) -> bool:
-    """Return whether a section is ``[job NAME]``."""
-    return title.startswith(f"{JOB} ")
-
-
 class JobSections:
     """The sections ``[job NAME]``, typed where they are asked for."""
 
@@ -36,11 +31,12 @@ class JobSections:
         self._layers = Layers(ini)
         #: The options of each section that are right, by its NAME.
         self._values: dict[str, dict[str, Any]] = {}
-        names = {title.partition(" ")[2]: title for title in ini if is_of_job(title)}
-        # Another title is wrong, and is reported as such.
-        self.titles = {
-            name: names[name] for name in names if name == name.strip() != ""
-        }
+        #: The titles by NAME; one with other spaces is wrong, and reported as such.
+        self.titles: dict[str, str] = {}
+        for title in ini:
+            name = title.removeprefix(f"{JOB} ")
+            if name != title and name == name.strip() != "":
+                self.titles[name] = title
 
     def of(self, file: str, name: str) -> Mapping[str, Any]:
         """Return what the settings say of a job, typed, without what is wrong there.
