@@ -139,6 +139,7 @@ def test_a_broken_job_file_may_be_muted_too(folder):
     assert record_of(folder, key).acknowledged is not None
 
 
+@pytest.mark.fault("A13", "kill -9 at any step while requests are applied")
 def test_a_run_that_is_killed_anywhere_applies_each_request_once(folder):
     kept = folder.parent / "kept"
     for request in (
@@ -170,6 +171,7 @@ def test_a_run_that_is_killed_anywhere_applies_each_request_once(folder):
     assert kills > 5
 
 
+@pytest.mark.fault("A13", "a power cut brings a request back that was applied")
 def test_a_request_that_a_power_cut_brings_back_is_not_applied_again(folder):
     inbox.submit(folder, MUTE)
     (path,) = inbox.waiting(folder).paths
@@ -205,6 +207,7 @@ def test_an_acknowledgement_outlives_a_run_that_is_killed_anywhere(folder):
             assert record_of(folder, A).acknowledged is None
 
 
+@pytest.mark.fault("A13", "kill -9 at any step of the command that asks")
 def test_a_command_that_is_killed_leaves_a_whole_request_or_none(folder):
     def begin():
         shutil.rmtree(folder / "inbox", ignore_errors=True)

@@ -38,6 +38,7 @@ def test_where_nothing_waits_nothing_is_made(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.fault("C13", "a request that is damaged or too large")
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -60,6 +61,7 @@ def test_what_is_no_request_is_named_and_the_others_count(tmp_path, content, why
     assert why in found.damaged[path]
 
 
+@pytest.mark.fault("C13", "a folder, a link or a pipe in the place of a request")
 def test_what_is_no_file_is_no_request(tmp_path):
     submit(tmp_path, MUTE)
     folder = tmp_path / "inbox"
