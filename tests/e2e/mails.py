@@ -65,17 +65,20 @@ class Reader:
 
     def _note(self, subject: str, body: str) -> str:
         """Return what Checker says of itself; nothing if it is about jobs."""
-        if self._folder in body:
+        lines = body.splitlines()
+        # A command to paste names the folder as well.
+        if any(self._folder in line and "checker.py -m" not in line for line in lines):
             return "note: state"
         if "imapserver" in body:
             return "note: imapserver"
         address = re.search(r"[\w.]+@[\w.]+", subject)
         if address:
             return f"note: {address[0]}"
-        if self._named(body):
-            return ""
+        # It names the jobs whose messages it is about.
         if "mailsperhour" in body:
             return "note: mailsperhour"
+        if self._named(body):
+            return ""
         return "note"
 
     def _named(self, text: str) -> list[str]:
