@@ -331,8 +331,11 @@ class JobBase:
 
     def getName(self) -> str:
         """Return the name for people, as in mails and lists."""
-        file = self._checker.file or type(self).__name__
-        return " ".join((file, *self._checker.identity))
+        cls = type(self).__name__
+        file = self._checker.file or cls
+        # Of a spawner's jobs without an identity the class is what tells them apart.
+        words = self._checker.identity or ((cls,) if cls != file else ())
+        return " ".join((file, *words))
 
     def getStateName(self) -> str:
         """Return what identifies the job within its file; it must never change."""

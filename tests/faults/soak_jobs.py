@@ -33,10 +33,17 @@ class Minutely(JobBase):
 class Lamp(Minutely):
     def __init__(self, config, name, lit):
         super().__init__(config, name)
+        self.name = name
         self.lit = lit
+
+    def getName(self):
+        return f"Lamp {{self.name}}"
 
 class Reminds(Minutely):
     lit = {lit!r}
+
+    def getName(self):
+        return "Reminds"
 
     def notifyOnFailureEvery(self):
         return JobFailureNotificationFrequency.EVERYTENMINUTES

@@ -33,7 +33,11 @@ class Lamps(JobSpawner):
 class Lamp(JobBase):
     def __init__(self, config, name, path):
         super().__init__(config, name)
+        self.name = name
         self.path = path
+
+    def getName(self):
+        return f"Lamp {self.name}"
 
     def executeEvery(self):
         return JobFrequency.MINUTE

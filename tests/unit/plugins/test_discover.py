@@ -49,6 +49,11 @@ def test_jobs_of_two_classes_that_would_be_named_alike_are_told_apart(folder):
     assert notified.conditions == {"Many One 1": OK, "Many Two 1": OK}
 
 
+def test_a_spawned_job_without_an_identity_has_its_class_in_its_name(folder):
+    notified = folder.run_one("Many", spawner("Many", "yield One(config)"))
+    assert notified.conditions == {"Many One": OK}
+
+
 def test_a_list_is_as_good_as_a_generator(folder):
     notified = folder.run_one("Many", spawner("Many", "return [One(config, 1)]"))
     assert notified.conditions == {"Many 1": OK}
