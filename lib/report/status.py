@@ -308,7 +308,7 @@ def _settings(settings: Settings, run: RunRecord, time_text: TimeText) -> str:
         # A password is looked for by runs only.
         return (
             f"{settings.path}; runs cannot use them since {time_text(since)}: "
-            "checker.py -m validate says why"
+            f"{settings.command('validate')} says why"
         )
     if in_use is None:
         return str(settings.path)
