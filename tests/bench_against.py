@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,12 @@ from tests.support.servers import SmtpServer
 
 #: Sections, records, jobs and targets of the rows that have many.
 MANY = 10_000
+SOME = 1_000
 HTTP_TARGETS = 20
+TLS_TARGETS = 200
+#: So many of SOME never answer.
+SILENT = 50
+HTTP_TARGET = "[http t-{n}]\nurl = http://127.0.0.1:{well}/{n}\n"
 ALERTS = 5
 #: So many minutes a storm of alerts may take until everybody is notified.
 STORM_RUNS = 12
@@ -185,6 +190,49 @@ def http(folder: Path, checkout: Checkout) -> Iterator[Measure]:
 
 
 @contextmanager
+def http_some(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have a thousand HTTP targets that answer at once."""
+    with _place_with_targets(folder, checkout, SOME) as place:
+        yield lambda: _again(place).cpu_s
+
+
+@contextmanager
+def http_many(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have very many HTTP targets that answer at once."""
+    with _place_with_targets(folder, checkout, MANY) as place:
+        yield lambda: _again(place).cpu_s
+
+
+@contextmanager
+def tcp_many(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have very many TCP targets."""
+    each = "[tcp t-{n}]\nhost = 127.0.0.1\nport = {well}\n"
+    with _place_with_targets(folder, checkout, MANY, each) as place:
+        yield lambda: _again(place).cpu_s
+
+
+@contextmanager
+def https(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have HTTPS targets, each of which is verified."""
+    each = "[http t-{n}]\nurl = https://127.0.0.1:{tls}/{n}\ncafile = {cafile}\n"
+    with _place_with_targets(folder, checkout, TLS_TARGETS, each) as place:
+        yield lambda: _again(place).cpu_s
+
+
+@contextmanager
+def silent(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have some of a thousand targets never answer, and look how long a run takes."""
+    url = "[http t-{n}]\nurl = http://127.0.0.1:{port}/{n}\ntimeout = 5\n"
+
+    def each(number: int, ports: Mapping[str, int]) -> str:
+        name = "mute" if number < SILENT else "well"
+        return url.format(n=number, port=ports[name])
+
+    with _place_with_targets(folder, checkout, SOME, each) as place:
+        yield lambda: _again(place).wall_s
+
+
+@contextmanager
 def memory(folder: Path, checkout: Checkout) -> Iterator[Measure]:
     """Have very many HTTP targets, and look how much memory all processes take."""
     with _place_with_targets(folder, checkout, MANY) as place:
@@ -325,12 +373,21 @@ def _place_with_jobs(
 
 @contextmanager
 def _place_with_targets(
-    folder: Path, checkout: Checkout, count: int
+    folder: Path,
+    checkout: Checkout,
+    count: int,
+    each: str | Callable[[int, Mapping[str, int]], str] = HTTP_TARGET,
 ) -> Iterator[Place]:
     folder.mkdir()
     with servers(folder) as there:
-        url = f"http://127.0.0.1:{there.ports['well']}"
-        targets = (f"[http t-{n}]\nurl = {url}/{n}\n" for n in range(count))
+        targets = (
+            (
+                each.format(n=n, cafile=there.cafile, **there.ports)
+                if isinstance(each, str)
+                else each(n, there.ports)
+            )
+            for n in range(count)
+        )
         place = Place(folder / "place", checkout, NO_MAIL + "".join(targets))
         place.prepare("minute")
         yield place
@@ -355,6 +412,13 @@ ROWS = {
     "idle": Row("a minute run, one job file loaded, nothing due", idle, 11),
     "imports": Row("imports of that run", imports, 11, "ms"),
     "http": Row(f"a minute run with {HTTP_TARGETS} HTTP targets", http, 9),
+    "http-some": Row(f"{SOME:,} HTTP targets", http_some, 5),
+    "http-many": Row(f"{MANY:,} HTTP targets", http_many, 3),
+    "tcp-many": Row(f"{MANY:,} TCP targets", tcp_many, 3),
+    "https": Row(f"{TLS_TARGETS} HTTPS targets, verified", https, 5),
+    "silent": Row(
+        f"{SILENT} of {SOME:,} HTTP targets never answer (5 s)", silent, 3, "wall s"
+    ),
     "sections": Row(f"{MANY:,} sections loaded, nothing due", sections, 7),
     "records": Row(f"{MANY:,} records loaded, nothing due", records, 5),
     "unchanged": Row(f"{MANY:,} jobs judged, nothing changed", unchanged, 5),

@@ -46,6 +46,8 @@ FIRST = 64
 #: While all of these only wait, their number doubles: after this long without an event,
 #: or without a result.
 GROW_AFTER_S, GROW_ANYHOW_AFTER_S = 0.02, 0.1
+#: Without an event for so long it is a pause, in which the caller may do his part.
+PAUSE_S = 0.02
 #: Descriptors left to the rest of the process.
 SPARE = 200
 #: Checks for which there was no descriptor for so long are given up.
@@ -79,7 +81,7 @@ def run(
                 group = [waiting.popleft() for _ in range(free)]
                 for item, own in zip(group, deadline(group), strict=True):
                     loop.start(item, steps(item, own))
-            if not loop.turn(0.0):
+            if not loop.turn(PAUSE_S):
                 yield None
                 loop.turn(GROW_AFTER_S if waiting else 1.0)
             now = time.monotonic()

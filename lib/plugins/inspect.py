@@ -85,7 +85,7 @@ class JobInspector:
         self.name = key.identity if name == key.identity else name
         self._read_sections()
         self.contact = self._contact()
-        formerly = self._ask("formerly", str)
+        formerly = self._ask("formerly", str) if self._formerly else ""
         return Job(
             key=key,
             name=self.name,
@@ -97,7 +97,7 @@ class JobInspector:
             policy=same(self._policy()),
             contact=self.contact,
             timeout_s=self._said.get("timeout") or self._ask("timeout", _seconds),
-            formerly=formerly if self._formerly else "",
+            formerly=formerly,
             was=self._former_identity(),
             check_now=str(job.check_now),
             enabled=self._of_settings("enabled"),
