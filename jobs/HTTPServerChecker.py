@@ -1,11 +1,12 @@
-"""[http NAME]: checks that a web server sends the expected status and text."""
+"""[http NAME]: checks that a web server sends the expected status and content."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from lib.jobbase import (
     CheckFailed,
@@ -16,13 +17,20 @@ from lib.jobbase import (
     TargetJob,
     Values,
     absolute_path,
+    bytes_,
+    count,
+    endpoint,
     one_of,
     option,
+    per_second,
+    plain,
     seconds,
+    secret,
     statuses,
     switch,
     text,
     url,
+    whole,
 )
 from lib.net import bulk, connect, curl
 from lib.net.address import (
@@ -41,6 +49,124 @@ MAX_SHOWN = 200
 
 Ranges = Sequence[tuple[int, int]]
 
+METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
+#: The parts of the time that have thresholds of their own.
+PARTS = {
+    "": "all of it",
+    "_dns": "finding the address",
+    "_connect": "connecting",
+    "_tls": "the TLS handshake",
+    "_first_byte": "the first byte of the response, once there is a connection,",
+}
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x1f\x7f]*)")
+_METRIC = re.compile(r"([a-zA-Z_:][\w:]*)\s*(?:\{(.*)\})?", re.A)
+_LABEL = re.compile(r'\s*([a-zA-Z_]\w*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)', re.A)
+_SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)\s*(?:\{(.*)\})?\s+(\S+)", re.A)
+
+
+def header_lines(value: str) -> tuple[str, ...]:
+    """Return headers, one from each line."""
+    lines = tuple(line.strip() for line in value.split("\n") if line.strip())
+    for line in lines:
+        if not _HEADER.fullmatch(line):
+            raise ValueError("expected one header in a line, such as Accept: text/html")
+    return lines
+
+
+def header_pattern(value: str) -> tuple[str, re.Pattern[str]]:
+    """Return the name of a header, and the pattern that it must match."""
+    match = _HEADER.fullmatch(value)
+    if not match:
+        raise ValueError("expected a header and a pattern, such as Server: ^nginx")
+    return match[1], regex(match[2])
+
+
+def regex(value: str) -> re.Pattern[str]:
+    """Return a pattern of Python's, in which ^ and $ stand for those of a line."""
+    try:
+        return re.compile(text(value), re.M)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"expected a regular expression: {error}") from error
+
+
+def json_text(value: str) -> str:
+    """Return JSON as it is to be sent."""
+    import json
+
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"expected JSON: {error}") from error
+    return value
+
+
+def jmespath_expression(value: str) -> Any:
+    """Return a JMESPath expression, compiled."""
+    import jmespath
+
+    try:
+        return jmespath.compile(value)
+    except jmespath.exceptions.JMESPathError as error:
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"expected a JMESPath expression: {why}") from error
+
+
+def metric_name(value: str) -> tuple[str, dict[str, str]]:
+    """Return the name of a metric, and the labels that it must have."""
+    match = _METRIC.fullmatch(value)
+    labels = _labels(match[2] or "") if match else None
+    if match is None or labels is None:
+        raise ValueError('expected a metric, such as up or http_total{code="500"}')
+    return match[1], labels
+
+
+def _labels(words: str) -> dict[str, str] | None:
+    """Return the labels between the braces; None if they are not labels."""
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(words):
+        match = _LABEL.match(words, at)
+        if not match:
+            return None
+        found[match[1]] = re.sub(r"\\(.)", _unescaped, match[2])
+        at = match.end()
+    return found
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return "\n" if match[1] == "n" else match[1]
+
+
+def metric_value(page: str, name: str, labels: Mapping[str, str]) -> float | None:
+    """Return the sum of a metric's samples that have these labels; None without one."""
+    total: float | None = None
+    for line in page.split("\n"):
+        match = _SAMPLE.match(line)
+        if not match or match[1] != name:
+            continue
+        has = _labels(match[2] or "")
+        if has is None or not labels.items() <= has.items():
+            continue
+        try:
+            total = (total or 0.0) + float(match[3])
+        except ValueError:
+            continue
+    return total
+
+
+def status_or_any(value: str) -> Ranges:
+    """Return ranges of status codes; ``any`` is all of them."""
+    return ((100, 999),) if value.lower() == "any" else statuses(value)
+
+
+def proxy_url(value: str) -> str:
+    """Return the URL of a proxy, or ``environment``."""
+    if value == "environment":
+        return value
+    if not re.fullmatch(r"(https?|socks[45]h?)://[^\s/]+/?", value):
+        raise ValueError("expected environment, or a URL such as http://proxy:3128")
+    return value
+
 
 class HTTPServerChecker(TargetJob):
     """One URL."""
@@ -51,33 +177,108 @@ class HTTPServerChecker(TargetJob):
     options: Options = {
         "url": option(url, help="what to fetch; http or https"),
         "method": option(
-            one_of(("get", "head")),
-            "get",
-            help="get, or head if the text does not matter",
+            one_of(METHODS), "get", help="get, head, post, put, patch, delete, options"
         ),
+        "headers": option(
+            header_lines, (), help="headers to send, one in a line: Name: value"
+        ),
+        "body": option(text, "", help="what to send; the method is post, if not given"),
+        "body_file": option(absolute_path, "", help="a file that has it"),
+        "json": option(json_text, "", help="JSON to send"),
+        "form": option(text, "", help="a form to send: name=value&other=value"),
+        "auth": option(
+            one_of(("basic", "digest")), "basic", help="how user and password are sent"
+        ),
+        "user": option(plain, "", help="the user to log in as"),
+        "password": option(secret, None, help="the password of the user"),
+        "token": option(secret, None, help="a bearer token"),
+        "certificate": option(absolute_path, "", help="a certificate to show, as PEM"),
+        "key": option(absolute_path, "", help="its key, if it is not in the same file"),
         "expect_status": option(
-            statuses,
+            status_or_any,
             ((200, 200),),
-            help="which answers are OK: 200, 301-308 or 2xx",
+            help="which answers are OK: 200, 301-308, 2xx, any",
         ),
         "expect_text": option(text, "", help="text that must be in the answer"),
+        "reject_text": option(text, "", help="text that must not be in it"),
+        "expect_regex": option(regex, None, help="a pattern that must match in it"),
+        "reject_regex": option(regex, None, help="a pattern that must not match"),
+        "expect_header": option(
+            header_pattern, None, help="a header and a pattern: Name: pattern"
+        ),
+        "expect_json": option(
+            jmespath_expression,
+            None,
+            help="a JMESPath expression that must be true: status == 'up'",
+        ),
+        "metric": option(
+            metric_name,
+            None,
+            help='a number of a Prometheus page: NAME{label="x"}',
+        ),
+        "per": option(
+            one_of(("s",)), "", help="s: how much the metric grows in a second"
+        ),
+        "fail_value": option(count, None, help="failing if the metric is above this"),
+        "warn_value": option(count, None, help="a warning if it is above this"),
         "redirects": option(
             one_of(("same_host", "any", "none")),
             "same_host",
-            help="redirects to follow, at most 5: same_host, any or none",
+            help="redirects to follow: same_host, any or none",
         ),
+        "max_redirects": option(
+            whole(0, 30), MAX_REDIRECTS, help="so many redirects are followed"
+        ),
+        "expect_location": option(
+            url, "", help="the URL at which the redirects must end"
+        ),
+        "addresses": option(
+            one_of(("first", "every")),
+            "first",
+            help="every: ask each address of the name, and name the dead one",
+        ),
+        "family": option(
+            one_of(("any", "ipv4", "ipv6")),
+            "any",
+            help="ipv4 or ipv6: try only such addresses",
+        ),
+        "connect_to": option(
+            endpoint, None, help="connect to this host:port in place of the URL's"
+        ),
+        "proxy": option(
+            proxy_url, "", help="the URL of a proxy, or environment: as http_proxy says"
+        ),
+        "http_version": option(
+            one_of(("1.0", "1.1", "2")), "1.1", help="1.0, 1.1 or 2"
+        ),
+        "retries": option(whole(0, 5), 0, help="so often it is tried again at once"),
         "cafile": option(
             absolute_path, "", help="trust this CA file instead of the system's store"
         ),
         "verify": option(
             switch, True, help="no: do not verify this target's certificate"
         ),
-        "fail_time": option(
-            seconds, None, help="failing if it takes longer than this: 2s, 500ms"
+        "fail_days": option(
+            whole(0, 3650, "days"),
+            None,
+            below=True,
+            help="failing if its certificate has fewer days left",
         ),
-        "warn_time": option(
-            seconds, None, help="a warning if it takes longer than this"
+        "warn_days": option(
+            whole(0, 3650, "days"),
+            None,
+            below=True,
+            help="a warning if it has fewer days left",
         ),
+        "fail_size": option(bytes_, None, help="failing if the body is larger"),
+        "warn_size": option(bytes_, None, help="a warning if the body is larger"),
+        **{
+            f"{status}_time{part}": option(
+                seconds, None, help=f"{words} if {what} takes longer than this"
+            )
+            for part, what in PARTS.items()
+            for status, words in (("fail", "failing"), ("warn", "a warning"))
+        },
     }
 
     def formerly(self) -> str:
@@ -103,56 +304,248 @@ class HTTPServerChecker(TargetJob):
 
 
 def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
-    """Return how long it took until the response was there, as expected."""
-    if target.expect_text and target.method == "head":
+    """Return what was measured of the response, if it is as expected."""
+    if target.method == "head" and (target.expect_text or _reads_all(target)):
         raise CheckUnknown(
             "expect_text needs method = get: a HEAD response has no body"
+            if target.expect_text
+            else "what is expected needs method = get: a HEAD response has no body"
         )
-    began = time.monotonic()
-    try:
-        yield from follow(job, target, deadline)
-    except (connect.Unreachable, CheckFailed) as error:
-        # A server's message may quote the credentials that we sent.
-        raise CheckFailed(
-            without_credentials(str(error), target.url),
-            host=error.host or urlsplit(target.url).hostname or "",
-            cause=without_credentials(error.cause, target.url),
-            addresses=error.addresses,
-        ) from None
-    took = time.monotonic() - began
-    return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
+    for left in range(target.retries, -1, -1):
+        own = deadline.share(left + 1) if left else deadline
+        try:
+            return (yield from _each_address(job, target, own))
+        except (connect.Unreachable, CheckFailed) as error:
+            if left == 0:
+                raise _without_secrets(error, target) from None
+    raise AssertionError("the last attempt returns or raises")
 
 
-def follow(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[None]:
+def _without_secrets(
+    error: connect.Unreachable | CheckFailed, target: Target
+) -> CheckFailed:
+    # A server's message may quote the credentials that we sent.
+    return CheckFailed(
+        without_credentials(str(error), target.url),
+        host=error.host or urlsplit(target.url).hostname or "",
+        cause=without_credentials(error.cause, target.url),
+        addresses=error.addresses,
+    )
+
+
+def _each_address(
+    job: TargetJob, target: Target, deadline: Deadline
+) -> bulk.Steps[Values]:
+    """Return what was measured of the first address, or of the last of every one."""
+    if target.addresses == "first":
+        return (yield from follow(job, target, deadline))
+    parts = urlsplit(target.url)
+    host, port = target.connect_to or (
+        parts.hostname or "",
+        parts.port or _PORTS[parts.scheme],
+    )
+    addresses = yield bulk.Resolve(host, port, target.family, deadline)
+    values: Values = {}
+    dead: list[str] = []
+    for tried, address in enumerate(addresses):
+        own = deadline.share(len(addresses) - tried)
+        try:
+            values = yield from follow(job, target, own, address)
+        except (connect.Unreachable, CheckFailed) as error:
+            reason = str(error).partition("\n")[0]
+            dead.append(f"{connect.shown_address(address[1])}: {reason}")
+    if dead:
+        first = f"{len(dead)} of {len(addresses)} addresses of {host} fail"
+        raise CheckFailed("\n".join([first, *dead]), host=host)
+    return values
+
+
+def follow(
+    job: TargetJob,
+    target: Target,
+    deadline: Deadline,
+    address: tuple[int, connect.Address] | None = None,
+) -> bulk.Steps[Values]:
     """Follow the redirects; raise CheckFailed if the last response is not expected."""
-    url = target.url
-    for _hop in range(MAX_REDIRECTS + 1):
+    began = time.monotonic()
+    hop = Hop(target.url, target.method, _body_of(target), address=address)
+    if hop.body is not None and target.method == "get":
+        hop.method = "post"
+    for _hop in range(target.max_redirects + 1):
         body = BodyReader(target)
-        answer = yield from curl.fetch(request_of(target, url, deadline, body))
+        answer = yield from curl.fetch(request_of(target, hop, deadline, body))
         job.answered_by = answer.peer
         if not is_redirect(target, answer):
-            expect(target, answer, body)
-            return
-        url = next_url(url, answer.header("location"), target.redirects)
+            expect(target, hop.url, answer, body)
+            return values_of(job, target, answer, body, time.monotonic() - began)
+        hop = next_hop(hop, answer, target.redirects)
     raise CheckFailed(
-        f"more than {MAX_REDIRECTS} redirects\nthe last one is to {shown_url(url)}"
+        f"more than {target.max_redirects} redirects\n"
+        f"the last one is to {shown_url(hop.url)}"
+    )
+
+
+class Hop:
+    """A request on the way from redirect to redirect."""
+
+    def __init__(
+        self,
+        url: str,
+        method: str,
+        body: bytes | None,
+        *,
+        is_trusted: bool = True,
+        cookies: Sequence[str] = (),
+        address: tuple[int, connect.Address] | None = None,
+    ) -> None:
+        self.url = url
+        self.method = method
+        self.body = body
+        #: Whether it may have what the section says of logging in.
+        self.is_trusted = is_trusted
+        self.cookies = cookies
+        self.address = address
+
+
+def next_hop(hop: Hop, answer: curl.Response, policy: str) -> Hop:
+    """Return the request that a redirect asks for, as browsers make it."""
+    url = next_url(hop.url, answer.header("location"), policy)
+    keeps_body = answer.status in (307, 308)
+    is_same = keeps_credentials(urlsplit(hop.url), urlsplit(url))
+    return Hop(
+        url,
+        hop.method if keeps_body or hop.method == "head" else "get",
+        hop.body if keeps_body and is_same else None,
+        is_trusted=hop.is_trusted and is_same,
+        cookies=answer.cookies or hop.cookies,
     )
 
 
 def request_of(
-    target: Target, url: str, deadline: Deadline, body: BodyReader
+    target: Target, hop: Hop, deadline: Deadline, body: BodyReader
 ) -> curl.Request:
     """Return the request for a target, or for what it has redirected to."""
-    user, password = curl.credentials_of(url)
-    return curl.Request(
-        url=url,
+    user, password = curl.credentials_of(hop.url)
+    request = curl.Request(
+        url=hop.url,
         deadline=deadline,
-        method=target.method,
+        method=hop.method,
+        body=hop.body,
         user=user,
         password=password,
         cafile=target.cafile,
         verify=target.verify,
+        wants_dates=target.fail_days is not None or target.warn_days is not None,
+        family=target.family,
+        version=target.http_version,
+        proxy=target.proxy,
+        cookies=hop.cookies,
+        address=hop.address,
         reader=body,
+    )
+    if hop.is_trusted:
+        _add_login(request, target)
+    return request
+
+
+def _add_login(request: curl.Request, target: Target) -> None:
+    """Add what only the target's own server may have."""
+    request.headers = target.headers
+    if request.body is not None and (target.json or target.form):
+        form = "application/x-www-form-urlencoded"
+        kind = "application/json" if target.json else form
+        request.headers = [f"Content-Type: {kind}", *target.headers]
+    request.connect_to = target.connect_to
+    request.certificate, request.key = target.certificate, target.key
+    if target.user or target.password:
+        request.user, request.auth = target.user, target.auth
+        request.password = target.password or request.password
+    if target.token:
+        request.auth, request.password = "bearer", target.token
+
+
+def _body_of(target: Target) -> bytes | None:
+    if target.body_file:
+        try:
+            with open(target.body_file, "rb") as file:
+                return file.read()
+        except OSError as error:
+            reason = f"body_file {target.body_file}: {error.strerror}"
+            raise CheckUnknown(reason) from error
+    body = target.body or target.json or target.form
+    return body.encode() if body else None
+
+
+def values_of(
+    job: TargetJob,
+    target: Target,
+    answer: curl.Response,
+    body: BodyReader,
+    took: float,
+) -> Values:
+    """Return what was measured, with its thresholds."""
+    values: dict[str, Any] = {
+        "time": seconds(took, warn=target.warn_time, fail=target.fail_time)
+    }
+    for part, time_s in answer.times.items():
+        name = f"time_{part}"
+        warn, fail = getattr(target, f"warn_{name}"), getattr(target, f"fail_{name}")
+        if warn or fail:
+            values[name] = seconds(time_s, warn=warn, fail=fail)
+    if target.warn_size or target.fail_size:
+        size = len(answer.body)
+        values["size"] = bytes_(size, warn=target.warn_size, fail=target.fail_size)
+    if answer.certificate and (target.warn_days or target.fail_days):
+        values["days"] = _days_left(job, target, answer)
+    if target.metric:
+        number = _metric(job, target, body.text)
+        if number is not None:
+            unit = per_second if target.per else count
+            values["value"] = unit(
+                number, warn=target.warn_value, fail=target.fail_value
+            )
+    return values
+
+
+def _days_left(job: TargetJob, target: Target, answer: curl.Response) -> Any:
+    from datetime import UTC, datetime, timedelta
+
+    from lib.net.tls import read_certificate
+
+    ends_at = read_certificate(answer.certificate).not_after
+    host = urlsplit(target.url).hostname
+    job.note = f"the certificate of {host} expires on {ends_at:%Y-%m-%d}"
+    left = (ends_at - datetime.now(UTC)) // timedelta(days=0.1) / 10
+    return count(left, warn=target.warn_days, fail=target.fail_days)
+
+
+def _metric(job: TargetJob, target: Target, page: str) -> float | None:
+    """Return the number of a metric, or its growth; None where none is known yet."""
+    number = metric_value(page, *target.metric)
+    if number is None:
+        name = printable(target.metric[0], 60)
+        raise CheckFailed(f"there is no number of {name} in the response")
+    if not target.per:
+        return number
+    before, now = job.memory.get("metric"), time.time()
+    job.memory["metric"] = [number, now]
+    if not before or now <= before[1]:
+        return None
+    # A counter that is smaller than before has begun again at 0.
+    grown = number - before[0] if number >= before[0] else number
+    return float(grown / (now - before[1]))
+
+
+def _reads_all(target: Target) -> bool:
+    """Return whether the whole body is needed."""
+    return bool(
+        target.reject_text
+        or target.expect_regex
+        or target.reject_regex
+        or target.expect_json
+        or target.metric
+        or target.warn_size
+        or target.fail_size
     )
 
 
@@ -167,8 +560,11 @@ class BodyReader(curl.Reader):
         self._seen = 0
         #: The end of what was decoded, in which the wanted words may begin.
         self._tail = ""
+        self._reads_all = _reads_all(target)
         #: Whether the wanted words came.
         self.found = False
+        #: The whole text, where it is needed.
+        self.text = ""
         #: The first words.
         self.head = ""
 
@@ -180,7 +576,8 @@ class BodyReader(curl.Reader):
         self._answer = answer
         if is_expected(answer.status, self._target.expect_status):
             self._wanted = self._target.expect_text
-            return bool(self._wanted)
+            return bool(self._wanted) or self._reads_all
+        self._reads_all = False
         return True
 
     def is_enough(self, body: bytes | bytearray, *, is_all: bool = False) -> bool:
@@ -191,6 +588,9 @@ class BodyReader(curl.Reader):
         part = self._decoder.decode(bytes(body[self._seen :]), final=is_all)
         self._seen = len(body)
         self.head = (self.head + part)[:1000]
+        if self._reads_all:
+            self.text += part
+            return False
         if not self._wanted:
             return bool(self.head.strip())
         text = self._tail + part
@@ -209,16 +609,84 @@ def is_redirect(target: Target, answer: curl.Response) -> bool:
     )
 
 
-def expect(target: Target, answer: curl.Response, body: BodyReader) -> None:
-    """Raise CheckFailed if a response has not the expected status and text."""
+def expect(target: Target, url: str, answer: curl.Response, body: BodyReader) -> None:
+    """Raise CheckFailed if a response is not as expected."""
     if not is_expected(answer.status, target.expect_status):
         reason = unexpected_status(answer, target.expect_status, body.head)
         raise CheckFailed(reason, addresses=[answer.address])
-    if target.expect_text and not body.found:
+    if target.expect_location and not _is_same_url(url, target.expect_location):
+        raise CheckFailed(
+            f"the redirects end at {shown_url(url)}, "
+            f"not at {shown_url(target.expect_location)}",
+            addresses=[answer.address],
+        )
+    if target.expect_header:
+        name, pattern = target.expect_header
+        _expect_header(name, pattern, answer)
+    if _reads_all(target):
+        if answer.trouble:
+            raise answer.trouble
+        if wrong := wrong_text(target, body.text):
+            reason = "\n".join([wrong, *_response_lines(body.head)])
+            raise CheckFailed(reason, addresses=[answer.address])
+    elif target.expect_text and not body.found:
         if answer.trouble:
             raise answer.trouble
         reason = missing_text(answer, target.expect_text, body.head)
         raise CheckFailed(reason, addresses=[answer.address])
+
+
+def _is_same_url(one: str, other: str) -> bool:
+    parts, others = urlsplit(one), urlsplit(other)
+    ports = [each.port or _PORTS.get(each.scheme) for each in (parts, others)]
+    return (
+        (parts.scheme, parts.path or "/", parts.query, ports[0])
+        == (others.scheme, others.path or "/", others.query, ports[1])
+    ) and is_same_host(parts.hostname or "", others.hostname or "")
+
+
+def _expect_header(name: str, pattern: re.Pattern[str], answer: curl.Response) -> None:
+    value = answer.header(name.lower())
+    if not pattern.search(value):
+        got = f"it is {printable(value, 60)!r}" if value else "there is none"
+        raise CheckFailed(
+            f"header {name} does not match {pattern.pattern!r}: {got}",
+            addresses=[answer.address],
+        )
+
+
+def wrong_text(target: Target, page: str) -> str:
+    """Return what is wrong with the text of a response; empty if nothing is."""
+    if target.expect_text and target.expect_text not in page:
+        return f"{printable(target.expect_text, 60)!r} is not in the response"
+    if target.reject_text and target.reject_text in page:
+        return f"{printable(target.reject_text, 60)!r} is in the response"
+    if target.expect_regex and not target.expect_regex.search(page):
+        return f"the response does not match {target.expect_regex.pattern!r}"
+    if target.reject_regex and target.reject_regex.search(page):
+        return f"the response matches {target.reject_regex.pattern!r}"
+    return _wrong_json(target, page) if target.expect_json else ""
+
+
+def _wrong_json(target: Target, page: str) -> str:
+    import json
+
+    import jmespath
+
+    try:
+        content = json.loads(page)
+    except ValueError as error:
+        return f"the response is not JSON: {printable(str(error), 100)}"
+    except RecursionError:
+        return "the response is JSON that is nested too deeply"
+    try:
+        result = target.expect_json.search(content)
+    except jmespath.exceptions.JMESPathError as error:
+        return f"expect_json cannot be applied: {printable(str(error), 100)}"
+    if result is True:
+        return ""
+    shown = printable(json.dumps(result), 60)
+    return f"expect_json {target.expect_json.expression} is {shown}, not true"
 
 
 def is_expected(status: int, ranges: Ranges) -> bool:
@@ -234,7 +702,8 @@ def next_url(url: str, location: str, policy: str) -> str:
     """
     try:
         old, new = urlsplit(url), urlsplit(urljoin(url, location))
-        ports = [parts.port or _PORTS.get(parts.scheme) for parts in (old, new)]
+        # This reads both ports, of which one may be out of range.
+        is_same_place = keeps_credentials(old, new)
     except ValueError:
         raise CheckFailed("redirected to an invalid URL") from None
     there = shown_url(new.geturl())
@@ -252,12 +721,21 @@ def next_url(url: str, location: str, policy: str) -> str:
             f"redirected from https to http: {there}\n"
             "not followed; set redirects = any to follow it"
         )
-    same_port = ports[0] == ports[1] or ports == [80, 443]
     credentials = old.netloc.rpartition("@")[0]
     netloc = new.netloc.rpartition("@")[2]
-    if credentials and same_host and secure_enough and same_port:
+    if credentials and is_same_place:
         netloc = f"{credentials}@{netloc}"
     return new._replace(netloc=netloc, fragment="").geturl()
+
+
+def keeps_credentials(old: SplitResult, new: SplitResult) -> bool:
+    """Return whether a redirect may have what the target before it had."""
+    ports = [parts.port or _PORTS.get(parts.scheme) for parts in (old, new)]
+    return (
+        is_same_host(old.hostname or "", new.hostname or "")
+        and (old.scheme, new.scheme) != ("https", "http")
+        and (ports[0] == ports[1] or ports == [80, 443])
+    )
 
 
 def unexpected_status(answer: curl.Response, ranges: Ranges, head: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lib.config.fields import (
     absolute_path,
     addresses,
+    endpoint,
     escaped,
     host,
     one_of,
@@ -81,6 +82,7 @@ __all__ = [
     "bytes_",
     "count",
     "email_option",
+    "endpoint",
     "escaped",
     "host",
     "one_of",

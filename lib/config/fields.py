@@ -201,9 +201,28 @@ def url(value: str) -> str:
         raise ValueError(f"{expected}, with a number for a port if any") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(expected)
+    if not _is_host_of_url(parts.hostname):
+        raise ValueError(
+            f"{expected}, an IPv4 address with all of its four numbers, none of which "
+            "begins with 0"
+        )
     if url_port == 0:
         raise ValueError(f"{expected} with a port from 1 to {MAX_PORT}")
     return value
+
+
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+
+
+def _is_host_of_url(host: str) -> bool:
+    """Return False for an address in a form that programs read in different ways.
+
+    ``127.1`` and ``0177.0.0.1`` are 127.0.0.1 for some, and a name for others.
+    """
+    last = host.rstrip(".").rpartition(".")[2]
+    if not re.fullmatch("[0-9]+|0x[0-9a-f]*", last):
+        return True
+    return bool(re.fullmatch(rf"({_OCTET}\.){{3}}{_OCTET}", host))
 
 
 def absolute_path(value: str) -> str:
@@ -518,6 +537,9 @@ def no_channel(name: str, known: Iterable[str]) -> str:
 def is_secret_name(name: str) -> bool:
     """Return whether an option of this name gives a secret, or says how to get it."""
     base = re.sub("_(file|env|command)$", "", name)
+    # Headers may be those of a login.
+    if base == "headers":
+        return True
     return base.startswith("pass") or base.endswith(("key", "secret", "token"))
 
 

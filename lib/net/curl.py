@@ -16,7 +16,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -41,6 +41,15 @@ _STORES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+#: By the values of ``Request.version``.
+_VERSIONS = {
+    "1.0": "CURL_HTTP_VERSION_1_0",
+    "1.1": "CURL_HTTP_VERSION_1_1",
+    "2": "CURL_HTTP_VERSION_2TLS",
+}
+#: Headers of every request: no compression, no connection that is kept, no waiting for
+#: leave to send a body.
+_HEADERS = (b"Accept-Encoding:", b"Connection: close", b"Expect:")
 #: The object identifier of a subjectAltName, in DER.
 _ALT_NAME = bytes.fromhex("0603551d11")
 #: The line that ends the headers.
@@ -96,9 +105,29 @@ class Request(msgspec.Struct, kw_only=True):
     method: str = "get"
     user: str = ""
     password: Secret = NO_PASSWORD
+    #: basic, digest, or bearer, whose token is the password.
+    auth: str = "basic"
+    #: More headers, each as ``Name: value``.
+    headers: Sequence[str] = ()
+    body: bytes | None = None
     cafile: str = ""
     verify: bool = True
+    #: The files of a certificate of ours and its key.
+    certificate: str = ""
+    key: str = ""
+    #: Whether the dates of the server's certificate are wanted.
+    wants_dates: bool = False
     family: str = "any"
+    #: Where to connect to in place of the URL's own host and port.
+    connect_to: tuple[str, int] | None = None
+    #: The only address to ask, if it is not any that the name has.
+    address: tuple[int, Address] | None = None
+    #: 1.0, 1.1 or 2.
+    version: str = "1.1"
+    #: The URL of a proxy; ``environment`` for what the environment says.
+    proxy: str = ""
+    #: Lines of libcurl's cookies, from a response before.
+    cookies: Sequence[str] = ()
     reader: Reader = msgspec.field(default_factory=lambda: Reader())
 
 
@@ -127,6 +156,11 @@ class Response(msgspec.Struct):
     port: int = 0
     #: Why the body is not complete; None if it is, or if no more was wanted.
     trouble: Unreachable | None = None
+    #: How long each part took in seconds: dns, connect, tls, first_byte.
+    times: Mapping[str, float] = {}
+    #: The server's certificate, if it was asked for.
+    certificate: bytes = b""
+    cookies: Sequence[str] = ()
 
     @property
     def phrase(self) -> str:
@@ -158,9 +192,14 @@ def fetch(request: Request) -> Steps[Response]:
     """
     load()
     url = wire_url(request.url)
-    addresses = yield Resolve(url.host, url.port, request.family, request.deadline)
-    host, port = url.host, url.port
-    transfer = _Transfer(request, url, addresses)
+    host, port = request.connect_to or (url.host, url.port)
+    began = time.monotonic()
+    addresses = []
+    if request.address is not None:
+        addresses = [request.address]
+    elif not request.proxy:
+        addresses = yield Resolve(host, port, request.family, request.deadline)
+    transfer = _Transfer(request, url, addresses, time.monotonic() - began)
     code, text = yield transfer
     try:
         if transfer.reading.is_stopped or (not code and transfer.reading.is_complete):
@@ -314,8 +353,10 @@ class _Transfer(Wait):
         request: Request,
         url: WireUrl,
         addresses: Sequence[tuple[int, Address]],
+        dns_s: float = 0.0,
     ) -> None:
         self.request = request
+        self._dns_s = dns_s
         self.host = url.host
         self.port = url.port
         self.url = url
@@ -334,9 +375,10 @@ class _Transfer(Wait):
         setopt(curl.URL, self.url.text)
         setopt(curl.NOSIGNAL, 1)
         setopt(curl.PROTOCOLS, curl.PROTO_HTTP | curl.PROTO_HTTPS)
-        setopt(curl.PROXY, "")
-        setopt(curl.HTTP_VERSION, curl.CURL_HTTP_VERSION_1_1)
-        setopt(curl.HTTPHEADER, ["Accept-Encoding:", "Connection: close"])
+        if request.proxy != "environment":
+            setopt(curl.PROXY, request.proxy)
+        setopt(curl.HTTP_VERSION, getattr(curl, _VERSIONS[request.version]))
+        setopt(curl.HTTPHEADER, [*_HEADERS, *(_sent(one) for one in request.headers)])
         setopt(curl.USERAGENT, USER_AGENT)
         # The time of a check is that of a connection of its own.
         setopt(curl.FRESH_CONNECT, 1)
@@ -345,13 +387,17 @@ class _Transfer(Wait):
         setopt(curl.WRITEFUNCTION, self.reading.on_body)
         # Decoded if a server compresses it; asking for it costs more than it saves.
         setopt(curl.ACCEPT_ENCODING, "")
-        if request.method == "head":
-            setopt(curl.NOBODY, 1)
+        if request.method != "get" or request.body is not None:
+            self._ask_by(request.method, request.body, curl, setopt)
         if request.user or request.password.reveal():
-            setopt(curl.HTTPAUTH, curl.HTTPAUTH_BASIC)
-            setopt(curl.USERNAME, request.user.encode())
-            setopt(curl.PASSWORD, request.password.reveal().encode())
-        self._direct(curl, setopt)
+            self._log_in(curl, setopt)
+        if request.cookies:
+            for line in request.cookies:
+                setopt(curl.COOKIELIST, line.encode())
+        else:
+            setopt(curl.COOKIEFILE, "")
+        if self.addresses:
+            self._direct(curl, setopt)
         if self.url.is_tls:
             self._verify(curl, setopt)
         left_ms = int(request.deadline.left() * 1000) + 1
@@ -359,14 +405,44 @@ class _Transfer(Wait):
         setopt(curl.CONNECTTIMEOUT_MS, left_ms)
         return handle
 
+    def _ask_by(
+        self,
+        method: str,
+        body: bytes | None,
+        curl: Any,
+        setopt: Callable[[int, Any], None],
+    ) -> None:
+        if body is not None:
+            setopt(curl.POSTFIELDSIZE_LARGE, len(body))
+            setopt(curl.COPYPOSTFIELDS, body)
+        if method == "head":
+            setopt(curl.NOBODY, 1)
+        else:
+            setopt(curl.CUSTOMREQUEST, method.upper())
+
+    def _log_in(self, curl: Any, setopt: Callable[[int, Any], None]) -> None:
+        request, password = self.request, self.request.password.reveal().encode()
+        if request.auth == "bearer":
+            head = b"Authorization: Bearer " + password
+            sent = [*_HEADERS, *(_sent(one) for one in request.headers), head]
+            setopt(curl.HTTPHEADER, sent)
+            return
+        is_digest = request.auth == "digest"
+        setopt(
+            curl.HTTPAUTH, curl.HTTPAUTH_DIGEST if is_digest else curl.HTTPAUTH_BASIC
+        )
+        setopt(curl.USERNAME, request.user.encode())
+        setopt(curl.PASSWORD, password)
+
     def _direct(self, curl: Any, setopt: Callable[[int, Any], None]) -> None:
         """Have libcurl connect to the addresses that were found, with no resolver."""
         found = [address[0] for _kind, address in self.addresses]
-        if found == [self.host]:
+        if found == [self.host] and not self.request.connect_to:
             return
         bare = [f"[{one}]" if ":" in one else one for one in found]
-        if len(bare) == 1:
-            setopt(curl.CONNECT_TO, [f"::{bare[0]}:{self.port}"])
+        port = self.addresses[0][1][1]
+        if len(bare) == 1 or self.request.connect_to:
+            setopt(curl.CONNECT_TO, [f"::{bare[0]}:{port}"])
         else:
             setopt(curl.RESOLVE, [f"{self.url.name}:{self.port}:{','.join(bare)}"])
 
@@ -374,6 +450,11 @@ class _Transfer(Wait):
         setopt(curl.SSLVERSION, curl.SSLVERSION_TLSv1_2)
         # Nothing is shown of a certificate where a session is resumed.
         setopt(curl.SSL_SESSIONID_CACHE, 0)
+        if self.request.certificate:
+            setopt(curl.SSLCERT, self.request.certificate)
+            setopt(curl.SSLKEY, self.request.key or self.request.certificate)
+        if self.request.wants_dates:
+            setopt(curl.OPT_CERTINFO, 1)
         if not self.request.verify:
             setopt(curl.SSL_VERIFYPEER, 0)
             setopt(curl.SSL_VERIFYHOST, 0)
@@ -390,31 +471,46 @@ class _Transfer(Wait):
     def response(self) -> Response:
         """Return what was read; raise Unreachable for a certificate without names."""
         curl, handle, reading = load(), self.handle, self.reading
-        if self.request.verify and self.url.is_tls:
-            self._refuse_bare_name(handle.getinfo(curl.INFO_CERTINFO))
+        der = b""
+        if self.url.is_tls and (self.request.verify or self.request.wants_dates):
+            der = self._certificate(handle.getinfo(curl.INFO_CERTINFO))
         reading.end()
         answer = reading.answer()
+        answer.certificate = der
+        answer.times = self._times(curl, handle)
+        if answer.header("set-cookie"):
+            answer.cookies = handle.getinfo(curl.INFO_COOKIELIST)
         answer.address = handle.getinfo(curl.PRIMARY_IP) or ""
         answer.port = handle.getinfo(curl.PRIMARY_PORT) or 0
         return answer
 
-    def _refuse_bare_name(self, chain: Sequence[Sequence[tuple[str, str]]]) -> None:
-        """Raise Unreachable if a certificate has no subjectAltName."""
+    def _times(self, curl: Any, handle: Any) -> dict[str, float]:
+        connected = handle.getinfo(curl.CONNECT_TIME)
+        secured = handle.getinfo(curl.APPCONNECT_TIME) or connected
+        first = handle.getinfo(curl.STARTTRANSFER_TIME)
+        return {
+            "dns": self._dns_s,
+            "connect": connected,
+            "tls": secured - connected,
+            "first_byte": max(0.0, first - secured),
+        }
+
+    def _certificate(self, chain: Sequence[Sequence[tuple[str, str]]]) -> bytes:
+        """Return the server's certificate; raise Unreachable if it names no host."""
         from binascii import a2b_base64
 
-        pem = (
-            next((text for name, text in chain[0] if name == "Cert"), "")
-            if chain
-            else ""
-        )
+        own = chain[0] if chain else ()
+        pem = next((text for name, text in own if name == "Cert"), "")
         inside = pem.partition("-----\n")[2].partition("-----")[0]
         if not inside:
             raise NotTried(f"{self.host}: the certificate could not be read")
-        if _ALT_NAME not in a2b_base64(inside):
+        der = a2b_base64(inside)
+        if self.request.verify and _ALT_NAME not in der:
             raise self._about(
                 f"the certificate of {self.host} names no host in a subjectAltName",
                 "browsers refuse it too; have it issued anew, with the name there",
             )
+        return der
 
     def is_tls_trouble(self, code: int) -> bool:
         """Return whether Python's ssl may know better what is wrong."""
@@ -458,7 +554,7 @@ class _Transfer(Wait):
     def response_peer(self) -> str:
         """Return who was connected to, as ``address:port``."""
         curl, handle = load(), self.handle
-        address = handle.getinfo(curl.PRIMARY_IP) or self.addresses[0][1][0]
+        address = handle.getinfo(curl.PRIMARY_IP) or self.host
         return shown_address((address, self.port))
 
     def _unconnected(self, code: int, text: str) -> Exception:
@@ -614,6 +710,12 @@ class _Transfers:
     def _end(self, handle: Any, code: int, text: str) -> None:
         self._multi.remove_handle(handle)
         self._loop.resume(self._tasks.pop(handle), (code, text))
+
+
+def _sent(header: str) -> bytes:
+    """Return a header for libcurl, which drops one without a value."""
+    name, _colon, value = header.partition(":")
+    return (header if value.strip() else f"{name};").encode()
 
 
 def check_cafile(path: str) -> None:

@@ -1,0 +1,441 @@
+"""Each option of [http NAME] alone turns the status of a real server's target."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+
+import pytest
+import trustme
+
+from jobs.HTTPServerChecker import HTTPServerChecker, metric_value, steps
+from lib.config import fields
+from lib.net import bulk, connect
+from lib.net.connect import Deadline
+from lib.plugins.kind import KindTable
+from tests.support.listeners import (
+    HOLD,
+    Listener,
+    answer,
+    closed_port,
+    found_by,
+    job_of,
+    routes,
+    says,
+    tls_context,
+    write_authority,
+)
+
+JSON = b'{"status": "up", "nodes": [{"load": 3}, {"load": 5}]}'
+PAGE = b"""\
+# HELP jobs_total Jobs.
+# TYPE jobs_total counter
+jobs_total{queue="a",host="x\\"y"} 10
+jobs_total{queue="b"} 32 1700000000
+up 1
+odd NaN text
+"""
+
+
+def wants(pattern):
+    """Return a talk that answers 200 if a request matches, and else 400."""
+
+    def talk(conn, listener):
+        said = b""
+        while b"\r\n\r\n" not in said:
+            said += conn.recv(4096)
+        length = re.search(rb"(?i)content-length: (\d+)", said)
+        while length and len(said.partition(b"\r\n\r\n")[2]) < int(length[1]):
+            said += conn.recv(4096)
+        listener.heard.append(said)
+        is_so = re.search(pattern, said, re.S)
+        conn.sendall(answer("200 OK" if is_so else "400 Not so"))
+
+    return talk
+
+
+def moved(to, *headers):
+    return answer("302 Found", b"", f"Location: {to}", *headers)
+
+
+def digest(conn, listener):
+    asks = 'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth"'
+    while True:
+        said = b""
+        while b"\r\n\r\n" not in said:
+            more = conn.recv(4096)
+            if not more:
+                return
+            said += more
+        if b"Authorization: Digest" in said and b'username="bob"' in said:
+            conn.sendall(answer())
+            return
+        conn.sendall(answer("401 No", b"", asks))
+
+
+OK_PAGE = says(
+    answer(
+        body=b"Welcome home",
+    )
+)
+
+#: What the server does; options with which it is OK, and such with which it is not.
+CASES = {
+    "url": (routes(there=answer()), {"path": "/there"}, {"path": "/gone"}),
+    "method": (wants(b"^PUT /"), {"method": "put"}, {"method": "post"}),
+    "headers": (
+        wants(b"X-Key: a\r\nX-Other: b\r\n"),
+        {"headers": "X-Key: a\n  X-Other: b"},
+        {"headers": "X-Key: a"},
+    ),
+    "body": (wants(b"^POST .*\r\n\r\nping$"), {"body": "ping"}, {"body": "pong"}),
+    "body_file": (wants(b"\r\n\r\nping$"), {"body_file": "PING"}, {"body_file": "CA"}),
+    "json": (
+        wants(b'application/json\r\n.*\r\n\r\n{"a": 1}$'),
+        {"json": '{"a": 1}'},
+        {"json": '{"a": 2}'},
+    ),
+    "form": (wants(b"form-urlencoded\r\n.*\r\n\r\na=1$"), {"form": "a=1"}, {}),
+    "auth": (
+        digest,
+        {"user": "bob", "password": "hush", "auth": "digest"},
+        {"user": "bob", "password": "hush", "auth": "basic"},
+    ),
+    "user": (
+        wants(b"Basic Ym9iOmj8c2g=|Basic Ym9iOmjDvHNo"),
+        {"user": "bob", "password": "hüsh"},
+        {"user": "eve", "password": "hüsh"},
+    ),
+    "password": (
+        wants(b"Basic Ym9iOmjDvHNo"),
+        {"user": "bob", "password": "hüsh"},
+        {"user": "bob", "password": "hush"},
+    ),
+    "token": (wants(b"Bearer t0k3n\r\n"), {"token": "t0k3n"}, {"token": "other"}),
+    "expect_status": (says(answer("418 No")), {"expect_status": "any"}, {}),
+    "expect_text": (OK_PAGE, {"expect_text": "Welcome"}, {"expect_text": "Bye"}),
+    "reject_text": (OK_PAGE, {"reject_text": "Bye"}, {"reject_text": "Welcome"}),
+    "expect_regex": (
+        OK_PAGE,
+        {"expect_regex": r"^Wel\w+ h"},
+        {"expect_regex": "^home"},
+    ),
+    "reject_regex": (OK_PAGE, {"reject_regex": "^home"}, {"reject_regex": "home$"}),
+    "expect_header": (
+        says(answer("200 OK", b"", "Server: nginx/1.22")),
+        {"expect_header": "server: ^nginx"},
+        {"expect_header": "Server: ^apache"},
+    ),
+    "expect_json": (
+        says(answer(body=JSON)),
+        {"expect_json": "status == 'up' && max(nodes[].load) < `6`"},
+        {"expect_json": "status == 'down'"},
+    ),
+    "metric": (
+        says(answer(body=PAGE)),
+        {"metric": 'jobs_total{queue="a"}', "fail_value": "20"},
+        {"metric": "jobs_total", "fail_value": "20"},
+    ),
+    "per": (
+        says(answer(body=PAGE)),
+        {"metric": "up", "fail_value": "0", "per": "s"},
+        {"metric": "up", "fail_value": "0"},
+    ),
+    "fail_value": (
+        says(answer(body=PAGE)),
+        {"metric": "up", "fail_value": "1..2"},
+        {"metric": "up", "fail_value": "2..3"},
+    ),
+    "warn_value": (
+        says(answer(body=PAGE)),
+        {"metric": "up", "warn_value": "1"},
+        {"metric": "up", "warn_value": "0"},
+    ),
+    "redirects": (
+        routes(index=moved("/there"), there=answer()),
+        {"redirects": "same_host"},
+        {"redirects": "none"},
+    ),
+    "max_redirects": (
+        routes(index=moved("/there"), there=answer()),
+        {"max_redirects": "1"},
+        {"max_redirects": "0"},
+    ),
+    "expect_location": (
+        routes(index=moved("/there"), there=answer()),
+        {"expect_location": "URL/there"},
+        {"expect_location": "URL/other"},
+    ),
+    "addresses": (
+        OK_PAGE,
+        {"host": "both.example", "addresses": "first"},
+        {"host": "both.example", "addresses": "every"},
+    ),
+    "family": (
+        OK_PAGE,
+        {"host": "both.example", "family": "ipv4"},
+        {"host": "both.example", "family": "ipv6"},
+    ),
+    "connect_to": (
+        wants(b"Host: nowhere.invalid:"),
+        {"host": "nowhere.invalid", "connect_to": "PLACE"},
+        {"host": "nowhere.invalid", "connect_to": "CLOSED"},
+    ),
+    "proxy": (
+        wants(b"^GET http://nowhere.invalid:"),
+        {"host": "nowhere.invalid", "proxy": "http://PLACE"},
+        {"host": "nowhere.invalid", "proxy": "http://CLOSED"},
+    ),
+    "http_version": (wants(b"HTTP/1.0\r\n"), {"http_version": "1.0"}, {}),
+    "fail_size": (OK_PAGE, {"fail_size": "12B"}, {"fail_size": "11B"}),
+    "warn_size": (OK_PAGE, {"warn_size": "12B"}, {"warn_size": "11B"}),
+    **{
+        f"{word}_time{part}": (
+            OK_PAGE,
+            {f"{word}_time{part}": "40s"},
+            {f"{word}_time{part}": "0s"},
+        )
+        for word in ("fail", "warn")
+        for part in ("", "_dns", "_connect", "_first_byte")
+    },
+}
+#: The same with a server that speaks TLS.
+TLS_CASES = {
+    "cafile": ({"cafile": "CA"}, {}),
+    "verify": ({"verify": "no"}, {"verify": "yes"}),
+    "fail_days": (
+        {"cafile": "CA", "fail_days": "80"},
+        {"cafile": "CA", "fail_days": "100"},
+    ),
+    "warn_days": (
+        {"cafile": "CA", "warn_days": "80"},
+        {"cafile": "CA", "warn_days": "100"},
+    ),
+    "fail_time_tls": (
+        {"cafile": "CA", "fail_time_tls": "40s"},
+        {"cafile": "CA", "fail_time_tls": "0s"},
+    ),
+    "warn_time_tls": (
+        {"cafile": "CA", "warn_time_tls": "40s"},
+        {"cafile": "CA", "warn_time_tls": "0s"},
+    ),
+}
+#: These have a test of their own below.
+OTHERS = {"certificate", "key", "retries", "need"}
+
+
+@pytest.fixture(autouse=True)
+def both_addresses(monkeypatch):
+    """Have a name of two addresses, at the first of which nobody listens."""
+    look_up = connect.look_up
+
+    def known(host, port, family):
+        if host != "both.example":
+            return look_up(host, port, family)
+        six = (socket.AF_INET6, ("::1", port, 0, 0))
+        four = (socket.AF_INET, ("127.0.0.1", port))
+        return [one for one in (six, four) if connect._FAMILIES[family] in (0, one[0])]
+
+    monkeypatch.setattr(connect, "look_up", known)
+
+
+def found(listener, options, folder, scheme="http"):
+    options = dict(options)
+    host, path = options.pop("host", "127.0.0.1"), options.pop("path", "/")
+    (folder / "ping").write_text("ping")
+    words = {
+        "URL": f"http://127.0.0.1:{listener.port}",
+        "PLACE": f"127.0.0.1:{listener.port}",
+        "CLOSED": f"127.0.0.1:{closed_port()}",
+        "PING": str(folder / "ping"),
+        "CA": write_authority(folder),
+    }
+    for name, value in options.items():
+        for word, text in words.items():
+            value = re.sub(rf"\b{word}\b", text, value)
+        options[name] = value
+    url = f"{scheme}://{host}:{listener.port}{path}"
+    return found_by(HTTPServerChecker, url=url, timeout=8, **options)
+
+
+def test_every_option_has_a_case():
+    own = set(KindTable("http", "minute", HTTPServerChecker.options).own)
+    secrets = {
+        name + suffix
+        for name in ("password", "token")
+        for suffix in ("_file", "_env", "_command")
+    }
+    assert own - secrets == {*CASES, *TLS_CASES, *OTHERS}
+
+
+@pytest.mark.parametrize("option", CASES)
+def test_an_option_alone_turns_the_status(option, tmp_path):
+    talk, good, bad = CASES[option]
+    with Listener(talk) as it:
+        assert found(it, good, tmp_path) == "fine"
+        assert found(it, bad, tmp_path) != "fine"
+
+
+@pytest.mark.parametrize("option", TLS_CASES)
+def test_an_option_of_tls_alone_turns_the_status(option, tmp_path):
+    good, bad = TLS_CASES[option]
+    with Listener(OK_PAGE, context=tls_context()) as it:
+        assert found(it, good, tmp_path, "https") == "fine"
+        assert found(it, bad, tmp_path, "https") != "fine"
+
+
+def test_a_certificate_of_ours_is_shown_with_its_key(tmp_path):
+    clients = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    ours = clients.issue_cert("client.example", key_type=trustme.KeyType.ECDSA)
+    ours.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    ours.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    ours.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "both.pem"))
+    context = tls_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    clients.configure_trust(context)
+    both, cert, key = (tmp_path / name for name in ("both.pem", "cert.pem", "key.pem"))
+    with Listener(OK_PAGE, context=context) as it:
+        for options, is_good in (
+            ({"certificate": both}, True),
+            ({}, False),
+            ({"certificate": cert, "key": key}, True),
+            ({"certificate": cert}, False),
+        ):
+            given = {name: str(path) for name, path in options.items()}
+            said = found(it, {"cafile": "CA", **given}, tmp_path, "https")
+            assert (said == "fine") is is_good, said
+
+
+@pytest.mark.parametrize(("retries", "is_good"), [("1", True), ("0", False)])
+def test_it_is_tried_again_at_once(retries, is_good, tmp_path):
+    with Listener(says(answer("500 Oops")), says(answer())) as it:
+        assert (found(it, {"retries": retries}, tmp_path) == "fine") is is_good
+
+
+@pytest.mark.parametrize("need", ["any", "all"])
+def test_all_thresholds_may_be_needed(need, tmp_path):
+    options = {"fail_time": "0s", "fail_size": "1MB", "need": need}
+    with Listener(OK_PAGE) as it:
+        assert (found(it, options, tmp_path) == "fine") is (need == "all")
+
+
+def test_every_address_is_asked_and_the_dead_one_is_named(tmp_path):
+    with Listener(OK_PAGE) as it:
+        options = {"host": "both.example", "addresses": "every"}
+        said = found(it, options, tmp_path)
+    assert said.startswith("1 of 2 addresses of both.example fail\n[::1]:")
+    assert said.endswith(": connection refused")
+
+
+def test_the_growth_of_a_counter_is_judged():
+    page = answer(body=b"n_total 10\n")
+    with Listener(says(page), says(answer(body=b"n_total 1010\n"))) as it:
+        job = job_of(
+            HTTPServerChecker, url=it.url(), metric="n_total", per="s", fail_value=5
+        )
+        target = job.target
+        first = bulk.run_one(steps(job, target, Deadline(8)))
+        assert "value" not in first
+        job.memory["metric"][1] -= 10
+        second = bulk.run_one(steps(job, target, Deadline(8)))
+        assert 50 < second["value"].number <= 100
+        # Begun again at 0.
+        job.memory["metric"] = [5000, job.memory["metric"][1] - 10]
+        third = bulk.run_one(steps(job, target, Deadline(8)))
+        assert 50 < third["value"].number <= 102
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "number"),
+    [
+        ("jobs_total", {}, 42.0),
+        ("jobs_total", {"host": 'x"y'}, 10.0),
+        ("jobs_total", {"queue": "c"}, None),
+        ("up", {}, 1.0),
+        ("jobs", {}, None),
+    ],
+)
+def test_a_metric_is_the_sum_of_its_samples(name, labels, number):
+    assert metric_value(PAGE.decode(), name, labels) == number
+
+
+def test_cookies_are_kept_along_redirects_of_one_host(tmp_path):
+    def talk(conn, listener):
+        said = b""
+        while b"\r\n\r\n" not in said:
+            said += conn.recv(4096)
+        if b"GET / " in said:
+            conn.sendall(moved("/in", "Set-Cookie: id=7; Path=/"))
+        else:
+            conn.sendall(answer("200 OK" if b"Cookie: id=7" in said else "403 No"))
+
+    with Listener(talk) as it:
+        assert found(it, {}, tmp_path) == "fine"
+
+
+def test_a_login_does_not_follow_to_another_host(tmp_path):
+    with Listener(OK_PAGE, host="::1") as there:
+        with Listener(routes(index=moved(there.url("/")))) as it:
+            options = {
+                "redirects": "any",
+                "token": "t0k3n",
+                "headers": "X-Key: a",
+            }
+            assert found(it, options, tmp_path) == "fine"
+        assert b"Bearer t0k3n" in it.heard[0] and b"X-Key: a" in it.heard[0]
+        assert b"t0k3n" not in there.heard[0] and b"X-Key" not in there.heard[0]
+
+
+def test_a_post_becomes_a_get_along_302_and_stays_along_307(tmp_path):
+    for status, method in (("302 Found", b"GET"), ("307 Temporary", b"POST")):
+        index = answer(status, b"", "Location: /there")
+        with Listener(routes(index=index, there=answer())) as it:
+            assert found(it, {"body": "ping"}, tmp_path) == "fine"
+            assert it.heard[1].startswith(method + b" /there")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("headers", "no colon", "one header in a line"),
+        ("expect_regex", "(", "a regular expression"),
+        ("expect_json", "a ==", "a JMESPath expression"),
+        ("json", "{", "JSON"),
+        ("metric", "a{b}", "a metric"),
+        ("proxy", "proxy:3128", "environment, or a URL"),
+        ("expect_header", "x", "a header and a pattern"),
+        ("max_redirects", "99", "from 0 to 30"),
+    ],
+)
+def test_what_cannot_be_used_says_what_was_expected(option, value, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        HTTPServerChecker.options[option].read(value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.1/",
+        "http://0177.0.0.1/",
+        "http:/x",
+        "example.com",
+        "http://2130706433/",
+    ],
+)
+def test_a_url_that_others_read_otherwise_is_refused(url):
+    with pytest.raises(ValueError, match="expected"):
+        fields.url(url)
+
+
+def test_json_that_is_none_is_named(tmp_path):
+    with Listener(OK_PAGE) as it:
+        said = found(it, {"expect_json": "a"}, tmp_path)
+    assert said.startswith("the response is not JSON: ")
+
+
+def test_a_body_that_never_comes_whole_is_named_where_all_of_it_is_needed(tmp_path):
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nabc"
+    with Listener(says(head, HOLD)) as it:
+        said = found_by(HTTPServerChecker, url=it.url(), timeout=1, reject_text="x")
+    assert said == "timed out after 1 s with 3 bytes of the body"
