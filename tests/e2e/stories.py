@@ -587,15 +587,15 @@ STORIES = [
     Story(
         "no job is closed while earlier settings are in use",
         settings=WEB,
-        texts={"fewer": "[email]\nsmtpport = many\n"},
+        texts={"none": "", "wrong": "[email]\nsmtpport = many\n"},
         spawned=("settings.cfg",),
         mended="settings that could not be used stopped each run",
         minutes="""
-            10:01 | web: closed     | alert: tcp web
-            10:02 | settings: fewer | alert: settings.cfg
-            10:03 |                 |
-            10:04 |                 |
-            10:05 | web: open       | recovery: tcp web ^10:01
+            10:01 | web: closed          | alert: tcp web
+            10:02 | settings: none       |
+            10:03 | settings: wrong      | alert: settings.cfg
+            10:04 |                      |
+            10:05 | settings: ; web: open | recovery: tcp web ^10:01
         """,
     ),
     Story(
