@@ -92,7 +92,7 @@ AWAY = CheckResult(
     "expected status 200, got 503 Service Unavailable\n"
     "the response begins: the shop is away",
     target="https://shop.example.com/cart",
-    answered_by="192.0.2.7:443",
+    answered_by="127.0.0.1:443",
 )
 
 DISK = Job(JobKey("D", "d"), "disk root", "d.py", JobFrequency.MINUTE, contact=OPS)
