@@ -190,6 +190,9 @@ def decide(
     known = record.acknowledged
     if held is None and known is not None and known.covers(result.status):
         held = Decision.ACKNOWLEDGED
+    if held is not None and result.status is Status.OK:
+        # In silence it does not begin to flap; whoever was notified gets the recovery.
+        return _decide_change(record, result, policy, now)
     if held is not None:
         return held
     # What was held back is over, and the failure is not.
@@ -212,6 +215,13 @@ def _decide(
         # Everybody knows that it is flapping.
         is_failure = result.status.is_failure
         return Decision.FIRST_ALERT if is_failure else Decision.RECOVERY
+    return _decide_change(record, result, policy, now)
+
+
+def _decide_change(
+    record: Record, result: CheckResult, policy: Policy, now: datetime
+) -> Decision:
+    """Return the decision about a job that is not flapping."""
     if result.status.is_failure:
         return _decide_failure(record, result, policy, now)
     if status_after(record, result.status, policy).is_failure:

@@ -12,7 +12,7 @@ from lib.core import silences
 from lib.core.enums import Decision
 from lib.core.enums import JobFailureNotificationFrequency as Every
 from lib.core.enums import JobFrequency, MessageKind, Severity, Status
-from lib.core.jobs import FailureRule, Job, JobKey, Policy
+from lib.core.jobs import FailureRule, FlappingRule, Job, JobKey, Policy
 from lib.core.messages import KIND_OF, Message
 from lib.core.policy import advance, decide, severity_of
 from lib.core.records import Acknowledgement, Record
@@ -169,6 +169,18 @@ def test_failures_count_on_in_silence():
     assert tell("FFFF", "MM  ", failures=FailureRule(3)) == "..A."
     assert tell("FFFF", "MMM ", failures=FailureRule(3)) == "...A"
     assert tell("FFSSS", " M   ", recoveries=2) == "A..R."
+
+
+def test_in_silence_a_job_does_not_begin_to_flap():
+    rule = FlappingRule(4, 20)
+    # The fourth change would say it, at a result that is OK.
+    assert tell("FSFS", flapping=rule) == "ARAA"
+    assert tell("FSFS", "  MM", flapping=rule) == "AR.."
+    # Whoever was notified gets the recovery.
+    assert tell("FSFS", "   M", flapping=rule) == "ARAR"
+    assert tell("FSFSF", "   M ", flapping=rule) == "ARARA"
+    # At a failure it is held back as any other.
+    assert tell("FSFSF", "    M", flapping=FlappingRule(5, 20)) == "ARAR."
 
 
 # Which jobs are meant.
