@@ -116,6 +116,11 @@ class WayDispatcher:
         """Return the ways of the bundles on disk that are not of this one."""
         return self._books.other_ways
 
+    def why_failing(self) -> str:
+        """Return why the last attempt failed; empty if it succeeded."""
+        log = self._books.send_log
+        return log.last_error if log.failing_since is not None else ""
+
     @property
     def was_used(self) -> bool:
         """Return whether this run has looked at what was sent by it."""
@@ -367,20 +372,34 @@ class Dispatcher:
 
     def _split(self) -> None:
         """Split what goes several ways, and be ready for each of these ways."""
+        channels, now = self._settings.channels, self._now()
         for record in self._queued():
-            self._session.keep(routing.split_by_way(record, self._settings.channels))
-        for way in (routing.ways_of(self._queued()) | self._mail.other_ways) - set(
-            self._by_way
-        ):
-            if way:
-                self._by_way[way] = WayDispatcher(
-                    self._settings,
-                    self._session,
-                    self._now,
-                    self._audit_log,
-                    way=way,
-                    records=partial(self._records_of, way),
-                )
+            self._session.keep(routing.split_by_way(record, channels))
+        self._meet_ways()
+        failing = {
+            way: dispatcher.why_failing() for way, dispatcher in self._by_way.items()
+        }
+        for record in self._queued():
+            record = routing.with_fallbacks(record, channels, failing, now)
+            record = routing.split_by_way(record, channels)
+            record, minor = routing.without_minor(record, channels)
+            self._session.keep(record)
+            self._audit_log.note(
+                decisions.skipped(record, message, now) for message in minor
+            )
+        self._meet_ways()
+
+    def _meet_ways(self) -> None:
+        ways = routing.ways_of(self._queued()) | self._mail.other_ways
+        for way in ways - {"", *self._by_way}:
+            self._by_way[way] = WayDispatcher(
+                self._settings,
+                self._session,
+                self._now,
+                self._audit_log,
+                way=way,
+                records=partial(self._records_of, way),
+            )
 
     def _queued(self) -> list[Record]:
         return [record for record in self._session.records.values() if record.queued]

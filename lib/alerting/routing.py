@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from lib.core import policy
+from lib.core.enums import MessageKind, Severity
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.settings import Channel
+from lib.core.text import first_line
 
 
 def split_by_way(record: Record, channels: Mapping[str, Channel]) -> Record:
@@ -49,6 +53,113 @@ def _parts(message: Message, channels: Mapping[str, Channel]) -> Iterator[Messag
         if "@" not in name:
             for way in _ways(name, channels):
                 yield _by_way(message, way)
+
+
+def without_minor(
+    record: Record, channels: Mapping[str, Channel]
+) -> tuple[Record, list[Message]]:
+    """Return the record without what is below the level of its channel, and that.
+
+    The messages are split.  What a server may have accepted already is left.
+    """
+    minor = [
+        message
+        for message in record.queued
+        if message.way and not message.in_doubt and _is_minor(message, channels)
+    ]
+    if not minor:
+        return record, []
+    ids = {message.message_id for message in minor}
+    return policy.without(record, ids), minor
+
+
+def _is_minor(message: Message, channels: Mapping[str, Channel]) -> bool:
+    channel = channels.get(message.way.partition("/")[0])
+    if channel is None or channel.level is not Severity.CRITICAL:
+        return False
+    is_warning = message.severity is Severity.WARNING
+    is_summary = message.kind is MessageKind.SUMMARY
+    return is_summary or (message.kind.is_about_trouble and is_warning)
+
+
+def with_fallbacks(
+    record: Record,
+    channels: Mapping[str, Channel],
+    failing: Mapping[str, str],
+    now: datetime,
+) -> Record:
+    """Return the record with a copy of what a channel does not take for its fallback.
+
+    ``failing`` has why the last attempt by each way failed, or an empty text.  The
+    message stays queued: the channel may take it later.
+    """
+    queued: list[Message] = []
+    for message in record.queued:
+        channel = channels.get(message.way.partition("/")[0])
+        if channel is None or not _falls_back(message, channel, failing, now):
+            queued.append(message)
+            continue
+        name, _after = channel.fallback or ("", 0.0)
+        why = message.last_error or failing.get(message.way, "") or channel.problem
+        queued.append(replace(message, fell_back=True))
+        queued.append(_for_fallback(message, name, why))
+    if len(queued) == len(record.queued):
+        return record
+    return replace(record, queued=tuple(queued))
+
+
+def _falls_back(
+    message: Message, channel: Channel, failing: Mapping[str, str], now: datetime
+) -> bool:
+    if channel.fallback is None or message.fell_back:
+        return False
+    was_tried = message.attempts or failing.get(message.way) or channel.problem
+    is_late = now - message.born_at >= timedelta(seconds=channel.fallback[1])
+    return bool(was_tried and is_late)
+
+
+def _for_fallback(message: Message, name: str, why: str) -> Message:
+    tried = (
+        f"This is for {message.way}, which has not accepted it: {first_line(why)}.\n"
+        f"{name} gets it as its fallback."
+    )
+    return replace(
+        message,
+        message_id=_id(message.message_id, f"fallback {name}"),
+        thread=message.thread and _id(message.thread, f"fallback {name}"),
+        body=f"{tried}\n\n{message.body}",
+        to=(name,),
+        attempts=0,
+        retry_at=None,
+        last_error="",
+        in_doubt=False,
+        fell_back=False,
+    )
+
+
+def escalations(
+    record: Record, channels: Mapping[str, Channel], now: datetime
+) -> tuple[str, ...]:
+    """Return the channels that are to hear of a job that is failing for long.
+
+    ``escalate`` counts from the first alert.  Nobody hears of what is acknowledged or
+    held back.
+    """
+    alerted_at, known = record.alerted_at, record.acknowledged
+    if alerted_at is None or not record.status.is_failure or record.held is not None:
+        return ()
+    if known is not None and known.covers(record.status):
+        return ()
+    names = []
+    for name in record.notified:
+        channel = channels.get(name)
+        if channel is None or channel.escalate is None:
+            continue
+        successor, after_s = channel.escalate
+        is_due = now - alerted_at >= timedelta(seconds=after_s)
+        if is_due and successor not in record.notified:
+            names.append(successor)
+    return tuple(dict.fromkeys(names))
 
 
 def _by_way(message: Message, way: str) -> Message:

@@ -230,6 +230,41 @@ def lost_records_message(
     )
 
 
+def escalation_message(
+    message_id: str,
+    record: Record,
+    to: tuple[str, ...],
+    now: datetime,
+    zone: tzinfo | None,
+    command: Command = bare_command,
+) -> Message:
+    """Return what those hear to whom a failing job is escalated."""
+    start = record.failing_since or now
+    reason = first_line(record.last_reason)
+    body = [
+        *_indented(record.last_reason),
+        "",
+        f"Failing since:         {_since(start, now, zone)}",
+        f"Consecutive failures:  {record.failures}",
+        f"Notified:              {', '.join(record.notified)}",
+        "Nobody has acknowledged it, so it is escalated to you.",
+        f"Acknowledge:           {command('ack', record.name)}",
+        f"Check now:             {command('run', record.name)}",
+    ]
+    return Message(
+        message_id=message_id,
+        kind=MessageKind.ALERT,
+        subject=f"{record.name} is still failing, escalated: {reason}",
+        body="\n".join(body) + "\n",
+        to=to,
+        born_at=now,
+        thread=record.thread,
+        since=start,
+        reason=reason,
+        status=record.status,
+    )
+
+
 def test_message(
     message_id: str, servername: str, to: tuple[str, ...], now: datetime
 ) -> Message:

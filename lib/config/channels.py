@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from lib.config.fields import CHANNEL_NAME, is_this_machine, many, no_channel, url
 from lib.config.ini import VITAL
 from lib.config.options import CHANNEL, CHANNEL_WORD, SECRET_SUFFIXES
@@ -54,10 +56,46 @@ def read_channels(
         channel = reader.channel()
         wrong = [problem for problem in reader.problems if not problem.warning]
         if wrong:
-            channel = Channel(name, problem=f"see {wrong[0].where} of the settings")
+            problem = f"see {wrong[0].where} of the settings"
+            channel = Channel(name, fallback=channel.fallback, problem=problem)
         channels[name] = channel
         problems += reader.problems
+    problems += _wrong_successors(ini, channels)
     return channels, problems
+
+
+def _wrong_successors(ini: IniFile, channels: dict[str, Channel]) -> Iterator[Problem]:
+    """Yield what is wrong with fallback and escalate, and take them away.
+
+    They may name a channel that does not exist, or go round in a circle.
+    """
+    for option in ("fallback", "escalate"):
+        for name, channel in list(channels.items()):
+            successor = getattr(channel, option)
+            if successor is None:
+                continue
+            text = ""
+            if successor[0] not in channels:
+                text = no_channel(successor[0], channels)
+            elif circle := _circle(name, option, channels):
+                text = f"{' -> '.join(circle)} is a circle; leave one of them out"
+            if text:
+                section = f"{CHANNEL_WORD} {name}"
+                where = ini.where(section, option)
+                yield Problem(f"{option} = {successor[0]}: {text}", where, section)
+                channels[name] = replace(channel, **{option: None})
+
+
+def _circle(name: str, option: str, channels: Mapping[str, Channel]) -> list[str]:
+    """Return the names of a circle that begins at a channel; empty if there is none."""
+    names = [name]
+    while (successor := getattr(channels[names[-1]], option)) is not None:
+        names.append(successor[0])
+        if successor[0] == name:
+            return names
+        if successor[0] not in channels or len(names) > len(channels):
+            break
+    return []
 
 
 class _Reader:
@@ -92,6 +130,9 @@ class _Reader:
             cafile=self._cafile(),
             insecure=values.get("insecure", False),
             timeout_s=values.get("timeout", CHANNEL["timeout"].default),
+            level=values.get("level", CHANNEL["level"].default),
+            fallback=values.get("fallback"),
+            escalate=values.get("escalate"),
         )
         return channel
 

@@ -186,6 +186,14 @@ def contacts(value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parts))
 
 
+def after(value: str) -> tuple[str, float]:
+    """Return the name of a channel and seconds, of ``NAME after 10min``."""
+    match = re.fullmatch(r"(\S+)\s+after\s+(\S+)", value)
+    if not match or not CHANNEL_NAME.fullmatch(match[1]):
+        raise ValueError("expected NAME after a time, such as oncall after 10min")
+    return match[1], _after(match[2])
+
+
 def url(value: str) -> str:
     """Return an http or https URL with a host, and a port in range."""
     from urllib.parse import urlsplit
@@ -486,6 +494,7 @@ def or_range(read: Callable[[str], float]) -> Callable[[str], float | Range]:
 
 timeout = duration(0.1, MAX_TIMEOUT_S)
 pending_limit = duration(60, 30 * 86_400)
+_after = quantity("a time", TIME_UNITS, 60, 7 * 86_400, "")
 _failing_for = quantity("a time", TIME_UNITS, 60, 30 * 86_400, "")
 
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from lib.config.fields import (
     absolute_path,
+    after,
     clock,
     command,
     contacts,
@@ -47,7 +48,7 @@ from lib.config.fields import (
     window_start,
 )
 from lib.core import schedule
-from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
+from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Severity
 from lib.core.jobs import DEFAULT_PENDING_LIMIT_S, MAX_TIMEOUT_S, FlappingRule
 from lib.core.results import Threshold, Unit, amount_words
 from lib.core.secret import Secret
@@ -414,6 +415,17 @@ CHANNEL = {
         duration(1, MAX_CHANNEL_S),
         10.0,
         f"time for one message, at most {MAX_CHANNEL_S}s",
+    ),
+    "level": Option(
+        one_of(Severity), Severity.WARNING, "critical: no warnings and no summaries"
+    ),
+    "fallback": Option(
+        after,
+        None,
+        "NAME after 10min: the channel that gets what this one does not take",
+    ),
+    "escalate": Option(
+        after, None, "NAME after 30min: who hears of what is failing for so long"
     ),
 }
 

@@ -59,6 +59,8 @@ class Event(enum.StrEnum):
     BUNDLED = "bundled"
     #: Rejected for good by the server.
     DROPPED = "dropped"
+    #: Below the level of its channel.
+    SKIPPED = "skipped"
     JOB_FORGOTTEN = "job_forgotten"
     #: It is not checked any more, and was not OK.
     JOB_GONE = "job_gone"
@@ -259,6 +261,11 @@ def deferred(record: Record, message: Message, why: str, now: datetime) -> Entry
     """Return the entry of a message that the run that queued it did not send."""
     details = replace(_mail(message), why=_line(why))
     return Entry(now, record.key, record.name, Event.DEFERRED, details)
+
+
+def skipped(record: Record, message: Message, now: datetime) -> Entry:
+    """Return the entry of a message that is below the level of its channel."""
+    return Entry(now, record.key, record.name, Event.SKIPPED, _mail(message))
 
 
 def dropped(
@@ -552,6 +559,8 @@ def _delivery_words(
         )
     if code is Event.LOGGED:
         return f"was {NOT_MAILED}"
+    if code is Event.SKIPPED:
+        return "is not sent: that channel takes critical messages only"
     if code is Event.DROPPED:
         return f"was rejected and is not retried: {mail.why}"
     return "is queued"

@@ -85,6 +85,8 @@ class Message(Stored, frozen=True):
     severity: Severity = Severity.CRITICAL
     #: The status of the job that it reports; None if it is about no failure or warning.
     status: Status | None = None
+    #: The fallback of its channel has got it, too.
+    fell_back: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""

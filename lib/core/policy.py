@@ -82,6 +82,7 @@ _MOMENTS = (
     "failing_since",
     "warning_since",
     "notified_at",
+    "alerted_at",
     "pending_since",
     "unseen_since",
 )
@@ -500,6 +501,7 @@ def _without_notified(record: Record) -> Record:
     return replace(
         record,
         notified_at=None,
+        alerted_at=None,
         notified=(),
         notified_status=None,
         delivery=DeliveryResult.SENT,
@@ -512,9 +514,12 @@ def _notified(record: Record, report: JobReport, now: datetime) -> Record:
     alerts = [message for message in report.messages if message.kind.is_about_trouble]
     addresses = [to for message in alerts for to in message.to]
     first = alerts[0].message_id if alerts else None
+    is_failure = report.result.status.is_failure
+    begins = record.alerted_at is None or not _notified_of_failure(record)
     return replace(
         record,
         notified_at=now,
+        alerted_at=(now if begins else record.alerted_at) if is_failure else None,
         notified=tuple(dict.fromkeys((*record.notified, *addresses))),
         notified_status=_notified_status(record, report.result.status),
         thread=record.thread or first,

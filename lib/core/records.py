@@ -72,6 +72,8 @@ class Record(Stored, frozen=True, eq=False):
     warning_since: Moment | None = None
     #: When the last alert or reminder was queued; None while nobody was notified.
     notified_at: Moment | None = None
+    #: When the first alert of this failure was queued, for the escalation.
+    alerted_at: Moment | None = None
     #: Who was notified, and so gets the recovery.
     notified: tuple[str, ...] = ()
     #: The status they were notified of: failing, unknown or warning.
@@ -116,6 +118,7 @@ class Record(Stored, frozen=True, eq=False):
             self.unseen_since,
             *(change.at for change in self.changes),
         )
+        check_moments(self.alerted_at)
         if self.memory:
             check_depth(self.memory)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lib.core.enums import JobFrequency
+from lib.core.enums import JobFrequency, Severity
 from lib.core.ini import IniFile
 from lib.core.jobs import JobFile
 from lib.core.secret import Secret, Secrets
@@ -185,6 +185,13 @@ class Channel(msgspec.Struct, frozen=True):
     insecure: bool = False
     #: How long one message may take.
     timeout_s: float = 10.0
+    #: Less severe messages do not take it.
+    level: Severity = Severity.WARNING
+    #: The channel that gets what this one has not accepted for so many seconds.
+    fallback: tuple[str, float] | None = None
+    #: The channel that hears of what is failing for so many seconds after its alert,
+    #: and is not acknowledged.
+    escalate: tuple[str, float] | None = None
     #: Why it cannot be used; empty if it can.
     problem: str = ""
 

@@ -193,6 +193,31 @@ def mended(
             yield job, CheckResult(Status.OK)
 
 
+def escalate(ctx: RunContext) -> None:
+    """Queue an alert to whom what is failing for long is escalated."""
+    from lib.alerting import routing
+    from lib.alerting.templates import escalation_message
+    from lib.core import decisions
+
+    settings, now = ctx.settings, ctx.now()
+    for record in list(ctx.session.records.values()):
+        names = routing.escalations(record, settings.channels, now)
+        if not names:
+            continue
+        message = escalation_message(
+            os.urandom(16).hex(), record, names, now, settings.zone, settings.command
+        )
+        message = fit_mail(message, settings.secrets)
+        ctx.session.keep(
+            replace(
+                record,
+                queued=(*record.queued, message),
+                notified=(*record.notified, *names),
+            )
+        )
+        ctx.audit_log.note([decisions.queued(record.key, record.name, message, now)])
+
+
 def failing_ways(ctx: RunContext) -> Iterator[tuple[Job, CheckResult]]:
     """Yield a failing job for each way that has failed for long, and the OK of others.
 

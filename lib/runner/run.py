@@ -274,6 +274,8 @@ def commit(ctx: RunContext) -> None:
             from lib.runner.absence import close_gone
 
             close_gone(ctx)
+        if any(channel.escalate for channel in ctx.settings.channels.values()):
+            results.escalate(ctx)
         if ctx.timings is not None or ctx.session.summaries:
             from lib.runner.summaries import queue_due
 

@@ -212,3 +212,43 @@ def test_where_only_channels_are_notified_no_mail_is_needed(tmp_path, receiver):
     assert len(receiver.at("/pager")) == 1
     status = instance.run("-m", "status", "--json").json()
     assert "True" in str(status)
+
+
+def test_a_fallback_gets_what_is_not_accepted_with_what_was_tried(instance, receiver):
+    instance.write(
+        GENERAL.replace("ops@example.com", "pager")
+        + CHANNELS.format(receiver.url(""), CANARY).replace(
+            "[channel siren]", "fallback = siren after 10min\n[channel siren]"
+        )
+    )
+    receiver.answers["/pager"] = 500
+    instance.cron()
+    instance.pass_time(timedelta(minutes=9))
+    instance.cron()
+    assert rung(instance) == []
+    instance.pass_time(timedelta(minutes=1))
+    instance.cron()
+    instance.cron()
+    assert rung(instance) == ["alert Flag"]
+    assert len(instance.records()["Flag"]["queued"]) == 1
+
+
+def test_what_nobody_acknowledges_is_escalated_once(instance, receiver):
+    instance.write(
+        GENERAL.replace("ops@example.com", "pager")
+        + CHANNELS.format(receiver.url(""), CANARY).replace(
+            "[channel siren]", "escalate = siren after 30min\n[channel siren]"
+        )
+    )
+    instance.cron()
+    instance.pass_time(timedelta(minutes=29))
+    instance.cron()
+    assert rung(instance) == []
+    instance.pass_time(timedelta(minutes=1))
+    instance.cron()
+    instance.cron()
+    assert rung(instance) == ["alert Flag"]
+    (instance.folder / "flag").touch()
+    instance.cron()
+    assert rung(instance) == ["alert Flag", "recovery Flag"]
+    assert types(receiver.at("/pager")) == ["alert", "recovery"]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
 
-from lib.alerting.routing import channel_of, of_way, split_by_way, ways_of
-from lib.core.enums import MessageKind
+from lib.alerting.routing import (
+    channel_of,
+    escalations,
+    of_way,
+    split_by_way,
+    ways_of,
+    with_fallbacks,
+    without_minor,
+)
+from lib.core.enums import Decision, MessageKind, Severity, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
-from lib.core.records import Record
+from lib.core.records import Acknowledgement, Record
 from lib.core.secret import Secret
 from lib.core.settings import Channel
 
@@ -93,3 +101,119 @@ def test_each_way_has_its_own_records():
 def test_a_way_that_the_settings_no_longer_have_has_no_channel(way, name):
     channel = channel_of(way, CHANNELS)
     assert (channel and channel.name) == name
+
+
+# Levels and fallbacks.
+
+PAGER = {
+    **CHANNELS,
+    "pager": Channel(
+        "pager",
+        webhook=Secret("https://example.com/"),
+        level=Severity.CRITICAL,
+        fallback=("push", 600.0),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "is_sent"),
+    [
+        ({}, True),
+        ({"severity": Severity.WARNING}, False),
+        ({"severity": Severity.WARNING, "in_doubt": True}, True),
+        ({"kind": MessageKind.SUMMARY}, False),
+        ({"kind": MessageKind.NOTE, "severity": Severity.WARNING}, True),
+        ({"kind": MessageKind.RECOVERY, "severity": Severity.WARNING}, False),
+    ],
+)
+def test_a_critical_channel_gets_no_warnings_and_no_summaries(more, is_sent):
+    one = replace(message("pager"), **more)
+    other = replace(message("oncall", name="b"), **more)
+    left, minor = without_minor(record(one, other), PAGER)
+    assert (one in left.queued, one in minor) == (is_sent, not is_sent)
+    assert other in left.queued
+
+
+@pytest.mark.parametrize(
+    ("more", "failing", "minutes", "falls_back"),
+    [
+        ({"attempts": 2, "last_error": "answered 500"}, "", 10, True),
+        ({"attempts": 2, "last_error": "answered 500"}, "", 9, False),
+        ({}, "", 60, False),
+        ({}, "answered 500", 10, True),
+        ({"attempts": 2, "fell_back": True}, "answered 500", 60, False),
+    ],
+)
+def test_what_is_not_accepted_goes_to_the_fallback_once(
+    more, failing, minutes, falls_back
+):
+    before = record(replace(message("pager"), **more))
+    now = NOON + timedelta(minutes=minutes)
+    after = with_fallbacks(before, PAGER, {"pager": failing}, now)
+    assert len(after.queued) == 1 + falls_back
+    if falls_back:
+        own, copy = after.queued
+        assert (own.to, own.fell_back, own.message_id) == (("pager",), True, "a" * 8)
+        assert (copy.to, copy.attempts, copy.in_doubt) == (("push",), 0, False)
+        assert copy.body.startswith("This is for pager, which has not accepted it: ")
+        assert "answered 500" in copy.body
+    assert with_fallbacks(after, PAGER, {"pager": failing}, now) == after
+
+
+def test_a_channel_that_cannot_be_used_has_its_fallback():
+    broken = {**PAGER, "pager": Channel("pager", fallback=("push", 60.0), problem="no")}
+    now = NOON + timedelta(minutes=1)
+    after = with_fallbacks(record(message("pager")), broken, {}, now)
+    assert [one.to for one in after.queued] == [("pager",), ("push",)]
+
+
+def test_the_recovery_of_a_fallback_belongs_to_its_alert():
+    alert = replace(message("pager"), attempts=1, last_error="no")
+    recovery = replace(
+        message("pager", name="r", thread=alert.message_id), attempts=1, last_error="no"
+    )
+    now = NOON + timedelta(minutes=10)
+    after = with_fallbacks(record(alert, recovery), PAGER, {}, now)
+    copies = [one for one in after.queued if one.to == ("push",)]
+    assert copies[1].thread == copies[0].message_id
+
+
+# Escalations.
+
+BOSS = {
+    "oncall": Channel(
+        "oncall", webhook=Secret("https://example.com/"), escalate=("boss", 1800.0)
+    ),
+    "boss": Channel("boss", command=("page",)),
+}
+FAILING = Record(
+    JobKey("Job", "j"),
+    "j",
+    Status.FAILING,
+    failures=9,
+    failing_since=NOON,
+    notified_at=NOON + timedelta(minutes=25),
+    alerted_at=NOON,
+    notified=("a@b.c", "oncall"),
+    notified_status=Status.FAILING,
+)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "more", "names"),
+    [
+        (29, {}, ()),
+        (30, {}, ("boss",)),
+        (30, {"status": Status.OK}, ()),
+        (30, {"alerted_at": None}, ()),
+        (30, {"notified": ("a@b.c",)}, ()),
+        (30, {"notified": ("oncall", "boss")}, ()),
+        (30, {"held": Decision.MUTED}, ()),
+        (30, {"acknowledged": Acknowledgement(Status.FAILING, NOON)}, ()),
+        (30, {"acknowledged": Acknowledgement(Status.UNKNOWN, NOON)}, ("boss",)),
+    ],
+)
+def test_what_is_failing_for_long_is_escalated(minutes, more, names):
+    now = NOON + timedelta(minutes=minutes)
+    assert escalations(replace(FAILING, **more), BOSS, now) == names
