@@ -167,6 +167,8 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
         "recovering": record.recovering,
         "warning_since": record.warning_since,
         "warnings": record.warnings,
+        "pending_since": record.pending_since,
+        "flapping_since": record.flapping_since,
         "reason": record.last_reason,
         "policy": policy_row(known.policy) if known else None,
         "contact": known.contact if known else (),

@@ -243,7 +243,7 @@ def place_row(where: str) -> dict[str, Any]:
 
 def policy_row(policy: Policy) -> dict[str, Any]:
     """Return a policy as JSON has it: when the first alert comes, and what follows."""
-    rule = policy.failures
+    rule, flapping = policy.failures, policy.flapping
     return {
         "notify": policy.notify.value,
         "failures": {
@@ -253,6 +253,12 @@ def policy_row(policy: Policy) -> dict[str, Any]:
         },
         "recoveries": policy.recoveries,
         "notify_warnings": policy.notifies_warnings,
+        "flapping": (
+            {"changes": flapping.changes, "checks": flapping.checks}
+            if flapping.changes
+            else None
+        ),
+        "pending_limit_s": policy.pending_limit_s or None,
     }
 
 
@@ -268,6 +274,10 @@ def details_of(record: Record, now: datetime, time_text: TimeText) -> str:
             parts.append(f"OK the last {counted(record.recovering, 'time')}")
         if record.pending:
             parts.append("now pending")
+    elif record.pending_since is not None:
+        parts.append(since(record.pending_since, now, time_text))
+    if record.flapping_since is not None:
+        parts.append(f"flapping since {time_text(record.flapping_since)}")
     text = ", ".join(parts)
     reason = first_line(record.last_reason)
     if reason and record.status is not Status.OK:
@@ -313,6 +323,7 @@ def _job_row(
         "last_run_at": ran_at,
         "every": job.schedule,
         "policy": policy_row(job.policy),
+        "recheck": job.recheck,
         "contact": job.contact,
         "file": job.file,
         "failing_since": record.failing_since,
@@ -320,6 +331,8 @@ def _job_row(
         "recovering": record.recovering,
         "warning_since": record.warning_since,
         "warnings": record.warnings,
+        "pending_since": record.pending_since,
+        "flapping_since": record.flapping_since,
         "reason": record.last_reason,
         "queued_messages": len(record.queued),
         "held": held_row(held),
