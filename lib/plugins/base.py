@@ -7,7 +7,6 @@ answer is checked in ``lib/plugins/inspect.py``.
 from __future__ import annotations
 
 import configparser
-import glob
 import os
 from collections.abc import Iterable, Iterator
 from datetime import tzinfo
@@ -324,6 +323,8 @@ class JobBase:
 
     def formerly(self) -> str:
         """Return a glob that matches this job's names in the older program's state."""
+        import glob
+
         name = self.getName()
         if type(self).getName is JobBase.getName:
             name = str(type(self))

@@ -88,8 +88,6 @@ def put_off(ctx: RunContext, lost: LostJob) -> None:
 
 def keep(ctx: RunContext, report: JobReport) -> None:
     """Keep the record that follows from a report, with the messages that it queues."""
-    from lib.core import decisions
-
     job, now = report.job, ctx.now()
     before = ctx.session.record_of(job)
     report = replace(report, messages=_messages(ctx, report, before, now))
@@ -98,9 +96,14 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     if ctx.only is not None:
         ctx.reports.append(report)
     ctx.session.keep(after)
+    is_own_and_ok = job.is_own and report.decision is Decision.OK
+    if is_own_and_ok and before.is_default:
+        return
+    from lib.core import decisions
+
     held = _held(ctx, report, after, now)
     ctx.audit_log.note(decisions.judged(report, before, after, now, held))
-    if job.is_own and report.decision is Decision.OK:
+    if is_own_and_ok:
         return
     ctx.judged[job.key] = report.result.status
     if report.result.values:

@@ -6,7 +6,6 @@ removed and long texts are cut before a value leaves the worker.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -221,6 +220,8 @@ def _plain_memory(memory: Any) -> dict[str, Any]:
     kept = encoding.plain_memory(memory)
     if any(not isinstance(name, str) for name in memory):
         raise ValueError("a key is not a str")
+    import json
+
     length = len(json.dumps(kept))
     if length > MAX_MEMORY:
         limit = MAX_MEMORY // 1024
