@@ -312,7 +312,7 @@ def _default(name: str, option: Option) -> str:
     if option.default is REQUIRED:
         return "must be given"
     if option.default is None:
-        return WHERE_NOT_GIVEN[name]
+        return WHERE_NOT_GIVEN.get(name, NOTHING)
     words = written(option.default)
     return f"`{words}`" if words else NOTHING
 
