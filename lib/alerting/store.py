@@ -17,7 +17,7 @@ from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
 from lib.storage.codec import packed, read_value
 from lib.storage.quarantine import Quarantine
-from lib.storage.store import BUNDLES, CHANNELS
+from lib.storage.store import BUNDLES, send_log_path
 from lib.storage.writer import Writer
 from lib.system.files import Damaged, listed
 
@@ -50,10 +50,7 @@ class AlertStore:
         self._writer = writer
         self._quarantine = Quarantine(state, writer)
         self._way = way
-        self._send_log_path = state / "outbox.json"
-        if way:
-            # No name of a channel has a dot in it.
-            self._send_log_path = state / CHANNELS / f"{way.replace('/', '.')}.json"
+        self._send_log_path = send_log_path(state, way)
         #: The ways of the other bundles on disk.
         self.other_ways: set[str] = set()
         self._folder = state / BUNDLES

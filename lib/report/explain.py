@@ -32,6 +32,7 @@ from lib.core.text import (
 from lib.report.rows import held_row, policy_row
 from lib.storage import auditlog
 from lib.storage.codec import read_value
+from lib.storage.store import send_log_path
 from lib.system.files import Damaged
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ class Story(msgspec.Struct, frozen=True):
     send_log: SendLog = SendLog()
     #: What holds its alerts back now; None: nothing does.
     held: Held | None = None
+    #: What was sent by the ways of channels by which its messages are to leave.
+    channel_logs: Mapping[str, SendLog] = {}
+
+    def log_of(self, message: Message) -> SendLog:
+        """Return what was sent by the way of a message."""
+        return self.channel_logs.get(message.way, self.send_log)
 
     @property
     def is_met(self) -> bool:
@@ -101,6 +108,8 @@ def stories(
             by_key.setdefault(entry.key, []).append(entry)
             names.setdefault(entry.key, entry.name)
     bundles, send_log = _bundles(folder), _send_log(folder)
+    ways = {one.way for key in by_key if key in records for one in records[key].queued}
+    channel_logs = {way: _send_log(folder, way) for way in ways if way}
     matching = [
         Story(
             key,
@@ -116,6 +125,7 @@ def stories(
                 catalog[key].tags if key in catalog else (),
                 now,
             ),
+            channel_logs,
         )
         for key in sorted(by_key, key=lambda key: (names[key], key))
     ]
@@ -190,7 +200,9 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
 
 def _queued_row(message: Message, story: Story, now: datetime) -> dict[str, Any]:
     bundle = story.bundles.get(message.message_id)
-    why = deferral.why_deferred(story.record, message, bundle, story.send_log, now)
+    why = deferral.why_deferred(
+        story.record, message, bundle, story.log_of(message), now
+    )
     return {
         "mail": message.message_id,
         "kind": message.kind.value,
@@ -205,9 +217,9 @@ def _queued_row(message: Message, story: Story, now: datetime) -> dict[str, Any]
     }
 
 
-def _send_log(folder: Path) -> SendLog:
+def _send_log(folder: Path, way: str = "") -> SendLog:
     try:
-        return read_value(folder / "outbox.json", SendLog)
+        return read_value(send_log_path(folder, way), SendLog)
     except (FileNotFoundError, Damaged):
         return SendLog()
 
@@ -281,7 +293,7 @@ def _status(
 def _queued(message: Message, story: Story, now: datetime, time_text: TimeText) -> str:
     bundle = story.bundles.get(message.message_id)
     deferral_reason = deferral.why_deferred(
-        story.record, message, bundle, story.send_log, now
+        story.record, message, bundle, story.log_of(message), now
     )
     why = deferral.words(deferral_reason, time_text) or "the next run sends it"
     return (

@@ -44,6 +44,14 @@ INBOX = "inbox"
 CHANNELS = "channels"
 
 
+def send_log_path(state: Path, way: str) -> Path:
+    """Return the file about what was sent by mail (""), or by a way of a channel."""
+    if not way:
+        return state / "outbox.json"
+    # No name of a channel has a dot in it.
+    return state / CHANNELS / f"{way.replace('/', '.')}.json"
+
+
 class Remembered(msgspec.Struct, frozen=True):
     """All that was found in the state folder."""
 
