@@ -123,22 +123,22 @@ def room() -> int:
 
 
 def _no_descriptor(most: int) -> NotTried:
-    return NotTried(f"not checked: all of {most} connections are in use\n{_remedy()}")
+    return NotTried(f"not checked: all of {most} connections are in use; {_remedy()}")
 
 
 def no_socket(error: OSError) -> Exception:
     """Return what to raise if a socket cannot be made; our own trouble is NotTried."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return NotTried(f"not checked: {shortage(error)}\n{_remedy()}")
+        return NotTried(f"not checked: {shortage(error)}; {_remedy()}")
     return error
 
 
 def _remedy() -> str:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return (
-        f"the hard limit of open files (ulimit -Hn) is {hard}: raise it for this user "
-        "(limits.conf, or LimitNOFILE of the timer's service), or check fewer targets "
-        "each minute"
+        f"raise the hard limit of open files (ulimit -Hn), which is {hard}\n"
+        "for this user in limits.conf, or by LimitNOFILE in the unit of the timer; or "
+        "check fewer targets each minute"
     )
 
 
@@ -500,12 +500,12 @@ class _Threads:
             work.done(result)
 
     def close(self) -> None:
-        """Let idle threads end; the sockets stay open for those that are stuck."""
+        """Let idle threads end."""
         for _ in range(self._count):
             self._waiting.put(None)
-        if not self._busy:
-            self._woken.close()
-            self._waking.close()
+        # A thread that is stuck finds it closed, later.
+        self._woken.close()
+        self._waking.close()
 
 
 # Connections.

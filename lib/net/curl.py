@@ -72,9 +72,8 @@ def load() -> Any:
         return pycurl
     except ImportError as error:
         raise NotTried(
-            f"pycurl, which makes HTTP requests, cannot be loaded: {error}\n"
-            f"install it: {sys.executable} -m pip install pycurl, or as root: "
-            "apt-get install python3-pycurl with a venv that has system-site-packages"
+            f"pycurl cannot be loaded: {sys.executable} -m pip install pycurl\n"
+            f"It makes the HTTP requests. {error}"
         ) from None
 
 
