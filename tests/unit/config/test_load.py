@@ -687,3 +687,45 @@ def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
     ini = load(switched_on).ini
     assert DEFAULTS.keys() <= ini.options("defaults").keys()
     assert POLICY_OPTIONS.keys() - DEFAULTS <= ini.options("http homepage").keys()
+
+
+# Channels.
+
+
+@pytest.mark.parametrize(
+    ("mode", "folder_mode", "why"),
+    [
+        (0o700, 0o700, ""),
+        (0o722, 0o700, "anybody can write it: chmod"),
+        (0o700, 0o777, "anybody can write it: chmod"),
+        (0o600, 0o700, "may not be run: chmod u+x"),
+    ],
+)
+def test_a_program_that_others_may_write_to_is_no_channel(
+    load, tmp_path, mode, folder_mode, why
+):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "notify"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(mode)
+    folder.chmod(folder_mode)
+    settings = load(f"{GENERAL}{MAIL}pass = x\n[channel siren]\ncommand = {program}\n")
+    wrong = wrong_in(settings)
+    assert why in str(wrong[0]) if why else wrong == []
+    assert bool(settings.channels["siren"].problem) is bool(why)
+
+
+def test_a_url_without_apprise_says_what_to_install(load, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    text = f"{GENERAL}{MAIL}pass = x\n[channel chat]\nurl = ntfys://example.com/x\n"
+    (problem,) = wrong_in(load(text))
+    assert problem.text.startswith("url needs Apprise, which is not installed: pip")
+
+
+def test_a_channel_hides_its_secrets(load):
+    token = "canary4711canary"
+    webhook = f"webhook = https://example.com/{token}\n"
+    settings = load(f"{GENERAL}{MAIL}pass = x\n[channel chat]\n{webhook}")
+    assert token in settings.secrets
+    assert token not in repr(settings.channels)
