@@ -29,7 +29,7 @@ NO_JOBS = frozenset({"JobBase", "JobSpawner"})
 
 
 def read_state(path: Path) -> tuple[Record, ...] | None:
-    """Return the records of failing jobs, under their older names; None for no file.
+    """Return the records of all jobs, under their older names; None for no file.
 
     A line that cannot be read is named in a warning and left out.
     """
@@ -49,12 +49,9 @@ def _records(path: Path, text: str) -> Iterator[Record]:
         if not line.strip():
             continue
         try:
-            record = _record(line.strip())
+            yield _record(line.strip())
         except ValueError as error:
             logger.warning("%s:%d is left out, it is no state: %s", path, number, error)
-            continue
-        if record.status is Status.FAILING:
-            yield record
 
 
 def _record(line: str) -> Record:
@@ -63,16 +60,19 @@ def _record(line: str) -> Record:
         raise ValueError(f"it has {len(columns)} columns, and not 4 or more")
     if columns[1] not in ("Succeeding", "Failing"):
         raise ValueError(f"{columns[1][:40]!r} is neither Succeeding nor Failing")
+    name, failing_since = _decoded(columns[0]), _moment(columns[2])
     notified_at = _moment(columns[3])
     # The last one, since there may be a | in the name before it.
     failures = _count(columns[-1]) if len(columns) > 5 else 1
+    # No job of now is known yet.
+    if columns[1] == "Succeeding":
+        return Record(JobKey(""), name)
     return Record(
-        # No job of now is known yet.
         JobKey(""),
-        name=_decoded(columns[0]),
-        status=Status.FAILING if columns[1] == "Failing" else Status.OK,
+        name,
+        Status.FAILING,
         failures=max(1, failures),
-        failing_since=_moment(columns[2]),
+        failing_since=failing_since,
         notified_at=notified_at,
         notified_status=Status.FAILING if notified_at else None,
         last_reason="it was failing when the older program last ran",

@@ -25,11 +25,12 @@ from lib.core.records import Record, RunRecord
 from lib.core.results import JobReport, Timing
 from lib.core.schedule import Due
 from lib.core.settings import Settings
+from lib.runner.firstruns import KnownJobs, with_patterns
 from lib.runner.manager import LostJob, WorkerManager
 from lib.storage.auditlog import AuditLog
 from lib.storage.lost import RUN
 from lib.storage.session import StoreSession
-from lib.storage.store import BUNDLES, INBOX, Remembered, State, last_runs
+from lib.storage.store import BUNDLES, INBOX, Catalog, Remembered, State, last_runs
 from lib.workers.worker import Order
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     #: The jobs that the last runs met, and when each job file was loaded.
     catalog: Mapping[JobKey, CatalogEntry]
     scans_before: Mapping[str, FileScan]
+    #: Which jobs are still to have their first run.
+    known_jobs: KnownJobs
     workers: WorkerManager
     #: The older program's state file, if it was read by now.
     old_statefile: str
@@ -101,6 +104,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     scans: dict[str, FileScan] = {}
     #: The names of those that this run loaded, if no job of theirs can be missing.
     loaded: set[str] = set()
+    #: The jobs that run because no run has met them before.
+    first_runs: dict[JobKey, Job] = {}
     #: All jobs, by key, due or not.
     met: dict[JobKey, Job] = {}
     #: Those that were judged; one of Checker's own only if it is not OK.
@@ -142,10 +147,19 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         remembered = read(state.load, Remembered())
         remembered = state.with_read_again(remembered, began_at)
         before = remembered.run
-        unclaimed = _older_records(settings, remembered)
-        session = StoreSession(state, remembered, unclaimed or (), began_at)
-        none: tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]] = ({}, {})
-        catalog, scans = read(state.load_catalog_and_scans, none)
+        older = _older_records(settings, remembered)
+        unclaimed = tuple(record for record in older or () if record.failures)
+        session = StoreSession(state, remembered, unclaimed, began_at)
+        whole = read(state.load_whole_catalog, Catalog())
+        catalog, scans = whole.jobs, whole.scans
+        # A fresh start has none either, and nothing to lose.
+        has_run = before.ended_at is not None or RUN in remembered.lost
+        known_jobs = KnownJobs(
+            catalog,
+            whole.gone,
+            with_patterns(record.name for record in older or ()),
+            is_lost=whole.is_lost and (has_run or bool(state.writer.frozen)),
+        )
         requests = _requests(settings, session, catalog, began_at)
         due = schedule.Due()
         if only is None:
@@ -173,14 +187,16 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             audit_log=AuditLog(settings.state, settings.secrets),
             catalog=catalog,
             scans_before=scans,
+            known_jobs=known_jobs,
             workers=WorkerManager(
                 settings.ini,
-                _order(settings, session, catalog, due, state, now, requests, only),
+                replace(
+                    _order(settings, session, catalog, due, state, now, requests, only),
+                    asks_formerly=bool(older),
+                ),
             ),
             old_statefile=(
-                before.old_statefile
-                if unclaimed is None
-                else str(settings.old_statefile)
+                before.old_statefile if older is None else str(settings.old_statefile)
             ),
             has_bundles=_has_files(settings.state / BUNDLES),
             queued_before=_queued(session) if settings.mail.holds else frozenset(),

@@ -59,6 +59,8 @@ class JobsMet(msgspec.Struct, frozen=True):
     kinds: tuple[KindInfo, ...] = ()
     #: The names of the files that may have jobs which are not among them.
     partial: tuple[str, ...] = ()
+    #: The keys of those that it runs.
+    wanted: frozenset[JobKey] = frozenset()
 
 
 class LostJob(msgspec.Struct, frozen=True):
@@ -88,17 +90,29 @@ class WorkerManager:
         self._at_once = at_once
         self._handles: list[WorkerHandle] = []
         self._waiting: deque[Work] = deque()
+        #: The files that workers were started for.
+        self._files: list[JobFile] = []
 
     def start(self, files: Iterable[JobFile]) -> None:
         """Start a worker for each of the user's files, and one for all that ship."""
         files = tuple(files)
         if files:
             worker.prepare()
-        shipped = tuple(file for file in files if file.ships)
-        own = [(file,) for file in files if not file.ships]
-        for together in ([shipped] if shipped else []) + own:
+        for together in _together(files):
             self._waiting.append(Work(together, self._order))
+        self._files += files
         self._start_some()
+
+    def run_also(self, jobs: Mapping[JobKey, Job]) -> None:
+        """Run these jobs, which a worker has met and does not run, in another one.
+
+        Of each of the user's files in its own, as ``start`` does.
+        """
+        for together in _together(self._files):
+            paths = {str(file.path) for file in together}
+            own = {key: job for key, job in jobs.items() if job.file in paths}
+            if own:
+                self._waiting.append(Work(together, self._order).only(own))
 
     @property
     def is_done(self) -> bool:
@@ -195,7 +209,12 @@ class WorkerManager:
         if isinstance(event, protocol.Loaded) and not is_again:
             jobs = tuple(handle.met.values())
             yield JobsMet(
-                jobs, event.warnings, event.problems, event.kinds, event.partial
+                jobs,
+                event.warnings,
+                event.problems,
+                event.kinds,
+                event.partial,
+                frozenset(handle.left),
             )
         elif isinstance(event, JobReport):
             yield event
@@ -227,6 +246,15 @@ class WorkerManager:
         """Yield the jobs of unfinished work, or its files if the jobs are not known."""
         for job in work.jobs.values() or map(work.job_of, work.files):
             yield unknown(job, why)
+
+
+def _together(files: Iterable[JobFile]) -> Iterator[tuple[JobFile, ...]]:
+    """Yield the files of each worker: those that ship in one, each other alone."""
+    files = list(files)
+    shipped = tuple(file for file in files if file.ships)
+    if shipped:
+        yield shipped
+    yield from ((file,) for file in files if not file.ships)
 
 
 class Work(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -34,6 +35,7 @@ from lib.core.results import CheckResult, JobReport, Timing
 from lib.core.settings import MAIL, LastUsable, Problem, Settings
 from lib.core.text import first_line, mail_time
 from lib.runner.context import RunContext
+from lib.runner.firstruns import MAX_FIRST_RUNS, to_run
 from lib.runner.manager import Event, JobsMet, LostJob
 from lib.runner.selection import note_loaded
 from lib.storage.codec import as_part
@@ -58,10 +60,24 @@ def take(ctx: RunContext, event: Event) -> None:
                 from lib.core import decisions
 
                 ctx.audit_log.note([decisions.renamed(job, before, ctx.now())])
+        _start_first_runs(ctx, event)
     elif isinstance(event, LostJob):
         judge(ctx, event.job, event.result)
     else:
         keep(ctx, event)
+
+
+def _start_first_runs(ctx: RunContext, met: JobsMet) -> None:
+    """Run the jobs that no run has met before, as many as one run may."""
+    left = MAX_FIRST_RUNS - len(ctx.first_runs)
+    # The run of -m check is of just the jobs that it names.
+    if left <= 0 or ctx.only is not None:
+        return
+    new = islice(to_run(ctx.known_jobs, met.jobs, met.wanted), left)
+    chosen = {job.key: job for job in new}
+    if chosen:
+        ctx.first_runs.update(chosen)
+        ctx.workers.run_also(chosen)
 
 
 def judge(ctx: RunContext, job: Job, result: CheckResult) -> None:
@@ -354,6 +370,7 @@ def catalog_of(ctx: RunContext) -> dict[JobKey, CatalogEntry]:
             enabled=job.enabled,
             tags=job.tags,
             was=job.was,
+            is_new=key not in ctx.judged and ctx.known_jobs.is_new(job),
         )
         for key, job in ctx.met.items()
         if not job.is_own and (only is None or key in only or key in before)

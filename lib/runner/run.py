@@ -422,9 +422,17 @@ def _settings_copied(ctx: RunContext) -> str:
 
 
 def _save_catalog(ctx: RunContext) -> None:
-    catalog = results.catalog_of(ctx)
-    if (catalog, ctx.scans) != (ctx.catalog, ctx.scans_before):
-        ctx.state.save_catalog(catalog, ctx.scans)
+    catalog, known = results.catalog_of(ctx), ctx.known_jobs
+    if ctx.only is None:
+        gone = known.gone_after(ctx.met, ctx.now())
+    elif known.is_lost:
+        # The next run is to see that it is, so that not all jobs run at once.
+        return
+    else:
+        gone = dict(known.gone)
+    before = (ctx.catalog, ctx.scans_before, known.gone)
+    if (catalog, ctx.scans, gone) != before:
+        ctx.state.save_catalog(catalog, ctx.scans, gone)
 
 
 def _save_values(ctx: RunContext) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from lib.core.encoding import Stored, same
+from lib.core.encoding import Moment, Stored, same
 from lib.core.enums import JobFrequency
 from lib.core.jobs import CatalogEntry, FileScan, JobKey, file_stem
 from lib.core.records import Record, RunRecord
@@ -86,6 +86,21 @@ class _Catalog(Stored, frozen=True):
     jobs: Mapping[str, CatalogEntry]
     #: When each job file was last asked, by its path.
     asked: Mapping[str, FileScan] = {}
+    #: The jobs that runs met before, and since when they do not.
+    gone: Mapping[str, Moment] = {}
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """The jobs that runs have met."""
+
+    #: Those that the last run met.
+    jobs: Mapping[JobKey, CatalogEntry] = {}
+    #: When each job file was last asked, by its path.
+    scans: Mapping[str, FileScan] = {}
+    #: Those that runs met before, and since when they do not.
+    gone: Mapping[JobKey, datetime] = {}
+    #: True: there is none, or it is damaged.
+    is_lost: bool = True
 
 
 class State:
@@ -181,26 +196,24 @@ class State:
 
     def load_catalog(self) -> dict[JobKey, CatalogEntry]:
         """Return the jobs the last runs met, by key; none if that is lost."""
-        return self.load_catalog_and_scans()[0]
+        return dict(self.load_whole_catalog().jobs)
 
-    def load_catalog_and_scans(
-        self,
-    ) -> tuple[dict[JobKey, CatalogEntry], dict[str, FileScan]]:
-        """Return the jobs the last runs met, and when each file was asked for its own.
+    def load_whole_catalog(self) -> Catalog:
+        """Return the jobs that runs have met; none if that is lost.
 
-        Nothing of either if that is lost; it is made anew.  Raise StateError if it is
-        of a newer Checker.
+        It is made anew.  Raise StateError if it is of a newer Checker.
         """
         path = self._path(CATALOG)
         try:
             catalog = read_value(path, _Catalog)
             jobs = dict(_shared(text, entry) for text, entry in catalog.jobs.items())
-            return jobs, dict(catalog.asked)
+            gone = {JobKey.parse(text): at for text, at in catalog.gone.items()}
+            return Catalog(jobs, dict(catalog.asked), gone, is_lost=False)
         except FileNotFoundError:
-            return {}, {}
+            return Catalog()
         except (Damaged, ValueError) as error:
             logger.warning("%s: %s; it is made anew", path, error)
-            return {}, {}
+            return Catalog()
 
     def load_values(self) -> dict[JobKey, Values]:
         """Return what each job measured last, by key; nothing if that is lost."""
@@ -344,10 +357,12 @@ class State:
         self,
         jobs: Mapping[JobKey, CatalogEntry],
         asked: Mapping[str, FileScan] | None = None,
+        gone: Mapping[JobKey, datetime] | None = None,
     ) -> None:
         """Replace the list of jobs that were met; raise StateError."""
         in_order = {str(key): jobs[key] for key in sorted(jobs)}
-        content = packed(_Catalog(in_order, asked or {}))
+        gone_in_order = {str(key): at for key, at in sorted((gone or {}).items())}
+        content = packed(_Catalog(in_order, asked or {}, gone_in_order))
         self.writer.replace([(self._path(CATALOG), content)])
 
     def _is_new(self, has_files: bool) -> bool:

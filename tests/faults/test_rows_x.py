@@ -171,7 +171,7 @@ def test_x3_jobs_that_flap_make_few_mails_and_the_last_state_is_reported(
 def test_x5_what_looks_like_html_is_text_in_a_mail(instance, smtp):
     name, said = "<script>alert(1)</script>", b"<img src=x onerror=alert(2)>"
     with Listener(says(answer("500 <b>no</b>", said))) as there:
-        instance.add(f"[http {name}]\nurl = {there.url()}\n")
+        instance.add(f"[http {name}]\nurl = {there.url()}\nfailures = 1\n")
         assert instance.cron().silent
     (mail,) = smtp.mails
     assert mail.parsed.get_content_type() == "text/plain"

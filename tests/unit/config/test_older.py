@@ -12,7 +12,7 @@ import pytest
 from lib.config.older import read_state
 from lib.core.enums import JobFrequency
 from lib.core.jobs import Job, JobKey
-from lib.core.records import still_unclaimed
+from lib.core.records import Record, still_unclaimed
 from tests.support.fakes import older_record
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -35,7 +35,7 @@ def statefile(tmp_path):
 @pytest.mark.parametrize(
     ("rest", "records"),
     [
-        ("Succeeding|0|0|Web|0", ()),
+        ("Succeeding|0|0|Web|0", (Record(JobKey(""), "a|b"),)),
         (
             f"Failing|{SECONDS}|{SECONDS + 60}|Web|7",
             (older_record("a|b", NOON, NOON.replace(minute=1), 7),),
