@@ -157,7 +157,9 @@ def _contradictions(
             warning=True,
             note=True,
         )
-    if "smtpserver" not in given and not values.get("nomail"):
+    # Where only channels are notified, mail may be missing.
+    needs_mail = given or "@" in ini.get("general", "alertcontact", "@")
+    if "smtpserver" not in given and not values.get("nomail") and needs_mail:
         yield _without_server(ini, given)
 
 

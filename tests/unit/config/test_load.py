@@ -729,3 +729,11 @@ def test_a_channel_hides_its_secrets(load):
     settings = load(f"{GENERAL}{MAIL}pass = x\n[channel chat]\n{webhook}")
     assert token in settings.secrets
     assert token not in repr(settings.channels)
+
+
+def test_where_only_channels_are_notified_mail_is_not_missed(load):
+    channel = "[channel log]\ncommand = /bin/sh\n"
+    general = GENERAL.replace("ops@example.com", "log")
+    assert said(load(general + channel)) == []
+    (line,) = said(load(GENERAL + channel))
+    assert "mail is not set up" in line
