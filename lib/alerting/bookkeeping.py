@@ -116,7 +116,8 @@ class Bookkeeper:
             if envelope.key is None:
                 bundle = Bundle(envelope.message, envelope.ids)
                 self._store.save_bundle(bundling.attempted(bundle, now))
-            if envelope.starts_cool_down:
+            # What is repeated has started it before; all else is due when it is taken.
+            if envelope.starts_cool_down and not envelope.message.in_doubt:
                 self.send_log = ratelimit.after_bundle(
                     self.send_log, envelope.message.to, now
                 )

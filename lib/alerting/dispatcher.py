@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 #: How often the queue is checked while jobs are running.
 LOOK_EVERY_S = 0.5
+#: Looking takes at most one part in so many of the time that jobs are running.
+LOOK_SHARE = 20
 
 
 class WayDispatcher:
@@ -53,10 +55,12 @@ class WayDispatcher:
         queued_before: Collection[str] = (),
         way: str = "",
         records: Callable[[], Iterable[Record]] | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         """``queued_before``: the ids of the messages that --nomail does not show.
 
-        ``records`` returns those with messages of this way.
+        ``records`` returns those with messages of this way.  ``outbox`` does the
+        sending; by default by SMTP or the channel, in a child process.
         """
         self._way = way
         self._records = records or session.records.values
@@ -66,7 +70,7 @@ class WayDispatcher:
         self._now = now
         self._audit_log = audit_log
         self._calls = ChannelOutbox(settings, way)
-        self._outbox: Outbox = self._calls if way else Outbox(settings)
+        self._outbox: Outbox = outbox or (self._calls if way else Outbox(settings))
         # Made when first needed, so that damaged files do not stop the jobs.
         self._bookkeeper: Bookkeeper | None = None
         self._refusals: list[DeliveryFailure] = []
@@ -159,12 +163,14 @@ class WayDispatcher:
         moment = time.monotonic()
         if not progress.jobs_done and moment < self._next_look:
             return
-        self._next_look = moment + LOOK_EVERY_S
         channel = routing.channel_of(self._way, self._settings.channels)
         if channel is not None and left_s < channel.timeout_s:
             # Begun now, it would be ended before its time.
             return
         batch = self._batch(progress)
+        # Of thousands of messages a look takes long.
+        looked = time.monotonic()
+        self._next_look = looked + max(LOOK_EVERY_S, LOOK_SHARE * (looked - moment))
         if not batch:
             return
         self.is_idle = False

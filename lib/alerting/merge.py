@@ -118,7 +118,7 @@ def _merged_into_one(
         times=sum(message.merged.times for message in worst if message.merged)
         + len({_decision_of(message) for message in alerts}),
         since=earlier[0].since if earlier else start.since or start.born_at,
-        lines=tuple(_lines(messages, zone))[-MAX_LINES:],
+        lines=tuple(_lines(messages[-MAX_LINES:], zone))[-MAX_LINES:],
         notified=notified,
         recovered=any(merged.recovered for merged in earlier)
         or any(message.kind is MessageKind.RECOVERY for message in messages),

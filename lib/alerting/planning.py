@@ -180,6 +180,8 @@ class _Planner:
         self._envelopes: list[Envelope] = []
         self._new = 0
         self._held: list[Held] = []
+        #: What the messages of a queue, up to a number of them, are merged into.
+        self._merged: dict[tuple[int, int], list[_Choice]] = {}
 
     def plan(self) -> Plan:
         """Return the plan so far."""
@@ -404,10 +406,12 @@ class _Planner:
         """Return whether it may wait for the next bundle only, whatever the limits."""
         if self._is_first_alert(queue, merged_message):
             return True
-        # People know of the failure that it ends.
-        message = merged_message.message
-        return message.kind.ends_trouble and not any(
-            ratelimit.alerts_in(part) for part in _parts_of(queue, merged_message)
+        # The last that people heard is the failure that it ends.
+        is_over = merged_message.message.kind.ends_trouble
+        begins = _parts_of(queue, merged_message)[0]
+        return is_over and not (
+            begins.kind is MessageKind.ALERT
+            or (begins.merged is not None and not begins.merged.notified)
         )
 
     def _is_first_alert(self, queue: JobQueue, merged_message: MergedMessage) -> bool:
@@ -502,12 +506,14 @@ class _Planner:
             self._add(message, ids, None, entries[part[0]][1].born_at, beside=beside)
 
     def _choices(self, queue: JobQueue, count: int) -> list[_Choice]:
-        messages = queue.messages[:count]
-        why = ratelimit.why_late(messages[0], self._send_log) if count > 1 else ""
-        return [
-            (queue, merged_message)
-            for merged_message in merged(queue.name, messages, self._zone, why)
-        ]
+        if (id(queue), count) not in self._merged:
+            messages = queue.messages[:count]
+            why = ratelimit.why_late(messages[0], self._send_log) if count > 1 else ""
+            self._merged[id(queue), count] = [
+                (queue, merged_message)
+                for merged_message in merged(queue.name, messages, self._zone, why)
+            ]
+        return self._merged[id(queue), count]
 
     def _add(
         self,

@@ -104,7 +104,9 @@ def why_deferred(
     ``bundle`` is the one it is part of.
     """
     subject = ""
-    is_repeated = _is_repeated(record, message, send_log, now)
+    limited = send_log.limited_until
+    is_limited = limited is not None and now < limited
+    is_repeated = is_limited and _is_repeated(record, message, send_log, now)
     if bundle is not None:
         message = bundle.message
         subject = first_line(message.subject)[:MAX_LENGTH]
@@ -117,11 +119,18 @@ def _is_repeated(
     record: Record, message: Message, send_log: SendLog, now: datetime
 ) -> bool:
     """Return whether a message is none that leaves whatever the rate limit."""
-    if not (message.kind is MessageKind.ALERT or message.kind.ends_trouble):
+    about = [
+        one
+        for one in record.queued
+        if one.kind is MessageKind.ALERT or one.kind.ends_trouble
+    ]
+    if message not in about:
         return True
+    if about[0].kind.ends_trouble and about[-1].kind.ends_trouble:
+        return False
     notified = ratelimit.notified_lately(send_log, now)
     return ratelimit.is_known(notified, record.key, message.severity) and any(
-        ratelimit.alerts_in(queued) for queued in record.queued
+        ratelimit.alerts_in(queued) for queued in about
     )
 
 
