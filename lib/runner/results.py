@@ -240,11 +240,16 @@ def escalate(ctx: RunContext) -> None:
 def failing_ways(ctx: RunContext) -> Iterator[tuple[Job, CheckResult]]:
     """Yield a failing job for each way that has failed for long, and the OK of others.
 
-    A way is mail or that of a channel.  The alert leaves by the others.
+    A way is mail or that of a channel.  The alert leaves by the others.  Where none is
+    left there is no alert, for it would arrive when all is over: health says it, and
+    each message that is late says why.
     """
     failing = health.stuck_ways(ctx.run.failing_ways, ctx.began_at)
-    contact = _by_others(ctx.settings, failing)
+    others = _by_others(ctx.settings, failing)
+    contact = others or ctx.settings.alertcontact
     for way, since in failing.items():
+        if not others and JobKey.of_way(way) not in ctx.session.records:
+            continue
         at = mail_time(since.since, ctx.settings.zone)
         reason = f"nothing could be sent since {at}: {since.why}"
         yield _way(ctx, way, contact), CheckResult(Status.FAILING, reason)
@@ -263,7 +268,10 @@ def _way(ctx: RunContext, way: str, contact: tuple[str, ...]) -> Job:
 
 
 def _by_others(settings: Settings, failing: Collection[str]) -> tuple[str, ...]:
-    """Return whom to notify of ways that fail: alertcontact by the other ways."""
+    """Return whom to notify of ways that fail, by other ways; nobody if none is left.
+
+    It is alertcontact by the other ways, or else all other channels.
+    """
     names = {way.partition("/")[0] for way in failing}
     others = tuple(
         to for to in settings.alertcontact if (MAIL if "@" in to else to) not in names
@@ -273,7 +281,7 @@ def _by_others(settings: Settings, failing: Collection[str]) -> tuple[str, ...]:
         for name, channel in settings.channels.items()
         if name not in names and not channel.problem
     )
-    return others or usable or settings.alertcontact
+    return others or usable
 
 
 def mend(ctx: RunContext, record: Record) -> None:

@@ -38,7 +38,12 @@ def test_some_hours_miss_nothing_and_leave_nothing_behind(tmp_path):
     assert result.killed and result.news > 10 and len(result.held) == 2
 
 
-STOP, UNLOCK = "    stop = Stop()\n", "        state.unlock()\n"
+STOP = "    stop = Stop()\n"
+#: The lock that cron's run gives back; -m check has one of its own.
+UNLOCK = """\
+        # Of one that is killed the kernel takes it back.
+        state.unlock()
+"""
 # The file need not import what is planted.
 LEFT = (
     "        if __import__('os').fork() == 0:\n"
