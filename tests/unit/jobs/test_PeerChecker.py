@@ -157,10 +157,14 @@ def test_another_that_has_the_key_is_not_taken_for_the_peer(tmp_path, server, ap
         assert mails_after(instance, server) == []
         (mail,) = mails_after(instance, server, 2)
         approved(mail.subject, hide=REAL)
-        # Whoever has another name for good gets another line.
+        # Whoever has another name for good gets another line; the failure of the
+        # line that is gone is closed, and is no recovery.
         text = instance.settings.read_text()
         instance.write(text.replace("friend = ", "renamed = "))
-        assert len(mails_after(instance, server, 2)) == 1
+        failing, closed = mails_after(instance, server, 2)
+        assert failing.subject == mail.subject
+        assert "peer friend is no longer checked; it was failing" in closed.subject
+        assert closed.to == (ADMIN,)
         assert instance.records()["peer renamed"]["memory"]["signer"]["server"] == (
             "other"
         )
