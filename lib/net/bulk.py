@@ -543,6 +543,26 @@ def connected(
     raise connect.nobody_answered(host, port, reasons)
 
 
+def note_silent(
+    host: str,
+    addresses: Sequence[tuple[int, Address]],
+    answers: Address,
+    deadline: Deadline,
+) -> Steps[None]:
+    """Log which of these addresses do not answer and why, although ``answers`` does."""
+    reasons: list[tuple[Address, str]] = []
+    for tried, (kind, address) in enumerate(addresses):
+        own = deadline.share(len(addresses) - tried)
+        try:
+            with _socket(kind) as sock:
+                yield from _connect(sock, address, own)
+        except OSError as error:
+            reasons.append((address, connect.reason(error, own)))
+        except NotTried:
+            break
+    connect.log_silent(host, answers, reasons)
+
+
 def _socket(kind: int) -> socket.socket:
     try:
         sock = socket.socket(kind, socket.SOCK_STREAM)

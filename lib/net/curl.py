@@ -58,6 +58,8 @@ _BLANK = (b"\r\n", b"\n")
 _NEWER_ERRORS = {96: "QUIC_CONNECT_ERROR", 97: "PROXY", 100: "TOO_LARGE"}
 #: How long a server has to say what it dislikes of a TLS connection.
 _EXPLAIN_S = 5.0
+#: How long an address that libcurl has passed over has to answer.
+_ANSWERS_WITHIN_S = 1.0
 
 
 @functools.cache
@@ -202,7 +204,10 @@ def fetch(request: Request) -> Steps[Response]:
     code, text = yield transfer
     try:
         if transfer.reading.is_stopped or (not code and transfer.reading.is_complete):
-            return transfer.response()
+            response = transfer.response()
+            if addresses[1:]:
+                yield from _note_passed_over(request, host, addresses, response)
+            return response
         if code == load().E_COULDNT_CONNECT and len(addresses) > 1:
             yield InThread(
                 lambda: connect.connect_first(
@@ -215,6 +220,25 @@ def fetch(request: Request) -> Steps[Response]:
         return transfer.failed(code, text)
     finally:
         transfer.handle.close()
+
+
+def _note_passed_over(
+    request: Request,
+    host: str,
+    addresses: Sequence[tuple[int, Address]],
+    response: Response,
+) -> Steps[None]:
+    """Log why libcurl, which does not say so, went on to another address.
+
+    A slow one is passed over too, and answers now.
+    """
+    names = [address[0] for _kind, address in addresses]
+    if response.address not in names[1:] or request.deadline.passed:
+        return
+    number = names.index(response.address)
+    _kind, answers = addresses[number]
+    own = Deadline(min(_ANSWERS_WITHIN_S, request.deadline.left()))
+    yield from bulk.note_silent(host, addresses[:number], answers, own)
 
 
 def _explain_tls(request: Request, host: str, port: int) -> Steps[None]:

@@ -94,10 +94,16 @@ def two_addresses(monkeypatch):
     monkeypatch.setattr(connect, "look_up", look_up)
 
 
-def test_each_address_is_tried_and_named(two_addresses):
+def test_each_address_is_tried_and_named(two_addresses, caplog):
+    caplog.set_level("INFO")
     with Listener(says(answer())) as it:
         assert fetched(f"http://both.example:{it.port}/").address == "127.0.0.1"
         assert f"Host: both.example:{it.port}".encode() in it.heard[0]
+    port = it.port
+    assert caplog.messages == [
+        f"both.example: 127.0.0.1:{port} answers, but not [::1]:{port}: "
+        "connection refused"
+    ]
     port = closed_port()
     with pytest.raises(Unreachable) as caught:
         fetched(f"http://both.example:{port}/")
