@@ -11,6 +11,7 @@ REMEMBERING = ("Hourly", "Daily", "Noon")
 #: The jobs that leave a mark each time they run.
 COUNTING = (REMINDS, *REMEMBERING)
 
+#: Each says itself how often it notifies, so that none is called flapping.
 LAMPS_FILE = """\
 import os
 from lib.jobbase import *
@@ -39,6 +40,9 @@ class Lamp(Minutely):
     def getName(self):
         return f"Lamp {{self.name}}"
 
+    def notifyOnFailureEvery(self):
+        return JobFailureNotificationFrequency.ONSTATECHANGE
+
 class Reminds(Minutely):
     lit = {lit!r}
 
@@ -61,6 +65,9 @@ from lib.jobbase import *
 class {name}(JobBase):
     def executeEvery(self):
         return JobFrequency.{frequency}
+
+    def notifyOnFailureEvery(self):
+        return JobFailureNotificationFrequency.ONSTATECHANGE
 
     def execute(self):
         self.memory["count"] = self.memory.get("count", 0) + 1

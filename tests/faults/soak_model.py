@@ -1,8 +1,10 @@
 """What must have been run and told in the soak, stated naively, minute by minute.
 
 Each job looks whether something is dark.  People hear when it goes dark and when it is
-lit again, of one that reminds: when it goes dark, and every ten minutes while it lasts.
-Which jobs a minute runs is what cron ordered, and what was missed before.
+lit again, of one that reminds: when it goes dark, and every ten minutes while it lasts;
+of the target across a network only once several checks have found it.
+Which jobs a minute runs is what cron ordered, what was missed before, and what no run
+has met.
 
 What a run that was killed has done nobody can know from outside, so that is read from
 what it left on disk; see ``reference.py``.
@@ -17,6 +19,7 @@ from datetime import datetime, timedelta
 
 from lib.core.enums import JobFrequency
 from tests.faults.reference import FAILING, OK
+from tests.faults.soak_plan import DESK
 
 STILL = "is still failing"
 
@@ -38,6 +41,8 @@ CAUGHT_UP_AFTER = {
     JobFrequency.DAY_NOON: timedelta(hours=26, minutes=30),
 }
 REMINDED_AFTER = timedelta(minutes=10)
+#: How many checks find it dark before people hear of it, and lit again; else one each.
+CHECKS = {DESK: (3, 2)}
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,12 @@ class Model:
     jobs: Mapping[str, JobFrequency]
     #: Those that remind.
     reminding: frozenset[str]
+    #: Those that people were told are failing.
     dark: set[str] = field(default_factory=set)
+    #: What the last check of each found, and how many before it found the same.
+    consecutive: dict[str, tuple[bool, int]] = field(default_factory=dict)
+    #: Those that a run has met.
+    met: set[str] = field(default_factory=set)
     notified_at: dict[str, datetime] = field(default_factory=dict)
     news: list[News] = field(default_factory=list)
     #: How often each job was run by a run that was not killed.
@@ -71,7 +81,11 @@ class Model:
         which nobody knows here: then both is right.
         """
         now = self._frequencies(order, at, seen)
-        return {name for name, frequency in self.jobs.items() if frequency in now}
+        return {
+            name
+            for name, frequency in self.jobs.items()
+            if frequency in now or name not in self.met
+        }
 
     def run(
         self,
@@ -83,6 +97,7 @@ class Model:
         """Note a whole run; return the jobs that it ran."""
         due = self.due(order, at, seen)
         self.last.update(dict.fromkeys(self._frequencies(order, at, seen), at))
+        self.met.update(self.jobs)
         for name in due:
             self.runs[name] += 1
             self.judge(name, at, is_dark=name in dark)
@@ -90,6 +105,15 @@ class Model:
 
     def judge(self, name: str, at: datetime, *, is_dark: bool) -> None:
         """Note what a run has found of one job."""
+        found, count = self.consecutive.get(name, (False, 0))
+        count = count + 1 if found == is_dark else 1
+        self.consecutive[name] = (is_dark, count)
+        failures, recoveries = CHECKS.get(name, (1, 1))
+        if count >= (failures if is_dark else recoveries):
+            self.decide(name, at, is_dark=is_dark)
+
+    def decide(self, name: str, at: datetime, *, is_dark: bool) -> None:
+        """Note what enough checks have found of one job."""
         if is_dark and name not in self.dark:
             self._emit(name, FAILING, at)
         elif is_dark and self.reminds_at(name, at):

@@ -157,10 +157,15 @@ class Soak:
         due = model.due(order, minute.at, [name for name in executed if executed[name]])
         for name in due:
             record = records.get(name, {})
-            is_dark = record.get("status") == "failing"
-            notified = is_dark and _minute(record["notified_at"]) == minute.at
-            if is_dark != (name in model.dark) or notified:
-                model.judge(name, minute.at, is_dark=is_dark)
+            notified_at = record.get("notified_at")
+            is_dark = record.get("status") == "failing" and notified_at is not None
+            if is_dark != (name in model.dark) or (
+                is_dark and _minute(notified_at) == minute.at
+            ):
+                model.decide(name, minute.at, is_dark=is_dark)
+            recovering = int(record.get("recovering", 0))
+            failures = 0 if recovering else int(record.get("failures", 0))
+            model.consecutive[name] = (bool(failures), failures or recovering)
         for name in COUNTING:
             most = int(name in due)
             what = f"killed: {name} executed {executed[name]} times, {most} at most"
