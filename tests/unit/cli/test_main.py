@@ -129,9 +129,8 @@ def test_list_shows_what_is_asked_for(instance, approved):
 
 def test_list_calls_ok_only_what_has_run(instance):
     instance.add(OK)
-    instance.cron()
     first = instance.run("-m", "list", "--json").json()[0]
-    instance.cron("hour")
+    instance.cron()
     second = instance.run("-m", "list", "--json").json()[0]
     assert (first["status"], second["status"]) == ("not_run_yet", "ok")
 
