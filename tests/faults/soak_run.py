@@ -133,7 +133,10 @@ class Soak:
         what = f"at once: executed {executed}, expected {expected}"
         self._expect(executed == expected, minute, what)
         for name in due:
-            self._model.runs[name] += worked - 1
+            for _again in range(worked - 1):
+                self._model.runs[name] += 1
+                is_dark = name in self._dark(minute)
+                self._model.judge(name, minute.at, is_dark=is_dark)
 
     def _take_whole(self, minute: Minute, before: Mapping[str, int], ran: Ran) -> None:
         """Hold a run that went well against the model."""
