@@ -751,7 +751,6 @@ STORIES = [
             10:05 |                   | note: mailsperhour
             10:06 |                   |
             11:10 |                   | reminder: Flag ^10:01
-                  |                   | reminder: Flag ^10:01
             11:11 | Flag: ok          |
             11:20 |                   |
         """,
@@ -770,8 +769,10 @@ STORIES = [
             10:06 | Flaps: ok          |
             10:07 | Quiet: failed down | alert: Quiet
             10:08 | Flaps: failed down |
-            10:09 | Calm: failed down  | alert: Calm
+            10:09 | Calm: failed down  |
             10:10 | Flaps: ok          |
+            10:11 |                    |
+            10:12 |                    | alert: Calm
         """,
     ),
     # What Checker says of itself.
