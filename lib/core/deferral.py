@@ -15,6 +15,7 @@ import msgspec
 
 from lib.core import ratelimit
 from lib.core.enums import DeferralCode, MessageKind
+from lib.core.health import STUCK_AFTER
 from lib.core.messages import Bundle, Deferral, DeferredMessage, Message
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record
@@ -30,6 +31,8 @@ class Deferred(msgspec.Struct, frozen=True):
     """All that a run leaves in the queue."""
 
     count: int = 0
+    #: How many of these are stuck.
+    stuck: int = 0
     #: The oldest.
     messages: tuple[DeferredMessage, ...] = ()
 
@@ -56,6 +59,7 @@ def deferred(
     oldest = nsmallest(MAX_LISTED, queued, key=lambda one: (one[0], one[3].key, one[1]))
     return Deferred(
         len(queued),
+        sum(now - born_at >= STUCK_AFTER for born_at, *_rest in queued),
         tuple(
             DeferredMessage(
                 record.name,
@@ -79,7 +83,11 @@ def of_all(parts: Iterable[Deferred]) -> Deferred:
         (message for part in parts for message in part.messages),
         key=lambda message: message.since,
     )
-    return Deferred(sum(part.count for part in parts), tuple(messages[:MAX_LISTED]))
+    return Deferred(
+        sum(part.count for part in parts),
+        sum(part.stuck for part in parts),
+        tuple(messages[:MAX_LISTED]),
+    )
 
 
 def by_message_id(bundles: Iterable[Bundle]) -> Mapping[str, Bundle]:

@@ -35,9 +35,10 @@ class HealthInputs(msgspec.Struct, frozen=True):
     """The facts that health is computed from."""
 
     last_run: datetime | None = None
-    #: How many messages the last run left in the queue, and the oldest of them.
-    deferred: int = 0
-    oldest: DeferredMessage | None = None
+    #: The oldest messages that the last run left in the queue, the very oldest first.
+    deferred: tuple[DeferredMessage, ...] = ()
+    #: How many messages in the queue were stuck then, listed or not.
+    stuck: int = 0
     #: The last proof that mail arrives, or that it does not.
     proof: Proof | None = None
     #: Since when runs go on with the last usable settings.
@@ -53,7 +54,7 @@ class State(msgspec.Struct, frozen=True):
     #: Why, in words; empty if OK.
     why: str = ""
     proved_at: datetime | None = None
-    #: How many messages are queued, and since when, if the oldest is stuck.
+    #: How many messages are stuck, and since when the oldest is queued.
     stuck: int = 0
     stuck_since: datetime | None = None
 
@@ -63,13 +64,20 @@ def with_inputs(
     records: Iterable[Record],
     deferred: Sequence[DeferredMessage] = (),
     count: int = 0,
+    stuck: int = 0,
 ) -> RunRecord:
     """Return the run's record with the facts for health.
 
-    ``deferred``: the oldest messages that it leaves in the queue, of ``count``.
+    ``deferred``: the oldest messages that it leaves in the queue, of ``count``;
+    ``stuck`` of these are stuck.
     """
-    proof = proof_in(records) or {}
-    return replace(run, deferred=tuple(deferred), deferred_count=count, proof=proof)
+    return replace(
+        run,
+        deferred=tuple(deferred),
+        deferred_count=count,
+        stuck_count=stuck,
+        proof=proof_in(records) or {},
+    )
 
 
 def inputs_of(run: RunRecord) -> HealthInputs:
@@ -77,11 +85,10 @@ def inputs_of(run: RunRecord) -> HealthInputs:
 
     They lie in one file, so that answering a peer costs the same in any state.
     """
-    oldest = run.deferred[0] if run.deferred else None
     return HealthInputs(
         run.ended_at,
-        run.deferred_count,
-        oldest,
+        run.deferred,
+        run.stuck_count,
         run.proof or None,
         run.settings_failing_since,
         failing_ways=run.failing_ways,
@@ -107,14 +114,12 @@ def assess(
     """
     time_text = time_text or partial(mail_time, zone=settings.zone)
     proven = proved_at(inputs.proof)
-    stuck, oldest = 0, inputs.oldest
-    if oldest is not None and is_stuck(oldest, now):
-        stuck = inputs.deferred
+    stuck = _stuck_count(inputs, now)
     state = State(
         Health.OK,
         proved_at=proven,
         stuck=stuck,
-        stuck_since=oldest.since if oldest and stuck else None,
+        stuck_since=inputs.deferred[0].since if stuck else None,
     )
     run_age = timedelta(seconds=settings.status.runage)
     if inputs.last_run is None or now - inputs.last_run > run_age:
@@ -125,14 +130,24 @@ def assess(
     if since is not None and now - since >= STUCK_AFTER:
         why = f"{settings.path.name} cannot be used since {time_text(since)}"
         return replace(state, word=Health.JOB_PROBLEM, why=why)
-    why = _mail_problem(inputs, settings, now, time_text)
+    why = _mail_problem(inputs, stuck, settings, now, time_text)
     if not why:
         return state
     return replace(state, word=Health.MAIL_PROBLEM, why=why)
 
 
+def _stuck_count(inputs: HealthInputs, now: datetime) -> int:
+    """Return how many messages are stuck now; of those not listed: as the run ended."""
+    listed = sum(is_stuck(message, now) for message in inputs.deferred)
+    return max(listed, inputs.stuck) if listed else 0
+
+
 def _mail_problem(
-    inputs: HealthInputs, settings: Settings, now: datetime, time_text: TimeText
+    inputs: HealthInputs,
+    stuck: int,
+    settings: Settings,
+    now: datetime,
+    time_text: TimeText,
 ) -> str:
     for way, failing in stuck_ways(inputs.failing_ways, now).items():
         if way != MAIL:
@@ -145,8 +160,8 @@ def _mail_problem(
         return "" if mail.nomail_is_ok else "nomail is set: mails go to the log"
     if not mail.is_set_up and needs_mail:
         return mail.trouble or "mail is not set up"
-    if inputs.oldest is not None and is_stuck(inputs.oldest, now):
-        return _stuck_words(inputs.deferred, inputs.oldest, time_text)
+    if stuck:
+        return _stuck_words(stuck, inputs.deferred[0], time_text)
     if mail.mailbox is None:
         return ""
     problem = trouble(inputs.proof, now, time_text)

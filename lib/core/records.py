@@ -237,6 +237,8 @@ class RunRecord(Stored, frozen=True):
     #: mails, and the oldest of them.
     deferred: tuple[DeferredMessage, ...] = ()
     deferred_count: Count = 0
+    #: How many of all these were stuck as the run ended.
+    stuck_count: Count = 0
     #: For health: EmailChecker's last proof.
     proof: Mapping[str, Any] = {}
     #: The ways whose last attempt failed: ``mail``, and those of channels.

@@ -6,7 +6,7 @@ An answer is text: the health word alone on the first line, then one line per fi
     time: 1763856000
     last-run: 1763855995
     mail-proof-age: 1200
-    deferred: 7                 messages still queued, if the oldest is stuck
+    deferred: 7                 messages stuck: queued for 15 minutes or more
     deferred-since: 1763854200  when the oldest was queued
     nonce: 5e0c...              as in the request; a file has none
     server: web1                only in a signed answer
@@ -57,7 +57,7 @@ class Answer(msgspec.Struct, frozen=True):
     mail_proof_age_s: int | None = None
     nonce: str = ""
     server: str = ""
-    #: How many messages are queued, and since when, if the oldest is stuck.
+    #: How many messages are stuck, and since when the oldest is queued.
     deferred: int = 0
     deferred_since: datetime | None = None
 

@@ -338,7 +338,7 @@ def _mail_trouble(facts: SummaryInput, settings: Settings) -> str:
     mail = replace(mail, nomail=mail.nomail and not mail.holds)
     records = facts.records.values()
     left = deferral.deferred(records, (), SendLog(), facts.now)
-    run = health.with_inputs(run, records, left.messages, left.count)
+    run = health.with_inputs(run, records, left.messages, left.count, left.stuck)
     answer = health.assess(
         health.inputs_of(run), replace(settings, mail=mail), facts.now, facts.time_text
     )

@@ -397,7 +397,9 @@ def _save_run(ctx: RunContext, listed: list[str], now: datetime) -> None:
         failing = ctx.dispatcher.failing(ctx.run.failing_ways)
         ended = replace(ended, failing_ways=failing)
         left = ctx.dispatcher.deferred()
-        ended = health.with_inputs(ended, records, left.messages, left.count)
+        ended = health.with_inputs(
+            ended, records, left.messages, left.count, left.stuck
+        )
     ctx.state.save_run(ended)
     # A run that could not be recorded counts as not ended.
     if not ctx.is_frozen:

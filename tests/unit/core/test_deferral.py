@@ -87,6 +87,7 @@ def test_the_oldest_are_listed_with_their_job_and_round_trip_mails_are_not():
     ]
     left = deferral.deferred(records, (), limited, NOON)
     assert left.count == deferral.MAX_LISTED + 2
+    assert left.stuck == 1
     assert len(left.messages) == deferral.MAX_LISTED
     oldest = left.messages[0]
     assert (oldest.job, oldest.since) == ("job old", NOON - timedelta(minutes=30))

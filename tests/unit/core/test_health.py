@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from lib.core import health
 from lib.core.enums import DeferralCode, Health, MessageKind, Status
@@ -115,10 +116,11 @@ UNEXPLAINED = Deferral()
 
 
 def left(minutes, why=UNEXPLAINED):
-    """Return the facts of a run that left a message for so long, and six others."""
+    """Return the facts of a run that left five messages for so long, and two others."""
     since, to = ago(minutes=minutes), ("ops@example.com",)
     oldest = DeferredMessage("x", MessageKind.ALERT, "x is failing", to, since, why)
-    return HealthInputs(ago(seconds=30), 7, oldest, PROVEN)
+    young = replace(oldest, since=ago(minutes=10))
+    return HealthInputs(ago(seconds=30), (oldest,) * 5 + (young,) * 2, proof=PROVEN)
 
 
 def test_without_a_mailbox_only_what_is_stuck_is_a_problem():
@@ -134,7 +136,7 @@ def test_without_a_mailbox_only_what_is_stuck_is_a_problem():
 )
 def test_what_is_stuck_is_counted_with_its_reason_whatever_that_is(why, approved):
     how = assess(left(15, why), MAIL, NOON)
-    assert (how.word, how.stuck) == (Health.MAIL_PROBLEM, 7)
+    assert (how.word, how.stuck) == (Health.MAIL_PROBLEM, 5)
     assert how.stuck_since == ago(minutes=15)
     approved(how.why)
     late = assess(left(14, why), MAIL, NOON)
@@ -156,6 +158,11 @@ def test_peers_are_not_told_of_warnings():
     assert assess(found, MAIL, NOON).word is Health.OK
 
 
+def test_of_more_than_are_listed_all_that_were_stuck_count():
+    assert assess(replace(left(15), stuck=120), MAIL, NOON).stuck == 120
+    assert assess(replace(left(14), stuck=120), MAIL, NOON).stuck == 0
+
+
 def test_no_run_is_worse_than_no_mail():
     assert assess(HealthInputs(None), Mail(), NOON).word is Health.JOB_PROBLEM
 
@@ -164,7 +171,7 @@ def test_a_run_keeps_what_it_leaves_in_the_queue_and_the_last_proof():
     prover = Record(JobKey("EmailChecker", "E"), memory={"proof": PROVEN})
     found = left(60)
     run = RunRecord(ended_at=found.last_run)
-    kept = health.with_inputs(run, [prover], [found.oldest], 7)
+    kept = health.with_inputs(run, [prover], found.deferred, 7)
     assert health.inputs_of(kept) == found
     nothing = health.with_inputs(kept, [])
     assert health.inputs_of(nothing) == HealthInputs(found.last_run)

@@ -64,7 +64,7 @@ def test_what_is_queued_says_since_when_and_why(approved):
     message = replace(message, attempts=2, last_error="451 not now")
     record = Record(JobKey("X", "x"), queued=(message,))
     left = deferral.deferred([record], (), SendLog(), NOON)
-    run = health.with_inputs(RUN, [record], left.messages, left.count)
+    run = health.with_inputs(RUN, [record], left.messages, left.count, left.stuck)
     lines = dict(said(SETTINGS, run, record))
     approved(lines[""], "each")
     approved(lines["queued messages"])
