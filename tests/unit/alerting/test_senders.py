@@ -229,8 +229,8 @@ def _is_alive(pid):
 
 
 def test_a_call_that_crashes_is_in_doubt(receiver, monkeypatch):
-    def crash(call, begun):
-        begun()
+    def crash(call, report):
+        report.begun()
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(senders, "send", crash)
