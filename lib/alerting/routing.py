@@ -20,6 +20,9 @@ from lib.core.records import Record
 from lib.core.settings import Channel
 from lib.core.text import first_line
 
+#: What says that an alert is over.
+_ENDS = frozenset({MessageKind.RECOVERY, MessageKind.CLOSING})
+
 
 def split_by_way(record: Record, channels: Mapping[str, Channel]) -> Record:
     """Return the record with each message split into one for each way.
@@ -51,8 +54,15 @@ def _parts(message: Message, channels: Mapping[str, Channel]) -> Iterator[Messag
         yield replace(message, to=addresses)
     for name in message.to:
         if "@" not in name:
+            has_fallback = _fallback_of(name, channels) in message.to
             for way in _ways(name, channels):
-                yield _by_way(message, way)
+                part = _by_way(message, way)
+                yield replace(part, fell_back=True) if has_fallback else part
+
+
+def _fallback_of(name: str, channels: Mapping[str, Channel]) -> str | None:
+    channel = channels.get(name)
+    return channel.fallback[0] if channel and channel.fallback else None
 
 
 def without_minor(
@@ -91,27 +101,42 @@ def with_fallbacks(
     """Return the record with a copy of what a channel does not take for its fallback.
 
     ``failing`` has why the last attempt by each way failed, or an empty text.  The
-    message stays queued: the channel may take it later.
+    message stays queued: the channel may take it later.  Who gets a copy of an alert is
+    notified, and so gets the recovery; one that is queued already goes with the alert.
     """
     queued: list[Message] = []
+    notified = list(record.notified)
+    fallen: set[str] = set()
     for message in record.queued:
         channel = channels.get(message.way.partition("/")[0])
-        if channel is None or not _falls_back(message, channel, failing, now):
+        is_end = message.way in fallen and message.kind in _ENDS
+        if (
+            channel is None
+            or channel.fallback is None
+            or message.fell_back
+            or not (is_end or _falls_back(message, channel, failing, now))
+        ):
             queued.append(message)
             continue
-        name, _after = channel.fallback or ("", 0.0)
+        name, _after = channel.fallback
         why = message.last_error or failing.get(message.way, "") or channel.problem
         queued.append(replace(message, fell_back=True))
         queued.append(_for_fallback(message, name, why))
+        if message.kind.is_about_trouble:
+            fallen.add(message.way)
+            notified.append(name)
     if len(queued) == len(record.queued):
         return record
-    return replace(record, queued=tuple(queued))
+    if record.notified_at is None:
+        return replace(record, queued=tuple(queued))
+    people = tuple(dict.fromkeys(notified))
+    return replace(record, queued=tuple(queued), notified=people)
 
 
 def _falls_back(
     message: Message, channel: Channel, failing: Mapping[str, str], now: datetime
 ) -> bool:
-    if channel.fallback is None or message.fell_back:
+    if channel.fallback is None:
         return False
     was_tried = message.attempts or failing.get(message.way) or channel.problem
     is_late = now - message.born_at >= timedelta(seconds=channel.fallback[1])

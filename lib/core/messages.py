@@ -85,7 +85,7 @@ class Message(Stored, frozen=True):
     severity: Severity = Severity.CRITICAL
     #: The status of the job that it reports; None if it is about no failure or warning.
     status: Status | None = None
-    #: The fallback of its channel has got it, too.
+    #: The fallback of its channel has got it, too, or gets it as a contact.
     fell_back: bool = False
 
     def __post_init__(self) -> None:

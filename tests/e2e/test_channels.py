@@ -234,6 +234,17 @@ def test_a_fallback_gets_what_is_not_accepted_with_what_was_tried(instance, rece
     instance.cron()
     assert rung(instance) == ["alert Flag"]
     assert len(instance.records()["Flag"]["queued"]) == 1
+    # It hears of the end, although the other has accepted it by then.
+    receiver.answers.clear()
+    instance.let_time_pass_for_mails()
+    instance.cron()
+    assert types(receiver.at("/pager"))[-1] == "alert"
+    (instance.folder / "flag").touch()
+    instance.cron()
+    instance.pass_time(timedelta(minutes=20))
+    instance.cron()
+    assert rung(instance) == ["alert Flag", "recovery Flag"]
+    assert types(receiver.at("/pager"))[-2:] == ["alert", "recovery"]
 
 
 def test_what_nobody_acknowledges_is_escalated_once(instance, receiver):

@@ -179,6 +179,61 @@ def test_the_recovery_of_a_fallback_belongs_to_its_alert():
     assert copies[1].thread == copies[0].message_id
 
 
+def alerted(*queued):
+    return Record(
+        JobKey("Job", "j"),
+        "j",
+        Status.FAILING,
+        failures=1,
+        failing_since=NOON,
+        notified_at=NOON,
+        alerted_at=NOON,
+        notified=("pager",),
+        notified_status=Status.FAILING,
+        queued=queued,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "notified"),
+    [
+        (MessageKind.ALERT, ("pager", "push")),
+        (MessageKind.REMINDER, ("pager", "push")),
+        (MessageKind.NOTE, ("pager",)),
+    ],
+)
+def test_who_gets_an_alert_as_a_fallback_is_notified(kind, notified):
+    late = replace(message("pager"), kind=kind, attempts=1, last_error="no")
+    now = NOON + timedelta(minutes=10)
+    after = with_fallbacks(alerted(late), PAGER, {}, now)
+    assert after.notified == notified
+
+
+def test_an_end_that_is_queued_falls_back_with_its_alert():
+    alert = replace(message("pager"), attempts=1, last_error="no")
+    end = replace(
+        message("pager", name="r", thread=alert.message_id),
+        kind=MessageKind.RECOVERY,
+        born_at=NOON + timedelta(minutes=9),
+    )
+    after = with_fallbacks(record(alert, end), PAGER, {}, NOON + timedelta(minutes=10))
+    copies = [one.kind for one in after.queued if one.to == ("push",)]
+    assert copies == [MessageKind.ALERT, MessageKind.RECOVERY]
+    only = with_fallbacks(record(end), PAGER, {}, NOON + timedelta(minutes=10))
+    assert only.queued == (end,)
+
+
+def test_what_the_fallback_gets_anyway_does_not_fall_back_to_it():
+    parts = split_by_way(record(message("pager", "push")), PAGER)
+    now = NOON + timedelta(hours=1)
+    after = with_fallbacks(parts, PAGER, {"pager": "answered 500"}, now)
+    assert [one.to for one in after.queued] == [
+        ("pager",),
+        ("push/ntfy",),
+        ("push/slack",),
+    ]
+
+
 # Escalations.
 
 BOSS = {
