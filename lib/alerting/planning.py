@@ -508,7 +508,7 @@ class _Planner:
     def _choices(self, queue: JobQueue, count: int) -> list[_Choice]:
         if (id(queue), count) not in self._merged:
             messages = queue.messages[:count]
-            why = ratelimit.why_late(messages[0], self._send_log) if count > 1 else ""
+            why = self._why_late(messages[0]) if count > 1 else ""
             self._merged[id(queue), count] = [
                 (queue, merged_message)
                 for merged_message in merged(queue.name, messages, self._zone, why)
@@ -547,7 +547,7 @@ class _Planner:
         lines = []
         late = self._now - oldest
         if late > ratelimit.PROMISE:
-            why = ratelimit.why_late(replace(message, born_at=oldest), self._send_log)
+            why = self._why_late(replace(message, born_at=oldest))
             what = "Its oldest message is delayed" if is_bundle else "Delayed"
             words = f"{what} {duration(late)}"
             lines.append(wrapped(f"{words}: {why}" if why else f"{words}."))
@@ -561,6 +561,16 @@ class _Planner:
                 )
             )
         return "\n".join(lines)
+
+    def _why_late(self, message: Message) -> str:
+        return ratelimit.why_late(
+            message,
+            self._send_log,
+            self._now,
+            is_reached=not ratelimit.room(
+                self._send_log, self._limits, self._now, own=False
+            ),
+        )
 
     def _room(self, *, own: bool) -> int:
         room = ratelimit.room(self._send_log, self._limits, self._now, own=own)

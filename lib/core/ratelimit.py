@@ -34,6 +34,8 @@ RESERVE = 5
 #: next one comes.  With the jobs of its run, the last is still within PROMISE.
 OUTAGE_RETRY_AFTER = (1, 2, 4)
 ALMOST_A_MINUTE = timedelta(seconds=50)
+#: Why a message is late that waited for the rate limit.
+LIMIT_REACHED = "the rate limit (mailsperhour, mailsperday) was reached"
 #: The most jobs that are remembered as notified in the last hour.
 MAX_NOTIFIED = 500
 
@@ -59,6 +61,8 @@ class Outage(Stored, frozen=True):
     since: Moment
     until: Moment
     why: str = ""
+    #: When the next attempt was due; until then it held mail back.
+    held_until: Moment | None = None
 
 
 _Timed = TypeVar("_Timed", TimedName, NotifiedJob)
@@ -280,7 +284,8 @@ def after_success(send_log: SendLog, now: datetime) -> SendLog:
     """Return the log after an attempt that succeeded: all that waits is due."""
     outage = send_log.outage
     if send_log.failing_since is not None:
-        outage = Outage(send_log.failing_since, now, send_log.last_error)
+        held_until = min(next_attempt_at(send_log) or now, now)
+        outage = Outage(send_log.failing_since, now, send_log.last_error, held_until)
     return replace(
         send_log,
         held_until=None,
@@ -318,19 +323,37 @@ def next_attempt_at(send_log: SendLog) -> datetime | None:
     return max(slot, send_log.failed_at + ALMOST_A_MINUTE)
 
 
-def why_late(message: Message, send_log: SendLog) -> str:
-    """Return why a message that leaves now did not leave before; empty: not known."""
-    outage = send_log.outage
+def why_late(
+    message: Message, send_log: SendLog, now: datetime, *, is_reached: bool = False
+) -> str:
+    """Return why a message that leaves now did not leave before; empty: not known.
+
+    Of the reasons in force while it waited that is the last one.  ``is_reached``: the
+    rate limit is reached, and the message leaves beside it.
+    """
+    outage_end, outage_why = _last_outage(send_log, now)
+    reasons = []
     if message.last_error:
-        return first_line(message.last_error)
-    if send_log.failing_since is not None and send_log.last_error:
-        return send_log.last_error
-    if outage is not None and outage.until > message.born_at and outage.why:
-        return outage.why
+        # The end of an outage makes all due.
+        own_end = message.retry_at or outage_end or now
+        reasons.append((own_end, first_line(message.last_error)))
+    if outage_end and outage_why and outage_end > message.born_at:
+        reasons.append((outage_end, outage_why))
     limited = send_log.limited_until
     if limited is not None and limited > message.born_at:
-        return "the rate limit (mailsperhour, mailsperday) was reached"
-    return ""
+        # What leaves beside the limit has not waited for it since it was promised.
+        limit_end = now - PROMISE if is_reached else limited
+        reasons.append((limit_end, LIMIT_REACHED))
+    last = max(reasons, key=lambda reason: min(reason[0], now), default=(now, ""))
+    return last[1]
+
+
+def _last_outage(send_log: SendLog, now: datetime) -> tuple[datetime | None, str]:
+    """Return until when the last outage held mail back, and why; None: none did."""
+    if send_log.failing_since is not None:
+        return next_attempt_at(send_log) or now, send_log.last_error
+    outage = send_log.outage
+    return (outage.held_until or outage.until, outage.why) if outage else (None, "")
 
 
 def with_refused(send_log: SendLog, address: str, now: datetime) -> SendLog:

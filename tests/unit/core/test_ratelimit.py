@@ -110,22 +110,53 @@ def late(at, **more):
 
 
 def test_an_outage_that_is_over_is_remembered_with_its_reason():
-    send_log = ratelimit.after_failure(SendLog(), "451 not now\nmore", NOON)
+    send_log = SendLog()
+    for minute in (0, 1, 3, 7, 11, 15, 19, 23):
+        at = NOON + minute * MINUTE
+        send_log = ratelimit.after_failure(send_log, "451 not now\nmore", at)
     over = ratelimit.after_success(send_log, NOON + 25 * MINUTE)
     assert ratelimit.next_attempt_at(over) is None
     waited = late(at=NOON + 20 * MINUTE)
-    assert ratelimit.why_late(waited, over) == "451 not now"
+    assert ratelimit.why_late(waited, over, NOON + 26 * MINUTE) == "451 not now"
     later = late(at=NOON + 26 * MINUTE)
-    assert ratelimit.why_late(later, over) == ""
+    assert ratelimit.why_late(later, over, NOON + 40 * MINUTE) == ""
     assert ratelimit.settled(over, NOON + 25 * MINUTE + DAY) == SendLog()
 
 
 def test_why_a_message_is_late_is_its_own_error_or_the_limit():
-    own = late(at=NOON, last_error="452 mailbox full")
+    own = late(at=NOON, last_error="452 mailbox full", retry_at=NOON + 5 * MINUTE)
     limited = SendLog(limited_until=NOON + MINUTE)
-    assert ratelimit.why_late(own, limited) == "452 mailbox full"
-    assert "rate limit" in ratelimit.why_late(late(at=NOON), limited)
-    assert ratelimit.why_late(late(at=NOON + MINUTE), limited) == ""
+    now = NOON + 6 * MINUTE
+    assert ratelimit.why_late(own, limited, now) == "452 mailbox full"
+    assert "rate limit" in ratelimit.why_late(late(at=NOON), limited, now)
+    assert ratelimit.why_late(late(at=NOON + MINUTE), limited, now) == ""
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["not tried", "over"])
+@pytest.mark.parametrize("minute", [-2, 4], ids=["before", "after"])
+def test_a_message_names_what_held_it_back_last(minute, is_over):
+    # The server was away for 3 minutes; then nothing could be tried for the limit.
+    send_log = SendLog(limited_until=NOON + 53 * MINUTE)
+    for failed in (0, 1, 2):
+        at = NOON + failed * MINUTE
+        send_log = ratelimit.after_failure(send_log, "451 try later", at)
+    waited, now = late(at=NOON + minute * MINUTE), NOON + 54 * MINUTE
+    if is_over:
+        send_log = ratelimit.after_success(send_log, now)
+    assert ratelimit.why_late(waited, send_log, now) == ratelimit.LIMIT_REACHED
+    tried = replace(waited, last_error="451 try later", attempts=1)
+    assert ratelimit.why_late(tried, send_log, now) == ratelimit.LIMIT_REACHED
+
+
+def test_what_leaves_beside_the_limit_after_an_outage_names_the_outage():
+    send_log = SendLog(limited_until=NOON + 53 * MINUTE)
+    for failed in (0, 1, 3):
+        at = NOON + failed * MINUTE
+        send_log = ratelimit.after_failure(send_log, "451 try later", at)
+    first = late(at=NOON - MINUTE)
+    now = NOON + 7 * MINUTE
+    why = ratelimit.why_late(first, send_log, now, is_reached=True)
+    assert why == "451 try later"
 
 
 def test_times_that_lie_in_the_future_count_as_now():
