@@ -15,7 +15,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from lib.alerting import bundling, notices, queue, results
+from lib.alerting import bundling, notices, queue, results, routing
 from lib.alerting.delivery import Sent, Unsent
 from lib.alerting.planning import Held
 from lib.alerting.queue import Envelope
@@ -409,11 +409,15 @@ class Bookkeeper:
         return True
 
     def _enqueue(self, message: Message, in_place_of: str = "") -> None:
-        """Queue a message of Checker itself, in the place of one that was not tried."""
+        """Queue a message of Checker itself, in the place of one that was not tried.
+
+        It is split by way at once: this run may send it before it looks for ways again.
+        """
         own = self._session.records.get(OWN_KEY, Record(OWN_KEY, "state"))
         others = (
             other
             for other in own.queued
-            if other.message_id != in_place_of or other.attempts
+            if other.attempts or not routing.is_of(other, in_place_of)
         )
-        self._session.keep(replace(own, queued=(*others, message)))
+        own = replace(own, queued=(*others, message))
+        self._session.keep(routing.split_by_way(own, self._settings.channels))

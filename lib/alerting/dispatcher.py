@@ -224,6 +224,8 @@ class WayDispatcher:
         plan = self._plan(now, progress)
         if plan.held and self._books.notify_deferred(plan.held, now):
             plan = self._plan(now, progress)
+            # The note may leave by a way that is met at the next look.
+            self.is_idle = False
         return list(plan.envelopes[: self._outbox.max_at_once])
 
     def _plan(self, now: datetime, progress: Progress) -> planning.Plan:
@@ -290,7 +292,7 @@ class Dispatcher:
         records = self._queued()
         # With --nomail all is shown as mail, with the names of channels.
         self._splits = not settings.mail.holds and (
-            bool(settings.channels) or bool(routing.ways_of(records))
+            bool(settings.channels) or routing.needs_ways(records)
         )
         self._mail = WayDispatcher(
             settings,

@@ -196,6 +196,11 @@ def _by_way(message: Message, way: str) -> Message:
     )
 
 
+def is_of(message: Message, message_id: str) -> bool:
+    """Return whether it is the message of that id, or was split from it."""
+    return message.message_id in (message_id, _id(message_id, message.way))
+
+
 def _ways(name: str, channels: Mapping[str, Channel]) -> tuple[str, ...]:
     """Return the ways of a contact's name; itself if it is one, or if it is unknown."""
     channel = channels.get(name)
@@ -205,6 +210,16 @@ def _ways(name: str, channels: Mapping[str, Channel]) -> tuple[str, ...]:
 def _id(message_id: str, way: str) -> str:
     text = f"{message_id} {way}".encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()[:32]
+
+
+def needs_ways(records: Iterable[Record]) -> bool:
+    """Return whether a queued message is for anything but mail addresses."""
+    return any(
+        "@" not in name
+        for record in records
+        for message in record.queued
+        for name in message.to
+    )
 
 
 def of_way(records: Iterable[Record], way: str) -> Iterator[Record]:

@@ -11,7 +11,11 @@ import pytest
 
 from tests.support.instance import GENERAL, Instance, flag_job
 from tests.support.receiver import Receiver, silent
+from tests.support.servers import SmtpServer
 
+NOISY = "    def notifyOnFailureEvery(self):\n" + (
+    "        return JobFailureNotificationFrequency.EVERYTIME\n"
+)
 CANARY = "canary4711token"
 CHANNELS = """\
 [email]
@@ -35,12 +39,16 @@ def receiver():
         yield it
 
 
-@pytest.fixture
-def instance(tmp_path, receiver):
-    siren = tmp_path / "siren"
+def add_siren(folder):
+    siren = folder / "siren"
     siren.write_text("#!/bin/sh\necho $CHECKER_TYPE $CHECKER_JOB >> rung\n")
     siren.chmod(0o700)
-    tmp_path.chmod(0o700)
+    folder.chmod(0o700)
+
+
+@pytest.fixture
+def instance(tmp_path, receiver):
+    add_siren(tmp_path)
     settings = CHANNELS.format(receiver.url(""), CANARY)
     it = Instance(tmp_path, settings, TO_ALL)
     it.job("Flag", flag_job(tmp_path / "flag"))
@@ -266,3 +274,45 @@ def test_what_nobody_acknowledges_is_escalated_once(instance, receiver):
     instance.cron()
     assert rung(instance) == ["alert Flag", "recovery Flag"]
     assert types(receiver.at("/pager")) == ["alert", "recovery"]
+
+
+@pytest.fixture
+def smtp(ca):
+    with SmtpServer(ca) as server:
+        yield server
+
+
+@pytest.mark.parametrize("contact", ["ops@example.com, siren", "siren"])
+def test_the_notice_of_an_address_that_is_rejected_leaves_by_each_way(
+    tmp_path, smtp, cafile, contact
+):
+    add_siren(tmp_path)
+    settings = f"{smtp.email_section(cafile)}[channel siren]\ncommand = ./siren\n"
+    settings += "[defaults]\ncontact = gone@example.com\n"
+    general = GENERAL.replace("ops@example.com", contact)
+    instance = Instance(tmp_path, settings, general)
+    instance.job("Flag", flag_job(tmp_path / "flag"))
+    smtp.answer_rcpt = lambda to: "550 5.1.1 unknown" if to.startswith("gone") else None
+    ran = instance.cron()
+    assert "mail to gone@example.com is rejected" in ran.err
+    assert "siren" not in ran.err
+    assert rung(instance) == ["note state"]
+    assert [mail.to for mail in smtp.mails] == [("ops@example.com",)] * ("@" in contact)
+    assert len(list((instance.state / "dead").iterdir())) == 1
+    assert instance.cron().silent
+
+
+def test_the_note_about_deferred_mail_leaves_by_each_way(tmp_path, smtp, cafile):
+    add_siren(tmp_path)
+    email = smtp.email_section(cafile).replace("[email]", "[email]\nmailsperhour = 2")
+    settings = f"{email}[channel siren]\ncommand = ./siren\n"
+    settings += "[defaults]\ncontact = ops@example.com\n"
+    general = GENERAL.replace("ops@example.com", "ops@example.com, siren")
+    instance = Instance(tmp_path, settings, general)
+    instance.job("Flag", flag_job(tmp_path / "flag", hooks=NOISY))
+    for _minute in range(3):
+        instance.cron()
+    assert rung(instance) == ["note state"]
+    assert [mail.to for mail in smtp.mails] == [("ops@example.com",)] * 2
+    assert "deferred until" in smtp.mails[-1].subject
+    assert not (instance.state / "dead").exists()
