@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from lib.config.fields import CHANNEL_NAME, is_this_machine, many, no_channel, url
 from lib.config.ini import VITAL
 from lib.config.options import CHANNEL, CHANNEL_WORD, SECRET_SUFFIXES
-from lib.config.secrets import read_secret
+from lib.config.secrets import read_secret, urls_in
 from lib.config.sections import Kinds, read_section, title_of
 from lib.config.targets import JOB, TEMPLATE
 from lib.core.ini import IniFile
@@ -32,7 +32,6 @@ NO_APPRISE = "url needs Apprise, which is not installed: pip install 'apprise>=2
 _RESERVED = ("mail",)
 #: Where a service of Apprise begins: ``ntfys://``.
 _SERVICE = re.compile(r"[a-z][a-z0-9_-]{0,19}(?=://)", re.I)
-_BETWEEN = re.compile(r"[\s,]+(?=[a-z][a-z0-9_-]{0,19}://)", re.I)
 _UNVERIFIED = re.compile(r"[?&]verify=(no|n|false|f|0|off|disable)\b", re.I)
 #: What a secret for signatures begins with, by Standard Webhooks.
 SECRET_PREFIX = "whsec_"
@@ -183,9 +182,7 @@ class _Reader:
             self._add("url", NO_APPRISE)
             return {}
         services: dict[str, Secret] = {}
-        for number, text in enumerate(_BETWEEN.split(given.reveal()), start=1):
-            if not text:
-                continue
+        for number, text in enumerate(urls_in(given.reveal()), start=1):
             begin = _SERVICE.match(text)
             if begin is None:
                 expected = "expected services of Apprise, such as ntfys://host/topic"

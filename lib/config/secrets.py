@@ -36,6 +36,7 @@ _TOKEN = re.compile(rf"[\w~%.-]{{{MIN_TOKEN},}}|(?=[\w~%.-]*\d)[\w~%.-]{{8,}}")
 #: The ends of options that say how to get a secret.
 _INDIRECT = ("_command", "_file")
 _IN_URL = re.compile(r"//([^/@\s]{1,500})@")
+_BETWEEN_URLS = re.compile(r"[\s,]+(?=[a-z][a-z0-9_-]{0,19}://)", re.I)
 _PEER_KEY = re.compile(r",\s*key\s*=\s*([^,]+)")
 _PEER_INDIRECT = re.compile(r",\s*key_(command|file)\s*=")
 
@@ -188,9 +189,23 @@ def secrets_in(ini: IniFile, more: Iterable[Secret]) -> Secrets:
 
     secrets = {secret for _where, secret in _secrets(ini, SECRET_OPTIONS)}
     for secret in more:
-        secrets |= {secret.reveal(), *parts_of_url(secret.reveal())}
+        secrets |= {secret.reveal(), *_parts_of_urls(secret.reveal())}
     secrets |= {unquote(secret) for secret in secrets}
     return Secrets(secret for secret in secrets if len(secret) >= MIN_LENGTH)
+
+
+def urls_in(text: str) -> list[str]:
+    """Return the URLs that blanks and commas separate in the value of an option."""
+    return [url for url in _BETWEEN_URLS.split(text) if url]
+
+
+def _parts_of_urls(text: str) -> Iterator[str]:
+    """Yield each URL, if there are several, and the parts of each that are secrets."""
+    urls = urls_in(text)
+    if len(urls) > 1:
+        yield from urls
+    for url in urls:
+        yield from parts_of_url(url)
 
 
 def parts_of_url(text: str) -> Iterator[str]:
@@ -272,7 +287,7 @@ def _secrets(ini: IniFile, names: frozenset[str]) -> Iterator[tuple[str, str]]:
                 secrets.append(value.raw)
             if option in _CHANNEL_OPTIONS and value.raw and _is_channel(title):
                 secrets.append(value.raw)
-                secrets += parts_of_url(value.raw)
+                secrets += _parts_of_urls(value.raw)
             if title == "peers":
                 secrets += (key.strip() for key in _PEER_KEY.findall(value.raw))
             for secret in secrets:

@@ -28,6 +28,7 @@ from lib.config.targets import JOB
 from lib.core.enums import JobFrequency
 from lib.core.ini import IniFile
 from lib.core.jobs import KIND_FILES, SHIPPED, JobFile
+from lib.core.sanitize import scrubbed
 from lib.core.secret import Secret
 from lib.core.settings import Problem, Settings
 from lib.plugins.discover import Discovered, discover
@@ -729,6 +730,24 @@ def test_a_channel_hides_its_secrets(load):
     settings = load(f"{GENERAL}{MAIL}pass = x\n[channel chat]\n{webhook}")
     assert token in settings.secrets
     assert token not in repr(settings.channels)
+
+
+@pytest.mark.parametrize("between", [" ", ", "])
+def test_of_several_services_each_is_a_secret_and_no_host(load, tmp_path, between):
+    pytest.importorskip("apprise")
+    urls = [f"json://web.example.invalid/{name}canary4711" for name in "ab"]
+    in_file = tmp_path / "services"
+    in_file.write_text(" ".join(urls).replace("canary", "hidden"))
+    in_file.chmod(0o600)
+    settings = load(
+        f"{GENERAL}{MAIL}pass = x\n[channel chat]\nurl = {between.join(urls)}\n"
+        f"[channel other]\nurl_file = {in_file}\n"
+    )
+    assert wrong_in(settings) == []
+    for token in (*urls, "acanary4711", "bcanary4711", "ahidden4711", "bhidden4711"):
+        assert token in settings.secrets
+    text = "web.example.invalid: no connection"
+    assert scrubbed(text, settings.secrets) == text
 
 
 def test_where_only_channels_are_notified_mail_is_not_missed(load):
