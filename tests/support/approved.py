@@ -200,6 +200,10 @@ def _normalised(
     text = re.sub(rf"{re.escape(str(folders))}/[\w.-]+", "FOLDER", text)
     text = text.replace(sys.executable, "PYTHON").replace(str(checkout), "CHECKOUT")
     text = re.sub(_CHOSEN_PORT, r"\1:PORT", text)
+    # A command to paste makes a line long where the folders are deep.
+    text = re.sub(
+        r"(Content-Transfer-Encoding: )(7bit|quoted-printable)", r"\1AS FITS", text
+    )
     user = pwd.getpwuid(os.geteuid()).pw_name
     text = re.sub(rf"\b(chown|chown -R|by|of|to) {user}\b", r"\1 USER", text)
     for pattern, word in hide.items():

@@ -266,7 +266,7 @@ def nonsense(tmp_path_factory):
     for number, (hook, body) in enumerate(CASES):
         hook_only = f"def {hook}(self):\n    {body}\n"
         folder.add(f"Odd{number}", job(f"Odd{number}", more=hook_only))
-    return folder.run()
+    return folder.run(asks_formerly=True)
 
 
 @pytest.mark.parametrize(("hook", "body"), CASES)
