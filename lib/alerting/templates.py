@@ -27,7 +27,7 @@ from lib.core.messages import KIND_OF, Message
 from lib.core.policy import severity_of
 from lib.core.records import Change, Record
 from lib.core.results import CheckResult, JobReport, value_lines
-from lib.core.settings import Command, bare_command
+from lib.core.settings import MAIL, Command, bare_command
 from lib.core.text import age, duration, first_line, mail_time, paragraphs
 
 NEXT_MAIL = {
@@ -156,7 +156,7 @@ def _start(
     is_over = kind is MessageKind.RECOVERY
     if is_over or result.status.is_failure is record.status.is_failure:
         return min(record.since or now, now)
-    return now
+    return min(result.since or now, now)
 
 
 def _cause(result: CheckResult) -> str:
@@ -542,6 +542,9 @@ def _since(start: datetime, now: datetime, zone: tzinfo | None) -> str:
 
 
 def _check_command(job: Job, command: Command) -> str:
+    if job.key.is_way and job.key.identity != MAIL:
+        channel, _slash, _service = job.key.identity.partition("/")
+        return command("test", channel)
     if job.check_now:
         return command(job.check_now)
     return command("validate") if job.is_own else command("run", job.name)

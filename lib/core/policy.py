@@ -465,7 +465,7 @@ def _with_failure(record: Record, result: CheckResult, now: datetime) -> Record:
         record,
         status=result.status,
         failures=record.failures + 1,
-        failing_since=record.failing_since or now,
+        failing_since=record.failing_since or result.since or now,
         recovering=0,
         warnings=0,
         warning_since=None,

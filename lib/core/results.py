@@ -162,6 +162,8 @@ class CheckResult(Stored, frozen=True):
     ask_again: bool = False
     #: What was measured, by name.
     values: Values = {}
+    #: Since when it has failed, if that is known; None: since this result.
+    since: Moment | None = None
 
 
 class JobReport(Stored, frozen=True):

@@ -252,7 +252,8 @@ def failing_ways(ctx: RunContext) -> Iterator[tuple[Job, CheckResult]]:
             continue
         at = mail_time(since.since, ctx.settings.zone)
         reason = f"nothing could be sent since {at}: {since.why}"
-        yield _way(ctx, way, contact), CheckResult(Status.FAILING, reason)
+        result = CheckResult(Status.FAILING, reason, since=since.since)
+        yield _way(ctx, way, contact), result
     known = {MAIL, *ctx.settings.channels}
     for record in list(ctx.session.records.values()):
         way = record.key.identity
@@ -264,7 +265,7 @@ def failing_ways(ctx: RunContext) -> Iterator[tuple[Job, CheckResult]]:
 def _way(ctx: RunContext, way: str, contact: tuple[str, ...]) -> Job:
     name = way if way == MAIL else f"channel {way}"
     job = Job.stand_in(JobKey.of_way(way), name, str(ctx.settings.path), contact)
-    return replace(job, check_now="testmail" if way == MAIL else "test")
+    return replace(job, check_now="testmail" if way == MAIL else "")
 
 
 def _by_others(settings: Settings, failing: Collection[str]) -> tuple[str, ...]:

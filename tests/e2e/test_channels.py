@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -179,6 +179,10 @@ def test_a_way_that_fails_for_15_minutes_is_an_alert_by_the_others(instance, rec
     alert = receiver.at(f"/chat/{CANARY}")[-1].json["data"]
     assert alert["job"] == "channel pager"
     assert "answered 500" in alert["reason"]
+    since = datetime.fromisoformat(alert["since"])
+    assert datetime.now(UTC) - since >= timedelta(minutes=16)
+    assert "-m test pager " in alert["text"]
+    assert ", for 16 min" in alert["text"]
     assert rung(instance) == ["alert Flag", "alert channel pager"]
     instance.cron()
     assert len(rung(instance)) == 2
