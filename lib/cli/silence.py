@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from lib.core.silences import (
     Scope,
     Silences,
     Unmute,
+    with_request,
 )
 from lib.core.text import in_zone, since, some_of, table_time
 from lib.runner.requests import KnownJob, known_jobs, take
@@ -68,9 +70,12 @@ def mute(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return TROUBLE
-    asked.submit(Mute(*asked.request, until=until))
+    request = Mute(*asked.request, until=until)
+    asked.submit(request)
     at = asked.time_text(until)
     print(f"Muted until {at}, from the next run on: {asked.names(asked.jobs)}.")
+    for line in asked.longer_lines(request):
+        print(line)
     print("What is failing when the mute ends gives a first alert.")
     return OK
 
@@ -216,6 +221,25 @@ class _Asked:
             mute.covers(job.key, job.name, job.tags) for mute in self._silences.mutes
         )
         return is_muted or job.record.acknowledged is not None
+
+    def longer_lines(self, request: Mute) -> Iterator[str]:
+        """Yield a line for each job that an earlier mute keeps muted for longer."""
+        mutes = with_request(self._silences.mutes, request, self._now)
+        silences = Silences(mutes)
+        longer = [
+            (job.name, held.until)
+            for job in self.jobs
+            if (held := silences.holding(job.key, job.name, job.tags, self._now))
+            and held.until is not None
+            and held.until > request.until
+        ]
+        for name, until in longer[:10]:
+            yield (
+                f"{name} stays muted until {self.time_text(until)} by an earlier mute; "
+                f"to end both: -m unmute {shlex.quote(name)}"
+            )
+        if len(longer) > 10:
+            yield f"and {len(longer) - 10} more stay muted for longer; see -m list"
 
     def window_hint(self) -> str:
         """Return what a command cannot end: a maintenance window of one of the jobs."""

@@ -185,6 +185,20 @@ def test_a_mute_holds_alerts_back_until_it_ends(instance, tmp_path, approved):
     ]
 
 
+def test_what_an_earlier_mute_keeps_muted_for_longer_is_named(instance, approved):
+    assert typed(instance, "mute", "disk root", "--for", "9h")[0] == 0
+    # It replaces the one of the same words.
+    code, out, _err = typed(instance, "mute", "disk root", "--for", "8h")
+    assert (code, "stays muted" in out) == (0, False)
+    instance.cron()
+    code, out, err = typed(instance, "mute", "*", "--for", "1h")
+    assert (code, err) == (0, "")
+    approved(out, hide=REAL)
+    # It ends before the new one does.
+    code, out, _err = typed(instance, "mute", "d*", "--for", "9h")
+    assert (code, "stays muted" in out) == (0, False)
+
+
 def test_an_unmute_and_an_acknowledgement(instance, tmp_path, approved):
     typed(instance, "mute", "*", "--for", "2h")
     instance.cron()
