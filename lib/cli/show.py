@@ -147,7 +147,8 @@ def status(args: argparse.Namespace) -> int:
     bad = status_report.bad_records(records, catalog)
     table.say(status_report.headline(bad, catalog, stored.run), sys.stdout)
     if bad:
-        rows = status_report.down_rows(bad, now, settings.zone)
+        shown = bad[: status_report.MAX_DOWN]
+        rows = status_report.down_rows(shown, now, settings.zone)
         headings = {"since": f"since {offset_words(settings.zone, now)}"}
         table.show(
             status_report.DOWN_COLUMNS,
@@ -156,6 +157,8 @@ def status(args: argparse.Namespace) -> int:
             out=sys.stdout,
             headings=headings,
         )
+        if more := status_report.more_down(bad, settings.command):
+            table.say(more, sys.stdout)
     print()
     rows = status_report.rows(*facts)
     table.show(status_report.COLUMNS, rows, as_json=False, out=sys.stdout)

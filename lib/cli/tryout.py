@@ -211,9 +211,11 @@ def test(args: argparse.Namespace) -> int:
         return testmail(args)
     settings = settings_of(args, with_password=True)
     names = list(words or settings.channels)
+    # A way such as oncall/ntfy is one service of a channel.
+    ways = [way for channel in settings.channels.values() for way in channel.ways]
     for name in names:
-        if name not in settings.channels:
-            hint = nearest(name, settings.channels)
+        if name not in settings.channels and name not in ways:
+            hint = nearest(name, [*settings.channels, *ways])
             known = ", ".join(settings.channels)
             hint = hint or (f"; the channels are {known}" if known else "")
             print(f"checker: no channel is called {name!r}{hint}", file=sys.stderr)

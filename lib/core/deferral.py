@@ -19,7 +19,7 @@ from lib.core.health import STUCK_AFTER
 from lib.core.messages import Bundle, Deferral, DeferredMessage, Message
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record
-from lib.core.text import TimeText, counted, first_line
+from lib.core.text import TimeText, counted, first_line, some_of
 
 #: The most deferred messages that are listed, the oldest first.
 MAX_LISTED = 100
@@ -203,6 +203,7 @@ def _attempt_words(why: Deferral) -> str:
 
 
 def line(message: DeferredMessage, time_text: TimeText) -> str:
-    """Return a deferred message as a line: its subject, since when, why."""
+    """Return a deferred message as a line: its subject, to whom, since when, why."""
     why = words(message.why, time_text) or "the next run sends it"
-    return f"{message.subject!r}, queued since {time_text(message.since)}: {why}"
+    to = f" to {some_of(message.to, 3)}" if message.to else ""
+    return f"{message.subject!r}{to}, queued since {time_text(message.since)}: {why}"

@@ -21,7 +21,7 @@ from lib.core.health import prover
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import DeferredMessage
 from lib.core.records import Record, RunRecord
-from lib.core.settings import Settings
+from lib.core.settings import Command, Settings
 from lib.core.text import (
     TimeText,
     age,
@@ -42,6 +42,8 @@ MAX_PROOFS = 10
 DOWN_COLUMNS = ("job", "status", "since", "reason")
 _BAD = (Status.FAILING, Status.UNKNOWN, Status.WARNING)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+#: How many jobs that are not OK are shown; Checker's own state comes below them.
+MAX_DOWN = 20
 #: How many deferred messages are shown, the oldest.
 MAX_DEFERRED = 20
 
@@ -103,6 +105,16 @@ def down_rows(
         }
         for record in bad
     ]
+
+
+def more_down(bad: Sequence[Record], command: Command) -> str:
+    """Return how many of these are not shown, and what shows them; empty if all are."""
+    hidden = bad[MAX_DOWN:]
+    if not hidden:
+        return ""
+    all_failing = all(record.status.is_failure for record in hidden)
+    words = ("--failing",) if all_failing else ()
+    return f"and {len(hidden):,} more: {command('list', *words)}"
 
 
 def rows(

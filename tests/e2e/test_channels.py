@@ -210,6 +210,19 @@ def test_a_test_message_shows_each_step(instance, receiver):
     assert instance.run("-m", "test", "paging").code == 2
 
 
+def test_a_test_message_goes_by_one_service_of_a_channel(instance, receiver):
+    pytest.importorskip("apprise")
+    where = f"127.0.0.1:{receiver.port}"
+    instance.add(f"[channel ap]\nurl = ntfy://{where}/one json://{where}/two\n")
+    ran = instance.run("-m", "test", "ap/ntfy")
+    assert (ran.code, ran.err) == (0, "")
+    assert "The message to ap/ntfy was accepted." in ran.out
+    (request,) = receiver.received
+    assert request.json["topic"] == "one"
+    ran = instance.run("-m", "test", "ap/ntfi")
+    assert (ran.code, "did you mean 'ap/ntfy'?" in ran.err) == (2, True)
+
+
 def test_a_test_without_a_name_tries_every_way(instance, receiver):
     ran = instance.run("-m", "test")
     assert ran.code == 0

@@ -15,12 +15,20 @@ from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import Message
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record, RunRecord
-from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings, SummaryTimes
+from lib.core.settings import (
+    Mail,
+    Mailbox,
+    Peer,
+    Peers,
+    Settings,
+    SummaryTimes,
+    bare_command,
+)
 from lib.report import status
 from lib.report.rows import WORDS
 from lib.report.status import rows
 from tests.support.approved import REAL
-from tests.support.instance import Instance
+from tests.support.instance import NO_MAIL, Instance
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RUN = RunRecord(ended_at=NOON - timedelta(seconds=20), jobs=3, ran=2, failing=1)
@@ -205,3 +213,22 @@ def test_what_is_down_comes_first(approved):
         "warning": 1,
         "disabled": 1,
     }
+
+
+def test_of_many_that_are_down_the_first_are_shown(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL)
+    one = "[disk {0}]\npath = /nowhere/{0}\nevery = minute\nfailures = 1\n"
+    instance.add("".join(one.format(number) for number in range(status.MAX_DOWN + 3)))
+    instance.cron()
+    out = instance.run("-m", "status").out
+    (more,) = (line for line in out.splitlines() if line.startswith("and "))
+    assert more.startswith("and 3 more: ") and " -m list --failing" in more
+    assert out.count("/nowhere/") == status.MAX_DOWN
+    assert len(instance.run("-m", "status", "--json").json()["down"]) == 23
+
+
+def test_warnings_that_are_not_shown_are_not_in_the_list_of_what_is_failing():
+    bad = [Record(JobKey("X", f"{number}"), f"{number}") for number in range(21)]
+    warned = [replace(one, status=Status.WARNING) for one in bad]
+    assert status.more_down(warned, bare_command) == ("and 1 more: checker.py -m list")
+    assert status.more_down(warned[:20], bare_command) == ""
