@@ -101,6 +101,30 @@ class Bookkeeper:
         self._enqueue(note, in_place_of=before)
         return True
 
+    def drop_deferral_note(self, now: datetime) -> bool:
+        """Drop the note about deferred mail if it is obsolete; return whether it was.
+
+        That is so if there is room again and it has not left.
+        """
+        name, own = self.send_log.deferral_note, self._session.records.get(OWN_KEY)
+        if not name or own is None:
+            return False
+        if not ratelimit.room(self.send_log, self.limits, now, own=False):
+            return False
+        left = tuple(
+            message
+            for message in own.queued
+            if message.in_doubt or not routing.is_of(message, name)
+        )
+        if len(left) == len(own.queued):
+            return False
+        self._session.keep(replace(own, queued=left))
+        self.send_log = replace(
+            self.send_log, deferral_notified_at=None, deferral_note="", deferral_jobs=()
+        )
+        self._store.save_send_log(self.send_log)
+        return True
+
     def count(self, batch: list[Envelope]) -> None:
         """Save that these are tried now; raise StateError."""
         session, now = self._session, self._now()
@@ -409,7 +433,7 @@ class Bookkeeper:
         return True
 
     def _enqueue(self, message: Message, in_place_of: str = "") -> None:
-        """Queue a message of Checker itself, in the place of one that was not tried.
+        """Queue a message of Checker itself, in the place of one that has not left.
 
         It is split by way at once: this run may send it before it looks for ways again.
         """
@@ -417,7 +441,7 @@ class Bookkeeper:
         others = (
             other
             for other in own.queued
-            if other.attempts or not routing.is_of(other, in_place_of)
+            if other.in_doubt or not routing.is_of(other, in_place_of)
         )
         own = replace(own, queued=(*others, message))
         self._session.keep(routing.split_by_way(own, self._settings.channels))

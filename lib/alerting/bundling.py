@@ -148,6 +148,10 @@ def _bundle_subject(
     entries: Sequence[Entry], groups: Sequence[Group], part: tuple[int, int]
 ) -> str:
     counts = _counts(message for _name, message in entries)
+    if all(_word(message) == "other" for _name, message in entries):
+        counts = first_line(entries[0][1].subject)
+        if len(entries) > 1:
+            counts += f", and {len(entries) - 1:,} other"
     if part[1] > 1:
         counts += f" (part {part[0]} of {part[1]})"
     largest = max(groups, key=lambda group: len(group.numbers))

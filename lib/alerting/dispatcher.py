@@ -222,7 +222,11 @@ class WayDispatcher:
             self._session.keep(split_by_recipient)
             self._audit_log.note(decisions.merged(whole, split_by_recipient, now))
         plan = self._plan(now, progress)
-        if plan.held and self._books.notify_deferred(plan.held, now):
+        if plan.held:
+            is_changed = self._books.notify_deferred(plan.held, now)
+        else:
+            is_changed = self._books.drop_deferral_note(now)
+        if is_changed:
             plan = self._plan(now, progress)
             # The note may leave by a way that is met at the next look.
             self.is_idle = False

@@ -59,9 +59,10 @@ def deferred_message(
                 f"        {limits.per_hour} mails an hour ([email] mailsperhour), "
                 f"{limits.per_day} a day (mailsperday)",
                 "",
-                "They repeat what you have been notified of.  The first alert of a job",
-                "within an hour and its recovery are not deferred: they leave in one",
-                "mail each 5 minutes.  You get this list again if another job joins.",
+                "Deferred are reminders, repeated alerts with their recoveries, and",
+                "what jobs send of their own accord.  The first alert of a job within",
+                "an hour and its recovery are not: they leave in one mail each 5",
+                "minutes.  You get this list again if another job joins.",
                 "",
                 f"Check now:  {command('status')}",
             )
@@ -69,6 +70,7 @@ def deferred_message(
         + "\n",
         to=to,
         born_at=now,
+        lists_deferred=True,
     )
 
 

@@ -23,6 +23,7 @@ from lib.alerting.queue import (
     Envelope,
     JobQueue,
     bundled_ids,
+    pop_deferral_notes,
     pop_kinds,
     queues,
 )
@@ -236,6 +237,7 @@ class _Planner:
         for queue in job_queues:
             self._add_doubtful(queue)
             self._add_urgent(queue)
+            self._add_deferral_notes(queue)
             self._add_apart(queue)
         job_queues = [queue for queue in job_queues if queue.messages]
         ready = [queue for queue in job_queues if queue.ready]
@@ -255,6 +257,23 @@ class _Planner:
         for message in pop_kinds(queue, URGENT):
             if policy.is_sendable(message, self._now):
                 self._add_as_it_is(message, (message.message_id,), queue.key)
+
+    def _add_deferral_notes(self, queue: JobQueue) -> None:
+        """Add the notes about deferred messages: they leave beside the limits.
+
+        They take nothing of the reserve, since there is one each QUIET at most.
+        """
+        self._envelopes += [
+            Envelope(
+                message,
+                (message.message_id,),
+                queue.key,
+                message.born_at,
+                beside_limits=True,
+            )
+            for message in pop_deferral_notes(queue)
+            if self._is_sendable(message)
+        ]
 
     def _add_apart(self, queue: JobQueue) -> None:
         """Add what may not be bundled, in order."""

@@ -6,7 +6,7 @@ No recovery is sent before its alert, and nobody waits for another recipient's m
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
 import msgspec
@@ -35,7 +35,8 @@ class Envelope(msgspec.Struct, frozen=True):
     @property
     def starts_cool_down(self) -> bool:
         """Return whether the next bundle to the same people waits after it."""
-        return self.key is None or self.beside_limits
+        is_note = self.message.lists_deferred
+        return self.key is None or (self.beside_limits and not is_note)
 
 
 def with_attempts(
@@ -170,11 +171,20 @@ def queues(
 
 def pop_kinds(queue: JobQueue, kinds: Collection[MessageKind]) -> list[Message]:
     """Remove the messages of these kinds from the queue and return them."""
-    popped = [message for message in queue.messages if message.kind in kinds]
+    return _pop(queue, lambda message: message.kind in kinds)
+
+
+def pop_deferral_notes(queue: JobQueue) -> list[Message]:
+    """Remove the notes that list deferred messages from the queue and return them."""
+    return _pop(queue, lambda message: message.lists_deferred)
+
+
+def _pop(queue: JobQueue, is_wanted: Callable[[Message], bool]) -> list[Message]:
+    popped = [message for message in queue.messages if is_wanted(message)]
     if popped:
-        stays = [message.kind not in kinds for message in queue.messages]
+        stays = [not is_wanted(message) for message in queue.messages]
         queue.ready = sum(stays[: queue.ready])
         queue.messages[:] = [
-            message for message in queue.messages if message.kind not in kinds
+            message for message in queue.messages if not is_wanted(message)
         ]
     return popped

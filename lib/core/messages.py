@@ -87,6 +87,8 @@ class Message(Stored, frozen=True):
     status: Status | None = None
     #: The fallback of its channel has got it, too, or gets it as a contact.
     fell_back: bool = False
+    #: It is the note that lists what the rate limit defers.
+    lists_deferred: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""

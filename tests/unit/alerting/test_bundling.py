@@ -66,6 +66,11 @@ def test_a_bundle_of_one_reason_has_it_in_its_subject():
     assert message.subject == "12 failing: no route"
 
 
+def test_a_bundle_of_notes_has_the_first_of_them_in_its_subject():
+    message = bundle(entry(number, kind=MessageKind.NOTE) for number in range(2))
+    assert message.subject == "http target0 is failing: no route, and 1 other"
+
+
 def test_a_bundle_lists_its_messages_in_the_order_of_events():
     message = bundle(entry(number) for number in range(100))
     lines = [line for line in message.body.splitlines() if "target" in line]

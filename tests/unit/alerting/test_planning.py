@@ -264,6 +264,21 @@ def test_a_fifth_of_the_room_is_kept_for_checker_itself():
     assert held(found) == 3
 
 
+def test_the_note_about_deferred_mail_leaves_beside_the_limits_and_in_no_bundle():
+    send_log = ratelimit.with_counted(SendLog(), map(str, range(10)), NOON)
+    note = message("note", kind=MessageKind.NOTE, lists_deferred=True)
+    found = plan(
+        [*jobs(3, kind=STILL), own(note)], send_log=send_log, limits=Limits(10, 100)
+    )
+    assert (names(found), held(found)) == (["note"], 3)
+    (envelope,) = found.envelopes
+    # It takes no room, and no first alert waits for it.
+    assert envelope.beside_limits
+    assert not envelope.starts_cool_down
+    found = plan([*jobs(6), own(note)])
+    assert sorted(len(one.ids) for one in found.envelopes) == [1, 6]
+
+
 def test_a_summary_counts_as_checkers_own():
     send_log = ratelimit.with_counted(SendLog(), map(str, range(8)), NOON)
     limits = Limits(10, 100)
