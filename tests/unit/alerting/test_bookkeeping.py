@@ -1,38 +1,84 @@
-"""What is kept of messages: the note about deferred mail while it is true."""
+"""What is on disk at the moment the server hears of a mail, and after."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import json
 
-from msgspec.structs import replace
+import pytest
 
-from lib.alerting.bookkeeping import Bookkeeper
-from lib.alerting.planning import Held
-from lib.core.jobs import OWN_KEY, JobKey
-from lib.core.ratelimit import TimedName
-from lib.storage.auditlog import AuditLog
-from lib.storage.session import StoreSession
-from lib.storage.store import State
-from tests.support.mailing import message, settings_for
+from tests.support.instance import Instance
+from tests.support.servers import SmtpServer
 
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+FULL = "[disk full{}]\npath = /\nlimit = 1\nevery = minute\n"
 
 
-def test_a_note_that_has_not_left_before_there_is_room_again_is_dropped(tmp_path):
-    settings = replace(settings_for(25), state=tmp_path)
-    store = State(tmp_path)
-    session = StoreSession(store, store.load(), (), NOON)
-    audit_log = AuditLog(tmp_path, settings.secrets)
-    books = Bookkeeper(settings, session, lambda: NOON, audit_log)
-    counted = tuple(TimedName(str(number), NOON) for number in range(20))
-    books.send_log = replace(books.send_log, counted=counted)
-    held = [Held(JobKey("X", "x"), "x", message())]
+@pytest.fixture
+def smtp(ca):
+    with SmtpServer(ca) as server:
+        yield server
 
-    assert books.notify_deferred(held, NOON)
-    assert not books.drop_deferral_note(NOON + timedelta(minutes=59))
-    assert len(session.records[OWN_KEY].queued) == 1
 
-    assert books.drop_deferral_note(NOON + timedelta(hours=1))
-    assert OWN_KEY not in session.records
-    # It is due again at once if more is deferred.
-    assert books.notify_deferred(held, NOON + timedelta(hours=1, seconds=1))
+@pytest.fixture
+def mailing(tmp_path, smtp, cafile):
+    return Instance(tmp_path, smtp.email_section(cafile))
+
+
+@pytest.fixture
+def seen(mailing, smtp):
+    """What the state folder held whenever the server was given a mail."""
+    found = []
+
+    def look(mail):
+        files = mailing.state.glob("*/*.json")
+        there = {path.relative_to(mailing.state).parts[0]: [] for path in files}
+        for path in mailing.state.glob("*/*.json"):
+            there[path.parent.name].append(json.loads(path.read_text()))
+        send_log = json.loads((mailing.state / "outbox.json").read_text())
+        found.append((mail, there, send_log))
+
+    smtp.answer_data = look
+    return found
+
+
+def test_an_attempt_is_on_disk_before_the_server_hears_of_the_mail(mailing, seen):
+    mailing.add(FULL.format(0))
+    assert mailing.cron().silent
+    ((mail, there, send_log),) = seen
+    (message,) = there["jobs"][0]["queued"]
+    assert (message["attempts"], message["in_doubt"]) == (1, True)
+    assert message["message_id"] in mail.parsed["Message-ID"]
+    assert [one["name"] for one in send_log["counted"]] == [message["message_id"]]
+
+
+def test_a_bundle_is_on_disk_before_the_server_hears_of_it(mailing, seen):
+    for number in range(6):
+        mailing.add(FULL.format(number))
+    assert mailing.cron().silent
+    ((mail, there, send_log),) = seen
+    (bundle,) = there["bundles"]
+    assert bundle["message"]["attempts"] == 1
+    assert bundle["message"]["message_id"] in mail.parsed["Message-ID"]
+    queued = [one["queued"][0]["message_id"] for one in there["jobs"]]
+    assert sorted(queued) == sorted(bundle["ids"])
+    assert len(send_log["counted"]) == 1
+
+
+def test_what_was_taken_is_marked_before_the_next_is_given(mailing, seen):
+    mailing.add(FULL.format(0))
+    mailing.cron()
+    mailing.add(FULL.format(1))
+    assert mailing.cron().silent
+    _first, (mail, there, send_log) = seen
+    queued = [one["name"] for one in there["jobs"] if "queued" in one]
+    assert queued == ["disk full1"]
+    assert "disk full1" in mail.subject
+    assert len(send_log["counted"]) == 2
+
+
+def test_a_mail_that_was_not_taken_is_not_counted(mailing, smtp):
+    mailing.add(FULL.format(0))
+    smtp.answer_data = lambda mail: "451 4.3.0 not now"
+    mailing.cron()
+    assert "counted" not in json.loads((mailing.state / "outbox.json").read_text())
+    (message,) = mailing.records()["disk full0"]["queued"]
+    assert "in_doubt" not in message
