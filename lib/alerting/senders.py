@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from lib.core.enums import MessageKind, Severity
 from lib.core.messages import Message
 from lib.core.sanitize import printable, scrubbed
 from lib.core.secret import Secrets
-from lib.core.settings import Channel, Settings
+from lib.core.settings import Channel, Problem, Settings
 from lib.mail.replies import DeliveryError
 
 if TYPE_CHECKING:
@@ -361,15 +361,7 @@ def _by_apprise(call: Call, report: Report) -> None:
     """Send by one service; a redirect is a failure."""
     import apprise
 
-    if tuple(map(int, apprise.__version__.split(".")[:2])) < LEAST_APPRISE:
-        text = (
-            f"Apprise {apprise.__version__} is too old: pip install 'apprise>=2.3,<3'"
-        )
-        raise _refused(text)
     heard = _Heard()
-    log = logging.getLogger("apprise")
-    log.handlers, log.propagate = [heard], False
-    log.setLevel(logging.WARNING)
     _isolate(call.channel)
     redirects = _refuse_redirects()
     asset = apprise.AppriseAsset(
@@ -381,9 +373,10 @@ def _by_apprise(call: Call, report: Report) -> None:
         http_redirects=False,
         async_mode=False,
     )
-    service = apprise.Apprise.instantiate(call.url, asset=asset)
-    if service is None:
-        raise _refused(f"Apprise cannot use the URL of {call.way}{heard.why(call)}")
+    try:
+        service = _service(call.url, call.channel, heard, asset)
+    except ValueError as error:
+        raise _refused(f"{call.way}: {error}{heard.why(call)}") from error
     service.redirects = False
     one = apprise.Apprise(asset=asset)
     one.add(service)
@@ -413,6 +406,50 @@ def _by_apprise(call: Call, report: Report) -> None:
         # Without a status in it there was perhaps no answer.
         step = "call" if re.search(r"error=\d", why) else ""
         raise DeliveryError(f"{call.way} did not accept it{why}", step=step)
+
+
+def _service(url: str, channel: Channel, heard: _Heard, asset: Any = None) -> Any:
+    """Return the service of a URL; raise ValueError if it cannot be used as it is."""
+    import apprise
+
+    if tuple(map(int, apprise.__version__.split(".")[:2])) < LEAST_APPRISE:
+        raise ValueError(
+            f"Apprise {apprise.__version__} is too old: pip install 'apprise>=2.3,<3'"
+        )
+    log = logging.getLogger("apprise")
+    log.handlers, log.propagate = [heard], False
+    log.setLevel(logging.WARNING)
+    service: Any = apprise.Apprise.instantiate(url, asset=asset)
+    if service is None:
+        raise ValueError("Apprise cannot use the URL")
+    schema = url.partition("://")[0].lower()
+    if schema in ("ntfy", "ntfys") and not service.topics:
+        # Without one, Apprise takes the host for a topic of the public service.
+        raise ValueError(f"no topic is given; expected {schema}://HOST/TOPIC")
+    if not (service.verify_certificate or channel.insecure):
+        raise ValueError(
+            "the URL turns off the verification of TLS; write verify=yes, or set "
+            "insecure = yes"
+        )
+    return service
+
+
+def unusable_services(settings: Settings) -> Iterator[Problem]:
+    """Yield a problem for each service that Apprise cannot use; nothing is sent.
+
+    Apprise takes a second or so to load: this is for a person at a terminal.
+    """
+    for name, channel in settings.channels.items():
+        section = f"channel {name}"
+        options = [one for one in settings.ini.given(section) if one.startswith("url")]
+        where = settings.ini.where(section, *options[:1])
+        for number, url in enumerate(channel.services.values(), start=1):
+            schema = url.reveal().partition("://")[0]
+            try:
+                _service(url.reveal(), channel, _Heard())
+            except ValueError as error:
+                text = f"url: service {number}, {schema}: {error}"
+                yield Problem(text, where, section)
 
 
 class _Heard(logging.Handler):

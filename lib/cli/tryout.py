@@ -159,6 +159,7 @@ def validate(args: argparse.Namespace) -> int:
         *settings.problems,
         *loaded.problems,
         *advice(content, [kind.kind for kind in loaded.kinds]),
+        *_unusable_services(settings),
     )
     in_files = in_order(sections, settings.ini.names)
     problems = (*in_files, *adhoc.problems_of(settings, loaded))
@@ -169,6 +170,14 @@ def validate(args: argparse.Namespace) -> int:
         print(f"{settings.path}: nothing is wrong; {len(loaded.jobs)} jobs")
     say_more(args, settings, ())
     return TROUBLE if problems else OK
+
+
+def _unusable_services(settings: Settings) -> Iterable[Problem]:
+    if not any(channel.services for channel in settings.channels.values()):
+        return ()
+    from lib.alerting.senders import unusable_services
+
+    return unusable_services(settings)
 
 
 def _in_use(args: argparse.Namespace, error: SettingsError) -> str:

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from msgspec.structs import replace
 
@@ -32,7 +32,8 @@ NO_APPRISE = "url needs Apprise, which is not installed: pip install 'apprise>=2
 _RESERVED = ("mail",)
 #: Where a service of Apprise begins: ``ntfys://``.
 _SERVICE = re.compile(r"[a-z][a-z0-9_-]{0,19}(?=://)", re.I)
-_UNVERIFIED = re.compile(r"[?&]verify=(no|n|false|f|0|off|disable)\b", re.I)
+#: Apprise takes each ``verify`` that it does not know for no; so only these are yes.
+_VERIFIED = ("yes", "true", "1", "on")
 #: What a secret for signatures begins with, by Standard Webhooks.
 SECRET_PREFIX = "whsec_"
 
@@ -188,11 +189,11 @@ class _Reader:
                 expected = "expected services of Apprise, such as ntfys://host/topic"
                 self._add("url", f"url: {expected}")
                 return {}
-            if _UNVERIFIED.search(text) and not self.values.get("insecure"):
+            if not _is_verified(text) and not self.values.get("insecure"):
                 self._add(
                     "url",
                     f"url: service {number} turns off the verification of TLS; "
-                    "remove verify=no, or set insecure = yes",
+                    "write verify=yes, or set insecure = yes",
                 )
             services[_free_word(begin[0].lower(), services)] = Secret(text)
         return services
@@ -247,6 +248,16 @@ class _Reader:
         options = [one for one in self._given() if self._base_of(one) == option]
         where = self._ini.where(self._section, options[0] if options else option)
         self.problems.append(Problem(text, where, title_of(self._section)))
+
+
+def _is_verified(service: str) -> bool:
+    """Return whether a service's URL leaves the verification of TLS as it is, on."""
+    query = service.partition("?")[2].replace(";", "&")
+    return all(
+        value.strip().lower() in _VERIFIED
+        for name, value in parse_qsl(query, keep_blank_values=True)
+        if name.strip().lower() == "verify"
+    )
 
 
 def _free_word(word: str, taken: Mapping[str, Any]) -> str:

@@ -320,7 +320,15 @@ def test_what_a_service_cuts_is_named(receiver):
 def test_a_url_that_apprise_cannot_use_is_named_without_it():
     pytest.importorskip("apprise")
     channel = Channel("oncall", services={"slack": Secret(f"slack://{TOKEN}")})
-    assert "Apprise cannot use the URL of oncall/slack" in failure(channel).why
+    assert "oncall/slack: Apprise cannot use the URL" in failure(channel).why
+
+
+@pytest.mark.parametrize("verify", ["definitely", "", "%6Eo"])
+def test_a_service_that_verifies_nothing_is_refused_unless_insecure(receiver, verify):
+    url = f"json://{{}}/{TOKEN}?VERIFY={verify}"
+    assert "turns off the verification" in failure(services(receiver, url)).why
+    assert receiver.received == []
+    assert isinstance(outcome(services(receiver, url, insecure=True)), Sent)
 
 
 # The text.

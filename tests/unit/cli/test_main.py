@@ -272,6 +272,18 @@ def test_validate_shows_every_problem_and_exits_1(instance, approved):
     assert "Traceback" not in ran.out + ran.err
 
 
+def test_validate_names_each_service_that_apprise_cannot_use(instance, approved):
+    pytest.importorskip("apprise")
+    instance.add(
+        "[channel odd]\nurl = nosuch://canary4711token json://example.invalid/\n"
+        "[channel push]\nurl = ntfys://host.example.com\n"
+        "[channel good]\nurl = ntfys://host.example.com/topic\n"
+    )
+    ran = instance.run("-m", "validate")
+    assert (ran.code, ran.err) == (1, "")
+    approved(ran.out)
+
+
 QUEUES = """\
 from lib.jobbase import TargetJob
 

@@ -750,6 +750,32 @@ def test_of_several_services_each_is_a_secret_and_no_host(load, tmp_path, betwee
     assert scrubbed(text, settings.secrets) == text
 
 
+@pytest.mark.parametrize(
+    ("query", "is_taken"),
+    [
+        ("", True),
+        ("?verify=yes", True),
+        ("?a=b&Verify=TRUE", True),
+        ("?verify=no", False),
+        ("?verify=nope", False),
+        ("?verify=definitely", False),
+        ("?VERIFY=", False),
+        ("?verify", False),
+        ("?a=b;verify=never", False),
+        ("?%76erify=%6eo", False),
+        ("?verify=yes&verify=no", False),
+    ],
+)
+def test_only_a_clear_yes_verifies_a_service(load, query, is_taken):
+    pytest.importorskip("apprise")
+    text = (
+        f"{GENERAL}{MAIL}pass = x\n[channel chat]\nurl = json://example.com/{query}\n"
+    )
+    wrong = [str(problem) for problem in wrong_in(load(text))]
+    assert wrong == [] if is_taken else "turns off the verification" in wrong[0]
+    assert wrong_in(load(f"{text}insecure = yes\n")) == []
+
+
 def test_where_only_channels_are_notified_mail_is_not_missed(load):
     channel = "[channel log]\ncommand = /bin/sh\n"
     general = GENERAL.replace("ops@example.com", "log")
