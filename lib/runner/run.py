@@ -231,6 +231,9 @@ def is_over(ctx: RunContext) -> bool:
         return True
     if not ctx.workers.is_done or ctx.session.waiting_since is not None:
         return False
+    if not (ctx.has_reviewed or ctx.is_frozen):
+        # Also where no file was loaded: what is gone, and what is due by the clock.
+        return False
     if ctx.dispatcher is None:
         return ctx.is_frozen or not _has_mail(ctx)
     return not ctx.dispatcher.is_busy and (ctx.is_frozen or ctx.dispatcher.is_idle)
