@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from lib.jobbase import (
@@ -168,7 +168,7 @@ def proxy_url(value: str) -> str:
     return value
 
 
-class HTTPServerChecker(TargetJob):
+class HTTPServerChecker(bulk.InBulk, TargetJob):
     """One URL."""
 
     kind = "http"
@@ -289,18 +289,9 @@ class HTTPServerChecker(TargetJob):
         url = self.target.url
         return glob.escape(f"{kind} for {url}|{url}") + "*"
 
-    def check(self, target: Target, deadline: Deadline) -> Values:
+    def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
         """Return how long it took until the response was there, as expected."""
-        return bulk.run_one(steps(self, target, deadline))
-
-    @classmethod
-    def check_many(
-        cls,
-        jobs: Sequence[Self],
-        deadline: Callable[[Sequence[Self]], Sequence[Deadline]],
-    ) -> Iterator[tuple[Self, Values | Exception] | None]:
-        """Check many URLs at once."""
-        return bulk.run(jobs, lambda job, own: steps(job, job.target, own), deadline)
+        return steps(self, target, deadline)
 
 
 def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:

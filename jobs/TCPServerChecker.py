@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Self
 
 from lib.jobbase import (
     Deadline,
@@ -26,7 +24,7 @@ from lib.net import bulk, connect
 MAX_BYTES = 65_536
 
 
-class TCPServerChecker(TargetJob):
+class TCPServerChecker(bulk.InBulk, TargetJob):
     """One port of one host."""
 
     kind = "tcp"
@@ -59,18 +57,9 @@ class TCPServerChecker(TargetJob):
         rest = f"({host}:{port})|{host}|{port}|"
         return f"{glob.escape(kind)} for *{glob.escape(rest)}*"
 
-    def check(self, target: Target, deadline: Deadline) -> Values:
+    def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
         """Return how long it took until one address of the host had responded."""
-        return bulk.run_one(steps(self, target, deadline))
-
-    @classmethod
-    def check_many(
-        cls,
-        jobs: Sequence[Self],
-        deadline: Callable[[Sequence[Self]], Sequence[Deadline]],
-    ) -> Iterator[tuple[Self, Values | Exception] | None]:
-        """Check many ports at once."""
-        return bulk.run(jobs, lambda job, own: steps(job, job.target, own), deadline)
+        return steps(self, target, deadline)
 
 
 def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:

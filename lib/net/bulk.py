@@ -28,7 +28,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from lib.net import connect
 from lib.net.connect import Address, Deadline, NotTried
@@ -140,6 +140,34 @@ def _remedy() -> str:
         "for this user in limits.conf, or by LimitNOFILE in the unit of the timer; or "
         "check fewer targets each minute"
     )
+
+
+class InBulk:
+    """What a kind whose check is a generator of steps derives from.
+
+    It is checked alone by ``check``, and with many others by ``check_many``; both are
+    described in ``lib/plugins/target.py``.
+    """
+
+    #: What is checked.
+    target: Any
+
+    def steps(self, target: Any, deadline: Deadline) -> Steps[Any]:
+        """Return the steps of one check, which return its values."""
+        raise NotImplementedError
+
+    def check(self, target: Any, deadline: Deadline) -> Any:
+        """Return what the steps return, or raise what they raise."""
+        return run_one(self.steps(target, deadline))
+
+    @classmethod
+    def check_many(
+        cls,
+        jobs: Sequence[Self],
+        deadline: Callable[[Sequence[Self]], Sequence[Deadline]],
+    ) -> Iterator[tuple[Self, Any] | None]:
+        """Check the targets of many jobs at once."""
+        return run(jobs, lambda job, own: job.steps(job.target, own), deadline)
 
 
 class Wait:
