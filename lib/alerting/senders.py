@@ -82,7 +82,7 @@ def without_secrets(call: Call, text: str) -> str:
 
 
 def payload(call: Call) -> dict[str, Any]:
-    """Return the message as webhooks and commands get it; docs/alerting.md lists it."""
+    """Return the message as webhooks and commands get it; docs/channels.md lists it."""
     message = call.message
     return {
         "type": str(message.kind),

@@ -113,12 +113,12 @@ _ABOUT: Mapping[str, str] = {
     "status": "Our answer to peers, see [peers.md](peers.md#our-answer).",
     "summary": (
         "A numbered summary at a time of day in `[general] timezone`, see "
-        "[alerting.md](alerting.md#the-daily-summary)."
+        "[mail.md](mail.md#the-daily-summary)."
     ),
     "channel": (
         "A way beside mail: `contact` and `alertcontact` take its name. Exactly one of "
         "`url`, `webhook` and `command` is given, see "
-        "[alerting.md](alerting.md#channels). `url` needs Apprise: "
+        "[channels.md](channels.md). `url` needs Apprise: "
         "`pip install 'apprise>=2.3,<3'`."
     ),
     "maintenance": (

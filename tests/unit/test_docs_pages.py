@@ -112,7 +112,9 @@ def test_the_example_of_templates_makes_the_jobs_it_says():
 # alerting.md.
 
 
-@pytest.mark.parametrize("row", rows(part("alerting.md", "The policy")), ids=str)
+@pytest.mark.parametrize(
+    "row", rows(part("alerting.md", "When a job counts as failing")), ids=str
+)
 def test_each_story_is_what_the_policy_says(row):
     (notify,), failures, (runs,), (mails,) = (
         words(row[0]),
@@ -124,7 +126,7 @@ def test_each_story_is_what_the_policy_says(row):
 
 
 def test_reminders_come_as_much_early_as_is_said():
-    text = flat(part("alerting.md", "The policy"))
+    text = flat(part("alerting.md", "When a job counts as failing"))
     for every, said in {
         "5min": "4 min 30 s",
         "10min": "9 min 15 s",
@@ -142,18 +144,18 @@ def test_reminders_come_as_much_early_as_is_said():
 def test_each_code_of_the_audit_log_is_in_the_table():
     shown = [
         words(row[0])[0]
-        for row in rows(part("alerting.md", "Why was I notified, or not?"))
+        for row in rows(part("operations.md", "Why was I notified, or not?"))
     ]
     assert shown == [*Decision, *Event]
 
 
 def test_each_result_on_our_own_mail_is_in_the_table():
-    table = rows(part("alerting.md", "Proof that mail arrives"))
+    table = rows(part("mail.md", "Proof that mail arrives"))
     assert [words(row[0])[0] for row in table] == list(proof.RESULTS)
 
 
 def test_the_figures_of_alerting_are_those_of_the_rules():
-    text = flat(page("alerting.md"))
+    text = flat("".join(map(page, ("alerting.md", "mail.md", "operations.md"))))
     first, *others, last = (
         round(wait.total_seconds() / 60) for wait in policy.RETRY_AFTER
     )
