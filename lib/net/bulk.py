@@ -559,8 +559,8 @@ def connected(
         left = len(addresses) - tried
         own = deadline if len(addresses) == 1 else deadline.share(left)
         try:
-            with _socket(kind) as sock:
-                yield from _connect(sock, address, own)
+            with open_socket(kind) as sock:
+                yield from connect_socket(sock, address, own)
                 if talk:
                     yield from talk(sock, own)
         except (OSError, connect.Unreachable) as error:
@@ -582,8 +582,8 @@ def note_silent(
     for tried, (kind, address) in enumerate(addresses):
         own = deadline.share(len(addresses) - tried)
         try:
-            with _socket(kind) as sock:
-                yield from _connect(sock, address, own)
+            with open_socket(kind) as sock:
+                yield from connect_socket(sock, address, own)
         except OSError as error:
             reasons.append((address, connect.reason(error, own)))
         except NotTried:
@@ -591,16 +591,22 @@ def note_silent(
     connect.log_silent(host, answers, reasons)
 
 
-def _socket(kind: int) -> socket.socket:
+def open_socket(
+    kind: int, form: int = socket.SOCK_STREAM, protocol: int = 0
+) -> socket.socket:
+    """Return a socket for steps; raise NotTried if there is no descriptor for it."""
     try:
-        sock = socket.socket(kind, socket.SOCK_STREAM)
+        sock = socket.socket(kind, form, protocol)
     except OSError as error:
         raise no_socket(error) from error
     sock.setblocking(False)
     return sock
 
 
-def _connect(sock: socket.socket, address: Address, deadline: Deadline) -> Steps[None]:
+def connect_socket(
+    sock: socket.socket, address: Address, deadline: Deadline
+) -> Steps[None]:
+    """Connect a socket; raise OSError if that fails, TimeoutError at the deadline."""
     code = sock.connect_ex(address)
     if code == errno.EINPROGRESS:
         if not (yield Ready(sock, WRITE, deadline)):

@@ -169,7 +169,7 @@ def test_one_socket_too_many_is_our_own_trouble():
             while True:
                 held.enter_context(socket.socket())
         with pytest.raises(NotTried, match="LimitNOFILE"):
-            bulk._socket(socket.AF_INET)
+            bulk.open_socket(socket.AF_INET)
 
 
 def test_nothing_is_left_open(silent):
