@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from lib.core.messages import Message
 from lib.core.text import first_line
-from lib.mail.replies import is_lasting
+from lib.mail.replies import is_lasting, refuses_login
 
 #: The length of a shortened mail.
 SHORT_BODY = 1000
@@ -42,14 +42,18 @@ def plain(text: str) -> str:
     )
 
 
-#: Replies that demand a login, or reject it.
+#: Replies that demand a login or TLS, or reject the login.
 _LOGIN_CODES = (530, 534, 535, 538)
+#: Steps before the first mail: what is refused there holds for all of them.
+_SESSION_STEPS = ("connect", "TLS", "greeting", "EHLO", "STARTTLS", "AUTH")
 #: Steps at which the server may have accepted the mail without a reply.
 _LAST_STEPS = ("", "mail text", "end of mail")
 _ABOUT_MAILBOX = re.compile(r"\d{3}[ -]+\d\.[12]\.")
 #: Why a mail was not tried.
 NOT_YET = "an earlier mail of this job must be sent first"
 _TOO_MUCH = re.compile(r"\brate\b|limit|quota|too many|too much|throttl", re.I)
+#: Too many at once: another session may be taken a moment later.
+_AT_ONCE = re.compile(r"concurrent|simultaneous|connections|sessions", re.I)
 
 
 class DeliveryFailure(msgspec.Struct, frozen=True):
@@ -93,23 +97,28 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
 
     @property
     def is_login(self) -> bool:
-        """Return whether the login was refused."""
-        return self.step == "AUTH" or self.code in _LOGIN_CODES
+        """Return whether user and password were refused, and not for now only."""
+        return refuses_login(self.step, self.answer)
 
     @property
     def is_about_us(self) -> bool:
         """Return whether another account may be able to send the same mail."""
         if self.in_doubt or self.permanent:
             return False
-        about_sender = self.step in ("connect", "greeting", "EHLO", "STARTTLS")
+        about_sender = self.step in _SESSION_STEPS or self.code in _LOGIN_CODES
         relay = self.status.startswith("5.7.") or "relay" in self.answer.lower()
         return about_sender or self.is_login or self.is_limit or relay
 
     @property
     def is_limit(self) -> bool:
-        """Return whether the server is rate-limiting us."""
+        """Return whether the server wants no more mail for a time: the rate, the day.
+
+        Not so a session that is refused: that is tried again within minutes.
+        """
         if self.status == "5.4.5":
             return True
+        if self.step in _SESSION_STEPS or _AT_ONCE.search(self.answer):
+            return False
         # A reply to a recipient is mostly about that mailbox.
         about_us = not self.refused or self.status.startswith("4.7.")
         passing = self.code is not None and 400 <= self.code < 500

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: How long the server may take to answer a goodbye.
 GOODBYE_S = 2
+#: How long a greeting without TLS may take at a port where TLS comes first: there none
+#: comes at all.
+GREETING_S = 5
 
 
 class NoEnd(OSError):
@@ -45,6 +48,7 @@ class MailSocket(io.RawIOBase):
         self.sock = sock
         self.deadline = deadline
         self._max_answer = max_answer
+        self._reads_no_more = False
         #: Bytes since something was sent.
         self._received = 0
         #: What the libraries read from.
@@ -64,8 +68,10 @@ class MailSocket(io.RawIOBase):
         """Return True."""
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Any) -> int | None:
         """Read what is there; raise OSError if it comes late, or NoEnd."""
+        if self._reads_no_more:
+            return None
         self.sock.settimeout(self.deadline.left())
         count = self.sock.recv_into(buffer)
         self._received += count
@@ -82,13 +88,29 @@ class MailSocket(io.RawIOBase):
     def in_tls(
         self, host: str, context: ssl.SSLContext, look_again: LookAgain
     ) -> MailSocket:
-        """Return the connection in TLS; what was read ahead before it is dropped.
+        """Return the connection in TLS.
 
         Raise TlsFailed if there is none that can be trusted; ``look_again`` returns the
-        certificate that is not.
+        certificate that is not.  Raise Unreachable if the server said something after
+        its answer to STARTTLS: somebody on the way may have, for it to be taken as said
+        in TLS.
         """
+        if self._has_read_ahead():
+            raise Unreachable(
+                "the server said more than its answer before TLS began; somebody on "
+                "the way may have put it in, so the session is not used",
+                host=host,
+                step="STARTTLS",
+            )
         sock = handshake(self.sock, host, self.deadline, context, look_again)
         return MailSocket(sock, self.deadline, self._max_answer)
+
+    def _has_read_ahead(self) -> bool:
+        self._reads_no_more = True
+        try:
+            return bool(self.reader.peek())
+        finally:
+            self._reads_no_more = False
 
     def shutdown(self, how: int) -> None:
         """End the conversation."""

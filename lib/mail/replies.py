@@ -7,7 +7,9 @@ add a row to LOGIN_REMEDIES.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from lib.core.settings import Mail
 
 #: Who wants something else than the account's password, by the end of the host's name.
 LOGIN_REMEDIES = {
@@ -41,6 +43,30 @@ TLS_REMEDIES = {
     "wrong name": "set [email] {option} to a name it is for",
 }
 
+_MORE_TLS = "the server wants more encryption: try smtpsecurity = tls, smtpport = 465"
+#: What to do about a refused login, by its code or its enhanced status (RFC 4954,
+#: section 6, and RFC 5248).
+AUTH_REMEDIES = {
+    "432": "the server wants one login by another program first, with PLAIN",
+    "4.7.12": "the server wants one login by another program first, with PLAIN",
+    "525": "the account is disabled: ask the server's admin",
+    "5.7.13": "the account is disabled: ask the server's admin",
+    "534": "the server finds this login too weak; it may want an app password, or a "
+    "mechanism other than CRAM-MD5, PLAIN and LOGIN",
+    "530": _MORE_TLS,
+    "538": _MORE_TLS,
+    "5.7.11": _MORE_TLS,
+}
+#: What to do where not the login was refused but the way of logging in.
+NO_MECHANISM = (
+    "it refuses the ways to log in that it offers; user and pass may be right.  "
+    "A login is mostly taken at smtpport 587 or 465"
+)
+#: Codes to AUTH that speak of the command, the mechanism or TLS, not of user and
+#: password.
+_ABOUT_COMMAND = (500, 501, 502, 503, 504, 530, 538)
+#: Codes that refuse user and password at any step.
+_ABOUT_LOGIN = (525, 534, 535)
 #: Refusals that speak of us or of the day, not of this mail or this address.
 _ABOUT_US = re.compile(r"^5\d\d 5\.4\.5\b|^(503|530|534|535|538)\b|relay", re.I)
 
@@ -102,25 +128,83 @@ def is_lasting(step: str, answer: str) -> bool:
     return step in ("DATA", "end of mail")
 
 
-def refusal_remedy(host: str, step: str, answer: str) -> str:
+def refuses_login(step: str, answer: str) -> bool:
+    """Return whether an answer refuses user and password, and not for now only.
+
+    An account may be locked after several of these.  4yz to AUTH is passing, and some
+    codes are about the mechanism (RFC 4954, section 6).
+    """
+    code = code_of(answer) or 0
+    if code in _ABOUT_LOGIN or status_of(answer) == "5.7.8":
+        return True
+    return step == "AUTH" and code >= 500 and code not in _ABOUT_COMMAND
+
+
+def telling(answers: Iterable[str]) -> str:
+    """Return the answer that says most of those to several ways to log in.
+
+    Where one refuses user and password, the others say only that they are no way.
+    """
+    answers = list(answers)
+    refusals = [answer for answer in answers if refuses_login("AUTH", answer)]
+    passing = [answer for answer in answers if answer.startswith("4")]
+    return [*refusals, *passing, *reversed(answers)][0]
+
+
+def refusal_remedy(mail: Mail, step: str, answer: str) -> str:
     """Return what a person can do about a refusal, or nothing."""
     if status_of(answer) == "5.4.5":
         return "the provider's daily limit is reached; mail is held until it lifts"
-    if step == "AUTH" and answer.startswith("5"):
-        return login_remedy(host)
+    if step == "greeting" and answer.startswith("5"):
+        return (
+            "the server takes no mail from this machine: check [email] smtpserver and "
+            "smtpport, and whether this address is blocked"
+        )
+    if step == "AUTH":
+        return _auth_remedy(mail, answer)
     if step in ("MAIL FROM", "RCPT TO") and re.search(r"^530|relay", answer, re.I):
-        return "the server wants a login first: set [email] user and pass"
+        return _wants_login(mail, answer)
     if step == "MAIL FROM" and answer.startswith(("550", "553", "554")):
         return "the server may want the login's own address as [email] user"
     return ""
 
 
+def _auth_remedy(mail: Mail, answer: str) -> str:
+    code, status, host = answer[:3], status_of(answer), mail.smtpserver.strip("[]")
+    if code == "534" and host_remedy(host):
+        return host_remedy(host)
+    remedy = AUTH_REMEDIES.get(status) or AUTH_REMEDIES.get(code)
+    if remedy:
+        return remedy
+    if refuses_login("AUTH", answer):
+        return login_remedy(host)
+    return NO_MECHANISM if code.startswith("5") else ""
+
+
+def _wants_login(mail: Mail, answer: str) -> str:
+    if mail.smtpsecurity == "none" and re.search("starttls", answer, re.I):
+        return "the server wants TLS first: set smtpsecurity = starttls"
+    if not (mail.user and mail.password):
+        return "the server wants a login first: set [email] user and pass"
+    if mail.smtpsecurity == "none":
+        return (
+            "the server wants a login first, and smtpsecurity = none sends none: set "
+            "smtpsecurity = starttls or tls"
+        )
+    return "the server does not let this login send such mail: ask its admin"
+
+
 def login_remedy(host: str) -> str:
     """Return what to do about a login that ``host`` has refused."""
+    return host_remedy(host) or LOGIN_REMEDY
+
+
+def host_remedy(host: str) -> str:
+    """Return what the provider of ``host`` wants of a login; empty if not known."""
     for ending, remedy in LOGIN_REMEDIES.items():
         if host == ending or host.endswith(f".{ending}"):
             return remedy
-    return LOGIN_REMEDY
+    return ""
 
 
 def reach_remedy(step: str, server: str) -> str:

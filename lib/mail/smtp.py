@@ -16,13 +16,21 @@ from typing import Any, Self
 
 from lib.core.sanitize import printable, scrubbed
 from lib.core.settings import Mail
-from lib.mail.connection import GOODBYE_S, MailSocket, StartTls, ignore, reach
+from lib.mail.connection import (
+    GOODBYE_S,
+    GREETING_S,
+    MailSocket,
+    StartTls,
+    ignore,
+    reach,
+)
 from lib.mail.mime import wire_address
 from lib.mail.replies import (
     DeliveryError,
     is_lasting,
     reach_remedy,
     refusal_remedy,
+    telling,
     tls_remedy,
     with_remedy,
 )
@@ -75,6 +83,10 @@ class SmtpChannel:
         try:
             session.begin()
             self._log_in(session)
+        except DeliveryError:
+            # The server waits for it, also after a no (RFC 5321, section 4.1.1.10).
+            session.say_goodbye()
+            raise
         except BaseException:
             session.end("it was closed")
             raise
@@ -206,8 +218,8 @@ class Session(smtplib.SMTP):
         self.step = "connect"
         self.answer = ""
         self.ended = ""
-        #: The last answer that was a lasting no.
-        self._refusal = ""
+        #: The answers that were a no to a way to log in.
+        self._no_logins: list[str] = []
 
     def emit(self, text: str) -> None:
         """Show a step to whoever watches, without the secrets."""
@@ -232,7 +244,7 @@ class Session(smtplib.SMTP):
                 self._use(tls.wrap_socket(self._connection))
             self._show_tls()
         with self.at("greeting"):
-            self.getreply()
+            self._hear_greeting()
         self.emit(f"greeting: {self.answer}")
         self.expect("2")
         self._greet()
@@ -242,17 +254,43 @@ class Session(smtplib.SMTP):
             self._show_tls()
             self._greet()
 
+    def _hear_greeting(self) -> None:
+        if not self._waits_in_vain:
+            self.getreply()
+            return
+        whole = self._deadline
+        left = min(GREETING_S, whole.left())
+        self._deadline = self._connection.deadline = Deadline(left)
+        self.getreply()
+        self._deadline = self._connection.deadline = whole
+
+    @property
+    def _waits_in_vain(self) -> bool:
+        """Return whether the port is one at which TLS comes before the greeting."""
+        return self._mail.smtpport == 465 and self._mail.smtpsecurity != "tls"
+
     def log_in(self, user: str, password: str) -> None:
         """Log in with what smtplib chooses of the mechanisms that the server offers."""
         with self.at("AUTH"):
             try:
-                self.login(user, _Utf8(password))
-            except DeliveryError:
-                if not self._refusal:
+                self._log_in(user, _Utf8(password))
+            except (DeliveryError, smtplib.SMTPAuthenticationError):
+                if not self._no_logins:
                     raise
-                # Some servers hang up at the second mechanism; the first no says why.
-                raise self.failure(self._refusal) from None
+                # Some servers hang up at the second mechanism, or have it in the list
+                # only; another no says why.
+                raise self.failure(telling(self._no_logins)) from None
         self.emit(f"AUTH: logged in as {user}")
+
+    def _log_in(self, user: str, password: str) -> None:
+        try:
+            self.login(user, password)
+        except smtplib.SMTPAuthenticationError:
+            # To a server that knows AUTH from before RFC 2554 the first answer is not
+            # said with the command.
+            if not all(said.startswith("50") for said in self._no_logins):
+                raise
+            self.login(user, password, initial_response_ok=False)
 
     def expect(self, good: str) -> None:
         """Raise DeliveryError unless the last answer starts with what is good here."""
@@ -328,8 +366,9 @@ class Session(smtplib.SMTP):
         self.answer = f"{code} {text}".rstrip()
         if code == 421:
             raise self._lost(self.answer, self.answer)
-        if code >= 500:
-            self._refusal = self.answer
+        if self.step == "AUTH" and code >= 400 and code != 503:
+            # smtplib takes 503 for "logged in already".
+            self._no_logins.append(self.answer)
         return code, words
 
     # smtplib encodes logins as ASCII; RFC 4616 has them in UTF-8.
@@ -358,7 +397,7 @@ class Session(smtplib.SMTP):
         if permanent is None:
             permanent = is_lasting(self.step, answer)
         words = "; ".join(f"{who}: {why}" for who, why in (refused or {}).items())
-        remedy = refusal_remedy(self._server, self.step, answer)
+        remedy = refusal_remedy(self._mail, self.step, answer)
         text = f"{self._where}: {self.step}: {with_remedy(words or answer, remedy)}"
         return DeliveryError(
             scrubbed(text, self._secrets),
@@ -381,6 +420,9 @@ class Session(smtplib.SMTP):
     def _greet(self) -> None:
         with self.at("EHLO"):
             self.ehlo_or_helo_if_needed()
+        if "auth" in self.esmtp_features:
+            # smtplib knows the mechanisms in capitals only.
+            self.esmtp_features["auth"] = self.esmtp_features["auth"].upper()
         offers = ", ".join(sorted(self.esmtp_features)).upper()
         self.emit(f"EHLO: ok, the server offers {offers or 'nothing'}")
 
@@ -402,8 +444,7 @@ class Session(smtplib.SMTP):
         if isinstance(cause, smtplib.SMTPServerDisconnected):
             return "the server hung up"
         words = reason(cause, self._deadline)
-        waits = self.step == "greeting" and isinstance(cause, TimeoutError)
-        if waits and self._mail.smtpport == 465 and self._mail.smtpsecurity != "tls":
+        if self.step == "greeting" and self._waits_in_vain:
             return with_remedy(words, "port 465 wants smtpsecurity = tls")
         return words
 

@@ -6,11 +6,15 @@ import pickle
 
 import pytest
 
+from lib.core.secret import Secret
+from lib.core.settings import Mail
 from lib.mail.replies import (
     TLS_REMEDIES,
     DeliveryError,
     is_lasting,
     refusal_remedy,
+    refuses_login,
+    telling,
     tls_remedy,
 )
 from lib.net.tls_errors import TlsFault
@@ -56,7 +60,8 @@ def test_only_what_speaks_of_this_mail_is_final(step, answer, lasting):
     ],
 )
 def test_a_refused_login_names_the_way_out(host, approved):
-    approved(refusal_remedy(host, "AUTH", "535 5.7.8 not accepted"))
+    mail = Mail(smtpserver=host)
+    approved(refusal_remedy(mail, "AUTH", "535 5.7.8 not accepted"))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,7 @@ def test_a_refused_login_names_the_way_out(host, approved):
 def test_a_refusal_names_the_way_out_where_there_is_one(
     step, answer, has_one, approved
 ):
-    remedy = refusal_remedy("mail.example.com", step, answer)
+    remedy = refusal_remedy(Mail(smtpserver="mail.example.com"), step, answer)
     assert bool(remedy) is has_one
     approved(remedy)
 
@@ -103,3 +108,78 @@ def test_a_refusal_survives_the_way_between_processes():
     error = DeliveryError("a: b: c", step="b", answer="550 5.1.1 no", permanent=True)
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.__dict__) == (str(error), error.__dict__)
+
+
+#: RFC 4954, sections 4 and 6, with RFC 5248, Exim's own 435, and what servers say
+#: without an enhanced status: whether user and password are refused.
+AUTH_ANSWERS = {
+    "421 4.7.0 too many failed logins, closing": False,
+    "432 4.7.12 a password transition is needed": False,
+    "435 unable to authenticate at present": False,
+    "454 4.7.0 temporary authentication failure": False,
+    "454 4.3.0 try again later": False,
+    "500 5.5.6 authentication exchange line is too long": False,
+    "501 5.5.2 cannot base64-decode": False,
+    "501 5.7.0 authentication aborted": False,
+    "502 5.5.1 not implemented": False,
+    "503 5.5.1 authentication not enabled": False,
+    "504 5.5.4 unrecognized authentication type": False,
+    "504 5.7.4 unrecognized authentication type": False,
+    "525 5.7.13 user account disabled": True,
+    "530 5.7.0 must issue a STARTTLS command first": False,
+    "534 5.7.9 authentication mechanism is too weak": True,
+    "535 5.7.8 authentication credentials invalid": True,
+    "535 5.7.3 authentication unsuccessful": True,
+    "538 5.7.11 encryption required": False,
+    "550 5.7.1 this user may not log in here": True,
+    "554 5.7.8 wrong": True,
+}
+
+
+@pytest.mark.parametrize("answer", AUTH_ANSWERS)
+def test_the_password_is_doubted_only_where_it_was_refused(answer, approved):
+    mail = Mail(
+        smtpserver="mail.example.com", smtpport=587, user="me", password=Secret("x")
+    )
+    assert refuses_login("AUTH", answer) is AUTH_ANSWERS[answer]
+    remedy = refusal_remedy(mail, "AUTH", answer)
+    assert not (answer.startswith("4") and "pass" in remedy)
+    approved(remedy)
+
+
+@pytest.mark.parametrize(
+    ("answers", "shown"),
+    [
+        (["504 5.7.4 no PLAIN", "535 5.7.8 wrong"], "535 5.7.8 wrong"),
+        (["535 5.7.8 wrong", "504 5.7.4 no LOGIN"], "535 5.7.8 wrong"),
+        (["504 5.7.4 no PLAIN", "454 4.7.0 later"], "454 4.7.0 later"),
+        (["454 4.7.0 later", "504 5.7.4 no LOGIN"], "454 4.7.0 later"),
+        # An account is locked after too many of these.
+        (["535 5.7.8 wrong", "454 4.7.0 too many"], "535 5.7.8 wrong"),
+        (["504 5.7.4 no PLAIN", "504 5.7.4 no LOGIN"], "504 5.7.4 no LOGIN"),
+    ],
+)
+def test_of_several_answers_to_a_login_the_telling_one_is_shown(answers, shown):
+    assert telling(answers) == shown
+
+
+@pytest.mark.parametrize("security", ["none", "starttls"])
+@pytest.mark.parametrize("password", ["", "x"], ids=["no password", "password"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "530 5.7.0 authentication required",
+        "530 5.7.0 must issue a STARTTLS command first",
+        "554 5.7.1 relay access denied",
+    ],
+)
+def test_a_server_that_wants_a_login_gets_the_remedy_for_these_settings(
+    security, password, answer, approved
+):
+    mail = Mail(
+        smtpserver="mail.example.com",
+        smtpsecurity=security,
+        user="me",
+        password=Secret(password),
+    )
+    approved(refusal_remedy(mail, "MAIL FROM", answer))

@@ -274,19 +274,6 @@ def test_without_tls_the_password_is_never_said(script, step, says):
     assert not any(form in everything for form in FORMS)
 
 
-def test_what_was_said_before_tls_is_forgotten(ca, cafile, approved):
-    script = (
-        "send 220 stub\nhear EHLO\nsend 250-stub\nsend 250-AUTH PLAIN\n"
-        "send 250 STARTTLS\nhear STARTTLS\n"
-        r"raw 220 go\r\n"
-        "\ntls\nhear EHLO\nsend 250 stub\nhush"
-    )
-    with SmtpStub(script, context=server_context(ca)) as stub:
-        error = failure(settings_for(stub.port, cafile, password=CANARY))
-    assert error.step == "AUTH"
-    approved(str(error))
-
-
 def test_nothing_that_can_be_printed_holds_the_password():
     mail = settings_for(1, password=CANARY).mail
     channel = SmtpChannel(mail)
