@@ -66,9 +66,18 @@ class Bookkeeper:
         self._why_failed = ""
 
     @property
-    def other_ways(self) -> set[str]:
+    def bundled_ways(self) -> set[str]:
         """Return the ways of the bundles on disk that are not of this one."""
-        return self._store.other_ways
+        return self._store.bundled_ways
+
+    @property
+    def other_ways(self) -> set[str]:
+        """Return the ways other than this one of which anything is on disk."""
+        return self._store.bundled_ways | self._store.logged_ways()
+
+    def forget(self) -> None:
+        """Forget the send log and the bundles; raise StateError."""
+        self._store.forget()
 
     @property
     def bundles(self) -> Mapping[str, Bundle]:

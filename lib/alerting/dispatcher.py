@@ -31,6 +31,7 @@ from lib.core.deferral import Deferred
 from lib.core.ratelimit import SendLog
 from lib.core.records import FailingWay, Record
 from lib.core.settings import MAIL, Channel, Settings
+from lib.core.text import first_line
 from lib.storage.auditlog import AuditLog
 from lib.storage.session import StoreSession
 from lib.system import process
@@ -116,9 +117,20 @@ class WayDispatcher:
         return self._bookkeeper
 
     @property
-    def other_ways(self) -> set[str]:
+    def bundled_ways(self) -> set[str]:
         """Return the ways of the bundles on disk that are not of this one."""
+        return self._books.bundled_ways
+
+    @property
+    def other_ways(self) -> set[str]:
+        """Return the ways other than this one of which anything is on disk."""
         return self._books.other_ways
+
+    def forget(self) -> None:
+        """Forget all about a way that is gone; what it did send is noted before."""
+        while self._books.remove_sent_bundles():
+            pass
+        self._books.forget()
 
     def why_failing(self) -> str:
         """Return why the last attempt failed; empty if it succeeded."""
@@ -188,11 +200,9 @@ class WayDispatcher:
     def _call(self, channel: Channel | None, batch: list[Envelope]) -> None:
         """Start the call for the envelope of a batch, or settle why there is none."""
         (envelope,) = batch
-        if channel is None:
-            why = "the settings have no such channel any more"
-            failure = DeliveryFailure(why, gone=True)
-        elif channel.problem:
-            failure = DeliveryFailure(f"the channel cannot be used: {channel.problem}")
+        if channel is None or channel.problem:
+            problem = channel.problem if channel else "there is none of its name"
+            failure = DeliveryFailure(f"the channel cannot be used: {problem}")
         else:
             key = envelope.key and self._session.key_now(envelope.key)
             job = self._session.records[key].name if key else ""
@@ -307,6 +317,7 @@ class Dispatcher:
             records=partial(self._records_of, "") if self._splits else None,
         )
         self._by_way: dict[str, WayDispatcher] = {}
+        self._has_forgotten = False
 
     @property
     def _all(self) -> list[WayDispatcher]:
@@ -385,6 +396,7 @@ class Dispatcher:
     def _split(self) -> None:
         """Split what goes several ways, and be ready for each of these ways."""
         channels, now = self._settings.channels, self._now()
+        self._redirect_gone_ways()
         for record in self._queued():
             self._session.keep(routing.split_by_way(record, channels))
         self._meet_ways()
@@ -401,9 +413,39 @@ class Dispatcher:
             )
         self._meet_ways()
 
+    def _redirect_gone_ways(self) -> None:
+        """Let others get what waits for ways that the settings no longer have.
+
+        What was in a bundle that has not left is queued still.
+        """
+        channels, now = self._settings.channels, self._now()
+        if not self._has_forgotten:
+            self._has_forgotten = True
+            for way in self._mail.other_ways:
+                if routing.is_gone(way, channels):
+                    WayDispatcher(
+                        self._settings,
+                        self._session,
+                        self._now,
+                        self._audit_log,
+                        way=way,
+                    ).forget()
+        if not any(routing.is_gone(way, channels) for way in self._ways):
+            return
+        for before in self._queued():
+            record, gone = routing.without_gone(
+                before, channels, self._settings.alertcontact
+            )
+            self._session.keep(record)
+            for message, why in gone:
+                logger.warning("%r is not sent: %s", first_line(message.subject), why)
+                self._audit_log.note([decisions.redirected(record, message, why, now)])
+
     def _meet_ways(self) -> None:
-        ways = routing.ways_of(self._queued()) | self._mail.other_ways
-        for way in ways - {"", *self._by_way}:
+        channels = self._settings.channels
+        for way in self._ways - {*self._by_way}:
+            if routing.is_gone(way, channels):
+                continue
             self._by_way[way] = WayDispatcher(
                 self._settings,
                 self._session,
@@ -412,6 +454,11 @@ class Dispatcher:
                 way=way,
                 records=partial(self._records_of, way),
             )
+
+    @property
+    def _ways(self) -> set[str]:
+        """Return the ways of channels by which something is to leave."""
+        return routing.ways_of(self._queued()) | self._mail.bundled_ways
 
     def _queued(self) -> list[Record]:
         return [record for record in self._session.records.values() if record.queued]

@@ -73,8 +73,6 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
     refused: Mapping[str, str] = {}
     #: The session had begun to send this mail.
     begun: bool = False
-    #: The channel that it was for does not exist any more.
-    gone: bool = False
 
     @property
     def in_doubt(self) -> bool:
@@ -88,7 +86,7 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
         A reply to each recipient may be about the server; one with status 4.1 or 4.2
         is about that mailbox.
         """
-        if self.permanent or self.gone or self.why == NOT_YET:
+        if self.permanent or self.why == NOT_YET:
             return False
         return not any(
             said.startswith("5") or _ABOUT_MAILBOX.match(said)
@@ -148,8 +146,6 @@ def after_failure(
 
     ``was_in_doubt``: an earlier attempt may have been accepted, whatever the reply now.
     """
-    if failure.gone:
-        return AttemptResult(None, {to: failure.why for to in message.to})
     in_doubt = was_in_doubt or failure.in_doubt
     kept = replace(message, last_error=failure.why, in_doubt=in_doubt)
     if failure.refused:

@@ -28,7 +28,8 @@ def split_by_way(record: Record, channels: Mapping[str, Channel]) -> Record:
     """Return the record with each message split into one for each way.
 
     The one for the addresses keeps its id.  Each other one has an id that is always the
-    same, so that a crash in between repeats nothing.
+    same, so that a crash in between repeats nothing; its ``origin`` and its thread are
+    those from before, whoever else gets the message.
     """
     if all(_is_split(message, channels) for message in record.queued):
         return record
@@ -151,7 +152,7 @@ def _for_fallback(message: Message, name: str, why: str) -> Message:
     return replace(
         message,
         message_id=_id(message.message_id, f"fallback {name}"),
-        thread=message.thread and _id(message.thread, f"fallback {name}"),
+        origin=message.public_id,
         body=f"{tried}\n\n{message.body}",
         to=(name,),
         attempts=0,
@@ -159,6 +160,64 @@ def _for_fallback(message: Message, name: str, why: str) -> Message:
         last_error="",
         in_doubt=False,
         fell_back=False,
+    )
+
+
+def without_gone(
+    record: Record, channels: Mapping[str, Channel], contact: tuple[str, ...]
+) -> tuple[Record, list[tuple[Message, str]]]:
+    """Return the record with what waits for a way that is gone going to others.
+
+    The settings have no such channel, or no such service of it, any more.  Its fallback
+    gets the message, or else ``contact``, with the reason; they are notified in its
+    place.  Returned with it is each such message, with what became of it.
+    """
+    gone: list[tuple[Message, str]] = []
+    queued: list[Message] = []
+    notified = list(record.notified)
+    for message in record.queued:
+        way = message.way
+        if not way or not is_gone(way, channels):
+            queued.append(message)
+            continue
+        name = way.partition("/")[0]
+        fallback = _fallback_of(name, channels)
+        to = (fallback,) if fallback else contact
+        why = f"the settings no longer have the channel {way}"
+        if message.fell_back:
+            gone.append((message, f"{why}, and its fallback has it"))
+            continue
+        gone.append((message, f"{why}, so it goes to {', '.join(to)}"))
+        queued.append(_in_place_of_gone(message, to))
+        if name not in channels and name in notified:
+            place = notified.index(name)
+            notified[place : place + 1] = to
+    if not gone:
+        return record, []
+    people = tuple(dict.fromkeys(notified))
+    return replace(record, queued=tuple(queued), notified=people), gone
+
+
+def is_gone(way: str, channels: Mapping[str, Channel]) -> bool:
+    """Return whether the settings have no such channel, or no such service of it."""
+    return way not in channels and channel_of(way, channels) is None
+
+
+def _in_place_of_gone(message: Message, to: tuple[str, ...]) -> Message:
+    why = (
+        f"This is for the channel {message.way}, which the settings no longer have.\n"
+        f"{', '.join(to)} {'gets' if len(to) == 1 else 'get'} it in its place."
+    )
+    return replace(
+        message,
+        message_id=_id(message.message_id, "gone"),
+        origin=message.public_id,
+        body=f"{why}\n\n{message.body}",
+        to=to,
+        attempts=0,
+        retry_at=None,
+        last_error="",
+        in_doubt=False,
     )
 
 
@@ -190,9 +249,11 @@ def escalations(
 def _by_way(message: Message, way: str) -> Message:
     if message.to == (way,):
         return message
-    thread = message.thread and _id(message.thread, way)
     return replace(
-        message, to=(way,), message_id=_id(message.message_id, way), thread=thread
+        message,
+        to=(way,),
+        message_id=_id(message.message_id, way),
+        origin=message.public_id,
     )
 
 

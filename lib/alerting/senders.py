@@ -88,8 +88,8 @@ def payload(call: Call) -> dict[str, Any]:
         "type": str(message.kind),
         "timestamp": message.born_at.isoformat(),
         "data": {
-            "id": message.message_id,
-            "thread": message.thread or message.message_id,
+            "id": message.public_id,
+            "thread": message.thread or message.public_id,
             "server": call.settings.servername,
             "channel": call.way,
             "job": call.job or None,
@@ -317,7 +317,7 @@ def variables(call: Call) -> dict[str, str]:
     """Return the environment variables of a command: the chief facts, one line each."""
     message = call.message
     facts: Mapping[str, str] = {
-        "ID": message.message_id,
+        "ID": message.public_id,
         "TYPE": str(message.kind),
         "TIME": message.born_at.isoformat(),
         "SERVER": call.settings.servername,

@@ -17,7 +17,7 @@ from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
 from lib.storage.codec import packed, read_value
 from lib.storage.quarantine import Quarantine
-from lib.storage.store import BUNDLES, send_log_path
+from lib.storage.store import BUNDLES, CHANNELS, send_log_path
 from lib.storage.writer import Writer
 from lib.system.files import Damaged, listed
 
@@ -52,7 +52,8 @@ class AlertStore:
         self._way = way
         self._send_log_path = send_log_path(state, way)
         #: The ways of the other bundles on disk.
-        self.other_ways: set[str] = set()
+        self.bundled_ways: set[str] = set()
+        self._channels = state / CHANNELS
         self._folder = state / BUNDLES
         self._dead = state / "dead"
         for folder in (self._folder, self._dead, self._send_log_path.parent):
@@ -60,6 +61,22 @@ class AlertStore:
         #: As it is on disk.
         self.send_log = self._read_send_log(now)
         self.bundles = self._read_bundles(now)
+
+    def logged_ways(self) -> set[str]:
+        """Return the ways of channels that have a send log."""
+        names = (name.removesuffix(".json") for name in listed(self._channels))
+        return {name.replace(".", "/", 1) for name in names if name[:1] != "."}
+
+    def forget(self) -> None:
+        """Remove the send log and the bundles of a way that is gone.
+
+        Raise StateError.
+        """
+        for name in list(self.bundles):
+            self.drop_bundle(name)
+        if self._send_log_path.exists():
+            self._writer.remove([self._send_log_path])
+        self.send_log = SendLog()
 
     def save_send_log(self, send_log: SendLog) -> None:
         """Save the send log; raise StateError."""
@@ -120,7 +137,7 @@ class AlertStore:
                 if bundle.message.way == self._way:
                     bundles[path.stem] = bundle
                 else:
-                    self.other_ways.add(bundle.message.way)
+                    self.bundled_ways.add(bundle.message.way)
             except FileNotFoundError:
                 continue
             except Damaged as error:

@@ -61,6 +61,8 @@ class Event(enum.StrEnum):
     DROPPED = "dropped"
     #: Below the level of its channel.
     SKIPPED = "skipped"
+    #: Its channel is gone: others get it.
+    REDIRECTED = "redirected"
     JOB_FORGOTTEN = "job_forgotten"
     #: It is not checked any more, and was not OK.
     JOB_GONE = "job_gone"
@@ -266,6 +268,12 @@ def deferred(record: Record, message: Message, why: str, now: datetime) -> Entry
 def skipped(record: Record, message: Message, now: datetime) -> Entry:
     """Return the entry of a message that is below the level of its channel."""
     return Entry(now, record.key, record.name, Event.SKIPPED, _mail(message))
+
+
+def redirected(record: Record, message: Message, why: str, now: datetime) -> Entry:
+    """Return the entry of a message that others get, as its channel is gone."""
+    details = replace(_mail(message), why=_line(why))
+    return Entry(now, record.key, record.name, Event.REDIRECTED, details)
 
 
 def dropped(
@@ -561,6 +569,8 @@ def _delivery_words(
         return f"was {NOT_MAILED}"
     if code is Event.SKIPPED:
         return "is not sent: that channel takes critical messages only"
+    if code is Event.REDIRECTED:
+        return f"is not sent: {mail.why}"
     if code is Event.DROPPED:
         return f"was rejected and is not retried: {mail.why}"
     return "is queued"

@@ -87,6 +87,8 @@ class Message(Stored, frozen=True):
     status: Status | None = None
     #: The fallback of its channel has got it, too, or gets it as a contact.
     fell_back: bool = False
+    #: For what is split from another message, its id: what channels are told as the id.
+    origin: str = ""
     #: It is the note that lists what the rate limit defers.
     lists_deferred: bool = False
 
@@ -98,6 +100,11 @@ class Message(Stored, frozen=True):
     def text(self) -> str:
         """Return the body as it is sent."""
         return f"{self.preface}\n\n{self.body}" if self.preface else self.body
+
+    @property
+    def public_id(self) -> str:
+        """Return the id that webhooks and commands get: a thread names it."""
+        return self.origin or self.message_id
 
     @property
     def way(self) -> str:

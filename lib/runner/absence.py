@@ -134,8 +134,11 @@ def _was_a_stand_in(ctx: RunContext, record: Record) -> bool:
 
 
 def _messages(ctx: RunContext, record: Record) -> Iterator[Message]:
-    """Yield the closing message, if anybody was notified."""
-    if record.notified_at is None:
+    """Yield the closing message, if anybody was notified.
+
+    A channel that is gone needs none: whoever deleted it knows.
+    """
+    if record.notified_at is None or record.key.is_way:
         return
     from lib.alerting.templates import closing_message
 

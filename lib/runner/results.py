@@ -226,7 +226,10 @@ def escalate(ctx: RunContext) -> None:
         message = escalation_message(
             os.urandom(16).hex(), record, names, now, settings.zone, settings.command
         )
-        message = fit_mail(message, settings.secrets)
+        # The recovery belongs to it: its thread is that of the first alert.
+        message = replace(
+            fit_mail(message, settings.secrets), origin=record.thread or ""
+        )
         ctx.session.keep(
             replace(
                 record,

@@ -39,9 +39,12 @@ def receiver():
         yield it
 
 
+THREAD = """grep -o '"thread": *"[^"]*"' | cut -d'"' -f4 >> ids\n"""
+
+
 def add_siren(folder):
     siren = folder / "siren"
-    siren.write_text("#!/bin/sh\necho $CHECKER_TYPE $CHECKER_JOB >> rung\n")
+    siren.write_text("#!/bin/sh\necho $CHECKER_TYPE $CHECKER_JOB >> rung\n" + THREAD)
     siren.chmod(0o700)
     folder.chmod(0o700)
 
@@ -156,18 +159,33 @@ def test_with_nomail_on_the_command_line_nothing_leaves(instance, receiver):
     assert types(receiver.at("/pager")) == ["alert"]
 
 
-def test_what_was_for_a_channel_that_is_gone_is_kept_as_dead(instance, receiver):
+def test_what_was_for_a_channel_that_is_gone_goes_to_alertcontact(instance, receiver):
     receiver.answers["/pager"] = 500
     instance.cron()
+    instance.pass_time(timedelta(minutes=16))
+    instance.cron()
+    assert rung(instance) == ["alert Flag", "alert channel pager"]
+    assert (instance.state / "channels" / "pager.json").exists()
     instance.write(
-        TO_ALL.replace(", pager", "")
+        TO_ALL.replace("chat, pager, siren", "siren").replace("ops@example.com, ", "")
         + CHANNELS.format(receiver.url(""), CANARY).replace("pager", "other")
     )
-    instance.let_time_pass_for_mails()
-    ran = instance.cron()
-    assert "pager" in ran.err
-    assert "queued" not in instance.records()["Flag"]
-    assert len(list((instance.state / "dead").iterdir())) == 1
+    assert instance.cron().silent
+    assert rung(instance)[2:] == ["alert Flag"]
+    assert not any(record.get("queued") for record in instance.records().values())
+    assert not (instance.state / "dead").exists()
+    assert not (instance.state / "channels" / "pager.json").exists()
+    assert "failing_ways" not in instance.last_run()
+    why = instance.run("-m", "why", "Flag").out
+    assert (
+        "alert to pager is not sent: the settings no longer have the channel pager, so "
+        "it goes to siren"
+    ) in " ".join(why.split())
+    # No closing message of the way, and the recovery goes to those who have the alert.
+    (instance.folder / "flag").touch()
+    instance.cron()
+    assert instance.cron().silent
+    assert rung(instance)[3:] == ["recovery Flag"]
 
 
 def test_a_way_that_fails_for_15_minutes_is_an_alert_by_the_others(instance, receiver):
@@ -290,7 +308,11 @@ def test_what_nobody_acknowledges_is_escalated_once(instance, receiver):
     (instance.folder / "flag").touch()
     instance.cron()
     assert rung(instance) == ["alert Flag", "recovery Flag"]
-    assert types(receiver.at("/pager")) == ["alert", "recovery"]
+    alert, recovery = receiver.at("/pager")
+    assert types([alert, recovery]) == ["alert", "recovery"]
+    assert recovery.json["data"]["thread"] == alert.json["data"]["id"]
+    *_, first, last = (instance.folder / "ids").read_text().split()
+    assert first == last == alert.json["data"]["id"]
 
 
 @pytest.fixture

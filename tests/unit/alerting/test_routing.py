@@ -14,6 +14,7 @@ from lib.alerting.routing import (
     split_by_way,
     ways_of,
     with_fallbacks,
+    without_gone,
     without_minor,
 )
 from lib.core.enums import Decision, MessageKind, Severity, Status
@@ -75,7 +76,8 @@ def test_the_mail_keeps_its_id_and_each_thread_its_alert():
         record(alert, recovery), CHANNELS
     ).queued
     assert (mail, mail_after.thread) == (replace(alert, to=("a@b.c",)), mail.message_id)
-    assert call_after.thread == call.message_id != mail.message_id
+    assert call.message_id != mail.message_id
+    assert call_after.thread == call.public_id == mail.message_id
 
 
 def test_each_way_has_its_own_records():
@@ -176,7 +178,19 @@ def test_the_recovery_of_a_fallback_belongs_to_its_alert():
     now = NOON + timedelta(minutes=10)
     after = with_fallbacks(record(alert, recovery), PAGER, {}, now)
     copies = [one for one in after.queued if one.to == ("push",)]
-    assert copies[1].thread == copies[0].message_id
+    assert copies[0].message_id != alert.message_id
+    assert copies[1].thread == copies[0].public_id == alert.message_id
+
+
+def test_the_recovery_belongs_to_its_alert_once_others_have_joined():
+    alert = replace(message("pager"), attempts=1, last_error="no")
+    now = NOON + timedelta(minutes=10)
+    after = split_by_way(with_fallbacks(record(alert), PAGER, {}, now), PAGER)
+    recovery = message("pager", "push", name="r", thread=alert.message_id)
+    ends = split_by_way(record(recovery), PAGER).queued
+    assert [one.way for one in after.queued] == [one.way for one in ends]
+    ids = {one.public_id for one in after.queued}
+    assert {one.thread for one in ends} == ids == {alert.message_id}
 
 
 def alerted(*queued):
@@ -272,3 +286,52 @@ FAILING = Record(
 def test_what_is_failing_for_long_is_escalated(minutes, more, names):
     now = NOON + timedelta(minutes=minutes)
     assert escalations(replace(FAILING, **more), BOSS, now) == names
+
+
+# What is gone.
+
+
+@pytest.mark.parametrize(
+    ("way", "to"),
+    [
+        ("gone", ("ops@example.com", "oncall")),
+        ("gone/ntfy", ("ops@example.com", "oncall")),
+        ("push/discord", ("ops@example.com", "oncall")),
+        ("pager/ntfy", ("push",)),
+        ("push/ntfy", None),
+        ("push", None),
+        ("broken", None),
+    ],
+)
+def test_what_is_for_a_channel_that_is_gone_goes_to_others_with_the_reason(way, to):
+    name = way.partition("/")[0]
+    late = message(way, attempts=3, last_error="answered 500", in_doubt=True)
+    before = replace(alerted(late), notified=(name, "a@b.c"))
+    contact = ("ops@example.com", "oncall")
+    after, gone = without_gone(before, PAGER, contact)
+    if to is None:
+        assert (after, gone) == (before, [])
+        return
+    (one,) = after.queued
+    assert (one.to, one.attempts, one.in_doubt, one.last_error) == (to, 0, False, "")
+    assert one.message_id != late.message_id == one.public_id
+    assert one.body.startswith(
+        f"This is for the channel {way}, which the settings no longer have."
+    )
+    assert gone == [
+        (
+            late,
+            f"the settings no longer have the channel {way}, so it goes to "
+            + ", ".join(to),
+        )
+    ]
+    left = (*to, "a@b.c") if name == "gone" else (name, "a@b.c")
+    assert after.notified == left
+
+
+def test_what_its_fallback_has_is_not_sent_again():
+    after, ((_message, why),) = without_gone(
+        record(message("gone", fell_back=True)), PAGER, ("ops@example.com",)
+    )
+    assert after.queued == ()
+    assert why.endswith("the channel gone, and its fallback has it")
