@@ -501,7 +501,7 @@ def values_of(
 def _days_left(job: TargetJob, target: Target, answer: curl.Response) -> Any:
     from datetime import UTC, datetime, timedelta
 
-    from lib.net.tls import read_certificate
+    from lib.net.certificates import read_certificate
 
     ends_at = read_certificate(answer.certificate).not_after
     host = urlsplit(target.url).hostname

@@ -23,7 +23,7 @@ from lib.jobbase import (
     port,
     whole,
 )
-from lib.net import connect, tls
+from lib.net import certificates, connect, tls
 
 #: The most that is read before the TLS handshake.
 MAX_BYTES = 16_384
@@ -89,7 +89,7 @@ class TLSCertExpiration(TargetJob):
         ) as sock:
             der = sock.getpeercert(binary_form=True) or b""
             self.answered_by = connect.shown_peer(sock)
-        ends_at, now = tls.read_certificate(der).not_after, datetime.now(UTC)
+        ends_at, now = certificates.read_certificate(der).not_after, datetime.now(UTC)
         self._remember(ends_at, now)
         self.note = f"the certificate of {target.host} expires on {ends_at:%Y-%m-%d}"
         left = days_left(ends_at, now)

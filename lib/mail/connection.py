@@ -20,7 +20,7 @@ from lib.net.tls import handshake, trust
 if TYPE_CHECKING:
     import ssl
 
-    from lib.net.tls_errors import Certificate
+    from lib.net.certificates import Certificate
 
     #: Returns an untrusted certificate from a second connection; None on errors.
     LookAgain = Callable[[], Certificate | None]

@@ -19,8 +19,9 @@ from lib.mail.connection import GOODBYE_S, MailSocket, StartTls, reach
 from lib.mail.replies import login_remedy, reach_remedy, tls_remedy, with_remedy
 from lib.net import tls
 from lib.net.address import ascii_domain
+from lib.net.certificates import Certificate, read_certificate
 from lib.net.connect import Deadline, NotTried, Unreachable, reason
-from lib.net.tls_errors import Certificate, TlsFault
+from lib.net.tls_errors import TlsFault
 
 #: One answer is no longer, unless somebody wants to fill our memory.
 MAX_ANSWER_BYTES = 2_000_000
@@ -149,7 +150,7 @@ class ImapSession:
             imap = self._begin_plainly()
             imap.starttls(context)
             sock: Any = imap.connection.sock
-            return tls.read_certificate(sock.getpeercert(binary_form=True) or b"")
+            return read_certificate(sock.getpeercert(binary_form=True) or b"")
         except (OSError, Unreachable, ValueError, imaplib.IMAP4.error):
             return None
         finally:

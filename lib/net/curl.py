@@ -34,13 +34,6 @@ MAX_BYTES = 1_000_000
 USER_AGENT = "Checker"
 NO_PASSWORD = Secret("")
 PORTS = {"http": 80, "https": 443}
-#: Where systems keep what they trust, all in one file.
-_STORES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
 #: By the values of ``Request.version``.
 _VERSIONS = {
     "1.0": "CURL_HTTP_VERSION_1_0",
@@ -483,6 +476,8 @@ class _Transfer(Wait):
             setopt(curl.SSL_VERIFYHOST, 0)
             return
         setopt(curl.OPT_CERTINFO, 1)
+        from lib.net.certificates import system_store
+
         store = self.request.cafile or system_store()
         if self.request.cafile:
             check_cafile(self.request.cafile)
@@ -751,13 +746,6 @@ def check_cafile(path: str) -> None:
                 raise NotTried(f"cafile {path}: this is not a certificate file")
     except OSError as error:
         raise NotTried(f"cafile {path}: {error.strerror}") from error
-
-
-@functools.cache
-def system_store() -> str:
-    """Return the file of the certificates that this system trusts; empty if unknown."""
-    named = os.environ.get("SSL_CERT_FILE", "")
-    return next((path for path in (named, *_STORES) if os.path.isfile(path)), "")
 
 
 @functools.cache

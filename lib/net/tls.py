@@ -16,8 +16,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lib.core.sanitize import printable
 from lib.net.address import ascii_domain
+from lib.net.certificates import Certificate, read_certificate
 from lib.net.connect import (
     Deadline,
     NotTried,
@@ -29,7 +29,6 @@ from lib.net.connect import (
 from lib.net.tls_errors import (
     CLOSED,
     NOT_TLS,
-    Certificate,
     TlsFault,
     certificate_fault,
     distrust_words,
@@ -37,8 +36,6 @@ from lib.net.tls_errors import (
 
 if TYPE_CHECKING:
     import ssl
-
-    from cryptography import x509
 
 
 _trust_lock = threading.Lock()
@@ -58,10 +55,6 @@ class TlsFailed(Unreachable):
     ) -> None:
         super().__init__(text, host=host, cause=cause)
         self.fault = fault
-
-
-#: Longer names of a certificate are cut.
-MAX_NAME = 100
 
 
 def trust(cafile: str = "", verify: bool = True) -> ssl.SSLContext:
@@ -189,36 +182,3 @@ def handshake_words(error: OSError, deadline: Deadline) -> str:
     if ended or words == CLOSED or isinstance(error, ConnectionError):
         return f"{CLOSED} during the TLS handshake"
     return words
-
-
-def read_certificate(der: bytes) -> Certificate:
-    """Return the parts of a certificate; raise ValueError if it is not one."""
-    from cryptography import x509
-
-    certificate = x509.load_der_x509_certificate(der)
-    names: tuple[str, ...] = ()
-    try:
-        kind = x509.SubjectAlternativeName
-        others = certificate.extensions.get_extension_for_class(kind).value
-        names = (
-            *others.get_values_for_type(x509.DNSName),
-            *(str(ip) for ip in others.get_values_for_type(x509.IPAddress)),
-        )
-    except x509.ExtensionNotFound:
-        pass
-    return Certificate(
-        names=tuple(printable(name, MAX_NAME) for name in names)
-        or (_name_of(certificate.subject),),
-        issuer=_name_of(certificate.issuer),
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-    )
-
-
-def _name_of(name: x509.Name) -> str:
-    from cryptography.x509.oid import NameOID
-
-    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
-        for attribute in name.get_attributes_for_oid(kind):
-            return printable(str(attribute.value), MAX_NAME)
-    return printable(name.rfc4514_string(), MAX_NAME) or "(no name)"

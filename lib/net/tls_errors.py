@@ -12,10 +12,10 @@ import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-import msgspec
-
 if TYPE_CHECKING:
     import ssl
+
+    from lib.net.certificates import Certificate
 
 
 class TlsFault(enum.StrEnum):
@@ -31,15 +31,6 @@ class TlsFault(enum.StrEnum):
     NOT_TLS = "not TLS"
     #: Anything else that ends a handshake.
     HANDSHAKE = "handshake"
-
-
-class Certificate(msgspec.Struct, frozen=True):
-    """The parts of a certificate that messages use."""
-
-    names: tuple[str, ...]
-    issuer: str
-    not_before: datetime
-    not_after: datetime
 
 
 #: By OpenSSL's X509_V_ERR_*, see ``man openssl-verification-options``.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from tests.support.listeners import days_from_now
 
@@ -21,6 +23,11 @@ class Issued:
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+
+    @property
+    def der(self) -> bytes:
+        """Return the certificate as it is sent."""
+        return self.certificate.public_bytes(serialization.Encoding.DER)
 
     def context(self, folder: Path, *others: Issued) -> ssl.SSLContext:
         """Return the context of a server that shows it, and others after it."""
@@ -37,28 +44,39 @@ class Issued:
 
 
 def issued(
-    name: str, *, by: Issued | None = None, ca: bool = False, extensions: bool = True
+    name: str,
+    *,
+    by: Issued | None = None,
+    ca: bool = False,
+    extensions: bool = True,
+    begins: float = -1,
+    ends: float = 30,
+    key: ec.EllipticCurvePrivateKey | None = None,
+    alt_names: Sequence[str] | None = None,
+    issuer_url: str = "",
 ) -> Issued:
     """Return a certificate for ``name``, self-signed or issued ``by`` another.
 
     Without ``extensions`` it is what a plain ``openssl req -x509`` and ``openssl x509
-    -req`` make: no keyUsage, no identifiers of keys.
+    -req`` make: no keyUsage, no identifiers of keys.  It is valid from and to so many
+    days from now.  With the ``key`` of another one it is a cross-signed certificate.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     builder = x509.CertificateBuilder(
         by.certificate.subject if by else subject,
         subject,
         key.public_key(),
         x509.random_serial_number(),
-        days_from_now(-1),
-        days_from_now(30),
+        days_from_now(begins),
+        days_from_now(ends),
     )
+    alt_names = [name] if alt_names is None else alt_names
     if ca:
         basic = x509.BasicConstraints(ca=True, path_length=None)
         builder = builder.add_extension(basic, critical=extensions)
-    else:
-        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    elif alt_names:
+        names = x509.SubjectAlternativeName([x509.DNSName(one) for one in alt_names])
         builder = builder.add_extension(names, critical=False)
     if extensions:
         issuer = (by.key if by else key).public_key()
@@ -66,6 +84,14 @@ def issued(
             x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False
         ).add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer), False
+        )
+    if issuer_url:
+        access = x509.AccessDescription(
+            AuthorityInformationAccessOID.CA_ISSUERS,
+            x509.UniformResourceIdentifier(issuer_url),
+        )
+        builder = builder.add_extension(
+            x509.AuthorityInformationAccess([access]), critical=False
         )
     return Issued(builder.sign(by.key if by else key, hashes.SHA256()), key)
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from lib.net.certificates import Certificate
 from lib.net.connect import Deadline, reason
-from lib.net.tls_errors import Certificate, distrust_words, error_name
+from lib.net.tls_errors import distrust_words, error_name
 
 NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
 SEEN = Certificate(
