@@ -42,6 +42,10 @@ logger = logging.getLogger(__name__)
 NOT_SET_UP = "mail is not set up: set smtpserver in [email] of settings.cfg"
 #: The most mails of one session; the rest wait for the next.
 MAX_AT_ONCE = 100
+#: Some servers hang up after each mail that they refuse: so many sessions of an account
+#: follow each other, and one is begun only if it has so much time.
+MAX_SESSIONS = 10
+LEAST_SESSION_S = 2.0
 #: A session that takes longer is ended.
 SESSION_S = 30.0
 #: The same, if it cannot have a process of its own.
@@ -371,6 +375,8 @@ def failure_lines(
         )
 
 
+#: Why the mails were not sent that come after the one with which a session ended.
+SESSION_ENDED = "the server ended the session"
 #: Added to a mail that the backup account sends.
 BY_BACKUP = (
     "This mail was sent by the backup account, [email backup].  The primary account "
@@ -426,9 +432,10 @@ def _is_round_trip(envelope: Envelope) -> bool:
 
 
 class _Session:
-    """One session of one account, in the child process.
+    """The session of one account, in the child process.
 
     After a mail that failed, later ones of its job to the same people are not tried.
+    Where the server has ended the session with it, the others go in a new one.
     """
 
     def __init__(
@@ -455,29 +462,44 @@ class _Session:
 
     def send(self, envelopes: list[Envelope]) -> list[Envelope]:
         """Return the envelopes that are left to another account."""
-        from lib.alerting.channels import channel_for
-
         self._left = list(envelopes)
         self._over: list[Envelope] = []
-        why: dict[str, Any] = {"why": "the server ended the session"}
+        self._held_back: dict[Any, bool] = {}
+        ends_at = time.monotonic() + self._limit_s
+        why: dict[str, Any] = {}
+        for _number in range(MAX_SESSIONS):
+            left_s = ends_at - time.monotonic()
+            if why and left_s < LEAST_SESSION_S:
+                break
+            why = self._send_in_session(left_s)
+            if not (self._left and self._may_go_on):
+                break
+        if self._left and self._has_another:
+            self._leave(self._left, why)
+        else:
+            # A reply to one mail says nothing about the others.
+            only = {**why, "refused": {}, "permanent": False}
+            if self._may_go_on:
+                only = {"why": SESSION_ENDED}
+            _emit_unsent(self._left, only, self._emit, self._via)
+        return self._over
+
+    def _send_in_session(self, limit_s: float) -> dict[str, Any]:
+        """Send until all is done or the session is over; return the last failure."""
+        from lib.alerting.channels import channel_for
+
+        self._may_go_on = False
         try:
             channel = channel_for(
                 self._settings,
                 lambda line: self._emit(["step", line]),
-                self._limit_s,
+                limit_s,
                 self._account,
             )
             with channel as session:
-                why = self._send_all(session) or why
+                return self._send_all(session) or {"why": SESSION_ENDED}
         except DeliveryError as error:
-            why = _as_frame(error)
-        if self._left and self._has_another:
-            self._leave(self._left, why)
-        else:
-            # A reply about the recipients of one mail says nothing about the others.
-            only = {**why, "refused": {}, "permanent": False}
-            _emit_unsent(self._left, only, self._emit, self._via)
-        return self._over
+            return _as_frame(error)
 
     def _send_all(self, session: MailSession) -> dict[str, Any]:
         """Send while the session lasts; return the last failure."""
@@ -485,14 +507,14 @@ class _Session:
 
         sender = sender_of(self._settings, self._account)
         why: dict[str, Any] = {}
-        held_back: dict[Any, bool] = {}
+        is_first = True
         while self._left and session.usable:
             envelope = self._left.pop(0)
             message = envelope.message
             name = message.message_id
             job = (envelope.key or name, message.to)
-            if job in held_back:
-                if held_back[job]:
+            if job in self._held_back:
+                if self._held_back[job]:
                     self._over.append(envelope)
                 else:
                     later = {"why": NOT_YET}
@@ -508,12 +530,19 @@ class _Session:
                 self._emit(["sent", name, refused, self._via])
             except DeliveryError as error:
                 why = _as_frame(error)
-                is_ours = DeliveryFailure(**why, begun=True).is_about_us
-                held_back[job] = self._has_another and is_ours
-                if held_back[job]:
+                failure = DeliveryFailure(**why, begun=True)
+                self._may_go_on = failure.is_of_this_session(is_first=is_first)
+                is_lost = failure.code in (None, 421)
+                if failure.step == "MAIL FROM" and is_lost and not is_first:
+                    # A session takes so many mails, and this one was too many.
+                    self._left.insert(0, envelope)
+                    break
+                self._held_back[job] = self._has_another and failure.is_about_us
+                if self._held_back[job]:
                     self._leave([envelope], why)
                 else:
                     self._emit(["unsent", name, {**why, "begun": True}, self._via])
+            is_first = False
         return why
 
     def _leave(self, envelopes: Iterable[Envelope], why: dict[str, Any]) -> None:

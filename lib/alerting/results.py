@@ -52,8 +52,8 @@ _ABOUT_MAILBOX = re.compile(r"\d{3}[ -]+\d\.[12]\.")
 #: Why a mail was not tried.
 NOT_YET = "an earlier mail of this job must be sent first"
 _TOO_MUCH = re.compile(r"\brate\b|limit|quota|too many|too much|throttl", re.I)
-#: Too many at once: another session may be taken a moment later.
-_AT_ONCE = re.compile(r"concurrent|simultaneous|connections|sessions", re.I)
+#: Too many at once, or in one session: another may be taken a moment later.
+_AT_ONCE = re.compile(r"concurrent|simultaneous|connection|session", re.I)
 
 
 class DeliveryFailure(msgspec.Struct, frozen=True):
@@ -96,7 +96,19 @@ class DeliveryFailure(msgspec.Struct, frozen=True):
     @property
     def is_login(self) -> bool:
         """Return whether user and password were refused, and not for now only."""
-        return refuses_login(self.step, self.answer)
+        return refuses_login(self.step, self.code, self.status)
+
+    def is_of_this_session(self, *, is_first: bool) -> bool:
+        """Return whether the next mail may be taken in another session at once.
+
+        ``is_first``: the mail was the first of its session.  With 421 the server goes
+        away, or has taken so many mails as it takes in one session.
+        """
+        if self.code == 421:
+            return self.step == "MAIL FROM" and not is_first
+        if self.in_doubt or self.is_limit or self.is_login:
+            return False
+        return self.step not in _SESSION_STEPS
 
     @property
     def is_about_us(self) -> bool:

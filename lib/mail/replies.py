@@ -128,16 +128,15 @@ def is_lasting(step: str, answer: str) -> bool:
     return step in ("DATA", "end of mail")
 
 
-def refuses_login(step: str, answer: str) -> bool:
+def refuses_login(step: str, code: int | None, status: str = "") -> bool:
     """Return whether an answer refuses user and password, and not for now only.
 
     An account may be locked after several of these.  4yz to AUTH is passing, and some
     codes are about the mechanism (RFC 4954, section 6).
     """
-    code = code_of(answer) or 0
-    if code in _ABOUT_LOGIN or status_of(answer) == "5.7.8":
+    if code in _ABOUT_LOGIN or status == "5.7.8":
         return True
-    return step == "AUTH" and code >= 500 and code not in _ABOUT_COMMAND
+    return step == "AUTH" and (code or 0) >= 500 and code not in _ABOUT_COMMAND
 
 
 def telling(answers: Iterable[str]) -> str:
@@ -146,9 +145,13 @@ def telling(answers: Iterable[str]) -> str:
     Where one refuses user and password, the others say only that they are no way.
     """
     answers = list(answers)
-    refusals = [answer for answer in answers if refuses_login("AUTH", answer)]
+    refusals = [answer for answer in answers if _refuses_login(answer)]
     passing = [answer for answer in answers if answer.startswith("4")]
     return [*refusals, *passing, *reversed(answers)][0]
+
+
+def _refuses_login(answer: str) -> bool:
+    return refuses_login("AUTH", code_of(answer), status_of(answer))
 
 
 def refusal_remedy(mail: Mail, step: str, answer: str) -> str:
@@ -176,7 +179,7 @@ def _auth_remedy(mail: Mail, answer: str) -> str:
     remedy = AUTH_REMEDIES.get(status) or AUTH_REMEDIES.get(code)
     if remedy:
         return remedy
-    if refuses_login("AUTH", answer):
+    if _refuses_login(answer):
         return login_remedy(host)
     return NO_MECHANISM if code.startswith("5") else ""
 

@@ -131,16 +131,23 @@ class SmtpChannel:
             session.mail(sender, options)
         session.emit(f"MAIL FROM {sender}: {session.answer}")
         session.expect("2")
-        for address, on_the_wire in addresses.items():
-            with session.at("RCPT TO"):
-                session.rcpt(on_the_wire)
-            session.emit(f"RCPT TO {on_the_wire}: {session.answer}")
-            if not session.answer.startswith("2"):
-                refused[address] = session.answer
-        if len(refused) == len(to):
-            raise _nobody_accepted(session, refused)
-        with session.at("DATA"):
-            session.data(data)
+        try:
+            for address, on_the_wire in addresses.items():
+                with session.at("RCPT TO"):
+                    session.rcpt(on_the_wire)
+                session.emit(f"RCPT TO {on_the_wire}: {session.answer}")
+                if not session.answer.startswith("2"):
+                    refused[address] = session.answer
+            if len(refused) == len(to):
+                raise _nobody_accepted(session, refused)
+            with session.at("DATA"):
+                session.data(data)
+        except DeliveryError as error:
+            if error.code is None:
+                # Where the server hangs up after it has refused one recipient, the
+                # others get the mail without that one.
+                error.refused = refused
+            raise
         session.emit(f"end of mail: {session.answer}")
         session.expect("2")
         return refused

@@ -10,7 +10,7 @@ import pytest
 from lib.alerting import delivery
 from lib.alerting.delivery import Outbox, Sent, Unsent
 from lib.alerting.queue import Envelope
-from lib.alerting.results import DeliveryFailure
+from lib.alerting.results import DeliveryFailure, after_failure
 from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.system import process
@@ -127,6 +127,87 @@ def test_a_mail_whose_answer_never_came_is_in_doubt_and_the_next_is_not(cafile, 
         box.start([envelope("x", "a"), envelope("y", "b")], 10)
         lost = events(box)
     assert [one.failure.in_doubt for one in lost] == [True, False]
+
+
+def talk(*steps):
+    """Return the script of a session in which these steps follow the login."""
+    login = smtp_talk_until("MAIL", "").removesuffix("\nhear MAIL\n")
+    return "\n".join([login, *steps])
+
+
+TAKEN = (
+    "hear MAIL\nsend 250 ok\nhear RCPT\nsend 250 ok\nhear DATA\nsend 354 go\nbody\n"
+    "send 250 taken"
+)
+REFUSED = TAKEN.replace("250 taken", "554 5.6.0 not this one")
+NOBODY = "hear MAIL\nsend 250 ok\nhear RCPT\nsend 550 5.1.1 no such user"
+
+
+@pytest.mark.parametrize("hangs_up", ["drop", "reset", "hear RSET\nsend 421 bye"])
+@pytest.mark.parametrize("refused", [REFUSED, NOBODY], ids=["mail", "recipient"])
+def test_after_a_refusal_that_ends_the_session_the_others_go_in_a_new_one(
+    cafile, ca, refused, hangs_up
+):
+    scripts = [
+        talk(refused, hangs_up),
+        talk(TAKEN, refused, hangs_up),
+        talk(TAKEN, "hear QUIT"),
+    ]
+    with SmtpStub(scripts, context=server_context(ca)) as stub:
+        box = Outbox(settings_for(stub.port, cafile))
+        box.start([envelope(f"k{name}", name) for name in "abcd"], 20)
+        found = events(box, 20)
+    assert [type(one) for one in found] == [Unsent, Sent, Unsent, Sent]
+    assert {one.failure.code for one in found if isinstance(one, Unsent)} <= {550, 554}
+    assert (stub.connections, stub.surprises, box.sent) == (3, [], 2)
+
+
+@pytest.mark.parametrize("how", ["send 421 4.7.0 too many messages", "drop"])
+def test_the_mail_that_is_one_too_many_for_a_session_goes_in_the_next(cafile, ca, how):
+    scripts = [talk(TAKEN, "hear MAIL", how), talk(TAKEN, "hear QUIT")]
+    with SmtpStub(scripts, context=server_context(ca)) as stub:
+        box = Outbox(settings_for(stub.port, cafile))
+        box.start([envelope("x", "a"), envelope("y", "b")], 20)
+        assert [type(one) for one in events(box, 20)] == [Sent, Sent]
+    assert stub.connections == 2
+
+
+@pytest.mark.parametrize(
+    "how", ["send 421 4.3.2 shutting down", "send 451 4.7.1 rate limit exceeded\ndrop"]
+)
+def test_a_server_that_wants_no_mail_now_gets_one_session(cafile, ca, how):
+    with SmtpStub(talk("hear MAIL", how), context=server_context(ca)) as stub:
+        box = Outbox(settings_for(stub.port, cafile))
+        box.start([envelope("x", "a"), envelope("y", "b")], 20)
+        lost = events(box, 20)
+    assert [one.failure.code for one in lost] == [int(how[5:8])] * 2
+    assert stub.connections == 1
+
+
+def test_a_server_that_refuses_each_mail_and_hangs_up_gets_so_many_sessions(cafile, ca):
+    with SmtpStub(talk(NOBODY, "drop"), context=server_context(ca)) as stub:
+        box = Outbox(settings_for(stub.port, cafile))
+        box.start([envelope(f"k{name}", name) for name in "abcdefghijkl"], 20)
+        lost = events(box, 20)
+    assert [one.failure.code for one in lost] == [550] * 10 + [None] * 2
+    assert {one.failure.why for one in lost[10:]} == {delivery.SESSION_ENDED}
+    assert not any(one.failure.in_doubt for one in lost)
+    assert stub.connections == 10
+
+
+def test_a_server_that_hangs_up_after_one_refused_recipient_leaves_the_other(
+    cafile, ca
+):
+    script = talk(NOBODY, "drop")
+    with SmtpStub(script, context=server_context(ca)) as stub:
+        box = Outbox(settings_for(stub.port, cafile))
+        one = message("a", ("gone@example.com", "ops@example.com"))
+        box.start([Envelope(one, (one.message_id,), "x", NOON)], 20)
+        (lost,) = events(box, 20)
+    assert lost.failure.refused == {"gone@example.com": "550 5.1.1 no such user"}
+    left = after_failure(one, lost.failure)
+    assert left.left.to == ("ops@example.com",)
+    assert list(left.dead) == ["gone@example.com"]
 
 
 def test_a_session_that_is_stopped_leaves_its_mails_queued(cafile, approved):

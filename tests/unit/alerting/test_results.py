@@ -113,8 +113,12 @@ def test_a_later_no_does_not_take_back_an_earlier_yes():
     ("step", "code", "is_login"),
     [
         ("AUTH", 535, True),
-        ("AUTH", None, True),
-        ("MAIL FROM", 530, True),
+        ("MAIL FROM", 535, True),
+        # RFC 4954: not now, not this way, not without TLS; no password is doubted.
+        ("AUTH", 454, False),
+        ("AUTH", 504, False),
+        ("AUTH", None, False),
+        ("MAIL FROM", 530, False),
         ("MAIL FROM", 550, False),
         ("connect", None, False),
     ],

@@ -11,9 +11,11 @@ from lib.core.settings import Mail
 from lib.mail.replies import (
     TLS_REMEDIES,
     DeliveryError,
+    code_of,
     is_lasting,
     refusal_remedy,
     refuses_login,
+    status_of,
     telling,
     tls_remedy,
 )
@@ -141,7 +143,8 @@ def test_the_password_is_doubted_only_where_it_was_refused(answer, approved):
     mail = Mail(
         smtpserver="mail.example.com", smtpport=587, user="me", password=Secret("x")
     )
-    assert refuses_login("AUTH", answer) is AUTH_ANSWERS[answer]
+    code, status = code_of(answer), status_of(answer)
+    assert refuses_login("AUTH", code, status) is AUTH_ANSWERS[answer]
     remedy = refusal_remedy(mail, "AUTH", answer)
     assert not (answer.startswith("4") and "pass" in remedy)
     approved(remedy)
