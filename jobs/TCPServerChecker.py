@@ -1,27 +1,62 @@
-"""[tcp NAME]: checks that a port accepts connections and sends what is expected."""
+"""[tcp NAME]: checks that a port accepts connections and says what is expected."""
 
 from __future__ import annotations
 
-import socket
+import errno
+import itertools
+import re
 import time
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from lib.jobbase import (
+    CheckFailed,
+    CheckUnknown,
     Deadline,
     Options,
     Target,
     TargetJob,
     Values,
+    absolute_path,
+    bytes_pattern,
+    dialog,
     escaped,
     host,
     one_of,
     option,
     port,
     seconds,
+    switch,
 )
 from lib.net import bulk, connect
+from lib.net.connect import Address
 
-#: The most that is read while waiting for the expected bytes.
-MAX_BYTES = 65_536
+if TYPE_CHECKING:
+    from lib.net.dialog import Line, Round
+
+#: What ``expect`` may say of the port itself: nobody listens, or nothing comes back.
+CLOSED, FILTERED = "closed", "filtered"
+#: What a firewall, or a host that is down, makes of an attempt to connect.
+_NOTHING_CAME_BACK = (errno.EHOSTUNREACH, errno.EACCES, errno.EPERM, errno.ETIMEDOUT)
+#: The parts of the time that have thresholds of their own.
+PARTS = {
+    "": "all of it",
+    "_connect": "connecting",
+    "_tls": "the TLS handshake",
+}
+
+
+def expected(value: str) -> bytes | tuple[str, ...] | re.Pattern[bytes]:
+    """Return what must come: bytes, anything, or how the port itself must be."""
+    words = tuple(word.strip() for word in value.lower().split(","))
+    if {*words} <= {CLOSED, FILTERED}:
+        return words
+    if value.lower() == "anything":
+        from lib.net.dialog import ANYTHING
+
+        return ANYTHING
+    return escaped(value)
 
 
 class TCPServerChecker(bulk.InBulk, TargetJob):
@@ -33,19 +68,52 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
     options: Options = {
         "host": option(host, help="a name or an address"),
         "port": option(port, help="1 to 65535"),
+        "banner": option(
+            escaped, b"", help="text that the server must say before anything is sent"
+        ),
         "send": option(escaped, b"", help=r"text to send; \r \n \t \xNN work"),
-        "expect": option(escaped, b"", help="text that must be in the answer"),
+        "expect": option(
+            expected,
+            b"",
+            help="text that must be in the answer, or anything; or the port must be "
+            "closed, filtered, or one of both: closed, filtered",
+        ),
+        "expect_regex": option(
+            bytes_pattern, None, help="a pattern that must match in the answer"
+        ),
+        "dialog": option(
+            dialog("send", "expect", "expect_regex", "tls"),
+            (),
+            help="more rounds, one in a line: send TEXT, expect TEXT, "
+            "expect_regex PATTERN; tls begins TLS",
+        ),
+        "tls": option(switch, False, help="yes: the server speaks TLS from the start"),
+        "server_name": option(
+            host, "", help="the name in the certificate, if it is not the host's"
+        ),
+        "cafile": option(
+            absolute_path, "", help="trust this CA file instead of the system's store"
+        ),
+        "verify": option(
+            switch, True, help="no: do not verify this target's certificate"
+        ),
+        "addresses": option(
+            one_of(("first", "every")),
+            "first",
+            help="every: ask each address of the name, and name the dead one",
+        ),
         "family": option(
             one_of(("any", "ipv4", "ipv6")),
             "any",
             help="ipv4 or ipv6: try only such addresses",
         ),
-        "fail_time": option(
-            seconds, None, help="failing if it takes longer than this: 2s, 500ms"
-        ),
-        "warn_time": option(
-            seconds, None, help="a warning if it takes longer than this"
-        ),
+        **{
+            f"{status}_time{part}": option(
+                seconds, None, help=f"{words} if {what} takes longer than this"
+            )
+            for part, what in PARTS.items()
+            for status, words in (("fail", "failing"), ("warn", "a warning"))
+        },
     }
 
     def formerly(self) -> str:
@@ -58,62 +126,177 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
         return f"{glob.escape(kind)} for *{glob.escape(rest)}*"
 
     def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
-        """Return how long it took until one address of the host had responded."""
-        return steps(self, target, deadline)
+        """Return how long it took until an address had responded as expected."""
+        if type(target.expect) is tuple:
+            return must_be_unreached(self, target, deadline)
+        if target.addresses == "every" or any(getattr(target, one) for one in _MORE):
+            return talked(self, target, deadline)
+        return connected(self, target, deadline)
 
 
-def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
-    """Return how long it took until one address of the host had responded."""
+#: With one of these there is more to do than to connect to one address.
+_MORE = (
+    "send",
+    "expect",
+    "expect_regex",
+    "banner",
+    "dialog",
+    "tls",
+    "warn_time_connect",
+    "fail_time_connect",
+)
 
-    def talk(sock: socket.socket, own: Deadline) -> bulk.Steps[None]:
-        if target.send:
-            yield from bulk.send(sock, target.send, own)
-        if target.expect:
-            yield from wait_for(sock, target.expect, own)
 
+def connected(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
+    """Return how long it took to connect to one address of the host."""
     began = time.monotonic()
-    talks = talk if target.send or target.expect else None
     address = yield from bulk.connected(
-        target.host, target.port, deadline, target.family, talks
+        target.host, target.port, deadline, target.family
     )
     job.answered_by = connect.shown_address(address)
     took = time.monotonic() - began
     return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
 
 
-def wait_for(
-    sock: socket.socket, wanted: bytes, deadline: Deadline
-) -> bulk.Steps[None]:
-    """Return once ``wanted`` was received; raise Unreachable if it is not."""
-    received = b""
-    while wanted not in received:
-        if len(received) >= MAX_BYTES:
-            raise connect.Unreachable(missing(wanted, received, "in the first 64 KB"))
+class Times(NamedTuple):
+    """The address that responded as expected, and the seconds of each part."""
+
+    address: Address
+    time: float
+    time_connect: float
+    #: None where there was no TLS.
+    time_tls: float | None
+
+
+def talked(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
+    """Return how long it took until one address, or each, responded as expected."""
+    from lib.net import dialog
+
+    began = time.monotonic()
+    rounds = dialog.rounds_of(target)
+
+    def reach(address: tuple[int, Address], own: Deadline) -> bulk.Steps[Times]:
+        return _talk(target, rounds, address, own)
+
+    addresses = yield bulk.Resolve(target.host, target.port, target.family, deadline)
+    if target.addresses == "every":
+        each = yield from dialog.each_address(target.host, addresses, deadline, reach)
+        times = max(each, key=lambda one: one.time)
+    else:
+        times = yield from dialog.first_address(
+            target.host, target.port, addresses, deadline, reach
+        )
+        times = times._replace(time=time.monotonic() - began)
+    job.answered_by = connect.shown_address(times.address)
+    return _values(target, times)
+
+
+def _values(target: Target, times: Times) -> Values:
+    """Return the time, and its parts that have a threshold."""
+    values = {"time": seconds(times.time, warn=target.warn_time, fail=target.fail_time)}
+    for name in ("time_connect", "time_tls"):
+        warn, fail = getattr(target, f"warn_{name}"), getattr(target, f"fail_{name}")
+        took = getattr(times, name)
+        if took is not None and (warn or fail):
+            values[name] = seconds(took, warn=warn, fail=fail)
+    return values
+
+
+def _talk(
+    target: Target,
+    rounds: Sequence[Round],
+    address: tuple[int, Address],
+    deadline: Deadline,
+) -> bulk.Steps[Times]:
+    """Return how long it took until an address had responded as expected."""
+    from lib.net import dialog, tls
+
+    began = time.monotonic()
+    connect_s, tls_s = 0.0, None
+
+    def begin() -> bulk.Steps[Line]:
+        sock = bulk.open_socket(address[0])
         try:
-            more = yield from bulk.receive(sock, 4096, deadline)
-        except TimeoutError:
-            within = f"within {deadline}"
-            raise connect.Unreachable(missing(wanted, received, within)) from None
-        except ConnectionError as error:
-            cause = connect.reason(error, deadline)
-            raise connect.Unreachable(
-                missing(wanted, received, f"({cause})")
-            ) from error
-        if not more:
-            closed = "before the connection was closed"
-            raise connect.Unreachable(missing(wanted, received, closed))
-        received += more
+            yield from bulk.connect_socket(sock, address[1], deadline)
+        except BaseException:
+            sock.close()
+            raise
+        return dialog.Line(sock, deadline)
+
+    def again() -> bulk.Steps[Line]:
+        """Return a second connection, at the point where TLS begins."""
+        second = yield from begin()
+        if not target.tls:
+            plain = itertools.takewhile(lambda one: not one.secures, rounds)
+            yield from dialog.hold(second, list(plain))
+        return second
+
+    def secure(line: Line) -> bulk.Steps[None]:
+        nonlocal tls_s
+        secure_began = time.monotonic()
+        name = target.server_name or target.host
+        trust = partial(tls.trust, target.cafile, target.verify)
+        yield from line.secure(name, trust, again)
+        tls_s = time.monotonic() - secure_began
+
+    line = yield from begin()
+    try:
+        connect_s = time.monotonic() - began
+        if target.tls:
+            yield from secure(line)
+        yield from dialog.hold(line, rounds, secure)
+    finally:
+        line.close()
+    return Times(address[1], time.monotonic() - began, connect_s, tls_s)
 
 
-def missing(wanted: bytes, received: bytes, when: str) -> str:
-    """Return the reason: what was not received, and what was received instead."""
-    got = "nothing"
-    if received:
-        got = f"{len(received)} bytes: {shown(received)}"
-    return f"connected, but did not receive {shown(wanted)} {when}; received {got}"
+# A port that must not be reached.
 
 
-def shown(data: bytes) -> str:
-    r"""Return bytes as readable text, with control characters as ``\r \n \xNN``."""
-    start = repr(data[:60])[1:]
-    return start if len(data) <= 60 else f"{start}..."
+def must_be_unreached(
+    job: TargetJob, target: Target, deadline: Deadline
+) -> bulk.Steps[Values]:
+    """Return how long it took to see that each address is as ``expect`` says."""
+    began = time.monotonic()
+    addresses = yield bulk.Resolve(target.host, target.port, target.family, deadline)
+    wrong: list[str] = []
+    unknown: list[str] = []
+    for tried, (kind, address) in enumerate(addresses):
+        left = len(addresses) - tried
+        own = deadline.share(left) if left > 1 else deadline
+        place = connect.shown_address(address)
+        try:
+            state, words = yield from _state(kind, address, own)
+        except CheckUnknown as error:
+            unknown.append(f"{place}: {error}")
+            continue
+        if state not in target.expect:
+            wrong.append(f"{place}: {words}; expected {' or '.join(target.expect)}")
+    if wrong:
+        raise CheckFailed("\n".join(wrong), host=target.host)
+    if len(unknown) == len(addresses):
+        raise CheckUnknown("\n".join(unknown))
+    took = time.monotonic() - began
+    return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
+
+
+def _state(
+    kind: int, address: Address, deadline: Deadline
+) -> bulk.Steps[tuple[str, str]]:
+    """Return whether a port is open, closed or filtered, and the words for it.
+
+    Raise CheckUnknown if this machine cannot find out.
+    """
+    try:
+        with bulk.open_socket(kind) as sock:
+            yield from bulk.connect_socket(sock, address, deadline)
+        return "open", "the port is open"
+    except ConnectionRefusedError:
+        return CLOSED, "connection refused, so the port is closed"
+    except TimeoutError:
+        return FILTERED, f"no answer within {deadline}, so it is filtered or down"
+    except OSError as error:
+        words = connect.reason(error, deadline)
+        if error.errno in _NOTHING_CAME_BACK:
+            return FILTERED, f"{words}, so it is filtered or down"
+        raise CheckUnknown(f"not known: {words}") from error

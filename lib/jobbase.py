@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lib.config.fields import (
     absolute_path,
     addresses,
+    bytes_pattern,
+    dialog,
     endpoint,
     escaped,
     host,
@@ -80,7 +82,9 @@ __all__ = [
     "absolute_path",
     "addresses",
     "bytes_",
+    "bytes_pattern",
     "count",
+    "dialog",
     "email_option",
     "endpoint",
     "escaped",

@@ -307,6 +307,54 @@ def escaped(value: str) -> bytes:
     return bytes(content)
 
 
+def bytes_pattern(value: str) -> re.Pattern[bytes]:
+    """Return a pattern of Python's for bytes, in which ^ and $ are those of a line."""
+    try:
+        return re.compile(text(value).encode(), re.M)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"expected a regular expression: {error}") from error
+
+
+#: The words that begin a line of a dialog, and what reads the rest of it.
+_ROUNDS: Mapping[str, Callable[[str], Any] | None] = {
+    "send": escaped,
+    "expect": escaped,
+    "expect_regex": bytes_pattern,
+    "tls": None,
+}
+
+
+def dialog(*words: str) -> Callable[[str], tuple[tuple[str, Any], ...]]:
+    """Return a reader of lines that begin with one of these words: ``send QUIT``.
+
+    It returns for each line the word, and what it says.
+    """
+
+    def read(value: str) -> tuple[tuple[str, Any], ...]:
+        lines = [line.strip() for line in value.split("\n") if line.strip()]
+        return tuple(_round(line, words) for line in lines)
+
+    return read
+
+
+def _round(line: str, words: Iterable[str]) -> tuple[str, Any]:
+    word, _space, rest = line.partition(" ")
+    if word not in words:
+        known = ", ".join(words)
+        # Not the rest of the line, which may be a password.
+        hint = nearest(word, words)
+        raise ValueError(f"expected lines that begin with one of {known}{hint}")
+    reader = _ROUNDS[word]
+    try:
+        if reader:
+            return word, reader(rest.strip())
+    except ValueError as error:
+        raise ValueError(f"{word}: {error}") from error
+    if rest:
+        raise ValueError(f"expected nothing behind {word}")
+    return word, None
+
+
 def plain(value: str) -> str:
     """Return one line of text without control characters."""
     if not value or not value.isprintable():
@@ -546,8 +594,8 @@ def no_channel(name: str, known: Iterable[str]) -> str:
 def is_secret_name(name: str) -> bool:
     """Return whether an option of this name gives a secret, or says how to get it."""
     base = re.sub("_(file|env|command)$", "", name)
-    # Headers may be those of a login.
-    if base == "headers":
+    # Headers may be those of a login, and what is sent its password.
+    if base in ("headers", "send", "dialog"):
         return True
     return base.startswith("pass") or base.endswith(("key", "secret", "token"))
 

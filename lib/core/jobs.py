@@ -26,6 +26,7 @@ CERTIFICATE_CHECKER = "TLSCertExpiration"
 KIND_FILES = {
     "http": "HTTPServerChecker",
     "tcp": "TCPServerChecker",
+    "udp": "UDPServerChecker",
     "tls": CERTIFICATE_CHECKER,
     "disk": "DiskSpace",
 }

@@ -95,6 +95,15 @@ class Deadline:
             raise TimeoutError(f"timed out after {self}")
         return left
 
+    def within(self, limit_s: float) -> Deadline:
+        """Return a deadline ``limit_s`` from now, or this one if that is earlier."""
+        ends_at = self._clock() + limit_s
+        if ends_at >= self._ends_at:
+            return self
+        part = Deadline(limit_s, self._clock)
+        part._ends_at = ends_at
+        return part
+
     def share(self, of: int) -> Deadline:
         """Return a deadline after one of ``of`` equal parts of what is left."""
         part = Deadline(max(0.0, self._ends_at - self._clock()) / of, self._clock)

@@ -13,7 +13,7 @@ import ssl
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,51 @@ class Listener:
             pass  # the client went away, which is its right
         finally:
             conn.close()
+
+
+class Datagrams:
+    """A server of datagrams; ``answer`` gets one, returns the answers to it."""
+
+    def __init__(
+        self,
+        answer: Callable[[bytes], Sequence[bytes]] = lambda _said: (),
+        host: str = "127.0.0.1",
+        path: str = "",
+    ) -> None:
+        if path:
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self.socket.bind(path)
+        else:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self.socket = socket.socket(family, socket.SOCK_DGRAM)
+            self.socket.bind((host, 0))
+            self.port: int = self.socket.getsockname()[1]
+        self.host = host
+        #: What came, one by one, and from where.
+        self.heard: list[bytes] = []
+        self.peers: list[Any] = []
+        self._answer = answer
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Datagrams:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with socket.socket(self.socket.family, socket.SOCK_DGRAM) as last:
+            last.sendto(b"over", self.socket.getsockname())
+        self._thread.join(10)
+        self.socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            said, peer = self.socket.recvfrom(65_536)
+            if said == b"over":
+                return
+            self.heard.append(said)
+            self.peers.append(peer)
+            for answer in self._answer(said):
+                self.socket.sendto(answer, peer)
 
 
 def hear(conn: socket.socket, listener: Listener) -> bytes:

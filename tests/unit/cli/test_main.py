@@ -15,6 +15,7 @@ import pytest
 from lib.cli import main
 from lib.cli.arguments import read, read_plain_order
 from lib.cli.show import SLOTS
+from lib.core.jobs import KIND_FILES
 from tests.support.approved import MOMENT, REAL
 from tests.support.instance import CHECKER, Instance, flag_job
 from tests.support.listeners import closed_port
@@ -193,7 +194,7 @@ def test_what_was_measured_last_is_listed(instance):
 def test_the_kinds_and_the_options_of_one_are_shown(instance):
     instance.add(OK)
     rows = instance.run("-m", "kinds", "--json").json()
-    assert [row["kind"] for row in rows] == ["disk", "http", "tcp", "tls"]
+    assert [row["kind"] for row in rows] == sorted(KIND_FILES)
     shown = instance.run("-m", "kinds", "disk")
     assert "also limit" in shown.out and "90%" in shown.out and shown.code == 0
     wrong = instance.run("-m", "kinds", "disc")

@@ -3,7 +3,8 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from jobs.TCPServerChecker import TCPServerChecker, shown
+from jobs.TCPServerChecker import TCPServerChecker
+from lib.net.dialog import shown
 from tests.support.listeners import (
     HOLD,
     RESET,

@@ -1,0 +1,211 @@
+"""[udp NAME]: checks that a port is not closed and answers what is expected."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from lib.jobbase import (
+    Deadline,
+    Options,
+    Target,
+    TargetJob,
+    Values,
+    bytes_pattern,
+    dialog,
+    escaped,
+    host,
+    one_of,
+    option,
+    port,
+    seconds,
+    whole,
+)
+from lib.net import bulk, connect
+from lib.net.connect import Address, Unreachable
+
+if TYPE_CHECKING:
+    from lib.net.dialog import Line, Round
+
+CLOSED = "closed"
+#: What ICMP says of it.
+PORT_CLOSED = "the port is closed (port unreachable)"
+
+
+def expected(value: str) -> bytes | str | re.Pattern[bytes]:
+    """Return what must come: bytes, anything, or that the port is closed."""
+    word = value.lower()
+    if word == CLOSED:
+        return CLOSED
+    if word == "filtered":
+        raise ValueError(
+            "expected closed, anything or text: a port of udp that is silent may be "
+            "open or filtered"
+        )
+    if word == "anything":
+        from lib.net.dialog import ANYTHING
+
+        return ANYTHING
+    return escaped(value)
+
+
+class UDPServerChecker(bulk.InBulk, TargetJob):
+    """One port of one host."""
+
+    kind = "udp"
+    recheck = "5min"
+    is_across_network = True
+    options: Options = {
+        "host": option(host, help="a name or an address"),
+        "port": option(port, help="1 to 65535"),
+        "send": option(
+            escaped, b"", help=r"what to send; \r \n \t \xNN work; else an empty packet"
+        ),
+        "expect": option(
+            expected,
+            b"",
+            help="text that must be in the answer, or anything; or the port must be "
+            "closed.  Without it silence is OK, and only a closed port is failing",
+        ),
+        "expect_regex": option(
+            bytes_pattern, None, help="a pattern that must match in the answer"
+        ),
+        "dialog": option(
+            dialog("send", "expect", "expect_regex"),
+            (),
+            help="more rounds, one in a line: send TEXT, expect TEXT, "
+            "expect_regex PATTERN",
+        ),
+        "wait": option(
+            seconds, 1.0, help="where no answer is expected: wait so long for one"
+        ),
+        "retries": option(
+            whole(0, 5), 0, help="without an answer, send again so often"
+        ),
+        "addresses": option(
+            one_of(("first", "every")),
+            "first",
+            help="every: ask each address of the name, and name the dead one",
+        ),
+        "family": option(
+            one_of(("any", "ipv4", "ipv6")),
+            "any",
+            help="ipv4 or ipv6: try only such addresses",
+        ),
+        "fail_time": option(
+            seconds, None, help="failing if the answer takes longer, or none comes"
+        ),
+        "warn_time": option(
+            seconds, None, help="a warning if it takes longer; failing if none comes"
+        ),
+    }
+
+    def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
+        """Return how long the answer took, nothing if none is expected or came."""
+        return steps(self, target, deadline)
+
+
+class Heard(NamedTuple):
+    """The address that was asked, and how long its answer took; None: it was silent."""
+
+    address: Address
+    time: float | None
+
+
+def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
+    """Return how long the answer took, nothing if none is expected or came."""
+    from lib.net import dialog
+
+    rounds = rounds_of(target)
+
+    def reach(address: tuple[int, Address], own: Deadline) -> bulk.Steps[Heard]:
+        return _ask(target, rounds, address, own)
+
+    addresses = yield bulk.Resolve(target.host, target.port, target.family, deadline)
+    if target.addresses == "every" or target.expect == CLOSED:
+        each = yield from dialog.each_address(target.host, addresses, deadline, reach)
+        heard = max(each, key=lambda one: one.time or 0.0)
+    else:
+        heard = yield from dialog.first_address(
+            target.host, target.port, addresses, deadline, reach
+        )
+    if heard.time is None:
+        return {}
+    job.answered_by = connect.shown_address(heard.address)
+    return {"time": seconds(heard.time, warn=target.warn_time, fail=target.fail_time)}
+
+
+def rounds_of(target: Target) -> tuple[Round, ...]:
+    """Return the rounds of a target; one that expects an answer where a time must be
+    judged."""
+    from lib.net import dialog
+
+    if target.expect == CLOSED:
+        return (dialog.Round(send=target.send),)
+    rounds = dialog.rounds_of(target)
+    if not any(one.send for one in rounds):
+        rounds = (dialog.Round(), *rounds)
+    is_judged = target.warn_time is not None or target.fail_time is not None
+    if is_judged and not any(one.expect for one in rounds):
+        rounds = (*rounds, dialog.Round(expect=(dialog.ANYTHING,)))
+    return rounds
+
+
+def _ask(
+    target: Target,
+    rounds: Sequence[Round],
+    address: tuple[int, Address],
+    deadline: Deadline,
+) -> bulk.Steps[Heard]:
+    """Return what an address does; raise Unreachable if it is not as expected."""
+    from lib.net import dialog, icmp
+
+    sock = bulk.open_socket(address[0], socket.SOCK_DGRAM)
+    line = dialog.Line(sock, deadline, retries=target.retries)
+    began = time.monotonic()
+    try:
+        icmp.ask_for_refusals(sock)
+        sock.connect(address[1])
+        yield from dialog.hold(line, rounds)
+        if not any(one.expect for one in rounds):
+            yield from _hear(line, target, deadline)
+        took = time.monotonic() - began
+    except TimeoutError:
+        raise
+    except OSError as error:
+        is_closed = isinstance(error, ConnectionRefusedError)
+        if is_closed and target.expect == CLOSED:
+            return Heard(address[1], time.monotonic() - began)
+        said = next(icmp.refusals(sock), None)
+        words = str(said or connect.reason(error, deadline))
+        raise Unreachable(PORT_CLOSED if is_closed else words) from error
+    finally:
+        line.close()
+    if target.expect == CLOSED:
+        raise Unreachable(_not_closed(line, target))
+    return Heard(address[1], took if line.was_answered else None)
+
+
+def _hear(line: Line, target: Target, deadline: Deadline) -> bulk.Steps[None]:
+    """Wait a while, in which a closed port says so."""
+    for left in range(target.retries, -1, -1):
+        try:
+            yield from line.receive(deadline.within(target.wait))
+            return
+        except TimeoutError:
+            if deadline.passed or not left:
+                return
+            yield from line.send(target.send)
+
+
+def _not_closed(line: Line, target: Target) -> str:
+    if line.was_answered:
+        return "an answer came, so the port is open; expected closed"
+    tried_s = target.wait * (target.retries + 1)
+    return (
+        f"nobody says within {tried_s:g} s that the port is closed, so it is open or "
+        "filtered; expected closed"
+    )
