@@ -169,6 +169,7 @@ class Bookkeeper:
         """Save that an envelope was accepted; raise StateError."""
         message = self._message_of(event.envelope)
         attempt_result = results.after_acceptance(message, event.refused)
+        attempt_result = results.put_off(attempt_result, self._now())
         result = self._taken
         self._has_succeeded = True
         # With nomail nothing is known about the server.
@@ -205,6 +206,7 @@ class Bookkeeper:
         message = self._message_of(envelope)
         in_doubt = envelope.message.in_doubt
         attempt_result = results.after_failure(message, failure, was_in_doubt=in_doubt)
+        attempt_result = results.put_off(attempt_result, self._now())
         # A round-trip mail never goes by the backup account, which may do.
         is_round_trip = envelope.message.kind is MessageKind.ROUND_TRIP
         has_backup = self._settings.mail.backup is not None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
 
+from lib.core import policy
 from lib.core.messages import Message
 from lib.core.text import first_line
 from lib.mail.replies import is_lasting, refuses_login
@@ -169,6 +171,14 @@ def after_failure(
         dead = {to: failure.why for to in message.to}
         return AttemptResult(None, dead, content=True)
     return AttemptResult(shortened(kept, failure.why))
+
+
+def put_off(attempt_result: AttemptResult, now: datetime) -> AttemptResult:
+    """Return the result with the time of the next attempt, unless that is at once."""
+    left = attempt_result.left
+    if left is None or left.retry_at is None:
+        return attempt_result
+    return replace(attempt_result, left=policy.put_off(left, now))
 
 
 def _for_the_rest(

@@ -49,6 +49,9 @@ RETRY_AFTER = (
     timedelta(minutes=30),
     timedelta(minutes=60),
 )
+#: An attempt whose run was killed says nothing about the server or the address, so that
+#: the next one comes within five minutes: with the jitter of cron and the last minute.
+UNFINISHED_RETRY_AFTER = timedelta(minutes=3, seconds=50)
 
 #: How long the record of a job that no run meets any more is kept.
 FORGET_AFTER = timedelta(days=30)
@@ -539,17 +542,27 @@ def is_sendable(message: Message, now: datetime) -> bool:
 def attempted(message: Message, now: datetime) -> Message:
     """Return the message as it is stored before an attempt to send it.
 
-    The delay before the next attempt grows by RETRY_AFTER, plus up to a tenth that
-    depends on the message's id, so that many messages are not retried at once.
+    Until the result of the attempt is stored it counts as one whose run was killed.
     """
-    wait = RETRY_AFTER[min(message.attempts, len(RETRY_AFTER) - 1)]
+    tried = replace(message, attempts=message.attempts + 1, in_doubt=True)
+    wait = min(_retry_after(tried), UNFINISHED_RETRY_AFTER)
+    return replace(tried, retry_at=now + wait)
+
+
+def put_off(message: Message, now: datetime) -> Message:
+    """Return the message as it is stored after an attempt in vain."""
+    return replace(message, retry_at=now + _retry_after(message))
+
+
+def _retry_after(message: Message) -> timedelta:
+    """Return how long a message waits after its last attempt.
+
+    It grows by RETRY_AFTER, plus up to a tenth that depends on the message's id, so
+    that many messages are not retried at once.
+    """
+    wait = RETRY_AFTER[min(message.attempts, len(RETRY_AFTER)) - 1]
     fraction = sum(message.message_id.encode("utf-8", "replace")) % 256 / 255
-    return replace(
-        message,
-        attempts=message.attempts + 1,
-        retry_at=now + wait * (1 + fraction / 10),
-        in_doubt=True,
-    )
+    return wait * (1 + fraction / 10)
 
 
 def all_due(record: Record, way: str = "") -> Record:

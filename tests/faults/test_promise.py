@@ -29,10 +29,6 @@ def test_no_first_alert_or_its_recovery_is_late():
     )
 
 
-def always(*numbers):
-    return frozenset(number for part in numbers for number in part)
-
-
 @pytest.mark.parametrize(
     ("noise", "most_minutes"), [(1, 0), (20, 5)], ids=["one flaps", "twenty flap"]
 )
@@ -54,6 +50,14 @@ def test_a_disk_that_fills_among_noise_is_told_of_in_time(
     # Its end waits for the next bundle.
     assert waits[0] <= timedelta(minutes=most_minutes, seconds=5)
     assert waits[1] <= timedelta(minutes=5, seconds=5)
+
+
+def test_what_killed_runs_were_sending_leaves_soon_once_mail_leaves_again(tmp_path):
+    first = JobStory("job1x", OPS, frozenset(range(3, 40)))
+    second = JobStory("job2x", OPS, frozenset(range(13, 40)))
+    kills = dict.fromkeys(range(3, 13), 0)
+    model = World(tmp_path, History((first, second), 40, kills=kills)).play()
+    assert model.faults == []
 
 
 #: What is planted: its name, where, what instead of what.

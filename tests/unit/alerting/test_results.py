@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from msgspec.structs import replace
 
 from lib.alerting import results
 from lib.alerting.results import DeliveryFailure
+from lib.core import policy
 from tests.support.mailing import message
 
 OPS, GONE, FULL = "ops@example.com", "gone@example.com", "full@example.com"
 NO_SUCH_USER, MAILBOX_FULL = "550 5.1.1 no such user", "452 4.2.2 mailbox full"
+MINUTE = timedelta(minutes=1)
 ALERT = message(to=(OPS, GONE, FULL))
 
 
@@ -25,6 +29,18 @@ def test_who_is_refused_for_good_never_gets_it_and_who_is_put_off_can_still_get_
     assert attempt_result.left.to == (FULL,)
     assert attempt_result.left.last_error == f"{FULL}: {MAILBOX_FULL}"
     assert attempt_result.dead == {GONE: NO_SUCH_USER}
+
+
+def test_what_was_put_off_waits_longer_after_each_attempt_but_not_when_shortened():
+    now = ALERT.born_at
+    tried = policy.attempted(replace(ALERT, attempts=4), now)
+    failure = DeliveryFailure("x", "RCPT TO", refused={FULL: MAILBOX_FULL})
+    again = results.put_off(results.after_failure(tried, failure), now)
+    assert again.left.retry_at - now >= 15 * MINUTE > tried.retry_at - now
+    too_long = DeliveryFailure("552 too long", "end of mail", 552, permanent=True)
+    short = results.put_off(results.after_failure(tried, too_long), now)
+    assert short.left.retry_at is None
+    assert results.put_off(results.AttemptResult(None), now).left is None
 
 
 def test_where_nobody_took_it_those_that_were_only_put_off_can_still_get_it():

@@ -22,6 +22,7 @@ from lib.core.policy import (
     is_for_hooks,
     is_sendable,
     limited,
+    put_off,
     settings_decision,
     settings_memory,
     settled,
@@ -665,7 +666,7 @@ def test_a_job_whose_record_was_lost_alerts_at_its_first_failure():
 def waits(tries: int) -> Iterator[float]:
     queued, now = message(), NOON
     for _ in range(tries):
-        queued = attempted(queued, now)
+        queued = put_off(attempted(queued, now), now)
         assert queued.retry_at is not None
         yield (queued.retry_at - now) / MINUTE
         now = queued.retry_at
@@ -676,6 +677,15 @@ def test_each_attempt_waits_longer_up_to_an_hour():
         waits(9), (50 / 60, 2, 4, 8, 15, 30, 60, 60, 60), strict=True
     ):
         assert least <= wait <= least * 1.1
+
+
+def test_what_a_killed_run_was_sending_is_tried_again_within_five_minutes():
+    queued, now = message(), NOON
+    for _ in range(9):
+        queued = attempted(queued, now)
+        assert queued.retry_at is not None
+        assert 50 / 60 * MINUTE <= queued.retry_at - now < 4 * MINUTE
+        now = queued.retry_at
 
 
 def test_a_message_is_not_tried_before_its_time():
