@@ -7,8 +7,9 @@ in ``tests/unit/alerting/test_merge.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import tzinfo
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, tzinfo
+from functools import cached_property, partial
 
 import msgspec
 from msgspec.structs import replace
@@ -24,11 +25,45 @@ MAX_LINES = 50
 _CHANGES = (MessageKind.ALERT, MessageKind.RECOVERY, MessageKind.CLOSING)
 
 
-class MergedMessage(msgspec.Struct, frozen=True):
-    """A message to send, and the ids of those that were merged into it."""
+class MergedMessage:
+    """A message to send in place of its parts; it is written when asked for."""
 
-    message: Message
-    ids: tuple[str, ...]
+    def __init__(
+        self,
+        parts: Sequence[Message],
+        severity: Severity | None = None,
+        write: Callable[[], Message] | None = None,
+    ) -> None:
+        """``parts``, oldest first.  ``write``: None if the last of them is sent."""
+        self.parts = parts
+        self._last = parts[-1]
+        self.severity = severity or self._last.severity
+        self._write = write
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return the ids of its parts."""
+        return tuple(message.message_id for message in self.parts)
+
+    @property
+    def message_id(self) -> str:
+        """Return the id of the message, which is that of its last part."""
+        return self._last.message_id
+
+    @property
+    def kind(self) -> MessageKind:
+        """Return the kind of the message."""
+        return self._last.kind
+
+    @property
+    def born_at(self) -> datetime:
+        """Return the time of the message."""
+        return self._last.born_at
+
+    @cached_property
+    def message(self) -> Message:
+        """Return the message."""
+        return self._write() if self._write else self._last
 
 
 def merged(
@@ -43,17 +78,13 @@ def merged(
     without its alert.  ``why_late``: why they waited, if none of them was tried.
     """
     if len(waiting) == 1:
-        return [MergedMessage(waiting[0], (waiting[0].message_id,))]
+        return [MergedMessage(waiting)]
     trouble = [message for message in waiting if message.kind.is_about_trouble]
     others = [message for message in waiting if not message.kind.is_about_trouble]
-    merged_messages = [
-        MergedMessage(message, (message.message_id,)) for message in others
-    ]
+    merged_messages = [MergedMessage((message,)) for message in others]
     if trouble:
         merged_messages += _merged_trouble(name, trouble, zone, why_late)
-    return sorted(
-        merged_messages, key=lambda merged_message: merged_message.message.born_at
-    )
+    return sorted(merged_messages, key=lambda merged_message: merged_message.born_at)
 
 
 def _merged_trouble(
@@ -66,28 +97,20 @@ def _merged_trouble(
     head, reminders = trouble[:end], trouble[end:]
     merged_messages = []
     if len({_decision_of(message) for message in head}) > 1:
-        merged_messages.append(_merged_into_one(name, head, zone, why_late))
+        severity = _worst_of(head)
+        write = partial(_merged_into_one, name, head, severity, zone, why_late)
+        merged_messages.append(MergedMessage(head, severity, write))
     else:
-        merged_messages += [
-            MergedMessage(message, (message.message_id,)) for message in head
-        ]
+        merged_messages += [MergedMessage((message,)) for message in head]
     last = [
         message
         for message in reminders
         if _decision_of(message) == _decision_of(reminders[-1])
     ]
-    stale = tuple(message.message_id for message in reminders if message not in last)
-    for number, message in enumerate(last):
-        merged_messages.append(
-            MergedMessage(
-                message,
-                (
-                    (*stale, message.message_id)
-                    if number == 0
-                    else (message.message_id,)
-                ),
-            )
-        )
+    if last:
+        stale = [message for message in reminders if message not in last]
+        merged_messages.append(MergedMessage((*stale, last[0])))
+        merged_messages += [MergedMessage((message,)) for message in last[1:]]
     return merged_messages
 
 
@@ -96,16 +119,23 @@ def _decision_of(message: Message) -> tuple[object, ...]:
     return message.kind, message.born_at
 
 
+def _worst_of(messages: Iterable[Message]) -> Severity:
+    return max((message.severity for message in messages), key=list(Severity).index)
+
+
 def _merged_into_one(
-    name: str, messages: list[Message], zone: tzinfo | None, why_late: str
-) -> MergedMessage:
+    name: str,
+    messages: list[Message],
+    severity: Severity,
+    zone: tzinfo | None,
+    why_late: str,
+) -> Message:
     last, first = messages[-1], messages[0]
     notified = (
         first.merged.notified if first.merged else first.kind is not MessageKind.ALERT
     )
     earlier = [message.merged for message in messages if message.merged]
     # Warnings are counted only where nothing was worse.
-    severity = max((message.severity for message in messages), key=list(Severity).index)
     worst = [message for message in messages if message.severity is severity]
     alerts = [
         message
@@ -126,11 +156,9 @@ def _merged_into_one(
     why = next(
         (message.last_error for message in reversed(messages) if message.last_error), ""
     )
-    ids = tuple(message.message_id for message in messages)
     last = replace(last, severity=severity)
     message = merge_text(name, last, history, why, why_late, zone)
-    thread = first.thread if notified else None
-    return MergedMessage(replace(message, thread=thread), ids)
+    return replace(message, thread=first.thread if notified else None)
 
 
 def _lines(messages: Sequence[Message], zone: tzinfo | None) -> Iterator[str]:

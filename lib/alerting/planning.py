@@ -403,7 +403,7 @@ class _Planner:
         for queue in ready:
             is_own = queue.key.is_about_checker
             for choice in self._choices(queue, queue.ready):
-                known = choice[1].message.message_id in self._counted
+                known = choice[1].message_id in self._counted
                 if known or (is_own and self._room(own=True)):
                     self._add_each([choice])
                 elif self._is_promised(*choice):
@@ -426,8 +426,8 @@ class _Planner:
         if self._is_first_alert(queue, merged_message):
             return True
         # The last that people heard is the failure that it ends.
-        is_over = merged_message.message.kind.ends_trouble
-        begins = _parts_of(queue, merged_message)[0]
+        is_over = merged_message.kind.ends_trouble
+        begins = merged_message.parts[0]
         return is_over and not (
             begins.kind is MessageKind.ALERT
             or (begins.merged is not None and not begins.merged.notified)
@@ -435,16 +435,13 @@ class _Planner:
 
     def _is_first_alert(self, queue: JobQueue, merged_message: MergedMessage) -> bool:
         """Return whether it has an alert of a job about which none was sent lately."""
-        severity = merged_message.message.severity
+        severity = merged_message.severity
         is_known = ratelimit.is_known(self._notified, queue.key, severity)
-        return not is_known and any(
-            map(ratelimit.alerts_in, _parts_of(queue, merged_message))
-        )
+        return not is_known and any(map(ratelimit.alerts_in, merged_message.parts))
 
     def _hold(self, queue: JobQueue, merged_message: MergedMessage) -> None:
         self._held += [
-            Held(queue.key, queue.name, message)
-            for message in _parts_of(queue, merged_message)
+            Held(queue.key, queue.name, message) for message in merged_message.parts
         ]
 
     def _are_too_many(self, job_queues: list[JobQueue]) -> bool:
@@ -498,7 +495,7 @@ class _Planner:
 
         ``refused`` are the bundles that it replaces.
         """
-        chosen = sorted(chosen, key=lambda choice: choice[1].message.born_at)
+        chosen = sorted(chosen, key=lambda choice: choice[1].born_at)
         entries = [
             (queue.name, merged_message.message) for queue, merged_message in chosen
         ]
@@ -594,14 +591,6 @@ class _Planner:
     def _room(self, *, own: bool) -> int:
         room = ratelimit.room(self._send_log, self._limits, self._now, own=own)
         return max(0, room - self._new)
-
-
-def _parts_of(queue: JobQueue, merged_message: MergedMessage) -> list[Message]:
-    """Return the messages in the queue that a merged message stands for."""
-    ids = merged_message.ids
-    if len(ids) == 1:
-        return [merged_message.message]
-    return [message for message in queue.messages if message.message_id in ids]
 
 
 # By which account.

@@ -103,7 +103,7 @@ def split_by_recipient(record: Record, now: datetime) -> Record:
     A recipient waits for an older message that was deferred, as with a full mailbox;
     the others get the message now.
     """
-    if len(record.queued) < 2:
+    if all(policy.is_sendable(message, now) for message in record.queued[:-1]):
         return record
     late: set[str] = set()
     queued: list[Message] = []

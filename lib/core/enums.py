@@ -158,14 +158,19 @@ class MessageKind(enum.StrEnum):
     @property
     def is_about_trouble(self) -> bool:
         """Return whether it notifies of a job's status, by its policy."""
-        return self in (
-            MessageKind.ALERT,
-            MessageKind.REMINDER,
-            MessageKind.RECOVERY,
-            MessageKind.CLOSING,
-        )
+        return self in _ABOUT_TROUBLE
 
     @property
     def ends_trouble(self) -> bool:
         """Return whether it tells of the end of what people were notified of."""
         return self in (MessageKind.RECOVERY, MessageKind.CLOSING)
+
+
+_ABOUT_TROUBLE = frozenset(
+    {
+        MessageKind.ALERT,
+        MessageKind.REMINDER,
+        MessageKind.RECOVERY,
+        MessageKind.CLOSING,
+    }
+)

@@ -33,7 +33,7 @@ from tests.faults.promise_model import Attempt, Model, Queued
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 #: The run looks this often at what may be sent, while its jobs are running.
-LOOK_EVERY = 5
+LOOK_EVERY = 10
 KINDS = {"alert": "is failing: why", "reminder": "is still failing: why"}
 FAILURES = {
     "gone": DeliveryFailure("smtp.example.com: connect: refused", "connect"),
