@@ -55,6 +55,11 @@ class Attempt:
     arrived: bool
 
     @property
+    def may_be_taken(self) -> bool:
+        """Return whether it may have been accepted: a killed run notes no result."""
+        return self.result != "refused"
+
+    @property
     def jobs(self) -> set[str]:
         """Return the names of the jobs that it tells of."""
         return {*_NAME.findall(self.subject), *_NAME.findall(self.text)}
@@ -108,7 +113,7 @@ class Model:
         """Note an attempt; it must not say that what is over is going on."""
         before = [one for one in self.attempts if one.message_id == attempt.message_id]
         self.attempts.append(attempt)
-        if any(one.result == "in doubt" for one in before):
+        if any(one.may_be_taken for one in before):
             return
         for job in attempt.failing:
             since = self.ok_since.get(job)
@@ -273,16 +278,18 @@ class Model:
                 self.faults.append(
                     f"{one.at}: came again, and not the same: {one.subject}"
                 )
-            if one.result == "in doubt":
+            if one.may_be_taken:
                 doubtful[one.message_id] = one
 
     def _judge_late(self) -> None:
         """Note alerts that are late and do not say so, and the other way round."""
         born = {one.message_id: one.at for one in self.queued}
-        doubtful = {one.message_id for one in self.attempts if one.result == "in doubt"}
+        doubtful: set[str] = set()
         for one in self.attempts:
             if one.message_id not in born or one.message_id in doubtful:
                 continue
+            if one.may_be_taken:
+                doubtful.add(one.message_id)
             is_late = one.at - born[one.message_id] > PROMISE
             says_so = one.text.startswith("Delayed ")
             if is_late is not says_so:
