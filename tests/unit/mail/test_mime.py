@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -198,6 +200,75 @@ def test_any_text_at_all_leaves_the_headers_alone(subject, servername):
     assert mail["From"].addresses[0].addr_spec == "me@example.com"
     assert len(mail.keys()) == 9
     assert len(mail["Subject"]) <= 200
+
+
+WORDS = (
+    "Größe überschritten: Platte voll, Zertifikat für läuft ab Störung an der Gänse "
+    "сервер недоступен диск заполнен ошибка проверки сертификат истекает через день "
+    "is at 97 % of /srv ✓ = _ ? =20 日本語"
+).split()
+#: An encoded word, and what may be between two (RFC 2047, sections 2, 5 and 6.2).
+ENCODED = (
+    r"=\?utf-8\?(?:b\?[A-Za-z0-9+/]+=*|q\?[!-<>@-~]+(?:=[0-9A-F]{2}[!-<>@-~]*)*)\?="
+)
+
+
+def independently_decoded(header):
+    """Return an unfolded header as RFC 2047 says that it is read, without Python's."""
+
+    def word(match):
+        _start, _charset, encoding, text, _end = match[0].split("?")
+        if encoding == "b":
+            return b64decode(text, validate=True).decode()
+        hexed = re.sub("=(..)", lambda code: f"%{code[1]}", text.replace("%", "%25"))
+        return unquote(hexed.replace("_", " "), errors="strict")
+
+    joined = re.sub(rf"(?<=\?=)[ \t]+(?={ENCODED}(?:\s|$))", "", header)
+    return re.sub(r"=\?utf-8\?[bq]\?[^?]*\?=", word, joined)
+
+
+@given(
+    st.lists(st.sampled_from(WORDS), max_size=25).map(" ".join)
+    | st.lists(
+        st.text("aZ09_.:-äößÜяёж€😀=?", min_size=1, max_size=20), max_size=12
+    ).map(" ".join),
+    st.sampled_from(["web1", "Büro", "почта сервер"]),
+)
+def test_a_subject_keeps_its_words_and_blanks_whoever_reads_it(subject, servername):
+    settings = replace(SETTINGS, servername=servername)
+    raw = compose(replace(MESSAGE, subject=subject), settings)
+    lines = raw.split(b"\r\n\r\n")[0].decode().split("\r\n")
+    assert max(map(len, lines)) <= 78 and all(line.strip() for line in lines)
+    head = "\n".join(lines)
+    assert not re.search(r"\S=\?utf-8|\?=[^\s:,>]", head), "words stick together"
+    for encoded in re.findall(r"=\?\S*", head):
+        assert re.fullmatch(ENCODED + "[:,;]*", encoded) and len(encoded) <= 77
+    (line,) = (
+        line for line in head.replace("\n ", " ").split("\n") if line[:2] == "Su"
+    )
+    expected = one_line(f"[{servername}] {subject}", 200)
+    assert independently_decoded(line.removeprefix("Subject: ")) == expected
+    assert message_from_bytes(raw, policy=default)["Subject"] == expected
+    legacy = message_from_bytes(raw)
+    assert str(make_header(decode_header(legacy["Subject"]))) == expected
+    from_name = message_from_bytes(raw, policy=default)["From"].addresses[0]
+    assert from_name.display_name == f"{servername} (Checker)"
+
+
+@pytest.mark.parametrize(
+    "address", ["a..b@x.example", 'a"b@x.example', "a(b)@x.example"]
+)
+def test_an_address_that_could_be_read_as_another_is_quoted(address):
+    mail = read(replace(MESSAGE, to=(address, "ops@example.com")))
+    first, second = mail["To"].addresses
+    assert (first.username, first.domain) == tuple(address.split("@"))
+    assert second.addr_spec == "ops@example.com"
+
+
+def test_message_ids_end_in_the_domain_of_the_sender():
+    mail = read(user="me@login.example", sender="alerts@ours.example")
+    assert mail["Message-ID"].endswith("@ours.example>")
+    assert mail["From"].addresses[0].domain == "ours.example"
 
 
 def test_a_lone_surrogate_is_shown_not_fatal():
