@@ -240,6 +240,22 @@ def absolute_path(value: str) -> str:
     return value
 
 
+#: The bytes in struct sockaddr_un, less one that ends it.
+MAX_SOCKET_PATH = 107
+
+
+def socket_path(value: str) -> str:
+    """Return the path of a unix socket, or ``@NAME`` of one that is in no folder."""
+    if not re.fullmatch(r"[/@].+", value) or "\0" in value:
+        raise ValueError("expected an absolute path, or @NAME for an abstract socket")
+    if len(value.encode()) > MAX_SOCKET_PATH:
+        raise ValueError(
+            f"expected at most {MAX_SOCKET_PATH} bytes, as the system takes no longer "
+            "path of a socket"
+        )
+    return value
+
+
 def host(value: str) -> str:
     """Return a host name or an address; an IPv6 address may stand in brackets."""
     bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value

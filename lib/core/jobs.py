@@ -27,6 +27,7 @@ KIND_FILES = {
     "http": "HTTPServerChecker",
     "tcp": "TCPServerChecker",
     "udp": "UDPServerChecker",
+    "unix": "UnixSocketChecker",
     "tls": CERTIFICATE_CHECKER,
     "disk": "DiskSpace",
 }

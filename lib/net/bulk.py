@@ -377,6 +377,23 @@ class Ready(Wait):
         loop.resume(task, False)
 
 
+class Pause(Wait):
+    """Until a deadline, whatever happens."""
+
+    __slots__ = ("_deadline",)
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def begin(self, loop: Loop, task: Task) -> None:
+        """Have it end at the deadline."""
+        loop.expire_at(task, self._deadline)
+
+    def expire(self, loop: Loop, task: Task) -> None:
+        """Go on."""
+        loop.resume(task, True)
+
+
 class InThread(Wait):
     """Until a call has returned: what it returned; TimeoutError at the deadline."""
 

@@ -260,6 +260,7 @@ def _distrust(name: str, error: Any, again: Callable[[], Any]) -> bulk.Steps[str
     from datetime import UTC, datetime
 
     from lib.net import tls
+    from lib.net.certificates import read_certificate
     from lib.net.tls_errors import distrust_words
 
     seen = None
@@ -267,7 +268,7 @@ def _distrust(name: str, error: Any, again: Callable[[], Any]) -> bulk.Steps[str
     try:
         second = yield from again()
         yield from second._handshake(name, tls.trust(verify=False))
-        seen = tls.read_certificate(second.sock.getpeercert(binary_form=True) or b"")
+        seen = read_certificate(second.sock.getpeercert(binary_form=True) or b"")
     except (OSError, Unreachable, connect.NotTried, ValueError):
         pass
     finally:

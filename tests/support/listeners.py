@@ -6,6 +6,7 @@ listener.  ``says(...)`` makes one that hears a request and then says its pieces
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import socket
@@ -160,7 +161,8 @@ class Datagrams:
             self.heard.append(said)
             self.peers.append(peer)
             for answer in self._answer(said):
-                self.socket.sendto(answer, peer)
+                with contextlib.suppress(ConnectionRefusedError):  # it waits no longer
+                    self.socket.sendto(answer, peer)
 
 
 def hear(conn: socket.socket, listener: Listener) -> bytes:
