@@ -20,11 +20,6 @@ from lib.net.tls import handshake, trust
 if TYPE_CHECKING:
     import ssl
 
-    from lib.net.certificates import Certificate
-
-    #: Returns an untrusted certificate from a second connection; None on errors.
-    LookAgain = Callable[[], Certificate | None]
-
 #: How long the server may take to answer a goodbye.
 GOODBYE_S = 2
 #: How long a greeting without TLS may take at a port where TLS comes first: there none
@@ -85,15 +80,12 @@ class MailSocket(io.RawIOBase):
             raise NoEnd(f"the server announced {size} bytes, and we take no more")
         return self.reader.read(size)
 
-    def in_tls(
-        self, host: str, context: ssl.SSLContext, look_again: LookAgain
-    ) -> MailSocket:
+    def in_tls(self, host: str, context: ssl.SSLContext) -> MailSocket:
         """Return the connection in TLS.
 
-        Raise TlsFailed if there is none that can be trusted; ``look_again`` returns the
-        certificate that is not.  Raise Unreachable if the server said something after
-        its answer to STARTTLS: somebody on the way may have, for it to be taken as said
-        in TLS.
+        Raise TlsFailed if there is none that can be trusted.  Raise Unreachable if the
+        server said something after its answer to STARTTLS: somebody on the way may
+        have, for it to be taken as said in TLS.
         """
         if self._has_read_ahead():
             raise Unreachable(
@@ -102,7 +94,7 @@ class MailSocket(io.RawIOBase):
                 host=host,
                 step="STARTTLS",
             )
-        sock = handshake(self.sock, host, self.deadline, context, look_again)
+        sock = handshake(self.sock, host, self.deadline, context)
         return MailSocket(sock, self.deadline, self._max_answer)
 
     def _has_read_ahead(self) -> bool:
@@ -128,24 +120,15 @@ class StartTls:
     Theirs knows no deadline, and gives the name no form that a certificate has.
     """
 
-    def __init__(
-        self,
-        host: str,
-        cafile: str = "",
-        *,
-        verify: bool = True,
-        look_again: LookAgain = lambda: None,
-    ) -> None:
-        self._host, self._cafile, self._verify = host, cafile, verify
-        self._look_again = look_again
+    def __init__(self, host: str, cafile: str = "") -> None:
+        self._host, self._cafile = host, cafile
 
     def wrap_socket(self, sock: MailSocket, server_hostname: str = "") -> MailSocket:
         """Return the connection in TLS, its certificate valid for the host.
 
         Raise TlsFailed or NotTried if there is none.
         """
-        context = trust(self._cafile, self._verify)
-        return sock.in_tls(ascii_domain(self._host), context, self._look_again)
+        return sock.in_tls(ascii_domain(self._host), trust(self._cafile))
 
 
 def ignore(_line: str) -> None:

@@ -19,7 +19,6 @@ from lib.mail.connection import GOODBYE_S, MailSocket, StartTls, reach
 from lib.mail.replies import login_remedy, reach_remedy, tls_remedy, with_remedy
 from lib.net import tls
 from lib.net.address import ascii_domain
-from lib.net.certificates import Certificate, read_certificate
 from lib.net.connect import Deadline, NotTried, Unreachable, reason
 from lib.net.tls_errors import TlsFault
 
@@ -142,26 +141,9 @@ class ImapSession:
         self._step = "greeting"
         return TimedImap(MailSocket(sock, self._deadline, MAX_ANSWER_BYTES))
 
-    def _untrusted(self) -> Certificate | None:
-        """Return the certificate that is not trusted, from a second connection."""
-        step, imap = self._step, None
-        context: Any = StartTls(self._host, verify=False)
-        try:
-            imap = self._begin_plainly()
-            imap.starttls(context)
-            sock: Any = imap.connection.sock
-            return read_certificate(sock.getpeercert(binary_form=True) or b"")
-        except (OSError, Unreachable, ValueError, imaplib.IMAP4.error):
-            return None
-        finally:
-            self._step = step
-            if imap is not None:
-                imap.shutdown()
-
     def _start_tls(self, imap: TimedImap) -> None:
         box = self._mailbox
-        again = self._untrusted
-        context: Any = StartTls(self._host, box.cafile, look_again=again)
+        context: Any = StartTls(self._host, box.cafile)
         try:
             if "STARTTLS" not in imap.capabilities:
                 raise imap.error("the server does not offer it")

@@ -40,6 +40,7 @@ TLS_REMEDIES = {
     "not yet valid": "check this machine's clock",
     "self-signed": "[email] cafile can name it",
     "unknown issuer": "[email] cafile can name it",
+    "missing intermediate": "the server must be set up to send it",
     "wrong name": "set [email] {option} to a name it is for",
 }
 

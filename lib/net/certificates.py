@@ -57,9 +57,9 @@ class Certificate(msgspec.Struct, frozen=True):
     #: Whether it has names in a subjectAltName; one whose extensions cannot be read is
     #: taken to have some.
     has_alt_name: bool = True
-    #: Whether it says where its issuer's certificate is to be had, as those of public
-    #: authorities do.
-    has_issuer_url: bool = False
+    #: Whether it is in logs of Certificate Transparency, as those of public authorities
+    #: are.  None of these issues by its root.
+    is_public: bool = False
     #: The whole of it, its public key, and both names, as encoded.
     der: bytes = b""
     public_key: bytes = b""
@@ -283,6 +283,9 @@ _WIDE = {0x1C: "utf-32-be", 0x1E: "utf-16-be"}
 _KNOWN_BY = (b"\x55\x04\x03", b"\x55\x04\x0a")
 
 
+_LOGGED = "PrecertificateSignedCertificateTimestamps"
+
+
 def read_chain(ders: Sequence[bytes]) -> tuple[Certificate, ...]:
     """Return the certificates of a chain; only the first one must be readable.
 
@@ -318,7 +321,7 @@ def read_certificate(der: bytes) -> Certificate:
         not_after=not_after,
         name=names_of[0],
         has_alt_name=bool(names) or extensions is None,
-        has_issuer_url=_has_issuer_url(extensions),
+        is_public=bool(_extension(extensions, _LOGGED)),
         der=outer.whole,
         public_key=public_key.whole,
         subject=subject.whole,
@@ -417,11 +420,3 @@ def _alt_names(extensions: Any) -> tuple[str, ...]:
 def _key_id(extensions: Any, kind: str, attribute: str) -> bytes:
     value = getattr(_extension(extensions, kind), attribute, None)
     return bytes(value or b"")
-
-
-def _has_issuer_url(extensions: Any) -> bool:
-    from cryptography.x509.oid import AuthorityInformationAccessOID
-
-    access = _extension(extensions, "AuthorityInformationAccess") or ()
-    wanted = AuthorityInformationAccessOID.CA_ISSUERS
-    return any(one.access_method == wanted for one in access)

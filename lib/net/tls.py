@@ -12,12 +12,12 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lib.net.address import ascii_domain
-from lib.net.certificates import Certificate, read_certificate
+from lib.net.certificates import Certificate, read_chain
 from lib.net.connect import (
     Deadline,
     NotTried,
@@ -26,13 +26,7 @@ from lib.net.connect import (
     connect,
     reason,
 )
-from lib.net.tls_errors import (
-    CLOSED,
-    NOT_TLS,
-    TlsFault,
-    certificate_fault,
-    distrust_words,
-)
+from lib.net.tls_errors import CLOSED, NOT_TLS, TlsFault, distrust
 
 if TYPE_CHECKING:
     import ssl
@@ -115,61 +109,98 @@ def secure(
     gives the reason and its dates.
     """
     sock = connect(host, port, deadline, family, talk)
-
-    def look_again() -> Certificate | None:
-        """Return the untrusted certificate from a second connection; None on errors."""
-        try:
-            second = connect(host, port, deadline, family, talk)
-            with handshake(second, host, deadline, trust(verify=False)) as seen:
-                return read_certificate(seen.getpeercert(binary_form=True) or b"")
-        except (OSError, Unreachable, ValueError):
-            return None
-
-    return handshake(sock, host, deadline, context, look_again)
+    return handshake(sock, host, deadline, context)
 
 
 def handshake(
-    sock: socket.socket,
-    host: str,
-    deadline: Deadline,
-    context: ssl.SSLContext,
-    look_again: Callable[[], Certificate | None] = lambda: None,
+    sock: socket.socket, host: str, deadline: Deadline, context: ssl.SSLContext
 ) -> ssl.SSLSocket:
     """Return a TLS connection whose certificate is valid for ``host``.
 
-    Close the socket and raise TlsFailed if there is none.  ``look_again`` returns an
-    untrusted certificate, which a failed handshake does not give.
+    Close the socket and raise TlsFailed if there is none.
     """
-    import ssl
-
     with sock:  # once wrapped, closing this one has no effect
+        wrapped = None
         try:
             sock.settimeout(deadline.left())
             sock.getpeername()  # raises if it was reset, which confuses Python's ssl
-            name = host.partition("%")[0].rstrip(".")
-            # A str would load the idna codec, which is slow.
-            encoded = ascii_domain(name).encode("ascii")
-            wrapped = context.wrap_socket(sock, server_hostname=encoded)
-            if wrapped.version() is None:
-                # ssl skipped the handshake, and would read plain text.
-                wrapped.close()
-                raise ConnectionResetError
+            wrapped = context.wrap_socket(
+                sock, server_hostname=sent_name(host), do_handshake_on_connect=False
+            )
+            wrapped.do_handshake()
             return wrapped
-        except ssl.SSLCertVerificationError as error:
-            code, message, cause = error.verify_code, error.verify_message, error
-        except OSError as error:
-            words = handshake_words(error, deadline)
-            fault = TlsFault.NOT_TLS if words == NOT_TLS else TlsFault.HANDSHAKE
-            raise TlsFailed(
-                f"{host}: {words}", host=host, cause=words, fault=fault
-            ) from error
-        except ValueError as error:
-            words = "this is not a name that a certificate can have"
-            raise TlsFailed(
-                f"{host}: {words}", host=host, cause=words, fault=TlsFault.WRONG_NAME
-            ) from error
-    words = distrust_words(host, code, message, look_again(), datetime.now(UTC))
-    raise TlsFailed(words, host=host, fault=certificate_fault(code)) from cause
+        except (OSError, ValueError) as error:
+            failed = failure(host, error, deadline, verified_path(wrapped))
+            if wrapped is not None:
+                wrapped.close()
+            raise failed from error
+
+
+def sent_name(host: str) -> bytes:
+    """Return the name of a host as it is asked for in a handshake, and verified.
+
+    Raise ValueError if it is none.
+    """
+    # A str would load the idna codec, which is slow.
+    return ascii_domain(host.partition("%")[0].rstrip(".")).encode("ascii")
+
+
+def failure(
+    host: str, error: Exception, deadline: Deadline, chain: Sequence[Certificate]
+) -> TlsFailed:
+    """Return what to raise for a handshake that did not succeed.
+
+    ``chain`` is what was seen of certificates.
+    """
+    import ssl
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code, message = error.verify_code, error.verify_message
+        fault, words = distrust(host, code, message, chain, datetime.now(UTC))
+        return TlsFailed(words, host=host, fault=fault)
+    if isinstance(error, OSError):
+        words = handshake_words(error, deadline)
+        fault = TlsFault.NOT_TLS if words == NOT_TLS else TlsFault.HANDSHAKE
+    else:
+        words = "this is not a name that a certificate can have"
+        fault = TlsFault.WRONG_NAME
+    return TlsFailed(f"{host}: {words}", host=host, cause=words, fault=fault)
+
+
+def shown_chain(connection: ssl.SSLSocket | ssl.SSLObject) -> list[bytes]:
+    """Return the certificates that the server sent, its own first.
+
+    They are known once it has sent them, even if the handshake failed.
+    """
+    return _certificates(connection, "get_unverified_chain")
+
+
+def verified_path(
+    connection: ssl.SSLSocket | ssl.SSLObject | None,
+) -> tuple[Certificate, ...]:
+    """Return the way from the server's certificate to a root, as far as it was found.
+
+    It is OpenSSL's.  Empty if there is no certificate that can be read.
+    """
+    if connection is None:
+        return ()
+    try:
+        return read_chain(_certificates(connection, "get_verified_chain"))
+    except ValueError:
+        return ()
+
+
+def _certificates(
+    connection: ssl.SSLSocket | ssl.SSLObject, method: str
+) -> list[bytes]:
+    import _ssl
+
+    if hasattr(connection, method):
+        return list(getattr(connection, method)())
+    # Before Python 3.13 only the C part has it.
+    inner = getattr(connection, "_sslobj", None)
+    found = getattr(inner, method)() if inner else None
+    return [one.public_bytes(_ssl.ENCODING_DER) for one in found or ()]
 
 
 def handshake_words(error: OSError, deadline: Deadline) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import errno
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ class TlsFault(enum.StrEnum):
     NOT_YET_VALID = "not yet valid"
     SELF_SIGNED = "self-signed"
     UNKNOWN_ISSUER = "unknown issuer"
+    MISSING_INTERMEDIATE = "missing intermediate"
     WRONG_NAME = "wrong name"
     #: Any other reason why OpenSSL rejects a certificate.
     NOT_TRUSTED = "not trusted"
@@ -152,36 +154,62 @@ def error_name(reason: str | None, text: str) -> str:
     return _ALERT.sub("ALERT_", reason)
 
 
-def distrust_words(
-    host: str, code: int, message: str, seen: Certificate | None, now: datetime
-) -> str:
-    """Return why a certificate is not trusted, with its dates if they were seen.
+def distrust(
+    host: str, code: int, message: str, chain: Sequence[Certificate], now: datetime
+) -> tuple[TlsFault, str]:
+    """Return why a certificate is not trusted: the kind, and words with its dates.
 
     ``code`` and ``message`` are OpenSSL's; the message is quoted for a rare code.
+    ``chain`` is as far as OpenSSL found it, the server's certificate first; it may be
+    empty.
     """
     its = f"the certificate of {host}"
     fault = certificate_fault(code)
     words = _CERTIFICATE_WORDS.get(fault) or _OTHER_WORDS.get(code)
     words = words or f"is not trusted: {message}"
-    if seen is None:
-        return f"{its} {words}"
-    until = f"valid until {seen.not_after:%Y-%m-%d}"
-    if seen.not_after < now:
-        until = f"expired on {seen.not_after:%Y-%m-%d}"
+    if not chain:
+        return fault, f"{its} {words}"
+    own, top = chain[0], chain[-1]
+    until = f"valid until {own.not_after:%Y-%m-%d}"
+    if own.not_after < now:
+        until = f"expired on {own.not_after:%Y-%m-%d}"
     match fault:
-        case TlsFault.EXPIRED if seen.not_after < now:
-            ended = ago(now - seen.not_after)
-            return f"{its} expired {ended}, on {seen.not_after:%Y-%m-%d}"
-        case TlsFault.NOT_YET_VALID if seen.not_before > now:
-            return f"{its} is not valid before {seen.not_before:%Y-%m-%d}; {until}"
-        case TlsFault.WRONG_NAME:
-            names = ", ".join(seen.names[:3]) + (", ..." if len(seen.names) > 3 else "")
-            return f"{its} is for {names}, not for {host}; {until}"
-        case TlsFault.UNKNOWN_ISSUER:
-            return f"{its} {words}, {seen.issuer}; {until}"
         case TlsFault.EXPIRED | TlsFault.NOT_YET_VALID:
-            return f"{its} is not trusted: one in its chain {words}; its own is {until}"
-    return f"{its} {words}; {until}"
+            return fault, date_words(host, chain, now) or f"{its} {words}; {until}"
+        case TlsFault.WRONG_NAME if not own.has_alt_name:
+            return fault, f"{its} names no host in a subjectAltName; {until}"
+        case TlsFault.WRONG_NAME:
+            names = ", ".join(own.names[:3]) + (", ..." if len(own.names) > 3 else "")
+            return fault, f"{its} is for {names}, not for {host}; {until}"
+        case TlsFault.UNKNOWN_ISSUER if own.is_public and len(chain) == 1:
+            words = f"is from {own.issuer}, whose certificate the server does not send"
+            return TlsFault.MISSING_INTERMEDIATE, f"{its} {words}; {until}"
+        case TlsFault.UNKNOWN_ISSUER:
+            return fault, f"{its} {words}, {top.issuer}; {until}"
+    return fault, f"{its} {words}; {until}"
+
+
+def date_words(host: str, chain: Sequence[Certificate], now: datetime) -> str:
+    """Return which certificate of a chain is not valid now, and since when or until.
+
+    Empty if all are; the server's own goes first.
+    """
+    its = f"the certificate of {host}"
+    for one in chain:
+        begins, ends = f"{one.not_before:%Y-%m-%d}", f"{one.not_after:%Y-%m-%d}"
+        if one.not_after < now:
+            words = f"expired {ago(now - one.not_after)}, on {ends}"
+        elif one.not_before > now:
+            words = f"is not valid before {begins}"
+        else:
+            continue
+        if one is chain[0]:
+            more = "" if one.not_after < now else f"; valid until {ends}"
+            return f"{its} {words}{more}"
+        kind = "root" if one.is_self_issued else "intermediate"
+        own = f"its own is valid until {chain[0].not_after:%Y-%m-%d}"
+        return f"{its} is not trusted: the {kind} {one.name} {words}; {own}"
+    return ""
 
 
 def certificate_fault(code: int) -> TlsFault:

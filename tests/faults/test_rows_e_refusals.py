@@ -177,9 +177,9 @@ def test_e13_a_certificate_that_is_not_right_is_refused_in_clear_text(
     own = tmp_path / "own"
     own.mkdir()
     servers = {
-        "the certificate of 127.0.0.1 has expired": expired,
-        "the certificate of 127.0.0.1 is for another name": server_context(
-            ca, "other.example"
+        "the certificate of 127.0.0.1 expired ": expired,
+        "the certificate of 127.0.0.1 is for other.example, not for 127.0.0.1": (
+            server_context(ca, "other.example")
         ),
         "the certificate of 127.0.0.1 is self-signed": self_signed_context(own),
         "the certificate of 127.0.0.1 is from an unknown issuer": server_context(

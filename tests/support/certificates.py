@@ -10,11 +10,20 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from tests.support.listeners import days_from_now
 
 PEM = serialization.Encoding.PEM
+#: A list of one timestamp of a log, as certificates of public authorities have it (RFC
+#: 6962, section 3.3): version, log, time, no extensions, a signature that is none.
+_TIMESTAMP = b"\0" + bytes(32) + bytes(8) + bytes(2) + b"\4\3" + b"\0\0"
+_TIMESTAMPS = b"".join(
+    len(part).to_bytes(2) for part in (b"xx" + _TIMESTAMP, _TIMESTAMP)
+)
+LOGGED = x509.UnrecognizedExtension(
+    x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2"),
+    bytes((4, len(_TIMESTAMPS + _TIMESTAMP))) + _TIMESTAMPS + _TIMESTAMP,
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ def issued(
     ends: float = 30,
     key: ec.EllipticCurvePrivateKey | None = None,
     alt_names: Sequence[str] | None = None,
-    issuer_url: str = "",
+    is_public: bool = False,
 ) -> Issued:
     """Return a certificate for ``name``, self-signed or issued ``by`` another.
 
@@ -85,14 +94,8 @@ def issued(
         ).add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer), False
         )
-    if issuer_url:
-        access = x509.AccessDescription(
-            AuthorityInformationAccessOID.CA_ISSUERS,
-            x509.UniformResourceIdentifier(issuer_url),
-        )
-        builder = builder.add_extension(
-            x509.AuthorityInformationAccess([access]), critical=False
-        )
+    if is_public:
+        builder = builder.add_extension(LOGGED, critical=False)
     return Issued(builder.sign(by.key if by else key, hashes.SHA256()), key)
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from lib.net.certificates import Certificate
 from lib.net.connect import Deadline, reason
-from lib.net.tls_errors import distrust_words, error_name
+from lib.net.tls_errors import TlsFault, date_words, distrust, error_name
 
 NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
 SEEN = Certificate(
@@ -26,12 +26,7 @@ SEEN = Certificate(
     [
         (10, -2, "expired 2 days ago, on 2026-01-08"),
         (10, -0.5, "expired less than a day ago, on 2026-01-10"),
-        (
-            10,
-            30,
-            "is not trusted: one in its chain has expired; "
-            "its own is valid until 2026-02-09",
-        ),
+        (10, 30, "has expired; valid until 2026-02-09"),
         (18, 30, "is self-signed; valid until 2026-02-09"),
         (18, -1, "is self-signed; expired on 2026-01-09"),
         (20, 30, "is from an unknown issuer, Some CA; valid until 2026-02-09"),
@@ -43,7 +38,7 @@ SEEN = Certificate(
 def test_why_a_certificate_is_not_trusted_comes_with_its_dates(code, days, words):
     seen = replace(SEEN, not_after=NOON + timedelta(days=days))
     expected = f"the certificate of x {words}"
-    assert distrust_words("x", code, "odd", seen, NOON) == expected
+    assert distrust("x", code, "odd", [seen], NOON)[1] == expected
 
 
 @pytest.mark.parametrize(
@@ -63,7 +58,73 @@ def test_why_a_certificate_is_not_trusted_comes_with_its_dates(code, days, words
 )
 def test_a_certificate_that_was_not_shown_twice_is_named_without_dates(code, words):
     expected = f"the certificate of x {words}"
-    assert distrust_words("x", code, "odd", None, NOON) == expected
+    assert distrust("x", code, "odd", [], NOON)[1] == expected
+
+
+def of_chain(name, issuer, *, begins=-300, ends=300, **more):
+    return replace(
+        SEEN,
+        names=(name,),
+        name=name,
+        subject=name.encode(),
+        issuer=issuer,
+        issued_by=issuer.encode(),
+        not_before=NOON + timedelta(days=begins),
+        not_after=NOON + timedelta(days=ends),
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("chain", "words"),
+    [
+        (
+            [of_chain("x", "Middle"), of_chain("Middle", "Root", ends=-3)],
+            "the certificate of x is not trusted: the intermediate Middle expired "
+            "3 days ago, on 2026-01-07; its own is valid until 2026-11-06",
+        ),
+        (
+            [of_chain("x", "Root"), of_chain("Root", "Root", ends=-3)],
+            "the certificate of x is not trusted: the root Root expired 3 days ago, on "
+            "2026-01-07; its own is valid until 2026-11-06",
+        ),
+        (
+            [of_chain("x", "Middle"), of_chain("Middle", "Root", begins=2)],
+            "the certificate of x is not trusted: the intermediate Middle is not valid "
+            "before 2026-01-12; its own is valid until 2026-11-06",
+        ),
+        (
+            [of_chain("x", "Middle", begins=2)],
+            "the certificate of x is not valid before 2026-01-12; valid until "
+            "2026-11-06",
+        ),
+        ([of_chain("x", "Middle"), of_chain("Middle", "Root")], ""),
+    ],
+)
+def test_the_certificate_of_a_chain_that_is_not_valid_now_is_named(chain, words):
+    assert date_words("x", chain, NOON) == words
+    if words:
+        assert distrust("x", 10, "odd", chain, NOON)[1] == words
+
+
+def test_a_missing_intermediate_is_told_from_an_unknown_issuer():
+    alone, public = of_chain("x", "R3"), of_chain("x", "R3", is_public=True)
+    middle = of_chain("R3", "Root")
+    until = "valid until 2026-11-06"
+    assert distrust("x", 20, "odd", [public], NOON) == (
+        TlsFault.MISSING_INTERMEDIATE,
+        "the certificate of x is from R3, whose certificate the server does not send; "
+        + until,
+    )
+    for chain, issuer in (([alone], "R3"), ([public, middle], "Root")):
+        words = f"the certificate of x is from an unknown issuer, {issuer}; {until}"
+        assert distrust("x", 20, "odd", chain, NOON) == (TlsFault.UNKNOWN_ISSUER, words)
+
+
+def test_a_certificate_for_no_host_says_so():
+    words = "the certificate of x names no host in a subjectAltName"
+    seen = of_chain("x", "Root", has_alt_name=False)
+    assert distrust("x", 62, "odd", [seen], NOON)[1].startswith(words)
 
 
 def ssl_error(kind=ssl.SSLError, number=1, text="odd", reason=None):
