@@ -24,33 +24,42 @@ if TYPE_CHECKING:
 def list_jobs(args: argparse.Namespace) -> int:
     from lib.config.fields import nearest
     from lib.core.records import KnownRecords
-    from lib.core.schedule import last_run
+    from lib.core.schedule import last_run, next_check
     from lib.core.text import offset_words
     from lib.report import table
     from lib.report.rows import JOB_COLUMNS, job_rows, listed
     from lib.runner import adhoc
+    from lib.runner.firstruns import KnownJobs
     from lib.storage.store import last_runs
     from lib.system.clock import utc_now
 
     settings = settings_of(args, or_last=True)
     loaded = adhoc.meet(settings)
     state = _state_of(settings)
-    now, stored, catalog = utc_now(), state.load(), state.load_catalog()
-    taken = _requests(settings, stored.records, catalog, now)
+    now, stored, whole = utc_now(), state.load(), state.load_whole_catalog()
+    taken = _requests(settings, stored.records, whole.jobs, now)
     known = KnownRecords(_after(stored.records, taken), stored.lost)
-    last = last_runs(stored.run)
-    judged = {key for key, job in catalog.items() if job.judged}
+    known_jobs = KnownJobs.of(whole, stored.run, settings.mail)
+    last, zone = last_runs(stored.run), settings.zone
+    judged = {key: job for key, job in whole.jobs.items() if job.judged}
+    of_jobs = {job.key: known.of(job) for job in loaded.jobs}
     rows = job_rows(
         loaded.jobs,
-        {job.key: known.of(job) for job in loaded.jobs},
+        of_jobs,
         judged,
         now,
-        settings.zone,
+        zone,
         ran_at={
-            job.key: ran
+            job.key: last_run(job, of_jobs[job.key], judged[job.key].ran_at, last, zone)
             for job in loaded.jobs
             if job.key in judged
-            and (ran := last_run(job.schedule, job.key, last, settings.zone))
+        },
+        next_at={
+            job.key: next_check(
+                job, of_jobs[job.key], now, zone, is_new=known_jobs.is_new(job)
+            )
+            for job in loaded.jobs
+            if job.enabled
         },
         measured=state.load_values() if args.json else {},
         silences=taken.silences,

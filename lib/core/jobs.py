@@ -257,13 +257,21 @@ class CatalogEntry(Stored, frozen=True):
     recheck: str = ""
     #: Whether it ever had a result.
     judged: bool = False
-    #: It is to run in the next run, whatever its schedule, as no run has run it yet.
-    is_new: bool = False
+    #: It may have had results before, of which nothing is known: the catalog was lost.
+    counts_as_judged: bool = False
+    #: When it last ran apart from its schedule: ``lib/core/schedule.py`` knows when it
+    #: ran by it, so that this changes seldom.
+    ran_at: Moment | None = None
     #: False: it is not run.
     enabled: bool = True
     tags: tuple[str, ...] = ()
     #: The identity it had before its section was renamed.
     was: str = ""
+
+    @property
+    def is_new(self) -> bool:
+        """Return whether it is still to have its first run, whatever its schedule."""
+        return not (self.judged or self.counts_as_judged)
 
 
 class FileScan(Stored, frozen=True):

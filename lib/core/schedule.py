@@ -137,14 +137,20 @@ def _is_slower(schedule: str, recheck: str) -> bool:
 
 
 def next_check(
-    job: Job, record: Record, now: datetime, zone: tzinfo | None
+    job: Job,
+    record: Record,
+    now: datetime,
+    zone: tzinfo | None,
+    *,
+    is_new: bool = False,
 ) -> datetime | None:
     """Return when a job runs next, if cron starts Checker as it should; in UTC.
 
     For a job of a frequency that is the next whole minute, hour or day of this machine.
-    None: its cron expression has no time in the next 50 years.
+    ``is_new``: it is still to have its first run.  None: its cron expression has no
+    time in the next 50 years.
     """
-    if record.pending or job.schedule == JobFrequency.MINUTE:
+    if is_new or record.pending or job.schedule == JobFrequency.MINUTE:
         return _next_interval("1min", job.key, now)
     by_schedule = _next_by_schedule(job.schedule, job.key, now, zone)
     if not record.status.is_failure or not job.recheck:
@@ -170,12 +176,34 @@ def _next_interval(schedule: str, key: JobKey, now: datetime) -> datetime:
 
 
 def last_run(
+    job: Job,
+    record: Record,
+    ran_at: datetime | None,
+    last_runs: Mapping[JobFrequency, datetime],
+    zone: tzinfo | None,
+) -> datetime | None:
+    """Return when a job that has had a result last ran; None if that is not known.
+
+    By its schedule, because it is pending or failing, or apart from both: ``ran_at``.
+    """
+    last = last_runs.get(JobFrequency.MINUTE)
+    times = [ran_at, _last_by_schedule(job.schedule, job.key, last_runs, zone)]
+    if last is not None and record.pending:
+        times.append(last)
+    elif last is not None and record.status.is_failure and job.recheck:
+        at = last - timedelta(minutes=_since_interval(job.recheck, job.key, last))
+        # There was none before the failure.
+        if _is_slower(job.schedule, job.recheck) and at >= (record.since or last):
+            times.append(at)
+    return max((time for time in times if time is not None), default=None)
+
+
+def _last_by_schedule(
     schedule: str,
     key: JobKey,
     last_runs: Mapping[JobFrequency, datetime],
     zone: tzinfo | None,
 ) -> datetime | None:
-    """Return when a job last ran, by its schedule; None if that is not known."""
     if schedule in _FREQUENCIES:
         return last_runs.get(JobFrequency(schedule))
     last = last_runs.get(JobFrequency.MINUTE)

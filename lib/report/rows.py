@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -34,6 +35,7 @@ JOB_COLUMNS = (
     "job",
     "status",
     "last_run",
+    "next_check",
     "every",
     "notify",
     "contact",
@@ -58,15 +60,16 @@ def job_rows(
     now: datetime,
     zone: tzinfo | None,
     *,
-    ran_at: Mapping[JobKey, datetime] | None = None,
+    ran_at: Mapping[JobKey, datetime | None] = MappingProxyType({}),
+    next_at: Mapping[JobKey, datetime | None] = MappingProxyType({}),
     measured: Mapping[JobKey, Values] | None = None,
     silences: Silences | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row per job: its policy and its status.
 
-    ``ran_at`` has the time of the last run, if known, ``measured`` its values,
-    ``silences`` what holds alerts back.  A job
-    without a record is OK if its key is in ``judged``; otherwise it has not run yet.
+    ``ran_at`` has the time of the last run and ``next_at`` that of the next one, if
+    known, ``measured`` its values, ``silences`` what holds alerts back.  A job without
+    a record is OK if its key is in ``judged``; otherwise it has not run yet.
     """
     time_text = partial(table_time, zone=zone, now=now)
     return [
@@ -75,7 +78,8 @@ def job_rows(
                 job,
                 records.get(job.key, Record(job.key)),
                 job.key in judged,
-                (ran_at or {}).get(job.key),
+                ran_at.get(job.key),
+                next_at.get(job.key),
                 now,
                 time_text,
                 silences,
@@ -307,6 +311,7 @@ def _job_row(
     record: Record,
     was_judged: bool,
     ran_at: datetime | None,
+    next_at: datetime | None,
     now: datetime,
     time_text: TimeText,
     silences: Silences | None,
@@ -321,6 +326,7 @@ def _job_row(
         "key": str(job.key),
         "status": status_of(record, was_judged) if job.enabled else DISABLED,
         "last_run_at": ran_at,
+        "next_check_at": next_at,
         "every": job.schedule,
         "policy": policy_row(job.policy),
         "recheck": job.recheck,
@@ -343,6 +349,7 @@ def _job_row(
         "description": job.description,
         WORDS: {
             "last_run": time_text(ran_at) if ran_at else "",
+            "next_check": time_text(next_at) if next_at else "",
             "notify": policy_words(job.policy),
             "details": "; ".join(filter(None, (words, details))),
         },

@@ -25,7 +25,7 @@ from lib.core.records import Record, RunRecord
 from lib.core.results import JobReport, Timing
 from lib.core.schedule import Due
 from lib.core.settings import Settings
-from lib.runner.firstruns import KnownJobs, with_patterns
+from lib.runner.firstruns import KnownJobs
 from lib.runner.manager import LostJob, WorkerManager
 from lib.storage.auditlog import AuditLog
 from lib.storage.lost import RUN
@@ -152,14 +152,9 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         session = StoreSession(state, remembered, unclaimed, began_at)
         whole = read(state.load_whole_catalog, Catalog())
         catalog, scans = whole.jobs, whole.scans
-        # A fresh start has none either, and nothing to lose.
-        has_run = before.ended_at is not None or RUN in remembered.lost
-        known_jobs = KnownJobs(
-            catalog,
-            whole.gone,
-            with_patterns(record.name for record in older or ()),
-            is_lost=whole.is_lost and (has_run or bool(state.writer.frozen)),
-        )
+        known_jobs = KnownJobs.of(whole, before, settings.mail)
+        if whole.is_lost and (RUN in remembered.lost or state.writer.frozen):
+            known_jobs = replace(known_jobs, is_lost=True)
         requests = _requests(settings, session, catalog, began_at)
         due = schedule.Due()
         if only is None:
@@ -190,10 +185,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             known_jobs=known_jobs,
             workers=WorkerManager(
                 settings.ini,
-                replace(
-                    _order(settings, session, catalog, due, state, now, requests, only),
-                    asks_formerly=bool(older),
-                ),
+                _order(settings, session, catalog, due, state, now, requests, only),
             ),
             old_statefile=(
                 before.old_statefile if older is None else str(settings.old_statefile)

@@ -1,40 +1,27 @@
-"""A job that no run has met before runs in the first run that meets it.
+"""A job that no run has judged before runs in the first run that meets it.
 
 Whatever its schedule: a certificate that is added at 13:31 is not checked at midnight
 only.  Of the jobs that do not run each minute at most MAX_FIRST_RUNS do so in one run;
 the others are noted in the catalog and follow in the next minutes.  If the catalog is
-lost, every job counts as met, so that not all run at once.
+lost, every job counts as judged, so that not all run at once.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
-from fnmatch import fnmatchcase
+from typing import Self
 
 import msgspec
 
 from lib.core.enums import JobFrequency
 from lib.core.jobs import EMAIL_CHECKER, CatalogEntry, Job, JobKey
 from lib.core.policy import FORGET_AFTER
+from lib.core.records import RunRecord
+from lib.core.settings import Mail
+from lib.storage.store import Catalog
 
 MAX_FIRST_RUNS = 50
-
-
-def with_patterns(names: Iterable[str]) -> frozenset[str]:
-    """Return ``KnownJobs.older`` for these names."""
-    names = list(names)
-    if not names:
-        return frozenset()
-    import glob
-
-    return frozenset((*names, *map(glob.escape, names)))
-
-
-def _has_wildcard(pattern: str) -> bool:
-    """Return whether a pattern is more than an escaped name."""
-    return bool(re.search(r"[*?\[]", re.sub(r"\[[*?\[]\]", "", pattern)))
 
 
 class KnownJobs(msgspec.Struct, frozen=True):
@@ -44,34 +31,48 @@ class KnownJobs(msgspec.Struct, frozen=True):
     catalog: Mapping[JobKey, CatalogEntry] = {}
     #: Those that runs before have met, and since when runs do not meet them.
     gone: Mapping[JobKey, datetime] = {}
-    #: The names of the jobs in the older program's state file, once it is read; each
-    #: also as the pattern that matches just it.
-    older: frozenset[str] = frozenset()
-    #: The catalog is lost: any job may have been met.
+    #: The catalog is lost: any job may have run before.
     is_lost: bool = False
+    #: Mail is sent, and there is a mailbox to find it in.
+    proves_mail: bool = False
+
+    @classmethod
+    def of(cls, whole: Catalog, run: RunRecord, mail: Mail) -> Self:
+        """Return the jobs of a catalog as it is on disk; ``run`` is the last one."""
+        return cls(
+            whole.jobs,
+            whole.gone,
+            # A fresh start has none either, and nothing to lose.
+            is_lost=whole.is_lost and run.ended_at is not None,
+            proves_mail=mail.mailbox is not None and not mail.nomail,
+        )
 
     def is_new(self, job: Job) -> bool:
         """Return whether a job is still to have its first run."""
-        entry = self.catalog.get(job.key)
+        entry = self.entry_of(job)
+        if job.key.file == EMAIL_CHECKER and entry is not None:
+            return self.can_check(job) and not entry.judged
         if entry is not None:
             return entry.is_new
-        if self.is_lost or job.key in self.gone:
-            return False
-        before = job.key_before
-        if before is not None and (before in self.catalog or before in self.gone):
-            return False
-        return not self._was_older(job.formerly)
+        return not (self.is_lost or self._is_gone(job)) and self.can_check(job)
 
-    def _was_older(self, pattern: str) -> bool:
-        """Return whether the older program had a job that is this one now."""
-        if not pattern:
-            return False
-        # Nearly all patterns are a name, escaped.
-        if pattern in self.older:
-            return True
-        return _has_wildcard(pattern) and any(
-            fnmatchcase(name, pattern) for name in self.older
-        )
+    def can_check(self, job: Job) -> bool:
+        """Return whether a job has what it needs: of EmailChecker that is a mailbox.
+
+        Without one it has a note for people, which may come in its hour; its first run
+        is the first one with a mailbox.
+        """
+        return self.proves_mail or job.key.file != EMAIL_CHECKER
+
+    def entry_of(self, job: Job) -> CatalogEntry | None:
+        """Return what the last run knew of a job, be it under its old name."""
+        entry = self.catalog.get(job.key)
+        if entry is None and job.key_before is not None:
+            entry = self.catalog.get(job.key_before)
+        return entry
+
+    def _is_gone(self, job: Job) -> bool:
+        return job.key in self.gone or job.key_before in self.gone
 
     def gone_after(
         self, met: Collection[JobKey], now: datetime
@@ -92,9 +93,6 @@ def to_run(
     """Yield the jobs that are to have their first run; ``wanted`` run in any case."""
     for job in jobs:
         if job.is_own or not job.enabled or job.schedule == JobFrequency.MINUTE:
-            continue
-        # Its mails have their own clock, imapevery.
-        if job.key.file == EMAIL_CHECKER:
             continue
         if job.key not in wanted and known.is_new(job):
             yield job

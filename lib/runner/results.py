@@ -32,6 +32,7 @@ from lib.core.jobs import (
 from lib.core.messages import Message, fit_mail
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, JobReport, Timing
+from lib.core.schedule import is_wanted
 from lib.core.settings import MAIL, LastUsable, Problem, Settings
 from lib.core.text import first_line, mail_time
 from lib.runner.context import RunContext
@@ -371,19 +372,40 @@ def catalog_of(ctx: RunContext) -> dict[JobKey, CatalogEntry]:
     """
     before, only = ctx.catalog, ctx.only
     return {
-        key: CatalogEntry(
-            job.name,
-            job.file,
-            job.schedule,
-            job.policy,
-            job.contact,
-            job.recheck,
-            judged=key in ctx.judged or (key in before and before[key].judged),
-            enabled=job.enabled,
-            tags=job.tags,
-            was=job.was,
-            is_new=key not in ctx.judged and ctx.known_jobs.is_new(job),
-        )
+        key: _entry(ctx, job)
         for key, job in ctx.met.items()
         if not job.is_own and (only is None or key in only or key in before)
     }
+
+
+def _entry(ctx: RunContext, job: Job) -> CatalogEntry:
+    known = ctx.known_jobs
+    before = known.entry_of(job)
+    is_judged = before is not None and before.judged
+    ran_at = before.ran_at if before is not None else None
+    if job.key in ctx.judged and known.can_check(job):
+        is_judged = True
+        ran_at = ctx.began_at if _ran_apart(ctx, job) else ran_at
+    return CatalogEntry(
+        job.name,
+        job.file,
+        job.schedule,
+        job.policy,
+        job.contact,
+        job.recheck,
+        judged=is_judged,
+        counts_as_judged=not is_judged and not known.is_new(job),
+        ran_at=ran_at,
+        enabled=job.enabled,
+        tags=job.tags,
+        was=job.was,
+    )
+
+
+def _ran_apart(ctx: RunContext, job: Job) -> bool:
+    """Return whether neither the schedule of a job nor its record says that it ran now.
+
+    As in its first run, by -m check, or by the recheck that found it OK.
+    """
+    record = ctx.session.records.get(job.key) or Record(job.key)
+    return not is_wanted(job, record, ctx.due)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from lib.core.encoding import digest
 from lib.core.enums import JobFrequency
 from lib.core.jobs import (
-    EMAIL_CHECKER,
     KIND_FILES,
     PEER_CHECKER,
     CatalogEntry,
@@ -71,9 +70,7 @@ def why_load(
         return "it was asked too long ago"
     if any(job.enabled and is_due(job.schedule, key, due) for key, job in jobs.items()):
         return "a job of it is due"
-    if file.name != EMAIL_CHECKER and any(
-        job.enabled and job.is_new for job in jobs.values()
-    ):
+    if any(job.enabled and job.is_new for job in jobs.values()):
         return "a job of it has not run yet"
     for record in records:
         if record.key.file != file.name:

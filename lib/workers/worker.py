@@ -43,8 +43,6 @@ class Order(msgspec.Struct, frozen=True):
     due: Due = Due()
     #: What the record of each job is.
     known: KnownRecords = KnownRecords()
-    #: Say what each job was called in the older program, whose state is read now.
-    asks_formerly: bool = False
     #: The names of the job files that had a job, or were failing, in earlier runs.
     had_jobs: frozenset[str] = frozenset()
     contact: tuple[str, ...] = ()
@@ -176,7 +174,7 @@ def _load(
         ini,
         order.contact,
         order.secrets,
-        formerly=order.asks_formerly or bool(order.known.unclaimed),
+        formerly=bool(order.known.unclaimed),
         advises=order.advises,
         had_jobs=file.name in order.had_jobs,
     )

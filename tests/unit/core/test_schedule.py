@@ -310,16 +310,55 @@ def test_what_is_no_schedule_is_answered_with_the_right_form(text, approved):
     approved(str(caught.value))
 
 
+def ran(schedule, last, ran_at=None, recheck="", **record):
+    return last_run(
+        Job(KEY, "k", "K.py", schedule, recheck=recheck),
+        Record(KEY, **record),
+        ran_at,
+        last,
+        UTC,
+    )
+
+
 def test_when_a_job_last_ran_follows_from_the_last_runs():
     last = {JobFrequency.MINUTE: NOON, JobFrequency.HOUR: NOON - timedelta(minutes=3)}
-    assert last_run("minute", KEY, last, UTC) == NOON
-    assert last_run("day", KEY, last, UTC) is None
-    assert last_run("30 2 * * *", KEY, last, UTC) == NOON.replace(hour=2, minute=30)
-    assert last_run("0 12 * * *", KEY, last, UTC) == NOON
-    ran = last_run("2h", KEY, last, UTC)
-    assert NOON - ran < timedelta(hours=2)
-    assert is_due("2h", KEY, minute_run(ran))
-    assert last_run("2h", KEY, {}, UTC) is None
+    assert ran("minute", last) == NOON
+    assert ran("day", last) is None
+    assert ran("30 2 * * *", last) == NOON.replace(hour=2, minute=30)
+    assert ran("0 12 * * *", last) == NOON
+    at = ran("2h", last)
+    assert NOON - at < timedelta(hours=2)
+    assert is_due("2h", KEY, minute_run(at))
+    assert ran("2h", {}) is None
+
+
+def test_a_job_that_ran_apart_from_its_schedule_last_ran_then():
+    last = {JobFrequency.MINUTE: NOON, JobFrequency.HOUR: NOON - timedelta(minutes=59)}
+    first_run = NOON - timedelta(minutes=20)
+    assert ran("hour", last, first_run) == first_run
+    assert ran("day", last, first_run) == first_run
+    assert ran("day", {}, first_run) == first_run
+    # Its own time has come since.
+    assert ran("hour", {**last, JobFrequency.HOUR: NOON}, first_run) == NOON
+    assert ran("hour", last, pending_since=first_run) == NOON
+
+
+@pytest.mark.parametrize("schedule", ["hour", "day", "0 0 1 1 *"])
+def test_a_failing_job_last_ran_when_it_was_rechecked(schedule):
+    last = {
+        JobFrequency.MINUTE: NOON,
+        JobFrequency.HOUR: NOON - timedelta(minutes=59),
+        JobFrequency.DAY: NOON - timedelta(hours=12),
+    }
+    failing = {"status": Status.FAILING, "failures": 2, "recheck": "5min"}
+    at = ran(schedule, last, failing_since=NOON - timedelta(minutes=30), **failing)
+    assert NOON - at < timedelta(minutes=5)
+    assert is_recheck(job_of(schedule), Record(KEY, **FAILING), minute_run(at))
+    # No recheck has come since it began.
+    since = at + timedelta(seconds=1)
+    assert ran(schedule, last, since, failing_since=since, **failing) == since
+    # It is checked as often in any case.
+    assert ran("5min", last, failing_since=since, **failing) == ran("5min", last)
 
 
 def test_a_worker_without_a_run_has_nothing_due():

@@ -7,16 +7,21 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from lib.core.jobs import CatalogEntry, Job, JobKey
+from lib.core.jobs import EMAIL_CHECKER, CatalogEntry, Job, JobKey
 from lib.core.policy import FORGET_AFTER
-from lib.runner.firstruns import MAX_FIRST_RUNS, KnownJobs, with_patterns
-from tests.support.instance import Instance
+from lib.runner.firstruns import MAX_FIRST_RUNS, KnownJobs
+from tests.support.instance import GENERAL, Instance, flag_job
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 OLD, NEW = JobKey("Web", "old"), JobKey("Web", "new")
-ENTRY = CatalogEntry("old", "/Web.py", "day")
+ENTRY = CatalogEntry("old", "/Web.py", "day", judged=True)
+NOT_RUN = CatalogEntry("old", "/Web.py", "day")
+
+
+moment = datetime.fromisoformat
 
 
 def job(key=NEW, **more):
@@ -34,12 +39,15 @@ def test_a_job_that_no_run_has_met_is_new():
 
 
 def test_a_job_that_was_met_and_has_not_run_yet_is_new():
-    waiting = CatalogEntry("old", "/Web.py", "day", is_new=True)
-    assert KnownJobs({OLD: waiting}).is_new(job(OLD))
+    assert KnownJobs({OLD: NOT_RUN}).is_new(job(OLD))
+    # Nor is it another job under its new name.
+    assert KnownJobs({OLD: NOT_RUN}).is_new(job(NEW, was="old"))
 
 
-def test_where_the_catalog_is_lost_every_job_counts_as_met():
+def test_where_the_catalog_is_lost_every_job_counts_as_judged():
     assert not KnownJobs(is_lost=True).is_new(job(NEW))
+    waiting = replace(NOT_RUN, counts_as_judged=True)
+    assert not KnownJobs({OLD: waiting}).is_new(job(OLD))
 
 
 def test_a_job_that_comes_back_or_is_renamed_was_met_before():
@@ -48,25 +56,8 @@ def test_a_job_that_comes_back_or_is_renamed_was_met_before():
     assert not KnownJobs(gone={OLD: NOON}).is_new(job(NEW, was="old"))
 
 
-@pytest.mark.parametrize(
-    ("formerly", "is_new"),
-    [
-        ("", True),
-        ("Web for a|1", False),
-        ("Web for b|1", True),
-        ("Web for *|1", False),
-        ("Web [[]x]", False),
-        ("Web [y]", True),
-    ],
-)
-def test_a_job_of_the_older_program_was_met_before(formerly, is_new):
-    known = KnownJobs(older=with_patterns(["Web for a|1", "Web [x]"]))
-    assert known.is_new(job(formerly=formerly)) is is_new
-
-
 def test_a_job_that_is_gone_is_remembered_as_met_for_thirty_days():
-    waiting = CatalogEntry("new", "/Web.py", "day", is_new=True)
-    known = KnownJobs({OLD: ENTRY, NEW: waiting})
+    known = KnownJobs({OLD: ENTRY, NEW: NOT_RUN})
     assert known.gone_after({OLD, NEW}, NOON) == {}
     # One that never ran is new again when it comes back.
     gone = known.gone_after((), NOON)
@@ -210,8 +201,8 @@ def test_a_new_job_that_ends_its_process_is_known_after_that(minutes):
     assert minutes.left() == 0
 
 
-def test_jobs_of_the_older_program_wait_for_their_time(minutes, tmp_path):
-    """One was OK, one was failing, and one is new."""
+def test_jobs_of_the_older_program_are_checked_at_once(minutes, tmp_path):
+    """One was OK there, one was failing, and one is new."""
     text = SPAWNER.format(count=3, every="day", ran=str(minutes.ran))
     hook = "    def formerly(self):\n        return f'Old {self.number}'\n"
     minutes.instance.job("Many", f"{text}\n{hook}")
@@ -226,6 +217,107 @@ def test_jobs_of_the_older_program_wait_for_their_time(minutes, tmp_path):
     )
     settings = minutes.instance.settings.read_text()
     minutes.instance.write(settings.replace("[email]", f"statefile = {old}\n[email]"))
-    assert minutes.run() == (1, 1)
-    assert minutes.ran.read_text() == "2 "
+    assert minutes.run() == (3, 1)
+    assert minutes.left() == 0
     assert minutes.run() == (0, 0)
+
+
+def test_a_job_that_waits_for_its_time_because_the_catalog_was_lost_has_not_run(
+    minutes,
+):
+    minutes.many(1)
+    assert minutes.run() == (1, 1)
+    (minutes.instance.state / "catalog.json").unlink()
+    assert minutes.instance.cron().code == 0
+    assert minutes.left() == 1
+    assert minutes.run("day") == (1, 1)
+    assert minutes.left() == 0
+
+
+# EmailChecker: without a mailbox it has nothing to check.
+
+
+@pytest.mark.parametrize("entry", [None, CatalogEntry("EmailChecker", "/E.py", "hour")])
+def test_the_first_round_trip_begins_once_there_is_a_mailbox(entry):
+    email = Job(JobKey(EMAIL_CHECKER, "x"), EMAIL_CHECKER, "/E.py", "hour")
+    catalog = {email.key: entry} if entry else {}
+    assert not KnownJobs(catalog).is_new(email)
+    assert KnownJobs(catalog, proves_mail=True).is_new(email)
+    judged = {email.key: CatalogEntry("EmailChecker", "/E.py", "hour", judged=True)}
+    assert not KnownJobs(judged, proves_mail=True).is_new(email)
+
+
+def test_a_mailbox_that_is_added_is_proven_at_once(minutes):
+    instance = minutes.instance
+    mail = "[email]\nsmtpserver = 127.0.0.1\nsmtpport = 1\nsmtpsecurity = none\n"
+    instance.write(GENERAL + mail)
+    # Its hour comes, and nothing can be proven.
+    assert instance.cron("hour").code == 0
+    assert "round_trip" not in instance.records()["EmailChecker"]["memory"]
+    mailbox = "user = web1@example.com\npass = x\nimapserver = 127.0.0.1\n"
+    instance.write(f"{GENERAL}{mail}{mailbox}imapport = 1\nimapsecurity = none\n")
+    assert instance.cron().code == 0
+    assert "round_trip" in instance.records()["EmailChecker"]["memory"]
+
+
+# What -m list says of the times.
+
+
+def test_the_list_says_when_a_job_ran_for_the_first_time_and_runs_next(minutes):
+    minutes.many(1)
+    assert minutes.run() == (1, 1)
+    ran_at = minutes.instance.last_run()["began_at"]
+    for _ in range(2):
+        (row,) = minutes.instance.listed()
+        assert moment(row["last_run_at"]) == moment(ran_at)
+        next_at = moment(row["next_check_at"]).astimezone()
+        assert (next_at.hour, next_at.minute) == (0, 0)
+        # The next run does not run it.
+        assert minutes.run() == (0, 0)
+    assert minutes.run("day") == (1, 1)
+    (row,) = minutes.instance.listed()
+    assert row["last_run_at"] == minutes.instance.last_run()["last_runs"]["day"]
+
+
+def test_the_list_says_when_a_check_by_hand_ran_a_job(minutes):
+    minutes.many(1)
+    assert minutes.run() == (1, 1)
+    before = moment(minutes.instance.last_run()["began_at"])
+    minutes.instance.clock_ahead += timedelta(minutes=5)
+    assert minutes.instance.run("-m", "check", "Many*").code == 0
+    for _ in range(2):
+        (row,) = minutes.instance.listed()
+        # The clock of the runs goes on meanwhile.
+        after = moment(row["last_run_at"]) - before
+        assert timedelta(minutes=6) <= after < timedelta(minutes=7)
+        assert minutes.run() == (0, 0)
+
+
+def test_a_recheck_that_finds_it_ok_is_its_last_run(minutes):
+    flag = minutes.instance.folder / "flag"
+    hook = "    def recheckEvery(self):\n        return '1min'\n"
+    minutes.instance.job("Flag", flag_job(flag, hook, "DAY"))
+    assert minutes.instance.cron().code == 0
+    for is_there in (False, False, True):
+        if is_there:
+            flag.touch()
+        minutes.instance.clock_ahead += timedelta(minutes=1)
+        assert minutes.instance.cron().code == 0
+        (row,) = minutes.instance.listed()
+        assert row["status"] == ("ok" if is_there else "failing")
+        began_at = moment(minutes.instance.last_run()["began_at"])
+        assert moment(row["last_run_at"]) == began_at
+    assert minutes.run() == (0, 0)
+    (row,) = minutes.instance.listed()
+    assert moment(row["last_run_at"]) == began_at
+
+
+def test_a_run_without_news_leaves_the_catalog_alone(minutes):
+    minutes.many(1)
+    minutes.many(1, "minute", name="More")
+    catalog = minutes.instance.state / "catalog.json"
+    assert minutes.instance.cron().silent
+    minutes.instance.clock_ahead += timedelta(minutes=1)
+    written = catalog.stat().st_mtime_ns
+    assert minutes.instance.cron().silent
+    assert catalog.stat().st_mtime_ns == written

@@ -24,7 +24,9 @@ MINUTE, HOUR, DAY = JobFrequency.MINUTE, JobFrequency.HOUR, JobFrequency.DAY
 
 def jobs(*frequencies):
     return {
-        JobKey("Flag", every.value): CatalogEntry(every.value, str(FILE.path), every)
+        JobKey("Flag", every.value): CatalogEntry(
+            every.value, str(FILE.path), every, judged=True
+        )
         for every in frequencies
     }
 
