@@ -14,7 +14,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lib.net.address import ascii_domain
-from lib.net.connect import Deadline, Unreachable, connect_first, resolve
+from lib.net.connect import (
+    Deadline,
+    TimedSocket,
+    Unreachable,
+    connect_first,
+    resolve,
+)
 from lib.net.tls import handshake, trust
 
 if TYPE_CHECKING:
@@ -67,6 +73,9 @@ class MailSocket(io.RawIOBase):
         """Read what is there; raise OSError if it comes late, or NoEnd."""
         if self._reads_no_more:
             return None
+        if isinstance(self.sock, TimedSocket):
+            # It has one of its own, which is that of connecting.
+            self.sock.deadline = self.deadline
         self.sock.settimeout(self.deadline.left())
         count = self.sock.recv_into(buffer)
         self._received += count

@@ -43,6 +43,8 @@ class Folder(msgspec.Struct, frozen=True):
     kind: Kind = Kind.OTHER
     #: The server says so itself (RFC 6154); else it goes by the name.
     flagged: bool = False
+    #: LIST does not show it.
+    hidden: bool = False
 
     @property
     def name(self) -> str:

@@ -15,19 +15,36 @@ from typing import Any
 
 from lib.core.sanitize import printable, scrubbed
 from lib.core.settings import Mailbox
-from lib.mail.connection import GOODBYE_S, MailSocket, StartTls, reach
-from lib.mail.replies import login_remedy, reach_remedy, tls_remedy, with_remedy
+from lib.mail.connection import (
+    GOODBYE_S,
+    GREETING_S,
+    MailSocket,
+    StartTls,
+    reach,
+)
+from lib.mail.replies import (
+    LOGIN_REMEDY,
+    imap_problem,
+    login_remedy,
+    reach_remedy,
+    tls_remedy,
+    with_remedy,
+)
 from lib.net import tls
 from lib.net.address import ascii_domain
 from lib.net.connect import Deadline, NotTried, Unreachable, reason
 from lib.net.tls_errors import TlsFault
 
+#: Where TLS comes before the greeting.
+PORT_OF_TLS = 993
 #: One answer is no longer, unless somebody wants to fill our memory.
 MAX_ANSWER_BYTES = 2_000_000
 #: Of an answer people see this much.
 SHOWN_ANSWER = 300
-#: A login that is refused in these words may be accepted later.
-_NOT_NOW = re.compile(r"\[(UNAVAILABLE|LIMIT|INUSE)\]|try again|too many", re.I)
+#: A way to log in that is refused in these words leaves the others.
+_NO_WAY = re.compile(r"command error: BAD|\[CANNOT\]|mechanism|not supported", re.I)
+#: What is said of us to a server that wants to know (RFC 2971).
+_ID = '("name" "Checker")'
 
 #: Whether the server did what it was told, and what it said of it, as imaplib has it.
 Answer = tuple[bool, list[Any]]
@@ -47,7 +64,8 @@ UNREADABLE = (
 class LookFailed(Exception):
     """Nothing can be said of the mailbox; the text says why, and what to do.
 
-    ``problem`` is one of: unreachable, login failed, folder missing.
+    ``problem`` is one of: unreachable, which may pass; login failed; folder missing;
+    refused.
     """
 
     def __init__(self, text: str, problem: str = "unreachable") -> None:
@@ -73,9 +91,12 @@ class ImapSession:
         self._step = "connect"
         with self._at("connect"):
             self._imap = self._begin()
+        self._has_id = False
         try:
             self._log_in()
             self._capabilities = self._offered()
+            if self.has("ID"):
+                self._say_id()
         except BaseException:
             self.close()
             raise
@@ -91,7 +112,12 @@ class ImapSession:
     def open(self, folder: bytes, *, read_only: bool) -> Answer:
         """Open a folder; the server says how many mails are in it."""
         step = "EXAMINE" if read_only else "SELECT"
-        return self._ask(step, self._imap.select, folder, read_only)
+        done, data = self._ask(step, self._imap.select, folder, read_only)
+        if not done and not self._has_id:
+            # Some servers open no folder to whom they do not know.
+            self._say_id()
+            done, data = self._ask(step, self._imap.select, folder, read_only)
+        return done, data
 
     def fetch(self, numbers: str, what: str) -> Answer:
         """Fetch parts of mails by their number in the folder."""
@@ -100,6 +126,16 @@ class ImapSession:
     def uid(self, command: str, *words: str | bytes) -> Answer:
         """Search, or do something to mails by their UID."""
         return self._ask(command, self._imap.uid, command, *words)
+
+    def not_opened(self, name: str, data: list[Any], problem: str) -> LookFailed:
+        """Return what to raise where the server does not open a folder.
+
+        ``problem``: what it is where the server's words do not say.
+        """
+        said = self.failure(data)
+        problem, remedy = imap_problem(said, problem)
+        text = with_remedy(f"the server does not open {name!r}: {said}", remedy)
+        return LookFailed(f"{self._where}: {text}", problem)
 
     def failure(self, data: list[Any]) -> str:
         """Return what the server said with its no, as one line."""
@@ -110,6 +146,7 @@ class ImapSession:
         with contextlib.suppress(imaplib.IMAP4.error, OSError, ValueError):
             left = min(GOODBYE_S, self._deadline.left())
             self._imap.connection.deadline = Deadline(left)
+            self._imap.is_over = True
             self._imap.logout()
         with contextlib.suppress(OSError):
             self._imap.shutdown()
@@ -139,7 +176,17 @@ class ImapSession:
         port = self._mailbox.port
         sock = reach(self._host, port, self._deadline, without_tls=option)
         self._step = "greeting"
-        return TimedImap(MailSocket(sock, self._deadline, MAX_ANSWER_BYTES))
+        if not self._waits_in_vain:
+            return TimedImap(MailSocket(sock, self._deadline, MAX_ANSWER_BYTES))
+        deadline = Deadline(min(GREETING_S, self._deadline.left()))
+        imap = TimedImap(MailSocket(sock, deadline, MAX_ANSWER_BYTES))
+        imap.connection.deadline = self._deadline
+        return imap
+
+    @property
+    def _waits_in_vain(self) -> bool:
+        """Return whether the port is one at which TLS comes before the greeting."""
+        return self._mailbox.port == PORT_OF_TLS and self._mailbox.security != "tls"
 
     def _start_tls(self, imap: TimedImap) -> None:
         box = self._mailbox
@@ -155,23 +202,54 @@ class ImapSession:
 
     def _log_in(self) -> None:
         """Log in; the password leaves by these lines only, which are in TLS."""
+        if self._imap.state != "NONAUTH":
+            return
+        ways = self._ways_to_log_in()
+        if not ways:
+            raise self._no_way()
+        with self._at("login"):
+            for number, way in enumerate(ways, 1):
+                try:
+                    way()
+                    return
+                except imaplib.IMAP4.abort:
+                    raise
+                except imaplib.IMAP4.error as error:
+                    if number == len(ways) or not _NO_WAY.search(str(error)):
+                        raise self._refused(self._shown(error)) from None
+
+    def _ways_to_log_in(self) -> list[Callable[[], object]]:
+        """Return the ways that the server and we know, the simplest first."""
         imap, user = self._imap, self._mailbox.user
         password = self._mailbox.password.reveal()
-        if imap.state != "NONAUTH":
-            return
-        with self._at("login"):
-            try:
-                if "AUTH=PLAIN" in imap.capabilities:
-                    login = f"\0{user}\0{password}".encode()
-                    imap.authenticate("PLAIN", lambda _challenge: login)
-                elif "LOGINDISABLED" in imap.capabilities:
-                    raise self._failed("the server offers no login that we know")
-                else:
-                    self._say_login(user, password)
-            except imaplib.IMAP4.abort:
-                raise
-            except imaplib.IMAP4.error as error:
-                raise self._refused(self._shown(error)) from None
+        offered = imap.capabilities
+        ways: list[Callable[[], object]] = []
+        if "AUTH=PLAIN" in offered:
+            plain = f"\0{user}\0{password}".encode()
+            ways.append(lambda: imap.authenticate("PLAIN", lambda _challenge: plain))
+        if "LOGINDISABLED" not in offered:
+            ways.append(lambda: self._say_login(user, password))
+        if "AUTH=LOGIN" in offered:
+            words = iter((user.encode(), password.encode()))
+            answer: Any = lambda _challenge: next(words, b"")  # noqa: E731
+            ways.append(lambda: imap.authenticate("LOGIN", answer))
+        if "AUTH=CRAM-MD5" in offered:
+            ways.append(lambda: imap.login_cram_md5(user, password))
+        return ways
+
+    def _no_way(self) -> LookFailed:
+        if self._mailbox.security == "none":
+            text = (
+                "the server takes no login without TLS; set [email] imapsecurity = "
+                "starttls"
+            )
+            return LookFailed(f"{self._where}: {text}", "refused")
+        offered = [name[5:] for name in self._imap.capabilities if name[:5] == "AUTH="]
+        text = (
+            f"no way to log in fits: the server offers {', '.join(offered) or 'none'}, "
+            "and Checker can do PLAIN, LOGIN and CRAM-MD5"
+        )
+        return LookFailed(f"{self._where}: {self._shown(text)}", "refused")
 
     def _say_login(self, user: str, password: str) -> None:
         """Log in by LOGIN; imaplib's own takes ASCII only."""
@@ -181,6 +259,11 @@ class ImapSession:
         if status != "OK":
             raise imap.error(self.failure(data))
         imap.state = "AUTH"
+
+    def _say_id(self) -> None:
+        """Say who we are; nothing hangs on the answer."""
+        self._has_id = True
+        self._ask("ID", self._imap.xatom, "ID", _ID)
 
     def _offered(self) -> set[str]:
         """Return what the server offers; most offer more to those they know."""
@@ -224,8 +307,13 @@ class ImapSession:
         except (imaplib.IMAP4.error, ValueError) as error:
             words = f"this is no IMAP: {self._shown(error)}"
             raise LookFailed(f"{self._where}: {self._step}: {words}") from None
+        except Goodbye as error:
+            words = f"the server ended the session: {self._shown(error.words)}"
+            raise LookFailed(f"{self._where}: {self._step}: {words}") from None
         except OSError as error:
             words = reason(error, self._deadline)
+            if self._step == "greeting" and self._waits_in_vain:
+                words = "no greeting; this port wants imapsecurity = tls"
             raise LookFailed(f"{self._where}: {self._step}: {words}") from None
 
     def _why_unreached(self, error: Unreachable | NotTried) -> str:
@@ -238,14 +326,14 @@ class ImapSession:
         return with_remedy(error.cause, tls_remedy(error.fault, "imapserver"))
 
     def _refused(self, answer: str) -> LookFailed:
-        if _NOT_NOW.search(answer):
-            text = f"{self._where}: the login is not possible now: {answer}"
-            return LookFailed(text)
-        remedy = login_remedy(self._host)
-        return self._failed(with_remedy(f"the login was refused: {answer}", remedy))
-
-    def _failed(self, text: str) -> LookFailed:
-        return LookFailed(f"{self._where}: {text}", "login failed")
+        problem, remedy = imap_problem(answer, "login failed")
+        if problem == "unreachable":
+            text = f"the login is not possible now: {answer}"
+        else:
+            if remedy == LOGIN_REMEDY or (problem == "login failed" and not remedy):
+                remedy = login_remedy(self._host)
+            text = with_remedy(f"the login was refused: {answer}", remedy)
+        return LookFailed(f"{self._where}: {text}", problem)
 
     def _shown(self, answer: Any) -> str:
         """Return a server's words as one line that cannot harm a terminal or a log."""
@@ -257,11 +345,21 @@ class ImapSession:
         return printable(text, SHOWN_ANSWER) or "no reason given"
 
 
+class Goodbye(OSError):
+    """The server ended the session, in these words."""
+
+    def __init__(self, words: bytes) -> None:
+        super().__init__("the server ended the session")
+        self.words = words
+
+
 class TimedImap(imaplib.IMAP4):
     """imaplib on a connection that is there, with an end to all that it reads."""
 
     def __init__(self, connection: MailSocket) -> None:
         self.connection = connection
+        #: We have said goodbye ourselves.
+        self.is_over = False
         super().__init__()
 
     def open(self, host: str = "", port: int = 143, timeout: Any = None) -> None:
@@ -275,11 +373,13 @@ class TimedImap(imaplib.IMAP4):
         return self._current().read_exactly(size)
 
     def readline(self) -> bytes:
-        """Return a line; raise OSError at the end."""
+        """Return a line; raise OSError at the end, and Goodbye before it."""
         # An answer to SEARCH is one line, however much was found.
         line = self._current().reader.readline(MAX_ANSWER_BYTES)
         if not line:
             raise ConnectionAbortedError("the server hung up")
+        if line[:6].upper() == b"* BYE " and not self.is_over:
+            raise Goodbye(line[6:].strip())
         return line
 
     def send(self, data: Any) -> None:

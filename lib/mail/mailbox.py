@@ -79,7 +79,7 @@ def look_for(
             if opened and folder.kind is Kind.OTHER and not _has_time(deadline):
                 unseen = len(folders) - number
                 break
-            count = _open(session, folder, read_only=True)
+            count = _count_in(session, folder, mailbox)
             if count is None:
                 continue
             opened.append(folder.name)
@@ -104,7 +104,7 @@ def folders_of(mailbox: Mailbox, deadline: Deadline) -> list[str]:
         names = [
             folder.name
             for folder in folders
-            if _open(session, folder, read_only=True) is not None
+            if _count_in(session, folder, mailbox) is not None
         ]
         if not names:
             raise LookFailed(*_missing(mailbox))
@@ -124,8 +124,27 @@ def _folders(session: ImapSession, mailbox: Mailbox) -> list[Folder]:
     chosen = in_order(folders, trash_first=mailbox.trash_first, pinned=mailbox.folder)
     if mailbox.folder and not chosen:
         # Some servers hide folders from LIST and open them all the same.
-        return [Folder(encoded(mailbox.folder))]
+        return [Folder(encoded(mailbox.folder), hidden=True)]
     return chosen
+
+
+def _count_in(session: ImapSession, folder: Folder, mailbox: Mailbox) -> int | None:
+    """Return how many mails are in a folder, None if one of many cannot be opened.
+
+    Raise LookFailed if it is the one where the mail is expected.
+    """
+    done, data = session.open(quoted(folder.raw), read_only=True)
+    if done:
+        return _exists(data)
+    if mailbox.folder and folder.hidden:
+        why = session.not_opened(folder.name, data, "folder missing")
+        if why.problem != "folder missing":
+            raise why
+        text, problem = _missing(mailbox)
+        raise LookFailed(f"{text} (the server says: {session.failure(data)})", problem)
+    if mailbox.folder or folder.kind is Kind.INBOX:
+        raise session.not_opened(folder.name, data, "refused")
+    return None
 
 
 def _missing(mailbox: Mailbox) -> tuple[str, str]:
@@ -139,11 +158,8 @@ def _has_time(deadline: Deadline) -> bool:
     return not deadline.passed and deadline.left() > _RESERVE_S
 
 
-def _open(session: ImapSession, folder: Folder, *, read_only: bool) -> int | None:
-    """Return how many mails are in a folder, None if it cannot be opened."""
-    done, data = session.open(quoted(folder.raw), read_only=read_only)
-    if not done:
-        return None
+def _exists(data: list[Any]) -> int:
+    """Return how many mails a folder has that was opened."""
     counts = [int(part) for part in data if isinstance(part, bytes) and part.isdigit()]
     return counts[-1] if counts else 0
 
@@ -251,12 +267,28 @@ def _cleared(
     steps = hops(received, round_trip_mail.sent_at, seen.arrived_at)
     found = Found(folder.name, folder.kind, seen.arrived_at, longest(steps))
     try:
-        count = _delete(session, folder, folders, round_trip_mail, seen.uid)
+        deletion = _delete(session, folder, folders, round_trip_mail, seen.uid)
     except LookFailed as error:
         return replace(
             found, trouble=f"the round-trip mail could not be deleted: {error}"
         )
-    return replace(found, deleted=count)
+    return replace(found, deleted=deletion.gone, trouble=deletion.trouble)
+
+
+class _Deletion(msgspec.Struct, frozen=True):
+    """How many round-trip mails are gone, how many stay, and why."""
+
+    gone: int = 0
+    left: int = 0
+    why: str = ""
+
+    @property
+    def trouble(self) -> str:
+        """Return what stays, and why; empty if nothing does."""
+        if not self.left:
+            return ""
+        mails = "mail stays" if self.left == 1 else "mails stay"
+        return f"{self.left} round-trip {mails} in the mailbox: {self.why}"
 
 
 def _delete(
@@ -265,39 +297,69 @@ def _delete(
     folders: list[Folder],
     round_trip_mail: RoundTripMail,
     uid: str = "",
-) -> int:
-    """Delete our round-trip mails, this and older ones; return how many."""
-    count = _open(session, folder, read_only=False)
-    if count is None:
-        raise LookFailed("the folder cannot be opened for writing")
+) -> _Deletion:
+    """Delete our round-trip mails, this and older ones; look again; return how many."""
+    done, data = session.open(quoted(folder.raw), read_only=False)
+    if not done:
+        raise session.not_opened(folder.name, data, "refused")
+    count = _exists(data)
     if count == 0:
-        return 0
+        return _Deletion()
     can_expunge = session.has("UIDPLUS")
     new = [uid] if uid else _uids(session, count, _criteria(round_trip_mail))[1]
     # What cannot be expunged stays where it is, marked.
     undeleted = "" if can_expunge else "UNDELETED "
     old = _uids(session, count, f'{undeleted}HEADER X-Checker-Round-Trip ""')[1]
     uids = sorted({*new, *old[:MAX_DELETED]}, key=int)
-    ours = ",".join(
-        seen.uid for seen in _read(session, uids) if round_trip_mail.is_ours(seen)
-    )
+    ours = [seen.uid for seen in _read(session, uids) if round_trip_mail.is_ours(seen)]
     if not ours:
-        return 0
+        return _Deletion()
+    chosen = ",".join(ours)
     trash = next((other for other in folders if other.kind is Kind.TRASH), None)
     if folder.kind in (Kind.INBOX, Kind.ALL, Kind.OTHER) and trash is not None:
         # What is expunged elsewhere is archived there, and never deleted.
         if session.has("X-GM-EXT-1") and session.has("MOVE"):
-            _do(session, "MOVE", ours, quoted(trash.raw))
+            why = _do(session, "MOVE", chosen, quoted(trash.raw))
+            if why:
+                return _Deletion(left=len(ours), why=why)
             return _delete(session, trash, folders, round_trip_mail)
-    _do(session, "STORE", ours, "+FLAGS.SILENT", r"(\Deleted)")
-    if can_expunge:
-        _do(session, "EXPUNGE", ours)
+    why = _do(session, "STORE", chosen, "+FLAGS.SILENT", r"(\Deleted)")
+    if can_expunge and not why:
+        why = _do(session, "EXPUNGE", chosen)
     # Without UIDPLUS an EXPUNGE would take what others have marked, too.
-    return ours.count(",") + 1
+    still = _left(session, ours, is_marked_enough=not can_expunge)
+    left = len(still if still is not None else ours if why else [])
+    return _Deletion(
+        len(ours) - left, left, why or "the server said OK and did not do it"
+    )
 
 
-def _do(session: ImapSession, command: str, *words: str | bytes) -> None:
-    """Have the server do something; raise LookFailed if it will not."""
-    done, data = session.uid(command, *words)
+def _left(
+    session: ImapSession, uids: list[str], *, is_marked_enough: bool
+) -> list[str] | None:
+    """Return which of the mails are still there: not all servers do what they say.
+
+    None: the server does not say.
+    ``is_marked_enough``: what is marked as deleted is as good as gone.
+    """
+    done, data = session.uid("FETCH", ",".join(uids), "(UID FLAGS)")
     if not done:
-        raise LookFailed(f"{command} was refused: {session.failure(data)}")
+        return None
+    left = []
+    for response in _responses(data):
+        try:
+            mails = parse_fetch_response(response, False, False)
+        except UNREADABLE:
+            continue
+        for parts in mails.values():
+            is_marked = b"\\Deleted" in tuple(parts.get(b"FLAGS") or ())
+            uid = str(parts.get(b"UID"))
+            if uid in uids and not (is_marked and is_marked_enough):
+                left.append(uid)
+    return left
+
+
+def _do(session: ImapSession, command: str, *words: str | bytes) -> str:
+    """Have the server do something; return why it will not, or nothing."""
+    done, data = session.uid(command, *words)
+    return "" if done else f"{command} was refused: {session.failure(data)}"

@@ -246,6 +246,11 @@ RESULTS = {
         "Whether mail arrives is not known until this works.  Without imapfolder every "
         "folder is looked into.",
     ),
+    "refused": (
+        "the mailbox cannot be read: {}",
+        "Whether mail arrives is not known until this works.  -m run EmailChecker "
+        "tries it again.",
+    ),
     "unreachable": (
         "the mailbox cannot be read, unreachable: {}",
         "Mail leaves, but whether it arrives is not known until the mailbox can be "

@@ -1,4 +1,4 @@
-"""What it means when a mail is not taken, for the program and for people.
+"""What a mail server's no means, for the program and for people.
 
 Pure functions of what the server said.  To teach Checker another provider's way out,
 add a row to LOGIN_REMEDIES.
@@ -63,6 +63,42 @@ NO_MECHANISM = (
     "it refuses the ways to log in that it offers; user and pass may be right.  "
     "A login is mostly taken at smtpport 587 or 465"
 )
+#: What an IMAP server's response code says of a login or of a folder (RFC 5530): which
+#: of the problems of LookFailed it is, and what to do.  Those of "unreachable" pass.
+IMAP_CODES = {
+    "UNAVAILABLE": ("unreachable", ""),
+    "INUSE": ("unreachable", ""),
+    "LIMIT": ("unreachable", ""),
+    "SERVERBUG": ("unreachable", ""),
+    "EXPUNGEISSUED": ("unreachable", ""),
+    "AUTHENTICATIONFAILED": ("login failed", LOGIN_REMEDY),
+    "EXPIRED": ("login failed", "the password has expired: renew it in [email]"),
+    "AUTHORIZATIONFAILED": (
+        "login failed",
+        "user and pass are right, but not for this mailbox: check [email] user",
+    ),
+    "PRIVACYREQUIRED": (
+        "refused",
+        "the server wants TLS: set [email] imapsecurity = starttls or tls",
+    ),
+    "CONTACTADMIN": ("refused", "ask the server's admin"),
+    "NOPERM": ("refused", "the account may not do that: ask the server's admin"),
+    "CORRUPTION": ("refused", "the mailbox is damaged: ask the server's admin"),
+    "OVERQUOTA": ("refused", "the mailbox is full"),
+    "CLIENTBUG": ("refused", ""),
+    "CANNOT": ("refused", ""),
+    "ALREADYEXISTS": ("refused", ""),
+    "NONEXISTENT": ("folder missing", ""),
+    "TRYCREATE": ("folder missing", ""),
+}
+#: A no without such a code that may be a yes later.
+_NOT_NOW = re.compile(
+    r"try again|later\b|too many|maximum (number|connection)|simultaneous|concurrent"
+    r"|connection limit|temporar|unavailable|not available|in use|busy|overload"
+    r"|internal (server )?error|server error|timed? ?out",
+    re.I,
+)
+_NOT_EVER = re.compile(r"invalid|incorrect|wrong|bad (user|login|password)", re.I)
 #: Codes to AUTH that speak of the command, the mechanism or TLS, not of user and
 #: password.
 _ABOUT_COMMAND = (500, 501, 502, 503, 504, 530, 538)
@@ -209,6 +245,21 @@ def host_remedy(host: str) -> str:
         if host == ending or host.endswith(f".{ending}"):
             return remedy
     return ""
+
+
+def imap_problem(answer: str, otherwise: str) -> tuple[str, str]:
+    """Return the problem (that of LookFailed) of an IMAP server's no, and a remedy.
+
+    ``answer``: its words, with the response code; ``otherwise``: the problem where they
+    do not say.
+    """
+    code = re.match(r"\[([A-Z]+)[\] ]", answer, re.I)
+    row = IMAP_CODES.get(code[1].upper()) if code else None
+    if row:
+        return row
+    if _NOT_NOW.search(answer) and not _NOT_EVER.search(answer):
+        return "unreachable", ""
+    return otherwise, ""
 
 
 def reach_remedy(step: str, server: str) -> str:

@@ -38,6 +38,8 @@ from lib.net.connect import Deadline, NotTried, Unreachable, reason
 from lib.net.tls import TlsFailed
 
 DEADLINE_S = 30
+#: Where TLS comes before the greeting.
+PORT_OF_TLS = 465
 #: No answer is longer, unless somebody wants to fill our memory.
 MAX_ANSWER_BYTES = 64 * 1024
 #: Of an answer people see this much.
@@ -274,7 +276,7 @@ class Session(smtplib.SMTP):
     @property
     def _waits_in_vain(self) -> bool:
         """Return whether the port is one at which TLS comes before the greeting."""
-        return self._mail.smtpport == 465 and self._mail.smtpsecurity != "tls"
+        return self._mail.smtpport == PORT_OF_TLS and self._mail.smtpsecurity != "tls"
 
     def log_in(self, user: str, password: str) -> None:
         """Log in with what smtplib chooses of the mechanisms that the server offers."""
@@ -452,7 +454,7 @@ class Session(smtplib.SMTP):
             return "the server hung up"
         words = reason(cause, self._deadline)
         if self.step == "greeting" and self._waits_in_vain:
-            return with_remedy(words, "port 465 wants smtpsecurity = tls")
+            return with_remedy(words, "this port wants smtpsecurity = tls")
         return words
 
     def _why_unreached(self, error: Unreachable | NotTried) -> str:

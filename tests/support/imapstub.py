@@ -26,6 +26,7 @@ class StubMail:
     header: str
     came: str = "23-Nov-2026 01:00:00 +0000"
     deleted: bool = False
+    gone: bool = False
 
 
 @dataclass
@@ -114,7 +115,8 @@ class _Talk:
                 self.sock.sendall(b"+ \r\n")
                 self.stub.heard.append(self.line())
             answer = getattr(self, name.lower().replace(" ", "_"), lambda _c: "")
-            self.say(name, tag, f"{answer(command)}TAG OK done\r\n")
+            said = "" if name in self.stub.instead else answer(command)
+            self.say(name, tag, f"{said}TAG OK done\r\n")
             if name == "STARTTLS" and name not in self.stub.instead:
                 assert self.stub.context is not None
                 self.sock = self.stub.context.wrap_socket(
@@ -180,6 +182,12 @@ class _Talk:
         text = ""
         for at in found:
             one = self.open[at - 1]
+            if one.gone:
+                continue
+            if "FLAGS" in command:
+                flags = r"\Seen" + r" \Deleted" * one.deleted
+                text += f"* {at} FETCH (UID {at} FLAGS ({flags}))\r\n"
+                continue
             size = len(one.header.encode())
             text += (
                 f'* {at} FETCH (UID {at} INTERNALDATE "{one.came}"'
@@ -188,6 +196,11 @@ class _Talk:
         return text
 
     uid_fetch = fetch
+
+    def uid_expunge(self, command: str) -> str:
+        for number in command.split()[2].split(","):
+            self.open[int(number) - 1].gone = True
+        return ""
 
     def uid_store(self, command: str) -> str:
         for number in command.split()[2].split(","):

@@ -233,6 +233,8 @@ SEEN = {
     "pass",
     "folder missing": "there is no folder 'Alerts' in the mailbox; check [email] "
     "imapfolder",
+    "refused": "imap.example.com:993: the server does not open 'INBOX': [NOPERM] not "
+    "for you; the account may not do that: ask the server's admin",
     "unreachable": "imap.example.com:993: connection refused; check [email] "
     "imapserver and imapport",
 }
