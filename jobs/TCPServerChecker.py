@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import re
 import time
 from collections.abc import Sequence
@@ -214,33 +213,18 @@ def _talk(
     began = time.monotonic()
     connect_s, tls_s = 0.0, None
 
-    def begin() -> bulk.Steps[Line]:
-        sock = bulk.open_socket(address[0])
-        try:
-            yield from bulk.connect_socket(sock, address[1], deadline)
-        except BaseException:
-            sock.close()
-            raise
-        return dialog.Line(sock, deadline)
-
-    def again() -> bulk.Steps[Line]:
-        """Return a second connection, at the point where TLS begins."""
-        second = yield from begin()
-        if not target.tls:
-            plain = itertools.takewhile(lambda one: not one.secures, rounds)
-            yield from dialog.hold(second, list(plain))
-        return second
-
     def secure(line: Line) -> bulk.Steps[None]:
         nonlocal tls_s
         secure_began = time.monotonic()
         name = target.server_name or target.host
         trust = partial(tls.trust, target.cafile, target.verify)
-        yield from line.secure(name, trust, again)
+        yield from line.secure(name, trust)
         tls_s = time.monotonic() - secure_began
 
-    line = yield from begin()
+    sock = bulk.open_socket(address[0])
+    line = dialog.Line(sock, deadline)
     try:
+        yield from bulk.connect_socket(sock, address[1], deadline)
         connect_s = time.monotonic() - began
         if target.tls:
             yield from secure(line)

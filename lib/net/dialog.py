@@ -92,8 +92,10 @@ class Line:
         """Send all of it."""
         self._sent = data
         if self.is_secure:
+            from lib.net.tls import waited
+
             while data:
-                sent = yield from self._tls(self.deadline, self.sock.send, data)
+                sent = yield from waited(self.sock, self.deadline, self.sock.send, data)
                 data = data[sent:]
         elif self.is_datagrams:
             yield from self._send_datagram(data, self.deadline)
@@ -114,7 +116,9 @@ class Line:
         """Return what is received next, b"" at the end of a stream."""
         most = MAX_BYTES if self.is_datagrams else 4096
         if self.is_secure:
-            data = yield from self._tls(deadline, self.sock.recv, most)
+            from lib.net.tls import waited
+
+            data = yield from waited(self.sock, deadline, self.sock.recv, most)
         else:
             data = yield from bulk.receive(self.sock, most, deadline)
         self.was_answered = self.was_answered or bool(data) or self.is_datagrams
@@ -185,26 +189,21 @@ class Line:
             f"received {got}"
         )
 
-    def secure(
-        self, name: str, trust: Callable[[], Any], again: Callable[[], Any]
-    ) -> bulk.Steps[None]:
+    def secure(self, name: str, trust: Callable[[], Any]) -> bulk.Steps[None]:
         """Begin TLS with the server ``name``, whose certificate must be valid for it.
 
-        ``trust`` returns the context.  ``again`` returns the steps of a second
-        connection, up to where TLS begins: it shows a certificate that is not trusted.
+        ``trust`` returns the context.
         """
-        import ssl
-
         from lib.net import tls
 
         self._expect_no_more()
         try:
-            yield from self._handshake(name, trust())
-        except ssl.SSLCertVerificationError as error:
-            words = yield from _distrust(name, error, again)
-            raise Unreachable(words) from error
-        except OSError as error:
-            raise Unreachable(tls.handshake_words(error, self.deadline)) from error
+            self.sock = yield from tls.handshake_steps(
+                self.sock, name, self.deadline, trust()
+            )
+        except tls.TlsFailed as error:
+            raise Unreachable(error.cause) from error
+        self.is_secure = True
 
     def _expect_no_more(self) -> None:
         """Raise Unreachable if there is more than the line that ends the plain text."""
@@ -212,33 +211,6 @@ class Line:
         if more or (self._unread and self._ends_line):
             raise Unreachable("the server sent more before the TLS handshake")
         self._unread = b""
-
-    def _handshake(self, name: str, context: Any) -> bulk.Steps[None]:
-        """Shake hands; raise OSError if that does not succeed."""
-        from lib.net.address import ascii_domain
-
-        self.sock.getpeername()  # raises if it was reset, which confuses Python's ssl
-        # A str would load the idna codec, which is slow.
-        asked = ascii_domain(name.partition("%")[0].rstrip(".")).encode("ascii")
-        self.sock = secured = context.wrap_socket(
-            self.sock, server_hostname=asked, do_handshake_on_connect=False
-        )
-        yield from self._tls(self.deadline, secured.do_handshake)
-        self.is_secure = True
-
-    def _tls(self, deadline: Deadline, call: Callable[..., Any], *args: Any) -> Any:
-        """Return what a call of an ssl socket returns, once it need not wait."""
-        import ssl
-
-        while True:
-            try:
-                return call(*args)
-            except ssl.SSLWantReadError:
-                events = bulk.READ
-            except ssl.SSLWantWriteError:
-                events = bulk.WRITE
-            if not (yield bulk.Ready(self.sock, events, deadline)):
-                raise TimeoutError
 
 
 def hold(
@@ -253,29 +225,6 @@ def hold(
             yield from line.expect(one.expect, one.place)
         else:
             yield from line.send(one.send)
-
-
-def _distrust(name: str, error: Any, again: Callable[[], Any]) -> bulk.Steps[str]:
-    """Return why a certificate is not trusted, with its dates if they can be had."""
-    from datetime import UTC, datetime
-
-    from lib.net import tls
-    from lib.net.certificates import read_certificate
-    from lib.net.tls_errors import distrust_words
-
-    seen = None
-    second = None
-    try:
-        second = yield from again()
-        yield from second._handshake(name, tls.trust(verify=False))
-        seen = read_certificate(second.sock.getpeercert(binary_form=True) or b"")
-    except (OSError, Unreachable, connect.NotTried, ValueError):
-        pass
-    finally:
-        if second:
-            second.close()
-    code, message = error.verify_code, error.verify_message
-    return distrust_words(name, code, message, seen, datetime.now(UTC))
 
 
 def _ends(wanted: Sequence[Wanted], received: bytes) -> list[int | None]:

@@ -12,9 +12,9 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib.net.address import ascii_domain
 from lib.net.certificates import Certificate, read_chain
@@ -30,6 +30,8 @@ from lib.net.tls_errors import CLOSED, NOT_TLS, TlsFault, distrust
 
 if TYPE_CHECKING:
     import ssl
+
+    from lib.net.bulk import Steps
 
 
 _trust_lock = threading.Lock()
@@ -123,39 +125,84 @@ def handshake(
         wrapped = None
         try:
             sock.settimeout(deadline.left())
-            sock.getpeername()  # raises if it was reset, which confuses Python's ssl
-            wrapped = context.wrap_socket(
-                sock, server_hostname=sent_name(host), do_handshake_on_connect=False
-            )
+            wrapped = _wrapped(sock, host, context)
             wrapped.do_handshake()
             return wrapped
         except (OSError, ValueError) as error:
-            failed = failure(host, error, deadline, verified_path(wrapped))
+            raise _given_up(host, error, deadline, wrapped) from error
+
+
+def handshake_steps(
+    sock: socket.socket, host: str, deadline: Deadline, context: ssl.SSLContext
+) -> Steps[ssl.SSLSocket]:
+    """Return a TLS connection as ``handshake`` does, as steps of a bulk."""
+    with sock:
+        wrapped = None
+        try:
+            wrapped = _wrapped(sock, host, context)
+            yield from waited(wrapped, deadline, wrapped.do_handshake)
+            return wrapped
+        except (OSError, ValueError) as error:
+            raise _given_up(host, error, deadline, wrapped) from error
+        except GeneratorExit:
             if wrapped is not None:
                 wrapped.close()
-            raise failed from error
+            raise
 
 
-def sent_name(host: str) -> bytes:
-    """Return the name of a host as it is asked for in a handshake, and verified.
-
-    Raise ValueError if it is none.
-    """
+def _wrapped(sock: socket.socket, host: str, context: ssl.SSLContext) -> ssl.SSLSocket:
+    sock.getpeername()  # raises if it was reset, which confuses Python's ssl
     # A str would load the idna codec, which is slow.
-    return ascii_domain(host.partition("%")[0].rstrip(".")).encode("ascii")
+    name = ascii_domain(host.partition("%")[0].rstrip(".")).encode("ascii")
+    return context.wrap_socket(
+        sock, server_hostname=name, do_handshake_on_connect=False
+    )
+
+
+def _given_up(
+    host: str, error: Exception, deadline: Deadline, wrapped: ssl.SSLSocket | None
+) -> TlsFailed:
+    """Return what to raise for a handshake that did not succeed; close it."""
+    failed = failure(host, error, deadline, wrapped)
+    if wrapped is not None:
+        wrapped.close()
+    return failed
+
+
+def waited(
+    sock: socket.socket, deadline: Deadline, call: Callable[..., Any], *args: Any
+) -> Steps[Any]:
+    """Return what a call of a TLS socket returns, once it need not wait.
+
+    Raise TimeoutError at the deadline.
+    """
+    import ssl
+
+    from lib.net import bulk
+
+    while True:
+        try:
+            return call(*args)
+        except ssl.SSLWantReadError:
+            events = bulk.READ
+        except ssl.SSLWantWriteError:
+            events = bulk.WRITE
+        if not (yield bulk.Ready(sock, events, deadline)):
+            raise TimeoutError
 
 
 def failure(
-    host: str, error: Exception, deadline: Deadline, chain: Sequence[Certificate]
+    host: str, error: Exception, deadline: Deadline, seen: ssl.SSLSocket | None
 ) -> TlsFailed:
     """Return what to raise for a handshake that did not succeed.
 
-    ``chain`` is what was seen of certificates.
+    ``seen`` has what the server showed until then.
     """
     import ssl
 
     if isinstance(error, ssl.SSLCertVerificationError):
         code, message = error.verify_code, error.verify_message
+        chain = verified_path(seen)
         fault, words = distrust(host, code, message, chain, datetime.now(UTC))
         return TlsFailed(words, host=host, fault=fault)
     if isinstance(error, OSError):
@@ -167,7 +214,7 @@ def failure(
     return TlsFailed(f"{host}: {words}", host=host, cause=words, fault=fault)
 
 
-def shown_chain(connection: ssl.SSLSocket | ssl.SSLObject) -> list[bytes]:
+def shown_chain(connection: ssl.SSLSocket) -> list[bytes]:
     """Return the certificates that the server sent, its own first.
 
     They are known once it has sent them, even if the handshake failed.
@@ -175,9 +222,7 @@ def shown_chain(connection: ssl.SSLSocket | ssl.SSLObject) -> list[bytes]:
     return _certificates(connection, "get_unverified_chain")
 
 
-def verified_path(
-    connection: ssl.SSLSocket | ssl.SSLObject | None,
-) -> tuple[Certificate, ...]:
+def verified_path(connection: ssl.SSLSocket | None) -> tuple[Certificate, ...]:
     """Return the way from the server's certificate to a root, as far as it was found.
 
     It is OpenSSL's.  Empty if there is no certificate that can be read.
@@ -190,9 +235,7 @@ def verified_path(
         return ()
 
 
-def _certificates(
-    connection: ssl.SSLSocket | ssl.SSLObject, method: str
-) -> list[bytes]:
+def _certificates(connection: ssl.SSLSocket, method: str) -> list[bytes]:
     import _ssl
 
     if hasattr(connection, method):
