@@ -216,8 +216,8 @@ class WorkerManager:
                 event.partial,
                 frozenset(handle.left),
             )
-        elif isinstance(event, JobReport):
-            yield event
+        elif isinstance(event, protocol.Reports):
+            yield from event.reports
 
     def _dismiss(self, handle: WorkerHandle) -> None:
         handle.child.end()
@@ -361,12 +361,13 @@ class WorkerHandle(msgspec.Struct, eq=False):
             limit = self.work.order.hook_timeout_s + STALL_AFTER_S
             self.stuck_at[event.job.key] = now + limit
             self.results[event.job.key] = event.result
-        elif isinstance(event, JobReport):
-            # A job that is not left has been reported before: KeyError.
-            del self.left[event.job.key]
+        elif isinstance(event, protocol.Reports):
             self.reported_at = now
-            self.stuck_at.pop(event.job.key, None)
-            self.results.pop(event.job.key, None)
+            for report in event.reports:
+                # A job that is not left has been reported before: KeyError.
+                del self.left[report.job.key]
+                self.stuck_at.pop(report.job.key, None)
+                self.results.pop(report.job.key, None)
         elif isinstance(event, protocol.Ended):
             self.ended = True
             self.done_at = now

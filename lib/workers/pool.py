@@ -362,7 +362,7 @@ class TaskPool:
 
     def _finish(self, frames: list[Any], *more: Any) -> None:
         if frames or more:
-            self._emit(*frames, *more)
+            self._emit(*protocol.together(frames), *more)
         if frames:
             with self._lock:
                 self._left -= len(frames)

@@ -8,6 +8,7 @@ a function that returns its frame, and a branch in ``read``.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -61,18 +62,40 @@ class Notifying(msgspec.Struct, frozen=True):
     result: CheckResult
 
 
+class Reports(msgspec.Struct, frozen=True):
+    """What became of some jobs."""
+
+    reports: tuple[JobReport, ...]
+
+
 class Ended(msgspec.Struct, frozen=True):
     """The worker has run all its jobs."""
 
 
-Event = Jobs | Loaded | Started | Notifying | JobReport | Ended | None
+Event = Jobs | Loaded | Started | Notifying | Reports | Ended | None
+
+#: All of a job but its key and its name.
+_what_it_shares = attrgetter(*Job.__struct_fields__[2:])
 
 
 def jobs(all_jobs: Sequence[Job], wanted: Collection[JobKey]) -> Iterator[Any]:
-    """Yield frames of Jobs, of at most JOBS_PER_FRAME jobs each."""
+    """Yield frames of Jobs, of at most JOBS_PER_FRAME jobs each.
+
+    Of targets one after the other that differ in their names only, the first is sent
+    whole and of the others their names.
+    """
     for first in range(0, len(all_jobs), JOBS_PER_FRAME):
-        part = all_jobs[first : first + JOBS_PER_FRAME]
-        yield ["jobs", part, [job.key for job in part if job.key in wanted]]
+        groups: list[tuple[bool, Job, list[str]]] = []
+        before: Any = None
+        for job in all_jobs[first : first + JOBS_PER_FRAME]:
+            is_wanted = job.key in wanted
+            kind = (is_wanted, job.key.file, _what_it_shares(job))
+            if kind == before and job.name == job.key.identity:
+                groups[-1][2].append(job.name)
+            else:
+                groups.append((is_wanted, job, []))
+                before = kind
+        yield ["jobs", groups]
 
 
 def loaded(
@@ -86,8 +109,8 @@ def loaded(
 
 
 def started(*keys: JobKey) -> Any:
-    """Return the frame of Started."""
-    return ["started", *keys]
+    """Return the frame of Started; all jobs are of one file."""
+    return ["started", keys[0].file, [key.identity for key in keys]]
 
 
 def notifying(key: JobKey, result: CheckResult) -> Any:
@@ -96,13 +119,35 @@ def notifying(key: JobKey, result: CheckResult) -> Any:
 
 
 def report(report: JobReport) -> Any:
-    """Return the frame of a JobReport; a short one if it only says OK."""
+    """Return the frame of one report; a short one if it only says OK."""
     key, result = report.job.key, report.result
-    ok_result = _ok_result(result.seconds, result.values)
-    if report == JobReport(report.job, ok_result, Decision.OK):
-        return ["ok", key, result.seconds, result.values]
+    if _says_only_ok(report):
+        return ["ok", key.file, (key.identity, result.seconds, result.values)]
     hook = [report.messages, report.default_mail, report.hook_trouble]
     return ["report", key, result, report.decision, hook, report.memory]
+
+
+def _says_only_ok(report: JobReport) -> bool:
+    result = report.result
+    return (
+        report.decision is Decision.OK
+        and result == _ok_result(result.seconds, result.values)
+        and report == JobReport(report.job, result, Decision.OK)
+    )
+
+
+def together(frames: Iterable[Any]) -> list[Any]:
+    """Return the same frames, those of jobs that are only OK in one."""
+    all_of_them: list[Any] = []
+    of_file: dict[str, Any] = {}
+    for frame in frames:
+        if frame[0] != "ok":
+            all_of_them.append(frame)
+        elif frame[1] in of_file:
+            of_file[frame[1]] += frame[2:]
+        else:
+            of_file[frame[1]] = list(frame)
+    return [*of_file.values(), *all_of_them]
 
 
 def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Event:
@@ -112,15 +157,12 @@ def read(frame: Any, jobs: Mapping[JobKey, Job]) -> Event:
     """
     word, *rest = frame
     if word == "started":
-        return Started((jobs[_key(rest[0])], *(jobs[_key(key)] for key in rest[1:])))
+        file, identities = convert(rest, tuple[str, tuple[str, ...]])
+        return Started(tuple(jobs[JobKey(file, name)] for name in identities))
     if word == "ok":
-        key, seconds, values = rest
-        ok_result = _ok_result(
-            convert(seconds, float), convert(values, dict[str, Value])
-        )
-        return JobReport(jobs[_key(key)], ok_result, Decision.OK)
+        return _read_oks(convert(rest[0], str), rest[1:], jobs)
     if word == "report":
-        return _read_report(rest, jobs)
+        return Reports((_read_report(rest, jobs),))
     if word == "notifying":
         return Notifying(jobs[_key(rest[0])], convert(rest[1], CheckResult))
     if word == "jobs":
@@ -146,6 +188,18 @@ def _key(frame: Any) -> JobKey:
 
 def _ok_result(seconds: float, values: Values) -> CheckResult:
     return CheckResult(Status.OK, seconds=seconds, values=values)
+
+
+def _read_oks(file: str, rest: list[Any], jobs: Mapping[JobKey, Job]) -> Reports:
+    oks = convert(rest, list[tuple[str, float, dict[str, Value]]])
+    return Reports(
+        tuple(
+            JobReport(
+                jobs[JobKey(file, identity)], _ok_result(seconds, values), Decision.OK
+            )
+            for identity, seconds, values in oks
+        )
+    )
 
 
 def _read_report(rest: list[Any], jobs: Mapping[JobKey, Job]) -> JobReport:
@@ -180,11 +234,17 @@ def _shared(job: Job) -> Job:
 
 
 def _read_jobs(rest: list[Any]) -> Jobs:
-    part, wanted = rest
-    jobs = [_shared(job) for job in convert(part, list[Job])]
-    wanted_keys = set(map(_key, wanted))
-    # The keys of the jobs themselves: the others would be kept beside them.
-    return Jobs(
-        {job.key: job for job in jobs},
-        frozenset(job.key for job in jobs if job.key in wanted_keys),
-    )
+    (groups,) = convert(rest, tuple[list[tuple[bool, Job, list[str]]]])
+    jobs: dict[JobKey, Job] = {}
+    wanted: list[JobKey] = []
+    for is_wanted, first, names in groups:
+        first = _shared(first)
+        file = first.key.file
+        # The keys of the jobs themselves: others would be kept beside them.
+        keys = [first.key, *(JobKey(file, name) for name in names)]
+        jobs[first.key] = first
+        for key in keys[1:]:
+            jobs[key] = replace(first, key=key, name=key.identity)
+        if is_wanted:
+            wanted += keys
+    return Jobs(jobs, frozenset(wanted))

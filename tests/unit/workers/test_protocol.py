@@ -39,12 +39,16 @@ def through(frame):
     ],
 )
 def test_a_report_comes_back_as_it_was(report):
-    assert through(protocol.report(report)) == report
+    assert through(protocol.report(report)) == protocol.Reports((report,))
 
 
-def test_a_report_of_nothing_is_short():
-    report = JobReport(OTHER, CheckResult(Status.OK, seconds=0.25), Decision.OK)
-    assert protocol.report(report) == ["ok", OTHER.key, 0.25, {}]
+def test_reports_of_nothing_are_short_and_go_together():
+    fine = JobReport(OTHER, CheckResult(Status.OK, seconds=0.25), Decision.OK)
+    also = JobReport(JOB, CheckResult(Status.OK, values=VALUES), Decision.OK)
+    worse = JobReport(OTHER, FAILED, Decision.NOT_YET)
+    assert protocol.report(fine) == ["ok", "X", ("y", 0.25, {})]
+    frames = protocol.together(map(protocol.report, (fine, worse, also)))
+    assert [through(frame).reports for frame in frames] == [(fine, also), (worse,)]
 
 
 def test_everything_else_comes_back_too():
@@ -59,6 +63,19 @@ def test_everything_else_comes_back_too():
     )
     assert through(protocol.PULSE) is None
     assert through(protocol.END) == protocol.Ended()
+
+
+def test_targets_that_differ_in_their_names_are_sent_once():
+    first = replace(OTHER, is_own=False, contact=("a@b.example",))
+    alike = [replace(first, key=JobKey("X", name), name=name) for name in "abc"]
+    other = replace(first, key=JobKey("X", "d"), name="another name")
+    jobs = [*alike, other]
+    (frame,) = protocol.jobs(jobs, [job.key for job in jobs if job.name != "b"])
+    assert [len(names) for _wanted, _job, names in frame[1]] == [0, 0, 0, 0]
+    (frame,) = protocol.jobs(jobs, [job.key for job in jobs])
+    assert [names for _wanted, _job, names in frame[1]] == [["b", "c"], []]
+    by_key = {job.key: job for job in jobs}
+    assert through(frame) == protocol.Jobs(by_key, frozenset(by_key))
 
 
 def test_many_jobs_are_sent_in_several_frames():
@@ -85,20 +102,24 @@ def test_many_jobs_are_sent_in_several_frames():
         ["started"],
         ["started", "X/unknown"],
         ["started", ["X/y"]],
-        ["ok", "X/y"],
-        ["ok", "X/y", "soon", {}],
-        ["ok", "X/y", True, {}],
-        ["ok", "X/y", 0.1, {"x": 1}],
+        ["started", "X", ["y", "z"]],
+        ["ok"],
+        ["ok", "X", "y"],
+        ["ok", "X", ["z", 0.1, {}]],
+        ["ok", "X", ["y", "soon", {}]],
+        ["ok", "X", ["y", True, {}]],
+        ["ok", "X", ["y", 0.1, {"x": 1}]],
+        ["ok", ["X"], ["y", 0.1, {}]],
         ["notifying", "X/y", {"status": "sunny"}],
         ["report", "X/y", {"status": "ok"}, "dandy", [], None],
         ["report", "X/y", {"status": "ok"}, "ok", [{}], None],
         ["report", "X/y", {"status": "ok"}, "ok", [], [1]],
         ["report", "X/y", {"status": "ok"}, "ok", None, None],
-        ["jobs", [{}], []],
+        ["jobs", [{}]],
         ["started", "X"],
-        ["jobs", [{"key": "a"}], []],
-        ["jobs", 5, []],
-        ["jobs", []],
+        ["jobs", [[True, {"key": "a"}, []]]],
+        ["jobs", 5],
+        ["jobs"],
         ["loaded"],
         ["loaded", 5],
     ],
