@@ -109,16 +109,9 @@ class Record(Stored, frozen=True, eq=False):
 
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""
-        check_moments(
-            self.failing_since,
-            self.warning_since,
-            self.notified_at,
-            self.pending_since,
-            self.flapping_since,
-            self.unseen_since,
-            *(change.at for change in self.changes),
-        )
-        check_moments(self.alerted_at)
+        moments = _moments(self)
+        if any(moments) or self.changes:
+            check_moments(*moments, *(change.at for change in self.changes))
         if self.memory:
             check_depth(self.memory)
 
@@ -148,6 +141,15 @@ class Record(Stored, frozen=True, eq=False):
         return _content(self)[2:] == _NOTHING
 
 
+_moments = attrgetter(
+    "failing_since",
+    "warning_since",
+    "notified_at",
+    "alerted_at",
+    "pending_since",
+    "flapping_since",
+    "unseen_since",
+)
 #: All that a record says, without its revision.
 _content = attrgetter(*Record.__struct_fields__[:-1])
 _NOTHING = _content(Record(JobKey("")))[2:]

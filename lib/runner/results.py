@@ -107,7 +107,8 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     """Keep the record that follows from a report, with the messages that it queues."""
     job, now = report.job, ctx.now()
     before = ctx.session.record_of(job)
-    report = replace(report, messages=_messages(ctx, report, before, now))
+    if report.messages or report.default_mail:
+        report = replace(report, messages=_messages(ctx, report, before, now))
     after = policy.advance(before, report, now)
     ctx.met[job.key] = job
     if ctx.only is not None:
@@ -128,9 +129,10 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     if ctx.timings is not None:
         seconds = report.result.seconds
         ctx.timings.append(Timing(job.key, job.name, seconds, now))
-    words = decisions.words(report.result.status, report.decision)
-    reason = first_line(report.result.reason)
-    logger.info("%s: %s", job.name, f"{words}: {reason}" if reason else words)
+    if logger.isEnabledFor(logging.INFO):
+        words = decisions.words(report.result.status, report.decision)
+        reason = first_line(report.result.reason)
+        logger.info("%s: %s", job.name, f"{words}: {reason}" if reason else words)
 
 
 def _held(
@@ -150,8 +152,6 @@ def _messages(
     ctx: RunContext, report: JobReport, before: Record, now: datetime
 ) -> tuple[Message, ...]:
     """Return what a report queues: what the job sent, and the default mail."""
-    if not (report.messages or report.default_mail):
-        return ()
     from lib.alerting.templates import compose
 
     settings, message_id = ctx.settings, os.urandom(16).hex()

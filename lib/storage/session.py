@@ -166,7 +166,7 @@ class StoreSession:
     @property
     def known(self) -> KnownRecords:
         """Return all that is remembered of jobs, as it is now."""
-        return KnownRecords(self._records, self.lost, self._notes.unclaimed)
+        return KnownRecords(self._records, self._lost.why, self._notes.unclaimed)
 
     @property
     def summaries(self) -> tuple[SummarySeries, ...]:
@@ -180,7 +180,8 @@ class StoreSession:
 
     def record_of(self, job: Job) -> Record:
         """Return what is remembered of a job, a new record if nothing is."""
-        return self.known.of(job)
+        record = self._records.get(job.key)
+        return self.known.of(job) if record is None else record
 
     def meet(self, job: Job) -> Record | None:
         """Write down what is known of a job that has no record of its own yet.
@@ -190,6 +191,8 @@ class StoreSession:
         """
         record = self._records.get(job.key)
         if record is None:
+            if not (job.was or self._lost.why or self._notes.unclaimed):
+                return None
             known = replace(self.record_of(job), name=job.name)
             self.keep(replace(known, unseen_since=None, absences=0))
             return self._take_over(job)

@@ -237,12 +237,13 @@ class State:
         Of jobs that were met and not checked what they measured before stays.  Nothing
         is judged by it, so it is written without fsync.
         """
+        new = {str(key): text for key, text in measured.items()}
         values = {
             key: as_part(msgspec.json.decode(text))
             for key, text in self._last_values().items()
-            if JobKey.parse(key) in met
+            if key not in new and JobKey.parse(key) in met
         }
-        values.update((str(key), text) for key, text in measured.items())
+        values.update(new)
         last = _LastValuesAsText(values)
         try:
             replace_softly(self.folder / VALUES, packed(last))
