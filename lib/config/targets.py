@@ -155,14 +155,15 @@ class _Sections:
 
     def targets(self, name: str) -> Iterator[TargetSection]:
         """Yield the target of a section, or one for each of its hosts."""
-        where = self.ini.where(self.titles[name])
+        section = self.ini.sections[self.titles[name]]
+        where = section.where
         try:
             if self._is_override(name):
                 return
-            hosts = self.hosts_of(name)
             own = self._layers.of(self.titles[name])
+            hosts = self._hosts_in(name, own)
         except LayerError as error:
-            options = {**self._defaults, **self.ini.options(self.titles[name])}
+            options = {**self._defaults, **section.options}
             title = self._clean_title(name)
             problem = error.problem(title)
             yield TargetSection(title, where, options, problem=problem)
@@ -223,9 +224,15 @@ class _Sections:
 
     def hosts_of(self, name: str) -> Mapping[str, str]:
         """Return the hosts of a section and where each is; raise LayerError."""
+        return self._hosts_in(name, self._layers.of(self.titles[name]))
+
+    def _hosts_in(
+        self, name: str, options: Mapping[str, OptionValue]
+    ) -> Mapping[str, str]:
+        if "hosts" not in options and "hosts_file" not in options:
+            return {}
         if name not in self._hosts:
-            own = self._layers.of(self.titles[name])
-            self._hosts[name] = hosts_in(self.ini.folder, own)
+            self._hosts[name] = hosts_in(self.ini.folder, options)
         return self._hosts[name]
 
 
@@ -353,7 +360,9 @@ def names_in(raw: str) -> list[str]:
     return [part.strip() for part in re.split(r"[,\n]", raw) if part.strip()]
 
 
-def _without_layout(options: Mapping[str, OptionValue]) -> dict[str, OptionValue]:
+def _without_layout(options: dict[str, OptionValue]) -> dict[str, OptionValue]:
+    if LAYOUT_OPTIONS.keys().isdisjoint(options):
+        return options
     return {
         name: value for name, value in options.items() if name not in LAYOUT_OPTIONS
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 
@@ -35,7 +35,7 @@ from lib.plugins.errors import (
     formatted,
     shown,
 )
-from lib.plugins.inspect import JobInspector, WrongAnswer
+from lib.plugins.inspect import JobInspector, WrongAnswer, named, policy_said
 from lib.plugins.kind import KindTable
 from lib.plugins.target import TargetJob
 
@@ -43,6 +43,8 @@ from lib.plugins.target import TargetJob
 MAX_JOBS = 50_000
 #: The most broken jobs that are reported one by one, since each is an alert.
 MAX_BROKEN_JOBS = 100
+#: So many targets are kept to describe others by.
+MAX_ALIKE = 1000
 
 
 class LoadedJob(msgspec.Struct, frozen=True):
@@ -111,6 +113,8 @@ class _Discoverer(msgspec.Struct):
     nameless_jobs: int = 0
     problems: list[Problem] = []
     table: KindTable | None = None
+    #: A target for each of what sections say of when it runs and who is notified.
+    alike: dict[Hashable, Job] = {}
     #: What ``[job NAME]`` says; None for a kind, whose targets have own sections.
     sections: JobSections | None = None
 
@@ -131,13 +135,13 @@ class _Discoverer(msgspec.Struct):
         if self.broken_jobs > MAX_BROKEN_JOBS and not file.problem:
             more = self.broken_jobs - MAX_BROKEN_JOBS
             file = replace(file, problem=f"{more} more jobs of this file cannot run")
-        names = Counter(loaded.job.name for loaded in self.jobs.values())
+        jobs = [self._with_free_name(loaded) for loaded in self.jobs.values()]
+        names = Counter([loaded.job.name for loaded in jobs])
+        if len(names) < len(jobs):
+            jobs = [self._with_own_name(loaded, names) for loaded in jobs]
         return Discovered(
             file,
-            tuple(
-                self._with_own_name(self._with_free_name(loaded), names)
-                for loaded in self.jobs.values()
-            ),
+            tuple(jobs),
             warning,
             tuple(self.problems),
             self.table,
@@ -146,7 +150,7 @@ class _Discoverer(msgspec.Struct):
 
     def _with_free_name(self, loaded: LoadedJob) -> LoadedJob:
         """Return the job; without its old name if that is another job's by now."""
-        if loaded.job.key_before not in self.jobs:
+        if not loaded.job.was or loaded.job.key_before not in self.jobs:
             return loaded
         return replace(loaded, job=replace(loaded.job, was=""))
 
@@ -272,6 +276,13 @@ class _Discoverer(msgspec.Struct):
             )
             return LoadedJob(self._placeholder(key, name), problem=text)
         job._checker.file = self.file.name
+        said = None
+        if isinstance(job, TargetJob) and not self.formerly:
+            said = policy_said(job)
+            if said in self.alike:
+                like = named(self.alike[said], job.target.title, self.secrets)
+                if like is not None:
+                    return LoadedJob(like, job)
         inspector = JobInspector(
             self.file,
             job,
@@ -281,7 +292,10 @@ class _Discoverer(msgspec.Struct):
             sections=self.sections,
         )
         try:
-            return LoadedJob(inspector.inspect(), job)
+            described_job = inspector.inspect()
+            if said is not None and len(self.alike) < MAX_ALIKE:
+                self.alike[said] = described_job
+            return LoadedJob(described_job, job)
         except WrongAnswer as wrong:
             self.nameless_jobs += inspector.key is None
             known = self._placeholder(

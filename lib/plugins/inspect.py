@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import lru_cache, partial
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from lib.config.fields import flapping
 from lib.config.jobsections import JobSections
@@ -36,6 +38,16 @@ KEY_LENGTH = 1000
 #: How alike a method's name and a hook's are if the hook is what was meant.
 ALIKE = 0.85
 #: Hooks that the older program did not have.
+#: Methods that say nothing of the job; ``formerly`` is asked of each or of none.
+_OF_THE_CHECK = (
+    "check",
+    "execute",
+    "formerly",
+    "onFailure",
+    "onStateChangeSuccess",
+    "sendEmail",
+    "shown_target",
+)
 _NEWER = ("contact", "timeout", "recheckEvery", "flappingAfter")
 
 
@@ -204,6 +216,46 @@ class JobInspector:
     def _line(self, text: str) -> str:
         words = harmless(" ".join(scrubbed(text, self._secrets).split()))
         return words if len(words) <= NAME_LENGTH else f"{words[:NAME_LENGTH]}..."
+
+
+# Targets, of which thousands may be alike.
+
+
+def policy_said(job: TargetJob) -> Hashable | None:
+    """Return what a section says of when a target runs and who is notified how.
+
+    Targets of one kind that say the same differ in their names only.  None if the hooks
+    of each must be asked, since the class has hooks of its own.
+    """
+    cls: Any = type(job)
+    if not _leaves_hooks(cls):
+        return None
+    given = vars(job.target)
+    if given.keys().isdisjoint(POLICY_OPTIONS):
+        return ()
+    return tuple(item for item in given.items() if item[0] in POLICY_OPTIONS)
+
+
+@lru_cache
+def _leaves_hooks(cls: Any) -> bool:
+    """Return whether a class leaves to TargetJob what describes its jobs."""
+    names = (*_own_methods(TargetJob), *_own_methods(JobBase), "__init__")
+    return all(
+        getattr(cls, name) is getattr(TargetJob, name)
+        for name in names
+        if name not in _OF_THE_CHECK
+    )
+
+
+def named(like: Job, title: str, secrets: Secrets) -> Job | None:
+    """Return a job like another for the target of this title.
+
+    None if the title cannot be its name and its key as it is.
+    """
+    is_plain = title.isprintable() and title.isascii() and "  " not in title
+    if not is_plain or len(title) > NAME_LENGTH or scrubbed(title, secrets) != title:
+        return None
+    return replace(like, key=JobKey(like.key.file, title), name=title)
 
 
 def _text(answer: object) -> str:

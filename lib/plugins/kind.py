@@ -45,6 +45,9 @@ _THRESHOLD = re.compile(r"(warn|fail)_.+")
 _ANY_TEXT = (fields.text, fields.escaped, fields.plain)
 #: Attributes of a target, which cannot be options.
 _RESERVED = ("kind", "name", "title")
+#: Texts that are read once for all sections that have them: those of templates, and so
+#: many of the short ones.
+SHORT, MANY = 12, 1000
 _NEED = Option(
     fields.one_of(("any", "all")),
     "any",
@@ -108,15 +111,20 @@ _NOWHERE: Mapping[str, str] = {}
 
 
 class Target:
-    """A target of the settings; its options are its attributes, each typed."""
+    """A target of the settings; its options are its attributes, each typed.
 
-    __slots__ = ("title", "_values", "_defaults", "_places")
+    Those that its section does not give are attributes of its class, which is that of
+    its kind: a check looks up dozens of them.
+    """
+
+    __slots__ = ("title", "_places", "__dict__")
+    #: The option of kinds that have several thresholds.
+    need = "any"
 
     def __init__(
         self,
         title: str,
-        values: Mapping[str, Any],
-        defaults: Mapping[str, Any],
+        values: dict[str, Any],
         places: Mapping[str, str] = _NOWHERE,
     ) -> None:
         """Keep the values; ``places`` are those of the options that give secrets.
@@ -124,9 +132,8 @@ class Target:
         ``title`` is the section's, which is the job's name too.
         """
         self.title = title
-        self._values = values
-        self._defaults = defaults
         self._places = places
+        self.__dict__ = values
 
     @property
     def kind(self) -> str:
@@ -139,14 +146,21 @@ class Target:
         return self.title.partition(" ")[2]
 
     def __getattr__(self, name: str) -> Any:
-        for values in (self._values, self._defaults):
-            if name in values:
-                return values[name]
         raise AttributeError(f"the kind {self.kind} has no option {name!r}")
 
     def __repr__(self) -> str:
         # An option may be a secret.
         return f"<[{self.title}]>"
+
+
+def _class_of_targets(kind: str, defaults: Mapping[str, Any]) -> type[Target]:
+    """Return the class of a kind's targets, which has the defaults as attributes."""
+    attributes = {
+        # A function would become a method.
+        name: staticmethod(value) if hasattr(value, "__get__") else value
+        for name, value in defaults.items()
+    }
+    return type(f"Target of {kind}", (Target,), {"__slots__": (), **attributes})
 
 
 class KindTable:
@@ -182,13 +196,14 @@ class KindTable:
         self._secret_of = {
             name + suffix: name for name in self.secrets for suffix in SECRET_SUFFIXES
         }
-        self._defaults = {
+        defaults = {
             name: known.default
             for name, known in self.options.items()
             if known.default is not REQUIRED
         }
-        self._required = [name for name in self.options if name not in self._defaults]
-        #: The values that templates and defaults give to many targets.
+        self._target = _class_of_targets(kind, defaults)
+        self._required = [name for name in self.options if name not in defaults]
+        #: The values that many targets have in common.
         self._shared: dict[tuple[str, str], Any] = {}
 
     def _own(self, options: Options) -> Iterator[tuple[str, Option]]:
@@ -232,9 +247,9 @@ class KindTable:
         A target with problems must not be run.
         """
         if section.problem:
-            target = Target(section.title, {}, self._defaults)
-            return target, [section.problem]
-        if self._secret_of:
+            return self._target(section.title, {}), [section.problem]
+        has_secret = not self._secret_of.keys().isdisjoint(section.options)
+        if has_secret:
             section = _without_farther(section, self._secret_of)
         values = self._values(section)
         problems: list[Problem] = []
@@ -243,15 +258,14 @@ class KindTable:
                 _without_farther(section, self._by_word), self.options
             )
         places = _NOWHERE
-        if self._secret_of:
+        if has_secret:
             problems += self._given_twice(section)
             places = {
                 self._secret_of[word]: value.where
                 for word, value in section.options.items()
                 if word in self._secret_of
             }
-        target = Target(section.title, values, self._defaults, places)
-        return target, problems
+        return self._target(section.title, values, places), problems
 
     def wrong_defaults(self, section: TargetSection) -> dict[str, Problem]:
         """Return what is wrong in ``[defaults KIND]``, by the option."""
@@ -277,7 +291,7 @@ class KindTable:
             yield from self._hosts_not_given(section)
         for name in self.secrets:
             try:
-                read_secret(name, target._values, folder)
+                read_secret(name, vars(target), folder)
             except ValueError as error:
                 where = target._places.get(name) or section.where
                 yield Problem(str(error), where, target.title)
@@ -315,16 +329,16 @@ class KindTable:
         given = {}
         for name in self.secrets:
             try:
-                given[name] = read_secret(name, target._values, folder)
+                given[name] = read_secret(name, vars(target), folder)
             except ValueError as error:
                 where = target._places.get(name, "")
                 raise ValueError(
                     str(Problem(str(error), where, target.title))
                 ) from error
-        values = {**target._values, **given}
+        values = {**vars(target), **given}
         texts = {secret.reveal() for secret in given.values()}
         return (
-            Target(target.title, values, self._defaults),
+            self._target(target.title, values),
             Secrets(text for text in texts if len(text) >= MIN_LENGTH),
         )
 
@@ -353,7 +367,8 @@ class KindTable:
                 values[name] = self.options[name].read(value.raw.strip())
             except ValueError:
                 return None
-            if value.section != section.title:
+            is_of_many = value.section != section.title
+            if is_of_many or (len(value.raw) <= SHORT and len(self._shared) < MANY):
                 self._shared[shared] = values[name]
         if any(name not in values for name in self._required):
             return None

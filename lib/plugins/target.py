@@ -70,7 +70,7 @@ class TargetJob(JobBase):
         self._table = table
         self._checker = JobContext(
             invert=target.invert,
-            need_all=getattr(target, "need", "any") == "all",
+            need_all=target.need == "all",
         )
         if target.was:
             self.former_identity = f"{target.kind} {target.was}"

@@ -146,6 +146,20 @@ def test_a_url_that_cannot_be_taken_apart_is_refused_without_its_words(value, ap
     approved(failure(fields.url, value))
 
 
+HOSTS = ["a", "a.example", "1.2.3.4", "1a.b2", "x_y.example", "a.example.", "127.1"]
+HOSTS += ["0177.0.0.1", "1.2.3.0x7f", "1.2.3.256", "01.2.3.4", "1.2.3.4.", "a..b", "-"]
+REST = ["", "/", "/x?y=1#z", "?x", ":80", ":8080/a@b:c", ":0/", ":65535", ":70000/"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("rest", [*REST, ":080", "/a b", "/a\n", "\n", "@b/", ":1@b/"])
+def test_what_is_taken_for_a_plain_url_would_not_be_refused(host, rest):
+    for scheme in ("http", "https", "ftp", "HTTP"):
+        value = f"{scheme}://{host}{rest}"
+        if fields.plain_url().fullmatch(value):
+            assert fields.any_url(value) == value
+
+
 @pytest.mark.parametrize(
     "address", ["a", "@b", "a@", "a@b\nBcc: c@d", "<a@b>", "a b@c"]
 )

@@ -244,6 +244,51 @@ def test_a_kind_of_ones_own_works_as_those_that_ship_do(queue):
     assert notified.jobs["queue a"].contact == CONTACT
 
 
+ALIKE = """\
+[queue a]\nlength = 3\n[queue b]\nlength = 4\n[queue c]\nlength = 3\ntimeout = 5\n
+[queue d]\nlength = 3\ntimeout = 5\nevery = hour\n[queue  e]\nlength = 3\n
+[queue f]\nlength = 3\nwas = old\n[queue g\u00e4]\nlength = 3\n
+"""
+OWN_HOOKS = """\
+
+    def contact(self):
+        return (f"{self.target.name}@example.com",)
+
+    def timeout(self):
+        return self.target.length
+"""
+
+
+def test_targets_that_say_the_same_differ_in_their_names_only(queue):
+    jobs = queue(ALIKE, asks_formerly=False).jobs
+    found = {name: (job.timeout_s, job.schedule, job.was) for name, job in jobs.items()}
+    of_queue = {name: of for name, of in found.items() if name.startswith("queue ")}
+    assert of_queue == {
+        "queue a": (30, "minute", ""),
+        "queue b": (30, "minute", ""),
+        "queue c": (5, "minute", ""),
+        "queue d": (5, "hour", ""),
+        "queue e": (30, "minute", ""),
+        "queue f": (30, "minute", "queue old"),
+        "queue g\u00e4": (30, "minute", ""),
+    }
+    assert {job.key.identity for job in jobs.values()} >= of_queue.keys()
+
+
+def test_a_kind_with_hooks_of_its_own_is_asked_for_each_target(tmp_path):
+    folder = Folder(tmp_path)
+    folder.add("Queue", QUEUE + OWN_HOOKS)
+    jobs = folder.run(ini(ALIKE), asks_formerly=False).jobs
+    assert (jobs["queue a"].contact, jobs["queue a"].timeout_s) == (
+        ("a@example.com",),
+        3,
+    )
+    assert (jobs["queue b"].contact, jobs["queue b"].timeout_s) == (
+        ("b@example.com",),
+        4,
+    )
+
+
 def test_a_wrong_target_is_a_failing_job_of_its_name_and_the_others_run(
     queue, approved
 ):
