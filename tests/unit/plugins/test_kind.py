@@ -260,7 +260,7 @@ OWN_HOOKS = """\
 
 
 def test_targets_that_say_the_same_differ_in_their_names_only(queue):
-    jobs = queue(ALIKE, asks_formerly=False).jobs
+    jobs = queue(ALIKE).jobs
     found = {name: (job.timeout_s, job.schedule, job.was) for name, job in jobs.items()}
     of_queue = {name: of for name, of in found.items() if name.startswith("queue ")}
     assert of_queue == {
@@ -278,7 +278,7 @@ def test_targets_that_say_the_same_differ_in_their_names_only(queue):
 def test_a_kind_with_hooks_of_its_own_is_asked_for_each_target(tmp_path):
     folder = Folder(tmp_path)
     folder.add("Queue", QUEUE + OWN_HOOKS)
-    jobs = folder.run(ini(ALIKE), asks_formerly=False).jobs
+    jobs = folder.run(ini(ALIKE)).jobs
     assert (jobs["queue a"].contact, jobs["queue a"].timeout_s) == (
         ("a@example.com",),
         3,
