@@ -28,6 +28,7 @@ KIND_FILES = {
     "tcp": "TCPServerChecker",
     "udp": "UDPServerChecker",
     "unix": "UnixSocketChecker",
+    "ping": "PingChecker",
     "tls": CERTIFICATE_CHECKER,
     "disk": "DiskSpace",
 }

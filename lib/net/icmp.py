@@ -11,6 +11,10 @@ from typing import NamedTuple
 
 #: Linux's numbers of the options, which Python's socket does not have.
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
+_RECVERR = (
+    (socket.IPPROTO_IP, _IP_RECVERR),
+    (socket.IPPROTO_IPV6, _IPV6_RECVERR),
+)
 #: struct sock_extended_err: errno, origin, type, code, a byte, info, data.
 _EXTENDED = struct.Struct("=IBBBxII")
 _OF_ICMP, _OF_ICMP6 = 2, 3
@@ -69,8 +73,8 @@ def refusals(sock: socket.socket) -> Iterator[Refusal]:
             packet, notes, _flags, address = sock.recvmsg(512, 512, socket.MSG_ERRQUEUE)
         except OSError:
             return
-        for _level, _kind, note in notes:
-            if len(note) >= _EXTENDED.size:
+        for level, option, note in notes:
+            if (level, option) in _RECVERR and len(note) >= _EXTENDED.size:
                 number, origin, kind, code, _info, _data = _EXTENDED.unpack_from(note)
                 words = _WORDS.get((origin, kind, code)) or _kernel_words(number)
                 by = _address(note[_EXTENDED.size :])
