@@ -23,6 +23,7 @@ from lib.alerting.results import AttemptResult, DeliveryFailure
 from lib.alerting.store import AlertStore
 from lib.core import decisions, deferral, policy, ratelimit
 from lib.core.enums import DeliveryResult, MessageKind, Severity
+from lib.core.hours import windows_of
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Bundle, Message, RoundTripDelivery
 from lib.core.ratelimit import Limits, SendLog
@@ -386,7 +387,12 @@ class Bookkeeper:
                 is_ours = message.way == self._way and message.born_at >= since
                 if is_ours and not message.attempts:
                     why = deferral.why_deferred(
-                        record, message, bundle, self.send_log, now
+                        record,
+                        message,
+                        bundle,
+                        self.send_log,
+                        now,
+                        windows_of(self._settings),
                     )
                     words = deferral.words(why, time_text)
                     self._audit_log.note(

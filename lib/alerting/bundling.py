@@ -23,7 +23,7 @@ from lib.core.jobs import OWN_KEY
 from lib.core.messages import MAX_BODY, Bundle, Message
 from lib.core.records import Record
 from lib.core.settings import Command, bare_command
-from lib.core.text import first_line, mail_time
+from lib.core.text import first_line, mail_time, wrapped
 
 #: A part of a bundle has at most about this many bytes, because mail clients hide the
 #: rest: Gmail shows 102 kB.
@@ -114,58 +114,66 @@ def bundle_message(
     zone: tzinfo | None,
     part: tuple[int, int] = (1, 1),
     command: Command = bare_command,
+    waited_for: str = "",
 ) -> Message:
     """Return one mail for many messages, each given with its job's name, oldest first.
 
     It lists the subjects in groups, or just the names if there are very many.
     ``part``: its number, and of how many.  ``command`` makes the one to paste.
+    ``waited_for``: it is a catch-up message, of what began and ended outside this
+    window.
     """
     groups = grouped(entries)
+    subject = _bundle_subject(entries, groups, part)
+    body = _bundle_body(entries, groups, zone, part, command)
+    if waited_for:
+        subject = _catch_up_subject(entries, part)
+        body = f"{wrapped(CATCH_UP.format(window=waited_for))}\n\n{body}"
     return Message(
         message_id=message_id,
         kind=MessageKind.NOTE,
-        subject=_bundle_subject(entries, groups, part),
-        body=_bundle_body(entries, groups, zone, part, command),
+        subject=subject,
+        body=body,
         to=entries[0][1].to,
         born_at=now,
     )
+
+
+#: How a catch-up message begins.
+CATCH_UP = (
+    "All of this began and ended outside the window ({window}), so each is one line "
+    "here."
+)
+
+
+def _catch_up_subject(entries: Sequence[Entry], part: tuple[int, int]) -> str:
+    if len(entries) == 1:
+        return f"Catch-up: {first_line(entries[0][1].subject)}"
+    number = f" (part {part[0]} of {part[1]})" if part[1] > 1 else ""
+    return f"Catch-up: {_counts(message for _name, message in entries)}{number}"
 
 
 def _word(message: Message) -> str:
     """Return how a message is counted."""
     if message.status is Status.WARNING:
         return "warning"
-    # Only of a job that begins to flap is there an alert that it is OK.
-    if message.status is Status.OK and message.kind is MessageKind.ALERT:
-        return "flapping"
-    if message.status is Status.UNKNOWN and message.kind in _UNKNOWN:
-        return _UNKNOWN[message.kind]
     return WORDS[message.kind]
 
 
 def _counts(messages: Iterable[Message]) -> str:
     counts = Counter(map(_word, messages))
-    order = dict.fromkeys((*WORDS.values(), *_UNKNOWN.values(), "flapping", "warning"))
-    # Notes come last: nothing is down for them.
-    words = sorted(filter(counts.get, order), key=lambda word: word == NOTE)
-    return ", ".join(
-        f"{counts[word]:,} {_plural(word, counts[word])}" for word in words
-    )
-
-
-def _plural(word: str, count: int) -> str:
-    return f"{word}s" if word in (NOTE, "warning") and count > 1 else word
+    known = dict.fromkeys((*WORDS.values(), "warning"))
+    return ", ".join(f"{counts[word]:,} {word}" for word in known if counts[word])
 
 
 def _bundle_subject(
     entries: Sequence[Entry], groups: Sequence[Group], part: tuple[int, int]
 ) -> str:
     counts = _counts(message for _name, message in entries)
-    if all(_word(message) == NOTE for _name, message in entries):
+    if all(_word(message) == "other" for _name, message in entries):
         counts = first_line(entries[0][1].subject)
         if len(entries) > 1:
-            more = len(entries) - 1
-            counts += f", and {more:,} more {_plural(NOTE, more)}"
+            counts += f", and {len(entries) - 1:,} other"
     if part[1] > 1:
         counts += f" (part {part[0]} of {part[1]})"
     largest = max(groups, key=lambda group: len(group.numbers))
@@ -247,20 +255,16 @@ def _bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
-#: What is about no job's status: Checker's own, and what a job sends of its own accord.
-NOTE = "note"
 #: How messages of a kind are counted, unless they are about a warning.
 WORDS = {
     MessageKind.ALERT: "failing",
     MessageKind.REMINDER: "still failing",
     MessageKind.RECOVERY: "OK again",
     MessageKind.CLOSING: "no longer checked",
-    MessageKind.NOTE: NOTE,
-    MessageKind.ROUND_TRIP: NOTE,
-    MessageKind.SUMMARY: NOTE,
+    MessageKind.NOTE: "other",
+    MessageKind.ROUND_TRIP: "other",
+    MessageKind.SUMMARY: "other",
 }
-#: The same of those about a job that cannot be checked.
-_UNKNOWN = {MessageKind.ALERT: "unknown", MessageKind.REMINDER: "still unknown"}
 
 
 class Trait(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ from lib.alerting.queue import Envelope
 from lib.alerting.results import DeliveryFailure
 from lib.core import decisions, deferral
 from lib.core.deferral import Deferred
+from lib.core.hours import windows_of
 from lib.core.ratelimit import SendLog
 from lib.core.records import FailingWay, Record
 from lib.core.settings import MAIL, Channel, Settings
@@ -67,6 +68,7 @@ class WayDispatcher:
         self._records = records or session.records.values
         self._settings = settings
         self._mail = settings.mail
+        self._windows = windows_of(settings)
         self._session = session
         self._now = now
         self._audit_log = audit_log
@@ -90,9 +92,11 @@ class WayDispatcher:
         """Return what is left in the queue, and why."""
         records, books = self._records(), self._bookkeeper
         if books is None:
-            return deferral.deferred(records, (), SendLog(), self._now())
+            return deferral.deferred(records, (), SendLog(), self._now(), self._windows)
         bundles = books.bundles.values()
-        return deferral.deferred(records, bundles, books.send_log, self._now())
+        return deferral.deferred(
+            records, bundles, books.send_log, self._now(), self._windows
+        )
 
     @property
     def is_busy(self) -> bool:
@@ -225,8 +229,9 @@ class WayDispatcher:
                 if message.message_id not in self._shown
             ][: delivery.MAX_AT_ONCE]
         now = self._now()
-        several = [] if self._way else records
-        for record in [record for record in several if len(record.queued) > 1]:
+        several = [record for record in records if len(record.queued) > 1]
+        self._drop_stale(several, now)
+        for record in [] if self._way else several:
             whole = self._session.records[record.key]
             split_by_recipient = queue.split_by_recipient(whole, now)
             self._session.keep(split_by_recipient)
@@ -242,6 +247,16 @@ class WayDispatcher:
             self.is_idle = False
         return list(plan.envelopes[: self._outbox.max_at_once])
 
+    def _drop_stale(self, records: Iterable[Record], now: datetime) -> None:
+        """Drop reminders that wait for a window behind what says the same."""
+        for record in records:
+            whole = self._session.records[record.key]
+            left, stale = queue.without_stale(whole, self._windows, now)
+            self._session.keep(left)
+            self._audit_log.note(
+                decisions.superseded(record, old, new, now) for old, new in stale
+            )
+
     def _plan(self, now: datetime, progress: Progress) -> planning.Plan:
         return planning.plan(
             self._records(),
@@ -252,6 +267,7 @@ class WayDispatcher:
             progress=progress,
             zone=self._settings.zone,
             command=self._settings.command,
+            windows=self._windows,
             has_backup=not self._way and self._accounts().backup is not None,
         )
 
@@ -300,6 +316,7 @@ class Dispatcher:
     ) -> None:
         """``queued_before``: the ids of the messages that --nomail does not show."""
         self._settings = settings
+        self._windows = windows_of(settings)
         self._session = session
         self._now = now
         self._audit_log = audit_log
@@ -404,7 +421,9 @@ class Dispatcher:
             way: dispatcher.why_failing() for way, dispatcher in self._by_way.items()
         }
         for record in self._queued():
-            record = routing.with_fallbacks(record, channels, failing, now)
+            record = routing.with_fallbacks(
+                record, channels, failing, now, self._windows
+            )
             record = routing.split_by_way(record, channels)
             record, minor = routing.without_minor(record, channels)
             self._session.keep(record)

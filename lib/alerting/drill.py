@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from lib.alerting import templates
 from lib.core import schedule
 from lib.core.enums import Decision, Status
+from lib.core.hours import NO_WINDOWS, Windows
 from lib.core.jobs import Job
 from lib.core.messages import Message
 from lib.core.records import Record
@@ -50,13 +51,21 @@ def message(settings: Settings, job: Job, now: datetime) -> Message:
     )
 
 
-def policy_rows(job: Job) -> list[dict[str, str]]:
+def policy_rows(job: Job, windows: Windows = NO_WINDOWS) -> list[dict[str, str]]:
     """Return when a real failure would be notified, and to whom, as rows."""
+    names = dict.fromkeys("" if "@" in to else to for to in job.contact)
+    within = [job.policy.when] if job.policy.when else []
+    within += [
+        f"{when}, to {name or 'mail addresses'}"
+        for name in names
+        if (when := windows.by_name.get(name))
+    ]
     after = failures_words(job.policy.failures)
     return [
         {"item": "checked", "value": schedule.words(job.schedule)},
         {"item": "first alert", "value": f"after {after}, to {', '.join(job.contact)}"},
         {"item": "next mail", "value": templates.NEXT_MAIL[job.policy.notify]},
+        *({"item": "within", "value": words} for words in within),
     ]
 
 

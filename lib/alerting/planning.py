@@ -24,11 +24,13 @@ from lib.alerting.queue import (
     JobQueue,
     bundled_ids,
     pop_deferral_notes,
+    pop_ids,
     pop_kinds,
     queues,
 )
 from lib.core import health, policy, ratelimit
-from lib.core.enums import MessageKind
+from lib.core.enums import MessageKind, Status
+from lib.core.hours import NO_WINDOWS, Windows
 from lib.core.jobs import JobKey
 from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import Limits, SendLog
@@ -97,13 +99,15 @@ def plan(
     zone: tzinfo | None = None,
     has_backup: bool = False,
     command: Command = bare_command,
+    windows: Windows = NO_WINDOWS,
 ) -> Plan:
     """Return what is sent now, the oldest first.
 
     The arguments are those of one way of delivery: of mail, or of a channel.  A part of
     its rate limit is reserved for messages about Checker itself.  ``has_backup``: there
     is a backup account, so that a hold on the primary one defers round-trip mails only.
-    ``zone`` is for the times in mails, ``command`` for what to paste.
+    ``zone`` is for the times in mails, ``command`` for what to paste.  ``windows``:
+    when messages may leave.
     """
     if ratelimit.is_held(send_log, now):
         if not has_backup:
@@ -113,8 +117,12 @@ def plan(
     if attempt_at is not None and now < attempt_at:
         records = [_with_kinds(record, URGENT) for record in records]
         bundles = {}
-    planner = _Planner(send_log, limits, now, zone, progress, command)
-    live = [bundle for bundle in bundles.values() if bundle.sent_at is None]
+    planner = _Planner(send_log, limits, now, zone, progress, command, windows)
+    live = [
+        bundle
+        for bundle in bundles.values()
+        if bundle.sent_at is None and windows.opens_at(bundle.message, now) is None
+    ]
     refused: dict[tuple[str, ...], list[Bundle]] = {}
     for bundle in live:
         if bundle.message.in_doubt:
@@ -167,6 +175,7 @@ class _Planner:
         zone: tzinfo | None,
         progress: Progress,
         command: Command,
+        windows: Windows,
     ) -> None:
         self._send_log = send_log
         self._limits = limits
@@ -174,6 +183,7 @@ class _Planner:
         self._zone = zone
         self._command = command
         self._progress = progress
+        self._windows = windows
         #: During an outage only one message is tried, whichever is the next.
         self._is_outage = send_log.failing_since is not None
         self._counted = {mail.name for mail in send_log.counted}
@@ -217,7 +227,13 @@ class _Planner:
         self, record: Record, waiting: BundledIds
     ) -> dict[tuple[str, ...], JobQueue]:
         """Return a record's messages that may be sent now, by contact."""
-        return queues(record, waiting, self._now, ignores_retry=self._is_outage)
+        return queues(
+            record,
+            waiting,
+            self._now,
+            windows=self._windows,
+            ignores_retry=self._is_outage,
+        )
 
     def _is_sendable(self, message: Message) -> bool:
         return self._is_outage or policy.is_sendable(message, self._now)
@@ -300,8 +316,12 @@ class _Planner:
 
     def _is_gathered(self, ready: list[JobQueue]) -> bool:
         """Return whether the first of these has waited long enough for others."""
-        oldest = min(queue.messages[0].born_at for queue in ready)
+        oldest = min(self._due_at(queue.messages[0]) for queue in ready)
         return self._progress.jobs_done or self._now - oldest >= GATHER
+
+    def _due_at(self, message: Message) -> datetime:
+        """Return since when a message may leave: its event, or its window opened."""
+        return self._windows.due_at(message, self._now)
 
     def _await_result(self, ready: list[JobQueue]) -> list[JobQueue]:
         """Return the queues whose job this run has not judged yet.
@@ -326,7 +346,7 @@ class _Planner:
 
     def _is_pressing(self, queue: JobQueue) -> bool:
         """Return whether it has something that would break a promise if it waited."""
-        waited = self._now - queue.messages[0].born_at
+        waited = self._now - self._due_at(queue.messages[0])
         return waited >= PRESSING_AFTER and any(
             self._is_promised(*choice) for choice in self._choices(queue, queue.ready)
         )
@@ -344,6 +364,10 @@ class _Planner:
     ) -> None:
         awaited = self._await_result(ready)
         is_quiet = ratelimit.is_quiet(self._send_log, to, self._now)
+        if over := self._pop_over(ready, awaited):
+            self._add_catch_up(over, is_quiet=is_quiet)
+            job_queues = [queue for queue in job_queues if queue.messages]
+            ready = [queue for queue in ready if queue.ready]
         if not self._room(own=False):
             self._add_without_room(ready, may_bundle=not (awaited or is_quiet))
             return
@@ -365,6 +389,49 @@ class _Planner:
                 self._add_bundle(job_queues, [])
             return
         self._add_each(singly)
+
+    # What waited for its window and is over.
+
+    def _pop_over(
+        self, ready: Iterable[JobQueue], awaited: Collection[JobQueue]
+    ) -> list[_Choice]:
+        """Remove from the queues, and return, what began and ended outside a window."""
+        over: list[_Choice] = []
+        has_room = self._room(own=False) > 0
+        for queue in [queue for queue in ready if queue not in awaited]:
+            if not self._windows.has_waited(queue.messages[0], self._now):
+                continue
+            choices = [
+                choice
+                for choice in self._choices(queue, queue.ready)
+                if self._is_over_in_window(choice[1])
+            ]
+            for choice in choices:
+                if not has_room:
+                    self._hold(*choice)
+                pop_ids(queue, choice[1].ids)
+                self._merged.pop((id(queue), len(queue.messages)), None)
+            over += choices
+        return over
+
+    def _is_over_in_window(self, merged_message: MergedMessage) -> bool:
+        begins, *more = merged_message.parts
+        return (
+            bool(more or begins.merged is not None)
+            and merged_message.kind.ends_trouble
+            and merged_message.parts[-1].status is not Status.WARNING
+            and _begins_trouble(begins)
+            and self._windows.has_waited(begins, self._now)
+        )
+
+    def _add_catch_up(self, over: list[_Choice], *, is_quiet: bool) -> None:
+        """Add one message with a line for each of these.
+
+        While jobs are running, more may be found to be over.
+        """
+        if self._room(own=False) and self._progress.jobs_done and not is_quiet:
+            window = self._windows.words(over[0][1].parts[0])
+            self._add_bundle_of(over, [], waited_for=window)
 
     def _should_be_one(self, choices: Sequence[_Choice]) -> bool:
         """Return whether a few messages are better sent as one.
@@ -427,11 +494,7 @@ class _Planner:
             return True
         # The last that people heard is the failure that it ends.
         is_over = merged_message.kind.ends_trouble
-        begins = merged_message.parts[0]
-        return is_over and not (
-            begins.kind is MessageKind.ALERT
-            or (begins.merged is not None and not begins.merged.notified)
-        )
+        return is_over and not _begins_trouble(merged_message.parts[0])
 
     def _is_first_alert(self, queue: JobQueue, merged_message: MergedMessage) -> bool:
         """Return whether it has an alert of a job about which none was sent lately."""
@@ -490,10 +553,12 @@ class _Planner:
         refused: Sequence[Bundle],
         *,
         beside: bool = False,
+        waited_for: str = "",
     ) -> None:
         """Add one mail for these, in parts if it is too long.
 
-        ``refused`` are the bundles that it replaces.
+        ``refused`` are the bundles that it replaces.  ``waited_for``: it is a catch-up
+        message, of what was over before this window opened.
         """
         chosen = sorted(chosen, key=lambda choice: choice[1].born_at)
         entries = [
@@ -512,6 +577,7 @@ class _Planner:
                 self._zone,
                 (number + 1, len(parts)),
                 self._command,
+                waited_for,
             )
             if before:
                 message = replace(
@@ -519,12 +585,15 @@ class _Planner:
                 )
                 if before.shortened:
                     message = results.shortened(message, before.last_error)
-            self._add(message, ids, None, entries[part[0]][1].born_at, beside=beside)
+            oldest = entries[part[0]][1].born_at
+            # A catch-up message says itself why it comes now.
+            told = self._now if waited_for else oldest
+            self._add(message, ids, None, oldest, beside=beside, told=told)
 
     def _choices(self, queue: JobQueue, count: int) -> list[_Choice]:
         if (id(queue), count) not in self._merged:
             messages = queue.messages[:count]
-            why = self._why_late(_last_tried(messages)) if count > 1 else ""
+            why = self._why_late(messages[0]) if count > 1 else ""
             self._merged[id(queue), count] = [
                 (queue, merged_message)
                 for merged_message in merged(queue.name, messages, self._zone, why)
@@ -539,8 +608,11 @@ class _Planner:
         oldest: datetime,
         *,
         beside: bool = False,
+        told: datetime | None = None,
     ) -> None:
-        preface = self._preface(message, oldest, is_bundle=key is None, beside=beside)
+        """Add a message; ``told`` is since when it is late, by default ``oldest``."""
+        since = told or oldest
+        preface = self._preface(message, since, is_bundle=key is None, beside=beside)
         if message.shortened:
             preface = results.plain(preface)
         message = replace(message, preface=preface)
@@ -579,6 +651,10 @@ class _Planner:
         return "\n".join(lines)
 
     def _why_late(self, message: Message) -> str:
+        others = []
+        if (due_at := self._due_at(message)) > message.born_at:
+            words = f"it waited for its window, {self._windows.words(message)}"
+            others.append((due_at, words))
         return ratelimit.why_late(
             message,
             self._send_log,
@@ -586,6 +662,7 @@ class _Planner:
             is_reached=not ratelimit.room(
                 self._send_log, self._limits, self._now, own=False
             ),
+            others=others,
         )
 
     def _room(self, *, own: bool) -> int:
@@ -593,11 +670,11 @@ class _Planner:
         return max(0, room - self._new)
 
 
-def _last_tried(messages: Sequence[Message]) -> Message:
-    """Return the last one that was tried, if any was, as old as the first one."""
-    first = messages[0]
-    tried = (message for message in reversed(messages) if message.last_error)
-    return replace(next(tried, first), born_at=first.born_at)
+def _begins_trouble(message: Message) -> bool:
+    """Return whether nobody was notified before of what a message is about."""
+    return message.kind is MessageKind.ALERT or (
+        message.merged is not None and not message.merged.notified
+    )
 
 
 # By which account.

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from lib.core import policy
 from lib.core.enums import MessageKind
+from lib.core.hours import NO_WINDOWS, Windows
 from lib.core.jobs import JobKey
 from lib.core.messages import Bundle, Message
 from lib.core.records import Record
@@ -136,13 +137,14 @@ def queues(
     waiting: BundledIds,
     now: datetime,
     *,
+    windows: Windows = NO_WINDOWS,
     ignores_retry: bool = False,
 ) -> dict[tuple[str, ...], JobQueue]:
     """Return a record's messages that may be sent now, by contact.
 
-    A message waits for older ones of its job to any of the same people, unless they are
-    sent with it, so that no recovery arrives before its alert.  ``ignores_retry``: the
-    times of the next attempts do not count.
+    A message waits for its window, and for older ones of its job to any of the same
+    people, unless they are sent with it, so that no recovery arrives before its alert.
+    ``ignores_retry``: the times of the next attempts do not count.
     """
     by_contact: dict[tuple[str, ...], JobQueue] = {}
     blocked: set[str] = set()
@@ -153,7 +155,9 @@ def queues(
         elsewhere = any(
             to != message.to and people.intersection(to) for to in by_contact
         )
-        if message.message_id in waiting.frozen or elsewhere or people & blocked:
+        is_closed = windows.opens_at(message, now) is not None
+        is_frozen = message.message_id in waiting.frozen
+        if is_closed or is_frozen or elsewhere or people & blocked:
             blocked |= people
             continue
         queue = by_contact.setdefault(message.to, JobQueue(record.key, record.name))
@@ -169,6 +173,35 @@ def queues(
     return by_contact
 
 
+def without_stale(
+    record: Record, windows: Windows, now: datetime
+) -> tuple[Record, list[tuple[Message, Message]]]:
+    """Return the record without reminders that wait for a window and say nothing new.
+
+    Behind its first alert, or another reminder, one says what that one will say.
+    Returned with it is each that was left out, with the one in its place.
+    """
+    before: dict[tuple[str, ...], Message] = {}
+    stale: dict[str, tuple[Message, Message]] = {}
+    for message in record.queued:
+        is_tried = message.attempts or message.in_doubt
+        if is_tried or windows.opens_at(message, now) is None:
+            before.pop(message.to, None)
+            continue
+        if message.kind is not MessageKind.REMINDER:
+            if message.kind.is_about_trouble:
+                before[message.to] = message
+            continue
+        known = before.get(message.to)
+        if known is not None and known.kind is MessageKind.ALERT:
+            stale[message.message_id] = message, known
+            continue
+        if known is not None and known.kind is MessageKind.REMINDER:
+            stale[known.message_id] = known, message
+        before[message.to] = message
+    return policy.without(record, stale), list(stale.values())
+
+
 def pop_kinds(queue: JobQueue, kinds: Collection[MessageKind]) -> list[Message]:
     """Remove the messages of these kinds from the queue and return them."""
     return _pop(queue, lambda message: message.kind in kinds)
@@ -177,6 +210,11 @@ def pop_kinds(queue: JobQueue, kinds: Collection[MessageKind]) -> list[Message]:
 def pop_deferral_notes(queue: JobQueue) -> list[Message]:
     """Remove the notes that list deferred messages from the queue and return them."""
     return _pop(queue, lambda message: message.lists_deferred)
+
+
+def pop_ids(queue: JobQueue, ids: Collection[str]) -> list[Message]:
+    """Remove the messages of these ids from the queue and return them."""
+    return _pop(queue, lambda message: message.message_id in ids)
 
 
 def _pop(queue: JobQueue, is_wanted: Callable[[Message], bool]) -> list[Message]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 from msgspec.structs import replace
 
-from lib.core import policy
+from lib.core import hours, policy
 from lib.core.enums import MessageKind, Severity
+from lib.core.hours import NO_WINDOWS, Windows
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.settings import Channel
@@ -98,12 +99,15 @@ def with_fallbacks(
     channels: Mapping[str, Channel],
     failing: Mapping[str, str],
     now: datetime,
+    windows: Windows = NO_WINDOWS,
 ) -> Record:
     """Return the record with a copy of what a channel does not take for its fallback.
 
-    ``failing`` has why the last attempt by each way failed, or an empty text.  The
-    message stays queued: the channel may take it later.  Who gets a copy of an alert is
-    notified, and so gets the recovery; one that is queued already goes with the alert.
+    ``failing`` has why the last attempt by each way failed, or an empty text.  A
+    channel that is outside its window does not fail: its time begins when that opens.
+    The message stays queued: the channel may take it later.  Who gets a copy of an
+    alert is notified, and so gets the recovery; one that is queued already goes with
+    the alert.
     """
     queued: list[Message] = []
     notified = list(record.notified)
@@ -115,7 +119,7 @@ def with_fallbacks(
             channel is None
             or channel.fallback is None
             or message.fell_back
-            or not (is_end or _falls_back(message, channel, failing, now))
+            or not (is_end or _falls_back(message, channel, failing, now, windows))
         ):
             queued.append(message)
             continue
@@ -135,12 +139,19 @@ def with_fallbacks(
 
 
 def _falls_back(
-    message: Message, channel: Channel, failing: Mapping[str, str], now: datetime
+    message: Message,
+    channel: Channel,
+    failing: Mapping[str, str],
+    now: datetime,
+    windows: Windows,
 ) -> bool:
     if channel.fallback is None:
         return False
+    if not message.attempts and windows.opens_at(message, now) is not None:
+        return False
     was_tried = message.attempts or failing.get(message.way) or channel.problem
-    is_late = now - message.born_at >= timedelta(seconds=channel.fallback[1])
+    since = windows.first_open(message)
+    is_late = now - since >= timedelta(seconds=channel.fallback[1])
     return bool(was_tried and is_late)
 
 
@@ -222,12 +233,17 @@ def _in_place_of_gone(message: Message, to: tuple[str, ...]) -> Message:
 
 
 def escalations(
-    record: Record, channels: Mapping[str, Channel], now: datetime
+    record: Record,
+    channels: Mapping[str, Channel],
+    now: datetime,
+    zone: tzinfo | None = None,
+    when: str = "",
 ) -> tuple[str, ...]:
     """Return the channels that are to hear of a job that is failing for long.
 
-    ``escalate`` counts from the first alert.  Nobody hears of what is acknowledged or
-    held back.
+    ``escalate`` counts from the first alert, or from when that could first leave: by
+    the window of the channel and by ``when``, that of the job.  Nobody hears of what is
+    acknowledged or held back.
     """
     alerted_at, known = record.alerted_at, record.acknowledged
     if alerted_at is None or not record.status.is_failure or record.held is not None:
@@ -240,7 +256,9 @@ def escalations(
         if channel is None or channel.escalate is None:
             continue
         successor, after_s = channel.escalate
-        is_due = now - alerted_at >= timedelta(seconds=after_s)
+        windows = tuple(filter(None, (channel.when, when)))
+        since = hours.opens_at(windows, alerted_at, zone) or alerted_at
+        is_due = now - since >= timedelta(seconds=after_s)
         if is_due and successor not in record.notified:
             names.append(successor)
     return tuple(dict.fromkeys(names))

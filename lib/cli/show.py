@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def list_jobs(args: argparse.Namespace) -> int:
     from lib.config.fields import nearest
+    from lib.core.hours import windows_of
     from lib.core.records import KnownRecords
     from lib.core.schedule import last_run, next_check
     from lib.core.text import offset_words
@@ -63,6 +64,7 @@ def list_jobs(args: argparse.Namespace) -> int:
         },
         measured=state.load_values() if args.json else {},
         silences=taken.silences,
+        windows=windows_of(settings),
     )
     known_tags = {tag for job in loaded.jobs for tag in job.tags}
     unknown_tags = [tag for tag in args.tag if tag not in known_tags]
@@ -88,6 +90,7 @@ def list_jobs(args: argparse.Namespace) -> int:
 
 def why(args: argparse.Namespace) -> int:
     from lib.config.fields import nearest
+    from lib.core.hours import windows_of
     from lib.core.text import offset_words
     from lib.report import explain, table
     from lib.system.clock import utc_now
@@ -103,6 +106,7 @@ def why(args: argparse.Namespace) -> int:
         catalog,
         taken.silences,
         now,
+        windows_of(settings),
     )
     for pattern in unmatched:
         hint = nearest(pattern, [known.name for known in catalog.values()])

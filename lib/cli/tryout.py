@@ -103,11 +103,12 @@ def _was_drilled(settings: Settings, job: Job) -> bool:
     """Send the drill of a job and show what became of it; return if it was sent."""
     from lib.alerting import drill as drill_mail
     from lib.alerting.delivery import send_now
+    from lib.core.hours import windows_of
     from lib.report import table
     from lib.system.clock import utc_now
 
     table.say(job.name, sys.stdout)
-    rows = drill_mail.policy_rows(job)
+    rows = drill_mail.policy_rows(job, windows_of(settings))
     table.show(("item", "value"), rows, as_json=False, out=sys.stdout)
     message = drill_mail.message(settings, job, utc_now())
     why = send_now(settings, message, on_step=_shown(settings.mail))
@@ -249,12 +250,26 @@ def _test_channel(settings: Settings, name: str) -> int:
     message = templates.test_message(
         os.urandom(16).hex(), settings.servername, (name,), utc_now()
     )
+    if note := _outside_window(settings, message):
+        print(f"{name}: {note}; this message does not wait")
     why = send_now(settings, message, on_step=print)
     if why:
         print(f"checker: the message was not accepted: {why}", file=sys.stderr)
         return TROUBLE
     print(f"The message to {name} was accepted.  Did it arrive?")
     return OK
+
+
+def _outside_window(settings: Settings, message: Message) -> str:
+    """Return that a message would wait for its window now; empty: it would not."""
+    from lib.core.hours import windows_of
+    from lib.core.text import table_time
+
+    until = windows_of(settings).opens_at(message, message.born_at)
+    if until is None:
+        return ""
+    at = table_time(until, settings.zone, message.born_at)
+    return f"outside its window, in which alerts wait until {at}"
 
 
 def testmail(args: argparse.Namespace) -> int:

@@ -34,6 +34,8 @@ _RESERVED = ("mail",)
 _SERVICE = re.compile(r"[a-z][a-z0-9_-]{0,19}(?=://)", re.I)
 #: Apprise takes each ``verify`` that it does not know for no; so only these are yes.
 _VERIFIED = ("yes", "true", "1", "on")
+#: Words that mean something to a shell only.
+_SHELL_SIGN = re.compile(r"\||\|\||&|&&|;|[0-9&]?>{1,2}(&[0-9])?\S*|<\S*")
 #: What a secret for signatures begins with, by Standard Webhooks.
 SECRET_PREFIX = "whsec_"
 
@@ -133,6 +135,7 @@ class _Reader:
             level=values.get("level", CHANNEL["level"].default),
             fallback=values.get("fallback"),
             escalate=values.get("escalate"),
+            when=values.get("when", ""),
         )
         return channel
 
@@ -242,12 +245,22 @@ class _Reader:
         if why := _why_not_program(words[0], program):
             self._add("command", f"command: {why}")
             return ()
+        if signs := [word for word in words if _SHELL_SIGN.fullmatch(word)]:
+            self._add(
+                "command",
+                f"command: no shell reads this, so {signs[0]} is an argument of "
+                f"{program.name if program else words[0]}; write a script, or use "
+                "sh -c '...'",
+                is_warning=True,
+            )
         return (str(program), *words[1:])
 
-    def _add(self, option: str, text: str) -> None:
+    def _add(self, option: str, text: str, *, is_warning: bool = False) -> None:
         options = [one for one in self._given() if self._base_of(one) == option]
         where = self._ini.where(self._section, options[0] if options else option)
-        self.problems.append(Problem(text, where, title_of(self._section)))
+        self.problems.append(
+            Problem(text, where, title_of(self._section), warning=is_warning)
+        )
 
 
 def _is_verified(service: str) -> bool:

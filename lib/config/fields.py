@@ -187,6 +187,13 @@ def contacts(value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parts))
 
 
+def when(value: str) -> str:
+    """Return when messages may leave: ``mon-fri 08:00-20:00``; empty for always."""
+    from lib.core import hours
+
+    return hours.read(value)
+
+
 def after(value: str) -> tuple[str, float]:
     """Return the name of a channel and seconds, of ``NAME after 10min``."""
     match = re.fullmatch(r"(\S+)\s+after\s+(\S+)", value)
@@ -211,6 +218,8 @@ def any_url(value: str) -> str:
         parts = urlsplit(value)
         url_port = parts.port
     except ValueError as error:
+        if str(error).startswith("Port out of range"):
+            raise ValueError(f"{expected} with a port from 1 to {MAX_PORT}") from error
         # The error's text may contain what was meant to be a password.
         raise ValueError(f"{expected}, with a number for a port if any") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:

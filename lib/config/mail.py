@@ -43,6 +43,7 @@ def read_mail(
         bustgmailthreading=values.get("bustgmailthreading", False),
         mailsperhour=values.get("mailsperhour", EMAIL["mailsperhour"].default),
         mailsperday=values.get("mailsperday", EMAIL["mailsperday"].default),
+        when=values.get("when", ""),
         nomail_is_ok=values.get("nomailisfine", False),
     )
     mail = replace(mail, mailbox=_mailbox(values, mail))

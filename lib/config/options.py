@@ -44,6 +44,7 @@ from lib.config.fields import (
     timeout,
     url,
     weekly_clock,
+    when,
     whole,
     window_start,
 )
@@ -228,6 +229,11 @@ DEFAULTS = {
     "contact": Option(
         contacts, None, "who is notified: mail addresses, names of channels"
     ),
+    "when": Option(
+        when,
+        "",
+        "when its messages may leave, such as mon-fri 08:00-20:00; or always",
+    ),
     "timeout": Option(
         timeout, 30.0, f"time for the whole check, at most {MAX_TIMEOUT_S}s"
     ),
@@ -313,6 +319,11 @@ EMAIL = {
         whole(1, 1_000_000), 20, "rate limit; see docs/alerting.md for what is exempt"
     ),
     "mailsperday": Option(whole(1, 1_000_000), 100, "the same for any 24 hours"),
+    "when": Option(
+        when,
+        "",
+        "when mails may leave, such as mon-fri 08:00-20:00; else they wait",
+    ),
     "imapserver": Option(
         host, "", "where the mail of user is read, to prove that mail arrives"
     ),
@@ -426,6 +437,11 @@ CHANNEL = {
     ),
     "escalate": Option(
         after, None, "NAME after 30min: who hears of what is failing for so long"
+    ),
+    "when": Option(
+        when,
+        "",
+        "when messages may leave by it, such as mon-fri 08:00-20:00; else they wait",
     ),
 }
 

@@ -292,6 +292,12 @@ def merged(before: Record, after: Record, now: datetime) -> Iterator[Entry]:
         yield from _parts(before, after, into, Event.MERGED, now)
 
 
+def superseded(record: Record, old: Message, new: Message, now: datetime) -> Entry:
+    """Return the entry of a reminder that another message of its job stands for."""
+    details = replace(_mail(old), into=new.message_id, into_subject=_line(new.subject))
+    return Entry(now, record.key, record.name, Event.MERGED, details)
+
+
 def bundled(
     before: Record,
     after: Record,

@@ -2,7 +2,7 @@
 
 A run lists what it leaves in the queue in run.json, so that ``-m status``, the answer
 to peers and the note to alertcontact say the same.  What waits for STUCK_AFTER or
-longer is stuck (``lib/core/health.py``).
+longer is stuck (``lib/core/health.py``); what waits for its window does so by intent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 from lib.core import ratelimit
 from lib.core.enums import DeferralCode, MessageKind
 from lib.core.health import STUCK_AFTER
+from lib.core.hours import NO_WINDOWS, Windows
 from lib.core.messages import Bundle, Deferral, DeferredMessage, Message
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record
@@ -42,13 +43,15 @@ def deferred(
     bundles: Iterable[Bundle],
     send_log: SendLog,
     now: datetime,
+    windows: Windows = NO_WINDOWS,
 ) -> Deferred:
     """Return the messages that are queued, the oldest first, at most MAX_LISTED.
 
-    Round-trip mails are left out: EmailChecker watches them.
+    The last are those that wait for their window.  Round-trip mails are left out:
+    EmailChecker watches them.
     """
     queued = [
-        (message.born_at, number, message, record)
+        (windows.due_at(message, now), number, message, record)
         for record in records
         for number, message in enumerate(record.queued)
         if message.kind is not MessageKind.ROUND_TRIP
@@ -59,7 +62,7 @@ def deferred(
     oldest = nsmallest(MAX_LISTED, queued, key=lambda one: (one[0], one[3].key, one[1]))
     return Deferred(
         len(queued),
-        sum(now - born_at >= STUCK_AFTER for born_at, *_rest in queued),
+        sum(now - due_at >= STUCK_AFTER for due_at, *_rest in queued),
         tuple(
             DeferredMessage(
                 record.name,
@@ -68,10 +71,16 @@ def deferred(
                 message.to,
                 message.born_at,
                 why_deferred(
-                    record, message, in_bundle.get(message.message_id), send_log, now
+                    record,
+                    message,
+                    in_bundle.get(message.message_id),
+                    send_log,
+                    now,
+                    windows,
                 ),
+                due_at if due_at != message.born_at else None,
             )
-            for _born_at, _number, message, record in oldest
+            for due_at, _number, message, record in oldest
         ),
     )
 
@@ -81,7 +90,7 @@ def of_all(parts: Iterable[Deferred]) -> Deferred:
     parts = list(parts)
     messages = sorted(
         (message for part in parts for message in part.messages),
-        key=lambda message: message.since,
+        key=lambda message: message.due_at or message.since,
     )
     return Deferred(
         sum(part.count for part in parts),
@@ -106,12 +115,17 @@ def why_deferred(
     bundle: Bundle | None,
     send_log: SendLog,
     now: datetime,
+    windows: Windows = NO_WINDOWS,
 ) -> Deferral:
     """Return why a message of a record is still queued and when it may be sent.
 
     ``bundle`` is the one it is part of.
     """
     subject = ""
+    opens_at = windows.opens_at(message, now)
+    if opens_at is not None:
+        error = first_line(message.last_error)[:MAX_LENGTH]
+        return Deferral(DeferralCode.WINDOW, opens_at, message.attempts, error)
     limited = send_log.limited_until
     is_limited = limited is not None and now < limited
     is_repeated = is_limited and _is_repeated(record, message, send_log, now)
@@ -179,6 +193,7 @@ _WORDS = {
     DeferralCode.NEXT_BUNDLE: (
         "a bundle was sent to the same recipients; the next mail comes after {until}"
     ),
+    DeferralCode.WINDOW: "waits for its window until {until}",
     DeferralCode.RATE_LIMIT: (
         "the rate limit (mailsperhour, mailsperday) is reached; it ends after {until}"
     ),

@@ -138,6 +138,8 @@ class DeferralCode(enum.StrEnum):
     NEXT_BUNDLE = "next_bundle"
     #: Our own rate limit.
     RATE_LIMIT = "rate_limit"
+    #: The window of its channel or its job: ``when``.
+    WINDOW = "window"
 
 
 class MessageKind(enum.StrEnum):

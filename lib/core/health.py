@@ -96,8 +96,11 @@ def inputs_of(run: RunRecord) -> HealthInputs:
 
 
 def is_stuck(message: DeferredMessage, now: datetime) -> bool:
-    """Return whether a message is queued for so long that people must hear of it."""
-    return now - message.since >= STUCK_AFTER
+    """Return whether a message is queued for so long that people must hear of it.
+
+    The time for which it waits for its window does not count.
+    """
+    return now - (message.due_at or message.since) >= STUCK_AFTER
 
 
 def assess(

@@ -191,6 +191,8 @@ class Policy(Stored, frozen=True):
     flapping: FlappingRule = FlappingRule()
     #: A job that is pending for longer is unknown; 0: never.
     pending_limit_s: Seconds = DEFAULT_PENDING_LIMIT_S
+    #: When its messages may leave, as ``lib/core/hours.py`` reads it; empty: always.
+    when: str = ""
 
 
 class Job(Stored, frozen=True):

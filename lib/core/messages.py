@@ -87,6 +87,8 @@ class Message(Stored, frozen=True):
     status: Status | None = None
     #: The fallback of its channel has got it, too, or gets it as a contact.
     fell_back: bool = False
+    #: The window of its job, ``when``; that of its way holds as well.
+    when: str = ""
     #: For what is split from another message, its id: what channels are told as the id.
     origin: str = ""
     #: It is the note that lists what the rate limit defers.
@@ -163,6 +165,8 @@ class DeferredMessage(Stored, frozen=True):
     #: The time of its event, when it was queued.
     since: Moment
     why: Deferral = Deferral()
+    #: Since when it may leave, or from when on: its window opens then; None: ``since``.
+    due_at: Moment | None = None
 
 
 def fit_mail(message: Message, secrets: Secrets) -> Message:

@@ -324,15 +324,21 @@ def next_attempt_at(send_log: SendLog) -> datetime | None:
 
 
 def why_late(
-    message: Message, send_log: SendLog, now: datetime, *, is_reached: bool = False
+    message: Message,
+    send_log: SendLog,
+    now: datetime,
+    *,
+    is_reached: bool = False,
+    others: Iterable[tuple[datetime, str]] = (),
 ) -> str:
     """Return why a message that leaves now did not leave before; empty: not known.
 
     Of the reasons in force while it waited that is the last one.  ``is_reached``: the
-    rate limit is reached, and the message leaves beside it.
+    rate limit is reached, and the message leaves beside it.  ``others`` are more
+    reasons, each with when it was over.
     """
     outage_end, outage_why = _last_outage(send_log, now)
-    reasons = []
+    reasons = list(others)
     if message.last_error:
         # The end of an outage makes all due.
         own_end = message.retry_at or outage_end or now

@@ -251,3 +251,4 @@ class RunRecord(Stored, frozen=True):
         check_moments(self.began_at, self.ended_at, self.skipped_at)
         check_moments(self.settings_failing_since)
         check_moments(*(message.since for message in self.deferred))
+        check_moments(*(message.due_at for message in self.deferred))

@@ -94,6 +94,8 @@ class Mail(msgspec.Struct, frozen=True):
     nomail_is_ok: bool = False
     #: Why no mail can leave for now; empty: it can.
     trouble: str = ""
+    #: When mails may leave, as ``lib/core/hours.py`` reads it; empty: always.
+    when: str = ""
 
     @property
     def is_set_up(self) -> bool:
@@ -192,6 +194,8 @@ class Channel(msgspec.Struct, frozen=True):
     #: The channel that hears of what is failing for so many seconds after its alert,
     #: and is not acknowledged.
     escalate: tuple[str, float] | None = None
+    #: When its messages may leave, as ``lib/core/hours.py`` reads it; empty: always.
+    when: str = ""
     #: Why it cannot be used; empty if it can.
     problem: str = ""
 

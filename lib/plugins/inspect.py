@@ -151,6 +151,7 @@ class JobInspector:
             or self._ask("flappingAfter", _flapping),
             pending_limit_s=self._pending_limit(),
             notifies_warnings=self._of_settings("notify_warnings"),
+            when=self._of_settings("when"),
         )
 
     def _recheck(self) -> str:

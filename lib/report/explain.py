@@ -17,6 +17,7 @@ import msgspec
 from lib.core import decisions, deferral, encoding
 from lib.core.decisions import DELIVERED, Entry, JobDetails
 from lib.core.enums import DeliveryResult, Status
+from lib.core.hours import NO_WINDOWS, Windows
 from lib.core.jobs import CatalogEntry, JobKey, is_named
 from lib.core.messages import Bundle, Message
 from lib.core.ratelimit import SendLog
@@ -59,6 +60,7 @@ class Story(msgspec.Struct, frozen=True):
     held: Held | None = None
     #: What was sent by the ways of channels by which its messages are to leave.
     channel_logs: Mapping[str, SendLog] = {}
+    windows: Windows = NO_WINDOWS
 
     def log_of(self, message: Message) -> SendLog:
         """Return what was sent by the way of a message."""
@@ -79,6 +81,7 @@ def stories(
     catalog: Mapping[JobKey, CatalogEntry],
     silences: Silences,
     now: datetime,
+    windows: Windows = NO_WINDOWS,
 ) -> tuple[list[Story], list[str]]:
     """Return the story of each job that matches, and the patterns that match none.
 
@@ -126,6 +129,7 @@ def stories(
                 now,
             ),
             channel_logs,
+            windows,
         )
         for key in sorted(by_key, key=lambda key: (names[key], key))
     ]
@@ -201,7 +205,7 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
 def _queued_row(message: Message, story: Story, now: datetime) -> dict[str, Any]:
     bundle = story.bundles.get(message.message_id)
     why = deferral.why_deferred(
-        story.record, message, bundle, story.log_of(message), now
+        story.record, message, bundle, story.log_of(message), now, story.windows
     )
     return {
         "mail": message.message_id,
@@ -293,7 +297,7 @@ def _status(
 def _queued(message: Message, story: Story, now: datetime, time_text: TimeText) -> str:
     bundle = story.bundles.get(message.message_id)
     deferral_reason = deferral.why_deferred(
-        story.record, message, bundle, story.log_of(message), now
+        story.record, message, bundle, story.log_of(message), now, story.windows
     )
     why = deferral.words(deferral_reason, time_text) or "the next run sends it"
     return (

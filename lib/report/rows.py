@@ -26,6 +26,7 @@ from lib.core.settings import Problem
 from lib.core.text import TimeText, counted, first_line, policy_words, since, table_time
 
 if TYPE_CHECKING:
+    from lib.core.hours import Windows
     from lib.core.silences import Held, Silences
 
 #: The key of what a row says in words; no name of a value or an option is like it.
@@ -64,12 +65,14 @@ def job_rows(
     next_at: Mapping[JobKey, datetime | None] = MappingProxyType({}),
     measured: Mapping[JobKey, Values] | None = None,
     silences: Silences | None = None,
+    windows: Windows | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row per job: its policy and its status.
 
     ``ran_at`` has the time of the last run and ``next_at`` that of the next one, if
-    known, ``measured`` its values, ``silences`` what holds alerts back.  A job without
-    a record is OK if its key is in ``judged``; otherwise it has not run yet.
+    known, ``measured`` its values, ``silences`` what holds alerts back, ``windows``
+    when messages may leave.  A job without a record is OK if its key is in ``judged``;
+    otherwise it has not run yet.
     """
     time_text = partial(table_time, zone=zone, now=now)
     return [
@@ -83,6 +86,7 @@ def job_rows(
                 now,
                 time_text,
                 silences,
+                windows,
             ),
             "values": value_rows((measured or {}).get(job.key, {})),
         }
@@ -263,10 +267,13 @@ def policy_row(policy: Policy) -> dict[str, Any]:
             else None
         ),
         "pending_limit_s": policy.pending_limit_s or None,
+        "when": policy.when or None,
     }
 
 
-def details_of(record: Record, now: datetime, time_text: TimeText) -> str:
+def details_of(
+    record: Record, now: datetime, time_text: TimeText, windows: Windows | None = None
+) -> str:
     """Return since when and why a job is not OK, and how many messages are queued."""
     parts = []
     if record.status is not Status.OK:
@@ -287,9 +294,25 @@ def details_of(record: Record, now: datetime, time_text: TimeText) -> str:
     if reason and record.status is not Status.OK:
         text = f"{text}: {reason}" if text else reason
     if record.queued:
-        queued = f"{counted(len(record.queued), 'message')} queued"
+        queued = _queued_words(record, now, time_text, windows)
         text = f"{text}; {queued}" if text else queued
     return text
+
+
+def _queued_words(
+    record: Record, now: datetime, time_text: TimeText, windows: Windows | None
+) -> str:
+    """Return how many messages are queued, and until when the first one waits."""
+    count = counted(len(record.queued), "message")
+    moments = [windows.opens_at(one, now) for one in record.queued if windows]
+    waits = [moment for moment in moments if moment is not None]
+    if not waits:
+        return f"{count} queued"
+    until = time_text(min(waits))
+    if len(waits) < len(record.queued):
+        return f"{count} queued, {len(waits)} for a window until {until}"
+    ends = "waits for its window" if len(waits) == 1 else "wait for their window"
+    return f"{count} {ends} until {until}"
 
 
 def status_of(record: Record, was_judged: bool) -> str:
@@ -315,11 +338,12 @@ def _job_row(
     now: datetime,
     time_text: TimeText,
     silences: Silences | None,
+    windows: Windows | None,
 ) -> dict[str, Any]:
     held = (
         silences.holding_record(record, job.name, job.tags, now) if silences else None
     )
-    details = details_of(record, now, time_text)
+    details = details_of(record, now, time_text, windows)
     words = held.words(time_text) if held else ""
     return {
         "job": job.name,

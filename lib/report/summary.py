@@ -18,6 +18,7 @@ from lib.core.calendar import DueSummary
 from lib.core.decisions import Entry, JobDetails
 from lib.core.enums import Decision, Health, MessageKind, Status
 from lib.core.health import prover
+from lib.core.hours import windows_of
 from lib.core.jobs import CERTIFICATE_CHECKER, CatalogEntry, JobKey
 from lib.core.messages import Message
 from lib.core.ratelimit import SendLog
@@ -337,7 +338,7 @@ def _mail_trouble(facts: SummaryInput, settings: Settings) -> str:
     run, mail = replace(facts.run, ended_at=facts.now), settings.mail
     mail = replace(mail, nomail=mail.nomail and not mail.holds)
     records = facts.records.values()
-    left = deferral.deferred(records, (), SendLog(), facts.now)
+    left = deferral.deferred(records, (), SendLog(), facts.now, windows_of(settings))
     run = health.with_inputs(run, records, left.messages, left.count, left.stuck)
     answer = health.assess(
         health.inputs_of(run), replace(settings, mail=mail), facts.now, facts.time_text

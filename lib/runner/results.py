@@ -158,7 +158,8 @@ def _messages(
     mails = compose(
         report, before, now, message_id, settings.zone, command=settings.command
     )
-    return tuple(fit_mail(mail, settings.secrets) for mail in mails)
+    when = report.job.policy.when
+    return tuple(replace(fit_mail(mail, settings.secrets), when=when) for mail in mails)
 
 
 # What no worker reports.
@@ -221,7 +222,8 @@ def escalate(ctx: RunContext) -> None:
 
     settings, now = ctx.settings, ctx.now()
     for record in list(ctx.session.records.values()):
-        names = routing.escalations(record, settings.channels, now)
+        when = _when_of(ctx, record.key)
+        names = routing.escalations(record, settings.channels, now, settings.zone, when)
         if not names:
             continue
         message = escalation_message(
@@ -229,7 +231,7 @@ def escalate(ctx: RunContext) -> None:
         )
         # The recovery belongs to it: its thread is that of the first alert.
         message = replace(
-            fit_mail(message, settings.secrets), origin=record.thread or ""
+            fit_mail(message, settings.secrets), origin=record.thread or "", when=when
         )
         ctx.session.keep(
             replace(
@@ -239,6 +241,12 @@ def escalate(ctx: RunContext) -> None:
             )
         )
         ctx.audit_log.note([decisions.queued(record.key, record.name, message, now)])
+
+
+def _when_of(ctx: RunContext, key: JobKey) -> str:
+    """Return when messages of a job may leave; empty: always."""
+    job = ctx.met.get(key) or ctx.catalog.get(key)
+    return job.policy.when if job else ""
 
 
 def failing_ways(ctx: RunContext) -> Iterator[tuple[Job, CheckResult]]:
@@ -313,12 +321,12 @@ def section_key(section: str) -> JobKey:
     return JobKey(file, section) if file else JobKey.of_section(section)
 
 
-#: While the settings cannot be used people are reminded.  They are OK in the next run:
-#: ``policy.settings_decision`` keeps those that are broken again and again to an alert
-#: an hour.
+#: While the settings cannot be used people are reminded, and they are mended when they
+#: were usable for some minutes.
 SETTINGS_POLICY = Policy(
     JobFailureNotificationFrequency.EVERYHOUR,
     notifies_recovery=True,
+    recoveries=5,
     flapping=NEVER_FLAPPING,
 )
 

@@ -117,6 +117,19 @@ def reviewed(
     return replace(notes, lost=lost, unclaimed=left, unclaimed_since=read_at)
 
 
+def _within(queued: tuple[Message, ...], when: str) -> tuple[Message, ...]:
+    """Return messages with the window that their job has now.
+
+    What may have been accepted already is repeated as it is.
+    """
+    if all(message.when == when or message.in_doubt for message in queued):
+        return queued
+    return tuple(
+        message if message.in_doubt else replace(message, when=when)
+        for message in queued
+    )
+
+
 class StoreSession:
     """Records in memory, and how they differ from those on disk."""
 
@@ -196,8 +209,9 @@ class StoreSession:
             known = replace(self.record_of(job), name=job.name)
             self.keep(replace(known, unseen_since=None, absences=0))
             return self._take_over(job)
-        if record.unseen_since is not None:
-            self.keep(replace(record, unseen_since=None, absences=0))
+        queued = _within(record.queued, job.policy.when)
+        if record.unseen_since is not None or queued is not record.queued:
+            self.keep(replace(record, queued=queued, unseen_since=None, absences=0))
         return None
 
     def _take_over(self, job: Job) -> Record | None:
