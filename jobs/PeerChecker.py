@@ -46,6 +46,7 @@ class PeerJob(JobBase):
 
     #: The peer's admin is notified of the recovery too.
     notifies_recovery = True
+    is_across_network = True
     #: The peer's admin does not have this job, so "run" would not help.
     check_now = "status"
 

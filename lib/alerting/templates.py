@@ -28,7 +28,7 @@ from lib.core.policy import severity_of
 from lib.core.records import Change, Record
 from lib.core.results import CheckResult, JobReport, value_lines
 from lib.core.settings import MAIL, Command, bare_command
-from lib.core.text import age, duration, first_line, mail_time, paragraphs
+from lib.core.text import age, counted, duration, first_line, mail_time, paragraphs
 
 NEXT_MAIL = {
     JobFailureNotificationFrequency.EVERYTIME: "after each failing check",
@@ -50,6 +50,7 @@ def default_message(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
+    dependents: int = 0,
 ) -> Message:
     """Return the mail for a decision; ``record`` is the one from before the run.
 
@@ -63,7 +64,16 @@ def default_message(
         body = _flapping_body(phase, job, record, result, now, zone, command)
     else:
         subject = _subject(job, record, result, kind, now)
-        body = _body(job, record, result, kind, now, zone, command=command)
+        body = _body(
+            job,
+            record,
+            result,
+            kind,
+            now,
+            zone,
+            command=command,
+            dependents=dependents,
+        )
     return Message(
         message_id=message_id,
         kind=kind,
@@ -89,15 +99,26 @@ def compose(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
+    dependents: int = 0,
 ) -> tuple[Message, ...]:
     """Return the messages of a report as they are queued, the default mail first.
 
-    ``record`` is the one from before the run, ``message_id`` is for the default mail.
+    ``record`` is the one from before the run, ``message_id`` is for the default mail,
+    ``dependents`` how many jobs depend on this one.
     """
     job, result = report.job, report.result
     mails = [
         (
-            with_status_lines(message, job, record, result, now, zone, command=command)
+            with_status_lines(
+                message,
+                job,
+                record,
+                result,
+                now,
+                zone,
+                command=command,
+                dependents=dependents,
+            )
             if message.kind.is_about_trouble
             else message
         )
@@ -107,7 +128,15 @@ def compose(
         return tuple(mails)
     shown = replace(result, output=paragraphs(result.output, report.hook_trouble))
     default = default_message(
-        message_id, job, record, shown, report.decision, now, zone, command=command
+        message_id,
+        job,
+        record,
+        shown,
+        report.decision,
+        now,
+        zone,
+        command=command,
+        dependents=dependents,
     )
     return (default, *mails)
 
@@ -121,6 +150,7 @@ def with_status_lines(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
+    dependents: int = 0,
 ) -> Message:
     """Return the mail of a job's own hook with the status lines below its text."""
     facts = "\n".join(
@@ -133,6 +163,7 @@ def with_status_lines(
             zone,
             with_reason=True,
             command=command,
+            dependents=dependents,
         )
     )
     body = message.body.rstrip()
@@ -230,6 +261,36 @@ def lost_records_message(
     )
 
 
+def blind_message(
+    message_id: str,
+    kind: MessageKind,
+    since: datetime,
+    to: tuple[str, ...],
+    now: datetime,
+    zone: tzinfo | None,
+    thread: str | None,
+) -> Message:
+    """Return the mail that says from when until when no anchor answered."""
+    start, length = mail_time(since, zone), duration(age(since, now))
+    body = [
+        f"This machine was blind from {start}",
+        f"until {mail_time(now, zone)}, for {length}: no anchor answered.",
+        "",
+        "Network checks were unknown meanwhile, and nobody was notified of them.  They",
+        "are made again in the next run; what fails then is an alert of its own.",
+    ]
+    return Message(
+        message_id=message_id,
+        kind=kind,
+        subject=f"blind from {start} to {mail_time(now, zone)}",
+        body="\n".join(body) + "\n",
+        to=to,
+        born_at=now,
+        thread=thread,
+        since=since,
+    )
+
+
 def escalation_message(
     message_id: str,
     record: Record,
@@ -317,13 +378,25 @@ def _body(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
+    dependents: int = 0,
 ) -> str:
     parts = []
     is_ok = result.status is Status.OK
     if not is_ok:
         parts.append("\n".join(_indented(_reason(result))))
     parts.append(
-        "\n".join(_status_lines(job, record, result, kind, now, zone, command=command))
+        "\n".join(
+            _status_lines(
+                job,
+                record,
+                result,
+                kind,
+                now,
+                zone,
+                command=command,
+                dependents=dependents,
+            )
+        )
     )
     if result.output and not is_ok:
         parts.append(result.output.rstrip())
@@ -420,6 +493,7 @@ def _status_lines(
     *,
     with_reason: bool = False,
     command: Command = bare_command,
+    dependents: int = 0,
 ) -> list[str]:
     start = _start(record, result, kind, now)
     if kind is MessageKind.RECOVERY:
@@ -431,6 +505,7 @@ def _status_lines(
         f"{_SINCE[result.status]}         {_since(start, now, zone)}",
         *(count if is_failure else []),
         *_held_before(record, kind),
+        *_depending(dependents),
         *(reason if with_reason else []),
         *_target(result),
         *_measured(result),
@@ -453,6 +528,13 @@ def _held_before(record: Record, kind: MessageKind) -> Iterator[str]:
     """Yield why nobody got this alert, or a reminder, before."""
     if kind is MessageKind.ALERT and record.held is not None:
         yield f"Held back until now:   {WORDS[record.held]}"
+
+
+def _depending(count: int) -> Iterator[str]:
+    """Yield how many jobs depend on this one."""
+    if count:
+        jobs = f"{counted(count, 'job')}, of which nobody is notified meanwhile"
+        yield f"Depending on it:       {jobs}"
 
 
 def _measured(result: CheckResult) -> Iterator[str]:

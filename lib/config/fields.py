@@ -14,13 +14,21 @@ from typing import Any, NamedTuple
 
 from lib.core import schedule
 from lib.core.enums import JobFailureCountMinimumBeforeNotification
-from lib.core.jobs import MAX_TIMEOUT_S, NEVER_FLAPPING, FailureRule, FlappingRule
+from lib.core.jobs import (
+    MAX_TIMEOUT_S,
+    NEVER_FLAPPING,
+    Dependency,
+    FailureRule,
+    FlappingRule,
+)
 from lib.core.results import UNIT_WORDS, Unit
 from lib.core.secret import Secret
 
 MAX_PORT = 65535
 #: The longest name of this machine, or of a peer.
 MAX_NAME = 100
+#: The most jobs that a job may depend on.
+MAX_PARENTS = 20
 
 
 def text(value: str) -> str:
@@ -445,6 +453,23 @@ def endpoint(value: str) -> tuple[str, int]:
     return host(before), port(after)
 
 
+MAX_ANCHORS = 10
+
+
+def anchors(value: str) -> tuple[tuple[str, int], ...]:
+    """Return the hosts and ports of ``host:port, ...``."""
+    words = many(value)
+    if len(words) > MAX_ANCHORS:
+        raise ValueError(f"expected at most {MAX_ANCHORS} of host:port")
+    found = []
+    for word in words:
+        try:
+            found.append(endpoint(word))
+        except ValueError as error:
+            raise ValueError(f"{shown('', word)}: {error}") from None
+    return tuple(dict.fromkeys(found))
+
+
 def time_zone(value: str) -> tzinfo:
     """Return the zone of a name such as ``Europe/Berlin``."""
     import zoneinfo
@@ -602,6 +627,23 @@ def tags(value: str) -> tuple[str, ...]:
                 "expected words of letters, digits, dots, dashes, with commas between"
             )
     return words
+
+
+_ON_WARNING = "(warning)"
+
+
+def depends(value: str) -> tuple[Dependency, ...]:
+    """Return names of jobs; behind one may be ``(warning)``."""
+    names = many(value)
+    if len(names) > MAX_PARENTS:
+        raise ValueError(f"expected at most {MAX_PARENTS} names")
+    found = []
+    for word in names:
+        name = word.removesuffix(_ON_WARNING).strip()
+        if not name:
+            raise ValueError("expected names of jobs, such as ping gateway (warning)")
+        found.append(Dependency(name, name != word))
+    return tuple(found)
 
 
 #: In words of up to this many letters a few that are alike mean little.

@@ -173,6 +173,7 @@ def load_settings(
         state=state,
         mail=mail,
         zone=general.get("timezone"),
+        anchors=general.get("anchors", ()),
         old_statefile=_beside(folder, statefile) if statefile else None,
         job_files=job_files,
         files=tuple(folder / name for name in ini.names),

@@ -17,9 +17,11 @@ from msgspec.structs import replace
 from lib.config.fields import (
     absolute_path,
     after,
+    anchors,
     clock,
     command,
     contacts,
+    depends,
     duration,
     endpoint,
     failure_count,
@@ -248,6 +250,11 @@ POLICY_OPTIONS = {
     "enabled": Option(switch, True, "no: it is not run, and listed as disabled"),
     "invert": Option(switch, False, "yes: OK if the check fails, failing if it is OK"),
     "was": Option(plain, "", "the name it had before; its history is kept"),
+    "depends": Option(
+        depends,
+        (),
+        "names of jobs; while one is failing, nobody is notified of this one",
+    ),
 }
 
 
@@ -286,6 +293,11 @@ GENERAL = {
         time_zone,
         None,
         "such as Europe/Berlin: for times in mails, tables, log, [summary]",
+    ),
+    "anchors": Option(
+        anchors,
+        (),
+        "host:port, ... elsewhere; if none answers, network checks are unknown",
     ),
     "statefile": Option(plain, "", "state file of the older program, read once"),
     "workermemory": Option(

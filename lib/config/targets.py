@@ -85,6 +85,21 @@ def target_sections(
         yield from sections.targets(name)
 
 
+def place_of_option(ini: IniFile, title: str, option: str) -> str:
+    """Return the place of an option of a job, or else of its section.
+
+    ``title`` is the job's name.  It may be one of a section with ``hosts``, and a
+    template may give the option.
+    """
+    kind = title.partition(" ")[0]
+    for section in target_sections(ini, kind):
+        if section.title == title:
+            value = section.options.get(option)
+            return value.where if value else section.where
+    own = f"{JOB} {title}"
+    return ini.where(own if own in ini else title, option)
+
+
 def defaults_section(ini: IniFile, kind: str) -> TargetSection | None:
     """Return ``[defaults KIND]``, ``{host}`` replaced; None if there is none."""
     title = f"defaults {kind}"

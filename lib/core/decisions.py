@@ -415,6 +415,8 @@ WORDS = {
     Decision.MUTED: "muted",
     Decision.ACKNOWLEDGED: "acknowledged",
     Decision.MAINTENANCE: "in a maintenance window",
+    Decision.UNREACHABLE: "unreachable",
+    Decision.BLIND: "this machine is blind",
 }
 
 
@@ -455,6 +457,8 @@ def _held_words(code: Decision, details: JobDetails, time_text: TimeText) -> str
     if code is Decision.ACKNOWLEDGED:
         by = f" by {details.held_by}" if details.held_by else ""
         return f"acknowledged{by}, until it is over or gets worse"
+    if code.is_about_the_way:
+        return f"{WORDS[code]}: {details.held_by}"
     if code is Decision.MAINTENANCE:
         words = f"in the maintenance window {details.held_by}".rstrip()
     else:

@@ -92,6 +92,10 @@ class Decision(enum.StrEnum):
     ACKNOWLEDGED = "acknowledged"
     #: An alert is held back by a maintenance window.
     MAINTENANCE = "maintenance"
+    #: What the job depends on is failing.
+    UNREACHABLE = "unreachable"
+    #: No anchor answers: this machine has no network.
+    BLIND = "blind"
 
     @property
     def notifies(self) -> bool:
@@ -100,8 +104,24 @@ class Decision(enum.StrEnum):
 
     @property
     def holds_back(self) -> bool:
-        """Return whether an alert is held back on somebody's order."""
-        return self in (Decision.MUTED, Decision.ACKNOWLEDGED, Decision.MAINTENANCE)
+        """Return whether an alert is held back."""
+        return self in _HOLDS_BACK
+
+    @property
+    def is_about_the_way(self) -> bool:
+        """Return whether it says that the target could not be reached to be judged."""
+        return self in (Decision.UNREACHABLE, Decision.BLIND)
+
+
+_HOLDS_BACK = frozenset(
+    {
+        Decision.MUTED,
+        Decision.ACKNOWLEDGED,
+        Decision.MAINTENANCE,
+        Decision.UNREACHABLE,
+        Decision.BLIND,
+    }
+)
 
 
 class Health(enum.StrEnum):

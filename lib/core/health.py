@@ -24,6 +24,8 @@ from lib.core.text import TimeText, counted, mail_time, moment_in
 
 #: A message that is queued for as long, for whatever reason, is stuck.
 STUCK_AFTER = timedelta(minutes=15)
+#: A machine that no anchor answers for as long is blind, and people must hear of it.
+BLIND_AFTER = timedelta(minutes=5)
 #: The number of past proofs that EmailChecker's memory keeps.
 MAX_HISTORY = 48
 _INTERVAL_S = 3600
@@ -45,6 +47,8 @@ class HealthInputs(msgspec.Struct, frozen=True):
     settings_failing_since: datetime | None = None
     #: The ways by which nothing could be sent, and since when.
     failing_ways: Mapping[str, FailingWay] = {}
+    #: Since when no anchor answers.
+    blind_since: datetime | None = None
 
 
 class State(msgspec.Struct, frozen=True):
@@ -92,6 +96,7 @@ def inputs_of(run: RunRecord) -> HealthInputs:
         run.proof or None,
         run.settings_failing_since,
         failing_ways=run.failing_ways,
+        blind_since=run.blind_since,
     )
 
 
@@ -132,6 +137,10 @@ def assess(
     since = inputs.settings_failing_since
     if since is not None and now - since >= STUCK_AFTER:
         why = f"{settings.path.name} cannot be used since {time_text(since)}"
+        return replace(state, word=Health.JOB_PROBLEM, why=why)
+    since = inputs.blind_since
+    if since is not None and now - since >= BLIND_AFTER:
+        why = f"this machine is blind: no anchor answers since {time_text(since)}"
         return replace(state, word=Health.JOB_PROBLEM, why=why)
     why = _mail_problem(inputs, stuck, settings, now, time_text)
     if not why:

@@ -36,9 +36,9 @@ KIND_FILES = {
 SHIPPED = frozenset({EMAIL_CHECKER, PEER_CHECKER, *KIND_FILES.values()})
 #: Stand in for a job file where there is none: no job file's name begins with _.
 _CHECKER, _SETTINGS, _REFUSED = "_checker", "_settings", "_refused"
-_WAY = "_way"
+_WAY, _NETWORK = "_way", "_network"
 #: Those that have no job file.
-_NO_FILE = (_CHECKER, _SETTINGS, _REFUSED, _WAY)
+_NO_FILE = (_CHECKER, _SETTINGS, _REFUSED, _WAY, _NETWORK)
 
 
 class JobKey(NamedTuple):
@@ -116,7 +116,8 @@ class JobKey(NamedTuple):
     @property
     def is_about_checker(self) -> bool:
         """Return whether it is about Checker itself, its mail and peers included."""
-        return self.file in (_CHECKER, _WAY, EMAIL_CHECKER, PEER_CHECKER)
+        own = (_CHECKER, _WAY, _NETWORK, EMAIL_CHECKER, PEER_CHECKER)
+        return self.file in own
 
 
 _WILDCARDS = frozenset("*?[")
@@ -134,6 +135,8 @@ def is_named(pattern: str, key: JobKey, name: str) -> bool:
 OWN_KEY = JobKey(_CHECKER, "state")
 #: The key of the settings as a whole, which fail while they cannot be used.
 SETTINGS_KEY = JobKey.of_section("")
+#: The key of this machine's network, which fails while no anchor answers.
+NETWORK_KEY = JobKey(_NETWORK)
 
 
 class FailureRule(Stored, frozen=True):
@@ -195,6 +198,17 @@ class Policy(Stored, frozen=True):
     when: str = ""
 
 
+class Dependency(Stored, frozen=True):
+    """A job that another one depends on: ``NAME``, or ``NAME (warning)``."""
+
+    name: str
+    #: A warning of it counts too, not only a failure.
+    on_warning: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} (warning)" if self.on_warning else self.name
+
+
 class Job(Stored, frozen=True):
     """A job, as described by its class before it runs."""
 
@@ -219,6 +233,10 @@ class Job(Stored, frozen=True):
     tags: tuple[str, ...] = ()
     runbook: str = ""
     description: str = ""
+    #: While one of these is failing, it is unreachable.
+    depends: tuple[Dependency, ...] = ()
+    #: It is reached across a network: what it finds counts only if that works.
+    is_across_network: bool = False
     #: Not a check, but Checker's own report on a job file or a section.
     is_own: bool = False
     #: The mode that shows more of it; empty: ``-m run`` with its name.
@@ -270,6 +288,7 @@ class CatalogEntry(Stored, frozen=True):
     tags: tuple[str, ...] = ()
     #: The identity it had before its section was renamed.
     was: str = ""
+    depends: tuple[Dependency, ...] = ()
 
     @property
     def is_new(self) -> bool:

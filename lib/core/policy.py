@@ -205,6 +205,17 @@ def decide(
     return decision
 
 
+def out_of_reach(decision: Decision, why: Decision) -> Decision:
+    """Return the decision about a job whose target could not be reached to be judged.
+
+    It is ``why``, unreachable or blind, unless nothing would be sent for another reason
+    that people have asked for.  Below the failure count, too: how often a target could
+    not be reached says nothing of it.
+    """
+    is_alert = decision in _HELD_BACK or decision is Decision.NOT_YET
+    return why if is_alert else decision
+
+
 def _decide(
     record: Record, result: CheckResult, policy: Policy, now: datetime
 ) -> Decision:
@@ -510,6 +521,7 @@ def _with_held(record: Record, report: JobReport) -> Record:
     return replace(
         record,
         held=decision if decision.holds_back else None,
+        held_by=report.held_by if decision.holds_back else "",
         acknowledged=known if lasts else None,
     )
 

@@ -102,6 +102,8 @@ class Record(Stored, frozen=True, eq=False):
     round_trips: tuple[RoundTripDelivery, ...] = ()
     #: Why the alerts of its last result were held back; None: they were not.
     held: Decision | None = None
+    #: Which parents were failing, if it was for that.
+    held_by: str = ""
     #: None: nobody has acknowledged what is wrong.
     acknowledged: Acknowledgement | None = None
     #: If two files hold this record, the one with the higher number is valid.
@@ -235,6 +237,8 @@ class RunRecord(Stored, frozen=True):
     settings_copied: str = ""
     #: Since when the settings cannot be used, and the last usable ones are.
     settings_failing_since: Moment | None = None
+    #: Since when no anchor answers.
+    blind_since: Moment | None = None
     #: The messages that the last run left in the queue: how many, without round-trip
     #: mails, and the oldest of them.
     deferred: tuple[DeferredMessage, ...] = ()
@@ -249,6 +253,6 @@ class RunRecord(Stored, frozen=True):
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""
         check_moments(self.began_at, self.ended_at, self.skipped_at)
-        check_moments(self.settings_failing_since)
+        check_moments(self.settings_failing_since, self.blind_since)
         check_moments(*(message.since for message in self.deferred))
         check_moments(*(message.due_at for message in self.deferred))

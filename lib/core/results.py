@@ -179,6 +179,8 @@ class JobReport(Stored, frozen=True):
     default_mail: bool = False
     #: What went wrong in the hook, with the traceback; empty if nothing did.
     hook_trouble: str = ""
+    #: Which parents are failing, if alerts are held back for it.
+    held_by: str = ""
 
 
 class Timing(Stored, frozen=True):

@@ -240,6 +240,8 @@ class Settings(msgspec.Struct, frozen=True):
     files: tuple[Path, ...] = ()
     limits: Limits = Limits()
     peers: Peers = Peers()
+    #: Hosts and ports elsewhere; if none answers, this machine has no network.
+    anchors: tuple[tuple[str, int], ...] = ()
     status: AnswerEndpoint = AnswerEndpoint()
     summary: SummaryTimes = SummaryTimes()
     #: ``[maintenance NAME]``.

@@ -146,6 +146,8 @@ class Held(msgspec.Struct, frozen=True):
     def words(self, time_text: TimeText) -> str:
         """Return it for people: ``muted until 14:00 by ann: deploy``."""
         words = str(self.code)
+        if self.code.is_about_the_way:
+            return f"{words}: {self.by}"
         if self.code is Decision.MAINTENANCE:
             words = f"in the maintenance window {self.by}"
         if self.until is not None:
@@ -162,6 +164,8 @@ class Silences(msgspec.Struct, frozen=True):
     windows: tuple[Window, ...] = ()
     #: The zone of the windows; None: that of this machine.
     zone: tzinfo | None = None
+    #: The jobs that could not be reached, and what for has not changed.
+    out_of_reach: frozenset[JobKey] = frozenset()
 
     def holding(
         self, key: JobKey, name: str, tags: Iterable[str], now: datetime
@@ -184,15 +188,23 @@ class Silences(msgspec.Struct, frozen=True):
         return None
 
     def code(self, job: Job, now: datetime) -> Decision | None:
-        """Return why the alerts of a job are held back; None if they are not."""
+        """Return why the alerts of a job are held back; None if they are not.
+
+        That it is out of reach, the run says when it knows of all jobs.
+        """
         held = self.holding(job.key, job.name, job.tags, now)
         return held.code if held else None
 
     def holding_record(
         self, record: Record, name: str, tags: Iterable[str], now: datetime
     ) -> Held | None:
-        """Return the same, or who acknowledged what the job has now."""
+        """Return the same, or who acknowledged what the job has now.
+
+        Or else why it is out of reach, by its record.
+        """
         held = self.holding(record.key, name, tags, now)
+        if held is None and record.held is not None and record.held.is_about_the_way:
+            return Held(record.held, record.held_by)
         known = record.acknowledged
         if held is None and known is not None and known.covers(record.status):
             return Held(Decision.ACKNOWLEDGED, known.who, None, known.why)
@@ -213,7 +225,10 @@ def has_ended(
     """
     if record.held is None:
         return False
-    return (silences or Silences()).holding_record(record, name, tags, now) is None
+    silences = silences or Silences()
+    if record.held.is_about_the_way:
+        return record.key not in silences.out_of_reach
+    return silences.holding_record(record, name, tags, now) is None
 
 
 # Requests.

@@ -163,6 +163,8 @@ class JobBase:
     notifies_recovery = False
     #: False: it may be pending for as long as it likes; for the jobs that ship.
     has_pending_limit = True
+    #: True if it is reached across a network, where single failures come and go.
+    is_across_network = False
     #: The mode that mails suggest for checking now; empty: run, with the job's name.
     check_now = ""
     #: What getStateName returned before the job was renamed; its history is kept.

@@ -116,6 +116,8 @@ class JobInspector:
             tags=self._of_settings("tags"),
             runbook=self._of_settings("runbook"),
             description=self._line(self._of_settings("description")),
+            depends=same(self._of_settings("depends")),
+            is_across_network=job.is_across_network is True,
         )
 
     def _read_sections(self) -> None:

@@ -55,8 +55,6 @@ class TargetJob(JobBase):
     every: str = JobFrequency.MINUTE
     #: How soon a failing target that is checked less often is checked again.
     recheck: str = "no"
-    #: True if it is reached across a network, where single failures come and go.
-    is_across_network = False
     options: Options = {}
     #: What people read below the reason when a threshold decides; set it in ``check``.
     note = ""

@@ -369,6 +369,7 @@ def _job_row(
         "timeout_s": job.timeout_s,
         "enabled": job.enabled,
         "tags": job.tags,
+        "depends": [str(dependency) for dependency in job.depends],
         "runbook": job.runbook,
         "description": job.description,
         WORDS: {

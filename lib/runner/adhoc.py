@@ -151,6 +151,10 @@ def problems_of(settings: Settings, there: AdhocResult) -> tuple[Problem, ...]:
         from lib.config.maintenance import odd_windows
 
         odd += odd_windows(settings, there.jobs, utc_now())
+    if any(job.depends for job in there.jobs) or settings.anchors:
+        from lib.runner import reachability
+
+        state += reachability.problems(settings, there.jobs)
     return (*unused, *state, *refused, *broken, *odd)
 
 

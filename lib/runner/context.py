@@ -31,12 +31,15 @@ from lib.storage.auditlog import AuditLog
 from lib.storage.lost import RUN
 from lib.storage.session import StoreSession
 from lib.storage.store import BUNDLES, INBOX, Catalog, Remembered, State, last_runs
+from lib.system.clock import since_boot
 from lib.workers.worker import Order
 
 if TYPE_CHECKING:
     from lib.alerting.dispatcher import Dispatcher
+    from lib.core.dependencies import Dependencies
     from lib.core.silences import Silences
     from lib.runner.requests import Taken
+    from lib.system.process import Child
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,17 @@ class Stop:
         if not self.asked:
             logger.warning("%s: the run ends early", signal.Signals(number).name)
         self.asked = True
+
+
+class Reach(msgspec.Struct, eq=False):
+    """What a run knows of what can be reached."""
+
+    #: The reports that wait until it is known what they depend on.
+    waiting: list[JobReport] = []
+    #: Asks the anchors; None before and after that.
+    child: Child | None = None
+    #: Why no anchor answers, by each; empty: one does.  None: they were not asked.
+    silent: dict[str, str] | None = None
 
 
 class RunContext(msgspec.Struct, eq=False, kw_only=True):
@@ -122,6 +136,14 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     has_reviewed: bool = False
     #: Whether orphans of job code become children of this process.
     adopts: bool = False
+    #: What can be reached; None until a report asks.
+    reach: Reach | None = None
+    #: What depends on what, and how many jobs were met when that was made.
+    known_dependencies: tuple[int, Dependencies] | None = None
+    #: How long this machine has been up, in seconds.
+    since_boot: Callable[[], float] = since_boot
+    #: What holds alerts back; None: nothing does.
+    silences: Silences | None = None
     #: None until there is something to send.
     dispatcher: Dispatcher | None = None
 
@@ -156,6 +178,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         if whole.is_lost and (RUN in remembered.lost or state.writer.frozen):
             known_jobs = replace(known_jobs, is_lost=True)
         requests = _requests(settings, session, catalog, began_at)
+        silences = _silences(requests, session, catalog, before)
         due = schedule.Due()
         if only is None:
             due = schedule.due_in(ordered, last_runs(before), began_at, settings.zone)
@@ -185,7 +208,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             known_jobs=known_jobs,
             workers=WorkerManager(
                 settings.ini,
-                _order(settings, session, catalog, due, state, now, requests, only),
+                _order(settings, session, catalog, due, state, now, silences, only),
             ),
             old_statefile=(
                 before.old_statefile if older is None else str(settings.old_statefile)
@@ -194,15 +217,28 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             queued_before=_queued(session) if settings.mail.holds else frozenset(),
             timings=_timings(settings) if only is None else None,
             requests=requests,
+            silences=silences,
             only=only,
             # That is left to the next run of cron's, which meets all jobs.
             has_reviewed=only is not None,
         )
 
+    def dependencies(self) -> Dependencies:
+        """Return what depends on what, of the jobs that are known by now."""
+        if self.known_dependencies is None or self.known_dependencies[0] != len(
+            self.met
+        ):
+            from lib.core.dependencies import Dependencies, Dependent
+
+            jobs: dict[JobKey, Dependent] = dict(self.catalog)
+            jobs.update({key: job for key, job in self.met.items() if key.is_check})
+            self.known_dependencies = len(self.met), Dependencies(jobs)
+        return self.known_dependencies[1]
+
     @property
-    def silences(self) -> Silences | None:
-        """Return what holds alerts back; None: nothing does."""
-        return self.requests.silences if self.requests is not None else None
+    def has_waiting(self) -> bool:
+        """Return whether reports wait until it is known what can be reached."""
+        return self.reach is not None and bool(self.reach.waiting)
 
     @property
     def is_frozen(self) -> bool:
@@ -258,6 +294,27 @@ def _requests(
     return taken
 
 
+def _silences(
+    requests: Taken | None,
+    session: StoreSession,
+    catalog: Mapping[JobKey, CatalogEntry],
+    before: RunRecord,
+) -> Silences | None:
+    """Return what holds alerts back, jobs out of reach included; None: nothing does."""
+    silences = requests.silences if requests is not None else None
+    records = session.records
+    if not any(
+        record.held is not None and record.held.is_about_the_way
+        for record in records.values()
+    ):
+        return silences
+    from lib.core.dependencies import out_of_reach
+    from lib.core.silences import Silences
+
+    keys = out_of_reach(records, catalog, is_blind=before.blind_since is not None)
+    return replace(silences or Silences(), out_of_reach=keys)
+
+
 def _order(
     settings: Settings,
     session: StoreSession,
@@ -265,7 +322,7 @@ def _order(
     due: Due,
     state: State,
     now: Callable[[], datetime],
-    requests: Taken | None,
+    silences: Silences | None,
     only: frozenset[JobKey] | None,
 ) -> Order:
     return Order(
@@ -280,7 +337,7 @@ def _order(
         zone=settings.zone,
         # Messages of hooks could not be saved.
         notifies=not state.writer.frozen,
-        silences=requests.silences if requests is not None else None,
+        silences=silences,
         now=now,
     )
 

@@ -120,6 +120,21 @@ class WorkerManager:
         return not self._handles and not self._waiting
 
     @property
+    def have_loaded(self) -> bool:
+        """Return whether the workers have met all jobs of their files."""
+        is_met = all(handle.jobs is not None for handle in self._handles)
+        return is_met and all(work.jobs for work in self._waiting)
+
+    def may_report(self, key: JobKey) -> bool:
+        """Return whether a result of a job may still come."""
+        for handle in self._handles:
+            if key in handle.left or (
+                handle.jobs is None and handle.work.may_have(key)
+            ):
+                return True
+        return any(work.may_have(key) for work in self._waiting)
+
+    @property
     def left(self) -> int:
         """Return how many jobs are known to be due and not done."""
         return sum(len(handle.left) for handle in self._handles) + sum(
@@ -269,6 +284,12 @@ class Work(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return ", ".join(str(file.path) for file in self.files)
+
+    def may_have(self, key: JobKey) -> bool:
+        """Return whether a job may be one of it."""
+        if self.jobs:
+            return key in self.jobs
+        return any(file.name == key.file for file in self.files)
 
     def job_of(self, file: JobFile) -> Job:
         """Return the job that stands for a file that was not loaded."""

@@ -13,7 +13,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from msgspec.structs import replace
 
@@ -81,6 +81,20 @@ def _start_first_runs(ctx: RunContext, met: JobsMet) -> None:
         ctx.workers.run_also(chosen)
 
 
+#: The network may need so many seconds after a boot.
+SETTLES_S = 120.0
+
+
+def may_be_out_of_reach(event: Event, ctx: RunContext) -> TypeGuard[JobReport]:
+    """Return whether a result says something only if its target could be reached."""
+    if not isinstance(event, JobReport):
+        return False
+    job, status = event.job, event.result.status
+    if job.is_across_network and status.is_failure:
+        return bool(ctx.settings.anchors or job.depends or ctx.since_boot() < SETTLES_S)
+    return bool(job.depends) and (status.is_failure or status is Status.WARNING)
+
+
 def judge(ctx: RunContext, job: Job, result: CheckResult) -> None:
     """Decide about a result that no worker reported, and keep it."""
     record, now = ctx.session.record_of(job), ctx.now()
@@ -141,7 +155,10 @@ def _held(
     """Return what holds the alerts of a job back, if that is the decision."""
     if not report.decision.holds_back:
         return None
-    from lib.core.silences import Silences
+    from lib.core.silences import Held, Silences
+
+    if report.held_by:
+        return Held(report.decision, report.held_by)
 
     job = report.job
     silences = ctx.silences or Silences()
@@ -156,10 +173,26 @@ def _messages(
 
     settings, message_id = ctx.settings, os.urandom(16).hex()
     mails = compose(
-        report, before, now, message_id, settings.zone, command=settings.command
+        report,
+        before,
+        now,
+        message_id,
+        settings.zone,
+        command=settings.command,
+        dependents=_dependents(ctx, report),
     )
     when = report.job.policy.when
     return tuple(replace(fit_mail(mail, settings.secrets), when=when) for mail in mails)
+
+
+def _dependents(ctx: RunContext, report: JobReport) -> int:
+    """Return how many jobs are unreachable while this one is failing."""
+    if not report.result.status.is_failure or not (
+        any(job.depends for job in ctx.met.values())
+        or any(entry.depends for entry in ctx.catalog.values())
+    ):
+        return 0
+    return ctx.dependencies().dependents(report.job.key)
 
 
 # What no worker reports.
@@ -407,6 +440,7 @@ def _entry(ctx: RunContext, job: Job) -> CatalogEntry:
         enabled=job.enabled,
         tags=job.tags,
         was=job.was,
+        depends=job.depends,
     )
 
 

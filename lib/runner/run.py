@@ -215,6 +215,10 @@ def select(ctx: RunContext) -> None:
     # The kinds that ship leave no processes behind.
     ctx.adopts = not all(file.ships for file in files) and orphans.adopt()
     ctx.workers.start(files)
+    if ctx.run.blind_since is not None:
+        from lib.runner import reachability
+
+        reachability.look_again(ctx)
     records = list(ctx.session.records.values())
     for job, result in (
         *results.stand_ins(ctx.settings),
@@ -231,6 +235,8 @@ def is_over(ctx: RunContext) -> bool:
         return True
     if not ctx.workers.is_done or ctx.session.waiting_since is not None:
         return False
+    if ctx.has_waiting:
+        return False
     if not (ctx.has_reviewed or ctx.is_frozen):
         # Also where no file was loaded: what is gone, and what is due by the clock.
         return False
@@ -242,15 +248,27 @@ def is_over(ctx: RunContext) -> bool:
 def collect(ctx: RunContext) -> None:
     """Wait for an event, and keep what the workers have reported."""
     children = list(ctx.workers.children)
+    if ctx.reach is not None and ctx.reach.child is not None:
+        children.append(ctx.reach.child)
     if ctx.dispatcher is not None:
         children += ctx.dispatcher.children
     if children:
         process.wait(children, _until_next(ctx))
     for event in ctx.workers.events():
-        results.take(ctx, event)
-    if time.monotonic() >= ctx.jobs_end_at:
+        if results.may_be_out_of_reach(event, ctx):
+            from lib.runner import reachability
+
+            reachability.take(ctx, event)
+        else:
+            results.take(ctx, event)
+    is_late = time.monotonic() >= ctx.jobs_end_at
+    if is_late:
         for lost in ctx.workers.stop():
             results.put_off(ctx, lost)
+    if ctx.reach is not None:
+        from lib.runner import reachability
+
+        reachability.go_on(ctx, is_last=is_late)
 
 
 def _until_next(ctx: RunContext) -> float:
@@ -268,7 +286,8 @@ def _until_next(ctx: RunContext) -> float:
 
 def commit(ctx: RunContext) -> None:
     """Make what was kept durable, unless more is about to come; raise StateError."""
-    if ctx.workers.is_done and not (ctx.is_frozen or ctx.has_reviewed):
+    is_reviewed = ctx.is_frozen or ctx.has_reviewed or ctx.has_waiting
+    if ctx.workers.is_done and not is_reviewed:
         ctx.has_reviewed = True
         if any(
             key not in ctx.met or not ctx.met[key].enabled
@@ -333,6 +352,10 @@ def _write_audit_log(ctx: RunContext) -> None:
 def stop(ctx: RunContext) -> None:
     """Leave no process behind, whatever happened; put off what is not done."""
     unfinished = list(ctx.workers.stop())
+    if ctx.reach is not None:
+        from lib.runner import reachability
+
+        reachability.go_on(ctx, is_last=True)
     _guarded(_stop_sending, ctx)
     if ctx.adopts:
         orphans.end_all(process.at_work)

@@ -269,4 +269,5 @@ def _job_of(key: JobKey, entry: CatalogEntry) -> Job:
         enabled=entry.enabled,
         tags=entry.tags,
         was=entry.was,
+        depends=entry.depends,
     )

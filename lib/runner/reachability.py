@@ -1,0 +1,358 @@
+"""Whether a target that fails could be reached to be judged at all.
+
+A job whose ``depends`` names one that is failing is unreachable.  If no anchor answers,
+this machine is blind, and no network check says anything.  Just after a boot, neither
+does.  Nobody is notified of such a job; it is checked again when that is over.
+
+What a worker reports of such a job waits here until it is known.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from lib.config.fields import nearest
+from lib.config.targets import place_of_option
+from lib.core import policy
+from lib.core.dependencies import (
+    Dependencies,
+    DependencyError,
+    Parent,
+    UnknownName,
+)
+from lib.core.enums import Decision, MessageKind, Status
+from lib.core.health import BLIND_AFTER
+from lib.core.jobs import NETWORK_KEY, FailureRule, Job, JobKey, Policy
+from lib.core.messages import Message
+from lib.core.records import Record
+from lib.core.results import CheckResult, JobReport
+from lib.core.schedule import last_run
+from lib.core.settings import Problem, Settings
+from lib.core.text import counted, first_line, mail_time
+from lib.runner import results
+from lib.runner.context import Reach, RunContext
+from lib.storage.store import last_runs
+from lib.system import process
+from lib.system.process import Emit
+
+logger = logging.getLogger(__name__)
+
+#: How a muted parent is called.
+_HELD = {Decision.MUTED: "muted", Decision.MAINTENANCE: "in maintenance"}
+
+
+def reach_of(ctx: RunContext) -> Reach:
+    """Return what this run knows of what can be reached."""
+    if ctx.reach is None:
+        ctx.reach = Reach()
+    return ctx.reach
+
+
+# Each event.
+
+
+def take(ctx: RunContext, report: JobReport) -> None:
+    """Keep a report of a worker, or have it wait."""
+    reach_of(ctx).waiting.append(report)
+    if report.job.is_across_network and report.result.status.is_failure:
+        ask_anchors(ctx)
+
+
+def go_on(ctx: RunContext, *, is_last: bool = False) -> None:
+    """Judge the reports whose way is known by now; with ``is_last``, all of them."""
+    reach = reach_of(ctx)
+    _read_answer(ctx, is_last=is_last)
+    moved = True
+    while moved and reach.waiting:
+        moved = False
+        for report in list(reach.waiting):
+            if is_last or not _must_wait(ctx, report):
+                reach.waiting.remove(report)
+                results.keep(ctx, _judged(ctx, report))
+                moved = True
+
+
+def _must_wait(ctx: RunContext, report: JobReport) -> bool:
+    reach, job = reach_of(ctx), report.job
+    if job.is_across_network and report.result.status.is_failure and reach.child:
+        return True
+    if not job.depends:
+        return False
+    known = ctx.dependencies()
+    try:
+        # Those that depend on one another would wait for one another.
+        known.check(job.key)
+        parents = [key for key, _dependency in known.parents(job.key)]
+    except DependencyError:
+        # A name may be that of a job that is not met yet.
+        return not ctx.workers.have_loaded
+    waiting = {other.job.key for other in reach.waiting if other is not report}
+    return any(
+        key not in ctx.judged and (key in waiting or ctx.workers.may_report(key))
+        for key in parents
+    )
+
+
+def _judged(ctx: RunContext, report: JobReport) -> JobReport:
+    """Return a report as it is to be kept, now that its way is known."""
+    job, is_failure = report.job, report.result.status.is_failure
+    if job.depends:
+        try:
+            ctx.dependencies().check(job.key)
+        except DependencyError as error:
+            return _with_problem(ctx, report, error)
+    if job.is_across_network and is_failure:
+        silent = reach_of(ctx).silent
+        if silent:
+            return _blind(ctx, report, silent)
+        up_s = ctx.since_boot()
+        if up_s < results.SETTLES_S:
+            return _just_booted(report, up_s)
+    if job.depends:
+        return _behind_parents(ctx, report)
+    return report
+
+
+def _behind_parents(ctx: RunContext, report: JobReport) -> JobReport:
+    """Return a report as unreachable, if a parent is failing."""
+    parents = list(_failing_parents(ctx, report.job))
+    if parents:
+        words = "; ".join(parent.words(ctx.now()) for parent in parents)
+        return _held_back(report, Decision.UNREACHABLE, words)
+    return report
+
+
+def _failing_parents(ctx: RunContext, job: Job) -> Iterator[Parent]:
+    for key, dependency in ctx.dependencies().parents(job.key):
+        parent = _parent(ctx, key)
+        if parent is not None and parent.holds(dependency):
+            yield parent
+
+
+def _parent(ctx: RunContext, key: JobKey) -> Parent | None:
+    """Return how a parent is; None if it is not checked, or cannot be."""
+    job = ctx.met.get(key)
+    entry = ctx.catalog.get(key)
+    if job is not None and (job.is_own or not job.enabled):
+        return None
+    record = ctx.session.records.get(key, Record(key))
+    name = job.name if job else entry.name if entry else record.name
+    tags = job.tags if job else entry.tags if entry else ()
+    status = ctx.judged.get(key)
+    at = None
+    if status is None or status is Status.PENDING:
+        status, at = record.status, _judged_at(ctx, job, record)
+    held = None
+    if ctx.silences is not None:
+        held = ctx.silences.holding(key, name, tags, ctx.now())
+    return Parent(name, status, at, _HELD.get(held.code, "") if held else "")
+
+
+def _judged_at(ctx: RunContext, job: Job | None, record: Record) -> datetime | None:
+    entry = ctx.catalog.get(record.key)
+    if job is None or entry is None:
+        return record.since
+    last = last_runs(ctx.run)
+    return last_run(job, record, entry.ran_at, last, ctx.settings.zone) or record.since
+
+
+def _held_back(report: JobReport, why: Decision, by: str) -> JobReport:
+    """Return a report without its alert; what the job sends beside it stays."""
+    decision = policy.out_of_reach(report.decision, why)
+    if not decision.is_about_the_way:
+        return report
+    return replace(
+        report,
+        decision=decision,
+        held_by=by,
+        messages=_of_its_own_accord(report),
+        default_mail=False,
+        hook_trouble="",
+    )
+
+
+def _of_its_own_accord(report: JobReport) -> tuple[Message, ...]:
+    return tuple(
+        message for message in report.messages if not message.kind.is_about_trouble
+    )
+
+
+def _blind(ctx: RunContext, report: JobReport, silent: dict[str, str]) -> JobReport:
+    """Return a report as unknown, since nothing elsewhere can be reached."""
+    found = first_line(report.result.reason)
+    reason = f"this machine is blind, {silent_words(silent)}; the check said: {found}"
+    result = replace(report.result, status=Status.UNKNOWN, reason=reason)
+    since = ctx.run.blind_since or ctx.began_at
+    words = f"no anchor answers since {mail_time(since, ctx.settings.zone)}"
+    return _held_back(replace(report, result=result), Decision.BLIND, words)
+
+
+def _just_booted(report: JobReport, up_s: float) -> JobReport:
+    """Return a report as not yet made: the network is about to come up."""
+    found = first_line(report.result.reason)
+    reason = f"this machine started {up_s:.0f} s ago; the check said: {found}"
+    return replace(
+        report,
+        result=replace(report.result, status=Status.PENDING, reason=reason),
+        decision=Decision.PENDING,
+        messages=_of_its_own_accord(report),
+        default_mail=False,
+        hook_trouble="",
+    )
+
+
+def _with_problem(
+    ctx: RunContext, report: JobReport, error: DependencyError
+) -> JobReport:
+    """Return a report as failing, because its ``depends`` cannot be used."""
+    problem = _problem(ctx.settings, report.job, ctx.dependencies(), error)
+    result = CheckResult(Status.FAILING, str(problem))
+    before = ctx.session.record_of(report.job)
+    held = ctx.silences.code(report.job, ctx.now()) if ctx.silences else None
+    decision = policy.decide(before, result, report.job.policy, ctx.now(), held)
+    return replace(
+        report,
+        result=result,
+        decision=decision,
+        messages=_of_its_own_accord(report),
+        default_mail=decision.notifies,
+    )
+
+
+def problems(settings: Settings, jobs: Iterable[Job]) -> Iterator[Problem]:
+    """Yield what is wrong with ``depends`` and with the anchors; these are asked."""
+    by_key = {job.key: job for job in jobs}
+    known = Dependencies(by_key)
+    for key, job in by_key.items():
+        try:
+            known.check(key)
+        except DependencyError as error:
+            yield _problem(settings, job, known, error)
+    if settings.anchors:
+        from lib.net.anchors import ANSWER_S, why_silent
+
+        where = settings.ini.where("general", "anchors")
+        for anchor in settings.anchors:
+            for name, why in why_silent([anchor], ANSWER_S).items():
+                text = f"anchors: {name} does not answer: {why}"
+                yield Problem(text, where, "general", warning=True)
+
+
+def _problem(
+    settings: Settings, job: Job, known: Dependencies, error: DependencyError
+) -> Problem:
+    text = str(error)
+    if isinstance(error, UnknownName):
+        text = error.with_hint(lambda name: nearest(name, known.names))
+    where = place_of_option(settings.ini, job.name, "depends")
+    return Problem(f"depends: {text}", where, job.name)
+
+
+# This machine's network.
+
+
+#: A minute without network is told afterwards; from here on it is an alert.
+_POLICY = Policy(failures=FailureRule(seconds=BLIND_AFTER.total_seconds()))
+
+
+def ask_anchors(ctx: RunContext) -> None:
+    """Ask the anchors, if there are any, once in a run."""
+    reach, anchors = reach_of(ctx), ctx.settings.anchors
+    if not anchors or reach.child is not None or reach.silent is not None:
+        return
+
+    def ask(emit: Emit) -> None:
+        from lib.net.anchors import why_silent
+
+        emit(why_silent(anchors))
+
+    try:
+        reach.child = process.start(ask)
+    except OSError:
+        # Our own trouble: nothing is known of the network.
+        reach.silent = {}
+
+
+def look_again(ctx: RunContext) -> None:
+    """Ask the anchors whether a machine that was blind still is."""
+    ask_anchors(ctx)
+    if not ctx.settings.anchors:
+        see_again(ctx)
+
+
+def _read_answer(ctx: RunContext, *, is_last: bool) -> None:
+    reach = reach_of(ctx)
+    if reach.child is None:
+        return
+    has_ended = reach.child.has_ended()
+    answers = list(reach.child.frames())
+    if not (answers or has_ended or is_last):
+        return
+    reach.child.end()
+    reach.child = None
+    reach.silent = answers[0] if answers and isinstance(answers[0], dict) else {}
+    if reach.silent:
+        _go_blind(ctx, reach.silent)
+    elif answers:
+        see_again(ctx)
+
+
+def _go_blind(ctx: RunContext, silent: dict[str, str]) -> None:
+    since = ctx.run.blind_since or ctx.began_at
+    ctx.run = replace(ctx.run, blind_since=since)
+    reason = f"this machine is blind: {silent_words(silent)}"
+    output = "\n".join(
+        (
+            *(f"{anchor}: {why}" for anchor, why in silent.items()),
+            "",
+            "Nothing elsewhere can be reached, so network checks are unknown, and",
+            "nobody is notified of them.  Is it the cable, the route, the name server?",
+        )
+    )
+    result = CheckResult(Status.FAILING, reason, output, since=since)
+    results.judge(ctx, _network(ctx.settings), result)
+
+
+def see_again(ctx: RunContext) -> None:
+    """Say from when until when this machine was blind, if it was."""
+    since, now = ctx.run.blind_since, ctx.now()
+    if since is None:
+        return
+    from lib.alerting.templates import blind_message
+
+    ctx.run = replace(ctx.run, blind_since=None)
+    job = _network(ctx.settings)
+    before = ctx.session.record_of(job)
+    result = CheckResult(Status.OK)
+    decision = policy.decide(before, result, job.policy, now)
+    kind = MessageKind.RECOVERY if decision.notifies else MessageKind.NOTE
+    message = blind_message(
+        os.urandom(16).hex(),
+        kind,
+        since,
+        before.notified or ctx.settings.alertcontact,
+        now,
+        ctx.settings.zone,
+        before.thread,
+    )
+    results.keep(ctx, JobReport(job, result, decision, (message,)))
+
+
+def _network(settings: Settings) -> Job:
+    job = Job.stand_in(
+        NETWORK_KEY, "network", str(settings.path), settings.alertcontact
+    )
+    return replace(job, policy=replace(_POLICY, flapping=job.policy.flapping))
+
+
+def silent_words(silent: dict[str, str]) -> str:
+    """Return which anchors do not answer: ``none of 2 anchors answers (a:1, b:2)``."""
+    names = ", ".join(list(silent)[:3]) + ", ..." * (len(silent) > 3)
+    if len(silent) == 1:
+        return f"its anchor {names} does not answer"
+    return f"none of its {counted(len(silent), 'anchor')} answers ({names})"

@@ -1,0 +1,185 @@
+"""What depends on what: names, loops, and how a parent counts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from lib.config.fields import depends
+from lib.core import policy
+from lib.core.dependencies import (
+    Dependencies,
+    DependencyError,
+    Parent,
+    UnknownName,
+    out_of_reach,
+)
+from lib.core.enums import Decision, Status
+from lib.core.jobs import Dependency, Job, JobKey, Policy
+from lib.core.records import Record
+from lib.core.results import CheckResult, JobReport
+
+NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def known(**jobs):
+    """Return jobs, given as ``gw=""`` or ``web="gw, router (warning)"``."""
+    found = {}
+    for name, words in jobs.items():
+        title = name.replace("_", " ")
+        key = JobKey("Kind", title)
+        found[key] = Job(key, title, "/Kind.py", "minute", depends=depends(words))
+    return Dependencies(found)
+
+
+def key(name):
+    return JobKey("Kind", name)
+
+
+# Names.
+
+
+def test_a_list_of_names_is_read_with_what_counts():
+    assert depends("ping gw, tls x (warning) ,") == (
+        Dependency("ping gw"),
+        Dependency("tls x", on_warning=True),
+    )
+    assert [str(each) for each in depends("a, b (warning)")] == ["a", "b (warning)"]
+    with pytest.raises(ValueError, match="expected names of jobs"):
+        depends("a, (warning)")
+    with pytest.raises(ValueError, match="at most 20"):
+        depends(",".join("x" * (n + 1) for n in range(21)))
+
+
+def test_a_name_may_lack_its_kind():
+    jobs = known(ping_gw="", http_web="gw", http_shop="ping gw")
+    assert [parent for parent, _ in jobs.parents(key("http web"))] == [key("ping gw")]
+    assert [parent for parent, _ in jobs.parents(key("http shop"))] == [key("ping gw")]
+
+
+def test_a_name_that_two_jobs_share_needs_its_kind():
+    jobs = known(ping_gw="", tcp_gw="", http_web="gw")
+    with pytest.raises(DependencyError, match="each of ping gw, tcp gw; give the kind"):
+        jobs.check(key("http web"))
+
+
+def test_a_name_of_no_job_is_an_error_with_the_nearest():
+    jobs = known(ping_gw="", http_web="ping gx")
+    with pytest.raises(UnknownName) as caught:
+        jobs.check(key("http web"))
+    assert caught.value.with_hint(lambda name: "") == (
+        "there is no job 'ping gx'; see -m list"
+    )
+
+
+def test_a_loop_is_an_error_of_each_job_in_it_and_of_no_other():
+    jobs = known(a="b", b="c", c="a", d="a")
+    for name in "abc":
+        with pytest.raises(DependencyError, match="it depends on itself: . -> . -> "):
+            jobs.check(key(name))
+    jobs.check(key("d"))
+
+
+def test_a_job_that_is_named_for_all_does_not_depend_on_itself():
+    jobs = known(gw="gw", web="gw")
+    jobs.check(key("gw"))
+    assert list(jobs.parents(key("gw"))) == []
+    assert jobs.dependents(key("gw")) == 1
+
+
+def test_the_jobs_behind_one_are_counted_once_each():
+    jobs = known(gw="", a="gw", b="gw, a", c="b", other="")
+    assert [jobs.dependents(key(name)) for name in ("gw", "a", "b", "c")] == [
+        3,
+        2,
+        1,
+        0,
+    ]
+
+
+# Parents.
+
+
+@pytest.mark.parametrize(
+    ("status", "on_warning", "holds"),
+    [
+        (Status.OK, True, False),
+        (Status.WARNING, False, False),
+        (Status.WARNING, True, True),
+        (Status.FAILING, False, True),
+        (Status.UNKNOWN, False, True),
+    ],
+)
+def test_a_parent_counts_while_it_is_failing(status, on_warning, holds):
+    assert Parent("gw", status).holds(Dependency("gw", on_warning)) is holds
+
+
+def test_a_parent_is_named_with_its_age_and_why_nobody_hears_of_it():
+    assert Parent("gw", Status.FAILING).words(NOON) == "gw is failing"
+    old = Parent("gw", Status.UNKNOWN, NOON - 5 * MINUTE, "muted")
+    assert old.words(NOON) == "gw is unknown (5 minutes ago), muted"
+
+
+def test_what_is_out_of_reach_stays_so_while_its_parent_is_failing():
+    jobs = known(gw="", web="gw")._jobs
+    held = {
+        key("web"): Record(key("web"), status=Status.FAILING, held=Decision.UNREACHABLE)
+    }
+    failing = {key("gw"): Record(key("gw"), status=Status.FAILING)}
+    assert out_of_reach({**held, **failing}, jobs, is_blind=False) == {key("web")}
+    assert out_of_reach(held, jobs, is_blind=False) == set()
+    # Its section is gone, or names no parent any more.
+    assert out_of_reach({**held, **failing}, {}, is_blind=False) == set()
+    blind = {key: replace(each, held=Decision.BLIND) for key, each in held.items()}
+    assert out_of_reach(blind, jobs, is_blind=True) == {key("web")}
+    assert out_of_reach(blind, jobs, is_blind=False) == set()
+
+
+# Decisions.
+
+JOB = Job(
+    key("web"), "web", "/Kind.py", "minute", Policy(), contact=("ops@example.com",)
+)
+
+
+def story(runs):
+    """Return the decisions about runs: U is a failure out of reach, F one that is not,
+    S a success."""
+    record, codes = Record(JOB.key), []
+    for number, letter in enumerate(runs):
+        now = NOON + number * MINUTE
+        result = CheckResult(
+            Status.OK if letter == "S" else Status.FAILING, "no answer"
+        )
+        decision = policy.decide(record, result, JOB.policy, now)
+        if letter == "U":
+            decision = policy.out_of_reach(decision, Decision.UNREACHABLE)
+        report = JobReport(JOB, result, decision, held_by="gw is failing")
+        record = policy.advance(record, report, now)
+        codes.append(str(decision))
+        assert bool(record.held_by) is (letter == "U")
+    return " ".join(codes)
+
+
+def test_what_still_fails_when_it_can_be_reached_is_a_first_alert():
+    assert story("UUF") == "unreachable unreachable first_alert"
+
+
+def test_what_is_ok_when_it_can_be_reached_was_never_told():
+    assert story("UUS") == "unreachable unreachable quiet_recovery"
+
+
+def test_what_people_know_of_is_told_again_and_its_end_always():
+    assert story("FUF") == "first_alert unreachable first_alert"
+    assert story("FUS") == "first_alert unreachable recovery"
+
+
+def test_below_the_failure_count_it_is_unreachable_too():
+    slow = Policy(failures=replace(JOB.policy.failures, count=3))
+    decision = policy.decide(Record(JOB.key), CheckResult(Status.FAILING), slow, NOON)
+    assert decision is Decision.NOT_YET
+    assert policy.out_of_reach(decision, Decision.BLIND) is Decision.BLIND
+    assert policy.out_of_reach(Decision.MUTED, Decision.BLIND) is Decision.MUTED

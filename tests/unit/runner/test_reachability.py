@@ -1,0 +1,260 @@
+"""What cannot be reached is not told: parents, anchors and the minutes after a boot."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from lib.core.enums import Decision, MessageKind, Status
+from lib.core.jobs import Job, JobKey
+from lib.core.messages import Message
+from lib.core.results import CheckResult, JobReport
+from lib.net.anchors import why_silent
+from lib.runner import reachability, results
+from lib.system.clock import utc_now
+from tests.support.instance import Instance
+from tests.support.listeners import Listener, closed_port
+from tests.support.servers import SmtpServer
+
+MINUTE = timedelta(minutes=1)
+POLICY = "failures = 1\nrecoveries = 1\n"
+
+
+class Places:
+    """An instance whose targets are ports of this machine."""
+
+    def __init__(self, folder, server, general=""):
+        settings = server.email_section() + POLICY.join(("[defaults]\n", "\n"))
+        self.instance = Instance(folder, settings)
+        if general:
+            text = self.instance.settings.read_text()
+            self.instance.write(
+                text.replace("[general]\n", f"[general]\n{general}\n", 1)
+            )
+        self.server = server
+
+    def target(self, name, port, more=""):
+        self.instance.add(f"[tcp {name}]\nhost = 127.0.0.1\nport = {port}\n{more}\n")
+
+    def change(self, before, after):
+        text = self.instance.settings.read_text()
+        assert before in text
+        self.instance.write(text.replace(before, after))
+
+    def run(self):
+        ran = self.instance.cron()
+        assert ran.code == 0, ran
+        self.instance.clock_ahead += MINUTE
+        return ran
+
+    def subjects(self):
+        return [mail.subject.partition("] ")[2] for mail in self.server.mails]
+
+    def row(self, name):
+        (row,) = [row for row in self.instance.listed() if row["job"] == name]
+        return row
+
+
+@pytest.fixture
+def server():
+    with SmtpServer(security="none") as server:
+        yield server
+
+
+@pytest.fixture
+def places(tmp_path, server):
+    return Places(tmp_path, server)
+
+
+def test_behind_a_parent_that_fails_nobody_is_notified(places, server):
+    closed = closed_port()
+    places.target("gw", closed)
+    places.target("web", closed_port(), "depends = gw")
+    places.target("shop", closed_port(), "depends = web")
+    places.run()
+    (mail,) = server.mails
+    assert "tcp gw is failing" in mail.subject
+    assert "Depending on it:       2 jobs" in mail.body
+    held = places.row("tcp web")["held"]
+    assert (held["code"], held["by"]) == ("unreachable", "tcp gw is failing")
+    assert places.row("tcp shop")["held"]["by"] == "tcp web is failing"
+    why = places.instance.run("-m", "why", "tcp web").out
+    assert "no mail: unreachable: tcp gw is failing" in " ".join(why.split())
+
+
+def test_when_the_parent_is_ok_what_still_fails_is_told(places, server):
+    with Listener() as there:
+        closed = closed_port()
+        places.target("gw", closed)
+        # It is due once a day: only its parent's end has it run.
+        places.target("web", closed_port(), "depends = gw\nevery = day\nrecheck = no")
+        places.target("shop", closed_port(), "depends = tcp gw")
+        places.run()
+        places.change(f"port = {closed}", f"port = {there.port}")
+        places.run()
+        places.run()
+    subjects = places.subjects()
+    assert [subject.partition(":")[0] for subject in subjects[:1]] == [
+        "tcp gw is failing"
+    ]
+    told = "\n".join(mail.subject + mail.body for mail in server.mails[1:])
+    assert "tcp gw is OK again" in told
+    assert "tcp web is failing" in told
+    assert "tcp shop is failing" in told
+    assert "Held back until now:   unreachable" in told
+
+
+def test_a_parent_that_is_not_due_counts_by_its_record(places, server):
+    places.target("gw", closed_port(), "every = day\nrecheck = no")
+    places.target("web", closed_port(), "depends = gw")
+    for _ in range(3):
+        places.run()
+    assert len(server.mails) == 1
+    assert places.row("tcp web")["held"]["by"] == "tcp gw is failing (2 minutes ago)"
+
+
+def test_a_muted_parent_is_named_as_such(places, server):
+    places.target("gw", closed_port())
+    places.target("web", closed_port(), "depends = gw")
+    places.run()
+    assert places.instance.run("-m", "mute", "tcp gw", "--for", "2h").code == 0
+    places.run()
+    assert places.row("tcp web")["held"]["by"] == "tcp gw is failing, muted"
+    assert len(server.mails) == 1
+
+
+def test_one_host_depends_on_the_same_host_of_another_section(places, server):
+    places.instance.add(
+        "[tcp up]\nhosts = 127.0.0.1, localhost\nhost = {host}\n"
+        f"port = {closed_port()}\n"
+        "[tcp web]\nhosts = 127.0.0.1, localhost\nhost = {host}\n"
+        f"port = {closed_port()}\ndepends = up/{{host}}\n"
+    )
+    places.run()
+    held = places.row("tcp web/localhost")["held"]
+    assert held["by"] == "tcp up/localhost is failing"
+
+
+def test_depends_that_cannot_be_used_is_a_failing_job_and_a_line(places, server):
+    port = closed_port()
+    places.target("gw", port)
+    places.target("web", port, "depends = tcp gv")
+    places.target("a", port, "depends = b")
+    places.target("b", port, "depends = a")
+    places.run()
+    told = "\n".join(mail.subject + mail.body for mail in server.mails)
+    line = "depends: there is no job 'tcp gv'; did you mean 'tcp gw'?"
+    assert line in told
+    rows = places.instance.run("-m", "validate", "--json").json()
+    texts = {row["section"]: row["text"] for row in rows}
+    assert texts["tcp web"] == line
+    assert texts["tcp a"] == "depends: it depends on itself: tcp a -> tcp b -> tcp a"
+    assert {row["file"] for row in rows} == {"settings.cfg"}
+    assert all(row["line"] for row in rows)
+
+
+# Anchors.
+
+
+def test_a_machine_that_no_anchor_answers_tells_nobody_of_what_is_elsewhere(
+    tmp_path, server
+):
+    silent = closed_port()
+    places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
+    places.target("web", silent)
+    places.instance.add("[disk root]\npath = /nowhere\n")
+    for _ in range(3):
+        places.run()
+    assert [s.partition(":")[0] for s in places.subjects()] == ["disk root is failing"]
+    row = places.row("tcp web")
+    assert row["status"] == "unknown"
+    assert row["held"]["code"] == "blind"
+    assert "no anchor answers since" in row["held"]["by"]
+
+
+def test_blind_for_five_minutes_is_an_alert_and_its_end_is_told(tmp_path, server):
+    places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
+    places.target("web", closed_port())
+    for _ in range(6):
+        places.run()
+    (subject,) = places.subjects()
+    assert subject.startswith("network is failing: this machine is blind: its anchor")
+    status = places.instance.run("-m", "status", "--json").json()
+    assert status["health"]["word"] == "JobProblem"
+    with Listener() as there:
+        places.change("255.255.255.255:9", f"127.0.0.1:{there.port}")
+        places.run()
+        places.run()
+    told = "\n".join(places.subjects()[1:])
+    assert "blind from" in told
+    assert "tcp web is failing" in told
+
+
+def test_a_minute_without_network_is_told_afterwards(tmp_path, server):
+    places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
+    with Listener() as there:
+        closed = closed_port()
+        places.target("web", closed)
+        places.run()
+        places.change(f"port = {closed}", f"port = {there.port}")
+        places.change("255.255.255.255:9", f"127.0.0.1:{there.port}")
+        places.run()
+        places.run()
+    (subject,) = places.subjects()
+    assert subject.startswith("blind from ")
+    assert " to " in subject
+
+
+def test_a_refused_connection_is_an_answer():
+    assert why_silent([("127.0.0.1", closed_port())]) == {}
+    assert why_silent([("255.255.255.255", 9), ("127.0.0.1", closed_port())]) == {}
+    silent = why_silent([("255.255.255.255", 9)])
+    assert silent == {"255.255.255.255:9": "network is unreachable"}
+
+
+def test_validate_asks_each_anchor(places):
+    closed = closed_port()
+    places.change(
+        "[general]\n", f"[general]\nanchors = 127.0.0.1:{closed}, 255.255.255.255:9\n"
+    )
+    (row,) = places.instance.run("-m", "validate", "--json").json()
+    assert row["severity"] == "warning"
+    assert row["text"].startswith("anchors: 255.255.255.255:9 does not answer: ")
+
+
+# After a boot.
+
+
+class Booted:
+    """What is asked of the context of a run on a machine that was started just now."""
+
+    catalog: dict = {}
+    met: dict = {}
+    reach = None
+
+    def __init__(self, up_s):
+        self.settings = SimpleNamespace(anchors=())
+        self.since_boot = lambda: up_s
+
+
+@pytest.mark.parametrize(("up_s", "status"), [(40, "pending"), (121, "failing")])
+def test_just_after_a_boot_a_failing_network_check_counts_as_not_made(up_s, status):
+    key, ctx = JobKey("Web", "web"), Booted(up_s)
+    job = Job(key, "web", "/Web.py", "minute", is_across_network=True)
+    alert, note = (
+        Message(str(kind), kind, "x", "x", ("a@example.com",), utc_now())
+        for kind in (MessageKind.ALERT, MessageKind.NOTE)
+    )
+    result = CheckResult(Status.FAILING, "no route to host")
+    report = JobReport(job, result, Decision.FIRST_ALERT, (alert, note), None, True)
+    assert results.may_be_out_of_reach(report, ctx) is (status == "pending")
+    judged = reachability._judged(ctx, report)
+    assert judged.result.status == status
+    if status == "pending":
+        assert judged.messages == (note,)
+        assert not judged.default_mail
+        assert "this machine started 40 s ago; the check said: no route" in (
+            judged.result.reason
+        )
