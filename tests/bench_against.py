@@ -211,6 +211,46 @@ def tcp_many(folder: Path, checkout: Checkout) -> Iterator[Measure]:
         yield lambda: _again(place).cpu_s
 
 
+def _looped(number: int) -> str:
+    """Return an address of this machine."""
+    return f"127.1.{number // 250}.{number % 250 + 1}"
+
+
+@contextmanager
+def pings(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have a thousand hosts pinged once, and look what that is above an empty run."""
+    folder.mkdir()
+    each = "[ping p-{}]\nhost = {}\ncount = 1\n"
+    text = "".join(each.format(number, _looped(number)) for number in range(SOME))
+    empty = Place(folder / "empty", checkout, NO_MAIL)
+    place = Place(folder / "place", checkout, NO_MAIL + text)
+    for one in (empty, place):
+        one.prepare("minute")
+    listed = [checkout.python, str(checkout.program), "-m", "list", "--json", "-f"]
+    listed += [str(place.settings), "--state", str(place.state)]
+    if cost(listed).said.count('"ok"') < SOME:
+        raise Trouble("not all of them answer, or there is no such kind")
+    yield lambda: _again(place).cpu_s - _again(empty).cpu_s
+
+
+@contextmanager
+def fping(folder: Path, _checkout: Checkout) -> Iterator[Measure]:
+    """Have fping do the same, whatever the checkout."""
+    folder.mkdir()
+    hosts = folder / "hosts"
+    hosts.write_text("".join(f"{_looped(number)}\n" for number in range(SOME)))
+    if shutil.which("fping") is None:
+        raise Trouble("fping is not installed")
+
+    def measure() -> float:
+        ran = cost(["fping", "-q", "-c1", "-i1", "-f", str(hosts)])
+        if ran.exit_code:
+            raise Trouble(f"fping: exit code {ran.exit_code}: {ran.said[:500]}")
+        return ran.cpu_s
+
+    yield measure
+
+
 @contextmanager
 def https(folder: Path, checkout: Checkout) -> Iterator[Measure]:
     """Have HTTPS targets, each of which is verified."""
@@ -415,6 +455,8 @@ ROWS = {
     "http-some": Row(f"{SOME:,} HTTP targets", http_some, 5),
     "http-many": Row(f"{MANY:,} HTTP targets", http_many, 3),
     "tcp-many": Row(f"{MANY:,} TCP targets", tcp_many, 3),
+    "pings": Row(f"{SOME:,} pings, above an empty run", pings, 5),
+    "fping": Row(f"{SOME:,} pings by fping", fping, 5),
     "https": Row(f"{TLS_TARGETS} HTTPS targets, verified", https, 5),
     "silent": Row(
         f"{SILENT} of {SOME:,} HTTP targets never answer (5 s)", silent, 3, "wall s"
