@@ -52,7 +52,7 @@ def rounds_of(target: Any) -> tuple[Round, ...]:
     if wanted:
         rounds.append(Round(expect=wanted))
     for number, (word, value) in enumerate(target.dialog, 1):
-        place = f"in line {number} of dialog"
+        place = f"(line {number} of dialog)"
         if word == "send":
             rounds.append(Round(send=value, place=place))
         elif word == "tls":
@@ -185,7 +185,7 @@ class Line:
             got = f"{len(self._unread)} bytes: {shown(self._unread)}"
         opening = "did" if self.is_datagrams else "connected, but did"
         return Unreachable(
-            f"{opening} not receive {shown_wanted(wanted)} {when}{_behind(place)}; "
+            f"{opening} not receive {shown_wanted(wanted)}{_behind(place)} {when}; "
             f"received {got}"
         )
 

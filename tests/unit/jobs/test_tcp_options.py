@@ -266,8 +266,8 @@ def test_the_line_of_a_dialog_that_fails_is_named_and_nothing_that_was_sent(tmp_
         dialog = "send AUTH hush\\r\\n\n  expect +OK"
         said = found(it, {"dialog": dialog, "timeout": "0.4"}, tmp_path)
     assert said == (
-        f"127.0.0.1:{it.port}: connected, but did not receive '+OK' within 0.4 s in "
-        "line 2 of dialog; received 14 bytes: '-ERR unknown\\r\\n'"
+        f"127.0.0.1:{it.port}: connected, but did not receive '+OK' (line 2 of "
+        "dialog) within 0.4 s; received 14 bytes: '-ERR unknown\\r\\n'"
     )
 
 
