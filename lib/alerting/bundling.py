@@ -157,23 +157,37 @@ def _word(message: Message) -> str:
     """Return how a message is counted."""
     if message.status is Status.WARNING:
         return "warning"
+    # Only of a job that begins to flap is there an alert that it is OK.
+    if message.status is Status.OK and message.kind is MessageKind.ALERT:
+        return "flapping"
+    if message.status is Status.UNKNOWN and message.kind in _UNKNOWN:
+        return _UNKNOWN[message.kind]
     return WORDS[message.kind]
 
 
 def _counts(messages: Iterable[Message]) -> str:
     counts = Counter(map(_word, messages))
-    known = dict.fromkeys((*WORDS.values(), "warning"))
-    return ", ".join(f"{counts[word]:,} {word}" for word in known if counts[word])
+    order = dict.fromkeys((*WORDS.values(), *_UNKNOWN.values(), "flapping", "warning"))
+    # Notes come last: nothing is down for them.
+    words = sorted(filter(counts.get, order), key=lambda word: word == NOTE)
+    return ", ".join(
+        f"{counts[word]:,} {_plural(word, counts[word])}" for word in words
+    )
+
+
+def _plural(word: str, count: int) -> str:
+    return f"{word}s" if word in (NOTE, "warning") and count > 1 else word
 
 
 def _bundle_subject(
     entries: Sequence[Entry], groups: Sequence[Group], part: tuple[int, int]
 ) -> str:
     counts = _counts(message for _name, message in entries)
-    if all(_word(message) == "other" for _name, message in entries):
+    if all(_word(message) == NOTE for _name, message in entries):
         counts = first_line(entries[0][1].subject)
         if len(entries) > 1:
-            counts += f", and {len(entries) - 1:,} other"
+            more = len(entries) - 1
+            counts += f", and {more:,} more {_plural(NOTE, more)}"
     if part[1] > 1:
         counts += f" (part {part[0]} of {part[1]})"
     largest = max(groups, key=lambda group: len(group.numbers))
@@ -255,16 +269,20 @@ def _bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
+#: What is about no job's status: Checker's own, and what a job sends of its own accord.
+NOTE = "note"
 #: How messages of a kind are counted, unless they are about a warning.
 WORDS = {
     MessageKind.ALERT: "failing",
     MessageKind.REMINDER: "still failing",
     MessageKind.RECOVERY: "OK again",
     MessageKind.CLOSING: "no longer checked",
-    MessageKind.NOTE: "other",
-    MessageKind.ROUND_TRIP: "other",
-    MessageKind.SUMMARY: "other",
+    MessageKind.NOTE: NOTE,
+    MessageKind.ROUND_TRIP: NOTE,
+    MessageKind.SUMMARY: NOTE,
 }
+#: The same of those about a job that cannot be checked.
+_UNKNOWN = {MessageKind.ALERT: "unknown", MessageKind.REMINDER: "still unknown"}
 
 
 class Trait(msgspec.Struct, frozen=True):

@@ -75,7 +75,7 @@ def merged(
     may have been accepted.  What a job
     sends by itself is not changed.  Of several reminders the last is kept; everything
     up to the last change of status becomes one message, so that nobody gets a recovery
-    without its alert.  ``why_late``: why they waited, if none of them was tried.
+    without its alert.  ``why_late``: what they waited for last.
     """
     if len(waiting) == 1:
         return [MergedMessage(waiting)]
@@ -187,8 +187,8 @@ def merge_text(
 ) -> Message:
     """Return the message that says what happened before ``last``, and then ``last``.
 
-    ``why`` is why the earlier ones could not be sent, if known, ``why_late`` for what
-    else they waited.
+    ``why`` is the last error of the earlier ones, ``why_late`` the last reason of their
+    way, if known.
     """
     return replace(
         last,
@@ -290,10 +290,11 @@ def _end(last: Message) -> str:
 def _why_only_now(history: Merged, why: str, why_late: str) -> str:
     what = " of all of this" if history.notified else ""
     start = f"You were not notified{what} before"
+    # An error may have been over long before the message left.
+    if why_late and why_late != first_line(why):
+        return f"{start}: {why_late}."
     if why:
         return f"{start}, because the mail could not be sent: {why}"
-    if why_late:
-        return f"{start}: {why_late}."
     return f"{start}, because the mail waited to be sent together with others."
 
 

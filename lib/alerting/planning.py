@@ -593,7 +593,7 @@ class _Planner:
     def _choices(self, queue: JobQueue, count: int) -> list[_Choice]:
         if (id(queue), count) not in self._merged:
             messages = queue.messages[:count]
-            why = self._why_late(messages[0]) if count > 1 else ""
+            why = self._why_late(_last_tried(messages)) if count > 1 else ""
             self._merged[id(queue), count] = [
                 (queue, merged_message)
                 for merged_message in merged(queue.name, messages, self._zone, why)
@@ -668,6 +668,13 @@ class _Planner:
     def _room(self, *, own: bool) -> int:
         room = ratelimit.room(self._send_log, self._limits, self._now, own=own)
         return max(0, room - self._new)
+
+
+def _last_tried(messages: Sequence[Message]) -> Message:
+    """Return the last one that was tried, if any was, as old as the first one."""
+    first = messages[0]
+    tried = (message for message in reversed(messages) if message.last_error)
+    return replace(next(tried, first), born_at=first.born_at)
 
 
 def _begins_trouble(message: Message) -> bool:

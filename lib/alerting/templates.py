@@ -22,7 +22,7 @@ from lib.core.enums import (
     Status,
 )
 from lib.core.flapping import Phase
-from lib.core.jobs import Job, Policy
+from lib.core.jobs import PEER_CHECKER, Job, Policy
 from lib.core.messages import KIND_OF, Message
 from lib.core.policy import severity_of
 from lib.core.records import Change, Record
@@ -214,7 +214,7 @@ def closing_message(
     unseen = record.unseen_since
     not_found = [f"Not found since:       {mail_time(unseen, zone)}"] if unseen else []
     body = [
-        *(_GONE if unseen else _DISABLED),
+        *_why_closed(record),
         "",
         f"{_SINCE[status]}         {since}",
         *not_found,
@@ -554,6 +554,17 @@ def _about(job: Job) -> Iterator[str]:
         yield f"Tags:                  {', '.join(job.tags)}"
 
 
+def _why_closed(record: Record) -> tuple[str, ...]:
+    """Return why a job is not checked any more; one that runs meet is disabled."""
+    if record.unseen_since is None:
+        return _DISABLED
+    return _PEER_GONE if record.key.file == PEER_CHECKER else _GONE
+
+
+_PEER_GONE = (
+    "Its line in [peers] is gone, or has another name now.  This is no recovery:",
+    "from here on nothing is known of this peer, and it is not asked.",
+)
 _GONE = (
     "Its section or job file is gone, or has another name now.  This is no",
     "recovery: from here on nothing is known of it.  Where a section was renamed,",

@@ -634,13 +634,21 @@ def without_dead(record: Record, message: Message, dead: Collection[str]) -> Rec
 
 
 def with_round_trip(record: Record, round_trip_mail: RoundTripDelivery) -> Record:
-    """Return the record after a round-trip mail was accepted or rejected for good."""
+    """Return the record after a round-trip mail was accepted or rejected for good.
+
+    Its job is asked again in the next run: after an outage a mail that left late is
+    looked for at once.
+    """
     others = tuple(
         delivery
         for delivery in record.round_trips
         if delivery.message_id != round_trip_mail.message_id
     )
-    return replace(record, round_trips=(*others, round_trip_mail)[-MAX_ROUND_TRIPS:])
+    return replace(
+        record,
+        round_trips=(*others, round_trip_mail)[-MAX_ROUND_TRIPS:],
+        pending_since=record.pending_since or round_trip_mail.at,
+    )
 
 
 def delivered(

@@ -8,14 +8,6 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from lib.core.enums import JobFailureNotificationFrequency
 from lib.core.jobs import FailureRule, Policy
 
-#: Each unit with its seconds, and the smaller unit shown with it.
-_UNITS = (
-    (86_400, "day", 3_600, "hour"),
-    (3_600, "hour", 60, "minute"),
-    (60, "minute", 0, ""),
-)
-
-
 NOTIFY_WORDS = {
     JobFailureNotificationFrequency.EVERYTIME: "every time",
     JobFailureNotificationFrequency.EVERYFIVEMINUTES: "every 5 minutes",
@@ -56,16 +48,28 @@ def failures_words(rule: FailureRule) -> str:
 def duration(length: timedelta) -> str:
     """Return a duration in words: ``45 seconds``, ``2 hours 5 minutes``, ``1 day``.
 
-    Rounded down.  A negative one, as after the clock was set back, is 0 seconds.
+    Rounded to the smallest unit that is shown, halves up: seconds below a minute, minutes
+    below a day, hours above.  A negative one, as after the clock was set back, is 0
+    seconds.
     """
-    seconds = max(0, int(length.total_seconds()))
-    for size, unit, small_size, small_unit in _UNITS:
-        if seconds < size:
-            continue
-        words = counted(seconds // size, unit)
-        rest = seconds % size // small_size if small_size else 0
-        return f"{words} {counted(rest, small_unit)}" if rest else words
-    return counted(seconds, "second")
+    length = max(length, timedelta(0))
+    seconds, minutes, hours = (_rounded(length, size) for size in (1, 60, 3600))
+    if seconds < 60:
+        return counted(seconds, "second")
+    if minutes < 60:
+        return counted(minutes, "minute")
+    if minutes < 24 * 60:
+        return _with_rest(counted(minutes // 60, "hour"), minutes % 60, "minute")
+    return _with_rest(counted(hours // 24, "day"), hours % 24, "hour")
+
+
+def _rounded(length: timedelta, size_s: int) -> int:
+    """Return how many units of so many seconds a duration is, halves up."""
+    return (length + timedelta(seconds=size_s / 2)) // timedelta(seconds=size_s)
+
+
+def _with_rest(words: str, rest: int, unit: str) -> str:
+    return f"{words} {counted(rest, unit)}" if rest else words
 
 
 def in_zone(moment: datetime, zone: tzinfo | None = None) -> datetime:

@@ -354,12 +354,12 @@ def section_key(section: str) -> JobKey:
     return JobKey(file, section) if file else JobKey.of_section(section)
 
 
-#: While the settings cannot be used people are reminded, and they are mended when they
-#: were usable for some minutes.
+#: While the settings cannot be used people are reminded.  They are OK in the next run:
+#: ``policy.settings_decision`` keeps those that are broken again and again to an alert
+#: an hour.
 SETTINGS_POLICY = Policy(
     JobFailureNotificationFrequency.EVERYHOUR,
     notifies_recovery=True,
-    recoveries=5,
     flapping=NEVER_FLAPPING,
 )
 

@@ -58,7 +58,27 @@ def test_warnings_are_counted_as_such():
         (name, replace(message, status=status))
         for (name, message), status in zip(entries, statuses, strict=False)
     ]
-    assert bundle(about).subject == "1 failing, 1 OK again, 2 warning"
+    assert bundle(about).subject == "1 failing, 1 OK again, 2 warnings"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "words"),
+    [
+        (MessageKind.ALERT, Status.FAILING, "2 failing"),
+        (MessageKind.ALERT, Status.UNKNOWN, "1 failing, 1 unknown"),
+        (MessageKind.REMINDER, Status.UNKNOWN, "1 failing, 1 still unknown"),
+        # It begins to flap.
+        (MessageKind.ALERT, Status.OK, "1 failing, 1 flapping"),
+        (MessageKind.RECOVERY, Status.OK, "1 failing, 1 OK again"),
+        (MessageKind.NOTE, None, "1 failing, 1 note"),
+    ],
+)
+def test_a_mixed_bundle_says_what_each_of_its_messages_is(kind, status, words):
+    name, message = entry(1, "slow", kind=kind)
+    failing = replace(entry(0)[1], status=Status.FAILING)
+    mixed = bundle([(name, replace(message, status=status)), ("x", failing)])
+    assert mixed.subject.partition(":")[0] == words
+    assert f"2 messages: {words}." in mixed.body
 
 
 def test_a_bundle_of_one_reason_has_it_in_its_subject():
@@ -68,7 +88,7 @@ def test_a_bundle_of_one_reason_has_it_in_its_subject():
 
 def test_a_bundle_of_notes_has_the_first_of_them_in_its_subject():
     message = bundle(entry(number, kind=MessageKind.NOTE) for number in range(2))
-    assert message.subject == "http target0 is failing: no route, and 1 other"
+    assert message.subject == "http target0 is failing: no route, and 1 more note"
 
 
 def test_a_bundle_lists_its_messages_in_the_order_of_events():

@@ -177,6 +177,17 @@ def test_what_waited_and_was_never_tried_says_for_what():
     assert second == "You were not notified before: the limit was reached."
 
 
+def test_an_error_that_was_over_is_not_the_reason_why_it_left_only_now():
+    alert, recovery = waiting_after("FS").queued
+    tried = replace(alert, last_error="451 not now")
+    (merged_message,) = merged("disk", [tried, recovery], UTC, "the limit was reached")
+    second = merged_message.message.body.splitlines()[1]
+    assert second == "You were not notified before: the limit was reached."
+    (merged_message,) = merged("disk", [tried, recovery], UTC, "451 not now")
+    second = merged_message.message.body.splitlines()[1]
+    assert second.endswith("because the mail could not be sent: 451 not now")
+
+
 def test_the_authors_own_subjects_are_kept():
     alert, recovery = waiting_after("FS").queued
     alert = replace(alert, subject="The shop is shut", body="Call Joe.\n")

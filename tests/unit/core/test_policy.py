@@ -737,7 +737,7 @@ def older_job(formerly):
 
 def mails_about_settings(minutes):
     """Return the minutes of alerts and recoveries, where only those given are good."""
-    rule = Policy(Every.EVERYHOUR, notifies_recovery=True, recoveries=5)
+    rule = Policy(Every.EVERYHOUR, notifies_recovery=True)
     job = Job(JobKey.of_section(""), "settings.cfg", "s", JobFrequency.MINUTE, rule)
     record, alerts, others = Record(job.key), [], []
     for minute in range(240):
@@ -773,5 +773,5 @@ def test_settings_that_cannot_be_used_are_one_mail_an_hour(good):
     assert len(recoveries) <= len(alerts)
 
 
-def test_settings_that_are_mended_are_one_recovery():
-    assert mails_about_settings(lambda minute: minute >= 3) == ([0], [7])
+def test_settings_that_are_mended_are_one_recovery_in_the_next_minute():
+    assert mails_about_settings(lambda minute: minute >= 3) == ([0], [3])

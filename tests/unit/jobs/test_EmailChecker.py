@@ -141,6 +141,32 @@ def test_a_round_trip_mail_that_waits_fails_after_the_grace_and_goes_on(
     assert token in memory(instance)["tokens"]
 
 
+def test_after_an_outage_the_mail_that_left_late_is_looked_for_in_the_next_minutes(
+    tmp_path, account, cafile
+):
+    served = tmp_path / "www"
+    served.mkdir()
+    file = served / "checker.txt"
+    account.answer = "451 4.3.2 not now"
+    instance = instance_of(tmp_path, account, cafile, f"[status]\nwrite = {file}\n")
+    instance.cron("hour")
+    turn_back(instance, minutes=11)
+    instance.cron()
+    assert memory(instance)["proof"]["result"] == "send failed"
+    # Its hour is not over, so it is not asked while the mail is queued.
+    assert not record(instance).get("pending_since")
+    account.answer = None
+    instance.let_time_pass_for_mails()
+    instance.cron()
+    assert record(instance)["pending_since"]
+    words = [file.read_text().splitlines()[0]]
+    account.wait_for("INBOX")
+    assert until_proven(instance)["result"] in ("arrived", "late")
+    words.append(file.read_text().splitlines()[0])
+    assert words == ["MailProblem", "True"]
+    assert record(instance).get("status", "ok") != "failing"
+
+
 def test_a_mailbox_that_is_away_is_reported_after_the_grace(tmp_path, account, cafile):
     instance = instance_of(tmp_path, account, cafile)
     instance.cron("hour")

@@ -120,6 +120,13 @@ def test_the_closing_message_of_a_job_that_is_disabled(approved):
     approved(f"{mail.subject}\n\n{mail.body}")
 
 
+def test_the_closing_message_of_a_peer_names_its_line():
+    peer = replace(failing(unseen_since=NOON), key=JobKey.of_peer("web2"))
+    mail = closing_message("b", peer, (), NOON, UTC)
+    assert mail.body.startswith("Its line in [peers] is gone")
+    assert "section" not in mail.body
+
+
 @pytest.mark.parametrize("status", [Status.FAILING, Status.UNKNOWN, Status.WARNING])
 def test_the_closing_message(approved, status):
     record = replace(failing(status, unseen_since=NOON), notified=("x@example.com",))
