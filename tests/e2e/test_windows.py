@@ -67,12 +67,12 @@ def test_a_night_is_one_line_and_what_is_still_failing_an_alert(instance, receiv
     assert instance.cron().silent
     # What is still failing does not wait for the last job of the run.
     alert, catch_up = told(receiver)
-    assert alert == ("alert", "Disk is failing")
+    assert alert == ("alert", "Disk is failing: the flag is down")
     assert catch_up[0] == "note"
     assert catch_up[1].startswith("Catch-up: Shop is OK again; it ")
     text = " ".join(receiver.at("/pager")[0].json["data"]["text"].split())
     assert text.startswith(
-        f"Delayed 3 hours: it waited for its window, when = {DAY} Failing since"
+        f"Delayed 3 hours: it waited for its window, when = {DAY} "
     )
     assert instance.cron().silent
     assert len(receiver.received) == 2
