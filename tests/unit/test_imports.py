@@ -197,6 +197,7 @@ def test_a_minute_run_loads_no_job_code_and_nothing_heavy():
 
 #: What is loaded only where a kind that needs it is due.
 OF_SOME_KINDS = "pycurl requests ssl cryptography idna webencodings asyncio".split()
+OF_SOME_KINDS += "lib.net.dialog lib.net.icmp lib.net.ping subprocess".split()
 
 
 @pytest.mark.parametrize("file", sorted({*KIND_FILES.values()}))
@@ -212,3 +213,35 @@ def test_a_kind_loads_nothing_that_only_others_need(file):
     )
     loaded = done.stdout.split()
     assert [name for name in OF_SOME_KINDS if name in loaded] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "needed"),
+    [
+        ("TCPServerChecker", "host='127.0.0.1', port=1", ""),
+        ("TCPServerChecker", "host='127.0.0.1', port=1, expect='a'", "lib.net.dialog"),
+        ("UDPServerChecker", "host='127.0.0.1', port=1", "lib.net.dialog lib.net.icmp"),
+        ("UnixSocketChecker", "path='/nowhere'", "lib.net.dialog"),
+        ("PingChecker", "host='127.0.0.1', count=1", "lib.net.icmp lib.net.ping"),
+    ],
+)
+def test_a_check_loads_only_what_it_needs(file, options, needed):
+    program = (
+        "import sys, types; from lib.net import bulk;"
+        "from lib.net.connect import Deadline;"
+        f"from jobs.{file} import {file} as kind;"
+        "given = {name: known.default for name, known in kind.options.items()};"
+        f"target = types.SimpleNamespace(**given | dict({options}));"
+        "steps = lambda _one, own: kind.__new__(kind).steps(target, own);"
+        "[*bulk.run([1], steps, lambda group: [Deadline(5)])]; print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    loaded = done.stdout.split()
+    assert {name for name in OF_SOME_KINDS if name in loaded} == {*needed.split()}

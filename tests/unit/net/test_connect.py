@@ -10,6 +10,7 @@ from lib.net.connect import (
     connect,
     connect_first,
     nobody_answered,
+    numeric,
     reason,
     resolve,
     resolver_words,
@@ -155,3 +156,19 @@ def test_very_many_addresses_are_counted(approved):
 
 def test_an_ipv6_address_is_shown_in_brackets():
     assert shown_address(("::1", 80, 0, 0)) == "[::1]:80"
+
+
+@pytest.mark.parametrize(
+    ("host", "family", "addresses"),
+    [
+        ("127.0.0.1", "any", [(socket.AF_INET, ("127.0.0.1", 7))]),
+        ("127.0.0.1", "ipv4", [(socket.AF_INET, ("127.0.0.1", 7))]),
+        ("127.0.0.1", "ipv6", []),
+        ("::1", "any", [(socket.AF_INET6, ("::1", 7, 0, 0))]),
+        ("::1", "ipv4", []),
+        ("localhost", "any", []),
+        ("127.0.0.1.example", "any", []),
+    ],
+)
+def test_an_address_is_known_without_a_resolver(host, family, addresses):
+    assert numeric(host, 7, family) == addresses
