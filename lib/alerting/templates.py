@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, tzinfo
 from msgspec.structs import replace
 
 from lib.core import flapping, schedule
-from lib.core.decisions import WORDS
+from lib.core.decisions import held_words
 from lib.core.enums import (
     Decision,
     JobFailureNotificationFrequency,
@@ -527,7 +527,8 @@ def _target(result: CheckResult) -> Iterator[str]:
 def _held_before(record: Record, kind: MessageKind) -> Iterator[str]:
     """Yield why nobody got this alert, or a reminder, before."""
     if kind is MessageKind.ALERT and record.held is not None:
-        yield f"Held back until now:   {WORDS[record.held]}"
+        words = held_words(record.held, record.held_by, record.held_why)
+        yield f"Held back until now:   {words}"
 
 
 def _depending(count: int) -> Iterator[str]:

@@ -151,9 +151,11 @@ def status(args: argparse.Namespace) -> int:
     stored, catalog = state.load(), state.load_catalog()
     own = stored.records.get(OWN_KEY)
     summaries = notes_of(own).summaries if own else ()
-    now, records = utc_now(), stored.records
+    now = utc_now()
+    taken = _requests(settings, stored.records, catalog, now)
+    records = _after(stored.records, taken)
     code = TROUBLE if settings.last_usable else OK
-    facts = (settings, stored.run, records, now, catalog, summaries)
+    facts = (settings, stored.run, records, now, catalog, summaries, taken.silences)
     if args.json:
         table.show_json(status_report.data(*facts), sys.stdout)
         return code

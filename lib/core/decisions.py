@@ -107,8 +107,9 @@ class JobDetails(Stored, frozen=True):
     #: What the check says of flapping, and how many changes there were of late.
     flapping: Phase | None = None
     changes: Count = 0
-    #: Who muted or acknowledged it, or the maintenance window; and until when.
+    #: Who muted or acknowledged it, or the maintenance window; why, and until when.
     held_by: str = ""
+    held_why: str = ""
     held_until: Moment | None = None
     #: Why alerts were held back until then.
     held_before: Decision | None = None
@@ -214,7 +215,8 @@ def judged(
             before.since if over else None,
             phase,
             len(after.changes) if phase else 0,
-            held.by if held else "",
+            held.by if held else before.held_by,
+            _line(held.why if held else before.held_why),
             held.until if held else None,
             before.held,
         )
@@ -453,18 +455,24 @@ def _status_words(details: JobDetails) -> str:
 
 
 def _held_words(code: Decision, details: JobDetails, time_text: TimeText) -> str:
-    """Return what holds alerts back: ``muted by ann until 14:00``."""
+    """Return what holds alerts back: ``muted by ann until 14:00: deploy``."""
+    words = held_words(code, details.held_by)
     if code is Decision.ACKNOWLEDGED:
-        by = f" by {details.held_by}" if details.held_by else ""
-        return f"acknowledged{by}, until it is over or gets worse"
+        words += ", until it is over or gets worse"
+    elif details.held_until:
+        words += f" until {time_text(details.held_until)}"
+    return f"{words}: {details.held_why}" if details.held_why else words
+
+
+def held_words(code: Decision, by: str, why: str = "") -> str:
+    """Return what holds alerts back, without its end: ``muted by ann: deploy``."""
     if code.is_about_the_way:
-        return f"{WORDS[code]}: {details.held_by}"
+        return f"{WORDS[code]}: {by}" if by else WORDS[code]
     if code is Decision.MAINTENANCE:
-        words = f"in the maintenance window {details.held_by}".rstrip()
+        words = f"in the maintenance window {by}" if by else WORDS[code]
     else:
-        words = f"muted by {details.held_by}" if details.held_by else "muted"
-    until = details.held_until
-    return f"{words} until {time_text(until)}" if until else words
+        words = f"{WORDS[code]} by {by}" if by else WORDS[code]
+    return f"{words}: {why}" if why else words
 
 
 def _first_alert(details: JobDetails, _notified: str) -> str:
@@ -472,7 +480,8 @@ def _first_alert(details: JobDetails, _notified: str) -> str:
     words = f"first alert{_flapping_words(details)}; policy: {policy}"
     if details.held_before is None:
         return words
-    return f"{words}; until now it was {WORDS[details.held_before]}"
+    before = held_words(details.held_before, details.held_by, details.held_why)
+    return f"{words}; until now it was {before}"
 
 
 def _notified(details: JobDetails, now: datetime, time_text: TimeText) -> str:

@@ -522,6 +522,8 @@ def _with_held(record: Record, report: JobReport) -> Record:
         record,
         held=decision if decision.holds_back else None,
         held_by=report.held_by if decision.holds_back else "",
+        # Whoever keeps the record knows it.
+        held_why="",
         acknowledged=known if lasts else None,
     )
 

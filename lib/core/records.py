@@ -102,8 +102,10 @@ class Record(Stored, frozen=True, eq=False):
     round_trips: tuple[RoundTripDelivery, ...] = ()
     #: Why the alerts of its last result were held back; None: they were not.
     held: Decision | None = None
-    #: Which parents were failing, if it was for that.
+    #: Who muted or acknowledged it, the maintenance window, or which parents were
+    #: failing; and why.
     held_by: str = ""
+    held_why: str = ""
     #: None: nobody has acknowledged what is wrong.
     acknowledged: Acknowledgement | None = None
     #: If two files hold this record, the one with the higher number is valid.

@@ -48,9 +48,9 @@ def failures_words(rule: FailureRule) -> str:
 def duration(length: timedelta) -> str:
     """Return a duration in words: ``45 seconds``, ``2 hours 5 minutes``, ``1 day``.
 
-    Rounded to the smallest unit that is shown, halves up: seconds below a minute, minutes
-    below a day, hours above.  A negative one, as after the clock was set back, is 0
-    seconds.
+    Rounded to the smallest unit that is shown, halves up: seconds below a minute,
+    minutes below a day, hours above.  A negative one, as after the clock was set back,
+    is 0 seconds.
     """
     length = max(length, timedelta(0))
     seconds, minutes, hours = (_rounded(length, size) for size in (1, 60, 3600))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.core import calendar, deferral, health
 from lib.core.calendar import SummarySeries
@@ -33,7 +33,11 @@ from lib.core.text import (
     table_time,
     zone_words,
 )
+from lib.report import silent
 from lib.report.rows import WORDS
+
+if TYPE_CHECKING:
+    from lib.core.silences import Silences
 
 COLUMNS = ("item", "value")
 #: How many round-trip mails are shown, the last first.
@@ -124,10 +128,12 @@ def rows(
     now: datetime,
     catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({}),
     summaries: Iterable[SummarySeries] = (),
+    silences: Silences | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row per item; the first is the answer that peers get.
 
-    ``catalog`` tells which peers were asked before, ``summaries`` which were sent.
+    ``catalog`` tells which peers were asked before, ``summaries`` which were sent,
+    ``silences`` what is muted.
     """
     time_text = partial(table_time, zone=settings.zone, now=now)
     answer = health.assess(health.inputs_of(run), settings, now, time_text)
@@ -140,6 +146,7 @@ def rows(
         *_skips(run, time_text),
         ("queued messages", _queued(records, time_text)),
         *_deferred(run, now, time_text),
+        *silent.rows(silent.data(silences, records, catalog, now), time_text),
         *_proof(settings, records, time_text),
         *((f"peer {name}", words) for name, words in peers),
         *_summaries(settings, summaries, now, time_text),
@@ -155,6 +162,7 @@ def data(
     now: datetime,
     catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({}),
     summaries: Iterable[SummarySeries] = (),
+    silences: Silences | None = None,
 ) -> dict[str, Any]:
     """Return the same as data: what is down first."""
     bad = bad_records(records, catalog)
@@ -176,6 +184,7 @@ def data(
             **{status.value: counts[status] for status in _BAD},
             "disabled": sum(not job.enabled for job in catalog.values()),
         },
+        "silent": silent.data(silences, records, catalog, now),
         "health": {
             "word": answer.word.value,
             "reason": answer.why,

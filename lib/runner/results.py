@@ -124,6 +124,8 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     if report.messages or report.default_mail:
         report = replace(report, messages=_messages(ctx, report, before, now))
     after = policy.advance(before, report, now)
+    if held := _held(ctx, report, after, now):
+        after = replace(after, held_by=held.by, held_why=held.why)
     ctx.met[job.key] = job
     if ctx.only is not None:
         ctx.reports.append(report)
@@ -133,7 +135,6 @@ def keep(ctx: RunContext, report: JobReport) -> None:
         return
     from lib.core import decisions
 
-    held = _held(ctx, report, after, now)
     ctx.audit_log.note(decisions.judged(report, before, after, now, held))
     if is_own_and_ok:
         return
@@ -159,7 +160,6 @@ def _held(
 
     if report.held_by:
         return Held(report.decision, report.held_by)
-
     job = report.job
     silences = ctx.silences or Silences()
     return silences.holding_record(after, job.name, job.tags, now)

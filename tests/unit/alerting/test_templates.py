@@ -74,15 +74,18 @@ def test_a_reminder_says_since_when_and_how_often(approved):
 
 
 @pytest.mark.parametrize(
-    ("held", "words"),
+    ("held", "by", "why", "words"),
     [
-        (Decision.MUTED, "muted"),
-        (Decision.MAINTENANCE, "in a maintenance window"),
-        (Decision.ACKNOWLEDGED, "acknowledged"),
+        (Decision.MUTED, "", "", "muted"),
+        (Decision.MUTED, "ann", "deploy", "muted by ann: deploy"),
+        (Decision.MAINTENANCE, "", "", "in a maintenance window"),
+        (Decision.MAINTENANCE, "night", "", "in the maintenance window night"),
+        (Decision.ACKNOWLEDGED, "ann", "", "acknowledged by ann"),
     ],
 )
-def test_an_alert_that_was_held_back_says_so(held, words):
-    alert = mail(Decision.FIRST_ALERT, record=replace(FAILING, held=held))
+def test_an_alert_that_was_held_back_says_by_what_or_whom(held, by, why, words):
+    was_held = replace(FAILING, held=held, held_by=by, held_why=why)
+    alert = mail(Decision.FIRST_ALERT, record=was_held)
     assert f"\nHeld back until now:   {words}\n" in alert.body
     reminder = mail(Decision.REMINDER, record=replace(FAILING, held=held))
     assert "Held back" not in reminder.body

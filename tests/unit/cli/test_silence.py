@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -173,8 +174,13 @@ def test_a_mute_holds_alerts_back_until_it_ends(instance, tmp_path, approved):
     assert instance.cron().code == 0
     assert not inbox.waiting(instance.state).requests
     approved(instance.run("-m", "why", "Flag").out, "why", hide=REAL)
+    (mute,) = instance.run("-m", "status", "--json").json()["silent"]["mutes"]
+    assert (mute["jobs"], mute["why"]) == ("F*, tag base", "new disk")
     instance.clock_ahead = LENGTH
     instance.cron()
+    # The record remembers who held it back, for the alert.
+    said = instance.run("-m", "why", "Flag").out
+    assert re.search(r"until now it was muted by \S+: new disk$", said, re.M)
     assert codes(instance) == [
         "first_alert",
         "queued",
