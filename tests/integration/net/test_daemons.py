@@ -29,7 +29,9 @@ pytestmark = pytest.mark.integration
 #: Where daemons are that only root looks for.
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 #: What a DNS server is asked: A of NAME.example, by the number 0x1234.
-QUERY = r"\x124\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00{}\x07example\x00\x00\x01\x00\x01"
+QUERY = (
+    r"\x124\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00{}\x07example\x00\x00\x01\x00\x01"
+)
 WELL, OTHER = r"\x04well", r"\x05other"
 #: The answer: the same number, NOERROR, and the address 192.0.2.7.
 NOERROR, ADDRESS = r"^\x124\x85\x80", r"\xc0\x00\x02\x07"
@@ -51,7 +53,10 @@ def daemon(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a daemon in the foreground until the end of the block."""
     process = subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     try:
         until = time.monotonic() + 20
