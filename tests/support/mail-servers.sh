@@ -8,12 +8,12 @@
 #   tests/support/mail-servers.sh NAME FOLDER    starts one, says "ready", and stops it when its
 #                                        standard input ends
 #
-# NAME is exim, opensmtpd, msmtpd or cyrus.  All it writes is in FOLDER, which others than us
+# NAME is exim, opensmtpd, msmtpd, sendmail, cyrus or courier.  All it writes is in FOLDER, which others than us
 # must be able to enter:
 #
 #   server.pem, server.key   the certificate
 #   port                     its port on 127.0.0.1: exim has STARTTLS, cyrus TLS at once
-#   password                 that of checker@example.com for exim, or of checker for cyrus
+#   password                 that of checker@example.com for exim, of checker for cyrus and courier
 #   options                  lines for imapd.conf of cyrus
 #   out                      what it has printed
 set -euo pipefail
@@ -25,6 +25,8 @@ packages=(
     opensmtpd
     msmtp msmtp-mta libsecret-1-0
     cyrus-common cyrus-imapd libxapian30 libical3 libsasl2-modules libsasl2-modules-db sasl2-bin
+    courier-authlib courier-authlib-userdb courier-base courier-imap libcourier-unicode4 libgamin0
+    sendmail-base sendmail-bin sendmail-cf m4 libsigsegv2
 )
 
 fetch() {
@@ -56,7 +58,9 @@ installed() {
     local name number=64001
     mkdir -p "$folder/etc"
     cp /etc/passwd /etc/group "$folder/etc"
-    for name in Debian-exim opensmtpd opensmtpq cyrus; do
+    # sendmail waits for a minute where this machine has no full name.
+    echo "127.0.0.1 mail.test localhost $(uname -n)" >"$folder/etc/hosts"
+    for name in Debian-exim opensmtpd opensmtpq cyrus courier smmsp; do
         if ! grep -q "^$name:" /etc/passwd; then
             echo "$name:x:$number:$number::/nonexistent:/bin/false" >>"$folder/etc/passwd"
             echo "$name:x:$number:" >>"$folder/etc/group"
@@ -199,6 +203,65 @@ END
     ' bash "$password" "$folder"
 }
 
+courier() {
+    mkdir -p "$folder/etc/courier" "$folder/home"
+    cat >"$folder/etc/courier/authdaemonrc" <<END
+authmodulelist="authuserdb"
+authmodulelistorig="authuserdb"
+daemons=1
+authdaemonvar=/run/courier/authdaemon
+DEBUG_LOGIN=0
+DEFAULTOPTIONS=""
+LOGGEROPTS=""
+END
+    (
+        umask 077
+        printf 'checker\tuid=8|gid=8|home=%s|shell=/bin/false|imappw=%s\n' "$folder/home" \
+            "$(openssl passwd -6 "$password")" >"$folder/etc/courier/userdb"
+    )
+    (installed makeuserdb -f "$folder/etc/courier/userdb")
+    # shellcheck disable=SC2016
+    installed bash -c '
+        mkdir -p /run/courier/authdaemon
+        maildirmake.courier "$1/home/Maildir"
+        chown -R mail:mail "$1/home"
+        /usr/lib/courier/courier-authlib/authdaemond &
+        set -a
+        . /etc/courier/imapd
+        IMAP_STARTTLS=NO IMAP_TLS_REQUIRED=0
+        exec couriertcpd -address=127.0.0.1 -nodnslookup -noidentlookup -maxprocs=20 -maxperip=3 \
+            "$2" /usr/lib/courier/courier/imaplogin /usr/bin/imapd Maildir
+    ' bash "$folder" "$port"
+}
+
+sendmail() {
+    mkdir -p "$folder/queue"
+    cat >"$folder/sendmail.mc" <<END
+include(\`/usr/share/sendmail/cf/m4/cf.m4')
+OSTYPE(\`linux')
+define(\`QUEUE_DIR', \`$folder/queue')
+define(\`STATUS_FILE', \`$folder/statistics')
+define(\`confPID_FILE', \`$folder/pid')
+define(\`confDOMAIN_NAME', \`mail.test')
+define(\`confDELIVERY_MODE', \`queueonly')
+define(\`confMAX_MESSAGE_SIZE', \`100000')
+define(\`confTO_IDENT', \`0')
+define(\`confDONT_PROBE_INTERFACES', \`True')
+undefine(\`ALIAS_FILE')
+FEATURE(\`no_default_msa')
+FEATURE(\`nocanonify')
+FEATURE(\`accept_unresolvable_domains')
+DAEMON_OPTIONS(\`Port=$port, Addr=127.0.0.1, Name=MTA')
+MAILER(\`smtp')
+LOCAL_RULESETS
+SLocal_check_rcpt
+R\$*gone@\$*	\$#error \$@ 5.1.1 \$: 550 User unknown
+R\$*later@\$*	\$#error \$@ 4.2.1 \$: 450 Mailbox busy
+END
+    (installed m4 "$folder/sendmail.mc" >"$folder/sendmail.cf")
+    installed /usr/libexec/sendmail/sendmail -C "$folder/sendmail.cf" -bD
+}
+
 give_up() {
     echo "mail-servers.sh: $1" >&2
     tail -n 20 "$folder/out" 2>/dev/null >&2 || true
@@ -218,7 +281,7 @@ stop() {
 case "${1:-}" in
     --fetch) fetch; exit ;;
     --why-not) why_not; exit ;;
-    exim | opensmtpd | msmtpd | cyrus) ;;
+    exim | opensmtpd | msmtpd | sendmail | cyrus | courier) ;;
     *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 name="$1"

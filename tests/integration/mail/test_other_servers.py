@@ -149,6 +149,23 @@ def test_many_mails_to_msmtpd_share_a_session(servers):
     assert send(settings, *(message(f"no {number}") for number in range(5))) == [{}] * 5
 
 
+def test_sendmail_refuses_some_and_takes_the_others(servers, approved):
+    settings = sending(servers("sendmail"), "", smtpsecurity="none")
+    refused = ("gone@example.com", "later@example.com")
+    found = outcome(settings, refused[0], "a@example.com", refused[1], "b@example.com")
+    assert [type(one) for one in found] == [Unsent, Sent, Unsent, Sent]
+    assert [found[number].failure.permanent for number in (0, 2)] == [True, False]
+    for number in (0, 2):
+        approved(found[number].failure.why, str(number), hide=REAL)
+
+
+def test_what_is_too_big_for_sendmail_is_so_for_good(servers, approved):
+    settings = sending(servers("sendmail"), "", smtpsecurity="none")
+    error = failure(settings, message(body="x" * 200_000))
+    assert error.permanent
+    approved(str(error), hide={**REAL, r"\b\d{6}\b": "N"})
+
+
 # Cyrus.
 
 LAYOUTS = [
@@ -236,3 +253,52 @@ def test_what_cyrus_lets_nobody_delete_is_counted(servers, cafile, owner, approv
             session.delete("INBOX.Kept")
     assert found.deleted == 0
     approved(found.trouble, hide=REAL)
+
+
+# Courier.
+
+
+def courier_box(server, password=SECRET):
+    return Mailbox("127.0.0.1", server.port, "none", "checker", Secret(password), "")
+
+
+@contextlib.contextmanager
+def courier_session(server):
+    session = imaplib.IMAP4("127.0.0.1", server.port)
+    session.login("checker", SECRET)
+    yield session
+    session.logout()
+
+
+def test_courier_shows_our_mail_in_each_folder_and_lets_it_be_deleted(servers):
+    server = servers("courier")
+    wanted = RoundTripMail(TOKEN, datetime.now(UTC), "web1", USER)
+    with courier_session(server) as session:
+        for folder in ("INBOX.Trash", "INBOX.Spam"):
+            session.create(folder)
+    for folder in ("INBOX", "INBOX.Trash", "INBOX.Spam"):
+        with courier_session(server) as session:
+            for mail in (LUNCH, OURS):
+                assert session.append(folder, "", None, mail)[0] == "OK"
+        found = look_for(courier_box(server), wanted, Deadline(20))
+        assert (found.folder, found.deleted, found.trouble) == (folder, 1, "")
+        with courier_session(server) as session:
+            assert session.select(folder, readonly=True)[1] == [b"1"]
+
+
+def test_a_login_that_courier_refuses_is_named(servers, approved):
+    with pytest.raises(LookFailed) as caught:
+        folders_of(courier_box(servers("courier"), "another"), Deadline(20))
+    assert caught.value.problem == "login failed"
+    approved(str(caught.value), hide=REAL)
+
+
+def test_a_courier_that_is_full_is_no_wrong_password(servers, approved):
+    server = servers("courier")
+    with contextlib.ExitStack() as stack:
+        for _number in range(3):
+            stack.enter_context(courier_session(server))
+        with pytest.raises(LookFailed) as caught:
+            folders_of(courier_box(server), Deadline(20))
+    assert caught.value.problem == "unreachable"
+    approved(str(caught.value))
