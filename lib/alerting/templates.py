@@ -307,7 +307,7 @@ def escalation_message(
         "",
         f"Failing since:         {_since(start, now, zone)}",
         f"Consecutive failures:  {record.failures}",
-        f"Notified:              {', '.join(record.notified)}",
+        *_notified_lines(record),
         "Nobody has acknowledged it, so it is escalated to you.",
         f"Acknowledge:           {command('ack', record.name)}",
         f"Check now:             {command('run', record.name)}",
@@ -324,6 +324,15 @@ def escalation_message(
         reason=reason,
         status=record.status,
     )
+
+
+def _notified_lines(record: Record) -> Iterator[str]:
+    """Yield who was notified of a failure, and who was not yet, and why."""
+    yield f"Notified:              {', '.join(record.reached) or 'nobody yet'}"
+    for message in record.queued:
+        if message.kind.is_about_trouble:
+            why = first_line(message.last_error) or "the message is queued"
+            yield f"Not notified yet:      {', '.join(message.to)}: {why}"
 
 
 def test_message(

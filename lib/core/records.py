@@ -140,6 +140,17 @@ class Record(Stored, frozen=True, eq=False):
         return self.failing_since or self.warning_since
 
     @property
+    def reached(self) -> tuple[str, ...]:
+        """Return who was notified, without those whose message is still queued."""
+        waiting = {
+            to
+            for message in self.queued
+            if message.kind.is_about_trouble
+            for to in message.to
+        }
+        return tuple(to for to in self.notified if to not in waiting)
+
+    @property
     def is_default(self) -> bool:
         """Return whether it holds nothing that a new record would not."""
         return _content(self)[2:] == _NOTHING

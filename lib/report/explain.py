@@ -186,7 +186,7 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
         "reason": record.last_reason,
         "policy": policy_row(known.policy) if known else None,
         "contact": known.contact if known else (),
-        "notified": record.notified,
+        "notified": record.reached,
         "notified_at": record.notified_at,
         "delivery": record.delivery if record.notified_at else None,
         "held": held_row(story.held),
@@ -258,6 +258,8 @@ def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
         yield f"{words[:1].upper()}{words[1:]}."
     yield _status(record, known, now, time_text)
     if any(message.kind.is_about_trouble for message in record.queued):
+        if record.reached and record.notified_at is not None:
+            yield f"Notified so far: {', '.join(record.reached)}."
         yield "The latest message is still queued, see below."
     elif record.notified_at is not None:
         people, at = ", ".join(record.notified), time_text(record.notified_at)

@@ -147,7 +147,7 @@ def checked_rows(
         record = records.get(report.job.key, Record(report.job.key))
         row[WORDS] = {"follows": _follows(report.decision, record)}
         row["decision"] = report.decision.value
-        row["notified"] = record.notified
+        row["notified"] = record.reached
         row["queued_messages"] = len(record.queued)
         rows.append(row)
     return rows

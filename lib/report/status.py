@@ -103,7 +103,7 @@ def down_rows(
             "since": record.since,
             "failures": record.failures,
             "reason": first_line(record.last_reason),
-            "notified": record.notified,
+            "notified": record.reached,
             "notified_at": record.notified_at,
             WORDS: {"since": time_text(record.since) if record.since else ""},
         }
