@@ -173,6 +173,8 @@ class Bookkeeper:
         attempt_result = results.put_off(attempt_result, self._now())
         result = self._taken
         self._has_succeeded = True
+        if message.kind is MessageKind.PROOF and result is DeliveryResult.SENT:
+            self.send_log = replace(self.send_log, proof_accepted_at=self._now())
         # With nomail nothing is known about the server.
         if result is DeliveryResult.SENT and not event.by_backup:
             self.send_log = replace(self.send_log, held_until=None, refused_logins=())

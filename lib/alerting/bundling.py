@@ -280,6 +280,7 @@ WORDS = {
     MessageKind.NOTE: NOTE,
     MessageKind.ROUND_TRIP: NOTE,
     MessageKind.SUMMARY: NOTE,
+    MessageKind.PROOF: NOTE,
 }
 #: The same of those about a job that cannot be checked.
 _UNKNOWN = {MessageKind.ALERT: "unknown", MessageKind.REMINDER: "still unknown"}

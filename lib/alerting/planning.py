@@ -49,7 +49,7 @@ PRESSING_AFTER = ratelimit.PROMISE - timedelta(seconds=10)
 #: Kinds that are useless if late: they are sent before others.
 URGENT = frozenset({MessageKind.ROUND_TRIP})
 #: Kinds that are never bundled: their numbers show if one is missing.
-NEVER_BUNDLED = frozenset({MessageKind.SUMMARY})
+NEVER_BUNDLED = frozenset({MessageKind.SUMMARY, MessageKind.PROOF})
 #: Why the primary account is not used.
 HELD = "it refused the login too often, or is rate-limiting us"
 

@@ -119,6 +119,7 @@ def with_fallbacks(
             channel is None
             or channel.fallback is None
             or message.fell_back
+            or message.kind is MessageKind.PROOF
             or not (is_end or _falls_back(message, channel, failing, now, windows))
         ):
             queued.append(message)
@@ -195,6 +196,9 @@ def without_gone(
         fallback = _fallback_of(name, channels)
         to = (fallback,) if fallback else contact
         why = f"the settings no longer have the channel {way}"
+        if message.kind is MessageKind.PROOF:
+            gone.append((message, why))
+            continue
         if message.fell_back:
             gone.append((message, f"{why}, and its fallback has it"))
             continue

@@ -361,6 +361,31 @@ def test_message(
     )
 
 
+def proof_message(
+    message_id: str,
+    channel: str,
+    number: int,
+    every: str,
+    next_at: datetime,
+    now: datetime,
+    zone: tzinfo | None,
+) -> Message:
+    """Return the numbered test message of a channel."""
+    return Message(
+        message_id=message_id,
+        kind=MessageKind.PROOF,
+        subject=f"test {number} of channel {channel}, nothing is wrong",
+        body=(
+            f"This is test message number {number} of [channel {channel}], for which "
+            f"proof = {every}.\n"
+            "It shows that alerts arrive.  If a number is missing, one did not.\n"
+            f"The next one is due {mail_time(next_at, zone)}.\n"
+        ),
+        to=(channel,),
+        born_at=now,
+    )
+
+
 def _subject(
     job: Job, record: Record, result: CheckResult, kind: MessageKind, now: datetime
 ) -> str:

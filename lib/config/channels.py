@@ -136,6 +136,7 @@ class _Reader:
             fallback=values.get("fallback"),
             escalate=values.get("escalate"),
             when=values.get("when", ""),
+            proof=values.get("proof", ""),
         )
         return channel
 

@@ -455,6 +455,11 @@ CHANNEL = {
         "",
         "when messages may leave by it, such as mon-fri 08:00-20:00; else they wait",
     ),
+    "proof": Option(
+        one_of(("daily", "weekly", "monthly")),
+        "",
+        "a numbered test message at 09:00: daily, weekly (Monday) or monthly (the 1st)",
+    ),
 }
 
 SECTIONS: Mapping[str, Mapping[str, Option]] = {

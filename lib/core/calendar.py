@@ -1,4 +1,4 @@
-"""When a summary of ``[summary]`` is due, and which number it has.
+"""When a summary of ``[summary]`` or a ``proof`` is due, and which number it has.
 
 Times are local times of a zone.  There is one summary for each day or week whatever
 the clocks do: a time that is skipped by summer time is shifted by as much, one that
@@ -7,7 +7,7 @@ occurs twice counts the first time.  Missed summaries are replaced by a single o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 import msgspec
@@ -152,6 +152,60 @@ def _around(
         ]
     last = max(moment for moment in moments if moment <= now)
     return last, min(moment for moment in moments if moment > now)
+
+
+# The test messages of channels.
+
+
+#: At which time of the day a proof is due, on the first day of its period.
+PROOF_CLOCK = "09:00"
+
+
+class ProofSeries(Stored, frozen=True):
+    """The test messages of a channel: how many were written, and up to when."""
+
+    channel: str
+    number: Count = 0
+    #: Due times up to here are covered.
+    covered_until: Moment | None = None
+
+
+def proof_series(
+    known: Iterable[ProofSeries], every: Mapping[str, str], now: datetime
+) -> tuple[ProofSeries, ...]:
+    """Return the series as the settings ask for them; a new one begins now.
+
+    ``every`` is how often, by channel: daily, weekly or monthly.
+    """
+    by_name = {series.channel: series for series in known}
+    return tuple(by_name.get(name, ProofSeries(name, 0, now)) for name in every)
+
+
+def proof_times(
+    every: str, now: datetime, zone: tzinfo | None
+) -> tuple[datetime, datetime]:
+    """Return when a proof was due last, and when one is due next."""
+    today = in_zone(now, zone).date()
+    days = [today + timedelta(days=number) for number in range(-32, 33)]
+    if every == WEEKLY:
+        days = [day for day in days if day.weekday() == 0]
+    elif every != DAILY:
+        days = [day for day in days if day.day == 1]
+    moments = [local_moment(day, PROOF_CLOCK, zone) for day in days]
+    last = max(moment for moment in moments if moment <= now)
+    return last, min(moment for moment in moments if moment > now)
+
+
+def is_proof_due(
+    series: ProofSeries, every: str, now: datetime, zone: tzinfo | None
+) -> bool:
+    """Return whether a proof is to be written: once a period, however late.
+
+    After the clock was set back it does not wait until that has caught up.
+    """
+    last, coming = proof_times(every, now, zone)
+    covered_until = series.covered_until or now
+    return last > covered_until or covered_until > coming
 
 
 def local_moment(day: date, clock: str, zone: tzinfo | None) -> datetime:

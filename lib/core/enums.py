@@ -176,6 +176,8 @@ class MessageKind(enum.StrEnum):
     ROUND_TRIP = "round_trip"
     #: A summary of ``[summary]``; it is numbered, and never bundled.
     SUMMARY = "summary"
+    #: A numbered test message of a channel, ``proof = weekly``; never bundled.
+    PROOF = "proof"
 
     @property
     def is_about_trouble(self) -> bool:

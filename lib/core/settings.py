@@ -196,6 +196,8 @@ class Channel(msgspec.Struct, frozen=True):
     escalate: tuple[str, float] | None = None
     #: When its messages may leave, as ``lib/core/hours.py`` reads it; empty: always.
     when: str = ""
+    #: How often it gets a test message: daily, weekly or monthly; empty: never.
+    proof: str = ""
     #: Why it cannot be used; empty if it can.
     problem: str = ""
 

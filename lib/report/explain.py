@@ -110,9 +110,9 @@ def stories(
         if entry.key not in now_called or _matches(entry.key, entry.name, patterns):
             by_key.setdefault(entry.key, []).append(entry)
             names.setdefault(entry.key, entry.name)
-    bundles, send_log = _bundles(folder), _send_log(folder)
+    bundles, send_log = _bundles(folder), send_log_of(folder)
     ways = {one.way for key in by_key if key in records for one in records[key].queued}
-    channel_logs = {way: _send_log(folder, way) for way in ways if way}
+    channel_logs = {way: send_log_of(folder, way) for way in ways if way}
     matching = [
         Story(
             key,
@@ -221,7 +221,8 @@ def _queued_row(message: Message, story: Story, now: datetime) -> dict[str, Any]
     }
 
 
-def _send_log(folder: Path, way: str = "") -> SendLog:
+def send_log_of(folder: Path, way: str = "") -> SendLog:
+    """Return what was sent by mail (""), or by a way of a channel."""
     try:
         return read_value(send_log_path(folder, way), SendLog)
     except (FileNotFoundError, Damaged):

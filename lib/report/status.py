@@ -150,6 +150,7 @@ def rows(
         *_proof(settings, records, time_text),
         *((f"peer {name}", words) for name, words in peers),
         *_summaries(settings, summaries, now, time_text),
+        *_proofs(settings, records, now, time_text),
         ("time zone", zone_words(settings.zone, now)),
     ]
     return [dict(zip(COLUMNS, line, strict=True)) for line in lines]
@@ -220,6 +221,7 @@ def data(
         "round_trip": _round_trip_data(settings, records),
         "peers": list(_peers_data(settings, records, catalog)),
         "summaries": list(_summaries_data(settings, summaries, now)),
+        "proofs": list(_proofs_data(settings, records, now)),
     }
 
 
@@ -446,6 +448,45 @@ def _summaries(
             last = f"number {series.number} was written {time_text(series.written_at)}"
             coming = f"{last}, {coming}"
         yield f"{kind} summary", coming
+
+
+def _proofs_data(
+    settings: Settings, records: Mapping[JobKey, Record], now: datetime
+) -> Iterator[dict[str, Any]]:
+    """Yield the last test message of each way of a channel that has ``proof``."""
+    channels = [one for one in settings.channels.values() if one.proof]
+    if not channels:
+        return
+    from lib.report.explain import send_log_of
+    from lib.storage.session import notes_in
+
+    numbers = {one.channel: one.number for one in notes_in(records).proofs}
+    for channel in channels:
+        _last, next_at = calendar.proof_times(channel.proof, now, settings.zone)
+        for way in channel.ways:
+            yield {
+                "channel": way,
+                "number": numbers.get(channel.name, 0),
+                "accepted_at": send_log_of(settings.state, way).proof_accepted_at,
+                "next_at": next_at,
+            }
+
+
+def _proofs(
+    settings: Settings,
+    records: Mapping[JobKey, Record],
+    now: datetime,
+    time_text: TimeText,
+) -> Iterator[tuple[str, str]]:
+    for proof in _proofs_data(settings, records, now):
+        accepted_at, number = proof["accepted_at"], proof["number"]
+        words = "none was sent yet"
+        if number:
+            words = f"number {number} was queued, none was accepted yet"
+        if accepted_at:
+            words = f"the last one was accepted {time_text(accepted_at)}"
+        coming = f"number {number + 1} is due {time_text(proof['next_at'])}"
+        yield f"proof of {proof['channel']}", f"{words}, {coming}"
 
 
 def _shown(text: object, time_text: TimeText) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from lib.core import health
+from lib.core import calendar, health
 from lib.core.enums import JobFrequency
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Message
@@ -302,11 +302,35 @@ def commit(ctx: RunContext) -> None:
             from lib.runner.summaries import queue_due
 
             queue_due(ctx)
+        proofs = {
+            name: channel.proof
+            for name, channel in ctx.settings.channels.items()
+            if channel.proof
+        }
+        if ctx.only is None and (proofs or ctx.session.notes.proofs):
+            _queue_proofs(ctx, proofs)
     since = ctx.session.waiting_since
     if since is not None and (
         ctx.workers.is_done or time.monotonic() >= since + COMMIT_AFTER_S
     ):
         ctx.session.commit()
+
+
+def _queue_proofs(ctx: RunContext, every: dict[str, str]) -> None:
+    """Queue the test messages of channels that are due."""
+    now, zone = ctx.now(), ctx.settings.zone
+    all_series = calendar.proof_series(ctx.session.notes.proofs, every, now)
+    due = [
+        series
+        for series in all_series
+        if calendar.is_proof_due(series, every[series.channel], now, zone)
+    ]
+    if not due:
+        ctx.session.keep_proofs(all_series)
+        return
+    from lib.runner.summaries import queue_proofs
+
+    queue_proofs(ctx, all_series, due, every)
 
 
 def dispatch(ctx: RunContext) -> None:

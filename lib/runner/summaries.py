@@ -1,4 +1,4 @@
-"""Queue the summaries of ``[summary]`` that are due in this run.
+"""Queue the summaries of ``[summary]``, and the test messages of ``proof``, when due.
 
 Number and mail are saved together, in Checker's own record; the text is made by
 ``lib/report/summary.py``.
@@ -9,14 +9,20 @@ from __future__ import annotations
 import heapq
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from lib.core import calendar, decisions
-from lib.core.calendar import DAILY, WEEKLY, DueSummary, SummarySeries
+from lib.core.calendar import (
+    DAILY,
+    WEEKLY,
+    DueSummary,
+    ProofSeries,
+    SummarySeries,
+)
 from lib.core.encoding import Stored
 from lib.core.enums import MessageKind
 from lib.core.jobs import OWN_KEY, JobKey
@@ -97,6 +103,45 @@ def _written(
         subject=scrubbed(message.subject, settings.secrets),
         body=scrubbed(message.body, settings.secrets),
     )
+
+
+def queue_proofs(
+    ctx: RunContext,
+    all_series: tuple[ProofSeries, ...],
+    due: Collection[ProofSeries],
+    every: Mapping[str, str],
+) -> None:
+    """Queue a test message for each channel of which one is due.
+
+    One that still waits stands for this one.
+    """
+    from lib.alerting.templates import proof_message
+
+    settings, now = ctx.settings, ctx.now()
+    own = ctx.session.records.get(OWN_KEY)
+    waiting = {
+        message.to[0].partition("/")[0]
+        for message in (own.queued if own else ())
+        if message.kind is MessageKind.PROOF
+    }
+    kept: list[ProofSeries] = []
+    new: list[Message] = []
+    for series in all_series:
+        if series not in due:
+            kept.append(series)
+            continue
+        name = series.channel
+        last, coming = calendar.proof_times(every[name], now, settings.zone)
+        number = series.number + (name not in waiting)
+        kept.append(ProofSeries(name, number, last))
+        if name not in waiting:
+            facts = (name, number, every[name], coming)
+            message_id = os.urandom(16).hex()
+            new.append(proof_message(message_id, *facts, now, settings.zone))
+    ctx.audit_log.note(
+        decisions.queued(OWN_KEY, "state", message, now) for message in new
+    )
+    ctx.session.keep_proofs(tuple(kept), *new)
 
 
 def _slowest(ctx: RunContext, all_series: Iterable[SummarySeries]) -> SlowestChecks:

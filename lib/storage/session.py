@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from lib.core import encoding, policy
-from lib.core.calendar import SummarySeries
+from lib.core.calendar import ProofSeries, SummarySeries
 from lib.core.encoding import Moment, Stored
 from lib.core.jobs import OWN_KEY, Job, JobKey, file_stem
 from lib.core.messages import Message
@@ -54,6 +54,8 @@ class Notes(Stored, frozen=True):
     unclaimed_since: Moment | None = None
     #: The summaries so far: the number of each is durable in one step with its mail.
     summaries: tuple[SummarySeries, ...] = ()
+    #: The test messages of channels so far, in the same way.
+    proofs: tuple[ProofSeries, ...] = ()
     #: The mutes in force, as ``lib/core/silences.py`` has them.
     mutes: tuple[dict[str, Any], ...] = ()
     #: The ids of the requests that were applied and may be there still.
@@ -269,6 +271,11 @@ class StoreSession:
         """
         if new or those != self._notes.summaries:
             self._note(replace(self._notes, summaries=those), *new)
+
+    def keep_proofs(self, those: tuple[ProofSeries, ...], *new: Message) -> None:
+        """Remember the last test message of each channel, and queue new ones."""
+        if new or those != self._notes.proofs:
+            self._note(replace(self._notes, proofs=those), *new)
 
     @property
     def notes(self) -> Notes:

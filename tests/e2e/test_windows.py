@@ -71,9 +71,7 @@ def test_a_night_is_one_line_and_what_is_still_failing_an_alert(instance, receiv
     assert catch_up[0] == "note"
     assert catch_up[1].startswith("Catch-up: Shop is OK again; it ")
     text = " ".join(receiver.at("/pager")[0].json["data"]["text"].split())
-    assert text.startswith(
-        f"Delayed 3 hours: it waited for its window, when = {DAY} "
-    )
+    assert text.startswith(f"Delayed 3 hours: it waited for its window, when = {DAY} ")
     assert instance.cron().silent
     assert len(receiver.received) == 2
     assert not any(record.get("queued") for record in instance.records().values())
@@ -140,3 +138,58 @@ def test_a_test_by_a_person_at_a_terminal_does_not_wait(instance, receiver):
     ran = instance.run("-m", "test", "pager")
     assert (ran.code, len(receiver.received)) == (0, 1)
     assert "outside its window" in ran.out
+
+
+# Test messages.
+
+
+def with_proof(instance, receiver, every):
+    pager = f"[channel pager]\nwebhook = {receiver.url('/pager')}\nproof = {every}\n"
+    instance.write(TO_PAGER.replace("pager", "log") + pager + LOG)
+
+
+LOG = "[channel log]\ncommand = /bin/true\n"
+
+
+@pytest.mark.parametrize("every", ["daily", "weekly", "monthly"])
+def test_a_proof_is_sent_once_a_period_even_after_missed_days(
+    instance, receiver, every
+):
+    with_proof(instance, receiver, every)
+    # The first one comes at the next such time.
+    assert instance.cron().silent
+    assert receiver.received == []
+    instance.pass_time(timedelta(days=70))
+    assert instance.cron().silent
+    assert instance.cron().silent
+    assert told(receiver) == [("proof", "test 1 of channel pager, nothing is wrong")]
+    status = " ".join(instance.run("-m", "status").out.split())
+    assert "proof of pager the last one was accepted 20" in status
+    assert "number 2 is due 20" in status
+    (proof,) = instance.run("-m", "status", "--json").json()["proofs"]
+    assert (proof["channel"], proof["number"]) == ("pager", 1)
+    assert proof["accepted_at"] < proof["next_at"]
+    instance.pass_time(timedelta(days=32))
+    assert instance.cron().silent
+    assert told(receiver)[1][1] == "test 2 of channel pager, nothing is wrong"
+
+
+def test_a_proof_that_fails_is_a_failing_way_and_stands_for_the_next(
+    instance, receiver
+):
+    with_proof(instance, receiver, "daily")
+    instance.cron()
+    instance.pass_time(timedelta(days=2))
+    receiver.answers["/pager"] = 500
+    assert "1 message to pager not sent" in instance.cron().err
+    assert list(instance.last_run()["failing_ways"]) == ["pager"]
+    status = " ".join(instance.run("-m", "status").out.split())
+    assert "number 1 was queued, none was accepted yet" in status
+    instance.pass_time(timedelta(days=2))
+    instance.cron()
+    receiver.answers.clear()
+    instance.let_time_pass_for_mails()
+    instance.cron()
+    assert instance.cron().silent
+    subjects = {subject for kind, subject in told(receiver) if kind == "proof"}
+    assert subjects == {"test 1 of channel pager, nothing is wrong"}

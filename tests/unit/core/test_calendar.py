@@ -244,3 +244,51 @@ def test_the_skipped_runs_of_each_period_can_be_reported():
     assert those[0].skipped == 7
     those, _one = a_run(those, DAILY, MORNING + DAY, skipped=9)
     assert those[0] == replace(those[0], number=1, skipped=9)
+
+
+# The test messages of channels.
+
+
+@pytest.mark.parametrize(
+    ("every", "now", "last", "coming"),
+    [
+        ("daily", "2026-11-25 08:59", "2026-11-24 09:00", "2026-11-25 09:00"),
+        ("daily", "2026-11-25 09:00", "2026-11-25 09:00", "2026-11-26 09:00"),
+        # Wednesday.
+        ("weekly", "2026-11-25 12:00", "2026-11-23 09:00", "2026-11-30 09:00"),
+        ("monthly", "2026-11-25 12:00", "2026-11-01 09:00", "2026-12-01 09:00"),
+        ("monthly", "2026-12-01 09:00", "2026-12-01 09:00", "2027-01-01 09:00"),
+        ("monthly", "2026-03-01 08:00", "2026-02-01 09:00", "2026-03-01 09:00"),
+    ],
+)
+def test_a_proof_is_due_by_the_clock(every, now, last, coming):
+    moments = [datetime.fromisoformat(f"{text}+00:00") for text in (now, last, coming)]
+    assert calendar.proof_times(every, moments[0], UTC) == (moments[1], moments[2])
+
+
+@pytest.mark.parametrize(
+    ("covered_until", "is_due"),
+    [
+        ("2026-11-23 09:00", False),
+        ("2026-11-23 08:59", True),
+        ("2026-10-01 09:00", True),
+        ("2026-11-25 12:00", False),
+        # The clock was set back.
+        ("2027-06-01 09:00", True),
+    ],
+)
+def test_a_proof_is_due_once_a_period_however_late(covered_until, is_due):
+    until = datetime.fromisoformat(f"{covered_until}+00:00")
+    series = calendar.ProofSeries("pager", 3, until)
+    now = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+    assert calendar.is_proof_due(series, "weekly", now, UTC) is is_due
+
+
+def test_a_series_of_proofs_begins_now_and_ends_with_its_channel():
+    now = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+    known = (
+        calendar.ProofSeries("pager", 3, now),
+        calendar.ProofSeries("gone", 1, now),
+    )
+    series = calendar.proof_series(known, {"pager": "daily", "new": "weekly"}, now)
+    assert series == (known[0], calendar.ProofSeries("new", 0, now))
