@@ -43,6 +43,8 @@ MAX_ANSWER_BYTES = 2_000_000
 SHOWN_ANSWER = 300
 #: A way to log in that is refused in these words leaves the others.
 _NO_WAY = re.compile(r"command error: BAD|\[CANNOT\]|mechanism|not supported", re.I)
+#: Dovecot says behind each answer how long it took.
+_TIMES = re.compile(r" \(\d+\.\d+ \+ [\d.+ ]+ secs\)")
 #: What is said of us to a server that wants to know (RFC 2971).
 _ID = '("name" "Checker")'
 
@@ -339,7 +341,7 @@ class ImapSession:
         """Return a server's words as one line that cannot harm a terminal or a log."""
         if not isinstance(answer, bytes):
             answer = str(answer).encode("utf-8", "replace")
-        text = answer.decode("utf-8", "replace")
+        text = _TIMES.sub("", answer.decode("utf-8", "replace"))
         if self._mailbox.password:
             text = scrubbed(text, (self._mailbox.password.reveal(),))
         return printable(text, SHOWN_ANSWER) or "no reason given"
