@@ -57,8 +57,8 @@ def why_load(
 ) -> str:
     """Return why a file has to be loaded in this run; nothing if it need not be.
 
-    ``jobs`` are the jobs it had when it was last loaded (``asked``); ``mark`` is the
-    result of ``mark_of`` now.
+    ``jobs`` are the jobs it had when it was last loaded (``asked``); ``mark`` is that
+    of its folder now, see ``marks_of``.
     """
     if due.frequencies - {JobFrequency.MINUTE}:
         return "an order above minute asks everybody"
@@ -128,20 +128,29 @@ def by_file(
     return jobs_of
 
 
-def mark_of(folder: Path, settings: Iterable[Path], now: datetime) -> str:
-    """Return a digest of a job folder, the settings and Checker itself.
+def marks_of(
+    folders: Iterable[Path], settings: Iterable[Path], now: datetime
+) -> dict[str, str]:
+    """Return a digest of each job folder, with the settings and Checker itself.
 
-    Nothing if a file cannot be read or has changed just now.
+    It is empty if a file cannot be read or has changed just now.
     """
     try:
-        stats = [
+        common = [
             *(_stat(path) for path in settings),
-            *_stats_of_folder(folder),
             *(each for package in _packages() for each in _stats_of_folder(package)),
         ]
     except OSError:
+        return {str(folder): "" for folder in folders}
+    return {str(folder): _mark_of(folder, common, now) for folder in folders}
+
+
+def _mark_of(folder: Path, common: list[_Stat], now: datetime) -> str:
+    try:
+        stats = [*common, *_stats_of_folder(folder)]
+    except OSError:
         return ""
-    newest = max((float(changed) for _name, changed, *_rest in stats), default=0.0)
+    newest = max(float(changed) for _name, changed, *_rest in stats)
     if newest / 1e9 > now.timestamp() - SETTLED_AFTER_S:
         return ""
     text = repr((sys.version, stats))
@@ -182,8 +191,8 @@ def files_to_load(ctx: RunContext) -> list[JobFile]:
     if ctx.only is not None:
         return _files_of(ctx, ctx.only, usable, all_of_them)
     # Before any file is loaded, so that a change meanwhile shows the next time.
-    for folder in {file.path.parent for file in usable}:
-        ctx.marks[str(folder)] = mark_of(folder, ctx.settings.files, ctx.began_at)
+    folders = {file.path.parent for file in usable}
+    ctx.marks.update(marks_of(folders, ctx.settings.files, ctx.began_at))
     jobs_of = by_file(ctx.catalog)
     records = list(ctx.session.records.values())
     usable = [file for file in usable if may_have_jobs(file, ctx.settings.ini, records)]

@@ -147,7 +147,10 @@ def folder(tmp_path):
 
 def mark(folder, at=None):
     later = at or datetime.now(UTC) + timedelta(minutes=1)
-    return selection.mark_of(folder / "jobs", [folder / "settings.cfg"], later)
+    (found,) = selection.marks_of(
+        [folder / "jobs"], [folder / "settings.cfg"], later
+    ).values()
+    return found
 
 
 def touch(folder):
