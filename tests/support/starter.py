@@ -5,6 +5,9 @@
 A start is a process of its own, forked from this one, which has loaded the modules of
 the checkout once: a start of Python for each would take ten times as long.  A line in
 orders a start, a line out says how it ended; both are JSON.
+
+The more this process has loaded, the more a fork costs, and a run forks its workers,
+too: what few starts need is not loaded before.
 """
 
 from __future__ import annotations
@@ -16,11 +19,11 @@ import importlib
 import json
 import os
 import pkgutil
-import runpy
 import sys
 import tempfile
 import time
 import traceback
+import types
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +36,9 @@ def main() -> None:
     sys.path[0] = str(program.parent)
     clock.install()
     load_all(program.parent / "lib")
+    make_ready()
+    compiled = compile(program.read_bytes(), str(program), "exec", dont_inherit=True)
+    gc.collect()
     gc.freeze()
     for line in sys.stdin:
         order = json.loads(line)
@@ -40,7 +46,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             become(order, out, err)
-            start(program)
+            start(program, compiled)
         _pid, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         answer = json.dumps([code, all_of(out), all_of(err)])
@@ -50,23 +56,43 @@ def main() -> None:
 def load_all(folder: Path) -> None:
     """Load what a start may load, and what that loads when it is first needed."""
     for module in pkgutil.walk_packages([str(folder)], "lib."):
-        importlib.import_module(module.name)
+        if not module.name.startswith(SELDOM_NEEDED):
+            importlib.import_module(module.name)
     for name in NEEDED_LATER:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
 
+def make_ready() -> None:
+    """Have msgspec read the annotations of all values, as it does at first use."""
+    with contextlib.suppress(ImportError):
+        import msgspec
+
+        for name, module in list(sys.modules.items()):
+            if name.startswith("lib."):
+                for value in list(vars(module).values()):
+                    if isinstance(value, msgspec.StructMeta):
+                        # Most lack their fields; some are never read.
+                        with contextlib.suppress(ValueError, NameError, TypeError):
+                            msgspec.convert({}, value)
+
+
+#: What is not loaded before: cryptography, which lib loads when it is needed, as well.
+SELDOM_NEEDED = ("lib.mail.folders", "lib.web")
 NEEDED_LATER = (
-    "cryptography.x509",
     "email.headerregistry",
     "email.message",
     "email.policy",
     "encodings.idna",
+    "encodings.utf_8_sig",
     "hashlib",
     "http.client",
     "imaplib",
     "logging.handlers",
+    "pwd",
     "requests",
+    "rich.console",
+    "rich.table",
     "smtplib",
     "ssl",
     "traceback",
@@ -89,28 +115,32 @@ def become(order: dict[str, Any], out: int, err: int) -> None:
     sys.argv = order["words"]
 
 
-def start(program: Path) -> NoReturn:
+def start(program: Path, compiled: types.CodeType) -> NoReturn:
     """Carry out the program, and end as Python does, without taking all apart."""
-    code: object = 1
+    main = types.ModuleType("__main__")
+    main.__file__ = str(program)
+    sys.modules["__main__"] = main
+    came_to: object = 1
     try:
-        runpy.run_path(str(program), run_name="__main__")
-        code = 0
+        exec(compiled, vars(main))
+        came_to = 0
     except SystemExit as end:
-        code = end.code
-        if isinstance(code, str):
-            print(code, file=sys.stderr)
+        came_to = end.code
+        if isinstance(came_to, str):
+            print(came_to, file=sys.stderr)
     except BaseException:  # noqa: B036  # this process ends right here
         traceback.print_exc()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+    if came_to is None:
+        came_to = 0
+    os._exit(came_to if isinstance(came_to, int) else 1)
 
 
 def nameless_file() -> int:
-    descriptor, path = tempfile.mkstemp()
-    os.unlink(path)
-    return descriptor
+    with tempfile.TemporaryFile(buffering=0) as file:
+        return os.dup(file.fileno())
 
 
 def all_of(descriptor: int) -> str:
