@@ -296,7 +296,7 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
 
 def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
     """Return what was measured of the response, if it is as expected."""
-    if target.method == "head" and (target.expect_text or _reads_all(target)):
+    if target.method == "head" and (target.expect_text or reads_all(target)):
         raise CheckUnknown(
             "expect_text needs method = get: a HEAD response has no body"
             if target.expect_text
@@ -427,6 +427,7 @@ def request_of(
         cafile=target.cafile,
         verify=target.verify,
         wants_dates=target.fail_days is not None or target.warn_days is not None,
+        wants_times=wants_times(target),
         family=target.family,
         version=target.http_version,
         proxy=target.proxy,
@@ -478,11 +479,11 @@ def values_of(
     values: dict[str, Any] = {
         "time": seconds(took, warn=target.warn_time, fail=target.fail_time)
     }
-    for part, time_s in answer.times.items():
-        name = f"time_{part}"
-        warn, fail = getattr(target, f"warn_{name}"), getattr(target, f"fail_{name}")
-        if warn or fail:
-            values[name] = seconds(time_s, warn=warn, fail=fail)
+    for name, warn, fail in _OF_THE_TIME if wants_times(target) else ():
+        limits = getattr(target, warn), getattr(target, fail)
+        if any(limits):
+            time_s = answer.times[name.removeprefix("time_")]
+            values[name] = seconds(time_s, warn=limits[0], fail=limits[1])
     if target.warn_size or target.fail_size:
         size = len(answer.body)
         values["size"] = bytes_(size, warn=target.warn_size, fail=target.fail_size)
@@ -496,6 +497,18 @@ def values_of(
                 number, warn=target.warn_value, fail=target.fail_value
             )
     return values
+
+
+#: The names of the values of the parts, and of their thresholds.
+_OF_THE_TIME = [
+    (f"time{part}", f"warn_time{part}", f"fail_time{part}") for part in PARTS if part
+]
+_TIMES = frozenset(limit for _name, *limits in _OF_THE_TIME for limit in limits)
+
+
+def wants_times(target: Target) -> bool:
+    """Return whether a part of the time has a threshold."""
+    return not _TIMES.isdisjoint(vars(target))
 
 
 def _days_left(job: TargetJob, target: Target, answer: curl.Response) -> Any:
@@ -527,17 +540,23 @@ def _metric(job: TargetJob, target: Target, page: str) -> float | None:
     return float(grown / (now - before[1]))
 
 
-def _reads_all(target: Target) -> bool:
+#: With one of these the whole body is needed.
+_OF_THE_BODY = frozenset(
+    {
+        "reject_text",
+        "expect_regex",
+        "reject_regex",
+        "expect_json",
+        "metric",
+        "warn_size",
+        "fail_size",
+    }
+)
+
+
+def reads_all(target: Target) -> bool:
     """Return whether the whole body is needed."""
-    return bool(
-        target.reject_text
-        or target.expect_regex
-        or target.reject_regex
-        or target.expect_json
-        or target.metric
-        or target.warn_size
-        or target.fail_size
-    )
+    return not _OF_THE_BODY.isdisjoint(vars(target))
 
 
 class BodyReader(curl.Reader):
@@ -551,7 +570,7 @@ class BodyReader(curl.Reader):
         self._seen = 0
         #: The end of what was decoded, in which the wanted words may begin.
         self._tail = ""
-        self._reads_all = _reads_all(target)
+        self._reads_all = reads_all(target)
         #: Whether the wanted words came.
         self.found = False
         #: The whole text, where it is needed.
@@ -614,7 +633,7 @@ def expect(target: Target, url: str, answer: curl.Response, body: BodyReader) ->
     if target.expect_header:
         name, pattern = target.expect_header
         _expect_header(name, pattern, answer)
-    if _reads_all(target):
+    if reads_all(target):
         if answer.trouble:
             raise answer.trouble
         if wrong := wrong_text(target, body.text):

@@ -185,6 +185,8 @@ def decide(
     ``held`` is why alerts of the job are held back now, if they are.  ``is_recheck``:
     the job ran because it is failing, not by its own schedule; no reminder is due then.
     """
+    if result.status is Status.OK and record.is_default:
+        return Decision.OK
     decision = _decide(record, result, policy, now)
     if decision is Decision.REMINDER and is_recheck:
         is_flapping = record.flapping_since is not None

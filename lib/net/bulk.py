@@ -39,12 +39,13 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 Steps = Generator["Wait", Any, T]
 
+_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 #: What a socket is waited for; poll and epoll have the same numbers.
 READ, WRITE = 1, 4
 #: How many checks are under way at first.
 FIRST = 64
-#: While all of these only wait, their number doubles: after this long without an event,
-#: or without a result.
+#: While all of these only wait, their number doubles: after waiting this long without an
+#: event, or without a result.  Being busy is no waiting: more of them would take longer.
 GROW_AFTER_S, GROW_ANYHOW_AFTER_S = 0.02, 0.1
 #: Without an event for so long it is a pause, in which the caller may do his part.
 PAUSE_S = 0.02
@@ -72,7 +73,7 @@ def run(
     waiting = deque(items)
     loop = Loop()
     window, most = FIRST, room()
-    result_at = short_since = time.monotonic()
+    short_since = time.monotonic()
     try:
         while waiting or loop.live:
             free = min(window, most, loop.live + len(waiting)) - loop.live
@@ -86,7 +87,7 @@ def run(
                 loop.turn(GROW_AFTER_S if waiting else 1.0)
             now = time.monotonic()
             if loop.results:
-                result_at = now
+                loop.waited_s = 0.0
                 while loop.results:
                     yield loop.results.popleft()
             if not waiting or loop.live < most:
@@ -95,8 +96,8 @@ def run(
                 yield from ((item, _no_descriptor(most)) for item in waiting)
                 waiting.clear()
             quiet_s = GROW_AFTER_S if loop.was_idle else GROW_ANYHOW_AFTER_S
-            if window < most and now - result_at >= quiet_s:
-                window, result_at = window * 2, now
+            if window < most and loop.waited_s >= quiet_s:
+                window, loop.waited_s = window * 2, 0.0
     finally:
         loop.close()
 
@@ -209,6 +210,8 @@ class Loop:
         self.results: deque[tuple[Any, Any]] = deque()
         #: Whether nothing happened in the last turn.
         self.was_idle = False
+        #: How long nothing could be done but wait; whoever asks sets it back.
+        self.waited_s = 0.0
         #: What was found of names, by host, port and family.
         self.names: dict[tuple[str, int, str], _Lookup] = {}
         self._threads: _Threads | None = None
@@ -282,7 +285,11 @@ class Loop:
         elif self._timers:
             most_s = min(most_s, max(0.0, self._timers[0][0] - time.monotonic()))
         has_acted = bool(self._resumed or self._soon)
-        for fd, events in self._poller.poll(most_s):
+        began = time.monotonic()
+        happened = self._poller.poll(most_s)
+        if most_s:
+            self.waited_s += time.monotonic() - began
+        for fd, events in happened:
             has_acted = True
             call = self._watchers.get(fd)
             if call is not None:
@@ -613,10 +620,12 @@ def open_socket(
 ) -> socket.socket:
     """Return a socket for steps; raise NotTried if there is no descriptor for it."""
     try:
-        sock = socket.socket(kind, form, protocol)
+        # Where it is asked for with the socket this saves a call of the system.
+        sock = socket.socket(kind, form | _NONBLOCK, protocol)
     except OSError as error:
         raise no_socket(error) from error
-    sock.setblocking(False)
+    if not _NONBLOCK:
+        sock.setblocking(False)
     return sock
 
 

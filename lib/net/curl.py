@@ -111,6 +111,8 @@ class Request(msgspec.Struct, kw_only=True):
     key: str = ""
     #: Whether the dates of the server's certificate are wanted.
     wants_dates: bool = False
+    #: Whether it is wanted how long each part took.
+    wants_times: bool = False
     family: str = "any"
     #: Where to connect to in place of the URL's own host and port.
     connect_to: tuple[str, int] | None = None
@@ -150,7 +152,8 @@ class Response(msgspec.Struct):
     port: int = 0
     #: Why the body is not complete; None if it is, or if no more was wanted.
     trouble: Unreachable | None = None
-    #: How long each part took in seconds: dns, connect, tls, first_byte.
+    #: If it was asked for, how long each part took in seconds: dns, connect, tls,
+    #: first_byte.
     times: Mapping[str, float] = {}
     #: The server's certificate, if it was asked for.
     certificate: bytes = b""
@@ -212,7 +215,7 @@ def fetch(request: Request) -> Steps[Response]:
             yield from _explain_tls(request, host, port)
         return transfer.failed(code, text)
     finally:
-        transfer.handle.close()
+        transfer.end()
 
 
 def _note_passed_over(
@@ -378,29 +381,80 @@ class _Transfer(Wait):
         self.url = url
         self.addresses = addresses
         self.reading = _Reading(request)
-        self.handle = self._handle()
+        self.handle: Any = None
+        #: Where its handle goes after it; None: it is closed.
+        self._spare: list[Any] | None = None
+        self._spare_was_used = False
+        if url.is_tls and request.verify and request.cafile:
+            check_cafile(request.cafile)
 
     def begin(self, loop: Loop, task: Task) -> None:
         """Hand it to libcurl, which ends it at the deadline."""
-        loop.driver(_Transfers, lambda: _Transfers(loop)).add(self.handle, task)
+        driver = loop.driver(_Transfers, lambda: _Transfers(loop))
+        if self._is_plain:
+            self._spare = driver.spare
+        if self._spare:
+            self._spare_was_used = True
+            self.handle = self._spare.pop()
+            self.handle.setopt(load().COOKIELIST, "ALL")
+        else:
+            self.handle = self._new_handle()
+        self._prepare(load(), self.handle.setopt)
+        driver.add(self.handle, task)
 
-    def _handle(self) -> Any:
+    def end(self) -> None:
+        """Close the handle, or leave it to another transfer."""
+        if self.handle is None:
+            return
+        if self._spare is None:
+            self.handle.close()
+        else:
+            self._spare.append(self.handle)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Return whether its handle has no options that others do not set anew."""
+        request = self.request
+        return len(self.addresses) == 1 and not (
+            self.url.is_tls
+            or request.method != "get"
+            or request.body is not None
+            or request.user
+            or request.password
+            or request.headers
+            or request.cookies
+            or request.proxy
+            or request.version != "1.1"
+        )
+
+    def _prepare(self, curl: Any, setopt: Callable[[int, Any], None]) -> None:
+        """Set what is another for each transfer."""
+        setopt(curl.URL, self.url.text)
+        setopt(curl.HEADERFUNCTION, self.reading.on_header)
+        setopt(curl.WRITEFUNCTION, self.reading.on_body)
+        if self.addresses:
+            self._direct(curl, setopt)
+        left_ms = int(self.request.deadline.left() * 1000) + 1
+        setopt(curl.TIMEOUT_MS, left_ms)
+        setopt(curl.CONNECTTIMEOUT_MS, left_ms)
+
+    def _new_handle(self) -> Any:
         curl, request = load(), self.request
         handle = curl.Curl()
         setopt = handle.setopt
-        setopt(curl.URL, self.url.text)
         setopt(curl.NOSIGNAL, 1)
         setopt(curl.PROTOCOLS, curl.PROTO_HTTP | curl.PROTO_HTTPS)
         if request.proxy != "environment":
             setopt(curl.PROXY, request.proxy)
         setopt(curl.HTTP_VERSION, getattr(curl, _VERSIONS[request.version]))
-        setopt(curl.HTTPHEADER, [*_HEADERS, *(_sent(one) for one in request.headers)])
+        headers = (
+            [*_HEADERS, *map(_sent, request.headers)] if request.headers else _HEADERS
+        )
+        setopt(curl.HTTPHEADER, headers)
         setopt(curl.USERAGENT, USER_AGENT)
         # The time of a check is that of a connection of its own.
         setopt(curl.FRESH_CONNECT, 1)
         setopt(curl.FORBID_REUSE, 1)
-        setopt(curl.HEADERFUNCTION, self.reading.on_header)
-        setopt(curl.WRITEFUNCTION, self.reading.on_body)
         # Decoded if a server compresses it; asking for it costs more than it saves.
         setopt(curl.ACCEPT_ENCODING, "")
         if request.method != "get" or request.body is not None:
@@ -412,13 +466,8 @@ class _Transfer(Wait):
                 setopt(curl.COOKIELIST, line.encode())
         else:
             setopt(curl.COOKIEFILE, "")
-        if self.addresses:
-            self._direct(curl, setopt)
         if self.url.is_tls:
             self._verify(curl, setopt)
-        left_ms = int(request.deadline.left() * 1000) + 1
-        setopt(curl.TIMEOUT_MS, left_ms)
-        setopt(curl.CONNECTTIMEOUT_MS, left_ms)
         return handle
 
     def _ask_by(
@@ -453,7 +502,9 @@ class _Transfer(Wait):
     def _direct(self, curl: Any, setopt: Callable[[int, Any], None]) -> None:
         """Have libcurl connect to the addresses that were found, with no resolver."""
         found = [address[0] for _kind, address in self.addresses]
-        if found == [self.host] and not self.request.connect_to:
+        is_as_it_says = found == [self.host] and not self.request.connect_to
+        # What a transfer before has set stays on its handle.
+        if is_as_it_says and not self._spare_was_used:
             return
         bare = [f"[{one}]" if ":" in one else one for one in found]
         port = self.addresses[0][1][1]
@@ -479,8 +530,6 @@ class _Transfer(Wait):
         from lib.net.certificates import system_store
 
         store = self.request.cafile or system_store()
-        if self.request.cafile:
-            check_cafile(self.request.cafile)
         if store:
             setopt(curl.CAINFO, store)
 
@@ -495,7 +544,8 @@ class _Transfer(Wait):
         reading.end()
         answer = reading.answer()
         answer.certificate = der
-        answer.times = self._times(curl, handle)
+        if self.request.wants_times:
+            answer.times = self._times(curl, handle)
         if answer.header("set-cookie"):
             answer.cookies = handle.getinfo(curl.INFO_COOKIELIST)
         answer.address = handle.getinfo(curl.PRIMARY_IP) or ""
@@ -664,7 +714,10 @@ class _Transfers:
             curl.POLL_OUT: bulk.WRITE,
             curl.POLL_INOUT: bulk.READ | bulk.WRITE,
         }
+        #: What to call, by the number of the descriptor.
         self._calls: dict[int, Callable[[int], None]] = {}
+        #: Handles of transfers that are over, for others like them.
+        self.spare: list[Any] = []
         self._multi = curl.CurlMulti()
         self._multi.setopt(curl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(curl.M_TIMERFUNCTION, self._on_timer)
@@ -679,6 +732,8 @@ class _Transfers:
         for handle in self._tasks:
             self._multi.remove_handle(handle)
             handle.close()
+        for handle in self.spare:
+            handle.close()
         self._tasks.clear()
         self._multi.close()
 
@@ -687,7 +742,10 @@ class _Transfers:
         if mask is None:
             self._loop.unwatch(fd)
         else:
-            self._loop.watch(fd, mask, functools.partial(self._on_event, fd))
+            call = self._calls.get(fd)
+            if call is None:
+                call = self._calls[fd] = functools.partial(self._on_event, fd)
+            self._loop.watch(fd, mask, call)
 
     def _on_timer(self, after_ms: int) -> None:
         self._timer += 1
@@ -783,11 +841,26 @@ class WireUrl(NamedTuple):
 
 #: What may stand in a path and a query as it is.
 _KEPT = "!#$%&'()*+,/:;=?@[]~"
+#: A URL that goes out as it is, at most with a slash at its end.
+_PLAIN_URL = re.compile(
+    r"(https?)://((?:[a-z0-9-]{1,60}\.)*[a-z0-9-]{1,60})(?::([0-9]{1,5}))?"
+    r"(/[\w./%=&+~:;,@!$'()*-]*)?",
+    re.A,
+)
 _PLAIN_PATH = re.compile(r"[\w./%=&+~:;,@!$'()*-]*", re.A)
 
 
 def wire_url(url: str) -> WireUrl:
     """Return a URL as it is requested; raise Unreachable if it cannot be."""
+    if match := _PLAIN_URL.fullmatch(url):
+        scheme, host, port, path = match.groups()
+        text = url if path else f"{url}/"
+        return WireUrl(text, host, host, int(port or PORTS[scheme]), scheme == "https")
+    return any_wire_url(url)
+
+
+def any_wire_url(url: str) -> WireUrl:
+    """Return the same of any form, which takes longer."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     try:

@@ -31,7 +31,7 @@ from lib.config.targets import HOST, TargetSection, problem_of, typed
 from lib.core import schedule
 from lib.core.jobs import KindInfo, OptionInfo
 from lib.core.results import Threshold, Unit, Value
-from lib.core.secret import Secrets
+from lib.core.secret import Secret, Secrets
 from lib.core.settings import Problem
 
 Options = Mapping[str, Option]
@@ -44,7 +44,7 @@ _THRESHOLD = re.compile(r"(warn|fail)_.+")
 #: What reads a text in which ``{host}`` may be meant as it is.
 _ANY_TEXT = (fields.text, fields.escaped, fields.plain)
 #: Attributes of a target, which cannot be options.
-_RESERVED = ("kind", "name", "title")
+_RESERVED = ("kind", "name", "places", "title")
 #: Texts that are read once for all sections that have them: those of templates, and so
 #: many of the short ones.
 SHORT, MANY = 12, 1000
@@ -117,7 +117,7 @@ class Target:
     its kind: a check looks up dozens of them.
     """
 
-    __slots__ = ("title", "_places", "__dict__")
+    __slots__ = ("title", "places", "__dict__")
     #: The option of kinds that have several thresholds.
     need = "any"
 
@@ -132,7 +132,7 @@ class Target:
         ``title`` is the section's, which is the job's name too.
         """
         self.title = title
-        self._places = places
+        self.places = places
         self.__dict__ = values
 
     @property
@@ -201,7 +201,8 @@ class KindTable:
             for name, known in self.options.items()
             if known.default is not REQUIRED
         }
-        self._target = _class_of_targets(kind, defaults)
+        not_given = dict.fromkeys(self.secrets, Secret())
+        self._target = _class_of_targets(kind, {**defaults, **not_given})
         self._required = [name for name in self.options if name not in defaults]
         #: The values that many targets have in common.
         self._shared: dict[tuple[str, str], Any] = {}
@@ -293,7 +294,7 @@ class KindTable:
             try:
                 read_secret(name, vars(target), folder)
             except ValueError as error:
-                where = target._places.get(name) or section.where
+                where = target.places.get(name) or section.where
                 yield Problem(str(error), where, target.title)
 
     def _idle_thresholds(
@@ -331,7 +332,7 @@ class KindTable:
             try:
                 given[name] = read_secret(name, vars(target), folder)
             except ValueError as error:
-                where = target._places.get(name, "")
+                where = target.places.get(name, "")
                 raise ValueError(
                     str(Problem(str(error), where, target.title))
                 ) from error

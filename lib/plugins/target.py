@@ -150,6 +150,10 @@ class TargetJob(JobBase):
 
     def _take(self, outcome: object) -> bool:
         """Keep what a check returned, or raise what it raised."""
+        if isinstance(outcome, dict):
+            before = vars(self).get("values")
+            self.values = {**before, **outcome} if before else outcome
+            return True
         from lib.net.connect import NotTried, Unreachable
 
         if isinstance(outcome, Unreachable):
@@ -180,7 +184,7 @@ class TargetJob(JobBase):
 
     def _with_secrets(self) -> Target:
         """Return the target with its secrets; raise CheckUnknown without them."""
-        if not self._table.secrets:
+        if not self.target.places:
             return self.target
         try:
             target, self._checker.secrets = self._table.with_secrets(

@@ -20,7 +20,7 @@ from lib.core.enums import Decision, Status
 from lib.core.messages import KIND_OF, Message
 from lib.core.policy import is_for_hooks
 from lib.core.records import Record
-from lib.core.results import CheckResult, Value, judge
+from lib.core.results import CheckResult, Unit, Value, judge
 from lib.core.sanitize import fit, fit_end, scrubbed
 from lib.core.secret import NO_SECRETS, Secrets
 from lib.core.text import first_line, paragraphs, printed_part
@@ -91,10 +91,14 @@ def _finished(loaded: LoadedJob, result: CheckResult, seconds: float) -> CheckRe
 def _prepared(job: base.JobBase, record: Record) -> base.JobBase:
     job._checker.queued = record.queued
     job._checker.round_trips = record.round_trips
-    if not job.truth_is_enough:
+    if record.memory and not job.truth_is_enough:
         # A copy, since it is compared with the original afterwards.
-        before = encoding.plain_memory(dict(record.memory)) if record.memory else {}
-        job.memory = before
+        job.memory = encoding.plain_memory(dict(record.memory))
+    elif isinstance(job, TargetJob):
+        # It has one where it asks for it.
+        vars(job).pop("memory", None)
+    elif not job.truth_is_enough:
+        job.memory = {}
     return job
 
 
@@ -181,9 +185,14 @@ def _value(name: object, value: object) -> Value:
     # Not ``abs(number) > ...``, which would accept NaN.
     if not abs(number) <= MAX_NUMBER:
         raise ValueError(f"{name}: {shown(number)} is not a number that can be kept")
-    return (
-        convert(builtins(value), Value) if isinstance(value, Value) else Value(number)
+    if not isinstance(value, Value):
+        return Value(number)
+    is_plain = (
+        type(number) in (int, float)
+        and type(value.unit) is Unit
+        and value.warn is value.fail is None
     )
+    return value if is_plain else convert(builtins(value), Value)
 
 
 def _result_of(job: base.JobBase, answer: object) -> CheckResult:
@@ -206,10 +215,13 @@ def _reason(error: BaseException) -> str:
 
 def memory_after(loaded: LoadedJob) -> tuple[dict[str, Any] | None, str]:
     """Return the job's memory, or None and why it cannot be kept."""
-    if loaded.instance is None or loaded.instance.truth_is_enough:
+    job = loaded.instance
+    if job is None or job.truth_is_enough:
         return None, ""
+    if isinstance(job, TargetJob) and "memory" not in vars(job):
+        return {}, ""
     try:
-        return _plain_memory(loaded.instance.memory), ""
+        return _plain_memory(job.memory), ""
     except BaseException as error:  # noqa: B036  # a __repr__ may raise anything
         return None, f"self.memory cannot be stored: {text_of(error)}"
 
@@ -293,16 +305,15 @@ def notes(loaded: LoadedJob) -> tuple[Message, ...]:
     )
 
 
-def _outgoing(loaded: LoadedJob) -> list[Message]:
-    return (
-        list(loaded.instance._checker.outgoing) if loaded.instance is not None else []
-    )
+def _outgoing(loaded: LoadedJob) -> tuple[Message, ...]:
+    job = loaded.instance
+    return job._checker.outgoing if job is not None else ()
 
 
 def memory_to_keep(loaded: LoadedJob, record: Record) -> dict[str, Any] | None:
     """Return the job's memory; None if the stored one stays as it is."""
     memory, _trouble = memory_after(loaded)
-    return None if memory == dict(record.memory) else memory
+    return None if memory == record.memory else memory
 
 
 def with_target(result: CheckResult, loaded: LoadedJob) -> CheckResult:

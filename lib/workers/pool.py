@@ -116,12 +116,12 @@ class Task(msgspec.Struct, eq=False):
 
     def report(self, hook: HookResult, rules: Rules) -> JobReport:
         """Return the report for the supervisor, with the result of the hook."""
-        secrets = self.secrets(rules)
         memory = None
         if not self.late:
             memory = execute.memory_to_keep(self.loaded, self.record)
         # The alert comes first, since later mails are threaded to it.
         mails = (*hook.messages, *execute.notes(self.loaded))
+        secrets = self.secrets(rules) if mails or memory else NO_SECRETS
         return JobReport(
             self.loaded.job,
             self.result,
@@ -342,7 +342,7 @@ class TaskPool:
         # With -m run the output is shown even if the job is OK.
         secrets = task.secrets(self._rules)
         if result.status is Status.OK and self._rules.notifies:
-            if not result.values:
+            if not (result.values and secrets):
                 return result
             return replace(result, values=execute.fit_values(result.values, secrets))
         self._capture.drain()
@@ -405,15 +405,15 @@ class _Batch:
     def unprepared(self) -> Iterator[tuple[Task, CheckResult]]:
         """Prepare all jobs; yield those that cannot be checked, with the result."""
         for key, loaded in self._loaded.items():
-            task = Task(loaded, self._record_of(loaded))
             job = loaded.instance
             assert isinstance(job, TargetJob)
-            result = execute.prepare(job, task.record)
+            record = self._record_of(loaded)
+            result = execute.prepare(job, record)
             if result is None:
                 self.jobs.append(job)
             else:
                 self.begun.add(key)
-                yield task, result
+                yield Task(loaded, record), result
 
     def begin(self, job: TargetJob) -> Task:
         """Return the task of a job that begins now."""

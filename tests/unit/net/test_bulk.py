@@ -179,3 +179,27 @@ def test_nothing_is_left_open(silent):
     assert next(run) is None
     run.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_those_that_are_busy_are_joined_by_no_more():
+    """Thousands at once need memory, and finish no sooner than some."""
+    live, most = 0, 0
+
+    def busy(_item, _deadline):
+        nonlocal live, most
+        live, most = live + 1, max(most, live + 1)
+        for _ in range(3):
+            ends_at = time.thread_time() + 0.001
+            while time.thread_time() < ends_at:
+                pass
+            yield Soon()
+        live -= 1
+
+    run = bulk.run(range(400), busy, lambda group: [Deadline(20) for _ in group])
+    assert len([one for one in run if one is not None]) == 400
+    assert most == bulk.FIRST
+
+
+class Soon(bulk.Wait):
+    def begin(self, loop, task):
+        loop.resume(task, None)

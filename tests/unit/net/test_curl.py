@@ -210,3 +210,47 @@ def test_an_interim_answer_is_not_the_answer():
 def test_a_blank_before_the_colon_is_taken_as_curl_takes_it():
     with Listener(says(answer("200 OK", b"", "X-Name : a"))) as it:
         assert fetched(it.url()).header("x-name") == "a"
+
+
+def test_a_handle_that_is_used_again_keeps_nothing_of_the_transfer_before():
+    cookie = "Set-Cookie: id=7; Path=/"
+    with Listener(says(answer("200 OK", b"", cookie))) as it, Listener(
+        says(answer())
+    ) as other:
+        other_name = f"http://localhost:{other.port}/2"
+
+        def one_after_another(_item, own):
+            seen = []
+            for url in (it.url("/1"), other_name, it.url("/3"), other_name):
+                request = curl.Request(url=url, deadline=own, family="ipv4")
+                seen.append((yield from curl.fetch(request)))
+            return seen
+
+        ((_item, responses),) = [
+            one
+            for one in bulk.run([1], one_after_another, lambda _all: [Deadline(5.0)])
+            if one is not None
+        ]
+        assert [one.status for one in responses] == [200] * 4
+        assert [one.port for one in responses] == [it.port, other.port] * 2
+        assert [said.split(b" ", 2)[1] for said in it.heard] == [b"/1", b"/3"]
+        assert [said.split(b" ", 2)[1] for said in other.heard] == [b"/2", b"/2"]
+        assert not any(b"Cookie" in said for said in (*it.heard, *other.heard))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a.example",
+        "http://a.example:8080/x?y",
+        "https://1.2.3.4/x%20y",
+        "http://a.example/ä",
+        "http://u:p@a.example/",
+        "http://[::1]:80/",
+        "http://a.example?x",
+        "http://A.example/x#y",
+    ],
+)
+def test_a_plain_url_goes_out_as_any_other_does(url):
+    usual, longer = curl.wire_url(url), curl.any_wire_url(url)
+    assert usual == longer
