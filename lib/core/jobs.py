@@ -29,6 +29,7 @@ KIND_FILES = {
     "udp": "UDPServerChecker",
     "unix": "UnixSocketChecker",
     "ping": "PingChecker",
+    "dns": "DNSChecker",
     "tls": CERTIFICATE_CHECKER,
     "disk": "DiskSpace",
 }

@@ -1,0 +1,367 @@
+"""[dns NAME]: each option alone turns the status; each way in which an answer fails."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import dns.flags
+import pytest
+
+from jobs.DNSChecker import DNSChecker
+from lib.core.enums import Status
+from lib.core.schedule import JobFrequency
+from lib.net import dns as net_dns
+from lib.plugins.kind import KindTable
+from tests.support.dnsserver import NameServer, cut, silent
+from tests.support.listeners import closed_port, found_by, job_of, result_of
+
+ZONE = (
+    "www.example.com. 300 A 192.0.2.1; 192.0.2.2",
+    "mail.example.com. 60 MX 10 mx1.example.com.; 20 MX2.example.com.",
+    'spf.example.com. 60 TXT "v=spf1 mx, -all"',
+    "alias.example.com. 5 CNAME www.example.com.",
+    "gone.example.com. 60 CNAME nowhere.example.net.",
+    "empty.example.com. 60 CNAME spf.example.com.",
+    "9.0.0.127.in-addr.arpa. 60 PTR web.example.com.",
+    "_sip._tcp.example.com. 60 SRV 1 2 5060 sip.example.com.",
+    "xn--strae-oqa.example.com. 60 A 192.0.2.7",
+    "loop.example.com. 60 CNAME loop.example.com.",
+)
+
+
+def at(*servers):
+    return ", ".join(f"127.0.0.1:{server.port}" for server in servers)
+
+
+def found(server, **options):
+    options = {"host": "www.example.com", "timeout": 2, **options}
+    return found_by(DNSChecker, servers=at(server), **options)
+
+
+@pytest.fixture
+def zone():
+    with NameServer(*ZONE) as server:
+        yield server
+
+
+@pytest.fixture
+def other():
+    with NameServer("www.example.com. 10 A 192.0.2.9", flags=0) as server:
+        yield server
+
+
+#: Options that alone make it fail, and alone do not: of an answer of ``zone``.
+CASES = {
+    "host": ({"host": "no.example.com"}, {"host": "alias.example.com"}),
+    "type": ({"type": "AAAA"}, {"type": "a"}),
+    "expect": (
+        {"expect": "192.0.2.1"},
+        {"expect": "192.0.2.2, 192.0.2.1"},
+    ),
+    "expect_status": (
+        {"expect_status": "NXDOMAIN"},
+        {"expect_status": "NXDOMAIN", "host": "no.example.com"},
+    ),
+    "authentic": ({"authentic": "yes"}, {"authentic": "no"}),
+    "fail_time": ({"fail_time": "1ms"}, {"fail_time": "1s"}),
+    "warn_time": ({"warn_time": "1ms"}, {"warn_time": "1s"}),
+    "fail_ttl": ({"fail_ttl": "301s"}, {"fail_ttl": "300s"}),
+    "warn_ttl": ({"warn_ttl": "1h"}, {"warn_ttl": "1..400"}),
+    "family": ({"family": "ipv6"}, {"family": "ipv4"}),
+}
+
+
+def slow(query, by_tcp):
+    time.sleep(0.02)
+    return NameServer.by_lines(_SLOW, query, by_tcp)
+
+
+_SLOW = NameServer(*ZONE)
+
+
+@pytest.mark.parametrize("option", CASES)
+def test_an_option_alone_turns_the_status(option):
+    with NameServer(*ZONE, answer=slow) as server:
+        bad, good = CASES[option]
+        results = [
+            result_of(
+                job_of(
+                    DNSChecker,
+                    **{"host": "www.example.com", "servers": at(server), **options},
+                )
+            )
+            for options in (bad, good)
+        ]
+    expected = Status.WARNING if option.startswith("warn") else Status.FAILING
+    assert [result.status for result in results] == [expected, Status.OK]
+
+
+def test_every_option_has_a_case():
+    table = KindTable("dns", JobFrequency.MINUTE, DNSChecker.options)
+    rest = {"servers", "ask", "port", "match", "same_serial", "authoritative"}
+    rest |= {"recursive", "transport", "need"}
+    assert {*CASES, *rest} == {*table.own}
+
+
+def test_further_records_count_unless_it_is_enough_that_some_are_there(zone):
+    assert found(zone, expect="192.0.2.1") == (
+        f"www.example.com A: A: 192.0.2.2 is not expected\n"
+        f"asked 127.0.0.1:{zone.port}: A: 192.0.2.2 is not expected"
+    )
+    assert found(zone, expect="192.0.2.1", match="contains") == "fine"
+    why = found(zone, expect="192.0.2.3", match="contains")
+    assert "A: 192.0.2.3 is missing" in why
+
+
+def test_the_first_server_that_answers_counts_or_every_one(zone, other):
+    dead = closed_port()
+    servers = f"127.0.0.1:{dead}, {at(zone)}"
+    ask = {"host": "www.example.com", "servers": servers, "timeout": 2}
+    assert found_by(DNSChecker, **ask) == "fine"
+    assert found_by(DNSChecker, **ask, ask="every") == (
+        "www.example.com A: 1 of 2 servers are wrong: nobody listens there "
+        f"(connection refused)\nasked 127.0.0.1:{dead}: nobody listens there "
+        "(connection refused)"
+    )
+    both = {"host": "www.example.com", "servers": at(zone, other), "timeout": 2}
+    expect = {"expect": "192.0.2.1, 192.0.2.2"}
+    assert found_by(DNSChecker, **both, **expect) == "fine"
+    why = found_by(DNSChecker, **both, **expect, ask="every")
+    assert f"asked 127.0.0.1:{other.port}: A: 192.0.2.1, 192.0.2.2 is missing" in why
+
+
+def test_a_port_of_its_own_goes_before_the_port_of_all(zone):
+    ask = {"host": "www.example.com", "timeout": 2}
+    assert found_by(DNSChecker, **ask, servers="127.0.0.1", port=zone.port) == "fine"
+    why = found_by(DNSChecker, **ask, servers="127.0.0.1", port=closed_port())
+    assert "nobody listens there (connection refused)" in why
+    assert found_by(DNSChecker, **ask, servers=at(zone), port=closed_port()) == "fine"
+
+
+def test_a_server_may_have_to_be_one_of_the_zone(zone, other):
+    assert found(zone, authoritative="yes") == "fine"
+    why = found(other, authoritative="yes")
+    assert "the server is none of the zone (no AA flag)" in why
+
+
+def test_a_validated_answer_has_its_flag():
+    with NameServer(*ZONE, flags=dns.flags.AD) as server:
+        assert found(server, authentic="yes") == "fine"
+
+
+def test_recursion_is_asked_for_unless_it_is_not_wanted(zone):
+    wishes = []
+
+    def answer(query, by_tcp):
+        wishes.append(bool(query.flags & dns.flags.RD))
+        return zone.by_lines(query, by_tcp)
+
+    with NameServer(answer=answer) as server:
+        assert found(server) == found(server, recursive="no") == "fine"
+    assert wishes == [True, False]
+
+
+def test_tcp_is_asked_where_it_is_wanted_or_the_answer_was_cut(zone):
+    assert found(zone, transport="tcp") == "fine"
+    assert zone.asked == ["tcp"]
+    with NameServer(answer=cut(zone)) as server:
+        assert found(server) == "fine"
+        assert server.asked == ["udp", "tcp"]
+
+
+# What is asked for.
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"host": "127.0.0.9", "type": "PTR", "expect": "web.example.com"},
+        {"host": "_sip._tcp.example.com", "type": "SRV"},
+        {"host": "straße.example.com", "expect": "192.0.2.7"},
+        {"host": "mail.example.com", "type": "MX", "expect": "20 mx2.Example.com, "
+         "10 mx1.example.com."},
+        {"host": "spf.example.com", "type": "TXT", "expect": "v=spf1 mx, -all"},
+        {"host": "WWW.EXAMPLE.COM."},
+    ],
+    ids=lambda options: options["host"],
+)  # fmt: skip
+def test_names_and_records_are_read_as_people_write_them(zone, options):
+    assert found(zone, **options) == "fine"
+
+
+def test_what_is_expected_must_be_a_record_of_the_type(zone):
+    why = found(zone, expect="www.example.com")
+    assert why.startswith("expect: 'www.example.com' is no A record (")
+
+
+# Five words for five ways to have no record.
+
+
+@pytest.mark.parametrize(
+    ("host", "rcode", "said"),
+    [
+        ("no.example.com", "", "there is no such name (NXDOMAIN)"),
+        ("mail.example.com", "", "it has no A record (the answer is empty)"),
+        (
+            "gone.example.com",
+            "",
+            "it is an alias of nowhere.example.net, which does not exist (NXDOMAIN)",
+        ),
+        (
+            "empty.example.com",
+            "",
+            "it is an alias of spf.example.com, which has no A record (the answer is "
+            "empty)",
+        ),
+        ("www.example.com", "SERVFAIL", "the server failed (SERVFAIL)"),
+        ("www.example.com", "REFUSED", "the server refuses to answer (REFUSED)"),
+        ("www.example.com", "YXDOMAIN", "the server answers with a code (YXDOMAIN)"),
+    ],
+)
+def test_each_way_to_have_no_record_has_its_own_words(host, rcode, said):
+    with NameServer(*ZONE, rcode=rcode) as server:
+        why = found(server, host=host)
+    assert why.partition("\n")[0] == f"{host} A: {said}"
+
+
+def test_a_server_that_knows_nothing_of_a_name_refers_to_others():
+    def answer(query, _by_tcp):
+        import dns.message
+        import dns.rrset
+
+        response = dns.message.make_response(query)
+        text = dns.rrset.from_text("com.", 60, "IN", "NS", "a.gtld.example.")
+        response.authority.append(text)
+        return response.to_wire()
+
+    with NameServer(answer=answer) as server:
+        why = found(server)
+    assert "the server knows nothing of it, and refers to a.gtld.example" in why
+
+
+def test_what_is_expected_to_be_missing_says_what_came(zone):
+    why = found(zone, expect_status="NODATA")
+    assert "it has 192.0.2.1, 192.0.2.2; expected NODATA" in why
+    assert found(zone, host="mail.example.com", expect_status="NODATA") == "fine"
+
+
+# Servers that do not answer as they should.
+
+
+def test_the_time_is_shared_among_servers_so_that_a_later_one_is_asked(zone):
+    with contextlib.ExitStack() as stack:
+        quiet = [stack.enter_context(NameServer(answer=silent)) for _ in range(3)]
+        began = time.monotonic()
+        ask = {"host": "www.example.com", "timeout": 2}
+        assert found_by(DNSChecker, **ask, servers=at(*quiet, zone)) == "fine"
+        assert time.monotonic() - began < 2
+        why = found_by(DNSChecker, **ask, servers=at(*quiet))
+        assert time.monotonic() - began < 4.5
+    assert why.startswith("www.example.com A: no answer within ")
+
+
+def test_a_lost_answer_is_asked_for_again(zone, monkeypatch):
+    monkeypatch.setattr(net_dns, "AGAIN_AFTER_S", 0.05)
+    count = []
+
+    def answer(query, by_tcp):
+        count.append(1)
+        return zone.by_lines(query, by_tcp) if len(count) > 2 else None
+
+    with NameServer(answer=answer) as server:
+        assert found(server) == "fine"
+    assert len(count) == 3
+
+
+def test_an_answer_to_another_question_does_not_count(zone):
+    def answer(query, by_tcp):
+        query.id ^= 1
+        return zone.by_lines(query, by_tcp)
+
+    with NameServer(answer=answer) as server:
+        assert "no answer within" in found(server, timeout=1)
+
+
+def test_what_is_no_message_of_dns_is_said_so():
+    with NameServer(answer=lambda _query, _by_tcp: b"no") as server:
+        assert "what came is no DNS message (ShortHeader)" in found(server)
+
+
+def test_a_server_that_knows_no_edns_is_asked_without(zone):
+    def answer(query, by_tcp):
+        if query.edns < 0:
+            return zone.by_lines(query, by_tcp)
+        import dns.message
+        import dns.rcode
+
+        response = dns.message.make_response(query)
+        response.use_edns(-1)
+        response.set_rcode(dns.rcode.FORMERR)
+        return response.to_wire()
+
+    with NameServer(answer=answer) as server:
+        assert found(server) == "fine"
+
+
+def test_an_alias_of_itself_has_no_record(zone):
+    assert "has no A record" in found(zone, host="loop.example.com")
+
+
+# The name servers of a zone.
+
+
+def test_all_name_servers_of_a_zone_have_one_serial():
+    soa = "example.com. 60 SOA ns1.example.com. a.example.com. {} 2 3 4 5"
+    zone = (
+        "example.com. 60 NS ns1.example.com.; ns2.example.com.",
+        "ns1.example.com. 60 A 127.0.0.1",
+        "ns2.example.com. 60 A 127.0.0.2",
+    )
+    with NameServer(*zone, soa.format(7)) as first:
+        how = {"host": "example.com", "type": "SOA", "same_serial": "yes"}
+        how |= {"port": first.port}
+        with NameServer(
+            *zone, soa.format(7), address="127.0.0.2", port=first.port
+        ) as second:
+            assert found(first, **how) == "fine"
+            second.lines = (*zone, soa.format(6))
+            assert found(first, **how) == (
+                "example.com: the serial numbers differ: ns1.example.com has 7; "
+                "ns2.example.com has 6"
+            )
+        why = found(first, **how)
+    assert why.startswith(
+        "example.com: a name server fails: ns1.example.com has 7; ns2"
+    )
+
+
+# The servers of this machine.
+
+
+def test_one_bad_line_of_resolv_conf_stops_nobody(tmp_path):
+    path = tmp_path / "resolv.conf"
+    path.write_text(
+        "nameserver bad\nnameserver\t127.0.0.1\noptions a\nnameserver ::1\n"
+    )
+    servers, odd = net_dns.system_servers(path)
+    assert servers == ["127.0.0.1", "::1"]
+    assert odd == [f"{path}:1: 'nameserver bad' names no address"]
+    assert net_dns.system_servers(tmp_path / "none") == (["127.0.0.1"], [])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("host", "a b", "expected a name such as www.example.com"),
+        ("host", f"{'a' * 64}.example.com", "is not a name"),
+        ("type", "ANY", "expected a type such as A"),
+        ("type", "WWW", "expected a type such as A"),
+        ("servers", ",", "expected 1 to 20 servers"),
+        ("servers", "127.0.0.1:0", "1 to 65535"),
+        ("expect_status", "OK", "expected NOERROR, NODATA, NXDOMAIN, SERVFAIL or REF"),
+    ],
+)
+def test_what_cannot_be_used_says_what_was_expected(option, value, said):
+    with pytest.raises(ValueError, match=said):
+        DNSChecker.options[option].read(value)
