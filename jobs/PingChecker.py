@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lib.jobbase import (
     CheckFailed,
+    CheckUnknown,
     Deadline,
     Options,
     Target,
@@ -37,6 +38,15 @@ class PingChecker(bulk.InBulk, TargetJob):
     kind = "ping"
     recheck = "5min"
     is_across_network = True
+    guide = """
+        A host is failing if none of its pings is answered; there is no time then. What
+        an ICMP message said of a lost one is shown, with the address that says so.
+
+        Pings leave by the first way that the user may take: an ICMP socket for
+        everybody (`sysctl net.ipv4.ping_group_range`), a raw socket, the ping command.
+        In each run 127.0.0.1 is pinged too, and ::1 if a target has IPv6. Where no way
+        is allowed, or this machine does not answer itself, targets are unknown.
+        """
     options: Options = {
         "host": option(host, help="a name or an address"),
         "count": option(whole(1, 100), 3, help="how many pings are sent"),
@@ -74,6 +84,10 @@ class PingChecker(bulk.InBulk, TargetJob):
 
 def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
     """Return how long the answers took on average, and how many were lost."""
+    takes_s = (target.count - 1) * target.interval
+    if takes_s >= deadline.left():
+        pings = f"count = {target.count} pings"
+        raise CheckUnknown(f"{pings} take {takes_s:g} s, and timeout is {deadline}")
     addresses = yield bulk.Resolve(target.host, 0, target.family, deadline)
     is_every = target.addresses == "every"
     tried: list[tuple[str, Answers]] = []
@@ -94,10 +108,10 @@ def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Valu
     job.answered_by, worst = max(tried, key=lambda one: _loss_and_time(one[1]))
     if refusal := worst.refusal:
         job.note = refusal
-    loss, time = _loss_and_time(worst)
+    lost, time = _loss_and_time(worst)
     return {
         "time": seconds(time, warn=target.warn_time, fail=target.fail_time),
-        "loss": percent(loss, warn=target.warn_loss, fail=target.fail_loss),
+        "loss": percent(lost, warn=target.warn_loss, fail=target.fail_loss),
     }
 
 

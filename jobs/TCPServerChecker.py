@@ -64,6 +64,17 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
     kind = "tcp"
     recheck = "5min"
     is_across_network = True
+    guide = r"""
+        `banner` comes first, then `send`, then `expect` and `expect_regex` in any
+        order, then the lines of `dialog` one by one. A round looks at what the one
+        before has not matched. Texts know `\r \n \t \\ \0 \xNN`; a blank at an end of
+        a line is `\x20`. Patterns are Python's, of bytes; `^` and `$` are those of a
+        line. At most 64 KB are read.
+
+        `expect = closed` is OK if each address refuses connections, `filtered` if none
+        of them answers at all, and `closed, filtered` if one of both is so; a host that
+        is down looks filtered. The text itself is `\x63losed`.
+        """
     options: Options = {
         "host": option(host, help="a name or an address"),
         "port": option(port, help="1 to 65535"),
@@ -127,6 +138,7 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
     def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
         """Return how long it took until an address had responded as expected."""
         if type(target.expect) is tuple:
+            _needs_no_talk(target)
             return must_be_unreached(self, target, deadline)
         if target.addresses == "every" or any(getattr(target, one) for one in _MORE):
             return talked(self, target, deadline)
@@ -157,6 +169,16 @@ def connected(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[
     return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
 
 
+def _needs_no_talk(target: Target) -> None:
+    """Raise CheckUnknown if a port that must not be reached is to be talked to."""
+    talk = ("banner", "send", "expect_regex", "dialog", "tls")
+    if given := [name for name in talk if getattr(target, name)]:
+        raise CheckUnknown(
+            f"expect = {', '.join(target.expect)} asks for a port that cannot be "
+            f"talked to; leave out {', '.join(given)}"
+        )
+
+
 class Times(NamedTuple):
     """The address that responded as expected, and the seconds of each part."""
 
@@ -173,6 +195,10 @@ def talked(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Val
 
     began = time.monotonic()
     rounds = dialog.rounds_of(target)
+    if [one.secures for one in rounds].count(True) + target.tls > 1:
+        raise CheckUnknown(
+            "TLS is to begin twice; keep one of tls = yes and dialog's tls"
+        )
 
     def reach(address: tuple[int, Address], own: Deadline) -> bulk.Steps[Times]:
         return _talk(target, rounds, address, own)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lib.jobbase import (
+    CheckUnknown,
     Deadline,
     Options,
     Target,
@@ -58,6 +59,15 @@ class UDPServerChecker(bulk.InBulk, TargetJob):
     kind = "udp"
     recheck = "5min"
     is_across_network = True
+    guide = r"""
+        A closed port is failing at once, if the host says so by ICMP. Silence is OK
+        unless an answer is expected, by `expect`, `expect_regex`, `dialog` or a
+        threshold: it means that the service does not answer what was sent, or that
+        something is lost or filtered. Nobody can tell which.
+
+        Texts and patterns are as those of [tcp](#tcp-name). An answer must be in one
+        packet; one that is not as expected is failing at once.
+        """
     options: Options = {
         "host": option(host, help="a name or an address"),
         "port": option(port, help="1 to 65535"),
@@ -144,6 +154,11 @@ def rounds_of(target: Target) -> tuple[Round, ...]:
     from lib.net import dialog
 
     if target.expect == CLOSED:
+        if target.expect_regex or target.dialog:
+            raise CheckUnknown(
+                "expect = closed asks for a port that does not answer; leave out "
+                "expect_regex and dialog"
+            )
         return (dialog.Round(send=target.send),)
     rounds = dialog.rounds_of(target)
     if not any(one.send for one in rounds):

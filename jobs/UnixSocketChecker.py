@@ -57,6 +57,12 @@ class UnixSocketChecker(bulk.InBulk, TargetJob):
 
     kind = "unix"
     recheck = "5min"
+    guide = r"""
+        A socket that is missing, or at which nobody listens, is failing. One that the
+        user of Checker may not connect to is unknown. A full queue of connections is
+        tried again until `timeout`. Texts and patterns are as those of
+        [tcp](#tcp-name).
+        """
     options: Options = {
         "path": option(socket_path, help="its path; @NAME for an abstract one"),
         "type": option(one_of(TYPES), "stream", help="stream, datagram or seqpacket"),
@@ -95,6 +101,13 @@ class UnixSocketChecker(bulk.InBulk, TargetJob):
 def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
     """Return how long it took until the daemon had said what is expected."""
     began = time.monotonic()
+    talk = ("banner", "send", "expect_regex", "dialog")
+    given = [name for name in talk if getattr(target, name)]
+    if target.expect == CLOSED and given:
+        raise CheckUnknown(
+            "expect = closed asks for a socket at which nobody listens; leave out "
+            f"{', '.join(given)}"
+        )
     try:
         yield from _talk(target, deadline)
     except (OSError, Unreachable) as error:

@@ -254,6 +254,9 @@ def _lines_of_kinds(kinds: Sequence[KindInfo]) -> Iterator[str]:
         for name, info in kind.options.items():
             yield f"| `{name}` | {_default_of(info)} | {_purpose(info)} |"
         yield ""
+        if kind.guide:
+            yield textwrap.dedent(kind.guide).strip()
+            yield ""
     yield _COMMON
     yield from _table(
         {

@@ -339,6 +339,8 @@ class KindInfo(Stored, frozen=True):
     #: Its own options, by name; every kind has others as well.
     options: Mapping[str, OptionInfo] = {}
     recheck: str = "no"
+    #: What docs/kinds.md says below its options.
+    guide: str = ""
 
 
 _NO_WORD = re.compile(r"[^A-Za-z0-9]+")

@@ -338,7 +338,9 @@ def table_of(file: JobFile, cls: type[TargetJob]) -> KindTable:
 
 def kind_of(file: JobFile) -> KindInfo:
     """Return what people read of the kind in a job file that ships."""
-    return table_of(file, getattr(_import(file), file.name)).info(str(file.path))
+    cls = getattr(_import(file), file.name)
+    info = table_of(file, cls).info(str(file.path))
+    return replace(info, guide=cls.guide)
 
 
 def _has_job_context(job: JobBase) -> bool:

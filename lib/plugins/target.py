@@ -58,6 +58,8 @@ class TargetJob(JobBase):
     options: Options = {}
     #: What people read below the reason when a threshold decides; set it in ``check``.
     note = ""
+    #: What docs/kinds.md says below the options of the kind, as Markdown.
+    guide: str = ""
     #: The address that answered; set it in ``check``.
     answered_by = ""
 

@@ -223,3 +223,12 @@ def test_every_address_is_asked_and_the_dead_one_is_named():
 def test_what_cannot_be_used_says_what_was_expected(option, value, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         UDPServerChecker.options[option].read(value)
+
+
+def test_what_cannot_be_meant_together_is_named():
+    with Datagrams() as it:
+        said = found(it, {"expect": "closed", "expect_regex": "x"})
+    assert said == (
+        "unknown: expect = closed asks for a port that does not answer; leave out "
+        "expect_regex and dialog"
+    )
