@@ -249,6 +249,8 @@ def _network_words(error: Exception) -> tuple[str, str]:
     import socket
     import ssl
 
+    from lib.net.tls_errors import ssl_words
+
     cause: BaseException | None = error
     reasons: list[BaseException] = []
     while cause is not None and len(reasons) < 10:
@@ -269,7 +271,9 @@ def _network_words(error: Exception) -> tuple[str, str]:
     if names & {"ConnectTimeout", "ConnectTimeoutError"}:
         return "no connection: it took too long", "connect"
     if names & {"SSLError"}:
-        return "no TLS connection", "connect"
+        causes = [reason for reason in reasons if isinstance(reason, ssl.SSLError)]
+        why = f": {ssl_words(causes[0])}" if causes else ""
+        return f"no TLS connection{why}", "connect"
     if names & {"ReadTimeout", "ReadTimeoutError"}:
         return "no answer in time", ""
     if names & {"RemoteDisconnected", "BadStatusLine", "ProtocolError"}:
@@ -446,10 +450,17 @@ def unusable_services(settings: Settings) -> Iterator[Problem]:
         for number, url in enumerate(channel.services.values(), start=1):
             schema = url.reveal().partition("://")[0]
             try:
-                _service(url.reveal(), channel, _Heard())
+                count = len(_service(url.reveal(), channel, _Heard()))
             except ValueError as error:
                 text = f"url: service {number}, {schema}: {error}"
                 yield Problem(text, where, section)
+                continue
+            if count > 1:
+                text = (
+                    f"url: service {number}, {schema}: it has {count} recipients; give "
+                    "each a URL of its own, or a retry reaches all of them"
+                )
+                yield Problem(text, where, section, warning=True)
 
 
 class _Heard(logging.Handler):

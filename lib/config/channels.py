@@ -34,6 +34,10 @@ _RESERVED = ("mail",)
 _SERVICE = re.compile(r"[a-z][a-z0-9_-]{0,19}(?=://)", re.I)
 #: Apprise takes each ``verify`` that it does not know for no; so only these are yes.
 _VERIFIED = ("yes", "true", "1", "on")
+#: Each part of the path of their URLs is a recipient.
+RECIPIENTS_IN_PATH = frozenset(
+    {"mailto", "mailtos", "ntfy", "ntfys", "tgram", "twilio"}
+)
 #: Words that mean something to a shell only.
 _SHELL_SIGN = re.compile(r"\||\|\||&|&&|;|[0-9&]?>{1,2}(&[0-9])?\S*|<\S*")
 #: What a secret for signatures begins with, by Standard Webhooks.
@@ -199,7 +203,8 @@ class _Reader:
                     f"url: service {number} turns off the verification of TLS; "
                     "write verify=yes, or set insecure = yes",
                 )
-            services[_free_word(begin[0].lower(), services)] = Secret(text)
+            for one in one_recipient_each(text):
+                services[_free_word(begin[0].lower(), services)] = Secret(one)
         return services
 
     def _webhook(self) -> Secret:
@@ -272,6 +277,21 @@ def _is_verified(service: str) -> bool:
         for name, value in parse_qsl(query, keep_blank_values=True)
         if name.strip().lower() == "verify"
     )
+
+
+def one_recipient_each(service: str) -> list[str]:
+    """Return a service's URL for each of its recipients, so that a retry reaches one.
+
+    Where its form does not tell the recipients apart without Apprise: the URL alone.
+    """
+    place, mark, query = service.partition("?")
+    schema, _colon, rest = place.partition("://")
+    host, *names = [part for part in rest.split("/") if part] or [""]
+    names_more = any(name.lower() == "to" for name, _value in parse_qsl(query))
+    is_split = schema.lower() in RECIPIENTS_IN_PATH and not names_more
+    if not is_split or len(names) < 2:
+        return [service]
+    return [f"{schema}://{host}/{name}{mark}{query}" for name in dict.fromkeys(names)]
 
 
 def _free_word(word: str, taken: Mapping[str, Any]) -> str:

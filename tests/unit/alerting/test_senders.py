@@ -146,6 +146,14 @@ def test_nobody_listening_is_no_doubt():
     assert not found.in_doubt
 
 
+def test_https_to_a_port_without_tls_has_a_reason(receiver):
+    url = receiver.url(f"/{TOKEN}").replace("http:", "https:")
+    found = failure(Channel("oncall", webhook=Secret(url)))
+    where = f"127.0.0.1:{receiver.port}"
+    assert found.why == f"{where}: no TLS connection: the server does not speak TLS"
+    assert not found.in_doubt
+
+
 def test_a_message_that_is_too_large_is_shortened(receiver):
     receiver.answers[f"/hook/{TOKEN}"] = 413
     assert failure(webhook(receiver)).permanent

@@ -782,3 +782,44 @@ def test_where_only_channels_are_notified_mail_is_not_missed(load):
     assert said(load(general + channel)) == []
     (line,) = said(load(GENERAL + channel))
     assert "mail is not set up" in line
+
+
+# Apprise imports what Python deprecates.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("ntfy://127.0.0.1/a/b", 2),
+        ("ntfys://user:pass@ntfy.example.com/a/b/c?priority=high", 3),
+        ("ntfys://ntfy.example.com/a/a", 1),
+        ("ntfys://ntfy.example.com/a/", 1),
+        ("tgram://123456789:abcdefg_hijklmnop/12315544/12315545", 2),
+        ("mailto://user:pass@example.com/a@example.org/b@example.org", 2),
+        (
+            "twilio://AC735c307c62944b5a0123456789012345:"
+            "e29dfbcebf390dee9af88e89012f4321@15551233456/15551233457/15551233458",
+            2,
+        ),
+        # Told apart by Apprise only; -m validate says so.
+        ("ntfys://ntfy.example.com/a?to=b", 1),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#nuxref/#chan2", 1),
+        ("json://example.com/a/b", 1),
+    ],
+)
+def test_each_recipient_of_a_url_is_a_way_of_its_own(load, url, parts):
+    apprise = pytest.importorskip("apprise")
+    settings = load(f"{GENERAL}{MAIL}pass = x\n[channel chat]\nurl = {url}\n")
+    assert wrong_in(settings) == []
+    channel = settings.channels["chat"]
+    word = url.partition(":")[0]
+    assert channel.ways == tuple(
+        f"chat/{word}" + (f"-{number}" if number > 1 else "")
+        for number in range(1, parts + 1)
+    )
+    whole = apprise.Apprise.instantiate(url)
+    each = [
+        apprise.Apprise.instantiate(one.reveal()) for one in channel.services.values()
+    ]
+    if parts > 1:
+        assert [len(one) for one in each] == [1] * parts
+        assert len(whole) == parts
