@@ -129,14 +129,16 @@ class ImapSession:
         """Search, or do something to mails by their UID."""
         return self._ask(command, self._imap.uid, command, *words)
 
-    def not_opened(self, name: str, data: list[Any], problem: str) -> LookFailed:
-        """Return what to raise where the server does not open a folder.
+    def not_done(
+        self, name: str, data: list[Any], problem: str = "refused", what: str = "open"
+    ) -> LookFailed:
+        """Return what to raise where the server does not open or show a folder.
 
         ``problem``: what it is where the server's words do not say.
         """
         said = self.failure(data)
         problem, remedy = imap_problem(said, problem)
-        text = with_remedy(f"the server does not open {name!r}: {said}", remedy)
+        text = with_remedy(f"the server does not {what} {name!r}: {said}", remedy)
         return LookFailed(f"{self._where}: {text}", problem)
 
     def failure(self, data: list[Any]) -> str:

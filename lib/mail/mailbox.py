@@ -83,8 +83,13 @@ def look_for(
             if count is None:
                 continue
             opened.append(folder.name)
-            is_likely = folder.kind is not Kind.OTHER or bool(mailbox.folder)
-            seen = _search(session, round_trip_mail, count, thoroughly=is_likely)
+            seen = _search(
+                session,
+                round_trip_mail,
+                folder,
+                count,
+                is_expected=_is_expected(folder, mailbox),
+            )
             if seen is not None and keeps:
                 return Found(folder.name, folder.kind, seen.arrived_at)
             if seen is not None:
@@ -137,14 +142,19 @@ def _count_in(session: ImapSession, folder: Folder, mailbox: Mailbox) -> int | N
     if done:
         return _exists(data)
     if mailbox.folder and folder.hidden:
-        why = session.not_opened(folder.name, data, "folder missing")
+        why = session.not_done(folder.name, data, "folder missing")
         if why.problem != "folder missing":
             raise why
         text, problem = _missing(mailbox)
         raise LookFailed(f"{text} (the server says: {session.failure(data)})", problem)
-    if mailbox.folder or folder.kind is Kind.INBOX:
-        raise session.not_opened(folder.name, data, "refused")
+    if _is_expected(folder, mailbox):
+        raise session.not_done(folder.name, data)
     return None
+
+
+def _is_expected(folder: Folder, mailbox: Mailbox) -> bool:
+    """Return whether nothing can be said without this folder."""
+    return bool(mailbox.folder) or folder.kind is Kind.INBOX
 
 
 def _missing(mailbox: Mailbox) -> tuple[str, str]:
@@ -167,13 +177,15 @@ def _exists(data: list[Any]) -> int:
 def _search(
     session: ImapSession,
     round_trip_mail: RoundTripMail,
+    folder: Folder,
     count: int,
     *,
-    thoroughly: bool,
+    is_expected: bool,
 ) -> Seen | None:
     """Return the round-trip mail if it is in the folder that is open, else None.
 
-    ``thoroughly``: look at the last mails also where the server's search finds none.
+    In a likely folder the last mails are looked at also where the server's search
+    finds none.  Raise LookFailed if one where it ``is_expected`` shows nothing.
     """
     if count == 0:
         return None
@@ -182,10 +194,12 @@ def _search(
     for seen in _read(session, uids[-10:]):
         if round_trip_mail.is_it(seen):
             return seen
-    if done and not thoroughly:
+    if done and folder.kind is Kind.OTHER and not is_expected:
         return None
     most = MAX_READ if done else MAX_READ_WITHOUT_SEARCH
     done, data = session.fetch(f"{max(1, count - most + 1)}:*", _PARTS)
+    if not done and is_expected:
+        raise session.not_done(folder.name, data, what="show")
     mails = seen_in(data if done else [])
     return next((seen for seen in mails if round_trip_mail.is_it(seen)), None)
 
@@ -301,7 +315,7 @@ def _delete(
     """Delete our round-trip mails, this and older ones; look again; return how many."""
     done, data = session.open(quoted(folder.raw), read_only=False)
     if not done:
-        raise session.not_opened(folder.name, data, "refused")
+        raise session.not_done(folder.name, data)
     count = _exists(data)
     if count == 0:
         return _Deletion()

@@ -27,7 +27,8 @@ from lib.system import process
 from tests.support.approved import REAL
 from tests.support.mailing import failure, message, send, settings_for
 from tests.support.packagedservers import SECRET, PackagedServer
-from tests.support.servers import USER
+from tests.support.postfixdovecot import PostfixAccount
+from tests.support.servers import PASSWORD, USER
 
 pytestmark = pytest.mark.integration
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -164,6 +165,31 @@ def test_what_is_too_big_for_sendmail_is_so_for_good(servers, approved):
     error = failure(settings, message(body="x" * 200_000))
     assert error.permanent
     approved(str(error), hide={**REAL, r"\b\d{6}\b": "N"})
+
+
+# Dovecot.
+
+
+def test_too_many_connections_to_dovecot_are_no_wrong_password(
+    ca, cafile, postfix_dovecot, approved
+):
+    with PostfixAccount(
+        ca, postfix_dovecot
+    ) as account, contextlib.ExitStack() as stack:
+        for _number in range(10):
+            stack.enter_context(account.opened())
+        box = Mailbox(
+            "127.0.0.1",
+            account.imapport,
+            "tls",
+            account.user,
+            Secret(PASSWORD),
+            str(cafile),
+        )
+        with pytest.raises(LookFailed) as caught:
+            folders_of(box, Deadline(20))
+    assert caught.value.problem == "unreachable"
+    approved(str(caught.value), hide=REAL)
 
 
 # Cyrus.

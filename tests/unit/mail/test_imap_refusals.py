@@ -95,6 +95,28 @@ def test_a_pinned_folder_that_is_not_listed_and_not_opened_is_missing(
     approved(str(found))
 
 
+@pytest.mark.parametrize(
+    ("no", "problem"),
+    [
+        ("NO [SERVERBUG] index damaged", "unreachable"),
+        ("NO [LIMIT] too much of that", "unreachable"),
+        ("NO [CORRUPTION] damaged", "refused"),
+        ("NO", "refused"),
+        ("BAD", "refused"),
+    ],
+)
+@pytest.mark.parametrize("search", ["OK", "NO [UNAVAILABLE] no index"])
+def test_an_inbox_whose_mails_are_not_shown_is_no_empty_one(
+    ca, cafile, no, problem, search
+):
+    instead = {name: f"TAG {no}\r\n".encode() for name in ("FETCH", "UID FETCH")}
+    instead["UID SEARCH"] = f"TAG {search}\r\n".encode()
+    with ImapStub(ca, mails={"INBOX": [own_mail()]}, instead=instead) as stub:
+        found = failure(stub, cafile)
+    assert found.problem == problem
+    assert "the server does not show 'INBOX': " in str(found)
+
+
 def test_another_folder_that_is_not_opened_is_passed_over(ca, cafile):
     def open_inbox_only(sock, tag):
         answer = "* 0 EXISTS\r\nTAG OK done\r\n"
