@@ -227,7 +227,8 @@ def kinds(args: argparse.Namespace) -> int:
     from lib.runner import adhoc
 
     settings = settings_of(args)
-    known = {kind.kind: kind for kind in adhoc.meet(settings).kinds}
+    met = adhoc.meet(settings).kinds
+    known = {kind.kind: kind for kind in sorted(met, key=lambda kind: kind.kind)}
     if not args.words:
         rows = [
             {
