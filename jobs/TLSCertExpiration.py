@@ -1,14 +1,16 @@
-"""[tls NAME]: checks that a certificate is trusted and how long it is valid.
-
-To support STARTTLS of another protocol, write a function that talks up to the handshake
-and give it a row in STARTTLS.
-"""
+"""[tls NAME]: checks that a certificate is trusted and how long its chain is valid."""
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from lib.jobbase import (
+    CheckFailed,
+    CheckUnknown,
     Deadline,
     JobFrequency,
     Options,
@@ -17,83 +19,161 @@ from lib.jobbase import (
     Values,
     absolute_path,
     count,
+    endpoint,
     host,
     one_of,
     option,
+    percent,
+    plain,
     port,
+    switch,
     whole,
 )
-from lib.net import certificates, connect, tls
+from lib.net import bulk, certificates, connect, dialog, starttls, tls
+from lib.net.certificates import Certificate
+from lib.net.connect import Address, Unreachable
+from lib.net.tls_errors import TlsFault, date_words
 
-#: The most that is read before the TLS handshake.
-MAX_BYTES = 16_384
 #: A date of expiry within this is kept for the summary, which lists certificates that
 #: expire within 30 days; longer, since a summary may come between two checks.
 REMEMBERED = timedelta(days=32)
+#: How long a server may take to say that it does not accept our certificate.
+ACCEPTS_WITHIN_S = 3.0
+#: The port if there is no STARTTLS.
+HTTPS = 443
 
 
-class TLSCertExpiration(TargetJob):
-    """The certificate of one port of one host."""
+def fingerprints(value: str) -> tuple[str, ...]:
+    """Return SHA-256 fingerprints in hex, as openssl, browsers and curl write them."""
+    return tuple(_fingerprint(part.strip()) for part in value.split(","))
+
+
+def _fingerprint(value: str) -> str:
+    plain_hex = value.removeprefix("sha256:").replace(":", "").replace(" ", "").lower()
+    if re.fullmatch("[0-9a-f]{64}", plain_hex):
+        return plain_hex
+    base64 = re.fullmatch(r"sha256//?([A-Za-z0-9+/]{43}=)", value)
+    if base64:
+        return b64decode(base64[1]).hex()
+    raise ValueError(
+        "expected a SHA-256 fingerprint of 64 hex digits, such as AB:CD:..., or "
+        "sha256//BASE64=; several with commas between"
+    )
+
+
+class TLSCertExpiration(bulk.InBulk, TargetJob):
+    """The certificates of one port of one host, or of one file."""
 
     kind = "tls"
     every = JobFrequency.DAY
     is_across_network = True
     options: Options = {
-        "host": option(host, help="a name or an address"),
-        "port": option(port, 443, help="1 to 65535"),
+        "host": option(host, "", help="a name or an address"),
+        "port": option(
+            port, None, help=f"1 to 65535; {HTTPS}, or the usual one of starttls"
+        ),
+        "file": option(
+            absolute_path, "", help="a PEM file on this machine, in place of a host"
+        ),
         "fail_days": option(
             whole(0, 3650, "days"),
-            14,
+            7,
             below=True,
             also="days",
-            help="failing if the certificate has fewer days left",
+            help="failing if the first certificate of the chain to expire has fewer "
+            "days left",
         ),
         "warn_days": option(
             whole(0, 3650, "days"),
-            None,
+            21,
             below=True,
             help="a warning if it has fewer days left",
         ),
-        "starttls": option(
-            one_of(("smtp", "imap")),
-            "",
-            help="smtp or imap: the server starts without TLS",
+        "fail_percent": option(
+            percent,
+            None,
+            below=True,
+            help="failing if less of its lifetime is left; fail_days and warn_days are "
+            "then left out unless they are given",
         ),
-        "cafile": option(
-            absolute_path, "", help="trust this CA file instead of the system's store"
+        "warn_percent": option(
+            percent, None, below=True, help="a warning if less of its lifetime is left"
+        ),
+        "starttls": option(
+            one_of(starttls.PROTOCOLS),
+            "",
+            help=f"the server starts without TLS: {', '.join(starttls.PROTOCOLS)}",
+        ),
+        "server_name": option(
+            host, "", help="the name in the certificate, if it is not the host's"
+        ),
+        "connect_to": option(
+            endpoint, None, help="connect to this host:port in place of host and port"
+        ),
+        "addresses": option(
+            one_of(("first", "every")),
+            "first",
+            help="every: ask each address of the name, and name the bad one",
         ),
         "family": option(
             one_of(("any", "ipv4", "ipv6")),
             "any",
             help="ipv4 or ipv6: try only such addresses",
         ),
+        "cafile": option(
+            absolute_path, "", help="trust this CA file instead of the system's store"
+        ),
+        "verify": option(
+            switch, True, help="no: any name and any issuer; dates are checked"
+        ),
+        "expect_fingerprint": option(
+            fingerprints,
+            (),
+            help="SHA-256 of the certificate or of its public key; several with commas",
+        ),
+        "expect_issuer": option(
+            plain, "", help="text that must be in the name of the issuer"
+        ),
+        "certificate": option(absolute_path, "", help="a certificate to show, as PEM"),
+        "key": option(absolute_path, "", help="its key, if it is not in the same file"),
     }
+
+    @classmethod
+    def wrong_together(cls, target: Target) -> Iterator[str]:
+        """Yield that there is not one of host and file, or a key of nothing."""
+        if not (target.host or target.file):
+            yield "host is missing: a name or an address; or give file"
+        if target.host and target.file:
+            yield "host and file are given; keep one"
+        if target.key and not target.certificate:
+            yield "key is given without certificate"
 
     def formerly(self) -> str:
         """Return a glob that matches the older program's names for this host."""
         import glob
 
-        kind = "<class 'jobs.TLSCertExpiration.TLSCertExpiration.CertChecker'>"
         host = self.target.host
+        if not host:
+            return ""
+        kind = "<class 'jobs.TLSCertExpiration.TLSCertExpiration.CertChecker'>"
         return glob.escape(f"{kind} for {host}|{host}") + "*"
 
-    def check(self, target: Target, deadline: Deadline) -> Values:
-        """Return how many days a trusted certificate has left."""
-        with tls.secure(
-            target.host,
-            target.port,
-            deadline,
-            tls.trust(target.cafile),
-            target.family,
-            STARTTLS[target.starttls],
-        ) as sock:
-            der = sock.getpeercert(binary_form=True) or b""
-            self.answered_by = connect.shown_peer(sock)
-        ends_at, now = certificates.read_certificate(der).not_after, datetime.now(UTC)
-        self._remember(ends_at, now)
-        self.note = f"the certificate of {target.host} expires on {ends_at:%Y-%m-%d}"
-        left = days_left(ends_at, now)
-        return {"days": count(left, warn=target.warn_days, fail=target.fail_days)}
+    def shown_target(self) -> str:
+        """Return the host and its port, or the file."""
+        target = self.target
+        if target.file:
+            return str(target.file)
+        return connect.shown_address((target.host, port_of(target)))
+
+    def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
+        """Return how long the certificates are valid, if they are as expected."""
+        if target.file:
+            first = in_file(self, target)
+        else:
+            first = yield from at_server(self, target, deadline)
+        now = datetime.now(UTC)
+        self._remember(first.not_after, now)
+        return values_of(target, first, now)
 
     def _remember(self, ends_at: datetime, now: datetime) -> None:
         """Keep when the certificate expires, but only if that is soon.
@@ -106,73 +186,197 @@ class TLSCertExpiration(TargetJob):
             self.memory.pop("expires", None)
 
 
-def days_left(ends_at: datetime, now: datetime) -> float:
-    """Return how many days are left, with one digit, rounded down."""
-    return (ends_at - now) // timedelta(days=0.1) / 10
+def port_of(target: Target) -> int:
+    """Return the port, which is the usual one of the protocol if none is given."""
+    usual = starttls.PROTOCOLS[target.starttls].port if target.starttls else HTTPS
+    return int(target.port or usual)
 
 
-def smtp_starttls(sock: connect.TimedSocket) -> None:
-    """Talk SMTP up to the TLS handshake; raise Unreachable if the server refuses."""
-    lines = Lines(sock)
-    _smtp(lines, "", 220)
-    _smtp(lines, "EHLO checker.invalid", 250)
-    _smtp(lines, "STARTTLS", 220)
-    lines.expect_silence()
+def values_of(target: Target, first: Certificate, now: datetime) -> Values:
+    """Return what is left of the certificate that expires first, with its thresholds.
+
+    Fixed days are too many for a certificate of six days, so a threshold in per cent
+    takes the place of the defaults.
+    """
+    by_percent = bool(target.warn_percent or target.fail_percent)
+    warn, fail = (
+        None if by_percent and not target.gives(name) else getattr(target, name)
+        for name in ("warn_days", "fail_days")
+    )
+    values = {"days": count(certificates.days_left(first, now), warn=warn, fail=fail)}
+    if by_percent:
+        left = certificates.percent_left(first, now)
+        values["lifetime"] = percent(
+            left, warn=target.warn_percent, fail=target.fail_percent
+        )
+    return values
 
 
-def imap_starttls(sock: connect.TimedSocket) -> None:
-    """Talk IMAP up to the TLS handshake; raise Unreachable if the server refuses."""
-    lines = Lines(sock)
-    greeting = lines.read()
-    if not greeting.upper().startswith("* OK"):
-        raise connect.Unreachable(f"expected an IMAP greeting, got {greeting!r}")
-    sock.sendall(b"a STARTTLS\r\n")
-    answer = lines.read()
-    while answer.startswith("* "):
-        answer = lines.read()
-    if not answer.upper().startswith("A OK"):
-        raise connect.Unreachable(f"the server refused STARTTLS: {answer!r}")
-    lines.expect_silence()
+# A server.
 
 
-#: The functions that talk up to the handshake, by the values of ``starttls``.
-STARTTLS = {"": None, "smtp": smtp_starttls, "imap": imap_starttls}
+class Shown(NamedTuple):
+    """What an address showed: its certificates, and that which expires first."""
+
+    address: Address
+    chain: Sequence[Certificate]
+    first: Certificate
 
 
-class Lines:
-    """The lines that a server sends."""
+def at_server(
+    job: TargetJob, target: Target, deadline: Deadline
+) -> bulk.Steps[Certificate]:
+    """Return the first certificate to expire of one address, or of all of them."""
+    host, port = target.connect_to or (target.host, port_of(target))
+    addresses = yield bulk.Resolve(host, port, target.family, deadline)
+    name = target.server_name or target.host
 
-    def __init__(self, sock: connect.TimedSocket) -> None:
-        self.sock = sock
-        self._unread = b""
-        self._size = 0
+    def reach(address: tuple[int, Address], own: Deadline) -> bulk.Steps[Shown]:
+        chain = yield from shown_by(target, name, address, own)
+        if isinstance(chain, tls.TlsFailed):
+            raise Unreachable(chain.cause)
+        return judged(target, name, address[1], chain)
 
-    def read(self) -> str:
-        """Return the next line without its end, printable and short."""
-        while b"\n" not in self._unread:
-            more = self.sock.recv(4096)
-            self._size += len(more)
-            if not more or self._size > MAX_BYTES:
-                did = "sent too much" if more else "closed the connection"
-                raise connect.Unreachable(f"the server {did} before the TLS handshake")
-            self._unread += more
-        line, _end, self._unread = self._unread.partition(b"\n")
-        return line.decode("ascii", "replace").strip()[:200]
+    def ask(
+        address: tuple[int, Address], own: Deadline
+    ) -> bulk.Steps[tuple[Address, Sequence[Certificate] | tls.TlsFailed]]:
+        return address[1], (yield from shown_by(target, name, address, own))
 
-    def expect_silence(self) -> None:
-        """Raise Unreachable if the server sent more than its reply to STARTTLS."""
-        if self._unread:
-            raise connect.Unreachable(
-                "the server sent data between STARTTLS and the TLS handshake"
-            )
+    if target.addresses == "every":
+        each = yield from dialog.each_address(host, addresses, deadline, reach)
+        shown = min(each, key=lambda one: one.first.not_after)
+    else:
+        # A certificate that is no good is a result; nobody is asked for a better one.
+        address, chain = yield from dialog.first_address(
+            host, port, addresses, deadline, ask
+        )
+        if isinstance(chain, tls.TlsFailed):
+            raise chain
+        shown = judged(target, name, address, chain)
+    job.answered_by = connect.shown_address(shown.address)
+    job.note = certificates.expiry_words(name, shown.chain, shown.first)
+    first: Certificate = shown.first
+    return first
 
 
-def _smtp(lines: Lines, command: str, wanted: int) -> None:
-    if command:
-        lines.sock.sendall(f"{command}\r\n".encode())
-    answer = lines.read()
-    while answer[3:4] == "-":
-        answer = lines.read()
-    if answer[:3] != str(wanted):
-        step = command or "the greeting"
-        raise connect.Unreachable(f"{step}: expected {wanted}, got {answer!r}")
+def shown_by(
+    target: Target, name: str, address: tuple[int, Address], deadline: Deadline
+) -> bulk.Steps[Sequence[Certificate] | tls.TlsFailed]:
+    """Return the certificates of one address, or why there is no trusted TLS.
+
+    Raise Unreachable or OSError if it does not get as far as the handshake.
+    """
+    context = tls.trust(target.cafile, target.verify, target.certificate, target.key)
+    with bulk.open_socket(address[0]) as sock:
+        yield from bulk.connect_socket(sock, address[1], deadline)
+        if target.starttls:
+            yield from starttls.begin(sock, target.starttls, name, deadline)
+        try:
+            secured = yield from tls.handshake_steps(sock, name, deadline, context)
+        except tls.TlsFailed as error:
+            if error.fault is TlsFault.NO_CLIENT_CERTIFICATE:
+                if target.certificate:
+                    return _refused(name, error.said)
+                return _read(name, error.shown)
+            return error
+    with secured:
+        shown = tls.shown_chain(secured)
+        if target.certificate:
+            soon = Deadline(min(ACCEPTS_WITHIN_S, deadline.left()))
+            if said := (yield from tls.refusal(secured, soon)):
+                return _refused(name, said)
+        return _read(name, shown)
+
+
+def _read(name: str, ders: Sequence[bytes]) -> Sequence[Certificate]:
+    try:
+        return certificates.read_chain(ders)
+    except ValueError as error:
+        raise Unreachable(f"the certificate of {name} cannot be read") from error
+
+
+def _refused(name: str, why: str) -> tls.TlsFailed:
+    words = f"the server does not accept our certificate: {why}"
+    fault = TlsFault.NO_CLIENT_CERTIFICATE
+    return tls.TlsFailed(f"{name}: {words}", host=name, cause=words, fault=fault)
+
+
+def judged(
+    target: Target, name: str, address: Address, chain: Sequence[Certificate]
+) -> Shown:
+    """Return what ends first; raise Unreachable if a certificate is not as expected."""
+    first = certificates.first_to_end(
+        chain,
+        lambda: certificates.trusted(target.cafile or certificates.system_store()),
+        # A root of one's own is one's own to renew.
+        counts_root=bool(target.verify and target.cafile),
+    )
+    if words := date_words(name, [chain[0], first], datetime.now(UTC)):
+        raise Unreachable(words, host=name)
+    expect(target, name, chain[0])
+    return Shown(address, chain, first)
+
+
+def expect(target: Target, name: str, own: Certificate) -> None:
+    """Raise Unreachable if a certificate is not the one that is expected."""
+    its = f"the certificate of {name}"
+    has = certificates.fingerprints(own)
+    if target.expect_fingerprint and not {*has} & {*target.expect_fingerprint}:
+        raise Unreachable(
+            f"{its} is not that of expect_fingerprint\n"
+            f"its SHA-256 is {_colons(has[0])}\n"
+            f"that of its public key is {_colons(has[1])}",
+            host=name,
+        )
+    issuer = certificates.issuer_words(own)
+    if target.expect_issuer not in issuer:
+        words = f"{its} is issued by {issuer}, not by {target.expect_issuer}"
+        raise Unreachable(words, host=name)
+
+
+def _colons(digits: str) -> str:
+    return ":".join(re.findall("..", digits.upper()))
+
+
+# A file.
+
+
+def in_file(job: TargetJob, target: Target) -> Certificate:
+    """Return which certificate of a file expires first."""
+    path, now = target.file, datetime.now(UTC)
+    bundle = read_file(path)
+    store = certificates.system_store()
+    first = certificates.first_of_bundle(bundle, lambda: certificates.trusted(store))
+    for one in (first, *bundle):
+        if one is first or one.not_before > now:
+            if words := date_words(f"{one.name} in {path}", [one], now):
+                raise CheckFailed(words)
+    expect(target, f"{bundle[0].name} in {path}", bundle[0])
+    ends = f"{first.not_after:%Y-%m-%d}"
+    job.note = f"the certificate of {first.name} in {path} expires on {ends}"
+    return first
+
+
+def read_file(path: str) -> list[Certificate]:
+    """Return the certificates of a file, at least one.
+
+    Raise CheckFailed if there is none, CheckUnknown if the file cannot be read.
+    """
+    try:
+        ders = certificates.certificates_in(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CheckFailed(f"{path} does not exist") from error
+    except OSError as error:
+        raise CheckUnknown(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CheckFailed(f"{path}: {error}") from error
+    bundle = []
+    for number, der in enumerate(ders, 1):
+        try:
+            bundle.append(certificates.read_certificate(der))
+        except ValueError as error:
+            words = f"{path}: certificate {number} in it cannot be read"
+            raise CheckFailed(words) from error
+    if not bundle:
+        raise CheckFailed(f"{path}: there is no certificate in it")
+    return bundle

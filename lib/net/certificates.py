@@ -37,6 +37,8 @@ _STORES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+#: The first byte of a certificate as it is, not as PEM.
+_DER = b"\x30"
 _PEM = re.compile(
     rb"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----\s*(.+?)\s*-----END \1-----",
     re.S,
@@ -249,7 +251,9 @@ def _readable(ders: Sequence[bytes]) -> Iterator[Certificate]:
 
 
 def certificates_in(path: str) -> list[bytes]:
-    """Return the certificates of a PEM file; whatever else is in it is not looked at.
+    """Return the certificates of a PEM file, or that of a file of one in DER.
+
+    Whatever else is in it, such as a key, is not looked at.
 
     Raise OSError if it cannot be read, and ValueError if it is no file, or has what is
     called a certificate and is not base64.
@@ -261,13 +265,15 @@ def certificates_in(path: str) -> list[bytes]:
         if not os.path.isfile(file.fileno()):
             raise ValueError("this is not a file")
         data = file.read(MAX_FILE_BYTES)
+    if data[:1] == _DER:
+        return [data]
     return [a2b_base64(match[2]) for match in _PEM.finditer(data)]
 
 
 # Reading.
 
 
-class _Element(NamedTuple):
+class Element(NamedTuple):
     """An element of DER (ITU-T X.690): its tag, its content, and the whole of it."""
 
     tag: int
@@ -301,13 +307,13 @@ def read_certificate(der: bytes) -> Certificate:
     By RFC 5280, section 4.1; what follows the certificate is left out.
     """
     try:
-        outer = next(_elements(der))
-        signed = next(_elements(outer.content))
-        fields = list(_elements(signed.content))
+        outer = next(elements(der))
+        signed = next(elements(outer.content))
+        fields = list(elements(signed.content))
         if fields[0].tag == _VERSION:
             fields = fields[1:]
         serial, _algorithm, issuer, validity, subject, public_key = fields[:6]
-        not_before, not_after = (_moment(one) for one in _elements(validity.content))
+        not_before, not_after = (_moment(one) for one in elements(validity.content))
         names_of = [_name_of(one.content) for one in (subject, issuer)]
     except (IndexError, StopIteration, OverflowError) as error:
         raise ValueError("this is not a certificate") from error
@@ -331,7 +337,7 @@ def read_certificate(der: bytes) -> Certificate:
     )
 
 
-def _elements(data: bytes) -> Iterator[_Element]:
+def elements(data: bytes) -> Iterator[Element]:
     """Yield the elements of DER; raise ValueError or IndexError if it is none."""
     at = 0
     while at < len(data):
@@ -343,11 +349,11 @@ def _elements(data: bytes) -> Iterator[_Element]:
         end = start + length
         if end > len(data):
             raise ValueError("this is not a certificate")
-        yield _Element(tag, data[start:end], data[at:end])
+        yield Element(tag, data[start:end], data[at:end])
         at = end
 
 
-def _moment(element: _Element) -> datetime:
+def _moment(element: Element) -> datetime:
     text = element.content.decode("ascii")
     if element.tag == _UTC_TIME:
         text = ("19" if text >= "5" else "20") + text
@@ -356,19 +362,31 @@ def _moment(element: _Element) -> datetime:
     return datetime.fromisoformat(f"{text[:8]}T{text[8:]}")
 
 
+def issuer_words(certificate: Certificate) -> str:
+    """Return all that the name of a certificate's issuer says, for people."""
+    (name,) = elements(certificate.issued_by)
+    return ", ".join(words for _kind, words in _attributes(name.content))
+
+
 def _name_of(name: bytes) -> str:
     """Return how people know somebody: the common name, else the organization."""
-    attributes: dict[bytes, str] = {}
-    for part in _elements(name):
-        for attribute in _elements(part.content):
-            kind, value = _elements(attribute.content)
-            attributes.setdefault(kind.content, _text(value))
-    known = [attributes[kind] for kind in _KNOWN_BY if attributes.get(kind)]
-    words = known or list(attributes.values())
-    return printable(words[0] if words else "", MAX_NAME) or "(no name)"
+    attributes = list(_attributes(name))
+    for wanted in _KNOWN_BY:
+        for kind, words in attributes:
+            if kind == wanted and words:
+                return words
+    return next((words for _kind, words in attributes if words), "(no name)")
 
 
-def _text(element: _Element) -> str:
+def _attributes(name: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yield the parts of a name, each with its object identifier."""
+    for part in elements(name):
+        for attribute in elements(part.content):
+            kind, value = elements(attribute.content)
+            yield kind.content, printable(_text(value), MAX_NAME)
+
+
+def _text(element: Element) -> str:
     """Return a text in whatever encoding it is, which may not be the one it says."""
     if element.tag in _WIDE:
         return element.content.decode(_WIDE[element.tag], "replace")

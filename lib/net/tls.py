@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,14 @@ from lib.net.connect import (
     connect,
     reason,
 )
-from lib.net.tls_errors import CLOSED, NOT_TLS, TlsFault, distrust
+from lib.net.tls_errors import (
+    CLOSED,
+    NOT_TLS,
+    WANTS_CERTIFICATE,
+    TlsFault,
+    distrust,
+    wants_certificate,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -34,6 +41,8 @@ if TYPE_CHECKING:
     from lib.net.bulk import Steps
 
 
+#: A certificate of ours and its key are no longer than this.
+MAX_KEY_BYTES = 1_000_000
 _trust_lock = threading.Lock()
 
 
@@ -48,24 +57,33 @@ class TlsFailed(Unreachable):
         host: str = "",
         cause: str = "",
         fault: TlsFault = TlsFault.HANDSHAKE,
+        shown: Sequence[bytes] = (),
+        said: str = "",
     ) -> None:
         super().__init__(text, host=host, cause=cause)
         self.fault = fault
+        #: The certificates that the server sent, if it ended the handshake because of
+        #: ours, or for want of one; and what it said of it, for people.
+        self.shown = tuple(shown)
+        self.said = said
 
 
-def trust(cafile: str = "", verify: bool = True) -> ssl.SSLContext:
+def trust(
+    cafile: str = "", verify: bool = True, certificate: str = "", key: str = ""
+) -> ssl.SSLContext:
     """Return the context that trusts ``cafile``, or the system's store.
 
-    One per store and process: reading the system's store takes 35 ms.  Raise NotTried
-    if the file cannot be used.
+    One per store and process: reading the system's store takes 35 ms.  ``certificate``
+    and ``key`` are the files of what is shown to a server that wants a certificate; the
+    key may be in the file of the certificate.  Raise NotTried if a file cannot be used.
     """
     # Many threads need it when a run begins; one of them reads the store.
     with _trust_lock:
-        return _trust(cafile if verify else "", verify)
+        return _trust(cafile if verify else "", verify, certificate, key)
 
 
 @functools.cache
-def _trust(cafile: str, verify: bool) -> ssl.SSLContext:
+def _trust(cafile: str, verify: bool, certificate: str, key: str) -> ssl.SSLContext:
     import ssl
 
     # Not ssl.create_default_context: its flags differ between versions of Python, and
@@ -76,10 +94,15 @@ def _trust(cafile: str, verify: bool) -> ssl.SSLContext:
     # OpenSSL's own list, as in Debian's Python and curl; other builds of Python have a
     # shorter one.
     context.set_ciphers("DEFAULT:@SECLEVEL=2")
+    if certificate:
+        _show(context, certificate, key or certificate)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
+    # As browsers do: a certificate is for the names in its subjectAltName, and for no
+    # other one in its subject.
+    context.hostname_checks_common_name = False
     # As curl does: any certificate in the store is trusted, whoever issued it, and a
     # private CA need not have every extension that RFC 5280 requires.
     context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -95,6 +118,31 @@ def _trust(cafile: str, verify: bool) -> ssl.SSLContext:
     except OSError as error:
         raise NotTried(f"cafile {cafile}: {error.strerror}") from error
     return context
+
+
+def _show(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Have a certificate of ours shown; raise NotTried if its files cannot be used."""
+    import ssl
+
+    text = b""
+    for option, path in (("certificate", certificate), ("key", key)):
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise NotTried(f"{option} {path}: this is not a file")
+            with open(path, "rb") as file:
+                text += file.read(MAX_KEY_BYTES)
+        except OSError as error:
+            raise NotTried(f"{option} {path}: {error.strerror}") from error
+    try:
+        # Without a password of ours OpenSSL would ask the terminal for it.
+        context.load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        words = "it or its key cannot be read"
+        if error.reason == "KEY_VALUES_MISMATCH":
+            words = "the key is that of another certificate"
+        elif b"ENCRYPTED" in text:
+            words = "its key needs a password, which cannot be given"
+        raise NotTried(f"certificate {certificate}: {words}") from error
 
 
 def secure(
@@ -169,6 +217,30 @@ def _given_up(
     return failed
 
 
+def refusal(sock: ssl.SSLSocket, deadline: Deadline) -> Steps[str]:
+    """Return what a server says against the certificate of ours; empty if nothing.
+
+    With TLS 1.3 that comes after the handshake; a server that goes on, or is silent
+    until the deadline, has accepted it.
+    """
+    import ssl
+
+    from lib.net import bulk
+
+    while sock.version() == "TLSv1.3" and not (
+        sock.session and sock.session.has_ticket
+    ):
+        try:
+            sock.recv(1)
+            break
+        except ssl.SSLWantReadError:
+            if not (yield bulk.Ready(sock, bulk.READ, deadline)):
+                break
+        except OSError as error:
+            return reason(error, deadline) if wants_certificate(error) else ""
+    return ""
+
+
 def waited(
     sock: socket.socket, deadline: Deadline, call: Callable[..., Any], *args: Any
 ) -> Steps[Any]:
@@ -205,13 +277,28 @@ def failure(
         chain = verified_path(seen)
         fault, words = distrust(host, code, message, chain, datetime.now(UTC))
         return TlsFailed(words, host=host, fault=fault)
+    shown: Sequence[bytes] = ()
+    said = ""
     if isinstance(error, OSError):
         words = handshake_words(error, deadline)
         fault = TlsFault.NOT_TLS if words == NOT_TLS else TlsFault.HANDSHAKE
+        # Ours comes after the server's, which is verified by then.
+        if seen is not None and wants_certificate(error):
+            shown = shown_chain(seen)
+        if shown:
+            said, words = words, WANTS_CERTIFICATE
+            fault = TlsFault.NO_CLIENT_CERTIFICATE
     else:
         words = "this is not a name that a certificate can have"
         fault = TlsFault.WRONG_NAME
-    return TlsFailed(f"{host}: {words}", host=host, cause=words, fault=fault)
+    return TlsFailed(
+        f"{host}: {words}",
+        host=host,
+        cause=words,
+        fault=fault,
+        shown=shown,
+        said=said,
+    )
 
 
 def shown_chain(connection: ssl.SSLSocket) -> list[bytes]:

@@ -30,6 +30,7 @@ class TlsFault(enum.StrEnum):
     WRONG_NAME = "wrong name"
     #: Any other reason why OpenSSL rejects a certificate.
     NOT_TRUSTED = "not trusted"
+    NO_CLIENT_CERTIFICATE = "no client certificate"
     NOT_TLS = "not TLS"
     #: Anything else that ends a handshake.
     HANDSHAKE = "handshake"
@@ -77,7 +78,7 @@ _NO_CIPHER = "it has no TLS cipher in common with us"
 _OLD_SIGNATURE = "its TLS signature algorithm is too old"
 _WEAK_KEY = "its TLS key is too weak"
 _DAMAGED = "a record could not be decrypted"
-_WANTS_CERTIFICATE = "it requires a client certificate"
+WANTS_CERTIFICATE = "it requires a client certificate"
 
 #: By OpenSSL's name of the error; ALERT_ are errors that the other side reports.
 HANDSHAKE_WORDS = {
@@ -110,7 +111,7 @@ HANDSHAKE_WORDS = {
     "CA_KEY_TOO_SMALL": _WEAK_KEY,
     "CA_MD_TOO_WEAK": _WEAK_KEY,
     "MODULUS_TOO_SMALL": _WEAK_KEY,
-    "ALERT_CERTIFICATE_REQUIRED": _WANTS_CERTIFICATE,
+    "ALERT_CERTIFICATE_REQUIRED": WANTS_CERTIFICATE,
     "ALERT_UNRECOGNIZED_NAME": "it does not know that name",
     "ALERT_INTERNAL_ERROR": "it has an internal error",
     "ALERT_BAD_RECORD_MAC": _DAMAGED,
@@ -121,6 +122,30 @@ HANDSHAKE_WORDS = {
 
 #: The prefix of an alert; OpenSSL 3.2 and later write ``ssl/tls alert ...``.
 _ALERT = re.compile(r"^(?:(?:SSLV3|TLSV1|TLSV13|SSL/TLS)_ALERT|TLSV1|TLSV13)_(?=[A-Z])")
+
+
+#: The alerts of a server that does not like the certificate it was shown, or none.
+_ABOUT_OURS = (
+    "ALERT_HANDSHAKE_FAILURE",
+    "ALERT_NO_CERTIFICATE",
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_UNSUPPORTED_CERTIFICATE",
+    "ALERT_CERTIFICATE_REVOKED",
+    "ALERT_CERTIFICATE_EXPIRED",
+    "ALERT_CERTIFICATE_UNKNOWN",
+    "ALERT_UNKNOWN_CA",
+    "ALERT_ACCESS_DENIED",
+    "ALERT_CERTIFICATE_REQUIRED",
+)
+
+
+def wants_certificate(error: OSError) -> bool:
+    """Return whether a server rejects our certificate, or that we show none."""
+    import ssl
+
+    if not isinstance(error, ssl.SSLError):
+        return False
+    return error_name(error.reason, str(error)) in _ABOUT_OURS
 
 
 def ssl_words(error: ssl.SSLError) -> str:

@@ -196,6 +196,11 @@ class _Discoverer(msgspec.Struct):
                 raise OverflowError(f"there are more than {MAX_JOBS} targets")
             target, problems = table.target(section)
             if not problems:
+                wrong_words = cls.wrong_together(target)
+                problems = [
+                    Problem(text, section.where, section.title) for text in wrong_words
+                ]
+            if not problems:
                 self._add(cls(self.ini, table, target), number)
                 if self.advises:
                     more = table.advice(section, target, self.ini.folder)

@@ -44,7 +44,7 @@ _THRESHOLD = re.compile(r"(warn|fail)_.+")
 #: What reads a text in which ``{host}`` may be meant as it is.
 _ANY_TEXT = (fields.text, fields.escaped, fields.plain)
 #: Attributes of a target, which cannot be options.
-_RESERVED = ("kind", "name", "places", "title")
+_RESERVED = ("gives", "kind", "name", "places", "title")
 #: Texts that are read once for all sections that have them: those of templates, and so
 #: many of the short ones.
 SHORT, MANY = 12, 1000
@@ -144,6 +144,10 @@ class Target:
     def name(self) -> str:
         """Return the rest of the title."""
         return self.title.partition(" ")[2]
+
+    def gives(self, name: str) -> bool:
+        """Return whether the settings say what an option is: it is no default."""
+        return name in self.__dict__
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the kind {self.kind} has no option {name!r}")

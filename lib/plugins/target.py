@@ -99,6 +99,14 @@ class TargetJob(JobBase):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define check")
 
+    @classmethod
+    def wrong_together(cls, target: Target) -> Iterable[str]:
+        """Return what is wrong in options that are right one by one, a sentence each.
+
+        Such a target is not checked.  Default: nothing.
+        """
+        return ()
+
     def shown_target(self) -> str:
         """Return what is checked, for alerts: no credentials may be in it.
 

@@ -61,10 +61,11 @@ class Listener:
         self,
         *talks: Talk,
         host: str = "127.0.0.1",
+        port: int = 0,
         context: ssl.SSLContext | None = None,
     ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.socket = socket.create_server((host, 0), family=family)
+        self.socket = socket.create_server((host, port), family=family)
         self.host = host
         self.port: int = self.socket.getsockname()[1]
         #: What each connection said.

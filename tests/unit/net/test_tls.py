@@ -54,6 +54,7 @@ def test_a_target_that_is_not_verified_has_a_context_of_its_own():
 @pytest.mark.parametrize("verify", [True, False])
 def test_a_context_is_the_same_on_every_python(verify):
     context = trust(verify=verify)
+    assert not (verify and context.hostname_checks_common_name)
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     if verify:
         assert context.verify_flags == (
