@@ -101,11 +101,11 @@ def test_a_pinned_folder_that_is_not_listed_and_not_opened_is_missing(
         ("NO [SERVERBUG] index damaged", "unreachable"),
         ("NO [LIMIT] too much of that", "unreachable"),
         ("NO [CORRUPTION] damaged", "refused"),
-        ("NO", "refused"),
-        ("BAD", "refused"),
+        ("NO not that", "refused"),
+        ("BAD what", "refused"),
     ],
 )
-@pytest.mark.parametrize("search", ["OK", "NO [UNAVAILABLE] no index"])
+@pytest.mark.parametrize("search", ["OK done", "NO [UNAVAILABLE] no index"])
 def test_an_inbox_whose_mails_are_not_shown_is_no_empty_one(
     ca, cafile, no, problem, search
 ):
