@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import os
@@ -252,8 +253,14 @@ def test_a_call_that_crashes_is_in_doubt(receiver, monkeypatch):
 # Services of Apprise.
 
 
+@functools.cache
+def load_apprise():
+    """Have Apprise load its services here, so that not every call has to."""
+    pytest.importorskip("apprise").Apprise.instantiate("json://127.0.0.1")
+
+
 def services(receiver, *urls, **more):
-    pytest.importorskip("apprise")
+    load_apprise()
     words = {url.partition(":")[0]: url for url in urls}
     where = f"127.0.0.1:{receiver.port}"
     return Channel(

@@ -17,8 +17,9 @@ from lib.cli.arguments import read, read_plain_order
 from lib.cli.show import SLOTS
 from lib.core.jobs import KIND_FILES
 from tests.support.approved import MOMENT, REAL
-from tests.support.instance import CHECKER, Instance, flag_job
+from tests.support.instance import CHECKER, Instance, Ran, flag_job
 from tests.support.listeners import closed_port
+from tests.support.program import our_program
 from tests.support.servers import PASSWORD, SmtpServer
 
 FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
@@ -39,14 +40,9 @@ def instance(tmp_path):
     return Instance(tmp_path)
 
 
-def run_checker(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, str(CHECKER), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        **options,
-    )
+def run_checker(*arguments):
+    """Run it with nothing but these words, not even the path of settings."""
+    return Ran(*our_program().run(list(arguments), {}))
 
 
 # The command line.
@@ -73,13 +69,13 @@ def run_checker(*arguments, **options):
 )
 def test_a_wrong_command_line_is_exit_code_2_and_one_clear_line(arguments, approved):
     ran = run_checker(*arguments)
-    assert (ran.returncode, ran.stdout) == (2, "")
+    assert (ran.code, ran.out) == (2, "")
     # Pythons quote the choices differently.
-    approved(ran.stderr.splitlines()[-1], hide={r" \(choose from .*": ""})
+    approved(ran.err.splitlines()[-1], hide={r" \(choose from .*": ""})
 
 
 def test_help_names_every_mode():
-    shown = run_checker("-h").stdout
+    shown = run_checker("-h").out
     for mode in ("cron", "list", "run NAME...", "validate", "testmail", "crontab"):
         assert f"-m {mode} " in shown
 
@@ -90,7 +86,7 @@ def test_the_version_is_that_of_the_package():
     ran = run_checker("--version")
     python = ".".join(map(str, sys.version_info[:3]))
     expected = f"Checker {setup['metadata']['version']}, Python {python}\n"
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, expected, "")
+    assert ran == Ran(0, expected, "")
 
 
 # list

@@ -12,9 +12,10 @@ from tests.support.daemon import Daemon
 from tests.support.instance import NO_MAIL, Instance
 
 
-@pytest.fixture
-def daemon(tmp_path):
-    with Daemon(Instance(tmp_path, NO_MAIL)) as it:
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    """One for all that is sent to it, as it is for all strangers."""
+    with Daemon(Instance(tmp_path_factory.mktemp("daemon"), NO_MAIL)) as it:
         yield it
 
 
