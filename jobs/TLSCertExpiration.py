@@ -29,7 +29,7 @@ from lib.jobbase import (
     switch,
     whole,
 )
-from lib.net import bulk, certificates, connect, dialog, starttls, tls
+from lib.net import bulk, certificates, connect, starttls, tls
 from lib.net.certificates import Certificate
 from lib.net.connect import Address, Unreachable
 from lib.net.tls_errors import TlsFault, date_words
@@ -227,6 +227,8 @@ def at_server(
     job: TargetJob, target: Target, deadline: Deadline
 ) -> bulk.Steps[Certificate]:
     """Return the first certificate to expire of one address, or of all of them."""
+    from lib.net import dialog
+
     host, port = target.connect_to or (target.host, port_of(target))
     addresses = yield bulk.Resolve(host, port, target.family, deadline)
     name = target.server_name or target.host
