@@ -44,8 +44,8 @@ _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
 READ, WRITE = 1, 4
 #: How many checks are under way at first.
 FIRST = 64
-#: While all of these only wait, their number doubles: after waiting this long without an
-#: event, or without a result.  Being busy is no waiting: more of them would take longer.
+#: While all of these only wait, their number doubles: after waiting this long without
+#: an event, or without a result.  To be busy is not to wait: more would take longer.
 GROW_AFTER_S, GROW_ANYHOW_AFTER_S = 0.02, 0.1
 #: Without an event for so long it is a pause, in which the caller may do his part.
 PAUSE_S = 0.02
