@@ -36,6 +36,7 @@ from lib.net import bulk, connect, curl
 from lib.net.address import (
     is_same_host,
     printable,
+    secrets_in_headers,
     shown_url,
     without_credentials,
 )
@@ -44,6 +45,8 @@ from lib.net.charset import text_decoder
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PORTS = {"http": 80, "https": 443}
+#: A shorter one would be found in any text.
+MIN_SECRET = 4
 #: How many characters of an unexpected response are shown.
 MAX_SHOWN = 200
 
@@ -316,12 +319,32 @@ def _without_secrets(
     error: connect.Unreachable | CheckFailed, target: Target
 ) -> CheckFailed:
     # A server's message may quote the credentials that we sent.
+    def clean(text: str) -> str:
+        text = without_credentials(text, target.url)
+        for secret in login_of(target):
+            text = text.replace(secret, "***")
+        return text
+
     return CheckFailed(
-        without_credentials(str(error), target.url),
+        clean(str(error)),
         host=error.host or urlsplit(target.url).hostname or "",
-        cause=without_credentials(error.cause, target.url),
+        cause=clean(error.cause),
         addresses=error.addresses,
     )
+
+
+def login_of(target: Target) -> Iterator[str]:
+    """Yield what a target logs in with, in each form in which it is sent."""
+    from binascii import b2a_base64
+
+    password, token = target.password.reveal(), target.token.reveal()
+    if password:
+        login = f"{target.user}:{password}".encode()
+        yield b2a_base64(login, newline=False).decode()
+    headers = secrets_in_headers("\n".join(target.headers))
+    for secret in (password, token, *headers):
+        if len(secret) >= MIN_SECRET:
+            yield secret
 
 
 def _each_address(
@@ -578,6 +601,17 @@ class BodyReader(curl.Reader):
         #: The first words.
         self.head = ""
 
+    @property
+    def shown(self) -> str:
+        """Return the first words without what the target logs in with.
+
+        A server may repeat it.  What is cut later would leave a part of it.
+        """
+        text = self.head
+        for secret in login_of(self._target):
+            text = text.replace(secret, "***")
+        return text
+
     def wants(self, answer: curl.Response) -> bool:
         """Return whether the body is looked at, or its first words are shown."""
         if is_redirect(self._target, answer):
@@ -622,7 +656,7 @@ def is_redirect(target: Target, answer: curl.Response) -> bool:
 def expect(target: Target, url: str, answer: curl.Response, body: BodyReader) -> None:
     """Raise CheckFailed if a response is not as expected."""
     if not is_expected(answer.status, target.expect_status):
-        reason = unexpected_status(answer, target.expect_status, body.head)
+        reason = unexpected_status(answer, target.expect_status, body.shown)
         raise CheckFailed(reason, addresses=[answer.address])
     if target.expect_location and not _is_same_url(url, target.expect_location):
         raise CheckFailed(
@@ -637,12 +671,12 @@ def expect(target: Target, url: str, answer: curl.Response, body: BodyReader) ->
         if answer.trouble:
             raise answer.trouble
         if wrong := wrong_text(target, body.text):
-            reason = "\n".join([wrong, *_response_lines(body.head)])
+            reason = "\n".join([wrong, *_response_lines(body.shown)])
             raise CheckFailed(reason, addresses=[answer.address])
     elif target.expect_text and not body.found:
         if answer.trouble:
             raise answer.trouble
-        reason = missing_text(answer, target.expect_text, body.head)
+        reason = missing_text(answer, target.expect_text, body.shown)
         raise CheckFailed(reason, addresses=[answer.address])
 
 

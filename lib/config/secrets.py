@@ -15,6 +15,7 @@ from typing import IO, Any
 from lib.config.fields import shown
 from lib.config.options import CHANNEL_WORD, SECRET_SUFFIXES
 from lib.core.ini import IniFile
+from lib.core.sanitize import secrets_in_headers
 from lib.core.secret import Secret, Secrets
 from lib.core.settings import Problem
 from lib.system.errors import shortage
@@ -285,6 +286,8 @@ def _secrets(ini: IniFile, names: frozenset[str]) -> Iterator[tuple[str, str]]:
             secrets = list(_in_urls(value.raw))
             if option in names and value.raw:
                 secrets.append(value.raw)
+            if option == "headers" and names is SECRET_OPTIONS:
+                secrets += secrets_in_headers(value.raw)
             if option in _CHANNEL_OPTIONS and value.raw and _is_channel(title):
                 secrets.append(value.raw)
                 secrets += _parts_of_urls(value.raw)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 
 from lib.core.secret import Secrets
 from lib.core.text import cut
@@ -13,12 +14,45 @@ RAW_LENGTH = 256 * 1024
 #: Control and format characters, lone surrogates, line and paragraph separators.
 _CONTROL_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
+#: Headers of HTTP that log in, by a part of their names.
+_SECRET_HEADER = "(?i)auth|cookie|token|key|secret|password|session"
+
 
 def scrubbed(text: str, secrets: Iterable[str]) -> str:
     """Return ``text`` with every secret replaced by ``***``."""
     for secret in secrets:
         text = text.replace(secret, "***")
     return text
+
+
+def secrets_in_headers(raw: str) -> Iterator[str]:
+    """Yield what logs in among the headers of an HTTP request, one in each line.
+
+    A server may repeat it whole, or the password alone.
+    """
+    for line in raw.split("\n"):
+        name, _colon, value = (part.strip() for part in line.partition(":"))
+        if not re.search(_SECRET_HEADER, name):
+            continue
+        if name.lower() == "cookie":
+            pairs = (pair.partition("=") for pair in value.split(";"))
+            yield from (word.strip() for _name, _equals, word in pairs)
+            continue
+        scheme, _space, rest = value.partition(" ")
+        is_login = name.lower().endswith("authorization")
+        yield (rest.strip() or value) if is_login else value
+        if scheme.lower() == "basic":
+            yield _password_of_basic(rest)
+
+
+def _password_of_basic(text: str) -> str:
+    """Return the password in the credentials of HTTP's Basic; empty if there is none."""
+    from binascii import a2b_base64
+
+    try:
+        return a2b_base64(text).decode("utf-8").partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def harmless(text: str) -> str:

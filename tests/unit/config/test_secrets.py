@@ -9,6 +9,7 @@ import pytest
 
 from lib.config.options import read_options, secret_options
 from lib.config.secrets import find_secret, read_secret
+from lib.core.sanitize import secrets_in_headers
 from lib.core.secret import Secret
 
 
@@ -143,3 +144,20 @@ def test_a_secret_given_twice_or_not_to_be_had_is_one_line(tmp_path, approved):
         with pytest.raises(ValueError) as caught:
             read_secret("token", values(**given), tmp_path)
         approved(str(caught.value).replace(str(tmp_path), "FOLDER"), str(number))
+
+
+def test_what_logs_in_among_headers_is_a_secret():
+    raw = (
+        "Accept: text/html\nAuthorization: Bearer abc.def\n"
+        "authorization: Basic dXNlcjpoYTpoYQ==\nProxy-Authorization: odd\n"
+        "Cookie: a=1111; b=2222\nX-Api-Key: k k"
+    )
+    assert list(secrets_in_headers(raw)) == [
+        "abc.def",
+        "dXNlcjpoYTpoYQ==",
+        "ha:ha",
+        "odd",
+        "1111",
+        "2222",
+        "k k",
+    ]

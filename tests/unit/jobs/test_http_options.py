@@ -374,6 +374,34 @@ def test_cookies_are_kept_along_redirects_of_one_host(tmp_path):
         assert found(it, {}, tmp_path) == "fine"
 
 
+def echo(conn, listener):
+    said = b""
+    while b"\r\n\r\n" not in said:
+        said += conn.recv(4096)
+    said = said.partition(b"\r\n")[2]
+    # Where the shown part ends within a secret as well.
+    conn.sendall(answer("500 No", b" " + b"x" * 60 + said))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"headers": "Authorization: Bearer geheim-t0k3n"},
+        {"headers": "Authorization: Basic dXNlcjpnZWhlaW0x"},
+        {"headers": "Cookie: sid=geheim-c00kie; b=geheim7"},
+        {"headers": "X-Api-Key: geheim-k3y"},
+        {"headers": f"X-Api-Key: {'geheim' * 40}"},
+        {"user": "user", "password": "geheim1"},
+        {"token": "geheim-" + "t0k3n" * 40},
+    ],
+)
+def test_what_logs_in_is_not_shown_where_a_server_repeats_it(tmp_path, options):
+    with Listener(echo) as it:
+        said = found(it, options, tmp_path)
+    assert "***" in said
+    assert "gehei" not in said and "dXNlc" not in said
+
+
 def test_a_login_does_not_follow_to_another_host(tmp_path):
     with Listener(OK_PAGE, host="::1") as there:
         with Listener(routes(index=moved(there.url("/")))) as it:
