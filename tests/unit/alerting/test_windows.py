@@ -134,6 +134,13 @@ def test_a_recovery_of_what_people_know_is_a_message_of_its_own():
     assert (envelope.message.subject, envelope.key) == ("disk is OK again", end.key)
 
 
+def test_the_end_of_what_people_were_reminded_of_is_no_catch_up():
+    one = record("disk", message("disk", "21:00", REMINDER, thread="a"))
+    end = message("disk", "21:30", RECOVERY, thread="a")
+    found = plan([replace(one, queued=(*one.queued, end))], MORNING)
+    assert [envelope.key for envelope in found.envelopes] == [one.key]
+
+
 def test_what_failed_again_is_an_alert_and_no_line():
     again = record(
         "disk",
