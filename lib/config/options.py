@@ -162,7 +162,7 @@ def written(value: Any, unit: Unit | None = None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:g}"
+        return amount_words(value, unit) if unit else f"{value:g}"
     if isinstance(value, tuple) and isinstance(value[0], tuple):
         return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in value)
     if isinstance(value, tuple):
