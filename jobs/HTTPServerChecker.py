@@ -321,8 +321,8 @@ def _without_secrets(
     # A server's message may quote the credentials that we sent.
     def clean(text: str) -> str:
         text = without_credentials(text, target.url)
-        for secret in login_of(target):
-            text = text.replace(secret, "***")
+        for part in login_of(target):
+            text = text.replace(part, "***")
         return text
 
     return CheckFailed(
@@ -342,9 +342,9 @@ def login_of(target: Target) -> Iterator[str]:
         login = f"{target.user}:{password}".encode()
         yield b2a_base64(login, newline=False).decode()
     headers = secrets_in_headers("\n".join(target.headers))
-    for secret in (password, token, *headers):
-        if len(secret) >= MIN_SECRET:
-            yield secret
+    for part in (password, token, *headers):
+        if len(part) >= MIN_SECRET:
+            yield part
 
 
 def _each_address(
@@ -608,8 +608,8 @@ class BodyReader(curl.Reader):
         A server may repeat it.  What is cut later would leave a part of it.
         """
         text = self.head
-        for secret in login_of(self._target):
-            text = text.replace(secret, "***")
+        for part in login_of(self._target):
+            text = text.replace(part, "***")
         return text
 
     def wants(self, answer: curl.Response) -> bool:

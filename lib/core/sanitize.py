@@ -46,7 +46,7 @@ def secrets_in_headers(raw: str) -> Iterator[str]:
 
 
 def _password_of_basic(text: str) -> str:
-    """Return the password in the credentials of HTTP's Basic; empty if there is none."""
+    """Return the password in credentials of HTTP Basic; empty if there is none."""
     from binascii import a2b_base64
 
     try:
