@@ -6,9 +6,12 @@ sees; it shares no code with the program.  The promise is DESIGN decision 15:
 - While the account's last attempt was accepted, the first alert of a quiet job, and its
   recovery, have left within 5 minutes.  Quiet: no alert about it left in the hour
   before.  After an outage the 5 minutes begin when a message was accepted.
+- While three quarters of the limits are not used, a first alert leaves in its run.
 - During an outage one message is tried at least every 5 minutes.
 - No more mails than the limits allow leave, but for 12 an hour to each set of people.
-- What is over when its alert leaves is not said to be failing.
+- What is beside the limits tells of a first alert or a recovery.
+- What is over when its alert leaves is not said to be failing; nor does a run say that
+  a job is failing and then that it is OK again.
 - What is late says so first; what may have been accepted comes again as it was.
 """
 
@@ -22,6 +25,14 @@ from datetime import datetime, timedelta
 
 PROMISE = timedelta(minutes=5)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+#: What has waited for so long leaves before its run has found whether it is over.
+PRESSING = PROMISE - timedelta(seconds=10)
+#: What a mail says that leaves beside the limits.
+BESIDE = "The rate limit is reached"
+#: What is found in a run leaves in it if it leaves within this.
+A_RUN = timedelta(seconds=30)
+#: The share of the limits that first alerts may use: the rest is for notes.
+ROOM = 0.75
 #: Cron starts one run a little later than another.
 JITTER = timedelta(seconds=5)
 BUNDLES_AN_HOUR = 12
@@ -102,8 +113,11 @@ class Model:
             self._judge_left(one)
         for one in self._promised():
             self._judge_promised(one)
+            self._judge_prompt(one)
         self._judge_outages()
         self._judge_limits()
+        self._judge_beside()
+        self._judge_ended()
         self._judge_repeated()
         self._judge_late()
 
@@ -199,6 +213,23 @@ class Model:
                 f"{one.job}: the {one.kind} of {one.at} left only at {left_at}"
             )
 
+    def _judge_prompt(self, one: Queued) -> None:
+        """Note a first alert that waits although nothing is wrong and there is room."""
+        left_at = self.left_at.get(one.message_id)
+        if one.kind != "alert" or left_at is None or left_at - one.at < A_RUN:
+            return
+        if not self._is_calm(one.at - HOUR, left_at):
+            return
+        sent = [one.at for one in self.attempts if one.at <= left_at]
+        in_hour = sum(one.at - at < HOUR for at in sent)
+        if in_hour <= self.per_hour * ROOM and len(sent) <= self.per_day * ROOM:
+            self.faults.append(f"{one.job}: the alert of {one.at} waited to {left_at}")
+
+    def _is_calm(self, begin: datetime, end: datetime) -> bool:
+        """Return whether every attempt was accepted then, and its run not killed."""
+        failed = [one.at for one in self.attempts if one.result != "accepted"]
+        return not any(begin < at <= end for at in (*failed, *self.killed))
+
     def _start(self, start: datetime, end: datetime) -> datetime:
         """Return from when the promise counts: an attempt in vain interrupts it."""
         failed = [one.at for one in self.attempts if one.result != "accepted"]
@@ -268,6 +299,62 @@ class Model:
                 if count > most:
                     self.faults.append(f"{count} mails within {length} from {at}")
                     break
+
+    def _judge_beside(self) -> None:
+        """Note what leaves beside the limits without anything new in it."""
+        for mail in self.attempts:
+            if BESIDE not in mail.text or not self._is_calm(mail.at - HOUR, mail.at):
+                continue
+            told = [
+                one
+                for one in self.queued
+                if one.to == mail.to and self.left_at.get(one.message_id) == mail.at
+            ]
+            if not any(self._is_new(one, mail.at) for one in told):
+                self.faults.append(f"{mail.at}: nothing in it is new: {mail.subject}")
+
+    def _is_new(self, one: Queued, at: datetime) -> bool:
+        """Return whether it is a recovery, or the only alert of its job in an hour."""
+        if one.kind != "alert":
+            return one.kind == "recovery"
+        return not any(
+            at - HOUR < self.left_at.get(other.message_id, at) < at
+            for other in self.queued
+            if (other.job, other.to, other.kind) == (one.job, one.to, "alert")
+        )
+
+    def _judge_ended(self) -> None:
+        """Note where a run says that a job is failing, and then that it is OK again."""
+        for one in self.queued:
+            left_at = self.left_at.get(one.message_id)
+            if one.kind != "recovery" or left_at is None:
+                continue
+            begin = left_at.replace(second=0)
+            mails = [
+                mail
+                for mail in self.attempts
+                if begin <= mail.at < one.at and mail.to == one.to
+            ]
+            said = any(
+                one.job in mail.failing and self._may_wait(mail, begin)
+                for mail in mails
+            )
+            if said and self._is_calm(begin, left_at):
+                self.faults.append(f"{left_at}: {one.job} ended in the same run")
+
+    def _may_wait(self, mail: Attempt, begin: datetime) -> bool:
+        """Return whether it may wait for what the run finds that began then.
+
+        What was tried before comes again as it was; what would leave too late does not
+        wait, unless mail was away.
+        """
+        before = [one for one in self.attempts if one.at < begin]
+        tried = [one for one in before if one.message_id == mail.message_id]
+        if any(one.may_be_taken for one in tried):
+            return False
+        was_away = bool(before) and before[-1].result != "accepted"
+        born = [one.at for one in self.queued if one.message_id == mail.message_id]
+        return was_away or (bool(born) and mail.at - born[0] < PRESSING)
 
     def _judge_repeated(self) -> None:
         """Note what may have been accepted and came again in other words."""

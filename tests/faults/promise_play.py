@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, Phase, given
+from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import seed as seeded
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -40,10 +40,10 @@ def histories(draw: st.DrawFn) -> History:
     minute = st.integers(0, MINUTES - 1)
     jobs: list[JobStory] = []
 
-    def add(failing: range | list[int], reminds: int = 0) -> None:
+    def add(failing: range, reminds: int = 0, to: tuple[str, ...] = ()) -> None:
         name = f"job{len(jobs)}x"
         minutes = frozenset(one for one in failing if one < MINUTES)
-        jobs.append(JobStory(name, draw(people), minutes, reminds))
+        jobs.append(JobStory(name, to or draw(people), minutes, reminds))
 
     for _ in range(draw(st.sampled_from([0, 1, 1, 2, 5, 12]))):
         add(
@@ -56,8 +56,12 @@ def histories(draw: st.DrawFn) -> History:
         add(range(begin, begin + draw(st.sampled_from([1, 2, 4, 10, 60]))))
     for _ in range(draw(st.sampled_from([0, 0, 1, 2]))):
         begin, lasts = draw(minute), draw(st.sampled_from([3, 8, 60]))
+        to = draw(people)
         for _ in range(draw(st.sampled_from([3, 7, 12]))):
-            add(range(begin, begin + lasts))
+            add(range(begin, begin + lasts), to=to)
+        # What fails a little later.
+        later = begin + draw(st.integers(1, 9))
+        add(range(later, later + lasts), to=to)
     for begin in range(draw(minute), MINUTES, 1)[: draw(st.sampled_from([0, 0, 10]))]:
         for _ in range(3):
             add(range(begin, MINUTES))
@@ -83,6 +87,35 @@ def histories(draw: st.DrawFn) -> History:
     )
 
 
+# Histories that are seldom drawn.
+
+
+def after_a_bundle() -> History:
+    """Return one in which a job fails soon after a bundle."""
+    from tests.faults.promise_world import History, JobStory
+
+    storm = [JobStory(f"job{n}x", OPS, frozenset(range(3, 40))) for n in range(8)]
+    later = JobStory("job9x", OPS, frozenset(range(5, 40)))
+    return History((*storm, later), MINUTES)
+
+
+def a_long_outage() -> History:
+    """Return one in which a few messages are tried many times in vain."""
+    from tests.faults.promise_world import History, JobStory
+
+    jobs = [JobStory(f"job{n}x", OPS, frozenset(range(n, 40))) for n in (2, 3)]
+    return History(tuple(jobs), MINUTES, server=dict.fromkeys(range(2, 30), "data"))
+
+
+def over_with_the_outage() -> History:
+    """Return one in which the run that finds mail working finds a job OK."""
+    from tests.faults.promise_world import History, JobStory
+
+    jobs = [JobStory(f"job{n}x", OPS, frozenset(range(n, 11))) for n in (4, 5)]
+    server = dict.fromkeys(range(4, 8), "gone")
+    return History(tuple(jobs), MINUTES, server=server, lasts=(12,))
+
+
 def play(examples: int, seed: int) -> Counter[str]:
     """Play so many histories; return what they came to.  Raise if one is wrong."""
     from tests.faults.promise_world import World
@@ -95,10 +128,13 @@ def play(examples: int, seed: int) -> Counter[str]:
         max_examples=examples,
         deadline=None,
         database=None,
-        phases=[Phase.generate],
+        phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
+    @example(after_a_bundle())
+    @example(a_long_outage())
+    @example(over_with_the_outage())
     @given(histories())
     def each(history: History) -> None:
         nonlocal longest
