@@ -775,6 +775,96 @@ STORIES = [
             10:12 |                    | alert: Calm
         """,
     ),
+    Story(
+        "one that flaps, until it is steady for ten checks",
+        settings=WEB,
+        mended="each change was mailed about",
+        minutes="""
+            10:01 | web: closed | alert: tcp web
+            10:02 | web: open   | recovery: tcp web ^10:01
+            10:03 | web: closed | alert: tcp web
+            10:04 | web: open   | recovery: tcp web ^10:03
+            10:05 | web: closed | alert: tcp web
+            10:06 | web: open   | reminder: tcp web ^10:05
+            10:07 | web: closed |
+            10:08 | web: open   |
+            10:09 |             |
+            10:10 |             |
+            10:11 |             |
+            10:12 |             |
+            10:13 |             |
+            10:14 |             |
+            10:15 |             |
+            10:16 |             |
+            10:17 |             |
+            10:18 |             | recovery: tcp web ^10:05
+            10:19 | web: closed | alert: tcp web
+        """,
+    ),
+    Story(
+        "one that flaps reminds, and says so when it is steady and failing",
+        settings=WEB + "flapping = 3/20\nnotify = 5min\n",
+        mended="there was no flapping",
+        minutes="""
+            10:01 | web: closed | alert: tcp web
+            10:02 | web: open   |
+            10:03 | web: closed | alert: tcp web
+            10:04 | web: open   |
+            10:05 | web: closed |
+            10:08 |             | reminder: tcp web ^10:03
+            11:05 |             | reminder: tcp web ^10:03
+        """,
+    ),
+    Story(
+        "one that begins to flap while muted",
+        settings=WEB,
+        mended="there was no -m mute",
+        minutes="""
+            10:01 | web: open              |
+            10:02 | type: mute 'tcp web' --for 9min |
+            10:03 | web: closed            |
+            10:04 | web: open              |
+            10:05 | web: closed            |
+            10:06 | web: open              |
+            10:07 | web: closed            |
+            10:09 | web: open              |
+            10:11 | web: closed            | alert: tcp web
+            10:12 | web: open              |
+        """,
+    ),
+    Story(
+        "one that is muted while it flaps, and unmuted",
+        settings=WEB + "flapping = 3/20\n",
+        mended="there was no -m mute",
+        minutes="""
+            10:01 | web: closed            | alert: tcp web
+            10:02 | web: open              | recovery: tcp web ^10:01
+            10:03 | web: closed            | alert: tcp web
+            10:04 | type: mute 'tcp web' --for 1h; web: open |
+            10:05 | web: closed            |
+            10:06 | type: unmute 'tcp web' |
+            10:07 | web: open              |
+        """,
+    ),
+    Story(
+        "one that is checked each hour, and again until it is OK",
+        settings="[tcp web]\nhost = 127.0.0.1\nport = {tcp:web}\nevery = hour\n"
+        "recheck = 5min\nfailures = 2\n",
+        mended="nothing was checked again before its hour",
+        minutes="""
+            10:00 | web: open   | note: imapserver
+            11:00 | web: closed |
+            11:02 |             |
+            11:03 |             | alert: tcp web
+            11:07 | web: open   |
+            11:08 |             | recovery: tcp web ^11:03
+            11:10 | web: closed |
+            11:13 |             |
+            12:00 |             |
+            12:02 |             |
+            12:03 |             | alert: tcp web
+        """,
+    ),
     # What Checker says of itself.
     Story(
         "nobody can see whether mail arrives",
