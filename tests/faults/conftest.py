@@ -24,7 +24,9 @@ def instance(tmp_path, smtp, cafile):
 @pytest.fixture
 def world(tmp_path):
     with SmtpServer(security="none") as server:
-        yield World(tmp_path / "world", server)
+        world = World(tmp_path / "world", server)
+        yield world
+        world.close()
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,9 @@ def kill_when_asked(scenario: Scenario, world: World) -> list[Callable[[], Tally
     """Return what to do for each step at which the mail server kills."""
 
     count = 1 if scenario.lamps > 5 else scenario.lamps
-    steps = [("RCPT", -1.0), ("DATA", -1.0), *(("DATA", one) for one in AFTER_ANSWER)]
+    steps = [("DATA", -1.0), *(("DATA", one) for one in AFTER_ANSWER)]
+    if not scenario.channel:
+        steps.insert(0, ("RCPT", -1.0))
     return [
         partial(_killed_by_server, scenario, world, number, step, delay)
         for number in range(1, count + 1)

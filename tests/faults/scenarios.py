@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from tests.faults.world import NAMES, World
 from tests.support.servers import SmtpMail
@@ -67,6 +67,8 @@ class Scenario:
     in_batches: bool = False
     #: What the run that the fault meets ends with, if there is no fault.
     code: int = 0
+    #: The kind of the channel by which alerts leave; empty: by mail.
+    channel: str = ""
     #: In the run in which something goes wrong nobody is to be notified.
     is_silent: bool = False
 
@@ -77,7 +79,7 @@ class Scenario:
         shutil.rmtree(world.state)
         world.state.mkdir(mode=0o700)
         world.server.mails.clear()
-        world.lamps(self.lamps, reminds=self.reminds)
+        world.lamps(self.lamps, reminds=self.reminds, channel=self.channel)
         self.prepare(world)
         world.keep()
         self.begin(world)
@@ -174,6 +176,14 @@ def _asked_for_a_mute(world: World) -> None:
     assert ran.code == 0, ran.err
 
 
+def _owing_a_summary(world: World) -> None:
+    """Have a summary due, the first."""
+    clock = (datetime.now(UTC) - timedelta(minutes=3)).astimezone()
+    world.instance.add(f"[summary]\ndaily = {clock:%H:%M}\n")
+    _all_lit(world)
+    world.pass_time(timedelta(days=1))
+
+
 def _goes_dark(world: World) -> None:
     world.mail(up=True)
     world.light(on=False)
@@ -200,6 +210,8 @@ def _lights_up(world: World) -> None:
 
 
 ALERT, AGAIN, STILL = "{name} is failing", "{name} is OK again", "{name} is still"
+#: Another one may be due by the time that all is quiet; it has another number.
+SUMMARY = "daily summary 1: all OK"
 
 SCENARIOS = {
     one.name: one
@@ -223,6 +235,13 @@ SCENARIOS = {
         ),
         Scenario("recovery in a batch", _alerted, _lights_up, AGAIN, in_batches=True),
         Scenario("mute", _asked_for_a_mute, _goes_dark, ALERT, is_silent=True),
+        Scenario("summary", _owing_a_summary, _lights_up, SUMMARY, lamps=1),
+        Scenario("webhook", _all_lit, _goes_dark, ALERT, channel="webhook"),
+        Scenario("command", _all_lit, _goes_dark, ALERT, channel="command"),
+        Scenario("webhook coming back", _owing, _goes_dark, ALERT, channel="webhook"),
+        Scenario(
+            "bundle by a command", _all_lit, _goes_dark, ALERT, 6, channel="command"
+        ),
     )
 }
 

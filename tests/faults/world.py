@@ -1,20 +1,26 @@
 """An instance of Checker that watches lamps, and all that is around it.
 
-State files, mail server and the program are real ones.
+State files, mail server, receiver of webhooks and the program are real ones.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from tests.support.instance import CHECKER, GENERAL, Instance
-from tests.support.servers import SmtpServer
+from tests.support.receiver import Receiver
+from tests.support.servers import SmtpMail, SmtpServer
 
 #: The last line of settings that are half written.
 HALF_WRITTEN = "[Lam"
@@ -52,6 +58,17 @@ class Lamp(JobBase):
 """
 
 
+#: A program that hands what it is told to the receiver of webhooks.
+TELL = """\
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+connection.request("POST", "/", sys.stdin.buffer.read())
+sys.exit(connection.getresponse().status != 200)
+"""
+#: What is under way when its run is killed ends within this.
+ENDS_WITHIN_S = 10.0
+
+
 class World:
     """An instance of Checker, its lamps and its mail server.
 
@@ -72,12 +89,49 @@ class World:
         runtime.mkdir(mode=0o700, exist_ok=True)
         # What is remembered where state cannot be written is left in no real place.
         self.instance.environment = {"XDG_RUNTIME_DIR": str(runtime)}
+        self._receiver: Receiver | None = None
 
-    def lamps(self, count: int, *, reminds: bool = False) -> None:
+    def close(self) -> None:
+        """Stop what was started for channels."""
+        if self._receiver is not None:
+            self._receiver.__exit__()
+
+    def lamps(self, count: int, *, reminds: bool = False, channel: str = "") -> None:
+        """Have so many lamps; ``channel``: by which kind of it alerts leave."""
         often = "EVERYDAY" if reminds else "ONSTATECHANGE"
         self.instance.job("Lamps", LAMPS.replace("ONSTATECHANGE", often))
         paths = "".join(f"{name} = {self.folder / name}\n" for name in NAMES[:count])
-        self.instance.write(f"{self._settings}\n[Lamps]\n{paths}")
+        settings = self._settings
+        if channel:
+            settings = settings.replace("ops@example.com", "oncall")
+            settings += f"\n[channel oncall]\n{self._channel(channel)}\ntimeout = 5\n"
+        self.instance.write(f"{settings}\n[Lamps]\n{paths}")
+
+    def _channel(self, kind: str) -> str:
+        """Return the line of a channel by which messages come to the mails."""
+        if self._receiver is None:
+            self._receiver = Receiver({"/": self._take}).__enter__()
+        if kind == "webhook":
+            return f"webhook = {self._receiver.url('/')}"
+        tell = self.folder / "tell.py"
+        tell.write_text(TELL)
+        return f"command = {sys.executable} -IS {tell} {self._receiver.port}"
+
+    def _take(self, handler: BaseHTTPRequestHandler) -> None:
+        """Keep a message with the mails, unless mail is down."""
+        assert self._receiver is not None
+        data = self._receiver.received.pop().json["data"]
+        mail = EmailMessage()
+        mail["Subject"] = data["subject"]
+        mail["Message-ID"] = f"<{data['id']}@channel>"
+        mail.set_content(data["text"])
+        taken = SmtpMail("", (data["channel"],), mail.as_bytes(), "")
+        failure = self.server.answer_data(taken)
+        if not failure:
+            self.server.mails.append(taken)
+        with suppress(OSError):
+            handler.send_response(503 if failure else 200)
+            handler.end_headers()
 
     def settings(self, *, usable: bool) -> None:
         """Let the settings be usable, or half written."""
@@ -150,10 +204,20 @@ class World:
 
     def restore(self) -> None:
         """Go back to the state that was kept, with nothing heard."""
+        if self._receiver is not None:
+            self._await_calls()
         shutil.rmtree(self.state, ignore_errors=True)
         shutil.copytree(self._kept, self.state)
         self.state.chmod(0o700)
         self.server.mails.clear()
+
+    def _await_calls(self) -> None:
+        """Wait until nothing is under way any more of a run that was killed."""
+        mark = os.fsencode(self.folder)
+        ends_at = time.monotonic() + ENDS_WITHIN_S
+        while any(mark in words for words in _command_lines()):
+            assert time.monotonic() < ends_at, "a process of a killed run goes on"
+            time.sleep(0.01)
 
     def pass_time(self, length: timedelta) -> None:
         """Let all that is remembered be older, as if so much time had passed."""
@@ -168,3 +232,13 @@ class World:
             except (OSError, ValueError):
                 count += 1
         return count
+
+
+def _command_lines() -> list[bytes]:
+    """Return the command line of each process but this one."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                found.append(Path(entry.path, "cmdline").read_bytes())
+    return found
