@@ -17,10 +17,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lib.core.enums import MessageKind, Status
+from lib.core.enums import JobFrequency, MessageKind, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
 from lib.core.records import Record
@@ -41,6 +41,12 @@ TIMEOUT_S = 5.0
 TLS_TARGETS = 200
 #: Failing jobs of a storm, and targets of the run whose memory is measured.
 MANY = 10_000
+#: How many more fail in each of so many minutes after the storm, and how long it is
+#: looked on after that.
+A_FEW, MORE_MINUTES, LAST_MINUTES = 3, 10, 6
+#: What is promised of a first alert, and the most mails an hour that keep it: those of
+#: mailsperhour, and a bundle each five minutes.
+PROMISED_S, MOST_MAILS = 300, 20 + 12
 
 GENERAL = """\
 [general]
@@ -68,6 +74,23 @@ class One(JobBase):
     def execute(self):
         raise CheckFailed("no route to host")
 """
+LATER_STORM = STORM.replace(
+    """        raise CheckFailed("no route to host")
+""",
+    """        with open({flag!r}) as file:
+            failing = int(file.read())
+        if self.number < failing:
+            raise CheckFailed("no route to host")
+        return True
+""",
+).replace(
+    """    def executeEvery""",
+    """    def __init__(self, config, number):
+        super().__init__(config, number)
+        self.number = number
+
+    def executeEvery""",
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +118,7 @@ class Figure:
 
 
 def main() -> None:
-    """Print everything; takes a minute or two."""
+    """Print everything; takes some minutes."""
     print(f"commit   {commit()}")
     print(f"machine  {machine()}")
     with tempfile.TemporaryDirectory(prefix="checker-bench-") as name:
@@ -116,6 +139,9 @@ def main() -> None:
             print_run(what, *secure(folder, there))
             print_run(f"{MANY:,} HTTP targets", *memory(folder, there))
         print_run(f"{MANY:,} jobs that fail at once", *storm(folder))
+        print(f"{MANY:,} jobs that fail at once, and {A_FEW} more in each minute after")
+        for figure in waits(folder):
+            print(f"  {figure}")
         print(f"the commit of {MANY:,} jobs, beside their judgement")
         for figure in commits(folder):
             print(f"  {figure}")
@@ -203,6 +229,51 @@ def storm(folder: Path, count: int = MANY) -> Part:
             f"told {notified:,}, owed {queued:,}:", notified + queued, count, exact=True
         ),
     ]
+
+
+def waits(folder: Path, count: int = MANY) -> list[Figure]:
+    """Have jobs fail in one minute and a few more in each of the next; who waits?
+
+    The minutes are simulated, the mails are real ones.
+    """
+    from tests.faults.soak_world import Minutes
+    from tests.support.instance import Instance
+    from tests.support.servers import SmtpServer
+
+    place = folder / "waits"
+    place.mkdir()
+    flag = place / "failing"
+    begin = datetime.now(UTC).replace(second=1, microsecond=0) + timedelta(days=1)
+    most = count + A_FEW * MORE_MINUTES
+    told: dict[int, int] = {}
+    said = ""
+    with SmtpServer(security="none") as server:
+        instance = Instance(place, server.email_section(), GENERAL)
+        instance.job("Storm", LATER_STORM.format(count=most, flag=str(flag)))
+        env = {"PATH": "/usr/bin:/bin", "HOME": "/", "XDG_RUNTIME_DIR": str(place)}
+        minutes = Minutes(instance, env)
+        for number in range(MORE_MINUTES + LAST_MINUTES):
+            flag.write_text(str(min(most, count + A_FEW * number)))
+            at = begin + timedelta(minutes=number)
+            said = said or minutes.run(JobFrequency.MINUTE, at).said
+            for mail in server.mails:
+                for job in re.findall(r"Storm (\d+)", f"{mail.subject}\n{mail.body}"):
+                    told.setdefault(int(job), number)
+        minutes.stop()
+        mails = len(server.mails)
+    if said:
+        print(f"  it said: {said[:500]}")
+    longest = max(number - _fails_in(job, count) for job, number in told.items())
+    return [
+        Figure("longest wait of a first alert:", 60 * longest, PROMISED_S, " s"),
+        Figure("mails:", mails, MOST_MAILS),
+        Figure("told:", len(told), most, exact=True),
+    ]
+
+
+def _fails_in(job: int, count: int) -> int:
+    """Return in which minute a job of ``waits`` fails first."""
+    return max(0, -((count - job - 1) // A_FEW))
 
 
 def commits(folder: Path, count: int = MANY) -> list[Figure]:

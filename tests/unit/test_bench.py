@@ -59,6 +59,13 @@ def test_each_job_of_a_storm_is_accounted_for(tmp_path):
     assert exact(bench.storm(tmp_path, 12))
 
 
+@pytest.mark.long
+def test_the_longest_wait_in_a_storm_is_measured(tmp_path):
+    longest, mails, told = bench.waits(tmp_path, 12)
+    assert longest.ok and mails.ok and told.ok
+    assert mails.value > 2
+
+
 @pytest.mark.parametrize(
     ("subject", "count"),
     [
