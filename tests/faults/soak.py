@@ -68,6 +68,8 @@ def summary(result: Result, year: int) -> Iterator[str]:
     yield f"          {notified.repeated + notified.doubtful} told again after a kill"
     latest = counted(notified.latest.seconds // 60, "minute")
     yield f"          {latest} late at most, but for the outage"
+    promised = counted(notified.promised.seconds // 60, "minute")
+    yield f"          {promised} at most for first alerts and their ends"
     if len(result.held) == 2:
         first, last = map(_held, result.held)
         yield f"held      {first} after a day"

@@ -34,6 +34,8 @@ LINE = re.compile(r"(?m)^    (\d{4}-\d\d-\d\d \d\d:\d\d) UTC \(.*?\)  (.*)$")
 DOUBT = "You may have been notified before"
 #: Where mail is taken, nobody waits longer: a digest may have gone out just before.
 LATE = timedelta(minutes=10)
+#: Nor longer than this for the first alert in an hour, or for its recovery.
+PROMISED, HOUR = timedelta(minutes=5), timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,10 @@ class Comparison:
     repeated: int = 0
     #: News that came again in a mail that says that this may be so.
     doubtful: int = 0
-    #: The longest wait of news from before or after the trouble with mail.
+    #: The longest wait of news from before or after the trouble with mail, and that of
+    #: first alerts and their recoveries.
     latest: timedelta = timedelta(0)
+    promised: timedelta = timedelta(0)
 
 
 def compare(
@@ -141,9 +145,14 @@ def compare(
         for one in covered:
             tellers[one].append(statement.by)
         implied.update(before)
+    promised = {one for some in by_job.values() for one in _promised(some)}
     for one, those in tellers.items():
         if those:
             _judge(one, those, trouble, kills, found)
+            if one in promised and not any(
+                _holds(trouble, at) for at in _span(one, those)
+            ):
+                _judge_promised(one, those, kills, found)
         elif not (one in implied or (one.word == STILL and _holds(trouble, one.at))):
             found.lost += 1
             found.faults.append(f"lost: {one}")
@@ -231,6 +240,34 @@ def _judge(
         found.latest = max(found.latest, waited)
     if waited > LATE:
         found.faults.append(f"told only at {first.at}: {one}")
+
+
+def _promised(news: Sequence[News]) -> Iterator[News]:
+    """Yield the first alerts of a job in an hour, and what ends each."""
+    last: datetime | None = None
+    is_first = False
+    for one in news:
+        if one.word == FAILING:
+            is_first = last is None or one.at - last > HOUR
+        if is_first and one.word != STILL:
+            yield one
+        if one.word != OK:
+            last = one.at
+
+
+def _span(one: News, tellers: Sequence[Arrived]) -> tuple[datetime, datetime]:
+    return one.at, min(mail.at for mail in tellers)
+
+
+def _judge_promised(
+    one: News, tellers: Sequence[Arrived], kills: Sequence[datetime], found: Comparison
+) -> None:
+    """Note what had to leave in time; a run that was killed begins its time anew."""
+    begin, end = _span(one, tellers)
+    begin = max([begin, *(kill for kill in kills if begin <= kill <= end)])
+    found.promised = max(found.promised, end - begin)
+    if end - begin > PROMISED:
+        found.faults.append(f"promised, and told only at {end}: {one}")
 
 
 def _are_between(kills: Sequence[datetime], first: Arrived, again: Arrived) -> bool:
