@@ -86,8 +86,8 @@ WRONG = [
         (
             "recoveries keep to the limits",
             "lib/alerting/planning.py",
-            "        return is_over and not (\n",
-            "        return False and not (\n",
+            "        return is_over and not _begins",
+            "        return False and not _begins",
         ),
         (
             "a back-off that grows",
