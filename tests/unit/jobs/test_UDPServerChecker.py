@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from jobs.PingChecker import PingChecker
+from jobs.TCPServerChecker import TCPServerChecker
 from jobs.UDPServerChecker import UDPServerChecker
 from lib.net import connect
 from lib.plugins.kind import KindTable
@@ -232,3 +234,18 @@ def test_what_cannot_be_meant_together_is_named():
         "unknown: expect = closed asks for a port that does not answer; leave out "
         "expect_regex and dialog"
     )
+
+
+@pytest.mark.parametrize("kind", [TCPServerChecker, UDPServerChecker, PingChecker])
+def test_a_name_is_asked_for_as_dns_has_it(kind, monkeypatch):
+    asked = []
+
+    def ask(name, *_rest):
+        asked.append(name)
+        raise socket.gaierror(socket.EAI_NONAME, "")
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    port = {} if kind is PingChecker else {"port": 1}
+    said = found_by(kind, host="faß.example", timeout=5, **port)
+    assert said.startswith("cannot resolve faß.example: no such name")
+    assert asked == [b"xn--fa-hia.example"]
