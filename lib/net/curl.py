@@ -48,7 +48,8 @@ _ALT_NAME = bytes.fromhex("0603551d11")
 #: The line that ends the headers.
 _BLANK = (b"\r\n", b"\n")
 #: Errors that pycurl has no name for.
-_NEWER_ERRORS = {96: "QUIC_CONNECT_ERROR", 97: "PROXY", 100: "TOO_LARGE"}
+_TOO_LARGE = 100
+_NEWER_ERRORS = {96: "QUIC_CONNECT_ERROR", 97: "PROXY", _TOO_LARGE: "TOO_LARGE"}
 #: How long a server has to say what it dislikes of a TLS connection.
 _EXPLAIN_S = 5.0
 #: How long an address that libcurl has passed over has to answer.
@@ -607,13 +608,19 @@ class _Transfer(Wait):
             words = self._body_words(code, text)
             response.trouble = Unreachable(words, addresses=[response.address])
             return response
-        if not self.handle.getinfo(curl.CONNECT_TIME):
+        if not self._was_connected():
             raise self._unconnected(code, text)
         peer = self.response_peer()
         if code == curl.E_OPERATION_TIMEDOUT and self._is_in_handshake():
             words = f"connected, but no TLS handshake within {self.request.deadline}"
             raise Unreachable(f"{self.host}: {words}", host=self.host, cause=words)
         raise self._about_place(self._no_answer_words(code, text, peer))
+
+    def _was_connected(self) -> bool:
+        curl, handle = load(), self.handle
+        # In the older libcurl the time to connect includes the handshake.
+        is_in_handshake = self.url.is_tls and handle.getinfo(curl.PRIMARY_IP)
+        return bool(handle.getinfo(curl.CONNECT_TIME) or is_in_handshake)
 
     def _is_in_handshake(self) -> bool:
         is_tls = self.url.is_tls
@@ -659,6 +666,9 @@ class _Transfer(Wait):
                 return f"the connection was reset ({came})"
         if code == curl.E_UNSUPPORTED_PROTOCOL:
             return "the server does not speak HTTP"
+        if code == _TOO_LARGE or (code == curl.E_OUT_OF_MEMORY and not text):
+            # The older libcurl says the latter, which is not so.
+            return "a line of the headers is longer than 100 kB"
         if code == curl.E_FTP_WEIRD_SERVER_REPLY:
             return f"the headers are malformed: {self._libcurl_words(code, text)}"
         return f"{self._libcurl_words(code, text)} (connected to {peer}, {came})"
@@ -673,8 +683,10 @@ class _Transfer(Wait):
 
     def _libcurl_words(self, code: int, text: str) -> str:
         """Return libcurl's words with the error's name: some builds have no words."""
-        text = printable(text or load().easy_strerror(code), 120)
-        return f"{text} (libcurl: {error_name(code)})"
+        meaning = getattr(load(), "easy_strerror", None)
+        text = printable(text or (meaning(code) if meaning else ""), 120)
+        name = f"libcurl: {error_name(code)}"
+        return f"{text} ({name})" if text else name
 
     def _about_place(self, words: str) -> Unreachable:
         connected = self.handle.getinfo(load().PRIMARY_IP)

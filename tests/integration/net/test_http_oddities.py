@@ -1,4 +1,4 @@
-"""Odd answers of HTTP servers: [http NAME] finds what curl does, or a line says why not.
+"""Odd answers of HTTP servers: [http] finds what curl does, or a line says why not.
 
 Each oddity is what a server says to one request, and closes.  curl finds the page if it
 ends with 0, the status is 200, and the word is in what it has written.
