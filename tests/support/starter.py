@@ -78,7 +78,7 @@ def make_ready() -> None:
 
 
 #: What is not loaded before: cryptography, which lib loads when it is needed, as well.
-SELDOM_NEEDED = ("lib.mail.folders", "lib.web")
+SELDOM_NEEDED = ("lib.mail.folders", "lib.net.dns", "lib.web")
 NEEDED_LATER = (
     "email.headerregistry",
     "email.message",
