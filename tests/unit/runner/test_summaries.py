@@ -183,7 +183,7 @@ def test_it_names_certificates_that_are_due(mailing, smtp, tmp_path, approved):
     folder.mkdir()
     cafile = write_authority(folder)
     with (
-        Listener(context=tls_context(ends=20.5)) as soon,
+        Listener(context=tls_context(ends=25.5)) as soon,
         Listener(context=tls_context(ends=50)) as late,
     ):
         for name, one in (("soon", soon), ("late", late)):
