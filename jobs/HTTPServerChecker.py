@@ -510,7 +510,7 @@ def values_of(
     if target.warn_size or target.fail_size:
         size = len(answer.body)
         values["size"] = bytes_(size, warn=target.warn_size, fail=target.fail_size)
-    if answer.certificate and (target.warn_days or target.fail_days):
+    if answer.chain and (target.warn_days or target.fail_days):
         values["days"] = _days_left(job, target, answer)
     if target.metric:
         number = _metric(job, target, body.text)
@@ -535,14 +535,21 @@ def wants_times(target: Target) -> bool:
 
 
 def _days_left(job: TargetJob, target: Target, answer: curl.Response) -> Any:
-    from datetime import UTC, datetime, timedelta
+    """Return how long the chain is valid; the certificate that ends first counts."""
+    from datetime import UTC, datetime
 
-    from lib.net.certificates import read_certificate
+    from lib.net import certificates
 
-    ends_at = read_certificate(answer.certificate).not_after
-    host = urlsplit(target.url).hostname
-    job.note = f"the certificate of {host} expires on {ends_at:%Y-%m-%d}"
-    left = (ends_at - datetime.now(UTC)) // timedelta(days=0.1) / 10
+    chain = certificates.read_chain(answer.chain)
+    first = certificates.first_to_end(
+        chain,
+        lambda: certificates.trusted(target.cafile or certificates.system_store()),
+        # A root of one's own is one's own to renew.
+        counts_root=bool(target.verify and target.cafile),
+    )
+    host = urlsplit(target.url).hostname or ""
+    job.note = certificates.expiry_words(host, chain, first)
+    left = certificates.days_left(first, datetime.now(UTC))
     return count(left, warn=target.warn_days, fail=target.fail_days)
 
 

@@ -156,8 +156,8 @@ class Response(msgspec.Struct):
     #: If it was asked for, how long each part took in seconds: dns, connect, tls,
     #: first_byte.
     times: Mapping[str, float] = {}
-    #: The server's certificate, if it was asked for.
-    certificate: bytes = b""
+    #: The server's certificates, its own one first, if they were asked for.
+    chain: Sequence[bytes] = ()
     cookies: Sequence[str] = ()
 
     @property
@@ -539,12 +539,12 @@ class _Transfer(Wait):
     def response(self) -> Response:
         """Return what was read; raise Unreachable for a certificate without names."""
         curl, handle, reading = load(), self.handle, self.reading
-        der = b""
+        chain: list[bytes] = []
         if self.url.is_tls and (self.request.verify or self.request.wants_dates):
-            der = self._certificate(handle.getinfo(curl.INFO_CERTINFO))
+            chain = self._chain(handle.getinfo(curl.INFO_CERTINFO))
         reading.end()
         answer = reading.answer()
-        answer.certificate = der
+        answer.chain = chain
         if self.request.wants_times:
             answer.times = self._times(curl, handle)
         if answer.header("set-cookie"):
@@ -564,22 +564,20 @@ class _Transfer(Wait):
             "first_byte": max(0.0, first - secured),
         }
 
-    def _certificate(self, chain: Sequence[Sequence[tuple[str, str]]]) -> bytes:
-        """Return the server's certificate; raise Unreachable if it names no host."""
-        from binascii import a2b_base64
+    def _chain(self, shown: Sequence[Sequence[tuple[str, str]]]) -> list[bytes]:
+        """Return the server's certificates, its own one first.
 
-        own = chain[0] if chain else ()
-        pem = next((text for name, text in own if name == "Cert"), "")
-        inside = pem.partition("-----\n")[2].partition("-----")[0]
-        if not inside:
+        Raise Unreachable if that one names no host.
+        """
+        chain = [der for fields in shown if (der := _der_of(fields))]
+        if not chain:
             raise NotTried(f"{self.host}: the certificate could not be read")
-        der = a2b_base64(inside)
-        if self.request.verify and _ALT_NAME not in der:
+        if self.request.verify and _ALT_NAME not in chain[0]:
             raise self._about(
                 f"the certificate of {self.host} names no host in a subjectAltName",
                 "browsers refuse it too; have it issued anew, with the name there",
             )
-        return der
+        return chain
 
     def is_tls_trouble(self, code: int) -> bool:
         """Return whether Python's ssl may know better what is wrong."""
@@ -798,6 +796,14 @@ class _Transfers:
     def _end(self, handle: Any, code: int, text: str) -> None:
         self._multi.remove_handle(handle)
         self._loop.resume(self._tasks.pop(handle), (code, text))
+
+
+def _der_of(fields: Sequence[tuple[str, str]]) -> bytes:
+    """Return a certificate as libcurl shows it; empty if it does not."""
+    from binascii import a2b_base64
+
+    pem = next((text for name, text in fields if name == "Cert"), "")
+    return a2b_base64(pem.partition("-----\n")[2].partition("-----")[0])
 
 
 def _sent(header: str) -> bytes:

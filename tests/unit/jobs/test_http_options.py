@@ -14,6 +14,7 @@ from lib.config import fields
 from lib.net import bulk, connect
 from lib.net.connect import Deadline
 from lib.plugins.kind import KindTable
+from tests.support.certificates import issued, write_chain
 from tests.support.listeners import (
     HOLD,
     Listener,
@@ -467,3 +468,17 @@ def test_a_body_that_never_comes_whole_is_named_where_all_of_it_is_needed(tmp_pa
     with Listener(says(head, HOLD)) as it:
         said = found_by(HTTPServerChecker, url=it.url(), timeout=1, reject_text="x")
     assert said == "timed out after 1 s with 3 bytes of the body"
+
+
+def test_an_intermediate_certificate_that_ends_first_is_named(tmp_path):
+    root = issued("Root", ca=True, ends=3000)
+    middle = issued("Middle", by=root, ca=True, ends=5.5)
+    own = issued("localhost", by=middle, ends=60)
+    write_chain(tmp_path / "root.pem", root)
+    options = {"cafile": str(tmp_path / "root.pem"), "host": "localhost"}
+    with Listener(OK_PAGE, context=own.context(tmp_path, middle)) as it:
+        assert found(it, {**options, "fail_days": "5"}, tmp_path, "https") == "fine"
+        said = found(it, {**options, "fail_days": "7"}, tmp_path, "https")
+    assert said.startswith("days is 5.4, under fail_days = 7\n")
+    assert "the intermediate certificate Middle expires on" in said
+    assert "before that of localhost" in said
