@@ -339,13 +339,40 @@ class _Stanza:
 
 
 class _Stanzas:
-    """Reads the elements of a stream."""
+    """Reads the elements of a stream, all of it anew whenever more of it has come.
+
+    A parser that gets an element in pieces waits for more than its end (since expat
+    2.6).
+    """
 
     def __init__(self) -> None:
+        #: The stream up to what was returned last, and how many elements that were.
+        self._stream = b""
+        self._count = 0
+
+    def next_of(self, data: bytes) -> tuple[_Stanza | None, bytes]:
+        """Return the next element, and what follows it; None if it is not whole.
+
+        Raise ValueError if it is no XML.
+        """
+        stream = self._stream + data
+        found = _Parsing(stream).done
+        if len(found) <= self._count:
+            return None, data
+        stanza, end = found[self._count]
+        self._count += 1
+        self._stream = stream[:end]
+        return stanza, stream[end:]
+
+
+class _Parsing:
+    """The elements of a stream, each with its end in it."""
+
+    def __init__(self, stream: bytes) -> None:
         from xml.parsers import expat
 
-        self.done: list[_Stanza] = []
-        self.error = expat.ExpatError
+        self.done: list[tuple[_Stanza, int]] = []
+        self._stream = stream
         self._depth = 0
         self._now: _Stanza | None = None
         self._parser: Any = expat.ParserCreate(namespace_separator=" ")
@@ -353,14 +380,10 @@ class _Stanzas:
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._says
         self._parser.StartDoctypeDeclHandler = self._refuse
-
-    def feed(self, data: bytes) -> bytes:
-        """Read up to the end of an element; return what follows it."""
-        for at in range(len(data)):
-            self._parser.Parse(data[at : at + 1], False)
-            if self.done:
-                return data[at + 1 :]
-        return b""
+        try:
+            self._parser.Parse(stream, False)
+        except expat.ExpatError as error:
+            raise ValueError(str(error)) from None
 
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
         self._depth += 1
@@ -371,9 +394,14 @@ class _Stanzas:
 
     def _end(self, _name: str) -> None:
         self._depth -= 1
-        if self._depth == 1 and self._now is not None:
-            self.done.append(self._now)
-            self._now = None
+        if self._depth != 1 or self._now is None:
+            return
+        end = self._parser.CurrentByteIndex
+        # That of an element without an end tag is behind it.
+        if self._stream.startswith(b"</", end):
+            end = self._stream.index(b">", end) + 1
+        self.done.append((self._now, end))
+        self._now = None
 
     def _says(self, text: str) -> None:
         if self._now is not None:
@@ -381,20 +409,19 @@ class _Stanzas:
 
     def _refuse(self, *_doctype: object) -> None:
         # RFC 6120, section 11.1; its entities could be without end.
-        raise self.error("a stream has no document type")
+        raise ValueError("a stream has no document type")
 
 
 def _stanza(plain: Plain, stanzas: _Stanzas) -> bulk.Steps[_Stanza]:
     """Return the next element of a stream."""
     while True:
-        data, plain.unread = plain.unread, b""
         try:
-            plain.unread = stanzas.feed(data)
-        except stanzas.error as error:
-            got = quoted(data.decode("utf-8", "replace"))
+            stanza, plain.unread = stanzas.next_of(plain.unread)
+        except ValueError as error:
+            got = quoted(plain.unread.decode("utf-8", "replace"))
             raise plain.failed(f"the answer is not XMPP: {got}: {error}") from None
-        if stanzas.done:
-            return stanzas.done.pop()
+        if stanza is not None:
+            return stanza
         yield from plain.receive()
 
 

@@ -90,9 +90,10 @@ def test_what_a_server_shows_besides_is_nothing():
 
 
 def test_a_name_is_no_issuer_if_its_key_is_another():
-    namesake = issued("Middle", by=ROOT, ca=True, ends=1)
-    shown = chain(issued("a.example", by=MIDDLE, ends=90), namesake, MIDDLE)
-    assert first_to_end(shown, lambda: chain(ROOT)) == shown[0]
+    middle = issued("Middle", by=ROOT, ca=True, ends=20)
+    namesake = issued("Middle", by=ROOT, ca=True, ends=900)
+    shown = chain(issued("a.example", by=middle, ends=90), namesake, middle)
+    assert first_to_end(shown, lambda: chain(ROOT)) == shown[2]
 
 
 def test_an_intermediate_in_the_store_is_a_root():
