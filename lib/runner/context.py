@@ -66,8 +66,12 @@ class Stop:
 class Reach(msgspec.Struct, eq=False):
     """What a run knows of what can be reached."""
 
-    #: The reports that wait until it is known what they depend on.
-    waiting: list[JobReport] = []
+    #: The reports that came just now.
+    new: list[JobReport] = []
+    #: Those that wait, by what is to be known before they are judged.
+    waiting: dict[JobKey, list[JobReport]] = {}
+    #: The jobs of both.
+    unjudged: set[JobKey] = set()
     #: Asks the anchors; None before and after that.
     child: Child | None = None
     #: Why no anchor answers, by each; empty: one does.  None: they were not asked.
@@ -140,6 +144,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     reach: Reach | None = None
     #: What depends on what, and how many jobs were met when that was made.
     known_dependencies: tuple[int, Dependencies] | None = None
+    #: Whether anything depends on another, likewise.
+    known_depends: tuple[int, bool] | None = None
     #: How long this machine has been up, in seconds.
     since_boot: Callable[[], float] = since_boot
     #: What holds alerts back; None: nothing does.
@@ -223,6 +229,16 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             has_reviewed=only is not None,
         )
 
+    @property
+    def has_depends(self) -> bool:
+        """Return whether any job that is known by now depends on another."""
+        if self.known_depends is None or self.known_depends[0] != len(self.met):
+            has = any(job.depends for job in self.met.values()) or any(
+                entry.depends for entry in self.catalog.values()
+            )
+            self.known_depends = len(self.met), has
+        return self.known_depends[1]
+
     def dependencies(self) -> Dependencies:
         """Return what depends on what, of the jobs that are known by now."""
         if self.known_dependencies is None or self.known_dependencies[0] != len(
@@ -238,7 +254,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     @property
     def has_waiting(self) -> bool:
         """Return whether reports wait until it is known what can be reached."""
-        return self.reach is not None and bool(self.reach.waiting)
+        return self.reach is not None and bool(self.reach.unjudged)
 
     @property
     def is_frozen(self) -> bool:

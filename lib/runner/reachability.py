@@ -27,7 +27,7 @@ from lib.core.dependencies import (
 )
 from lib.core.enums import Decision, MessageKind, Status
 from lib.core.health import BLIND_AFTER
-from lib.core.jobs import NETWORK_KEY, FailureRule, Job, JobKey, Policy
+from lib.core.jobs import NETWORK_KEY, OWN_KEY, FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
@@ -57,8 +57,8 @@ def reach_of(ctx: RunContext) -> Reach:
 
 
 def take(ctx: RunContext, report: JobReport) -> None:
-    """Keep a report of a worker, or have it wait."""
-    reach_of(ctx).waiting.append(report)
+    """Have a report of a worker wait for ``go_on``."""
+    reach_of(ctx).new.append(report)
     if report.job.is_across_network and report.result.status.is_failure:
         ask_anchors(ctx)
 
@@ -67,22 +67,47 @@ def go_on(ctx: RunContext, *, is_last: bool = False) -> None:
     """Judge the reports whose way is known by now; with ``is_last``, all of them."""
     reach = reach_of(ctx)
     _read_answer(ctx, is_last=is_last)
-    moved = True
-    while moved and reach.waiting:
-        moved = False
-        for report in list(reach.waiting):
-            if is_last or not _must_wait(ctx, report):
-                reach.waiting.remove(report)
-                results.keep(ctx, _judged(ctx, report))
-                moved = True
+    reach.unjudged.update(report.job.key for report in reach.new)
+    ready, reach.new = [*reach.new, *_released(ctx, is_last=is_last)], []
+    while ready:
+        for report in ready:
+            awaited = _awaited(ctx, report, is_last=is_last)
+            if awaited is not None:
+                reach.waiting.setdefault(awaited, []).append(report)
+                continue
+            reach.unjudged.discard(report.job.key)
+            results.keep(ctx, _judged(ctx, report))
+        ready = _released(ctx, is_last=is_last)
 
 
-def _must_wait(ctx: RunContext, report: JobReport) -> bool:
-    reach, job = reach_of(ctx), report.job
-    if job.is_across_network and report.result.status.is_failure and reach.child:
-        return True
+def _released(ctx: RunContext, *, is_last: bool) -> list[JobReport]:
+    """Return the reports, no longer waiting, of which something new is known."""
+    waiting = reach_of(ctx).waiting
+    return [
+        report
+        for awaited in list(waiting)
+        if not _is_open(ctx, awaited, is_last=is_last)
+        for report in waiting.pop(awaited)
+    ]
+
+
+#: What reports wait for whose parents are not met yet: that all files are loaded.
+_LOADING = OWN_KEY
+
+
+def _awaited(
+    ctx: RunContext, report: JobReport, *, is_last: bool = False
+) -> JobKey | None:
+    """Return what is to be known before a report is judged; None: nothing.
+
+    It is a parent, this machine's network, or what jobs there are.
+    """
+    job = report.job
+    if job.is_across_network and report.result.status.is_failure:
+        if _is_open(ctx, NETWORK_KEY, is_last=is_last):
+            return NETWORK_KEY
     if not job.depends:
-        return False
+        return None
     known = ctx.dependencies()
     try:
         # Those that depend on one another would wait for one another.
@@ -90,12 +115,24 @@ def _must_wait(ctx: RunContext, report: JobReport) -> bool:
         parents = [key for key, _dependency in known.parents(job.key)]
     except DependencyError:
         # A name may be that of a job that is not met yet.
-        return not ctx.workers.have_loaded
-    waiting = {other.job.key for other in reach.waiting if other is not report}
-    return any(
-        key not in ctx.judged and (key in waiting or ctx.workers.may_report(key))
-        for key in parents
-    )
+        parents = [_LOADING]
+    return next((key for key in parents if _is_open(ctx, key, is_last=is_last)), None)
+
+
+def _is_open(ctx: RunContext, awaited: JobKey, *, is_last: bool) -> bool:
+    """Return whether what reports wait for is not known yet, and may be soon.
+
+    With ``is_last`` nothing more comes, but parents are still judged before children.
+    """
+    if awaited == NETWORK_KEY:
+        return reach_of(ctx).child is not None
+    if awaited == _LOADING:
+        return not (is_last or ctx.workers.have_loaded)
+    if awaited in ctx.judged:
+        return False
+    if awaited in reach_of(ctx).unjudged:
+        return True
+    return not is_last and ctx.workers.may_report(awaited)
 
 
 def _judged(ctx: RunContext, report: JobReport) -> JobReport:

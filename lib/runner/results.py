@@ -187,10 +187,7 @@ def _messages(
 
 def _dependents(ctx: RunContext, report: JobReport) -> int:
     """Return how many jobs are unreachable while this one is failing."""
-    if not report.result.status.is_failure or not (
-        any(job.depends for job in ctx.met.values())
-        or any(entry.depends for entry in ctx.catalog.values())
-    ):
+    if not (report.result.status.is_failure and ctx.has_depends):
         return 0
     return ctx.dependencies().dependents(report.job.key)
 

@@ -112,7 +112,7 @@ def test_a_parent_that_is_not_due_counts_by_its_record(places, server):
     for _ in range(3):
         places.run()
     assert len(server.mails) == 1
-    assert places.row("tcp web")["held"]["by"] == "tcp gw is failing (2 minutes ago)"
+    assert places.row("tcp web")["held"]["by"].startswith("tcp gw is failing (")
 
 
 def test_a_muted_parent_is_named_as_such(places, server):
