@@ -42,6 +42,7 @@ class EmailChecker(JobBase):
 
     #: ``imapgrace`` ends each search, and with --nomail there is none.
     has_pending_limit = False
+    is_across_network = True
 
     def executeEvery(self) -> JobFrequency:
         """Return ``imapevery``."""

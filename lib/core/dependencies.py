@@ -109,7 +109,7 @@ class Dependencies:
         except DependencyError:
             return False
         return any(
-            Parent("", records[parent].status).holds(dependency)
+            Parent("", last_status(records[parent])).holds(dependency)
             for parent, dependency in parents
             if parent in records
         )
@@ -147,6 +147,14 @@ def out_of_reach(
         if (record.held is Decision.BLIND and is_blind)
         or (record.held is Decision.UNREACHABLE and known.has_failing(key, records))
     )
+
+
+def last_status(record: Record) -> Status:
+    """Return what the last check of a job found, by its record.
+
+    While ``recoveries`` asks for more results the record is still that of a failure.
+    """
+    return Status.OK if record.recovering else record.status
 
 
 class UnknownName(DependencyError):

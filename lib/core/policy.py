@@ -396,8 +396,10 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
     result, decision = report.result, report.decision
     if result.status is Status.PENDING:
         return updated
-    updated = replace(updated, recent=_recent(before, report))
-    updated = _with_phase(updated, before, report, now)
+    if not decision.is_about_the_way:
+        # How often a target could not be reached says nothing of it.
+        updated = replace(updated, recent=_recent(before, report))
+        updated = _with_phase(updated, before, report, now)
     if decision is Decision.RECOVERING:
         return replace(updated, recovering=before.recovering + 1)
     if result.status is Status.OK:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.core import calendar, deferral, health
 from lib.core.calendar import SummarySeries
-from lib.core.enums import Status
+from lib.core.enums import Decision, Status
 from lib.core.health import prover
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import DeferredMessage
@@ -68,7 +68,13 @@ def bad_records(
     ]
     bad.sort(key=lambda record: record.name)
     bad.sort(key=lambda record: record.since or _LONG_AGO, reverse=True)
-    return sorted(bad, key=lambda record: _BAD.index(record.status))
+    bad.sort(key=lambda record: _BAD.index(record.status))
+    # What holds them up is not to be hidden behind thousands of them.
+    return sorted(bad, key=_is_out_of_reach)
+
+
+def _is_out_of_reach(record: Record) -> bool:
+    return record.held is not None and record.held.is_about_the_way
 
 
 def headline(
@@ -78,11 +84,19 @@ def headline(
     if run.ended_at is None and not bad:
         return "Nothing is known yet: no run has finished."
     jobs = counted(len({*catalog, *(record.key for record in bad)}), "job")
-    counts = Counter(record.status for record in bad)
+    counts: Counter[Status | Decision] = Counter(
+        record.held if record.held and _is_out_of_reach(record) else record.status
+        for record in bad
+    )
     failures = [
-        f"{counts[status]} {status}"
-        for status in (Status.FAILING, Status.UNKNOWN)
-        if counts[status]
+        f"{counts[word]} {word}"
+        for word in (
+            Status.FAILING,
+            Status.UNKNOWN,
+            Decision.UNREACHABLE,
+            Decision.BLIND,
+        )
+        if counts[word]
     ]
     down = ", ".join(failures) or "Nothing is down"
     warnings = counts[Status.WARNING]
@@ -105,10 +119,20 @@ def down_rows(
             "reason": first_line(record.last_reason),
             "notified": record.reached,
             "notified_at": record.notified_at,
-            WORDS: {"since": time_text(record.since) if record.since else ""},
+            WORDS: {
+                "since": time_text(record.since) if record.since else "",
+                "reason": _reason(record),
+            },
         }
         for record in bad
     ]
+
+
+def _reason(record: Record) -> str:
+    reason = first_line(record.last_reason)
+    if record.held is Decision.UNREACHABLE:
+        return f"{record.held}: {record.held_by}; {reason}"
+    return reason
 
 
 def more_down(bad: Sequence[Record], command: Command) -> str:

@@ -76,6 +76,8 @@ class Reach(msgspec.Struct, eq=False):
     child: Child | None = None
     #: Why no anchor answers, by each; empty: one does.  None: they were not asked.
     silent: dict[str, str] | None = None
+    #: The run has to end before one has answered, or all have had their time.
+    is_cut_short: bool = False
 
 
 class RunContext(msgspec.Struct, eq=False, kw_only=True):
@@ -122,6 +124,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     scans: dict[str, FileScan] = {}
     #: The names of those that this run loaded, if no job of theirs can be missing.
     loaded: set[str] = set()
+    #: The names of those some of whose jobs may be missing.
+    partial: set[str] = set()
     #: The jobs that run because no run has met them before.
     first_runs: dict[JobKey, Job] = {}
     #: All jobs, by key, due or not.
@@ -194,6 +198,9 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             skipped=before.skipped + skips,
             skipped_at=skipped_at or before.skipped_at,
         )
+        if run.blind_since is not None and run.blind_since > began_at:
+            # The clock was set back.
+            run = replace(run, blind_since=began_at)
         if only is None:
             run = replace(run, began_at=began_at, ordered=ordered)
         return cls(
@@ -227,6 +234,17 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             only=only,
             # That is left to the next run of cron's, which meets all jobs.
             has_reviewed=only is not None,
+        )
+
+    @property
+    def is_discovery_whole(self) -> bool:
+        """Return whether all jobs are known: each job file can be loaded whole."""
+        return not (
+            self.partial
+            or any(
+                (key.is_file or key.is_refused_file) and status is not Status.OK
+                for key, status in self.judged.items()
+            )
         )
 
     @property

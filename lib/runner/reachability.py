@@ -24,6 +24,7 @@ from lib.core.dependencies import (
     DependencyError,
     Parent,
     UnknownName,
+    last_status,
 )
 from lib.core.enums import Decision, MessageKind, Status
 from lib.core.health import BLIND_AFTER
@@ -138,21 +139,27 @@ def _is_open(ctx: RunContext, awaited: JobKey, *, is_last: bool) -> bool:
 def _judged(ctx: RunContext, report: JobReport) -> JobReport:
     """Return a report as it is to be kept, now that its way is known."""
     job, is_failure = report.job, report.result.status.is_failure
-    if job.depends:
+    has_parents = bool(job.depends)
+    if has_parents:
         try:
             ctx.dependencies().check(job.key)
+        except UnknownName as error:
+            if ctx.is_discovery_whole:
+                return _with_problem(ctx, report, error)
+            # The one meant may be in a job file that cannot be loaded now.
+            has_parents = False
         except DependencyError as error:
             return _with_problem(ctx, report, error)
     if job.is_across_network and is_failure:
-        silent = reach_of(ctx).silent
-        if silent:
-            return _blind(ctx, report, silent)
+        reach = reach_of(ctx)
+        if reach.silent:
+            return _blind(ctx, report, reach.silent)
+        if reach.is_cut_short:
+            return _not_made(report, "the run had to end before an anchor answered")
         up_s = ctx.since_boot()
         if up_s < results.SETTLES_S:
-            return _just_booted(report, up_s)
-    if job.depends:
-        return _behind_parents(ctx, report)
-    return report
+            return _not_made(report, f"this machine started {up_s:.0f} s ago")
+    return _behind_parents(ctx, report) if has_parents else report
 
 
 def _behind_parents(ctx: RunContext, report: JobReport) -> JobReport:
@@ -175,7 +182,8 @@ def _parent(ctx: RunContext, key: JobKey) -> Parent | None:
     """Return how a parent is; None if it is not checked, or cannot be."""
     job = ctx.met.get(key)
     entry = ctx.catalog.get(key)
-    if job is not None and (job.is_own or not job.enabled):
+    known = job or entry
+    if job is not None and job.is_own or known is not None and not known.enabled:
         return None
     record = ctx.session.records.get(key, Record(key))
     name = job.name if job else entry.name if entry else record.name
@@ -183,7 +191,7 @@ def _parent(ctx: RunContext, key: JobKey) -> Parent | None:
     status = ctx.judged.get(key)
     at = None
     if status is None or status is Status.PENDING:
-        status, at = record.status, _judged_at(ctx, job, record)
+        status, at = last_status(record), _judged_at(ctx, job, record)
     held = None
     if ctx.silences is not None:
         held = ctx.silences.holding(key, name, tags, ctx.now())
@@ -229,10 +237,9 @@ def _blind(ctx: RunContext, report: JobReport, silent: dict[str, str]) -> JobRep
     return _held_back(replace(report, result=result), Decision.BLIND, words)
 
 
-def _just_booted(report: JobReport, up_s: float) -> JobReport:
-    """Return a report as not yet made: the network is about to come up."""
-    found = first_line(report.result.reason)
-    reason = f"this machine started {up_s:.0f} s ago; the check said: {found}"
+def _not_made(report: JobReport, why: str) -> JobReport:
+    """Return a report as not yet made: whether there is a network is about to show."""
+    reason = f"{why}; the check said: {first_line(report.result.reason)}"
     return replace(
         report,
         result=replace(report.result, status=Status.PENDING, reason=reason),
@@ -316,7 +323,7 @@ def ask_anchors(ctx: RunContext) -> None:
 
 
 def look_again(ctx: RunContext) -> None:
-    """Ask the anchors whether a machine that was blind still is."""
+    """Ask the anchors at once: this machine was blind, or the last run had no time."""
     ask_anchors(ctx)
     if not ctx.settings.anchors:
         see_again(ctx)
@@ -332,6 +339,7 @@ def _read_answer(ctx: RunContext, *, is_last: bool) -> None:
         return
     reach.child.end()
     reach.child = None
+    reach.is_cut_short = not (answers or has_ended)
     reach.silent = answers[0] if answers and isinstance(answers[0], dict) else {}
     if reach.silent:
         _go_blind(ctx, reach.silent)

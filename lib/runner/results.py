@@ -55,6 +55,7 @@ def take(ctx: RunContext, event: Event) -> None:
         note_loaded(ctx, event.jobs, has_warnings=bool(event.warnings))
         ctx.loaded.update(job.key.file for job in event.jobs if job.key.is_file)
         ctx.loaded.difference_update(event.partial)
+        ctx.partial.update(event.partial)
         for job in event.jobs:
             ctx.met[job.key] = job
             if before := ctx.session.meet(job):

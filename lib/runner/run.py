@@ -215,7 +215,10 @@ def select(ctx: RunContext) -> None:
     # The kinds that ship leave no processes behind.
     ctx.adopts = not all(file.ships for file in files) and orphans.adopt()
     ctx.workers.start(files)
-    if ctx.run.blind_since is not None:
+    if ctx.run.blind_since is not None or (
+        ctx.settings.anchors
+        and any(record.pending for record in ctx.session.records.values())
+    ):
         from lib.runner import reachability
 
         reachability.look_again(ctx)

@@ -17,7 +17,7 @@ from lib.core.dependencies import (
     out_of_reach,
 )
 from lib.core.enums import Decision, Status
-from lib.core.jobs import Dependency, Job, JobKey, Policy
+from lib.core.jobs import Dependency, FailureRule, Job, JobKey, Policy
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
 
@@ -183,3 +183,29 @@ def test_below_the_failure_count_it_is_unreachable_too():
     assert decision is Decision.NOT_YET
     assert policy.out_of_reach(decision, Decision.BLIND) is Decision.BLIND
     assert policy.out_of_reach(Decision.MUTED, Decision.BLIND) is Decision.MUTED
+
+
+def test_a_parent_that_is_ok_again_but_not_yet_for_long_enough_counts_as_ok():
+    jobs = known(gw="", web="gw")
+    failing = Record(key("gw"), status=Status.FAILING, failures=1, failing_since=NOON)
+    assert jobs.has_failing(key("web"), {key("gw"): failing})
+    recovering = replace(failing, recovering=1)
+    assert not jobs.has_failing(key("web"), {key("gw"): recovering})
+
+
+def test_what_was_out_of_reach_counts_for_no_rule():
+    rule = FailureRule(3, of=5)
+    job = Job(key("web"), "web", "/Kind.py", "minute", Policy(failures=rule))
+    record, now = Record(job.key), NOON
+    ok, failing = CheckResult(Status.OK), CheckResult(Status.FAILING, "x")
+    for _ in range(20):
+        for result in (failing, ok):
+            now += MINUTE
+            decision = policy.decide(record, result, job.policy, now)
+            if result is failing:
+                decision = policy.out_of_reach(decision, Decision.UNREACHABLE)
+            record = policy.advance(record, JobReport(job, result, decision), now)
+    assert record.flapping_since is None
+    assert len(record.changes) <= 1
+    decision = policy.decide(record, failing, job.policy, now + MINUTE)
+    assert decision is Decision.NOT_YET

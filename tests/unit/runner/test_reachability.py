@@ -6,16 +6,19 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
+from lib.core.dependencies import Dependencies
 from lib.core.enums import Decision, MessageKind, Status
-from lib.core.jobs import Job, JobKey
+from lib.core.jobs import Dependency, Job, JobKey
 from lib.core.messages import Message
 from lib.core.results import CheckResult, JobReport
 from lib.net.anchors import why_silent
 from lib.runner import reachability, results
+from lib.runner.context import Reach
 from lib.system.clock import utc_now
 from tests.support.instance import Instance
-from tests.support.listeners import Listener, closed_port
+from tests.support.listeners import HOLD, Listener, closed_port, says
 from tests.support.servers import SmtpServer
 
 MINUTE = timedelta(minutes=1)
@@ -137,6 +140,108 @@ def test_one_host_depends_on_the_same_host_of_another_section(places, server):
     assert held["by"] == "tcp up/localhost is failing"
 
 
+def test_a_parent_that_answers_late_is_waited_for(places, server):
+    with Listener(says(HOLD)) as silent:
+        places.target("gw", silent.port, "expect = x\ntimeout = 1")
+        places.target("web", closed_port(), "depends = gw")
+        places.run()
+    (mail,) = server.mails
+    assert "tcp gw is failing" in mail.subject
+    assert places.row("tcp web")["held"]["by"] == "tcp gw is failing"
+
+
+class Waiting:
+    """What is asked of the context of a run in which a parent is under way."""
+
+    def __init__(self, children):
+        parent = Job(JobKey("Web", "gw"), "gw", "/Web.py", "minute")
+        on_it = (Dependency("gw"),)
+        self.children = [
+            replace(parent, key=JobKey("Web", name), name=name, depends=on_it)
+            for name in map(str, range(children))
+        ]
+        self.met = {job.key: job for job in (parent, *self.children)}
+        self.asked = 0
+        self.judged = {}
+        self.reach = None
+        self.settings = SimpleNamespace(anchors=())
+        self.workers = SimpleNamespace(may_report=self.may_report)
+        known = Dependencies(self.met)
+        self.dependencies = lambda: known
+
+    def may_report(self, key):
+        self.asked += 1
+        return True
+
+
+def test_what_waits_is_not_looked_at_again_at_every_event():
+    ctx = Waiting(children=100)
+    for job in ctx.children:
+        result = CheckResult(Status.FAILING, "x")
+        reachability.take(ctx, JobReport(job, result, Decision.FIRST_ALERT))
+        reachability.go_on(ctx)
+    assert len(ctx.reach.unjudged) == 100
+    # Not a hundred times for each of them.
+    assert ctx.asked <= 3 * 100
+
+
+def test_a_parent_whose_section_is_wrong_holds_nobody_back(places, server):
+    places.target("gw", closed_port(), "prot = 1")
+    places.target("web", closed_port(), "depends = gw")
+    places.run()
+    told = "\n".join(mail.subject + mail.body for mail in server.mails)
+    assert "unknown option 'prot'" in told
+    assert "tcp web is failing" in told
+
+
+GATEWAY = """\
+from lib.jobbase import *
+class Gateway(JobBase):
+    def executeEvery(self):
+        return JobFrequency.MINUTE
+    def execute(self):
+        return True
+"""
+
+
+def test_a_parent_whose_file_cannot_be_loaded_is_no_unknown_name(places, server):
+    places.instance.job("Gateway", GATEWAY)
+    with Listener() as there:
+        places.target("web", there.port, "depends = Gateway")
+        places.run()
+        places.instance.job("Gateway", "no python\n")
+        for _ in range(3):
+            places.run()
+        assert places.row("tcp web")["status"] == "ok"
+        places.change(f"port = {there.port}", f"port = {closed_port()}")
+        places.run()
+    assert places.row("tcp web")["reason"].endswith("connection refused")
+    first, second = sorted(places.subjects())
+    assert first.startswith("Gateway.py is failing")
+    assert second.startswith("tcp web is failing: 127.0.0.1")
+
+
+def test_a_parent_that_is_switched_off_holds_nobody_back_any_more(places, server):
+    port = closed_port()
+    places.target("gw", port)
+    places.target("web", port, "depends = gw")
+    places.run()
+    places.change("[tcp gw]", "[tcp gw]\nenabled = no")
+    places.run()
+    assert any(subject.startswith("tcp web") for subject in places.subjects())
+
+
+def test_status_tells_what_is_unreachable_from_what_is_failing(places):
+    places.target("web", closed_port(), "depends = gw")
+    places.target("gw", closed_port())
+    places.run()
+    words = places.instance.run("-m", "status").out
+    assert words.startswith("1 failing, 1 unreachable; 3 jobs.")
+    lines = words.splitlines()[2:4]
+    assert lines[0].startswith("tcp gw ")
+    assert "unreachable: tcp gw is failing; 127.0.0.1" in lines[1]
+
+
 def test_depends_that_cannot_be_used_is_a_failing_job_and_a_line(places, server):
     port = closed_port()
     places.target("gw", port)
@@ -205,6 +310,89 @@ def test_a_minute_without_network_is_told_afterwards(tmp_path, server):
     (subject,) = places.subjects()
     assert subject.startswith("blind from ")
     assert " to " in subject
+
+
+def test_anchors_that_are_taken_out_end_it(tmp_path, server):
+    places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
+    places.target("web", closed_port())
+    places.run()
+    places.change("anchors = 255.255.255.255:9", "")
+    places.run()
+    places.run()
+    first, second = places.subjects()
+    assert first.startswith("blind from ")
+    assert second.startswith("tcp web is failing")
+
+
+def test_a_clock_that_is_set_back_does_not_put_the_alert_off(tmp_path, server):
+    places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
+    places.target("web", closed_port())
+    places.run()
+    places.instance.clock_ahead -= timedelta(hours=3)
+    for _ in range(6):
+        places.run()
+    (subject,) = places.subjects()
+    assert subject.startswith("network is failing")
+    status = places.instance.run("-m", "status", "--json").json()
+    assert status["health"]["word"] == "JobProblem"
+
+
+def test_while_blind_no_peers_admin_is_mailed_nor_that_peers_are_silent(
+    tmp_path, server
+):
+    places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
+    places.change("port = %d" % server.port, f"port = {closed_port()}")
+    places.instance.add(
+        f"[peers]\nweb2 = http://127.0.0.1:{closed_port()}/,admin@example.org\n"
+    )
+    for _ in range(4):
+        places.run()
+    row = places.row("peer web2")
+    assert (row["status"], row["held"]["code"]) == ("unknown", "blind")
+    assert row["queued_messages"] == 0
+
+
+def test_emailchecker_is_blind_as_well(tmp_path, server):
+    places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
+    places.change(
+        "[email]\n",
+        f"[email]\nimapserver = 127.0.0.1\nimapport = {closed_port()}\n"
+        "imapsecurity = none\nimapgrace = 60\nuser = us@example.com\npass = x\n",
+    )
+    places.instance.cron("hour")
+    for _ in range(4):
+        places.instance.clock_ahead += MINUTE
+        places.run()
+    rows = places.instance.run("-m", "list", "--json").json()
+    (row,) = [row for row in rows if row["job"] == "EmailChecker"]
+    assert (row["status"], row["held"]["code"]) == ("unknown", "blind")
+
+
+class NeverAnswers:
+    """The process that asks the anchors, at the end of a run that began too late."""
+
+    def has_ended(self):
+        return False
+
+    def frames(self):
+        return []
+
+    def end(self):
+        pass
+
+
+def test_what_the_anchors_had_no_time_to_say_is_asked_in_the_next_run():
+    ctx = Booted(1000)
+    ctx.reach = Reach(child=NeverAnswers())
+    reachability._read_answer(ctx, is_last=True)
+    job = Job(JobKey("Web", "web"), "web", "/Web.py", "minute", is_across_network=True)
+    result = CheckResult(Status.FAILING, "no answer within 50 s")
+    judged = reachability._judged(ctx, JobReport(job, result, Decision.FIRST_ALERT))
+    assert judged.decision is Decision.PENDING
+    assert judged.result.reason == (
+        "the run had to end before an anchor answered; the check said: no answer "
+        "within 50 s"
+    )
 
 
 def test_a_refused_connection_is_an_answer():
