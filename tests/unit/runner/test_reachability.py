@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -148,6 +148,10 @@ def test_a_parent_that_answers_late_is_waited_for(places, server):
     (mail,) = server.mails
     assert "tcp gw is failing" in mail.subject
     assert places.row("tcp web")["held"]["by"] == "tcp gw is failing"
+    run = places.instance.last_run()
+    began, ended = (datetime.fromisoformat(run[k]) for k in ("began_at", "ended_at"))
+    # Not at the end of the time for jobs, when all that waits is judged.
+    assert ended - began < timedelta(seconds=45)
 
 
 class Waiting:
