@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 
 import msgspec
 from msgspec.structs import replace
@@ -213,12 +214,30 @@ def local_moment(day: date, clock: str, zone: tzinfo | None) -> datetime:
 
     A time that summer time skips is shifted forward by the length of the gap.
     """
-    hour, minute = clock.split(":")
-    wall = datetime.combine(day, time(int(hour), int(minute)))
+    # Not kept: the zone of the machine may change.
+    if zone is None:
+        return _moment_here(day, clock)
+    return _moment_in(day, clock, zone)
+
+
+# Asked for the same days again and again, about each kind and channel.
+@lru_cache(512)
+def _moment_in(day: date, clock: str, zone: tzinfo) -> datetime:
+    moment = _wall(day, clock).replace(tzinfo=zone).timestamp()
+    return datetime.fromtimestamp(moment, UTC)
+
+
+def _moment_here(day: date, clock: str) -> datetime:
+    wall = _wall(day, clock)
     # timestamp() without a zone uses this machine's: astimezone() would map a skipped
     # time to an earlier one.
-    moment = datetime.fromtimestamp(wall.replace(tzinfo=zone).timestamp(), UTC)
-    if zone is None and in_zone(moment).tzinfo is UTC:
+    moment = datetime.fromtimestamp(wall.timestamp(), UTC)
+    if in_zone(moment).tzinfo is UTC:
         # The machine's zone is UTC, or cannot be used.
         return wall.replace(tzinfo=UTC)
     return moment
+
+
+def _wall(day: date, clock: str) -> datetime:
+    hour, minute = clock.split(":")
+    return datetime.combine(day, time(int(hour), int(minute)))
