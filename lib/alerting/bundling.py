@@ -206,7 +206,8 @@ def _bundle_body(
 ) -> str:
     first, last = entries[0][1].born_at, entries[-1][1].born_at
     lines = [
-        f"{len(entries):,} messages: {_counts(message for _name, message in entries)}."
+        f"{len(entries):,} message{'s' * (len(entries) > 1)}: "
+        f"{_counts(message for _name, message in entries)}."
     ]
     if part[1] > 1:
         lines.append(f"Part {part[0]} of {part[1]}; the other parts list the others.")

@@ -140,7 +140,9 @@ def _merged_into_one(
     alerts = [
         message
         for message in worst
-        if message.kind is MessageKind.ALERT and not message.merged
+        if message.kind is MessageKind.ALERT
+        and not message.merged
+        and not _is_flapping(message)
     ]
     # The recipient knows of the first problem, so the mail begins with the next one.
     start = alerts[0] if notified and alerts and not earlier else first
@@ -156,9 +158,29 @@ def _merged_into_one(
     why = next(
         (message.last_error for message in reversed(messages) if message.last_error), ""
     )
+    began_at = _as_it_is_since(messages)
     last = replace(last, severity=severity)
-    message = merge_text(name, last, history, why, why_late, zone)
+    message = merge_text(name, last, began_at, history, why, why_late, zone)
     return replace(message, thread=first.thread if notified else None)
+
+
+def _as_it_is_since(messages: Sequence[Message]) -> datetime:
+    """Return since when a job is as the last of its messages says.
+
+    An alert may repeat the one before, as at the end of a mute.
+    """
+    last, first = messages[-1], messages[0]
+    since = last.born_at
+    for message in reversed(messages):
+        if message.kind is not MessageKind.ALERT or message.status is not last.status:
+            return since
+        since = message.born_at
+    return first.since or since
+
+
+def _is_flapping(message: Message) -> bool:
+    """Return whether it says that a job that is OK now begins to flap."""
+    return message.kind is MessageKind.ALERT and message.status is Status.OK
 
 
 def _lines(messages: Sequence[Message], zone: tzinfo | None) -> Iterator[str]:
@@ -180,6 +202,7 @@ def line_of(message: Message, zone: tzinfo | None) -> str:
 def merge_text(
     name: str,
     last: Message,
+    began_at: datetime,
     history: Merged,
     why: str,
     why_late: str,
@@ -187,15 +210,15 @@ def merge_text(
 ) -> Message:
     """Return the message that says what happened before ``last``, and then ``last``.
 
-    ``why`` is the last error of the earlier ones, ``why_late`` the last reason of their
-    way, if known.
+    ``began_at``: since when it is as ``last`` says.  ``why`` is the last error of the
+    earlier ones, ``why_late`` the last reason of their way, if known.
     """
     return replace(
         last,
         subject=_merged_subject(name, last, history),
         body="\n\n".join(
             (
-                _lead(name, last, history, zone)
+                _lead(name, last, began_at, history, zone)
                 + f"\n{_why_only_now(history, why, why_late)}",
                 last.body.rstrip(),
                 "Messages merged into this mail:\n"
@@ -214,7 +237,7 @@ def merge_text(
 def _merged_subject(name: str, last: Message, history: Merged) -> str:
     long = duration(last.born_at - history.since)
     if not last.kind.ends_trouble:
-        if not history.recovered:
+        if not history.recovered or _is_flapping(last):
             return first_line(last.subject)
         if _eased(last):
             return f"{first_line(last.subject)} (it failed before)"
@@ -230,19 +253,29 @@ def _merged_subject(name: str, last: Message, history: Merged) -> str:
         return f"{name} {end}; it {words.past} {more} in {long}"
     if history.times > 1:
         return f"{name} {end}; it {words.past} {history.times} times in {long}"
-    if history.notified:
+    if history.notified or not history.times:
         return first_line(last.subject)
     return f"{name} {end}; it {words.lasting} for {long}"
 
 
-def _lead(name: str, last: Message, history: Merged, zone: tzinfo | None) -> str:
+def _lead(
+    name: str,
+    last: Message,
+    began_at: datetime,
+    history: Merged,
+    zone: tzinfo | None,
+) -> str:
     start = mail_time(history.since, zone)
     end = mail_time(last.born_at, zone)
     span = f"{duration(last.born_at - history.since)}, from {start} to {end},"
     words = _words(last)
+    if _is_flapping(last):
+        times = f" failed {counted(history.times, 'time')} since {start} and"
+        return f"{name}{times if history.times else ''} is flapping since {end}."
     if not last.kind.ends_trouble:
         if not history.recovered:
-            return f"{name} was not OK before and {words.present} since {end}."
+            was = "was not OK before and " if began_at > history.since else ""
+            return f"{name} {was}{words.present} since {mail_time(began_at, zone)}."
         if _eased(last):
             return f"{name} failed before, was OK and is WARNING since {end}."
         if history.times > 1:
@@ -255,7 +288,8 @@ def _lead(name: str, last: Message, history: Merged, zone: tzinfo | None) -> str
     if history.times > 1:
         times = f"{words.past} {history.times} times within"
         return f"{name} {times} {span} and {_end(last)}."
-    return f"{name} {words.lasting} for {span} and {_end(last)}."
+    was = words.lasting if history.notified or history.times else "was flapping"
+    return f"{name} {was} for {span} and {_end(last)}."
 
 
 class _Words(msgspec.Struct, frozen=True):

@@ -250,14 +250,16 @@ def _matches(key: JobKey, name: str, patterns: Iterable[str]) -> bool:
 
 def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
     record, known = story.record, story.known
-    if not story.is_met and story.key.is_check:
+    is_gone = not story.is_met and story.key.is_check
+    if is_gone:
         yield "The last run found no job of this name."
     if known is not None and not known.enabled:
         yield "Disabled: its section says enabled = no."
     if story.held is not None:
         words = story.held.words(time_text)
         yield f"{words[:1].upper()}{words[1:]}."
-    yield _status(record, known, now, time_text)
+    if not (is_gone and record.status is Status.OK):
+        yield _status(record, known, now, time_text)
     if any(message.kind.is_about_trouble for message in record.queued):
         if record.reached and record.notified_at is not None:
             yield f"Notified so far: {', '.join(record.reached)}."

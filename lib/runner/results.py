@@ -188,7 +188,9 @@ def _messages(
 
 def _dependents(ctx: RunContext, report: JobReport) -> int:
     """Return how many jobs are unreachable while this one is failing."""
-    if not (report.result.status.is_failure and ctx.has_depends):
+    # A section that is wrong says nothing of whether it can be reached.
+    is_judged = report.result.status.is_failure and not report.job.is_own
+    if not (is_judged and ctx.has_depends):
         return 0
     return ctx.dependencies().dependents(report.job.key)
 

@@ -278,8 +278,10 @@ def test_c8_with_half_written_settings_a_run_uses_the_last_ones(instance, smtp):
     instance.write(text)
     assert instance.cron().silent
     assert word(instance) == "True"
-    assert subjects(smtp)[0] == FLAG_ALERT
-    assert len(smtp.mails) == 2 and len(about_settings(smtp)) == 1
+    alert, mistake, mended = subjects(smtp)
+    assert (alert, len(about_settings(smtp))) == (FLAG_ALERT, 1)
+    assert mistake.startswith("settings.cfg is failing: ")
+    assert mended.startswith("settings.cfg is OK again after ")
 
 
 @pytest.mark.fault("C10", "unknown key in a target, unknown kind, unread section")

@@ -188,6 +188,46 @@ def test_an_error_that_was_over_is_not_the_reason_why_it_left_only_now():
     assert second.endswith("because the mail could not be sent: 451 not now")
 
 
+def alert(minute, status=Status.FAILING, kind=MessageKind.ALERT, subject="the subject"):
+    now = NOON + minute * MINUTE
+    name = f"{minute:032d}"
+    return Message(name, kind, subject, "", OPS, now, since=NOON, status=status)
+
+
+def lead_of(*messages):
+    (merged_message,) = merged("http home", messages, UTC)
+    message = merged_message.message
+    return message.subject, message.body.partition("\n")[0]
+
+
+def test_an_alert_that_repeats_another_one_says_since_when_it_really_is_failing():
+    """As where a mute ends before the first alert could leave."""
+    assert lead_of(alert(2), alert(120)) == (
+        "the subject",
+        "http home is failing since 2026-11-22 12:00 UTC.",
+    )
+    unknown = alert(2, Status.UNKNOWN)
+    _subject, lead = lead_of(unknown, alert(3), alert(9))
+    assert lead.endswith("was not OK before and is failing since 2026-11-22 12:03 UTC.")
+
+
+def test_the_mail_that_it_flaps_while_it_is_ok_is_no_failure():
+    over = MessageKind.RECOVERY
+    flaps = alert(5, Status.OK)
+    stories = [alert(0), alert(1, Status.OK, over), alert(2), alert(3, Status.OK, over)]
+    assert lead_of(*stories, flaps) == (
+        "the subject",
+        "http home failed 2 times since 2026-11-22 12:00 UTC and is flapping since "
+        "2026-11-22 12:05 UTC.",
+    )
+    steady = alert(60, Status.OK, over, "http home is OK again, steady")
+    subject, lead = lead_of(flaps, steady)
+    assert subject == "http home is OK again, steady"
+    assert lead.startswith("http home was flapping for 1 hour, from 2026-11-22 12:00")
+    subject, _lead = lead_of(*stories, flaps, steady)
+    assert subject == "http home is OK again; it failed 2 times in 1 hour"
+
+
 def test_the_authors_own_subjects_are_kept():
     alert, recovery = waiting_after("FS").queued
     alert = replace(alert, subject="The shop is shut", body="Call Joe.\n")

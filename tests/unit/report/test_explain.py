@@ -138,6 +138,9 @@ def test_a_job_that_is_no_more_is_still_explained(tmp_path, approved):
     instance.cron()
     out = why(instance, "Fl*")
     approved(out, hide=REAL)
+    # Once it is closed, nobody can say that it is OK.
+    instance.cron()
+    assert "OK." not in why(instance, "Fl*")
 
 
 def test_an_address_that_takes_no_mail_is_named_and_is_not_tried_again(

@@ -87,6 +87,18 @@ def test_behind_a_parent_that_fails_nobody_is_notified(places, server):
     assert "no mail: unreachable: tcp gw is failing" in " ".join(why.split())
 
 
+def test_a_parent_whose_section_is_wrong_holds_nobody_back_and_says_no_such_thing(
+    places, server
+):
+    places.target("gw", "none")
+    places.target("web", closed_port(), "depends = gw")
+    places.run()
+    wrong, alert = sorted(server.mails, key=lambda mail: "tcp web" in mail.subject)
+    assert "tcp gw is failing" in wrong.subject
+    assert "Depending on it" not in wrong.body
+    assert "tcp web is failing" in alert.subject
+
+
 def test_when_the_parent_is_ok_what_still_fails_is_told(places, server):
     with Listener() as there:
         closed = closed_port()
