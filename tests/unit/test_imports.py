@@ -198,6 +198,7 @@ def test_a_minute_run_loads_no_job_code_and_nothing_heavy():
 #: What is loaded only where a kind that needs it is due.
 OF_SOME_KINDS = "pycurl requests ssl cryptography idna webencodings asyncio".split()
 OF_SOME_KINDS += "lib.net.dialog lib.net.icmp lib.net.ping subprocess".split()
+OF_SOME_KINDS += ["dns", "lib.net.dns"]
 
 
 @pytest.mark.parametrize("file", sorted({*KIND_FILES.values()}))
@@ -222,6 +223,11 @@ def test_a_kind_loads_nothing_that_only_others_need(file):
         ("TCPServerChecker", "host='127.0.0.1', port=1, expect='a'", "lib.net.dialog"),
         ("UDPServerChecker", "host='127.0.0.1', port=1", "lib.net.dialog lib.net.icmp"),
         ("UnixSocketChecker", "path='/nowhere'", "lib.net.dialog"),
+        (
+            "DNSChecker",
+            "host='a.example', servers=[('127.0.0.1', 1)]",
+            "dns lib.net.dns",
+        ),
         ("PingChecker", "host='127.0.0.1', count=1", "lib.net.icmp lib.net.ping"),
     ],
 )

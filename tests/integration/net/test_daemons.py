@@ -79,10 +79,21 @@ def daemon(
 def hanging(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """Have a process stand still."""
     process.send_signal(signal.SIGSTOP)
+    # Of its threads one may still give an answer.
+    until = time.monotonic() + 10
+    while set(_states(process.pid)) != {"T"}:
+        assert time.monotonic() < until, "it does not stand still"
+        time.sleep(0.01)
     try:
         yield
     finally:
         process.send_signal(signal.SIGCONT)
+
+
+def _states(pid: int) -> Iterator[str]:
+    """Yield the state of each thread of a process, as proc(5) has it."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        yield stat.read_text().rpartition(") ")[2][0]
 
 
 def takes(port: int) -> bool:
