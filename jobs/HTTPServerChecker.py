@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from lib.jobbase import (
+    ADDRESS_OPTIONS,
     CheckFailed,
     CheckUnknown,
     Deadline,
@@ -235,16 +236,7 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
         "expect_location": option(
             url, "", help="the URL at which the redirects must end"
         ),
-        "addresses": option(
-            one_of(("first", "every")),
-            "first",
-            help="every: ask each address of the name, and name the dead one",
-        ),
-        "family": option(
-            one_of(("any", "ipv4", "ipv6")),
-            "any",
-            help="ipv4 or ipv6: try only such addresses",
-        ),
+        **ADDRESS_OPTIONS,
         "connect_to": option(
             endpoint, None, help="connect to this host:port in place of the URL's"
         ),

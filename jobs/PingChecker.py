@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lib.jobbase import (
+    ADDRESS_OPTIONS,
     CheckFailed,
     CheckUnknown,
     Deadline,
@@ -14,7 +15,6 @@ from lib.jobbase import (
     TargetJob,
     Values,
     host,
-    one_of,
     option,
     percent,
     seconds,
@@ -55,16 +55,7 @@ class PingChecker(bulk.InBulk, TargetJob):
         "size": option(
             whole(*SIZES, "bytes"), 56, help="how many bytes each ping carries"
         ),
-        "addresses": option(
-            one_of(("first", "every")),
-            "first",
-            help="every: ask each address of the name, and name the dead one",
-        ),
-        "family": option(
-            one_of(("any", "ipv4", "ipv6")),
-            "any",
-            help="ipv4 or ipv6: try only such addresses",
-        ),
+        **ADDRESS_OPTIONS,
         "fail_time": option(
             seconds, None, help="failing if the answers take longer, on average"
         ),

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from lib.jobbase import (
+    ADDRESS_OPTIONS,
     CheckFailed,
     CheckUnknown,
     Deadline,
@@ -22,7 +23,6 @@ from lib.jobbase import (
     dialog,
     escaped,
     host,
-    one_of,
     option,
     port,
     seconds,
@@ -107,16 +107,7 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
         "verify": option(
             switch, True, help="no: do not verify this target's certificate"
         ),
-        "addresses": option(
-            one_of(("first", "every")),
-            "first",
-            help="every: ask each address of the name, and name the dead one",
-        ),
-        "family": option(
-            one_of(("any", "ipv4", "ipv6")),
-            "any",
-            help="ipv4 or ipv6: try only such addresses",
-        ),
+        **ADDRESS_OPTIONS,
         **{
             f"{status}_time{part}": option(
                 seconds, None, help=f"{words} if {what} takes longer than this"

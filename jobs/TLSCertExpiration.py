@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from lib.jobbase import (
+    ADDRESS_OPTIONS,
     CheckFailed,
     CheckUnknown,
     Deadline,
@@ -110,16 +111,7 @@ class TLSCertExpiration(bulk.InBulk, TargetJob):
         "connect_to": option(
             endpoint, None, help="connect to this host:port in place of host and port"
         ),
-        "addresses": option(
-            one_of(("first", "every")),
-            "first",
-            help="every: ask each address of the name, and name the bad one",
-        ),
-        "family": option(
-            one_of(("any", "ipv4", "ipv6")),
-            "any",
-            help="ipv4 or ipv6: try only such addresses",
-        ),
+        **ADDRESS_OPTIONS,
         "cafile": option(
             absolute_path, "", help="trust this CA file instead of the system's store"
         ),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lib.jobbase import (
+    ADDRESS_OPTIONS,
     CheckUnknown,
     Deadline,
     Options,
@@ -19,7 +20,6 @@ from lib.jobbase import (
     dialog,
     escaped,
     host,
-    one_of,
     option,
     port,
     seconds,
@@ -95,16 +95,7 @@ class UDPServerChecker(bulk.InBulk, TargetJob):
         "retries": option(
             whole(0, 5), 0, help="without an answer, send again so often"
         ),
-        "addresses": option(
-            one_of(("first", "every")),
-            "first",
-            help="every: ask each address of the name, and name the dead one",
-        ),
-        "family": option(
-            one_of(("any", "ipv4", "ipv6")),
-            "any",
-            help="ipv4 or ipv6: try only such addresses",
-        ),
+        **ADDRESS_OPTIONS,
         "fail_time": option(
             seconds, None, help="failing if the answer takes longer, or none comes"
         ),

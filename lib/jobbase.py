@@ -45,6 +45,7 @@ from lib.plugins.base import (
     send_round_trip,
 )
 from lib.plugins.kind import (
+    ADDRESS_OPTIONS,
     Options,
     Target,
     bytes_,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from lib.net.connect import Deadline
 
 __all__ = [
+    "ADDRESS_OPTIONS",
     "CheckFailed",
     "CheckPending",
     "CheckUnknown",

@@ -107,6 +107,20 @@ def option(
     return Option(read, default, help, also, below=below)
 
 
+#: Which addresses of a name are asked: of each kind that connects to one.
+ADDRESS_OPTIONS: Options = {
+    "addresses": option(
+        fields.one_of(("first", "every")),
+        "first",
+        help="every: ask each address of the name, and name the dead one",
+    ),
+    "family": option(
+        fields.one_of(("any", "ipv4", "ipv6")),
+        "any",
+        help="ipv4 or ipv6: try only such addresses",
+    ),
+}
+
 _NOWHERE: Mapping[str, str] = {}
 
 

@@ -11,7 +11,6 @@ import pytest
 from jobs.PingChecker import PingChecker
 from jobs.TCPServerChecker import TCPServerChecker
 from jobs.UDPServerChecker import UDPServerChecker
-from lib.net import connect
 from lib.plugins.kind import KindTable
 from tests.support.listeners import Datagrams, found_by, job_of, result_of
 
@@ -75,21 +74,6 @@ CASES = {
     "fail_time": (echo, {"fail_time": "40s"}, {"fail_time": "0s"}),
     "warn_time": (echo, {"warn_time": "40s"}, {"warn_time": "0s"}),
 }
-
-
-@pytest.fixture(autouse=True)
-def both_addresses(monkeypatch):
-    """Have a name of two addresses, at the first of which nobody listens."""
-    look_up = connect.look_up
-
-    def known(host, port, family):
-        if host != "both.example":
-            return look_up(host, port, family)
-        six = (socket.AF_INET6, ("::1", port, 0, 0))
-        four = (socket.AF_INET, ("127.0.0.1", port))
-        return [one for one in (six, four) if connect._FAMILIES[family] in (0, one[0])]
-
-    monkeypatch.setattr(connect, "look_up", known)
 
 
 def found(server, options, **more):

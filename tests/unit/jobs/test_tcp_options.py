@@ -9,7 +9,6 @@ import time
 import pytest
 
 from jobs.TCPServerChecker import TCPServerChecker
-from lib.net import connect
 from lib.plugins.kind import KindTable
 from tests.support.listeners import (
     HOLD,
@@ -103,21 +102,6 @@ TLS_CASES = {
 }
 #: It has a test of its own below.
 OTHERS = {"need"}
-
-
-@pytest.fixture(autouse=True)
-def both_addresses(monkeypatch):
-    """Have a name of two addresses, at the first of which nobody listens."""
-    look_up = connect.look_up
-
-    def known(host, port, family):
-        if host != "both.example":
-            return look_up(host, port, family)
-        six = (socket.AF_INET6, ("::1", port, 0, 0))
-        four = (socket.AF_INET, ("127.0.0.1", port))
-        return [one for one in (six, four) if connect._FAMILIES[family] in (0, one[0])]
-
-    monkeypatch.setattr(connect, "look_up", known)
 
 
 def found(listener, options, folder, **more):
