@@ -62,7 +62,7 @@ def mute(args: argparse.Namespace) -> int:
         return WRONG_USE
     asked = _Asked(args, settings, now)
     if not asked.is_known:
-        return WRONG_USE
+        return TROUBLE
     if asked.mutes >= MAX_MUTES:
         print(
             f"checker: there are {asked.mutes} mutes, and no more are kept; use a "
@@ -85,7 +85,7 @@ def unmute(args: argparse.Namespace) -> int:
     settings, now = settings_of(args, or_last=True), utc_now()
     asked = _Asked(args, settings, now)
     if not asked.is_known:
-        return WRONG_USE
+        return TROUBLE
     silent = [job for job in asked.jobs if asked.is_muted(job)]
     if not silent:
         print(
@@ -104,7 +104,7 @@ def acknowledge(args: argparse.Namespace) -> int:
     settings, now = settings_of(args, or_last=True), utc_now()
     asked = _Asked(args, settings, now)
     if not asked.is_known:
-        return WRONG_USE
+        return TROUBLE
     failing = [job for job in asked.jobs if job.record.since is not None]
     if not failing:
         print(

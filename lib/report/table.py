@@ -10,6 +10,7 @@ import enum
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -95,10 +96,9 @@ def say(line: str, out: TextIO, *, indent: int = 0) -> None:
     if not out.isatty():
         out.write(f"{' ' * indent}{line}".rstrip() + "\n")
         return
-    from rich.padding import Padding
     from rich.text import Text
 
-    _console(out).print(Padding(Text(line), (0, 0, 0, indent)))
+    _print_wrapped(_console(out), Text(line), indent)
 
 
 def _printable(text: str, out: TextIO) -> str:
@@ -318,11 +318,38 @@ def _show_with_lines_below(
             Text(_details(differing, names), "dim"),
         ):
             if text:
-                console.print(Padding(text, (0, 1, 0, _INDENT)))
+                _print_wrapped(console, text, _INDENT, 1)
     if said := _details(common, names):
         alike = all(row[name] == cell for row in rows for name, cell in common.items())
         said = f"each: {said}" if alike else f"{said}, unless a line says otherwise"
-        console.print(Padding(Text(said, "dim"), (1, 1, 0, 1)))
+        console.print()
+        _print_wrapped(console, Text(said, "dim"), 1, 1)
+
+
+def _print_wrapped(console: Console, text: Text, left: int, right: int = 0) -> None:
+    """Print text, wrapped between words, with so much space around it.
+
+    A word that is longer than a line, such as a URL, stays whole: the terminal breaks
+    it, and it can be copied.
+    """
+    room = console.width - left - right
+    for paragraph in text.split(allow_blank=True):
+        for line in paragraph.divide(_line_starts(paragraph.plain, room)):
+            line.rstrip()
+            line.pad_left(left)
+            console.print(line, soft_wrap=True)
+
+
+def _line_starts(text: str, room: int) -> Iterator[int]:
+    """Yield where a line begins, but the first, if none is longer than ``room``."""
+    from rich.cells import cell_len
+
+    taken = 0
+    for word in re.finditer(r"\S+\s*", text):
+        if taken and taken + cell_len(word[0].rstrip()) > room:
+            yield word.start()
+            taken = 0
+        taken += cell_len(word[0])
 
 
 def _line(widths: Mapping[str, int], cells: Mapping[str, Text]) -> Table:

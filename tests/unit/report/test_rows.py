@@ -431,6 +431,19 @@ def test_rich_lays_out_for_a_terminal_only(as_json, loaded):
     assert (done.stdout, done.stderr) == (f"{loaded}\n", "")
 
 
+def test_a_word_that_is_longer_than_a_line_stays_whole_so_that_it_can_be_copied():
+    url = f"https://tickets.example.com/{'a-long/way/' * 9}"
+    details = f"muted by ann: see {url} 数据 since noon, and more words that go on"
+    columns = ("job", "status", "last_run", "every", "details")
+    row = dict.fromkeys(columns, "ok") | {"job": "x" * 40, "details": details}
+    shown = plain(on_terminal(columns, [row], wide=60))
+    lines = [line.rstrip() for line in shown.splitlines()]
+    first = lines.index("      muted by ann: see")
+    words = "数据 since noon, and more words that go on"
+    assert lines[first + 1 : first + 3] == [f"      {url}", f"      {words}"]
+    assert all(cell_len(line) <= 60 for line in lines if url not in line)
+
+
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_a_terminal_without_colours_gets_none(name, value, monkeypatch):
     monkeypatch.setenv(name, value)
