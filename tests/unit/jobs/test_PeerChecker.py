@@ -99,7 +99,7 @@ def signed_long_ago():
 
 
 def signed_ahead():
-    return saying(key=KEY, time=datetime.now(UTC) + timedelta(hours=1))
+    return saying(key=KEY, time=datetime.now(UTC) + timedelta(minutes=30))
 
 
 # Made when the test runs, so that a test's name holds no time.
