@@ -64,8 +64,9 @@ STORIES = [
         "a certificate comes near its end and is renewed",
         settings="[tls shop]\nhost = 127.0.0.1\nport = {tls:shop}\n"
         "cafile = {cafile}\n",
+        mended="it was first told of 14 days before the end",
         minutes="""
-            Mon 00:00 | shop: 15.5 days | note: imapserver
+            Mon 00:00 | shop: 22.5 days | note: imapserver
             Mon 10:01 |                 |
             Tue 00:00 |                 |
             Wed 00:00 |                 | alert: tls shop
@@ -538,15 +539,13 @@ STORIES = [
             10:03 | web: closed                | alert: tcp web
             11:01 |                            |
             11:02 |                            | reminder: settings.cfg ^10:02
-            11:03 | settings: ; web: open      | recovery: tcp web ^10:03
+            11:03 | settings: ; web: open      | recovery: settings.cfg ^10:02
+                  |                            | recovery: tcp web ^10:03
             11:04 |                            |
-            11:05 |                            |
-            11:06 |                            |
-            11:07 |                            | recovery: settings.cfg ^10:02
         """,
     ),
     Story(
-        "settings that are broken and mended each minute are one mail an hour",
+        "settings that are broken and mended each minute are one alert an hour",
         settings=WEB,
         texts={"wrong": "[email]\nsmtpport = many\n" + WEB},
         spawned=("settings.cfg",),
@@ -554,18 +553,18 @@ STORIES = [
         minutes="""
             10:01 | web: open       |
             10:02 | settings: wrong | alert: settings.cfg
-            10:03 | settings:       |
+            10:03 | settings:       | recovery: settings.cfg ^10:02
             10:04 | settings: wrong |
             10:05 | settings:       |
             10:30 | settings: wrong |
             10:31 | settings:       |
             11:01 | settings: wrong |
-            11:02 |                 | reminder: settings.cfg ^10:02
-            11:03 | settings:       |
+            11:02 |                 | alert: settings.cfg
+            11:03 | settings:       | recovery: settings.cfg ^11:02
         """,
     ),
     Story(
-        "settings that fail again within the hour are no second mail",
+        "settings that fail again within the hour are no second alert",
         settings=WEB,
         texts={"wrong": "[email]\nsmtpport = many\n" + WEB},
         spawned=("settings.cfg",),
@@ -573,11 +572,8 @@ STORIES = [
         minutes="""
             10:01 | web: open       |
             10:02 | settings: wrong | alert: settings.cfg
-            10:03 | settings:       |
+            10:03 | settings:       | recovery: settings.cfg ^10:02
             10:04 |                 |
-            10:05 |                 |
-            10:06 |                 |
-            10:07 |                 | recovery: settings.cfg ^10:02
             10:08 | settings: wrong |
             10:09 | settings:       |
             10:10 | settings: wrong |
@@ -595,7 +591,8 @@ STORIES = [
             10:02 | settings: none       |
             10:03 | settings: wrong      | alert: settings.cfg
             10:04 |                      |
-            10:05 | settings: ; web: open | recovery: tcp web ^10:01
+            10:05 | settings: ; web: open | recovery: settings.cfg ^10:03
+                  |                       | recovery: tcp web ^10:01
         """,
     ),
     Story(

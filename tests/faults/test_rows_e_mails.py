@@ -164,7 +164,7 @@ def test_e19_a_long_queue_is_bounded_work_and_leaves_the_oldest_first(instance, 
         assert cron_at(instance, minutes * MINUTE).code == 0
         longest = max(longest, time.monotonic() - started)
     # The first one is named, and how many others are in the bundle.
-    others = [re.findall(r"and ([\d,]+) other", subject) for subject in subjects(smtp)]
+    others = [re.findall(r"and ([\d,]+) more", subject) for subject in subjects(smtp)]
     sizes = [int(count.replace(",", "")) + 1 for (count,) in others]
     assert sizes == ([20_000, 20_000, 10_000] if LONG else [count])
     first = re.findall(r"number (\d{5})", smtp.mails[0].body)

@@ -124,7 +124,8 @@ def test_a_retry_has_the_same_id_and_the_same_body(receiver):
         (302, "answered 302 Found, a redirect, which is not followed", False),
         (404, "answered 404 Not Found: no room here", False),
         (garbage, "the connection was closed without an answer in HTTP", True),
-        (silent, "oncall: not done within 1 s", True),
+        # By the library's limit or by that of the whole, whichever is first.
+        (silent, ("no answer in time", "oncall: not done within 1 s"), True),
         (dripping, "oncall: not done within 1 s", True),
     ],
 )
@@ -133,7 +134,8 @@ def test_what_a_webhook_does_not_accept_is_sent_again(receiver, answer, why, in_
     began = time.monotonic()
     never = answer in (silent, dripping)
     found = failure(webhook(receiver, timeout_s=1.0 if never else 10.0))
-    assert why in found.why
+    reasons = (why,) if isinstance(why, str) else why
+    assert any(reason in found.why for reason in reasons)
     assert (found.in_doubt, found.permanent) == (in_doubt, False)
     assert TOKEN not in found.why
     assert time.monotonic() - began < 10

@@ -10,7 +10,7 @@ import trustme
 
 from jobs.HTTPServerChecker import HTTPServerChecker, metric_value, steps
 from lib.config import fields
-from lib.net import bulk, connect
+from lib.net import bulk
 from lib.net.connect import Deadline
 from lib.plugins.kind import KindTable
 from tests.support.certificates import issued, write_chain

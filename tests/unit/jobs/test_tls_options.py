@@ -14,7 +14,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from jobs.TLSCertExpiration import TLSCertExpiration
-from lib.net import bulk, connect
+from lib.net import bulk
 from lib.net.certificates import read_certificate
 from lib.net.connect import Deadline
 from lib.plugins.kind import KindTable
