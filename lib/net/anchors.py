@@ -5,10 +5,8 @@ An anchor is a host and a port elsewhere, such as a router and two servers of ot
 
 from __future__ import annotations
 
-import queue
 import socket
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from lib.net.connect import (
@@ -18,6 +16,7 @@ from lib.net.connect import (
     reason,
     resolve,
     shown_address,
+    side_by_side,
 )
 from lib.system.errors import shortage
 
@@ -27,43 +26,37 @@ Anchor = tuple[str, int]
 ANSWER_S = 5.0
 
 
-def why_silent(
-    anchors: Sequence[Anchor],
-    limit_s: float = ANSWER_S,
-    try_one: Callable[[Anchor, Deadline], str] | None = None,
-) -> dict[str, str]:
-    """Return why none of the anchors answers, by each; nothing if one does.
-
-    A connection that is refused is an answer.  All are asked at once.  If something of
-    our own is missing, such as descriptors, nothing is known, so one may answer.
-    """
-    deadline, answers = Deadline(limit_s), queue.SimpleQueue[tuple[Anchor, str]]()
-    ask = try_one or why_no_answer
-
-    def put(anchor: Anchor) -> None:
-        answers.put((anchor, ask(anchor, deadline)))
-
-    for anchor in anchors:
-        try:
-            threading.Thread(target=partial(put, anchor), daemon=True).start()
-        except RuntimeError:
-            put(anchor)
-    reasons = {
-        shown_address(anchor): f"no answer within {deadline}" for anchor in anchors
-    }
-    for _anchor in anchors:
-        try:
-            anchor, why = answers.get(timeout=deadline.left())
-        except (queue.Empty, TimeoutError):
-            break
+def why_silent(anchors: Sequence[Anchor]) -> dict[str, str]:
+    """Return why none of the anchors answers, by each; nothing if one does."""
+    reasons = {}
+    for anchor, why in answers(anchors):
         if not why:
             return {}
-        reasons[shown_address(anchor)] = why
-    return reasons
+        reasons[anchor] = why
+    return {shown_address(anchor): reasons[anchor] for anchor in anchors}
+
+
+def answers(anchors: Sequence[Anchor]) -> Iterator[tuple[Anchor, str]]:
+    """Yield each anchor, as soon as it is known, with why it gives no answer.
+
+    That is empty if it does.  All are asked at once.
+    """
+    deadline = Deadline(ANSWER_S)
+    calls = [partial(why_no_answer, anchor, deadline) for anchor in anchors]
+    silent = set(range(len(anchors)))
+    for number, why in side_by_side(calls, deadline.left()):
+        silent.remove(number)
+        yield anchors[number], why
+    for number in silent:
+        yield anchors[number], f"no answer within {deadline}"
 
 
 def why_no_answer(anchor: Anchor, deadline: Deadline) -> str:
-    """Return why an anchor gives no answer; nothing if it does, or if we cannot ask."""
+    """Return why an anchor gives no answer; nothing if it does.
+
+    A connection that is refused is an answer.  If something of our own is missing, such
+    as descriptors, nothing is known, so it may answer.
+    """
     host, port = anchor
     reasons = []
     try:

@@ -13,8 +13,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from lib.net.address import ascii_domain
 
@@ -26,6 +26,8 @@ MAX_REASONS = 10
 MAX_FIRST_LINE = 120
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _FAMILIES = {
     "any": socket.AF_UNSPEC,
@@ -103,6 +105,14 @@ class Deadline:
         part = Deadline(limit_s, self._clock)
         part._ends_at = ends_at
         return part
+
+    def shared(self, among: Sequence[T]) -> Iterator[tuple[T, Deadline]]:
+        """Yield each of these with its deadline, when its turn comes.
+
+        That is after an equal part of what is left then; for the last it is this one.
+        """
+        for left, one in zip(range(len(among), 0, -1), among, strict=True):
+            yield one, self.share(left) if left > 1 else self
 
     def share(self, of: int) -> Deadline:
         """Return a deadline after one of ``of`` equal parts of what is left."""
@@ -254,6 +264,32 @@ def resolve(
     if isinstance(answer, Unreachable):
         raise answer
     return list(answer)
+
+
+def side_by_side(
+    calls: Sequence[Callable[[], T]], limit_s: float
+) -> Iterator[tuple[int, T]]:
+    """Yield the number and the result of each of these calls, as soon as it is there.
+
+    They are made at once, in threads that are abandoned after ``limit_s``; where no
+    thread can be started, in this one.
+    """
+    results: queue.SimpleQueue[tuple[int, T]] = queue.SimpleQueue()
+
+    def make(number: int) -> None:
+        results.put((number, calls[number]()))
+
+    for number in range(len(calls)):
+        try:
+            threading.Thread(target=make, args=(number,), daemon=True).start()
+        except RuntimeError:
+            make(number)
+    ends_at = time.monotonic() + limit_s
+    for _call in calls:
+        try:
+            yield results.get(timeout=max(0.01, ends_at - time.monotonic()))
+        except queue.Empty:
+            return
 
 
 def numeric(host: str, port: int, family: str) -> list[tuple[int, Address]]:

@@ -6,9 +6,7 @@ The jobs of a run share one result.
 
 from __future__ import annotations
 
-import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from urllib.parse import urlsplit
@@ -20,7 +18,13 @@ from lib.config.targets import target_sections, typed
 from lib.core.ini import IniFile
 from lib.core.settings import Mail, Peer
 from lib.net import http
-from lib.net.connect import Deadline, NotTried, Unreachable, connect
+from lib.net.connect import (
+    Deadline,
+    NotTried,
+    Unreachable,
+    connect,
+    side_by_side,
+)
 from lib.peers.answer import PeerStatus
 from lib.peers.client import ask
 
@@ -106,24 +110,8 @@ class Uplink:
 
 def any_answers(tries: Sequence[Try], limit_s: float = TRY_S) -> bool:
     """Return whether one of these parallel attempts succeeds within the time."""
-    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    tries = tries[:MAX_TRIES]
-    for attempt in tries:
-        try:
-            threading.Thread(
-                target=lambda t=attempt: answers.put(t()), daemon=True
-            ).start()
-        except RuntimeError:
-            # No more threads to be had: make this attempt in this one.
-            answers.put(attempt())
-    ends_at = time.monotonic() + limit_s + 1
-    for _attempt in tries:
-        try:
-            if answers.get(timeout=max(0.01, ends_at - time.monotonic())):
-                return True
-        except queue.Empty:
-            return False
-    return False
+    results = side_by_side(tries[:MAX_TRIES], limit_s + 1)
+    return any(is_there for _number, is_there in results)
 
 
 def _ask_peer(peer: Peer) -> Try:

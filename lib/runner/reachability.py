@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -211,13 +212,17 @@ def _held_back(report: JobReport, why: Decision, by: str) -> JobReport:
     decision = policy.out_of_reach(report.decision, why)
     if not decision.is_about_the_way:
         return report
+    return _without_alert(report, decision=decision, held_by=by)
+
+
+def _without_alert(report: JobReport, **changes: Any) -> JobReport:
+    """Return a report with these changes and without its alert."""
     return replace(
         report,
-        decision=decision,
-        held_by=by,
         messages=_of_its_own_accord(report),
         default_mail=False,
         hook_trouble="",
+        **changes,
     )
 
 
@@ -240,14 +245,8 @@ def _blind(ctx: RunContext, report: JobReport, silent: dict[str, str]) -> JobRep
 def _not_made(report: JobReport, why: str) -> JobReport:
     """Return a report as not yet made: whether there is a network is about to show."""
     reason = f"{why}; the check said: {first_line(report.result.reason)}"
-    return replace(
-        report,
-        result=replace(report.result, status=Status.PENDING, reason=reason),
-        decision=Decision.PENDING,
-        messages=_of_its_own_accord(report),
-        default_mail=False,
-        hook_trouble="",
-    )
+    result = replace(report.result, status=Status.PENDING, reason=reason)
+    return _without_alert(report, result=result, decision=Decision.PENDING)
 
 
 def _with_problem(
@@ -278,12 +277,13 @@ def problems(settings: Settings, jobs: Iterable[Job]) -> Iterator[Problem]:
         except DependencyError as error:
             yield _problem(settings, job, known, error)
     if settings.anchors:
-        from lib.net.anchors import ANSWER_S, why_silent
+        from lib.net.anchors import answers
+        from lib.net.connect import shown_address
 
-        where = settings.ini.where("general", "anchors")
-        for anchor in settings.anchors:
-            for name, why in why_silent([anchor], ANSWER_S).items():
-                text = f"anchors: {name} does not answer: {why}"
+        where, found = settings.ini.where("general", "anchors"), settings.anchors
+        for anchor, why in sorted(answers(found), key=lambda one: found.index(one[0])):
+            if why:
+                text = f"anchors: {shown_address(anchor)} does not answer: {why}"
                 yield Problem(text, where, "general", warning=True)
 
 
