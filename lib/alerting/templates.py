@@ -50,7 +50,6 @@ def default_message(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
-    dependents: int = 0,
 ) -> Message:
     """Return the mail for a decision; ``record`` is the one from before the run.
 
@@ -64,16 +63,7 @@ def default_message(
         body = _flapping_body(phase, job, record, result, now, zone, command)
     else:
         subject = _subject(job, record, result, kind, now)
-        body = _body(
-            job,
-            record,
-            result,
-            kind,
-            now,
-            zone,
-            command=command,
-            dependents=dependents,
-        )
+        body = _body(job, record, result, kind, now, zone, command=command)
     return Message(
         message_id=message_id,
         kind=kind,
@@ -99,26 +89,15 @@ def compose(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
-    dependents: int = 0,
 ) -> tuple[Message, ...]:
     """Return the messages of a report as they are queued, the default mail first.
 
-    ``record`` is the one from before the run, ``message_id`` is for the default mail,
-    ``dependents`` how many jobs depend on this one.
+    ``record`` is the one from before the run, ``message_id`` is for the default mail.
     """
     job, result = report.job, report.result
     mails = [
         (
-            with_status_lines(
-                message,
-                job,
-                record,
-                result,
-                now,
-                zone,
-                command=command,
-                dependents=dependents,
-            )
+            with_status_lines(message, job, record, result, now, zone, command=command)
             if message.kind.is_about_trouble
             else message
         )
@@ -128,15 +107,7 @@ def compose(
         return tuple(mails)
     shown = replace(result, output=paragraphs(result.output, report.hook_trouble))
     default = default_message(
-        message_id,
-        job,
-        record,
-        shown,
-        report.decision,
-        now,
-        zone,
-        command=command,
-        dependents=dependents,
+        message_id, job, record, shown, report.decision, now, zone, command=command
     )
     return (default, *mails)
 
@@ -150,7 +121,6 @@ def with_status_lines(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
-    dependents: int = 0,
 ) -> Message:
     """Return the mail of a job's own hook with the status lines below its text."""
     facts = "\n".join(
@@ -163,7 +133,6 @@ def with_status_lines(
             zone,
             with_reason=True,
             command=command,
-            dependents=dependents,
         )
     )
     body = message.body.rstrip()
@@ -412,25 +381,13 @@ def _body(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
-    dependents: int = 0,
 ) -> str:
     parts = []
     is_ok = result.status is Status.OK
     if not is_ok:
         parts.append("\n".join(_indented(_reason(result))))
     parts.append(
-        "\n".join(
-            _status_lines(
-                job,
-                record,
-                result,
-                kind,
-                now,
-                zone,
-                command=command,
-                dependents=dependents,
-            )
-        )
+        "\n".join(_status_lines(job, record, result, kind, now, zone, command=command))
     )
     if result.output and not is_ok:
         parts.append(result.output.rstrip())
@@ -527,7 +484,6 @@ def _status_lines(
     *,
     with_reason: bool = False,
     command: Command = bare_command,
-    dependents: int = 0,
 ) -> list[str]:
     start = _start(record, result, kind, now)
     if kind is MessageKind.RECOVERY:
@@ -539,7 +495,7 @@ def _status_lines(
         f"{_SINCE[result.status]}         {_since(start, now, zone)}",
         *(count if is_failure else []),
         *_held_before(record, kind),
-        *_depending(dependents),
+        *_depending(job),
         *(reason if with_reason else []),
         *_target(result),
         *_measured(result),
@@ -565,10 +521,12 @@ def _held_before(record: Record, kind: MessageKind) -> Iterator[str]:
         yield f"Held back until now:   {words}"
 
 
-def _depending(count: int) -> Iterator[str]:
+def _depending(job: Job) -> Iterator[str]:
     """Yield how many jobs depend on this one."""
-    if count:
-        jobs = f"{counted(count, 'job')}, of which nobody is notified meanwhile"
+    if job.dependents:
+        jobs = (
+            f"{counted(job.dependents, 'job')}, of which nobody is notified meanwhile"
+        )
         yield f"Depending on it:       {jobs}"
 
 

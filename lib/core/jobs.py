@@ -236,6 +236,8 @@ class Job(Stored, frozen=True):
     description: str = ""
     #: While one of these is failing, it is unreachable.
     depends: tuple[Dependency, ...] = ()
+    #: How many jobs depend on it; known where an alert about it is written.
+    dependents: Count = 0
     #: It is reached across a network: what it finds counts only if that works.
     is_across_network: bool = False
     #: Not a check, but Checker's own report on a job file or a section.

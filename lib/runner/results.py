@@ -173,14 +173,10 @@ def _messages(
     from lib.alerting.templates import compose
 
     settings, message_id = ctx.settings, os.urandom(16).hex()
+    job = replace(report.job, dependents=_dependents(ctx, report))
+    report = replace(report, job=job)
     mails = compose(
-        report,
-        before,
-        now,
-        message_id,
-        settings.zone,
-        command=settings.command,
-        dependents=_dependents(ctx, report),
+        report, before, now, message_id, settings.zone, command=settings.command
     )
     when = report.job.policy.when
     return tuple(replace(fit_mail(mail, settings.secrets), when=when) for mail in mails)
