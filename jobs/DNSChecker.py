@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -240,7 +240,7 @@ def _ask(
     job: TargetJob,
     target: Target,
     question: Question,
-    judge: partial[str],
+    judge: Callable[[Response], str],
     deadline: Deadline,
 ) -> bulk.Steps[Response]:
     """Return the answer of the first server that is right, or the slowest of all.
@@ -283,13 +283,11 @@ def _one(
 
     addresses = yield bulk.Resolve(name, number, target.family, deadline)
     by_tcp = target.transport == "tcp"
-    for tried, address in enumerate(addresses):
-        left = len(addresses) - tried
-        own = deadline.share(left) if left > 1 else deadline
+    for address, own in deadline.shared(addresses):
         try:
             return (yield from asked(question, address, own, by_tcp=by_tcp))
         except Unreachable:
-            if left == 1:
+            if address == addresses[-1]:
                 raise
     raise Unreachable("it has no address")
 
@@ -321,9 +319,12 @@ def _same_serial(
     job: TargetJob, target: Target, deadline: Deadline
 ) -> bulk.Steps[None]:
     """Raise CheckFailed unless all name servers of the zone have the same serial."""
-    names = yield from _ask(
-        job, target, _question(target, "NS"), _no_records(target, "NS"), deadline
-    )
+    question = _question(target, "NS")
+
+    def has_records(response: Response) -> str:
+        return "" if response.records else response.words(question)
+
+    names = yield from _ask(job, target, question, has_records, deadline)
     serials: dict[str, str] = {}
     silent: dict[str, str] = {}
     for number, name in enumerate(names.records):
@@ -353,7 +354,7 @@ def _serial(
     why = "it has no address"
     for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
         found = yield from _ask(
-            job, target, Question(name_of(name), rdtype), partial(_nothing), deadline
+            job, target, Question(name_of(name), rdtype), lambda _any: "", deadline
         )
         for address in found.records:
             try:
@@ -365,16 +366,3 @@ def _serial(
                 return response.records[0].split()[2]
             why = response.words(soa)
     raise Unreachable(why)
-
-
-def _nothing(_response: Response) -> str:
-    return ""
-
-
-def _no_records(target: Target, type_: str) -> partial[str]:
-    question = _question(target, type_)
-
-    def judge(response: Response) -> str:
-        return "" if response.records else response.words(question)
-
-    return partial(judge)

@@ -82,9 +82,7 @@ def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Valu
     addresses = yield bulk.Resolve(target.host, 0, target.family, deadline)
     is_every = target.addresses == "every"
     tried: list[tuple[str, Answers]] = []
-    for address in addresses:
-        left = len(addresses) - len(tried)
-        own = deadline.share(left) if left > 1 else deadline
+    for address, own in deadline.shared(addresses):
         answers = yield _pings(target, address, own)
         tried.append((address[1][0], answers))
         if answers.received and not is_every:

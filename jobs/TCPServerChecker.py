@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lib.jobbase import (
     ADDRESS_OPTIONS,
+    DIALOG_OPTIONS,
     CheckFailed,
     CheckUnknown,
     Deadline,
@@ -19,7 +20,7 @@ from lib.jobbase import (
     TargetJob,
     Values,
     absolute_path,
-    bytes_pattern,
+    anything_or_text,
     dialog,
     escaped,
     host,
@@ -51,11 +52,7 @@ def expected(value: str) -> bytes | tuple[str, ...] | re.Pattern[bytes]:
     words = tuple(word.strip() for word in value.lower().split(","))
     if {*words} <= {CLOSED, FILTERED}:
         return words
-    if value.lower() == "anything":
-        from lib.net.dialog import ANYTHING
-
-        return ANYTHING
-    return escaped(value)
+    return anything_or_text(value)
 
 
 class TCPServerChecker(bulk.InBulk, TargetJob):
@@ -88,9 +85,7 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
             help="text that must be in the answer, or anything; or the port must be "
             "closed, filtered, or one of both: closed, filtered",
         ),
-        "expect_regex": option(
-            bytes_pattern, None, help="a pattern that must match in the answer"
-        ),
+        **DIALOG_OPTIONS,
         "dialog": option(
             dialog("send", "expect", "expect_regex", "tls"),
             (),
@@ -262,9 +257,7 @@ def must_be_unreached(
     addresses = yield bulk.Resolve(target.host, target.port, target.family, deadline)
     wrong: list[str] = []
     unknown: list[str] = []
-    for tried, (kind, address) in enumerate(addresses):
-        left = len(addresses) - tried
-        own = deadline.share(left) if left > 1 else deadline
+    for (kind, address), own in deadline.shared(addresses):
         place = connect.shown_address(address)
         try:
             state, words = yield from _state(kind, address, own)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lib.jobbase import (
     ADDRESS_OPTIONS,
+    DIALOG_OPTIONS,
     CheckUnknown,
     Deadline,
     Options,
     Target,
     TargetJob,
     Values,
-    bytes_pattern,
-    dialog,
+    anything_or_text,
     escaped,
     host,
     option,
@@ -46,11 +46,7 @@ def expected(value: str) -> bytes | str | re.Pattern[bytes]:
             "expected closed, anything or text: a port of udp that is silent may be "
             "open or filtered"
         )
-    if word == "anything":
-        from lib.net.dialog import ANYTHING
-
-        return ANYTHING
-    return escaped(value)
+    return anything_or_text(value)
 
 
 class UDPServerChecker(bulk.InBulk, TargetJob):
@@ -80,15 +76,7 @@ class UDPServerChecker(bulk.InBulk, TargetJob):
             help="text that must be in the answer, or anything; or the port must be "
             "closed.  Without it silence is OK, and only a closed port is failing",
         ),
-        "expect_regex": option(
-            bytes_pattern, None, help="a pattern that must match in the answer"
-        ),
-        "dialog": option(
-            dialog("send", "expect", "expect_regex"),
-            (),
-            help="more rounds, one in a line: send TEXT, expect TEXT, "
-            "expect_regex PATTERN",
-        ),
+        **DIALOG_OPTIONS,
         "wait": option(
             seconds, 1.0, help="where no answer is expected: wait so long for one"
         ),

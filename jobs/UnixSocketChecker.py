@@ -10,14 +10,14 @@ import stat
 import time
 
 from lib.jobbase import (
+    DIALOG_OPTIONS,
     CheckUnknown,
     Deadline,
     Options,
     Target,
     TargetJob,
     Values,
-    bytes_pattern,
-    dialog,
+    anything_or_text,
     escaped,
     one_of,
     option,
@@ -45,11 +45,7 @@ def expected(value: str) -> bytes | str | re.Pattern[bytes]:
     word = value.lower()
     if word == CLOSED:
         return CLOSED
-    if word == "anything":
-        from lib.net.dialog import ANYTHING
-
-        return ANYTHING
-    return escaped(value)
+    return anything_or_text(value)
 
 
 class UnixSocketChecker(bulk.InBulk, TargetJob):
@@ -76,15 +72,7 @@ class UnixSocketChecker(bulk.InBulk, TargetJob):
             help="text that must be in the answer, or anything; or nobody may listen: "
             "closed",
         ),
-        "expect_regex": option(
-            bytes_pattern, None, help="a pattern that must match in the answer"
-        ),
-        "dialog": option(
-            dialog("send", "expect", "expect_regex"),
-            (),
-            help="more rounds, one in a line: send TEXT, expect TEXT, "
-            "expect_regex PATTERN",
-        ),
+        **DIALOG_OPTIONS,
         "fail_time": option(
             seconds, None, help="failing if all of it takes longer than this"
         ),

@@ -46,8 +46,10 @@ from lib.plugins.base import (
 )
 from lib.plugins.kind import (
     ADDRESS_OPTIONS,
+    DIALOG_OPTIONS,
     Options,
     Target,
+    anything_or_text,
     bytes_,
     count,
     option,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ADDRESS_OPTIONS",
+    "DIALOG_OPTIONS",
     "CheckFailed",
     "CheckPending",
     "CheckUnknown",
@@ -84,6 +87,7 @@ __all__ = [
     "Values",
     "absolute_path",
     "addresses",
+    "anything_or_text",
     "bytes_",
     "bytes_pattern",
     "count",

@@ -276,9 +276,7 @@ def first_address(
     Raise Unreachable, naming each and why, if none does.
     """
     reasons: list[tuple[Address, str]] = []
-    for tried, address in enumerate(addresses):
-        left = len(addresses) - tried
-        own = deadline.share(left) if left > 1 else deadline
+    for address, own in deadline.shared(addresses):
         try:
             result = yield from reach(address, own)
         except (OSError, Unreachable) as error:
@@ -301,9 +299,7 @@ def each_address(
     """
     results: list[Any] = []
     dead: list[tuple[Address, str]] = []
-    for tried, address in enumerate(addresses):
-        left = len(addresses) - tried
-        own = deadline.share(left) if left > 1 else deadline
+    for address, own in deadline.shared(addresses):
         try:
             results.append((yield from reach(address, own)))
         except (OSError, Unreachable) as error:

@@ -121,6 +121,28 @@ ADDRESS_OPTIONS: Options = {
     ),
 }
 
+#: What is said in rounds: of each kind that sends and expects.
+DIALOG_OPTIONS: Options = {
+    "expect_regex": option(
+        fields.bytes_pattern, None, help="a pattern that must match in the answer"
+    ),
+    "dialog": option(
+        fields.dialog("send", "expect", "expect_regex"),
+        (),
+        help="more rounds, one in a line: send TEXT, expect TEXT, expect_regex PATTERN",
+    ),
+}
+
+
+def anything_or_text(value: str) -> re.Pattern[bytes] | bytes:
+    """Return what must be received: these bytes, or ``anything``."""
+    if value.lower() == "anything":
+        from lib.net.dialog import ANYTHING
+
+        return ANYTHING
+    return fields.escaped(value)
+
+
 _NOWHERE: Mapping[str, str] = {}
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record
+from lib.core.silences import Silences
 from lib.core.text import TimeText, some_of
-
-if TYPE_CHECKING:
-    from lib.core.silences import Silences
 
 #: The most acknowledged or disabled jobs that a line names.
 MAX_NAMES = 20
@@ -24,7 +22,7 @@ def data(
     now: datetime,
 ) -> dict[str, Any]:
     """Return what is in force now: who asked for it, until when, and why."""
-    mutes = silences.mutes if silences is not None else ()
+    silences = silences or Silences()
     acknowledged = [
         (record, record.acknowledged)
         for record in records.values()
@@ -39,7 +37,7 @@ def data(
                 "by": mute.who,
                 "why": mute.why,
             }
-            for mute in mutes
+            for mute in silences.mutes
             if mute.until > now
         ],
         "maintenance": list(_windows(silences, now)),
@@ -58,10 +56,10 @@ def data(
     }
 
 
-def _windows(silences: Silences | None, now: datetime) -> Iterator[dict[str, Any]]:
-    for window in silences.windows if silences is not None else ():
-        start = window.began_at(now, silences.zone) if silences is not None else None
-        if start is not None and silences is not None:
+def _windows(silences: Silences, now: datetime) -> Iterator[dict[str, Any]]:
+    for window in silences.windows:
+        start = window.began_at(now, silences.zone)
+        if start is not None:
             until = window.ends_at(start, now, silences.zone)
             yield {"name": window.name, "jobs": str(window.scope), "until": until}
 
