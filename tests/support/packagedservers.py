@@ -6,6 +6,7 @@ import functools
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,37 @@ def why_not() -> str:
     return asked.stdout.strip()
 
 
+def write_certificate(ca: trustme.CA, folder: Path) -> None:
+    """Write a server's certificate and its key, for the names of this machine."""
+    certificate = ca.issue_cert(*OWN_NAMES)
+    certificate.private_key_pem.write_to_path(str(folder / "server.key"))
+    for part in certificate.cert_chain_pems:
+        part.write_to_path(str(folder / "server.pem"), append=True)
+
+
+def started(
+    command: Sequence[Path | str], folder: Path, what: str
+) -> subprocess.Popen[str]:
+    """Return a script that has its servers ready, and ends with its input.
+
+    Fail the test with what it has to say if it has not.
+    """
+    with (folder / "script.log").open("w") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+    assert process.stdout is not None
+    if process.stdout.readline() != "ready\n":
+        process.communicate(timeout=60)
+        pytest.fail(f"no {what}: {(folder / 'script.log').read_text()}")
+    return process
+
+
 class PackagedServer:
     """A server, ``name`` for the script; ``port`` is its port, ``folder`` its own."""
 
@@ -32,10 +64,7 @@ class PackagedServer:
         self._name = name
         # Others than us come in.
         self.folder = Path(tempfile.mkdtemp(prefix=f"checker-{name}-"))
-        certificate = ca.issue_cert(*OWN_NAMES)
-        certificate.private_key_pem.write_to_path(str(self.folder / "server.key"))
-        for part in certificate.cert_chain_pems:
-            part.write_to_path(str(self.folder / "server.pem"), append=True)
+        write_certificate(ca, self.folder)
         (self.folder / "password").write_text(SECRET)
         (self.folder / "options").write_text(options)
         self._process: subprocess.Popen[str] | None = None
@@ -43,20 +72,12 @@ class PackagedServer:
     def __enter__(self) -> PackagedServer:
         if why_not():
             pytest.skip(why_not())
-        with (self.folder / "script.log").open("w") as log:
-            self._process = subprocess.Popen(
-                [SCRIPT, self._name, self.folder],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline() != "ready\n":
-            words = (self.folder / "script.log").read_text()
+        command = [SCRIPT, self._name, self.folder]
+        try:
+            self._process = started(command, self.folder, self._name)
+        except BaseException:
             self.__exit__()
-            pytest.fail(f"no {self._name}: {words}")
+            raise
         self.port = int((self.folder / "port").read_text())
         return self
 

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import trustme
 
 from tests.support.accounts import Account
-from tests.support.servers import OWN_NAMES, PASSWORD, SmtpMail
+from tests.support.packagedservers import started, write_certificate
+from tests.support.servers import PASSWORD, SmtpMail
 
 #: Log lines of those who look into their mailbox, as tests do again and again.
 _OF_THE_OWNER = re.compile(r"imap-login: Info: Login|Disconnected: Logged out")
@@ -37,10 +37,7 @@ class PostfixDovecot:
     def __init__(self, ca: trustme.CA) -> None:
         # Others than us come in, and a socket's path must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="checker-mail-"))
-        certificate = ca.issue_cert(*OWN_NAMES)
-        certificate.private_key_pem.write_to_path(str(self.folder / "server.key"))
-        for part in certificate.cert_chain_pems:
-            part.write_to_path(str(self.folder / "server.pem"), append=True)
+        write_certificate(ca, self.folder)
         self.numbers = itertools.count(1)
         self.policy = Policy(self.folder / "policy")
         self._process: subprocess.Popen[str] | None = None
@@ -48,20 +45,12 @@ class PostfixDovecot:
 
     def __enter__(self) -> PostfixDovecot:
         self.policy.__enter__()
-        with (self.folder / "script.log").open("w") as log:
-            self._process = subprocess.Popen(
-                [SCRIPT, self.folder],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline() != "ready\n":
-            words = (self.folder / "script.log").read_text()
+        command = [SCRIPT, self.folder]
+        try:
+            self._process = started(command, self.folder, "Postfix and Dovecot")
+        except BaseException:
             self.__exit__()
-            pytest.fail(f"no Postfix and Dovecot: {words}")
+            raise
         lines = (self.folder / "ports").read_text().splitlines()
         self.ports = {name: int(port) for name, port in map(str.split, lines)}
         return self

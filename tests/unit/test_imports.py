@@ -177,12 +177,8 @@ def test_rules_have_no_side_effects(path):
     assert not calls(source) & CALLS_WITH_SIDE_EFFECTS
 
 
-def test_a_minute_run_loads_no_job_code_and_nothing_heavy():
-    # What a Python's own pathlib loads, as 3.13's does glob, costs us nothing more.
-    program = (
-        "import pathlib, sys; own = set(sys.modules); "
-        "import lib.config.load, lib.runner.run; print(*set(sys.modules) - own)"
-    )
+def printed_by(program):
+    """Return the words that a program prints, in a Python of its own."""
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
@@ -191,7 +187,16 @@ def test_a_minute_run_loads_no_job_code_and_nothing_heavy():
         timeout=30,
     )
     assert done.returncode == 0, done.stderr
-    loaded = done.stdout.split()
+    return done.stdout.split()
+
+
+def test_a_minute_run_loads_no_job_code_and_nothing_heavy():
+    # What a Python's own pathlib loads, as 3.13's does glob, costs us nothing more.
+    program = (
+        "import pathlib, sys; own = set(sys.modules); "
+        "import lib.config.load, lib.runner.run; print(*set(sys.modules) - own)"
+    )
+    loaded = printed_by(program)
     assert [name for name in HEAVY_OR_FORBIDDEN if name in loaded] == []
 
 
@@ -204,15 +209,7 @@ OF_SOME_KINDS += ["dns", "lib.net.dns"]
 @pytest.mark.parametrize("file", sorted({*KIND_FILES.values()}))
 def test_a_kind_loads_nothing_that_only_others_need(file):
     program = f"import sys, jobs.{file}, lib.workers.pool; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    loaded = done.stdout.split()
+    loaded = printed_by(program)
     assert [name for name in OF_SOME_KINDS if name in loaded] == []
 
 
@@ -242,13 +239,5 @@ def test_a_check_loads_only_what_it_needs(file, options, needed):
         "steps = lambda _one, own: kind.__new__(kind).steps(target, own);"
         "[*bulk.run([1], steps, lambda group: [Deadline(5)])]; print(*sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    loaded = done.stdout.split()
+    loaded = printed_by(program)
     assert {name for name in OF_SOME_KINDS if name in loaded} == {*needed.split()}
