@@ -90,6 +90,12 @@ class OutputCapture:
             while data := self._read():
                 self.take(data, mine=False)
 
+    def release(self) -> None:
+        """Capture no more: what is printed from here on goes to the supervisor."""
+        self.drain()
+        for descriptor in (1, 2):
+            os.dup2(self.outside, descriptor)
+
     def _listen(self) -> None:
         waiting = select.poll()
         waiting.register(self._inside, select.POLLIN)

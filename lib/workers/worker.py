@@ -83,7 +83,6 @@ def work(
     """Load ``files``, report their jobs, and run those that ``order`` asks for."""
     from lib.system.limits import hold, open_as_many_files_as_allowed
     from lib.workers.output import OutputCapture
-    from lib.workers.pool import Rules, TaskPool
 
     hold(order.limits)
     if all(file.ships for file in files):
@@ -94,6 +93,23 @@ def work(
     # After a crash in C, the output ends with the line of the job.
     faulthandler.enable(capture.outside, all_threads=False)
     _keep_log(capture)
+    try:
+        _load_and_run(files, ini, order, emit, capture)
+    except BaseException:
+        # The last words of this process, which nobody would be there to pass on.
+        capture.release()
+        raise
+
+
+def _load_and_run(
+    files: tuple[JobFile, ...],
+    ini: IniFile,
+    order: Order,
+    emit: Emit,
+    capture: OutputCapture,
+) -> None:
+    from lib.workers.pool import Rules, TaskPool
+
     warnings: list[str] = []
     problems: list[Problem] = []
     kinds: list[KindInfo] = []

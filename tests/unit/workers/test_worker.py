@@ -14,7 +14,10 @@ from lib.core.enums import Decision, JobFrequency, Status
 from lib.core.jobs import Job, JobKey, file_stem
 from lib.core.records import KnownRecords, Record
 from lib.core.schedule import Due
+from lib.system import process
 from lib.system.clock import utc_now
+from lib.workers import worker
+from lib.workers.worker import Order
 from tests.support.approved import REAL
 from tests.support.fakes import (
     CONTACT,
@@ -359,3 +362,19 @@ def test_a_worker_with_nothing_to_do_ends_at_once(folder):
     notified = folder.run_one("Job", job("Job"), due=Due())
     assert notified.conditions == {}
     assert time.monotonic() - began < SOON_S
+
+
+def test_what_a_worker_lacks_is_said_though_its_own_output_was_captured():
+    def without_threads(*_frames):
+        raise RuntimeError("can't start new thread")
+
+    for _ in range(10):
+        child = process.start(
+            lambda _emit: worker.work((), ini(""), Order(), without_threads), alone=True
+        )
+        while not child.has_ended():
+            process.wait([child], SOON_S)
+        child.read_printed()
+        child.end()
+        assert child.was_short
+        assert b"no thread can be started" in child.printed
