@@ -18,19 +18,25 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from lib.config import older
-from lib.config.fields import many
+from lib.config.fields import many, url
 from lib.config.ini import IniError, in_order, read_copy, read_ini
 from lib.config.jobfiles import find_job_files
 from lib.config.mail import read_mail
-from lib.config.options import CHANNEL_WORD, MAINTENANCE_WORD, PEERS, SECTIONS
+from lib.config.options import (
+    CHANNEL_WORD,
+    MAINTENANCE_WORD,
+    PEERS,
+    SECTIONS,
+    secret_options,
+)
 from lib.config.peers import find_keys, peer_options, peers_in, without_ourselves
-from lib.config.secrets import file_problems, secrets_in
+from lib.config.secrets import file_problems, read_secret, secrets_in
 from lib.config.sections import Kinds, check_titles, read_section, title_of
 from lib.config.targets import JOB
 from lib.core.ini import IniFile
 from lib.core.jobs import SHIPPED, JobFile
 from lib.core.sanitize import harmless, scrubbed
-from lib.core.secret import Secrets
+from lib.core.secret import Secret, Secrets
 from lib.core.settings import (
     AnswerEndpoint,
     Channel,
@@ -47,6 +53,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: The options that say what is asked at the end of each run.
+_PING = frozenset(secret_options("ping", ""))
 #: Where the older program answered its peers.
 OLDER_LISTEN = ("0.0.0.0", 5000)
 
@@ -117,6 +125,10 @@ def load_settings(
     accounts = (mail, mail.backup) if mail.backup else (mail,)
     peers = peers_in(tables["peers"])
     keys = [peer.key for peer in peers.peers]
+    ping = Secret()
+    if with_password and not _PING.isdisjoint(general):
+        ping, wrong_ping = _read_ping(ini, general, folder)
+        problems += wrong_ping
     channels: dict[str, Channel] = {}
     has_channels = _has_channels(ini)
     if has_channels:
@@ -134,6 +146,7 @@ def load_settings(
         [
             *(account.password for account in accounts),
             *keys,
+            ping,
             *(secret for channel in channels.values() for secret in channel.secrets),
         ],
     )
@@ -183,6 +196,7 @@ def load_settings(
             general.get("workerprocesses", Limits().processes),
         ),
         peers=peers,
+        ping=ping,
         status=AnswerEndpoint(**tables["status"]),
         summary=SummaryTimes(**tables["summary"]),
         maintenance=maintenance,
@@ -208,6 +222,22 @@ def _with_trouble(mail: Mail, problems: list[Problem]) -> tuple[Mail, list[Probl
         return mail, problems
     mail = replace(mail, trouble=f"mail cannot be sent: {fatal}")
     return mail, [replace(problem, fatal=False, warning=True) for problem in problems]
+
+
+def _read_ping(
+    ini: IniFile, general: Mapping[str, Any], folder: Path
+) -> tuple[Secret, list[Problem]]:
+    """Return the URL of [general] ping, or what is wrong with it."""
+    name = next(name for name in general if name in _PING)
+    try:
+        ping = read_secret("ping", general, folder)
+        try:
+            url(ping.reveal())
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    except ValueError as error:
+        return Secret(), [Problem(str(error), ini.where("general", name), "general")]
+    return ping, []
 
 
 def _has_channels(ini: IniFile) -> bool:

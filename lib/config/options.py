@@ -299,6 +299,11 @@ GENERAL = {
         (),
         "host:port, ... elsewhere; if none answers, network checks are unknown",
     ),
+    **secret_options(
+        "ping",
+        "URL of an outside service that expects it after each run; url/fail if we "
+        "are not well",
+    ),
     "statefile": Option(plain, "", "state file of the older program, read once"),
     "workermemory": Option(
         whole(64, 1_000_000),

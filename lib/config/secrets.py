@@ -36,6 +36,7 @@ _CHANNEL_OPTIONS = frozenset({"url", "webhook", "secret", "token"})
 _TOKEN = re.compile(rf"[\w~%.-]{{{MIN_TOKEN},}}|(?=[\w~%.-]*\d)[\w~%.-]{{8,}}")
 #: The ends of options that say how to get a secret.
 _INDIRECT = ("_command", "_file")
+_PING_INDIRECT = frozenset(f"ping{how}" for how in _INDIRECT)
 _IN_URL = re.compile(r"//([^/@\s]{1,500})@")
 _BETWEEN_URLS = re.compile(r"[\s,]+(?=[a-z][a-z0-9_-]{0,19}://)", re.I)
 _PEER_KEY = re.compile(r",\s*key\s*=\s*([^,]+)")
@@ -244,14 +245,16 @@ def _indirect(ini: IniFile) -> Iterator[str]:
             ):
                 yield value.where
                 continue
+            is_ping = title == "general" and option in _PING_INDIRECT
             is_peer = title == "peers" and _PEER_INDIRECT.search(value.raw)
-            if is_peer or (option.endswith(_INDIRECT) and _is_indirect(option)):
+            if is_ping or is_peer or _is_indirect(option):
                 yield value.where
 
 
 def _is_indirect(option: str) -> bool:
     """Return whether an option says how to get a secret, such as ``pass_file``."""
-    return option.rpartition("_")[0] in SECRET_OPTIONS
+    base, _score, how = option.rpartition("_")
+    return base in SECRET_OPTIONS and f"_{how}" in _INDIRECT
 
 
 def _is_channel(title: str) -> bool:
@@ -291,6 +294,8 @@ def _secrets(ini: IniFile, names: frozenset[str]) -> Iterator[tuple[str, str]]:
             if option in _CHANNEL_OPTIONS and value.raw and _is_channel(title):
                 secrets.append(value.raw)
                 secrets += _parts_of_urls(value.raw)
+            if (title, option) == ("general", "ping") and value.raw:
+                secrets.append(value.raw)
             if title == "peers":
                 secrets += (key.strip() for key in _PEER_KEY.findall(value.raw))
             for secret in secrets:

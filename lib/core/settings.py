@@ -244,6 +244,9 @@ class Settings(msgspec.Struct, frozen=True):
     peers: Peers = Peers()
     #: Hosts and ports elsewhere; if none answers, this machine has no network.
     anchors: tuple[tuple[str, int], ...] = ()
+    #: What is asked at the end of each run, so that an outside service notices if this
+    #: machine dies; empty: nothing.
+    ping: Secret = Secret()
     status: AnswerEndpoint = AnswerEndpoint()
     summary: SummaryTimes = SummaryTimes()
     #: ``[maintenance NAME]``.

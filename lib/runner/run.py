@@ -24,6 +24,7 @@ from lib.core import calendar, health
 from lib.core.enums import JobFrequency
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.messages import Message
+from lib.core.records import RunRecord
 from lib.core.settings import Settings
 from lib.core.text import table_time
 from lib.runner import results
@@ -501,17 +502,27 @@ def _save_values(ctx: RunContext) -> None:
 
 
 def report(ctx: RunContext) -> None:
-    """Write the answer for peers; mail the admin if state cannot be written."""
+    """Write the answer for peers, and ask the outside service of [general] ping.
+
+    Mail the admin if state cannot be written.
+    """
     settings, frozen = ctx.settings, ctx.state.writer.frozen
     if settings.status.write:
         from lib.peers import publish
 
-        # A run that cannot be recorded counts as not ended.
-        run = replace(ctx.run, ended_at=None) if frozen else ctx.run
-        publish.write(settings, run, ctx.now())
+        publish.write(settings, _run_for_others(ctx), ctx.now())
+    if settings.ping and ctx.only is None:
+        from lib.runner import ping
+
+        ping.send(settings, _run_for_others(ctx), ctx.now(), ctx.ends_at)
     if frozen and not ctx.stop.asked:
         from lib.runner import emergency
 
         records = ctx.session.records.values()
         left_s = ctx.ends_at - time.monotonic()
         emergency.emit(settings, frozen, records, ctx.began_at, left_s)
+
+
+def _run_for_others(ctx: RunContext) -> RunRecord:
+    """Return the record of this run; one that cannot be saved counts as not ended."""
+    return replace(ctx.run, ended_at=None) if ctx.state.writer.frozen else ctx.run

@@ -680,7 +680,7 @@ def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
     switched_on = re.sub(r"(?m)^#(?=[a-z_\[])", "", text)
     for name in ("include", "jobs", "cafile", "pass_file", "pass_env", "pass_command"):
         switched_on = re.sub(f"(?m)^{name} = .*$", "", switched_on)
-    others = "(?m)^(password|token)_(file|env|command) = .*$"
+    others = "(?m)^(password|token|ping)_(file|env|command) = .*$"
     switched_on = re.sub(others, "", switched_on)
     switched_on = switched_on.replace("/var/www", str(tmp_path))
     assert wrong_in(load(switched_on)) == []
