@@ -429,7 +429,12 @@ class Bookkeeper:
             kinds = [
                 message.kind for message in record.queued if message.message_id in ids
             ]
-            left = policy.without(record, ids)
+            left = record
+            if bundle.result is DeliveryResult.REFUSED:
+                for message in record.queued:
+                    if message.message_id in ids:
+                        left = policy.not_shared(left, message, message.to)
+            left = policy.without(left, ids)
             left = policy.delivered(left, kinds, bundle.result, bundle.message.to)
             self._session.keep(left)
             self._audit_log.note(

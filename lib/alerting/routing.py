@@ -52,14 +52,43 @@ def _parts(message: Message, channels: Mapping[str, Channel]) -> Iterator[Messag
         yield message
         return
     addresses = tuple(to for to in message.to if "@" in to)
+    people = people_of(message.to, channels)
     if addresses:
-        yield replace(message, to=addresses)
+        yield _shared(replace(message, to=addresses), people)
     for name in message.to:
         if "@" not in name:
             has_fallback = _fallback_of(name, channels) in message.to
             for way in _ways(name, channels):
-                part = _by_way(message, way)
+                part = _shared(_by_way(message, way), people)
                 yield replace(part, fell_back=True) if has_fallback else part
+
+
+def people_of(
+    contact: Iterable[str], channels: Mapping[str, Channel]
+) -> tuple[str, ...]:
+    """Return the addresses of a contact, and the ways of its channels."""
+    return tuple(way for name in contact for way in _ways(name, channels))
+
+
+def _shared(message: Message, people: Iterable[str]) -> Message:
+    """Return a message that knows that these get it as well."""
+    own = message.to
+    others = (
+        one for one in people if one not in own and one.partition("/")[0] not in own
+    )
+    shared_with = tuple(dict.fromkeys((*message.shared_with, *others)))
+    return replace(message, shared_with=shared_with)
+
+
+def shared(
+    messages: Iterable[Message], public_id: str, people: Iterable[str]
+) -> tuple[Message, ...]:
+    """Return these messages; the parts of one know that ``people`` get it as well."""
+    people = tuple(people)
+    return tuple(
+        _shared(message, people) if message.public_id == public_id else message
+        for message in messages
+    )
 
 
 def _fallback_of(name: str, channels: Mapping[str, Channel]) -> str | None:
@@ -81,6 +110,8 @@ def without_minor(
     ]
     if not minor:
         return record, []
+    for message in minor:
+        record = policy.not_shared(record, message, message.to)
     ids = {message.message_id for message in minor}
     return policy.without(record, ids), minor
 
@@ -112,6 +143,7 @@ def with_fallbacks(
     queued: list[Message] = []
     notified = list(record.notified)
     fallen: set[str] = set()
+    copies: list[tuple[str, tuple[str, ...]]] = []
     for message in record.queued:
         channel = channels.get(message.way.partition("/")[0])
         is_end = message.way in fallen and message.kind in _ENDS
@@ -128,15 +160,18 @@ def with_fallbacks(
         why = message.last_error or failing.get(message.way, "") or channel.problem
         queued.append(replace(message, fell_back=True))
         queued.append(_for_fallback(message, name, why))
+        copies.append((message.public_id, _ways(name, channels)))
         if message.kind.is_about_trouble:
             fallen.add(message.way)
             notified.append(name)
-    if len(queued) == len(record.queued):
+    if not copies:
         return record
+    record = replace(record, queued=tuple(queued))
+    for public_id, ways in copies:
+        record = replace(record, queued=shared(record.queued, public_id, ways))
     if record.notified_at is None:
-        return replace(record, queued=tuple(queued))
-    people = tuple(dict.fromkeys(notified))
-    return replace(record, queued=tuple(queued), notified=people)
+        return record
+    return replace(record, notified=tuple(dict.fromkeys(notified)))
 
 
 def _falls_back(
@@ -172,6 +207,7 @@ def _for_fallback(message: Message, name: str, why: str) -> Message:
         last_error="",
         in_doubt=False,
         fell_back=False,
+        shared_with=(*message.shared_with, *message.to),
     )
 
 
@@ -181,36 +217,84 @@ def without_gone(
     """Return the record with what waits for a way that is gone going to others.
 
     The settings have no such channel, or no such service of it, any more.  Its fallback
-    gets the message, or else ``contact``, with the reason; they are notified in its
-    place.  Returned with it is each such message, with what became of it.
+    gets the message, or else ``contact``, with the reason: those who neither have it
+    nor get it anyway.  They are notified in its place.  Returned with it is each such
+    message, with what became of it.
     """
     gone: list[tuple[Message, str]] = []
-    queued: list[Message] = []
-    notified = list(record.notified)
     for message in record.queued:
         way = message.way
         if not way or not is_gone(way, channels):
-            queued.append(message)
             continue
-        name = way.partition("/")[0]
-        fallback = _fallback_of(name, channels)
-        to = (fallback,) if fallback else contact
         why = f"the settings no longer have the channel {way}"
         if message.kind is MessageKind.PROOF:
             gone.append((message, why))
-            continue
-        if message.fell_back:
+        elif message.fell_back:
             gone.append((message, f"{why}, and its fallback has it"))
-            continue
-        gone.append((message, f"{why}, so it goes to {', '.join(to)}"))
-        queued.append(_in_place_of_gone(message, to))
-        if name not in channels and name in notified:
-            place = notified.index(name)
-            notified[place : place + 1] = to
-    if not gone:
-        return record, []
-    people = tuple(dict.fromkeys(notified))
-    return replace(record, queued=tuple(queued), notified=people), gone
+        else:
+            fallback = _fallback_of(way.partition("/")[0], channels)
+            to = (fallback,) if fallback else contact
+            record, what = _for_others(record, message.message_id, to, channels)
+            gone.append((message, f"{why}, so {what}"))
+    return policy.without(record, {message.message_id for message, _why in gone}), gone
+
+
+def _for_others(
+    record: Record,
+    message_id: str,
+    contact: tuple[str, ...],
+    channels: Mapping[str, Channel],
+) -> tuple[Record, str]:
+    """Return the record with a copy of a message for those who would not get it.
+
+    The message is left in it.  Returned with it is who gets it, as a sentence.
+    """
+    message = next(one for one in record.queued if one.message_id == message_id)
+    waiting = {
+        to
+        for one in record.queued
+        if one.public_id == message.public_id and one is not message
+        for to in one.to
+    }
+    gets: list[str] = []
+    has: list[str] = []
+    awaits: list[str] = []
+    for name in contact:
+        ways = _ways(name, channels)
+        if waiting.intersection((name, *ways)):
+            awaits.append(name)
+        elif set(ways).intersection(message.shared_with):
+            has.append(name)
+        else:
+            gets.append(name)
+    sentences = []
+    if gets:
+        record = _with_copy(record, message, tuple(gets), channels)
+        sentences.append(f"it goes to {', '.join(gets)}")
+    if has:
+        sentences.append(f"{', '.join(has)} {'has' if len(has) == 1 else 'have'} it")
+    if awaits:
+        sentences.append(f"it is queued for {', '.join(awaits)} already")
+    name = message.way.partition("/")[0]
+    if name not in channels and name in record.notified:
+        notified = (one for one in record.notified if one != name)
+        people = tuple(dict.fromkeys((*gets, *notified)))
+        record = replace(record, notified=people)
+    return record, " and ".join(sentences)
+
+
+def _with_copy(
+    record: Record,
+    message: Message,
+    to: tuple[str, ...],
+    channels: Mapping[str, Channel],
+) -> Record:
+    """Return the record with a copy of a message for others, before the message."""
+    place = record.queued.index(message)
+    people = people_of(to, channels)
+    queued = list(shared(record.queued, message.public_id, people))
+    queued.insert(place, _in_place_of_gone(message, to))
+    return replace(record, queued=tuple(queued))
 
 
 def is_gone(way: str, channels: Mapping[str, Channel]) -> bool:

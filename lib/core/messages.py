@@ -93,6 +93,9 @@ class Message(Stored, frozen=True):
     origin: str = ""
     #: It is the note that lists what the rate limit defers.
     lists_deferred: bool = False
+    #: The addresses, and the ways of channels, that the other parts and copies of the
+    #: same message are or were for, without those that will not take it.
+    shared_with: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ValueError if it holds what nothing of ours writes."""

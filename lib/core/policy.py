@@ -634,9 +634,31 @@ def without_dead(record: Record, message: Message, dead: Collection[str]) -> Rec
     Who did not get the alert does not get the recovery.  If nobody is left, everybody
     gets it: they may have learnt of the problem in another way.
     """
+    record = not_shared(record, message, dead)
     left = tuple(to for to in record.notified if to not in dead)
     begins = message.kind in _ALERTS
     return replace(record, notified=left) if left and begins else record
+
+
+def not_shared(record: Record, message: Message, people: Collection[str]) -> Record:
+    """Return the record after a message was dropped for some of those it is for.
+
+    Its other parts are no longer shared with them.
+    """
+    if not any(message.shared_with for message in record.queued):
+        return record
+    queued = tuple(
+        (
+            replace(
+                other,
+                shared_with=tuple(to for to in other.shared_with if to not in people),
+            )
+            if other.public_id == message.public_id
+            else other
+        )
+        for other in record.queued
+    )
+    return replace(record, queued=queued)
 
 
 def with_round_trip(record: Record, round_trip_mail: RoundTripDelivery) -> Record:

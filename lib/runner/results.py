@@ -262,10 +262,12 @@ def escalate(ctx: RunContext) -> None:
         message = replace(
             fit_mail(message, settings.secrets), origin=record.thread or "", when=when
         )
+        people = routing.people_of(names, settings.channels)
+        queued = routing.shared(record.queued, message.origin, people)
         ctx.session.keep(
             replace(
                 record,
-                queued=(*record.queued, message),
+                queued=(*queued, message),
                 notified=(*record.notified, *names),
             )
         )

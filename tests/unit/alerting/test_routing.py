@@ -17,6 +17,7 @@ from lib.alerting.routing import (
     without_gone,
     without_minor,
 )
+from lib.core import policy
 from lib.core.enums import Decision, MessageKind, Severity, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
@@ -75,7 +76,8 @@ def test_the_mail_keeps_its_id_and_each_thread_its_alert():
     mail, call, mail_after, call_after = split_by_way(
         record(alert, recovery), CHANNELS
     ).queued
-    assert (mail, mail_after.thread) == (replace(alert, to=("a@b.c",)), mail.message_id)
+    to_mail = replace(alert, to=("a@b.c",), shared_with=("oncall",))
+    assert (mail, mail_after.thread) == (to_mail, mail.message_id)
     assert call.message_id != mail.message_id
     assert call_after.thread == call.public_id == mail.message_id
 
@@ -335,3 +337,86 @@ def test_what_its_fallback_has_is_not_sent_again():
     )
     assert after.queued == ()
     assert why.endswith("the channel gone, and its fallback has it")
+
+
+BEFORE = {**PAGER, "gone": Channel("gone", command=("a",))}
+
+
+def split(*to):
+    """Return a record with the parts of an alert, of which ``gone`` has not left."""
+    return split_by_way(replace(record(message(*to)), notified=to), BEFORE)
+
+
+def without_sent(before, *ways):
+    ids = {one.message_id for one in before.queued if set(one.to) & set(ways)}
+    return policy.without(before, ids)
+
+
+@pytest.mark.parametrize(
+    ("to", "sent", "contact", "gets", "what"),
+    [
+        (("a@b.c",), ["a@b.c"], ["a@b.c"], [], "a@b.c has it"),
+        (("oncall",), ["oncall"], ["a@b.c", "oncall"], ["a@b.c"], "oncall has it"),
+        (("oncall",), [], ["oncall"], [], "it is queued for oncall already"),
+        (("push",), ["push/ntfy"], ["push"], [], "it is queued for push already"),
+        (("push",), ["push/ntfy", "push/slack"], ["push"], [], "push has it"),
+        (("a@b.c", "oncall"), ["a@b.c"], ["d@e.f"], ["d@e.f"], "it goes to d@e.f"),
+    ],
+)
+def test_nobody_gets_twice_what_is_for_a_channel_that_is_gone(
+    to, sent, contact, gets, what
+):
+    before = without_sent(split(*to, "gone"), *sent)
+    after, ((_message, why),) = without_gone(before, PAGER, tuple(contact))
+    ids = {one.message_id for one in before.queued}
+    new = [one for one in after.queued if one.message_id not in ids]
+    assert [name for one in new for name in one.to] == gets
+    assert what in why
+    assert "gone" not in after.notified
+    assert set(gets) <= set(after.notified)
+
+
+def test_of_two_channels_that_are_gone_one_copy_is_sent():
+    channels = {**BEFORE, "lost": Channel("lost", command=("a",))}
+    alert = record(message("gone", "lost"))
+    before = split_by_way(alert, channels)
+    both, gone = without_gone(before, PAGER, ("a@b.c",))
+    assert [one.to for one in both.queued] == [("a@b.c",)]
+    assert gone[1][1].endswith("so it is queued for a@b.c already")
+    # The other one is removed from the settings days after the copy was sent.
+    first, _gone = without_gone(before, {**PAGER, "lost": channels["lost"]}, ("a@b.c",))
+    later = without_sent(first, "a@b.c")
+    last, ((_message, why),) = without_gone(later, PAGER, ("a@b.c",))
+    assert (last.queued, why.endswith("so a@b.c has it")) == ((), True)
+
+
+def test_who_has_it_as_a_fallback_does_not_get_it_again():
+    channels = {**BEFORE, "pager": replace(PAGER["pager"], fallback=("oncall", 60.0))}
+    before = split_by_way(record(message("pager", "gone")), channels)
+    now = NOON + timedelta(hours=1)
+    fell = with_fallbacks(before, channels, {"pager": "answered 500"}, now)
+    after = without_sent(split_by_way(fell, channels), "oncall")
+    _after, ((_message, why),) = without_gone(after, PAGER, ("oncall",))
+    assert why.endswith("so oncall has it")
+
+
+@pytest.mark.parametrize("to", ["a@b.c", "oncall"])
+def test_who_rejected_it_for_good_gets_it_again_if_nobody_else_does(to):
+    before = split(to, "gone")
+    rejected = next(one for one in before.queued if one.to == (to,))
+    left = policy.without_dead(without_sent(before, to), rejected, {to: "unknown"})
+    after, ((_message, why),) = without_gone(left, PAGER, (to,))
+    assert [one.to for one in after.queued] == [(to,)]
+    assert why.endswith(f"so it goes to {to}")
+
+
+def test_what_a_channel_did_not_take_for_its_level_it_does_not_have():
+    channels = {
+        **BEFORE,
+        "loud": Channel("loud", command=("a",), level=Severity.CRITICAL),
+    }
+    warning = message("loud", "gone", severity=Severity.WARNING)
+    left, (minor,) = without_minor(split_by_way(record(warning), channels), channels)
+    assert minor.to == ("loud",)
+    (one,) = left.queued
+    assert one.shared_with == ()
