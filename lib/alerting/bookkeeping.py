@@ -65,6 +65,9 @@ class Bookkeeper:
         #: Of the session that is open: whether something was accepted, and why nothing.
         self._has_succeeded = False
         self._why_failed = ""
+        #: Of that session: the attempts that failed.  When the next ones come is known
+        #: at its end.
+        self._failed: list[decisions.Entry] = []
 
     @property
     def bundled_ways(self) -> set[str]:
@@ -194,13 +197,13 @@ class Bookkeeper:
                 else decisions.logged(key, name, notified, now)
             )
             self._audit_log.note([decision])
-        self._audit_log.note(
+        self._failed += [
             decisions.failed(
                 key, name, replace(attempt_result.left, to=(address,)), said, now
             )
             for address, said in event.refused.items()
             if attempt_result.left is not None and address not in attempt_result.dead
-        )
+        ]
         self._note_dropped(event.envelope, message, attempt_result)
 
     def save_failed(self, event: Unsent) -> None:
@@ -226,7 +229,7 @@ class Bookkeeper:
         key, name, now = *self._job_of(envelope), self._now()
         if attempt_result.left is not None:
             tried = decisions.failed(key, name, attempt_result.left, failure.why, now)
-            self._audit_log.note([tried])
+            self._failed.append(tried)
         self._note_dropped(envelope, message, attempt_result)
 
     @property
@@ -241,7 +244,7 @@ class Bookkeeper:
 
     def end_session(self, refusals: list[DeliveryFailure]) -> list[str]:
         """Save the send log after a session; return lines to log."""
-        now = self._now()
+        now, was_failing = self._now(), False
         self.send_log, lines = notices.after_session(self.send_log, refusals, now)
         if self._has_succeeded:
             was_failing = self.send_log.failing_since is not None
@@ -253,7 +256,24 @@ class Bookkeeper:
             self.send_log = ratelimit.after_failure(self.send_log, why, now)
         self._has_succeeded, self._why_failed = False, ""
         self._store.save_send_log(self.send_log)
+        self._note_failed(all_are_due=was_failing)
         return lines
+
+    def _note_failed(self, *, all_are_due: bool) -> None:
+        """Note the failed attempts of a session that has ended, and when the next come.
+
+        ``all_are_due``: an outage ended with it.
+        """
+        # The backup account does not wait for the primary one.
+        held = None
+        if self._settings.mail.backup is None:
+            held = ratelimit.held_until(self.send_log, self._now())
+        outage = ratelimit.next_attempt_at(self.send_log)
+        self._audit_log.note(
+            decisions.with_retry(entry, held, outage, all_are_due=all_are_due)
+            for entry in self._failed
+        )
+        self._failed = []
 
     def _make_all_due(self) -> None:
         """Have all that waits for its next attempt sent now: an outage is over."""

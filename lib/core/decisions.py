@@ -126,6 +126,8 @@ class MailDetails(Stored, frozen=True):
     why: str = ""
     attempts: Count = 0
     retry_at: Moment | None = None
+    #: Nothing was accepted: only one message, of all, is tried then.
+    is_outage: bool = False
     #: How late it was sent.
     delay_s: Seconds = 0.0
     by_backup: bool = False
@@ -259,6 +261,32 @@ def failed(key: JobKey, name: str, message: Message, why: str, now: datetime) ->
         retry_at=message.retry_at,
     )
     return Entry(now, key, name, Event.FAILED, details)
+
+
+def with_retry(
+    entry: Entry,
+    held_until: datetime | None,
+    outage_until: datetime | None,
+    *,
+    all_are_due: bool,
+) -> Entry:
+    """Return the entry of a failed attempt with when the next one really comes.
+
+    ``held_until``: no session is opened before.  ``outage_until``: nothing was
+    accepted, and then one message is tried.  ``all_are_due``: an outage has just ended.
+    """
+    details = entry.details
+    assert isinstance(details, MailDetails)
+    retry_at, is_outage = details.retry_at, False
+    if all_are_due:
+        retry_at = None
+    elif outage_until is not None and details.kind is not MessageKind.ROUND_TRIP:
+        retry_at, is_outage = outage_until, True
+    if held_until is not None:
+        retry_at = max(held_until, retry_at or held_until)
+    return replace(
+        entry, details=replace(details, retry_at=retry_at, is_outage=is_outage)
+    )
 
 
 def deferred(record: Record, message: Message, why: str, now: datetime) -> Entry:
@@ -575,6 +603,9 @@ def _delivery_words(
         after = (
             f"after {time_text(mail.retry_at)}" if mail.retry_at else "in the next run"
         )
+        if mail.is_outage:
+            tried = f"while nothing is accepted, one message is tried {after}"
+            return f"failed: {mail.why}; {tried}"
         return f"failed: {mail.why}; retried {after}"
     if code is Event.DEFERRED:
         return f"is deferred: {mail.why or 'not sent in this run'}"

@@ -228,10 +228,15 @@ def _usable(limit: int, own: bool) -> int:
 
 def is_held(send_log: SendLog, now: datetime) -> bool:
     """Return whether no SMTP session may be opened now."""
+    return held_until(send_log, now) is not None
+
+
+def held_until(send_log: SendLog, now: datetime) -> datetime | None:
+    """Return until when no SMTP session may be opened; None: one may be now."""
     if send_log.held_until is not None and now < send_log.held_until:
-        return True
-    attempts = sum(now - at < HOUR for at in send_log.refused_logins)
-    return attempts >= LOGINS_PER_HOUR
+        return send_log.held_until
+    attempts = [at for at in send_log.refused_logins if now - at < HOUR]
+    return min(attempts) + HOUR if len(attempts) >= LOGINS_PER_HOUR else None
 
 
 def backup_is_held(send_log: SendLog, now: datetime) -> bool:

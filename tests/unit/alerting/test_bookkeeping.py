@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -82,3 +83,17 @@ def test_a_mail_that_was_not_taken_is_not_counted(mailing, smtp):
     assert "counted" not in json.loads((mailing.state / "outbox.json").read_text())
     (message,) = mailing.records()["disk full0"]["queued"]
     assert "in_doubt" not in message
+
+
+def test_an_attempt_in_vain_says_when_one_is_really_made_again(mailing, smtp):
+    mailing.add(FULL.format(0))
+    smtp.answer_data = lambda mail: "451 4.3.0 not now"
+    for minutes in (1, 2, 4):
+        mailing.cron()
+        said = mailing.run("-m", "why", "disk full0").out
+        send_log = json.loads((mailing.state / "outbox.json").read_text())
+        failed_at = datetime.fromisoformat(send_log["failed_at"])
+        next_at = failed_at.replace(second=0, microsecond=0)
+        next_at += timedelta(minutes=minutes)
+        assert f"one message is tried after {next_at:%Y-%m-%d %H:%M}" in said
+        mailing.pass_time(timedelta(minutes=5))

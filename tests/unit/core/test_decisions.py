@@ -217,6 +217,30 @@ def test_a_failed_attempt_names_the_step_and_the_next_one(approved):
     approved(text)
 
 
+LATER = NOON + timedelta(minutes=50)
+
+
+@pytest.mark.parametrize(
+    ("kind", "held", "outage", "all_are_due", "retried"),
+    [
+        ("alert", None, None, False, "retried after 2026-11-22 12:05 UTC"),
+        ("alert", None, None, True, "retried in the next run"),
+        ("alert", None, NOON, False, "one message is tried after 2026-11-22 12:00 UTC"),
+        ("alert", LATER, NOON, False, "is tried after 2026-11-22 12:50 UTC"),
+        ("alert", LATER, None, False, "retried after 2026-11-22 12:50 UTC"),
+        ("round_trip", None, NOON, False, "retried after 2026-11-22 12:05 UTC"),
+    ],
+)
+def test_a_failed_attempt_says_when_the_next_one_really_comes(
+    kind, held, outage, all_are_due, retried
+):
+    retry_at = NOON + timedelta(minutes=5)
+    tried = mail(attempts=2, retry_at=retry_at, kind=MessageKind(kind))
+    entry = decisions.failed(KEY, NAME, tried, "451 later", NOON)
+    entry = decisions.with_retry(entry, held, outage, all_are_due=all_are_due)
+    assert f"{retried}: " in read_back(entry)
+
+
 def test_a_mail_that_left_late_says_how_late():
     assert " late: " not in read_back(decisions.sent(KEY, NAME, mail(), NOON))
     later = NOON + timedelta(minutes=40)
