@@ -60,7 +60,7 @@ def default_message(
     phase = flapping.phase_of(record, result.status, decision, job.policy, now)
     if phase:
         subject = _flapping_subject(phase, job, record, result, now)
-        body = _flapping_body(phase, job, record, result, now, zone, command)
+        body = _flapping_body(phase, job, record, result, kind, now, zone, command)
     else:
         subject = _subject(job, record, result, kind, now)
         body = _body(job, record, result, kind, now, zone, command=command)
@@ -426,6 +426,7 @@ def _flapping_body(
     job: Job,
     record: Record,
     result: CheckResult,
+    kind: MessageKind,
     now: datetime,
     zone: tzinfo | None,
     command: Command,
@@ -439,6 +440,7 @@ def _flapping_body(
     lines = [
         f"Flapping since:        {_since(record.flapping_since or now, now, zone)}",
         f"Now:                   {_STATUS_WORDS[result.status]}",
+        *_held_before(record, kind),
         *_target(result),
         *_measured(result),
         *_about(job),

@@ -535,6 +535,8 @@ def _no_mail_of_recovery(details: JobDetails, notified: str) -> str:
 def _flapping_words(details: JobDetails) -> str:
     if details.flapping is Phase.BEGINS:
         return f", it is flapping ({details.changes} changes of late)"
+    if details.flapping is Phase.LASTS:
+        return ", it is flapping still"
     return ", it is steady after flapping" if details.flapping else ""
 
 

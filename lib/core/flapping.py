@@ -72,6 +72,9 @@ def phase_of(
     if record.flapping_since is not None:
         if decision in (Decision.FLAPPING, Decision.REMINDER):
             return Phase.LASTS
+        if decision is Decision.FIRST_ALERT and record.held is not None:
+            # The end of a mute and the like says nothing of flapping.
+            return phase(record, status, policy, now)
         if decision in (Decision.FIRST_ALERT, Decision.RECOVERY):
             return Phase.IS_OVER
         return phase(record, status, policy, now)

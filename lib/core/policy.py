@@ -77,6 +77,7 @@ _HELD_BACK = frozenset(
         Decision.REMINDER,
         Decision.TOO_SOON,
         Decision.ALREADY_NOTIFIED,
+        Decision.FLAPPING,
     }
 )
 
@@ -196,6 +197,8 @@ def decide(
     known = record.acknowledged
     if held is None and known is not None and known.covers(result.status):
         held = Decision.ACKNOWLEDGED
+    if decision is Decision.FLAPPING and result.status is Status.OK:
+        return decision
     if held is not None and result.status is Status.OK:
         # In silence it does not begin to flap; whoever was notified gets the recovery.
         return _decide_change(record, result, policy, now)

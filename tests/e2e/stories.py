@@ -839,8 +839,9 @@ STORIES = [
             10:03 | web: closed            | alert: tcp web
             10:04 | type: mute 'tcp web' --for 1h; web: open |
             10:05 | web: closed            |
-            10:06 | type: unmute 'tcp web' |
+            10:06 | type: unmute 'tcp web' | reminder: tcp web ^10:03
             10:07 | web: open              |
+            10:08 | web: closed            |
         """,
     ),
     Story(

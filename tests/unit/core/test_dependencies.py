@@ -168,6 +168,11 @@ def test_what_still_fails_when_it_can_be_reached_is_a_first_alert():
     assert story("UUF") == "unreachable unreachable first_alert"
 
 
+def test_what_flaps_and_still_fails_when_it_can_be_reached_is_one_too():
+    codes = story("FSFSFSUFS").split()
+    assert codes[5:] == ["first_alert", "unreachable", "first_alert", "flapping"]
+
+
 def test_what_is_ok_when_it_can_be_reached_was_never_told():
     assert story("UUS") == "unreachable unreachable quiet_recovery"
 

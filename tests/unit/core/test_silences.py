@@ -183,6 +183,37 @@ def test_in_silence_a_job_does_not_begin_to_flap():
     assert tell("FSFSF", "    M", flapping=FlappingRule(5, 20)) == "ARAR."
 
 
+@pytest.mark.parametrize(
+    ("runs", "orders", "heard"),
+    [
+        # It flaps from the fourth change on, and was told so at the last A but one.
+        ("SFSFSFF", "     M ", ".ARAA.A"),
+        ("SFSFSFF", "     W ", ".ARAA.A"),
+        ("SFSFSFFF", "      Ku", ".ARAA..A"),
+        ("SFSFSUUF", "      K ", ".ARAA..A"),
+        # One alert, and it flaps on.
+        ("SFSFSFFSF", "     M   ", ".ARAA.A.."),
+        # What is OK when the silence ends, or was when it did, is no such thing.
+        ("SFSFSFSF", "     M  ", ".ARAA..."),
+        ("SFSFSFSF", "     MM ", ".ARAA..."),
+        ("SFSFSFSF", "     MMM", ".ARAA..."),
+        # Reminders are held back, and the alert comes for all that.
+        ("SFSFSFFSF", "", ".ARAA...."),
+    ],
+)
+def test_flapping_in_silence_gives_a_first_alert_if_it_is_failing_at_the_end(
+    runs, orders, heard
+):
+    assert tell(runs, orders, flapping=FlappingRule(4, 20)) == heard
+
+
+def test_flapping_goes_on_after_the_alert_at_the_end_of_a_mute():
+    rule = FlappingRule(4, 20)
+    runs, orders = "SFSFSFF" + "F" * 12, "     M"
+    steady = ".ARAA.A" + "." * 8 + "A" + "..."
+    assert tell(runs, orders, flapping=rule) == steady
+
+
 # Which jobs are meant.
 
 
