@@ -112,25 +112,35 @@ def cron(args: argparse.Namespace) -> int:
 
 
 def daemon(args: argparse.Namespace) -> int:
-    """Answer peers until SIGTERM or Ctrl-C."""
+    """Answer peers, and take pings, until SIGTERM or Ctrl-C."""
     from lib.config.load import FreshSettings
     from lib.system.streams import best_effort
+    from lib.web.pings import MAX_BODY, pings
     from lib.web.routes import application
     from lib.web.server import CannotListen, Server
 
     settings = settings_of(args, or_last=True)
     fresh = FreshSettings(settings, lambda: read_settings(args))
+    server = Server()
+    listening: list[tuple[str, tuple[str, int], str]] = []
+    section = "status"
     try:
-        server = Server(application(fresh), *settings.status.listen)
+        for address in server.add(application(fresh), *settings.status.listen):
+            listening.append(("answers peers", address, ""))
+        if settings.page.ping:
+            section = "page"
+            for address in server.add(
+                pings(fresh), *settings.page.listen, max_body=MAX_BODY
+            ):
+                listening.append(("takes pings", address, "ping/TOKEN"))
     except CannotListen as error:
-        print(f"checker: [status] listen: {error}", file=sys.stderr)
+        print(f"checker: [{section}] listen: {error}", file=sys.stderr)
         return TROUBLE
     out = best_effort(sys.stdout.fileno())
-    for host, port in server.addresses:
+    for what, (host, port), path in listening:
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         print(
-            f"checker: process {os.getpid()} answers peers on http://{where}/",
-            file=out,
+            f"checker: process {os.getpid()} {what} on http://{where}/{path}", file=out
         )
     server.serve()
     return OK
@@ -138,7 +148,9 @@ def daemon(args: argparse.Namespace) -> int:
 
 MODES: dict[str, Mode] = {
     "cron": Mode("main:cron", "run what is due; needs -c"),
-    "daemon": Mode("main:daemon", "answer peers, see [status] listen"),
+    "daemon": Mode(
+        "main:daemon", "answer peers and take pings, see [status] and [page]"
+    ),
     "list": Mode(
         "show:list_jobs",
         "every job with its status, failing first",

@@ -42,6 +42,7 @@ from lib.core.settings import (
     Channel,
     Limits,
     Mail,
+    Page,
     Problem,
     Settings,
     SummaryTimes,
@@ -198,6 +199,7 @@ def load_settings(
         peers=peers,
         ping=ping,
         status=AnswerEndpoint(**tables["status"]),
+        page=Page(**tables["page"]),
         summary=SummaryTimes(**tables["summary"]),
         maintenance=maintenance,
         channels=channels,
@@ -283,10 +285,12 @@ class FreshSettings:
             )
             return
         self._fingerprint = _fingerprint(_sources(self._settings))
-        if self._settings.status.listen != before.status.listen:
-            logger.warning(
-                "[status] listen has changed: restart the daemon to apply it"
-            )
+        for section in ("status", "page"):
+            now, then = getattr(self._settings, section), getattr(before, section)
+            if now.listen != then.listen:
+                logger.warning(
+                    "[%s] listen has changed: restart the daemon to apply it", section
+                )
 
 
 def _sources(settings: Settings) -> tuple[Path, ...]:
@@ -318,7 +322,7 @@ def _read_tables(
     values: dict[str, dict[str, Any]] = {}
     tables = {**SECTIONS, "peers": peer_options(ini.options("peers"))}
     written = {new: old for old, new in older.SECTIONS.items() if old in ini}
-    for section in ("general", "defaults", "peers", "status", "summary"):
+    for section in ("general", "defaults", "peers", "status", "page", "summary"):
         title = section
         if section in written and section not in ini:
             title = written[section]
@@ -349,6 +353,15 @@ def _read_tables(
             "0.0.0.0:5000 if it is to stay so, or 127.0.0.1:5000"
         )
         problems.append(Problem(text, ini.where("peers"), "status", warning=True))
+    page, status = Page(**values["page"]), AnswerEndpoint(**values["status"])
+    if page.ping and page.listen[1] == status.listen[1]:
+        text = (
+            "listen: [status] listens on this port, too; what is opened to peers must "
+            "not open the page: give another one"
+        )
+        place = ini.where("page", "listen") or ini.where("page")
+        problems.append(Problem(text, place, "page"))
+        values["page"]["ping"] = False
     why = _why_not_written(values["status"].get("write", ""))
     if why:
         text = f"write: {why}; peers that read it get no answer"

@@ -412,6 +412,19 @@ STATUS = {
     ),
 }
 
+PAGE = {
+    "listen": Option(
+        endpoint,
+        ("127.0.0.1", 5001),
+        "address of -m daemon for pings; another one than that of [status]",
+    ),
+    "ping": Option(
+        switch,
+        False,
+        "yes: take pings at /ping/TOKEN, as Healthchecks does, for [heartbeat NAME]",
+    ),
+}
+
 SUMMARY = {
     "daily": Option(clock, "", "a summary each day at this time, such as 08:00"),
     "weekly": Option(weekly_clock, "", "a summary each week, such as mon 08:00"),
@@ -474,6 +487,7 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "defaults": DEFAULTS,
     "peers": PEERS,
     "status": STATUS,
+    "page": PAGE,
     "summary": SUMMARY,
 }
 #: How the title of a channel begins.

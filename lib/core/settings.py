@@ -153,6 +153,14 @@ class AnswerEndpoint(msgspec.Struct, frozen=True):
     runage: int = 180
 
 
+class Page(msgspec.Struct, frozen=True):
+    """What ``-m daemon`` serves apart from our answer to peers: ``[page]``."""
+
+    listen: tuple[str, int] = ("127.0.0.1", 5001)
+    #: Pings of other people's jobs are taken.
+    ping: bool = False
+
+
 class SummaryTimes(msgspec.Struct, frozen=True):
     """When a summary is due, by the local clock: ``[summary]``."""
 
@@ -248,6 +256,7 @@ class Settings(msgspec.Struct, frozen=True):
     #: machine dies; empty: nothing.
     ping: Secret = Secret()
     status: AnswerEndpoint = AnswerEndpoint()
+    page: Page = Page()
     summary: SummaryTimes = SummaryTimes()
     #: ``[maintenance NAME]``.
     maintenance: tuple[Window, ...] = ()

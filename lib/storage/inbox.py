@@ -26,6 +26,8 @@ from lib.system.files import Damaged, NotRead, listed, replace_files, sync_folde
 
 logger = logging.getLogger(__name__)
 
+#: The folder in it with the heartbeats that the daemon has taken.
+HEARTBEATS = "heartbeats"
 #: The most requests that wait, and the most bytes of one.
 MAX_REQUESTS, MAX_BYTES = 1000, 64 * 1024
 #: What a command that was killed left half written is removed after this.
@@ -106,7 +108,11 @@ def _read(path: Path) -> AnyRequest:
 
 def _names(folder: Path) -> list[str]:
     """Return the names of what may be requests, the oldest first."""
-    return [name for name in listed(folder) if not name.startswith(".")]
+    return [
+        name
+        for name in listed(folder)
+        if not name.startswith(".") and name != HEARTBEATS
+    ]
 
 
 def remove_leftovers(state: Path) -> None:

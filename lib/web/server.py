@@ -1,4 +1,4 @@
-"""The server of the endpoint: waitress, with limits against slow or many clients.
+"""The server of the endpoints: waitress, with limits against slow or many clients.
 
 No connection lives long.  If there are too many, the oldest one without a request is
 closed, so that a peer that asks at once is always answered.
@@ -50,39 +50,42 @@ class CannotListen(Exception):
 
 
 class Server:
-    """The endpoint on one address, and its event loop."""
+    """The endpoints, each on its address, and their event loop."""
 
-    def __init__(self, application: Any, host: str, port: int) -> None:
-        """Listen; raise CannotListen."""
+    def __init__(self) -> None:
         self._allow_descriptors()
-        self._sockets = listening(host, port)
         self._map: dict[int, Any] = {}
-        self._threads = ThreadedTaskDispatcher()
-        self._threads.set_thread_count(4)
-        self._listeners = [
+        self._threads: list[ThreadedTaskDispatcher] = []
+        self._listeners: list[_Listener] = []
+        self._ends = False
+
+    def add(
+        self, application: Any, host: str, port: int, *, max_body: int = 1
+    ) -> list[tuple[str, int]]:
+        """Have an application answer here, in threads of its own; return where.
+
+        A request with a body of more than ``max_body`` bytes is answered with 413.
+        Raise CannotListen.
+        """
+        sockets = listening(host, port)
+        # Who asks one of them much delays no other.
+        threads = ThreadedTaskDispatcher()
+        threads.set_thread_count(4)
+        self._threads.append(threads)
+        self._listeners += [
             _Listener(
                 application,
                 self._map,
                 True,
-                listening_socket,
-                self._threads,
-                _adjustments(),
-                (
-                    listening_socket.family,
-                    listening_socket.type,
-                    listening_socket.proto,
-                    listening_socket.getsockname(),
-                ),
+                sock,
+                threads,
+                _adjustments(max_body),
+                (sock.family, sock.type, sock.proto, sock.getsockname()),
                 bind_socket=False,
             )
-            for listening_socket in self._sockets
+            for sock in sockets
         ]
-        self._ends = False
-
-    @property
-    def addresses(self) -> list[tuple[str, int]]:
-        """Return where it listens."""
-        return [endpoint.getsockname()[:2] for endpoint in self._sockets]
+        return [sock.getsockname()[:2] for sock in sockets]
 
     def serve(self) -> None:
         """Answer until SIGTERM or SIGINT, then finish what is under way."""
@@ -97,7 +100,8 @@ class Server:
             listener.is_busy for listener in self._listeners
         ):
             self._turn(0.05)
-        self._threads.shutdown(cancel_pending=True, timeout=1)
+        for threads in self._threads:
+            threads.shutdown(cancel_pending=True, timeout=1)
         wasyncore.close_all(self._map)
 
     def _turn(self, wait_s: float) -> None:
@@ -182,7 +186,7 @@ class _Listener(TcpWSGIServer):
             self.socket.close()
 
 
-def _adjustments() -> Adjustments:
+def _adjustments(max_body: int) -> Adjustments:
     return Adjustments(
         ident="",
         backlog=BACKLOG,
@@ -190,8 +194,7 @@ def _adjustments() -> Adjustments:
         connection_limit=100 * MAX_CONNECTIONS,
         recv_bytes=MAX_HEADER,
         max_request_header_size=MAX_HEADER,
-        # A question has no body.
-        max_request_body_size=1,
+        max_request_body_size=max_body,
         log_socket_errors=False,
         asyncore_use_poll=True,
     )
