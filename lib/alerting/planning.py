@@ -639,6 +639,9 @@ class _Planner:
             what = "Its oldest message is delayed" if is_bundle else "Delayed"
             words = f"{what} {duration(late)}"
             lines.append(wrapped(f"{words}: {why}" if why else f"{words}."))
+            if message.kind.is_about_trouble and not is_bundle:
+                at = mail_time(message.born_at, self._zone)
+                lines.append(f"This is how it was at {at}:")
         if beside and self._limits is not None:
             lines.append(
                 wrapped(

@@ -28,7 +28,15 @@ from lib.core.policy import severity_of
 from lib.core.records import Change, Record
 from lib.core.results import CheckResult, JobReport, value_lines
 from lib.core.settings import MAIL, Command, bare_command
-from lib.core.text import age, counted, duration, first_line, mail_time, paragraphs
+from lib.core.text import (
+    age,
+    counted,
+    day_time,
+    duration,
+    first_line,
+    mail_time,
+    paragraphs,
+)
 
 NEXT_MAIL = {
     JobFailureNotificationFrequency.EVERYTIME: "after each failing check",
@@ -59,7 +67,7 @@ def default_message(
     recovery = kind is MessageKind.RECOVERY
     phase = flapping.phase_of(record, result.status, decision, job.policy, now)
     if phase:
-        subject = _flapping_subject(phase, job, record, result, now)
+        subject = _flapping_subject(phase, job, record, result, now, zone)
         body = _flapping_body(phase, job, record, result, kind, now, zone, command)
     else:
         subject = _subject(job, record, result, kind, now)
@@ -395,9 +403,17 @@ def _body(
 
 
 def _flapping_subject(
-    phase: Phase, job: Job, record: Record, result: CheckResult, now: datetime
+    phase: Phase,
+    job: Job,
+    record: Record,
+    result: CheckResult,
+    now: datetime,
+    zone: tzinfo | None,
 ) -> str:
-    """Return the subject of a mail of a job that flaps, or did."""
+    """Return the subject of a mail of a job that flaps, or did.
+
+    The mail may have to wait, and the job change meanwhile: it says when it was so.
+    """
     status, reason = _STATUS_WORDS[result.status], ""
     if result.status is not Status.OK:
         reason = f": {first_line(_reason(result))}"
@@ -406,12 +422,12 @@ def _flapping_subject(
         length = duration(age(record.flapping_since or now, now))
         steady = f"steady after {length} of flapping"
         return f"{job.name} is {status}{again}, {steady}{reason}"
-    status = f"{status}{reason}"
+    status = f"{status} at {day_time(now, zone)}{reason}"
     if phase is Phase.LASTS:
-        return f"{job.name} is still flapping, now {status}"
+        return f"{job.name} is still flapping, {status}"
     changes = _changes(job, record, result, now)
     length = duration(now - changes[0].at)
-    return f"{job.name} is flapping, {len(changes)} changes in {length}, now {status}"
+    return f"{job.name} is flapping, {len(changes)} changes in {length}, {status}"
 
 
 def _changes(
@@ -439,7 +455,7 @@ def _flapping_body(
     next_mail = _next_mail_flapping(phase, job.policy, result.status)
     lines = [
         f"Flapping since:        {_since(record.flapping_since or now, now, zone)}",
-        f"Now:                   {_STATUS_WORDS[result.status]}",
+        f"Last result:           {_STATUS_WORDS[result.status]}, {mail_time(now, zone)}",
         *_held_before(record, kind),
         *_target(result),
         *_measured(result),

@@ -104,6 +104,11 @@ def mail_time(moment: datetime, zone: tzinfo | None) -> str:
     return f"{utc} UTC ({wall[11:] if same_day else wall} {offset})"
 
 
+def day_time(moment: datetime, zone: tzinfo | None) -> str:
+    """Return the time of the day in a zone, for a subject: ``13:00``."""
+    return _wall_and_offset(moment, zone)[0][11:]
+
+
 def table_time(moment: datetime, zone: tzinfo | None, now: datetime) -> str:
     """Return a moment in a zone, ``2026-11-22 13:00``, for a table that names the zone.
 

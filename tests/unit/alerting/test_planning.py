@@ -487,7 +487,8 @@ def test_a_message_that_is_late_says_so_first_with_the_reason():
     tried = message("m0", last_error="smtp.example.com: connection refused")
     (first,) = plan([record("x", tried)], now=now).envelopes
     late = "Delayed 25 minutes: smtp.example.com: connection refused"
-    assert first.message.text.startswith(late + "\n\nbody")
+    as_of = "This is how it was at 2026-11-22 12:00 UTC:"
+    assert first.message.text.startswith(f"{late}\n{as_of}\n\nbody")
     over = SendLog(outage=Outage(NOON, now, "451 not now"))
     (bundle,) = plan(jobs(6), send_log=over, now=now).envelopes
     assert bundle.message.text.splitlines()[0] == (
