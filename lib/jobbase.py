@@ -61,9 +61,13 @@ from lib.plugins.target import TargetJob, Values, email_option, peers_of
 
 if TYPE_CHECKING:
     from lib.net.connect import Deadline
+    from lib.plugins.command import COMMAND_OPTIONS, CommandJob, Ended, first_of
 
 __all__ = [
     "ADDRESS_OPTIONS",
+    "COMMAND_OPTIONS",
+    "CommandJob",
+    "Ended",
     "DIALOG_OPTIONS",
     "CheckFailed",
     "CheckPending",
@@ -95,6 +99,7 @@ __all__ = [
     "email_option",
     "endpoint",
     "escaped",
+    "first_of",
     "host",
     "one_of",
     "option",
@@ -115,8 +120,16 @@ __all__ = [
 ]
 
 
+#: For kinds that run programs.
+_OF_COMMANDS = ("COMMAND_OPTIONS", "CommandJob", "Ended", "first_of")
+
+
 def __getattr__(name: str) -> Any:
-    """Return Deadline, whose module is imported where a job file asks for it."""
+    """Return what is in a module that is imported only where a job file asks for it."""
+    if name in _OF_COMMANDS:
+        from lib.plugins import command
+
+        return getattr(command, name)
     if name == "Deadline":
         from lib.net.connect import Deadline
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 from lib.config.fields import shown
 from lib.config.options import CHANNEL_WORD, SECRET_SUFFIXES
 from lib.core.ini import IniFile
-from lib.core.sanitize import secrets_in_headers
+from lib.core.sanitize import secrets_in_headers, secrets_in_variables
 from lib.core.secret import Secret, Secrets
 from lib.core.settings import Problem
 from lib.system.errors import shortage
@@ -237,11 +237,11 @@ def file_problems(ini: IniFile) -> Iterator[Problem]:
 
 
 def _indirect(ini: IniFile) -> Iterator[str]:
-    """Yield the line of each option that says how to get a secret."""
+    """Yield the line of each option that says what to run, or how to get a secret."""
     for title, section in ini.sections.items():
         for option, value in section.options.items():
-            if _is_channel(title) and (
-                option == "command" or _is_indirect_of_channel(option)
+            if option == "command" or (
+                _is_channel(title) and _is_indirect_of_channel(option)
             ):
                 yield value.where
                 continue
@@ -275,7 +275,7 @@ def _why_not(path: Path, has_secret: bool, has_command: bool) -> str:
     if has_secret and (refused := why_not_secret(path)):
         return f"a password is in the file, and {refused}"
     if has_command and (refused := why_not_run(path)):
-        return f"the file says how to get a secret, and {refused}"
+        return f"the file says what to run or how to get a secret, and {refused}"
     # Settings that root uses must be root's.
     return why_not_run(path) if os.geteuid() == 0 else why_not_write(path)
 
@@ -291,6 +291,8 @@ def _secrets(ini: IniFile, names: frozenset[str]) -> Iterator[tuple[str, str]]:
                 secrets.append(value.raw)
             if option == "headers" and names is SECRET_OPTIONS:
                 secrets += secrets_in_headers(value.raw)
+            if option == "environment" and names is SECRET_OPTIONS:
+                secrets += secrets_in_variables(value.raw)
             if option in _CHANNEL_OPTIONS and value.raw and _is_channel(title):
                 secrets.append(value.raw)
                 secrets += _parts_of_urls(value.raw)

@@ -32,6 +32,8 @@ KIND_FILES = {
     "dns": "DNSChecker",
     "tls": CERTIFICATE_CHECKER,
     "disk": "DiskSpace",
+    "command": "CommandChecker",
+    "plugin": "PluginChecker",
 }
 #: All job files that ship.
 SHIPPED = frozenset({EMAIL_CHECKER, PEER_CHECKER, *KIND_FILES.values()})

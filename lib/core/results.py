@@ -39,6 +39,8 @@ class Threshold(Stored, frozen=True):
     high: float | None = None
     #: The option of the settings that says so; empty if none does.
     option: str = ""
+    #: False: somebody else's, such as a plugin's; it is shown, and judges nothing.
+    judges: bool = True
 
     def allows(self, number: float) -> bool:
         """Return whether a number is within the range."""
@@ -74,6 +76,7 @@ def judge(values: Values, *, need_all: bool = False) -> tuple[Status, str]:
             name: threshold
             for name, value in values.items()
             if (threshold := value.fail if status is Status.FAILING else value.warn)
+            and threshold.judges
         }
         exceeded = [
             _exceeded(name, values[name], threshold)

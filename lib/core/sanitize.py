@@ -45,6 +45,18 @@ def secrets_in_headers(raw: str) -> Iterator[str]:
             yield _password_of_basic(rest)
 
 
+def secrets_in_variables(raw: str) -> Iterator[str]:
+    """Yield what is secret among lines of ``NAME=value``, by a part of the name.
+
+    A path is none: it is that of a file that holds a secret.
+    """
+    for line in raw.split("\n"):
+        name, _equals, value = (part.strip() for part in line.partition("="))
+        is_secret = re.search(_SECRET_HEADER + "|pass|pwd|credential", name)
+        if is_secret and not value.startswith("/"):
+            yield value
+
+
 def _password_of_basic(text: str) -> str:
     """Return the password in credentials of HTTP Basic; empty if there is none."""
     from binascii import a2b_base64

@@ -63,16 +63,19 @@ def run(
     deadline: Callable[[Sequence[Item]], Sequence[Deadline]],
     *,
     patience_s: float = PATIENCE_S,
+    first: int = FIRST,
+    most: int = 0,
+    grow_after_s: float = GROW_AFTER_S,
 ) -> Iterator[tuple[Item, T | Exception] | None]:
     """Yield each item with what its steps returned or raised, as soon as it is known.
 
     ``deadline`` is called with the items that begin now, and returns when each must
-    end.  So many are under way at a time, more while all of them wait.  None is yielded
-    before a pause.
+    end.  ``first`` are under way at a time, more while all of them wait, at most
+    ``most``; 0: as many as there may be sockets.  None is yielded before a pause.
     """
     waiting = deque(items)
     loop = Loop()
-    window, most = FIRST, room()
+    window, most = first, most or room()
     short_since = time.monotonic()
     try:
         while waiting or loop.live:
@@ -95,7 +98,7 @@ def run(
             elif now - short_since > patience_s:
                 yield from ((item, _no_descriptor(most)) for item in waiting)
                 waiting.clear()
-            quiet_s = GROW_AFTER_S if loop.was_idle else GROW_ANYHOW_AFTER_S
+            quiet_s = grow_after_s if loop.was_idle else GROW_ANYHOW_AFTER_S
             if window < most and loop.waited_s >= quiet_s:
                 window, loop.waited_s = window * 2, 0.0
     finally:

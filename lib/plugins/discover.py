@@ -205,6 +205,12 @@ class _Discoverer(msgspec.Struct):
                 if self.advises:
                     more = table.advice(section, target, self.ini.folder)
                     self.problems += map(self._clean, more)
+                    for option, text, is_warning in cls.advice(target, self.ini.folder):
+                        given = section.options.get(option)
+                        where = given.where if given else section.where
+                        text, title = f"{option}: {text}", section.title
+                        problem = Problem(text, where, title, warning=is_warning)
+                        self.problems.append(self._clean(problem))
                 continue
             clean = in_order(map(self._clean, problems), self.ini.names)
             self.problems += clean

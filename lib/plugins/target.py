@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lib.config import options, peers
@@ -58,6 +59,9 @@ class TargetJob(JobBase):
     options: Options = {}
     #: What people read below the reason when a threshold decides; set it in ``check``.
     note = ""
+    #: What people read of a target that is OK, in ``-m check`` and the log; set it in
+    #: ``check``.
+    remark = ""
     #: What docs/kinds.md says below the options of the kind, as Markdown.
     guide: str = ""
     #: The address that answered; set it in ``check``.
@@ -104,6 +108,16 @@ class TargetJob(JobBase):
         """Return what is wrong in options that are right one by one, a sentence each.
 
         Such a target is not checked.  Default: nothing.
+        """
+        return ()
+
+    @classmethod
+    def advice(cls, target: Target, folder: Path) -> Iterable[tuple[str, str, bool]]:
+        """Yield what ``-m validate`` says of a target that can be checked.
+
+        That is the option, what is wrong with it, and whether that is only a warning,
+        such as for a file that is missing.  ``folder`` is that of settings.cfg.
+        Default: nothing.
         """
         return ()
 

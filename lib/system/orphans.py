@@ -1,7 +1,8 @@
 """Processes that jobs left behind outside their worker's process group.
 
 A process that starts a session of its own is not killed with its group.  On Linux the
-supervisor becomes the subreaper of everything below it, and kills what is left.
+supervisor becomes the subreaper of everything below it, and kills what is left; so does
+a worker that runs commands.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Collection
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,67 @@ def end_all(ours: Collection[int]) -> None:
             except (ProcessLookupError, ChildProcessError, PermissionError):
                 # It ended by itself, or is not our child any more.
                 continue
+
+
+def end_of(session: int, mark: bytes) -> list[str]:
+    """Kill what a command left behind among our children; return the names.
+
+    That is what is in its ``session``, or has ``mark`` in its environment: a process
+    that starts a session of its own keeps that.
+    """
+    names: list[str] = []
+    for _ in range(10 * GENERATIONS):
+        left = [pid for pid in _listed_children() if _is_of(pid, session, mark)]
+        if not left:
+            break
+        for pid in left:
+            name = _killed(pid)
+            if name:
+                names.append(name)
+    return names
+
+
+def _listed_children() -> list[int]:
+    """Return our children as the kernel lists them, which costs little."""
+    children: list[int] = []
+    try:
+        threads = os.listdir("/proc/self/task")
+    except OSError:
+        return []
+    for thread in threads:
+        try:
+            with open(f"/proc/self/task/{thread}/children") as file:
+                children += map(int, file.read().split())
+        except OSError:
+            # The thread has ended, or this kernel has no such list.
+            continue
+    return children
+
+
+def _is_of(pid: int, session: int, mark: bytes) -> bool:
+    try:
+        if os.getsid(pid) == session:
+            return True
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return mark in file.read()
+    except OSError:
+        # It has ended, or it is another user's.
+        return False
+
+
+def _killed(pid: int) -> str:
+    """Kill a child; return its name, or "" if it had ended already."""
+    try:
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
+            before, _bracket, after = file.read().rpartition(")")
+        os.kill(pid, signal.SIGKILL)
+        for _ in range(50):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                break
+            time.sleep(0.002)
+    except OSError:
+        return ""
+    return "" if after.split()[0] in "ZX" else before.partition("(")[2]
 
 
 def _has_children() -> bool:

@@ -138,8 +138,10 @@ def _with_values(job: base.JobBase, result: CheckResult) -> CheckResult:
                 return CheckResult(Status.FAILING, problem)
     if result.status is Status.OK:
         status, reason = judge(values, need_all=job._checker.need_all)
-        note = job.note if reason and isinstance(job, TargetJob) else ""
-        result = CheckResult(status, f"{reason}\n{note}" if note else reason)
+        if isinstance(job, TargetJob):
+            note = job.note if reason else job.remark
+            reason = "\n".join(filter(None, (reason, note)))
+        result = CheckResult(status, reason)
     if job._checker.invert:
         result = _inverted(result)
     return replace(result, values=values) if values else result

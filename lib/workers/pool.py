@@ -341,7 +341,8 @@ class TaskPool:
     def _fit(self, result: CheckResult, task: Task) -> CheckResult:
         # With -m run the output is shown even if the job is OK.
         secrets = task.secrets(self._rules)
-        if result.status is Status.OK and self._rules.notifies:
+        is_plain = result.status is Status.OK and not result.reason
+        if is_plain and self._rules.notifies:
             if not (result.values and secrets):
                 return result
             return replace(result, values=execute.fit_values(result.values, secrets))
