@@ -453,9 +453,10 @@ def _flapping_body(
         for change in _changes(job, record, result, now)
     ]
     next_mail = _next_mail_flapping(phase, job.policy, result.status)
+    status = _STATUS_WORDS[result.status]
     lines = [
         f"Flapping since:        {_since(record.flapping_since or now, now, zone)}",
-        f"Last result:           {_STATUS_WORDS[result.status]}, {mail_time(now, zone)}",
+        f"Last result:           {status}, {mail_time(now, zone)}",
         *_held_before(record, kind),
         *_target(result),
         *_measured(result),

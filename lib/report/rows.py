@@ -17,13 +17,21 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from lib.core import decisions
-from lib.core.enums import Decision, Status
+from lib.core.enums import Decision, DeliveryResult, Status
 from lib.core.jobs import Job, JobKey, Policy
 from lib.core.records import Record
 from lib.core.results import JobReport, Threshold, Values, value_lines
 from lib.core.sanitize import harmless
 from lib.core.settings import Problem
-from lib.core.text import TimeText, counted, first_line, policy_words, since, table_time
+from lib.core.text import (
+    TimeText,
+    counted,
+    first_line,
+    policy_words,
+    since,
+    some_of,
+    table_time,
+)
 
 if TYPE_CHECKING:
     from lib.core.hours import Windows
@@ -40,10 +48,13 @@ JOB_COLUMNS = (
     "every",
     "notify",
     "contact",
+    "notified",
     "details",
 )
 RESULT_COLUMNS = ("job", "status", "seconds", "reason")
 CHECKED_COLUMNS = (*RESULT_COLUMNS[:-1], "follows", RESULT_COLUMNS[-1])
+#: The most recipients that a table names in a row.
+MAX_NOTIFIED = 3
 PROBLEM_COLUMNS = ("where", "section", "problem", "text")
 
 #: The status of a job that no run has executed.
@@ -271,6 +282,18 @@ def policy_row(policy: Policy) -> dict[str, Any]:
     }
 
 
+def notified_words(record: Record) -> str:
+    """Return who was notified, the first of many, and if that was no mail at all."""
+    people = record.reached
+    words = some_of(people, MAX_NOTIFIED)
+    by_mail = people and all("@" in name for name in people)
+    if by_mail and record.delivery is DeliveryResult.LOGGED:
+        return f"{words} (logged)"
+    if by_mail and record.delivery is DeliveryResult.REFUSED:
+        return f"{words} (rejected)"
+    return words
+
+
 def details_of(
     record: Record, now: datetime, time_text: TimeText, windows: Windows | None = None
 ) -> str:
@@ -355,6 +378,8 @@ def _job_row(
         "policy": policy_row(job.policy),
         "recheck": job.recheck,
         "contact": job.contact,
+        "notified": record.reached,
+        "notified_at": record.notified_at,
         "file": job.file,
         "failing_since": record.failing_since,
         "failures": record.failures,
@@ -376,6 +401,7 @@ def _job_row(
             "last_run": time_text(ran_at) if ran_at else "",
             "next_check": time_text(next_at) if next_at else "",
             "notify": policy_words(job.policy),
+            "notified": notified_words(record),
             "details": "; ".join(filter(None, (words, details))),
         },
     }

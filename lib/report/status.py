@@ -34,7 +34,7 @@ from lib.core.text import (
     zone_words,
 )
 from lib.report import silent
-from lib.report.rows import WORDS
+from lib.report.rows import WORDS, notified_words
 
 if TYPE_CHECKING:
     from lib.core.silences import Silences
@@ -43,7 +43,7 @@ COLUMNS = ("item", "value")
 #: How many round-trip mails are shown, the last first.
 MAX_PROOFS = 10
 #: What is down, the worst first; a warning is not.
-DOWN_COLUMNS = ("job", "status", "since", "reason")
+DOWN_COLUMNS = ("job", "status", "since", "notified", "reason")
 _BAD = (Status.FAILING, Status.UNKNOWN, Status.WARNING)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 #: How many jobs that are not OK are shown; Checker's own state comes below them.
@@ -122,6 +122,7 @@ def down_rows(
             WORDS: {
                 "since": time_text(record.since) if record.since else "",
                 "reason": _reason(record),
+                "notified": notified_words(record),
             },
         }
         for record in bad

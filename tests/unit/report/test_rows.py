@@ -20,6 +20,7 @@ from rich.cells import cell_len
 
 from lib.core.enums import (
     Decision,
+    DeliveryResult,
     JobFailureNotificationFrequency,
     JobFrequency,
     MessageKind,
@@ -41,6 +42,7 @@ from lib.report.rows import (
     detail_lines,
     job_rows,
     listed,
+    notified_words,
     problem_rows,
     result_rows,
 )
@@ -474,3 +476,27 @@ def test_a_job_whose_alerts_are_held_back_says_so_first():
     }
     (row,) = job_rows([facts("k")], {record.key: record}, (), NOW, UTC)
     assert row["held"] is None
+
+
+@pytest.mark.parametrize(
+    ("notified", "delivery", "words"),
+    [
+        ((), "sent", ""),
+        (("a@b.c", "oncall"), "sent", "a@b.c, oncall"),
+        (("a@b.c", "oncall"), "logged", "a@b.c, oncall"),
+        (("a@b.c",), "logged", "a@b.c (logged)"),
+        (("a@b.c",), "refused", "a@b.c (rejected)"),
+        (("a", "b", "c", "d", "e"), "sent", "a, b, c and 2 more"),
+    ],
+)
+def test_a_row_names_who_was_notified(notified, delivery, words):
+    record = Record(
+        JobKey("Job", "j"), notified=notified, delivery=DeliveryResult(delivery)
+    )
+    assert notified_words(record) == words
+
+
+def test_who_waits_for_the_message_is_not_named():
+    waits = Message("a" * 8, MessageKind.ALERT, "s", "b", ("oncall",), SINCE)
+    record = Record(JobKey("Job", "j"), notified=("a@b.c", "oncall"), queued=(waits,))
+    assert notified_words(record) == "a@b.c"
