@@ -135,6 +135,11 @@ class Record(Stored, frozen=True, eq=False):
         return self.pending_since is not None
 
     @property
+    def is_out_of_reach(self) -> bool:
+        """Return whether its target could not be reached to be judged."""
+        return self.held is not None and self.held.is_about_the_way
+
+    @property
     def since(self) -> datetime | None:
         """Return since when it is failing, unknown or a warning; None if it is not."""
         return self.failing_since or self.warning_since
@@ -237,6 +242,9 @@ class RunRecord(Stored, frozen=True):
     unknown: Count = 0
     warning: Count = 0
     pending: Count = 0
+    #: Not judged, since a parent was failing or this machine was blind; they count as
+    #: nothing else.
+    unreachable: Count = 0
     sent: Count = 0
     queued: Count = 0
     #: Runs that found another one under way, since Checker was set up.

@@ -106,7 +106,14 @@ def job_rows(
 
 
 #: The order of a list; what is not here comes last, as OK does.
-_FIRST = (Status.FAILING, Status.UNKNOWN, Status.WARNING, Status.PENDING)
+_FIRST = (
+    Status.FAILING,
+    Status.UNKNOWN,
+    Status.WARNING,
+    Status.PENDING,
+    Decision.UNREACHABLE,
+    Decision.BLIND,
+)
 
 
 def listed(
@@ -124,7 +131,11 @@ def listed(
         if set(tags) <= set(row["tags"])
         and (not failing or row["status"] in (Status.FAILING, Status.UNKNOWN))
     ]
-    return sorted(wanted, key=lambda row: order.get(row["status"], len(order)))
+    return sorted(wanted, key=lambda row: order.get(_shown_status(row), len(order)))
+
+
+def _shown_status(row: Mapping[str, Any]) -> str:
+    return str(row.get(WORDS, {}).get("status", row["status"]))
 
 
 def result_rows(reports: Iterable[JobReport]) -> list[dict[str, Any]]:
@@ -282,6 +293,13 @@ def policy_row(policy: Policy) -> dict[str, Any]:
     }
 
 
+def status_words(record: Record, status: str) -> str:
+    """Return a status as a table has it: unreachable or blind if it was not judged."""
+    if record.held is not None and record.is_out_of_reach:
+        return record.held.value
+    return status
+
+
 def notified_words(record: Record) -> str:
     """Return who was notified, the first of many, and if that was no mail at all."""
     people = record.reached
@@ -368,10 +386,11 @@ def _job_row(
     )
     details = details_of(record, now, time_text, windows)
     words = held.words(time_text) if held else ""
+    status = status_of(record, was_judged) if job.enabled else DISABLED
     return {
         "job": job.name,
         "key": str(job.key),
-        "status": status_of(record, was_judged) if job.enabled else DISABLED,
+        "status": status,
         "last_run_at": ran_at,
         "next_check_at": next_at,
         "every": job.schedule,
@@ -401,6 +420,7 @@ def _job_row(
             "last_run": time_text(ran_at) if ran_at else "",
             "next_check": time_text(next_at) if next_at else "",
             "notify": policy_words(job.policy),
+            "status": status_words(record, status) if job.enabled else status,
             "notified": notified_words(record),
             "details": "; ".join(filter(None, (words, details))),
         },

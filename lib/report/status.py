@@ -34,7 +34,7 @@ from lib.core.text import (
     zone_words,
 )
 from lib.report import silent
-from lib.report.rows import WORDS, notified_words
+from lib.report.rows import WORDS, notified_words, status_words
 
 if TYPE_CHECKING:
     from lib.core.silences import Silences
@@ -70,11 +70,7 @@ def bad_records(
     bad.sort(key=lambda record: record.since or _LONG_AGO, reverse=True)
     bad.sort(key=lambda record: _BAD.index(record.status))
     # What holds them up is not to be hidden behind thousands of them.
-    return sorted(bad, key=_is_out_of_reach)
-
-
-def _is_out_of_reach(record: Record) -> bool:
-    return record.held is not None and record.held.is_about_the_way
+    return sorted(bad, key=lambda record: record.is_out_of_reach)
 
 
 def headline(
@@ -85,7 +81,7 @@ def headline(
         return "Nothing is known yet: no run has finished."
     jobs = counted(len({*catalog, *(record.key for record in bad)}), "job")
     counts: Counter[Status | Decision] = Counter(
-        record.held if record.held and _is_out_of_reach(record) else record.status
+        record.held if record.held and record.is_out_of_reach else record.status
         for record in bad
     )
     failures = [
@@ -120,6 +116,7 @@ def down_rows(
             "notified": record.reached,
             "notified_at": record.notified_at,
             WORDS: {
+                "status": status_words(record, record.status),
                 "since": time_text(record.since) if record.since else "",
                 "reason": _reason(record),
                 "notified": notified_words(record),
@@ -225,6 +222,7 @@ def data(
             "jobs": run.jobs,
             "ran": run.ran,
             "failing": run.failing,
+            "unreachable": run.unreachable,
             "unknown": run.unknown,
             "warning": run.warning,
             "pending": run.pending,
@@ -343,6 +341,8 @@ def _last_run(run: RunRecord, now: datetime, time_text: TimeText) -> str:
         f"{run.failing} failing, {run.unknown} unknown, "
         f"{counted(run.warning, 'warning')}, {run.pending} pending"
     )
+    if run.unreachable:
+        statuses += f", {run.unreachable} unreachable"
     return (
         f"finished {time_text(run.ended_at)}, {duration(age(run.ended_at, now))} ago: "
         f"{counted(run.jobs, 'job')}, {run.ran} ran, {statuses}"

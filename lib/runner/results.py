@@ -389,18 +389,24 @@ def _stand_in(key: JobKey, name: str, settings: Settings) -> Job:
 
 def with_counts(run: RunRecord, ctx: RunContext) -> RunRecord:
     """Return run.json with how many jobs this run met, and found how."""
-    statuses = list(ctx.judged.values())
+    records = ctx.session.records
+    reached = [
+        status
+        for key, status in ctx.judged.items()
+        if key not in records or not records[key].is_out_of_reach
+    ]
     return replace(
         run,
         # A job that cannot be run has Checker's own in its place.
         jobs=len(
             [key for key, job in ctx.met.items() if not job.is_own or key in ctx.judged]
         ),
-        ran=len(statuses),
-        failing=statuses.count(Status.FAILING),
-        unknown=statuses.count(Status.UNKNOWN),
-        warning=statuses.count(Status.WARNING),
-        pending=statuses.count(Status.PENDING),
+        ran=len(ctx.judged),
+        failing=reached.count(Status.FAILING),
+        unknown=reached.count(Status.UNKNOWN),
+        warning=reached.count(Status.WARNING),
+        pending=reached.count(Status.PENDING),
+        unreachable=len(ctx.judged) - len(reached),
     )
 
 

@@ -500,3 +500,17 @@ def test_who_waits_for_the_message_is_not_named():
     waits = Message("a" * 8, MessageKind.ALERT, "s", "b", ("oncall",), SINCE)
     record = Record(JobKey("Job", "j"), notified=("a@b.c", "oncall"), queued=(waits,))
     assert notified_words(record) == "a@b.c"
+
+
+@pytest.mark.parametrize("held", [Decision.UNREACHABLE, Decision.BLIND])
+def test_what_was_not_reached_is_no_failing_job_and_listed_behind_those(held):
+    away = Record(key("a"), status=Status.FAILING, failing_since=SINCE, held=held)
+    muted = replace(away, key=key("b"), held=Decision.MUTED)
+    jobs = [facts("a"), facts("b")]
+    records = {record.key: record for record in (away, muted)}
+    rows = listed(job_rows(jobs, records, (), NOW, UTC))
+    assert [row["job"] for row in rows] == ["b", "a"]
+    assert [row[WORDS]["status"] for row in rows] == ["failing", held.value]
+    # JSON has the status as it was found, and what holds it back.
+    assert [row["status"] for row in rows] == ["failing", "failing"]
+    assert listed(rows, failing=True) == rows

@@ -256,6 +256,11 @@ def test_status_tells_what_is_unreachable_from_what_is_failing(places):
     lines = words.splitlines()[2:4]
     assert lines[0].startswith("tcp gw ")
     assert "unreachable: tcp gw is failing; 127.0.0.1" in lines[1]
+    assert lines[1].split()[:3] == ["tcp", "web", "unreachable"]
+    assert "1 failing, 0 unknown, 0 warnings, 0 pending, 1 unreachable" in words
+    listed = places.instance.run("-m", "list").out.splitlines()[1:3]
+    assert listed[0].startswith("tcp gw") and " failing " in listed[0]
+    assert listed[1].split()[:3] == ["tcp", "web", "unreachable"]
 
 
 def test_depends_that_cannot_be_used_is_a_failing_job_and_a_line(places, server):
