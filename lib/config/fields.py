@@ -365,6 +365,14 @@ def bytes_pattern(value: str) -> re.Pattern[bytes]:
         raise ValueError(f"expected a regular expression: {error}") from error
 
 
+def pattern(value: str) -> re.Pattern[str]:
+    """Return a pattern of Python's for text."""
+    try:
+        return re.compile(text(value))
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"expected a regular expression: {error}") from error
+
+
 #: The words that begin a line of a dialog, and what reads the rest of it.
 _ROUNDS: Mapping[str, Callable[[str], Any] | None] = {
     "send": escaped,
@@ -590,6 +598,11 @@ def size(low: float, high: float, bare: str = "") -> Callable[[str], float]:
 def percent(low: float = 0, high: float = 100) -> Callable[[str], float]:
     """Return a reader of percentages, ``90%`` or ``90``."""
     return quantity("a percentage", {"%": 1.0}, low, high, "%")
+
+
+def percent_up_to(high: float) -> Callable[[str], float]:
+    """Return a reader of percentages up to ``high``, such as those of many cores."""
+    return percent(0, high)
 
 
 def or_range(read: Callable[[str], float]) -> Callable[[str], float | Range]:

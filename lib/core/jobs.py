@@ -34,6 +34,7 @@ KIND_FILES = {
     "disk": "DiskSpace",
     "command": "CommandChecker",
     "plugin": "PluginChecker",
+    "process": "ProcessChecker",
 }
 #: All job files that ship.
 SHIPPED = frozenset({EMAIL_CHECKER, PEER_CHECKER, *KIND_FILES.values()})
