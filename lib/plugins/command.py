@@ -149,7 +149,7 @@ class CommandJob(bulk.InBulk, TargetJob):
     A subclass gives ``options`` with COMMAND_OPTIONS among them, and ``judge``.
     """
 
-    #: Where a program is looked for before PATH.
+    #: The folders of plugins, where a program is looked for before PATH.
     folders: ClassVar[Sequence[str]] = ()
     #: What a program finds in its environment, whatever the settings say.
     always: ClassVar[Mapping[str, str]] = {}
@@ -177,7 +177,7 @@ class CommandJob(bulk.InBulk, TargetJob):
         """Return why the program of a target is not run, and its path."""
         word = "/bin/sh" if target.shell else target.command.words[0]
         path = find_program(word, folder, cls.folders)
-        where = f" or in {', '.join(cls.folders)}" if cls.folders else ""
+        where = " or in the folders of plugins" if cls.folders else ""
         return why_not_program(word, path, where), path
 
     def environment(self, target: Target) -> dict[str, str]:

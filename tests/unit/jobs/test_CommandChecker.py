@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,6 +37,13 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def is_fastened(pid: int) -> bool:
+    """Return whether one of its descriptors sends a signal when it can be read."""
+    infos = [path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    flags = [re.search("flags:\\s*([0-7]+)", info)[1] for info in infos]
+    return any(int(one, 8) & 0o20000 for one in flags)
 
 
 def advice_of(**options: object) -> list[str]:
@@ -295,6 +303,9 @@ def test_a_program_dies_with_the_process_that_started_it(tmp_path):
     while not number.exists() and time.monotonic() < ends_at:
         time.sleep(0.01)
     pid = int(number.read_text())
+    # It may be quicker than the process that starts it.
+    while not is_fastened(pid) and time.monotonic() < ends_at:
+        time.sleep(0.01)
     process.kill()
     process.wait()
     while is_alive(pid) and time.monotonic() < ends_at:

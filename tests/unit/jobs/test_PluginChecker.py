@@ -152,8 +152,8 @@ def test_it_is_looked_for_in_the_folders_of_plugins(tmp_path, monkeypatch):
     # It was found in the folder, and false came after it.
     assert result_of(job).reason == "OWN OK"
     assert result_of(job_of(PluginChecker, command="check_other")).reason == (
-        "there is no program check_other in PATH or in /no/such, "
-        f"{tmp_path}; give its whole path"
+        "there is no program check_other in PATH or in the folders of plugins; give "
+        "its whole path"
     )
 
 
