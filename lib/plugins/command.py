@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 import re
-import shutil
 import signal
 import stat
 import time
@@ -240,10 +239,13 @@ def find_program(word: str, folder: Path, folders: Iterable[str] = ()) -> Path |
     """
     if "/" in word or word.startswith("~"):
         return folder / os.path.expanduser(word)
-    # Not with_folders' order alone: what is in PATH must not hide a plugin.
     path = with_folders(os.environ.get("PATH", ""), FOLDERS)
-    found = shutil.which(word, path=os.pathsep.join((*folders, path)))
-    return Path(found).absolute() if found else None
+    # shutil.which would import half a dozen modules for this.
+    for one in (*folders, *path.split(os.pathsep)):
+        found = os.path.join(os.path.abspath(one), word)
+        if os.path.isfile(found) and os.access(found, os.X_OK):
+            return Path(found)
+    return None
 
 
 def with_folders(path: str, folders: Iterable[str]) -> str:
