@@ -176,6 +176,8 @@ class Bookkeeper:
         attempt_result = results.put_off(attempt_result, self._now())
         result = self._taken
         self._has_succeeded = True
+        count = self.send_log.accepted_count + 1
+        self.send_log = replace(self.send_log, accepted_count=count)
         if message.kind is MessageKind.PROOF and result is DeliveryResult.SENT:
             self.send_log = replace(self.send_log, proof_accepted_at=self._now())
         # With nomail nothing is known about the server.
@@ -211,6 +213,8 @@ class Bookkeeper:
         envelope, failure = event.envelope, event.failure
         message = self._message_of(envelope)
         in_doubt = envelope.message.in_doubt
+        count = self.send_log.failed_count + 1
+        self.send_log = replace(self.send_log, failed_count=count)
         attempt_result = results.after_failure(message, failure, was_in_doubt=in_doubt)
         attempt_result = results.put_off(attempt_result, self._now())
         # A round-trip mail never goes by the backup account, which may do.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from lib.core.enums import JobFrequency
+from lib.core.enums import VERSION, JobFrequency
 from lib.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ class Flag(msgspec.Struct, frozen=True):
     repeats: bool = False
 
 
-#: As setup.cfg has it.
-VERSION = "0.1.0"
 ABOUT = "A monitor that cron starts."
 EXIT_CODES = {
     0: "done; a failing job is news, not an error",

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
-from lib.cli.arguments import ABOUT, EXIT_CODES, VERSION, Flag, Mode, flags_of
+from lib.cli.arguments import ABOUT, EXIT_CODES, Flag, Mode, flags_of
+from lib.core.enums import VERSION
 
 #: Paragraphs that --help does not have.
 _DESCRIPTION = (

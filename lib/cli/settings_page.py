@@ -110,6 +110,7 @@ _ABOUT: Mapping[str, str] = {
         "Instances that watch us as we watch them. Any other option is a peer: "
         "`name = url,email of its admin,key=...`. See [peers.md](peers.md)."
     ),
+    "metrics": "Metrics for Prometheus, see [operations.md](operations.md#prometheus).",
     "page": "What `-m daemon` serves apart from that: pings of other people's jobs.",
     "status": "Our answer to peers, see [peers.md](peers.md#our-answer).",
     "summary": (

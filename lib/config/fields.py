@@ -278,6 +278,16 @@ def absolute_path(value: str) -> str:
 MAX_SOCKET_PATH = 107
 
 
+def metrics_file(value: str) -> str:
+    """Return the absolute path of a file that node_exporter reads."""
+    path = absolute_path(value)
+    if not path.endswith(".prom") or path.endswith("/.prom"):
+        raise ValueError(
+            "expected a file ending in .prom; node_exporter reads no other"
+        )
+    return path
+
+
 def socket_path(value: str) -> str:
     """Return the path of a unix socket, or ``@NAME`` of one that is in no folder."""
     if not re.fullmatch(r"[/@].+", value) or "\0" in value:

@@ -42,6 +42,7 @@ from lib.core.settings import (
     Channel,
     Limits,
     Mail,
+    Metrics,
     Page,
     Problem,
     Settings,
@@ -200,6 +201,7 @@ def load_settings(
         ping=ping,
         status=AnswerEndpoint(**tables["status"]),
         page=Page(**tables["page"]),
+        metrics=Metrics(**tables["metrics"]),
         summary=SummaryTimes(**tables["summary"]),
         maintenance=maintenance,
         channels=channels,
@@ -322,7 +324,15 @@ def _read_tables(
     values: dict[str, dict[str, Any]] = {}
     tables = {**SECTIONS, "peers": peer_options(ini.options("peers"))}
     written = {new: old for old, new in older.SECTIONS.items() if old in ini}
-    for section in ("general", "defaults", "peers", "status", "page", "summary"):
+    for section in (
+        "general",
+        "defaults",
+        "peers",
+        "status",
+        "page",
+        "metrics",
+        "summary",
+    ):
         title = section
         if section in written and section not in ini:
             title = written[section]
@@ -353,6 +363,9 @@ def _read_tables(
             "0.0.0.0:5000 if it is to stay so, or 127.0.0.1:5000"
         )
         problems.append(Problem(text, ini.where("peers"), "status", warning=True))
+    if why := _why_not_written(values["metrics"].get("write", "")):
+        text = f"write: {why}; node_exporter reads nothing of us"
+        problems.append(Problem(text, ini.where("metrics", "write"), "metrics"))
     page, status = Page(**values["page"]), AnswerEndpoint(**values["status"])
     if page.ping and page.listen[1] == status.listen[1]:
         text = (

@@ -29,6 +29,7 @@ from lib.config.fields import (
     flapping,
     host,
     many,
+    metrics_file,
     nearest,
     number,
     one_of,
@@ -425,6 +426,14 @@ PAGE = {
     ),
 }
 
+METRICS = {
+    "write": Option(
+        metrics_file,
+        "",
+        "a file ending in .prom that each run replaces, for node_exporter to read",
+    ),
+}
+
 SUMMARY = {
     "daily": Option(clock, "", "a summary each day at this time, such as 08:00"),
     "weekly": Option(weekly_clock, "", "a summary each week, such as mon 08:00"),
@@ -488,6 +497,7 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "peers": PEERS,
     "status": STATUS,
     "page": PAGE,
+    "metrics": METRICS,
     "summary": SUMMARY,
 }
 #: How the title of a channel begins.

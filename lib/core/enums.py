@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import enum
 
+#: That of Checker, as setup.cfg has it.
+VERSION = "0.1.0"
+
 
 class JobFrequency(enum.StrEnum):
     """How often a job runs; the values are those of ``-c`` and of ``every =``."""

@@ -99,6 +99,9 @@ class SendLog(Stored, frozen=True):
     #: The attempts in vain since then, and the last of them.
     failures: Count = 0
     failed_at: Moment | None = None
+    #: How many messages were accepted by this way, ever, and how many attempts failed.
+    accepted_count: Count = 0
+    failed_count: Count = 0
     #: When the last test message of ``proof`` was accepted.
     proof_accepted_at: Moment | None = None
     #: The last time that was like that, of the last day.

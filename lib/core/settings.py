@@ -161,6 +161,13 @@ class Page(msgspec.Struct, frozen=True):
     ping: bool = False
 
 
+class Metrics(msgspec.Struct, frozen=True):
+    """``[metrics]``."""
+
+    #: The file that each run replaces; empty: none.
+    write: str = ""
+
+
 class SummaryTimes(msgspec.Struct, frozen=True):
     """When a summary is due, by the local clock: ``[summary]``."""
 
@@ -257,6 +264,7 @@ class Settings(msgspec.Struct, frozen=True):
     ping: Secret = Secret()
     status: AnswerEndpoint = AnswerEndpoint()
     page: Page = Page()
+    metrics: Metrics = Metrics()
     summary: SummaryTimes = SummaryTimes()
     #: ``[maintenance NAME]``.
     maintenance: tuple[Window, ...] = ()

@@ -511,6 +511,10 @@ def report(ctx: RunContext) -> None:
         from lib.peers import publish
 
         publish.write(settings, _run_for_others(ctx), ctx.now())
+    if settings.metrics.write:
+        from lib.runner.metrics import write
+
+        write(ctx, _run_for_others(ctx))
     if settings.ping and ctx.only is None:
         from lib.runner import ping
 

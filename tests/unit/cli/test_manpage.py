@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lib.cli.arguments import EXIT_CODES, VERSION, flags_of
+from lib.cli.arguments import EXIT_CODES, flags_of
 from lib.cli.main import MODES
 from lib.cli.manpage import man_page
+from lib.core.enums import VERSION
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "contrib" / "checker.1"
