@@ -67,8 +67,9 @@ class CommandChecker(CommandJob):
         It runs as the user of Checker, with cron's environment, `LC_ALL=C` unless
         `environment` says otherwise, and no input. What it writes to standard output
         and standard error is read to the end; of the first, 256 kB are searched, of the
-        second 16 kB. When it has ended, or at `timeout`, all that it has started is
-        ended too: SIGTERM, then SIGKILL. To keep a daemon, have the system start it.
+        second 16 kB. A program that writes more than 1 GB is ended. When it has ended,
+        or at `timeout`, all that it has started is ended too: SIGTERM, then SIGKILL. To
+        keep a daemon, have the system start it.
 
         Passwords do not belong among the arguments, where every user of the machine
         sees them. `password`, `password_file`, `password_env` or `password_command`
@@ -113,8 +114,8 @@ class CommandChecker(CommandJob):
 
 def why_not_ended(target: Target, ended: Ended) -> str:
     """Return why a program has no exit code of its own, or ""."""
-    if ended.is_late:
-        return f"timed out after {target.timeout:g} s"
+    if why := ended.why_killed(target.timeout):
+        return why
     if ended.signal:
         hint = " (out of memory?)" if ended.signal == "SIGKILL" else ""
         return f"killed by {ended.signal}{hint}"

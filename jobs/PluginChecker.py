@@ -129,9 +129,8 @@ class PluginChecker(CommandJob):
 
     def judge(self, target: Target, ended: Ended) -> Values:
         """Return the performance data; raise what the exit code says."""
-        if ended.is_late:
+        if words := ended.why_killed(target.timeout):
             said = first_of(ended.out) or first_of(ended.errors)
-            words = f"timed out after {target.timeout:g} s"
             raise CheckFailed(f"{words}: {said}" if said else words)
         if why := why_not_judged(ended, target.command.words[0]):
             raise CheckUnknown(why)

@@ -34,6 +34,8 @@ from lib.system.permissions import why_not_run
 #: The most that is kept of standard output and of standard error; the rest is read and
 #: dropped.
 MAX_OUTPUT, MAX_ERRORS = 256 * 1024, 16 * 1024
+#: A program that writes more is ended: to read it takes our time, too.
+MAX_READ = 1024 * 1024 * 1024
 #: How many programs run at once, at first and at most.  More are started while those
 #: take their time, as programs that wait do; more that compute would all take longer.
 AT_ONCE, MOST_AT_ONCE, GROW_AFTER_S = 4 * (os.cpu_count() or 1), 200, 0.1
@@ -127,9 +129,16 @@ class Ended(NamedTuple):
     errors: str
     #: Not all of its output was kept.
     is_cut: bool
-    #: It was killed, since it had not ended at its deadline.
+    #: It was killed: it had not ended at its deadline, or it wrote too much.
     is_late: bool
+    is_endless: bool
     seconds: float
+
+    def why_killed(self, timeout_s: float) -> str:
+        """Return why Checker has killed it; empty if it did not."""
+        if self.is_endless:
+            return f"wrote more than {MAX_READ // 1024**2} MB, and was ended"
+        return f"timed out after {timeout_s:g} s" if self.is_late else ""
 
     @property
     def signal(self) -> str:
@@ -293,6 +302,7 @@ class _Pipe:
         self.fd = descriptor
         self.kept = bytearray()
         self.is_cut = False
+        self.count = 0
         self._most = most
         os.set_blocking(descriptor, False)
 
@@ -306,6 +316,7 @@ class _Pipe:
             part = b""
         left = self._most - len(self.kept)
         self.kept += part[:left]
+        self.count += len(part)
         self.is_cut = self.is_cut or len(part) > left
         return bool(part)
 
@@ -386,6 +397,7 @@ class Program:
         """Return how it ended, or that it had to be killed at the deadline."""
         try:
             yield _Over(self, deadline)
+            is_endless = any(pipe.count > MAX_READ for pipe in self.pipes)
             is_late = not self.has_ended()
             if is_late:
                 self._kill(signal.SIGTERM)
@@ -401,7 +413,8 @@ class Program:
             self.out.text,
             self.errors.text,
             self.out.is_cut,
-            is_late,
+            is_late and not is_endless,
+            is_endless,
             self._took_s or time.monotonic() - self._began,
         )
 
@@ -451,6 +464,8 @@ class _Over(bulk.Wait):
     def _watch(self, loop: bulk.Loop, task: bulk.Task, pipe: _Pipe) -> None:
         def read(_events: int) -> None:
             if pipe.read():
+                if pipe.count > MAX_READ:
+                    self._finish(loop, task)
                 return
             loop.unwatch(pipe.fd)
             pipe.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import lib.plugins.command
 from jobs.CommandChecker import CommandChecker
 from lib.core.enums import Status
 from lib.core.jobs import JobFile
@@ -255,6 +256,12 @@ def test_the_beginning_of_endless_output_is_kept():
         CommandChecker, command="head -c 3000000 /dev/zero", expect_text="end"
     )
     assert words.startswith("'end' is not in the first part of the output\n")
+
+
+def test_a_program_that_writes_without_end_is_ended(monkeypatch):
+    monkeypatch.setattr(lib.plugins.command, "MAX_READ", 3 * 1024 * 1024)
+    words = found_by(CommandChecker, command="yes", timeout="20s")
+    assert words.startswith("wrote more than 3 MB, and was ended\ny\n")
 
 
 def test_signals_are_as_a_program_expects_them():
