@@ -107,3 +107,13 @@ def test_each_value_has_a_line_with_its_thresholds(approved):
         "load": Value(0.5),
     }
     approved("".join(f"{line}\n" for line in value_lines(values)))
+
+
+def test_a_threshold_of_somebody_else_judges_nothing():
+    limit = Threshold(high=1, judges=False)
+    assert judge({"load": Value(5, warn=limit, fail=limit)}) == (Status.OK, "")
+    own = Threshold(high=4)
+    values = {"load": Value(5, warn=own, fail=limit)}
+    assert judge(values) == (Status.WARNING, "load is 5, over 4")
+    # Where all must be exceeded, it is none of them.
+    assert judge(values, need_all=True)[0] is Status.WARNING
