@@ -35,6 +35,8 @@ KIND_FILES = {
     "command": "CommandChecker",
     "plugin": "PluginChecker",
     "process": "ProcessChecker",
+    "systemd": "SystemdChecker",
+    "clock": "ClockChecker",
 }
 #: All job files that ship.
 SHIPPED = frozenset({EMAIL_CHECKER, PEER_CHECKER, *KIND_FILES.values()})
