@@ -162,11 +162,10 @@ def output_of(
     words: Sequence[str], deadline: Deadline, *, may_be_silent: bool = False
 ) -> bulk.Steps[str]:
     """Return what a program prints; raise CheckUnknown if it does not end well."""
+    from lib.jobbase import Program
     from lib.net.connect import NotTried
-    from lib.plugins.command import FOLDERS, Program, with_folders
 
-    path = with_folders(os.environ.get("PATH", ""), FOLDERS)
-    environment = {**os.environ, "LC_ALL": "C", "PATH": path}
+    environment = {**os.environ, "LC_ALL": "C"}
     try:
         program = Program(words, environment, "/")
     except NotTried as error:

@@ -77,7 +77,7 @@ class SystemdChecker(bulk.InBulk, TargetJob):
     options: Options = {
         "unit": option(unit_name, "", help="its name; without it, all units"),
         "ignore": option(
-            patterns, (), help="units that may have failed; shell patterns, commas"
+            patterns, (), help="of all units, those that may have failed; * and ? work"
         ),
         "fail_restarts": option(
             count, 3, help="failing if restarted more often since the last check"
@@ -95,8 +95,6 @@ class SystemdChecker(bulk.InBulk, TargetJob):
     @classmethod
     def wrong_together(cls, target: Target) -> Iterable[str]:
         """Return options that are about something else."""
-        if target.unit and target.ignore:
-            yield "ignore is for all units; leave out unit"
         if not target.unit and (target.fail_age or target.warn_age):
             yield "fail_age and warn_age need unit: the last success of which one?"
 
@@ -123,7 +121,7 @@ class SystemdChecker(bulk.InBulk, TargetJob):
         return self._judge(target, service[0] if service else {}, unit, time.time())
 
     def _ask(self, name: str, deadline: Deadline) -> bulk.Steps[list[Unit]]:
-        from lib.plugins.command import Program
+        from lib.jobbase import Program
 
         words = [*self.systemctl, "show", "--no-pager", "--all"]
         words += [f"--property={','.join(PROPERTIES)}", "--", name]

@@ -64,7 +64,13 @@ from lib.plugins.target import TargetJob, Values, email_option, peers_of
 
 if TYPE_CHECKING:
     from lib.net.connect import Deadline
-    from lib.plugins.command import COMMAND_OPTIONS, CommandJob, Ended, first_of
+    from lib.plugins.command import (
+        COMMAND_OPTIONS,
+        CommandJob,
+        Ended,
+        Program,
+        first_of,
+    )
 
 __all__ = [
     "ADDRESS_OPTIONS",
@@ -86,6 +92,7 @@ __all__ = [
     "Options",
     "Peer",
     "Peers",
+    "Program",
     "Quantity",
     "Target",
     "TargetJob",
@@ -127,7 +134,7 @@ __all__ = [
 
 
 #: For kinds that run programs.
-_OF_COMMANDS = ("COMMAND_OPTIONS", "CommandJob", "Ended", "first_of")
+_OF_COMMANDS = ("COMMAND_OPTIONS", "CommandJob", "Ended", "Program", "first_of")
 
 
 def __getattr__(name: str) -> Any:
