@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -165,13 +166,15 @@ def output_of(
     from lib.jobbase import Program
     from lib.net.connect import NotTried
 
+    name = os.path.basename(words[0])
+    if not shutil.which(words[0]):
+        raise CheckUnknown(f"{name} is not installed")
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         program = Program(words, environment, "/")
     except NotTried as error:
         raise CheckUnknown(str(error)) from error
     ended = yield from program.run(deadline)
-    name = os.path.basename(words[0])
     if ended.is_late:
         raise CheckUnknown(f"{name} did not answer within {deadline}")
     said = (ended.errors.strip() or ended.out.strip()).splitlines()

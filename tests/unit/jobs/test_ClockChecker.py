@@ -151,6 +151,7 @@ def test_timesyncd_is_judged_by_when_it_last_set_the_clock(clock):
 def test_where_no_daemon_answers_nothing_is_known(clock):
     said = clock()
     assert said.startswith("unknown: no daemon says how it keeps the clock\n")
+    assert said.count("\nprogram is not installed") == 2
     assert len(said.splitlines()) == 4
     bad = ("506 Cannot talk to daemon", "")
     said = clock(chrony=bad, code=1, daemon="chrony")
