@@ -47,6 +47,11 @@ if __name__ == "__main__":
     if HERE not in sys.path:
         # PYTHONSAFEPATH is set.
         sys.path.insert(0, HERE)
+    if sys.argv[1:3] == ["-m", "wrap"]:
+        # Before anything is put in order: the command gets all of it as it is.
+        from lib.cli.wrap import main as wrap
+
+        sys.exit(wrap(sys.argv[3:]))
     if os.geteuid() == 0 and os.stat(HERE).st_uid != 0:
         # The owner could not replace what root compiles.
         sys.dont_write_bytecode = True

@@ -25,6 +25,7 @@ from lib.jobbase import (
     option,
     per_second,
     plain,
+    regex,
     seconds,
     secret,
     statuses,
@@ -83,14 +84,6 @@ def header_pattern(value: str) -> tuple[str, re.Pattern[str]]:
     if not match:
         raise ValueError("expected a header and a pattern, such as Server: ^nginx")
     return match[1], regex(match[2])
-
-
-def regex(value: str) -> re.Pattern[str]:
-    """Return a pattern of Python's, in which ^ and $ stand for those of a line."""
-    try:
-        return re.compile(text(value), re.M)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"expected a regular expression: {error}") from error
 
 
 def json_text(value: str) -> str:

@@ -70,6 +70,8 @@ OPTIONAL_FLAGS: Mapping[str, Any] = {
     "until": None,
     "why": None,
     "tag": [],
+    "output": None,
+    "spool": None,
 }
 
 
@@ -196,6 +198,8 @@ def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
         default=[],
         help="with list, mute, unmute and ack: the jobs with this tag; may be repeated",
     )
+    add("--output", metavar="tail", help="with wrap: keep the last 4 kB of the output")
+    add("--spool", metavar="DIR", help="with wrap: instead of /var/spool/checker")
     add("words", metavar="...", nargs="*", help="what a mode takes, see above")
     return parser
 

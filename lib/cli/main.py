@@ -253,6 +253,13 @@ MODES: dict[str, Mode] = {
         takes_jobs=True,
     ),
     "crontab": Mode("show:crontab", "the lines for your crontab"),
+    "wrap": Mode(
+        "wrap:elsewhere",
+        "run a command for a heartbeat; stands first",
+        words="NAME -- COMMAND",
+        most_words=1_000_000,
+        flags=("output", "spool"),
+    ),
     "completion": Mode(
         "show:completion",
         "a completion script for your shell (bash, zsh)",

@@ -367,6 +367,14 @@ def escaped(value: str) -> bytes:
     return bytes(content)
 
 
+def regex(value: str) -> re.Pattern[str]:
+    """Return a pattern of Python's, in which ^ and $ stand for those of a line."""
+    try:
+        return re.compile(text(value), re.M)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"expected a regular expression: {error}") from error
+
+
 def bytes_pattern(value: str) -> re.Pattern[bytes]:
     """Return a pattern of Python's for bytes, in which ^ and $ are those of a line."""
     try:

@@ -37,6 +37,7 @@ KIND_FILES = {
     "process": "ProcessChecker",
     "systemd": "SystemdChecker",
     "clock": "ClockChecker",
+    "heartbeat": "HeartbeatChecker",
 }
 #: All job files that ship.
 SHIPPED = frozenset({EMAIL_CHECKER, PEER_CHECKER, *KIND_FILES.values()})

@@ -186,6 +186,8 @@ class JobReport(Stored, frozen=True):
     hook_trouble: str = ""
     #: Which parents are failing, if alerts are held back for it.
     held_by: str = ""
+    #: Files of a spool that the job has read: to be removed after the commit.
+    consumed: tuple[str, ...] = ()
 
 
 class Timing(Stored, frozen=True):

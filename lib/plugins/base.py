@@ -108,6 +108,9 @@ class JobContext(msgspec.Struct):
     need_all: bool = False
     #: The job's own secrets, which nothing that leaves the worker may contain.
     secrets: Secrets = NO_SECRETS
+    #: Files of a spool that are in the job's memory now.  The run removes them after
+    #: the commit of that memory, so that nothing is lost or counted twice.
+    consumed: tuple[str, ...] = ()
     #: True for ``-m run``: nothing is kept and nothing sent.
     is_trial: bool = False
 

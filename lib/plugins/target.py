@@ -121,6 +121,16 @@ class TargetJob(JobBase):
         """
         return ()
 
+    @classmethod
+    def advice_of_last_run(
+        cls, target: Target, memory: Mapping[str, Any]
+    ) -> Iterable[str]:
+        """Return what ``-m validate`` warns of, a sentence each.
+
+        ``memory`` is that of the last run.  Default: nothing.
+        """
+        return ()
+
     def shown_target(self) -> str:
         """Return what is checked, for alerts: no credentials may be in it.
 

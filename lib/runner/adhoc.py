@@ -48,6 +48,7 @@ def meet(settings: Settings, *, advises: bool = False) -> AdhocResult:
     meant so, and the secrets of targets are tried.
     """
     order = Order(
+        known=_known(State(settings.state)) if advises else KnownRecords(),
         advises=advises,
         contact=settings.alertcontact,
         secrets=settings.secrets,
@@ -65,6 +66,15 @@ def meet(settings: Settings, *, advises: bool = False) -> AdhocResult:
     place = {str(file.path): number for number, file in enumerate(settings.job_files)}
     ordered = sorted(jobs.values(), key=lambda job: place.get(job.file, len(place)))
     return replace(asked, jobs=tuple(ordered))
+
+
+def _known(state: State) -> KnownRecords:
+    """Return the records, for what a kind says of what it remembers."""
+    try:
+        return KnownRecords(state.load().records)
+    except StateError:
+        # -m validate says what is wrong with the folder.
+        return KnownRecords()
 
 
 def _had_jobs(state: State) -> frozenset[str]:

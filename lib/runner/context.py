@@ -136,6 +136,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     measured: dict[JobKey, msgspec.Raw] = {}
     #: Jobs whose workers were stopped before they were done.
     unfinished: list[LostJob] = []
+    #: Files of spools that were read, to be removed after the commit.
+    consumed: list[str] = []
     #: How long each check took, if there are summaries.
     timings: list[Timing] | None = None
     #: What people asked for, applied; None: nothing, and nothing is silent.

@@ -131,6 +131,7 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     if ctx.only is not None:
         ctx.reports.append(report)
     ctx.session.keep(after)
+    ctx.consumed += report.consumed
     is_own_and_ok = job.is_own and report.decision is Decision.OK
     if is_own_and_ok and before.is_default:
         return

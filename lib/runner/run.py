@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -34,7 +35,7 @@ from lib.storage.lock import Holder
 from lib.storage.store import SETTINGS_COPY, State
 from lib.system import orphans, process
 from lib.system.clock import utc_now
-from lib.system.errors import StateError
+from lib.system.errors import StateError, trouble
 
 if TYPE_CHECKING:
     from lib.alerting.planning import Progress
@@ -318,6 +319,25 @@ def commit(ctx: RunContext) -> None:
         ctx.workers.is_done or time.monotonic() >= since + COMMIT_AFTER_S
     ):
         ctx.session.commit()
+    if ctx.consumed and ctx.session.waiting_since is None:
+        _remove_consumed(ctx)
+
+
+def _remove_consumed(ctx: RunContext) -> None:
+    """Remove the files of spools whose content is durable now.
+
+    One that stays is known to its job, and read again to no effect.
+    """
+    paths, ctx.consumed = ctx.consumed, []
+    if ctx.is_frozen:
+        return
+    for path in paths:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            logger.error("%s", trouble(Path(path), "remove it", error))
 
 
 def _queue_proofs(ctx: RunContext, every: dict[str, str]) -> None:
@@ -412,6 +432,7 @@ def close(ctx: RunContext) -> None:
 
             ctx.audit_log.note([decisions.forgotten(record, now)])
     ctx.session.commit()
+    _remove_consumed(ctx)
     _write_audit_log(ctx)
     listed, gone = ctx.session.drop_default(ctx.met)
     ctx.state.settle(ctx.ends_at - SETTLE_BEFORE_S)

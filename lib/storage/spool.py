@@ -11,10 +11,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from lib.core.heartbeats import Event
 
 #: Where ``-m wrap`` writes unless it is told otherwise.
@@ -44,7 +45,7 @@ def write(folder: str, content: bytes, *, sync: bool = True) -> str:
     descriptor = os.open(temporary, flags, 0o600)
     try:
         try:
-            _write_whole(descriptor, content)
+            write_whole(descriptor, content)
             os.fchmod(descriptor, MODE)
             if sync:
                 os.fsync(descriptor)
@@ -57,7 +58,8 @@ def write(folder: str, content: bytes, *, sync: bool = True) -> str:
     return path
 
 
-def _write_whole(descriptor: int, content: bytes) -> None:
+def write_whole(descriptor: int, content: bytes) -> None:
+    """Write all of the content; raise OSError if the last byte cannot be written."""
     left = memoryview(content)
     while left:
         count = os.write(descriptor, left)
@@ -73,28 +75,38 @@ def _remove_quietly(path: str) -> None:
         return
 
 
-class Found(NamedTuple):
+class Found:
     """A file of the spool that may be an event."""
 
-    path: str
-    #: The user who wrote it.
-    uid: int
-    #: When it was written, in seconds of the epoch; nobody can set it.
-    written_at: float
-    #: None: it is none.
-    event: Event | None
-    #: Why it is none.
-    wrong: str = ""
+    def __init__(
+        self,
+        path: str,
+        uid: int,
+        written_at: float,
+        event: Event | None,
+        wrong: str = "",
+    ) -> None:
+        self.path = path
+        #: The user who wrote it.
+        self.uid = uid
+        #: When it was written, in seconds of the epoch; nobody can set it.
+        self.written_at = written_at
+        #: None: it is none; and why.
+        self.event = event
+        self.wrong = wrong
 
 
-class Waiting(NamedTuple):
+class Waiting:
     """What lies in a spool."""
 
-    found: list[Found]
-    #: The users of whom there is more than is read at once, and how many files.
-    too_many: dict[int, int]
-    #: What killed writers left half written, to be removed.
-    leftovers: list[str]
+    def __init__(
+        self, found: list[Found], too_many: dict[int, int], leftovers: list[str]
+    ) -> None:
+        self.found = found
+        #: The users of whom there is more than is read at once, and how many files.
+        self.too_many = too_many
+        #: What killed writers left half written, to be removed.
+        self.leftovers = leftovers
 
 
 def waiting(folder: str, now: float, decode: Callable[[bytes], Event]) -> Waiting:

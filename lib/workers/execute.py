@@ -312,6 +312,15 @@ def _outgoing(loaded: LoadedJob) -> tuple[Message, ...]:
     return job._checker.outgoing if job is not None else ()
 
 
+def consumed(loaded: LoadedJob) -> tuple[str, ...]:
+    """Return the files of a spool that are in the job's memory now."""
+    job = loaded.instance
+    if job is None or not job._checker.consumed:
+        return ()
+    _memory, problem = memory_after(loaded)
+    return () if problem else job._checker.consumed
+
+
 def memory_to_keep(loaded: LoadedJob, record: Record) -> dict[str, Any] | None:
     """Return the job's memory; None if the stored one stays as it is."""
     memory, _trouble = memory_after(loaded)

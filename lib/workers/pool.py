@@ -130,6 +130,7 @@ class Task(msgspec.Struct, eq=False):
             execute.fit_memory(memory, secrets),
             hook.default_mail,
             hook.problem,
+            consumed=() if self.late else execute.consumed(self.loaded),
         )
 
 

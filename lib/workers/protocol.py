@@ -124,7 +124,8 @@ def report(report: JobReport) -> Any:
     if _says_only_ok(report):
         return ["ok", key.file, (key.identity, result.seconds, result.values)]
     hook = [report.messages, report.default_mail, report.hook_trouble]
-    return ["report", key, result, report.decision, hook, report.memory]
+    kept = [report.memory, report.consumed]
+    return ["report", key, result, report.decision, hook, kept]
 
 
 def _says_only_ok(report: JobReport) -> bool:
@@ -203,7 +204,8 @@ def _read_oks(file: str, rest: list[Any], jobs: Mapping[JobKey, Job]) -> Reports
 
 
 def _read_report(rest: list[Any], jobs: Mapping[JobKey, Job]) -> JobReport:
-    key, result, decision, (messages, default_mail, hook_trouble), memory = rest
+    key, result, decision, (messages, default_mail, hook_trouble), kept = rest
+    memory, consumed = kept
     if memory is not None and not isinstance(memory, dict):
         raise ValueError("a memory is not a dict")
     return JobReport(
@@ -214,6 +216,7 @@ def _read_report(rest: list[Any], jobs: Mapping[JobKey, Job]) -> JobReport:
         memory,
         convert(default_mail, bool),
         convert(hook_trouble, str),
+        consumed=convert(consumed, tuple[str, ...]),
     )
 
 

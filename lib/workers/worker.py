@@ -10,7 +10,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
@@ -120,6 +120,8 @@ def _load_and_run(
         if discovered.warning:
             warnings.append(discovered.warning)
         problems += discovered.problems
+        if order.advises:
+            problems += _advice(discovered, order)
         if not discovered.is_whole:
             partial.append(file.name)
         if order.describes and discovered.table is not None:
@@ -146,6 +148,26 @@ def _load_and_run(
     del wanted
     pool.run()
     emit(protocol.END)
+
+
+def _advice(discovered: Discovered, order: Order) -> Iterator[Problem]:
+    """Yield what kinds advise about their targets and what the last run remembered."""
+    from lib.core.encoding import plain_memory
+    from lib.core.sanitize import fit
+    from lib.plugins.errors import REASON_TEXT_LENGTH
+    from lib.plugins.target import TargetJob
+
+    for loaded in discovered.jobs:
+        job = loaded.instance
+        if isinstance(job, TargetJob):
+            memory = plain_memory(dict(order.known.of(loaded.job).memory))
+            for text in job.advice_of_last_run(job.target, memory):
+                yield Problem(
+                    fit(text, order.secrets, REASON_TEXT_LENGTH),
+                    job._ini.where(job.target.title),
+                    job.target.title,
+                    warning=True,
+                )
 
 
 def _announce(jobs: Sequence[LoadedJob], order: Order, emit: Emit) -> list[LoadedJob]:
