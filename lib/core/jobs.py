@@ -39,6 +39,8 @@ KIND_FILES = {
     "clock": "ClockChecker",
     "heartbeat": "HeartbeatChecker",
 }
+#: The job files that ship and run programs of other people's.
+RUN_PROGRAMS = frozenset({"CommandChecker", "PluginChecker"})
 #: All job files that ship.
 SHIPPED = frozenset({EMAIL_CHECKER, PEER_CHECKER, *KIND_FILES.values()})
 #: Stand in for a job file where there is none: no job file's name begins with _.

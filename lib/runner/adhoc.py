@@ -21,7 +21,7 @@ from lib.core.settings import Problem, Settings
 from lib.runner import results
 from lib.runner.manager import LOAD_TIMEOUT_S, JobsMet, LostJob, WorkerManager
 from lib.storage.store import State
-from lib.system import process
+from lib.system import orphans, process
 from lib.system.clock import utc_now
 from lib.system.errors import StateError
 from lib.workers.worker import Order
@@ -109,7 +109,11 @@ def try_jobs(
         only=frozenset(wanted),
         notifies=False,
     )
-    asked = _ask(settings, order)
+    orphans.adopt()
+    try:
+        asked = _ask(settings, order)
+    finally:
+        orphans.end_all(process.at_work)
     reports = [report for report in asked.reports if report.job.key in wanted]
     reports.sort(key=lambda report: report.job.name)
     return AdhocResult(there.jobs, tuple(reports), there.warnings), unmatched

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from lib.core import calendar, health
 from lib.core.enums import JobFrequency
-from lib.core.jobs import OWN_KEY, JobKey
+from lib.core.jobs import OWN_KEY, RUN_PROGRAMS, JobKey
 from lib.core.messages import Message
 from lib.core.records import RunRecord
 from lib.core.settings import Settings
@@ -214,8 +214,11 @@ def _lost_message(ctx: RunContext, lines: list[str], now: datetime) -> Message:
 def select(ctx: RunContext) -> None:
     """Start workers for the job files that have something due."""
     files = files_to_load(ctx)
-    # The kinds that ship leave no processes behind.
-    ctx.adopts = not all(file.ships for file in files) and orphans.adopt()
+    # The other kinds that ship leave no processes behind.
+    ctx.adopts = (
+        any(not file.ships or file.name in RUN_PROGRAMS for file in files)
+        and orphans.adopt()
+    )
     ctx.workers.start(files)
     if ctx.run.blind_since is not None or (
         ctx.settings.anchors

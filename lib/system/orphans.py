@@ -7,12 +7,13 @@ a worker that runs commands.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _inherited: set[int] = set()
 #: How often to look again: killing a process may orphan its children.
 GENERATIONS = 3
+#: How long a killed process may take to end; one that waits for a disk does not.
+END_S = 0.1
 
 
 def adopt() -> bool:
@@ -39,7 +42,10 @@ def adopt() -> bool:
 
 
 def end_all(ours: Collection[int]) -> None:
-    """Kill the children of this process that are not ``ours``; name each in the log."""
+    """Kill the children of this process that are not ``ours``; name each in the log.
+
+    One that does not end, since it waits for a disk or a hung mount, is left behind.
+    """
     if not _has_children():
         # The ordinary case, and /proc may list thousands of processes.
         return
@@ -50,12 +56,11 @@ def end_all(ours: Collection[int]) -> None:
             return
         for pid, name in orphans.items():
             logger.warning("a job left process %d (%s) behind; it is killed", pid, name)
-            try:
+            # It may have ended by itself, or be another user's.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-            except (ProcessLookupError, ChildProcessError, PermissionError):
-                # It ended by itself, or is not our child any more.
-                continue
+        _reap(orphans)
+        others.update(orphans)
 
 
 def end_of(session: int, mark: bytes) -> list[str]:
@@ -110,13 +115,27 @@ def _killed(pid: int) -> str:
         with open(f"/proc/{pid}/stat", errors="replace") as file:
             before, _bracket, after = file.read().rpartition(")")
         os.kill(pid, signal.SIGKILL)
-        for _ in range(50):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                break
-            time.sleep(0.002)
     except OSError:
         return ""
+    _reap([pid])
     return "" if after.split()[0] in "ZX" else before.partition("(")[2]
+
+
+def _reap(killed: Iterable[int]) -> None:
+    """Wait for the ends of children, not for long."""
+    until = time.monotonic() + END_S
+    left = set(killed)
+    while left := {pid for pid in left if not _is_reaped(pid)}:
+        if time.monotonic() > until:
+            return
+        time.sleep(0.002)
+
+
+def _is_reaped(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
 
 
 def _has_children() -> bool:

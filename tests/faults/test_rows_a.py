@@ -207,6 +207,27 @@ def test_a9_a_daemon_that_a_job_leaves_behind_is_killed_and_named(instance):
     assert instance.last_run().get("skipped", 0) == 0
 
 
+#: A program whose daemon has nothing of it: no session, no output, no environment.
+FORGETFUL = """
+setsid env -i sh -c 'echo $$ > "$1"; exec >&- 2>&- sleep 60' - {pid} &
+while ! test -s {pid}; do sleep 0.01; done
+"""
+
+
+@pytest.mark.fault("A9", "a job leaves a daemonised grandchild")
+@pytest.mark.parametrize("how", ["cron", "run"])
+def test_a9_so_is_one_that_the_program_of_a_section_leaves_behind(instance, how):
+    pid, program = instance.folder / "pid", instance.folder / "program"
+    program.write_text("#!/bin/sh" + FORGETFUL.format(pid=pid))
+    program.chmod(0o755)
+    instance.add(f"[command forgetful]\ncommand = {program}\n")
+    if how == "cron":
+        assert instance.cron().code == 0
+    else:
+        assert instance.run("-m", "run", "command forgetful").code == 0
+    assert not is_running(int(pid.read_text()))
+
+
 @pytest.mark.long
 @pytest.mark.fault("A7", "cron catches up: 5 starts at once")
 def test_a7_of_a_burst_of_starts_one_judges_and_the_others_end(instance, smtp):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from lib.cli.settings_page import shipped_kinds
 from lib.config.targets import target_sections
 from lib.core.enums import JobFrequency, Status
-from lib.core.jobs import KIND_FILES
+from lib.core.jobs import KIND_FILES, RUN_PROGRAMS, SHIPPED
 from lib.core.results import Threshold
 from lib.jobbase import (
     absolute_path,
@@ -22,6 +23,7 @@ from lib.jobbase import (
     text,
     whole,
 )
+from lib.plugins.command import CommandJob
 from lib.plugins.kind import KindTable
 from tests.support.fakes import CONTACT, Folder, ini
 
@@ -173,6 +175,12 @@ def test_the_table_of_kinds_is_that_of_the_job_files():
     assert {kind.kind: Path(kind.file).stem for kind in shipped} == KIND_FILES
     for kind in shipped:
         assert kind.about and all(one.help for one in kind.options.values())
+
+
+def test_the_kinds_that_run_programs_are_known_before_they_are_loaded():
+    kinds = {name: getattr(import_module(f"jobs.{name}"), name) for name in SHIPPED}
+    run = {name for name, kind in kinds.items() if issubclass(kind, CommandJob)}
+    assert run == RUN_PROGRAMS
 
 
 # A kind of one's own, in a folder of one's own.
