@@ -273,6 +273,19 @@ _AT = "write minute, hour or day, or five fields: 0 0 * * sun for each week"
 # Intervals.
 
 
+def holds_s(schedule: str) -> float:
+    """Return for how many seconds a result of a job stands if no other follows.
+
+    That is until the next one is missed: a minute run may be a minute and a half late.
+    An interval or a frequency has a tenth of itself on top.
+    """
+    if schedule.count(" ") >= 4:
+        # A cron expression may name any minutes: those of a day and a little.
+        return MISSED_AFTER[JobFrequency.DAY].total_seconds()
+    minutes = _period(schedule)
+    return minutes * 66.0 + 84.0
+
+
 def _minutes(schedule: str) -> int:
     """Return the minutes of an interval; 0 if it is none."""
     match = re.fullmatch(r"([0-9]{1,6})(min|h|d)", schedule, re.ASCII)

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from lib.core import calendar, schedule
 from lib.core.enums import JobFrequency, Status
-from lib.core.jobs import CatalogEntry, FileScan, Job, JobKey
+from lib.core.jobs import CatalogEntry, FileScan, Job, JobKey, Policy
 from lib.core.records import Record, RunRecord
 from lib.core.results import JobReport, Timing
 from lib.core.schedule import Due
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lib.core.dependencies import Dependencies
     from lib.core.silences import Silences
     from lib.runner.requests import Taken
+    from lib.storage.history import Result
     from lib.system.process import Child
 
 logger = logging.getLogger(__name__)
@@ -138,6 +139,10 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     unfinished: list[LostJob] = []
     #: Files of spools that were read, to be removed after the commit.
     consumed: list[str] = []
+    #: What goes into the history.
+    results: list[Result] = []
+    #: The text of each policy that they were judged by, with schedule and contact.
+    policies: dict[tuple[Policy, str, tuple[str, ...]], bytes] = {}
     #: How long each check took, if there are summaries.
     timings: list[Timing] | None = None
     #: What people asked for, applied; None: nothing, and nothing is silent.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from msgspec.structs import replace
 
 from lib.config.sections import title_of
-from lib.core import health, policy
+from lib.core import health, policy, schedule
 from lib.core.enums import Decision, JobFailureNotificationFrequency, Status
 from lib.core.jobs import (
     KIND_FILES,
@@ -32,6 +32,7 @@ from lib.core.jobs import (
 from lib.core.messages import Message, fit_mail
 from lib.core.records import Record, RunRecord
 from lib.core.results import CheckResult, JobReport, Timing
+from lib.core.sanitize import fit
 from lib.core.schedule import is_wanted
 from lib.core.settings import MAIL, LastUsable, Problem, Settings
 from lib.core.text import first_line, mail_time
@@ -141,6 +142,7 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     if is_own_and_ok:
         return
     ctx.judged[job.key] = report.result.status
+    _note_for_history(ctx, report, now)
     if report.result.values:
         ctx.measured[job.key] = as_part(report.result.values)
     if ctx.timings is not None:
@@ -150,6 +152,37 @@ def keep(ctx: RunContext, report: JobReport) -> None:
         words = decisions.words(report.result.status, report.decision)
         reason = first_line(report.result.reason)
         logger.info("%s: %s", job.name, f"{words}: {reason}" if reason else words)
+
+
+def _note_for_history(ctx: RunContext, report: JobReport, now: datetime) -> None:
+    """Note a result, which ``run.close`` appends to the history."""
+    from lib.storage.history import MAX_REASON, Result
+
+    job, result = report.job, report.result
+    code: Decision | None = report.decision if report.decision.holds_back else None
+    if code is None and ctx.silences is not None:
+        # A maintenance window counts for what is OK too.
+        code = ctx.silences.code(job, now)
+    reason = result.reason
+    if reason:
+        reason = fit(first_line(reason), ctx.settings.secrets, MAX_REASON)
+    # Most jobs have the policy of others; it is made into text once.
+    terms = (job.policy, job.schedule, job.contact)
+    text = ctx.policies.get(terms)
+    if text is None:
+        text = ctx.policies[terms] = bytes(as_part(terms))
+    ctx.results.append(
+        Result(
+            job.key,
+            result.status,
+            code or "",
+            result.seconds,
+            {name: value.number for name, value in result.values.items()},
+            reason,
+            text,
+            schedule.holds_s(job.schedule),
+        )
+    )
 
 
 def _held(

@@ -444,6 +444,7 @@ def close(ctx: RunContext) -> None:
     ctx.state.forget(gone)
     _save_catalog(ctx)
     _save_values(ctx)
+    _append_history(ctx)
 
 
 def _save_run(ctx: RunContext, listed: list[str], now: datetime) -> None:
@@ -520,6 +521,16 @@ def _save_values(ctx: RunContext) -> None:
     if not ctx.measured or ctx.is_frozen:
         return
     ctx.state.save_values(ctx.measured, ctx.met)
+
+
+def _append_history(ctx: RunContext) -> None:
+    """Append the results of this run to the history, if there are any."""
+    if not ctx.results or ctx.is_frozen:
+        return
+    from lib.storage import historylog
+
+    settings, at = ctx.settings, ctx.began_at.timestamp()
+    historylog.record(settings.state, settings.zone, at, ctx.results)
 
 
 # After the lock.

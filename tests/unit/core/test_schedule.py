@@ -14,6 +14,7 @@ from lib.core.records import Record
 from lib.core.schedule import (
     Due,
     due_in,
+    holds_s,
     is_due,
     is_recheck,
     is_wanted,
@@ -477,3 +478,11 @@ def test_a_recheck_is_an_interval_or_no(text, expected):
 def test_what_is_no_recheck_says_what_was_expected(text):
     with pytest.raises(ValueError, match="from 1min to 30d such as 5min, or no"):
         read_recheck(text)
+
+
+@pytest.mark.parametrize(
+    ("every", "seconds"),
+    [("minute", 150), ("5min", 414), ("hour", 4044), ("*/5 * * * *", 95_400)],
+)
+def test_a_result_stands_until_the_next_one_is_missed(every, seconds):
+    assert holds_s(every) == seconds

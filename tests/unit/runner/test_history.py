@@ -1,0 +1,32 @@
+"""What a run of cron leaves in state/history/."""
+
+from __future__ import annotations
+
+from lib.core.enums import Status
+from lib.core.jobs import JobKey
+from lib.storage.history import History
+from tests.support.instance import NO_MAIL, Instance
+
+FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
+OK = "[disk root]\npath = /\nlimit = 100\nevery = minute\n"
+WINDOW = "[maintenance night]\njobs = disk root\nstart = * * * * *\nlength = 1h\n"
+
+
+def test_each_result_is_kept_with_why_it_was_held_back(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL)
+    for section in (FULL, OK, WINDOW, "[disk wrong]\n"):
+        instance.add(section)
+    instance.cron()
+    instance.cron()
+    history = History(instance.state)
+    full, root = (
+        history.rows(JobKey("DiskSpace", f"disk {name}"), 0, 1e10)
+        for name in ("full", "root")
+    )
+    assert [row.status for row in full] == [Status.FAILING] * 2
+    assert full[0].reason.startswith("used is ") and full[0].values["used"] > 1
+    assert [(row.status, row.code) for row in root] == [(Status.OK, "maintenance")] * 2
+    [policy] = {row.policy for row in full + root}
+    assert b"minute" in history.policies()[policy]
+    assert JobKey("DiskSpace", "disk wrong") in history.latest()
+    assert len(history.changes(JobKey("DiskSpace", "disk full"))) == 1

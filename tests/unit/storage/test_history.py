@@ -1,0 +1,239 @@
+"""state/history/: what runs append is read back, and what is damaged costs no more."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.core.enums import Status
+from lib.core.jobs import JobKey
+from lib.storage import historylog
+from lib.storage.history import HEADER_BYTES, History, Result, Share, share_of
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
+KEY, OTHER = JobKey("DiskSpace", "disk root"), JobKey("HTTPServerChecker", "http a")
+POLICY = b'{"failures":2}'
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def result(status=Status.OK, key=KEY, code="", reason="", holds_s=150.0, **values):
+    return Result(key, status, code, 0.25, values, reason, POLICY, holds_s)
+
+
+def record(folder, at, *results, zone=UTC):
+    historylog.record(folder, zone, at, results or [result()])
+
+
+def log_of(folder, day="2026-11-22"):
+    return folder / "history" / f"{day}.log"
+
+
+def everything(folder, key=KEY, zone=UTC):
+    return History(folder, zone).rows(key, 0, NOON + 1e9)
+
+
+def test_what_a_run_appends_is_read_back(tmp_path):
+    bad = result(Status.FAILING, OTHER, "muted", "it is slow", used=97.123456789, n=3)
+    record(tmp_path, NOON, result(used=1.5), bad)
+    record(tmp_path, NOON + 60, result(Status.WARNING))
+    [row] = everything(tmp_path, OTHER)
+    assert (row.at, row.status, row.code) == (NOON, Status.FAILING, "muted")
+    assert (row.seconds, row.reason, row.holds_s) == (0.25, "it is slow", 150)
+    assert row.values == {"used": 97.123456789, "n": 3.0}
+    assert [one.status for one in everything(tmp_path)] == [Status.OK, Status.WARNING]
+    history = History(tmp_path, UTC)
+    assert history.policies() == {row.policy: POLICY}
+    assert history.latest()[OTHER] == row
+    assert history.rows(KEY, NOON + 1, NOON + 60) == []
+    assert everything(tmp_path, JobKey("X", "x")) == []
+
+
+def test_each_run_is_one_append_with_the_names_once(tmp_path):
+    record(tmp_path, NOON, result(), result(key=OTHER))
+    first = log_of(tmp_path).stat().st_size
+    record(tmp_path, NOON + 60, result(), result(key=OTHER))
+    second = log_of(tmp_path).stat().st_size - first
+    record(tmp_path, NOON + 120, result(), result(key=OTHER))
+    assert log_of(tmp_path).stat().st_size == first + 2 * second
+    assert log_of(tmp_path).read_bytes().count(POLICY) == 0
+    assert second < first
+
+
+def test_a_change_is_kept_and_what_stays_is_not(tmp_path):
+    record(tmp_path, NOON)
+    record(tmp_path, NOON + 60)
+    record(tmp_path, NOON + 120, result(Status.FAILING, reason="no"))
+    record(tmp_path, NOON + 180, result(Status.FAILING, code="maintenance"))
+    found = History(tmp_path).changes(KEY)
+    assert [(one.at - NOON, one.before, one.status, one.code) for one in found] == [
+        (0, None, Status.OK, ""),
+        (120, Status.OK, Status.FAILING, ""),
+        (180, Status.FAILING, Status.FAILING, "maintenance"),
+    ]
+    assert found[1].reason == "no"
+
+
+def test_time_without_a_result_and_maintenance_are_left_out_of_uptime(tmp_path):
+    record(tmp_path, NOON)
+    record(tmp_path, NOON + 60, result(Status.FAILING))
+    record(tmp_path, NOON + 120, result(code="maintenance"))
+    record(tmp_path, NOON + 180)
+    # It holds for 150 seconds.
+    record(tmp_path, NOON + 480)
+    expected = Share(ok=60 + 150, failing=60, maintenance=60, nothing=150)
+    assert History(tmp_path, UTC).days()[KEY] == {"2026-11-22": expected}
+    assert History(tmp_path, UTC).share(KEY, NOON, NOON + 480) == expected
+    assert expected.uptime == 210 / 270
+    assert expected.left_out == 210
+    assert Share(nothing=5).uptime is None
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25)])
+def test_a_day_has_the_hours_that_its_clock_has(tmp_path, day, hours):
+    start = datetime.fromisoformat(day).replace(tzinfo=BERLIN).timestamp()
+    for hour in range(-1, hours + 2):
+        record(tmp_path, start + hour * 3600, result(holds_s=4000.0), zone=BERLIN)
+    days = History(tmp_path, BERLIN).days([KEY])[KEY]
+    assert days[day] == Share(ok=hours * 3600.0)
+    assert sum(len(by_day) for by_day in [days]) == 3
+
+
+def test_of_old_days_bars_and_changes_stay(tmp_path):
+    for day in range(17):
+        record(tmp_path, NOON + 86_400 * day)
+    history = History(tmp_path, UTC)
+    assert len(history.rows(KEY, 0, NOON + 1e9)) == historylog.RAW_DAYS
+    assert len(history.days()[KEY]) == 17
+    assert history.days(count=3)[KEY].keys() == {
+        "2026-12-06",
+        "2026-12-07",
+        "2026-12-08",
+    }
+    assert [change.at for change in history.changes()] == [NOON]
+
+
+STATUSES = st.sampled_from(list(Status))
+CODES = st.sampled_from(["", "", "muted", "maintenance", "blind", "unreachable"])
+STEPS = st.sampled_from([60, 60, 61, 300, 4_000, 90_000])
+RUNS = st.lists(st.tuples(STEPS, STATUSES, CODES), min_size=1, max_size=12)
+
+
+@given(RUNS, st.sampled_from([150.0, 5000.0]))
+def test_bars_equal_what_the_rows_say(tmp_path_factory, runs, holds_s):
+    folder = tmp_path_factory.mktemp("h")
+    at = datetime(2026, 10, 24, 20, tzinfo=UTC).timestamp()
+    begun = None
+    for step, status, code in runs:
+        at += step
+        begun = begun or at
+        record(folder, at, result(status, code=code, holds_s=holds_s), zone=BERLIN)
+    history = History(folder, BERLIN)
+    by_day = history.days([KEY]).get(KEY, {})
+    rows = history.rows(KEY, 0, at + 1)
+    assert len(rows) == len(runs)
+    assert sum(by_day.values(), Share()) == share_of(rows, begun, at)
+
+
+# What is damaged.
+
+
+def test_a_write_that_was_cut_off_costs_that_run_only(tmp_path):
+    record(tmp_path, NOON)
+    whole = log_of(tmp_path).read_bytes()
+    record(tmp_path, NOON + 60)
+    added = log_of(tmp_path).read_bytes()[len(whole) :]
+    now = (tmp_path / "history" / "now.bin").read_bytes()
+    for cut in range(0, len(added), 7):
+        log_of(tmp_path).write_bytes(whole + added[:cut])
+        (tmp_path / "history" / "now.bin").write_bytes(now)
+        record(tmp_path, NOON + 120)
+        assert [row.at - NOON for row in everything(tmp_path)] == [0, 120], cut
+
+
+def test_a_flipped_bit_costs_one_row(tmp_path):
+    for minute in range(3):
+        record(tmp_path, NOON + 60 * minute)
+    content = log_of(tmp_path).read_bytes()
+    one = (len(content) - HEADER_BYTES) // 3
+    for at in range(len(content) - one, len(content), 3):
+        broken = bytearray(content)
+        broken[at] ^= 4
+        log_of(tmp_path).write_bytes(broken)
+        assert len(everything(tmp_path)) >= 2
+        assert {row.status for row in everything(tmp_path)} == {Status.OK}
+
+
+def test_a_run_that_was_killed_before_the_summary_is_caught_up(tmp_path):
+    record(tmp_path, NOON)
+    before = (tmp_path / "history" / "now.bin").read_bytes()
+    record(tmp_path, NOON + 60, result(Status.FAILING))
+    (tmp_path / "history" / "now.bin").write_bytes(before)
+    record(tmp_path, NOON + 120)
+    assert History(tmp_path, UTC).days()[KEY] == {
+        "2026-11-22": Share(ok=60, failing=60)
+    }
+    assert len(History(tmp_path).changes()) == 3
+
+
+def test_a_lost_summary_is_made_anew(tmp_path):
+    record(tmp_path, NOON)
+    record(tmp_path, NOON + 60, result(Status.FAILING, key=OTHER))
+    (tmp_path / "history" / "now.bin").write_bytes(b"garbage")
+    record(tmp_path, NOON + 120)
+    assert set(History(tmp_path).latest()) == {KEY, OTHER}
+    assert len(everything(tmp_path)) == 2
+    assert len(everything(tmp_path, OTHER)) == 1
+
+
+def test_an_older_copy_that_was_put_back_is_read_on(tmp_path):
+    record(tmp_path, NOON, result(), result(key=OTHER))
+    older = log_of(tmp_path).read_bytes()
+    record(tmp_path, NOON + 60)
+    log_of(tmp_path).write_bytes(older)
+    record(tmp_path, NOON + 120, result(), result(key=OTHER))
+    assert [row.at - NOON for row in everything(tmp_path)] == [0, 120]
+    assert [row.at - NOON for row in everything(tmp_path, OTHER)] == [0, 120]
+
+
+def test_a_clock_that_is_set_back_loses_nothing(tmp_path):
+    for at in (0, 86_400 * 400, 60, 120):
+        record(tmp_path, NOON + at)
+    assert [row.at - NOON for row in everything(tmp_path)] == [0, 60, 120, 86_400 * 400]
+
+
+@pytest.mark.parametrize("name", ["now.bin", "2026-11-22.log"])
+def test_what_a_newer_checker_wrote_is_one_line(tmp_path, caplog, name):
+    record(tmp_path, NOON)
+    path = tmp_path / "history" / name
+    content = bytearray(path.read_bytes())
+    _raise_format(content)
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        if name == "now.bin":
+            record(tmp_path, NOON + 60)
+            assert path.read_bytes() == content
+        else:
+            assert everything(tmp_path) == []
+    assert [line for line in caplog.messages if "newer Checker" in line]
+    assert len(caplog.messages) == 1
+
+
+def _raise_format(content):
+    import zlib
+
+    content[4] = 2
+    total = zlib.crc32(content[: HEADER_BYTES - 4])
+    content[HEADER_BYTES - 4 : HEADER_BYTES] = total.to_bytes(4, "little")
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path, caplog):
+    (tmp_path / "history").write_text("in its place")
+    with caplog.at_level(logging.WARNING):
+        record(tmp_path, NOON)
+    [line] = caplog.messages
+    assert "the run goes on" in line
