@@ -73,7 +73,7 @@ _TIME_OF_CODE = {CODES.index(code): TIMES.index(code) for code in CODES[1:4]}
 
 MAX_REASON = 200
 
-_DAY_FILE = re.compile(r"\d{4}-\d\d-\d\d\.log")
+_DAY_FILE = re.compile(r"\d{4}-\d\d-\d\d\.logz?")
 
 _MAGIC = b"CkrH"
 FORMAT = 1
@@ -82,7 +82,7 @@ FORMAT = 1
 _HEADER = struct.Struct("<4sBcIIqQI")
 _SUM = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _SUM.size
-_RUN, _NAMES, NOW_KIND, _BARS = b"R", b"N", b"S", b"D"
+_RUN, _NAMES, NOW_KIND, _BARS, _PART = b"R", b"N", b"S", b"D", b"Z"
 
 
 class Row(NamedTuple):
@@ -550,10 +550,11 @@ class History:
         """
         found: list[Row] = []
         for day in self._days(since, until):
-            content = _content(self.folder / f"{day}.log")
-            found += _rows_in(content, str(key), since, until, day)
-        # A clock that was set back wrote them in another order.
-        return sorted(found, key=lambda row: row.at)
+            for content in _contents(self.folder, day):
+                found += _rows_in(content, str(key), since, until, day)
+        # A clock that was set back wrote them in another order; a day that is being
+        # compressed may be there twice.
+        return sorted({row.at: row for row in found}.values(), key=lambda row: row.at)
 
     def days(
         self, keys: Collection[JobKey] | None = None, count: int = 90, until: float = 0
@@ -641,7 +642,7 @@ class History:
             return Summary()
 
     def _days(self, since: float, until: float) -> list[str]:
-        days = day_files(self.folder)
+        days = all_days(self.folder)
         first, last = utc_day(max(0.0, since)), utc_day(until)
         return [day for day in days if first <= day <= last]
 
@@ -669,12 +670,54 @@ def share_of(rows: Iterable[Row], since: float, until: float) -> Share:
 
 
 def day_files(folder: Path) -> list[str]:
-    """Return the days of UTC of which there is a file, sorted."""
+    """Return the days of UTC of which there is a file as runs write it, sorted."""
+    return sorted(name[:10] for name in _day_names(folder) if name.endswith(".log"))
+
+
+def all_days(folder: Path) -> list[str]:
+    """Return the days of UTC of which there is a file, compressed or not, sorted."""
+    return sorted({name[:10] for name in _day_names(folder)})
+
+
+def _day_names(folder: Path) -> list[str]:
     try:
-        names = os.listdir(folder)
+        return [name for name in os.listdir(folder) if _DAY_FILE.fullmatch(name)]
     except OSError:
         return []
-    return sorted(name[:-4] for name in names if _DAY_FILE.fullmatch(name))
+
+
+def _contents(folder: Path, day: str) -> Iterator[bytes]:
+    """Yield what the files of a day hold.
+
+    The one as runs write it is read first: it goes when the other is there.
+    """
+    yield _content(folder / f"{day}.log")
+    yield unpacked(_content(folder / f"{day}.logz"))
+
+
+def packed_part(part: bytes, place: int) -> bytes:
+    """Return a part of a day's file, compressed, which begins at ``place`` of it."""
+    return block(_PART, len(part), 0, place, zlib.compress(part))
+
+
+def parts_in(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield of each whole part its place, its size, and where it ends in the file."""
+    for one in _blocks(content):
+        if one.kind == _PART:
+            yield one.names_at, one.rows, one.end
+
+
+def unpacked(content: bytes) -> bytes:
+    """Return what a compressed day holds; a part that is damaged as zeros."""
+    whole = bytearray()
+    try:
+        for one in _blocks(content):
+            if one.kind == _PART:
+                whole += bytes(max(0, one.names_at - len(whole)))
+                whole += zlib.decompress(_payload(content, one))
+    except NewerState as error:
+        logger.warning("a compressed day is not read on: %s", error)
+    return bytes(whole)
 
 
 def utc_day(moment: float) -> str:

@@ -88,12 +88,13 @@ def _drop_old(folder: Path) -> None:
 
     Days are counted by their files: a clock that is wrong for a while drops nothing.
     """
-    for day in history.day_files(folder)[:-RAW_DAYS]:
-        path = folder / f"{day}.log"
-        try:
-            path.unlink()
-        except OSError as error:
-            logger.warning("%s", trouble(path, "remove it", error))
+    for day in history.all_days(folder)[:-RAW_DAYS]:
+        for ending in (".log", ".logz", ".logz.part"):
+            path = folder / f"{day}{ending}"
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                logger.warning("%s", trouble(path, "remove it", error))
 
 
 def _row(at: float, result: Result, policy: str) -> Row:

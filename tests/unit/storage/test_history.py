@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
-from lib.storage import historylog
+from lib.storage import historylog, historythin
 from lib.storage.history import HEADER_BYTES, History, Result, Share, share_of
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
@@ -137,6 +138,81 @@ def test_bars_equal_what_the_rows_say(tmp_path_factory, runs, holds_s):
     rows = history.rows(KEY, 0, at + 1)
     assert len(rows) == len(runs)
     assert sum(by_day.values(), Share()) == share_of(rows, begun, at)
+
+
+# Days that are over.
+
+
+@pytest.fixture
+def two_days(tmp_path):
+    for minute in range(40):
+        record(tmp_path, NOON + 60 * minute, result(used=minute * 1.1))
+    record(tmp_path, NOON + 86_400)
+    return tmp_path
+
+
+def test_a_day_that_is_over_is_compressed_and_reads_the_same(two_days):
+    before, size = everything(two_days), log_of(two_days).stat().st_size
+    assert len(before) == 41
+    assert historythin.compress(two_days)
+    assert everything(two_days) == before
+    assert not log_of(two_days).exists()
+    assert (two_days / "history" / "2026-11-22.logz").stat().st_size < size / 2
+    assert log_of(two_days, "2026-11-23").exists()
+    # A clock that is set back begins a file of its own, which stays.
+    record(two_days, NOON + 30)
+    assert historythin.compress(two_days)
+    assert len(everything(two_days)) == 42
+
+
+def test_a_slice_ends_in_time_and_the_next_goes_on(two_days, monkeypatch):
+    monkeypatch.setattr(historythin, "PART_BYTES", 1000)
+    before, calls = everything(two_days), 0
+    while not historythin.compress(two_days, 2.5, itertools.count().__next__):
+        calls += 1
+        assert everything(two_days) == before
+        part = two_days / "history" / "2026-11-22.logz.part"
+        # Killed within a write.
+        part.write_bytes(part.read_bytes() + b"CkrHtorn")
+    assert calls > 1
+    assert everything(two_days) == before
+
+
+def test_both_files_after_a_kill_are_read_once(two_days):
+    before, content = everything(two_days), log_of(two_days).read_bytes()
+    historythin.compress(two_days)
+    log_of(two_days).write_bytes(content)
+    assert everything(two_days) == before
+    assert historythin.compress(two_days)
+    assert not log_of(two_days).exists()
+
+
+def test_a_damaged_part_costs_its_rows_only(two_days, monkeypatch):
+    monkeypatch.setattr(historythin, "PART_BYTES", 1000)
+    historythin.compress(two_days)
+    path = two_days / "history" / "2026-11-22.logz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert 30 < len(everything(two_days)) < 41
+
+
+def test_nobody_compresses_while_another_does(two_days):
+    import subprocess
+    import sys
+
+    lock = two_days / "history" / "lock"
+    hold = "import fcntl,sys; f=open(sys.argv[1],'w'); fcntl.lockf(f,fcntl.LOCK_EX);"
+    hold += "print(1, flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, lock],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        other.stdout.readline()
+        assert not historythin.compress(two_days)
+        other.stdin.close()
+    assert historythin.compress(two_days)
 
 
 # What is damaged.
