@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from lib.jobbase import (
     ADDRESS_OPTIONS,
     CheckFailed,
-    CheckUnknown,
     Deadline,
     Options,
     Target,
@@ -68,6 +67,16 @@ class PingChecker(bulk.InBulk, TargetJob):
         "warn_loss": option(percent, None, help="a warning if more are lost"),
     }
 
+    @classmethod
+    def wrong_together(cls, target: Target) -> Iterator[str]:
+        """Yield that the pings take longer than there is time."""
+        takes_s = (target.count - 1) * target.interval
+        if takes_s >= target.timeout:
+            yield (
+                f"count = {target.count} and interval take {takes_s:g} s, but timeout "
+                f"is {target.timeout:g} s; set timeout higher"
+            )
+
     def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
         """Return how long the answers took on average, and how many were lost."""
         return steps(self, target, deadline)
@@ -75,10 +84,6 @@ class PingChecker(bulk.InBulk, TargetJob):
 
 def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
     """Return how long the answers took on average, and how many were lost."""
-    takes_s = (target.count - 1) * target.interval
-    if takes_s >= deadline.left():
-        pings = f"count = {target.count} pings"
-        raise CheckUnknown(f"{pings} take {takes_s:g} s, and timeout is {deadline}")
     addresses = yield bulk.Resolve(target.host, 0, target.family, deadline)
     is_every = target.addresses == "every"
     tried: list[tuple[str, Answers]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +28,7 @@ from lib.jobbase import (
     port,
     seconds,
     switch,
+    talk_with_nobody,
 )
 from lib.net import bulk, connect
 from lib.net.connect import Address
@@ -112,6 +113,17 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
         },
     }
 
+    @classmethod
+    def wrong_together(cls, target: Target) -> Iterator[str]:
+        """Yield that nobody is to be talked to, or that TLS is to begin twice."""
+        if type(target.expect) is tuple:
+            talk = ("banner", "send", "expect_regex", "dialog", "tls")
+            yield from talk_with_nobody(target, ", ".join(target.expect), *talk)
+        elif target.dialog:
+            in_dialog = [word for word, _value in target.dialog].count("tls")
+            if in_dialog + target.tls > 1:
+                yield "TLS begins twice; keep one of tls = yes and the lines of dialog"
+
     def formerly(self) -> str:
         """Return a glob that matches the older program's names for this port."""
         import glob
@@ -124,7 +136,6 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
     def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
         """Return how long it took until an address had responded as expected."""
         if type(target.expect) is tuple:
-            _needs_no_talk(target)
             return must_be_unreached(self, target, deadline)
         if target.addresses == "every" or any(getattr(target, one) for one in _MORE):
             return talked(self, target, deadline)
@@ -155,16 +166,6 @@ def connected(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[
     return {"time": seconds(took, warn=target.warn_time, fail=target.fail_time)}
 
 
-def _needs_no_talk(target: Target) -> None:
-    """Raise CheckUnknown if a port that must not be reached is to be talked to."""
-    talk = ("banner", "send", "expect_regex", "dialog", "tls")
-    if given := [name for name in talk if getattr(target, name)]:
-        raise CheckUnknown(
-            f"expect = {', '.join(target.expect)} asks for a port that cannot be "
-            f"talked to; leave out {', '.join(given)}"
-        )
-
-
 class Times(NamedTuple):
     """The address that responded as expected, and the seconds of each part."""
 
@@ -181,10 +182,6 @@ def talked(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Val
 
     began = time.monotonic()
     rounds = dialog.rounds_of(target)
-    if [one.secures for one in rounds].count(True) + target.tls > 1:
-        raise CheckUnknown(
-            "TLS is to begin twice; keep one of tls = yes and dialog's tls"
-        )
 
     def reach(address: tuple[int, Address], own: Deadline) -> bulk.Steps[Times]:
         return _talk(target, rounds, address, own)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lib.jobbase import (
     ADDRESS_OPTIONS,
     DIALOG_OPTIONS,
-    CheckUnknown,
     Deadline,
     Options,
     Target,
@@ -23,6 +22,7 @@ from lib.jobbase import (
     option,
     port,
     seconds,
+    talk_with_nobody,
     whole,
 )
 from lib.net import bulk, connect
@@ -92,6 +92,12 @@ class UDPServerChecker(bulk.InBulk, TargetJob):
         ),
     }
 
+    @classmethod
+    def wrong_together(cls, target: Target) -> Iterator[str]:
+        """Yield that an answer is expected of a port that is to be closed."""
+        if target.expect == CLOSED:
+            yield from talk_with_nobody(target, CLOSED, "expect_regex", "dialog")
+
     def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
         """Return how long the answer took, nothing if none is expected or came."""
         return steps(self, target, deadline)
@@ -133,11 +139,6 @@ def rounds_of(target: Target) -> tuple[Round, ...]:
     from lib.net import dialog
 
     if target.expect == CLOSED:
-        if target.expect_regex or target.dialog:
-            raise CheckUnknown(
-                "expect = closed asks for a port that does not answer; leave out "
-                "expect_regex and dialog"
-            )
         return (dialog.Round(send=target.send),)
     rounds = dialog.rounds_of(target)
     if not any(one.send for one in rounds):

@@ -61,6 +61,7 @@ from lib.plugins.kind import (
     per_second,
     percent,
     seconds,
+    talk_with_nobody,
 )
 from lib.plugins.target import TargetJob, Values, email_option, peers_of
 
@@ -130,6 +131,7 @@ __all__ = [
     "socket_path",
     "statuses",
     "switch",
+    "talk_with_nobody",
     "text",
     "time_zone",
     "url",

@@ -134,6 +134,14 @@ DIALOG_OPTIONS: Options = {
 }
 
 
+def talk_with_nobody(target: Target, expected: str, *talk: str) -> Iterator[str]:
+    """Yield that the options ``talk`` make no sense where nobody is to answer."""
+    if given := [name for name in talk if getattr(target, name)]:
+        yield f"expect = {expected} means that nobody answers; leave out " + ", ".join(
+            given
+        )
+
+
 def anything_or_text(value: str) -> re.Pattern[bytes] | bytes:
     """Return what must be received: these bytes, or ``anything``."""
     if value.lower() == "anything":

@@ -211,15 +211,6 @@ def test_what_cannot_be_used_says_what_was_expected(option, value, said):
         UDPServerChecker.options[option].read(value)
 
 
-def test_what_cannot_be_meant_together_is_named():
-    with Datagrams() as it:
-        said = found(it, {"expect": "closed", "expect_regex": "x"})
-    assert said == (
-        "unknown: expect = closed asks for a port that does not answer; leave out "
-        "expect_regex and dialog"
-    )
-
-
 @pytest.mark.parametrize("kind", [TCPServerChecker, UDPServerChecker, PingChecker])
 def test_a_name_is_asked_for_as_dns_has_it(kind, monkeypatch):
     asked = []

@@ -274,10 +274,3 @@ def test_the_longest_path_works():
         assert UnixSocketChecker.options["path"].read(path) == path
         with listening(path, daemon):
             assert found(path, {"banner": "hello"}) == "fine"
-
-
-def test_what_cannot_be_meant_together_is_named(path):
-    assert found(path, {"expect": "closed", "banner": "x", "send": "y"}) == (
-        "unknown: expect = closed asks for a socket at which nobody listens; leave out "
-        "banner, send"
-    )

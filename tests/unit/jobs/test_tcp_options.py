@@ -356,16 +356,3 @@ def test_what_cannot_be_used_says_what_was_expected(option, value, said):
     with pytest.raises(ValueError, match=re.escape(said)) as caught:
         TCPServerChecker.options[option].read(value)
     assert "hush" not in str(caught.value)
-
-
-def test_what_cannot_be_meant_together_is_named(tmp_path):
-    with Listener(BANNER, context=tls_context()) as it:
-        said = found(it, {"expect": "closed", "send": "x", "tls": "yes"}, tmp_path)
-        assert said == (
-            "unknown: expect = closed asks for a port that cannot be talked to; leave "
-            "out send, tls"
-        )
-        said = found(it, {"tls": "yes", "dialog": "tls"}, tmp_path)
-    assert said == (
-        "unknown: TLS is to begin twice; keep one of tls = yes and dialog's tls"
-    )
