@@ -72,19 +72,23 @@ def merged(
     """Return the messages to send in place of ``waiting``.
 
     ``waiting`` has one job's messages to the same people, oldest first; none of them
-    may have been accepted.  What a job
-    sends by itself is not changed.  Of several reminders the last is kept; everything
+    may have been accepted.  What a job sends by itself, and what is news in itself, is
+    not changed.  Of several reminders the last is kept; everything
     up to the last change of status becomes one message, so that nobody gets a recovery
     without its alert.  ``why_late``: what they waited for last.
     """
     if len(waiting) == 1:
         return [MergedMessage(waiting)]
-    trouble = [message for message in waiting if message.kind.is_about_trouble]
-    others = [message for message in waiting if not message.kind.is_about_trouble]
+    trouble = [message for message in waiting if _may_be_merged(message)]
+    others = [message for message in waiting if not _may_be_merged(message)]
     merged_messages = [MergedMessage((message,)) for message in others]
     if trouble:
         merged_messages += _merged_trouble(name, trouble, zone, why_late)
     return sorted(merged_messages, key=lambda merged_message: merged_message.born_at)
+
+
+def _may_be_merged(message: Message) -> bool:
+    return message.kind.is_about_trouble and not message.is_event
 
 
 def _merged_trouble(

@@ -46,6 +46,13 @@ NEXT_MAIL = {
     JobFailureNotificationFrequency.EVERYDAY: "in a day, if still failing",
     JobFailureNotificationFrequency.ONSTATECHANGE: "on recovery",
 }
+#: How long more of what is news in itself waits.
+NEXT_EVENT = {
+    JobFailureNotificationFrequency.EVERYFIVEMINUTES: "in 5 minutes",
+    JobFailureNotificationFrequency.EVERYTENMINUTES: "in 10 minutes",
+    JobFailureNotificationFrequency.EVERYHOUR: "in an hour",
+    JobFailureNotificationFrequency.EVERYDAY: "in a day",
+}
 
 
 def default_message(
@@ -86,6 +93,7 @@ def default_message(
         since=_start(record, result, kind, now),
         severity=severity_of(record, result, phase),
         status=result.status,
+        is_event=result.is_event,
     )
 
 
@@ -154,6 +162,7 @@ def with_status_lines(
         addresses=result.addresses,
         since=_start(record, result, message.kind, now),
         status=result.status,
+        is_event=result.is_event,
     )
 
 
@@ -520,7 +529,7 @@ def _status_lines(
         *_measured(result),
         *_about(job),
         f"Checked:               {schedule.words(job.schedule)}",
-        f"Next mail:             {_next_mail(job.policy, result.status)}",
+        f"Next mail:             {_next_mail_about(job.policy, result)}",
         f"Check now:             {_check_command(job, command)}",
     ]
 
@@ -628,6 +637,13 @@ def _recovery_lines(
         f"Next mail:             {_next_mail(job.policy, result.status)}",
         f"Check now:             {_check_command(job, command)}",
     ]
+
+
+def _next_mail_about(policy: Policy, result: CheckResult) -> str:
+    if not result.is_event:
+        return _next_mail(policy, result.status)
+    wait = NEXT_EVENT.get(policy.notify, "")
+    return f"{wait}, if there is more" if wait else "as soon as there is more"
 
 
 def _next_mail(policy: Policy, status: Status) -> str:

@@ -87,6 +87,8 @@ class Message(Stored, frozen=True):
     status: Status | None = None
     #: The fallback of its channel has got it, too, or gets it as a contact.
     fell_back: bool = False
+    #: It tells what no other message does, such as lines of a log: it is never merged.
+    is_event: bool = False
     #: The window of its job, ``when``; that of its way holds as well.
     when: str = ""
     #: For what is split from another message, its id: what channels are told as the id.

@@ -63,6 +63,9 @@ GONE_AFTER = 2
 #: By how much sooner a time of ``failures`` is over, for the same reason.
 JITTER = timedelta(seconds=30)
 
+#: How many messages about events of one job wait to be sent at most.
+MAX_EVENTS_QUEUED = 5
+
 #: The most of a reason that a record keeps.
 REASON_LENGTH = 1000
 
@@ -242,6 +245,8 @@ def _decide_change(
     record: Record, result: CheckResult, policy: Policy, now: datetime
 ) -> Decision:
     """Return the decision about a job that is not flapping."""
+    if result.is_event:
+        return _decide_event(record, result, policy, now)
     if result.status.is_failure:
         return _decide_failure(record, result, policy, now)
     if status_after(record, result.status, policy).is_failure:
@@ -249,6 +254,28 @@ def _decide_change(
     if result.status is Status.WARNING:
         return _decide_warning(record, policy)
     return _decide_ok(record, policy)
+
+
+def _decide_event(
+    record: Record, result: CheckResult, policy: Policy, now: datetime
+) -> Decision:
+    """Return the decision about what is news in itself, whatever was before.
+
+    ``notify`` is how often at most.  Where nothing leaves, a few messages wait, and the
+    job keeps the rest for the next one.
+    """
+    is_warning = result.status is Status.WARNING
+    if is_warning and not policy.notifies_warnings:
+        return Decision.QUIET_WARNING
+    if sum(message.is_event for message in record.queued) >= MAX_EVENTS_QUEUED:
+        return Decision.TOO_SOON
+    on_change = policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE
+    if record.notified_of_event and not on_change:
+        is_due = _is_reminder_due(record, policy, now)
+        return Decision.FIRST_ALERT if is_due else Decision.TOO_SOON
+    if is_warning or _notified_of_failure(record) or record.notified_of_event:
+        return Decision.FIRST_ALERT
+    return _decide_unnotified(record, result, policy, now)
 
 
 def _decide_failure(
@@ -314,14 +341,16 @@ def _decide_warning(record: Record, policy: Policy) -> Decision:
         return Decision.RECOVERY if says_so else Decision.QUIET_RECOVERY
     if not policy.notifies_warnings:
         return Decision.QUIET_WARNING
-    is_known = record.notified_status is Status.WARNING
+    is_known = record.notified_status is Status.WARNING and not record.notified_of_event
     return Decision.ALREADY_NOTIFIED if is_known else Decision.FIRST_ALERT
 
 
 def _decide_ok(record: Record, policy: Policy) -> Decision:
     if record.status is Status.OK:
         return Decision.OK
-    if record.notified_status is Status.WARNING:
+    if record.notified_of_event:
+        says_so = False
+    elif record.notified_status is Status.WARNING:
         says_so = policy.notifies_warnings
     else:
         says_so = record.notified_at is not None and _notifies_recovery(record, policy)
@@ -329,9 +358,9 @@ def _decide_ok(record: Record, policy: Policy) -> Decision:
 
 
 def _notified_of_failure(record: Record) -> bool:
-    """Return whether the last that anybody was notified of is a failure."""
-    return record.notified_at is not None and (
-        record.notified_status is not Status.WARNING
+    """Return whether the last that anybody was notified of is a failure that lasts."""
+    return record.notified_at is not None and not (
+        record.notified_status is Status.WARNING or record.notified_of_event
     )
 
 
@@ -542,6 +571,7 @@ def _without_notified(record: Record) -> Record:
         alerted_at=None,
         notified=(),
         notified_status=None,
+        notified_of_event=False,
         delivery=DeliveryResult.SENT,
         thread=None,
     )
@@ -560,6 +590,7 @@ def _notified(record: Record, report: JobReport, now: datetime) -> Record:
         alerted_at=(now if begins else record.alerted_at) if is_failure else None,
         notified=tuple(dict.fromkeys((*record.notified, *addresses))),
         notified_status=_notified_status(record, report.result.status),
+        notified_of_event=report.result.is_event,
         thread=record.thread or first,
     )
 

@@ -78,6 +78,8 @@ class Record(Stored, frozen=True, eq=False):
     notified: tuple[str, ...] = ()
     #: The status they were notified of: failing, unknown or warning.
     notified_status: Status | None = None
+    #: They were notified of an event, of whose end there is no mail.
+    notified_of_event: bool = False
     #: What became of the message of ``notified_at``, once it is no longer queued.
     delivery: DeliveryResult = DeliveryResult.SENT
     #: The message_id of the first alert.

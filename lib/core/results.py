@@ -169,6 +169,9 @@ class CheckResult(Stored, frozen=True):
     values: Values = {}
     #: Since when it has failed, if that is known; None: since this result.
     since: Moment | None = None
+    #: What it found is news in itself, such as lines of a log: each such result is
+    #: notified, and nobody of the end of it.
+    is_event: bool = False
 
 
 class JobReport(Stored, frozen=True):

@@ -26,6 +26,7 @@ from lib.core.settings import Mail
 from lib.system.clock import utc_now
 
 if TYPE_CHECKING:
+    from lib.core.records import Record
     from lib.net.connect import Unreachable
 
 
@@ -34,11 +35,14 @@ class CheckFailed(Exception):
 
     ``host`` is the host that it is about, ``cause`` the reason without the host, and
     ``addresses`` are those that were tried.  Alerts that share one come as a group.
+    With ``event`` it is news in itself, such as lines of a log: each one is notified,
+    also while the job is failing, and nobody of its end.
     """
 
     # For a class of an author's own that does not call this one's __init__.
     host = cause = ""
     addresses: tuple[str, ...] = ()
+    event = False
 
     # Copies and pickles need the text only; they carry the rest in __dict__.
     def __init__(  # noqa: B042
@@ -47,8 +51,10 @@ class CheckFailed(Exception):
         host: str = "",
         cause: str = "",
         addresses: Iterable[str] = (),
+        event: bool = False,
     ) -> None:
         super().__init__(*args)
+        self.event = event
         self.host = host
         self.cause = cause
         self.addresses = tuple(addresses)
@@ -62,7 +68,16 @@ class CheckFailed(Exception):
 
 
 class CheckWarning(Exception):
-    """The check found something worth a look that is no failure; the text says what."""
+    """The check found something worth a look that is no failure; the text says what.
+
+    ``event`` is that of CheckFailed.
+    """
+
+    event = False
+
+    def __init__(self, *args: object, event: bool = False) -> None:  # noqa: B042
+        super().__init__(*args)
+        self.event = event
 
 
 class CheckUnknown(Exception):
@@ -97,6 +112,10 @@ class JobContext(msgspec.Struct):
     zone: tzinfo | None = None
     #: The settings themselves; None unless the job ships with Checker.
     ini: IniFile | None = None
+    #: What is remembered of the job, from before this run.
+    record: Record | None = None
+    #: The secrets of the settings; none unless the job ships with Checker.
+    known_secrets: Secrets = NO_SECRETS
     #: The job's messages that are still queued, and how its round-trip mails ended.
     queued: tuple[Message, ...] = ()
     round_trips: tuple[RoundTripDelivery, ...] = ()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lib.config import options, peers
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.ini import IniFile
-from lib.core.jobs import FailureRule, FlappingRule
+from lib.core.jobs import NEVER_FLAPPING, FailureRule, FlappingRule
 from lib.core.policy import default_failures, default_recoveries
 from lib.core.results import Value
 from lib.core.settings import Peers
@@ -57,6 +57,8 @@ class TargetJob(JobBase):
     #: How soon a failing target that is checked less often is checked again.
     recheck: str = "no"
     options: Options = {}
+    #: False: that it comes and goes is flapping only if the settings say so.
+    flaps = True
     #: What people read below the reason when a threshold decides; set it in ``check``.
     note = ""
     #: What people read of a target that is OK, in ``-m check`` and the log; set it in
@@ -258,6 +260,8 @@ class TargetJob(JobBase):
 
     def flappingAfter(self) -> FlappingRule:
         """Return ``flapping`` of the section or its defaults."""
+        if not (self.flaps or self.target.gives("flapping")):
+            return NEVER_FLAPPING
         rule: FlappingRule = self.target.flapping
         return rule
 

@@ -89,6 +89,7 @@ def _finished(loaded: LoadedJob, result: CheckResult, seconds: float) -> CheckRe
 
 
 def _prepared(job: base.JobBase, record: Record) -> base.JobBase:
+    job._checker.record = record
     job._checker.queued = record.queued
     job._checker.round_trips = record.round_trips
     if record.memory and not job.truth_is_enough:
@@ -113,9 +114,12 @@ def _result(job: base.JobBase, call: Callable[[], object]) -> CheckResult:
             cause=_text(failed.cause),
             host=_text(failed.host),
             addresses=tuple(map(_text, failed.addresses)),
+            is_event=failed.event is True,
         )
     except base.CheckWarning as warning:
-        result = CheckResult(Status.WARNING, _reason(warning))
+        result = CheckResult(
+            Status.WARNING, _reason(warning), is_event=warning.event is True
+        )
     except base.CheckUnknown as unknown:
         return CheckResult(Status.UNKNOWN, _reason(unknown))
     except base.CheckPending as pending:

@@ -223,6 +223,7 @@ def _load(
                 loaded.instance._checker.mail = order.mail
                 loaded.instance._checker.zone = order.zone
                 loaded.instance._checker.ini = ini
+                loaded.instance._checker.known_secrets = order.secrets
                 loaded.instance._checker.is_trial = not order.notifies
     if not discovered.file.problem:
         return discovered
