@@ -38,6 +38,7 @@ KIND_FILES = {
     "systemd": "SystemdChecker",
     "clock": "ClockChecker",
     "heartbeat": "HeartbeatChecker",
+    "log": "LogChecker",
 }
 #: The job files that ship and run programs of other people's.
 RUN_PROGRAMS = frozenset({"CommandChecker", "PluginChecker"})
