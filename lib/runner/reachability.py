@@ -61,7 +61,7 @@ def reach_of(ctx: RunContext) -> Reach:
 def take(ctx: RunContext, report: JobReport) -> None:
     """Have a report of a worker wait for ``go_on``."""
     reach_of(ctx).new.append(report)
-    if report.job.is_across_network and report.result.status.is_failure:
+    if results.may_be_the_network(report):
         ask_anchors(ctx)
 
 
@@ -105,7 +105,7 @@ def _awaited(
     It is a parent, this machine's network, or what jobs there are.
     """
     job = report.job
-    if job.is_across_network and report.result.status.is_failure:
+    if results.may_be_the_network(report):
         if _is_open(ctx, NETWORK_KEY, is_last=is_last):
             return NETWORK_KEY
     if not job.depends:
@@ -139,7 +139,7 @@ def _is_open(ctx: RunContext, awaited: JobKey, *, is_last: bool) -> bool:
 
 def _judged(ctx: RunContext, report: JobReport) -> JobReport:
     """Return a report as it is to be kept, now that its way is known."""
-    job, is_failure = report.job, report.result.status.is_failure
+    job = report.job
     has_parents = bool(job.depends)
     if has_parents:
         try:
@@ -151,7 +151,7 @@ def _judged(ctx: RunContext, report: JobReport) -> JobReport:
             has_parents = False
         except DependencyError as error:
             return _with_problem(ctx, report, error)
-    if job.is_across_network and is_failure:
+    if results.may_be_the_network(report):
         reach = reach_of(ctx)
         if reach.silent:
             return _blind(ctx, report, reach.silent)
@@ -233,20 +233,26 @@ def _of_its_own_accord(report: JobReport) -> tuple[Message, ...]:
 
 
 def _blind(ctx: RunContext, report: JobReport, silent: dict[str, str]) -> JobReport:
-    """Return a report as unknown, since nothing elsewhere can be reached."""
+    """Return a report as unknown, since nothing elsewhere can be reached.
+
+    What the job has noted does not count either, such as how often a peer was silent.
+    """
     found = first_line(report.result.reason)
     reason = f"this machine is blind, {silent_words(silent)}; the check said: {found}"
     result = replace(report.result, status=Status.UNKNOWN, reason=reason)
     since = ctx.run.blind_since or ctx.began_at
     words = f"no anchor answers since {mail_time(since, ctx.settings.zone)}"
-    return _held_back(replace(report, result=result), Decision.BLIND, words)
+    report = replace(report, result=result, memory=None)
+    if report.decision is Decision.PENDING:
+        return _without_alert(report, decision=Decision.BLIND, held_by=words)
+    return _held_back(report, Decision.BLIND, words)
 
 
 def _not_made(report: JobReport, why: str) -> JobReport:
     """Return a report as not yet made: whether there is a network is about to show."""
     reason = f"{why}; the check said: {first_line(report.result.reason)}"
     result = replace(report.result, status=Status.PENDING, reason=reason)
-    return _without_alert(report, result=result, decision=Decision.PENDING)
+    return _without_alert(report, result=result, decision=Decision.PENDING, memory=None)
 
 
 def _with_problem(

@@ -92,9 +92,20 @@ def may_be_out_of_reach(event: Event, ctx: RunContext) -> TypeGuard[JobReport]:
     if not isinstance(event, JobReport):
         return False
     job, status = event.job, event.result.status
-    if job.is_across_network and status.is_failure:
+    if may_be_the_network(event):
         return bool(ctx.settings.anchors or job.depends or ctx.since_boot() < SETTLES_S)
     return bool(job.depends) and (status.is_failure or status is Status.WARNING)
+
+
+def may_be_the_network(report: JobReport) -> bool:
+    """Return whether what a report says may be due to this machine's network.
+
+    A failure may be, and one attempt of several, such as at a peer that is silent.
+    A job that may be pending for ever waits for something else.
+    """
+    job, status = report.job, report.result.status
+    is_attempt = status is Status.PENDING and job.policy.pending_limit_s > 0
+    return job.is_across_network and (status.is_failure or is_attempt)
 
 
 def judge(ctx: RunContext, job: Job, result: CheckResult) -> None:

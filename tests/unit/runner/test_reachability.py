@@ -373,6 +373,24 @@ def test_while_blind_no_peers_admin_is_mailed_nor_that_peers_are_silent(
     assert row["queued_messages"] == 0
 
 
+def test_silences_of_a_peer_while_blind_do_not_count(tmp_path, server):
+    places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
+    gone = f"http://127.0.0.1:{closed_port()}/"
+    places.instance.add(
+        f"[peers]\nevery = minute\nafter = 2\nweb2 = {gone},admin@example.org\n"
+    )
+    places.run()
+    row = places.row("peer web2")
+    assert (row["status"], row["held"]["code"]) == ("unknown", "blind")
+    with Listener() as there:
+        places.change("255.255.255.255:9", f"127.0.0.1:{there.port}")
+        places.run()
+        assert [s.partition(" from")[0] for s in places.subjects()] == ["blind"]
+        places.run()
+    (mail,) = [mail for mail in server.mails if mail.to == ("admin@example.org",)]
+    assert "no answer" in mail.subject + mail.body
+
+
 def test_emailchecker_is_blind_as_well(tmp_path, server):
     places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
     places.change(
