@@ -261,17 +261,45 @@ def test_neither_msgspec_nor_the_settings_are_imported(spool):
     assert not modules & set(heavy.split())
 
 
+#: Has as many wrappers as asked for wait for the same moment, then begin.
+AT_ONCE = """\
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from lib.cli.wrap import main
+waits, begins = os.pipe()
+wrappers = []
+for number in range(int(sys.argv[3])):
+    wrappers.append(os.fork())
+    if not wrappers[-1]:
+        os.close(begins)
+        os.read(waits, 1)
+        script = f"echo {number}; exit 3"
+        words = ["job", "--spool", sys.argv[2], "--output", "tail"]
+        os._exit(main([*words, "--", "sh", "-c", script]))
+os.close(begins)
+codes = [os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in wrappers]
+sys.exit(codes != [3] * len(codes))
+"""
+
+
 def test_two_hundred_at_once_lose_nothing(spool):
-    words = [*CHECKER, "job", "--spool", str(spool), "--"]
-    script = (
-        'i=0; while [ $i -lt 200 ]; do "$@" sh -c "exit 3" & i=$((i+1)); done; wait'
-    )
-    subprocess.run(["sh", "-c", script, "sh", *words], timeout=280, check=True)
+    words = [sys.executable, "-IS", "-c", AT_ONCE, str(ROOT), str(spool), "200"]
+    # Nothing goes on after a test that takes too long.
+    with subprocess.Popen(words, stdout=-1, start_new_session=True) as process:
+        try:
+            out = process.communicate(timeout=50)[0].split()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0
+    assert sorted(map(int, out)) == list(range(200))
     found = events(spool)
     ends = [event for event in found if event.what is What.END]
     assert (len(found), len(ends)) == (400, 200)
     assert {event.code for event in ends} == {3}
+    assert sorted(int(event.output) for event in ends) == list(range(200))
     assert len({event.run for event in ends}) == 200
+    assert not list(spool.glob(".*"))
 
 
 def test_an_event_is_plain_json(spool):
