@@ -140,6 +140,70 @@ def test_a_muted_parent_is_named_as_such(places, server):
     assert len(server.mails) == 1
 
 
+def test_a_parent_with_a_warning_counts_where_depends_says_so(places, server):
+    with Listener() as there:
+        # Each answer takes longer than nothing.
+        places.target("gw", there.port, "warn_time = 0s\nnotify_warnings = no")
+        places.target("web", closed_port(), "depends = gw (warning)")
+        places.target("shop", closed_port(), "depends = gw")
+        places.run()
+        (mail,) = server.mails
+        assert "tcp shop is failing" in mail.subject
+        assert places.row("tcp gw")["status"] == "warning"
+        held = places.row("tcp web")["held"]
+        assert (held["code"], held["by"]) == ("unreachable", "tcp gw is warning")
+        places.change("warn_time = 0s\n", "")
+        places.run()
+        places.run()
+    told = "\n".join(mail.subject for mail in server.mails[1:])
+    assert "tcp web is failing" in told and "tcp shop" not in told
+
+
+@pytest.mark.parametrize("how", ["mute", "maintenance"])
+def test_a_child_that_is_silent_as_its_parent_ends_is_told_when_it_speaks(
+    places, server, how
+):
+    window = "[maintenance web]\njobs = tcp web\nstart = * * * * *\nlength = 1h\n"
+    with Listener() as there:
+        closed = closed_port()
+        places.target("gw", closed)
+        places.target("web", closed_port(), "depends = gw")
+        places.run()
+        assert places.row("tcp web")["held"]["code"] == "unreachable"
+        if how == "mute":
+            assert places.instance.run("-m", "mute", "tcp web", "--for", "2h").code == 0
+        else:
+            places.instance.add(window)
+        places.run()
+        places.change(f"port = {closed}", f"port = {there.port}")
+        for _ in range(3):
+            places.run()
+        assert not any("tcp web" in subject for subject in places.subjects())
+        assert places.row("tcp web")["held"]["code"] in ("muted", "maintenance")
+        if how == "mute":
+            assert places.instance.run("-m", "unmute", "tcp web").code == 0
+        else:
+            places.change(window, "")
+        for _ in range(2):
+            places.run()
+    (told,) = [mail for mail in server.mails if "tcp web" in mail.subject]
+    assert "tcp web is failing" in told.subject
+
+
+def test_a_parent_that_was_renamed_still_holds_its_children_back(places, server):
+    places.target("gw", closed_port(), "every = day\nrecheck = no")
+    places.target("web", closed_port(), "depends = gw")
+    places.run()
+    places.change("[tcp gw]\n", "[tcp gateway]\nwas = gw\n")
+    places.change("depends = gw", "depends = gateway")
+    for _ in range(3):
+        places.run()
+    assert len(server.mails) == 1
+    held = places.row("tcp web")["held"]
+    assert held["code"] == "unreachable"
+    assert held["by"].startswith("tcp gateway is failing")
+
+
 def test_one_host_depends_on_the_same_host_of_another_section(places, server):
     places.instance.add(
         "[tcp up]\nhosts = 127.0.0.1, localhost\nhost = {host}\n"
