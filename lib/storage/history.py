@@ -238,7 +238,8 @@ class _More(msgspec.Struct, omit_defaults=True):
 #: the place of its policy, of its shape, its milliseconds, the seconds it holds, and
 #: where its values begin.
 _COLUMNS = "IBBHHIII"
-_WIDTHS = tuple(struct.calcsize(f"<{letter}") for letter in _COLUMNS)
+_NUMBERS = tuple(struct.Struct(f"<{letter}") for letter in _COLUMNS)
+_WIDTHS = tuple(number.size for number in _NUMBERS)
 _ROW_BYTES = sum(_WIDTHS)
 _OFFSETS = tuple(itertools.accumulate((0, *_WIDTHS[:-1])))
 _COUNT = struct.Struct("<I")
@@ -334,10 +335,9 @@ class _RunBlock:
 
     def _number(self, column: int, row: int) -> int:
         block = self._block
-        start = block.start + _OFFSETS[column] * block.rows
-        width = _WIDTHS[column]
-        at = start + width * row
-        return int.from_bytes(self._content[at : at + width], "little")
+        at = block.start + _OFFSETS[column] * block.rows + _WIDTHS[column] * row
+        number: int = _NUMBERS[column].unpack_from(self._content, at)[0]
+        return number
 
     def _rest(self) -> _More:
         if self._more is None:
