@@ -443,42 +443,45 @@ def _of_last(last: Event | None, rule: Rule) -> Iterator[Found]:
     if last is None:
         return
     what = last.program or "it"
-    took = ""
-    if last.seconds is not None:
-        took = f" after {duration(timedelta(seconds=last.seconds))}"
-    when = f"{_shown(last.at, rule)}{took}"
     if last.trouble:
-        yield Status.FAILING, f"{last.trouble} ({when})"
+        yield Status.FAILING, f"{last.trouble} ({_when(last, rule)})"
     elif last.signal:
-        yield Status.FAILING, f"{what} was ended by {last.signal} {when}"
+        yield Status.FAILING, f"{what} was ended by {last.signal} {_when(last, rule)}"
     elif last.failed:
-        yield Status.FAILING, f"{what} said that it failed {when}"
+        yield Status.FAILING, f"{what} said that it failed {_when(last, rule)}"
     elif last.code is not None and not _is_in(last.code, rule.exit_ok):
         is_partial = _is_in(last.code, rule.exit_warn)
         meaning = rule.meanings.get(last.code, "")
         more = f": {meaning}" if meaning else ""
         yield (
             Status.WARNING if is_partial else Status.FAILING,
-            f"{what} ended with {last.code} {when}{more}",
+            f"{what} ended with {last.code} {_when(last, rule)}{more}",
         )
-    else:
-        yield from _of_output(last, rule, f"{what} ended well {when}")
+    elif last.output is not None:
+        # Most have nothing to say, and need no words for it.
+        for status, but in _of_output(last.output, rule):
+            yield status, f"{what} ended well {_when(last, rule)}, but its output {but}"
 
 
-def _of_output(last: Event, rule: Rule, ended: str) -> Iterator[Found]:
+def _when(last: Event, rule: Rule) -> str:
+    at = _shown(last.at, rule)
+    if last.seconds is None:
+        return at
+    return f"{at} after {duration(timedelta(seconds=last.seconds))}"
+
+
+def _of_output(output: str, rule: Rule) -> Iterator[Found]:
     """Yield what an output says that the exit code does not; the worst only."""
-    if last.output is None:
-        return
     for pattern in rule.expected:
-        if not pattern.search(last.output):
-            yield Status.FAILING, f"{ended}, but its output lacks {pattern.pattern!r}"
+        if not pattern.search(output):
+            yield Status.FAILING, f"lacks {pattern.pattern!r}"
             return
     for words in sorted(rule.words, key=lambda one: one.status is not Status.FAILING):
-        match = words.pattern.search(last.output)
+        match = words.pattern.search(output)
         if match is not None:
-            line = _line_around(last.output, match.start())
+            line = _line_around(output, match.start())
             more = f": {words.meaning}" if words.meaning else ""
-            yield words.status, f"{ended}, but its output says {line!r}{more}"
+            yield words.status, f"says {line!r}{more}"
             return
 
 
