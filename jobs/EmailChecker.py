@@ -171,7 +171,16 @@ class EmailChecker(JobBase):
         except imap.LookFailed as error:
             if error.problem == "unreachable" and not is_over:
                 raise CheckPending(f"the mailbox cannot be read: {error}") from error
-            self._fail(error.problem, str(error), round_trip_mail, now)
+            # The mail may be there already: it is looked for until the mailbox is back.
+            is_away = error.problem == "unreachable"
+            self._fail(
+                error.problem,
+                str(error),
+                round_trip_mail,
+                now,
+                over=not is_away,
+                ask_again=is_away,
+            )
         if isinstance(found, mailbox.Nowhere):
             if not is_over:
                 raise CheckPending("the round-trip mail was sent and not found yet")
@@ -214,17 +223,19 @@ class EmailChecker(JobBase):
         now: datetime,
         *,
         over: bool = True,
+        ask_again: bool = False,
     ) -> NoReturn:
         """Keep the failed proof and raise CheckFailed.
 
         With ``over`` the round trip has ended, and the next run starts another one.
+        With ``ask_again`` that is the next minute run.
         """
         self.memory["proof"] = proof.failed(
             result, round_trip_mail, self._interval_s(), now, self.memory.get("proof")
         )
         if over:
             self._close(round_trip_mail, result)
-        raise CheckFailed(proof.reason(result, detail))
+        raise CheckFailed(proof.reason(result, detail), ask_again=ask_again)
 
     def _close(self, round_trip_mail: dict[str, Any], result: str) -> None:
         self.memory["history"] = proof.with_line(

@@ -36,13 +36,14 @@ class CheckFailed(Exception):
     ``host`` is the host that it is about, ``cause`` the reason without the host, and
     ``addresses`` are those that were tried.  Alerts that share one come as a group.
     With ``event`` it is news in itself, such as lines of a log: each one is notified,
-    also while the job is failing, and nobody of its end.
+    also while the job is failing, and nobody of its end.  With ``ask_again`` the job
+    runs again in the next minute run, however seldom it is due.
     """
 
     # For a class of an author's own that does not call this one's __init__.
     host = cause = ""
     addresses: tuple[str, ...] = ()
-    event = False
+    event = ask_again = False
 
     # Copies and pickles need the text only; they carry the rest in __dict__.
     def __init__(  # noqa: B042
@@ -52,9 +53,11 @@ class CheckFailed(Exception):
         cause: str = "",
         addresses: Iterable[str] = (),
         event: bool = False,
+        ask_again: bool = False,
     ) -> None:
         super().__init__(*args)
         self.event = event
+        self.ask_again = ask_again
         self.host = host
         self.cause = cause
         self.addresses = tuple(addresses)

@@ -115,6 +115,7 @@ def _result(job: base.JobBase, call: Callable[[], object]) -> CheckResult:
             host=_text(failed.host),
             addresses=tuple(map(_text, failed.addresses)),
             is_event=failed.event is True,
+            ask_again=failed.ask_again is True,
         )
     except base.CheckWarning as warning:
         result = CheckResult(

@@ -178,6 +178,14 @@ def test_a_mailbox_that_is_away_is_reported_after_the_grace(tmp_path, account, c
     instance.cron()
     assert memory(instance)["proof"]["result"] == "unreachable"
     assert "imapport" in record(instance)["last_reason"]
+    # It is looked for in the next minutes, and the proof tells when it arrived.
+    instance.cron()
+    assert record(instance)["status"] == "failing"
+    instance.write(text)
+    account.wait_for("INBOX")
+    instance.cron()
+    assert memory(instance)["proof"]["result"] in ("arrived", "late")
+    assert not record(instance).get("pending_since")
 
 
 def test_without_imapserver_it_says_so_once(tmp_path, ca, cafile, approved):
