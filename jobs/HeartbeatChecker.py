@@ -6,7 +6,7 @@ import os
 import pwd
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from msgspec.structs import replace
@@ -38,6 +38,7 @@ from lib.jobbase import (
     option,
     regex,
     seconds,
+    secret,
     text,
     time_zone,
 )
@@ -223,7 +224,11 @@ class HeartbeatChecker(TargetJob):
         its output mean that nothing was done although it ended with 0. The words must
         be in the last 4 kB of the output, which is kept with `-m wrap NAME --output
         tail`; `LC_ALL=C` has them in English. An event is believed if a user in `user`
-        has written it. """
+        has written it.
+
+        With a `token` and `ping = yes` in [page] the daemon takes pings as Healthchecks
+        does: `/ping/TOKEN`, `/start`, `/fail`, `/log`, `/EXIT` behind it, `?rid=UUID`,
+        and the output in a POST. The spool then counts only if it is given, too. """
     options: Options = {
         "period": option(
             period,
@@ -234,6 +239,9 @@ class HeartbeatChecker(TargetJob):
         ),
         "spool": option(
             absolute_path, spool.DEFAULT_SPOOL, help="where -m wrap keeps how it went"
+        ),
+        "token": option(
+            secret, None, help="what /ping/TOKEN of the daemon is to say, see [page]"
         ),
         "user": option(
             users, (), help="the users who are believed; if not given, Checker's own"
@@ -302,12 +310,14 @@ class HeartbeatChecker(TargetJob):
                 f"{', '.join(needs)}: the output is needed, and {been}; write "
                 f"-m wrap {target.name} --output tail -- COMMAND"
             )
-        if not target.file and (why := spool.why_not_usable(target.spool)):
+        if _has_spool(target) and (why := spool.why_not_usable(target.spool)):
             yield why
 
     def shown_target(self) -> str:
         """Return what is checked: the file, or the spool."""
-        return str(self.target.file or self.target.spool)
+        if self.target.file or _has_spool(self.target):
+            return str(self.target.file or self.target.spool)
+        return "the pings with its token"
 
     def check(self, target: Target, deadline: Deadline) -> Values:
         """Return its age, how long its last run took, and how many run now."""
@@ -328,6 +338,11 @@ class HeartbeatChecker(TargetJob):
 
 
 _OF_OUTPUT = ("expect_text", "reject_text", "expect_regex", "reject_regex")
+
+
+def _has_spool(target: Target) -> bool:
+    """Return whether events of ``-m wrap`` count: not where there is only a token."""
+    return not (target.file or target.token and not target.gives("spool"))
 
 
 def uid_of(name: str) -> int | None:
@@ -352,10 +367,11 @@ def _outcomes(
             if job.target.file:
                 memory = _of_file(job, clock)
             else:
-                folder = job.target.spool
-                if folder not in spools:
-                    spools[folder] = _Spool(folder, clock.now, job)
-                memory = _of_spool(job, spools[folder], clock, gone.get(id(job), ()))
+                for folder in _folders(job):
+                    if folder not in spools:
+                        spools[folder] = _Spool(folder, clock.now, job)
+                found = [spools[folder] for folder in _folders(job)]
+                memory = _of_spools(job, found, clock, gone.get(id(job), ()))
             yield job, _judged(job, memory, clock)
         except (CheckFailed, CheckUnknown, CheckWarning) as error:
             yield job, error
@@ -388,29 +404,55 @@ def _of_file(job: TargetJob, clock: Clock) -> Memory:
     return replace(memory, seen_at=max(touched_at, 0.0))
 
 
-def _of_spool(
-    job: TargetJob, found: _Spool, clock: Clock, gone: Iterable[str]
+def _folders(job: TargetJob) -> Iterator[str]:
+    """Yield where events of a job may lie."""
+    if _has_spool(job.target):
+        yield job.target.spool
+    # Nobody has pinged yet, if it is not there.
+    if job.target.token and os.path.isdir(job._checker.pings):
+        yield job._checker.pings
+
+
+def _of_spools(
+    job: TargetJob, found: Sequence[_Spool], clock: Clock, gone: Iterable[str]
 ) -> Memory:
-    """Return the memory with what the spool has for a job."""
+    """Return the memory with what the spools have for a job."""
     memory = _before(job, clock)
-    if found.wrong:
-        job.memory = plain(memory)
-        raise CheckUnknown(found.wrong)
-    names = job.target.user
-    believed = {uid_of(name) for name in names} if names else {os.geteuid()}
+    for one in found:
+        if one.wrong:
+            job.memory = plain(memory)
+            raise CheckUnknown(one.wrong)
     events: dict[str, Event] = {}
+    for one in found:
+        # In that of the daemon the token says who it is.
+        names = () if one.folder == job._checker.pings else job.target.user
+        believed = {uid_of(name) for name in names} if names else {os.geteuid()}
+        memory = _taken(job, one, believed, memory, events, clock.now)
+    if events:
+        memory = replace(memory, refused="")
+    present = {name for one in found for name in one.present}
+    memory = heartbeats.applied(memory, events, clock.now, set(gone), present)
+    job.memory = plain(memory)
+    return memory
+
+
+def _taken(
+    job: TargetJob,
+    found: _Spool,
+    believed: Collection[int | None],
+    memory: Memory,
+    events: dict[str, Event],
+    now: float,
+) -> Memory:
+    """Add the events of a spool that are believed; return who was not, remembered."""
     for one in found.of(job.target.name):
         if one.uid in believed and one.event is not None:
             events[os.path.basename(one.path)] = one.event
             found.take(job, one.path)
         else:
             memory = replace(memory, refused=_user(one.uid))
-            if clock.now - one.written_at > UNCLAIMED_S:
+            if now - one.written_at > UNCLAIMED_S:
                 found.take(job, one.path)
-    if events:
-        memory = replace(memory, refused="")
-    memory = heartbeats.applied(memory, events, clock.now, set(gone), found.present)
-    job.memory = plain(memory)
     return memory
 
 
@@ -418,6 +460,7 @@ class _Spool:
     """What a spool holds, by the names of heartbeats."""
 
     def __init__(self, folder: str, now: float, job: TargetJob) -> None:
+        self.folder = folder
         self.wrong = spool.why_not_usable(folder)
         self.present: set[str] = set()
         self._by_name: dict[str, list[spool.Found]] = {}

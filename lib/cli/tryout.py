@@ -161,6 +161,7 @@ def validate(args: argparse.Namespace) -> int:
         *loaded.problems,
         *advice(content, [kind.kind for kind in loaded.kinds]),
         *_unusable_services(settings),
+        *_unusable_tokens(settings),
     )
     in_files = in_order(sections, settings.ini.names)
     problems = (*in_files, *adhoc.problems_of(settings, loaded))
@@ -179,6 +180,20 @@ def _unusable_services(settings: Settings) -> Iterable[Problem]:
     from lib.alerting.senders import unusable_services
 
     return unusable_services(settings)
+
+
+def _unusable_tokens(settings: Settings) -> Iterable[Problem]:
+    """Return what is wrong with the tokens of heartbeats, or that nobody takes them."""
+    from lib.config.pings import tokens_of
+
+    tokens, problems = tokens_of(settings.ini, settings.path.parent)
+    yield from problems
+    if tokens and not settings.page.ping:
+        name = next(iter(tokens.values()))
+        text = "token: nobody takes its pings; set ping = yes in [page]"
+        title = f"heartbeat {name}"
+        where = settings.ini.where(title, "token") or settings.ini.where(title)
+        yield Problem(text, where, title, warning=True)
 
 
 def _in_use(args: argparse.Namespace, error: SettingsError) -> str:

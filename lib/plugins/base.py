@@ -119,6 +119,8 @@ class JobContext(msgspec.Struct):
     record: Record | None = None
     #: The secrets of the settings; none unless the job ships with Checker.
     known_secrets: Secrets = NO_SECRETS
+    #: Where the daemon puts the pings that it takes.
+    pings: str = ""
     #: The job's messages that are still queued, and how its round-trip mails ended.
     queued: tuple[Message, ...] = ()
     round_trips: tuple[RoundTripDelivery, ...] = ()

@@ -20,7 +20,7 @@ from lib.core.results import CheckResult, JobReport
 from lib.core.settings import Problem, Settings
 from lib.runner import results
 from lib.runner.manager import LOAD_TIMEOUT_S, JobsMet, LostJob, WorkerManager
-from lib.storage.store import State
+from lib.storage.store import PINGS, State
 from lib.system import orphans, process
 from lib.system.clock import utc_now
 from lib.system.errors import StateError
@@ -106,6 +106,7 @@ def try_jobs(
         limits=settings.limits,
         mail=settings.mail,
         zone=settings.zone,
+        pings=str(settings.state / PINGS),
         only=frozenset(wanted),
         notifies=False,
     )

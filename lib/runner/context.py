@@ -30,7 +30,15 @@ from lib.runner.manager import LostJob, WorkerManager
 from lib.storage.auditlog import AuditLog
 from lib.storage.lost import RUN
 from lib.storage.session import StoreSession
-from lib.storage.store import BUNDLES, INBOX, Catalog, Remembered, State, last_runs
+from lib.storage.store import (
+    BUNDLES,
+    INBOX,
+    PINGS,
+    Catalog,
+    Remembered,
+    State,
+    last_runs,
+)
 from lib.system.clock import since_boot
 from lib.workers.worker import Order
 
@@ -376,6 +384,7 @@ def _order(
         limits=settings.limits,
         mail=settings.mail,
         zone=settings.zone,
+        pings=str(settings.state / PINGS),
         # Messages of hooks could not be saved.
         notifies=not state.writer.frozen,
         silences=silences,

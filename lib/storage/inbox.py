@@ -20,14 +20,12 @@ from lib.core.sanitize import harmless
 from lib.core.silences import AnyRequest
 from lib.core.text import first_line
 from lib.storage.codec import packed, read_value
-from lib.storage.store import INBOX
+from lib.storage.store import INBOX, PINGS
 from lib.system.errors import NewerState, StateError, trouble
 from lib.system.files import Damaged, NotRead, listed, replace_files, sync_folder
 
 logger = logging.getLogger(__name__)
 
-#: The folder in it with the heartbeats that the daemon has taken.
-HEARTBEATS = "heartbeats"
 #: The most requests that wait, and the most bytes of one.
 MAX_REQUESTS, MAX_BYTES = 1000, 64 * 1024
 #: What a command that was killed left half written is removed after this.
@@ -111,7 +109,7 @@ def _names(folder: Path) -> list[str]:
     return [
         name
         for name in listed(folder)
-        if not name.startswith(".") and name != HEARTBEATS
+        if not name.startswith(".") and name != PINGS.name
     ]
 
 

@@ -40,6 +40,8 @@ BUNDLES = "bundles"
 SETTINGS_COPY = Path("settings", "last.json")
 #: The folder of the requests, which ``lib/storage/inbox.py`` writes and reads.
 INBOX = "inbox"
+#: The pings that the daemon has taken: events as ``lib/storage/spool.py`` has them.
+PINGS = Path(INBOX, "heartbeats")
 #: The folder of what was sent by each way of a channel, written by lib.alerting.
 CHANNELS = "channels"
 

@@ -30,8 +30,7 @@ from lib.config.pings import tokens_of
 from lib.core.heartbeats import Event, What, encoded
 from lib.core.settings import Settings
 from lib.storage import spool
-from lib.storage.inbox import HEARTBEATS
-from lib.storage.store import INBOX
+from lib.storage.store import PINGS
 from lib.web.routes import Application, StartResponse
 
 logger = logging.getLogger(__name__)
@@ -112,7 +111,7 @@ class Pings:
         event = event_of(name, parts[1] if len(parts) == 2 else "", self._clock(), run)
         if not isinstance(event, Event):
             return event
-        return self._store(settings.state / INBOX / HEARTBEATS, event, body())
+        return self._store(settings.state / PINGS, event, body())
 
     def _who(self, settings: Settings, token: str) -> tuple[str, bool]:
         """Return whose token it is, empty if nobody's, and whether it may ping now."""

@@ -61,6 +61,8 @@ class Order(msgspec.Struct, frozen=True):
     mail: Mail | None = None
     #: For the times in their mails.
     zone: tzinfo | None = None
+    #: Where the daemon puts the pings that it takes.
+    pings: str = ""
     #: What holds alerts back; None: nothing does.
     silences: Silences | None = None
     #: The run's clock, which decides what is due; job code uses the machine's clock.
@@ -222,6 +224,7 @@ def _load(
             if loaded.instance is not None:
                 loaded.instance._checker.mail = order.mail
                 loaded.instance._checker.zone = order.zone
+                loaded.instance._checker.pings = order.pings
                 loaded.instance._checker.ini = ini
                 loaded.instance._checker.known_secrets = order.secrets
                 loaded.instance._checker.is_trial = not order.notifies

@@ -288,7 +288,8 @@ def test_signals_are_as_a_program_expects_them():
         child.end()
     masks = dict(line.split(":") for line in words[0].splitlines()[1:])
     assert int(masks["SigBlk"], 16) == 0
-    assert int(masks["SigIgn"], 16) == 0
+    # The C library has 32 and 33 for itself, and lets nobody change them.
+    assert int(masks["SigIgn"], 16) & ~(0b11 << 31) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can do it")

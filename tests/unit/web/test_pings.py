@@ -227,3 +227,21 @@ def test_peers_are_asked_at_their_own_port_only(daemon):
     assert (status, word.split(b"\n")[0]) == (200, b"JobProblem")
     folder = Path(daemon.instance.state, "inbox", "heartbeats")
     assert list(folder.glob("*")) == []
+
+
+def test_the_next_run_finds_what_was_pinged(daemon):
+    instance = daemon.instance
+
+    def status():
+        assert instance.cron().code == 0
+        (row,) = instance.listed()
+        assert not list(Path(instance.state, "inbox", "heartbeats").glob("*.json"))
+        return row["status"], row["reason"]
+
+    assert ask(daemon, "POST", f"/ping/{TOKEN}/1", b"disk full")[0] == 200
+    code, reason = status()
+    assert code == "failing"
+    assert "disk full" in reason or "1" in reason
+    assert TOKEN not in instance.everything_written()
+    assert ask(daemon, "GET", f"/ping/{TOKEN}")[0] == 200
+    assert status()[0] == "ok"
