@@ -68,7 +68,8 @@ class Preset(NamedTuple):
     words: tuple[tuple[Status, str, str], ...] = ()
 
 
-#: Tried with the programs of Debian 12: each says success though nothing was done.
+#: What programs end with, and say when they end well though not all was done: tried
+#: with those of Debian 12.  restic's 10 to 12 and rclone's 10 are of newer ones.
 PRESETS = {
     "restic": Preset(
         warn={3: "some of the source could not be read"},
@@ -148,7 +149,11 @@ PRESETS = {
     "zip": Preset(
         ok=(12,),
         warn={18: "some files could not be read"},
-        words=((FAILING, "zip warning: name not matched", "a source is missing"),),
+        words=(
+            (FAILING, "zip warning: name not matched", "a source is missing"),
+            # With -u it ends with 12 as well, and says nothing, when all is there.
+            (FAILING, "zip error: Nothing to do", "no source is there"),
+        ),
     ),
     "mariadb-check": Preset(
         words=((FAILING, r"^(error|Error)\s*: ", "a table is not right"),),

@@ -179,3 +179,18 @@ def test_a_run_removes_what_it_has_kept_and_m_run_does_not(tmp_path, folder):
     there.cron()
     assert os.listdir(folder) == []
     assert "'failures'" not in str(there.troubled())
+
+
+def test_no_secret_of_the_settings_is_kept_of_an_output(tmp_path, folder):
+    there = Instance(tmp_path)
+    there.add(f"[heartbeat it]\nperiod = 1h\nspool = {folder}\n")
+    there.add("[http x]\nurl = http://127.0.0.1:1/\npassword = canary-1\nevery = day\n")
+    there.add("username = me\n")
+    write(folder, code=5, output="login with canary-1\n", trouble="canary-1 fails")
+    there.cron()
+    (state,) = there.state.glob("jobs/heartbeat*")
+    assert "login with ***" in state.read_text()
+    # But for the settings, and their copy.
+    copies = {there.settings, *there.state.glob("settings/*")}
+    files = {path for path in tmp_path.rglob("*") if path.is_file()} - copies
+    assert [path for path in files if b"canary-1" in path.read_bytes()] == []
