@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lib.config.fields import (
+    Share,
     absolute_path,
     addresses,
     bytes_pattern,
@@ -16,6 +17,7 @@ from lib.config.fields import (
     endpoint,
     escaped,
     host,
+    many,
     one_of,
     pattern,
     percent_up_to,
@@ -23,6 +25,7 @@ from lib.config.fields import (
     port,
     regex,
     secret,
+    share_or_size,
     socket_path,
     statuses,
     switch,
@@ -62,11 +65,13 @@ from lib.plugins.kind import (
     percent,
     seconds,
     talk_with_nobody,
+    with_free,
 )
 from lib.plugins.target import TargetJob, Values, email_option, peers_of
 
 if TYPE_CHECKING:
     from lib.net.connect import Deadline
+    from lib.plugins import kernel
     from lib.plugins.command import (
         COMMAND_OPTIONS,
         CommandJob,
@@ -97,6 +102,7 @@ __all__ = [
     "Peers",
     "Program",
     "Quantity",
+    "Share",
     "Target",
     "TargetJob",
     "Threshold",
@@ -115,6 +121,8 @@ __all__ = [
     "escaped",
     "first_of",
     "host",
+    "kernel",
+    "many",
     "one_of",
     "option",
     "pattern",
@@ -128,6 +136,7 @@ __all__ = [
     "seconds",
     "secret",
     "send_round_trip",
+    "share_or_size",
     "socket_path",
     "statuses",
     "switch",
@@ -136,6 +145,7 @@ __all__ = [
     "time_zone",
     "url",
     "whole",
+    "with_free",
 ]
 
 
@@ -153,4 +163,8 @@ def __getattr__(name: str) -> Any:
         from lib.net.connect import Deadline
 
         return Deadline
+    if name == "kernel":
+        from lib.plugins import kernel
+
+        return kernel
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

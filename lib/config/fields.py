@@ -623,6 +623,20 @@ def percent_up_to(high: float) -> Callable[[str], float]:
     return percent(0, high)
 
 
+class Share(float):
+    """Per cent of the whole, where other numbers are bytes."""
+
+
+def share_or_size(value: str) -> float:
+    """Return a Share for ``10%``, bytes for ``5GB``; a bare number is neither."""
+    if value.rstrip().endswith("%"):
+        return Share(percent()(value))
+    try:
+        return size(0, 1e18)(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; or a share such as 10%") from None
+
+
 def or_range(read: Callable[[str], float]) -> Callable[[str], float | Range]:
     """Return a reader that takes a range, ``1..15``, as well as what ``read`` takes."""
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from lib.config.fields import (
+    Share,
     absolute_path,
     after,
     anchors,
@@ -157,7 +158,12 @@ def written(value: Any, unit: Unit | None = None) -> str:
         return ""
     if isinstance(value, Threshold):
         ends = [end for end in (value.low, value.high) if end is not None]
-        return "..".join(amount_words(end, unit or Unit.COUNT) for end in ends)
+        return "..".join(
+            amount_words(
+                end, Unit.PERCENT if isinstance(end, Share) else unit or Unit.COUNT
+            )
+            for end in ends
+        )
     if isinstance(value, enum.Enum):
         return str(value.value)
     if isinstance(value, bool):

@@ -39,6 +39,11 @@ KIND_FILES = {
     "clock": "ClockChecker",
     "heartbeat": "HeartbeatChecker",
     "log": "LogChecker",
+    "load": "LoadAverage",
+    "cpu": "CPUUsage",
+    "memory": "MemoryUsage",
+    "swap": "SwapUsage",
+    "pressure": "PressureStall",
 }
 #: The job files that ship and run programs of other people's.
 RUN_PROGRAMS = frozenset({"CommandChecker", "PluginChecker"})

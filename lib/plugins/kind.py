@@ -88,6 +88,32 @@ count = Quantity(Unit.COUNT, fields.number(0, 999_999_999_999))
 per_second = Quantity(Unit.PER_SECOND, fields.number(0, 999_999_999_999))
 
 
+def with_free(
+    name: str, free: float, total: float, *, warn: Limit = None, fail: Limit = None
+) -> dict[str, Value]:
+    """Return what is free in bytes, and in per cent where a threshold is a share.
+
+    The thresholds are those of options that ``share_or_size`` reads.
+    """
+    shares: dict[str, Any] = {}
+    sizes: dict[str, Any] = {}
+    for word, limit in (("warn", warn), ("fail", fail)):
+        threshold = _threshold(limit)
+        if threshold is None:
+            continue
+        # A Share cannot be written to a file.
+        low, high = (
+            None if end is None else float(end)
+            for end in (threshold.low, threshold.high)
+        )
+        group = shares if _is_share(threshold) else sizes
+        group[word] = Threshold(low, high, threshold.option)
+    values = {name: bytes_(free, **sizes)}
+    if shares and total:
+        values[f"{name}_percent"] = percent(round(100 * free / total, 1), **shares)
+    return values
+
+
 def option(
     read: Quantity | Callable[[str], Any],
     default: Any = REQUIRED,
@@ -252,6 +278,13 @@ class KindTable:
         not_given = dict.fromkeys(self.secrets, Secret())
         self._target = _class_of_targets(kind, {**defaults, **not_given})
         self._required = [name for name in self.options if name not in defaults]
+        #: Each ``warn_X`` that has a default, with its ``fail_X``.
+        self._default_warnings = [
+            (name, fail_name, known.default)
+            for name, known in self.own.items()
+            if name.startswith("warn_") and isinstance(known.default, Threshold)
+            if (fail_name := f"fail_{name.removeprefix('warn_')}") in self.own
+        ]
         #: The values that many targets have in common.
         self._shared: dict[tuple[str, str], Any] = {}
 
@@ -306,6 +339,7 @@ class KindTable:
             values, problems = typed(
                 _without_farther(section, self._by_word), self.options
             )
+        self._give_way(values)
         places = _NOWHERE
         if has_secret:
             problems += self._given_twice(section)
@@ -315,6 +349,15 @@ class KindTable:
                 if word in self._secret_of
             }
         return self._target(section.title, values, places), problems
+
+    def _give_way(self, values: dict[str, Any]) -> None:
+        """Drop the default of each ``warn_X`` behind a ``fail_X`` that is given."""
+        for name, fail_name, default in self._default_warnings:
+            fail = values.get(fail_name)
+            if not fail or name in values or _is_share(fail) != _is_share(default):
+                continue
+            if _is_within(fail, default):
+                values[name] = None
 
     def wrong_defaults(self, section: TargetSection) -> dict[str, Problem]:
         """Return what is wrong in ``[defaults KIND]``, by the option."""
@@ -355,6 +398,8 @@ class KindTable:
                 continue
             warn, fail = getattr(target, name), getattr(target, fail_name)
             if not (warn and fail and _is_within(fail, warn)):
+                continue
+            if _is_share(warn) != _is_share(fail):
                 continue
             shown = written(fail, self.own[fail_name].unit)
             text = f"{name}: it never warns, as {fail_name} = {shown} is reached first"
@@ -422,6 +467,12 @@ class KindTable:
         if any(name not in values for name in self._required):
             return None
         return values
+
+
+def _is_share(threshold: Threshold) -> bool:
+    """Return whether a threshold is per cent where others are bytes."""
+    ends = (threshold.low, threshold.high)
+    return any(isinstance(end, fields.Share) for end in ends)
 
 
 def _is_within(fail: Threshold, warn: Threshold) -> bool:

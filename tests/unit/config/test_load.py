@@ -606,7 +606,7 @@ def example_lines() -> list[tuple[str, str, str, bool]]:
     section = ""
     for line in (BASE / "settings.cfg.example").read_text().splitlines():
         title = re.fullmatch(r"#?\[(.+)\]", line)
-        option = re.fullmatch(r"(#?)([a-z_]+) = (.+)", line)
+        option = re.fullmatch(r"(#?)([a-z_0-9]+) = (.+)", line)
         if title:
             section = title[1]
         elif option:
@@ -669,7 +669,7 @@ def test_the_example_says_why_before_each_option():
     # These say it themselves, or are explained with the one before them.
     explained = {"url", "host", "path", "port", "friend", "mailsperday", "weekly"}
     for before, line in zip(lines, lines[1:], strict=False):
-        option = re.fullmatch(r"#?([a-z_]+) = .+", line)
+        option = re.fullmatch(r"#?([a-z_0-9]+) = .+", line)
         if option and option[1] not in explained:
             assert re.match(r"# [A-Za-z0-9]", before), line
             explained.add(option[1])
