@@ -116,15 +116,17 @@ class LogChecker(TargetJob):
         A match is news in itself: each check that finds some sends an alert with the
         lines, at once, also if the last one did. There is no recovery mail.
         `notify = 5min` sends at most one alert in five minutes, with the lines of the
-        meantime. Lines that came while alerts were muted are in the next alert.
+        meantime. When a mute ends, you get the lines that came while it lasted; it
+        is failing until then. An acknowledgement says nothing of later lines.
 
         Rotated files are found beside the log (`NAME.1`, `NAME-20260101.gz`,
         `NAME.old`, or with the number before the extension). What is unread of them is
         read first, in both manners of logrotate, compressed or not; `.zst` needs the
         program zstd. A file is known by its first bytes and by those before the place
         that was reached, not by its number, which the next file may get. Lines that
-        were removed before they were read are named (`lost`). A log that repeats the
-        same bytes from its start on cannot be told from itself.
+        were removed before they were read are named (`lost`), but for those of a log
+        that was empty at one check and truncated again before the next. A log that
+        repeats the same bytes from its start on cannot be told from itself.
 
         Patterns are Python's, over bytes (UTF-8), each line by itself. Of a line over
         1 MB the start is searched. Half a line waits a minute for the rest. What
@@ -211,7 +213,8 @@ class LogChecker(TargetJob):
     def _with_earlier(self, report: Report, status: str) -> str:
         """Add the lines that nobody was notified of yet; return the status.
 
-        While some wait for an alert that is due later, the job stays as it was.
+        While some wait for an alert that is due later, or for the end of a mute, the
+        job stays as it was.
         """
         record = self._checker.record
         earlier = _plain_dict(self.memory.get("waiting"))
@@ -221,11 +224,8 @@ class LogChecker(TargetJob):
             earlier = {}
         if earlier:
             report.put_before(earlier)
-            # What is held back is told with the next lines; an alert of it is not due.
-            is_held = record is not None and record.held is not None
-            if not is_held:
-                was = str(earlier.get("status", ""))
-                status = max(status, was, key=lambda word: _SEVERITY.get(word, 0))
+            was = str(earlier.get("status", ""))
+            status = max(status, was, key=lambda word: _SEVERITY.get(word, 0))
         if (status and not self.target.invert) or earlier:
             self.memory["waiting"] = {
                 "at": notified_at,

@@ -198,7 +198,9 @@ def decide(
     if decision not in _HELD_BACK:
         return decision
     known = record.acknowledged
-    if held is None and known is not None and known.covers(result.status):
+    is_known = known is not None and known.covers(result.status)
+    # What is news in itself was not known when somebody said so.
+    if held is None and is_known and not result.is_event:
         held = Decision.ACKNOWLEDGED
     if decision is Decision.FLAPPING and result.status is Status.OK:
         return decision
@@ -512,7 +514,7 @@ def _with_ok(record: Record, report: JobReport, now: datetime) -> Record:
         flapping_since=record.flapping_since,
     )
     if record.flapping_since is None:
-        return ok
+        return _with_last_event(ok, record, report.job.policy, now)
     ok = replace(
         ok,
         notified_at=record.notified_at,
@@ -522,6 +524,24 @@ def _with_ok(record: Record, report: JobReport, now: datetime) -> Record:
         thread=record.thread,
     )
     return _notified(ok, report, now) if report.decision.notifies else ok
+
+
+def _with_last_event(
+    ok: Record, record: Record, policy: Policy, now: datetime
+) -> Record:
+    """Return the record with when people were notified, if more has to wait for it."""
+    on_change = policy.notify is JobFailureNotificationFrequency.ONSTATECHANGE
+    if on_change or not record.notified_of_event:
+        return ok
+    if _is_reminder_due(record, policy, now):
+        return ok
+    return replace(
+        ok,
+        notified_at=record.notified_at,
+        notified_status=record.notified_status,
+        notified_of_event=True,
+        delivery=record.delivery,
+    )
 
 
 def _with_failure(record: Record, result: CheckResult, now: datetime) -> Record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import itertools
 import lzma
 import os
 import re
@@ -16,13 +17,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from jobs.LogChecker import BLOCK, LogChecker, mark_of, may_run_on
 from lib.core import policy
-from lib.core.enums import JobFailureNotificationFrequency, Status
+from lib.core.enums import Decision, JobFailureNotificationFrequency, Status
 from lib.core.jobs import NEVER_FLAPPING, Job, JobKey, Policy
-from lib.core.records import Record
+from lib.core.records import Acknowledgement, Record
 from lib.core.results import JobReport
+from lib.net.connect import Deadline
+from lib.plugins.base import CheckFailed, CheckPending
 from lib.plugins.discover import LoadedJob
 from lib.workers.execute import execute, memory_to_keep
 from tests.support.listeners import job_of
@@ -122,19 +126,60 @@ def test_lines_that_come_too_soon_are_in_the_next_alert(log):
     assert followed.says() == "ok"
 
 
-def test_lines_of_a_muted_log_are_in_the_next_alert_and_it_is_ok_meanwhile(
-    log, followed
-):
-    from lib.core.enums import Decision
-
+def test_lines_of_a_muted_log_are_told_when_the_mute_ends(log, followed):
     followed.held = Decision.MUTED
-    write(log, "ERROR 1\n")
-    assert followed.check().status is Status.FAILING
-    assert followed.check().status is Status.OK
+    for number in range(2):
+        write(log, f"ERROR {number}\n")
+        followed.check()
+    for _ in range(3):
+        # Nobody knows of them yet.
+        assert followed.check().status is Status.FAILING
+    assert not followed.told
     followed.held = None
+    followed.check()
+    assert followed.told == ["2 lines match: ERROR 0\nERROR 0\nERROR 1"]
+    assert followed.says() == "ok"
+
+
+def test_warnings_of_a_muted_log_are_told_when_the_mute_ends(log):
+    followed = Followed(log, warn_count=0, fail_count=2)
+    followed.check()
+    followed.held = Decision.MUTED
+    write(log, "ERROR\n")
+    for _ in range(3):
+        assert followed.check().status is Status.WARNING
+    followed.held = None
+    followed.check()
+    assert followed.told == ["1 line matches: ERROR"]
+    assert followed.says() == "ok"
+
+
+def test_who_knows_of_some_lines_is_told_of_the_next_ones(log, followed):
+    write(log, "ERROR 1\n")
+    followed.check()
+    known = Acknowledgement(Status.FAILING, NOON)
+    followed.record = replace(followed.record, acknowledged=known)
     write(log, "ERROR 2\n")
     followed.check()
-    assert followed.told == ["2 lines match: ERROR 1\nERROR 1\nERROR 2"]
+    assert followed.told[1:] == ["1 line matches: ERROR 2"]
+
+
+def test_a_quiet_check_does_not_bring_the_next_alert_sooner(log):
+    followed = Followed(log, notify="hour")
+    followed.check()
+    for number in range(3):
+        write(log, f"ERROR {number}\n")
+        followed.check()
+        followed.check()
+    assert followed.told == ["1 line matches: ERROR 0"]
+    followed.check(60)
+    assert followed.told[1:] == ["2 lines match: ERROR 1\nERROR 1\nERROR 2"]
+    assert followed.says() == "ok"
+    followed.check(60)
+    followed.check()
+    write(log, "ERROR 3\n")
+    followed.check()
+    assert followed.told[2:] == ["1 line matches: ERROR 3"]
 
 
 def test_lines_wait_where_mails_do_not_leave(log, followed):
@@ -143,8 +188,6 @@ def test_lines_wait_where_mails_do_not_leave(log, followed):
 
     def queued(number):
         return Message(str(number), MessageKind.ALERT, "", "", (), NOON, is_event=True)
-
-    from msgspec.structs import replace
 
     waiting = tuple(map(queued, range(policy.MAX_EVENTS_QUEUED)))
     followed.record = replace(followed.record, queued=waiting)
@@ -541,43 +584,25 @@ def test_a_compressed_file_is_not_read_again_in_each_check(log, followed):
 
 
 def test_what_there_is_no_time_for_is_read_by_the_next_check(log):
-    followed = Followed(log, timeout=1)
-    followed.check()
+    job = job_of(LogChecker, path=log, match="ERROR")
+    job.check(job.target, Deadline(60))
     with open(log, "ab") as file:
         for number in range(3):
             file.write(b"fine\n" * (BLOCK // 5))
             file.write(b"ERROR %d\n" % number)
-    reasons = []
-
-    class Slowly:
-        """A search that needs the whole of the time for each block."""
-
-        def __init__(self, search):
-            self._search = search
-
-        def __call__(self, data, *more):
-            time.sleep(0.3)
-            return self._search(data, *more)
-
-    from jobs.LogChecker import Search
-
-    original = Search.__init__
-
-    def slow(self, *given):
-        original(self, *given)
-        self._find = Slowly(self._find)
-
-    Search.__init__ = slow
-    try:
-        seen, checks = 0, 0
-        while seen < 3 and checks < 20:
-            checks += 1
-            seen += followed.check().values["matches"].number
-            reasons.append(followed.result.reason)
-    finally:
-        Search.__init__ = original
-    assert checks > 1 and seen == 3
-    assert "it goes on in the next check" in "".join(reasons)
+    seen, reasons = [], []
+    for _ in range(10):
+        # Each look at the clock takes a second of the four.
+        deadline = Deadline(4, itertools.count().__next__)
+        try:
+            job.check(job.target, deadline)
+        except (CheckFailed, CheckPending) as told:
+            reasons.append(str(told))
+        seen.append(job.values["matches"].number)
+        if sum(seen) == 3:
+            break
+    assert len(seen) > 1 and sum(seen) == 3, seen
+    assert "it goes on in the next check" in reasons[0]
 
 
 # Histories.
