@@ -35,7 +35,7 @@ class CPUUsage(TargetJob):
     guide = """
         The figures are those of the last 10 minutes (`over`), as one busy minute is
         ordinary; they need runs to compare with. The first run measures for half a
-        second, shows what it finds, and judges nothing.
+        second; nothing is judged before half of `over` is known, also after a boot.
 
         `busy` is all but idle, iowait and steal. `iowait` is time in which a core had
         nothing else to do than to wait for a disk. `steal` is time that the host gave
@@ -78,8 +78,9 @@ class CPUUsage(TargetJob):
         if shares is None:
             raise CheckUnknown("/proc/stat does not advance")
         self.note = f"over {clock - before_at:.0f} s"
-        if is_first:
-            self.note = "the first run: measured over half a second, not judged"
+        if is_first or clock - before_at < target.over / 2:
+            # One busy minute after the first run is as ordinary as any other.
+            self.note += ", too short to judge"
             return {name: percent(share) for name, share in shares.items()}
         return {
             name: percent(
