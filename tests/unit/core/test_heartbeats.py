@@ -451,3 +451,87 @@ def test_a_thousand_are_judged_in_next_to_no_time():
         return time.thread_time() - began
 
     assert min(took() for _ in range(5)) < 0.03
+
+
+# What few of the stories above would notice.
+
+
+def test_a_job_killed_anew_after_a_good_end_is_not_forgotten():
+    story = Story()
+    first = story.start()
+    story.at += timedelta(minutes=5)
+    second = story.start()
+    story.take(gone={second})
+    # The first ends: it began before the one that was killed.
+    assert "never ended" in story.end(first).reason
+    assert story.run(minutes=1).status is Status.OK
+
+
+def test_an_end_of_another_clock_in_the_future_counts_as_now():
+    story = Story()
+    ahead = story.at.timestamp() + 7200
+    story.take(Event("job", What.END, ahead, code=0))
+    assert story.judge().due_at == story.at.timestamp() + 3600
+    story.wait(minutes=65)
+    assert story.wait(minutes=6).status is Status.FAILING
+
+
+def test_of_very_many_runs_side_by_side_the_last_are_remembered():
+    story = Story()
+    runs = [story.start() for _number in range(heartbeats.MOST_OPEN + 2)]
+    assert [one.run for one in story.memory.open] == runs[2:]
+
+
+def test_the_oldest_of_two_runs_is_the_one_that_is_too_long():
+    story = Story(replace(HOURLY, longest=600.0))
+    story.start()
+    story.at += timedelta(minutes=9)
+    story.start()
+    assert "too long: started 2026-11-29 12:00" in story.wait(minutes=2).reason
+
+
+def test_an_end_that_is_dated_before_its_start_is_its_end():
+    story = Story()
+    start = story.event(What.START, run="a", pid=7)
+    end = replace(story.event(What.END, run="a", code=0), at=start.at - 1)
+    story.take(end, start)
+    assert (story.memory.open, story.memory.last.seconds) == ((), 0.0)
+
+
+def test_a_run_whose_process_is_known_may_take_longer_than_the_period():
+    story = Story()
+    story.start()
+    story.wait(minutes=50)
+    story.start()
+    assert story.wait(minutes=65).status is Status.OK
+
+
+def test_what_was_due_right_after_a_boot_is_waited_for_from_then():
+    story = Story(replace(HOURLY, period=60.0, grace=60.0))
+    story.booted_at = story.at
+    story.at += timedelta(seconds=50)
+    story.run(seconds=1)
+    # Due at 111 s after the boot, with the grace until 171 s.
+    assert story.wait(seconds=110).status is Status.OK
+    assert story.wait(seconds=20).status is Status.FAILING
+
+
+def test_after_a_boot_a_job_is_waited_for_until_its_next_time():
+    story = Story(replace(HOURLY, period="*/10 * * * *", grace=60.0))
+    story.run(minutes=1)
+    story.at += timedelta(hours=5, minutes=2)
+    story.booted_at = story.at
+    # The next time is at 17:10, not after an hour.
+    assert story.wait(minutes=7).status is Status.OK
+    assert story.wait(minutes=3).status is Status.FAILING
+
+
+def test_a_failure_comes_before_a_warning():
+    rule = replace(HOURLY, exit_warn=((1, 1),))
+    story = Story(rule)
+    story.end(story.start(), code=1)
+    assert story.judge().status is Status.WARNING
+    judgement = story.wait(hours=2)
+    assert judgement.status is Status.FAILING
+    assert judgement.reason.startswith("down: no run since")
+    assert "ended with 1" in judgement.reason
