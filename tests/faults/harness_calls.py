@@ -98,8 +98,8 @@ def calls(world: World, lines: list[str]) -> list[Call]:
 
 
 def touches_state(call: Call) -> bool:
-    """Return whether a call is about a file or folder of the state."""
-    return "/state" in call.text
+    """Return whether a call is about a file or folder of the state, or of a spool."""
+    return "/state" in call.text or "/spool/" in call.text
 
 
 def changes_something(call: Call) -> bool:

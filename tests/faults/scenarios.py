@@ -204,12 +204,24 @@ def _goes_dark_with_new_settings(world: World) -> None:
     world.change_settings()
 
 
+def _awaiting_heartbeats(world: World) -> None:
+    world.await_beats(3)
+    world.beat(3, code=0)
+    _all_lit(world)
+
+
+def _heartbeats_fail(world: World) -> None:
+    _lights_up(world)
+    world.beat(3, code=5)
+
+
 def _lights_up(world: World) -> None:
     world.mail(up=True)
     world.light(on=True)
 
 
 ALERT, AGAIN, STILL = "{name} is failing", "{name} is OK again", "{name} is still"
+BEAT = "heartbeat {name} is failing: it ended with 5"
 #: Another one may be due by the time that all is quiet; it has another number.
 SUMMARY = "daily summary 1: all OK"
 
@@ -236,6 +248,7 @@ SCENARIOS = {
         Scenario("recovery in a batch", _alerted, _lights_up, AGAIN, in_batches=True),
         Scenario("mute", _asked_for_a_mute, _goes_dark, ALERT, is_silent=True),
         Scenario("summary", _owing_a_summary, _lights_up, SUMMARY, lamps=1),
+        Scenario("heartbeats", _awaiting_heartbeats, _heartbeats_fail, BEAT),
         Scenario("webhook", _all_lit, _goes_dark, ALERT, channel="webhook"),
         Scenario("command", _all_lit, _goes_dark, ALERT, channel="command"),
         Scenario("webhook coming back", _owing, _goes_dark, ALERT, channel="webhook"),

@@ -18,6 +18,8 @@ from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+from lib.core.heartbeats import Event, What, encoded
+from lib.storage.spool import write
 from tests.support.instance import CHECKER, GENERAL, Instance
 from tests.support.receiver import Receiver
 from tests.support.servers import SmtpMail, SmtpServer
@@ -83,6 +85,7 @@ class World:
         self.program = program or CHECKER.parent
         self.instance = Instance(folder, server.email_section(), GENERAL)
         self.state = self.instance.state
+        self.spool = folder / "spool"
         self._settings = self.instance.settings.read_text()
         self._kept = folder / "kept"
         runtime = folder / "runtime"
@@ -161,6 +164,21 @@ class World:
         for name in NAMES:
             path = self.folder / name
             path.touch() if on else path.unlink(missing_ok=True)
+
+    def await_beats(self, count: int) -> None:
+        """Have so many heartbeats; ``beat`` has something happen."""
+        for name in NAMES[:count]:
+            self.instance.add(
+                f"[heartbeat {name}]\nperiod = 300d\nspool = {self.spool}\n"
+            )
+
+    def beat(self, count: int, code: int) -> None:
+        """Have so many wrapped commands end with a code, and nothing else wait."""
+        shutil.rmtree(self.spool, ignore_errors=True)
+        self.spool.mkdir()
+        for name in NAMES[:count]:
+            event = Event(name, What.END, time.time(), run=name, code=code)
+            write(str(self.spool), encoded(event))
 
     def mail(self, *, up: bool) -> None:
         failure = None if up else "451 4.3.0 not now"

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs.HeartbeatChecker import is_gone
 from lib.cli import wrap
 from lib.core.heartbeats import What, decoded
+from tests.faults.harness_calls import needs_strace
 from tests.support.waits import until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -306,3 +308,34 @@ def test_an_event_is_plain_json(spool):
     ran(spool, "true")
     (text,) = [t for p in spool.glob("*.json") if '"end"' in (t := p.read_text())]
     assert json.loads(text)["name"] == "job"
+
+
+#: By these it changes a file, and ends.
+CHANGING = "openat write fchmod fsync rename exit_group".split()
+
+
+@needs_strace
+def test_killed_at_any_point_it_leaves_whole_events_and_its_end_is_noticed(spool):
+    words = [*CHECKER, "job", "--spool", str(spool), "--", "true"]
+    names = ",".join(CHANGING)
+    watch = ["strace", "-y", "-o", str(spool / "trace"), "-e", f"trace={names}"]
+    subprocess.run([*watch, *words], timeout=30, check=True)
+    lines = (spool / "trace").read_text().splitlines()
+    called = [line.partition("(")[0] for line in lines]
+    begun = next(number for number, line in enumerate(lines) if f"{spool}/." in line)
+    points = [
+        (name, called[: number + 1].count(name))
+        for number, name in enumerate(called)
+        if number >= begun and (str(spool) in lines[number] or name == "exit_group")
+    ]
+    assert len(points) >= 10
+    for name, number in points:
+        for path in spool.iterdir():
+            path.unlink()
+        inject = f"inject={name}:signal=SIGKILL:when={number}"
+        ran = subprocess.run([*watch, "-e", inject, *words], timeout=30)
+        assert ran.returncode == -signal.SIGKILL
+        kinds = [event.what for event in events(spool)]
+        assert kinds in ([], [What.START], [What.START, What.END])
+        if kinds == [What.START]:
+            assert is_gone(events(spool)[0])
