@@ -43,6 +43,7 @@ from lib.net.address import (
     without_credentials,
 )
 from lib.net.charset import text_decoder
+from lib.net.response import MAX_BYTES, Reader, Response
 
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -406,7 +407,7 @@ class Hop:
         self.address = address
 
 
-def next_hop(hop: Hop, answer: curl.Response, policy: str) -> Hop:
+def next_hop(hop: Hop, answer: Response, policy: str) -> Hop:
     """Return the request that a redirect asks for, as browsers make it."""
     url = next_url(hop.url, answer.header("location"), policy)
     keeps_body = answer.status in (307, 308)
@@ -479,7 +480,7 @@ def _body_of(target: Target) -> bytes | None:
 def values_of(
     job: TargetJob,
     target: Target,
-    answer: curl.Response,
+    answer: Response,
     body: BodyReader,
     took: float,
 ) -> Values:
@@ -519,7 +520,7 @@ def wants_times(target: Target) -> bool:
     return not _TIMES.isdisjoint(vars(target))
 
 
-def _days_left(job: TargetJob, target: Target, answer: curl.Response) -> Any:
+def _days_left(job: TargetJob, target: Target, answer: Response) -> Any:
     """Return how long the chain is valid; the certificate that ends first counts."""
     from datetime import UTC, datetime
 
@@ -574,12 +575,12 @@ def reads_all(target: Target) -> bool:
     return not _OF_THE_BODY.isdisjoint(vars(target))
 
 
-class BodyReader(curl.Reader):
+class BodyReader(Reader):
     """Reads no more of a body than the target is judged by."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._answer: curl.Response | None = None
+        self._answer: Response | None = None
         self._wanted: str = ""
         self._decoder: Any = None
         self._seen = 0
@@ -604,7 +605,7 @@ class BodyReader(curl.Reader):
             text = text.replace(part, "***")
         return text
 
-    def wants(self, answer: curl.Response) -> bool:
+    def wants(self, answer: Response) -> bool:
         """Return whether the body is looked at, or its first words are shown."""
         if is_redirect(self._target, answer):
             return False
@@ -635,7 +636,7 @@ class BodyReader(curl.Reader):
         return self.found
 
 
-def is_redirect(target: Target, answer: curl.Response) -> bool:
+def is_redirect(target: Target, answer: Response) -> bool:
     """Return whether a response is a redirect to follow."""
     return (
         answer.status in _REDIRECTS
@@ -645,7 +646,7 @@ def is_redirect(target: Target, answer: curl.Response) -> bool:
     )
 
 
-def expect(target: Target, url: str, answer: curl.Response, body: BodyReader) -> None:
+def expect(target: Target, url: str, answer: Response, body: BodyReader) -> None:
     """Raise CheckFailed if a response is not as expected."""
     if not is_expected(answer.status, target.expect_status):
         reason = unexpected_status(answer, target.expect_status, body.shown)
@@ -681,7 +682,7 @@ def _is_same_url(one: str, other: str) -> bool:
     ) and is_same_host(parts.hostname or "", others.hostname or "")
 
 
-def _expect_header(name: str, pattern: re.Pattern[str], answer: curl.Response) -> None:
+def _expect_header(name: str, pattern: re.Pattern[str], answer: Response) -> None:
     value = answer.header(name.lower())
     if not pattern.search(value):
         got = f"it is {printable(value, 60)!r}" if value else "there is none"
@@ -774,7 +775,7 @@ def keeps_credentials(old: SplitResult, new: SplitResult) -> bool:
     )
 
 
-def unexpected_status(answer: curl.Response, ranges: Ranges, head: str) -> str:
+def unexpected_status(answer: Response, ranges: Ranges, head: str) -> str:
     """Return the reason for a response with an unexpected status."""
     got = f"{answer.status} {answer.phrase}".strip()
     lines = [f"expected status {shown_ranges(ranges)}, got {got}"]
@@ -783,12 +784,12 @@ def unexpected_status(answer: curl.Response, ranges: Ranges, head: str) -> str:
     return "\n".join([*lines, *_response_lines(head)])
 
 
-def missing_text(answer: curl.Response, text: str, head: str) -> str:
+def missing_text(answer: Response, text: str, head: str) -> str:
     """Return the reason for a response without the expected text."""
     wanted = printable(text, 60)
     size = len(answer.body)
     shown = curl.shown_size(size)
-    where = f"the first {shown}" if size >= curl.MAX_BYTES else "the response"
+    where = f"the first {shown}" if size >= MAX_BYTES else "the response"
     first = f"{wanted!r} is not in {where}"
     return "\n".join(
         [

@@ -1,7 +1,8 @@
 """HTTP requests by libcurl, many at once, as steps of ``lib/net/bulk.py``.
 
-Names are resolved before libcurl has them, bodies are cut where they are written, and
-an error is told in our words.  pycurl is loaded when the first request is made.
+Names are resolved before libcurl has them, responses are read by
+``lib/net/response.py``, and an error is told in our words.  pycurl is loaded when the
+first request is made.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -28,9 +29,8 @@ from lib.net import bulk, connect
 from lib.net.address import ascii_domain, place_of, shown_url
 from lib.net.bulk import InThread, Loop, Resolve, Steps, Task, Wait
 from lib.net.connect import Address, Deadline, NotTried, Unreachable, shown_address
+from lib.net.response import Reader, Reading, Response
 
-#: The most of a body that is read, decoded.
-MAX_BYTES = 1_000_000
 USER_AGENT = "Checker"
 NO_PASSWORD = Secret("")
 PORTS = {"http": 80, "https": 443}
@@ -45,8 +45,6 @@ _VERSIONS = {
 _HEADERS = (b"Accept-Encoding:", b"Connection: close", b"Expect:")
 #: The object identifier of a subjectAltName, in DER.
 _ALT_NAME = bytes.fromhex("0603551d11")
-#: The line that ends the headers.
-_BLANK = (b"\r\n", b"\n")
 #: Errors that pycurl has no name for.
 _TOO_LARGE = 100
 _NEWER_ERRORS = {96: "QUIC_CONNECT_ERROR", 97: "PROXY", _TOO_LARGE: "TOO_LARGE"}
@@ -125,61 +123,7 @@ class Request(msgspec.Struct, kw_only=True):
     proxy: str = ""
     #: Lines of libcurl's cookies, from a response before.
     cookies: Sequence[str] = ()
-    reader: Reader = msgspec.field(default_factory=lambda: Reader())
-
-
-class Reader:
-    """Says how much of a body is read; this one wants nothing of it."""
-
-    def wants(self, answer: Response) -> bool:
-        """Return whether the body is wanted, now that the headers are there."""
-        return False
-
-    def is_enough(self, body: bytes | bytearray, *, is_all: bool = False) -> bool:
-        """Return whether no more of the body is needed; called for each piece of it."""
-        return True
-
-
-class Response(msgspec.Struct):
-    """A response, so far as it was read."""
-
-    status: int
-    #: The lines of the headers as they came, the first of which has the status.
-    lines: list[bytes]
-    #: What was read of the body, decoded.
-    body: bytearray
-    #: Who answered.
-    address: str = ""
-    port: int = 0
-    #: Why the body is not complete; None if it is, or if no more was wanted.
-    trouble: Unreachable | None = None
-    #: If it was asked for, how long each part took in seconds: dns, connect, tls,
-    #: first_byte.
-    times: Mapping[str, float] = {}
-    #: The server's certificates, its own one first, if they were asked for.
-    chain: Sequence[bytes] = ()
-    cookies: Sequence[str] = ()
-
-    @property
-    def phrase(self) -> str:
-        """Return the server's own words for the status, printable and short."""
-        words = self.lines[0].split(None, 2)
-        return printable(words[2].decode("latin-1").strip(), 60) if words[2:] else ""
-
-    @property
-    def peer(self) -> str:
-        """Return who answered, as ``address:port``."""
-        return shown_address((self.address, self.port)) if self.address else "?"
-
-    def header(self, name: str) -> str:
-        """Return the first value of a header, named in lower case; empty without."""
-        start = name.encode()
-        for line in self.lines[1:]:
-            if line[: len(start)].lower() == start:
-                known, value = _header(line)
-                if known == name:
-                    return value
-        return ""
+    reader: Reader = msgspec.field(default_factory=Reader)
 
 
 def fetch(request: Request) -> Steps[Response]:
@@ -270,101 +214,6 @@ def _explain_tls(request: Request, host: str, port: int) -> Steps[None]:
         return
 
 
-class _Reading:
-    """What a server has sent so far; libcurl calls these for each piece."""
-
-    __slots__ = (
-        "_reader",
-        "status",
-        "lines",
-        "body",
-        "received",
-        "is_complete",
-        "is_stopped",
-        "error",
-    )
-
-    def __init__(self, request: Request) -> None:
-        self._reader = request.reader
-        self.status = 0
-        #: The lines of the last header.
-        self.lines: list[bytes] = []
-        self.body = bytearray()
-        self.received = 0
-        #: Whether the headers are there.
-        self.is_complete = False
-        #: Whether the transfer was ended since enough is there.
-        self.is_stopped = False
-        #: What the reader raised.
-        self.error: Exception | None = None
-
-    def on_header(self, line: bytes) -> int | None:
-        """Take a line of the headers; end the transfer where the body is not wanted."""
-        self.received += len(line)
-        if line[:5] == b"HTTP/" and (self.is_complete or not self.lines):
-            self.lines = [line]
-            self.is_complete = False
-        elif line not in _BLANK:
-            self.lines.append(line)
-        else:
-            words = self.lines[0].split(None, 2) if self.lines else []
-            self.status = int(words[1]) if words[1:] and words[1].isdigit() else 0
-            # 1xx comes before the response itself.
-            if self.status >= 200 or self.status == 101:
-                self.is_complete = True
-                return self._go_on(self._wants_body)
-            self.lines = []
-        return None
-
-    def _wants_body(self) -> bool:
-        return self._reader.wants(self.answer())
-
-    def on_body(self, data: bytes) -> int | None:
-        """Take a piece of the body, decoded; end the transfer once it is enough."""
-        self.received += len(data)
-        self.body += data[: MAX_BYTES - len(self.body)]
-        return self._go_on(self._wants_more)
-
-    def _wants_more(self) -> bool:
-        is_enough = self._reader.is_enough(self.body)
-        return not is_enough and len(self.body) < MAX_BYTES
-
-    def _go_on(self, wants_more: Callable[[], bool]) -> int | None:
-        """Return what has libcurl go on, or end the transfer."""
-        try:
-            if wants_more():
-                return None
-        except Exception as error:
-            self.error = error
-        self.is_stopped = True
-        # Anything but the length of what it was called with.
-        return -1
-
-    def end(self) -> None:
-        """Tell the reader that nothing more comes."""
-        if self.error is not None:
-            raise self.error
-        if not self.is_stopped and self.is_complete:
-            self._reader.is_enough(self.body, is_all=True)
-
-    @property
-    def ends_with_connection(self) -> bool:
-        """Return whether the end of the connection is all that ends the body.
-
-        Many servers close it without TLS's own word for that, which OpenSSL reports.
-        """
-        if not self.is_complete:
-            return False
-        answer = self.answer()
-        return not (
-            answer.header("content-length") or answer.header("transfer-encoding")
-        )
-
-    def answer(self) -> Response:
-        """Return the response, so far as it is there."""
-        return Response(self.status, self.lines, self.body)
-
-
 class _Transfer(Wait):
     """A request on its way; gives libcurl's error number and text."""
 
@@ -381,7 +230,7 @@ class _Transfer(Wait):
         self.port = url.port
         self.url = url
         self.addresses = addresses
-        self.reading = _Reading(request)
+        self.reading = Reading(request.reader)
         self.handle: Any = None
         #: Where its handle goes after it; None: it is closed.
         self._spare: list[Any] | None = None
@@ -833,16 +682,6 @@ def error_name(code: int) -> str:
             if getattr(curl, name) == code:
                 return f"{code} {name[2:]}"
     return f"{code} {_NEWER_ERRORS.get(code, 'unknown')}"
-
-
-def _header(line: bytes) -> tuple[str, str]:
-    """Return name and value; bytes beyond ASCII are UTF-8, or else Latin-1."""
-    name, _colon, value = line.partition(b":")
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        text = value.decode("latin-1")
-    return name.decode("latin-1").strip().lower(), text.strip()
 
 
 class WireUrl(NamedTuple):

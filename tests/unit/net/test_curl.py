@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lib.net import bulk, connect, curl
+from lib.net import bulk, connect, curl, response
 from lib.net.connect import Deadline, NotTried, Unreachable
 from tests.support.listeners import (
     HOLD,
@@ -192,7 +192,7 @@ def test_an_error_has_a_name_beside_libcurls_words():
 
 
 def test_what_a_reader_raises_is_what_the_check_raises():
-    class Broken(curl.Reader):
+    class Broken(response.Reader):
         def wants(self, response):
             raise ZeroDivisionError
 

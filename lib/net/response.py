@@ -1,0 +1,174 @@
+"""An HTTP response: read piece by piece, until there is enough of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from lib.core.sanitize import printable
+from lib.net.connect import Unreachable, shown_address
+
+#: The most of a body that is read, decoded.
+MAX_BYTES = 1_000_000
+#: The line that ends the headers.
+_BLANK = (b"\r\n", b"\n")
+
+
+class Reader:
+    """Says how much of a body is read; this one wants nothing of it."""
+
+    def wants(self, answer: Response) -> bool:
+        """Return whether the body is wanted, now that the headers are there."""
+        return False
+
+    def is_enough(self, body: bytes | bytearray, *, is_all: bool = False) -> bool:
+        """Return whether no more of the body is needed; called for each piece of it."""
+        return True
+
+
+class Response(msgspec.Struct):
+    """A response, so far as it was read."""
+
+    status: int
+    #: The lines of the headers as they came, the first of which has the status.
+    lines: list[bytes]
+    #: What was read of the body, decoded.
+    body: bytearray
+    #: Who answered.
+    address: str = ""
+    port: int = 0
+    #: Why the body is not complete; None if it is, or if no more was wanted.
+    trouble: Unreachable | None = None
+    #: If it was asked for, how long each part took in seconds: dns, connect, tls,
+    #: first_byte.
+    times: Mapping[str, float] = {}
+    #: The server's certificates, its own one first, if they were asked for.
+    chain: Sequence[bytes] = ()
+    cookies: Sequence[str] = ()
+
+    @property
+    def phrase(self) -> str:
+        """Return the server's own words for the status, printable and short."""
+        words = self.lines[0].split(None, 2)
+        return printable(words[2].decode("latin-1").strip(), 60) if words[2:] else ""
+
+    @property
+    def peer(self) -> str:
+        """Return who answered, as ``address:port``."""
+        return shown_address((self.address, self.port)) if self.address else "?"
+
+    def header(self, name: str) -> str:
+        """Return the first value of a header, named in lower case; empty without."""
+        start = name.encode()
+        for line in self.lines[1:]:
+            if line[: len(start)].lower() == start:
+                known, value = _header(line)
+                if known == name:
+                    return value
+        return ""
+
+
+class Reading:
+    """What a server has sent so far; libcurl calls these for each piece."""
+
+    __slots__ = (
+        "_reader",
+        "status",
+        "lines",
+        "body",
+        "received",
+        "is_complete",
+        "is_stopped",
+        "error",
+    )
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.status = 0
+        #: The lines of the last header.
+        self.lines: list[bytes] = []
+        self.body = bytearray()
+        self.received = 0
+        #: Whether the headers are there.
+        self.is_complete = False
+        #: Whether the transfer was ended since enough is there.
+        self.is_stopped = False
+        #: What the reader raised.
+        self.error: Exception | None = None
+
+    def on_header(self, line: bytes) -> int | None:
+        """Take a line of the headers; end the transfer where the body is not wanted."""
+        self.received += len(line)
+        if line[:5] == b"HTTP/" and (self.is_complete or not self.lines):
+            self.lines = [line]
+            self.is_complete = False
+        elif line not in _BLANK:
+            self.lines.append(line)
+        else:
+            words = self.lines[0].split(None, 2) if self.lines else []
+            self.status = int(words[1]) if words[1:] and words[1].isdigit() else 0
+            # 1xx comes before the response itself.
+            if self.status >= 200 or self.status == 101:
+                self.is_complete = True
+                return self._go_on(self._wants_body)
+            self.lines = []
+        return None
+
+    def _wants_body(self) -> bool:
+        return self._reader.wants(self.answer())
+
+    def on_body(self, data: bytes) -> int | None:
+        """Take a piece of the body, decoded; end the transfer once it is enough."""
+        self.received += len(data)
+        self.body += data[: MAX_BYTES - len(self.body)]
+        return self._go_on(self._wants_more)
+
+    def _wants_more(self) -> bool:
+        is_enough = self._reader.is_enough(self.body)
+        return not is_enough and len(self.body) < MAX_BYTES
+
+    def _go_on(self, wants_more: Callable[[], bool]) -> int | None:
+        """Return what has libcurl go on, or end the transfer."""
+        try:
+            if wants_more():
+                return None
+        except Exception as error:
+            self.error = error
+        self.is_stopped = True
+        # Anything but the length of what it was called with.
+        return -1
+
+    def end(self) -> None:
+        """Tell the reader that nothing more comes."""
+        if self.error is not None:
+            raise self.error
+        if not self.is_stopped and self.is_complete:
+            self._reader.is_enough(self.body, is_all=True)
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Return whether the end of the connection is all that ends the body.
+
+        Many servers close it without TLS's own word for that, which OpenSSL reports.
+        """
+        if not self.is_complete:
+            return False
+        answer = self.answer()
+        return not (
+            answer.header("content-length") or answer.header("transfer-encoding")
+        )
+
+    def answer(self) -> Response:
+        """Return the response, so far as it is there."""
+        return Response(self.status, self.lines, self.body)
+
+
+def _header(line: bytes) -> tuple[str, str]:
+    """Return name and value; bytes beyond ASCII are UTF-8, or else Latin-1."""
+    name, _colon, value = line.partition(b":")
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    return name.decode("latin-1").strip().lower(), text.strip()
