@@ -39,7 +39,7 @@ from lib.core.enums import (
     JobFailureNotificationFrequency,
     JobFrequency,
 )
-from lib.core.jobs import MAX_TIMEOUT_S
+from lib.core.jobs import MAX_TIMEOUT_S, Rule
 from lib.core.results import Threshold, Unit, Value
 from lib.core.settings import Peer, Peers
 from lib.plugins.base import (
@@ -103,6 +103,7 @@ __all__ = [
     "Program",
     "Quantity",
     "Share",
+    "Rule",
     "Target",
     "TargetJob",
     "Threshold",

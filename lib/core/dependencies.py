@@ -1,23 +1,27 @@
-"""What depends on what: ``depends = NAME, ...``.
+"""What depends on what: ``depends = NAME, ...``, and ``of`` of ``[group NAME]``.
 
 While a job is failing, those that depend on it are *unreachable*: that they fail says
-nothing of themselves, so nobody is notified of them.
+nothing of themselves, so nobody is notified of them.  What a group finds follows from
+its members (``lib/core/groups.py``), so neither may wait for itself.
 Pure functions of values; the stories are in ``tests/unit/core/test_dependencies.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from fnmatch import translate
 from functools import cached_property
 from typing import Protocol
 
 import msgspec
 
 from lib.core.enums import Decision, Status
-from lib.core.jobs import Dependency, JobKey
+from lib.core.jobs import WILDCARDS, Dependency, JobKey, Rule
 from lib.core.records import Record
-from lib.core.text import age, duration
+from lib.core.text import age, counted, duration
 
 
 class Dependent(Protocol):
@@ -29,9 +33,32 @@ class Dependent(Protocol):
     @property
     def depends(self) -> tuple[Dependency, ...]: ...
 
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+    @property
+    def rule(self) -> Rule | None: ...
+
 
 class DependencyError(Exception):
-    """``depends`` of a job cannot be used; the text says why."""
+    """``depends`` or ``of`` of a job cannot be used; the text says why."""
+
+    #: The option that is wrong.
+    option = "depends"
+
+    def with_hint(self, nearest: Callable[[str], str]) -> str:
+        """Return the text, with what may be meant."""
+        return str(self)
+
+
+class NotThereError(DependencyError):
+    """No job is there that is meant, or too few; it may be in a file that is broken."""
+
+
+class GroupError(NotThereError):
+    """The members of a group are not there."""
+
+    option = "of"
 
 
 class Dependencies:
@@ -41,6 +68,7 @@ class Dependencies:
         self._jobs = jobs
         self._keys: dict[str, list[JobKey]] = {}
         self._short: dict[str, list[JobKey]] = {}
+        self._members: dict[JobKey, tuple[JobKey, ...]] = {}
         for key, job in jobs.items():
             self._keys.setdefault(job.name, []).append(key)
             _kind, _space, short = job.name.partition(" ")
@@ -72,25 +100,133 @@ class Dependencies:
             raise DependencyError(f"{name!r} may be each of {names}; give the kind too")
         return keys[0]
 
+    def members(self, key: JobKey) -> tuple[JobKey, ...]:
+        """Return the members of a group that are there; of any other job, none."""
+        if key not in self._members:
+            rule = self._jobs[key].rule
+            found = self._matches(rule) if rule is not None else ()
+            keys = dict.fromkeys(member for _word, keys in found for member in keys)
+            self._members[key] = tuple(keys)
+        return self._members[key]
+
+    def _matches(self, rule: Rule) -> Iterator[tuple[str, Sequence[JobKey]]]:
+        """Yield each name, pattern and tag of a rule with the jobs that it means.
+
+        Patterns and tags mean no groups, which have a rule of their own.
+        """
+        for word in rule.of:
+            if WILDCARDS.isdisjoint(word):
+                yield word, self._keys_of(word)
+            else:
+                matches = re.compile(translate(word)).match
+                yield word, [key for key in self._single if matches(self.name(key))]
+        for tag in rule.tags:
+            yield f"tag {tag}", [
+                key for key in self._single if tag in self._jobs[key].tags
+            ]
+
+    @cached_property
+    def _single(self) -> list[JobKey]:
+        return [key for key, job in self._jobs.items() if job.rule is None]
+
+    def _keys_of(self, name: str) -> Sequence[JobKey]:
+        """Return the jobs of a name, which may be that of a section with ``hosts``."""
+        with contextlib.suppress(UnknownName):
+            return (self._key_of(name),)
+        return self._of_hosts.get(name, ())
+
+    @cached_property
+    def _of_hosts(self) -> dict[str, list[JobKey]]:
+        found: dict[str, list[JobKey]] = {}
+        for key in self._jobs:
+            before, _slash, _host = self.name(key).rpartition("/")
+            if before:
+                found.setdefault(before, []).append(key)
+        return found
+
+    def name(self, key: JobKey) -> str:
+        """Return the name of a job."""
+        return self._jobs[key].name
+
     def check(self, key: JobKey) -> None:
-        """Raise DependencyError if a name is no job, or if a job depends on itself."""
+        """Raise DependencyError if a name is no job, or if a job depends on itself.
+
+        And if a group has not as many members as it needs.
+        """
         list(self.parents(key))
-        way = self._way_back(key)
+        rule = self._jobs[key].rule
+        if rule is not None:
+            self._check_members(key, rule)
+        way = self._way_back(key) if key in self._unordered else []
         if way:
-            names = " -> ".join(self._jobs[each].name for each in way)
-            raise DependencyError(f"it depends on itself: {names}")
+            names = " -> ".join(map(self.name, way))
+            error = DependencyError(f"it depends on itself: {names}")
+            if way[1] in self.members(key):
+                error.option = "of"
+            raise error
+
+    def _check_members(self, key: JobKey, rule: Rule) -> None:
+        try:
+            for word, keys in self._matches(rule):
+                if keys:
+                    continue
+                if word in rule.of and WILDCARDS.isdisjoint(word):
+                    raise UnknownName(word)
+                is_tag = word not in rule.of
+                what = f"has the {word}" if is_tag else f"matches {word!r}"
+                raise GroupError(f"no job {what}; see -m list")
+        except DependencyError as error:
+            error.option = "of"
+            raise
+        there = len(self.members(key))
+        if rule.need > there:
+            raise GroupError(
+                f"need = {rule.need} can never be, as it has {counted(there, 'member')}"
+            )
+
+    @cached_property
+    def _unordered(self) -> frozenset[JobKey]:
+        """The jobs that wait for themselves, or for one that does."""
+        waits = {
+            key: set(self._awaited(key))
+            for key, job in self._jobs.items()
+            if job.depends or job.rule is not None
+        }
+        waiting: dict[JobKey, list[JobKey]] = {}
+        left: dict[JobKey, int] = {}
+        for key, awaited in waits.items():
+            open_ones = [each for each in awaited if each in waits]
+            left[key] = len(open_ones)
+            for each in open_ones:
+                waiting.setdefault(each, []).append(key)
+        ready = [key for key, count in left.items() if not count]
+        while ready:
+            key = ready.pop()
+            del left[key]
+            for waiter in waiting.get(key, ()):
+                left[waiter] -= 1
+                if not left[waiter]:
+                    ready.append(waiter)
+        return frozenset(left)
 
     def _way_back(self, start: JobKey) -> list[JobKey]:
         """Return the way from a job to itself; empty if there is none."""
         ways, seen = [[start]], {start}
         while ways:
             way = ways.pop()
-            for parent in self._known_parents(way[-1]):
+            for parent in self._awaited(way[-1]):
                 if parent == start:
                     return [*way, start]
                 if parent not in seen:
                     seen.add(parent)
                     ways.append([*way, parent])
+        return []
+
+    def _awaited(self, key: JobKey) -> list[JobKey]:
+        """Return what is known before a job is judged: its parents, its members."""
+        with contextlib.suppress(DependencyError):
+            return [*self._known_parents(key), *self.members(key)]
+        # That job says so itself.
         return []
 
     def _known_parents(self, key: JobKey) -> list[JobKey]:
@@ -157,7 +293,7 @@ def last_status(record: Record) -> Status:
     return Status.OK if record.recovering else record.status
 
 
-class UnknownName(DependencyError):
+class UnknownName(NotThereError):
     """There is no job of a name."""
 
     def __init__(self, name: str) -> None:

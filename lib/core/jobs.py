@@ -44,6 +44,7 @@ KIND_FILES = {
     "memory": "MemoryUsage",
     "swap": "SwapUsage",
     "pressure": "PressureStall",
+    "group": "GroupChecker",
 }
 #: The job files that ship and run programs of other people's.
 RUN_PROGRAMS = frozenset({"CommandChecker", "PluginChecker"})
@@ -135,7 +136,8 @@ class JobKey(NamedTuple):
         return self.file in own
 
 
-_WILDCARDS = frozenset("*?[")
+#: What makes a name a shell pattern.
+WILDCARDS = frozenset("*?[")
 
 
 def is_named(pattern: str, key: JobKey, name: str) -> bool:
@@ -143,7 +145,7 @@ def is_named(pattern: str, key: JobKey, name: str) -> bool:
     if pattern in (name, key.file, str(key)):
         return True
     # Thousands of plain names cost nothing then.
-    return not _WILDCARDS.isdisjoint(pattern) and fnmatchcase(name, pattern)
+    return not WILDCARDS.isdisjoint(pattern) and fnmatchcase(name, pattern)
 
 
 #: The key of Checker's own record, which holds Checker's own messages.
@@ -224,6 +226,18 @@ class Dependency(Stored, frozen=True):
         return f"{self.name} (warning)" if self.on_warning else self.name
 
 
+class Rule(Stored, frozen=True):
+    """What other jobs must be like, in place of a check: ``lib/core/groups.py``."""
+
+    #: Names of jobs and shell patterns, and the jobs that have one of these tags.
+    of: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    #: How many of them must be OK; 0: all.
+    need: Count = 0
+    #: OK stands for failing, and failing for OK.
+    is_inverted: bool = False
+
+
 class Job(Stored, frozen=True):
     """A job, as described by its class before it runs."""
 
@@ -252,6 +266,8 @@ class Job(Stored, frozen=True):
     depends: tuple[Dependency, ...] = ()
     #: How many jobs depend on it; known where an alert about it is written.
     dependents: Count = 0
+    #: What judges it, once the results of the run are in; None: its check.
+    rule: Rule | None = None
     #: It is reached across a network: what it finds counts only if that works.
     is_across_network: bool = False
     #: Not a check, but Checker's own report on a job file or a section.
@@ -306,6 +322,7 @@ class CatalogEntry(Stored, frozen=True):
     #: The identity it had before its section was renamed.
     was: str = ""
     depends: tuple[Dependency, ...] = ()
+    rule: Rule | None = None
 
     @property
     def is_new(self) -> bool:

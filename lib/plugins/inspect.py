@@ -23,6 +23,7 @@ from lib.core.jobs import (
     JobFile,
     JobKey,
     Policy,
+    Rule,
 )
 from lib.core.sanitize import harmless, scrubbed
 from lib.core.secret import Secrets
@@ -117,6 +118,7 @@ class JobInspector:
             runbook=self._of_settings("runbook"),
             description=self._line(self._of_settings("description")),
             depends=same(self._of_settings("depends")),
+            rule=self._rule(),
             is_across_network=job.is_across_network is True,
         )
 
@@ -155,6 +157,18 @@ class JobInspector:
             notifies_warnings=self._of_settings("notify_warnings"),
             when=self._of_settings("when"),
         )
+
+    def _rule(self) -> Rule | None:
+        """Return what judges the job in place of its check; None: nothing does."""
+        job = self._job
+        if not isinstance(job, TargetJob):
+            return None
+        rule = self._ask("rule", _rule)
+        if rule is None or not job._checker.invert:
+            return rule
+        # The rule is turned round, and not what the worker finds.
+        job._checker.invert = False
+        return replace(rule, is_inverted=True)
 
     def _recheck(self) -> str:
         """Return how soon it runs again while it is failing; empty for no."""
@@ -310,6 +324,12 @@ def _flapping(answer: Any) -> FlappingRule:
     if not isinstance(answer, str):
         raise ValueError("expected a text such as 6/20, or no")
     return flapping(answer)
+
+
+def _rule(answer: Any) -> Rule | None:
+    if answer is not None and not isinstance(answer, Rule):
+        raise ValueError("expected a Rule, or None")
+    return answer
 
 
 def _seconds(answer: Any) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lib.config import options, peers
 from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
 from lib.core.ini import IniFile
-from lib.core.jobs import NEVER_FLAPPING, FailureRule, FlappingRule
+from lib.core.jobs import NEVER_FLAPPING, FailureRule, FlappingRule, Rule
 from lib.core.policy import default_failures, default_recoveries
 from lib.core.results import Value
 from lib.core.settings import Peers
@@ -229,6 +229,14 @@ class TargetJob(JobBase):
         except ValueError as error:
             raise CheckUnknown(str(error)) from error
         return target
+
+    def rule(self) -> Rule | None:
+        """Return what judges the target, once the results of the run are in.
+
+        That is how many of which other jobs must be OK; ``check`` is then for what no
+        rule can say, and usually returns nothing.  Default: None, ``check`` judges it.
+        """
+        return None
 
     def executeEvery(self) -> str:
         """Return ``every`` of the section, of its defaults, or of the kind."""

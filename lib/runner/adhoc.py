@@ -98,9 +98,10 @@ def try_jobs(
     there = meet(settings)
     matching, unmatched = matching_jobs(there.jobs, patterns)
     wanted = {job.key for job in matching}
-    records = State(settings.state).load().records
+    state = State(settings.state)
+    remembered = state.load()
     order = Order(
-        known=KnownRecords(records),
+        known=KnownRecords(remembered.records),
         contact=settings.alertcontact,
         secrets=settings.secrets,
         limits=settings.limits,
@@ -117,6 +118,13 @@ def try_jobs(
         orphans.end_all(process.at_work)
     reports = [report for report in asked.reports if report.job.key in wanted]
     reports.sort(key=lambda report: report.job.name)
+    if any(report.job.rule for report in reports):
+        from lib.runner import groups
+
+        catalog, now = state.load_catalog(), utc_now()
+        reports = groups.of_trial(
+            reports, there.jobs, remembered, catalog, now, settings.zone
+        )
     return AdhocResult(there.jobs, tuple(reports), there.warnings), unmatched
 
 
@@ -166,7 +174,7 @@ def problems_of(settings: Settings, there: AdhocResult) -> tuple[Problem, ...]:
         from lib.config.maintenance import odd_windows
 
         odd += odd_windows(settings, there.jobs, utc_now())
-    if any(job.depends for job in there.jobs) or settings.anchors:
+    if any(job.depends or job.rule for job in there.jobs) or settings.anchors:
         from lib.runner import reachability
 
         state += reachability.problems(settings, there.jobs)

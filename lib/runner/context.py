@@ -161,8 +161,9 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     adopts: bool = False
     #: What can be reached; None until a report asks.
     reach: Reach | None = None
-    #: What depends on what, and how many jobs were met when that was made.
-    known_dependencies: tuple[int, Dependencies] | None = None
+    #: What depends on what, and which jobs were met when that was made: how many, and
+    #: whether all.
+    known_dependencies: tuple[tuple[int, bool], Dependencies] | None = None
     #: Whether anything depends on another, likewise.
     known_depends: tuple[int, bool] | None = None
     #: How long this machine has been up, in seconds.
@@ -274,15 +275,21 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
 
     def dependencies(self) -> Dependencies:
         """Return what depends on what, of the jobs that are known by now."""
-        if self.known_dependencies is None or self.known_dependencies[0] != len(
-            self.met
-        ):
+        state = len(self.met), self.has_met_all
+        if self.known_dependencies is None or self.known_dependencies[0] != state:
             from lib.core.dependencies import Dependencies, Dependent
 
-            jobs: dict[JobKey, Dependent] = dict(self.catalog)
+            # Without those that are gone since the last run.
+            jobs: dict[JobKey, Dependent] = {} if state[1] else dict(self.catalog)
             jobs.update({key: job for key, job in self.met.items() if key.is_check})
-            self.known_dependencies = len(self.met), Dependencies(jobs)
+            self.known_dependencies = state, Dependencies(jobs)
         return self.known_dependencies[1]
+
+    @property
+    def has_met_all(self) -> bool:
+        """Return whether this run has met each job that there is."""
+        is_over = self.workers.is_done and not self.stop.asked
+        return is_over and self.only is None and self.is_discovery_whole
 
     @property
     def has_waiting(self) -> bool:

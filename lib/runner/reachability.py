@@ -23,8 +23,8 @@ from lib.core import policy
 from lib.core.dependencies import (
     Dependencies,
     DependencyError,
+    NotThereError,
     Parent,
-    UnknownName,
     last_status,
 )
 from lib.core.enums import Decision, MessageKind, Status
@@ -33,7 +33,7 @@ from lib.core.jobs import NETWORK_KEY, OWN_KEY, FailureRule, Job, JobKey, Policy
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport
-from lib.core.schedule import last_run
+from lib.core.schedule import is_recheck, last_run
 from lib.core.settings import Problem, Settings
 from lib.core.text import counted, first_line, mail_time
 from lib.runner import results
@@ -95,6 +95,8 @@ def _released(ctx: RunContext, *, is_last: bool) -> list[JobReport]:
 
 #: What reports wait for whose parents are not met yet: that all files are loaded.
 _LOADING = OWN_KEY
+#: What the reports of groups wait for: that all workers are done.
+_RESULTS = JobKey.of_section("results")
 
 
 def _awaited(
@@ -108,13 +110,16 @@ def _awaited(
     if results.may_be_the_network(report):
         if _is_open(ctx, NETWORK_KEY, is_last=is_last):
             return NETWORK_KEY
-    if not job.depends:
+    if job.rule is not None and _is_open(ctx, _RESULTS, is_last=is_last):
+        return _RESULTS
+    if not (job.depends or job.rule):
         return None
     known = ctx.dependencies()
     try:
         # Those that depend on one another would wait for one another.
         known.check(job.key)
         parents = [key for key, _dependency in known.parents(job.key)]
+        parents += known.members(job.key)
     except DependencyError:
         # A name may be that of a job that is not met yet.
         parents = [_LOADING]
@@ -130,6 +135,8 @@ def _is_open(ctx: RunContext, awaited: JobKey, *, is_last: bool) -> bool:
         return reach_of(ctx).child is not None
     if awaited == _LOADING:
         return not (is_last or ctx.workers.have_loaded)
+    if awaited == _RESULTS:
+        return not (is_last or ctx.workers.is_done)
     if awaited in ctx.judged:
         return False
     if awaited in reach_of(ctx).unjudged:
@@ -141,16 +148,22 @@ def _judged(ctx: RunContext, report: JobReport) -> JobReport:
     """Return a report as it is to be kept, now that its way is known."""
     job = report.job
     has_parents = bool(job.depends)
-    if has_parents:
+    if has_parents or job.rule is not None:
         try:
             ctx.dependencies().check(job.key)
-        except UnknownName as error:
-            if ctx.is_discovery_whole:
+        except NotThereError as error:
+            if ctx.is_discovery_whole and (job.rule is None or ctx.only is None):
                 return _with_problem(ctx, report, error)
             # The one meant may be in a job file that cannot be loaded now.
+            if job.rule is not None:
+                return _not_made(report, f"not all of its jobs are known: {error}")
             has_parents = False
         except DependencyError as error:
             return _with_problem(ctx, report, error)
+    if job.rule is not None:
+        report = _by_rule(ctx, report)
+        if report.result.status in (Status.OK, Status.PENDING):
+            return report
     if results.may_be_the_network(report):
         reach = reach_of(ctx)
         if reach.silent:
@@ -161,6 +174,31 @@ def _judged(ctx: RunContext, report: JobReport) -> JobReport:
         if up_s < results.SETTLES_S:
             return _not_made(report, f"this machine started {up_s:.0f} s ago")
     return _behind_parents(ctx, report) if has_parents else report
+
+
+def _by_rule(ctx: RunContext, report: JobReport) -> JobReport:
+    """Return the report of a group as follows from its members."""
+    if report.result.status is not Status.OK:
+        return report
+    if ctx.stop.asked:
+        return _not_made(report, "the run had to end early")
+    from lib.runner import groups
+
+    known = groups.Known(
+        ctx.met,
+        ctx.catalog,
+        ctx.session.record_of,
+        ctx.run,
+        ctx.judged,
+        ctx.silences,
+        ctx.settings.zone,
+    )
+    found = groups.found(known, ctx.dependencies(), report.job, ctx.now())
+    result = replace(report.result, status=found.status, reason=found.reason)
+    report = _decided(ctx, report, result)
+    if found.way is None:
+        return report
+    return _held_back(report, found.way, first_line(found.reason))
 
 
 def _behind_parents(ctx: RunContext, report: JobReport) -> JobReport:
@@ -260,10 +298,23 @@ def _with_problem(
 ) -> JobReport:
     """Return a report as failing, because its ``depends`` cannot be used."""
     problem = _problem(ctx.settings, report.job, ctx.dependencies(), error)
-    result = CheckResult(Status.FAILING, str(problem))
-    before = ctx.session.record_of(report.job)
-    held = ctx.silences.code(report.job, ctx.now()) if ctx.silences else None
-    decision = policy.decide(before, result, report.job.policy, ctx.now(), held)
+    return _decided(ctx, report, CheckResult(Status.FAILING, str(problem)))
+
+
+def _decided(ctx: RunContext, report: JobReport, result: CheckResult) -> JobReport:
+    """Return a report with another result, and what is decided about that."""
+    job, now = report.job, ctx.now()
+    before = ctx.session.record_of(job)
+    result = policy.limited(before, result, job.policy, now)
+    held = ctx.silences.code(job, now) if ctx.silences else None
+    decision = policy.decide(
+        before,
+        result,
+        job.policy,
+        now,
+        held,
+        is_recheck=is_recheck(job, before, ctx.due),
+    )
     return replace(
         report,
         result=result,
@@ -274,7 +325,7 @@ def _with_problem(
 
 
 def problems(settings: Settings, jobs: Iterable[Job]) -> Iterator[Problem]:
-    """Yield what is wrong with ``depends`` and with the anchors; these are asked."""
+    """Yield what is wrong with ``depends``, ``of`` and the anchors; these are asked."""
     by_key = {job.key: job for job in jobs}
     known = Dependencies(by_key)
     for key, job in by_key.items():
@@ -296,11 +347,9 @@ def problems(settings: Settings, jobs: Iterable[Job]) -> Iterator[Problem]:
 def _problem(
     settings: Settings, job: Job, known: Dependencies, error: DependencyError
 ) -> Problem:
-    text = str(error)
-    if isinstance(error, UnknownName):
-        text = error.with_hint(lambda name: nearest(name, known.names))
-    where = place_of_option(settings.ini, job.name, "depends")
-    return Problem(f"depends: {text}", where, job.name)
+    text = error.with_hint(lambda name: nearest(name, known.names))
+    where = place_of_option(settings.ini, job.name, error.option)
+    return Problem(f"{error.option}: {text}", where, job.name)
 
 
 # This machine's network.

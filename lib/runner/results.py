@@ -88,10 +88,15 @@ SETTLES_S = 120.0
 
 
 def may_be_out_of_reach(event: Event, ctx: RunContext) -> TypeGuard[JobReport]:
-    """Return whether a result says something only if its target could be reached."""
+    """Return whether a result has to wait for what else the run finds.
+
+    It says something only if its target could be reached, or it follows from others.
+    """
     if not isinstance(event, JobReport):
         return False
     job, status = event.job, event.result.status
+    if job.rule is not None and not job.is_own:
+        return True
     if may_be_the_network(event):
         return bool(ctx.settings.anchors or job.depends or ctx.since_boot() < SETTLES_S)
     return bool(job.depends) and (status.is_failure or status is Status.WARNING)
@@ -490,6 +495,7 @@ def _entry(ctx: RunContext, job: Job) -> CatalogEntry:
         tags=job.tags,
         was=job.was,
         depends=job.depends,
+        rule=job.rule,
     )
 
 

@@ -79,7 +79,7 @@ def why_load(
         if (
             entry
             and entry.enabled
-            and is_recheck(_job_of(record.key, entry), record, due)
+            and is_recheck(job_of(record.key, entry), record, due)
         ):
             return "a failing job of it is checked again"
         if record.key.is_file:
@@ -217,7 +217,7 @@ def files_to_load(ctx: RunContext) -> list[JobFile]:
             files.append(file)
             continue
         ctx.scans[path] = before
-        ctx.met.update({key: _job_of(key, entry) for key, entry in jobs.items()})
+        ctx.met.update({key: job_of(key, entry) for key, entry in jobs.items()})
     return files
 
 
@@ -229,7 +229,7 @@ def _files_of(
     Nothing is noted of the files, so the next run loads what it would have loaded.
     """
     ctx.scans = dict(ctx.scans_before)
-    ctx.met.update({key: _job_of(key, entry) for key, entry in ctx.catalog.items()})
+    ctx.met.update({key: job_of(key, entry) for key, entry in ctx.catalog.items()})
     names = {key.file for key in keys}
     return [file for file in files if all_of_them or file.name in names]
 
@@ -266,7 +266,8 @@ def note_loaded(ctx: RunContext, jobs: Iterable[Job], *, has_warnings: bool) -> 
             ctx.scans[job.file] = to_note(before, mark, ctx.began_at)
 
 
-def _job_of(key: JobKey, entry: CatalogEntry) -> Job:
+def job_of(key: JobKey, entry: CatalogEntry) -> Job:
+    """Return a job as the last run met it."""
     return Job(
         key,
         entry.name,
@@ -279,4 +280,5 @@ def _job_of(key: JobKey, entry: CatalogEntry) -> Job:
         tags=entry.tags,
         was=entry.was,
         depends=entry.depends,
+        rule=entry.rule,
     )
