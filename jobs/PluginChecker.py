@@ -107,7 +107,7 @@ class PluginChecker(CommandJob):
         not ended at `timeout` is failing; give it a shorter timeout of its own (`-t`).
 
         What it prints is the reason. If it is OK and writes to standard error, that is
-        a note in the log and in `-m check`; `stderr = warn` makes it a warning.
+        a note in `-m list`, `-m why` and the log; `stderr = warn` makes it a warning.
 
         Performance data become values. Times are kept in seconds and sizes in bytes,
         with 1 kB = 1024 B, as the plugins count; an unknown unit stays in the name. The

@@ -37,6 +37,7 @@ def list_jobs(args: argparse.Namespace) -> int:
     settings = settings_of(args, or_last=True)
     loaded = adhoc.meet(settings)
     state = _state_of(settings)
+    measured, notes = state.load_values_and_notes()
     now, stored, whole = utc_now(), state.load(), state.load_whole_catalog()
     taken = _requests(settings, stored.records, whole.jobs, now)
     known = KnownRecords(_after(stored.records, taken), stored.lost)
@@ -62,7 +63,8 @@ def list_jobs(args: argparse.Namespace) -> int:
             for job in loaded.jobs
             if job.enabled
         },
-        measured=state.load_values() if args.json else {},
+        measured=measured,
+        notes=notes,
         silences=taken.silences,
         windows=windows_of(settings),
     )
@@ -107,6 +109,7 @@ def why(args: argparse.Namespace) -> int:
         taken.silences,
         now,
         windows_of(settings),
+        state.load_values_and_notes()[1],
     )
     for pattern in unmatched:
         hint = nearest(pattern, [known.name for known in catalog.values()])
@@ -175,7 +178,8 @@ def status(args: argparse.Namespace) -> int:
         if more := status_report.more_down(bad, settings.command):
             table.say(more, sys.stdout)
     print()
-    rows = status_report.rows(*facts)
+    notes = state.load_values_and_notes()[1]
+    rows = status_report.rows(*facts, notes)
     table.show(status_report.COLUMNS, rows, as_json=False, out=sys.stdout)
     return code
 

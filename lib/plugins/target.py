@@ -61,8 +61,8 @@ class TargetJob(JobBase):
     flaps = True
     #: What people read below the reason when a threshold decides; set it in ``check``.
     note = ""
-    #: What people read of a target that is OK, in ``-m check`` and the log; set it in
-    #: ``check``.
+    #: What people read of a target that is OK, in lists, ``-m check`` and the log; set
+    #: it in ``check``.
     remark = ""
     #: What docs/kinds.md says below the options of the kind, as Markdown.
     guide: str = ""

@@ -10,6 +10,7 @@ from datetime import datetime, tzinfo
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -61,6 +62,8 @@ class Story(msgspec.Struct, frozen=True):
     #: What was sent by the ways of channels by which its messages are to leave.
     channel_logs: Mapping[str, SendLog] = {}
     windows: Windows = NO_WINDOWS
+    #: What it says though it is OK.
+    note: str = ""
 
     def log_of(self, message: Message) -> SendLog:
         """Return what was sent by the way of a message."""
@@ -82,6 +85,7 @@ def stories(
     silences: Silences,
     now: datetime,
     windows: Windows = NO_WINDOWS,
+    notes: Mapping[JobKey, str] = MappingProxyType({}),
 ) -> tuple[list[Story], list[str]]:
     """Return the story of each job that matches, and the patterns that match none.
 
@@ -130,6 +134,7 @@ def stories(
             ),
             channel_logs,
             windows,
+            notes.get(key, ""),
         )
         for key in sorted(by_key, key=lambda key: (names[key], key))
     ]
@@ -259,7 +264,8 @@ def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
         words = story.held.words(time_text)
         yield f"{words[:1].upper()}{words[1:]}."
     if not (is_gone and record.status is Status.OK):
-        yield _status(record, known, now, time_text)
+        words = _status(record, known, now, time_text)
+        yield f"OK: {story.note}" if words == "OK." and story.note else words
     if any(message.kind.is_about_trouble for message in record.queued):
         if record.reached and record.notified_at is not None:
             yield f"Notified so far: {', '.join(record.reached)}."

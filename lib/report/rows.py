@@ -75,15 +75,16 @@ def job_rows(
     ran_at: Mapping[JobKey, datetime | None] = MappingProxyType({}),
     next_at: Mapping[JobKey, datetime | None] = MappingProxyType({}),
     measured: Mapping[JobKey, Values] | None = None,
+    notes: Mapping[JobKey, str] = MappingProxyType({}),
     silences: Silences | None = None,
     windows: Windows | None = None,
 ) -> list[dict[str, Any]]:
     """Return a row per job: its policy and its status.
 
     ``ran_at`` has the time of the last run and ``next_at`` that of the next one, if
-    known, ``measured`` its values, ``silences`` what holds alerts back, ``windows``
-    when messages may leave.  A job without a record is OK if its key is in ``judged``;
-    otherwise it has not run yet.
+    known, ``measured`` its values, ``notes`` what it says though it is OK, ``silences``
+    what holds alerts back, ``windows`` when messages may leave.  A job without a record
+    is OK if its key is in ``judged``; otherwise it has not run yet.
     """
     time_text = partial(table_time, zone=zone, now=now)
     return [
@@ -98,6 +99,7 @@ def job_rows(
                 time_text,
                 silences,
                 windows,
+                notes.get(job.key, ""),
             ),
             "values": value_rows((measured or {}).get(job.key, {})),
         }
@@ -380,6 +382,7 @@ def _job_row(
     time_text: TimeText,
     silences: Silences | None,
     windows: Windows | None,
+    noted: str,
 ) -> dict[str, Any]:
     held = (
         silences.holding_record(record, job.name, job.tags, now) if silences else None
@@ -387,6 +390,7 @@ def _job_row(
     details = details_of(record, now, time_text, windows)
     words = held.words(time_text) if held else ""
     status = status_of(record, was_judged) if job.enabled else DISABLED
+    note = noted if status == Status.OK else ""
     return {
         "job": job.name,
         "key": str(job.key),
@@ -408,6 +412,7 @@ def _job_row(
         "pending_since": record.pending_since,
         "flapping_since": record.flapping_since,
         "reason": record.last_reason,
+        "note": note,
         "queued_messages": len(record.queued),
         "held": held_row(held),
         "timeout_s": job.timeout_s,
@@ -422,6 +427,6 @@ def _job_row(
             "notify": policy_words(job.policy),
             "status": status_words(record, status) if job.enabled else status,
             "notified": notified_words(record),
-            "details": "; ".join(filter(None, (words, details))),
+            "details": "; ".join(filter(None, (words, details, note))),
         },
     }

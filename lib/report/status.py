@@ -30,6 +30,7 @@ from lib.core.text import (
     first_line,
     moment_in,
     since,
+    some_of,
     table_time,
     zone_words,
 )
@@ -50,6 +51,8 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 MAX_DOWN = 20
 #: How many deferred messages are shown, the oldest.
 MAX_DEFERRED = 20
+#: How many jobs that are OK and say something are named.
+MAX_NOTED = 5
 
 
 def bad_records(
@@ -151,11 +154,12 @@ def rows(
     catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({}),
     summaries: Iterable[SummarySeries] = (),
     silences: Silences | None = None,
+    notes: Mapping[JobKey, str] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Return a row per item; the first is the answer that peers get.
 
     ``catalog`` tells which peers were asked before, ``summaries`` which were sent,
-    ``silences`` what is muted.
+    ``silences`` what is muted, ``notes`` what jobs say though they are OK.
     """
     time_text = partial(table_time, zone=settings.zone, now=now)
     answer = health.assess(health.inputs_of(run), settings, now, time_text)
@@ -169,6 +173,7 @@ def rows(
         ("queued messages", _queued(records, time_text)),
         *_deferred(run, now, time_text),
         *silent.rows(silent.data(silences, records, catalog, now), time_text),
+        *_noted(notes, catalog),
         *_proof(settings, records, time_text),
         *((f"peer {name}", words) for name, words in peers),
         *_summaries(settings, summaries, now, time_text),
@@ -176,6 +181,15 @@ def rows(
         ("time zone", zone_words(settings.zone, now)),
     ]
     return [dict(zip(COLUMNS, line, strict=True)) for line in lines]
+
+
+def _noted(
+    notes: Mapping[JobKey, str], catalog: Mapping[JobKey, CatalogEntry]
+) -> Iterator[tuple[str, str]]:
+    """Yield which jobs say something though they are OK."""
+    names = sorted(catalog[key].name for key in notes if key in catalog)
+    if names:
+        yield "OK, with a note", f"{some_of(names, MAX_NOTED)}; -m list shows it"
 
 
 def data(

@@ -143,6 +143,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     judged: dict[JobKey, Status] = {}
     #: What they measured, by key, as the text that is kept of it.
     measured: dict[JobKey, msgspec.Raw] = {}
+    #: What those that are OK say beside it, by key.
+    notes: dict[JobKey, str] = {}
     #: Jobs whose workers were stopped before they were done.
     unfinished: list[LostJob] = []
     #: Files of spools that were read, to be removed after the commit.

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: The most characters of a note of a job that is OK that are kept.
+MAX_NOTE = 300
+
 
 def take(ctx: RunContext, event: Event) -> None:
     """Keep what an event of the worker manager says."""
@@ -161,6 +164,10 @@ def keep(ctx: RunContext, report: JobReport) -> None:
     _note_for_history(ctx, report, now)
     if report.result.values:
         ctx.measured[job.key] = as_part(report.result.values)
+    if report.result.status is Status.OK and report.result.reason:
+        ctx.notes[job.key] = fit(
+            first_line(report.result.reason), ctx.settings.secrets, MAX_NOTE
+        )
     if ctx.timings is not None:
         seconds = report.result.seconds
         ctx.timings.append(Timing(job.key, job.name, seconds, now))

@@ -517,10 +517,10 @@ def _save_catalog(ctx: RunContext) -> None:
 
 
 def _save_values(ctx: RunContext) -> None:
-    """Keep what the jobs measured, if any did in this run."""
-    if not ctx.measured or ctx.is_frozen:
+    """Keep what the jobs measured and noted, if any was judged in this run."""
+    if not ctx.judged or ctx.is_frozen:
         return
-    ctx.state.save_values(ctx.measured, ctx.met)
+    ctx.state.save_values(ctx.measured, ctx.met, ctx.notes, ctx.judged)
 
 
 def _append_history(ctx: RunContext) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Container, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 from msgspec.structs import replace
@@ -72,12 +73,15 @@ VALUES = "values.json"
 class _LastValues(Stored, frozen=True):
     #: By the job's key, then by name.
     values: Mapping[str, Values] = {}
+    #: What those that are OK say beside it, by the job's key.
+    notes: Mapping[str, str] = {}
 
 
 class _LastValuesAsText(Stored, frozen=True):
     """The same, not taken apart; ``format`` and ``sum`` are those of the file."""
 
     values: Mapping[str, msgspec.Raw] = {}
+    notes: Mapping[str, str] = {}
     format: int = 0
     sum: str = ""
 
@@ -219,46 +223,69 @@ class State:
 
     def load_values(self) -> dict[JobKey, Values]:
         """Return what each job measured last, by key; nothing if that is lost."""
+        return self.load_values_and_notes()[0]
+
+    def load_values_and_notes(
+        self,
+    ) -> tuple[dict[JobKey, Values], dict[JobKey, str]]:
+        """Return what each job measured last, and the notes of those that are OK."""
         path = self.folder / VALUES
         try:
-            last = read_value(path, _LastValues).values
-            return {JobKey.parse(key): values for key, values in last.items()}
+            last = read_value(path, _LastValues)
+            return (
+                {JobKey.parse(key): values for key, values in last.values.items()},
+                {JobKey.parse(key): note for key, note in last.notes.items()},
+            )
         except FileNotFoundError:
-            return {}
+            return {}, {}
         except (Damaged, StateError, ValueError) as error:
             logger.info("%s: %s; it is made anew", path, error)
-            return {}
+            return {}, {}
 
     # Writing, under the lock.
 
     def save_values(
-        self, measured: Mapping[JobKey, msgspec.Raw], met: Container[JobKey]
+        self,
+        measured: Mapping[JobKey, msgspec.Raw],
+        met: Container[JobKey],
+        notes: Mapping[JobKey, str] = MappingProxyType({}),
+        judged: Container[JobKey] = (),
     ) -> None:
         """Keep what each job measured in this run; where that fails, the run goes on.
 
-        Of jobs that were met and not checked what they measured before stays.  Nothing
-        is judged by it, so it is written without fsync.
+        ``notes`` are of those that are OK; of the others that were ``judged`` there is
+        none any more.  Of jobs that were met and not checked what they measured before
+        stays.  Nothing is judged by it, so it is written without fsync.
         """
+        before = self._last_values()
+        said = {
+            key: note
+            for key, note in before.notes.items()
+            if JobKey.parse(key) in met and JobKey.parse(key) not in judged
+        }
+        said.update({str(key): note for key, note in notes.items()})
+        if not measured and said == before.notes:
+            return
         new = {str(key): text for key, text in measured.items()}
         values = {
             key: as_part(msgspec.json.decode(text))
-            for key, text in self._last_values().items()
+            for key, text in before.values.items()
             if key not in new and JobKey.parse(key) in met
         }
         values.update(new)
-        last = _LastValuesAsText(values)
+        last = _LastValuesAsText(values, said)
         try:
             replace_softly(self.folder / VALUES, packed(last))
         except StateError as error:
             logger.warning("%s; the run goes on", error)
 
-    def _last_values(self) -> Mapping[str, msgspec.Raw]:
+    def _last_values(self) -> _LastValuesAsText:
         try:
             content = read_capped(self.folder / VALUES)
-            return msgspec.json.decode(content, type=_LastValuesAsText).values
+            return msgspec.json.decode(content, type=_LastValuesAsText)
         except (OSError, Damaged, ValueError):
             # Whoever reads it says so.
-            return {}
+            return _LastValuesAsText()
 
     def clear_leftovers(self) -> None:
         """Remove what a run that was killed left half written."""

@@ -57,6 +57,26 @@ def test_a_healthy_job_costs_no_write_but_the_runs_own(instance):
     assert catalog.stat().st_mtime_ns == written
 
 
+def test_what_a_job_says_though_it_is_ok_is_seen_until_it_says_it_no_more(instance):
+    program = instance.folder / "program"
+    program.write_text("#!/bin/sh\necho no state file >&2\necho OK\n")
+    program.chmod(0o755)
+    instance.add(f"[plugin log]\ncommand = {program}\n")
+    assert instance.cron().code == 0
+    note = "on standard error: no state file"
+    assert f"  {note}\n" in instance.run("-m", "list").out
+    assert f"OK: {note}\n" in instance.run("-m", "why", "plugin log").out
+    assert "plugin log; -m list shows it" in instance.run("-m", "status").out
+    rows = {row["job"]: row for row in instance.run("-m", "list", "--json").json()}
+    assert rows["plugin log"]["note"] == note
+    assert rows["EmailChecker"]["note"] == ""
+    program.write_text("#!/bin/sh\necho OK\n")
+    assert instance.cron().code == 0
+    for mode in (["list"], ["why", "plugin log"], ["status"]):
+        assert "standard error" not in instance.run("-m", *mode).out
+        assert "shows it" not in instance.run("-m", *mode).out
+
+
 # Alerts.
 
 

@@ -417,3 +417,17 @@ def test_what_was_measured_is_kept_for_the_jobs_that_are_still_met(state):
     (state.folder / "values.json").write_text("damaged")
     state.save_values({a: as_part(first)}, {a, b})
     assert state.load_values() == {a: first}
+
+
+def test_a_note_is_kept_until_its_job_is_judged_again(state):
+    a, b, gone = (JobKey("Web", name) for name in "abc")
+    notes = {a: "on standard error: x", b: "y", gone: "z"}
+    state.save_values({}, {a, b, gone}, notes, {a, b, gone})
+    assert state.load_values_and_notes() == ({}, notes)
+    state.save_values({}, {a, b}, {b: "y2"}, {b})
+    assert state.load_values_and_notes()[1] == {a: notes[a], b: "y2"}
+    state.save_values({}, {a, b}, {}, {a})
+    assert state.load_values_and_notes()[1] == {b: "y2"}
+    written = (state.folder / "values.json").stat().st_mtime_ns
+    state.save_values({}, {a, b}, {b: "y2"}, {b})
+    assert (state.folder / "values.json").stat().st_mtime_ns == written
