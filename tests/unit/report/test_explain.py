@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 
@@ -26,6 +27,11 @@ def mailing(tmp_path, smtp, cafile):
     return Instance(tmp_path, smtp.email_section(cafile))
 
 
+def taken_late(_mail):
+    """Take a mail only once the checks of that run are judged."""
+    time.sleep(1.5)
+
+
 def why(instance, *names):
     ran = instance.run("-m", "why", *names)
     assert (ran.code, ran.err) == (0, ""), ran
@@ -42,7 +48,7 @@ def test_while_the_mail_server_is_away_why_says_so_and_later_that_it_left(
     assert out.startswith("disk full\n    Failing since 20")
     approved(out, "out", hide=REAL)
     assert "451" in out and "; the next attempt comes after 20" in out
-    smtp.answer_data = lambda mail: None
+    smtp.answer_data = taken_late
     mailing.let_time_pass_for_mails()
     assert mailing.cron().silent
     smtp.wait_for(1)
@@ -61,7 +67,7 @@ def test_mails_that_wait_in_one_mail_name_it(mailing, smtp, approved):
     mailing.cron()
     out = why(mailing, "disk full3")
     approved(out, "while it waits", hide=REAL)
-    smtp.answer_data = lambda mail: None
+    smtp.answer_data = taken_late
     mailing.let_time_pass_for_mails()
     assert mailing.cron().silent
     smtp.wait_for(1)
