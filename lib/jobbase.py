@@ -71,7 +71,7 @@ from lib.plugins.target import TargetJob, Values, email_option, peers_of
 
 if TYPE_CHECKING:
     from lib.net.connect import Deadline
-    from lib.plugins import kernel
+    from lib.plugins import archives, aside, backups, kernel
     from lib.plugins.command import (
         COMMAND_OPTIONS,
         CommandJob,
@@ -112,6 +112,9 @@ __all__ = [
     "Values",
     "absolute_path",
     "addresses",
+    "archives",
+    "aside",
+    "backups",
     "anything_or_text",
     "bytes_",
     "bytes_pattern",
@@ -160,6 +163,18 @@ def __getattr__(name: str) -> Any:
         from lib.plugins import command
 
         return getattr(command, name)
+    if name == "aside":
+        from lib.plugins import aside
+
+        return aside
+    if name == "archives":
+        from lib.plugins import archives
+
+        return archives
+    if name == "backups":
+        from lib.plugins import backups
+
+        return backups
     if name == "Deadline":
         from lib.net.connect import Deadline
 

@@ -45,6 +45,7 @@ KIND_FILES = {
     "swap": "SwapUsage",
     "pressure": "PressureStall",
     "group": "GroupChecker",
+    "file": "FileChecker",
 }
 #: The job files that ship and run programs of other people's.
 RUN_PROGRAMS = frozenset({"CommandChecker", "PluginChecker"})
