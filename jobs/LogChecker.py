@@ -433,10 +433,16 @@ def may_run_on(pattern: re.Pattern[bytes]) -> bool:
     return walk(_parser.parse(pattern.pattern, pattern.flags), inside=False)
 
 
+#: Longer than any check may take.
+MAX_SEARCH_S = 60
 #: What searches in a process of its own: blocks come with their length, and for each
-#: the number of lines that match is answered, and where the first of them are.
-_PROGRAM = f"""
-import re, sys
+#: the number of lines that match is answered, and where the first of them are.  If the
+#: worker is killed in between, the kernel ends it.
+PROGRAM = f"""
+import re, signal, sys
+signal.signal(signal.SIGALRM, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+signal.alarm({MAX_SEARCH_S})
 pattern, ignore = [re.compile(word.encode("utf-8", "surrogateescape"), re.M)
                    if word else None for word in sys.argv[1:]]
 take, say = sys.stdin.buffer, sys.stdout
@@ -535,7 +541,7 @@ class SearchChild:
         import sys
 
         if self._child is None:
-            program = [sys.executable, "-I", "-S", "-c", _PROGRAM, *self._words]
+            program = [sys.executable, "-I", "-S", "-c", PROGRAM, *self._words]
             self._child = Child(program, self._deadline, stdin=subprocess.PIPE)
         pipe = self._child.process.stdin
         assert pipe is not None

@@ -9,7 +9,9 @@ import lzma
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +21,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from jobs.LogChecker import BLOCK, LogChecker, mark_of, may_run_on
+from jobs.LogChecker import (
+    BLOCK,
+    MAX_SEARCH_S,
+    PROGRAM,
+    LogChecker,
+    mark_of,
+    may_run_on,
+)
 from lib.core import policy
 from lib.core.enums import Decision, JobFailureNotificationFrequency, Status
 from lib.core.jobs import NEVER_FLAPPING, Job, JobKey, Policy
@@ -724,3 +733,10 @@ def test_where_rotated_files_go_lines_are_told_once_or_named_as_lost(
     assert len(set(history.seen)) == len(history.seen) == history.counted
     if history.counted < history.written:
         assert history.is_lost
+
+
+def test_a_search_whose_worker_is_gone_ends_by_itself():
+    program = PROGRAM.replace(f"({MAX_SEARCH_S})", "(1)")
+    words = [sys.executable, "-I", "-S", "-c", program, "a", ""]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as search:
+        assert search.wait(timeout=20) == -signal.SIGALRM
