@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from lib.config import fields
 from lib.core.results import Value
@@ -30,6 +30,9 @@ from lib.plugins.target import TargetJob
 from lib.system import orphans
 from lib.system.errors import shortage
 from lib.system.permissions import why_not_run
+
+if TYPE_CHECKING:
+    import subprocess
 
 #: The most that is kept of standard output and of standard error; the rest is read and
 #: dropped.
@@ -43,6 +46,8 @@ AT_ONCE, MOST_AT_ONCE, GROW_AFTER_S = 4 * (os.cpu_count() or 1), 200, 0.1
 REST_S = 0.5
 #: How long a program may take to end after SIGTERM, and after SIGKILL.
 TERM_S = KILL_S = 0.09
+#: Programs that were killed, and are to be waited for when they have ended.
+_left: list[subprocess.Popen[bytes]] = []
 #: Where there is no pidfd: how often to look whether a program has ended.
 LOOK_S = 0.05
 #: Where programs of administrators are; cron's own PATH has none of these.
@@ -421,8 +426,9 @@ class Program:
     def end(self) -> None:
         """Kill what is left of it; keep what it wrote until then."""
         self._kill(signal.SIGKILL)
-        if self.has_ended():
-            self._process.poll()
+        # One that the kernel does not end at once must hold up no other.
+        _left.append(self._process)
+        _left[:] = [process for process in _left if process.poll() is None]
         orphans.end_of(self.pid, self._mark)
         for pipe in self.pipes:
             pipe.read()
