@@ -81,7 +81,7 @@ def test_b2_the_next_hour_of_a_full_disk_is_reported_too(instance, smtp):
 @pytest.mark.integration
 @pytest.mark.fault("B3", "no free inode")
 def test_b3_no_free_inode_is_as_a_full_disk(instance, smtp):
-    script = OWN_DISK.format(options="nr_inodes=12") + """
+    script = OWN_DISK.format(options="nr_inodes=24") + """
         i=0; while touch "$STATE/ballast$i"; do i=$((i+1)); done 2>/dev/null
     """
     script += CRON * 2 + 'rm "$STATE"/ballast*\n' + CRON * 2
