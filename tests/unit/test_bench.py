@@ -49,7 +49,7 @@ def test_targets_with_a_certificate_are_ok(tmp_path, there):
 
 @pytest.mark.long
 def test_memory_is_measured(tmp_path, there):
-    ran, _figures = part = bench.memory(tmp_path, there, 20)
+    ran, _figures = part = bench.memory(tmp_path, there, 300)
     assert exact(part)
     assert 5 < ran.peak_pss_mib < 500
     assert ran.processes >= 2
