@@ -16,6 +16,7 @@ from lib.jobbase import (
     Values,
     first_of,
     option,
+    regex,
     seconds,
     text,
 )
@@ -38,14 +39,6 @@ def exit_codes(value: str) -> Codes:
             raise ValueError("expected exit codes from 0 to 255, such as 0, 3-5")
         ranges.append((low, high))
     return tuple(ranges)
-
-
-def pattern(value: str) -> re.Pattern[str]:
-    """Return a pattern of Python's, in which ^ and $ stand for those of a line."""
-    try:
-        return re.compile(text(value), re.M)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"expected a regular expression: {error}") from error
 
 
 class CommandChecker(CommandJob):
@@ -83,8 +76,8 @@ class CommandChecker(CommandJob):
         "exit_warn": option(exit_codes, (), help="which exit codes are a warning"),
         "expect_text": option(text, "", help="text that must be in the output"),
         "reject_text": option(text, "", help="text that must not be in it"),
-        "expect_regex": option(pattern, None, help="a pattern that must match in it"),
-        "reject_regex": option(pattern, None, help="a pattern that must not match"),
+        "expect_regex": option(regex, None, help="a pattern that must match in it"),
+        "reject_regex": option(regex, None, help="a pattern that must not match"),
         "fail_time": option(seconds, None, help="failing if it takes longer than this"),
         "warn_time": option(
             seconds, None, help="a warning if it takes longer than this"

@@ -372,10 +372,11 @@ def _outcomes(
             if job.target.file:
                 memory = _of_file(job, clock)
             else:
-                for folder in _folders(job):
+                folders = list(_folders(job))
+                for folder in folders:
                     if folder not in spools:
                         spools[folder] = _Spool(folder, clock.now, job)
-                found = [spools[folder] for folder in _folders(job)]
+                found = [spools[folder] for folder in folders]
                 memory = _of_spools(job, found, clock, gone.get(id(job), ()))
             yield job, _judged(job, memory, clock)
         except (CheckFailed, CheckUnknown, CheckWarning) as error:

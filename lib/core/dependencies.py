@@ -23,6 +23,9 @@ from lib.core.jobs import WILDCARDS, Dependency, JobKey, Rule
 from lib.core.records import Record
 from lib.core.text import age, counted, duration
 
+#: What is said of a job about which nobody is notified.
+HELD_WORDS = {Decision.MUTED: "muted", Decision.MAINTENANCE: "in maintenance"}
+
 
 class Dependent(Protocol):
     """A job that may depend on others."""

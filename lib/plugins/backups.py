@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from lib.core.text import first_line
 from lib.plugins import archives
 from lib.plugins.archives import Damaged, Source
 from lib.plugins.base import CheckFailed, CheckUnknown
@@ -31,6 +32,8 @@ DUMPS = ("pg_dump", "mariadb-dump", "sqlite")
 REPOSITORIES = ("restic", "borg")
 #: What makes a dump more than its frame.
 _SOMETHING = re.compile(rb"^(?:CREATE (?!DATABASE)|COPY |INSERT |REPLACE )", re.M)
+#: So much of a line is said.
+MAX_SAID = 300
 #: The package of Debian that has a program.
 _PACKAGES = {
     "pg_restore": "postgresql-client",
@@ -253,7 +256,7 @@ def _restore(
     code, _out, errors = run(words, {}, tell, "pg_restore reads it", chunks)
     if code == 0:
         return
-    said = first_line(errors)
+    said = first_line(errors)[:MAX_SAID]
     if "unsupported version" in errors:
         raise CheckUnknown(f"{said}; install a newer {_PACKAGES['pg_restore']}")
     raise Damaged(f"it is damaged or cut: {said}")
@@ -285,7 +288,7 @@ def _check_database(source: Source, head: bytes) -> None:
     except sqlite3.DatabaseError as error:
         raise Damaged(f"SQLite says: {error}") from error
     if word != "ok":
-        raise Damaged(f"SQLite says: {first_line(word)}")
+        raise Damaged(f"SQLite says: {first_line(word)[:MAX_SAID]}")
     if not tables:
         raise Damaged("it is whole, but no table is in it")
 
@@ -434,12 +437,9 @@ def _worst_line(said: str) -> str:
         for line in lines
         if re.search(r"error|fatal|missing|not found", line, re.I)
     ]
-    return first_line((errors or lines or ["it failed, and says nothing"])[0])
-
-
-def first_line(text: str) -> str:
-    """Return the first line, cut."""
-    return text.strip().partition("\n")[0][:300]
+    return first_line((errors or lines or ["it failed, and says nothing"])[0])[
+        :MAX_SAID
+    ]
 
 
 def run(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from lib.config import fields
 from lib.core.results import Value
-from lib.core.text import cut
+from lib.core.text import cut, first_line
 from lib.net import bulk
 from lib.net.connect import Deadline, NotTried
 from lib.plugins.kind import Options, Target, option
@@ -559,5 +559,4 @@ def _why_not_started(error: Exception, program: str, folder: str) -> str:
 
 def first_of(text: str, most: int = 300) -> str:
     """Return the first line that is not empty, cut; empty if there is none."""
-    lines = (line.strip() for line in text.splitlines())
-    return cut(next(filter(None, lines), ""), most)
+    return cut(first_line(text), most)

@@ -9,7 +9,8 @@ units, per cent are a ratio.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -219,18 +220,12 @@ def _labels(
 ) -> Iterator[tuple[JobKey, tuple[str, str]]]:
     """Yield each job that is not switched off, and its labels: its name and kind."""
     kinds = {file: kind for kind, file in KIND_FILES.items()}
-    names = _counted(entry.name for entry in catalog.values() if entry.enabled)
+    names = Counter(entry.name for entry in catalog.values() if entry.enabled)
     for key, entry in catalog.items():
         if entry.enabled:
             # Two files may have a job of the same name.
             name = entry.name if names[entry.name] == 1 else str(key)
             yield key, (name, kinds.get(entry.file, entry.file))
-
-
-def _counted(names: Iterable[str]) -> Mapping[str, int]:
-    from collections import Counter
-
-    return Counter(names)
 
 
 def _escaped(text: str) -> str:

@@ -10,8 +10,13 @@ from msgspec.structs import replace
 
 from lib.config.fields import nearest
 from lib.core import groups
-from lib.core.dependencies import Dependencies, DependencyError, last_status
-from lib.core.enums import Decision, JobFrequency, Status
+from lib.core.dependencies import (
+    HELD_WORDS,
+    Dependencies,
+    DependencyError,
+    last_status,
+)
+from lib.core.enums import JobFrequency, Status
 from lib.core.groups import Found, Member
 from lib.core.jobs import CatalogEntry, Job, JobKey
 from lib.core.records import KnownRecords, Record, RunRecord
@@ -21,9 +26,6 @@ from lib.core.silences import Silences
 from lib.core.text import first_line
 from lib.runner.selection import job_of
 from lib.storage.store import Remembered, last_runs
-
-#: What is said of a job about which nobody is notified.
-HELD_WORDS = {Decision.MUTED: "muted", Decision.MAINTENANCE: "in maintenance"}
 
 
 class Known(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from lib.config.fields import nearest
 from lib.config.targets import place_of_option
 from lib.core import policy
 from lib.core.dependencies import (
+    HELD_WORDS,
     Dependencies,
     DependencyError,
     NotThereError,
@@ -43,9 +44,6 @@ from lib.system import process
 from lib.system.process import Emit
 
 logger = logging.getLogger(__name__)
-
-#: How a muted parent is called.
-_HELD = {Decision.MUTED: "muted", Decision.MAINTENANCE: "in maintenance"}
 
 
 def reach_of(ctx: RunContext) -> Reach:
@@ -234,7 +232,7 @@ def _parent(ctx: RunContext, key: JobKey) -> Parent | None:
     held = None
     if ctx.silences is not None:
         held = ctx.silences.holding(key, name, tags, ctx.now())
-    return Parent(name, status, at, _HELD.get(held.code, "") if held else "")
+    return Parent(name, status, at, HELD_WORDS.get(held.code, "") if held else "")
 
 
 def _judged_at(ctx: RunContext, job: Job | None, record: Record) -> datetime | None:
