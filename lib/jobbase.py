@@ -71,7 +71,7 @@ from lib.plugins.target import TargetJob, Values, email_option, peers_of
 
 if TYPE_CHECKING:
     from lib.net.connect import Deadline
-    from lib.plugins import archives, aside, backups, kernel
+    from lib.plugins import archives, aside, backups, journal, kernel, logfiles, search
     from lib.plugins.command import (
         COMMAND_OPTIONS,
         CommandJob,
@@ -125,7 +125,9 @@ __all__ = [
     "escaped",
     "first_of",
     "host",
+    "journal",
     "kernel",
+    "logfiles",
     "many",
     "one_of",
     "option",
@@ -137,6 +139,7 @@ __all__ = [
     "plain",
     "port",
     "regex",
+    "search",
     "seconds",
     "secret",
     "send_round_trip",
@@ -179,8 +182,20 @@ def __getattr__(name: str) -> Any:
         from lib.net.connect import Deadline
 
         return Deadline
+    if name == "journal":
+        from lib.plugins import journal
+
+        return journal
     if name == "kernel":
         from lib.plugins import kernel
 
         return kernel
+    if name == "logfiles":
+        from lib.plugins import logfiles
+
+        return logfiles
+    if name == "search":
+        from lib.plugins import search
+
+        return search
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

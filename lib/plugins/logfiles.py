@@ -1,0 +1,448 @@
+"""Follows log files: reads what is new, through every kind of rotation.
+
+What is unread of rotated files is read first, in the order in which it was written.
+Each of them is looked for by what it holds; see lib/plugins/logreader.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lib.plugins.logreader import (
+    PackedFile,
+    Place,
+    PlainFile,
+    Source,
+    Stopped,
+    checksum,
+    read_on,
+)
+from lib.plugins.search import Found, Look, TooSlow
+
+#: The most files of a pattern, and rotated ones of a file.
+MAX_FILES, MAX_ROTATED = 100, 200
+#: Of so many rotated files that were read whole the first bytes are remembered.
+MAX_DONE = 20
+#: Fewer first bytes are found in other files, too.
+FEW = 64
+#: What is left of a file that is gone says nothing if it was older than this.
+RECENT_S = 3600.0
+#: By how much the time of a compressed file may be earlier than the original's.
+ROUNDED_NS = 2_000_000_000
+
+#: What a rotated file has behind the name of the log, or before its extension.
+_ROTATED = re.compile(
+    r"[-._]?(?P<mark>\d[\d._T:-]*|old|bak|prev)(?P<packed>\.(?:gz|xz|lzma|bz2|zst))?"
+)
+
+
+def follow(
+    look: Look, path: str, olddir: str, before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Read on in the log at ``path``, or in all of a pattern; return how far.
+
+    ``before`` is what the last check returned, empty in the first one.  Rotated files
+    are in ``olddir``, if it is not empty, else beside the log.
+    """
+    stored = before.get("files")
+    is_first = not isinstance(stored, dict)
+    known = plain_dict(stored)
+    is_one = not any(sign in path for sign in "*?[")
+    paths = [path] if is_one else _matching(look, path, known)
+    after: dict[str, Any] = {}
+    for each in paths:
+        log = _Log(look, each, olddir, is_one=is_one)
+        kept = log.read(known.get(each), is_first=is_first)
+        if kept is not None:
+            after[each] = kept
+        look.news.take(log.found, "" if is_one else os.path.basename(each))
+    if not (is_one or after or look.may_be_missing):
+        look.news.missing.append(f"no file matches {path}")
+    return {"files": after}
+
+
+def plain_dict(value: object) -> dict[str, Any]:
+    """Return a dict as it was stored; an empty one for anything else."""
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _matching(look: Look, pattern: str, known: Mapping[str, Any]) -> list[str]:
+    """Return the files of a pattern, without rotated ones, and those known before."""
+    import glob
+
+    paths = set(glob.glob(pattern))
+    every = {*paths, *known}
+    folders: dict[str, list[str]] = {}
+    for path in every:
+        folders.setdefault(os.path.dirname(path), []).append(os.path.basename(path))
+    rotated = {
+        os.path.join(folder, name)
+        for folder, names in folders.items()
+        for base in names
+        for name in names
+        if name != base and mark_of(name, base)
+    }
+    live = sorted(path for path in every - rotated if path in known or _is_log(path))
+    if len(live) > MAX_FILES:
+        look.news.unknown.append(
+            f"{len(live)} files match {pattern}; the first {MAX_FILES} are " "read"
+        )
+    return live[:MAX_FILES]
+
+
+def _is_log(path: str) -> bool:
+    """Return whether it may be a log: a file that is not compressed."""
+    is_packed = path.endswith((".gz", ".xz", ".lzma", ".bz2", ".zst"))
+    return not is_packed and not os.path.isdir(path)
+
+
+def mark_of(name: str, base: str) -> re.Match[str] | None:
+    """Return what tells a rotated file from its log; None if it is none of it."""
+    if name.startswith(base):
+        return _ROTATED.fullmatch(name, len(base))
+    stem, extension = os.path.splitext(base)
+    if not (extension and name.startswith(stem)):
+        return None
+    # The number may be before the extension.
+    at = name.rfind(extension)
+    if at < len(stem):
+        return None
+    return _ROTATED.fullmatch(name[len(stem) : at] + name[at + len(extension) :])
+
+
+class _Rotated(NamedTuple):
+    path: str
+    is_packed: bool
+    mark: str
+    changed_ns: int
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(map(int, re.findall(r"\d+", self.mark)))
+
+    @property
+    def is_dated(self) -> bool:
+        return len(re.sub(r"\D", "", self.mark)) > 4
+
+
+def rotated_files(path: str, olddir: str, since_ns: int) -> list[_Rotated]:
+    """Return what is rotated of a log and was changed since a time, newest first."""
+    folder, base = os.path.split(path)
+    files: dict[str, _Rotated] = {}
+    try:
+        with os.scandir(olddir or folder) as entries:
+            for entry in entries:
+                mark = mark_of(entry.name, base) if entry.name != base else None
+                if mark is None:
+                    continue
+                one = _rotated(entry, mark)
+                if one is None or one.changed_ns < since_ns:
+                    continue
+                # Beside a file that is just being compressed its copy is not whole.
+                if not (one.is_packed and one.mark in files):
+                    files[one.mark] = one
+    except OSError:
+        return []
+    every = list(files.values())
+    if any(one.is_dated for one in every) and not all(one.is_dated for one in every):
+        every.sort(key=lambda one: -one.changed_ns)
+    else:
+        is_dated = bool(every) and every[0].is_dated
+        every.sort(key=lambda one: one.numbers, reverse=is_dated)
+    return every[:MAX_ROTATED]
+
+
+def _rotated(entry: os.DirEntry[str], mark: re.Match[str]) -> _Rotated | None:
+    """Return a rotated file; None if it is no file."""
+    try:
+        info = entry.stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(info.st_mode):
+        return None
+    is_packed = bool(mark["packed"])
+    # Who compresses a file gives it the time of the original, and may round it.
+    changed_ns = info.st_mtime_ns + (ROUNDED_NS if is_packed else 0)
+    return _Rotated(entry.path, is_packed, mark["mark"], changed_ns)
+
+
+class _Log:
+    """One log with what is rotated of it."""
+
+    def __init__(self, look: Look, path: str, olddir: str, *, is_one: bool) -> None:
+        self.found = Found()
+        self._look, self._path, self._olddir, self._is_one = look, path, olddir, is_one
+        self._open: list[Source] = []
+        #: How often in a row it was not there before.
+        self._gone = 0
+        self._is_waiting = False
+        #: The first bytes of rotated files that were read whole.
+        self._done: list[tuple[int, int]] = []
+
+    def read(self, stored: object, *, is_first: bool) -> dict[str, Any] | None:
+        """Read on; return what to remember of it, None for nothing."""
+        kept = plain_dict(stored)
+        places = [place for one in kept.get("places", ()) if (place := Place.of(one))]
+        self._gone = int(kept.get("gone", 0))
+        self._done = [(int(size), int(sum_)) for size, sum_ in kept.get("done", ())]
+        try:
+            current = self._current()
+        except OSError as error:
+            self._look.news.unknown.append(_why_not_read(self._path, error))
+            return kept or {"first": True}
+        is_first = kept.get("first") is True or (is_first and not kept)
+        try:
+            if is_first:
+                places = self._first(current)
+            else:
+                places = self._read_all(current, places)
+        finally:
+            for source in self._open:
+                source.close()
+        gone = 0 if current else self._missing(places, kept)
+        if current is None and not self._is_one and gone > 1:
+            return None
+        return {
+            "places": [list(place) for place in places],
+            "gone": gone,
+            "done": self._done[-MAX_DONE:],
+        }
+
+    def _current(self) -> PlainFile | None:
+        """Return the log itself; None if it is not there."""
+        try:
+            source = PlainFile(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        self._open.append(source)
+        if not source.is_regular:
+            source.close()
+            raise OSError(0, "it is not a file")
+        return source
+
+    def _missing(self, places: Sequence[Place], kept: Mapping[str, Any]) -> int:
+        """Say that it is not there; return how many times in a row that was so."""
+        gone = self._gone + 1
+        news, is_expected = self._look.news, self._look.may_be_missing
+        if is_expected or not self._is_one:
+            return gone
+        if gone == 1 and kept:
+            news.pending.append(f"{self._path} is not there: it may just be rotated")
+        else:
+            news.missing.append(f"{self._path} is not there")
+        return gone
+
+    def _first(self, current: PlainFile | None) -> list[Place]:
+        if current is None:
+            return []
+        if self._look.is_from_end:
+            return [current.end()]
+        return self._read_each([(current, Place())])
+
+    def _read_all(
+        self, current: PlainFile | None, places: Sequence[Place]
+    ) -> list[Place]:
+        """Read all that is new, in the order in which it was written."""
+        if not places:
+            return self._read_each([(current, Place())] if current else [])
+        try:
+            steps = self._steps(current, places)
+        except TimeoutError:
+            self._say_pending()
+            return list(places)
+        return list(places) if self._is_waiting else self._read_each(steps)
+
+    def _steps(
+        self, current: PlainFile | None, places: Sequence[Place]
+    ) -> list[tuple[Source, Place]]:
+        """Return what to read, and from where."""
+        last = places[-1]
+        if not last.offset:
+            return self._steps_from_start(current, places)
+        earliest_ns = min(place.changed_ns for place in places)
+        is_it = current is not None and current.at(last)
+        is_same = current is not None and current.number == last.file
+        if current is not None and is_it and is_same and len(places) == 1:
+            return [(current, last)]
+        rotated = [
+            source
+            for one in rotated_files(self._path, self._olddir, earliest_ns)
+            if (source := self._opened(one))
+        ]
+        steps: list[tuple[Source, Place]] = []
+        former = None
+        if len(places) > 1:
+            number = _holder(rotated, places[0])
+            former = None if number is None else rotated[number]
+            self._say_former(former, places[0])
+        others = [one for one in rotated if one is not former]
+        if is_it and not is_same:
+            # The same bytes in another file: it is new if the old one is there.
+            is_it = not any(one.at(last) for one in others)
+        newer: list[Source] = []
+        if former is not None:
+            steps.append((former, places[0]))
+        if not is_it:
+            newer, held = self._newer(others, last, current)
+            if held is not None:
+                steps.append((held, last))
+        steps += [(one, Place()) for one in reversed(newer)]
+        if current is not None:
+            steps.append((current, last if is_it else Place()))
+            if is_it:
+                current.at(last)
+        return steps
+
+    def _steps_from_start(
+        self, current: PlainFile | None, places: Sequence[Place]
+    ) -> list[tuple[Source, Place]]:
+        """Return what to read where nothing was read yet of the log as it was.
+
+        It was empty, or had half a line.  All is unread that is newer than what was
+        read before it.
+        """
+        last, former, is_found = places[-1], None, False
+        newer: list[Source] = []
+        for one in rotated_files(self._path, self._olddir, 0):
+            source = self._opened(one)
+            if source is None:
+                continue
+            if len(places) > 1 and source.at(places[0]):
+                former, is_found = source, True
+                break
+            if self._done and checksum(source.head()) == self._done[-1]:
+                is_found = True
+                break
+            newer.append(source)
+        if len(places) > 1:
+            self._say_former(former, places[0])
+        if not is_found:
+            newer = [one for one in newer if _changed_ns(one) >= last.changed_ns]
+            is_there = any(
+                one is not None and (one.number == last.file or one.is_packed)
+                for one in (current, *newer)
+            )
+            if not is_there:
+                self._say_lost(last)
+        steps: list[tuple[Source, Place]] = []
+        if former is not None:
+            steps.append((former, places[0]))
+        steps += [(one, Place()) for one in reversed(newer)]
+        if current is not None:
+            steps.append((current, Place() if newer else last))
+        self._is_waiting = not steps and not self._gone
+        return steps
+
+    def _say_former(self, former: Source | None, place: Place) -> None:
+        """Remember a rotated file of which nothing more is to come."""
+        if former is None and place.head[0]:
+            self._done.append(place.head)
+
+    def _newer(
+        self, rotated: Sequence[Source], last: Place, current: Source | None
+    ) -> tuple[list[Source], Source | None]:
+        """Return what is unread, newest first, and the file of the last place."""
+        number = _holder(rotated, last)
+        if number is not None:
+            return list(rotated[:number]), rotated[number]
+        if last.head[0] >= FEW:
+            for number, one in enumerate(rotated):
+                # A copy from before the last check, all of which was read.
+                if one.begins_as(last):
+                    return list(rotated[:number]), None
+        # It may just be moved: the next check says that it is lost.
+        self._is_waiting = current is None and not self._gone
+        if not self._is_waiting:
+            self._say_lost(last)
+        unread = [
+            one
+            for one in rotated
+            if _changed_ns(one) >= last.changed_ns
+            and not one.begins_as(last)
+            and checksum(one.head()) not in self._done
+        ]
+        return unread, None
+
+    def _opened(self, one: _Rotated) -> Source | None:
+        try:
+            source: Source = (
+                PackedFile(one.path, self._look.within)
+                if one.is_packed
+                else PlainFile(one.path)
+            )
+            self._open.append(source)
+            source.head()
+        except TimeoutError:
+            raise
+        except OSError as error:
+            self._look.news.lost.append(_why_not_read(one.path, error))
+            return None
+        return source
+
+    def _say_lost(self, last: Place) -> None:
+        is_old = self._look.now - last.changed_ns / 1e9 > RECENT_S
+        if is_old and not os.path.exists(self._path):
+            return
+        self._look.news.lost.append(
+            f"{self._path} was replaced or truncated, and what was written to it after "
+            f"the last check, behind byte {last.offset}, is not there any more"
+        )
+
+    def _read_each(self, steps: Sequence[tuple[Source, Place]]) -> list[Place]:
+        """Read the sources; return the places of the last two."""
+        places: list[Place] = []
+        for number, (source, place) in enumerate(steps):
+            is_last_two = number >= len(steps) - 2
+            if not is_last_two:
+                source.is_final = True
+            try:
+                if not place.offset:
+                    source.rewind()
+                place = read_on(source, place, self.found, self._look)
+                # Nothing is to come of one that is final.
+                if not source.is_final or number == len(steps) - 1:
+                    places.append(place)
+                elif place.head[0]:
+                    self._done.append(place.head)
+            except Stopped as stopped:
+                places.append(stopped.place)
+                if isinstance(stopped.__cause__, TooSlow):
+                    self._look.news.unknown.append(
+                        f"the pattern takes too long on a line of {source.path} behind "
+                        f"byte {stopped.place.offset}; write it without repeats of "
+                        "what repeats"
+                    )
+                else:
+                    self._say_pending(source.path, stopped.place.offset)
+                break
+        return places[-2:]
+
+    def _say_pending(self, path: str = "", offset: int = 0) -> None:
+        where = f"{path or self._path} was read up to byte {offset}"
+        self._look.news.pending.append(
+            f"there is more than could be read in time: {where}; it goes on in the "
+            "next check"
+        )
+
+
+def _holder(rotated: Sequence[Source], place: Place) -> int | None:
+    """Return which file a place is in; None if it is in none of them."""
+    numbers = [number for number, one in enumerate(rotated) if one.at(place)]
+    same = [number for number in numbers if rotated[number].number == place.file]
+    every = same or numbers
+    return every[-1] if every else None
+
+
+def _changed_ns(source: Source) -> int:
+    return source.info.st_mtime_ns + (ROUNDED_NS if source.is_packed else 0)
+
+
+def _why_not_read(path: str, error: OSError) -> str:
+    why = error.strerror or str(error)
+    if isinstance(error, PermissionError):
+        why += "; add Checker's user to the group of the log, on Debian adm"
+    return f"{path} cannot be read: {why}"

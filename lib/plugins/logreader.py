@@ -1,0 +1,367 @@
+"""Reads a log, as it is or compressed, from a place in it, in whole lines.
+
+A place says how far a file was read, and how the file is known again: by its first
+bytes and by those before the offset, not by its number, which ext4 gives to the next
+file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from typing import Any, NamedTuple
+
+from lib.net.connect import Deadline
+from lib.plugins.child import BLOCK, Child
+from lib.plugins.search import Found, Look, TooSlow
+
+#: Of a longer line only the start is searched.
+MAX_LINE = 1024 * 1024
+#: A file is known again by so many of its first bytes, and of those before the offset.
+HEAD, TAIL = 1024, 256
+#: A line without an end counts as whole if nothing has come for so long.
+HALF_LINE_S = 60.0
+
+
+class Place(NamedTuple):
+    """How far a file was read, and how it is known again."""
+
+    offset: int = 0
+    #: The number of its file system and its own.
+    file: tuple[int, int] = (0, 0)
+    #: How many of its first bytes, and of those before the offset, and their checksums.
+    head: tuple[int, int] = (0, 0)
+    tail: tuple[int, int] = (0, 0)
+    #: When it was last changed, in ns.
+    changed_ns: int = 0
+    #: Since when half a line waits, and how long it is.
+    half: tuple[float, int] = (0.0, 0)
+    #: Within a line that is too long, the rest of which is not searched.
+    is_in_line: bool = False
+
+    @classmethod
+    def of(cls, stored: Any) -> Place | None:
+        """Return a place as it was stored; None if it is none."""
+        try:
+            offset, file, head, tail, changed_ns, half, is_in_line = stored
+            return cls(
+                int(offset),
+                (int(file[0]), int(file[1])),
+                (int(head[0]), int(head[1])),
+                (int(tail[0]), int(tail[1])),
+                int(changed_ns),
+                (float(half[0]), int(half[1])),
+                bool(is_in_line),
+            )
+        except (TypeError, ValueError, IndexError):
+            return None
+
+
+def checksum(data: bytes) -> tuple[int, int]:
+    """Return the length of some bytes, and their checksum."""
+    return len(data), zlib.crc32(data)
+
+
+class Source:
+    """Something that is read like a file, from its start or from a place in it."""
+
+    #: Its bytes are not its content.
+    is_packed = False
+    #: Nothing is appended to it any more.
+    is_final = False
+
+    def __init__(self, path: str, info: os.stat_result) -> None:
+        self.path = path
+        self.info = info
+        self.number = (info.st_dev, info.st_ino)
+
+    def begins_as(self, place: Place) -> bool:
+        """Return whether it has the first bytes of a file, which had some."""
+        start = self.head()[: place.head[0]]
+        return bool(start) and checksum(start) == place.head
+
+    def head(self) -> bytes:
+        """Return its first bytes."""
+        raise NotImplementedError
+
+    def rewind(self) -> None:
+        """Go to its start."""
+        raise NotImplementedError
+
+    def at(self, place: Place) -> bool:
+        """Go to a place; return whether this is the file that it is in."""
+        raise NotImplementedError
+
+    def read(self) -> bytes:
+        """Return the next bytes; raise OSError, or TimeoutError if there is no time."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close it."""
+        raise NotImplementedError
+
+
+class PlainFile(Source):
+    """A file as it is."""
+
+    def __init__(self, path: str) -> None:
+        """Open it; raise OSError."""
+        # A pipe must not block.
+        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        super().__init__(path, os.fstat(self._fd))
+        self._read_at = 0
+        self._head: bytes | None = None
+
+    @property
+    def is_regular(self) -> bool:
+        """Return whether it is a file, not a folder or a pipe."""
+        return stat.S_ISREG(self.info.st_mode)
+
+    def head(self) -> bytes:
+        """Return its first bytes, as they were when it was opened or a little later."""
+        if self._head is None:
+            self._head = os.pread(self._fd, HEAD, 0)
+        return self._head
+
+    def at(self, place: Place) -> bool:
+        """Go to a place; return whether this is the file that it is in."""
+        # One that was empty is known by nothing else.
+        is_it = self.begins_as(place) if place.head[0] else self.number == place.file
+        if not is_it or self.info.st_size < place.offset:
+            return False
+        self._read_at = place.offset
+        size = place.tail[0]
+        return checksum(os.pread(self._fd, size, place.offset - size)) == place.tail
+
+    def rewind(self) -> None:
+        """Go to its start."""
+        self._read_at = 0
+
+    def read(self) -> bytes:
+        """Return the next bytes."""
+        data = os.pread(self._fd, BLOCK, self._read_at)
+        self._read_at += len(data)
+        return data
+
+    def end(self) -> Place:
+        """Return the place where its last line begins that has no end, or its end."""
+        size = self.info.st_size
+        start = max(0, size - MAX_LINE)
+        last = os.pread(self._fd, size - start, start)
+        offset = start + last.rfind(b"\n") + 1
+        tail = os.pread(self._fd, min(TAIL, offset), max(0, offset - TAIL))
+        return Place(
+            offset,
+            self.number,
+            checksum(self.head()),
+            checksum(tail),
+            self.info.st_mtime_ns,
+        )
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._fd)
+
+
+class PackedFile(Source):
+    """A rotated file that is compressed; offsets are those of its content."""
+
+    is_packed = is_final = True
+
+    def __init__(self, path: str, deadline: Deadline) -> None:
+        """Remember it; raise OSError if it is not there."""
+        super().__init__(path, os.stat(path))
+        self._deadline = deadline
+        self._stream: Any = None
+        self._ahead = self._head = b""
+
+    def _open(self) -> None:
+        """Begin at its start, with the first bytes read."""
+        self.close()
+        ending = self.path.rpartition(".")[2]
+        if ending == "gz":
+            import gzip
+
+            self._stream = gzip.open(self.path)
+        elif ending == "bz2":
+            import bz2
+
+            self._stream = bz2.open(self.path)
+        elif ending == "zst":
+            self._stream = Child(["zstd", "-dcq", "--", self.path], self._deadline)
+        else:
+            import lzma
+
+            self._stream = lzma.open(self.path)
+        start = b""
+        while len(start) < HEAD and (data := self._next()):
+            start += data
+        self._ahead, self._head = start, start[:HEAD]
+
+    def _next(self) -> bytes:
+        if self._deadline.passed:
+            raise TimeoutError
+        try:
+            data = bytes(self._stream.read(BLOCK))
+        except OSError:
+            raise
+        except Exception as error:  # each of the formats has errors of its own
+            raise OSError(0, f"it is damaged: {error}") from error
+        if not data and isinstance(self._stream, Child) and self._stream.ended():
+            raise OSError(0, "zstd cannot read it")
+        return data
+
+    def rewind(self) -> None:
+        """Go to its start."""
+        self._open()
+
+    def head(self) -> bytes:
+        """Return the first bytes of its content."""
+        if self._stream is None:
+            self._open()
+        return self._head
+
+    def at(self, place: Place) -> bool:
+        """Go to a place; return whether this is the file that it is in."""
+        self._open()
+        if not self.begins_as(place):
+            return False
+        left, tail = place.offset, b""
+        while left:
+            data = self.read()
+            if not data:
+                return False
+            data, self._ahead = data[:left], data[left:]
+            left -= len(data)
+            tail = (tail + data)[-TAIL:]
+        size = place.tail[0]
+        return checksum(tail[len(tail) - size :]) == place.tail
+
+    def read(self) -> bytes:
+        """Return the next bytes; raise OSError if it is damaged."""
+        if self._stream is None:
+            self._open()
+        if self._ahead:
+            data, self._ahead = self._ahead, b""
+            return data
+        return self._next()
+
+    def close(self) -> None:
+        """Close it."""
+        if isinstance(self._stream, Child):
+            self._stream.end()
+        elif self._stream is not None:
+            self._stream.close()
+        self._stream = None
+
+
+def read_on(source: Source, place: Place, found: Found, look: Look) -> Place:
+    """Return how far a source was read and searched, from a place that it is at.
+
+    Raise Stopped, with that, if there was no time for all of it.
+    """
+    reader = _Reader(source, place, found, look)
+    try:
+        reader.read()
+    except (TimeoutError, TooSlow) as error:
+        raise Stopped(reader.place()) from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        look.news.lost.append(f"{source.path} cannot be read to its end: {why}")
+    return reader.place()
+
+
+class Stopped(Exception):
+    """There was no time to read all of a file."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.place = place
+
+
+class _Reader:
+    """Reads a source to its end, in whole lines."""
+
+    def __init__(self, source: Source, place: Place, found: Found, look: Look) -> None:
+        self._source, self._before, self._found, self._look = source, place, found, look
+        self._offset = place.offset
+        self._is_in_line = place.is_in_line
+        self._half = (0.0, 0)
+        self._tail = b""
+        # Before anything is read: it may be truncated meanwhile.
+        self._head = source.head()
+
+    def read(self) -> None:
+        """Read and search all that there is."""
+        rest = b""
+        while True:
+            if self._look.within.passed:
+                raise TimeoutError
+            data = self._source.read()
+            if not data:
+                break
+            if not self._head and not self._offset:
+                self._head = data[:HEAD]
+            rest = self._take(rest + data if rest else data)
+        self._take_half(rest)
+
+    def _take(self, data: bytes) -> bytes:
+        """Search the whole lines; return what is left, half a line."""
+        if self._is_in_line:
+            end = data.find(b"\n") + 1
+            self._pass(data[: end or len(data)])
+            self._is_in_line = not end
+            data = data[end:] if end else b""
+        if data.startswith(b"\0"):
+            # What a program writes on at its offset after copytruncate.
+            left = data.lstrip(b"\0")
+            self._pass(data[: len(data) - len(left)])
+            data = left
+        end = data.rfind(b"\n") + 1
+        if end:
+            lines = data[:end] if end < len(data) else data
+            self._look.search.lines(lines, self._found)
+            self._pass(lines)
+            data = data[end:]
+        if len(data) > MAX_LINE:
+            self._look.search.lines(data[:MAX_LINE] + b"\n", self._found)
+            self._is_in_line = True
+            self._look.news.lost.append(
+                f"{self._source.path}: a line is longer than {MAX_LINE // 1024**2} MB; "
+                "its start was searched"
+            )
+            self._pass(data)
+            return b""
+        return data
+
+    def _take_half(self, line: bytes) -> None:
+        """Search half a line if nothing more is to come."""
+        if not line:
+            return
+        since, length = self._before.half
+        now = self._look.now
+        is_same = length == len(line) and self._offset == self._before.offset
+        is_whole = is_same and now - since >= HALF_LINE_S
+        if self._source.is_final or is_whole:
+            self._look.search.lines(line + b"\n", self._found)
+            self._pass(line)
+        else:
+            self._half = (min(since, now) if is_same else now, len(line))
+
+    def _pass(self, data: bytes) -> None:
+        self._offset += len(data)
+        self._tail = (self._tail + data[-TAIL:])[-TAIL:]
+
+    def place(self) -> Place:
+        """Return how far all was searched."""
+        tail = checksum(self._tail) if self._tail else self._before.tail
+        return Place(
+            self._offset,
+            self._source.number,
+            checksum(self._head),
+            tail,
+            self._source.info.st_mtime_ns,
+            self._half,
+            self._is_in_line,
+        )

@@ -1,0 +1,378 @@
+"""Logs that are followed: what rotation, truncation and odd lines do to them."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import itertools
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.LogChecker import LogChecker
+from lib.core.enums import Status
+from lib.net.connect import Deadline
+from lib.plugins.base import CheckFailed, CheckPending
+from lib.plugins.child import BLOCK
+from lib.plugins.logfiles import mark_of
+from tests.support.followed import Followed, write
+from tests.support.listeners import job_of
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "app.log"
+    path.write_text("old ERROR\n")
+    return path
+
+
+@pytest.fixture
+def followed(log):
+    target = Followed(log)
+    assert target.says() == "ok"
+    return target
+
+
+# Lines.
+
+
+def test_half_a_line_waits_for_the_rest(log, followed):
+    write(log, "ERR")
+    assert followed.says() == "ok"
+    write(log, "OR 1\n")
+    assert followed.says() == "failing: 1 line matches: ERROR 1"
+
+
+def test_half_a_line_does_not_wait_for_ever(log, followed):
+    write(log, "ERROR without an end")
+    assert followed.says() == "ok"
+    followed.clock = lambda: time.time() + 61
+    assert followed.says() == "failing: 1 line matches: ERROR without an end"
+    assert followed.says() == "ok"
+
+
+def test_a_line_of_100_mb_costs_little_and_is_named(log, followed):
+    with open(log, "ab") as file:
+        file.write(b"ERROR at its start ")
+        for _ in range(100):
+            file.write(b"x" * BLOCK)
+        file.write(b" ERROR\nERROR 2\n")
+    reason = followed.check().reason
+    assert reason.startswith("2 lines match: ERROR at its start x")
+    assert "a line is longer than 1 MB" in reason
+    assert followed.says() == "ok"
+
+
+# Rotation.
+
+
+def renamed(log, to, content=""):
+    log.rename(to)
+    log.write_text(content)
+
+
+def copied(log, to, content=""):
+    shutil.copy(log, to)
+    os.truncate(log, 0)
+    write(log, content)
+
+
+@pytest.mark.parametrize("rotate", [renamed, copied])
+def test_the_rest_of_a_rotated_file_is_read_first(log, followed, rotate):
+    write(log, "ERROR 1\n")
+    rotate(log, log.with_name("app.log.1"), "ERROR 2\n")
+    assert followed.says() == "failing: 2 lines match: ERROR 1\nERROR 1\nERROR 2"
+    assert followed.says() == "ok"
+
+
+@pytest.mark.parametrize("rotate", [renamed, copied])
+def test_after_several_rotations_all_is_read_in_order(log, followed, rotate):
+    for number in range(1, 5):
+        write(log, f"ERROR {number}\n")
+        for old in range(number, 1, -1):
+            log.with_name(f"app.log.{old - 1}").rename(log.with_name(f"app.log.{old}"))
+        rotate(log, log.with_name("app.log.1"))
+        write(log, f"fine {number}\n")
+    assert followed.check().reason.splitlines()[1:] == [
+        f"ERROR {number}" for number in range(1, 5)
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["app.log.1", "app.log-20260101", "app.log.old", "app-20260101.log"]
+)
+def test_names_of_rotated_files_are_known(log, followed, name):
+    write(log, "ERROR 1\n")
+    renamed(log, log.with_name(name))
+    assert "ERROR 1" in followed.says()
+
+
+def test_other_logs_are_no_rotated_ones():
+    assert not any(
+        mark_of(name, "app.log")
+        for name in ("app-error.log", "app.log.lock", "apps.log", "app.logs", "app")
+    )
+
+
+def pack(path, how):
+    data = path.read_bytes()
+    packed = path.with_name(f"{path.name}.{how}")
+    if how == "zst":
+        subprocess.run(["zstd", "-q", str(path), "-o", str(packed)], check=True)
+    else:
+        packed.write_bytes({"gz": gzip, "xz": lzma, "bz2": bz2}[how].compress(data))
+    shutil.copystat(path, packed)
+    path.unlink()
+
+
+@pytest.mark.parametrize("how", ["gz", "xz", "bz2", "zst"])
+def test_what_was_compressed_meanwhile_is_read_too(log, followed, how):
+    if how == "zst" and not shutil.which("zstd"):
+        pytest.skip("zstd is not installed")
+    write(log, "ERROR 1\n")
+    renamed(log, log.with_name("app.log.2"), "ERROR 2\n")
+    pack(log.with_name("app.log.2"), how)
+    renamed(log, log.with_name("app.log.1"), "ERROR 3\n")
+    assert followed.check().reason.splitlines()[1:] == ["ERROR 1", "ERROR 2", "ERROR 3"]
+    assert followed.says() == "ok"
+    write(log, "ERROR 4\n")
+    assert followed.says() == "failing: 1 line matches: ERROR 4"
+
+
+def test_a_damaged_archive_is_named(log, followed):
+    write(log, "ERROR 1\n" + "x" * 5000 + "\n")
+    renamed(log, log.with_name("app.log.1"))
+    pack(log.with_name("app.log.1"), "gz")
+    packed = log.with_name("app.log.1.gz")
+    info = packed.stat()
+    packed.write_bytes(packed.read_bytes()[:-12])
+    os.utime(packed, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert "cannot be read" in followed.says()
+
+
+def test_what_a_daemon_still_writes_to_the_rotated_file_is_read(log, followed):
+    with open(log, "a") as daemon:
+        log.rename(log.with_name("app.log.1"))
+        log.write_text("")
+        assert followed.says() == "ok"
+        daemon.write("ERROR late\n")
+        daemon.flush()
+        assert followed.says() == "failing: 1 line matches: ERROR late"
+        write(log, "ERROR new\n")
+        daemon.write("ERROR later\n")
+    assert followed.check().reason.splitlines()[1:] == ["ERROR later", "ERROR new"]
+
+
+def test_a_rotated_file_is_found_in_its_folder(log):
+    followed = Followed(log, olddir=log.parent / "old")
+    followed.check()
+    (log.parent / "old").mkdir()
+    write(log, "ERROR 1\n")
+    renamed(log, log.parent / "old" / "app.log.1")
+    assert "ERROR 1" in followed.says()
+
+
+def test_a_log_that_is_not_made_anew_yet_is_read_to_its_end(log, followed):
+    write(log, "ERROR 1\n")
+    log.rename(log.with_name("app.log.1"))
+    assert followed.says().startswith("failing: 1 line matches: ERROR 1")
+    write(log, "ERROR 2\n")
+    assert followed.says() == "failing: 1 line matches: ERROR 2"
+
+
+def test_truncation_and_regrowth_beyond_the_offset_is_seen(log, followed):
+    log.write_text("".join(f"new {number}\n" for number in range(100)) + "ERROR\n")
+    result = followed.check()
+    assert result.status is Status.FAILING
+    assert result.reason.startswith("1 line matches: ERROR\n")
+    assert "was replaced or truncated" in result.reason
+
+
+def test_truncation_without_a_copy_is_a_warning_or_what_lost_says(log, followed):
+    log.write_text("fine\n")
+    assert followed.check().status is Status.WARNING
+    for lost, status in (("ok", Status.OK), ("fail", Status.FAILING)):
+        other = Followed(log, lost=lost)
+        log.write_text("first\n")
+        other.check()
+        log.write_text("and another\n")
+        assert other.check().status is status
+
+
+def test_a_hole_that_a_program_leaves_after_copytruncate_is_skipped(log, followed):
+    with open(log, "r+b") as daemon:
+        daemon.seek(0, os.SEEK_END)
+        shutil.copy(log, log.with_name("app.log.1"))
+        os.truncate(log, 0)
+        daemon.seek(5 * BLOCK)
+        daemon.write(b"ERROR 1\n")
+    assert followed.says() == "failing: 1 line matches: ERROR 1"
+
+
+def test_the_same_number_of_the_next_file_is_not_believed(log, followed):
+    # As ext4 gives it; a file that is written in place has it everywhere.
+    write(log, "ERROR 1\n")
+    shutil.copy2(log, log.with_name("app.log.1"))
+    log.write_text("another start\n" * 10 + "ERROR 2\n")
+    assert followed.check().reason.splitlines()[1:] == ["ERROR 1", "ERROR 2"]
+
+
+def test_a_compressed_file_is_not_read_again_in_each_check(log, followed):
+    renamed(log, log.with_name("app.log.1"))
+    pack(log.with_name("app.log.1"), "gz")
+    assert followed.says() == "ok"
+    assert len(followed.record.memory["log"]["files"][str(log)]["places"]) == 1
+
+
+# Time.
+
+
+def test_what_there_is_no_time_for_is_read_by_the_next_check(log):
+    job = job_of(LogChecker, path=log, match="ERROR")
+    job.check(job.target, Deadline(60))
+    with open(log, "ab") as file:
+        for number in range(3):
+            file.write(b"fine\n" * (BLOCK // 5))
+            file.write(b"ERROR %d\n" % number)
+    seen, reasons = [], []
+    for _ in range(10):
+        # Each look at the clock takes a second of the four.
+        deadline = Deadline(4, itertools.count().__next__)
+        try:
+            job.check(job.target, deadline)
+        except (CheckFailed, CheckPending) as told:
+            reasons.append(str(told))
+        seen.append(job.values["matches"].number)
+        if sum(seen) == 3:
+            break
+    assert len(seen) > 1 and sum(seen) == 3, seen
+    assert "it goes on in the next check" in reasons[0]
+
+
+# Histories.
+
+
+class History:
+    """A log that is written and rotated, and what must be told of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "app.log"
+        self.log.write_text("start of the log\n")
+        self.target = Followed(self.log)
+        self.target.check()
+        self.written, self.others, self.half = 0, 0, b""
+        self.counted, self.seen = 0, []
+        self.is_lost = False
+
+    def step(self, name: str) -> None:
+        getattr(self, name)()
+
+    def write(self) -> None:
+        self.written += 1
+        write(self.log, self.half + b"<%d> ERROR\n" % self.written)
+        self.half = b""
+
+    def begin_line(self) -> None:
+        if not self.half:
+            self.others += 1
+            write(self.log, b"%d half" % self.others)
+            self.half = b" "
+
+    def other(self) -> None:
+        self.others += 1
+        write(self.log, self.half + b"nothing %d\n" % self.others)
+        self.half = b""
+
+    def _shift(self) -> None:
+        for number in range(9, 0, -1):
+            for ending in ("", ".gz"):
+                old = self.log.with_name(f"app.log.{number}{ending}")
+                if old.exists():
+                    old.rename(self.log.with_name(f"app.log.{number + 1}{ending}"))
+
+    def rename(self) -> None:
+        self.other()
+        self._shift()
+        renamed(self.log, self.log.with_name("app.log.1"))
+
+    def copytruncate(self) -> None:
+        self.other()
+        self._shift()
+        copied(self.log, self.log.with_name("app.log.1"))
+
+    def compress(self) -> None:
+        for number in range(1, 10):
+            path = self.log.with_name(f"app.log.{number}")
+            if path.exists():
+                pack(path, "gz")
+
+    def drop(self) -> None:
+        for path in self.log.parent.glob("app.log.*"):
+            path.unlink()
+
+    def check(self) -> None:
+        result = self.target.check()
+        self.counted += int(result.values["matches"].number)
+        self.is_lost |= "not there any more" in result.reason
+        self.seen += sorted(set(map(int, re.findall(r"<(\d+)>", result.reason))))
+        assert "cannot be read" not in result.reason
+
+
+STEPS = (
+    "write",
+    "write",
+    "other",
+    "begin_line",
+    "rename",
+    "copytruncate",
+    "compress",
+    "check",
+    "check",
+)
+
+#: Of an empty log that was copied or compressed, and then removed, nothing is known.
+WITH_LOSSES = ("write", "write", "other", "begin_line", "rename", "check", "drop")
+
+
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(st.sampled_from(STEPS), max_size=14))
+def test_whatever_is_done_to_a_log_each_line_is_told_once(tmp_path_factory, steps):
+    history = History(tmp_path_factory.mktemp("log"))
+    for name in steps:
+        history.step(name)
+    history.check()
+    history.check()
+    assert history.seen == list(range(1, history.written + 1))
+    assert history.counted == history.written
+    assert not history.is_lost
+
+
+@settings(
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(st.sampled_from(WITH_LOSSES), max_size=12))
+def test_where_rotated_files_go_lines_are_told_once_or_named_as_lost(
+    tmp_path_factory, steps
+):
+    history = History(tmp_path_factory.mktemp("log"))
+    for name in steps:
+        history.step(name)
+    history.check()
+    history.check()
+    assert len(set(history.seen)) == len(history.seen) == history.counted
+    if history.counted < history.written:
+        assert history.is_lost
