@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 
 from lib.jobbase import (
     COMMAND_OPTIONS,
@@ -14,6 +14,7 @@ from lib.jobbase import (
     Options,
     Target,
     Values,
+    exit_codes,
     first_of,
     option,
     regex,
@@ -25,20 +26,6 @@ from lib.jobbase import (
 NOT_RUN = (126, 127)
 #: So many lines of the output are shown, those of its end.
 LINES = 20
-
-Codes = tuple[tuple[int, int], ...]
-
-
-def exit_codes(value: str) -> Codes:
-    """Return ranges of exit codes: ``0``, ``0, 3-5``."""
-    ranges = []
-    for part in value.split(","):
-        match = re.fullmatch(r"\s*(\d{1,3})(?:\s*-\s*(\d{1,3}))?\s*", part, re.ASCII)
-        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not low <= high <= 255:
-            raise ValueError("expected exit codes from 0 to 255, such as 0, 3-5")
-        ranges.append((low, high))
-    return tuple(ranges)
 
 
 class CommandChecker(CommandJob):
@@ -140,5 +127,5 @@ def with_output(words: str, ended: Ended) -> str:
     return "\n".join([words, *lines[-LINES:]])
 
 
-def _has(codes: Codes, code: int) -> bool:
+def _has(codes: Iterable[tuple[int, int]], code: int) -> bool:
     return any(low <= code <= high for low, high in codes)

@@ -34,6 +34,7 @@ from lib.jobbase import (
     Values,
     absolute_path,
     count,
+    exit_codes,
     one_of,
     option,
     regex,
@@ -182,20 +183,6 @@ def period(value: str) -> float | tuple[str, Any]:
     return length
 
 
-def codes(value: str) -> tuple[tuple[int, int], ...]:
-    """Return ranges of exit codes; raise ValueError."""
-    ranges = []
-    for part in re.split(r"[,\s]+", value.strip()):
-        match = re.fullmatch(r"([0-9]{1,3})(?:-([0-9]{1,3}))?", part, re.ASCII)
-        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not low <= high <= 255:
-            raise ValueError(
-                "expected exit codes from 0 to 255 such as 0, 24 or 100-127"
-            )
-        ranges.append((low, high))
-    return tuple(ranges)
-
-
 def users(value: str) -> tuple[str, ...]:
     """Return names or numbers of users; raise ValueError."""
     names = tuple(re.split(r"[,\s]+", value.strip()))
@@ -254,9 +241,9 @@ class HeartbeatChecker(TargetJob):
         "file": option(
             absolute_path, "", help="a file that it touches when done; then no spool"
         ),
-        "exit_ok": option(codes, ((0, 0),), help="exit codes that are OK: 0, 24"),
+        "exit_ok": option(exit_codes, ((0, 0),), help="exit codes that are OK: 0, 24"),
         "exit_warn": option(
-            codes, (), help="exit codes that are a warning: 1, 100-127"
+            exit_codes, (), help="exit codes that are a warning: 1, 100-127"
         ),
         "preset": option(
             one_of(PRESETS), "", help=f"what is known of {', '.join(PRESETS)}"

@@ -83,7 +83,8 @@ MAX_VALUES, MAX_NAME, MAX_NUMBER = 50, 60, 1e18
 
 _NUMBER = r"[-+]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][-+]?\d+)?"
 _LABEL = r"(?:'(?P<quoted>(?:[^']|'')*)'|(?P<bare>[^\s='|]+))"
-_UNIT = r"[^\s\d;,'|=-][^\s;,'|=]{0,15}"
+#: A unit has no digit (Nagios' plugin guidelines): 0x10, 1.2.3 and 12:30 are no items.
+_UNIT = r"[^\s\d;,'|=-][^\s\d;,'|=]{0,15}"
 _ITEM = re.compile(
     rf"{_LABEL}=(?:(?P<number>{_NUMBER})(?P<unit>{_UNIT})?|U(?:{_UNIT})?)"
     r"(?P<more>(?:;[^\s;]*)*)(?=[\s,]|$)"
@@ -129,6 +130,7 @@ class PluginChecker(CommandJob):
 
     def judge(self, target: Target, ended: Ended) -> Values:
         """Return the performance data; raise what the exit code says."""
+        ended = self.without_secrets(ended)
         if words := ended.why_killed(target.timeout):
             said = first_of(ended.out) or first_of(ended.errors)
             raise CheckFailed(f"{words}: {said}" if said else words)

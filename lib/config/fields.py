@@ -348,6 +348,22 @@ def statuses(value: str) -> tuple[tuple[int, int], ...]:
     return tuple(ranges)
 
 
+def exit_codes(value: str) -> tuple[tuple[int, int], ...]:
+    """Return ranges of exit codes of programs: ``0``, ``0, 24``, ``100-127``."""
+    ranges = []
+    for part in re.sub(r"\s*-\s*", "-", value.strip()).replace(",", " ").split():
+        match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part, re.ASCII)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not low <= high <= 255:
+            raise ValueError(
+                "expected exit codes from 0 to 255, such as 0, 24 or 100-127"
+            )
+        ranges.append((low, high))
+    if not ranges:
+        raise ValueError("expected exit codes, such as 0, 24 or 100-127")
+    return tuple(ranges)
+
+
 def escaped(value: str) -> bytes:
     r"""Return the bytes of a text with ``\r \n \t \\ \xNN`` for other bytes."""
     plain = {"r": b"\r", "n": b"\n", "t": b"\t", "0": b"\0", "\\": b"\\"}

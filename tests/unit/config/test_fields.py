@@ -56,6 +56,12 @@ def failure(read, value):
         (fields.host, "a.example", "a.example"),
         (fields.host, "[::1]", "::1"),
         (fields.host, "fe80::1%eth0", "fe80::1%eth0"),
+        (fields.exit_codes, "0", ((0, 0),)),
+        (
+            fields.exit_codes,
+            "0, 24 100 - 127,255",
+            ((0, 0), (24, 24), (100, 127), (255, 255)),
+        ),
         (fields.statuses, "200", ((200, 200),)),
         (fields.statuses, "2xx, 301 - 308", ((200, 299), (301, 308))),
         (fields.escaped, r"PING\r\n", b"PING\r\n"),
@@ -124,6 +130,10 @@ def test_a_word_is_read_as_it_is_meant(read, value, found):
         (fields.host, "u@a"),
         (fields.host, "a:80"),
         (fields.host, "[::1]:80"),
+        *(
+            (fields.exit_codes, text)
+            for text in ("", ",", "256", "5-3", "-1", "1-", "x")
+        ),
         (fields.statuses, ""),
         (fields.statuses, "99"),
         (fields.statuses, "600"),

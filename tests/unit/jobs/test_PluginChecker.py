@@ -185,6 +185,8 @@ def test_it_is_looked_for_in_the_folders_of_plugins(tmp_path, monkeypatch):
         ("OK | a=1, b=2,c=3", {"a": "1", "b": "2", "c": "3"}),
         # Bad ones among good ones.
         ("OK | good=1 bad bad= =3 fine=2 'open=4", {"good": "1", "fine": "2"}),
+        # What has digits behind it is no number with a unit.
+        ("OK | h=0x10 a=1 v=1.2.3 t=12:30 d=1e5 u=Ux1", {"a": "1", "d": "100000"}),
         ("OK | entropy=256 bytes;1;2", {"entropy": "256"}),
         ("OK | a=1 a=2 a=3", {"a": "1", "a (2)": "2", "a (3)": "3"}),
         ("OK | x=99999999999999999999 y=1", {"y": "1"}),
