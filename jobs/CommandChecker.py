@@ -75,20 +75,21 @@ class CommandChecker(CommandJob):
         """Return how long the program took; raise if it is not as it should be."""
         time = seconds(ended.seconds, warn=target.warn_time, fail=target.fail_time)
         self.values = {"time": time}
+        shown = self.without_secrets(ended)
         if why := why_not_ended(target, ended):
-            raise CheckFailed(with_output(why, ended))
+            raise CheckFailed(with_output(why, shown))
         code = ended.code
         if _has(target.exit_warn, code):
-            raise CheckWarning(with_output(f"ended with exit code {code}", ended))
+            raise CheckWarning(with_output(f"ended with exit code {code}", shown))
         if not _has(target.exit_ok, code):
-            said = first_of(ended.errors) or first_of(ended.out)
+            said = first_of(shown.errors) or first_of(shown.out)
             words = f"ended with exit code {code}"
             words = f"{words}: {said}" if said else words
             is_unknown = target.shell and code in NOT_RUN
             kind = CheckUnknown if is_unknown else CheckFailed
-            raise kind(with_output(words, ended))
+            raise kind(with_output(words, shown))
         if why := why_not_output(target, ended):
-            raise CheckFailed(with_output(why, ended))
+            raise CheckFailed(with_output(why, shown))
         return {"time": time}
 
 

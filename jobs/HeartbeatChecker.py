@@ -440,13 +440,21 @@ def _taken(
     """Add the events of a spool that are believed; return who was not, remembered."""
     for one in found.of(job.target.name):
         if one.uid in believed and one.event is not None:
-            events[os.path.basename(one.path)] = one.event
+            events[os.path.basename(one.path)] = _without_secrets(job, one.event)
             found.take(job, one.path)
         else:
             memory = replace(memory, refused=_user(one.uid))
             if now - one.written_at > UNCLAIMED_S:
                 found.take(job, one.path)
     return memory
+
+
+def _without_secrets(job: TargetJob, event: Event) -> Event:
+    """Return an event whose output may be stored, and cut to be shown."""
+    if not event.output:
+        return event
+    output = job._checker.scrubbed(event.output, was_cut=event.cut)
+    return replace(event, output=output)
 
 
 class _Spool:

@@ -124,7 +124,7 @@ class LogChecker(TargetJob):
     def check(self, target: Target, deadline: Deadline) -> Values:
         """Return how many new lines match; raise what there is to tell of them."""
         within = deadline.within(self.timeout() * READING)
-        report = Report(self._scrub)
+        report = Report(self._checker.scrubbed)
         before = logfiles.plain_dict(self.memory.get("log"))
         with search.Search(target.match, target.ignore, within) as searching:
             look = search.Look(
@@ -161,12 +161,6 @@ class LogChecker(TargetJob):
     def _is_lost(self) -> bool:
         record = self._checker.record
         return record is not None and record.status == "unknown" and not record.failures
-
-    def _scrub(self, line: str) -> str:
-        """Return a line without secrets; it is cut afterwards, so not through one."""
-        for secret in (*self._checker.known_secrets, *self._checker.secrets):
-            line = line.replace(secret, "***")
-        return line
 
     def _judged(self, target: Target, report: Report) -> Values:
         """Return what was counted, or raise the worst that there is to tell."""

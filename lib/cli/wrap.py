@@ -131,7 +131,9 @@ class _Run:
         if output is not None:
             tail, problem = output.finish()
             if tail is not None:
-                end["output"] = tail.decode("utf-8", "replace")
+                end["output"] = tail[-TAIL:].decode("utf-8", "replace")
+                # It may begin within a password, which the reader knows and we do not.
+                end["cut"] = len(tail) > TAIL
             if problem and not trouble:
                 trouble = f"its output cannot be written: {problem}"
                 _say(f"{self._order.name}: {trouble}")
@@ -322,7 +324,10 @@ class _Output:
         self._ends = []
 
     def finish(self) -> tuple[bytes | None, str]:
-        """Return the last bytes, and why some could not be written; None: not kept."""
+        """Return the last bytes, and why some could not be written; None: not kept.
+
+        They are more than TAIL if there was more.
+        """
         if self._result < 0:
             return None, ""
         os.close(self._over)
@@ -363,7 +368,7 @@ def _copy(copies: list[tuple[int, int]], over: int, result: int) -> None:
                 result, left = -1, None
         for source in ready & set(targets):
             data = os.read(source, 65536)
-            tail = (tail + data)[-TAIL:]
+            tail = (tail + data)[-TAIL - 1 :]
             left = None if left is None else left - len(data)
             why = _written(targets[source], data)
             if why or not data:

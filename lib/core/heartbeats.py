@@ -72,6 +72,8 @@ class Event(Stored, frozen=True):
     through: tuple[Short, ...] = ()
     #: The last of its output; None: it was not kept.
     output: Annotated[str, msgspec.Meta(max_length=MAX_OUTPUT)] | None = None
+    #: There was more of it before that.
+    cut: bool = False
     #: The process that is to report the end: its number, when it began in ticks of the
     #: boot, and in which boot and namespace of processes that is; 0 and "": not known.
     pid: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0

@@ -25,6 +25,20 @@ def scrubbed(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def without_half_secret(text: str, secrets: Iterable[str]) -> str:
+    """Return a text that was cut at its start, without what may be half a secret there.
+
+    That is the longest end of a secret with which it starts.
+    """
+    # What is left of a character that was cut.
+    rest = text.lstrip("\ufffd")
+    most = 0
+    for secret in secrets:
+        ends = range(min(len(secret) - 1, len(rest)), most, -1)
+        most = next((n for n in ends if rest.startswith(secret[-n:])), most)
+    return rest[most:]
+
+
 def secrets_in_headers(raw: str) -> Iterator[str]:
     """Yield what logs in among the headers of an HTTP request, one in each line.
 

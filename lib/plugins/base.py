@@ -21,6 +21,7 @@ from lib.core.ini import IniFile
 from lib.core.jobs import DEFAULT_TIMEOUT_S, FailureRule, FlappingRule
 from lib.core.messages import Message, RoundTripDelivery
 from lib.core.results import Value
+from lib.core.sanitize import scrubbed, without_half_secret
 from lib.core.secret import NO_SECRETS, Secrets
 from lib.core.settings import Mail
 from lib.system.clock import utc_now
@@ -137,6 +138,18 @@ class JobContext(msgspec.Struct):
     consumed: tuple[str, ...] = ()
     #: True for ``-m run``: nothing is kept and nothing sent.
     is_trial: bool = False
+
+    def scrubbed(self, text: str, *, was_cut: bool = False) -> str:
+        """Return a text of others without our secrets, before it is cut to be shown.
+
+        ``was_cut``: its start is missing, and with it perhaps half a secret.
+        """
+        secrets = self.known_secrets
+        if self.secrets:
+            secrets = Secrets((*secrets, *self.secrets))
+        return scrubbed(
+            without_half_secret(text, secrets) if was_cut else text, secrets
+        )
 
 
 class JobBase:

@@ -171,6 +171,11 @@ class CommandJob(bulk.InBulk, TargetJob):
         """Return what a program measured, or raise as ``check`` does."""
         raise NotImplementedError(f"{type(self).__name__} does not define judge")
 
+    def without_secrets(self, ended: Ended) -> Ended:
+        """Return how a program ended, with an output that may be cut to be shown."""
+        out, errors = map(self._checker.scrubbed, (ended.out, ended.errors))
+        return ended._replace(out=out, errors=errors)
+
     def steps(self, target: Target, deadline: Deadline) -> bulk.Steps[Any]:
         """Run the program; return what ``judge`` makes of it."""
         folder = str(self._ini.folder)

@@ -47,6 +47,8 @@ MAX_PATH, MAX_QUERY = 400, 512
 MAX_EXIT = 255
 METHODS = ("GET", "HEAD", "POST")
 
+#: The end of what came with a ping, and whether there was more before it.
+Body = tuple[str, bool]
 #: The status, and the text that goes with it.
 Reply = tuple[str, str]
 OK: Reply = ("200 OK", "OK")
@@ -93,7 +95,7 @@ class Pings:
         self._strangers = Bucket(STRANGERS_BURST, STRANGERS_PER_SECOND)
         self._waiting, self._counted_at = 0, float("-inf")
 
-    def reply(self, path: str, query: str, body: Callable[[], str]) -> Reply:
+    def reply(self, path: str, query: str, body: Callable[[], Body]) -> Reply:
         """Return the answer to a ping, which is stored if that is 200.
 
         ``body`` returns the end of what came with it.
@@ -133,7 +135,9 @@ class Pings:
             logger.error("%s", problem)
         return {digest_of(token.reveal()): name for token, name in tokens.items()}
 
-    def _store(self, folder: Path, event: Event, body: str) -> Reply:
+    def _store(self, folder: Path, event: Event, body: Body) -> Reply:
+        output, was_cut = body
+        event = replace(event, output=output or None, cut=was_cut)
         try:
             if not self._has_room(folder):
                 logger.error(
@@ -143,7 +147,7 @@ class Pings:
                     MAX_WAITING,
                 )
                 return NOT_STORED
-            spool.write(str(folder), encoded(replace(event, output=body or None)))
+            spool.write(str(folder), encoded(event))
         except OSError as error:
             logger.error("%s: a ping cannot be stored: %s", folder, error.strerror)
             return NOT_STORED
@@ -220,9 +224,9 @@ def pings(settings: Callable[[], Settings]) -> Application:
     return app
 
 
-def _end_of_body(environ: Mapping[str, Any]) -> str:
-    """Return the last KEPT_BODY bytes of the body as text."""
+def _end_of_body(environ: Mapping[str, Any]) -> Body:
+    """Return the last KEPT_BODY bytes of the body as text, and whether it had more."""
     end = b""
     while part := environ["wsgi.input"].read(65_536):
-        end = (end + part)[-KEPT_BODY:]
-    return end.decode("utf-8", "replace")[-KEPT_BODY:]
+        end = (end + part)[-KEPT_BODY - 1 :]
+    return end[-KEPT_BODY:].decode("utf-8", "replace"), len(end) > KEPT_BODY

@@ -64,7 +64,8 @@ def test_the_last_of_the_output_is_kept_in_its_order(spool):
     keep = ("--output", "tail")
     code, out, err = ran(spool, "sh", "-c", script, options=keep, stderr=-2)
     assert (code, out) == (3, "one\ntwo\nthree\n")
-    assert events(spool)[1].output == "one\ntwo\nthree\n"
+    end = events(spool)[1]
+    assert (end.output, end.cut) == ("one\ntwo\nthree\n", False)
 
 
 def test_of_much_output_all_is_passed_on_and_four_kilobytes_are_kept(spool):
@@ -72,7 +73,9 @@ def test_of_much_output_all_is_passed_on_and_four_kilobytes_are_kept(spool):
     words = [*CHECKER, "job", "--spool", str(spool), "--output=tail", "--"]
     out = subprocess.check_output([*words, sys.executable, "-c", script], timeout=30)
     assert (len(out), out[-4:]) == (3_000_004, b"\xffend")
-    kept = events(spool)[1].output
+    end = events(spool)[1]
+    kept = end.output
+    assert end.cut
     assert (len(kept), kept[-4:]) == (4096, "\ufffdend")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.core.sanitize import fit, fit_end, harmless, printable
+from lib.core.sanitize import fit, fit_end, harmless, printable, without_half_secret
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,23 @@ def test_a_fitting_text_has_no_secret_and_no_control_character():
     assert fit("a s3cret\r\n\tb\x1b[2J\ud800", ("s3cret",), 99) == (
         "a ***\n        b\\x1b[2J\\ud800"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("ary-1 end", " end"),
+        ("1 end", " end"),
+        # The longest, of any of them.
+        ("word-canary-1 end", " end"),
+        ("\ufffd\ufffdssword end", " end"),
+        ("clean", "clean"),
+        ("", ""),
+    ],
+)
+def test_half_a_secret_at_a_cut_start_is_left_out(text, left):
+    secrets = ("pässword", "word-canary-1x", "pass-word-canary-1", "canary-1")
+    assert without_half_secret(text, secrets) == left
 
 
 def test_no_half_secret_stays_where_a_text_is_cut():

@@ -401,3 +401,12 @@ def test_what_a_shell_reads_is_not_shown_whole():
     job = job_of(CommandChecker, command="login -p secret", shell="yes")
     assert job.shown_target() == "sh -c login ..."
     assert job_of(CommandChecker, command="login -p secret").shown_target() == "login"
+
+
+def test_no_half_secret_is_left_where_a_line_is_cut():
+    for at in (290, 293, 296):
+        text = "x" * at + "canary-1"
+        job = job_of(CommandChecker, command=f"sh -c 'echo {text}; exit 3'")
+        job._checker.known_secrets = Secrets(["canary-1"])
+        first = result_of(job).reason.split("\n")[0]
+        assert "c" not in first.partition(": ")[2].replace("***", "")

@@ -15,6 +15,7 @@ import jobs.HeartbeatChecker
 from jobs.HeartbeatChecker import PRESETS, HeartbeatChecker, is_gone, remembered
 from lib.core.enums import Status
 from lib.core.heartbeats import Event, What, encoded
+from lib.core.secret import Secrets
 from lib.storage import spool
 from tests.support.instance import Instance
 from tests.support.listeners import job_of, result_of
@@ -179,6 +180,19 @@ def test_a_run_removes_what_it_has_kept_and_m_run_does_not(tmp_path, folder):
     there.cron()
     assert os.listdir(folder) == []
     assert "'failures'" not in str(there.troubled())
+
+
+@pytest.mark.parametrize("cut_at", range(1, len("canary-1")))
+def test_half_a_secret_where_the_output_was_cut_is_not_kept(folder, cut_at):
+    output = f"{'canary-1'[cut_at:]}\nE: {'x' * 190} canary-1\n"
+    write(folder, code=0, output=output, cut=True)
+    job = job_of(HeartbeatChecker, period="1h", spool=folder, preset="apt-get")
+    job._checker.known_secrets = Secrets(["canary-1"])
+    result = result_of(job)
+    assert result.status is Status.FAILING
+    # Nor where the line is cut to be shown.
+    assert "canary-1"[cut_at:] + "\n" not in job.memory["last"]["output"]
+    assert "canar" not in result.reason.replace("***", "")
 
 
 def test_no_secret_of_the_settings_is_kept_of_an_output(tmp_path, folder):

@@ -45,7 +45,7 @@ class Service:
         return self.now
 
     def ask(self, path, query="", body=""):
-        return self.pings.reply(path, query, lambda: body)
+        return self.pings.reply(path, query, lambda: (body, False))
 
     def events(self):
         return [decoded(path.read_bytes()) for path in sorted(self.folder.glob("*"))]
@@ -208,8 +208,10 @@ def test_the_daemon_takes_a_ping(daemon, method):
 def test_the_end_of_a_long_body_is_kept(daemon):
     body = b"x" * 1_000_000 + "the end of ünits".encode()
     assert ask(daemon, "POST", f"/ping/{TOKEN}/1", body)[0] == 200
-    output = stored(daemon)["output"]
+    event = stored(daemon)
+    output = event["output"]
     assert len(output) <= 10_000
+    assert event["cut"]
     assert output.endswith("xthe end of ünits")
 
 
