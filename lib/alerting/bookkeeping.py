@@ -342,11 +342,12 @@ class Bookkeeper:
             )
         elif taken and ratelimit.alerts_in(envelope.message):
             self._notified({key: envelope.message.severity}, self._now())
+        kinds = [] if envelope.message.way else [envelope.message.kind]
         if taken:
-            record = policy.delivered(record, [envelope.message.kind], self._taken)
+            record = policy.delivered(record, kinds, self._taken)
         elif attempt_result.left is None:
-            kind, end = envelope.message.kind, DeliveryResult.REFUSED
-            record = policy.delivered(record, [kind], end, attempt_result.dead)
+            end = DeliveryResult.REFUSED
+            record = policy.delivered(record, kinds, end, attempt_result.dead)
         self._session.keep(record)
         if taken or attempt_result.left is None:
             # At once: a sent message must not be sent again.
@@ -451,7 +452,9 @@ class Bookkeeper:
         some = list(islice(affected, MAX_IN_TURN))
         for record in some:
             kinds = [
-                message.kind for message in record.queued if message.message_id in ids
+                message.kind
+                for message in record.queued
+                if message.message_id in ids and not message.way
             ]
             left = record
             if bundle.result is DeliveryResult.REFUSED:

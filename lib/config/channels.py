@@ -10,11 +10,18 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from msgspec.structs import replace
 
-from lib.config.fields import CHANNEL_NAME, is_this_machine, many, no_channel, url
+from lib.config.fields import (
+    CHANNEL_NAME,
+    is_this_machine,
+    many,
+    no_channel,
+    no_contact,
+    url,
+)
 from lib.config.ini import VITAL
 from lib.config.options import CHANNEL, CHANNEL_WORD, SECRET_SUFFIXES
 from lib.config.secrets import read_secret, urls_in
@@ -34,10 +41,30 @@ _RESERVED = ("mail",)
 _SERVICE = re.compile(r"[a-z][a-z0-9_-]{0,19}(?=://)", re.I)
 #: Apprise takes each ``verify`` that it does not know for no; so only these are yes.
 _VERIFIED = ("yes", "true", "1", "on")
-#: Each part of the path of their URLs is a recipient.
-RECIPIENTS_IN_PATH = frozenset(
-    {"mailto", "mailtos", "ntfy", "ntfys", "tgram", "twilio"}
-)
+#: By schema: how many parts of the path of a URL come before the recipients, and the
+#: options with which they are told apart otherwise, or are all in one call.  A test
+#: holds each against Apprise.
+RECIPIENTS: Mapping[str, tuple[int, frozenset[str]]] = {
+    "line": (0, frozenset()),
+    "mailgun": (1, frozenset({"batch"})),
+    "mailto": (0, frozenset()),
+    "mailtos": (0, frozenset()),
+    "matrix": (0, frozenset({"mode"})),
+    "matrixs": (0, frozenset({"mode"})),
+    "msgbird": (1, frozenset()),
+    "nexmo": (0, frozenset()),
+    "ntfy": (0, frozenset()),
+    "ntfys": (0, frozenset()),
+    "signal": (1, frozenset({"batch", "from"})),
+    "signals": (1, frozenset({"batch", "from"})),
+    "sinch": (0, frozenset()),
+    "slack": (2, frozenset({"mode", "token"})),
+    "tgram": (0, frozenset()),
+    "twilio": (0, frozenset()),
+    "vonage": (0, frozenset()),
+}
+#: In ``?to=`` services differ in whether these stand between recipients; a comma does.
+_BETWEEN_PERHAPS = re.compile(r"[][;|/\\\s]|[^,]#")
 #: Words that mean something to a shell only.
 _SHELL_SIGN = re.compile(r"\||\|\||&|&&|;|[0-9&]?>{1,2}(&[0-9])?\S*|<\S*")
 #: What a secret for signatures begins with, by Standard Webhooks.
@@ -82,7 +109,8 @@ def _wrong_successors(ini: IniFile, channels: dict[str, Channel]) -> Iterator[Pr
                 continue
             text = ""
             if successor[0] not in channels:
-                text = no_channel(successor[0], channels)
+                others = [other for other in channels if other != name]
+                text = no_channel(successor[0], others)
             elif circle := _circle(name, option, channels):
                 text = f"{' -> '.join(circle)} is a circle; leave one of them out"
             if text:
@@ -282,16 +310,39 @@ def _is_verified(service: str) -> bool:
 def one_recipient_each(service: str) -> list[str]:
     """Return a service's URL for each of its recipients, so that a retry reaches one.
 
-    Where its form does not tell the recipients apart without Apprise: the URL alone.
+    They are parts of its path, and those of ``to`` in its query.  Where its form does
+    not tell them apart without Apprise: the URL alone.
     """
-    place, mark, query = service.partition("?")
+    place, _mark, query = service.partition("?")
     schema, _colon, rest = place.partition("://")
-    host, *names = [part for part in rest.split("/") if part] or [""]
-    names_more = any(name.lower() == "to" for name, _value in parse_qsl(query))
-    is_split = schema.lower() in RECIPIENTS_IN_PATH and not names_more
-    if not is_split or len(names) < 2:
+    host, *parts = [part for part in rest.split("/") if part] or [""]
+    options = [option.partition("=") for option in query.split("&") if option]
+    names = [unquote(name).strip().lower() for name, _equals, _value in options]
+    before = _parts_before_recipients(schema.lower(), host, names)
+    to = [unquote(value) for name, (_, _, value) in zip(names, options) if name == "to"]
+    is_clear = len(to) < 2 and not _BETWEEN_PERHAPS.search("".join(to))
+    if before is None or ";" in query or not is_clear:
         return [service]
-    return [f"{schema}://{host}/{name}{mark}{query}" for name in dict.fromkeys(names)]
+    to_names = [quote(one, safe="") for one in "".join(to).split(",") if one]
+    recipients = list(dict.fromkeys([*parts[before:], *to_names]))
+    if len(recipients) < 2:
+        return [service]
+    start = "/".join([f"{schema}://{host}", *parts[:before]])
+    others = ["".join(option) for name, option in zip(names, options) if name != "to"]
+    mark = "?" if others else ""
+    return [f"{start}/{one}{mark}{'&'.join(others)}" for one in recipients]
+
+
+def _parts_before_recipients(
+    schema: str, host: str, options: Iterable[str]
+) -> int | None:
+    """Return how many parts of a path are no recipients; None if that is not known."""
+    count, other_form = RECIPIENTS.get(schema, (None, frozenset(options)))
+    if not other_form.isdisjoint(options):
+        return None
+    # The token of a bot at Slack is one part, that of a webhook three.
+    is_bot = schema == "slack" and host.rpartition("@")[2].startswith("xo")
+    return 0 if is_bot else count
 
 
 def _free_word(word: str, taken: Mapping[str, Any]) -> str:
@@ -364,7 +415,7 @@ def check_contacts(
         if not (section in VITAL or is_layer or kinds.file_of(word)):
             # It is read by a job class of somebody's own.
             continue
-        text = f"{option} = {unknown[0]}: {no_channel(unknown[0], known)}"
+        text = f"{option} = {unknown[0]}: {no_contact(unknown[0], known)}"
         where, fatal = value.where, section in VITAL
         yield Problem(text, where, title_of(section), fatal=fatal)
         if is_layer:

@@ -733,7 +733,12 @@ def no_channel(name: str, known: Iterable[str]) -> str:
     hint = nearest(name, names)
     if not hint and names:
         hint = f"; the channels are {', '.join(names)}"
-    return f"it is no mail address, and there is no [channel {name}]{hint}"
+    return f"there is no [channel {name}]{hint}"
+
+
+def no_contact(name: str, known: Iterable[str]) -> str:
+    """Return the sentence about a contact that is none; ``known``: the channels."""
+    return f"it is no mail address, and {no_channel(name, known)}"
 
 
 def is_secret_name(name: str) -> bool:

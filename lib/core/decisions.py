@@ -428,6 +428,28 @@ DELIVERED = {
     DeliveryResult.LOGGED: NOT_MAILED,
     DeliveryResult.REFUSED: "rejected for good",
 }
+#: The same in a word, behind a name.
+_DELIVERED_MARKS = {
+    DeliveryResult.LOGGED: " (logged)",
+    DeliveryResult.REFUSED: " (rejected)",
+}
+
+
+def marked(names: Iterable[str], delivery: DeliveryResult) -> tuple[str, ...]:
+    """Return who was notified; an address with what became of the mail, if not sent."""
+    mark = _DELIVERED_MARKS.get(delivery, "")
+    return tuple(f"{name}{mark}" if "@" in name else name for name in names)
+
+
+def sent_and_not(people: People, delivery: DeliveryResult) -> tuple[People, People]:
+    """Return who has a message, and to whom its mail was not sent."""
+    if delivery is DeliveryResult.SENT:
+        return people, People()
+    channels = tuple(name for name in people.addresses if "@" not in name)
+    by_mail = tuple(name for name in people.addresses if "@" in name)
+    return People(channels), People(by_mail, people.more) if by_mail else People()
+
+
 #: Each decision in a few words, for the log; they follow the status of the result.
 WORDS = {
     Decision.OK: "",
@@ -519,10 +541,13 @@ def _notified(details: JobDetails, now: datetime, time_text: TimeText) -> str:
     people, at = details.notified, time_text(details.notified_at or now)
     if details.is_queued:
         return f"the mail of {at} to {people} is still queued"
-    if details.delivery is not DeliveryResult.SENT:
-        return f"the mail of {at} to {people} was {DELIVERED[details.delivery]}"
-    verb = "was" if len(people.addresses) == 1 else "were"
-    return f"{people} {verb} notified at {at}"
+    notified, others = sent_and_not(people, details.delivery)
+    verb = "was" if len(notified.addresses) == 1 else "were"
+    words = [f"{notified} {verb} notified at {at}"] if notified.addresses else []
+    if others.addresses:
+        when = "" if words else f" of {at}"
+        words += [f"the mail{when} to {others} was {DELIVERED[details.delivery]}"]
+    return ", ".join(words)
 
 
 def _no_mail_of_recovery(details: JobDetails, notified: str) -> str:

@@ -739,13 +739,14 @@ def delivered(
     result: DeliveryResult,
     refused: Collection[str] = (),
 ) -> Record:
-    """Return the record with the delivery result of messages of these kinds.
+    """Return the record with the delivery result of mails of these kinds.
 
     REFUSED is recorded only if all notified addresses are among those ``refused``.
     """
     if record.notified_at is None or _ALERTS.isdisjoint(kinds):
         return record
-    if result is DeliveryResult.REFUSED and not set(record.notified) <= set(refused):
+    addresses = {to for to in record.notified if "@" in to}
+    if result is DeliveryResult.REFUSED and not addresses <= set(refused):
         return record
     return replace(record, delivery=result)
 

@@ -439,7 +439,7 @@ def contact_of(job: JobBase, to: str | Iterable[str] | None) -> tuple[str, ...]:
     """
     contact = read_contacts(to)
     for name in _unknown_channels(job, contact):
-        raise ValueError(fields.no_channel(name, _channels(job)))
+        raise ValueError(fields.no_contact(name, _channels(job)))
     return contact
 
 

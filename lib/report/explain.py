@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lib.core import decisions, deferral, encoding
-from lib.core.decisions import DELIVERED, Entry, JobDetails
-from lib.core.enums import DeliveryResult, Status
+from lib.core.decisions import DELIVERED, Entry, JobDetails, People, sent_and_not
+from lib.core.enums import Status
 from lib.core.hours import NO_WINDOWS, Windows
 from lib.core.jobs import CatalogEntry, JobKey, is_named
 from lib.core.messages import Bundle, Message
@@ -271,11 +271,12 @@ def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
             yield f"Notified so far: {', '.join(record.reached)}."
         yield "The latest message is still queued, see below."
     elif record.notified_at is not None:
-        people, at = ", ".join(record.notified), time_text(record.notified_at)
-        if record.delivery is DeliveryResult.SENT:
-            yield f"Notified {people} at {at}."
-        else:
-            yield f"The mail of {at} to {people} was {DELIVERED[record.delivery]}."
+        at = time_text(record.notified_at)
+        notified, others = sent_and_not(People(record.notified), record.delivery)
+        if notified.addresses:
+            yield f"Notified {notified} at {at}."
+        if others.addresses:
+            yield f"The mail of {at} to {others} was {DELIVERED[record.delivery]}."
     elif record.status is not Status.OK:
         yield "Nobody was notified yet."
     if known is not None:

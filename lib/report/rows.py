@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from lib.core import decisions
-from lib.core.enums import Decision, DeliveryResult, Status
+from lib.core.enums import Decision, Status
 from lib.core.jobs import Job, JobKey, Policy
 from lib.core.records import Record
 from lib.core.results import JobReport, Threshold, Values, value_lines
@@ -184,7 +184,14 @@ def _follows(decision: Decision, record: Record) -> str:
         return words
     if record.queued:
         return f"{words}, still queued: see -m why"
-    return f"{words}, {decisions.DELIVERED[record.delivery]}"
+    people = decisions.People(record.reached)
+    people, others = decisions.sent_and_not(people, record.delivery)
+    if not others.addresses:
+        return f"{words}, sent"
+    became = decisions.DELIVERED[record.delivery]
+    if not people.addresses:
+        return f"{words}, {became}"
+    return f"{words}, sent to {people}; the mail was {became}"
 
 
 def detail_lines(reports: Iterable[JobReport]) -> Iterator[str]:
@@ -303,15 +310,8 @@ def status_words(record: Record, status: str) -> str:
 
 
 def notified_words(record: Record) -> str:
-    """Return who was notified, the first of many, and if that was no mail at all."""
-    people = record.reached
-    words = some_of(people, MAX_NOTIFIED)
-    by_mail = people and all("@" in name for name in people)
-    if by_mail and record.delivery is DeliveryResult.LOGGED:
-        return f"{words} (logged)"
-    if by_mail and record.delivery is DeliveryResult.REFUSED:
-        return f"{words} (rejected)"
-    return words
+    """Return who was notified, the first of many, and whose mail was not sent."""
+    return some_of(decisions.marked(record.reached, record.delivery), MAX_NOTIFIED)
 
 
 def details_of(

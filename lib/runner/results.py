@@ -317,7 +317,10 @@ def escalate(ctx: RunContext) -> None:
         )
         # The recovery belongs to it: its thread is that of the first alert.
         message = replace(
-            fit_mail(message, settings.secrets), origin=record.thread or "", when=when
+            fit_mail(message, settings.secrets),
+            origin=record.thread or "",
+            when=when,
+            shared_with=routing.people_of(record.notified, settings.channels),
         )
         people = routing.people_of(names, settings.channels)
         queued = routing.shared(record.queued, message.origin, people)

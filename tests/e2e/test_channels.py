@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from datetime import UTC, datetime, timedelta
@@ -85,6 +86,27 @@ def test_each_way_gets_the_alert_and_its_recovery_once(instance, receiver):
         assert recovery.json["data"]["thread"] == alert.json["data"]["id"]
     assert rung(instance) == ["alert Flag", "recovery Flag"]
     assert not any(record.get("queued") for record in instance.records().values())
+
+
+def test_with_nomail_each_is_named_with_what_became_of_it(instance):
+    ran = instance.run("-m", "check", "Flag")
+    became = "the mail was logged, not mailed (nomail)"
+    assert f"first alert, sent to chat, pager, siren; {became}" in _one_line(ran.out)
+    (row,) = [row for row in instance.listed() if row["job"] == "Flag"]
+    assert row["notified"] == ["ops@example.com", "chat", "pager", "siren"]
+    assert "ops@example.com (logged), chat" in _one_line(instance.run("-m", "list").out)
+    why = _one_line(instance.run("-m", "why", "Flag").out)
+    assert "Notified chat, pager, siren at" in why
+    assert "to ops@example.com was logged, not mailed (nomail)." in why
+    instance.cron()
+    why = _one_line(instance.run("-m", "why", "Flag").out)
+    assert re.search(
+        "no mail: chat, pager, siren were notified at [^,]*, the mail", why
+    )
+
+
+def _one_line(text):
+    return " ".join(text.split())
 
 
 def test_a_way_that_fails_is_tried_again_alone(instance, receiver):
@@ -252,6 +274,31 @@ def test_a_test_message_goes_by_one_service_of_a_channel(instance, receiver):
     assert (ran.code, "did you mean 'ap/ntfy'?" in ran.err) == (2, True)
 
 
+def test_a_retry_reaches_only_the_recipient_that_has_not_accepted(instance, receiver):
+    pytest.importorskip("apprise")
+    url = f"signal://127.0.0.1:{receiver.port}/15550000001/15550000002/15550000003"
+    instance.write(
+        f"{GENERAL.replace('ops@example.com', 'ap')}[channel ap]\nurl = {url}\n"
+    )
+
+    def refuse_the_second(handler):
+        refused = "+15550000003" in receiver.received[-1].json["recipients"]
+        handler.send_response(400 if refused else 201)
+        handler.end_headers()
+
+    receiver.answers["/v2/send"] = refuse_the_second
+    ran = instance.cron()
+    assert "1 message to ap/signal-2 not sent" in ran.err
+    receiver.answers["/v2/send"] = 201
+    instance.let_time_pass_for_mails()
+    assert instance.cron().silent
+    assert sorted(one.json["recipients"] for one in receiver.received) == [
+        ["+15550000002"],
+        ["+15550000003"],
+        ["+15550000003"],
+    ]
+
+
 def test_a_test_without_a_name_tries_every_way(instance, receiver):
     ran = instance.run("-m", "test")
     assert ran.code == 0
@@ -324,6 +371,70 @@ def test_what_nobody_acknowledges_is_escalated_once(instance, receiver):
     assert recovery.json["data"]["thread"] == alert.json["data"]["id"]
     *_, first, last = (instance.folder / "ids").read_text().split()
     assert first == last == alert.json["data"]["id"]
+
+
+def escalating(receiver, successor, *channels, contact="pager"):
+    """Return settings in which the pager escalates, with these channels only."""
+    texts = CHANNELS.format(receiver.url(""), CANARY).split("[channel ")
+    kept = [text for text in texts[1:] if text.partition("]")[0] in channels]
+    escalate = f"escalate = {successor} after 30min\n"
+    return (
+        GENERAL.replace("ops@example.com", contact)
+        + texts[0]
+        + "".join(
+            f"[channel {text}" + (escalate if text.startswith("pager") else "")
+            for text in kept
+        )
+    )
+
+
+def test_an_escalation_that_waits_for_a_channel_that_is_gone_goes_to_the_contact(
+    instance, receiver
+):
+    siren = instance.folder / "siren"
+    siren.write_text("#!/bin/sh\nexit 1\n")
+    instance.write(escalating(receiver, "siren", "pager", "siren"))
+    instance.cron()
+    instance.pass_time(timedelta(minutes=30))
+    assert "siren ended with exit code 1" in instance.cron().err
+    # It is escalated to another channel, and what waited for the old one is not lost.
+    instance.write(escalating(receiver, "chat", "pager", "chat", contact="pager, chat"))
+    assert instance.cron().silent
+    assert types(receiver.at(f"/chat/{CANARY}")) == ["alert"]
+    assert types(receiver.at("/pager")) == ["alert"]
+    (instance.folder / "flag").touch()
+    instance.cron()
+    assert types(receiver.at(f"/chat/{CANARY}")) == ["alert", "recovery"]
+    assert types(receiver.at("/pager")) == ["alert", "recovery"]
+    assert not any(record.get("queued") for record in instance.records().values())
+
+
+def test_what_was_escalated_to_a_channel_that_is_gone_is_escalated_to_the_next(
+    instance, receiver
+):
+    instance.write(escalating(receiver, "siren", "pager", "siren"))
+    instance.cron()
+    instance.pass_time(timedelta(minutes=30))
+    instance.cron()
+    assert rung(instance) == ["alert Flag"]
+    # Where the settings name a channel that is gone, that is said, and the rest runs.
+    instance.write(escalating(receiver, "siren", "pager", "chat"))
+    assert instance.cron().silent
+    *_, told = receiver.at("/pager")
+    assert (
+        "escalate = siren: there is no [channel siren]" in told.json["data"]["reason"]
+    )
+    assert receiver.at(f"/chat/{CANARY}") == []
+    instance.write(escalating(receiver, "chat", "pager", "chat"))
+    assert instance.cron().silent
+    assert instance.cron().silent
+    assert types(receiver.at(f"/chat/{CANARY}")) == ["alert"]
+    (instance.folder / "flag").touch()
+    assert instance.cron().silent
+    assert types(receiver.at(f"/chat/{CANARY}")) == ["alert", "recovery"]
+    jobs = [one.json["data"]["job"] for one in receiver.at("/pager")]
+    assert jobs == ["Flag", "channel pager", "channel pager", "Flag"]
+    assert rung(instance) == ["alert Flag"]
 
 
 @pytest.fixture

@@ -102,7 +102,9 @@ def test_what_a_sent_bundle_stood_for_leaves_its_record():
     ],
 )
 def test_what_became_of_the_alert_is_remembered(kind, result, refused, delivery):
-    before = Record(JobKey("X", "x"), notified=(OPS, BOSS), notified_at=NOON)
+    # What a channel has says nothing of the mail.
+    notified = (OPS, BOSS, "oncall")
+    before = Record(JobKey("X", "x"), notified=notified, notified_at=NOON)
     assert policy.delivered(before, [kind], result, refused).delivery is delivery
     # When it is over nothing is remembered of it.
     over = Record(JobKey("X", "x"))

@@ -784,6 +784,10 @@ def test_where_only_channels_are_notified_mail_is_not_missed(load):
     assert "mail is not set up" in line
 
 
+SLACK = "T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
+SLACK_BOT = "xoxb-1234-1234-4ddbc191d40ee098cbaae6f3523ada2d"
+
+
 # Apprise imports what Python deprecates.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
@@ -800,9 +804,39 @@ def test_where_only_channels_are_notified_mail_is_not_missed(load):
             "e29dfbcebf390dee9af88e89012f4321@15551233456/15551233457/15551233458",
             2,
         ),
-        # Told apart by Apprise only; -m validate says so.
-        ("ntfys://ntfy.example.com/a?to=b", 1),
-        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#nuxref/#chan2", 1),
+        ("ntfys://ntfy.example.com/a?to=b", 2),
+        ("ntfys://ntfy.example.com/?to=a,b,a&mode=private", 2),
+        ("ntfys://ntfy.example.com/a?to=b,b", 2),
+        ("ntfys://ntfy.example.com/a?to=a", 1),
+        ("tgram://123456789:abcdefg_hijklmnop/12?to=123,456", 3),
+        (
+            "mailto://user:pass@example.com?from=a@b.example&to=a@c.test,b@c.test",
+            2,
+        ),
+        (
+            f"twilio://AC{'7' * 32}:{'e' * 32}@15551233456/15551233457?to=+15551233458",
+            2,
+        ),
+        (f"slack://{SLACK}/#nuxref/#chan2", 2),
+        (f"slack://bot@{SLACK}/#nuxref?to=%23chan2&image=no", 2),
+        (f"slack://bot@{SLACK_BOT}/#nuxref/@user/+C123456789?to=%23chan2", 4),
+        (f"slack://{SLACK}", 1),
+        ("matrixs://user:pass@example.com:8448/#a/%23b/!c:example.com", 3),
+        ("matrix://user:pass@example.com/a?to=%23b", 2),
+        ("signal://example.com:8080/15551233456/15551233457/15551233458", 2),
+        ("signals://example.com/15551233456/15551233457?to=15551233458", 2),
+        (f"line://{'t' * 40}/user1/user2", 2),
+        (f"msgbird://{'a' * 25}/15551233456/15551233457/15551233458", 2),
+        (f"nexmo://ab12cd34:{'a' * 16}@15551233456/15551233457/15551233458", 2),
+        (f"vonage://ab12cd34:{'a' * 16}@15551233456/15551233457?to=15551233458", 2),
+        (f"sinch://{'a' * 32}:{'b' * 32}@15551233456/15551233457/15551233458", 2),
+        (
+            f"mailgun://user@example.com/{'a' * 32}-{'b' * 8}-{'c' * 8}"
+            "/a@example.org/b@example.org",
+            2,
+        ),
+        # All in one call, which is accepted or not.
+        ("signal://example.com/15551233456/15551233457/15551233458?batch=yes", 1),
         ("json://example.com/a/b", 1),
     ],
 )
@@ -820,6 +854,28 @@ def test_each_recipient_of_a_url_is_a_way_of_its_own(load, url, parts):
     each = [
         apprise.Apprise.instantiate(one.reveal()) for one in channel.services.values()
     ]
-    if parts > 1:
-        assert [len(one) for one in each] == [1] * parts
-        assert len(whole) == parts
+    assert [len(one) for one in each] == [1] * parts
+    assert len(whole) == parts
+
+
+# Apprise imports what Python deprecates.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ntfys://ntfy.example.com/a?x=y;to=b",
+        "ntfys://ntfy.example.com/a?to=b%20c",
+        f"slack://{SLACK_BOT}/?to=%23a%23b",
+        "matrix://user:pass@example.com/a/b?mode=slack",
+        "signal://example.com/15551233457/15551233458?from=15551233456",
+        "rocket://user:pass@example.com/#a/#b",
+    ],
+)
+def test_recipients_that_only_apprise_tells_apart_are_one_way(load, url):
+    apprise = pytest.importorskip("apprise")
+    settings = load(f"{GENERAL}{MAIL}pass = x\n[channel chat]\nurl = {url}\n")
+    assert wrong_in(settings) == []
+    (service,) = settings.channels["chat"].services.values()
+    assert service.reveal() == url
+    # -m validate says so.
+    assert len(apprise.Apprise.instantiate(url)) > 1

@@ -483,7 +483,8 @@ def test_a_job_whose_alerts_are_held_back_says_so_first():
     [
         ((), "sent", ""),
         (("a@b.c", "oncall"), "sent", "a@b.c, oncall"),
-        (("a@b.c", "oncall"), "logged", "a@b.c, oncall"),
+        (("a@b.c", "oncall"), "logged", "a@b.c (logged), oncall"),
+        (("a@b.c", "oncall"), "refused", "a@b.c (rejected), oncall"),
         (("a@b.c",), "logged", "a@b.c (logged)"),
         (("a@b.c",), "refused", "a@b.c (rejected)"),
         (("a", "b", "c", "d", "e"), "sent", "a, b, c and 2 more"),
