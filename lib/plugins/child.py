@@ -13,7 +13,7 @@ from typing import Any
 
 from lib.net.connect import Deadline
 
-#: How much is read at once.
+#: How much is read at once, at most.
 BLOCK = 1024 * 1024
 
 

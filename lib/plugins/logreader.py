@@ -8,14 +8,17 @@ file.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zlib
 from typing import Any, NamedTuple
 
 from lib.net.connect import Deadline
-from lib.plugins.child import BLOCK, Child
+from lib.plugins.child import Child
 from lib.plugins.search import Found, Look, TooSlow
 
+#: How much is read, and searched, at once: it stays in the cache of a processor.
+BLOCK = 512 * 1024
 #: Of a longer line only the start is searched.
 MAX_LINE = 1024 * 1024
 #: A file is known again by so many of its first bytes, and of those before the offset.
@@ -93,8 +96,11 @@ class Source:
         """Go to a place; return whether this is the file that it is in."""
         raise NotImplementedError
 
-    def read(self) -> bytes:
-        """Return the next bytes; raise OSError, or TimeoutError if there is no time."""
+    def read_into(self, room: memoryview) -> int:
+        """Read the next bytes; return how many, 0 at the end.
+
+        Raise OSError, or TimeoutError if there is no time.
+        """
         raise NotImplementedError
 
     def close(self) -> None:
@@ -138,11 +144,11 @@ class PlainFile(Source):
         """Go to its start."""
         self._read_at = 0
 
-    def read(self) -> bytes:
-        """Return the next bytes."""
-        data = os.pread(self._fd, BLOCK, self._read_at)
-        self._read_at += len(data)
-        return data
+    def read_into(self, room: memoryview) -> int:
+        """Read the next bytes; return how many."""
+        number = os.preadv(self._fd, [room], self._read_at)
+        self._read_at += number
+        return number
 
     def end(self) -> Place:
         """Return the place where its last line begins that has no end, or its end."""
@@ -195,15 +201,15 @@ class PackedFile(Source):
 
             self._stream = lzma.open(self.path)
         start = b""
-        while len(start) < HEAD and (data := self._next()):
+        while len(start) < HEAD and (data := self._next(BLOCK)):
             start += data
         self._ahead, self._head = start, start[:HEAD]
 
-    def _next(self) -> bytes:
+    def _next(self, most: int) -> bytes:
         if self._deadline.passed:
             raise TimeoutError
         try:
-            data = bytes(self._stream.read(BLOCK))
+            data = bytes(self._stream.read(most))
         except OSError:
             raise
         except Exception as error:  # each of the formats has errors of its own
@@ -229,23 +235,27 @@ class PackedFile(Source):
             return False
         left, tail = place.offset, b""
         while left:
-            data = self.read()
+            data = self._read(min(left, BLOCK))
             if not data:
                 return False
-            data, self._ahead = data[:left], data[left:]
             left -= len(data)
             tail = (tail + data)[-TAIL:]
         size = place.tail[0]
         return checksum(tail[len(tail) - size :]) == place.tail
 
-    def read(self) -> bytes:
-        """Return the next bytes; raise OSError if it is damaged."""
+    def read_into(self, room: memoryview) -> int:
+        """Read the next bytes; return how many; raise OSError if it is damaged."""
         if self._stream is None:
             self._open()
-        if self._ahead:
-            data, self._ahead = self._ahead, b""
-            return data
-        return self._next()
+        data = self._read(len(room))
+        room[: len(data)] = data
+        return len(data)
+
+    def _read(self, most: int) -> bytes:
+        if not self._ahead:
+            return self._next(most)
+        data, self._ahead = self._ahead[:most], self._ahead[most:]
+        return data
 
     def close(self) -> None:
         """Close it."""
@@ -291,67 +301,76 @@ class _Reader:
         self._tail = b""
         # Before anything is read: it may be truncated meanwhile.
         self._head = source.head()
+        #: What is read, behind the line that has no end yet, and how long all that is.
+        self._data = bytearray(MAX_LINE + BLOCK)
+        self._filled = 0
 
     def read(self) -> None:
         """Read and search all that there is."""
-        rest = b""
+        room = memoryview(self._data)
         while True:
             if self._look.within.passed:
                 raise TimeoutError
-            data = self._source.read()
-            if not data:
+            fresh = self._filled
+            number = self._source.read_into(room[fresh : fresh + BLOCK])
+            if not number:
                 break
             if not self._head and not self._offset:
-                self._head = data[:HEAD]
-            rest = self._take(rest + data if rest else data)
-        self._take_half(rest)
+                self._head = bytes(self._data[: min(HEAD, number)])
+            self._filled += number
+            self._take(fresh)
+        self._take_half()
 
-    def _take(self, data: bytes) -> bytes:
-        """Search the whole lines; return what is left, half a line."""
+    def _take(self, fresh: int) -> None:
+        """Search the lines that are whole now; keep half a line.
+
+        What stands before ``fresh`` has no line feed.
+        """
+        data = self._data
         if self._is_in_line:
-            end = data.find(b"\n") + 1
-            self._pass(data[: end or len(data)])
+            end = data.find(b"\n", 0, self._filled) + 1
             self._is_in_line = not end
-            data = data[end:] if end else b""
-        if data.startswith(b"\0"):
+            self._pass(end or self._filled)
+        if data.startswith(b"\0", 0, self._filled):
             # What a program writes on at its offset after copytruncate.
-            left = data.lstrip(b"\0")
-            self._pass(data[: len(data) - len(left)])
-            data = left
-        end = data.rfind(b"\n") + 1
+            self._pass(_first_other(data, self._filled))
+            fresh = 0
+        end = data.rfind(b"\n", fresh, self._filled) + 1
         if end:
-            lines = data[:end] if end < len(data) else data
-            self._look.search.lines(lines, self._found)
-            self._pass(lines)
-            data = data[end:]
-        if len(data) > MAX_LINE:
-            self._look.search.lines(data[:MAX_LINE] + b"\n", self._found)
+            self._look.search.lines(data, self._found, end)
+            self._pass(end)
+        if self._filled > MAX_LINE:
+            self._look.search.lines(bytes(data[:MAX_LINE]) + b"\n", self._found)
             self._is_in_line = True
             self._look.news.lost.append(
                 f"{self._source.path}: a line is longer than {MAX_LINE // 1024**2} MB; "
                 "its start was searched"
             )
-            self._pass(data)
-            return b""
-        return data
+            self._pass(self._filled)
 
-    def _take_half(self, line: bytes) -> None:
+    def _take_half(self) -> None:
         """Search half a line if nothing more is to come."""
-        if not line:
+        length = self._filled
+        if not length:
             return
-        since, length = self._before.half
+        since, former_length = self._before.half
         now = self._look.now
-        is_same = length == len(line) and self._offset == self._before.offset
+        is_same = former_length == length and self._offset == self._before.offset
         is_whole = is_same and now - since >= HALF_LINE_S
         if self._source.is_final or is_whole:
-            self._look.search.lines(line + b"\n", self._found)
-            self._pass(line)
+            self._look.search.lines(bytes(self._data[:length]) + b"\n", self._found)
+            self._pass(length)
         else:
-            self._half = (min(since, now) if is_same else now, len(line))
+            self._half = (min(since, now) if is_same else now, length)
 
-    def _pass(self, data: bytes) -> None:
-        self._offset += len(data)
-        self._tail = (self._tail + data[-TAIL:])[-TAIL:]
+    def _pass(self, end: int) -> None:
+        """Go behind what was searched."""
+        data = self._data
+        self._offset += end
+        self._tail = (self._tail + data[max(0, end - TAIL) : end])[-TAIL:]
+        left = self._filled - end
+        data[:left] = data[end : self._filled]
+        self._filled = left
 
     def place(self) -> Place:
         """Return how far all was searched."""
@@ -365,3 +384,12 @@ class _Reader:
             self._half,
             self._is_in_line,
         )
+
+
+_OTHER = re.compile(rb"[^\0]")
+
+
+def _first_other(data: bytearray, end: int) -> int:
+    """Return where the first byte is that is not 0, at most ``end``."""
+    match = _OTHER.search(data, 0, end)
+    return match.start() if match else end

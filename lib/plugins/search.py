@@ -60,10 +60,15 @@ class Found:
         self.count = 0
         self.lines: list[bytes] = []
 
+    @property
+    def is_full(self) -> bool:
+        """Return whether no more lines are kept; others are but counted."""
+        return len(self.lines) >= MAX_LINES
+
     def add(self, line: bytes) -> None:
         """Count a line."""
         self.count += 1
-        if len(self.lines) < MAX_LINES:
+        if not self.is_full:
             # Longer than what is shown, so that a secret in it is whole.
             self.lines.append(line[: 16 * MAX_SHOWN])
 
@@ -94,35 +99,46 @@ class Search:
         if self._child is not None:
             self._child.end()
 
-    def lines(self, data: bytes, found: Found) -> None:
-        """Add the lines of ``data`` that match; each ends with a line feed."""
-        if self._child is not None:
-            self._child.lines(data, found)
-        elif self._by_line:
-            self._one_by_one(data, found)
-        else:
-            self._at_once(data, found)
+    def lines(self, data: bytes | bytearray, found: Found, end: int = -1) -> None:
+        """Add the lines that match, of ``data`` up to ``end``.
 
-    def _one_by_one(self, data: bytes, found: Found) -> None:
+        Each of them ends with a line feed.
+        """
+        end = len(data) if end < 0 else end
+        if self._child is not None:
+            self._child.lines(data, found, end)
+        elif self._by_line:
+            self._one_by_one(data, found, end)
+        else:
+            self._at_once(data, found, end)
+
+    def _one_by_one(self, data: bytes | bytearray, found: Found, end: int) -> None:
         find, ignore = self._find, self._ignore
-        for line in data.split(b"\n")[:-1]:
+        for line in bytes(memoryview(data)[:end]).split(b"\n")[:-1]:
             if find(line) and not (ignore and ignore(line)):
                 found.add(line)
 
-    def _at_once(self, data: bytes, found: Found) -> None:
-        find, ignore, end, at = self._find, self._ignore, len(data), 0
-        while at < end and (match := find(data, at)):
+    def _at_once(self, data: bytes | bytearray, found: Found, end: int) -> None:
+        # Only lines that are shown are copied: that costs more than most searches.
+        find, ignore, at = self._find, self._ignore, 0
+        is_only_counted = ignore is None and found.is_full
+        while at < end and (match := find(data, at, end)):
             start, stop = match.span()
             if start >= end:
                 return
             line_end = data.find(b"\n", start)
-            line = data[data.rfind(b"\n", at, start) + 1 or at : line_end]
+            if is_only_counted and stop <= line_end:
+                found.count += 1
+                at = line_end + 1
+                continue
+            line = bytes(data[data.rfind(b"\n", at, start) + 1 or at : line_end])
             at = line_end + 1
             # A match over the end of a line counts only if the line has one by itself.
             if stop > line_end and not find(line):
                 continue
             if not (ignore and ignore(line)):
                 found.add(line)
+                is_only_counted = ignore is None and found.is_full
 
 
 def may_run_on(pattern: re.Pattern[bytes]) -> bool:
@@ -198,8 +214,8 @@ class SearchChild:
         self._deadline = deadline
         self._child: Child | None = None
 
-    def lines(self, data: bytes, found: Found) -> None:
-        """Add the lines that match; raise TooSlow at the deadline."""
+    def lines(self, data: bytes | bytearray, found: Found, end: int) -> None:
+        """Add the lines up to ``end`` that match; raise TooSlow at the deadline."""
         import subprocess
         import sys
 
@@ -213,9 +229,9 @@ class SearchChild:
         began = time.monotonic()
         try:
             # It reads all of a block before it searches, so that this ends.
-            block = memoryview(b"%d\n%s" % (len(data), data))
-            while block:
-                block = block[pipe.write(block) or 0 :]
+            for part in (b"%d\n" % end, memoryview(data)[:end]):
+                while part:
+                    part = part[pipe.write(part) or 0 :]
             number, *spans = self._child.readline().split()
         except (BrokenPipeError, ValueError) as error:
             raise TooSlow from error
@@ -226,7 +242,7 @@ class SearchChild:
         found.count += int(number) - len(spans)
         for span in spans:
             start, _colon, stop = span.partition(b":")
-            found.add(data[int(start) : int(stop)])
+            found.add(bytes(data[int(start) : int(stop)]))
 
     def end(self) -> None:
         """End the process."""

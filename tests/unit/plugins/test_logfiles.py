@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from hypothesis import strategies as st
 from jobs.LogChecker import LogChecker
 from lib.core.enums import Status
 from lib.net.connect import Deadline
+from lib.plugins import logreader
 from lib.plugins.base import CheckFailed, CheckPending
-from lib.plugins.child import BLOCK
 from lib.plugins.logfiles import mark_of
+from lib.plugins.logreader import BLOCK
 from tests.support.followed import Followed, write
 from tests.support.listeners import job_of
 
@@ -62,13 +64,42 @@ def test_half_a_line_does_not_wait_for_ever(log, followed):
 def test_a_line_of_100_mb_costs_little_and_is_named(log, followed):
     with open(log, "ab") as file:
         file.write(b"ERROR at its start ")
-        for _ in range(100):
+        for _ in range(200):
             file.write(b"x" * BLOCK)
         file.write(b" ERROR\nERROR 2\n")
     reason = followed.check().reason
     assert reason.startswith("2 lines match: ERROR at its start x")
     assert "a line is longer than 1 MB" in reason
     assert followed.says() == "ok"
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.sampled_from(
+            (b"ERROR", b"fine", b"", b"\0", b"ERROR ERROR", b"an ER", b"OR")
+        ),
+        max_size=30,
+    ),
+    st.integers(1, 20),
+)
+def test_lines_are_found_wherever_blocks_begin(lines, block):
+    with (
+        tempfile.NamedTemporaryFile() as log,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        patched.setattr(logreader, "BLOCK", block)
+        log.write(b"".join(line + b"\n" for line in lines) + b"ERROR")
+        log.flush()
+        followed = Followed(log.name, first="start")
+        followed.check()
+        # The last line waits for its end.
+        assert followed.result.values["matches"].number == sum(
+            b"ERROR" in line for line in lines
+        )
+        log.write(b"\nERROR\n")
+        log.flush()
+        assert followed.check().values["matches"].number == 2
 
 
 # Rotation.
@@ -240,7 +271,7 @@ def test_what_there_is_no_time_for_is_read_by_the_next_check(log):
     job.check(job.target, Deadline(60))
     with open(log, "ab") as file:
         for number in range(3):
-            file.write(b"fine\n" * (BLOCK // 5))
+            file.write(b"fine\n" * (2 * BLOCK // 5))
             file.write(b"ERROR %d\n" % number)
     seen, reasons = [], []
     for _ in range(10):
