@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from lib.core.dependencies import Dependencies
     from lib.core.silences import Silences
     from lib.runner.requests import Taken
-    from lib.storage.history import Result
+    from lib.storage.historyrows import Result
     from lib.system.process import Child
 
 logger = logging.getLogger(__name__)

@@ -179,7 +179,7 @@ def keep(ctx: RunContext, report: JobReport) -> None:
 
 def _note_for_history(ctx: RunContext, report: JobReport, now: datetime) -> None:
     """Note a result, which ``run.close`` appends to the history."""
-    from lib.storage.history import MAX_REASON, Result
+    from lib.storage.historyrows import MAX_REASON, Result
 
     job, result = report.job, report.result
     code: Decision | None = report.decision if report.decision.holds_back else None

@@ -560,21 +560,21 @@ def report(ctx: RunContext) -> None:
         records = ctx.session.records.values()
         left_s = ctx.ends_at - time.monotonic()
         emergency.emit(settings, frozen, records, ctx.began_at, left_s)
-    _compress_history(ctx)
+    _thin_history(ctx)
 
 
-def _compress_history(ctx: RunContext) -> None:
-    """Make days of the history small that are over, for two seconds at most."""
+def _thin_history(ctx: RunContext) -> None:
+    """Make hours and days of the history small that are over, for two seconds."""
     if not ctx.results or ctx.is_frozen or ctx.stop.asked or ctx.only is not None:
         return
-    from lib.storage.history import FOLDER, day_files
+    from lib.storage.history import FOLDER, has_old_hours
 
     folder, left_s = ctx.settings.state / FOLDER, ctx.ends_at - time.monotonic()
-    if left_s < 2 * SETTLE_BEFORE_S or len(day_files(folder)) < 2:
+    if left_s < 2 * SETTLE_BEFORE_S or not has_old_hours(folder):
         return
     from lib.storage import historythin
 
-    historythin.compress(ctx.settings.state)
+    historythin.thin(ctx.settings.state)
 
 
 def _run_for_others(ctx: RunContext) -> RunRecord:

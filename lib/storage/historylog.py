@@ -1,6 +1,6 @@
 """The writing side of state/history/: what a run has found is appended, in one write.
 
-``lib/storage/history.py`` has the format.  Only the run that holds the lock appends.
+``lib/storage/history.py`` has the files.  Only the run that holds the lock appends.
 What cannot be written is said in one line, and the run goes on.
 """
 
@@ -15,24 +15,22 @@ from pathlib import Path
 import msgspec
 
 from lib.storage import history
-from lib.storage.history import (
-    BARS,
-    CHANGES,
-    FOLDER,
-    NOW,
-    POLICIES,
-    Counted,
-    Result,
-    Row,
-    Summary,
+from lib.storage.history import BARS, CHANGES, FOLDER, LOG, POLICIES
+from lib.storage.historyblocks import (
+    NOW_KIND,
+    Entry,
+    RunLog,
+    block,
+    names_block,
+    run_block,
 )
+from lib.storage.historynow import BEFORE, NOW, Counted, Summary, read_summary
+from lib.storage.historyrows import Result, Row, change_line, hash_of
 from lib.system.errors import NewerState, StateError, trouble
-from lib.system.files import open_to_write, replace_softly, write_whole
+from lib.system.files import open_to_write, replace_softly, sync_folder, write_whole
 
 logger = logging.getLogger(__name__)
 
-#: Of so many days all results are kept.
-RAW_DAYS = 14
 #: Where now.bin was lost, it is made anew from so much of the last file.
 MAX_READ_AGAIN = 4 * 1024 * 1024
 
@@ -58,24 +56,26 @@ def _record(
     folder: Path, zone: tzinfo | None, at: float, results: Sequence[Result]
 ) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
-    summary = history.read_summary(folder / NOW)
+    summary = read_summary(folder)
     counted = Counted(summary, zone)
-    day = history.utc_day(at)
-    path = folder / f"{day}.log"
+    log = history.utc_hour(at) + LOG
+    path = folder / log
     catch_up(folder, counted)
+    if summary.log != log:
+        _keep_before(folder, summary)
+        summary.log, summary.names_at = log, -1
     descriptor = open_to_write(path, append=True)
     try:
         end = os.fstat(descriptor).st_size
-        if summary.day != day:
-            summary.day, summary.names_at = day, -1
-            _drop_old(folder)
         hashes = _keep_policies(folder, summary, results)
         content, names_at = _blocks_of(summary, at, end, results, hashes)
         write_whole(descriptor, content)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    summary.end, summary.names_at = end + len(content), names_at
+    if not end:
+        sync_folder(folder)
+    summary.ends[log], summary.names_at = end + len(content), names_at
     at = round(at * 1000) / 1000
     counted.begin(at)
     for result, policy in zip(results, hashes, strict=True):
@@ -83,18 +83,10 @@ def _record(
     _save(folder, counted)
 
 
-def _drop_old(folder: Path) -> None:
-    """Remove the results of the oldest days; their bars and changes stay.
-
-    Days are counted by their files: a clock that is wrong for a while drops nothing.
-    """
-    for day in history.all_days(folder)[:-RAW_DAYS]:
-        for ending in (".log", ".logz", ".logz.part"):
-            path = folder / f"{day}{ending}"
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                logger.warning("%s", trouble(path, "remove it", error))
+def _keep_before(folder: Path, summary: Summary) -> None:
+    """Keep what now.bin says up to a new log, for the case that now.bin is lost."""
+    if summary.log:
+        replace_softly(folder / BEFORE, _now_block(summary))
 
 
 def _row(at: float, result: Result, policy: str) -> Row:
@@ -124,15 +116,15 @@ def _blocks_of(
         places.setdefault(str(result.key), len(places))
     content = b""
     if names_at < 0 or len(places) > len(names):
-        content, names_at = history.names_block(list(places), at_ms), end
+        content, names_at = names_block(list(places), at_ms), end
     rows = sorted(
         (
-            history.Entry(places[str(result.key)], result, policy)
+            Entry(places[str(result.key)], result, policy)
             for result, policy in zip(results, hashes, strict=True)
         ),
         key=lambda entry: entry.position,
     )
-    return content + history.run_block(at_ms, names_at, rows), names_at
+    return content + run_block(at_ms, names_at, rows), names_at
 
 
 def _keep_policies(
@@ -143,58 +135,59 @@ def _keep_policies(
     known, new = set(summary.policies), []
     for result in results:
         if result.policy not in hashes:
-            name = hashes[result.policy] = history.hash_of(result.policy)
+            name = hashes[result.policy] = hash_of(result.policy)
             if name not in known:
                 known.add(name)
                 new.append(b"%s %s\n" % (name.encode(), result.policy))
                 summary.policies.append(name)
     if new:
-        _append(folder / POLICIES, b"".join(new))
+        _append(folder / POLICIES, b"".join(new), sync=True)
     return [hashes[result.policy] for result in results]
 
 
 def catch_up(folder: Path, counted: Counted) -> None:
-    """Take the blocks that now.bin does not sum up.
+    """Take the runs that now.bin does not sum up.
 
     It was lost, or the run was killed before it was written.
     """
     summary = counted.summary
-    is_new = not summary.day
-    days = [day for day in history.day_files(folder) if day >= summary.day]
-    for day in days[-1:] if is_new else days:
-        path = folder / f"{day}.log"
-        start = summary.end if day == summary.day else 0
-        size = path.stat().st_size
-        if day == summary.day and size == start:
+    logs = [name for name in history.row_files(folder) if name.endswith(LOG)]
+    sizes = {name: (folder / name).stat().st_size for name in logs}
+    ends, is_new = summary.ends, not summary.log
+    summary.ends = sizes
+    for name, size in sizes.items():
+        start = ends.get(name, 0)
+        if start == size or (is_new and name != logs[-1]):
             continue
-        content = path.read_bytes()
+        if name == summary.log:
+            # The names that it has may be others now.
+            summary.names_at = -1
         if start > size:
             # An older copy of it was put back.
-            start, summary.names_at = size, -1
+            continue
         if is_new:
-            start = max(0, size - MAX_READ_AGAIN)
-        last = None
-        for block, rows in history.runs_in(content, start):
-            counted.begin(block.at_ms / 1000)
+            start, summary.log = max(0, size - MAX_READ_AGAIN), name
+        for one, rows in RunLog((folder / name).read_bytes(), start).runs():
+            counted.begin(one.at_ms / 1000)
             for key, row in rows:
                 counted.take(key, row)
-            last = block
-        # The places of jobs may have been others there.
-        summary.day, summary.end, summary.names_at = day, size, -1
-        if last is not None and not is_new:
-            logger.info("%s: read again up to byte %d", path, last.end)
+        if not is_new:
+            logger.info("%s: read again from byte %d", folder / name, start)
 
 
 def _save(folder: Path, counted: Counted) -> None:
     """Keep what follows from the blocks."""
     if counted.changes:
-        lines = b"".join(map(history.change_line, counted.changes))
-        _append(folder / CHANGES, lines)
+        lines = b"".join(map(change_line, counted.changes))
+        _append(folder / CHANGES, lines, sync=True)
     if counted.bars:
-        blocks = [history.bars_block(day, bars) for day, bars in counted.bars]
-        _append(folder / BARS, b"".join(blocks), sync=True)
-    payload = msgspec.json.encode(counted.summary)
-    replace_softly(folder / NOW, history.block(history.NOW_KIND, 0, 0, 0, payload))
+        days = [history.bars_block(day, bars) for day, bars in counted.bars]
+        _append(folder / BARS, b"".join(days), sync=True)
+    replace_softly(folder / NOW, _now_block(counted.summary))
+
+
+def _now_block(summary: Summary) -> bytes:
+    return block(NOW_KIND, 0, 0, 0, msgspec.json.encode(summary))
 
 
 def _append(path: Path, content: bytes, *, sync: bool = False) -> None:

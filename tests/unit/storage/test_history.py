@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
 from lib.storage import historylog, historythin
-from lib.storage.history import HEADER_BYTES, History, Result, Share, share_of
+from lib.storage.history import History, Result, Share, share_of
+from lib.storage.historyblocks import HEADER_BYTES
+from lib.storage.historycolumns import Packer, Unpacker, pack_sparse, sparse
+from lib.storage.historyrows import rounded
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 KEY, OTHER = JobKey("DiskSpace", "disk root"), JobKey("HTTPServerChecker", "http a")
@@ -30,8 +33,12 @@ def record(folder, at, *results, zone=UTC):
     historylog.record(folder, zone, at, results or [result()])
 
 
-def log_of(folder, day="2026-11-22"):
-    return folder / "history" / f"{day}.log"
+def log_of(folder, hour="2026-11-22T12"):
+    return folder / "history" / f"{hour}.log"
+
+
+def rows_of(folder, name="2026-11-22"):
+    return folder / "history" / f"{name}.rows"
 
 
 def everything(folder, key=KEY, zone=UTC):
@@ -39,13 +46,15 @@ def everything(folder, key=KEY, zone=UTC):
 
 
 def test_what_a_run_appends_is_read_back(tmp_path):
-    bad = result(Status.FAILING, OTHER, "muted", "it is slow", used=97.123456789, n=3)
+    bad = result(
+        Status.FAILING, OTHER, "muted", "it is slow", used=97.123456789, n=32_100
+    )
     record(tmp_path, NOON, result(used=1.5), bad)
     record(tmp_path, NOON + 60, result(Status.WARNING))
     [row] = everything(tmp_path, OTHER)
     assert (row.at, row.status, row.code) == (NOON, Status.FAILING, "muted")
     assert (row.seconds, row.reason, row.holds_s) == (0.25, "it is slow", 150)
-    assert row.values == {"used": 97.123456789, "n": 3.0}
+    assert row.values == {"used": 97.12, "n": 32_100.0}
     assert [one.status for one in everything(tmp_path)] == [Status.OK, Status.WARNING]
     history = History(tmp_path, UTC)
     assert history.policies() == {row.policy: POLICY}
@@ -107,8 +116,9 @@ def test_a_day_has_the_hours_that_its_clock_has(tmp_path, day, hours):
 def test_of_old_days_bars_and_changes_stay(tmp_path):
     for day in range(17):
         record(tmp_path, NOON + 86_400 * day)
+        assert historythin.thin(tmp_path)
     history = History(tmp_path, UTC)
-    assert len(history.rows(KEY, 0, NOON + 1e9)) == historylog.RAW_DAYS
+    assert len(history.rows(KEY, 0, NOON + 1e9)) == historythin.RAW_DAYS
     assert len(history.days()[KEY]) == 17
     assert history.days(count=3)[KEY].keys() == {
         "2026-12-06",
@@ -140,64 +150,126 @@ def test_bars_equal_what_the_rows_say(tmp_path_factory, runs, holds_s):
     assert sum(by_day.values(), Share()) == share_of(rows, begun, at)
 
 
-# Days that are over.
+# Hours and days that are over.
 
 
 @pytest.fixture
 def two_days(tmp_path):
     for minute in range(40):
-        record(tmp_path, NOON + 60 * minute, result(used=minute * 1.1))
+        bad = [result(Status.FAILING, reason="no", used=1e9)] * (minute % 7 == 1)
+        good = result(used=minute * 1.1, n=minute) if minute % 5 else result()
+        other = [result(key=OTHER, only=1 / 3)] * (minute % 3 == 0)
+        record(tmp_path, NOON + 90 * minute, *(bad or [good]), *other)
     record(tmp_path, NOON + 86_400)
     return tmp_path
 
 
-def test_a_day_that_is_over_is_compressed_and_reads_the_same(two_days):
-    before, size = everything(two_days), log_of(two_days).stat().st_size
-    assert len(before) == 41
-    assert historythin.compress(two_days)
-    assert everything(two_days) == before
-    assert not log_of(two_days).exists()
-    assert (two_days / "history" / "2026-11-22.logz").stat().st_size < size / 2
-    assert log_of(two_days, "2026-11-23").exists()
-    # A clock that is set back begins a file of its own, which stays.
+def test_what_is_over_is_made_small_and_reads_the_same(two_days):
+    before, other = everything(two_days), everything(two_days, OTHER)
+    assert (len(before), len(other)) == (41, 14)
+    size = log_of(two_days).stat().st_size
+    assert historythin.thin(two_days)
+    assert everything(two_days) == before and everything(two_days, OTHER) == other
+    assert sorted(path.name for path in (two_days / "history").iterdir()) == [
+        "2026-11-22.rows",
+        "2026-11-23T12.log",
+        "bars.log",
+        "before.bin",
+        "changes.log",
+        "lock",
+        "now.bin",
+        "policies.log",
+    ]
+    assert rows_of(two_days).stat().st_size < size / 2
+    # A clock that is set back begins the log of the hour again.
     record(two_days, NOON + 30)
-    assert historythin.compress(two_days)
-    assert len(everything(two_days)) == 42
+    record(two_days, NOON + 86_460)
+    assert historythin.thin(two_days)
+    assert not log_of(two_days).exists()
+    assert len(everything(two_days)) == 43
 
 
-def test_a_slice_ends_in_time_and_the_next_goes_on(two_days, monkeypatch):
-    monkeypatch.setattr(historythin, "PART_BYTES", 1000)
-    before, calls = everything(two_days), 0
-    while not historythin.compress(two_days, 2.5, itertools.count().__next__):
+def test_an_hour_of_today_is_made_small(tmp_path):
+    for minute in (0, 59, 60):
+        record(tmp_path, NOON + 60 * minute, result(used=1.5))
+    before = everything(tmp_path)
+    assert historythin.thin(tmp_path)
+    assert rows_of(tmp_path, "2026-11-22T12").exists()
+    assert not log_of(tmp_path).exists() and not rows_of(tmp_path).exists()
+    assert everything(tmp_path) == before
+
+
+def test_a_log_that_is_not_counted_yet_stays(tmp_path):
+    record(tmp_path, NOON)
+    now = (tmp_path / "history" / "now.bin").read_bytes()
+    record(tmp_path, NOON + 60)
+    (tmp_path / "history" / "now.bin").write_bytes(now)
+    # Killed after the log of the next hour was begun.
+    record(tmp_path, NOON + 3600)
+    (tmp_path / "history" / "now.bin").write_bytes(now)
+    historythin.thin(tmp_path)
+    assert log_of(tmp_path).exists()
+    record(tmp_path, NOON + 3660)
+    assert historythin.thin(tmp_path)
+    assert not log_of(tmp_path).exists()
+    assert len(everything(tmp_path)) == 4
+
+
+def test_a_slice_ends_in_time_and_the_next_goes_on(tmp_path):
+    keys = [JobKey("Many", str(number)) for number in range(7)]
+    for at in (0, 60, 86_400):
+        record(tmp_path, NOON + at, *(result(key=key, used=at) for key in keys))
+    before, calls = [everything(tmp_path, key) for key in keys], 0
+    while not historythin.thin(tmp_path, 2.5, itertools.count().__next__):
         calls += 1
-        assert everything(two_days) == before
-        part = two_days / "history" / "2026-11-22.logz.part"
-        # Killed within a write.
-        part.write_bytes(part.read_bytes() + b"CkrHtorn")
-    assert calls > 1
-    assert everything(two_days) == before
+        assert [everything(tmp_path, key) for key in keys] == before
+        for part in (tmp_path / "history").glob("*.part"):
+            # Killed within a write.
+            part.write_bytes(part.read_bytes() + b"CkrHtorn")
+    assert calls > 5
+    assert [everything(tmp_path, key) for key in keys] == before
+    assert rows_of(tmp_path).exists()
 
 
-def test_both_files_after_a_kill_are_read_once(two_days):
+def test_a_part_of_other_files_is_begun_again(two_days):
+    assert not historythin.thin(two_days, 1.5, itertools.count().__next__)
+    part = two_days / "history" / "2026-11-22T12.rows.part"
+    assert part.exists()
+    record(two_days, NOON + 100)
+    record(two_days, NOON + 86_460)
+    assert historythin.thin(two_days)
+    assert len(everything(two_days)) == 43
+
+
+def test_what_a_file_was_made_of_is_read_once_after_a_kill(two_days):
     before, content = everything(two_days), log_of(two_days).read_bytes()
-    historythin.compress(two_days)
+    historythin.thin(two_days)
     log_of(two_days).write_bytes(content)
     assert everything(two_days) == before
-    assert historythin.compress(two_days)
+    record(two_days, NOON + 86_460)
+    assert historythin.thin(two_days)
     assert not log_of(two_days).exists()
+    assert everything(two_days)[:-1] == before
 
 
-def test_a_damaged_part_costs_its_rows_only(two_days, monkeypatch):
-    monkeypatch.setattr(historythin, "PART_BYTES", 1000)
-    historythin.compress(two_days)
-    path = two_days / "history" / "2026-11-22.logz"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    assert 30 < len(everything(two_days)) < 41
+def test_a_damaged_byte_costs_the_rows_of_one_job(two_days):
+    historythin.thin(two_days)
+    whole = rows_of(two_days).read_bytes()
+    before = everything(two_days), everything(two_days, OTHER)
+    both = 0
+    for at in range(0, len(whole), 3):
+        broken = bytearray(whole)
+        broken[at] ^= 4
+        rows_of(two_days).write_bytes(broken)
+        found = everything(two_days), everything(two_days, OTHER)
+        intact = [one == expected for one, expected in zip(found, before, strict=True)]
+        both += all(intact)
+        assert any(intact), at
+    # The index and what all jobs share are there twice.
+    assert both > len(whole) / 12
 
 
-def test_nobody_compresses_while_another_does(two_days):
+def test_nobody_thins_while_another_does(two_days):
     import subprocess
     import sys
 
@@ -210,9 +282,9 @@ def test_nobody_compresses_while_another_does(two_days):
         stdout=subprocess.PIPE,
     ) as other:
         other.stdout.readline()
-        assert not historythin.compress(two_days)
+        assert not historythin.thin(two_days)
         other.stdin.close()
-    assert historythin.compress(two_days)
+    assert historythin.thin(two_days)
 
 
 # What is damaged.
@@ -282,7 +354,7 @@ def test_a_clock_that_is_set_back_loses_nothing(tmp_path):
     assert [row.at - NOON for row in everything(tmp_path)] == [0, 60, 120, 86_400 * 400]
 
 
-@pytest.mark.parametrize("name", ["now.bin", "2026-11-22.log"])
+@pytest.mark.parametrize("name", ["now.bin", "2026-11-22T12.log"])
 def test_what_a_newer_checker_wrote_is_one_line(tmp_path, caplog, name):
     record(tmp_path, NOON)
     path = tmp_path / "history" / name
@@ -313,3 +385,34 @@ def test_what_cannot_be_written_is_one_line(tmp_path, caplog):
         record(tmp_path, NOON)
     [line] = caplog.messages
     assert "the run goes on" in line
+
+
+# Columns.
+
+NUMBERS = st.one_of(
+    st.floats(-100, 100).map(rounded),
+    st.floats(allow_nan=False).map(rounded),
+    st.integers(-(10**7), 10**7).map(float),
+    st.floats(allow_nan=False),
+)
+
+
+@given(st.lists(NUMBERS, max_size=20), st.lists(st.integers(-(2**40), 2**50)))
+def test_columns_are_read_back_exactly(floats, whole):
+    pack = Packer()
+    pack.floats(floats)
+    pack.whole(whole)
+    pack_sparse(pack, [None, *floats, None])
+    unpack = Unpacker(pack.packed(b"text"))
+    assert list(unpack.floats(len(floats))) == floats
+    assert list(unpack.whole(len(whole))) == whole
+    assert dict(sparse(unpack, len(floats) + 2)) == dict(enumerate(floats, 1))
+    assert unpack.text == b"text"
+
+
+@given(st.floats())
+def test_a_rounded_number_stays_as_it_is(number):
+    once = rounded(number)
+    assert str(rounded(once)) == str(once)
+    if 1 <= abs(number) < 1e300:
+        assert abs(once - number) <= abs(number) / 1000

@@ -1,0 +1,300 @@
+"""Blocks, of which the files of state/history/ are made, and the log that runs append.
+
+A block has a header with its sum, its time and its length.  A damaged one is passed
+over, and what follows is found by the next header.  ``HOUR.log`` has a block for each
+run, and a block of job names where they changed; a run's block is columns, so that one
+job's row is found by its position, and the rest is not taken apart.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import zlib
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from lib.storage.historyrows import CODES, STATUSES, Result, Row, rounded
+from lib.system.errors import NewerState
+
+_MAGIC = b"CkrH"
+FORMAT = 1
+#: Magic, format, kind, rows, length of the payload, milliseconds, where in the file the
+#: names are, sum of the payload; then the sum of this.
+_HEADER = struct.Struct("<4sBcIIqQI")
+_SUM = struct.Struct("<I")
+HEADER_BYTES = _HEADER.size + _SUM.size
+#: What a block is: a run, the names of jobs, the summary, bars of a day; and in files
+#: of columns what all jobs share, a job, the index.
+RUN, NAMES, NOW_KIND, BARS_KIND = b"R", b"N", b"S", b"D"
+HEAD, JOB, INDEX = b"H", b"J", b"I"
+
+
+class Block(NamedTuple):
+    """The header of a block, and where its payload is."""
+
+    kind: bytes
+    rows: int
+    start: int
+    length: int
+    at_ms: int
+    names_at: int
+
+    @property
+    def end(self) -> int:
+        """Return where the next block begins."""
+        return self.start + self.length
+
+
+def block(kind: bytes, rows: int, at_ms: int, names_at: int, payload: bytes) -> bytes:
+    """Return a block: its header, and its payload."""
+    length, total = len(payload), zlib.crc32(payload)
+    header = _HEADER.pack(_MAGIC, FORMAT, kind, rows, length, at_ms, names_at, total)
+    return header + _SUM.pack(zlib.crc32(header)) + payload
+
+
+def blocks(
+    content: bytes, start: int = 0, wants: Callable[[Block], bool] | None = None
+) -> Iterator[Block]:
+    """Yield the blocks that are whole; pass over what is damaged.
+
+    ``wants``: the others are passed over without being read.  Raise NewerState at one
+    that was written by a newer Checker.
+    """
+    at, end, view = start, len(content), memoryview(content)
+    while at + HEADER_BYTES <= end:
+        magic, version, kind, rows, length, at_ms, names_at, total = (
+            _HEADER.unpack_from(content, at)
+        )
+        (found,) = _SUM.unpack_from(content, at + _HEADER.size)
+        is_ours = magic == _MAGIC and found == zlib.crc32(view[at : at + _HEADER.size])
+        if is_ours and version > FORMAT:
+            raise NewerState(f"it was written by a newer Checker (format {version})")
+        first = at + HEADER_BYTES
+        last = first + length
+        if is_ours and last <= end:
+            one = Block(kind, rows, first, length, at_ms, names_at)
+            is_wanted = wants is None or wants(one)
+            if is_wanted and zlib.crc32(view[first:last]) == total:
+                yield one
+                at = last
+                continue
+            # Of a block that was cut off the next one lies within.
+            if not is_wanted and (last == end or content[last : last + 4] == _MAGIC):
+                at = last
+                continue
+        # A write that was cut off: the next block begins somewhere behind it.
+        at = content.find(_MAGIC, at + 1)
+        if at < 0:
+            return
+
+
+def payload_of(content: bytes, block: Block) -> memoryview:
+    """Return the payload of a block."""
+    return memoryview(content)[block.start : block.end]
+
+
+class _More(msgspec.Struct, omit_defaults=True):
+    """What a run's block has beside its columns."""
+
+    #: The names of values that rows have, and the hashes of policies.
+    shapes: list[list[str]]
+    policies: list[str]
+    #: By the number of the row.
+    reasons: dict[int, str] = {}
+
+
+#: The columns of a run's block: the job's place in the names, the status, the code,
+#: the place of its policy, of its shape, its milliseconds, the seconds it holds, and
+#: where its values begin.
+_COLUMNS = "IBBHHIII"
+_WIDTHS = tuple(struct.calcsize(letter) for letter in _COLUMNS)
+_COUNT = struct.Struct("<I")
+
+
+class Entry(NamedTuple):
+    """A result, the place of its job in the names, and the hash of its policy."""
+
+    position: int
+    result: Result
+    policy: str
+
+
+def run_block(at_ms: int, names_at: int, rows: list[Entry]) -> bytes:
+    """Return the block of a run, whose rows are in the order of their jobs' places."""
+    shapes: dict[tuple[str, ...], int] = {}
+    policies: dict[str, int] = {}
+    reasons: dict[int, str] = {}
+    numbers: list[float] = []
+    columns: list[tuple[int, ...]] = []
+    for count, (position, result, policy) in enumerate(rows):
+        shape = tuple(result.values)
+        columns.append(
+            (
+                position,
+                STATUSES.index(result.status),
+                CODES.index(result.code),
+                policies.setdefault(policy, len(policies)),
+                shapes.setdefault(shape, len(shapes)),
+                min(max(0, round(result.seconds * 1000)), 2**32 - 1),
+                min(max(0, round(result.holds_s)), 2**32 - 1),
+                len(numbers),
+            )
+        )
+        numbers += result.values.values()
+        if result.reason:
+            reasons[count] = result.reason
+    parts = [
+        struct.pack(f"<{len(rows)}{letter}", *column)
+        for letter, column in zip(_COLUMNS, zip(*columns, strict=True), strict=True)
+    ]
+    more = msgspec.json.encode(_More([*map(list, shapes)], list(policies), reasons))
+    parts += [
+        _COUNT.pack(len(numbers)),
+        struct.pack(f"<{len(numbers)}d", *numbers),
+        more,
+    ]
+    return block(RUN, len(rows), at_ms, names_at, b"".join(parts))
+
+
+class RunBlock:
+    """The rows of a run's block, of which each is found by its position."""
+
+    def __init__(self, content: bytes, block: Block) -> None:
+        self._at = block.at_ms / 1000
+        self._columns: list[array[int]] = []
+        at = block.start
+        for letter, width in zip(_COLUMNS, _WIDTHS, strict=True):
+            self._columns.append(_array(letter, content, at, width * block.rows))
+            at += width * block.rows
+        (count,) = _COUNT.unpack_from(content, at)
+        at += _COUNT.size
+        self._numbers = _array("d", content, at, 8 * count)
+        more = memoryview(content)[at + 8 * count : block.end]
+        self._more = msgspec.json.decode(more, type=_More)
+
+    def positions(self) -> Sequence[int]:
+        """Return the places of its jobs in the names, in their order."""
+        return self._columns[0]
+
+    def find(self, position: int) -> int | None:
+        """Return the number of the row of the job at this place; None: it has none."""
+        positions = self._columns[0]
+        # Most often all jobs run, and each is in its own place.
+        if position < len(positions) and positions[position] == position:
+            return position
+        found = bisect_left(positions, position)
+        is_there = found < len(positions) and positions[found] == position
+        return found if is_there else None
+
+    def row(self, number: int) -> Row:
+        """Return a row."""
+        more = self._more
+        _positions, statuses, codes, policies, shapes, ms, holds, firsts = self._columns
+        names, first = more.shapes[shapes[number]], firsts[number]
+        numbers = self._numbers[first : first + len(names)]
+        return Row(
+            self._at,
+            STATUSES[statuses[number]],
+            CODES[codes[number]],
+            ms[number] / 1000,
+            dict(zip(names, map(rounded, numbers), strict=True)),
+            more.reasons.get(number, ""),
+            more.policies[policies[number]],
+            float(holds[number]),
+        )
+
+
+def _array(letter: str, content: bytes, at: int, length: int) -> array[Any]:
+    """Return the numbers that lie in so many bytes from a place on."""
+    numbers = array(letter)
+    numbers.frombytes(memoryview(content)[at : at + length])
+    return little(numbers)
+
+
+def little(numbers: array[Any]) -> array[Any]:
+    """Return numbers as files have them, or of files: the lowest byte first."""
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def names_block(names: list[str], at_ms: int) -> bytes:
+    """Return a block of the names of jobs, by which rows say whose they are."""
+    payload = zlib.compress(msgspec.json.encode(names), 1)
+    return block(NAMES, len(names), at_ms, 0, payload)
+
+
+def _places_in(content: bytes, at: int) -> dict[str, int]:
+    """Return the place of each job, by the block of names at a place of a file."""
+    try:
+        found = next(blocks(content, at), None)
+    except NewerState:
+        return {}
+    if found is None or found.kind != NAMES or found.start != at + HEADER_BYTES:
+        return {}
+    text = zlib.decompress(payload_of(content, found))
+    names = msgspec.json.decode(text, type=list[str])
+    return {name: place for place, name in enumerate(names)}
+
+
+class RunLog:
+    """What a log holds, or the part of it from ``start`` on.
+
+    Raise NewerState where a newer Checker wrote a part of it.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        start: int = 0,
+        since: float = 0.0,
+        until: float = float("inf"),
+    ) -> None:
+        def wants(one: Block) -> bool:
+            return one.kind == RUN and since <= one.at_ms / 1000 < until
+
+        self._content = content
+        self._runs = [
+            (one, RunBlock(content, one)) for one in blocks(content, start, wants)
+        ]
+        self._places = {
+            at: _places_in(content, at)
+            for at in {one.names_at for one, _ in self._runs}
+        }
+
+    def keys(self) -> set[str]:
+        """Return the jobs of which there may be rows."""
+        return set().union(*self._places.values())
+
+    def times(self) -> list[int]:
+        """Return when each run was, in milliseconds."""
+        return [one.at_ms for one, _run in self._runs]
+
+    def rows(self, key: str) -> list[Row]:
+        """Return the rows of a job, in the order in which they were written."""
+        found = []
+        for one, run in self._runs:
+            place = self._places[one.names_at].get(key)
+            number = None if place is None else run.find(place)
+            if number is not None:
+                found.append(run.row(number))
+        return found
+
+    def runs(self) -> Iterator[tuple[Block, list[tuple[str, Row]]]]:
+        """Yield the block of each run, and its rows by job."""
+        names = {at: list(places) for at, places in self._places.items()}
+        for one, run in self._runs:
+            known = names[one.names_at]
+            yield (
+                one,
+                [
+                    (known[place], run.row(number))
+                    for number, place in enumerate(run.positions())
+                    if place < len(known)
+                ],
+            )

@@ -1,0 +1,500 @@
+"""Files of columns: what the history keeps of hours and days that are over.
+
+A file has a block that all jobs share, a block for each job in the order of their
+names, and an index at its end, by which one job is read without the others.  Where the
+index is damaged, the blocks say the same.  A job's block is its columns, compressed:
+whole numbers as distances from the least, byte by byte, each byte with a code of its
+own.  What is constant takes no room.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import struct
+import zlib
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from lib.storage.historyblocks import (
+    HEAD,
+    HEADER_BYTES,
+    INDEX,
+    JOB,
+    Block,
+    block,
+    blocks,
+    little,
+    payload_of,
+)
+from lib.storage.historynow import content_of
+from lib.storage.historyrows import CODES, STATUSES, Row
+from lib.system.errors import NewerState
+from lib.system.files import open_to_write, sync_folder, write_whole
+
+logger = logging.getLogger(__name__)
+
+#: So much is read at the end of a file, which is enough for most indices.
+TAIL_BYTES = 32 * 1024
+#: So much is written at once.
+WRITE_BYTES = 256 * 1024
+UNFINISHED = ".part"
+
+#: How long the index is; at the very end.
+_TRAILER = struct.Struct("<I4s")
+_END = b"CkrE"
+_DELTA = 0x10
+#: A column of numbers that are no short decimals.
+_DOUBLES = 0
+_EXPONENT_0 = 64
+_TYPES = "BBHIIQQQQ"
+
+
+# Columns.
+
+
+class Packer:
+    """Makes columns into bytes."""
+
+    def __init__(self) -> None:
+        self._heads = bytearray()
+        self._planes: list[bytes] = []
+
+    def whole(self, numbers: Sequence[int]) -> None:
+        """Add a column of whole numbers."""
+        least, most = min(numbers, default=0), max(numbers, default=0)
+        mode, first = 0, 0
+        if most > least:
+            steps = [after - one for one, after in itertools.pairwise(numbers)]
+            low, high = min(steps), max(steps)
+            if high - low < most - least:
+                mode, first = _DELTA, numbers[0]
+                least, most, numbers = low, high, steps
+        width = ((most - least).bit_length() + 7) // 8
+        self._heads.append(mode | width)
+        _append_number(self._heads, least)
+        if mode:
+            _append_number(self._heads, first)
+        if width:
+            cells = array(_TYPES[width], [number - least for number in numbers])
+            self._add_planes(cells, width)
+
+    def floats(self, numbers: Sequence[float]) -> None:
+        """Add a column of numbers: as whole ones where they are short decimals."""
+        decimals = _decimals(numbers)
+        if decimals is None:
+            self._heads.append(_DOUBLES)
+            self._add_planes(array("d", numbers), 8)
+        else:
+            exponent, whole = decimals
+            self._heads.append(_EXPONENT_0 + exponent)
+            self.whole(whole)
+
+    def count(self, number: int) -> None:
+        """Add one whole number."""
+        _append_number(self._heads, number)
+
+    def packed(self, text: bytes) -> bytes:
+        """Return a text and the columns, compressed."""
+        lengths = bytearray()
+        _append_number(lengths, len(text))
+        _append_number(lengths, len(self._heads))
+        deflate = zlib.compressobj(6, zlib.DEFLATED, -13)
+        parts = []
+        for piece in (b"%s%s%s" % (lengths, text, self._heads), *self._planes):
+            # Each has a code of its own.
+            parts += [deflate.compress(piece), deflate.flush(zlib.Z_BLOCK)]
+        return b"".join((*parts, deflate.flush()))
+
+    def _add_planes(self, cells: array[Any], width: int) -> None:
+        content, size = little(cells).tobytes(), cells.itemsize
+        self._planes += [content[byte::size] for byte in range(width)]
+
+
+class Unpacker:
+    """Reads columns in the order in which they were added."""
+
+    def __init__(self, packed: bytes | memoryview) -> None:
+        self._content = content = zlib.decompress(packed, -13)
+        length, at = _number_at(content, 0)
+        heads, at = _number_at(content, at)
+        self.text = content[at : at + length]
+        self._head = at + length
+        self._plane = self._head + heads
+
+    def whole(self, count: int) -> Sequence[int]:
+        """Return a column of so many whole numbers."""
+        mode = self._content[self._head]
+        least, self._head = _number_at(self._content, self._head + 1)
+        if not mode & _DELTA:
+            return self._shifted(count, mode, least)
+        first, self._head = _number_at(self._content, self._head)
+        steps = self._shifted(count - 1, mode & 15, least)
+        return list(itertools.accumulate(steps, initial=first))
+
+    def floats(self, count: int) -> Sequence[float]:
+        """Return a column of so many numbers."""
+        kind = self._content[self._head]
+        self._head += 1
+        if kind == _DOUBLES:
+            return little(self._planes_of("d", count, 8)).tolist()
+        exponent, whole = kind - _EXPONENT_0, self.whole(count)
+        scale = 10.0 ** abs(exponent)
+        if exponent < 0:
+            return [number * scale for number in whole]
+        return [number / scale for number in whole]
+
+    def count(self) -> int:
+        """Return one whole number."""
+        number, self._head = _number_at(self._content, self._head)
+        return number
+
+    def _shifted(self, count: int, width: int, least: int) -> Sequence[int]:
+        if not width:
+            return [least] * count
+        cells = little(self._planes_of(_TYPES[width], count, width)).tolist()
+        return [cell + least for cell in cells] if least else cells
+
+    def _planes_of(self, letter: str, count: int, width: int) -> array[Any]:
+        cells: array[Any] = array(letter)
+        content = bytearray(cells.itemsize * count)
+        for byte in range(width):
+            end = self._plane + count
+            content[byte :: cells.itemsize] = self._content[self._plane : end]
+            self._plane = end
+        cells.frombytes(content)
+        return cells
+
+
+def _append_number(content: bytearray, number: int) -> None:
+    """Append a whole number, in as many bytes as it needs."""
+    rest = number * 2 if number >= 0 else -number * 2 - 1
+    while rest > 127:
+        content.append(rest & 127 | 128)
+        rest >>= 7
+    content.append(rest)
+
+
+def _number_at(content: bytes, at: int) -> tuple[int, int]:
+    """Return the number that begins at a place, and where it ends."""
+    rest = shift = 0
+    while True:
+        byte = content[at]
+        at += 1
+        rest |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return (-(rest + 1) // 2 if rest & 1 else rest // 2), at
+
+
+def _decimals(numbers: Sequence[float]) -> tuple[int, list[int]] | None:
+    """Return an exponent of ten, and the whole numbers that it makes of them.
+
+    Dividing gives exactly the numbers again.  None: there is no such.
+    """
+    sizes = [abs(number) for number in numbers if number]
+    if not sizes:
+        return 0, [0] * len(numbers)
+    least = min(sizes)
+    if not math.isfinite(sum(sizes)) or least < 1e-15:
+        return None
+    exponent = 3 - math.floor(math.log10(least))
+    if max(sizes) * 10.0**exponent > 2**52 or exponent < -15:
+        return None
+    whole = _scaled(numbers, exponent)
+    if whole is None:
+        return None
+    common = math.gcd(*whole)
+    while common % 10 == 0:
+        common //= 10
+        exponent -= 1
+    return exponent, _scaled(numbers, exponent) or whole
+
+
+def _scaled(numbers: Sequence[float], exponent: int) -> list[int] | None:
+    scale = 10.0 ** abs(exponent)
+    if exponent < 0:
+        whole = [round(number / scale) for number in numbers]
+        again = [number * scale for number in whole]
+    else:
+        whole = [round(number * scale) for number in numbers]
+        again = [number / scale for number in whole]
+    return whole if again == list(numbers) else None
+
+
+# The rows of a job.
+
+
+def packed_rows(key: str, rows: Sequence[Row], times: Sequence[int]) -> bytes:
+    """Return the rows of a job as a block; ``times``: of all runs, in milliseconds."""
+    pack, policies = Packer(), dict[str, int]()
+    reasons = {number: row.reason for number, row in enumerate(rows) if row.reason}
+    pack.whole([bisect_left(times, round(row.at * 1000)) for row in rows])
+    pack.whole([STATUSES.index(row.status) for row in rows])
+    pack.whole([CODES.index(row.code) for row in rows])
+    pack.whole([policies.setdefault(row.policy, len(policies)) for row in rows])
+    pack.whole([round(row.seconds * 1000) for row in rows])
+    pack.whole([round(row.holds_s) for row in rows])
+    names = list(dict.fromkeys(name for row in rows for name in row.values))
+    for name in names:
+        pack_sparse(pack, [row.values.get(name) for row in rows])
+    text = msgspec.json.encode((key, names, list(policies), reasons))
+    at_ms = round(rows[0].at * 1000) if rows else 0
+    return block(JOB, len(rows), at_ms, 0, pack.packed(text))
+
+
+def pack_sparse(pack: Packer, numbers: Sequence[float | None]) -> None:
+    """Add a column of which some may be missing."""
+    there = [place for place, number in enumerate(numbers) if number is not None]
+    pack.count(len(there))
+    if len(there) < len(numbers):
+        pack.whole(there)
+    pack.floats([number for number in numbers if number is not None])
+
+
+def sparse(unpack: Unpacker, count: int) -> Iterable[tuple[int, float]]:
+    """Return the places and the numbers of a column of which some may be missing."""
+    there = unpack.count()
+    places = unpack.whole(there) if there < count else range(count)
+    return zip(places, unpack.floats(there), strict=True)
+
+
+def _unpacked_rows(one: Block, packed: memoryview, times: Sequence[int]) -> list[Row]:
+    count, unpack = one.rows, Unpacker(packed)
+    _key, names, policies, reasons = msgspec.json.decode(
+        unpack.text, type=tuple[str, list[str], list[str], dict[int, str]]
+    )
+    moments = [times[run] / 1000 for run in unpack.whole(count)]
+    statuses = [STATUSES[place] for place in unpack.whole(count)]
+    codes = [CODES[place] for place in unpack.whole(count)]
+    hashes = [policies[place] for place in unpack.whole(count)]
+    seconds = [number / 1000 for number in unpack.whole(count)]
+    holds = map(float, unpack.whole(count))
+    values = [dict[str, float]() for _ in moments]
+    for name in names:
+        for place, number in sparse(unpack, count):
+            values[place][name] = number
+    texts = [""] * count
+    for place, reason in reasons.items():
+        texts[place] = reason
+    columns = (moments, statuses, codes, seconds, values, texts, hashes, holds)
+    # As Row._make does it, without a call of Python's for each.
+    rows = zip(*columns, strict=True)
+    return list(map(tuple.__new__, itertools.repeat(Row), rows))
+
+
+# Files.
+
+
+class Head(msgspec.Struct, array_like=True):
+    """What all jobs of a file share."""
+
+    #: From which files it is made, and how long they were.
+    sources: list[tuple[str, int]]
+    #: When the runs were, in milliseconds: the first, then the distances.
+    times: list[int]
+
+
+class Index(msgspec.Struct, array_like=True):
+    """What is at the end of a file."""
+
+    #: Where the first job's block is, the names of the jobs, how long each block is.
+    start: int
+    keys: list[str]
+    lengths: list[int]
+    head: Head
+
+
+class ColumnFile:
+    """A file of columns, of which a job is read by itself.
+
+    What cannot be read is said in one line, and has no job.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._index = Index(0, [], [], Head([], []))
+        try:
+            self._index = _index_of(path) or _scanned(path)
+        except NewerState as error:
+            logger.warning("%s is not read: %s", path, error)
+        except FileNotFoundError:
+            # It has become part of another one.
+            pass
+        except OSError as error:
+            logger.warning("%s cannot be read: %s", path, error.strerror or error)
+
+    def keys(self) -> set[str]:
+        """Return the jobs that it has."""
+        return set(self._index.keys)
+
+    @cached_property
+    def _times(self) -> list[int]:
+        return list(itertools.accumulate(self._index.head.times))
+
+    def times(self) -> list[int]:
+        """Return when the runs were, in milliseconds."""
+        return self._times
+
+    def rows(self, key: str) -> list[Row]:
+        """Return the rows of a job."""
+        found = self.block(key)
+        return _unpacked_rows(*found, self._times) if found is not None else []
+
+    def block(self, key: str) -> tuple[Block, memoryview] | None:
+        """Return the block of a job, and what is in it.
+
+        None: it has none, or one that is damaged.
+        """
+        keys, lengths = self._index.keys, self._index.lengths
+        place = bisect_left(keys, key)
+        if place == len(keys) or keys[place] != key:
+            return None
+        start = self._index.start + sum(lengths[:place])
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                content = os.pread(descriptor, lengths[place], start)
+            finally:
+                os.close(descriptor)
+            found = next(blocks(content), None)
+        except (OSError, NewerState) as error:
+            logger.warning("%s is not read: %s", self._path, error)
+            return None
+        return (found, payload_of(content, found)) if found is not None else None
+
+
+def _scanned(path: Path) -> Index:
+    """Return the index of a file that has none, by its blocks."""
+    content, head, jobs = content_of(path), Head([], []), dict[str, Block]()
+    for one in blocks(content):
+        if one.kind == HEAD:
+            text = zlib.decompress(payload_of(content, one))
+            head = msgspec.json.decode(text, type=Head)
+        elif one.kind == JOB:
+            jobs[_key_of(payload_of(content, one))] = one
+    if not jobs:
+        return Index(0, [], [], head)
+    keys, starts = sorted(jobs), [one.start - HEADER_BYTES for one in jobs.values()]
+    # A job that is damaged lies behind another one.
+    ends = [*starts[1:], len(content)]
+    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+    return Index(starts[0], keys, lengths, head)
+
+
+def _key_of(packed: memoryview) -> str:
+    key, *_rest = msgspec.json.decode(Unpacker(packed).text)
+    return str(key)
+
+
+def _index_of(path: Path) -> Index | None:
+    """Return the index of a file; None if it has none that is whole."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        tail = os.pread(descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES))
+        if len(tail) < _TRAILER.size:
+            return None
+        length, end = _TRAILER.unpack_from(tail, len(tail) - _TRAILER.size)
+        if end != _END or length > size:
+            return None
+        length += _TRAILER.size
+        if length > len(tail):
+            tail = os.pread(descriptor, length, size - length)
+    finally:
+        os.close(descriptor)
+    for one in blocks(tail, len(tail) - length):
+        if one.kind == INDEX:
+            text = zlib.decompress(payload_of(tail, one))
+            return msgspec.json.decode(text, type=Index)
+    return None
+
+
+class Source(Protocol):
+    """What rows come from: a log, or a file of columns."""
+
+    def keys(self) -> set[str]:
+        """Return the jobs of which there may be rows."""
+
+    def times(self) -> list[int]:
+        """Return when each run was, in milliseconds."""
+
+    def rows(self, key: str) -> list[Row]:
+        """Return the rows of a job."""
+
+
+def merged(sources: Iterable[Source], key: str) -> list[Row]:
+    """Return the rows of a job from all sources, the oldest first, each once."""
+    found = [row for source in sources for row in source.rows(key)]
+    if all(one.at < after.at for one, after in itertools.pairwise(found)):
+        return found
+    # A clock that was set back wrote them in another order; a file that was being
+    # merged may be there twice.
+    return sorted({row.at: row for row in found}.values(), key=lambda row: row.at)
+
+
+def write(
+    path: Path,
+    made_of: list[tuple[str, int]],
+    times: Sequence[int],
+    keys: Sequence[str],
+    block_of: Callable[[str], bytes],
+    is_over: Callable[[], bool],
+) -> bool:
+    """Write a file of columns, or a part of it; return whether it is done.
+
+    ``made_of`` is how a part is known again that another process began; at least one
+    job is done each time.  Raise StateError or OSError.
+    """
+    distances = [after - one for one, after in itertools.pairwise((0, *times))]
+    head = Head(made_of, distances)
+    begin = block(HEAD, 0, 0, 0, zlib.compress(msgspec.json.encode(head)))
+    descriptor = open_to_write(path.with_name(path.name + UNFINISHED), append=True)
+    try:
+        before = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        lengths, end = _whole_jobs(before, begin)
+        os.ftruncate(descriptor, end)
+        waiting = bytearray(begin if not end else b"")
+        for key in keys[len(lengths) :]:
+            content = block_of(key)
+            waiting += content
+            lengths.append(len(content))
+            if len(waiting) > WRITE_BYTES:
+                write_whole(descriptor, waiting)
+                waiting.clear()
+            if is_over():
+                break
+        if len(lengths) == len(keys):
+            index = Index(len(begin), list(keys), lengths, head)
+            last = block(INDEX, 0, 0, 0, zlib.compress(msgspec.json.encode(index)))
+            waiting += last + _TRAILER.pack(len(last), _END)
+        write_whole(descriptor, waiting)
+        if len(lengths) < len(keys):
+            return False
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    path.with_name(path.name + UNFINISHED).rename(path)
+    sync_folder(path.parent)
+    return True
+
+
+def _whole_jobs(content: bytes, begin: bytes) -> tuple[list[int], int]:
+    """Return the lengths of the blocks of jobs in an unfinished file, and their end."""
+    if not content.startswith(begin):
+        return [], 0
+    lengths, end = list[int](), len(begin)
+    for one in blocks(content, end):
+        if one.kind != JOB or one.start != end + HEADER_BYTES:
+            break
+        lengths.append(one.end - end)
+        end = one.end
+    return lengths, end

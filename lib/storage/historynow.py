@@ -1,0 +1,194 @@
+"""now.bin of state/history/: what the logs say, summed up.
+
+It has the last row of each job, and its time today.  It is derived: a run that finds
+it behind reads the logs again from there.  ``before.bin`` is what it was when the
+current log was begun, for the case that it is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from math import isfinite
+from pathlib import Path
+
+import msgspec
+
+from lib.core.jobs import JobKey
+from lib.storage.historyblocks import NOW_KIND, blocks, payload_of
+from lib.storage.historyrows import (
+    CODES,
+    NOTHING,
+    STATUSES,
+    TIME_OF_CODE,
+    TIMES,
+    Change,
+    Row,
+    rounded,
+)
+
+logger = logging.getLogger(__name__)
+
+NOW, BEFORE = "now.bin", "before.bin"
+
+
+def content_of(path: Path) -> bytes:
+    """Return what a file holds; nothing if it is missing, or cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        logger.warning("%s cannot be read: %s", path, error.strerror or error)
+        return b""
+
+
+class Latest(msgspec.Struct, array_like=True):
+    """What the blocks up to now say of one job."""
+
+    at: float = 0.0
+    #: Its status and its code, as places in STATUSES and CODES; -1: none.
+    status: int = -1
+    code: int = 0
+    holds_s: float = 0.0
+    seconds: float = 0.0
+    values: dict[str, float] = {}
+    reason: str = ""
+    policy: str = ""
+    #: Up to when its time is counted, and the seconds of today, by TIMES.
+    counted_to: float = 0.0
+    times: list[float] = msgspec.field(default_factory=lambda: [0.0] * len(TIMES))
+
+    def row(self) -> Row:
+        """Return its last row."""
+        return Row(
+            self.at,
+            STATUSES[self.status],
+            CODES[self.code],
+            self.seconds,
+            {name: rounded(number) for name, number in self.values.items()},
+            self.reason,
+            self.policy,
+            self.holds_s,
+        )
+
+    def count_to(self, moment: float) -> None:
+        """Count the time up to a moment: as its status, as long as that holds."""
+        start = self.counted_to
+        if start > moment + 60:
+            # The clock was set back.
+            self.counted_to = moment
+            return
+        if self.status < 0 or moment <= start:
+            self.counted_to = max(start, moment) if self.status >= 0 else moment
+            return
+        held_to = min(moment, max(start, self.at + self.holds_s))
+        kind = TIME_OF_CODE.get(self.code, self.status)
+        self.times[kind] += held_to - start
+        self.times[NOTHING] += moment - held_to
+        self.counted_to = moment
+
+
+class Summary(msgspec.Struct):
+    """now.bin: what the logs say up to where they were read."""
+
+    #: The log that was written last, and where in it the names of the jobs are.
+    log: str = ""
+    names_at: int = -1
+    #: Up to where each log was read.
+    ends: dict[str, int] = {}
+    #: The day that times are counted for, where people live, as 2026-11-29.
+    today: str = ""
+    jobs: dict[str, Latest] = {}
+    policies: list[str] = []
+
+
+def read_summary(folder: Path) -> Summary:
+    """Return what now.bin says; what before.bin does if it is damaged or missing.
+
+    That is as of the log before the current one.  An empty one if both are.  Raise
+    NewerState if a newer Checker wrote it.
+    """
+    for name in (NOW, BEFORE):
+        content = content_of(folder / name)
+        for one in blocks(content):
+            if one.kind == NOW_KIND:
+                try:
+                    return msgspec.json.decode(payload_of(content, one), type=Summary)
+                except msgspec.MsgspecError:
+                    break
+    return Summary()
+
+
+def local_day(moment: float, zone: tzinfo | None) -> str:
+    """Return the day of a moment where people live."""
+    return datetime.fromtimestamp(moment, UTC).astimezone(zone).date().isoformat()
+
+
+def _midnight(day: date, zone: tzinfo | None) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
+
+
+def _next_midnight(day: str, zone: tzinfo | None) -> float:
+    return _midnight(date.fromisoformat(day) + timedelta(days=1), zone)
+
+
+class Counted:
+    """Takes results in their order, and sums them up."""
+
+    def __init__(self, summary: Summary, zone: tzinfo | None) -> None:
+        self.summary, self._zone = summary, zone
+        #: The bars of days that are over, and the changes of status.
+        self.bars: list[tuple[str, dict[str, list[float]]]] = []
+        self.changes: list[Change] = []
+
+    def begin(self, at: float) -> None:
+        """Count up to a moment that a run has; finish the days that are over."""
+        summary = self.summary
+        day = local_day(at, self._zone)
+        if not summary.today:
+            summary.today = day
+        # A clock that was set back changes no day that is over.
+        while summary.today < day:
+            self._finish(day)
+        for one in summary.jobs.values():
+            one.count_to(at)
+
+    def _finish(self, day: str) -> None:
+        summary = self.summary
+        midnight = _next_midnight(summary.today, self._zone)
+        bars = {}
+        for key, one in summary.jobs.items():
+            one.count_to(midnight)
+            if any(one.times):
+                bars[key] = list(one.times)
+            one.times = [0.0] * len(TIMES)
+        if bars:
+            self.bars.append((summary.today, bars))
+        following = date.fromisoformat(summary.today) + timedelta(days=1)
+        # After a year without a run there is nothing to count of its days.
+        is_quiet = all(one.at + one.holds_s < midnight for one in summary.jobs.values())
+        far = (date.fromisoformat(day) - following).days > 100
+        summary.today = day if is_quiet and far else following.isoformat()
+
+    def take(self, key: str, row: Row) -> None:
+        """Take a result of the moment that was begun."""
+        one = self.summary.jobs.get(key)
+        if one is None:
+            one = self.summary.jobs[key] = Latest(counted_to=row.at)
+        status, code = STATUSES.index(row.status), CODES.index(row.code)
+        if (one.status, one.code) != (status, code):
+            before = STATUSES[one.status] if one.status >= 0 else None
+            self.changes.append(
+                Change(
+                    JobKey.parse(key), row.at, row.status, row.code, row.reason, before
+                )
+            )
+        one.at, one.status, one.code = row.at, status, code
+        one.holds_s, one.seconds, one.values = (
+            row.holds_s,
+            row.seconds,
+            # JSON has no word for the others.
+            {name: float(n) for name, n in row.values.items() if isfinite(n)},
+        )
+        one.reason, one.policy = row.reason, row.policy

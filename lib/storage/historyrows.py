@@ -1,0 +1,204 @@
+"""What the history keeps: rows, changes of status, and the time of a job by status.
+
+Times are seconds since 1970 (float), durations are seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from lib.core.encoding import digest
+from lib.core.enums import Status
+from lib.core.jobs import JobKey
+
+#: The status of a row, and why its alerts are held back; a number on disk is the place
+#: in these, so they only ever grow.
+STATUSES = (
+    Status.OK,
+    Status.WARNING,
+    Status.FAILING,
+    Status.UNKNOWN,
+    Status.PENDING,
+)
+CODES = (
+    "",
+    "maintenance",
+    "unreachable",
+    "blind",
+    "muted",
+    "acknowledged",
+)
+#: What time is counted as.  ``nothing``: there was no result.
+TIMES = (
+    "ok",
+    "warning",
+    "failing",
+    "unknown",
+    "pending",
+    "maintenance",
+    "unreachable",
+    "blind",
+    "nothing",
+)
+NOTHING = TIMES.index("nothing")
+TIME_OF_CODE = {CODES.index(code): TIMES.index(code) for code in CODES[1:4]}
+
+MAX_REASON = 200
+
+
+class Row(NamedTuple):
+    """A result of one job."""
+
+    #: Seconds since 1970.
+    at: float
+    status: Status
+    #: Why its alerts were held back: one of ``CODES``; empty if they were not.
+    code: str
+    #: How long the check took.
+    seconds: float
+    #: What was measured, by name; in the unit that ``values.json`` has of it.
+    values: Mapping[str, float]
+    #: The first line of the reason, at most 200 characters.
+    reason: str
+    #: The hash of the policy in force: see ``History.policies``.
+    policy: str
+    #: For how long it stands if no other follows.
+    holds_s: float
+
+
+class Change(NamedTuple):
+    """A result whose status, or whose being held back, is another than before."""
+
+    key: JobKey
+    at: float
+    status: Status
+    code: str
+    reason: str
+    #: The status before; None: there was none.
+    before: Status | None
+
+
+class Share(NamedTuple):
+    """How long a job was what, in seconds: its fields are ``TIMES``."""
+
+    ok: float = 0.0
+    warning: float = 0.0
+    failing: float = 0.0
+    unknown: float = 0.0
+    pending: float = 0.0
+    maintenance: float = 0.0
+    unreachable: float = 0.0
+    blind: float = 0.0
+    nothing: float = 0.0
+
+    @property
+    def uptime(self) -> float | None:
+        """Return which part of the time it was OK or a warning, from 0 to 1.
+
+        Time in which that is not known is left out: without a result, pending,
+        unknown, maintenance, unreachable, blind.  None: nothing is left.
+        """
+        up = self.ok + self.warning
+        known = up + self.failing
+        return up / known if known else None
+
+    @property
+    def left_out(self) -> float:
+        """Return the seconds that ``uptime`` leaves out."""
+        return sum(self[3:])
+
+    def __add__(self, other: object) -> Share:
+        """Return the time of both."""
+        if not isinstance(other, Share):
+            return NotImplemented
+        return Share(*(one + two for one, two in zip(self, other, strict=True)))
+
+
+class Result(NamedTuple):
+    """A result as a run hands it over to be kept."""
+
+    key: JobKey
+    status: Status
+    code: str
+    seconds: float
+    values: Mapping[str, float]
+    reason: str
+    #: The policy in force, as text; it is kept once.
+    policy: bytes
+    holds_s: float
+
+
+def rounded(number: float) -> float:
+    """Return a value as it is kept: four digits, whole numbers below a million exactly.
+
+    Noise in further digits would make up most of the history.
+    """
+    if 1e4 <= abs(number) < 1e6:
+        return float(round(number))
+    return float(f"{number:.4g}")
+
+
+def share_of(rows: Iterable[Row], since: float, until: float) -> Share:
+    """Return how the time from ``since`` to ``until`` is shared, by a job's rows.
+
+    A row stands until the next one, at most for the time it holds.
+    """
+    times = [0.0] * len(TIMES)
+    ordered = list(rows)
+    at = since
+    for row, following in itertools.zip_longest(ordered, ordered[1:]):
+        ends = min(following.at if following else until, row.at + row.holds_s, until)
+        start = max(row.at, at)
+        if start > at:
+            times[NOTHING] += min(start, until) - at
+            at = min(start, until)
+        if ends > at:
+            kind = TIME_OF_CODE.get(CODES.index(row.code), STATUSES.index(row.status))
+            times[kind] += ends - at
+            at = ends
+    times[NOTHING] += max(0.0, until - at)
+    return Share(*times)
+
+
+def change_line(change: Change) -> bytes:
+    """Return a change as a line: its sum, and JSON."""
+    text = msgspec.json.encode(
+        [
+            str(change.key),
+            change.at,
+            change.status,
+            change.code,
+            change.reason,
+            change.before,
+        ]
+    )
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def change_of(line: bytes) -> Change | None:
+    """Return the change of a line; None if the line is not whole."""
+    total, _space, text = line.partition(b" ")
+    if len(total) != 8 or b"%08x" % zlib.crc32(text) != total:
+        return None
+    try:
+        key, at, status, code, reason, before = msgspec.json.decode(text)
+        return Change(
+            JobKey.parse(key),
+            at,
+            Status(status),
+            code,
+            reason,
+            Status(before) if before else None,
+        )
+    except ValueError:
+        return None
+
+
+def hash_of(text: bytes) -> str:
+    """Return the hash by which rows name a policy."""
+    return digest(text)[:16]
