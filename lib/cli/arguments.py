@@ -72,6 +72,7 @@ OPTIONAL_FLAGS: Mapping[str, Any] = {
     "tag": [],
     "output": None,
     "spool": None,
+    "watch": False,
 }
 
 
@@ -200,6 +201,7 @@ def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
     )
     add("--output", metavar="tail", help="with wrap: keep the last 4 kB of the output")
     add("--spool", metavar="DIR", help="with wrap: instead of /var/spool/checker")
+    add("--watch", action="store_true", help="with status: again every 10 seconds")
     add("words", metavar="...", nargs="*", help="what a mode takes, see above")
     return parser
 

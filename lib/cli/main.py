@@ -236,7 +236,13 @@ MODES: dict[str, Mode] = {
         most_words=1,
     ),
     "status": Mode(
-        "show:status", "the status of Checker itself and of its mail", takes_json=True
+        "look:status",
+        "how these or all jobs are, and Checker itself",
+        words="[NAME...]",
+        most_words=1_000_000,
+        takes_json=True,
+        takes_jobs=True,
+        flags=("watch",),
     ),
     "peers": Mode("peers:peers", "ask each peer for its status now", takes_json=True),
     "peerkey": Mode(

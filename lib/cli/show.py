@@ -1,4 +1,4 @@
-"""The modes that only show something: list, show, why, status, crontab."""
+"""The modes that only show something: list, show, why, kinds, crontab."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def list_jobs(args: argparse.Namespace) -> int:
 
     settings = settings_of(args, or_last=True)
     loaded = adhoc.meet(settings)
-    state = _state_of(settings)
+    state = state_of(settings)
     measured, notes = state.load_values_and_notes()
     now, stored, whole = utc_now(), state.load(), state.load_whole_catalog()
-    taken = _requests(settings, stored.records, whole.jobs, now)
-    known = KnownRecords(_after(stored.records, taken), stored.lost)
+    taken = requests_of(settings, stored.records, whole.jobs, now)
+    known = KnownRecords(after(stored.records, taken), stored.lost)
     known_jobs = KnownJobs.of(whole, stored.run, settings.mail)
     last, zone = last_runs(stored.run), settings.zone
     judged = {key: job for key, job in whole.jobs.items() if job.judged}
@@ -98,13 +98,13 @@ def why(args: argparse.Namespace) -> int:
     from lib.system.clock import utc_now
 
     settings = settings_of(args, or_last=True)
-    state = _state_of(settings)
+    state = state_of(settings)
     records, catalog, now = state.load().records, state.load_catalog(), utc_now()
-    taken = _requests(settings, records, catalog, now)
+    taken = requests_of(settings, records, catalog, now)
     matching, unmatched = explain.stories(
         settings.state,
         args.words,
-        _after(records, taken),
+        after(records, taken),
         catalog,
         taken.silences,
         now,
@@ -139,49 +139,6 @@ def why(args: argparse.Namespace) -> int:
                 headings={"at": f"at {offset_words(zone, now)}"},
             )
     return TROUBLE if unmatched or settings.last_usable else OK
-
-
-def status(args: argparse.Namespace) -> int:
-    from lib.core.jobs import OWN_KEY
-    from lib.core.text import offset_words
-    from lib.report import status as status_report
-    from lib.report import table
-    from lib.storage.session import notes_of
-    from lib.system.clock import utc_now
-
-    settings = settings_of(args, or_last=True)
-    state = _state_of(settings)
-    stored, catalog = state.load(), state.load_catalog()
-    own = stored.records.get(OWN_KEY)
-    summaries = notes_of(own).summaries if own else ()
-    now = utc_now()
-    taken = _requests(settings, stored.records, catalog, now)
-    records = _after(stored.records, taken)
-    code = TROUBLE if settings.last_usable else OK
-    facts = (settings, stored.run, records, now, catalog, summaries, taken.silences)
-    if args.json:
-        table.show_json(status_report.data(*facts), sys.stdout)
-        return code
-    bad = status_report.bad_records(records, catalog)
-    table.say(status_report.headline(bad, catalog, stored.run), sys.stdout)
-    if bad:
-        shown = bad[: status_report.MAX_DOWN]
-        rows = status_report.down_rows(shown, now, settings.zone)
-        headings = {"since": f"since {offset_words(settings.zone, now)}"}
-        table.show(
-            status_report.DOWN_COLUMNS,
-            rows,
-            as_json=False,
-            out=sys.stdout,
-            headings=headings,
-        )
-        if more := status_report.more_down(bad, settings.command):
-            table.say(more, sys.stdout)
-    print()
-    notes = state.load_values_and_notes()[1]
-    rows = status_report.rows(*facts, notes)
-    table.show(status_report.COLUMNS, rows, as_json=False, out=sys.stdout)
-    return code
 
 
 def show(args: argparse.Namespace) -> int:
@@ -306,7 +263,7 @@ def completion(args: argparse.Namespace) -> int:
     return OK
 
 
-def _state_of(settings: Settings) -> State:
+def state_of(settings: Settings) -> State:
     """Return the state folder; say so if others may write there, or it is missing."""
     from lib.storage.store import State
 
@@ -319,7 +276,7 @@ def _state_of(settings: Settings) -> State:
     return state
 
 
-def _requests(
+def requests_of(
     settings: Settings,
     records: Mapping[JobKey, Record],
     catalog: Mapping[JobKey, CatalogEntry],
@@ -332,6 +289,6 @@ def _requests(
     return take(settings, notes_in(records), catalog, records, now)
 
 
-def _after(records: Mapping[JobKey, Record], taken: Taken) -> dict[JobKey, Record]:
+def after(records: Mapping[JobKey, Record], taken: Taken) -> dict[JobKey, Record]:
     """Return the records, with what the next run makes of them."""
     return {**records, **{record.key: record for record in taken.records}}

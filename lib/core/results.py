@@ -58,6 +58,12 @@ class Value(Stored, frozen=True):
     warn: Threshold | None = None
     fail: Threshold | None = None
 
+    @property
+    def is_low_bad(self) -> bool:
+        """Return whether it is measured against a low number alone, as what is free."""
+        limits = [limit for limit in (self.warn, self.fail) if limit is not None]
+        return bool(limits) and all(limit.high is None for limit in limits)
+
 
 Values = Mapping[str, Value]
 
@@ -88,6 +94,34 @@ def judge(values: Values, *, need_all: bool = False) -> tuple[Status, str]:
         if exceeded:
             return status, (" and " if need_all else "; ").join(exceeded)
     return Status.OK, ""
+
+
+def telling_value(values: Values) -> str:
+    """Return the name of the value that says most about a job; empty if it has none.
+
+    That is the first one that is failing, else one that is a warning, else the one that
+    is nearest to a threshold, else the first.
+    """
+
+    def rank(name: str) -> tuple[int, float]:
+        value = values[name]
+        for place, limit in enumerate((value.fail, value.warn)):
+            if limit is not None and limit.judges and not limit.allows(value.number):
+                return place, 0.0
+        return 2, -_nearness(value)
+
+    return min(values, key=rank, default="")
+
+
+def _nearness(value: Value) -> float:
+    """Return how near a number is to a threshold: 1 at it, 0 if it has none."""
+    number, parts = abs(value.number), [0.0]
+    for limit in (value.fail, value.warn):
+        if limit is not None and limit.high:
+            parts.append(number / abs(limit.high))
+        if limit is not None and limit.low and number:
+            parts.append(abs(limit.low) / number)
+    return min(1.0, max(parts))
 
 
 def _exceeded(name: str, value: Value, threshold: Threshold) -> str:

@@ -8,7 +8,7 @@ docs/json.schema.json documents its members.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from lib.core.health import prover
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import DeferredMessage
 from lib.core.records import Record, RunRecord
+from lib.core.results import Unit, amount_words
 from lib.core.settings import Command, Settings
 from lib.core.text import (
     TimeText,
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 COLUMNS = ("item", "value")
 #: How many round-trip mails are shown, the last first.
 MAX_PROOFS = 10
-#: What is down, the worst first; a warning is not.
-DOWN_COLUMNS = ("job", "status", "since", "notified", "reason")
 _BAD = (Status.FAILING, Status.UNKNOWN, Status.WARNING)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 #: How many jobs that are not OK are shown; Checker's own state comes below them.
@@ -136,14 +135,23 @@ def _reason(record: Record) -> str:
     return reason
 
 
-def more_down(bad: Sequence[Record], command: Command) -> str:
-    """Return how many of these are not shown, and what shows them; empty if all are."""
-    hidden = bad[MAX_DOWN:]
-    if not hidden:
+def more(
+    bad: Sequence[Record],
+    catalog: Mapping[JobKey, CatalogEntry],
+    shown: Collection[JobKey],
+    command: Command,
+) -> str:
+    """Return how many jobs are not shown, and what shows them; empty if all are."""
+    hidden = [record for record in bad if record.key not in shown]
+    known = {key for key, known in catalog.items() if known.enabled}
+    count = len((known | {record.key for record in bad}) - set(shown))
+    if not count:
         return ""
-    all_failing = all(record.status.is_failure for record in hidden)
+    all_failing = bool(hidden) and all(record.status.is_failure for record in hidden)
     words = ("--failing",) if all_failing else ()
-    return f"and {len(hidden):,} more: {command('list', *words)}"
+    # What is OK is no news.
+    count = len(hidden) or count
+    return f"and {count:,} more: {command('list', *words)}"
 
 
 def rows(
@@ -183,6 +191,45 @@ def rows(
     return [dict(zip(COLUMNS, line, strict=True)) for line in lines]
 
 
+def own_line(
+    settings: Settings,
+    run: RunRecord,
+    records: Mapping[JobKey, Record],
+    now: datetime,
+    catalog: Mapping[JobKey, CatalogEntry],
+    state_bytes: int,
+) -> str:
+    """Return how Checker itself is, in a line; ``rows`` says more."""
+    last = "no run has finished yet"
+    if run.ended_at is not None:
+        last = f"last run {duration(age(run.ended_at, now))} ago"
+    queued = sum(len(record.queued) for record in records.values())
+    parts = [
+        last,
+        counted(run.skipped, "skipped minute"),
+        _proof_in_short(_round_trip_data(settings, records), now),
+        f"{counted(queued, 'message')} queued" if queued else "nothing queued",
+    ]
+    peers = list(_peers_data(settings, records, catalog))
+    if peers:
+        fine = sum(peer["status"] == Status.OK for peer in peers)
+        parts.append(f"{fine} of {counted(len(peers), 'peer')} OK")
+    parts.append(f"{amount_words(state_bytes, Unit.BYTES)} of state")
+    return f"Checker: {'; '.join(parts)}."
+
+
+def _proof_in_short(proof: Mapping[str, Any], now: datetime) -> str:
+    if not proof["set_up"]:
+        return "no proof of mail is set up"
+    if proof["proved_at"] is None:
+        return "mail not proven yet"
+    words = f"mail proven {duration(age(proof['proved_at'], now))} ago"
+    failed_at = proof["failed_at"]
+    if failed_at is not None and failed_at > proof["proved_at"]:
+        words += f", failed {duration(age(failed_at, now))} ago"
+    return words
+
+
 def _noted(
     notes: Mapping[JobKey, str], catalog: Mapping[JobKey, CatalogEntry]
 ) -> Iterator[tuple[str, str]]:
@@ -200,8 +247,14 @@ def data(
     catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({}),
     summaries: Iterable[SummarySeries] = (),
     silences: Silences | None = None,
+    *,
+    listed: Sequence[Mapping[str, Any]] = (),
+    state_bytes: int = 0,
 ) -> dict[str, Any]:
-    """Return the same as data: what is down first."""
+    """Return the same as data: what is down first.
+
+    ``listed`` are rows of ``glance``, ``state_bytes`` is the size of the state folder.
+    """
     bad = bad_records(records, catalog)
     answer = health.assess(health.inputs_of(run), settings, now)
     counts = Counter(record.status for record in bad)
@@ -221,6 +274,7 @@ def data(
             **{status.value: counts[status] for status in _BAD},
             "disabled": sum(not job.enabled for job in catalog.values()),
         },
+        "listed": list(listed),
         "silent": silent.data(silences, records, catalog, now),
         "health": {
             "word": answer.word.value,
@@ -259,6 +313,7 @@ def data(
         "peers": list(_peers_data(settings, records, catalog)),
         "summaries": list(_summaries_data(settings, summaries, now)),
         "proofs": list(_proofs_data(settings, records, now)),
+        "state_bytes": state_bytes,
     }
 
 

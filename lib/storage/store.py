@@ -166,6 +166,18 @@ class State:
 
     # Reading.
 
+    def size(self) -> int:
+        """Return how many bytes all its files have; those of others are left out."""
+        total = 0
+        for folder, _folders, names in os.walk(self.folder):
+            for name in names:
+                try:
+                    total += os.lstat(os.path.join(folder, name)).st_size
+                except OSError:
+                    # A run has just removed it, or it is not ours to see.
+                    continue
+        return total
+
     def load(self) -> Remembered:
         """Return all that is remembered; what is damaged or missing is only named.
 

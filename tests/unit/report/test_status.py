@@ -165,7 +165,7 @@ def test_the_mode_shows_it_as_a_table_and_as_json(tmp_path, approved):
     instance.cron()
     ran = instance.run("-m", "status")
     assert ran.code == 0
-    approved(ran.out, "out", hide=REAL)
+    approved(ran.out, "out", hide={**REAL, r"\S+ of state": "N kB of state"})
     data = instance.run("-m", "status", "--json").json()
     assert [*data][:5] == ["at", "server", "time_zone", "down", "warnings"]
     assert (data["down"], data["health"]["word"]) == ([], "MailProblem")
@@ -230,5 +230,50 @@ def test_of_many_that_are_down_the_first_are_shown(tmp_path):
 def test_warnings_that_are_not_shown_are_not_in_the_list_of_what_is_failing():
     bad = [Record(JobKey("X", f"{number}"), f"{number}") for number in range(21)]
     warned = [replace(one, status=Status.WARNING) for one in bad]
-    assert status.more_down(warned, bare_command) == ("and 1 more: checker.py -m list")
-    assert status.more_down(warned[:20], bare_command) == ""
+    keys = [one.key for one in bad]
+    assert status.more(warned, {}, keys[:20], bare_command) == (
+        "and 1 more: checker.py -m list"
+    )
+    assert status.more(warned, {}, keys, bare_command) == ""
+
+
+def test_of_what_is_ok_and_not_shown_the_number_is_said_and_no_disabled_ones():
+    catalog = {
+        JobKey("X", f"{number}"): CatalogEntry(
+            f"{number}", "x.py", "minute", enabled=number > 1
+        )
+        for number in range(30)
+    }
+    shown = [*catalog][-20:]
+    assert status.more([], catalog, shown, bare_command) == (
+        "and 8 more: checker.py -m list"
+    )
+
+
+def test_checker_itself_is_one_line(approved):
+    line = status.own_line(SETTINGS, RUN, {}, NOON, {}, 4_200_000)
+    approved(line, "no-mailbox")
+    approved(status.own_line(BOX, RunRecord(), {}, NOON, {}, 0), "first")
+    proof = {
+        "result": "never",
+        "proved_at": (NOON - timedelta(hours=3)).isoformat(),
+        "failed_at": (NOON - timedelta(minutes=4)).isoformat(),
+    }
+    peer = Peer("a", "https://x.example/", "a@x.org")
+    settings = replace(BOX, peers=Peers((peer, replace(peer, name="b"))))
+    message = Message("a1", MessageKind.ALERT, "x", "y", ("o@x.org",), NOON)
+    records = [
+        Record(JobKey("EmailChecker", "EmailChecker"), memory={"proof": proof}),
+        Record(JobKey.of_peer("b"), "peer b", Status.FAILING, 1, NOON),
+        Record(JobKey("X", "x"), queued=(message, message)),
+    ]
+    known = CatalogEntry("peer a", "x.py", JobFrequency.HOUR, judged=True)
+    line = status.own_line(
+        settings,
+        replace(RUN, skipped=2),
+        {one.key: one for one in records},
+        NOON,
+        {JobKey.of_peer("a"): known},
+        123,
+    )
+    approved(line, "all")

@@ -1,0 +1,59 @@
+"""Numbers over a time as a line of bars, ``▁▂▅█``: for tables and mails alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+BARS, GAP = "▁▂▃▄▅▆▇█", "·"
+#: For terminals that have no such characters.
+ASCII_BARS, ASCII_GAP = ".:-=+*#@", "_"
+
+
+def sampled(
+    points: Iterable[tuple[float, float]],
+    since: float,
+    until: float,
+    width: int,
+    pick: Callable[[float, float], float] = max,
+) -> list[float | None]:
+    """Return the number of each of ``width`` equal parts of a time; None: it has none.
+
+    ``points`` are moments and numbers, ``pick`` says which of two numbers stands for
+    both.  The time is from ``since`` up to, not including, ``until``.
+    """
+    parts: list[float | None] = [None] * width
+    length = until - since
+    if length <= 0:
+        return parts
+    for at, number in points:
+        if not (since <= at < until and math.isfinite(number)):
+            continue
+        place = min(width - 1, int((at - since) / length * width))
+        before = parts[place]
+        parts[place] = number if before is None else pick(before, number)
+    return parts
+
+
+def sparkline(numbers: Sequence[float | None], *, ascii_only: bool = False) -> str:
+    """Return a bar per number, the highest for the greatest; a dot where there is none.
+
+    Empty if there is no number at all.  Equal numbers have the lowest bar.
+    """
+    bars, gap = (ASCII_BARS, ASCII_GAP) if ascii_only else (BARS, GAP)
+    known = [number for number in numbers if number is not None]
+    if not known:
+        return ""
+    low, high = min(known), max(known)
+    # Halves, because the whole may be more than a float holds.
+    spread = high / 2 - low / 2
+    last = len(bars) - 1
+
+    def bar(number: float | None) -> str:
+        if number is None:
+            return gap
+        if spread <= 0:
+            return bars[0]
+        return bars[min(last, int((number / 2 - low / 2) / spread * len(bars)))]
+
+    return "".join(map(bar, numbers))

@@ -1,0 +1,298 @@
+"""The table of -m status: how each job is, and how it was in the last 24 hours.
+
+``looks`` reads the history, ``rows`` makes a row per job of that and of the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, tzinfo
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lib.core.decisions import Entry, Event, MailDetails
+from lib.core.enums import Status
+from lib.core.jobs import CatalogEntry, JobKey
+from lib.core.records import Record
+from lib.core.results import Unit, Value, Values, amount_words, telling_value
+from lib.core.sparkline import sampled, sparkline
+from lib.core.text import first_line, some_of, table_time
+from lib.report.rows import (
+    DISABLED,
+    MAX_NOTIFIED,
+    WORDS,
+    held_row,
+    notified_words,
+    status_of,
+    status_words,
+)
+from lib.report.uptime import left_out_words, percent_words
+from lib.storage import auditlog
+from lib.storage.history import TIMES, History, Row, Share, share_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lib.core.silences import Silences
+
+COLUMNS = (
+    "job",
+    "status",
+    "since",
+    "24h",
+    "7d",
+    "30d",
+    "last_24h",
+    "alert",
+    "not_counted",
+    "reason",
+)
+HEADINGS = {
+    "24h": "24 h",
+    "7d": "7 d",
+    "30d": "30 d",
+    "last_24h": "last 24 h",
+    "not_counted": "not counted in 24 h",
+}
+#: The bars of a sparkline: one per hour.
+WIDTH = 24
+_DAY_S = 86_400.0
+#: A result of a job that runs daily stands so long, with some room.
+_LONGEST_S = 2 * _DAY_S
+
+
+class Look(NamedTuple):
+    """What history says of one job."""
+
+    #: How its time was shared.
+    day: Share = Share()
+    week: Share = Share()
+    month: Share = Share()
+    #: The value that says most, and its numbers, one per hour; None: there was none.
+    name: str = ""
+    value: Value | None = None
+    numbers: tuple[float | None, ...] = ()
+
+
+class Alert(NamedTuple):
+    """The last alert about a job that left: when, and to whom."""
+
+    at: datetime
+    to: tuple[str, ...]
+    #: To whom, in words: the first of many, and if that was no mail at all.
+    words: str
+
+
+def looks(
+    history: History,
+    keys: Collection[JobKey],
+    measured: Mapping[JobKey, Values],
+    now: datetime,
+) -> dict[JobKey, Look]:
+    """Return what history says of these jobs up to now.
+
+    A week and a month are those of the last 7 and 30 days, today included.
+    """
+    until = now.timestamp()
+    latest = history.latest()
+    weeks, months = (history.uptimes(keys, days, until) for days in (7, 30))
+    found = {}
+    for key in keys:
+        rows: list[Row] = []
+        if key in latest:
+            rows = rows_from(history, key, until - _DAY_S, until, latest[key].holds_s)
+        name, value = _value(measured.get(key, {}), latest.get(key))
+        found[key] = Look(
+            share_of(rows, until - _DAY_S, until),
+            weeks.get(key, Share()),
+            months.get(key, Share()),
+            name,
+            value,
+            tuple(numbers_of(rows, name, value, until)),
+        )
+    return found
+
+
+def rows_from(
+    history: History, key: JobKey, since: float, until: float, holds_s: float
+) -> list[Row]:
+    """Return a job's rows up to ``until``, and the one that stands at ``since``.
+
+    ``holds_s``: for how long its results hold now; they may have held longer.
+    """
+    rows = history.rows(key, since - holds_s, until)
+    if rows and rows[0].at <= since:
+        return rows
+    return history.rows(key, since - _LONGEST_S, until)
+
+
+def _value(values: Values, latest: Row | None) -> tuple[str, Value | None]:
+    """Return the value that is shown; the seconds of its check if it has none."""
+    name = telling_value(values)
+    if name:
+        return name, values[name]
+    if latest is None:
+        return "", None
+    return "took", Value(latest.seconds, Unit.SECONDS)
+
+
+def numbers_of(
+    rows: Iterable[Row], name: str, value: Value | None, until: float
+) -> list[float | None]:
+    """Return the worst number of each of the last 24 hours."""
+    is_time = name == "took"
+    points = (
+        (row.at, row.seconds if is_time and name not in row.values else number)
+        for row in rows
+        if (number := row.values.get(name, 0.0 if is_time else None)) is not None
+    )
+    pick = min if value is not None and value.is_low_bad else max
+    return sampled(points, until - _DAY_S, until, WIDTH, pick)
+
+
+def last_alerts(
+    folder: Path, records: Mapping[JobKey, Record], keys: Collection[JobKey]
+) -> dict[JobKey, Alert]:
+    """Return the last alert of each job that had one, by its record or the audit log.
+
+    The audit log reaches back as far as its two files do.
+    """
+    found = {
+        key: Alert(record.notified_at, record.reached, notified_words(record))
+        for key in keys
+        if (record := records.get(key)) and record.notified_at and record.reached
+    }
+    wanted = set(keys) - found.keys()
+    if not wanted:
+        return found
+    for entry in auditlog.read_entries(folder, lambda key, _name: key in wanted):
+        if people := alerted(entry):
+            words = some_of(people, MAX_NOTIFIED)
+            if entry.code is Event.LOGGED:
+                words += " (logged)"
+            found[entry.key] = Alert(entry.at, people, words)
+    return found
+
+
+def alerted(entry: Entry) -> tuple[str, ...]:
+    """Return whom an entry says a message about trouble has reached; empty: nobody."""
+    details = entry.details
+    if not isinstance(details, MailDetails) or not details.kind.is_about_trouble:
+        return ()
+    if details.kind.ends_trouble:
+        return ()
+    is_sent = entry.code in (Event.SENT, Event.LOGGED, Event.BUNDLED)
+    return details.to.addresses if is_sent else ()
+
+
+def ordered(
+    bad: Sequence[Record],
+    catalog: Mapping[JobKey, CatalogEntry],
+    most: int,
+) -> list[JobKey]:
+    """Return the jobs to show: what is not OK first, then the others by name."""
+    keys = [record.key for record in bad][:most]
+    others = sorted(
+        (known.name, key)
+        for key, known in catalog.items()
+        if known.enabled and key not in set(keys)
+    )
+    if len(bad) >= most:
+        return keys
+    return [*keys, *(key for _name, key in others)][:most]
+
+
+def rows(
+    keys: Iterable[JobKey],
+    records: Mapping[JobKey, Record],
+    catalog: Mapping[JobKey, CatalogEntry],
+    found: Mapping[JobKey, Look],
+    alerts: Mapping[JobKey, Alert],
+    now: datetime,
+    zone: tzinfo | None,
+    *,
+    silences: Silences | None = None,
+    ascii_only: bool = False,
+) -> list[dict[str, Any]]:
+    """Return a row per job.  ``ascii_only``: the terminal has no bars."""
+    return [
+        _row(
+            key,
+            records.get(key, Record(key)),
+            catalog.get(key),
+            found.get(key, Look()),
+            alerts.get(key),
+            now,
+            zone,
+            silences,
+            ascii_only,
+        )
+        for key in keys
+    ]
+
+
+def _row(
+    key: JobKey,
+    record: Record,
+    known: CatalogEntry | None,
+    look: Look,
+    alert: Alert | None,
+    now: datetime,
+    zone: tzinfo | None,
+    silences: Silences | None,
+    ascii_only: bool,
+) -> dict[str, Any]:
+    time_text = partial(table_time, zone=zone, now=now)
+    name = known.name if known else record.name or str(key)
+    tags = known.tags if known else ()
+    status = status_of(record, known is not None and known.judged)
+    if known is not None and not known.enabled:
+        status = DISABLED
+    held = silences.holding_record(record, name, tags, now) if silences else None
+    reason = first_line(record.last_reason)
+    is_fine = status not in (Status.FAILING, Status.UNKNOWN, Status.WARNING)
+    since = record.pending_since if is_fine else record.since
+    value, shares = look.value, (look.day, look.week, look.month)
+    line = sparkline(look.numbers, ascii_only=ascii_only)
+    amount = f"{look.name} {amount_words(value.number, value.unit)}" if value else ""
+    return {
+        "job": name,
+        "key": str(key),
+        "status": status,
+        "since": since,
+        "reason": "" if is_fine else reason,
+        "held": held_row(held),
+        "value": value
+        and {
+            "name": look.name,
+            "number": value.number,
+            "unit": value.unit.value,
+        },
+        "last_alert_at": alert.at if alert else None,
+        "last_alert_to": alert.to if alert else (),
+        "uptime": {
+            time: share.uptime
+            for time, share in zip(("24h", "7d", "30d"), shares, strict=True)
+        },
+        "time_s": {
+            time: dict(zip(TIMES, share, strict=True))
+            for time, share in zip(("24h", "7d", "30d"), shares, strict=True)
+        },
+        "last_24h": look.numbers,
+        WORDS: {
+            "status": status_words(record, status),
+            "since": time_text(since) if since else "",
+            "24h": percent_words(look.day.uptime),
+            "7d": percent_words(look.week.uptime),
+            "30d": percent_words(look.month.uptime),
+            "last_24h": " ".join(filter(None, (line, amount))),
+            "alert": f"{time_text(alert.at)} to {alert.words}" if alert else "",
+            "not_counted": left_out_words(look.day),
+            "reason": "; ".join(
+                filter(
+                    None,
+                    (held.words(time_text) if held else "", "" if is_fine else reason),
+                )
+            ),
+        },
+    }

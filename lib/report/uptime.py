@@ -1,0 +1,159 @@
+"""Uptime and outages: what history says of a time, as numbers and in words.
+
+All of it are functions of values: shares of time, changes of status, moments in seconds
+since 1970.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta, tzinfo
+from itertools import pairwise
+from typing import NamedTuple
+
+from lib.core.enums import Status
+from lib.core.text import duration
+from lib.storage.history import TIMES, Change, Share
+
+_UP = (Status.OK, Status.WARNING)
+#: While one of these holds, a failure is not counted.
+_NOT_COUNTED = ("maintenance", "unreachable", "blind")
+#: What uptime leaves out, in words.
+_LEFT_OUT = {
+    "nothing": "without a result",
+    "maintenance": "in maintenance",
+    "unreachable": "unreachable",
+    "blind": "blind",
+    "unknown": "unknown",
+    "pending": "pending",
+}
+#: Less than this is what passes between two runs.
+_WORTH_A_WORD_S = 300.0
+
+
+class Outage(NamedTuple):
+    """A time in which a job was failing, as far as it lies in a period."""
+
+    #: The first result that was failing; it may be before the period.
+    began: float
+    #: The first one that was OK or a warning again; None: there was none yet.
+    ended: float | None
+    #: How long it is known to have failed within the period.
+    seconds: float
+    reason: str
+
+
+class _Spell:
+    """An outage, and from when to when it was failing."""
+
+    def __init__(self, change: Change) -> None:
+        self.began, self.reason = change.at, change.reason
+        self.ended: float | None = None
+        self.parts: list[tuple[float, float]] = []
+
+    def within(self, start: float, end: float) -> float:
+        """Return for how many seconds of a time it was failing."""
+        return sum(
+            max(0.0, min(end, last) - max(start, first)) for first, last in self.parts
+        )
+
+
+def outages(
+    changes: Iterable[Change], edges: Sequence[float], failing: Sequence[float]
+) -> list[Outage]:
+    """Return the outages of one job in a period, the first one first.
+
+    ``changes`` are all of the job's up to the end of the period, in their order.
+    ``edges`` are where the period's days begin, and its end; ``failing`` has for how
+    many seconds of each day the job is known to have failed.  An outage goes on while
+    it is not known how the job is, as in maintenance; such time is not counted, nor is
+    time without a result.  Where a day has several outages and time without a result,
+    that is taken from each in proportion.
+    """
+    spells = _spells(changes, edges[-1])
+    seconds = [0.0] * len(spells)
+    for (start, end), known in zip(pairwise(edges), failing, strict=True):
+        lengths = [spell.within(start, end) for spell in spells]
+        total = sum(lengths)
+        if total <= 0:
+            continue
+        part = min(1.0, known / total)
+        for number, length in enumerate(lengths):
+            seconds[number] += length * part
+    return [
+        Outage(spell.began, spell.ended, length, spell.reason)
+        for spell, length in zip(spells, seconds, strict=True)
+        if spell.within(edges[0], edges[-1]) > 0
+    ]
+
+
+def _spells(changes: Iterable[Change], end: float) -> list[_Spell]:
+    found: list[_Spell] = []
+    spell: _Spell | None = None
+    failing_from: float | None = None
+    for change in changes:
+        if spell is not None and failing_from is not None:
+            spell.parts.append((failing_from, change.at))
+        failing_from = None
+        if change.status in _UP:
+            if spell is not None:
+                spell.ended = change.at
+            spell = None
+        elif change.status is Status.FAILING and change.code not in _NOT_COUNTED:
+            failing_from = change.at
+            if spell is None:
+                spell = _Spell(change)
+                found.append(spell)
+    if spell is not None and failing_from is not None:
+        spell.parts.append((failing_from, end))
+    return found
+
+
+def notified_after(
+    outage: Outage, sent: Sequence[float], next_began: float = math.inf
+) -> float | None:
+    """Return how many seconds after its begin the first alert left; None: none did.
+
+    ``sent`` are the moments at which messages about the job left, sorted, in whole
+    seconds; those from ``next_began`` on are about the next outage.
+    """
+    first = math.floor(outage.began)
+    moment = next((at for at in sent if first <= at < next_began), None)
+    return None if moment is None else max(0.0, moment - outage.began)
+
+
+def month_days(year: int, month: int) -> list[date]:
+    """Return the days of a month; raise ValueError if there is no such month."""
+    first = date(year, month, 1)
+    following = date(year + month // 12, month % 12 + 1, 1)
+    return [first + timedelta(days=one) for one in range((following - first).days)]
+
+
+def midnights(days: Sequence[date], zone: tzinfo | None) -> list[float]:
+    """Return where each day begins, and where the last one ends.
+
+    A day is one of the zone's, of 23 to 25 hours; None: this machine's zone.
+    """
+    return [
+        datetime(one.year, one.month, one.day, tzinfo=zone).timestamp()
+        for one in (*days, days[-1] + timedelta(days=1))
+    ]
+
+
+def percent_words(uptime: float | None) -> str:
+    """Return an uptime: ``99.98%``; never more than it is.  Empty: nothing is known."""
+    if uptime is None:
+        return ""
+    # What is short of it by rounding errors alone is whole.
+    hundredths = math.floor(uptime * 10_000 + 1e-6)
+    return f"{hundredths / 100:.2f}%" if hundredths < 10_000 else "100%"
+
+
+def left_out_words(share: Share) -> str:
+    """Return what an uptime leaves out: ``2 hours without a result, 1 hour blind``."""
+    return ", ".join(
+        f"{duration(timedelta(seconds=seconds))} {words}"
+        for name, words in _LEFT_OUT.items()
+        if (seconds := share[TIMES.index(name)]) >= _WORTH_A_WORD_S
+    )

@@ -1,0 +1,223 @@
+"""The table of -m status: what it shows equals what the history and the records say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib.core.decisions import Entry, Event, MailDetails, People
+from lib.core.enums import Decision, MessageKind, Status
+from lib.core.jobs import CatalogEntry, JobKey
+from lib.core.records import Record
+from lib.core.results import Threshold, Unit, Value, telling_value
+from lib.core.secret import NO_SECRETS
+from lib.core.silences import Mute, Scope, Silences
+from lib.report import glance
+from lib.report.rows import WORDS
+from lib.storage import historylog
+from lib.storage.auditlog import AuditLog
+from lib.storage.history import History, Result, Share, share_of
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+AT = NOON.timestamp()
+DISK, SITE = JobKey("DiskSpace", "disk root"), JobKey("HTTPServerChecker", "http a")
+HOUR = 3600.0
+
+
+def result(key=DISK, status=Status.OK, code="", seconds=0.2, holds_s=4000.0, **values):
+    return Result(key, status, code, seconds, values, "", b"p", holds_s)
+
+
+def record(folder, hours_ago, *results):
+    historylog.record(folder, UTC, AT - hours_ago * HOUR, results)
+
+
+def look(folder, key=DISK, values=None):
+    history = History(folder, UTC)
+    return glance.looks(history, [key], {key: values or {}}, NOON)[key]
+
+
+def shown(key=DISK, record=None, found=None, catalog=None, **more):
+    records = {key: record} if record else {}
+    catalog = catalog or {key: CatalogEntry("disk root", "d.py", "minute", judged=True)}
+    looks = {key: found} if found else {}
+    (row,) = glance.rows([key], records, catalog, looks, {}, NOON, UTC, **more)
+    return row
+
+
+def test_a_job_without_history_has_no_number_at_all(tmp_path):
+    found = look(tmp_path)
+    assert found.day == Share(nothing=24 * HOUR)
+    assert (found.week, found.month, found.value) == (Share(), Share(), None)
+    row = shown(found=found)
+    assert row["uptime"] == {"24h": None, "7d": None, "30d": None}
+    words = row[WORDS]
+    assert (words["24h"], words["last_24h"]) == ("", "")
+    assert words["not_counted"] == "1 day without a result"
+
+
+def test_the_sparkline_has_the_worst_number_of_each_hour(tmp_path):
+    for hours_ago in (30, 23.5, 23.1, 2.5, 0.5):
+        record(tmp_path, hours_ago, result(used=hours_ago, free=hours_ago))
+    used = {"used": Value(0.5, Unit.PERCENT, fail=Threshold(high=90))}
+    numbers = look(tmp_path, values=used).numbers
+    assert (numbers[0], numbers[21], numbers[23]) == (23.5, 2.5, 0.5)
+    assert [one for one in numbers if one is not None] == [23.5, 2.5, 0.5]
+    free = {"free": Value(0.5, Unit.BYTES, fail=Threshold(low=90))}
+    assert look(tmp_path, values=free).numbers[0] == 23.1
+    words = shown(found=look(tmp_path, values=used))[WORDS]
+    assert words["last_24h"] == "█····················▁·▁ used 0.5%"
+
+
+def test_a_job_that_measures_nothing_shows_how_long_its_check_took(tmp_path):
+    record(tmp_path, 1.5, result(seconds=0.5))
+    record(tmp_path, 0.5, result(seconds=2.0))
+    found = look(tmp_path)
+    assert (found.name, found.value) == ("took", Value(2.0, Unit.SECONDS))
+    assert found.numbers[-2:] == (0.5, 2.0)
+
+
+def test_uptime_of_24_hours_is_what_the_rows_say_with_the_one_before(tmp_path):
+    # A daily result stands at the beginning, though results hold a minute now.
+    record(tmp_path, 30, result(status=Status.FAILING, holds_s=26 * HOUR))
+    record(tmp_path, 12, result(holds_s=150.0))
+    record(tmp_path, 6, result(code="maintenance", holds_s=HOUR))
+    found = look(tmp_path)
+    rows = History(tmp_path, UTC).rows(DISK, 0, AT)
+    assert found.day == share_of(rows, AT - 24 * HOUR, AT)
+    assert found.day.failing == 12 * HOUR
+    assert (found.day.maintenance, found.day.ok) == (HOUR, 150)
+    words = shown(found=found)[WORDS]
+    assert words["24h"] == "0.34%"
+    assert words["not_counted"] == (
+        "10 hours 58 minutes without a result, 1 hour in maintenance"
+    )
+
+
+def test_days_before_the_last_seven_count_for_the_month_only(tmp_path):
+    for days_ago, status in ((20, Status.FAILING), (2, Status.OK), (0, Status.OK)):
+        record(tmp_path, 24 * days_ago, result(status=status))
+    found = look(tmp_path)
+    assert (found.week.failing, found.month.failing) == (0, 4000)
+    assert (found.week.ok, found.month.ok) == (4000, 4000)
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({}, ""),
+        ({"a": Value(1), "b": Value(2)}, "a"),
+        ({"a": Value(1), "b": Value(2, warn=Threshold(high=9))}, "b"),
+        # The nearest to its threshold; what is low is near where low is bad.
+        (
+            {
+                "a": Value(1, fail=Threshold(high=9)),
+                "b": Value(2, warn=Threshold(low=1.9)),
+            },
+            "b",
+        ),
+        (
+            {
+                "a": Value(8.9, fail=Threshold(high=9)),
+                "b": Value(5, warn=Threshold(high=4)),
+                "c": Value(5, fail=Threshold(high=4, judges=False)),
+            },
+            "b",
+        ),
+        (
+            {
+                "a": Value(5, warn=Threshold(high=4)),
+                "b": Value(0, fail=Threshold(low=1, high=3)),
+            },
+            "b",
+        ),
+        ({"a": Value(0, fail=Threshold(high=0))}, "a"),
+    ],
+)
+def test_which_value_says_most(values, name):
+    assert telling_value(values) == name
+
+
+def mailed(code, minutes, kind=MessageKind.ALERT, to="ann@example.com", key=DISK):
+    at = NOON - timedelta(minutes=minutes)
+    details = MailDetails("m", kind, People((to,)))
+    return Entry(at, key, "disk root", code, details)
+
+
+def test_of_a_job_that_is_ok_the_audit_log_has_the_last_alert(tmp_path):
+    log = AuditLog(tmp_path, NO_SECRETS)
+    log.note(
+        [
+            mailed(Event.SENT, 50, to="old@example.com"),
+            mailed(Event.BUNDLED, 40),
+            mailed(Event.FAILED, 30, to="bob@example.com"),
+            mailed(Event.SENT, 20, MessageKind.RECOVERY, to="cy@example.com"),
+            mailed(Event.LOGGED, 10, key=SITE),
+        ]
+    )
+    log.write()
+    alerts = glance.last_alerts(tmp_path, {}, [DISK, SITE])
+    assert alerts[DISK].at == NOON - timedelta(minutes=40)
+    assert alerts[DISK].to == ("ann@example.com",)
+    assert alerts[SITE].words == "ann@example.com (logged)"
+
+
+def test_of_a_job_that_is_not_ok_its_record_has_the_last_alert(tmp_path):
+    of_job = Record(
+        DISK,
+        "disk root",
+        Status.FAILING,
+        1,
+        NOON,
+        notified=("ann@example.com",),
+        notified_at=NOON,
+    )
+    alert = glance.last_alerts(tmp_path, {DISK: of_job}, [DISK])[DISK]
+    assert (alert.at, alert.words) == (NOON, "ann@example.com")
+    assert glance.last_alerts(tmp_path, {}, [DISK]) == {}
+
+
+def test_what_is_not_ok_comes_first_and_no_more_than_there_is_room():
+    bad = [Record(JobKey("X", name), name, Status.FAILING, 1) for name in "zy"]
+    catalog = {
+        JobKey("X", name): CatalogEntry(name, "x.py", "minute", enabled=name != "b")
+        for name in "cbaz"
+    }
+    names = [key.identity for key in glance.ordered(bad, catalog, 20)]
+    assert names == ["z", "y", "a", "c"]
+    assert len(glance.ordered(bad, catalog, 3)) == 3
+    assert [key.identity for key in glance.ordered(bad, catalog, 1)] == ["z"]
+
+
+def test_a_mute_is_said_before_the_reason():
+    mute = Mute(
+        "1",
+        NOON,
+        Scope(("disk root",)),
+        "ann",
+        "deploy",
+        until=NOON + timedelta(hours=2),
+    )
+    of_job = Record(
+        DISK, "disk root", Status.FAILING, 1, NOON, last_reason="it is full\nmore"
+    )
+    row = shown(record=of_job, silences=Silences((mute,)))
+    assert row["held"]["code"] is Decision.MUTED.value
+    assert row[WORDS]["reason"] == (
+        "muted until 2026-11-22 14:00 by ann: deploy; it is full"
+    )
+    assert (row["status"], row["since"]) == ("failing", NOON)
+
+
+def test_a_disabled_job_and_one_that_has_not_run_say_so():
+    off = CatalogEntry("disk root", "d.py", "minute", enabled=False)
+    assert shown(catalog={DISK: off})["status"] == "disabled"
+    new = CatalogEntry("disk root", "d.py", "minute")
+    assert shown(catalog={DISK: new})["status"] == "not_run_yet"
+
+
+def test_a_terminal_without_bars_gets_ascii(tmp_path):
+    record(tmp_path, 0.5, result(seconds=2.0))
+    line = shown(found=look(tmp_path), ascii_only=True)[WORDS]["last_24h"]
+    assert line.isascii()
