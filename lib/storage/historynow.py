@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from lib.core.jobs import JobKey
+from lib.core.text import in_zone
 from lib.storage.historyblocks import NOW_KIND, blocks, payload_of
 from lib.storage.historyrows import (
     CODES,
@@ -122,7 +123,7 @@ def read_summary(folder: Path) -> Summary:
 
 def local_day(moment: float, zone: tzinfo | None) -> str:
     """Return the day of a moment where people live."""
-    return datetime.fromtimestamp(moment, UTC).astimezone(zone).date().isoformat()
+    return in_zone(datetime.fromtimestamp(moment, UTC), zone).date().isoformat()
 
 
 def _midnight(day: date, zone: tzinfo | None) -> float:

@@ -90,6 +90,8 @@ def test_a_run_with_a_summary_takes_place(tmp_path, zone):
         tmp_path, f"[email]\nnomail = yes\n[summary]\ndaily = {due}\n", GENERAL
     )
     there.environment = {"TZ": zone}
+    # History counts its days in that zone too.
+    there.add("[disk root]\npath = /\nlimit = 100\nevery = minute\n")
     assert there.cron().silent
     there.pass_time(timedelta(days=2))
     ran = there.cron("minute", "-v")
