@@ -63,6 +63,11 @@ class Source:
         self.at += count
         self._report(self)
 
+    def walked_to(self, at: int) -> None:
+        """Note that what stands there is looked at next."""
+        self.at = at
+        self._report(self)
+
     def head(self, count: int) -> bytes:
         """Return the first bytes."""
         return os.pread(self.file.fileno(), count, 0)
@@ -277,6 +282,7 @@ def _by_program(source: Source, name: str) -> Iterator[bytes]:
     feeder.start()
     try:
         while part := process.stdout.read(UNPACKED):
+            source.moved(0)
             yield part
         said = process.stderr.read(10_000).decode("utf-8", "replace").strip()
         if process.wait():
@@ -308,12 +314,13 @@ def frames_end(source: Source, name: str) -> int:
     walk = _zstd_frame if name == "zstd" else _lz4_frame
     descriptor, at, end = source.file.fileno(), 0, 0
     while at < source.size:
+        source.walked_to(at)
         magic = os.pread(descriptor, 4, at)
         number = int.from_bytes(magic, "little")
         if number in _SKIPPED:
             at += 8 + _number(descriptor, at + 4)
         elif magic == MAGICS[name]:
-            at = walk(descriptor, at + 4)
+            at = walk(source, at + 4)
         elif end and not magic.strip(b"\0") and _only_zeros(source, at):
             return end
         elif name == "lz4" and number == 0x184C2102:
@@ -334,7 +341,8 @@ def _number(descriptor: int, at: int, count: int = 4) -> int:
     return int.from_bytes(data, "little")
 
 
-def _zstd_frame(descriptor: int, at: int) -> int:
+def _zstd_frame(source: Source, at: int) -> int:
+    descriptor = source.file.fileno()
     flags = _number(descriptor, at, 1)
     is_single = bool(flags & 0x20)
     size_of_size = (1 if is_single else 0, 2, 4, 8)[flags >> 6]
@@ -344,13 +352,16 @@ def _zstd_frame(descriptor: int, at: int) -> int:
         at += 3 + (1 if header >> 1 & 3 == 1 else header >> 3)
         if header & 1:
             return at + (4 if flags & 4 else 0)
+        source.walked_to(at)
 
 
-def _lz4_frame(descriptor: int, at: int) -> int:
+def _lz4_frame(source: Source, at: int) -> int:
+    descriptor = source.file.fileno()
     flags = _number(descriptor, at, 1)
     at += 2 + (8 if flags & 8 else 0) + (4 if flags & 1 else 0) + 1
     while header := _number(descriptor, at):
         at += 4 + (header & 0x7FFFFFFF) + (4 if flags & 0x10 else 0)
+        source.walked_to(at)
     return at + 4 + (4 if flags & 4 else 0)
 
 
@@ -405,6 +416,8 @@ class Tar:
         """Raise Damaged unless it has ended."""
         if self._skip or (self._rest and self._zeros < 2):
             raise Damaged(f"the tar archive is cut within its member {self.members}")
+        if self._zeros >= 2 and self._rest.strip(b"\0"):
+            raise self._followed()
         if self._zeros < 2:
             raise Damaged(
                 f"the tar archive is cut behind its member {self.members}: the two "
@@ -412,6 +425,12 @@ class Tar:
             )
         if not self.members:
             raise Damaged("the tar archive holds no file")
+
+    def _followed(self) -> Damaged:
+        return Damaged(
+            f"something follows the end of the tar archive, behind its {self.members} "
+            "members: tar does not read it (but with -i)"
+        )
 
     def _block(self, block: bytes) -> None:
         if self._is_extended:
@@ -422,10 +441,7 @@ class Tar:
             self._zeros += 1
             return
         if self._zeros >= 2:
-            raise Damaged(
-                f"something follows the end of the tar archive, behind its "
-                f"{self.members} members: tar does not read it (but with -i)"
-            )
+            raise self._followed()
         self._zeros = 0
         self._finish_pax()
         member = _member(block)
@@ -475,16 +491,41 @@ def _member(block: bytes) -> Any:
         raise Damaged(f"the tar archive is damaged: {error}") from error
 
 
+#: How a member of a zip archive begins.
+_ZIP_MEMBER = b"PK\3\4"
+#: The record at the end of a zip archive: how it begins, its length and where in it
+#: the length of the comment behind it stands; that comment is 64 kB long at most.
+_ZIP_END, _ZIP_END_SIZE, _ZIP_COMMENT_AT = b"PK\5\6", 22, 20
+
+
+def _raise_if_zip_is_followed(source: Source) -> None:
+    """Raise Damaged if something else than zeros stands behind the archive."""
+    tail = source.tail(_ZIP_END_SIZE + 65_535)
+    at = tail.rfind(_ZIP_END)
+    size = tail[at + _ZIP_COMMENT_AT : at + _ZIP_END_SIZE]
+    end = at + _ZIP_END_SIZE + int.from_bytes(size, "little")
+    if at >= 0 and tail[end:].strip(b"\0"):
+        raise _other(len(tail) - end, "zip")
+
+
 def check_zip(source: Source) -> None:
     """Raise Damaged unless each member of a zip archive can be read."""
     import zipfile
     import zlib
 
+    _raise_if_zip_is_followed(source)
     try:
         with zipfile.ZipFile(source.file) as archive:
-            if not archive.infolist():
+            members = archive.infolist()
+            if not members:
                 raise Damaged("the zip archive holds no file")
-            for member in archive.infolist():
+            begins_at = min(member.header_offset for member in members)
+            if begins_at and source.head(4) == _ZIP_MEMBER:
+                raise Damaged(
+                    f"it is two zip archives: another one is before that which unzip "
+                    f"reads, of {begins_at} bytes"
+                )
+            for member in members:
                 if member.flag_bits & 1:
                     raise CheckUnknown(
                         "the zip archive is encrypted, so it cannot be checked"

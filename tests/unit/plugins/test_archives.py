@@ -178,6 +178,26 @@ def test_a_zip_archive_is_read_to_its_end(tmp_path):
     assert found(tmp_path, b"#!/bin/sh\n" + data, "zip") == "zip"
 
 
+def test_nothing_but_zeros_follows_an_archive(tmp_path):
+    for data, words in ((zipped(), "bytes that are no zip follow"), (tar(), "follows")):
+        for zeros in (b"", bytes(512), bytes(10_240)):
+            assert not found(tmp_path, data + zeros).startswith("damaged")
+            assert words in found(tmp_path, data + zeros + b"something tar")
+    # unzip reads the second only.
+    assert "another one is before" in found(tmp_path, zipped() + zipped())
+    assert found(tmp_path, b"#!/bin/sh\n" + zipped(), "zip") == "zip"
+    commented = io.BytesIO(zipped())
+    with zipfile.ZipFile(commented, "a") as archive:
+        archive.comment = b"made by us PK"
+    assert found(tmp_path, commented.getvalue()) == "zip"
+
+
+def test_how_far_frames_are_looked_at_is_told(tmp_path):
+    ats = []
+    found(tmp_path, by("zstd", TEXT) * 3, ats=ats)
+    assert len(set(ats)) > 3
+
+
 def test_another_format_is_named(tmp_path):
     assert found(tmp_path, gzip.compress(TEXT), "xz") == "damaged: it is gzip, not xz"
     assert "does not begin as gzip does" in found(tmp_path, TEXT, "gzip")
