@@ -43,6 +43,7 @@ class GroupChecker(TargetJob):
     """What other jobs amount to together: a cluster, a site, a service."""
 
     kind = "group"
+    can_retry = False
     guide = r"""
         `of` names jobs (`http web`; one of a section with `hosts` is `http web/a`, and
         `http web` are all of them), patterns such as `http web*`, and tags as `tag db`.

@@ -240,7 +240,6 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
         "http_version": option(
             one_of(("1.0", "1.1", "2")), "1.1", help="1.0, 1.1 or 2"
         ),
-        "retries": option(whole(0, 5), 0, help="so often it is tried again at once"),
         "cafile": option(
             absolute_path, "", help="trust this CA file instead of the system's store"
         ),
@@ -291,14 +290,10 @@ def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Valu
             if target.expect_text
             else "what is expected needs method = get: a HEAD response has no body"
         )
-    for left in range(target.retries, -1, -1):
-        own = deadline.share(left + 1) if left else deadline
-        try:
-            return (yield from _each_address(job, target, own))
-        except (connect.Unreachable, CheckFailed) as error:
-            if left == 0:
-                raise _without_secrets(error, target) from None
-    raise AssertionError("the last attempt returns or raises")
+    try:
+        return (yield from _each_address(job, target, deadline))
+    except (connect.Unreachable, CheckFailed) as error:
+        raise _without_secrets(error, target) from None
 
 
 def _without_secrets(

@@ -196,6 +196,7 @@ class HeartbeatChecker(TargetJob):
     """One cron job of somebody's."""
 
     kind = "heartbeat"
+    can_retry = False
     guide = r"""
         Wrap the job's command: `checker.py -m wrap NAME -- COMMAND`; see
         [operations](operations.md#heartbeats-of-cron-jobs) for the folder that it

@@ -39,6 +39,7 @@ class LogChecker(TargetJob):
     """The new lines of one log, of several, or of a unit's journal."""
 
     kind = "log"
+    can_retry = False
     flaps = False
     options: Options = {
         "path": option(

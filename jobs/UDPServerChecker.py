@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from lib.jobbase import (
@@ -23,7 +24,6 @@ from lib.jobbase import (
     port,
     seconds,
     talk_with_nobody,
-    whole,
 )
 from lib.net import bulk, connect
 from lib.net.connect import Address, Unreachable
@@ -61,6 +61,8 @@ class UDPServerChecker(bulk.InBulk, TargetJob):
         threshold: it means that the service does not answer what was sent, or that
         something is lost or filtered. Nobody can tell which.
 
+        A packet may be lost: with `retries = 2` the whole is sent up to three times.
+
         Texts and patterns are as those of [tcp](#tcp-name). An answer must be in one
         packet; one that is not as expected is failing at once.
         """
@@ -79,9 +81,6 @@ class UDPServerChecker(bulk.InBulk, TargetJob):
         **DIALOG_OPTIONS,
         "wait": option(
             seconds, 1.0, help="where no answer is expected: wait so long for one"
-        ),
-        "retries": option(
-            whole(0, 5), 0, help="without an answer, send again so often"
         ),
         **ADDRESS_OPTIONS,
         "fail_time": option(
@@ -159,7 +158,7 @@ def _ask(
     from lib.net import dialog, icmp
 
     sock = bulk.open_socket(address[0], socket.SOCK_DGRAM)
-    line = dialog.Line(sock, deadline, retries=target.retries)
+    line = dialog.Line(sock, deadline)
     began = time.monotonic()
     try:
         icmp.ask_for_refusals(sock)
@@ -186,21 +185,14 @@ def _ask(
 
 def _hear(line: Line, target: Target, deadline: Deadline) -> bulk.Steps[None]:
     """Wait a while, in which a closed port says so."""
-    for left in range(target.retries, -1, -1):
-        try:
-            yield from line.receive(deadline.within(target.wait))
-            return
-        except TimeoutError:
-            if deadline.passed or not left:
-                return
-            yield from line.send(target.send)
+    with suppress(TimeoutError):
+        yield from line.receive(deadline.within(target.wait))
 
 
 def _not_closed(line: Line, target: Target) -> str:
     if line.was_answered:
         return "an answer came, so the port is open; expected closed"
-    tried_s = target.wait * (target.retries + 1)
     return (
-        f"nobody says within {tried_s:g} s that the port is closed, so it is open or "
-        "filtered; expected closed"
+        f"nobody says within {target.wait:g} s that the port is closed, so it is open "
+        "or filtered; expected closed"
     )

@@ -18,6 +18,7 @@ from lib.config.options import (
     NAMED_SECTIONS,
     POLICY_OPTIONS,
     REQUIRED,
+    RETRY_OPTIONS,
     SECTIONS,
     Option,
     written,
@@ -201,6 +202,17 @@ These options work in each of these sections, and so do those of
 `timeout` and the others there. Until its first run a target is `not run yet` in
 `-m list`.
 """
+_RETRIES = """\
+With `retries` a target that is failing or unknown is tried again within the run, and
+only the last try counts: one refused connection is no failure, and counts nowhere. A
+warning is not tried again. `timeout` is for all tries together. Each try gets an equal
+part of what is left, less the pauses, so give a check that takes long a longer
+`timeout`. What is measured since the last run begins where it began for the first try.
+A target that is OK after a failed try says so in `-m list`. The kinds {} have neither
+option: what they look at is news only once, or does not change within a run.
+
+`recoveries` is how many consecutive OK results end a failure, in each kind.
+"""
 #: What stands for None, by the option.
 WHERE_NOT_GIVEN = {
     "every": "by kind, or by class",
@@ -263,10 +275,12 @@ def _lines_of_kinds(kinds: Sequence[KindInfo]) -> Iterator[str]:
     yield from _table(
         {
             name: option
-            for name, option in POLICY_OPTIONS.items()
+            for name, option in {**POLICY_OPTIONS, **RETRY_OPTIONS}.items()
             if name not in DEFAULTS
         }
     )
+    yield ""
+    yield _RETRIES.format(", ".join(one.kind for one in kinds if not one.retries))
 
 
 def _default_of(info: OptionInfo) -> str:

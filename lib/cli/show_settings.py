@@ -71,7 +71,7 @@ def tables_of(kinds: Iterable[KindInfo]) -> dict[str, dict[str, Option]]:
     return {
         kind.kind: {
             **{name: _option(info) for name, info in kind.options.items()},
-            **policy_options(kind.every, kind.recheck),
+            **policy_options(kind.every, kind.recheck, retries=kind.retries),
         }
         for kind in kinds
     }

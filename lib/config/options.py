@@ -113,7 +113,13 @@ def read_options(
             # Several words may be such a line, with a password in it.
             first, *more = word.split()
             words = shown("", first) + (" ..." if more else "")
-            wrong[word] = f"unknown option {words!r}{nearest(word, [*options, *names])}"
+            hint = nearest(word, [*options, *names])
+            if word in RETRY_OPTIONS:
+                hint = (
+                    ": a kind has it whose targets can be tried again, in their "
+                    "sections and in [defaults KIND]"
+                )
+            wrong[word] = f"unknown option {words!r}{hint}"
             continue
         if word != name and name in given:
             wrong[word] = (
@@ -264,13 +270,30 @@ POLICY_OPTIONS = {
     ),
 }
 
+#: Those of every kind whose targets may be looked at twice in one run.
+RETRY_OPTIONS = {
+    "retries": Option(
+        whole(0, 5), 0, "so often what is failing or unknown is tried again in the run"
+    ),
+    "retry_pause": Option(
+        duration(0, MAX_TIMEOUT_S),
+        1.0,
+        "the pause before each of these tries",
+        unit=Unit.SECONDS,
+    ),
+}
 
-def policy_options(every: str, recheck: str) -> dict[str, Option]:
-    """Return POLICY_OPTIONS with the defaults of a kind."""
+
+def policy_options(
+    every: str, recheck: str, *, retries: bool = True
+) -> dict[str, Option]:
+    """Return POLICY_OPTIONS with the defaults of a kind, and RETRY_OPTIONS."""
+    more = RETRY_OPTIONS if retries else {}
     return {
         **POLICY_OPTIONS,
         "every": replace(POLICY_OPTIONS["every"], default=every),
         "recheck": replace(POLICY_OPTIONS["recheck"], default=recheck),
+        **more,
     }
 
 

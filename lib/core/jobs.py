@@ -375,6 +375,8 @@ class KindInfo(Stored, frozen=True):
     recheck: str = "no"
     #: What docs/kinds.md says below its options.
     guide: str = ""
+    #: Whether its targets may be tried again within a run.
+    retries: bool = True
 
 
 _NO_WORD = re.compile(r"[^A-Za-z0-9]+")

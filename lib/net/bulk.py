@@ -153,8 +153,9 @@ class InBulk:
     described in ``lib/plugins/target.py``.
     """
 
-    #: What is checked.
+    #: What is checked, and the tries of its check (Tries in the same file).
     target: Any
+    tries: Any
 
     def steps(self, target: Any, deadline: Deadline) -> Steps[Any]:
         """Return the steps of one check, which return its values."""
@@ -171,7 +172,28 @@ class InBulk:
         deadline: Callable[[Sequence[Self]], Sequence[Deadline]],
     ) -> Iterator[tuple[Self, Any] | None]:
         """Check the targets of many jobs at once."""
-        return run(jobs, lambda job, own: job.steps(job.target, own), deadline)
+        return run(jobs, lambda job, own: job.all_steps(own), deadline)
+
+    def all_steps(self, deadline: Deadline) -> Steps[Any]:
+        """Return the steps of a check, and of those that try again."""
+        if self.target.retries:
+            return self._steps_of_tries(deadline)
+        return self.steps(self.target, deadline)
+
+    def _steps_of_tries(self, deadline: Deadline) -> Steps[Any]:
+        tries = self.tries(deadline)
+        while True:
+            try:
+                outcome = yield from self.steps(self.target, tries.deadline())
+            except Exception as error:
+                outcome = error
+            pause = tries.pause_after(outcome)
+            if pause is not None:
+                yield Pause(pause)
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                return outcome
 
 
 class Wait:

@@ -65,18 +65,14 @@ def rounds_of(target: Any) -> tuple[Round, ...]:
 class Line:
     """A connection, and what was received over it."""
 
-    def __init__(
-        self, sock: socket.socket, deadline: Deadline, *, retries: int = 0
-    ) -> None:
-        """Keep the connection, until ``close``; a lost datagram is sent again."""
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        """Keep the connection, until ``close``."""
         self.sock = sock
         self.deadline = deadline
         self.is_datagrams = sock.type == socket.SOCK_DGRAM
         self.is_secure = False
         #: Whether anything was received.
         self.was_answered = False
-        self._retries = retries
-        self._sent = b""
         #: What was received, and no round has expected yet.
         self._unread = b""
         #: Whether what was expected last ends a line.
@@ -90,7 +86,6 @@ class Line:
 
     def send(self, data: bytes) -> bulk.Steps[None]:
         """Send all of it."""
-        self._sent = data
         if self.is_secure:
             from lib.net.tls import waited
 
@@ -155,28 +150,22 @@ class Line:
         self._unread = self._unread[count:]
 
     def _expect_datagram(self, wanted: Sequence[Wanted], place: str) -> bulk.Steps[Any]:
-        """Expect it in the next datagram; what was sent is sent again if none comes."""
-        for left in range(self._retries, -1, -1):
-            own = self.deadline.share(left + 1) if left else self.deadline
-            try:
-                answer = yield from self.receive(own)
-                while answer in self._used:
-                    answer = yield from self.receive(own)
-            except TimeoutError:
-                if left:
-                    yield from self._send_datagram(self._sent, self.deadline)
-                    continue
-                raise Unreachable(
-                    f"no answer within {self.deadline}{_behind(place)}\n"
-                    "what was sent or its answer may be lost or filtered, or the "
-                    "service does not answer that"
-                ) from None
-            self._unread = answer
-            ends = _ends(wanted, answer)
-            if None in ends:
-                raise self._missing(wanted[ends.index(None)], place, "in the answer")
-            self._used.add(answer)
-            return
+        """Expect it in the next datagram."""
+        try:
+            answer = yield from self.receive(self.deadline)
+            while answer in self._used:
+                answer = yield from self.receive(self.deadline)
+        except TimeoutError:
+            raise Unreachable(
+                f"no answer within {self.deadline}{_behind(place)}\n"
+                "what was sent or its answer may be lost or filtered, or the "
+                "service does not answer that"
+            ) from None
+        self._unread = answer
+        ends = _ends(wanted, answer)
+        if None in ends:
+            raise self._missing(wanted[ends.index(None)], place, "in the answer")
+        self._used.add(answer)
 
     def _missing(self, wanted: Wanted, place: str, when: str) -> Unreachable:
         """Return what to raise: what was not received, and what was instead."""

@@ -223,7 +223,7 @@ class CommandJob(bulk.InBulk, TargetJob):
         """Run the programs of many jobs side by side."""
         return bulk.run(
             jobs,
-            lambda job, own: job.steps(job.target, own),
+            lambda job, own: job.all_steps(own),
             deadline,
             first=AT_ONCE,
             most=max(1, min(MOST_AT_ONCE, bulk.room() // 5)),

@@ -338,7 +338,14 @@ def table_of(file: JobFile, cls: type[TargetJob]) -> KindTable:
     """Return the options of a kind; raise TypeError if its class is not right."""
     first_line = (sys.modules[cls.__module__].__doc__ or "").strip().partition("\n")[0]
     about = first_line.removeprefix(f"[{cls.kind} NAME]: ").rstrip(".")
-    table = KindTable(cls.kind, cls.every, cls.options, about, recheck=cls.recheck)
+    table = KindTable(
+        cls.kind,
+        cls.every,
+        cls.options,
+        about,
+        recheck=cls.recheck,
+        retries=cls.can_retry,
+    )
     ships = KIND_FILES.get(table.kind, file.name)
     if ships != file.name:
         raise TypeError(

@@ -19,6 +19,7 @@ from lib.config.options import (
     LAYOUT_OPTIONS,
     POLICY_OPTIONS,
     REQUIRED,
+    RETRY_OPTIONS,
     SECRET_SUFFIXES,
     Option,
     policy_options,
@@ -248,6 +249,7 @@ class KindTable:
         about: str = "",
         *,
         recheck: str = "no",
+        retries: bool = True,
     ) -> None:
         """Keep the table of a class; raise TypeError if it is not right."""
         if not isinstance(kind, str) or not _KIND.fullmatch(kind):
@@ -258,10 +260,14 @@ class KindTable:
         self.every = schedule.read(every)
         self.recheck = schedule.read_recheck(recheck)
         self.about = about
+        self.retries = retries
         #: The options that are secrets.
         self.secrets: list[str] = []
         self.own = dict(self._own(options))
-        self.options = {**self.own, **policy_options(self.every, self.recheck)}
+        self.options = {
+            **self.own,
+            **policy_options(self.every, self.recheck, retries=retries),
+        }
         self._by_word = {
             **{known.also: name for name, known in self.options.items() if known.also},
             **{name: name for name in self.options},
@@ -276,7 +282,7 @@ class KindTable:
             if known.default is not REQUIRED
         }
         not_given = dict.fromkeys(self.secrets, Secret())
-        self._target = _class_of_targets(kind, {**defaults, **not_given})
+        self._target = _class_of_targets(kind, {"retries": 0, **defaults, **not_given})
         self._required = [name for name in self.options if name not in defaults]
         #: Each ``warn_X`` that has a default, with its ``fail_X``.
         self._default_warnings = [
@@ -296,7 +302,8 @@ class KindTable:
                 raise TypeError(f"options[{name!r}]: expected option(...)")
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise TypeError(f"options[{name!r}]: expected a lower-case name")
-            if name in (*POLICY_OPTIONS, *LAYOUT_OPTIONS, *_RESERVED):
+            is_taken = name in RETRY_OPTIONS and self.retries
+            if is_taken or name in (*POLICY_OPTIONS, *LAYOUT_OPTIONS, *_RESERVED):
                 raise TypeError(f"options[{name!r}]: every kind has that option")
             if known.read is fields.secret:
                 self.secrets.append(name)
@@ -321,7 +328,15 @@ class KindTable:
             )
             for name, known in self.own.items()
         }
-        return KindInfo(self.kind, file, self.every, self.about, options, self.recheck)
+        return KindInfo(
+            self.kind,
+            file,
+            self.every,
+            self.about,
+            options,
+            self.recheck,
+            retries=self.retries,
+        )
 
     def target(self, section: TargetSection) -> tuple[Target, list[Problem]]:
         """Return a target, and all that is wrong in its section, each with its line.
@@ -379,6 +394,7 @@ class KindTable:
         is not to be had; a relative path of ``X_file`` starts at ``folder``.
         """
         yield from self._idle_thresholds(section, target)
+        yield from self._idle_retries(section, target)
         if not section.host:
             yield from self._hosts_not_given(section)
         for name in self.secrets:
@@ -406,6 +422,19 @@ class KindTable:
             given = section.options.get(name) or section.options.get(fail_name)
             where = given.where if given else section.where
             yield Problem(text, where, target.title, warning=True)
+
+    def _idle_retries(
+        self, section: TargetSection, target: Target
+    ) -> Iterator[Problem]:
+        """Yield a warning for retries whose pauses alone take the whole timeout."""
+        if not target.retries or target.retries * target.retry_pause < target.timeout:
+            return
+        text = (
+            f"retries: {target.retries} pauses of {target.retry_pause:g} s do not fit "
+            f"into timeout = {target.timeout:g}s, so it is tried less often"
+        )
+        where = section.options["retries"].where
+        yield Problem(text, where, target.title, warning=True)
 
     def _hosts_not_given(self, section: TargetSection) -> Iterator[Problem]:
         """Yield a warning for each ``{host}`` that stays as it is."""

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import configparser
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from lib.config import options, peers
-from lib.core.enums import JobFailureNotificationFrequency, JobFrequency
+from lib.core.enums import JobFailureNotificationFrequency, JobFrequency, Status
 from lib.core.ini import IniFile
 from lib.core.jobs import NEVER_FLAPPING, FailureRule, FlappingRule, Rule
 from lib.core.policy import default_failures, default_recoveries
-from lib.core.results import Value
+from lib.core.results import Value, judge
 from lib.core.settings import Peers
+from lib.core.text import first_line
 from lib.plugins.base import (
     CheckFailed,
+    CheckPending,
     CheckUnknown,
+    CheckWarning,
     JobBase,
     JobContext,
     read_contacts,
@@ -57,6 +61,8 @@ class TargetJob(JobBase):
     #: How soon a failing target that is checked less often is checked again.
     recheck: str = "no"
     options: Options = {}
+    #: False: it has no ``retries``, as what it looks at is news only once.
+    can_retry = True
     #: False: that it comes and goes is flapping only if the settings say so.
     flaps = True
     #: What people read below the reason when a threshold decides; set it in ``check``.
@@ -172,17 +178,61 @@ class TargetJob(JobBase):
     def execute(self) -> bool:
         """Check the target; its values are judged afterwards."""
         self.target = self._with_secrets()
-        try:
-            outcome: object = self.check(self.target, self._deadline())
-        except Exception as error:
-            outcome = error
-        return self._take(outcome)
+        tries = self.tries(self._deadline())
+        while True:
+            try:
+                outcome: object = self.check(self.target, tries.deadline())
+            except Exception as error:
+                outcome = error
+            pause = tries.pause_after(outcome)
+            if pause is None:
+                return self._take(outcome)
+            time.sleep(max(0.0, pause.ends_at - time.monotonic()))
+
+    def tries(self, deadline: Deadline) -> Tries:
+        """Return the tries of a check that begins now."""
+        return Tries(self, deadline)
 
     def _deadline(self) -> Deadline:
         """Return the end of a check that begins now."""
         from lib.net.connect import Deadline
 
         return Deadline(self.timeout())
+
+    def _begin_again(self) -> None:
+        """Have all as it was before the check, but for the target."""
+        for name in ("memory", "values", "note", "remark", "answered_by"):
+            vars(self).pop(name, None)
+        record = self._checker.record
+        if record is not None and record.memory:
+            from lib.core import encoding
+
+            self.memory = encoding.plain_memory(dict(record.memory))
+
+    def _trouble(self, outcome: object) -> str:
+        """Return why a target is failing or unknown; empty if it is not so."""
+        from lib.net.connect import Unreachable
+
+        if isinstance(outcome, CheckFailed | CheckWarning) and outcome.event:
+            return ""
+        inverts = self.target.invert
+        if isinstance(outcome, CheckFailed | Unreachable):
+            return "" if inverts else str(outcome)
+        if isinstance(outcome, CheckPending):
+            return ""
+        if isinstance(outcome, Exception) and not isinstance(outcome, CheckWarning):
+            return str(outcome) or type(outcome).__name__
+        reason = ""
+        if isinstance(outcome, Mapping):
+            values = {
+                name: value
+                for name, value in outcome.items()
+                if isinstance(value, Value)
+            }
+            status, reason = judge(values, need_all=self._checker.need_all)
+            if status is Status.FAILING:
+                return "" if inverts else reason
+        return reason or "the check is OK" if inverts else ""
 
     def _take(self, outcome: object) -> bool:
         """Keep what a check returned, or raise what it raised."""
@@ -207,8 +257,11 @@ class TargetJob(JobBase):
 
     @property
     def checks_many(self) -> bool:
-        """Return whether the kind has a ``check_many`` of its own."""
-        return getattr(self.check_many, "__func__", None) is not _CHECK_MANY
+        """Return whether ``check_many`` checks it, if there are others."""
+        if getattr(self.check_many, "__func__", None) is _CHECK_MANY:
+            return False
+        # What is in bulk pauses there, without a thread.
+        return not self.target.retries or hasattr(self, "all_steps")
 
     @property
     def runs_a_command(self) -> bool:
@@ -295,6 +348,51 @@ class TargetJob(JobBase):
     def getStateName(self) -> str:
         """Return the section's title, so that changing the URL keeps the history."""
         return self.target.title
+
+
+class Tries:
+    """The tries of one check, all within its deadline."""
+
+    def __init__(self, job: TargetJob, deadline: Deadline) -> None:
+        self._job = job
+        self._deadline = deadline
+        self._left: int = job.target.retries
+        self._first = ""
+
+    def deadline(self) -> Deadline:
+        """Return that of the next try: an equal part of what is left, without pauses.
+
+        For the last one it is that of the check.
+        """
+        if not self._left or self._deadline.passed:
+            return self._deadline
+        pauses_s = self._left * self._job.target.retry_pause
+        part_s = (self._deadline.left() - pauses_s) / (self._left + 1)
+        return self._deadline.within(part_s) if part_s > 0 else self._deadline
+
+    def pause_after(self, outcome: object) -> Deadline | None:
+        """Return the end of the pause before the next try; None if there is none.
+
+        The job is then as before the check.
+        """
+        if not (self._left or self._first):
+            return None
+        trouble = self._job._trouble(outcome)
+        if not trouble:
+            if self._first:
+                self._job.remark = self._remark()
+            return None
+        pause = self._deadline.within(self._job.target.retry_pause)
+        if not self._left or pause is self._deadline:
+            return None
+        self._left -= 1
+        self._first = self._first or trouble
+        self._job._begin_again()
+        return pause
+
+    def _remark(self) -> str:
+        before = f"it was tried again; before: {first_line(self._first)}"
+        return "\n".join(filter(None, (self._job.remark, before)))
 
 
 #: The one that is to be overridden.

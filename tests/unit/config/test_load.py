@@ -20,6 +20,7 @@ from lib.config.options import (
     NAMED_SECTIONS,
     POLICY_OPTIONS,
     REQUIRED,
+    RETRY_OPTIONS,
     SECRET_SUFFIXES,
     SECTIONS,
     Option,
@@ -36,6 +37,7 @@ from lib.plugins.kind import Target
 
 BASE = Path(__file__).resolve().parents[3]
 WRONG = sorted((Path(__file__).resolve().parents[2] / "settings").glob("*.cfg"))
+OF_EVERY_KIND = {**POLICY_OPTIONS, **RETRY_OPTIONS}
 GENERAL = "[general]\nservername = web1\nalertcontact = ops@example.com\n"
 NO_MAIL = "[email]\nnomail = yes\n"
 MAIL = "[email]\nsmtpserver = mail.example.com\nuser = me@example.com\n"
@@ -642,7 +644,7 @@ def test_the_example_has_every_option_once_and_no_other():
         word = section if section in SECTIONS else section.split()[0]
         if word == JOB:
             assert option in jobsections.OPTIONS
-        elif word not in TABLES or option not in POLICY_OPTIONS:
+        elif word not in TABLES or option not in OF_EVERY_KIND:
             shown[word].add(option)
     assert shown.pop("peers") - {"friend"} == tables.pop("peers")
     assert shown == tables
@@ -687,7 +689,7 @@ def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
     assert {target.kind for target in targets_of(load(switched_on))} == {*KIND_FILES}
     ini = load(switched_on).ini
     assert DEFAULTS.keys() <= ini.options("defaults").keys()
-    assert POLICY_OPTIONS.keys() - DEFAULTS <= ini.options("http homepage").keys()
+    assert OF_EVERY_KIND.keys() - DEFAULTS <= ini.options("http homepage").keys()
 
 
 # Channels.

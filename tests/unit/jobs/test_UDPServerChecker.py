@@ -55,12 +55,7 @@ CASES = {
         {"dialog": "send a\n  expect re: a\n  send b\n  expect_regex a$"},
     ),
     # Closed, and a firewall delays the word of it: none comes here at all.
-    "wait": (second_time, {"wait": "200ms", "retries": "1"}, None),
-    "retries": (
-        second_time,
-        {"expect": "well", "retries": "2"},
-        {"expect": "well", "retries": "0"},
-    ),
+    "wait": (second_time, {"wait": "200ms"}, None),
     "addresses": (
         echo,
         {"host": "both.example", "addresses": "first"},
@@ -203,7 +198,6 @@ def test_every_address_is_asked_and_the_dead_one_is_named():
     [
         ("expect", "filtered", "a port of udp that is silent may be open or filtered"),
         ("dialog", "tls", "begin with one of send, expect, expect_regex"),
-        ("retries", "9", "from 0 to 5"),
     ],
 )
 def test_what_cannot_be_used_says_what_was_expected(option, value, said):

@@ -222,7 +222,7 @@ TLS_CASES = {
     ),
 }
 #: These have a test of their own below.
-OTHERS = {"certificate", "key", "retries", "need"}
+OTHERS = {"certificate", "key", "need"}
 
 
 def found(listener, options, folder, scheme="http"):
@@ -290,12 +290,6 @@ def test_a_certificate_of_ours_is_shown_with_its_key(tmp_path):
             given = {name: str(path) for name, path in options.items()}
             said = found(it, {"cafile": "CA", **given}, tmp_path, "https")
             assert (said == "fine") is is_good, said
-
-
-@pytest.mark.parametrize(("retries", "is_good"), [("1", True), ("0", False)])
-def test_it_is_tried_again_at_once(retries, is_good, tmp_path):
-    with Listener(says(answer("500 Oops")), says(answer())) as it:
-        assert (found(it, {"retries": retries}, tmp_path) == "fine") is is_good
 
 
 @pytest.mark.parametrize("need", ["any", "all"])
