@@ -139,6 +139,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     first_runs: dict[JobKey, Job] = {}
     #: All jobs, by key, due or not.
     met: dict[JobKey, Job] = {}
+    #: The catalog to save, once all is judged.
+    catalog_now: dict[JobKey, CatalogEntry] | None = None
     #: Those that were judged; one of Checker's own only if it is not OK.
     judged: dict[JobKey, Status] = {}
     #: What they measured, by key, as the text that is kept of it.

@@ -13,6 +13,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeGuard
 
 from msgspec.structs import replace
@@ -476,11 +477,29 @@ def catalog_of(ctx: RunContext) -> dict[JobKey, CatalogEntry]:
     A run of just some jobs adds no others: they are new to the next run as well.
     """
     before, only = ctx.catalog, ctx.only
-    return {
-        key: _entry(ctx, job)
-        for key, job in ctx.met.items()
-        if not job.is_own and (only is None or key in only or key in before)
-    }
+    if ctx.catalog_now is None:
+        ctx.catalog_now = {
+            key: _entry(ctx, job)
+            for key, job in ctx.met.items()
+            if not job.is_own and (only is None or key in only or key in before)
+        }
+    return ctx.catalog_now
+
+
+#: What an entry says as the job itself does.
+_described = attrgetter(
+    "name",
+    "file",
+    "schedule",
+    "policy",
+    "contact",
+    "recheck",
+    "enabled",
+    "tags",
+    "was",
+    "depends",
+    "rule",
+)
 
 
 def _entry(ctx: RunContext, job: Job) -> CatalogEntry:
@@ -491,6 +510,13 @@ def _entry(ctx: RunContext, job: Job) -> CatalogEntry:
     if job.key in ctx.judged and known.can_check(job):
         is_judged = True
         ran_at = ctx.began_at if _ran_apart(ctx, job) else ran_at
+    if before is not None and (
+        before.judged == is_judged
+        and before.counts_as_judged == (not is_judged and not known.is_new(job))
+        and before.ran_at is ran_at
+        and _described(before) == _described(job)
+    ):
+        return before
     return CatalogEntry(
         job.name,
         job.file,
@@ -514,5 +540,7 @@ def _ran_apart(ctx: RunContext, job: Job) -> bool:
 
     As in its first run, by -m check, or by the recheck that found it OK.
     """
+    if job.schedule in ctx.due.frequencies:
+        return False
     record = ctx.session.records.get(job.key) or Record(job.key)
     return not is_wanted(job, record, ctx.due)

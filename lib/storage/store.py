@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated, Any
 
 import msgspec
 from msgspec.structs import replace
@@ -86,10 +88,19 @@ class _LastValuesAsText(Stored, frozen=True):
     sum: str = ""
 
 
+class _Alike(Stored, frozen=True):
+    """Jobs of one file that differ in their names only: thousands of targets may."""
+
+    file: str
+    identities: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    #: That of the first; the others are named by their identities.
+    entry: CatalogEntry
+
+
 class _Catalog(Stored, frozen=True):
     """The jobs that the last runs met: catalog.json.  Made anew when it is lost."""
 
-    jobs: Mapping[str, CatalogEntry]
+    jobs: tuple[_Alike, ...]
     #: When each job file was last asked, by its path.
     asked: Mapping[str, FileScan] = {}
     #: The jobs that runs met before, and since when they do not.
@@ -224,7 +235,7 @@ class State:
         path = self._path(CATALOG)
         try:
             catalog = read_value(path, _Catalog)
-            jobs = dict(_shared(text, entry) for text, entry in catalog.jobs.items())
+            jobs = dict(job for alike in catalog.jobs for job in _each(alike))
             gone = {JobKey.parse(text): at for text, at in catalog.gone.items()}
             return Catalog(jobs, dict(catalog.asked), gone, is_lost=False)
         except FileNotFoundError:
@@ -402,9 +413,8 @@ class State:
         gone: Mapping[JobKey, datetime] | None = None,
     ) -> None:
         """Replace the list of jobs that were met; raise StateError."""
-        in_order = {str(key): jobs[key] for key in sorted(jobs)}
         gone_in_order = {str(key): at for key, at in sorted((gone or {}).items())}
-        content = packed(_Catalog(in_order, asked or {}, gone_in_order))
+        content = packed(_Catalog(_alike(jobs), asked or {}, gone_in_order))
         self.writer.replace([(self._path(CATALOG), content)])
 
     def _is_new(self, has_files: bool) -> bool:
@@ -430,19 +440,40 @@ class State:
             return RunRecord(), str(error)
 
 
-def _shared(text: str, entry: CatalogEntry) -> tuple[JobKey, CatalogEntry]:
-    """Return a job of the catalog, what many jobs have in common stored once."""
-    parsed = JobKey.parse(text)
-    key = JobKey(same(parsed.file), parsed.identity)
-    return key, replace(
+#: All of an entry but its name, by which targets differ.
+_what_it_shares = attrgetter(*CatalogEntry.__struct_fields__[1:])
+
+
+def _alike(jobs: Mapping[JobKey, CatalogEntry]) -> tuple[_Alike, ...]:
+    """Return the jobs of a catalog in order, those that are alike together."""
+    groups: dict[Any, list[JobKey]] = {}
+    for key in sorted(jobs):
+        entry = jobs[key]
+        # One with another name is like no other.
+        alone = key.identity if entry.name != key.identity else None
+        shared = (key.file, alone, _what_it_shares(entry))
+        groups.setdefault(shared, []).append(key)
+    return tuple(
+        _Alike(keys[0].file, tuple(key.identity for key in keys), jobs[keys[0]])
+        for keys in groups.values()
+    )
+
+
+def _each(alike: _Alike) -> Iterator[tuple[JobKey, CatalogEntry]]:
+    """Yield jobs that are alike, what they have in common stored once."""
+    file, entry = same(alike.file), alike.entry
+    entry = replace(
         entry,
-        name=key.identity if entry.name == key.identity else entry.name,
         file=same(entry.file),
         schedule=same(entry.schedule),
         policy=same(entry.policy),
         contact=same(entry.contact),
         tags=same(entry.tags),
     )
+    first, *others = alike.identities
+    yield JobKey(file, first), entry
+    for identity in others:
+        yield JobKey(file, identity), replace(entry, name=identity)
 
 
 def last_runs(run: RunRecord) -> dict[JobFrequency, datetime]:

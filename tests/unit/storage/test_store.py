@@ -251,10 +251,31 @@ def test_the_list_of_jobs_is_kept(state):
     assert state.load_catalog() == KNOWN
 
 
+def test_what_jobs_have_in_common_is_written_once(state):
+    """Of those alike only names are added; one that is not, whatever it is in, is."""
+    one = KNOWN[JobKey("Web", "http a")]
+    alike = {
+        JobKey("Web", f"http {number}"): replace(one, name=f"http {number}")
+        for number in range(99)
+    }
+    others = {
+        # Two of one name, which is not what tells them apart.
+        JobKey("Web", "x"): replace(one, name="own"),
+        JobKey("Web", "y"): replace(one, name="own"),
+        JobKey("Other", "http 1"): replace(one, name="http 1"),
+        JobKey("Web", "z"): replace(one, name="z", ran_at=NOON),
+    }
+    state.save_catalog(alike | others)
+    assert state.load_catalog() == alike | others
+    text = (state.folder / "catalog.json").read_text()
+    assert text.count('"schedule"') == 1 + len(others)
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", '{"format": 1}', '{"format": 1, "jobs": []}']
-    + ['{"format": 1, "jobs": {"a": 5}}', '{"format": 1, "jobs": {"a": {"b": 1}}}'],
+    ["", "{}", '{"format": 1}', '{"format": 1, "jobs": {}}']
+    + ['{"format": 1, "jobs": [5]}', '{"format": 1, "jobs": [{"b": 1}]}']
+    + ['{"format":1,"jobs":[{"file":"a","identities":[],"entry":{}}]}'],
 )
 def test_a_damaged_list_of_jobs_is_made_anew(state, text, caplog, approved):
     (state.folder / "catalog.json").write_text(text)
