@@ -6,6 +6,7 @@ module of this package, and give it a row.  Only the module of that mode is load
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -102,6 +103,8 @@ def cron(args: argparse.Namespace) -> int:
 
     from lib.runner.run import run
 
+    # A run is over before the few cycles that it makes would matter.
+    gc.disable()
     settings = settings_of(args, with_password=True, or_last=True)
     for problem in settings.problems:
         if problem.warning:

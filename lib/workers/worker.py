@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from lib.workers.output import OutputCapture
 
 
+#: How many new objects cause a garbage collection, and how many of these one of older
+#: objects, too.
+COLLECT_AFTER, COLLECT_AFTER_MORE = 20_000, 50
 #: The limit for a hook, which only composes a mail.
 HOOK_TIMEOUT_S = 10.0
 
@@ -91,6 +94,9 @@ def work(
         open_as_many_files_as_allowed()
     # A garbage collection would copy the memory shared with the supervisor.
     gc.freeze()
+    # Thousands of targets are no garbage; looking for cycles among them takes long.
+    gc.set_threshold(COLLECT_AFTER, COLLECT_AFTER_MORE)
+    gc.enable()
     capture = OutputCapture()
     # After a crash in C, the output ends with the line of the job.
     faulthandler.enable(capture.outside, all_threads=False)
