@@ -115,6 +115,7 @@ bench: venv-dev
 # Some rows, or another number of turns: ARGS='--rows idle,http --times 3'.
 bench-against: venv-dev
 	@[ -n '$(REV)' ] || { echo 'make: say which commits: make bench-against REV=0bca2c4' >&2; exit 1; }
+	@$(MAKE) venv VENV=build/venv-bench PYTHON="$$($(base_python))"
 	@$(foreach commit,$(REV),$(call clone,build/against-$(commit),$(commit)) &&) \
 	    $(IN_VENV) -m tests.bench_against $(foreach commit,$(REV),'build/against-$(commit)') $(ARGS)
 
@@ -174,8 +175,10 @@ define clone
 	rm -rf '$(1)' && \
 	git clone --quiet --no-checkout . '$(1)' && \
 	git -C '$(1)' checkout --quiet --detach '$(2)' && \
-	$(MAKE) -C '$(1)' venv VENV=.venv PYTHON="$$($(IN_VENV) -c 'import sys; print(sys._base_executable)')"
+	$(MAKE) -C '$(1)' venv VENV=.venv PYTHON="$$($(base_python))"
 endef
+
+base_python = $(IN_VENV) -c 'import sys; print(sys._base_executable)'
 
 # Leaves in $python a Python of 3.11 or newer that can make a venv.
 define choose_python

@@ -29,6 +29,8 @@ from tests.support.benchserver import servers
 from tests.support.measure import Cost, cost
 from tests.support.servers import SmtpServer
 
+#: What ``make bench-against`` runs this checkout with.
+BARE_VENV = ROOT / "build" / "venv-bench"
 #: Sections, records, jobs and targets of the rows that have many.
 MANY = 10_000
 SOME = 1_000
@@ -82,7 +84,9 @@ class Checkout:
 def checkout(folder: Path) -> Checkout:
     """Return the checkout in a folder, with its bytecode made."""
     if folder.resolve() == ROOT:
-        name, python = "here", sys.executable
+        # As users have it: libraries would load what only developers need, too.
+        bare = BARE_VENV / "bin" / "python"
+        name, python = "here", str(bare) if bare.exists() else sys.executable
     else:
         name = folder.name.removeprefix("against-")
         # Not resolved: a link that venv makes is what names the libraries.
