@@ -112,7 +112,10 @@ _ABOUT: Mapping[str, str] = {
         "`name = url,email of its admin,key=...`. See [peers.md](peers.md)."
     ),
     "metrics": "Metrics for Prometheus, see [operations.md](operations.md#prometheus).",
-    "page": "What `-m daemon` serves apart from that: pings of other people's jobs.",
+    "page": (
+        "The page, see [page.md](page.md), and what `-m daemon` serves apart from our "
+        "answer: pings of other people's jobs."
+    ),
     "status": "Our answer to peers, see [peers.md](peers.md#our-answer).",
     "summary": (
         "A numbered summary at a time of day in `[general] timezone`, see "

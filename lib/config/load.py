@@ -200,7 +200,7 @@ def load_settings(
         peers=peers,
         ping=ping,
         status=AnswerEndpoint(**tables["status"]),
-        page=Page(**tables["page"]),
+        page=_page_of(tables["page"]),
         metrics=Metrics(**tables["metrics"]),
         summary=SummaryTimes(**tables["summary"]),
         maintenance=maintenance,
@@ -366,7 +366,7 @@ def _read_tables(
     if why := _why_not_written(values["metrics"].get("write", "")):
         text = f"write: {why}; node_exporter reads nothing of us"
         problems.append(Problem(text, ini.where("metrics", "write"), "metrics"))
-    page, status = Page(**values["page"]), AnswerEndpoint(**values["status"])
+    page, status = _page_of(values["page"]), AnswerEndpoint(**values["status"])
     if page.ping and page.listen[1] == status.listen[1]:
         text = (
             "listen: [status] listens on this port, too; what is opened to peers must "
@@ -375,6 +375,9 @@ def _read_tables(
         place = ini.where("page", "listen") or ini.where("page")
         problems.append(Problem(text, place, "page"))
         values["page"]["ping"] = False
+    if page.write and (why := _why_not_in(page.write)):
+        text = f"write: {why}; there is no page"
+        problems.append(Problem(text, ini.where("page", "write"), "page"))
     why = _why_not_written(values["status"].get("write", ""))
     if why:
         text = f"write: {why}; peers that read it get no answer"
@@ -382,6 +385,13 @@ def _read_tables(
     elif values["status"].get("write"):
         problems += _replaceable(values["status"]["write"], ini)
     return values
+
+
+def _page_of(values: Mapping[str, Any]) -> Page:
+    """Return [page]; its ``every`` is in seconds."""
+    return Page(
+        **{"every_s" if name == "every" else name: one for name, one in values.items()}
+    )
 
 
 def _replaceable(path: str, ini: IniFile) -> Iterator[Problem]:
@@ -397,14 +407,20 @@ def _replaceable(path: str, ini: IniFile) -> Iterator[Problem]:
 
 def _why_not_written(path: str) -> str:
     """Return why this user cannot replace a file, or ""."""
-    folder = os.path.dirname(path)
-    if not path or (os.access(folder, os.W_OK | os.X_OK) and not os.path.isdir(path)):
-        return ""
-    if os.path.isdir(path):
+    if path and os.path.isdir(path):
         return f"{path} is a folder; expected a file in it"
-    if not os.path.isdir(folder):
-        return f"there is no folder {folder}; make it, and let this user write there"
-    return f"this user may not write into {folder}; use chown or chgrp"
+    return _why_not_in(os.path.dirname(path)) if path else ""
+
+
+def _why_not_in(folder: str) -> str:
+    """Return why this user cannot write into a folder, or ""."""
+    if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+        return ""
+    if os.path.isdir(folder):
+        return f"this user may not write into {folder}; use chown or chgrp"
+    if os.path.lexists(folder):
+        return f"{folder} is no folder"
+    return f"there is no folder {folder}; make it, and let this user write there"
 
 
 def _find_jobs(

@@ -443,6 +443,12 @@ STATUS = {
 }
 
 PAGE = {
+    "title": Option(text, "", "its heading; if it is not given, servername"),
+    "url": Option(url, "", "where people find it, such as https://status.example.com/"),
+    "write": Option(
+        absolute_path, "", "a folder that runs write it into, for a web server to serve"
+    ),
+    "every": Option(duration(60, 86_400), 300.0, "how often it is written"),
     "listen": Option(
         endpoint,
         ("127.0.0.1", 5001),

@@ -324,6 +324,8 @@ class CatalogEntry(Stored, frozen=True):
     was: str = ""
     depends: tuple[Dependency, ...] = ()
     rule: Rule | None = None
+    runbook: str = ""
+    description: str = ""
 
     @property
     def is_new(self) -> bool:

@@ -154,8 +154,15 @@ class AnswerEndpoint(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """What ``-m daemon`` serves apart from our answer to peers: ``[page]``."""
+    """The page, and what ``-m daemon`` serves apart from our answer to peers."""
 
+    #: Its heading; empty: servername.
+    title: str = ""
+    #: Where people find it, for links in alerts; empty: that is not known.
+    url: str = ""
+    #: A folder that runs write it into, and how often; empty: none.
+    write: str = ""
+    every_s: float = 300.0
     listen: tuple[str, int] = ("127.0.0.1", 5001)
     #: Pings of other people's jobs are taken.
     ping: bool = False

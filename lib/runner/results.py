@@ -532,6 +532,8 @@ def _entry(ctx: RunContext, job: Job) -> CatalogEntry:
         was=job.was,
         depends=job.depends,
         rule=job.rule,
+        runbook=job.runbook,
+        description=job.description,
     )
 
 

@@ -48,6 +48,8 @@ SETTLE_BEFORE_S = 3.0
 MANY = 20
 #: A report waits at most this long for others to be committed with it.
 COMMIT_AFTER_S = 0.5
+#: The front page, and how much earlier than another time a run may come.
+PAGE, PAGE_JITTER_S = "index.html", 30.0
 
 
 def run(
@@ -561,6 +563,29 @@ def report(ctx: RunContext) -> None:
         left_s = ctx.ends_at - time.monotonic()
         emergency.emit(settings, frozen, records, ctx.began_at, left_s)
     _thin_history(ctx)
+    if settings.page.write and ctx.only is None:
+        _write_page(ctx)
+
+
+def _write_page(ctx: RunContext) -> None:
+    """Write the page, unless that of an earlier run is new enough."""
+    page, now = ctx.settings.page, ctx.now()
+    left_s = ctx.ends_at - time.monotonic()
+    if left_s < 2 * SETTLE_BEFORE_S or ctx.stop.asked:
+        return
+    try:
+        age_s = now.timestamp() - os.stat(f"{page.write}/{PAGE}").st_mtime
+    except OSError:
+        age_s = page.every_s
+    # Where the clock was set back, it is written all the same.
+    if 0 <= age_s < page.every_s - PAGE_JITTER_S:
+        return
+    try:
+        from lib.runner.page import write
+    except ModuleNotFoundError as error:
+        logger.error("[page] write: %s; install it: make venv", error)
+        return
+    write(ctx.settings, now, left_s)
 
 
 def _thin_history(ctx: RunContext) -> None:

@@ -108,6 +108,20 @@ def read_entries(
     return found
 
 
+def lines_by_job(folder: Path) -> dict[str, list[str]]:
+    """Return the lines on file by the text of the job's key, the oldest first.
+
+    For who needs those of many jobs: ``from_line`` makes a line an entry.
+    """
+    found: dict[str, list[str]] = {}
+    for text in _texts(folder):
+        for line in text.split("\n"):
+            parts = line.split("\t", 2)
+            if len(parts) == 3:
+                found.setdefault(parts[1], []).append(line)
+    return found
+
+
 def _texts(folder: Path) -> list[str]:
     """Return what the files hold, the older one first.
 

@@ -1,0 +1,160 @@
+"""Incidents: from a job's first result that is not OK to the next that is.
+
+They are made from the changes of status that history has, and from the audit log, which
+says what was sent to whom and what became of it.  Pure functions of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from lib.core import decisions
+from lib.core.decisions import Entry, Event, MailDetails
+from lib.core.enums import Status
+from lib.core.jobs import JobKey
+from lib.core.records import Record
+from lib.core.text import TimeText
+from lib.storage.history import Change
+
+#: The statuses of an incident; the worst is last.
+BAD = (Status.WARNING, Status.UNKNOWN, Status.FAILING)
+#: How long before a change of status its messages may have been written.
+_SLACK = timedelta(minutes=1)
+
+
+class Sending(msgspec.Struct, frozen=True):
+    """A message about an incident, and what became of it."""
+
+    at: datetime
+    code: Event
+    #: For people, recipients included.
+    words: str
+    #: When mail was proved to arrive after it was accepted; None: that is not known.
+    proved_at: datetime | None = None
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """A time in which a job was not OK."""
+
+    key: JobKey
+    began_at: datetime
+    #: None: it lasts.
+    ended_at: datetime | None
+    #: The worst there was, and the reason it gave first.
+    status: Status
+    reason: str
+    #: Why alerts were held back when it began; empty if they were not.
+    held: str = ""
+    #: It began before what is on record.
+    began_before: bool = False
+    sendings: tuple[Sending, ...] = ()
+
+
+def incidents(
+    changes: Iterable[Change], records: Mapping[JobKey, Record] | None = None
+) -> list[Incident]:
+    """Return the incidents of changes in their order, the latest first.
+
+    ``records``: what is not OK now, of which history may have no change.
+    """
+    under_way: dict[JobKey, Incident] = {}
+    over: list[Incident] = []
+    for change in changes:
+        at = datetime.fromtimestamp(change.at, UTC)
+        known = under_way.get(change.key)
+        if change.status in BAD:
+            under_way[change.key] = _continued(known, change, at)
+        elif change.status is Status.OK and known is not None:
+            over.append(replace(under_way.pop(change.key), ended_at=at))
+    for record in (records or {}).values():
+        if record.status in BAD and record.key.is_job and record.unseen_since is None:
+            under_way.setdefault(record.key, _of_record(record))
+    found = [*over, *under_way.values()]
+    return sorted(found, key=lambda one: (one.began_at, one.key), reverse=True)
+
+
+def _continued(known: Incident | None, change: Change, at: datetime) -> Incident:
+    if known is None:
+        began_before = change.before in BAD
+        return Incident(
+            change.key,
+            at,
+            None,
+            change.status,
+            change.reason,
+            change.code,
+            began_before,
+        )
+    if BAD.index(change.status) <= BAD.index(known.status):
+        return known
+    return replace(known, status=change.status, reason=change.reason or known.reason)
+
+
+def _of_record(record: Record) -> Incident:
+    began_at = record.since or datetime.fromtimestamp(0, UTC)
+    held = record.held.value if record.held else ""
+    return Incident(record.key, began_at, None, record.status, record.last_reason, held)
+
+
+def with_sendings(
+    those: Iterable[Incident],
+    entries: Iterable[Entry],
+    time_text: TimeText,
+    proved_at: datetime | None = None,
+) -> list[Incident]:
+    """Return incidents with what was sent about each, by entries of the audit log.
+
+    ``proved_at``: when a mail to ourselves was last found to have arrived.
+    """
+    listed = list(those)
+    by_job: dict[JobKey, list[tuple[datetime, int]]] = {}
+    for place, incident in enumerate(listed):
+        by_job.setdefault(incident.key, []).append((incident.began_at, place))
+    places: dict[str, int] = {}
+    last: dict[str, Entry] = {}
+    for entry in entries:
+        details = entry.details
+        if not isinstance(details, MailDetails):
+            continue
+        name = f"{details.message_id} {details.to}"
+        if name not in places:
+            # It is about the last one that had begun by then.
+            begun = [
+                pair
+                for pair in by_job.get(entry.key, ())
+                if pair[0] <= entry.at + _SLACK
+            ]
+            if not begun:
+                continue
+            places[name] = max(begun)[1]
+        last[name] = entry
+    sendings: dict[int, list[Sending]] = {}
+    for name, entry in last.items():
+        sending = _sending(entry, time_text, proved_at)
+        sendings.setdefault(places[name], []).append(sending)
+    return [
+        replace(incident, sendings=tuple(sorted(sendings.get(place, ()), key=_moment)))
+        for place, incident in enumerate(listed)
+    ]
+
+
+def _moment(sending: Sending) -> datetime:
+    return sending.at
+
+
+def _sending(entry: Entry, time_text: TimeText, proved_at: datetime | None) -> Sending:
+    details, code = entry.details, entry.code
+    assert isinstance(details, MailDetails) and isinstance(code, Event)
+    is_mail = any("@" in address for address in details.to.addresses)
+    has_left = code in (Event.SENT, Event.BUNDLED) and is_mail
+    is_proved = has_left and proved_at is not None and proved_at >= entry.at
+    return Sending(
+        entry.at,
+        code,
+        decisions.sentence(entry, time_text),
+        proved_at if is_proved else None,
+    )

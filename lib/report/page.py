@@ -1,0 +1,616 @@
+"""The page: what state/ says of all jobs as HTML, whole in one file, without script.
+
+``overview`` is its front, ``job_page`` the page of one job.  Both are pure functions of
+a Snapshot.  The texts around the facts are in ``templates/``; everything that a job, a
+server or the settings say goes through jinja2's autoescape.  What is Markup here is
+made of numbers and of words of this module only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache, partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from lib.core import health
+from lib.core.decisions import Entry, sentence
+from lib.core.enums import Decision, Health, Status
+from lib.core.health import proof_in, proved_at
+from lib.core.jobs import CatalogEntry, JobKey, file_stem
+from lib.core.records import Record, RunRecord
+from lib.core.results import Unit, Value, Values, amount_words, value_lines
+from lib.core.sanitize import harmless
+from lib.core.settings import Settings
+from lib.core.silences import Held, Silences
+from lib.core.text import (
+    TimeText,
+    age,
+    counted,
+    cut,
+    duration,
+    in_zone,
+    policy_words,
+    table_time,
+    zone_words,
+)
+from lib.report import graphs, status
+from lib.report.graphs import LEFT_OUT, LETTERS, Series
+from lib.report.incidents import Incident
+from lib.report.rows import (
+    DISABLED,
+    NOT_RUN_YET,
+    details_of,
+    notified_words,
+    status_of,
+    status_words,
+)
+from lib.storage.history import Row, Share, share_of
+
+if TYPE_CHECKING:
+    from lib.core.calendar import SummarySeries
+
+INDEX = "index.html"
+#: How many jobs the part "not OK" shows with all that is known of them.
+MAX_TROUBLE = 50
+#: How many incidents a page lists, and of how many days.
+MAX_INCIDENTS, INCIDENT_DAYS = 30, 7
+#: From so many jobs on, the groups in which all is well are closed.
+CLOSED_FROM = 100
+#: The most of a reason that a page shows of a job, and in a list.
+MAX_REASON, MAX_LINE = 4000, 300
+MAX_DECISIONS = 30
+#: The letter of what could not be judged, as something else is in the way.
+OUT_OF_REACH = "r"
+#: The order of a list, by letters, and what counts as not OK.
+_ORDER, NOT_OK = "fuwrphon", "fuwr"
+_OTHERS = "Other jobs"
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What the pages are made of: what state/ held at one moment."""
+
+    settings: Settings
+    now: datetime
+    run: RunRecord = RunRecord()
+    catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({})
+    records: Mapping[JobKey, Record] = MappingProxyType({})
+    values: Mapping[JobKey, Values] = MappingProxyType({})
+    notes: Mapping[JobKey, str] = MappingProxyType({})
+    silences: Silences = Silences()
+    summaries: tuple[SummarySeries, ...] = ()
+    latest: Mapping[JobKey, Row] = MappingProxyType({})
+    #: The time of each job by day, 90 of them; the graphs of 24 hours that are known.
+    days: Mapping[JobKey, Mapping[str, Share]] = MappingProxyType({})
+    series: Mapping[JobKey, tuple[Series, ...]] = MappingProxyType({})
+    #: The last incidents, the latest first.
+    incidents: tuple[Incident, ...] = ()
+
+
+class JobStory(msgspec.Struct, frozen=True):
+    """What the page of a job has beside the snapshot."""
+
+    #: Its rows of 24 hours, all of its incidents, what was decided of late.
+    rows: tuple[Row, ...] = ()
+    series: tuple[Series, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    entries: tuple[Entry, ...] = ()
+
+
+class Look(msgspec.Struct, frozen=True):
+    """How the pages are given to people."""
+
+    #: A file: it answers no search, and is as old as it says.
+    is_file: bool = True
+    #: How often a browser gets it anew.
+    every_s: float = 300.0
+    #: What somebody searches for.
+    query: str = ""
+
+
+PLAIN = Look()
+
+
+class JobLine(NamedTuple):
+    """A job in a list."""
+
+    key: JobKey
+    name: str
+    link: str
+    #: Its letter, a class of the page, and its status in words.
+    letter: str
+    status: str
+    tags: tuple[str, ...]
+    uptime: str
+    value: str
+    bar: Markup
+    graph: Markup
+
+
+class Trouble(NamedTuple):
+    """A job that is not OK, and all that is known of it in short."""
+
+    line: JobLine
+    details: str
+    notified: str
+    held: str
+    runbook: str
+
+
+class IncidentLine(NamedTuple):
+    """An incident, for people."""
+
+    name: str
+    link: str
+    letter: str
+    status: str
+    when: str
+    reason: str
+    held: str
+    sendings: tuple[str, ...]
+
+
+def link_of(key: JobKey) -> str:
+    """Return the file of a job's page, beside the front page."""
+    return f"job-{file_stem(key)}.html"
+
+
+def overview(snapshot: Snapshot, look: Look = PLAIN) -> str:
+    """Return the front page."""
+    names = graphs.day_names(_today(snapshot))
+    lines = sorted(job_lines(snapshot, names), key=_order)
+    found = [line for line in lines if _is_found(line, look.query)]
+    bad = [line for line in found if line.letter in NOT_OK]
+    return _rendered(
+        "page.html",
+        snapshot,
+        look,
+        sentence=sentence_of(lines, snapshot),
+        troubles=[_trouble(line, snapshot) for line in bad[:MAX_TROUBLE]],
+        worst=lines[0].letter if lines and lines[0].letter in NOT_OK else "o",
+        more_trouble=max(0, len(bad) - MAX_TROUBLE),
+        groups=_groups(found),
+        are_open=len(found) < CLOSED_FROM or bool(look.query),
+        count=len(lines),
+        found=len(found),
+        incidents=[
+            _incident_line(one, snapshot) for one in snapshot.incidents[:MAX_INCIDENTS]
+        ],
+        incident_days=INCIDENT_DAYS,
+        slices=graphs.slices_for(len(lines)),
+        health=[
+            (row["item"], row["value"])
+            for row in status.rows(
+                snapshot.settings,
+                snapshot.run,
+                snapshot.records,
+                snapshot.now,
+                snapshot.catalog,
+                snapshot.summaries,
+                snapshot.silences,
+                snapshot.notes,
+            )
+        ],
+    )
+
+
+def job_page(
+    snapshot: Snapshot, key: JobKey, story: JobStory, look: Look = PLAIN
+) -> str:
+    """Return the page of a job."""
+    names = graphs.day_names(_today(snapshot))
+    record, known = snapshot.records.get(key, Record(key)), snapshot.catalog.get(key)
+    days, values = snapshot.days.get(key, {}), snapshot.values.get(key, {})
+    time_text = _time_text(snapshot)
+    line = _line_of(snapshot, key, names, graphs.FINE)
+    latest = snapshot.latest.get(key)
+    reason = record.last_reason if record.status is not Status.OK else ""
+    return _rendered(
+        "job.html",
+        snapshot,
+        look,
+        line=line,
+        letters=LETTERS,
+        details=_trouble(line, snapshot),
+        reason=_text(reason, MAX_REASON) if "\n" in reason.strip() else "",
+        note=_text(snapshot.notes.get(key, ""), MAX_REASON),
+        known=known,
+        policy=policy_words(known.policy) if known else "",
+        runbook=safe_link(known.runbook) if known else "",
+        ran_at=time_text(_moment(latest.at)) if latest else "",
+        took=amount_words(latest.seconds, Unit.SECONDS) if latest else "",
+        values=[*map(harmless, value_lines(values))],
+        graphs=[_large_graph(one, values.get(one.name)) for one in story.series],
+        bar=_large_bar(graphs.letters_of(days, names)),
+        days=[*_days(days, names)],
+        uptimes=[*_uptimes(days, names, story.rows, snapshot.now)],
+        incidents=[_incident_line(one, snapshot) for one in story.incidents],
+        decisions=[
+            (time_text(entry.at), harmless(sentence(entry, time_text)))
+            for entry in story.entries[: -MAX_DECISIONS - 1 : -1]
+        ],
+    )
+
+
+def sentence_of(lines: Iterable[JobLine], snapshot: Snapshot) -> str:
+    """Return the state of everything in one sentence."""
+    if snapshot.run.ended_at is None:
+        return "Nothing is known yet: no run has finished."
+    counts: Counter[str] = Counter(line.letter for line in lines)
+    every = sum(counts.values())
+    words = {letter: str(one) for one, letter in LETTERS.items()}
+    words[OUT_OF_REACH] = "out of reach"
+    bad = [f"{counts[letter]} {words[letter]}" for letter in NOT_OK if counts[letter]]
+    number = sum(counts[letter] for letter in NOT_OK)
+    if not every:
+        return "There are no jobs yet."
+    if bad:
+        verb = "is" if number == 1 else "are"
+        return f"{number:,} of {counted(every, 'job')} {verb} not OK: {', '.join(bad)}."
+    seen = counts["o"] + counts["p"]
+    if seen < every:
+        return f"Nothing is down; {seen:,} of {counted(every, 'job')} can be judged."
+    return f"All {every:,} jobs are OK." if every > 1 else "The only job is OK."
+
+
+# The jobs.
+
+
+def keys_of(snapshot: Snapshot) -> list[JobKey]:
+    """Return each job, and what else is not OK, such as a broken job file."""
+    others = [
+        key
+        for key, record in snapshot.records.items()
+        if key not in snapshot.catalog
+        and record.status is not Status.OK
+        and record.unseen_since is None
+        and key.is_job
+    ]
+    return [*snapshot.catalog, *others]
+
+
+def job_lines(snapshot: Snapshot, names: list[str]) -> Iterator[JobLine]:
+    """Yield the line of each job; ``names`` are the days of its bar."""
+    keys = keys_of(snapshot)
+    slices = graphs.slices_for(len(keys))
+    for key in keys:
+        yield _line_of(snapshot, key, names, slices)
+
+
+def _line_of(snapshot: Snapshot, key: JobKey, names: list[str], slices: int) -> JobLine:
+    record = snapshot.records.get(key)
+    known = snapshot.catalog.get(key)
+    code, words, letter = _status(record or Record(key), known)
+    values, days = snapshot.values.get(key, {}), snapshot.days.get(key, {})
+    chief = graphs.chief_of(values)
+    series = next(
+        (one for one in snapshot.series.get(key, ()) if one.name == chief), None
+    )
+    name = (known.name if known else record.name if record else "") or str(key)
+    held = _held(snapshot, key) if record is not None else None
+    if held is not None and held.code.value != words:
+        words = f"{words}, {held.code}"
+    month = [days[day] for day in names[-30:] if day in days]
+    return JobLine(
+        key,
+        harmless(name),
+        link_of(key),
+        letter,
+        words,
+        known.tags if known else (),
+        graphs.uptime_words(graphs.uptime_of(month)),
+        _value_words(values, chief, snapshot.latest.get(key)),
+        _bar(graphs.letters_of(days, names)),
+        _graph(series, values.get(chief), slices),
+    )
+
+
+_LETTERS_OF_CODES = {
+    **{status.value: letter for status, letter in LETTERS.items()},
+    Decision.UNREACHABLE.value: OUT_OF_REACH,
+    Decision.BLIND.value: OUT_OF_REACH,
+    NOT_RUN_YET: "n",
+}
+
+
+def _status(record: Record, known: CatalogEntry | None) -> tuple[str, str, str]:
+    """Return a job's status as a code, in words, and its letter."""
+    if known is not None and not known.enabled:
+        return DISABLED, DISABLED, "n"
+    code = status_of(record, known is not None and known.judged)
+    words = status_words(record, code)
+    letter = _LETTERS_OF_CODES.get(words, LEFT_OUT)
+    return code, "OK" if code == "ok" else words.replace("_", " "), letter
+
+
+def _held(snapshot: Snapshot, key: JobKey) -> Held | None:
+    record, known = snapshot.records.get(key, Record(key)), snapshot.catalog.get(key)
+    name = known.name if known else record.name
+    tags = known.tags if known else ()
+    return snapshot.silences.holding_record(record, name, tags, snapshot.now)
+
+
+def _value_words(values: Values, chief: str, latest: Row | None) -> str:
+    if chief in values:
+        return amount_words(values[chief].number, values[chief].unit)
+    return amount_words(latest.seconds, Unit.SECONDS) if latest else ""
+
+
+def _order(line: JobLine) -> tuple[int, str]:
+    return _ORDER.index(line.letter), line.name
+
+
+def _is_found(line: JobLine, query: str) -> bool:
+    words = query.casefold().split()
+    text = " ".join((line.name, line.status, *line.tags)).casefold()
+    return all(word in text for word in words)
+
+
+class Group(NamedTuple):
+    """The jobs of a tag."""
+
+    name: str
+    words: str
+    #: The letter of its worst job.
+    letter: str
+    lines: list[JobLine]
+
+
+def _groups(lines: Iterable[JobLine]) -> list[Group]:
+    """Return the jobs by their first tag, those without a tag at the end."""
+    by_tag: dict[str, list[JobLine]] = {}
+    for line in lines:
+        by_tag.setdefault(line.tags[0] if line.tags else "", []).append(line)
+    has_tags = any(by_tag)
+    groups = []
+    for tag, those in sorted(by_tag.items(), key=lambda pair: (not pair[0], pair[0])):
+        bad = sum(line.letter in NOT_OK for line in those)
+        words = (
+            f"{counted(len(those), 'job')}, {bad or 'all'} {'not OK' if bad else 'OK'}"
+        )
+        if not bad and any(line.letter not in "op" for line in those):
+            words = counted(len(those), "job")
+        name = harmless(tag) or (_OTHERS if has_tags else "Jobs")
+        groups.append(Group(name, words, those[0].letter, those))
+    return groups
+
+
+def _trouble(line: JobLine, snapshot: Snapshot) -> Trouble:
+    record = snapshot.records.get(line.key, Record(line.key))
+    known = snapshot.catalog.get(line.key)
+    time_text, held = _time_text(snapshot), _held(snapshot, line.key)
+    return Trouble(
+        line,
+        _text(details_of(record, snapshot.now, time_text), MAX_LINE),
+        harmless(notified_words(record)),
+        harmless(held.words(time_text)) if held else "",
+        safe_link(known.runbook) if known else "",
+    )
+
+
+def safe_link(url: str) -> str:
+    """Return the URL if a browser may follow it: http, https or mailto; else ""."""
+    scheme = url.strip().partition(":")[0].lower()
+    return url.strip() if scheme in ("http", "https", "mailto") else ""
+
+
+def _incident_line(incident: Incident, snapshot: Snapshot) -> IncidentLine:
+    time_text, key = _time_text(snapshot), incident.key
+    known, record = snapshot.catalog.get(key), snapshot.records.get(key)
+    name = (known.name if known else record.name if record else "") or key.identity
+    ended_at = incident.ended_at
+    began = "since before " if incident.began_before else "since "
+    length = duration(age(incident.began_at, ended_at or snapshot.now))
+    when = f"{began}{time_text(incident.began_at)}, for {length}"
+    if ended_at is not None:
+        before = "before " if incident.began_before else ""
+        when = (
+            f"{before}{time_text(incident.began_at)} to {time_text(ended_at)}, {length}"
+        )
+    held = Decision(incident.held) if incident.held else None
+    return IncidentLine(
+        harmless(name or str(key)),
+        link_of(key),
+        LETTERS[incident.status],
+        str(incident.status),
+        when,
+        _text(incident.reason, MAX_LINE),
+        f"alerts held back: {held}" if held else "",
+        tuple(
+            harmless(
+                f"{time_text(one.at)}: {one.words}"
+                + (
+                    f"; mail was proved to arrive at {time_text(one.proved_at)}"
+                    if one.proved_at
+                    else ""
+                )
+            )
+            for one in incident.sendings
+        ),
+    )
+
+
+# Drawings.
+
+
+def _bar(letters: str) -> Markup:
+    return Markup("<svg class=b aria-hidden=true>%s</svg>") % _paths(letters)
+
+
+@lru_cache(maxsize=4096)
+def _paths(letters: str) -> Markup:
+    return Markup("").join(
+        Markup('<path class=%s d="%s"/>') % pair for pair in graphs.bar_paths(letters)
+    )
+
+
+def _large_bar(letters: str) -> Markup:
+    shape = 'class="b large" viewBox="0 0 90 20" preserveAspectRatio=none'
+    return Markup(f"<svg {shape} aria-hidden=true>%s</svg>") % _paths(letters)
+
+
+def _graph(series: Series | None, value: Value | None, slices: int) -> Markup:
+    if series is None:
+        return Markup("")
+    is_low = value is not None and graphs.worst_is_low(value)
+    drawn = graphs.drawing(graphs.coarser(series, slices, is_low=is_low), value)
+    if not drawn.line:
+        return Markup("")
+    return Markup("<svg class=g aria-hidden=true>%s</svg>") % _lines(drawn)
+
+
+def _lines(drawn: graphs.Drawing) -> Markup:
+    limits = [Markup('<path class=%s d="%s"/>') % pair for pair in drawn.limits]
+    return Markup("").join([*limits, Markup('<path d="%s"/>') % drawn.line])
+
+
+class LargeGraph(NamedTuple):
+    """A graph of a job's own page."""
+
+    name: str
+    svg: Markup
+    low: str
+    high: str
+    #: What it shows, in a sentence, for those who do not see it.
+    words: str
+
+
+def _large_graph(series: Series, value: Value | None) -> LargeGraph:
+    drawn = graphs.drawing(series, value, height=60)
+    known = [point for point in series.points if point is not None]
+    name = harmless(series.name)
+    if not known:
+        return LargeGraph(name, Markup(""), "", "", "no number in the last 24 hours")
+    low, high = graphs.span_words(drawn, series.unit)
+    ends = (amount_words(end, series.unit) for end in (min(known), max(known)))
+    words = "from {} to {} in the last 24 hours".format(*ends)
+    shape = 'class="g large" viewBox="0 0 96 60" preserveAspectRatio=none'
+    svg = Markup(f"<svg {shape} aria-hidden=true>%s</svg>") % _lines(drawn)
+    return LargeGraph(name, svg, low, high, words)
+
+
+def _days(
+    days: Mapping[str, Share], names: Iterable[str]
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield each day that was not OK: uptime, time failing, time left out."""
+    for name in reversed([*names]):
+        share = days.get(name)
+        if share is None or graphs.letter_of(share) == "o":
+            continue
+        yield (
+            name,
+            graphs.uptime_words(share.uptime),
+            _length(share.failing),
+            _length(share.left_out),
+        )
+
+
+def _length(seconds: float) -> str:
+    return duration(timedelta(seconds=seconds)) if seconds else "–"
+
+
+def _uptimes(
+    days: Mapping[str, Share], names: list[str], rows: Iterable[Row], now: datetime
+) -> Iterator[tuple[str, str]]:
+    """Yield the uptime of 24 hours, 7, 30 and 90 days."""
+    until = now.timestamp()
+    last = share_of(rows, until - graphs.GRAPH_S, until)
+    yield "24 hours", graphs.uptime_words(last.uptime)
+    for count in (7, 30, 90):
+        shares = [days[name] for name in names[-count:] if name in days]
+        yield f"{count} days", graphs.uptime_words(graphs.uptime_of(shares))
+
+
+# What all pages have.
+
+
+def _rendered(name: str, snapshot: Snapshot, look: Look, **facts: Any) -> str:
+    settings, time_text = snapshot.settings, _time_text(snapshot)
+    state = health.assess(
+        health.inputs_of(snapshot.run), settings, snapshot.now, time_text
+    )
+    trouble = "" if state.word is Health.OK else f"{state.word}: {state.why}"
+    page = settings.page
+    css, script = _text_of("page.css"), _text_of("page.js")
+    return (
+        _environment()
+        .get_template(name)
+        .render(
+            title=harmless(page.title or settings.servername or "Checker"),
+            home=INDEX,
+            css=css,
+            script=script,
+            policy_of_content=content_policy(),
+            is_file=look.is_file,
+            query=look.query,
+            every_s=round(look.every_s),
+            every=duration(timedelta(seconds=look.every_s)),
+            at=time_text(snapshot.now),
+            at_s=round(snapshot.now.timestamp()),
+            zone=zone_words(settings.zone, snapshot.now),
+            own_trouble=harmless(trouble),
+            **facts,
+        )
+    )
+
+
+def content_policy() -> str:
+    """Return the Content-Security-Policy of our pages: nothing but what is in them."""
+    hashes = [_hash(_text_of(name)) for name in ("page.css", "page.js")]
+    return (
+        "default-src 'none'; style-src '{}'; script-src '{}'; img-src 'self' data:; "
+        "form-action 'self'; base-uri 'none'"
+    ).format(*hashes)
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+@lru_cache
+def _text_of(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8").strip())
+
+
+@lru_cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+
+def _time_text(snapshot: Snapshot) -> TimeText:
+    return partial(table_time, zone=snapshot.settings.zone, now=snapshot.now)
+
+
+def _today(snapshot: Snapshot) -> date:
+    return in_zone(snapshot.now, snapshot.settings.zone).date()
+
+
+def _moment(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
+
+
+def _text(text: str, length: int) -> str:
+    """Return text of others, without control characters and not too long."""
+    return "\n".join(harmless(line) for line in cut(text, length).splitlines())
+
+
+def proof_of(snapshot: Snapshot) -> datetime | None:
+    """Return when a mail to ourselves was last found to have arrived."""
+    return proved_at(proof_in(snapshot.records.values()))

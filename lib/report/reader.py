@@ -1,0 +1,181 @@
+"""Reads state/ for the pages: what ``lib/report/page.py`` makes them of.
+
+Nothing is written here.  Graphs of 24 hours cost a reading of history for each job, so
+that of many jobs only some are read anew each time; ``Graphs`` has the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import cached_property, partial
+
+import msgspec
+from msgspec.structs import replace
+
+from lib.core.decisions import Entry
+from lib.core.jobs import OWN_KEY, JobKey
+from lib.core.records import Record
+from lib.core.results import Values
+from lib.core.settings import Settings
+from lib.core.silences import Silences
+from lib.core.text import table_time
+from lib.report import graphs
+from lib.report.graphs import DAYS, GRAPH_S, Series
+from lib.report.incidents import Incident, incidents, with_sendings
+from lib.report.page import (
+    INCIDENT_DAYS,
+    MAX_INCIDENTS,
+    JobStory,
+    Snapshot,
+    link_of,
+    proof_of,
+)
+from lib.storage import auditlog
+from lib.storage.history import Change, History, Row
+from lib.storage.session import mutes_of, notes_in, notes_of
+from lib.storage.store import State
+
+logger = logging.getLogger(__name__)
+
+DAY_S = 86_400.0
+#: The most entries of the audit log that are read of one job.
+MAX_ENTRIES = 300
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """The graph that stands for a job in a list, and as of when it is."""
+
+    at: float
+    series: Series
+
+
+#: By the file of the job's page.
+Graphs = Mapping[str, Graph]
+
+
+def graphs_in(content: bytes) -> dict[str, Graph]:
+    """Return graphs that were kept; none where that cannot be read."""
+    try:
+        return msgspec.json.decode(content, type=dict[str, Graph])
+    except (ValueError, RecursionError):
+        return {}
+
+
+class Reader:
+    """What state/ says at one moment; each part is read when it is first needed."""
+
+    def __init__(self, settings: Settings, now: datetime) -> None:
+        self.settings, self.now = settings, now
+        self.history = History(settings.state, settings.zone)
+
+    @cached_property
+    def bare(self) -> Snapshot:
+        """Return all but graphs and incidents."""
+        state = State(self.settings.state)
+        stored, catalog = state.load(), state.load_catalog()
+        values, notes = state.load_values_and_notes()
+        own = stored.records.get(OWN_KEY)
+        mutes = mutes_of(notes_in(stored.records))
+        return Snapshot(
+            self.settings,
+            self.now,
+            stored.run,
+            catalog,
+            stored.records,
+            values,
+            notes,
+            Silences(mutes, self.settings.maintenance, self.settings.zone),
+            notes_of(own).summaries if own else (),
+            self.history.latest(),
+            self.history.days(None, DAYS, self.now.timestamp()),
+        )
+
+    def snapshot(self, known: Graphs | None = None) -> Snapshot:
+        """Return all that the front page is made of."""
+        bare, found = self.bare, {}
+        for key in bare.catalog:
+            graph = (known or {}).get(link_of(key))
+            # What is older is no graph of the last 24 hours.
+            if graph is not None and graph.at > self.now.timestamp() - DAY_S / 4:
+                found[key] = (graph.series,)
+        return replace(bare, series=found, incidents=self._last_incidents)
+
+    @cached_property
+    def _last_incidents(self) -> tuple[Incident, ...]:
+        since = self.now - timedelta(days=INCIDENT_DAYS)
+        those = [
+            incident
+            for incident in incidents(self._changes, self._records_of_jobs())
+            if incident.ended_at is None or incident.ended_at >= since
+        ][:MAX_INCIDENTS]
+        return self._with_sendings(those)
+
+    def rows(self, key: JobKey) -> list[Row]:
+        """Return the results of a job in the last 24 hours."""
+        until = self.now.timestamp()
+        return self.history.rows(key, until - GRAPH_S, until + 1)
+
+    def graph(self, key: JobKey, rows: list[Row], slices: int) -> Graph:
+        """Return the graph that stands for a job."""
+        values, at = self._values_of(key), self.now.timestamp()
+        chief = graphs.chief_of(values)
+        chosen = {chief: values[chief]} if chief in values else {}
+        (series,) = graphs.series_of(rows, chosen, at, slices=slices)
+        points = tuple(
+            None if point is None else float(f"{point:.4g}") for point in series.points
+        )
+        return Graph(at, replace(series, points=points))
+
+    def story(self, key: JobKey, rows: list[Row]) -> JobStory:
+        """Return what the page of a job has beside the snapshot."""
+        record = self.bare.records.get(key)
+        changes = self.changes_by_job.get(key, ())
+        those = incidents(changes, {key: record} if record else {})[:MAX_INCIDENTS]
+        at = self.now.timestamp()
+        return JobStory(
+            tuple(rows),
+            graphs.series_of(rows, self._values_of(key), at),
+            self._with_sendings(those),
+            tuple(self._entries(key)),
+        )
+
+    def _values_of(self, key: JobKey) -> Values:
+        return self.bare.values.get(key, {})
+
+    def _records_of_jobs(self) -> dict[JobKey, Record]:
+        return {
+            key: record
+            for key, record in self.bare.records.items()
+            if key not in self.bare.catalog or self.bare.catalog[key].enabled
+        }
+
+    @cached_property
+    def changes_by_job(self) -> dict[JobKey, list[Change]]:
+        """Return the changes of status of each job, the oldest first."""
+        found: dict[JobKey, list[Change]] = {}
+        for change in self._changes:
+            found.setdefault(change.key, []).append(change)
+        return found
+
+    @cached_property
+    def _changes(self) -> list[Change]:
+        since = self.now.timestamp() - DAYS * DAY_S
+        return self.history.changes(None, since)
+
+    def _with_sendings(self, those: Iterable[Incident]) -> tuple[Incident, ...]:
+        listed = list(those)
+        keys = dict.fromkeys(incident.key for incident in listed)
+        entries = [entry for key in keys for entry in self._entries(key)]
+        time_text = partial(table_time, zone=self.settings.zone, now=self.now)
+        return tuple(with_sendings(listed, entries, time_text, proof_of(self.bare)))
+
+    @cached_property
+    def _lines(self) -> dict[str, list[str]]:
+        return auditlog.lines_by_job(self.settings.state)
+
+    def _entries(self, key: JobKey) -> list[Entry]:
+        """Return the last entries of the audit log about a job, the oldest first."""
+        lines = self._lines.get(str(key), [])[-MAX_ENTRIES:]
+        return [entry for line in lines if (entry := auditlog.from_line(line))]

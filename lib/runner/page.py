@@ -1,0 +1,135 @@
+"""Writes the page of ``[page] write`` into its folder, after a run.
+
+The front page is written when it is due.  The pages of jobs follow in slices: those
+whose status has changed first, then the oldest, as many as two seconds allow; the next
+time goes on with them.  What else lies in the folder is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import time
+from collections.abc import Collection
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from lib.core.jobs import JobKey
+from lib.core.settings import Settings
+from lib.report.graphs import slices_for
+from lib.report.page import INDEX, Look, job_page, keys_of, link_of, overview
+from lib.report.reader import Graph, Reader, graphs_in
+from lib.system.errors import StateError
+from lib.system.files import replace_softly
+
+logger = logging.getLogger(__name__)
+
+#: The graphs of the front page as they were last made, in the state folder.
+GRAPHS = "graphs.json"
+#: How long the pages of jobs may take at a time.
+SLICE_S = 2.0
+#: What each of our pages has near its beginning.
+MARK = b'<meta name="generator" content="Checker">'
+#: Whoever may read the folder may read the page.
+MODE = 0o644
+_JOB_PAGE = re.compile(r"job-[a-z0-9-]+-[0-9a-f]{10}\.html")
+_LEFTOVER = re.compile(r"\.(index|job-[a-z0-9-]+)\.html\.[0-9a-f]{8}\.tmp")
+
+
+def write(settings: Settings, now: datetime, left_s: float) -> None:
+    """Write the pages; log one error if that fails.  ``left_s``: the run's time."""
+    try:
+        _write(settings, Path(settings.page.write), now, min(SLICE_S, left_s / 2))
+    except (OSError, StateError) as error:
+        logger.error("[page] write: %s", error)
+
+
+def _write(settings: Settings, folder: Path, now: datetime, slice_s: float) -> None:
+    _check_ours(folder / INDEX)
+    until = time.monotonic() + slice_s
+    reader, known = Reader(settings, now), _known_graphs(settings)
+    look = Look(every_s=settings.page.every_s)
+    for key in _in_turn(reader, folder):
+        if time.monotonic() >= until:
+            break
+        _write_job(reader, folder, key, known, look)
+    snapshot = reader.snapshot(known)
+    replace_softly(folder / INDEX, overview(snapshot, look).encode(), mode=MODE)
+    is_current = {link_of(key) for key in keys_of(snapshot)}
+    _keep_graphs(
+        settings, {link: one for link, one in known.items() if link in is_current}
+    )
+    _remove_gone(folder, is_current)
+
+
+def _check_ours(path: Path) -> None:
+    """Raise StateError if a file is in the way that is not ours."""
+    if path.exists() and not _is_ours(path):
+        raise StateError(
+            f"{path} is no page of Checker's, and is left alone; move it away, or name "
+            "another folder"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return MARK in file.read(1000)
+    except OSError:
+        return False
+
+
+def _in_turn(reader: Reader, folder: Path) -> list[JobKey]:
+    """Return the jobs in the order in which their pages are to be written."""
+    now, snapshot = reader.now.timestamp(), reader.bare
+    changes = reader.changes_by_job
+
+    def urgency(key: JobKey) -> float:
+        try:
+            written_at = os.stat(folder / link_of(key)).st_mtime
+        except OSError:
+            return float("inf")
+        those = changes.get(key)
+        if those and those[-1].at >= written_at:
+            return 1e9
+        # What is not OK is looked at more often.
+        return (now - written_at) * (4 if key in snapshot.records else 1)
+
+    return sorted(keys_of(snapshot), key=urgency, reverse=True)
+
+
+def _write_job(
+    reader: Reader, folder: Path, key: JobKey, known: dict[str, Graph], look: Look
+) -> None:
+    rows, slices = reader.rows(key), slices_for(len(reader.bare.catalog))
+    known[link_of(key)] = reader.graph(key, rows, slices)
+    content = job_page(reader.bare, key, reader.story(key, rows), look)
+    replace_softly(folder / link_of(key), content.encode(), mode=MODE)
+
+
+def _known_graphs(settings: Settings) -> dict[str, Graph]:
+    try:
+        return graphs_in((settings.state / GRAPHS).read_bytes())
+    except OSError:
+        return {}
+
+
+def _keep_graphs(settings: Settings, known: dict[str, Graph]) -> None:
+    try:
+        replace_softly(settings.state / GRAPHS, msgspec.json.encode(known))
+    except StateError as error:
+        logger.warning("%s; the graphs of the page are made anew", error)
+
+
+def _remove_gone(folder: Path, is_current: Collection[str]) -> None:
+    """Remove the pages of jobs that are gone, and what a killed run left of a page."""
+    for name in os.listdir(folder):
+        is_gone = _JOB_PAGE.fullmatch(name) and name not in is_current
+        path = folder / name
+        if (is_gone or _LEFTOVER.fullmatch(name)) and _is_ours(path):
+            with contextlib.suppress(OSError):
+                path.unlink()

@@ -1,0 +1,144 @@
+"""A real browser: Debian's Chromium, without a window, by the WebDriver protocol.
+
+Chromium's own driver is asked over HTTP as https://www.w3.org/TR/webdriver2/ says.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.support.daemon import free_port
+
+DRIVER, CHROMIUM = "/usr/bin/chromedriver", "/usr/bin/chromium"
+
+
+def why_not() -> str:
+    """Return why there is no browser here; empty if there is one."""
+    missing = [path for path in (DRIVER, CHROMIUM) if not shutil.which(path)]
+    return f"apt-get install chromium chromium-driver: no {missing}" if missing else ""
+
+
+class Browser:
+    """A window of so many pixels."""
+
+    def __init__(self, base: str, session: str) -> None:
+        self._base, self._session = base, session
+
+    def open(self, url: str) -> None:
+        """Load a page."""
+        self._ask("POST", "/url", {"url": url})
+
+    def run(self, script: str, *arguments: object) -> Any:
+        """Return what the body of a function in JavaScript returns."""
+        body = {"script": script, "args": list(arguments)}
+        return self._ask("POST", "/execute/sync", body)
+
+    def source(self) -> str:
+        """Return the page as it is now, as HTML."""
+        return str(self._ask("GET", "/source"))
+
+    def type(self, *keys: str) -> None:
+        """Press keys, one after the other."""
+        actions = [
+            {"type": kind, "value": key}
+            for key in keys
+            for kind in ("keyDown", "keyUp")
+        ]
+        source = {"type": "key", "id": "keyboard", "actions": actions}
+        self._ask("POST", "/actions", {"actions": [source]})
+
+    def said(self) -> list[str]:
+        """Return what the console has had since it was last asked."""
+        found = self._ask("POST", "/se/log", {"type": "browser"})
+        return [entry["message"] for entry in found]
+
+    def picture(self, path: Path) -> None:
+        """Keep a picture of the whole page."""
+        shown = {"captureBeyondViewport": True, "format": "png"}
+        body = {"cmd": "Page.captureScreenshot", "params": shown}
+        found = self._ask("POST", "/goog/cdp/execute", body)
+        path.write_bytes(base64.b64decode(found["data"]))
+
+    def look(self, scheme: str) -> None:
+        """Prefer ``dark`` or ``light`` from here on."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        body = {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}}
+        self._ask("POST", "/goog/cdp/execute", body)
+
+    def close(self) -> None:
+        """End it."""
+        self._ask("DELETE", "")
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        return _asked(method, f"{self._base}/session/{self._session}{path}", body)
+
+
+def _asked(method: str, url: str, body: dict[str, Any] | None) -> Any:
+    data = json.dumps(body or {}).encode() if method == "POST" else None
+    request = urllib.request.Request(url, data, method=method)
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)["value"]
+
+
+@contextmanager
+def driver() -> Iterator[str]:
+    """Start Chromium's driver; yield its address."""
+    port = free_port()
+    process = subprocess.Popen(
+        [DRIVER, f"--port={port}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    base = f"http://127.0.0.1:{port}"
+    try:
+        for _attempt in range(200):
+            try:
+                _asked("GET", f"{base}/status", None)
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield base
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def window(
+    base: str, width: int, height: int = 900, *, script: bool = True
+) -> Iterator[Browser]:
+    """Open a window of so many pixels; yield it; close it."""
+    metrics = {"width": width, "height": height, "pixelRatio": 1.0}
+    options: dict[str, Any] = {
+        "binary": CHROMIUM,
+        "args": [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+        ],
+        "mobileEmulation": {"deviceMetrics": metrics},
+    }
+    if not script:
+        options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
+    always = {
+        "browserName": "chrome",
+        "goog:chromeOptions": options,
+        "goog:loggingPrefs": {"browser": "ALL"},
+    }
+    found = _asked("POST", f"{base}/session", {"capabilities": {"alwaysMatch": always}})
+    browser = Browser(base, found["sessionId"])
+    try:
+        yield browser
+    finally:
+        browser.close()

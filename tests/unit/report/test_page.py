@@ -1,0 +1,257 @@
+"""The page as HTML: what it says, that nothing in it is run, and how large it is."""
+
+from __future__ import annotations
+
+import re
+import time
+from html.parser import HTMLParser
+
+import pytest
+from msgspec.structs import replace
+
+from lib.core.enums import Status
+from lib.core.jobs import JobKey
+from lib.core.records import Record, RunRecord
+from lib.core.settings import Page
+from lib.report import page
+from lib.report.page import JobStory, Look, Snapshot, link_of, overview
+from tests.support.snapshots import (
+    HOSTILE,
+    NOON,
+    every_status,
+    row,
+    series,
+    settings,
+    snapshot,
+)
+
+VOID = {"meta", "link", "input", "path", "img"}
+#: Their ends may be left out.
+OPTIONAL = {"th", "td", "tr", "thead", "tbody", "p", "li"}
+
+
+class Read(HTMLParser):
+    """Reads a page: its elements, its texts, and whether all are closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.texts, self.open = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        while self.open and self.open[-1] != tag and self.open[-1] in OPTIONAL:
+            self.open.pop()
+        assert self.open and self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("style", "script"):
+            self.texts.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+def pages():
+    every = every_status()
+    yield overview(every)
+    yield overview(every, Look(is_file=False, query="shop"))
+    for key in every.catalog:
+        rows = tuple(row(NOON.timestamp() - 60 * age) for age in range(3))
+        story = JobStory(rows, (series(1, HOSTILE),), every.incidents)
+        yield page.job_page(every, key, story)
+
+
+def test_every_page_is_whole_html_and_runs_nothing_but_our_script():
+    for text in pages():
+        read = Read(text)
+        assert read.open == []
+        assert len(read.all("script")) == 1 and not read.all("img")
+        for tag, attrs in read.elements:
+            assert not any(name.startswith("on") for name in attrs), tag
+            assert "style" not in attrs
+            for name in ("href", "src", "action"):
+                link = attrs.get(name) or ""
+                assert not link.lower().startswith("javascript:")
+                assert tag == "a" or "//" not in link or link.startswith("data:")
+
+
+def test_what_a_job_says_is_shown_as_it_is_without_control_characters():
+    texts = Read(overview(every_status())).text
+    assert "<script>alert(1)</script>" in texts
+    assert "{{ 7*7 }}" in texts and "49" not in texts
+    assert "\x1b" not in texts and "\\x1b[31m" in texts
+
+
+@pytest.mark.parametrize(
+    ("url", "is_followed"),
+    [
+        ("https://example.com/book", True),
+        ("http://example.com", True),
+        ("mailto:ops@example.com", True),
+        ("HTTPS://example.com", True),
+        ("javascript:alert(1)", False),
+        (" javascript:alert(1)", False),
+        ("data:text/html,x", False),
+        ("//example.com", False),
+        ("", False),
+    ],
+)
+def test_a_runbook_is_a_link_to_the_web_or_a_mail(url, is_followed):
+    assert bool(page.safe_link(url)) == is_followed
+
+
+def test_ids_are_unique_and_labels_name_their_fields():
+    for text in pages():
+        elements = Read(text).elements
+        ids = [attrs["id"] for _tag, attrs in elements if "id" in attrs]
+        assert len(ids) == len(set(ids))
+        for _tag, attrs in elements:
+            for name in ("for", "aria-labelledby"):
+                assert name not in attrs or attrs[name] in ids
+
+
+def of(*letters):
+    """Return the sentence about jobs in these statuses."""
+    lines = [
+        page.JobLine(JobKey("Own", letter), "", "", letter, "", (), "", "", "", "")
+        for letter in letters
+    ]
+    return page.sentence_of(lines, Snapshot(settings(), NOON, RunRecord(ended_at=NOON)))
+
+
+def test_the_state_of_everything_is_one_sentence():
+    assert of("o", "o", "p") == "All 3 jobs are OK."
+    assert of("o") == "The only job is OK."
+    assert of() == "There are no jobs yet."
+    assert of("f", "o") == "1 of 2 jobs is not OK: 1 failing."
+    assert of("f", "u", "w", "r", "o") == (
+        "4 of 5 jobs are not OK: 1 failing, 1 unknown, 1 warning, 1 out of reach."
+    )
+    assert of("o", "n") == "Nothing is down; 1 of 2 jobs can be judged."
+    nothing = overview(snapshot(1, run=RunRecord()))
+    assert "Nothing is known yet: no run has finished." in nothing
+
+
+def test_what_is_failing_comes_first_in_its_part_and_in_its_group():
+    read = Read(overview(every_status()))
+    links = [attrs["href"] for attrs in read.all("a") if "href" in attrs]
+    assert links[1].startswith("job-failing-0")
+    assert links.index(link_of(JobKey("Own", "unknown 1 "))) < links.index(
+        link_of(JobKey("Own", "warning 2 "))
+    )
+    words = read.text
+    assert (
+        "since 2026-11-22 11:20, for 40 minutes, 3 consecutive failures: 503" in words
+    )
+    assert "group-0 : 4 jobs, 1 not OK" in words
+    assert "unreachable" in words and "not run yet" in words and "disabled" in words
+
+
+def test_a_broken_job_file_is_listed_and_what_no_run_meets_is_not():
+    broken, gone = JobKey("Mine"), JobKey("Own", "gone")
+    records = {
+        broken: Record(broken, "Mine.py", Status.FAILING, failing_since=NOON),
+        gone: Record(gone, "gone", Status.FAILING, unseen_since=NOON),
+    }
+    text = overview(snapshot(1, records=records))
+    assert "Mine.py" in text and link_of(gone) not in text
+
+
+def test_incidents_say_what_was_sent_and_whether_it_arrived():
+    words = Read(overview(every_status())).text
+    assert "alert to ops@example.com was sent" in words
+    assert "mail was proved to arrive at 2026-11-22 12:00" in words
+    assert "Nobody was notified." in words
+
+
+def test_a_search_without_script_finds_names_statuses_and_tags():
+    every = every_status()
+
+    def found(query):
+        read = Read(overview(every, Look(is_file=False, query=query)))
+        rows = [attrs for attrs in read.all("tr") if "class" in attrs]
+        return len(rows)
+
+    assert found("SHOP-0001") == 1
+    assert found("shop") == 3
+    assert found("group-0 failing") == 1
+    assert found("nowhere") == 0
+    assert 'value="&#34;&gt;&lt;b&gt;"' in overview(every, Look(query='"><b>'))
+
+
+def test_a_file_has_no_form_that_nobody_answers_and_loads_itself_again():
+    as_file, served = overview(snapshot(1)), overview(snapshot(1), Look(is_file=False))
+    assert re.search(r"<form [^>]*hidden", as_file)
+    assert not re.search(r"<form [^>]*hidden", served)
+    refresh = '<noscript><meta http-equiv="refresh" content="300"></noscript>'
+    assert refresh in as_file
+
+
+def test_the_heading_is_the_title_or_the_server():
+    assert "<h1>web1</h1>" in overview(snapshot(1))
+    given = settings(Page(title="Status & more"))
+    assert "<h1>Status &amp; more</h1>" in overview(
+        replace(snapshot(1), settings=given)
+    )
+
+
+def test_a_job_page_has_its_graphs_thresholds_days_and_uptimes():
+    one = snapshot(1)
+    (key,) = one.catalog
+    until = NOON.timestamp()
+    rows = [
+        *(row(until - 60 * age) for age in range(30, 0, -1)),
+        row(until, status=Status.FAILING),
+    ]
+    story = JobStory(tuple(rows), (series(1),))
+    read = Read(page.job_page(one, key, story))
+    words = read.text
+    assert "time: from 51.07ms to 1.2s in the last 24 hours" in words
+    assert "time: 80ms (failing above 2s)" in words
+    assert "24 hours 100 %" in words and "90 days 99.9 %" in words
+    assert "2026-08-25 95.83 % 1 hour" in words
+    assert any(attrs.get("class") == "f" for attrs in read.all("path"))
+
+
+def test_a_job_without_a_result_has_a_page():
+    key = JobKey("Own", "new")
+    words = Read(page.job_page(snapshot(0), key, JobStory())).text
+    assert "There is no result." in words and "not run yet" in words
+
+
+@pytest.mark.parametrize("jobs", [0, 3, 50])
+def test_few_jobs_are_a_small_page(jobs):
+    assert len(overview(snapshot(jobs)).encode()) < 11_000 + 600 * jobs
+
+
+def test_a_thousand_jobs_are_within_400_kB_and_half_a_second():
+    many = snapshot(1000)
+    begun = time.process_time()
+    size = len(overview(many).encode())
+    spent = time.process_time() - begun
+    assert size <= 400_000
+    assert spent <= 0.5
+
+
+def test_of_very_many_that_fail_the_first_are_told_and_the_rest_are_counted():
+    many = snapshot(60)
+    records = {
+        key: Record(key, key.identity, Status.FAILING, failing_since=NOON)
+        for key in many.catalog
+    }
+    text = overview(replace(many, records=records))
+    assert "And 10 more, which the list below has." in text
+    assert text.count("<li class=") == page.MAX_TROUBLE
