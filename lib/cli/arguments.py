@@ -73,6 +73,8 @@ OPTIONAL_FLAGS: Mapping[str, Any] = {
     "output": None,
     "spool": None,
     "watch": False,
+    "since": None,
+    "all": False,
 }
 
 
@@ -123,8 +125,9 @@ def read(arguments: list[str], modes: Mapping[str, Mode]) -> argparse.Namespace:
     for flag, nothing in OPTIONAL_FLAGS.items():
         if getattr(args, flag) != nothing and flag not in mode.flags:
             parser.error(f"-m {args.mode} takes no --{flag}")
-    if mode.words.endswith("...") and not (args.words or args.tag):
-        what = "job; see -m list" if mode.words == "NAME..." else "section"
+    needs_words = mode.words.endswith("...") or (mode.words and mode.takes_jobs)
+    if needs_words and "[" not in mode.words and not (args.words or args.tag):
+        what = "section" if mode.words == "SECTION..." else "job; see -m list"
         parser.error(f"-m {args.mode} needs the name of a {what}")
     if mode.choices and not set(args.words) & set(mode.choices):
         *first, last = mode.choices
@@ -190,7 +193,11 @@ def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
     add("--failing", action="store_true", help="with list: only what is failing")
     add("--files", action="store_true", help="with list: the job files, too")
     add("--for", metavar="LENGTH", help="with mute: for how long, such as 2h")
-    add("--until", metavar="TIME", help="with mute: until when, such as 06:00")
+    add(
+        "--until",
+        metavar="TIME",
+        help="with mute and history: until when, such as 06:00",
+    )
     add("--why", metavar="TEXT", help="with mute, unmute and ack: why, for the others")
     add(
         "--tag",
@@ -201,6 +208,8 @@ def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
     )
     add("--output", metavar="tail", help="with wrap: keep the last 4 kB of the output")
     add("--spool", metavar="DIR", help="with wrap: instead of /var/spool/checker")
+    add("--since", metavar="TIME", help="with history: from when on, such as 7d")
+    add("--all", action="store_true", help="with history: each result by itself")
     add("--watch", action="store_true", help="with status: again every 10 seconds")
     add("words", metavar="...", nargs="*", help="what a mode takes, see above")
     return parser

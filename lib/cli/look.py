@@ -1,4 +1,4 @@
-"""The modes that look at how jobs are and were: status.
+"""The modes that look at how jobs are and were: status, history, report.
 
 They read state/ and run nothing.
 """
@@ -6,23 +6,28 @@ They read state/ and run nothing.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
-from lib.cli.arguments import OK, TROUBLE, settings_of
+from lib.cli.arguments import OK, TROUBLE, WRONG_USE, settings_of
 from lib.cli.show import after, requests_of, state_of
 
 if TYPE_CHECKING:
     import argparse
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
-    from lib.core.jobs import JobKey
+    from lib.core.jobs import CatalogEntry, JobKey
     from lib.core.settings import Settings
+    from lib.storage.history import History
 
 #: How often --watch looks.
 WATCH_S = 10.0
+#: The farthest that --since looks back, in so many seconds.
+_LONGEST_AGO_S = 100 * 366 * 86_400.0
 #: How many lines a job takes in a narrow terminal, and what else there is.
 _LINES_PER_JOB, _OTHER_LINES = 3, 8
 
@@ -152,6 +157,113 @@ def has_no_bars(out: TextIO) -> bool:
     except UnicodeEncodeError:
         return True
     return False
+
+
+def history(args: argparse.Namespace) -> int:
+    """Print what a job's results were, the newest first."""
+    from lib.core.text import offset_words
+    from lib.report import past, table
+    from lib.storage.history import History
+    from lib.system.clock import utc_now
+
+    settings, now = settings_of(args, or_last=True), utc_now()
+    zone = settings.zone
+    try:
+        since = moment_of("--since", args.since or "24h", zone, now)
+        until = moment_of("--until", args.until, zone, now) if args.until else now
+        if since >= until:
+            raise ValueError(f"--since {args.since}: that is not before the end")
+    except ValueError as error:
+        print(f"checker: {error}", file=sys.stderr)
+        return WRONG_USE
+    state, reader = state_of(settings), History(settings.state, zone)
+    names = names_of(state.load_catalog(), reader)
+    keys, _unmatched = _named(args.words, names)
+    if len(keys) != 1:
+        return _say_not_one(args.words[0], keys, names)
+    (key,) = keys
+    found = past.past(reader, key, names[key], since.timestamp(), until.timestamp())
+    code = TROUBLE if settings.last_usable else OK
+    if found is None:
+        print(f"checker: nothing is on record of {names[key]}", file=sys.stderr)
+        return TROUBLE
+    if args.json:
+        table.show_json(past.data(found, now, zone), sys.stdout)
+        return code
+    table.say(past.headline(found, now, zone), sys.stdout)
+    units = state.load_values().get(key, {})
+    make = past.result_rows if args.all else past.stretch_rows
+    rows = make(found, units, now, zone)
+    shown = rows if args.all else rows[: past.MAX_SHOWN]
+    table.show(
+        past.ALL_COLUMNS if args.all else past.COLUMNS,
+        shown,
+        as_json=False,
+        out=sys.stdout,
+        headings={"at": f"at {offset_words(zone, now)}"},
+    )
+    if len(shown) < len(rows):
+        more = f"and {len(rows) - len(shown):,} earlier; --until, or --all for each"
+        table.say(f"{more} result", sys.stdout)
+    return code
+
+
+def names_of(
+    catalog: Mapping[JobKey, CatalogEntry], reader: History
+) -> dict[JobKey, str]:
+    """Return the names of the jobs that exist, and of those that history has."""
+    names = {key: key.identity or str(key) for key in reader.latest()}
+    return {**names, **{key: known.name for key, known in catalog.items()}}
+
+
+def _say_not_one(pattern: str, keys: list[JobKey], names: dict[JobKey, str]) -> int:
+    """Say that a pattern does not mean just one job."""
+    from lib.core.text import some_of
+
+    if not keys:
+        return _say_unmatched([pattern], names.values())
+    which = some_of([names[key] for key in keys], 5)
+    print(f"checker: {pattern!r} means several jobs: {which}", file=sys.stderr)
+    return TROUBLE
+
+
+def moment_of(flag: str, text: str, zone: tzinfo | None, now: datetime) -> datetime:
+    """Return the moment in the past that is meant; raise ValueError if none is.
+
+    ``24h``: so long ago; ``06:00``: when it was last; a date, or a date and a time.
+    """
+    from datetime import datetime, timedelta
+
+    from lib.config import fields
+    from lib.core.calendar import local_moment
+    from lib.core.text import in_zone
+
+    if re.fullmatch("[0-9]{1,2}:[0-9]{2}", text, re.ASCII):
+        today = in_zone(now, zone).date()
+        with suppress(ValueError):
+            moment = local_moment(today, fields.clock(text), zone)
+            yesterday = today - timedelta(days=1)
+            return (
+                moment
+                if moment <= now
+                else local_moment(yesterday, fields.clock(text), zone)
+            )
+    with suppress(ValueError):
+        return now - timedelta(seconds=fields.duration(0, _LONGEST_AGO_S, "")(text))
+    with suppress(ValueError):
+        whole = (
+            f"{text} 00:00" if re.fullmatch(r"[0-9]{4}(-[0-9]{2}){2}", text) else text
+        )
+        if len(whole.split()) <= 3:
+            moment = datetime.fromisoformat(fields.window_start(whole))
+            if moment.tzinfo is None:
+                moment = local_moment(moment.date(), f"{moment:%H:%M}", zone)
+            return min(moment, now)
+    shown = fields.shown("", text) or "''"
+    raise ValueError(
+        f"{flag} {shown}: expected how long ago, such as 24h or 7d, a time such as "
+        "06:00, or a date such as 2026-11-01"
+    )
 
 
 def _named(

@@ -247,6 +247,15 @@ MODES: dict[str, Mode] = {
         takes_jobs=True,
         flags=("watch",),
     ),
+    "history": Mode(
+        "look:history",
+        "what the results of a job were, the newest first",
+        words="NAME",
+        most_words=1,
+        takes_json=True,
+        takes_jobs=True,
+        flags=("since", "until", "all"),
+    ),
     "peers": Mode("peers:peers", "ask each peer for its status now", takes_json=True),
     "peerkey": Mode(
         "peers:peerkey",

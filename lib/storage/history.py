@@ -167,6 +167,11 @@ class History:
                 found[name.decode()] = text
         return found
 
+    def rows_since(self) -> float | None:
+        """Return from when on there are rows; None: there are none."""
+        names = row_files(self.folder)
+        return min((span_of(name)[0] for name in names), default=None)
+
     def size(self) -> int:
         """Return how many bytes its files have."""
         try:

@@ -113,7 +113,7 @@ def test_a_script_names_every_mode_and_every_flag(shell):
     for word in (
         *main.MODES,
         *names,
-        "show | run | check | why | mute | unmute | ack | status | drill",
+        "show | run | check | why | mute | unmute | ack | status | history | drill",
     ):
         assert word in ran.stdout
     assert "@" not in ran.stdout.replace('"$@"', "").replace("[@]", "")

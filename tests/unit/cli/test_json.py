@@ -77,6 +77,8 @@ def instance(tmp_path_factory):
         "why *",
         "validate",
         "status",
+        "status disk*",
+        "history *full",
         "peers",
     ],
 )

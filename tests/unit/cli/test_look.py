@@ -1,14 +1,18 @@
-"""-m status of jobs: the command line, and what it prints."""
+"""-m status and -m history: the command line, and what they print."""
 
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from lib.cli import look
 from tests.support.instance import NO_MAIL, Instance
 
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+BERLIN = ZoneInfo("Europe/Berlin")
 SETTINGS = f"""\
 {NO_MAIL}
 [disk root]
@@ -75,3 +79,69 @@ def test_what_is_watched_is_drawn_again_until_ctrl_c():
 @pytest.mark.parametrize(("encoding", "expected"), [("utf-8", False), ("ascii", True)])
 def test_bars_are_written_where_they_can_be(encoding, expected):
     assert look.has_no_bars(io.TextIOWrapper(io.BytesIO(), encoding)) is expected
+
+
+# -m history.
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("24h", NOON - timedelta(days=1)),
+        ("90min", NOON - timedelta(minutes=90)),
+        # In Berlin it is 13:00.
+        ("12:30", NOON - timedelta(minutes=30)),
+        ("13:30", NOON - timedelta(hours=23, minutes=30)),
+        ("2026-11-01", datetime(2026, 11, 1, tzinfo=BERLIN)),
+        # Summer time began at two: the day has 23 hours.
+        ("2026-03-29 02:30", datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),
+        ("2026-11-01 06:00+00:00", datetime(2026, 11, 1, 6, tzinfo=UTC)),
+        # Nothing is known of the future.
+        ("2027-01-01", NOON),
+    ],
+)
+def test_a_moment_in_the_past_is_meant_in_many_ways(text, expected):
+    assert look.moment_of("--since", text, BERLIN, NOON) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "24", "yesterday", "25:00", "2026-02-30", "-1h", "1e9d", "0 2 * * sun"]
+)
+def test_what_is_no_moment_is_said_with_examples(text):
+    with pytest.raises(
+        ValueError, match="--since .*expected how long ago, such as 24h"
+    ):
+        look.moment_of("--since", text, BERLIN, NOON)
+
+
+def test_the_history_of_a_job_has_a_line_per_change(instance):
+    ran = instance.run("-m", "history", "disk gone")
+    first, heading, newest, *_ = ran.out.splitlines()
+    assert (ran.code, ran.err) == (0, "")
+    assert first.startswith("disk gone: 0.00% since ")
+    assert heading.startswith("at UTC")
+    assert "failing" in newest and "/nowhere does not exist" in newest
+    every = instance.run("-m", "history", "disk gone", "--all").out
+    assert "checks" not in every and "failing" in every
+
+
+def test_the_history_is_of_one_job_that_is_known(instance):
+    many = instance.run("-m", "history", "disk*")
+    assert (many.code, many.out) == (1, "")
+    assert "means several jobs: disk gone, disk root" in many.err
+    assert "there is no job 'dsk root'" in instance.run("-m", "history", "dsk root").err
+    none = instance.run("-m", "history")
+    assert none.code == 2 and "needs the name of a job" in none.err
+    new = instance.run("-m", "history", "EmailChecker")
+    assert (new.code, new.err) == (1, "checker: nothing is on record of EmailChecker\n")
+    wrong = instance.run("-m", "history", "disk root", "--since", "1h", "--until", "2h")
+    assert wrong.code == 2 and "not before the end" in wrong.err
+
+
+def test_of_a_job_that_was_removed_the_history_is_shown(tmp_path):
+    there = Instance(tmp_path, SETTINGS)
+    there.cron()
+    there.write(there.settings.read_text().replace("[disk gone]", "[disk new]"))
+    there.cron()
+    ran = there.run("-m", "history", "disk gone")
+    assert ran.code == 0 and ran.out.startswith("disk gone: 0.00%")

@@ -1,0 +1,272 @@
+"""-m history: what a job's results were, from the newest to the oldest.
+
+``stretches`` makes of rows and changes of status what is shown: a line for as long as
+the status stayed the same, time without a result included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
+from itertools import pairwise, zip_longest
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from lib.core.jobs import JobKey
+from lib.core.results import Unit, Values, amount_words
+from lib.core.text import TimeText, duration, table_time
+from lib.report.glance import rows_from
+from lib.report.rows import WORDS
+from lib.report.uptime import left_out_words, percent_words
+from lib.storage.history import TIMES, Change, History, Row, Share, share_of
+
+COLUMNS = ("at", "for", "status", "held", "checks", "took", "values", "reason")
+#: Of each result by itself.
+ALL_COLUMNS = ("at", "status", "held", "took", "values", "reason")
+#: How many lines are shown without --all, the newest.
+MAX_SHOWN = 40
+#: The status of a time without a result.
+NO_RESULT = "no_result"
+
+
+class Stretch(NamedTuple):
+    """A time in which the status, and what held alerts back, stayed the same."""
+
+    at: float
+    ends: float
+    #: A status, or NO_RESULT.
+    status: str
+    code: str
+    #: How many results there were; 0: only the change is still on record.
+    checks: int
+    #: How long the slowest of the checks took.
+    seconds: float
+    #: The lowest and the highest number of each value.
+    values: Mapping[str, tuple[float, float]]
+    #: The reason of the last result.
+    reason: str
+
+
+class Past(NamedTuple):
+    """The history of one job from ``since`` up to ``until``."""
+
+    key: JobKey
+    name: str
+    since: float
+    until: float
+    #: From then on all results are on record; before, changes of status only.
+    rows_since: float
+    rows: Sequence[Row]
+    changes: Sequence[Change]
+    stretches: Sequence[Stretch]
+    #: How the time from ``rows_since`` on was shared.
+    share: Share
+
+
+def past(
+    history: History, key: JobKey, name: str, since: float, until: float
+) -> Past | None:
+    """Return the history of a job; None: there is nothing on record of it."""
+    latest = history.latest().get(key)
+    changes = history.changes(key, 0, until)
+    if latest is None and not changes:
+        return None
+    begun = history.rows_since()
+    rows_since = max(since, min(until, until if begun is None else begun))
+    holds_s = latest.holds_s if latest else 0.0
+    rows = rows_from(history, key, rows_since, until, holds_s)
+    return Past(
+        key,
+        name,
+        since,
+        until,
+        rows_since,
+        [row for row in rows if row.at >= since],
+        [change for change in changes if change.at >= since],
+        [
+            *_between_changes(changes, since, rows_since),
+            *stretches(rows, rows_since, until),
+        ],
+        share_of(rows, rows_since, until),
+    )
+
+
+def stretches(rows: Iterable[Row], since: float, until: float) -> list[Stretch]:
+    """Return the stretches of a time by its rows, the first one first.
+
+    ``rows`` may begin with the one that stands at ``since``.  Time without a result is
+    a stretch of its own; they follow each other without a gap.
+    """
+    found: list[Stretch] = []
+    at = since
+    for row, ends in _stands(rows, since, until):
+        if row.at > at:
+            found.append(_nothing(at, row.at))
+        start, at = max(at, row.at), ends
+        last = found[-1] if found else None
+        # The one that stood at the beginning was a result of before.
+        checks = 1 if row.at >= since else 0
+        if last and (last.status, last.code) == (row.status.value, row.code):
+            found[-1] = last._replace(
+                ends=ends,
+                checks=last.checks + checks,
+                seconds=max(last.seconds, row.seconds),
+                values=_wider(last.values, row.values),
+                reason=row.reason,
+            )
+            continue
+        values = {name: (number, number) for name, number in row.values.items()}
+        found.append(
+            Stretch(
+                start,
+                ends,
+                row.status.value,
+                row.code,
+                checks,
+                row.seconds,
+                values,
+                row.reason,
+            )
+        )
+    if at < until:
+        found.append(_nothing(at, until))
+    return found
+
+
+def _stands(
+    rows: Iterable[Row], since: float, until: float
+) -> Iterator[tuple[Row, float]]:
+    """Yield each row that stands within a time, and until when it does."""
+    ordered = list(rows)
+    for row, following in zip_longest(ordered, ordered[1:]):
+        ends = min(following.at if following else until, row.at + row.holds_s, until)
+        if ends > since and row.at < until:
+            yield row, ends
+
+
+def _nothing(at: float, ends: float) -> Stretch:
+    return Stretch(at, ends, NO_RESULT, "", 0, 0.0, {}, "")
+
+
+def _wider(
+    known: Mapping[str, tuple[float, float]], values: Mapping[str, float]
+) -> dict[str, tuple[float, float]]:
+    found = dict(known)
+    for name, number in values.items():
+        low, high = found.get(name, (number, number))
+        found[name] = min(low, number), max(high, number)
+    return found
+
+
+def _between_changes(
+    changes: Sequence[Change], since: float, until: float
+) -> Iterator[Stretch]:
+    """Yield the stretches of a time of which changes alone are on record."""
+    if not changes:
+        return
+    moments = [*(change.at for change in changes), max(until, changes[-1].at)]
+    for change, (at, ends) in zip(changes, pairwise(moments), strict=True):
+        start, end = max(at, since), min(ends, until)
+        if start < end:
+            status, code = change.status.value, change.code
+            yield Stretch(start, end, status, code, 0, 0.0, {}, change.reason)
+
+
+# For people, and as data.
+
+
+def headline(found: Past, now: datetime, zone: tzinfo | None) -> str:
+    """Return the job's name and its uptime, and what that leaves out."""
+    share, begun = found.share, _moment(found.rows_since)
+    uptime = percent_words(share.uptime) or "nothing known"
+    words = f"{found.name}: {uptime} since {table_time(begun, zone, now)}"
+    if left_out := left_out_words(share):
+        words += f"; not counted: {left_out}"
+    if found.since < found.rows_since:
+        words += "; before that, changes of status alone are on record"
+    return words
+
+
+def stretch_rows(
+    found: Past, units: Values, now: datetime, zone: tzinfo | None
+) -> list[dict[str, Any]]:
+    """Return a row per stretch, the newest first.  ``units``: its last values."""
+    time_text = partial(table_time, zone=zone, now=now)
+    return [
+        {
+            "at": time_text(_moment(one.at)),
+            "for": duration(timedelta(seconds=one.ends - one.at)),
+            "status": one.status,
+            "held": one.code,
+            "checks": one.checks or "",
+            "took": amount_words(one.seconds, Unit.SECONDS) if one.checks else "",
+            "values": _values_words(one.values, units),
+            "reason": one.reason,
+        }
+        for one in reversed(found.stretches)
+    ]
+
+
+def result_rows(
+    found: Past, units: Values, now: datetime, zone: tzinfo | None
+) -> list[dict[str, Any]]:
+    """Return a row per result, the newest first; as data, and in words."""
+    time_text: TimeText = partial(table_time, zone=zone, now=now)
+    return [
+        {
+            "at": _moment(row.at),
+            "status": row.status.value,
+            "held": row.code or None,
+            "seconds": row.seconds,
+            "values": dict(row.values),
+            "reason": row.reason,
+            WORDS: {
+                "at": time_text(_moment(row.at)),
+                "held": row.code,
+                "took": amount_words(row.seconds, Unit.SECONDS),
+                "values": _values_words(
+                    {name: (number, number) for name, number in row.values.items()},
+                    units,
+                ),
+            },
+        }
+        for row in reversed(found.rows)
+    ]
+
+
+def data(found: Past, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
+    """Return all of it for --json, the newest first."""
+    return {
+        "job": found.name,
+        "key": str(found.key),
+        "since": _moment(found.since),
+        "until": _moment(found.until),
+        "rows_since": _moment(found.rows_since),
+        "uptime": found.share.uptime,
+        "time_s": dict(zip(TIMES, found.share, strict=True)),
+        "changes": [
+            {
+                "at": _moment(change.at),
+                "status": change.status.value,
+                "before": change.before.value if change.before else None,
+                "held": change.code or None,
+                "reason": change.reason,
+            }
+            for change in reversed(found.changes)
+        ],
+        "rows": result_rows(found, MappingProxyType({}), now, zone),
+    }
+
+
+def _moment(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
+
+
+def _values_words(values: Mapping[str, tuple[float, float]], units: Values) -> str:
+    words = []
+    for name, ends in values.items():
+        unit = units[name].unit if name in units else Unit.COUNT
+        low, high = (amount_words(number, unit) for number in ends)
+        words.append(f"{name} {low}" if low == high else f"{name} {low}..{high}")
+    return ", ".join(words)

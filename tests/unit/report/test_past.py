@@ -1,0 +1,138 @@
+"""-m history: its lines equal what the rows say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.core.enums import Status
+from lib.core.jobs import JobKey
+from lib.core.results import Unit, Value
+from lib.report import past
+from lib.report.past import NO_RESULT, stretches
+from lib.report.rows import WORDS
+from lib.storage import historylog
+from lib.storage.history import History, Result, share_of
+from tests.unit.report.test_uptime import LETTERS, rows_of
+
+KEY = JobKey("DiskSpace", "disk root")
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+AT = NOON.timestamp()
+
+
+def record(folder, at, status=Status.OK, code="", reason="", **values):
+    one = Result(KEY, status, code, 0.25, values, reason, b"p", 150.0)
+    historylog.record(folder, UTC, at, [one])
+
+
+def told(story, since=0.0, **more):
+    """Return of each stretch its status, its minutes and its results."""
+    found = stretches(rows_of(story, **more), since, len(story) * 60.0)
+    return [
+        (one.status, one.code, (one.ends - one.at) / 60, one.checks) for one in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("story", "expected"),
+    [
+        ("OOOO", [("ok", "", 4, 4)]),
+        ("OFFO", [("ok", "", 1, 1), ("failing", "", 2, 2), ("ok", "", 1, 1)]),
+        ("FMS", [("failing", code, 1, 1) for code in ("", "maintenance", "muted")]),
+        ("  O", [(NO_RESULT, "", 2, 0), ("ok", "", 1, 1)]),
+        ("O    O", [("ok", "", 2.5, 1), (NO_RESULT, "", 2.5, 0), ("ok", "", 1, 1)]),
+        ("O   ", [("ok", "", 2.5, 1), (NO_RESULT, "", 1.5, 0)]),
+        ("   ", [(NO_RESULT, "", 3, 0)]),
+    ],
+)
+def test_which_stretches_a_story_has(story, expected):
+    assert told(story) == expected
+
+
+def test_what_stood_at_the_beginning_is_shown_and_is_no_result_of_this_time():
+    assert told("OF", since=30.0) == [("ok", "", 0.5, 0), ("failing", "", 1, 1)]
+    assert told("O    F", since=270.0)[0] == (NO_RESULT, "", 0.5, 0)
+
+
+@given(
+    st.lists(st.sampled_from([*LETTERS, " "]), min_size=1, max_size=30),
+    st.sampled_from([60.0, 150.0, 1e6]),
+    st.floats(0, 900),
+)
+def test_stretches_follow_each_other_and_add_up_to_the_shares(story, holds_s, since):
+    rows, until = rows_of(story, holds_s=holds_s), len(story) * 60.0
+    since = min(since, until - 1)
+    # The one that stands then, and those after it.
+    before = [row for row in rows if row.at <= since][-1:]
+    found = stretches([*before, *(row for row in rows if row.at > since)], since, until)
+    assert [found[0].at, *(one.ends for one in found)] == [
+        *(one.at for one in found),
+        until,
+    ]
+    share = share_of(rows, since, until)
+    sums = dict.fromkeys(share._fields, 0.0)
+    for one in found:
+        code = one.code if one.code in sums else ""
+        name = "nothing" if one.status == NO_RESULT else code or one.status
+        sums[name] += one.ends - one.at
+    assert sums == pytest.approx(share._asdict())
+    assert sum(one.checks for one in found) == sum(row.at >= since for row in rows)
+
+
+def test_values_have_their_lowest_and_highest_number_and_the_last_reason(tmp_path):
+    for minute, used in enumerate((41.5, 40, 43)):
+        record(tmp_path, AT - 180 + 60 * minute, reason=f"r{minute}", used=used)
+    found = past.past(History(tmp_path, UTC), KEY, "disk root", AT - 180, AT)
+    units = {"used": Value(0, Unit.PERCENT)}
+    (row,) = past.stretch_rows(found, units, NOON, UTC)
+    assert row == {
+        "at": "2026-11-22 11:57",
+        "for": "3 minutes",
+        "status": "ok",
+        "held": "",
+        "checks": 3,
+        "took": "250ms",
+        "values": "used 40%..43%",
+        "reason": "r2",
+    }
+    newest, *_, oldest = past.result_rows(found, units, NOON, UTC)
+    assert (newest["values"], oldest["values"]) == ({"used": 43}, {"used": 41.5})
+    assert newest[WORDS]["values"] == "used 43%"
+    assert past.headline(found, NOON, UTC) == "disk root: 100% since 2026-11-22 11:57"
+
+
+def test_before_the_oldest_row_the_changes_are_shown(tmp_path):
+    day = 86_400
+    record(tmp_path, AT - 20 * day, Status.FAILING, reason="full")
+    record(tmp_path, AT - 19 * day)
+    record(tmp_path, AT - 60)
+    # Rows of old days go, changes stay.
+    for path in (tmp_path / "history").glob("2026-11-0*"):
+        path.unlink()
+    history = History(tmp_path, UTC)
+    found = past.past(history, KEY, "disk root", AT - 19.5 * day, AT)
+    assert found.rows_since == history.rows_since() > AT - day
+    assert [(one.status, one.checks, one.reason) for one in found.stretches] == [
+        ("failing", 0, "full"),
+        ("ok", 0, ""),
+        (NO_RESULT, 0, ""),
+        ("ok", 1, ""),
+    ]
+    assert "before that, changes of status alone" in past.headline(found, NOON, UTC)
+    assert [change["status"] for change in past.data(found, NOON, UTC)["changes"]] == [
+        "ok"
+    ]
+
+
+def test_of_a_job_without_history_there_is_nothing(tmp_path):
+    assert past.past(History(tmp_path, UTC), KEY, "disk root", 0, AT) is None
+
+
+def test_a_time_before_all_history_has_no_result(tmp_path):
+    record(tmp_path, AT)
+    found = past.past(History(tmp_path, UTC), KEY, "x", AT - 7200, AT - 3600)
+    assert found.stretches == [] or found.stretches[0].status == NO_RESULT
+    assert past.headline(found, NOON, UTC).startswith("x: nothing known since")
