@@ -687,12 +687,15 @@ def _read(
 
 def _opened(path: str) -> IO[bytes]:
     """Return a file, open; what became a pipe meanwhile is not waited for."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
+    file = open(path, "rb", buffering=0, opener=_open_at_once)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
         raise OSError(errno.EINVAL, "it is not a file any more", path)
-    file = os.fdopen(descriptor, "rb", buffering=0)
     return file
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _tell_how_far(progress: aside.Progress, source: archives.Source) -> None:

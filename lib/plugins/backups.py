@@ -28,6 +28,8 @@ from lib.plugins.base import CheckFailed, CheckUnknown
 HEAD, TAIL = 64 * 1024, 64 * 1024
 #: The marker at the end stands in one of so many last lines.
 LAST_LINES = 10
+#: How the compressed files in a folder of pg_dump -Fd end.
+_PACKED = (".gz", ".lz4", ".zst")
 DUMPS = ("pg_dump", "mariadb-dump", "sqlite")
 REPOSITORIES = ("restic", "borg")
 #: What makes a dump more than its frame.
@@ -157,13 +159,11 @@ def missing_paths(wanted: Sequence[str], listed: Iterable[str]) -> list[str]:
     left = {path.strip("/"): path for path in wanted}
     for path in listed:
         found = path.lstrip("/")
+        if found.endswith("/"):
+            # An empty mount point may have folders in it.
+            continue
         for want in list(left):
-            is_file = not found.endswith("/")
-            if (
-                (is_file and found == want)
-                or found.startswith(f"{want}/")
-                and (found.rstrip("/") != want)
-            ):
+            if found == want or found.startswith(f"{want}/") or not want:
                 del left[want]
         if not left:
             break
@@ -240,11 +240,28 @@ def _check_tar_of_postgres(source: Source, packing: str) -> None:
 
 
 def check_folder_of_postgres(path: str, tell: Tell) -> str:
-    """Check a folder of pg_dump -Fd: its files are read by pg_restore."""
+    """Check a folder of pg_dump -Fd: pg_restore reads its files, and we do.
+
+    pg_restore takes a compressed file that is cut for whole.
+    """
     if not os.path.isfile(os.path.join(path, "toc.dat")):
         raise Damaged("it is no folder of pg_dump -Fd: toc.dat is missing")
     _restore(["-Fd", path], None, "", tell)
+    for name in sorted(os.listdir(path)):
+        if name.endswith(_PACKED):
+            _check_packed(os.path.join(path, name), tell)
     return "pg_dump -Fd"
+
+
+def _check_packed(path: str, tell: Tell) -> None:
+    """Raise Damaged, with the name of the file, unless it can be read to its end."""
+    name = os.path.basename(path)
+    with open(path, "rb", buffering=0) as file:
+        source = Source(file, lambda it: tell(f"{name} is read"))
+        try:
+            archives.check(source, "auto")
+        except Damaged as error:
+            raise Damaged(f"{name}: {error}") from error
 
 
 def _restore(
@@ -320,7 +337,7 @@ def _check_restic(
     secret = {"RESTIC_PASSWORD": password} if password else {}
 
     def ask(*more: str, doing: str) -> str:
-        code, out, errors = run([*words, *more], secret, tell, doing)
+        code, out, errors = run([*words, *more], secret, tell, doing, until=_GONE)
         if code:
             raise _refused("restic", errors or out)
         return out
@@ -328,11 +345,16 @@ def _check_restic(
     # --latest would give one of each host and set of paths.
     listed = ask("snapshots", "--json", doing="restic lists its snapshots")
     snapshot = newest_snapshot(json.loads(listed) or (), "restic")
+    missing = []
     if wanted:
-        out = ask(
-            "ls", "--json", snapshot.name, *wanted, doing="restic lists its paths"
-        )
-        _raise_missing(wanted, _paths_of_restic(out), snapshot)
+        doing = "restic lists its paths"
+        out = ask("ls", "--json", snapshot.name, *wanted, doing=doing)
+        missing = missing_paths(wanted, _paths_of_restic(out))
+    for path in missing:
+        # That was what is in it, but not what is in folders below.
+        below = [*words, "ls", "--json", "--recursive", snapshot.name, path]
+        if not holds_a_file(below, secret, tell, doing, _FILE_OF_RESTIC):
+            raise _missing(path, snapshot)
     # stats and backup do not notice that data are gone.
     doing = "restic checks it"
     code, out, errors = run([*words, "check"], secret, tell, doing, until=_GONE)
@@ -344,7 +366,12 @@ def _check_restic(
 
 
 #: restic tries for a quarter of an hour to read what is not there.
-_GONE = re.compile(rb"retrying after .*(no such file|does not exist|not found)")
+_GONE = re.compile(rb"retrying after .*(no such file|does not exist|not found|EOF)")
+
+
+#: A line of a list that is of no folder.
+_FILE_OF_RESTIC = re.compile(rb'^{.*"type":"(?!dir")[^"]*".*"struct_type":"node"', re.M)
+_FILE_OF_BORG = re.compile(rb"^[^d] .", re.M)
 
 
 def _paths_of_restic(out: str) -> Iterator[str]:
@@ -373,14 +400,13 @@ def _check_borg(
 
     listed = ask("list", "--json", "--bypass-lock", repository, doing="borg lists it")
     snapshot = newest_snapshot(json.loads(listed)["archives"], "borg")
-    if wanted:
-        name = f"{repository}::{snapshot.name}"
-        paths = [path.lstrip("/") for path in wanted]
-        out = ask(
-            *("list", "--bypass-lock", "--format", "{type} {path}{NL}", name, *paths),
-            doing="borg lists its paths",
-        )
-        _raise_missing(wanted, _paths_of_borg(out), snapshot)
+    name = f"{repository}::{snapshot.name}"
+    for path in wanted:
+        below = ["borg", "list", "--bypass-lock", "--format", "{type} {path}{NL}"]
+        below += [name, path.lstrip("/")]
+        doing = "borg lists its paths"
+        if not holds_a_file(below, secret, tell, doing, _FILE_OF_BORG):
+            raise _missing(path, snapshot)
     # Only that reads what lies in the repository.
     doing = "borg checks it"
     code, _out, errors = run(
@@ -396,21 +422,11 @@ def _check_borg(
     return snapshot
 
 
-def _paths_of_borg(out: str) -> Iterator[str]:
-    for line in out.splitlines():
-        type_, _space, path = line.partition(" ")
-        yield path + ("/" if type_ == "d" else "")
-
-
-def _raise_missing(
-    wanted: Sequence[str], listed: Iterable[str], snapshot: Snapshot
-) -> None:
-    missing = missing_paths(wanted, listed)
-    if missing:
-        raise CheckFailed(
-            f"the newest snapshot {snapshot.name[:40]} does not hold "
-            f"{', '.join(missing)}, or nothing in it"
-        )
+def _missing(path: str, snapshot: Snapshot) -> CheckFailed:
+    return CheckFailed(
+        f"the newest snapshot {snapshot.name[:40]} does not hold {path}, or no file "
+        "in it"
+    )
 
 
 #: What restic and borg say where not the repository is at fault.
@@ -442,6 +458,25 @@ def _worst_line(said: str) -> str:
     ]
 
 
+def holds_a_file(
+    words: Sequence[str],
+    secrets: Mapping[str, str],
+    tell: Tell,
+    doing: str,
+    line: re.Pattern[bytes],
+) -> bool:
+    """Return whether a program lists what matches; it is ended then.
+
+    So of a million files one is listed.  Raise as ``run``, and if it fails.
+    """
+    code, out, errors = run(words, secrets, tell, doing, until=_GONE, enough=line)
+    if line.search(out.encode()):
+        return True
+    if code > (words[0] == "borg"):
+        raise _refused(words[0], errors or out)
+    return False
+
+
 def run(
     words: Sequence[str],
     secrets: Mapping[str, str],
@@ -449,10 +484,12 @@ def run(
     doing: str,
     chunks: Iterator[bytes] | None = None,
     until: re.Pattern[bytes] | None = None,
+    enough: re.Pattern[bytes] | None = None,
 ) -> tuple[int, str, str]:
     """Return the exit code of a program and what it wrote.
 
-    ``chunks`` are its input; it is killed when its errors match ``until``.  It is no
+    ``chunks`` are its input; it is killed when its errors match ``until``, or its
+    output ``enough``.  It is no
     process group of its own, so that it is killed with this process at the deadline.
     Raise CheckUnknown if it cannot be run.
     """
@@ -476,7 +513,7 @@ def run(
             target=_feed, args=(chunks, process.stdin, problems), daemon=True
         )
         feeder.start()
-    out, errors = _heard(process, tell, doing, until)
+    out, errors = _heard(process, tell, doing, until, enough)
     code = process.wait()
     if feeder is not None:
         feeder.join()
@@ -494,6 +531,8 @@ def _feed(chunks: Iterator[bytes], pipe: Any, problems: list[Exception]) -> None
 
 #: The most that is kept of each stream: a list of a million snapshots or files.
 MAX_HEARD = 64 * 1024 * 1024
+#: How much is read at once.
+PIPE = 64 * 1024
 
 
 def _heard(
@@ -501,6 +540,7 @@ def _heard(
     tell: Tell,
     doing: str,
     until: re.Pattern[bytes] | None,
+    enough: re.Pattern[bytes] | None,
 ) -> tuple[str, str]:
     """Return what a program writes to both streams; say all the while what it does."""
     assert process.stdout and process.stderr
@@ -512,12 +552,15 @@ def _heard(
     began, left = time.monotonic(), len(heard)
     while left:
         for descriptor, _events in poll.poll(200):
-            part = os.read(descriptor, 65536)
+            part = os.read(descriptor, PIPE)
             if not part:
                 poll.unregister(descriptor)
                 left -= 1
             elif len(heard[descriptor]) < MAX_HEARD:
                 heard[descriptor] += part
+        # The last that was read, and the line that it may have ended.
+        if enough and enough.search(out, out.rfind(b"\n", 0, -PIPE) + 1):
+            process.kill()
         if until and until.search(errors):
             process.kill()
         tell(f"{doing}, for {time.monotonic() - began:.0f} s")

@@ -3,6 +3,7 @@
 import gzip
 import os
 import socket
+import sqlite3
 import sys
 import time
 
@@ -206,6 +207,16 @@ def test_a_dump_that_is_empty_or_cut_is_never_ok(tmp_path):
         assert str(path) in found(**asked)
     written(path, gzip.compress(DUMP)[:-1])
     assert "it is cut" in found(**asked)
+
+
+def test_a_copy_of_a_database_of_sqlite_is_checked(tmp_path):
+    path = tmp_path / "it.db"
+    database = sqlite3.connect(path)
+    database.execute("create table a (b)")
+    database.close()
+    assert found(path=path, complete="sqlite") == "fine"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "it is cut" in found(path=path, complete="sqlite")
 
 
 def test_what_is_no_file_is_not_read(tmp_path):

@@ -175,6 +175,7 @@ def test_the_newest_snapshot_is_that_of_the_last_moment():
         (["/etc/", "/etc/hosts", "/home/me/x"], []),
         # The folder of a disk that was not mounted.
         (["/etc/", "/etc/hosts", "/home/me/"], ["/home/me"]),
+        (["/etc/", "/etc/hosts", "/home/me/", "/home/me/empty/"], ["/home/me"]),
         (["/etc/hosts", "/home/me-too/x"], ["/home/me"]),
         (["/etc/hosts", "/home/me"], []),
         ([], ["/etc", "/home/me"]),
