@@ -95,9 +95,11 @@ class LogChecker(TargetJob):
         read first, in both manners of logrotate, compressed or not; `.zst` needs the
         program zstd. A file is known by its first bytes and by those before the place
         that was reached, not by its number, which the next file may get. Lines that
-        were removed before they were read are named (`lost`), but for those of a log
-        that was empty at one check and truncated again before the next. A log that
-        repeats the same bytes from its start on cannot be told from itself.
+        were removed before they were read are named (`lost`), and what may have been
+        lost is noted. Only what was written to an empty log, and truncated away before
+        more was written, leaves no trace. A log that repeats the same bytes from its
+        start on cannot be told from itself. A file that cannot be read is tried again
+        by the next check, and then named.
 
         Patterns are Python's, over bytes (UTF-8), each line by itself. Of a line over
         1 MB the start is searched. Half a line waits a minute for the rest. What
@@ -181,6 +183,7 @@ class LogChecker(TargetJob):
             status = "failing" if target.lost == "fail" else status or "warning"
         status = self._with_earlier(report, status)
         self.note = "\n".join(report.notes())
+        self.remark = "\n".join((*report.lost, *report.unsure))
         if status == "failing":
             raise CheckFailed(report.text(), event=True)
         if report.missing:
@@ -280,6 +283,7 @@ class Report(search.News):
         yield from self.missing
         yield from self.unknown
         yield from self.lost
+        yield from self.unsure
         yield from self.pending
 
     def text(self) -> str:

@@ -130,23 +130,23 @@ class _Rotated(NamedTuple):
 
 
 def rotated_files(path: str, olddir: str, since_ns: int) -> list[_Rotated]:
-    """Return what is rotated of a log and was changed since a time, newest first."""
+    """Return what is rotated of a log and was changed since a time, newest first.
+
+    Raise OSError if the folder cannot be read.
+    """
     folder, base = os.path.split(path)
     files: dict[str, _Rotated] = {}
-    try:
-        with os.scandir(olddir or folder) as entries:
-            for entry in entries:
-                mark = mark_of(entry.name, base) if entry.name != base else None
-                if mark is None:
-                    continue
-                one = _rotated(entry, mark)
-                if one is None or one.changed_ns < since_ns:
-                    continue
-                # Beside a file that is just being compressed its copy is not whole.
-                if not (one.is_packed and one.mark in files):
-                    files[one.mark] = one
-    except OSError:
-        return []
+    with os.scandir(olddir or folder) as entries:
+        for entry in entries:
+            mark = mark_of(entry.name, base) if entry.name != base else None
+            if mark is None:
+                continue
+            one = _rotated(entry, mark)
+            if one is None or one.changed_ns < since_ns:
+                continue
+            # Beside a file that is just being compressed its copy is not whole.
+            if not (one.is_packed and one.mark in files):
+                files[one.mark] = one
     every = list(files.values())
     if any(one.is_dated for one in every) and not all(one.is_dated for one in every):
         every.sort(key=lambda one: -one.changed_ns)
@@ -157,10 +157,10 @@ def rotated_files(path: str, olddir: str, since_ns: int) -> list[_Rotated]:
 
 
 def _rotated(entry: os.DirEntry[str], mark: re.Match[str]) -> _Rotated | None:
-    """Return a rotated file; None if it is no file."""
+    """Return a rotated file; None if it is no file, or gone."""
     try:
         info = entry.stat()
-    except OSError:
+    except FileNotFoundError:
         return None
     if not stat.S_ISREG(info.st_mode):
         return None
@@ -180,6 +180,8 @@ class _Log:
         #: How often in a row it was not there before.
         self._gone = 0
         self._is_waiting = False
+        #: Whether the last check, and this one, could not read what is there.
+        self._has_failed = self._fails = False
         #: The first bytes of rotated files that were read whole.
         self._done: list[tuple[int, int]] = []
 
@@ -188,6 +190,7 @@ class _Log:
         kept = plain_dict(stored)
         places = [place for one in kept.get("places", ()) if (place := Place.of(one))]
         self._gone = int(kept.get("gone", 0))
+        self._has_failed = kept.get("failed") is True
         self._done = [(int(size), int(sum_)) for size, sum_ in kept.get("done", ())]
         try:
             current = self._current()
@@ -200,6 +203,9 @@ class _Log:
                 places = self._first(current)
             else:
                 places = self._read_all(current, places)
+        except OSError as error:
+            self._look.news.unknown.append(_why_not_read(self._path, error))
+            return kept or {"first": True}
         finally:
             for source in self._open:
                 source.close()
@@ -209,6 +215,7 @@ class _Log:
         return {
             "places": [list(place) for place in places],
             "gone": gone,
+            "failed": self._fails,
             "done": self._done[-MAX_DONE:],
         }
 
@@ -254,6 +261,9 @@ class _Log:
         except TimeoutError:
             self._say_pending()
             return list(places)
+        except TryAgain as error:
+            self._look.news.pending.append(str(error))
+            return list(places)
         return list(places) if self._is_waiting else self._read_each(steps)
 
     def _steps(
@@ -270,19 +280,19 @@ class _Log:
             return [(current, last)]
         rotated = [
             source
-            for one in rotated_files(self._path, self._olddir, earliest_ns)
+            for one in self._rotated(earliest_ns)
             if (source := self._opened(one))
         ]
         steps: list[tuple[Source, Place]] = []
         former = None
         if len(places) > 1:
-            number = _holder(rotated, places[0])
+            number = self._holder(rotated, places[0])
             former = None if number is None else rotated[number]
             self._say_former(former, places[0])
         others = [one for one in rotated if one is not former]
         if is_it and not is_same:
             # The same bytes in another file: it is new if the old one is there.
-            is_it = not any(one.at(last) for one in others)
+            is_it = not any(self._is_at(one, last) for one in others)
         newer: list[Source] = []
         if former is not None:
             steps.append((former, places[0]))
@@ -307,11 +317,11 @@ class _Log:
         """
         last, former, is_found = places[-1], None, False
         newer: list[Source] = []
-        for one in rotated_files(self._path, self._olddir, 0):
+        for one in self._rotated(0):
             source = self._opened(one)
             if source is None:
                 continue
-            if len(places) > 1 and source.at(places[0]):
+            if len(places) > 1 and self._is_at(source, places[0]):
                 former, is_found = source, True
                 break
             if self._done and checksum(source.head()) == self._done[-1]:
@@ -322,12 +332,9 @@ class _Log:
             self._say_former(former, places[0])
         if not is_found:
             newer = [one for one in newer if _changed_ns(one) >= last.changed_ns]
-            is_there = any(
-                one is not None and (one.number == last.file or one.is_packed)
-                for one in (current, *newer)
-            )
-            if not is_there:
-                self._say_lost(last)
+        is_gone = not any(_may_be(one, last) for one in (current, *newer) if one)
+        if is_gone or (current and not newer and _was_emptied(current, last)):
+            self._say_lost(last)
         steps: list[tuple[Source, Place]] = []
         if former is not None:
             steps.append((former, places[0]))
@@ -346,13 +353,14 @@ class _Log:
         self, rotated: Sequence[Source], last: Place, current: Source | None
     ) -> tuple[list[Source], Source | None]:
         """Return what is unread, newest first, and the file of the last place."""
-        number = _holder(rotated, last)
+        number = self._holder(rotated, last)
         if number is not None:
             return list(rotated[:number]), rotated[number]
         if last.head[0] >= FEW:
             for number, one in enumerate(rotated):
                 # A copy from before the last check, all of which was read.
                 if one.begins_as(last):
+                    self._say_unsure("it was copied before the last check")
                     return list(rotated[:number]), None
         # It may just be moved: the next check says that it is lost.
         self._is_waiting = current is None and not self._gone
@@ -367,6 +375,13 @@ class _Log:
         ]
         return unread, None
 
+    def _rotated(self, since_ns: int) -> list[_Rotated]:
+        try:
+            return rotated_files(self._path, self._olddir, since_ns)
+        except OSError as error:
+            self._say_unread(self._olddir or os.path.dirname(self._path), error)
+            return []
+
     def _opened(self, one: _Rotated) -> Source | None:
         try:
             source: Source = (
@@ -379,13 +394,50 @@ class _Log:
         except TimeoutError:
             raise
         except OSError as error:
-            self._look.news.lost.append(_why_not_read(one.path, error))
+            self._say_unread(one.path, error)
             return None
         return source
+
+    def _holder(self, rotated: Sequence[Source], place: Place) -> int | None:
+        """Return which file a place is in; None if it is in none of them."""
+        numbers = [
+            number for number, one in enumerate(rotated) if self._is_at(one, place)
+        ]
+        same = [number for number in numbers if rotated[number].number == place.file]
+        every = same or numbers
+        return every[-1] if every else None
+
+    def _is_at(self, source: Source, place: Place) -> bool:
+        """Go to a place in a rotated file; return whether it is the file of that."""
+        try:
+            return source.at(place)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            self._say_unread(source.path, error)
+            return False
+
+    def _say_unread(self, path: str, error: OSError) -> None:
+        """Say that a file cannot be read; raise TryAgain if it could in the last check.
+
+        An error may be gone a minute later, or the file is about to be compressed.
+        """
+        self._fails = True
+        why = _why_not_read(path, error)
+        if not self._has_failed:
+            raise TryAgain(f"{why}; it is tried again in the next check")
+        if why not in self._look.news.lost:
+            self._look.news.lost.append(why)
+
+    def _say_unsure(self, why: str) -> None:
+        self._look.news.unsure.append(
+            f"{self._path} may have been truncated before all of it was read: {why}"
+        )
 
     def _say_lost(self, last: Place) -> None:
         is_old = self._look.now - last.changed_ns / 1e9 > RECENT_S
         if is_old and not os.path.exists(self._path):
+            self._say_unsure("it was removed")
             return
         self._look.news.lost.append(
             f"{self._path} was replaced or truncated, and what was written to it after "
@@ -403,23 +455,36 @@ class _Log:
                 if not place.offset:
                     source.rewind()
                 place = read_on(source, place, self.found, self._look)
-                # Nothing is to come of one that is final.
-                if not source.is_final or number == len(steps) - 1:
-                    places.append(place)
-                elif place.head[0]:
-                    self._done.append(place.head)
             except Stopped as stopped:
-                places.append(stopped.place)
-                if isinstance(stopped.__cause__, TooSlow):
-                    self._look.news.unknown.append(
-                        f"the pattern takes too long on a line of {source.path} behind "
-                        f"byte {stopped.place.offset}; write it without repeats of "
-                        "what repeats"
-                    )
-                else:
-                    self._say_pending(source.path, stopped.place.offset)
-                break
+                place = stopped.place
+                if not self._goes_on(source, stopped):
+                    places.append(place)
+                    break
+            # Nothing is to come of one that is final.
+            if not source.is_final or number == len(steps) - 1:
+                places.append(place)
+            elif place.head[0]:
+                self._done.append(place.head)
         return places[-2:]
+
+    def _goes_on(self, source: Source, stopped: Stopped) -> bool:
+        """Say why a file was not read to its end; return whether the others are."""
+        why = stopped.__cause__
+        if isinstance(why, TooSlow):
+            self._look.news.unknown.append(
+                f"the pattern takes too long on a line of {source.path} behind byte "
+                f"{stopped.place.offset}; write it without repeats of what repeats"
+            )
+            return False
+        if not isinstance(why, OSError) or isinstance(why, TimeoutError):
+            self._say_pending(source.path, stopped.place.offset)
+            return False
+        try:
+            self._say_unread(source.path, why)
+        except TryAgain as error:
+            self._look.news.pending.append(str(error))
+            return False
+        return True
 
     def _say_pending(self, path: str = "", offset: int = 0) -> None:
         where = f"{path or self._path} was read up to byte {offset}"
@@ -429,12 +494,20 @@ class _Log:
         )
 
 
-def _holder(rotated: Sequence[Source], place: Place) -> int | None:
-    """Return which file a place is in; None if it is in none of them."""
-    numbers = [number for number, one in enumerate(rotated) if one.at(place)]
-    same = [number for number in numbers if rotated[number].number == place.file]
-    every = same or numbers
-    return every[-1] if every else None
+def _may_be(source: Source, place: Place) -> bool:
+    """Return whether a file may be that of which nothing was read, or a copy of it."""
+    if place.head[0]:
+        return source.begins_as(place)
+    return source.is_packed or source.number == place.file
+
+
+def _was_emptied(source: Source, place: Place) -> bool:
+    """Return whether a file that was empty is so again: then it was written to."""
+    return not source.info.st_size and source.info.st_mtime_ns != place.changed_ns
+
+
+class TryAgain(Exception):
+    """Something cannot be read that perhaps can be in the next check."""
 
 
 def _changed_ns(source: Source) -> int:

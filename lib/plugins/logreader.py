@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 import zlib
 from typing import Any, NamedTuple
 
@@ -31,8 +32,8 @@ class Place(NamedTuple):
     """How far a file was read, and how it is known again."""
 
     offset: int = 0
-    #: The number of its file system and its own.
-    file: tuple[int, int] = (0, 0)
+    #: The number of its file system, its own, and which file of that number it is.
+    file: tuple[int, int, int] = (0, 0, 0)
     #: How many of its first bytes, and of those before the offset, and their checksums.
     head: tuple[int, int] = (0, 0)
     tail: tuple[int, int] = (0, 0)
@@ -50,7 +51,7 @@ class Place(NamedTuple):
             offset, file, head, tail, changed_ns, half, is_in_line = stored
             return cls(
                 int(offset),
-                (int(file[0]), int(file[1])),
+                (int(file[0]), int(file[1]), int(file[2])),
                 (int(head[0]), int(head[1])),
                 (int(tail[0]), int(tail[1])),
                 int(changed_ns),
@@ -77,7 +78,7 @@ class Source:
     def __init__(self, path: str, info: os.stat_result) -> None:
         self.path = path
         self.info = info
-        self.number = (info.st_dev, info.st_ino)
+        self.number = (info.st_dev, info.st_ino, 0)
 
     def begins_as(self, place: Place) -> bool:
         """Return whether it has the first bytes of a file, which had some."""
@@ -108,6 +109,24 @@ class Source:
         raise NotImplementedError
 
 
+#: Linux's FS_IOC_GETVERSION, on most processors.
+_GET_VERSION = 0x80087601
+
+
+def _generation(descriptor: int) -> int:
+    """Return what tells a file from an earlier one of the same number.
+
+    ext4, XFS and btrfs have that; 0 where there is none.
+    """
+    import fcntl
+
+    try:
+        answer = fcntl.ioctl(descriptor, _GET_VERSION, bytes(8))
+    except OSError:
+        return 0
+    return int.from_bytes(answer[:4], sys.byteorder)
+
+
 class PlainFile(Source):
     """A file as it is."""
 
@@ -116,6 +135,7 @@ class PlainFile(Source):
         # A pipe must not block.
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         super().__init__(path, os.fstat(self._fd))
+        self.number = (*self.number[:2], _generation(self._fd))
         self._read_at = 0
         self._head: bytes | None = None
 
@@ -269,21 +289,19 @@ class PackedFile(Source):
 def read_on(source: Source, place: Place, found: Found, look: Look) -> Place:
     """Return how far a source was read and searched, from a place that it is at.
 
-    Raise Stopped, with that, if there was no time for all of it.
+    Raise Stopped, with that, if there was no time for all of it, or some of it cannot
+    be read.
     """
     reader = _Reader(source, place, found, look)
     try:
         reader.read()
-    except (TimeoutError, TooSlow) as error:
+    except (OSError, TooSlow) as error:
         raise Stopped(reader.place()) from error
-    except OSError as error:
-        why = error.strerror or str(error)
-        look.news.lost.append(f"{source.path} cannot be read to its end: {why}")
     return reader.place()
 
 
 class Stopped(Exception):
-    """There was no time to read all of a file."""
+    """Not all of a file was read."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)

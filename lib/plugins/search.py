@@ -30,6 +30,8 @@ class News:
     def __init__(self) -> None:
         #: What was lost, is missing, cannot be checked, and goes on later: a line each.
         self.lost: list[str] = []
+        #: What may have been lost, of which there is no sign but this.
+        self.unsure: list[str] = []
         self.missing: list[str] = []
         self.unknown: list[str] = []
         self.pending: list[str] = []
