@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -21,13 +22,15 @@ from tests.faults.harness_calls import (
 )
 from tests.faults.harness_kill import sampled
 from tests.faults.scenarios import Deadline, Scenario, Tally
-from tests.faults.world import World
+from tests.faults.world import NAMES, World
 from tests.support.powers import as_anybody
 from tests.support.servers import SmtpMail
 
 ERRORS = ("ENOSPC", "EIO", "EINTR", "EROFS", "EDQUOT")
 #: A disk that is broken stays so for this many runs, one each minute.
 RUNS_BROKEN = 2
+#: By these a worker reads logs, and how often at most in a run of three logs.
+READING, MOST_READS = ("openat", "pread64", "preadv,preadv2", "newfstatat"), 6
 #: How it shows in these that nothing can be written.
 NEVER = "?fsync,?rename,?mkdir,?unlink,?ftruncate,?pwrite64"
 #: What only fails once in earnest, or would stop the program from being read at all.
@@ -76,6 +79,36 @@ def refuse_from(scenario: Scenario, world: World, call: Call, error: str) -> Tal
     tally = scenario.judge(world, f"{error} from {call} on", is_readable=False)
     tally.missed = int(not any("(INJECTED)" in line for line in lines))
     return tally
+
+
+def refuse_to_read_logs(
+    scenario: Scenario, world: World, chance: random.Random, deadline: Deadline
+) -> Tally:
+    """Return what becomes of runs whose worker is refused one call on the logs."""
+    logs = [
+        f"-P{world.folder / name}.log{end}" for name in NAMES[:3] for end in ("", ".1")
+    ]
+    tasks: list[Callable[[], Tally | None]] = []
+    for name in READING:
+        for number in range(1, MOST_READS + 1):
+            inject = f"inject={name}:error=EIO:when={number}"
+            tasks.append(partial(_refuse_to_read, scenario, world, [*logs, inject]))
+    return sampled(tasks, chance, deadline)
+
+
+def _refuse_to_read(
+    scenario: Scenario, world: World, logs: Sequence[str]
+) -> Tally | None:
+    *paths, inject = logs
+    # What can be read is told at once, so that there may be two mails.
+    scenario = replace(scenario, notified="ERROR {name} 1", also="ERROR {name} 2")
+    scenario.begin(world)
+    _code, _said, lines = traced(
+        world, "-f", *paths, "-e", "trace=!%process", "-e", inject
+    )
+    if not any("(INJECTED)" in line for line in lines):
+        return None
+    return scenario.judge(world, f"{inject} of a log")
 
 
 def read_only_once_taken(scenario: Scenario, world: World) -> Tally:

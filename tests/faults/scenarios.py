@@ -71,6 +71,8 @@ class Scenario:
     channel: str = ""
     #: In the run in which something goes wrong nobody is to be notified.
     is_silent: bool = False
+    #: What else must be said of each lamp, be it in another mail.
+    also: str = ""
 
     def set_up(self, world: World) -> None:
         """Bring the world to the state the scenario begins with, and keep it."""
@@ -120,8 +122,10 @@ class Scenario:
             tally.unreadable = 1
             tally.faults.append(f"{self.name}: {point}: unreadable: {said[:500]}")
         mails = [*heard, *world.server.mails]
-        for name in NAMES[: self.lamps]:
-            words = self.notified.format(name=name)
+        wanted = [one for one in (self.notified, self.also) if one]
+        for words in (
+            one.format(name=name) for name in NAMES[: self.lamps] for one in wanted
+        ):
             ids = Counter(_id(mail) for mail in mails if words in _text(mail))
             if not ids:
                 tally.lost += 1
@@ -215,6 +219,17 @@ def _heartbeats_fail(world: World) -> None:
     world.beat(3, code=5)
 
 
+def _following_logs(world: World) -> None:
+    world.follow_logs(3)
+    world.write_logs(3, goes_on=False)
+    _all_lit(world)
+
+
+def _lines_come(world: World) -> None:
+    _lights_up(world)
+    world.write_logs(3, goes_on=True)
+
+
 def _lights_up(world: World) -> None:
     world.mail(up=True)
     world.light(on=True)
@@ -222,6 +237,7 @@ def _lights_up(world: World) -> None:
 
 ALERT, AGAIN, STILL = "{name} is failing", "{name} is OK again", "{name} is still"
 BEAT = "heartbeat {name} is failing: it ended with 5"
+LINES = "2 lines match: ERROR {name} 1 ERROR {name} 1 ERROR {name} 2"
 #: Another one may be due by the time that all is quiet; it has another number.
 SUMMARY = "daily summary 1: all OK"
 
@@ -249,6 +265,7 @@ SCENARIOS = {
         Scenario("mute", _asked_for_a_mute, _goes_dark, ALERT, is_silent=True),
         Scenario("summary", _owing_a_summary, _lights_up, SUMMARY, lamps=1),
         Scenario("heartbeats", _awaiting_heartbeats, _heartbeats_fail, BEAT),
+        Scenario("logs", _following_logs, _lines_come, LINES),
         Scenario("webhook", _all_lit, _goes_dark, ALERT, channel="webhook"),
         Scenario("command", _all_lit, _goes_dark, ALERT, channel="command"),
         Scenario("webhook coming back", _owing, _goes_dark, ALERT, channel="webhook"),

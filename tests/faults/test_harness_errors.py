@@ -29,6 +29,19 @@ def test_no_call_that_is_refused_loses_an_alert(world, scenario):
     assert tally.points, "nothing was tried"
 
 
+@needs_strace
+@pytest.mark.fault("B1", "EIO at every call by which a log is read")
+def test_a_log_that_cannot_be_read_for_once_loses_no_line(world):
+    scenario = SCENARIOS["logs"]
+    scenario.set_up(world)
+    deadline = Deadline(None if LONG else SHORT_S)
+    chance = random.Random(seed())
+    tally = harness_errors.refuse_to_read_logs(scenario, world, chance, deadline)
+    measured(str(tally))
+    assert not tally.faults, "\n".join(tally.faults)
+    assert tally.points, "nothing was tried"
+
+
 @pytest.mark.long
 @pytest.mark.fault("B10", "read-only as soon as a mail is taken, again and again")
 def test_a_mail_that_cannot_be_marked_is_not_sent_each_minute(world):

@@ -180,6 +180,33 @@ class World:
             event = Event(name, What.END, time.time(), run=name, code=code)
             write(str(self.spool), encoded(event))
 
+    def follow_logs(self, count: int) -> None:
+        """Have so many logs followed."""
+        for name in NAMES[:count]:
+            log = self.folder / f"{name}.log"
+            self.instance.add(f"[log {name}]\npath = {log}\nmatch = ERROR\n")
+
+    def write_logs(self, count: int, *, goes_on: bool) -> None:
+        """Let logs be as they were first; ``goes_on``: with two lines more in each.
+
+        In between one of them is renamed, and another one copied and truncated.
+        """
+        for name in NAMES[:count]:
+            log, rotated = (self.folder / f"{name}.log{end}" for end in ("", ".1"))
+            rotated.unlink(missing_ok=True)
+            log.write_text(f"the {name} is well\n")
+            if not goes_on:
+                continue
+            with log.open("a") as file:
+                file.write(f"ERROR {name} 1\n")
+            if name == "ant":
+                log.rename(rotated)
+            elif name == "bee":
+                shutil.copy(log, rotated)
+                os.truncate(log, 0)
+            with log.open("a") as file:
+                file.write(f"ERROR {name} 2\n")
+
     def mail(self, *, up: bool) -> None:
         failure = None if up else "451 4.3.0 not now"
         self.server.answer_data = lambda mail: failure
