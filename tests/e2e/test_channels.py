@@ -109,6 +109,7 @@ def _one_line(text):
     return " ".join(text.split())
 
 
+@pytest.mark.long
 def test_a_way_that_fails_is_tried_again_alone(instance, receiver):
     receiver.answers["/pager"] = 500
     ran = instance.cron()
@@ -127,6 +128,7 @@ def test_a_way_that_fails_is_tried_again_alone(instance, receiver):
     assert "failing_ways" not in instance.last_run()
 
 
+@pytest.mark.long
 def test_one_that_hangs_delays_no_other(instance, receiver):
     receiver.answers[f"/chat/{CANARY}"] = silent
     began = time.monotonic()
@@ -137,6 +139,7 @@ def test_one_that_hangs_delays_no_other(instance, receiver):
     assert "chat: not done within 5 s" in err
 
 
+@pytest.mark.long
 def test_kill_9_between_two_loses_neither_and_repeats_none(instance, receiver):
     receiver.answers["/pager"] = silent
     process = instance.start("-m", "cron", "-c", "minute")
@@ -156,6 +159,7 @@ def test_kill_9_between_two_loses_neither_and_repeats_none(instance, receiver):
     assert len(receiver.at(f"/chat/{CANARY}")) == len(rung(instance)) == 1
 
 
+@pytest.mark.long
 def test_secrets_of_channels_are_written_nowhere(instance, receiver):
     receiver.answers[f"/chat/{CANARY}"] = 302
     shown = [instance.cron("minute", "-v", "-v")]
@@ -170,6 +174,7 @@ def test_secrets_of_channels_are_written_nowhere(instance, receiver):
     assert not any(CANARY in text for text in [*texts, instance.everything_written()])
 
 
+@pytest.mark.long
 def test_with_nomail_on_the_command_line_nothing_leaves(instance, receiver):
     ran = instance.cron("minute", "--nomail", "-v")
     assert receiver.received == []
@@ -181,6 +186,7 @@ def test_with_nomail_on_the_command_line_nothing_leaves(instance, receiver):
     assert types(receiver.at("/pager")) == ["alert"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("contact", "sent", "becomes"),
     [
@@ -221,6 +227,7 @@ def test_what_was_for_a_channel_that_is_gone_goes_to_alertcontact_once(
     assert rung(instance) == before + sent + ["recovery Flag"]
 
 
+@pytest.mark.long
 def test_a_way_that_fails_for_15_minutes_is_an_alert_by_the_others(instance, receiver):
     receiver.answers["/pager"] = 500
     instance.cron()
@@ -261,6 +268,7 @@ def test_a_test_message_shows_each_step(instance, receiver):
     assert instance.run("-m", "test", "paging").code == 2
 
 
+@pytest.mark.long
 def test_a_test_message_goes_by_one_service_of_a_channel(instance, receiver):
     pytest.importorskip("apprise")
     where = f"127.0.0.1:{receiver.port}"
@@ -318,6 +326,7 @@ def test_where_only_channels_are_notified_no_mail_is_needed(tmp_path, receiver):
     assert "True" in str(status)
 
 
+@pytest.mark.long
 def test_a_fallback_gets_what_is_not_accepted_with_what_was_tried(instance, receiver):
     instance.write(
         GENERAL.replace("ops@example.com", "pager")
@@ -348,6 +357,7 @@ def test_a_fallback_gets_what_is_not_accepted_with_what_was_tried(instance, rece
     assert types(receiver.at("/pager"))[-2:] == ["alert", "recovery"]
 
 
+@pytest.mark.long
 def test_what_nobody_acknowledges_is_escalated_once(instance, receiver):
     instance.write(
         GENERAL.replace("ops@example.com", "pager")

@@ -45,6 +45,7 @@ def test_a_healthy_run_says_nothing_and_remembers_nothing_of_its_jobs(instance):
     assert not (instance.state / "checker.log").exists()
 
 
+@pytest.mark.long
 def test_a_healthy_job_costs_no_write_but_the_runs_own(instance):
     instance.add(DISK)
     catalog = instance.state / "catalog.json"
@@ -57,6 +58,7 @@ def test_a_healthy_job_costs_no_write_but_the_runs_own(instance):
     assert catalog.stat().st_mtime_ns == written
 
 
+@pytest.mark.long
 def test_what_a_job_says_though_it_is_ok_is_seen_until_it_says_it_no_more(instance):
     program = instance.folder / "program"
     program.write_text("#!/bin/sh\necho no state file >&2\necho OK\n")
@@ -217,6 +219,7 @@ def test_v_logs_a_line_per_job_with_its_decision(instance, approved):
 # Job files and sections that are wrong.
 
 
+@pytest.mark.long
 def test_a_broken_job_file_alerts_once_the_others_run_and_it_recovers(
     mailing, smtp, tmp_path, approved
 ):
@@ -248,6 +251,7 @@ def test_a_broken_job_file_that_is_removed_is_closed(mailing, smtp, approved):
     approved(smtp.wait_for(2)[1].subject, hide=REAL)
 
 
+@pytest.mark.long
 def test_a_wrong_section_is_a_failing_job_of_its_name_and_the_rest_runs(
     mailing, smtp, approved
 ):
@@ -326,6 +330,7 @@ def test_an_order_runs_the_jobs_of_its_frequencies(counting, ordered, runs):
     assert ran() == runs, "an order is an order, however soon it comes again"
 
 
+@pytest.mark.long
 def test_a_missed_hour_is_caught_up_once(counting):
     instance, ran = counting
     instance.cron("hour")
@@ -425,6 +430,7 @@ def test_a_state_folder_that_cannot_be_written_is_an_error(instance, approved):
     approved(ran.err, hide=REAL)
 
 
+@pytest.mark.long
 def test_a_damaged_record_is_unknown_and_reported_in_one_mail(
     mailing, smtp, tmp_path, approved
 ):
@@ -511,6 +517,7 @@ def test_general_and_nomail_are_enough_for_a_run(tmp_path):
 # A section that is disabled.
 
 
+@pytest.mark.long
 def test_a_failing_section_that_is_disabled_is_closed_and_fails_no_more(mailing, smtp):
     mailing.add(FULL)
     assert mailing.cron().silent
@@ -544,6 +551,7 @@ def renamed(instance, old, new, **options):
     instance.write(text)
 
 
+@pytest.mark.long
 def test_a_failing_section_that_is_renamed_is_not_alerted_again(mailing, smtp):
     mailing.add(FULL)
     assert mailing.cron().silent
@@ -573,6 +581,7 @@ def test_a_failing_section_that_is_renamed_is_not_alerted_again(mailing, smtp):
     assert codes.index("job_renamed") < codes.index("recovery")
 
 
+@pytest.mark.long
 def test_a_mail_that_is_queued_when_its_section_is_renamed_leaves_once(mailing, smtp):
     mailing.add(FULL)
     smtp.answer_data = lambda mail: "451 4.3.0 not now"

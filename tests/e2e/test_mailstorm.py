@@ -99,6 +99,7 @@ def counted_in(mails):
 # Storms.
 
 
+@pytest.mark.long
 def test_many_failures_are_one_mail_and_their_end_another(mailing, smtp, approved):
     flag = fail_many(mailing, 40)
     assert mailing.cron().silent
@@ -118,6 +119,7 @@ def test_many_failures_are_one_mail_and_their_end_another(mailing, smtp, approve
     assert mailing.troubled() == {}
 
 
+@pytest.mark.long
 def test_a_storm_is_three_mails_in_ten_minutes_and_nothing_is_missing(mailing, smtp):
     fail_many(mailing, 80)
     for _minute in range(4):
@@ -129,6 +131,7 @@ def test_a_storm_is_three_mails_in_ten_minutes_and_nothing_is_missing(mailing, s
     assert queued(mailing) == 0
 
 
+@pytest.mark.long
 def test_after_an_outage_all_comes_in_one_mail_in_the_order_of_events(
     mailing, smtp, tmp_path
 ):
@@ -165,6 +168,7 @@ def test_a_storm_while_mail_is_down_is_tried_as_one_and_not_each_minute(
     assert smtp.sessions == 1
 
 
+@pytest.mark.long
 def test_flapping_while_mail_is_down_is_one_mail(mailing, smtp, tmp_path, approved):
     flag = tmp_path / "flag"
     mailing.job("Flag", flag_job(flag))
@@ -188,6 +192,7 @@ def test_flapping_while_mail_is_down_is_one_mail(mailing, smtp, tmp_path, approv
 # Crashes.
 
 
+@pytest.mark.long
 def test_killed_when_the_server_takes_a_bundle_it_goes_again_as_the_same_mail(
     mailing, smtp
 ):
@@ -305,6 +310,7 @@ def test_a_mail_that_is_refused_cut_down_too_is_kept_as_dead(mailing, smtp, appr
 # The budget.
 
 
+@pytest.mark.long
 def test_more_than_the_hours_mails_are_deferred_and_come_in_one(
     mailing, smtp, tmp_path
 ):

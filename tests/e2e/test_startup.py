@@ -98,6 +98,7 @@ def started(starter, instance, tmp_path, *before):
     return found
 
 
+@pytest.mark.long
 def test_a_worker_and_commands_start_the_same_way_whoever_starts_the_run(
     starter, tmp_path
 ):

@@ -25,6 +25,8 @@ from tests.support.servers import SmtpServer
 CHECKOUT = Path(os.environ.get("CHECKER_ROOT", OURS)).resolve()
 #: The stories were told by it first.
 BEFORE = "0bca2c4"
+#: A story of more runs takes long.
+SHORT_RUNS = 5
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,14 @@ def is_before() -> bool:
     return found.stdout.startswith(BEFORE)
 
 
-@pytest.mark.parametrize("story", STORIES, ids=[story.name for story in STORIES])
+def named(story: Story) -> object:
+    """Return the story as a parameter; the many that are short stand for the others."""
+    is_long = len(story.lines()) > SHORT_RUNS
+    marks = [pytest.mark.long] if is_long else []
+    return pytest.param(story, id=story.name, marks=marks)
+
+
+@pytest.mark.parametrize("story", list(map(named, STORIES)))
 def test_story(story: Story, tmp_path, program, servers):
     notified = emit(story, tmp_path, program, servers)
     expected = as_table(story, [minute.mails for minute in story.lines()])

@@ -71,6 +71,7 @@ def named(states):
     return " ".join(f"{number} {state}" for number, state in states.items())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("states", sample(EACH + ALL, ALL[0], ALL[2]), ids=named)
 def test_a_run_alerts_and_remembers_whatever_its_descriptors_are(
     instance, smtp, starter, states
@@ -120,6 +121,7 @@ def test_a_run_that_nobody_reads_ends_on_sigterm(instance, starter):
         process.kill()
 
 
+@pytest.mark.long
 def test_what_is_read_late_or_little_by_little_comes_whole(instance, starter):
     for number in range(40):
         instance.add(DISK.replace("full", f"full{number}" + "x" * 100))
@@ -130,6 +132,7 @@ def test_what_is_read_late_or_little_by_little_comes_whole(instance, starter):
     assert sum("INFO disk full" in line for line in err.splitlines()) == 41
 
 
+@pytest.mark.long
 def test_a_socket_that_nobody_reads_stops_no_run(instance, smtp, starter):
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -204,6 +207,7 @@ def test_a_table_waits_for_its_reader_and_can_be_ended(met, starter):
     assert process.wait(3) == -signal.SIGTERM
 
 
+@pytest.mark.long
 def test_a_table_waits_for_the_reader_of_a_pipe_that_does_not_block(met, starter):
     read, write = os.pipe()
     os.set_blocking(write, False)
@@ -252,6 +256,7 @@ def test_a_log_that_is_no_file_is_said_once_and_the_run_goes_on(
     assert len(smtp.wait_for(1)) == 1
 
 
+@pytest.mark.long
 @pytest.mark.fault("B14", "the log is a FIFO whose reader does not read")
 @pytest.mark.parametrize("flag", ["-v", "--nomail"])
 def test_a_log_that_is_a_pipe_nobody_reads_holds_up_no_run(

@@ -110,6 +110,7 @@ def hears_of_the_end(alpha, beta):
     assert alpha.heard(alpha.admin) == []
 
 
+@pytest.mark.long
 def test_two_that_are_well_say_nothing(pair):
     alpha, beta = pair
     alpha.cron(3)
@@ -133,6 +134,7 @@ def test_cron_that_stops_at_one_is_mailed_to_its_admin_and_so_is_its_end(
     hears_of_the_end(alpha, beta)
 
 
+@pytest.mark.long
 def test_mail_that_vanishes_at_one_is_mailed_to_its_admin_and_so_is_its_end(
     pair, approved
 ):
@@ -230,6 +232,7 @@ def test_one_of_the_older_kind_is_understood(tmp_path, approved):
         assert b"nonce" not in b"".join(there.heard)
 
 
+@pytest.mark.long
 def test_one_of_the_older_kind_understands_us(pair):
     alpha, beta = pair
     assert as_the_older_program_reads(beta.daemon.ask("/")[1]) == "True"

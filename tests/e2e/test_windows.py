@@ -62,6 +62,7 @@ def told(receiver):
     ]
 
 
+@pytest.mark.long
 def test_a_night_is_one_line_and_what_is_still_failing_an_alert(instance, receiver):
     spend_a_night(instance, receiver)
     assert instance.cron().silent
@@ -77,6 +78,7 @@ def test_a_night_is_one_line_and_what_is_still_failing_an_alert(instance, receiv
     assert not any(record.get("queued") for record in instance.records().values())
 
 
+@pytest.mark.long
 def test_what_waits_for_its_window_is_said_and_is_no_trouble(instance, receiver):
     assert instance.cron().silent
     instance.pass_time(timedelta(minutes=20))
@@ -94,6 +96,7 @@ def test_what_waits_for_its_window_is_said_and_is_no_trouble(instance, receiver)
     assert all(one["until"] for one in data["deferred"]["messages"])
 
 
+@pytest.mark.long
 def test_the_window_of_a_section_is_that_of_its_jobs_as_the_settings_have_it(
     instance, receiver
 ):
@@ -112,6 +115,7 @@ def until(happened):
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_kill_9_between_two_in_the_morning_loses_none_and_changes_none(
     instance, receiver
 ):
@@ -151,6 +155,7 @@ def with_proof(instance, receiver, every):
 LOG = "[channel log]\ncommand = /bin/true\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("every", ["daily", "weekly", "monthly"])
 def test_a_proof_is_sent_once_a_period_even_after_missed_days(
     instance, receiver, every
@@ -174,6 +179,7 @@ def test_a_proof_is_sent_once_a_period_even_after_missed_days(
     assert told(receiver)[1][1] == "test 2 of channel pager, nothing is wrong"
 
 
+@pytest.mark.long
 def test_a_proof_that_fails_is_a_failing_way_and_stands_for_the_next(
     instance, receiver
 ):

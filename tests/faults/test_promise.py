@@ -29,6 +29,7 @@ def test_no_first_alert_or_its_recovery_is_late():
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("noise", "most_minutes"), [(1, 0), (20, 5)], ids=["one flaps", "twenty flap"]
 )

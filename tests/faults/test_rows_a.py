@@ -49,6 +49,7 @@ def test_a3_a_terminated_run_keeps_what_is_done_sends_nothing_and_ends_soon(
     assert smtp.mails == []
 
 
+@pytest.mark.long
 @pytest.mark.fault("A3", "SIGTERM while a mail is on its way")
 def test_a3_a_run_that_is_terminated_while_it_sends_keeps_the_mail(tmp_path):
     with SmtpStub("hush") as stub:
@@ -90,6 +91,7 @@ def test_a4_a_worker_killed_for_memory_fails_its_job_only(instance, smtp):
     assert subjects(smtp) == [CALM_ALERT, alert("Victim", reason)]
 
 
+@pytest.mark.long
 @pytest.mark.fault("A5", "the supervisor is killed for memory")
 def test_a5_a_killed_supervisor_leaves_no_child_and_no_lock(instance, smtp):
     pids = instance.folder / "pids"
@@ -111,6 +113,7 @@ def test_a5_a_killed_supervisor_leaves_no_child_and_no_lock(instance, smtp):
     assert subjects(smtp) == [CALM_ALERT.replace("Calm", "Slow")]
 
 
+@pytest.mark.long
 @pytest.mark.fault("A6", "2, 5, 20 runs start in the same second")
 def test_a6_of_runs_that_start_together_one_works_and_one_alert_leaves(instance, smtp):
     rounds, counts = (67, (2, 5, 20)) if LONG else (1, (5,))

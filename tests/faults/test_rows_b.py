@@ -189,6 +189,7 @@ def test_b9_without_any_memory_only_the_first_run_of_an_hour_mails(instance, smt
         assert subjects(smtp) == []
 
 
+@pytest.mark.long
 @pytest.mark.fault("B10", "it becomes read-only between commit and sent-mark")
 def test_b10_a_mail_that_cannot_be_marked_is_not_repeated(instance, smtp):
     folders = (instance.state, instance.state / "jobs", instance.state / "bundles")

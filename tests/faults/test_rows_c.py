@@ -70,6 +70,7 @@ def test_c1_a_truncated_record_is_lost_whatever_is_left_of_it(instance, smtp):
     measured(f"{len(where)} lengths, all noticed")
 
 
+@pytest.mark.long
 @pytest.mark.fault("C2", "each bit flipped (sampled), zeros, another file's content")
 def test_c2_a_flipped_bit_is_noticed(instance, smtp):
     def damage(record, whole):
@@ -131,6 +132,7 @@ CONTENTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.fault("C3", "empty, binary, 2 GB, deep JSON, wrong types, numbers")
 def test_c3_whatever_a_record_holds_instead_is_noticed(instance, smtp):
     assert instance.cron().code == 0
@@ -197,6 +199,7 @@ def test_c6_settings_that_cannot_be_read_name_the_way_out(instance, how):
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.long
 @pytest.mark.fault("C6", "the same, with the last usable settings")
 @pytest.mark.parametrize("how", HOW)
 def test_c6_runs_go_on_with_the_last_usable_settings(instance, smtp, how):
@@ -237,6 +240,7 @@ def test_c7_a_mistake_in_the_settings_is_named_with_its_line(instance):
         assert "Traceback" not in ran.err
 
 
+@pytest.mark.long
 @pytest.mark.fault("C7", "the same, with the last usable settings")
 def test_c7_a_mistake_is_mailed_with_its_line_once_an_hour(instance, smtp):
     assert instance.cron().silent
@@ -261,6 +265,7 @@ def test_c7_what_is_no_mistake_just_works(instance, smtp):
     assert subjects(smtp) == [FLAG_ALERT]
 
 
+@pytest.mark.long
 @pytest.mark.fault("C8", "settings.cfg half written while cron fires")
 def test_c8_with_half_written_settings_a_run_uses_the_last_ones(instance, smtp):
     with_answer(instance)
@@ -284,6 +289,7 @@ def test_c8_with_half_written_settings_a_run_uses_the_last_ones(instance, smtp):
     assert mended.startswith("settings.cfg is OK again after ")
 
 
+@pytest.mark.long
 @pytest.mark.fault("C10", "unknown key in a target, unknown kind, unread section")
 def test_c10_a_wrong_target_is_a_failing_job_with_the_nearest_name(instance, smtp):
     instance.add("[http a]\nurl = http://127.0.0.1:1/\nexpect_staus = 200\n")

@@ -48,6 +48,7 @@ def notified_status(instance, smtp, text, name="Hostile"):
     return alert
 
 
+@pytest.mark.long
 @pytest.mark.fault("D1", "syntax error, missing import")
 @pytest.mark.parametrize("text", ["def (:\n", "import no_such_library\n"])
 def test_d1_a_file_that_does_not_load_is_reported_once_and_when_mended(
@@ -92,6 +93,7 @@ RAISERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.fault("D3", "raises BaseException in any hook")
 @pytest.mark.parametrize("hook", RAISERS)
 def test_d3_whatever_is_raised_in_whatever_hook_is_a_failure(instance, smtp, hook):
@@ -217,6 +219,7 @@ while time.monotonic() - began < 3:
 """
 
 
+@pytest.mark.long
 @pytest.mark.fault("D14", "fork bomb (not root)")
 def test_d14_a_fork_bomb_is_stopped_by_the_limit():
     if os.geteuid() != 0 or shutil.which("setpriv") is None:

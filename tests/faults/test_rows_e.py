@@ -112,6 +112,7 @@ def test_e1_where_packets_are_dropped_the_run_ends_and_the_mail_is_kept(patients
     measured(f"{patient.seconds:.0f} s at most")
 
 
+@pytest.mark.long
 @pytest.mark.fault("E1", "the server refuses connections")
 def test_e1_a_refused_mail_is_tried_again_later_and_later(tmp_path, smtp, cafile):
     port = closed_port()
@@ -158,6 +159,7 @@ def test_e18_a_mail_whose_250_is_late_is_in_doubt_and_comes_as_the_same_mail(pat
 # Servers that drop.
 
 
+@pytest.mark.long
 @pytest.mark.fault("E4", "drops at each step, from the greeting to mid-body")
 def test_e4_whatever_step_is_dropped_the_mail_is_tried_again_and_comes_once(
     tmp_path, ca, cafile

@@ -31,6 +31,7 @@ from tests.support.instance import GENERAL, Instance, flag_job
 from tests.support.servers import USER, SmtpMail, SmtpStub, server_context
 
 
+@pytest.mark.long
 @pytest.mark.fault("E14", "250, and the mail vanishes")
 def test_e14_mails_that_vanish_are_noticed_within_an_interval_and_peers_are_notified(
     tmp_path, ca, cafile, smtp
@@ -135,6 +136,7 @@ def test_e16_unicode_reaches_a_server_that_knows_ascii_only(tmp_path, ca, cafile
     assert f"    {words}\n" in mail.body
 
 
+@pytest.mark.long
 @pytest.mark.fault("E19", "50,000 queued mails")
 def test_e19_a_long_queue_is_bounded_work_and_leaves_the_oldest_first(instance, smtp):
     count, each = (50_000, 100) if LONG else (2_000, 100)

@@ -34,6 +34,7 @@ from tests.support.servers import (
 # Servers that say no, for now.
 
 
+@pytest.mark.long
 @pytest.mark.fault("E6", "451 greylisting three times, then 421")
 def test_e6_a_greylisted_mail_comes_once_after_the_delay(tmp_path, ca, cafile):
     later = "send 451 4.7.1 greylisted\nhear RSET\nsend 250 ok\nhear QUIT"
@@ -53,6 +54,7 @@ def test_e6_a_greylisted_mail_comes_once_after_the_delay(tmp_path, ca, cafile):
     assert queued(instance) == []
 
 
+@pytest.mark.long
 @pytest.mark.fault("E9", "535, the login has expired")
 def test_e9_a_login_that_has_expired_is_tried_four_times_an_hour(instance, smtp):
     with_answer(instance)
@@ -76,6 +78,7 @@ def test_e9_a_login_that_has_expired_is_tried_four_times_an_hour(instance, smtp)
     assert word(instance) == "True"
 
 
+@pytest.mark.long
 @pytest.mark.fault("E10", "550 5.4.5, the daily limit")
 def test_e10_a_daily_limit_holds_all_mail_and_then_it_comes_in_one(instance, smtp):
     with_answer(instance)
@@ -95,6 +98,7 @@ def test_e10_a_daily_limit_holds_all_mail_and_then_it_comes_in_one(instance, smt
 # Servers that say no, for good.
 
 
+@pytest.mark.long
 @pytest.mark.fault("E7", "550 for one of two recipients")
 def test_e7_one_refused_recipient_does_not_cost_the_others_their_mail(
     tmp_path, smtp, cafile
@@ -169,6 +173,7 @@ def year(number):
     return datetime(number, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.long
 @pytest.mark.fault("E13", "expired, wrong name, self-signed, unknown issuer")
 def test_e13_a_certificate_that_is_not_right_is_refused_in_clear_text(
     tmp_path, ca, cafile, smtp

@@ -45,6 +45,7 @@ def round_trip_mails(account):
     return [one for one in account.smtp.mails if "X-Checker-Round-Trip" in one.parsed]
 
 
+@pytest.mark.long
 @pytest.mark.fault("F1", "the mail arrives after 10 s, 2 min, 20 min")
 @pytest.mark.parametrize(
     ("late", "grace", "looks"),
@@ -75,6 +76,7 @@ def test_f1_a_mail_under_way_is_no_alarm_and_the_next_run_goes_on_with_it(
     assert account.subjects() == []
 
 
+@pytest.mark.long
 @pytest.mark.fault("F2", "the mail never arrives")
 def test_f2_a_mail_that_never_arrives_is_one_failure_until_a_later_proof(
     tmp_path, account, cafile
@@ -107,6 +109,7 @@ PLACES = {
 CHOSEN = list(PLACES) if LONG else random.Random(seed()).sample(sorted(PLACES), 3)
 
 
+@pytest.mark.long
 @pytest.mark.fault("F3", "localised folders, Google, no SPECIAL-USE, UTF-7, hidden")
 def test_f3_a_mail_is_found_in_whatever_folder_of_whatever_provider(
     tmp_path, ca, cafile, smtp

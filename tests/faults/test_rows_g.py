@@ -149,6 +149,7 @@ def test_g3_of_an_endless_answer_no_more_is_read_than_the_first_4_kb(asked):
 # Peers that flap, and that report each other.
 
 
+@pytest.mark.long
 @pytest.mark.fault("G9", "a peer flaps each minute")
 def test_g9_a_peer_that_flaps_is_dampened_and_its_last_state_is_reported(tmp_path):
     said = {"changing": b"True", "blinking": b""}
@@ -187,6 +188,7 @@ def test_g9_a_peer_that_flaps_is_dampened_and_its_last_state_is_reported(tmp_pat
     measured(f"7 changes, {len(notified)} mails")
 
 
+@pytest.mark.long
 @pytest.mark.fault("G10", "both instances report each other")
 def test_g10_two_that_report_each_other_mail_each_admin_once_and_each_day(tmp_path):
     with contextlib.ExitStack() as stack:
@@ -233,6 +235,7 @@ def reported_by_peers(smtp):
 # What we say of ourselves.
 
 
+@pytest.mark.long
 @pytest.mark.fault("G12", "our mail is broken, no alert is due")
 def test_g12_while_our_mail_is_broken_the_word_is_mail_problem_until_it_is_proven(
     tmp_path, ca, cafile

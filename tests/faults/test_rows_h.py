@@ -131,6 +131,7 @@ def found(tmp_path_factory):
         yield {**reasons, "seconds": seconds}
 
 
+@pytest.mark.long
 @pytest.mark.fault("H2", "a drip, endless chunks")
 def test_h2_a_drip_is_bounded_and_fails_with_how_much_came(found):
     for name in ("drip", "chunk by chunk"):

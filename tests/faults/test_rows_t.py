@@ -39,6 +39,7 @@ def subjects(smtp):
 NOW, YEAR = timedelta(), timedelta(days=365)
 
 
+@pytest.mark.long
 @pytest.mark.fault("T1", "clock forward 1 h, 1 year, and back again")
 def test_t1_a_clock_that_jumps_silences_nobody_and_makes_no_burst(instance, smtp):
     flag = instance.folder / "flag"
@@ -115,6 +116,7 @@ def test_t6_a_clock_that_is_stepped_inside_a_run_ends_no_job(
     assert subjects(smtp) == []
 
 
+@pytest.mark.long
 @pytest.mark.fault("T7", "the starter is silent for an hour")
 def test_t7_after_an_hour_without_runs_a_peer_tells_and_the_next_run_too(
     instance, smtp, tmp_path, ca, cafile

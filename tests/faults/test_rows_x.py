@@ -117,6 +117,7 @@ def test_x6_the_password_is_in_no_log_mail_state_traceback_or_process_list(
         assert not any(form in text for form in FORMS)
 
 
+@pytest.mark.long
 @pytest.mark.fault("X6", "the copy of the settings is the one place that has it")
 def test_x6_with_the_last_usable_settings_the_password_is_in_their_copy_alone(
     instance, smtp
@@ -141,6 +142,7 @@ def test_x6_with_the_last_usable_settings_the_password_is_in_their_copy_alone(
     assert PASSWORD in copy.read_text() and copy.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.long
 @pytest.mark.fault("X3", "1,000 jobs flap each minute for an hour")
 def test_x3_jobs_that_flap_make_few_mails_and_the_last_state_is_reported(
     instance, smtp, tmp_path

@@ -55,6 +55,7 @@ def run_tests(pytester, monkeypatch):
     return run
 
 
+@pytest.mark.long
 def test_a_text_is_written_when_approved_and_held_against_that(project, run_tests):
     path = project / "tests" / "approved" / "test_a.txt"
     assert "nothing is approved yet for test_one[1]" in run_tests()

@@ -55,6 +55,7 @@ def test_memory_is_measured(tmp_path, there):
     assert ran.processes >= 2
 
 
+@pytest.mark.long
 def test_each_job_of_a_storm_is_accounted_for(tmp_path):
     assert exact(bench.storm(tmp_path, 12))
 

@@ -233,6 +233,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
     assert (ran.returncode, about_us) == (0, [])
 
 
+@pytest.mark.long
 def test_the_unit_starts_in_each_minute_what_cron_starts(tmp_path):
     unit = (ROOT / "contrib" / "checker-run.service").read_text("utf-8")
     (line,) = re.findall(r"(?m)^ExecStart=/bin/sh -c '(.*)'$", unit)

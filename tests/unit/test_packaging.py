@@ -146,6 +146,7 @@ def pythons(folder: Path, **versions: str) -> list[str]:
     return ran.stdout.splitlines()
 
 
+@pytest.mark.long
 def test_the_tests_run_with_the_newest_python_that_starts(tmp_path):
     lines = pythons(
         tmp_path, python3_98="echo 3.98.1", python3_101="echo 3.101.0", python3_9="exit"

@@ -31,6 +31,7 @@ def proof(**memory):
     return Record(JobKey("EmailChecker", "EmailChecker"), memory={"proof": memory})
 
 
+@pytest.mark.long
 def test_without_a_second_account_there_is_one_way():
     failed = proof(failed_at=ago(minutes=5))
     assert accounts(Mail(), SendLog(), [failed], NOON, UTC) == Accounts()
@@ -142,6 +143,7 @@ def test_after_a_failed_proof_mail_leaves_by_the_second_until_there_is_another(
         assert not first.mails
 
 
+@pytest.mark.long
 def test_a_round_trip_mail_goes_by_the_primary_account_and_can_prove_it_again(
     tmp_path, ca, cafile, approved
 ):
@@ -163,6 +165,7 @@ def test_a_round_trip_mail_goes_by_the_primary_account_and_can_prove_it_again(
     approved(recovery.subject, hide=REAL)
 
 
+@pytest.mark.long
 def test_a_round_trip_mail_that_the_first_refuses_never_goes_by_the_second(
     tmp_path, ca, cafile, approved
 ):

@@ -85,6 +85,7 @@ def test_a_mail_that_was_not_taken_is_not_counted(mailing, smtp):
     assert "in_doubt" not in message
 
 
+@pytest.mark.long
 def test_an_attempt_in_vain_says_when_one_is_really_made_again(mailing, smtp):
     mailing.add(FULL.format(0))
     smtp.answer_data = lambda mail: "451 4.3.0 not now"

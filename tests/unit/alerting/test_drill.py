@@ -81,6 +81,7 @@ def test_the_policy_is_reported_in_words(approved):
     approved(list(drill.policy_rows(job)), hide=REAL)
 
 
+@pytest.mark.long
 def test_where_the_mailbox_is_ours_it_says_that_it_arrived_and_leaves_it_there(
     tmp_path, account, cafile, approved
 ):
@@ -93,6 +94,7 @@ def test_where_the_mailbox_is_ours_it_says_that_it_arrived_and_leaves_it_there(
     assert [one for one in account.subjects() if "DRILL: Flag" in one]
 
 
+@pytest.mark.long
 def test_what_arrives_as_spam_is_said_to(tmp_path, account, cafile, approved):
     account.goes_to("Junk")
     sender = "alerts@example.com"

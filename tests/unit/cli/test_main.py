@@ -100,6 +100,7 @@ def test_list_shows_every_job_with_policy_contact_and_status(instance, approved)
     assert ran.code == 0
 
 
+@pytest.mark.long
 def test_list_shows_what_is_asked_for(instance, approved):
     instance.add(FULL + "tags = web\n" + OK + "tags = web, db\nevery = minute\n")
     instance.cron()
@@ -223,6 +224,7 @@ def test_run_calls_no_hook_and_sends_nothing(tmp_path, ca, cafile):
         assert smtp.sessions == 0
 
 
+@pytest.mark.long
 def test_run_gives_a_job_its_memory_and_keeps_what_it_had(instance):
     instance.job(
         "Flag",
@@ -518,6 +520,7 @@ def test_the_crontab_lines_are_absolute_and_redirect_nothing(tmp_path):
 # The door.
 
 
+@pytest.mark.long
 def test_a_python_without_the_libraries_goes_on_with_the_venv_beside(
     tmp_path, approved
 ):
@@ -539,6 +542,7 @@ def test_a_python_without_the_libraries_goes_on_with_the_venv_beside(
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.long
 def test_a_reader_that_has_seen_enough_is_no_error(instance):
     for number in range(400):
         instance.add(f"[disk d{number}]\npath = /\n")
@@ -552,6 +556,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(instance):
     assert ran.stderr == ""
 
 
+@pytest.mark.long
 def test_tables_are_for_people_on_a_terminal(instance):
     import pty
 

@@ -206,6 +206,7 @@ def test_what_an_earlier_mute_keeps_muted_for_longer_is_named(instance, approved
     assert (code, "stays muted" in out) == (0, False)
 
 
+@pytest.mark.long
 def test_an_unmute_and_an_acknowledgement(instance, tmp_path, approved):
     typed(instance, "mute", "*", "--for", "2h")
     instance.cron()
@@ -234,6 +235,7 @@ def test_a_window_that_is_open_is_not_for_a_command_to_end(instance, approved):
     assert codes(instance)[-1] == "maintenance"
 
 
+@pytest.mark.long
 def test_no_more_mutes_are_taken_than_are_kept(instance, approved):
     for number in range(MAX_MUTES):
         scope = Scope((f"job {number}",))

@@ -287,6 +287,7 @@ sys.exit(codes != [3] * len(codes))
 """
 
 
+@pytest.mark.long
 def test_two_hundred_at_once_lose_nothing(spool):
     words = [sys.executable, "-IS", "-c", AT_ONCE, str(ROOT), str(spool), "200"]
     # Nothing goes on after a test that takes too long.

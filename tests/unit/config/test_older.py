@@ -128,6 +128,7 @@ def test_entries_without_a_job_of_now_are_found():
     assert still_unclaimed([known, stranger], []) == (known, stranger)
 
 
+@pytest.mark.long
 def test_many_entries_and_many_jobs_take_little_time():
     entries = [older_record(f"Web for {number}|x") for number in range(2000)]
     jobs = [job(f"Web for {number}|*") for number in range(1, 1000)]

@@ -31,6 +31,7 @@ def test_a_mail_to_ourselves_is_found_and_deleted(tmp_path, account, cafile, fol
     assert row["status"] == "ok"
 
 
+@pytest.mark.long
 def test_a_mail_under_way_is_looked_for_each_minute(tmp_path, account, cafile):
     account.goes_to("INBOX", after_s=6)
     instance = instance_of(tmp_path, account, cafile)
@@ -54,6 +55,7 @@ def test_what_arrives_in_spam_is_no_proof(tmp_path, account, cafile, approved):
     approved(account.notified()[-1].subject, "subject", hide=REAL)
 
 
+@pytest.mark.long
 def test_what_never_arrives_fails_once_and_a_later_proof_ends_it(
     tmp_path, account, cafile, approved
 ):
@@ -120,6 +122,7 @@ def test_a_round_trip_mail_that_is_refused_says_what_the_server_said(
     approved(record(instance)["last_reason"], "2", hide={r"checker\d*@": "checker@"})
 
 
+@pytest.mark.long
 def test_a_round_trip_mail_that_waits_fails_after_the_grace_and_goes_on(
     tmp_path, account, cafile, approved
 ):
@@ -141,6 +144,7 @@ def test_a_round_trip_mail_that_waits_fails_after_the_grace_and_goes_on(
     assert token in memory(instance)["tokens"]
 
 
+@pytest.mark.long
 def test_after_an_outage_the_mail_that_left_late_is_looked_for_in_the_next_minutes(
     tmp_path, account, cafile
 ):
@@ -167,6 +171,7 @@ def test_after_an_outage_the_mail_that_left_late_is_looked_for_in_the_next_minut
     assert record(instance).get("status", "ok") != "failing"
 
 
+@pytest.mark.long
 def test_a_mailbox_that_is_away_is_reported_after_the_grace(tmp_path, account, cafile):
     instance = instance_of(tmp_path, account, cafile)
     instance.cron("hour")
@@ -200,6 +205,7 @@ def test_without_imapserver_it_says_so_once(tmp_path, ca, cafile, approved):
     approved(memory(instance)["proof"]["result"], "3", hide=REAL)
 
 
+@pytest.mark.long
 def test_what_was_proven_is_still_known_when_it_is_not_set_up_any_more(
     tmp_path, account, cafile, approved
 ):
@@ -241,6 +247,7 @@ def test_a_run_with_the_nomail_flag_sends_no_round_trip_mail(tmp_path, account, 
     assert record(instance)["pending_since"] and not record(instance).get("memory")
 
 
+@pytest.mark.long
 def test_trying_it_logs_in_and_sends_nothing(tmp_path, account, cafile):
     instance = instance_of(tmp_path, account, cafile)
     account.put("Trash", b"Subject: x\r\n\r\n")
@@ -252,6 +259,7 @@ def test_trying_it_logs_in_and_sends_nothing(tmp_path, account, cafile):
     assert row["status"] == "ok"
 
 
+@pytest.mark.long
 @pytest.mark.fault("F11", "old round-trip mails pile up")
 def test_own_round_trip_mails_that_piled_up_go_and_nothing_else(
     tmp_path, account, cafile
@@ -274,6 +282,7 @@ def test_own_round_trip_mails_that_piled_up_go_and_nothing_else(
     assert left == [f"[web2] round-trip mail {'f' * 32}"]
 
 
+@pytest.mark.long
 def test_a_round_trip_mail_that_state_has_forgotten_is_known_by_whom_it_comes_from(
     tmp_path, account, cafile
 ):

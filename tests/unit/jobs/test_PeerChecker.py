@@ -48,6 +48,7 @@ def mails_after(instance, server, runs=1):
     return [mail for mail in server.mails]
 
 
+@pytest.mark.long
 def test_a_peer_that_is_ok_is_no_news(tmp_path, server):
     with Listener(says(answer(body=saying()))) as there:
         instance = instance_of(tmp_path, server, peer_line(there.url()))
@@ -148,6 +149,7 @@ def test_a_signed_answer_is_believed(tmp_path, server):
         assert b"nonce=" in there.heard[0] and KEY.encode() not in there.heard[0]
 
 
+@pytest.mark.long
 def test_another_that_has_the_key_is_not_taken_for_the_peer(tmp_path, server, approved):
     with Listener(
         says(answer(body=saying(key=KEY))),
@@ -170,6 +172,7 @@ def test_another_that_has_the_key_is_not_taken_for_the_peer(tmp_path, server, ap
         )
 
 
+@pytest.mark.long
 def test_a_silent_peer_is_asked_again_and_then_reported_once(
     tmp_path, server, approved
 ):
@@ -189,6 +192,7 @@ def test_how_many_silences_is_for_the_settings_to_say(tmp_path, server):
     assert len(mails_after(instance, server)) == 1
 
 
+@pytest.mark.long
 @pytest.mark.fault("G8", "our own network is down, all peers are silent")
 def test_when_nothing_answers_it_is_our_line_and_no_peer_hears_of_it(
     tmp_path, server, approved
@@ -209,6 +213,7 @@ def test_when_nothing_answers_it_is_our_line_and_no_peer_hears_of_it(
         assert len(mails_after(instance, server, 2)) == 1
 
 
+@pytest.mark.long
 def test_after_our_line_was_down_silence_is_counted_anew(tmp_path, server, approved):
     gone = peer_line(f"http://127.0.0.1:{closed_port()}/", name="gone")
     away = peer_line(f"http://127.0.0.1:{closed_port()}/", name="away")

@@ -181,6 +181,7 @@ def test_nothing_is_left_open(silent):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.long
 def test_those_that_are_busy_are_joined_by_no_more():
     """Thousands at once need memory, and finish no sooner than some."""
     live, most = 0, 0

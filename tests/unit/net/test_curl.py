@@ -57,6 +57,7 @@ def test_time_in_a_queue_is_no_time_of_the_check():
     assert [one.status for one in answers] == [200] * 100
 
 
+@pytest.mark.long
 def test_hundreds_of_silent_servers_end_at_their_deadline():
     with Listener(says(HOLD)) as it, Listener(says(answer())) as well:
         requests = [*([it.url()] * 200), well.url()]

@@ -204,6 +204,7 @@ def test_another_format_is_named(tmp_path):
     assert "any of gzip, xz" in found(tmp_path, TEXT)
 
 
+@pytest.mark.long
 def test_what_unpacks_to_much_is_not_held_in_memory(tmp_path):
     import tracemalloc
 

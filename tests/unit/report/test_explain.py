@@ -38,6 +38,7 @@ def why(instance, *names):
     return ran.out
 
 
+@pytest.mark.long
 def test_while_the_mail_server_is_away_why_says_so_and_later_that_it_left(
     mailing, smtp, approved
 ):
@@ -60,6 +61,7 @@ def test_while_the_mail_server_is_away_why_says_so_and_later_that_it_left(
     approved(why(mailing, "disk full"), "3", hide=REAL)
 
 
+@pytest.mark.long
 def test_mails_that_wait_in_one_mail_name_it(mailing, smtp, approved):
     for number in range(8):
         mailing.add(FULL.replace("full", f"full{number}"))
@@ -75,6 +77,7 @@ def test_mails_that_wait_in_one_mail_name_it(mailing, smtp, approved):
     approved(out, "when it was sent", hide=REAL)
 
 
+@pytest.mark.long
 def test_a_mail_that_must_wait_for_room_says_since_when_and_until_when(
     mailing, tmp_path, approved
 ):
@@ -88,6 +91,7 @@ def test_a_mail_that_must_wait_for_room_says_since_when_and_until_when(
     approved(out, hide=REAL)
 
 
+@pytest.mark.long
 def test_after_a_mail_for_many_the_next_one_says_how_long_it_waits(mailing, approved):
     for number in range(8):
         mailing.add(FULL.replace("full", f"full{number}"))

@@ -66,6 +66,7 @@ def test_nothing_counts_as_a_run_of_crons(instance):
     assert instance.records()["disk full"]["failures"] == 2
 
 
+@pytest.mark.long
 def test_jobs_that_are_not_checked_stay_as_they_were(instance):
     instance.job("Flag", flag_job(instance.folder / "flag"))
     instance.add(FULL + ROOT + GONE)
@@ -89,6 +90,7 @@ def test_other_new_jobs_of_the_file_are_still_new_to_the_next_run(instance):
     assert "disk full" not in catalog.read_text()
 
 
+@pytest.mark.long
 def test_what_was_lost_of_others_is_not_forgotten(instance):
     instance.job("Flag", flag_job(instance.folder / "flag"))
     instance.add(ROOT)
@@ -101,6 +103,7 @@ def test_what_was_lost_of_others_is_not_forgotten(instance):
     assert statuses == {"Flag": "unknown", "disk root": "ok"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["run", "check"])
 def test_the_exit_code_says_how_the_worst_job_is(instance, mode):
     instance.job("Unsure", UNSURE)
@@ -134,6 +137,7 @@ def test_a_state_folder_that_cannot_be_used_is_one_line(instance):
     assert len(ran.err.splitlines()) == 1 and "chmod" in ran.err
 
 
+@pytest.mark.long
 def test_another_run_is_waited_for_and_named(instance):
     slow = flag_job(instance.folder).replace("return True", "time.sleep(1.5)")
     instance.job("Flag", slow.replace("import os", "import os, time"))

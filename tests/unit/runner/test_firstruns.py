@@ -143,6 +143,7 @@ def test_a_section_that_is_added_is_checked_in_the_next_run(minutes):
     assert (row["job"], row["status"]) == ("disk root", "ok")
 
 
+@pytest.mark.long
 def test_of_many_new_jobs_fifty_run_each_minute_whatever_their_files(minutes):
     minutes.many(70)
     minutes.many(50, "hour", name="More")
@@ -159,6 +160,7 @@ def test_jobs_that_are_due_in_any_case_do_not_count(minutes):
     assert minutes.run() == (0, 0)
 
 
+@pytest.mark.long
 def test_where_the_catalog_is_lost_nothing_stampedes(minutes):
     minutes.many(3)
     assert minutes.run()[0] == 3
@@ -222,6 +224,7 @@ def test_jobs_of_the_older_program_are_checked_at_once(minutes, tmp_path):
     assert minutes.run() == (0, 0)
 
 
+@pytest.mark.long
 def test_a_job_that_waits_for_its_time_because_the_catalog_was_lost_has_not_run(
     minutes,
 ):
@@ -263,6 +266,7 @@ def test_a_mailbox_that_is_added_is_proven_at_once(minutes):
 # What -m list says of the times.
 
 
+@pytest.mark.long
 def test_the_list_says_when_a_job_ran_for_the_first_time_and_runs_next(minutes):
     minutes.many(1)
     assert minutes.run() == (1, 1)
@@ -279,6 +283,7 @@ def test_the_list_says_when_a_job_ran_for_the_first_time_and_runs_next(minutes):
     assert row["last_run_at"] == minutes.instance.last_run()["last_runs"]["day"]
 
 
+@pytest.mark.long
 def test_the_list_says_when_a_check_by_hand_ran_a_job(minutes):
     minutes.many(1)
     assert minutes.run() == (1, 1)
@@ -293,6 +298,7 @@ def test_the_list_says_when_a_check_by_hand_ran_a_job(minutes):
         assert minutes.run() == (0, 0)
 
 
+@pytest.mark.long
 def test_a_recheck_that_finds_it_ok_is_its_last_run(minutes):
     flag = minutes.instance.folder / "flag"
     hook = "    def recheckEvery(self):\n        return '1min'\n"

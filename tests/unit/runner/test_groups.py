@@ -60,6 +60,7 @@ def test_a_group_is_judged_by_what_this_run_finds(tmp_path, up):
     assert "group all is failing" in site.row("group both")["reason"]
 
 
+@pytest.mark.long
 def test_a_member_that_was_not_due_counts_by_its_record_with_its_age(tmp_path, up):
     text = TARGETS.replace("port = DOWN", "port = DOWN\nevery = day\nrecheck = no")
     site = Site(tmp_path, up, text + "[group all]\nof = tcp *\n")

@@ -81,6 +81,7 @@ def test_other_files_do_not_suffer(deadly):
     assert len(deadly.conditions) == len(DEADLY) + 1
 
 
+@pytest.mark.long
 def test_the_guilty_one_among_many_is_found_and_the_others_run(folder, approved):
     jobs = "for n in range(40): yield One(config, n)"
     one = """
@@ -95,6 +96,7 @@ def test_the_guilty_one_among_many_is_found_and_the_others_run(folder, approved)
     assert (found.count(FAILING), found.count(OK)) == (1, 39)
 
 
+@pytest.mark.long
 def test_each_of_several_guilty_ones_is_named(folder):
     jobs = "for n in range(12): yield One(config, n)"
     one = "os._exit(self.n) if self.n % 3 == 2 else time.sleep(0.1)\nreturn True"
@@ -148,6 +150,7 @@ def test_one_that_lets_no_other_have_its_turn_is_found_among_many(
     assert notified.seconds < SOON_S
 
 
+@pytest.mark.long
 def test_a_hook_that_is_stuck_in_c_has_the_default_mail_in_its_place(
     folder, impatient, approved
 ):
@@ -256,6 +259,7 @@ def test_a_flood_of_output_from_a_child_is_bounded(folder, approved):
     assert notified.seconds < SOON_S
 
 
+@pytest.mark.long
 def test_memory_without_end_costs_its_own_worker_only(folder, approved):
     text = "import resource\n"
     execute = """
@@ -270,6 +274,7 @@ def test_memory_without_end_costs_its_own_worker_only(folder, approved):
     approved(notified.outcomes["Greedy"].reason)
 
 
+@pytest.mark.long
 def test_a_worker_that_has_said_all_and_does_not_end_is_ended(folder):
     # As one without memory for its last step; its pulse goes on.
     execute = "import threading\nthreading.Event.set = lambda self: None\nreturn True"
@@ -403,6 +408,7 @@ def the_pipe():
     assert len(said) == 8
 
 
+@pytest.mark.long
 def test_a_worker_of_many_thousand_jobs_is_quick(folder):
     jobs = "for n in range(3000): yield One(config, n)"
     before = _cpu_of_children()

@@ -99,6 +99,7 @@ def test_a_parent_whose_section_is_wrong_holds_nobody_back_and_says_no_such_thin
     assert "tcp web is failing" in alert.subject
 
 
+@pytest.mark.long
 def test_when_the_parent_is_ok_what_still_fails_is_told(places, server):
     with Listener() as there:
         closed = closed_port()
@@ -140,6 +141,7 @@ def test_a_muted_parent_is_named_as_such(places, server):
     assert len(server.mails) == 1
 
 
+@pytest.mark.long
 def test_a_parent_with_a_warning_counts_where_depends_says_so(places, server):
     with Listener() as there:
         # Each answer takes longer than nothing.
@@ -159,6 +161,7 @@ def test_a_parent_with_a_warning_counts_where_depends_says_so(places, server):
     assert "tcp web is failing" in told and "tcp shop" not in told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["mute", "maintenance"])
 def test_a_child_that_is_silent_as_its_parent_ends_is_told_when_it_speaks(
     places, server, how
@@ -190,6 +193,7 @@ def test_a_child_that_is_silent_as_its_parent_ends_is_told_when_it_speaks(
     assert "tcp web is failing" in told.subject
 
 
+@pytest.mark.long
 def test_a_parent_that_was_renamed_still_holds_its_children_back(places, server):
     places.target("gw", closed_port(), "every = day\nrecheck = no")
     places.target("web", closed_port(), "depends = gw")
@@ -284,6 +288,7 @@ class Gateway(JobBase):
 """
 
 
+@pytest.mark.long
 def test_a_parent_whose_file_cannot_be_loaded_is_no_unknown_name(places, server):
     places.instance.job("Gateway", GATEWAY)
     with Listener() as there:
@@ -348,6 +353,7 @@ def test_depends_that_cannot_be_used_is_a_failing_job_and_a_line(places, server)
 # Anchors.
 
 
+@pytest.mark.long
 def test_a_machine_that_no_anchor_answers_tells_nobody_of_what_is_elsewhere(
     tmp_path, server
 ):
@@ -364,6 +370,7 @@ def test_a_machine_that_no_anchor_answers_tells_nobody_of_what_is_elsewhere(
     assert "no anchor answers since" in row["held"]["by"]
 
 
+@pytest.mark.long
 def test_blind_for_five_minutes_is_an_alert_and_its_end_is_told(tmp_path, server):
     places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
     places.target("web", closed_port())
@@ -409,6 +416,7 @@ def test_anchors_that_are_taken_out_end_it(tmp_path, server):
     assert second.startswith("tcp web is failing")
 
 
+@pytest.mark.long
 def test_a_clock_that_is_set_back_does_not_put_the_alert_off(tmp_path, server):
     places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
     places.target("web", closed_port())
@@ -422,6 +430,7 @@ def test_a_clock_that_is_set_back_does_not_put_the_alert_off(tmp_path, server):
     assert status["health"]["word"] == "JobProblem"
 
 
+@pytest.mark.long
 def test_while_blind_no_peers_admin_is_mailed_nor_that_peers_are_silent(
     tmp_path, server
 ):
@@ -437,6 +446,7 @@ def test_while_blind_no_peers_admin_is_mailed_nor_that_peers_are_silent(
     assert row["queued_messages"] == 0
 
 
+@pytest.mark.long
 def test_silences_of_a_peer_while_blind_do_not_count(tmp_path, server):
     places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
     gone = f"http://127.0.0.1:{closed_port()}/"
@@ -455,6 +465,7 @@ def test_silences_of_a_peer_while_blind_do_not_count(tmp_path, server):
     assert "no answer" in mail.subject + mail.body
 
 
+@pytest.mark.long
 def test_emailchecker_is_blind_as_well(tmp_path, server):
     places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
     places.change(

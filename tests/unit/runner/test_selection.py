@@ -231,6 +231,7 @@ def loaded(instance):
     return len(path.read_text()) if path.exists() else 0
 
 
+@pytest.mark.long
 def test_a_run_with_nothing_due_loads_nothing_and_loses_no_job(instance):
     instance.cron()
     # One worker has met the job, which is new, and another one has run it.

@@ -92,6 +92,7 @@ def test_none_comes_unless_it_is_asked_for(tmp_path, smtp, cafile):
     assert not (instance.state / "slowest.json").exists()
 
 
+@pytest.mark.long
 def test_it_comes_once_a_day_and_is_numbered(mailing, smtp, approved):
     assert mailing.cron().silent
     assert mailing.cron().silent
@@ -163,6 +164,7 @@ def test_validate_says_nothing_of_a_right_one(mailing):
 # What it tells.
 
 
+@pytest.mark.long
 def test_it_tells_what_is_failing_and_what_recovered(mailing, smtp, tmp_path, approved):
     down, up = tmp_path / "down", tmp_path / "up"
     mailing.job("Down", flag_job(down).replace("Flag", "Down"))
@@ -260,6 +262,7 @@ def test_while_mail_is_away_it_waits_and_comes_once(mailing, smtp, approved):
     assert (numbers(smtp), queued(mailing)) == ([1], [])
 
 
+@pytest.mark.long
 def test_those_of_an_outage_come_one_by_one_in_their_order(mailing, smtp):
     mailing.cron()
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
@@ -294,6 +297,7 @@ def test_a_run_without_mail_shows_it_and_leaves_it_to_one_with_mail(
     assert numbers(smtp) == [1]
 
 
+@pytest.mark.long
 def test_where_no_mail_is_set_up_they_do_not_pile_up(tmp_path, smtp, cafile, approved):
     no_server = "[email]\n"
     instance = Instance(tmp_path, f"{no_server}{daily()}")
@@ -316,6 +320,7 @@ def test_where_no_mail_is_set_up_they_do_not_pile_up(tmp_path, smtp, cafile, app
 # Crashes.
 
 
+@pytest.mark.long
 def test_killed_while_it_is_sent_it_goes_again_as_the_same_mail(
     mailing, smtp, approved
 ):

@@ -249,6 +249,7 @@ def test_a_clock_set_back_between_skips_loses_none(tmp_path):
     assert lock.take_skips(later) == (1, sooner)
 
 
+@pytest.mark.long
 def test_runs_that_are_skipped_at_once_are_all_counted(tmp_path):
     command = [sys.executable, "-c", COUNT_SKIP, str(tmp_path)]
     those = [subprocess.Popen(command, cwd=ROOT) for _one in range(10)]

@@ -214,6 +214,7 @@ def test_after_a_run_in_which_many_failed_each_has_its_own_file(lamps):
     assert batch_files(instance.state) == []
 
 
+@pytest.mark.long
 def test_a_lost_batch_is_reported_once_and_every_job_that_fails_is_heard(lamps):
     instance, server = lamps
     (instance.folder / "flag").touch()

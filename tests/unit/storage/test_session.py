@@ -598,6 +598,7 @@ def test_a_mail_that_is_under_way_is_found_under_the_new_name(state):
     assert session.key_now(B.key) == B.key
 
 
+@pytest.mark.long
 def test_killed_at_any_step_a_record_is_under_one_name(tmp_path):
     state = State(tmp_path / "state")
 

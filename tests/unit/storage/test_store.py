@@ -304,6 +304,7 @@ def test_something_that_cannot_be_forgotten_is_named(state, approved):
     approved(str(caught.value))
 
 
+@pytest.mark.long
 def test_what_could_not_be_read_again_is_not_written(state, caplog, approved):
     much = tuple(alert(number, "x" * 8_000_000) for number in range(9))
     assert sum(len(message.body) for message in much) > MAX_FILE

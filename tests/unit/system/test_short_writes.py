@@ -65,6 +65,7 @@ def _mode(call: ast.Call) -> set[str]:
     return {letter for word in words if isinstance(word, str) for letter in word}
 
 
+@pytest.mark.long
 def test_one_module_writes_for_all():
     found = {
         path.name: list(writes(path.read_text("utf-8")))

@@ -231,6 +231,7 @@ def test_peers_are_asked_at_their_own_port_only(daemon):
     assert list(folder.glob("*")) == []
 
 
+@pytest.mark.long
 def test_the_next_run_finds_what_was_pinged(daemon):
     instance = daemon.instance
 

@@ -169,6 +169,7 @@ def job_file(tmp_path):
     return job("Slow", f"time.sleep(4)\nopen({str(tmp_path / 'done')!r}, 'w')")
 
 
+@pytest.mark.long
 def test_it_tells_of_runs_as_they_end_also_while_one_is_at_work(tmp_path):
     instance = Instance(tmp_path, MAIL)
     with Daemon(instance) as daemon:
@@ -185,6 +186,7 @@ def test_it_tells_of_runs_as_they_end_also_while_one_is_at_work(tmp_path):
         assert daemon.word() == "True"
 
 
+@pytest.mark.long
 def test_it_goes_on_while_runs_fail_and_says_so_once_they_are_too_old(
     tmp_path, approved
 ):
@@ -256,6 +258,7 @@ def test_an_address_of_another_machine_is_one_clear_line(tmp_path, approved):
     approved(ran.err, hide=REAL)
 
 
+@pytest.mark.long
 def test_the_rc_script_starts_shows_and_stops_it(tmp_path, approved):
     root = Path(__file__).resolve().parents[3]
     home = tmp_path / "home"

@@ -146,6 +146,7 @@ def test_a_hook_of_its_own_is_called(folder):
     assert [mail.subject for mail in told.mails("pond p1")] == ["it is raise"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [5, 60])
 def test_the_one_that_kills_the_worker_is_named_and_the_others_run(folder, count):
     # All of them are under way when it happens.

@@ -364,6 +364,7 @@ def test_a_worker_with_nothing_to_do_ends_at_once(folder):
     assert time.monotonic() - began < SOON_S
 
 
+@pytest.mark.long
 def test_what_a_worker_lacks_is_said_though_its_own_output_was_captured():
     def without_threads(*_frames):
         raise RuntimeError("can't start new thread")
