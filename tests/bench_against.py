@@ -237,6 +237,57 @@ def pings(folder: Path, checkout: Checkout) -> Iterator[Measure]:
     yield lambda: _again(place).cpu_s - _again(empty).cpu_s
 
 
+#: One target of each kind that looks at this machine, checked each minute.
+KINDS = """\
+[command c]
+command = /bin/true
+[plugin p]
+command = /bin/echo OK
+[heartbeat h]
+period = 1d
+file = {seen}
+[disk d]
+path = /
+[load l]
+[cpu c]
+[memory m]
+[swap s]
+[pressure p]
+[process p]
+program = {program}
+[systemd s]
+unit = cron.service
+[clock c]
+[file f]
+path = {seen}
+[log l]
+path = {log}
+match = ERROR
+[group g]
+of = command c, plugin p
+"""
+
+
+@contextmanager
+def kinds(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+    """Have one target of each kind on the machine, and look what an empty run is less.
+
+    What the children take that they start is part of it: programs, searches, disks.
+    """
+    folder.mkdir()
+    seen, log = folder / "seen", folder / "log"
+    for path in (seen, log):
+        path.write_text("well\n" * 1000)
+    program = Path(sys.executable).name
+    text = KINDS.format(seen=seen, log=log, program=program)
+    every_minute = "[defaults]\nevery = minute\nfailures = 10\n"
+    empty = Place(folder / "empty", checkout, NO_MAIL)
+    place = Place(folder / "place", checkout, NO_MAIL + every_minute + text)
+    empty.prepare("minute", "minute")
+    place.prepare("minute", "minute")
+    yield lambda: _again(place).cpu_s - _again(empty).cpu_s
+
+
 @contextmanager
 def fping(folder: Path, _checkout: Checkout) -> Iterator[Measure]:
     """Have fping do the same, whatever the checkout."""
@@ -459,6 +510,7 @@ ROWS = {
     "http-some": Row(f"{SOME:,} HTTP targets", http_some, 5),
     "http-many": Row(f"{MANY:,} HTTP targets", http_many, 3),
     "tcp-many": Row(f"{MANY:,} TCP targets", tcp_many, 3),
+    "kinds": Row("one target of each kind on the machine, above an empty run", kinds, 15),
     "pings": Row(f"{SOME:,} pings, above an empty run", pings, 5),
     "fping": Row(f"{SOME:,} pings by fping", fping, 5),
     "https": Row(f"{TLS_TARGETS} HTTPS targets, verified", https, 5),
