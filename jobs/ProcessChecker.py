@@ -6,9 +6,9 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lib.jobbase import (
     CheckFailed,
@@ -36,29 +36,13 @@ from lib.jobbase import (
 )
 
 if TYPE_CHECKING:
-    import psutil
+    from lib.jobbase import processes
+
+    Process = processes.Process
 
 #: Of one core; a process with many threads has more.
 percent_of_a_core = Quantity(Unit.PERCENT, percent_up_to(100_000))
-#: Letters as ps and the kernel have them, and psutil's words for them.
-STATES = {
-    "R": "running",
-    "S": "sleeping",
-    "D": "disk-sleep",
-    "T": "stopped",
-    "t": "tracing-stop",
-    "Z": "zombie",
-    "X": "dead",
-    "I": "idle",
-    "P": "parked",
-}
 NOT_ALIVE = {"zombie", "dead"}
-#: What runs a script, whose own name is then the first argument.
-INTERPRETER = re.compile(
-    r"(python|perl|ruby|node|php|lua|tclsh|bash|dash|ksh|zsh|sh)[\d.]*"
-)
-#: The kernel cuts a process's name to so many characters.
-NAME_LENGTH = 15
 #: A process may be so much younger than the file that names it: start times have
 #: hundredths, and the time of the boot is known to a second.
 START_SLACK_S = 2.0
@@ -70,10 +54,12 @@ MAX_NAMED, MAX_KEPT = 5, 1000
 
 def states(value: str) -> frozenset[str]:
     """Return psutil's words for letters such as ``Z`` or ``D, Z``."""
+    from lib.jobbase import processes
+
     letters = [part.strip() for part in value.split(",") if part.strip()]
-    if not letters or not all(letter in STATES for letter in letters):
-        raise ValueError(f"expected one or more of {', '.join(STATES)}")
-    return frozenset(STATES[letter] for letter in letters)
+    if not letters or not all(letter in processes.STATES for letter in letters):
+        raise ValueError(f"expected one or more of {', '.join(processes.STATES)}")
+    return frozenset(processes.STATES[letter] for letter in letters)
 
 
 class ProcessChecker(TargetJob):
@@ -166,12 +152,13 @@ class ProcessChecker(TargetJob):
 
     def check(self, target: Target, deadline: Deadline) -> Values:
         """Return how many there are, and what they use."""
-        import psutil
+        from lib.jobbase import processes
 
         uid = uid_of(target.user)
         pid = pid_in(target.pidfile) if target.pidfile else None
-        hidden = _is_hidden(psutil.pids(), uid)
-        candidates = processes_of(psutil, [pid] if pid else psutil.pids())
+        pids = processes.all_pids()
+        hidden = _is_hidden(pids, uid)
+        candidates = processes.processes_of([pid] if pid else pids)
         matching = [one for one in candidates if is_wanted(one, target, uid)]
         if target.pidfile:
             matching = [self._if_not_reused(one, target.pidfile) for one in matching]
@@ -182,7 +169,7 @@ class ProcessChecker(TargetJob):
             raise CheckFailed(_none(target, pid, matching))
         self.note = shown(found)
         self._compare(target, found)
-        return self._measured(psutil, target, found)
+        return self._measured(target, found)
 
     def _if_not_reused(self, one: Process, pidfile: str) -> Process:
         """Return a process; raise CheckFailed if its pid was another's before."""
@@ -210,9 +197,9 @@ class ProcessChecker(TargetJob):
         )
         raise CheckFailed(words) if target.changed == "fail" else CheckWarning(words)
 
-    def _measured(
-        self, library: Any, target: Target, found: Sequence[Process]
-    ) -> Values:
+    def _measured(self, target: Target, found: Sequence[Process]) -> Values:
+        from lib.jobbase import processes
+
         values: dict[str, Value | float] = {
             "count": count(len(found), warn=target.warn_count, fail=target.fail_count)
         }
@@ -226,9 +213,9 @@ class ProcessChecker(TargetJob):
             values["youngest"] = seconds(
                 round(min(ages)), warn=_lower(warn), fail=_lower(fail)
             )
-        tree = with_children(library, found) if target.children else found
+        tree = processes.with_children(found) if target.children else found
         values["memory"] = bytes_(
-            sum(memory_of(one) for one in tree),
+            sum(processes.memory_of(one) for one in tree),
             warn=target.warn_memory,
             fail=target.fail_memory,
         )
@@ -244,95 +231,10 @@ class ProcessChecker(TargetJob):
         """Return per cent of a core since the last check; None if there was none."""
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         before = self.memory.get("cpu")
-        times = {f"{one.pid}/{one.since_boot:.0f}": cpu_s(one) for one in tree}
+        times = {f"{one.pid}/{one.since_boot:.0f}": one.cpu_s for one in tree}
         most = sorted(times.items(), key=lambda item: -item[1])[:MAX_KEPT]
         self.memory["cpu"] = {"at": round(now, 2), "times": dict(most)}
         return cpu_percent(before, times, now)
-
-
-class Process(NamedTuple):
-    """A process as it was met, with what tells it apart from others of its pid."""
-
-    pid: int
-    #: As the kernel has it, and as its command line says.
-    names: tuple[str, ...]
-    command: str
-    uid: int
-    state: str
-    started_at: float
-    #: Seconds from the boot to its start, which no step of the clock changes.
-    since_boot: float
-    handle: psutil.Process | None = None
-
-    @property
-    def name(self) -> str:
-        """Return what people call it."""
-        return self.names[0] if self.names else ""
-
-
-def processes_of(library: Any, pids: Iterable[int]) -> Iterator[Process]:
-    """Yield the processes that there still are, but for those of this run."""
-    own, booted_at = own_pids(library), library.boot_time()
-    for pid in pids:
-        if pid in own:
-            continue
-        try:
-            yield _process(library.Process(pid), booted_at)
-        except (library.NoSuchProcess, library.AccessDenied, OverflowError):
-            # It has ended meanwhile, or this user may not look at it.
-            continue
-
-
-def _process(handle: psutil.Process, booted_at: float) -> Process:
-    import psutil
-
-    with handle.oneshot():
-        name, status = handle.name(), handle.status()
-        try:
-            arguments = handle.cmdline()
-        except (psutil.ZombieProcess, psutil.AccessDenied):
-            arguments = []
-        started_at = handle.create_time()
-        return Process(
-            handle.pid,
-            names_of(name, arguments),
-            " ".join(arguments) or name,
-            handle.uids().effective,
-            str(status),
-            started_at,
-            started_at - booted_at,
-            handle,
-        )
-
-
-def names_of(name: str, arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of a process: the kernel's, its program's, its script's."""
-    names = [name]
-    if arguments:
-        program = os.path.basename(arguments[0].partition(" ")[0]).lstrip("-")
-        names.append(program.rstrip(":"))
-        is_script = len(arguments) > 1 and not arguments[1].startswith("-")
-        if is_script and INTERPRETER.fullmatch(program):
-            script = os.path.basename(arguments[1])
-            names.append(script)
-            if script[:NAME_LENGTH] == name or INTERPRETER.fullmatch(name):
-                names.insert(0, script)
-    return tuple(dict.fromkeys(filter(None, names)))
-
-
-def own_pids(library: Any) -> set[int]:
-    """Return this process, and those above it that run the same program."""
-    import sys
-
-    program = os.path.basename(sys.argv[0]) or "checker.py"
-    own = {os.getpid()}
-    try:
-        for parent in library.Process().parents():
-            if program in " ".join(parent.cmdline()):
-                own.add(parent.pid)
-    except library.Error:
-        own.add(os.getppid())
-    return own
 
 
 def _is_hidden(pids: Sequence[int], uid: int | None) -> str:
@@ -388,18 +290,25 @@ def pid_in(path: str) -> int:
 
 def is_wanted(one: Process, target: Target, uid: int | None) -> bool:
     """Return whether a process is one of those that a section means."""
-    if uid is not None and one.uid != uid:
-        return False
     if target.program and not is_called(one.names, target.program):
         return False
-    return not target.command_regex or bool(target.command_regex.search(one.command))
+    if target.command_regex and not target.command_regex.search(one.command):
+        return False
+    if uid is None:
+        return True
+    from lib.jobbase import processes
+
+    return processes.user_of(one) == uid
 
 
 def is_called(names: Sequence[str], wanted: str) -> bool:
     """Return whether one of the names is this one, or matches this shell pattern."""
     if wanted in names:
         return True
-    if len(wanted) > NAME_LENGTH and names == (wanted[:NAME_LENGTH],):
+    from lib.jobbase import processes
+
+    length = processes.NAME_LENGTH
+    if len(wanted) > length and names == (wanted[:length],):
         # Nothing but the cut name is known, as of a zombie.
         return True
     return any(fnmatchcase(name, wanted) for name in names)
@@ -408,44 +317,6 @@ def is_called(names: Sequence[str], wanted: str) -> bool:
 def is_in_state(one: Process, wanted: frozenset[str]) -> bool:
     """Return whether a process is in one of these states, or alive if none is given."""
     return one.state in wanted if wanted else one.state not in NOT_ALIVE
-
-
-def with_children(library: Any, found: Sequence[Process]) -> list[Process]:
-    """Return processes and all that they started, each once."""
-    tree = {one.pid: one for one in found}
-    for one in found:
-        below = _started_by(library, one)
-        tree.update({child.pid: child for child in below if child.pid not in tree})
-    return list(tree.values())
-
-
-def _started_by(library: Any, one: Process) -> list[Process]:
-    try:
-        children = one.handle.children(recursive=True) if one.handle else []
-    except library.Error:
-        return []
-    return list(processes_of(library, (child.pid for child in children)))
-
-
-def memory_of(one: Process) -> int:
-    """Return the resident memory of a process in bytes; 0 if it has ended."""
-    import psutil
-
-    try:
-        return int(one.handle.memory_info().rss) if one.handle else 0
-    except psutil.Error:
-        return 0
-
-
-def cpu_s(one: Process) -> float:
-    """Return the CPU time of a process in seconds; 0 if it has ended."""
-    import psutil
-
-    try:
-        times = one.handle.cpu_times() if one.handle else None
-    except psutil.Error:
-        times = None
-    return round(times.user + times.system, 2) if times else 0.0
 
 
 def cpu_percent(before: Any, times: dict[str, float], now: float) -> float | None:

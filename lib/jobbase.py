@@ -72,7 +72,16 @@ from lib.plugins.target import TargetJob, Values, email_option, peers_of
 
 if TYPE_CHECKING:
     from lib.net.connect import Deadline
-    from lib.plugins import archives, aside, backups, journal, kernel, logfiles, search
+    from lib.plugins import (
+        archives,
+        aside,
+        backups,
+        journal,
+        kernel,
+        logfiles,
+        processes,
+        search,
+    )
     from lib.plugins.command import (
         COMMAND_OPTIONS,
         CommandJob,
@@ -140,6 +149,7 @@ __all__ = [
     "percent_up_to",
     "plain",
     "port",
+    "processes",
     "regex",
     "search",
     "seconds",
@@ -196,6 +206,10 @@ def __getattr__(name: str) -> Any:
         from lib.plugins import logfiles
 
         return logfiles
+    if name == "processes":
+        from lib.plugins import processes
+
+        return processes
     if name == "search":
         from lib.plugins import search
 

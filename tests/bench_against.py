@@ -510,7 +510,9 @@ ROWS = {
     "http-some": Row(f"{SOME:,} HTTP targets", http_some, 5),
     "http-many": Row(f"{MANY:,} HTTP targets", http_many, 3),
     "tcp-many": Row(f"{MANY:,} TCP targets", tcp_many, 3),
-    "kinds": Row("one target of each kind on the machine, above an empty run", kinds, 15),
+    "kinds": Row(
+        "one target of each kind on the machine, above an empty run", kinds, 15
+    ),
     "pings": Row(f"{SOME:,} pings, above an empty run", pings, 5),
     "fping": Row(f"{SOME:,} pings by fping", fping, 5),
     "https": Row(f"{TLS_TARGETS} HTTPS targets, verified", https, 5),

@@ -12,8 +12,9 @@ import psutil
 import pytest
 
 from jobs import ProcessChecker as module  # noqa: N813  # the module
-from jobs.ProcessChecker import Process, ProcessChecker
+from jobs.ProcessChecker import ProcessChecker
 from lib.core.enums import Status
+from lib.plugins import processes
 from tests.support.listeners import found_by, job_of, result_of
 
 SLEEPS = "import time; time.sleep(60)"
@@ -96,7 +97,7 @@ def test_a_process_has_the_name_of_its_program(mark):
     ],
 )  # fmt: skip
 def test_a_process_has_these_names(kernels, arguments, names):
-    assert set(module.names_of(kernels, arguments)) == names
+    assert set(processes.names_of(kernels, arguments)) == names
 
 
 def test_a_name_that_the_kernel_cut_is_known_as_a_whole():
@@ -241,7 +242,7 @@ def test_another_process_than_at_the_last_check_is_told_once(mark, changed, stat
 
 def test_this_run_is_none_of_the_processes():
     # As -m check "process pytest" is in the command line of Checker itself.
-    pids = {one.pid for one in module.processes_of(psutil, psutil.pids())}
+    pids = {one.pid for one in processes.processes_of(processes.all_pids())}
     assert os.getpid() not in pids
 
 
@@ -252,9 +253,52 @@ def test_where_others_are_hidden_nothing_is_known():
 
 
 def test_a_process_that_ends_meanwhile_is_no_error(mark):
-    gone = Process(1, ("x",), "x", 0, "running", 0.0, 0.0, None)
-    assert (module.memory_of(gone), module.cpu_s(gone)) == (0, 0.0)
-    assert module.with_children(psutil, [gone]) == [gone]
+    gone = processes.Process(2**22 - 1, ("x",), "x", "running", 1, 0.0, 0.0, 0.0)
+    assert processes.memory_of(gone) == 0 and processes.user_of(gone) is None
+    assert processes.with_children([gone]) == [gone]
+    assert [*processes.processes_of([gone.pid, 2**40])] == []
+
+
+def test_psutil_has_the_same_of_each_process(mark, zombie):
+    booted_at = processes._booted_at()
+    assert booted_at == psutil.boot_time()
+    compared = 0
+    for pid in (pid_of(mark), zombie, os.getpid(), os.getppid(), *psutil.pids()[:20]):
+        ours = processes._of_proc(pid, booted_at)
+        theirs = processes._of_psutil(pid, booted_at)
+        if None not in (ours, theirs):
+            facts = (ours.pid, ours.names, ours.command, ours.parent)
+            assert facts == (theirs.pid, theirs.names, theirs.command, theirs.parent)
+            assert abs(ours.since_boot - theirs.since_boot) < 0.02
+            assert abs(ours.cpu_s - theirs.cpu_s) < 2
+            compared += 1
+    of_zombie = (processes._of_proc(zombie, 0), processes._of_psutil(zombie, 0))
+    assert [one.state for one in of_zombie] == ["zombie", "zombie"]
+    assert compared > 3
+
+
+def test_without_proc_psutil_answers(monkeypatch, mark):
+    monkeypatch.setattr(processes, "HAS_PROC", False)
+    test_what_is_measured_has_its_thresholds(mark)
+    test_a_user_has_processes_of_his_own(mark)
+    test_memory_is_that_of_all_and_of_children_if_asked()
+    test_cpu_is_that_since_the_last_check()
+
+
+@pytest.mark.parametrize(
+    ("line", "arguments"),
+    [
+        (b"", []),
+        (b"/bin/sleep\x0060\x00", ["/bin/sleep", "60"]),
+        (b"nginx: master process /usr/sbin/nginx\x00",
+         ["nginx:", "master", "process", "/usr/sbin/nginx"]),
+        (b"sshd: root [priv]", ["sshd:", "root", "[priv]"]),
+        (b"a\x00\x00b\x00", ["a", "", "b"]),
+        (b"caf\xe9\x00x\x00", ["caf\udce9", "x"]),
+    ],
+)  # fmt: skip
+def test_a_command_line_is_read_as_psutil_does(line, arguments):
+    assert processes._arguments(line) == arguments
 
 
 def test_what_is_measured_has_its_thresholds(mark):
