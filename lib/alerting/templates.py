@@ -65,20 +65,24 @@ def default_message(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
+    facts: Sequence[str] = (),
 ) -> Message:
     """Return the mail for a decision; ``record`` is the one from before the run.
 
     Alerts and reminders go to the job's contact, a recovery to those who got the alert.
+    ``facts`` are as ``compose`` takes them.
     """
     kind = KIND_OF[decision]
     recovery = kind is MessageKind.RECOVERY
     phase = flapping.phase_of(record, result.status, decision, job.policy, now)
     if phase:
         subject = _flapping_subject(phase, job, record, result, now, zone)
-        body = _flapping_body(phase, job, record, result, kind, now, zone, command)
+        body = _flapping_body(
+            phase, job, record, result, kind, now, zone, command, facts
+        )
     else:
         subject = _subject(job, record, result, kind, now)
-        body = _body(job, record, result, kind, now, zone, command=command)
+        body = _body(job, record, result, kind, now, zone, command=command, facts=facts)
     return Message(
         message_id=message_id,
         kind=kind,
@@ -105,15 +109,19 @@ def compose(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
+    facts: Sequence[str] = (),
 ) -> tuple[Message, ...]:
     """Return the messages of a report as they are queued, the default mail first.
 
-    ``record`` is the one from before the run, ``message_id`` is for the default mail.
+    ``record`` is the one from before the run, ``message_id`` is for the default mail,
+    ``facts`` are further lines about what is not OK, as ``fact_line`` makes them.
     """
     job, result = report.job, report.result
     mails = [
         (
-            with_status_lines(message, job, record, result, now, zone, command=command)
+            with_status_lines(
+                message, job, record, result, now, zone, command=command, facts=facts
+            )
             if message.kind.is_about_trouble
             else message
         )
@@ -123,7 +131,15 @@ def compose(
         return tuple(mails)
     shown = replace(result, output=paragraphs(result.output, report.hook_trouble))
     default = default_message(
-        message_id, job, record, shown, report.decision, now, zone, command=command
+        message_id,
+        job,
+        record,
+        shown,
+        report.decision,
+        now,
+        zone,
+        command=command,
+        facts=facts,
     )
     return (default, *mails)
 
@@ -137,6 +153,7 @@ def with_status_lines(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
+    facts: Sequence[str] = (),
 ) -> Message:
     """Return the mail of a job's own hook with the status lines below its text."""
     facts = "\n".join(
@@ -149,6 +166,7 @@ def with_status_lines(
             zone,
             with_reason=True,
             command=command,
+            facts=facts,
         )
     )
     body = message.body.rstrip()
@@ -398,14 +416,16 @@ def _body(
     zone: tzinfo | None,
     *,
     command: Command = bare_command,
+    facts: Sequence[str] = (),
 ) -> str:
     parts = []
     is_ok = result.status is Status.OK
     if not is_ok:
         parts.append("\n".join(_indented(_reason(result))))
-    parts.append(
-        "\n".join(_status_lines(job, record, result, kind, now, zone, command=command))
+    lines = _status_lines(
+        job, record, result, kind, now, zone, command=command, facts=facts
     )
+    parts.append("\n".join(lines))
     if result.output and not is_ok:
         parts.append(result.output.rstrip())
     return "\n\n".join(parts) + "\n"
@@ -455,6 +475,7 @@ def _flapping_body(
     now: datetime,
     zone: tzinfo | None,
     command: Command,
+    facts: Sequence[str],
 ) -> str:
     is_ok = result.status is Status.OK
     changes = [
@@ -469,6 +490,7 @@ def _flapping_body(
         *_held_before(record, kind),
         *_target(result),
         *_measured(result),
+        *facts,
         *_about(job),
         f"Checked:               {schedule.words(job.schedule)}",
         f"Next mail:             {next_mail}",
@@ -512,6 +534,7 @@ def _status_lines(
     *,
     with_reason: bool = False,
     command: Command = bare_command,
+    facts: Sequence[str] = (),
 ) -> list[str]:
     start = _start(record, result, kind, now)
     if kind is MessageKind.RECOVERY:
@@ -527,11 +550,17 @@ def _status_lines(
         *(reason if with_reason else []),
         *_target(result),
         *_measured(result),
+        *facts,
         *_about(job),
         f"Checked:               {schedule.words(job.schedule)}",
         f"Next mail:             {_next_mail_about(job.policy, result)}",
         f"Check now:             {_check_command(job, command)}",
     ]
+
+
+def fact_line(label: str, words: str) -> str:
+    """Return a line of a mail: a label and what it says, below those of the others."""
+    return f"{f'{label}:':<23}{words}"
 
 
 def _target(result: CheckResult) -> Iterator[str]:
@@ -561,8 +590,7 @@ def _depending(job: Job) -> Iterator[str]:
 def _measured(result: CheckResult) -> Iterator[str]:
     """Yield a line for each value, with its thresholds."""
     for number, line in enumerate(value_lines(result.values)):
-        label = "" if number else "Measured:"
-        yield f"{label:<23}{line}"
+        yield f"{'':<23}{line}" if number else fact_line("Measured", line)
 
 
 def _about(job: Job) -> Iterator[str]:

@@ -48,6 +48,10 @@ class Threshold(Stored, frozen=True):
             return False
         return self.high is None or number <= self.high
 
+    def forbids(self, number: float) -> bool:
+        """Return whether it judges a number, and finds it outside of the range."""
+        return self.judges and not self.allows(number)
+
 
 class Value(Stored, frozen=True):
     """A number that a check measured, and what it is measured against."""
@@ -57,6 +61,12 @@ class Value(Stored, frozen=True):
     #: Outside of these ranges the result is a warning, or failing.
     warn: Threshold | None = None
     fail: Threshold | None = None
+
+    @property
+    def is_outside(self) -> bool:
+        """Return whether it is failing, or a warning, by a threshold that judges."""
+        limits = (self.fail, self.warn)
+        return any(limit is not None and limit.forbids(self.number) for limit in limits)
 
     @property
     def is_low_bad(self) -> bool:
@@ -105,9 +115,9 @@ def telling_value(values: Values) -> str:
 
     def rank(name: str) -> tuple[int, float]:
         value = values[name]
-        for place, limit in enumerate((value.fail, value.warn)):
-            if limit is not None and limit.judges and not limit.allows(value.number):
-                return place, 0.0
+        if value.is_outside:
+            is_failing = value.fail is not None and value.fail.forbids(value.number)
+            return (0 if is_failing else 1), 0.0
         return 2, -_nearness(value)
 
     return min(values, key=rank, default="")

@@ -150,6 +150,31 @@ def numbers_of(
     return sampled(points, until - _DAY_S, until, WIDTH, pick)
 
 
+def trend(history: History, key: JobKey, values: Values, now: datetime) -> str:
+    """Return the last 24 hours of the value that a result is about, as for a mail.
+
+    ``values`` are those of the result, which is not in the history yet.  Empty if none
+    of them is outside of its thresholds, or nothing is known of it from before.
+    """
+    name = telling_value(values)
+    if not name or not values[name].is_outside:
+        return ""
+    value, at = values[name], now.timestamp()
+    known = [
+        (row.at, row.values[name])
+        for row in history.rows(key, at - _DAY_S, at)
+        if name in row.values
+    ]
+    pick = min if value.is_low_bad else max
+    since = at - _DAY_S
+    numbers = sampled([*known, (at, value.number)], since, at + 1, WIDTH, pick)
+    shown = [number for number in numbers if number is not None]
+    if len(known) < 1 or not shown:
+        return ""
+    low, high = (amount_words(end, value.unit) for end in (min(shown), max(shown)))
+    return f"{name} {sparkline(numbers)} {low if low == high else f'{low}..{high}'}"
+
+
 def last_alerts(
     folder: Path, records: Mapping[JobKey, Record], keys: Collection[JobKey]
 ) -> dict[JobKey, Alert]:

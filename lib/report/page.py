@@ -26,7 +26,7 @@ from lib.core import health
 from lib.core.decisions import Entry, sentence
 from lib.core.enums import Decision, Health, Status
 from lib.core.health import proof_in, proved_at
-from lib.core.jobs import CatalogEntry, JobKey, file_stem
+from lib.core.jobs import CatalogEntry, JobKey, page_name
 from lib.core.records import Record, RunRecord
 from lib.core.results import Unit, Value, Values, amount_words, value_lines
 from lib.core.sanitize import harmless
@@ -162,7 +162,7 @@ class IncidentLine(NamedTuple):
 
 def link_of(key: JobKey) -> str:
     """Return the file of a job's page, beside the front page."""
-    return f"job-{file_stem(key)}.html"
+    return page_name(key)
 
 
 def overview(snapshot: Snapshot, look: Look = PLAIN) -> str:

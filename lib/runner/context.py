@@ -155,6 +155,9 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     results: list[Result] = []
     #: The text of each policy that they were judged by, with schedule and contact.
     policies: dict[tuple[Policy, str, tuple[str, ...]], bytes] = {}
+    #: Of how many jobs alerts may still show their last 24 hours: each is a reading of
+    #: some 20 ms, and a storm has no time for hundreds.
+    trends_left: int = 20
     #: How long each check took, if there are summaries.
     timings: list[Timing] | None = None
     #: What people asked for, applied; None: nothing, and nothing is silent.

@@ -29,6 +29,7 @@ from lib.core.jobs import (
     Job,
     JobKey,
     Policy,
+    page_name,
 )
 from lib.core.messages import Message, fit_mail
 from lib.core.records import Record, RunRecord
@@ -42,6 +43,7 @@ from lib.runner.firstruns import MAX_FIRST_RUNS, to_run
 from lib.runner.manager import Event, JobsMet, LostJob
 from lib.runner.selection import note_loaded
 from lib.storage.codec import as_part
+from lib.system.errors import StateError
 
 if TYPE_CHECKING:
     from lib.core.silences import Held
@@ -234,10 +236,41 @@ def _messages(
     job = replace(report.job, dependents=_dependents(ctx, report))
     report = replace(report, job=job)
     mails = compose(
-        report, before, now, message_id, settings.zone, command=settings.command
+        report,
+        before,
+        now,
+        message_id,
+        settings.zone,
+        command=settings.command,
+        facts=tuple(_facts(ctx, report, now)),
     )
     when = report.job.policy.when
     return tuple(replace(fit_mail(mail, settings.secrets), when=when) for mail in mails)
+
+
+def _facts(ctx: RunContext, report: JobReport, now: datetime) -> Iterator[str]:
+    """Yield the lines of an alert about the last 24 hours, and about the job's page."""
+    from lib.alerting.templates import fact_line
+
+    settings, job, result = ctx.settings, report.job, report.result
+    if result.status is Status.OK or job.is_own:
+        return
+    if ctx.trends_left > 0 and any(one.is_outside for one in result.values.values()):
+        from lib.report import glance
+        from lib.storage.history import History
+
+        ctx.trends_left -= 1
+        try:
+            history = History(settings.state, settings.zone)
+            words = glance.trend(history, job.key, result.values, now)
+        except (OSError, ValueError, LookupError, StateError) as error:
+            # The alert counts; what it shows beside its reason does not.
+            logger.warning("%s: its history cannot be read: %s", job.name, error)
+            words = ""
+        if words:
+            yield fact_line("Last 24 hours", words)
+    if settings.page.url:
+        yield fact_line("Page", f"{settings.page.url.rstrip('/')}/{page_name(job.key)}")
 
 
 def _dependents(ctx: RunContext, report: JobReport) -> int:

@@ -45,6 +45,7 @@ from lib.core.ratelimit import Limits, SendLog
 from lib.core.records import Acknowledgement, Record, RunRecord
 from lib.core.results import CheckResult, JobReport, Threshold, Timing, Unit, Value
 from lib.core.settings import Mail, Mailbox, Peer, Peers, Settings
+from lib.core.sparkline import sparkline
 from lib.core.text import mail_time, wrapped
 from lib.mail import proof
 from lib.mail.mime import compose
@@ -85,6 +86,9 @@ FULL = CheckResult(
         "free": Value(9.1e9, Unit.BYTES),
     },
     target="/",
+)
+FILLED_UP = templates.fact_line(
+    "Last 24 hours", f"used {sparkline([*[61] * 8, *range(63, 94, 2)])} 61%..93%"
 )
 FILLING = CheckResult(Status.WARNING, "used is 85%, over warn_percent = 80%")
 AWAY = CheckResult(
@@ -138,6 +142,7 @@ def alert(job: Job, result: CheckResult, number: str = "a") -> Message:
         NIGHT,
         ZONE,
         command=COMMAND,
+        facts=(FILLED_UP,) if result is FULL else (),
     )
 
 

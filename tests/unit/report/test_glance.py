@@ -221,3 +221,35 @@ def test_a_terminal_without_bars_gets_ascii(tmp_path):
     record(tmp_path, 0.5, result(seconds=2.0))
     line = shown(found=look(tmp_path), ascii_only=True)[WORDS]["last_24h"]
     assert line.isascii()
+
+
+# In alerts.
+
+USED = {"used": Value(97, Unit.PERCENT, fail=Threshold(high=90))}
+
+
+def trend(folder, values):
+    return glance.trend(History(folder, UTC), DISK, values, NOON)
+
+
+def test_an_alert_about_a_value_shows_its_last_24_hours_and_itself(tmp_path):
+    record(tmp_path, 25, result(used=99))
+    for hours_ago in (22.5, 1.5, 1.2):
+        record(tmp_path, hours_ago, result(used=50 + hours_ago))
+    assert trend(tmp_path, USED) == "used ·▄····················▁█ 51.5%..97%"
+    low = {"used": Value(5, Unit.PERCENT, warn=Threshold(low=10))}
+    assert trend(tmp_path, low) == "used ·█····················▆▁ 5%..72.5%"
+
+
+def test_without_numbers_from_before_an_alert_shows_no_hours(tmp_path):
+    assert trend(tmp_path, USED) == ""
+    record(tmp_path, 25, result(used=99))
+    record(tmp_path, 1, result(free=99))
+    assert trend(tmp_path, USED) == ""
+
+
+def test_a_value_within_its_thresholds_is_not_what_an_alert_is_about(tmp_path):
+    record(tmp_path, 1, result(used=50, load=3))
+    shown_only = Value(9, fail=Threshold(high=5, judges=False))
+    assert trend(tmp_path, {}) == ""
+    assert trend(tmp_path, {"load": Value(3), "used": shown_only}) == ""

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 from msgspec.structs import replace
 
-from lib.core.enums import Status
+from lib.core.enums import Decision, Status
 from lib.core.ini import IniFile, IniSection
-from lib.core.jobs import JobFile, JobKey
+from lib.core.jobs import Job, JobFile, JobKey, page_name
 from lib.core.records import Record
+from lib.core.results import CheckResult, JobReport, Threshold, Value
 from lib.core.settings import Problem
 from lib.runner import results
+from tests.support.instance import NO_MAIL, Instance
 from tests.support.mailing import settings_for
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 FILE = JobFile(Path("/jobs/Open.py"), "Open", refused="others may write it")
 SETTINGS = settings_for(25)
@@ -106,3 +113,31 @@ def test_an_ordinary_job_is_not_mended_from_here():
         )
         == []
     )
+
+
+def test_an_alert_about_a_value_shows_its_last_day_and_the_page_of_its_job(tmp_path):
+    there = Instance(
+        tmp_path,
+        f"{NO_MAIL}[page]\nurl = https://status.example.com/checks\n"
+        "[disk root]\npath = /\nlimit = 100\nevery = minute\n",
+    )
+    there.cron()
+    there.write(there.settings.read_text().replace("limit = 100", "limit = 1"))
+    there.pass_time(timedelta(minutes=1))
+    there.cron("minute", "--nomail")
+    text = (there.state / "checker.log").read_text()
+    assert re.search(r"(?m)^ *Last 24 hours: +used ·+[▁-█]+ [0-9.%]+$", text)
+    page = page_name(JobKey("DiskSpace", "disk root"))
+    assert f"Page:                  https://status.example.com/checks/{page}\n" in text
+
+
+def test_in_a_storm_the_first_alerts_show_the_last_day():
+    values = {"used": Value(97, fail=Threshold(high=90))}
+    result = CheckResult(Status.FAILING, "full", values=values)
+    job = Job(JobKey("X", "x"), "x", "x.py", "minute")
+    report = JobReport(job, result, Decision.FIRST_ALERT)
+    ctx = SimpleNamespace(settings=SETTINGS, trends_left=1)
+    assert list(results._facts(ctx, report, NOON)) == []
+    assert ctx.trends_left == 0
+    list(results._facts(ctx, report, NOON))
+    assert ctx.trends_left == 0
