@@ -112,6 +112,10 @@ _ABOUT: Mapping[str, str] = {
         "`name = url,email of its admin,key=...`. See [peers.md](peers.md)."
     ),
     "metrics": "Metrics for Prometheus, see [operations.md](operations.md#prometheus).",
+    "history": (
+        "How long results are kept, see [operations.md](operations.md#the-log). How "
+        "long a job was what by day, and each change of its status, are kept for ever."
+    ),
     "page": (
         "The page, see [page.md](page.md), and what `-m daemon` serves apart from our "
         "answer: pings of other people's jobs."

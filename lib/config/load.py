@@ -8,6 +8,7 @@ Only what makes a run impossible is fatal: an unreadable file, a wrong value in
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
@@ -42,6 +43,7 @@ from lib.core.settings import (
     Channel,
     Limits,
     Mail,
+    HistoryAges,
     Metrics,
     Page,
     Problem,
@@ -202,6 +204,7 @@ def load_settings(
         status=AnswerEndpoint(**tables["status"]),
         page=_page_of(tables["page"]),
         metrics=Metrics(**tables["metrics"]),
+        history=HistoryAges(**tables["history"]),
         summary=SummaryTimes(**tables["summary"]),
         maintenance=maintenance,
         channels=channels,
@@ -331,6 +334,7 @@ def _read_tables(
         "status",
         "page",
         "metrics",
+        "history",
         "summary",
     ):
         title = section
@@ -366,6 +370,12 @@ def _read_tables(
     if why := _why_not_written(values["metrics"].get("write", "")):
         text = f"write: {why}; node_exporter reads nothing of us"
         problems.append(Problem(text, ini.where("metrics", "write"), "metrics"))
+    ages = HistoryAges(**values["history"])
+    for shorter, longer in itertools.pairwise(("results", "five_minutes", "hours")):
+        if getattr(ages, longer) < getattr(ages, shorter):
+            text = f"{longer}: it must be at least as long as {shorter}"
+            where = ini.where("history", longer)
+            problems.append(Problem(text, where, "history"))
     page, status = _page_of(values["page"]), AnswerEndpoint(**values["status"])
     if page.ping and page.listen[1] == status.listen[1]:
         text = (

@@ -469,6 +469,24 @@ METRICS = {
     ),
 }
 
+HISTORY = {
+    "results": Option(
+        duration(2 * 86_400, 3650 * 86_400, "d"),
+        14 * 86_400.0,
+        "how long each result is kept",
+    ),
+    "five_minutes": Option(
+        duration(2 * 86_400, 3650 * 86_400, "d"),
+        90 * 86_400.0,
+        "how long the mean, lowest and highest of each five minutes are kept",
+    ),
+    "hours": Option(
+        duration(2 * 86_400, 36_500 * 86_400, "d"),
+        1825 * 86_400.0,
+        "how long those of each hour are kept",
+    ),
+}
+
 SUMMARY = {
     "daily": Option(clock, "", "a summary each day at this time, such as 08:00"),
     "weekly": Option(weekly_clock, "", "a summary each week, such as mon 08:00"),
@@ -533,6 +551,7 @@ SECTIONS: Mapping[str, Mapping[str, Option]] = {
     "status": STATUS,
     "page": PAGE,
     "metrics": METRICS,
+    "history": HISTORY,
     "summary": SUMMARY,
 }
 #: How the title of a channel begins.

@@ -175,6 +175,16 @@ class Metrics(msgspec.Struct, frozen=True):
     write: str = ""
 
 
+class HistoryAges(msgspec.Struct, frozen=True):
+    """How long results are kept, in seconds: ``[history]``."""
+
+    #: Each result.
+    results: float = 14 * 86_400.0
+    #: What is left of them for each five minutes, and for each hour.
+    five_minutes: float = 90 * 86_400.0
+    hours: float = 1825 * 86_400.0
+
+
 class SummaryTimes(msgspec.Struct, frozen=True):
     """When a summary is due, by the local clock: ``[summary]``."""
 
@@ -272,6 +282,7 @@ class Settings(msgspec.Struct, frozen=True):
     status: AnswerEndpoint = AnswerEndpoint()
     page: Page = Page()
     metrics: Metrics = Metrics()
+    history: HistoryAges = HistoryAges()
     summary: SummaryTimes = SummaryTimes()
     #: ``[maintenance NAME]``.
     maintenance: tuple[Window, ...] = ()

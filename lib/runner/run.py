@@ -589,17 +589,19 @@ def _write_page(ctx: RunContext) -> None:
 
 
 def _thin_history(ctx: RunContext) -> None:
-    """Make hours and days of the history small that are over, for two seconds."""
+    """Make small what is over or old in the history, for two seconds."""
     if not ctx.results or ctx.is_frozen or ctx.stop.asked or ctx.only is not None:
         return
-    from lib.storage.history import FOLDER, has_old_hours
+    from lib.storage.historyfiles import FOLDER, is_anything_due
 
-    folder, left_s = ctx.settings.state / FOLDER, ctx.ends_at - time.monotonic()
-    if left_s < 2 * SETTLE_BEFORE_S or not has_old_hours(folder):
+    ages, state = ctx.settings.history, ctx.settings.state
+    left_s = ctx.ends_at - time.monotonic()
+    if left_s < 2 * SETTLE_BEFORE_S:
         return
-    from lib.storage import historythin
+    if is_anything_due(state / FOLDER, ctx.began_at.timestamp(), ages):
+        from lib.storage import historythin
 
-    historythin.thin(ctx.settings.state)
+        historythin.thin(state, ages)
 
 
 def _run_for_others(ctx: RunContext) -> RunRecord:

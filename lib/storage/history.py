@@ -1,10 +1,10 @@
 """state/history/: the result of each check, as runs append them and reports read them.
 
 Runs append to ``HOUR.log`` (``historyblocks.py``), which they sum up in ``now.bin``
-(``historynow.py``).  An hour that is over becomes ``HOUR.rows``, and the hours of a day
-that is over become ``DAY.rows``: columns by job (``historycolumns.py``).  ``bars.log``
-has the time of each job by day, for all days before today; ``changes.log`` each change
-of status, for ever; ``policies.log`` each policy once.  Hours and days are of UTC.
+(``historynow.py``).  What is over becomes columns by job (``historycolumns.py``), later
+buckets (``historybuckets.py``); ``historyfiles.py`` says when, ``historythin.py`` does
+it.  ``bars.log`` has the time of each job by day, for all days before today;
+``changes.log`` each change of status, for ever; ``policies.log`` each policy once.
 
 Times are seconds since 1970 (float), durations are seconds.  What is damaged is passed
 over; the rest is read.
@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import zlib
-from collections.abc import Collection, Iterator
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,19 @@ from lib.storage.historyblocks import (
     block,
     blocks,
     payload_of,
+)
+from lib.storage.historyfiles import (
+    BARS,
+    CHANGES,
+    FOLDER,
+    LOG,
+    MINUTES,
+    POLICIES,
+    STEPS,
+    bucket_files,
+    listed,
+    row_files,
+    span_of,
 )
 from lib.storage.historynow import NOW, Summary, content_of, local_day, read_summary
 from lib.storage.historyrows import (
@@ -49,6 +61,7 @@ from lib.storage.historyrows import (
 from lib.system.errors import NewerState
 
 if TYPE_CHECKING:
+    from lib.storage.historybuckets import Bucket
     from lib.storage.historycolumns import Source
 
 #: What reports need beside what is defined here.
@@ -67,11 +80,7 @@ __all__ = (
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "history"
-BARS, CHANGES, POLICIES = "bars.log", "changes.log", "policies.log"
-LOG, ROWS = ".log", ".rows"
-
-_ROW_FILE = re.compile(r"(\d{4}-\d\d-\d\d)(T\d\d)?(\.log|\.rows)")
+_DAY_S = 86_400
 
 
 class History:
@@ -122,14 +131,41 @@ class History:
                     found.setdefault(key, {})[summary.today] = Share(*one.times)
         return {JobKey.parse(key): by_day for key, by_day in found.items()}
 
-    def share(self, key: JobKey, since: float, until: float) -> Share:
-        """Return how a job's time from ``since`` to ``until`` is shared, exactly.
+    def buckets(self, key: JobKey, since: float, until: float) -> list[Bucket]:
+        """Return a job's results as buckets, the oldest first, for graphs.
 
-        From its rows; ``days`` is quicker for many jobs and whole days.
+        They are of five minutes, those of older days of an hour: whatever is kept.
+        The first and the last may lie partly outside.
         """
-        # A day's result may stand at the beginning.
-        rows = self.rows(key, since - 2 * 86_400, until)
-        return share_of(rows, since, until)
+        from lib.storage.historybuckets import buckets_of
+
+        row_days, step = self._row_days(), STEPS[MINUTES]
+        found = self._kept_buckets(key, since, until, row_days)
+        for begin, end in _stretches(row_days, since - since % step, until):
+            rows, standing = self._rows_and_standing(key, begin, end)
+            found += buckets_of(rows, standing, begin, end, step)
+        return sorted(found, key=lambda bucket: bucket.at)
+
+    def share(self, key: JobKey, since: float, until: float) -> Share:
+        """Return how a job's time from ``since`` to ``until`` is shared.
+
+        Exactly, as long as its results are kept; of older time as its buckets say, of
+        which one that lies partly outside counts by the part.  ``days`` is quicker for
+        many jobs and whole days.
+        """
+        row_days = self._row_days()
+        times = [0.0] * len(TIMES)
+        for bucket in self._kept_buckets(key, since, until, row_days):
+            ends = min(until, bucket.at + bucket.step_s)
+            part = (ends - max(since, bucket.at)) / bucket.step_s
+            times = [one + part * more for one, more in zip(times, bucket.share)]
+        for begin, end in _stretches(row_days, since, until):
+            rows, standing = self._rows_and_standing(key, begin, end)
+            there = rows if standing is None else [standing, *rows]
+            more = share_of(there, begin, end)
+            times = [one + another for one, another in zip(times, more)]
+        known = Share(*times)
+        return known._replace(nothing=until - since - sum(known[:-1]))
 
     def uptimes(
         self, keys: Collection[JobKey] | None = None, days: int = 30, until: float = 0
@@ -169,7 +205,7 @@ class History:
 
     def rows_since(self) -> float | None:
         """Return from when on there are rows; None: there are none."""
-        names = row_files(self.folder)
+        names = row_files(listed(self.folder))
         return min((span_of(name)[0] for name in names), default=None)
 
     def size(self) -> int:
@@ -189,12 +225,67 @@ class History:
 
     def _sources(self, since: float, until: float) -> list[Source]:
         """Return what has rows of a time: the days, the hours, the logs."""
-        found = []
-        for name in row_files(self.folder):
-            begins, ends = span_of(name)
-            if begins < until and since < ends:
-                found.append(self._source(name, since, until))
-        return found
+        return [
+            self._source(name, since, until)
+            for name in row_files(listed(self.folder))
+            if _is_within(name, since, until)
+        ]
+
+    def _row_days(self) -> list[int]:
+        """Return the days, counted from 1970, of which there are rows."""
+        names = row_files(listed(self.folder))
+        return sorted({int(span_of(name)[0] // _DAY_S) for name in names})
+
+    def _kept_buckets(
+        self, key: JobKey, since: float, until: float, row_days: Collection[int]
+    ) -> list[Bucket]:
+        """Return the buckets of the days that have no rows any more."""
+        from lib.storage.historybuckets import unpacked_buckets
+        from lib.storage.historycolumns import ColumnFile
+
+        found: list[Bucket] = []
+        # A day of which there are both was just being made.
+        known = set(row_days)
+        names = bucket_files(listed(self.folder))
+        for ending in STEPS:
+            days = set()
+            for name in names:
+                if not name.endswith(ending) or not _is_within(name, since, until):
+                    continue
+                there = ColumnFile(self.folder / name).block(str(key))
+                if there is None:
+                    continue
+                for bucket in unpacked_buckets(*there, STEPS[ending]):
+                    day = int(bucket.at // _DAY_S)
+                    is_inside = bucket.at < until and since < bucket.at + bucket.step_s
+                    if day not in known and is_inside:
+                        days.add(day)
+                        found.append(bucket)
+            known |= days
+        return sorted({bucket.at: bucket for bucket in found}.values())
+
+    def _rows_and_standing(
+        self, key: JobKey, begin: float, end: float
+    ) -> tuple[list[Row], Row | None]:
+        """Return the rows of a time, and the one that stands at its beginning."""
+        return self.rows(key, begin, end), self._standing(key, begin)
+
+    def _standing(self, key: JobKey, moment: float) -> Row | None:
+        """Return the last row of a job before a moment; None: there is none."""
+        from lib.storage.historycolumns import ColumnFile
+
+        for name in reversed(row_files(listed(self.folder))):
+            begin, _end = span_of(name)
+            if begin >= moment:
+                continue
+            source = self._source(name, 0.0, moment)
+            rows = [row for row in source.rows(str(key)) if row.at < moment]
+            if rows:
+                return max(rows, key=lambda row: row.at)
+            # A day says what stood before it; an hour does not.
+            if isinstance(source, ColumnFile) and "T" not in name:
+                return source.before(str(key))
+        return None
 
     def _source(self, name: str, since: float, until: float) -> Source:
         path = self.folder / name
@@ -209,35 +300,25 @@ class History:
         return ColumnFile(path)
 
 
-def utc_hour(moment: float) -> str:
-    """Return the hour of UTC of a moment, as its log is called."""
-    latest = 253_402_300_799.0
-    return datetime.fromtimestamp(min(moment, latest), UTC).strftime("%Y-%m-%dT%H")
+def _is_within(name: str, since: float, until: float) -> bool:
+    """Return whether a file may have results of a time."""
+    begins, ends = span_of(name)
+    return begins < until and since < ends
 
 
-def row_files(folder: Path) -> list[str]:
-    """Return the names of the files that have rows: of each day, then its hours."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    return sorted(name for name in names if _ROW_FILE.fullmatch(name))
-
-
-def has_old_hours(folder: Path) -> bool:
-    """Return whether a log, or an hour of another day, is to be made small."""
-    names = row_files(folder)
-    logs = [name for name in names if name.endswith(LOG)]
-    if len(logs) != 1:
-        return len(logs) > 1
-    return any("T" in name and name[:10] < logs[0][:10] for name in names)
-
-
-def span_of(name: str) -> tuple[float, float]:
-    """Return when the time begins and ends of which a file has rows."""
-    begin = datetime.fromisoformat(name.partition(".")[0]).replace(tzinfo=UTC)
-    length_s = 3600 if "T" in name else 86_400
-    return begin.timestamp(), begin.timestamp() + length_s
+def _stretches(
+    days: Sequence[int], since: float, until: float
+) -> Iterator[tuple[float, float]]:
+    """Yield from when to when a time lies in days that follow one another."""
+    begin = end = 0.0
+    for day in days:
+        if day * _DAY_S != end:
+            if max(begin, since) < min(end, until):
+                yield max(begin, since), min(end, until)
+            begin = float(day * _DAY_S)
+        end = float((day + 1) * _DAY_S)
+    if max(begin, since) < min(end, until):
+        yield max(begin, since), min(end, until)
 
 
 def bars_block(day: str, bars: dict[str, list[float]]) -> bytes:

@@ -35,6 +35,7 @@ from lib.storage.historyblocks import (
     little,
     payload_of,
 )
+from lib.storage.historyfiles import UNFINISHED
 from lib.storage.historynow import content_of
 from lib.storage.historyrows import CODES, STATUSES, Row
 from lib.system.errors import NewerState
@@ -46,7 +47,6 @@ logger = logging.getLogger(__name__)
 TAIL_BYTES = 32 * 1024
 #: So much is written at once.
 WRITE_BYTES = 256 * 1024
-UNFINISHED = ".part"
 
 #: How long the index is; at the very end.
 _TRAILER = struct.Struct("<I4s")
@@ -233,8 +233,32 @@ def _scaled(numbers: Sequence[float], exponent: int) -> list[int] | None:
 # The rows of a job.
 
 
-def packed_rows(key: str, rows: Sequence[Row], times: Sequence[int]) -> bytes:
-    """Return the rows of a job as a block; ``times``: of all runs, in milliseconds."""
+#: Of a row that stands at the beginning of another file: when it was, in milliseconds,
+#: its status and its code, and the seconds it holds.
+_Standing = tuple[int, int, int, int]
+
+
+class _Text(msgspec.Struct, array_like=True):
+    """What a job's block has beside its columns."""
+
+    key: str
+    #: The names of its values.
+    names: list[str]
+    policies: list[str]
+    #: By the number of the row.
+    reasons: dict[int, str]
+    #: What stood before the first row, and what stands after the last.
+    before: _Standing | None
+    after: _Standing | None
+
+
+def packed_rows(
+    key: str, rows: Sequence[Row], times: Sequence[int], before: Row | None = None
+) -> bytes:
+    """Return the rows of a job as a block; ``times``: of all runs, in milliseconds.
+
+    ``before`` is the row before them.
+    """
     pack, policies = Packer(), dict[str, int]()
     reasons = {number: row.reason for number, row in enumerate(rows) if row.reason}
     pack.whole([bisect_left(times, round(row.at * 1000)) for row in rows])
@@ -246,9 +270,28 @@ def packed_rows(key: str, rows: Sequence[Row], times: Sequence[int]) -> bytes:
     names = list(dict.fromkeys(name for row in rows for name in row.values))
     for name in names:
         pack_sparse(pack, [row.values.get(name) for row in rows])
-    text = msgspec.json.encode((key, names, list(policies), reasons))
+    after = rows[-1] if rows else before
+    text = msgspec.json.encode(
+        _Text(key, names, list(policies), reasons, _standing(before), _standing(after))
+    )
     at_ms = round(rows[0].at * 1000) if rows else 0
     return block(JOB, len(rows), at_ms, 0, pack.packed(text))
+
+
+def _standing(row: Row | None) -> _Standing | None:
+    if row is None:
+        return None
+    status, code = STATUSES.index(row.status), CODES.index(row.code)
+    return round(row.at * 1000), status, code, round(row.holds_s)
+
+
+def _row_of(standing: _Standing | None) -> Row | None:
+    """Return a row of which no more is known than how long it is what."""
+    if standing is None:
+        return None
+    at_ms, status, code, holds_s = standing
+    status_of, code_of = STATUSES[status], CODES[code]
+    return Row(at_ms / 1000, status_of, code_of, 0.0, {}, "", "", float(holds_s))
 
 
 def pack_sparse(pack: Packer, numbers: Sequence[float | None]) -> None:
@@ -269,21 +312,19 @@ def sparse(unpack: Unpacker, count: int) -> Iterable[tuple[int, float]]:
 
 def _unpacked_rows(one: Block, packed: memoryview, times: Sequence[int]) -> list[Row]:
     count, unpack = one.rows, Unpacker(packed)
-    _key, names, policies, reasons = msgspec.json.decode(
-        unpack.text, type=tuple[str, list[str], list[str], dict[int, str]]
-    )
+    more = msgspec.json.decode(unpack.text, type=_Text)
     moments = [times[run] / 1000 for run in unpack.whole(count)]
     statuses = [STATUSES[place] for place in unpack.whole(count)]
     codes = [CODES[place] for place in unpack.whole(count)]
-    hashes = [policies[place] for place in unpack.whole(count)]
+    hashes = [more.policies[place] for place in unpack.whole(count)]
     seconds = [number / 1000 for number in unpack.whole(count)]
     holds = map(float, unpack.whole(count))
     values = [dict[str, float]() for _ in moments]
-    for name in names:
+    for name in more.names:
         for place, number in sparse(unpack, count):
             values[place][name] = number
     texts = [""] * count
-    for place, reason in reasons.items():
+    for place, reason in more.reasons.items():
         texts[place] = reason
     columns = (moments, statuses, codes, seconds, values, texts, hashes, holds)
     # As Row._make does it, without a call of Python's for each.
@@ -347,7 +388,28 @@ class ColumnFile:
     def rows(self, key: str) -> list[Row]:
         """Return the rows of a job."""
         found = self.block(key)
-        return _unpacked_rows(*found, self._times) if found is not None else []
+        if found is None:
+            return []
+        return _unpacked_rows(*found, self._times)
+
+    def before(self, key: str) -> Row | None:
+        """Return the row that stood before the first one of a job.
+
+        Nothing else of it is known than how long it is what; None: there was none.
+        """
+        text = self._text(key)
+        return None if text is None else _row_of(text.before)
+
+    def after(self, key: str) -> Row | None:
+        """Return the row of a job that stands at the end."""
+        text = self._text(key)
+        return None if text is None else _row_of(text.after)
+
+    def _text(self, key: str) -> _Text | None:
+        found = self.block(key)
+        if found is None:
+            return None
+        return msgspec.json.decode(Unpacker(found[1]).text, type=_Text)
 
     def block(self, key: str) -> tuple[Block, memoryview] | None:
         """Return the block of a job, and what is in it.

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from lib.storage import history
-from lib.storage.history import BARS, CHANGES, FOLDER, LOG, POLICIES
+from lib.storage.history import bars_block
 from lib.storage.historyblocks import (
     NOW_KIND,
     Entry,
@@ -23,6 +22,16 @@ from lib.storage.historyblocks import (
     block,
     names_block,
     run_block,
+)
+from lib.storage.historyfiles import (
+    BARS,
+    CHANGES,
+    FOLDER,
+    LOG,
+    POLICIES,
+    listed,
+    row_files,
+    utc_hour,
 )
 from lib.storage.historynow import BEFORE, NOW, Counted, Summary, read_summary
 from lib.storage.historyrows import Result, Row, change_line, hash_of
@@ -58,7 +67,7 @@ def _record(
     folder.mkdir(mode=0o700, exist_ok=True)
     summary = read_summary(folder)
     counted = Counted(summary, zone)
-    log = history.utc_hour(at) + LOG
+    log = utc_hour(at) + LOG
     path = folder / log
     catch_up(folder, counted)
     if summary.log != log:
@@ -151,7 +160,7 @@ def catch_up(folder: Path, counted: Counted) -> None:
     It was lost, or the run was killed before it was written.
     """
     summary = counted.summary
-    logs = [name for name in history.row_files(folder) if name.endswith(LOG)]
+    logs = [name for name in row_files(listed(folder)) if name.endswith(LOG)]
     sizes = {name: (folder / name).stat().st_size for name in logs}
     ends, is_new = summary.ends, not summary.log
     summary.ends = sizes
@@ -181,7 +190,7 @@ def _save(folder: Path, counted: Counted) -> None:
         lines = b"".join(map(change_line, counted.changes))
         _append(folder / CHANGES, lines, sync=True)
     if counted.bars:
-        days = [history.bars_block(day, bars) for day, bars in counted.bars]
+        days = [bars_block(day, bars) for day, bars in counted.bars]
         _append(folder / BARS, b"".join(days), sync=True)
     replace_softly(folder / NOW, _now_block(counted.summary))
 

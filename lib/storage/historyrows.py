@@ -133,14 +133,19 @@ class Result(NamedTuple):
     holds_s: float
 
 
-def rounded(number: float) -> float:
+def rounded(number: float, digits: int = 4) -> float:
     """Return a value as it is kept: four digits, whole numbers below a million exactly.
 
     Noise in further digits would make up most of the history.
     """
-    if 1e4 <= abs(number) < 1e6:
+    if digits == 4 and 1e4 <= abs(number) < 1e6:
         return float(round(number))
-    return float(f"{number:.4g}")
+    return float(f"{number:.{digits}g}")
+
+
+def kind_of(row: Row) -> int:
+    """Return what the time of a row is counted as: the place in TIMES."""
+    return TIME_OF_CODE.get(CODES.index(row.code), STATUSES.index(row.status))
 
 
 def share_of(rows: Iterable[Row], since: float, until: float) -> Share:
@@ -158,8 +163,7 @@ def share_of(rows: Iterable[Row], since: float, until: float) -> Share:
             times[NOTHING] += min(start, until) - at
             at = min(start, until)
         if ends > at:
-            kind = TIME_OF_CODE.get(CODES.index(row.code), STATUSES.index(row.status))
-            times[kind] += ends - at
+            times[kind_of(row)] += ends - at
             at = ends
     times[NOTHING] += max(0.0, until - at)
     return Share(*times)

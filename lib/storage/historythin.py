@@ -1,9 +1,9 @@
 """Makes small what is over in state/history/: logs, hours and days.
 
 A run does this when its lock is free again, for at most two seconds; the next one goes
-on where it ended.  ``HOUR.log`` becomes ``HOUR.rows``, and the hours of a day become
-``DAY.rows``.  Whoever is killed leaves what a file was made of beside it: rows that are
-in both are read once, and it is made again.
+on where it ended.  What is to be done says ``plan`` of ``historyfiles.py``.  Whoever is
+killed leaves what a file was made of beside it: rows that are in both are read once,
+and it is made again.
 """
 
 from __future__ import annotations
@@ -12,14 +12,32 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from lib.storage import history, historycolumns
-from lib.storage.history import FOLDER, LOG, ROWS
+from lib.core.settings import HistoryAges
+from lib.storage import historycolumns
 from lib.storage.historyblocks import RunLog
-from lib.storage.historycolumns import ColumnFile, Source
+from lib.storage.historybuckets import (
+    Bucket,
+    buckets_of,
+    coarser,
+    packed_buckets,
+    unpacked_buckets,
+)
+from lib.storage.historycolumns import ColumnFile, Source, merged
+from lib.storage.historyfiles import (
+    FOLDER,
+    HOURS,
+    LOG,
+    ROWS,
+    STEPS,
+    Step,
+    listed,
+    plan,
+    row_files,
+    span_of,
+)
 from lib.storage.historynow import Summary, read_summary
 from lib.system.errors import NewerState, StateError, trouble
 from lib.system.files import open_to_write
@@ -27,13 +45,15 @@ from lib.system.files import open_to_write
 logger = logging.getLogger(__name__)
 
 SLICE_S = 2.0
+DEFAULT_AGES = HistoryAges()
 LOCK = "lock"
-#: Of so many days all results are kept.
-RAW_DAYS = 14
+#: The names of files, and how long each was.
+Sizes = list[tuple[str, int]]
 
 
 def thin(
     state: Path,
+    ages: HistoryAges = DEFAULT_AGES,
     slice_s: float = SLICE_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> bool:
@@ -47,7 +67,7 @@ def thin(
         descriptor = open_to_write(folder / LOCK)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return _Thinning(folder, lambda: clock() >= until).all()
+            return _Thinning(folder, ages, lambda: clock() >= until).all()
         finally:
             os.close(descriptor)
     except BlockingIOError:
@@ -65,55 +85,105 @@ def thin(
 class _Thinning:
     """Goes through what is to be done, until it has no more time."""
 
-    def __init__(self, folder: Path, is_over: Callable[[], bool]) -> None:
-        self._folder, self._is_over = folder, is_over
+    def __init__(
+        self, folder: Path, ages: HistoryAges, is_over: Callable[[], bool]
+    ) -> None:
+        self._folder, self._ages, self._is_over = folder, ages, is_over
         self._summary: Summary = read_summary(folder)
 
     def all(self) -> bool:
         """Return whether everything was done in time."""
-        return all(not self._is_over() and step() for step in self._steps())
+        done = set[Step]()
+        # What was made may be what the next is made of.
+        while step := self._next(done):
+            if self._is_over() or not self._do(step):
+                return False
+            done.add(step)
+        return True
 
-    def _steps(self) -> Iterator[Callable[[], bool]]:
-        """Yield what is to be done, in its order."""
-        for name in history.row_files(self._folder):
-            if name.endswith(LOG) and self._is_read(name):
-                yield partial(self._fold, name.removesuffix(LOG) + ROWS, [name])
-        hours = dict[str, list[str]]()
-        for name in history.row_files(self._folder):
-            if "T" in name and name.endswith(ROWS):
-                hours.setdefault(name[:10], []).append(name)
-        for day, names in hours.items():
-            if day < self._summary.log[:10]:
-                yield partial(self._fold, day + ROWS, names)
-        yield self._remove_old
+    def _next(self, done: Collection[Step]) -> Step | None:
+        names = listed(self._folder)
+        for step in plan(names, self._summary.log, self._ages):
+            if step not in done and all(map(self._is_read, step.made_of)):
+                return step
+        return None
 
-    def _is_read(self, log: str) -> bool:
-        """Return whether no run writes to a log any more, and its rows are counted."""
-        size = (self._folder / log).stat().st_size
-        is_current = log == self._summary.log
-        return not is_current and self._summary.ends.get(log) == size
+    def _is_read(self, name: str) -> bool:
+        """Return whether the rows of a log are counted; other files are of such."""
+        is_log = name.endswith(LOG)
+        return not is_log or self._summary.ends.get(name) == self._size(name)
 
-    def _fold(self, name: str, made_of: list[str]) -> bool:
-        """Make one file of others, and of what it has already; remove the others."""
-        path = self._folder / name
-        if path.exists():
-            made_of = [name, *made_of]
-        sources = [self._source(one) for one in made_of]
-        sizes = [(one, self._size(one)) for one in made_of]
-        keys = sorted(set().union(*(source.keys() for source in sources)))
+    def _do(self, step: Step) -> bool:
+        """Return whether a step was done in time."""
+        # Of a clock that was set back there may be one that has a part.
+        has_one = step.target and (self._folder / step.target).exists()
+        made_of = [*([step.target] if has_one else []), *step.made_of]
+        sizes = [(name, self._size(name)) for name in made_of]
+        if step.target.endswith(ROWS):
+            is_done = self._fold(step.target, sizes)
+        elif step.target:
+            is_done = self._thin(step.target, sizes)
+        else:
+            is_done = True
+        if is_done:
+            for name, size in sizes:
+                # A clock that was set back may just have appended to a log.
+                if name != step.target and self._size(name) == size:
+                    (self._folder / name).unlink()
+        return is_done
+
+    def _fold(self, target: str, made_of: Sizes) -> bool:
+        """Make a file of rows of others."""
+        sources = [self._source(name) for name, _size in made_of]
+        keys = set().union(*(source.keys() for source in sources))
+        before = self._day_before(target)
         times = sorted({moment for source in sources for moment in source.times()})
 
         def block_of(key: str) -> bytes:
-            rows = historycolumns.merged(sources, key)
-            return historycolumns.packed_rows(key, rows, times)
+            standing = None if before is None else before.after(key)
+            rows = merged(sources, key)
+            return historycolumns.packed_rows(key, rows, times, standing)
 
-        if not historycolumns.write(path, sizes, times, keys, block_of, self._is_over):
-            return False
-        for one, size in sizes:
-            # A clock that was set back may just have appended to a log.
-            if one != name and self._size(one) == size:
-                (self._folder / one).unlink()
-        return True
+        return self._write(target, made_of, times, sorted(keys), block_of)
+
+    def _day_before(self, target: str) -> ColumnFile | None:
+        """Return the day before that of a file; of an hour, no day is asked for."""
+        if "T" in target:
+            return None
+        days = [
+            name
+            for name in row_files(listed(self._folder))
+            if "T" not in name and name < target
+        ]
+        return ColumnFile(self._folder / days[-1]) if days else None
+
+    def _thin(self, target: str, made_of: Sizes) -> bool:
+        """Make a file of buckets of one that has rows, or shorter buckets."""
+        ending = target[target.index(".") :]
+        step_s, span = STEPS[ending], span_of(target)
+        files = [(name, ColumnFile(self._folder / name)) for name, _size in made_of]
+
+        def block_of(key: str) -> bytes:
+            buckets: dict[float, Bucket] = {}
+            for name, file in files:
+                for bucket in _buckets(name, file, key, span, step_s):
+                    # What is there already stays.
+                    buckets.setdefault(bucket.at, bucket)
+            return packed_buckets(key, sorted(buckets.values()))
+
+        keys = set().union(*(file.keys() for _name, file in files))
+        return self._write(target, made_of, [], sorted(keys), block_of)
+
+    def _write(
+        self,
+        target: str,
+        made_of: Sizes,
+        times: Sequence[int],
+        keys: Sequence[str],
+        block_of: Callable[[str], bytes],
+    ) -> bool:
+        path = self._folder / target
+        return historycolumns.write(path, made_of, times, keys, block_of, self._is_over)
 
     def _source(self, name: str) -> Source:
         path = self._folder / name
@@ -122,14 +192,15 @@ class _Thinning:
     def _size(self, name: str) -> int:
         return (self._folder / name).stat().st_size
 
-    def _remove_old(self) -> bool:
-        """Remove the results of the oldest days; their bars and changes stay.
 
-        Days are counted by their files: a clock that is wrong for a while drops none.
-        """
-        names = history.row_files(self._folder)
-        days = sorted({name[:10] for name in names})
-        for name in names:
-            if name[:10] in days[:-RAW_DAYS]:
-                (self._folder / name).unlink()
-        return True
+def _buckets(
+    name: str, file: ColumnFile, key: str, span: tuple[float, float], step_s: int
+) -> list[Bucket]:
+    """Return the buckets of a job that a file has, or that its rows make."""
+    if name.endswith(ROWS):
+        return buckets_of(file.rows(key), file.before(key), *span, step_s)
+    found = file.block(key)
+    if found is None:
+        return []
+    buckets = unpacked_buckets(*found, STEPS[name[name.index(".") :]])
+    return buckets if name.endswith(HOURS) else coarser(buckets, step_s)

@@ -8,21 +8,30 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
+from lib.core.settings import HistoryAges
 from lib.storage import historylog, historythin
 from lib.storage.history import History, Result, Share, share_of
-from lib.storage.historyblocks import HEADER_BYTES
+from lib.storage.historyblocks import HEADER_BYTES, blocks, payload_of
+from lib.storage.historybuckets import (
+    buckets_of,
+    coarser,
+    packed_buckets,
+    unpacked_buckets,
+)
 from lib.storage.historycolumns import Packer, Unpacker, pack_sparse, sparse
-from lib.storage.historyrows import rounded
+from lib.storage.historyfiles import plan
+from lib.storage.historyrows import Row, rounded
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 KEY, OTHER = JobKey("DiskSpace", "disk root"), JobKey("HTTPServerChecker", "http a")
 POLICY = b'{"failures":2}'
 BERLIN = ZoneInfo("Europe/Berlin")
+AGES = HistoryAges(2 * 86_400.0, 4 * 86_400.0, 6 * 86_400.0)
 
 
 def result(status=Status.OK, key=KEY, code="", reason="", holds_s=150.0, **values):
@@ -118,7 +127,7 @@ def test_of_old_days_bars_and_changes_stay(tmp_path):
         record(tmp_path, NOON + 86_400 * day)
         assert historythin.thin(tmp_path)
     history = History(tmp_path, UTC)
-    assert len(history.rows(KEY, 0, NOON + 1e9)) == historythin.RAW_DAYS
+    assert len(history.rows(KEY, 0, NOON + 1e9)) == 14
     assert len(history.days()[KEY]) == 17
     assert history.days(count=3)[KEY].keys() == {
         "2026-12-06",
@@ -220,7 +229,7 @@ def test_a_slice_ends_in_time_and_the_next_goes_on(tmp_path):
     for at in (0, 60, 86_400):
         record(tmp_path, NOON + at, *(result(key=key, used=at) for key in keys))
     before, calls = [everything(tmp_path, key) for key in keys], 0
-    while not historythin.thin(tmp_path, 2.5, itertools.count().__next__):
+    while not historythin.thin(tmp_path, AGES, 2.5, itertools.count().__next__):
         calls += 1
         assert [everything(tmp_path, key) for key in keys] == before
         for part in (tmp_path / "history").glob("*.part"):
@@ -232,7 +241,7 @@ def test_a_slice_ends_in_time_and_the_next_goes_on(tmp_path):
 
 
 def test_a_part_of_other_files_is_begun_again(two_days):
-    assert not historythin.thin(two_days, 1.5, itertools.count().__next__)
+    assert not historythin.thin(two_days, AGES, 1.5, itertools.count().__next__)
     part = two_days / "history" / "2026-11-22T12.rows.part"
     assert part.exists()
     record(two_days, NOON + 100)
@@ -285,6 +294,139 @@ def test_nobody_thins_while_another_does(two_days):
         assert not historythin.thin(two_days)
         other.stdin.close()
     assert historythin.thin(two_days)
+
+
+# What is old.
+
+DAY = datetime(2026, 10, 23, tzinfo=UTC).timestamp()
+
+
+def names_in(folder, *endings):
+    names = [path.name for path in (folder / "history").iterdir()]
+    return sorted(name for name in names if name.endswith(endings))
+
+
+def thin(folder, ages=AGES):
+    assert historythin.thin(folder, ages, slice_s=100)
+
+
+def test_results_become_five_minutes_then_hours_then_nothing(tmp_path):
+    for day in range(8):
+        for minute in (0, 1, 7, 70):
+            value = 10.0 * day + minute / 10
+            record(tmp_path, DAY + 86_400 * day + 60 * minute, result(load=value))
+        thin(tmp_path)
+    assert names_in(tmp_path, ".rows", "T01.log", ".5min", ".1h") == [
+        "2026-10-25.1h",
+        "2026-10-26.1h",
+        "2026-10-27.5min",
+        "2026-10-28.5min",
+        "2026-10-29.rows",
+        "2026-10-30T00.rows",
+        "2026-10-30T01.log",
+    ]
+    history = History(tmp_path, UTC)
+    hour = history.buckets(KEY, DAY + 2 * 86_400, DAY + 3 * 86_400)[0]
+    assert (hour.step_s, hour.results, hour.seconds, hour.slowest) == (
+        3600,
+        3,
+        0.25,
+        0.25,
+    )
+    assert hour.values == {"load": (20.27, 20.0, 20.7)}
+    assert hour.share == Share(ok=60 + 150 + 150, nothing=3600 - 360)
+    first, second, *_ = history.buckets(KEY, DAY + 4 * 86_400, DAY + 5 * 86_400)
+    assert (first.at, first.results) == (DAY + 4 * 86_400, 2)
+    assert first.values == {"load": (40.05, 40.0, 40.1)}
+    assert (second.at - first.at, second.results) == (300, 1)
+    raw = history.buckets(KEY, DAY + 6 * 86_400, DAY + 6 * 86_400 + 600)
+    assert [(bucket.step_s, bucket.results) for bucket in raw] == [(300, 2), (300, 1)]
+    assert len(history.days()[KEY]) == 8
+
+
+def test_the_days_of_a_month_become_one_file(tmp_path):
+    for day in range(7, 13):
+        record(tmp_path, DAY + 86_400 * day)
+        thin(tmp_path, HistoryAges(2 * 86_400.0, 2 * 86_400.0, 60 * 86_400.0))
+    assert names_in(tmp_path, ".1h") == ["2026-10.1h", "2026-11-01.1h", "2026-11-02.1h"]
+    history = History(tmp_path, UTC)
+    assert len(history.buckets(KEY, DAY, DAY + 20 * 86_400)) == 6
+    assert history.share(KEY, DAY, DAY + 20 * 86_400).ok == 6 * 150
+
+
+def test_a_month_goes_when_enough_days_follow():
+    names = [f"2026-{month:02}.1h" for month in range(1, 10)] + ["2026-10-01.rows"]
+    ages = HistoryAges(hours=100 * 86_400.0)
+    [step] = plan(names, "2026-10-02T00.log", ages)
+    # 30 of September, 31 of August, 31 of July, and the one of October.
+    assert (step.target, step.made_of) == ("", tuple(reversed(names[:5])))
+
+
+@settings(max_examples=40)
+@given(RUNS, st.sampled_from([150.0, 5000.0, 200_000.0]), st.data())
+def test_time_of_old_days_is_shared_as_the_results_were(
+    tmp_path_factory, runs, holds_s, data
+):
+    folder, at = tmp_path_factory.mktemp("h"), DAY + 0.25
+    for step, status, code in runs:
+        at += step
+        record(
+            folder, at, result(status, code=code, holds_s=holds_s), result(key=OTHER)
+        )
+    for day in range(1, 5):
+        record(folder, at + 86_400 * day, result(key=OTHER))
+    history, all_of_it = History(folder, UTC), (DAY, at + 86_400 * 5)
+    hours = st.integers(0, int((at - DAY) / 3600) + 30)
+    spans = [
+        sorted(DAY + 3600 * hour for hour in data.draw(st.tuples(hours, hours)))
+        for _ in range(3)
+    ]
+    rows = history.rows(KEY, *all_of_it)
+    expected = [share_of(rows, *span) for span in (all_of_it, *spans)]
+    for ages in (
+        HistoryAges(),
+        HistoryAges(2 * 86_400.0),
+        HistoryAges(2 * 86_400.0, 3 * 86_400.0),
+    ):
+        thin(folder, ages)
+        found = [history.share(KEY, *span) for span in (all_of_it, *spans)]
+        for one, share in zip(found, expected, strict=True):
+            assert one == pytest.approx(share, abs=1e-3)
+
+
+NUMBERS_OF_ROWS = st.lists(
+    st.tuples(st.integers(1, 4000), st.floats(-1000, 1000), st.floats(0, 60)),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(NUMBERS_OF_ROWS)
+def test_buckets_have_the_mean_and_the_extremes(numbers):
+    at, rows = DAY, []
+    for step, number, seconds in numbers:
+        at += step
+        values = {"n": rounded(number)} if number > -900 else {}
+        taken = round(seconds, 3)
+        rows.append(Row(at, Status.OK, "", taken, values, "", "", 150.0))
+    end = at + 7200 - at % 3600
+    buckets = buckets_of(rows, None, DAY, end, 300)
+    packed = packed_buckets("a b", buckets)
+    [one] = blocks(packed)
+    assert unpacked_buckets(one, payload_of(packed, one), 300) == buckets
+    hours = coarser(buckets, 3600)
+    for bucket in (*buckets, *hours):
+        ends = bucket.at + bucket.step_s
+        inside = [row for row in rows if bucket.at <= row.at < ends]
+        assert bucket.results == len(inside)
+        assert bucket.share == pytest.approx(share_of(rows, bucket.at, ends))
+        assert bucket.slowest == max((row.seconds for row in inside), default=0)
+        there = [row.values["n"] for row in inside if row.values]
+        assert bool(there) == ("n" in bucket.values)
+        if there:
+            spread = bucket.values["n"]
+            assert spread.low == pytest.approx(min(there), rel=6e-3)
+            assert spread.high == pytest.approx(max(there), rel=6e-3)
 
 
 # What is damaged.
