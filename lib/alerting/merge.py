@@ -158,6 +158,7 @@ def _merged_into_one(
         notified=notified,
         recovered=any(merged.recovered for merged in earlier)
         or any(message.kind is MessageKind.RECOVERY for message in messages),
+        is_unknown=_was_unknown(messages),
     )
     why = next(
         (message.last_error for message in reversed(messages) if message.last_error), ""
@@ -180,6 +181,14 @@ def _as_it_is_since(messages: Sequence[Message]) -> datetime:
             return since
         since = message.born_at
     return first.since or since
+
+
+def _was_unknown(messages: Sequence[Message]) -> bool:
+    """Return whether a job could not be checked, and never failed."""
+    begun = [message for message in messages if not message.kind.ends_trouble]
+    earlier = [message.merged.is_unknown for message in messages if message.merged]
+    statuses = {message.status for message in begun if not message.merged}
+    return all(earlier) and bool(begun or earlier) and statuses <= {Status.UNKNOWN}
 
 
 def _is_flapping(message: Message) -> bool:
@@ -251,7 +260,7 @@ def _merged_subject(name: str, last: Message, history: Merged) -> str:
             else "again"
         )
         return f"{first_line(last.subject)} ({again})"
-    words, end = _words(last), _end(last)
+    words, end = _words(last, history), _end(last)
     if history.notified and history.times:
         more = counted(history.times, "more time")
         return f"{name} {end}; it {words.past} {more} in {long}"
@@ -272,16 +281,16 @@ def _lead(
     start = mail_time(history.since, zone)
     end = mail_time(last.born_at, zone)
     span = f"{duration(last.born_at - history.since)}, from {start} to {end},"
-    words = _words(last)
+    words = _words(last, history)
     if _is_flapping(last):
         times = f" failed {counted(history.times, 'time')} since {start} and"
-        return f"{name}{times if history.times else ''} is flapping since {end}."
+        return f"{name}{times if history.times else ''} has been flapping since {end}."
     if not last.kind.ends_trouble:
         if not history.recovered:
             was = "was not OK before and " if began_at > history.since else ""
             return f"{name} {was}{words.present} since {mail_time(began_at, zone)}."
         if _eased(last):
-            return f"{name} failed before, was OK and is WARNING since {end}."
+            return f"{name} failed before, was OK and has been WARNING since {end}."
         if history.times > 1:
             times = f"{name} {words.past} {history.times} times since {start}"
             return f"{times}; the last {words.noun} is below."
@@ -305,11 +314,16 @@ class _Words(msgspec.Struct, frozen=True):
     noun: str
 
 
-_FAILURE = _Words("failed", "was failing", "is failing", "failure")
-_WARNING = _Words("was WARNING", "was WARNING", "is WARNING", "warning")
+_FAILURE = _Words("failed", "was failing", "has been failing", "failure")
+_WARNING = _Words("was WARNING", "was WARNING", "has been WARNING", "warning")
+_UNKNOWN = _Words(
+    "could not be checked", "could not be checked", "has been unknown", "problem"
+)
 
 
-def _words(last: Message) -> _Words:
+def _words(last: Message, history: Merged) -> _Words:
+    if history.is_unknown:
+        return _UNKNOWN
     return _WARNING if last.severity is Severity.WARNING else _FAILURE
 
 

@@ -655,10 +655,11 @@ class _Planner:
 
     def _why_late(self, message: Message) -> str:
         others = []
+        waited = ""
         if (due_at := self._due_at(message)) > message.born_at:
-            words = f"it waited for its window, {self._windows.words(message)}"
-            others.append((due_at, words))
-        return ratelimit.why_late(
+            waited = f"it waited for its window, {self._windows.words(message)}"
+            others.append((due_at, waited))
+        why = ratelimit.why_late(
             message,
             self._send_log,
             self._now,
@@ -667,6 +668,10 @@ class _Planner:
             ),
             others=others,
         )
+        if not waited or why == waited:
+            return why
+        opened = mail_time(due_at, self._zone)
+        return f"{why.rstrip('.')}; until {opened} {waited}"
 
     def _room(self, *, own: bool) -> int:
         room = ratelimit.room(self._send_log, self._limits, self._now, own=own)

@@ -192,8 +192,9 @@ def _falls_back(
 
 
 def _for_fallback(message: Message, name: str, why: str) -> Message:
+    why = first_line(why).rstrip(".")
     tried = (
-        f"This is for {message.way}, which has not accepted it: {first_line(why)}.\n"
+        f"This is for {message.way}, which has not accepted it: {why}.\n"
         f"{name} gets it as its fallback."
     )
     return replace(
@@ -204,7 +205,8 @@ def _for_fallback(message: Message, name: str, why: str) -> Message:
         to=(name,),
         attempts=0,
         retry_at=None,
-        last_error="",
+        # Why it is late.
+        last_error=f"{message.way} has not accepted it: {why}",
         in_doubt=False,
         fell_back=False,
         shared_with=(*message.shared_with, *message.to),
@@ -315,7 +317,8 @@ def _in_place_of_gone(message: Message, to: tuple[str, ...]) -> Message:
         to=to,
         attempts=0,
         retry_at=None,
-        last_error="",
+        # Why it is late.
+        last_error=f"the settings no longer have the channel {message.way}",
         in_doubt=False,
     )
 

@@ -648,7 +648,10 @@ def _recovery_lines(
 ) -> list[str]:
     """Return the lines about what is over, and about a warning that is left of it."""
     was_failing = record.status.is_failure
+    was_unknown = record.status is record.notified_status is Status.UNKNOWN
     label = _SINCE[Status.FAILING if was_failing else Status.WARNING]
+    if was_unknown:
+        label = _SINCE[Status.UNKNOWN]
     count = [f"Consecutive failures:  {record.failures}"]
     now_since = "OK since:     " if result.status is Status.OK else "Warning since:"
     lines = [

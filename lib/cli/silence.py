@@ -121,7 +121,7 @@ def acknowledge(args: argparse.Namespace) -> int:
         print(f"  {job.name}, {status} {since(start, now, asked.time_text)}")
     if len(failing) > 10:
         print(f"  and {len(failing) - 10} more")
-    print("No reminder until it is over, or gets worse.")
+    print("No reminder and no escalation until it is over, or gets worse.")
     return OK
 
 

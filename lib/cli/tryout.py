@@ -269,7 +269,9 @@ def _test_channel(settings: Settings, name: str) -> int:
         print(f"{name}: {note}; this message does not wait")
     why = send_now(settings, message, on_step=print)
     if why:
-        print(f"checker: the message was not accepted: {why}", file=sys.stderr)
+        print(
+            f"checker: the message to {name} was not accepted: {why}", file=sys.stderr
+        )
         return TROUBLE
     print(f"The message to {name} was accepted.  Did it arrive?")
     return OK

@@ -95,7 +95,8 @@ class JobDetails(Stored, frozen=True):
     failures: Count = 0
     reason: str = ""
     policy: Policy = Policy()
-    #: Who was notified before, and when.
+    #: Who was notified before, and when; only those whose message is still queued, if
+    #: there are such.
     notified: People = People()
     notified_at: Moment | None = None
     #: Whether the message that notifies them is still queued.
@@ -205,14 +206,15 @@ def judged(
     if _is_news(result, report.decision, before):
         over = report.decision in (Decision.RECOVERY, Decision.QUIET_RECOVERY)
         phase = phase_of(before, result.status, report.decision, job.policy, now)
+        waiting = _waiting(before)
         details = JobDetails(
             result.status,
             after.failures,
             _line(result.reason),
             job.policy,
-            _people(before.notified),
+            _people(waiting or before.notified),
             before.notified_at,
-            any(message.kind.is_about_trouble for message in before.queued),
+            bool(waiting),
             before.delivery,
             before.since if over else None,
             phase,
@@ -404,6 +406,17 @@ def read_again(records: Iterable[Record], now: datetime) -> Iterator[Entry]:
 def _people(addresses: tuple[str, ...]) -> People:
     more = max(0, len(addresses) - MAX_ADDRESSES)
     return People(addresses[:MAX_ADDRESSES], more)
+
+
+def _waiting(record: Record) -> tuple[str, ...]:
+    """Return those for whom a message about trouble is still queued."""
+    waiting = (
+        to
+        for message in record.queued
+        if message.kind.is_about_trouble
+        for to in message.to
+    )
+    return tuple(dict.fromkeys(waiting))
 
 
 def _line(text: str) -> str:

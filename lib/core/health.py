@@ -136,7 +136,7 @@ def assess(
         return replace(state, word=Health.JOB_PROBLEM, why=why)
     since = inputs.settings_failing_since
     if since is not None and now - since >= STUCK_AFTER:
-        why = f"{settings.path.name} cannot be used since {time_text(since)}"
+        why = f"{settings.path.name} has been unusable since {time_text(since)}"
         return replace(state, word=Health.JOB_PROBLEM, why=why)
     since = inputs.blind_since
     if since is not None and now - since >= BLIND_AFTER:

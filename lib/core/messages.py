@@ -44,6 +44,8 @@ class Merged(Stored, frozen=True):
     notified: bool = False
     #: True if the job was OK, or only a warning, in between.
     recovered: bool = False
+    #: True if it could not be checked, and never failed.
+    is_unknown: bool = False
 
 
 class Message(Stored, frozen=True):

@@ -157,7 +157,7 @@ def limited(
     if not limit or now - since < limit:
         return result
     reason = (
-        f"it is pending since {mail_time(since, UTC)}, for longer than pendinglimit = "
+        f"it has been pending since {mail_time(since, UTC)}, for longer than pendinglimit = "
         f"{period_text(policy.pending_limit_s)}: {result.reason}"
     )
     return replace(result, status=Status.UNKNOWN, reason=reason, ask_again=True)
@@ -449,7 +449,12 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
     else:
         updated = _with_failure(updated, result, now)
         updated = _with_held(updated, report)
-    return _notified(updated, report, now) if decision.notifies else updated
+    if not decision.notifies:
+        return updated
+    if before.held is not None:
+        # What ends a silence is a first alert, from which an escalation counts.
+        updated = replace(updated, alerted_at=None)
+    return _notified(updated, report, now)
 
 
 def _says_only_ok(report: JobReport) -> bool:

@@ -13,7 +13,13 @@ import msgspec
 from msgspec.structs import replace
 
 from lib.core.encoding import Count, Moment, Stored, check_depth, check_moments
-from lib.core.enums import Decision, DeliveryResult, JobFrequency, Status
+from lib.core.enums import (
+    Decision,
+    DeliveryResult,
+    JobFrequency,
+    MessageKind,
+    Status,
+)
 from lib.core.jobs import Job, JobKey, file_stem
 from lib.core.messages import DeferredMessage, Message, RoundTripDelivery
 
@@ -72,7 +78,8 @@ class Record(Stored, frozen=True, eq=False):
     warning_since: Moment | None = None
     #: When the last alert or reminder was queued; None while nobody was notified.
     notified_at: Moment | None = None
-    #: When the first alert of this failure was queued, for the escalation.
+    #: When the first alert of this failure was queued, or the one after a silence: for
+    #: the escalation.
     alerted_at: Moment | None = None
     #: Who was notified, and so gets the recovery.
     notified: tuple[str, ...] = ()
@@ -148,11 +155,11 @@ class Record(Stored, frozen=True, eq=False):
 
     @property
     def reached(self) -> tuple[str, ...]:
-        """Return who was notified, without those whose message is still queued."""
+        """Return who was notified, without those whose alert is still queued."""
         waiting = {
             to
             for message in self.queued
-            if message.kind.is_about_trouble
+            if message.kind is MessageKind.ALERT
             for to in message.to
         }
         return tuple(to for to in self.notified if to not in waiting)

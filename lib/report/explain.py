@@ -266,6 +266,9 @@ def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
     if not (is_gone and record.status is Status.OK):
         words = _status(record, known, now, time_text)
         yield f"OK: {story.note}" if words == "OK." and story.note else words
+    if record.flapping_since is not None:
+        lasts = since(record.flapping_since, now, time_text)
+        yield f"Flapping {lasts}; one message follows when it is steady."
     if any(message.kind.is_about_trouble for message in record.queued):
         if record.reached and record.notified_at is not None:
             yield f"Notified so far: {', '.join(record.reached)}."

@@ -424,14 +424,15 @@ def _settings(settings: Settings, run: RunRecord, time_text: TimeText) -> str:
     if in_use is None and since is not None:
         # A password is looked for by runs only.
         return (
-            f"{settings.path}; runs cannot use them since {time_text(since)}: "
+            f"{settings.path}; runs have not been able to use them since "
+            f"{time_text(since)}: "
             f"{settings.command('validate')} says why"
         )
     if in_use is None:
         return str(settings.path)
-    when = f" since {time_text(since)}" if since else ""
+    what = f"has been unusable since {time_text(since)}" if since else "cannot be used"
     return (
-        f"{settings.path} cannot be used{when}: {in_use.problems[0]}; in use are those "
+        f"{settings.path} {what}: {in_use.problems[0]}; in use are those "
         f"of {time_text(in_use.at)}: {in_use.path}"
     )
 

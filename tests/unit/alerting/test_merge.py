@@ -204,11 +204,25 @@ def test_an_alert_that_repeats_another_one_says_since_when_it_really_is_failing(
     """As where a mute ends before the first alert could leave."""
     assert lead_of(alert(2), alert(120)) == (
         "the subject",
-        "http home is failing since 2026-11-22 12:00 UTC.",
+        "http home has been failing since 2026-11-22 12:00 UTC.",
     )
     unknown = alert(2, Status.UNKNOWN)
     _subject, lead = lead_of(unknown, alert(3), alert(9))
-    assert lead.endswith("was not OK before and is failing since 2026-11-22 12:03 UTC.")
+    assert lead.endswith(
+        "was not OK before and has been failing since 2026-11-22 12:03 UTC."
+    )
+
+
+def test_what_could_not_be_checked_is_not_said_to_have_failed():
+    over = alert(5, Status.OK, MessageKind.RECOVERY)
+    subject, lead = lead_of(alert(0, Status.UNKNOWN), over)
+    assert subject == "http home is OK again; it could not be checked for 5 minutes"
+    assert lead.startswith("http home could not be checked for 5 minutes, from 2026-11")
+    _subject, lead = lead_of(alert(0, Status.UNKNOWN), alert(3, Status.UNKNOWN))
+    assert lead == "http home has been unknown since 2026-11-22 12:00 UTC."
+    # It failed as well.
+    subject, _lead = lead_of(alert(0, Status.UNKNOWN), alert(1), over)
+    assert "failed" in subject or "failing" in subject
 
 
 def test_the_mail_that_it_flaps_while_it_is_ok_is_no_failure():
@@ -217,7 +231,7 @@ def test_the_mail_that_it_flaps_while_it_is_ok_is_no_failure():
     stories = [alert(0), alert(1, Status.OK, over), alert(2), alert(3, Status.OK, over)]
     assert lead_of(*stories, flaps) == (
         "the subject",
-        "http home failed 2 times since 2026-11-22 12:00 UTC and is flapping since "
+        "http home failed 2 times since 2026-11-22 12:00 UTC and has been flapping since "
         "2026-11-22 12:05 UTC.",
     )
     steady = alert(60, Status.OK, over, "http home is OK again, steady")

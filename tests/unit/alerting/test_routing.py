@@ -162,6 +162,8 @@ def test_what_is_not_accepted_goes_to_the_fallback_once(
         assert (copy.to, copy.attempts, copy.in_doubt) == (("push",), 0, False)
         assert copy.body.startswith("This is for pager, which has not accepted it: ")
         assert "answered 500" in copy.body
+        # Its first lines say why it is late.
+        assert copy.last_error == "pager has not accepted it: answered 500"
     assert with_fallbacks(after, PAGER, {"pager": failing}, now) == after
 
 
@@ -315,7 +317,8 @@ def test_what_is_for_a_channel_that_is_gone_goes_to_others_with_the_reason(way, 
         assert (after, gone) == (before, [])
         return
     (one,) = after.queued
-    assert (one.to, one.attempts, one.in_doubt, one.last_error) == (to, 0, False, "")
+    assert (one.to, one.attempts, one.in_doubt) == (to, 0, False)
+    assert one.last_error == f"the settings no longer have the channel {way}"
     assert one.message_id != late.message_id == one.public_id
     assert one.body.startswith(
         f"This is for the channel {way}, which the settings no longer have."

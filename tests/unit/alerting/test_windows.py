@@ -95,6 +95,17 @@ def test_outside_its_window_a_message_waits_and_then_leaves():
     )
 
 
+def test_what_could_not_be_sent_when_it_opened_says_both():
+    refused = message("disk", "21:00", attempts=1, last_error="answered 500.")
+    (envelope,) = plan(
+        [record("disk", refused)], MORNING + timedelta(minutes=2)
+    ).envelopes
+    assert " ".join(envelope.message.preface.split()).startswith(
+        "Delayed 11 hours 2 minutes: answered 500; until 2026-11-24 08:00 UTC it waited "
+        "for its window, when = mon-fri 08:00-20:00 This"
+    )
+
+
 def test_within_it_nothing_is_said_of_it():
     one = [record("disk", message("disk", "12:00"))]
     (envelope,) = plan(one, at("12:01")).envelopes

@@ -277,8 +277,8 @@ def test_validate_names_each_service_that_apprise_cannot_use(instance, approved)
         "[channel odd]\nurl = nosuch://canary4711token json://example.invalid/\n"
         "[channel push]\nurl = ntfys://host.example.com\n"
         "[channel good]\nurl = ntfys://host.example.com/topic\n"
-        "[channel two]\nurl = ntfys://host.example.com/topic/other\n"
-        "[channel both]\nurl = ntfys://host.example.com/topic?to=other\n"
+        "[channel two]\nurl = ntfys://host.example.com/topic?to=other\n"
+        "[channel both]\nurl = matrix://a:b@example.com/x/y?mode=slack\n"
     )
     ran = instance.run("-m", "validate")
     assert (ran.code, ran.err) == (1, "")

@@ -111,6 +111,18 @@ def test_while_the_alert_has_not_left_nobody_is_said_to_have_been_notified(appro
     approved(third[0], "third")
 
 
+def test_those_who_have_it_do_not_wait_for_it():
+    queued = (mail(to=("oncall",), message_id="b2" * 16),)
+    notified = Record(
+        KEY, NAME, notified=(*OPS, "oncall"), notified_at=NOON, queued=queued
+    )
+    report = JobReport(JOB, FULL, Decision.ALREADY_NOTIFIED)
+    (said,) = decisions.judged(report, notified, notified, NOON)
+    assert "the mail of 2026-11-22 12:00 UTC to oncall is still queued" in read_back(
+        said
+    )
+
+
 def test_several_people_were_notified(approved):
     notified = Record(
         KEY, NAME, notified=("a@b.example", "c@b.example"), notified_at=NOON

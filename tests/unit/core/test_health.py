@@ -109,7 +109,7 @@ def test_settings_that_cannot_be_used_are_a_problem_after_15_minutes(minutes, wo
         NOON,
     )
     assert how.word is word
-    assert ("settings.cfg cannot be used since" in how.why) is (minutes == 15)
+    assert ("settings.cfg has been unusable since" in how.why) is (minutes == 15)
 
 
 UNEXPLAINED = Deferral()

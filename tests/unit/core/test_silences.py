@@ -66,7 +66,12 @@ def acknowledge(at=NOON, scope=SHOP, request_id="k"):
 
 
 def tell(runs, orders="", every=Every.ONSTATECHANGE, **policy):
-    """Return what was heard in each run, of what was found.
+    """Return what was heard in each run, of what was found; see ``told``."""
+    return told(runs, orders, every, **policy)[0]
+
+
+def told(runs, orders="", every=Every.ONSTATECHANGE, **policy):
+    """Return what was heard in each run, of what was found, and the record after it.
 
     ``orders`` has a letter for each run: M, a mute is in force; W, a maintenance window
     is open; K, the job was acknowledged before that run; u, that was taken back.
@@ -92,7 +97,7 @@ def tell(runs, orders="", every=Every.ONSTATECHANGE, **policy):
             messages = (Message(f"{number:032x}", kind, *text, severity=severity),)
         record = advance(record, JobReport(job, result, decision, messages), now)
         heard += "".join(HEARD[one.kind, one.severity] for one in messages) or "."
-    return heard
+    return heard, record
 
 
 @pytest.mark.parametrize(
@@ -155,6 +160,25 @@ def test_a_mute_or_a_window(runs, orders, heard):
 )
 def test_an_acknowledgement(runs, orders, heard):
     assert tell(runs, orders, every=Every.EVERYTIME) == heard
+
+
+@pytest.mark.parametrize(
+    ("runs", "orders", "minute"),
+    [
+        ("FFF", "", 0),
+        # Unknown, then failing: another alert, of the same trouble.
+        ("UFF", "", 0),
+        ("FFFFF", " MM  ", 3),
+        ("FFFF", " WWW", 0),
+        ("FFFFF", " K u ", 3),
+        # Worse than what was acknowledged.
+        ("UUFF", " K  ", 2),
+    ],
+)
+def test_an_escalation_counts_from_the_alert_at_the_end_of_a_silence(
+    runs, orders, minute
+):
+    assert told(runs, orders)[1].alerted_at == NOON + minute * MINUTE
 
 
 def test_where_there_are_reminders_silence_has_an_end_all_the_same():

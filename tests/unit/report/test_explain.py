@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lib.core.jobs import JobKey
+from lib.core.records import Record
+from lib.report.explain import Story, status_lines
 from tests.support.approved import REAL
 from tests.support.instance import NO_MAIL, Instance, flag_job
 from tests.support.servers import SmtpServer
@@ -179,6 +183,18 @@ def test_json_holds_all_of_it(tmp_path):
     assert (first["code"], second["code"]) == ("first_alert", "queued")
     assert first["details"]["status"] == "failing"
     assert found["policy"]["failures"] == {"count": 1, "of": None, "seconds": None}
+
+
+def test_what_flaps_says_so_though_it_is_ok():
+    since = datetime(2026, 11, 22, 12, 6, tzinfo=UTC)
+    record = Record(JobKey("Flag", "Flag"), "Flag", flapping_since=since)
+    story = Story(record.key, "Flag", record)
+    lines = list(status_lines(story, since + timedelta(minutes=9), UTC))
+    assert lines[:2] == [
+        "OK.",
+        "Flapping since 2026-11-22 12:06, for 9 minutes; one message follows when it "
+        "is steady.",
+    ]
 
 
 def test_a_name_that_nobody_knows_is_an_error_with_a_hint(tmp_path, approved):

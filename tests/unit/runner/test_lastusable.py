@@ -133,7 +133,7 @@ def test_a_password_that_is_not_to_be_had_stops_no_job(tmp_path, ca, cafile):
         assert smtp.mails == []
         assert len(instance.records()["Flag"]["queued"]) == 1
         status = instance.run("-m", "status").out
-        assert "runs cannot use them since" in status
+        assert "runs have not been able to use them since" in status
         (tmp_path / "away").rename(secret)
         instance.let_time_pass_for_mails()
         assert instance.cron().code == 0
