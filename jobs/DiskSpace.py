@@ -6,9 +6,10 @@ import errno
 import os
 import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from lib.jobbase import (
     CheckFailed,
@@ -23,6 +24,7 @@ from lib.jobbase import (
     Value,
     Values,
     absolute_path,
+    aside,
     kernel,
     many,
     one_of,
@@ -148,12 +150,8 @@ class DiskSpace(TargetJob):
     root = "/"
     clock = staticmethod(time.time)
 
-    @staticmethod
-    def ask(
-        paths: Sequence[str], write_test: bool, patience_s: float
-    ) -> tuple[dict[str, Usage | Refused], list[int]]:
-        """Return what the paths answered, and the child that hangs (ask_child)."""
-        return ask_child(paths, write_test, patience_s)
+    #: What asks them; a test hands in answers of its own.
+    ask = staticmethod(lambda *given: ask_aside(*given))
 
     @classmethod
     def wrong_together(cls, target: Target) -> Iterator[str]:
@@ -223,27 +221,31 @@ class DiskSpace(TargetJob):
         self, asked: dict[str, Mount | None], target: Target, deadline: Deadline
     ) -> dict[str, Answer]:
         """Return what each file system answers, and remember the children that hang."""
-        left_behind = still_there(self.memory.pop("left_behind", None) or {})
-        answers: dict[str, Answer] = {}
-        # What may hang comes last: the time of the others is not spent then.
-        paths = sorted(asked, key=lambda path: _may_hang(asked[path]))
-        while paths:
-            path = paths[0]
-            if path in left_behind:
-                answers[path] = Silent(path, asked[path], 0.0)
-                paths.remove(path)
-                continue
-            now = [path for path in paths if path not in left_behind]
-            patience_s = min(PATIENCE_S, max(0.2, (deadline.left() - 1) / len(now)))
-            found, child = self.ask(now, target.write_test, patience_s)
-            answers |= found
-            paths = [path for path in paths if path not in found]
-            if len(found) < len(now):
-                silent = now[len(found)]
-                answers[silent] = Silent(silent, asked[silent], patience_s)
-                paths.remove(silent)
-                if child:
-                    left_behind[silent] = child
+        left_behind = {
+            path: child
+            for path, child in (self.memory.pop("left_behind", None) or {}).items()
+            if aside.is_still_there(child)
+        }
+        answers: dict[str, Answer] = {
+            path: Silent(path, asked[path], 0.0)
+            for path in asked
+            if path in left_behind
+        }
+        # What may hang comes last, and alone.
+        now = {
+            path: _may_hang(asked[path])
+            for path in sorted(asked, key=lambda path: _may_hang(asked[path]))
+            if path not in left_behind
+        }
+        for path, answer in self.ask(now, target.write_test, deadline):
+            if isinstance(answer, aside.Hung):
+                answers[path] = Silent(
+                    path, asked[path], min(PATIENCE_S, deadline.limit_s)
+                )
+                if answer.left_behind:
+                    left_behind[path] = [*answer.left_behind]
+            else:
+                answers[path] = answer
         if left_behind:
             self.memory["left_behind"] = left_behind
         return {path: answers[path] for path in asked}
@@ -452,103 +454,41 @@ class Silent:
 Answer = Usage | Refused | Silent
 
 
-def ask_child(
-    paths: Sequence[str], write_test: bool, patience_s: float
-) -> tuple[dict[str, Usage | Refused], list[int]]:
-    """Return what the paths answered, in their order up to the first that did not.
+def ask_aside(
+    paths: Mapping[str, bool], write_test: bool, deadline: Deadline
+) -> Iterator[tuple[str, Usage | Refused | aside.Hung]]:
+    """Yield each path with what it answered.
 
-    A child asks them, as nothing ends a call into a file system that hangs.  The second
-    is what tells apart the child if it could not be killed, else empty.
+    Children ask them, as nothing ends a call into a file system that hangs; those that
+    may, which ``paths`` says, are asked by a child each.
     """
-    import warnings
+    pieces = [
+        aside.Piece(path, partial(_told, path, write_test), path, is_short=not may_hang)
+        for path, may_hang in paths.items()
+    ]
 
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        # Python 3.12 and newer warn of locks that other threads may hold.  The child
-        # takes none: it asks the kernel and ends.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:
-        _be_the_child(paths, write_test, writing)
-    os.close(writing)
-    found: dict[str, Usage | Refused] = {}
-    try:
-        for answer in _answers(reading, patience_s):
-            found[paths[len(found)]] = answer
-            if len(found) == len(paths):
-                break
-    finally:
-        os.close(reading)
-        identity = _end(pid)
-    return found, identity
+    def ends(begun: Sequence[str]) -> list[Deadline]:
+        # The last one is to be told in time.
+        left_s = deadline.ends_at - time.monotonic() - 1
+        return [deadline.within(max(0.2, min(PATIENCE_S, left_s)))] * len(begun)
 
-
-def _be_the_child(paths: Sequence[str], write_test: bool, writing: int) -> None:
-    """Write an answer for each path, and end this process."""
-    import marshal
-
-    try:
-        # Nobody is to wait for us: neither for an end of a pipe, nor for a lock.
-        os.closerange(0, writing)
-        os.closerange(writing + 1, 65536)
-        for path in paths:
-            answer = ask(path, write_test)
-            data = marshal.dumps((isinstance(answer, Usage), tuple(answer)))
-            os.write(writing, len(data).to_bytes(4, "big") + data)
-    finally:
-        os._exit(0)
+    for said in aside.do_many(pieces, ends):
+        if said is None:
+            continue
+        path, told = said
+        if isinstance(told, aside.Hung):
+            yield path, told
+        elif isinstance(told, Exception):
+            yield path, Refused(f"{path} was not asked: {told}", False)
+        else:
+            is_usage, words = told
+            yield path, Usage(*words) if is_usage else Refused(*words)
 
 
-def _answers(reading: int, patience_s: float) -> Iterator[Usage | Refused]:
-    """Yield the answers; end where one takes longer than the time."""
-    import marshal
-    import select
-
-    poll = select.poll()
-    poll.register(reading, select.POLLIN)
-    data = b""
-    while True:
-        if not poll.poll(patience_s * 1000):
-            return
-        part = os.read(reading, 65536)
-        if not part:
-            return
-        data += part
-        while len(data) >= 4 and len(data) >= (end := 4 + int.from_bytes(data[:4])):
-            is_usage, words = marshal.loads(data[4:end])
-            yield Usage(*words) if is_usage else Refused(*words)
-            data = data[end:]
-
-
-def _end(pid: int) -> list[int]:
-    """Kill a child; return its pid and start time if it does not end."""
-    import signal
-
-    for pause_s in (0.0, 0.001, 0.01, 0.05, 0.2, 0.3):
-        time.sleep(pause_s)
-        if os.waitpid(pid, os.WNOHANG)[0]:
-            return []
-        if pause_s:
-            os.kill(pid, signal.SIGKILL)
-    return [pid, started_at(pid)]
-
-
-def started_at(pid: int) -> int:
-    """Return when a process started, in ticks since the boot; -1 if there is none."""
-    _name, _bracket, after = kernel.read_if_there("/", f"proc/{pid}/stat").rpartition(
-        ")"
-    )
-    words = after.split()
-    return int(words[19]) if len(words) > 19 and words[0] not in "ZX" else -1
-
-
-def still_there(left_behind: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Return the children of earlier runs that have not ended, by their path."""
-    return {
-        path: child
-        for path, child in left_behind.items()
-        if started_at(child[0]) == child[1] != -1
-    }
+def _told(path: str, write_test: bool, _progress: object) -> tuple[bool, Sequence[Any]]:
+    """Return an answer as plain values, in the child."""
+    answer = ask(path, write_test)
+    return isinstance(answer, Usage), tuple(answer)
 
 
 #: What stands for trouble of the file system itself.

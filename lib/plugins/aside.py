@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from lib.net.connect import Deadline
+from lib.plugins import kernel
 from lib.plugins.base import CheckFailed, CheckUnknown, CheckWarning
 from lib.plugins.errors import described
 from lib.system import process
@@ -28,6 +29,8 @@ MOST_AT_ONCE = 32
 IN_A_ROW = 50
 #: A child that says nothing for so long hangs: others are begun in its place.
 SILENT_S = 1.0
+#: How long to wait for the end of one that is killed, while others wait.
+KILL_TIMEOUT_S = 0.3
 #: How often work that takes long says how far it is.
 TELL_S = 0.3
 
@@ -42,6 +45,13 @@ _ERRORS = {
     "CheckWarning": CheckWarning,
     "CheckUnknown": CheckUnknown,
 }
+
+
+class Hung(CheckUnknown):
+    """A piece of work has not ended in time, and its child was killed."""
+
+    #: Pid and start of the child, if the kernel does not let go of it; else empty.
+    left_behind: tuple[int, ...] = ()
 
 
 class Piece(NamedTuple):
@@ -172,10 +182,12 @@ class _Child:
             self.pieces.clear()
             yield from ((one.job, self._died()) for one in others)
         elif self.pieces and time.monotonic() >= self.ends_at:
-            piece = self.pieces.popleft()
-            yield piece.job, self._too_late(piece)
-            yield from ((one.job, self._too_late(one)) for one in self.pieces)
+            first, *others = self.pieces
             self.pieces.clear()
+            hung = self._too_late(first)
+            hung.left_behind = self.end()
+            yield first.job, hung
+            yield from ((one.job, self._too_late(one)) for one in others)
 
     def _died(self) -> CheckUnknown:
         printed = self.process.printed.decode("utf-8", "replace").strip()
@@ -184,24 +196,39 @@ class _Child:
         how = process.how_it_ended(self.process.status or 0)
         return CheckUnknown(f"the process that looked at it {how}\n{printed}".strip())
 
-    def _too_late(self, piece: Piece) -> CheckUnknown:
+    def _too_late(self, piece: Piece) -> Hung:
         limit = self._ends[id(piece.job)]
         if self._how_far:
-            return CheckUnknown(
+            return Hung(
                 f"{piece.what} took longer than {limit}: {self._how_far}; a longer "
                 "timeout gives it more time"
             )
-        return CheckUnknown(
+        return Hung(
             f"{piece.what} did not answer within {limit}: its file system may hang"
         )
 
-    def end(self) -> None:
-        """Kill it if it still runs."""
-        self.process.end()
+    def end(self) -> tuple[int, ...]:
+        """Kill it if it still runs; return what tells it apart if it does not end."""
+        pid, began_at = self.process.pid, started_at(self.process.pid)
+        self.process.end(KILL_TIMEOUT_S)
+        return (pid, began_at) if self.process.status is None else ()
 
 
 def _outcome(kind: str, told: Any) -> Any:
     return told if kind == "done" else _ERRORS[kind](told)
+
+
+def started_at(pid: int) -> int:
+    """Return when a process started, in ticks since the boot; -1 if there is none."""
+    stat = kernel.read_if_there("/", f"proc/{pid}/stat")
+    words = stat.rpartition(")")[2].split()
+    return int(words[19]) if len(words) > 19 and words[0] not in "ZX" else -1
+
+
+def is_still_there(child: Sequence[int]) -> bool:
+    """Return whether a child that an earlier run left behind has not ended."""
+    pid, began_at = child
+    return started_at(pid) == began_at != -1
 
 
 # In the child.

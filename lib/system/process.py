@@ -105,20 +105,24 @@ class Child:
         status = self.status
         return status is not None and status == SHORT << 8
 
-    def end(self) -> None:
-        """Kill the child, and what it started, if still running; close everything."""
+    def end(self, timeout_s: float = KILL_TIMEOUT_S) -> None:
+        """Kill the child, and what it started, if still running; close everything.
+
+        One that is killed has so long to end; where ``status`` is None then, the kernel
+        does not let go of it.
+        """
         if not self.has_ended():
             _kill_group(self.pid)
             os.kill(self.pid, signal.SIGKILL)
-            self._await_end()
+            self._await_end(timeout_s)
         for name in ("frames_fd", "printed_fd", "ended_fd", "_lifeline"):
             self._close(name)
 
-    def _await_end(self) -> None:
+    def _await_end(self, timeout_s: float) -> None:
         waiting = select.poll()
         if self.ended_fd >= 0:
             waiting.register(self.ended_fd, select.POLLIN)
-        for _ in range(int(KILL_TIMEOUT_S / 0.05)):
+        for _ in range(int(timeout_s / 0.05)):
             waiting.poll(50)
             if self.has_ended():
                 return

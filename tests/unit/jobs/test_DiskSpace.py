@@ -11,15 +11,16 @@ from jobs.DiskSpace import (
     DiskSpace,
     Usage,
     ask,
-    ask_child,
+    ask_aside,
     chosen,
     full_in,
     mount_of,
     percent_used,
     read_mounts,
     read_nodev,
-    started_at,
 )
+from lib.net.connect import Deadline
+from lib.plugins import aside
 from tests.support.listeners import found_by, job_of, result_of
 from tests.support.machine import Machine
 
@@ -145,15 +146,15 @@ class Disks(Machine):
         self.job.ask = self._ask
         self.asked = []
 
-    def _ask(self, paths, write_test, patience_s):
-        found = {}
-        for path in paths:
+    def _ask(self, paths, write_test, deadline):
+        for path, may_hang in paths.items():
             self.asked.append(path)
             answer = self.answers.get(path, ROOM)
+            assert may_hang is (path in ("/mnt/nfs", "/pool", "/run", "/proc"))
             if answer is None:
-                return found, [os.getpid(), started_at(os.getpid())]
-            found[path] = answer
-        return found, []
+                answer = aside.Hung("it hangs")
+                answer.left_behind = (os.getpid(), aside.started_at(os.getpid()))
+            yield path, answer
 
 
 def disks(root, **options):
@@ -356,10 +357,11 @@ def test_btrfs_whose_metadata_are_full_is_failing_though_df_says_half(tmp_path):
 
 
 def test_a_child_asks_the_kernel(tmp_path):
-    found, child = ask_child([str(tmp_path), str(tmp_path / "no")], True, 5.0)
-    usage, refused = found.values()
+    paths = {str(tmp_path): False, str(tmp_path / "no"): True}
+    found = dict(ask_aside(paths, True, Deadline(20)))
+    usage, refused = (found[path] for path in paths)
     assert usage.total > 0 and usage.write_error == "" and not usage.is_mount_point
-    assert refused.is_failing and child == []
+    assert refused.is_failing
     assert list(tmp_path.iterdir()) == []
 
 
@@ -369,7 +371,7 @@ def test_a_child_works_beside_threads(tmp_path):
     thread = threading.Thread(target=stop.wait)
     thread.start()
     try:
-        assert ask_child([str(tmp_path)], False, 5.0)[0]
+        assert dict(ask_aside({str(tmp_path): False}, False, Deadline(20)))
     finally:
         stop.set()
         thread.join()
