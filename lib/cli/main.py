@@ -29,6 +29,10 @@ from lib.core.enums import JobFrequency
 if TYPE_CHECKING:
     import argparse
 
+    from lib.config.load import FreshSettings
+    from lib.core.settings import Settings
+    from lib.web.routes import Application
+
 
 def main(arguments: list[str], here: str) -> int:
     """Carry out a command line; return the exit code.
@@ -115,12 +119,12 @@ def cron(args: argparse.Namespace) -> int:
 
 
 def daemon(args: argparse.Namespace) -> int:
-    """Answer peers, and take pings, until SIGTERM or Ctrl-C."""
+    """Answer peers, take pings and show the page, until SIGTERM or Ctrl-C."""
     from lib.config.load import FreshSettings
     from lib.system.streams import best_effort
-    from lib.web.pings import MAX_BODY, pings
+    from lib.web.pings import MAX_BODY
     from lib.web.routes import application
-    from lib.web.server import CannotListen, Server
+    from lib.web.server import MAX_FORM, CannotListen, Server
 
     settings = settings_of(args, or_last=True)
     fresh = FreshSettings(settings, lambda: read_settings(args))
@@ -130,12 +134,18 @@ def daemon(args: argparse.Namespace) -> int:
     try:
         for address in server.add(application(fresh), *settings.status.listen):
             listening.append(("answers peers", address, ""))
-        if settings.page.ping:
+        page = settings.page
+        if page.ping or page.is_shown:
             section = "page"
             for address in server.add(
-                pings(fresh), *settings.page.listen, max_body=MAX_BODY
+                _page_application(fresh, settings),
+                *page.listen,
+                max_body=MAX_BODY if page.ping else MAX_FORM,
             ):
-                listening.append(("takes pings", address, "ping/TOKEN"))
+                if page.ping:
+                    listening.append(("takes pings", address, "ping/TOKEN"))
+                if page.is_shown:
+                    listening.append(("shows the page", address, ""))
     except CannotListen as error:
         print(f"checker: [{section}] listen: {error}", file=sys.stderr)
         return TROUBLE
@@ -149,10 +159,21 @@ def daemon(args: argparse.Namespace) -> int:
     return OK
 
 
+def _page_application(fresh: FreshSettings, settings: Settings) -> Application:
+    """Return what answers on [page] listen: pings, the page, or both."""
+    from lib.web.pings import pings
+
+    if not settings.page.is_shown:
+        return pings(fresh)
+    from lib.web.pages import beside_pings, pages
+
+    return beside_pings(pings(fresh) if settings.page.ping else None, pages(fresh))
+
+
 MODES: dict[str, Mode] = {
     "cron": Mode("main:cron", "run what is due; needs -c"),
     "daemon": Mode(
-        "main:daemon", "answer peers and take pings, see [status] and [page]"
+        "main:daemon", "answer peers, take pings, show the page: [status], [page]"
     ),
     "list": Mode(
         "show:list_jobs",

@@ -117,8 +117,8 @@ _ABOUT: Mapping[str, str] = {
         "long a job was what by day, and each change of its status, are kept for ever."
     ),
     "page": (
-        "The page, see [page.md](page.md), and what `-m daemon` serves apart from our "
-        "answer: pings of other people's jobs."
+        "The page, see [page.md](page.md), and pings of other people's jobs: what "
+        "`-m daemon` serves apart from our answer to peers."
     ),
     "status": "Our answer to peers, see [peers.md](peers.md#our-answer).",
     "summary": (

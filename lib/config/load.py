@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from lib.config import older
-from lib.config.fields import many, url
+from lib.config.fields import is_this_machine, many, url
 from lib.config.ini import IniError, in_order, read_copy, read_ini
 from lib.config.jobfiles import find_job_files
 from lib.config.mail import read_mail
@@ -59,6 +60,9 @@ logger = logging.getLogger(__name__)
 
 #: The options that say what is asked at the end of each run.
 _PING = frozenset(secret_options("ping", ""))
+#: The options that give the password of the page, and what it may be.
+_PAGE_TOKEN = frozenset(secret_options("token", ""))
+_GOOD_TOKEN = re.compile(r"[!-~]{16,200}")
 #: Where the older program answered its peers.
 OLDER_LISTEN = ("0.0.0.0", 5000)
 
@@ -151,6 +155,7 @@ def load_settings(
             *(account.password for account in accounts),
             *keys,
             ping,
+            tables["page"].get("token", Secret()),
             *(secret for channel in channels.values() for secret in channel.secrets),
         ],
     )
@@ -376,15 +381,23 @@ def _read_tables(
             text = f"{longer}: it must be at least as long as {shorter}"
             where = ini.where("history", longer)
             problems.append(Problem(text, where, "history"))
+    problems += _read_page_token(ini, values["page"], reads=with_keys)
     page, status = _page_of(values["page"]), AnswerEndpoint(**values["status"])
-    if page.ping and page.listen[1] == status.listen[1]:
+    if page.open and not is_this_machine(page.listen[0]):
+        text = (
+            "open: listen is no address of this machine alone, so anybody could read "
+            "it; set a token in place of open"
+        )
+        problems.append(Problem(text, ini.where("page", "open"), "page"))
+        values["page"]["open"] = False
+    if (page.ping or page.is_shown) and page.listen[1] == status.listen[1]:
         text = (
             "listen: [status] listens on this port, too; what is opened to peers must "
             "not open the page: give another one"
         )
         place = ini.where("page", "listen") or ini.where("page")
         problems.append(Problem(text, place, "page"))
-        values["page"]["ping"] = False
+        values["page"].update(ping=False, open=False, token=Secret())
     if page.write and (why := _why_not_in(page.write)):
         text = f"write: {why}; there is no page"
         problems.append(Problem(text, ini.where("page", "write"), "page"))
@@ -395,6 +408,31 @@ def _read_tables(
     elif values["status"].get("write"):
         problems += _replaceable(values["status"]["write"], ini)
     return values
+
+
+def _read_page_token(
+    ini: IniFile, values: dict[str, Any], *, reads: bool
+) -> Iterator[Problem]:
+    """Put the token of [page] in place of the options that say where it is.
+
+    Yield what is wrong with it; it is empty then.  Without ``reads`` it is not read.
+    """
+    given = {name: values.pop(name) for name in _PAGE_TOKEN if name in values}
+    option = next((name for name in given if given[name]), "")
+    if not option or not reads:
+        return
+    try:
+        token = read_secret("token", given, ini.folder)
+        if not _GOOD_TOKEN.fullmatch(token.reveal()):
+            raise ValueError(
+                f"{option}: expected 16 to 200 letters, digits and signs of ASCII, "
+                "without blanks; make one with: openssl rand -hex 16"
+            )
+        values["token"] = token
+    except ValueError as error:
+        yield Problem(
+            f"{error}; the page is not served", ini.where("page", option), "page"
+        )
 
 
 def _page_of(values: Mapping[str, Any]) -> Page:

@@ -452,7 +452,14 @@ PAGE = {
     "listen": Option(
         endpoint,
         ("127.0.0.1", 5001),
-        "address of -m daemon for pings; another one than that of [status]",
+        "address of -m daemon for the page and pings; not that of [status]",
+    ),
+    "hosts": Option(
+        many, (), "names by which it may be asked for, beside localhost and that of url"
+    ),
+    **secret_options("token", "the password of the page; without it it is not served"),
+    "open": Option(
+        switch, False, "yes: without a password, where listen is this machine only"
     ),
     "ping": Option(
         switch,

@@ -164,8 +164,19 @@ class Page(msgspec.Struct, frozen=True):
     write: str = ""
     every_s: float = 300.0
     listen: tuple[str, int] = ("127.0.0.1", 5001)
+    #: By what names it may be asked for, beside those of this machine and ``url``.
+    hosts: tuple[str, ...] = ()
+    #: The password of the page; empty: the daemon does not show it.
+    token: Secret = Secret()
+    #: It is shown without one, to this machine only.
+    open: bool = False
     #: Pings of other people's jobs are taken.
     ping: bool = False
+
+    @property
+    def is_shown(self) -> bool:
+        """Return whether the daemon shows it."""
+        return self.open or bool(self.token)
 
 
 class Metrics(msgspec.Struct, frozen=True):

@@ -19,10 +19,15 @@ import msgspec
 from lib.core import health
 from lib.core.enums import Health, Status
 from lib.core.jobs import KIND_FILES, CatalogEntry, JobKey
+from lib.core.ratelimit import SendLog
 from lib.core.records import Record, RunRecord
 from lib.core.results import Unit, Values
 from lib.core.sanitize import harmless
-from lib.core.settings import Settings
+from lib.core.settings import MAIL, Settings
+from lib.storage.codec import read_value
+from lib.storage.store import send_log_path
+from lib.system.errors import NewerState, StateError
+from lib.system.files import Damaged
 
 GAUGE, COUNTER = "gauge", "counter"
 
@@ -138,6 +143,20 @@ class Facts(msgspec.Struct, frozen=True):
     #: By way: ``mail``, a channel, or one of its services.
     sent: Mapping[str, Sent]
     now: datetime
+
+
+def read_sent(settings: Settings) -> dict[str, Sent]:
+    """Return what each way has sent, mail among them, as its file says."""
+    ways = [way for one in settings.channels.values() for way in one.ways]
+    sent: dict[str, Sent] = {}
+    for way in ("", *ways):
+        try:
+            log = read_value(send_log_path(settings.state, way), SendLog)
+        except (OSError, Damaged, NewerState, StateError):
+            # The next session says so, if it is damaged.
+            log = SendLog()
+        sent[way or MAIL] = Sent(log.accepted_count, log.failed_count)
+    return sent
 
 
 def exposition(facts: Facts) -> str:

@@ -184,7 +184,7 @@ def overview(snapshot: Snapshot, look: Look = PLAIN) -> str:
         count=len(lines),
         found=len(found),
         incidents=[
-            _incident_line(one, snapshot) for one in snapshot.incidents[:MAX_INCIDENTS]
+            incident_line(one, snapshot) for one in snapshot.incidents[:MAX_INCIDENTS]
         ],
         incident_days=INCIDENT_DAYS,
         slices=graphs.slices_for(len(lines)),
@@ -234,7 +234,7 @@ def job_page(
         bar=_large_bar(graphs.letters_of(days, names)),
         days=[*_days(days, names)],
         uptimes=[*_uptimes(days, names, story.rows, snapshot.now)],
-        incidents=[_incident_line(one, snapshot) for one in story.incidents],
+        incidents=[incident_line(one, snapshot) for one in story.incidents],
         decisions=[
             (time_text(entry.at), harmless(sentence(entry, time_text)))
             for entry in story.entries[: -MAX_DECISIONS - 1 : -1]
@@ -404,7 +404,8 @@ def safe_link(url: str) -> str:
     return url.strip() if scheme in ("http", "https", "mailto") else ""
 
 
-def _incident_line(incident: Incident, snapshot: Snapshot) -> IncidentLine:
+def incident_line(incident: Incident, snapshot: Snapshot) -> IncidentLine:
+    """Return an incident in words."""
     time_text, key = _time_text(snapshot), incident.key
     known, record = snapshot.catalog.get(key), snapshot.records.get(key)
     name = (known.name if known else record.name if record else "") or key.identity
@@ -540,13 +541,12 @@ def _rendered(name: str, snapshot: Snapshot, look: Look, **facts: Any) -> str:
         health.inputs_of(snapshot.run), settings, snapshot.now, time_text
     )
     trouble = "" if state.word is Health.OK else f"{state.word}: {state.why}"
-    page = settings.page
     css, script = _text_of("page.css"), _text_of("page.js")
     return (
-        _environment()
+        environment()
         .get_template(name)
         .render(
-            title=harmless(page.title or settings.servername or "Checker"),
+            title=title_of(settings),
             home=INDEX,
             css=css,
             script=script,
@@ -562,6 +562,11 @@ def _rendered(name: str, snapshot: Snapshot, look: Look, **facts: Any) -> str:
             **facts,
         )
     )
+
+
+def title_of(settings: Settings) -> str:
+    """Return the heading of the page."""
+    return harmless(settings.page.title or settings.servername or "Checker")
 
 
 def content_policy() -> str:
@@ -584,9 +589,11 @@ def _text_of(name: str) -> Markup:
 
 
 @lru_cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return what makes texts of our templates; all that they get is escaped."""
     return Environment(
         loader=FileSystemLoader(_TEMPLATES),
+        # Also what is no HTML: a badge and a feed are XML.
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -86,7 +86,7 @@ def show(
 
 def show_json(value: Any, out: TextIO) -> None:
     """Write a value, or rows without their words, as JSON: ISO 8601, seconds, codes."""
-    json.dump(_plain(value), out, indent=2)
+    json.dump(plain(value), out, indent=2)
     out.write("\n")
 
 
@@ -118,14 +118,14 @@ def _cell(column: str, value: Any) -> str:
     return str(value).replace("_", " ") if column == "status" else str(value)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a value as JSON holds it: times in ISO 8601, lengths in seconds."""
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items() if key != WORDS}
+        return {str(key): plain(part) for key, part in value.items() if key != WORDS}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, timedelta):

@@ -6,16 +6,12 @@ import logging
 from pathlib import Path
 
 from lib.core.enums import VERSION
-from lib.core.ratelimit import SendLog
 from lib.core.records import RunRecord
-from lib.core.settings import MAIL
-from lib.report.metrics import Facts, Sent, exposition
+from lib.report.metrics import Facts, exposition, read_sent
 from lib.runner import results
 from lib.runner.context import RunContext
-from lib.storage.codec import read_value
-from lib.storage.store import send_log_path
-from lib.system.errors import NewerState, StateError
-from lib.system.files import Damaged, replace_softly
+from lib.system.errors import StateError
+from lib.system.files import replace_softly
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +26,7 @@ def write(ctx: RunContext, run: RunRecord) -> None:
         results.catalog_of(ctx) if ctx.only is None else ctx.catalog,
         ctx.session.records,
         ctx.state.load_values(),
-        _sent(ctx),
+        read_sent(ctx.settings),
         ctx.now(),
     )
     try:
@@ -42,17 +38,3 @@ def write(ctx: RunContext, run: RunRecord) -> None:
             path,
             getattr(error.__cause__, "strerror", error),
         )
-
-
-def _sent(ctx: RunContext) -> dict[str, Sent]:
-    """Return what each way has sent, mail among them, as its file says."""
-    ways = [way for one in ctx.settings.channels.values() for way in one.ways]
-    sent: dict[str, Sent] = {}
-    for way in ("", *ways):
-        try:
-            log = read_value(send_log_path(ctx.settings.state, way), SendLog)
-        except (OSError, Damaged, NewerState, StateError):
-            # The next session says so, if it is damaged.
-            log = SendLog()
-        sent[way or MAIL] = Sent(log.accepted_count, log.failed_count)
-    return sent

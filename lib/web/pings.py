@@ -66,12 +66,16 @@ class Bucket:
         self._burst, self._per_second = burst, per_second
         self._left, self._at = burst, 0.0
 
-    def take(self, now: float) -> bool:
+    def has_some(self, now: float) -> bool:
         """Return whether one more is within the limit; ``now`` is a monotonic time."""
         passed = max(0.0, now - self._at)
         self._left = min(self._burst, self._left + passed * self._per_second)
         self._at = now
-        if self._left < 1:
+        return self._left >= 1
+
+    def take(self, now: float) -> bool:
+        """Return the same, and count one."""
+        if not self.has_some(now):
             return False
         self._left -= 1
         return True

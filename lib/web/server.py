@@ -32,6 +32,8 @@ LOOK_EVERY_S = 1.0
 AT_A_TIME = 200
 #: The request line and all headers.
 MAX_HEADER = 4096
+#: The body of a form.
+MAX_FORM = 10_000
 #: How long answers under way may take after SIGTERM.
 SHUTDOWN_S = 2.0
 

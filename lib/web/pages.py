@@ -1,0 +1,449 @@
+"""Serves the page, badges, the feed, metrics and the API: ``[page] listen``.
+
+Who asks needs ``[page] token``, also on this machine, where a proxy makes every
+stranger look local; unless ``open = yes`` says that all users of this machine may look.
+The token comes as the password of Basic or as Bearer, never in a URL.  ``Host`` must be
+one of ours, so that no page of somebody else's reads us by a name of its own; headers
+of proxies count for nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from lib.core.enums import VERSION
+from lib.core.jobs import JobKey
+from lib.core.settings import Settings
+from lib.report import api, feed
+from lib.report.graphs import slices_for
+from lib.report.metrics import Facts, exposition, read_sent
+from lib.report.page import (
+    INDEX,
+    Look,
+    Snapshot,
+    content_policy,
+    job_page,
+    keys_of,
+    link_of,
+    overview,
+)
+from lib.report.reader import Graph, Reader
+from lib.report.table import plain
+from lib.system.clock import utc_now
+from lib.system.errors import StateError
+from lib.web.pings import Bucket
+from lib.web.routes import Application, StartResponse
+
+logger = logging.getLogger(__name__)
+
+#: How old what is shown may be, and how often a browser asks again.
+FRESH_S, RELOAD_S = 5.0, 60.0
+#: How long graphs of a list may be read at a time, and how old they become.
+GRAPHS_S, GRAPH_AGE_S = 0.5, 900.0
+#: Wrong tokens of one address: so many at once, then so many a second.
+BURST, PER_SECOND = 20, 0.5
+#: The addresses of which that is counted; the oldest goes first.
+MAX_ADDRESSES = 1000
+MAX_QUERY, MAX_PATH, MAX_LOGIN = 2000, 1000, 1000
+#: How much history one answer is asked for.
+MAX_SPAN = timedelta(days=366)
+
+HTML, TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
+JSON, SVG = "application/json", "image/svg+xml; charset=utf-8"
+ATOM, METRICS = (
+    "application/atom+xml; charset=utf-8",
+    "text/plain; version=0.0.4; charset=utf-8",
+)
+HEADERS = (
+    ("Cache-Control", "no-store"),
+    ("Referrer-Policy", "same-origin"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+
+
+class Answer(NamedTuple):
+    """What a request gets."""
+
+    status: str
+    type: str
+    content: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Refused(Exception):
+    """A request that gets nothing; the text is for people."""
+
+    def __init__(self, status: str, text: str, *headers: tuple[str, str]) -> None:
+        super().__init__(status, text, *headers)
+        self.status, self.text, self.headers = status, text, headers
+
+
+def _not_found(what: str) -> Refused:
+    return Refused("404 Not Found", what)
+
+
+class Guard:
+    """Says who may ask."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._limits: OrderedDict[str, Bucket] = OrderedDict()
+
+    def admit(self, environ: Mapping[str, Any], settings: Settings) -> str:
+        """Return the name that somebody gave with the token; raise Refused."""
+        page = settings.page
+        if not page.is_shown:
+            raise _not_found("not found")
+        self._check_host(str(environ.get("HTTP_HOST", "")), settings)
+        if page.open:
+            return ""
+        address = str(environ.get("REMOTE_ADDR", ""))
+        login = str(environ.get("HTTP_AUTHORIZATION", ""))
+        user, token = _login_of(login)
+        wants_login = ("WWW-Authenticate", 'Basic realm="Checker", charset="UTF-8"')
+        if not token:
+            text = "the password is [page] token of settings.cfg"
+            raise Refused("401 Unauthorized", text, wants_login)
+        if not self._may_try(address):
+            text = "too many wrong passwords came from there; wait a minute"
+            raise Refused("429 Too Many Requests", text, ("Retry-After", "60"))
+        if not hmac.compare_digest(_digest(token), _digest(page.token.reveal())):
+            self._count_wrong(address)
+            raise Refused("401 Unauthorized", "that is not the password", wants_login)
+        return user
+
+    @staticmethod
+    def _check_host(given: str, settings: Settings) -> None:
+        if not given:
+            raise Refused("400 Bad Request", "no Host is named")
+        if _host_of(given) not in hosts_of(settings):
+            text = "this name is none of ours: add it to [page] hosts"
+            raise Refused("421 Misdirected Request", text)
+
+    def _may_try(self, address: str) -> bool:
+        with self._lock:
+            limit = self._limits.get(address)
+            return limit is None or limit.has_some(self._monotonic())
+
+    def _count_wrong(self, address: str) -> None:
+        with self._lock:
+            limit = self._limits.setdefault(address, Bucket(BURST, PER_SECOND))
+            limit.take(self._monotonic())
+            self._limits.move_to_end(address)
+            while len(self._limits) > MAX_ADDRESSES:
+                self._limits.popitem(last=False)
+
+
+def hosts_of(settings: Settings) -> frozenset[str]:
+    """Return the names by which we may be asked, as ``_host_of`` has them."""
+    page = settings.page
+    host = page.listen[0]
+    names = ["localhost", "127.0.0.1", "[::1]", *page.hosts]
+    if host not in ("0.0.0.0", "::"):
+        names.append(f"[{host}]" if ":" in host else host)
+    if page.url:
+        names.append(urlsplit(page.url).hostname or "")
+    return frozenset(map(_host_of, names)) - {""}
+
+
+def _host_of(text: str) -> str:
+    """Return a host without its port, in small letters."""
+    text = text.strip().lower()
+    if text.startswith("["):
+        return text.partition("]")[0] + "]"
+    return text.partition(":")[0].rstrip(".")
+
+
+def _digest(token: str) -> bytes:
+    # Of one length, so that how long the comparison takes says nothing.
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _login_of(header: str) -> tuple[str, str]:
+    """Return the user and the token of an Authorization header; "" if it has none."""
+    scheme, _space, rest = header[:MAX_LOGIN].partition(" ")
+    rest = rest.strip()
+    if scheme.lower() == "bearer":
+        return "", rest
+    if scheme.lower() == "basic":
+        try:
+            text = base64.b64decode(rest, validate=True).decode("utf-8")
+        except ValueError:
+            return "", ""
+        user, _colon, password = text.partition(":")
+        return user, password
+    return "", ""
+
+
+class Site:
+    """What is served; what state/ says is read at most each few seconds."""
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        now: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._now, self._monotonic = settings, now, monotonic
+        self._lock = threading.Lock()
+        self._read: tuple[Settings, float, Reader, Snapshot] | None = None
+        self._graphs: dict[str, Graph] = {}
+
+    def answer(self, path: str, query: Mapping[str, list[str]]) -> Answer:
+        """Return the answer to a question of who may ask; raise Refused."""
+        for route, function in self._ROUTES:
+            if path == route or (route.endswith("/") and path.startswith(route)):
+                return function(self, path[len(route) :], query)
+        if path.startswith("/job-") and path.endswith(".html"):
+            return self._job(path[1:])
+        raise _not_found("not found")
+
+    def _facts(self) -> tuple[Reader, Snapshot]:
+        settings = self._settings()
+        with self._lock:
+            if self._read is not None:
+                known, at, reader, snapshot = self._read
+                if known is settings and self._monotonic() - at < FRESH_S:
+                    return reader, snapshot
+            reader = Reader(settings, self._now())
+            self._renew_graphs(reader)
+            snapshot = reader.snapshot(self._graphs)
+            self._read = settings, self._monotonic(), reader, snapshot
+            return reader, snapshot
+
+    def _renew_graphs(self, reader: Reader) -> None:
+        """Read graphs that are missing or old, as many as there is time for."""
+        now, until = reader.now.timestamp(), time.monotonic() + GRAPHS_S
+        keys = {link_of(key): key for key in keys_of(reader.bare)}
+        self._graphs = {link: one for link, one in self._graphs.items() if link in keys}
+        ages = {
+            link: now - self._graphs[link].at if link in self._graphs else float("inf")
+            for link in keys
+        }
+        slices = slices_for(len(keys))
+        for link in sorted(ages, key=lambda link: -ages[link]):
+            if ages[link] < GRAPH_AGE_S or time.monotonic() >= until:
+                break
+            key = keys[link]
+            self._graphs[link] = reader.graph(key, reader.rows(key), slices)
+
+    def _front(self, _rest: str, query: Mapping[str, list[str]]) -> Answer:
+        _reader, snapshot = self._facts()
+        look = Look(is_file=False, every_s=RELOAD_S, query=_one(query, "q")[:200])
+        return _ok(HTML, overview(snapshot, look))
+
+    def _job(self, link: str) -> Answer:
+        reader, snapshot = self._facts()
+        key = next((key for key in keys_of(snapshot) if link_of(key) == link), None)
+        if key is None:
+            raise _not_found("there is no such job")
+        with self._lock:
+            story = reader.story(key, reader.rows(key))
+        look = Look(is_file=False, every_s=RELOAD_S)
+        return _ok(HTML, job_page(snapshot, key, story, look))
+
+    def _badge_of_job(self, rest: str, _query: Mapping[str, list[str]]) -> Answer:
+        _reader, snapshot = self._facts()
+        key = _only(snapshot, rest.removesuffix(".svg"))
+        return _ok(SVG, feed.badge_of_job(snapshot, key))
+
+    def _badge_of_tag(self, rest: str, _query: Mapping[str, list[str]]) -> Answer:
+        _reader, snapshot = self._facts()
+        text = feed.badge_of_tag(snapshot, rest.removesuffix(".svg"))
+        if not text:
+            raise _not_found("no job has this tag")
+        return _ok(SVG, text)
+
+    def _feed(self, _rest: str, _query: Mapping[str, list[str]]) -> Answer:
+        _reader, snapshot = self._facts()
+        return _ok(ATOM, feed.feed(snapshot, self._base()))
+
+    def _base(self) -> str:
+        page = self._settings().page
+        host, port = page.listen
+        host = f"[{host}]" if ":" in host else host
+        return f"{(page.url or f'http://{host}:{port}').rstrip('/')}/"
+
+    def _metrics(self, _rest: str, _query: Mapping[str, list[str]]) -> Answer:
+        _reader, one = self._facts()
+        sent = read_sent(one.settings)
+        facts = Facts(
+            one.settings,
+            VERSION,
+            one.run,
+            one.catalog,
+            one.records,
+            one.values,
+            sent,
+            one.now,
+        )
+        return _ok(METRICS, exposition(facts))
+
+    def _status(self, _rest: str, _query: Mapping[str, list[str]]) -> Answer:
+        _reader, snapshot = self._facts()
+        return _json(api.status_data(snapshot))
+
+    def _api_job(self, rest: str, _query: Mapping[str, list[str]]) -> Answer:
+        reader, snapshot = self._facts()
+        key = _only(snapshot, rest)
+        with self._lock:
+            story = reader.story(key, [])
+        return _json(api.job_data(snapshot, key, story.incidents))
+
+    def _history(self, _rest: str, query: Mapping[str, list[str]]) -> Answer:
+        reader, snapshot = self._facts()
+        name = _one(query, "job")
+        if not name:
+            raise Refused("400 Bad Request", "job: name a job, by its name or key")
+        until = _moment(query, "until", snapshot.now + timedelta(seconds=1))
+        since = _moment(query, "since", until - timedelta(days=1))
+        if not timedelta(0) <= until - since <= MAX_SPAN:
+            text = "since must be before until, by 366 days at most"
+            raise Refused("400 Bad Request", text)
+        key = _only(snapshot, name)
+        rows = reader.history.rows(key, since.timestamp(), until.timestamp())
+        return _json(api.history_data(snapshot, key, rows, since, until))
+
+    def _openapi(self, _rest: str, _query: Mapping[str, list[str]]) -> Answer:
+        return Answer("200 OK", JSON, api.openapi())
+
+    _ROUTES: tuple[
+        tuple[str, Callable[[Site, str, Mapping[str, list[str]]], Answer]], ...
+    ] = (
+        (f"/{INDEX}", _front),
+        ("/badge/job/", _badge_of_job),
+        ("/badge/tag/", _badge_of_tag),
+        ("/feed.atom", _feed),
+        ("/metrics", _metrics),
+        ("/api/v1/status", _status),
+        ("/api/v1/jobs/", _api_job),
+        ("/api/v1/history", _history),
+        ("/api/v1/openapi.json", _openapi),
+    )
+
+
+def _ok(kind: str, text: str) -> Answer:
+    return Answer("200 OK", kind, text.encode("utf-8", "replace"))
+
+
+def _json(value: Any, status: str = "200 OK") -> Answer:
+    return Answer(status, JSON, json.dumps(plain(value)).encode())
+
+
+def _one(query: Mapping[str, list[str]], name: str) -> str:
+    return query.get(name, [""])[0]
+
+
+def _moment(query: Mapping[str, list[str]], name: str, default: datetime) -> datetime:
+    """Return a moment of a query; raise Refused if it is none."""
+    given = _one(query, name)
+    if not given:
+        return default
+    try:
+        # In a query + is a blank.
+        moment = datetime.fromisoformat(given.replace(" ", "+"))
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        text = f"{name}: expected a time such as 2026-11-29T12:00:00Z"
+        raise Refused("400 Bad Request", text) from error
+
+
+def _only(snapshot: Snapshot, name: str) -> JobKey:
+    """Return the job of this name or key; raise Refused if there is not just one."""
+    found = api.find(snapshot, name)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise _not_found("there is no such job")
+    keys = ", ".join(map(str, found))
+    raise Refused("409 Conflict", f"several jobs have this name; give a key: {keys}")
+
+
+def pages(
+    settings: Callable[[], Settings], now: Callable[[], datetime] = utc_now
+) -> Application:
+    """Return the WSGI application (PEP 3333) of the page and what belongs to it."""
+    site, guard = Site(settings, now), Guard()
+
+    def app(
+        environ: Mapping[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        # WSGI has the bytes of a path as latin-1.
+        raw = str(environ.get("PATH_INFO", ""))[:MAX_PATH]
+        path = raw.encode("latin-1", "replace").decode("utf-8", "replace")
+        method = environ.get("REQUEST_METHOD")
+        try:
+            guard.admit(environ, settings())
+            if method not in ("GET", "HEAD"):
+                text = "ask with GET"
+                raise Refused("405 Method Not Allowed", text, ("Allow", "GET, HEAD"))
+            answer = site.answer(
+                "/index.html" if path == "/" else path, _query(environ)
+            )
+        except Refused as refused:
+            answer = _refusal(refused, path)
+        except StateError as error:
+            logger.error("the page cannot be shown: %s", error)
+            text = "state cannot be read; the log of Checker says why"
+            answer = _refusal(Refused("503 Service Unavailable", text), path)
+        headers = [
+            ("Content-Type", answer.type),
+            ("Content-Length", str(len(answer.content))),
+            (
+                "Content-Security-Policy",
+                f"{content_policy()}; frame-ancestors 'none'",
+            ),
+            *HEADERS,
+            *answer.headers,
+        ]
+        start_response(answer.status, headers)
+        return () if method == "HEAD" else (answer.content,)
+
+    return app
+
+
+def _query(environ: Mapping[str, Any]) -> Mapping[str, list[str]]:
+    text = str(environ.get("QUERY_STRING", ""))[:MAX_QUERY]
+    try:
+        return parse_qs(text, keep_blank_values=True, max_num_fields=20)
+    except ValueError:
+        return {}
+
+
+def _refusal(refused: Refused, path: str) -> Answer:
+    if path.startswith("/api/"):
+        answer = _json({"error": refused.text}, refused.status)
+    else:
+        answer = Answer(refused.status, TEXT, f"{refused.text}\n".encode())
+    return answer._replace(headers=tuple(refused.headers))
+
+
+def beside_pings(taking: Application | None, shown: Application) -> Application:
+    """Return the application of ``[page] listen``: pings, and all the rest."""
+
+    def app(
+        environ: Mapping[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        is_ping = str(environ.get("PATH_INFO", "")).startswith("/ping/")
+        if is_ping and taking is not None:
+            return taking(environ, start_response)
+        return shown(environ, start_response)
+
+    return app

@@ -1,0 +1,394 @@
+"""What the daemon shows, and to whom: the page, badges, the feed, metrics, the API."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import urllib.error
+import urllib.request
+from xml.etree import ElementTree
+from datetime import timedelta
+from urllib.parse import quote
+
+import jsonschema
+import pytest
+from msgspec.structs import replace
+
+from lib.core.jobs import JobKey
+from lib.core.secret import Secret
+from lib.core.settings import Page
+from lib.report import api, feed
+from lib.report.page import link_of
+from lib.storage.store import State
+from lib.web import pages
+from lib.web.pages import Guard, hosts_of
+from tests.support.daemon import Daemon, free_port
+from tests.support.instance import Instance
+from tests.support.snapshots import HOSTILE, NOON, entry, every_status, settings
+from tests.unit.report.test_reader import KEY, OTHER, written
+
+TOKEN = "0123456789abcdef!x"
+NOW = NOON + timedelta(seconds=30)
+ATOM = "{http://www.w3.org/2005/Atom}"
+
+
+def basic(user, password):
+    pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return f"Basic {pair}"
+
+
+class Asked:
+    """An application, asked as waitress does."""
+
+    def __init__(self, given, now=NOW):
+        self.settings = given
+        self._app = pages.pages(lambda: self.settings, lambda: now)
+
+    def __call__(self, path, query="", *, method="GET", **headers):
+        environ = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path.encode().decode("latin-1"),
+            "QUERY_STRING": query,
+            "REMOTE_ADDR": "127.0.0.1",
+            "HTTP_HOST": "localhost:5001",
+            "HTTP_AUTHORIZATION": f"Bearer {TOKEN}",
+            **{f"HTTP_{name.upper()}": value for name, value in headers.items()},
+        }
+        self.said = []
+        content = self._app(environ, lambda *said: self.said.append(said))
+        ((status, fields),) = self.said
+        self.headers = dict(fields)
+        return int(status[:3]), b"".join(content).decode()
+
+    def json(self, path, query=""):
+        status, text = self(path, query)
+        assert self.headers["Content-Type"] == "application/json"
+        return status, json.loads(text)
+
+
+@pytest.fixture
+def asked(tmp_path):
+    return Asked(replace(written(tmp_path), page=Page(token=Secret(TOKEN))))
+
+
+PATHS = [
+    "/",
+    "/index.html",
+    f"/{link_of(KEY)}",
+    "/badge/job/a.svg",
+    "/badge/tag/group-0.svg",
+    "/feed.atom",
+    "/metrics",
+    "/api/v1/status",
+    "/api/v1/jobs/a",
+    "/api/v1/openapi.json",
+]
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/nowhere", "/job-x.html", "/api/v1/x"])
+def test_everything_needs_the_password(asked, path):
+    for login in (
+        "",
+        "Bearer",
+        "Bearer wrong",
+        "Basic",
+        "Basic !!!",
+        basic("ann", ""),
+        basic("ann", TOKEN + "x"),
+        basic(TOKEN, "ann"),
+        f"Digest {TOKEN}",
+        TOKEN,
+    ):
+        status, text = asked(path, f"token={TOKEN}", authorization=login)
+        assert status == 401, login
+        assert "Basic" in asked.headers["WWW-Authenticate"]
+        assert "failing" not in text
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_with_it_all_is_shown_and_nothing_may_be_kept_or_framed(asked, path):
+    for login in (f"Bearer {TOKEN}", f"bearer  {TOKEN}", basic("ann", TOKEN)):
+        status, text = asked(path, authorization=login)
+        assert (status, bool(text)) == (200, True)
+    assert asked.headers["Cache-Control"] == "no-store"
+    assert asked.headers["Referrer-Policy"] == "same-origin"
+    assert asked.headers["X-Content-Type-Options"] == "nosniff"
+    policy = asked.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy and "Set-Cookie" not in asked.headers
+    status, nothing = asked(path, method="HEAD")
+    assert (status, nothing) == (200, "")
+    assert asked.headers["Content-Length"] == str(len(text.encode()))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE", "OPTIONS"])
+def test_nothing_is_changed(asked, method):
+    assert asked("/", method=method)[0] == 405
+    assert asked.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST.:5001", 200),
+        ("127.0.0.1:5001", 200),
+        ("[::1]:80", 200),
+        ("status.example.com", 200),
+        ("alias.example.com:444", 200),
+        ("", 400),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("evil.example:localhost", 421),
+        ("localhost@evil.example", 421),
+    ],
+)
+def test_it_is_asked_by_a_name_of_ours_only(asked, host, status):
+    page = Page(
+        token=Secret(TOKEN),
+        url="https://status.example.com/x",
+        hosts=("alias.example.com",),
+    )
+    asked.settings = replace(asked.settings, page=page)
+    assert asked("/", host=host, x_forwarded_host="localhost")[0] == status
+
+
+def test_the_wildcard_is_no_name():
+    given = settings(Page(listen=("0.0.0.0", 5001)))
+    assert "0.0.0.0" not in hosts_of(given)
+    assert "[::]" not in hosts_of(settings(Page(listen=("::", 5001))))
+    assert "web.example" in hosts_of(settings(Page(listen=("web.example", 5001))))
+
+
+def test_without_a_token_there_is_nothing_unless_it_is_open(asked):
+    asked.settings = replace(asked.settings, page=Page())
+    assert asked("/")[0] == 404
+    assert asked("/", authorization=basic("ann", ""))[0] == 404
+    asked.settings = replace(asked.settings, page=Page(open=True))
+    assert asked("/", authorization="")[0] == 200
+    assert asked("/", host="evil.example")[0] == 421
+
+
+def test_wrong_passwords_of_an_address_are_limited_and_others_are_not():
+    now = [0.0]
+    guard = Guard(lambda: now[0])
+    given = settings(Page(token=Secret(TOKEN)))
+
+    def status(password, address="127.0.0.2"):
+        environ = {
+            "HTTP_HOST": "localhost",
+            "REMOTE_ADDR": address,
+            "HTTP_X_FORWARDED_FOR": f"192.0.2.{now[0]:.0f}",
+            "HTTP_AUTHORIZATION": basic("ann", password),
+        }
+        try:
+            assert guard.admit(environ, given) == "ann"
+        except pages.Refused as refused:
+            return refused.status[:3]
+        return "200"
+
+    wrong = [status("wrong") for _ in range(pages.BURST + 5)]
+    assert wrong == ["401"] * pages.BURST + ["429"] * 5
+    # Guessing gets no further: not even the right one is told from others.
+    assert status(TOKEN) == "429"
+    assert status(TOKEN, "127.0.0.3") == "200"
+    now[0] += 10
+    assert status(TOKEN) == "200"
+    for number in range(2 * pages.MAX_ADDRESSES):
+        status("wrong", f"address {number}")
+    assert len(guard._limits) <= pages.MAX_ADDRESSES
+
+
+def test_the_front_page_searches_without_script(asked):
+    assert "1 of 2" in asked("/", "q=failing")[1]
+    assert "No job is called so." in asked("/", f"q={quote(HOSTILE)}")[1]
+    assert "<script>alert" not in asked("/", f"q={quote(HOSTILE)}")[1]
+
+
+def test_a_path_leads_nowhere_else(asked):
+    for path in (
+        "/../settings.cfg",
+        "/job-../../etc/passwd.html",
+        "/job-%2e%2e.html",
+        "/badge/job/../a.svg",
+        "/api/v1/jobs/../../x",
+        "/\r\nX: y",
+        "/\x00",
+        "/job-" + "x" * 5000 + ".html",
+        "/\udcff",
+    ):
+        environ_path = path.encode("utf-8", "surrogatepass").decode("latin-1")
+        status, text = asked(environ_path)
+        assert status == 404, path
+        assert "X" not in asked.headers
+
+
+def test_badges_are_svg_of_a_job_and_of_a_tag(asked):
+    text = asked("/badge/job/a.svg")[1]
+    assert ElementTree.fromstring(text).tag.endswith("svg")
+    assert "a: failing" in text and feed.COLORS["f"] in text
+    text = asked("/badge/tag/group-0.svg")[1]
+    assert "group-0: 1 of 2 not OK" in text
+    assert asked("/badge/job/b.svg")[1].count(feed.COLORS["o"]) == 1
+    assert asked("/badge/tag/nothing.svg")[0] == 404
+    assert asked("/badge/job/nothing.svg")[0] == 404
+
+
+@pytest.mark.parametrize("name", [HOSTILE, "x" * 5000, "\x00\x0b\ufffe\ud800", "日本"])
+def test_a_badge_and_a_feed_are_whole_xml_whatever_names_are(name):
+    ElementTree.fromstring(feed.badge(name, name, "f"))
+    one = every_status()
+    key = one.incidents[0].key
+    records = {key: replace(one.records[key], name=name)}
+    catalog = {key: entry(JobKey(key.file, name))}
+    changed = replace(one, records=records, catalog=catalog)
+    ElementTree.fromstring(feed.feed(changed, "https://example.com/"))
+
+
+def test_the_feed_has_the_incidents_with_lasting_ids(asked):
+    asked.settings = replace(
+        asked.settings,
+        page=Page(token=Secret(TOKEN), url="https://status.example.com"),
+    )
+    tree = ElementTree.fromstring(asked("/feed.atom")[1])
+    (one,) = tree.findall(f"{ATOM}entry")
+    assert one.findtext(f"{ATOM}title") == "a is failing"
+    link = one.find(f"{ATOM}link").get("href")
+    assert link == f"https://status.example.com/{link_of(KEY)}"
+    assert re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", one.findtext(f"{ATOM}id"))
+    later = Asked(asked.settings, NOW + timedelta(days=1))
+    again = ElementTree.fromstring(later("/feed.atom")[1])
+    assert again.find(f"{ATOM}entry/{ATOM}id").text == one.findtext(f"{ATOM}id")
+
+
+def test_metrics_are_those_of_the_file(asked):
+    text = asked("/metrics")[1]
+    assert asked.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert 'checker_job_status{server="web1",job="a",kind="Own"} 2' in text
+
+
+def schema_of(path, status="200"):
+    document = json.loads(api.openapi())
+    answer = document["paths"][path]["get"]["responses"][status]
+    return {
+        **answer["content"]["application/json"]["schema"],
+        "components": document["components"],
+    }
+
+
+def valid(data, path, status="200"):
+    jsonschema.validate(
+        data,
+        schema_of(path, status),
+        format_checker=jsonschema.FormatChecker(),
+    )
+
+
+def test_the_api_answers_as_its_document_says(asked):
+    status, data = asked.json("/api/v1/status")
+    valid(data, "/api/v1/status")
+    assert [one["job"] for one in data["all"]] == ["a", "b"]
+    for name in ("a", "b", str(KEY)):
+        status, data = asked.json(f"/api/v1/jobs/{name}")
+        assert status == 200
+        valid(data, "/api/v1/jobs/{name}")
+    status, data = asked.json("/api/v1/jobs/a")
+    assert (data["status"], data["reason"]) == ("failing", "full")
+    assert data["values"]["used"]["fail"] == {"low": None, "high": 90.0}
+    assert len(data["incidents"]) == 1 and len(data["incidents"][0]["messages"]) == 1
+    status, data = asked.json("/api/v1/history", "job=a")
+    valid(data, "/api/v1/history")
+    assert [one["values"]["used"] for one in data["results"]] == [40, 40, 40, 95]
+    assert data["next"] is None
+    document = asked.json("/api/v1/openapi.json")[1]
+    assert document == json.loads(api.openapi())
+
+
+def test_history_is_asked_for_by_times(asked):
+    since = quote((NOON - timedelta(minutes=1)).isoformat())
+    data = asked.json("/api/v1/history", f"job=a&since={since}")[1]
+    assert len(data["results"]) == 2
+    # As it stands, + is a blank.
+    until = NOON.isoformat()
+    data = asked.json("/api/v1/history", f"job=a&until={until}")[1]
+    assert len(data["results"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "word"),
+    [
+        ("", 400, "job"),
+        ("job=", 400, "job"),
+        ("job=nobody", 404, "no such job"),
+        ("job=a&since=yesterday", 400, "since"),
+        ("job=a&since=2026-11-22T12:00:00", 400, "since"),
+        ("job=a&until=9999-12-31T23:59:59-14:00", 400, "until"),
+        ("job=a&since=0001-01-01T00:00:00Z", 400, "366 days"),
+        ("job=a&since=2026-11-23T00:00:00Z&until=2026-11-22T00:00:00Z", 400, "before"),
+        ("&".join(["job=a"] * 30), 400, "job"),
+    ],
+)
+def test_a_wrong_question_is_told_what_is_wrong(asked, query, status, word):
+    found, data = asked.json("/api/v1/history", query)
+    assert found == status and word in data["error"]
+    valid(data, "/api/v1/history", str(status))
+
+
+def test_of_very_many_results_the_rest_is_asked_for_by_next(asked, monkeypatch):
+    monkeypatch.setattr(api, "MAX_ROWS", 3)
+    data = asked.json("/api/v1/history", "job=a")[1]
+    assert len(data["results"]) == 3
+    rest = asked.json("/api/v1/history", f"job=a&since={quote(data['next'])}")[1]
+    assert [one["values"]["used"] for one in rest["results"]] == [95]
+
+
+def test_a_name_of_two_jobs_is_asked_for_by_its_key(asked, tmp_path):
+    twin = JobKey("Twin", "a")
+    State(tmp_path).save_catalog(
+        {KEY: entry(KEY), OTHER: entry(OTHER), twin: entry(twin)}
+    )
+    status, data = asked.json("/api/v1/jobs/a")
+    assert status == 409 and str(twin) in data["error"]
+    assert asked.json(f"/api/v1/jobs/{twin}")[1]["key"] == str(twin)
+
+
+def test_what_is_shown_is_read_anew_after_some_seconds(tmp_path):
+    given = replace(written(tmp_path), page=Page(token=Secret(TOKEN)))
+    now = [0.0]
+    site = pages.Site(lambda: given, lambda: NOW, lambda: now[0])
+    before = site._facts()
+    assert site._facts() is not before and site._facts()[1] is before[1]
+    now[0] += pages.FRESH_S
+    assert site._facts()[1] is not before[1]
+
+
+def test_the_daemon_shows_it_as_the_settings_say(tmp_path):
+    instance, port = Instance(tmp_path), free_port()
+    page = f"[page]\nlisten = 127.0.0.1:{port}\ntoken = {TOKEN}\nping = yes\n"
+    instance.add(page)
+    with Daemon(instance) as daemon:
+        said = [daemon.process.stdout.readline() for _line in range(2)]
+        assert f"shows the page on http://127.0.0.1:{port}/" in "".join(said)
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/")
+        request.add_header("Authorization", basic("ann", TOKEN))
+        with urllib.request.urlopen(request) as answer:
+            assert "Nothing is known yet" in answer.read().decode()
+        for path, status in (("", 401), ("ping/nobody", 404)):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}")
+            assert refused.value.code == status
+            refused.value.close()
+        # What is opened to peers shows nothing of it.
+        assert "MailProblem" in daemon.word() or "JobProblem" in daemon.word()
+
+
+def test_pings_are_taken_beside_the_page():
+    def named(name):
+        return lambda environ, start_response: [name]
+
+    both = pages.beside_pings(named("ping"), named("page"))
+    assert both({"PATH_INFO": "/ping/x"}, None) == ["ping"]
+    assert both({"PATH_INFO": "/pings"}, None) == ["page"]
+    alone = pages.beside_pings(None, named("page"))
+    assert alone({"PATH_INFO": "/ping/x"}, None) == ["page"]
