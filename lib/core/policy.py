@@ -157,8 +157,8 @@ def limited(
     if not limit or now - since < limit:
         return result
     reason = (
-        f"it has been pending since {mail_time(since, UTC)}, for longer than pendinglimit = "
-        f"{period_text(policy.pending_limit_s)}: {result.reason}"
+        f"it has been pending since {mail_time(since, UTC)}, for longer than "
+        f"pendinglimit = {period_text(policy.pending_limit_s)}: {result.reason}"
     )
     return replace(result, status=Status.UNKNOWN, reason=reason, ask_again=True)
 

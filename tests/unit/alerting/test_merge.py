@@ -231,8 +231,8 @@ def test_the_mail_that_it_flaps_while_it_is_ok_is_no_failure():
     stories = [alert(0), alert(1, Status.OK, over), alert(2), alert(3, Status.OK, over)]
     assert lead_of(*stories, flaps) == (
         "the subject",
-        "http home failed 2 times since 2026-11-22 12:00 UTC and has been flapping since "
-        "2026-11-22 12:05 UTC.",
+        "http home failed 2 times since 2026-11-22 12:00 UTC and has been flapping "
+        "since 2026-11-22 12:05 UTC.",
     )
     steady = alert(60, Status.OK, over, "http home is OK again, steady")
     subject, lead = lead_of(flaps, steady)

@@ -97,9 +97,8 @@ def test_outside_its_window_a_message_waits_and_then_leaves():
 
 def test_what_could_not_be_sent_when_it_opened_says_both():
     refused = message("disk", "21:00", attempts=1, last_error="answered 500.")
-    (envelope,) = plan(
-        [record("disk", refused)], MORNING + timedelta(minutes=2)
-    ).envelopes
+    later = MORNING + timedelta(minutes=2)
+    (envelope,) = plan([record("disk", refused)], later).envelopes
     assert " ".join(envelope.message.preface.split()).startswith(
         "Delayed 11 hours 2 minutes: answered 500; until 2026-11-24 08:00 UTC it waited "
         "for its window, when = mon-fri 08:00-20:00 This"

@@ -503,8 +503,8 @@ def test_a_job_that_is_pending_for_too_long_is_unknown_and_still_asked():
     assert now - NOON == timedelta(hours=1)
     assert (result.status, result.ask_again) == (Status.UNKNOWN, True)
     assert result.reason == (
-        "it has been pending since 2026-11-22 12:00 UTC, for longer than pendinglimit = 1h: "
-        "the backup is at 40%"
+        "it has been pending since 2026-11-22 12:00 UTC, for longer than "
+        "pendinglimit = 1h: the backup is at 40%"
     )
     job = Job(JobKey("K", "k"), "k", "K.py", JobFrequency.MINUTE)
     report = JobReport(job, result, Decision.FIRST_ALERT)
