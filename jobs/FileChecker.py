@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import fnmatch
-import os
 import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from lib.jobbase import (
     CheckFailed,
@@ -38,7 +34,7 @@ from lib.jobbase import (
 )
 
 if TYPE_CHECKING:
-    from lib.jobbase import archives, aside
+    from lib.jobbase import aside, contents, files
 
 REPOSITORIES = ("restic", "borg")
 #: How programs call what they have not finished.
@@ -50,8 +46,6 @@ HASHES = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}
 MAX_AHEAD_S = 300.0
 #: How growth is measured: over an hour, from samples so far apart at least.
 GROWTH_S, SAMPLE_S = 3600.0, 240.0
-#: How much of a file is searched at once, and how long a line may be.
-SEARCHED, OVERLAP = 1024 * 1024, 64 * 1024
 #: Options that need the contents of a file.
 _READING = (
     *("integrity", "complete", "checksum", "changed"),
@@ -292,7 +286,7 @@ class FileChecker(TargetJob):
 
     def _work(self, progress: aside.Progress) -> dict[str, Any]:
         """Look at it, in a process of its own."""
-        return look(self.target, progress)
+        return look(self.target, progress, self._checker.scrubbed)
 
     def _judged(self, told: dict[str, Any]) -> Values:
         """Return the values; raise if something else is not as it should be."""
@@ -376,8 +370,10 @@ def _reads(target: Target) -> bool:
 
 def _import_for(targets: Sequence[Target]) -> None:
     """Import here once what each child would import."""
+    from lib.jobbase import files  # noqa: F401
+
     if any(map(_reads, targets)):
-        from lib.jobbase import archives  # noqa: F401
+        from lib.jobbase import contents  # noqa: F401
     if any(target.complete for target in targets):
         from lib.jobbase import backups  # noqa: F401
 
@@ -462,12 +458,14 @@ def with_sample(
 # In the process of its own.
 
 
-def look(target: Target, progress: aside.Progress) -> dict[str, Any]:
-    """Return what there is, as the fields of Seen."""
+def look(
+    target: Target, progress: aside.Progress, scrub: Callable[[str], str] = str
+) -> dict[str, Any]:
+    """Return what there is, as the fields of Seen; ``scrub`` removes secrets."""
     if target.repository:
         return _look_at_repository(target, progress)
     try:
-        seen = _found(target, progress)
+        seen = _found(target, progress, scrub)
     except FileNotFoundError as error:
         if not target.exists:
             return {"path": target.path or target.glob}
@@ -498,12 +496,16 @@ def _look_at_repository(target: Target, progress: aside.Progress) -> dict[str, A
     return {"path": "", "changed_at": snapshot.at, "words": words}
 
 
-def _found(target: Target, progress: aside.Progress) -> dict[str, Any]:
+def _found(
+    target: Target, progress: aside.Progress, scrub: Callable[[str], str]
+) -> dict[str, Any]:
     """Return what there is; raise FileNotFoundError, with a sentence, if nothing is."""
+    from lib.jobbase import files
+
     path: str = target.path
     seen: dict[str, Any] = {}
     if target.glob:
-        matches = list(_matches(target))
+        matches = list(files.matching(target.glob, _left_out(target)))
         if not matches and target.exists and not _judges_count(target):
             raise FileNotFoundError(f"no file matches {target.glob}")
         seen["matches"] = len(matches)
@@ -513,7 +515,7 @@ def _found(target: Target, progress: aside.Progress) -> dict[str, Any]:
             raise FileNotFoundError
         _at, path = max(matches)
         seen["words"] = f"the newest of {len(matches)}: {path}"
-    facts = _stat(path, target)
+    facts = files.facts_of(path, or_link=not target.exists)
     seen |= {
         "path": path,
         "changed_at": facts.st_mtime,
@@ -523,7 +525,8 @@ def _found(target: Target, progress: aside.Progress) -> dict[str, Any]:
     if not target.exists:
         return seen
     if target.owner or target.group:
-        seen |= {"owner": _user(facts.st_uid), "group": _group(facts.st_gid)}
+        seen |= {"owner": files.user_of(facts.st_uid)}
+        seen |= {"group": files.group_of(facts.st_gid)}
     if stat.S_ISDIR(facts.st_mode):
         seen |= _look_into_folder(path, target, progress)
     elif not stat.S_ISREG(facts.st_mode):
@@ -531,93 +534,46 @@ def _found(target: Target, progress: aside.Progress) -> dict[str, Any]:
     elif target.fail_count is not None and target.path:
         raise CheckFailed(f"{path} is a file; fail_count is for a folder or glob")
     if _reads(target):
-        seen |= _read(path, facts, target, progress)
+        from lib.jobbase import contents
+
+        seen |= contents.read(path, facts, _asked(target), progress, scrub)
     return seen
+
+
+def _asked(target: Target) -> contents.Asked:
+    """Return what is asked of the contents of a file."""
+    from lib.jobbase import contents
+
+    return contents.Asked(
+        integrity=target.integrity,
+        complete=target.complete,
+        checksum=HASHES[len(target.checksum)] if target.checksum else "",
+        digest=target.changed != "no",
+        expect=target.expect,
+        expect_regex=target.expect_regex,
+        forbid_regex=target.forbid_regex,
+    )
+
+
+def _left_out(target: Target) -> files.LeftOut:
+    from lib.jobbase import files
+
+    return files.LeftOut(target.partial, target.settled)
 
 
 def _judges_count(target: Target) -> bool:
     return target.fail_count is not None or target.warn_count is not None
 
 
-def _stat(path: str, target: Target) -> os.stat_result:
-    try:
-        return os.stat(path)
-    except FileNotFoundError as error:
-        if os.path.islink(path):
-            if not target.exists:
-                return os.lstat(path)
-            raise FileNotFoundError(
-                f"{path} is a link to {os.readlink(path)}, which does not exist"
-            ) from error
-        raise FileNotFoundError(f"{path} does not exist") from error
-    except NotADirectoryError as error:
-        raise FileNotFoundError(
-            f"{path} does not exist: a part of the path is a file"
-        ) from error
-
-
-def _matches(target: Target) -> Iterator[tuple[float, str]]:
-    """Yield when each file that matches was changed, and its path."""
-    import glob
-
-    # glob takes a folder that it may not read for one that is empty.
-    folder = os.path.dirname(re.split(r"[*?\[]", target.glob)[0]) or "/"
-    try:
-        with os.scandir(folder):
-            pass
-    except FileNotFoundError:
-        return
-    now = time.time()
-    for path in glob.iglob(target.glob, recursive=True):
-        try:
-            facts = os.stat(path)
-        except FileNotFoundError:
-            # It was removed meanwhile, or is a link to nothing.
-            continue
-        is_wanted = stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)
-        if is_wanted and not _is_partial(path, facts, target, now):
-            yield facts.st_mtime, path
-
-
-def _is_partial(path: str, facts: os.stat_result, target: Target, now: float) -> bool:
-    name = os.path.basename(path)
-    if target.settled and now - facts.st_mtime < target.settled:
-        return True
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in target.partial)
-
-
-def _user(number: int) -> tuple[str, str]:
-    import pwd
-
-    try:
-        return pwd.getpwuid(number).pw_name, str(number)
-    except KeyError:
-        return "", str(number)
-
-
-def _group(number: int) -> tuple[str, str]:
-    import grp
-
-    try:
-        return grp.getgrgid(number).gr_name, str(number)
-    except KeyError:
-        return "", str(number)
-
-
 def _look_into_folder(
     path: str, target: Target, progress: aside.Progress
 ) -> dict[str, Any]:
     """Return size, age and count of a folder, as far as they are asked for."""
+    from lib.jobbase import files
+
     seen: dict[str, Any] = {"size": None}
-    now = time.time()
     if not target.glob and _judges_count(target):
-        with os.scandir(path) as entries:
-            seen["matches"] = sum(
-                not _is_partial(
-                    entry.path, entry.stat(follow_symlinks=False), target, now
-                )
-                for entry in entries
-            )
+        seen["matches"] = files.count_in(path, _left_out(target))
     asks = [
         f"{one}_{what}"
         for one in ("fail", "warn")
@@ -625,157 +581,8 @@ def _look_into_folder(
     ]
     if all(getattr(target, name) is None for name in asks):
         return seen
-    size = files = 0
-    newest = 0.0
-    for facts in _below(path):
-        size, files = size + facts.st_size, files + 1
-        newest = max(newest, facts.st_mtime)
-        if not files % 100:
-            so_far = f"{files} files so far, {_amount(size)}"
-            progress(lambda words=so_far: words)  # type: ignore[misc]
+    below = files.folder_of(path, lambda words: progress(lambda: words))
     asks_age = target.fail_age is not None or target.warn_age is not None
-    if not files and asks_age:
+    if not below.files and asks_age:
         raise CheckFailed(f"{path} holds no file")
-    return {**seen, "size": size, "changed_at": newest or None}
-
-
-def _below(path: str) -> Iterator[os.stat_result]:
-    """Yield the facts of each file below a folder; links are not followed."""
-    waiting = [path]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    elif not entry.is_symlink():
-                        yield entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            # It was removed meanwhile.
-            continue
-
-
-def _read(
-    path: str, facts: os.stat_result, target: Target, progress: aside.Progress
-) -> dict[str, Any]:
-    """Read what the options ask for; raise CheckFailed if it is not as it should be."""
-    from lib.jobbase import archives
-
-    def tell(words: str) -> None:
-        progress(lambda: words)
-
-    try:
-        if stat.S_ISDIR(facts.st_mode) and target.complete == "pg_dump":
-            from lib.jobbase import backups
-
-            return {"words": backups.check_folder_of_postgres(path, tell)}
-        if not stat.S_ISREG(facts.st_mode):
-            raise CheckFailed(f"{path} is not a file, so it is not read")
-        with _opened(path) as file:
-            source = archives.Source(file, partial(_tell_how_far, progress))
-            if target.integrity:
-                archives.check(source, target.integrity)
-            if target.complete:
-                from lib.jobbase import backups
-
-                backups.check_dump(source, target.complete, tell)
-            _search(source, target, path)
-            return _digests(source, target)
-    except archives.Damaged as error:
-        raise CheckFailed(f"{path}: {error}") from error
-
-
-def _opened(path: str) -> IO[bytes]:
-    """Return a file, open; what became a pipe meanwhile is not waited for."""
-    file = open(path, "rb", buffering=0, opener=_open_at_once)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is not a file any more", path)
-    return file
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _tell_how_far(progress: aside.Progress, source: archives.Source) -> None:
-    progress(lambda: f"{_amount(source.at)} of {_amount(source.size)} are read")
-
-
-def _amount(size: float) -> str:
-    words = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
-    for word, unit in words.items():
-        if size >= unit:
-            return f"{size / unit:.3g} {word}"
-    return f"{size:g} B"
-
-
-def _digests(source: archives.Source, target: Target) -> dict[str, Any]:
-    import hashlib
-
-    hashes = {}
-    if target.checksum:
-        name = HASHES[len(target.checksum)]
-        hashes["checksum"] = hashlib.new(name, usedforsecurity=False)
-    if target.changed != "no":
-        hashes["digest"] = hashlib.sha256()
-    for chunk in source.chunks() if hashes else ():
-        for one in hashes.values():
-            one.update(chunk)
-    return {name: one.hexdigest() for name, one in hashes.items()}
-
-
-def _search(source: archives.Source, target: Target, path: str) -> None:
-    """Raise CheckFailed if the contents are not as expected."""
-    wanted = [target.expect, target.expect_regex]
-    missing = [one for one in wanted if one]
-    if not missing and not target.forbid_regex:
-        return
-    from lib.jobbase import archives
-
-    name = archives.format_of(source.head(archives.BLOCK))
-    is_packed = name not in ("", "tar", "zip")
-    chunks = archives.contents(source, name) if is_packed else source.chunks()
-    for block in blocks(chunks):
-        missing = [one for one in missing if not _is_in(one, block)]
-        if target.forbid_regex and (match := target.forbid_regex.search(block)):
-            line = _line_of(block, match.start())
-            raise CheckFailed(f"{path} matches forbid_regex: {line}")
-        if not missing and not target.forbid_regex:
-            return
-    if missing:
-        shown = getattr(missing[0], "pattern", missing[0]).decode("utf-8", "replace")
-        raise CheckFailed(f"{path} does not contain {shown[:200]!r}")
-
-
-def _is_in(wanted: bytes | re.Pattern[bytes], block: bytes) -> bool:
-    if isinstance(wanted, bytes):
-        return wanted in block
-    return wanted.search(block) is not None
-
-
-def _line_of(block: bytes, at: int) -> str:
-    begin, end = block.rfind(b"\n", 0, at) + 1, block.find(b"\n", at)
-    line = block[begin : end if end >= 0 else len(block)]
-    return line[:200].decode("utf-8", "replace").strip()
-
-
-def blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield contents in blocks of whole lines, each with the last lines before it.
-
-    So ``^`` and ``$`` are those of lines, and what spans two blocks is found.  A line
-    longer than a block is cut.
-    """
-    before, rest = b"", bytearray()
-    for chunk in chunks:
-        rest += chunk
-        if len(rest) < SEARCHED:
-            continue
-        end = rest.rfind(b"\n") + 1 or len(rest)
-        block = before + bytes(rest[:end])
-        yield block
-        del rest[:end]
-        before = block[-OVERLAP:]
-        before = before[before.find(b"\n") + 1 :]
-    if rest or not before:
-        yield before + bytes(rest)
+    return {**seen, "size": below.size, "changed_at": below.newest or None}

@@ -73,9 +73,10 @@ from lib.plugins.target import TargetJob, Values, email_option, peers_of
 if TYPE_CHECKING:
     from lib.net.connect import Deadline
     from lib.plugins import (
-        archives,
         aside,
         backups,
+        contents,
+        files,
         journal,
         kernel,
         logfiles,
@@ -122,18 +123,19 @@ __all__ = [
     "Values",
     "absolute_path",
     "addresses",
-    "archives",
     "aside",
     "backups",
     "anything_or_text",
     "bytes_",
     "bytes_pattern",
+    "contents",
     "count",
     "dialog",
     "email_option",
     "endpoint",
     "escaped",
     "exit_codes",
+    "files",
     "first_of",
     "host",
     "journal",
@@ -182,18 +184,22 @@ def __getattr__(name: str) -> Any:
         from lib.plugins import aside
 
         return aside
-    if name == "archives":
-        from lib.plugins import archives
-
-        return archives
     if name == "backups":
         from lib.plugins import backups
 
         return backups
+    if name == "contents":
+        from lib.plugins import contents
+
+        return contents
     if name == "Deadline":
         from lib.net.connect import Deadline
 
         return Deadline
+    if name == "files":
+        from lib.plugins import files
+
+        return files
     if name == "journal":
         from lib.plugins import journal
 

@@ -9,10 +9,11 @@ import time
 
 import pytest
 
-from jobs.FileChecker import FileChecker, blocks, growth, with_sample
+from jobs.FileChecker import FileChecker, growth, with_sample
 from lib.core.enums import Status
 from lib.jobbase import CheckFailed, CheckWarning
 from lib.net.connect import Deadline
+from lib.plugins import contents
 from tests.support.listeners import found_by, job_of, result_of
 
 #: Kept here: tests of discovery import it anew.
@@ -169,19 +170,6 @@ def test_contents_are_searched_by_lines(tmp_path):
     assert found(path=packed, expect="hello") == "fine"
 
 
-def test_what_spans_two_pieces_is_found_and_lines_stay_whole():
-    lines = [b"%07d" % number for number in range(300_000)]
-    content = b"\n".join(lines)
-    chunks = [content[at : at + 77_777] for at in range(0, len(content), 77_777)]
-    seen = list(blocks(chunks))
-    assert len(seen) > 2
-    found = {line for block in seen for line in block.split()}
-    assert found == set(lines)
-    one = b"x" * 3_000_000 + b"needle"
-    assert any(b"needle" in block for block in blocks([one]))
-    assert list(blocks([])) == [b""]
-
-
 def test_growth_is_that_of_an_hour():
     samples = []
     for minute in range(0, 180, 5):
@@ -242,7 +230,7 @@ def test_what_may_not_be_read_is_unknown(tmp_path):
 def test_a_file_is_read_only_where_its_contents_are_asked_for(tmp_path, monkeypatch):
     opened = []
     monkeypatch.setattr(
-        MODULE,
+        contents,
         "_opened",
         lambda path: opened.append(path) or open(path, "rb"),
     )
