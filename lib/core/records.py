@@ -165,6 +165,15 @@ class Record(Stored, frozen=True, eq=False):
         return tuple(to for to in self.notified if to not in waiting)
 
     @property
+    def reached_at(self) -> datetime | None:
+        """Return when they were last notified, as far as the record says.
+
+        While a reminder is queued that is the time of the first alert.
+        """
+        is_queued = any(message.kind.is_about_trouble for message in self.queued)
+        return self.alerted_at or self.notified_at if is_queued else self.notified_at
+
+    @property
     def is_default(self) -> bool:
         """Return whether it holds nothing that a new record would not."""
         return _content(self)[2:] == _NOTHING

@@ -92,7 +92,7 @@ def job_data(
         "note": snapshot.notes.get(key, ""),
         "failures": record.failures,
         "notified": record.reached,
-        "notified_at": record.notified_at,
+        "notified_at": record.reached_at,
         "held": held_row(held),
         "queued_messages": len(record.queued),
         "last_run_at": _moment(latest.at) if latest else None,

@@ -192,7 +192,7 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
         "policy": policy_row(known.policy) if known else None,
         "contact": known.contact if known else (),
         "notified": record.reached,
-        "notified_at": record.notified_at,
+        "notified_at": record.reached_at,
         "delivery": record.delivery if record.notified_at else None,
         "held": held_row(story.held),
         "queued": [_queued_row(message, story, now) for message in record.queued],

@@ -186,6 +186,8 @@ def last_alerts(
         key: Alert(record.notified_at, record.reached, notified_words(record))
         for key in keys
         if (record := records.get(key)) and record.notified_at and record.reached
+        # What is queued has not been sent yet; the audit log knows what was.
+        and record.reached_at == record.notified_at
     }
     wanted = set(keys) - found.keys()
     if not wanted:

@@ -402,7 +402,7 @@ def _job_row(
         "recheck": job.recheck,
         "contact": job.contact,
         "notified": record.reached,
-        "notified_at": record.notified_at,
+        "notified_at": record.reached_at,
         "file": job.file,
         "failing_since": record.failing_since,
         "failures": record.failures,

@@ -116,7 +116,7 @@ def down_rows(
             "failures": record.failures,
             "reason": first_line(record.last_reason),
             "notified": record.reached,
-            "notified_at": record.notified_at,
+            "notified_at": record.reached_at,
             WORDS: {
                 "status": status_words(record, record.status),
                 "since": time_text(record.since) if record.since else "",

@@ -100,8 +100,8 @@ def test_what_could_not_be_sent_when_it_opened_says_both():
     later = MORNING + timedelta(minutes=2)
     (envelope,) = plan([record("disk", refused)], later).envelopes
     assert " ".join(envelope.message.preface.split()).startswith(
-        "Delayed 11 hours 2 minutes: answered 500; until 2026-11-24 08:00 UTC it waited "
-        "for its window, when = mon-fri 08:00-20:00 This"
+        "Delayed 11 hours 2 minutes: answered 500; until 2026-11-24 08:00 UTC it "
+        "waited for its window, when = mon-fri 08:00-20:00 This"
     )
 
 

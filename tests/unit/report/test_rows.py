@@ -503,6 +503,18 @@ def test_who_waits_for_the_message_is_not_named():
     assert notified_words(record) == "a@b.c"
 
 
+def test_who_waits_for_a_reminder_has_had_the_alert():
+    waits = Message("a" * 8, MessageKind.REMINDER, "s", "b", ("a@b.c",), SINCE)
+    later = SINCE + timedelta(minutes=9)
+    key = JobKey("Job", "j")
+    record = Record(key, notified=("a@b.c",), notified_at=later, alerted_at=SINCE)
+    assert (record.reached, record.reached_at) == (("a@b.c",), later)
+    record = replace(record, queued=(waits,))
+    assert (record.reached, record.reached_at) == (("a@b.c",), SINCE)
+    alert = replace(waits, kind=MessageKind.ALERT)
+    assert replace(record, queued=(alert,)).reached == ()
+
+
 @pytest.mark.parametrize("held", [Decision.UNREACHABLE, Decision.BLIND])
 def test_what_was_not_reached_is_no_failing_job_and_listed_behind_those(held):
     away = Record(key("a"), status=Status.FAILING, failing_since=SINCE, held=held)
