@@ -79,17 +79,26 @@ def _member(
         status, at = _before(known, job, record, last)
     if status is Status.OK:
         return Member(job.name, status, at)
-    held = None
-    if known.silences is not None:
-        held = known.silences.holding(job.key, job.name, job.tags, now)
     return Member(
         job.name,
         status,
         at,
         record.held if record.is_out_of_reach else None,
-        HELD_WORDS.get(held.code, "") if held else "",
+        _held_words(known, job, record, status, now),
         first_line(known.reasons.get(job.key, record.last_reason)),
     )
+
+
+def _held_words(
+    known: Known, job: Job, record: Record, status: Status, now: datetime
+) -> str:
+    """Return what holds the alerts of a member back, which counts all the same."""
+    held = None
+    if known.silences is not None:
+        held = known.silences.holding(job.key, job.name, job.tags, now)
+    if held is None and record.acknowledged is not None:
+        return "acknowledged" if record.acknowledged.covers(status) else ""
+    return HELD_WORDS.get(held.code, "") if held else ""
 
 
 def _before(

@@ -107,3 +107,64 @@ def test_a_disabled_member_is_left_out(tmp_path, up):
     site = Site(tmp_path, up, text + "[group all]\nof = tcp *\n")
     site.run()
     assert site.row("group all")["status"] == "ok"
+
+
+def test_a_member_that_is_held_back_counts_as_it_is_and_says_why(tmp_path, up):
+    window = "[maintenance m]\njobs = tcp d\nstart = * * * * *\nlength = 1h\n"
+    more = "".join(f"[tcp {name}]\nuse = local\nport = DOWN\n" for name in "cd")
+    groups = "[group all]\nof = tcp *\n[group any]\nof = tcp *\nneed = any\n"
+    site = Site(tmp_path, up, TARGETS + more + window + groups)
+    site.run()
+    assert site.instance.run("-m", "mute", "tcp b", "--for", "1h").code == 0
+    assert site.instance.run("-m", "ack", "tcp c").code == 0
+    site.run()
+    words = (
+        "1 of 4 is OK, need = all: tcp b is failing, muted, tcp c is failing, "
+        "acknowledged, tcp d is failing, in maintenance\n"
+    )
+    assert site.row("group all")["reason"].startswith(words)
+    assert site.row("group any")["status"] == "ok"
+    # What is asked for now: the group by what is on record, and a member by itself,
+    # which the group follows in the next run.
+    asked = site.instance.run("-m", "check", "group all")
+    assert asked.code == 1
+    assert "tcp b is failing (1 minute ago), muted" in asked.out
+    asked = site.instance.run("-m", "check", "tcp b")
+    assert (asked.code, " muted " in asked.out) == (1, True)
+    assert site.row("group all")["failures"] == 3
+    site.run()
+    assert site.row("group all")["failures"] == 4
+
+
+def test_a_member_that_recovers_when_it_is_asked_for_ends_the_group_later(tmp_path, up):
+    site = Site(tmp_path, up, TARGETS + "[group all]\nof = tcp *\n")
+    site.run()
+    assert site.row("group all")["status"] == "failing"
+    settings = site.instance.settings
+    settings.write_text(settings.read_text().replace(str(site.down), str(up)))
+    assert site.instance.run("-m", "check", "tcp b").code == 0
+    assert site.row("tcp b")["status"] == "ok"
+    assert site.row("group all")["status"] == "failing"
+    assert site.instance.run("-m", "check", "group all").code == 0
+    assert site.row("group all")["status"] == "ok"
+
+
+def test_an_hourly_group_is_unreachable_until_the_way_is_back(tmp_path, up):
+    text = TARGETS.replace("[tcp b]", "[tcp b]\ndepends = gw")
+    text += "[tcp gw]\nuse = local\nport = DOWN\n"
+    text += "[group b]\nof = tcp b\nevery = hour\n"
+    site = Site(tmp_path, up, text)
+    # What no run has met before runs in the first one.
+    site.run()
+    held = site.row("group b")["held"]
+    assert (held["code"], "tcp b is unreachable" in held["by"]) == ("unreachable", True)
+    site.run()
+    assert site.row("group b")["failing_since"] is not None
+    settings = site.instance.settings
+    settings.write_text(settings.read_text().replace(str(site.down), str(up)))
+    # It is judged again as soon as nothing holds it back, not in the next hour.
+    site.run()
+    assert site.row("tcp gw")["status"] == "ok"
+    site.run()
+    row = site.row("group b")
+    assert (row["status"], row["held"]) == ("ok", None)
