@@ -56,6 +56,7 @@ class DiskSpace(TargetJob):
     kind = "disk"
     every = JobFrequency.HOUR
     recheck = "5min"
+    judges_need = True
     guide = """
         `used` is what `df` shows as Use%: what is reserved for root counts as neither
         used nor free. On a large disk 10% is a lot of room: say what must be free,

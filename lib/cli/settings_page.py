@@ -198,7 +198,7 @@ lists the kinds, those of your own job files too; `-m kinds KIND` the options of
 - Thresholds are options `warn_...` and `fail_...`. A number may have a unit, such as
   `500ms`, `2s`, `5GB` or `90%`. A range, such as `1..15`, asks for a number within it.
 - With several thresholds the worst one decides. With `need = all` it takes all of them
-  at once.
+  at once: of `fail_...` and of `warn_...` those that you give, else the defaults.
 - A wrong option is a failing job of the target's name, and everything else runs.
 """
 _COMMON = """\

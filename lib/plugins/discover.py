@@ -345,6 +345,7 @@ def table_of(file: JobFile, cls: type[TargetJob]) -> KindTable:
         about,
         recheck=cls.recheck,
         retries=cls.can_retry,
+        means_need=not cls.judges_need,
     )
     ships = KIND_FILES.get(table.kind, file.name)
     if ships != file.name:

@@ -250,6 +250,7 @@ class KindTable:
         *,
         recheck: str = "no",
         retries: bool = True,
+        means_need: bool = True,
     ) -> None:
         """Keep the table of a class; raise TypeError if it is not right."""
         if not isinstance(kind, str) or not _KIND.fullmatch(kind):
@@ -291,6 +292,12 @@ class KindTable:
             if name.startswith("warn_") and isinstance(known.default, Threshold)
             if (fail_name := f"fail_{name.removeprefix('warn_')}") in self.own
         ]
+        #: With ``need = all``, defaults that make room for what is given instead.
+        self._in_need = {
+            word: [name for name in self.own if name.startswith(f"{word}_")]
+            for word in ("warn", "fail")
+            if means_need and "need" in self.own
+        }
         #: The values that many targets have in common.
         self._shared: dict[tuple[str, str], Any] = {}
 
@@ -366,7 +373,14 @@ class KindTable:
         return self._target(section.title, values, places), problems
 
     def _give_way(self, values: dict[str, Any]) -> None:
-        """Drop the default of each ``warn_X`` behind a ``fail_X`` that is given."""
+        """Drop the default of each ``warn_X`` behind a ``fail_X`` that is given.
+
+        With ``need = all`` only what is given must be exceeded, where anything is.
+        """
+        if values.get("need") == "all":
+            for names in self._in_need.values():
+                if any(values.get(name) for name in names):
+                    values |= {name: None for name in names if name not in values}
         for name, fail_name, default in self._default_warnings:
             fail = values.get(fail_name)
             if not fail or name in values or _is_share(fail) != _is_share(default):

@@ -63,6 +63,8 @@ class TargetJob(JobBase):
     options: Options = {}
     #: False: it has no ``retries``, as what it looks at is news only once.
     can_retry = True
+    #: True: what ``need = all`` is about, ``check`` says itself.
+    judges_need = False
     #: False: that it comes and goes is flapping only if the settings say so.
     flaps = True
     #: What people read below the reason when a threshold decides; set it in ``check``.

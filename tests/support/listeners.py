@@ -324,7 +324,13 @@ def job_of(kind: type[TargetJob], **options: object) -> TargetJob:
     """Return the job of one section."""
     lines = "".join(f"{name} = {said}\n" for name, said in options.items())
     ini = fakes.ini(f"[{kind.kind} it]\n{lines}")
-    table = KindTable(kind.kind, kind.every, kind.options)
+    table = KindTable(
+        kind.kind,
+        kind.every,
+        kind.options,
+        retries=kind.can_retry,
+        means_need=not kind.judges_need,
+    )
     (section,) = target_sections(ini, kind.kind)
     target, problems = table.target(section)
     assert not problems

@@ -98,3 +98,20 @@ def test_what_is_remembered_stays_small_and_spans_the_time():
 def test_iowait_that_runs_backwards_counts_as_none():
     before, after = [0, 0, 0, 0, 50, 0, 0, 0], [50, 0, 0, 50, 40, 0, 0, 0]
     assert shares_of(before, after) == {"busy": 50, "iowait": 0, "steal": 0}
+
+
+@pytest.mark.parametrize(
+    ("shares", "options", "said"),
+    [
+        # By default all three of them, which is more than there is.
+        ({"busy": 96}, {}, "ok"),
+        ({"busy": 70, "iowait": 20}, {"warn_busy": 60, "warn_iowait": 10},
+         "warning: busy is 70%, over warn_busy = 60% and iowait is 20%, over"),
+        ({"busy": 70, "iowait": 5}, {"warn_busy": 60, "warn_iowait": 10}, "ok"),
+        ({"busy": 96}, {"fail_busy": 90}, "failing: busy is 96%, over fail_busy"),
+    ],
+)  # fmt: skip
+def test_need_all_is_about_what_is_given(tmp_path, shares, options, said):
+    cores = Cores(tmp_path, over="0s", need="all", **options)
+    cores.run()
+    assert cores.run(**shares).startswith(said)

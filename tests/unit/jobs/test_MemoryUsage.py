@@ -97,3 +97,27 @@ def test_without_what_is_available_it_is_unknown(tmp_path):
 )
 def test_what_was_killed_before_the_first_run_does_not_count(before, now, killed):
     assert since(before, now) == killed
+
+
+@pytest.mark.parametrize(
+    ("available_mb", "kills", "options", "said"),
+    [
+        (400, 0, {}, "failing: available_percent is 4%, under fail_available = 5%"),
+        # Too little and what was killed for it; either of them alone is neither.
+        (
+            700,
+            1,
+            {},
+            "warning: available_percent is 7%, under warn_available = 10% and",
+        ),
+        (700, 0, {}, "ok"),
+        (9000, 1, {}, "ok"),
+        (700, 0, {"warn_available": "20%"}, "warning: available_percent is 7%, under"),
+        (9000, 1, {"warn_oom_kills": 0}, "warning: oom_kills is 1, over"),
+    ],
+)
+def test_need_all_is_about_what_is_given(tmp_path, available_mb, kills, options, said):
+    machine = Machine(MemoryUsage, tmp_path, need="all", **options)
+    machine.found(meminfo(9000) | {"proc/vmstat": "oom_kill 7\n"})
+    files = meminfo(available_mb) | {"proc/vmstat": f"oom_kill {7 + kills}\n"}
+    assert machine.found(files).startswith(said)

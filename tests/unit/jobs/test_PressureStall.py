@@ -73,3 +73,20 @@ def test_other_text_is_unknown(tmp_path):
 def test_averages_are_read_by_their_seconds():
     text = "some avg10=1.25 avg60=0.00 avg300=3 total=9\n"
     assert read_averages(text) == {"some": {"10": 1.25, "60": 0.0, "300": 3.0}}
+
+
+@pytest.mark.parametrize(
+    ("shares", "options", "said"),
+    [
+        ({"memory_full": 99}, {}, "failing: memory_full is 99%, over fail_memory_full"),
+        ({"cpu_some": 99, "memory_full": 30}, {}, "ok"),
+        ({"cpu_some": 99, "memory_full": 30}, {"warn_cpu_some": 50},
+         "warning: cpu_some is 99%, over"),
+        ({"cpu_some": 99}, {"warn_cpu_some": 50, "warn_io_some": 50}, "ok"),
+        ({"cpu_some": 99, "io_some": 60}, {"warn_cpu_some": 50, "warn_io_some": 50},
+         "warning: cpu_some is 99%, over warn_cpu_some = 50% and io_some is 60%, over"),
+    ],
+)  # fmt: skip
+def test_need_all_is_about_what_is_given(tmp_path, shares, options, said):
+    machine = Machine(PressureStall, tmp_path, need="all", **options)
+    assert machine.found(stalls(**shares)).startswith(said)
