@@ -75,6 +75,9 @@ OPTIONAL_FLAGS: Mapping[str, Any] = {
     "watch": False,
     "since": None,
     "all": False,
+    "month": None,
+    "csv": False,
+    "html": False,
 }
 
 
@@ -210,6 +213,9 @@ def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
     add("--spool", metavar="DIR", help="with wrap: instead of /var/spool/checker")
     add("--since", metavar="TIME", help="with history: from when on, such as 7d")
     add("--all", action="store_true", help="with history: each result by itself")
+    add("--month", metavar="MONTH", help="with report: 2026-11, this or last")
+    add("--csv", action="store_true", help="with report: as CSV")
+    add("--html", action="store_true", help="with report: as a page")
     add("--watch", action="store_true", help="with status: again every 10 seconds")
     add("words", metavar="...", nargs="*", help="what a mode takes, see above")
     return parser

@@ -208,6 +208,60 @@ def history(args: argparse.Namespace) -> int:
     return code
 
 
+def report(args: argparse.Namespace) -> int:
+    """Print a month of all jobs: as text, CSV, JSON or HTML."""
+    from lib.core.text import offset_words
+    from lib.report import month, table
+    from lib.storage.history import History
+    from lib.system.clock import utc_now
+
+    settings, now = settings_of(args, or_last=True), utc_now()
+    zone = settings.zone
+    if args.json + args.csv + args.html > 1:
+        print("checker: give one of --json, --csv and --html", file=sys.stderr)
+        return WRONG_USE
+    try:
+        period = month.period_of(args.month or "this", now, zone)
+    except ValueError as error:
+        print(f"checker: {error}", file=sys.stderr)
+        return WRONG_USE
+    catalog = state_of(settings).load_catalog()
+    found = month.report(
+        History(settings.state, zone),
+        settings.state,
+        {key: known.name for key, known in catalog.items()},
+        period,
+    )
+    code = TROUBLE if settings.last_usable else OK
+    if args.json:
+        table.show_json(month.data(found, zone), sys.stdout)
+    elif args.csv:
+        sys.stdout.write(month.csv_text(found, zone))
+    elif args.html:
+        sys.stdout.write(month.html(found, settings.servername, zone))
+    if args.json or args.csv or args.html:
+        return code
+    table.say(month.headline(found, zone), sys.stdout)
+    rows = month.job_rows(found, zone)
+    table.show(month.JOB_COLUMNS, rows, as_json=False, out=sys.stdout)
+    if note := month.rows_words(found, zone):
+        table.say(note, sys.stdout)
+    outages = month.outage_rows(found, zone)
+    if outages:
+        print()
+        table.show(
+            month.OUTAGE_COLUMNS,
+            outages[: month.MAX_OUTAGES],
+            as_json=False,
+            out=sys.stdout,
+            headings={"began": f"began {offset_words(zone, now)}"},
+        )
+    if len(outages) > month.MAX_OUTAGES:
+        more = len(outages) - month.MAX_OUTAGES
+        table.say(f"and {more:,} shorter ones; --json has all", sys.stdout)
+    return code
+
+
 def names_of(
     catalog: Mapping[JobKey, CatalogEntry], reader: History
 ) -> dict[JobKey, str]:

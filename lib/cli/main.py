@@ -277,6 +277,12 @@ MODES: dict[str, Mode] = {
         takes_jobs=True,
         flags=("since", "until", "all"),
     ),
+    "report": Mode(
+        "look:report",
+        "a month: uptime, outages, time to notify, slowest",
+        takes_json=True,
+        flags=("month", "csv", "html"),
+    ),
     "peers": Mode("peers:peers", "ask each peer for its status now", takes_json=True),
     "peerkey": Mode(
         "peers:peerkey",

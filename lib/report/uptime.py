@@ -42,13 +42,15 @@ class Outage(NamedTuple):
     #: How long it is known to have failed within the period.
     seconds: float
     reason: str
+    #: Why alerts were held back as it began: one of ``CODES``; empty: they were not.
+    held: str = ""
 
 
 class _Spell:
     """An outage, and from when to when it was failing."""
 
     def __init__(self, change: Change) -> None:
-        self.began, self.reason = change.at, change.reason
+        self.began, self.reason, self.held = change.at, change.reason, change.code
         self.ended: float | None = None
         self.parts: list[tuple[float, float]] = []
 
@@ -82,7 +84,7 @@ def outages(
         for number, length in enumerate(lengths):
             seconds[number] += length * part
     return [
-        Outage(spell.began, spell.ended, length, spell.reason)
+        Outage(spell.began, spell.ended, length, spell.reason, spell.held)
         for spell, length in zip(spells, seconds, strict=True)
         if spell.within(edges[0], edges[-1]) > 0
     ]

@@ -79,6 +79,7 @@ def instance(tmp_path_factory):
         "status",
         "status disk*",
         "history *full",
+        "report",
         "peers",
     ],
 )

@@ -1,4 +1,4 @@
-"""-m status and -m history: the command line, and what they print."""
+"""-m status, history and report: the command line, and what they print."""
 
 from __future__ import annotations
 
@@ -145,3 +145,33 @@ def test_of_a_job_that_was_removed_the_history_is_shown(tmp_path):
     there.cron()
     ran = there.run("-m", "history", "disk gone")
     assert ran.code == 0 and ran.out.startswith("disk gone: 0.00%")
+
+
+# -m report.
+
+
+def test_a_month_is_shown_as_text_as_csv_and_as_a_page(instance):
+    text = instance.run("-m", "report")
+    assert (text.code, text.err) == (0, "")
+    first, heading, worst, *_ = text.out.splitlines()
+    assert first.startswith(f"{datetime.now(UTC):%Y-%m} until ") and "1 outage" in first
+    assert heading.split() == [
+        *("job", "uptime", "outages", "failing", "longest", "notified", "after"),
+        *("slowest", "not", "counted"),
+    ]
+    assert worst.startswith("disk gone")
+    table = instance.run("-m", "report", "--csv").out
+    assert table.startswith("month,job,key,uptime,outages,ok_s,")
+    page = instance.run("-m", "report", "--html").out
+    assert page.startswith("<!DOCTYPE html>") and page.endswith("</html>\n")
+    assert "no outage" not in page
+    before = instance.run("-m", "report", "--month", "last")
+    assert before.code == 0 and "uptime not known, 0 outages" in before.out
+
+
+def test_one_format_of_a_month_that_exists_is_asked_for(instance):
+    both = instance.run("-m", "report", "--csv", "--html")
+    assert (both.code, both.out) == (2, "")
+    assert both.err == "checker: give one of --json, --csv and --html\n"
+    wrong = instance.run("-m", "report", "--month", "2026-13")
+    assert wrong.code == 2 and "expected a month" in wrong.err

@@ -1,0 +1,446 @@
+"""-m report: a month of all jobs, for people who ask how it went.
+
+``report`` reads state/, and what follows from it are functions of values: ``data`` for
+JSON, ``job_rows`` and ``outage_rows`` for tables, ``csv_text``, ``html``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lib.core.jobs import JobKey
+from lib.core.results import Unit, amount_words
+from lib.core.text import counted, duration, table_time, zone_words
+from lib.report.glance import alerted
+from lib.report.rows import WORDS
+from lib.report.uptime import (
+    Outage,
+    left_out_words,
+    midnights,
+    month_days,
+    notified_after,
+    outages,
+    percent_words,
+)
+from lib.storage import auditlog
+from lib.storage.history import TIMES, Change, History, Share
+
+JOB_COLUMNS = (
+    "job",
+    "uptime",
+    "outages",
+    "failing",
+    "longest",
+    "notified_after",
+    "slowest",
+    "not_counted",
+)
+OUTAGE_COLUMNS = ("began", "job", "lasted", "notified_after", "reason")
+#: How many outages a table shows, the longest; CSV and JSON have all.
+MAX_OUTAGES = 20
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Period(NamedTuple):
+    """A month, or what has passed of it."""
+
+    #: ``2026-11``.
+    month: str
+    days: Sequence[date]
+    #: Where the days begin, and where the time ends.
+    edges: Sequence[float]
+    is_over: bool
+
+    @property
+    def length_s(self) -> float:
+        """Return how long it is."""
+        return self.edges[-1] - self.edges[0]
+
+
+class Told(NamedTuple):
+    """An outage, and when people were notified of it."""
+
+    outage: Outage
+    #: How many seconds after its begin the first alert left; None: none did.
+    after_s: float | None
+    #: Whether the audit log reaches back to its begin.
+    is_known: bool
+
+
+class JobMonth(NamedTuple):
+    """The month of one job."""
+
+    key: JobKey
+    name: str
+    #: It does not exist any more.
+    is_gone: bool
+    share: Share
+    outages: Sequence[Told]
+    #: How many seconds the slowest check took of which there is still a result, and
+    #: when that was; None: there is none.
+    slowest: tuple[float, float] | None
+
+    @property
+    def mean_after_s(self) -> float | None:
+        """Return how long people waited on average; None: nobody was notified."""
+        known = [one.after_s for one in self.outages if one.after_s is not None]
+        return sum(known) / len(known) if known else None
+
+
+class Report(NamedTuple):
+    """A month of all jobs, the lowest uptime first."""
+
+    period: Period
+    jobs: Sequence[JobMonth]
+    #: Since when results are still on record.
+    rows_since: float | None
+
+    @property
+    def share(self) -> Share:
+        """Return the time of all jobs."""
+        return sum((job.share for job in self.jobs), Share())
+
+
+def period_of(text: str, now: datetime, zone: tzinfo | None) -> Period:
+    """Return the month that is meant: ``2026-11``, ``this`` or ``last``.
+
+    Raise ValueError if there is none, or it has not begun.
+    """
+    from lib.core.text import in_zone
+
+    today = in_zone(now, zone).date()
+    first = today.replace(day=1)
+    if text == "last":
+        first = (first - timedelta(days=1)).replace(day=1)
+    elif text != "this":
+        try:
+            first = datetime.strptime(text, "%Y-%m").date()
+            month_days(first.year, first.month)
+        except ValueError:
+            raise ValueError(
+                f"--month {text[:20]!r}: expected a month such as 2026-11, this or last"
+            ) from None
+    if first > today:
+        raise ValueError(f"--month {text}: that has not begun yet")
+    days = [day for day in month_days(first.year, first.month) if day <= today]
+    edges, end = midnights(days, zone), now.timestamp()
+    is_over = edges[-1] <= end
+    if not is_over:
+        edges[-1] = max(edges[-2], end)
+    return Period(f"{first:%Y-%m}", days, edges, is_over)
+
+
+def report(
+    history: History,
+    audit: Path,
+    catalog: Mapping[JobKey, str],
+    period: Period,
+) -> Report:
+    """Return the month of the jobs that exist, and of those that history has of it.
+
+    ``audit`` is the folder of the audit log, ``catalog`` has the names of all jobs.
+    """
+    begin, end = period.edges[0], period.edges[-1]
+    bars = history.days(None, len(period.days), end - 1)
+    changes: dict[JobKey, list[Change]] = {}
+    for change in history.changes(None, 0, end):
+        changes.setdefault(change.key, []).append(change)
+    found = {
+        key: outages(
+            changes.get(key, ()),
+            period.edges,
+            _failing(bars.get(key, {}), period.days),
+        )
+        for key in {*filter(_is_reported, catalog), *bars}
+    }
+    sent = _sent(audit, {key for key, them in found.items() if them})
+    reaches = auditlog.reaches_back_to(audit)
+    known_from = reaches.timestamp() if reaches else 0.0
+    rows_since = history.rows_since()
+    jobs = [
+        JobMonth(
+            key,
+            catalog.get(key) or key.identity or str(key),
+            key not in catalog,
+            _whole(sum(bars.get(key, {}).values(), Share()), period.length_s),
+            list(_told(found[key], sent.get(key, ()), known_from)),
+            _slowest(history, key, max(begin, rows_since or end), end),
+        )
+        for key in found
+    ]
+    return Report(period, sorted(jobs, key=_order), rows_since)
+
+
+def _is_reported(key: JobKey) -> bool:
+    return key.is_check and not key.is_about_checker
+
+
+def _order(job: JobMonth) -> tuple[float, str, JobKey]:
+    uptime = job.share.uptime
+    return (2.0 if uptime is None else uptime), job.name, job.key
+
+
+def _failing(bars: Mapping[str, Share], days: Iterable[date]) -> list[float]:
+    nothing = Share()
+    return [bars.get(day.isoformat(), nothing).failing for day in days]
+
+
+def _whole(share: Share, length_s: float) -> Share:
+    """Return the time of a job, with that of days without any result."""
+    return share._replace(nothing=share.nothing + max(0.0, length_s - sum(share)))
+
+
+def _sent(audit: Path, keys: Collection[JobKey]) -> dict[JobKey, list[float]]:
+    """Return when alerts about these jobs left."""
+    found: dict[JobKey, list[float]] = {}
+    if keys:
+        for entry in auditlog.read_entries(audit, lambda key, _name: key in keys):
+            if alerted(entry):
+                found.setdefault(entry.key, []).append(entry.at.timestamp())
+    return {key: sorted(moments) for key, moments in found.items()}
+
+
+def _told(
+    them: Sequence[Outage], sent: Sequence[float], known_from: float
+) -> Iterator[Told]:
+    for outage, following in zip_longest(them, them[1:]):
+        next_began = following.began if following else math.inf
+        after_s = notified_after(outage, sent, next_began)
+        yield Told(outage, after_s, outage.began >= known_from)
+
+
+def _slowest(
+    history: History, key: JobKey, since: float, until: float
+) -> tuple[float, float] | None:
+    if since >= until:
+        return None
+    rows = history.rows(key, since, until)
+    slowest = max(rows, key=lambda row: row.seconds, default=None)
+    return (slowest.seconds, slowest.at) if slowest else None
+
+
+# In words.
+
+
+def headline(found: Report, zone: tzinfo | None) -> str:
+    """Return the month in a line."""
+    share, period = found.share, found.period
+    count = sum(len(job.outages) for job in found.jobs)
+    until = ""
+    if not period.is_over:
+        end = _moment(period.edges[-1])
+        until = f" until {table_time(end, zone, end)}"
+    words = f"{period.month}{until}: {counted(len(found.jobs), 'job')}"
+    words += f", uptime {percent_words(share.uptime) or 'not known'}"
+    lasted = f", failing for {_words(share.failing)} in all" if count else ""
+    return f"{words}, {counted(count, 'outage')}{lasted}."
+
+
+def job_rows(found: Report, zone: tzinfo | None) -> list[dict[str, Any]]:
+    """Return a row per job, the lowest uptime first: as data, and in words."""
+    now = _moment(found.period.edges[-1])
+    return [
+        _job_row(job, partial(table_time, zone=zone, now=now)) for job in found.jobs
+    ]
+
+
+def _job_row(job: JobMonth, time_text: Any) -> dict[str, Any]:
+    lengths = [one.outage.seconds for one in job.outages]
+    not_notified = sum(one.is_known and one.after_s is None for one in job.outages)
+    return {
+        "job": job.name,
+        "key": str(job.key),
+        "exists": not job.is_gone,
+        "uptime": job.share.uptime,
+        "time_s": dict(zip(TIMES, job.share, strict=True)),
+        "longest_s": max(lengths, default=None),
+        "notified_after_s": job.mean_after_s,
+        "not_notified": not_notified,
+        "slowest_s": job.slowest[0] if job.slowest else None,
+        "slowest_at": _moment(job.slowest[1]) if job.slowest else None,
+        "outages": [
+            {
+                "began_at": _moment(one.outage.began),
+                "ended_at": (
+                    None if one.outage.ended is None else _moment(one.outage.ended)
+                ),
+                "failing_s": one.outage.seconds,
+                "held": one.outage.held or None,
+                "reason": one.outage.reason,
+                "notified": one.after_s is not None if one.is_known else None,
+                "notified_after_s": one.after_s,
+            }
+            for one in job.outages
+        ],
+        WORDS: {
+            "job": f"{job.name} (removed)" if job.is_gone else job.name,
+            "uptime": percent_words(job.share.uptime),
+            "outages": str(len(lengths)) if lengths else "",
+            "failing": _words(job.share.failing) if lengths else "",
+            "longest": _words(max(lengths)) if lengths else "",
+            "notified_after": _mean_words(job, not_notified),
+            "slowest": _slowest_words(job, time_text),
+            "not_counted": left_out_words(job.share),
+        },
+    }
+
+
+def _mean_words(job: JobMonth, not_notified: int) -> str:
+    mean = job.mean_after_s
+    words = [] if mean is None else [_words(mean)]
+    if not_notified:
+        words.append(f"{not_notified} not notified")
+    return ", ".join(words)
+
+
+def _slowest_words(job: JobMonth, time_text: Any) -> str:
+    if job.slowest is None:
+        return ""
+    seconds, at = job.slowest
+    return f"{amount_words(seconds, Unit.SECONDS)} at {time_text(_moment(at))}"
+
+
+def outage_rows(found: Report, zone: tzinfo | None) -> list[dict[str, Any]]:
+    """Return a row per outage, the longest first."""
+    now = _moment(found.period.edges[-1])
+    pairs = [(one, job) for job in found.jobs for one in job.outages]
+    pairs.sort(key=lambda pair: (-pair[0].outage.seconds, pair[0].outage.began))
+    return [
+        {
+            "began": table_time(_moment(one.outage.began), zone, now),
+            "job": job.name,
+            "lasted": _lasted_words(one.outage, found.period),
+            "notified_after": _told_words(one),
+            "reason": one.outage.reason,
+        }
+        for one, job in pairs
+    ]
+
+
+def _lasted_words(outage: Outage, period: Period) -> str:
+    words = _words(outage.seconds)
+    if outage.began < period.edges[0]:
+        words += " of this month"
+    is_over = outage.ended is not None and outage.ended <= period.edges[-1]
+    return words if is_over else f"{words}, not over"
+
+
+def _told_words(one: Told) -> str:
+    if one.after_s is not None:
+        return _words(one.after_s)
+    if not one.is_known:
+        return "not on record"
+    return f"nobody: {one.outage.held}" if one.outage.held else "nobody"
+
+
+def rows_words(found: Report, zone: tzinfo | None) -> str:
+    """Return since when the slowest check is known, if not for the whole month."""
+    begin, since = found.period.edges[0], found.rows_since
+    if since is None or since <= begin:
+        return ""
+    now = _moment(found.period.edges[-1])
+    if since >= found.period.edges[-1]:
+        return "Of this month no single results are kept any more, so no slowest check."
+    return (
+        f"slowest: since {table_time(_moment(since), zone, now)}; older results are "
+        "not kept."
+    )
+
+
+# As data.
+
+
+def data(found: Report, zone: tzinfo | None) -> dict[str, Any]:
+    """Return all of it for --json."""
+    period, share = found.period, found.share
+    since = found.rows_since
+    return {
+        "month": period.month,
+        "since": _moment(period.edges[0]),
+        "until": _moment(period.edges[-1]),
+        "complete": period.is_over,
+        "time_zone": zone_words(zone, _moment(period.edges[-1])).partition(",")[0],
+        "uptime": share.uptime,
+        "time_s": dict(zip(TIMES, share, strict=True)),
+        "outages": sum(len(job.outages) for job in found.jobs),
+        "slowest_since": None if since is None else _moment(since),
+        "jobs": job_rows(found, zone),
+    }
+
+
+def csv_text(found: Report, zone: tzinfo | None) -> str:
+    """Return a line per job, as CSV with a heading; times in seconds and ISO 8601."""
+    import csv
+    import io
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    heading: list[str] | None = None
+    for row in job_rows(found, zone):
+        at = row["slowest_at"]
+        cells = {
+            "month": found.period.month,
+            "job": row["job"],
+            "key": row["key"],
+            "uptime": row["uptime"],
+            "outages": len(row["outages"]),
+            **{f"{name}_s": seconds for name, seconds in row["time_s"].items()},
+            "longest_s": row["longest_s"],
+            "notified_after_s": row["notified_after_s"],
+            "not_notified": row["not_notified"],
+            "slowest_s": row["slowest_s"],
+            "slowest_at": at.isoformat() if at else None,
+        }
+        if heading is None:
+            heading = list(cells)
+            writer.writerow(heading)
+        writer.writerow(map(_cell, cells.values()))
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Return what a cell holds: no formula, where a spreadsheet would see one."""
+    if isinstance(value, float):
+        return f"{value:.6g}" if value < 1 else f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@")):
+        return f"'{value}"
+    return value
+
+
+def html(found: Report, server: str, zone: tzinfo | None) -> str:
+    """Return it as a page in one file, which asks for nothing else."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    shown = [{**row, **row[WORDS]} for row in job_rows(found, zone)]
+    return made.get_template("month.html").render(
+        title=f"{server}, {found.period.month}",
+        headline=headline(found, zone),
+        zone=zone_words(zone, _moment(found.period.edges[-1])),
+        note=rows_words(found, zone),
+        job_columns=[(name, name.replace("_", " ")) for name in JOB_COLUMNS],
+        jobs=shown,
+        outage_columns=[(name, name.replace("_", " ")) for name in OUTAGE_COLUMNS],
+        outages=outage_rows(found, zone),
+    )
+
+
+def _words(seconds: float) -> str:
+    return duration(timedelta(seconds=seconds))
+
+
+def _moment(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)

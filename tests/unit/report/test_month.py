@@ -1,0 +1,304 @@
+"""-m report: a month as text, CSV, JSON and HTML equals what the history says."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib.core.decisions import Entry, Event, MailDetails, People
+from lib.core.enums import MessageKind, Status
+from lib.core.jobs import JobKey
+from lib.core.secret import NO_SECRETS
+from lib.report import month
+from lib.report.rows import WORDS
+from lib.storage import historylog
+from lib.storage.auditlog import AuditLog
+from lib.storage.history import History, Result, Share, share_of
+
+BERLIN = ZoneInfo("Europe/Berlin")
+DISK, SITE = JobKey("DiskSpace", "disk root"), JobKey("HTTPServerChecker", "http a")
+NAMES = {DISK: "disk root"}
+#: The end of a month.
+END = datetime(2026, 11, 1, tzinfo=BERLIN)
+OCTOBER = month.period_of("2026-10", END, BERLIN)
+DAY_S = 86_400.0
+
+
+def result(status=Status.OK, key=DISK, code="", seconds=0.25, holds_s=DAY_S + 3600):
+    return Result(key, status, code, seconds, {}, f"it is {status}", b"p", holds_s)
+
+
+def record(folder, at, *results):
+    historylog.record(folder, BERLIN, at.timestamp(), results or [result()])
+
+
+def there(day, hour=0, minute=0):
+    return datetime(2026, 10, day, hour, minute, tzinfo=BERLIN)
+
+
+def report(folder, names=NAMES, period=OCTOBER):
+    return month.report(History(folder, BERLIN), folder, names, period)
+
+
+def sent(folder, at, key=DISK, kind=MessageKind.ALERT, code=Event.SENT):
+    log = AuditLog(folder, NO_SECRETS)
+    details = MailDetails("m", kind, People(("ann@example.com",)))
+    log.note([Entry(at, key, "x", code, details)])
+    log.write()
+
+
+@pytest.fixture
+def october(tmp_path):
+    """A job that failed for an hour on the 25th, which has 25 hours."""
+    for day in range(1, 32):
+        record(tmp_path, there(day, 0, 1))
+        if day == 25:
+            record(tmp_path, there(day, 6), result(Status.FAILING, seconds=3.5))
+            record(tmp_path, there(day, 7))
+    # What was the last day is counted when the next one begins.
+    record(tmp_path, END + timedelta(minutes=1))
+    sent(tmp_path, there(25, 6, 2))
+    return tmp_path
+
+
+def test_a_month_has_its_days_and_one_that_is_not_over_ends_now():
+    assert (len(OCTOBER.days), OCTOBER.is_over) == (31, True)
+    assert OCTOBER.length_s == 31 * DAY_S + 3600
+    now = there(25, 12)
+    for text in ("this", "2026-10"):
+        part = month.period_of(text, now, BERLIN)
+        assert (len(part.days), part.is_over) == (25, False)
+        assert part.edges[-1] == now.timestamp()
+    last = month.period_of("last", now, BERLIN)
+    assert (last.month, last.is_over) == ("2026-09", True)
+    assert month.period_of("last", datetime(2026, 1, 5, tzinfo=UTC), UTC).month == (
+        "2025-12"
+    )
+    # In UTC it is October still.
+    assert month.period_of("this", END, BERLIN).month == "2026-11"
+    assert month.period_of("this", END, UTC).month == "2026-10"
+    midnight = month.period_of("this", END, BERLIN)
+    assert (len(midnight.days), midnight.length_s) == (1, 0)
+
+
+@pytest.mark.parametrize("text", ["2026-13", "2026", "x", "", "0000-01", "26-10"])
+def test_what_is_no_month_is_said_with_examples(text):
+    with pytest.raises(ValueError, match="expected a month such as 2026-11"):
+        month.period_of(text, END, BERLIN)
+
+
+def test_a_month_that_has_not_begun_is_refused():
+    with pytest.raises(ValueError, match="2026-12: that has not begun yet"):
+        month.period_of("2026-12", END, BERLIN)
+
+
+def test_what_a_month_says_of_a_job(october):
+    found = report(october)
+    (job,) = found.jobs
+    assert sum(job.share) == pytest.approx(OCTOBER.length_s)
+    assert job.share.failing == 3600
+    # Before the first result of all there was a minute.
+    assert job.share.nothing == pytest.approx(60)
+    (one,) = job.outages
+    assert (one.outage.began, one.outage.ended, one.outage.seconds) == (
+        there(25, 6).timestamp(),
+        there(25, 7).timestamp(),
+        3600,
+    )
+    assert one.after_s == 120
+    (row,) = month.job_rows(found, BERLIN)
+    assert row[WORDS] == {
+        "job": "disk root",
+        "uptime": "99.86%",
+        "outages": "1",
+        "failing": "1 hour",
+        "longest": "1 hour",
+        "notified_after": "2 minutes",
+        "slowest": "3.5s at 2026-10-25 06:00",
+        "not_counted": "",
+    }
+    assert month.outage_rows(found, BERLIN) == [
+        {
+            "began": "2026-10-25 06:00",
+            "job": "disk root",
+            "lasted": "1 hour",
+            "notified_after": "2 minutes",
+            "reason": "it is failing",
+        }
+    ]
+    assert month.headline(found, BERLIN) == (
+        "2026-10: 1 job, uptime 99.86%, 1 outage, failing for 1 hour in all."
+    )
+
+
+def test_of_old_results_the_slowest_is_not_known_and_that_is_said(october):
+    for path in (october / "history").glob("2026-*"):
+        if path.name < "2026-10-09T23":
+            path.unlink()
+    assert month.rows_words(report(october), BERLIN) == (
+        "slowest: since 2026-10-11 00:00 +02:00; older results are not kept."
+    )
+    for path in (october / "history").glob("2026-1*"):
+        path.unlink()
+    found = report(october)
+    assert found.jobs[0].slowest is None
+    assert found.jobs[0].share.failing == 3600
+    assert month.rows_words(found, BERLIN) == ""
+
+
+def test_an_outage_that_goes_on_counts_in_both_months(tmp_path):
+    record(tmp_path, there(31, 22), result(Status.FAILING))
+    record(tmp_path, END + timedelta(hours=1), result(Status.FAILING))
+    (one,) = report(tmp_path).jobs[0].outages
+    assert (one.outage.seconds, one.outage.ended) == (7200, None)
+    now = END + timedelta(hours=1)
+    november = month.period_of("2026-11", now, BERLIN)
+    found = report(tmp_path, period=november)
+    (one,) = found.jobs[0].outages
+    assert (one.outage.seconds, one.outage.ended) == (3600, None)
+    (row,) = month.outage_rows(found, BERLIN)
+    assert row["lasted"] == "1 hour of this month, not over"
+    assert row["notified_after"] == "nobody"
+    assert month.headline(found, BERLIN).startswith("2026-11 until 2026-11-01 01:00: ")
+
+
+def test_nobody_is_told_of_what_was_muted_and_the_report_says_so(tmp_path):
+    record(tmp_path, there(5), result(Status.FAILING, code="muted"))
+    record(tmp_path, there(6))
+    found = report(tmp_path)
+    assert found.jobs[0].share.failing == DAY_S
+    (row,) = month.outage_rows(found, BERLIN)
+    assert row["notified_after"] == "nobody: muted"
+    assert month.job_rows(found, BERLIN)[0][WORDS]["notified_after"] == "1 not notified"
+
+
+def test_maintenance_and_time_without_a_result_are_not_counted(tmp_path):
+    record(tmp_path, there(5), result(Status.FAILING, code="maintenance", holds_s=3600))
+    record(tmp_path, there(6), result(holds_s=3600))
+    record(tmp_path, there(7), result(holds_s=3600))
+    share = report(tmp_path).jobs[0].share
+    assert (share.maintenance, share.ok, share.failing) == (3600, 3600, 0)
+    assert sum(share) == pytest.approx(OCTOBER.length_s)
+    assert report(tmp_path).jobs[0].outages == []
+
+
+def test_what_the_audit_log_does_not_reach_back_to_is_not_known(tmp_path):
+    record(tmp_path, there(5), result(Status.FAILING))
+    record(tmp_path, there(6))
+    line = f"{there(20).astimezone(UTC).isoformat()}\tX/x\tx\tsent\t{{}}\n"
+    (tmp_path / "decisions.log.1").write_text(line)
+    found = report(tmp_path)
+    (row,) = month.job_rows(found, BERLIN)
+    assert (row["outages"][0]["notified"], row["not_notified"]) == (None, 0)
+    assert month.outage_rows(found, BERLIN)[0]["notified_after"] == "not on record"
+
+
+def test_a_removed_job_and_one_without_history_are_in_it(tmp_path):
+    record(tmp_path, there(5), result(key=SITE))
+    record(tmp_path, there(6), result(key=SITE))
+    found = report(tmp_path)
+    words = [row[WORDS]["job"] for row in month.job_rows(found, BERLIN)]
+    assert words == ["http a (removed)", "disk root"]
+    assert found.jobs[1].share == Share(nothing=OCTOBER.length_s)
+    assert month.job_rows(found, BERLIN)[1]["uptime"] is None
+    # Checker's own jobs have no history.
+    own = {JobKey("EmailChecker", "EmailChecker"): "EmailChecker"}
+    assert report(tmp_path / "none", own).jobs == []
+    empty = report(tmp_path / "none", {})
+    assert (
+        month.headline(empty, BERLIN) == "2026-10: 0 jobs, uptime not known, 0 outages."
+    )
+    assert month.csv_text(empty, BERLIN) == ""
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([60.0, 900.0, 40_000.0, 3 * DAY_S]),
+        st.sampled_from(list(Status)),
+        st.sampled_from(["", "", "muted", "maintenance", "blind"]),
+    ),
+    min_size=1,
+    max_size=15,
+)
+
+
+@settings(max_examples=15)
+@given(STEPS, st.sampled_from([150.0, 100_000.0]))
+def test_a_month_equals_what_the_rows_say(tmp_path_factory, steps, holds_s):
+    folder = tmp_path_factory.mktemp("month")
+    at = there(20)
+    for step, status, code in steps:
+        at += timedelta(seconds=step)
+        record(folder, at, result(status, code=code, holds_s=holds_s))
+    period = month.period_of("2026-10", max(at, END), BERLIN)
+    until = min(at.timestamp(), period.edges[-1])
+    rows = History(folder, BERLIN).rows(DISK, 0, at.timestamp() + 1)
+    expected = share_of(rows, rows[0].at, max(until, rows[0].at))
+    (job,) = report(folder, period=period).jobs
+    assert job.share[:-1] == pytest.approx(expected[:-1], abs=0.01)
+    assert sum(one.outage.seconds for one in job.outages) == pytest.approx(
+        expected.failing, abs=0.01
+    )
+
+
+# The formats.
+
+
+def test_csv_has_a_line_per_job(october):
+    (first,) = csv.DictReader(io.StringIO(month.csv_text(report(october), BERLIN)))
+    assert (first["month"], first["job"]) == ("2026-10", "disk root")
+    assert (first["outages"], first["failing_s"], first["longest_s"]) == (
+        "1",
+        "3600",
+        "3600",
+    )
+    assert float(first["uptime"]) == pytest.approx(1 - 3600 / (31 * DAY_S + 3540), 1e-5)
+    assert first["slowest_at"] == "2026-10-25T05:00:00+00:00"
+
+
+def test_csv_has_no_formula_and_nothing_where_nothing_is_known(tmp_path):
+    names = {JobKey("X", "x"): "=1+1"}
+    (row,) = csv.DictReader(
+        io.StringIO(month.csv_text(report(tmp_path, names), BERLIN))
+    )
+    assert (row["job"], row["uptime"], row["notified_after_s"]) == ("'=1+1", "", "")
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.attributes = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.attributes += [name for name, _value in attrs]
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_html_is_whole_asks_for_nothing_and_shows_no_tag_of_a_job(tmp_path):
+    evil = JobKey("X", "<script>alert(1)</script>")
+    record(tmp_path, there(5), result(Status.FAILING, key=evil, seconds=3.5))
+    record(tmp_path, there(6), result(key=evil))
+    record(tmp_path, there(9))
+    sent(tmp_path, there(5, 0, 2), evil)
+    text = month.html(report(tmp_path), "web<1>", BERLIN)
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert not {"script", "img", "link", "iframe"} & set(tags.seen)
+    assert not {"src", "href", "onload"} & set(tags.attributes)
+    assert "&lt;script&gt;" in text and "<script" not in text
+    assert "<title>web&lt;1&gt;, 2026-10</title>" in text
+    for words in ("51.02%", "3.5s at 2026-10-05 00:00 +02:00", "2 minutes"):
+        assert words in text
