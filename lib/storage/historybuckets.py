@@ -129,7 +129,12 @@ def _bucket(
 
 
 def _spread(mean: float, low: float, high: float) -> Spread:
-    return Spread(rounded(mean), rounded(low, 3), rounded(high, 3))
+    """Return the three with as many digits as mean something.
+
+    Of what is spread widely, a fourth digit of the mean is noise.
+    """
+    is_wide = high - low > abs(mean) / 50
+    return Spread(rounded(mean, 3 if is_wide else 4), rounded(low, 3), rounded(high, 3))
 
 
 def _share(times: Sequence[int], step_s: int) -> Share:

@@ -51,10 +51,13 @@ WRITE_BYTES = 256 * 1024
 #: How long the index is; at the very end.
 _TRAILER = struct.Struct("<I4s")
 _END = b"CkrE"
-_DELTA = 0x10
+#: How a column of whole numbers is kept: in so many bytes, each apart; as steps; as
+#: digits of one number.
+_WIDTH, _DELTA, _DIGITS = 0x0F, 0x10, 0x20
 #: A column of numbers that are no short decimals.
 _DOUBLES = 0
 _EXPONENT_0 = 64
+_OWN_EXPONENTS = 255
 _TYPES = "BBHIIQQQQ"
 
 
@@ -79,24 +82,39 @@ class Packer:
                 mode, first = _DELTA, numbers[0]
                 least, most, numbers = low, high, steps
         width = ((most - least).bit_length() + 7) // 8
+        if width and _is_short_noise(numbers):
+            mode |= _DIGITS
         self._heads.append(mode | width)
         _append_number(self._heads, least)
-        if mode:
+        if mode & _DELTA:
             _append_number(self._heads, first)
-        if width:
+        if mode & _DIGITS:
+            self._add_digits([number - least for number in numbers], most - least + 1)
+        elif width:
             cells = array(_TYPES[width], [number - least for number in numbers])
             self._add_planes(cells, width)
 
     def floats(self, numbers: Sequence[float]) -> None:
         """Add a column of numbers: as whole ones where they are short decimals."""
-        decimals = _decimals(numbers)
-        if decimals is None:
+        own = _decimals(numbers)
+        if own is None:
             self._heads.append(_DOUBLES)
             self._add_planes(array("d", numbers), 8)
+            return
+        mantissas, exponents = own
+        least, most = min(exponents, default=0), max(exponents, default=0)
+        # All by the least exponent, unless that makes longer numbers.
+        shared = [
+            number * 10 ** (exponent - least)
+            for number, exponent in zip(mantissas, exponents, strict=True)
+        ]
+        if least < most and _bits(shared) > _bits(mantissas) + 1:
+            self._heads.append(_OWN_EXPONENTS)
+            self.whole(exponents)
+            self.whole(mantissas)
         else:
-            exponent, whole = decimals
-            self._heads.append(_EXPONENT_0 + exponent)
-            self.whole(whole)
+            self._heads.append(_EXPONENT_0 + least)
+            self.whole(shared)
 
     def count(self, number: int) -> None:
         """Add one whole number."""
@@ -107,12 +125,20 @@ class Packer:
         lengths = bytearray()
         _append_number(lengths, len(text))
         _append_number(lengths, len(self._heads))
-        deflate = zlib.compressobj(6, zlib.DEFLATED, -13)
+        deflate = zlib.compressobj(6, zlib.DEFLATED, -13, 8, zlib.Z_FILTERED)
         parts = []
         for piece in (b"%s%s%s" % (lengths, text, self._heads), *self._planes):
             # Each has a code of its own.
             parts += [deflate.compress(piece), deflate.flush(zlib.Z_BLOCK)]
         return b"".join((*parts, deflate.flush()))
+
+    def _add_digits(self, numbers: Sequence[int], base: int) -> None:
+        """Add numbers as the digits of one large number."""
+        total = 0
+        for number in reversed(numbers):
+            total = total * base + number
+        _append_number(self._heads, base)
+        self._planes.append(total.to_bytes(_digit_bytes(len(numbers), base), "little"))
 
     def _add_planes(self, cells: array[Any], width: int) -> None:
         content, size = little(cells).tobytes(), cells.itemsize
@@ -137,7 +163,7 @@ class Unpacker:
         if not mode & _DELTA:
             return self._shifted(count, mode, least)
         first, self._head = _number_at(self._content, self._head)
-        steps = self._shifted(count - 1, mode & 15, least)
+        steps = self._shifted(count - 1, mode, least)
         return list(itertools.accumulate(steps, initial=first))
 
     def floats(self, count: int) -> Sequence[float]:
@@ -146,9 +172,12 @@ class Unpacker:
         self._head += 1
         if kind == _DOUBLES:
             return little(self._planes_of("d", count, 8)).tolist()
+        if kind == _OWN_EXPONENTS:
+            exponents = self.whole(count)
+            return list(map(_scaled, self.whole(count), exponents))
         exponent, whole = kind - _EXPONENT_0, self.whole(count)
         scale = 10.0 ** abs(exponent)
-        if exponent < 0:
+        if exponent > 0:
             return [number * scale for number in whole]
         return [number / scale for number in whole]
 
@@ -157,11 +186,25 @@ class Unpacker:
         number, self._head = _number_at(self._content, self._head)
         return number
 
-    def _shifted(self, count: int, width: int, least: int) -> Sequence[int]:
+    def _shifted(self, count: int, mode: int, least: int) -> Sequence[int]:
+        width = mode & _WIDTH
         if not width:
             return [least] * count
-        cells = little(self._planes_of(_TYPES[width], count, width)).tolist()
+        if mode & _DIGITS:
+            cells = self._digits_of(count)
+        else:
+            cells = little(self._planes_of(_TYPES[width], count, width)).tolist()
         return [cell + least for cell in cells] if least else cells
+
+    def _digits_of(self, count: int) -> list[int]:
+        base, self._head = _number_at(self._content, self._head)
+        end = self._plane + _digit_bytes(count, base)
+        total = int.from_bytes(self._content[self._plane : end], "little")
+        self._plane, digits = end, list[int]()
+        for _ in range(count):
+            total, digit = divmod(total, base)
+            digits.append(digit)
+        return digits
 
     def _planes_of(self, letter: str, count: int, width: int) -> array[Any]:
         cells: array[Any] = array(letter)
@@ -195,39 +238,55 @@ def _number_at(content: bytes, at: int) -> tuple[int, int]:
             return (-(rest + 1) // 2 if rest & 1 else rest // 2), at
 
 
-def _decimals(numbers: Sequence[float]) -> tuple[int, list[int]] | None:
-    """Return an exponent of ten, and the whole numbers that it makes of them.
+def _is_short_noise(numbers: Sequence[int]) -> bool:
+    """Return whether numbers are better digits than bytes with a code.
 
-    Dividing gives exactly the numbers again.  None: there is no such.
+    The code would take more room than it saves.
     """
-    sizes = [abs(number) for number in numbers if number]
-    if not sizes:
-        return 0, [0] * len(numbers)
-    least = min(sizes)
-    if not math.isfinite(sum(sizes)) or least < 1e-15:
-        return None
-    exponent = 3 - math.floor(math.log10(least))
-    if max(sizes) * 10.0**exponent > 2**52 or exponent < -15:
-        return None
-    whole = _scaled(numbers, exponent)
-    if whole is None:
-        return None
-    common = math.gcd(*whole)
-    while common % 10 == 0:
-        common //= 10
-        exponent -= 1
-    return exponent, _scaled(numbers, exponent) or whole
+    return len(numbers) < 600 and len(set(numbers)) > len(numbers) / 4
 
 
-def _scaled(numbers: Sequence[float], exponent: int) -> list[int] | None:
-    scale = 10.0 ** abs(exponent)
-    if exponent < 0:
-        whole = [round(number / scale) for number in numbers]
-        again = [number * scale for number in whole]
-    else:
-        whole = [round(number * scale) for number in numbers]
-        again = [number / scale for number in whole]
-    return whole if again == list(numbers) else None
+def _digit_bytes(count: int, base: int) -> int:
+    return math.ceil(count * math.log2(base) / 8) + 1
+
+
+def _decimals(numbers: Sequence[float]) -> tuple[list[int], list[int]] | None:
+    """Return whole numbers, and the exponents of ten that make these numbers of them.
+
+    None: there are no such.
+    """
+    mantissas, exponents = list[int](), list[int]()
+    for number in numbers:
+        size = abs(number)
+        if not number:
+            # Any exponent will do.
+            exponent = exponents[-1] if exponents else 0
+        elif 1e3 <= size < 1e6:
+            exponent = 0
+        elif 1e-15 < size < 1e15:
+            # They have four digits.
+            exponent = math.floor(math.log10(size)) - 3
+        else:
+            return None
+        mantissas.append(round(_scaled(number, -exponent)))
+        exponents.append(exponent)
+        if _scaled(mantissas[-1], exponent) != number:
+            return None
+    while any(mantissas) and not any(number % 10 for number in mantissas):
+        mantissas = [number // 10 for number in mantissas]
+        exponents = [exponent + 1 for exponent in exponents]
+    return mantissas, exponents
+
+
+def _scaled(number: float, exponent: int) -> float:
+    """Return a number times a power of ten, as its decimals are read."""
+    if exponent > 0:
+        return number * 10.0**exponent
+    return number / 10.0**-exponent
+
+
+def _bits(numbers: Sequence[int]) -> int:
+    return (max(numbers, default=0) - min(numbers, default=0)).bit_length()
 
 
 # The rows of a job.

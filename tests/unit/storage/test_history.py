@@ -333,7 +333,7 @@ def test_results_become_five_minutes_then_hours_then_nothing(tmp_path):
         0.25,
         0.25,
     )
-    assert hour.values == {"load": (20.27, 20.0, 20.7)}
+    assert hour.values == {"load": (20.3, 20.0, 20.7)}
     assert hour.share == Share(ok=60 + 150 + 150, nothing=3600 - 360)
     first, second, *_ = history.buckets(KEY, DAY + 4 * 86_400, DAY + 5 * 86_400)
     assert (first.at, first.results) == (DAY + 4 * 86_400, 2)
