@@ -723,7 +723,10 @@ def _wrong_json(target: Target, page: str) -> str:
 
 def is_expected(status: int, ranges: Ranges) -> bool:
     """Return whether the status is in one of the ranges."""
-    return any(low <= status <= high for low, high in ranges)
+    for low, high in ranges:
+        if low <= status <= high:
+            return True
+    return False
 
 
 def next_url(url: str, location: str, policy: str) -> str:

@@ -42,9 +42,9 @@ from lib.core.secret import Secret, Secrets
 from lib.core.settings import (
     AnswerEndpoint,
     Channel,
+    HistoryAges,
     Limits,
     Mail,
-    HistoryAges,
     Metrics,
     Page,
     Problem,

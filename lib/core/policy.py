@@ -413,7 +413,7 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
     The messages of the report are queued from here on: ``notified_at`` moves when
     they are committed, and they stay queued until a server has accepted them.
     """
-    if record.is_default and _says_only_ok(report):
+    if record.is_default and says_only_ok(report):
         # As nearly all jobs in nearly all runs.
         return Record(record.key, report.job.name)
     before = settled(record, now)
@@ -457,7 +457,7 @@ def advance(record: Record, report: JobReport, now: datetime) -> Record:
     return _notified(updated, report, now)
 
 
-def _says_only_ok(report: JobReport) -> bool:
+def says_only_ok(report: JobReport) -> bool:
     """Return whether nothing of a report is to be remembered, unless something was."""
     return (
         report.decision is Decision.OK

@@ -85,7 +85,10 @@ def judge(values: Values, *, need_all: bool = False) -> tuple[Status, str]:
     its ``warn`` range, else OK.  With ``need_all``, every value that has such a range
     must be outside of it.
     """
-    if not any(value.fail or value.warn for value in values.values()):
+    for value in values.values():
+        if value.fail or value.warn:
+            break
+    else:
         return Status.OK, ""
     for status in (Status.FAILING, Status.WARNING):
         limits = {

@@ -284,9 +284,8 @@ class _Transfer(Wait):
         setopt(curl.WRITEFUNCTION, self.reading.on_body)
         if self.addresses:
             self._direct(curl, setopt)
-        left_ms = int(self.request.deadline.left() * 1000) + 1
-        setopt(curl.TIMEOUT_MS, left_ms)
-        setopt(curl.CONNECTTIMEOUT_MS, left_ms)
+        # libcurl's own 300 s to connect are more than any check has.
+        setopt(curl.TIMEOUT_MS, int(self.request.deadline.left() * 1000) + 1)
 
     def _new_handle(self) -> Any:
         curl, request = load(), self.request
@@ -566,12 +565,23 @@ class _Transfers:
         self._curl = curl = load()
         self._loop = loop
         self._tasks: dict[Any, Task] = {}
-        self._timer = 0
+        #: When libcurl wants to be called, by the monotonic clock, and when the loop
+        #: is to call next; each of thousands of transfers may change the former.
+        self._due_at: float | None = None
+        self._alarm_at: float | None = None
         self._is_to_collect = False
         self._masks = {
             curl.POLL_IN: bulk.READ,
             curl.POLL_OUT: bulk.WRITE,
             curl.POLL_INOUT: bulk.READ | bulk.WRITE,
+        }
+        #: What to tell libcurl has happened; what is neither of both is an error, or
+        #: the end.
+        self._actions = {
+            0: curl.CSELECT_ERR,
+            bulk.READ: curl.CSELECT_IN,
+            bulk.WRITE: curl.CSELECT_OUT,
+            bulk.READ | bulk.WRITE: curl.CSELECT_IN | curl.CSELECT_OUT,
         }
         #: What to call, by the number of the descriptor.
         self._calls: dict[int, Callable[[int], None]] = {}
@@ -607,24 +617,34 @@ class _Transfers:
             self._loop.watch(fd, mask, call)
 
     def _on_timer(self, after_ms: int) -> None:
-        self._timer += 1
-        if after_ms == 0:
-            self._loop.call_soon(functools.partial(self._on_time, self._timer))
-        elif after_ms > 0:
-            at = time.monotonic() + after_ms / 1000
-            self._loop.call_at(at, self._on_time, self._timer)
+        if after_ms < 0:
+            self._due_at = None
+            return
+        at = self._due_at = time.monotonic() + after_ms / 1000
+        # One that is set already comes in time, and is set anew then.
+        if self._alarm_at is None or at < self._alarm_at:
+            self._alarm_at = at
+            if after_ms:
+                self._loop.call_at(at, self._on_time, at)
+            else:
+                self._loop.call_soon(functools.partial(self._on_time, at))
 
-    def _on_time(self, timer: int) -> None:
-        if timer == self._timer:
-            self._act(self._curl.SOCKET_TIMEOUT, 0)
+    def _on_time(self, alarm_at: float) -> None:
+        if alarm_at != self._alarm_at:
+            return
+        self._alarm_at = None
+        due_at = self._due_at
+        if due_at is None:
+            return
+        if due_at > time.monotonic():
+            self._alarm_at = due_at
+            self._loop.call_at(due_at, self._on_time, due_at)
+            return
+        self._due_at = None
+        self._act(self._curl.SOCKET_TIMEOUT, 0)
 
     def _on_event(self, fd: int, events: int) -> None:
-        curl = self._curl
-        mask = curl.CSELECT_IN if events & bulk.READ else 0
-        if events & bulk.WRITE:
-            mask |= curl.CSELECT_OUT
-        # Any other event is an error, or the end.
-        self._act(fd, mask or curl.CSELECT_ERR)
+        self._act(fd, self._actions[events & (bulk.READ | bulk.WRITE)])
 
     def _act(self, fd: int, mask: int) -> None:
         self._multi.socket_action(fd, mask)

@@ -144,39 +144,55 @@ def put_off(ctx: RunContext, lost: LostJob) -> None:
 def keep(ctx: RunContext, report: JobReport) -> None:
     """Keep the record that follows from a report, with the messages that it queues."""
     job, now = report.job, ctx.now()
-    before = ctx.session.record_of(job)
+    ctx.met[job.key] = job
+    ctx.consumed += report.consumed
+    # As nearly all jobs in nearly all runs.
+    is_as_ever = (
+        policy.says_only_ok(report)
+        and not report.default_mail
+        and ctx.session.has_nothing_of(job)
+    )
+    if not is_as_ever:
+        report = _keep_record(ctx, report, now)
+    if ctx.only is not None:
+        ctx.reports.append(report)
+    if not (job.is_own and report.decision is Decision.OK):
+        _note_result(ctx, report, now)
+
+
+def _keep_record(ctx: RunContext, report: JobReport, now: datetime) -> JobReport:
+    """Keep what is to be remembered of a job; return its report with its messages."""
+    from lib.core import decisions
+
+    before = ctx.session.record_of(report.job)
     if report.messages or report.default_mail:
         report = replace(report, messages=_messages(ctx, report, before, now))
     after = policy.advance(before, report, now)
     if held := _held(ctx, report, after, now):
         after = replace(after, held_by=held.by, held_why=held.why)
-    ctx.met[job.key] = job
-    if ctx.only is not None:
-        ctx.reports.append(report)
     ctx.session.keep(after)
-    ctx.consumed += report.consumed
-    is_own_and_ok = job.is_own and report.decision is Decision.OK
-    if is_own_and_ok and before.is_default:
-        return
-    from lib.core import decisions
-
     ctx.audit_log.note(decisions.judged(report, before, after, now, held))
-    if is_own_and_ok:
-        return
-    ctx.judged[job.key] = report.result.status
+    return report
+
+
+def _note_result(ctx: RunContext, report: JobReport, now: datetime) -> None:
+    """Note what a check has found, for people, the history and the next run."""
+    job, result = report.job, report.result
+    ctx.judged[job.key] = result.status
     _note_for_history(ctx, report, now)
-    if report.result.values:
-        ctx.measured[job.key] = as_part(report.result.values)
-    if report.result.status is Status.OK and report.result.reason:
+    if result.values:
+        ctx.measured[job.key] = as_part(result.values)
+    if result.status is Status.OK and result.reason:
         ctx.notes[job.key] = fit(
-            first_line(report.result.reason), ctx.settings.secrets, MAX_NOTE
+            first_line(result.reason), ctx.settings.secrets, MAX_NOTE
         )
     if ctx.timings is not None:
-        seconds = report.result.seconds
-        ctx.timings.append(Timing(job.key, job.name, seconds, now))
+        ctx.timings.append(Timing(job.key, job.name, result.seconds, now))
     if logger.isEnabledFor(logging.INFO):
-        words = decisions.words(report.result.status, report.decision)
-        reason = first_line(report.result.reason)
+        from lib.core import decisions
+
+        words = decisions.words(result.status, report.decision)
+        reason = first_line(result.reason)
         logger.info("%s: %s", job.name, f"{words}: {reason}" if reason else words)
 
 

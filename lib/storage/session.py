@@ -198,6 +198,16 @@ class StoreSession:
         record = self._records.get(job.key)
         return self.known.of(job) if record is None else record
 
+    def has_nothing_of(self, job: Job) -> bool:
+        """Return whether nothing at all is remembered of a job."""
+        return not (
+            job.key in self._records
+            or job.key in self._on_disk
+            or job.was
+            or self._lost.why
+            or self._notes.unclaimed
+        )
+
     def meet(self, job: Job) -> Record | None:
         """Write down what is known of a job that has no record of its own yet.
 
@@ -206,7 +216,7 @@ class StoreSession:
         """
         record = self._records.get(job.key)
         if record is None:
-            if not (job.was or self._lost.why or self._notes.unclaimed):
+            if self.has_nothing_of(job):
                 return None
             known = replace(self.record_of(job), name=job.name)
             self.keep(replace(known, unseen_since=None, absences=0))

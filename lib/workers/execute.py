@@ -143,21 +143,21 @@ def _with_values(job: base.JobBase, result: CheckResult) -> CheckResult:
                 return CheckResult(Status.FAILING, problem)
     if result.status is Status.OK:
         status, reason = judge(values, need_all=job._checker.need_all)
-        if isinstance(job, TargetJob):
-            note = job.note if reason else job.remark
-            reason = "\n".join(filter(None, (reason, note)))
-        result = CheckResult(status, reason)
-    if job._checker.invert:
-        result = _inverted(result)
-    return replace(result, values=values) if values else result
+        if isinstance(job, TargetJob) and (note := job.note if reason else job.remark):
+            reason = f"{reason}\n{note}" if reason else note
+        result = CheckResult(status, reason, values=values)
+    elif values:
+        result = replace(result, values=values)
+    return _inverted(result) if job._checker.invert else result
 
 
 def _inverted(result: CheckResult) -> CheckResult:
     """Return OK for a failed check, and failing for one that found no failure."""
     if result.status is Status.FAILING:
-        return CheckResult(Status.OK)
+        return CheckResult(Status.OK, values=result.values)
     reason = "the check is OK, and invert = yes asks that it fails"
-    return CheckResult(Status.FAILING, "\n".join(filter(None, (reason, result.reason))))
+    lines = "\n".join(filter(None, (reason, result.reason)))
+    return CheckResult(Status.FAILING, lines, values=result.values)
 
 
 def checked_values(values: object) -> Mapping[str, Value]:
@@ -165,7 +165,7 @@ def checked_values(values: object) -> Mapping[str, Value]:
 
     Raise ValueError if it is no dict, if it is too large, or if a number is none.
     """
-    if not isinstance(values, Mapping):
+    if type(values) is not dict and not isinstance(values, Mapping):
         raise ValueError(f"expected a dict of values, not {shown(values)}")
     if len(values) > MAX_VALUES:
         raise ValueError(f"there are {len(values)} values; the limit is {MAX_VALUES}")
@@ -186,6 +186,8 @@ def _value_name(name: object) -> str:
 
 
 def _value(name: object, value: object) -> Value:
+    if type(value) is Value and _is_plain(value):
+        return value
     number = value.number if isinstance(value, Value) else value
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise ValueError(f"{name}: expected a number, not {shown(number)}")
@@ -194,12 +196,17 @@ def _value(name: object, value: object) -> Value:
         raise ValueError(f"{name}: {shown(number)} is not a number that can be kept")
     if not isinstance(value, Value):
         return Value(number)
-    is_plain = (
-        type(number) in (int, float)
+    return convert(builtins(value), Value)
+
+
+def _is_plain(value: Value) -> bool:
+    """Return whether a value can be kept as it is."""
+    return (
+        type(value.number) in (int, float)
+        and abs(value.number) <= MAX_NUMBER
         and type(value.unit) is Unit
         and value.warn is value.fail is None
     )
-    return value if is_plain else convert(builtins(value), Value)
 
 
 def _result_of(job: base.JobBase, answer: object) -> CheckResult:

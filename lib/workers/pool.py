@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NO_HOOK = HookResult()
 #: So many reports of jobs that run at once are sent together.
 FRAMES_AT_ONCE = 50
 
@@ -289,12 +290,12 @@ class TaskPool:
         frames.append(self._notify(task, result))
 
     def _begin(self, task: Task) -> None:
-        task.thread = threading.get_ident()
         task.deadline = time.monotonic() + task.loaded.job.timeout_s
         self._running.add(task)
         self._take_over(task)
 
     def _take_over(self, task: Task) -> None:
+        task.thread = threading.get_ident()
         legacy.set_current_job(task.loaded.instance)
         self._capture.begin(task.kept)
 
@@ -324,7 +325,7 @@ class TaskPool:
             is_recheck=is_recheck(job, task.record, self._rules.due),
         )
         task.result, task.decision = result, decision
-        hook = HookResult()
+        hook = _NO_HOOK
         if decision.notifies and self._rules.notifies:
             self._emit(protocol.notifying(job.key, result))
             hook = execute.call_hook(
@@ -352,8 +353,10 @@ class TaskPool:
         return execute.fit_result(result, task.kept, secrets)
 
     def _reported(self, task: Task, hook: HookResult) -> Any:
-        self._running.discard(task)
-        self._capture.end(task.kept)
+        # One of many, without hooks of its own, has no thread for itself.
+        if task.thread:
+            self._running.discard(task)
+            self._capture.end(task.kept)
         return protocol.report(task.report(hook, self._rules))
 
     def _notify_for(self, task: Task, late: CheckResult) -> None:
@@ -419,8 +422,9 @@ class _Batch:
 
     def begin(self, job: TargetJob) -> Task:
         """Return the task of a job that begins now."""
-        loaded = self._loaded[id(job)]
-        task = Task(loaded, self._record_of(loaded))
+        record = job._checker.record
+        assert record is not None  # since it was prepared
+        task = Task(self._loaded[id(job)], record)
         task.began_at = time.monotonic()
         self.begun.add(id(job))
         self.under_way[id(job)] = task
