@@ -7,7 +7,7 @@ that of many jobs only some are read anew each time; ``Graphs`` has the others.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 
@@ -114,8 +114,13 @@ class Reader:
 
     def rows(self, key: JobKey) -> list[Row]:
         """Return the results of a job in the last 24 hours."""
+        ((_key, rows),) = self.rows_of((key,))
+        return rows
+
+    def rows_of(self, keys: Iterable[JobKey]) -> Iterator[tuple[JobKey, list[Row]]]:
+        """Yield each of many jobs with the same; history is opened once for them."""
         until = self.now.timestamp()
-        return self.history.rows(key, until - GRAPH_S, until + 1)
+        return self.history.rows_of(keys, until - GRAPH_S, until + 1)
 
     def graph(self, key: JobKey, rows: list[Row], slices: int) -> Graph:
         """Return the graph that stands for a job."""

@@ -53,10 +53,13 @@ def _write(settings: Settings, folder: Path, now: datetime, slice_s: float) -> N
     until = time.monotonic() + slice_s
     reader, known = Reader(settings, now), _known_graphs(settings)
     look = Look(every_s=settings.page.every_s)
-    for key in _in_turn(reader, folder):
+    slices = slices_for(len(reader.bare.catalog))
+    for key, rows in reader.rows_of(_in_turn(reader, folder)):
         if time.monotonic() >= until:
             break
-        _write_job(reader, folder, key, known, look)
+        known[link_of(key)] = reader.graph(key, rows, slices)
+        content = job_page(reader.bare, key, reader.story(key, rows), look)
+        replace_softly(folder / link_of(key), content.encode(), mode=MODE)
     snapshot = reader.snapshot(known)
     replace_softly(folder / INDEX, overview(snapshot, look).encode(), mode=MODE)
     is_current = {link_of(key) for key in keys_of(snapshot)}
@@ -100,15 +103,6 @@ def _in_turn(reader: Reader, folder: Path) -> list[JobKey]:
         return (now - written_at) * (4 if key in snapshot.records else 1)
 
     return sorted(keys_of(snapshot), key=urgency, reverse=True)
-
-
-def _write_job(
-    reader: Reader, folder: Path, key: JobKey, known: dict[str, Graph], look: Look
-) -> None:
-    rows, slices = reader.rows(key), slices_for(len(reader.bare.catalog))
-    known[link_of(key)] = reader.graph(key, rows, slices)
-    content = job_page(reader.bare, key, reader.story(key, rows), look)
-    replace_softly(folder / link_of(key), content.encode(), mode=MODE)
 
 
 def _known_graphs(settings: Settings) -> dict[str, Graph]:

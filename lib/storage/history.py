@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,10 +101,22 @@ class History:
 
         The oldest is first.  Damaged blocks are passed over.
         """
+        ((_key, rows),) = self.rows_of((key,), since, until)
+        return rows
+
+    def rows_of(
+        self, keys: Iterable[JobKey], since: float, until: float
+    ) -> Iterator[tuple[JobKey, list[Row]]]:
+        """Yield each of many jobs with its rows, as ``rows`` returns them.
+
+        What a file has for all jobs is read once.
+        """
         from lib.storage.historycolumns import merged
 
-        rows = merged(self._sources(since, until), str(key))
-        return [row for row in rows if since <= row.at < until]
+        sources = self._sources(since, until)
+        for key in keys:
+            rows = merged(sources, str(key))
+            yield key, [row for row in rows if since <= row.at < until]
 
     def days(
         self, keys: Collection[JobKey] | None = None, count: int = 90, until: float = 0

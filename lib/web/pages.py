@@ -236,11 +236,12 @@ class Site:
             for link in keys
         }
         slices = slices_for(len(keys))
-        for link in sorted(ages, key=lambda link: -ages[link]):
-            if ages[link] < GRAPH_AGE_S or time.monotonic() >= until:
+        old = [link for link in ages if ages[link] >= GRAPH_AGE_S]
+        old.sort(key=lambda link: -ages[link])
+        for key, rows in reader.rows_of(keys[link] for link in old):
+            if time.monotonic() >= until:
                 break
-            key = keys[link]
-            self._graphs[link] = reader.graph(key, reader.rows(key), slices)
+            self._graphs[link_of(key)] = reader.graph(key, rows, slices)
 
     def _front(self, _rest: str, query: Mapping[str, list[str]]) -> Answer:
         _reader, snapshot = self._facts()
