@@ -6,7 +6,7 @@ disk, or of a locked database, where the program itself ended with 0.
 
 from __future__ import annotations
 
-import os
+import random
 import re
 import shutil
 import sqlite3
@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from jobs.FileChecker import FileChecker
-from tests.support import mounts, tlsservers
-from tests.support.certificates import issued
+from tests.support import mounts
+from tests.support.databases import Database, database, shell
 from tests.support.listeners import found_by
 
 pytestmark = pytest.mark.integration
@@ -39,19 +39,6 @@ def needs(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"as root: apt-get install {PACKAGES[program]}")
-
-
-def shell(folder: Path, line: str, **environment: str) -> int:
-    """Run a line of the shell; return its exit code."""
-    return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line],
-        cwd=folder,
-        env={**os.environ, "LC_ALL": "C", **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=60,
-    ).returncode
 
 
 def found(path: Path, kind: str, **more: object) -> str:
@@ -87,38 +74,13 @@ def is_found_out(
     assert found(path, kind) == "fine"
 
 
-# PostgreSQL.
-
-
-class Database:
-    """A server with a table ``a`` in the database ``full``, and ``bare`` without."""
-
-    def __init__(self, name: str, server: tlsservers.TlsServer) -> None:
-        self.environment = {}
-        if name == "postgres":
-            self.environment = {
-                "PGHOST": str(server.folder),
-                "PGPORT": str(server.port),
-                "PGUSER": "postgres",
-            }
-        self.options = f"--no-defaults --socket={server.folder}/socket"
-
-    def run(self, folder: Path, line: str) -> int:
-        return shell(folder, line.replace("OPTIONS", self.options), **self.environment)
-
-
-def started(name: str) -> Iterator[Database]:
-    if reason := tlsservers.why_not(name):
-        pytest.skip(reason)
-    leaf = issued("localhost", by=issued("Test root", ca=True, begins=-9, ends=9))
-    with tlsservers.TlsServer(name, leaf) as server:
-        yield Database(name, server)
+# PostgreSQL: a table ``a`` in the database ``full``, and ``bare`` without one.
 
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     needs("pg_dump")
-    for it in started("postgres"):
+    with database("postgres") as it:
         table = (
             f"create table a as select n, md5(n::text) from generate_series(1, {ROWS})"
             " as n; create index on a (n)"
@@ -132,7 +94,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 @pytest.fixture(scope="module")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     needs("mariadb-dump")
-    for it in started("mysql"):
+    with database("mysql") as it:
         text = (
             "create database full; create database bare;"
             " create table full.a (n int primary key, text varchar(100));"
@@ -375,11 +337,13 @@ class Repository:
         self.program, self.folder = program, folder
         home = {"HOME": str(folder), "BORG_BASE_DIR": str(folder)}
         self._environment = home | (RESTIC if program == "restic" else BORG)
+        chance = random.Random(1)
         for name in ("etc", "srv"):
             (folder / name / "below").mkdir(parents=True)
             for number in range(20):
-                text = f"{name} {number}\n" * 500
-                (folder / name / "below" / f"{number}").write_text(text)
+                # Larger than the lists of them, whatever packs it.
+                path = folder / name / "below" / f"{number}"
+                path.write_bytes(chance.randbytes(20_000))
         made = "restic init" if program == "restic" else "borg init -e repokey"
         assert self.run(made) == 0
         self.back_up("etc", "srv")
@@ -453,9 +417,17 @@ def test_data_that_are_gone_or_cut_are_found(repository):
     content = data.read_bytes()
     data.chmod(0o600)
     data.write_bytes(content[: len(content) // 2])
-    assert repository.found().startswith(repository.program)
-    data.write_bytes(b"")
-    assert repository.found().startswith(repository.program)
+    said = repository.found()
+    # restic lists its snapshots as if nothing were wrong, borg does not.
+    check = " check" if repository.program == "restic" else ""
+    assert said.startswith(f"{repository.program}{check}: ")
+    middle = len(content) // 2
+    changed = bytes([content[middle] ^ 1])
+    data.write_bytes(content[:middle] + changed + content[middle + 1 :])
+    # borg reads all of it, and restic no data of files.
+    said = repository.found()
+    is_read = repository.program == "borg"
+    assert said.startswith("borg check: ") if is_read else said == "fine"
     data.unlink()
     assert repository.found().startswith(repository.program)
 

@@ -6,16 +6,20 @@ all is well.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from jobs.HeartbeatChecker import PRESETS, HeartbeatChecker
 from lib.core.enums import Status
+from tests.support.databases import Database, database
 from tests.support.listeners import job_of, result_of
 from tests.support.powers import as_anybody
 
@@ -29,7 +33,13 @@ PACKAGES = {
     "logrotate": "logrotate",
     "apt-get": "apt",
     "zip": "zip",
+    "duplicity": "duplicity",
+    "rsnapshot": "rsnapshot",
+    "psql": "postgresql-client",
+    "mariadb-check": "mariadb-client",
 }
+#: The servers that clients ask.
+SERVERS = {"psql": "postgres", "mariadb-check": "mysql"}
 OK, WARNING, FAILING = Status.OK, Status.WARNING, Status.FAILING
 
 pytestmark = pytest.mark.integration
@@ -47,8 +57,23 @@ printf '%s\\n' "$PWD/from/log {" " rotate 1" " nosuch" "}" >bad.conf
 printf '%s\\n' "$PWD/nosuch {" " rotate 1" "}" >missing.conf
 cp good.conf open.conf
 chmod 664 open.conf
+sed "s/ = /\t/" >snap.conf <<END
+config_version = 1.2
+snapshot_root = $PWD/to/
+cmd_cp = /bin/cp
+cmd_rsync = /usr/bin/rsync
+retain = alpha\t2
+backup = $PWD/from/\there/
+END
+sed 's#/from/#/nosuch/#' snap.conf >badsnap.conf
+sed 's#/from/#/shut/#' snap.conf >shutsnap.conf
+printf 'backup_script\t/bin/false\tscript/\n' | cat snap.conf - >scriptsnap.conf
+printf '%s\n' 'create temp table t (n int);' 'select * from nosuch;' \
+    'insert into t values (1);' >bad.sql
+echo 'select 1;' >good.sql
 """
 RESTIC = "restic -q init -r repo &&"
+DUPLICITY = "duplicity --no-encryption --archive-dir $PWD/archive"
 BORG = "borg init -e none repo &&"
 APT = (
     "mkdir -p lists/partial archives/partial &&"
@@ -117,6 +142,45 @@ CASES = [
     ("zip", "zip kept/zip from/one nosuch", 0, FAILING, "a source is missing"),
     ("zip", "zip -q kept/zip nosuch", 12, FAILING, "Nothing to do"),
     ("zip", "zip kept/zip shut/one shut/log", 18, WARNING, "be read"),
+    ("duplicity", f"{DUPLICITY} from file://$PWD/kept", 0, OK, ""),
+    ("duplicity", f"{DUPLICITY} shut file://$PWD/kept", 0, FAILING, "were left out"),
+    ("duplicity", f"{DUPLICITY} nosuch file://$PWD/kept", 13, FAILING, "with 13"),
+    ("rsnapshot", "rsnapshot -c snap.conf alpha", 0, OK, ""),
+    ("rsnapshot", "rsnapshot -c shutsnap.conf alpha", 2, WARNING, "most of it was"),
+    ("rsnapshot", "rsnapshot -c badsnap.conf alpha", 1, FAILING, "ended with 1"),
+    ("rsnapshot", "rsnapshot -c scriptsnap.conf alpha", 1, FAILING, "ended with 1"),
+    ("psql", "psql -f good.sql", 0, OK, ""),
+    ("psql", "psql -f bad.sql", 0, FAILING, "does not exist"),
+    ("psql", "psql -1 -f bad.sql", 0, FAILING, "with -1 all of it was rolled back"),
+    ("psql", "psql -qAt -1 <bad.sql", 0, FAILING, "with -1 all of it was rolled back"),
+    ("psql", "psql -v ON_ERROR_STOP=1 -f bad.sql", 3, FAILING, "ended a script"),
+    ("psql", "psql -c 'select * from nosuch' -c 'select 1'", 0, FAILING, "not exist"),
+    ("psql", "printf '%s' '\\nosuch' | psql", 0, FAILING, "invalid command"),
+    ("psql", "psql nosuch -c 'select 1'", 2, FAILING, "connection was lost"),
+    (
+        "psql",
+        "psql -c 'select pg_terminate_backend(pg_backend_pid())'",
+        2,
+        FAILING,
+        "connection was lost",
+    ),
+    ("mariadb-check", "mariadb-check OPTIONS full", 0, OK, ""),
+    ("mariadb-check", "mariadb-check OPTIONS full nosuch", 0, FAILING, "not right"),
+    (
+        "mariadb-check",
+        "BROKEN mariadb-check OPTIONS full",
+        0,
+        FAILING,
+        "not right",
+    ),
+    (
+        "mariadb-check",
+        "BROKEN mariadb-check OPTIONS -s --all-databases",
+        0,
+        FAILING,
+        "not right",
+    ),
+    ("mariadb-check", "mariadb-check OPTIONS nosuch", 2, FAILING, "ended with 2"),
 ]
 
 
@@ -125,7 +189,52 @@ def needed(preset: str) -> None:
         pytest.skip(f"as root: apt-get install {PACKAGES[preset]}")
 
 
-def run(folder: Path, line: str) -> int:
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[str], Database]]:
+    """Return what starts the server of a client once."""
+    with contextlib.ExitStack() as stack:
+        running: dict[str, Database] = {}
+
+        def server_of(preset: str) -> Database:
+            if preset not in running:
+                running[preset] = stack.enter_context(database(SERVERS[preset]))
+            return running[preset]
+
+        yield server_of
+
+
+#: A table that can be broken from outside; made anew for each case.
+TABLE = (
+    "drop database if exists full; create database full;"
+    " create table full.a (n int) engine=myisam;"
+    " insert into full.a values (1), (2); flush tables"
+)
+
+
+class Around(NamedTuple):
+    """What a command needs: its whole line, and variables."""
+
+    line: str
+    environment: dict[str, str]
+
+
+def around_of(
+    preset: str, line: str, servers: Callable[[str], Database], folder: Path
+) -> Around:
+    """Return what a client finds its server with; the table is ``BROKEN`` if asked."""
+    if preset not in SERVERS:
+        return Around(line, {})
+    server = servers(preset)
+    if preset == "mariadb-check":
+        assert server.run(folder, f"mariadb OPTIONS -e '{TABLE}'") == 0
+    command = line.removeprefix("BROKEN ")
+    if command != line:
+        os.truncate(server.folder / "data" / "full" / "a.MYD", 11)
+        assert server.run(folder, "mariadb OPTIONS -e 'flush tables'") == 0
+    return Around(server.line(command), server.environment)
+
+
+def run(folder: Path, line: str, environment: dict[str, str]) -> int:
     """Wrap a line of the shell, with what it needs around it; return its exit code."""
     spool = folder / "spool"
     spool.mkdir()
@@ -137,6 +246,7 @@ def run(folder: Path, line: str) -> int:
         "HOME": str(folder),
         "RESTIC_PASSWORD": "x",
         "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+        **environment,
     }
     how = {"cwd": folder, "env": around, "timeout": 60}
     subprocess.run(["sh", "-c", BEFORE], check=True, **how)
@@ -150,9 +260,12 @@ def run(folder: Path, line: str) -> int:
     CASES,
     ids=[f"{case[0]}-{number}" for number, case in enumerate(CASES)],
 )
-def test_what_a_preset_says_of_a_program(tmp_path, preset, line, code, status, said):
+def test_what_a_preset_says_of_a_program(
+    tmp_path, servers, preset, line, code, status, said
+):
     needed(preset)
-    assert run(tmp_path, line) == code
+    around = around_of(preset, line, servers, tmp_path)
+    assert run(tmp_path, *around) == code
     spool = tmp_path / "spool"
     result = result_of(
         job_of(HeartbeatChecker, period="1h", spool=spool, preset=preset)

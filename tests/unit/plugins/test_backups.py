@@ -64,7 +64,7 @@ def ends(data):
         # A table may hold the marker.
         (
             backups.why_not_pg_dump,
-            POSTGRES[:170] + b"-- PostgreSQL database dump complete\n" + b"1\n" * 10,
+            OLDER[:150] + b"-- PostgreSQL database dump complete\n" + b"1\n" * 10,
             "it is cut",
         ),
         (backups.why_not_pg_dump, MARIADB, "does not begin"),
