@@ -25,6 +25,7 @@ import msgspec
 from lib.core.jobs import JobKey
 from lib.storage.historyblocks import (
     BARS_KIND,
+    CHANGES_KIND,
     Block,
     RunLog,
     block,
@@ -37,10 +38,12 @@ from lib.storage.historyfiles import (
     FOLDER,
     LOG,
     MINUTES,
+    PACKED,
     POLICIES,
     STEPS,
     bucket_files,
     listed,
+    old_changes,
     row_files,
     span_of,
 )
@@ -81,6 +84,8 @@ __all__ = (
 logger = logging.getLogger(__name__)
 
 _DAY_S = 86_400
+#: So many changes are compressed together.
+CHANGES_IN_BLOCK = 1000
 
 
 class History:
@@ -194,7 +199,7 @@ class History:
         """Return the changes of status, the oldest first; of one job, or of all."""
         found = {}
         wanted = b"" if key is None else msgspec.json.encode(str(key))
-        for line in content_of(self.folder / CHANGES).split(b"\n"):
+        for line in self._change_lines(since, until):
             # Most lines are of other jobs.
             change = change_of(line) if wanted in line else None
             if (
@@ -205,6 +210,18 @@ class History:
                 # A run that was killed may have written it twice.
                 found[change.key, change.at] = change
         return sorted(found.values(), key=lambda change: (change.at, change.key))
+
+    def _change_lines(self, since: float, until: float) -> Iterator[bytes]:
+        """Yield the lines of changes, if they may be of a time."""
+        for name in (*old_changes(listed(self.folder)), CHANGES):
+            content = content_of(self.folder / name)
+            if name.endswith(PACKED):
+                try:
+                    content = _unpacked_changes(content, since, until)
+                except NewerState as error:
+                    logger.warning("%s is not read on: %s", name, error)
+                    continue
+            yield from content.split(b"\n")
 
     def policies(self) -> dict[str, bytes]:
         """Return each policy that a run had, as JSON text, by its hash."""
@@ -310,6 +327,30 @@ class History:
         from lib.storage.historycolumns import ColumnFile
 
         return ColumnFile(path)
+
+
+def packed_changes(content: bytes) -> bytes:
+    """Return lines of changes as blocks, which say of which time they are."""
+    lines, found = content.split(b"\n"), bytearray()
+    for first in range(0, len(lines), CHANGES_IN_BLOCK):
+        part = lines[first : first + CHANGES_IN_BLOCK]
+        changes = [change for line in part if (change := change_of(line)) is not None]
+        if changes:
+            moments = [max(0, round(change.at * 1000)) for change in changes]
+            payload = zlib.compress(b"\n".join(part), 9)
+            count, span = len(changes), (min(moments), max(moments))
+            found += block(CHANGES_KIND, count, *span, payload)
+    return bytes(found)
+
+
+def _unpacked_changes(content: bytes, since: float, until: float) -> bytes:
+    def wants(one: Block) -> bool:
+        is_kind = one.kind == CHANGES_KIND
+        return is_kind and one.at_ms / 1000 < until and since <= one.names_at / 1000
+
+    return b"\n".join(
+        zlib.decompress(payload_of(content, one)) for one in blocks(content, 0, wants)
+    )
 
 
 def _is_within(name: str, since: float, until: float) -> bool:

@@ -28,9 +28,9 @@ FORMAT = 1
 _HEADER = struct.Struct("<4sBcIIqQI")
 _SUM = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _SUM.size
-#: What a block is: a run, the names of jobs, the summary, bars of a day; and in files
-#: of columns what all jobs share, a job, the index.
-RUN, NAMES, NOW_KIND, BARS_KIND = b"R", b"N", b"S", b"D"
+#: What a block is: a run, the names of jobs, the summary, bars of a day, changes; in
+#: files of columns what all jobs share, a job, the index.
+RUN, NAMES, NOW_KIND, BARS_KIND, CHANGES_KIND = b"R", b"N", b"S", b"D", b"C"
 HEAD, JOB, INDEX = b"H", b"J", b"I"
 
 

@@ -36,7 +36,6 @@ from lib.storage.historyblocks import (
     payload_of,
 )
 from lib.storage.historyfiles import UNFINISHED
-from lib.storage.historynow import content_of
 from lib.storage.historyrows import CODES, STATUSES, Row
 from lib.system.errors import NewerState
 from lib.system.files import open_to_write, sync_folder, write_whole
@@ -416,21 +415,25 @@ class Index(msgspec.Struct, array_like=True):
 class ColumnFile:
     """A file of columns, of which a job is read by itself.
 
-    What cannot be read is said in one line, and has no job.
+    What cannot be read is said in one line, and has no job.  ``is_strict``: it raises
+    OSError or NewerState.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, is_strict: bool = False) -> None:
+        self._path, self._is_strict = path, is_strict
         self._index = Index(0, [], [], Head([], []))
         try:
             self._index = _index_of(path) or _scanned(path)
-        except NewerState as error:
-            logger.warning("%s is not read: %s", path, error)
-        except FileNotFoundError:
-            # It has become part of another one.
-            pass
-        except OSError as error:
-            logger.warning("%s cannot be read: %s", path, error.strerror or error)
+        except (OSError, NewerState) as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError | NewerState) -> None:
+        if self._is_strict:
+            raise error
+        # A file that is missing has become part of another one.
+        if not isinstance(error, FileNotFoundError):
+            why = error.strerror if isinstance(error, OSError) else error
+            logger.warning("%s is not read: %s", self._path, why or error)
 
     def keys(self) -> set[str]:
         """Return the jobs that it has."""
@@ -488,14 +491,14 @@ class ColumnFile:
                 os.close(descriptor)
             found = next(blocks(content), None)
         except (OSError, NewerState) as error:
-            logger.warning("%s is not read: %s", self._path, error)
+            self._fail(error)
             return None
         return (found, payload_of(content, found)) if found is not None else None
 
 
 def _scanned(path: Path) -> Index:
     """Return the index of a file that has none, by its blocks."""
-    content, head, jobs = content_of(path), Head([], []), dict[str, Block]()
+    content, head, jobs = path.read_bytes(), Head([], []), dict[str, Block]()
     for one in blocks(content):
         if one.kind == HEAD:
             text = zlib.decompress(payload_of(content, one))

@@ -18,6 +18,8 @@ from lib.core.settings import HistoryAges
 
 FOLDER = "history"
 BARS, CHANGES, POLICIES = "bars.log", "changes.log", "policies.log"
+#: Changes of before, when there were too many for one file: as lines, then compressed.
+OLD_CHANGES, PACKED = "changes-", ".packed"
 LOG, ROWS, MINUTES, HOURS = ".log", ".rows", ".5min", ".1h"
 #: The seconds of a bucket.
 STEPS = {MINUTES: 300, HOURS: 3600}
@@ -53,6 +55,15 @@ def bucket_files(names: Collection[str]) -> list[str]:
     return [name for name in names if _BUCKET_FILE.fullmatch(name)]
 
 
+def old_changes(names: Collection[str]) -> list[str]:
+    """Return the names of the files that have changes of before."""
+    return [
+        name
+        for name in names
+        if name.startswith(OLD_CHANGES) and name.endswith((LOG, PACKED))
+    ]
+
+
 def span_of(name: str) -> tuple[float, float]:
     """Return when the time begins and ends of which a file has results."""
     stem = name.partition(".")[0]
@@ -80,6 +91,9 @@ def plan(names: Collection[str], current: str, ages: HistoryAges) -> Iterator[St
     while makes nothing old.
     """
     rows, buckets = row_files(sorted(names)), bucket_files(sorted(names))
+    for name in old_changes(names):
+        if name.endswith(LOG):
+            yield Step(name.removesuffix(LOG) + PACKED, (name,))
     for name in rows:
         if name.endswith(LOG) and name != current:
             yield Step(name.removesuffix(LOG) + ROWS, (name,))

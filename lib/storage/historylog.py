@@ -28,6 +28,7 @@ from lib.storage.historyfiles import (
     CHANGES,
     FOLDER,
     LOG,
+    OLD_CHANGES,
     POLICIES,
     listed,
     row_files,
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 #: Where now.bin was lost, it is made anew from so much of the last file.
 MAX_READ_AGAIN = 4 * 1024 * 1024
+#: Changes of status are set aside when they have so many bytes.
+MAX_CHANGES = 1024 * 1024
 
 
 def record(
@@ -189,10 +192,18 @@ def _save(folder: Path, counted: Counted) -> None:
     if counted.changes:
         lines = b"".join(map(change_line, counted.changes))
         _append(folder / CHANGES, lines, sync=True)
+        _begin_changes_anew(folder, counted.changes[-1].at)
     if counted.bars:
         days = [bars_block(day, bars) for day, bars in counted.bars]
         _append(folder / BARS, b"".join(days), sync=True)
     replace_softly(folder / NOW, _now_block(counted.summary))
+
+
+def _begin_changes_anew(folder: Path, at: float) -> None:
+    """Set the changes aside when they are many, to be compressed."""
+    path, aside = folder / CHANGES, folder / f"{OLD_CHANGES}{int(at):011}{LOG}"
+    if path.stat().st_size > MAX_CHANGES and not aside.exists():
+        path.rename(aside)
 
 
 def _now_block(summary: Summary) -> bytes:

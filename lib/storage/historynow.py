@@ -31,6 +31,7 @@ from lib.storage.historyrows import (
 logger = logging.getLogger(__name__)
 
 NOW, BEFORE = "now.bin", "before.bin"
+FORGET_AFTER_S = 14 * 86_400.0
 
 
 def content_of(path: Path) -> bytes:
@@ -166,11 +167,26 @@ class Counted:
             one.times = [0.0] * len(TIMES)
         if bars:
             self.bars.append((summary.today, bars))
+        self._forget(midnight)
         following = date.fromisoformat(summary.today) + timedelta(days=1)
         # After a year without a run there is nothing to count of its days.
         is_quiet = all(one.at + one.holds_s < midnight for one in summary.jobs.values())
         far = (date.fromisoformat(day) - following).days > 100
         summary.today = day if is_quiet and far else following.isoformat()
+
+    def _forget(self, midnight: float) -> None:
+        """Forget jobs that have had no result for long: they are no more."""
+        jobs = self.summary.jobs
+        gone = [
+            key
+            for key, one in jobs.items()
+            if one.at + one.holds_s + FORGET_AFTER_S < midnight
+        ]
+        for key in gone:
+            del jobs[key]
+        if gone:
+            # The places of the others are not those of the log's names.
+            self.summary.names_at = -1
 
     def take(self, key: str, row: Row) -> None:
         """Take a result of the moment that was begun."""

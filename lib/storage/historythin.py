@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lib.core.settings import HistoryAges
 from lib.storage import historycolumns
+from lib.storage.history import packed_changes
 from lib.storage.historyblocks import RunLog
 from lib.storage.historybuckets import (
     Bucket,
@@ -30,6 +31,7 @@ from lib.storage.historyfiles import (
     FOLDER,
     HOURS,
     LOG,
+    PACKED,
     ROWS,
     STEPS,
     Step,
@@ -40,7 +42,7 @@ from lib.storage.historyfiles import (
 )
 from lib.storage.historynow import Summary, read_summary
 from lib.system.errors import NewerState, StateError, trouble
-from lib.system.files import open_to_write
+from lib.system.files import open_to_write, replace_files
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +98,11 @@ class _Thinning:
         done = set[Step]()
         # What was made may be what the next is made of.
         while step := self._next(done):
-            if self._is_over() or not self._do(step):
-                return False
+            try:
+                if self._is_over() or not self._do(step):
+                    return False
+            except NewerState as error:
+                logger.warning("%s stays as it is: %s", ", ".join(step.made_of), error)
             done.add(step)
         return True
 
@@ -110,8 +115,9 @@ class _Thinning:
 
     def _is_read(self, name: str) -> bool:
         """Return whether the rows of a log are counted; other files are of such."""
-        is_log = name.endswith(LOG)
-        return not is_log or self._summary.ends.get(name) == self._size(name)
+        if not (name.endswith(LOG) and row_files([name])):
+            return True
+        return self._summary.ends.get(name) == self._size(name)
 
     def _do(self, step: Step) -> bool:
         """Return whether a step was done in time."""
@@ -121,6 +127,11 @@ class _Thinning:
         sizes = [(name, self._size(name)) for name in made_of]
         if step.target.endswith(ROWS):
             is_done = self._fold(step.target, sizes)
+        elif step.target.endswith(PACKED):
+            (name,) = step.made_of
+            packed = packed_changes((self._folder / name).read_bytes())
+            replace_files([(self._folder / step.target, packed)])
+            is_done = True
         elif step.target:
             is_done = self._thin(step.target, sizes)
         else:
@@ -147,21 +158,27 @@ class _Thinning:
         return self._write(target, made_of, times, sorted(keys), block_of)
 
     def _day_before(self, target: str) -> ColumnFile | None:
-        """Return the day before that of a file; of an hour, no day is asked for."""
-        if "T" in target:
+        """Return the day before that of a file, if it has one that can be read.
+
+        Of an hour, no day is asked for.
+        """
+        names = row_files(listed(self._folder))
+        days = [name for name in names if "T" not in name and name < target]
+        if "T" in target or not days:
             return None
-        days = [
-            name
-            for name in row_files(listed(self._folder))
-            if "T" not in name and name < target
-        ]
-        return ColumnFile(self._folder / days[-1]) if days else None
+        try:
+            return ColumnFile(self._folder / days[-1], is_strict=True)
+        except NewerState:
+            return None
 
     def _thin(self, target: str, made_of: Sizes) -> bool:
         """Make a file of buckets of one that has rows, or shorter buckets."""
         ending = target[target.index(".") :]
         step_s, span = STEPS[ending], span_of(target)
-        files = [(name, ColumnFile(self._folder / name)) for name, _size in made_of]
+        files = [
+            (name, ColumnFile(self._folder / name, is_strict=True))
+            for name, _size in made_of
+        ]
 
         def block_of(key: str) -> bytes:
             buckets: dict[float, Bucket] = {}
@@ -187,7 +204,9 @@ class _Thinning:
 
     def _source(self, name: str) -> Source:
         path = self._folder / name
-        return RunLog(path.read_bytes()) if name.endswith(LOG) else ColumnFile(path)
+        if name.endswith(LOG):
+            return RunLog(path.read_bytes())
+        return ColumnFile(path, is_strict=True)
 
     def _size(self, name: str) -> int:
         return (self._folder / name).stat().st_size

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
+import os
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
 from lib.core.settings import HistoryAges
+from lib.storage import history as history_module
 from lib.storage import historylog, historythin
 from lib.storage.history import History, Result, Share, share_of
 from lib.storage.historyblocks import HEADER_BYTES, blocks, payload_of
@@ -354,6 +357,38 @@ def test_the_days_of_a_month_become_one_file(tmp_path):
     assert history.share(KEY, DAY, DAY + 20 * 86_400).ok == 6 * 150
 
 
+def test_many_changes_are_compressed_and_read_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(historylog, "MAX_CHANGES", 4000)
+    monkeypatch.setattr(history_module, "CHANGES_IN_BLOCK", 10)
+    statuses = itertools.cycle([Status.OK, Status.FAILING, Status.UNKNOWN])
+    for minute in range(120):
+        status = next(statuses)
+        record(tmp_path, NOON + 60 * minute, result(status, reason="it is so"))
+    history = History(tmp_path, UTC)
+    before, span = history.changes(), (NOON + 60 * 20, NOON + 60 * 70)
+    assert len(before) == 120
+    assert len(names_in(tmp_path, ".log")) > 3
+    thin(tmp_path)
+    [first, *_rest] = names_in(tmp_path, ".packed")
+    assert history.changes() == before
+    assert history.changes(KEY, *span) == before[20:70]
+    content = bytearray((tmp_path / "history" / first).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "history" / first).write_bytes(content)
+    assert len(history.changes()) == 110
+
+
+def test_a_job_that_is_no_more_is_forgotten(tmp_path):
+    record(tmp_path, NOON, result(key=OTHER), result(), result(key=JobKey("X", "x")))
+    for day in range(1, 20):
+        record(tmp_path, NOON + 86_400 * day, result(key=JobKey("X", "x")), result())
+    history = History(tmp_path, UTC)
+    assert set(history.latest()) == {KEY, JobKey("X", "x")}
+    assert max(history.days()[OTHER]) == "2026-12-06"
+    assert len(everything(tmp_path)) == 20 and len(everything(tmp_path, OTHER)) == 1
+    assert {row.holds_s for row in everything(tmp_path)} == {150.0}
+
+
 def test_a_month_goes_when_enough_days_follow():
     names = [f"2026-{month:02}.1h" for month in range(1, 10)] + ["2026-10-01.rows"]
     ages = HistoryAges(hours=100 * 86_400.0)
@@ -511,6 +546,53 @@ def test_what_a_newer_checker_wrote_is_one_line(tmp_path, caplog, name):
             assert everything(tmp_path) == []
     assert [line for line in caplog.messages if "newer Checker" in line]
     assert len(caplog.messages) == 1
+
+
+def test_what_cannot_be_read_for_once_is_not_thinned(two_days, caplog):
+    before = everything(two_days)
+    refused = []
+
+    def refuses(descriptor, length, offset, pread=os.pread):
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if name.endswith(".rows"):
+            refused.append(name)
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(descriptor, length, offset)
+
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(os, "pread", refuses)
+        assert not historythin.thin(two_days)
+    [line] = caplog.messages
+    assert refused and "Input/output error" in line
+    assert historythin.thin(two_days)
+    assert everything(two_days) == before
+
+
+def test_what_a_newer_checker_wrote_is_not_thinned(two_days, caplog):
+    historythin.thin(two_days)
+    path = rows_of(two_days)
+    path.write_bytes(_in_format_2(path.read_bytes()))
+    before = path.read_bytes()
+    for day in range(2, 5):
+        record(two_days, NOON + 86_400 * day)
+    with caplog.at_level(logging.WARNING):
+        thin(two_days)
+        assert path.read_bytes() == before
+        assert rows_of(two_days, "2026-11-25").exists()
+        assert len(everything(two_days)) == 2
+    assert all("newer Checker" in line for line in caplog.messages)
+
+
+def _in_format_2(content):
+    """Return what a newer Checker would have written."""
+    found = bytearray(content)
+    at = content.find(b"CkrH")
+    while at >= 0:
+        header = found[at : at + HEADER_BYTES]
+        _raise_format(header)
+        found[at : at + HEADER_BYTES] = header
+        at = content.find(b"CkrH", at + 1)
+    return bytes(found)
 
 
 def _raise_format(content):
