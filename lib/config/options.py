@@ -262,7 +262,9 @@ POLICY_OPTIONS = {
     "description": Option(plain, "", "what it is, for people, in one line"),
     "enabled": Option(switch, True, "no: it is not run, and listed as disabled"),
     "invert": Option(switch, False, "yes: OK if the check fails, failing if it is OK"),
-    "was": Option(plain, "", "the name it had before; its history is kept"),
+    "was": Option(
+        plain, "", "the name it had before; its history is kept, and depends may say it"
+    ),
     "depends": Option(
         depends,
         (),

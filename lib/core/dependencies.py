@@ -37,6 +37,9 @@ class Dependent(Protocol):
     def depends(self) -> tuple[Dependency, ...]: ...
 
     @property
+    def was(self) -> str: ...
+
+    @property
     def tags(self) -> tuple[str, ...]: ...
 
     @property
@@ -71,12 +74,18 @@ class Dependencies:
         self._jobs = jobs
         self._keys: dict[str, list[JobKey]] = {}
         self._short: dict[str, list[JobKey]] = {}
+        #: By the names that sections had before.
+        self._former: dict[str, list[JobKey]] = {}
         self._members: dict[JobKey, tuple[JobKey, ...]] = {}
         for key, job in jobs.items():
             self._keys.setdefault(job.name, []).append(key)
             _kind, _space, short = job.name.partition(" ")
             if short:
                 self._short.setdefault(short, []).append(key)
+            _kind, _space, short = job.was.partition(" ")
+            if short:
+                self._former.setdefault(job.was, []).append(key)
+                self._former.setdefault(short, []).append(key)
 
     @property
     def names(self) -> Iterable[str]:
@@ -94,8 +103,13 @@ class Dependencies:
                 yield parent, dependency
 
     def _key_of(self, name: str) -> JobKey:
-        """Return the job of a name; it may lack the kind: ``up/web1``."""
-        keys = self._keys.get(name) or self._short.get(name, [])
+        """Return the job of a name; it may lack the kind: ``up/web1``.
+
+        It may be one that the job had before, and that no other has now.
+        """
+        keys = (
+            self._keys.get(name) or self._short.get(name) or self._former.get(name, [])
+        )
         if not keys:
             raise UnknownName(name)
         if len(keys) > 1:

@@ -288,7 +288,12 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
 
             # Without those that are gone since the last run.
             jobs: dict[JobKey, Dependent] = {} if state[1] else dict(self.catalog)
-            jobs.update({key: job for key, job in self.met.items() if key.is_check})
+            for key, job in self.met.items():
+                if key.is_check:
+                    jobs[key] = job
+                    if job.key_before in jobs and job.key_before not in self.met:
+                        # Another one by now.
+                        del jobs[job.key_before]
             self.known_dependencies = state, Dependencies(jobs)
         return self.known_dependencies[1]
 

@@ -54,6 +54,31 @@ def test_a_list_of_names_is_read_with_what_counts():
         depends(",".join("x" * (n + 1) for n in range(21)))
 
 
+def test_a_name_may_be_the_one_that_a_job_had_before():
+    """As those that depend on it still say; what has the name now comes first."""
+    jobs = [
+        Job(key("ping gateway"), "ping gateway", "/Kind.py", "minute", was="ping gw"),
+        Job(key("ping new"), "ping new", "/Kind.py", "minute", was="ping web"),
+        Job(key("ping web"), "ping web", "/Kind.py", "minute"),
+        Job(
+            key("http a"),
+            "http a",
+            "/Kind.py",
+            "minute",
+            depends=depends("ping gw, gw, web, ping web"),
+        ),
+        Job(key("http b"), "http b", "/Kind.py", "minute", depends=depends("none")),
+    ]
+    known = Dependencies({job.key: job for job in jobs})
+    known.check(key("http a"))
+    assert [parent.identity for parent, _ in known.parents(key("http a"))] == [
+        *["ping gateway"] * 2,
+        *["ping web"] * 2,
+    ]
+    with pytest.raises(UnknownName):
+        known.check(key("http b"))
+
+
 def test_a_name_may_lack_its_kind():
     jobs = known(ping_gw="", http_web="gw", http_shop="ping gw")
     assert [parent for parent, _ in jobs.parents(key("http web"))] == [key("ping gw")]
