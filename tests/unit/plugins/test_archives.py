@@ -139,6 +139,17 @@ def test_a_tar_archive_must_end_as_archives_end(tmp_path):
     assert "bad checksum" in found(tmp_path, changed, "tar")
 
 
+def test_a_tar_archive_of_a_header_alone_holds_no_file(tmp_path):
+    made = io.BytesIO()
+    # As of an empty commit of git.
+    headers = {"comment": "5ec4019"}
+    tarfile.open(
+        fileobj=made, mode="w", format=tarfile.PAX_FORMAT, pax_headers=headers
+    ).close()
+    assert made.getvalue()[156:157] == b"g"
+    assert found(tmp_path, made.getvalue()) == "damaged: the tar archive holds no file"
+
+
 def test_a_tar_archive_within_a_good_file_is_checked(tmp_path):
     assert found(tmp_path, gzip.compress(tar())) == "tar in gzip"
     assert "empty blocks" in found(tmp_path, gzip.compress(tar(end=False)))

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from lib.plugins import contents
-from lib.plugins.base import CheckFailed
+from lib.net.connect import Deadline
+from lib.plugins import aside, contents
+from lib.plugins.base import CheckFailed, CheckUnknown
 from lib.plugins.contents import Asked, blocks
 
 
@@ -50,3 +51,17 @@ def test_each_checksum_that_is_asked_for_comes_of_one_look(tmp_path):
     )
     assert told["checksum"] == "d41d8cd98f00b204e9800998ecf8427e"
     assert told["digest"].startswith("e3b0c442")
+
+
+def test_what_became_a_pipe_meanwhile_is_not_waited_for(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("hello")
+    facts = os.stat(path)
+    path.unlink()
+    os.mkfifo(path)
+
+    def work(progress):
+        return contents.read(str(path), facts, Asked(expect=b"hello"), progress)
+
+    with pytest.raises(CheckUnknown, match="it is not a file any more"):
+        aside.do(work, str(path), Deadline(20))
