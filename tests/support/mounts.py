@@ -1,16 +1,20 @@
-"""File systems of the test's own: one that is small, and one that can stop answering.
+"""File systems of the test's own: small ones, and such as stop answering.
 
-Both need root, the second bindfs and /dev/fuse as well; ``why_not`` says what is
+All need root, those that stop bindfs and /dev/fuse as well; ``why_not`` says what is
 missing.  They are gone at the end of their block, whatever hangs on them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import select
 import shutil
 import signal
+import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,3 +119,73 @@ def are_gone(name: str, within_s: float = 5.0) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+#: What the kernel asks of a FUSE program first, and the head of each question.
+_INIT, _QUESTION = 26, struct.Struct("<IIQQIIII")
+
+
+class Mute:
+    """A FUSE file system that takes each question and answers none of them.
+
+    The kernel does not let go of who asks, be he killed, until it is unmounted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        #: How many questions it has taken.
+        self.asked = 0
+        self._device = -1
+
+    def __enter__(self) -> Mute:
+        self.folder.mkdir()
+        self._device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        options = f"fd={self._device},rootmode=40000,user_id=0,group_id=0"
+        mounted = ctypes.CDLL(None, use_errno=True).mount(
+            b"mute", os.fsencode(self.folder), b"fuse", 0, options.encode()
+        )
+        if mounted:
+            os.close(self._device)
+            raise OSError(ctypes.get_errno(), "mount")
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+        return self
+
+    def _listen(self) -> None:
+        waiting = select.poll()
+        waiting.register(self._device, select.POLLIN)
+        while not self._is_over.is_set():
+            if not waiting.poll(50):
+                continue
+            question = os.read(self._device, 2**17)
+            _length, opcode, unique, *_more = _QUESTION.unpack_from(question)
+            if opcode == _INIT:
+                answer = struct.pack("<IIIIHHII", 7, 31, 0, 0, 12, 9, 4096, 1)
+                answer = answer.ljust(64, b"\0")
+                head = struct.pack("<IiQ", 16 + len(answer), 0, unique)
+                os.write(self._device, head + answer)
+            else:
+                self.asked += 1
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._is_over.set()
+        self._thread.join(20)
+        # With its program gone, the kernel answers in its place, by an error.
+        os.close(self._device)
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+
+@contextlib.contextmanager
+def image(folder: Path, make: str, size: str, options: str = "") -> Iterator[Path]:
+    """Mount a file system of its own in a file: ``make`` is what makes it."""
+    file = folder.with_name(f"{folder.name}.image")
+    folder.mkdir()
+    subprocess.run(["truncate", "-s", size, file], check=True)
+    subprocess.run([*make.split(), file], check=True, capture_output=True)
+    chosen = ["-o", f"loop{options}"]
+    subprocess.run(["mount", *chosen, file, folder], check=True, capture_output=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)

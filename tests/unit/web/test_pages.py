@@ -7,9 +7,9 @@ import json
 import re
 import urllib.error
 import urllib.request
-from xml.etree import ElementTree
 from datetime import timedelta
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
