@@ -242,8 +242,8 @@ def report(args: argparse.Namespace) -> int:
     if args.json or args.csv or args.html:
         return code
     table.say(month.headline(found, zone), sys.stdout)
-    rows = month.job_rows(found, zone)
-    table.show(month.JOB_COLUMNS, rows, as_json=False, out=sys.stdout)
+    if rows := month.job_rows(found, zone):
+        table.show(month.JOB_COLUMNS, rows, as_json=False, out=sys.stdout)
     if note := month.rows_words(found, zone):
         table.say(note, sys.stdout)
     outages = month.outage_rows(found, zone)
