@@ -57,8 +57,9 @@ HEADINGS = {
 #: The bars of a sparkline: one per hour.
 WIDTH = 24
 _DAY_S = 86_400.0
-#: A result of a job that runs daily stands so long, with some room.
-_LONGEST_S = 2 * _DAY_S
+#: A result of a job that runs each few minutes stands no longer; that of one that runs
+#: daily, with some room.
+_SHORT_S, _LONGEST_S = 900.0, 2 * _DAY_S
 
 
 class Look(NamedTuple):
@@ -96,11 +97,11 @@ def looks(
     until = now.timestamp()
     latest = history.latest()
     weeks, months = (history.uptimes(keys, days, until) for days in (7, 30))
+    holds = {key: latest[key].holds_s for key in keys if key in latest}
+    rows_of = rows_from(history, holds, until - _DAY_S, until)
     found = {}
     for key in keys:
-        rows: list[Row] = []
-        if key in latest:
-            rows = rows_from(history, key, until - _DAY_S, until, latest[key].holds_s)
+        rows = rows_of.get(key, [])
         name, value = _value(measured.get(key, {}), latest.get(key))
         found[key] = Look(
             share_of(rows, until - _DAY_S, until),
@@ -114,16 +115,18 @@ def looks(
 
 
 def rows_from(
-    history: History, key: JobKey, since: float, until: float, holds_s: float
-) -> list[Row]:
-    """Return a job's rows up to ``until``, and the one that stands at ``since``.
+    history: History, holds: Mapping[JobKey, float], since: float, until: float
+) -> dict[JobKey, list[Row]]:
+    """Return the rows of jobs up to ``until``, with the one that stands at ``since``.
 
-    ``holds_s``: for how long its results hold now; they may have held longer.
+    ``holds``: for how long the results of each hold now; they may have held longer.
     """
-    rows = history.rows(key, since - holds_s, until)
-    if rows and rows[0].at <= since:
-        return rows
-    return history.rows(key, since - _LONGEST_S, until)
+    short = [key for key, holds_s in holds.items() if holds_s <= _SHORT_S]
+    found = dict(history.rows_of(short, since - _SHORT_S, until))
+    # Of the others, and of those that were not checked shortly before.
+    far = [key for key in holds if not (found.get(key) and found[key][0].at <= since)]
+    found.update(history.rows_of(far, since - _LONGEST_S, until))
+    return found
 
 
 def _value(values: Values, latest: Row | None) -> tuple[str, Value | None]:

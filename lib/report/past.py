@@ -75,7 +75,7 @@ def past(
     begun = history.rows_since()
     rows_since = max(since, min(until, until if begun is None else begun))
     holds_s = latest.holds_s if latest else 0.0
-    rows = rows_from(history, key, rows_since, until, holds_s)
+    rows = rows_from(history, {key: holds_s}, rows_since, until)[key]
     return Past(
         key,
         name,

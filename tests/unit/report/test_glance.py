@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lib.core.decisions import Entry, Event, MailDetails, People
 from lib.core.enums import Decision, MessageKind, Status
@@ -93,6 +95,30 @@ def test_uptime_of_24_hours_is_what_the_rows_say_with_the_one_before(tmp_path):
     assert words["not_counted"] == (
         "10 hours 58 minutes without a result, 1 hour in maintenance"
     )
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([60, 600, 5_000, 40_000, 90_000]),
+        st.sampled_from([150.0, 5_000.0, 95_000.0]),
+        st.sampled_from(list(Status)),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=15)
+@given(STEPS)
+def test_uptime_of_24_hours_equals_what_all_rows_say(tmp_path_factory, steps):
+    folder = tmp_path_factory.mktemp("look")
+    ago = sum(step for step, _holds, _status in steps) / HOUR
+    for step, holds_s, status in steps:
+        ago -= step / HOUR
+        record(folder, ago, result(status=status, holds_s=holds_s))
+    rows = History(folder, UTC).rows(DISK, 0, AT)
+    expected = share_of(rows, AT - 24 * HOUR, AT)
+    assert look(folder).day == pytest.approx(expected)
 
 
 def test_days_before_the_last_seven_count_for_the_month_only(tmp_path):
