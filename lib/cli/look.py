@@ -244,8 +244,6 @@ def report(args: argparse.Namespace) -> int:
     table.say(month.headline(found, zone), sys.stdout)
     if rows := month.job_rows(found, zone):
         table.show(month.JOB_COLUMNS, rows, as_json=False, out=sys.stdout)
-    if note := month.rows_words(found, zone):
-        table.say(note, sys.stdout)
     outages = month.outage_rows(found, zone)
     if outages:
         print()

@@ -82,8 +82,7 @@ class JobMonth(NamedTuple):
     is_gone: bool
     share: Share
     outages: Sequence[Told]
-    #: How many seconds the slowest check took of which there is still a result, and
-    #: when that was; None: there is none.
+    #: How many seconds the slowest check took, and when that was; None: there is none.
     slowest: tuple[float, float] | None
 
     @property
@@ -98,8 +97,6 @@ class Report(NamedTuple):
 
     period: Period
     jobs: Sequence[JobMonth]
-    #: Since when results are still on record.
-    rows_since: float | None
 
     @property
     def share(self) -> Share:
@@ -162,7 +159,7 @@ def report(
     sent = _sent(audit, {key for key, them in found.items() if them})
     reaches = auditlog.reaches_back_to(audit)
     known_from = reaches.timestamp() if reaches else 0.0
-    rows_since = history.rows_since()
+    slowest = _slowest(history, sorted(bars), begin, end)
     jobs = [
         JobMonth(
             key,
@@ -170,11 +167,11 @@ def report(
             key not in catalog,
             _whole(sum(bars.get(key, {}).values(), Share()), period.length_s),
             list(_told(found[key], sent.get(key, ()), known_from)),
-            _slowest(history, key, max(begin, rows_since or end), end),
+            slowest.get(key),
         )
         for key in found
     ]
-    return Report(period, sorted(jobs, key=_order), rows_since)
+    return Report(period, sorted(jobs, key=_order))
 
 
 def _is_reported(key: JobKey) -> bool:
@@ -216,13 +213,30 @@ def _told(
 
 
 def _slowest(
-    history: History, key: JobKey, since: float, until: float
-) -> tuple[float, float] | None:
-    if since >= until:
-        return None
-    rows = history.rows(key, since, until)
-    slowest = max(rows, key=lambda row: row.seconds, default=None)
-    return (slowest.seconds, slowest.at) if slowest else None
+    history: History, keys: Sequence[JobKey], since: float, until: float
+) -> dict[JobKey, tuple[float, float]]:
+    """Return of each job how many seconds its slowest check took, and when that was.
+
+    Of days whose results are not kept one by one, to five minutes or an hour.
+    """
+    begun = history.rows_since()
+    rows_since = until if begun is None else min(max(since, begun), until)
+    found: dict[JobKey, list[tuple[float, float]]] = {key: [] for key in keys}
+    for key, rows in history.rows_of(keys, rows_since, until):
+        found[key] += [(row.seconds, row.at) for row in rows]
+    if since < rows_since:
+        for key in keys:
+            found[key] += [
+                (bucket.slowest, bucket.at)
+                for bucket in history.buckets(key, since, rows_since)
+                if bucket.results and bucket.at >= since
+            ]
+    # Of equal ones the first.
+    return {
+        key: min(checks, key=lambda check: (-check[0], check[1]))
+        for key, checks in found.items()
+        if checks
+    }
 
 
 # In words.
@@ -339,27 +353,12 @@ def _told_words(one: Told) -> str:
     return f"nobody: {one.outage.held}" if one.outage.held else "nobody"
 
 
-def rows_words(found: Report, zone: tzinfo | None) -> str:
-    """Return since when the slowest check is known, if not for the whole month."""
-    begin, since = found.period.edges[0], found.rows_since
-    if since is None or since <= begin:
-        return ""
-    now = _moment(found.period.edges[-1])
-    if since >= found.period.edges[-1]:
-        return "Of this month no single results are kept any more, so no slowest check."
-    return (
-        f"slowest: since {table_time(_moment(since), zone, now)}; older results are "
-        "not kept."
-    )
-
-
 # As data.
 
 
 def data(found: Report, zone: tzinfo | None) -> dict[str, Any]:
     """Return all of it for --json."""
     period, share = found.period, found.share
-    since = found.rows_since
     return {
         "month": period.month,
         "since": _moment(period.edges[0]),
@@ -369,7 +368,6 @@ def data(found: Report, zone: tzinfo | None) -> dict[str, Any]:
         "uptime": share.uptime,
         "time_s": dict(zip(TIMES, share, strict=True)),
         "outages": sum(len(job.outages) for job in found.jobs),
-        "slowest_since": None if since is None else _moment(since),
         "jobs": job_rows(found, zone),
     }
 
@@ -430,7 +428,6 @@ def html(found: Report, server: str, zone: tzinfo | None) -> str:
         title=f"{server}, {found.period.month}",
         headline=headline(found, zone),
         zone=zone_words(zone, _moment(found.period.edges[-1])),
-        note=rows_words(found, zone),
         job_columns=[(name, name.replace("_", " ")) for name in JOB_COLUMNS],
         jobs=shown,
         outage_columns=[(name, name.replace("_", " ")) for name in OUTAGE_COLUMNS],

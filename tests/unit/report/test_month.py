@@ -16,9 +16,10 @@ from lib.core.decisions import Entry, Event, MailDetails, People
 from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey
 from lib.core.secret import NO_SECRETS
+from lib.core.settings import HistoryAges
 from lib.report import month
 from lib.report.rows import WORDS
-from lib.storage import historylog
+from lib.storage import historylog, historythin
 from lib.storage.auditlog import AuditLog
 from lib.storage.history import History, Result, Share, share_of
 
@@ -138,19 +139,19 @@ def test_what_a_month_says_of_a_job(october):
     )
 
 
-def test_of_old_results_the_slowest_is_not_known_and_that_is_said(october):
-    for path in (october / "history").glob("2026-*"):
-        if path.name < "2026-10-09T23":
-            path.unlink()
-    assert month.rows_words(report(october), BERLIN) == (
-        "slowest: since 2026-10-11 00:00 +02:00; older results are not kept."
-    )
-    for path in (october / "history").glob("2026-1*"):
-        path.unlink()
+def test_of_old_results_the_slowest_is_known_to_five_minutes(october):
+    """They are thinned, and then gone; the time of each day and the changes stay."""
+    ages = HistoryAges(results=DAY_S)
+    while not historythin.thin(october, ages):
+        pass
     found = report(october)
-    assert found.jobs[0].slowest is None
-    assert found.jobs[0].share.failing == 3600
-    assert month.rows_words(found, BERLIN) == ""
+    (row,) = month.job_rows(found, BERLIN)
+    assert row[WORDS]["slowest"] == "3.5s at 2026-10-25 06:00"
+    assert History(october, BERLIN).rows_since() > there(25, 6).timestamp()
+    for path in (october / "history").glob("2026-*"):
+        path.unlink()
+    (job,) = report(october).jobs
+    assert (job.slowest, job.share.failing, len(job.outages)) == (None, 3600, 1)
 
 
 def test_an_outage_that_goes_on_counts_in_both_months(tmp_path):
