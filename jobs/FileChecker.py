@@ -130,6 +130,9 @@ class FileChecker(TargetJob):
         `integrity` reads a file to its end: it is failing if it is empty, cut, changed,
         or if something else than zeros follows its data. A tar archive in it must end
         as archives end, and hold a file. zstd and lz4 need the programs of those names.
+        A byte that was changed within a tar archive is not found: tar has no checksums
+        of contents. The same holds for a copy of a database of SQLite, and for
+        `pg_dump -Fc -Z0`.
 
         `complete` asks whether a backup is whole. The text of `pg_dump`, `pg_dumpall`,
         `mariadb-dump` and sqlite3's `.dump` must begin and end as it does when it is

@@ -111,7 +111,8 @@ class PluginChecker(CommandJob):
         a note in `-m list`, `-m why` and the log; `stderr = warn` makes it a warning.
 
         Performance data become values. Times are kept in seconds and sizes in bytes,
-        with 1 kB = 1024 B, as the plugins count; an unknown unit stays in the name. The
+        with 1 kB = 1024 B, as the plugins count; an unknown unit stays in the name. An
+        item such as `h=0x10` is left out, since a unit has no digit. The
         thresholds in them are shown where they make sense, and never judged.
 
         `command` is looked for in the plugin folders of Debian, Fedora, Arch, openSUSE,

@@ -242,7 +242,7 @@ def _check_tar_of_postgres(source: Source, packing: str) -> None:
 def check_folder_of_postgres(path: str, tell: Tell) -> str:
     """Check a folder of pg_dump -Fd: pg_restore reads its files, and we do.
 
-    pg_restore takes a compressed file that is cut for whole.
+    pg_restore takes one that is empty for a table without rows.
     """
     if not os.path.isfile(os.path.join(path, "toc.dat")):
         raise Damaged("it is no folder of pg_dump -Fd: toc.dat is missing")

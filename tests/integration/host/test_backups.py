@@ -154,7 +154,7 @@ def test_a_dump_of_postgres_in_a_folder(tmp_path, postgres):
     assert found(path, "pg_dump") == "fine"
     (data,) = path.glob("*.dat.gz")
     content = data.read_bytes()
-    # pg_restore ends with 0 for some of these.
+    # pg_restore ends with 0 for the last of these.
     for cut in (content[:-1], content[: len(content) // 2], content[:20], b""):
         data.write_bytes(cut)
         said = found(path, "pg_dump")

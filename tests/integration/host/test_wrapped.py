@@ -19,6 +19,7 @@ import pytest
 
 from jobs.HeartbeatChecker import PRESETS, HeartbeatChecker
 from lib.core.enums import Status
+from tests.support import mounts
 from tests.support.databases import Database, database
 from tests.support.listeners import job_of, result_of
 from tests.support.powers import as_anybody
@@ -272,6 +273,22 @@ def test_what_a_preset_says_of_a_program(
     )
     assert result.status is status, result.reason
     assert said in result.reason
+
+
+def test_a_spool_on_a_full_disk_does_not_hurt_the_command(tmp_path):
+    if reason := mounts.why_not_small():
+        pytest.skip(reason)
+    with mounts.small(tmp_path / "spool") as spool:
+        filler = mounts.fill(spool)
+        words = [sys.executable, str(ROOT / "checker.py"), "-m", "wrap", "it"]
+        words += ["--spool", str(spool), "--output", "tail", "--", "sh", "-c"]
+        done = subprocess.run(
+            [*words, "echo copied; exit 3"], capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout) == (3, "copied\n")
+        assert "is not kept" in done.stderr and "No space left" in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert list(spool.iterdir()) == [filler]
 
 
 def test_each_preset_that_can_be_tried_is():
