@@ -74,6 +74,8 @@ class Event(enum.StrEnum):
     MUTE = "mute"
     UNMUTE = "unmute"
     ACKNOWLEDGE = "acknowledge"
+    #: And a check in the next run.
+    CHECK = "check"
 
 
 class People(Stored, frozen=True):
@@ -174,6 +176,7 @@ DETAILS: Mapping[Decision | Event, type[Details]] = {
     Event.MUTE: RequestDetails,
     Event.UNMUTE: RequestDetails,
     Event.ACKNOWLEDGE: RequestDetails,
+    Event.CHECK: RequestDetails,
 }
 #: The codes by their words.
 CODES = {str(code): code for code in DETAILS}
@@ -692,6 +695,8 @@ def _request_sentence(
         words = f"muted until {time_text(details.until)}"
     elif code is Event.ACKNOWLEDGE:
         words = "acknowledged"
+    elif code is Event.CHECK:
+        words = "a check now was asked for"
     else:
         words = "unmuted"
     by = f" by {details.who}" if details.who else ""

@@ -69,6 +69,8 @@ class Due(msgspec.Struct, frozen=True):
     now: datetime = _EPOCH
     #: The zone of cron expressions; None: that of this machine.
     zone: tzinfo | None = None
+    #: The jobs that somebody asked for, whatever their schedule.
+    asked: frozenset[JobKey] = frozenset()
 
 
 def due_in(
@@ -97,7 +99,9 @@ def due_in(
 
 
 def is_due(schedule: str, key: JobKey, due: Due) -> bool:
-    """Return whether a job of this schedule runs now."""
+    """Return whether a job of this schedule runs now, or was asked for."""
+    if key in due.asked:
+        return True
     if schedule in _FREQUENCIES:
         return schedule in due.frequencies
     if " " in schedule:

@@ -98,7 +98,11 @@ class Acknowledge(Request, frozen=True, tag="acknowledge"):
     """Somebody knows that these jobs are failing: no reminder until it is over."""
 
 
-AnyRequest = Mute | Unmute | Acknowledge
+class CheckNow(Request, frozen=True, tag="check"):
+    """Somebody wants these jobs to be checked in the next run, due or not."""
+
+
+AnyRequest = Mute | Unmute | Acknowledge | CheckNow
 
 
 class Window(Stored, frozen=True):

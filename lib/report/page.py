@@ -97,6 +97,20 @@ class Snapshot(msgspec.Struct, frozen=True):
     incidents: tuple[Incident, ...] = ()
 
 
+class Forms(msgspec.Struct, frozen=True):
+    """What may be asked for on the page of a job."""
+
+    #: The code that each action needs, by its name; empty: nothing may be asked.
+    codes: Mapping[str, str] = MappingProxyType({})
+    #: For how long it may be muted.
+    lengths: tuple[str, ...] = ()
+    #: What was just asked, in words.
+    said: str = ""
+
+
+NO_FORMS = Forms()
+
+
 class JobStory(msgspec.Struct, frozen=True):
     """What the page of a job has beside the snapshot."""
 
@@ -205,7 +219,11 @@ def overview(snapshot: Snapshot, look: Look = PLAIN) -> str:
 
 
 def job_page(
-    snapshot: Snapshot, key: JobKey, story: JobStory, look: Look = PLAIN
+    snapshot: Snapshot,
+    key: JobKey,
+    story: JobStory,
+    look: Look = PLAIN,
+    forms: Forms = NO_FORMS,
 ) -> str:
     """Return the page of a job."""
     names = graphs.day_names(_today(snapshot))
@@ -220,7 +238,10 @@ def job_page(
         snapshot,
         look,
         line=line,
-        letters=LETTERS,
+        key=str(key),
+        forms=forms,
+        is_bad=record.since is not None,
+        is_held=_held(snapshot, key) is not None,
         details=_trouble(line, snapshot),
         reason=_text(reason, MAX_REASON) if "\n" in reason.strip() else "",
         note=_text(snapshot.notes.get(key, ""), MAX_REASON),

@@ -215,6 +215,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         due = schedule.Due()
         if only is None:
             due = schedule.due_in(ordered, last_runs(before), began_at, settings.zone)
+            if requests is not None and requests.checks:
+                due = replace(due, asked=requests.checks)
         skips, skipped_at = state.take_skips(before.skipped_at)
         run = replace(
             before,

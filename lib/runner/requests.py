@@ -22,6 +22,7 @@ from lib.core.settings import Settings
 from lib.core.silences import (
     Acknowledge,
     AnyRequest,
+    CheckNow,
     Mute,
     Silences,
     Unmute,
@@ -41,6 +42,7 @@ _EVENTS = {
     Mute: Event.MUTE,
     Unmute: Event.UNMUTE,
     Acknowledge: Event.ACKNOWLEDGE,
+    CheckNow: Event.CHECK,
 }
 
 
@@ -62,6 +64,8 @@ class Taken(msgspec.Struct, frozen=True):
     records: tuple[Record, ...] = ()
     #: For the audit log.
     entries: tuple[Entry, ...] = ()
+    #: The jobs that are to be checked in this run, due or not.
+    checks: frozenset[JobKey] = frozenset()
 
 
 def known_jobs(
@@ -103,7 +107,8 @@ def take(
         mutes = with_request(mutes, request, now, jobs)
         entries += _applied(request, jobs, changed, now)
     silences = Silences(mutes, settings.maintenance, settings.zone)
-    return Taken(waiting, silences, tuple(changed.values()), tuple(entries))
+    checks = frozenset(entry.key for entry in entries if entry.code is Event.CHECK)
+    return Taken(waiting, silences, tuple(changed.values()), tuple(entries), checks)
 
 
 def _applied(

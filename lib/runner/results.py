@@ -594,4 +594,5 @@ def _ran_apart(ctx: RunContext, job: Job) -> bool:
     if job.schedule in ctx.due.frequencies:
         return False
     record = ctx.session.records.get(job.key) or Record(job.key)
-    return not is_wanted(job, record, ctx.due)
+    due = replace(ctx.due, asked=frozenset())
+    return not is_wanted(job, record, due)

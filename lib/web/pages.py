@@ -22,6 +22,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from msgspec.structs import replace
+
 from lib.core.enums import VERSION
 from lib.core.jobs import JobKey
 from lib.core.settings import Settings
@@ -30,6 +32,7 @@ from lib.report.graphs import slices_for
 from lib.report.metrics import Facts, exposition, read_sent
 from lib.report.page import (
     INDEX,
+    Forms,
     Look,
     Snapshot,
     content_policy,
@@ -40,8 +43,11 @@ from lib.report.page import (
 )
 from lib.report.reader import Graph, Reader
 from lib.report.table import plain
+from lib.storage import inbox
 from lib.system.clock import utc_now
 from lib.system.errors import StateError
+from lib.web import forms
+from lib.web.forms import Unasked
 from lib.web.pings import Bucket
 from lib.web.routes import Application, StartResponse
 
@@ -204,13 +210,15 @@ class Site:
         self._read: tuple[Settings, float, Reader, Snapshot] | None = None
         self._graphs: dict[str, Graph] = {}
 
-    def answer(self, path: str, query: Mapping[str, list[str]]) -> Answer:
+    def answer(
+        self, path: str, query: Mapping[str, list[str]], user: str = ""
+    ) -> Answer:
         """Return the answer to a question of who may ask; raise Refused."""
         for route, function in self._ROUTES:
             if path == route or (route.endswith("/") and path.startswith(route)):
                 return function(self, path[len(route) :], query)
         if path.startswith("/job-") and path.endswith(".html"):
-            return self._job(path[1:])
+            return self._job(path[1:], _one(query, "asked"), user)
         raise _not_found("not found")
 
     def _facts(self) -> tuple[Reader, Snapshot]:
@@ -248,7 +256,20 @@ class Site:
         look = Look(is_file=False, every_s=RELOAD_S, query=_one(query, "q")[:200])
         return _ok(HTML, overview(snapshot, look))
 
-    def _job(self, link: str) -> Answer:
+    def take(self, environ: Mapping[str, Any], user: str) -> Answer:
+        """Leave a request for the next run, as a form asks; raise Refused, Unasked."""
+        settings = self._settings()
+        forms.check_origin(environ)
+        fields = forms.fields_in(environ)
+        _reader, snapshot = self._facts()
+        key = _only(snapshot, fields.get("job", ""))
+        request = forms.request_of(fields, settings, user, key, self._now())
+        inbox.submit(settings.state, request)
+        # Seen by its address, so that loading the page again asks for nothing.
+        to = f"{link_of(key)}?asked={fields['action']}"
+        return Answer("303 See Other", TEXT, b"", (("Location", to),))
+
+    def _job(self, link: str, asked: str, user: str) -> Answer:
         reader, snapshot = self._facts()
         key = next((key for key in keys_of(snapshot) if link_of(key) == link), None)
         if key is None:
@@ -256,7 +277,11 @@ class Site:
         with self._lock:
             story = reader.story(key, reader.rows(key))
         look = Look(is_file=False, every_s=RELOAD_S)
-        return _ok(HTML, job_page(snapshot, key, story, look))
+        shown, page = Forms(said=forms.ACTIONS.get(asked, "")), self._settings().page
+        if not page.open:
+            codes = forms.codes(page.token, user, key, self._now())
+            shown = replace(shown, codes=codes, lengths=tuple(forms.LENGTHS))
+        return _ok(HTML, job_page(snapshot, key, story, look, shown))
 
     def _badge_of_job(self, rest: str, _query: Mapping[str, list[str]]) -> Answer:
         _reader, snapshot = self._facts()
@@ -391,18 +416,25 @@ def pages(
         path = raw.encode("latin-1", "replace").decode("utf-8", "replace")
         method = environ.get("REQUEST_METHOD")
         try:
-            guard.admit(environ, settings())
-            if method not in ("GET", "HEAD"):
-                text = "ask with GET"
-                raise Refused("405 Method Not Allowed", text, ("Allow", "GET, HEAD"))
-            answer = site.answer(
-                "/index.html" if path == "/" else path, _query(environ)
-            )
+            user = guard.admit(environ, settings())
+            # Without a password nobody may ask for anything.
+            takes = path == "/ask" and not settings().page.open
+            if method == "POST" and takes:
+                answer = site.take(environ, user)
+            elif method in ("GET", "HEAD") and not takes:
+                path = "/index.html" if path == "/" else path
+                answer = site.answer(path, _query(environ), user)
+            else:
+                allow = "POST" if takes else "GET, HEAD"
+                text = f"ask with {allow}"
+                raise Refused("405 Method Not Allowed", text, ("Allow", allow))
+        except Unasked as unasked:
+            answer = _refusal(Refused("403 Forbidden", str(unasked)), path)
         except Refused as refused:
             answer = _refusal(refused, path)
         except StateError as error:
-            logger.error("the page cannot be shown: %s", error)
-            text = "state cannot be read; the log of Checker says why"
+            logger.error("[page]: %s", error)
+            text = "state cannot be read or written; the log of Checker says why"
             answer = _refusal(Refused("503 Service Unavailable", text), path)
         headers = [
             ("Content-Type", answer.type),

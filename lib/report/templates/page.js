@@ -30,7 +30,9 @@
   }
   document.getElementById("again").hidden = false;
   setInterval(() => {
-    const idle = !field || (!field.value && document.activeElement !== field);
+    // What somebody is writing is not to be lost.
+    const fields = Array.from(document.querySelectorAll("#q, [name=why], select"));
+    const idle = fields.every((one) => one !== document.activeElement && (one.localName === "select" || !one.value));
     if (again.checked && idle && !document.hidden) location.reload();
   }, every);
   const old = () => {

@@ -195,6 +195,7 @@ def test_what_somebody_asked_for_is_said(approved):
         Event.MUTE: RequestDetails("http *, tag web", "ann", "deploy", hour),
         Event.UNMUTE: RequestDetails("http shop", "ann"),
         Event.ACKNOWLEDGE: RequestDetails("http shop", "", "disk is on its way"),
+        Event.CHECK: RequestDetails("http shop", "ann"),
     }
     approved(
         [

@@ -15,7 +15,8 @@ from lib.core.decisions import Event
 from lib.core.enums import Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record
-from lib.core.silences import Acknowledge, Mute, Scope, Unmute, Window
+from lib.core.schedule import Due, is_due
+from lib.core.silences import Acknowledge, CheckNow, Mute, Scope, Unmute, Window
 from lib.runner import requests
 from lib.storage import inbox
 from lib.storage.session import StoreSession, mutes_of, notes_in
@@ -100,6 +101,17 @@ def test_a_run_applies_what_waits_and_removes_it(folder):
     assert a_run(folder).entries == ()
     assert notes_in(State(folder).load().records).applied == ()
     assert mutes(folder) == (MUTE,)
+
+
+def test_a_check_that_was_asked_for_is_due_once(folder):
+    inbox.submit(folder, CheckNow("c1", NOON, Scope(("b",)), "ann"))
+    taken = a_run(folder)
+    assert taken.checks == {B} and mutes(folder) == ()
+    (entry,) = taken.entries
+    assert decisions.sentence(entry, str) == "a check now was asked for by ann (b)"
+    due = Due(asked=taken.checks)
+    assert is_due("day", B, due) and not is_due("day", A, due)
+    assert a_run(folder).checks == frozenset()
 
 
 def test_a_mute_is_forgotten_when_it_is_over(folder):
