@@ -31,6 +31,8 @@ MAX_DONE = 20
 FEW = 64
 #: What is left of a file that is gone says nothing if it was older than this.
 RECENT_S = 3600.0
+#: How long copying and truncating a log may take.
+COPY_NS = 3600_000_000_000
 #: By how much the time of a compressed file may be earlier than the original's.
 ROUNDED_NS = 2_000_000_000
 
@@ -280,7 +282,7 @@ class _Log:
             return [(current, last)]
         rotated = [
             source
-            for one in self._rotated(earliest_ns)
+            for one in self._rotated(earliest_ns - COPY_NS)
             if (source := self._opened(one))
         ]
         steps: list[tuple[Source, Place]] = []
@@ -298,6 +300,7 @@ class _Log:
             steps.append((former, places[0]))
         if not is_it:
             newer, held = self._newer(others, last, current)
+            newer = _without_copies(current, newer)
             if held is not None:
                 steps.append((held, last))
         steps += [(one, Place()) for one in reversed(newer)]
@@ -332,6 +335,7 @@ class _Log:
             self._say_former(former, places[0])
         if not is_found:
             newer = [one for one in newer if _changed_ns(one) >= last.changed_ns]
+        newer = _without_copies(current, newer)
         is_gone = not any(_may_be(one, last) for one in (current, *newer) if one)
         if is_gone or (current and not newer and _was_emptied(current, last)):
             self._say_lost(last)
@@ -361,11 +365,13 @@ class _Log:
                 # A copy from before the last check, all of which was read.
                 if one.begins_as(last):
                     self._say_unsure("it was copied before the last check")
+                    self._done.append(last.head)
                     return list(rotated[:number]), None
         # It may just be moved: the next check says that it is lost.
         self._is_waiting = current is None and not self._gone
         if not self._is_waiting:
             self._say_lost(last)
+            self._done.append(last.head)
         unread = [
             one
             for one in rotated
@@ -499,6 +505,16 @@ def _may_be(source: Source, place: Place) -> bool:
     if place.head[0]:
         return source.begins_as(place)
     return source.is_packed or source.number == place.file
+
+
+def _without_copies(
+    current: PlainFile | None, rotated: Sequence[Source]
+) -> list[Source]:
+    """Leave out copies of the log that is to be truncated only now, or renamed."""
+    if current is None:
+        return list(rotated)
+    current.look_again()
+    return [one for one in rotated if not current.holds(one)]
 
 
 def _was_emptied(source: Source, place: Place) -> bool:

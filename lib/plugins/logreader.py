@@ -170,6 +170,21 @@ class PlainFile(Source):
         self._read_at += number
         return number
 
+    def look_again(self) -> None:
+        """Have its first bytes read anew: it may be truncated by now."""
+        self._head = None
+
+    def holds(self, other: Source) -> bool:
+        """Return whether it begins with all that another file holds, a copy of it."""
+        if not isinstance(other, PlainFile):
+            return False
+        at = 0
+        while data := os.pread(other._fd, BLOCK, at):
+            if os.pread(self._fd, len(data), at) != data:
+                return False
+            at += len(data)
+        return bool(self.head())
+
     def end(self) -> Place:
         """Return the place where its last line begins that has no end, or its end."""
         size = self.info.st_size
@@ -333,11 +348,18 @@ class _Reader:
             number = self._source.read_into(room[fresh : fresh + BLOCK])
             if not number:
                 break
-            if not self._head and not self._offset:
-                self._head = bytes(self._data[: min(HEAD, number)])
+            if not self._offset and not fresh:
+                self._begin(bytes(self._data[: min(HEAD, number)]))
             self._filled += number
             self._take(fresh)
         self._take_half()
+
+    def _begin(self, start: bytes) -> None:
+        known = self._head[: len(start)]
+        if not start.startswith(known):
+            # Its copy is to be read first, which the next check finds by these bytes.
+            raise OSError(0, "it was truncated meanwhile")
+        self._head = self._head or start
 
     def _take(self, fresh: int) -> None:
         """Search the lines that are whole now; keep half a line.

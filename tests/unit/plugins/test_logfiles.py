@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from lib.plugins import logreader
 from lib.plugins.base import CheckFailed, CheckPending
 from lib.plugins.logfiles import mark_of
 from lib.plugins.logreader import BLOCK
+from lib.plugins.search import Found, Look, News, Search
 from tests.support.followed import Followed, write
 from tests.support.listeners import job_of
 
@@ -303,6 +305,43 @@ def test_an_empty_log_that_is_copied_and_truncated_has_lost_nothing(log, followe
     log.with_name("app.log.1").rename(log.with_name("app.log.2"))
     copied(log, log.with_name("app.log.1"))
     assert followed.says() == "ok"
+
+
+def test_a_copy_is_not_read_beside_the_log_that_is_still_to_be_truncated(log, followed):
+    renamed(log, log.with_name("app.log.2"))
+    followed.check()
+    write(log, "ERROR 1\n")
+    shutil.copy(log, log.with_name("app.log.1"))
+    assert followed.says() == "failing: 1 line matches: ERROR 1"
+    os.truncate(log, 0)
+    write(log, "ERROR 2\n")
+    assert followed.says() == "failing: 1 line matches: ERROR 2"
+
+
+def test_a_copy_that_was_read_as_the_log_is_not_read_after_an_empty_log(log, followed):
+    write(log, "x" * 2000 + " ERROR 1\n")
+    shutil.copy(log, log.with_name("app.log.1"))
+    write(log, "ERROR 2\n")
+    followed.check()
+    os.truncate(log, 0)
+    assert followed.says().startswith("ok: ")
+    write(log, "ERROR 3\n")
+    assert followed.says() == "failing: 1 line matches: ERROR 3"
+
+
+def test_a_log_that_is_truncated_while_it_is_read_is_read_in_the_next_check(log):
+    log.write_text("ERROR 1\n")
+    current = logreader.PlainFile(str(log))
+    assert current.head() == b"ERROR 1\n"
+    copied(log, log.with_name("app.log.1"), "ERROR 2\n")
+    log.write_text("another\n")
+    news, within = News(), Deadline(5)
+    with Search(re.compile(b"ERROR"), None, within) as search, closing(current):
+        with pytest.raises(logreader.Stopped) as stopped:
+            look = Look(search, news, within, 0.0)
+            logreader.read_on(current, logreader.Place(), Found(), look)
+    assert "truncated meanwhile" in str(stopped.value.__cause__)
+    assert stopped.value.place.head == logreader.checksum(b"ERROR 1\n")
 
 
 def test_half_a_line_that_is_truncated_is_named(log, followed):
