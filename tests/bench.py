@@ -27,6 +27,7 @@ from lib.core.records import Record
 from lib.runner.selection import SETTLED_AFTER_S
 from lib.storage.session import StoreSession
 from lib.storage.store import State
+from tests import bench_history
 from tests.support.benchserver import There, servers, system_store
 from tests.support.measure import Cost, cost
 
@@ -145,6 +146,7 @@ def main() -> None:
         print(f"the commit of {MANY:,} jobs, beside their judgement")
         for figure in commits(folder):
             print(f"  {figure}")
+        bench_history.main(jobs=TARGETS, days=1)
 
 
 # The parts: each returns what a run cost, and the figures that have a limit.

@@ -13,6 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from lib.core.enums import Status
+from lib.core.jobs import JobKey
+from lib.storage import historylog
+from lib.storage.history import History, Result
 from tests.faults.world import NAMES, World
 from tests.support.servers import SmtpMail
 
@@ -69,6 +75,8 @@ class Scenario:
     code: int = 0
     #: The kind of the channel by which alerts leave; empty: by mail.
     channel: str = ""
+    #: Says what is missing of what must be kept; empty: nothing.
+    misses: Callable[[World], str] | None = None
     #: In the run in which something goes wrong nobody is to be notified.
     is_silent: bool = False
     #: What else must be said of each lamp, be it in another mail.
@@ -121,6 +129,9 @@ class Scenario:
         if any((world.state / "quarantine").glob("*")) or "is unknown" in said:
             tally.unreadable = 1
             tally.faults.append(f"{self.name}: {point}: unreadable: {said[:500]}")
+        if self.misses is not None and (missing := self.misses(world)):
+            tally.unreadable = 1
+            tally.faults.append(f"{self.name}: {point}: {missing}")
         mails = [*heard, *world.server.mails]
         wanted = [one for one in (self.notified, self.also) if one]
         for words in (
@@ -235,6 +246,47 @@ def _lights_up(world: World) -> None:
     world.light(on=True)
 
 
+#: When there were results before the run: of three days, and of the hour before.
+_HOURS_AGO = (50, 49, 26, 25, 1)
+
+
+def _keys_of_lamps() -> list[JobKey]:
+    """Return the jobs that the history is asked about."""
+    return [JobKey("Lamps", f"Lamp|{name}") for name in NAMES[:3]]
+
+
+def _lit_for_days(world: World) -> None:
+    """Have a history of which hours and days are over, and changes to be packed."""
+    _all_lit(world)
+    shutil.rmtree(world.state / "history")
+    now = world.history_at = time.time()
+    keys = _keys_of_lamps()
+    for hours in _HOURS_AGO:
+        results = [
+            Result(key, Status.OK, "", 0.5, {"light": hours * 1.5}, "", b"{}", 150.0)
+            for key in keys
+        ]
+        historylog.record(world.state, UTC, now - 3600 * hours, results)
+    changes = world.state / "history" / "changes.log"
+    shutil.copy(changes, changes.with_name("changes-00000000001.log"))
+
+
+def _missing_of_history(world: World) -> str:
+    """Return which results of before, or of the runs since, cannot be read."""
+    history = History(world.state, UTC)
+    expected = [world.history_at - 3600 * hours for hours in _HOURS_AGO]
+    for key in _keys_of_lamps():
+        rows = history.rows(key, 0.0, time.time() + 3600)
+        before = [row.at for row in rows if row.values]
+        if before != pytest.approx(expected, abs=0.001):
+            return f"history: of {key} there are {before}"
+        if len(rows) == len(before):
+            return f"history: no run since is in that of {key}"
+        if Status.OK not in [change.status for change in history.changes(key)]:
+            return f"history: the changes of {key} are missing"
+    return ""
+
+
 ALERT, AGAIN, STILL = "{name} is failing", "{name} is OK again", "{name} is still"
 BEAT = "heartbeat {name} is failing: it ended with 5"
 LINES = "2 lines match: ERROR {name} 1 ERROR {name} 1 ERROR {name} 2"
@@ -266,6 +318,9 @@ SCENARIOS = {
         Scenario("summary", _owing_a_summary, _lights_up, SUMMARY, lamps=1),
         Scenario("heartbeats", _awaiting_heartbeats, _heartbeats_fail, BEAT),
         Scenario("logs", _following_logs, _lines_come, LINES),
+        Scenario(
+            "history", _lit_for_days, _goes_dark, ALERT, misses=_missing_of_history
+        ),
         Scenario("webhook", _all_lit, _goes_dark, ALERT, channel="webhook"),
         Scenario("command", _all_lit, _goes_dark, ALERT, channel="command"),
         Scenario("webhook coming back", _owing, _goes_dark, ALERT, channel="webhook"),

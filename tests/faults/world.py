@@ -93,6 +93,8 @@ class World:
         # What is remembered where state cannot be written is left in no real place.
         self.instance.environment = {"XDG_RUNTIME_DIR": str(runtime)}
         self._receiver: Receiver | None = None
+        #: The moment at which the history of a scenario is looked back from.
+        self.history_at = 0.0
 
     def close(self) -> None:
         """Stop what was started for channels."""

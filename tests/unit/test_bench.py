@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests import bench, bench_against
+from tests import bench, bench_against, bench_history
 from tests.support import pages
 from tests.support.benchserver import servers
 
@@ -87,6 +87,16 @@ def test_a_figure_says_its_limit_and_whether_it_is_over():
 
 def test_a_commit_is_measured_and_whole(tmp_path):
     assert all(one.ok for one in bench.commits(tmp_path, 12) if one.exact)
+
+
+@pytest.mark.long
+def test_history_is_measured_beside_sqlite(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_history, "LAST_DAY", 70)
+    (tmp_path / "state").mkdir()
+    ours = bench_history.of_history(tmp_path / "state", jobs=1, days=1)
+    theirs = bench_history.of_sqlite(tmp_path, jobs=1, days=1)
+    assert 3 < ours.row_bytes < 20 < theirs.row_bytes
+    assert min(*ours, *theirs) > 0
 
 
 # make bench-against.
