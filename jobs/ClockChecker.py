@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from lib.jobbase import (
@@ -163,15 +163,16 @@ def output_of(
     words: Sequence[str], deadline: Deadline, *, may_be_silent: bool = False
 ) -> bulk.Steps[str]:
     """Return what a program prints; raise CheckUnknown if it does not end well."""
-    from lib.jobbase import Program
+    from lib.jobbase import Program, find_program
     from lib.net.connect import NotTried
 
     name = os.path.basename(words[0])
-    if not shutil.which(words[0]):
+    path = find_program(words[0], Path("/"))
+    if path is None or not os.access(path, os.X_OK):
         raise CheckUnknown(f"{name} is not installed")
     environment = {**os.environ, "LC_ALL": "C"}
     try:
-        program = Program(words, environment, "/")
+        program = Program([str(path), *words[1:]], environment, "/")
     except NotTried as error:
         raise CheckUnknown(str(error)) from error
     ended = yield from program.run(deadline)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import calendar
 import os
 import time
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from fnmatch import fnmatchcase
 
 from lib.jobbase import (
@@ -320,8 +320,12 @@ def ended_words(unit: Unit) -> str:
 def moment(shown: str) -> float | None:
     """Return the Unix time of ``Sun 2026-11-29 07:35:02 UTC``; None if it is none."""
     _day, _space, rest = shown.partition(" ")
+    day_and_time, zone = rest[:-4], rest[-4:]
+    if zone != " UTC":
+        return None
     try:
-        return float(calendar.timegm(time.strptime(rest, "%Y-%m-%d %H:%M:%S UTC")))
+        # Not time.strptime, which imports calendar and locale.
+        return datetime.fromisoformat(f"{day_and_time}+00:00").timestamp()
     except ValueError:
         return None
 

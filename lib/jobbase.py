@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         CommandJob,
         Ended,
         Program,
+        find_program,
         first_of,
     )
 
@@ -136,6 +137,7 @@ __all__ = [
     "escaped",
     "exit_codes",
     "files",
+    "find_program",
     "first_of",
     "host",
     "journal",
@@ -171,7 +173,14 @@ __all__ = [
 
 
 #: For kinds that run programs.
-_OF_COMMANDS = ("COMMAND_OPTIONS", "CommandJob", "Ended", "Program", "first_of")
+_OF_COMMANDS = (
+    "COMMAND_OPTIONS",
+    "CommandJob",
+    "Ended",
+    "Program",
+    "find_program",
+    "first_of",
+)
 
 
 def __getattr__(name: str) -> Any:
