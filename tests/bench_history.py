@@ -96,6 +96,7 @@ def runs(jobs: int, minutes: int, start: float) -> Iterator[tuple[float, list[Re
 
 def of_history(state: Path, jobs: int = 1000, days: int = 1) -> Measured:
     """Let so many days pass, and some hours, and return what they cost."""
+    state.mkdir(exist_ok=True)
     minutes = days * 1440 + LAST_DAY
     # The month ends with the last whole day.
     start = datetime(2026, 11, 1, tzinfo=UTC).timestamp() - days * DAY_S

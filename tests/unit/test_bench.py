@@ -92,7 +92,6 @@ def test_a_commit_is_measured_and_whole(tmp_path):
 @pytest.mark.long
 def test_history_is_measured_beside_sqlite(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_history, "LAST_DAY", 70)
-    (tmp_path / "state").mkdir()
     ours = bench_history.of_history(tmp_path / "state", jobs=1, days=1)
     theirs = bench_history.of_sqlite(tmp_path, jobs=1, days=1)
     assert 3 < ours.row_bytes < 20 < theirs.row_bytes
