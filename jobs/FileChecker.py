@@ -141,7 +141,9 @@ class FileChecker(TargetJob):
         database. Of restic and borg the newest snapshot must hold each path of `holds`,
         with a file in it, the program's own check must pass, and `fail_age` is the age
         of that snapshot. `restic check` reads no data of files, and takes no lock;
-        `borg check --repository-only` reads all of it, and takes one.
+        `borg check --repository-only` reads all of it, and takes one. Where that takes
+        longer than 50s, set `full_check = no`, and have cron run it, watched by a
+        [heartbeat](#heartbeat-name) with `preset`.
 
         All that is done in a process of its own. What takes longer than `timeout` (50s
         at most) is unknown, and says how far it was. A file is read only if its
@@ -224,6 +226,11 @@ class FileChecker(TargetJob):
         "holds": option(
             paths, (), help="paths that the newest snapshot must hold: /etc, /srv"
         ),
+        "full_check": option(
+            switch,
+            True,
+            help="no: leave out the check of restic or borg, as of a large repository",
+        ),
         "password": option(secret, None, help="of the repository"),
     }
 
@@ -243,8 +250,8 @@ class FileChecker(TargetJob):
         if target.repository and not is_repository:
             yield "repository needs complete = restic, or borg"
         if not target.repository:
-            for name in ("holds", "password"):
-                if getattr(target, name) or target.gives(f"{name}_file"):
+            for name in ("holds", "password", "full_check"):
+                if target.gives(name) or target.gives(f"{name}_file"):
                     yield f"{name} is for a repository only"
         yield from _not_of_it(target)
 
@@ -494,6 +501,7 @@ def _look_at_repository(target: Target, progress: aside.Progress) -> dict[str, A
         target.password.reveal() if target.password else "",
         target.holds,
         lambda words: progress(lambda: words),
+        full=target.full_check,
     )
     words = f"the newest snapshot is {snapshot.name[:60]}"
     return {"path": "", "changed_at": snapshot.at, "words": words}

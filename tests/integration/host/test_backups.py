@@ -432,6 +432,23 @@ def test_data_that_are_gone_or_cut_are_found(repository):
     assert repository.found().startswith(repository.program)
 
 
+def test_a_check_of_all_data_may_be_left_out(repository):
+    data = repository.data()[0]
+    content = data.read_bytes()
+    middle = len(content) // 2
+    data.chmod(0o600)
+    if repository.program == "restic":
+        data.unlink()
+    else:
+        changed = bytes([content[middle] ^ 1])
+        data.write_bytes(content[:middle] + changed + content[middle + 1 :])
+    assert repository.found().startswith(f"{repository.program} check: ")
+    assert repository.found(full_check="no") == "fine"
+    shutil.rmtree(repository.folder / "srv")
+    repository.back_up("etc", "srv")
+    assert "srv, or no file in it" in repository.found(full_check="no")
+
+
 def test_a_repository_that_is_not_there_is_not_fine(repository):
     shutil.rmtree(repository.folder / "repo")
     said = repository.found()

@@ -278,6 +278,7 @@ def test_many_are_looked_at_together(tmp_path):
         ({"path": "/a", "complete": "restic"}, "needs repository"),
         ({"repository": "/a"}, "needs complete"),
         ({"path": "/a", "holds": "/etc"}, "holds is for a repository"),
+        ({"path": "/a", "full_check": "no"}, "full_check is for a repository"),
         ({"path": "/a", "exists": "no", "fail_age": "1h"}, "leave out fail_age"),
         ({"glob": "/a*", "changed": "tell"}, "it needs path"),
         (
