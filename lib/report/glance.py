@@ -20,6 +20,7 @@ from lib.core.text import first_line, some_of, table_time
 from lib.report.rows import (
     DISABLED,
     MAX_NOTIFIED,
+    NOT_SET_UP,
     WORDS,
     held_row,
     notified_words,
@@ -278,6 +279,9 @@ def _row(
     status = status_of(record, known is not None and known.judged)
     if known is not None and not known.enabled:
         status = DISABLED
+    if status == NOT_SET_UP:
+        # That it is OK to have no mailbox says nothing of mail.
+        look = Look()
     held = silences.holding_record(record, name, tags, now) if silences else None
     reason = first_line(record.last_reason)
     is_fine = status not in (Status.FAILING, Status.UNKNOWN, Status.WARNING)
