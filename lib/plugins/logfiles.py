@@ -458,8 +458,6 @@ class _Log:
             if not is_last_two:
                 source.is_final = True
             try:
-                if not place.offset:
-                    source.rewind()
                 place = read_on(source, place, self.found, self._look)
             except Stopped as stopped:
                 place = stopped.place

@@ -309,6 +309,8 @@ def read_on(source: Source, place: Place, found: Found, look: Look) -> Place:
     """
     reader = _Reader(source, place, found, look)
     try:
+        if not place.offset:
+            source.rewind()
         reader.read()
     except (OSError, TooSlow) as error:
         raise Stopped(reader.place()) from error
@@ -332,14 +334,16 @@ class _Reader:
         self._is_in_line = place.is_in_line
         self._half = (0.0, 0)
         self._tail = b""
-        # Before anything is read: it may be truncated meanwhile.
-        self._head = source.head()
+        #: None: not known yet.
+        self._head: bytes | None = None
         #: What is read, behind the line that has no end yet, and how long all that is.
         self._data = bytearray(MAX_LINE + BLOCK)
         self._filled = 0
 
     def read(self) -> None:
         """Read and search all that there is."""
+        # Before anything is read: it may be truncated meanwhile.
+        self._head = self._source.head()
         room = memoryview(self._data)
         while True:
             if self._look.within.passed:
@@ -355,11 +359,11 @@ class _Reader:
         self._take_half()
 
     def _begin(self, start: bytes) -> None:
-        known = self._head[: len(start)]
-        if not start.startswith(known):
+        known = self._head or b""
+        if not start.startswith(known[: len(start)]):
             # Its copy is to be read first, which the next check finds by these bytes.
             raise OSError(0, "it was truncated meanwhile")
-        self._head = self._head or start
+        self._head = known or start
 
     def _take(self, fresh: int) -> None:
         """Search the lines that are whole now; keep half a line.
@@ -418,7 +422,7 @@ class _Reader:
         return Place(
             self._offset,
             self._source.number,
-            checksum(self._head),
+            self._before.head if self._head is None else checksum(self._head),
             tail,
             self._source.info.st_mtime_ns,
             self._half,
