@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -196,24 +196,35 @@ def last_alerts(
     wanted = set(keys) - found.keys()
     if not wanted:
         return found
-    for entry in auditlog.read_entries(folder, lambda key, _name: key in wanted):
-        if people := alerted(entry):
-            words = some_of(people, MAX_NOTIFIED)
-            if entry.code is Event.LOGGED:
-                words += " (logged)"
-            found[entry.key] = Alert(entry.at, people, words)
+    entries = auditlog.read_entries(folder, lambda key, _name: key in wanted)
+    for entry, people in alerts_in(entries):
+        words = some_of(people, MAX_NOTIFIED)
+        if entry.code is Event.LOGGED:
+            words += " (logged)"
+        found[entry.key] = Alert(entry.at, people, words)
     return found
 
 
-def alerted(entry: Entry) -> tuple[str, ...]:
-    """Return whom an entry says a message about trouble has reached; empty: nobody."""
-    details = entry.details
-    if not isinstance(details, MailDetails) or not details.kind.is_about_trouble:
-        return ()
-    if details.kind.ends_trouble:
-        return ()
-    is_sent = entry.code in (Event.SENT, Event.LOGGED, Event.BUNDLED)
-    return details.to.addresses if is_sent else ()
+def alerts_in(entries: Sequence[Entry]) -> Iterator[tuple[Entry, tuple[str, ...]]]:
+    """Yield the entries that say that an alert or a reminder left, and to whom.
+
+    So did one for a failure and its end, if an alert had become part of it.
+    """
+    mails = [
+        (entry, details)
+        for entry in entries
+        if isinstance(details := entry.details, MailDetails)
+        and details.kind.is_about_trouble
+    ]
+    merged = {
+        details.into
+        for entry, details in mails
+        if entry.code is Event.MERGED and not details.kind.ends_trouble
+    }
+    for entry, details in mails:
+        is_alert = not details.kind.ends_trouble or details.message_id in merged
+        if is_alert and entry.code in (Event.SENT, Event.LOGGED, Event.BUNDLED):
+            yield entry, details.to.addresses
 
 
 def ordered(

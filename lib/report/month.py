@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from lib.core.jobs import JobKey
 from lib.core.results import Unit, amount_words
 from lib.core.text import counted, duration, table_time, zone_words
-from lib.report.glance import alerted
+from lib.report.glance import alerts_in
 from lib.report.rows import WORDS
 from lib.report.uptime import (
     Outage,
@@ -197,9 +197,9 @@ def _sent(audit: Path, keys: Collection[JobKey]) -> dict[JobKey, list[float]]:
     """Return when alerts about these jobs left."""
     found: dict[JobKey, list[float]] = {}
     if keys:
-        for entry in auditlog.read_entries(audit, lambda key, _name: key in keys):
-            if alerted(entry):
-                found.setdefault(entry.key, []).append(entry.at.timestamp())
+        entries = auditlog.read_entries(audit, lambda key, _name: key in keys)
+        for entry, _people in alerts_in(entries):
+            found.setdefault(entry.key, []).append(entry.at.timestamp())
     return {key: sorted(moments) for key, moments in found.items()}
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lib.core.decisions import Entry, Event, MailDetails, People
 from lib.core.enums import MessageKind, Status
@@ -168,6 +169,33 @@ def test_an_outage_that_goes_on_counts_in_both_months(tmp_path):
     assert row["lasted"] == "1 hour of this month, not over"
     assert row["notified_after"] == "nobody"
     assert month.headline(found, BERLIN).startswith("2026-11 until 2026-11-01 01:00: ")
+
+
+def test_one_message_for_a_failure_and_its_end_has_notified_of_it(tmp_path):
+    record(tmp_path, there(5), result(Status.FAILING))
+    record(tmp_path, there(6))
+    log = AuditLog(tmp_path, NO_SECRETS)
+    ann = People(("ann@example.com",))
+    alert = MailDetails("a", MessageKind.ALERT, ann, into="r")
+    over = MailDetails("r", MessageKind.RECOVERY, ann)
+    log.note(
+        [
+            Entry(there(6, 0, 3), DISK, "x", Event.MERGED, alert),
+            Entry(there(6, 0, 3), DISK, "x", Event.SENT, over),
+            Entry(there(6, 1), DISK, "x", Event.SENT, replace(over, message_id="s")),
+        ]
+    )
+    log.write()
+    (one,) = report(tmp_path).jobs[0].outages
+    assert one.after_s == DAY_S + 180
+
+
+def test_a_recovery_alone_has_notified_nobody_of_the_failure(tmp_path):
+    record(tmp_path, there(5), result(Status.FAILING))
+    record(tmp_path, there(6))
+    sent(tmp_path, there(6), kind=MessageKind.RECOVERY)
+    (one,) = report(tmp_path).jobs[0].outages
+    assert one.after_s is None
 
 
 def test_nobody_is_told_of_what_was_muted_and_the_report_says_so(tmp_path):
