@@ -159,7 +159,7 @@ def report(
     sent = _sent(audit, {key for key, them in found.items() if them})
     reaches = auditlog.reaches_back_to(audit)
     known_from = reaches.timestamp() if reaches else 0.0
-    slowest = _slowest(history, sorted(bars), begin, end)
+    slowest = history.slowest(bars, begin, end)
     jobs = [
         JobMonth(
             key,
@@ -210,33 +210,6 @@ def _told(
         next_began = following.began if following else math.inf
         after_s = notified_after(outage, sent, next_began)
         yield Told(outage, after_s, outage.began >= known_from)
-
-
-def _slowest(
-    history: History, keys: Sequence[JobKey], since: float, until: float
-) -> dict[JobKey, tuple[float, float]]:
-    """Return of each job how many seconds its slowest check took, and when that was.
-
-    Of days whose results are not kept one by one, to five minutes or an hour.
-    """
-    begun = history.rows_since()
-    rows_since = until if begun is None else min(max(since, begun), until)
-    found: dict[JobKey, list[tuple[float, float]]] = {key: [] for key in keys}
-    for key, rows in history.rows_of(keys, rows_since, until):
-        found[key] += [(row.seconds, row.at) for row in rows]
-    if since < rows_since:
-        for key in keys:
-            found[key] += [
-                (bucket.slowest, bucket.at)
-                for bucket in history.buckets(key, since, rows_since)
-                if bucket.results and bucket.at >= since
-            ]
-    # Of equal ones the first.
-    return {
-        key: min(checks, key=lambda check: (-check[0], check[1]))
-        for key, checks in found.items()
-        if checks
-    }
 
 
 # In words.

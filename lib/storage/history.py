@@ -123,6 +123,42 @@ class History:
             rows = merged(sources, str(key))
             yield key, [row for row in rows if since <= row.at < until]
 
+    def slowest(
+        self, keys: Collection[JobKey], since: float, until: float
+    ) -> dict[JobKey, tuple[float, float]]:
+        """Return of each job how many seconds its slowest check took, and when it was.
+
+        Of days whose results are not kept one by one, when to five minutes or an hour.
+        Of equal ones the first.
+        """
+        from lib.storage.historybuckets import slowest_in
+        from lib.storage.historycolumns import ColumnFile
+
+        found: dict[JobKey, tuple[float, float]] = {}
+
+        def take(key: JobKey, checks: Iterable[tuple[float, float]]) -> None:
+            for at, seconds in checks:
+                known = found.get(key)
+                is_more = known is None or (-seconds, at) < (-known[0], known[1])
+                if since <= at < until and is_more:
+                    found[key] = seconds, at
+
+        for source in self._sources(since, until):
+            for key in keys:
+                take(key, source.checks(str(key)))
+        days = set(self._row_days())
+        for name in bucket_files(listed(self.folder)):
+            if not _is_within(name, since, until):
+                continue
+            (step,) = (step for ending, step in STEPS.items() if name.endswith(ending))
+            columns = ColumnFile(self.folder / name)
+            for key in keys:
+                if (there := columns.block(str(key))) is not None:
+                    buckets = slowest_in(*there, step)
+                    # A day of which there are rows is known better.
+                    take(key, (one for one in buckets if one[0] // _DAY_S not in days))
+        return found
+
     def days(
         self, keys: Collection[JobKey] | None = None, count: int = 90, until: float = 0
     ) -> dict[JobKey, dict[str, Share]]:

@@ -285,6 +285,10 @@ class RunLog:
                 found.append(run.row(number))
         return found
 
+    def checks(self, key: str) -> list[tuple[float, float]]:
+        """Return when each check of a job was, and how many seconds it took."""
+        return [(row.at, row.seconds) for row in self.rows(key)]
+
     def runs(self) -> Iterator[tuple[Block, list[tuple[str, Row]]]]:
         """Yield the block of each run, and its rows by job."""
         names = {at: list(places) for at, places in self._places.items()}

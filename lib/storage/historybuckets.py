@@ -241,5 +241,24 @@ def unpacked_buckets(one: Block, packed: memoryview, step_s: int) -> list[Bucket
     ]
 
 
+def slowest_in(
+    one: Block, packed: memoryview, step_s: int
+) -> list[tuple[float, float]]:
+    """Return when each bucket begins that has a result, and its slowest check."""
+    count, unpack = one.rows, Unpacker(packed)
+    places, results, kinds = (unpack.whole(count) for _ in range(3))
+    mixed = sum(kind == _MIXED for kind in kinds)
+    for _ in range(NOTHING):
+        unpack.whole(mixed)
+    seconds, more = unpack.whole(count), unpack.whole(count)
+    return [
+        (float(place * step_s), (mean + above) / 1000)
+        for place, number, mean, above in zip(
+            places, results, seconds, more, strict=True
+        )
+        if number
+    ]
+
+
 def _whole_share(kind: int, step_s: int) -> Share:
     return Share()._replace(**{TIMES[kind]: float(step_s)})

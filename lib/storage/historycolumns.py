@@ -390,6 +390,20 @@ def _unpacked_rows(one: Block, packed: memoryview, times: Sequence[int]) -> list
     return list(map(tuple.__new__, itertools.repeat(Row), rows))
 
 
+def _unpacked_checks(
+    one: Block, packed: memoryview, times: Sequence[int]
+) -> list[tuple[float, float]]:
+    count, unpack = one.rows, Unpacker(packed)
+    runs = unpack.whole(count)
+    for _column in ("status", "code", "policy"):
+        unpack.whole(count)
+    milliseconds = unpack.whole(count)
+    return [
+        (times[run] / 1000, number / 1000)
+        for run, number in zip(runs, milliseconds, strict=True)
+    ]
+
+
 # Files.
 
 
@@ -453,6 +467,13 @@ class ColumnFile:
         if found is None:
             return []
         return _unpacked_rows(*found, self._times)
+
+    def checks(self, key: str) -> list[tuple[float, float]]:
+        """Return when each check of a job was, and how many seconds it took."""
+        found = self.block(key)
+        if found is None:
+            return []
+        return _unpacked_checks(*found, self._times)
 
     def before(self, key: str) -> Row | None:
         """Return the row that stood before the first one of a job.
@@ -553,6 +574,9 @@ class Source(Protocol):
 
     def rows(self, key: str) -> list[Row]:
         """Return the rows of a job."""
+
+    def checks(self, key: str) -> list[tuple[float, float]]:
+        """Return when each check of a job was, and how many seconds it took."""
 
 
 def merged(sources: Iterable[Source], key: str) -> list[Row]:

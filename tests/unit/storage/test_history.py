@@ -182,6 +182,38 @@ def two_days(tmp_path):
     return tmp_path
 
 
+@settings(max_examples=10)
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=8),
+    st.sampled_from([60, 40_000, 90_000]),
+)
+def test_the_slowest_check_is_known_before_and_after_thinning(
+    tmp_path_factory, checks, step
+):
+    folder = tmp_path_factory.mktemp("slowest")
+    at = NOON
+    for seconds in checks:
+        at += step
+        one, other = result()._replace(seconds=float(seconds)), result(key=OTHER)
+        record(folder, at, one, other)
+    history, since = History(folder, UTC), NOON + 1.5 * step
+    rows = history.rows(KEY, since, at)
+    expected = {}
+    if rows:
+        least, when = min((-row.seconds, row.at) for row in rows)
+        expected[KEY] = (-least, when)
+    assert history.slowest([KEY], since, at) == expected
+    assert history.slowest([], since, at) == {}
+    ages = HistoryAges(results=86_400.0, five_minutes=3 * 86_400.0)
+    while not historythin.thin(folder, ages):
+        pass
+    found = history.slowest([KEY, OTHER], 0, at + 1)
+    assert found[KEY][0] == max(checks)
+    first = NOON + step * (checks.index(max(checks)) + 1)
+    assert first - 3600 < found[KEY][1] <= first
+    assert found[OTHER][0] == 0.25
+
+
 def test_what_is_over_is_made_small_and_reads_the_same(two_days):
     before, other = everything(two_days), everything(two_days, OTHER)
     assert (len(before), len(other)) == (41, 14)
