@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from lib.jobbase import (
@@ -146,6 +145,8 @@ class ClockChecker(bulk.InBulk, TargetJob):
         return values
 
     def _of_chrony(self, deadline: Deadline) -> bulk.Steps[Clock]:
+        from lib.jobbase import output_of
+
         ask = (*self.chronyc, "-n", "-c")
         tracking = yield from output_of((*ask, "tracking"), deadline)
         # Without a source there is no line.
@@ -154,37 +155,12 @@ class ClockChecker(bulk.InBulk, TargetJob):
         return clock_of_chrony(tracking, sources)
 
     def _of_ntpd(self, deadline: Deadline) -> bulk.Steps[Clock]:
+        from lib.jobbase import output_of
+
+        # ntpq ends with 0 where no daemon listens, and prints nothing.
         variables = yield from output_of((*self.ntpq, "-c", "rv"), deadline)
         peers = yield from output_of((*self.ntpq, "-pn"), deadline)
         return clock_of_ntpd(variables, peers)
-
-
-def output_of(
-    words: Sequence[str], deadline: Deadline, *, may_be_silent: bool = False
-) -> bulk.Steps[str]:
-    """Return what a program prints; raise CheckUnknown if it does not end well."""
-    from lib.jobbase import Program, find_program
-    from lib.net.connect import NotTried
-
-    name = os.path.basename(words[0])
-    path = find_program(words[0], Path("/"))
-    if path is None or not os.access(path, os.X_OK):
-        raise CheckUnknown(f"{name} is not installed")
-    environment = {**os.environ, "LC_ALL": "C"}
-    try:
-        program = Program([str(path), *words[1:]], environment, "/")
-    except NotTried as error:
-        raise CheckUnknown(str(error)) from error
-    ended = yield from program.run(deadline)
-    if ended.is_late:
-        raise CheckUnknown(f"{name} did not answer within {deadline}")
-    said = (ended.errors.strip() or ended.out.strip()).splitlines()
-    if ended.code != 0:
-        raise CheckUnknown(f"{name}: {said[0] if said else f'exit {ended.code}'}")
-    if not (ended.out.strip() or may_be_silent):
-        # ntpq ends with 0 where no daemon listens.
-        raise CheckUnknown(f"{name}: {said[0] if said else 'it printed nothing'}")
-    return ended.out
 
 
 def why_wrong(clock: Clock, *, allows_local: bool) -> str:

@@ -121,18 +121,11 @@ class SystemdChecker(bulk.InBulk, TargetJob):
         return self._judge(target, service[0] if service else {}, unit, time.time())
 
     def _ask(self, name: str, deadline: Deadline) -> bulk.Steps[list[Unit]]:
-        from lib.jobbase import Program
+        from lib.jobbase import output_of
 
         words = [*self.systemctl, "show", "--no-pager", "--all"]
         words += [f"--property={','.join(PROPERTIES)}", "--", name]
-        environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
-        ended = yield from Program(words, environment, "/").run(deadline)
-        if ended.is_late:
-            raise CheckUnknown(f"systemctl did not answer within {deadline}")
-        if ended.code != 0 or ended.is_cut:
-            lines = ended.errors.strip().splitlines() or [f"it ended with {ended.code}"]
-            raise CheckUnknown(f"systemctl cannot say it: {lines[0]}")
-        return units_in(ended.out)
+        return units_in((yield from output_of(words, deadline, {"TZ": "UTC"})))
 
     def _judge_all(self, target: Target, units: list[Unit]) -> Values:
         """Return how often the most restarted was; raise if a unit has failed."""

@@ -87,9 +87,8 @@ if TYPE_CHECKING:
         COMMAND_OPTIONS,
         CommandJob,
         Ended,
-        Program,
-        find_program,
         first_of,
+        output_of,
     )
 
 __all__ = [
@@ -112,7 +111,6 @@ __all__ = [
     "Options",
     "Peer",
     "Peers",
-    "Program",
     "Quantity",
     "Share",
     "Rule",
@@ -137,7 +135,6 @@ __all__ = [
     "escaped",
     "exit_codes",
     "files",
-    "find_program",
     "first_of",
     "host",
     "journal",
@@ -146,6 +143,7 @@ __all__ = [
     "many",
     "one_of",
     "option",
+    "output_of",
     "pattern",
     "peers_of",
     "per_second",
@@ -177,9 +175,8 @@ _OF_COMMANDS = (
     "COMMAND_OPTIONS",
     "CommandJob",
     "Ended",
-    "Program",
-    "find_program",
     "first_of",
+    "output_of",
 )
 
 

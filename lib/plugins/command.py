@@ -25,6 +25,7 @@ from lib.core.results import Value
 from lib.core.text import cut, first_line
 from lib.net import bulk
 from lib.net.connect import Deadline, NotTried
+from lib.plugins.base import CheckUnknown
 from lib.plugins.kind import Options, Target, option
 from lib.plugins.target import TargetJob
 from lib.system import orphans
@@ -72,6 +73,7 @@ _INTERPRETER = (
 )
 
 _numbers = count(1)
+_NOTHING: Mapping[str, str] = {}
 
 
 class CommandLine(NamedTuple):
@@ -450,6 +452,40 @@ class Program:
             except (ProcessLookupError, PermissionError):
                 # All have ended, or they are another user's.
                 return
+
+
+def output_of(
+    words: Sequence[str],
+    deadline: Deadline,
+    environment: Mapping[str, str] = _NOTHING,
+    *,
+    may_be_silent: bool = False,
+) -> bulk.Steps[str]:
+    """Return what a program of this machine prints, in plain English.
+
+    Raise CheckUnknown if it is not installed, does not end by itself with 0, prints
+    nothing, or more than MAX_OUTPUT.
+    """
+    name = os.path.basename(words[0])
+    path = find_program(words[0], Path("/"))
+    if path is None or not os.access(path, os.X_OK):
+        raise CheckUnknown(f"{name} is not installed")
+    known = {**os.environ, "LC_ALL": "C", **environment}
+    try:
+        program = Program([str(path), *words[1:]], known, "/")
+    except NotTried as error:
+        raise CheckUnknown(str(error)) from error
+    ended = yield from program.run(deadline)
+    if ended.is_late:
+        raise CheckUnknown(f"{name} did not answer within {deadline}")
+    said = (ended.errors.strip() or ended.out.strip()).splitlines()
+    if ended.code != 0:
+        raise CheckUnknown(f"{name}: {said[0] if said else f'exit {ended.code}'}")
+    if not (ended.out.strip() or may_be_silent):
+        raise CheckUnknown(f"{name}: {said[0] if said else 'it printed nothing'}")
+    if ended.is_cut:
+        raise CheckUnknown(f"{name} printed more than {MAX_OUTPUT // 1024} kB")
+    return ended.out
 
 
 class _Over(bulk.Wait):

@@ -209,7 +209,7 @@ def test_many_failed_units_are_counted():
 def test_without_an_answer_nothing_is_known(asked):
     units = {"it.service": UP}
     said = found(asked(units, "sys.exit('Failed to connect to bus')", unit="it"))
-    assert said == "unknown: systemctl cannot say it: Failed to connect to bus"
+    assert said == "unknown: systemctl: Failed to connect to bus"
     said = found(asked(units, "time.sleep(30)", unit="it", timeout="0.5s"))
     assert said == "unknown: systemctl did not answer within 0.5 s"
     job = asked(units, unit="it")
