@@ -131,23 +131,23 @@ def run_block(at_ms: int, names_at: int, rows: list[Entry]) -> bytes:
     reasons: dict[int, str] = {}
     numbers: list[float] = []
     columns: list[tuple[int, ...]] = []
-    for count, (position, result, policy) in enumerate(rows):
-        shape = tuple(result.values)
+    for position, result, policy in rows:
+        values, first = result.values, len(numbers)
+        if result.reason:
+            reasons[len(columns)] = result.reason
+        numbers += values.values()
         columns.append(
             (
                 position,
                 STATUSES.index(result.status),
                 CODES.index(result.code),
                 policies.setdefault(policy, len(policies)),
-                shapes.setdefault(shape, len(shapes)),
-                min(max(0, round(result.seconds * 1000)), 2**32 - 1),
-                min(max(0, round(result.holds_s)), 2**32 - 1),
-                len(numbers),
+                shapes.setdefault(tuple(values), len(shapes)),
+                _as_unsigned(result.seconds * 1000),
+                _as_unsigned(result.holds_s),
+                first,
             )
         )
-        numbers += result.values.values()
-        if result.reason:
-            reasons[count] = result.reason
     parts = [
         struct.pack(f"<{len(rows)}{letter}", *column)
         for letter, column in zip(_COLUMNS, zip(*columns, strict=True), strict=True)
@@ -159,6 +159,13 @@ def run_block(at_ms: int, names_at: int, rows: list[Entry]) -> bytes:
         more,
     ]
     return block(RUN, len(rows), at_ms, names_at, b"".join(parts))
+
+
+def _as_unsigned(number: float) -> int:
+    """Return a number as four bytes have it: whole, not below zero."""
+    if number >= 2**32 - 1:
+        return 2**32 - 1
+    return round(number) if number > 0 else 0
 
 
 class RunBlock:

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from datetime import tzinfo
+from operator import itemgetter
 from pathlib import Path
 
 import msgspec
@@ -35,7 +36,7 @@ from lib.storage.historyfiles import (
     utc_hour,
 )
 from lib.storage.historynow import BEFORE, NOW, Counted, Summary, read_summary
-from lib.storage.historyrows import Result, Row, change_line, hash_of
+from lib.storage.historyrows import Result, change_line, hash_of
 from lib.system.errors import NewerState, StateError, trouble
 from lib.system.files import open_to_write, replace_softly, sync_folder, write_whole
 
@@ -80,7 +81,9 @@ def _record(
     try:
         end = os.fstat(descriptor).st_size
         hashes = _keep_policies(folder, summary, results)
-        content, names_at = _blocks_of(summary, at, end, results, hashes)
+        keys = [str(result.key) for result in results]
+        rows = list(zip(keys, results, hashes, strict=True))
+        content, names_at = _blocks_of(summary, at, end, rows)
         write_whole(descriptor, content)
         os.fsync(descriptor)
     finally:
@@ -90,8 +93,8 @@ def _record(
     summary.ends[log], summary.names_at = end + len(content), names_at
     at = round(at * 1000) / 1000
     counted.begin(at)
-    for result, policy in zip(results, hashes, strict=True):
-        counted.take(str(result.key), _row(at, result, policy))
+    for key, result, policy in rows:
+        counted.take(key, at, result, policy)
     _save(folder, counted)
 
 
@@ -101,42 +104,21 @@ def _keep_before(folder: Path, summary: Summary) -> None:
         replace_softly(folder / BEFORE, _now_block(summary))
 
 
-def _row(at: float, result: Result, policy: str) -> Row:
-    return Row(
-        at,
-        result.status,
-        result.code,
-        result.seconds,
-        result.values,
-        result.reason,
-        policy,
-        result.holds_s,
-    )
-
-
 def _blocks_of(
-    summary: Summary,
-    at: float,
-    end: int,
-    results: Sequence[Result],
-    hashes: Sequence[str],
+    summary: Summary, at: float, end: int, rows: Sequence[tuple[str, Result, str]]
 ) -> tuple[bytes, int]:
     """Return what to append at ``end``, and where the names are then."""
-    at_ms, names_at, names = round(at * 1000), summary.names_at, list(summary.jobs)
-    places = {name: place for place, name in enumerate(names)}
-    for result in results:
-        places.setdefault(str(result.key), len(places))
+    at_ms, names_at, known = round(at * 1000), summary.names_at, len(summary.jobs)
+    places = {name: place for place, name in enumerate(summary.jobs)}
+    entries = [
+        Entry(places.setdefault(key, len(places)), result, policy)
+        for key, result, policy in rows
+    ]
     content = b""
-    if names_at < 0 or len(places) > len(names):
+    if names_at < 0 or len(places) > known:
         content, names_at = names_block(list(places), at_ms), end
-    rows = sorted(
-        (
-            Entry(places[str(result.key)], result, policy)
-            for result, policy in zip(results, hashes, strict=True)
-        ),
-        key=lambda entry: entry.position,
-    )
-    return content + run_block(at_ms, names_at, rows), names_at
+    entries.sort(key=itemgetter(0))
+    return content + run_block(at_ms, names_at, entries), names_at
 
 
 def _keep_policies(
@@ -182,7 +164,7 @@ def catch_up(folder: Path, counted: Counted) -> None:
         for one, rows in RunLog((folder / name).read_bytes(), start).runs():
             counted.begin(one.at_ms / 1000)
             for key, row in rows:
-                counted.take(key, row)
+                counted.take(key, row.at, row, row.policy)
         if not is_new:
             logger.info("%s: read again from byte %d", folder / name, start)
 

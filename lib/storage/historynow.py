@@ -24,6 +24,7 @@ from lib.storage.historyrows import (
     TIME_OF_CODE,
     TIMES,
     Change,
+    Result,
     Row,
     rounded,
 )
@@ -188,24 +189,21 @@ class Counted:
             # The places of the others are not those of the log's names.
             self.summary.names_at = -1
 
-    def take(self, key: str, row: Row) -> None:
+    def take(self, key: str, at: float, found: Row | Result, policy: str) -> None:
         """Take a result of the moment that was begun."""
         one = self.summary.jobs.get(key)
         if one is None:
-            one = self.summary.jobs[key] = Latest(counted_to=row.at)
-        status, code = STATUSES.index(row.status), CODES.index(row.code)
-        if (one.status, one.code) != (status, code):
+            one = self.summary.jobs[key] = Latest(counted_to=at)
+        status, code = STATUSES.index(found.status), CODES.index(found.code)
+        if one.status != status or one.code != code:
             before = STATUSES[one.status] if one.status >= 0 else None
-            self.changes.append(
-                Change(
-                    JobKey.parse(key), row.at, row.status, row.code, row.reason, before
-                )
-            )
-        one.at, one.status, one.code = row.at, status, code
-        one.holds_s, one.seconds, one.values = (
-            row.holds_s,
-            row.seconds,
-            # JSON has no word for the others.
-            {name: float(n) for name, n in row.values.items() if isfinite(n)},
-        )
-        one.reason, one.policy = row.reason, row.policy
+            job, reason = JobKey.parse(key), found.reason
+            change = Change(job, at, found.status, found.code, reason, before)
+            self.changes.append(change)
+        one.at, one.status, one.code = at, status, code
+        one.holds_s, one.seconds = found.holds_s, found.seconds
+        # JSON has no word for the others.
+        one.values = {
+            name: number for name, number in found.values.items() if isfinite(number)
+        }
+        one.reason, one.policy = found.reason, policy
