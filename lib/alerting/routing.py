@@ -157,7 +157,8 @@ def with_fallbacks(
             queued.append(message)
             continue
         name, _after = channel.fallback
-        why = message.last_error or failing.get(message.way, "") or channel.problem
+        own = message.last_error if message.attempts else ""
+        why = own or failing.get(message.way, "") or channel.problem
         queued.append(replace(message, fell_back=True))
         queued.append(_for_fallback(message, name, why))
         copies.append((message.public_id, _ways(name, channels)))
@@ -192,7 +193,7 @@ def _falls_back(
 
 
 def _for_fallback(message: Message, name: str, why: str) -> Message:
-    why = first_line(why).rstrip(".")
+    why = first_line(why).removeprefix(f"{message.way}: ").rstrip(".")
     tried = (
         f"This is for {message.way}, which has not accepted it: {why}.\n"
         f"{name} gets it as its fallback."
@@ -278,9 +279,10 @@ def _for_others(
     if awaits:
         sentences.append(f"it is queued for {', '.join(awaits)} already")
     name = message.way.partition("/")[0]
-    if name not in channels and name in record.notified:
-        notified = (one for one in record.notified if one != name)
-        people = tuple(dict.fromkeys((*gets, *notified)))
+    if name in record.notified:
+        # A channel that has lost a service only is notified by the others.
+        left = (one for one in record.notified if one != name or name in channels)
+        people = tuple(dict.fromkeys((*gets, *left)))
         record = replace(record, notified=people)
     return record, " and ".join(sentences)
 
@@ -318,9 +320,16 @@ def _in_place_of_gone(message: Message, to: tuple[str, ...]) -> Message:
         attempts=0,
         retry_at=None,
         # Why it is late.
-        last_error=f"the settings no longer have the channel {message.way}",
+        last_error=_why_late_in_place_of(message),
         in_doubt=False,
     )
+
+
+def _why_late_in_place_of(message: Message) -> str:
+    gone = f"the channel {message.way}, which the settings no longer have"
+    if not message.last_error:
+        return f"it was for {gone}"
+    return f"{first_line(message.last_error).rstrip('.')}; it was for {gone}"
 
 
 def escalations(

@@ -205,6 +205,8 @@ def when(value: str) -> str:
 def after(value: str) -> tuple[str, float]:
     """Return the name of a channel and seconds, of ``NAME after 10min``."""
     match = re.fullmatch(r"(\S+)\s+after\s+(\S+)", value)
+    if match and "@" in match[1]:
+        raise ValueError("expected the name of a channel, not a mail address")
     if not match or not CHANNEL_NAME.fullmatch(match[1]):
         raise ValueError("expected NAME after a time, such as oncall after 10min")
     return match[1], _after(match[2])

@@ -274,7 +274,7 @@ def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
             yield f"Notified so far: {', '.join(record.reached)}."
         yield "The latest message is still queued, see below."
     elif record.notified_at is not None:
-        at = time_text(record.notified_at)
+        at = time_text(_left_at(story, record.notified_at))
         notified, others = sent_and_not(People(record.notified), record.delivery)
         if notified.addresses:
             yield f"Notified {notified} at {at}."
@@ -287,6 +287,14 @@ def _present(story: Story, now: datetime, time_text: TimeText) -> Iterator[str]:
         yield f"Policy: {policy_words(known.policy)}, to {people}."
     for message in record.queued:
         yield _queued(message, story, now, time_text)
+
+
+def _left_at(story: Story, queued_at: datetime) -> datetime:
+    """Return when the last message about trouble left: it may have been queued long."""
+    from lib.report.glance import alerts_in
+
+    left = (entry.at for entry, _people in alerts_in(story.entries))
+    return max((queued_at, *left))
 
 
 def _status(
@@ -317,7 +325,7 @@ def _queued(message: Message, story: Story, now: datetime, time_text: TimeText) 
     why = deferral.words(deferral_reason, time_text) or "the next run sends it"
     return (
         f"Queued for {', '.join(message.to)} since {time_text(message.born_at)}: "
-        f"{first_line(message.subject)!r}; {why}."
+        f"{first_line(message.subject)!r}; {why.rstrip('.')}."
     )
 
 

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lib.core import decisions
 from lib.core.decisions import Entry, Event, MailDetails
-from lib.core.enums import Status
+from lib.core.enums import DeliveryResult, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record
 from lib.core.results import Unit, Value, Values, amount_words, telling_value
@@ -58,6 +59,8 @@ HEADINGS = {
 #: The bars of a sparkline: one per hour.
 WIDTH = 24
 _DAY_S = 86_400.0
+#: What leaves by several ways within so long counts as one alert.
+ONE_ALERT = timedelta(minutes=1)
 #: A result of a job that runs each few minutes stands no longer; that of one that runs
 #: daily, with some room.
 _SHORT_S, _LONGEST_S = 900.0, 2 * _DAY_S
@@ -196,13 +199,26 @@ def last_alerts(
     wanted = set(keys) - found.keys()
     if not wanted:
         return found
+    alerts: dict[JobKey, list[tuple[Entry, tuple[str, ...]]]] = {}
     entries = auditlog.read_entries(folder, lambda key, _name: key in wanted)
     for entry, people in alerts_in(entries):
-        words = some_of(people, MAX_NOTIFIED)
-        if entry.code is Event.LOGGED:
-            words += " (logged)"
-        found[entry.key] = Alert(entry.at, people, words)
+        same = alerts.get(entry.key, [])
+        # Each way has an entry of its own.
+        if not same or entry.at - same[0][0].at >= ONE_ALERT:
+            same = alerts[entry.key] = []
+        same.append((entry, people))
+    for key, parts in alerts.items():
+        names = {to: None for _entry, people in parts for to in people}
+        words = {to: None for one in parts for to in _marked(*one)}
+        some = some_of(tuple(words), MAX_NOTIFIED)
+        found[key] = Alert(parts[-1][0].at, tuple(names), some)
     return found
+
+
+def _marked(entry: Entry, people: Iterable[str]) -> tuple[str, ...]:
+    is_logged = entry.code is Event.LOGGED
+    result = DeliveryResult.LOGGED if is_logged else DeliveryResult.SENT
+    return decisions.marked(people, result)
 
 
 def alerts_in(entries: Sequence[Entry]) -> Iterator[tuple[Entry, tuple[str, ...]]]:

@@ -407,12 +407,18 @@ def failing_ways(ctx: RunContext) -> Iterator[tuple[Job, CheckResult]]:
         reason = f"nothing could be sent since {at}: {since.why}"
         result = CheckResult(Status.FAILING, reason, since=since.since)
         yield _way(ctx, way, contact), result
-    known = {MAIL, *ctx.settings.channels}
     for record in list(ctx.session.records.values()):
         way = record.key.identity
-        is_known = record.key.is_way and way.partition("/")[0] in known
-        if is_known and record.since and way not in ctx.run.failing_ways:
+        if not record.key.is_way or _is_gone(ctx, way):
+            continue
+        if record.since and way not in ctx.run.failing_ways:
             yield _way(ctx, way, contact), CheckResult(Status.OK)
+
+
+def _is_gone(ctx: RunContext, way: str) -> bool:
+    from lib.alerting import routing
+
+    return way != MAIL and routing.is_gone(way, ctx.settings.channels)
 
 
 def _way(ctx: RunContext, way: str, contact: tuple[str, ...]) -> Job:

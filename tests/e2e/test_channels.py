@@ -307,6 +307,30 @@ def test_a_retry_reaches_only_the_recipient_that_has_not_accepted(instance, rece
     ]
 
 
+def test_who_gets_an_alert_for_a_service_that_is_gone_gets_the_recovery(
+    instance, receiver
+):
+    pytest.importorskip("apprise")
+    siren = GENERAL.replace("ops@example.com", "siren")
+    siren += "[channel siren]\ncommand = ./siren\n[job Flag]\ncontact = ap\n"
+    where = f"127.0.0.1:{receiver.port}"
+    instance.write(f"{siren}[channel ap]\nurl = json://{where}/a json://{where}/b\n")
+    receiver.answers["/b"] = 500
+    instance.cron()
+    instance.pass_time(timedelta(minutes=16))
+    instance.cron()
+    assert rung(instance) == ["alert channel ap/json-2"]
+    instance.write(f"{siren}[channel ap]\nurl = json://{where}/a\n")
+    for _minute in range(3):
+        assert instance.cron().silent
+    (instance.folder / "flag").touch()
+    assert instance.cron().silent
+    # The service that is gone is not said to be OK again.
+    assert rung(instance)[1:] == ["alert Flag", "recovery Flag"]
+    assert [one.json["type"] for one in receiver.at("/a")] == ["failure", "success"]
+    assert {row["status"] for row in instance.listed()} == {"ok"}
+
+
 def test_a_test_without_a_name_tries_every_way(instance, receiver):
     ran = instance.run("-m", "test")
     assert ran.code == 0

@@ -9,7 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from lib.core import decisions
+from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey
+from lib.core.messages import Message
 from lib.core.records import Record
 from lib.report.explain import Story, status_lines
 from tests.support.approved import REAL
@@ -195,6 +198,22 @@ def test_what_flaps_says_so_though_it_is_ok():
         "Flapping since 2026-11-22 12:06, for 9 minutes; one message follows when it "
         "is steady.",
     ]
+
+
+def test_a_message_that_was_queued_for_long_says_when_it_left():
+    noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    record = Record(
+        JobKey("Flag", "Flag"),
+        "Flag",
+        Status.FAILING,
+        notified=("oncall",),
+        notified_at=noon,
+    )
+    late = Message("a", MessageKind.ALERT, "s", "b", ("oncall",), noon)
+    sent = decisions.sent(record.key, "Flag", late, noon + timedelta(minutes=26))
+    story = Story(record.key, "Flag", record, entries=(sent,))
+    lines = status_lines(story, noon + timedelta(hours=1), UTC)
+    assert "Notified oncall at 2026-11-22 12:26." in list(lines)
 
 
 def test_a_name_that_nobody_knows_is_an_error_with_a_hint(tmp_path, approved):

@@ -177,16 +177,19 @@ def test_of_a_job_that_is_ok_the_audit_log_has_the_last_alert(tmp_path):
         [
             mailed(Event.SENT, 50, to="old@example.com"),
             mailed(Event.BUNDLED, 40),
+            mailed(Event.SENT, 39.9, to="oncall"),
             mailed(Event.FAILED, 30, to="bob@example.com"),
             mailed(Event.SENT, 20, MessageKind.RECOVERY, to="cy@example.com"),
             mailed(Event.LOGGED, 10, key=SITE),
+            mailed(Event.SENT, 9.9, key=SITE, to="oncall"),
         ]
     )
     log.write()
     alerts = glance.last_alerts(tmp_path, {}, [DISK, SITE])
-    assert alerts[DISK].at == NOON - timedelta(minutes=40)
-    assert alerts[DISK].to == ("ann@example.com",)
-    assert alerts[SITE].words == "ann@example.com (logged)"
+    assert alerts[DISK].at == NOON - timedelta(minutes=39.9)
+    # By each way, as one alert.
+    assert alerts[DISK].to == ("ann@example.com", "oncall")
+    assert alerts[SITE].words == "ann@example.com (logged), oncall"
 
 
 def test_of_a_job_that_is_not_ok_its_record_has_the_last_alert(tmp_path):
