@@ -137,7 +137,8 @@ def test_a_member_that_is_held_back_counts_as_it_is_and_says_why(tmp_path, up):
 
 
 def test_a_member_that_recovers_when_it_is_asked_for_ends_the_group_later(tmp_path, up):
-    site = Site(tmp_path, up, TARGETS + "[group all]\nof = tcp *\n")
+    group = "[group all]\nof = tcp *\nrecoveries = 2\n"
+    site = Site(tmp_path, up, TARGETS + group)
     site.run()
     assert site.row("group all")["status"] == "failing"
     settings = site.instance.settings
@@ -145,7 +146,11 @@ def test_a_member_that_recovers_when_it_is_asked_for_ends_the_group_later(tmp_pa
     assert site.instance.run("-m", "check", "tcp b").code == 0
     assert site.row("tcp b")["status"] == "ok"
     assert site.row("group all")["status"] == "failing"
+    # It is OK now; a second OK result ends the failure.
     assert site.instance.run("-m", "check", "group all").code == 0
+    row = site.row("group all")
+    assert (row["status"], row["recovering"]) == ("failing", 1)
+    site.run()
     assert site.row("group all")["status"] == "ok"
 
 
