@@ -137,21 +137,24 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
         """Return how long it took until an address had responded as expected."""
         if type(target.expect) is tuple:
             return must_be_unreached(self, target, deadline)
-        if target.addresses == "every" or any(getattr(target, one) for one in _MORE):
+        given = _MORE.intersection(vars(target))
+        if target.addresses == "every" or any(getattr(target, one) for one in given):
             return talked(self, target, deadline)
         return connected(self, target, deadline)
 
 
 #: With one of these there is more to do than to connect to one address.
-_MORE = (
-    "send",
-    "expect",
-    "expect_regex",
-    "banner",
-    "dialog",
-    "tls",
-    "warn_time_connect",
-    "fail_time_connect",
+_MORE = frozenset(
+    {
+        "send",
+        "expect",
+        "expect_regex",
+        "banner",
+        "dialog",
+        "tls",
+        "warn_time_connect",
+        "fail_time_connect",
+    }
 )
 
 

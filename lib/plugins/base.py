@@ -6,7 +6,6 @@ answer is checked in ``lib/plugins/inspect.py``.
 
 from __future__ import annotations
 
-import configparser
 import os
 from collections.abc import Iterable, Iterator
 from datetime import tzinfo
@@ -27,6 +26,8 @@ from lib.core.settings import Mail
 from lib.system.clock import utc_now
 
 if TYPE_CHECKING:
+    import configparser
+
     from lib.core.records import Record
     from lib.net.connect import Unreachable
 

@@ -8,13 +8,16 @@ names before any job file is imported, so they win over old copies on disk.
 
 from __future__ import annotations
 
-import configparser
 import sys
 import threading
 import types
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lib import jobbase
+
+if TYPE_CHECKING:
+    import configparser
 
 
 class JobBase(jobbase.JobBase):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -30,6 +29,8 @@ from lib.plugins.errors import shown
 from lib.plugins.kind import KindTable, Options, Target
 
 if TYPE_CHECKING:
+    import configparser
+
     from lib.net.connect import Deadline
 
 #: What a check returns: what it measured, by name; a plain number is a count.

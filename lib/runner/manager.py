@@ -97,7 +97,7 @@ class WorkerManager:
         """Start a worker for each of the user's files, and one for all that ship."""
         files = tuple(files)
         if files:
-            worker.prepare()
+            worker.prepare(files)
         for together in _together(files):
             self._waiting.append(Work(together, self._order))
         self._files += files

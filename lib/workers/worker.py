@@ -10,7 +10,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
@@ -72,8 +72,13 @@ class Order(msgspec.Struct, frozen=True):
     now: Callable[[], datetime] = utc_now
 
 
-def prepare() -> None:
-    """Import what every worker needs before they are forked; no job code."""
+def prepare(files: Iterable[JobFile]) -> None:
+    """Import what the workers of these files need before they are forked; no job code.
+
+    People's own jobs get the settings as a ConfigParser.
+    """
+    if not all(file.ships for file in files):
+        import configparser  # noqa: F401
     import lib.plugins.legacy  # noqa: F401
     import lib.system.limits  # noqa: F401
     import lib.workers.pool  # noqa: F401

@@ -328,7 +328,7 @@ import os, resource, pathlib
 from tests.support.fakes import Folder
 from lib.core.jobs import JobFile
 from lib.workers import worker
-worker.prepare()
+worker.prepare(())
 folder = Folder(pathlib.Path({str(tmp_path)!r}))
 folder.files["Job"] = JobFile(folder.path / "Job.py", "Job")
 resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))
