@@ -183,7 +183,7 @@ def headline(found: Past, now: datetime, zone: tzinfo | None) -> str:
     words = f"{found.name}: {uptime} since {table_time(begun, zone, now)}"
     if left_out := left_out_words(share):
         words += f"; not counted: {left_out}"
-    if found.since < found.rows_since:
+    if any(one.at < found.rows_since for one in found.stretches):
         words += "; before that, changes of status alone are on record"
     return words
 

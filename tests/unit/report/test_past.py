@@ -129,6 +129,14 @@ def test_before_the_oldest_row_the_changes_are_shown(tmp_path):
     ]
 
 
+def test_before_the_first_result_of_all_there_is_nothing_to_say(tmp_path):
+    record(tmp_path, AT - 60)
+    found = past.past(History(tmp_path, UTC), KEY, "x", AT - 86_400, AT)
+    assert past.headline(found, NOON, UTC) == (
+        "x: 100% since 2026-11-22 11:00; not counted: 59 minutes without a result"
+    )
+
+
 def test_of_a_job_without_history_there_is_nothing(tmp_path):
     assert past.past(History(tmp_path, UTC), KEY, "disk root", 0, AT) is None
 
