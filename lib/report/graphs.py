@@ -175,9 +175,9 @@ def drawing(series: Series, value: Value | None, height: int = HEIGHT) -> Drawin
     low, high = min(ends), max(ends)
     # A graph that starts at zero shows proportions, and that nothing changed.
     low = min(low, 0.0) if low < 0 or low < 0.5 * high else low
-    # Where the numbers are too far apart for a float, it is a flat line.
-    is_flat = high <= low or not isfinite(high - low)
-    scale = 0.0 if is_flat else (height - 2) / (high - low)
+    # Where a float cannot say how far apart the numbers are, it is a flat line.
+    scale = (height - 2) / (high - low) if low < high else 0.0
+    scale = scale if isfinite(scale) else 0.0
 
     def place(number: float) -> int:
         return height - 1 - round((number - low) * scale)

@@ -7,7 +7,7 @@ import re
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lib.core.results import Threshold, Unit, Value
@@ -92,6 +92,8 @@ POINTS = st.lists(
 
 
 @given(POINTS)
+@example([0.0, 5e-324])
+@example([-1.7e308, 1.7e308])
 def test_every_graph_stays_within_its_frame(points):
     drawn = graphs.drawing(Series("x", Unit.COUNT, tuple(points)), None)
     x = y = 0.0
