@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import groupby
-from math import isfinite
+from math import inf, isfinite
 
 import msgspec
 
@@ -176,11 +176,12 @@ def drawing(series: Series, value: Value | None, height: int = HEIGHT) -> Drawin
     # A graph that starts at zero shows proportions, and that nothing changed.
     low = min(low, 0.0) if low < 0 or low < 0.5 * high else low
     # Where a float cannot say how far apart the numbers are, it is a flat line.
-    scale = (height - 2) / (high - low) if low < high else 0.0
-    scale = scale if isfinite(scale) else 0.0
+    distance = high - low
+    scale = (height - 2) / distance if 0 < distance < inf else 0.0
+    is_flat = not 0 < scale < inf
 
     def place(number: float) -> int:
-        return height - 1 - round((number - low) * scale)
+        return height - 1 - (0 if is_flat else round((number - low) * scale))
 
     line = _line(series.points, place)
     drawn = dict.fromkeys(
