@@ -19,7 +19,7 @@ from lib.core.text import TimeText, duration, table_time
 from lib.report.glance import rows_from
 from lib.report.rows import WORDS
 from lib.report.uptime import left_out_words, percent_words
-from lib.storage.history import TIMES, Change, History, Row, Share, share_of
+from lib.storage.history import TIMES, Change, History, Row, Share
 
 COLUMNS = ("at", "for", "status", "held", "checks", "took", "values", "reason")
 #: Of each result by itself.
@@ -60,7 +60,7 @@ class Past(NamedTuple):
     rows: Sequence[Row]
     changes: Sequence[Change]
     stretches: Sequence[Stretch]
-    #: How the time from ``rows_since`` on was shared.
+    #: How the time was shared.
     share: Share
 
 
@@ -88,7 +88,7 @@ def past(
             *_between_changes(changes, since, rows_since),
             *stretches(rows, rows_since, until),
         ],
-        share_of(rows, rows_since, until),
+        history.share(key, since, until),
     )
 
 
@@ -178,13 +178,14 @@ def _between_changes(
 
 def headline(found: Past, now: datetime, zone: tzinfo | None) -> str:
     """Return the job's name and its uptime, and what that leaves out."""
-    share, begun = found.share, _moment(found.rows_since)
+    share, begun = found.share, _moment(found.since)
     uptime = percent_words(share.uptime) or "nothing known"
     words = f"{found.name}: {uptime} since {table_time(begun, zone, now)}"
     if left_out := left_out_words(share):
         words += f"; not counted: {left_out}"
     if any(one.at < found.rows_since for one in found.stretches):
-        words += "; before that, changes of status alone are on record"
+        rows_since = table_time(_moment(found.rows_since), zone, now)
+        words += f"; before {rows_since} only changes of status are listed"
     return words
 
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
 from lib.core.results import Unit, Value
+from lib.core.settings import HistoryAges
 from lib.report import past
 from lib.report.past import NO_RESULT, stretches
 from lib.report.rows import WORDS
-from lib.storage import historylog
+from lib.storage import historylog, historythin
 from lib.storage.history import History, Result, share_of
 from tests.unit.report.test_uptime import LETTERS, rows_of
 
@@ -121,7 +122,9 @@ def test_before_the_oldest_row_the_changes_are_shown(tmp_path):
         (NO_RESULT, 0, ""),
         ("ok", 1, ""),
     ]
-    assert "before that, changes of status alone" in past.headline(found, NOON, UTC)
+    assert past.headline(found, NOON, UTC).endswith(
+        "; before 2026-11-22 11:00 only changes of status are listed"
+    )
     assert [change["status"] for change in past.data(found, NOON, UTC)["changes"]] == [
         # After so long without a result it begins anew.
         "ok",
@@ -129,11 +132,28 @@ def test_before_the_oldest_row_the_changes_are_shown(tmp_path):
     ]
 
 
+def test_thinning_changes_nothing_of_how_the_time_was(tmp_path):
+    day = 86_400.0
+    for hours_ago in range(100, 0, -1):
+        status = Status.FAILING if 40 < hours_ago < 60 else Status.OK
+        record(tmp_path, AT - hours_ago * 3600, status)
+    history = History(tmp_path, UTC)
+    before = past.past(history, KEY, "x", AT - 4 * day, AT)
+    assert before.share.failing == 19 * 150
+    while not historythin.thin(tmp_path, HistoryAges(results=day)):
+        pass
+    after = past.past(history, KEY, "x", AT - 4 * day, AT)
+    assert after.share == pytest.approx(before.share)
+    assert len(after.rows) < len(before.rows)
+    assert after.changes == before.changes
+
+
 def test_before_the_first_result_of_all_there_is_nothing_to_say(tmp_path):
     record(tmp_path, AT - 60)
     found = past.past(History(tmp_path, UTC), KEY, "x", AT - 86_400, AT)
     assert past.headline(found, NOON, UTC) == (
-        "x: 100% since 2026-11-22 11:00; not counted: 59 minutes without a result"
+        "x: 100% since 2026-11-21 12:00; "
+        "not counted: 23 hours 59 minutes without a result"
     )
 
 
