@@ -560,7 +560,8 @@ def _status_lines(
 
 def fact_line(label: str, words: str) -> str:
     """Return a line of a mail: a label and what it says, below those of the others."""
-    return f"{f'{label}:':<23}{words}"
+    with_colon = f"{label}:"
+    return f"{with_colon:<23}{words}"
 
 
 def _target(result: CheckResult) -> Iterator[str]:

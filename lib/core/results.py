@@ -172,6 +172,12 @@ def amount_words(number: float, unit: Unit) -> str:
     return f"{float(f'{number / sizes[word]:.4g}'):.15g}{word}"
 
 
+def spread_words(low: float, high: float, unit: Unit) -> str:
+    """Return from which number to which a value went: ``61%..93%``; one if equal."""
+    words = [amount_words(number, unit) for number in (low, high)]
+    return "..".join(dict.fromkeys(words))
+
+
 def value_lines(values: Values) -> Iterator[str]:
     """Yield a line for each value, such as ``used: 93% (failing above 90%)``."""
     for name, value in values.items():

@@ -15,7 +15,14 @@ from lib.core.decisions import Entry, Event, MailDetails
 from lib.core.enums import DeliveryResult, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record
-from lib.core.results import Unit, Value, Values, amount_words, telling_value
+from lib.core.results import (
+    Unit,
+    Value,
+    Values,
+    amount_words,
+    spread_words,
+    telling_value,
+)
 from lib.core.sparkline import sampled, sparkline
 from lib.core.text import first_line, some_of, table_time
 from lib.report.rows import (
@@ -176,10 +183,10 @@ def trend(history: History, key: JobKey, values: Values, now: datetime) -> str:
     since = at - _DAY_S
     numbers = sampled([*known, (at, value.number)], since, at + 1, WIDTH, pick)
     shown = [number for number in numbers if number is not None]
-    if len(known) < 1 or not shown:
+    if not known or not shown:
         return ""
-    low, high = (amount_words(end, value.unit) for end in (min(shown), max(shown)))
-    return f"{name} {sparkline(numbers)} {low if low == high else f'{low}..{high}'}"
+    ends = spread_words(min(shown), max(shown), value.unit)
+    return f"{name} {sparkline(numbers)} {ends}"
 
 
 def last_alerts(

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lib.core.jobs import JobKey
-from lib.core.results import Unit, Values, amount_words
+from lib.core.results import Unit, Values, amount_words, spread_words
 from lib.core.text import TimeText, duration, table_time
 from lib.report.glance import rows_from
 from lib.report.rows import WORDS
@@ -266,8 +266,7 @@ def _moment(at: float) -> datetime:
 
 def _values_words(values: Mapping[str, tuple[float, float]], units: Values) -> str:
     words = []
-    for name, ends in values.items():
+    for name, (low, high) in values.items():
         unit = units[name].unit if name in units else Unit.COUNT
-        low, high = (amount_words(number, unit) for number in ends)
-        words.append(f"{name} {low}" if low == high else f"{name} {low}..{high}")
+        words.append(f"{name} {spread_words(low, high, unit)}")
     return ", ".join(words)

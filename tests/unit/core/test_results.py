@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from lib.core.enums import Status
-from lib.core.results import Threshold, Unit, Value, amount_words, judge, value_lines
+from lib.core.results import (
+    Threshold,
+    Unit,
+    Value,
+    amount_words,
+    judge,
+    spread_words,
+    value_lines,
+)
 
 OK, WARNING, FAILING = Status.OK, Status.WARNING, Status.FAILING
 
@@ -117,3 +125,9 @@ def test_a_threshold_of_somebody_else_judges_nothing():
     assert judge(values) == (Status.WARNING, "load is 5, over 4")
     # Where all must be exceeded, it is none of them.
     assert judge(values, need_all=True)[0] is Status.WARNING
+
+
+def test_a_spread_is_one_number_where_both_read_the_same():
+    assert spread_words(61, 93, Unit.PERCENT) == "61%..93%"
+    assert spread_words(0.25, 0.25, Unit.SECONDS) == "250ms"
+    assert spread_words(1.00001e9, 1.00002e9, Unit.BYTES) == "1GB"
