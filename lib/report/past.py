@@ -76,13 +76,17 @@ def past(
     rows_since = max(since, min(until, until if begun is None else begun))
     holds_s = latest.holds_s if latest else 0.0
     rows = rows_from(history, {key: holds_s}, rows_since, until)[key]
+    standing = history.standing(key, rows_since)
+    if standing is not None and (not rows or rows[0].at > rows_since):
+        # Its own day has been thinned.
+        rows = [standing, *rows]
     return Past(
         key,
         name,
         since,
         until,
         rows_since,
-        [row for row in rows if row.at >= since],
+        [row for row in rows if row.at >= rows_since],
         [change for change in changes if change.at >= since],
         [
             *_between_changes(changes, since, rows_since),

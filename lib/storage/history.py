@@ -220,6 +220,27 @@ class History:
         known = Share(*times)
         return known._replace(nothing=until - since - sum(known[:-1]))
 
+    def standing(self, key: JobKey, moment: float) -> Row | None:
+        """Return the last row of a job before a moment; None: there is none.
+
+        Of one whose day is kept as buckets only, no more is known than when it was,
+        its status, what held its alerts back, and for how long it stands.
+        """
+        from lib.storage.historycolumns import ColumnFile
+
+        for name in reversed(row_files(listed(self.folder))):
+            begin, _end = span_of(name)
+            if begin > moment:
+                continue
+            source = self._source(name, 0.0, moment)
+            rows = [row for row in source.rows(str(key)) if row.at < moment]
+            if rows:
+                return max(rows, key=lambda row: row.at)
+            # A day says what stood before it; an hour does not.
+            if isinstance(source, ColumnFile) and "T" not in name:
+                return source.before(str(key))
+        return None
+
     def uptimes(
         self, keys: Collection[JobKey] | None = None, days: int = 30, until: float = 0
     ) -> dict[JobKey, Share]:
@@ -333,24 +354,7 @@ class History:
         self, key: JobKey, begin: float, end: float
     ) -> tuple[list[Row], Row | None]:
         """Return the rows of a time, and the one that stands at its beginning."""
-        return self.rows(key, begin, end), self._standing(key, begin)
-
-    def _standing(self, key: JobKey, moment: float) -> Row | None:
-        """Return the last row of a job before a moment; None: there is none."""
-        from lib.storage.historycolumns import ColumnFile
-
-        for name in reversed(row_files(listed(self.folder))):
-            begin, _end = span_of(name)
-            if begin >= moment:
-                continue
-            source = self._source(name, 0.0, moment)
-            rows = [row for row in source.rows(str(key)) if row.at < moment]
-            if rows:
-                return max(rows, key=lambda row: row.at)
-            # A day says what stood before it; an hour does not.
-            if isinstance(source, ColumnFile) and "T" not in name:
-                return source.before(str(key))
-        return None
+        return self.rows(key, begin, end), self.standing(key, begin)
 
     def _source(self, name: str, since: float, until: float) -> Source:
         path = self.folder / name

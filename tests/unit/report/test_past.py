@@ -16,7 +16,7 @@ from lib.report import past
 from lib.report.past import NO_RESULT, stretches
 from lib.report.rows import WORDS
 from lib.storage import historylog, historythin
-from lib.storage.history import History, Result, share_of
+from lib.storage.history import History, Result, Share, share_of
 from tests.unit.report.test_uptime import LETTERS, rows_of
 
 KEY = JobKey("DiskSpace", "disk root")
@@ -103,6 +103,20 @@ def test_values_have_their_lowest_and_highest_number_and_the_last_reason(tmp_pat
     assert (newest["values"], oldest["values"]) == ({"used": 43}, {"used": 41.5})
     assert newest[WORDS]["values"] == "used 43%"
     assert past.headline(found, NOON, UTC) == "disk root: 100% since 2026-11-22 11:57"
+
+
+def test_what_stands_from_a_day_that_was_thinned_is_no_gap(tmp_path):
+    day, ages = 86_400, HistoryAges(results=2 * 86_400.0)
+    for days in (4, 3, 2, 1, 0):
+        one = Result(KEY, Status.OK, "", 0.25, {}, "", b"p", 1.5 * day)
+        historylog.record(tmp_path, UTC, AT - days * day, [one])
+    assert historythin.thin(tmp_path, ages)
+    history = History(tmp_path, UTC)
+    found = past.past(history, KEY, "disk root", AT - 4 * day, AT)
+    assert found.rows_since > AT - 2 * day
+    assert [(one.status, one.checks) for one in found.stretches[-1:]] == [("ok", 1)]
+    assert found.share == Share(ok=4.0 * day)
+    assert [row.at for row in found.rows] == [AT - day]
 
 
 def test_before_the_oldest_row_the_changes_are_shown(tmp_path):

@@ -465,7 +465,7 @@ def shared_as_the_results_were(folder, runs, holds_s, data):
         record(
             folder, at, result(status, code=code, holds_s=holds_s), result(key=OTHER)
         )
-    for day in range(1, 5):
+    for day in range(1, 3):
         record(folder, at + 86_400 * day, result(key=OTHER))
     history, all_of_it = History(folder, UTC), (DAY, at + 86_400 * 5)
     hours = st.integers(0, int((at - DAY) / 3600) + 30)
