@@ -135,7 +135,7 @@ def daemon(args: argparse.Namespace) -> int:
         for address in server.add(application(fresh), *settings.status.listen):
             listening.append(("answers peers", address, ""))
         page = settings.page
-        if page.ping or page.is_shown:
+        if page.ping or page.is_shown or page.public:
             section = "page"
             for address in server.add(
                 _page_application(fresh, settings),
@@ -146,6 +146,8 @@ def daemon(args: argparse.Namespace) -> int:
                     listening.append(("takes pings", address, "ping/TOKEN"))
                 if page.is_shown:
                     listening.append(("shows the page", address, ""))
+                if page.public:
+                    listening.append(("shows the public page", address, "public"))
     except CannotListen as error:
         print(f"checker: [{section}] listen: {error}", file=sys.stderr)
         return TROUBLE
@@ -163,7 +165,7 @@ def _page_application(fresh: FreshSettings, settings: Settings) -> Application:
     """Return what answers on [page] listen: pings, the page, or both."""
     from lib.web.pings import pings
 
-    if not settings.page.is_shown:
+    if not (settings.page.is_shown or settings.page.public):
         return pings(fresh)
     from lib.web.pages import beside_pings, pages
 

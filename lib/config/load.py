@@ -390,17 +390,29 @@ def _read_tables(
         )
         problems.append(Problem(text, ini.where("page", "open"), "page"))
         values["page"]["open"] = False
-    if (page.ping or page.is_shown) and page.listen[1] == status.listen[1]:
+    if (page.ping or page.is_shown or page.public) and page.listen[1] == status.listen[
+        1
+    ]:
         text = (
             "listen: [status] listens on this port, too; what is opened to peers must "
             "not open the page: give another one"
         )
         place = ini.where("page", "listen") or ini.where("page")
         problems.append(Problem(text, place, "page"))
-        values["page"].update(ping=False, open=False, token=Secret())
-    if page.write and (why := _why_not_in(page.write)):
-        text = f"write: {why}; there is no page"
-        problems.append(Problem(text, ini.where("page", "write"), "page"))
+        values["page"].update(ping=False, open=False, token=Secret(), public=())
+    for option in ("write", "public_write"):
+        path = getattr(page, option)
+        if path and (why := _why_not_in(path)):
+            text = f"{option}: {why}; there is no page"
+            problems.append(Problem(text, ini.where("page", option), "page"))
+    if page.public_write and page.public_write == page.write:
+        text = "public_write: write names this folder, and that is not for the public"
+        problems.append(Problem(text, ini.where("page", "public_write"), "page"))
+        values["page"]["public_write"] = ""
+    if page.public_write and not page.public:
+        text = "public_write: public says of no tag that anybody may see its jobs"
+        problems.append(Problem(text, ini.where("page", "public_write"), "page"))
+        values["page"]["public_write"] = ""
     why = _why_not_written(values["status"].get("write", ""))
     if why:
         text = f"write: {why}; peers that read it get no answer"

@@ -463,6 +463,14 @@ PAGE = {
     "open": Option(
         switch, False, "yes: without a password, where listen is this machine only"
     ),
+    "public": Option(
+        tags,
+        (),
+        "tags whose jobs anybody may see, at /public, without hosts or reasons",
+    ),
+    "public_write": Option(
+        absolute_path, "", "a folder that runs write the public page into"
+    ),
     "ping": Option(
         switch,
         False,

@@ -170,6 +170,9 @@ class Page(msgspec.Struct, frozen=True):
     token: Secret = Secret()
     #: It is shown without one, to this machine only.
     open: bool = False
+    #: The tags whose jobs anybody may see, and the folder for that page.
+    public: tuple[str, ...] = ()
+    public_write: str = ""
     #: Pings of other people's jobs are taken.
     ping: bool = False
 

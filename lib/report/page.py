@@ -26,7 +26,7 @@ from lib.core import health
 from lib.core.decisions import Entry, sentence
 from lib.core.enums import Decision, Health, Status
 from lib.core.health import proof_in, proved_at
-from lib.core.jobs import CatalogEntry, JobKey, page_name
+from lib.core.jobs import KIND_FILES, CatalogEntry, JobKey, page_name
 from lib.core.records import Record, RunRecord
 from lib.core.results import Unit, Value, Values, amount_words, value_lines
 from lib.core.sanitize import harmless
@@ -261,6 +261,61 @@ def job_page(
             for entry in story.entries[: -MAX_DECISIONS - 1 : -1]
         ],
     )
+
+
+def public(snapshot: Snapshot, look: Look = PLAIN) -> str:
+    """Return the page for the public: the jobs of ``[page] public``, by tag.
+
+    It has no host, reason or contact: a job is called by its description, or by the
+    name of its section without kind and host.
+    """
+    names = graphs.day_names(_today(snapshot))
+    lines = {
+        line.key: _for_public(line, snapshot.catalog.get(line.key))
+        for line in sorted(job_lines(snapshot, names), key=_order)
+        if line.letter != "n"
+    }
+    shown: dict[JobKey, JobLine] = {}
+    groups = []
+    for tag in snapshot.settings.page.public:
+        those = [line for line in lines.values() if tag in line.tags]
+        shown |= {line.key: line for line in those}
+        if those:
+            groups.append(Group(harmless(tag), "", those[0].letter, those))
+    incidents = [one for one in snapshot.incidents if one.key in shown]
+    worst = min((line.letter for line in shown.values()), key=_ORDER.index, default="o")
+    return _rendered(
+        "public.html",
+        snapshot,
+        look,
+        title=harmless(snapshot.settings.page.title or "Status"),
+        sentence=sentence_of(shown.values(), snapshot),
+        worst=worst if worst in NOT_OK else "o",
+        groups=groups,
+        incidents=[
+            incident_line(one, snapshot)._replace(name=shown[one.key].name)
+            for one in incidents
+        ],
+        incident_days=INCIDENT_DAYS,
+    )
+
+
+def _for_public(line: JobLine, known: CatalogEntry | None) -> JobLine:
+    """Return the line of a job without what is nobody else's business."""
+    name = line.name
+    word, _space, rest = name.partition(" ")
+    if word in KIND_FILES and rest:
+        name = rest
+    if known is not None and known.description:
+        name = harmless(known.description)
+    else:
+        name = name.partition("/")[0] or line.name
+    # Who muted it, and what is in the way, is said nowhere.
+    letter = "u" if line.letter == OUT_OF_REACH else line.letter
+    words = {letter: str(status) for status, letter in LETTERS.items()}
+    status = words.get(letter, "unknown")
+    status = "OK" if status == "ok" else status
+    return line._replace(name=name, status=status, letter=letter)
 
 
 def sentence_of(lines: Iterable[JobLine], snapshot: Snapshot) -> str:
@@ -567,7 +622,7 @@ def _rendered(name: str, snapshot: Snapshot, look: Look, **facts: Any) -> str:
         environment()
         .get_template(name)
         .render(
-            title=title_of(settings),
+            **{"title": title_of(settings), **facts},
             home=INDEX,
             css=css,
             script=script,
@@ -580,7 +635,6 @@ def _rendered(name: str, snapshot: Snapshot, look: Look, **facts: Any) -> str:
             at_s=round(snapshot.now.timestamp()),
             zone=zone_words(settings.zone, snapshot.now),
             own_trouble=harmless(trouble),
-            **facts,
         )
     )
 

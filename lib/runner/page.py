@@ -21,7 +21,7 @@ import msgspec
 from lib.core.jobs import JobKey
 from lib.core.settings import Settings
 from lib.report.graphs import slices_for
-from lib.report.page import INDEX, Look, job_page, keys_of, link_of, overview
+from lib.report.page import INDEX, Look, job_page, keys_of, link_of, overview, public
 from lib.report.reader import Graph, Reader, graphs_in
 from lib.system.errors import StateError
 from lib.system.files import replace_softly
@@ -42,17 +42,27 @@ _LEFTOVER = re.compile(r"\.(index|job-[a-z0-9-]+)\.html\.[0-9a-f]{8}\.tmp")
 
 def write(settings: Settings, now: datetime, left_s: float) -> None:
     """Write the pages; log one error if that fails.  ``left_s``: the run's time."""
+    page, reader = settings.page, Reader(settings, now)
+    look = Look(every_s=page.every_s)
+    option = "write"
     try:
-        _write(settings, Path(settings.page.write), now, min(SLICE_S, left_s / 2))
+        if page.write:
+            _write(reader, Path(page.write), look, min(SLICE_S, left_s / 2))
+        option = "public_write"
+        if page.public_write:
+            path = Path(page.public_write, INDEX)
+            _check_ours(path)
+            content = public(reader.snapshot(), look).encode()
+            replace_softly(path, content, mode=MODE)
     except (OSError, StateError) as error:
-        logger.error("[page] write: %s", error)
+        logger.error("[page] %s: %s", option, error)
 
 
-def _write(settings: Settings, folder: Path, now: datetime, slice_s: float) -> None:
+def _write(reader: Reader, folder: Path, look: Look, slice_s: float) -> None:
     _check_ours(folder / INDEX)
     until = time.monotonic() + slice_s
-    reader, known = Reader(settings, now), _known_graphs(settings)
-    look = Look(every_s=settings.page.every_s)
+    settings = reader.settings
+    known = _known_graphs(settings)
     slices = slices_for(len(reader.bare.catalog))
     for key, rows in reader.rows_of(_in_turn(reader, folder)):
         if time.monotonic() >= until:

@@ -563,7 +563,7 @@ def report(ctx: RunContext) -> None:
         left_s = ctx.ends_at - time.monotonic()
         emergency.emit(settings, frozen, records, ctx.began_at, left_s)
     _thin_history(ctx)
-    if settings.page.write and ctx.only is None:
+    if (settings.page.write or settings.page.public_write) and ctx.only is None:
         _write_page(ctx)
 
 
@@ -574,7 +574,8 @@ def _write_page(ctx: RunContext) -> None:
     if left_s < 2 * SETTLE_BEFORE_S or ctx.stop.asked:
         return
     try:
-        age_s = now.timestamp() - os.stat(f"{page.write}/{PAGE}").st_mtime
+        path = f"{page.write or page.public_write}/{PAGE}"
+        age_s = now.timestamp() - os.stat(path).st_mtime
     except OSError:
         age_s = page.every_s
     # Where the clock was set back, it is written all the same.

@@ -40,6 +40,7 @@ from lib.report.page import (
     keys_of,
     link_of,
     overview,
+    public,
 )
 from lib.report.reader import Graph, Reader
 from lib.report.table import plain
@@ -59,6 +60,8 @@ FRESH_S, RELOAD_S = 5.0, 60.0
 GRAPHS_S, GRAPH_AGE_S = 0.5, 900.0
 #: Wrong tokens of one address: so many at once, then so many a second.
 BURST, PER_SECOND = 20, 0.5
+#: What anybody may see, if there are tags for it.
+PUBLIC = "/public"
 #: The addresses of which that is counted; the oldest goes first.
 MAX_ADDRESSES = 1000
 MAX_QUERY, MAX_PATH, MAX_LOGIN = 2000, 1000, 1000
@@ -111,10 +114,11 @@ class Guard:
     def admit(self, environ: Mapping[str, Any], settings: Settings) -> str:
         """Return the name that somebody gave with the token; raise Refused."""
         page = settings.page
-        if not page.is_shown:
+        is_public = bool(page.public) and environ.get("PATH_INFO") == PUBLIC
+        if not (page.is_shown or is_public):
             raise _not_found("not found")
         self._check_host(str(environ.get("HTTP_HOST", "")), settings)
-        if page.open:
+        if page.open or is_public:
             return ""
         address = str(environ.get("REMOTE_ADDR", ""))
         login = str(environ.get("HTTP_AUTHORIZATION", ""))
@@ -207,6 +211,7 @@ class Site:
         self._lock = threading.Lock()
         self._read: tuple[Settings, float, Reader, Snapshot] | None = None
         self._graphs: dict[str, Graph] = {}
+        self._published: tuple[Snapshot, str] | None = None
 
     def answer(
         self, path: str, query: Mapping[str, list[str]], user: str = ""
@@ -303,6 +308,17 @@ class Site:
         host = f"[{host}]" if ":" in host else host
         return f"{(page.url or f'http://{host}:{port}').rstrip('/')}/"
 
+    def _public(self, _rest: str, _query: Mapping[str, list[str]]) -> Answer:
+        _reader, snapshot = self._facts()
+        if not snapshot.settings.page.public:
+            raise _not_found("no tag is public")
+        with self._lock:
+            # Strangers may ask as often as they like.
+            if self._published is None or self._published[0] is not snapshot:
+                look = Look(is_file=False, every_s=RELOAD_S)
+                self._published = snapshot, public(snapshot, look)
+            return _ok(HTML, self._published[1])
+
     def _metrics(self, _rest: str, _query: Mapping[str, list[str]]) -> Answer:
         _reader, one = self._facts()
         sent = read_sent(one.settings)
@@ -347,6 +363,7 @@ class Site:
         tuple[str, Callable[[Site, str, Mapping[str, list[str]]], Answer]], ...
     ] = (
         (f"/{INDEX}", _front),
+        (PUBLIC, _public),
         ("/badge/job/", _badge_of_job),
         ("/badge/tag/", _badge_of_tag),
         ("/feed.atom", _feed),

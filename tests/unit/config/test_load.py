@@ -686,6 +686,7 @@ def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
     switched_on = re.sub(others, "", switched_on)
     switched_on = switched_on.replace("/var/www", str(tmp_path))
     (tmp_path / "checker").mkdir()
+    (tmp_path / "status").mkdir()
     assert wrong_in(load(switched_on)) == []
     assert {target.kind for target in targets_of(load(switched_on))} == {*KIND_FILES}
     ini = load(switched_on).ini

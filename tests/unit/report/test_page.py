@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from msgspec.structs import replace
 
-from lib.core.enums import Status
+from lib.core.enums import Decision, Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Page
@@ -18,6 +18,7 @@ from lib.report.page import JobStory, Look, Snapshot, link_of, overview
 from tests.support.snapshots import (
     HOSTILE,
     NOON,
+    entry,
     every_status,
     row,
     series,
@@ -224,6 +225,52 @@ def test_a_job_page_has_its_graphs_thresholds_days_and_uptimes():
     assert "24 hours 100 %" in words and "90 days 99.9 %" in words
     assert "2026-08-25 95.83 % 1 hour" in words
     assert any(attrs.get("class") == "f" for attrs in read.all("path"))
+
+
+def test_the_public_sees_chosen_tags_without_hosts_reasons_or_contacts():
+    page_ = Page(public=("shown", "empty", "more"))
+    one = every_status()
+    secret = "db7.internal.example.com"
+    shown = JobKey("HTTPServerChecker", f"http shop/{secret}")
+    named = JobKey("TCPServerChecker", "tcp 10")
+    hidden = JobKey("Own", "hidden one")
+    catalog = {
+        **one.catalog,
+        shown: entry(shown, tags=("shown",)),
+        named: entry(named, tags=("more", "shown"), description="Our <shop>"),
+        hidden: entry(hidden, tags=("other",)),
+    }
+    records = {
+        **one.records,
+        shown: Record(
+            shown,
+            shown.identity,
+            Status.FAILING,
+            failing_since=NOON,
+            last_reason=f"{secret}: refused",
+            notified=("ops@example.com",),
+            held=Decision.UNREACHABLE,
+            held_by="ping gate",
+        ),
+    }
+    told = replace(one.incidents[0], key=shown, reason=f"{secret}: refused")
+    text = page.public(
+        replace(
+            one,
+            settings=settings(page_),
+            catalog=catalog,
+            records=records,
+            incidents=(told, *one.incidents),
+        )
+    )
+    words = Read(text).text
+    assert "1 of 2 jobs is not OK: 1 unknown." in words
+    assert (
+        "Our <shop>" in words and "Incidents of the last 7 days shop failing" in words
+    )
+    for never in (secret, "web1", "refused", "ops@", "ping gate", "hidden one", "empty"):
+        assert never not in text, never
+    assert "group-0" not in text and "job-" not in text
 
 
 def test_a_job_without_a_result_has_a_page():

@@ -8,7 +8,7 @@ import msgspec
 
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
-from lib.core.records import Record
+from lib.core.records import Record, RunRecord
 from lib.core.results import Threshold, Unit, Value
 from lib.report.page import job_page, link_of, overview
 from lib.report.reader import Reader, graphs_in
@@ -34,6 +34,7 @@ def written(tmp_path):
         KEY, "a", Status.FAILING, failures=1, failing_since=NOON, last_reason="full"
     )
     state.save([record])
+    state.save_run(RunRecord(began_at=NOON, ended_at=NOON))
     state.save_catalog({KEY: entry(KEY), OTHER: entry(OTHER)})
     used = Value(95.0, Unit.PERCENT, fail=Threshold(high=90))
     state.save_values({KEY: {"used": used}}, {KEY: None, OTHER: None}, {}, {KEY})

@@ -68,6 +68,22 @@ def test_a_front_page_of_others_is_left_alone_with_one_error(given, folder, capl
     assert said.startswith("[page] write: ") and "is no page of Checker's" in said
 
 
+def test_the_public_page_has_a_folder_of_its_own(given, folder, tmp_path, caplog):
+    public = tmp_path / "public"
+    public.mkdir()
+    page_ = replace(given.page, public=("group-0",), public_write=str(public))
+    for write in (str(folder), ""):
+        page.write(replace(given, page=replace(page_, write=write)), NOON, 30.0)
+        assert names(public) == ["index.html"]
+        text = (public / "index.html").read_text()
+        assert "1 of 2 jobs is not OK" in text and "full" not in text
+        (public / "index.html").unlink()
+    (public / "index.html").write_text("<html>mine</html>")
+    page.write(replace(given, page=page_), NOON, 30.0)
+    (said,) = caplog.messages
+    assert said.startswith("[page] public_write: ")
+
+
 def test_a_folder_that_is_gone_is_one_error(given, folder, caplog):
     folder.rmdir()
     page.write(given, NOON, 30.0)

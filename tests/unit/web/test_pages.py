@@ -154,6 +154,19 @@ def test_it_is_asked_by_a_name_of_ours_only(asked, host, status):
     assert asked("/", host=host, x_forwarded_host="localhost")[0] == status
 
 
+def test_the_public_page_and_nothing_else_needs_no_password(asked):
+    assert asked("/public", authorization="")[0] == 401
+    page = Page(public=("group-0",))
+    for token in (Secret(), Secret(TOKEN)):
+        asked.settings = replace(asked.settings, page=replace(page, token=token))
+        status, text = asked("/public", authorization="")
+        assert status == 200 and "1 of 2 jobs is not OK" in text
+        assert "full" not in text and "ops@" not in text
+        assert asked("/public", host="evil.example")[0] == 421
+        for path in (*PATHS, "/public/", "/public/x", "/Public", "//public"):
+            assert asked(path, authorization="")[0] == (401 if token else 404), path
+
+
 def test_the_wildcard_is_no_name():
     given = settings(Page(listen=("0.0.0.0", 5001)))
     assert "0.0.0.0" not in hosts_of(given)
