@@ -107,6 +107,10 @@ class Server:
         wasyncore.close_all(self._map)
 
     def _turn(self, wait_s: float) -> None:
+        # Between the turns: within one, a descriptor that is closed is given to the
+        # next connection, which then gets what was meant for the old one and is closed.
+        for listener in self._listeners:
+            listener.close_old()
         wasyncore.loop(timeout=wait_s, use_poll=True, map=self._map, count=1)
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
@@ -155,14 +159,18 @@ class _Listener(TcpWSGIServer):
         return any(connection.is_busy for connection in self.connections.values())
 
     def readable(self) -> bool:
-        """Return whether it accepts more; also close connections that are too old."""
-        now = time.monotonic()
-        if now - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = now
-            for connection in list(self.connections.values()):
-                if now - connection.opened_at > LONGEST_S and not connection.requests:
-                    connection.handle_close()
+        """Return whether it accepts more."""
         return bool(self.accepting)
+
+    def close_old(self) -> None:
+        """Close connections that have lasted too long without a request."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        for connection in list(self.connections.values()):
+            if now - connection.opened_at > LONGEST_S and not connection.requests:
+                connection.handle_close()
 
     def handle_accept(self) -> None:
         """Accept all waiting connections at once: each turn of the loop costs time."""

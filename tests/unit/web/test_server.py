@@ -6,6 +6,7 @@ import socket
 from contextlib import ExitStack, suppress
 
 import pytest
+from waitress import wasyncore
 
 from lib.web import server
 from tests.support.daemon import Daemon
@@ -62,3 +63,25 @@ def test_one_that_is_answered_is_not_the_one_that_makes_room(daemon):
             connected(daemon, stack)
         asking.settimeout(10)
         assert asking.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_connection_that_is_closed_for_its_age_takes_no_new_one_with_it(monkeypatch):
+    monkeypatch.setattr(server, "LONGEST_S", 0.0)
+    monkeypatch.setattr(server, "LOOK_EVERY_S", 0.0)
+    one = server.Server()
+    ((_host, port),) = one.add(lambda environ, start: [], "127.0.0.1", 0)
+    (listener,) = one._listeners
+    with ExitStack() as stack:
+        for _ in range(5):
+            address = ("127.0.0.1", port)
+            stack.enter_context(socket.create_connection(address))
+        listener.handle_accept()
+        assert len(listener.connections) == 5
+        # While descriptors are gathered to be waited for, none is closed.
+        assert listener.readable()
+        assert len(listener.connections) == 5
+        listener.close_old()
+        assert len(listener.connections) == 0
+        wasyncore.close_all(one._map)
+        for threads in one._threads:
+            threads.shutdown()
