@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from lib.report.page import JobStory, job_page, link_of, overview
+from lib.core.jobs import JobKey
+from lib.core.settings import Page
+from lib.report.page import JobStory, job_page, link_of, overview, public
+from lib.storage import inbox
 from tests.support import browser
-from tests.support.snapshots import HOSTILE, every_status, row, series, snapshot
+from tests.support.daemon import Daemon, free_port
+from tests.support.fakes import job
+from tests.support.instance import Instance
+from tests.support.snapshots import (
+    HOSTILE,
+    every_status,
+    row,
+    series,
+    settings,
+    snapshot,
+)
+from tests.support.waits import until
 
 pytestmark = [
     pytest.mark.integration,
@@ -53,6 +68,8 @@ def pages(tmp_path_factory):
     every = every_status()
     texts = {f"{jobs}": overview(snapshot(jobs)) for jobs in (3, 50, 1000)}
     texts["every"] = overview(every)
+    groups = Page(public=("group-0", "group-1"))
+    texts["public"] = public(replace(every, settings=settings(groups)))
     for key in every.catalog:
         rows = tuple(row(row().at - 60 * age) for age in range(9, 0, -1))
         graphs = (series(1), series(2, HOSTILE))
@@ -137,3 +154,22 @@ def test_without_script_all_is_there_but_the_search(driver, pages):
         picture = one.source()
         assert picture.count("shop-00") >= 50
         assert "hidden" in picture.partition("<form")[2].partition(">")[0]
+
+
+def test_a_form_is_filled_in_by_keyboard(driver, tmp_path):
+    instance, port, token = Instance(tmp_path), free_port(), "0123456789abcdef"
+    instance.job("Fine", job("Fine"))
+    instance.add(f"[page]\nlisten = 127.0.0.1:{port}\ntoken = {token}\n")
+    instance.cron()
+    link = link_of(JobKey("Fine", "Fine"))
+    with Daemon(instance) as daemon, browser.window(driver, 360) as one:
+        assert "shows the page" in daemon.process.stdout.readline()
+        one.open(f"http://ann:{token}@127.0.0.1:{port}/{link}")
+        assert one.run("return document.title").startswith("Fine: OK")
+        one.run("document.querySelector('[name=why]').focus()")
+        one.type(*"deploy", "\ue007")
+        said = "return (document.querySelector('.said') || {}).textContent || ''"
+        until(lambda: "Muted" in one.run(said))
+        assert one.said() == []
+    (request,) = inbox.waiting(instance.state).requests
+    assert (request.who, request.why) == ("ann", "deploy")
