@@ -139,6 +139,7 @@ def validate(args: argparse.Namespace) -> int:
     from lib.config.advice import advice
     from lib.config.ini import in_order, read_ini
     from lib.config.load import SettingsError
+    from lib.core.text import counted
     from lib.runner import adhoc
 
     try:
@@ -169,7 +170,8 @@ def validate(args: argparse.Namespace) -> int:
     if problems or args.json:
         _show_problems(args, problems)
     else:
-        print(f"{settings.path}: nothing is wrong; {len(loaded.jobs)} jobs")
+        jobs = counted(len(loaded.jobs), "job")
+        print(f"{settings.path}: nothing is wrong; {jobs}")
     say_more(args, settings, ())
     return TROUBLE if problems else OK
 

@@ -50,6 +50,7 @@ def meet(settings: Settings, *, advises: bool = False) -> AdhocResult:
     order = Order(
         known=_known(State(settings.state)) if advises else KnownRecords(),
         advises=advises,
+        executes=False,
         contact=settings.alertcontact,
         secrets=settings.secrets,
         notifies=False,

@@ -52,6 +52,8 @@ class Order(msgspec.Struct, frozen=True):
     secrets: Secrets = Secrets()
     #: Run exactly these jobs, due or not; None: the jobs that are due.
     only: frozenset[JobKey] | None = None
+    #: Execute jobs; False: only say which there are, and which cannot run.
+    executes: bool = True
     #: Call the hooks; False for -m run.
     notifies: bool = True
     #: Describe the kinds in the files, for people.
@@ -254,7 +256,9 @@ def _is_wanted(loaded: LoadedJob, record: Record, order: Order) -> bool:
     if not loaded.job.enabled:
         return False
     # A job that cannot run is failing in every run, whatever its schedule.
-    if loaded.problem or is_wanted(loaded.job, record, order.due):
+    if loaded.problem or not order.executes:
+        return bool(loaded.problem)
+    if is_wanted(loaded.job, record, order.due):
         return True
     return record.held is not None and _is_held_no_longer(loaded.job, record, order)
 

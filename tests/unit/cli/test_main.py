@@ -319,6 +319,21 @@ def test_validate_names_each_section_that_is_about_no_job(instance, approved):
     assert "Flga" not in out and "[disk root] is a section itself" in out
 
 
+def test_validate_executes_no_job_that_waits_for_a_run(instance, tmp_path):
+    asks = 'open("{}", "a").write("x")\n        raise CheckPending("at work")'
+    instance.job(
+        "Slow",
+        "from lib.jobbase import CheckPending, JobBase, JobFrequency\n\n\n"
+        "class Slow(JobBase):\n"
+        "    def executeEvery(self):\n        return JobFrequency.MINUTE\n\n"
+        "    def execute(self):\n        " + asks.format(tmp_path / "asked") + "\n",
+    )
+    instance.run("-m", "cron", "-c", "minute")
+    ran = instance.run("-m", "validate")
+    assert (ran.code, "Slow" in ran.out) == (0, False)
+    assert (tmp_path / "asked").read_text() == "x"
+
+
 def test_validate_of_settings_that_stop_every_run_shows_all_of_it(instance, approved):
     instance.write("[general]\nservername = x\n[email]\nsmtpport = 0\n[http x]\n")
     rows = instance.run("-m", "validate", "--json").json()
