@@ -15,6 +15,8 @@ from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from lib.cli.arguments import OK, TROUBLE, WRONG_USE, settings_of
 from lib.config import fields
 from lib.core.calendar import local_moment
@@ -26,6 +28,7 @@ from lib.core.silences import (
     MAX_MUTES,
     Acknowledge,
     AnyRequest,
+    Held,
     Mute,
     Scope,
     Silences,
@@ -95,7 +98,10 @@ def unmute(args: argparse.Namespace) -> int:
         )
         return TROUBLE
     asked.submit(Unmute(*asked.request))
-    print(f"Alerts leave again, from the next run on: {asked.names(silent)}.")
+    if free := [job for job in silent if not asked.window(job)]:
+        print(f"Alerts leave again, from the next run on: {asked.names(free)}.")
+    for line in asked.window_lines(silent):
+        print(line)
     return OK
 
 
@@ -241,11 +247,26 @@ class _Asked:
         if len(longer) > 10:
             yield f"and {len(longer) - 10} more stay muted for longer; see -m list"
 
+    def window(self, job: KnownJob) -> Held | None:
+        """Return the maintenance window that a job is in, which no command ends."""
+        windows = replace(self._silences, mutes=())
+        return windows.holding(job.key, job.name, job.tags, self._now)
+
+    def window_lines(self, jobs: Iterable[KnownJob]) -> Iterator[str]:
+        """Yield a line for each job that stays silent though it is no longer muted."""
+        held = [(job.name, held) for job in jobs if (held := self.window(job))]
+        for name, window in held[:10]:
+            yield (
+                f"{name} stays silent: it is {window.words(self.time_text)}; "
+                f"change [maintenance {window.by}] in the settings"
+            )
+        if len(held) > 10:
+            yield f"and {len(held) - 10} more stay silent in a window; see -m list"
+
     def window_hint(self) -> str:
         """Return what a command cannot end: a maintenance window of one of the jobs."""
         for job in self.jobs:
-            held = self._silences.holding(job.key, job.name, job.tags, self._now)
-            if held is not None:
+            if held := self.window(job):
                 words = held.words(self.time_text)
                 window = f"[maintenance {held.by}]"
                 return f"; {job.name} is {words}: change {window} in the settings"

@@ -227,12 +227,17 @@ def test_an_unmute_and_an_acknowledgement(instance, tmp_path, approved):
 
 
 def test_a_window_that_is_open_is_not_for_a_command_to_end(instance, approved):
-    instance.add("[maintenance all]\njobs = *\nstart = * * * * *\nlength = 1h\n")
+    instance.add("[maintenance all]\njobs = Flag\nstart = * * * * *\nlength = 1h\n")
     code, _out, err = typed(instance, "unmute", "Flag")
     assert code == 1
     approved(err, hide=REAL)
     instance.cron()
     assert codes(instance)[-1] == "maintenance"
+    # It holds what nobody mutes any more, and only that.
+    typed(instance, "mute", "*", "--for", "2h")
+    code, out, _err = typed(instance, "unmute", "*")
+    assert code == 0
+    approved(out, "unmute", hide=REAL)
 
 
 @pytest.mark.long
