@@ -331,13 +331,15 @@ def mended(
     """Yield the stand-ins on record that are no longer needed, as OK.
 
     A section or a file that is not there any more is not OK: see
-    ``lib/runner/absence.py``.
+    ``lib/runner/absence.py``.  Nor is a section while earlier settings are in use:
+    their copy does not show whether an include is there.
     """
+    is_copy = settings.last_usable is not None
     records = [
         record
         for record in records
         if record.status is not Status.OK
-        and (record.key.is_section or record.key.is_refused_file)
+        and (record.key.is_refused_file or (record.key.is_section and not is_copy))
     ]
     if not records:
         return

@@ -14,7 +14,7 @@ from lib.core.ini import IniFile, IniSection
 from lib.core.jobs import Job, JobFile, JobKey, page_name
 from lib.core.records import Record
 from lib.core.results import CheckResult, JobReport, Threshold, Value
-from lib.core.settings import Problem
+from lib.core.settings import LastUsable, Problem
 from lib.runner import results
 from tests.support.instance import NO_MAIL, Instance
 from tests.support.mailing import settings_for
@@ -81,6 +81,13 @@ def test_what_is_there_and_no_longer_wrong_is_ok():
     assert mended(there, WRONG) == [WRONG]
     wrong = replace(there, problems=(Problem("a", "s:1", "htpp x"),))
     assert mended(wrong, WRONG) == []
+
+
+def test_a_copy_of_earlier_settings_mends_no_section():
+    """It holds the text of the files, not whether an include is there."""
+    in_use = LastUsable((), Path("/state/settings/last.json"), NOON)
+    there = replace(with_section("htpp x"), last_usable=in_use)
+    assert mended(there, WRONG) == []
 
 
 def test_what_is_not_there_any_more_is_not_ok():
