@@ -224,6 +224,9 @@ class _Titles:
             JOB,
             *self._job_names,
         ):
+            if section == clean:
+                titles = [f"[{one}]" for one in _OURS if one.split()[0] == first]
+                return f"write the title as {' or '.join(titles)}"
             return f"write the title as [{clean[:MAX_NAME]}], with single spaces"
         if not space:
             return ""
