@@ -155,14 +155,22 @@ class Record(Stored, frozen=True, eq=False):
 
     @property
     def reached(self) -> tuple[str, ...]:
-        """Return who was notified, without those whose alert is still queued."""
-        waiting = {
-            to
-            for message in self.queued
-            if message.kind is MessageKind.ALERT
-            for to in message.to
-        }
-        return tuple(to for to in self.notified if to not in waiting)
+        """Return who was notified, without those whose alert is still queued.
+
+        Of a channel with services those that have accepted it, such as ``oncall/ntfy``.
+        """
+        alerts = [one for one in self.queued if one.kind is MessageKind.ALERT]
+        waiting = {to for alert in alerts for to in alert.to}
+        ways = dict.fromkeys(way for alert in alerts for way in alert.shared_with)
+        accepted = [way for way in ways if way not in waiting]
+        partly = {to.partition("/")[0] for to in waiting if "/" in to}
+        reached: list[str] = []
+        for to in self.notified:
+            if to in partly:
+                reached += [way for way in accepted if way.partition("/")[0] == to]
+            elif to not in waiting:
+                reached.append(to)
+        return tuple(reached)
 
     @property
     def reached_at(self) -> datetime | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from lib.alerting.templates import escalation_message
 from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey
@@ -29,3 +31,15 @@ def test_who_has_not_accepted_the_message_is_not_named_as_notified():
     mail = escalation_message("b" * 32, RECORD, ("boss@x.y",), NOON, UTC)
     assert "Notified:              a@x.y\n" in mail.body
     assert "Not notified yet:      b@x.y: 451 not now\n" in mail.body
+
+
+def test_of_a_channel_the_services_that_accepted_the_alert_are_named():
+    asked = ("a@x.y", "chat/ntfy", "chat/json")
+    ntfy, json = (
+        replace(WAITING, to=(way,), shared_with=tuple(set(asked) - {way}))
+        for way in asked[1:]
+    )
+    record = replace(RECORD, notified=("a@x.y", "chat"), queued=(ntfy, json))
+    assert record.reached == ("a@x.y",)
+    assert replace(record, queued=(json,)).reached == ("a@x.y", "chat/ntfy")
+    assert replace(record, queued=()).reached == ("a@x.y", "chat")
