@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -33,6 +34,8 @@ MAX_VARIABLE = 4096
 #: The most of an answer or of a command's output that is read, and that is shown.
 MAX_READ = 4096
 MAX_SHOWN = 200
+#: A shorter word of a URL is shown: to hide it would make the rest unreadable.
+MIN_HIDDEN = 4
 #: The oldest Apprise that can be told not to follow redirects.
 LEAST_APPRISE = (2, 3)
 
@@ -478,7 +481,11 @@ class _Heard(logging.Handler):
         """Return the last line as the end of a sentence; empty if there is none."""
         if not self._lines:
             return ""
-        return f": {without_secrets(call, self._lines[-1])}"
+        # Apprise repeats parts of the URL; a topic, though a word, is a password, too.
+        _scheme, _slashes, rest = call.url.partition("://")
+        words = [unquote(word) for word in re.split("[/?&=,]", rest)[1:]]
+        hidden = Secrets([word for word in words if len(word) >= MIN_HIDDEN])
+        return f": {without_secrets(call, scrubbed(self._lines[-1], hidden))}"
 
 
 def _isolate(channel: Channel) -> None:

@@ -322,6 +322,7 @@ def test_what_a_service_does_not_accept_is_sent_again(receiver, answer, why):
     found = failure(services(receiver, NTFY + "&redirect=yes"))
     assert found.why.startswith(why)
     assert TOKEN not in found.why
+    assert "'topic'" not in found.why
     assert [request.method for request in receiver.received] == ["POST"]
 
 
