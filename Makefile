@@ -61,9 +61,9 @@ settings.cfg:
 	@umask 077 && cp settings.cfg.example settings.cfg
 	@echo 'settings.cfg is new, a copy of settings.cfg.example: say there what to check.'
 
-# Five at once, since they wait for sockets and disks as long as they compute.
+# Four at once, since they wait for sockets and disks as long as they compute.
 test: venv-dev compile
-	@$(PYTEST) -n 5 -m 'not integration and not long' $(ARGS)
+	@$(PYTEST) -n 4 -m 'not integration and not long' $(ARGS)
 
 integration: venv-dev compile
 	@$(PYTEST) -m 'integration or long' $(ARGS)

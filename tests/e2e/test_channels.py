@@ -88,6 +88,7 @@ def test_each_way_gets_the_alert_and_its_recovery_once(instance, receiver):
     assert not any(record.get("queued") for record in instance.records().values())
 
 
+@pytest.mark.long
 def test_with_nomail_each_is_named_with_what_became_of_it(instance):
     ran = instance.run("-m", "check", "Flag")
     became = "the mail was logged, not mailed (nomail)"
@@ -253,6 +254,7 @@ def test_a_way_that_fails_for_15_minutes_is_an_alert_by_the_others(instance, rec
     assert rung(instance)[2:] == ["recovery channel pager"]
 
 
+@pytest.mark.long
 def test_a_test_message_shows_each_step(instance, receiver):
     ran = instance.run("-m", "test", "pager")
     assert (ran.code, ran.err) == (0, "")
@@ -282,6 +284,7 @@ def test_a_test_message_goes_by_one_service_of_a_channel(instance, receiver):
     assert (ran.code, "did you mean 'ap/ntfy'?" in ran.err) == (2, True)
 
 
+@pytest.mark.long
 def test_a_retry_reaches_only_the_recipient_that_has_not_accepted(instance, receiver):
     pytest.importorskip("apprise")
     url = f"signal://127.0.0.1:{receiver.port}/15550000001/15550000002/15550000003"
@@ -422,6 +425,7 @@ def escalating(receiver, successor, *channels, contact="pager"):
     )
 
 
+@pytest.mark.long
 def test_an_escalation_that_waits_for_a_channel_that_is_gone_goes_to_the_contact(
     instance, receiver
 ):
@@ -443,6 +447,7 @@ def test_an_escalation_that_waits_for_a_channel_that_is_gone_goes_to_the_contact
     assert not any(record.get("queued") for record in instance.records().values())
 
 
+@pytest.mark.long
 def test_what_was_escalated_to_a_channel_that_is_gone_is_escalated_to_the_next(
     instance, receiver
 ):
@@ -477,6 +482,7 @@ def smtp(ca):
         yield server
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("contact", ["ops@example.com, siren", "siren"])
 def test_the_notice_of_an_address_that_is_rejected_leaves_by_each_way(
     tmp_path, smtp, cafile, contact
@@ -497,6 +503,7 @@ def test_the_notice_of_an_address_that_is_rejected_leaves_by_each_way(
     assert instance.cron().silent
 
 
+@pytest.mark.long
 def test_the_note_about_deferred_mail_leaves_by_each_way(tmp_path, smtp, cafile):
     add_siren(tmp_path)
     email = smtp.email_section(cafile).replace("[email]", "[email]\nmailsperhour = 2")

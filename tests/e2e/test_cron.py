@@ -101,6 +101,7 @@ def test_a_problem_is_reported_once_and_its_end_to_those_who_heard_it(
     assert mailing.troubled() == {}
 
 
+@pytest.mark.long
 def test_a_recovery_goes_to_those_who_got_the_alert_though_the_contact_changed(
     mailing, smtp, tmp_path
 ):
@@ -133,6 +134,7 @@ def test_an_alert_that_could_not_leave_goes_out_once_when_mail_is_back(
     assert len(smtp.wait_for(1)) == 1
 
 
+@pytest.mark.long
 def test_a_repeated_mail_is_the_same_mail(mailing, smtp, tmp_path):
     mailing.job("Flag", flag_job(tmp_path / "flag"))
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
@@ -145,6 +147,7 @@ def test_a_repeated_mail_is_the_same_mail(mailing, smtp, tmp_path):
     assert before["message_id"] in mail.parsed["Message-ID"]
 
 
+@pytest.mark.long
 def test_an_alert_and_its_end_that_both_waited_are_one_mail(
     mailing, smtp, tmp_path, approved
 ):
@@ -238,6 +241,7 @@ def test_a_broken_job_file_alerts_once_the_others_run_and_it_recovers(
     approved(smtp.wait_for(2)[1].subject, "subject 2", hide=REAL)
 
 
+@pytest.mark.long
 def test_a_broken_job_file_that_is_removed_is_closed(mailing, smtp, approved):
     broken = mailing.job("Broken", "(")
     mailing.cron()
@@ -343,6 +347,7 @@ def test_a_missed_hour_is_caught_up_once(counting):
     assert ran() == ["minute"]
 
 
+@pytest.mark.long
 def test_a_job_under_way_is_asked_again_in_the_next_minute_run(instance):
     instance.job(
         "Slow",
@@ -389,6 +394,7 @@ def test_a_run_that_finds_another_at_work_ends_at_once_and_is_counted(
     assert instance.last_run()["skipped"] == 1
 
 
+@pytest.mark.long
 def test_a_run_that_finds_one_past_its_end_says_so(instance, approved):
     instance.job(
         "Slow",
@@ -450,6 +456,7 @@ def test_a_damaged_record_is_unknown_and_reported_in_one_mail(
     assert len(list((mailing.state / "quarantine").iterdir())) == 2
 
 
+@pytest.mark.long
 def test_the_older_programs_state_is_taken_over_once(mailing, smtp, tmp_path, approved):
     flag = tmp_path / "flag"
     old = mailing.folder / "statefile"
@@ -595,6 +602,7 @@ def test_a_mail_that_is_queued_when_its_section_is_renamed_leaves_once(mailing, 
     assert list(mailing.records()) == ["disk root"]
 
 
+@pytest.mark.long
 def test_a_name_that_another_section_has_by_now_is_not_taken_from_it(mailing, smtp):
     mailing.add(DISK.replace("root", "new") + "was = full\n" + FULL)
     for _ in range(2):
@@ -603,6 +611,7 @@ def test_a_name_that_another_section_has_by_now_is_not_taken_from_it(mailing, sm
     assert len(smtp.mails) == 1
 
 
+@pytest.mark.long
 def test_a_renamed_section_whose_record_is_lost_is_unknown_until_it_ran(mailing, smtp):
     mailing.add(FULL)
     mailing.cron()

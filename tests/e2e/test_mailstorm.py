@@ -155,6 +155,7 @@ def test_after_an_outage_all_comes_in_one_mail_in_the_order_of_events(
     assert (queued(mailing), bundles(mailing)) == (0, [])
 
 
+@pytest.mark.long
 def test_a_storm_while_mail_is_down_is_tried_as_one_and_not_each_minute(
     mailing, smtp, approved
 ):
@@ -220,6 +221,7 @@ def test_killed_when_the_server_takes_a_bundle_it_goes_again_as_the_same_mail(
     assert (len(smtp.mails), queued(mailing), bundles(mailing)) == (2, 0, [])
 
 
+@pytest.mark.long
 def test_killed_after_a_bundle_was_marked_its_messages_are_never_sent(mailing, smtp):
     fail_many(mailing, 12)
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
@@ -233,6 +235,7 @@ def test_killed_after_a_bundle_was_marked_its_messages_are_never_sent(mailing, s
     assert (smtp.mails, queued(mailing), bundles(mailing)) == ([], 0, [])
 
 
+@pytest.mark.long
 def test_a_bundle_that_cannot_be_kept_is_not_sent(mailing, smtp):
     fail_many(mailing, 12)
     (mailing.state / "bundles").write_text("in the way")
@@ -263,6 +266,7 @@ def test_where_the_only_address_is_refused_nobody_is_mailed_about_it(
     assert (smtp.mails, smtp.sessions) == ([], 1)
 
 
+@pytest.mark.long
 def test_others_are_notified_once_a_day_that_an_address_is_refused(mailing, smtp):
     mailing.write(
         mailing.settings.read_text().replace("ops@", "gone@example.com, ops@")
@@ -277,6 +281,7 @@ def test_others_are_notified_once_a_day_that_an_address_is_refused(mailing, smtp
     assert len(list((mailing.state / "dead").iterdir())) == 3
 
 
+@pytest.mark.long
 def test_a_bundle_to_two_goes_to_the_one_who_can_have_it_and_later_to_the_other(
     mailing, smtp
 ):
@@ -364,6 +369,7 @@ def test_a_flapping_job_does_not_hold_back_the_first_alert_of_another(
     assert len(smtp.mails) == 6, "the end is no first alert"
 
 
+@pytest.mark.long
 def test_a_clock_that_was_set_back_holds_no_mail_up(mailing, smtp):
     flag = fail_many(mailing, 12)
     mailing.cron()

@@ -97,6 +97,7 @@ def with_processes(limit):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("limit", "what"), [(1, "process"), (2, "thread"), (3, "thread")]
 )

@@ -170,6 +170,7 @@ def test_nohup_is_heeded(starter, tmp_path):
     assert instance.last_run()["ran"] == 1
 
 
+@pytest.mark.long
 def test_children_of_the_shell_that_became_the_run_are_left_alone(starter, tmp_path):
     instance = Instance(tmp_path)
     instance.job(

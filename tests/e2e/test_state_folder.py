@@ -51,6 +51,7 @@ def test_a_run_judges_and_keeps_nothing_until_it_is_closed(instance, inside):
     assert instance.last_run() != before
 
 
+@pytest.mark.long
 def test_the_tables_are_shown_with_a_warning(instance):
     instance.state.chmod(0o707)
     for words in (["list"], ["status"]):

@@ -108,6 +108,7 @@ def test_settings_that_are_wrong_end_a_run_at_once(instance, starter, states):
     assert ran.code == 1
 
 
+@pytest.mark.long
 def test_a_run_that_nobody_reads_ends_on_sigterm(instance, starter):
     begun = instance.folder / "begun"
     instance.job("Slow", SLOW.format(begun=str(begun)))
@@ -183,6 +184,7 @@ def test_a_table_is_shown_whatever_is_beside_it(met, starter, mode, states):
     assert ran.out.count("\n") >= 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode[0])
 def test_a_table_that_cannot_be_written_is_said_in_one_line(met, starter, mode):
     ran = starter.run(met, ("-m", *mode), {1: FULL})
@@ -192,6 +194,7 @@ def test_a_table_that_cannot_be_written_is_said_in_one_line(met, starter, mode):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", [*MODES, ("list", "--help")], ids=lambda mode: mode[0])
 @pytest.mark.parametrize("state", [CLOSED, GONE])
 def test_who_wants_no_table_gets_the_exit_code(met, starter, mode, state):

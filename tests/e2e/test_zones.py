@@ -83,6 +83,7 @@ def test_a_zone_that_cannot_be_used_counts_as_utc(live_in):
     assert calendar.next_time(BOTH, "daily", NOON) == morning
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("zone", ["UTC+25", "XXX-1:02:03"])
 def test_a_run_with_a_summary_takes_place(tmp_path, zone):
     due = f"{datetime.now(UTC) - timedelta(minutes=5):%H:%M}"
@@ -103,6 +104,7 @@ def test_a_run_with_a_summary_takes_place(tmp_path, zone):
         assert said.code == 0, said.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/St_Johns"])
 def test_people_read_every_time_in_the_zone_of_the_settings(tmp_path, zone):
     here = ZoneInfo(zone)

@@ -30,6 +30,7 @@ def subjects(smtp):
     return sorted(rows.subjects(smtp))
 
 
+@pytest.mark.long
 @pytest.mark.fault("A3", "SIGTERM while jobs are at work")
 def test_a3_a_terminated_run_keeps_what_is_done_sends_nothing_and_ends_soon(
     instance, smtp
@@ -64,6 +65,7 @@ def test_a3_a_run_that_is_terminated_while_it_sends_keeps_the_mail(tmp_path):
     assert len(instance.records()["Calm"]["queued"]) == 1
 
 
+@pytest.mark.long
 @pytest.mark.fault("A4", "a job takes all memory: address space limit")
 @pytest.mark.fault("D11", "a job allocates all memory")
 def test_a4_a_job_that_takes_all_memory_fails_alone(instance, smtp):

@@ -238,6 +238,7 @@ def test_b10_a_mail_whose_attempt_cannot_be_counted_is_not_sent(instance, smtp):
     assert subjects(smtp)[1:] == [FLAG_ALERT]
 
 
+@pytest.mark.long
 @pytest.mark.fault("B11", "the state directory is missing")
 def test_b11_a_missing_state_folder_is_an_error_that_names_the_mkdir(instance, smtp):
     shutil.rmtree(instance.state)

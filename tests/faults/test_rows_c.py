@@ -323,6 +323,7 @@ def test_c12_a_password_others_can_read_is_refused(instance):
         assert instance.cron().code == 1
 
 
+@pytest.mark.long
 @pytest.mark.fault("C12", "settings that others may write are never loaded")
 def test_c12_what_others_may_have_written_is_not_read(instance, smtp):
     assert instance.cron().silent
@@ -349,6 +350,7 @@ def test_c12_a_copy_that_others_may_read_or_write_is_not_used(instance, mode):
     assert ran.code == 1 and f"{copy} is not used: " in ran.err
 
 
+@pytest.mark.long
 @pytest.mark.fault("C12", "a copy of the settings that is damaged")
 @pytest.mark.parametrize("how", ["empty", "binary", "2 GB", "deep", "a list"])
 def test_c12_a_damaged_copy_is_not_used_and_made_anew(instance, how):

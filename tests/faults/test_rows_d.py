@@ -112,6 +112,7 @@ def test_d3_whatever_is_raised_in_whatever_hook_is_a_failure(instance, smtp, hoo
         assert len(mail.body) < 8192
 
 
+@pytest.mark.long
 @pytest.mark.fault("D4", "infinite Python loop; sleep for ever")
 @pytest.mark.parametrize("wait", ["while True: pass", "time.sleep(1e6)"])
 def test_d4_a_job_without_end_times_out(instance, smtp, wait):
@@ -142,6 +143,7 @@ def test_d5_a_loop_in_c_that_is_deaf_is_killed(instance, smtp):
     assert time.monotonic() - began < 12
 
 
+@pytest.mark.long
 @pytest.mark.fault("D7", "returns what is no answer")
 @pytest.mark.parametrize(
     ("answer", "says"), [("None", "None"), ("'yes'", "'yes'"), ("Odd()", "Odd")]
@@ -196,6 +198,7 @@ raise CheckFailed('sound')
 """
 
 
+@pytest.mark.long
 @pytest.mark.fault("D12", "changes directory, umask, environment, locale, socket")
 def test_d12_a_job_that_meddles_meddles_with_itself(instance, smtp):
     umask = os.umask(0)
@@ -270,12 +273,14 @@ def _owner(entry):
         return None
 
 
+@pytest.mark.long
 @pytest.mark.fault("D15", "crashes by segfault")
 def test_d15_a_segfault_is_named(instance, smtp):
     alert = notified_status(instance, smtp, job("Hostile", "ctypes.string_at(0)"))
     assert alert == "Hostile is failing: killed by SIGSEGV"
 
 
+@pytest.mark.long
 @pytest.mark.fault("D16", "onFailure raises, returns None, or does not send")
 @pytest.mark.parametrize("hook", ["raise ValueError('oh')", "return None", "pass"])
 def test_d16_where_a_hook_tells_nobody_the_default_alert_goes_out(instance, smtp, hook):
@@ -331,6 +336,7 @@ return True"""
     assert heard(smtp) == []
 
 
+@pytest.mark.long
 @pytest.mark.fault("D21", "a job rewrites state of others")
 def test_d21_state_that_a_job_has_rewritten_is_noticed(instance, smtp, tmp_path):
     flag = tmp_path / "flag"

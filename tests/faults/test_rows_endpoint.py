@@ -58,6 +58,7 @@ def is_closed(one):
         return True
 
 
+@pytest.mark.long
 @pytest.mark.fault("G11", "our cron stopped: the endpoint tells within 3 min")
 def test_g11_cron_that_stopped_is_a_job_problem_at_the_endpoint(tmp_path):
     instance = Instance(tmp_path, MAIL)
@@ -83,6 +84,7 @@ def test_g11_cron_that_stopped_is_an_old_answer_in_the_file(tmp_path):
     assert answer.judged(content, now=later).peer_status is answer.PeerStatus.STALE
 
 
+@pytest.mark.long
 @pytest.mark.fault("G15", "a local user or a web page tries to set the status")
 def test_g15_nobody_can_set_how_we_are(tmp_path):
     instance = Instance(tmp_path, NO_MAIL)

@@ -144,6 +144,7 @@ def test_h2_a_drip_is_bounded_and_fails_with_how_much_came(found):
     measured(f"{found['seconds']:.1f} s")
 
 
+@pytest.mark.long
 @pytest.mark.fault("H3", "a gzip bomb, 1 MB that is 1 GB")
 def test_h3_a_gzip_bomb_is_read_to_the_cap_within_200_mb(found):
     # The worker may take 200 MB; more would be out of memory.

@@ -81,6 +81,7 @@ def test_t2_a_last_run_in_the_future_is_due_now(instance):
     assert log.read_text() == "xx"
 
 
+@pytest.mark.long
 @pytest.mark.fault("T4", "off for 3 days")
 def test_t4_after_three_days_off_each_job_runs_once(instance):
     logs = [

@@ -91,6 +91,7 @@ WRONG = {
 EVERYTHING = list(WRONG)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", EVERYTHING, ids=lambda one: one.name)
 def test_what_is_wrong_can_be_planted(tmp_path, wrong):
     text = (wrong.plant(tmp_path) / wrong.file).read_text()
@@ -111,6 +112,7 @@ if LONG:
         measured(wrong.name)
 
 
+@pytest.mark.long
 def test_the_week_is_as_long_as_is_said():
     minutes = plan(WEEK, 1, 2027)
     assert len(minutes) == 10_080

@@ -69,6 +69,7 @@ def test_a_text_is_written_when_approved_and_held_against_that(project, run_test
     assert "3 failed, 1 passed" in said
 
 
+@pytest.mark.long
 def test_a_text_that_no_test_has_is_forgotten_when_the_others_are_approved(
     project, run_tests
 ):

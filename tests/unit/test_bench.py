@@ -109,6 +109,7 @@ def test_a_row_is_measured_in_two_checkouts(capsys):
     assert re.fullmatch(r"\| a minute run, .* \| CPU s( \| [\d.]+){3} \|", row), row
 
 
+@pytest.mark.long
 def test_a_run_that_did_not_do_what_it_is_measured_for_has_no_figure(tmp_path):
     here = bench_against.checkout(bench.ROOT)
 

@@ -287,6 +287,7 @@ def test_a_timer_in_utc_does_not_pause_in_autumn():
     assert minutes_after(local) == ["00:59", "02:00", "02:01"]
 
 
+@pytest.mark.long
 def test_a_backup_goes_on_on_another_host_where_it_was(tmp_path):
     pack, unpack = (
         next(iter(re.findall(rf"(?m)^ +(tar {how}.*)$", page("operations.md"))))
@@ -326,6 +327,7 @@ def test_state_of_a_newer_version_is_left_alone(tmp_path):
     assert (instance.state / "run.json").read_text() == before
 
 
+@pytest.mark.long
 def test_every_file_in_the_state_folder_is_named_on_its_page(tmp_path):
     named = (ROOT / "state" / "README.md").read_text("utf-8")
     shown = [name.rstrip("/") for row in rows(named) for name in words(row[0])]
@@ -502,6 +504,7 @@ def test_the_kind_and_the_values_work_as_they_are(tmp_path):
     }
 
 
+@pytest.mark.long
 def test_the_spawner_runs_as_it_is_remembers_and_speaks_for_itself(tmp_path):
     instance = Instance(tmp_path)
     instance.job("Shrinks", SPAWNER)

@@ -97,6 +97,7 @@ def test_every_target_of_the_makefile_is_in_its_help():
         assert re.search(rf"^make {target} ", shown, re.MULTILINE)
 
 
+@pytest.mark.long
 def test_make_run_leaves_bytecode_and_makes_it_once(tmp_path):
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -156,6 +157,7 @@ def test_the_tests_run_with_the_newest_python_that_starts(tmp_path):
     assert lines[-1] == f"3.98.1 {tmp_path}/python3.98"
 
 
+@pytest.mark.long
 def test_a_python_that_is_there_twice_is_tested_once(tmp_path):
     lines = pythons(tmp_path, python3_97="echo 3.97.0", python3_98="echo 3.97.0")
     assert [line.split()[0] for line in lines].count("3.97.0") == 1

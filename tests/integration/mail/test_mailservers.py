@@ -38,6 +38,7 @@ def test_a_mail_that_somebody_has_marked_as_deleted_stays(tmp_path, account, caf
     assert account.subjects("INBOX", "ALL") == ["lunch"]
 
 
+@pytest.mark.long
 def test_the_mails_of_others_stay_as_new_as_they_were(tmp_path, account, cafile):
     account.goes_to("Trash")
     account.put("INBOX", LUNCH)
@@ -71,6 +72,7 @@ def test_folders_are_opened_read_only_until_it_is_found(tmp_path, on_postfix, ca
     assert heard.index(opened[-1]) < heard.index(written[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("option", "looked_into"),
     [
@@ -100,6 +102,7 @@ def test_a_pinned_folder_that_is_not_there_is_named(
     approved(record(instance)["last_reason"], "2", hide=REAL)
 
 
+@pytest.mark.long
 def test_a_folder_is_spam_by_its_mark_whatever_its_name(
     tmp_path, on_postfix, cafile, approved
 ):
@@ -153,6 +156,7 @@ def test_tls_may_begin_at_once_or_when_asked_for(tmp_path, on_postfix, cafile):
     assert proof_of(instance, on_postfix)["result"] == "arrived"
 
 
+@pytest.mark.long
 def test_nothing_is_said_to_servers_whose_issuer_is_unknown(
     tmp_path, account, cafile, approved
 ):

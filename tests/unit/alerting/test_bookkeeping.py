@@ -51,6 +51,7 @@ def test_an_attempt_is_on_disk_before_the_server_hears_of_the_mail(mailing, seen
     assert [one["name"] for one in send_log["counted"]] == [message["message_id"]]
 
 
+@pytest.mark.long
 def test_a_bundle_is_on_disk_before_the_server_hears_of_it(mailing, seen):
     for number in range(6):
         mailing.add(FULL.format(number))
@@ -64,6 +65,7 @@ def test_a_bundle_is_on_disk_before_the_server_hears_of_it(mailing, seen):
     assert len(send_log["counted"]) == 1
 
 
+@pytest.mark.long
 def test_what_was_taken_is_marked_before_the_next_is_given(mailing, seen):
     mailing.add(FULL.format(0))
     mailing.cron()

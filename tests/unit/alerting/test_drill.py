@@ -39,6 +39,7 @@ def test_the_alert_of_the_job_goes_to_its_people_and_says_it_is_a_drill(
     assert (instance.last_run(), instance.records()) == before
 
 
+@pytest.mark.long
 def test_patterns_name_the_jobs_as_with_run(tmp_path, server):
     instance = Instance(tmp_path, server.email_section())
     for name in ("Flag", "Flat", "Other"):

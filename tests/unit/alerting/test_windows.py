@@ -204,6 +204,7 @@ def test_a_job_that_sends_something_itself_keeps_that_apart():
     ]
 
 
+@pytest.mark.long
 def test_hundreds_of_one_night_are_all_named():
     jobs = [f"job{number}" for number in range(300)]
     found = plan(night(*jobs), MORNING)

@@ -164,6 +164,7 @@ def test_list_does_not_ask_for_the_password(instance):
 # run
 
 
+@pytest.mark.long
 def test_a_job_that_is_not_enabled_is_listed_and_not_run(instance):
     instance.add(FULL.replace("disk full", "disk off") + "enabled = no\ntags = a, b\n")
     assert instance.cron("minute", "--nomail").silent
@@ -271,6 +272,7 @@ def test_validate_shows_every_problem_and_exits_1(instance, approved):
     assert "Traceback" not in ran.out + ran.err
 
 
+@pytest.mark.long
 def test_validate_names_each_service_that_apprise_cannot_use(instance, approved):
     pytest.importorskip("apprise")
     instance.add(

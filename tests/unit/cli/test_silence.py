@@ -192,6 +192,7 @@ def test_a_mute_holds_alerts_back_until_it_ends(instance, tmp_path, approved):
     ]
 
 
+@pytest.mark.long
 def test_what_an_earlier_mute_keeps_muted_for_longer_is_named(instance, approved):
     assert typed(instance, "mute", "disk root", "--for", "9h")[0] == 0
     # It replaces the one of the same words.
@@ -226,6 +227,7 @@ def test_an_unmute_and_an_acknowledgement(instance, tmp_path, approved):
     assert disk["held"]["code"] == "muted"
 
 
+@pytest.mark.long
 def test_a_window_that_is_open_is_not_for_a_command_to_end(instance, approved):
     instance.add("[maintenance all]\njobs = Flag\nstart = * * * * *\nlength = 1h\n")
     code, _out, err = typed(instance, "unmute", "Flag")

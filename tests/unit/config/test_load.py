@@ -166,6 +166,7 @@ def test_the_error_reads_as_its_problems(load):
 # What is right
 
 
+@pytest.mark.long
 def test_the_least_that_is_needed(load, tmp_path):
     settings = load(GENERAL + NO_MAIL)
     assert settings.servername == "web1"

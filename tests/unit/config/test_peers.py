@@ -149,6 +149,7 @@ def test_a_line_with_our_own_name_is_the_one_for_the_other_side(approved):
     approved(wrong["web1"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("line", "said"),
     [

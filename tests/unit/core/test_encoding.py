@@ -76,6 +76,7 @@ records = st.builds(
 )
 
 
+@pytest.mark.long
 @given(record=records)
 def test_a_record_comes_back_from_its_file_the_same(record):
     body, has_sum = unpacked(packed(record))
@@ -175,6 +176,7 @@ def test_what_is_not_json_is_refused(text):
         encoding.decode(text.encode())
 
 
+@pytest.mark.long
 def test_what_json_cannot_hold_is_refused():
     deep: list[object] = []
     for _level in range(100_000):

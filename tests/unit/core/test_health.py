@@ -226,6 +226,7 @@ def test_the_file_is_signed_with_the_key_of_each_peer(tmp_path):
 
 
 # Of one the mail is tried itself; of so many at once, one mail for all of them.
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, 9])
 def test_mail_that_is_stuck_is_reported(tmp_path, count):
     with SmtpServer(security="none") as server:
@@ -260,6 +261,7 @@ def test_a_run_that_cannot_be_written_down_is_a_job_problem(tmp_path):
     assert read(file).peer_status is answer.PeerStatus.JOB_PROBLEM
 
 
+@pytest.mark.long
 def test_a_folder_that_cannot_be_written_is_one_line_and_the_jobs_run(
     tmp_path, approved
 ):

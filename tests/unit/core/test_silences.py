@@ -322,6 +322,7 @@ def test_of_windows_that_overlap_the_last_one_ends_the_silence():
     assert held(silence, NOON - MINUTE).endswith("until 12:30")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("zone", "spring", "autumn"),
     [

@@ -292,6 +292,7 @@ def test_signals_are_as_a_program_expects_them():
     assert int(masks["SigIgn"], 16) & ~(0b11 << 31) == 0
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can do it")
 def test_a_program_dies_with_the_process_that_started_it(tmp_path):
     number = tmp_path / "pid"

@@ -249,6 +249,7 @@ def test_what_is_expected_to_be_missing_says_what_came(zone):
 # Servers that do not answer as they should.
 
 
+@pytest.mark.long
 def test_the_time_is_shared_among_servers_so_that_a_later_one_is_asked(zone):
     with contextlib.ExitStack() as stack:
         quiet = [stack.enter_context(NameServer(answer=silent)) for _ in range(3)]

@@ -43,6 +43,7 @@ def test_a_mail_under_way_is_looked_for_each_minute(tmp_path, account, cafile):
     assert int(proof["hop"].split()[0]) >= 5, proof
 
 
+@pytest.mark.long
 @pytest.mark.fault("F8", "our own mail is found in spam")
 def test_what_arrives_in_spam_is_no_proof(tmp_path, account, cafile, approved):
     account.goes_to("Junk")
@@ -79,6 +80,7 @@ def test_what_never_arrives_fails_once_and_a_later_proof_ends_it(
     approved(recovery, "recovery", hide=REAL)
 
 
+@pytest.mark.long
 def test_a_late_mail_is_a_warning_and_yet_a_proof(tmp_path, account, cafile, approved):
     instance = instance_of(tmp_path, account, cafile)
     instance.cron("hour")
@@ -90,6 +92,7 @@ def test_a_late_mail_is_a_warning_and_yet_a_proof(tmp_path, account, cafile, app
     approved(record(instance)["last_reason"], hide={r"\b\d+ s\b": "N s"})
 
 
+@pytest.mark.long
 def test_a_login_that_is_refused_is_not_tried_each_minute(
     tmp_path, account, cafile, approved
 ):
@@ -110,6 +113,7 @@ def test_a_login_that_is_refused_is_not_tried_each_minute(
     assert "another" not in instance.everything_written()
 
 
+@pytest.mark.long
 def test_a_round_trip_mail_that_is_refused_says_what_the_server_said(
     tmp_path, account, cafile, approved
 ):
@@ -193,6 +197,7 @@ def test_a_mailbox_that_is_away_is_reported_after_the_grace(tmp_path, account, c
     assert not record(instance).get("pending_since")
 
 
+@pytest.mark.long
 def test_without_imapserver_it_says_so_once(tmp_path, ca, cafile, approved):
     with SmtpServer(ca) as server:
         instance = Instance(tmp_path, server.email_section(cafile))
@@ -301,6 +306,7 @@ def test_a_round_trip_mail_that_state_has_forgotten_is_known_by_whom_it_comes_fr
     assert account.subjects("INBOX") == [f"[web1] round-trip mail {'1' * 32}"]
 
 
+@pytest.mark.long
 def test_a_proof_holds_for_the_time_to_the_next_which_no_round_trip_mail_may_outlast(
     tmp_path, account, cafile
 ):

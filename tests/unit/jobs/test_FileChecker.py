@@ -243,6 +243,7 @@ def test_a_file_is_read_only_where_its_contents_are_asked_for(tmp_path, monkeypa
     assert opened
 
 
+@pytest.mark.long
 def test_what_takes_too_long_says_how_far_it_was(tmp_path):
     path = tmp_path / "large.gz"
     # 20 GB, unpacked.
@@ -256,6 +257,7 @@ def test_what_takes_too_long_says_how_far_it_was(tmp_path):
     assert " of 19.5 MB are read; " in reason
 
 
+@pytest.mark.long
 def test_many_are_looked_at_together(tmp_path):
     many = [
         job_of(FileChecker, path=written(tmp_path / f"{number}"), **more)

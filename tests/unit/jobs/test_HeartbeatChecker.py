@@ -167,6 +167,7 @@ def test_the_words_of_a_preset_show_a_success_that_did_nothing(folder, preset):
     assert found(folder, preset=preset)[0].status is not Status.OK
 
 
+@pytest.mark.long
 def test_a_run_removes_what_it_has_kept_and_m_run_does_not(tmp_path, folder):
     there = Instance(tmp_path)
     there.add(f"[heartbeat it]\nperiod = 1h\nspool = {folder}\n")

@@ -242,6 +242,7 @@ def test_every_address_is_asked_and_the_dead_one_is_named():
 # This machine itself.
 
 
+@pytest.mark.long
 def test_while_this_machine_does_not_answer_itself_nothing_is_known():
     def mute(to, _number):
         return "silent" if to == "127.0.0.1" else "well"

@@ -541,6 +541,7 @@ def test_a_bad_certificate_is_a_result_and_no_other_address_is_asked(folder, tmp
     assert said.startswith("the certificate of localhost expired 1 day ago")
 
 
+@pytest.mark.long
 def test_many_wait_side_by_side(folder):
     def slow(conn, listener):
         listener.over.wait(0.4)

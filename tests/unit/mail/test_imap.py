@@ -34,6 +34,7 @@ def test_starttls_comes_before_the_password(ca, cafile):
     assert names.index("STARTTLS") < names.index("AUTHENTICATE")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "answer", [b"a BAD no\r\n", b"a OK go\r\n* OK more\r\na", b"x" * 50_000]
 )

@@ -62,6 +62,7 @@ def test_a_server_that_hangs_up_at_any_step_can_be_tried_again(
     assert stub.connections == 1
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_up_amid_the_text_can_be_tried_again(ca, cafile):
     script = smtp_talk_until("body", "take 1000\nreset")
     with SmtpStub(script, context=server_context(ca)) as stub:

@@ -214,6 +214,7 @@ def test_whatever_comes_is_judged(content, key):
     assert judged(content, key=key, nonce="ab", now=NOW).peer_status in PeerStatus
 
 
+@pytest.mark.long
 @given(st.text(max_size=300), st.sampled_from(list(Health)))
 def test_any_name_is_carried(name, word):
     said = Answer(word, NOW, server=name.encode("utf-8", "replace").decode())

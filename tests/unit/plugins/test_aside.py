@@ -40,6 +40,7 @@ def test_what_hangs_is_unknown_in_time():
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.long
 def test_what_hangs_holds_up_none_of_those_behind_it(monkeypatch):
     monkeypatch.setattr(aside, "SILENT_S", 0.2)
     works = [hangs if name == 3 else (lambda _progress: 1) for name in range(20)]

@@ -11,6 +11,7 @@ from lib.plugins.base import CheckFailed, CheckUnknown
 from lib.plugins.contents import Asked, blocks
 
 
+@pytest.mark.long
 def test_what_spans_two_pieces_is_found_and_lines_stay_whole():
     lines = [b"%07d" % number for number in range(300_000)]
     content = b"\n".join(lines)

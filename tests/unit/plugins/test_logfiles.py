@@ -510,6 +510,7 @@ STEPS = (
 WITH_LOSSES = (*(step for step in STEPS if step != "copytruncate"), "drop")
 
 
+@pytest.mark.long
 @settings(
     deadline=None,
     max_examples=60,
@@ -527,6 +528,7 @@ def test_whatever_is_done_to_a_log_each_line_is_told_once(tmp_path_factory, step
     assert not history.is_lost
 
 
+@pytest.mark.long
 @settings(
     deadline=None,
     max_examples=40,

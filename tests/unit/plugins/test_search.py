@@ -58,6 +58,7 @@ def test_patterns_that_may_run_on_are_known(pattern, may):
     assert may_run_on(re.compile(pattern.encode(), re.M)) is may
 
 
+@pytest.mark.long
 def test_a_pattern_that_runs_on_ends_at_the_deadline_and_is_named(tmp_path):
     log = tmp_path / "app.log"
     log.touch()

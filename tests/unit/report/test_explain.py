@@ -110,6 +110,7 @@ def test_after_a_mail_for_many_the_next_one_says_how_long_it_waits(mailing, appr
     approved(out, hide=REAL)
 
 
+@pytest.mark.long
 def test_a_healthy_job_leaves_no_line_and_why_says_that(tmp_path, approved):
     instance = Instance(tmp_path, NO_MAIL + OK)
     instance.cron()
@@ -118,6 +119,7 @@ def test_a_healthy_job_leaves_no_line_and_why_says_that(tmp_path, approved):
     approved(out, hide=REAL)
 
 
+@pytest.mark.long
 def test_the_same_again_and_again_is_one_line(tmp_path, approved):
     instance = Instance(tmp_path, NO_MAIL + FULL)
     for _ in range(4):
@@ -146,6 +148,7 @@ def test_a_target_that_is_switched_off_says_so(tmp_path):
     assert "Disabled: its section says enabled = no." in why(instance, "disk off")
 
 
+@pytest.mark.long
 def test_a_job_that_is_no_more_is_still_explained(tmp_path, approved):
     instance = Instance(tmp_path, NO_MAIL)
     flag = tmp_path / "flag"
@@ -160,6 +163,7 @@ def test_a_job_that_is_no_more_is_still_explained(tmp_path, approved):
     assert "OK." not in why(instance, "Fl*")
 
 
+@pytest.mark.long
 def test_an_address_that_takes_no_mail_is_named_and_is_not_tried_again(
     mailing, smtp, approved
 ):
@@ -258,6 +262,7 @@ def test_with_nomail_many_in_one_are_not_said_to_be_sent_either(tmp_path, approv
     assert decided(instance, "sent") == []
 
 
+@pytest.mark.long
 def test_with_the_flag_nomail_the_mail_has_still_to_leave(mailing, smtp, approved):
     mailing.add(FULL)
     mailing.cron("minute", "--nomail")

@@ -285,6 +285,7 @@ def test_few_jobs_are_a_small_page(jobs):
     assert len(overview(snapshot(jobs)).encode()) < 11_000 + 600 * jobs
 
 
+@pytest.mark.long
 def test_a_thousand_jobs_are_within_400_kB_and_half_a_second():
     many = snapshot(1000)
     begun = time.process_time()

@@ -55,6 +55,7 @@ def test_a_job_is_checked_with_state_and_notification(tmp_path, ca, cafile):
     assert "failing_since" not in instance.records().get("Flag", {})
 
 
+@pytest.mark.long
 def test_nothing_counts_as_a_run_of_crons(instance):
     instance.add(FULL + ROOT)
     instance.cron("hour")

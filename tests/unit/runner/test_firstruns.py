@@ -193,6 +193,7 @@ def test_a_disabled_job_has_its_first_run_when_it_is_enabled(minutes):
     assert minutes.run() == (1, 1)
 
 
+@pytest.mark.long
 def test_a_new_job_that_ends_its_process_is_known_after_that(minutes):
     minutes.many(2)
     path = minutes.instance.jobs / "Many.py"
@@ -203,6 +204,7 @@ def test_a_new_job_that_ends_its_process_is_known_after_that(minutes):
     assert minutes.left() == 0
 
 
+@pytest.mark.long
 def test_jobs_of_the_older_program_are_checked_at_once(minutes, tmp_path):
     """One was OK there, one was failing, and one is new."""
     text = SPAWNER.format(count=3, every="day", ran=str(minutes.ran))

@@ -89,6 +89,7 @@ def test_a_job_may_depend_on_a_group(tmp_path, up):
     assert site.row("tcp c")["held"]["by"] == "group db is failing"
 
 
+@pytest.mark.long
 def test_a_loop_and_an_empty_group_are_one_line_each_and_the_run_ends(tmp_path, up):
     text = TARGETS.replace("[tcp b]", "[tcp b]\ndepends = group x")
     text += "[group x]\nof = tcp b\n[group none]\nof = dns *\n"
@@ -109,6 +110,7 @@ def test_a_disabled_member_is_left_out(tmp_path, up):
     assert site.row("group all")["status"] == "ok"
 
 
+@pytest.mark.long
 def test_a_member_that_is_held_back_counts_as_it_is_and_says_why(tmp_path, up):
     window = "[maintenance m]\njobs = tcp d\nstart = * * * * *\nlength = 1h\n"
     more = "".join(f"[tcp {name}]\nuse = local\nport = DOWN\n" for name in "cd")
@@ -136,6 +138,7 @@ def test_a_member_that_is_held_back_counts_as_it_is_and_says_why(tmp_path, up):
     assert site.row("group all")["failures"] == 4
 
 
+@pytest.mark.long
 def test_a_member_that_recovers_when_it_is_asked_for_ends_the_group_later(tmp_path, up):
     group = "[group all]\nof = tcp *\nrecoveries = 2\n"
     site = Site(tmp_path, up, TARGETS + group)
@@ -154,6 +157,7 @@ def test_a_member_that_recovers_when_it_is_asked_for_ends_the_group_later(tmp_pa
     assert site.row("group all")["status"] == "ok"
 
 
+@pytest.mark.long
 def test_an_hourly_group_is_unreachable_until_the_way_is_back(tmp_path, up):
     text = TARGETS.replace("[tcp b]", "[tcp b]\ndepends = gw")
     text += "[tcp gw]\nuse = local\nport = DOWN\n"

@@ -34,6 +34,7 @@ def breaks(instance):
     instance.add("[email\n")
 
 
+@pytest.mark.long
 def test_includes_are_copied_and_used_in_their_order(instance):
     (instance.folder / "conf.d").mkdir()
     for name in "ab":
@@ -61,6 +62,7 @@ def test_an_include_that_goes_while_it_is_read_is_taken_from_the_copy(instance):
     assert instance.records()["tcp more"]["failures"] == 2
 
 
+@pytest.mark.long
 def test_the_copy_is_written_only_when_the_settings_change(instance):
     assert instance.cron().code == 0
     path = instance.state / "settings" / "last.json"
@@ -90,6 +92,7 @@ def test_a_wrong_target_is_usable_and_stays_wrong(instance):
     assert (record["failures"], "hots" in record["last_reason"]) == (2, True)
 
 
+@pytest.mark.long
 def test_commands_say_which_settings_are_in_use(instance, approved):
     assert instance.cron().code == 0
     breaks(instance)
@@ -114,6 +117,7 @@ def without_times(text):
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d( UTC)?", "TIME", text)
 
 
+@pytest.mark.long
 def test_a_password_that_is_not_to_be_had_stops_no_job(tmp_path, ca, cafile):
     with SmtpServer(ca) as smtp:
         section = smtp.email_section(cafile)

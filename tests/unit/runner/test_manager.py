@@ -283,6 +283,7 @@ def test_a_worker_that_has_said_all_and_does_not_end_is_ended(folder):
     assert notified.seconds < 30
 
 
+@pytest.mark.long
 def test_no_more_workers_are_at_work_than_may_be(folder):
     for number in range(12):
         folder.add(

@@ -80,6 +80,7 @@ def test_the_url_of_failing(url, failing):
     assert failing_url(Secret(url)).reveal() == failing
 
 
+@pytest.mark.long
 def test_each_run_of_cron_asks_and_a_check_by_hand_does_not(tmp_path):
     instance = Instance(tmp_path)
     secret = tmp_path / "ping"

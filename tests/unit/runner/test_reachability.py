@@ -122,6 +122,7 @@ def test_when_the_parent_is_ok_what_still_fails_is_told(places, server):
     assert "Held back until now:   unreachable" in told
 
 
+@pytest.mark.long
 def test_a_parent_that_is_not_due_counts_by_its_record(places, server):
     places.target("gw", closed_port(), "every = day\nrecheck = no")
     places.target("web", closed_port(), "depends = gw")
@@ -131,6 +132,7 @@ def test_a_parent_that_is_not_due_counts_by_its_record(places, server):
     assert places.row("tcp web")["held"]["by"].startswith("tcp gw is failing (")
 
 
+@pytest.mark.long
 def test_a_muted_parent_is_named_as_such(places, server):
     places.target("gw", closed_port())
     places.target("web", closed_port(), "depends = gw")
@@ -390,6 +392,7 @@ def test_blind_for_five_minutes_is_an_alert_and_its_end_is_told(tmp_path, server
     assert "tcp web is failing" in told
 
 
+@pytest.mark.long
 def test_a_minute_without_network_is_told_afterwards(tmp_path, server):
     places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
     with Listener() as there:
@@ -405,6 +408,7 @@ def test_a_minute_without_network_is_told_afterwards(tmp_path, server):
     assert " to " in subject
 
 
+@pytest.mark.long
 def test_anchors_that_are_taken_out_end_it(tmp_path, server):
     places = Places(tmp_path, server, "anchors = 255.255.255.255:9")
     places.target("web", closed_port())

@@ -151,6 +151,7 @@ def test_a_broken_job_file_may_be_muted_too(folder):
     assert record_of(folder, key).acknowledged is not None
 
 
+@pytest.mark.long
 @pytest.mark.fault("A13", "kill -9 at any step while requests are applied")
 def test_a_run_that_is_killed_anywhere_applies_each_request_once(folder):
     kept = folder.parent / "kept"

@@ -115,6 +115,7 @@ def test_it_comes_once_a_day_and_is_numbered(mailing, smtp, approved):
     assert (daily["kind"], daily["number"], daily["due_since"]) == ("daily", 2, None)
 
 
+@pytest.mark.long
 def test_the_weekly_one_has_numbers_of_its_own(mailing, smtp, approved):
     mailing.cron()
     a_day_later(mailing)
@@ -135,6 +136,7 @@ def test_after_three_days_off_one_comes_and_says_that_it_is_late(mailing, smtp):
     assert re.search(r"This summary is late: it was due \d{4}-\d\d-\d\d ", mail.body)
 
 
+@pytest.mark.long
 def test_switched_off_and_on_again_it_goes_on_counting(mailing, smtp):
     with_digest = mailing.settings.read_text()
     without = with_digest.partition("[summary]")[0]
@@ -180,6 +182,7 @@ def test_it_tells_what_is_failing_and_what_recovered(mailing, smtp, tmp_path, ap
     assert "Recovered: none" in summaries(smtp)[1].body
 
 
+@pytest.mark.long
 def test_it_names_certificates_that_are_due(mailing, smtp, tmp_path, approved):
     folder = tmp_path / "ca"
     folder.mkdir()
@@ -249,6 +252,7 @@ def test_it_takes_of_the_room_that_is_kept_for_checker_itself(mailing, smtp):
     assert numbers(smtp) == [1]
 
 
+@pytest.mark.long
 def test_while_mail_is_away_it_waits_and_comes_once(mailing, smtp, approved):
     mailing.cron()
     smtp.answer_data = lambda mail: "451 4.3.0 not now"
@@ -350,6 +354,7 @@ def test_killed_while_it_is_sent_it_goes_again_as_the_same_mail(
     assert numbers(smtp) == [1, 1, 2]
 
 
+@pytest.mark.long
 def test_killed_before_the_server_hears_of_it_it_is_sent_by_the_next_run(mailing, smtp):
     mailing.cron()
     mailing.pass_time(DAY)

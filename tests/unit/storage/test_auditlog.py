@@ -184,6 +184,7 @@ def test_a_reader_begins_again_where_a_run_renames_the_files(tmp_path, monkeypat
     assert everything(tmp_path) == ["one", "two", "three"]
 
 
+@pytest.mark.long
 def test_a_full_disk_cuts_no_line_of_before(tmp_path, caplog):
     write(tmp_path, "one")
     size = (tmp_path / "decisions.log").stat().st_size
@@ -201,6 +202,7 @@ def test_a_full_disk_cuts_no_line_of_before(tmp_path, caplog):
     assert everything(tmp_path) == ["one", "three"]
 
 
+@pytest.mark.long
 def test_a_folder_that_is_read_only_costs_the_new_lines_only(tmp_path):
     write(tmp_path, "one", "two")
     tmp_path.chmod(0o555)

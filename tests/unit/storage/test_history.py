@@ -146,6 +146,7 @@ STEPS = st.sampled_from([60, 60, 61, 300, 4_000, 90_000])
 RUNS = st.lists(st.tuples(STEPS, STATUSES, CODES), min_size=1, max_size=12)
 
 
+@pytest.mark.long
 @given(RUNS, st.sampled_from([150.0, 5000.0]))
 def test_bars_equal_what_the_rows_say(tmp_path_factory, runs, holds_s):
     folder = tmp_path_factory.mktemp("h")
@@ -304,6 +305,7 @@ def test_what_a_file_was_made_of_is_read_once_after_a_kill(two_days):
     assert everything(two_days)[:-1] == before
 
 
+@pytest.mark.long
 @pytest.mark.fault("C14", "a flipped bit in a file of columns")
 def test_a_damaged_byte_costs_the_rows_of_one_job(two_days):
     historythin.thin(two_days)
@@ -441,6 +443,7 @@ def test_a_month_goes_when_enough_days_follow():
 SHARED = given(RUNS, st.sampled_from([150.0, 5000.0, 200_000.0]), st.data())
 
 
+@pytest.mark.long
 @settings(max_examples=8)
 @SHARED
 def test_time_of_old_days_is_shared_as_the_results_were(

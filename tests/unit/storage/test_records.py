@@ -206,6 +206,7 @@ def lamps(tmp_path):
         yield instance, server
 
 
+@pytest.mark.long
 def test_after_a_run_in_which_many_failed_each_has_its_own_file(lamps):
     instance, server = lamps
     assert instance.cron().silent

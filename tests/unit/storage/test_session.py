@@ -393,6 +393,7 @@ def test_a_note_without_a_time_counts_as_new(state, since):
     assert state.load_run().records.count(stem(job("c"))) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lost", [[A], [A, B]], ids=["one", "all"])
 @pytest.mark.parametrize("others", [[], [RUN]], ids=["", "run.json"])
 @pytest.mark.parametrize("judged", [{}, {"a": OK}], ids=["not due", "due"])

@@ -413,6 +413,7 @@ def test_times_of_last_runs_that_cannot_be_read_are_left_out(caplog, approved):
     approved(caplog.messages)
 
 
+@pytest.mark.long
 def test_two_thousand_records_are_saved_and_loaded_in_good_time(tmp_path):
     state = State(tmp_path)
     many = [

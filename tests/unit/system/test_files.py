@@ -258,6 +258,7 @@ def test_killed_at_any_call_the_old_file_or_the_new_is_there(folder, call):
     assert when == {"write": 2, "fsync": 3, "rename": 2}[call]
 
 
+@pytest.mark.long
 def test_left_over_files_are_removed_and_only_ours(folder):
     ours = [f".job-{number:010x}.json.{number:08x}.tmp" for number in range(2000)]
     others = [

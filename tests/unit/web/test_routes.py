@@ -217,6 +217,7 @@ def test_a_new_key_is_known_without_a_new_start(tmp_path):
         assert b"mac" in daemon.ask(path)[1]
 
 
+@pytest.mark.long
 def test_it_can_be_asked_on_any_path_and_learns_nothing(tmp_path):
     instance = Instance(tmp_path, MAIL)
     instance.cron()
@@ -231,6 +232,7 @@ def test_it_can_be_asked_on_any_path_and_learns_nothing(tmp_path):
     assert daemon.err == ""
 
 
+@pytest.mark.long
 def test_it_ends_at_once_when_asked_to_and_with_the_answer_under_way(tmp_path):
     instance = Instance(tmp_path, NO_MAIL)
     with Daemon(instance) as daemon:
@@ -243,6 +245,7 @@ def test_it_ends_at_once_when_asked_to_and_with_the_answer_under_way(tmp_path):
         assert again.word() == "JobProblem"
 
 
+@pytest.mark.long
 def test_an_address_that_is_taken_is_one_clear_line(tmp_path, approved):
     instance = Instance(tmp_path, NO_MAIL)
     with Daemon(instance):
