@@ -12,7 +12,8 @@ import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -28,6 +29,9 @@ from lib.storage.codec import read_value
 from lib.storage.store import send_log_path
 from lib.system.errors import NewerState, StateError
 from lib.system.files import Damaged
+
+if TYPE_CHECKING:
+    from lib.storage.historyrows import Row
 
 GAUGE, COUNTER = "gauge", "counter"
 
@@ -103,6 +107,12 @@ METRICS: Mapping[str, Metric] = {
     "checker_job_failing_since_timestamp_seconds": Metric(
         GAUGE, "Since when a job is not OK, in seconds of the epoch.", _OF_JOB
     ),
+    "checker_job_last_check_timestamp_seconds": Metric(
+        GAUGE, "When a job was last checked, in seconds of the epoch.", _OF_JOB
+    ),
+    "checker_job_duration_seconds": Metric(
+        GAUGE, "How long the last check of a job took.", _OF_JOB
+    ),
     _VALUE_NAMES[Unit.SECONDS]: Metric(
         GAUGE, "What a job measured last, in seconds.", _OF_VALUE
     ),
@@ -143,6 +153,8 @@ class Facts(msgspec.Struct, frozen=True):
     #: By way: ``mail``, a channel, or one of its services.
     sent: Mapping[str, Sent]
     now: datetime
+    #: The last result of each job, by the history.
+    latest: Mapping[JobKey, Row] = MappingProxyType({})
 
 
 def read_sent(settings: Settings) -> dict[str, Sent]:
@@ -223,6 +235,11 @@ def _of_jobs(facts: Facts) -> dict[str, list[Sample]]:
         if record is not None and record.held is not None:
             held = (*labels, record.held.value)
             samples["checker_job_held"].append((held, 1))
+        if (last := facts.latest.get(key)) is not None:
+            samples["checker_job_last_check_timestamp_seconds"].append(
+                (labels, last.at)
+            )
+            samples["checker_job_duration_seconds"].append((labels, last.seconds))
         for name, value in facts.values.get(key, {}).items():
             number = value.number
             if value.unit is Unit.PERCENT:

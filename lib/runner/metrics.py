@@ -10,6 +10,7 @@ from lib.core.records import RunRecord
 from lib.report.metrics import Facts, exposition, read_sent
 from lib.runner import results
 from lib.runner.context import RunContext
+from lib.storage.history import History
 from lib.system.errors import StateError
 from lib.system.files import replace_softly
 
@@ -28,6 +29,7 @@ def write(ctx: RunContext, run: RunRecord) -> None:
         ctx.state.load_values(),
         read_sent(ctx.settings),
         ctx.now(),
+        History(ctx.settings.state, ctx.settings.zone).latest(),
     )
     try:
         # Its temporary name does not end in .prom: node_exporter reads hidden files.

@@ -331,6 +331,7 @@ class Site:
             one.values,
             sent,
             one.now,
+            one.latest,
         )
         return _ok(METRICS, exposition(facts))
 

@@ -16,6 +16,7 @@ from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.results import Unit, Value
 from lib.report.metrics import METRICS, Facts, Sent, exposition
+from lib.storage.history import Row
 from tests.support.benchserver import ROOT
 from tests.support.daemon import free_port
 from tests.support.instance import Instance
@@ -65,6 +66,17 @@ def found(facts, name, **labels):
         if sample == name and labels.items() <= dict(found).items()
     )
     return value
+
+
+def test_when_and_for_how_long_a_job_was_checked_is_said(tmp_path):
+    at = NOON.timestamp() - 30
+    last = Row(at, Status.OK, "", 0.25, {}, "", "", 150.0)
+    facts = facts_of(tmp_path, latest={SHOP: last})
+    name = "checker_job_last_check_timestamp_seconds"
+    assert found(facts, name, job="http shop") == at
+    assert found(facts, "checker_job_duration_seconds", job="http shop") == 0.25
+    # Of a job without a result nothing is known.
+    assert "checker_job_duration" not in exposition(facts_of(tmp_path))
 
 
 def test_what_is_said_of_ourselves(tmp_path):
@@ -268,6 +280,7 @@ def test_node_exporter_and_prometheus_read_it(tmp_path):
 
         until(lambda: numbers("checker_job_status").keys() == {"one", "other"}, 30)
         assert numbers("checker_job_status") == {"one": 0, "other": 0}
+        assert numbers("checker_job_duration_seconds").keys() == {"one", "other"}
         assert numbers("node_textfile_scrape_error") == {"": 0}
         ratio, _other = numbers("checker_job_value_ratio").values()
         assert 0 < ratio <= 1
