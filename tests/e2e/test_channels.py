@@ -310,6 +310,7 @@ def test_a_retry_reaches_only_the_recipient_that_has_not_accepted(instance, rece
     ]
 
 
+@pytest.mark.long
 def test_who_gets_an_alert_for_a_service_that_is_gone_gets_the_recovery(
     instance, receiver
 ):

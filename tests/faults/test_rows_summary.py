@@ -8,6 +8,7 @@ from tests.faults.scenarios import SCENARIOS
 from tests.faults.world import World
 
 
+@pytest.mark.long
 @pytest.mark.fault("B2", "no room on the disk when a summary is due")
 def test_b2_while_nothing_can_be_written_no_summary_takes_a_number(world):
     scenario = SCENARIOS["summary"]

@@ -15,6 +15,8 @@ from tests.support.servers import PASSWORD
 
 LUNCH = b"Subject: lunch\r\n\r\nat noon\r\n"
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def on_postfix(ca, postfix_dovecot):
@@ -30,7 +32,6 @@ def proof_of(instance, account, folder="INBOX", count=1):
     return until_proven(instance)
 
 
-@pytest.mark.long
 def test_a_mail_that_somebody_has_marked_as_deleted_stays(tmp_path, account, cafile):
     account.put("INBOX", LUNCH, flags=r"(\Deleted)")
     instance = instance_of(tmp_path, account, cafile)
@@ -38,7 +39,6 @@ def test_a_mail_that_somebody_has_marked_as_deleted_stays(tmp_path, account, caf
     assert account.subjects("INBOX", "ALL") == ["lunch"]
 
 
-@pytest.mark.long
 def test_the_mails_of_others_stay_as_new_as_they_were(tmp_path, account, cafile):
     account.goes_to("Trash")
     account.put("INBOX", LUNCH)
@@ -49,7 +49,6 @@ def test_the_mails_of_others_stay_as_new_as_they_were(tmp_path, account, cafile)
     assert b"RECENT 1" in state and b"UNSEEN 1" in state
 
 
-@pytest.mark.long
 def test_folders_are_opened_read_only_until_it_is_found(tmp_path, on_postfix, cafile):
     on_postfix.goes_to("Junk")
     on_postfix.put("INBOX", LUNCH)
@@ -72,7 +71,6 @@ def test_folders_are_opened_read_only_until_it_is_found(tmp_path, on_postfix, ca
     assert heard.index(opened[-1]) < heard.index(written[0])
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("option", "looked_into"),
     [
@@ -93,7 +91,6 @@ def test_settings_say_where_to_look(tmp_path, on_postfix, cafile, option, looked
     assert [one for one in heard if one.startswith("EXAMINE")] == looked_into
 
 
-@pytest.mark.long
 def test_a_pinned_folder_that_is_not_there_is_named(
     tmp_path, account, cafile, approved
 ):
@@ -102,7 +99,6 @@ def test_a_pinned_folder_that_is_not_there_is_named(
     approved(record(instance)["last_reason"], "2", hide=REAL)
 
 
-@pytest.mark.long
 def test_a_folder_is_spam_by_its_mark_whatever_its_name(
     tmp_path, on_postfix, cafile, approved
 ):
@@ -156,7 +152,6 @@ def test_tls_may_begin_at_once_or_when_asked_for(tmp_path, on_postfix, cafile):
     assert proof_of(instance, on_postfix)["result"] == "arrived"
 
 
-@pytest.mark.long
 def test_nothing_is_said_to_servers_whose_issuer_is_unknown(
     tmp_path, account, cafile, approved
 ):
@@ -170,7 +165,6 @@ def test_nothing_is_said_to_servers_whose_issuer_is_unknown(
     approved(queued["last_error"], hide={MOMENT: "DATE", r"trustme v[\d.]+": "trustme"})
 
 
-@pytest.mark.long
 def test_an_alert_and_its_end_arrive(tmp_path, account, cafile, approved):
     instance = instance_of(tmp_path, account, cafile)
     instance.job("Flag", flag_job(tmp_path / "flag"))
@@ -184,7 +178,6 @@ def test_an_alert_and_its_end_arrive(tmp_path, account, cafile, approved):
     assert recovery.parsed["In-Reply-To"] == alert.parsed["Message-ID"]
 
 
-@pytest.mark.long
 def test_peers_hear_of_a_mail_problem_until_there_is_a_proof(tmp_path, account, cafile):
     served = tmp_path / "www"
     served.mkdir()

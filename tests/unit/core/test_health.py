@@ -58,6 +58,7 @@ def test_a_run_must_have_finished_within_three_minutes(last_run, word):
     assert assess(HealthInputs(last_run, proof=PROVEN), MAIL, NOON).word is word
 
 
+@pytest.mark.long
 def test_how_long_ago_a_run_may_have_finished_is_for_the_settings_to_say(
     tmp_path, approved
 ):
