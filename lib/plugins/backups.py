@@ -137,12 +137,16 @@ class Snapshot(NamedTuple):
 
 
 def newest_snapshot(snapshots: Iterable[Mapping[str, Any]], program: str) -> Snapshot:
-    """Return the newest of what restic or borg lists; raise CheckFailed without one."""
+    """Return the newest of what restic or borg lists; raise CheckFailed without one.
+
+    Both list in order of time; of equal times, as borg's of whole seconds may be, the
+    last is taken.
+    """
     name, at = ("id", "time") if program == "restic" else ("name", "time")
     found = [Snapshot(str(one[name]), _moment(str(one[at]))) for one in snapshots]
     if not found:
         raise CheckFailed("the repository holds no snapshot")
-    return max(found, key=lambda one: one.at)
+    return max(reversed(found), key=lambda one: one.at)
 
 
 def _moment(text: str) -> float:

@@ -167,6 +167,14 @@ def test_the_newest_snapshot_is_that_of_the_last_moment():
         newest_snapshot([], "restic")
 
 
+def test_of_snapshots_of_one_second_the_last_is_the_newest():
+    second = "2026-11-28T03:00:00.000000"
+    listed = [{"name": name, "time": second} for name in ("a", "b", "c")]
+    earlier = {"name": "d", "time": "2026-11-28T02:59:59.000000"}
+    assert newest_snapshot([earlier, *listed], "borg").name == "c"
+    assert newest_snapshot([*listed, earlier], "borg").name == "c"
+
+
 @pytest.mark.parametrize(
     ("listed", "missing"),
     [
