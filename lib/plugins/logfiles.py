@@ -6,6 +6,7 @@ Each of them is looked for by what it holds; see lib/plugins/logreader.py.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -35,6 +36,9 @@ RECENT_S = 3600.0
 COPY_NS = 3600_000_000_000
 #: By how much the time of a compressed file may be earlier than the original's.
 ROUNDED_NS = 2_000_000_000
+
+#: How often rotated files are listed if they are renamed meanwhile.
+MAX_LISTINGS = 4
 
 #: What a rotated file has behind the name of the log, or before its extension.
 _ROTATED = re.compile(
@@ -121,6 +125,8 @@ class _Rotated(NamedTuple):
     is_packed: bool
     mark: str
     changed_ns: int
+    #: Its number in the file system.
+    number: int
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -169,7 +175,7 @@ def _rotated(entry: os.DirEntry[str], mark: re.Match[str]) -> _Rotated | None:
     is_packed = bool(mark["packed"])
     # Who compresses a file gives it the time of the original, and may round it.
     changed_ns = info.st_mtime_ns + (ROUNDED_NS if is_packed else 0)
-    return _Rotated(entry.path, is_packed, mark["mark"], changed_ns)
+    return _Rotated(entry.path, is_packed, mark["mark"], changed_ns, info.st_ino)
 
 
 class _Log:
@@ -259,7 +265,7 @@ class _Log:
         if not places:
             return self._read_each([(current, Place())] if current else [])
         try:
-            steps = self._steps(current, places)
+            steps = self._settled_steps(current, places)
         except TimeoutError:
             self._say_pending()
             return list(places)
@@ -267,6 +273,15 @@ class _Log:
             self._look.news.pending.append(str(error))
             return list(places)
         return list(places) if self._is_waiting else self._read_each(steps)
+
+    def _settled_steps(
+        self, current: PlainFile | None, places: Sequence[Place]
+    ) -> list[tuple[Source, Place]]:
+        """Return what to read, and from where, of files that are not being renamed."""
+        for _listing in range(MAX_LISTINGS - 1):
+            with contextlib.suppress(Moved):
+                return self._steps(current, places)
+        return self._steps(current, places)
 
     def _steps(
         self, current: PlainFile | None, places: Sequence[Place]
@@ -300,7 +315,7 @@ class _Log:
             steps.append((former, places[0]))
         if not is_it:
             newer, held = self._newer(others, last, current)
-            newer = _without_copies(current, newer)
+            newer = _without_copies(current, newer, last)
             if held is not None:
                 steps.append((held, last))
         steps += [(one, Place()) for one in reversed(newer)]
@@ -327,18 +342,22 @@ class _Log:
             if len(places) > 1 and self._is_at(source, places[0]):
                 former, is_found = source, True
                 break
-            if self._done and checksum(source.head()) == self._done[-1]:
-                is_found = True
+            if is_found:
+                continue
+            # All that is older was read, too.
+            is_found = checksum(source.head()) in self._done
+            if not is_found:
+                newer.append(source)
+            elif len(places) == 1:
                 break
-            newer.append(source)
         if len(places) > 1:
             self._say_former(former, places[0])
         if not is_found:
             newer = [one for one in newer if _changed_ns(one) >= last.changed_ns]
-        newer = _without_copies(current, newer)
         is_gone = not any(_may_be(one, last) for one in (current, *newer) if one)
         if is_gone or (current and not newer and _was_emptied(current, last)):
             self._say_lost(last)
+        newer = _without_copies(current, newer, last)
         steps: list[tuple[Source, Place]] = []
         if former is not None:
             steps.append((former, places[0]))
@@ -382,11 +401,20 @@ class _Log:
         return unread, None
 
     def _rotated(self, since_ns: int) -> list[_Rotated]:
+        """Return what is rotated; raise Moved if that is being renamed."""
         try:
-            return rotated_files(self._path, self._olddir, since_ns)
+            files = rotated_files(self._path, self._olddir, since_ns)
+            again = rotated_files(self._path, self._olddir, since_ns)
         except OSError as error:
             self._say_unread(self._olddir or os.path.dirname(self._path), error)
             return []
+        # A file that is renamed while a folder is listed may not be in the list.
+        before, after = (
+            [(one.path, one.number) for one in it] for it in (files, again)
+        )
+        if before != after:
+            raise Moved(self._path)
+        return files
 
     def _opened(self, one: _Rotated) -> Source | None:
         try:
@@ -400,8 +428,12 @@ class _Log:
         except TimeoutError:
             raise
         except OSError as error:
+            if not os.path.exists(one.path):
+                raise Moved(self._path) from error
             self._say_unread(one.path, error)
             return None
+        if source.info.st_ino != one.number:
+            raise Moved(self._path)
         return source
 
     def _holder(self, rotated: Sequence[Source], place: Place) -> int | None:
@@ -506,13 +538,22 @@ def _may_be(source: Source, place: Place) -> bool:
 
 
 def _without_copies(
-    current: PlainFile | None, rotated: Sequence[Source]
+    current: PlainFile | None, rotated: Sequence[Source], last: Place
 ) -> list[Source]:
-    """Leave out copies of the log that is to be truncated only now, or renamed."""
+    """Leave out copies of the log that is to be truncated only now, or renamed.
+
+    Of a log that was not replaced an empty file is a copy, too, perhaps one that is
+    only begun.
+    """
     if current is None:
         return list(rotated)
     current.look_again()
-    return [one for one in rotated if not current.holds(one)]
+    is_copied = current.number == last.file
+    return [
+        one
+        for one in rotated
+        if not (current.holds(one) or (is_copied and not one.head()))
+    ]
 
 
 def _was_emptied(source: Source, place: Place) -> bool:
@@ -522,6 +563,13 @@ def _was_emptied(source: Source, place: Place) -> bool:
 
 class TryAgain(Exception):
     """Something cannot be read that perhaps can be in the next check."""
+
+
+class Moved(TryAgain):
+    """Rotated files are renamed, or compressed, while they are looked for."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is just being rotated; it is read in the next check")
 
 
 def _changed_ns(source: Source) -> int:

@@ -104,6 +104,10 @@ class Source:
         """
         raise NotImplementedError
 
+    def changed_ns(self, *, is_empty: bool) -> int:
+        """Return when it was last changed, as of when it was opened, in ns."""
+        return self.info.st_mtime_ns
+
     def close(self) -> None:
         """Close it."""
         raise NotImplementedError
@@ -173,6 +177,15 @@ class PlainFile(Source):
     def look_again(self) -> None:
         """Have its first bytes read anew: it may be truncated by now."""
         self._head = None
+
+    def changed_ns(self, *, is_empty: bool) -> int:
+        """Return when it was last changed; of an empty one when it became empty.
+
+        It may have been truncated after it was opened.
+        """
+        if is_empty and self.info.st_size:
+            self.info = os.fstat(self._fd)
+        return self.info.st_mtime_ns
 
     def holds(self, other: Source) -> bool:
         """Return whether it begins with all that another file holds, a copy of it."""
@@ -424,7 +437,7 @@ class _Reader:
             self._source.number,
             self._before.head if self._head is None else checksum(self._head),
             tail,
-            self._source.info.st_mtime_ns,
+            self._source.changed_ns(is_empty=not (self._offset or self._filled)),
             self._half,
             self._is_in_line,
         )

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import closing
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from jobs.LogChecker import LogChecker
 from lib.core.enums import Status
 from lib.net.connect import Deadline
-from lib.plugins import logreader
+from lib.plugins import logfiles, logreader
 from lib.plugins.base import CheckFailed, CheckPending
 from lib.plugins.logfiles import mark_of
 from lib.plugins.logreader import BLOCK
@@ -349,6 +350,131 @@ def test_half_a_line_that_is_truncated_is_named(log, followed):
     assert followed.says() == "ok"
     log.write_text("another\n")
     assert "is not there any more" in followed.says()
+
+
+def test_a_copy_from_before_a_check_is_not_read_once_more_while_the_log_is_empty(
+    log, followed
+):
+    renamed(log, log.with_name("app.log-20260101"), "ERROR 1 " + "x" * 2000 + "\n")
+    assert "ERROR 1" in followed.says()
+    shutil.copy(log, log.with_name("app.log-20260102"))
+    write(log, "ERROR 2\n")
+    assert "ERROR 2" in followed.says()
+    os.truncate(log, 0)
+    assert "it was copied before the last check" in followed.says()
+    for _check in range(3):
+        assert followed.says() == "ok"
+    write(log, "ERROR 3\n")
+    assert followed.says() == "failing: 1 line matches: ERROR 3"
+
+
+def test_a_log_that_is_truncated_once_it_is_open_was_empty_from_then_on(log):
+    os.utime(log, (0, 0))
+    with closing(logreader.PlainFile(str(log))) as current:
+        os.truncate(log, 0)
+        news, within = News(), Deadline(5)
+        with Search(re.compile(b"ERROR"), None, within) as search:
+            look = Look(search, news, within, 0.0)
+            place = logreader.read_on(current, logreader.Place(), Found(), look)
+    assert (place.offset, place.changed_ns) == (0, log.stat().st_mtime_ns)
+
+
+def test_a_copy_that_is_begun_while_the_log_is_empty_is_not_read(log, followed):
+    copied(log, log.with_name("app.log.2"))
+    followed.check()
+    copy = log.with_name("app.log.1")
+    copy.touch()
+    assert followed.says() == "ok"
+    write(log, "ERROR 1\n")
+    assert followed.says() == "failing: 1 line matches: ERROR 1"
+    shutil.copy(log, copy)
+    assert followed.says() == "ok"
+    os.truncate(log, 0)
+    assert followed.says() == "ok"
+
+
+def copy_and_truncate(log, packs):
+    """Rotate a log as logrotate does, in steps."""
+    first, second = log.with_name("app.log.1"), log.with_name("app.log.2")
+    for ending in ("", ".gz"):
+        old = log.with_name(f"app.log.1{ending}")
+        if old.exists():
+            old.rename(log.with_name(f"app.log.2{ending}"))
+            yield
+    content = log.read_bytes()
+    first.write_bytes(content[: len(content) // 2])
+    yield
+    write(first, content[len(content) // 2 :])
+    yield
+    os.truncate(log, 0)
+    yield
+    if packs:
+        packed, info = first.with_name("app.log.1.gz"), first.stat()
+        packed.write_bytes(gzip.compress(content)[:-20])
+        yield
+        packed.write_bytes(gzip.compress(content))
+        os.utime(packed, ns=(info.st_atime_ns, info.st_mtime_ns))
+        yield
+        first.unlink()
+        yield
+    assert not second.exists() or not packs
+    write(log, "<3> ERROR\n")
+
+
+#: What asks the system for a file, or for what is in it.
+CALLS = (os.open, os.fstat, os.pread, os.preadv, os.scandir, os.stat)
+
+
+def check_with(followed, call, step):
+    """Check, with a step before such a call; return the result, and if it came."""
+    calls, ours = itertools.count(), {logfiles.__file__, logreader.__file__}
+    came = []
+
+    def watch(frame, event, what):
+        is_ours = event == "c_call" and what in CALLS
+        if is_ours and frame.f_code.co_filename in ours and next(calls) == call:
+            sys.setprofile(None)
+            came.append(next(step, None))
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        return followed.check(), bool(came)
+    finally:
+        sys.setprofile(before)
+
+
+@pytest.mark.parametrize(
+    ("begun", "packs"),
+    [(0, False), (3, False), (0, True), (3, True), (5, True), (6, True)],
+)
+def test_a_rotation_may_go_on_at_each_call_of_a_check(tmp_path, begun, packs):
+    for call in itertools.count():
+        log = tmp_path / str(call) / "app.log"
+        log.parent.mkdir()
+        log.write_text("first " + "x" * 2000 + "\n")
+        followed = Followed(log)
+        followed.check()
+        for _step in copy_and_truncate(log, packs):
+            pass
+        log.write_text("<1> ERROR " + "x" * 2000 + "\n")
+        results = [followed.check()]
+        write(log, "<2> ERROR\n")
+        steps = copy_and_truncate(log, packs)
+        for _step in itertools.islice(steps, begun):
+            pass
+        result, is_hit = check_with(followed, call, steps)
+        results.append(result)
+        for _step in steps:
+            results.append(followed.check())
+        results += [followed.check(), followed.check()]
+        said = "\n".join(f"{result.reason}\n{result.output}" for result in results)
+        assert "not there any more" not in said and "cannot be read" not in said
+        assert set(re.findall(r"<\d>", said)) == {"<1>", "<2>", "<3>"}, call
+        assert sum(int(result.values["matches"].number) for result in results) == 3
+        if not is_hit:
+            assert call > 3
+            break
 
 
 def test_a_log_that_was_copied_and_truncated_later_may_have_lost_lines(log):
