@@ -368,6 +368,13 @@ def test_a_copy_from_before_a_check_is_not_read_once_more_while_the_log_is_empty
     assert followed.says() == "failing: 1 line matches: ERROR 3"
 
 
+def test_a_log_is_known_by_its_bytes_from_before_it_is_compared_with_copies(log):
+    with closing(logreader.PlainFile(str(log))) as current:
+        current.look_again()
+        os.truncate(log, 0)
+        assert current.head() == b"old ERROR\n"
+
+
 def test_a_log_that_is_truncated_once_it_is_open_was_empty_from_then_on(log):
     os.utime(log, (0, 0))
     with closing(logreader.PlainFile(str(log))) as current:
