@@ -548,12 +548,17 @@ def _without_copies(
     if current is None:
         return list(rotated)
     current.look_again()
+    # If it is truncated after a copy was left out, these bytes tell of that.
+    current.head()
     is_copied = current.number == last.file
-    return [
+    left = [
         one
         for one in rotated
         if not (current.holds(one) or (is_copied and not one.head()))
     ]
+    if len(left) == len(rotated):
+        current.look_again()
+    return left
 
 
 def _was_emptied(source: Source, place: Place) -> bool:

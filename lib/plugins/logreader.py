@@ -175,9 +175,8 @@ class PlainFile(Source):
         return number
 
     def look_again(self) -> None:
-        """Read its first bytes anew: it may be truncated by now, or a moment later."""
+        """Have its first bytes read anew: it may be truncated by now."""
         self._head = None
-        self.head()
 
     def changed_ns(self, *, is_empty: bool) -> int:
         """Return when it was last changed; of an empty one when it became empty.
