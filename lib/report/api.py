@@ -19,7 +19,7 @@ from lib.report import graphs, status
 from lib.report.incidents import Incident
 from lib.report.page import Snapshot, keys_of, link_of
 from lib.report.rows import DISABLED, held_row, policy_row, status_of, value_rows
-from lib.storage.history import Row
+from lib.storage.history import Row, Share
 
 #: The most results of one answer; ``next`` says where the rest begins.
 MAX_ROWS = 10_000
@@ -104,9 +104,9 @@ def job_data(
         "runbook": known.runbook if known else "",
         "description": known.description if known else "",
         "uptime": {
-            f"{count}d": graphs.uptime_of(
-                days[name] for name in names[-count:] if name in days
-            )
+            f"{count}d": sum(
+                (days[name] for name in names[-count:] if name in days), Share()
+            ).uptime
             for count in UPTIME_DAYS
         },
         "incidents": [_incident(one) for one in incidents],

@@ -16,6 +16,8 @@ import msgspec
 
 from lib.core.enums import Status
 from lib.core.results import Threshold, Unit, Value, Values, amount_words
+from lib.core.sparkline import sampled
+from lib.report.uptime import whole_hundredths
 from lib.storage.history import Row, Share
 
 DAYS = 90
@@ -104,35 +106,16 @@ def series_of(
     among them any more is left out.
     """
     since = until - GRAPH_S
-    places = [int((row.at - since) / GRAPH_S * slices) for row in rows]
     found = []
     for name, value in values.items():
-        numbers = (row.values.get(name) for row in rows)
-        points = _worst(places, numbers, slices, worst_is_low(value))
-        found.append(Series(name, value.unit, points))
+        points = ((row.at, row.values[name]) for row in rows if name in row.values)
+        pick = min if value.is_low_bad else max
+        numbers = sampled(points, since, until, slices, pick)
+        found.append(Series(name, value.unit, tuple(numbers)))
     if not found:
-        points = _worst(places, (row.seconds for row in rows), slices, False)
-        found.append(Series(DURATION, Unit.SECONDS, points))
+        numbers = sampled(((row.at, row.seconds) for row in rows), since, until, slices)
+        found.append(Series(DURATION, Unit.SECONDS, tuple(numbers)))
     return tuple(found)
-
-
-def _worst(
-    places: Sequence[int], numbers: Iterable[float | None], slices: int, is_low: bool
-) -> tuple[float | None, ...]:
-    points: list[float | None] = [None] * slices
-    for place, number in zip(places, numbers, strict=True):
-        if number is None or not isfinite(number) or not 0 <= place < slices:
-            continue
-        known = points[place]
-        if known is None or (number < known if is_low else number > known):
-            points[place] = number
-    return tuple(points)
-
-
-def worst_is_low(value: Value) -> bool:
-    """Return whether trouble lies at the low end of a value."""
-    limit = value.fail or value.warn
-    return limit is not None and limit.high is None and limit.low is not None
 
 
 def coarser(series: Series, slices: int, *, is_low: bool = False) -> Series:
@@ -238,19 +221,9 @@ def span_words(drawn: Drawing, unit: Unit) -> tuple[str, str]:
     return amount_words(drawn.low, unit), amount_words(drawn.high, unit)
 
 
-def uptime_of(days: Iterable[Share]) -> float | None:
-    """Return which part of these days was OK or a warning; None: nothing is known."""
-    up = known = 0.0
-    for share in days:
-        up += share[0] + share[1]
-        known += share[0] + share[1] + share[2]
-    return up / known if known else None
-
-
 def uptime_words(uptime: float | None) -> str:
     """Return an uptime in per cent, rounded down, so that 100 % means all of it."""
     if uptime is None:
         return "–"
-    # A hair below a whole number is rounding of floats, not downtime.
-    hundredths = int(uptime * 10_000 + 1e-6)
-    return f"{hundredths / 100:.4g} %" if hundredths < 10_000 else "100 %"
+    percent = whole_hundredths(uptime)
+    return f"{percent:.4g} %" if percent < 100 else "100 %"

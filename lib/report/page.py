@@ -384,7 +384,7 @@ def _line_of(snapshot: Snapshot, key: JobKey, names: list[str], slices: int) -> 
         letter,
         words,
         known.tags if known else (),
-        graphs.uptime_words(graphs.uptime_of(month)),
+        graphs.uptime_words(sum(month, Share()).uptime),
         _value_words(values, chief, snapshot.latest.get(key)),
         _bar(graphs.letters_of(days, names)),
         _graph(series, values.get(chief), slices),
@@ -539,7 +539,7 @@ def _large_bar(letters: str) -> Markup:
 def _graph(series: Series | None, value: Value | None, slices: int) -> Markup:
     if series is None:
         return Markup("")
-    is_low = value is not None and graphs.worst_is_low(value)
+    is_low = value is not None and value.is_low_bad
     drawn = graphs.drawing(graphs.coarser(series, slices, is_low=is_low), value)
     if not drawn.line:
         return Markup("")
@@ -605,7 +605,7 @@ def _uptimes(
     yield "24 hours", graphs.uptime_words(last.uptime)
     for count in (7, 30, 90):
         shares = [days[name] for name in names[-count:] if name in days]
-        yield f"{count} days", graphs.uptime_words(graphs.uptime_of(shares))
+        yield f"{count} days", graphs.uptime_words(sum(shares, Share()).uptime)
 
 
 # What all pages have.

@@ -147,9 +147,16 @@ def percent_words(uptime: float | None) -> str:
     """Return an uptime: ``99.98%``; never more than it is.  Empty: nothing is known."""
     if uptime is None:
         return ""
-    # What is short of it by rounding errors alone is whole.
-    hundredths = math.floor(uptime * 10_000 + 1e-6)
-    return f"{hundredths / 100:.2f}%" if hundredths < 10_000 else "100%"
+    percent = whole_hundredths(uptime)
+    return f"{percent:.2f}%" if percent < 100 else "100%"
+
+
+def whole_hundredths(uptime: float) -> float:
+    """Return an uptime in per cent, rounded down to hundredths: never more than it is.
+
+    What is short of the next by rounding errors of floats alone is not rounded down.
+    """
+    return math.floor(uptime * 10_000 + 1e-6) / 100
 
 
 def left_out_words(share: Share) -> str:

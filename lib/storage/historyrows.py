@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Iterable, Mapping
+from operator import add
 from typing import NamedTuple
 
 import msgspec
@@ -116,7 +117,7 @@ class Share(NamedTuple):
         """Return the time of both."""
         if not isinstance(other, Share):
             return NotImplemented
-        return Share(*(one + two for one, two in zip(self, other, strict=True)))
+        return Share(*map(add, self, other))
 
 
 class Result(NamedTuple):
