@@ -29,6 +29,7 @@ def list_jobs(args: argparse.Namespace) -> int:
     from lib.core.text import offset_words
     from lib.report import table
     from lib.report.rows import JOB_COLUMNS, job_rows, listed
+    from lib.report.status import bad_records
     from lib.runner import adhoc
     from lib.runner.firstruns import KnownJobs
     from lib.storage.store import last_runs
@@ -86,6 +87,10 @@ def list_jobs(args: argparse.Namespace) -> int:
         with_tags = f" with the tag {' and '.join(args.tag)}" if args.tag else ""
         is_so = "is failing or unknown" if args.failing else "is there"
         print(f"No job{with_tags} {is_so}.")
+    if not (args.json or args.tag):
+        for record in bad_records(stored.records, whole.jobs):
+            if record.key not in of_jobs:
+                print(f"Besides, {record.name} is {record.status}; see -m status.")
     say_more(args, settings, loaded.warnings)
     return TROUBLE if unknown_tags or settings.last_usable else OK
 

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ import pytest
 from lib.cli import main
 from lib.cli.arguments import read, read_plain_order
 from lib.cli.show import SLOTS
-from lib.core.jobs import KIND_FILES
+from lib.core.enums import Status
+from lib.core.jobs import KIND_FILES, JobKey
+from lib.core.records import Record
+from lib.storage.store import State
 from tests.support.approved import MOMENT, REAL
 from tests.support.instance import CHECKER, Instance, Ran, flag_job
 from tests.support.listeners import closed_port
@@ -131,6 +135,22 @@ def test_list_calls_ok_only_what_has_run(instance):
     instance.cron()
     second = instance.run("-m", "list", "--json").json()[0]
     assert (first["status"], second["status"]) == ("not_run_yet", "ok")
+
+
+def test_list_names_a_channel_that_fails(instance):
+    instance.add(OK)
+    since = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    oncall = Record(
+        JobKey.of_way("oncall"),
+        "channel oncall",
+        status=Status.FAILING,
+        failing_since=since,
+    )
+    State(instance.state).save([oncall])
+    besides = "Besides, channel oncall is failing; see -m status."
+    assert besides in instance.run("-m", "list").out.splitlines()
+    shown = instance.run("-m", "list", "--failing").out.splitlines()
+    assert shown[:2] == ["No job is failing or unknown.", besides]
 
 
 def test_list_names_files_that_will_not_load_and_files_that_are_no_jobs(
