@@ -24,7 +24,7 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE $(IN_VENV) -m pytest -q -n 2 --dist wor
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test approve faults soak lint format coverage bench bench-against man docs compile lock clean venv venv-dev
+.PHONY: help run test approve faults soak lint format coverage bench bench-against man docs compile lock clean venv venv-dev venv-integration
 
 help:
 	@echo 'make run       run the minute jobs once, without mail, and show the table'
@@ -65,7 +65,7 @@ settings.cfg:
 test: venv-dev compile
 	@$(PYTEST) -n 4 -m 'not integration and not long' $(ARGS)
 
-integration: venv-dev compile
+integration: venv-integration compile
 	@$(PYTEST) -m 'integration or long' $(ARGS)
 
 # Only the tests that have such a text are run.  Look at git diff afterwards.
@@ -138,7 +138,11 @@ venv:
 venv-dev:
 	@$(call install,requirements-dev.txt,cat requirements.txt requirements-dev.txt)
 
-# $(1): the lock file; $(2): prints all that it stands for.
+# The lock file has all that is needed; by its name axe-playwright-python wants more.
+venv-integration: venv-dev
+	@$(call install,requirements-integration.txt,cat requirements-integration.txt,--no-deps)
+
+# $(1): the lock file; $(2): prints all that it stands for; $(3): more options of pip.
 define install
 	stamp='$(VENV)/$(1)'; \
 	if ! "$(IN_VENV)" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
@@ -149,7 +153,7 @@ define install
 	if $(2) | cmp -s - "$$stamp"; then exit 0; fi; \
 	echo 'Installing what $(1) lists ...'; \
 	get() { '$(IN_VENV)' -m pip --disable-pip-version-check --no-input install \
-	    --only-binary pycurl -r "$$1" >'$(VENV)/pip.log' 2>&1; }; \
+	    --only-binary pycurl $(3) -r "$$1" >'$(VENV)/pip.log' 2>&1; }; \
 	if ! get '$(1)'; then \
 	    failed=yes; \
 	    if grep -q '^ERROR.*pycurl' '$(VENV)/pip.log'; then \
@@ -212,22 +216,31 @@ name_package := import os, sys; \
 # The oldest Python we run on decides: what installs there installs on the newer ones.
 lock:
 	@mkdir -p build
-	@for part in '' dev; do \
+	@for part in '' dev integration; do \
 	    rm -rf build/lock; \
 	    $(or $(shell command -v python3.11),python3) -m venv build/lock || exit 1; \
 	    out="requirements$${part:+-$$part}.txt"; \
+	    case "$$part" in \
+	        '') set -- ;; \
+	        dev) set -- requirements.txt ;; \
+	        *) set -- requirements.txt requirements-dev.txt ;; \
+	    esac; \
+	    cat /dev/null "$$@" | grep -v '^-r ' >build/locked.txt; \
 	    build/lock/bin/python -c '$(print_ranges)' "$$part" >build/ranges.txt || exit 1; \
 	    build/lock/bin/python -m pip --disable-pip-version-check --quiet install \
-	        -r build/ranges.txt $${part:+-r requirements.txt} || exit 1; \
+	        -r build/ranges.txt -r build/locked.txt || exit 1; \
 	    { \
 	        echo '# Exact versions, written by `make lock` from the ranges in setup.cfg: change'; \
 	        echo '# those, not these.'; \
-	        if [ -n "$$part" ]; then echo '-r requirements.txt'; fi; \
-	        build/lock/bin/python -m pip freeze | if [ -n "$$part" ]; \
-	            then grep -vxFf requirements.txt; else cat; fi; \
+	        if [ "$$part" = dev ]; then echo '-r requirements.txt'; fi; \
+	        build/lock/bin/python -m pip freeze | grep -vxFf build/locked.txt \
+	            | grep -v $(NOT_LOCKED:%=-e '^%=='); \
 	    } >"build/$$out" && mv "build/$$out" "$$out" || exit 1; \
 	done
-	@rm -rf build/lock build/ranges.txt
+	@rm -rf build/lock build/ranges.txt build/locked.txt
+
+# What axe-playwright-python wants, 130 MB of another browser's driver, is not used.
+NOT_LOCKED := playwright greenlet pyee
 
 print_ranges := import configparser, sys; \
     setup = configparser.ConfigParser(); \

@@ -34,8 +34,10 @@ def ranges(section: str, option: str) -> list[Requirement]:
 
 RUNTIME = ranges("options", "install_requires")
 TOOLS = ranges("options.extras_require", "dev")
+INTEGRATION = ranges("options.extras_require", "integration")
 LOCKED = pins("requirements.txt")
 LOCKED_TOOLS = pins("requirements-dev.txt")
+LOCKED_INTEGRATION = pins("requirements-integration.txt")
 
 
 @pytest.mark.parametrize("wanted", RUNTIME, ids=str)
@@ -46,6 +48,11 @@ def test_a_library_is_locked_within_its_range(wanted):
 @pytest.mark.parametrize("wanted", TOOLS, ids=str)
 def test_a_tool_is_locked_within_its_range(wanted):
     assert LOCKED_TOOLS[canonicalize_name(wanted.name)] in wanted.specifier
+
+
+@pytest.mark.parametrize("wanted", INTEGRATION, ids=str)
+def test_what_only_integration_needs_is_locked_within_its_range(wanted):
+    assert LOCKED_INTEGRATION[canonicalize_name(wanted.name)] in wanted.specifier
 
 
 @pytest.mark.parametrize("wanted", RUNTIME, ids=str)
@@ -75,10 +82,15 @@ def test_what_a_locked_library_needs_is_locked_too(direct, locked):
 
 
 def test_nothing_is_locked_twice():
-    assert not LOCKED.keys() & LOCKED_TOOLS.keys()
+    locks = [LOCKED, LOCKED_TOOLS, LOCKED_INTEGRATION]
+    names = [name for lock in locks for name in lock]
+    assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["requirements.txt", "requirements-dev.txt", "requirements-integration.txt"],
+)
 def test_a_lock_file_holds_exact_versions_and_no_address(name):
     for line in (ROOT / name).read_text("utf-8").splitlines():
         assert re.fullmatch(
@@ -93,7 +105,12 @@ def test_every_target_of_the_makefile_is_in_its_help():
     shown = subprocess.run(
         ["make", "-C", str(ROOT)], capture_output=True, text=True, timeout=20
     ).stdout
-    for target in set(phony.split()) - {"help", "venv", "venv-dev"}:
+    for target in set(phony.split()) - {
+        "help",
+        "venv",
+        "venv-dev",
+        "venv-integration",
+    }:
         assert re.search(rf"^make {target} ", shown, re.MULTILINE)
 
 
