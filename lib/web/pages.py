@@ -12,6 +12,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import io
+import ipaddress
 import json
 import logging
 import threading
@@ -19,7 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qs, urlsplit
 
 from msgspec.structs import replace
@@ -62,8 +64,10 @@ GRAPHS_S, GRAPH_AGE_S = 0.5, 900.0
 BURST, PER_SECOND = 20, 0.5
 #: What anybody may see, if there are tags for it.
 PUBLIC = "/public"
-#: The addresses of which that is counted; the oldest goes first.
-MAX_ADDRESSES = 1000
+#: The addresses of which that is counted, and the names; the oldest goes first.
+MAX_NETWORKS, MAX_NAMES = 1000, 20
+#: The bytes of an answer from which on it is not copied for each that asks.
+COPIED = 8192
 MAX_QUERY, MAX_PATH, MAX_LOGIN = 2000, 1000, 1000
 
 HTML, TEXT = "text/html; charset=utf-8", "text/plain; charset=utf-8"
@@ -104,12 +108,21 @@ def _not_found(what: str) -> Refused:
 
 
 class Guard:
-    """Says who may ask."""
+    """Says who may ask.
+
+    Wrong passwords are counted by address, and nothing is compared for an address that
+    has sent too many: else guessing would go on, and the right one would stand out.
+    Behind a proxy all have one address.  So a name that came with the right password
+    from there is counted for itself, and who guesses with other names does not keep it
+    out; at most ``MAX_NAMES`` more are tried in that way.
+    """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._limits: OrderedDict[str, Bucket] = OrderedDict()
+        #: By network, and by name if it is a known one, else None.
+        self._limits: OrderedDict[tuple[str, str | None], Bucket] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def admit(self, environ: Mapping[str, Any], settings: Settings) -> str:
         """Return the name that somebody gave with the token; raise Refused."""
@@ -120,19 +133,21 @@ class Guard:
         self._check_host(str(environ.get("HTTP_HOST", "")), settings)
         if page.open or is_public:
             return ""
-        address = str(environ.get("REMOTE_ADDR", ""))
+        network = network_of(str(environ.get("REMOTE_ADDR", "")))
         login = str(environ.get("HTTP_AUTHORIZATION", ""))
         user, token = _login_of(login)
         wants_login = ("WWW-Authenticate", 'Basic realm="Checker", charset="UTF-8"')
         if not token:
             text = "the password is [page] token of settings.cfg"
             raise Refused("401 Unauthorized", text, wants_login)
-        if not self._may_try(address):
+        who = self._counted_as(network, user)
+        if not self._may_try(who):
             text = "too many wrong passwords came from there; wait a minute"
             raise Refused("429 Too Many Requests", text, ("Retry-After", "60"))
         if not hmac.compare_digest(_digest(token), _digest(page.token.reveal())):
-            self._count_wrong(address)
+            self._count_wrong(who)
             raise Refused("401 Unauthorized", "that is not the password", wants_login)
+        self._remember(network, user)
         return user
 
     @staticmethod
@@ -143,18 +158,41 @@ class Guard:
             text = "this name is none of ours: add it to [page] hosts"
             raise Refused("421 Misdirected Request", text)
 
-    def _may_try(self, address: str) -> bool:
+    def _counted_as(self, network: str, user: str) -> tuple[str, str | None]:
         with self._lock:
-            limit = self._limits.get(address)
+            return network, user if (network, user) in self._known else None
+
+    def _may_try(self, who: tuple[str, str | None]) -> bool:
+        with self._lock:
+            limit = self._limits.get(who)
             return limit is None or limit.has_some(self._monotonic())
 
-    def _count_wrong(self, address: str) -> None:
+    def _count_wrong(self, who: tuple[str, str | None]) -> None:
         with self._lock:
-            limit = self._limits.setdefault(address, Bucket(BURST, PER_SECOND))
+            limit = self._limits.setdefault(who, Bucket(BURST, PER_SECOND))
             limit.take(self._monotonic())
-            self._limits.move_to_end(address)
-            while len(self._limits) > MAX_ADDRESSES:
+            self._limits.move_to_end(who)
+            while len(self._limits) > MAX_NETWORKS:
                 self._limits.popitem(last=False)
+
+    def _remember(self, network: str, user: str) -> None:
+        with self._lock:
+            self._known[network, user] = None
+            self._known.move_to_end((network, user))
+            while len(self._known) > MAX_NAMES:
+                self._known.popitem(last=False)
+
+
+def network_of(address: str) -> str:
+    """Return what an address is counted by: of IPv6 one customer has a whole /64."""
+    try:
+        one = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(one, ipaddress.IPv4Address):
+        return str(one)
+    mapped = one.ipv4_mapped
+    return str(mapped or ipaddress.IPv6Address(int(one) >> 64 << 64))
 
 
 def hosts_of(settings: Settings) -> frozenset[str]:
@@ -211,7 +249,7 @@ class Site:
         self._lock = threading.Lock()
         self._read: tuple[Settings, float, Reader, Snapshot] | None = None
         self._graphs: dict[str, Graph] = {}
-        self._published: tuple[Snapshot, str] | None = None
+        self._kept: tuple[Snapshot, dict[str, Answer]] | None = None
 
     def answer(
         self, path: str, query: Mapping[str, list[str]], user: str = ""
@@ -254,10 +292,30 @@ class Site:
                 break
             self._graphs[link_of(key)] = reader.graph(key, rows, slices)
 
+    def _once(
+        self, snapshot: Snapshot, path: str, make: Callable[[], Answer]
+    ) -> Answer:
+        """Return an answer that is made once of a snapshot, however often it is asked.
+
+        Strangers may ask for what is public as often as they like.
+        """
+        with self._lock:
+            if self._kept is None or self._kept[0] is not snapshot:
+                self._kept = snapshot, {}
+            answers = self._kept[1]
+            if path not in answers:
+                answers[path] = make()
+            return answers[path]
+
     def _front(self, _rest: str, query: Mapping[str, list[str]]) -> Answer:
         _reader, snapshot = self._facts()
-        look = Look(is_file=False, every_s=RELOAD_S, query=_one(query, "q")[:200])
-        return _ok(HTML, overview(snapshot, look))
+        words = _one(query, "q")[:200]
+        look = Look(is_file=False, every_s=RELOAD_S, query=words)
+
+        def made() -> Answer:
+            return _ok(HTML, overview(snapshot, look))
+
+        return made() if words else self._once(snapshot, f"/{INDEX}", made)
 
     def take(self, environ: Mapping[str, Any], user: str) -> Answer:
         """Leave a request for the next run, as a form asks; raise Refused, Unasked."""
@@ -312,12 +370,8 @@ class Site:
         _reader, snapshot = self._facts()
         if not snapshot.settings.page.public:
             raise _not_found("no tag is public")
-        with self._lock:
-            # Strangers may ask as often as they like.
-            if self._published is None or self._published[0] is not snapshot:
-                look = Look(is_file=False, every_s=RELOAD_S)
-                self._published = snapshot, public(snapshot, look)
-            return _ok(HTML, self._published[1])
+        look = Look(is_file=False, every_s=RELOAD_S)
+        return self._once(snapshot, PUBLIC, lambda: _ok(HTML, public(snapshot, look)))
 
     def _metrics(self, _rest: str, _query: Mapping[str, list[str]]) -> Answer:
         _reader, one = self._facts()
@@ -467,7 +521,13 @@ def pages(
             *answer.headers,
         ]
         start_response(answer.status, headers)
-        return () if method == "HEAD" else (answer.content,)
+        if method == "HEAD":
+            return ()
+        wrapped = environ.get("wsgi.file_wrapper")
+        if wrapped is not None and len(answer.content) > COPIED:
+            # Whoever reads slowly reads the bytes that are kept, and no copy of them.
+            return cast("Iterable[bytes]", wrapped(io.BytesIO(answer.content)))
+        return (answer.content,)
 
     return app
 

@@ -1,7 +1,8 @@
 """The server of the endpoints: waitress, with limits against slow or many clients.
 
 No connection lives long.  If there are too many, the oldest one without a request is
-closed, so that a peer that asks at once is always answered.
+closed, so that a peer that asks at once is always answered.  Who asks again before the
+answer gets the first one only, since answers that nobody reads would fill memory.
 """
 
 from __future__ import annotations
@@ -55,7 +56,6 @@ class Server:
     """The endpoints, each on its address, and their event loop."""
 
     def __init__(self) -> None:
-        self._allow_descriptors()
         self._map: dict[int, Any] = {}
         self._threads: list[ThreadedTaskDispatcher] = []
         self._listeners: list[_Listener] = []
@@ -87,6 +87,7 @@ class Server:
             )
             for sock in sockets
         ]
+        self._allow_descriptors(MAX_CONNECTIONS * len(self._listeners) + 100)
         return [sock.getsockname()[:2] for sock in sockets]
 
     def serve(self) -> None:
@@ -119,10 +120,9 @@ class Server:
             listener.pull_trigger()
 
     @staticmethod
-    def _allow_descriptors() -> None:
+    def _allow_descriptors(wanted: int) -> None:
         """Raise the descriptor limit if it is lower than needed."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = MAX_CONNECTIONS + 100
         if soft != resource.RLIM_INFINITY and soft < wanted:
             most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             with contextlib.suppress(OSError, ValueError):
@@ -135,6 +135,18 @@ class _Connection(HTTPChannel):
     def __init__(self, *given: Any, **named: Any) -> None:
         self.opened_at = time.monotonic()
         super().__init__(*given, **named)
+
+    def received(self, data: bytes) -> bool:
+        """Take what a client sent; of several requests at once the first alone."""
+        taken = bool(super().received(data))
+        # The stubs of waitress have less than it has.
+        channel = cast(Any, self)
+        with channel.requests_lock:
+            for request in channel.requests[1:]:
+                channel.requests[0].headers["CONNECTION"] = "close"
+                request.close()
+            del channel.requests[1:]
+        return taken
 
     @property
     def is_busy(self) -> bool:

@@ -28,8 +28,9 @@ def free_port() -> int:
 class Daemon:
     """``-m daemon`` of an instance, from its first answer to its end."""
 
-    def __init__(self, instance: Instance, port: int = 0) -> None:
+    def __init__(self, instance: Instance, port: int = 0, *flags: str) -> None:
         self.instance = instance
+        self._flags = flags
         self.port = port or free_port()
         if "[status]" in instance.settings.read_text():
             text = instance.settings.read_text()
@@ -46,7 +47,9 @@ class Daemon:
         return f"http://127.0.0.1:{self.port}/"
 
     def __enter__(self) -> Daemon:
-        self.process: subprocess.Popen[str] = self.instance.start("-m", "daemon")
+        self.process: subprocess.Popen[str] = self.instance.start(
+            "-m", "daemon", *self._flags
+        )
         assert self.process.stdout is not None
         self.said = self.process.stdout.readline()
         assert "answers peers on" in self.said, self.process.communicate()

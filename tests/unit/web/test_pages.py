@@ -183,34 +183,80 @@ def test_without_a_token_there_is_nothing_unless_it_is_open(asked):
     assert asked("/", host="evil.example")[0] == 421
 
 
-def test_wrong_passwords_of_an_address_are_limited_and_others_are_not():
-    now = [0.0]
-    guard = Guard(lambda: now[0])
-    given = settings(Page(token=Secret(TOKEN)))
+class Guarded:
+    """A guard, asked from an address, with a name and a password, at a time."""
 
-    def status(password, address="127.0.0.2"):
+    def __init__(self):
+        self.now = 0.0
+        self.guard = Guard(lambda: self.now)
+        self._given = settings(Page(token=Secret(TOKEN)))
+
+    def __call__(self, password, address="127.0.0.2", name="ann"):
         environ = {
             "HTTP_HOST": "localhost",
             "REMOTE_ADDR": address,
-            "HTTP_X_FORWARDED_FOR": f"192.0.2.{now[0]:.0f}",
-            "HTTP_AUTHORIZATION": basic("ann", password),
+            "HTTP_X_FORWARDED_FOR": f"192.0.2.{self.now:.0f}",
+            "HTTP_AUTHORIZATION": basic(name, password),
         }
         try:
-            assert guard.admit(environ, given) == "ann"
+            assert self.guard.admit(environ, self._given) == name
         except pages.Refused as refused:
             return refused.status[:3]
         return "200"
 
+
+def test_wrong_passwords_of_an_address_are_limited_and_others_are_not():
+    status = Guarded()
     wrong = [status("wrong") for _ in range(pages.BURST + 5)]
     assert wrong == ["401"] * pages.BURST + ["429"] * 5
     # Guessing gets no further: not even the right one is told from others.
     assert status(TOKEN) == "429"
     assert status(TOKEN, "127.0.0.3") == "200"
-    now[0] += 10
+    status.now += 10
     assert status(TOKEN) == "200"
-    for number in range(2 * pages.MAX_ADDRESSES):
+    for number in range(2 * pages.MAX_NETWORKS):
         status("wrong", f"address {number}")
-    assert len(guard._limits) <= pages.MAX_ADDRESSES
+    assert len(status.guard._limits) <= pages.MAX_NETWORKS
+
+
+def test_who_guesses_with_other_names_keeps_no_known_one_out():
+    status = Guarded()
+    assert status(TOKEN) == "200"
+    for number in range(3 * pages.BURST):
+        status("wrong", name=f"name {number}")
+    assert status(TOKEN) == "200"
+    assert status("wrong", name="bob") == status(TOKEN, name="bob") == "429"
+    # A known name is guessed with no more often than others.
+    wrong = [status("wrong") for _ in range(pages.BURST + 5)]
+    assert wrong == ["401"] * pages.BURST + ["429"] * 5
+    assert status(TOKEN) == "429"
+
+
+def test_names_give_guessers_few_tries_more():
+    status = Guarded()
+    for number in range(3 * pages.MAX_NAMES):
+        assert status(TOKEN, name=f"name {number}") == "200"
+    tries = [
+        status("wrong", name=f"name {number}")
+        for number in range(3 * pages.MAX_NAMES)
+        for _ in range(2 * pages.BURST)
+    ]
+    assert tries.count("401") == (pages.MAX_NAMES + 1) * pages.BURST
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("::1", "::"),
+        ("fe80::1:2%eth0", "fe80::"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("", ""),
+    ],
+)
+def test_an_address_of_ipv6_is_counted_with_its_neighbours(address, network):
+    assert pages.network_of(address) == network
 
 
 def test_the_front_page_searches_without_script(asked):

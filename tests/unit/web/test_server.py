@@ -65,6 +65,18 @@ def test_one_that_is_answered_is_not_the_one_that_makes_room(daemon):
         assert asking.recv(100).startswith(b"HTTP/1.1 200")
 
 
+def test_of_requests_that_come_at_once_the_first_is_answered(daemon):
+    with ExitStack() as stack:
+        one = connected(daemon, stack)
+        one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+        one.settimeout(20)
+        said = b""
+        with suppress(OSError):
+            while part := one.recv(4096):
+                said += part
+        assert said.count(b"HTTP/1.1 200") == 1
+
+
 def test_a_connection_that_is_closed_for_its_age_takes_no_new_one_with_it(monkeypatch):
     monkeypatch.setattr(server, "LONGEST_S", 0.0)
     monkeypatch.setattr(server, "LOOK_EVERY_S", 0.0)
