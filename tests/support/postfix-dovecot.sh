@@ -26,7 +26,7 @@ set -euo pipefail
 PATH="$PATH:/usr/sbin:/sbin"
 
 # The one of the checkout has trustme.
-python="$(dirname "$0")/../.venv/bin/python"
+python="$(dirname "$0")/../../.venv/bin/python"
 [ -x "$python" ] || python=python3
 
 # Print what is missing; a package is told by a file of it.
@@ -42,9 +42,8 @@ why_not() {
     packages="$(missing | paste -sd ' ')"
     if [ -n "$packages" ]; then
         echo "Postfix and Dovecot are not all here; as root: apt-get install $packages"
-    elif version="$(dovecot --version)" && [[ $version != 2.3.* ]]; then
-        # Dovecot 2.4 has another language of configuration.
-        echo "Dovecot $version is not the 2.3 of Debian 12 that the configuration is for"
+    elif version="$(dovecot --version)" && [[ $version != 2.[34].* ]]; then
+        echo "Dovecot $version is not the 2.3 or 2.4 that the configuration is for"
     elif [ "$EUID" -ne 0 ]; then
         echo 'Postfix and Dovecot become users of their own, which takes root'
     fi
@@ -126,7 +125,7 @@ anvil unix - - n - 1 anvil
 END
 }
 
-write_dovecot() {
+write_dovecot_23() {
     cat >"$folder/dovecot.conf" <<END
 base_dir = $folder/run
 state_dir = $folder/run
@@ -208,6 +207,97 @@ plugin {
 END
 }
 
+# Dovecot 2.4, of Debian 13, has another language of configuration.
+write_dovecot_24() {
+    cat >"$folder/dovecot.conf" <<END
+dovecot_config_version = 2.4.0
+dovecot_storage_version = 2.4.0
+base_dir = $folder/run
+state_dir = $folder/run
+log_path = $folder/dovecot.log
+protocols = imap lmtp
+listen = 127.0.0.1
+hostname = mail.test
+postmaster_address = postmaster@example.com
+first_valid_uid = 1
+mail_driver = maildir
+mail_path = ~/Maildir
+mail_fsync = never
+
+ssl = required
+ssl_server_cert_file = $folder/server.pem
+ssl_server_key_file = $folder/server.key
+auth_failure_delay = 0
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
+passdb passwd-file {
+  passwd_file_path = $folder/users/%{protocol}/%{user}
+  default_password_scheme = PLAIN
+}
+userdb passwd-file {
+  passwd_file_path = $folder/users/imap/%{user}
+  fields {
+    uid:default = mail
+    gid:default = mail
+    home:default = $folder/mail/%{user}
+  }
+}
+
+namespace inbox {
+  inbox = yes
+  separator = /
+  mailbox Trash {
+    auto = create
+    special_use = \\Trash
+  }
+  mailbox Junk {
+    auto = create
+    special_use = \\Junk
+  }
+  mailbox "Zurückgehalten" {
+    special_use = \\Junk
+  }
+}
+service imap-login {
+  inet_listener imap {
+    port = $imap
+  }
+  inet_listener imaps {
+    port = $imaps
+    ssl = yes
+  }
+}
+service lmtp {
+  unix_listener lmtp {
+    mode = 0666
+  }
+}
+service auth {
+  unix_listener auth-client {
+    mode = 0666
+  }
+}
+protocol imap {
+  rawlog_dir = %{home}/rawlog
+}
+protocol lmtp {
+  mail_plugins {
+    sieve = yes
+  }
+}
+sieve_script personal {
+  path = ~/scripts
+  active_path = ~/sieve
+}
+sieve_extensions {
+  editheader = yes
+}
+END
+}
+
 answers() {
     local port
     for port in "$submission" "$submissions" "$imap" "$imaps"; do
@@ -251,7 +341,10 @@ read -r submission submissions imap imaps < <(free_ports)
 printf '%s %s\n' submission "$submission" submissions "$submissions" \
     imap "$imap" imaps "$imaps" >"$folder/ports"
 write_postfix
-write_dovecot
+case "$(dovecot --version)" in
+    2.3.*) write_dovecot_23 ;;
+    *) write_dovecot_24 ;;
+esac
 
 trap stop EXIT
 trap 'exit 1' INT TERM HUP
