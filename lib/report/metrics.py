@@ -60,8 +60,9 @@ _VALUE_NAMES = {
     Unit.COUNT: "checker_job_value",
     Unit.PER_SECOND: "checker_job_value_per_second",
 }
-_OF_JOB = ("job", "kind")
-_OF_VALUE = ("job", "kind", "value")
+# Not job, nor instance: these two are Prometheus' own of each series that it reads.
+_OF_JOB = ("name", "kind")
+_OF_VALUE = ("name", "kind", "value")
 METRICS: Mapping[str, Metric] = {
     "checker_build_info": Metric(
         GAUGE, "The version of Checker and of Python; always 1.", ("version", "python")

@@ -58,7 +58,7 @@ def samples_of(text):
     return samples
 
 
-def found(facts, name, **labels):
+def found(facts, name, /, **labels):
     """Return the only sample of that name with these labels, beside that of ours."""
     (value,) = (
         value
@@ -73,8 +73,8 @@ def test_when_and_for_how_long_a_job_was_checked_is_said(tmp_path):
     last = Row(at, Status.OK, "", 0.25, {}, "", "", 150.0)
     facts = facts_of(tmp_path, latest={SHOP: last})
     name = "checker_job_last_check_timestamp_seconds"
-    assert found(facts, name, job="http shop") == at
-    assert found(facts, "checker_job_duration_seconds", job="http shop") == 0.25
+    assert found(facts, name, name="http shop") == at
+    assert found(facts, "checker_job_duration_seconds", name="http shop") == 0.25
     # Of a job without a result nothing is known.
     assert "checker_job_duration" not in exposition(facts_of(tmp_path))
 
@@ -107,13 +107,13 @@ def test_what_is_said_of_ourselves(tmp_path):
 def test_the_status_of_a_job_is_a_number(tmp_path, status, number, severity):
     record = Record(SHOP, "http shop", status)
     facts = facts_of(tmp_path, records={SHOP: record})
-    assert found(facts, "checker_job_status", job="http shop", kind="http") == number
-    assert found(facts, "checker_job_severity", job="http shop") == severity
+    assert found(facts, "checker_job_status", name="http shop", kind="http") == number
+    assert found(facts, "checker_job_severity", name="http shop") == severity
     assert found(facts, "checker_jobs", status=status.value) == 1
 
 
 def test_one_without_record_is_ok_and_one_that_never_ran_is_not_there(tmp_path):
-    assert found(facts_of(tmp_path), "checker_job_status", job="http shop") == 0
+    assert found(facts_of(tmp_path), "checker_job_status", name="http shop") == 0
     new = {SHOP: CatalogEntry("http shop", SHOP.file, "day")}
     off = {SHOP: entry("http shop", SHOP.file, enabled=False)}
     for catalog in (new, off):
@@ -124,7 +124,7 @@ def test_one_without_record_is_ok_and_one_that_never_ran_is_not_there(tmp_path):
 def test_why_alerts_are_held_back(tmp_path):
     record = Record(SHOP, "http shop", Status.FAILING, held=Decision.MUTED)
     facts = facts_of(tmp_path, records={SHOP: record})
-    assert found(facts, "checker_job_held", job="http shop", reason="muted") == 1
+    assert found(facts, "checker_job_held", name="http shop", reason="muted") == 1
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ def test_why_alerts_are_held_back(tmp_path):
 )
 def test_a_value_has_its_base_unit(tmp_path, value, name, number):
     facts = facts_of(tmp_path, values={SHOP: {"time": value}})
-    assert found(facts, name, job="http shop", value="time") == number
+    assert found(facts, name, name="http shop", value="time") == number
 
 
 def test_a_hostile_name_is_one_label(tmp_path):
     facts = facts_of(tmp_path, catalog={HOSTILE: entry(HOSTILE.identity)})
     assert found(facts, "checker_job_status", kind="Own") == 0
-    assert r'job="a \"quoted\" \\ name' in exposition(facts)
+    assert r'name="a \"quoted\" \\ name' in exposition(facts)
 
 
 def test_no_series_is_there_twice(tmp_path):
@@ -158,8 +158,8 @@ def test_no_series_is_there_twice(tmp_path):
     text = exposition(facts)
     series = [line.rpartition(" ")[0] for line in text.splitlines() if line[0] != "#"]
     assert len(series) == len(set(series))
-    assert found(facts, "checker_job_value", job="One/same") == 1
-    assert found(facts, "checker_job_value", job="Other/same") == 2
+    assert found(facts, "checker_job_value", name="One/same") == 1
+    assert found(facts, "checker_job_value", name="Other/same") == 2
 
 
 def test_a_run_writes_the_file_for_everybody_to_read(tmp_path):
@@ -175,10 +175,18 @@ def test_a_run_writes_the_file_for_everybody_to_read(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_no_label_is_one_that_prometheus_gives_itself():
+    # Else it is there as exported_job, and job is that of the scrape.
+    labels = {label for metric in METRICS.values() for label in metric.labels}
+    assert not labels & {"job", "instance"}
+
+
 # contrib/ refers to what there is.
 
+RULES = ("checker.rules.yml", "checker-jobs.rules.yml")
 
-@pytest.mark.parametrize("name", ["checker.rules.yml", "checker-dashboard.json"])
+
+@pytest.mark.parametrize("name", [*RULES, "checker-dashboard.json"])
 def test_what_contrib_refers_to_exists(name):
     text = (ROOT / "contrib" / name).read_text()
     used = set(re.findall(r"\bchecker_[a-z_]+", text))
@@ -211,7 +219,7 @@ def test_promtool_has_nothing_to_say(tmp_path):
     )
     for command, text in (
         (["check", "metrics"], exposition(facts)),
-        (["check", "rules", str(ROOT / "contrib" / "checker.rules.yml")], ""),
+        *((["check", "rules", str(ROOT / "contrib" / name)], "") for name in RULES),
     ):
         said = subprocess.run(
             ["promtool", *command], input=text, text=True, capture_output=True

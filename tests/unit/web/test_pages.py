@@ -324,7 +324,7 @@ def test_the_feed_has_the_incidents_with_lasting_ids(asked):
 def test_metrics_are_those_of_the_file(asked):
     text = asked("/metrics")[1]
     assert asked.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    assert 'checker_job_status{server="web1",job="a",kind="Own"} 2' in text
+    assert 'checker_job_status{server="web1",name="a",kind="Own"} 2' in text
 
 
 def schema_of(path, status="200"):
