@@ -68,7 +68,11 @@ OPTIONAL_FLAGS: Mapping[str, Any] = {
     "files": False,
     "for": None,
     "until": None,
+    "from": None,
     "why": None,
+    "level": None,
+    "change": None,
+    "end": [],
     "tag": [],
     "output": None,
     "spool": None,
@@ -145,6 +149,8 @@ def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
     import argparse
     import platform
 
+    from lib.core.announcements import Level
+
     lines = "\n".join(
         f"  -m {' '.join((name, mode.words)).strip():<23} {mode.what}"
         for name, mode in modes.items()
@@ -195,19 +201,39 @@ def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
     add("--json", action="store_true", help="tables as JSON")
     add("--failing", action="store_true", help="with list: only what is failing")
     add("--files", action="store_true", help="with list: the job files, too")
-    add("--for", metavar="LENGTH", help="with mute: for how long, such as 2h")
+    add(
+        "--for",
+        metavar="LENGTH",
+        help="with mute and announce: for how long, such as 2h",
+    )
     add(
         "--until",
         metavar="TIME",
-        help="with mute and history: until when, such as 06:00",
+        help="with mute, announce and history: until when, such as 06:00",
     )
+    add("--from", metavar="TIME", help="with announce: from when on, such as 22:00")
     add("--why", metavar="TEXT", help="with mute, unmute and ack: why, for the others")
     add(
         "--tag",
         metavar="TAG",
         action="append",
         default=[],
-        help="with list, mute, unmute and ack: the jobs with this tag; may be repeated",
+        help="with list, mute, unmute and ack: the jobs with this tag; with announce: "
+        "what it is about; may be repeated",
+    )
+    add(
+        "--level",
+        metavar="LEVEL",
+        choices=[level.value for level in Level],
+        help="with announce: outage, warning, maintenance, information or resolved",
+    )
+    add("--change", metavar="ID", help="with announce: change this one")
+    add(
+        "--end",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="with announce: show this one no longer; may be repeated",
     )
     add("--output", metavar="tail", help="with wrap: keep the last 4 kB of the output")
     add("--spool", metavar="DIR", help="with wrap: instead of /var/spool/checker")

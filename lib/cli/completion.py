@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Mapping
 
 from lib.cli.arguments import Flag, Mode, flags_of
+from lib.core.announcements import Level
 from lib.core.enums import JobFrequency
 
 _BASH = """\
@@ -32,6 +33,7 @@ _checker() {
     case $before in
         -m) words='@MODES@' ;;
         -c) words='@FREQUENCIES@' ;;
+        --level) words='@LEVELS@' ;;
         -f | --jobs | --state) compopt -o default 2>/dev/null; return ;;
         @TEXTS@) return ;;
         *)
@@ -119,6 +121,7 @@ def bash_script(modes: Mapping[str, Mode]) -> str:
         _BASH,
         MODES=" ".join(modes),
         FREQUENCIES=" ".join(JobFrequency),
+        LEVELS=" ".join(Level),
         FLAGS=" ".join(name for flag in flags_of(modes) for name in flag.names),
         CHOICES="\n".join(choices),
         TAKES_JOBS=_that_take_jobs(modes),
@@ -159,6 +162,7 @@ def zsh_script(modes: Mapping[str, Mode]) -> str:
 _VALUES = {
     "MODE": "->modes",
     "FREQUENCY": "({})",
+    "LEVEL": "({})",
     "FILE": "_files",
     "DIR": "_files -/",
 }

@@ -103,7 +103,9 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
     )
     size = state.size()
     if args.json:
-        data = status_report.data(*facts, listed=found, state_bytes=size)
+        data = status_report.data(
+            *facts, listed=found, state_bytes=size, announced=taken.announcements
+        )
         table.show_json(data, sys.stdout)
         return code
     if not args.words:
@@ -126,7 +128,8 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
     if args.words or args.watch:
         return code
     print()
-    rows = status_report.rows(*facts, notes)
+    announced = taken.announcements
+    rows = status_report.rows(*facts, notes, announced=announced)
     table.show(status_report.COLUMNS, rows, as_json=False, out=sys.stdout)
     return code
 

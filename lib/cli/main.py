@@ -246,6 +246,14 @@ MODES: dict[str, Mode] = {
         takes_jobs=True,
         flags=("why", "tag"),
     ),
+    "announce": Mode(
+        "announce:announce",
+        "tell those who look at the page; list it, end it",
+        words="[TEXT]",
+        most_words=1_000_000,
+        takes_json=True,
+        flags=("for", "from", "until", "tag", "level", "change", "end"),
+    ),
     "validate": Mode(
         "tryout:validate", "every problem in settings and jobs", takes_json=True
     ),

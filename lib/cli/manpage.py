@@ -28,7 +28,7 @@ _FILES = {
     "jobs/": "the kinds of check that ship; your own are in [general] jobs",
 }
 #: When what the page says last changed; a formatter wants to know.
-DATE = "2026-11-28"
+DATE = "2026-11-29"
 _EXAMPLES = {
     "checker.py -m cron -c minute": "run what is due this minute, as cron does",
     "checker.py -m crontab": "print the lines for your crontab",

@@ -146,7 +146,7 @@ def until_of(
             shown = fields.shown("", length)
             raise ValueError(f"--for {shown}: {error}{hint}") from error
     text = until or ""
-    end = _moment(text, zone, now)
+    end = next_moment(text, zone, now)
     if end is None:
         shown = fields.shown("", text) or "''"
         raise ValueError(
@@ -160,7 +160,7 @@ def until_of(
     return end
 
 
-def _moment(text: str, zone: tzinfo | None, now: datetime) -> datetime | None:
+def next_moment(text: str, zone: tzinfo | None, now: datetime) -> datetime | None:
     """Return the moment of a time of day, the next one, or of a date and a time."""
     if re.fullmatch("[0-9]{1,2}:[0-9]{2}", text, re.ASCII):
         try:

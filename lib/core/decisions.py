@@ -76,6 +76,9 @@ class Event(enum.StrEnum):
     ACKNOWLEDGE = "acknowledge"
     #: And a check in the next run.
     CHECK = "check"
+    #: What is shown on the page from here on, or no longer.
+    ANNOUNCE = "announce"
+    WITHDRAW = "withdraw"
 
 
 class People(Stored, frozen=True):
@@ -153,11 +156,12 @@ class StateDetails(Stored, frozen=True):
 
 
 class RequestDetails(Stored, frozen=True):
-    """What somebody asked for, about a job and perhaps others."""
+    """What somebody asked for, about a job and perhaps others, or announced."""
 
     #: The names, patterns and tags as they were given.
     jobs: str = ""
     who: str = ""
+    #: Why; of an announcement its text.
     why: str = ""
     until: Moment | None = None
 
@@ -177,6 +181,8 @@ DETAILS: Mapping[Decision | Event, type[Details]] = {
     Event.UNMUTE: RequestDetails,
     Event.ACKNOWLEDGE: RequestDetails,
     Event.CHECK: RequestDetails,
+    Event.ANNOUNCE: RequestDetails,
+    Event.WITHDRAW: RequestDetails,
 }
 #: The codes by their words.
 CODES = {str(code): code for code in DETAILS}
@@ -697,11 +703,17 @@ def _request_sentence(
         words = "acknowledged"
     elif code is Event.CHECK:
         words = "a check now was asked for"
+    elif code is Event.ANNOUNCE:
+        until = f" until {time_text(details.until)}" if details.until else ""
+        words = f"announced{until}"
+    elif code is Event.WITHDRAW:
+        words = "no longer announced"
     else:
         words = "unmuted"
     by = f" by {details.who}" if details.who else ""
     why = f": {details.why}" if details.why else ""
-    return f"{words}{by} ({details.jobs}){why}"
+    jobs = f" ({details.jobs})" if details.jobs else ""
+    return f"{words}{by}{jobs}{why}"
 
 
 def _queued_mails(details: StateDetails) -> str:

@@ -45,6 +45,7 @@ def status_data(snapshot: Snapshot) -> dict[str, Any]:
             snapshot.catalog,
             snapshot.summaries,
             snapshot.silences,
+            announced=snapshot.announcements,
         ),
         "all": [_short(snapshot, key) for key in keys_of(snapshot)],
     }

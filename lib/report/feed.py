@@ -1,4 +1,4 @@
-"""Badges and the Atom feed of incidents (RFC 4287), as XML."""
+"""Badges and the Atom feed of incidents and announcements (RFC 4287), as XML."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from lib.core.jobs import JobKey
+from lib.core.text import cut
 from lib.report.page import (
     NOT_OK,
     JobLine,
     Snapshot,
+    announcement_lines,
     environment,
     incident_line,
     job_lines,
@@ -31,6 +33,8 @@ _GREY = "#5c636b"
 #: About the width of a letter of 11 pixels.
 _LETTER_PX = 7
 MAX_LABEL = 60
+#: The most of an announcement in a title.
+MAX_TITLE = 100
 
 
 def badge(label: str, message: str, letter: str) -> str:
@@ -78,8 +82,11 @@ class _Entry(NamedTuple):
 
 
 def feed(snapshot: Snapshot, base: str) -> str:
-    """Return the incidents as a feed; ``base``: the URL of the page, with a / last."""
-    entries = [*_entries(snapshot)]
+    """Return announcements and incidents as a feed.
+
+    ``base``: the URL of the page, with a / last.
+    """
+    entries = [*_announcements(snapshot), *_entries(snapshot)]
     updated = max((one.updated for one in entries), default=_rfc3339(snapshot.now))
     server = snapshot.settings.servername
     return (
@@ -111,6 +118,21 @@ def _entries(snapshot: Snapshot) -> Iterable[_Entry]:
             _rfc3339(max(told)),
             line.link,
             _xml(text.strip()),
+        )
+
+
+def _announcements(snapshot: Snapshot) -> Iterable[_Entry]:
+    lines = announcement_lines(snapshot.announcements, snapshot)
+    for one, line in zip(snapshot.announcements, lines, strict=True):
+        first = cut(one.text.partition("\n")[0], MAX_TITLE)
+        about = (line.when, line.tags, one.text, line.told)
+        yield _Entry(
+            _xml(f"{line.level}: {first}"),
+            _urn(f"{snapshot.settings.servername} announcement {one.id}"),
+            _rfc3339(one.at),
+            _rfc3339(one.told_at),
+            f"#{line.anchor}",
+            _xml("\n".join(filter(None, about))),
         )
 
 

@@ -22,7 +22,8 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from lib.core import health
+from lib.core import announcements, health
+from lib.core.announcements import Announcement, Level
 from lib.core.decisions import Entry, sentence
 from lib.core.enums import Decision, Health, Status
 from lib.core.health import proof_in, proved_at
@@ -95,6 +96,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     series: Mapping[JobKey, tuple[Series, ...]] = MappingProxyType({})
     #: The last incidents, the latest first.
     incidents: tuple[Incident, ...] = ()
+    #: What is announced, in the order in which it is shown.
+    announcements: tuple[Announcement, ...] = ()
 
 
 class Forms(msgspec.Struct, frozen=True):
@@ -174,6 +177,19 @@ class IncidentLine(NamedTuple):
     sendings: tuple[str, ...]
 
 
+class AnnouncementLine(NamedTuple):
+    """An announcement, for people."""
+
+    #: The place of it on the page.
+    anchor: str
+    letter: str
+    level: str
+    when: str
+    tags: str
+    text: str
+    told: str
+
+
 def link_of(key: JobKey) -> str:
     """Return the file of a job's page, beside the front page."""
     return page_name(key)
@@ -191,6 +207,7 @@ def overview(snapshot: Snapshot, look: Look = PLAIN) -> str:
         look,
         sentence=sentence_of(lines, snapshot),
         troubles=[_trouble(line, snapshot) for line in bad[:MAX_TROUBLE]],
+        announcements=announcement_lines(snapshot.announcements, snapshot),
         worst=lines[0].letter if lines and lines[0].letter in NOT_OK else "o",
         more_trouble=max(0, len(bad) - MAX_TROUBLE),
         groups=_groups(found),
@@ -240,6 +257,9 @@ def job_page(
         line=line,
         key=str(key),
         forms=forms,
+        announcements=announcement_lines(
+            announcements.about(snapshot.announcements, line.tags), snapshot
+        ),
         is_bad=record.since is not None,
         is_held=_held(snapshot, key) is not None,
         details=_trouble(line, snapshot),
@@ -290,6 +310,12 @@ def public(snapshot: Snapshot, look: Look = PLAIN) -> str:
         look,
         title=harmless(snapshot.settings.page.title or "Status"),
         sentence=sentence_of(shown.values(), snapshot),
+        announcements=announcement_lines(
+            announcements.for_public(
+                snapshot.announcements, snapshot.settings.page.public
+            ),
+            snapshot,
+        ),
         worst=worst if worst in NOT_OK else "o",
         groups=groups,
         incidents=[
@@ -514,6 +540,37 @@ def incident_line(incident: Incident, snapshot: Snapshot) -> IncidentLine:
             )
             for one in incident.sendings
         ),
+    )
+
+
+_LETTERS_OF_LEVELS = {
+    Level.OUTAGE: "f",
+    Level.WARNING: "w",
+    Level.MAINTENANCE: "p",
+    Level.INFORMATION: "h",
+    Level.RESOLVED: "o",
+}
+
+
+def announcement_lines(
+    those: Iterable[Announcement], snapshot: Snapshot
+) -> list[AnnouncementLine]:
+    """Return announcements in words."""
+    return [_announcement_line(one, snapshot) for one in those]
+
+
+def _announcement_line(one: Announcement, snapshot: Snapshot) -> AnnouncementLine:
+    time_text = _time_text(snapshot)
+    done = "changed" if one.changed_at else "announced"
+    by = f" by {one.who}" if one.who else ""
+    return AnnouncementLine(
+        f"announcement-{one.id}",
+        _LETTERS_OF_LEVELS[one.level],
+        one.level.capitalize(),
+        announcements.when_words(one, snapshot.now, time_text),
+        harmless(", ".join(one.tags)),
+        _text(one.text, MAX_REASON),
+        harmless(f"{done} {time_text(one.told_at)}{by}"),
     )
 
 

@@ -14,8 +14,9 @@ from functools import cached_property, partial
 import msgspec
 from msgspec.structs import replace
 
+from lib.core.announcements import in_force
 from lib.core.decisions import Entry
-from lib.core.jobs import OWN_KEY, JobKey
+from lib.core.jobs import JobKey
 from lib.core.records import Record
 from lib.core.results import Values
 from lib.core.settings import Settings
@@ -34,7 +35,7 @@ from lib.report.page import (
 )
 from lib.storage import auditlog
 from lib.storage.history import Change, History, Row
-from lib.storage.session import mutes_of, notes_in, notes_of
+from lib.storage.session import announcements_of, mutes_of, notes_in
 from lib.storage.store import State
 
 logger = logging.getLogger(__name__)
@@ -76,8 +77,7 @@ class Reader:
         state = State(self.settings.state)
         stored, catalog = state.load(), state.load_catalog()
         values, notes = state.load_values_and_notes()
-        own = stored.records.get(OWN_KEY)
-        mutes = mutes_of(notes_in(stored.records))
+        noted = notes_in(stored.records)
         return Snapshot(
             self.settings,
             self.now,
@@ -86,10 +86,11 @@ class Reader:
             stored.records,
             values,
             notes,
-            Silences(mutes, self.settings.maintenance, self.settings.zone),
-            notes_of(own).summaries if own else (),
+            Silences(mutes_of(noted), self.settings.maintenance, self.settings.zone),
+            noted.summaries,
             self.history.latest(),
             self.history.days(None, DAYS, self.now.timestamp()),
+            announcements=in_force(announcements_of(noted), self.now),
         )
 
     def snapshot(self, known: Graphs | None = None) -> Snapshot:

@@ -39,6 +39,7 @@ from lib.report import silent
 from lib.report.rows import WORDS, notified_words, status_words
 
 if TYPE_CHECKING:
+    from lib.core.announcements import Announcement
     from lib.core.silences import Silences
 
 COLUMNS = ("item", "value")
@@ -163,11 +164,14 @@ def rows(
     summaries: Iterable[SummarySeries] = (),
     silences: Silences | None = None,
     notes: Mapping[JobKey, str] = MappingProxyType({}),
+    *,
+    announced: Sequence[Announcement] = (),
 ) -> list[dict[str, Any]]:
     """Return a row per item; the first is the answer that peers get.
 
     ``catalog`` tells which peers were asked before, ``summaries`` which were sent,
-    ``silences`` what is muted, ``notes`` what jobs say though they are OK.
+    ``silences`` what is muted, ``notes`` what jobs say though they are OK,
+    ``announced`` what is announced.
     """
     time_text = partial(table_time, zone=settings.zone, now=now)
     answer = health.assess(health.inputs_of(run), settings, now, time_text)
@@ -181,6 +185,7 @@ def rows(
         ("queued messages", _queued(records, time_text)),
         *_deferred(run, now, time_text),
         *silent.rows(silent.data(silences, records, catalog, now), time_text),
+        *_announced(announced, now, time_text),
         *_noted(notes, catalog),
         *_proof(settings, records, time_text),
         *((f"peer {name}", words) for name, words in peers),
@@ -230,6 +235,22 @@ def _proof_in_short(proof: Mapping[str, Any], now: datetime) -> str:
     return words
 
 
+def _announced(
+    those: Sequence[Announcement], now: datetime, time_text: TimeText
+) -> Iterator[tuple[str, str]]:
+    """Yield a line for each announcement."""
+    if not those:
+        return
+    from lib.core.announcements import when_words
+
+    for one in those:
+        tags = ", ".join(one.tags)
+        parts = (one.level, when_words(one, now, time_text), tags)
+        by = f" (by {one.who})" if one.who else ""
+        text = " ".join(one.text.split())
+        yield "announced", f"{', '.join(filter(None, parts))}: {text}{by}"
+
+
 def _noted(
     notes: Mapping[JobKey, str], catalog: Mapping[JobKey, CatalogEntry]
 ) -> Iterator[tuple[str, str]]:
@@ -250,10 +271,12 @@ def data(
     *,
     listed: Sequence[Mapping[str, Any]] = (),
     state_bytes: int = 0,
+    announced: Sequence[Announcement] = (),
 ) -> dict[str, Any]:
     """Return the same as data: what is down first.
 
-    ``listed`` are rows of ``glance``, ``state_bytes`` is the size of the state folder.
+    ``listed`` are rows of ``glance``, ``state_bytes`` is the size of the state folder,
+    ``announced`` is what is announced.
     """
     bad = bad_records(records, catalog)
     answer = health.assess(health.inputs_of(run), settings, now)
@@ -276,6 +299,7 @@ def data(
         },
         "listed": list(listed),
         "silent": silent.data(silences, records, catalog, now),
+        "announcements": _announcements_data(announced),
         "health": {
             "word": answer.word.value,
             "reason": answer.why,
@@ -315,6 +339,14 @@ def data(
         "proofs": list(_proofs_data(settings, records, now)),
         "state_bytes": state_bytes,
     }
+
+
+def _announcements_data(those: Sequence[Announcement]) -> list[dict[str, Any]]:
+    if not those:
+        return []
+    from lib.core import announcements
+
+    return announcements.data(those)
 
 
 def _deferred_data(message: DeferredMessage, now: datetime) -> dict[str, Any]:

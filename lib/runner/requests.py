@@ -1,4 +1,4 @@
-"""What people asked for since the last run: mutes and acknowledgements.
+"""What people asked for since the last run: silence, checks, announcements.
 
 ``take`` applies the requests in state/inbox/ before any job is judged, ``finish`` makes
 that durable and removes them.  If a run is killed in between, the next one finds their
@@ -13,7 +13,8 @@ from datetime import datetime
 
 import msgspec
 
-from lib.core import decisions, encoding
+from lib.core import announcements, decisions, encoding
+from lib.core.announcements import Announce, Announcement, Withdraw
 from lib.core.decisions import Entry, Event, RequestDetails
 from lib.core.enums import Status
 from lib.core.jobs import OWN_KEY, CatalogEntry, JobKey
@@ -30,9 +31,15 @@ from lib.core.silences import (
     with_acknowledgement,
     with_request,
 )
+from lib.core.text import cut
 from lib.storage import inbox
 from lib.storage.inbox import Waiting
-from lib.storage.session import Notes, StoreSession, mutes_of
+from lib.storage.session import (
+    Notes,
+    StoreSession,
+    announcements_of,
+    mutes_of,
+)
 from lib.storage.store import State
 from lib.system.errors import StateError
 
@@ -66,6 +73,15 @@ class Taken(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...] = ()
     #: The jobs that are to be checked in this run, due or not.
     checks: frozenset[JobKey] = frozenset()
+    #: What is announced from here on.
+    announcements: tuple[Announcement, ...] = ()
+
+    @property
+    def changes_announcements(self) -> bool:
+        """Return whether somebody announced or withdrew something."""
+        return any(
+            entry.code in (Event.ANNOUNCE, Event.WITHDRAW) for entry in self.entries
+        )
 
 
 def known_jobs(
@@ -100,15 +116,38 @@ def take(
         waiting = Waiting()
     new = [one for one in waiting.requests if one.id not in notes.applied]
     mutes = in_force(mutes_of(notes), now)
+    announced = announcements.in_force(announcements_of(notes), now)
     changed: dict[JobKey, Record] = {}
     entries: list[Entry] = []
     jobs = known_jobs(catalog, records) if new else []
     for request in new:
+        if isinstance(request, Announce | Withdraw):
+            entries.append(_announced(request, announced, now))
+            announced = announcements.with_request(announced, request, now)
+            continue
         mutes = with_request(mutes, request, now, jobs)
         entries += _applied(request, jobs, changed, now)
     silences = Silences(mutes, settings.maintenance, settings.zone)
     checks = frozenset(entry.key for entry in entries if entry.code is Event.CHECK)
-    return Taken(waiting, silences, tuple(changed.values()), tuple(entries), checks)
+    return Taken(
+        waiting, silences, tuple(changed.values()), tuple(entries), checks, announced
+    )
+
+
+def _announced(
+    request: Announce | Withdraw, before: tuple[Announcement, ...], now: datetime
+) -> Entry:
+    """Return the entry of an announcement, or of its end."""
+    if isinstance(request, Announce):
+        event, those = Event.ANNOUNCE, [request.announcement]
+        until = request.announcement.until
+    else:
+        event, until = Event.WITHDRAW, None
+        those = [one for one in before if one.id in request.ids]
+    texts = "; ".join(f"{one.level}: {one.text}" for one in those)
+    text = cut(" ".join(texts.split()), decisions.MAX_CHARACTERS)
+    details = RequestDetails(str(request.scope), request.who, text, until)
+    return decisions.requested(event, OWN_KEY, "announcements", details, now)
 
 
 def _applied(
@@ -139,7 +178,9 @@ def finish(taken: Taken, session: StoreSession, state: State, now: datetime) -> 
     """
     session.commit()
     mutes = tuple(encoding.plain(mute) for mute in taken.silences.mutes)
-    session.keep_requests(mutes, tuple(one.id for one in taken.waiting.requests))
+    announced = tuple(encoding.plain(one) for one in taken.announcements)
+    applied = tuple(one.id for one in taken.waiting.requests)
+    session.keep_requests(mutes, announced, applied)
     session.commit()
     state.writer.remove(taken.waiting.paths)
     for path, why in taken.waiting.damaged.items():

@@ -578,8 +578,10 @@ def _write_page(ctx: RunContext) -> None:
         age_s = now.timestamp() - os.stat(path).st_mtime
     except OSError:
         age_s = page.every_s
+    # Who has announced something wants it to be read.
+    is_news = ctx.requests is not None and ctx.requests.changes_announcements
     # Where the clock was set back, it is written all the same.
-    if 0 <= age_s < page.every_s - PAGE_JITTER_S:
+    if 0 <= age_s < page.every_s - PAGE_JITTER_S and not is_news:
         return
     try:
         from lib.runner.page import write

@@ -2,8 +2,8 @@
 
 A request is one small file, written whole and without the lock.  The next run applies
 it, and removes it after the commit that applied it; ``lib/runner/requests.py`` does so.
-To add a request, add its class to ``lib/core/silences.py`` or beside it, and what a run
-does with it.
+To add a request, add its class to ``lib/core/silences.py`` or beside it, as
+``lib/core/announcements.py`` does, and what a run does with it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from lib.core.announcements import InboxRequest
 from lib.core.sanitize import harmless
-from lib.core.silences import AnyRequest
 from lib.core.text import first_line
 from lib.storage.codec import packed, read_value
 from lib.storage.store import INBOX, PINGS
@@ -35,14 +35,14 @@ LEFTOVER_S = 3600.0
 class Waiting(msgspec.Struct, frozen=True):
     """The requests that wait, the oldest first."""
 
-    requests: tuple[AnyRequest, ...] = ()
+    requests: tuple[InboxRequest, ...] = ()
     #: Their files.
     paths: tuple[Path, ...] = ()
     #: Files that are no request, and what is wrong with each.
     damaged: dict[Path, str] = {}
 
 
-def submit(state: Path, request: AnyRequest) -> None:
+def submit(state: Path, request: InboxRequest) -> None:
     """Write a request for the next run; raise StateError if it cannot be taken."""
     folder = state / INBOX
     if len(_names(folder)) >= MAX_REQUESTS:
@@ -77,7 +77,7 @@ def waiting(state: Path) -> Waiting:
     One that the disk will not read waits on.
     """
     folder = state / INBOX
-    requests: list[AnyRequest] = []
+    requests: list[InboxRequest] = []
     paths: list[Path] = []
     damaged: dict[Path, str] = {}
     for name in _names(folder)[:MAX_REQUESTS]:
@@ -97,10 +97,10 @@ def waiting(state: Path) -> Waiting:
     return Waiting(tuple(requests), tuple(paths), damaged)
 
 
-def _read(path: Path) -> AnyRequest:
+def _read(path: Path) -> InboxRequest:
     if (size := os.lstat(path).st_size) > MAX_BYTES:
         raise Damaged(f"it has {size} bytes, too many for a request")
-    request: AnyRequest = read_value(path, AnyRequest)  # type: ignore[arg-type]
+    request: InboxRequest = read_value(path, InboxRequest)  # type: ignore[arg-type]
     return request
 
 

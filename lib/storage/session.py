@@ -31,6 +31,7 @@ from lib.storage.lost import (
 from lib.storage.store import Remembered, State
 
 if TYPE_CHECKING:
+    from lib.core.announcements import Announcement
     from lib.core.silences import Mute
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ class Notes(Stored, frozen=True):
     proofs: tuple[ProofSeries, ...] = ()
     #: The mutes in force, as ``lib/core/silences.py`` has them.
     mutes: tuple[dict[str, Any], ...] = ()
+    #: The announcements, as ``lib/core/announcements.py`` has them.
+    announcements: tuple[dict[str, Any], ...] = ()
     #: The ids of the requests that were applied and may be there still.
     applied: tuple[str, ...] = ()
 
@@ -88,6 +91,21 @@ def mutes_of(notes: Notes) -> tuple[Mute, ...]:
         except ValueError as error:
             logger.error("a mute that is noted cannot be used, and is over: %s", error)
     return tuple(mutes)
+
+
+def announcements_of(notes: Notes) -> tuple[Announcement, ...]:
+    """Return the announcements that are noted; one that cannot be used is left out."""
+    if not notes.announcements:
+        return ()
+    from lib.core.announcements import Announcement
+
+    found = []
+    for plain in notes.announcements:
+        try:
+            found.append(encoding.convert(plain, Announcement))
+        except ValueError as error:
+            logger.error("an announcement that is noted cannot be used: %s", error)
+    return tuple(found)
 
 
 def with_notes(own: Record, notes: Notes) -> Record:
@@ -293,10 +311,15 @@ class StoreSession:
         return self._notes
 
     def keep_requests(
-        self, mutes: tuple[dict[str, Any], ...], applied: tuple[str, ...]
+        self,
+        mutes: tuple[dict[str, Any], ...],
+        announcements: tuple[dict[str, Any], ...],
+        applied: tuple[str, ...],
     ) -> None:
-        """Remember the mutes in force, and which requests they come from."""
-        notes = replace(self._notes, mutes=mutes, applied=applied)
+        """Remember what is in force, and which requests it comes from."""
+        notes = replace(
+            self._notes, mutes=mutes, announcements=announcements, applied=applied
+        )
         if notes != self._notes:
             self._note(notes)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from lib.core.announcements import Announcement, Level
 from lib.core.decisions import Event
 from lib.core.enums import Decision, Status
 from lib.core.jobs import CatalogEntry, JobKey
@@ -99,6 +100,20 @@ def series(number: int, name: str = "time") -> Series:
     return Series(name, Unit.SECONDS, tuple(points))
 
 
+def every_level() -> tuple[Announcement, ...]:
+    """Return an announcement of each level, all but one for everybody."""
+    hour = timedelta(hours=1)
+    text = f"Shop is down.\n{HOSTILE} see https://example.com/{'x' * 90}\"onclick=a"
+    plain = tuple(
+        Announcement(f"{number}000aaaa", NOON - hour, text, level, who=HOSTILE)
+        for number, level in enumerate(Level)
+    )
+    inside = replace(plain[0], id="9000aaaa", text="Only us", tags=("inside",))
+    planned = replace(plain[2], start=NOON + hour, until=NOON + 2 * hour)
+    about = replace(plain[1], tags=("group-0", "inside"), changed_at=NOON)
+    return (plain[0], about, inside, *plain[3:], planned)
+
+
 def every_status() -> Snapshot:
     """Return a snapshot with a job in each status, with hostile and long names."""
     found = snapshot(3)
@@ -142,4 +157,5 @@ def every_status() -> Snapshot:
         catalog=catalog,
         records=records,
         incidents=(incident, replace(incident, ended_at=NOON, sendings=())),
+        announcements=every_level(),
     )

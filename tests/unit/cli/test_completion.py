@@ -61,6 +61,7 @@ def completed(instance, *words):
         (["-m", ""], list(main.MODES)),
         (["-m", "pe"], ["peers", "peerkey"]),
         (["-m", "cron", "-c", "day"], ["day", "day_noon"]),
+        (["-m", "announce", "--level", "ma"], ["maintenance"]),
         (["-m", "list", "--j"], ["--jobs", "--json"]),
         ([""], ["-m"]),
         (["-m", "completion", "b"], ["bash"]),

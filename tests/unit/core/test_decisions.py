@@ -196,6 +196,8 @@ def test_what_somebody_asked_for_is_said(approved):
         Event.UNMUTE: RequestDetails("http shop", "ann"),
         Event.ACKNOWLEDGE: RequestDetails("http shop", "", "disk is on its way"),
         Event.CHECK: RequestDetails("http shop", "ann"),
+        Event.ANNOUNCE: RequestDetails("tag web", "ann", "outage: It is down", hour),
+        Event.WITHDRAW: RequestDetails("", "ann", "outage: It is down"),
     }
     approved(
         [

@@ -148,8 +148,8 @@ def test_the_state_of_everything_is_one_sentence():
 
 def test_what_is_failing_comes_first_in_its_part_and_in_its_group():
     read = Read(overview(every_status()))
-    links = [attrs["href"] for attrs in read.all("a") if "href" in attrs]
-    assert links[1].startswith("job-failing-0")
+    links = [one["href"] for one in read.all("a") if one["href"].startswith("job-")]
+    assert links[0].startswith("job-failing-0")
     assert links.index(link_of(JobKey("Own", "unknown 1 "))) < links.index(
         link_of(JobKey("Own", "warning 2 "))
     )
@@ -272,6 +272,36 @@ def test_the_public_sees_chosen_tags_without_hosts_reasons_or_contacts():
     for never in (secret, *others):
         assert never not in text, never
     assert "group-0" not in text and "job-" not in text
+
+
+def test_announcements_are_on_every_page_that_they_are_about():
+    one = every_status()
+    words = Read(overview(one)).text
+    assert "Announcements Outage Shop is down." in words and "Only us" in words
+    assert "Maintenance planned: 2026-11-22 13:00 to 2026-11-22 14:00" in words
+    assert "announced 2026-11-22 11:00 by \"'><script>" in words
+    assert "Warning : group-0, inside" in words
+    first, other = list(one.catalog)[:2]
+    assert "Warning : group-0" in Read(page.job_page(one, first, JobStory())).text
+    assert "Announcements" not in page.job_page(one, other, JobStory())
+    assert "Announcements" not in overview(snapshot())
+
+
+def test_the_public_reads_announcements_without_names_and_other_tags():
+    one = replace(every_status(), settings=settings(Page(public=("group-0",))))
+    text = page.public(one)
+    words = Read(text).text
+    assert (
+        "Warning : group-0 " in words and "changed 2026-11-22 12:00 Shop" not in words
+    )
+    assert "Only us" not in words and "inside" not in words and " by " not in words
+
+
+def test_only_addresses_of_the_web_are_links_in_an_announcement():
+    read = Read(overview(every_status()))
+    links = {one["href"] for one in read.all("a") if "noopener" in one.get("rel", "")}
+    assert links == {f"https://example.com/{'x' * 90}\"onclick=a"}
+    assert not any("onclick" in one for one in read.all("a"))
 
 
 def test_a_job_without_a_result_has_a_page():

@@ -20,6 +20,7 @@ from lib.core.secret import Secret
 from lib.core.settings import Page
 from lib.report import api, feed
 from lib.report.page import link_of
+from lib.report.table import plain
 from lib.storage.store import State
 from lib.web import pages
 from lib.web.pages import Guard, hosts_of
@@ -303,6 +304,34 @@ def test_a_badge_and_a_feed_are_whole_xml_whatever_names_are(name):
     catalog = {key: entry(JobKey(key.file, name))}
     changed = replace(one, records=records, catalog=catalog)
     ElementTree.fromstring(feed.feed(changed, "https://example.com/"))
+
+
+def test_the_api_has_announcements_as_its_description_says():
+    data = json.loads(json.dumps(plain(api.status_data(every_status()))))
+    jsonschema.validate(
+        data,
+        schema_of("/api/v1/status"),
+        format_checker=jsonschema.FormatChecker(),
+    )
+    assert len(data["announcements"]) == 6
+    assert data["announcements"][2]["tags"] == ["inside"]
+
+
+def test_the_feed_has_announcements_with_ids_that_a_change_keeps():
+    one = every_status()
+    tree = ElementTree.fromstring(feed.feed(one, "https://example.com/"))
+    titles = [found.text for found in tree.iterfind("{*}entry/{*}title")]
+    assert titles[:2] == ["Outage: Shop is down.", "Warning: Shop is down."]
+    changed = replace(one.announcements[0], text="Back", changed_at=one.now)
+    later = replace(one, announcements=(changed,))
+    entry = ElementTree.fromstring(feed.feed(later, "https://example.com/")).find(
+        "{*}entry"
+    )
+    assert entry.find("{*}id").text == tree.find("{*}entry/{*}id").text
+    assert entry.find("{*}updated").text == "2026-11-22T12:00:00+00:00"
+    assert entry.find("{*}link").get("href") == (
+        "https://example.com/#announcement-0000aaaa"
+    )
 
 
 def test_the_feed_has_the_incidents_with_lasting_ids(asked):
