@@ -539,7 +539,8 @@ def _is_mount_point(path: str) -> bool:
     real = os.path.realpath(path)
     mounts = read_mounts(kernel.read_if_there("/", "proc/self/mountinfo"))
     if mounts:
-        return any(mount.path == real for mount in mounts)
+        # In a changed root the kernel does not list it.
+        return real == "/" or any(mount.path == real for mount in mounts)
     return os.path.ismount(real)
 
 

@@ -685,7 +685,9 @@ def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
         switched_on = re.sub(f"(?m)^{name} = .*$", "", switched_on)
     others = "(?m)^(password|token|ping)_(file|env|command) = .*$"
     switched_on = re.sub(others, "", switched_on)
-    switched_on = switched_on.replace("/var/www", str(tmp_path))
+    switched_on = re.sub(
+        "/var/(www|lib/prometheus/node-exporter)", str(tmp_path), switched_on
+    )
     (tmp_path / "checker").mkdir()
     (tmp_path / "status").mkdir()
     assert wrong_in(load(switched_on)) == []
