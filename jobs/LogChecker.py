@@ -98,10 +98,10 @@ class LogChecker(TargetJob):
         were removed before they were read are named (`lost`), and what may have been
         lost is noted. Only what was written to an empty log, and truncated away before
         more was written, leaves no trace. A log that repeats the same bytes from its
-        start on cannot be told from itself. Nor is a log under 1 kB known in the copy
-        of `copytruncate` if a line came, and was read, before it was truncated: its
-        lines may be told twice, and a loss be named. A file that cannot be read is
-        tried again by the next check, and then named.
+        start on cannot be told from itself. If a line comes after `copytruncate` has
+        made its copy, and is read before the log is truncated, what may have come
+        behind it is noted; a log of less than 64 bytes is named as lost then. A file
+        that cannot be read is tried again by the next check, and then named.
 
         Patterns are Python's, over bytes (UTF-8), each line by itself. Of a line over
         1 MB the start is searched. Half a line waits a minute for the rest. What

@@ -6,7 +6,6 @@ Each of them is looked for by what it holds; see lib/plugins/logreader.py.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import stat
@@ -19,6 +18,7 @@ from lib.plugins.logreader import (
     PlainFile,
     Source,
     Stopped,
+    Truncated,
     checksum,
     read_on,
 )
@@ -190,6 +190,8 @@ class _Log:
         self._is_waiting = False
         #: Whether the last check, and this one, could not read what is there.
         self._has_failed = self._fails = False
+        #: Since when rotated files were listed, and what they were.
+        self._listing: tuple[int, list[tuple[str, int]]] | None = None
         #: The first bytes of rotated files that were read whole.
         self._done: list[tuple[int, int]] = []
 
@@ -278,10 +280,34 @@ class _Log:
         self, current: PlainFile | None, places: Sequence[Place]
     ) -> list[tuple[Source, Place]]:
         """Return what to read, and from where, of files that are not being renamed."""
-        for _listing in range(MAX_LISTINGS - 1):
-            with contextlib.suppress(Moved):
-                return self._steps(current, places)
-        return self._steps(current, places)
+        news = self._look.news
+        said: list[list[Any]] = [news.lost, news.unsure, self._done]
+        lengths = [len(each) for each in said]
+        for listing in range(1, MAX_LISTINGS + 1):
+            try:
+                steps = self._steps(current, places)
+                self._check_settled(current)
+                return steps
+            except Moved:
+                for each, length in zip(said, lengths, strict=True):
+                    del each[length:]
+                if listing == MAX_LISTINGS:
+                    raise
+            current, self._listing = self._current(), None
+        raise AssertionError
+
+    def _check_settled(self, current: PlainFile | None) -> None:
+        """Raise Moved if the log was rotated while it was looked for."""
+        if self._listing is None:
+            return
+        since_ns, before = self._listing
+        if current is None:
+            is_settled = not os.path.exists(self._path)
+        else:
+            is_settled = current.is_at_path()
+        files = rotated_files(self._path, self._olddir, since_ns)
+        if not is_settled or [(one.path, one.number) for one in files] != before:
+            raise Moved(self._path)
 
     def _steps(
         self, current: PlainFile | None, places: Sequence[Place]
@@ -353,8 +379,14 @@ class _Log:
         if len(places) > 1:
             self._say_former(former, places[0])
         if not is_found:
-            newer = [one for one in newer if _changed_ns(one) >= last.changed_ns]
-        is_gone = not any(_may_be(one, last) for one in (current, *newer) if one)
+            newer = [
+                one
+                for one in newer
+                if _changed_ns(one) >= last.changed_ns or one.begins_as(last)
+            ]
+        is_gone = not any(
+            _may_be(one, last) for one in (current, former, *newer) if one
+        )
         if is_gone or (current and not newer and _was_emptied(current, last)):
             self._say_lost(last)
         newer = _without_copies(current, newer, last)
@@ -379,13 +411,14 @@ class _Log:
         number = self._holder(rotated, last)
         if number is not None:
             return list(rotated[:number]), rotated[number]
-        if last.head[0] >= FEW:
-            for number, one in enumerate(rotated):
-                # A copy from before the last check, all of which was read.
-                if one.begins_as(last):
-                    self._say_unsure("it was copied before the last check")
-                    self._done.append(last.head)
-                    return list(rotated[:number]), None
+        for number, one in enumerate(rotated):
+            # A copy from before the last check, all of which was read.
+            if one.begins_as(last) or one.was(last):
+                if min(last.head[0], len(one.head())) < FEW:
+                    break
+                self._say_unsure("it was copied before the last check")
+                self._done += [last.head, checksum(one.head())]
+                return list(rotated[:number]), None
         # It may just be moved: the next check says that it is lost.
         self._is_waiting = current is None and not self._gone
         if not self._is_waiting:
@@ -395,25 +428,19 @@ class _Log:
             one
             for one in rotated
             if _changed_ns(one) >= last.changed_ns
-            and not one.begins_as(last)
+            and not (one.begins_as(last) or one.was(last))
             and checksum(one.head()) not in self._done
         ]
         return unread, None
 
     def _rotated(self, since_ns: int) -> list[_Rotated]:
-        """Return what is rotated; raise Moved if that is being renamed."""
+        """Return what is rotated, and remember it for ``_check_settled``."""
         try:
             files = rotated_files(self._path, self._olddir, since_ns)
-            again = rotated_files(self._path, self._olddir, since_ns)
         except OSError as error:
             self._say_unread(self._olddir or os.path.dirname(self._path), error)
             return []
-        # A file that is renamed while a folder is listed may not be in the list.
-        before, after = (
-            [(one.path, one.number) for one in it] for it in (files, again)
-        )
-        if before != after:
-            raise Moved(self._path)
+        self._listing = since_ns, [(one.path, one.number) for one in files]
         return files
 
     def _opened(self, one: _Rotated) -> Source | None:
@@ -511,6 +538,9 @@ class _Log:
                 f"the pattern takes too long on a line of {source.path} behind byte "
                 f"{stopped.place.offset}; write it without repeats of what repeats"
             )
+            return False
+        if isinstance(why, Truncated):
+            self._look.news.pending.append(str(Moved(source.path)))
             return False
         if not isinstance(why, OSError) or isinstance(why, TimeoutError):
             self._say_pending(source.path, stopped.place.offset)

@@ -26,6 +26,9 @@ MAX_LINE = 1024 * 1024
 HEAD, TAIL = 1024, 256
 #: A line without an end counts as whole if nothing has come for so long.
 HALF_LINE_S = 60.0
+#: A copy of a log that was so small, and has so few lines, is known though it has less
+#: than the first bytes that are compared.
+SMALL, MAX_STARTS = 64 * 1024, 40
 
 
 class Place(NamedTuple):
@@ -43,12 +46,14 @@ class Place(NamedTuple):
     half: tuple[float, int] = (0.0, 0)
     #: Within a line that is too long, the rest of which is not searched.
     is_in_line: bool = False
+    #: While the file is small: the checksum of its start up to the end of each line.
+    starts: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, stored: Any) -> Place | None:
         """Return a place as it was stored; None if it is none."""
         try:
-            offset, file, head, tail, changed_ns, half, is_in_line = stored
+            offset, file, head, tail, changed_ns, half, is_in_line, starts = stored
             return cls(
                 int(offset),
                 (int(file[0]), int(file[1]), int(file[2])),
@@ -57,6 +62,7 @@ class Place(NamedTuple):
                 int(changed_ns),
                 (float(half[0]), int(half[1])),
                 bool(is_in_line),
+                tuple(map(int, starts)),
             )
         except (TypeError, ValueError, IndexError):
             return None
@@ -65,6 +71,18 @@ class Place(NamedTuple):
 def checksum(data: bytes) -> tuple[int, int]:
     """Return the length of some bytes, and their checksum."""
     return len(data), zlib.crc32(data)
+
+
+def starts_of(head: bytes, offset: int) -> tuple[int, ...]:
+    """Return the checksum of a small file's start up to the end of each line."""
+    if offset > SMALL:
+        return ()
+    lines = head[:offset].split(b"\n", MAX_STARTS)[:-1]
+    sums, last = [], 0
+    for line in lines[:MAX_STARTS]:
+        last = zlib.crc32(b"\n", zlib.crc32(line, last))
+        sums.append(last)
+    return tuple(sums)
 
 
 class Source:
@@ -85,6 +103,16 @@ class Source:
         start = self.head()[: place.head[0]]
         return bool(start) and checksum(start) == place.head
 
+    def was(self, place: Place) -> bool:
+        """Return whether it is a copy of a file from before that grew to a place."""
+        start = self.head()
+        if not start.endswith(b"\n") or self.info.st_mtime_ns > place.changed_ns:
+            return False
+        lines = start.count(b"\n")
+        if lines > len(place.starts) or len(start) >= HEAD:
+            return False
+        return zlib.crc32(start) == place.starts[lines - 1]
+
     def head(self) -> bytes:
         """Return its first bytes."""
         raise NotImplementedError
@@ -104,8 +132,12 @@ class Source:
         """
         raise NotImplementedError
 
+    def is_unchanged(self) -> bool:
+        """Return whether it still has the first bytes that it is known by."""
+        return True
+
     def changed_ns(self, *, is_empty: bool) -> int:
-        """Return when it was last changed, as of when it was opened, in ns."""
+        """Return when it was last changed, as of when it was read, in ns."""
         return self.info.st_mtime_ns
 
     def close(self) -> None:
@@ -170,13 +202,36 @@ class PlainFile(Source):
 
     def read_into(self, room: memoryview) -> int:
         """Read the next bytes; return how many."""
+        info = os.fstat(self._fd)
         number = os.preadv(self._fd, [room], self._read_at)
         self._read_at += number
+        if not number and info.st_size == self._read_at:
+            self._know_whole(info)
         return number
+
+    def _know_whole(self, info: os.stat_result) -> None:
+        """Remember what it is like now that it is read to its end."""
+        head = os.pread(self._fd, HEAD, 0)
+        if head.startswith(self._head or b""):
+            self._head, self.info = head, info
 
     def look_again(self) -> None:
         """Have its first bytes read anew: it may be truncated by now."""
         self._head = None
+
+    def is_unchanged(self) -> bool:
+        """Return whether it still has the first bytes that it is known by."""
+        known = self._head or b""
+        return os.pread(self._fd, len(known), 0) == known
+
+    def is_at_path(self) -> bool:
+        """Return whether it is where it was opened, no shorter, with that start."""
+        try:
+            info = os.stat(self.path)
+        except OSError:
+            return False
+        is_it = (info.st_dev, info.st_ino) == self.number[:2]
+        return is_it and info.st_size >= self.info.st_size and self.is_unchanged()
 
     def changed_ns(self, *, is_empty: bool) -> int:
         """Return when it was last changed; of an empty one when it became empty.
@@ -211,6 +266,7 @@ class PlainFile(Source):
             checksum(self.head()),
             checksum(tail),
             self.info.st_mtime_ns,
+            starts=starts_of(self.head(), offset),
         )
 
     def close(self) -> None:
@@ -330,6 +386,13 @@ def read_on(source: Source, place: Place, found: Found, look: Look) -> Place:
     return reader.place()
 
 
+class Truncated(OSError):
+    """A file was truncated while it was read."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "it was truncated meanwhile")
+
+
 class Stopped(Exception):
     """Not all of a file was read."""
 
@@ -367,15 +430,18 @@ class _Reader:
                 break
             if not self._offset and not fresh:
                 self._begin(bytes(self._data[: min(HEAD, number)]))
+            elif not self._source.is_unchanged():
+                raise Truncated
             self._filled += number
             self._take(fresh)
+        self._head = self._source.head()
         self._take_half()
 
     def _begin(self, start: bytes) -> None:
         known = self._head or b""
         if not start.startswith(known[: len(start)]):
             # Its copy is to be read first, which the next check finds by these bytes.
-            raise OSError(0, "it was truncated meanwhile")
+            raise Truncated
         self._head = known or start
 
     def _take(self, fresh: int) -> None:
@@ -432,14 +498,19 @@ class _Reader:
     def place(self) -> Place:
         """Return how far all was searched."""
         tail = checksum(self._tail) if self._tail else self._before.tail
+        before, number = self._before, self._offset + self._filled
+        changed_ns = self._source.changed_ns(is_empty=not number)
+        # Of a file that was truncated before it was read the first bytes are known.
+        head = self._head and self._head[: number or HEAD]
         return Place(
             self._offset,
             self._source.number,
-            self._before.head if self._head is None else checksum(self._head),
+            before.head if head is None else checksum(head),
             tail,
-            self._source.changed_ns(is_empty=not (self._offset or self._filled)),
+            changed_ns,
             self._half,
             self._is_in_line,
+            before.starts if head is None else starts_of(head, self._offset),
         )
 
 
