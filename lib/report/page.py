@@ -668,6 +668,16 @@ def _uptimes(
 # What all pages have.
 
 
+def error_page(status: str, text: str, home: str) -> str:
+    """Return the page that says to a browser why it gets nothing else.
+
+    ``status`` is that of HTTP, with its number; ``home`` the way to the front page.
+    """
+    facts = {"status": status, "text": text, "home": home}
+    css = _text_of("page.css")
+    return environment().get_template("error.html").render(**facts, css=css)
+
+
 def _rendered(name: str, snapshot: Snapshot, look: Look, **facts: Any) -> str:
     settings, time_text = snapshot.settings, _time_text(snapshot)
     state = health.assess(

@@ -38,6 +38,7 @@ from lib.report.page import (
     Look,
     Snapshot,
     content_policy,
+    error_page,
     job_page,
     keys_of,
     link_of,
@@ -503,13 +504,13 @@ def pages(
                 text = f"ask with {allow}"
                 raise Refused("405 Method Not Allowed", text, ("Allow", allow))
         except Unasked as unasked:
-            answer = _refusal(Refused("403 Forbidden", str(unasked)), path)
+            answer = _refusal(Refused("403 Forbidden", str(unasked)), path, environ)
         except Refused as refused:
-            answer = _refusal(refused, path)
+            answer = _refusal(refused, path, environ)
         except StateError as error:
             logger.error("[page]: %s", error)
             text = "state cannot be read or written; the log of Checker says why"
-            answer = _refusal(Refused("503 Service Unavailable", text), path)
+            answer = _refusal(Refused("503 Service Unavailable", text), path, environ)
         headers = [
             ("Content-Type", answer.type),
             ("Content-Length", str(len(answer.content))),
@@ -540,9 +541,14 @@ def _query(environ: Mapping[str, Any]) -> Mapping[str, list[str]]:
         return {}
 
 
-def _refusal(refused: Refused, path: str) -> Answer:
+def _refusal(refused: Refused, path: str, environ: Mapping[str, Any]) -> Answer:
     if path.startswith("/api/"):
         answer = _json({"error": refused.text}, refused.status)
+    elif "text/html" in str(environ.get("HTTP_ACCEPT", "")):
+        # Not "/": a proxy may have put us below a path of its own.
+        home = "../" * (path.count("/") - 1) or "./"
+        text = error_page(refused.status, refused.text, home)
+        answer = Answer(refused.status, HTML, text.encode("utf-8", "replace"))
     else:
         answer = Answer(refused.status, TEXT, f"{refused.text}\n".encode())
     return answer._replace(headers=tuple(refused.headers))

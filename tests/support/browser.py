@@ -1,11 +1,16 @@
 """A real browser: Debian's Chromium, without a window, by the WebDriver protocol.
 
 Chromium's own driver is asked over HTTP as https://www.w3.org/TR/webdriver2/ says.
+What it has the page run comes from outside, and is not held back by the page's
+Content-Security-Policy: so axe-core can look at a page that lets no script of others
+in.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
+import importlib.resources
 import json
 import shutil
 import subprocess
@@ -13,18 +18,39 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tests.support.daemon import free_port
 
 DRIVER, CHROMIUM = "/usr/bin/chromedriver", "/usr/bin/chromium"
+#: What is on the keys that have no letter.
+TAB, ENTER, SPACE, DOWN = "\ue004", "\ue007", " ", "\ue015"
+#: The package that brings axe-core.
+AXE = "axe_playwright_python"
+#: Calls back with what is wrong, and with what axe cannot tell: a line for each.
+ASK_AXE = """
+const done = arguments[arguments.length - 1];
+const words = rule => rule.nodes.map(node => [rule.id, node.html.slice(0, 200),
+    node.failureSummary || rule.help].join(": "));
+axe.run(document, {rules: {"target-size": {enabled: true}}}).then(
+    found => done([...found.violations, ...found.incomplete].flatMap(words)),
+    error => done([String(error)]));
+"""
 
 
 def why_not() -> str:
     """Return why there is no browser here; empty if there is one."""
     missing = [path for path in (DRIVER, CHROMIUM) if not shutil.which(path)]
-    return f"apt-get install chromium chromium-driver: no {missing}" if missing else ""
+    if missing:
+        return f"apt-get install chromium chromium-driver: no {missing}"
+    return "" if find_spec(AXE) else f"{AXE} is missing: make integration installs it"
+
+
+@functools.cache
+def _axe() -> str:
+    return (importlib.resources.files(AXE) / "axe.min.js").read_text("utf-8")
 
 
 class Browser:
@@ -41,6 +67,27 @@ class Browser:
         """Return what the body of a function in JavaScript returns."""
         body = {"script": script, "args": list(arguments)}
         return self._ask("POST", "/execute/sync", body)
+
+    def barriers(self) -> list[str]:
+        """Return what axe-core finds that keeps people from using the page."""
+        self.run(_axe())
+        body = {"script": ASK_AXE, "args": []}
+        return [str(line) for line in self._ask("POST", "/execute/async", body)]
+
+    def tab_to(self, selector: str, most: int = 100) -> None:
+        """Press Tab until what a selector names has the focus, which can be seen."""
+        for _press in range(most):
+            self.type(TAB)
+            seen, is_there = self.run(
+                "const one = document.activeElement;"
+                "const line = getComputedStyle(one).outlineStyle;"
+                "return [line, one.matches(arguments[0])]",
+                selector,
+            )
+            assert seen != "none", self.run("return document.activeElement.outerHTML")
+            if is_there:
+                return
+        raise AssertionError(f"Tab does not reach {selector}")
 
     def source(self) -> str:
         """Return the page as it is now, as HTML."""
@@ -86,7 +133,7 @@ def _asked(method: str, url: str, body: dict[str, Any] | None) -> Any:
     data = json.dumps(body or {}).encode() if method == "POST" else None
     request = urllib.request.Request(url, data, method=method)
     request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         return json.load(response)["value"]
 
 
@@ -136,6 +183,8 @@ def window(
         "goog:chromeOptions": options,
         "goog:loggingPrefs": {"browser": "ALL"},
     }
+    # A page of 1,000 jobs takes axe its time.
+    always["timeouts"] = {"script": 100_000}
     found = _asked("POST", f"{base}/session", {"capabilities": {"alwaysMatch": always}})
     browser = Browser(base, found["sessionId"])
     try:

@@ -17,7 +17,7 @@ from lib.core.results import Threshold, Unit, Value
 from lib.core.settings import Mail, Page, Settings
 from lib.report.graphs import FINE, Series, day_names
 from lib.report.incidents import Incident, Sending
-from lib.report.page import Snapshot
+from lib.report.page import JobStory, Snapshot
 from lib.storage.history import Row, Share
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -112,6 +112,12 @@ def every_level() -> tuple[Announcement, ...]:
     planned = replace(plain[2], start=NOON + hour, until=NOON + 2 * hour)
     about = replace(plain[1], tags=("group-0", "inside"), changed_at=NOON)
     return (plain[0], about, inside, *plain[3:], planned)
+
+
+def story_of(snapshot: Snapshot) -> JobStory:
+    """Return the last nine minutes of a job, two graphs and all incidents."""
+    rows = tuple(row(row().at - 60 * age) for age in range(9, 0, -1))
+    return JobStory(rows, (series(1), series(2, HOSTILE)), snapshot.incidents)
 
 
 def every_status() -> Snapshot:

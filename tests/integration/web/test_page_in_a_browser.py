@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+
 import pytest
 from msgspec.structs import replace
 
 from lib.core.jobs import JobKey
 from lib.core.settings import Page
-from lib.report.page import JobStory, job_page, link_of, overview, public
+from lib.core.silences import Acknowledge, CheckNow, Mute, Unmute
+from lib.report.page import Look, job_page, link_of, overview, public
 from lib.storage import inbox
 from tests.support import browser
+from tests.support.browser import DOWN, ENTER, SPACE, TAB
 from tests.support.daemon import Daemon, free_port
 from tests.support.fakes import job
 from tests.support.instance import Instance
 from tests.support.snapshots import (
     HOSTILE,
     every_status,
-    row,
-    series,
     settings,
     snapshot,
+    story_of,
 )
 from tests.support.waits import until
 
@@ -28,54 +34,38 @@ pytestmark = [
     pytest.mark.skipif(bool(browser.why_not()), reason=browser.why_not()),
 ]
 
-#: Contrast of a text with its background by WCAG 2, of each element that has text.
-POOR_CONTRAST = """
-function channels(color) { return color.match(/[0-9.]+/g).map(Number); }
-function light(color) {
-  const [r, g, b] = channels(color).map(c => c / 255)
-    .map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-}
-function back(element) {
-  for (let one = element; one; one = one.parentElement) {
-    const color = getComputedStyle(one).backgroundColor;
-    if (channels(color)[3] !== 0) return color;
-  }
-  return 'rgb(255, 255, 255)';
-}
-const poor = [];
-for (const one of document.querySelectorAll('body *')) {
-  const hasText = [...one.childNodes].some(n => n.nodeType === 3 && n.data.trim());
-  if (!hasText || !one.checkVisibility() || one.closest('script')) continue;
-  const [a, b] = [light(getComputedStyle(one).color), light(back(one))];
-  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  if (ratio < 4.5) poor.push(one.tagName + ' ' + one.textContent.slice(0, 40) + ratio);
-}
-return poor;
-"""
+WIDTHS = (360, 1400)
+TOKEN = "0123456789abcdef"
+DOWN_KEY = JobKey("Down", "Down")
+URL = "url = https://status.example.com/\n"
+SCHEMES = {"light": "rgb(27, 31, 36)", "dark": "rgb(230, 232, 235)"}
+#: Of each kind of page one is enough for axe-core, which takes its time.
+KINDS = ("every", "public", "job failing", "job long")
 
 
 @pytest.fixture(scope="module")
-def driver():
+def driver() -> Iterator[str]:
     with browser.driver() as base:
         yield base
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """Return the address of each page, by its name."""
+def pages(tmp_path_factory) -> dict[str, str]:
+    """Return the address of each page that is written as a file, by its name."""
     folder = tmp_path_factory.mktemp("page")
     every = every_status()
     texts = {f"{jobs}": overview(snapshot(jobs)) for jobs in (3, 50, 1000)}
     texts["every"] = overview(every)
     groups = Page(public=("group-0", "group-1"))
     texts["public"] = public(replace(every, settings=settings(groups)))
+    names = {"failing 0": "failing", "http a-very": "long", "switched": "off"}
     for key in every.catalog:
-        rows = tuple(row(row().at - 60 * age) for age in range(9, 0, -1))
-        graphs = (series(1), series(2, HOSTILE))
-        story = JobStory(rows, graphs, every.incidents)
-        (folder / link_of(key)).write_text(job_page(every, key, story))
-        texts[f"job {key}"] = job_page(every, key, story)
+        text = job_page(every, key, story_of(every))
+        (folder / link_of(key)).write_text(text)
+        short = [
+            name for start, name in names.items() if key.identity.startswith(start)
+        ]
+        texts[f"job {short[0] if short else key}"] = text
     found = {}
     for number, (name, text) in enumerate(texts.items()):
         path = folder / f"{number}.html"
@@ -84,34 +74,104 @@ def pages(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("width", [360, 1400])
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory) -> Instance:
+    """Return an instance with a job that fails, and says what nobody may run."""
+    made = Instance(tmp_path_factory.mktemp("instance"))
+    made.job("Fine", job("Fine"))
+    reason = json.dumps(f"503: {HOSTILE}\nand more")
+    made.job("Down", job("Down", f"raise CheckFailed({reason})"))
+    made.cron()
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(request, instance) -> Iterator[Mapping[str, str]]:
+    """Yield the address of each page that the daemon shows, with ``url`` or without."""
+    port, before = free_port(), instance.settings.read_text()
+    page = f"[page]\nlisten = 127.0.0.1:{port}\ntoken = {TOKEN}\npublic = web\n"
+    instance.add(page + getattr(request, "param", URL))
+    base = f"http://ann:{TOKEN}@127.0.0.1:{port}/"
+    with Daemon(instance) as daemon:
+        for what in ("the page", "the public page"):
+            assert f"shows {what} on" in daemon.process.stdout.readline()
+        # A browser without a window asks for no password, and shows nothing.
+        refused = instance.folder / "401.html"
+        refused.write_text(refusal(f"http://127.0.0.1:{port}/"))
+        yield {
+            "served": base,
+            "served job": base + link_of(DOWN_KEY),
+            "served public": f"{base}public",
+            "404": f"{base}nowhere",
+            "401": refused.as_uri(),
+        }
+    instance.write(before)
+
+
+def refusal(url: str) -> str:
+    """Return the page that somebody gets who gives no password."""
+    request = urllib.request.Request(url, headers={"Accept": "text/html"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    with refused.value as answer:
+        assert answer.code == 401
+        return answer.read().decode()
+
+
+def fits(one: browser.Browser, name: str, url: str, width: int) -> None:
+    """Open a page; fail if it is wider than the window, or if the console has some."""
+    one.open(url)
+    wide = one.run("return document.documentElement.scrollWidth")
+    # Of an error the browser says so itself.
+    said = [line for line in one.said() if f"a status of {name} " not in line]
+    assert (wide, said) == (width, []), name
+    assert one.run("return document.title"), name
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_no_page_is_wider_than_the_window_or_says_anything_to_the_console(
     driver, pages, width
 ):
     with browser.window(driver, width) as one:
         for name, url in pages.items():
-            one.open(url)
-            wide = one.run("return document.documentElement.scrollWidth")
-            assert (wide, one.said()) == (width, []), name
-            assert one.run("return document.title"), name
+            fits(one, name, url, width)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read_in_both_schemes(driver, pages, scheme):
-    backs = []
-    with browser.window(driver, 1400) as one:
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nor_does_any_page_that_is_served(driver, served, width):
+    with browser.window(driver, width) as one:
+        for name, url in served.items():
+            fits(one, name, url, width)
+            assert one.run("return document.contentType") == "text/html", name
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_nothing_keeps_people_from_using_the_page(driver, pages, served, scheme, width):
+    with browser.window(driver, width) as one:
         one.look(scheme)
-        for name, url in pages.items():
-            if name == "1000":
-                continue
+        for name, url in ({name: pages[name] for name in KINDS} | dict(served)).items():
             one.open(url)
-            assert one.run(POOR_CONTRAST) == [], name
-            backs.append(one.run("return getComputedStyle(document.body).color"))
-    # So that a scheme that is not applied does not pass.
-    assert len(set(backs)) == 1
-    assert (
-        backs[0] == {"light": "rgb(27, 31, 36)", "dark": "rgb(230, 232, 235)"}[scheme]
-    )
+            assert one.barriers() == [], name
+            # So that a scheme that is not applied does not pass.
+            color = one.run("return getComputedStyle(document.body).color")
+            assert color == SCHEMES[scheme], name
+
+
+@pytest.mark.parametrize("jobs", ["50", "1000"])
+def test_nor_are_many_jobs_in_the_way(driver, pages, jobs):
+    with browser.window(driver, 1400) as one:
+        one.open(pages[jobs])
+        assert one.barriers() == []
+
+
+def test_what_is_in_the_way_is_noticed(driver, pages):
+    with browser.window(driver, 360) as one:
+        one.open(pages["3"])
+        one.run("document.querySelector('label').remove()")
+        one.run("document.querySelector('.sentence').style.color = 'silver'")
+        found = one.barriers()
+    assert {line.partition(":")[0] for line in found} == {"color-contrast", "label"}
 
 
 def test_a_keyboard_reaches_the_content_and_finds_jobs(driver, pages):
@@ -121,9 +181,9 @@ def test_a_keyboard_reaches_the_content_and_finds_jobs(driver, pages):
     )
     with browser.window(driver, 1400) as one:
         one.open(pages["50"])
-        one.type("\ue004")
+        one.type(TAB)
         assert one.run("return document.activeElement.className") == "skip"
-        one.type("\ue004")
+        one.type(TAB)
         assert one.run("return document.activeElement.id") == "q"
         assert one.run(shown) == 50
         one.type(*"shop-001")
@@ -156,20 +216,87 @@ def test_without_script_all_is_there_but_the_search(driver, pages):
         assert "hidden" in picture.partition("<form")[2].partition(">")[0]
 
 
-def test_a_form_is_filled_in_by_keyboard(driver, tmp_path):
-    instance, port, token = Instance(tmp_path), free_port(), "0123456789abcdef"
-    instance.job("Fine", job("Fine"))
-    instance.add(f"[page]\nlisten = 127.0.0.1:{port}\ntoken = {token}\n")
-    instance.cron()
-    link = link_of(JobKey("Fine", "Fine"))
-    with Daemon(instance) as daemon, browser.window(driver, 360) as one:
-        assert "shows the page" in daemon.process.stdout.readline()
-        one.open(f"http://ann:{token}@127.0.0.1:{port}/{link}")
-        assert one.run("return document.title").startswith("Fine: OK")
-        one.run("document.querySelector('[name=why]').focus()")
-        one.type(*"deploy", "\ue007")
-        said = "return (document.querySelector('.said') || {}).textContent || ''"
+def test_without_script_the_daemon_searches(driver, served):
+    with browser.window(driver, 1400, script=False) as one:
+        one.open(served["served"])
+        one.type(TAB, TAB, *"down", ENTER)
+        until(lambda: ">1 of 3</output>" in one.source())
+        rows = one.source().partition('<section aria-labelledby="jobs">')[2]
+        assert ">Down</a>" in rows and ">Fine</a>" not in rows
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_the_page_is_loaded_again_with_script_or_without(driver, tmp_path, script):
+    path = tmp_path / "index.html"
+    path.write_text(overview(snapshot(3), Look(every_s=1)))
+    with browser.window(driver, 1400, script=script) as one:
+        one.open(path.as_uri())
+        assert "shop-0003" not in one.source()
+        path.write_text(overview(snapshot(4), Look(every_s=1)))
+        until(lambda: "shop-0003" in one.source())
+
+
+def test_what_somebody_is_writing_is_not_lost(driver, tmp_path):
+    path = tmp_path / "index.html"
+    path.write_text(overview(snapshot(3), Look(every_s=1)))
+    with browser.window(driver, 1400) as one:
+        one.open(path.as_uri())
+        one.run("window.kept = 0; setInterval(() => { window.kept += 1 }, 250)")
+        one.tab_to("#q")
+        one.type(*"shop")
+        until(lambda: one.run("return window.kept") > 8)
+        # Nor is it where that is asked for.
+        one.run("document.getElementById('q').value = ''")
+        one.tab_to("#refresh")
+        one.type(SPACE)
+        assert not one.run("return document.getElementById('refresh').checked")
+        until(lambda: one.run("return window.kept") > 16)
+        one.type(SPACE)
+        until(lambda: one.run("return window.kept === undefined"))
+
+
+@pytest.mark.parametrize("served", ["", URL], indirect=True)
+def test_forms_are_filled_in_by_keyboard_alone(driver, instance, served):
+    said = "return (document.querySelector('.said') || {}).textContent || ''"
+    mute, other = "form:has([value=mute])", "form:has([value={}])"
+    with browser.window(driver, 360) as one:
+        one.open(served["served"])
+        # The link of the card: what is not OK comes first.
+        one.tab_to(".cards a")
+        one.type(ENTER)
+        until(lambda: one.run("return document.title").startswith("Down: failing"))
+        one.tab_to(f"{mute} select")
+        one.type(DOWN)
+        one.tab_to(f"{mute} [name=why]")
+        one.type(*"deploy", ENTER)
         until(lambda: "Muted" in one.run(said))
+        one.tab_to(f"{other.format('ack')} [name=why]")
+        one.type(*"known")
+        one.tab_to(f"{other.format('ack')} button")
+        one.type(SPACE)
+        until(lambda: "Acknowledged" in one.run(said))
+        one.tab_to(f"{other.format('check')} button")
+        one.type(ENTER)
+        until(lambda: "checked in the next run" in one.run(said))
+        asked = inbox.waiting(instance.state).requests
+        kinds = {type(request): request for request in asked}
+        assert set(kinds) == {Mute, Acknowledge, CheckNow}
+        assert {request.who for request in asked} == {"ann"}
+        muted = kinds[Mute]
+        assert round((muted.until - muted.at).total_seconds()) == 4 * 3600
+        assert (muted.why, kinds[Acknowledge].why) == ("deploy", "known")
+        instance.cron()
+        # What is shown is at most 5 seconds old.
+        unmute = f"{other.format('unmute')} button"
+        until(lambda: one.open(served["served job"]) or has(one, unmute))
+        one.tab_to(unmute)
+        one.type(ENTER)
+        until(lambda: "leave again" in one.run(said))
+        (request,) = inbox.waiting(instance.state).requests
+        assert isinstance(request, Unmute) and request.who == "ann"
         assert one.said() == []
-    (request,) = inbox.waiting(instance.state).requests
-    assert (request.who, request.why) == ("ann", "deploy")
+        instance.cron()
+
+
+def has(one: browser.Browser, selector: str) -> bool:
+    return bool(one.run("return !!document.querySelector(arguments[0])", selector))

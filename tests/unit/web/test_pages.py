@@ -123,6 +123,24 @@ def test_with_it_all_is_shown_and_nothing_may_be_kept_or_framed(asked, path):
     assert asked.headers["Content-Length"] == str(len(text.encode()))
 
 
+@pytest.mark.parametrize(
+    ("path", "home"), [("/nowhere", "./"), ("/badge/job/nobody.svg", "../../")]
+)
+def test_a_browser_is_told_in_a_page_why_it_gets_nothing(asked, path, home):
+    accept = "text/html,application/xhtml+xml,*/*;q=0.8"
+    status, text = asked(path, accept=accept)
+    assert (status, asked.headers["Content-Type"]) == (404, pages.HTML)
+    assert "<h1>404 Not Found</h1>" in text and f'<a href="{home}">' in text
+    assert asked(path, accept="*/*")[1].startswith(("not found", "there is no such"))
+    assert asked.headers["Content-Type"] == pages.TEXT
+    # Strangers learn no more of what is here.
+    status, text = asked(path, accept=accept, authorization="")
+    assert (status, "web1" in text, "http a" in text) == (401, False, False)
+    assert "The password is [page] token of settings.cfg." in text
+    assert "Basic" in asked.headers["WWW-Authenticate"]
+    assert asked("/api/v1/jobs/x", accept=accept)[1].startswith("{")
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE", "OPTIONS"])
 def test_nothing_is_changed(asked, method):
     assert asked("/", method=method)[0] == 405
