@@ -109,32 +109,27 @@ def judge(values: Values, *, need_all: bool = False) -> tuple[Status, str]:
     return Status.OK, ""
 
 
-def telling_value(values: Values) -> str:
-    """Return the name of the value that says most about a job; empty if it has none.
+#: What stands for a job that measures nothing: how long its check took.
+DURATION = "duration"
 
-    That is the first one that is failing, else one that is a warning, else the one that
-    is nearest to a threshold, else the first.
+
+def telling_value(values: Values) -> str:
+    """Return the name of the value that stands for a job; empty if it has none.
+
+    That is the first one that is failing, else the first that is a warning, else the
+    first that has a threshold, else the first.  So it changes only with a status, and
+    a graph is of the same value from one hour to the next.
     """
 
-    def rank(name: str) -> tuple[int, float]:
+    def rank(name: str) -> int:
         value = values[name]
+        if value.fail is not None and value.fail.forbids(value.number):
+            return 0
         if value.is_outside:
-            is_failing = value.fail is not None and value.fail.forbids(value.number)
-            return (0 if is_failing else 1), 0.0
-        return 2, -_nearness(value)
+            return 1
+        return 2 if value.fail or value.warn else 3
 
     return min(values, key=rank, default="")
-
-
-def _nearness(value: Value) -> float:
-    """Return how near a number is to a threshold: 1 at it, 0 if it has none."""
-    number, parts = abs(value.number), [0.0]
-    for limit in (value.fail, value.warn):
-        if limit is not None and limit.high:
-            parts.append(number / abs(limit.high))
-        if limit is not None and limit.low and number:
-            parts.append(abs(limit.low) / number)
-    return min(1.0, max(parts))
 
 
 def _exceeded(name: str, value: Value, threshold: Threshold) -> str:

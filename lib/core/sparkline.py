@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from itertools import compress, pairwise
 
 BARS, GAP = "▁▂▃▄▅▆▇█", "·"
 #: For terminals that have no such characters.
@@ -33,6 +35,31 @@ def sampled(
         before = parts[place]
         parts[place] = number if before is None else pick(before, number)
     return parts
+
+
+def sampled_in_order(
+    moments: Sequence[float],
+    numbers: Sequence[float],
+    since: float,
+    until: float,
+    width: int,
+    pick: Callable[[Sequence[float]], float] = max,
+) -> list[float | None]:
+    """Return the same of points whose moments ascend, much quicker if they are many.
+
+    ``pick`` is ``min`` or ``max``.
+    """
+    if not all(map(math.isfinite, numbers)):
+        is_known = list(map(math.isfinite, numbers))
+        moments = list(compress(moments, is_known))
+        numbers = list(compress(numbers, is_known))
+    length = until - since
+    edges = [since + length * part / width for part in range(width)]
+    places = [bisect_left(moments, edge) for edge in (*edges, until)]
+    return [
+        pick(numbers[begin:end]) if begin < end else None
+        for begin, end in pairwise(places)
+    ]
 
 
 def sparkline(numbers: Sequence[float | None], *, ascii_only: bool = False) -> str:

@@ -16,6 +16,7 @@ from lib.core.enums import DeliveryResult, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record
 from lib.core.results import (
+    DURATION,
     Unit,
     Value,
     Values,
@@ -23,7 +24,7 @@ from lib.core.results import (
     spread_words,
     telling_value,
 )
-from lib.core.sparkline import sampled, sparkline
+from lib.core.sparkline import sampled, sampled_in_order, sparkline
 from lib.core.text import first_line, some_of, table_time
 from lib.report.rows import (
     DISABLED,
@@ -37,7 +38,7 @@ from lib.report.rows import (
 )
 from lib.report.uptime import left_out_words, percent_words
 from lib.storage import auditlog
-from lib.storage.history import TIMES, History, Row, Share, share_of
+from lib.storage.history import TIMES, History, Row, Share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,9 +69,6 @@ WIDTH = 24
 _DAY_S = 86_400.0
 #: What leaves by several ways within so long counts as one alert.
 ONE_ALERT = timedelta(minutes=1)
-#: A result of a job that runs each few minutes stands no longer; that of one that runs
-#: daily, with some room.
-_SHORT_S, _LONGEST_S = 900.0, 2 * _DAY_S
 
 
 class Look(NamedTuple):
@@ -108,35 +106,27 @@ def looks(
     until = now.timestamp()
     latest = history.latest()
     weeks, months = (history.uptimes(keys, days, until) for days in (7, 30))
-    holds = {key: latest[key].holds_s for key in keys if key in latest}
-    rows_of = rows_from(history, holds, until - _DAY_S, until)
-    found = {}
-    for key in keys:
-        rows = rows_of.get(key, [])
-        name, value = _value(measured.get(key, {}), latest.get(key))
+    shown = {key: _value(measured.get(key, {}), latest.get(key)) for key in keys}
+    names = {
+        key: name if name in measured.get(key, ()) else None
+        for key, (name, _value) in shown.items()
+    }
+    since, found = until - _DAY_S, {}
+    for key, trace in history.traces(names, since, until):
+        name, value = shown[key]
+        pick = min if value is not None and value.is_low_bad else max
+        # Whose value is not known, has none of before.
+        moments, numbers = trace.moments, trace.numbers
+        if value is None:
+            moments = numbers = ()
         found[key] = Look(
-            share_of(rows, until - _DAY_S, until),
+            trace.share(since, until),
             weeks.get(key, Share()),
             months.get(key, Share()),
             name,
             value,
-            tuple(numbers_of(rows, name, value, until)),
+            tuple(sampled_in_order(moments, numbers, since, until, WIDTH, pick)),
         )
-    return found
-
-
-def rows_from(
-    history: History, holds: Mapping[JobKey, float], since: float, until: float
-) -> dict[JobKey, list[Row]]:
-    """Return the rows of jobs up to ``until``, with the one that stands at ``since``.
-
-    ``holds``: for how long the results of each hold now; they may have held longer.
-    """
-    short = [key for key, holds_s in holds.items() if holds_s <= _SHORT_S]
-    found = dict(history.rows_of(short, since - _SHORT_S, until))
-    # Of the others, and of those that were not checked shortly before.
-    far = [key for key in holds if not (found.get(key) and found[key][0].at <= since)]
-    found.update(history.rows_of(far, since - _LONGEST_S, until))
     return found
 
 
@@ -147,21 +137,7 @@ def _value(values: Values, latest: Row | None) -> tuple[str, Value | None]:
         return name, values[name]
     if latest is None:
         return "", None
-    return "took", Value(latest.seconds, Unit.SECONDS)
-
-
-def numbers_of(
-    rows: Iterable[Row], name: str, value: Value | None, until: float
-) -> list[float | None]:
-    """Return the worst number of each of the last 24 hours."""
-    is_time = name == "took"
-    points = (
-        (row.at, row.seconds if is_time and name not in row.values else number)
-        for row in rows
-        if (number := row.values.get(name, 0.0 if is_time else None)) is not None
-    )
-    pick = min if value is not None and value.is_low_bad else max
-    return sampled(points, until - _DAY_S, until, WIDTH, pick)
+    return DURATION, Value(latest.seconds, Unit.SECONDS)
 
 
 def trend(history: History, key: JobKey, values: Values, now: datetime) -> str:

@@ -15,7 +15,7 @@ from math import inf, isfinite
 import msgspec
 
 from lib.core.enums import Status
-from lib.core.results import Threshold, Unit, Value, Values, amount_words
+from lib.core.results import DURATION, Threshold, Unit, Value, Values, amount_words
 from lib.core.sparkline import sampled
 from lib.report.uptime import whole_hundredths
 from lib.storage.history import Row, Share
@@ -28,8 +28,6 @@ HEIGHT = 20
 FINE = 96
 _SLICES = ((50, 96), (250, 48))
 COARSE = 24
-#: What a job's duration is called where it measures nothing else.
-DURATION = "duration"
 
 #: The letters of a status, which are classes of the page as well.
 LETTERS = {
@@ -129,12 +127,6 @@ def coarser(series: Series, slices: int, *, is_low: bool = False) -> Series:
         known = [one for one in series.points[start : start + size] if one is not None]
         points.append(worst(known) if known else None)
     return msgspec.structs.replace(series, points=tuple(points))
-
-
-def chief_of(values: Values) -> str:
-    """Return the name of the value that stands for a job; the duration if none does."""
-    limited = [name for name, value in values.items() if value.fail or value.warn]
-    return next(iter(limited or values), DURATION)
 
 
 class Drawing(msgspec.Struct, frozen=True):

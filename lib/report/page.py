@@ -29,7 +29,15 @@ from lib.core.enums import Decision, Health, Status
 from lib.core.health import proof_in, proved_at
 from lib.core.jobs import KIND_FILES, CatalogEntry, JobKey, page_name
 from lib.core.records import Record, RunRecord
-from lib.core.results import Unit, Value, Values, amount_words, value_lines
+from lib.core.results import (
+    DURATION,
+    Unit,
+    Value,
+    Values,
+    amount_words,
+    telling_value,
+    value_lines,
+)
 from lib.core.sanitize import harmless
 from lib.core.settings import Settings
 from lib.core.silences import Held, Silences
@@ -394,9 +402,9 @@ def _line_of(snapshot: Snapshot, key: JobKey, names: list[str], slices: int) -> 
     known = snapshot.catalog.get(key)
     code, words, letter = _status(record or Record(key), known)
     values, days = snapshot.values.get(key, {}), snapshot.days.get(key, {})
-    chief = graphs.chief_of(values)
+    name_of_value = telling_value(values) or DURATION
     series = next(
-        (one for one in snapshot.series.get(key, ()) if one.name == chief), None
+        (one for one in snapshot.series.get(key, ()) if one.name == name_of_value), None
     )
     name = (known.name if known else record.name if record else "") or str(key)
     held = _held(snapshot, key) if record is not None else None
@@ -411,9 +419,9 @@ def _line_of(snapshot: Snapshot, key: JobKey, names: list[str], slices: int) -> 
         words,
         known.tags if known else (),
         graphs.uptime_words(sum(month, Share()).uptime),
-        _value_words(values, chief, snapshot.latest.get(key)),
+        _value_words(values, name_of_value, snapshot.latest.get(key)),
         _bar(graphs.letters_of(days, names)),
-        _graph(series, values.get(chief), slices),
+        _graph(series, values.get(name_of_value), slices),
     )
 
 
@@ -442,9 +450,9 @@ def _held(snapshot: Snapshot, key: JobKey) -> Held | None:
     return snapshot.silences.holding_record(record, name, tags, snapshot.now)
 
 
-def _value_words(values: Values, chief: str, latest: Row | None) -> str:
-    if chief in values:
-        return amount_words(values[chief].number, values[chief].unit)
+def _value_words(values: Values, name: str, latest: Row | None) -> str:
+    if name in values:
+        return amount_words(values[name].number, values[name].unit)
     return amount_words(latest.seconds, Unit.SECONDS) if latest else ""
 
 

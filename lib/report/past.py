@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from lib.core.jobs import JobKey
 from lib.core.results import Unit, Values, amount_words, spread_words
 from lib.core.text import TimeText, duration, table_time
-from lib.report.glance import rows_from
 from lib.report.rows import WORDS
 from lib.report.uptime import left_out_words, percent_words
 from lib.storage.history import TIMES, Change, History, Row, Share
@@ -74,12 +73,7 @@ def past(
         return None
     begun = history.rows_since()
     rows_since = max(since, min(until, until if begun is None else begun))
-    holds_s = latest.holds_s if latest else 0.0
-    rows = rows_from(history, {key: holds_s}, rows_since, until)[key]
-    standing = history.standing(key, rows_since)
-    if standing is not None and (not rows or rows[0].at > rows_since):
-        # Its own day has been thinned.
-        rows = [standing, *rows]
+    ((_key, rows),) = history.stands((key,), rows_since, until)
     return Past(
         key,
         name,

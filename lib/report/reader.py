@@ -18,7 +18,7 @@ from lib.core.announcements import in_force
 from lib.core.decisions import Entry
 from lib.core.jobs import JobKey
 from lib.core.records import Record
-from lib.core.results import Values
+from lib.core.results import DURATION, Values, telling_value
 from lib.core.settings import Settings
 from lib.core.silences import Silences
 from lib.core.text import table_time
@@ -114,25 +114,29 @@ class Reader:
         return self._with_sendings(those)
 
     def rows(self, key: JobKey) -> list[Row]:
-        """Return the results of a job in the last 24 hours."""
+        """Return the results of a job in the last 24 hours, and the one before them."""
         ((_key, rows),) = self.rows_of((key,))
         return rows
 
     def rows_of(self, keys: Iterable[JobKey]) -> Iterator[tuple[JobKey, list[Row]]]:
         """Yield each of many jobs with the same; history is opened once for them."""
         until = self.now.timestamp()
-        return self.history.rows_of(keys, until - GRAPH_S, until + 1)
+        return self.history.stands(keys, until - GRAPH_S, until + 1)
 
     def graph(self, key: JobKey, rows: list[Row], slices: int) -> Graph:
         """Return the graph that stands for a job."""
         values, at = self._values_of(key), self.now.timestamp()
-        chief = graphs.chief_of(values)
-        chosen = {chief: values[chief]} if chief in values else {}
+        name = telling_value(values)
+        chosen = {name: values[name]} if name else {}
         (series,) = graphs.series_of(rows, chosen, at, slices=slices)
         points = tuple(
             None if point is None else float(f"{point:.4g}") for point in series.points
         )
         return Graph(at, replace(series, points=points))
+
+    def is_of_now(self, key: JobKey, graph: Graph) -> bool:
+        """Return whether a graph is of the value that stands for a job now."""
+        return graph.series.name == (telling_value(self._values_of(key)) or DURATION)
 
     def story(self, key: JobKey, rows: list[Row]) -> JobStory:
         """Return what the page of a job has beside the snapshot."""

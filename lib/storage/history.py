@@ -15,8 +15,9 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, timedelta, tzinfo
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ from lib.storage.historyrows import (
     Result,
     Row,
     Share,
+    Trace,
     change_of,
     hash_of,
     share_of,
@@ -78,12 +80,15 @@ __all__ = (
     "Result",
     "Row",
     "Share",
+    "Trace",
     "share_of",
 )
 
 logger = logging.getLogger(__name__)
 
 _DAY_S = 86_400
+#: The result that stands at a moment is most often one of so shortly before.
+_SHORTLY_S = 900.0
 #: So many changes are compressed together.
 CHANGES_IN_BLOCK = 1000
 
@@ -123,6 +128,56 @@ class History:
             rows = merged(sources, str(key))
             yield key, [row for row in rows if since <= row.at < until]
 
+    def stands(
+        self, keys: Iterable[JobKey], since: float, until: float
+    ) -> Iterator[tuple[JobKey, list[Row]]]:
+        """Yield each of many jobs with its rows, and the one that stands at ``since``.
+
+        Others of before may come with it.  Of one whose day is kept as buckets only, no
+        more is known than ``standing`` says.
+        """
+        for key, rows in self.rows_of(keys, since - _SHORTLY_S, until):
+            if not rows or rows[0].at > since:
+                before = self._before(key, since, until)
+                rows = rows if before is None else [before, *rows]
+            yield key, rows
+
+    def traces(
+        self, names: Mapping[JobKey, str | None], since: float, until: float
+    ) -> Iterator[tuple[JobKey, Trace]]:
+        """Yield each of many jobs with the same as columns, which is much quicker.
+
+        ``names`` has the value of each whose numbers are wanted; None: how long the
+        checks took.
+        """
+        from lib.storage.historycolumns import merged_trace
+
+        sources = self._sources(since - _SHORTLY_S, until)
+        for key, name in names.items():
+            found = merged_trace(sources, str(key), name)
+            found = found.between(since - _SHORTLY_S, until)
+            if not found.moments or found.moments[0] > since:
+                before = self._before(key, since, until)
+                found = found if before is None else found.after(before)
+            yield key, found
+
+    def _before(self, key: JobKey, since: float, until: float) -> Row | None:
+        """Return the row that stands at ``since``, if one is known to."""
+        from lib.storage.historycolumns import ColumnFile
+
+        found = self.standing(key, since)
+        if found is not None:
+            return found
+        # Its own day has been thinned; the next one that has not says what it was.
+        for name in row_files(listed(self.folder)):
+            if since < span_of(name)[0] < until:
+                source = self._source(name, since, until)
+                before = (
+                    source.before(str(key)) if isinstance(source, ColumnFile) else None
+                )
+                return before if before is not None and before.at <= since else None
+        return None
+
     def slowest(
         self, keys: Collection[JobKey], since: float, until: float
     ) -> dict[JobKey, tuple[float, float]]:
@@ -136,27 +191,33 @@ class History:
 
         found: dict[JobKey, tuple[float, float]] = {}
 
-        def take(key: JobKey, checks: Iterable[tuple[float, float]]) -> None:
-            for at, seconds in checks:
-                known = found.get(key)
-                is_more = known is None or (-seconds, at) < (-known[0], known[1])
-                if since <= at < until and is_more:
-                    found[key] = seconds, at
+        def take(key: JobKey, checks: Trace) -> None:
+            inside = checks.between(since, until)
+            if not inside.moments:
+                return
+            most = max(inside.numbers)
+            first = min(compress(inside.moments, map(most.__eq__, inside.numbers)))
+            known = found.get(key)
+            if known is None or (-most, first) < (-known[0], known[1]):
+                found[key] = most, first
 
         for source in self._sources(since, until):
             for key in keys:
-                take(key, source.checks(str(key)))
+                take(key, source.trace(str(key), None))
         days = set(self._row_days())
         for name in bucket_files(listed(self.folder)):
             if not _is_within(name, since, until):
                 continue
             (step,) = (step for ending, step in STEPS.items() if name.endswith(ending))
+            begins, ends = span_of(name)
+            # A day of which there are rows is known better.
+            better = days.intersection(
+                range(int(begins // _DAY_S), int(ends // _DAY_S))
+            )
             columns = ColumnFile(self.folder / name)
             for key in keys:
                 if (there := columns.block(str(key))) is not None:
-                    buckets = slowest_in(*there, step)
-                    # A day of which there are rows is known better.
-                    take(key, (one for one in buckets if one[0] // _DAY_S not in days))
+                    take(key, slowest_in(*there, step, better))
         return found
 
     def days(
@@ -194,8 +255,9 @@ class History:
 
         row_days, step = self._row_days(), STEPS[MINUTES]
         found = self._kept_buckets(key, since, until, row_days)
-        for begin, end in _stretches(row_days, since - since % step, until):
-            rows, standing = self._rows_and_standing(key, begin, end)
+        since -= since % step
+        for begin, end in _between(self._bucket_days(row_days), since, until):
+            rows, standing = self.rows(key, begin, end), self._before(key, begin, end)
             found += buckets_of(rows, standing, begin, end, step)
         return sorted(found, key=lambda bucket: bucket.at)
 
@@ -212,9 +274,8 @@ class History:
             ends = min(until, bucket.at + bucket.step_s)
             part = (ends - max(since, bucket.at)) / bucket.step_s
             times = [one + part * more for one, more in zip(times, bucket.share)]
-        for begin, end in _stretches(row_days, since, until):
-            rows, standing = self._rows_and_standing(key, begin, end)
-            there = rows if standing is None else [standing, *rows]
+        for begin, end in _between(self._bucket_days(row_days), since, until):
+            ((_key, there),) = self.stands((key,), begin, end)
             more = share_of(there, begin, end)
             times = [one + another for one, another in zip(times, more)]
         known = Share(*times)
@@ -322,6 +383,14 @@ class History:
         names = row_files(listed(self.folder))
         return sorted({int(span_of(name)[0] // _DAY_S) for name in names})
 
+    def _bucket_days(self, row_days: Collection[int]) -> set[int]:
+        """Return the days of which there are buckets alone."""
+        found = set[int]()
+        for name in bucket_files(listed(self.folder)):
+            begin, end = span_of(name)
+            found.update(range(int(begin // _DAY_S), int(end // _DAY_S)))
+        return found.difference(row_days)
+
     def _kept_buckets(
         self, key: JobKey, since: float, until: float, row_days: Collection[int]
     ) -> list[Bucket]:
@@ -349,12 +418,6 @@ class History:
                         found.append(bucket)
             known |= days
         return sorted({bucket.at: bucket for bucket in found}.values())
-
-    def _rows_and_standing(
-        self, key: JobKey, begin: float, end: float
-    ) -> tuple[list[Row], Row | None]:
-        """Return the rows of a time, and the one that stands at its beginning."""
-        return self.rows(key, begin, end), self.standing(key, begin)
 
     def _source(self, name: str, since: float, until: float) -> Source:
         path = self.folder / name
@@ -399,19 +462,21 @@ def _is_within(name: str, since: float, until: float) -> bool:
     return begins < until and since < ends
 
 
-def _stretches(
-    days: Sequence[int], since: float, until: float
+def _between(
+    days: Collection[int], since: float, until: float
 ) -> Iterator[tuple[float, float]]:
-    """Yield from when to when a time lies in days that follow one another."""
-    begin = end = 0.0
-    for day in days:
-        if day * _DAY_S != end:
-            if max(begin, since) < min(end, until):
-                yield max(begin, since), min(end, until)
-            begin = float(day * _DAY_S)
-        end = float((day + 1) * _DAY_S)
-    if max(begin, since) < min(end, until):
-        yield max(begin, since), min(end, until)
+    """Yield from when to when a time lies in none of these days.
+
+    A day without any file is such time: what stood before it may stand still.
+    """
+    begin = since
+    for day in sorted(days):
+        start, end = float(day * _DAY_S), float((day + 1) * _DAY_S)
+        if begin < min(start, until):
+            yield begin, min(start, until)
+        begin = max(begin, end)
+    if begin < until:
+        yield begin, until
 
 
 def bars_block(day: str, bars: dict[str, list[float]]) -> bytes:

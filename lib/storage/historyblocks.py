@@ -8,6 +8,7 @@ job's row is found by its position, and the rest is not taken apart.
 
 from __future__ import annotations
 
+import math
 import struct
 import sys
 import zlib
@@ -18,7 +19,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from lib.storage.historyrows import CODES, STATUSES, Result, Row, rounded
+from lib.storage.historyrows import (
+    CODES,
+    STATUSES,
+    TIME_OF_CODE,
+    Result,
+    Row,
+    Trace,
+    in_order,
+    rounded,
+)
 from lib.system.errors import NewerState
 
 _MAGIC = b"CkrH"
@@ -215,6 +225,22 @@ class RunBlock:
             float(holds[number]),
         )
 
+    def point(self, number: int, name: str | None) -> tuple[int, float, float]:
+        """Return what the time of a row is counted as, how long it holds, one number.
+
+        ``name``: the value that is wanted; None: how long the check took.
+        """
+        _positions, statuses, codes, _policies, shapes, ms, holds, firsts = (
+            self._columns
+        )
+        kind = TIME_OF_CODE.get(codes[number], statuses[number])
+        value = math.nan
+        if name is None:
+            value = ms[number] / 1000
+        elif name in (names := self._more.shapes[shapes[number]]):
+            value = rounded(self._numbers[firsts[number] + names.index(name)])
+        return kind, float(holds[number]), value
+
 
 def _array(letter: str, content: bytes, at: int, length: int) -> array[Any]:
     """Return the numbers that lie in so many bytes from a place on."""
@@ -292,9 +318,20 @@ class RunLog:
                 found.append(run.row(number))
         return found
 
-    def checks(self, key: str) -> list[tuple[float, float]]:
-        """Return when each check of a job was, and how many seconds it took."""
-        return [(row.at, row.seconds) for row in self.rows(key)]
+    def trace(self, key: str, name: str | None) -> Trace:
+        """Return the rows of a job as columns, with one number of each."""
+        moments, kinds = list[float](), list[int]()
+        holds, numbers = list[float](), list[float]()
+        for one, run in self._runs:
+            place = self._places[one.names_at].get(key)
+            number = None if place is None else run.find(place)
+            if number is not None:
+                kind, holds_s, value = run.point(number, name)
+                moments.append(one.at_ms / 1000)
+                kinds.append(kind)
+                holds.append(holds_s)
+                numbers.append(value)
+        return in_order(Trace(moments, kinds, holds, numbers))
 
     def runs(self) -> Iterator[tuple[Block, list[tuple[str, Row]]]]:
         """Yield the block of each run, and its rows by job."""

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import compress
+from operator import add
 from typing import NamedTuple
 
 import msgspec
 
 from lib.storage.historyblocks import JOB, Block, block
 from lib.storage.historycolumns import Packer, Unpacker, pack_sparse, sparse
-from lib.storage.historyrows import NOTHING, TIMES, Row, Share, kind_of, rounded
+from lib.storage.historyrows import (
+    NOTHING,
+    TIMES,
+    Row,
+    Share,
+    Trace,
+    kind_of,
+    rounded,
+)
 
 #: The kind of a bucket that has time of several.
 _MIXED = len(TIMES)
@@ -242,22 +252,27 @@ def unpacked_buckets(one: Block, packed: memoryview, step_s: int) -> list[Bucket
 
 
 def slowest_in(
-    one: Block, packed: memoryview, step_s: int
-) -> list[tuple[float, float]]:
-    """Return when each bucket begins that has a result, and its slowest check."""
+    one: Block, packed: memoryview, step_s: int, but: Collection[int] = ()
+) -> Trace:
+    """Return when each bucket begins that has a result, and its slowest check.
+
+    ``but``: days, counted from 1970, that are left out.
+    """
     count, unpack = one.rows, Unpacker(packed)
     places, results, kinds = (unpack.whole(count) for _ in range(3))
-    mixed = sum(kind == _MIXED for kind in kinds)
+    mixed = kinds.count(_MIXED)
     for _ in range(NOTHING):
-        unpack.whole(mixed)
+        unpack.skip(mixed)
     seconds, more = unpack.whole(count), unpack.whole(count)
-    return [
-        (float(place * step_s), (mean + above) / 1000)
-        for place, number, mean, above in zip(
-            places, results, seconds, more, strict=True
-        )
-        if number
-    ]
+    if but:
+        of_day = 86_400 // step_s
+        results = [
+            number if place // of_day not in but else 0
+            for place, number in zip(places, results, strict=True)
+        ]
+    moments = [float(place * step_s) for place in compress(places, results)]
+    slowest = [number / 1000 for number in compress(map(add, seconds, more), results)]
+    return Trace(moments, (), (), slowest)
 
 
 def _whole_share(kind: int, step_s: int) -> Share:

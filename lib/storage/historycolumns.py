@@ -36,7 +36,14 @@ from lib.storage.historyblocks import (
     payload_of,
 )
 from lib.storage.historyfiles import UNFINISHED
-from lib.storage.historyrows import CODES, STATUSES, Row
+from lib.storage.historyrows import (
+    CODES,
+    STATUSES,
+    TIME_OF_CODE,
+    Row,
+    Trace,
+    in_order,
+)
 from lib.system.errors import NewerState
 from lib.system.files import open_to_write, sync_folder, write_whole
 
@@ -179,6 +186,30 @@ class Unpacker:
         if exponent > 0:
             return [number * scale for number in whole]
         return [number / scale for number in whole]
+
+    def skip(self, count: int) -> None:
+        """Pass over a column of so many whole numbers."""
+        mode = self._content[self._head]
+        _least, self._head = _number_at(self._content, self._head + 1)
+        if mode & _DELTA:
+            _first, self._head = _number_at(self._content, self._head)
+            count -= 1
+        if mode & _DIGITS:
+            base, self._head = _number_at(self._content, self._head)
+            self._plane += _digit_bytes(count, base)
+        else:
+            self._plane += (mode & _WIDTH) * count
+
+    def skip_floats(self, count: int) -> None:
+        """Pass over a column of so many numbers."""
+        kind = self._content[self._head]
+        self._head += 1
+        if kind == _DOUBLES:
+            self._plane += 8 * count
+            return
+        if kind == _OWN_EXPONENTS:
+            self.skip(count)
+        self.skip(count)
 
     def count(self) -> int:
         """Return one whole number."""
@@ -368,6 +399,14 @@ def sparse(unpack: Unpacker, count: int) -> Iterable[tuple[int, float]]:
     return zip(places, unpack.floats(there), strict=True)
 
 
+def skip_sparse(unpack: Unpacker, count: int) -> None:
+    """Pass over such a column."""
+    there = unpack.count()
+    if there < count:
+        unpack.skip(there)
+    unpack.skip_floats(there)
+
+
 def _unpacked_rows(one: Block, packed: memoryview, times: Sequence[int]) -> list[Row]:
     count, unpack = one.rows, Unpacker(packed)
     more = msgspec.json.decode(unpack.text, type=_Text)
@@ -390,18 +429,31 @@ def _unpacked_rows(one: Block, packed: memoryview, times: Sequence[int]) -> list
     return list(map(tuple.__new__, itertools.repeat(Row), rows))
 
 
-def _unpacked_checks(
-    one: Block, packed: memoryview, times: Sequence[int]
-) -> list[tuple[float, float]]:
+def _unpacked_trace(
+    one: Block, packed: memoryview, times: Sequence[float], name: str | None
+) -> Trace:
     count, unpack = one.rows, Unpacker(packed)
-    runs = unpack.whole(count)
-    for _column in ("status", "code", "policy"):
-        unpack.whole(count)
+    more = msgspec.json.decode(unpack.text, type=_Text)
+    moments = [times[run] for run in unpack.whole(count)]
+    kinds, codes = unpack.whole(count), unpack.whole(count)
+    if any(codes):
+        kinds = [
+            TIME_OF_CODE.get(code, kind)
+            for code, kind in zip(codes, kinds, strict=True)
+        ]
+    unpack.skip(count)
     milliseconds = unpack.whole(count)
-    return [
-        (times[run] / 1000, number / 1000)
-        for run, number in zip(runs, milliseconds, strict=True)
-    ]
+    holds = list(map(float, unpack.whole(count)))
+    if name is None:
+        return Trace(moments, kinds, holds, [number / 1000 for number in milliseconds])
+    numbers = [math.nan] * count
+    for there in more.names:
+        if there == name:
+            for place, number in sparse(unpack, count):
+                numbers[place] = number
+            break
+        skip_sparse(unpack, count)
+    return Trace(moments, kinds, holds, numbers)
 
 
 # Files.
@@ -424,6 +476,10 @@ class Index(msgspec.Struct, array_like=True):
     keys: list[str]
     lengths: list[int]
     head: Head
+
+
+#: What a file has of a job that it does not have.
+NO_TRACE = Trace((), (), (), ())
 
 
 class ColumnFile:
@@ -457,6 +513,16 @@ class ColumnFile:
     def _times(self) -> list[int]:
         return list(itertools.accumulate(self._index.head.times))
 
+    @cached_property
+    def _moments(self) -> list[float]:
+        return [time / 1000 for time in self._times]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Return where the block of each job begins."""
+        index = self._index
+        return list(itertools.accumulate(index.lengths, initial=index.start))
+
     def times(self) -> list[int]:
         """Return when the runs were, in milliseconds."""
         return self._times
@@ -468,12 +534,12 @@ class ColumnFile:
             return []
         return _unpacked_rows(*found, self._times)
 
-    def checks(self, key: str) -> list[tuple[float, float]]:
-        """Return when each check of a job was, and how many seconds it took."""
+    def trace(self, key: str, name: str | None) -> Trace:
+        """Return the rows of a job as columns, with one number of each."""
         found = self.block(key)
         if found is None:
-            return []
-        return _unpacked_checks(*found, self._times)
+            return NO_TRACE
+        return _unpacked_trace(*found, self._moments, name)
 
     def before(self, key: str) -> Row | None:
         """Return the row that stood before the first one of a job.
@@ -503,11 +569,10 @@ class ColumnFile:
         place = bisect_left(keys, key)
         if place == len(keys) or keys[place] != key:
             return None
-        start = self._index.start + sum(lengths[:place])
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                content = os.pread(descriptor, lengths[place], start)
+                content = os.pread(descriptor, lengths[place], self._starts[place])
             finally:
                 os.close(descriptor)
             found = next(blocks(content), None)
@@ -575,8 +640,11 @@ class Source(Protocol):
     def rows(self, key: str) -> list[Row]:
         """Return the rows of a job."""
 
-    def checks(self, key: str) -> list[tuple[float, float]]:
-        """Return when each check of a job was, and how many seconds it took."""
+    def trace(self, key: str, name: str | None) -> Trace:
+        """Return the rows of a job as columns.
+
+        ``name``: the value whose numbers are wanted; None: how long each check took.
+        """
 
 
 def merged(sources: Iterable[Source], key: str) -> list[Row]:
@@ -587,6 +655,19 @@ def merged(sources: Iterable[Source], key: str) -> list[Row]:
     # A clock that was set back wrote them in another order; a file that was being
     # merged may be there twice.
     return sorted({row.at: row for row in found}.values(), key=lambda row: row.at)
+
+
+def merged_trace(sources: Iterable[Source], key: str, name: str | None) -> Trace:
+    """Return the rows of a job from all sources as columns, each row once."""
+    moments, kinds = list[float](), list[int]()
+    holds, numbers = list[float](), list[float]()
+    for source in sources:
+        found = source.trace(key, name)
+        moments += found.moments
+        kinds += found.kinds
+        holds += found.holds
+        numbers += found.numbers
+    return in_order(Trace(moments, kinds, holds, numbers))
 
 
 def write(

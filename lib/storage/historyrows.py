@@ -6,9 +6,11 @@ Times are seconds since 1970 (float), durations are seconds.
 from __future__ import annotations
 
 import itertools
+import math
 import zlib
-from collections.abc import Iterable, Mapping
-from operator import add
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from operator import add, lt
 from typing import NamedTuple
 
 import msgspec
@@ -104,8 +106,9 @@ class Share(NamedTuple):
         Time in which that is not known is left out: without a result, pending,
         unknown, maintenance, unreachable, blind.  None: nothing is left.
         """
-        up = self.ok + self.warning
-        known = up + self.failing
+        # Moments are floats: a half of the time is one, to the millisecond.
+        up = round(self.ok + self.warning, 3)
+        known = up + round(self.failing, 3)
         return up / known if known else None
 
     @property
@@ -134,6 +137,92 @@ class Result(NamedTuple):
     holds_s: float
 
 
+class Trace(NamedTuple):
+    """Results of one job as columns, the oldest first: its time, and one number."""
+
+    moments: Sequence[float]
+    #: What the time of each is counted as: a place in TIMES.
+    kinds: Sequence[int]
+    #: For how many seconds each stands if no other follows.
+    holds: Sequence[float]
+    #: What was asked for: a value, or how long the check took; NaN: it has none.
+    numbers: Sequence[float]
+
+    def share(self, since: float, until: float) -> Share:
+        """Return how the time from ``since`` to ``until`` is shared.
+
+        A result stands until the next one, at most for the time it holds.
+        """
+        times, at = [0.0] * len(TIMES), since
+        following = itertools.chain(self.moments[1:], (until,))
+        for start, ends, kind, holds_s in zip(
+            self.moments, following, self.kinds, self.holds
+        ):
+            if start >= until:
+                break
+            held_to = start + holds_s
+            if held_to < ends:
+                ends = held_to
+            if ends > until:
+                ends = until
+            if ends > at:
+                if start > at:
+                    times[NOTHING] += start - at
+                    at = start
+                times[kind] += ends - at
+                at = ends
+        times[NOTHING] += max(0.0, until - at)
+        return Share(*times)
+
+    def after(self, row: Row) -> Trace:
+        """Return the same with a row of before, whose number is not asked for."""
+        return Trace(
+            [row.at, *self.moments],
+            [kind_of(row), *self.kinds],
+            [row.holds_s, *self.holds],
+            [math.nan, *self.numbers],
+        )
+
+    def between(self, since: float, until: float) -> Trace:
+        """Return those from ``since`` up to, not including, ``until``."""
+        begin = bisect_left(self.moments, since)
+        end = bisect_left(self.moments, until)
+        inside = slice(begin, end)
+        return Trace(
+            self.moments[inside],
+            self.kinds[inside],
+            self.holds[inside],
+            self.numbers[inside],
+        )
+
+
+def in_order(trace: Trace) -> Trace:
+    """Return the same, the oldest first and each once.
+
+    A clock that was set back wrote them in another order; a file that was being merged
+    may be there twice.
+    """
+    if all(map(lt, trace.moments, trace.moments[1:])):
+        return trace
+    once = {row[0]: row for row in zip(*trace, strict=True)}
+    moments, kinds, holds, numbers = zip(*sorted(once.values()), strict=True)
+    return Trace(moments, kinds, holds, numbers)
+
+
+def trace_of(rows: Iterable[Row], name: str | None = None) -> Trace:
+    """Return rows as columns, with the numbers of a value; None: the seconds."""
+    ordered = list(rows)
+    return Trace(
+        [row.at for row in ordered],
+        [kind_of(row) for row in ordered],
+        [row.holds_s for row in ordered],
+        [
+            row.seconds if name is None else row.values.get(name, math.nan)
+            for row in ordered
+        ],
+    )
+
+
 def rounded(number: float, digits: int = 4) -> float:
     """Return a value as it is kept: four digits, whole numbers below a million exactly.
 
@@ -154,20 +243,7 @@ def share_of(rows: Iterable[Row], since: float, until: float) -> Share:
 
     A row stands until the next one, at most for the time it holds.
     """
-    times = [0.0] * len(TIMES)
-    ordered = list(rows)
-    at = since
-    for row, following in itertools.zip_longest(ordered, ordered[1:]):
-        ends = min(following.at if following else until, row.at + row.holds_s, until)
-        start = max(row.at, at)
-        if start > at:
-            times[NOTHING] += min(start, until) - at
-            at = min(start, until)
-        if ends > at:
-            times[kind_of(row)] += ends - at
-            at = ends
-    times[NOTHING] += max(0.0, until - at)
-    return Share(*times)
+    return trace_of(rows).share(since, until)
 
 
 def change_line(change: Change) -> bytes:

@@ -282,8 +282,12 @@ class Site:
         keys = {link_of(key): key for key in keys_of(reader.bare)}
         self._graphs = {link: one for link, one in self._graphs.items() if link in keys}
         ages = {
-            link: now - self._graphs[link].at if link in self._graphs else float("inf")
-            for link in keys
+            link: (
+                now - graph.at
+                if (graph := self._graphs.get(link)) and reader.is_of_now(key, graph)
+                else float("inf")
+            )
+            for link, key in keys.items()
         }
         slices = slices_for(len(keys))
         old = [link for link in ages if ages[link] >= GRAPH_AGE_S]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.core.sparkline import BARS, GAP, sampled, sparkline
+from lib.core.sparkline import BARS, GAP, sampled, sampled_in_order, sparkline
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,15 @@ def test_each_part_equals_what_is_read_of_it_one_by_one(points):
         ]
         assert number == (max(inside) if inside else None)
     assert len(sparkline(numbers)) in (0, 10)
+
+
+POINTS = st.lists(
+    st.tuples(st.integers(-5, 30), st.floats(allow_nan=True)), max_size=20
+).map(sorted)
+
+
+@given(POINTS, st.integers(1, 9), st.sampled_from([min, max]))
+def test_points_in_order_are_sampled_as_any_are(points, width, pick):
+    moments, numbers = [at for at, _ in points], [number for _, number in points]
+    expected = sampled(points, 0, 24, width, pick)
+    assert sampled_in_order(moments, numbers, 0, 24, width, pick) == expected

@@ -76,7 +76,7 @@ def test_a_job_that_measures_nothing_shows_how_long_its_check_took(tmp_path):
     record(tmp_path, 1.5, result(seconds=0.5))
     record(tmp_path, 0.5, result(seconds=2.0))
     found = look(tmp_path)
-    assert (found.name, found.value) == ("took", Value(2.0, Unit.SECONDS))
+    assert (found.name, found.value) == ("duration", Value(2.0, Unit.SECONDS))
     assert found.numbers[-2:] == (0.5, 2.0)
 
 
@@ -95,6 +95,16 @@ def test_uptime_of_24_hours_is_what_the_rows_say_with_the_one_before(tmp_path):
     assert words["not_counted"] == (
         "10 hours 58 minutes without a result, 1 hour in maintenance"
     )
+
+
+def test_a_result_of_days_ago_that_stands_counts_in_the_last_24_hours(tmp_path):
+    week = result(holds_s=7.7 * 24 * HOUR)
+    record(tmp_path, 6 * 24, week, result(SITE))
+    record(tmp_path, 1, result(SITE))
+    assert look(tmp_path).day == Share(ok=24 * HOUR)
+    # Checker itself did not run on some of these days.
+    share = History(tmp_path, UTC).share(DISK, AT - 5 * 24 * HOUR, AT)
+    assert share == Share(ok=5 * 24 * HOUR)
 
 
 STEPS = st.lists(
@@ -135,13 +145,13 @@ def test_days_before_the_last_seven_count_for_the_month_only(tmp_path):
         ({}, ""),
         ({"a": Value(1), "b": Value(2)}, "a"),
         ({"a": Value(1), "b": Value(2, warn=Threshold(high=9))}, "b"),
-        # The nearest to its threshold; what is low is near where low is bad.
+        # The first, even if another is nearer to its threshold.
         (
             {
                 "a": Value(1, fail=Threshold(high=9)),
                 "b": Value(2, warn=Threshold(low=1.9)),
             },
-            "b",
+            "a",
         ),
         (
             {
@@ -161,7 +171,7 @@ def test_days_before_the_last_seven_count_for_the_month_only(tmp_path):
         ({"a": Value(0, fail=Threshold(high=0))}, "a"),
     ],
 )
-def test_which_value_says_most(values, name):
+def test_which_value_stands_for_a_job(values, name):
     assert telling_value(values) == name
 
 
