@@ -225,6 +225,8 @@ def _of_jobs(facts: Facts) -> dict[str, list[Sample]]:
         if record is None and not facts.catalog[key].judged:
             continue
         status = record.status if record is not None else Status.OK
+        if status is Status.OK and record is not None and record.pending:
+            status = Status.PENDING
         counts[status] += 1
         samples["checker_job_status"].append((labels, STATUS_NUMBERS[status]))
         samples["checker_job_severity"].append((labels, _SEVERITIES.get(status, 0)))

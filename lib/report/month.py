@@ -159,7 +159,7 @@ def report(
     sent = _sent(audit, {key for key, them in found.items() if them})
     reaches = auditlog.reaches_back_to(audit)
     known_from = reaches.timestamp() if reaches else 0.0
-    slowest = history.slowest(bars, begin, end)
+    slowest = history.slowest(found, begin, end)
     jobs = [
         JobMonth(
             key,

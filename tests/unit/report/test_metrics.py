@@ -106,6 +106,9 @@ def test_what_is_said_of_ourselves(tmp_path):
 )
 def test_the_status_of_a_job_is_a_number(tmp_path, status, number, severity):
     record = Record(SHOP, "http shop", status)
+    if status is Status.PENDING:
+        # It has the status of before.
+        record = Record(SHOP, "http shop", pending_since=datetime.now(UTC))
     facts = facts_of(tmp_path, records={SHOP: record})
     assert found(facts, "checker_job_status", name="http shop", kind="http") == number
     assert found(facts, "checker_job_severity", name="http shop") == severity
