@@ -47,6 +47,11 @@ FIRST = 64
 #: While all of these only wait, their number doubles: after waiting this long without
 #: an event, or without a result.  To be busy is not to wait: more would take longer.
 GROW_AFTER_S, GROW_ANYHOW_AFTER_S = 0.02, 0.1
+#: How many are under way at most, since each open connection takes memory: more only
+#: where the others would begin too late, which is after this part of the longest time
+#: limit.  So even if nothing answers, all end within 1.1 times that limit.
+MANY = 512
+BEGIN_WITHIN = 0.1
 #: Without an event for so long it is a pause, in which the caller may do his part.
 PAUSE_S = 0.02
 #: Descriptors left to the rest of the process.
@@ -75,34 +80,75 @@ def run(
     """
     waiting = deque(items)
     loop = Loop()
-    window, most = first, most or room()
+    most = most or room()
+    window = _Window(min(first, most), most, grow_after_s)
     short_since = time.monotonic()
     try:
         while waiting or loop.live:
-            free = min(window, most, loop.live + len(waiting)) - loop.live
+            free = min(window.size, loop.live + len(waiting)) - loop.live
             # Not one by one, since telling that one has begun has a price.
-            if free >= window // 4 or free == len(waiting) > 0 or not loop.live:
+            if free >= window.size // 4 or free == len(waiting) > 0 or not loop.live:
                 group = [waiting.popleft() for _ in range(free)]
                 for item, own in zip(group, deadline(group), strict=True):
                     loop.start(item, steps(item, own))
+                    window.count(own)
             if not loop.turn(PAUSE_S):
                 yield None
                 loop.turn(GROW_AFTER_S if waiting else 1.0)
             now = time.monotonic()
-            if loop.results:
-                loop.waited_s = 0.0
-                while loop.results:
-                    yield loop.results.popleft()
+            window.adapt(loop, len(waiting), now)
+            while loop.results:
+                yield loop.results.popleft()
             if not waiting or loop.live < most:
                 short_since = now
             elif now - short_since > patience_s:
                 yield from ((item, _no_descriptor(most)) for item in waiting)
                 waiting.clear()
-            quiet_s = grow_after_s if loop.was_idle else GROW_ANYHOW_AFTER_S
-            if window < most and loop.waited_s >= quiet_s:
-                window, loop.waited_s = window * 2, 0.0
     finally:
         loop.close()
+
+
+class _Window:
+    """How many checks may be under way at once."""
+
+    def __init__(self, size: int, most: int, grow_after_s: float) -> None:
+        self.size = size
+        self._most = most
+        self._grow_after_s = grow_after_s
+        self._began_at = time.monotonic()
+        #: How many have begun, and the longest time limit of these.
+        self._begun = 0
+        self._limit_s = 0.0
+        #: How long the loop had waited at the last result, and when this last grew.
+        self._at_result_s = self._at_growth_s = 0.0
+
+    def count(self, deadline: Deadline) -> None:
+        """Count a check that begins."""
+        self._begun += 1
+        self._limit_s = max(self._limit_s, deadline.limit_s)
+
+    def adapt(self, loop: Loop, left: int, now: float) -> None:
+        """Grow where all that is under way waits; ``left`` have not begun."""
+        if loop.results:
+            self._at_result_s = loop.waited_s
+        if self.size >= self._most:
+            return
+        quiet_s = self._grow_after_s if loop.was_idle else GROW_ANYHOW_AFTER_S
+        since_s = self._at_growth_s
+        if not self._is_late(left, now):
+            # Those whose targets answer make room for the others.
+            since_s = max(since_s, self._at_result_s)
+            if self.size >= MANY:
+                return
+        if loop.waited_s - since_s >= quiet_s:
+            self.size = min(2 * self.size, self._most)
+            self._at_growth_s = loop.waited_s
+
+    def _is_late(self, left: int, now: float) -> bool:
+        """Return whether some would begin too late if it goes on at this pace."""
+        took_s = now - self._began_at
+        left_s = self._began_at + BEGIN_WITHIN * self._limit_s - now
+        return self._begun * left_s < left * took_s
 
 
 def run_one(steps: Steps[T]) -> T:
@@ -235,7 +281,7 @@ class Loop:
         self.results: deque[tuple[Any, Any]] = deque()
         #: Whether nothing happened in the last turn.
         self.was_idle = False
-        #: How long nothing could be done but wait; whoever asks sets it back.
+        #: How long nothing could be done but wait.
         self.waited_s = 0.0
         #: What was found of names, by host, port and family.
         self.names: dict[tuple[str, int, str], _Lookup] = {}

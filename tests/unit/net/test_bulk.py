@@ -201,6 +201,30 @@ def test_those_that_are_busy_are_joined_by_no_more():
     assert most == bulk.FIRST
 
 
+def most_at_once(pauses_s, limit_s):
+    """Return how many of these were under way at once, each waiting for so long."""
+    live, most = 0, 0
+
+    def pausing(pause_s, own):
+        nonlocal live, most
+        live, most = live + 1, max(most, live + 1)
+        yield bulk.Pause(own.within(pause_s))
+        live -= 1
+
+    assert len(results(pauses_s, pausing, limit_s)) == len(pauses_s)
+    return most
+
+
+def test_of_those_that_answer_only_so_many_are_under_way():
+    """Each open connection takes memory."""
+    assert bulk.FIRST < most_at_once([0.2] * 1000, limit_s=300) <= bulk.MANY
+
+
+def test_of_those_that_are_silent_all_begin_in_time_among_others_that_answer():
+    """So that they end within 1.1 times their time limit."""
+    assert most_at_once([9, 9, 9, 0.01] * 500, limit_s=1.5) >= 1500
+
+
 class Soon(bulk.Wait):
     def begin(self, loop, task):
         loop.resume(task, None)
