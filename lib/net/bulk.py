@@ -79,19 +79,25 @@ def run(
     ``most``; 0: as many as there may be sockets.  None is yielded before a pause.
     """
     waiting = deque(items)
+    # Each item is to be freed as soon as its result is taken.
+    del items
     loop = Loop()
     most = most or room()
     window = _Window(min(first, most), most, grow_after_s)
     short_since = time.monotonic()
+
+    def begin(free: int) -> None:
+        group = [waiting.popleft() for _ in range(free)]
+        for item, own in zip(group, deadline(group), strict=True):
+            loop.start(item, steps(item, own))
+            window.count(own)
+
     try:
         while waiting or loop.live:
             free = min(window.size, loop.live + len(waiting)) - loop.live
             # Not one by one, since telling that one has begun has a price.
             if free >= window.size // 4 or free == len(waiting) > 0 or not loop.live:
-                group = [waiting.popleft() for _ in range(free)]
-                for item, own in zip(group, deadline(group), strict=True):
-                    loop.start(item, steps(item, own))
-                    window.count(own)
+                begin(free)
             if not loop.turn(PAUSE_S):
                 yield None
                 loop.turn(GROW_AFTER_S if waiting else 1.0)
@@ -396,6 +402,8 @@ class Loop:
         task.steps.close()
         self._tasks.discard(task)
         self.results.append((task.item, result))
+        # A timer may hold the task for much longer.
+        task.item = None
 
     def close(self) -> None:
         """End what is under way; close every socket."""

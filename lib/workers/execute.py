@@ -57,15 +57,13 @@ def execute(loaded: LoadedJob, record: Record) -> CheckResult:
         status = Status.FAILING if loaded.problem else Status.OK
         result = CheckResult(status, loaded.problem, loaded.output)
     else:
-        result = _result(job, lambda: _prepared(job, record).execute())
+        result = _result(job, lambda: equip(job, record).execute())
     return _finished(loaded, result, time.monotonic() - started)
 
 
-def prepare(job: TargetJob, record: Record) -> CheckResult | None:
-    """Prepare a job for ``check_many``; return a result if it cannot be checked."""
-
+def prepare(job: TargetJob) -> CheckResult | None:
+    """Give a job its secrets for ``check_many``; return a result if it has none."""
     try:
-        _prepared(job, record)
         job.target = job._with_secrets()
     except base.CheckUnknown as unknown:
         return CheckResult(Status.UNKNOWN, _reason(unknown))
@@ -88,7 +86,8 @@ def _finished(loaded: LoadedJob, result: CheckResult, seconds: float) -> CheckRe
     return replace(result, seconds=round(seconds, 3))
 
 
-def _prepared(job: base.JobBase, record: Record) -> base.JobBase:
+def equip(job: base.JobBase, record: Record) -> base.JobBase:
+    """Give a job what is remembered of it; return it."""
     job._checker.record = record
     job._checker.queued = record.queued
     job._checker.round_trips = record.round_trips

@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -186,9 +186,11 @@ class TaskPool:
             self._add_threads()
 
     def _start_groups(self) -> None:
-        for group in self._groups:
+        # Nothing else holds the jobs, so that each is freed once it is done.
+        groups, self._groups = self._groups, []
+        for group in groups:
             if not _start(partial(self._serve_many, group)):
-                self._waiting.extend(group)
+                self._waiting.extend(group.values())
                 self._waited = len(self._waiting)
 
     def _add_threads(self) -> None:
@@ -233,17 +235,21 @@ class TaskPool:
                 return
             frames = [frame]
 
-    def _serve_many(self, group: Sequence[LoadedJob]) -> None:
-        """Run the jobs of one kind all at once; what does not end there, alone."""
-        left = {id(loaded.instance): loaded for loaded in group}
+    def _serve_many(self, left: dict[int, LoadedJob]) -> None:
+        """Run the jobs of one kind all at once; what does not end there, alone.
+
+        Each that ends is removed from ``left``.
+        """
         while left:
             batch = _Batch(left, self._record_of)
             self._run_batch(batch)
             # Those that had not begun are tried together again.
-            left = {key: left[key] for key in left if key not in batch.begun}
+            for key in batch.under_way:
+                del left[key]
             alone = [task.loaded for task in batch.under_way.values()]
             if not batch.begun:
-                alone, left = list(left.values()), {}
+                alone += left.values()
+                left.clear()
             self._waiting.extend(alone)
 
     def _run_batch(self, batch: _Batch) -> None:
@@ -267,9 +273,8 @@ class TaskPool:
 
         for task, result in batch.unprepared():
             self._conclude(task, result, frames)
-        jobs = batch.jobs
         try:
-            for answer in type(jobs[0]).check_many(jobs, begin) if jobs else ():
+            for answer in batch.check(begin):
                 take(answer)
         # Job code may raise anything.
         except BaseException:  # noqa: B036
@@ -396,62 +401,76 @@ class _Batch:
 
     def __init__(
         self,
-        loaded: Mapping[int, LoadedJob],
+        left: dict[int, LoadedJob],
         record_of: Callable[[LoadedJob], Record],
     ) -> None:
-        self._loaded = loaded
+        self._left = left
         self._record_of = record_of
-        #: The jobs that can be checked.
-        self.jobs: list[TargetJob] = []
-        #: Those that have begun, and those of them that have not ended.
-        self.begun: set[int] = set()
+        #: How many have begun, and those of them that have not ended.
+        self.begun = 0
         self.under_way: dict[int, Task] = {}
 
     def unprepared(self) -> Iterator[tuple[Task, CheckResult]]:
         """Prepare all jobs; yield those that cannot be checked, with the result."""
-        for key, loaded in self._loaded.items():
+        for key, loaded in list(self._left.items()):
             job = loaded.instance
             assert isinstance(job, TargetJob)
-            record = self._record_of(loaded)
-            result = execute.prepare(job, record)
-            if result is None:
-                self.jobs.append(job)
-            else:
-                self.begun.add(key)
-                yield Task(loaded, record), result
+            result = execute.prepare(job)
+            if result is not None:
+                del self._left[key]
+                self.begun += 1
+                task = Task(loaded, self._record_of(loaded))
+                execute.equip(job, task.record)
+                yield task, result
+
+    def check(
+        self, begin: Callable[[Sequence[TargetJob]], Sequence[Any]]
+    ) -> Iterable[tuple[TargetJob, object] | None]:
+        """Return what comes of those that are left, as it is known."""
+        if not self._left:
+            return ()
+        jobs: Any = [loaded.instance for loaded in self._left.values()]
+        answers: Iterable[Any] = type(jobs[0]).check_many(jobs, begin)
+        return answers
 
     def begin(self, job: TargetJob) -> Task:
         """Return the task of a job that begins now."""
-        record = job._checker.record
-        assert record is not None  # since it was prepared
-        task = Task(self._loaded[id(job)], record)
+        loaded = self._left[id(job)]
+        task = Task(loaded, self._record_of(loaded))
+        execute.equip(job, task.record)
         task.began_at = time.monotonic()
-        self.begun.add(id(job))
+        self.begun += 1
         self.under_way[id(job)] = task
         return task
 
     def end(self, job: TargetJob) -> Task:
         """Return the task of a job whose result is there; one may never have begun."""
-        if id(job) not in self.begun:
+        if id(job) not in self.under_way:
             self.begin(job)
+        del self._left[id(job)]
         return self.under_way.pop(id(job))
 
 
 def _grouped(
     jobs: Iterable[LoadedJob],
-) -> tuple[list[LoadedJob], list[list[LoadedJob]]]:
-    """Return the jobs that run one by one, and those of each kind that run at once."""
+) -> tuple[list[LoadedJob], list[dict[int, LoadedJob]]]:
+    """Return the jobs that run one by one, and those of each kind that run at once.
+
+    The latter by the identity of the object.
+    """
     singles: list[LoadedJob] = []
-    groups: dict[type, list[LoadedJob]] = {}
+    groups: dict[type, dict[int, LoadedJob]] = {}
     for loaded in jobs:
         job = loaded.instance
         # A command for a secret would have the others wait.
         if isinstance(job, TargetJob) and job.checks_many and not job.runs_a_command:
-            groups.setdefault(type(job), []).append(loaded)
+            groups.setdefault(type(job), {})[id(job)] = loaded
         else:
             singles.append(loaded)
     many = [group for group in groups.values() if len(group) > 1]
-    singles += [group[0] for group in groups.values() if len(group) == 1]
+    singles += [
+        one for group in groups.values() if len(group) == 1 for one in group.values()
+    ]
     return singles, many
 
 

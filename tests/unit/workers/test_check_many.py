@@ -136,6 +136,27 @@ def test_values_that_are_none_fail_for_that_target_only(folder):
     assert told.conditions["pond p2"] is OK
 
 
+def test_a_job_that_is_done_is_freed_while_others_run(folder):
+    body = """
+        import weakref
+        done = []
+        while jobs:
+            job = jobs.pop()
+            deadline([job])
+            kept = sum(one() is not None for one in done)
+            done.append(weakref.ref(job))
+            yield job, {"kept": kept}
+    """
+    told = found_of(folder, ponds(5), body)
+    kept = [
+        result.values["kept"].number
+        for result in told.outcomes.values()
+        if result.values
+    ]
+    # The last one is still at hand.
+    assert sorted(kept) == [0, 1, 1, 1, 1]
+
+
 def test_a_hook_of_its_own_is_called(folder):
     hook = """
     def onFailure(self):
