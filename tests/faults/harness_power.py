@@ -1,7 +1,7 @@
 """Harness R: the power fails, and what was not synced may be there or not.
 
-One run is traced: each operation on the state folder with its bytes, and when.  For
-each moment between two operations all directories that a file system may leave are
+One run is traced: each operation on the state folder and on the spool of heartbeats,
+with its bytes, and when.  For each moment between two operations all directories that a file system may leave are
 built: of what was not synced, each new name, rename and removal has happened or not, in
 every subset, and the bytes of each file are as before, half, zeros, or all there.
 Normal runs then go on from each that differs.
@@ -24,6 +24,8 @@ from tests.faults.scenarios import Deadline, Scenario, Tally
 from tests.faults.world import World
 from tests.support.servers import SmtpMail
 
+#: The folders of a world that are looked at.
+_FOLDERS = ("state", "spool")
 _TRACED = "openat,write,pwrite64,ftruncate,fsync,fdatasync,rename,unlink,mkdir,close"
 _CALL = re.compile(r"(\d+\.\d+) (\w+)\((.*)\) += (-?\d+)")
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
@@ -34,7 +36,7 @@ def recorded(
 ) -> tuple[Disk, list[Operation], list[tuple[float, SmtpMail]]]:
     """Return the disk before a run, what the run did, and what mails left when."""
     scenario.begin(world)
-    disk = _disk(world.state)
+    disk = _disk(world.folder)
     heard: list[tuple[float, SmtpMail]] = []
     answer = world.server.answer_data
 
@@ -52,13 +54,14 @@ def recorded(
         lines = path.read_text().splitlines()
     world.server.answer_data = answer
     assert code == scenario.code, said
-    return disk, list(_operations(lines, world.state, disk)), heard
+    return disk, list(_operations(lines, world.folder, disk)), heard
 
 
 def _disk(folder: Path) -> Disk:
     tree: Tree = {}
     files: dict[int, File] = {}
-    for path in sorted(folder.rglob("*")):
+    tops = [folder / name for name in _FOLDERS if (folder / name).exists()]
+    for path in sorted(path for top in tops for path in (top, *top.rglob("*"))):
         name = "/" + str(path.relative_to(folder))
         if path.is_dir():
             tree[name] = None
@@ -69,7 +72,7 @@ def _disk(folder: Path) -> Disk:
     return Disk(tree, files)
 
 
-def _operations(lines: list[str], state: Path, disk: Disk) -> Iterator[Operation]:
+def _operations(lines: list[str], folder: Path, disk: Disk) -> Iterator[Operation]:
     names = {path: one for path, one in disk.tree.items() if one is not None}
     folders = {path for path, one in disk.tree.items() if one is None} | {""}
     opened: dict[int, tuple[int, str]] = {}
@@ -84,7 +87,7 @@ def _operations(lines: list[str], state: Path, disk: Disk) -> Iterator[Operation
             bytes.fromhex(one.replace("\\x", "")) for one in _STRING.findall(inside)
         ]
         if name in ("openat", "rename", "unlink", "mkdir"):
-            paths = tuple(_below(text, state) for text in texts)
+            paths = tuple(_below(text, folder) for text in texts)
             if any(path is None for path in paths):
                 if name == "openat":
                     opened.pop(result, None)
@@ -127,11 +130,13 @@ def _operations(lines: list[str], state: Path, disk: Disk) -> Iterator[Operation
             yield Operation(at, "fsync", (path,), file=file)
 
 
-def _below(text: bytes, state: Path) -> str | None:
-    path = text.decode()
-    if path == str(state):
-        return ""
-    return path.removeprefix(str(state)) if path.startswith(f"{state}/") else None
+def _below(text: bytes, folder: Path) -> str | None:
+    """Return a path below the folder of a world; None if it is not looked at."""
+    path = Path(text.decode())
+    tops = [folder / name for name in _FOLDERS]
+    if any(path.is_relative_to(top) for top in tops):
+        return f"/{path.relative_to(folder)}"
+    return None
 
 
 def crashes(
@@ -173,10 +178,10 @@ def recover(
 ) -> Tally:
     """Return what becomes of what a crash left."""
     scenario.begin(world)
-    for path in world.state.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name in _FOLDERS:
+        shutil.rmtree(world.folder / name, ignore_errors=True)
     for name, content in sorted(left.items()):
-        path = world.state / name[1:]
+        path = world.folder / name[1:]
         if content is None:
             path.mkdir(mode=0o700)
         else:

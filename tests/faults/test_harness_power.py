@@ -49,3 +49,16 @@ def test_a_rename_that_was_not_synced_may_not_have_happened():
     disk.do(power_disk.Operation(1, "fsync", ("/jobs",)), {})
     left = [one["/jobs/old"] for one in disk.after_a_crash(random.Random(0))]
     assert left == [b"new"]
+
+
+@needs_strace
+@pytest.mark.long
+def test_the_removal_of_heartbeats_is_among_what_may_be_cut_off(world):
+    scenario = SCENARIOS["heartbeats"]
+    scenario.set_up(world)
+    disk, operations, _heard = harness_power.recorded(scenario, world)
+    events = [path for path in disk.tree if path.startswith("/spool/")]
+    removed = [one.paths[0] for one in operations if one.name == "unlink"]
+    assert len(events) == scenario.lamps and set(events) <= set(removed)
+    commits = [one.paths[1] for one in operations if one.name == "rename"]
+    assert any(path.startswith("/state/jobs/") for path in commits)
