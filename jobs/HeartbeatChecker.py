@@ -159,8 +159,28 @@ PRESETS = {
     "mariadb-check": Preset(
         words=((FAILING, r"^(error|Error)\s*: ", "a table is not right"),),
     ),
+    "pg_dump": Preset(
+        words=((FAILING, "^pg_dump(all)?: error: ", "a pipe hid it; set -o pipefail"),),
+    ),
+    "mariadb-dump": Preset(
+        words=(
+            (
+                FAILING,
+                "^(mariadb-dump|mysqldump): (Got error|Couldn't|Error)",
+                "a pipe or --force hid it; set -o pipefail",
+            ),
+        ),
+    ),
     "redis-cli": Preset(
-        words=((FAILING, r"^(\(error\) )?(ERR|NOAUTH|WRONGPASS|NOPERM) ", ""),),
+        words=(
+            (
+                FAILING,
+                r"^(\(error\) |AUTH failed: )?(ERR|BUSY|EXECABORT|LOADING|MASTERDOWN"
+                "|MISCONF|NOAUTH|NOPERM|NOREPLICAS|NOSCRIPT|OOM|READONLY|WRONGPASS"
+                "|WRONGTYPE) ",
+                "redis-cli -e has it fail",
+            ),
+        ),
     ),
 }
 

@@ -37,10 +37,18 @@ PACKAGES = {
     "duplicity": "duplicity",
     "rsnapshot": "rsnapshot",
     "psql": "postgresql-client",
+    "pg_dump": "postgresql-client",
     "mariadb-check": "mariadb-client",
+    "mariadb-dump": "mariadb-client",
+    "redis-cli": "redis-server",
 }
 #: The servers that clients ask.
-SERVERS = {"psql": "postgres", "mariadb-check": "mysql"}
+SERVERS = {
+    "psql": "postgres",
+    "pg_dump": "postgres",
+    "mariadb-check": "mysql",
+    "mariadb-dump": "mysql",
+}
 OK, WARNING, FAILING = Status.OK, Status.WARNING, Status.FAILING
 
 pytestmark = pytest.mark.integration
@@ -87,6 +95,13 @@ APT = (
 TAR_WHILE_IT_GROWS = (
     "head -c 1000000 /dev/zero >from/big; tar -cf kept/tar --checkpoint=20"
     " --checkpoint-action=exec='echo >>from/big' from"
+)
+
+#: Starts a server of Redis for what follows, and ends it with the code of that.
+REDIS = (
+    "redis-server --port 0 --unixsocket $PWD/s --save '' --dir $PWD --daemonize yes"
+    " >/dev/null; until [ -S s ]; do sleep 0.05; done; alias redis='redis-cli -s s'\n"
+    "trap 'code=$?; redis shutdown nosave; exit $code' EXIT\n"
 )
 
 #: A preset, a line of the shell, its exit code, the verdict, and words of the reason.
@@ -182,6 +197,72 @@ CASES = [
         "not right",
     ),
     ("mariadb-check", "mariadb-check OPTIONS nosuch", 2, FAILING, "ended with 2"),
+    ("pg_dump", "pg_dump | gzip >kept/dump", 0, OK, ""),
+    ("pg_dump", "pg_dump nosuch | gzip >kept/dump", 0, FAILING, "set -o pipefail"),
+    ("pg_dump", "pg_dump nosuch >kept/dump", 1, FAILING, "ended with 1"),
+    (
+        "pg_dump",
+        "PGUSER=nosuch pg_dumpall | gzip >kept/dump",
+        0,
+        FAILING,
+        "set -o pipefail",
+    ),
+    ("mariadb-dump", "mariadb-dump OPTIONS full | gzip >kept/dump", 0, OK, ""),
+    (
+        "mariadb-dump",
+        "mariadb-dump OPTIONS nosuch | gzip >kept/dump",
+        0,
+        FAILING,
+        "set -o pipefail",
+    ),
+    (
+        "mariadb-dump",
+        "mariadb-dump OPTIONS full nosuch | gzip >kept/dump",
+        0,
+        FAILING,
+        "set -o pipefail",
+    ),
+    (
+        "mariadb-dump",
+        "BROKEN mariadb-dump OPTIONS full | gzip >kept/dump",
+        0,
+        FAILING,
+        "set -o pipefail",
+    ),
+    ("mariadb-dump", "mariadb-dump OPTIONS nosuch", 2, FAILING, "ended with 2"),
+    ("redis-cli", f"{REDIS}redis save", 0, OK, ""),
+    ("redis-cli", f"{REDIS}redis --rdb kept/dump", 0, OK, ""),
+    ("redis-cli", f"{REDIS}redis nosuch", 0, FAILING, "redis-cli -e"),
+    ("redis-cli", f"{REDIS}redis -e nosuch", 1, FAILING, "ended with 1"),
+    (
+        "redis-cli",
+        f"{REDIS}redis lpush a 1 >/dev/null; redis --no-raw get a",
+        0,
+        FAILING,
+        "redis-cli -e",
+    ),
+    (
+        "redis-cli",
+        f"{REDIS}redis config set maxmemory 1; redis set a 1",
+        0,
+        FAILING,
+        "OOM command not allowed",
+    ),
+    (
+        "redis-cli",
+        f"{REDIS}redis replicaof 127.0.0.1 1; redis set a 1",
+        0,
+        FAILING,
+        "READONLY",
+    ),
+    (
+        "redis-cli",
+        f"{REDIS}printf 'multi\nnosuch\nexec\n' | redis",
+        0,
+        FAILING,
+        "redis-cli -e",
+    ),
+    ("redis-cli", "redis-cli -s nosuch save", 1, FAILING, "ended with 1"),
 ]
 
 
@@ -226,7 +307,7 @@ def around_of(
     if preset not in SERVERS:
         return Around(line, {})
     server = servers(preset)
-    if preset == "mariadb-check":
+    if SERVERS[preset] == "mysql":
         assert server.run(folder, f"mariadb OPTIONS -e '{TABLE}'") == 0
     command = line.removeprefix("BROKEN ")
     if command != line:

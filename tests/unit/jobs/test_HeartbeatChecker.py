@@ -157,6 +157,8 @@ SAID = {
     "duplicity": "Errors 1",
     "zip": "zip warning: name not matched: x",
     "mariadb-check": "error    : Corrupt",
+    "pg_dump": 'pg_dump: error: connection failed: FATAL: no database "x"',
+    "mariadb-dump": "mysqldump: Got error: 1049: \"Unknown database 'x'\"",
     "redis-cli": "NOAUTH Authentication required.",
 }
 
