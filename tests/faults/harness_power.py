@@ -1,10 +1,11 @@
 """Harness R: the power fails, and what was not synced may be there or not.
 
 One run is traced: each operation on the state folder and on the spool of heartbeats,
-with its bytes, and when.  For each moment between two operations all directories that a file system may leave are
-built: of what was not synced, each new name, rename and removal has happened or not, in
-every subset, and the bytes of each file are as before, half, zeros, or all there.
-Normal runs then go on from each that differs.
+with its bytes, and when.  For each moment between two operations all directories that
+a file system may leave are built: of what was not synced, each new name, rename and
+removal has happened or not, in every subset, and the bytes of each file are as before,
+half, zeros, or all there.  Normal runs then go on from each that
+differs.
 """
 
 from __future__ import annotations
