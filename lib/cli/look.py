@@ -64,6 +64,7 @@ def watch(
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
     from lib.core.jobs import OWN_KEY
+    from lib.core.records import with_lost
     from lib.report import glance
     from lib.report import status as status_report
     from lib.report import table
@@ -76,7 +77,7 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
     own = stored.records.get(OWN_KEY)
     summaries = notes_of(own).summaries if own else ()
     taken = requests_of(settings, stored.records, catalog, now)
-    records = after(stored.records, taken)
+    records = with_lost(after(stored.records, taken), stored.lost, catalog)
     code = TROUBLE if settings.last_usable else OK
     facts = (settings, stored.run, records, now, catalog, summaries, taken.silences)
     measured, notes = state.load_values_and_notes()

@@ -477,6 +477,8 @@ def _why_not_in(folder: str) -> str:
     if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
         return ""
     if os.path.isdir(folder):
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            return f"the file system of {folder} is mounted read-only"
         return f"this user may not write into {folder}; use chown or chgrp"
     if os.path.lexists(folder):
         return f"{folder} is no folder"

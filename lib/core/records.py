@@ -233,6 +233,24 @@ class KnownRecords(msgspec.Struct, frozen=True):
         return Record(key)
 
 
+def with_lost(
+    records: Mapping[JobKey, Record], lost: Collection[str], keys: Iterable[JobKey]
+) -> Mapping[JobKey, Record]:
+    """Return records, and one of each of these jobs whose own was lost: it is unknown.
+
+    ``lost`` has the file stems of those.
+    """
+    if not lost:
+        return records
+    why = "its record in state/ is damaged or missing"
+    unknown = {
+        key: Record(key, status=Status.UNKNOWN, last_reason=why)
+        for key in keys
+        if file_stem(key) in lost
+    }
+    return {**unknown, **records}
+
+
 def still_unclaimed(
     records: Iterable[Record], jobs: Iterable[Job]
 ) -> tuple[Record, ...]:

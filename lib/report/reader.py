@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from lib.core.announcements import in_force
 from lib.core.decisions import Entry
 from lib.core.jobs import JobKey
-from lib.core.records import Record
+from lib.core.records import Record, with_lost
 from lib.core.results import DURATION, Values, telling_value
 from lib.core.settings import Settings
 from lib.core.silences import Silences
@@ -77,13 +77,14 @@ class Reader:
         state = State(self.settings.state)
         stored, catalog = state.load(), state.load_catalog()
         values, notes = state.load_values_and_notes()
-        noted = notes_in(stored.records)
+        records = with_lost(stored.records, stored.lost, catalog)
+        noted = notes_in(records)
         return Snapshot(
             self.settings,
             self.now,
             stored.run,
             catalog,
-            stored.records,
+            records,
             values,
             notes,
             Silences(mutes_of(noted), self.settings.maintenance, self.settings.zone),
@@ -98,8 +99,8 @@ class Reader:
         bare, found = self.bare, {}
         for key in bare.catalog:
             graph = (known or {}).get(link_of(key))
-            # What is older is no graph of the last 24 hours.
-            if graph is not None and graph.at > self.now.timestamp() - DAY_S / 4:
+            # What is older is no graph of the last 24 hours; nor is one of the future.
+            if graph and abs(graph.at - self.now.timestamp()) < DAY_S / 4:
                 found[key] = (graph.series,)
         return replace(bare, series=found, incidents=self._last_incidents)
 

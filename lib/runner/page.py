@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import re
+import stat
 import time
 from collections.abc import Collection
 from datetime import datetime
@@ -24,7 +25,7 @@ from lib.report.graphs import slices_for
 from lib.report.page import INDEX, Look, job_page, keys_of, link_of, overview, public
 from lib.report.reader import Graph, Reader, graphs_in
 from lib.system.errors import StateError
-from lib.system.files import replace_softly
+from lib.system.files import Damaged, read_capped, replace_softly
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 GRAPHS = "graphs.json"
 #: How long the pages of jobs may take at a time.
 SLICE_S = 2.0
+#: The age from which on no run is at work on a file: longer than a run may take.
+LONGEST_S = 120.0
 #: What each of our pages has near its beginning.
 MARK = b'<meta name="generator" content="Checker">'
 #: Whoever may read the folder may read the page.
@@ -64,36 +67,64 @@ def _write(reader: Reader, folder: Path, look: Look, slice_s: float) -> None:
     settings = reader.settings
     known = _known_graphs(settings)
     slices = slices_for(len(reader.bare.catalog))
+    foreign: list[Path] = []
     for key, rows in reader.rows_of(_in_turn(reader, folder)):
         if time.monotonic() >= until:
             break
         known[link_of(key)] = reader.graph(key, rows, slices)
+        path = folder / link_of(key)
+        if _is_in_the_way(path):
+            foreign.append(path)
+            continue
         content = job_page(reader.bare, key, reader.story(key, rows), look)
-        replace_softly(folder / link_of(key), content.encode(), mode=MODE)
+        replace_softly(path, content.encode(), mode=MODE)
     snapshot = reader.snapshot(known)
     replace_softly(folder / INDEX, overview(snapshot, look).encode(), mode=MODE)
     is_current = {link_of(key) for key in keys_of(snapshot)}
     _keep_graphs(
         settings, {link: one for link, one in known.items() if link in is_current}
     )
-    _remove_gone(folder, is_current)
+    _remove_gone(folder, is_current, reader.now)
+    if foreign:
+        raise _left_alone(foreign[0])
 
 
 def _check_ours(path: Path) -> None:
-    """Raise StateError if a file is in the way that is not ours."""
-    if path.exists() and not _is_ours(path):
-        raise StateError(
-            f"{path} is no page of Checker's, and is left alone; move it away, or name "
-            "another folder"
-        )
+    """Raise StateError if something is in the way that is not ours."""
+    if _is_in_the_way(path):
+        raise _left_alone(path)
+
+
+def _is_in_the_way(path: Path) -> bool:
+    return os.path.lexists(path) and not _is_ours(path)
+
+
+def _left_alone(path: Path) -> StateError:
+    return StateError(
+        f"{path} is no page of Checker's, and is left alone; move it away, or name "
+        "another folder"
+    )
 
 
 def _is_ours(path: Path) -> bool:
+    """Return whether it is a file with our mark, or with nothing in it.
+
+    That may be one of ours, as a kill or a power cut leaves it.
+    """
     try:
-        with open(path, "rb") as file:
-            return MARK in file.read(1000)
+        # Not a link, and a pipe is not waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return False
+        head = os.read(descriptor, 1000)
+        return MARK in head or not head.strip(b"\0")
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _in_turn(reader: Reader, folder: Path) -> list[JobKey]:
@@ -106,6 +137,9 @@ def _in_turn(reader: Reader, folder: Path) -> list[JobKey]:
             written_at = os.stat(folder / link_of(key)).st_mtime
         except OSError:
             return float("inf")
+        if written_at > now:
+            # The clock was set back.
+            return float("inf")
         those = changes.get(key)
         if those and those[-1].at >= written_at:
             return 1e9
@@ -117,8 +151,8 @@ def _in_turn(reader: Reader, folder: Path) -> list[JobKey]:
 
 def _known_graphs(settings: Settings) -> dict[str, Graph]:
     try:
-        return graphs_in((settings.state / GRAPHS).read_bytes())
-    except OSError:
+        return graphs_in(read_capped(settings.state / GRAPHS))
+    except (OSError, Damaged):
         return {}
 
 
@@ -129,11 +163,20 @@ def _keep_graphs(settings: Settings, known: dict[str, Graph]) -> None:
         logger.warning("%s; the graphs of the page are made anew", error)
 
 
-def _remove_gone(folder: Path, is_current: Collection[str]) -> None:
+def _remove_gone(folder: Path, is_current: Collection[str], now: datetime) -> None:
     """Remove the pages of jobs that are gone, and what a killed run left of a page."""
     for name in os.listdir(folder):
-        is_gone = _JOB_PAGE.fullmatch(name) and name not in is_current
         path = folder / name
-        if (is_gone or _LEFTOVER.fullmatch(name)) and _is_ours(path):
+        is_gone = _JOB_PAGE.fullmatch(name) and name not in is_current
+        is_left = _LEFTOVER.fullmatch(name) and _is_old(path, now)
+        if (is_gone or is_left) and _is_ours(path):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _is_old(path: Path, now: datetime) -> bool:
+    """Return whether the run that began a file is over, or of another clock."""
+    try:
+        return abs(now.timestamp() - os.lstat(path).st_mtime) > LONGEST_S
+    except OSError:
+        return False

@@ -21,6 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -283,9 +284,9 @@ class Site:
         self._graphs = {link: one for link, one in self._graphs.items() if link in keys}
         ages = {
             link: (
-                now - graph.at
+                abs(now - graph.at)
                 if (graph := self._graphs.get(link)) and reader.is_of_now(key, graph)
-                else float("inf")
+                else inf
             )
             for link, key in keys.items()
         }

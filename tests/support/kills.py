@@ -18,15 +18,35 @@ def killed_before(step: int, call: Callable[[], object]) -> bool:
 
     It is not where it has fewer steps.
     """
+    status = _status_of(step, _kill, call)
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+def survives(
+    step: int, happens: Callable[[], object], call: Callable[[], object]
+) -> bool:
+    """Return whether a call ends without an error where this happens before a step."""
+    return _status_of(step, happens, call) == 0
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _status_of(
+    step: int, happens: Callable[[], object], call: Callable[[], object]
+) -> int:
     pid = os.fork()
     if pid == 0:
+        code = 1
         try:
-            _kill_before(step)
+            _before(step, happens)
             call()
+            code = 0
         finally:
-            os._exit(0)
+            os._exit(code)
     _pid, status = os.waitpid(pid, 0)
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    return status
 
 
 def each_kill(
@@ -44,15 +64,16 @@ def each_kill(
             return
 
 
-def _kill_before(step: int) -> None:
+def _before(step: int, happens: Callable[[], object]) -> None:
     left = [step]
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in STEPS or _only_reads(event, arguments):
             return
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
         left[0] -= 1
+        # What happens makes steps of its own.
+        if left[0] == -1:
+            happens()
 
     sys.addaudithook(hook)
 
