@@ -130,6 +130,8 @@ class MailDetails(Stored, frozen=True):
     subject: str = ""
     #: Why it was not sent.
     why: str = ""
+    #: When it was queued; None: then.
+    born_at: Moment | None = None
     attempts: Count = 0
     retry_at: Moment | None = None
     #: Nothing was accepted: only one message, of all, is tried then.
@@ -221,7 +223,7 @@ def judged(
             after.failures,
             _line(result.reason),
             job.policy,
-            _people(waiting or before.notified),
+            people_of(waiting or before.notified),
             before.notified_at,
             bool(waiting),
             before.delivery,
@@ -246,7 +248,8 @@ def _is_news(result: CheckResult, decision: Decision, before: Record) -> bool:
 
 def queued(key: JobKey, name: str, message: Message, now: datetime) -> Entry:
     """Return the entry of a message that was queued."""
-    return Entry(now, key, name, Event.QUEUED, _mail(message))
+    details = replace(_mail(message), born_at=None)
+    return Entry(now, key, name, Event.QUEUED, details)
 
 
 def sent(
@@ -412,9 +415,11 @@ def read_again(records: Iterable[Record], now: datetime) -> Iterator[Entry]:
         yield Entry(now, record.key, record.name, Event.STATE_READ_AGAIN, details)
 
 
-def _people(addresses: tuple[str, ...]) -> People:
-    more = max(0, len(addresses) - MAX_ADDRESSES)
-    return People(addresses[:MAX_ADDRESSES], more)
+def people_of(addresses: Iterable[str], more: int = 0) -> People:
+    """Return recipients as an entry names them; ``more`` were not named before."""
+    names = tuple(dict.fromkeys(addresses))
+    more += max(0, len(names) - MAX_ADDRESSES)
+    return People(names[:MAX_ADDRESSES], more)
 
 
 def _waiting(record: Record) -> tuple[str, ...]:
@@ -437,8 +442,9 @@ def _mail(message: Message) -> MailDetails:
     return MailDetails(
         message.message_id,
         message.kind,
-        _people(message.to),
+        people_of(message.to),
         _line(message.subject),
+        born_at=message.born_at,
     )
 
 

@@ -216,6 +216,23 @@ class Policy(Stored, frozen=True):
     when: str = ""
 
 
+class Terms(Stored, frozen=True):
+    """By what a result was judged: what history keeps of it, each once.
+
+    ``-m replay`` judges results again by these, without the job's code.
+    """
+
+    policy: Policy = Policy()
+    schedule: str = ""
+    contact: tuple[str, ...] = ()
+    recheck: str = ""
+    is_across_network: bool = False
+    #: The job was failing, and did not run by its schedule.
+    ran_apart: bool = False
+    #: The result was news in itself.
+    is_event: bool = False
+
+
 class Dependency(Stored, frozen=True):
     """A job that another one depends on: ``NAME``, or ``NAME (warning)``."""
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from lib.core import calendar, schedule
 from lib.core.enums import JobFrequency, Status
-from lib.core.jobs import CatalogEntry, FileScan, Job, JobKey, Policy
+from lib.core.jobs import CatalogEntry, FileScan, Job, JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.results import JobReport, Timing
 from lib.core.schedule import Due
@@ -153,8 +153,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     consumed: list[str] = []
     #: What goes into the history.
     results: list[Result] = []
-    #: The text of each policy that they were judged by, with schedule and contact.
-    policies: dict[tuple[Policy, str, tuple[str, ...]], bytes] = {}
+    #: The text of the terms that they were judged by, by the parts of these.
+    terms: dict[tuple[object, ...], bytes] = {}
     #: Of how many jobs alerts may still show their last 24 hours: each is a reading of
     #: some 20 ms, and a storm has no time for hundreds.
     trends_left: int = 20

@@ -29,6 +29,7 @@ from lib.core.jobs import (
     Job,
     JobKey,
     Policy,
+    Terms,
     page_name,
 )
 from lib.core.messages import Message, fit_mail
@@ -208,11 +209,24 @@ def _note_for_history(ctx: RunContext, report: JobReport, now: datetime) -> None
     reason = result.reason
     if reason:
         reason = fit(first_line(reason), ctx.settings.secrets, MAX_REASON)
-    # Most jobs have the policy of others; it is made into text once.
-    terms = (job.policy, job.schedule, job.contact)
-    text = ctx.policies.get(terms)
+    ran_apart = (
+        bool(job.recheck)
+        and result.status.is_failure
+        and not schedule.is_due(job.schedule, job.key, ctx.due)
+    )
+    # Most jobs have the terms of others; these are made into text once.
+    parts = (
+        job.policy,
+        job.schedule,
+        job.contact,
+        job.recheck,
+        job.is_across_network,
+        ran_apart,
+        result.is_event,
+    )
+    text = ctx.terms.get(parts)
     if text is None:
-        text = ctx.policies[terms] = bytes(as_part(terms))
+        text = ctx.terms[parts] = bytes(as_part(Terms(*parts)))
     ctx.results.append(
         Result(
             job.key,

@@ -342,7 +342,7 @@ class History:
             yield from content.split(b"\n")
 
     def policies(self) -> dict[str, bytes]:
-        """Return each policy that a run had, as JSON text, by its hash."""
+        """Return the terms of each policy that a run had, as JSON text, by its hash."""
         found = {}
         for line in content_of(self.folder / POLICIES).split(b"\n"):
             name, _space, text = line.partition(b" ")

@@ -68,7 +68,7 @@ class Row(NamedTuple):
     values: Mapping[str, float]
     #: The first line of the reason, at most 200 characters.
     reason: str
-    #: The hash of the policy in force: see ``History.policies``.
+    #: The hash of the terms that it was judged by: see ``History.policies``.
     policy: str
     #: For how long it stands if no other follows.
     holds_s: float
@@ -132,7 +132,7 @@ class Result(NamedTuple):
     seconds: float
     values: Mapping[str, float]
     reason: str
-    #: The policy in force, as text; it is kept once.
+    #: The terms that it was judged by (``lib/core/jobs.py``), as text; kept once.
     policy: bytes
     holds_s: float
 

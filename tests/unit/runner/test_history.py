@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from lib.core.encoding import convert, decode
 from lib.core.enums import Status
-from lib.core.jobs import JobKey
+from lib.core.jobs import JobKey, Policy, Terms
 from lib.storage.history import History
 from tests.support.instance import NO_MAIL, Instance
 
@@ -27,6 +30,27 @@ def test_each_result_is_kept_with_why_it_was_held_back(tmp_path):
     assert full[0].reason.startswith("used is ") and full[0].values["used"] > 1
     assert [(row.status, row.code) for row in root] == [(Status.OK, "maintenance")] * 2
     [policy] = {row.policy for row in full + root}
-    assert b"minute" in history.policies()[policy]
+    terms = convert(decode(history.policies()[policy]), Terms)
+    assert terms == Terms(Policy(), "minute", ("ops@example.com",), "5min")
     assert JobKey("DiskSpace", "disk wrong") in history.latest()
     assert len(history.changes(JobKey("DiskSpace", "disk full"))) == 1
+
+
+def test_terms_say_that_a_failing_job_ran_apart_from_its_schedule(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL)
+    full = FULL.replace("every = minute", "every = hour\nrecheck = 1min\nfailures = 9")
+    instance.add(full)
+    instance.cron("hour")
+    instance.clock_ahead = timedelta(minutes=2)
+    instance.cron()
+    history = History(instance.state)
+    policies = history.policies()
+    key = JobKey("DiskSpace", "disk full")
+    found = [
+        convert(decode(policies[row.policy]), Terms)
+        for row in history.rows(key, 0, 1e10)
+    ]
+    assert [(one.ran_apart, one.recheck) for one in found] == [
+        (False, "1min"),
+        (True, "1min"),
+    ]
