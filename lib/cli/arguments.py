@@ -79,6 +79,7 @@ OPTIONAL_FLAGS: Mapping[str, Any] = {
     "watch": False,
     "since": None,
     "all": False,
+    "settings": None,
     "month": None,
     "csv": False,
     "html": False,
@@ -209,7 +210,7 @@ def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
     add(
         "--until",
         metavar="TIME",
-        help="with mute, announce and history: until when, such as 06:00",
+        help="with mute, announce, history and replay: until when, such as 06:00",
     )
     add("--from", metavar="TIME", help="with announce: from when on, such as 22:00")
     add("--why", metavar="TEXT", help="with mute, unmute and ack: why, for the others")
@@ -237,8 +238,21 @@ def parser_of(modes: Mapping[str, Mode]) -> argparse.ArgumentParser:
     )
     add("--output", metavar="tail", help="with wrap: keep the last 4 kB of the output")
     add("--spool", metavar="DIR", help="with wrap: instead of /var/spool/checker")
-    add("--since", metavar="TIME", help="with history: from when on, such as 7d")
-    add("--all", action="store_true", help="with history: each result by itself")
+    add(
+        "--since",
+        metavar="TIME",
+        help="with history and replay: from when on, such as 7d",
+    )
+    add(
+        "--all",
+        action="store_true",
+        help="with history: each result by itself; with replay: all notifications",
+    )
+    add(
+        "--settings",
+        metavar="FILE",
+        help="with replay: the settings to judge by, instead of settings.cfg",
+    )
     add("--month", metavar="MONTH", help="with report: 2026-11, this or last")
     add("--csv", action="store_true", help="with report: as CSV")
     add("--html", action="store_true", help="with report: as a page")

@@ -85,10 +85,10 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
     names = {key: known.name for key, known in catalog.items()}
     names |= {record.key: record.name or str(record.key) for record in bad}
     if args.words:
-        keys, unmatched = _named(args.words, names)
+        keys, unmatched = named(args.words, names)
         order = {record.key: place for place, record in enumerate(bad)}
         keys.sort(key=lambda key: order.get(key, len(order)))
-        code = _say_unmatched(unmatched, names.values()) or code
+        code = say_unmatched(unmatched, names.values()) or code
     else:
         keys = glance.ordered(bad, catalog, _most_jobs(args))
     found = glance.rows(
@@ -182,7 +182,7 @@ def history(args: argparse.Namespace) -> int:
         return WRONG_USE
     state, reader = state_of(settings), History(settings.state, zone)
     names = names_of(state.load_catalog(), reader)
-    keys, _unmatched = _named(args.words, names)
+    keys, _unmatched = named(args.words, names)
     if len(keys) != 1:
         return _say_not_one(args.words[0], keys, names)
     (key,) = keys
@@ -277,7 +277,7 @@ def _say_not_one(pattern: str, keys: list[JobKey], names: dict[JobKey, str]) -> 
     from lib.core.text import some_of
 
     if not keys:
-        return _say_unmatched([pattern], names.values())
+        return say_unmatched([pattern], names.values())
     which = some_of([names[key] for key in keys], 5)
     print(f"checker: {pattern!r} means several jobs: {which}", file=sys.stderr)
     return TROUBLE
@@ -322,7 +322,7 @@ def moment_of(flag: str, text: str, zone: tzinfo | None, now: datetime) -> datet
     )
 
 
-def _named(
+def named(
     patterns: list[str], names: dict[JobKey, str]
 ) -> tuple[list[JobKey], list[str]]:
     """Return the jobs that the patterns mean, by name, and those that mean none."""
@@ -341,7 +341,7 @@ def _named(
     return found, unmatched
 
 
-def _say_unmatched(patterns: Iterable[str], known: Iterable[str]) -> int:
+def say_unmatched(patterns: Iterable[str], known: Iterable[str]) -> int:
     """Say which patterns mean no job; return the exit code."""
     from lib.config.fields import nearest
 

@@ -293,6 +293,15 @@ MODES: dict[str, Mode] = {
         takes_json=True,
         flags=("month", "csv", "html"),
     ),
+    "replay": Mode(
+        "replay:replay",
+        "what other settings would have sent, beside what was",
+        words="[NAME...]",
+        most_words=1_000_000,
+        takes_json=True,
+        takes_jobs=True,
+        flags=("since", "until", "settings", "all"),
+    ),
     "peers": Mode("peers:peers", "ask each peer for its status now", takes_json=True),
     "peerkey": Mode(
         "peers:peerkey",

@@ -122,6 +122,17 @@ def lines_by_job(folder: Path) -> dict[str, list[str]]:
     return found
 
 
+def complete_since(folder: Path) -> datetime | None:
+    """Return from when on all entries are on file; None: from the first one on."""
+    text = _text(folder / OLDER_NAME)
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text.partition("\t")[0])
+    except ValueError:
+        return None
+
+
 def _texts(folder: Path) -> list[str]:
     """Return what the files hold, the older one first.
 

@@ -70,6 +70,7 @@ def summary(result: Result, year: int) -> Iterator[str]:
     yield f"          {latest} late at most, but for the outage"
     promised = counted(notified.promised.seconds // 60, "minute")
     yield f"          {promised} at most for first alerts and their ends"
+    yield f"replayed  {result.replayed} of {result.decided} notifications, alike"
     if len(result.held) == 2:
         first, last = map(_held, result.held)
         yield f"held      {first} after a day"

@@ -70,6 +70,9 @@ class Result:
     runs: Counter[str] = field(default_factory=Counter)
     news: int = 0
     notified: Comparison = field(default_factory=Comparison)
+    #: How many notifications the audit log has, and how many of these a replay has.
+    decided: int = 0
+    replayed: int = 0
     held: list[Held] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0

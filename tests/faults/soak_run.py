@@ -12,7 +12,7 @@ from typing import Any
 
 from lib.core.enums import JobFrequency
 from tests.faults.soak_jobs import COUNTING, REMEMBERING
-from tests.faults.soak_mails import Arrived, Reader, compare
+from tests.faults.soak_mails import HOUR, Arrived, Reader, compare
 from tests.faults.soak_model import Model
 from tests.faults.soak_plan import (
     DESK,
@@ -24,6 +24,7 @@ from tests.faults.soak_plan import (
     outage_of,
     plan,
 )
+from tests.faults.soak_replay import differences, replayed
 from tests.faults.soak_result import Result
 from tests.faults.soak_world import Ran, World
 from tests.support.servers import SmtpServer
@@ -218,6 +219,7 @@ class Soak:
             model.news, self._mails, reader, self._trouble, result.killed
         )
         result.faults += result.notified.faults
+        self._replay()
         queued = {
             name: len(one["queued"])
             for name, one in records.items()
@@ -237,6 +239,14 @@ class Soak:
         if len(result.held) > 1:
             first, last = result.held
             result.faults += last.growth(first, self._shape.memory_mib)
+
+    def _replay(self) -> None:
+        """Replay the same settings over the history that there is."""
+        result = self.result
+        pairs = replayed(self._world.settings(), self._plan[-1].at + HOUR)
+        result.decided = sum(pair.sent is not None for pair in pairs)
+        result.replayed = sum(pair.is_same for pair in pairs)
+        result.faults += differences(pairs, result.killed)
 
 
 def _minute(moment: str) -> datetime:

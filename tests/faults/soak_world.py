@@ -16,7 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lib.config.load import load_settings
 from lib.core.enums import JobFrequency
+from lib.core.settings import Settings
 from tests.faults.rows import faked_clock
 from tests.faults.soak_jobs import COUNTING, write_jobs
 from tests.faults.soak_plan import JOBS, ZONE, Mail
@@ -164,6 +166,13 @@ class World:
 
     def records(self) -> dict[str, dict[str, Any]]:
         return self.instance.records()
+
+    def settings(self) -> Settings:
+        instance = self.instance
+        base, jobs = instance.checker.parent, [instance.jobs]
+        return load_settings(
+            instance.settings, base=base, jobs=jobs, state=instance.state
+        )
 
     def last_run(self) -> dict[str, Any]:
         return self.instance.last_run()

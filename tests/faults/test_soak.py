@@ -36,6 +36,7 @@ def test_some_hours_miss_nothing_and_leave_nothing_behind(tmp_path):
     assert not result.faults, "\n".join(result.faults)
     assert result.minutes == HOURS.minutes
     assert result.killed and result.news > 10 and len(result.held) == 2
+    assert result.decided >= 10
 
 
 STOP = "    stop = Stop()\n"
@@ -85,6 +86,13 @@ WRONG = {
             "    JobFrequency.HOUR: timedelta(minutes=66),",
             "    JobFrequency.HOUR: timedelta(days=3650),",
             "'Hourly': 0",
+        ),
+        (
+            "the history names another policy",
+            "lib/runner/results.py",
+            "as_part(Terms(*parts))",
+            "as_part(Terms(replace(parts[0], recoveries=9), *parts[1:]))",
+            "replayed otherwise: ",
         ),
     )
 }

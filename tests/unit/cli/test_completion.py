@@ -114,7 +114,7 @@ def test_a_script_names_every_mode_and_every_flag(shell):
     for word in (
         *main.MODES,
         *names,
-        "show | run | check | why | mute | unmute | ack | status | history | drill",
+        "show | run | check | why | mute | unmute | ack | status | history | replay",
     ):
         assert word in ran.stdout
     assert "@" not in ran.stdout.replace('"$@"', "").replace("[@]", "")

@@ -80,6 +80,7 @@ def instance(tmp_path_factory):
         "status disk*",
         "history *full",
         "report",
+        "replay",
         "peers",
     ],
 )

@@ -1,0 +1,189 @@
+"""-m replay: other settings over recorded history, beside what was sent.
+
+It reads state/ and runs nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lib.cli.arguments import OK, TROUBLE, WRONG_USE, read_settings, settings_of
+from lib.cli.look import moment_of, named, names_of, say_unmatched
+from lib.cli.show import state_of
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from lib.alerting.replay import OnRecord
+    from lib.config.policies import Policies
+    from lib.core.jobs import JobKey
+    from lib.core.replay import Pair
+    from lib.core.settings import Settings
+    from lib.report.replay import Replayed
+
+
+def replay(args: argparse.Namespace) -> int:
+    """Print which notifications would have gone to whom, beside those that did."""
+    from lib.alerting.replay import OnRecord
+    from lib.config.policies import Policies
+    from lib.report import replay as replay_report
+    from lib.report import table
+    from lib.storage.history import History
+    from lib.system.clock import utc_now
+
+    settings, now = settings_of(args, or_last=True), utc_now()
+    zone = settings.zone
+    try:
+        until = moment_of("--until", args.until, zone, now) if args.until else now
+        since = moment_of("--since", args.since, zone, now) if args.since else None
+        if since is not None and since >= until:
+            raise ValueError(f"--since {args.since}: that is not before the end")
+    except ValueError as error:
+        print(f"checker: {error}", file=sys.stderr)
+        return WRONG_USE
+    other = _other_settings(args, settings)
+    on_record = OnRecord(settings, until)
+    catalog = state_of(settings).load_catalog()
+    names = names_of(catalog, History(settings.state, zone))
+    code = TROUBLE if settings.last_usable else OK
+    keys = on_record.keys()
+    names |= {key: on_record.name_of(key) for key in keys if key not in names}
+    if args.words:
+        wanted, unmatched = named(args.words, names)
+        code = say_unmatched(unmatched, names.values()) or code
+        if not wanted:
+            return code
+        keys &= set(wanted)
+        names = {key: names[key] for key in wanted}
+    if on_record.rows_since is None:
+        print(
+            f"checker: there is no history in {settings.state}, so nothing can be "
+            "replayed",
+            file=sys.stderr,
+        )
+        return TROUBLE
+    policies = Policies(other, settings)
+    problems = _problems(policies.problems(names), other)
+    for problem in problems:
+        print(f"checker: {problem}", file=sys.stderr)
+    if problems and args.settings:
+        return TROUBLE
+    of_jobs = {key: names[key] for key in keys}
+    judged = _Judged(settings, other, args.settings or settings.path.name)
+    found = _replayed(judged, policies, on_record, of_jobs, names, since, until)
+    code = TROUBLE if problems else code
+    if args.json:
+        table.show_json(replay_report.data(found), sys.stdout)
+        return code
+    table.say(replay_report.headline(found, zone, now), sys.stdout)
+    for line in replay_report.remarks(found, zone, now):
+        table.say(line, sys.stdout)
+    _show(found, args.all, settings, now)
+    return code
+
+
+def _show(
+    found: Replayed, all_of_them: bool, settings: Settings, now: datetime
+) -> None:
+    from lib.core.text import offset_words
+    from lib.report import replay as replay_report
+    from lib.report import table
+
+    zone = settings.zone
+    listed = replay_report.shown(found.pairs, all_of_them=all_of_them)
+    if listed:
+        heading = {"at": f"at {offset_words(zone, now)}"}
+        table.show(
+            replay_report.COLUMNS,
+            replay_report.rows(listed, zone, now),
+            as_json=False,
+            out=sys.stdout,
+            headings={**replay_report.HEADINGS, **heading},
+        )
+    if more := replay_report.more(found.pairs, listed):
+        table.say(more, sys.stdout)
+    table.say(replay_report.summary(found.pairs), sys.stdout)
+
+
+def _other_settings(args: argparse.Namespace, settings: Settings) -> Settings:
+    """Return the settings to judge by; raise SettingsError."""
+    if not args.settings:
+        return settings
+    import argparse
+
+    others = argparse.Namespace(**{**vars(args), "file": Path(args.settings)})
+    return read_settings(others, state=settings.state)
+
+
+class _Judged(NamedTuple):
+    """By which settings results are judged again."""
+
+    #: Those of the instance, and those to judge by.
+    settings: Settings
+    other: Settings
+    #: These as they were named.
+    name: str
+
+    def not_replayed(self, keys: Iterable[JobKey]) -> list[tuple[str, str]]:
+        """Return what differs for these jobs and would need new checks."""
+        from lib.config.policies import needs_checks
+
+        if self.settings is self.other:
+            return []
+        one, other = self.settings.ini, self.other.ini
+        return [
+            found for key in sorted(keys) for found in needs_checks(one, other, key)
+        ]
+
+
+def _replayed(
+    by: _Judged,
+    policies: Policies,
+    on_record: OnRecord,
+    names: Mapping[JobKey, str],
+    of_all: Iterable[JobKey],
+    since: datetime | None,
+    until: datetime,
+) -> Replayed:
+    """Return what the replay of these jobs came to; ``of_all``: those meant."""
+    from datetime import UTC, datetime
+
+    from lib.alerting.replay import Replay
+    from lib.core.replay import compared
+    from lib.report.replay import Replayed
+
+    assert on_record.rows_since is not None
+    rows_since = datetime.fromtimestamp(on_record.rows_since, UTC)
+    begin = max(filter(None, (since, rows_since, on_record.sent_since)))
+    escalates = any(channel.escalate for channel in by.other.channels.values())
+    run_times = on_record.run_times(names) if escalates else ()
+    judge = Replay(by.other, policies.terms, run_times)
+    pairs: list[Pair] = []
+    own_people: list[str] = []
+    for past in on_record.pasts(names):
+        would_be = judge.told(past)
+        if past.has_own_people:
+            own_people.append(past.name)
+        pairs += compared(past.sent.within(begin, until), would_be.within(begin, until))
+    pairs.sort(key=lambda pair: pair.either.at)
+    return Replayed(
+        by.name,
+        begin,
+        until,
+        pairs,
+        on_record.unknown,
+        by.not_replayed(of_all),
+        own_people,
+        rows_since if since is not None and since < rows_since else None,
+        on_record.sent_since if begin == on_record.sent_since else None,
+    )
+
+
+def _problems(of_jobs: Iterable[object], settings: Settings) -> list[str]:
+    """Return what is wrong with the settings, each once."""
+    own = [problem for problem in settings.problems if not problem.warning]
+    return list(dict.fromkeys(map(str, (*own, *of_jobs))))

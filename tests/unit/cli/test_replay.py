@@ -1,0 +1,145 @@
+"""-m replay: the command line, and what it prints."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lib.core.jobs import FailureRule
+from lib.report import replay as replay_report
+from tests.support.instance import Instance
+from tests.support.played import Played, job_of
+from tests.unit.alerting.test_replay import replayed, with_policy
+from tests.unit.cli.test_json import wrong_in
+from tests.unit.storage.test_history import _in_format_2
+
+HEAD = "[email]\nnomail = yes\n"
+SETTINGS = f"{HEAD}[disk root]\npath = /\nfailures = 1\n[disk data]\npath = /srv\n"
+DISK, DATA = job_of("disk root"), job_of("disk data")
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory):
+    instance = Instance(tmp_path_factory.mktemp("replay"), SETTINGS)
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    played = Played(instance.state, now - timedelta(minutes=20))
+    jobs = {
+        job_of("disk root"): "OFOFFFFO",
+        job_of("disk data", failures=FailureRule(1)): "OOOOOFOO",
+    }
+    played.play(jobs)
+    return instance
+
+
+def other(instance, change, text=""):
+    path = instance.folder / "other.cfg"
+    path.write_text(instance.settings.read_text().replace(*change) + text)
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_other_settings_are_held_against_what_was_sent(instance):
+    path = other(instance, ("failures = 1", "failures = 3"))
+    ran = instance.run("-m", "replay", "disk root", "--settings", path)
+    first, heading, *rows, last = ran.out.splitlines()
+    assert (ran.code, ran.err) == (0, "")
+    assert first.endswith(f", by {path}")
+    assert heading.split()[-4:] == ["to", "sent", "would", "be"]
+    assert [row.split("  ")[-1].strip() for row in rows] == [
+        "yes",
+        "2 minutes later",
+        "no",
+        "no",
+    ]
+    assert last == (
+        "4 sent, 2 would be; 1 outage told 2 minutes later; 1 outage never told."
+    )
+
+
+def test_the_same_settings_are_the_same(instance):
+    ran = instance.run("-m", "replay")
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[-1] == "6 sent, 6 would be: the same."
+    data = instance.run("-m", "replay", "--json").json()
+    assert wrong_in("replay", data) == []
+    assert (data["sent"], data["would_be"], data["never"]) == (6, 6, 0)
+    assert all(one["is_same"] for one in data["notifications"])
+
+
+def test_what_needs_new_checks_is_said(instance):
+    path = other(instance, ("path = /srv", "path = /srv\nlimit = 50"))
+    out = instance.run("-m", "replay", "--settings", path).out
+    assert "needs new checks: limit of [disk data]; results count" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["disk rot"], 1, "there is no job 'disk rot'; did you mean 'disk root'?"),
+        (["--since", "7"], 2, "--since 7: expected how long ago, such as 24h or 7d"),
+        (["--since", "1h", "--until", "2h"], 2, "that is not before the end"),
+        (["--settings", "/nowhere.cfg"], 1, "/nowhere.cfg: the file is missing"),
+    ],
+)
+def test_wrong_words_are_said_in_a_line(instance, words, code, said):
+    ran = instance.run("-m", "replay", *words)
+    assert (ran.code, ran.out) == (code, "")
+    assert said in ran.err and ran.err.count("\n") == 1
+
+
+def test_wrong_settings_are_said_with_their_lines_and_not_replayed(instance):
+    path = other(instance, ("failures = 1", "failures = many"), "[htpp a]\nurl = b\n")
+    ran = instance.run("-m", "replay", "--settings", path)
+    assert (ran.code, ran.out) == (1, "")
+    lines = ran.err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("checker: other.cfg:") for line in lines)
+
+
+def test_without_a_history_it_says_so(tmp_path):
+    ran = Instance(tmp_path, SETTINGS).run("-m", "replay")
+    assert ran.code == 1
+    assert ran.err.endswith("so nothing can be replayed\n") and ran.err.count("\n") == 1
+
+
+def test_history_of_a_newer_version_is_said(tmp_path):
+    instance = Instance(tmp_path, SETTINGS)
+    Played(instance.state).play({DISK: "OFO"})
+    now = instance.state / "history" / "now.bin"
+    now.write_bytes(_in_format_2(now.read_bytes()))
+    ran = instance.run("-m", "replay")
+    assert (ran.code, ran.out) == (1, "")
+    assert "newer Checker" in ran.err and ran.err.count("\n") == 1
+
+
+def test_a_replay_writes_nothing(instance):
+    def there():
+        return {
+            path: path.read_bytes()
+            for path in instance.state.rglob("*")
+            if path.is_file()
+        }
+
+    before = there()
+    instance.run("-m", "replay", "--since", "1h")
+    assert there() == before
+
+
+def test_of_many_those_that_differ_are_shown(tmp_path):
+    played = Played(tmp_path)
+    jobs = {job_of(f"disk {number}"): "OFOOO" for number in range(21)}
+    played.play({**jobs, job_of("disk long"): "OFFFO"})
+    pairs = replayed(played, with_policy(failures=FailureRule(3)))
+    same = replayed(played)
+    assert len(pairs) == 44
+    shown = replay_report.shown(pairs, all_of_them=False)
+    assert len(shown) == 40 and replay_report.more(pairs, shown) == (
+        "and 4 more, 1 of them the same; --all lists them"
+    )
+    shown = replay_report.shown(same, all_of_them=False)
+    assert (shown, replay_report.more(same, shown)) == (
+        [],
+        "and 44 that are the same; --all lists them",
+    )
+    assert len(replay_report.shown(pairs, all_of_them=True)) == 44
