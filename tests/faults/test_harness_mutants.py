@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from tests.faults.harness_calls import needs_strace
@@ -26,8 +28,11 @@ def test_a_wrong_design_can_be_planted(tmp_path, mutant):
 def test_a_wrong_design_is_caught(tmp_path, mutant):
     program = tmp_path / "program"
     program.mkdir()
-    with SmtpServer(security="none") as server:
-        world = World(tmp_path / "world", server, mutant.plant(program))
+    planted = mutant.plant(program)
+    with (
+        SmtpServer(security="none") as server,
+        closing(World(tmp_path / "world", server, planted)) as world,
+    ):
         assert works_undisturbed(world)
         tally = mutant.caught_by(world)
     measured(f"{mutant.name}: {tally}")

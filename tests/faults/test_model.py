@@ -117,6 +117,7 @@ def machine(server: SmtpServer, program: Path | None = None) -> type:
                 self.run()
                 if not self.world.queued():
                     break
+            self.world.close()
             assert not self.world.queued()
             notified = heard(server.mails, LAMPS)
             found = collapsed(notified) if self.killed else notified

@@ -21,6 +21,7 @@ from pathlib import Path
 from lib.core.heartbeats import Event, What, encoded
 from lib.storage.spool import write
 from tests.support.instance import CHECKER, GENERAL, Instance
+from tests.support.program import Program, our_program
 from tests.support.receiver import Receiver
 from tests.support.servers import SmtpMail, SmtpServer
 
@@ -93,13 +94,16 @@ class World:
         # What is remembered where state cannot be written is left in no real place.
         self.instance.environment = {"XDG_RUNTIME_DIR": str(runtime)}
         self._receiver: Receiver | None = None
+        self._copy: Program | None = None
         #: The moment at which the history of a scenario is looked back from.
         self.history_at = 0.0
 
     def close(self) -> None:
-        """Stop what was started for channels."""
+        """Stop what was started."""
         if self._receiver is not None:
             self._receiver.__exit__()
+        if self._copy is not None:
+            self._copy.stop()
 
     def lamps(self, count: int, *, reminds: bool = False, channel: str = "") -> None:
         """Have so many lamps; ``channel``: by which kind of it alerts leave."""
@@ -237,12 +241,30 @@ class World:
 
     def run(self, before: Sequence[str] = ()) -> tuple[int, str]:
         """Carry out a run; return its exit code and what it said."""
-        if not before and self.program == CHECKER.parent:
-            ran = self.instance.cron()
-            return ran.code, ran.out + ran.err
+        if not before:
+            return self.run_watched([])
         process = self.start(before)
         out, err = process.communicate(timeout=70)
         return process.returncode, out + err
+
+    def run_watched(self, watch: Sequence[str]) -> tuple[int, str]:
+        """Carry out a run, watched by strace from its first step on.
+
+        It is not started anew, so that its calls are those of the run and no others;
+        and they are the same ones each time.
+        """
+        words = self.instance.command("-m", "cron", "-c", "minute")[2:]
+        environment = self.instance.environment
+        code, out, err = self._started().run(words, environment, watch=watch)
+        return code, out + err
+
+    def _started(self) -> Program:
+        """Return what starts the program."""
+        if self.program == CHECKER.parent:
+            return our_program()
+        if self._copy is None:
+            self._copy = Program(self.program)
+        return self._copy
 
     def keep(self) -> None:
         """Keep the state, to come back to it."""

@@ -13,7 +13,7 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Program:
         self._lock = threading.Lock()
         self._program = checkout / "checker.py"
         python = checkout / ".venv" / "bin" / "python"
-        if checkout == CHECKOUT:
+        if checkout == CHECKOUT or not python.exists():
             python = Path(sys.executable)
         starter = Path(__file__).with_name("starter.py")
         self._process = subprocess.Popen(
@@ -51,16 +51,19 @@ class Program:
         arguments: list[str],
         environment: Mapping[str, str],
         at: datetime | None = None,
+        watch: Sequence[str] = (),
     ) -> tuple[int, str, str]:
         """Return the exit code of a start, and what it said on both streams.
 
         ``at`` is what the clock shows, if not the time; ``environment`` what is there
-        beside what cron gives.
+        beside what cron gives; ``watch`` is strace with its options, from the first
+        step of the program on.
         """
         order = {
             "words": [str(self._program), *arguments],
             "environment": {**CRON, **environment},
             "at": at and at.timestamp(),
+            "watch": [*watch],
         }
         process = self._process
         assert process.stdin is not None and process.stdout is not None

@@ -4,7 +4,8 @@
 
 A start is a process of its own, forked from this one, which has loaded the modules of
 the checkout once: a start of Python for each would take ten times as long.  A line in
-orders a start, a line out says how it ended; both are JSON.
+orders a start, a line out says how it ended; both are JSON.  With a ``watch``, strace
+and its options, what is started is watched from its first step on.
 
 The more this process has loaded, the more a fork costs, and a run forks its workers,
 too: what few starts need is not loaded before.
@@ -14,11 +15,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
 import os
 import pkgutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -46,8 +50,13 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             become(order, out, err)
+            if order["watch"]:
+                await_watcher()
             start(program, compiled)
-        _pid, status = os.waitpid(pid, 0)
+        if order["watch"]:
+            status = watched(pid, order["watch"], err)
+        else:
+            _pid, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
         answer = json.dumps([code, all_of(out), all_of(err)])
         os.write(1, f"{answer}\n".encode())
@@ -113,6 +122,53 @@ def become(order: dict[str, Any], out: int, err: int) -> None:
     if order["at"]:
         clock.set_to(order["at"])
     sys.argv = order["words"]
+
+
+def await_watcher() -> None:
+    """Stop, until somebody watches who is no parent of this process."""
+    _prctl(_PR_SET_PTRACER, _ANYBODY)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def watched(pid: int, command: list[str], err: int) -> int:
+    """Watch over a process that has stopped; return how it ended.
+
+    All that it has started is over by then as well.
+    """
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    os.waitpid(pid, os.WUNTRACED)
+    watcher = subprocess.Popen(
+        [*command, "-q", "-p", str(pid)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=err,
+    )
+    while not _is_traced(pid):
+        if watcher.poll() is not None:
+            os.kill(pid, signal.SIGKILL)
+            break
+        time.sleep(0.0005)
+    os.kill(pid, signal.SIGCONT)
+    _pid, status = os.waitpid(pid, 0)
+    watcher.wait()
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 0)
+    return status
+
+
+def _is_traced(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return "TracerPid:\t0\n" not in status
+
+
+#: Of linux/prctl.h.
+_PR_SET_CHILD_SUBREAPER, _PR_SET_PTRACER, _ANYBODY = 36, 0x59616D61, -1
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
 
 
 def start(program: Path, compiled: types.CodeType) -> NoReturn:
