@@ -20,7 +20,7 @@ from lib.core.enums import Decision, Status
 from lib.core.messages import KIND_OF, Message
 from lib.core.policy import is_for_hooks
 from lib.core.records import Record
-from lib.core.results import CheckResult, Unit, Value, judge
+from lib.core.results import CheckResult, Unit, Value, Values, judge
 from lib.core.sanitize import fit, fit_end, scrubbed
 from lib.core.secret import NO_SECRETS, Secrets
 from lib.core.text import first_line, paragraphs, printed_part
@@ -77,6 +77,32 @@ def finish(loaded: LoadedJob, outcome: object, seconds: float) -> CheckResult:
     job = loaded.instance
     assert isinstance(job, TargetJob)
     return _finished(loaded, _result(job, lambda: job._take(outcome)), seconds)
+
+
+def only_ok(job: TargetJob, record: Record, outcome: object) -> Values | None:
+    """Return the values of a job that ``check_many`` has yielded, if it is only OK.
+
+    None: ``finish`` has more to say.  Of thousands of targets most are only OK.
+    """
+    own, context = vars(job), job._checker
+    is_more = (
+        type(outcome) is not dict
+        or len(outcome) > MAX_VALUES
+        or not record.is_default
+        or "values" in own
+        or "memory" in own
+        or job.remark
+        or context.invert
+        or context.outgoing
+        or context.consumed
+    )
+    if is_more:
+        return None
+    values: dict[Any, Any] = outcome  # type: ignore[assignment]  # as was asked above
+    for name, value in values.items():
+        if type(value) is not Value or not _is_plain(value) or not _is_name(name):
+            return None
+    return values
 
 
 def _finished(loaded: LoadedJob, result: CheckResult, seconds: float) -> CheckResult:
@@ -172,16 +198,18 @@ def checked_values(values: object) -> Mapping[str, Value]:
 
 
 def _value_name(name: object) -> str:
-    if (
-        not isinstance(name, str)
-        or not name.isprintable()
-        or not 0 < len(name) <= MAX_VALUE_NAME
-    ):
+    if not _is_name(name):
         raise ValueError(
             f"the name {shown(name)}: expected 1 to {MAX_VALUE_NAME} printable "
             "characters"
         )
     return str(name)
+
+
+def _is_name(name: object) -> bool:
+    return (
+        isinstance(name, str) and name.isprintable() and 0 < len(name) <= MAX_VALUE_NAME
+    )
 
 
 def _value(name: object, value: object) -> Value:

@@ -265,8 +265,12 @@ class TaskPool:
             if answer is not None:
                 task, outcome = batch.end(answer[0]), answer[1]
                 seconds = time.monotonic() - task.began_at
-                result = execute.finish(task.loaded, outcome, seconds)
-                self._conclude(task, result, frames)
+                frame = self._frame_of_ok(answer[0], task, outcome, seconds)
+                if frame is not None:
+                    frames.append(frame)
+                else:
+                    result = execute.finish(task.loaded, outcome, seconds)
+                    self._conclude(task, result, frames)
             if frames and (answer is None or len(frames) >= FRAMES_AT_ONCE):
                 self._finish(frames)
                 frames.clear()
@@ -281,6 +285,20 @@ class TaskPool:
             logger.warning("check_many failed; what it had begun is tried alone")
             logger.warning("%s", traceback.format_exc())
         self._finish(frames)
+
+    def _frame_of_ok(
+        self, job: TargetJob, task: Task, outcome: object, seconds: float
+    ) -> Any:
+        """Return the frame of a job that is only OK; None for any other."""
+        # With -m run more is shown of it.
+        if not self._rules.notifies:
+            return None
+        values = execute.only_ok(job, task.record, outcome)
+        if values is None:
+            return None
+        if secrets := task.secrets(self._rules):
+            values = execute.fit_values(values, secrets)
+        return protocol.ok(task.loaded.job.key, round(seconds, 3), values)
 
     def _conclude(self, task: Task, result: CheckResult, frames: list[Any]) -> None:
         """Decide about a result of many, and add the frame of its report."""

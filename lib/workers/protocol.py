@@ -122,10 +122,15 @@ def report(report: JobReport) -> Any:
     """Return the frame of one report; a short one if it only says OK."""
     key, result = report.job.key, report.result
     if _says_only_ok(report):
-        return ["ok", key.file, (key.identity, result.seconds, result.values)]
+        return ok(key, result.seconds, result.values)
     hook = [report.messages, report.default_mail, report.hook_trouble]
     kept = [report.memory, report.consumed]
     return ["report", key, result, report.decision, hook, kept]
+
+
+def ok(key: JobKey, seconds: float, values: Values) -> Any:
+    """Return the frame of a report that only says OK."""
+    return ["ok", key.file, (key.identity, seconds, values)]
 
 
 #: All of a report but its job and what "ok" says of the result.

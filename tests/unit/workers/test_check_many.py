@@ -136,6 +136,32 @@ def test_values_that_are_none_fail_for_that_target_only(folder):
     assert told.conditions["pond p2"] is OK
 
 
+def test_what_is_more_than_ok_is_said(folder):
+    body = """
+        from lib.jobbase import count
+        for job in jobs:
+            deadline([job])
+            name, values = job.target.name, {"many": 1}
+            if name == "memory": job.memory["seen"] = 1
+            if name == "mail": job.sendEmail("look", "at this")
+            if name == "remark": job.remark = "after two tries"
+            if name == "limit": values = {"many": count(5, fail=3)}
+            if name == "name": values = {"a\\nb": 1}
+            if name == "plain": values = {"many": count(1)}
+            if name == "own": job.values["own"] = 2
+            yield job, values
+    """
+    names = ("plain", "memory", "mail", "remark", "limit", "name", "own")
+    told = found_of(folder, [f"[pond {name}]\n" for name in names], body)
+    assert told.reports["pond memory"].memory == {"seen": 1}
+    assert [mail.subject for mail in told.mails("pond mail")] == ["look"]
+    assert told.outcomes["pond remark"].reason == "after two tries"
+    assert told.conditions["pond limit"] is FAILING
+    assert told.conditions["pond name"] is FAILING
+    assert set(told.outcomes["pond own"].values) == {"many", "own"}
+    assert told.outcomes["pond plain"].values["many"].number == 1
+
+
 def test_a_job_that_is_done_is_freed_while_others_run(folder):
     body = """
         import weakref
