@@ -108,12 +108,17 @@ class Browser:
         found = self._ask("POST", "/se/log", {"type": "browser"})
         return [entry["message"] for entry in found]
 
-    def picture(self, path: Path) -> None:
-        """Keep a picture of the whole page."""
-        shown = {"captureBeyondViewport": True, "format": "png"}
+    def picture(self, path: Path, width: int, height: int) -> None:
+        """Keep a picture of the upper part of the page, with few colors."""
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        shown = {"captureBeyondViewport": True, "format": "png", "clip": clip}
         body = {"cmd": "Page.captureScreenshot", "params": shown}
         found = self._ask("POST", "/goog/cdp/execute", body)
-        path.write_bytes(base64.b64decode(found["data"]))
+        assert shutil.which("pngquant"), "apt-get install pngquant"
+        command = ["pngquant", "--strip", "--speed", "1", "--force", "--output", path]
+        subprocess.run(
+            [*command, "-"], input=base64.b64decode(found["data"]), check=True
+        )
 
     def look(self, scheme: str) -> None:
         """Prefer ``dark`` or ``light`` from here on."""
