@@ -102,7 +102,7 @@ def _show(
             replay_report.rows(listed, zone, now),
             as_json=False,
             out=sys.stdout,
-            headings={**replay_report.HEADINGS, **heading},
+            headings=heading,
         )
     if more := replay_report.more(found.pairs, listed):
         table.say(more, sys.stdout)

@@ -14,8 +14,7 @@ from lib.core.decisions import People
 from lib.core.replay import Notification, Pair, What, sum_of
 from lib.core.text import counted, duration, some_of, table_time
 
-COLUMNS = ("at", "job", "what", "to", "sent", "would_be")
-HEADINGS = {"would_be": "would be"}
+COLUMNS = ("at", "job", "what", "outcome", "to")
 #: How many lines are shown without --all: what differs, the newest.
 MAX_SHOWN = 40
 _WORDS = {
@@ -116,18 +115,17 @@ def rows(
             "at": table_time(pair.either.at, zone, now),
             "job": pair.either.name,
             "what": _WORDS[pair.either.what],
+            "outcome": _outcome(pair),
             "to": str(pair.either.to),
-            "sent": "yes" if pair.sent else "no",
-            "would_be": _would_be(pair),
         }
         for pair in pairs
     ]
 
 
-def _would_be(pair: Pair) -> str:
-    """Return what would be of a notification: ``yes``, ``no``, ``4 minutes later``."""
+def _outcome(pair: Pair) -> str:
+    """Return whether it was sent, would be, or both, and how these differ."""
     if pair.would_be is None or pair.sent is None:
-        return "yes" if pair.would_be else "no"
+        return "would be only" if pair.would_be else "sent only"
     words = []
     if pair.delay:
         late = "later" if pair.delay > timedelta(0) else "earlier"
@@ -136,7 +134,7 @@ def _would_be(pair: Pair) -> str:
         words.append(f"as {_WORDS[pair.would_be.what]}")
     if pair.would_be.to != pair.sent.to:
         words.append(f"to {pair.would_be.to}")
-    return ", ".join(words) or "yes"
+    return ", ".join(words) or "both"
 
 
 def summary(pairs: Sequence[Pair]) -> str:

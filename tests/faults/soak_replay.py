@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from lib.alerting.replay import OnRecord, Replay
 from lib.config.policies import Policies
-from lib.core.replay import Pair, compared
+from lib.core.replay import Notification, Pair, compared
 from lib.core.settings import Settings
 
 #: So long after a kill its job may be counted otherwise: until a target is failing, or
@@ -36,10 +36,15 @@ def differences(pairs: Iterable[Pair], killed: Iterable[datetime]) -> list[str]:
     """Return what a replay of unchanged settings has otherwise, but for kills."""
     kills = [moment.astimezone(UTC) for moment in killed]
     return [
-        f"replayed otherwise: {pair}"
+        f"replayed otherwise: {pair.either.name}: {_words(pair.sent)}, replayed "
+        f"{_words(pair.would_be)}"
         for pair in pairs
         if not pair.is_same and not _is_of_a_kill(pair, kills)
     ]
+
+
+def _words(one: Notification | None) -> str:
+    return "nothing" if one is None else f"{one.what} of {one.at} to {one.to}"
 
 
 def _is_of_a_kill(pair: Pair, kills: Iterable[datetime]) -> bool:

@@ -53,6 +53,7 @@ LEFT = (
 )
 KEPT = "    logger.__dict__.setdefault('kept', []).append(b'x' * 100_000)\n"
 MADE = "    (settings.state / f'run-{now():%m%d%H%M}').touch()\n"
+TWO = "replace(job.policy.failures, count=2)"
 #: What is planted: its name, where, what instead of what; and what is said of it.
 WRONG = {
     Planted(name, file, ((old, new),)): said
@@ -91,7 +92,7 @@ WRONG = {
             "the history names another policy",
             "lib/runner/results.py",
             "as_part(Terms(*parts))",
-            "as_part(Terms(replace(parts[0], recoveries=9), *parts[1:]))",
+            f"as_part(Terms(replace(job.policy, failures={TWO}), *parts[1:]))",
             "replayed otherwise: ",
         ),
     )

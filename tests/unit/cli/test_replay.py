@@ -45,12 +45,13 @@ def test_other_settings_are_held_against_what_was_sent(instance):
     first, heading, *rows, last = ran.out.splitlines()
     assert (ran.code, ran.err) == (0, "")
     assert first.endswith(f", by {path}")
-    assert heading.split()[-4:] == ["to", "sent", "would", "be"]
-    assert [row.split("  ")[-1].strip() for row in rows] == [
-        "yes",
+    assert heading.split()[2:] == ["job", "what", "outcome", "to"]
+    cells = [[cell.strip() for cell in row.split("  ") if cell] for row in rows]
+    assert [outcome for _at, _job, _what, outcome, _to in cells] == [
+        "both",
         "2 minutes later",
-        "no",
-        "no",
+        "sent only",
+        "sent only",
     ]
     assert last == (
         "4 sent, 2 would be; 1 outage told 2 minutes later; 1 outage never told."
