@@ -89,6 +89,8 @@ logger = logging.getLogger(__name__)
 _DAY_S = 86_400
 #: The result that stands at a moment is most often one of so shortly before.
 _SHORTLY_S = 900.0
+#: So many files are kept of which job after job is asked what stood at a moment.
+KEPT_WHOLE = 4
 #: So many changes are compressed together.
 CHANGES_IN_BLOCK = 1000
 
@@ -100,6 +102,7 @@ class History:
         self.folder = state / FOLDER
         #: Where people live: a day is one of theirs, of 23 to 25 hours.
         self.zone = zone
+        self._wholes: dict[str, Source] = {}
 
     def latest(self) -> dict[JobKey, Row]:
         """Return the last row of every job."""
@@ -171,7 +174,7 @@ class History:
         # Its own day has been thinned; the next one that has not says what it was.
         for name in row_files(listed(self.folder)):
             if since < span_of(name)[0] < until:
-                source = self._source(name, since, until)
+                source = self._whole(name)
                 before = (
                     source.before(str(key)) if isinstance(source, ColumnFile) else None
                 )
@@ -293,7 +296,7 @@ class History:
             begin, _end = span_of(name)
             if begin > moment:
                 continue
-            source = self._source(name, 0.0, moment)
+            source = self._whole(name)
             rows = [row for row in source.rows(str(key)) if row.at < moment]
             if rows:
                 return max(rows, key=lambda row: row.at)
@@ -377,6 +380,14 @@ class History:
             for name in row_files(listed(self.folder))
             if _is_within(name, since, until)
         ]
+
+    def _whole(self, name: str) -> Source:
+        """Return a file with rows; what is asked of it for many jobs is read once."""
+        if name not in self._wholes:
+            while len(self._wholes) >= KEPT_WHOLE:
+                del self._wholes[next(iter(self._wholes))]
+            self._wholes[name] = self._source(name, 0.0, float("inf"))
+        return self._wholes[name]
 
     def _row_days(self) -> list[int]:
         """Return the days, counted from 1970, of which there are rows."""

@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from lib.core.enums import Status
-from lib.core.jobs import file_stem
+from lib.core.jobs import JobKey, file_stem
 from lib.core.secret import Secret
 from lib.core.settings import Page
 from lib.report.page import link_of
@@ -28,9 +28,10 @@ from tests.faults.rows import FLAG_ALERT, in_own_mounts, subjects
 from tests.support.daemon import Daemon, free_port
 from tests.support.instance import NO_MAIL, Instance, flag_job
 from tests.support.kills import each_kill, survives
-from tests.support.snapshots import NOON
+from tests.support.snapshots import NOON, entry
 from tests.support.waits import until
 from tests.unit.report.test_reader import KEY, OTHER, result, written
+from tests.unit.storage.test_history import as_newer
 from tests.unit.web.test_pages import PATHS, TOKEN, Asked
 
 LATER = NOON + timedelta(minutes=5)
@@ -356,6 +357,22 @@ def test_c15_damaged_state_is_some_lines_in_the_log_and_no_end_of_the_page(
     path.write_bytes(whole)
     page.write(given, NOON, 30.0)
     assert Asked(given)("/api/v1/jobs/a")[0] == 200
+
+
+@pytest.mark.fault("C15", "a newer Checker wrote a part of the history of 30 jobs")
+def test_c15_history_of_a_newer_checker_is_one_line_for_all_jobs(given, folder, caplog):
+    keys = [JobKey("Own", f"job {number}") for number in range(30)]
+    State(given.state).save_catalog({key: entry(key) for key in keys})
+    path = given.state / "history" / "2026-11-22T11.log"
+    content = bytearray(path.read_bytes())
+    as_newer(content)
+    path.write_bytes(content)
+    page.write(given, NOON, 30.0)
+    assert len(names(folder)) > 30
+    assert {line.partition(" is not read: ")[2] for line in caplog.messages} == {
+        "it was written by a newer Checker (format 2)"
+    }
+    assert len(caplog.messages) <= 2
 
 
 @pytest.mark.fault("C15", "the record of a job that fails is damaged or gone")

@@ -125,6 +125,11 @@ STORM = {
         401,
     ),
     "no token": (3, lambda n: ("GET", f"/{link_of(KEYS[n % 1000])}"), 401),
+    "no token in a browser": (
+        3,
+        lambda n: ("GET", f"/{'x/' * (n % 99)}", "Accept: text/html"),
+        401,
+    ),
     "a token in the query": (3, lambda n: ("GET", f"/?token={TOKEN}&n={n}"), 401),
     "another Host": (4, lambda n: ("GET", "/", f"Host: evil{n}.example", BEARER), 421),
     "a Host of a proxy": (

@@ -603,7 +603,7 @@ def test_what_a_newer_checker_wrote_is_one_line(tmp_path, caplog, name):
     record(tmp_path, NOON)
     path = tmp_path / "history" / name
     content = bytearray(path.read_bytes())
-    _raise_format(content)
+    as_newer(content)
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         if name == "now.bin":
@@ -658,13 +658,13 @@ def _in_format_2(content):
     at = content.find(b"CkrH")
     while at >= 0:
         header = found[at : at + HEADER_BYTES]
-        _raise_format(header)
+        as_newer(header)
         found[at : at + HEADER_BYTES] = header
         at = content.find(b"CkrH", at + 1)
     return bytes(found)
 
 
-def _raise_format(content):
+def as_newer(content):
     import zlib
 
     content[4] = 2
