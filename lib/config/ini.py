@@ -34,6 +34,8 @@ MAX_BLANKS = 1000
 DEFAULT_SECTION = "DEFAULT"
 _BLANKS = re.compile(rf"\S\s{{{MAX_BLANKS}}}")
 _DELIMITER = re.compile("[=:]")
+#: The line of an option as nearly all are: it begins at the margin, in ASCII.
+_PLAIN_OPTION = re.compile(r"([a-z0-9_]++) *+[=:]([ -~]*+)\n?")
 
 NO_TITLE_YET = "this line is before the first section; begin with [general]"
 BROKEN_TITLE = (
@@ -362,6 +364,13 @@ class IniText:
         return known.options.get(option) if known else None
 
     def _read_line(self, number: int, line: str) -> None:
+        section = self._section
+        if section is not None and len(line) <= MAX_BLANKS:
+            plain = _PLAIN_OPTION.fullmatch(line)
+            if plain is not None:
+                self._indent = 0
+                self._begin_option(number, plain[1], plain[2].strip())
+                return
         words = line.strip()
         if len(line) > MAX_BLANKS and _is_too_long(line):
             self._add_fault(number, "", TOO_LONG)
@@ -381,10 +390,10 @@ class IniText:
         self._indent = indent
         if words[0] == "[" and (end := words.rfind("]")) > 1:
             self._begin_section(number, words[1:end])
-        elif self._section is None:
+        elif section is None:
             self._add_early_fault(number)
         else:
-            self._begin_option(number, words, self._section)
+            self._read_option(number, words)
 
     def _begin_section(self, number: int, title: str) -> None:
         self._end_option()
@@ -398,21 +407,25 @@ class IniText:
             self._add_fault(number, title, twice("", f"line {known.line}"))
         self._section = known
 
-    def _begin_option(self, number: int, words: str, section: IniSection) -> None:
+    def _read_option(self, number: int, words: str) -> None:
         delimiter = _DELIMITER.search(words)
         if delimiter is None:
             self._add_unclear(number, words)
             return
-        self._end_option()
         option = words[: delimiter.start()].rstrip().lower()
         if not option or option[0] == "[":
+            self._end_option()
             self._option = ""
             self._add_unclear(number, words)
             return
+        self._begin_option(number, option, words[delimiter.end() :].strip())
+
+    def _begin_option(self, number: int, option: str, value: str) -> None:
+        self._end_option()
         # Thousands of sections share the names of their options.
         self._option = sys.intern(option)
         self._option_line = number
-        self._value = [words[delimiter.end() :].strip()]
+        self._value = [value]
         first = self._lines.setdefault(self._option, number)
         if first != number:
             self._add_fault(number, self._title, twice(option, f"line {first}"))
@@ -420,7 +433,8 @@ class IniText:
     def _end_option(self) -> None:
         """Keep the value of the option before the current line."""
         if self._option and self._section is not None:
-            raw = "\n".join(self._value).rstrip()
+            lines = self._value
+            raw = lines[0] if len(lines) == 1 else "\n".join(lines).rstrip()
             self._section.options[self._option] = OptionValue(
                 raw, self.name, self._option_line, self._title
             )

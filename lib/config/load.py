@@ -165,7 +165,8 @@ def load_settings(
     problems += wrong_mail
     if has_channels:
         problems += check_contacts(ini, channels, kinds)
-    if any(title.startswith(f"{JOB} ") for title in ini):
+    words = ini.words()
+    if JOB in words:
         from lib.config.jobsections import JobSections
 
         problems += JobSections(ini).problems()
@@ -176,7 +177,7 @@ def load_settings(
             for problem in problems
         ]
     maintenance: tuple[Window, ...] = ()
-    if any(title.startswith(f"{MAINTENANCE_WORD} ") for title in ini):
+    if MAINTENANCE_WORD in words:
         from lib.config.maintenance import read_maintenance
 
         maintenance, wrong_windows = read_maintenance(ini, general.get("timezone"))
@@ -254,9 +255,9 @@ def _read_ping(
 
 def _has_channels(ini: IniFile) -> bool:
     """Return whether a section is a channel, or a contact names one."""
-    for title, section in ini.sections.items():
-        if title.startswith(f"{CHANNEL_WORD} "):
-            return True
+    if CHANNEL_WORD in ini.words():
+        return True
+    for section in ini.sections.values():
         contact = section.options.get("alertcontact") or section.options.get("contact")
         if contact and not all("@" in part for part in many(contact.raw)):
             return True

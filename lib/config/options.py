@@ -583,6 +583,6 @@ NAMED_SECTIONS: Mapping[str, Mapping[str, Option]] = {
 def table_of(section: str) -> Mapping[str, Option]:
     """Return the options of a section about Checker itself; empty if it is none."""
     word, _space, name = section.partition(" ")
-    if name.strip() and word in NAMED_SECTIONS:
+    if word in NAMED_SECTIONS and name.strip():
         return NAMED_SECTIONS[word]
     return SECTIONS.get(section, {})

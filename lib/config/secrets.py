@@ -37,6 +37,14 @@ _TOKEN = re.compile(rf"[\w~%.-]{{{MIN_TOKEN},}}|(?=[\w~%.-]*\d)[\w~%.-]{{8,}}")
 #: The ends of options that say how to get a secret.
 _INDIRECT = ("_command", "_file")
 _PING_INDIRECT = frozenset(f"ping{how}" for how in _INDIRECT)
+_ALWAYS_INDIRECT = frozenset(base + how for base in SECRET_OPTIONS for how in _INDIRECT)
+_CHANNEL_INDIRECT = frozenset(
+    base + how for base in _CHANNEL_OPTIONS for how in _INDIRECT
+)
+#: How the title of a channel begins.
+_CHANNEL = f"{CHANNEL_WORD} "
+#: The options that may have secrets among other text.
+_WITH_SECRETS = frozenset({"headers", "environment"})
 _IN_URL = re.compile(r"//([^/@\s]{1,500})@")
 _BETWEEN_URLS = re.compile(r"[\s,]+(?=[a-z][a-z0-9_-]{0,19}://)", re.I)
 _PEER_KEY = re.compile(r",\s*key\s*=\s*([^,]+)")
@@ -239,31 +247,27 @@ def file_problems(ini: IniFile) -> Iterator[Problem]:
 def _indirect(ini: IniFile) -> Iterator[str]:
     """Yield the line of each option that says what to run, or how to get a secret."""
     for title, section in ini.sections.items():
+        is_ours = _is_ours(title)
         for option, value in section.options.items():
-            if option == "command" or (
-                _is_channel(title) and _is_indirect_of_channel(option)
+            if (
+                option == "command"
+                or option in _ALWAYS_INDIRECT
+                or (is_ours and _is_indirect_of_ours(title, option, value.raw))
             ):
                 yield value.where
-                continue
-            is_ping = title == "general" and option in _PING_INDIRECT
-            is_peer = title == "peers" and _PEER_INDIRECT.search(value.raw)
-            if is_ping or is_peer or _is_indirect(option):
-                yield value.where
 
 
-def _is_indirect(option: str) -> bool:
-    """Return whether an option says how to get a secret, such as ``pass_file``."""
-    base, _score, how = option.rpartition("_")
-    return base in SECRET_OPTIONS and f"_{how}" in _INDIRECT
+def _is_ours(title: str) -> bool:
+    """Return whether a section has options that are secrets in no other."""
+    return title in ("general", "peers") or title.startswith(_CHANNEL)
 
 
-def _is_channel(title: str) -> bool:
-    return title.startswith(f"{CHANNEL_WORD} ")
-
-
-def _is_indirect_of_channel(option: str) -> bool:
-    base, _score, how = option.rpartition("_")
-    return base in _CHANNEL_OPTIONS and f"_{how}" in _INDIRECT
+def _is_indirect_of_ours(title: str, option: str, text: str) -> bool:
+    if title == "general":
+        return option in _PING_INDIRECT
+    if title == "peers":
+        return bool(_PEER_INDIRECT.search(text))
+    return option in _CHANNEL_INDIRECT
 
 
 def _file(where: str) -> str:
@@ -282,26 +286,39 @@ def _why_not(path: Path, has_secret: bool, has_command: bool) -> str:
 
 def _secrets(ini: IniFile, names: frozenset[str]) -> Iterator[tuple[str, str]]:
     """Yield the line of each secret, and the secret; ``names`` are those of options."""
+    telling = names | _WITH_SECRETS if names is SECRET_OPTIONS else names
     for title, section in ini.sections.items():
-        for secret in _in_urls(title):
-            yield section.where, secret
+        if "@" in title:
+            for secret in _in_urls(title):
+                yield section.where, secret
+        is_ours = _is_ours(title)
         for option, value in section.options.items():
-            secrets = list(_in_urls(value.raw))
-            if option in names and value.raw:
-                secrets.append(value.raw)
-            if option == "headers" and names is SECRET_OPTIONS:
-                secrets += secrets_in_headers(value.raw)
-            if option == "environment" and names is SECRET_OPTIONS:
-                secrets += secrets_in_variables(value.raw)
-            if option in _CHANNEL_OPTIONS and value.raw and _is_channel(title):
-                secrets.append(value.raw)
-                secrets += _parts_of_urls(value.raw)
-            if (title, option) == ("general", "ping") and value.raw:
-                secrets.append(value.raw)
-            if title == "peers":
-                secrets += (key.strip() for key in _PEER_KEY.findall(value.raw))
-            for secret in secrets:
-                yield value.where, secret
+            # Nearly all options of thousands of targets hold none.
+            if is_ours or option in telling or "@" in value.raw:
+                for secret in _secrets_of(title, option, value.raw, names):
+                    yield value.where, secret
+
+
+def _secrets_of(
+    title: str, option: str, text: str, names: frozenset[str]
+) -> Iterator[str]:
+    """Yield the secrets in the text of an option."""
+    yield from _in_urls(text)
+    if not text:
+        return
+    if option in names:
+        yield text
+    if option == "headers" and names is SECRET_OPTIONS:
+        yield from secrets_in_headers(text)
+    if option == "environment" and names is SECRET_OPTIONS:
+        yield from secrets_in_variables(text)
+    if option in _CHANNEL_OPTIONS and title.startswith(_CHANNEL):
+        yield text
+        yield from _parts_of_urls(text)
+    if (title, option) == ("general", "ping"):
+        yield text
+    if title == "peers":
+        yield from (key.strip() for key in _PEER_KEY.findall(text))
 
 
 def _in_urls(value: str) -> Iterator[str]:

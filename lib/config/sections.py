@@ -37,6 +37,9 @@ MAX_NAME = 200
 MAX_TITLE = MAX_NAME + 20
 #: The sections about Checker itself.
 _OURS = (*SECTIONS, *older.SECTIONS)
+#: A title such as nearly all have: a word, a blank and a name, and nothing in either
+#: that may be a secret or that does not print.
+_PLAIN = re.compile(r"[!-?A-~]+ [!-?A-~]+")
 #: The defaults for which an empty value needs no warning.
 _NOTHING = (REQUIRED, None, "", (), Secret())
 _NO_VALUE = "no value is given, so the default applies; give one, or delete the line"
@@ -87,23 +90,18 @@ def check_titles(
     first: dict[str, str] = {}
     wrong_titles = {title_of(section) for section in broken}
     titles = _Titles(ini, own_kinds, job_names)
-    sections = [
-        section
-        for section in ini
-        if section not in _OURS
-        and not table_of(section)
-        and section.partition(" ")[0] not in job_names
-        and not titles.is_layer(section)
-    ]
+    sections = [section for section in ini if titles.is_to_be_checked(section)]
     for section in sections:
-        wrong = list(titles.problems(section))
-        other = first.setdefault(title_of(section), section)
+        title = title_of(section)
+        wrong = list(titles.problems(section, title))
+        other = first.setdefault(title, section)
         if other != section:
             text = f"this section is there twice, first at {ini.where(other)}; keep one"
-            wrong.append(Problem(text, ini.where(section), title_of(section)))
-        problems += wrong
-        wrong_titles |= {problem.section for problem in wrong if not problem.warning}
-    for section in sections:
+            wrong.append(Problem(text, ini.where(section), title))
+        if wrong:
+            problems += wrong
+            wrong_titles |= {one.section for one in wrong if not one.warning}
+    for section in sections if wrong_titles else ():
         word = section.partition(" ")[0]
         if title_of(section) in wrong_titles and titles.is_kind(word):
             del ini.sections[section]
@@ -121,16 +119,8 @@ def title_of(section: str) -> str:
 
 
 def _is_plain(section: str) -> bool:
-    """Return whether a title is well formed and holds no secret, as nearly all do."""
-    words = section.split(" ", 2)
-    return (
-        len(section) <= MAX_NAME
-        and section.isprintable()
-        and "@" not in section
-        and len(words) == 2
-        and all(words)
-        and words[1].strip() == words[1]
-    )
+    """Return whether a title needs no further look, as nearly all."""
+    return len(section) <= MAX_NAME and _PLAIN.fullmatch(section) is not None
 
 
 class Kinds:
@@ -176,17 +166,27 @@ class _Titles:
     def is_kind(self, word: str) -> bool:
         return bool(self._kinds.file_of(word))
 
-    def is_layer(self, section: str) -> bool:
+    def is_to_be_checked(self, section: str) -> bool:
+        """Return whether nobody else reads a section of this title, or checks it."""
+        word = section.partition(" ")[0]
+        if word in self._job_names:
+            return False
+        return word in KIND_FILES or not (
+            section in _OURS or table_of(section) or self._is_layer(section)
+        )
+
+    def _is_layer(self, section: str) -> bool:
         """Return whether jobs take options from a section of this title."""
         word, _space, name = section.partition(" ")
         if word == "defaults":
             return self.is_kind(name)
         return word in (TEMPLATE, JOB) and name != "" and name == name.strip()
 
-    def problems(self, section: str) -> Iterator[Problem]:
-        """Yield the problem of a title, if there is one."""
-        where, title = self._ini.where(section), title_of(section)
-        wrong = self._wrong(section)
+    def problems(self, section: str, title: str) -> Iterator[Problem]:
+        """Yield the problem of a section's title, if there is one."""
+        if section.partition(" ")[0] in KIND_FILES and _is_plain(section):
+            return
+        where, wrong = self._ini.where(section), self._wrong(section)
         if wrong:
             yield Problem(wrong, where, title, fatal=section.strip() in VITAL)
         elif " " not in section:
@@ -200,8 +200,6 @@ class _Titles:
     def _wrong(self, section: str) -> str:
         """Return what is wrong with the title of a section, or ""."""
         word, space, name = section.partition(" ")
-        if word in KIND_FILES and _is_plain(section):
-            return ""
         first, *rest = section.split(None, 1) or [""]
         clean = " ".join((first, *rest)).rstrip()
         if clean == CHANNEL_WORD:

@@ -16,18 +16,15 @@ if TYPE_CHECKING:
     import configparser
 
 
-class OptionValue:
+class OptionValue(msgspec.Struct, eq=False, gc=False):
     """The text of an option, and where it is; only ``raw`` shows the text."""
 
     # Tens of thousands of them are kept, so the place is no text of its own.
-    __slots__ = ("raw", "file", "line", "section")
-
-    def __init__(self, raw: str, file: str, line: int, section: str) -> None:
-        self.raw = raw
-        self.file = file
-        self.line = line
-        #: The title of the section that gives it.
-        self.section = section
+    raw: str
+    file: str
+    line: int
+    #: The title of the section that gives it.
+    section: str
 
     @property
     def where(self) -> str:
@@ -37,6 +34,10 @@ class OptionValue:
     def __repr__(self) -> str:
         # The text may be a password.
         return f"<option of [{self.section}], {self.where}>"
+
+    def __rich_repr__(self) -> Iterator[str]:
+        """Yield where it is; Struct would yield its text."""
+        yield self.where
 
     def with_raw(self, raw: str) -> OptionValue:
         """Return another text in the same place."""
@@ -77,6 +78,11 @@ class IniFile:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.sections)
+
+    def words(self) -> set[str]:
+        """Return the first words of the titles of all sections that have several."""
+        parts = (title.partition(" ") for title in self.sections)
+        return {word for word, blank, _name in parts if blank}
 
     def options(self, section: str) -> dict[str, OptionValue]:
         """Return the options of a section; empty if there is no such section."""

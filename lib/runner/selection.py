@@ -195,7 +195,8 @@ def files_to_load(ctx: RunContext) -> list[JobFile]:
     ctx.marks.update(marks_of(folders, ctx.settings.files, ctx.began_at))
     jobs_of = by_file(ctx.catalog)
     records = list(ctx.session.records.values())
-    usable = [file for file in usable if may_have_jobs(file, ctx.settings.ini, records)]
+    words = {title.partition(" ")[0] for title in ctx.settings.ini}
+    usable = [file for file in usable if may_have_jobs(file, words, records)]
     files: list[JobFile] = []
     for file in usable:
         path, mark = str(file.path), ctx.marks[str(file.path.parent)]
@@ -235,16 +236,17 @@ def _files_of(
 
 
 def may_have_jobs(
-    file: JobFile, titles: Iterable[str], records: Iterable[Record]
+    file: JobFile, words: Collection[str], records: Iterable[Record]
 ) -> bool:
     """Return whether a file may have jobs: not a kind of which there is no section.
 
-    Loading what a kind imports costs more than the whole rest of a run.
+    ``words`` are those with which the titles of the sections begin.  Loading what a
+    kind imports costs more than the whole rest of a run.
     """
     section = _SECTION_OF.get(file.name)
     if section is None or not file.ships:
         return True
-    if any(title.partition(" ")[0] == section for title in titles):
+    if section in words:
         return True
     # The job of a section that is gone, or the file itself, which was broken.
     return any(record.key.file == file.name for record in records)
