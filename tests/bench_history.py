@@ -81,7 +81,7 @@ def runs(jobs: int, minutes: int, start: float) -> Iterator[tuple[float, list[Re
             }
             reason = f"status {chance.choice((500, 502, 503))}: try {minute}"
             results.append(
-                Result(
+                Result.of(
                     key,
                     Status.FAILING if left[job] else Status.OK,
                     "",

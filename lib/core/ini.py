@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -35,9 +35,9 @@ class OptionValue(msgspec.Struct, eq=False, gc=False):
         # The text may be a password.
         return f"<option of [{self.section}], {self.where}>"
 
-    def __rich_repr__(self) -> Iterator[str]:
-        """Yield where it is; Struct would yield its text."""
-        yield self.where
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Return where it is; Struct would give its text."""
+        return [("where", self.where)]
 
     def with_raw(self, raw: str) -> OptionValue:
         """Return another text in the same place."""

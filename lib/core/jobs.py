@@ -194,7 +194,7 @@ def period_text(seconds: float) -> str:
     return f"{seconds / size:g}{unit}"
 
 
-class Policy(Stored, frozen=True):
+class Policy(Stored, frozen=True, cache_hash=True):
     """When to notify about a job."""
 
     notify: JobFailureNotificationFrequency = (
@@ -256,7 +256,7 @@ class Rule(Stored, frozen=True):
     is_inverted: bool = False
 
 
-class Job(Stored, frozen=True):
+class Job(Stored, frozen=True, gc=False):
     """A job, as described by its class before it runs."""
 
     key: JobKey
@@ -318,7 +318,7 @@ class Job(Stored, frozen=True):
         )
 
 
-class CatalogEntry(Stored, frozen=True):
+class CatalogEntry(Stored, frozen=True, gc=False):
     """A job as the last run met it: what is known without loading its file."""
 
     name: str

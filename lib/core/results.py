@@ -53,7 +53,7 @@ class Threshold(Stored, frozen=True):
         return self.judges and not self.allows(number)
 
 
-class Value(Stored, frozen=True):
+class Value(Stored, frozen=True, gc=False):
     """A number that a check measured, and what it is measured against."""
 
     number: float

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from lib.core.dependencies import Dependencies
     from lib.core.silences import Silences
     from lib.runner.requests import Taken
-    from lib.storage.historyrows import Result
+    from lib.storage.historyrows import Results
     from lib.system.process import Child
 
 logger = logging.getLogger(__name__)
@@ -151,10 +151,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     unfinished: list[LostJob] = []
     #: Files of spools that were read, to be removed after the commit.
     consumed: list[str] = []
-    #: What goes into the history.
-    results: list[Result] = []
-    #: The text of the terms that they were judged by, by the parts of these.
-    terms: dict[tuple[object, ...], bytes] = {}
+    #: What goes into the history; None: nothing yet.
+    results: Results | None = None
     #: Of how many jobs alerts may still show their last 24 hours: each is a reading of
     #: some 20 ms, and a storm has no time for hundreds.
     trends_left: int = 20

@@ -29,7 +29,6 @@ from lib.core.jobs import (
     Job,
     JobKey,
     Policy,
-    Terms,
     page_name,
 )
 from lib.core.messages import Message, fit_mail
@@ -57,7 +56,11 @@ MAX_NOTE = 300
 
 def take(ctx: RunContext, event: Event) -> None:
     """Keep what an event of the worker manager says."""
-    if isinstance(event, JobsMet):
+    if isinstance(event, JobReport):
+        keep(ctx, event)
+    elif isinstance(event, LostJob):
+        judge(ctx, event.job, event.result)
+    else:
         for warning in event.warnings:
             logger.warning("%s", warning)
         note_loaded(ctx, event.jobs, has_warnings=bool(event.warnings))
@@ -71,10 +74,6 @@ def take(ctx: RunContext, event: Event) -> None:
 
                 ctx.audit_log.note([decisions.renamed(job, before, ctx.now())])
         _start_first_runs(ctx, event)
-    elif isinstance(event, LostJob):
-        judge(ctx, event.job, event.result)
-    else:
-        keep(ctx, event)
 
 
 def _start_first_runs(ctx: RunContext, met: JobsMet) -> None:
@@ -104,6 +103,8 @@ def may_be_out_of_reach(event: Event, ctx: RunContext) -> TypeGuard[JobReport]:
     job, status = event.job, event.result.status
     if job.rule is not None and not job.is_own:
         return True
+    if status is Status.OK:
+        return False
     if may_be_the_network(event):
         return bool(ctx.settings.anchors or job.depends or ctx.since_boot() < SETTLES_S)
     return bool(job.depends) and (status.is_failure or status is Status.WARNING)
@@ -199,8 +200,10 @@ def _note_result(ctx: RunContext, report: JobReport, now: datetime) -> None:
 
 def _note_for_history(ctx: RunContext, report: JobReport, now: datetime) -> None:
     """Note a result, which ``run.close`` appends to the history."""
-    from lib.storage.historyrows import MAX_REASON, Result
+    if ctx.results is None:
+        from lib.storage.historyrows import Results
 
+        ctx.results = Results()
     job, result = report.job, report.result
     code: Decision | None = report.decision if report.decision.holds_back else None
     if code is None and ctx.silences is not None:
@@ -208,37 +211,15 @@ def _note_for_history(ctx: RunContext, report: JobReport, now: datetime) -> None
         code = ctx.silences.code(job, now)
     reason = result.reason
     if reason:
+        from lib.storage.historyrows import MAX_REASON
+
         reason = fit(first_line(reason), ctx.settings.secrets, MAX_REASON)
     ran_apart = (
         bool(job.recheck)
         and result.status.is_failure
         and not schedule.is_due(job.schedule, job.key, ctx.due)
     )
-    # Most jobs have the terms of others; these are made into text once.
-    parts = (
-        job.policy,
-        job.schedule,
-        job.contact,
-        job.recheck,
-        job.is_across_network,
-        ran_apart,
-        result.is_event,
-    )
-    text = ctx.terms.get(parts)
-    if text is None:
-        text = ctx.terms[parts] = bytes(as_part(Terms(*parts)))
-    ctx.results.append(
-        Result(
-            job.key,
-            result.status,
-            code or "",
-            result.seconds,
-            {name: value.number for name, value in result.values.items()},
-            reason,
-            text,
-            schedule.holds_s(job.schedule),
-        )
-    )
+    ctx.results.add(job, code or "", result, reason, ran_apart=ran_apart)
 
 
 def _held(

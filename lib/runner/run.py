@@ -527,12 +527,12 @@ def _save_values(ctx: RunContext) -> None:
 
 def _append_history(ctx: RunContext) -> None:
     """Append the results of this run to the history, if there are any."""
-    if not ctx.results or ctx.is_frozen:
+    if ctx.results is None or ctx.is_frozen:
         return
     from lib.storage import historylog
 
     settings, at = ctx.settings, ctx.began_at.timestamp()
-    historylog.record(settings.state, settings.zone, at, ctx.results)
+    historylog.record(settings.state, settings.zone, at, ctx.results.all)
 
 
 # After the lock.
@@ -593,7 +593,7 @@ def _write_page(ctx: RunContext) -> None:
 
 def _thin_history(ctx: RunContext) -> None:
     """Make small what is over or old in the history, for two seconds."""
-    if not ctx.results or ctx.is_frozen or ctx.stop.asked or ctx.only is not None:
+    if ctx.results is None or ctx.is_frozen or ctx.stop.asked or ctx.only is not None:
         return
     from lib.storage.historyfiles import FOLDER, is_anything_due
 

@@ -14,8 +14,8 @@ import sys
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -30,6 +30,8 @@ from lib.storage.historyrows import (
     rounded,
 )
 from lib.system.errors import NewerState
+
+T = TypeVar("T")
 
 _MAGIC = b"CkrH"
 FORMAT = 1
@@ -136,39 +138,36 @@ class Entry(NamedTuple):
 
 def run_block(at_ms: int, names_at: int, rows: list[Entry]) -> bytes:
     """Return the block of a run, whose rows are in the order of their jobs' places."""
-    shapes: dict[tuple[str, ...], int] = {}
-    policies: dict[str, int] = {}
-    reasons: dict[int, str] = {}
-    numbers: list[float] = []
-    columns: list[tuple[int, ...]] = []
-    for position, result, policy in rows:
-        values, first = result.values, len(numbers)
-        if result.reason:
-            reasons[len(columns)] = result.reason
-        numbers += values.values()
-        columns.append(
-            (
-                position,
-                STATUSES.index(result.status),
-                CODES.index(result.code),
-                policies.setdefault(policy, len(policies)),
-                shapes.setdefault(tuple(values), len(shapes)),
-                _as_unsigned(result.seconds * 1000),
-                _as_unsigned(result.holds_s),
-                first,
-            )
-        )
+    results = [row.result for row in rows]
+    shapes = _places(one.names for one in results)
+    policies = _places(row.policy for row in rows)
+    numbers, firsts = array("d"), []
+    for one in results:
+        firsts.append(len(numbers))
+        numbers += one.numbers
+    columns = (
+        [row.position for row in rows],
+        [STATUSES.index(one.status) for one in results],
+        [CODES.index(one.code) for one in results],
+        [policies[row.policy] for row in rows],
+        [shapes[one.names] for one in results],
+        [_as_unsigned(one.seconds * 1000) for one in results],
+        [_as_unsigned(one.holds_s) for one in results],
+        firsts,
+    )
     parts = [
         struct.pack(f"<{len(rows)}{letter}", *column)
-        for letter, column in zip(_COLUMNS, zip(*columns, strict=True), strict=True)
+        for letter, column in zip(_COLUMNS, columns, strict=True)
     ]
+    reasons = {number: one.reason for number, one in enumerate(results) if one.reason}
     more = msgspec.json.encode(_More([*map(list, shapes)], list(policies), reasons))
-    parts += [
-        _COUNT.pack(len(numbers)),
-        struct.pack(f"<{len(numbers)}d", *numbers),
-        more,
-    ]
+    parts += [_COUNT.pack(len(numbers)), little(numbers).tobytes(), more]
     return block(RUN, len(rows), at_ms, names_at, b"".join(parts))
+
+
+def _places(values: Iterable[T]) -> dict[T, int]:
+    """Return the different ones of some values, each with its place among them."""
+    return {value: place for place, value in enumerate(dict.fromkeys(values))}
 
 
 def _as_unsigned(number: float) -> int:

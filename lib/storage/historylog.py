@@ -189,7 +189,7 @@ def _begin_changes_anew(folder: Path, at: float) -> None:
 
 
 def _now_block(summary: Summary) -> bytes:
-    return block(NOW_KIND, 0, 0, 0, msgspec.json.encode(summary))
+    return block(NOW_KIND, 0, 0, 0, msgspec.msgpack.encode(summary))
 
 
 def _append(path: Path, content: bytes, *, sync: bool = False) -> None:

@@ -8,6 +8,7 @@ current log was begun, for the case that it is lost.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from math import isfinite
 from pathlib import Path
@@ -55,7 +56,7 @@ class Latest(msgspec.Struct, array_like=True):
     code: int = 0
     holds_s: float = 0.0
     seconds: float = 0.0
-    values: dict[str, float] = {}
+    values: Mapping[str, float] = {}
     reason: str = ""
     policy: str = ""
     #: Up to when its time is counted, and the seconds of today, by TIMES.
@@ -117,7 +118,8 @@ def read_summary(folder: Path) -> Summary:
         for one in blocks(content):
             if one.kind == NOW_KIND:
                 try:
-                    return msgspec.json.decode(payload_of(content, one), type=Summary)
+                    payload = payload_of(content, one)
+                    return msgspec.msgpack.decode(payload, type=Summary)
                 except msgspec.MsgspecError:
                     break
     return Summary()
@@ -202,8 +204,11 @@ class Counted:
             self.changes.append(change)
         one.at, one.status, one.code = at, status, code
         one.holds_s, one.seconds = found.holds_s, found.seconds
-        # JSON has no word for the others.
-        one.values = {
-            name: number for name, number in found.values.items() if isfinite(number)
-        }
+        values = found.values
+        if not all(map(isfinite, values.values())):
+            # JSON, by which others get them, has no word for the others.
+            values = {
+                name: number for name, number in values.items() if isfinite(number)
+            }
+        one.values = values
         one.reason, one.policy = found.reason, policy

@@ -8,16 +8,20 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from operator import add, lt
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
 
+from lib.core import schedule
 from lib.core.encoding import digest
 from lib.core.enums import Status
-from lib.core.jobs import JobKey
+from lib.core.jobs import Job, JobKey, Terms
+from lib.core.results import CheckResult
+from lib.storage.codec import as_part
 
 #: The status of a row, and why its alerts are held back; a number on disk is the place
 #: in these, so they only ever grow.
@@ -123,18 +127,99 @@ class Share(NamedTuple):
         return Share(*map(add, self, other))
 
 
-class Result(NamedTuple):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """A result as a run hands it over to be kept."""
 
     key: JobKey
     status: Status
     code: str
     seconds: float
-    values: Mapping[str, float]
+    #: The names of what was measured, which thousands share, and the numbers.
+    names: tuple[str, ...]
+    numbers: array[float]
     reason: str
     #: The terms that it was judged by (``lib/core/jobs.py``), as text; kept once.
     policy: bytes
     holds_s: float
+
+    @classmethod
+    def of(
+        cls,
+        key: JobKey,
+        status: Status,
+        code: str,
+        seconds: float,
+        values: Mapping[str, float],
+        reason: str,
+        policy: bytes,
+        holds_s: float,
+    ) -> Self:
+        """Return a result with these values."""
+        numbers = array("d", values.values())
+        return cls(
+            key, status, code, seconds, tuple(values), numbers, reason, policy, holds_s
+        )
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Return what was measured, by name."""
+        return dict(zip(self.names, self.numbers, strict=True))
+
+
+class Results:
+    """The results of a run; what many of them have in common is there once."""
+
+    def __init__(self) -> None:
+        self.all: list[Result] = []
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        #: The text of terms, by their parts.
+        self._terms: dict[tuple[object, ...], bytes] = {}
+        self._holds: dict[str, float] = {}
+
+    def add(
+        self,
+        job: Job,
+        code: str,
+        result: CheckResult,
+        reason: str = "",
+        *,
+        ran_apart: bool = False,
+    ) -> None:
+        """Add a result of a job; ``code`` is why its alerts are held back, if so."""
+        names = tuple(result.values)
+        numbers = array("d", [value.number for value in result.values.values()])
+        holds_s = self._holds.get(job.schedule)
+        if holds_s is None:
+            holds_s = self._holds[job.schedule] = schedule.holds_s(job.schedule)
+        self.all.append(
+            Result(
+                job.key,
+                result.status,
+                code,
+                result.seconds,
+                self._names.setdefault(names, names),
+                numbers,
+                reason,
+                self._terms_of(job, result, ran_apart),
+                holds_s,
+            )
+        )
+
+    def _terms_of(self, job: Job, result: CheckResult, ran_apart: bool) -> bytes:
+        """Return the text of the terms; most jobs have those of others."""
+        parts = (
+            job.policy,
+            job.schedule,
+            job.contact,
+            job.recheck,
+            job.is_across_network,
+            ran_apart,
+            result.is_event,
+        )
+        text = self._terms.get(parts)
+        if text is None:
+            text = self._terms[parts] = bytes(as_part(Terms(*parts)))
+        return text
 
 
 class Trace(NamedTuple):

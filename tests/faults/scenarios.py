@@ -263,7 +263,7 @@ def _lit_for_days(world: World) -> None:
     keys = _keys_of_lamps()
     for hours in _HOURS_AGO:
         results = [
-            Result(key, Status.OK, "", 0.5, {"light": hours * 1.5}, "", b"{}", 150.0)
+            Result.of(key, Status.OK, "", 0.5, {"light": hours * 1.5}, "", b"{}", 150.0)
             for key in keys
         ]
         historylog.record(world.state, UTC, now - 3600 * hours, results)

@@ -117,6 +117,6 @@ class Played:
         terms = Terms(job.policy, job.schedule, job.contact)
         result, text = report.result, bytes(as_part(terms))
         values: dict[str, float] = {}
-        return Result(
+        return Result.of(
             job.key, result.status, code, 0.1, values, result.reason, text, 150.0
         )

@@ -142,7 +142,7 @@ class World:
                 reason = f"it is {status} of {used}" if status != "ok" else ""
                 fed.append(Fed(job, at, status, code, ms, holds_s, values, reason))
                 results.append(
-                    Result(
+                    Result.of(
                         KEYS[job],
                         Status(status),
                         code,

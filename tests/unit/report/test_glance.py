@@ -28,7 +28,7 @@ HOUR = 3600.0
 
 
 def result(key=DISK, status=Status.OK, code="", seconds=0.2, holds_s=4000.0, **values):
-    return Result(key, status, code, seconds, values, "", b"p", holds_s)
+    return Result.of(key, status, code, seconds, values, "", b"p", holds_s)
 
 
 def record(folder, hours_ago, *results):

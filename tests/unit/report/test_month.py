@@ -34,7 +34,7 @@ DAY_S = 86_400.0
 
 
 def result(status=Status.OK, key=DISK, code="", seconds=0.25, holds_s=DAY_S + 3600):
-    return Result(key, status, code, seconds, {}, f"it is {status}", b"p", holds_s)
+    return Result.of(key, status, code, seconds, {}, f"it is {status}", b"p", holds_s)
 
 
 def record(folder, at, *results):

@@ -25,7 +25,7 @@ AT = NOON.timestamp()
 
 
 def record(folder, at, status=Status.OK, code="", reason="", **values):
-    one = Result(KEY, status, code, 0.25, values, reason, b"p", 150.0)
+    one = Result.of(KEY, status, code, 0.25, values, reason, b"p", 150.0)
     historylog.record(folder, UTC, at, [one])
 
 
@@ -108,7 +108,7 @@ def test_values_have_their_lowest_and_highest_number_and_the_last_reason(tmp_pat
 def test_what_stands_from_a_day_that_was_thinned_is_no_gap(tmp_path):
     day, ages = 86_400, HistoryAges(results=2 * 86_400.0)
     for days in (4, 3, 2, 1, 0):
-        one = Result(KEY, Status.OK, "", 0.25, {}, "", b"p", 1.5 * day)
+        one = Result.of(KEY, Status.OK, "", 0.25, {}, "", b"p", 1.5 * day)
         historylog.record(tmp_path, UTC, AT - days * day, [one])
     assert historythin.thin(tmp_path, ages)
     history = History(tmp_path, UTC)

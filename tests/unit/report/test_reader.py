@@ -24,7 +24,7 @@ KEY, OTHER = JobKey("Own", "a"), JobKey("Own", "b")
 
 def result(key=KEY, status=Status.OK, used=40.0, reason=""):
     values = {"used": used}
-    return Result(key, status, "", 0.02, values, reason, b"{}", 150.0)
+    return Result.of(key, status, "", 0.02, values, reason, b"{}", 150.0)
 
 
 def written(tmp_path):

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
@@ -38,7 +39,7 @@ AGES = HistoryAges(2 * 86_400.0, 4 * 86_400.0, 6 * 86_400.0)
 
 
 def result(status=Status.OK, key=KEY, code="", reason="", holds_s=150.0, **values):
-    return Result(key, status, code, 0.25, values, reason, POLICY, holds_s)
+    return Result.of(key, status, code, 0.25, values, reason, POLICY, holds_s)
 
 
 def record(folder, at, *results, zone=UTC):
@@ -195,7 +196,7 @@ def test_the_slowest_check_is_known_before_and_after_thinning(
     at = NOON
     for seconds in checks:
         at += step
-        one, other = result()._replace(seconds=float(seconds)), result(key=OTHER)
+        one, other = replace(result(), seconds=float(seconds)), result(key=OTHER)
         record(folder, at, one, other)
     history, since = History(folder, UTC), NOON + 1.5 * step
     rows = history.rows(KEY, since, at)
