@@ -7,6 +7,7 @@ MODES; what it does lives in lib/.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import sys
@@ -64,4 +65,7 @@ if __name__ == "__main__":
     start_again_with_libraries()
     from lib.cli.main import main
 
-    sys.exit(main(sys.argv[1:], HERE))
+    code = main(sys.argv[1:], HERE)
+    # Else Python would look for cycles among all there is, several times as it ends.
+    gc.freeze()
+    sys.exit(code)
