@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import resource
 import signal
@@ -56,6 +57,9 @@ class Server:
     """The endpoints, each on its address, and their event loop."""
 
     def __init__(self) -> None:
+        # It says at each request that waits that it does, and which paths strangers ask
+        # for, as they are.
+        logging.getLogger("waitress").setLevel(logging.ERROR)
         self._map: dict[int, Any] = {}
         self._threads: list[ThreadedTaskDispatcher] = []
         self._listeners: list[_Listener] = []
