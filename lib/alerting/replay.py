@@ -14,6 +14,8 @@ import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -46,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 #: Returns the terms of a job by the settings; None: it is disabled.
 TermsBy = Callable[[JobKey, str, Terms], Terms | None]
+#: Returns the status of a result of a job by its numbers.
+StatusBy = Callable[[JobKey, Status, Mapping[str, float]], Status]
 
 _RUN_S = SAME_RUN.total_seconds()
 #: The kinds of messages that follow from a decision about a result.
@@ -69,6 +73,8 @@ class Found(NamedTuple):
     code: str
     reason: str
     terms: Terms
+    #: What was measured.
+    numbers: Mapping[str, float] = {}
 
 
 class Past(NamedTuple):
@@ -181,10 +187,11 @@ class OnRecord:
         terms = next(known, None)
         if terms is None:
             return
+        of_all, moment = self._terms, partial(datetime.fromtimestamp, tz=UTC)
         for row in rows:
-            terms = self._terms.get(row.policy, terms)
-            at = _moment(row.at + min(row.seconds, _RUN_S))
-            yield Found(row.at, at, row.status, row.code, row.reason, terms)
+            terms = of_all.get(row.policy, terms)
+            at = moment(row.at + min(row.seconds, _RUN_S))
+            yield Found(row.at, at, row.status, row.code, row.reason, terms, row.values)
 
     def _before(
         self, key: JobKey, name: str, entries: Sequence[Entry], at: float
@@ -280,7 +287,7 @@ def past(
     for entry in entries:
         found.take(entry)
     steps: list[Found | Entry] = [*found.rows, *found.others]
-    steps.sort(key=lambda step: step.at)
+    steps.sort(key=attrgetter("at"))
     return Past(key, name, steps, before, found.told(), found.has_own_people)
 
 
@@ -479,9 +486,17 @@ class Replay:
     """Judges what is on record of jobs by the settings."""
 
     def __init__(
-        self, settings: Settings, terms_by: TermsBy, run_times: Sequence[float] = ()
+        self,
+        settings: Settings,
+        terms_by: TermsBy,
+        run_times: Sequence[float] = (),
+        status_by: StatusBy | None = None,
     ) -> None:
-        """``run_times``: when runs began, for escalations."""
+        """``run_times``: when runs began, for escalations.
+
+        ``status_by``: None: each result has the status that it had.
+        """
+        self._status_by = status_by
         self._settings = settings
         self._ways = Ways.by(settings)
         self._terms_by = terms_by
@@ -491,16 +506,24 @@ class Replay:
     def told(self, past: Past) -> Told:
         """Return the notifications that the settings would have made of a job."""
         one = _Judged(past, self._settings, self._ways)
-        cached: dict[Terms, Terms | None] = {}
+        recorded: Terms | None = None
+        terms: Terms | None = None
         for number, step in enumerate(past.steps):
             if isinstance(step, Entry):
                 one.take(step)
                 continue
-            if step.terms not in cached:
-                cached[step.terms] = self._terms_by(past.key, past.name, step.terms)
-            terms = cached[step.terms]
+            if step.terms is not recorded:
+                # Most results have those of the one before.
+                recorded = step.terms
+                terms = self._terms_by(past.key, past.name, recorded)
             if terms is None:
-                one.record = Record(past.key, past.name)
+                one.forget()
+                continue
+            if self._status_by is not None:
+                status = self._status_by(past.key, step.status, step.numbers)
+                step = step._replace(status=status)
+            if one.is_default and step.status is Status.OK:
+                # As nearly all results of nearly all jobs.
                 continue
             one.judge(step, terms)
             if self._escalates and one.record.alerted_at is not None:
@@ -526,13 +549,10 @@ class _Judged:
         self.record = past.before
         self.notifications: list[Notification] = []
         self.ends: list[datetime] = []
-        self._is_default = past.before.is_default
+        self.is_default = past.before.is_default
         self._past, self._settings, self._ways = past, settings, ways
 
     def judge(self, step: Found, terms: Terms) -> None:
-        if self._is_default and step.status is Status.OK:
-            # As nearly all results of nearly all jobs.
-            return
         now, record = step.at, policy.settled(self.record, step.at)
         job = Job(
             self._past.key,
@@ -566,7 +586,7 @@ class _Judged:
             self.ends.append(now)
         # Whatever is queued has left before the next result.
         self.record = replace(policy.advance(record, report, now), queued=())
-        self._is_default = self.record.is_default
+        self.is_default = self.record.is_default
 
     def escalate(self, now: datetime, terms: Terms) -> bool:
         """Queue an alert for those to whom it is escalated; return whether any are."""
@@ -604,7 +624,12 @@ class _Judged:
             message = templates.closing_message("", record, contact, now, None)
             self._note(What.CLOSING, message)
         self.ends.append(now)
-        self.record, self._is_default = Record(record.key, record.name), True
+        self.forget()
+
+    def forget(self) -> None:
+        """Have nothing on record of the job."""
+        self.record = Record(self._past.key, self._past.name)
+        self.is_default = True
 
     def _note(self, what: What, message: Message, own: People | None = None) -> None:
         people, leaves_at = self._ways.of(message)

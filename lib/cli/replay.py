@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from lib.alerting.replay import OnRecord
-    from lib.config.policies import Policies
+    from lib.alerting.replay import OnRecord, TermsBy
+    from lib.config.thresholds import Thresholds
     from lib.core.jobs import JobKey
     from lib.core.replay import Pair
     from lib.core.settings import Settings
@@ -30,6 +30,7 @@ def replay(args: argparse.Namespace) -> int:
     """Print which notifications would have gone to whom, beside those that did."""
     from lib.alerting.replay import OnRecord
     from lib.config.policies import Policies
+    from lib.config.thresholds import Thresholds
     from lib.report import replay as replay_report
     from lib.report import table
     from lib.storage.history import History
@@ -47,8 +48,8 @@ def replay(args: argparse.Namespace) -> int:
         return WRONG_USE
     other = _other_settings(args, settings)
     on_record = OnRecord(settings, until)
-    catalog = state_of(settings).load_catalog()
-    names = names_of(catalog, History(settings.state, zone))
+    state = state_of(settings)
+    names = names_of(state.load_catalog(), History(settings.state, zone))
     code = TROUBLE if settings.last_usable else OK
     keys = on_record.keys()
     names |= {key: on_record.name_of(key) for key in keys if key not in names}
@@ -72,9 +73,12 @@ def replay(args: argparse.Namespace) -> int:
         print(f"checker: {problem}", file=sys.stderr)
     if problems and args.settings:
         return TROUBLE
+    measured = state.load_values() if other is not settings else {}
+    thresholds = Thresholds(settings.ini, other.ini, measured)
+    keys |= {key for key in sorted(names) if thresholds.take(key)}
     of_jobs = {key: names[key] for key in keys}
-    judged = _Judged(settings, other, args.settings or settings.path.name)
-    found = _replayed(judged, policies, on_record, of_jobs, names, since, until)
+    by = _Judged(args.settings or settings.path.name, other, policies.terms, thresholds)
+    found = _replayed(by, on_record, of_jobs, since, until)
     code = TROUBLE if problems else code
     if args.json:
         table.show_json(replay_report.data(found), sys.stdout)
@@ -120,36 +124,23 @@ def _other_settings(args: argparse.Namespace, settings: Settings) -> Settings:
 
 
 class _Judged(NamedTuple):
-    """By which settings results are judged again."""
+    """By what results are judged again."""
 
-    #: Those of the instance, and those to judge by.
-    settings: Settings
-    other: Settings
-    #: These as they were named.
+    #: The settings as they were named.
     name: str
-
-    def not_replayed(self, keys: Iterable[JobKey]) -> list[tuple[str, str]]:
-        """Return what differs for these jobs and would need new checks."""
-        from lib.config.policies import needs_checks
-
-        if self.settings is self.other:
-            return []
-        one, other = self.settings.ini, self.other.ini
-        return [
-            found for key in sorted(keys) for found in needs_checks(one, other, key)
-        ]
+    settings: Settings
+    terms: TermsBy
+    thresholds: Thresholds
 
 
 def _replayed(
     by: _Judged,
-    policies: Policies,
     on_record: OnRecord,
     names: Mapping[JobKey, str],
-    of_all: Iterable[JobKey],
     since: datetime | None,
     until: datetime,
 ) -> Replayed:
-    """Return what the replay of these jobs came to; ``of_all``: those meant."""
+    """Return what the replay of these jobs came to."""
     from datetime import UTC, datetime
 
     from lib.alerting.replay import Replay
@@ -159,9 +150,10 @@ def _replayed(
     assert on_record.rows_since is not None
     rows_since = datetime.fromtimestamp(on_record.rows_since, UTC)
     begin = max(filter(None, (since, rows_since, on_record.sent_since)))
-    escalates = any(channel.escalate for channel in by.other.channels.values())
+    escalates = any(channel.escalate for channel in by.settings.channels.values())
     run_times = on_record.run_times(names) if escalates else ()
-    judge = Replay(by.other, policies.terms, run_times)
+    status_by = by.thresholds.status if by.thresholds.replayed else None
+    judge = Replay(by.settings, by.terms, run_times, status_by)
     pairs: list[Pair] = []
     own_people: list[str] = []
     for past in on_record.pasts(names):
@@ -176,7 +168,8 @@ def _replayed(
         until,
         pairs,
         on_record.unknown,
-        by.not_replayed(of_all),
+        by.thresholds.not_replayed,
+        by.thresholds.replayed,
         own_people,
         rows_since if since is not None and since < rows_since else None,
         on_record.sent_since if begin == on_record.sent_since else None,

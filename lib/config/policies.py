@@ -188,12 +188,17 @@ def needs_checks(
 
     Those are the options of what is checked, thresholds among them.
     """
-    kind = _KINDS.get(key.file) or key.identity.partition(" ")[0]
-    one, other = (_raw(ini, kind).get(key.identity, {}) for ini in (before, after))
+    one, other = raw_options(before, key), raw_options(after, key)
     for option in sorted({*one, *other}):
         is_policy = option in POLICY_OPTIONS and option not in _NEEDS_CHECKS
         if not is_policy and one.get(option) != other.get(option):
             yield option, key.identity
+
+
+def raw_options(ini: IniFile, key: JobKey) -> Mapping[str, str]:
+    """Return the options of a target with their texts; none: it has no section."""
+    kind = _KINDS.get(key.file) or key.identity.partition(" ")[0]
+    return _raw(ini, kind).get(key.identity, {})
 
 
 @lru_cache(maxsize=64)

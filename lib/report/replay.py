@@ -5,7 +5,7 @@ docs/json.schema.json documents its members.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,7 +37,9 @@ class Replayed(NamedTuple):
     #: The jobs of which it is not known by what they were judged.
     unknown: Sequence[str] = ()
     #: Options that differ and cannot be replayed, with their sections.
-    not_replayed: Collection[tuple[str, str]] = ()
+    not_replayed: Sequence[tuple[str, str]] = ()
+    #: Thresholds that differ, by which values on record were judged again.
+    thresholds: Sequence[tuple[str, str]] = ()
     #: The jobs whose own code says who is notified.
     own_people: Sequence[str] = ()
     #: From when on results, and what was sent, are known; None: since ``since``.
@@ -66,11 +68,15 @@ def remarks(found: Replayed, zone: tzinfo | None, now: datetime) -> Iterator[str
             f"The audit log begins at {time_text(found.sent_since)}; what was sent "
             "before is not known."
         )
+    if found.thresholds:
+        yield (
+            "Judged again by the values on record, which have four digits: "
+            f"{_options(found.thresholds)}."
+        )
     if found.not_replayed:
-        options = [f"{option} of [{title}]" for option, title in found.not_replayed]
         yield (
             "Not replayed, since it needs new checks: "
-            f"{some_of(options, _MAX_NAMED)}; results count as they were judged."
+            f"{_options(found.not_replayed)}; results count as they were judged."
         )
     if found.unknown:
         yield (
@@ -82,6 +88,14 @@ def remarks(found: Replayed, zone: tzinfo | None, now: datetime) -> Iterator[str
             "Their own code says who is notified, and is not asked: "
             f"{some_of(list(found.own_people), _MAX_NAMED)}."
         )
+
+
+def _options(options: Sequence[tuple[str, str]]) -> str:
+    return some_of([f"{option} of [{title}]" for option, title in options], _MAX_NAMED)
+
+
+def _as_options(options: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"section": title, "option": option} for option, title in options]
 
 
 def shown(pairs: Sequence[Pair], *, all_of_them: bool) -> list[Pair]:
@@ -146,9 +160,9 @@ def summary(pairs: Sequence[Pair]) -> str:
     words += _shifted(found.later, "later")
     words += _shifted(found.earlier, "earlier")
     if found.never:
-        words.append(f"{counted(found.never, 'outage')} never told")
+        words.append(f"{counted(found.never, 'problem')} never told")
     if found.new:
-        words.append(f"{counted(found.new, 'outage')} told that nobody was told of")
+        words.append(f"{counted(found.new, 'problem')} told of that nobody was")
     if found.elsewhere:
         words.append(f"{counted(found.elsewhere, 'notification')} to others")
     return f"{'; '.join(words)}."
@@ -158,7 +172,7 @@ def _shifted(delays: Sequence[timedelta], how: str) -> Iterator[str]:
     if delays:
         most = duration(max(delays))
         at_most = "" if len(delays) == 1 else "up to "
-        yield f"{counted(len(delays), 'outage')} told {at_most}{most} {how}"
+        yield f"{counted(len(delays), 'problem')} told {at_most}{most} {how}"
 
 
 def data(found: Replayed) -> dict[str, Any]:
@@ -175,9 +189,8 @@ def data(found: Replayed) -> dict[str, Any]:
         "earlier": len(total.earlier),
         "never": total.never,
         "new": total.new,
-        "not_replayed": [
-            {"section": title, "option": option} for option, title in found.not_replayed
-        ],
+        "thresholds": _as_options(found.thresholds),
+        "not_replayed": _as_options(found.not_replayed),
         "unknown": list(found.unknown),
         "own_people": list(found.own_people),
         "rows_since": found.rows_since,

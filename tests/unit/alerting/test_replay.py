@@ -169,6 +169,24 @@ def test_other_people_are_shown(played):
     assert sum_of(pairs).elsewhere == 2
 
 
+def test_results_may_have_another_status(played):
+    played.play({job_of("disk /"): "FFOO"})
+    settings = settings_of(played.state)
+    on_record = OnRecord(settings, LATER)
+    judge = Replay(
+        settings,
+        lambda _key, _name, terms: terms,
+        status_by=lambda _key, _status, numbers: Status(
+            "failing" if numbers == {} else "ok"
+        ),
+    )
+    (past,) = on_record.pasts({job_of("disk /").key: "disk /"})
+    assert told(compared(past.sent, judge.told(past))) == [
+        ("first_alert", 0, 0),
+        ("recovery", 2, None),
+    ]
+
+
 def test_a_job_that_is_disabled_notifies_nobody(played):
     played.play({job_of("disk /"): "FO"})
     assert told(replayed(played, lambda *_: None)) == [

@@ -54,7 +54,7 @@ def test_other_settings_are_held_against_what_was_sent(instance):
         "sent only",
     ]
     assert last == (
-        "4 sent, 2 would be; 1 outage told 2 minutes later; 1 outage never told."
+        "4 sent, 2 would be; 1 problem told 2 minutes later; 1 problem never told."
     )
 
 
