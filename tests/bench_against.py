@@ -412,6 +412,33 @@ def store(folder: Path, checkout: Checkout) -> Iterator[Measure]:
     yield measure
 
 
+#: Makes a state folder with a history by a checkout's own code, and measures that.
+HISTORY = Path(__file__).parent / "support" / "benchhistory.py"
+
+
+def _of_history(
+    made: str, what: str, jobs: int = SOME
+) -> Callable[[Path, Checkout], AbstractContextManager[Measure]]:
+    """Return what prepares a history, and has one thing of it measured."""
+
+    @contextmanager
+    def prepared(folder: Path, checkout: Checkout) -> Iterator[Measure]:
+        root = str(checkout.program.parent)
+
+        def carry_out(asked: str) -> str:
+            words = [asked, root, str(folder), str(jobs)]
+            ran = cost([checkout.python, str(HISTORY), *words])
+            if ran.exit_code:
+                # A commit from before there was such a thing has no figure.
+                raise Trouble(ran.said.strip().splitlines()[-1])
+            return ran.said
+
+        carry_out(made)
+        yield lambda: float(carry_out(what))
+
+    return prepared
+
+
 @contextmanager
 def mails(folder: Path, checkout: Checkout) -> Iterator[Measure]:
     """Have some jobs fail, each of which is mailed about."""
@@ -525,6 +552,20 @@ ROWS = {
     "store": Row(f"{MANY:,} changed records committed, and loaded", store, 5),
     "changed": Row(f"{MANY:,} jobs judged, all records changed", changed, 5),
     "memory": Row(f"peak memory with {MANY:,} HTTP targets", memory, 3, "MiB"),
+    "page": Row(
+        f"front page of {SOME:,} jobs, read and made", _of_history("days", "page"), 9
+    ),
+    "page-size": Row("size of that page", _of_history("days", "page-size"), 1, "kB"),
+    "bars": Row(f"90 days' bars of {SOME:,} jobs read", _of_history("days", "bars"), 9),
+    "history": Row(
+        f"24 hours of one job among {SOME:,} read",
+        _of_history("day", "history"),
+        9,
+        "CPU ms",
+    ),
+    "status": Row(
+        f"24 hours of {SOME:,} jobs in -m status", _of_history("day", "status"), 5
+    ),
     "mails": Row(f"a run with {ALERTS} alerts by mail", mails, 7),
     "storm": Row(f"{MANY:,} failing at once, all notified", storm, 3),
 }

@@ -586,19 +586,22 @@ def _announcement_line(one: Announcement, snapshot: Snapshot) -> AnnouncementLin
 
 
 def _bar(letters: str) -> Markup:
-    return Markup("<svg class=b aria-hidden=true>%s</svg>") % _paths(letters)
+    return Markup(f"<svg class=b aria-hidden=true>{_paths(letters)}</svg>")
 
 
 @lru_cache(maxsize=4096)
-def _paths(letters: str) -> Markup:
-    return Markup("").join(
-        Markup('<path class=%s d="%s"/>') % pair for pair in graphs.bar_paths(letters)
-    )
+def _paths(letters: str) -> str:
+    """Return lines, of which nothing is to be escaped."""
+    return "".join(_path(*pair) for pair in graphs.bar_paths(letters))
+
+
+def _path(letter: str, line: str) -> str:
+    return f'<path class={letter} d="{line}"/>'
 
 
 def _large_bar(letters: str) -> Markup:
     shape = 'class="b large" viewBox="0 0 90 20" preserveAspectRatio=none'
-    return Markup(f"<svg {shape} aria-hidden=true>%s</svg>") % _paths(letters)
+    return Markup(f"<svg {shape} aria-hidden=true>{_paths(letters)}</svg>")
 
 
 def _graph(series: Series | None, value: Value | None, slices: int) -> Markup:
@@ -608,12 +611,12 @@ def _graph(series: Series | None, value: Value | None, slices: int) -> Markup:
     drawn = graphs.drawing(graphs.coarser(series, slices, is_low=is_low), value)
     if not drawn.line:
         return Markup("")
-    return Markup("<svg class=g aria-hidden=true>%s</svg>") % _lines(drawn)
+    return Markup(f"<svg class=g aria-hidden=true>{_lines(drawn)}</svg>")
 
 
-def _lines(drawn: graphs.Drawing) -> Markup:
-    limits = [Markup('<path class=%s d="%s"/>') % pair for pair in drawn.limits]
-    return Markup("").join([*limits, Markup('<path d="%s"/>') % drawn.line])
+def _lines(drawn: graphs.Drawing) -> str:
+    limits = [_path(letter, line) for letter, line in drawn.limits]
+    return "".join([*limits, f'<path d="{drawn.line}"/>'])
 
 
 class LargeGraph(NamedTuple):
@@ -637,7 +640,7 @@ def _large_graph(series: Series, value: Value | None) -> LargeGraph:
     ends = (amount_words(end, series.unit) for end in (min(known), max(known)))
     words = "from {} to {} in the last 24 hours".format(*ends)
     shape = 'class="g large" viewBox="0 0 96 60" preserveAspectRatio=none'
-    svg = Markup(f"<svg {shape} aria-hidden=true>%s</svg>") % _lines(drawn)
+    svg = Markup(f"<svg {shape} aria-hidden=true>{_lines(drawn)}</svg>")
     return LargeGraph(name, svg, low, high, words)
 
 

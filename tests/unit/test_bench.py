@@ -127,3 +127,20 @@ def test_the_page_names_every_row():
     table = pages.rows(pages.part(page, "What a run costs"))
     shown = {pages.words(name)[0]: what for name, what in table}
     assert shown == {name: row.what for name, row in bench_against.ROWS.items()}
+
+
+@pytest.mark.long
+def test_a_history_is_made_and_read_by_the_code_of_a_checkout(tmp_path):
+    here = bench_against.checkout(bench.ROOT)
+    for made, what in (
+        ("days", "page"),
+        ("days", "page-size"),
+        ("days", "bars"),
+        ("day", "history"),
+        ("day", "status"),
+    ):
+        prepared = bench_against._of_history(made, what, jobs=3)
+        row = bench_against.Row(what, prepared, 1)
+        (tmp_path / what).mkdir()
+        (found,) = bench_against.measured(row, [here], tmp_path / what, 1)
+        assert isinstance(found, float) and found > 0
