@@ -36,6 +36,9 @@ AT_A_TIME = 200
 MAX_HEADER = 4096
 #: The body of a form.
 MAX_FORM = 10_000
+#: The bytes of bodies that are being sent at once; a body goes on disk before it is
+#: read, whoever sends it.
+MAX_BODIES = 50_000_000
 #: How long answers under way may take after SIGTERM.
 SHUTDOWN_S = 2.0
 
@@ -116,6 +119,7 @@ class Server:
         # next connection, which then gets what was meant for the old one and is closed.
         for listener in self._listeners:
             listener.close_old()
+            listener.close_senders()
         wasyncore.loop(timeout=wait_s, use_poll=True, map=self._map, count=1)
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
@@ -150,7 +154,15 @@ class _Connection(HTTPChannel):
                 channel.requests[0].headers["CONNECTION"] = "close"
                 request.close()
             del channel.requests[1:]
+        if self.held > MAX_FORM:
+            cast(_Listener, self.server).has_bodies = True
         return taken
+
+    @property
+    def held(self) -> int:
+        """Return how many bytes of a body have come, as long as it is not answered."""
+        one = self.request or next(iter(list(self.requests)), None)
+        return 0 if one is None else int(cast(Any, one).body_bytes_received)
 
     @property
     def is_busy(self) -> bool:
@@ -163,6 +175,8 @@ class _Listener(TcpWSGIServer):
 
     channel_class = _Connection
     _looked_at = 0.0
+    #: Some connection has sent more than a form since that was last looked at.
+    has_bodies = False
 
     @property
     def connections(self) -> dict[int, _Connection]:
@@ -187,6 +201,20 @@ class _Listener(TcpWSGIServer):
         for connection in list(self.connections.values()):
             if now - connection.opened_at > LONGEST_S and not connection.requests:
                 connection.handle_close()
+
+    def close_senders(self) -> None:
+        """Close the oldest connections with a body while there is too much of them."""
+        if not self.has_bodies:
+            return
+        self.has_bodies = False
+        sending = [one for one in self.connections.values() if one.held > MAX_FORM]
+        held = sum(one.held for one in sending)
+        for one in sending:
+            if held <= MAX_BODIES:
+                return
+            if not one.requests:
+                held -= one.held
+                one.handle_close()
 
     def handle_accept(self) -> None:
         """Accept all waiting connections at once: each turn of the loop costs time."""

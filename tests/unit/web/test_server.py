@@ -11,6 +11,7 @@ from waitress import wasyncore
 from lib.web import server
 from tests.support.daemon import Daemon
 from tests.support.instance import NO_MAIL, Instance
+from tests.support.waits import until
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,38 @@ def test_a_connection_that_is_closed_for_its_age_takes_no_new_one_with_it(monkey
         assert len(listener.connections) == 5
         listener.close_old()
         assert len(listener.connections) == 0
+        wasyncore.close_all(one._map)
+        for threads in one._threads:
+            threads.shutdown()
+
+
+def test_of_bodies_that_are_sent_at_once_the_oldest_go_where_they_are_too_many(
+    monkeypatch,
+):
+    monkeypatch.setattr(server, "MAX_BODIES", 100_000)
+    one = server.Server()
+    ((_host, port),) = one.add(
+        lambda environ, start: [], "127.0.0.1", 0, max_body=1_000_000
+    )
+    (listener,) = one._listeners
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
+    with ExitStack() as stack:
+        address = ("127.0.0.1", port)
+        # A form is small, and may come slowly.
+        senders = [
+            stack.enter_context(socket.create_connection(address)) for _ in range(6)
+        ]
+        for sender in senders:
+            sender.sendall(head + b"x" * 9_000)
+
+        def held():
+            one._turn(0.01)
+            return [connection.held for connection in listener.connections.values()]
+
+        until(lambda: held() == [9_000] * 6)
+        for sender in senders[1:]:
+            sender.sendall(b"x" * 31_000)
+        until(lambda: held() == [9_000, 40_000, 40_000])
         wasyncore.close_all(one._map)
         for threads in one._threads:
             threads.shutdown()
