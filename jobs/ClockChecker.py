@@ -65,9 +65,9 @@ class ClockChecker(bulk.InBulk, TargetJob):
         is failing unless `local = yes`. Within 5 minutes after a boot a clock that is
         not synchronised yet is pending.
 
-        systemd-timesyncd says only when it last set the clock. It asks every 34 minutes
-        at most, so an age of more than 2 hours means that it gets no answers. How far
-        the clock is off is not known of it.
+        systemd-timesyncd says only when it last set the clock; if it never did, that is
+        failing. It asks every 34 minutes at most, so an age of more than 2 hours means
+        that it gets no answers. How far the clock is off is not known of it.
         """
     options: Options = {
         "daemon": option(
@@ -110,13 +110,10 @@ class ClockChecker(bulk.InBulk, TargetJob):
                 continue
             return self._judged(target, name, clock)
         if target.daemon in ("any", "timesyncd"):
-            try:
-                heard_at = os.stat(self.timesyncd).st_mtime
-            except OSError:
-                why.append(f"systemd-timesyncd: there is no {self.timesyncd}")
-            else:
-                clock = Clock(True, heard_at=heard_at)
-                return self._judged(target, "systemd-timesyncd", clock)
+            kept = clock_of_timesyncd(self.timesyncd)
+            if kept is not None:
+                return self._judged(target, "systemd-timesyncd", kept)
+            why.append(f"systemd-timesyncd: there is no {self.timesyncd}")
         if len(why) > 1:
             why.insert(0, "no daemon says how it keeps the clock")
         raise CheckUnknown("\n".join(why))
@@ -183,6 +180,17 @@ def source_words(clock: Clock) -> str:
     if clock.sources is None:
         return "it does not say how far the clock is off"
     return f"{len(clock.reachable)} of {len(clock.sources)} sources answer"
+
+
+def clock_of_timesyncd(path: str) -> Clock | None:
+    """Return what systemd-timesyncd's mark says; None if it does not run.
+
+    Its folder is there while the daemon runs, the mark since it has set the clock.
+    """
+    try:
+        return Clock(True, heard_at=os.stat(path).st_mtime)
+    except OSError:
+        return Clock(False) if os.path.isdir(os.path.dirname(path)) else None
 
 
 def clock_of_chrony(tracking: str, sources: str) -> Clock:

@@ -320,6 +320,13 @@ def result_of(job: TargetJob) -> CheckResult:
     return execute(LoadedJob(facts, job), Record(facts.key))
 
 
+def run_of(job: TargetJob, memory: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return status and reason of a run, and what is remembered of it."""
+    facts = Job(JobKey("X", "it"), "it", "X.py", JobFrequency.MINUTE)
+    result = execute(LoadedJob(facts, job), Record(facts.key, memory=memory))
+    return f"{result.status.value}: {result.reason}", dict(job.memory)
+
+
 def job_of(kind: type[TargetJob], **options: object) -> TargetJob:
     """Return the job of one section."""
     lines = "".join(f"{name} = {said}\n" for name, said in options.items())

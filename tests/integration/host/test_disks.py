@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,19 +19,13 @@ import pytest
 
 from jobs.DiskSpace import DiskSpace
 from jobs.MemoryUsage import MemoryUsage
-from lib.core.jobs import Job, JobFrequency, JobKey
-from lib.core.records import Record
 from lib.plugins import aside
-from lib.plugins.discover import LoadedJob
-from lib.plugins.target import TargetJob
-from lib.workers.execute import execute
 from tests.support import mounts
-from tests.support.listeners import found_by, job_of, result_of
+from tests.support.listeners import found_by, job_of, result_of, run_of
+from tests.support.ownkernel import looked_in
 from tests.support.waits import until
 
 pytestmark = pytest.mark.integration
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def found(**options: object) -> str:
@@ -121,13 +114,6 @@ def test_a_disk_that_is_not_mounted_is_failing(ext4):
     subprocess.run(["mount", "--bind", "/tmp", ext4], check=True)
 
 
-def run(job: TargetJob, memory: dict) -> tuple[str, dict]:
-    """Return status and reason of a run, and what is remembered of it."""
-    facts = Job(JobKey("X", "it"), "it", "X.py", JobFrequency.MINUTE)
-    result = execute(LoadedJob(facts, job), Record(facts.key, memory=memory))
-    return f"{result.status.value}: {result.reason}", dict(job.memory)
-
-
 def skip_without_fuse() -> None:
     if reason := mounts.why_not_bound():
         pytest.skip(reason)
@@ -139,15 +125,15 @@ def test_a_mount_that_hangs_is_unknown_until_it_answers(tmp_path):
     real.mkdir()
     with mounts.Bound(real, tmp_path / "mount") as bound:
         job = job_of(DiskSpace, path=bound.folder, timeout="3s", fail_percent="100%")
-        assert run(job, {})[0].startswith("ok")
+        assert run_of(job, {})[0].startswith("ok")
         bound.hang()
         began = time.monotonic()
-        said, memory = run(job, {})
+        said, memory = run_of(job, {})
         assert said.startswith(f"unknown: the file system at {bound.folder} (fuse")
         assert " does not answer within 3 s" in said
         assert time.monotonic() - began < 3
         bound.go_on()
-        until(lambda: run(job, memory)[0].startswith("ok"))
+        until(lambda: run_of(job, memory)[0].startswith("ok"))
 
 
 def test_a_child_that_cannot_be_killed_is_left_behind_and_counted(tmp_path):
@@ -155,7 +141,7 @@ def test_a_child_that_cannot_be_killed_is_left_behind_and_counted(tmp_path):
     with mounts.Mute(tmp_path / "mute") as mute:
         options = {"path": mute.folder, "timeout": "3s", "fail_percent": "100%"}
         job = job_of(DiskSpace, **options)
-        said, memory = run(job, {})
+        said, memory = run_of(job, {})
         assert said.startswith(
             f"unknown: the file system at {mute.folder} (fuse, mute)"
         )
@@ -166,12 +152,12 @@ def test_a_child_that_cannot_be_killed_is_left_behind_and_counted(tmp_path):
         # It is not asked again meanwhile, so that no more are left behind.
         asked, began = mute.asked, time.monotonic()
         for _ in range(3):
-            said, memory = run(job, memory)
+            said, memory = run_of(job, memory)
             assert said.endswith("; a process of an earlier run still waits for it")
         assert (mute.asked, [*memory["left_behind"].values()]) == (asked, [child])
         assert time.monotonic() - began < 2
     until(lambda: not aside.is_still_there(child))
-    said, memory = run(job, memory)
+    said, memory = run_of(job, memory)
     assert said.startswith("ok") and not memory.get("left_behind")
 
 
@@ -187,7 +173,7 @@ def test_a_dead_mount_takes_no_time_of_the_others(tmp_path):
             timeout="5s",
         )
         began = time.monotonic()
-        said, memory = run(job, {})
+        said, memory = run_of(job, {})
         assert time.monotonic() - began < 5
         assert said.startswith("unknown: ")
         assert f"{one.folder} (fuse, mute)" in said
@@ -198,21 +184,6 @@ def test_a_dead_mount_takes_no_time_of_the_others(tmp_path):
 
 # The limits of a cgroup, from the kernel itself.
 
-LOOK = """\
-import json, sys
-from pathlib import Path
-for folder in sys.argv[1:3]:
-    Path(folder, "cgroup.procs").write_text("0")
-kept = bytearray(int(sys.argv[3]))
-for at in range(0, len(kept), 4096):
-    kept[at] = 1
-from jobs.LoadAverage import LoadAverage
-from jobs.MemoryUsage import MemoryUsage
-from lib.plugins import kernel
-from tests.support.listeners import job_of, result_of
-memory = result_of(job_of(MemoryUsage, warn_available="25%"))
-print(json.dumps([memory.status, memory.reason, kernel.cores("/")]))
-"""
 #: The root of each kind of cgroup, and what its limits of memory and CPU are called.
 OLDER = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "/sys/fs/cgroup/cpu")
 NEWER = ("/sys/fs/cgroup", "memory.max", "/sys/fs/cgroup")
@@ -246,25 +217,19 @@ def box() -> Iterator[tuple[Path, Path]]:
                 folder.rmdir()
 
 
-def look(box: tuple[Path, Path], mb: int) -> subprocess.CompletedProcess:
-    """Return what a process in a cgroup finds that uses so much memory itself."""
-    words = [sys.executable, "-c", LOOK, *map(str, box), str(mb * 1024**2)]
-    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
-
-
 def test_the_limits_of_a_cgroup_are_those_that_count(box):
-    status, reason, cores = json.loads(look(box, 1).stdout)
+    status, reason, cores = json.loads(looked_in(box, 1).stdout)
     assert (status, cores) == ("ok", 0.5)
-    status, reason, _cores = json.loads(look(box, 165).stdout)
+    status, reason, _cores = json.loads(looked_in(box, 165).stdout)
     assert status == "warning"
     assert "of 0.2 GB available, the cgroup's limit" in reason
 
 
 def test_a_process_that_is_killed_for_memory_is_told(box):
     job = job_of(MemoryUsage)
-    said, memory = run(job, {})
-    killed = look(box, 400)
+    said, memory = run_of(job, {})
+    killed = looked_in(box, 400)
     assert killed.returncode == -signal.SIGKILL
-    said, memory = run(job, memory)
+    said, memory = run_of(job, memory)
     assert "oom_kills is 1, over warn_oom_kills = 0" in said
-    assert run(job, memory)[0].startswith("ok")
+    assert run_of(job, memory)[0].startswith("ok")

@@ -50,10 +50,12 @@ def program(folder, name, answers, code=0):
 def clock(tmp_path):
     """A function that returns what is found of a machine with these daemons."""
 
+    folder = tmp_path / "timesync"
+
     def found(*, chrony=None, ntpd=None, timesyncd=None, code=0, **options):
         job = job_of(ClockChecker, **options)
         job.chronyc = job.ntpq = ("/nowhere/program",)
-        job.timesyncd = str(tmp_path / "synchronized")
+        job.timesyncd = str(folder / "synchronized")
         if chrony:
             answers = dict(zip(("tracking", "sources"), chrony, strict=True))
             job.chronyc = program(tmp_path, "chronyc", answers, code)
@@ -61,7 +63,8 @@ def clock(tmp_path):
             answers = dict(zip(("rv", "-pn"), ntpd, strict=True))
             job.ntpq = program(tmp_path, "ntpq", answers, code)
         if timesyncd is not None:
-            (tmp_path / "synchronized").touch()
+            folder.mkdir(exist_ok=True)
+            (folder / "synchronized").touch()
             at = time.time() - timesyncd
             os.utime(job.timesyncd, (at, at))
         result = result_of(job)
@@ -146,6 +149,13 @@ def test_timesyncd_is_judged_by_when_it_last_set_the_clock(clock):
     assert clock(timesyncd=60) == "ok: "
     assert clock(timesyncd=8000).startswith("failing: age is 2.2")
     assert clock(timesyncd=60, daemon="chrony").startswith("unknown: ")
+
+
+def test_timesyncd_that_has_never_set_the_clock_is_failing(clock, tmp_path):
+    (tmp_path / "timesync").mkdir()
+    said = "systemd-timesyncd: the clock is not synchronised"
+    assert clock().startswith(f"failing: {said}")
+    assert clock(daemon="ntpd").startswith("unknown: ")
 
 
 def test_where_no_daemon_answers_nothing_is_known(clock):
