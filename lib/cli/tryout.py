@@ -163,6 +163,7 @@ def validate(args: argparse.Namespace) -> int:
         *advice(content, [kind.kind for kind in loaded.kinds]),
         *_unusable_services(settings),
         *_unusable_tokens(settings),
+        *_unusable_templates(settings),
     )
     in_files = in_order(sections, settings.ini.names)
     problems = (*in_files, *adhoc.problems_of(settings, loaded))
@@ -182,6 +183,21 @@ def _unusable_services(settings: Settings) -> Iterable[Problem]:
     from lib.alerting.senders import unusable_services
 
     return unusable_services(settings)
+
+
+def _unusable_templates(settings: Settings) -> Iterable[Problem]:
+    """Yield what is wrong with the templates of [page]."""
+    if not settings.page.templates:
+        return
+    from lib.system.clock import utc_now
+
+    try:
+        from lib.runner.page import trouble_with_templates
+    except ModuleNotFoundError:
+        return
+    where = settings.ini.where("page", "templates")
+    for line in trouble_with_templates(settings, utc_now()):
+        yield Problem(f"templates: {line}", where, "page")
 
 
 def _unusable_tokens(settings: Settings) -> Iterable[Problem]:

@@ -51,7 +51,7 @@ from lib.core.settings import (
     Settings,
     SummaryTimes,
 )
-from lib.system.permissions import can_anybody_replace
+from lib.system.permissions import can_anybody_replace, why_not_run
 
 if TYPE_CHECKING:
     from lib.core.silences import Window
@@ -406,6 +406,10 @@ def _read_tables(
         if path and (why := _why_not_in(path)):
             text = f"{option}: {why}; there is no page"
             problems.append(Problem(text, ini.where("page", option), "page"))
+    if page.templates and (why := _why_no_templates(page.templates)):
+        text = f"templates: {why}; our own templates are used"
+        problems.append(Problem(text, ini.where("page", "templates"), "page"))
+        values["page"]["templates"] = ""
     if page.public_write and page.public_write == page.write:
         text = "public_write: write names this folder, and that is not for the public"
         problems.append(Problem(text, ini.where("page", "public_write"), "page"))
@@ -471,6 +475,16 @@ def _why_not_written(path: str) -> str:
     if path and os.path.isdir(path):
         return f"{path} is a folder; expected a file in it"
     return _why_not_in(os.path.dirname(path)) if path else ""
+
+
+def _why_no_templates(folder: str) -> str:
+    """Return why no templates are read of a folder, or "": as it is of job files."""
+    try:
+        os.listdir(folder)
+        why = why_not_run(Path(folder))
+    except OSError as error:
+        return f"the folder {folder} cannot be read: {error.strerror}"
+    return f"none of the folder {folder} is used: {why}" if why else ""
 
 
 def _why_not_in(folder: str) -> str:

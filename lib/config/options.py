@@ -471,6 +471,9 @@ PAGE = {
     "public_write": Option(
         absolute_path, "", "a folder that runs write the public page into"
     ),
+    "templates": Option(
+        absolute_path, "", "a folder of your own templates of jinja2, in place of ours"
+    ),
     "ping": Option(
         switch,
         False,

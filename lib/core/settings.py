@@ -173,6 +173,8 @@ class Page(msgspec.Struct, frozen=True):
     #: The tags whose jobs anybody may see, and the folder for that page.
     public: tuple[str, ...] = ()
     public_write: str = ""
+    #: A folder of somebody's own templates; empty: none.
+    templates: str = ""
     #: Pings of other people's jobs are taken.
     ping: bool = False
 

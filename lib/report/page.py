@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
@@ -67,8 +68,11 @@ from lib.storage.history import Row, Share, share_of
 
 if TYPE_CHECKING:
     from lib.core.calendar import SummarySeries
+    from lib.report.owntemplates import OwnTemplates
 
 INDEX = "index.html"
+#: What each of our pages has near its beginning.
+MARK = '<meta name="generator" content="Checker">'
 #: How many jobs the part "not OK" shows with all that is known of them.
 MAX_TROUBLE = 50
 #: How many incidents a page lists, and of how many days.
@@ -83,6 +87,8 @@ OUT_OF_REACH = "r"
 #: The order of a list, by letters, and what counts as not OK.
 _ORDER, NOT_OK = "fuwrphon", "fuwr"
 _OTHERS = "Other jobs"
+#: In place of a job's key, which the public is not to see.
+NOBODY = JobKey("", "")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -141,6 +147,8 @@ class Look(msgspec.Struct, frozen=True):
     every_s: float = 300.0
     #: What somebody searches for.
     query: str = ""
+    #: Somebody's own templates, if there are such.
+    templates: OwnTemplates | None = None
 
 
 PLAIN = Look()
@@ -183,6 +191,16 @@ class IncidentLine(NamedTuple):
     reason: str
     held: str
     sendings: tuple[str, ...]
+
+
+class Known(NamedTuple):
+    """How a job is checked, as the settings say."""
+
+    description: str
+    schedule: str
+    contact: tuple[str, ...]
+    tags: tuple[str, ...]
+    depends: tuple[str, ...]
 
 
 class AnnouncementLine(NamedTuple):
@@ -273,7 +291,7 @@ def job_page(
         details=_trouble(line, snapshot),
         reason=_text(reason, MAX_REASON) if "\n" in reason.strip() else "",
         note=_text(snapshot.notes.get(key, ""), MAX_REASON),
-        known=known,
+        known=_known(known) if known else None,
         policy=policy_words(known.policy) if known else "",
         runbook=safe_link(known.runbook) if known else "",
         ran_at=time_text(_moment(latest.at)) if latest else "",
@@ -291,6 +309,16 @@ def job_page(
     )
 
 
+def _known(known: CatalogEntry) -> Known:
+    return Known(
+        known.description,
+        known.schedule,
+        known.contact,
+        known.tags,
+        tuple(map(str, known.depends)),
+    )
+
+
 def public(snapshot: Snapshot, look: Look = PLAIN) -> str:
     """Return the page for the public: the jobs of ``[page] public``, by tag.
 
@@ -299,15 +327,19 @@ def public(snapshot: Snapshot, look: Look = PLAIN) -> str:
     """
     names = graphs.day_names(_today(snapshot))
     lines = {
-        line.key: _for_public(line, snapshot.catalog.get(line.key))
+        line.key: line
         for line in sorted(job_lines(snapshot, names), key=_order)
         if line.letter != "n"
     }
     shown: dict[JobKey, JobLine] = {}
     groups = []
-    for tag in snapshot.settings.page.public:
-        those = [line for line in lines.values() if tag in line.tags]
-        shown |= {line.key: line for line in those}
+    tags = snapshot.settings.page.public
+    for tag in tags:
+        found = [line for line in lines.values() if tag in line.tags]
+        for line in found:
+            known = snapshot.catalog.get(line.key)
+            shown[line.key] = _for_public(line, known, tags)
+        those = [shown[line.key] for line in found]
         if those:
             groups.append(Group(harmless(tag), "", those[0].letter, those))
     incidents = [one for one in snapshot.incidents if one.key in shown]
@@ -327,15 +359,23 @@ def public(snapshot: Snapshot, look: Look = PLAIN) -> str:
         worst=worst if worst in NOT_OK else "o",
         groups=groups,
         incidents=[
-            incident_line(one, snapshot)._replace(name=shown[one.key].name)
+            incident_line(one, snapshot)._replace(
+                name=shown[one.key].name, link="", reason="", held="", sendings=()
+            )
             for one in incidents
         ],
         incident_days=INCIDENT_DAYS,
+        own_trouble="",
     )
 
 
-def _for_public(line: JobLine, known: CatalogEntry | None) -> JobLine:
-    """Return the line of a job without what is nobody else's business."""
+def _for_public(
+    line: JobLine, known: CatalogEntry | None, tags: Collection[str]
+) -> JobLine:
+    """Return the line of a job without what is nobody else's business.
+
+    Somebody's own template gets no more than ours shows.
+    """
     name = line.name
     word, _space, rest = name.partition(" ")
     if word in KIND_FILES and rest:
@@ -349,7 +389,16 @@ def _for_public(line: JobLine, known: CatalogEntry | None) -> JobLine:
     words = {letter: str(status) for status, letter in LETTERS.items()}
     status = words.get(letter, "unknown")
     status = "OK" if status == "ok" else status
-    return line._replace(name=name, status=status, letter=letter)
+    return line._replace(
+        key=NOBODY,
+        name=name,
+        link="",
+        letter=letter,
+        status=status,
+        tags=tuple(tag for tag in line.tags if tag in tags),
+        value="",
+        graph=Markup(""),
+    )
 
 
 def sentence_of(lines: Iterable[JobLine], snapshot: Snapshot) -> str:
@@ -695,26 +744,36 @@ def _rendered(name: str, snapshot: Snapshot, look: Look, **facts: Any) -> str:
         health.inputs_of(snapshot.run), settings, snapshot.now, time_text
     )
     trouble = "" if state.word is Health.OK else f"{state.word}: {state.why}"
-    css, script = _text_of("page.css"), _text_of("page.js")
-    return (
-        environment()
-        .get_template(name)
-        .render(
-            **{"title": title_of(settings), **facts},
-            home=INDEX,
-            css=css,
-            script=script,
-            policy_of_content=content_policy(),
-            is_file=look.is_file,
-            query=look.query,
-            every_s=round(look.every_s),
-            every=duration(timedelta(seconds=look.every_s)),
-            at=time_text(snapshot.now),
-            at_s=round(snapshot.now.timestamp()),
-            zone=zone_words(settings.zone, snapshot.now),
-            own_trouble=harmless(trouble),
-        )
-    )
+    facts = {
+        "title": title_of(settings),
+        "own_trouble": harmless(trouble),
+        **facts,
+        "home": INDEX,
+        "css": _text_of("page.css", look.templates),
+        "script": _text_of("page.js", look.templates),
+        "policy_of_content": content_policy(look.templates),
+        "is_file": look.is_file,
+        "query": look.query,
+        "every_s": round(look.every_s),
+        "every": duration(timedelta(seconds=look.every_s)),
+        "at": time_text(snapshot.now),
+        "at_s": round(snapshot.now.timestamp()),
+        "zone": zone_words(settings.zone, snapshot.now),
+    }
+    if look.templates is not None:
+        text = look.templates.render(name, facts)
+        if text is not None:
+            return with_mark(text)
+    return environment().get_template(name).render(facts)
+
+
+def with_mark(text: str) -> str:
+    """Return a page with what says that it is ours, in a comment if it has none."""
+    if MARK in text[:1000]:
+        return text
+    doctype = re.match(r"\s*<!doctype[^>]*>\s*", text, re.IGNORECASE)
+    place = doctype.end() if doctype else 0
+    return f"{text[:place]}<!-- {MARK} -->\n{text[place:]}"
 
 
 def title_of(settings: Settings) -> str:
@@ -722,11 +781,17 @@ def title_of(settings: Settings) -> str:
     return harmless(settings.page.title or settings.servername or "Checker")
 
 
-def content_policy() -> str:
-    """Return the Content-Security-Policy of our pages: nothing but what is in them."""
-    hashes = [_hash(_text_of(name)) for name in ("page.css", "page.js")]
+def content_policy(own: OwnTemplates | None = None) -> str:
+    """Return the Content-Security-Policy of the pages: nothing but what is in them."""
+    hashes = [
+        " ".join(
+            f"'{_hash(text)}'"
+            for text in dict.fromkeys((_text_of(name), _text_of(name, own)))
+        )
+        for name in ("page.css", "page.js")
+    ]
     return (
-        "default-src 'none'; style-src '{}'; script-src '{}'; img-src 'self' data:; "
+        "default-src 'none'; style-src {}; script-src {}; img-src 'self' data:; "
         "form-action 'self'; base-uri 'none'"
     ).format(*hashes)
 
@@ -736,8 +801,14 @@ def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
+def _text_of(name: str, own: OwnTemplates | None = None) -> Markup:
+    """Return styles or script; ``own`` may have others in their place."""
+    text = own.text_of(name) if own is not None else None
+    return _shipped_text(name) if text is None else Markup(text.strip())
+
+
 @lru_cache
-def _text_of(name: str) -> Markup:
+def _shipped_text(name: str) -> Markup:
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8").strip())
 
 

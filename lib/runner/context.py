@@ -24,7 +24,7 @@ from lib.core.jobs import CatalogEntry, FileScan, Job, JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.results import JobReport, Timing
 from lib.core.schedule import Due
-from lib.core.settings import Settings
+from lib.core.settings import Problem, Settings
 from lib.runner.firstruns import KnownJobs
 from lib.runner.manager import LostJob, WorkerManager
 from lib.storage.auditlog import AuditLog
@@ -34,6 +34,7 @@ from lib.storage.store import (
     BUNDLES,
     INBOX,
     PINGS,
+    TEMPLATES,
     Catalog,
     Remembered,
     State,
@@ -195,6 +196,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         a newer Checker.
         """
         started, began_at = time.monotonic(), now()
+        settings = _with_templates(settings)
         state.clear_leftovers()
         read = state.writer.read_or_freeze
         remembered = read(state.load, Remembered())
@@ -312,6 +314,24 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     def is_frozen(self) -> bool:
         """Return whether nothing is written or sent any more."""
         return bool(self.state.writer.frozen)
+
+
+def _with_templates(settings: Settings) -> Settings:
+    """Return the settings, and what was wrong when pages were last made of templates.
+
+    They are made after a run, so the next one tells of it.
+    """
+    if not settings.page.templates:
+        return settings
+    try:
+        content = (settings.state / TEMPLATES).read_bytes()
+        lines = msgspec.json.decode(content, type=list[str])
+    except (OSError, ValueError):
+        # No page has been made yet, or the next one says so anew.
+        return settings
+    where = settings.ini.where("page", "templates")
+    problems = (Problem(f"templates: {line}", where, "page") for line in lines)
+    return replace(settings, problems=(*settings.problems, *problems))
 
 
 def _has_files(folder: Path) -> bool:

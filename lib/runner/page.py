@@ -1,5 +1,8 @@
 """Writes the page of ``[page] write`` into its folder, after a run.
 
+With ``[page] templates`` it also tries what only the daemon shows, and notes for the
+next run why a template is not used.
+
 The front page is written when it is due.  The pages of jobs follow in slices: those
 whose status has changed first, then the oldest, as many as two seconds allow; the next
 time goes on with them.  What else lies in the folder is left alone.
@@ -22,8 +25,18 @@ import msgspec
 from lib.core.jobs import JobKey
 from lib.core.settings import Settings
 from lib.report.graphs import slices_for
-from lib.report.page import INDEX, Look, job_page, keys_of, link_of, overview, public
+from lib.report.page import (
+    INDEX,
+    MARK,
+    Look,
+    job_page,
+    keys_of,
+    link_of,
+    overview,
+    public,
+)
 from lib.report.reader import Graph, Reader, graphs_in
+from lib.storage.store import TEMPLATES
 from lib.system.errors import StateError
 from lib.system.files import Damaged, read_capped, replace_softly
 
@@ -35,8 +48,6 @@ GRAPHS = "graphs.json"
 SLICE_S = 2.0
 #: The age from which on no run is at work on a file: longer than a run may take.
 LONGEST_S = 120.0
-#: What each of our pages has near its beginning.
-MARK = b'<meta name="generator" content="Checker">'
 #: Whoever may read the folder may read the page.
 MODE = 0o644
 _JOB_PAGE = re.compile(r"job-[a-z0-9-]+-[0-9a-f]{10}\.html")
@@ -45,8 +56,56 @@ _LEFTOVER = re.compile(r"\.(index|job-[a-z0-9-]+)\.html\.[0-9a-f]{8}\.tmp")
 
 def write(settings: Settings, now: datetime, left_s: float) -> None:
     """Write the pages; log one error if that fails.  ``left_s``: the run's time."""
-    page, reader = settings.page, Reader(settings, now)
-    look = Look(every_s=page.every_s)
+    if not settings.page.templates:
+        with contextlib.suppress(OSError):
+            (settings.state / TEMPLATES).unlink()
+        _write_all(Reader(settings, now), Look(every_s=settings.page.every_s), left_s)
+        return
+    from lib.report.owntemplates import WAIT_S, OwnTemplates
+
+    folder = Path(settings.page.templates)
+    own = OwnTemplates(folder, wait_s=min(WAIT_S, left_s / 4))
+    own.refresh()
+    try:
+        reader = Reader(settings, now)
+        look = Look(every_s=settings.page.every_s, templates=own)
+        _write_all(reader, look, left_s)
+        _try_others(reader, look)
+    finally:
+        own.close()
+    try:
+        replace_softly(settings.state / TEMPLATES, msgspec.json.encode(own.problems))
+    except StateError as error:
+        logger.warning("%s; -m list does not show what is wrong with templates", error)
+
+
+def trouble_with_templates(settings: Settings, now: datetime) -> list[str]:
+    """Return what is wrong with the templates of ``[page] templates``, a line each."""
+    from lib.report.owntemplates import OwnTemplates
+
+    own = OwnTemplates(Path(settings.page.templates))
+    own.refresh()
+    try:
+        _try_others(Reader(settings, now), Look(templates=own), writes=False)
+    finally:
+        own.close()
+    return list(own.problems)
+
+
+def _try_others(reader: Reader, look: Look, *, writes: bool = True) -> None:
+    """Make the pages of which no file was written, for what is wrong with them."""
+    page = reader.settings.page
+    snapshot = reader.snapshot()
+    if not (writes and page.write):
+        overview(snapshot, look)
+        for key in keys_of(snapshot)[:1]:
+            job_page(snapshot, key, reader.story(key, reader.rows(key)), look)
+    if page.public and not (writes and page.public_write):
+        public(snapshot, look)
+
+
+def _write_all(reader: Reader, look: Look, left_s: float) -> None:
+    page = reader.settings.page
     option = "write"
     try:
         if page.write:
@@ -120,7 +179,7 @@ def _is_ours(path: Path) -> bool:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return False
         head = os.read(descriptor, 1000)
-        return MARK in head or not head.strip(b"\0")
+        return MARK.encode() in head or not head.strip(b"\0")
     except OSError:
         return False
     finally:

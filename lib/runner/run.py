@@ -32,7 +32,7 @@ from lib.runner import results
 from lib.runner.context import RUN_S, RunContext, Stop
 from lib.runner.selection import files_to_load
 from lib.storage.lock import Holder
-from lib.storage.store import SETTINGS_COPY, State
+from lib.storage.store import SETTINGS_COPY, TEMPLATES, State
 from lib.system import orphans, process
 from lib.system.clock import utc_now
 from lib.system.errors import StateError, trouble
@@ -563,7 +563,8 @@ def report(ctx: RunContext) -> None:
         left_s = ctx.ends_at - time.monotonic()
         emergency.emit(settings, frozen, records, ctx.began_at, left_s)
     _thin_history(ctx)
-    if (settings.page.write or settings.page.public_write) and ctx.only is None:
+    page = settings.page
+    if (page.write or page.public_write or page.templates) and ctx.only is None:
         _write_page(ctx)
 
 
@@ -575,6 +576,9 @@ def _write_page(ctx: RunContext) -> None:
         return
     try:
         path = f"{page.write or page.public_write}/{PAGE}"
+        if not (page.write or page.public_write):
+            # Only the daemon shows it, and the templates are tried.
+            path = str(ctx.settings.state / TEMPLATES)
         age_s = now.timestamp() - os.stat(path).st_mtime
     except OSError:
         age_s = page.every_s

@@ -68,6 +68,8 @@ class Remembered(msgspec.Struct, frozen=True):
     read_again: frozenset[JobKey] = frozenset()
 
 
+#: What is wrong with the templates of ``[page] templates``, and since when.
+TEMPLATES = "templates.json"
 #: What each job measured last, for people.
 VALUES = "values.json"
 

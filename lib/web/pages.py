@@ -22,7 +22,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from math import inf
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import parse_qs, urlsplit
 
 from msgspec.structs import replace
@@ -55,6 +56,9 @@ from lib.web import forms
 from lib.web.forms import Unasked
 from lib.web.pings import Bucket
 from lib.web.routes import Application, StartResponse
+
+if TYPE_CHECKING:
+    from lib.report.owntemplates import OwnTemplates
 
 logger = logging.getLogger(__name__)
 
@@ -248,10 +252,11 @@ class Site:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._now, self._monotonic = settings, now, monotonic
-        self._lock = threading.Lock()
+        self._lock, self._own_lock = threading.Lock(), threading.Lock()
         self._read: tuple[Settings, float, Reader, Snapshot] | None = None
         self._graphs: dict[str, Graph] = {}
-        self._kept: tuple[Snapshot, dict[str, Answer]] | None = None
+        self._kept: tuple[Snapshot, int, dict[str, Answer]] | None = None
+        self._own: OwnTemplates | None = None
 
     def answer(
         self, path: str, query: Mapping[str, list[str]], user: str = ""
@@ -263,6 +268,27 @@ class Site:
         if path.startswith("/job-") and path.endswith(".html"):
             return self._job(path[1:], _one(query, "asked"), user)
         raise _not_found("not found")
+
+    def templates(self) -> OwnTemplates | None:
+        """Return somebody's own templates as they are now; None: there are none."""
+        folder = self._settings().page.templates
+        with self._own_lock:
+            if self._own is not None and str(self._own.folder) != folder:
+                self._own.close()
+                self._own = None
+            if not folder:
+                return None
+            if self._own is None:
+                from lib.report.owntemplates import OwnTemplates
+
+                self._own = OwnTemplates(Path(folder))
+            self._own.refresh()
+            return self._own
+
+    def _look(self, query: str = "") -> Look:
+        return Look(
+            is_file=False, every_s=RELOAD_S, query=query, templates=self.templates()
+        )
 
     def _facts(self) -> tuple[Reader, Snapshot]:
         settings = self._settings()
@@ -299,16 +325,18 @@ class Site:
             self._graphs[link_of(key)] = reader.graph(key, rows, slices)
 
     def _once(
-        self, snapshot: Snapshot, path: str, make: Callable[[], Answer]
+        self, snapshot: Snapshot, look: Look, path: str, make: Callable[[], Answer]
     ) -> Answer:
         """Return an answer that is made once of a snapshot, however often it is asked.
 
         Strangers may ask for what is public as often as they like.
         """
+        version = look.templates.version if look.templates is not None else 0
         with self._lock:
-            if self._kept is None or self._kept[0] is not snapshot:
-                self._kept = snapshot, {}
-            answers = self._kept[1]
+            kept = self._kept
+            if kept is None or kept[0] is not snapshot or kept[1] != version:
+                self._kept = kept = snapshot, version, {}
+            answers = kept[2]
             if path not in answers:
                 answers[path] = make()
             return answers[path]
@@ -316,12 +344,12 @@ class Site:
     def _front(self, _rest: str, query: Mapping[str, list[str]]) -> Answer:
         _reader, snapshot = self._facts()
         words = _one(query, "q")[:200]
-        look = Look(is_file=False, every_s=RELOAD_S, query=words)
+        look = self._look(words)
 
         def made() -> Answer:
             return _ok(HTML, overview(snapshot, look))
 
-        return made() if words else self._once(snapshot, f"/{INDEX}", made)
+        return made() if words else self._once(snapshot, look, f"/{INDEX}", made)
 
     def take(self, environ: Mapping[str, Any], user: str) -> Answer:
         """Leave a request for the next run, as a form asks; raise Refused, Unasked."""
@@ -343,7 +371,7 @@ class Site:
             raise _not_found("there is no such job")
         with self._lock:
             story = reader.story(key, reader.rows(key))
-        look = Look(is_file=False, every_s=RELOAD_S)
+        look = self._look()
         shown, page = Forms(said=forms.ACTIONS.get(asked, "")), self._settings().page
         if not page.open:
             codes = forms.codes(page.token, user, key, self._now())
@@ -376,8 +404,10 @@ class Site:
         _reader, snapshot = self._facts()
         if not snapshot.settings.page.public:
             raise _not_found("no tag is public")
-        look = Look(is_file=False, every_s=RELOAD_S)
-        return self._once(snapshot, PUBLIC, lambda: _ok(HTML, public(snapshot, look)))
+        look = self._look()
+        return self._once(
+            snapshot, look, PUBLIC, lambda: _ok(HTML, public(snapshot, look))
+        )
 
     def _metrics(self, _rest: str, _query: Mapping[str, list[str]]) -> Answer:
         _reader, one = self._facts()
@@ -516,12 +546,13 @@ def pages(
             logger.error("[page]: %s", error)
             text = "state cannot be read or written; the log of Checker says why"
             answer = _refusal(Refused("503 Service Unavailable", text), path, environ)
+        own = site.templates() if answer.type == HTML else None
         headers = [
             ("Content-Type", answer.type),
             ("Content-Length", str(len(answer.content))),
             (
                 "Content-Security-Policy",
-                f"{content_policy()}; frame-ancestors 'none'",
+                f"{content_policy(own)}; frame-ancestors 'none'",
             ),
             *HEADERS,
             *answer.headers,

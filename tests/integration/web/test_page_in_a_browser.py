@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from lib.core.jobs import JobKey
 from lib.core.settings import Page
 from lib.core.silences import Acknowledge, CheckNow, Mute, Unmute
+from lib.report.owntemplates import SHIPPED, OwnTemplates
 from lib.report.page import Look, job_page, link_of, overview, public
 from lib.storage import inbox
 from tests.support import browser
@@ -66,12 +67,49 @@ def pages(tmp_path_factory) -> dict[str, str]:
             name for start, name in names.items() if key.identity.startswith(start)
         ]
         texts[f"job {short[0] if short else key}"] = text
+    texts["own"] = of_own_templates(folder / "templates", every)
     found = {}
     for number, (name, text) in enumerate(texts.items()):
         path = folder / f"{number}.html"
         path.write_text(text)
         found[name] = path.as_uri()
     return found
+
+
+def of_own_templates(folder, every):
+    """Return the page made of templates of somebody's own."""
+    folder.mkdir()
+    top = f"<p id=brand>ACME {{{{ title }}}} {{{{ '{'x' * 200}' }}}}</p>"
+    (folder / "page.html").write_text(
+        '{% extends "ours/page.html" %}\n{% block top %}' + top + "{% endblock %}"
+    )
+    css = (SHIPPED / "page.css").read_text() + "#brand{border:3px solid}"
+    (folder / "page.css").write_text(css)
+    own = OwnTemplates(folder)
+    own.refresh()
+    try:
+        return overview(every, Look(templates=own))
+    finally:
+        own.close()
+
+
+def test_the_styles_of_templates_of_ones_own_are_applied(driver, pages):
+    with browser.window(driver, 1400) as one:
+        one.open(pages["own"])
+        width = "return getComputedStyle(document.getElementById('brand')).borderWidth"
+        assert one.run(width) == "3px"
+        assert one.said() == []
+
+
+def test_an_announcement_runs_nothing_and_its_lines_are_lines(driver, pages):
+    with browser.window(driver, 1400) as one:
+        for name in ("every", "public"):
+            one.open(pages[name])
+            text = one.run(
+                "return document.querySelector('.announced .text').innerText"
+            )
+            assert text.startswith("Shop is down.\n\"'><script>alert(1)</script>")
+            assert one.said() == []
 
 
 @pytest.fixture(scope="module")

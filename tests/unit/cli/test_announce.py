@@ -95,6 +95,7 @@ def test_an_announcement_is_on_both_pages_after_the_next_run(instance, approved)
     approved([one for one in lines if one.startswith("announced")], "status", hide=HIDE)
 
 
+@pytest.mark.long
 def test_it_disappears_at_its_end(instance):
     assert typed(instance, "Soon over", "--for", "1h")[0] == 0
     instance.cron()
@@ -127,6 +128,7 @@ def test_a_change_keeps_what_is_not_given_and_resolved_lasts_a_day(instance, app
     assert timedelta(hours=23) < length <= timedelta(days=1)
 
 
+@pytest.mark.long
 def test_ended_is_gone_from_the_page_after_the_next_run(instance, approved):
     typed(instance, "Shop is down")
     instance.cron()
@@ -177,6 +179,7 @@ def test_a_level_is_one_of_five(met):
     assert code == 2 and "maintenance" in err.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_a_secret_and_control_characters_are_shown_nowhere(instance):
     secret = "hunter2hunter2hunter2"
     instance.write(instance.settings.read_text() + f"token = {secret}\n")

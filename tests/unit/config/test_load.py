@@ -681,7 +681,8 @@ def test_the_example_says_why_before_each_option():
 def test_everything_in_the_example_may_be_switched_on(load, tmp_path):
     text = (BASE / "settings.cfg.example").read_text()
     switched_on = re.sub(r"(?m)^#(?=[a-z_\[])", "", text)
-    for name in ("include", "jobs", "cafile", "pass_file", "pass_env", "pass_command"):
+    names = ("include", "jobs", "cafile", "templates")
+    for name in (*names, "pass_file", "pass_env", "pass_command"):
         switched_on = re.sub(f"(?m)^{name} = .*$", "", switched_on)
     others = "(?m)^(password|token|ping)_(file|env|command) = .*$"
     switched_on = re.sub(others, "", switched_on)

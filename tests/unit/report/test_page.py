@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from html.parser import HTMLParser
@@ -14,10 +15,12 @@ from lib.core.jobs import JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.settings import Page
 from lib.report import page
+from lib.report.owntemplates import plain
 from lib.report.page import JobStory, Look, Snapshot, link_of, overview
 from tests.support.snapshots import (
     HOSTILE,
     NOON,
+    Recorder,
     entry,
     every_status,
     row,
@@ -254,15 +257,14 @@ def test_the_public_sees_chosen_tags_without_hosts_reasons_or_contacts():
         ),
     }
     told = replace(one.incidents[0], key=shown, reason=f"{secret}: refused")
-    text = page.public(
-        replace(
-            one,
-            settings=settings(page_),
-            catalog=catalog,
-            records=records,
-            incidents=(told, *one.incidents),
-        )
+    whole = replace(
+        one,
+        settings=settings(page_),
+        catalog=catalog,
+        records=records,
+        incidents=(told, *one.incidents),
     )
+    text = page.public(whole)
     words = Read(text).text
     assert "1 of 2 jobs is not OK: 1 unknown." in words
     assert (
@@ -272,6 +274,12 @@ def test_the_public_sees_chosen_tags_without_hosts_reasons_or_contacts():
     for never in (secret, *others):
         assert never not in text, never
     assert "group-0" not in text and "job-" not in text
+    # Nor does a template of somebody's own get it.
+    recorder = Recorder()
+    page.public(whole, Look(templates=recorder))
+    given = json.dumps(plain(recorder.facts["public.html"]))
+    for never in (secret, *others, "group-0", "job-", "nomail"):
+        assert never not in given, never
 
 
 def test_announcements_are_on_every_page_that_they_are_about():

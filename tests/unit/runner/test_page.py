@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
 
@@ -10,11 +11,12 @@ from msgspec.structs import replace
 
 from lib.core.settings import Page
 from lib.runner import page
-from lib.storage.store import State
+from lib.storage.store import TEMPLATES, State
 from tests.support.fakes import job
 from tests.support.instance import Instance
 from tests.support.snapshots import NOON, entry
 from tests.unit.report.test_reader import KEY, OTHER, written
+from tests.unit.storage.test_history import in_format_2
 
 
 @pytest.fixture
@@ -122,3 +124,114 @@ def test_a_run_writes_the_page_when_it_is_due(tmp_path):
     instance.clock_ahead = timedelta(minutes=5)
     instance.cron()
     assert "Fine" in front.read_text()
+
+
+@pytest.fixture
+def templates(tmp_path, given):
+    """Return the settings with templates of somebody's own, and their folder."""
+    made = tmp_path / "templates"
+    made.mkdir()
+    yield replace(given, page=replace(given.page, templates=str(made))), made
+
+
+def noted(settings):
+    return json.loads((settings.state / TEMPLATES).read_bytes())
+
+
+def test_pages_of_their_templates_are_ours_to_replace(templates, folder):
+    changed, made = templates
+    (made / "base.html").write_text("<!doctype html>\n<h1>Mine</h1>")
+    for minute in (0, 5):
+        page.write(changed, NOON + timedelta(minutes=minute), 30.0)
+        assert len(names(folder)) == 3 and noted(changed) == []
+        assert {"Mine" in one.read_text() for one in folder.iterdir()} == {True}
+    # Those of before are still ours.
+    page.write(replace(changed, page=Page(write=str(folder))), NOON, 30.0)
+    assert {"Mine" in one.read_text() for one in folder.iterdir()} == {False}
+    assert not (changed.state / TEMPLATES).exists()
+
+
+def test_what_is_wrong_with_a_template_is_noted_for_the_next_run(
+    templates, folder, caplog
+):
+    changed, made = templates
+    (made / "job.html").write_text("{{ foo }}")
+    page.write(changed, NOON, 30.0)
+    # One line, though there are two jobs.
+    (said,) = caplog.messages
+    assert said == f"[page] templates: {noted(changed)[0]}"
+    assert len(names(folder)) == 3 and "foo" in said
+    assert page.trouble_with_templates(changed, NOON) == noted(changed)
+    (made / "job.html").unlink()
+    page.write(changed, NOON, 30.0)
+    assert noted(changed) == []
+
+
+@pytest.mark.long
+def test_templates_are_tried_where_only_the_daemon_shows_the_page(templates, folder):
+    changed, made = templates
+    only_shown = Page(templates=str(made), public=("group-0",))
+    for name in ("page.html", "job.html", "public.html"):
+        (made / name).write_text(f"{{{{ {name[0]}oo }}}}")
+    page.write(replace(changed, page=only_shown), NOON, 30.0)
+    assert names(folder) == []
+    assert sorted(line.split("'")[1] for line in noted(changed)) == [
+        "joo",
+        "poo",
+        "poo",
+    ]
+
+
+@pytest.mark.long
+def test_a_broken_template_is_a_failing_item_of_the_next_run_and_no_more(tmp_path):
+    (tmp_path / "www").mkdir()
+    (tmp_path / "mine").mkdir()
+    template = tmp_path / "mine" / "page.html"
+    template.write_text("{% if %}")
+    instance = Instance(tmp_path)
+    instance.add(f"[page]\nwrite = {tmp_path}/www\ntemplates = {tmp_path}/mine\n")
+    first = instance.cron()
+    assert first.code == 0 and f"{template}, line 1: " in first.err
+    assert "<!doctype html>" in (tmp_path / "www" / "index.html").read_text()
+    instance.cron()
+    (row,) = instance.run("-m", "status", "--json").json()["down"]
+    assert row["reason"].startswith("settings.cfg:")
+    assert f"[page] templates: {template}, line 1: Expected" in row["reason"]
+    assert f"{template}, line 1" in instance.run("-m", "validate").out
+    template.unlink()
+    (tmp_path / "www" / "index.html").unlink()
+    instance.cron()
+    instance.cron()
+    assert instance.run("-m", "status", "--json").json()["down"] == []
+
+
+def test_a_page_of_a_job_that_is_not_ours_is_left_alone(given, folder, caplog):
+    foreign = folder / page.link_of(KEY)
+    foreign.write_text("<html>mine</html>")
+    page.write(given, NOON, 30.0)
+    assert foreign.read_text() == "<html>mine</html>"
+    assert len(names(folder)) == 3
+    (said,) = caplog.messages
+    assert "is no page of Checker's" in said
+
+
+@pytest.mark.fault("C14", "history written by a newer version, and the page")
+def test_with_history_of_a_newer_checker_there_is_a_page(given, folder, caplog):
+    summary = given.state / "history" / "now.bin"
+    newer = in_format_2(summary.read_bytes())
+    summary.write_bytes(newer)
+    page.write(given, NOON, 30.0)
+    assert len(names(folder)) == 3 and summary.read_bytes() == newer
+    assert {"newer Checker" in line for line in caplog.messages} == {True}
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_the_run_goes_on(tmp_path):
+    instance = Instance(tmp_path)
+    instance.job("Fine", job("Fine"))
+    (tmp_path / "file").write_text("mine")
+    instance.add(f"[page]\nwrite = {tmp_path}/file\n")
+    ran = instance.cron()
+    assert ran.code == 0 and ran.err.count("[page] write: ") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+    (row,) = instance.run("-m", "status", "--json").json()["down"]
+    assert "file is no folder; there is no page" in row["reason"]

@@ -641,7 +641,7 @@ def test_what_cannot_be_read_for_once_is_not_thinned(two_days, caplog):
 def test_what_a_newer_checker_wrote_is_not_thinned(two_days, caplog):
     historythin.thin(two_days)
     path = rows_of(two_days)
-    path.write_bytes(_in_format_2(path.read_bytes()))
+    path.write_bytes(in_format_2(path.read_bytes()))
     before = path.read_bytes()
     for day in range(2, 5):
         record(two_days, NOON + 86_400 * day)
@@ -653,7 +653,7 @@ def test_what_a_newer_checker_wrote_is_not_thinned(two_days, caplog):
     assert all("newer Checker" in line for line in caplog.messages)
 
 
-def _in_format_2(content):
+def in_format_2(content):
     """Return what a newer Checker would have written."""
     found = bytearray(content)
     at = content.find(b"CkrH")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import urllib.error
@@ -139,6 +140,23 @@ def test_a_browser_is_told_in_a_page_why_it_gets_nothing(asked, path, home):
     assert "The password is [page] token of settings.cfg." in text
     assert "Basic" in asked.headers["WWW-Authenticate"]
     assert asked("/api/v1/jobs/x", accept=accept)[1].startswith("{")
+
+
+def test_the_policy_of_content_allows_styles_of_ones_own(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "page.css").write_text("p{}")
+    made = replace(
+        written(tmp_path), page=Page(token=Secret(TOKEN), templates=str(mine))
+    )
+    asked = Asked(made)
+    for styles in ("p{}", "p{color:red}"):
+        (mine / "page.css").write_text(styles)
+        _status, text = asked("/")
+        policy = asked.headers["Content-Security-Policy"]
+        assert f"<style>{styles}</style>" in text
+        digest = base64.b64encode(hashlib.sha256(styles.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy and digest in text
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE", "OPTIONS"])
