@@ -154,7 +154,7 @@ def _result(job: Example, at: datetime, holds_s: float) -> Result:
         values = {job.value: used}
         if used > 80:
             status, reason = Status.WARNING, f"used is {used}%, over warn_percent = 80%"
-    return Result(job.key, status, "", 0.08, values, reason, b"{}", holds_s)
+    return Result.of(job.key, status, "", 0.08, values, reason, b"{}", holds_s)
 
 
 def _value(job: Example) -> Value:
