@@ -24,7 +24,8 @@ from lib.core.enums import Status
 from lib.core.jobs import JobKey
 from lib.core.settings import HistoryAges
 from lib.storage import historylog, historythin
-from lib.storage.history import History, Result, bars_block, packed_changes
+from lib.storage.history import History, Result, packed_changes
+from lib.storage.historyblocks import bars_block
 from lib.storage.historyfiles import (
     BARS,
     CHANGES,

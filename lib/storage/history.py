@@ -490,12 +490,6 @@ def _between(
         yield begin, until
 
 
-def bars_block(day: str, bars: dict[str, list[float]]) -> bytes:
-    """Return a block of how long each job was what on a day."""
-    payload = zlib.compress(msgspec.json.encode((day, bars)))
-    return block(BARS_KIND, len(bars), 0, date.fromisoformat(day).toordinal(), payload)
-
-
 def _bars_in(
     content: bytes, first: str, last: str
 ) -> Iterator[tuple[str, dict[str, list[float]]]]:

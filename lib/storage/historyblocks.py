@@ -15,6 +15,7 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -128,28 +129,24 @@ _WIDTHS = tuple(struct.calcsize(letter) for letter in _COLUMNS)
 _COUNT = struct.Struct("<I")
 
 
-class Entry(NamedTuple):
-    """A result, the place of its job in the names, and the hash of its policy."""
-
-    position: int
-    result: Result
-    policy: str
+#: The place of a job in the names, its result, and the hash of its terms.
+Entry = tuple[int, Result, str]
 
 
-def run_block(at_ms: int, names_at: int, rows: list[Entry]) -> bytes:
+def run_block(at_ms: int, names_at: int, rows: Sequence[Entry]) -> bytes:
     """Return the block of a run, whose rows are in the order of their jobs' places."""
-    results = [row.result for row in rows]
+    positions, results, hashes = zip(*rows, strict=True)
     shapes = _places(one.names for one in results)
-    policies = _places(row.policy for row in rows)
+    policies = _places(hashes)
     numbers, firsts = array("d"), []
     for one in results:
         firsts.append(len(numbers))
         numbers += one.numbers
     columns = (
-        [row.position for row in rows],
+        positions,
         [STATUSES.index(one.status) for one in results],
         [CODES.index(one.code) for one in results],
-        [policies[row.policy] for row in rows],
+        [policies[one] for one in hashes],
         [shapes[one.names] for one in results],
         [_as_unsigned(one.seconds * 1000) for one in results],
         [_as_unsigned(one.holds_s) for one in results],
@@ -259,6 +256,12 @@ def names_block(names: list[str], at_ms: int) -> bytes:
     """Return a block of the names of jobs, by which rows say whose they are."""
     payload = zlib.compress(msgspec.json.encode(names), 1)
     return block(NAMES, len(names), at_ms, 0, payload)
+
+
+def bars_block(day: str, bars: dict[str, list[float]]) -> bytes:
+    """Return a block of how long each job was what on a day."""
+    payload = zlib.compress(msgspec.json.encode((day, bars)))
+    return block(BARS_KIND, len(bars), 0, date.fromisoformat(day).toordinal(), payload)
 
 
 def _places_in(content: bytes, at: int) -> dict[str, int]:

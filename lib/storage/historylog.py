@@ -15,11 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from lib.storage.history import bars_block
 from lib.storage.historyblocks import (
     NOW_KIND,
     Entry,
     RunLog,
+    bars_block,
     block,
     names_block,
     run_block,
@@ -110,8 +110,8 @@ def _blocks_of(
     """Return what to append at ``end``, and where the names are then."""
     at_ms, names_at, known = round(at * 1000), summary.names_at, len(summary.jobs)
     places = {name: place for place, name in enumerate(summary.jobs)}
-    entries = [
-        Entry(places.setdefault(key, len(places)), result, policy)
+    entries: list[Entry] = [
+        (places.setdefault(key, len(places)), result, policy)
         for key, result, policy in rows
     ]
     content = b""
