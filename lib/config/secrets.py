@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -232,12 +233,11 @@ def parts_of_url(text: str) -> Iterator[str]:
 
 def file_problems(ini: IniFile) -> Iterator[Problem]:
     """Yield a problem for each settings file that others can read or write."""
-    with_secret = {_file(where) for where, _secret in _secrets(ini, PASSWORD_OPTIONS)}
-    with_command = {_file(where) for where in _indirect(ini)}
+    telling = _TellingFiles(ini)
     for name in ini.names:
         path = ini.folder / name
         try:
-            text = _why_not(path, name in with_secret, name in with_command)
+            text = _why_not(path, name, telling)
         except OSError as error:
             text = f"{path} cannot be read: {error.strerror}"
         if text:
@@ -275,10 +275,28 @@ def _file(where: str) -> str:
     return where.rpartition(":")[0]
 
 
-def _why_not(path: Path, has_secret: bool, has_command: bool) -> str:
-    if has_secret and (refused := why_not_secret(path)):
+class _TellingFiles:
+    """The names of the files with a password, and of those that say what to run.
+
+    All options are looked through for that, and only if somebody asks.
+    """
+
+    def __init__(self, ini: IniFile) -> None:
+        self._ini = ini
+
+    @cached_property
+    def with_secret(self) -> set[str]:
+        return {_file(where) for where, _text in _secrets(self._ini, PASSWORD_OPTIONS)}
+
+    @cached_property
+    def with_command(self) -> set[str]:
+        return {_file(where) for where in _indirect(self._ini)}
+
+
+def _why_not(path: Path, name: str, telling: _TellingFiles) -> str:
+    if (refused := why_not_secret(path)) and name in telling.with_secret:
         return f"a password is in the file, and {refused}"
-    if has_command and (refused := why_not_run(path)):
+    if (refused := why_not_run(path)) and name in telling.with_command:
         return f"the file says what to run or how to get a secret, and {refused}"
     # Settings that root uses must be root's.
     return why_not_run(path) if os.geteuid() == 0 else why_not_write(path)

@@ -78,8 +78,12 @@ class KnownJobs(msgspec.Struct, frozen=True):
         self, met: Collection[JobKey], now: datetime
     ) -> dict[JobKey, datetime]:
         """Return those that are gone after a run that met these."""
-        gone = {key: entry for key, entry in self.catalog.items() if not entry.is_new}
-        since = {**dict.fromkeys(gone, now), **self.gone}
+        since = {
+            key: now
+            for key, entry in self.catalog.items()
+            if key not in met and not entry.is_new
+        }
+        since.update(self.gone)
         return {
             key: at
             for key, at in since.items()

@@ -198,12 +198,8 @@ def _key(frame: Any) -> JobKey:
     return convert(frame, JobKey)
 
 
-def _ok_result(seconds: float, values: Values) -> CheckResult:
-    return CheckResult(Status.OK, seconds=seconds, values=values)
-
-
 _ONLY_OK = _what_else_it_says(
-    JobReport(Job(JobKey(""), "", "", ""), _ok_result(0, {}), Decision.OK)
+    JobReport(Job(JobKey(""), "", "", ""), CheckResult(Status.OK), Decision.OK)
 )
 
 
@@ -212,7 +208,9 @@ def _read_oks(file: str, rest: list[Any], jobs: Mapping[JobKey, Job]) -> Reports
     return Reports(
         tuple(
             JobReport(
-                jobs[JobKey(file, identity)], _ok_result(seconds, values), Decision.OK
+                jobs[JobKey(file, identity)],
+                CheckResult(Status.OK, seconds=seconds, values=values),
+                Decision.OK,
             )
             for identity, seconds, values in oks
         )
