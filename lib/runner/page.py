@@ -16,7 +16,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -55,7 +55,10 @@ _LEFTOVER = re.compile(r"\.(index|job-[a-z0-9-]+)\.html\.[0-9a-f]{8}\.tmp")
 
 
 def write(settings: Settings, now: datetime, left_s: float) -> None:
-    """Write the pages; log one error if that fails.  ``left_s``: the run's time."""
+    """Write the pages; log one error for each folder where that fails.
+
+    ``left_s``: the seconds that the run has.
+    """
     if not settings.page.templates:
         with contextlib.suppress(OSError):
             (settings.state / TEMPLATES).unlink()
@@ -70,7 +73,9 @@ def write(settings: Settings, now: datetime, left_s: float) -> None:
         reader = Reader(settings, now)
         look = Look(every_s=settings.page.every_s, templates=own)
         _write_all(reader, look, left_s)
-        _try_others(reader, look)
+        # What cannot be read of state was said.
+        with contextlib.suppress(OSError, StateError):
+            _try_others(reader, look)
     finally:
         own.close()
     try:
@@ -106,18 +111,27 @@ def _try_others(reader: Reader, look: Look, *, writes: bool = True) -> None:
 
 def _write_all(reader: Reader, look: Look, left_s: float) -> None:
     page = reader.settings.page
-    option = "write"
-    try:
-        if page.write:
+    if page.write:
+        with _said("write"):
             _write(reader, Path(page.write), look, min(SLICE_S, left_s / 2))
-        option = "public_write"
-        if page.public_write:
-            path = Path(page.public_write, INDEX)
-            _check_ours(path)
-            content = public(reader.snapshot(), look).encode()
-            replace_softly(path, content, mode=MODE)
+    if page.public_write:
+        with _said("public_write"):
+            _write_public(reader, Path(page.public_write), look)
+
+
+@contextlib.contextmanager
+def _said(option: str) -> Iterator[None]:
+    try:
+        yield
     except (OSError, StateError) as error:
         logger.error("[page] %s: %s", option, error)
+
+
+def _write_public(reader: Reader, folder: Path, look: Look) -> None:
+    _check_ours(folder / INDEX)
+    content = public(reader.snapshot(), look).encode()
+    replace_softly(folder / INDEX, content, mode=MODE)
+    _remove_leftovers(folder, reader.now)
 
 
 def _write(reader: Reader, folder: Path, look: Look, slice_s: float) -> None:
@@ -143,7 +157,8 @@ def _write(reader: Reader, folder: Path, look: Look, slice_s: float) -> None:
     _keep_graphs(
         settings, {link: one for link, one in known.items() if link in is_current}
     )
-    _remove_gone(folder, is_current, reader.now)
+    _remove_gone(folder, is_current)
+    _remove_leftovers(folder, reader.now)
     if foreign:
         raise _left_alone(foreign[0])
 
@@ -222,15 +237,24 @@ def _keep_graphs(settings: Settings, known: dict[str, Graph]) -> None:
         logger.warning("%s; the graphs of the page are made anew", error)
 
 
-def _remove_gone(folder: Path, is_current: Collection[str], now: datetime) -> None:
-    """Remove the pages of jobs that are gone, and what a killed run left of a page."""
+def _remove_gone(folder: Path, is_current: Collection[str]) -> None:
+    """Remove the pages of jobs that are gone."""
     for name in os.listdir(folder):
-        path = folder / name
-        is_gone = _JOB_PAGE.fullmatch(name) and name not in is_current
-        is_left = _LEFTOVER.fullmatch(name) and _is_old(path, now)
-        if (is_gone or is_left) and _is_ours(path):
-            with contextlib.suppress(OSError):
-                path.unlink()
+        if _JOB_PAGE.fullmatch(name) and name not in is_current:
+            _remove_ours(folder / name)
+
+
+def _remove_leftovers(folder: Path, now: datetime) -> None:
+    """Remove what killed runs left of pages."""
+    for name in os.listdir(folder):
+        if _LEFTOVER.fullmatch(name) and _is_old(folder / name, now):
+            _remove_ours(folder / name)
+
+
+def _remove_ours(path: Path) -> None:
+    if _is_ours(path):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _is_old(path: Path, now: datetime) -> bool:

@@ -122,6 +122,19 @@ def test_a15_a_daemon_that_was_killed_shows_the_same_when_it_is_started_again(tm
     assert instance.everything_written() == kept
 
 
+@pytest.mark.fault("A15", "kill -9 at any step while the public page is written")
+def test_a15_a_public_page_is_whole_and_what_is_left_of_others_goes(given, tmp_path):
+    (tmp_path / "public").mkdir()
+    shown = Page(public=("group-0",), public_write=str(tmp_path / "public"))
+    front, given = tmp_path / "public" / "index.html", replace(given, page=shown)
+    page.write(given, NOON, 30.0)
+    for _was_killed in each_kill(
+        lambda: page.write(given, NOON, 30.0), lambda: page.write(given, LATER, 30.0)
+    ):
+        assert front.read_text().rstrip().endswith("</html>")
+    assert names(front.parent) == ["index.html"]
+
+
 # B17: the folder.
 
 
@@ -189,6 +202,20 @@ def test_b17_a_front_page_of_others_is_left_alone(given, folder, caplog, made):
     assert os.lstat(folder / "index.html").st_mode == mode
     (said,) = caplog.messages
     assert "is no page of Checker's" in said
+
+
+@pytest.mark.fault("B17", "the folder of one page cannot be written, the other can")
+def test_b17_the_public_page_is_written_where_the_other_cannot_be(
+    given, folder, tmp_path, caplog
+):
+    public = tmp_path / "public"
+    public.mkdir()
+    both = Page(write=str(folder), public=("group-0",), public_write=str(public))
+    folder.rmdir()
+    page.write(replace(given, page=both), NOON, 30.0)
+    assert names(public) == ["index.html"]
+    (said,) = caplog.messages
+    assert said.startswith("[page] write: ")
 
 
 FILL = 'dd if=/dev/zero of="$PAGE/ballast" bs=4k 2>/dev/null\n'
