@@ -33,7 +33,7 @@ from lib.core.decisions import (
 )
 from lib.core.enums import Decision, MessageKind, Status
 from lib.core.hours import Windows, windows_of
-from lib.core.jobs import OWN_KEY, SETTINGS_KEY, Job, JobKey, Terms
+from lib.core.jobs import OWN_KEY, SETTINGS_KEY, Job, JobKey, Terms, file_stem
 from lib.core.messages import Message
 from lib.core.records import Record
 from lib.core.replay import SAME_RUN, Notification, Told, What, what_of
@@ -89,10 +89,14 @@ class Past(NamedTuple):
     sent: Told
     #: Its own code said who was notified, other than its contact.
     has_own_people: bool = False
+    #: When its own code was to notify, and sent nothing by Checker.
+    silent_at: frozenset[datetime] = frozenset()
 
     def own_people(self, at: datetime) -> People:
-        """Return whom its code notified last, or else first."""
+        """Return whom its code notified last, or else first; nobody if it never did."""
         alerts = [one for one in self.sent.notifications if one.what in _TO_CONTACT]
+        if not alerts:
+            return People()
         earlier = [one for one in alerts if one.at <= at]
         return (earlier[-1] if earlier else alerts[0]).to
 
@@ -118,6 +122,11 @@ class OnRecord:
         self.sent_since = auditlog.complete_since(settings.state)
         self._lines = auditlog.lines_by_job(settings.state)
         self._terms = _terms_of(self._history.policies())
+        self._losses = [
+            entry
+            for entry in self._entries_of(OWN_KEY)
+            if entry.code is Event.STATE_LOST
+        ]
         #: The names of jobs of which it is not known by what they were judged.
         self.unknown: list[str] = []
 
@@ -170,6 +179,7 @@ class OnRecord:
                 continue
             at = rows[0].at if rows else self._until
             was = self._before(first_key, name, of_job, at)
+            of_job = sorted([*of_job, *self._losses_of(key)], key=attrgetter("at"))
             wanted = [one for one in of_job if one.at.timestamp() >= int(at)]
             yield past(key, name, found, wanted, replace(was, key=key), self._ways)
 
@@ -180,6 +190,15 @@ class OnRecord:
     def _entries_of(self, key: JobKey) -> list[Entry]:
         lines = self._lines.get(str(key), ())
         return [entry for line in lines if (entry := auditlog.from_line(line))]
+
+    def _losses_of(self, key: JobKey) -> list[Entry]:
+        """Return the entries that say that the record of a job was lost."""
+        return [
+            entry
+            for entry in self._losses
+            if isinstance(entry.details, StateDetails)
+            and file_stem(key) in entry.details.what
+        ]
 
     def _found(self, rows: Sequence[Row]) -> Iterator[Found]:
         """Yield rows with their terms; of damaged ones those of the row before."""
@@ -198,33 +217,52 @@ class OnRecord:
     ) -> Record:
         """Return the record of a job before its first row: as far as it is known."""
         earlier = self._history.changes(key, 0.0, at)
-        if not earlier or earlier[-1].status not in _BAD:
-            return Record(key, name)
-        last = earlier[-1]
+        status = earlier[-1].status if earlier else None
         since = next(
-            (one.at for one in reversed(earlier) if one.before not in _BAD),
-            last.at,
+            (one.at for one in reversed(earlier) if one.before not in _BAD), at
         )
-        told = [
-            (one, one.details)
-            for one in entries
-            if one.at.timestamp() < int(at) and isinstance(one.details, JobDetails)
-        ]
-        record = replace(Record(key, name), status=last.status, failures=1)
-        field = "warning_since" if last.status is Status.WARNING else "failing_since"
-        record = replace(record, **{field: _moment(since)})
-        if not told:
-            # Whoever was to be notified was so long ago.
-            return _known(record, _moment(since), ())
-        entry, details = told[-1]
-        record = replace(record, failures=max(1, details.failures))
-        if isinstance(entry.code, Decision) and entry.code.holds_back:
-            record = replace(record, held=entry.code)
-        if isinstance(entry.code, Decision) and entry.code.notifies:
-            return _known(record, entry.at, details.notified.addresses)
-        if details.notified_at is None:
+        first = next(
+            (
+                one.details
+                for one in entries
+                if 0 <= one.at.timestamp() - int(at) < _RUN_S
+                and isinstance(one.details, JobDetails)
+            ),
+            None,
+        )
+        record = Record(key, name)
+        if first is not None:
+            return _before_first(record, first, status, _moment(since))
+        if status not in _BAD:
             return record
-        return _known(record, details.notified_at, details.notified.addresses)
+        # Whoever was to be notified was so long ago.
+        return _known(_bad(record, status, _moment(since)), _moment(since), ())
+
+
+def _before_first(
+    record: Record, first: JobDetails, status: Status | None, since: datetime
+) -> Record:
+    """Return the record of before the first entry: that says who knew of trouble.
+
+    ``status`` is that of the result before, if there is one on record.
+    """
+    is_new = first.failures <= 1 or not first.status.is_failure
+    if first.notified_at is None and first.held_before is None and is_new:
+        return record
+    if status not in _BAD:
+        status = first.status if first.status in _BAD else Status.FAILING
+    since = min(since, first.failing_since or first.notified_at or since)
+    record = _bad(record, status, since, max(1, first.failures - 1))
+    record = replace(record, held=first.held_before)
+    if first.notified_at is None:
+        return record
+    return _known(record, first.notified_at, first.notified.addresses)
+
+
+def _bad(record: Record, status: Status, since: datetime, failures: int = 1) -> Record:
+    if status is Status.WARNING:
+        return replace(record, status=status, warnings=1, warning_since=since)
+    return replace(record, status=status, failures=failures, failing_since=since)
 
 
 def _known(record: Record, at: datetime, to: tuple[str, ...]) -> Record:
@@ -286,9 +324,15 @@ def past(
     found = _Joined(key, name, list(rows), ways)
     for entry in entries:
         found.take(entry)
-    steps: list[Found | Entry] = [*found.rows, *found.others]
+    # What is lost is noticed before anything is judged.
+    losses = [one for one in found.others if one.code is Event.STATE_LOST]
+    others = [one for one in found.others if one.code is not Event.STATE_LOST]
+    steps: list[Found | Entry] = [*losses, *found.rows, *others]
     steps.sort(key=attrgetter("at"))
-    return Past(key, name, steps, before, found.told(), found.has_own_people)
+    told = found.told()
+    has_own = found.has_own_people or bool(found.silent_at)
+    silent_at = frozenset(found.silent_at)
+    return Past(key, name, steps, before, told, has_own, silent_at)
 
 
 class _Joined:
@@ -308,6 +352,7 @@ class _Joined:
         self._ends: list[datetime] = []
         self._skipped: dict[str, set[str]] = {}
         self._queued_for: set[str] = set()
+        self.silent_at: set[datetime] = set()
 
     def take(self, entry: Entry) -> None:
         details = entry.details
@@ -316,6 +361,8 @@ class _Joined:
         elif entry.code in (Event.JOB_GONE, Event.JOB_FORGOTTEN):
             self.others.append(entry)
             self._ends.append(entry.at)
+        elif entry.code is Event.STATE_LOST:
+            self.others.append(entry)
         elif isinstance(details, MailDetails):
             self._take_message(entry, details)
 
@@ -324,6 +371,9 @@ class _Joined:
             self._ends.append(entry.at)
         what = what_of(code, details.status, details.flapping)
         self._last = (entry, what) if code.notifies else None
+        if code.notifies:
+            # Until the entry of its message comes.
+            self.silent_at.add(entry.at)
         place = self._place(entry.at.timestamp(), details.status)
         if place is None:
             held = code if code.holds_back else ""
@@ -380,6 +430,7 @@ class _Joined:
         if mail.message_id in self._sent:
             return
         if entry.code is Event.QUEUED:
+            self.silent_at -= {entry.at, entry.at - timedelta(seconds=1)}
             self._queued_for |= names
             self._sent[mail.message_id] = self._what(entry, mail), entry
         elif mail.born_at is not None and mail.kind in _OF_RESULTS:
@@ -551,6 +602,7 @@ class _Judged:
         self.ends: list[datetime] = []
         self.is_default = past.before.is_default
         self._past, self._settings, self._ways = past, settings, ways
+        self._nothing = Record(past.key, past.name)
 
     def judge(self, step: Found, terms: Terms) -> None:
         now, record = step.at, policy.settled(self.record, step.at)
@@ -603,7 +655,10 @@ class _Judged:
     def take(self, entry: Entry) -> None:
         """Take what the audit log says of the job beside its results."""
         mail = entry.details
-        if not isinstance(mail, MailDetails):
+        if entry.code is Event.STATE_LOST:
+            self.record = replace(self._nothing, status=Status.UNKNOWN)
+            self.is_default = False
+        elif not isinstance(mail, MailDetails):
             self._end(entry)
         elif entry.code is Event.DROPPED:
             message = Message(mail.message_id, mail.kind, "", "", (), entry.at)
@@ -628,14 +683,14 @@ class _Judged:
 
     def forget(self) -> None:
         """Have nothing on record of the job."""
-        self.record = Record(self._past.key, self._past.name)
-        self.is_default = True
+        self.record, self.is_default = self._nothing, True
 
     def _note(self, what: What, message: Message, own: People | None = None) -> None:
         people, leaves_at = self._ways.of(message)
-        if leaves_at is None:
-            return
         at = message.born_at
+        is_silent = at in self._past.silent_at or own == People()
+        if leaves_at is None or is_silent:
+            return
         key, name = self._past.key, self._past.name
         to = own or people_of(people)
         self.notifications.append(Notification(key, name, what, at, leaves_at, to))

@@ -9,10 +9,12 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from lib.config.load import SettingsError, load_settings
 from tests.e2e.mails import Reader
 from tests.e2e.stories import STORIES
 from tests.e2e.story import Story, as_table
@@ -20,6 +22,7 @@ from tests.e2e.world import FIRST_DEFAULTS, World
 from tests.support.listeners import authority
 from tests.support.program import CHECKOUT as OURS
 from tests.support.program import Program, our_program
+from tests.support.replays import replayed, words
 from tests.support.servers import SmtpServer
 
 CHECKOUT = Path(os.environ.get("CHECKER_ROOT", OURS)).resolve()
@@ -74,6 +77,22 @@ def test_story(story: Story, tmp_path, program, servers):
         assert notified != expected, f"{BEFORE} does it right as well"
     else:
         assert notified == expected
+    if CHECKOUT == OURS:
+        assert replayed_otherwise(tmp_path) == []
+
+
+def replayed_otherwise(folder: Path) -> list[str]:
+    """Return what a replay of the story by its last settings has otherwise."""
+    path, state = folder / "settings.cfg", folder / "state"
+    try:
+        settings = load_settings(
+            path, base=CHECKOUT, jobs=[folder / "my jobs"], state=state
+        )
+    except SettingsError:
+        # The story ends with settings that are wrong.
+        return []
+    until = datetime(2032, 1, 1, tzinfo=UTC)
+    return [words(pair) for pair in replayed(settings, until) if not pair.is_same]
 
 
 def emit(

@@ -24,9 +24,10 @@ from tests.faults.soak_plan import (
     outage_of,
     plan,
 )
-from tests.faults.soak_replay import differences, replayed
+from tests.faults.soak_replay import differences
 from tests.faults.soak_result import Result
 from tests.faults.soak_world import Ran, World
+from tests.support.replays import replayed
 from tests.support.servers import SmtpServer
 
 #: After an outage the last new attempt comes within this: five minutes and a run.

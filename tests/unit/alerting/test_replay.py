@@ -16,7 +16,7 @@ from lib.alerting.templates import closing_message
 from lib.core import decisions
 from lib.core.enums import JobFailureNotificationFrequency as Every
 from lib.core.enums import Severity, Status
-from lib.core.jobs import FailureRule, FlappingRule, Policy
+from lib.core.jobs import OWN_KEY, FailureRule, FlappingRule, Policy, file_stem
 from lib.core.records import Record
 from lib.core.replay import What, compared, sum_of
 from lib.core.secret import Secrets
@@ -303,6 +303,29 @@ def test_whom_a_jobs_own_code_notifies_is_as_it_was(played):
     pairs = replayed(played, with_policy(failures=FailureRule(1)))
     assert [pair.is_same for pair in pairs] == [True, True]
     assert pairs[0].would_be.to.addresses == (BOSS,)
+
+
+def test_what_a_hook_told_elsewhere_is_told_by_nobody_else(played):
+    played.play({job_of("Own", "Own"): "OFO"})
+    path = played.state / "decisions.log"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "\tqueued\t" not in line))
+    assert replayed(played) == []
+
+
+def test_a_record_that_was_lost_is_told_again(played):
+    job = job_of("disk /")
+    played.play({job: "FF"})
+    log = AuditLog(played.state, Secrets())
+    log.note(decisions.lost(OWN_KEY, [f"{file_stem(job.key)}: is gone"], played.now))
+    log.write()
+    played._records[job.key] = Record(job.key, status=Status.UNKNOWN)
+    played.play({job: "FO"})
+    assert told(replayed(played)) == [
+        ("first_alert", 0, 0),
+        ("first_alert", 2, 2),
+        ("recovery", 3, 3),
+    ]
 
 
 def test_of_a_job_without_terms_nothing_is_said(played):
