@@ -12,7 +12,7 @@ from tests.support.instance import Instance
 from tests.support.played import Played, job_of
 from tests.unit.alerting.test_replay import replayed, with_policy
 from tests.unit.cli.test_json import wrong_in
-from tests.unit.storage.test_history import _in_format_2
+from tests.unit.storage.test_history import in_format_2
 
 HEAD = "[email]\nnomail = yes\n"
 SETTINGS = f"{HEAD}[disk root]\npath = /\nfailures = 1\n[disk data]\npath = /srv\n"
@@ -108,7 +108,7 @@ def test_history_of_a_newer_version_is_said(tmp_path):
     instance = Instance(tmp_path, SETTINGS)
     Played(instance.state).play({DISK: "OFO"})
     now = instance.state / "history" / "now.bin"
-    now.write_bytes(_in_format_2(now.read_bytes()))
+    now.write_bytes(in_format_2(now.read_bytes()))
     ran = instance.run("-m", "replay")
     assert (ran.code, ran.out) == (1, "")
     assert "newer Checker" in ran.err and ran.err.count("\n") == 1
