@@ -53,7 +53,9 @@ LEFT = (
 )
 KEPT = "    logger.__dict__.setdefault('kept', []).append(b'x' * 100_000)\n"
 MADE = "    (settings.state / f'run-{now():%m%d%H%M}').touch()\n"
-TWO = "replace(job.policy.failures, count=2)"
+CHANGED = "msgspec.structs.replace"
+TWO = f"{CHANGED}(job.policy.failures, count=2)"
+OTHER_POLICY = f"{CHANGED}(job.policy, failures={TWO})"
 #: What is planted: its name, where, what instead of what; and what is said of it.
 WRONG = {
     Planted(name, file, ((old, new),)): said
@@ -90,9 +92,9 @@ WRONG = {
         ),
         (
             "the history names another policy",
-            "lib/runner/results.py",
+            "lib/storage/historyrows.py",
             "as_part(Terms(*parts))",
-            f"as_part(Terms(replace(job.policy, failures={TWO}), *parts[1:]))",
+            f"as_part(Terms({OTHER_POLICY}, *parts[1:]))",
             "replayed otherwise: ",
         ),
     )
