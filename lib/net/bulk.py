@@ -50,7 +50,7 @@ GROW_AFTER_S, GROW_ANYHOW_AFTER_S = 0.02, 0.1
 #: How many are under way at most, since each open connection takes memory: more only
 #: where the others would begin too late, which is after this part of the longest time
 #: limit.  So even if nothing answers, all end within 1.1 times that limit.
-MANY = 512
+MANY = 256
 BEGIN_WITHIN = 0.1
 #: Without an event for so long it is a pause, in which the caller may do his part.
 PAUSE_S = 0.02
