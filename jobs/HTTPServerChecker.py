@@ -290,8 +290,9 @@ def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Valu
             if target.expect_text
             else "what is expected needs method = get: a HEAD response has no body"
         )
+    ask = follow if target.addresses == "first" else _each_address
     try:
-        return (yield from _each_address(job, target, deadline))
+        return (yield from ask(job, target, deadline))
     except (connect.Unreachable, CheckFailed) as error:
         raise _without_secrets(error, target) from None
 
@@ -331,9 +332,7 @@ def login_of(target: Target) -> Iterator[str]:
 def _each_address(
     job: TargetJob, target: Target, deadline: Deadline
 ) -> bulk.Steps[Values]:
-    """Return what was measured of the first address, or of the last of every one."""
-    if target.addresses == "first":
-        return (yield from follow(job, target, deadline))
+    """Return what was measured of the last of all addresses."""
     parts = urlsplit(target.url)
     host, port = target.connect_to or (
         parts.hostname or "",

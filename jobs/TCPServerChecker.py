@@ -137,10 +137,14 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
         """Return how long it took until an address had responded as expected."""
         if type(target.expect) is tuple:
             return must_be_unreached(self, target, deadline)
-        given = _MORE.intersection(vars(target))
-        if target.addresses == "every" or any(getattr(target, one) for one in given):
+        is_more = not _MORE.isdisjoint(vars(target))
+        if target.addresses == "every" or (is_more and _says_more(target)):
             return talked(self, target, deadline)
         return connected(self, target, deadline)
+
+
+def _says_more(target: Target) -> bool:
+    return any(getattr(target, one) for one in _MORE)
 
 
 #: With one of these there is more to do than to connect to one address.

@@ -656,7 +656,9 @@ def connected(
     An address answers if ``talk`` succeeds on the connection; it raises Unreachable or
     OSError if not.  Raise Unreachable, naming each address and why, if none did.
     """
-    addresses = yield Resolve(host, port, family, deadline)
+    addresses: Any = connect.known(host, port, family)
+    if not addresses:
+        addresses = yield Resolve(host, port, family, deadline)
     reasons: list[tuple[Address, str]] = []
     for tried, (kind, address) in enumerate(addresses):
         left = len(addresses) - tried
@@ -714,10 +716,13 @@ def connect_socket(
     """Connect a socket; raise OSError if that fails, TimeoutError at the deadline."""
     code = sock.connect_ex(address)
     if code == errno.EINPROGRESS:
+        # On this machine it is there already: to ask again costs less than to wait.
+        code = sock.connect_ex(address)
+    if code in (errno.EALREADY, errno.EINPROGRESS):
         if not (yield Ready(sock, WRITE, deadline)):
             raise TimeoutError
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code:
+    if code and code != errno.EISCONN:
         raise OSError(code, os.strerror(code))
 
 

@@ -292,12 +292,19 @@ def side_by_side(
             return
 
 
+def known(host: str, port: int, family: str) -> list[tuple[int, Address]]:
+    """Return what ``numeric`` does of IPv4, which costs next to nothing."""
+    if family != "ipv6" and host.isascii() and _is_ipv4(host):
+        return [(socket.AF_INET, (host, port))]
+    return []
+
+
 def numeric(host: str, port: int, family: str) -> list[tuple[int, Address]]:
     """Return the address that ``host`` is, with its family; nothing if it is a name."""
+    if of_ipv4 := known(host, port, family):
+        return of_ipv4
     if not host.isascii():
         return []
-    if family != "ipv6" and _is_ipv4(host):
-        return [(socket.AF_INET, (host, port))]
     # A str would load the idna codec, which is slow.
     asked = (host.encode("ascii"), port, _FAMILIES[family], socket.SOCK_STREAM, 0)
     try:
@@ -308,6 +315,8 @@ def numeric(host: str, port: int, family: str) -> list[tuple[int, Address]]:
 
 def _is_ipv4(host: str) -> bool:
     """Return whether a host is an IPv4 address as it is commonly written."""
+    if not host[-1:].isdigit():
+        return False
     try:
         # A tenth of what getaddrinfo costs, which thousands of checks ask.
         return bool(socket.inet_pton(socket.AF_INET, host))

@@ -138,11 +138,13 @@ def fetch(request: Request) -> Steps[Response]:
     url = wire_url(request.url)
     host, port = request.connect_to or (url.host, url.port)
     began = time.monotonic()
-    addresses = []
+    addresses: Any = []
     if request.address is not None:
         addresses = [request.address]
     elif not request.proxy:
-        addresses = yield Resolve(host, port, request.family, request.deadline)
+        addresses = connect.known(host, port, request.family)
+        if not addresses:
+            addresses = yield Resolve(host, port, request.family, request.deadline)
     transfer = _Transfer(request, url, addresses, time.monotonic() - began)
     code, text = yield transfer
     try:
