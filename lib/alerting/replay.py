@@ -121,6 +121,7 @@ class OnRecord:
         #: From when on all is known that was sent; None: from the beginning on.
         self.sent_since = auditlog.complete_since(settings.state)
         self._lines = auditlog.lines_by_job(settings.state)
+        self.has_audit_log = bool(self._lines)
         self._terms = _terms_of(self._history.policies())
         self._losses = [
             entry
@@ -150,7 +151,7 @@ class OnRecord:
     def name_of(self, key: JobKey) -> str:
         """Return the name of a job by the audit log, or else by its key."""
         entries = self._entries_of(key)
-        return entries[-1].name if entries else str(key)
+        return entries[-1].name if entries else key.identity or str(key)
 
     def run_times(self, keys: Iterable[JobKey]) -> list[float]:
         """Return when runs began, as far as these jobs have results of them."""
@@ -174,8 +175,9 @@ class OnRecord:
                 of_job = sorted([*entries[old], *of_job], key=lambda one: one.at)
                 first_key = old
             found = list(self._found(rows))
-            if not found and any(isinstance(one.code, Decision) for one in of_job):
-                self.unknown.append(name)
+            if not found:
+                if rows or any(isinstance(one.code, Decision) for one in of_job):
+                    self.unknown.append(name)
                 continue
             at = rows[0].at if rows else self._until
             was = self._before(first_key, name, of_job, at)
@@ -189,7 +191,8 @@ class OnRecord:
 
     def _entries_of(self, key: JobKey) -> list[Entry]:
         lines = self._lines.get(str(key), ())
-        return [entry for line in lines if (entry := auditlog.from_line(line))]
+        entries = (entry for line in lines if (entry := auditlog.from_line(line)))
+        return [entry for entry in entries if entry.at.timestamp() < self._until]
 
     def _losses_of(self, key: JobKey) -> list[Entry]:
         """Return the entries that say that the record of a job was lost."""

@@ -31,6 +31,7 @@ def replay(args: argparse.Namespace) -> int:
     from lib.alerting.replay import OnRecord
     from lib.config.policies import Policies
     from lib.config.thresholds import Thresholds
+    from lib.core.text import table_time
     from lib.report import replay as replay_report
     from lib.report import table
     from lib.storage.history import History
@@ -64,6 +65,14 @@ def replay(args: argparse.Namespace) -> int:
         print(
             f"checker: there is no history in {settings.state}, so nothing can be "
             "replayed",
+            file=sys.stderr,
+        )
+        return TROUBLE
+    if until.timestamp() <= on_record.rows_since:
+        begun = table_time(_moment(on_record.rows_since), zone, now)
+        print(
+            f"checker: --until {args.until}: results are kept one by one since "
+            f"{begun}; what was before cannot be replayed",
             file=sys.stderr,
         )
         return TROUBLE
@@ -141,14 +150,12 @@ def _replayed(
     until: datetime,
 ) -> Replayed:
     """Return what the replay of these jobs came to."""
-    from datetime import UTC, datetime
-
     from lib.alerting.replay import Replay
     from lib.core.replay import compared
     from lib.report.replay import Replayed
 
     assert on_record.rows_since is not None
-    rows_since = datetime.fromtimestamp(on_record.rows_since, UTC)
+    rows_since = _moment(on_record.rows_since)
     begin = max(filter(None, (since, rows_since, on_record.sent_since)))
     escalates = any(channel.escalate for channel in by.settings.channels.values())
     run_times = on_record.run_times(names) if escalates else ()
@@ -173,7 +180,14 @@ def _replayed(
         own_people,
         rows_since if since is not None and since < rows_since else None,
         on_record.sent_since if begin == on_record.sent_since else None,
+        has_audit_log=on_record.has_audit_log,
     )
+
+
+def _moment(at: float) -> datetime:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(at, UTC)
 
 
 def _problems(of_jobs: Iterable[object], settings: Settings) -> list[str]:

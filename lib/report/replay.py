@@ -45,6 +45,7 @@ class Replayed(NamedTuple):
     #: From when on results, and what was sent, are known; None: since ``since``.
     rows_since: datetime | None = None
     sent_since: datetime | None = None
+    has_audit_log: bool = True
 
 
 def headline(found: Replayed, zone: tzinfo | None, now: datetime) -> str:
@@ -68,6 +69,8 @@ def remarks(found: Replayed, zone: tzinfo | None, now: datetime) -> Iterator[str
             f"The audit log begins at {time_text(found.sent_since)}; what was sent "
             "before is not known."
         )
+    if not found.has_audit_log:
+        yield "There is no audit log, so it is not known what was sent."
     if found.thresholds:
         yield (
             "Judged again by the values on record, which have four digits: "
@@ -195,6 +198,7 @@ def data(found: Replayed) -> dict[str, Any]:
         "own_people": list(found.own_people),
         "rows_since": found.rows_since,
         "sent_since": found.sent_since,
+        "has_audit_log": found.has_audit_log,
         "notifications": [
             {
                 "job": pair.either.name,

@@ -14,8 +14,9 @@ from msgspec.structs import replace
 from lib.alerting.replay import OnRecord, Replay
 from lib.alerting.templates import closing_message
 from lib.core import decisions
+from lib.core.decisions import Entry, Event, MailDetails, People
 from lib.core.enums import JobFailureNotificationFrequency as Every
-from lib.core.enums import Severity, Status
+from lib.core.enums import MessageKind, Severity, Status
 from lib.core.jobs import OWN_KEY, FailureRule, FlappingRule, Policy, file_stem
 from lib.core.records import Record
 from lib.core.replay import What, compared, sum_of
@@ -311,6 +312,25 @@ def test_what_a_hook_told_elsewhere_is_told_by_nobody_else(played):
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if "\tqueued\t" not in line))
     assert replayed(played) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "told_to"), [(Event.SENT, (OPS, "desk")), (Event.DROPPED, ("desk",))]
+)
+def test_a_fallback_and_a_rejected_address_count_as_they_did(played, code, told_to):
+    job = job_of("disk /", contact=(OPS,) if code is Event.SENT else (OPS, "desk"))
+    played.play({job: "F"})
+    to = "desk" if code is Event.SENT else OPS
+    details = MailDetails("d" * 32, MessageKind.ALERT, People((to,)), born_at=NOON)
+    log = AuditLog(played.state, Secrets())
+    log.note([Entry(NOON, job.key, job.name, code, details)])
+    log.write()
+    record = played._records[job.key]
+    played._records[job.key] = replace(record, notified=told_to)
+    played.play({job: "O"})
+    pairs = replayed(played)
+    assert [pair.is_same for pair in pairs] == [True, True]
+    assert pairs[1].would_be.to.addresses == told_to
 
 
 def test_a_record_that_was_lost_is_told_again(played):

@@ -80,6 +80,7 @@ def test_what_needs_new_checks_is_said(instance):
         (["disk rot"], 1, "there is no job 'disk rot'; did you mean 'disk root'?"),
         (["--since", "7"], 2, "--since 7: expected how long ago, such as 24h or 7d"),
         (["--since", "1h", "--until", "2h"], 2, "that is not before the end"),
+        (["--until", "2026-01-01"], 1, "what was before cannot be replayed"),
         (["--settings", "/nowhere.cfg"], 1, "/nowhere.cfg: the file is missing"),
     ],
 )
@@ -102,6 +103,35 @@ def test_without_a_history_it_says_so(tmp_path):
     ran = Instance(tmp_path, SETTINGS).run("-m", "replay")
     assert ran.code == 1
     assert ran.err.endswith("so nothing can be replayed\n") and ran.err.count("\n") == 1
+
+
+def test_without_an_audit_log_it_is_not_known_what_was_sent(tmp_path):
+    instance = Instance(tmp_path, SETTINGS)
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    Played(instance.state, now - timedelta(minutes=5)).play({DISK: "OFO"})
+    (instance.state / "decisions.log").unlink()
+    lines = instance.run("-m", "replay").out.splitlines()
+    assert lines[1] == "There is no audit log, so it is not known what was sent."
+    assert lines[-1].startswith("0 sent, 2 would be")
+    # Nor by what it was judged.
+    (instance.state / "history" / "policies.log").unlink()
+    lines = instance.run("-m", "replay").out.splitlines()
+    assert lines[2].endswith("by which policy they were judged: disk root.")
+
+
+def test_what_was_sent_before_the_audit_log_begins_is_left_out(tmp_path):
+    instance = Instance(tmp_path, SETTINGS)
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    played = Played(instance.state, now - timedelta(minutes=9))
+    played.play({DISK: "OFO"})
+    played.play({DISK: "OFO"})
+    path = instance.state / "decisions.log"
+    lines = path.read_text().splitlines(keepends=True)
+    (instance.state / "decisions.log.1").write_text("".join(lines[4:6]))
+    path.write_text("".join(lines[6:]))
+    out = instance.run("-m", "replay").out
+    assert "The audit log begins at " in out
+    assert out.splitlines()[-1] == "2 sent, 2 would be: the same."
 
 
 def test_history_of_a_newer_version_is_said(tmp_path):
