@@ -25,6 +25,7 @@ from tests.support.terminal import printed
 
 pytestmark = pytest.mark.integration
 
+NO_BROWSER = browser.why_not(with_axe=False)
 ROOT = Path(__file__).resolve().parents[3]
 PAGE, TERMINAL = ROOT / "docs" / "page.png", ROOT / "docs" / "status.svg"
 APPROVED = ROOT / "tests/approved/integration/web/test_pictures.txt"
@@ -64,7 +65,7 @@ def page_of(instance: Instance) -> str:
     return overview(reader.snapshot(graphs), Look(is_file=False, every_s=60))
 
 
-@pytest.mark.skipif(bool(browser.why_not()), reason=browser.why_not())
+@pytest.mark.skipif(bool(NO_BROWSER), reason=NO_BROWSER)
 def test_the_picture_of_the_page_shows_what_the_page_does(instance, approved):
     path = instance.folder / "index.html"
     path.write_text(page_of(instance))
