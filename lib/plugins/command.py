@@ -140,12 +140,23 @@ class Ended(NamedTuple):
     is_late: bool
     is_endless: bool
     seconds: float
+    #: What goes on, since only its own user may end it.
+    others: Sequence[str] = ()
 
     def why_killed(self, timeout_s: float) -> str:
         """Return why Checker has killed it; empty if it did not."""
         if self.is_endless:
-            return f"wrote more than {MAX_READ // 1024**2} MB, and was ended"
-        return f"timed out after {timeout_s:g} s" if self.is_late else ""
+            why = f"wrote more than {MAX_READ // 1024**2} MB, and was ended"
+        elif self.is_late:
+            why = f"timed out after {timeout_s:g} s"
+        else:
+            return ""
+        if not self.others:
+            return why
+        return (
+            f"{why}; {', '.join(self.others)} goes on, which this user cannot end: "
+            f"have it end by itself, as with sudo timeout {timeout_s:g} COMMAND"
+        )
 
     @property
     def signal(self) -> str:
@@ -428,6 +439,7 @@ class Program:
             is_late and not is_endless,
             is_endless,
             self._took_s or time.monotonic() - self._began,
+            orphans.others_of(self.pid) if is_late or is_endless else (),
         )
 
     def end(self) -> None:

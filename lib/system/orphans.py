@@ -81,6 +81,35 @@ def end_of(session: int, mark: bytes) -> list[str]:
     return names
 
 
+def others_of(session: int) -> list[str]:
+    """Return what goes on in a command's session since it is another user's.
+
+    Only root may end that.
+    """
+    names = []
+    for pid in _listed_children():
+        try:
+            uid = os.stat(f"/proc/{pid}").st_uid
+            if os.getsid(pid) != session or uid == os.geteuid():
+                continue
+            with open(f"/proc/{pid}/stat", errors="replace") as file:
+                before, _bracket, after = file.read().rpartition(")")
+        except OSError:
+            continue
+        if after.split()[0] not in "ZX":
+            names.append(f"{before.partition('(')[2]} ({pid}) of {_user(uid)}")
+    return names
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
 def _listed_children() -> list[int]:
     """Return our children as the kernel lists them, which costs little."""
     children: list[int] = []
