@@ -75,13 +75,8 @@ class Taken(msgspec.Struct, frozen=True):
     checks: frozenset[JobKey] = frozenset()
     #: What is announced from here on.
     announcements: tuple[Announcement, ...] = ()
-
-    @property
-    def changes_announcements(self) -> bool:
-        """Return whether somebody announced or withdrew something."""
-        return any(
-            entry.code in (Event.ANNOUNCE, Event.WITHDRAW) for entry in self.entries
-        )
+    #: Whether something is announced, or is no longer, since the last run.
+    changes_announcements: bool = False
 
 
 def known_jobs(
@@ -116,7 +111,8 @@ def take(
         waiting = Waiting()
     new = [one for one in waiting.requests if one.id not in notes.applied]
     mutes = in_force(mutes_of(notes), now)
-    announced = announcements.in_force(announcements_of(notes), now)
+    noted = announcements_of(notes)
+    announced = announcements.in_force(noted, now)
     changed: dict[JobKey, Record] = {}
     entries: list[Entry] = []
     jobs = known_jobs(catalog, records) if new else []
@@ -130,7 +126,13 @@ def take(
     silences = Silences(mutes, settings.maintenance, settings.zone)
     checks = frozenset(entry.key for entry in entries if entry.code is Event.CHECK)
     return Taken(
-        waiting, silences, tuple(changed.values()), tuple(entries), checks, announced
+        waiting,
+        silences,
+        tuple(changed.values()),
+        tuple(entries),
+        checks,
+        announced,
+        announced != noted,
     )
 
 

@@ -14,10 +14,10 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -27,7 +27,7 @@ from lib.core.jobs import OWN_KEY, RUN_PROGRAMS, JobKey
 from lib.core.messages import Message
 from lib.core.records import RunRecord
 from lib.core.settings import Settings
-from lib.core.text import table_time
+from lib.core.text import moment_in, table_time
 from lib.runner import results
 from lib.runner.context import RUN_S, RunContext, Stop
 from lib.runner.selection import files_to_load
@@ -50,6 +50,8 @@ MANY = 20
 COMMIT_AFTER_S = 0.5
 #: The front page, and how much earlier than another time a run may come.
 PAGE, PAGE_JITTER_S = "index.html", 30.0
+#: When an announcement begins and ends, as the notes have it.
+TURNS = ("start", "until")
 
 
 def run(
@@ -582,8 +584,10 @@ def _write_page(ctx: RunContext) -> None:
         age_s = now.timestamp() - os.stat(path).st_mtime
     except OSError:
         age_s = page.every_s
-    # Who has announced something wants it to be read.
+    # Who has announced something wants it to be read, and to be gone at its end.
+    announced = ctx.session.notes.announcements
     is_news = ctx.requests is not None and ctx.requests.changes_announcements
+    is_news = is_news or _begins_or_ends(announced, now, age_s)
     # Where the clock was set back, it is written all the same.
     if 0 <= age_s < page.every_s - PAGE_JITTER_S and not is_news:
         return
@@ -593,6 +597,17 @@ def _write_page(ctx: RunContext) -> None:
         logger.error("[page] write: %s; install it: make venv", error)
         return
     write(ctx.settings, now, left_s)
+
+
+def _begins_or_ends(
+    announced: Iterable[Mapping[str, Any]], now: datetime, age_s: float
+) -> bool:
+    """Return whether something that is announced did so since so many seconds."""
+    moments = (moment_in(one.get(name)) for one in announced for name in TURNS)
+    return any(
+        moment is not None and 0 <= (now - moment).total_seconds() < age_s
+        for moment in moments
+    )
 
 
 def _thin_history(ctx: RunContext) -> None:

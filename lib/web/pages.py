@@ -64,6 +64,8 @@ logger = logging.getLogger(__name__)
 
 #: How old what is shown may be, and how often a browser asks again.
 FRESH_S, RELOAD_S = 5.0, 60.0
+#: How long a page of somebody's own templates is waited for.
+TEMPLATE_S = 6.0
 #: How long graphs of a list may be read at a time, and how old they become.
 GRAPHS_S, GRAPH_AGE_S = 0.5, 900.0
 #: Wrong tokens of one address: so many at once, then so many a second.
@@ -281,7 +283,7 @@ class Site:
             if self._own is None:
                 from lib.report.owntemplates import OwnTemplates
 
-                self._own = OwnTemplates(Path(folder))
+                self._own = OwnTemplates(Path(folder), wait_s=TEMPLATE_S)
             self._own.refresh()
             return self._own
 

@@ -146,6 +146,7 @@ MODES = (
     ("mute", "Who", "--for", "1h"),
     ("ack", "Who"),
     ("unmute", "Who"),
+    ("announce", "We", "know"),
     ("cron", "-c", "hour", "-v"),
 )
 
