@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     import configparser
 
 
-class OptionValue(msgspec.Struct, eq=False, gc=False):
+class OptionValue:
     """The text of an option, and where it is; only ``raw`` shows the text."""
 
-    # Tens of thousands of them are kept, so the place is no text of its own.
-    raw: str
-    file: str
-    line: int
-    #: The title of the section that gives it.
-    section: str
+    # No Struct, which would become JSON with its text.  Tens of thousands of them are
+    # kept, so the place is no text of its own.
+    __slots__ = ("raw", "file", "line", "section")
+
+    def __init__(self, raw: str, file: str, line: int, section: str) -> None:
+        self.raw = raw
+        self.file = file
+        self.line = line
+        #: The title of the section that gives it.
+        self.section = section
 
     @property
     def where(self) -> str:
@@ -34,10 +38,6 @@ class OptionValue(msgspec.Struct, eq=False, gc=False):
     def __repr__(self) -> str:
         # The text may be a password.
         return f"<option of [{self.section}], {self.where}>"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Return where it is; Struct would give its text."""
-        return [("where", self.where)]
 
     def with_raw(self, raw: str) -> OptionValue:
         """Return another text in the same place."""

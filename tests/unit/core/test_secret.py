@@ -110,6 +110,8 @@ def test_no_json_shows_a_secret(settings):
         with pytest.raises(TypeError):
             msgspec.json.encode(value)
     assert hidden(encode(settings).decode())
+    for section in settings.ini.sections.values():
+        assert hidden(encode(section).decode())
     assert msgspec.json.encode(Secret("canary-1"), enc_hook=str) == b'"***"'
 
 
