@@ -48,9 +48,11 @@ FIRST = 64
 #: an event, or without a result.  To be busy is not to wait: more would take longer.
 GROW_AFTER_S, GROW_ANYHOW_AFTER_S = 0.02, 0.1
 #: How many are under way at most, since each open connection takes memory: more only
-#: where the others would begin too late, which is after this part of the longest time
-#: limit.  So even if nothing answers, all end within 1.1 times that limit.
+#: where none of them has a result for so long, or where the others would begin too
+#: late, which is after this part of the longest time limit.  So even if nothing
+#: answers, all end within 1.1 times that limit.
 MANY = 256
+NOTHING_FOR_S = 0.25
 BEGIN_WITHIN = 0.1
 #: Without an event for so long it is a pause, in which the caller may do his part.
 PAUSE_S = 0.02
@@ -145,7 +147,7 @@ class _Window:
             # Those whose targets answer make room for the others.
             since_s = max(since_s, self._at_result_s)
             if self.size >= MANY:
-                return
+                quiet_s = NOTHING_FOR_S
         if loop.waited_s - since_s >= quiet_s:
             self.size = min(2 * self.size, self._most)
             self._at_growth_s = loop.waited_s

@@ -217,7 +217,12 @@ def most_at_once(pauses_s, limit_s):
 
 def test_of_those_that_answer_only_so_many_are_under_way():
     """Each open connection takes memory."""
-    assert bulk.FIRST < most_at_once([0.2] * 1000, limit_s=300) <= bulk.MANY
+    pauses_s = [0.1 + number % 10 / 100 for number in range(1000)]
+    assert bulk.FIRST < most_at_once(pauses_s, limit_s=300) <= bulk.MANY
+
+
+def test_of_those_that_are_silent_more_are_under_way():
+    assert most_at_once([9] * 300, limit_s=1.5) == 300
 
 
 def test_of_those_that_are_silent_all_begin_in_time_among_others_that_answer():
