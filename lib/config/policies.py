@@ -64,7 +64,7 @@ class Policies:
 
     def terms(self, key: JobKey, name: str, recorded: Terms) -> Terms | None:
         """Return the terms of a job by these settings; None: it is disabled."""
-        if not key.is_check:
+        if recorded.is_own or not key.is_check:
             return replace(recorded, contact=self._own_contact(recorded))
         given = self._given(key, name)
         if given.values.get("enabled") is False:

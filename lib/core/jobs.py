@@ -231,6 +231,8 @@ class Terms(Stored, frozen=True):
     ran_apart: bool = False
     #: The result was news in itself.
     is_event: bool = False
+    #: It was Checker's own report, such as on a section that is wrong.
+    is_own: bool = False
 
 
 class Dependency(Stored, frozen=True):

@@ -91,10 +91,14 @@ class Pair(NamedTuple):
 
     @property
     def delay(self) -> timedelta:
-        """Return how much later it would be; nothing if there is one of them only."""
+        """Return how much later it would be; nothing if there is one of them only.
+
+        Within a run it is no delay.
+        """
         if self.sent is None or self.would_be is None:
             return timedelta(0)
-        return self.would_be.leaves_at - self.sent.leaves_at
+        delay = self.would_be.leaves_at - self.sent.leaves_at
+        return delay if abs(delay) >= SAME_RUN else timedelta(0)
 
     @property
     def is_same(self) -> bool:

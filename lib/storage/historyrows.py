@@ -215,6 +215,7 @@ class Results:
             job.is_across_network,
             ran_apart,
             result.is_event,
+            job.is_own,
         )
         text = self._terms.get(parts)
         if text is None:

@@ -128,6 +128,12 @@ def test_the_alertcontact_of_whoever_had_it_changes(settings_of):
     assert terms(after, OWN, elsewhere, before) == elsewhere
 
 
+def test_the_report_on_a_wrong_section_has_the_policy_that_it_had(settings_of):
+    own = replace(HERE, policy=Policy(flapping=NEVER_FLAPPING), is_own=True)
+    settings = settings_of(f"{DISK_SECTION}failures = 4\nnotify = hour\n")
+    assert terms(settings, DISK, own) == own
+
+
 def test_what_is_disabled_has_no_terms(settings_of):
     assert terms(settings_of(f"{DISK_SECTION}enabled = no\n"), DISK, HERE) is None
 
