@@ -151,20 +151,25 @@ def test_ended_is_gone_from_the_page_after_the_next_run(instance, approved):
     [
         "--level outage",
         "text --tag wbe",
-        "text --for ever",
-        "text --for 1h --until 22:00",
-        "text --until 2020-01-01T00:00",
-        "text --until 2999-01-01T00:00",
-        "text --from soon",
-        "text --from 2020-01-01T00:00",
-        "text --from 2999-01-01T00:00",
-        "text --for 400d",
-        "--end abcd",
-        "--end ab --change abcd",
-        "--change abcd text",
         "--end abcd text",
-        "text --why so",
         "text --from pass=hunter",
+        *(
+            pytest.param(words, marks=pytest.mark.long)
+            for words in (
+                "text --for ever",
+                "text --for 1h --until 22:00",
+                "text --until 2020-01-01T00:00",
+                "text --until 2999-01-01T00:00",
+                "text --from soon",
+                "text --from 2020-01-01T00:00",
+                "text --from 2999-01-01T00:00",
+                "text --for 400d",
+                "--end abcd",
+                "--end ab --change abcd",
+                "--change abcd text",
+                "text --why so",
+            )
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_asks_for_nothing(words, met, approved):
