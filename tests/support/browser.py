@@ -142,7 +142,7 @@ def _asked(method: str, url: str, body: dict[str, Any] | None) -> Any:
     data = json.dumps(body or {}).encode() if method == "POST" else None
     request = urllib.request.Request(url, data, method=method)
     request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request, timeout=120) as response:
+    with urllib.request.urlopen(request, timeout=300) as response:
         return json.load(response)["value"]
 
 
@@ -193,7 +193,7 @@ def window(
         "goog:loggingPrefs": {"browser": "ALL"},
     }
     # A page of 1,000 jobs takes axe its time.
-    always["timeouts"] = {"script": 100_000}
+    always["timeouts"] = {"script": 290_000}
     found = _asked("POST", f"{base}/session", {"capabilities": {"alwaysMatch": always}})
     browser = Browser(base, found["sessionId"])
     try:

@@ -110,7 +110,7 @@ def fuzzed(
     if os.environ.get("CI"):
         command += ["--seed", "1"]
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=120
+        command, cwd=folder, capture_output=True, text=True, timeout=300
     )
     answers: dict[str, Counter[int]] = {}
     failed = set()
