@@ -27,7 +27,7 @@ from lib.core.records import Record
 from lib.runner.selection import SETTLED_AFTER_S
 from lib.storage.session import StoreSession
 from lib.storage.store import State
-from tests import bench_history
+from tests import bench_history, bench_logs
 from tests.support.benchserver import There, servers, system_store
 from tests.support.measure import Cost, cost
 
@@ -147,6 +147,7 @@ def main() -> None:
         for figure in commits(folder):
             print(f"  {figure}")
         bench_history.main(jobs=TARGETS, days=1)
+        bench_logs.main()
 
 
 # The parts: each returns what a run cost, and the figures that have a limit.

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests import bench, bench_against, bench_history
+from tests import bench, bench_against, bench_history, bench_logs
 from tests.support import pages
 from tests.support.benchserver import servers
 
@@ -96,6 +96,13 @@ def test_history_is_measured_beside_sqlite(tmp_path, monkeypatch):
     theirs = bench_history.of_sqlite(tmp_path, jobs=1, days=1)
     assert 3 < ours.row_bytes < 20 < theirs.row_bytes
     assert min(*ours, *theirs) > 0
+
+
+def test_what_a_log_costs_is_measured_beside_one_search(tmp_path):
+    log = tmp_path / "app.log"
+    bench_logs.write(log, 100_000)
+    for pattern in bench_logs.PATTERNS.values():
+        assert bench_logs.measured(log, pattern, turns=1).found == 1
 
 
 # make bench-against.

@@ -43,14 +43,20 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("day", "hours", "starts"), [("2026-03-29", 0.5, 2), ("2026-10-25", 2.5, 2)]
-)
-def test_no_start_of_cron_is_late_in_an_odd_night(tmp_path, day, hours, starts):
+#: The jobs, and how often cron starts each of them in either night.
+TABLE = {"half": ("30 2 * * *", 1), "quarters": ("15,45 2 * * *", 2)}
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 0.5), ("2026-10-25", 2.5)])
+def test_no_start_of_cron_is_late_in_an_odd_night(tmp_path, day, hours):
     spool, table = tmp_path / "spool", tmp_path / "table"
     spool.mkdir()
-    wrapped = f"{sys.executable} {ROOT}/checker.py -m wrap job --spool {spool} -- true"
-    table.write_text(f"15,45 2 * * * {wrapped}\n")
+    wrap = f"{sys.executable} {ROOT}/checker.py -m wrap"
+    lines = [
+        f"{period} {wrap} {name} --spool {spool} -- true\n"
+        for name, (period, _starts) in TABLE.items()
+    ]
+    table.write_text("".join(lines))
     begin = datetime.fromisoformat(f"{day} 01:57:30").replace(tzinfo=BERLIN)
     length_s = hours * 3600 / FASTER
     words = ["unshare", "-m", "sh", "-c", CRON, "sh", str(table)]
@@ -68,8 +74,14 @@ def test_no_start_of_cron_is_late_in_an_odd_night(tmp_path, day, hours, starts):
 
     found = [decoded(path.read_bytes()) for path in spool.glob("*.json")]
     found = [replace(event, **at_cron(event)) for event in found]
-    assert sum(event.what is What.START for event in found) == starts
-    rule = Rule("15,45 2 * * *", BERLIN, grace=600.0)
+    for name, (period, starts) in TABLE.items():
+        events = [event for event in found if event.name == name]
+        assert sum(event.what is What.START for event in events) == starts
+        follow(events, Rule(period, BERLIN, grace=600.0), begin)
+
+
+def follow(found, rule, begin):
+    """Judge a night and the day behind it in each minute; each must be OK."""
     now = begin.astimezone(UTC)
     memory = heartbeats.Memory(begin.timestamp() - 60, offset=0.0)
     for _minute in range(22 * 60):
