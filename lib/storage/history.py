@@ -29,6 +29,7 @@ from lib.storage.historyblocks import (
     CHANGES_KIND,
     Block,
     RunLog,
+    bars_block,
     block,
     blocks,
     payload_of,
@@ -81,6 +82,7 @@ __all__ = (
     "Row",
     "Share",
     "Trace",
+    "bars_block",
     "share_of",
 )
 
