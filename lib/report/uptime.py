@@ -7,9 +7,9 @@ since 1970.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta, tzinfo
-from itertools import pairwise
 from typing import NamedTuple
 
 from lib.core.enums import Status
@@ -54,11 +54,17 @@ class _Spell:
         self.ended: float | None = None
         self.parts: list[tuple[float, float]] = []
 
-    def within(self, start: float, end: float) -> float:
-        """Return for how many seconds of a time it was failing."""
-        return sum(
-            max(0.0, min(end, last) - max(start, first)) for first, last in self.parts
-        )
+    def by_day(self, edges: Sequence[float]) -> dict[int, float]:
+        """Return for how many seconds it was failing, by the day's place in edges."""
+        found: dict[int, float] = {}
+        for first, last in self.parts:
+            day = max(0, bisect_right(edges, first) - 1)
+            while day + 1 < len(edges) and edges[day] < last:
+                length = min(edges[day + 1], last) - max(edges[day], first)
+                if length > 0:
+                    found[day] = found.get(day, 0.0) + length
+                day += 1
+        return found
 
 
 def outages(
@@ -74,19 +80,25 @@ def outages(
     that is taken from each in proportion.
     """
     spells = _spells(changes, edges[-1])
-    seconds = [0.0] * len(spells)
-    for (start, end), known in zip(pairwise(edges), failing, strict=True):
-        lengths = [spell.within(start, end) for spell in spells]
-        total = sum(lengths)
-        if total <= 0:
-            continue
-        part = min(1.0, known / total)
-        for number, length in enumerate(lengths):
-            seconds[number] += length * part
+    lengths = [spell.by_day(edges) for spell in spells]
+    totals = [0.0] * len(failing)
+    for by_day in lengths:
+        for day, length in by_day.items():
+            totals[day] += length
+    parts = [
+        min(1.0, known / total) if total else 0.0
+        for known, total in zip(failing, totals, strict=True)
+    ]
     return [
-        Outage(spell.began, spell.ended, length, spell.reason, spell.held)
-        for spell, length in zip(spells, seconds, strict=True)
-        if spell.within(edges[0], edges[-1]) > 0
+        Outage(
+            spell.began,
+            spell.ended,
+            sum(length * parts[day] for day, length in by_day.items()),
+            spell.reason,
+            spell.held,
+        )
+        for spell, by_day in zip(spells, lengths, strict=True)
+        if by_day
     ]
 
 

@@ -17,7 +17,6 @@ import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, timedelta, tzinfo
-from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -191,38 +190,34 @@ class History:
         Of days whose results are not kept one by one, when to five minutes or an hour.
         Of equal ones the first.
         """
-        from lib.storage.historybuckets import slowest_in
-        from lib.storage.historycolumns import ColumnFile
+        from lib.storage.historybuckets import BucketFile
 
-        found: dict[JobKey, tuple[float, float]] = {}
-
-        def take(key: JobKey, checks: Trace) -> None:
-            inside = checks.between(since, until)
-            if not inside.moments:
-                return
-            most = max(inside.numbers)
-            first = min(compress(inside.moments, map(most.__eq__, inside.numbers)))
-            known = found.get(key)
-            if known is None or (-most, first) < (-known[0], known[1]):
-                found[key] = most, first
-
-        for source in self._sources(since, until):
-            for key in keys:
-                take(key, source.trace(str(key), None))
-        days = set(self._row_days())
-        for name in bucket_files(listed(self.folder)):
+        row_days, found = set(self._row_days()), dict[JobKey, tuple[float, float]]()
+        names = listed(self.folder)
+        # The oldest first, so that of equal ones the first stays.
+        for name in sorted((*row_files(names), *bucket_files(names)), key=span_of):
+            begin, end = span_of(name)
             if not _is_within(name, since, until):
                 continue
-            (step,) = (step for ending, step in STEPS.items() if name.endswith(ending))
-            begins, ends = span_of(name)
-            # A day of which there are rows is known better.
-            better = days.intersection(
-                range(int(begins // _DAY_S), int(ends // _DAY_S))
-            )
-            columns = ColumnFile(self.folder / name)
+            is_whole = since <= begin and end <= until
+            source: BucketFile | Source
+            if name.endswith(tuple(STEPS)):
+                # A day of which there are rows is known better.
+                days = range(int(begin // _DAY_S), int(end // _DAY_S))
+                better = row_days.intersection(days)
+                is_whole = is_whole and not better
+                source = BucketFile(self.folder / name, better)
+            else:
+                source = self._source(name, since, until)
             for key in keys:
-                if (there := columns.block(str(key))) is not None:
-                    take(key, slowest_in(*there, step, better))
+                known = found.get(key, (-1.0, 0.0))
+                # Most often it is enough to look at the most.
+                if is_whole and source.most(str(key)) <= known[0]:
+                    continue
+                checks = source.trace(str(key), None).between(since, until)
+                most = max(checks.numbers, default=-1.0)
+                if most > known[0]:
+                    found[key] = most, checks.moments[checks.numbers.index(most)]
         return found
 
     def days(

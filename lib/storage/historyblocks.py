@@ -335,6 +335,10 @@ class RunLog:
                 numbers.append(value)
         return in_order(Trace(moments, kinds, holds, numbers))
 
+    def most(self, key: str) -> float:
+        """Return the seconds of the slowest check of a job; -1: there is none."""
+        return max(self.trace(key, None).numbers, default=-1.0)
+
     def runs(self) -> Iterator[tuple[Block, list[tuple[str, Row]]]]:
         """Yield the block of each run, and its rows by job."""
         names = {at: list(places) for at, places in self._places.items()}

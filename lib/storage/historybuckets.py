@@ -11,12 +11,21 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import compress
 from operator import add
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from lib.storage.historyblocks import JOB, Block, block
-from lib.storage.historycolumns import Packer, Unpacker, pack_sparse, sparse
+from lib.storage.historycolumns import (
+    NO_TRACE,
+    ColumnFile,
+    Packer,
+    Unpacker,
+    pack_sparse,
+    sparse,
+)
+from lib.storage.historyfiles import STEPS
 from lib.storage.historyrows import (
     NOTHING,
     TIMES,
@@ -251,28 +260,55 @@ def unpacked_buckets(one: Block, packed: memoryview, step_s: int) -> list[Bucket
     ]
 
 
-def slowest_in(
-    one: Block, packed: memoryview, step_s: int, but: Collection[int] = ()
-) -> Trace:
-    """Return when each bucket begins that has a result, and its slowest check.
+class BucketFile:
+    """A file of buckets, of which the slowest checks are asked for.
 
     ``but``: days, counted from 1970, that are left out.
     """
+
+    def __init__(self, path: Path, but: Collection[int] = ()) -> None:
+        self._file = ColumnFile(path)
+        self._step_s = STEPS[path.name[path.name.index(".") :]]
+        self._but = but
+
+    def most(self, key: str) -> float:
+        """Return how many seconds the slowest check of a job took; -1: there is none.
+
+        Days that are left out count here.
+        """
+        found = self._file.block(key)
+        if found is None:
+            return -1.0
+        return max(_slowest_of(*found), default=-1000) / 1000
+
+    def trace(self, key: str, _name: str | None) -> Trace:
+        """Return when each bucket begins that has a result, and its slowest check."""
+        found = self._file.block(key)
+        if found is None:
+            return NO_TRACE
+        one, packed = found
+        seconds, unpack = _slowest_of(one, packed), Unpacker(packed)
+        places, results = unpack.whole(one.rows), unpack.whole(one.rows)
+        if self._but:
+            of_day = 86_400 // self._step_s
+            results = [
+                number if place // of_day not in self._but else 0
+                for place, number in zip(places, results, strict=True)
+            ]
+        moments = [float(place * self._step_s) for place in compress(places, results)]
+        slowest = [number / 1000 for number in compress(seconds, results)]
+        return Trace(moments, (), (), slowest)
+
+
+def _slowest_of(one: Block, packed: memoryview) -> list[int]:
+    """Return the milliseconds of the slowest check of each bucket."""
     count, unpack = one.rows, Unpacker(packed)
-    places, results, kinds = (unpack.whole(count) for _ in range(3))
-    mixed = kinds.count(_MIXED)
+    unpack.skip(count)
+    unpack.skip(count)
+    mixed = unpack.whole(count).count(_MIXED)
     for _ in range(NOTHING):
         unpack.skip(mixed)
-    seconds, more = unpack.whole(count), unpack.whole(count)
-    if but:
-        of_day = 86_400 // step_s
-        results = [
-            number if place // of_day not in but else 0
-            for place, number in zip(places, results, strict=True)
-        ]
-    moments = [float(place * step_s) for place in compress(places, results)]
-    slowest = [number / 1000 for number in compress(map(add, seconds, more), results)]
-    return Trace(moments, (), (), slowest)
+    return list(map(add, unpack.whole(count), unpack.whole(count)))
 
 
 def _whole_share(kind: int, step_s: int) -> Share:

@@ -541,6 +541,17 @@ class ColumnFile:
             return NO_TRACE
         return _unpacked_trace(*found, self._moments, name)
 
+    def most(self, key: str) -> float:
+        """Return the seconds of the slowest check of a job; -1: there is none."""
+        found = self.block(key)
+        if found is None:
+            return -1.0
+        one, packed = found
+        unpack = Unpacker(packed)
+        for _column in ("run", "status", "code", "policy"):
+            unpack.skip(one.rows)
+        return max(unpack.whole(one.rows), default=-1000) / 1000
+
     def before(self, key: str) -> Row | None:
         """Return the row that stood before the first one of a job.
 
@@ -645,6 +656,9 @@ class Source(Protocol):
 
         ``name``: the value whose numbers are wanted; None: how long each check took.
         """
+
+    def most(self, key: str) -> float:
+        """Return the seconds of the slowest check of a job; -1: there is none."""
 
 
 def merged(sources: Iterable[Source], key: str) -> list[Row]:
