@@ -337,11 +337,11 @@ def memory(folder: Path, checkout: Checkout) -> Iterator[Measure]:
 @contextmanager
 def sections(folder: Path, checkout: Checkout) -> Iterator[Measure]:
     """Have very many sections loaded, and nothing due."""
-    each = "[disk d-{}]\npath = /\nevery = day\nlimit = 100\n"
-    place = Place(folder, checkout, NO_MAIL + "".join(map(each.format, range(MANY))))
-    # What the day's run has no time for is checked in the minutes after it.
-    place.prepare("day", *["minute"] * 4)
-    yield lambda: _again(place).cpu_s
+    each = "[tcp t-{n}]\nhost = 127.0.0.1\nport = {well}\nevery = day\n"
+    with _place_with_targets(folder, checkout, MANY, each) as place:
+        # What the day's run has no time for is checked in the minutes after it.
+        place.prepare("day", "minute", "minute")
+        yield lambda: _again(place).cpu_s
 
 
 @contextmanager

@@ -8,7 +8,9 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -26,12 +28,16 @@ pytestmark = [
 
 
 @pytest.fixture
-def sudo(tmp_path):
+def sudo():
     """A program that becomes another user for good, as sudo does."""
-    tmp_path.chmod(0o755)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    program = tmp_path / "sudo"
+    # The folders of tests are the user's alone, who is root.
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield sudo_in(Path(folder))
+
+
+def sudo_in(folder):
+    program = folder / "sudo"
     shutil.copy(shutil.which("setpriv"), program)
     program.chmod(0o4755)
     become = [str(program), f"--reuid={OTHER}", "--clear-groups", "id", "-u"]

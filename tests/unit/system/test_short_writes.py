@@ -23,6 +23,7 @@ WRITERS = {
     "log": "a stream of Python's, which writes all of each line",
     "streams": "where not all is to be written: nobody may wait for a reader",
     "startup": "opens /dev/null where there is nothing",
+    "owntemplates": "gives a child as much at a time as that takes, until a moment",
     "spool": "has a loop of its own: a command that is wrapped pays for each import",
 }
 WRITING_CALLS = set("write pwrite writev pwritev sendfile truncate".split())
