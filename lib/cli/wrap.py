@@ -351,6 +351,8 @@ def _copy(copies: list[tuple[int, int]], over: int, result: int) -> None:
 
     tail, problem = b"", ""
     targets = dict(copies)
+    #: What each has begun a line with; a line of one is not cut by one of the other.
+    begun = dict.fromkeys(targets, b"")
     left: int | None = None
     poll = select.poll()
     for descriptor in (over, *targets):
@@ -364,11 +366,15 @@ def _copy(copies: list[tuple[int, int]], over: int, result: int) -> None:
                 # What is in the pipes by now is the command's.
                 left = PIPE
             elif is_known:
-                _send(result, problem.encode() + b"\n" + tail)
+                rest = b"\n".join(filter(None, begun.values()))
+                kept = (tail + rest)[-TAIL - 1 :]
+                _send(result, problem.encode() + b"\n" + kept)
                 result, left = -1, None
         for source in ready & set(targets):
             data = os.read(source, 65536)
-            tail = (tail + data)[-TAIL - 1 :]
+            lines, newline, rest = (begun[source] + data).rpartition(b"\n")
+            tail = (tail + lines + newline)[-TAIL - 1 :]
+            begun[source] = rest[-TAIL - 1 :]
             left = None if left is None else left - len(data)
             why = _written(targets[source], data)
             if why or not data:

@@ -68,6 +68,15 @@ def test_the_last_of_the_output_is_kept_in_its_order(spool):
     assert (end.output, end.cut) == ("one\ntwo\nthree\n", False)
 
 
+def test_a_line_of_one_stream_is_not_cut_by_one_of_the_other(spool):
+    # psql writes its errors in pieces.
+    script = """printf psql: >&2; sleep 0.1; echo INSERT; sleep 0.1; echo ERROR >&2
+    sleep 0.1; printf a; printf b >&2"""
+    _code, out, err = ran(spool, "sh", "-c", script, options=("--output", "tail"))
+    assert (out, err) == ("INSERT\na", "psql:ERROR\nb")
+    assert events(spool)[1].output == "INSERT\npsql:ERROR\na\nb"
+
+
 def test_of_much_output_all_is_passed_on_and_four_kilobytes_are_kept(spool):
     script = "import os; os.write(1, b'x' * 3_000_000 + b'\\xffend')"
     words = [*CHECKER, "job", "--spool", str(spool), "--output=tail", "--"]
