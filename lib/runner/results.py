@@ -42,7 +42,7 @@ from lib.runner.context import RunContext
 from lib.runner.firstruns import MAX_FIRST_RUNS, to_run
 from lib.runner.manager import Event, JobsMet, LostJob
 from lib.runner.selection import note_loaded
-from lib.storage.codec import as_part
+from lib.storage.store import pairs_of
 from lib.system.errors import StateError
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _note_result(ctx: RunContext, report: JobReport, now: datetime) -> None:
     ctx.judged[job.key] = result.status
     _note_for_history(ctx, report, now)
     if result.values:
-        ctx.measured[job.key] = as_part(result.values)
+        ctx.measured[job.key] = pairs_of(result.values)
     if result.status is Status.OK and result.reason:
         ctx.notes[job.key] = fit(
             first_line(result.reason), ctx.settings.secrets, MAX_NOTE

@@ -22,7 +22,7 @@ from lib.core.encoding import Moment, Stored, same
 from lib.core.enums import JobFrequency
 from lib.core.jobs import CatalogEntry, FileScan, JobKey, file_stem
 from lib.core.records import Record, RunRecord
-from lib.core.results import Values
+from lib.core.results import Value, Values
 from lib.storage.codec import as_part, packed, read_value
 from lib.storage.lock import Holder, Lock
 from lib.storage.lost import RUN
@@ -75,10 +75,19 @@ VALUES = "values.json"
 
 
 class _LastValues(Stored, frozen=True):
-    #: By the job's key, then by name.
-    values: Mapping[str, Values] = {}
+    #: By the job's key, in pairs; an earlier Checker wrote an object.
+    values: Mapping[str, tuple[tuple[str, Value], ...] | dict[str, Value]] = {}
     #: What those that are OK say beside it, by the job's key.
     notes: Mapping[str, str] = {}
+
+
+def pairs_of(values: Values) -> msgspec.Raw:
+    """Return what a job measured, as ``save_values`` takes it.
+
+    It is written in pairs, so that the order of the check stays: the names of an
+    object are sorted, for its sum.
+    """
+    return as_part(tuple(values.items()))
 
 
 class _LastValuesAsText(Stored, frozen=True):
@@ -258,7 +267,7 @@ class State:
         try:
             last = read_value(path, _LastValues)
             return (
-                {JobKey.parse(key): values for key, values in last.values.items()},
+                {JobKey.parse(key): dict(pairs) for key, pairs in last.values.items()},
                 {JobKey.parse(key): note for key, note in last.notes.items()},
             )
         except FileNotFoundError:

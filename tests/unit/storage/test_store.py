@@ -23,7 +23,7 @@ from lib.core.results import Threshold, Unit, Value
 from lib.storage.codec import as_part, packed
 from lib.storage.lost import RUN
 from lib.storage.records import FROM
-from lib.storage.store import Remembered, State, last_runs
+from lib.storage.store import Remembered, State, last_runs, pairs_of
 from lib.system.errors import NewerState, StateError
 from lib.system.files import MAX_FILE
 from tests.support.powers import as_anybody
@@ -434,12 +434,26 @@ def test_two_thousand_records_are_saved_and_loaded_in_good_time(tmp_path):
 def test_what_was_measured_is_kept_for_the_jobs_that_are_still_met(state):
     a, b, gone = (JobKey("Web", name) for name in "abc")
     first = {"z": Value(1.5), "a": Value(3e20, Unit.BYTES, fail=Threshold(high=9))}
-    state.save_values({key: as_part(first) for key in (a, b, gone)}, {a, b, gone})
-    state.save_values({a: as_part({"z": Value(2)})}, {a, b})
+    state.save_values({key: pairs_of(first) for key in (a, b, gone)}, {a, b, gone})
+    state.save_values({a: pairs_of({"z": Value(2)})}, {a, b})
     assert state.load_values() == {a: {"z": Value(2)}, b: first}
     (state.folder / "values.json").write_text("damaged")
-    state.save_values({a: as_part(first)}, {a, b})
+    state.save_values({a: pairs_of(first)}, {a, b})
     assert state.load_values() == {a: first}
+
+
+def test_what_was_measured_is_read_in_the_order_of_the_check(state):
+    key, values = JobKey("Web", "a"), {"z": Value(1), "a": Value(2), "m": Value(3)}
+    state.save_values({key: pairs_of(values)}, {key})
+    assert list(state.load_values()[key]) == ["z", "a", "m"]
+
+
+def test_what_an_earlier_checker_wrote_of_values_is_read_and_kept(state):
+    old, new = JobKey("Web", "old"), JobKey("Web", "new")
+    state.save_values({old: as_part({"a": Value(1)})}, {old})
+    assert state.load_values() == {old: {"a": Value(1)}}
+    state.save_values({new: pairs_of({"b": Value(2)})}, {old, new})
+    assert state.load_values() == {old: {"a": Value(1)}, new: {"b": Value(2)}}
 
 
 def test_a_note_is_kept_until_its_job_is_judged_again(state):
