@@ -159,15 +159,20 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 def read_sent(settings: Settings) -> dict[str, Sent]:
-    """Return what each way has sent, mail among them, as its file says."""
+    """Return what each way has sent, mail among them, as its file says.
+
+    One whose file cannot be used is left out: a counter that is 0 has been reset.
+    """
     ways = [way for one in settings.channels.values() for way in one.ways]
     sent: dict[str, Sent] = {}
     for way in ("", *ways):
         try:
             log = read_value(send_log_path(settings.state, way), SendLog)
+        except FileNotFoundError:
+            log = SendLog()
         except (OSError, Damaged, NewerState, StateError):
             # The next session says so, if it is damaged.
-            log = SendLog()
+            continue
         sent[way or MAIL] = Sent(log.accepted_count, log.failed_count)
     return sent
 

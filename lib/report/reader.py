@@ -37,6 +37,7 @@ from lib.storage import auditlog
 from lib.storage.history import Change, History, Row
 from lib.storage.session import announcements_of, mutes_of, notes_in
 from lib.storage.store import State
+from lib.system.errors import StateError
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +74,13 @@ class Reader:
 
     @cached_property
     def bare(self) -> Snapshot:
-        """Return all but graphs and incidents."""
+        """Return all but graphs and incidents.
+
+        Raise StateError where nothing is known: nothing is not what is to be shown.
+        """
         state = State(self.settings.state)
+        if why := state.why_not_known():
+            raise StateError(why)
         stored, catalog = state.load(), state.load_catalog()
         values, notes = state.load_values_and_notes()
         records = with_lost(stored.records, stored.lost, catalog)

@@ -55,6 +55,8 @@ logger = logging.getLogger(__name__)
 
 #: A run ends within this, so that one lock suffices and is never stale.
 RUN_S = 55.0
+#: The front page in its folder.
+PAGE = "index.html"
 #: Jobs get this much of it; the rest is for their mails.
 JOBS_S = 50.5
 
@@ -107,6 +109,8 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     missed: frozenset[JobFrequency]
     #: run.json, as it is on disk once the run has begun.
     run: RunRecord
+    #: Whether it could be read what earlier runs have kept.
+    is_read: bool
     #: The records, and what has changed of them.
     session: StoreSession
     #: What was decided, on its way to the file.
@@ -199,13 +203,18 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
         settings = _with_templates(settings)
         state.clear_leftovers()
         read = state.writer.read_or_freeze
-        remembered = read(state.load, Remembered())
+        nothing, no_catalog = Remembered(), Catalog()
+        remembered = read(state.load, nothing)
+        is_read = remembered is not nothing
         remembered = state.with_read_again(remembered, began_at)
         before = remembered.run
         older = _older_records(settings, remembered)
         unclaimed = tuple(record for record in older or () if record.failures)
         session = StoreSession(state, remembered, unclaimed, began_at)
-        whole = read(state.load_whole_catalog, Catalog())
+        whole = read(state.load_whole_catalog, no_catalog)
+        is_read = is_read and whole is not no_catalog and not state.why_not_known()
+        if is_read and before == RunRecord() and RUN not in remembered.lost:
+            _say_if_there_was_one(settings)
         catalog, scans = whole.jobs, whole.scans
         known_jobs = KnownJobs.of(whole, before, settings.mail)
         if whole.is_lost and (RUN in remembered.lost or state.writer.frozen):
@@ -239,6 +248,7 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
             due=due,
             missed=due.frequencies - set(schedule.INCLUDES[ordered]),
             run=run,
+            is_read=is_read,
             session=session,
             audit_log=AuditLog(settings.state, settings.secrets),
             catalog=catalog,
@@ -314,6 +324,30 @@ class RunContext(msgspec.Struct, eq=False, kw_only=True):
     def is_frozen(self) -> bool:
         """Return whether nothing is written or sent any more."""
         return bool(self.state.writer.frozen)
+
+
+def files_for_people(settings: Settings) -> dict[str, str]:
+    """Return the files that runs write for others, by the option that names them."""
+    page = settings.page
+    folders = {"[page] write": page.write, "[page] public_write": page.public_write}
+    files = {option: f"{folder}/{PAGE}" for option, folder in folders.items() if folder}
+    if settings.metrics.write:
+        files["[metrics] write"] = settings.metrics.write
+    return files
+
+
+def _say_if_there_was_one(settings: Settings) -> None:
+    """Say that state begins anew, if files for people show that there was some."""
+    for option, path in files_for_people(settings).items():
+        if os.path.exists(path):
+            logger.error(
+                "the state folder %s is empty, though %s was written before (%s); all "
+                "begins anew: is its disk mounted?",
+                settings.state,
+                path,
+                option,
+            )
+            return
 
 
 def _with_templates(settings: Settings) -> Settings:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from lib.core.enums import VERSION
-from lib.core.records import RunRecord
+from lib.core.records import RunRecord, with_lost
 from lib.report.metrics import Facts, exposition, read_sent
 from lib.runner import results
 from lib.runner.context import RunContext
@@ -18,14 +18,19 @@ logger = logging.getLogger(__name__)
 
 
 def write(ctx: RunContext, run: RunRecord) -> None:
-    """Replace the file; log an error if that fails."""
+    """Replace the file; log an error if that fails, or the state folder is gone."""
     path = ctx.settings.metrics.write
+    if why := ctx.state.why_not_known():
+        # It was there when the run began.
+        logger.error("[metrics] write: %s is left as before: %s", path, why)
+        return
+    catalog = results.catalog_of(ctx) if ctx.only is None else ctx.catalog
     facts = Facts(
         ctx.settings,
         VERSION,
         run,
-        results.catalog_of(ctx) if ctx.only is None else ctx.catalog,
-        ctx.session.records,
+        catalog,
+        with_lost(ctx.session.records, ctx.session.lost, catalog),
         ctx.state.load_values(),
         read_sent(ctx.settings),
         ctx.now(),

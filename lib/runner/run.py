@@ -29,7 +29,7 @@ from lib.core.records import RunRecord
 from lib.core.settings import Settings
 from lib.core.text import moment_in, table_time
 from lib.runner import results
-from lib.runner.context import RUN_S, RunContext, Stop
+from lib.runner.context import PAGE, RUN_S, RunContext, Stop, files_for_people
 from lib.runner.selection import files_to_load
 from lib.storage.lock import Holder
 from lib.storage.store import SETTINGS_COPY, TEMPLATES, State
@@ -48,8 +48,8 @@ SETTLE_BEFORE_S = 3.0
 MANY = 20
 #: A report waits at most this long for others to be committed with it.
 COMMIT_AFTER_S = 0.5
-#: The front page, and how much earlier than another time a run may come.
-PAGE, PAGE_JITTER_S = "index.html", 30.0
+#: How much earlier than another time a run may come.
+PAGE_JITTER_S = 30.0
 #: When an announcement begins and ends, as the notes have it.
 TURNS = ("start", "until")
 
@@ -550,7 +550,9 @@ def report(ctx: RunContext) -> None:
         from lib.peers import publish
 
         publish.write(settings, _run_for_others(ctx), ctx.now())
-    if settings.metrics.write:
+    if not ctx.is_read:
+        _say_what_stays(settings)
+    elif settings.metrics.write:
         from lib.runner.metrics import write
 
         write(ctx, _run_for_others(ctx))
@@ -566,8 +568,17 @@ def report(ctx: RunContext) -> None:
         emergency.emit(settings, frozen, records, ctx.began_at, left_s)
     _thin_history(ctx)
     page = settings.page
-    if (page.write or page.public_write or page.templates) and ctx.only is None:
+    is_wanted = page.write or page.public_write or page.templates
+    if is_wanted and ctx.is_read and ctx.only is None:
         _write_page(ctx)
+
+
+def _say_what_stays(settings: Settings) -> None:
+    """Say which files would forget what is not known now, and so are not written."""
+    files = files_for_people(settings)
+    those = ", ".join(f"{option} ({path})" for option, path in files.items())
+    if those:
+        logger.error("state cannot be read, so these stay as they are: %s", those)
 
 
 def _write_page(ctx: RunContext) -> None:

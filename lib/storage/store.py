@@ -152,6 +152,17 @@ class State:
             why_not_usable(self.folder) or why_not_usable(jobs) or self.why_not_safe()
         )
 
+    def why_not_known(self) -> str:
+        """Return why nothing is known of what runs have kept, and what to type.
+
+        The folder is missing or cannot be read; empty: what is there can be read.
+        """
+        try:
+            os.scandir(self.folder).close()
+        except OSError:
+            return why_not_usable(self.folder)
+        return ""
+
     def why_not_safe(self) -> str:
         """Return who else may write into the folder, and what to type; or nothing."""
         try:

@@ -10,12 +10,13 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from lib.core.enums import Decision, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record, RunRecord
 from lib.core.results import Unit, Value
-from lib.report.metrics import METRICS, Facts, Sent, exposition
+from lib.report.metrics import METRICS, Facts, Sent, exposition, read_sent
 from lib.storage.history import Row
 from tests.support.benchserver import ROOT
 from tests.support.daemon import free_port
@@ -176,6 +177,13 @@ def test_a_run_writes_the_file_for_everybody_to_read(tmp_path):
     assert {"checker_job_status", "checker_job_value_ratio"} <= names
     assert names <= METRICS.keys()
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_counter_that_cannot_be_read_is_not_said_to_be_0(tmp_path):
+    settings = replace(settings_for(25), state=tmp_path)
+    assert read_sent(settings) == {"mail": Sent(0, 0)}
+    (settings.state / "outbox.json").write_text("{")
+    assert read_sent(settings) == {}
 
 
 def test_no_label_is_one_that_prometheus_gives_itself():

@@ -235,3 +235,66 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_the_run_goes_on(tmp_pat
     assert (tmp_path / "file").read_text() == "mine"
     (row,) = instance.run("-m", "status", "--json").json()["down"]
     assert "file is no folder; there is no page" in row["reason"]
+
+
+def gone(state):
+    state.rename(f"{state}.away")
+
+
+def no_folder(state):
+    gone(state)
+    state.write_text("")
+
+
+def no_records(state):
+    (state / "jobs").rename(state / "jobs.away")
+    (state / "jobs").write_text("")
+
+
+@pytest.fixture
+def shown(tmp_path):
+    """Return an instance that has run, and the content of its files for people."""
+    (tmp_path / "www").mkdir()
+    instance = Instance(tmp_path)
+    instance.job("Down", job("Down", "return False"))
+    instance.add(f"[page]\nwrite = {tmp_path}/www\n")
+    instance.add(f"[metrics]\nwrite = {tmp_path}/checker.prom\n")
+    assert instance.cron().code == 0
+    return instance
+
+
+def for_people(instance):
+    folder = instance.folder
+    paths = (*(folder / "www").iterdir(), folder / "checker.prom")
+    return {path.name: path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("spoil", [gone, no_folder, no_records])
+def test_page_and_metrics_stay_as_they_are_where_state_cannot_be_read(shown, spoil):
+    before = for_people(shown)
+    assert len(before) == 4
+    spoil(shown.state)
+    shown.clock_ahead = timedelta(minutes=5)
+    ran = shown.cron()
+    assert ran.code == 1 and for_people(shown) == before
+    (line,) = [line for line in ran.err.splitlines() if "stay as they are" in line]
+    assert "[page] write (" in line and "[metrics] write (" in line
+
+
+def test_state_that_is_empty_where_there_was_some_is_one_line(shown):
+    gone(shown.state)
+    shown.state.mkdir(mode=0o700)
+    ran = shown.cron()
+    assert ran.code == 0 and ran.err.count("\n") == 1
+    assert "is empty, though" in ran.err and "is its disk mounted?" in ran.err
+    assert shown.cron().silent
+
+
+def test_state_that_goes_while_a_run_is_at_work_costs_no_page(given, folder, caplog):
+    page.write(given, NOON, 30.0)
+    before = {name: (folder / name).read_bytes() for name in names(folder)}
+    gone(given.state)
+    page.write(given, NOON + timedelta(minutes=5), 30.0)
+    assert {name: (folder / name).read_bytes() for name in names(folder)} == before
+    (said,) = caplog.messages
+    assert said.startswith("[page] write: the folder ") and "is missing: " in said
