@@ -244,6 +244,21 @@ def any_url(value: str) -> str:
     return value
 
 
+def link(value: str) -> str:
+    """Return a link for people: an http or https URL, or a mailto of addresses."""
+    scheme, colon, rest = value.partition(":")
+    if scheme.lower() in ("http", "https"):
+        return url(value)
+    if scheme.lower() != "mailto" or not colon:
+        raise ValueError(
+            "expected http://host/..., https://host/... or mailto:you@example.com"
+        )
+    if re.search(r"[\s\x00-\x1f\x7f]", value):
+        raise ValueError("expected mailto:you@example.com with %20 for a space")
+    addresses(rest.partition("?")[0])
+    return value
+
+
 @cache
 def plain_url() -> re.Pattern[str]:
     """Return the pattern of what nearly all URLs are, and of nothing that is refused.
@@ -759,7 +774,7 @@ def shown(name: str, raw: str | None) -> str:
     words, *more = (raw or "").strip().split("\n")
     before, _at, after = words.rpartition("@")
     # user:password@host, also where the password holds a slash or the // is missing
-    if re.search("[:/]", before):
+    if re.search("[:/]", re.sub("(?i)^mailto:", "", before)):
         words = f"***@{after}"
     words = words[:200]
     # https://user:password, the host forgotten

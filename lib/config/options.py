@@ -29,6 +29,7 @@ from lib.config.fields import (
     failures,
     flapping,
     host,
+    link,
     many,
     metrics_file,
     nearest,
@@ -253,7 +254,11 @@ DEFAULTS = {
         timeout, 30.0, f"time for the whole check, at most {MAX_TIMEOUT_S}s"
     ),
     "tags": Option(tags, (), "words to group jobs by, separated by commas"),
-    "runbook": Option(url, "", "the address of what to do about it, shown in alerts"),
+    "runbook": Option(
+        link,
+        "",
+        "a link (http, https, mailto) to what to do about it, shown in alerts",
+    ),
 }
 
 #: The options of every kind of target.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import nullcontext
 from html.parser import HTMLParser
 
 import pytest
 from msgspec.structs import replace
 
+from lib.config import fields
 from lib.core.enums import Decision, Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record, RunRecord
@@ -115,6 +117,9 @@ def test_what_a_job_says_is_shown_as_it_is_without_control_characters():
 )
 def test_a_runbook_is_a_link_to_the_web_or_a_mail(url, is_followed):
     assert bool(page.safe_link(url)) == is_followed
+    # settings.cfg takes the same ones.
+    with nullcontext() if is_followed else pytest.raises(ValueError):
+        assert fields.link(url) == page.safe_link(url)
 
 
 def test_ids_are_unique_and_labels_name_their_fields():
