@@ -22,6 +22,9 @@ from lib.plugins.search import Found, Look, TooSlow
 BLOCK = 512 * 1024
 #: Of a longer line only the start is searched.
 MAX_LINE = 1024 * 1024
+#: Where a block is read to, a whole number of pages: before it is room for a line that
+#: has no end yet, and for what that line follows.
+BLOCK_AT = MAX_LINE + 4096
 #: A file is known again by so many of its first bytes, and of those before the offset.
 HEAD, TAIL = 1024, 256
 #: A line without an end counts as whole if nothing has come for so long.
@@ -203,6 +206,8 @@ class PlainFile(Source):
     def read_into(self, room: memoryview) -> int:
         """Read the next bytes; return how many."""
         info = os.fstat(self._fd)
+        # Up to where a page begins: from within one the kernel copies more slowly.
+        room = room[: len(room) - self._read_at % len(room)]
         number = os.preadv(self._fd, [room], self._read_at)
         self._read_at += number
         if not number and info.st_size == self._read_at:
@@ -412,30 +417,38 @@ class _Reader:
         self._tail = b""
         #: None: not known yet.
         self._head: bytes | None = None
-        #: What is read, behind the line that has no end yet, and how long all that is.
-        self._data = bytearray(MAX_LINE + BLOCK)
-        self._filled = 0
+        #: A block comes to the same place each time: the kernel copies to some places
+        #: at half the speed.
+        self._data = bytearray(BLOCK_AT + BLOCK)
+        #: What of it is not searched yet.
+        self._start = self._end = BLOCK_AT
 
     def read(self) -> None:
         """Read and search all that there is."""
         # Before anything is read: it may be truncated meanwhile.
         self._head = self._source.head()
-        room = memoryview(self._data)
+        room = memoryview(self._data)[BLOCK_AT:]
         while True:
             if self._look.within.passed:
                 raise TimeoutError
-            fresh = self._filled
-            number = self._source.read_into(room[fresh : fresh + BLOCK])
+            self._make_room()
+            number = self._source.read_into(room)
             if not number:
                 break
-            if not self._offset and not fresh:
-                self._begin(bytes(self._data[: min(HEAD, number)]))
+            if not self._offset and self._start == self._end:
+                self._begin(bytes(room[: min(HEAD, number)]))
             elif not self._source.is_unchanged():
                 raise Truncated
-            self._filled += number
-            self._take(fresh)
+            self._end += number
+            self._take()
         self._head = self._source.head()
         self._take_half()
+
+    def _make_room(self) -> None:
+        """Move the line that has no end yet before the next block."""
+        start = BLOCK_AT - (self._end - self._start)
+        self._data[start:BLOCK_AT] = self._data[self._start : self._end]
+        self._start, self._end = start, BLOCK_AT
 
     def _begin(self, start: bytes) -> None:
         known = self._head or b""
@@ -444,36 +457,35 @@ class _Reader:
             raise Truncated
         self._head = known or start
 
-    def _take(self, fresh: int) -> None:
-        """Search the lines that are whole now; keep half a line.
-
-        What stands before ``fresh`` has no line feed.
-        """
+    def _take(self) -> None:
+        """Search the lines that are whole now; keep half a line."""
         data = self._data
         if self._is_in_line:
-            end = data.find(b"\n", 0, self._filled) + 1
+            end = data.find(b"\n", self._start, self._end) + 1
             self._is_in_line = not end
-            self._pass(end or self._filled)
-        if data.startswith(b"\0", 0, self._filled):
+            self._pass(end or self._end)
+        if data.startswith(b"\0", self._start, self._end):
             # What a program writes on at its offset after copytruncate.
-            self._pass(_first_other(data, self._filled))
-            fresh = 0
-        end = data.rfind(b"\n", fresh, self._filled) + 1
+            self._pass(_first_other(data, self._start, self._end))
+        # Before this block no line has an end.
+        end = data.rfind(b"\n", max(BLOCK_AT, self._start), self._end) + 1
         if end:
-            self._look.search.lines(data, self._found, end)
+            # A pattern may look at what is before a line.
+            data[self._start - 1] = ord("\n")
+            self._look.search.lines(data, self._found, self._start, end)
             self._pass(end)
-        if self._filled > MAX_LINE:
-            self._look.search.lines(bytes(data[:MAX_LINE]) + b"\n", self._found)
+        if self._end - self._start > MAX_LINE:
+            self._search_alone(self._start + MAX_LINE)
             self._is_in_line = True
             self._look.news.lost.append(
                 f"{self._source.path}: a line is longer than {MAX_LINE // 1024**2} MB; "
                 "its start was searched"
             )
-            self._pass(self._filled)
+            self._pass(self._end)
 
     def _take_half(self) -> None:
         """Search half a line if nothing more is to come."""
-        length = self._filled
+        length = self._end - self._start
         if not length:
             return
         since, former_length = self._before.half
@@ -481,24 +493,28 @@ class _Reader:
         is_same = former_length == length and self._offset == self._before.offset
         is_whole = is_same and now - since >= HALF_LINE_S
         if self._source.is_final or is_whole:
-            self._look.search.lines(bytes(self._data[:length]) + b"\n", self._found)
-            self._pass(length)
+            self._search_alone(self._end)
+            self._pass(self._end)
         else:
             self._half = (min(since, now) if is_same else now, length)
 
+    def _search_alone(self, end: int) -> None:
+        """Search what is read up to ``end`` as one line."""
+        line = bytes(self._data[self._start : end]) + b"\n"
+        self._look.search.lines(line, self._found)
+
     def _pass(self, end: int) -> None:
         """Go behind what was searched."""
-        data = self._data
-        self._offset += end
-        self._tail = (self._tail + data[max(0, end - TAIL) : end])[-TAIL:]
-        left = self._filled - end
-        data[:left] = data[end : self._filled]
-        self._filled = left
+        self._offset += end - self._start
+        last = self._data[max(self._start, end - TAIL) : end]
+        self._tail = (self._tail + last)[-TAIL:]
+        self._start = end
 
     def place(self) -> Place:
         """Return how far all was searched."""
         tail = checksum(self._tail) if self._tail else self._before.tail
-        before, number = self._before, self._offset + self._filled
+        before = self._before
+        number = self._offset + self._end - self._start
         changed_ns = self._source.changed_ns(is_empty=not number)
         # Of a file that was truncated before it was read the first bytes are known.
         head = self._head and self._head[: number or HEAD]
@@ -517,7 +533,7 @@ class _Reader:
 _OTHER = re.compile(rb"[^\0]")
 
 
-def _first_other(data: bytearray, end: int) -> int:
+def _first_other(data: bytearray, start: int, end: int) -> int:
     """Return where the first byte is that is not 0, at most ``end``."""
-    match = _OTHER.search(data, 0, end)
+    match = _OTHER.search(data, start, end)
     return match.start() if match else end

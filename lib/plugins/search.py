@@ -89,6 +89,7 @@ class Search:
         deadline: Deadline,
     ) -> None:
         self._find, self._ignore = pattern.search, ignore.search if ignore else None
+        self._word = word_of(pattern)
         self._by_line = bool(_OF_ONE_LINE.search(pattern.pattern.decode()))
         self._child: SearchChild | None = None
         if may_run_on(pattern) or (ignore is not None and may_run_on(ignore)):
@@ -101,28 +102,53 @@ class Search:
         if self._child is not None:
             self._child.end()
 
-    def lines(self, data: bytes | bytearray, found: Found, end: int = -1) -> None:
-        """Add the lines that match, of ``data`` up to ``end``.
+    def lines(
+        self, data: bytes | bytearray, found: Found, start: int = 0, end: int = -1
+    ) -> None:
+        """Add the lines that match, of ``data`` from ``start`` up to ``end``.
 
-        Each of them ends with a line feed.
+        Each of them ends with a line feed, and follows one if anything is before it.
         """
         end = len(data) if end < 0 else end
         if self._child is not None:
-            self._child.lines(data, found, end)
+            self._child.lines(data, found, start, end)
+        elif self._word:
+            self._with_word(data, found, start, end)
         elif self._by_line:
-            self._one_by_one(data, found, end)
+            self._one_by_one(data, found, start, end)
         else:
-            self._at_once(data, found, end)
+            self._at_once(data, found, start, end)
 
-    def _one_by_one(self, data: bytes | bytearray, found: Found, end: int) -> None:
+    def _with_word(
+        self, data: bytes | bytearray, found: Found, at: int, end: int
+    ) -> None:
+        # Twice as quick as a regular expression of the same letters.
+        word, ignore = self._word, self._ignore
+        is_only_counted = ignore is None and found.is_full
+        while (start := data.find(word, at, end)) >= 0:
+            line_end = data.find(b"\n", start)
+            if is_only_counted:
+                found.count += 1
+            else:
+                line = bytes(data[_line_start(data, at, start) : line_end])
+                if not (ignore and ignore(line)):
+                    found.add(line)
+                    is_only_counted = ignore is None and found.is_full
+            at = line_end + 1
+
+    def _one_by_one(
+        self, data: bytes | bytearray, found: Found, at: int, end: int
+    ) -> None:
         find, ignore = self._find, self._ignore
-        for line in bytes(memoryview(data)[:end]).split(b"\n")[:-1]:
+        for line in bytes(memoryview(data)[at:end]).split(b"\n")[:-1]:
             if find(line) and not (ignore and ignore(line)):
                 found.add(line)
 
-    def _at_once(self, data: bytes | bytearray, found: Found, end: int) -> None:
+    def _at_once(
+        self, data: bytes | bytearray, found: Found, at: int, end: int
+    ) -> None:
         # Only lines that are shown are copied: that costs more than most searches.
-        find, ignore, at = self._find, self._ignore, 0
+        find, ignore = self._find, self._ignore
         is_only_counted = ignore is None and found.is_full
         while at < end and (match := find(data, at, end)):
             start, stop = match.span()
@@ -133,7 +159,7 @@ class Search:
                 found.count += 1
                 at = line_end + 1
                 continue
-            line = bytes(data[data.rfind(b"\n", at, start) + 1 or at : line_end])
+            line = bytes(data[_line_start(data, at, start) : line_end])
             at = line_end + 1
             # A match over the end of a line counts only if the line has one by itself.
             if stop > line_end and not find(line):
@@ -141,6 +167,26 @@ class Search:
             if not (ignore and ignore(line)):
                 found.add(line)
                 is_only_counted = ignore is None and found.is_full
+
+
+def _line_start(data: bytes | bytearray, at: int, place: int) -> int:
+    """Return where the line of a place begins, in what begins at ``at``."""
+    return data.rfind(b"\n", at, place) + 1 or at
+
+
+def word_of(pattern: re.Pattern[bytes]) -> bytes:
+    """Return the bytes that a pattern stands for if it stands for just these.
+
+    Return no bytes for any other pattern.
+    """
+    from re import _constants, _parser  # type: ignore[attr-defined]
+
+    parts = list(_parser.parse(pattern.pattern, pattern.flags))
+    is_word = all(operator is _constants.LITERAL for operator, _ in parts)
+    if not is_word or pattern.flags & re.IGNORECASE:
+        return b""
+    word = bytes(argument for _, argument in parts)
+    return b"" if b"\n" in word else word
 
 
 def may_run_on(pattern: re.Pattern[bytes]) -> bool:
@@ -216,8 +262,13 @@ class SearchChild:
         self._deadline = deadline
         self._child: Child | None = None
 
-    def lines(self, data: bytes | bytearray, found: Found, end: int) -> None:
-        """Add the lines up to ``end`` that match; raise TooSlow at the deadline."""
+    def lines(
+        self, data: bytes | bytearray, found: Found, start: int, end: int
+    ) -> None:
+        """Add the lines from ``start`` up to ``end`` that match.
+
+        Raise TooSlow at the deadline.
+        """
         import subprocess
         import sys
 
@@ -231,7 +282,7 @@ class SearchChild:
         began = time.monotonic()
         try:
             # It reads all of a block before it searches, so that this ends.
-            for part in (b"%d\n" % end, memoryview(data)[:end]):
+            for part in (b"%d\n" % (end - start), memoryview(data)[start:end]):
                 while part:
                     part = part[pipe.write(part) or 0 :]
             number, *spans = self._child.readline().split()
@@ -243,8 +294,8 @@ class SearchChild:
             raise
         found.count += int(number) - len(spans)
         for span in spans:
-            start, _colon, stop = span.partition(b":")
-            found.add(bytes(data[int(start) : int(stop)]))
+            first, _colon, last = span.partition(b":")
+            found.add(bytes(data[start + int(first) : start + int(last)]))
 
     def end(self) -> None:
         """End the process."""

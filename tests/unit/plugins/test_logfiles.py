@@ -85,8 +85,9 @@ def test_a_line_of_100_mb_costs_little_and_is_named(log, followed):
         max_size=30,
     ),
     st.integers(1, 20),
+    st.sampled_from(("ERROR", "^ERROR", r"\bER+OR")),
 )
-def test_lines_are_found_wherever_blocks_begin(lines, block):
+def test_lines_are_found_wherever_blocks_begin(lines, block, match):
     with (
         tempfile.NamedTemporaryFile() as log,
         pytest.MonkeyPatch.context() as patched,
@@ -94,11 +95,11 @@ def test_lines_are_found_wherever_blocks_begin(lines, block):
         patched.setattr(logreader, "BLOCK", block)
         log.write(b"".join(line + b"\n" for line in lines) + b"ERROR")
         log.flush()
-        followed = Followed(log.name, first="start")
+        followed = Followed(log.name, match=match, first="start")
         followed.check()
         # The last line waits for its end.
         assert followed.result.values["matches"].number == sum(
-            b"ERROR" in line for line in lines
+            line.startswith(b"ERROR") for line in lines
         )
         log.write(b"\nERROR\n")
         log.flush()

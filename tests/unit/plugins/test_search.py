@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lib.core.enums import Status
-from lib.plugins.search import MAX_SEARCH_S, PROGRAM, may_run_on
+from lib.plugins.search import MAX_SEARCH_S, PROGRAM, may_run_on, word_of
 from tests.support.followed import Followed, write
 
 
@@ -30,6 +30,10 @@ from tests.support.followed import Followed, write
         ("^$", [""]),
         ("()", ["ERROR", "fine", "ERROR here", "an ERROR", ""]),
         ("(ERROR|none)+ here", ["ERROR here"]),
+        ("ERROR h", ["ERROR here"]),
+        ("(?i)error h", ["ERROR here"]),
+        (r"an\ ERROR", ["an ERROR"]),
+        (r"ERROR\nfine", []),
     ],
 )
 def test_a_pattern_is_for_each_line_by_itself(tmp_path, match, lines):
@@ -41,6 +45,24 @@ def test_a_pattern_is_for_each_line_by_itself(tmp_path, match, lines):
     assert [line for line in lines if line] == (
         [line for line in shown[1:] if line] if len(lines) > 1 else shown
     )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "word"),
+    [
+        ("ERROR", "ERROR"),
+        (r"\[error\] 5\.0", "[error] 5.0"),
+        ("(?x) ERR OR", "ERROR"),
+        ("größer", "größer"),
+        ("(?i)ERROR", ""),
+        ("^ERROR", ""),
+        ("ERROR|FATAL", ""),
+        (r"ERROR\n", ""),
+        ("ERR.R", ""),
+    ],
+)
+def test_a_pattern_that_stands_for_one_word_is_known(pattern, word):
+    assert word_of(re.compile(pattern.encode(), re.M)) == word.encode()
 
 
 @pytest.mark.parametrize(
