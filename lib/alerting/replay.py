@@ -13,8 +13,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -39,6 +38,7 @@ from lib.core.records import Record
 from lib.core.replay import SAME_RUN, Notification, Told, What, what_of
 from lib.core.results import CheckResult, JobReport
 from lib.core.settings import Settings
+from lib.core.text import utc
 from lib.storage import auditlog
 from lib.storage.history import History, Row
 from lib.storage.historyfiles import FOLDER
@@ -209,10 +209,10 @@ class OnRecord:
         terms = next(known, None)
         if terms is None:
             return
-        of_all, moment = self._terms, partial(datetime.fromtimestamp, tz=UTC)
+        of_all = self._terms
         for row in rows:
             terms = of_all.get(row.policy, terms)
-            at = moment(row.at + min(row.seconds, _RUN_S))
+            at = utc(row.at + min(row.seconds, _RUN_S))
             yield Found(row.at, at, row.status, row.code, row.reason, terms, row.values)
 
     def _before(
@@ -235,11 +235,11 @@ class OnRecord:
         )
         record = Record(key, name)
         if first is not None:
-            return _before_first(record, first, status, _moment(since))
+            return _before_first(record, first, status, utc(since))
         if status not in _BAD:
             return record
         # Whoever was to be notified was so long ago.
-        return _known(_bad(record, status, _moment(since)), _moment(since), ())
+        return _known(_bad(record, status, utc(since)), utc(since), ())
 
 
 def _before_first(
@@ -591,7 +591,7 @@ class Replay:
         first = bisect_left(self._run_times, step.run_at)
         times = self._run_times[first : bisect_left(self._run_times, until, first)]
         for run_at in times or [step.run_at]:
-            at = max(step.at, _moment(run_at))
+            at = max(step.at, utc(run_at))
             if one.escalate(at, terms):
                 return
 
@@ -718,7 +718,3 @@ def _decided(
         return decision, None
     decision = policy.settings_decision(record, decision, step.at)
     return decision, policy.settings_memory(decision, step.at)
-
-
-def _moment(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)

@@ -31,7 +31,7 @@ def replay(args: argparse.Namespace) -> int:
     from lib.alerting.replay import OnRecord
     from lib.config.policies import Policies
     from lib.config.thresholds import Thresholds
-    from lib.core.text import table_time
+    from lib.core.text import table_time, utc
     from lib.report import replay as replay_report
     from lib.report import table
     from lib.storage.history import History
@@ -69,7 +69,7 @@ def replay(args: argparse.Namespace) -> int:
         )
         return TROUBLE
     if until.timestamp() <= on_record.rows_since:
-        begun = table_time(_moment(on_record.rows_since), zone, now)
+        begun = table_time(utc(on_record.rows_since), zone, now)
         print(
             f"checker: --until {args.until}: results are kept one by one since "
             f"{begun}; what was before cannot be replayed",
@@ -152,10 +152,11 @@ def _replayed(
     """Return what the replay of these jobs came to."""
     from lib.alerting.replay import Replay
     from lib.core.replay import compared
+    from lib.core.text import utc
     from lib.report.replay import Replayed
 
     assert on_record.rows_since is not None
-    rows_since = _moment(on_record.rows_since)
+    rows_since = utc(on_record.rows_since)
     begin = max(filter(None, (since, rows_since, on_record.sent_since)))
     escalates = any(channel.escalate for channel in by.settings.channels.values())
     run_times = on_record.run_times(names) if escalates else ()
@@ -182,12 +183,6 @@ def _replayed(
         on_record.sent_since if begin == on_record.sent_since else None,
         has_audit_log=on_record.has_audit_log,
     )
-
-
-def _moment(at: float) -> datetime:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(at, UTC)
 
 
 def _problems(of_jobs: Iterable[object], settings: Settings) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import timedelta, tzinfo
 from typing import Annotated, Any
 
 import msgspec
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from lib.core import schedule
 from lib.core.encoding import Stored, builtins, convert
 from lib.core.enums import Status as Status
-from lib.core.text import duration, mail_time
+from lib.core.text import duration, mail_time, utc
 
 #: The longest name of a heartbeat; the most of a text that is kept, in characters.
 MAX_NAME, MAX_TEXT = 200, 200
@@ -356,7 +356,7 @@ def next_due(memory: Memory, rule: Rule, now: float) -> float | None:
 
 
 def _next_by_cron(rule: Rule, after: float) -> float | None:
-    moment = schedule.next_after(str(rule.period), _moment(after), rule.zone)
+    moment = schedule.next_after(str(rule.period), utc(after), rule.zone)
     return None if moment is None else moment.timestamp()
 
 
@@ -394,10 +394,6 @@ def _until(memory: Memory, rule: Rule, due_at: float, clock: Clock) -> float:
     else:
         wait = rule.period
     return max(due_at, steady + min(wait, CAUGHT_UP_S)) + grace
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 # What is wrong.
@@ -514,4 +510,4 @@ def _is_in(code: int, ranges: Iterable[tuple[int, int]]) -> bool:
 
 
 def _shown(at: float, rule: Rule) -> str:
-    return mail_time(_moment(at), rule.zone)
+    return mail_time(utc(at), rule.zone)

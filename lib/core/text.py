@@ -72,6 +72,11 @@ def _with_rest(words: str, rest: int, unit: str) -> str:
     return f"{words} {counted(rest, unit)}" if rest else words
 
 
+def utc(seconds: float) -> datetime:
+    """Return the moment of so many seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def in_zone(moment: datetime, zone: tzinfo | None = None) -> datetime:
     """Return the same moment in a zone; None: the zone of this machine.
 

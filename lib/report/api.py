@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record
-from lib.core.text import in_zone
+from lib.core.text import in_zone, utc
 from lib.report import graphs, status
 from lib.report.incidents import Incident
 from lib.report.page import Snapshot, keys_of, link_of
@@ -96,7 +96,7 @@ def job_data(
         "notified_at": record.reached_at,
         "held": held_row(held),
         "queued_messages": len(record.queued),
-        "last_run_at": _moment(latest.at) if latest else None,
+        "last_run_at": utc(latest.at) if latest else None,
         "seconds": latest.seconds if latest else None,
         "values": value_rows(snapshot.values.get(key, {})),
         "every": known.schedule if known else None,
@@ -147,7 +147,7 @@ def history_data(
         "until": until,
         "results": [
             {
-                "at": _moment(row.at),
+                "at": utc(row.at),
                 "status": row.status.value,
                 "held": row.code,
                 "seconds": row.seconds,
@@ -157,9 +157,5 @@ def history_data(
             }
             for row in shown
         ],
-        "next": _moment(rows[MAX_ROWS].at) if len(rows) > MAX_ROWS else None,
+        "next": utc(rows[MAX_ROWS].at) if len(rows) > MAX_ROWS else None,
     }
-
-
-def _moment(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)

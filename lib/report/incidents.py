@@ -7,7 +7,7 @@ says what was sent to whom and what became of it.  Pure functions of values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from lib.core.decisions import Entry, Event, MailDetails
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record
-from lib.core.text import TimeText
+from lib.core.text import TimeText, utc
 from lib.storage.history import Change
 
 #: The statuses of an incident; the worst is last.
@@ -64,7 +64,7 @@ def incidents(
     under_way: dict[JobKey, Incident] = {}
     over: list[Incident] = []
     for change in changes:
-        at = datetime.fromtimestamp(change.at, UTC)
+        at = utc(change.at)
         known = under_way.get(change.key)
         if change.status in BAD:
             under_way[change.key] = _continued(known, change, at)
@@ -95,7 +95,7 @@ def _continued(known: Incident | None, change: Change, at: datetime) -> Incident
 
 
 def _of_record(record: Record) -> Incident:
-    began_at = record.since or datetime.fromtimestamp(0, UTC)
+    began_at = record.since or utc(0)
     held = record.held.value if record.held else ""
     return Incident(record.key, began_at, None, record.status, record.last_reason, held)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from lib.core.jobs import JobKey
 from lib.core.results import Unit, amount_words
-from lib.core.text import counted, duration, table_time, zone_words
+from lib.core.text import counted, duration, table_time, utc, zone_words
 from lib.report.glance import alerts_in
 from lib.report.rows import WORDS
 from lib.report.uptime import (
@@ -221,7 +221,7 @@ def headline(found: Report, zone: tzinfo | None) -> str:
     count = sum(len(job.outages) for job in found.jobs)
     until = ""
     if not period.is_over:
-        end = _moment(period.edges[-1])
+        end = utc(period.edges[-1])
         until = f" until {table_time(end, zone, end)}"
     words = f"{period.month}{until}: {counted(len(found.jobs), 'job')}"
     words += f", uptime {percent_words(share.uptime) or 'not known'}"
@@ -231,7 +231,7 @@ def headline(found: Report, zone: tzinfo | None) -> str:
 
 def job_rows(found: Report, zone: tzinfo | None) -> list[dict[str, Any]]:
     """Return a row per job, the lowest uptime first: as data, and in words."""
-    now = _moment(found.period.edges[-1])
+    now = utc(found.period.edges[-1])
     return [
         _job_row(job, partial(table_time, zone=zone, now=now)) for job in found.jobs
     ]
@@ -250,12 +250,12 @@ def _job_row(job: JobMonth, time_text: Any) -> dict[str, Any]:
         "notified_after_s": job.mean_after_s,
         "not_notified": not_notified,
         "slowest_s": job.slowest[0] if job.slowest else None,
-        "slowest_at": _moment(job.slowest[1]) if job.slowest else None,
+        "slowest_at": utc(job.slowest[1]) if job.slowest else None,
         "outages": [
             {
-                "began_at": _moment(one.outage.began),
+                "began_at": utc(one.outage.began),
                 "ended_at": (
-                    None if one.outage.ended is None else _moment(one.outage.ended)
+                    None if one.outage.ended is None else utc(one.outage.ended)
                 ),
                 "failing_s": one.outage.seconds,
                 "held": one.outage.held or None,
@@ -290,17 +290,17 @@ def _slowest_words(job: JobMonth, time_text: Any) -> str:
     if job.slowest is None:
         return ""
     seconds, at = job.slowest
-    return f"{amount_words(seconds, Unit.SECONDS)} at {time_text(_moment(at))}"
+    return f"{amount_words(seconds, Unit.SECONDS)} at {time_text(utc(at))}"
 
 
 def outage_rows(found: Report, zone: tzinfo | None) -> list[dict[str, Any]]:
     """Return a row per outage, the longest first."""
-    now = _moment(found.period.edges[-1])
+    now = utc(found.period.edges[-1])
     pairs = [(one, job) for job in found.jobs for one in job.outages]
     pairs.sort(key=lambda pair: (-pair[0].outage.seconds, pair[0].outage.began))
     return [
         {
-            "began": table_time(_moment(one.outage.began), zone, now),
+            "began": table_time(utc(one.outage.began), zone, now),
             "job": job.name,
             "lasted": _lasted_words(one.outage, found.period),
             "notified_after": _told_words(one),
@@ -334,10 +334,10 @@ def data(found: Report, zone: tzinfo | None) -> dict[str, Any]:
     period, share = found.period, found.share
     return {
         "month": period.month,
-        "since": _moment(period.edges[0]),
-        "until": _moment(period.edges[-1]),
+        "since": utc(period.edges[0]),
+        "until": utc(period.edges[-1]),
         "complete": period.is_over,
-        "time_zone": zone_words(zone, _moment(period.edges[-1])).partition(",")[0],
+        "time_zone": zone_words(zone, utc(period.edges[-1])).partition(",")[0],
         "uptime": share.uptime,
         "time_s": dict(zip(TIMES, share, strict=True)),
         "outages": sum(len(job.outages) for job in found.jobs),
@@ -400,7 +400,7 @@ def html(found: Report, server: str, zone: tzinfo | None) -> str:
     return made.get_template("month.html").render(
         title=f"{server}, {found.period.month}",
         headline=headline(found, zone),
-        zone=zone_words(zone, _moment(found.period.edges[-1])),
+        zone=zone_words(zone, utc(found.period.edges[-1])),
         job_columns=[(name, name.replace("_", " ")) for name in JOB_COLUMNS],
         jobs=shown,
         outage_columns=[(name, name.replace("_", " ")) for name in OUTAGE_COLUMNS],
@@ -410,7 +410,3 @@ def html(found: Report, server: str, zone: tzinfo | None) -> str:
 
 def _words(seconds: float) -> str:
     return duration(timedelta(seconds=seconds))
-
-
-def _moment(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)

@@ -7,7 +7,7 @@ the status stayed the same, time without a result included.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from itertools import pairwise, zip_longest
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from lib.core.jobs import JobKey
 from lib.core.results import Unit, Values, amount_words, spread_words
-from lib.core.text import TimeText, duration, table_time
+from lib.core.text import TimeText, duration, table_time, utc
 from lib.report.rows import WORDS
 from lib.report.uptime import left_out_words, percent_words
 from lib.storage.history import TIMES, Change, History, Row, Share
@@ -176,13 +176,13 @@ def _between_changes(
 
 def headline(found: Past, now: datetime, zone: tzinfo | None) -> str:
     """Return the job's name and its uptime, and what that leaves out."""
-    share, begun = found.share, _moment(found.since)
+    share, begun = found.share, utc(found.since)
     uptime = percent_words(share.uptime) or "nothing known"
     words = f"{found.name}: {uptime} since {table_time(begun, zone, now)}"
     if left_out := left_out_words(share):
         words += f"; not counted: {left_out}"
     if any(one.at < found.rows_since for one in found.stretches):
-        rows_since = table_time(_moment(found.rows_since), zone, now)
+        rows_since = table_time(utc(found.rows_since), zone, now)
         words += f"; before {rows_since} only changes of status are listed"
     return words
 
@@ -194,7 +194,7 @@ def stretch_rows(
     time_text = partial(table_time, zone=zone, now=now)
     return [
         {
-            "at": time_text(_moment(one.at)),
+            "at": time_text(utc(one.at)),
             "for": duration(timedelta(seconds=one.ends - one.at)),
             "status": one.status,
             "held": one.code,
@@ -214,14 +214,14 @@ def result_rows(
     time_text: TimeText = partial(table_time, zone=zone, now=now)
     return [
         {
-            "at": _moment(row.at),
+            "at": utc(row.at),
             "status": row.status.value,
             "held": row.code or None,
             "seconds": row.seconds,
             "values": dict(row.values),
             "reason": row.reason,
             WORDS: {
-                "at": time_text(_moment(row.at)),
+                "at": time_text(utc(row.at)),
                 "held": row.code,
                 "took": amount_words(row.seconds, Unit.SECONDS),
                 "values": _values_words(
@@ -239,14 +239,14 @@ def data(found: Past, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
     return {
         "job": found.name,
         "key": str(found.key),
-        "since": _moment(found.since),
-        "until": _moment(found.until),
-        "rows_since": _moment(found.rows_since),
+        "since": utc(found.since),
+        "until": utc(found.until),
+        "rows_since": utc(found.rows_since),
         "uptime": found.share.uptime,
         "time_s": dict(zip(TIMES, found.share, strict=True)),
         "changes": [
             {
-                "at": _moment(change.at),
+                "at": utc(change.at),
                 "status": change.status.value,
                 "before": change.before.value if change.before else None,
                 "held": change.code or None,
@@ -256,10 +256,6 @@ def data(found: Past, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
         ],
         "rows": result_rows(found, MappingProxyType({}), now, zone),
     }
-
-
-def _moment(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)
 
 
 def _values_words(values: Mapping[str, tuple[float, float]], units: Values) -> str:
