@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from lib.alerting.replay import OnRecord, TermsBy
+    from lib.alerting.onrecord import OnRecord
+    from lib.alerting.replay import TermsBy
     from lib.config.thresholds import Thresholds
     from lib.core.jobs import JobKey
     from lib.core.replay import Pair
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def replay(args: argparse.Namespace) -> int:
     """Print which notifications would have gone to whom, beside those that did."""
-    from lib.alerting.replay import OnRecord
+    from lib.alerting.onrecord import OnRecord
     from lib.config.policies import Policies
     from lib.config.thresholds import Thresholds
     from lib.core.text import table_time, utc

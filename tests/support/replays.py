@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from lib.alerting.replay import OnRecord, Replay
+from lib.alerting.onrecord import OnRecord
+from lib.alerting.replay import Replay
 from lib.config.policies import Policies
 from lib.core.replay import Notification, Pair, compared
 from lib.core.settings import Settings

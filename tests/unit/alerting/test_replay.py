@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lib.alerting.replay import OnRecord, Replay
+from lib.alerting.onrecord import OnRecord
+from lib.alerting.replay import Replay
 from lib.alerting.templates import closing_message
 from lib.core import decisions
 from lib.core.decisions import Entry, Event, MailDetails, People
