@@ -47,6 +47,7 @@ KIND_FILES = {
     "group": "GroupChecker",
     "file": "FileChecker",
 }
+_KINDS = {file: kind for kind, file in KIND_FILES.items()}
 #: The job files that ship and run programs of other people's.
 RUN_PROGRAMS = frozenset({"CommandChecker", "PluginChecker"})
 #: All job files that ship.
@@ -99,6 +100,11 @@ class JobKey(NamedTuple):
     def of_way(cls, way: str) -> Self:
         """Return the key of a way by which messages leave: ``mail``, ``oncall``."""
         return cls(_WAY, way)
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of its section, such as ``disk``; else its file's name."""
+        return _KINDS.get(self.file) or self.file.lstrip("_")
 
     @property
     def is_way(self) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 
 from lib.core import health
 from lib.core.enums import Health, Status
-from lib.core.jobs import KIND_FILES, CatalogEntry, JobKey
+from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.ratelimit import SendLog
 from lib.core.records import Record, RunRecord
 from lib.core.results import Unit, Values
@@ -263,13 +263,12 @@ def _labels(
     catalog: Mapping[JobKey, CatalogEntry],
 ) -> Iterator[tuple[JobKey, tuple[str, str]]]:
     """Yield each job that is not switched off, and its labels: its name and kind."""
-    kinds = {file: kind for kind, file in KIND_FILES.items()}
     names = Counter(entry.name for entry in catalog.values() if entry.enabled)
     for key, entry in catalog.items():
         if entry.enabled:
             # Two files may have a job of the same name.
             name = entry.name if names[entry.name] == 1 else str(key)
-            yield key, (name, kinds.get(entry.file, entry.file))
+            yield key, (name, key.kind)
 
 
 def _escaped(text: str) -> str:

@@ -20,6 +20,7 @@ from lib.report.metrics import METRICS, Facts, Sent, exposition, read_sent
 from lib.storage.history import Row
 from tests.support.benchserver import ROOT
 from tests.support.daemon import free_port
+from tests.support.fakes import job
 from tests.support.instance import Instance
 from tests.support.mailing import settings_for
 from tests.support.waits import until
@@ -30,7 +31,8 @@ HOSTILE = JobKey("Own", 'a "quoted" \\ name\nof two lines')
 
 
 def entry(name, file="Own", **more):
-    return CatalogEntry(name, file, "minute", judged=True, **more)
+    path = f"/opt/checker/jobs/{file}.py"
+    return CatalogEntry(name, path, "minute", judged=True, **more)
 
 
 def facts_of(tmp_path, **more):
@@ -57,6 +59,10 @@ def samples_of(text):
             name, labels, number = _LINE.fullmatch(line).groups()
             samples[(name, *sorted(_LABEL.findall(labels)))] = float(number)
     return samples
+
+
+def labels_of(samples, name="checker_job_status"):
+    return [dict(labels) for one, *labels in samples if one == name]
 
 
 def found(facts, name, /, **labels):
@@ -170,12 +176,15 @@ def test_a_run_writes_the_file_for_everybody_to_read(tmp_path):
     instance = Instance(tmp_path)
     path = tmp_path / "checker.prom"
     instance.add(f"[metrics]\nwrite = {path}\n[disk root]\npath = /\nevery = minute\n")
+    instance.job("Mine", job("Mine"))
     assert instance.cron().silent
     assert path.stat().st_mode & 0o777 == 0o644
     samples = samples_of(path.read_text())
     names = {name for name, *_labels in samples}
     assert {"checker_job_status", "checker_job_value_ratio"} <= names
     assert names <= METRICS.keys()
+    kinds = {labels["name"]: labels["kind"] for labels in labels_of(samples)}
+    assert kinds == {"disk root": "disk", "Mine": "Mine"}
     assert not list(tmp_path.glob(".*"))
 
 
