@@ -54,6 +54,11 @@ GROW_AFTER_S, GROW_ANYHOW_AFTER_S = 0.02, 0.1
 MANY = 256
 NOTHING_FOR_S = 0.25
 BEGIN_WITHIN = 0.1
+#: Where most of these do answer, it must have helped to have more under way: they
+#: bring so many times the results.
+FASTER = 1.25
+#: In the time in which all are to begin there is time for so many looks.
+LOOKS = 12
 #: Without an event for so long it is a pause, in which the caller may do his part.
 PAUSE_S = 0.02
 #: Descriptors left to the rest of the process.
@@ -127,8 +132,13 @@ class _Window:
         #: How many have begun, and the longest time limit of these.
         self._begun = 0
         self._limit_s = 0.0
-        #: How long the loop had waited at the last result, and when this last grew.
-        self._at_result_s = self._at_growth_s = 0.0
+        #: How long the loop had waited at the last result, and at the last look.
+        self._at_result_s = self._at_look_s = 0.0
+        #: How many results there were since that look, and when it was.
+        self._results = 0
+        self._looked_at = self._began_at
+        #: The most results that there were in a second before this grew.
+        self._pace = 0.0
 
     def count(self, deadline: Deadline) -> None:
         """Count a check that begins."""
@@ -139,18 +149,32 @@ class _Window:
         """Grow where all that is under way waits; ``left`` have not begun."""
         if loop.results:
             self._at_result_s = loop.waited_s
+            self._results += len(loop.results)
         if self.size >= self._most:
             return
         quiet_s = self._grow_after_s if loop.was_idle else GROW_ANYHOW_AFTER_S
-        since_s = self._at_growth_s
+        since_s = self._at_look_s
         if not self._is_late(left, now):
             # Those whose targets answer make room for the others.
             since_s = max(since_s, self._at_result_s)
             if self.size >= MANY:
                 quiet_s = NOTHING_FOR_S
+        elif self.size >= MANY and self._pace:
+            # Some do answer, but may pause: so does a busy machine.
+            part_s = BEGIN_WITHIN * self._limit_s / LOOKS
+            quiet_s = min(NOTHING_FOR_S, max(GROW_ANYHOW_AFTER_S, part_s))
         if loop.waited_s - since_s >= quiet_s:
+            self._look(loop.waited_s, now)
+
+    def _look(self, waited_s: float, now: float) -> None:
+        """Grow, unless that has just been of no use."""
+        pace = self._results / (now - self._looked_at)
+        # What answers, and no sooner than with fewer, is busy or on a busy machine.
+        is_busy = self._results >= self.size / 2 and pace <= FASTER * self._pace
+        if not (is_busy and self.size >= MANY):
             self.size = min(2 * self.size, self._most)
-            self._at_growth_s = loop.waited_s
+            self._pace = max(self._pace, pace)
+        self._at_look_s, self._looked_at, self._results = waited_s, now, 0
 
     def _is_late(self, left: int, now: float) -> bool:
         """Return whether some would begin too late if it goes on at this pace."""

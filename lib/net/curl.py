@@ -48,8 +48,6 @@ _ALT_NAME = bytes.fromhex("0603551d11")
 #: Errors that pycurl has no name for.
 _TOO_LARGE = 100
 _NEWER_ERRORS = {96: "QUIC_CONNECT_ERROR", 97: "PROXY", _TOO_LARGE: "TOO_LARGE"}
-#: So many handles of transfers that are over are kept for others.
-MAX_SPARE = 256
 #: How long a server has to say what it dislikes of a TLS connection.
 _EXPLAIN_S = 5.0
 #: How long an address that libcurl has passed over has to answer.
@@ -260,7 +258,7 @@ class _Transfer(Wait):
         """Close the handle, or leave it to another transfer."""
         if self.handle is None:
             return
-        if self._spare is None or len(self._spare) >= MAX_SPARE:
+        if self._spare is None:
             self.handle.close()
         else:
             self._spare.append(self.handle)

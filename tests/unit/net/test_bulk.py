@@ -201,17 +201,17 @@ def test_those_that_are_busy_are_joined_by_no_more():
     assert most == bulk.FIRST
 
 
-def most_at_once(pauses_s, limit_s):
+def most_at_once(items, limit_s, pause_s=lambda item: item):
     """Return how many of these were under way at once, each waiting for so long."""
     live, most = 0, 0
 
-    def pausing(pause_s, own):
+    def pausing(item, own):
         nonlocal live, most
         live, most = live + 1, max(most, live + 1)
-        yield bulk.Pause(own.within(pause_s))
+        yield bulk.Pause(own.within(pause_s(item)))
         live -= 1
 
-    assert len(results(pauses_s, pausing, limit_s)) == len(pauses_s)
+    assert len(results(items, pausing, limit_s)) == len(items)
     return most
 
 
@@ -219,6 +219,18 @@ def test_of_those_that_answer_only_so_many_are_under_way():
     """Each open connection takes memory."""
     pauses_s = [0.1 + number % 10 / 100 for number in range(1000)]
     assert bulk.FIRST < most_at_once(pauses_s, limit_s=300) <= bulk.MANY
+
+
+def test_where_more_at_once_bring_no_more_results_it_stays_at_some():
+    """As on a machine that has other work: they would begin too late in any case."""
+    free_at = time.monotonic()
+
+    def in_turn(_item):
+        nonlocal free_at
+        free_at = max(free_at, time.monotonic()) + 0.0005
+        return free_at - time.monotonic()
+
+    assert most_at_once(range(2000), limit_s=1.5, pause_s=in_turn) <= 2 * bulk.MANY
 
 
 def test_of_those_that_are_silent_more_are_under_way():
