@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from lib.cli.arguments import OK, TROUBLE, WRONG_USE, settings_of
-from lib.cli.silence import MAX_WHO, next_moment, who_asks
+from lib.cli.moments import length_of, next_moment
+from lib.cli.silence import MAX_WHO, who_asks
 from lib.config import fields
 from lib.core import announcements
 from lib.core.announcements import (
@@ -50,7 +51,6 @@ COLUMNS = ("id", "level", "when", "tags", "announced", "text")
 _TOLD = ("level", "from", "until", "for", "tag")
 #: What has begun when it is announced.
 _PAST = (Level.OUTAGE, Level.RESOLVED)
-_length = fields.duration(60, MAX_AHEAD.total_seconds(), "")
 
 
 class _Refused(Exception):
@@ -204,7 +204,7 @@ def _wanted(
 def _start(text: str, zone: tzinfo | None, now: datetime, *, is_past: bool) -> datetime:
     """Return when it begins: a time of day is the next one, or the last one."""
     after = now - timedelta(days=1) if is_past else now
-    moment = _moment("--from", text, zone, after)
+    moment = next_moment("--from", text, zone, after)
     if not now - MAX_AHEAD <= moment <= now + MAX_AHEAD:
         raise ValueError(f"--from {text}: that is more than {MAX_AHEAD.days} days away")
     return moment
@@ -222,29 +222,15 @@ def _end_time(
         raise ValueError("give either --for or --until, not both")
     begins = max(start or now, now)
     if length:
-        try:
-            end = begins + timedelta(seconds=_length(length))
-        except ValueError as error:
-            raise ValueError(f"--for {fields.shown('', length)}: {error}") from error
+        end = begins + length_of(length, MAX_AHEAD)
     else:
-        end = _moment("--until", until or "", zone, begins)
+        end = next_moment("--until", until or "", zone, begins)
         if end <= now:
             raise ValueError(f"--until {until}: that is in the past")
     if end > now + MAX_AHEAD:
         flag = f"--for {length}" if length else f"--until {until}"
         raise ValueError(f"{flag}: that is more than {MAX_AHEAD.days} days ahead")
     return end
-
-
-def _moment(flag: str, text: str, zone: tzinfo | None, after: datetime) -> datetime:
-    moment = next_moment(text, zone, after)
-    if moment is None:
-        shown = fields.shown("", text) or "''"
-        raise ValueError(
-            f"{flag} {shown}: expected a time such as 06:00, or a date and a time such "
-            "as '2026-12-24 22:00'"
-        )
-    return moment
 
 
 def _tag_words(one: Announcement) -> tuple[str, ...]:

@@ -6,11 +6,9 @@ They read state/ and run nothing.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from lib.cli.arguments import OK, TROUBLE, WRONG_USE, settings_of
@@ -18,7 +16,7 @@ from lib.cli.show import after, requests_of, state_of
 
 if TYPE_CHECKING:
     import argparse
-    from datetime import datetime, tzinfo
+    from datetime import datetime
 
     from lib.core.jobs import CatalogEntry, JobKey
     from lib.core.settings import Settings
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
 #: How often --watch looks.
 WATCH_S = 10.0
-#: The farthest that --since looks back, in so many seconds.
-_LONGEST_AGO_S = 100 * 366 * 86_400.0
 #: How many lines a job takes in a narrow terminal, and what else there is.
 _LINES_PER_JOB, _OTHER_LINES = 3, 8
 
@@ -165,6 +161,7 @@ def has_no_bars(out: TextIO) -> bool:
 
 def history(args: argparse.Namespace) -> int:
     """Print what a job's results were, the newest first."""
+    from lib.cli.moments import past_moment, since_moment
     from lib.core.text import offset_words
     from lib.report import past, table
     from lib.storage.history import History
@@ -173,10 +170,8 @@ def history(args: argparse.Namespace) -> int:
     settings, now = settings_of(args, or_last=True), utc_now()
     zone = settings.zone
     try:
-        since = moment_of("--since", args.since or "24h", zone, now)
-        until = moment_of("--until", args.until, zone, now) if args.until else now
-        if since >= until:
-            raise ValueError(f"--since {args.since}: that is not before the end")
+        until = past_moment("--until", args.until, zone, now) if args.until else now
+        since = since_moment(args.since or "24h", zone, now, until)
     except ValueError as error:
         print(f"checker: {error}", file=sys.stderr)
         return WRONG_USE
@@ -281,45 +276,6 @@ def _say_not_one(pattern: str, keys: list[JobKey], names: dict[JobKey, str]) -> 
     which = some_of([names[key] for key in keys], 5)
     print(f"checker: {pattern!r} means several jobs: {which}", file=sys.stderr)
     return TROUBLE
-
-
-def moment_of(flag: str, text: str, zone: tzinfo | None, now: datetime) -> datetime:
-    """Return the moment in the past that is meant; raise ValueError if none is.
-
-    ``24h``: so long ago; ``06:00``: when it was last; a date, or a date and a time.
-    """
-    from datetime import datetime, timedelta
-
-    from lib.config import fields
-    from lib.core.calendar import local_moment
-    from lib.core.text import in_zone
-
-    if re.fullmatch("[0-9]{1,2}:[0-9]{2}", text, re.ASCII):
-        today = in_zone(now, zone).date()
-        with suppress(ValueError):
-            moment = local_moment(today, fields.clock(text), zone)
-            yesterday = today - timedelta(days=1)
-            return (
-                moment
-                if moment <= now
-                else local_moment(yesterday, fields.clock(text), zone)
-            )
-    with suppress(ValueError):
-        return now - timedelta(seconds=fields.duration(0, _LONGEST_AGO_S, "")(text))
-    with suppress(ValueError):
-        whole = (
-            f"{text} 00:00" if re.fullmatch(r"[0-9]{4}(-[0-9]{2}){2}", text) else text
-        )
-        if len(whole.split()) <= 3:
-            moment = datetime.fromisoformat(fields.window_start(whole))
-            if moment.tzinfo is None:
-                moment = local_moment(moment.date(), f"{moment:%H:%M}", zone)
-            return min(moment, now)
-    shown = fields.shown("", text) or "''"
-    raise ValueError(
-        f"{flag} {shown}: expected how long ago, such as 24h or 7d, a time such as "
-        "06:00, or a date such as 2026-11-01"
-    )
 
 
 def named(

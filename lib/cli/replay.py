@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lib.cli.arguments import OK, TROUBLE, WRONG_USE, read_settings, settings_of
-from lib.cli.look import moment_of, named, names_of, say_unmatched
+from lib.cli.look import named, names_of, say_unmatched
 from lib.cli.show import state_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 def replay(args: argparse.Namespace) -> int:
     """Print which notifications would have gone to whom, beside those that did."""
     from lib.alerting.onrecord import OnRecord
+    from lib.cli.moments import past_moment, since_moment
     from lib.config.policies import Policies
     from lib.config.thresholds import Thresholds
     from lib.core.text import table_time, utc
@@ -41,10 +42,8 @@ def replay(args: argparse.Namespace) -> int:
     settings, now = settings_of(args, or_last=True), utc_now()
     zone = settings.zone
     try:
-        until = moment_of("--until", args.until, zone, now) if args.until else now
-        since = moment_of("--since", args.since, zone, now) if args.since else None
-        if since is not None and since >= until:
-            raise ValueError(f"--since {args.since}: that is not before the end")
+        until = past_moment("--until", args.until, zone, now) if args.until else now
+        since = since_moment(args.since, zone, now, until) if args.since else None
     except ValueError as error:
         print(f"checker: {error}", file=sys.stderr)
         return WRONG_USE

@@ -11,15 +11,15 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from lib.cli.arguments import OK, TROUBLE, WRONG_USE, settings_of
+from lib.cli.moments import length_of, next_moment
 from lib.config import fields
-from lib.core.calendar import local_moment
 from lib.core.sanitize import fit
 from lib.core.secret import NO_SECRETS
 from lib.core.settings import Settings
@@ -35,7 +35,7 @@ from lib.core.silences import (
     Unmute,
     with_request,
 )
-from lib.core.text import in_zone, since, some_of, table_time
+from lib.core.text import since, some_of, table_time
 from lib.runner.requests import KnownJob, known_jobs, take
 from lib.storage import inbox
 from lib.storage.session import notes_in
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 #: The most of a name, and of a reason, that a request holds.
 MAX_WHO, MAX_WHY = 60, 300
-_length = fields.duration(60, MAX_MUTE.total_seconds(), "")
 _INSTEAD = (
     "; to switch a job off, write enabled = no into its section: it is listed as "
     "disabled, also in the summary"
@@ -140,46 +139,16 @@ def until_of(
         raise ValueError(f"give {what}, such as --for 2h or --until 06:00")
     if length is not None:
         try:
-            return now + timedelta(seconds=_length(length))
+            return now + length_of(length, MAX_MUTE)
         except ValueError as error:
             hint = "" if re.fullmatch("[0-9.]+", length) else _INSTEAD
-            shown = fields.shown("", length)
-            raise ValueError(f"--for {shown}: {error}{hint}") from error
-    text = until or ""
-    end = next_moment(text, zone, now)
-    if end is None:
-        shown = fields.shown("", text) or "''"
-        raise ValueError(
-            f"--until {shown}: expected a time such as 06:00, or a date and a time "
-            "such as '2026-12-24 22:00'"
-        )
+            raise ValueError(f"{error}{hint}") from error
+    end = next_moment("--until", until or "", zone, now)
     if not now < end <= now + MAX_MUTE:
         which = "in the past" if end <= now else f"more than {MAX_MUTE.days} days ahead"
         hint = "" if end <= now else _INSTEAD
-        raise ValueError(f"--until {text}: that is {which}{hint}")
+        raise ValueError(f"--until {until}: that is {which}{hint}")
     return end
-
-
-def next_moment(text: str, zone: tzinfo | None, now: datetime) -> datetime | None:
-    """Return the moment of a time of day, the next one, or of a date and a time."""
-    if re.fullmatch("[0-9]{1,2}:[0-9]{2}", text, re.ASCII):
-        try:
-            clock = fields.clock(text)
-        except ValueError:
-            return None
-        today = in_zone(now, zone).date()
-        days = (today, today + timedelta(days=1), today + timedelta(days=2))
-        moments = (local_moment(day, clock, zone) for day in days)
-        return next(moment for moment in moments if moment > now)
-    if len(text.split()) > 3:
-        return None
-    try:
-        moment = datetime.fromisoformat(fields.window_start(text))
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        return local_moment(moment.date(), f"{moment:%H:%M}", zone)
-    return moment
 
 
 class _Asked:

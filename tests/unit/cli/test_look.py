@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime
 
 import pytest
 
 from lib.cli import look
 from tests.support.instance import NO_MAIL, Instance
 
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-BERLIN = ZoneInfo("Europe/Berlin")
 SETTINGS = f"""\
 {NO_MAIL}
 [disk root]
@@ -82,36 +79,6 @@ def test_bars_are_written_where_they_can_be(encoding, expected):
 
 
 # -m history.
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("24h", NOON - timedelta(days=1)),
-        ("90min", NOON - timedelta(minutes=90)),
-        # In Berlin it is 13:00.
-        ("12:30", NOON - timedelta(minutes=30)),
-        ("13:30", NOON - timedelta(hours=23, minutes=30)),
-        ("2026-11-01", datetime(2026, 11, 1, tzinfo=BERLIN)),
-        # Summer time began at two: the day has 23 hours.
-        ("2026-03-29 02:30", datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),
-        ("2026-11-01 06:00+00:00", datetime(2026, 11, 1, 6, tzinfo=UTC)),
-        # Nothing is known of the future.
-        ("2027-01-01", NOON),
-    ],
-)
-def test_a_moment_in_the_past_is_meant_in_many_ways(text, expected):
-    assert look.moment_of("--since", text, BERLIN, NOON) == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["", "24", "yesterday", "25:00", "2026-02-30", "-1h", "1e9d", "0 2 * * sun"]
-)
-def test_what_is_no_moment_is_said_with_examples(text):
-    with pytest.raises(
-        ValueError, match="--since .*expected how long ago, such as 24h"
-    ):
-        look.moment_of("--since", text, BERLIN, NOON)
 
 
 def test_the_history_of_a_job_has_a_line_per_change(instance):
