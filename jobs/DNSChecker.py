@@ -281,7 +281,7 @@ def _one(
 ) -> bulk.Steps[Response]:
     from lib.net.dns import asked
 
-    addresses = yield bulk.Resolve(name, number, target.family, deadline)
+    addresses = yield from bulk.resolved(name, number, target.family, deadline)
     by_tcp = target.transport == "tcp"
     for address, own in deadline.shared(addresses):
         try:

@@ -338,7 +338,7 @@ def _each_address(
         parts.hostname or "",
         parts.port or _PORTS[parts.scheme],
     )
-    addresses = yield bulk.Resolve(host, port, target.family, deadline)
+    addresses = yield from bulk.resolved(host, port, target.family, deadline)
     values: Values = {}
     dead: list[str] = []
     for tried, address in enumerate(addresses):

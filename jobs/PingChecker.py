@@ -20,7 +20,7 @@ from lib.jobbase import (
     whole,
 )
 from lib.net import bulk
-from lib.net.connect import Address, known
+from lib.net.connect import Address
 
 if TYPE_CHECKING:
     from lib.net.ping import Answers
@@ -84,9 +84,7 @@ class PingChecker(bulk.InBulk, TargetJob):
 
 def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Values]:
     """Return how long the answers took on average, and how many were lost."""
-    addresses = known(target.host, 0, target.family)
-    if not addresses:
-        addresses = yield bulk.Resolve(target.host, 0, target.family, deadline)
+    addresses = yield from bulk.resolved(target.host, 0, target.family, deadline)
     is_every = target.addresses == "every"
     tried: list[tuple[str, Answers]] = []
     for address, own in deadline.shared(addresses):

@@ -193,7 +193,9 @@ def talked(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Val
     def reach(address: tuple[int, Address], own: Deadline) -> bulk.Steps[Times]:
         return _talk(target, rounds, address, own)
 
-    addresses = yield bulk.Resolve(target.host, target.port, target.family, deadline)
+    addresses = yield from bulk.resolved(
+        target.host, target.port, target.family, deadline
+    )
     if target.addresses == "every":
         each = yield from dialog.each_address(target.host, addresses, deadline, reach)
         times = max(each, key=lambda one: one.time)
@@ -258,7 +260,9 @@ def must_be_unreached(
 ) -> bulk.Steps[Values]:
     """Return how long it took to see that each address is as ``expect`` says."""
     began = time.monotonic()
-    addresses = yield bulk.Resolve(target.host, target.port, target.family, deadline)
+    addresses = yield from bulk.resolved(
+        target.host, target.port, target.family, deadline
+    )
     wrong: list[str] = []
     unknown: list[str] = []
     for (kind, address), own in deadline.shared(addresses):

@@ -222,7 +222,7 @@ def at_server(
     from lib.net import dialog
 
     host, port = target.connect_to or (target.host, port_of(target))
-    addresses = yield bulk.Resolve(host, port, target.family, deadline)
+    addresses = yield from bulk.resolved(host, port, target.family, deadline)
     name = target.server_name or target.host
 
     def reach(address: tuple[int, Address], own: Deadline) -> bulk.Steps[Shown]:

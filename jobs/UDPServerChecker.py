@@ -118,7 +118,9 @@ def steps(job: TargetJob, target: Target, deadline: Deadline) -> bulk.Steps[Valu
     def reach(address: tuple[int, Address], own: Deadline) -> bulk.Steps[Heard]:
         return _ask(target, rounds, address, own)
 
-    addresses = yield bulk.Resolve(target.host, target.port, target.family, deadline)
+    addresses = yield from bulk.resolved(
+        target.host, target.port, target.family, deadline
+    )
     if target.addresses == "every" or target.expect == CLOSED:
         each = yield from dialog.each_address(target.host, addresses, deadline, reach)
         heard = max(each, key=lambda one: one.time or 0.0)

@@ -4,7 +4,7 @@ A check that mostly waits is a generator.  It yields what it waits for, and gets
 came of that:
 
     def steps(host: str, port: int, deadline: Deadline) -> Steps[str]:
-        addresses = yield Resolve(host, port, "any", deadline)
+        addresses = yield from resolved(host, port, "any", deadline)
         ...
         if not (yield Ready(sock, READ, deadline)):
             raise Unreachable(...)
@@ -670,6 +670,19 @@ class _Threads:
 Talk = Callable[[socket.socket, Deadline], Steps[None]]
 
 
+def resolved(
+    host: str, port: int, family: str, deadline: Deadline
+) -> Steps[list[tuple[int, Address]]]:
+    """Return the addresses of ``host``, each with its family; raise as Resolve does.
+
+    An address stands for itself: of IPv4 at once, of IPv6 without asking the resolver.
+    """
+    addresses: Any = connect.known(host, port, family)
+    if not addresses:
+        addresses = yield Resolve(host, port, family, deadline)
+    return addresses  # type: ignore[no-any-return]  # what a wait gives is Any
+
+
 def connected(
     host: str,
     port: int,
@@ -682,9 +695,7 @@ def connected(
     An address answers if ``talk`` succeeds on the connection; it raises Unreachable or
     OSError if not.  Raise Unreachable, naming each address and why, if none did.
     """
-    addresses: Any = connect.known(host, port, family)
-    if not addresses:
-        addresses = yield Resolve(host, port, family, deadline)
+    addresses = yield from resolved(host, port, family, deadline)
     reasons: list[tuple[Address, str]] = []
     for tried, (kind, address) in enumerate(addresses):
         left = len(addresses) - tried
@@ -698,7 +709,7 @@ def connected(
             reasons.append((address, connect.reason(error, own)))
         else:
             connect.log_silent(host, address, reasons)
-            return address  # type: ignore[no-any-return]  # what a wait gives is Any
+            return address
     raise connect.nobody_answered(host, port, reasons)
 
 

@@ -27,7 +27,7 @@ from lib.core.sanitize import printable
 from lib.core.secret import Secret
 from lib.net import bulk, connect
 from lib.net.address import ascii_domain, place_of, shown_url
-from lib.net.bulk import InThread, Loop, Resolve, Steps, Task, Wait
+from lib.net.bulk import InThread, Loop, Steps, Task, Wait, resolved
 from lib.net.connect import Address, Deadline, NotTried, Unreachable, shown_address
 from lib.net.response import Reader, Reading, Response
 
@@ -136,13 +136,11 @@ def fetch(request: Request) -> Steps[Response]:
     url = wire_url(request.url)
     host, port = request.connect_to or (url.host, url.port)
     began = time.monotonic()
-    addresses: Any = []
+    addresses: Sequence[tuple[int, Address]] = []
     if request.address is not None:
         addresses = [request.address]
     elif not request.proxy:
-        addresses = connect.known(host, port, request.family)
-        if not addresses:
-            addresses = yield Resolve(host, port, request.family, request.deadline)
+        addresses = yield from resolved(host, port, request.family, request.deadline)
     transfer = _Transfer(request, url, addresses, time.monotonic() - began)
     code, text = yield transfer
     try:
