@@ -48,8 +48,9 @@ class CommandChecker(CommandJob):
         `environment` says otherwise, and no input. What it writes to standard output
         and standard error is read to the end; of the first, 256 kB are searched, of the
         second 16 kB. A program that writes more than 1 GB is ended. When it has ended,
-        or at `timeout`, all that it has started is ended too: SIGTERM, then SIGKILL. To
-        keep a daemon, have the system start it.
+        or at `timeout`, all that it has started is ended too: SIGTERM, then SIGKILL.
+        What goes on as another user (sudo) only root may end: it is named. To keep a
+        daemon, have the system start it.
 
         Passwords do not belong among the arguments, where every user of the machine
         sees them. `password`, `password_file`, `password_env` or `password_command`

@@ -150,9 +150,10 @@ class PluginChecker(CommandJob):
         if ended.code == UNKNOWN:
             raise CheckUnknown(reason)
         if said:
-            self.remark = f"on standard error: {first_of(said)}"
+            said = f"on standard error: {first_of(said)}"
+            self.remark = "\n".join(filter(None, (said, self.remark)))
             if target.stderr == "warn":
-                raise CheckWarning(f"{reason}\n{self.remark}")
+                raise CheckWarning(f"{reason}\n{said}")
         return {}
 
 

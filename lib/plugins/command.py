@@ -49,6 +49,9 @@ REST_S = 0.5
 TERM_S = KILL_S = 0.09
 #: Programs that were killed, and are to be waited for when they have ended.
 _left: list[subprocess.Popen[bytes]] = []
+#: The programs that run, and what was said to be left behind by one.
+_running: set[int] = set()
+_told: set[int] = set()
 #: Where there is no pidfd: how often to look whether a program has ended.
 LOOK_S = 0.05
 #: Where programs of administrators are; cron's own PATH has none of these.
@@ -141,7 +144,7 @@ class Ended(NamedTuple):
     is_endless: bool
     seconds: float
     #: What goes on, since only its own user may end it.
-    others: Sequence[str] = ()
+    others: Sequence[orphans.Other] = ()
 
     def why_killed(self, timeout_s: float) -> str:
         """Return why Checker has killed it; empty if it did not."""
@@ -154,9 +157,21 @@ class Ended(NamedTuple):
         if not self.others:
             return why
         return (
-            f"{why}; {', '.join(self.others)} goes on, which this user cannot end: "
+            f"{why}; {self._others()} goes on, which this user cannot end: "
             f"have it end by itself, as with sudo timeout {timeout_s:g} COMMAND"
         )
+
+    def what_is_left(self) -> str:
+        """Return what goes on though the program has ended; empty if nothing does."""
+        if not self.others:
+            return ""
+        return f"{self._others()} is left behind, which this user cannot end"
+
+    def _others(self) -> str:
+        words = ", ".join(other.words for other in self.others)
+        if all(other.is_certain for other in self.others):
+            return words
+        return f"{words} (of this command or of one that ran beside it)"
 
     @property
     def signal(self) -> str:
@@ -201,6 +216,7 @@ class CommandJob(bulk.InBulk, TargetJob):
         environment = self.environment(target)
         program = Program(words, environment, target.cwd or folder)
         ended = yield from program.run(deadline)
+        self.note = self.remark = ended.what_is_left()
         return self.judge(target, ended)
 
     @classmethod
@@ -391,6 +407,7 @@ class Program:
                 os.close(leash)
         self._ours = ours
         pid = self.pid = self._process.pid
+        _running.add(pid)
         assert self._process.stdout and self._process.stderr
         self.out = _Pipe(os.dup(self._process.stdout.fileno()), MAX_OUTPUT)
         self.errors = _Pipe(os.dup(self._process.stderr.fileno()), MAX_ERRORS)
@@ -439,8 +456,15 @@ class Program:
             is_late and not is_endless,
             is_endless,
             self._took_s or time.monotonic() - self._began,
-            orphans.others_of(self.pid) if is_late or is_endless else (),
+            self._others(),
         )
+
+    def _others(self) -> list[orphans.Other]:
+        """Return what goes on of it, each once."""
+        others = orphans.others_of(self.pid, _running)
+        others = [other for other in others if other.pid not in _told]
+        _told.update(other.pid for other in others)
+        return others
 
     def end(self) -> None:
         """Kill what is left of it; keep what it wrote until then."""
@@ -448,6 +472,7 @@ class Program:
         # One that the kernel does not end at once must hold up no other.
         _left.append(self._process)
         _left[:] = [process for process in _left if process.poll() is None]
+        _running.discard(self.pid)
         orphans.end_of(self.pid, self._mark)
         for pipe in self.pipes:
             pipe.read()

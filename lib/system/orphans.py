@@ -7,13 +7,13 @@ a worker that runs commands.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +55,15 @@ def end_all(ours: Collection[int]) -> None:
         if not orphans:
             return
         for pid, name in orphans.items():
-            logger.warning("a job left process %d (%s) behind; it is killed", pid, name)
-            # It may have ended by itself, or be another user's.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            what = "it is killed"
+            try:
                 os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                # It has ended by itself.
+                continue
+            except PermissionError:
+                what = "it is another user's, and goes on"
+            logger.warning("a job left process %d (%s) behind; %s", pid, name, what)
         _reap(orphans)
         others.update(orphans)
 
@@ -81,24 +86,39 @@ def end_of(session: int, mark: bytes) -> list[str]:
     return names
 
 
-def others_of(session: int) -> list[str]:
-    """Return what goes on in a command's session since it is another user's.
+class Other(NamedTuple):
+    """A process that a command left behind and that is another user's."""
 
-    Only root may end that.
+    pid: int
+    #: Its name and user, for people.
+    words: str
+    #: False: a command that ran at the same time may have left it.
+    is_certain: bool
+
+
+def others_of(session: int, running: Collection[int]) -> list[Other]:
+    """Return what goes on of a command since it is another user's.
+
+    Root ends that.  Of a process that started a session of its own nothing tells whose
+    it was: it belongs to none of the ``running`` commands' sessions.
     """
-    names = []
+    if os.geteuid() == 0:
+        return []
+    others = []
     for pid in _listed_children():
         try:
             uid = os.stat(f"/proc/{pid}").st_uid
-            if os.getsid(pid) != session or uid == os.geteuid():
+            own = os.getsid(pid)
+            if uid == os.geteuid() or own in running or pid in _inherited:
                 continue
             with open(f"/proc/{pid}/stat", errors="replace") as file:
                 before, _bracket, after = file.read().rpartition(")")
         except OSError:
             continue
         if after.split()[0] not in "ZX":
-            names.append(f"{before.partition('(')[2]} ({pid}) of {_user(uid)}")
-    return names
+            words = f"{before.partition('(')[2]} ({pid}) of {_user(uid)}"
+            others.append(Other(pid, words, own == session))
+    return others
 
 
 def _user(uid: int) -> str:
