@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress, pairwise
 
 BARS, GAP = "▁▂▃▄▅▆▇█", "·"
@@ -13,31 +13,6 @@ ASCII_BARS, ASCII_GAP = ".:-=+*#@", "_"
 
 
 def sampled(
-    points: Iterable[tuple[float, float]],
-    since: float,
-    until: float,
-    width: int,
-    pick: Callable[[float, float], float] = max,
-) -> list[float | None]:
-    """Return the number of each of ``width`` equal parts of a time; None: it has none.
-
-    ``points`` are moments and numbers, ``pick`` says which of two numbers stands for
-    both.  The time is from ``since`` up to, not including, ``until``.
-    """
-    parts: list[float | None] = [None] * width
-    length = until - since
-    if length <= 0:
-        return parts
-    for at, number in points:
-        if not (since <= at < until and math.isfinite(number)):
-            continue
-        place = min(width - 1, int((at - since) / length * width))
-        before = parts[place]
-        parts[place] = number if before is None else pick(before, number)
-    return parts
-
-
-def sampled_in_order(
     moments: Sequence[float],
     numbers: Sequence[float],
     since: float,
@@ -45,9 +20,10 @@ def sampled_in_order(
     width: int,
     pick: Callable[[Sequence[float]], float] = max,
 ) -> list[float | None]:
-    """Return the same of points whose moments ascend, much quicker if they are many.
+    """Return the number of each of ``width`` equal parts of a time; None: it has none.
 
-    ``pick`` is ``min`` or ``max``.
+    The moments of the numbers ascend.  ``pick`` says which one stands for several.  The
+    time is from ``since`` up to, not including, ``until``.
     """
     if not all(map(math.isfinite, numbers)):
         is_known = list(map(math.isfinite, numbers))

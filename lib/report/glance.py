@@ -24,7 +24,7 @@ from lib.core.results import (
     spread_words,
     telling_value,
 )
-from lib.core.sparkline import sampled, sampled_in_order, sparkline
+from lib.core.sparkline import sampled, sparkline
 from lib.core.text import first_line, some_of, table_time
 from lib.report.rows import (
     DISABLED,
@@ -125,7 +125,7 @@ def looks(
             months.get(key, Share()),
             name,
             value,
-            tuple(sampled_in_order(moments, numbers, since, until, WIDTH, pick)),
+            tuple(sampled(moments, numbers, since, until, WIDTH, pick)),
         )
     return found
 
@@ -150,19 +150,17 @@ def trend(history: History, key: JobKey, values: Values, now: datetime) -> str:
     if not name or not values[name].is_outside:
         return ""
     value, at = values[name], now.timestamp()
-    known = [
-        (row.at, row.values[name])
-        for row in history.rows(key, at - _DAY_S, at)
-        if name in row.values
-    ]
-    pick = min if value.is_low_bad else max
     since = at - _DAY_S
-    numbers = sampled([*known, (at, value.number)], since, at + 1, WIDTH, pick)
-    shown = [number for number in numbers if number is not None]
+    known = [row for row in history.rows(key, since, at) if name in row.values]
+    moments = [*(row.at for row in known), at]
+    numbers = [*(row.values[name] for row in known), value.number]
+    pick = min if value.is_low_bad else max
+    samples = sampled(moments, numbers, since, at + 1, WIDTH, pick)
+    shown = [number for number in samples if number is not None]
     if not known or not shown:
         return ""
     ends = spread_words(min(shown), max(shown), value.unit)
-    return f"{name} {sparkline(numbers)} {ends}"
+    return f"{name} {sparkline(samples)} {ends}"
 
 
 def last_alerts(

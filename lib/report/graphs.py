@@ -100,19 +100,22 @@ def series_of(
 ) -> tuple[Series, ...]:
     """Return what rows of 24 hours up to ``until`` say of each value, or the duration.
 
-    ``values`` are those of now: they have units and thresholds.  A value that is not
-    among them any more is left out.
+    The oldest row is first.  ``values`` are those of now: they have units and
+    thresholds.  A value that is not among them any more is left out.
     """
     since = until - GRAPH_S
     found = []
     for name, value in values.items():
-        points = ((row.at, row.values[name]) for row in rows if name in row.values)
+        known = [row for row in rows if name in row.values]
+        moments = [row.at for row in known]
+        numbers = [row.values[name] for row in known]
         pick = min if value.is_low_bad else max
-        numbers = sampled(points, since, until, slices, pick)
-        found.append(Series(name, value.unit, tuple(numbers)))
+        samples = sampled(moments, numbers, since, until, slices, pick)
+        found.append(Series(name, value.unit, tuple(samples)))
     if not found:
-        numbers = sampled(((row.at, row.seconds) for row in rows), since, until, slices)
-        found.append(Series(DURATION, Unit.SECONDS, tuple(numbers)))
+        moments, numbers = [row.at for row in rows], [row.seconds for row in rows]
+        samples = sampled(moments, numbers, since, until, slices)
+        found.append(Series(DURATION, Unit.SECONDS, tuple(samples)))
     return tuple(found)
 
 

@@ -46,7 +46,7 @@ def test_a_bar_ends_today_and_a_day_without_a_result_is_empty():
 
 
 def test_a_slice_shows_the_worst_number_on_the_side_where_trouble_lies():
-    rows = [row(UNTIL - 60 * age, values={"x": float(age)}) for age in (1, 2, 3, 2000)]
+    rows = [row(UNTIL - 60 * age, values={"x": float(age)}) for age in (2000, 3, 2, 1)]
     high = {"x": Value(1.0, fail=Threshold(high=9))}
     low = {"x": Value(1.0, warn=Threshold(low=0.5))}
     (of_high,) = graphs.series_of(rows, high, UNTIL)
