@@ -174,59 +174,66 @@ def _of_same_failures(
     sent: Told, would_be: Told, pairs: Sequence[Pair], others: _Others
 ) -> Iterator[Pair]:
     """Yield the pairs of what is left: of one failure, or without a counterpart."""
-    known = {pair.sent: pair.would_be for pair in pairs}
-    left, free = others
-    would_be_failures = _failures(would_be)
-    taken: set[Notification] = set()
+    counterparts = {pair.sent: pair.would_be for pair in pairs}
+    candidates = _failures(would_be)
     for failure in _failures(sent):
-        counterpart = known.get(failure.first)
-        match = next(
-            (
-                other
-                for other in would_be_failures
-                if other.first not in taken
-                and (
-                    other.first == counterpart
-                    or (
-                        counterpart is None
-                        and other.first in free
-                        and _overlap(failure, other)
-                    )
-                )
-            ),
-            None,
-        )
-        if match is None:
-            continue
-        taken.add(match.first)
-        yield from _of_failure(failure, match, left, free)
-    for one in left:
+        counterpart = counterparts.get(failure.first)
+        match = _same_failure(failure, counterpart, candidates, others)
+        if match is not None:
+            candidates.remove(match)
+            yield from _of_failure(failure, match, others)
+    for one in others.sent:
         yield Pair(one, None)
-    for one in free:
+    for one in others.would_be:
         yield Pair(None, one)
 
 
-def _of_failure(
+def _same_failure(
     failure: _Failure,
-    match: _Failure,
-    left: list[Notification],
-    free: list[Notification],
-) -> Iterator[Pair]:
+    counterpart: Notification | None,
+    candidates: Iterable[_Failure],
+    others: _Others,
+) -> _Failure | None:
+    """Return the failure that would be in place of one; None: there would be none.
+
+    It begins with the counterpart of the first alert.  Where that has none, it is the
+    earliest that overlaps.
+    """
+    for candidate in candidates:
+        if counterpart is not None:
+            is_same = candidate.first == counterpart
+        else:
+            is_free = candidate.first in others.would_be
+            is_same = is_free and _overlap(failure, candidate)
+        if is_same:
+            return candidate
+    return None
+
+
+def _of_failure(failure: _Failure, match: _Failure, others: _Others) -> Iterator[Pair]:
     """Yield the pairs of one failure, and remove them from what is left."""
-    shift = abs(match.first.at - failure.first.at) + SAME_RUN
-    for one in [one for one in left if failure.holds(one.at)]:
-        for other in free:
-            is_alike = one.what is other.what or (
-                one == failure.first and other == match.first
-            )
-            # All of it may be later by as much as the first alert; of reminders
-            # others are others.
-            is_near = one.what is not What.REMINDER or abs(other.at - one.at) < shift
-            if is_alike and is_near and match.holds(other.at):
-                left.remove(one)
-                free.remove(other)
+    for one in [one for one in others.sent if failure.holds(one.at)]:
+        for other in others.would_be:
+            if match.holds(other.at) and _is_alike(one, other, failure, match):
+                others.sent.remove(one)
+                others.would_be.remove(other)
                 yield Pair(one, other)
                 break
+
+
+def _is_alike(
+    one: Notification, other: Notification, failure: _Failure, match: _Failure
+) -> bool:
+    """Return whether one of a failure says what the other says of its match."""
+    if one.what is not other.what:
+        # A failure may begin with a warning, and its match with an alert.
+        return one == failure.first and other == match.first
+    if one.what is not What.REMINDER:
+        return True
+    # All of it may be later by as much as the first alert; beyond that reminders are
+    # others.
+    shift = abs(match.first.at - failure.first.at) + SAME_RUN
+    return abs(other.at - one.at) < shift
 
 
 class Sum(NamedTuple):
