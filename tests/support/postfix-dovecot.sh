@@ -125,8 +125,9 @@ anvil unix - - n - 1 anvil
 END
 }
 
-write_dovecot_23() {
-    cat >"$folder/dovecot.conf" <<END
+# What the two languages of configuration have in common.
+dovecot_common() {
+    cat <<END
 base_dir = $folder/run
 state_dir = $folder/run
 log_path = $folder/dovecot.log
@@ -135,13 +136,10 @@ listen = 127.0.0.1
 hostname = mail.test
 postmaster_address = postmaster@example.com
 first_valid_uid = 1
-mail_location = maildir:~/Maildir
 # Tests survive no power cut.
 mail_fsync = never
 
 ssl = required
-ssl_cert = <$folder/server.pem
-ssl_key = <$folder/server.key
 # A test that is refused need not be punished.
 auth_failure_delay = 0
 service anvil {
@@ -149,17 +147,7 @@ service anvil {
     mode = 0
   }
 }
-passdb {
-  driver = passwd-file
-  args = scheme=PLAIN $folder/users/%s/%u
-}
-userdb {
-  driver = passwd-file
-  args = $folder/users/imap/%u
-  default_fields = uid=mail gid=mail home=$folder/mail/%u
-}
-
-namespace {
+namespace inbox {
   inbox = yes
   separator = /
   mailbox Trash {
@@ -194,6 +182,23 @@ service auth {
     mode = 0666
   }
 }
+END
+}
+
+dovecot_23() {
+    cat <<END
+mail_location = maildir:~/Maildir
+ssl_cert = <$folder/server.pem
+ssl_key = <$folder/server.key
+passdb {
+  driver = passwd-file
+  args = scheme=PLAIN $folder/users/%s/%u
+}
+userdb {
+  driver = passwd-file
+  args = $folder/users/imap/%u
+  default_fields = uid=mail gid=mail home=$folder/mail/%u
+}
 protocol imap {
   rawlog_dir = %h/rawlog
 }
@@ -207,32 +212,15 @@ plugin {
 END
 }
 
-# Dovecot 2.4, of Debian 13, has another language of configuration.
-write_dovecot_24() {
-    cat >"$folder/dovecot.conf" <<END
+# Dovecot 2.4, of Debian 13; its version comes first.
+dovecot_24() {
+    cat <<END
 dovecot_config_version = 2.4.0
 dovecot_storage_version = 2.4.0
-base_dir = $folder/run
-state_dir = $folder/run
-log_path = $folder/dovecot.log
-protocols = imap lmtp
-listen = 127.0.0.1
-hostname = mail.test
-postmaster_address = postmaster@example.com
-first_valid_uid = 1
 mail_driver = maildir
 mail_path = ~/Maildir
-mail_fsync = never
-
-ssl = required
 ssl_server_cert_file = $folder/server.pem
 ssl_server_key_file = $folder/server.key
-auth_failure_delay = 0
-service anvil {
-  unix_listener anvil-auth-penalty {
-    mode = 0
-  }
-}
 passdb passwd-file {
   passwd_file_path = $folder/users/%{protocol}/%{user}
   default_password_scheme = PLAIN
@@ -243,41 +231,6 @@ userdb passwd-file {
     uid:default = mail
     gid:default = mail
     home:default = $folder/mail/%{user}
-  }
-}
-
-namespace inbox {
-  inbox = yes
-  separator = /
-  mailbox Trash {
-    auto = create
-    special_use = \\Trash
-  }
-  mailbox Junk {
-    auto = create
-    special_use = \\Junk
-  }
-  mailbox "Zurückgehalten" {
-    special_use = \\Junk
-  }
-}
-service imap-login {
-  inet_listener imap {
-    port = $imap
-  }
-  inet_listener imaps {
-    port = $imaps
-    ssl = yes
-  }
-}
-service lmtp {
-  unix_listener lmtp {
-    mode = 0666
-  }
-}
-service auth {
-  unix_listener auth-client {
-    mode = 0666
   }
 }
 protocol imap {
@@ -296,6 +249,16 @@ sieve_extensions {
   editheader = yes
 }
 END
+}
+
+write_dovecot() {
+    {
+        case "$(dovecot --version)" in
+            2.3.*) dovecot_23 ;;
+            *) dovecot_24 ;;
+        esac
+        dovecot_common
+    } >"$folder/dovecot.conf"
 }
 
 answers() {
@@ -341,10 +304,7 @@ read -r submission submissions imap imaps < <(free_ports)
 printf '%s %s\n' submission "$submission" submissions "$submissions" \
     imap "$imap" imaps "$imaps" >"$folder/ports"
 write_postfix
-case "$(dovecot --version)" in
-    2.3.*) write_dovecot_23 ;;
-    *) write_dovecot_24 ;;
-esac
+write_dovecot
 
 trap stop EXIT
 trap 'exit 1' INT TERM HUP

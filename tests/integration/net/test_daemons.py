@@ -6,14 +6,8 @@ agent, dnsmasq, the ping command.  The exact words are those that people read.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import signal
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +16,12 @@ from jobs.PingChecker import PingChecker
 from jobs.TCPServerChecker import TCPServerChecker
 from jobs.UDPServerChecker import UDPServerChecker
 from jobs.UnixSocketChecker import UnixSocketChecker
+from tests.support.daemon import free_port
+from tests.support.debian import daemon, hanging, program, takes
 from tests.support.listeners import closed_port, found_by
 
 pytestmark = pytest.mark.integration
 
-#: Where daemons are that only root looks for.
-_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 #: What a DNS server is asked: A of NAME.example, by the number 0x1234.
 QUERY = (
     r"\x124\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00{}\x07example\x00\x00\x01\x00\x01"
@@ -37,74 +31,6 @@ WELL, OTHER = r"\x04well", r"\x05other"
 NOERROR, ADDRESS = r"^\x124\x85\x80", r"\xc0\x00\x02\x07"
 #: What an SSH agent is asked for its keys, and says while it has none.
 LIST, NO_KEYS = r"\x00\x00\x00\x01\x0b", r"\x00\x00\x00\x05\x0c\x00\x00\x00\x00"
-
-
-def program(name: str, package: str) -> str:
-    """Return the path of a program; skip the test where it is missing."""
-    path = shutil.which(name, path=_PATH)
-    if path is None:
-        pytest.skip(f"{name} is missing; as root: apt-get install {package}")
-    return path
-
-
-@contextlib.contextmanager
-def daemon(
-    words: list[str], is_ready: Callable[[], bool]
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a daemon in the foreground until the end of the block."""
-    process = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        until = time.monotonic() + 20
-        while not is_ready():
-            ended = process.poll() is not None
-            if ended or time.monotonic() > until:
-                process.kill()
-                said = process.communicate()[0].decode(errors="replace")
-                raise AssertionError(f"{words[0]} does not start: {said[-500:]}")
-            time.sleep(0.02)
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.communicate()
-
-
-@contextlib.contextmanager
-def hanging(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Have a process stand still."""
-    process.send_signal(signal.SIGSTOP)
-    # Of its threads one may still give an answer.
-    until = time.monotonic() + 10
-    while set(_states(process.pid)) != {"T"}:
-        assert time.monotonic() < until, "it does not stand still"
-        time.sleep(0.01)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGCONT)
-
-
-def _states(pid: int) -> Iterator[str]:
-    """Yield the state of each thread of a process, as proc(5) has it."""
-    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
-        yield stat.read_text().rpartition(") ")[2][0]
-
-
-def takes(port: int) -> bool:
-    """Return whether a port takes connections."""
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 # tcp: sshd.

@@ -15,7 +15,8 @@ import dns.query
 import pytest
 
 from jobs.DNSChecker import DNSChecker
-from tests.integration.net.test_daemons import daemon, free_port, hanging, program
+from tests.support.daemon import free_port
+from tests.support.debian import daemon, hanging, program
 from tests.support.listeners import closed_port, found_by
 
 pytestmark = pytest.mark.integration

@@ -15,33 +15,16 @@ import pytest
 import trustme
 
 from jobs.HTTPServerChecker import HTTPServerChecker
-from tests.integration.net.test_daemons import (
-    daemon,
-    free_port,
-    hanging,
-    program,
-    takes,
-)
+from tests.support.daemon import free_port
+from tests.support.debian import hanging, nginx_running
 from tests.support.listeners import closed_port, found_by
 
 pytestmark = pytest.mark.integration
 
 PASSWORD = "pass%word-4711"
-CONFIG = """\
-daemon off;
-master_process off;
-user root;
-pid {folder}/pid;
-error_log stderr;
-events {{}}
-http {{
+HTTP = """\
     log_format version "$server_protocol $request_uri $status";
     access_log {folder}/log version;
-    client_body_temp_path {folder}/temp;
-    proxy_temp_path {folder}/temp;
-    fastcgi_temp_path {folder}/temp;
-    uwsgi_temp_path {folder}/temp;
-    scgi_temp_path {folder}/temp;
     default_type text/plain;
     gzip on;
     gzip_min_length 1;
@@ -55,7 +38,6 @@ http {{
         ssl_certificate_key {folder}/server.pem;
         include {folder}/locations;
     }}
-}}
 """
 LOCATIONS = """\
 location = /well {{ return 200 "All is well\\n"; }}
@@ -102,7 +84,7 @@ class Nginx:
 def nginx(
     tmp_path_factory: pytest.TempPathFactory, ca: trustme.CA, cafile: Path
 ) -> Iterator[Nginx]:
-    path, folder = program("nginx", "nginx"), tmp_path_factory.mktemp("nginx")
+    folder = tmp_path_factory.mktemp("nginx")
     plain, tls = free_port(), free_port()
     ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
         str(folder / "server.pem")
@@ -111,9 +93,8 @@ def nginx(
     (folder / "secret").write_text("Only for members\n" * 1000)
     text = LOCATIONS.format(folder=folder, closed=closed_port())
     (folder / "locations").write_text(text)
-    (folder / "conf").write_text(CONFIG.format(folder=folder, plain=plain, tls=tls))
-    words = [path, "-p", str(folder), "-c", str(folder / "conf"), "-e", "stderr"]
-    with daemon(words, lambda: takes(plain) and takes(tls)) as process:
+    http = HTTP.format(folder=folder, plain=plain, tls=tls)
+    with nginx_running(folder, http, plain, tls) as process:
         yield Nginx(folder, plain, tls, cafile, process)
 
 

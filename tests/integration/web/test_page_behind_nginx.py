@@ -15,11 +15,10 @@ from lib.core.secret import Secret
 from lib.report.page import link_of
 from lib.storage import inbox
 from lib.web import forms, pages
-from tests.integration.net.test_daemons import daemon as started
-from tests.integration.net.test_daemons import program, takes
 from tests.integration.web.test_page_under_load import Shown, request
 from tests.support.benchserver import ROOT
 from tests.support.daemon import Daemon, free_port
+from tests.support.debian import nginx_running
 from tests.support.fakes import job
 from tests.support.instance import NO_MAIL, Instance
 
@@ -27,25 +26,12 @@ pytestmark = pytest.mark.integration
 
 TOKEN = "0123456789abcdef!x"
 KEY = JobKey("Fine", "Fine")
-CONFIG = """\
-daemon off;
-master_process off;
-user root;
-pid {folder}/pid;
-error_log stderr;
-events {{}}
-http {{
+HTTP = """\
     access_log off;
-    client_body_temp_path {folder}/temp;
-    proxy_temp_path {folder}/temp;
-    fastcgi_temp_path {folder}/temp;
-    uwsgi_temp_path {folder}/temp;
-    scgi_temp_path {folder}/temp;
     server {{
         listen 127.0.0.1:{port};
         {location}
     }}
-}}
 """
 
 
@@ -73,19 +59,11 @@ def behind(tmp_path_factory):
         f"url = http://status.example.com:{seen}/\n"
     )
     instance.cron()
-    (folder / "nginx.conf").write_text(
-        CONFIG.format(folder=folder, port=seen, location=documented(port))
-    )
+    http = HTTP.format(port=seen, location=documented(port))
     with ExitStack() as stack:
         it = stack.enter_context(Daemon(instance))
         assert "shows the page" in it.process.stdout.readline()
-        nginx = program("nginx", "nginx")
-        stack.enter_context(
-            started(
-                [nginx, "-c", f"{folder}/nginx.conf", "-p", str(folder)],
-                lambda: takes(seen),
-            )
-        )
+        stack.enter_context(nginx_running(folder, http, seen))
         yield instance, Shown(seen)
 
 
