@@ -75,7 +75,7 @@ def traced(world: World, *options: str) -> tuple[int, str, list[str]]:
         path = Path(folder, "trace")
         names = ",".join(f"?{name}" for name in CHANGING)
         watch = ["strace", "-y", "-o", str(path), "-e", f"trace={names}", *options]
-        code, said = world.run_watched(watch)
+        code, said = world.run(watch=watch)
         return code, said, path.read_text(errors="replace").splitlines()
 
 

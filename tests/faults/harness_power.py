@@ -51,7 +51,7 @@ def recorded(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "trace")
         watch = ["strace", "-xx", "-ttt", "-s", "10000000", "-o", str(path)]
-        code, said = world.run_watched([*watch, "-e", f"trace={_TRACED}"])
+        code, said = world.run(watch=[*watch, "-e", f"trace={_TRACED}"])
         lines = path.read_text().splitlines()
     world.server.answer_data = answer
     assert code == scenario.code, said

@@ -59,6 +59,15 @@ def names(folder):
     return sorted(os.listdir(folder))
 
 
+def seen(folder):
+    """Return an instance that has run once, and the URL of its page."""
+    instance, port = Instance(folder, NO_MAIL), free_port()
+    instance.job("Flag", flag_job(folder / "flag"))
+    instance.add(f"[page]\nlisten = 127.0.0.1:{port}\nopen = yes\n")
+    instance.cron()
+    return instance, f"http://127.0.0.1:{port}/"
+
+
 # A15: killed.
 
 
@@ -97,13 +106,10 @@ def test_a15_a_page_that_a_power_cut_emptied_is_written_again(given, folder, lef
 @pytest.mark.long
 @pytest.mark.fault("A15", "the daemon is killed and started again")
 def test_a15_a_daemon_that_was_killed_shows_the_same_when_it_is_started_again(tmp_path):
-    instance, port = Instance(tmp_path, NO_MAIL), free_port()
-    instance.job("Flag", flag_job(tmp_path / "flag"))
-    instance.add(f"[page]\nlisten = 127.0.0.1:{port}\nopen = yes\n")
-    instance.cron()
+    instance, url = seen(tmp_path)
 
     def shown():
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+        with urllib.request.urlopen(url) as answer:
             # The time of the reading is another one.
             text = answer.read().decode()
             return re.sub(r'\d\d:\d\d(:\d\d)?|\d+ seconds?|data-at="\d+"', "", text)
@@ -439,14 +445,11 @@ def test_c15_a_history_that_was_put_back_is_shown_as_it_is_then(given, folder):
 @pytest.mark.long
 @pytest.mark.fault("C15", "the daemon cannot read state for a while")
 def test_c15_what_cannot_be_read_is_said_and_read_when_it_can_be(tmp_path):
-    instance, port = Instance(tmp_path, NO_MAIL), free_port()
-    instance.job("Flag", flag_job(tmp_path / "flag"))
-    instance.add(f"[page]\nlisten = 127.0.0.1:{port}\nopen = yes\n")
-    instance.cron()
+    instance, url = seen(tmp_path)
 
     def status():
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+            with urllib.request.urlopen(url) as answer:
                 return answer.status
         except urllib.error.HTTPError as error:
             with error:

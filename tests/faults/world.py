@@ -239,20 +239,19 @@ class World:
             text=True,
         )
 
-    def run(self, before: Sequence[str] = ()) -> tuple[int, str]:
-        """Carry out a run; return its exit code and what it said."""
-        if not before:
-            return self.run_watched([])
-        process = self.start(before)
-        out, err = process.communicate(timeout=70)
-        return process.returncode, out + err
+    def run(
+        self, before: Sequence[str] = (), *, watch: Sequence[str] = ()
+    ) -> tuple[int, str]:
+        """Carry out a run; return its exit code and what it said.
 
-    def run_watched(self, watch: Sequence[str]) -> tuple[int, str]:
-        """Carry out a run, watched by strace from its first step on.
-
-        It is not started anew, so that its calls are those of the run and no others;
-        and they are the same ones each time.
+        ``before`` is a program that starts it anew.  ``watch`` is strace, which follows
+        it from its first step on: its calls are those of the run and no others, and
+        the same ones each time.
         """
+        if before:
+            process = self.start(before)
+            out, err = process.communicate(timeout=70)
+            return process.returncode, out + err
         words = self.instance.command("-m", "cron", "-c", "minute")[2:]
         environment = self.instance.environment
         code, out, err = self._started().run(words, environment, watch=watch)
