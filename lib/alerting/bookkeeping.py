@@ -176,8 +176,7 @@ class Bookkeeper:
         attempt_result = results.put_off(attempt_result, self._now())
         result = self._taken
         self._has_succeeded = True
-        count = self.send_log.accepted_count + 1
-        self.send_log = replace(self.send_log, accepted_count=count)
+        self.send_log = ratelimit.with_taken(self.send_log, result)
         if message.kind is MessageKind.PROOF and result is DeliveryResult.SENT:
             self.send_log = replace(self.send_log, proof_accepted_at=self._now())
         # With nomail nothing is known about the server.

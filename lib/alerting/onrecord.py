@@ -24,9 +24,10 @@ from lib.core.decisions import (
     MailDetails,
     People,
     StateDetails,
+    delivery_of,
     people_of,
 )
-from lib.core.enums import Decision, MessageKind, Status
+from lib.core.enums import Decision, DeliveryResult, MessageKind, Status
 from lib.core.hours import Windows, windows_of
 from lib.core.jobs import OWN_KEY, JobKey, Terms, file_stem
 from lib.core.messages import Message
@@ -346,6 +347,8 @@ class _Joined:
         self._sent: dict[str, tuple[What, Entry]] = {}
         self._ends: list[datetime] = []
         self._skipped: dict[str, set[str]] = {}
+        #: What became of each message by each of its ways.
+        self._delivered: dict[str, set[DeliveryResult]] = {}
         self._queued_for: set[str] = set()
         self.silent_at: set[datetime] = set()
 
@@ -415,6 +418,8 @@ class _Joined:
             return
         if not (mail.kind in _OF_RESULTS or mail.kind is MessageKind.CLOSING):
             return
+        if result := delivery_of(entry):
+            self._delivered.setdefault(mail.message_id, set()).add(result)
         names = {to.partition("/")[0] for to in mail.to.addresses}
         is_alert = not mail.kind.ends_trouble
         if entry.code is Event.DROPPED:
@@ -468,7 +473,10 @@ class _Joined:
             if other is not None:
                 # The hook of a job may send several.
                 everybody = (*other.to.addresses, *one.to.addresses)
-                one = other._replace(to=people_of(everybody, other.to.more))
+                one = other._replace(
+                    to=people_of(everybody, other.to.more),
+                    is_logged=one.is_logged and other.is_logged,
+                )
             joined[one.at, one.what] = one
         ordered = sorted(joined.values(), key=lambda one: one.at)
         return Told(ordered, sorted(self._ends))
@@ -488,8 +496,15 @@ class _Joined:
             self.has_own_people = True
         _people, leaves_at = self._ways.of(message)
         to_people = people_of(to, mail.to.more)
+        results = self._delivered.get(mail.message_id)
         return Notification(
-            self._key, self._name, what, entry.at, leaves_at or entry.at, to_people
+            self._key,
+            self._name,
+            what,
+            entry.at,
+            leaves_at or entry.at,
+            to_people,
+            is_logged=results == {DeliveryResult.LOGGED},
         )
 
 

@@ -354,6 +354,19 @@ def bundled(
         yield from _parts(before, after, bundle, Event.BUNDLED, sent_at, result)
 
 
+def delivery_of(entry: Entry) -> DeliveryResult | None:
+    """Return what became of a message, if this is the entry that says how it left."""
+    if entry.code is Event.BUNDLED and isinstance(entry.details, MailDetails):
+        return entry.details.into_delivery
+    return _DELIVERED_BY.get(entry.code)
+
+
+_DELIVERED_BY: Mapping[Decision | Event, DeliveryResult] = {
+    Event.SENT: DeliveryResult.SENT,
+    Event.LOGGED: DeliveryResult.LOGGED,
+}
+
+
 def _parts(
     before: Record,
     after: Record,

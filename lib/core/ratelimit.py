@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from lib.core.encoding import Count, Moment, Stored
-from lib.core.enums import MessageKind, Severity
+from lib.core.enums import DeliveryResult, MessageKind, Severity
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
 from lib.core.settings import Mail
@@ -101,6 +101,8 @@ class SendLog(Stored, frozen=True):
     failed_at: Moment | None = None
     #: How many messages were accepted by this way, ever, and how many attempts failed.
     accepted_count: Count = 0
+    #: With nomail: how many were written to the log instead, ever.
+    logged_count: Count = 0
     failed_count: Count = 0
     #: When the last test message of ``proof`` was accepted.
     proof_accepted_at: Moment | None = None
@@ -170,6 +172,13 @@ def without_counted(send_log: SendLog, ids: Collection[str]) -> SendLog:
     removed = set(ids)
     counted = tuple(mail for mail in send_log.counted if mail.name not in removed)
     return replace(send_log, counted=counted)
+
+
+def with_taken(send_log: SendLog, result: DeliveryResult) -> SendLog:
+    """Return the log after a message was accepted, or logged with nomail."""
+    if result is DeliveryResult.LOGGED:
+        return replace(send_log, logged_count=send_log.logged_count + 1)
+    return replace(send_log, accepted_count=send_log.accepted_count + 1)
 
 
 def with_notified(

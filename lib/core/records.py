@@ -182,6 +182,11 @@ class Record(Stored, frozen=True, eq=False):
         return self.alerted_at or self.notified_at if is_queued else self.notified_at
 
     @property
+    def delivery_result(self) -> DeliveryResult | None:
+        """Return what became of the mail to them; None: nobody was notified."""
+        return self.delivery if self.notified_at is not None else None
+
+    @property
     def is_default(self) -> bool:
         """Return whether it holds nothing that a new record would not."""
         return _content(self)[2:] == _NOTHING

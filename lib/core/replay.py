@@ -61,6 +61,8 @@ class Notification(NamedTuple):
     #: When it may leave: later, where it waits for its window.
     leaves_at: datetime
     to: People
+    #: With nomail: it was written to the log instead of sent.
+    is_logged: bool = False
 
 
 class Told(NamedTuple):
@@ -240,6 +242,8 @@ class Sum(NamedTuple):
     """What differs between what was sent and what would be."""
 
     sent: int
+    #: How many of them were only logged, with nomail.
+    logged: int
     would_be: int
     #: By how much the first alerts of failures would be later, or earlier.
     later: Sequence[timedelta]
@@ -258,6 +262,7 @@ def sum_of(pairs: Iterable[Pair]) -> Sum:
     delays = [pair.delay for pair in firsts]
     return Sum(
         sum(pair.sent is not None for pair in pairs),
+        sum(pair.sent is not None and pair.sent.is_logged for pair in pairs),
         sum(pair.would_be is not None for pair in pairs),
         [delay for delay in delays if delay > timedelta(0)],
         [-delay for delay in delays if delay < timedelta(0)],

@@ -94,6 +94,7 @@ def job_data(
         "failures": record.failures,
         "notified": record.reached,
         "notified_at": record.reached_at,
+        "delivery": record.delivery_result,
         "held": held_row(held),
         "queued_messages": len(record.queued),
         "last_run_at": utc(latest.at) if latest else None,

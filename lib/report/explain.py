@@ -193,7 +193,7 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
         "contact": known.contact if known else (),
         "notified": record.reached,
         "notified_at": record.reached_at,
-        "delivery": record.delivery if record.notified_at else None,
+        "delivery": record.delivery_result,
         "held": held_row(story.held),
         "queued": [_queued_row(message, story, now) for message in record.queued],
         "decisions": [

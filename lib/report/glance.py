@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lib.core import decisions
 from lib.core.decisions import Entry, Event, MailDetails
-from lib.core.enums import DeliveryResult, Status
+from lib.core.enums import Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record
 from lib.core.results import (
@@ -197,9 +197,8 @@ def last_alerts(
 
 
 def _marked(entry: Entry, people: Iterable[str]) -> tuple[str, ...]:
-    is_logged = entry.code is Event.LOGGED
-    result = DeliveryResult.LOGGED if is_logged else DeliveryResult.SENT
-    return decisions.marked(people, result)
+    result = decisions.delivery_of(entry)
+    return decisions.marked(people, result) if result else ()
 
 
 def alerts_in(entries: Sequence[Entry]) -> Iterator[tuple[Entry, tuple[str, ...]]]:
@@ -220,7 +219,7 @@ def alerts_in(entries: Sequence[Entry]) -> Iterator[tuple[Entry, tuple[str, ...]
     }
     for entry, details in mails:
         is_alert = not details.kind.ends_trouble or details.message_id in merged
-        if is_alert and entry.code in (Event.SENT, Event.LOGGED, Event.BUNDLED):
+        if is_alert and decisions.delivery_of(entry) is not None:
             yield entry, details.to.addresses
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from lib.core import decisions
 from lib.core.decisions import Entry, Event, MailDetails
-from lib.core.enums import Status
+from lib.core.enums import DeliveryResult, Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record
 from lib.core.text import TimeText, utc
@@ -150,7 +150,7 @@ def _sending(entry: Entry, time_text: TimeText, proved_at: datetime | None) -> S
     details, code = entry.details, entry.code
     assert isinstance(details, MailDetails) and isinstance(code, Event)
     is_mail = any("@" in address for address in details.to.addresses)
-    has_left = code in (Event.SENT, Event.BUNDLED) and is_mail
+    has_left = decisions.delivery_of(entry) is DeliveryResult.SENT and is_mail
     is_proved = has_left and proved_at is not None and proved_at >= entry.at
     return Sending(
         entry.at,

@@ -90,7 +90,8 @@ METRICS: Mapping[str, Metric] = {
     ),
     "checker_notifications_total": Metric(
         COUNTER,
-        "Messages that a channel accepted, and attempts that failed.",
+        "Messages that a channel accepted, those only logged with nomail, and attempts "
+        "that failed.",
         ("channel", "result"),
     ),
     "checker_jobs": Metric(GAUGE, "Jobs by status.", ("status",)),
@@ -136,9 +137,11 @@ Sample = tuple[tuple[str, ...], float]
 
 
 class Sent(NamedTuple):
-    """How many messages a way has accepted, and how many attempts failed."""
+    """How many messages a way has taken, and how many attempts failed, by result."""
 
-    accepted: int
+    sent: int
+    #: With nomail.
+    logged: int
     failed: int
 
 
@@ -173,7 +176,7 @@ def read_sent(settings: Settings) -> dict[str, Sent]:
         except (OSError, Damaged, NewerState, StateError):
             # The next session says so, if it is damaged.
             continue
-        sent[way or MAIL] = Sent(log.accepted_count, log.failed_count)
+        sent[way or MAIL] = Sent(log.accepted_count, log.logged_count, log.failed_count)
     return sent
 
 
@@ -207,7 +210,7 @@ def _of_ourselves(facts: Facts) -> dict[str, list[Sample]]:
         "checker_notifications_total": [
             ((way, result), number)
             for way, sent in facts.sent.items()
-            for result, number in (("sent", sent.accepted), ("failed", sent.failed))
+            for result, number in sent._asdict().items()
         ],
     }
     if run.ended_at is not None:

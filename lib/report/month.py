@@ -14,6 +14,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lib.core.decisions import delivery_of
+from lib.core.enums import DeliveryResult
 from lib.core.jobs import JobKey
 from lib.core.results import Unit, amount_words
 from lib.core.text import counted, duration, table_time, utc, zone_words
@@ -194,12 +196,13 @@ def _whole(share: Share, length_s: float) -> Share:
 
 
 def _sent(audit: Path, keys: Collection[JobKey]) -> dict[JobKey, list[float]]:
-    """Return when alerts about these jobs left."""
+    """Return when alerts about these jobs were sent; with nomail none was."""
     found: dict[JobKey, list[float]] = {}
     if keys:
         entries = auditlog.read_entries(audit, lambda key, _name: key in keys)
         for entry, _people in alerts_in(entries):
-            found.setdefault(entry.key, []).append(entry.at.timestamp())
+            if delivery_of(entry) is DeliveryResult.SENT:
+                found.setdefault(entry.key, []).append(entry.at.timestamp())
     return {key: sorted(moments) for key, moments in found.items()}
 
 

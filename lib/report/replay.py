@@ -157,7 +157,8 @@ def _outcome(pair: Pair) -> str:
 def summary(pairs: Sequence[Pair]) -> str:
     """Return what differs in a line: ``42 sent, 31 would be; ...``."""
     found = sum_of(pairs)
-    words = [f"{found.sent:,} sent, {found.would_be:,} would be"]
+    logged = f" ({found.logged:,} logged, not mailed: nomail)" if found.logged else ""
+    words = [f"{found.sent:,} sent{logged}, {found.would_be:,} would be"]
     if pairs and all(pair.is_same for pair in pairs):
         return f"{words[0]}: the same."
     words += _shifted(found.later, "later")
@@ -186,6 +187,7 @@ def data(found: Replayed) -> dict[str, Any]:
         "since": found.since,
         "until": found.until,
         "sent": total.sent,
+        "logged": total.logged,
         "would_be": total.would_be,
         "later": len(total.later),
         "latest_s": max(total.later, default=timedelta(0)),
@@ -220,6 +222,7 @@ def _as_data(one: Notification | None) -> dict[str, Any] | None:
         "at": one.at,
         "leaves_at": one.leaves_at,
         "to": _people(one.to),
+        "logged": one.is_logged,
     }
 
 

@@ -172,6 +172,7 @@ def checked_rows(
         row[WORDS] = {"follows": _follows(report.decision, record)}
         row["decision"] = report.decision.value
         row["notified"] = record.reached
+        row["delivery"] = record.delivery_result
         row["queued_messages"] = len(record.queued)
         rows.append(row)
     return rows
@@ -403,6 +404,7 @@ def _job_row(
         "contact": job.contact,
         "notified": record.reached,
         "notified_at": record.reached_at,
+        "delivery": record.delivery_result,
         "file": job.file,
         "failing_since": record.failing_since,
         "failures": record.failures,

@@ -118,6 +118,7 @@ def down_rows(
             "reason": first_line(record.last_reason),
             "notified": record.reached,
             "notified_at": record.reached_at,
+            "delivery": record.delivery_result,
             WORDS: {
                 "status": status_words(record, record.status),
                 "since": time_text(record.since) if record.since else "",

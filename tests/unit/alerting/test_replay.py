@@ -23,6 +23,8 @@ from lib.core.records import Record
 from lib.core.replay import What, compared, sum_of
 from lib.core.secret import Secrets
 from lib.core.settings import Channel, Mail, Settings
+from lib.report import replay
+from lib.storage import auditlog
 from lib.storage.auditlog import AuditLog
 from tests.support.played import LETTERS, NOON, OPS, Played, job_of
 
@@ -332,6 +334,26 @@ def test_a_fallback_and_a_rejected_address_count_as_they_did(played, code, told_
     pairs = replayed(played)
     assert [pair.is_same for pair in pairs] == [True, True]
     assert pairs[1].would_be.to.addresses == told_to
+
+
+def test_what_was_only_logged_says_so(played):
+    job = job_of("disk /")
+    played.play({job: "FFO"})
+    alert, recovery = (pair.sent for pair in replayed(played))
+    (queued,) = [
+        entry
+        for entry in auditlog.read_entries(played.state, lambda key, _name: True)
+        if entry.code is Event.QUEUED and entry.at == alert.at
+    ]
+    log = AuditLog(played.state, Secrets())
+    log.note([replace(queued, code=Event.LOGGED)])
+    log.write()
+    pairs = replayed(played)
+    assert [pair.sent.is_logged for pair in pairs] == [True, False]
+    assert [pair.is_same for pair in pairs] == [True, True]
+    assert replay.summary(pairs) == (
+        "2 sent (1 logged, not mailed: nomail), 2 would be: the same."
+    )
 
 
 def test_a_record_that_was_lost_is_told_again(played):

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lib.core.decisions import Entry, Event, MailDetails, People
-from lib.core.enums import Decision, MessageKind, Status
+from lib.core.enums import Decision, DeliveryResult, MessageKind, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.records import Record
 from lib.core.results import Threshold, Unit, Value, telling_value
@@ -200,6 +201,16 @@ def test_of_a_job_that_is_ok_the_audit_log_has_the_last_alert(tmp_path):
     # By each way, as one alert.
     assert alerts[DISK].to == ("ann@example.com", "oncall")
     assert alerts[SITE].words == "ann@example.com (logged), oncall"
+
+
+def test_a_bundle_that_was_only_logged_told_nobody(tmp_path):
+    entry = mailed(Event.BUNDLED, 10)
+    details = replace(entry.details, into_delivery=DeliveryResult.LOGGED)
+    log = AuditLog(tmp_path, NO_SECRETS)
+    log.note([replace(entry, details=details)])
+    log.write()
+    alerts = glance.last_alerts(tmp_path, {}, [DISK])
+    assert alerts[DISK].words == "ann@example.com (logged)"
 
 
 def test_of_a_job_that_is_not_ok_its_record_has_the_last_alert(tmp_path):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import pytest
+from msgspec.structs import replace
+
 from lib.core.decisions import Entry, Event, MailDetails, People
-from lib.core.enums import MessageKind, Status
+from lib.core.enums import DeliveryResult, MessageKind, Status
 from lib.core.jobs import OWN_KEY, JobKey
 from lib.core.records import Record
 from lib.core.text import table_time
@@ -116,6 +119,17 @@ def test_a_mail_after_the_last_proof_and_a_channel_are_not_proved_to_arrive():
     assert [one.proved_at for one in found.sendings] == [None, None]
     (found,) = with_sendings(incidents(changes("of")), entries, TIME_TEXT, at(9))
     assert [one.proved_at for one in found.sendings] == [at(9), None]
+
+
+@pytest.mark.parametrize("code", [Event.LOGGED, Event.BUNDLED])
+def test_what_was_only_logged_is_not_proved_to_arrive(code):
+    entry = mail(1, code)
+    details = replace(entry.details, into_delivery=DeliveryResult.LOGGED)
+    entries = [replace(entry, details=details)]
+    (found,) = with_sendings(incidents(changes("of")), entries, TIME_TEXT, at(9))
+    (sending,) = found.sendings
+    assert sending.proved_at is None
+    assert "was logged, not mailed (nomail)" in sending.words
 
 
 def test_a_recovery_after_its_end_is_about_the_incident_that_is_over():

@@ -43,7 +43,7 @@ def facts_of(tmp_path, **more):
         "catalog": {SHOP: entry("http shop", SHOP.file)},
         "records": {},
         "values": {},
-        "sent": {"mail": Sent(5, 1)},
+        "sent": {"mail": Sent(5, 4, 1)},
     }
     return Facts(settings_for(tmp_path), "0.1.0", now=NOON, **{**given, **more})
 
@@ -94,6 +94,7 @@ def test_what_is_said_of_ourselves(tmp_path):
     assert found(facts, "checker_queued_messages") == 2
     name = "checker_notifications_total"
     assert found(facts, name, channel="mail", result="sent") == 5
+    assert found(facts, name, channel="mail", result="logged") == 4
     assert found(facts, name, channel="mail", result="failed") == 1
     assert found(facts, "checker_healthy", word="True") == 1
     silent = facts_of(tmp_path, run=RunRecord())
@@ -188,9 +189,22 @@ def test_a_run_writes_the_file_for_everybody_to_read(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_mail_that_was_only_logged_counts_as_logged(tmp_path):
+    instance = Instance(tmp_path)
+    path = tmp_path / "checker.prom"
+    instance.add(f"[metrics]\nwrite = {path}\n[file a]\npath = {tmp_path}/missing\n")
+    assert instance.cron().silent
+    counted = {
+        dict(labels)["result"]: number
+        for (name, *labels), number in samples_of(path.read_text()).items()
+        if name == "checker_notifications_total"
+    }
+    assert counted == {"sent": 0, "logged": 1, "failed": 0}
+
+
 def test_a_counter_that_cannot_be_read_is_not_said_to_be_0(tmp_path):
     settings = replace(settings_for(25), state=tmp_path)
-    assert read_sent(settings) == {"mail": Sent(0, 0)}
+    assert read_sent(settings) == {"mail": Sent(0, 0, 0)}
     (settings.state / "outbox.json").write_text("{")
     assert read_sent(settings) == {}
 

@@ -101,6 +101,13 @@ def test_a_month_that_has_not_begun_is_refused():
         month.period_of("2026-12", END, BERLIN)
 
 
+def test_an_alert_that_was_only_logged_notified_nobody(october):
+    (october / "decisions.log").unlink()
+    sent(october, there(25, 6, 2), code=Event.LOGGED)
+    (told,) = report(october).jobs[0].outages
+    assert told.is_known and told.after_s is None
+
+
 def test_what_a_month_says_of_a_job(october):
     found = report(october)
     (job,) = found.jobs
