@@ -81,7 +81,7 @@ def summary(result: Result, year: int) -> Iterator[str]:
 def _held(held: Held) -> str:
     return (
         f"{len(held.files)} files, {held.descriptors} descriptors, "
-        f"{held.processes} process, {held.threads} thread, {held.memory_mib:.1f} MiB"
+        f"{held.processes} process, {held.threads} thread, {held.memory}"
     )
 
 

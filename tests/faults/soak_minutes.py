@@ -66,15 +66,40 @@ def carry_out(ordered: str, moment: str, heard: Heard) -> dict[str, object]:
     return {"code": code, "said": "\n".join(heard.lines), "left": len(children())}
 
 
+class _Mallinfo(ctypes.Structure):
+    """What mallinfo2(3) returns."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    ]
+
+
 def held() -> dict[str, int]:
     """Return what this process holds between two runs."""
     gc.collect()
+    library = ctypes.CDLL(None)
     # What is free, and only kept by the C library, is not held.
-    ctypes.CDLL(None).malloc_trim(0)
+    library.malloc_trim(0)
+    library.mallinfo2.restype = _Mallinfo
+    memory = library.mallinfo2()
     return {
         # The list itself is read by one that is not there any more.
         "descriptors": len(os.listdir("/proc/self/fd")) - 1,
         "threads": len(os.listdir("/proc/self/task")),
+        # Python's own is among it: PYTHONMALLOC is malloc.
+        "in_use": memory.uordblks + memory.hblkhd,
     }
 
 

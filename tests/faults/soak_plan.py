@@ -70,7 +70,7 @@ class Shape:
     #: How often all lamps go dark in the same minute, and for how long.
     bursts: int
     burst: int
-    #: How much more memory there may be in the end than at first.
+    #: How much more memory may be in use in the end than at first.
     memory_mib: float
     #: How much faster all changes than LASTS says.
     pace: int = 1
@@ -81,7 +81,7 @@ class Shape:
 
 
 #: What Python takes once and keeps is there after the first day: in the 8,640 minutes
-#: that follow, a mebibyte is 120 bytes a run.
+#: that follow, half a mebibyte is 60 bytes a run.
 WEEK = Shape(
     stretch=5040,
     before=2520,
@@ -93,7 +93,7 @@ WEEK = Shape(
     calm=90,
     bursts=4,
     burst=15,
-    memory_mib=1,
+    memory_mib=0.5,
 )
 #: So many minutes are left in the end for a kill that comes too late.
 MAX_TRIES = 8
@@ -109,7 +109,7 @@ HOURS = Shape(
     calm=8,
     bursts=1,
     burst=6,
-    memory_mib=3,
+    memory_mib=1,
     pace=4,
 )
 

@@ -25,10 +25,19 @@ class Held:
     #: Of the process that carries out one run after the other.
     descriptors: int
     threads: int
+    #: Bytes of what it has allocated and not freed.
+    in_use: int
+    #: What it has in memory: also what is free in pages that are partly in use.
     memory_mib: float
     #: All that belong to the instance, that one included.
     processes: int
     files: dict[str, int]
+
+    @property
+    def memory(self) -> str:
+        """Return in words how much memory it is."""
+        in_use_mib = self.in_use / 2**20
+        return f"{in_use_mib:.2f} MiB in use, {self.memory_mib:.1f} MiB in memory"
 
     def growth(self, first: Held, most_mib: float) -> list[str]:
         """Return what has grown since, beyond what may be."""
@@ -37,9 +46,9 @@ class Held:
             for name in ("descriptors", "threads", "processes")
             if (now := getattr(self, name)) > (before := getattr(first, name))
         ]
-        more_mib = self.memory_mib - first.memory_mib
+        more_mib = (self.in_use - first.in_use) / 2**20
         if more_mib > most_mib:
-            grown.append(f"memory: {more_mib:.2f} MiB more, at most {most_mib}")
+            grown.append(f"memory: {more_mib:.2f} MiB more in use, at most {most_mib}")
         for name, size in sorted(self.files.items()):
             if name.startswith(HISTORY):
                 continue

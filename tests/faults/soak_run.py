@@ -61,8 +61,8 @@ class Soak:
             self._pass(minute)
             result.minutes = number
             if number % 1440 == 0:
-                took_s, mib = time.monotonic() - began, self._world.memory_mib()
-                say(f"day {number // 1440}: {took_s:.0f} s, {mib:.1f} MiB")
+                took_s, held = time.monotonic() - began, self._world.held()
+                say(f"day {number // 1440}: {took_s:.0f} s, {held.memory}")
             if len(result.faults) >= MAX_FAULTS:
                 break
         self._judge()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
@@ -16,7 +19,9 @@ from tests.faults.soak_mails import DOUBT, Arrived, Reader, compare
 from tests.faults.soak_model import STILL, News
 from tests.faults.soak_plan import HOURS, WEEK, ZONE, Mail, plan
 from tests.faults.soak_run import soak
+from tests.faults.soak_world import COUNTED
 from tests.faults.table import LONG, measured, seed
+from tests.support.instance import CHECKER
 from tests.support.servers import SmtpMail
 
 YEAR = datetime.now(UTC).year + 1
@@ -121,6 +126,27 @@ if LONG:
         found = [one for one in result.faults if WRONG[wrong] in one]
         assert found, f"nobody notices: {wrong.name}: {result.faults}"
         measured(wrong.name)
+
+
+#: Of each page of small objects one stays.
+PIECES = """
+from tests.faults.soak_minutes import held
+before = held()["in_use"]
+kept = [bytes(400) for _ in range(50_000)][::100]
+print(held()["in_use"] - before)
+"""
+
+
+def test_memory_is_held_as_far_as_it_is_in_use():
+    done = subprocess.run(
+        [sys.executable, "-c", PIECES],
+        cwd=CHECKER.parent,
+        env={**os.environ, **COUNTED},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 500 * 400 < int(done.stdout) < 2 * 500 * 400
 
 
 @pytest.mark.long
