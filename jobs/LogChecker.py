@@ -96,8 +96,9 @@ class LogChecker(TargetJob):
         program zstd. A file is known by its first bytes and by those before the place
         that was reached, not by its number, which the next file may get. Lines that
         were removed before they were read are named (`lost`), and what may have been
-        lost is noted. Only what was written to an empty log, and truncated away before
-        more was written, leaves no trace. A log that repeats the same bytes from its
+        lost is noted. An empty log that was truncated, or touched, may have had lines
+        and is named, too; only what was truncated away before more was written to it
+        leaves no trace. A log that repeats the same bytes from its
         start on cannot be told from itself. If a line comes after `copytruncate` has
         made its copy, and is read before the log is truncated, what may have come
         behind it is noted; a log of less than 64 bytes is named as lost then. A file

@@ -387,8 +387,14 @@ class _Log:
         is_gone = not any(
             _may_be(one, last) for one in (current, former, *newer) if one
         )
-        if is_gone or (current and not newer and _was_emptied(current, last)):
+        if is_gone:
             self._say_lost(last)
+        elif current and not newer and _was_emptied(current, last):
+            self._look.news.lost.append(
+                f"{self._path} is empty as before, but was changed: it was truncated, "
+                "or only touched; what may have been written to it after the last "
+                "check is not there any more"
+            )
         newer = _without_copies(current, newer, last)
         steps: list[tuple[Source, Place]] = []
         if former is not None:
@@ -592,7 +598,10 @@ def _without_copies(
 
 
 def _was_emptied(source: Source, place: Place) -> bool:
-    """Return whether a file that was empty is so again: then it was written to."""
+    """Return whether a file that was empty is so again: it may have been written to.
+
+    Truncating or touching an empty file changes the same times.
+    """
     return not source.info.st_size and source.info.st_mtime_ns != place.changed_ns
 
 

@@ -301,6 +301,16 @@ def test_what_an_empty_log_got_and_lost_is_named(log, followed, has_others):
     assert followed.says() == "failing: 1 line matches: ERROR 2"
 
 
+def test_of_an_empty_log_that_is_truncated_or_touched_not_more_is_said(log, followed):
+    log.write_text("")
+    followed.check()
+    os.truncate(log, 0)
+    assert "is empty as before, but was changed: it was truncated" in followed.says()
+    os.utime(log)
+    assert "or only touched; what may have been written" in followed.says()
+    assert followed.says() == "ok"
+
+
 def test_an_empty_log_that_is_copied_and_truncated_has_lost_nothing(log, followed):
     renamed(log, log.with_name("app.log.1"))
     followed.check()
