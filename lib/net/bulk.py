@@ -48,17 +48,16 @@ FIRST = 64
 #: an event, or without a result.  To be busy is not to wait: more would take longer.
 GROW_AFTER_S, GROW_ANYHOW_AFTER_S = 0.02, 0.1
 #: How many are under way at most, since each open connection takes memory: more only
-#: where none of them has a result for so long, or where the others would begin too
-#: late, which is after this part of the longest time limit.  So even if nothing
-#: answers, all end within 1.1 times that limit.
+#: where none of them has a result for long, or where the others would begin too late,
+#: which is after this part of the longest time limit.  So even if nothing answers, all
+#: end within 1.1 times that limit.  Long is a sixth of that: after six times there may
+#: be thousands.
 MANY = 256
-NOTHING_FOR_S = 0.25
 BEGIN_WITHIN = 0.1
+LOOKS = 6
 #: Where most of these do answer, it must have helped to have more under way: they
 #: bring so many times the results.
 FASTER = 1.25
-#: In the time in which all are to begin there is time for so many looks.
-LOOKS = 12
 #: Without an event for so long it is a pause, in which the caller may do his part.
 PAUSE_S = 0.02
 #: Descriptors left to the rest of the process.
@@ -154,15 +153,13 @@ class _Window:
             return
         quiet_s = self._grow_after_s if loop.was_idle else GROW_ANYHOW_AFTER_S
         since_s = self._at_look_s
-        if not self._is_late(left, now):
+        is_late = self._is_late(left, now)
+        if not is_late:
             # Those whose targets answer make room for the others.
             since_s = max(since_s, self._at_result_s)
-            if self.size >= MANY:
-                quiet_s = NOTHING_FOR_S
-        elif self.size >= MANY and self._pace:
-            # Some do answer, but may pause: so does a busy machine.
-            part_s = BEGIN_WITHIN * self._limit_s / LOOKS
-            quiet_s = min(NOTHING_FOR_S, max(GROW_ANYHOW_AFTER_S, part_s))
+        if self.size >= MANY and (self._pace or not is_late):
+            # Where some do answer silence may be a pause: a busy machine makes some.
+            quiet_s = max(GROW_ANYHOW_AFTER_S, BEGIN_WITHIN * self._limit_s / LOOKS)
         if loop.waited_s - since_s >= quiet_s:
             self._look(loop.waited_s, now)
 
