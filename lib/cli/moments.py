@@ -15,6 +15,8 @@ from lib.core.text import in_zone
 
 #: The farthest that --since looks back.
 _LONGEST_AGO = timedelta(days=100 * 366)
+#: What is meant as a length, even if it is none: a number and a unit.
+_LENGTH = re.compile(r"[0-9][0-9.]*\s*[^\W\d_]+", re.ASCII)
 
 
 def since_moment(
@@ -32,12 +34,17 @@ def past_moment(flag: str, text: str, zone: tzinfo | None, now: datetime) -> dat
 
     ``24h``: so long ago; ``06:00``: when it was last; a date, or a date and a time.
     """
-    for read in (_last_clock, _ago, _past_date):
+    if _LENGTH.fullmatch(text):
+        try:
+            return now - _length(text, timedelta(0), _LONGEST_AGO)
+        except ValueError as error:
+            raise ValueError(f"{flag} {_shown(text)}: {error}") from error
+    for read in (_last_clock, _past_date):
         with suppress(ValueError):
             return read(text, zone, now)
     raise ValueError(
         f"{flag} {_shown(text)}: expected how long ago, such as 24h or 7d, a time such "
-        "as 06:00, or a date such as 2026-11-01"
+        "as 06:00, or a date such as 2026-11-01, from 1971 on"
     )
 
 
@@ -47,10 +54,6 @@ def _last_clock(text: str, zone: tzinfo | None, now: datetime) -> datetime:
     if moment <= now:
         return moment
     return local_moment(today - timedelta(days=1), clock, zone)
-
-
-def _ago(text: str, _zone: tzinfo | None, now: datetime) -> datetime:
-    return now - _length(text, timedelta(0), _LONGEST_AGO)
 
 
 def _past_date(text: str, zone: tzinfo | None, now: datetime) -> datetime:
@@ -68,7 +71,7 @@ def next_moment(flag: str, text: str, zone: tzinfo | None, after: datetime) -> d
         return _date_and_time(text, zone)
     raise ValueError(
         f"{flag} {_shown(text)}: expected a time such as 06:00, or a date and a time "
-        "such as '2026-12-24 22:00'"
+        "such as '2026-12-24 22:00', from 1971 to 9997"
     )
 
 

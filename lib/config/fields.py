@@ -580,8 +580,8 @@ def window_start(value: str) -> str:
     except ValueError:
         pass
     raise ValueError(
-        "expected a date and a time such as 2026-12-24 22:00, or the five fields of "
-        "cron such as 0 2 * * sun"
+        "expected a date and a time such as 2026-12-24 22:00, from 1971 to 9997, or "
+        "the five fields of cron such as 0 2 * * sun"
     )
 
 

@@ -46,6 +46,8 @@ JOB_COLUMNS = (
 OUTAGE_COLUMNS = ("began", "job", "lasted", "notified_after", "reason")
 #: How many outages a table shows, the longest; CSV and JSON have all.
 MAX_OUTAGES = 20
+#: History has nothing before; some zones have no time long before it.
+_FIRST_MONTH = date(1971, 1, 1)
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -120,10 +122,13 @@ def period_of(text: str, now: datetime, zone: tzinfo | None) -> Period:
     elif text != "this":
         try:
             first = datetime.strptime(text, "%Y-%m").date()
+            if first < _FIRST_MONTH:
+                raise ValueError
             month_days(first.year, first.month)
         except ValueError:
             raise ValueError(
-                f"--month {text[:20]!r}: expected a month such as 2026-11, this or last"
+                f"--month {text[:20]!r}: expected a month such as 2026-11, from "
+                "1971-01 on, this or last"
             ) from None
     if first > today:
         raise ValueError(f"--month {text}: that has not begun yet")

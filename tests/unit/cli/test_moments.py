@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from lib.cli.moments import past_moment
+from lib.cli.moments import next_moment, past_moment
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -41,3 +41,22 @@ def test_what_is_no_moment_is_said_with_examples(text):
         ValueError, match="--since .*expected how long ago, such as 24h"
     ):
         past_moment("--since", text, BERLIN, NOON)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("99999d", "expected a time from 0s to 36600d"),
+        ("9" * 20 + "h", "expected a time from 0s to 36600d"),
+        ("5m", "unknown unit m; the units are ms, s, min, h, d"),
+        ("1970-12-31", "expected how long ago.* from 1971 on"),
+    ],
+)
+def test_what_is_too_long_ago_is_said_with_the_limit(text, why):
+    with pytest.raises(ValueError, match=f"--since {text}: {why}"):
+        past_moment("--since", text, BERLIN, NOON)
+
+
+def test_a_date_too_far_ahead_is_said_with_the_limit():
+    with pytest.raises(ValueError, match="--until .* from 1971 to 9997"):
+        next_moment("--until", "9999-12-31 00:00", BERLIN, NOON)

@@ -90,7 +90,9 @@ def test_a_month_has_its_days_and_one_that_is_not_over_ends_now():
     assert (len(midnight.days), midnight.length_s) == (1, 0)
 
 
-@pytest.mark.parametrize("text", ["2026-13", "2026", "x", "", "0000-01", "26-10"])
+@pytest.mark.parametrize(
+    "text", ["2026-13", "2026", "x", "", "0000-01", "0001-01", "1970-12", "26-10"]
+)
 def test_what_is_no_month_is_said_with_examples(text):
     with pytest.raises(ValueError, match="expected a month such as 2026-11"):
         month.period_of(text, END, BERLIN)
