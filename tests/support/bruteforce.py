@@ -55,6 +55,7 @@ class BruteForce:
     def __init__(self, fed: Iterable[Fed], zone: tzinfo) -> None:
         self.fed, self.zone = sorted(fed, key=lambda one: one.at), zone
         self._spans: dict[date, tuple[int, int]] = {}
+        self._day_times: dict[tuple[str, date], dict[str, int]] = {}
 
     def rows(self, job: str, since: int = 0, until: int = 2**60) -> list[Fed]:
         """Return a job's results from ``since`` up to, not including, ``until``."""
@@ -110,10 +111,13 @@ class BruteForce:
 
     def day_times(self, job: str, day: date) -> dict[str, int]:
         """Return the time of a day, from the job's first result to the last run."""
-        begin, end = self.span_of(day)
-        begin = max(begin, self.rows(job)[0].at)
-        end = min(end, self.fed[-1].at)
-        return self.times(job, begin, end) if begin < end else {}
+        if (job, day) not in self._day_times:
+            begin, end = self.span_of(day)
+            begin = max(begin, self.rows(job)[0].at)
+            end = min(end, self.fed[-1].at)
+            times = self.times(job, begin, end) if begin < end else {}
+            self._day_times[job, day] = times
+        return self._day_times[job, day]
 
     def days_times(self, job: str, count: int, now: int) -> dict[str, int]:
         """Return the time of the last days together."""
@@ -169,6 +173,31 @@ class BruteForce:
         if under_way is not None:
             found.append(under_way)
         return found[::-1]
+
+    def outages(self, job: str, since: int, until: int) -> list[Trouble]:
+        """Return when a job was failing, as far as that counts, the first one first.
+
+        Of a time: those that a failing result of it, or one that stood, is part of.
+        """
+        found: list[Trouble] = []
+        under_way: Trouble | None = None
+        is_within = False
+        rows = self.rows(job, 0, until)
+        ends = [*(one.at for one in rows[1:]), until]
+        for one, end in zip(rows, ends, strict=True):
+            if one.status in UP:
+                if under_way is not None and is_within:
+                    found.append(under_way._replace(ended=one.at))
+                under_way, is_within = None, False
+            elif one.kind == "failing":
+                if under_way is None:
+                    under_way = Trouble(
+                        job, one.at, None, one.status, one.reason, one.code
+                    )
+                is_within = is_within or max(one.at, since) < end
+        if under_way is not None and is_within:
+            found.append(under_way)
+        return found
 
     def last(self, job: str) -> Fed:
         """Return the last result of a job."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import itertools
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -96,7 +97,9 @@ STEPS = st.lists(
     st.builds(
         Step,
         st.sampled_from([60_000, 60_001, 900_000, 3_600_000, 20_000_000])
-        | st.sampled_from([86_400_000, 400_000_000]),
+        | st.sampled_from([86_400_000, 400_000_000])
+        # To the end of an hour, and a second after it.
+        | st.sampled_from([3_570_000, 3_569_000]),
         st.tuples(RESULTS, RESULTS),
         st.booleans(),
     ),
@@ -108,7 +111,11 @@ STEPS = st.lists(
 #: How many days ago there was a run as well: at the ends of what is added up, and often
 #: enough that no job is forgotten, as one is after two weeks without a result.  Nothing
 #: is wrong when the 90 days begin.
-FAR_DAYS = (91, 90, 89, 80, 70, 60, 50, 40, 31, 30, 29, 20, 14, 8, 7, 6, 1.5)
+FAR_DAYS = (
+    *(91, 90, 89, 80, 70, 60, 50, 40, 31, 30, 29, 20, 14),
+    # One each day, in the midst of a bucket of five minutes, and of one of an hour.
+    *(8, 7, 6, 5, 4.4, 3.2, 2.3, 1.5),
+)
 FAR = st.lists(
     st.sampled_from(["ok", "failing", "warning"]),
     min_size=len(FAR_DAYS) - 2,
@@ -284,7 +291,8 @@ def check_everything(folder: Any, world: World) -> None:
     check_metrics(world, asked)
     check_feed(world, asked)
     check_tag_badge(world, asked)
-    check_report(world)
+    for text in ("this", "last"):
+        check_report(world, text)
 
 
 @settings(max_examples=3)
@@ -698,15 +706,22 @@ def check_status_command(world: World, job: str) -> None:
 
 
 def check_history_command(world: World, job: str) -> None:
-    """Hold ``-m history --since`` from a whole hour on, thinned or not."""
+    """Hold ``-m history --since``, thinned or not.
+
+    Of a bucket that is cut it is not known what was when, unless it is all the same.
+    """
     brute, now = world.brute, world.now_ms
     since = min(now - 9 * DAY_MS, brute.rows(job)[0].at)
     since -= since % 3_600_000
-    run_days = {one.at // DAY_MS for one in brute.fed}
-    days = {*range(since // DAY_MS, now // DAY_MS + 1)}
-    if world.is_thinned and not days <= run_days:
+    if world.is_thinned:
         # Of a day without a run there is no bucket of what stood before it.
-        return
+        run_days = {one.at // DAY_MS for one in brute.fed}
+        first = now // DAY_MS
+        while first - 1 in run_days:
+            first -= 1
+        since = first * DAY_MS
+        if len(brute.times(job, since, since + 3_600_000)) == 1:
+            since += 1_234_000
     history = History(world.folder, world.zone)
     found = past.past(history, KEYS[job], job, since / 1000, now / 1000)
     assert found is not None
@@ -721,30 +736,67 @@ def check_history_command(world: World, job: str) -> None:
     assert shown == [_moment(one.at) for one in rows if one.at >= since]
 
 
-def check_report(world: World) -> None:
-    """Hold ``-m report`` of the month that is not over."""
-    brute = world.brute
-    period = month.period_of("this", world.now, world.zone)
-    names = {KEYS[job]: job for job in world.jobs}
-    history = History(world.folder, world.zone)
-    found = month.report(history, world.folder, names, period)
-    begin = round(period.edges[0] * 1000)
-    today = brute.day_of(world.now_ms)
-    assert begin == brute.span_of(today.replace(day=1))[0]
+def check_report(world: World, text: str) -> None:
+    """Hold ``-m report`` of a month, over or not; the first job was removed since."""
+    brute, names = world.brute, {KEYS[job]: job for job in world.jobs[1:]}
+    period = month.period_of(text, world.now, world.zone)
+    found = month.report(History(world.folder, world.zone), world.folder, names, period)
     data = json.loads(json.dumps(month.data(found, world.zone), default=str))
+    today = brute.day_of(world.now_ms)
+    last = today if text == "this" else today.replace(day=1) - timedelta(days=1)
+    days = [last.replace(day=number + 1) for number in range(last.day)]
+    begin = brute.span_of(days[0])[0]
+    end = min(brute.span_of(days[-1])[1], world.now_ms)
+    assert [datetime.fromisoformat(data[name]) for name in ("since", "until")] == [
+        _moment(begin),
+        _moment(end),
+    ]
+    assert sorted(row["job"] for row in data["jobs"]) == world.jobs
     for row in data["jobs"]:
         job = row["job"]
-        days = brute.last_days(today.day, world.now_ms)
+        assert row["exists"] == (job != world.jobs[0])
         total: Counter[str] = Counter()
         for day in days:
             total.update(brute.day_times(job, day))
         for kind, seconds in row["time_s"].items():
             if kind != "nothing":
                 assert seconds == pytest.approx(total[kind] / 1000, abs=1e-6)
-        assert sum(row["time_s"].values()) == pytest.approx(period.length_s)
+        assert sum(row["time_s"].values()) == pytest.approx((end - begin) / 1000)
         assert row["uptime"] == near(part_up(total))
+        check_outages(world, brute.outages(job, begin, end), row["outages"])
         failing = sum(one["failing_s"] for one in row["outages"])
         assert failing == pytest.approx(total["failing"] / 1000, abs=1e-5)
-        checks = [one.ms for one in brute.rows(job, begin, world.now_ms)]
-        slowest = max(checks) / 1000 if checks else None
-        assert row["slowest_s"] == slowest
+        checks = [one.ms for one in brute.rows(job, begin, end)]
+        # A bucket of older results may lie partly in the next month.
+        if text == "this" or not world.is_thinned:
+            assert row["slowest_s"] == (max(checks) / 1000 if checks else None)
+
+
+def check_outages(
+    world: World, those: list[Trouble], shown: list[dict[str, Any]]
+) -> None:
+    """Hold the outages of a month: when, why, and how long until people knew."""
+    assert [
+        (one["began_at"], one["ended_at"], one["reason"], one["held"]) for one in shown
+    ] == [
+        (
+            str(_moment(one.began)),
+            str(_moment(one.ended)) if one.ended else None,
+            one.reason,
+            one.code or None,
+        )
+        for one in those
+    ]
+    next_began = [*(float(one.began) for one in those), math.inf][1:]
+    for one, outage, end in zip(shown, those, next_began, strict=True):
+        sent = [
+            entry.at.timestamp() * 1000
+            for trouble, entries in world.entries.items()
+            for entry in entries
+            if trouble.job == outage.job and entry.code is Event.SENT
+        ]
+        within = [at for at in sent if outage.began - outage.began % 1000 <= at < end]
+        after_s = (min(within) - outage.began) / 1000 if within else None
+        assert one["notified_after_s"] == (
+            None if after_s is None else pytest.approx(after_s, abs=1e-3)
+        )
