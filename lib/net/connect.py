@@ -387,13 +387,5 @@ def shown_address(address: Address) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def shown_peer(sock: socket.socket) -> str:
-    """Return who is at the other end of a connection; "" if nobody is any more."""
-    try:
-        return shown_address(sock.getpeername())
-    except OSError:
-        return ""
-
-
 def _distinct(infos: list[Any]) -> list[tuple[int, Address]]:
     return list(dict.fromkeys((kind, address) for kind, _, _, _, address in infos))

@@ -30,7 +30,6 @@ HEAD, TAIL = 64 * 1024, 64 * 1024
 LAST_LINES = 10
 #: How the compressed files in a folder of pg_dump -Fd end.
 _PACKED = (".gz", ".lz4", ".zst")
-DUMPS = ("pg_dump", "mariadb-dump", "sqlite")
 REPOSITORIES = ("restic", "borg")
 #: What makes a dump more than its frame.
 _SOMETHING = re.compile(rb"^(?:CREATE (?!DATABASE)|COPY |INSERT |REPLACE )", re.M)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -381,8 +381,3 @@ class Model:
             says_so = one.text.startswith("Delayed ")
             if is_late is not says_so:
                 self.faults.append(f"{one.at}: says delayed: {says_so}: {one.subject}")
-
-
-def mails_that_tell(attempts: Iterable[Attempt]) -> int:
-    """Return how many mails arrived, each once."""
-    return len({one.message_id for one in attempts if one.arrived})
