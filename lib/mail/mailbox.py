@@ -8,7 +8,7 @@ connection in ``lib/mail/imap.py``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.parser import BytesHeaderParser
 from typing import Any
@@ -235,20 +235,24 @@ def seen_in(data: Iterable[Any]) -> Iterator[Seen]:
 
     What cannot be read is no mail of ours.
     """
+    for parts in _mails_in(data):
+        text = next(
+            (part for name, part in parts.items() if name.startswith(b"BODY[")), None
+        )
+        if b"UID" in parts and isinstance(text, bytes):
+            fields = BytesHeaderParser().parsebytes(text)
+            arrived_at = _in_utc(parts.get(b"INTERNALDATE"))
+            yield Seen(str(parts[b"UID"]), arrived_at, fields)
+
+
+def _mails_in(data: Iterable[Any]) -> Iterator[Mapping[bytes, Any]]:
+    """Yield what is said of each mail, by name; not what cannot be read."""
     for response in _responses(data):
         try:
             mails = parse_fetch_response(response, False, False)
         except UNREADABLE:
             continue
-        for parts in mails.values():
-            text = next(
-                (part for name, part in parts.items() if name.startswith(b"BODY[")),
-                None,
-            )
-            if b"UID" in parts and isinstance(text, bytes):
-                fields = BytesHeaderParser().parsebytes(text)
-                arrived_at = _in_utc(parts.get(b"INTERNALDATE"))
-                yield Seen(str(parts[b"UID"]), arrived_at, fields)
+        yield from mails.values()
 
 
 def _responses(data: Iterable[Any]) -> Iterator[list[Any]]:
@@ -360,16 +364,11 @@ def _left(
     if not done:
         return None
     left = []
-    for response in _responses(data):
-        try:
-            mails = parse_fetch_response(response, False, False)
-        except UNREADABLE:
-            continue
-        for parts in mails.values():
-            is_marked = b"\\Deleted" in tuple(parts.get(b"FLAGS") or ())
-            uid = str(parts.get(b"UID"))
-            if uid in uids and not (is_marked and is_marked_enough):
-                left.append(uid)
+    for parts in _mails_in(data):
+        is_marked = b"\\Deleted" in tuple(parts.get(b"FLAGS") or ())
+        uid = str(parts.get(b"UID"))
+        if uid in uids and not (is_marked and is_marked_enough):
+            left.append(uid)
     return left
 
 
