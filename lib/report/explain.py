@@ -31,7 +31,7 @@ from lib.core.text import (
     since,
     table_time,
 )
-from lib.report.rows import held_row, policy_row
+from lib.report.rows import held_row, policy_row, trouble_row
 from lib.storage import auditlog
 from lib.storage.codec import read_value
 from lib.storage.store import send_log_path
@@ -181,14 +181,7 @@ def row_of(story: Story, now: datetime) -> dict[str, Any]:
         "enabled": known is None or known.enabled,
         "status": record.status.value,
         "pending": record.pending,
-        "failing_since": record.failing_since,
-        "failures": record.failures,
-        "recovering": record.recovering,
-        "warning_since": record.warning_since,
-        "warnings": record.warnings,
-        "pending_since": record.pending_since,
-        "flapping_since": record.flapping_since,
-        "reason": record.last_reason,
+        **trouble_row(record),
         "policy": policy_row(known.policy) if known else None,
         "contact": known.contact if known else (),
         "notified": record.reached,

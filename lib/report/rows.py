@@ -373,6 +373,20 @@ def status_of(record: Record, was_judged: bool) -> str:
     return Status.OK.value if has_run else NOT_RUN_YET
 
 
+def trouble_row(record: Record) -> dict[str, Any]:
+    """Return since when and how often a job was not OK, and why, for JSON."""
+    return {
+        "failing_since": record.failing_since,
+        "failures": record.failures,
+        "recovering": record.recovering,
+        "warning_since": record.warning_since,
+        "warnings": record.warnings,
+        "pending_since": record.pending_since,
+        "flapping_since": record.flapping_since,
+        "reason": record.last_reason,
+    }
+
+
 def _job_row(
     job: Job,
     record: Record,
@@ -406,14 +420,7 @@ def _job_row(
         "notified_at": record.reached_at,
         "delivery": record.delivery_result,
         "file": job.file,
-        "failing_since": record.failing_since,
-        "failures": record.failures,
-        "recovering": record.recovering,
-        "warning_since": record.warning_since,
-        "warnings": record.warnings,
-        "pending_since": record.pending_since,
-        "flapping_since": record.flapping_since,
-        "reason": record.last_reason,
+        **trouble_row(record),
         "note": note,
         "queued_messages": len(record.queued),
         "held": held_row(held),
