@@ -8,7 +8,7 @@ their records, some at a time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -429,58 +429,66 @@ class Bookkeeper:
 
     def remove_sent_bundles(self) -> bool:
         """Remove messages of sent bundles from records; return whether more is left."""
-        if ratelimit.is_ahead(self._store.send_log, self._now()):
-            # Saved, or each run until then would correct it again.
-            self._store.save_send_log(self.send_log)
-        for name in bundling.obsolete(
-            self._session.records.values(), self._store.bundles
-        ):
-            self._store.drop_bundle(name)
+        self._tidy_up()
         bundles = self._store.bundles.values()
-        sent = [bundle for bundle in bundles if bundle.sent_at is not None]
-        bundle = next(iter(sent), None)
+        bundle = next((one for one in bundles if one.sent_at is not None), None)
         if bundle is None:
             return False
-        ids = set(bundle.ids)
-        records = self._session.records.values()
-        affected = (
-            record
-            for record in records
-            if ids.intersection(message.message_id for message in record.queued)
-        )
-        some = list(islice(affected, MAX_IN_TURN))
+        ids = frozenset(bundle.ids)
+        some = list(islice(self._records_with(ids), MAX_IN_TURN))
         for record in some:
-            kinds = [
-                message.kind
-                for message in record.queued
-                if message.message_id in ids and not message.way
-            ]
-            left = record
-            if bundle.result is DeliveryResult.REFUSED:
-                for message in record.queued:
-                    if message.message_id in ids:
-                        left = policy.not_shared(left, message, message.to)
-            left = policy.without(left, ids)
-            left = policy.delivered(left, kinds, bundle.result, bundle.message.to)
-            self._session.keep(left)
-            self._audit_log.note(
-                decisions.bundled(
-                    record, left, bundle.message, bundle.sent_at, bundle.result
-                )
-            )
+            self._remove(record, bundle, ids)
         self._session.commit()
-        if bundle.sent_at and bundle.result is DeliveryResult.SENT:
-            alerted = {
-                record.key: message.severity
-                for record in some
-                for message in record.queued
-                if message.message_id in ids and ratelimit.alerts_in(message)
-            }
-            self._notified(alerted, bundle.sent_at)
-            self._store.save_send_log(self.send_log)
+        if bundle.result is DeliveryResult.SENT:
+            self._count_alerts(some, bundle, ids)
         if len(some) < MAX_IN_TURN:
             self._store.drop_bundle(bundle.message.message_id)
         return True
+
+    def _tidy_up(self) -> None:
+        """Correct a send log that is ahead of the clock; drop obsolete bundles."""
+        if ratelimit.is_ahead(self._store.send_log, self._now()):
+            # Saved, or each run until then would correct it again.
+            self._store.save_send_log(self.send_log)
+        records = self._session.records.values()
+        for name in bundling.obsolete(records, self._store.bundles):
+            self._store.drop_bundle(name)
+
+    def _records_with(self, ids: frozenset[str]) -> Iterator[Record]:
+        """Yield the records in which messages of these ids are queued."""
+        for record in self._session.records.values():
+            if ids.intersection(message.message_id for message in record.queued):
+                yield record
+
+    def _remove(self, record: Record, bundle: Bundle, ids: frozenset[str]) -> None:
+        """Remove the messages of a sent bundle, which have these ids, from a record."""
+        messages = [one for one in record.queued if one.message_id in ids]
+        left = record
+        if bundle.result is DeliveryResult.REFUSED:
+            for message in messages:
+                left = policy.not_shared(left, message, message.to)
+        left = policy.without(left, ids)
+        kinds = [message.kind for message in messages if not message.way]
+        left = policy.delivered(left, kinds, bundle.result, bundle.message.to)
+        self._session.keep(left)
+        entry = decisions.bundled(
+            record, left, bundle.message, bundle.sent_at, bundle.result
+        )
+        self._audit_log.note(entry)
+
+    def _count_alerts(
+        self, records: Iterable[Record], bundle: Bundle, ids: frozenset[str]
+    ) -> None:
+        """Note that the alerts of these records were sent in a bundle."""
+        assert bundle.sent_at is not None
+        alerted = {
+            record.key: message.severity
+            for record in records
+            for message in record.queued
+            if message.message_id in ids and ratelimit.alerts_in(message)
+        }
+        self._notified(alerted, bundle.sent_at)
+        self._store.save_send_log(self.send_log)
 
     def _enqueue(self, message: Message, in_place_of: str = "") -> None:
         """Queue a message of Checker itself, in the place of one that has not left.
