@@ -30,51 +30,23 @@ if TYPE_CHECKING:
 def replay(args: argparse.Namespace) -> int:
     """Print which notifications would have gone to whom, beside those that did."""
     from lib.alerting.onrecord import OnRecord
-    from lib.cli.moments import past_moment, since_moment
     from lib.config.policies import Policies
     from lib.config.thresholds import Thresholds
-    from lib.core.text import table_time, utc
-    from lib.report import replay as replay_report
-    from lib.report import table
-    from lib.storage.history import History
     from lib.system.clock import utc_now
 
     settings, now = settings_of(args, or_last=True), utc_now()
-    zone = settings.zone
     try:
-        until = past_moment("--until", args.until, zone, now) if args.until else now
-        since = since_moment(args.since, zone, now, until) if args.since else None
+        since, until = _period(args, settings, now)
     except ValueError as error:
         print(f"checker: {error}", file=sys.stderr)
         return WRONG_USE
     other = _other_settings(args, settings)
     on_record = OnRecord(settings, until)
-    state = state_of(settings)
-    names = names_of(state.load_catalog(), History(settings.state, zone))
-    code = TROUBLE if settings.last_usable else OK
-    keys = on_record.keys()
-    names |= {key: on_record.name_of(key) for key in keys if key not in names}
-    if args.words:
-        wanted, unmatched = named(args.words, names)
-        code = say_unmatched(unmatched, names.values()) or code
-        if not wanted:
-            return code
-        keys &= set(wanted)
-        names = {key: names[key] for key in wanted}
-    if on_record.rows_since is None:
-        print(
-            f"checker: there is no history in {settings.state}, so nothing can be "
-            "replayed",
-            file=sys.stderr,
-        )
-        return TROUBLE
-    if until.timestamp() <= on_record.rows_since:
-        begun = table_time(utc(on_record.rows_since), zone, now)
-        print(
-            f"checker: --until {args.until}: results are kept one by one since "
-            f"{begun}; what was before cannot be replayed",
-            file=sys.stderr,
-        )
+    names, keys, code = _meant(args.words, settings, on_record)
+    if args.words and not names:
+        return code
+    if why := _why_not(args, settings, on_record, until, now):
+        print(f"checker: {why}", file=sys.stderr)
         return TROUBLE
     policies = Policies(other, settings)
     problems = _problems(policies.problems(names), other)
@@ -82,40 +54,91 @@ def replay(args: argparse.Namespace) -> int:
         print(f"checker: {problem}", file=sys.stderr)
     if problems and args.settings:
         return TROUBLE
-    measured = state.load_values() if other is not settings else {}
+    measured = state_of(settings).load_values() if other is not settings else {}
     thresholds = Thresholds(settings.ini, other.ini, measured)
     keys |= {key for key in sorted(names) if thresholds.take(key)}
     of_jobs = {key: names[key] for key in keys}
     by = _Judged(args.settings or settings.path.name, other, policies.terms, thresholds)
     found = _replayed(by, on_record, of_jobs, since, until)
-    code = TROUBLE if problems else code
-    if args.json:
-        table.show_json(replay_report.data(found), sys.stdout)
-        return code
-    table.say(replay_report.headline(found, zone, now), sys.stdout)
-    for line in replay_report.remarks(found, zone, now):
-        table.say(line, sys.stdout)
-    _show(found, args.all, settings, now)
-    return code
+    _show(found, args, settings, now)
+    return TROUBLE if problems else code
+
+
+def _period(
+    args: argparse.Namespace, settings: Settings, now: datetime
+) -> tuple[datetime | None, datetime]:
+    """Return from when until when to replay; None: as far back as results reach."""
+    from lib.cli.moments import past_moment, since_moment
+
+    zone = settings.zone
+    until = past_moment("--until", args.until, zone, now) if args.until else now
+    since = since_moment(args.since, zone, now, until) if args.since else None
+    return since, until
+
+
+def _meant(
+    words: list[str], settings: Settings, on_record: OnRecord
+) -> tuple[dict[JobKey, str], set[JobKey], int]:
+    """Return the names of the jobs that are meant, those that may have notified, and
+    the exit code; say which words mean none."""
+    from lib.storage.history import History
+
+    code = TROUBLE if settings.last_usable else OK
+    reader = History(settings.state, settings.zone)
+    names = names_of(state_of(settings).load_catalog(), reader)
+    keys = on_record.keys()
+    names |= {key: on_record.name_of(key) for key in keys if key not in names}
+    if not words:
+        return names, keys, code
+    wanted, unmatched = named(words, names)
+    code = say_unmatched(unmatched, names.values()) or code
+    return {key: names[key] for key in wanted}, keys & set(wanted), code
+
+
+def _why_not(
+    args: argparse.Namespace,
+    settings: Settings,
+    on_record: OnRecord,
+    until: datetime,
+    now: datetime,
+) -> str:
+    """Return why nothing can be replayed; empty if something can."""
+    from lib.core.text import table_time, utc
+
+    if on_record.rows_since is None:
+        return f"there is no history in {settings.state}, so nothing can be replayed"
+    if until.timestamp() > on_record.rows_since:
+        return ""
+    begun = table_time(utc(on_record.rows_since), settings.zone, now)
+    return (
+        f"--until {args.until}: results are kept one by one since {begun}; what was "
+        "before cannot be replayed"
+    )
 
 
 def _show(
-    found: Replayed, all_of_them: bool, settings: Settings, now: datetime
+    found: Replayed, args: argparse.Namespace, settings: Settings, now: datetime
 ) -> None:
+    """Print what the replay came to."""
     from lib.core.text import offset_words
     from lib.report import replay as replay_report
     from lib.report import table
 
     zone = settings.zone
-    listed = replay_report.shown(found.pairs, all_of_them=all_of_them)
+    if args.json:
+        table.show_json(replay_report.data(found), sys.stdout)
+        return
+    table.say(replay_report.headline(found, zone, now), sys.stdout)
+    for line in replay_report.remarks(found, zone, now):
+        table.say(line, sys.stdout)
+    listed = replay_report.shown(found.pairs, all_of_them=args.all)
     if listed:
-        heading = {"at": f"at {offset_words(zone, now)}"}
         table.show(
             replay_report.COLUMNS,
             replay_report.rows(listed, zone, now),
             as_json=False,
             out=sys.stdout,
-            headings=heading,
+            headings={"at": f"at {offset_words(zone, now)}"},
         )
     if more := replay_report.more(found.pairs, listed):
         table.say(more, sys.stdout)
