@@ -29,7 +29,7 @@ from lib.core.enums import JobFrequency
 if TYPE_CHECKING:
     import argparse
 
-    from lib.config.load import FreshSettings
+    from lib.config.fresh import FreshSettings
     from lib.core.settings import Settings
     from lib.web.routes import Application
 
@@ -120,7 +120,7 @@ def cron(args: argparse.Namespace) -> int:
 
 def daemon(args: argparse.Namespace) -> int:
     """Answer peers, take pings and show the page, until SIGTERM or Ctrl-C."""
-    from lib.config.load import FreshSettings
+    from lib.config.fresh import FreshSettings
     from lib.system.streams import best_effort
     from lib.web.pings import MAX_BODY
     from lib.web.routes import application

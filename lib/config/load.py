@@ -9,11 +9,9 @@ Only what makes a run impossible is fatal: an unreadable file, a wrong value in
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import re
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +53,6 @@ from lib.system.permissions import can_anybody_replace, why_not_run
 
 if TYPE_CHECKING:
     from lib.core.silences import Window
-
-logger = logging.getLogger(__name__)
 
 #: The options that say what is asked at the end of each run.
 _PING = frozenset(secret_options("ping", ""))
@@ -262,65 +258,6 @@ def _has_channels(ini: IniFile) -> bool:
         if contact and not all("@" in part for part in many(contact.raw)):
             return True
     return False
-
-
-class FreshSettings:
-    """The settings as their files are now, for the daemon; call it to get them.
-
-    If they cannot be used any more, the previous ones stay in use, and the log says
-    so.
-    """
-
-    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
-        self._settings = settings
-        self._load = load
-        self._fingerprint = _fingerprint(_sources(settings))
-        self._lock = threading.Lock()
-
-    def __call__(self) -> Settings:
-        """Return the settings."""
-        with self._lock:
-            fingerprint = _fingerprint(_sources(self._settings))
-            if fingerprint != self._fingerprint:
-                self._fingerprint = fingerprint
-                self._reload()
-            return self._settings
-
-    def _reload(self) -> None:
-        before = self._settings
-        try:
-            self._settings = self._load()
-        except SettingsError as error:
-            logger.error(
-                "%s\nthe previous settings stay in use until this is fixed", error
-            )
-            return
-        self._fingerprint = _fingerprint(_sources(self._settings))
-        for section in ("status", "page"):
-            now, then = getattr(self._settings, section), getattr(before, section)
-            if now.listen != then.listen:
-                logger.warning(
-                    "[%s] listen has changed: restart the daemon to apply it", section
-                )
-
-
-def _sources(settings: Settings) -> tuple[Path, ...]:
-    """Return the files that settings are read from, whether or not they can be."""
-    return tuple(settings.ini.folder / name for name in settings.ini.names)
-
-
-def _fingerprint(files: tuple[Path, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return a fingerprint of the files and their folders."""
-    paths = (*files, *dict.fromkeys(path.parent for path in files))
-    return tuple(map(_file_state, paths))
-
-
-def _file_state(path: Path) -> tuple[int, ...]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def _read_tables(
