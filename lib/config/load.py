@@ -260,6 +260,19 @@ def _has_channels(ini: IniFile) -> bool:
     return False
 
 
+#: The sections about Checker itself that are tables, in the order of their problems.
+_TABLES = (
+    "general",
+    "defaults",
+    "peers",
+    "status",
+    "page",
+    "metrics",
+    "history",
+    "summary",
+)
+
+
 def _read_tables(
     ini: IniFile, problems: list[Problem], *, with_keys: bool
 ) -> dict[str, dict[str, Any]]:
@@ -267,41 +280,47 @@ def _read_tables(
 
     Without ``with_keys`` no peer is there whose key has to be found.
     """
-    values: dict[str, dict[str, Any]] = {}
+    values = {section: dict[str, Any]() for section in _TABLES}
+    problems += _read_sections(ini, values)
+    problems += _read_peers(ini, values, looks_up=with_keys)
+    problems += _check_metrics(ini, values["metrics"])
+    problems += _check_history(ini, values["history"])
+    problems += _read_page_token(ini, values["page"], reads=with_keys)
+    page, status = _page_of(values["page"]), AnswerEndpoint(**values["status"])
+    problems += _check_page_address(ini, values["page"], page, status)
+    problems += _check_page_folders(ini, values["page"], page)
+    problems += _check_status(ini, values["status"])
+    return values
+
+
+def _read_sections(
+    ini: IniFile, values: dict[str, dict[str, Any]]
+) -> Iterator[Problem]:
+    """Put the values of each section into its table; yield what is wrong."""
     tables = {**SECTIONS, "peers": peer_options(ini.options("peers"))}
-    written = {new: old for old, new in older.SECTIONS.items() if old in ini}
-    for section in (
-        "general",
-        "defaults",
-        "peers",
-        "status",
-        "page",
-        "metrics",
-        "history",
-        "summary",
-    ):
-        title = section
-        if section in written and section not in ini:
-            title = written[section]
+    old_names = {new: old for old, new in older.SECTIONS.items() if old in ini}
+    for section in values:
+        title = section if section in ini else old_names.get(section, section)
         values[section], wrong = read_section(ini, title, tables[section])
-        problems += wrong
-    problems += [
-        Problem(
-            f"this is the old name of [{new}], which is there too,"
-            f" at {ini.where(new)}; keep one",
-            ini.where(old),
-            old,
-        )
-        for new, old in written.items()
-        if new in ini
-    ]
+        yield from wrong
+    for new, old in old_names.items():
+        if new in ini:
+            text = (
+                f"this is the old name of [{new}], which is there too,"
+                f" at {ini.where(new)}; keep one"
+            )
+            yield Problem(text, ini.where(old), old)
+
+
+def _read_peers(
+    ini: IniFile, values: dict[str, dict[str, Any]], *, looks_up: bool
+) -> Iterator[Problem]:
+    """Take peers that cannot be asked out of their table; yield why."""
     servername = values["general"].get("servername", "")
-    values["peers"], own = without_ourselves(
-        values["peers"], servername, values["status"]
-    )
-    values["peers"], without_key = find_keys(ini, values["peers"], looks_up=with_keys)
+    others, own = without_ourselves(values["peers"], servername, values["status"])
+    values["peers"], without_key = find_keys(ini, others, looks_up=looks_up)
     for name, why in {**own, **without_key}.items():
-        problems.append(Problem(f"{name}: {why}", ini.where("peers", name), "peers"))
+        yield Problem(f"{name}: {why}", ini.where("peers", name), "peers")
     if ini.options("peers").keys() - PEERS.keys() and "status" not in ini:
         values["status"]["listen"] = OLDER_LISTEN
         text = (
@@ -309,59 +328,75 @@ def _read_tables(
             "as in the older program: 0.0.0.0:5000; add [status] with listen = "
             "0.0.0.0:5000 if it is to stay so, or 127.0.0.1:5000"
         )
-        problems.append(Problem(text, ini.where("peers"), "status", warning=True))
-    if why := _why_not_written(values["metrics"].get("write", "")):
+        yield Problem(text, ini.where("peers"), "status", warning=True)
+
+
+def _check_metrics(ini: IniFile, values: Mapping[str, Any]) -> Iterator[Problem]:
+    if why := _why_not_written(values.get("write", "")):
         text = f"write: {why}; node_exporter reads nothing of us"
-        problems.append(Problem(text, ini.where("metrics", "write"), "metrics"))
-    ages = HistoryAges(**values["history"])
+        yield Problem(text, ini.where("metrics", "write"), "metrics")
+
+
+def _check_history(ini: IniFile, values: Mapping[str, Any]) -> Iterator[Problem]:
+    ages = HistoryAges(**values)
     for shorter, longer in itertools.pairwise(("results", "five_minutes", "hours")):
         if getattr(ages, longer) < getattr(ages, shorter):
             text = f"{longer}: it must be at least as long as {shorter}"
-            where = ini.where("history", longer)
-            problems.append(Problem(text, where, "history"))
-    problems += _read_page_token(ini, values["page"], reads=with_keys)
-    page, status = _page_of(values["page"]), AnswerEndpoint(**values["status"])
+            yield Problem(text, ini.where("history", longer), "history")
+
+
+def _check_status(ini: IniFile, values: Mapping[str, Any]) -> Iterator[Problem]:
+    path = values.get("write", "")
+    if why := _why_not_written(path):
+        text = f"write: {why}; peers that read it get no answer"
+        yield Problem(text, ini.where("status", "write"), "status")
+    elif path:
+        yield from _replaceable(path, ini)
+
+
+def _check_page_address(
+    ini: IniFile, values: dict[str, Any], page: Page, status: AnswerEndpoint
+) -> Iterator[Problem]:
+    """Yield why nobody may be shown the page where it listens; it is not shown then."""
     if page.open and not is_this_machine(page.listen[0]):
         text = (
             "open: listen is no address of this machine alone, so anybody could read "
             "it; set a token in place of open"
         )
-        problems.append(Problem(text, ini.where("page", "open"), "page"))
-        values["page"]["open"] = False
-    if (page.ping or page.is_shown or page.public) and page.listen[1] == status.listen[
-        1
-    ]:
+        yield Problem(text, ini.where("page", "open"), "page")
+        values["open"] = False
+    is_served = page.ping or page.is_shown or page.public
+    if is_served and page.listen[1] == status.listen[1]:
         text = (
             "listen: [status] listens on this port, too; what is opened to peers must "
             "not open the page: give another one"
         )
         place = ini.where("page", "listen") or ini.where("page")
-        problems.append(Problem(text, place, "page"))
-        values["page"].update(ping=False, open=False, token=Secret(), public=())
+        yield Problem(text, place, "page")
+        values.update(ping=False, open=False, token=Secret(), public=())
+
+
+def _check_page_folders(
+    ini: IniFile, values: dict[str, Any], page: Page
+) -> Iterator[Problem]:
+    """Yield why folders of the page cannot be used; some are left out then."""
     for option in ("write", "public_write"):
         path = getattr(page, option)
         if path and (why := _why_not_in(path)):
             text = f"{option}: {why}; there is no page"
-            problems.append(Problem(text, ini.where("page", option), "page"))
+            yield Problem(text, ini.where("page", option), "page")
     if page.templates and (why := _why_no_templates(page.templates)):
         text = f"templates: {why}; our own templates are used"
-        problems.append(Problem(text, ini.where("page", "templates"), "page"))
-        values["page"]["templates"] = ""
+        yield Problem(text, ini.where("page", "templates"), "page")
+        values["templates"] = ""
     if page.public_write and page.public_write == page.write:
         text = "public_write: write names this folder, and that is not for the public"
-        problems.append(Problem(text, ini.where("page", "public_write"), "page"))
-        values["page"]["public_write"] = ""
+        yield Problem(text, ini.where("page", "public_write"), "page")
+        values["public_write"] = ""
     if page.public_write and not page.public:
         text = "public_write: public says of no tag that anybody may see its jobs"
-        problems.append(Problem(text, ini.where("page", "public_write"), "page"))
-        values["page"]["public_write"] = ""
-    why = _why_not_written(values["status"].get("write", ""))
-    if why:
-        text = f"write: {why}; peers that read it get no answer"
-        problems.append(Problem(text, ini.where("status", "write"), "status"))
-    elif values["status"].get("write"):
-        problems += _replaceable(values["status"]["write"], ini)
-    return values
+        yield Problem(text, ini.where("page", "public_write"), "page")
+        values["public_write"] = ""
 
 
 def _read_page_token(
