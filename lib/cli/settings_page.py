@@ -339,7 +339,7 @@ def _default(name: str, option: Option) -> str:
         return "must be given"
     if option.default is None:
         return WHERE_NOT_GIVEN.get(name, NOTHING)
-    words = written(option.default)
+    words = written(option.default, option.unit)
     return f"`{words}`" if words else NOTHING
 
 

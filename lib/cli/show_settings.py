@@ -85,7 +85,7 @@ def option_rows(kind: KindInfo) -> Iterator[dict[str, Any]]:
         elif option.default is None:
             default = WHERE_NOT_GIVEN.get(name, "").replace("`", "")
         else:
-            default = written(option.default)
+            default = written(option.default, option.unit)
         purpose = option.help
         if option.also:
             purpose = f"{purpose}; also {option.also}"
@@ -186,7 +186,7 @@ def _by_default(
         elif option.default is None:
             yield _row(name, "", WHERE_NOT_GIVEN.get(name, ""), "not_given")
         else:
-            yield _row(name, written(option.default), default, "default")
+            yield _row(name, written(option.default, option.unit), default, "default")
 
 
 def _row(

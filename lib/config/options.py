@@ -161,7 +161,7 @@ def hint_of(raw: str) -> str:
 
 def written(value: Any, unit: Unit | None = None) -> str:
     """Return a value as settings.cfg has it; empty if there is none."""
-    if value in (None, "", (), b"", Secret()):
+    if value in (None, "", (), b"", frozenset(), Secret()):
         return ""
     if isinstance(value, Threshold):
         ends = [end for end in (value.low, value.high) if end is not None]
@@ -180,7 +180,9 @@ def written(value: Any, unit: Unit | None = None) -> str:
     if isinstance(value, tuple) and isinstance(value[0], tuple):
         return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in value)
     if isinstance(value, tuple):
-        return ":".join(map(str, value))
+        # An address has a port, and anything else is a list of words.
+        separator = ", " if isinstance(value[-1], str) else ":"
+        return separator.join(map(str, value))
     return str(value)
 
 
@@ -238,6 +240,7 @@ DEFAULTS = {
         pending_limit,
         DEFAULT_PENDING_LIMIT_S,
         "pending for longer than this is unknown",
+        unit=Unit.SECONDS,
     ),
     "notify_warnings": Option(
         switch, True, "no: a warning is shown, and nobody is notified of it"
@@ -251,7 +254,10 @@ DEFAULTS = {
         "when its messages may leave, such as mon-fri 08:00-20:00; or always",
     ),
     "timeout": Option(
-        timeout, 30.0, f"time for the whole check, at most {MAX_TIMEOUT_S}s"
+        timeout,
+        30.0,
+        f"time for the whole check, at most {MAX_TIMEOUT_S}s",
+        unit=Unit.SECONDS,
     ),
     "tags": Option(tags, (), "words to group jobs by, separated by commas"),
     "runbook": Option(
@@ -455,7 +461,9 @@ PAGE = {
     "write": Option(
         absolute_path, "", "a folder that runs write it into, for a web server to serve"
     ),
-    "every": Option(duration(60, 86_400), 300.0, "how often it is written"),
+    "every": Option(
+        duration(60, 86_400), 300.0, "how often it is written", unit=Unit.SECONDS
+    ),
     "listen": Option(
         endpoint,
         ("127.0.0.1", 5001),
@@ -499,16 +507,19 @@ HISTORY = {
         duration(2 * 86_400, 3650 * 86_400, "d"),
         14 * 86_400.0,
         "how long each result is kept",
+        unit=Unit.SECONDS,
     ),
     "five_minutes": Option(
         duration(2 * 86_400, 3650 * 86_400, "d"),
         90 * 86_400.0,
         "how long the mean, lowest and highest of each five minutes are kept",
+        unit=Unit.SECONDS,
     ),
     "hours": Option(
         duration(2 * 86_400, 36_500 * 86_400, "d"),
         1825 * 86_400.0,
         "how long those of each hour are kept",
+        unit=Unit.SECONDS,
     ),
 }
 
@@ -543,6 +554,7 @@ CHANNEL = {
         duration(1, MAX_CHANNEL_S),
         10.0,
         f"time for one message, at most {MAX_CHANNEL_S}s",
+        unit=Unit.SECONDS,
     ),
     "level": Option(
         one_of(Severity), Severity.WARNING, "critical: no warnings and no summaries"

@@ -62,3 +62,16 @@ def test_what_is_understood(read, value, found):
 def test_what_is_refused(read, value):
     with pytest.raises(ValueError, match="expected"):
         read(value)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [*options.SECTIONS.values(), *options.NAMED_SECTIONS.values()],
+    ids=[*options.SECTIONS, *options.NAMED_SECTIONS],
+)
+def test_a_default_is_shown_as_the_settings_may_have_it(table):
+    for name, option in table.items():
+        if option.default is options.REQUIRED:
+            continue
+        if words := options.written(option.default, option.unit):
+            assert (name, option.read(words)) == (name, option.default)

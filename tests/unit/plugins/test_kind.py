@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib.cli.settings_page import shipped_kinds
+from lib.config.options import REQUIRED, written
 from lib.config.targets import target_sections
 from lib.core.enums import JobFrequency, Status
 from lib.core.jobs import KIND_FILES, RUN_PROGRAMS, SHIPPED
@@ -175,6 +176,18 @@ def test_the_table_of_kinds_is_that_of_the_job_files():
     assert {kind.kind: Path(kind.file).stem for kind in shipped} == KIND_FILES
     for kind in shipped:
         assert kind.about and all(one.help for one in kind.options.values())
+
+
+@pytest.mark.parametrize("name", KIND_FILES.values())
+def test_a_default_is_shown_as_the_settings_may_have_it(name):
+    kind = getattr(import_module(f"jobs.{name}"), name)
+    for option_name, known in KindTable(
+        kind.kind, kind.every, kind.options
+    ).own.items():
+        if known.default is REQUIRED:
+            continue
+        if words := written(known.default, known.unit):
+            assert (option_name, known.read(words)) == (option_name, known.default)
 
 
 def test_the_kinds_that_run_programs_are_known_before_they_are_loaded():
