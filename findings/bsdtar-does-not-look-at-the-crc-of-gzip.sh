@@ -32,5 +32,6 @@ bsd bsdtar tf changed.gzip
 bsd bsdtar xf changed.gzip -C restored 2>err || exit 1
 bsd bsdcat changed.gzip >/dev/null 2>>err || exit 1
 echo "bsdtar: 0, changed: $(cmp -l file restored/file)"
-[ ! -s err ] && [ "$(cmp -l file restored/file | wc -l)" = 1 ]
+[ ! -s err ]
+[ "$(cmp -l file restored/file | wc -l)" = 1 ]
 if bsd bsdtar xf changed.xz -C restored; then exit 1; fi

@@ -33,5 +33,6 @@ for file in whole changed cut; do
     status=0; etcdctl snapshot restore $file --data-dir "of-$file" >out 2>&1 || status=$?
     echo "$file: restore $status"
 done | tee seen
-[ "$(grep -c ': restore 0' seen)" = 1 ] && grep -q 'whole: restore 0' seen
+[ "$(grep -c ': restore 0' seen)" = 1 ]
+grep -q 'whole: restore 0' seen
 [ "$(grep -c ': restore 1' seen)" = 2 ]

@@ -21,7 +21,9 @@ for archive in nightly fresh; do
     cat out; grep -q 'cannot stat file: gone' out && [ ! -s err ] || exit 1
 done
 status=0; tar cf fresh.tar here gone 2>/dev/null || status=$?
-[ "$status" = 2 ] && [ "$(tar tf fresh.tar)" = here ]
-sqlite3 nightly.sqlar -Ax here && echo "nightly: $(cat here)" && [ "$(cat here)" = old ]
+[ "$status" = 2 ]
+[ "$(tar tf fresh.tar)" = here ]
+sqlite3 nightly.sqlar -Ax here
+echo "nightly: $(cat here)"; [ "$(cat here)" = old ]
 sqlite3 fresh.sqlar -At 2>err || exit 1
 echo "fresh: $(cat err)"; grep -q "does not contain an 'sqlar' table" err

@@ -34,6 +34,8 @@ runit_by_daemontools=$(ahead tai64nlocal <log/current)
 echo "s6 read by daemontools: $s6_by_daemontools s; by s6: $s6_by_s6 s"
 echo "daemontools read by s6: $daemontools_by_s6 s"
 echo "runit read by s6: $runit_by_s6 s; by daemontools: $runit_by_daemontools s"
-close_to "$s6_by_daemontools" 27 && close_to "$daemontools_by_s6" -27
-close_to "$runit_by_s6" -27 && close_to "$s6_by_s6" 0
+close_to "$s6_by_daemontools" 27
+close_to "$daemontools_by_s6" -27
+close_to "$runit_by_s6" -27
+close_to "$s6_by_s6" 0
 close_to "$runit_by_daemontools" 0
