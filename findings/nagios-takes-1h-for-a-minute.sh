@@ -24,6 +24,7 @@ status_file=$tmp/status
 temp_file=$tmp/temp
 command_file=$tmp/command
 lock_file=$tmp/lock
+illegal_macro_output_chars=|
 EOF
 cat >"$tmp/objects.cfg" <<'EOF'
 define timeperiod {
