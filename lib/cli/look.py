@@ -163,7 +163,7 @@ def history(args: argparse.Namespace) -> int:
     """Print what a job's results were, the newest first."""
     from lib.cli.moments import past_moment, since_moment
     from lib.core.text import offset_words
-    from lib.report import past, table
+    from lib.report import month, past, table
     from lib.storage.history import History
     from lib.system.clock import utc_now
 
@@ -176,12 +176,18 @@ def history(args: argparse.Namespace) -> int:
         print(f"checker: {error}", file=sys.stderr)
         return WRONG_USE
     state, reader = state_of(settings), History(settings.state, zone)
-    names = names_of(state.load_catalog(), reader)
+    catalog = state.load_catalog()
+    names = names_of(catalog, reader)
     keys, _unmatched = named(args.words, names)
     if len(keys) != 1:
         return _say_not_one(args.words[0], keys, names)
     (key,) = keys
-    found = past.past(reader, key, names[key], since.timestamp(), until.timestamp())
+    known, removed = catalog.get(key), None
+    if known is None or not known.enabled:
+        records = state.load().records
+        removed = month.removals(reader, settings.state, {key}, records).get(key)
+    begin, end = since.timestamp(), until.timestamp()
+    found = past.past(reader, key, names[key], begin, end, removed)
     code = TROUBLE if settings.last_usable else OK
     if found is None:
         print(f"checker: nothing is on record of {names[key]}", file=sys.stderr)
@@ -224,12 +230,15 @@ def report(args: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"checker: {error}", file=sys.stderr)
         return WRONG_USE
-    catalog = state_of(settings).load_catalog()
+    state = state_of(settings)
+    catalog = state.load_catalog()
     found = month.report(
         History(settings.state, zone),
         settings.state,
         {key: known.name for key, known in catalog.items()},
         period,
+        disabled=[key for key, known in catalog.items() if not known.enabled],
+        records=state.load().records,
     )
     code = TROUBLE if settings.last_usable else OK
     if args.json:

@@ -55,11 +55,14 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 def incidents(
-    changes: Iterable[Change], records: Mapping[JobKey, Record] | None = None
+    changes: Iterable[Change],
+    records: Mapping[JobKey, Record] | None = None,
+    removed: Mapping[JobKey, float] | None = None,
 ) -> list[Incident]:
     """Return the incidents of changes in their order, the latest first.
 
-    ``records``: what is not OK now, of which history may have no change.
+    ``records``: what is not OK now, of which history may have no change.  ``removed``:
+    when jobs that are no longer checked were removed, which ends their incidents.
     """
     under_way: dict[JobKey, Incident] = {}
     over: list[Incident] = []
@@ -70,6 +73,9 @@ def incidents(
             under_way[change.key] = _continued(known, change, at)
         elif change.status is Status.OK and known is not None:
             over.append(replace(under_way.pop(change.key), ended_at=at))
+    for key, removed_at in (removed or {}).items():
+        if key in under_way:
+            over.append(replace(under_way.pop(key), ended_at=utc(removed_at)))
     for record in (records or {}).values():
         if record.status in BAD and record.key.is_job and record.unseen_since is None:
             under_way.setdefault(record.key, _of_record(record))

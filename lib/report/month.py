@@ -10,13 +10,16 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta, tzinfo
 from functools import partial
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
+from operator import sub
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from lib.core.decisions import delivery_of
-from lib.core.enums import DeliveryResult
+from lib.core.decisions import Entry, delivery_of
+from lib.core.enums import DeliveryResult, Status
 from lib.core.jobs import JobKey
+from lib.core.records import Record
 from lib.core.results import Unit, amount_words
 from lib.core.text import counted, duration, table_time, utc, zone_words
 from lib.report.glance import alerts_in
@@ -29,9 +32,10 @@ from lib.report.uptime import (
     notified_after,
     outages,
     percent_words,
+    removed_at,
 )
 from lib.storage import auditlog
-from lib.storage.history import TIMES, Change, History, Share
+from lib.storage.history import TIMES, Change, History, Row, Share, share_of
 
 JOB_COLUMNS = (
     "job",
@@ -145,21 +149,35 @@ def report(
     audit: Path,
     catalog: Mapping[JobKey, str],
     period: Period,
+    *,
+    disabled: Collection[JobKey] = (),
+    records: Mapping[JobKey, Record] = MappingProxyType({}),
 ) -> Report:
     """Return the month of the jobs that exist, and of those that history has of it.
 
-    ``audit`` is the folder of the audit log, ``catalog`` has the names of all jobs.
+    ``audit`` is the folder of the audit log, ``catalog`` has the names of all jobs, of
+    which some may be ``disabled``.
     """
     begin, end = period.edges[0], period.edges[-1]
     bars = history.days(None, len(period.days), end - 1)
     changes: dict[JobKey, list[Change]] = {}
     for change in history.changes(None, 0, end):
         changes.setdefault(change.key, []).append(change)
+    gone = {
+        key
+        for key, of_job in changes.items()
+        if (key not in catalog or key in disabled)
+        and of_job[-1].status is not Status.OK
+    }
+    removed, latest = removals(history, audit, gone, records), history.latest()
+    for key in removed.keys() & bars.keys() & latest.keys():
+        bars[key] = _up_to(removed[key], bars[key], latest[key], period)
     found = {
         key: outages(
             changes.get(key, ()),
             period.edges,
             _failing(bars.get(key, {}), period.days),
+            removed.get(key),
         )
         for key in {*filter(_is_reported, catalog), *bars}
     }
@@ -181,6 +199,25 @@ def report(
     return Report(period, sorted(jobs, key=_order))
 
 
+def removals(
+    history: History,
+    audit: Path,
+    keys: Collection[JobKey],
+    records: Mapping[JobKey, Record],
+) -> dict[JobKey, float]:
+    """Return when these jobs, which are no longer checked, were removed."""
+    entries: dict[JobKey, list[Entry]] = {}
+    if keys:
+        for entry in auditlog.read_entries(audit, lambda key, _name: key in keys):
+            entries.setdefault(entry.key, []).append(entry)
+    latest = history.latest() if keys else {}
+    found = {
+        key: removed_at(records.get(key), entries.get(key, ()), latest.get(key))
+        for key in keys
+    }
+    return {key: at for key, at in found.items() if at is not None}
+
+
 def _is_reported(key: JobKey) -> bool:
     return key.is_check and not key.is_about_checker
 
@@ -193,6 +230,19 @@ def _order(job: JobMonth) -> tuple[float, str, JobKey]:
 def _failing(bars: Mapping[str, Share], days: Iterable[date]) -> list[float]:
     nothing = Share()
     return [bars.get(day.isoformat(), nothing).failing for day in days]
+
+
+def _up_to(
+    removed: float, bars: Mapping[str, Share], last: Row, period: Period
+) -> dict[str, Share]:
+    """Return the days of a job without the time for which its last result stands on."""
+    found = dict(bars)
+    for day, (begin, end) in zip(period.days, pairwise(period.edges), strict=True):
+        name = day.isoformat()
+        if name in found and end > removed:
+            after = share_of([last], max(begin, removed), end)._replace(nothing=0.0)
+            found[name] = Share(*map(sub, found[name], after))
+    return found
 
 
 def _whole(share: Share, length_s: float) -> Share:

@@ -6,6 +6,7 @@ the status stayed the same, time without a result included.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
@@ -64,9 +65,17 @@ class Past(NamedTuple):
 
 
 def past(
-    history: History, key: JobKey, name: str, since: float, until: float
+    history: History,
+    key: JobKey,
+    name: str,
+    since: float,
+    until: float,
+    removed: float | None = None,
 ) -> Past | None:
-    """Return the history of a job; None: there is nothing on record of it."""
+    """Return the history of a job; None: there is nothing on record of it.
+
+    ``removed``: when it was removed, if it is no longer checked.
+    """
     latest = history.latest().get(key)
     changes = history.changes(key, 0, until)
     if latest is None and not changes:
@@ -74,6 +83,8 @@ def past(
     begun = history.rows_since()
     rows_since = max(since, min(until, until if begun is None else begun))
     ((_key, rows),) = history.stands((key,), rows_since, until)
+    known_to = until if removed is None else max(since, min(until, removed))
+    share = history.share(key, since, known_to)
     return Past(
         key,
         name,
@@ -83,22 +94,25 @@ def past(
         [row for row in rows if row.at >= rows_since],
         [change for change in changes if change.at >= since],
         [
-            *_between_changes(changes, since, rows_since),
-            *stretches(rows, rows_since, until),
+            *_between_changes(changes, since, min(rows_since, known_to)),
+            *stretches(rows, rows_since, until, known_to),
         ],
-        history.share(key, since, until),
+        share._replace(nothing=share.nothing + until - known_to),
     )
 
 
-def stretches(rows: Iterable[Row], since: float, until: float) -> list[Stretch]:
+def stretches(
+    rows: Iterable[Row], since: float, until: float, known_to: float = math.inf
+) -> list[Stretch]:
     """Return the stretches of a time by its rows, the first one first.
 
-    ``rows`` may begin with the one that stands at ``since``.  Time without a result is
-    a stretch of its own; they follow each other without a gap.
+    No row says anything of the time from ``known_to`` on.  ``rows`` may begin with the
+    one that stands at ``since``.  Time without a result is a stretch of its own; they
+    follow each other without a gap.
     """
     found: list[Stretch] = []
     at = since
-    for row, ends in _stands(rows, since, until):
+    for row, ends in _stands(rows, since, min(until, known_to)):
         if row.at > at:
             found.append(_nothing(at, row.at))
         start, at = max(at, row.at), ends

@@ -24,7 +24,7 @@ from lib.core.silences import Silences
 from lib.core.text import table_time
 from lib.report import graphs
 from lib.report.graphs import DAYS, GRAPH_S, Series
-from lib.report.incidents import Incident, incidents, with_sendings
+from lib.report.incidents import BAD, Incident, incidents, with_sendings
 from lib.report.page import (
     INCIDENT_DAYS,
     MAX_INCIDENTS,
@@ -33,6 +33,7 @@ from lib.report.page import (
     link_of,
     proof_of,
 )
+from lib.report.uptime import removed_at
 from lib.storage import auditlog
 from lib.storage.history import Change, History, Row
 from lib.storage.session import announcements_of, mutes_of, notes_in
@@ -115,7 +116,9 @@ class Reader:
         since = self.now - timedelta(days=INCIDENT_DAYS)
         those = [
             incident
-            for incident in incidents(self._changes, self._records_of_jobs())
+            for incident in incidents(
+                self._changes, self._records_of_jobs(), self._removed
+            )
             if incident.ended_at is None or incident.ended_at >= since
         ][:MAX_INCIDENTS]
         return self._with_sendings(those)
@@ -149,7 +152,8 @@ class Reader:
         """Return what the page of a job has beside the snapshot."""
         record = self.bare.records.get(key)
         changes = self.changes_by_job.get(key, ())
-        those = incidents(changes, {key: record} if record else {})[:MAX_INCIDENTS]
+        of_job = {key: record} if record else {}
+        those = incidents(changes, of_job, self._removed)[:MAX_INCIDENTS]
         at = self.now.timestamp()
         return JobStory(
             tuple(rows),
@@ -167,6 +171,21 @@ class Reader:
             for key, record in self.bare.records.items()
             if key not in self.bare.catalog or self.bare.catalog[key].enabled
         }
+
+    @cached_property
+    def _removed(self) -> dict[JobKey, float]:
+        """Return when jobs that were not OK were removed or disabled."""
+        found = {}
+        for key, changes in self.changes_by_job.items():
+            known = self.bare.catalog.get(key)
+            if (known and known.enabled) or changes[-1].status not in BAD:
+                continue
+            last = self.bare.latest.get(key)
+            record = self.bare.records.get(key)
+            at = removed_at(record, self._entries(key), last)
+            if at is not None:
+                found[key] = at
+        return found
 
     @cached_property
     def changes_by_job(self) -> dict[JobKey, list[Change]]:

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
+from lib.core.decisions import Entry, Event, StateDetails
 from lib.core.enums import Status
+from lib.core.records import Record
 from lib.core.text import duration
-from lib.storage.history import TIMES, Change, Share
+from lib.storage.history import TIMES, Change, Row, Share
 
 _UP = (Status.OK, Status.WARNING)
 #: While one of these holds, a failure is not counted.
@@ -37,7 +39,8 @@ class Outage(NamedTuple):
 
     #: The first result that was failing; it may be before the period.
     began: float
-    #: The first one that was OK or a warning again; None: there was none yet.
+    #: The first one that was OK or a warning again, or when the job was removed; None:
+    #: there was none yet.
     ended: float | None
     #: How long it is known to have failed within the period.
     seconds: float
@@ -67,8 +70,33 @@ class _Spell:
         return found
 
 
+def removed_at(
+    record: Record | None, entries: Iterable[Entry], last: Row | None
+) -> float | None:
+    """Return when a job that is no longer checked was removed or disabled.
+
+    That is what its record or the audit log says of it since its ``last`` result, or
+    else the time of that result.  None: nothing on record says.
+    """
+    moments = [
+        entry.details.unseen_since or entry.at
+        for entry in entries
+        if entry.code in (Event.JOB_GONE, Event.JOB_FORGOTTEN)
+        and isinstance(entry.details, StateDetails)
+    ]
+    if record is not None and record.unseen_since is not None:
+        moments.append(record.unseen_since)
+    last_at = last.at if last else 0.0
+    # It may have been removed before, and have come back.
+    later = [at for moment in moments if (at := moment.timestamp()) >= last_at]
+    return min(later, default=last_at or None)
+
+
 def outages(
-    changes: Iterable[Change], edges: Sequence[float], failing: Sequence[float]
+    changes: Iterable[Change],
+    edges: Sequence[float],
+    failing: Sequence[float],
+    removed: float | None = None,
 ) -> list[Outage]:
     """Return the outages of one job in a period, the first one first.
 
@@ -77,9 +105,9 @@ def outages(
     many seconds of each day the job is known to have failed.  An outage goes on while
     it is not known how the job is, as in maintenance; such time is not counted, nor is
     time without a result.  Where a day has several outages and time without a result,
-    that is taken from each in proportion.
+    that is taken from each in proportion.  It ends when the job is ``removed``.
     """
-    spells = _spells(changes, edges[-1])
+    spells = _spells(changes, edges[-1], removed)
     lengths = [spell.by_day(edges) for spell in spells]
     totals = [0.0] * len(failing)
     for by_day in lengths:
@@ -102,7 +130,9 @@ def outages(
     ]
 
 
-def _spells(changes: Iterable[Change], end: float) -> list[_Spell]:
+def _spells(
+    changes: Iterable[Change], end: float, removed: float | None
+) -> list[_Spell]:
     found: list[_Spell] = []
     spell: _Spell | None = None
     failing_from: float | None = None
@@ -119,6 +149,8 @@ def _spells(changes: Iterable[Change], end: float) -> list[_Spell]:
             if spell is None:
                 spell = _Spell(change)
                 found.append(spell)
+    if spell is not None and removed is not None and removed < end:
+        spell.ended = end = removed
     if spell is not None and failing_from is not None:
         spell.parts.append((failing_from, end))
     return found

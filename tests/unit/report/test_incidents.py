@@ -79,6 +79,16 @@ def test_one_that_began_before_what_is_on_record_says_so():
     assert not found.began_before
 
 
+def test_one_of_a_job_that_was_removed_is_over():
+    removed = {KEY: at(7).timestamp()}
+    assert told(incidents(changes("of"), removed=removed)) == [
+        ("failing", 1, 7, "why 1")
+    ]
+    assert told(incidents(changes("ofo"), removed=removed)) == [
+        ("failing", 1, 2, "why 1")
+    ]
+
+
 def test_what_is_not_ok_now_is_an_incident_without_any_history():
     record = Record(KEY, "a", Status.FAILING, failing_since=NOON, last_reason="no")
     own = Record(OWN_KEY, "", Status.FAILING, failing_since=NOON)

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from lib.core.decisions import Entry, Event, MailDetails, People
+from lib.core.decisions import Entry, Event, MailDetails, People, StateDetails
 from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey
+from lib.core.records import Record
 from lib.core.secret import NO_SECRETS
 from lib.core.settings import HistoryAges
 from lib.report import month
@@ -108,6 +109,32 @@ def test_an_alert_that_was_only_logged_notified_nobody(october):
     sent(october, there(25, 6, 2), code=Event.LOGGED)
     (told,) = report(october).jobs[0].outages
     assert told.is_known and told.after_s is None
+
+
+@pytest.mark.parametrize("is_disabled", [True, False])
+def test_an_outage_ends_when_its_job_is_removed(tmp_path, is_disabled):
+    failing = result(Status.FAILING, holds_s=2 * DAY_S)
+    record(tmp_path, there(25, 6), failing)
+    record(tmp_path, there(29, 6), result(key=SITE))
+    at = there(25, 9)
+    removed = {DISK: Record(DISK, "disk", unseen_since=None if is_disabled else at)}
+    if is_disabled:
+        log = AuditLog(tmp_path, NO_SECRETS)
+        log.note([Entry(at, DISK, "disk", Event.JOB_GONE, StateDetails("failing"))])
+        log.write()
+    found = month.report(
+        History(tmp_path, BERLIN),
+        tmp_path,
+        NAMES if is_disabled else {},
+        OCTOBER,
+        disabled=[DISK] if is_disabled else (),
+        records=removed,
+    )
+    (job,) = (job for job in found.jobs if job.key == DISK)
+    assert job.share.failing == 3 * 3600
+    assert sum(job.share) == pytest.approx(OCTOBER.length_s)
+    (told,) = job.outages
+    assert (told.outage.ended, told.outage.seconds) == (at.timestamp(), 3 * 3600)
 
 
 def test_what_a_month_says_of_a_job(october):

@@ -105,6 +105,18 @@ def test_values_have_their_lowest_and_highest_number_and_the_last_reason(tmp_pat
     assert past.headline(found, NOON, UTC) == "disk root: 100% since 2026-11-22 11:57"
 
 
+@pytest.mark.parametrize("removed", [AT - 120, AT + 60])
+def test_a_job_that_was_removed_has_no_result_since(tmp_path, removed):
+    record(tmp_path, AT - 180, Status.FAILING)
+    found = past.past(History(tmp_path, UTC), KEY, "disk root", AT - 180, AT, removed)
+    known = min(150.0, removed - (AT - 180))
+    assert [(one.status, one.ends - one.at) for one in found.stretches] == [
+        ("failing", known),
+        (NO_RESULT, 180 - known),
+    ]
+    assert found.share == Share(failing=known, nothing=180 - known)
+
+
 def test_what_stands_from_a_day_that_was_thinned_is_no_gap(tmp_path):
     day, ages = 86_400, HistoryAges(results=2 * 86_400.0)
     for days in (4, 3, 2, 1, 0):

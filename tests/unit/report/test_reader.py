@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, timedelta
 
 import msgspec
+import pytest
 
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
@@ -66,6 +67,17 @@ def test_the_pages_of_a_state_folder(tmp_path):
     story = reader.story(KEY, rows)
     assert len(story.entries) == 1 and story.incidents == (incident,)
     assert "full" in job_page(reader.bare, KEY, story)
+
+
+@pytest.mark.parametrize("catalog", [{}, {KEY: entry(KEY, enabled=False)}])
+def test_the_incident_of_a_job_that_is_not_checked_any_more_is_over(tmp_path, catalog):
+    settings, state = written(tmp_path), State(tmp_path)
+    state.save_catalog({OTHER: entry(OTHER), **catalog})
+    state.save([Record(KEY, "a", unseen_since=NOON + timedelta(minutes=1))])
+    reader = Reader(settings, NOON + timedelta(minutes=20))
+    (incident,) = reader.snapshot().incidents
+    assert incident.ended_at == NOON + timedelta(minutes=1)
+    assert reader.story(KEY, []).incidents == (incident,)
 
 
 def test_a_graph_that_is_too_old_is_not_shown(tmp_path):

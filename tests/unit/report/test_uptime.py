@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib.core.decisions import Entry, Event, StateDetails
 from lib.core.enums import Status
 from lib.core.jobs import JobKey
+from lib.core.records import Record
 from lib.report.uptime import (
     Outage,
     left_out_words,
@@ -20,6 +22,7 @@ from lib.report.uptime import (
     notified_after,
     outages,
     percent_words,
+    removed_at,
 )
 from lib.storage.history import Change, Row, Share, share_of
 
@@ -92,6 +95,37 @@ def told(story, **more):
 )
 def test_which_outages_a_story_has(story, expected):
     assert told(story) == expected
+
+
+def moment(at_s):
+    return datetime.fromtimestamp(at_s, UTC)
+
+
+def gone(at_s, code=Event.JOB_GONE, unseen_since=None):
+    details = StateDetails(
+        "failing", unseen_since=unseen_since and moment(unseen_since)
+    )
+    return Entry(moment(at_s), KEY, "disk root", code, details)
+
+
+@pytest.mark.parametrize(
+    ("unseen_since", "entries", "removed"),
+    [
+        (None, [], 60),
+        (120, [], 120),
+        (None, [gone(240, unseen_since=120)], 120),
+        # A job that is disabled is closed at once.
+        (None, [gone(240)], 240),
+        (None, [gone(900, Event.JOB_FORGOTTEN, 120)], 120),
+        # It was removed before, and came back.
+        (None, [gone(30)], 60),
+    ],
+)
+def test_when_a_job_was_removed(unseen_since, entries, removed):
+    record = Record(KEY, unseen_since=unseen_since and moment(unseen_since))
+    (last,) = rows_of(" F")
+    assert removed_at(record, entries, last) == removed
+    assert removed_at(None, [], None) is None
 
 
 def test_an_outage_is_counted_in_each_period_as_far_as_it_lies_in_it():
