@@ -97,6 +97,8 @@ class SystemdChecker(bulk.InBulk, TargetJob):
         """Return options that are about something else."""
         if not target.unit and (target.fail_age or target.warn_age):
             yield "fail_age and warn_age need unit: the last success of which one?"
+        if target.unit and target.ignore:
+            yield "ignore is for all units, so leave out unit or ignore"
 
     def shown_target(self) -> str:
         """Return the unit."""
