@@ -13,7 +13,9 @@ import trustme
 from tests.faults.table import LONG
 from tests.support.accounts import Account
 from tests.support.imapserver import PymapAccount
+from tests.support.instance import Instance
 from tests.support.postfixdovecot import PostfixAccount, PostfixDovecot, why_not
+from tests.support.servers import SmtpServer
 from tests.support.starters import Starter
 
 # Where make started us, its variables are not those of a make that a test starts.
@@ -43,6 +45,19 @@ def cafile(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     ca.cert_pem.write_to_path(str(path))
     return path
+
+
+@pytest.fixture
+def smtp(ca: trustme.CA) -> Iterator[SmtpServer]:
+    """Return a mail server that takes what it gets."""
+    with SmtpServer(ca) as server:
+        yield server
+
+
+@pytest.fixture
+def mailing(tmp_path: Path, smtp: SmtpServer, cafile: Path) -> Instance:
+    """Return an instance that sends by that server."""
+    return Instance(tmp_path, smtp.email_section(cafile))
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 
 from tests.support.instance import GENERAL, Instance, flag_job
 from tests.support.receiver import Receiver, silent
-from tests.support.servers import SmtpServer
 
 NOISY = "    def notifyOnFailureEvery(self):\n" + (
     "        return JobFailureNotificationFrequency.EVERYTIME\n"
@@ -475,12 +474,6 @@ def test_what_was_escalated_to_a_channel_that_is_gone_is_escalated_to_the_next(
     jobs = [one.json["data"]["job"] for one in receiver.at("/pager")]
     assert jobs == ["Flag", "channel pager", "channel pager", "Flag"]
     assert rung(instance) == ["alert Flag"]
-
-
-@pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
 
 
 @pytest.mark.long

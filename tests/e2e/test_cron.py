@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.approved import REAL
 from tests.support.instance import GENERAL, NO_MAIL, Instance, flag_job
-from tests.support.servers import PASSWORD, SmtpServer
+from tests.support.servers import PASSWORD
 from tests.support.waits import until
 
 DISK = "[disk root]\npath = /\nlimit = 100\nevery = minute\n"
@@ -20,19 +20,8 @@ FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
 
 
 @pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
-
-
-@pytest.fixture
 def instance(tmp_path):
     return Instance(tmp_path)
-
-
-@pytest.fixture
-def mailing(tmp_path, smtp, cafile):
-    return Instance(tmp_path, smtp.email_section(cafile))
 
 
 # Silence.

@@ -12,8 +12,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.support.approved import REAL
-from tests.support.instance import Instance, flag_job
-from tests.support.servers import SmtpServer
+from tests.support.instance import flag_job
 
 FULL = "[disk full{}]\npath = /\nlimit = 1\nevery = minute\n"
 
@@ -39,17 +38,6 @@ class One(JobBase):
 NOISY = "    def notifyOnFailureEvery(self):\n" + (
     "        return JobFailureNotificationFrequency.EVERYTIME\n"
 )
-
-
-@pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
-
-
-@pytest.fixture
-def mailing(tmp_path, smtp, cafile):
-    return Instance(tmp_path, smtp.email_section(cafile))
 
 
 def fail_many(instance, count):

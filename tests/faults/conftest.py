@@ -11,12 +11,6 @@ from tests.support.servers import SmtpServer
 
 
 @pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
-
-
-@pytest.fixture
 def instance(tmp_path, smtp, cafile):
     return Instance(tmp_path, smtp.email_section(cafile))
 

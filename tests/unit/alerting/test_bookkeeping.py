@@ -7,21 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.support.instance import Instance
-from tests.support.servers import SmtpServer
-
 FULL = "[disk full{}]\npath = /\nlimit = 1\nevery = minute\n"
-
-
-@pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
-
-
-@pytest.fixture
-def mailing(tmp_path, smtp, cafile):
-    return Instance(tmp_path, smtp.email_section(cafile))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from lib.core.enums import MessageKind
 from lib.core.messages import Message
 from lib.system import process
 from tests.support.mailing import settings_for
-from tests.support.servers import SmtpServer, SmtpStub, server_context, smtp_talk_until
+from tests.support.servers import SmtpStub, server_context, smtp_talk_until
 from tests.support.waits import SOON_S
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -39,12 +39,6 @@ def events(box, limit_s=10):
         found += box.events()
     assert not box.is_busy
     return found
-
-
-@pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
 
 
 def test_a_session_takes_many_mails(smtp, cafile):

@@ -17,21 +17,9 @@ from lib.core.records import Record
 from lib.report.explain import Story, status_lines
 from tests.support.approved import REAL
 from tests.support.instance import NO_MAIL, Instance, flag_job
-from tests.support.servers import SmtpServer
 
 FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
 OK = "[disk root]\npath = /\nlimit = 100\nevery = minute\n"
-
-
-@pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
-
-
-@pytest.fixture
-def mailing(tmp_path, smtp, cafile):
-    return Instance(tmp_path, smtp.email_section(cafile))
 
 
 def taken_late(_mail):

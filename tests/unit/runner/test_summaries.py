@@ -27,7 +27,6 @@ from tests.e2e.test_mailstorm import fail_many
 from tests.support.approved import REAL
 from tests.support.instance import NO_MAIL, Instance, flag_job
 from tests.support.listeners import Listener, tls_context, write_authority
-from tests.support.servers import SmtpServer
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
@@ -39,12 +38,6 @@ def ago(length):
 
 def daily(minutes_ago=3):
     return f"[summary]\ndaily = {ago(minutes_ago * MINUTE):%H:%M}\n"
-
-
-@pytest.fixture
-def smtp(ca):
-    with SmtpServer(ca) as server:
-        yield server
 
 
 @pytest.fixture
