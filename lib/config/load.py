@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from lib.config import older
 from lib.config.fields import is_this_machine, many, url
-from lib.config.ini import IniError, in_order, read_copy, read_ini
+from lib.config.ini import IniContent, IniError, in_order, read_copy, read_ini
 from lib.config.jobfiles import find_job_files
 from lib.config.mail import read_mail
 from lib.config.options import (
@@ -99,18 +99,9 @@ def load_settings(
     ``copy``: the texts to read in place of the files, as they were when they could be
     used.  What is wrong with [email] by now is then no reason to do without all.
     """
-    typed, path, base = path, path.absolute(), base.absolute()
-    state = state.absolute() if state else None
-    try:
-        content = read_ini(path) if copy is None else read_copy(path, copy)
-    except IniError as error:
-        where = path.name if path == base / path.name else str(typed)
-        raise SettingsError(
-            tuple(
-                replace(problem, where=where) if problem.where == path.name else problem
-                for problem in _for_people(error.problems, Secrets())
-            )
-        ) from error
+    base, state = base.absolute(), state.absolute() if state else None
+    content = _read_content(path, base, copy)
+    path = path.absolute()
     ini, folder = content.ini, path.parent
     unsafe = list(file_problems(ini)) if copy is None else []
     problems = [*content.problems, *unsafe]
@@ -129,10 +120,8 @@ def load_settings(
     accounts = (mail, mail.backup) if mail.backup else (mail,)
     peers = peers_in(tables["peers"])
     keys = [peer.key for peer in peers.peers]
-    ping = Secret()
-    if with_password and not _PING.isdisjoint(general):
-        ping, wrong_ping = _read_ping(ini, general, folder)
-        problems += wrong_ping
+    ping, wrong_ping = _read_ping(ini, general, folder, reads=with_password)
+    problems += wrong_ping
     channels: dict[str, Channel] = {}
     has_channels = _has_channels(ini)
     if has_channels:
@@ -172,12 +161,8 @@ def load_settings(
             replace(problem, fatal=problem.fatal or problem in content.missing)
             for problem in problems
         ]
-    maintenance: tuple[Window, ...] = ()
-    if MAINTENANCE_WORD in words:
-        from lib.config.maintenance import read_maintenance
-
-        maintenance, wrong_windows = read_maintenance(ini, general.get("timezone"))
-        problems += wrong_windows
+    maintenance, wrong_windows = _read_maintenance(ini, general, words)
+    problems += wrong_windows
     ordered = _for_people(in_order(problems, ini.names), secrets)
     state = state or _beside(folder, general.get("state") or str(base / "state"))
     logfile = _beside(folder, general.get("logfile") or str(state / "checker.log"))
@@ -233,11 +218,40 @@ def _with_trouble(mail: Mail, problems: list[Problem]) -> tuple[Mail, list[Probl
     return mail, [replace(problem, fatal=False, warning=True) for problem in problems]
 
 
+def _read_content(path: Path, base: Path, copy: Mapping[str, str] | None) -> IniContent:
+    """Return what is in the files; raise SettingsError, its path as it was typed."""
+    absolute = path.absolute()
+    try:
+        return read_ini(absolute) if copy is None else read_copy(absolute, copy)
+    except IniError as error:
+        where = path.name if absolute == base / path.name else str(path)
+        raise SettingsError(
+            tuple(
+                replace(problem, where=where) if problem.where == path.name else problem
+                for problem in _for_people(error.problems, Secrets())
+            )
+        ) from error
+
+
+def _read_maintenance(
+    ini: IniFile, general: Mapping[str, Any], words: set[str]
+) -> tuple[tuple[Window, ...], Iterable[Problem]]:
+    """Return the windows of [maintenance NAME], and what is wrong with them."""
+    if MAINTENANCE_WORD not in words:
+        return (), ()
+    from lib.config.maintenance import read_maintenance
+
+    return read_maintenance(ini, general.get("timezone"))
+
+
 def _read_ping(
-    ini: IniFile, general: Mapping[str, Any], folder: Path
+    ini: IniFile, general: Mapping[str, Any], folder: Path, *, reads: bool
 ) -> tuple[Secret, list[Problem]]:
-    """Return the URL of [general] ping, or what is wrong with it."""
-    name = next(name for name in general if name in _PING)
+    """Return the URL of [general] ping, or what is wrong with it; empty if there is
+    none, or without ``reads``."""
+    name = next((name for name in general if name in _PING), None)
+    if name is None or not reads:
+        return Secret(), []
     try:
         ping = read_secret("ping", general, folder)
         try:
