@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib.cli.arguments import OK, TROUBLE, flags_in, say_more, settings_of
 from lib.core.enums import JobFrequency
@@ -14,66 +14,26 @@ from lib.core.enums import JobFrequency
 if TYPE_CHECKING:
     import argparse
 
-    from lib.core.jobs import CatalogEntry, JobKey
+    from lib.core.jobs import CatalogEntry, Job, JobKey
     from lib.core.records import Record
     from lib.core.settings import Settings
     from lib.runner.requests import Taken
-    from lib.storage.store import State
+    from lib.storage.store import Catalog, Remembered, State
 
 
 def list_jobs(args: argparse.Namespace) -> int:
-    from lib.config.fields import nearest
-    from lib.core.hours import windows_of
-    from lib.core.records import KnownRecords
-    from lib.core.schedule import last_run, next_check
     from lib.core.text import offset_words
     from lib.report import table
-    from lib.report.rows import JOB_COLUMNS, job_rows, listed
+    from lib.report.rows import JOB_COLUMNS, listed
     from lib.report.status import bad_records
     from lib.runner import adhoc
-    from lib.runner.firstruns import KnownJobs
-    from lib.storage.store import last_runs
     from lib.system.clock import utc_now
 
     settings = settings_of(args, or_last=True)
-    loaded = adhoc.meet(settings)
-    state = state_of(settings)
-    measured, notes = state.load_values_and_notes()
+    loaded, state = adhoc.meet(settings), state_of(settings)
     now, stored, whole = utc_now(), state.load(), state.load_whole_catalog()
-    taken = requests_of(settings, stored.records, whole.jobs, now)
-    known = KnownRecords(after(stored.records, taken), stored.lost)
-    known_jobs = KnownJobs.of(whole, stored.run, settings.mail)
-    last, zone = last_runs(stored.run), settings.zone
-    judged = {key: job for key, job in whole.jobs.items() if job.judged}
-    of_jobs = {job.key: known.of(job) for job in loaded.jobs}
-    rows = job_rows(
-        loaded.jobs,
-        of_jobs,
-        judged,
-        now,
-        zone,
-        ran_at={
-            job.key: last_run(job, of_jobs[job.key], judged[job.key].ran_at, last, zone)
-            for job in loaded.jobs
-            if job.key in judged
-        },
-        next_at={
-            job.key: next_check(
-                job, of_jobs[job.key], now, zone, is_new=known_jobs.is_new(job)
-            )
-            for job in loaded.jobs
-            if job.enabled
-        },
-        measured=measured,
-        notes=notes,
-        silences=taken.silences,
-        windows=windows_of(settings),
-    )
-    known_tags = {tag for job in loaded.jobs for tag in job.tags}
-    unknown_tags = [tag for tag in args.tag if tag not in known_tags]
-    for tag in unknown_tags:
-        hint = nearest(tag, known_tags)
-        print(f"checker: no job has the tag {tag!r}{hint}", file=sys.stderr)
+    rows = _rows_of(loaded.jobs, settings, state, stored, whole, now)
+    unknown_tags = _say_unknown_tags(args.tag, loaded.jobs)
     shown = listed(rows, failing=args.failing, tags=args.tag)
     if shown or args.json:
         table.show(
@@ -88,11 +48,72 @@ def list_jobs(args: argparse.Namespace) -> int:
         is_so = "is failing or unknown" if args.failing else "is there"
         print(f"No job{with_tags} {is_so}.")
     if not (args.json or args.tag):
+        keys = {job.key for job in loaded.jobs}
         for record in bad_records(stored.records, whole.jobs):
-            if record.key not in of_jobs:
+            if record.key not in keys:
                 print(f"Besides, {record.name} is {record.status}; see -m status.")
     say_more(args, settings, loaded.warnings)
     return TROUBLE if unknown_tags or settings.last_usable else OK
+
+
+def _rows_of(
+    jobs: Sequence[Job],
+    settings: Settings,
+    state: State,
+    stored: Remembered,
+    whole: Catalog,
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """Return a row for each of the jobs: how it is, when it ran, when it runs next."""
+    from lib.core.hours import windows_of
+    from lib.core.records import KnownRecords
+    from lib.core.schedule import last_run, next_check
+    from lib.report.rows import job_rows
+    from lib.runner.firstruns import KnownJobs
+    from lib.storage.store import last_runs
+
+    zone, last = settings.zone, last_runs(stored.run)
+    measured, notes = state.load_values_and_notes()
+    taken = requests_of(settings, stored.records, whole.jobs, now)
+    known = KnownRecords(after(stored.records, taken), stored.lost)
+    records = {job.key: known.of(job) for job in jobs}
+    judged = {key: entry for key, entry in whole.jobs.items() if entry.judged}
+    known_jobs = KnownJobs.of(whole, stored.run, settings.mail)
+    return job_rows(
+        jobs,
+        records,
+        judged,
+        now,
+        zone,
+        ran_at={
+            job.key: last_run(job, records[job.key], judged[job.key].ran_at, last, zone)
+            for job in jobs
+            if job.key in judged
+        },
+        next_at={
+            job.key: next_check(
+                job, records[job.key], now, zone, is_new=known_jobs.is_new(job)
+            )
+            for job in jobs
+            if job.enabled
+        },
+        measured=measured,
+        notes=notes,
+        silences=taken.silences,
+        windows=windows_of(settings),
+    )
+
+
+def _say_unknown_tags(tags: Iterable[str], jobs: Iterable[Job]) -> list[str]:
+    """Return the tags that no job has, after saying so."""
+    from lib.config.fields import nearest
+
+    known = {tag for job in jobs for tag in job.tags}
+    unknown = [tag for tag in tags if tag not in known]
+    for tag in unknown:
+        hint = nearest(tag, known)
+        print(f"checker: no job has the tag {tag!r}{hint}", file=sys.stderr)
+    return unknown
 
 
 def why(args: argparse.Namespace) -> int:
