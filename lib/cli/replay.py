@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lib.core.replay import Pair
     from lib.core.settings import Settings
     from lib.report.replay import Replayed
+    from lib.storage.store import State
 
 
 def replay(args: argparse.Namespace) -> int:
@@ -42,7 +43,8 @@ def replay(args: argparse.Namespace) -> int:
         return WRONG_USE
     other = _other_settings(args, settings)
     on_record = OnRecord(settings, until)
-    names, keys, code = _meant(args.words, settings, on_record)
+    state = state_of(settings)
+    names, keys, code = _meant(args.words, settings, state, on_record)
     if args.words and not names:
         return code
     if why := _why_not(args, settings, on_record, until, now):
@@ -54,7 +56,7 @@ def replay(args: argparse.Namespace) -> int:
         print(f"checker: {problem}", file=sys.stderr)
     if problems and args.settings:
         return TROUBLE
-    measured = state_of(settings).load_values() if other is not settings else {}
+    measured = state.load_values() if other is not settings else {}
     thresholds = Thresholds(settings.ini, other.ini, measured)
     keys |= {key for key in sorted(names) if thresholds.take(key)}
     of_jobs = {key: names[key] for key in keys}
@@ -77,7 +79,7 @@ def _period(
 
 
 def _meant(
-    words: list[str], settings: Settings, on_record: OnRecord
+    words: list[str], settings: Settings, state: State, on_record: OnRecord
 ) -> tuple[dict[JobKey, str], set[JobKey], int]:
     """Return the names of the jobs that are meant, those that may have notified, and
     the exit code; say which words mean none."""
@@ -85,7 +87,7 @@ def _meant(
 
     code = TROUBLE if settings.last_usable else OK
     reader = History(settings.state, settings.zone)
-    names = names_of(state_of(settings).load_catalog(), reader)
+    names = names_of(state.load_catalog(), reader)
     keys = on_record.keys()
     names |= {key: on_record.name_of(key) for key in keys if key not in names}
     if not words:
