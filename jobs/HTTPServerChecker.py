@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -535,10 +536,12 @@ def _days_left(job: TargetJob, target: Target, answer: Response) -> Any:
 
 def _metric(job: TargetJob, target: Target, page: str) -> float | None:
     """Return the number of a metric, or its growth; None where none is known yet."""
-    number = metric_value(page, *target.metric)
+    number, name = metric_value(page, *target.metric), printable(target.metric[0], 60)
     if number is None:
-        name = printable(target.metric[0], 60)
         raise CheckFailed(f"there is no number of {name} in the response")
+    if not isfinite(number):
+        # Both are allowed in Prometheus' text format.
+        raise CheckFailed(f"{name} is {number} in the response, no number to judge")
     if not target.per:
         return number
     before, now = job.memory.get("metric"), time.time()

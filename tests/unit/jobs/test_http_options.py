@@ -10,6 +10,7 @@ import trustme
 
 from jobs.HTTPServerChecker import HTTPServerChecker, metric_value, steps
 from lib.config import fields
+from lib.jobbase import CheckFailed
 from lib.net import bulk
 from lib.net.connect import Deadline
 from lib.plugins.kind import KindTable
@@ -337,6 +338,23 @@ def test_the_growth_of_a_counter_is_judged():
 )
 def test_a_metric_is_the_sum_of_its_samples(name, labels, number):
     assert metric_value(PAGE.decode(), name, labels) == number
+
+
+@pytest.mark.parametrize("per", [{}, {"per": "s"}], ids=["as is", "growth"])
+@pytest.mark.parametrize("number, word", [("NaN", "nan"), ("+Inf", "inf")])
+def test_a_metric_that_is_no_finite_number_fails(number, word, per):
+    page = answer(body=f"age_seconds {number}\n".encode())
+    with Listener(says(page)) as it:
+        job = job_of(
+            HTTPServerChecker,
+            url=it.url(),
+            metric="age_seconds",
+            fail_value=9,
+            **per,
+        )
+        with pytest.raises(CheckFailed, match=f"age_seconds is {word} in the response"):
+            bulk.run_one(steps(job, job.target, Deadline(8)))
+    assert "metric" not in job.memory
 
 
 def test_cookies_are_kept_along_redirects_of_one_host(tmp_path):
