@@ -106,7 +106,7 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
         table.show_json(data, sys.stdout)
         return code
     if not args.words:
-        headline = status_report.headline(bad, catalog, stored.run)
+        headline = status_report.headline(bad, catalog, stored.run, records)
         table.say(headline, sys.stdout)
     if found:
         table.show(
@@ -215,6 +215,7 @@ def history(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Print a month of all jobs: as text, CSV, JSON or HTML."""
+    from lib.core.records import counted_jobs, with_lost
     from lib.core.text import offset_words
     from lib.report import month, table
     from lib.storage.history import History
@@ -231,14 +232,18 @@ def report(args: argparse.Namespace) -> int:
         print(f"checker: {error}", file=sys.stderr)
         return WRONG_USE
     state = state_of(settings)
-    catalog = state.load_catalog()
+    stored, catalog = state.load(), state.load_catalog()
+    records = with_lost(stored.records, stored.lost, catalog)
     found = month.report(
         History(settings.state, zone),
         settings.state,
-        {key: known.name for key, known in catalog.items()},
+        {
+            key: catalog[key].name if key in catalog else records[key].name
+            for key in counted_jobs(catalog, records)
+        },
         period,
         disabled=[key for key, known in catalog.items() if not known.enabled],
-        records=state.load().records,
+        records=stored.records,
     )
     code = TROUBLE if settings.last_usable else OK
     if args.json:

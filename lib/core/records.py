@@ -20,7 +20,7 @@ from lib.core.enums import (
     MessageKind,
     Status,
 )
-from lib.core.jobs import Job, JobKey, file_stem
+from lib.core.jobs import CatalogEntry, Job, JobKey, file_stem
 from lib.core.messages import DeferredMessage, Message, RoundTripDelivery
 
 
@@ -254,6 +254,25 @@ def with_lost(
         if file_stem(key) in lost
     }
     return {**unknown, **records}
+
+
+def counted_jobs(
+    catalog: Mapping[JobKey, CatalogEntry], records: Mapping[JobKey, Record]
+) -> list[JobKey]:
+    """Return what counts as a job, wherever jobs are counted.
+
+    That is each job of the catalog, run by now or not, switched off or not; and what
+    else is not OK now, such as a section of the settings or a broken job file.
+    """
+    others = [
+        key
+        for key, record in records.items()
+        if key not in catalog
+        and record.status is not Status.OK
+        and record.unseen_since is None
+        and key.is_job
+    ]
+    return [*catalog, *others]
 
 
 def still_unclaimed(

@@ -21,10 +21,11 @@ from lib.core import health
 from lib.core.enums import Health, Status
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.ratelimit import SendLog
-from lib.core.records import Record, RunRecord
+from lib.core.records import Record, RunRecord, counted_jobs
 from lib.core.results import Unit, Values
 from lib.core.sanitize import harmless
 from lib.core.settings import MAIL, Settings
+from lib.report.rows import DISABLED, NOT_RUN_YET, NOT_SET_UP, status_of
 from lib.storage.codec import read_value
 from lib.storage.store import send_log_path
 from lib.system.errors import NewerState, StateError
@@ -52,6 +53,7 @@ STATUS_NUMBERS = {
     Status.UNKNOWN: 3,
     Status.PENDING: 4,
 }
+_STATUSES = frozenset(map(str, STATUS_NUMBERS))
 _SEVERITIES = {Status.WARNING: 1, Status.FAILING: 2, Status.UNKNOWN: 2}
 _VALUE_NAMES = {
     Unit.SECONDS: "checker_job_value_seconds",
@@ -227,15 +229,17 @@ def _of_ourselves(facts: Facts) -> dict[str, list[Sample]]:
 
 def _of_jobs(facts: Facts) -> dict[str, list[Sample]]:
     samples: dict[str, list[Sample]] = {name: [] for name in METRICS}
-    counts = dict.fromkeys(Status, 0)
-    for key, labels in _labels(facts.catalog):
-        record = facts.records.get(key)
-        if record is None and not facts.catalog[key].judged:
+    counts = dict.fromkeys(map(str, (*Status, NOT_RUN_YET, NOT_SET_UP, DISABLED)), 0)
+    for key, labels in _labels(facts):
+        record, entry = facts.records.get(key), facts.catalog.get(key)
+        was_judged = entry is not None and entry.judged
+        is_off = entry is not None and not entry.enabled
+        code = DISABLED if is_off else status_of(record or Record(key), was_judged)
+        counts[code] += 1
+        if code not in _STATUSES:
+            # There is no result of it.
             continue
-        status = record.status if record is not None else Status.OK
-        if status is Status.OK and record is not None and record.pending:
-            status = Status.PENDING
-        counts[status] += 1
+        status = Status(code)
         samples["checker_job_status"].append((labels, STATUS_NUMBERS[status]))
         samples["checker_job_severity"].append((labels, _SEVERITIES.get(status, 0)))
         if record is not None and record.since is not None:
@@ -256,22 +260,20 @@ def _of_jobs(facts: Facts) -> dict[str, list[Sample]]:
             if value.unit is Unit.PERCENT:
                 number /= 100
             samples[_VALUE_NAMES[value.unit]].append(((*labels, name), number))
-    samples["checker_jobs"] = [
-        ((status.value,), number) for status, number in counts.items()
-    ]
+    samples["checker_jobs"] = [((code,), number) for code, number in counts.items()]
     return samples
 
 
-def _labels(
-    catalog: Mapping[JobKey, CatalogEntry],
-) -> Iterator[tuple[JobKey, tuple[str, str]]]:
-    """Yield each job that is not switched off, and its labels: its name and kind."""
-    names = Counter(entry.name for entry in catalog.values() if entry.enabled)
-    for key, entry in catalog.items():
-        if entry.enabled:
-            # Two files may have a job of the same name.
-            name = entry.name if names[entry.name] == 1 else str(key)
-            yield key, (name, key.kind)
+def _labels(facts: Facts) -> Iterator[tuple[JobKey, tuple[str, str]]]:
+    """Yield what counts as a job, and its labels: its name and kind."""
+    keys = counted_jobs(facts.catalog, facts.records)
+    known = {key: entry.name for key, entry in facts.catalog.items()}
+    names = {key: known.get(key) or facts.records[key].name for key in keys}
+    times = Counter(names.values())
+    for key in keys:
+        # Two files may have a job of the same name.
+        name = names[key] if times[names[key]] == 1 else ""
+        yield key, (name or str(key), key.kind)
 
 
 def _escaped(text: str) -> str:

@@ -147,16 +147,17 @@ def period_of(text: str, now: datetime, zone: tzinfo | None) -> Period:
 def report(
     history: History,
     audit: Path,
-    catalog: Mapping[JobKey, str],
+    names: Mapping[JobKey, str],
     period: Period,
     *,
     disabled: Collection[JobKey] = (),
     records: Mapping[JobKey, Record] = MappingProxyType({}),
 ) -> Report:
-    """Return the month of the jobs that exist, and of those that history has of it.
+    """Return the month of the jobs that exist, and of those that were removed since.
 
-    ``audit`` is the folder of the audit log, ``catalog`` has the names of all jobs, of
-    which some may be ``disabled``.
+    ``audit`` is the folder of the audit log, ``names`` has what counts as a job now, of
+    which some may be ``disabled``.  Of something else that was not OK, such as a
+    section of the settings, there is no more once it is mended.
     """
     begin, end = period.edges[0], period.edges[-1]
     bars = history.days(None, len(period.days), end - 1)
@@ -166,8 +167,7 @@ def report(
     gone = {
         key
         for key, of_job in changes.items()
-        if (key not in catalog or key in disabled)
-        and of_job[-1].status is not Status.OK
+        if (key not in names or key in disabled) and of_job[-1].status is not Status.OK
     }
     removed, latest = removals(history, audit, gone, records), history.latest()
     for key in removed.keys() & bars.keys() & latest.keys():
@@ -179,7 +179,7 @@ def report(
             _failing(bars.get(key, {}), period.days),
             removed.get(key),
         )
-        for key in {*filter(_is_reported, catalog), *bars}
+        for key in {*names, *(key for key in bars if key.is_check)}
     }
     sent = _sent(audit, {key for key, them in found.items() if them})
     reaches = auditlog.reaches_back_to(audit)
@@ -188,8 +188,8 @@ def report(
     jobs = [
         JobMonth(
             key,
-            catalog.get(key) or key.identity or str(key),
-            key not in catalog,
+            names.get(key) or key.identity or str(key),
+            key not in names,
             _whole(sum(bars.get(key, {}).values(), Share()), period.length_s),
             list(_told(found[key], sent.get(key, ()), known_from)),
             slowest.get(key),
@@ -218,13 +218,9 @@ def removals(
     return {key: at for key, at in found.items() if at is not None}
 
 
-def _is_reported(key: JobKey) -> bool:
-    return key.is_check and not key.is_about_checker
-
-
-def _order(job: JobMonth) -> tuple[float, str, JobKey]:
+def _order(job: JobMonth) -> tuple[float, bool, str, JobKey]:
     uptime = job.share.uptime
-    return (2.0 if uptime is None else uptime), job.name, job.key
+    return (2.0 if uptime is None else uptime), not job.outages, job.name, job.key
 
 
 def _failing(bars: Mapping[str, Share], days: Iterable[date]) -> list[float]:

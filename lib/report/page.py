@@ -29,7 +29,7 @@ from lib.core.decisions import Entry, sentence
 from lib.core.enums import Decision, Health, Status
 from lib.core.health import proof_in, proved_at
 from lib.core.jobs import KIND_FILES, CatalogEntry, JobKey, page_name
-from lib.core.records import Record, RunRecord
+from lib.core.records import Record, RunRecord, counted_jobs
 from lib.core.results import (
     DURATION,
     Unit,
@@ -427,15 +427,7 @@ def sentence_of(lines: Iterable[JobLine], snapshot: Snapshot) -> str:
 
 def keys_of(snapshot: Snapshot) -> list[JobKey]:
     """Return each job, and what else is not OK, such as a broken job file."""
-    others = [
-        key
-        for key, record in snapshot.records.items()
-        if key not in snapshot.catalog
-        and record.status is not Status.OK
-        and record.unseen_since is None
-        and key.is_job
-    ]
-    return [*snapshot.catalog, *others]
+    return counted_jobs(snapshot.catalog, snapshot.records)
 
 
 def job_lines(snapshot: Snapshot, names: list[str]) -> Iterator[JobLine]:

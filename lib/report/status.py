@@ -20,7 +20,7 @@ from lib.core.enums import Decision, Status
 from lib.core.health import prover
 from lib.core.jobs import CatalogEntry, JobKey
 from lib.core.messages import DeferredMessage
-from lib.core.records import Record, RunRecord
+from lib.core.records import Record, RunRecord, counted_jobs
 from lib.core.results import Unit, amount_words
 from lib.core.settings import Command, Settings
 from lib.core.text import (
@@ -77,12 +77,15 @@ def bad_records(
 
 
 def headline(
-    bad: Sequence[Record], catalog: Mapping[JobKey, CatalogEntry], run: RunRecord
+    bad: Sequence[Record],
+    catalog: Mapping[JobKey, CatalogEntry],
+    run: RunRecord,
+    records: Mapping[JobKey, Record],
 ) -> str:
-    """Return what is down, in a line: ``2 failing, 1 unknown, of 7 jobs.``"""
+    """Return what is down, in a line: ``2 failing, 1 unknown; 7 jobs.``"""
     if run.ended_at is None and not bad:
         return "Nothing is known yet: no run has finished."
-    jobs = counted(len({*catalog, *(record.key for record in bad)}), "job")
+    jobs = counted(len(counted_jobs(catalog, records)), "job")
     counts: Counter[Status | Decision] = Counter(
         record.held if record.held and record.is_out_of_reach else record.status
         for record in bad
@@ -294,7 +297,7 @@ def data(
             (one for one in bad if not one.status.is_failure), now, settings.zone
         ),
         "jobs": {
-            "total": len({*catalog, *(record.key for record in bad)}),
+            "total": len(counted_jobs(catalog, records)),
             **{status.value: counts[status] for status in _BAD},
             "disabled": sum(not job.enabled for job in catalog.values()),
         },

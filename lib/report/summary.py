@@ -22,7 +22,7 @@ from lib.core.hours import windows_of
 from lib.core.jobs import CERTIFICATE_CHECKER, CatalogEntry, JobKey
 from lib.core.messages import Message
 from lib.core.ratelimit import SendLog
-from lib.core.records import Record, RunRecord
+from lib.core.records import Record, RunRecord, counted_jobs
 from lib.core.results import Timing
 from lib.core.settings import Settings
 from lib.core.text import (
@@ -300,7 +300,7 @@ def _name(issue: DueSummary, more: int = 0) -> str:
 
 
 def _opening(bad: Sequence[Record], facts: SummaryInput) -> str:
-    jobs = counted(len({*facts.catalog, *(record.key for record in bad)}), "job")
+    jobs = counted(len(counted_jobs(facts.catalog, facts.records)), "job")
     failing, unknown = _failing_and_unknown(bad)
     warnings = len(warning_records(facts))
     if not bad and not warnings:

@@ -130,6 +130,8 @@ def test_one_without_record_is_ok_and_one_that_never_ran_is_not_there(tmp_path):
     for catalog in (new, off):
         text = exposition(facts_of(tmp_path, catalog=catalog))
         assert "checker_job_status" not in text
+    assert found(facts_of(tmp_path, catalog=new), "checker_jobs", status="not_run_yet")
+    assert found(facts_of(tmp_path, catalog=off), "checker_jobs", status="disabled")
 
 
 def test_why_alerts_are_held_back(tmp_path):

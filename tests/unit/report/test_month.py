@@ -273,14 +273,21 @@ def test_a_removed_job_and_one_without_history_are_in_it(tmp_path):
     assert words == ["http a (removed)", "disk root"]
     assert found.jobs[1].share == Share(nothing=OCTOBER.length_s)
     assert month.job_rows(found, BERLIN)[1]["uptime"] is None
-    # Checker's own jobs have no history.
     own = {JobKey("EmailChecker", "EmailChecker"): "EmailChecker"}
-    assert report(tmp_path / "none", own).jobs == []
+    assert [job.name for job in report(tmp_path / "none", own).jobs] == ["EmailChecker"]
     empty = report(tmp_path / "none", {})
     assert (
         month.headline(empty, BERLIN) == "2026-10: 0 jobs, uptime not known, 0 outages."
     )
     assert month.csv_text(empty, BERLIN) == ""
+
+
+def test_what_was_wrong_with_settings_is_no_job_once_it_is_mended(tmp_path):
+    page = JobKey.of_section("page")
+    record(tmp_path, there(5), result(Status.FAILING, key=page))
+    record(tmp_path, there(6), result(Status.FAILING, key=page))
+    assert report(tmp_path, {}).jobs == []
+    assert [job.key for job in report(tmp_path, {page: "[page]"}).jobs] == [page]
 
 
 STEPS = st.lists(

@@ -198,9 +198,9 @@ def test_what_is_down_comes_first(approved):
     }
     found = status.bad_records(by_key, catalog)
     assert [one.name for one in found] == ["new", "old", "unsure", "slow"]
-    approved(status.headline(found, catalog, RUN), "headline")
-    approved(status.headline([], catalog, RUN), "nothing")
-    approved(status.headline([], {}, RunRecord()), "first")
+    approved(status.headline(found, catalog, RUN, by_key), "headline")
+    approved(status.headline([], catalog, RUN, {}), "nothing")
+    approved(status.headline([], {}, RunRecord(), {}), "first")
     shown = status.down_rows(found, NOON, UTC)
     assert shown[0][WORDS]["since"] == "2026-11-22 11:55"
     data = status.data(SETTINGS, RUN, by_key, NOON, catalog)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import timedelta
 
 import pytest
@@ -298,3 +299,36 @@ def test_state_that_goes_while_a_run_is_at_work_costs_no_page(given, folder, cap
     assert {name: (folder / name).read_bytes() for name in names(folder)} == before
     (said,) = caplog.messages
     assert said.startswith("[page] write: the folder ") and "is missing: " in said
+
+
+def numbers_of_jobs(instance):
+    """Return how many jobs there are by each that counts them."""
+    front = (instance.folder / "www" / "index.html").read_text()
+    metrics = (instance.folder / "checker.prom").read_text()
+    said = re.search(r" of (\d+) jobs? (?:is|are|can)", front)
+    assert said is not None
+    return {
+        "status": instance.run("-m", "status", "--json").json()["jobs"]["total"],
+        "report": len(instance.run("-m", "report", "--json").json()["jobs"]),
+        "page": int(said[1]),
+        "metrics": sum(map(int, re.findall(r"checker_jobs\{.*\} (\d+)", metrics))),
+    }
+
+
+def test_each_that_counts_jobs_has_the_same_number(shown):
+    # Down, and EmailChecker, which has not run yet.
+    assert set(numbers_of_jobs(shown).values()) == {2}
+    whole = shown.settings.read_text()
+    off = "[disk off]\npath = /\nenabled = no\n"
+    shown.write(f"{whole}{off}[disk wrong]\npath = x\n[history]\nresults = 1m\n")
+    shown.clock_ahead = timedelta(minutes=5)
+    shown.cron()
+    # What is wrong with the settings is to be mended, and counts as long.
+    assert set(numbers_of_jobs(shown).values()) == {5}
+    shown.write(whole + off)
+    for minutes in (10, 11, 16):
+        shown.clock_ahead = timedelta(minutes=minutes)
+        shown.cron()
+    numbers = numbers_of_jobs(shown)
+    # A job that was removed was one in this month.
+    assert numbers.pop("report") == 4 and set(numbers.values()) == {3}
