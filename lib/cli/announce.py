@@ -71,6 +71,12 @@ def announce(args: argparse.Namespace) -> int:
         if args.end:
             return _end(args, known, text, given)
         if args.change or text:
+            if not (text or given):
+                flags = ", ".join(f"--{flag}" for flag in _TOLD)
+                raise _WrongUse(
+                    "-m announce --change: nothing is given to change; give a text or "
+                    f"one of {flags}"
+                )
             return _announce(args, known, text)
         if given:
             raise _WrongUse(f"-m announce: --{given[0]} needs a text, or --change ID")
@@ -146,6 +152,8 @@ def _announce(args: argparse.Namespace, known: _Known, text: str) -> int:
         one = _wanted(args, known, text, tags, before)
     except ValueError as error:
         raise _WrongUse(f"-m announce: {error}") from error
+    if before and replace(one, changed_at=before.changed_at, who=before.who) == before:
+        raise _Refused(f"{short_id(before, known.those)} is like that; nothing changes")
     scope = Scope(tags=one.tags)
     request = Announce(_new_id(), known.now, scope, one.who, announcement=one)
     known.submit(request)

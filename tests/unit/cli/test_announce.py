@@ -127,6 +127,9 @@ def test_a_change_keeps_what_is_not_given_and_resolved_lasts_a_day(instance, app
     assert (after["text"], after["level"]) == ("A disk broke", "resolved")
     length = datetime.fromisoformat(after["until"]) - datetime.now(UTC)
     assert timedelta(hours=23) < length <= timedelta(days=1)
+    code, out, err = typed(instance, "--change", before["id"], "--level", "resolved")
+    assert (code, out) == (1, "") and err.endswith("is like that; nothing changes\n")
+    assert listed(instance) == [after]
 
 
 @pytest.mark.long
@@ -152,6 +155,7 @@ def test_ended_is_gone_from_the_page_after_the_next_run(instance, approved):
         "--level outage",
         "text --tag wbe",
         "--end abcd text",
+        "--change abcd",
         "text --from pass=hunter",
         *(
             pytest.param(words, marks=pytest.mark.long)
