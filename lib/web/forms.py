@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from lib.core.jobs import JobKey
-from lib.core.sanitize import fit
+from lib.core.sanitize import fit, printable
 from lib.core.secret import Secret
 from lib.core.settings import Settings
 from lib.core.silences import Acknowledge, AnyRequest, CheckNow, Mute, Scope, Unmute
@@ -38,6 +38,8 @@ LENGTHS: Mapping[str, timedelta] = {
 }
 #: The most of a name, of a reason, and of a form.
 MAX_WHO, MAX_WHY, MAX_FORM = 60, 300, 10_000
+#: The most of a wrong value that is shown.
+MAX_SHOWN = 40
 #: Who asks without a name.
 NOBODY = "the page"
 FORM = "application/x-www-form-urlencoded"
@@ -80,10 +82,10 @@ def fields_in(environ: Mapping[str, Any]) -> dict[str, str]:
     """Return the fields of a form; raise Unasked if it is none."""
     kind = str(environ.get("CONTENT_TYPE", "")).partition(";")[0].strip().lower()
     if kind != FORM:
-        raise Unasked("it is no form")
+        raise Unasked(f"the form is of another type than {FORM}")
     content = environ["wsgi.input"].read(MAX_FORM + 1)
     if len(content) > MAX_FORM:
-        raise Unasked("the form is too long")
+        raise Unasked(f"the form is longer than {MAX_FORM} bytes")
     try:
         read = parse_qs(content.decode("utf-8"), max_num_fields=10)
     except ValueError as error:
@@ -97,23 +99,37 @@ def request_of(
     """Return what a form asks of the next run; raise Unasked if it may not."""
     action, given = fields.get("action", ""), fields.get("code", "")
     if action not in ACTIONS:
-        raise Unasked("it asks for nothing that there is")
+        raise Unasked(f"action {_shown(action)}: expected {_one_of(ACTIONS)}")
     token, hour = settings.page.token, _hour(now)
     good = [_code(token, user, action, key, one) for one in (hour, hour - 1)]
     if not any([_is_same(one, given) for one in good]):
-        raise Unasked("the form is too old: load the page again")
+        what = "the form is too old" if given else "code is missing"
+        raise Unasked(f"{what}: load the page again")
     who = fit(user, settings.secrets, MAX_WHO) or NOBODY
-    why = fit(" ".join(fields.get("why", "").split()), settings.secrets, MAX_WHY)
+    why = " ".join(fields.get("why", "").split())
+    if len(why) > MAX_WHY:
+        raise Unasked(f"why is longer than {MAX_WHY} characters")
+    why = fit(why, settings.secrets, MAX_WHY)
     scope = Scope((str(key),))
     said = (os.urandom(8).hex(), now, scope, who, why)
     if action == "mute":
-        length = LENGTHS.get(fields.get("for", ""))
+        given = fields.get("for", "")
+        length = LENGTHS.get(given)
         if length is None:
-            raise Unasked("for how long is not said")
+            raise Unasked(f"for {_shown(given)}: expected {_one_of(LENGTHS)}")
         return Mute(*said, until=now + length)
     if action == "unmute":
         return Unmute(*said)
     return Acknowledge(*said) if action == "ack" else CheckNow(*said)
+
+
+def _shown(given: str) -> str:
+    return f"= {printable(given, MAX_SHOWN)!r}" if given else "is missing"
+
+
+def _one_of(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}"
 
 
 def _is_same(one: str, other: str) -> bool:

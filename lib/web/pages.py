@@ -358,8 +358,10 @@ class Site:
         settings = self._settings()
         forms.check_origin(environ)
         fields = forms.fields_in(environ)
+        if not fields.get("job"):
+            raise forms.Unasked("job is missing: expected the key of a job")
         _reader, snapshot = self._facts()
-        key = _only(snapshot, fields.get("job", ""))
+        key = _only(snapshot, fields["job"])
         request = forms.request_of(fields, settings, user, key, self._now())
         inbox.submit(settings.state, request)
         # Seen by its address, so that loading the page again asks for nothing.

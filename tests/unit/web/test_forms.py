@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from datetime import timedelta
@@ -120,6 +121,34 @@ def test_what_cannot_be_asked_has_no_form(browser):
 def test_a_form_of_another_page_counts_for_nothing(browser, given):
     status, _headers, text = browser.post(browser.form("check"), **given)
     assert status == 403 and text
+    assert browser.waiting() == ()
+
+
+@pytest.mark.parametrize(
+    ("action", "more", "said"),
+    [
+        ("mute", {}, "for is missing: expected 1h, 4h, 1d or 7d"),
+        ("mute", {"for": "999999h"}, "for = '999999h': expected 1h, 4h, 1d or 7d"),
+        ("mute", {"for": "9" * 99}, f"for = '{'9' * 37}...': expected"),
+        (
+            "check",
+            {"action": "go"},
+            "action = 'go': expected mute, unmute, ack or check",
+        ),
+        ("check", {"action": ""}, "action is missing: expected mute, unmute, ack"),
+        ("check", {"code": ""}, "code is missing: load the page again"),
+        ("check", {"code": "0"}, "the form is too old: load the page again"),
+        ("check", {"job": "Own/nobody"}, "there is no such job"),
+        ("check", {"job": ""}, "job is missing"),
+        ("ack", {"why": "x" * 301}, "why is longer than 300 characters"),
+        ("ack", {"why": "x" * 10_001}, "the form is longer than 10000 bytes"),
+    ],
+)
+def test_what_is_wrong_with_a_form_is_said_with_what_is_allowed(
+    browser, action, more, said
+):
+    status, _headers, text = browser.post({**browser.form(action), **more})
+    assert status in (403, 404) and said in html.unescape(text)
     assert browser.waiting() == ()
 
 
