@@ -41,9 +41,7 @@ def message(settings: Settings, job: Job, now: datetime) -> Message:
         Record(job.key),
         result,
         Decision.FIRST_ALERT,
-        now,
-        settings.zone,
-        command=settings.command,
+        templates.MailContext(now, settings.zone, settings.command),
     )
     notice = NOTICE.format(server=settings.servername)
     return replace(

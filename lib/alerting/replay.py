@@ -126,8 +126,9 @@ class _Judged:
         decision, memory = _decided(job, record, result, step, terms)
         report = JobReport(job, result, decision, memory=memory)
         if decision.notifies:
+            context = templates.MailContext(now, None)
             message = templates.default_message(
-                f"{step.run_at}", job, record, result, decision, now, None
+                f"{step.run_at}", job, record, result, decision, context
             )
             report = replace(report, messages=(message,))
             phase = flapping.phase_of(record, step.status, decision, job.policy, now)
@@ -154,7 +155,8 @@ class _Judged:
         names = routing.escalations(record, channels, now, zone, when)
         if not names:
             return False
-        message = templates.escalation_message("", record, names, now, zone)
+        context = templates.MailContext(now, zone)
+        message = templates.escalation_message("", record, names, context)
         self._note(What.ESCALATION, replace(message, when=when))
         self.record = replace(record, notified=(*record.notified, *names))
         return True
@@ -183,7 +185,9 @@ class _Judged:
         is_known = record.notified_at is not None and record.status is not Status.OK
         if is_gone and is_known:
             contact = self._settings.alertcontact
-            message = templates.closing_message("", record, contact, now, None)
+            message = templates.closing_message(
+                "", record, contact, templates.MailContext(now, None)
+            )
             self._note(What.CLOSING, message)
         self.ends.append(now)
         self.forget()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
 
+import msgspec
 from msgspec.structs import replace
 
 from lib.core import flapping, schedule
@@ -55,34 +56,39 @@ NEXT_EVENT = {
 }
 
 
+class MailContext(msgspec.Struct, frozen=True):
+    """What a mail about a job says that neither the job nor its result knows."""
+
+    now: datetime
+    #: In which its times are shown.
+    zone: tzinfo | None
+    #: Makes the commands that it tells people to enter.
+    command: Command = bare_command
+    #: Further lines about what is not OK, as ``fact_line`` makes them.
+    facts: Sequence[str] = ()
+
+
 def default_message(
     message_id: str,
     job: Job,
     record: Record,
     result: CheckResult,
     decision: Decision,
-    now: datetime,
-    zone: tzinfo | None,
-    *,
-    command: Command = bare_command,
-    facts: Sequence[str] = (),
+    context: MailContext,
 ) -> Message:
     """Return the mail for a decision; ``record`` is the one from before the run.
 
     Alerts and reminders go to the job's contact, a recovery to those who got the alert.
-    ``facts`` are as ``compose`` takes them.
     """
-    kind = KIND_OF[decision]
+    kind, now = KIND_OF[decision], context.now
     recovery = kind is MessageKind.RECOVERY
     phase = flapping.phase_of(record, result.status, decision, job.policy, now)
     if phase:
-        subject = _flapping_subject(phase, job, record, result, now, zone)
-        body = _flapping_body(
-            phase, job, record, result, kind, now, zone, command, facts
-        )
+        subject = _flapping_subject(phase, job, record, result, context)
+        body = _flapping_body(phase, job, record, result, kind, context)
     else:
         subject = _subject(job, record, result, kind, now)
-        body = _body(job, record, result, kind, now, zone, command=command, facts=facts)
+        body = _body(job, record, result, kind, context)
     return Message(
         message_id=message_id,
         kind=kind,
@@ -102,26 +108,16 @@ def default_message(
 
 
 def compose(
-    report: JobReport,
-    record: Record,
-    now: datetime,
-    message_id: str,
-    zone: tzinfo | None,
-    *,
-    command: Command = bare_command,
-    facts: Sequence[str] = (),
+    report: JobReport, record: Record, message_id: str, context: MailContext
 ) -> tuple[Message, ...]:
     """Return the messages of a report as they are queued, the default mail first.
 
-    ``record`` is the one from before the run, ``message_id`` is for the default mail,
-    ``facts`` are further lines about what is not OK, as ``fact_line`` makes them.
+    ``record`` is the one from before the run, ``message_id`` is for the default mail.
     """
     job, result = report.job, report.result
     mails = [
         (
-            with_status_lines(
-                message, job, record, result, now, zone, command=command, facts=facts
-            )
+            with_status_lines(message, job, record, result, context)
             if message.kind.is_about_trouble
             else message
         )
@@ -130,17 +126,7 @@ def compose(
     if not report.default_mail:
         return tuple(mails)
     shown = replace(result, output=paragraphs(result.output, report.hook_trouble))
-    default = default_message(
-        message_id,
-        job,
-        record,
-        shown,
-        report.decision,
-        now,
-        zone,
-        command=command,
-        facts=facts,
-    )
+    default = default_message(message_id, job, record, shown, report.decision, context)
     return (default, *mails)
 
 
@@ -149,36 +135,22 @@ def with_status_lines(
     job: Job,
     record: Record,
     result: CheckResult,
-    now: datetime,
-    zone: tzinfo | None,
-    *,
-    command: Command = bare_command,
-    facts: Sequence[str] = (),
+    context: MailContext,
 ) -> Message:
     """Return the mail of a job's own hook with the status lines below its text."""
-    facts = "\n".join(
-        _status_lines(
-            job,
-            record,
-            result,
-            message.kind,
-            now,
-            zone,
-            with_reason=True,
-            command=command,
-            facts=facts,
-        )
+    status_lines = "\n".join(
+        _status_lines(job, record, result, message.kind, context, with_reason=True)
     )
     body = message.body.rstrip()
     return replace(
         message,
-        body=f"{body}\n\n{facts}\n" if body else f"{facts}\n",
+        body=f"{body}\n\n{status_lines}\n" if body else f"{status_lines}\n",
         # All messages about one result have the same time.
-        born_at=now,
+        born_at=context.now,
         reason=_cause(result),
         host=result.host,
         addresses=result.addresses,
-        since=_start(record, result, message.kind, now),
+        since=_start(record, result, message.kind, context.now),
         status=result.status,
         is_event=result.is_event,
     )
@@ -203,17 +175,15 @@ def closing_message(
     message_id: str,
     record: Record,
     to: tuple[str, ...],
-    now: datetime,
-    zone: tzinfo | None,
-    *,
-    command: Command = bare_command,
+    context: MailContext,
 ) -> Message:
     """Return the mail that a job is gone, for those who know that it was not OK.
 
     A job that runs still meet is disabled.  ``to`` is for a record that does not say
     who was notified.
     """
-    status, since = record.status, mail_time(min(record.since or now, now), zone)
+    status, now, zone = record.status, context.now, context.zone
+    since = mail_time(min(record.since or now, now), zone)
     count = [f"Consecutive failures:  {record.failures}"]
     unseen = record.unseen_since
     not_found = [f"Not found since:       {mail_time(unseen, zone)}"] if unseen else []
@@ -224,7 +194,7 @@ def closing_message(
         *not_found,
         *(count if status.is_failure else []),
         f"Last reason:           {first_line(record.last_reason)}",
-        f"Checked now:           {command('list')}",
+        f"Checked now:           {context.command('list')}",
     ]
     return Message(
         message_id=message_id,
@@ -299,17 +269,16 @@ def escalation_message(
     message_id: str,
     record: Record,
     to: tuple[str, ...],
-    now: datetime,
-    zone: tzinfo | None,
-    command: Command = bare_command,
+    context: MailContext,
 ) -> Message:
     """Return what those hear to whom a failing job is escalated."""
+    now, command = context.now, context.command
     start = record.failing_since or now
     reason = first_line(record.last_reason)
     body = [
         *_indented(record.last_reason),
         "",
-        f"Failing since:         {_since(start, now, zone)}",
+        f"Failing since:         {_since(start, context)}",
         f"Consecutive failures:  {record.failures}",
         *_notified_lines(record),
         "Nobody has acknowledged it, so it is escalated to you.",
@@ -412,20 +381,13 @@ def _body(
     record: Record,
     result: CheckResult,
     kind: MessageKind,
-    now: datetime,
-    zone: tzinfo | None,
-    *,
-    command: Command = bare_command,
-    facts: Sequence[str] = (),
+    context: MailContext,
 ) -> str:
     parts = []
     is_ok = result.status is Status.OK
     if not is_ok:
         parts.append("\n".join(_indented(_reason(result))))
-    lines = _status_lines(
-        job, record, result, kind, now, zone, command=command, facts=facts
-    )
-    parts.append("\n".join(lines))
+    parts.append("\n".join(_status_lines(job, record, result, kind, context)))
     if result.output and not is_ok:
         parts.append(result.output.rstrip())
     return "\n\n".join(parts) + "\n"
@@ -436,13 +398,13 @@ def _flapping_subject(
     job: Job,
     record: Record,
     result: CheckResult,
-    now: datetime,
-    zone: tzinfo | None,
+    context: MailContext,
 ) -> str:
     """Return the subject of a mail of a job that flaps, or did.
 
     The mail may have to wait, and the job change meanwhile: it says when it was so.
     """
+    now = context.now
     status, reason = _STATUS_WORDS[result.status], ""
     if result.status is not Status.OK:
         reason = f": {first_line(_reason(result))}"
@@ -451,7 +413,7 @@ def _flapping_subject(
         length = duration(age(record.flapping_since or now, now))
         steady = f"steady after {length} of flapping"
         return f"{job.name} is {status}{again}, {steady}{reason}"
-    status = f"{status} at {day_time(now, zone)}{reason}"
+    status = f"{status} at {day_time(now, context.zone)}{reason}"
     if phase is Phase.LASTS:
         return f"{job.name} is still flapping, {status}"
     changes = _changes(job, record, result, now)
@@ -472,11 +434,9 @@ def _flapping_body(
     record: Record,
     result: CheckResult,
     kind: MessageKind,
-    now: datetime,
-    zone: tzinfo | None,
-    command: Command,
-    facts: Sequence[str],
+    context: MailContext,
 ) -> str:
+    now, zone = context.now, context.zone
     is_ok = result.status is Status.OK
     changes = [
         f"    {mail_time(change.at, zone)}  {_STATUS_WORDS[change.status]}"
@@ -485,16 +445,16 @@ def _flapping_body(
     next_mail = _next_mail_flapping(phase, job.policy, result.status)
     status = _STATUS_WORDS[result.status]
     lines = [
-        f"Flapping since:        {_since(record.flapping_since or now, now, zone)}",
+        f"Flapping since:        {_since(record.flapping_since or now, context)}",
         f"Last result:           {status}, {mail_time(now, zone)}",
         *_held_before(record, kind),
         *_target(result),
         *_measured(result),
-        *facts,
+        *context.facts,
         *_about(job),
         f"Checked:               {schedule.words(job.schedule)}",
         f"Next mail:             {next_mail}",
-        f"Check now:             {_check_command(job, command)}",
+        f"Check now:             {_check_command(job, context.command)}",
     ]
     parts = [
         "" if is_ok else "\n".join(_indented(_reason(result))),
@@ -529,32 +489,29 @@ def _status_lines(
     record: Record,
     result: CheckResult,
     kind: MessageKind,
-    now: datetime,
-    zone: tzinfo | None,
+    context: MailContext,
     *,
     with_reason: bool = False,
-    command: Command = bare_command,
-    facts: Sequence[str] = (),
 ) -> list[str]:
-    start = _start(record, result, kind, now)
+    start = _start(record, result, kind, context.now)
     if kind is MessageKind.RECOVERY:
-        return _recovery_lines(job, record, result, start, now, zone, command)
+        return _recovery_lines(job, record, result, start, context)
     reason = [f"Reason:                {first_line(_reason(result))}"]
     count = [f"Consecutive failures:  {record.failures + 1}"]
     is_failure = result.status.is_failure
     return [
-        f"{_SINCE[result.status]}         {_since(start, now, zone)}",
+        f"{_SINCE[result.status]}         {_since(start, context)}",
         *(count if is_failure else []),
         *_held_before(record, kind),
         *_depending(job),
         *(reason if with_reason else []),
         *_target(result),
         *_measured(result),
-        *facts,
+        *context.facts,
         *_about(job),
         f"Checked:               {schedule.words(job.schedule)}",
         f"Next mail:             {_next_mail_about(job.policy, result)}",
-        f"Check now:             {_check_command(job, command)}",
+        f"Check now:             {_check_command(job, context.command)}",
     ]
 
 
@@ -643,9 +600,7 @@ def _recovery_lines(
     record: Record,
     result: CheckResult,
     start: datetime,
-    now: datetime,
-    zone: tzinfo | None,
-    command: Command,
+    context: MailContext,
 ) -> list[str]:
     """Return the lines about what is over, and about a warning that is left of it."""
     was_failing = record.status.is_failure
@@ -656,8 +611,8 @@ def _recovery_lines(
     count = [f"Consecutive failures:  {record.failures}"]
     now_since = "OK since:     " if result.status is Status.OK else "Warning since:"
     lines = [
-        f"{label}         {_since(start, now, zone)}",
-        f"{now_since}         {mail_time(now, zone)}",
+        f"{label}         {_since(start, context)}",
+        f"{now_since}         {mail_time(context.now, context.zone)}",
         *(count if was_failing else []),
         f"Last reason:           {first_line(record.last_reason)}",
         f"Checked:               {schedule.words(job.schedule)}",
@@ -667,7 +622,7 @@ def _recovery_lines(
     return [
         *lines,
         f"Next mail:             {_next_mail(job.policy, result.status)}",
-        f"Check now:             {_check_command(job, command)}",
+        f"Check now:             {_check_command(job, context.command)}",
     ]
 
 
@@ -686,12 +641,12 @@ def _next_mail(policy: Policy, status: Status) -> str:
     return "if it fails again"
 
 
-def _since(start: datetime, now: datetime, zone: tzinfo | None) -> str:
+def _since(start: datetime, context: MailContext) -> str:
     """Return the start, and for how long if that is a second or more."""
-    length = age(start, now)
+    length = age(start, context.now)
     if length < timedelta(seconds=1):
-        return mail_time(now, zone)
-    return f"{mail_time(start, zone)}, for {duration(length)}"
+        return mail_time(context.now, context.zone)
+    return f"{mail_time(start, context.zone)}, for {duration(length)}"
 
 
 def _check_command(job: Job, command: Command) -> str:

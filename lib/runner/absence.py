@@ -140,11 +140,9 @@ def _messages(ctx: RunContext, record: Record) -> Iterator[Message]:
     """
     if record.notified_at is None or record.key.is_way:
         return
-    from lib.alerting.templates import closing_message
+    from lib.alerting.templates import MailContext, closing_message
 
     settings, message_id = ctx.settings, os.urandom(16).hex()
-    to = settings.alertcontact
-    message = closing_message(
-        message_id, record, to, ctx.now(), settings.zone, command=settings.command
-    )
+    context = MailContext(ctx.now(), settings.zone, settings.command)
+    message = closing_message(message_id, record, settings.alertcontact, context)
     yield fit_mail(message, settings.secrets)

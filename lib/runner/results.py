@@ -241,20 +241,14 @@ def _messages(
     ctx: RunContext, report: JobReport, before: Record, now: datetime
 ) -> tuple[Message, ...]:
     """Return what a report queues: what the job sent, and the default mail."""
-    from lib.alerting.templates import compose
+    from lib.alerting.templates import MailContext, compose
 
     settings, message_id = ctx.settings, os.urandom(16).hex()
     job = replace(report.job, dependents=_dependents(ctx, report))
     report = replace(report, job=job)
-    mails = compose(
-        report,
-        before,
-        now,
-        message_id,
-        settings.zone,
-        command=settings.command,
-        facts=tuple(_facts(ctx, report, now)),
-    )
+    facts = tuple(_facts(ctx, report, now))
+    context = MailContext(now, settings.zone, settings.command, facts)
+    mails = compose(report, before, message_id, context)
     when = report.job.policy.when
     return tuple(replace(fit_mail(mail, settings.secrets), when=when) for mail in mails)
 
@@ -350,18 +344,17 @@ def mended(
 def escalate(ctx: RunContext) -> None:
     """Queue an alert to whom what is failing for long is escalated."""
     from lib.alerting import routing
-    from lib.alerting.templates import escalation_message
+    from lib.alerting.templates import MailContext, escalation_message
     from lib.core import decisions
 
     settings, now = ctx.settings, ctx.now()
+    context = MailContext(now, settings.zone, settings.command)
     for record in list(ctx.session.records.values()):
         when = _when_of(ctx, record.key)
         names = routing.escalations(record, settings.channels, now, settings.zone, when)
         if not names:
             continue
-        message = escalation_message(
-            os.urandom(16).hex(), record, names, now, settings.zone, settings.command
-        )
+        message = escalation_message(os.urandom(16).hex(), record, names, context)
         # The recovery belongs to it: its thread is that of the first alert.
         message = replace(
             fit_mail(message, settings.secrets),

@@ -107,7 +107,8 @@ class Told:
         """Return the messages that are queued for a job, as the supervisor does."""
         report = self.reports[name]
         record = self.order.known.of(report.job)
-        mails = templates.compose(report, record, self.order.now(), "00" * 16, UTC)
+        context = templates.MailContext(self.order.now(), UTC)
+        mails = templates.compose(report, record, "00" * 16, context)
         return tuple(fit_mail(mail, self.order.secrets) for mail in mails)
 
 

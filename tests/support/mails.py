@@ -132,6 +132,10 @@ def failing(key: JobKey, result: CheckResult, failures: int) -> Record:
     )
 
 
+def context(now: datetime, facts: tuple[str, ...] = ()) -> templates.MailContext:
+    return templates.MailContext(now, ZONE, COMMAND, facts)
+
+
 def alert(job: Job, result: CheckResult, number: str = "a") -> Message:
     return templates.default_message(
         number,
@@ -139,24 +143,21 @@ def alert(job: Job, result: CheckResult, number: str = "a") -> Message:
         Record(job.key),
         result,
         Decision.FIRST_ALERT,
-        NIGHT,
-        ZONE,
-        command=COMMAND,
-        facts=(FILLED_UP,) if result is FULL else (),
+        context(NIGHT, facts=(FILLED_UP,) if result is FULL else ()),
     )
 
 
 def reminder(job: Job, result: CheckResult, failures: int, now: datetime) -> Message:
     record = failing(job.key, result, failures)
     return templates.default_message(
-        "c", job, record, result, Decision.REMINDER, now, ZONE, command=COMMAND
+        "c", job, record, result, Decision.REMINDER, context(now)
     )
 
 
 def recovery(job: Job, result: CheckResult, failures: int, now: datetime) -> Message:
     record = failing(job.key, result, failures)
     return templates.default_message(
-        "b", job, record, OK, Decision.RECOVERY, now, ZONE, command=COMMAND
+        "b", job, record, OK, Decision.RECOVERY, context(now)
     )
 
 
@@ -164,7 +165,7 @@ def eased() -> Message:
     """Return the recovery of a failure that leaves a warning."""
     record = failing(DISK.key, FULL, 61)
     return templates.default_message(
-        "e", DISK, record, FILLING, Decision.RECOVERY, LATER, ZONE, command=COMMAND
+        "e", DISK, record, FILLING, Decision.RECOVERY, context(LATER)
     )
 
 
@@ -172,7 +173,7 @@ def gone() -> Message:
     """Return the closing message of a job that is not checked any more."""
     record = replace(failing(DISK.key, FULL, 61), name=DISK.name, unseen_since=LATER)
     to, at = ("ops@example.com",), LATER + timedelta(minutes=1)
-    return templates.closing_message("f", record, to, at, ZONE, command=COMMAND)
+    return templates.closing_message("f", record, to, context(at))
 
 
 def flapping(*then: CheckResult) -> Message:
@@ -181,10 +182,10 @@ def flapping(*then: CheckResult) -> Message:
     for result in (*(AWAY, OK) * 3, *then):
         decision = decide(record, result, job.policy, now)
         if decision.notifies:
-            last = (job, record, result, decision, now)
+            last = (job, record, result, decision, context(now))
         record = advance(record, JobReport(job, result, decision), now)
         now += timedelta(minutes=2)
-    return templates.default_message("f", *last, ZONE, command=COMMAND)
+    return templates.default_message("f", *last)
 
 
 def end_of_warning() -> Message:
@@ -199,7 +200,7 @@ def end_of_warning() -> Message:
         last_reason=FILLING.reason,
     )
     return templates.default_message(
-        "f", DISK, record, OK, Decision.RECOVERY, LATER, ZONE, command=COMMAND
+        "f", DISK, record, OK, Decision.RECOVERY, context(LATER)
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from lib.alerting.templates import default_message
+from lib.alerting.templates import MailContext, default_message
 from lib.core import decisions, policy
 from lib.core.enums import Decision, Status
 from lib.core.jobs import Job, JobKey, Policy, Terms
@@ -106,8 +106,9 @@ class Played:
         report = JobReport(job, result, decision)
         if decision.notifies:
             self._count += 1
+            message_id, context = f"{self._count:032}", MailContext(self.now, UTC)
             message = default_message(
-                f"{self._count:032}", job, record, result, decision, self.now, UTC
+                message_id, job, record, result, decision, context
             )
             report = replace(report, messages=(message,))
         held_back = decision if decision.holds_back else silent

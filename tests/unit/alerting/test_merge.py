@@ -42,6 +42,10 @@ def job(policy):
     return Job(JobKey("K", "k"), "http home", "h.py", JobFrequency.MINUTE, policy, OPS)
 
 
+def in_utc(now):
+    return templates.MailContext(now, UTC)
+
+
 def waiting_after(story, notify=CHANGE, failures=1, record=None):
     """Return the record whose mails wait after a story."""
     policy = Policy(notify, FailureRule(failures), flapping=NEVER_FLAPPING)
@@ -54,7 +58,7 @@ def waiting_after(story, notify=CHANGE, failures=1, record=None):
         if decision.notifies:
             messages = (
                 templates.default_message(
-                    f"{minute:032d}", job(policy), record, result, decision, now, UTC
+                    f"{minute:032d}", job(policy), record, result, decision, in_utc(now)
                 ),
             )
         report = JobReport(job(policy), result, decision, messages)
@@ -275,7 +279,7 @@ def test_a_fold_stays_small_however_long_a_job_flaps():
 def test_a_job_that_is_gone_is_told_of_with_what_it_was(story, approved):
     record = replace(waiting_after(story), unseen_since=NOON + 4 * MINUTE)
     at = NOON + 5 * MINUTE
-    closing = templates.closing_message("f" * 32, record, OPS, at, UTC)
+    closing = templates.closing_message("f" * 32, record, OPS, in_utc(at))
     (merged_message,) = heard([*record.queued, closing])
     assert merged_message.message.kind is MessageKind.CLOSING
     assert len(merged_message.ids) == len(record.queued) + 1
@@ -285,6 +289,6 @@ def test_a_job_that_is_gone_is_told_of_with_what_it_was(story, approved):
 
 def test_a_closing_message_whose_alert_was_heard_stays_as_it_is():
     record = replace(waiting_after("F"), queued=())
-    closing = templates.closing_message("f" * 32, record, OPS, NOON + MINUTE, UTC)
+    closing = templates.closing_message("f" * 32, record, OPS, in_utc(NOON + MINUTE))
     (merged_message,) = heard([closing])
     assert merged_message.message == closing

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from lib.alerting.templates import escalation_message
+from lib.alerting.templates import MailContext, escalation_message
 from lib.core.enums import MessageKind, Status
 from lib.core.jobs import JobKey
 from lib.core.messages import Message
@@ -28,7 +28,7 @@ RECORD = Record(
 
 def test_who_has_not_accepted_the_message_is_not_named_as_notified():
     assert RECORD.reached == ("a@x.y",)
-    mail = escalation_message("b" * 32, RECORD, ("boss@x.y",), NOON, UTC)
+    mail = escalation_message("b" * 32, RECORD, ("boss@x.y",), MailContext(NOON, UTC))
     assert "Notified:              a@x.y\n" in mail.body
     assert "Not notified yet:      b@x.y: 451 not now\n" in mail.body
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from lib.alerting.onrecord import OnRecord
 from lib.alerting.replay import Replay
-from lib.alerting.templates import closing_message
+from lib.alerting.templates import MailContext, closing_message
 from lib.core import decisions
 from lib.core.decisions import Entry, Event, MailDetails, People
 from lib.core.enums import JobFailureNotificationFrequency as Every
@@ -270,7 +270,7 @@ def test_a_job_that_is_gone_is_closed(played):
     played.play({job: "FF"})
     record = Record(job.key, job.name, Status.FAILING, notified=(OPS,))
     log = AuditLog(played.state, Secrets())
-    message = closing_message("c" * 32, record, (OPS,), played.now, UTC)
+    message = closing_message("c" * 32, record, (OPS,), MailContext(played.now, UTC))
     log.note(decisions.gone(record, [message], played.now))
     log.write()
     played.now += timedelta(minutes=1)

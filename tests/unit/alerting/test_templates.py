@@ -51,7 +51,8 @@ def _clock_on_the_wall(monkeypatch):
 
 
 def mail(decision, result=REFUSED, record=FAILING, job=JOB, now=LATER):
-    return templates.default_message("id", job, record, result, decision, now, UTC)
+    context = templates.MailContext(now, UTC)
+    return templates.default_message("id", job, record, result, decision, context)
 
 
 def test_an_alert_says_what_and_why_in_its_subject(approved):
@@ -144,14 +145,16 @@ def test_a_clock_set_back_makes_no_negative_length(approved):
 
 def test_an_authors_words_come_first_and_the_facts_below():
     own = Message("id", MessageKind.ALERT, "Oh no", "My words.\n", ("a@b.c",), NOON)
-    body = templates.with_status_lines(own, JOB, FAILING, REFUSED, LATER, UTC).body
+    context = templates.MailContext(LATER, UTC)
+    body = templates.with_status_lines(own, JOB, FAILING, REFUSED, context).body
     assert body.startswith("My words.\n\nFailing since:         2026-11-22 12:00 UTC")
     assert "Reason:                connection refused\n" in body
 
 
 def test_an_authors_empty_mail_holds_the_facts():
     own = Message("id", MessageKind.ALERT, "Oh no", "", ("a@b.c",), NOON)
-    body = templates.with_status_lines(own, JOB, FAILING, REFUSED, LATER, UTC).body
+    context = templates.MailContext(LATER, UTC)
+    body = templates.with_status_lines(own, JOB, FAILING, REFUSED, context).body
     assert body.startswith("Failing since:")
 
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from lib.alerting.merge import merged
-from lib.alerting.templates import default_message
+from lib.alerting.templates import MailContext, default_message
 from lib.core import policy
 from lib.core.enums import JobFailureNotificationFrequency, Status
 from lib.core.jobs import NEVER_FLAPPING, Job, JobKey, Policy
@@ -71,7 +71,8 @@ def test_messages_about_events_are_not_merged():
         now = NOON + timedelta(minutes=number)
         alert = policy.Decision.FIRST_ALERT
         record = Record(job.key)
-        mail = default_message(str(number), job, record, result, alert, now, UTC)
+        context = MailContext(now, UTC)
+        mail = default_message(str(number), job, record, result, alert, context)
         return replace(mail, to=("ops@example.com",))
 
     for is_event, count in ((True, 3), (False, 1)):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from lib.alerting.templates import closing_message
+from lib.alerting.templates import MailContext, closing_message
 from lib.core import policy
 from lib.core.enums import MessageKind, Severity, Status
 from lib.core.jobs import JobKey
@@ -116,13 +116,13 @@ def test_nothing_is_left_of_the_failure_of_a_job_that_is_gone():
 
 
 def test_the_closing_message_of_a_job_that_is_disabled(approved):
-    mail = closing_message("b", failing(), (), NOON, UTC)
+    mail = closing_message("b", failing(), (), MailContext(NOON, UTC))
     approved(f"{mail.subject}\n\n{mail.body}")
 
 
 def test_the_closing_message_of_a_peer_names_its_line():
     peer = replace(failing(unseen_since=NOON), key=JobKey.of_peer("web2"))
-    mail = closing_message("b", peer, (), NOON, UTC)
+    mail = closing_message("b", peer, (), MailContext(NOON, UTC))
     assert mail.body.startswith("Its line in [peers] is gone")
     assert "section" not in mail.body
 
@@ -133,7 +133,8 @@ def test_the_closing_message(approved, status):
     if status is Status.WARNING:
         since = record.failing_since
         record = replace(record, failures=0, failing_since=None, warning_since=since)
-    mail = closing_message("b", record, ("ops@example.com",), NOON + MINUTE, UTC)
+    context = MailContext(NOON + MINUTE, UTC)
+    mail = closing_message("b", record, ("ops@example.com",), context)
     assert mail.kind is MessageKind.CLOSING
     assert (mail.to, mail.thread) == (("x@example.com",), "a" * 32)
     is_warning = status is Status.WARNING
