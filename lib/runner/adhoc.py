@@ -19,8 +19,8 @@ from lib.core.records import KnownRecords
 from lib.core.results import CheckResult, JobReport
 from lib.core.settings import Problem, Settings
 from lib.runner import results
-from lib.runner.manager import LOAD_TIMEOUT_S, JobsMet, LostJob, WorkerManager
-from lib.storage.store import PINGS, State
+from lib.runner.manager import LOAD_TIMEOUT_S, JobsMet, LostJob, WorkerManager, order_by
+from lib.storage.store import State
 from lib.system import orphans, process
 from lib.system.clock import utc_now
 from lib.system.errors import StateError
@@ -47,16 +47,14 @@ def meet(settings: Settings, *, advises: bool = False) -> AdhocResult:
     No job is executed.  With ``advises``, the problems include what is right and hardly
     meant so, and the secrets of targets are tried.
     """
-    order = Order(
+    order = order_by(
+        settings,
         known=_known(State(settings.state)) if advises else KnownRecords(),
+        had_jobs=_had_jobs(State(settings.state)),
         advises=advises,
         executes=False,
-        contact=settings.alertcontact,
-        secrets=settings.secrets,
         notifies=False,
         describes=True,
-        had_jobs=_had_jobs(State(settings.state)),
-        limits=settings.limits,
     )
     asked = _ask(settings, order)
     jobs = {job.key: job for job in asked.jobs if not job.is_own}
@@ -101,14 +99,9 @@ def try_jobs(
     wanted = {job.key for job in matching}
     state = State(settings.state)
     remembered = state.load()
-    order = Order(
+    order = order_by(
+        settings,
         known=KnownRecords(remembered.records),
-        contact=settings.alertcontact,
-        secrets=settings.secrets,
-        limits=settings.limits,
-        mail=settings.mail,
-        zone=settings.zone,
-        pings=str(settings.state / PINGS),
         only=frozenset(wanted),
         notifies=False,
     )

@@ -26,14 +26,13 @@ from lib.core.results import JobReport, Timing
 from lib.core.schedule import Due
 from lib.core.settings import Problem, Settings
 from lib.runner.firstruns import KnownJobs
-from lib.runner.manager import LostJob, WorkerManager
+from lib.runner.manager import LostJob, WorkerManager, order_by
 from lib.storage.auditlog import AuditLog
 from lib.storage.lost import RUN
 from lib.storage.session import StoreSession
 from lib.storage.store import (
     BUNDLES,
     INBOX,
-    PINGS,
     TEMPLATES,
     Catalog,
     Remembered,
@@ -447,17 +446,12 @@ def _order(
     silences: Silences | None,
     only: frozenset[JobKey] | None,
 ) -> Order:
-    return Order(
+    return order_by(
+        settings,
         due=due,
         only=only,
         known=replace(session.known, stored=dict(session.records)),
         had_jobs=frozenset(key.file for key in (*catalog, *session.records)),
-        contact=settings.alertcontact,
-        secrets=settings.secrets,
-        limits=settings.limits,
-        mail=settings.mail,
-        zone=settings.zone,
-        pings=str(settings.state / PINGS),
         # Messages of hooks could not be saved.
         notifies=not state.writer.frozen,
         silences=silences,

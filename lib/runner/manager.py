@@ -24,8 +24,9 @@ from lib.core.ini import IniFile
 from lib.core.jobs import Job, JobFile, JobKey, KindInfo
 from lib.core.results import CheckResult, JobReport
 from lib.core.sanitize import fit
-from lib.core.settings import Problem
+from lib.core.settings import Problem, Settings
 from lib.core.text import first_line, paragraphs, printed_part
+from lib.storage.store import PINGS
 from lib.system import process
 from lib.system.process import MAX_PRINTED, Child
 from lib.workers import protocol, worker
@@ -71,6 +72,19 @@ class LostJob(msgspec.Struct, frozen=True):
 
 
 Event = JobsMet | JobReport | LostJob
+
+
+def order_by(settings: Settings, **more: Any) -> Order:
+    """Return an order with what workers need of the settings, and with ``more``."""
+    return Order(
+        contact=settings.alertcontact,
+        secrets=settings.secrets,
+        limits=settings.limits,
+        mail=settings.mail,
+        zone=settings.zone,
+        pings=str(settings.state / PINGS),
+        **more,
+    )
 
 
 class WorkerManager:
