@@ -45,6 +45,7 @@ from lib.storage.historyfiles import (
     bucket_files,
     listed,
     old_changes,
+    reaches,
     row_files,
     span_of,
 )
@@ -394,8 +395,7 @@ class History:
     def _bucket_days(self, row_days: Collection[int]) -> set[int]:
         """Return the days of which there are buckets alone."""
         found = set[int]()
-        for name in bucket_files(listed(self.folder)):
-            begin, end = span_of(name)
+        for begin, end in reaches(listed(self.folder)).values():
             found.update(range(int(begin // _DAY_S), int(end // _DAY_S)))
         return found.difference(row_days)
 
@@ -409,11 +409,11 @@ class History:
         found: list[Bucket] = []
         # A day of which there are both was just being made.
         known = set(row_days)
-        names = bucket_files(listed(self.folder))
+        spans = reaches(listed(self.folder))
         for ending in STEPS:
             days = set()
-            for name in names:
-                if not name.endswith(ending) or not _is_within(name, since, until):
+            for name, (begin, end) in spans.items():
+                if not name.endswith(ending) or end <= since or until <= begin:
                     continue
                 there = ColumnFile(self.folder / name).block(str(key))
                 if there is None:
@@ -425,7 +425,8 @@ class History:
                         days.add(day)
                         found.append(bucket)
             known |= days
-        return sorted({bucket.at: bucket for bucket in found}.values())
+        # What a day has itself comes before what the next one has of it.
+        return sorted({bucket.at: bucket for bucket in reversed(found)}.values())
 
     def _source(self, name: str, since: float, until: float) -> Source:
         path = self.folder / name

@@ -3,6 +3,7 @@
 ``HOUR.log`` is what runs append to, ``HOUR.rows`` and ``DAY.rows`` are its results as
 columns.  Later a day has buckets of five minutes, ``DAY.5min``, then of an hour,
 ``DAY.1h``, of which those of a month make ``MONTH.1h``.  Hours and days are of UTC.
+Of days without any file, in which a result stood, the buckets are in the next file.
 """
 
 from __future__ import annotations
@@ -74,6 +75,30 @@ def span_of(name: str) -> tuple[float, float]:
         return begin.timestamp(), end.timestamp()
     at = datetime.fromisoformat(stem).replace(tzinfo=UTC).timestamp()
     return at, at + (3600 if "T" in stem else _DAY_S)
+
+
+def gap_before(name: str, names: Collection[str]) -> tuple[float, float]:
+    """Return when the time begins and ends that no file has before one of a day."""
+    begin = span_of(name)[0]
+    ends = [span_of(one)[1] for one in (*row_files(names), *bucket_files(names))]
+    return max((end for end in ends if end <= begin), default=begin), begin
+
+
+def reaches(names: Collection[str]) -> dict[str, tuple[float, float]]:
+    """Return of which time each file of buckets may have some.
+
+    That is from the begin of the file before it on: which days of a month have none of
+    their own, its name does not say.
+    """
+    found = dict[str, tuple[float, float]]()
+    before = latest = None
+    for name in sorted((*row_files(names), *bucket_files(names)), key=span_of):
+        begin, end = span_of(name)
+        if begin != latest:
+            before, latest = latest, begin
+        if name.endswith(tuple(STEPS)):
+            found[name] = begin if before is None else before, end
+    return found
 
 
 class Step(NamedTuple):

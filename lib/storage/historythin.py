@@ -35,6 +35,7 @@ from lib.storage.historyfiles import (
     ROWS,
     STEPS,
     Step,
+    gap_before,
     listed,
     plan,
     row_files,
@@ -174,7 +175,9 @@ class _Thinning:
     def _thin(self, target: str, made_of: Sizes) -> bool:
         """Make a file of buckets of one that has rows, or shorter buckets."""
         ending = target[target.index(".") :]
-        step_s, span = STEPS[ending], span_of(target)
+        step_s = STEPS[ending]
+        # What stood in the days without a file is told by the day after them.
+        span = gap_before(target, listed(self._folder))[0], span_of(target)[1]
         files = [
             (name, ColumnFile(self._folder / name, is_strict=True))
             for name, _size in made_of

@@ -401,6 +401,41 @@ def test_the_days_of_a_month_become_one_file(tmp_path):
     assert history.share(KEY, DAY, DAY + 20 * 86_400).ok == 6 * 150
 
 
+#: Ages by which what is kept of days becomes coarser and coarser; at last whole months.
+EVER_COARSER = [
+    HistoryAges(results=results * 86_400.0, five_minutes=minutes * 86_400.0)
+    for results, minutes in ((90, 90), (5, 90), (2, 90), (2, 6), (2, 4), (2, 2))
+]
+
+
+@pytest.mark.parametrize("begin", ["2026-10-03", "2026-10-27", "2026-10-30"])
+def test_what_stands_in_days_without_a_file_stands_after_thinning(tmp_path, begin):
+    begin = datetime.fromisoformat(begin).replace(tzinfo=UTC).timestamp()
+    # For two days and then for five there was no run, and one result stood for four.
+    for day in (0, 1, 2, 5, 6, 12, 13, 14, 45):
+        for hour in (1, 3.999) if day != 2 else (1,):
+            holds_s = 4 * 86_400.0 if day == 2 else 3_700.0
+            at = begin + 86_400 * day + 3_600 * hour
+            record(tmp_path, at, result(Status.WARNING, holds_s=holds_s))
+    history, last = History(tmp_path, UTC), begin + 46 * 86_400
+    spans = [(begin + 86_400 * 3, begin + 86_400 * 5), (begin, last)]
+    spans += [(begin + 3_600 * hour, begin + 3_600 * 90) for hour in range(0, 90, 7)]
+    rows = history.rows(KEY, begin, last)
+    expected = [share_of(rows, *span) for span in spans]
+    assert expected[0] == Share(warning=2 * 86_400.0)
+    for ages in EVER_COARSER:
+        thin(tmp_path, ages)
+        found = [history.share(KEY, *span) for span in spans]
+        # An hour of which a part was known is counted by the part.
+        assert [share.warning for share in found] == pytest.approx(
+            [share.warning for share in expected], abs=3_600
+        )
+        assert found[:2] == [pytest.approx(share, abs=1e-3) for share in expected[:2]]
+        buckets = history.buckets(KEY, *spans[0])
+        assert sum(bucket.share.warning for bucket in buckets) == 2 * 86_400
+        assert {bucket.results for bucket in buckets} == {0}
+
+
 def test_many_changes_are_compressed_and_read_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(historylog, "MAX_CHANGES", 4000)
     monkeypatch.setattr(history_module, "CHANGES_IN_BLOCK", 10)
