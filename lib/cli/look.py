@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lib.cli.arguments import OK, TROUBLE, WRONG_USE, settings_of
 from lib.cli.show import after, requests_of, state_of
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lib.core.jobs import CatalogEntry, JobKey
+    from lib.core.records import Record
     from lib.core.settings import Settings
+    from lib.report.snapshot import Snapshot
     from lib.storage.history import History
+    from lib.storage.store import State
 
 #: How often --watch looks.
 WATCH_S = 10.0
@@ -59,76 +62,119 @@ def watch(
 
 
 def _status(args: argparse.Namespace, settings: Settings) -> int:
-    from lib.core.jobs import OWN_KEY
-    from lib.core.records import with_lost
     from lib.report import glance
     from lib.report import status as status_report
     from lib.report import table
-    from lib.storage.history import History
+
+    state = state_of(settings)
+    snapshot = _snapshot(state, settings)
+    code = TROUBLE if settings.last_usable else OK
+    bad = status_report.bad_records(snapshot.records, snapshot.catalog)
+    if args.words:
+        keys, unmatched = _named(args.words, bad, snapshot.catalog)
+        code = unmatched or code
+    else:
+        keys = glance.ordered(bad, snapshot.catalog, _most_jobs(args))
+    listed, size = _listed(keys, snapshot), state.size()
+    if args.json:
+        data = status_report.data(snapshot, listed=listed, state_bytes=size)
+        table.show_json(data, sys.stdout)
+        return code
+    _show_jobs(keys, listed, bad, snapshot, are_all=not args.words)
+    table.say(status_report.own_line(snapshot, size), sys.stdout)
+    if not (args.words or args.watch):
+        print()
+        rows = status_report.rows(snapshot)
+        table.show(status_report.COLUMNS, rows, as_json=False, out=sys.stdout)
+    return code
+
+
+def _snapshot(state: State, settings: Settings) -> Snapshot:
+    """Return what state/ holds, with what was asked for since the last run."""
+    from lib.core.jobs import OWN_KEY
+    from lib.core.records import with_lost
+    from lib.report.snapshot import Snapshot
     from lib.storage.session import notes_of
     from lib.system.clock import utc_now
 
-    state = state_of(settings)
     stored, catalog, now = state.load(), state.load_catalog(), utc_now()
     own = stored.records.get(OWN_KEY)
-    summaries = notes_of(own).summaries if own else ()
     taken = requests_of(settings, stored.records, catalog, now)
-    records = with_lost(after(stored.records, taken), stored.lost, catalog)
-    code = TROUBLE if settings.last_usable else OK
-    facts = (settings, stored.run, records, now, catalog, summaries, taken.silences)
-    measured, notes = state.load_values_and_notes()
-    bad = status_report.bad_records(records, catalog)
+    values, notes = state.load_values_and_notes()
+    return Snapshot(
+        settings,
+        now,
+        stored.run,
+        catalog,
+        with_lost(after(stored.records, taken), stored.lost, catalog),
+        values,
+        notes,
+        taken.silences,
+        notes_of(own).summaries if own else (),
+        announcements=taken.announcements,
+    )
+
+
+def _named(
+    patterns: list[str], bad: Sequence[Record], catalog: Mapping[JobKey, CatalogEntry]
+) -> tuple[list[JobKey], int]:
+    """Return the jobs that are named, what is not OK first, and the exit code.
+
+    It is OK if each pattern means a job; those that mean none are said.
+    """
     names = {key: known.name for key, known in catalog.items()}
     names |= {record.key: record.name or str(record.key) for record in bad}
-    if args.words:
-        keys, unmatched = named(args.words, names)
-        order = {record.key: place for place, record in enumerate(bad)}
-        keys.sort(key=lambda key: order.get(key, len(order)))
-        code = say_unmatched(unmatched, names.values()) or code
-    else:
-        keys = glance.ordered(bad, catalog, _most_jobs(args))
-    found = glance.rows(
+    keys, unmatched = named(patterns, names)
+    order = {record.key: place for place, record in enumerate(bad)}
+    keys.sort(key=lambda key: order.get(key, len(order)))
+    return keys, say_unmatched(unmatched, names.values())
+
+
+def _listed(keys: Sequence[JobKey], snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Return a row per job, with its sparkline and its last alert."""
+    from lib.report import glance
+    from lib.storage.history import History
+
+    settings, now = snapshot.settings, snapshot.now
+    history = History(settings.state, settings.zone)
+    return glance.rows(
         keys,
-        records,
-        catalog,
-        glance.looks(History(settings.state, settings.zone), keys, measured, now),
-        glance.last_alerts(settings.state, records, keys),
+        snapshot.records,
+        snapshot.catalog,
+        glance.looks(history, keys, snapshot.values, now),
+        glance.last_alerts(settings.state, snapshot.records, keys),
         now,
         settings.zone,
-        silences=taken.silences,
+        silences=snapshot.silences,
         ascii_only=has_no_bars(sys.stdout),
     )
-    size = state.size()
-    if args.json:
-        data = status_report.data(
-            *facts, listed=found, state_bytes=size, announced=taken.announcements
-        )
-        table.show_json(data, sys.stdout)
-        return code
-    if not args.words:
-        headline = status_report.headline(bad, catalog, stored.run, records)
+
+
+def _show_jobs(
+    keys: Sequence[JobKey],
+    listed: Sequence[Mapping[str, Any]],
+    bad: Sequence[Record],
+    snapshot: Snapshot,
+    *,
+    are_all: bool,
+) -> None:
+    """Print the table of jobs; of all, also what is down and how many are left out."""
+    from lib.report import glance
+    from lib.report import status as status_report
+    from lib.report import table
+
+    settings, catalog, records = snapshot.settings, snapshot.catalog, snapshot.records
+    if are_all:
+        headline = status_report.headline(bad, catalog, snapshot.run, records)
         table.say(headline, sys.stdout)
-    if found:
+    if listed:
+        headings = _headings(settings, snapshot.now)
         table.show(
-            glance.COLUMNS,
-            found,
-            as_json=False,
-            out=sys.stdout,
-            headings=_headings(settings, now),
+            glance.COLUMNS, listed, as_json=False, out=sys.stdout, headings=headings
         )
-    if not args.words:
-        more = status_report.more(bad, catalog, keys, settings.command)
-        if more:
-            table.say(more, sys.stdout)
-    line = status_report.own_line(settings, stored.run, records, now, catalog, size)
-    table.say(line, sys.stdout)
-    if args.words or args.watch:
-        return code
-    print()
-    announced = taken.announcements
-    rows = status_report.rows(*facts, notes, announced=announced)
-    table.show(status_report.COLUMNS, rows, as_json=False, out=sys.stdout)
-    return code
+    more = status_report.more(bad, catalog, keys, settings.command)
+    if are_all and more:
+        table.say(more, sys.stdout)
 
 
 def _headings(settings: Settings, now: datetime) -> dict[str, str]:

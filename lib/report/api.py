@@ -17,8 +17,9 @@ from lib.core.records import Record
 from lib.core.text import in_zone, utc
 from lib.report import graphs, status
 from lib.report.incidents import Incident
-from lib.report.page import Snapshot, keys_of, link_of
+from lib.report.page import keys_of, link_of
 from lib.report.rows import DISABLED, held_row, policy_row, status_of, value_rows
+from lib.report.snapshot import Snapshot
 from lib.storage.history import Row, Share
 
 #: The most results of one answer; ``next`` says where the rest begins.
@@ -37,16 +38,7 @@ def openapi() -> bytes:
 def status_data(snapshot: Snapshot) -> dict[str, Any]:
     """Return what ``-m status --json`` prints, and each job in a few words."""
     return {
-        **status.data(
-            snapshot.settings,
-            snapshot.run,
-            snapshot.records,
-            snapshot.now,
-            snapshot.catalog,
-            snapshot.summaries,
-            snapshot.silences,
-            announced=snapshot.announcements,
-        ),
+        **status.data(snapshot),
         "all": [_short(snapshot, key) for key in keys_of(snapshot)],
     }
 

@@ -12,13 +12,13 @@ from lib.core.text import cut
 from lib.report.page import (
     NOT_OK,
     JobLine,
-    Snapshot,
     announcement_lines,
     environment,
     incident_line,
     job_lines,
     title_of,
 )
+from lib.report.snapshot import Snapshot
 
 #: The ground of a badge; white on it can be read.
 COLORS: Mapping[str, str] = {

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from msgspec.structs import replace
 
 from lib.core import announcements, health
 from lib.core.announcements import Announcement, Level
@@ -29,7 +30,7 @@ from lib.core.decisions import Entry, sentence
 from lib.core.enums import Decision, Health, Status
 from lib.core.health import proof_in, proved_at
 from lib.core.jobs import KIND_FILES, CatalogEntry, JobKey, page_name
-from lib.core.records import Record, RunRecord, counted_jobs
+from lib.core.records import Record, counted_jobs
 from lib.core.results import (
     DURATION,
     Unit,
@@ -41,7 +42,7 @@ from lib.core.results import (
 )
 from lib.core.sanitize import harmless
 from lib.core.settings import Settings
-from lib.core.silences import Held, Silences
+from lib.core.silences import Held
 from lib.core.text import (
     TimeText,
     age,
@@ -64,10 +65,10 @@ from lib.report.rows import (
     status_of,
     status_words,
 )
+from lib.report.snapshot import Snapshot
 from lib.storage.history import Row, Share, share_of
 
 if TYPE_CHECKING:
-    from lib.core.calendar import SummarySeries
     from lib.report.owntemplates import OwnTemplates
 
 INDEX = "index.html"
@@ -90,28 +91,6 @@ _OTHERS = "Other jobs"
 #: In place of a job's key, which the public is not to see.
 NOBODY = JobKey("", "")
 _TEMPLATES = Path(__file__).parent / "templates"
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """What the pages are made of: what state/ held at one moment."""
-
-    settings: Settings
-    now: datetime
-    run: RunRecord = RunRecord()
-    catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({})
-    records: Mapping[JobKey, Record] = MappingProxyType({})
-    values: Mapping[JobKey, Values] = MappingProxyType({})
-    notes: Mapping[JobKey, str] = MappingProxyType({})
-    silences: Silences = Silences()
-    summaries: tuple[SummarySeries, ...] = ()
-    latest: Mapping[JobKey, Row] = MappingProxyType({})
-    #: The time of each job by day, 90 of them; the graphs of 24 hours that are known.
-    days: Mapping[JobKey, Mapping[str, Share]] = MappingProxyType({})
-    series: Mapping[JobKey, tuple[Series, ...]] = MappingProxyType({})
-    #: The last incidents, the latest first.
-    incidents: tuple[Incident, ...] = ()
-    #: What is announced, in the order in which it is shown.
-    announcements: tuple[Announcement, ...] = ()
 
 
 class Forms(msgspec.Struct, frozen=True):
@@ -247,16 +226,8 @@ def overview(snapshot: Snapshot, look: Look = PLAIN) -> str:
         slices=graphs.slices_for(len(lines)),
         health=[
             (row["item"], row["value"])
-            for row in status.rows(
-                snapshot.settings,
-                snapshot.run,
-                snapshot.records,
-                snapshot.now,
-                snapshot.catalog,
-                snapshot.summaries,
-                snapshot.silences,
-                snapshot.notes,
-            )
+            # What is announced has a place of its own.
+            for row in status.rows(replace(snapshot, announcements=()))
         ],
     )
 

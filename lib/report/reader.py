@@ -29,10 +29,10 @@ from lib.report.page import (
     INCIDENT_DAYS,
     MAX_INCIDENTS,
     JobStory,
-    Snapshot,
     link_of,
     proof_of,
 )
+from lib.report.snapshot import Snapshot
 from lib.report.uptime import removed_at
 from lib.storage import auditlog
 from lib.storage.history import Change, History, Row

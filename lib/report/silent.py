@@ -16,13 +16,12 @@ MAX_NAMES = 20
 
 
 def data(
-    silences: Silences | None,
+    silences: Silences,
     records: Mapping[JobKey, Record],
     catalog: Mapping[JobKey, CatalogEntry],
     now: datetime,
 ) -> dict[str, Any]:
     """Return what is in force now: who asked for it, until when, and why."""
-    silences = silences or Silences()
     acknowledged = [
         (record, record.acknowledged)
         for record in records.values()

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lib.core import calendar, deferral, health
@@ -40,7 +39,7 @@ from lib.report.rows import WORDS, notified_words, status_words
 
 if TYPE_CHECKING:
     from lib.core.announcements import Announcement
-    from lib.core.silences import Silences
+    from lib.report.snapshot import Snapshot
 
 COLUMNS = ("item", "value")
 #: How many round-trip mails are shown, the last first.
@@ -159,24 +158,10 @@ def more(
     return f"and {count:,} more: {command('list', *words)}"
 
 
-def rows(
-    settings: Settings,
-    run: RunRecord,
-    records: Mapping[JobKey, Record],
-    now: datetime,
-    catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({}),
-    summaries: Iterable[SummarySeries] = (),
-    silences: Silences | None = None,
-    notes: Mapping[JobKey, str] = MappingProxyType({}),
-    *,
-    announced: Sequence[Announcement] = (),
-) -> list[dict[str, Any]]:
-    """Return a row per item; the first is the answer that peers get.
-
-    ``catalog`` tells which peers were asked before, ``summaries`` which were sent,
-    ``silences`` what is muted, ``notes`` what jobs say though they are OK,
-    ``announced`` what is announced.
-    """
+def rows(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Return a row per item; the first is the answer that peers get."""
+    settings, run, now = snapshot.settings, snapshot.run, snapshot.now
+    records, catalog = snapshot.records, snapshot.catalog
     time_text = partial(table_time, zone=settings.zone, now=now)
     answer = health.assess(health.inputs_of(run), settings, now, time_text)
     because = f": {answer.why}" if answer.why else ""
@@ -188,27 +173,22 @@ def rows(
         *_skips(run, time_text),
         ("queued messages", _queued(records, time_text)),
         *_deferred(run, now, time_text),
-        *silent.rows(silent.data(silences, records, catalog, now), time_text),
-        *_announced(announced, now, time_text),
-        *_noted(notes, catalog),
+        *silent.rows(silent.data(snapshot.silences, records, catalog, now), time_text),
+        *_announced(snapshot.announcements, now, time_text),
+        *_noted(snapshot.notes, catalog),
         *_proof(settings, records, time_text),
         *((f"peer {name}", words) for name, words in peers),
-        *_summaries(settings, summaries, now, time_text),
+        *_summaries(settings, snapshot.summaries, now, time_text),
         *_proofs(settings, records, now, time_text),
         ("time zone", zone_words(settings.zone, now)),
     ]
     return [dict(zip(COLUMNS, line, strict=True)) for line in lines]
 
 
-def own_line(
-    settings: Settings,
-    run: RunRecord,
-    records: Mapping[JobKey, Record],
-    now: datetime,
-    catalog: Mapping[JobKey, CatalogEntry],
-    state_bytes: int,
-) -> str:
+def own_line(snapshot: Snapshot, state_bytes: int) -> str:
     """Return how Checker itself is, in a line; ``rows`` says more."""
+    settings, run, now = snapshot.settings, snapshot.run, snapshot.now
+    records = snapshot.records
     last = "no run has finished yet"
     if run.ended_at is not None:
         last = f"last run {duration(age(run.ended_at, now))} ago"
@@ -219,7 +199,7 @@ def own_line(
         _proof_in_short(_round_trip_data(settings, records), now),
         f"{counted(queued, 'message')} queued" if queued else "nothing queued",
     ]
-    peers = list(_peers_data(settings, records, catalog))
+    peers = list(_peers_data(settings, records, snapshot.catalog))
     if peers:
         fine = sum(peer["status"] == Status.OK for peer in peers)
         parts.append(f"{fine} of {counted(len(peers), 'peer')} OK")
@@ -265,23 +245,17 @@ def _noted(
 
 
 def data(
-    settings: Settings,
-    run: RunRecord,
-    records: Mapping[JobKey, Record],
-    now: datetime,
-    catalog: Mapping[JobKey, CatalogEntry] = MappingProxyType({}),
-    summaries: Iterable[SummarySeries] = (),
-    silences: Silences | None = None,
+    snapshot: Snapshot,
     *,
     listed: Sequence[Mapping[str, Any]] = (),
     state_bytes: int = 0,
-    announced: Sequence[Announcement] = (),
 ) -> dict[str, Any]:
     """Return the same as data: what is down first.
 
-    ``listed`` are rows of ``glance``, ``state_bytes`` is the size of the state folder,
-    ``announced`` is what is announced.
+    ``listed`` are rows of ``glance``, ``state_bytes`` is the size of the state folder.
     """
+    settings, run, now = snapshot.settings, snapshot.run, snapshot.now
+    records, catalog = snapshot.records, snapshot.catalog
     bad = bad_records(records, catalog)
     answer = health.assess(health.inputs_of(run), settings, now)
     counts = Counter(record.status for record in bad)
@@ -302,8 +276,8 @@ def data(
             "disabled": sum(not job.enabled for job in catalog.values()),
         },
         "listed": list(listed),
-        "silent": silent.data(silences, records, catalog, now),
-        "announcements": _announcements_data(announced),
+        "silent": silent.data(snapshot.silences, records, catalog, now),
+        "announcements": _announcements_data(snapshot.announcements),
         "health": {
             "word": answer.word.value,
             "reason": answer.why,
@@ -339,7 +313,7 @@ def data(
         },
         "round_trip": _round_trip_data(settings, records),
         "peers": list(_peers_data(settings, records, catalog)),
-        "summaries": list(_summaries_data(settings, summaries, now)),
+        "summaries": list(_summaries_data(settings, snapshot.summaries, now)),
         "proofs": list(_proofs_data(settings, records, now)),
         "state_bytes": state_bytes,
     }

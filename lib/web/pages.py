@@ -38,7 +38,6 @@ from lib.report.page import (
     INDEX,
     Forms,
     Look,
-    Snapshot,
     content_policy,
     error_page,
     job_page,
@@ -48,6 +47,7 @@ from lib.report.page import (
     public,
 )
 from lib.report.reader import Graph, Reader
+from lib.report.snapshot import Snapshot
 from lib.report.table import plain
 from lib.storage import inbox
 from lib.system.clock import utc_now

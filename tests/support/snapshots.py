@@ -17,7 +17,8 @@ from lib.core.results import Threshold, Unit, Value
 from lib.core.settings import Mail, Page, Settings
 from lib.report.graphs import FINE, Series, day_names
 from lib.report.incidents import Incident, Sending
-from lib.report.page import JobStory, Snapshot
+from lib.report.page import JobStory
+from lib.report.snapshot import Snapshot
 from lib.storage.history import Row, Share
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -18,7 +18,8 @@ from lib.core.records import Record, RunRecord
 from lib.core.settings import Page
 from lib.report import page
 from lib.report.owntemplates import plain
-from lib.report.page import JobStory, Look, Snapshot, link_of, overview
+from lib.report.page import JobStory, Look, link_of, overview
+from lib.report.snapshot import Snapshot
 from tests.support.snapshots import (
     HOSTILE,
     NOON,

@@ -27,9 +27,10 @@ KNOWN = Record(
     failing_since=NOON - HOUR,
     acknowledged=Acknowledgement(Status.FAILING, NOON, "ben", "a disk is on its way"),
 )
+NOTHING = Silences()
 
 
-def said(silences=None, records=(), catalog=(), now=NOON):
+def said(silences=NOTHING, records=(), catalog=(), now=NOON):
     by_key = {one.key: one for one in records}
     found = silent.data(silences, by_key, dict(catalog), now)
     return [": ".join(row) for row in silent.rows(found, lambda at: f"{at:%H:%M}")]
@@ -60,7 +61,7 @@ def test_what_was_unmuted_since_is_not_meant():
 def test_what_is_over_is_not_in_force():
     ok = replace(KNOWN, status=Status.OK, failures=0, failing_since=None)
     assert said(Silences((MUTE,), (WINDOW,), UTC), [ok], now=NOON + HOUR) == []
-    assert said(None, [replace(KNOWN, acknowledged=None)]) == []
+    assert said(NOTHING, [replace(KNOWN, acknowledged=None)]) == []
 
 
 def test_of_many_acknowledged_jobs_some_are_named():
@@ -68,6 +69,6 @@ def test_of_many_acknowledged_jobs_some_are_named():
         replace(KNOWN, key=JobKey("D", f"{number}"), name=f"disk {number}")
         for number in range(silent.MAX_NAMES + 3)
     ]
-    lines = said(None, many)
+    lines = said(NOTHING, many)
     assert len(lines) == silent.MAX_NAMES + 1
     assert lines[-1] == ": and 3 more"

@@ -26,6 +26,7 @@ from lib.core.settings import (
 )
 from lib.report import status
 from lib.report.rows import WORDS
+from lib.report.snapshot import Snapshot
 from lib.report.status import rows
 from tests.support.approved import REAL
 from tests.support.instance import NO_MAIL, Instance
@@ -46,8 +47,12 @@ BOX = replace(
 )
 
 
+def by_key(records):
+    return {record.key: record for record in records}
+
+
 def said(settings=SETTINGS, run=RUN, *records):
-    found = rows(settings, run, {one.key: one for one in records}, NOON)
+    found = rows(Snapshot(settings, NOON, run, records=by_key(records)))
     return [(row["item"], row["value"]) for row in found]
 
 
@@ -121,8 +126,8 @@ def test_each_peer_has_a_line(approved):
         )
         for name in names
     }
-    by_key = {one.key: one for one in records}
-    found = rows(settings, RUN, by_key, NOON + timedelta(hours=2), catalog)
+    later = NOON + timedelta(hours=2)
+    found = rows(Snapshot(settings, later, RUN, catalog, by_key(records)))
     lines = {row["item"]: row["value"] for row in found}
     assert lines["peer a"] == "OK"
     assert lines["peer b"].startswith("failing since 2026-11-22 ")
@@ -137,7 +142,7 @@ def test_a_job_that_has_the_name_of_a_peer_is_not_the_peer():
     twin = Record(JobKey("Mine", "x"), "peer a", Status.FAILING, 1, NOON)
     known = CatalogEntry("peer a", "x.py", JobFrequency.HOUR, judged=True)
     catalog = {JobKey.of_peer("a"): known, twin.key: known}
-    found = rows(settings, RUN, {twin.key: twin}, NOON, catalog)
+    found = rows(Snapshot(settings, NOON, RUN, catalog, {twin.key: twin}))
     lines = {row["item"]: row["value"] for row in found}
     assert lines["peer a"] == "OK"
 
@@ -146,16 +151,16 @@ def test_each_summary_says_which_was_the_last_and_when_the_next_comes(approved):
     assert "daily summary" not in dict(said())
     times = SummaryTimes("08:00", ("mon", "09:30"))
     settings = replace(SETTINGS, summary=times)
-    series = [SummarySeries("daily", 12, NOON, NOON - timedelta(hours=4))]
-    found = rows(settings, RUN, {}, NOON, {}, series)
+    series = SummarySeries("daily", 12, NOON, NOON - timedelta(hours=4))
+    found = rows(Snapshot(settings, NOON, RUN, summaries=(series,)))
     lines = {row["item"]: row["value"] for row in found}
     assert re.fullmatch(
         r"number 12 was written 2026-11-22 .*, number 13 is due 2026-11-2\d 08:00",
         lines["daily summary"],
     )
     assert re.fullmatch(r"number 1 is due 2026-11-23 09:30", lines["weekly summary"])
-    late = replace(series[0], covered_until=NOON - timedelta(days=2))
-    found = rows(settings, RUN, {}, NOON, {}, [late])
+    late = replace(series, covered_until=NOON - timedelta(days=2))
+    found = rows(Snapshot(settings, NOON, RUN, summaries=(late,)))
     lines = {row["item"]: row["value"] for row in found}
     approved(lines["daily summary"], hide=REAL)
 
@@ -188,7 +193,7 @@ def test_what_is_down_comes_first(approved):
         bad("off", Status.FAILING, 2),
         Record(JobKey("X", "fine"), "fine"),
     ]
-    by_key = {one.key: one for one in records}
+    known = by_key(records)
     catalog = {
         record.key: CatalogEntry(
             record.name, "x.py", "minute", enabled=record.name != "off"
@@ -196,14 +201,14 @@ def test_what_is_down_comes_first(approved):
         for record in records
         if record.name != "gone"
     }
-    found = status.bad_records(by_key, catalog)
+    found = status.bad_records(known, catalog)
     assert [one.name for one in found] == ["new", "old", "unsure", "slow"]
-    approved(status.headline(found, catalog, RUN, by_key), "headline")
+    approved(status.headline(found, catalog, RUN, known), "headline")
     approved(status.headline([], catalog, RUN, {}), "nothing")
     approved(status.headline([], {}, RunRecord(), {}), "first")
     shown = status.down_rows(found, NOON, UTC)
     assert shown[0][WORDS]["since"] == "2026-11-22 11:55"
-    data = status.data(SETTINGS, RUN, by_key, NOON, catalog)
+    data = status.data(Snapshot(SETTINGS, NOON, RUN, catalog, known))
     assert [row["job"] for row in data["down"]] == ["new", "old", "unsure"]
     assert [row["job"] for row in data["warnings"]] == ["slow"]
     assert data["jobs"] == {
@@ -251,9 +256,9 @@ def test_of_what_is_ok_and_not_shown_the_number_is_said_and_no_disabled_ones():
 
 
 def test_checker_itself_is_one_line(approved):
-    line = status.own_line(SETTINGS, RUN, {}, NOON, {}, 4_200_000)
+    line = status.own_line(Snapshot(SETTINGS, NOON, RUN), 4_200_000)
     approved(line, "no-mailbox")
-    approved(status.own_line(BOX, RunRecord(), {}, NOON, {}, 0), "first")
+    approved(status.own_line(Snapshot(BOX, NOON), 0), "first")
     proof = {
         "result": "never",
         "proved_at": (NOON - timedelta(hours=3)).isoformat(),
@@ -268,12 +273,7 @@ def test_checker_itself_is_one_line(approved):
         Record(JobKey("X", "x"), queued=(message, message)),
     ]
     known = CatalogEntry("peer a", "x.py", JobFrequency.HOUR, judged=True)
-    line = status.own_line(
-        settings,
-        replace(RUN, skipped=2),
-        {one.key: one for one in records},
-        NOON,
-        {JobKey.of_peer("a"): known},
-        123,
-    )
+    run, catalog = replace(RUN, skipped=2), {JobKey.of_peer("a"): known}
+    snapshot = Snapshot(settings, NOON, run, catalog, by_key(records))
+    line = status.own_line(snapshot, 123)
     approved(line, "all")
