@@ -40,6 +40,8 @@ _COLOURED = ("status", "problem")
 #: The first of these columns is wrapped, or is below each row of a narrow table.
 _SENTENCES = ("text", "reason", "details", "says", "decision", "value", "status")
 _SENTENCE_WIDTH = 34
+#: What most jobs have alike, and the others say for themselves.
+_SHARED = ("last_run", "next_check", "every", "notify", "contact")
 #: Longer cells are cut on a terminal, but not in a pipe.
 _LONGEST_CELL = 500
 _LONGEST_ALIGNED = 60
@@ -184,8 +186,8 @@ def _show_table(
     """Print a table; no word is broken that fits in a line.
 
     Where the sentence has no room beside the other columns it is below each row, with
-    the columns that do not fit.  Of such a column the rows show what differs from the
-    most common cell, which is below the table.
+    the columns that do not fit.  What all rows have alike in such a column is below the
+    table; so is what most have of what jobs share, and the others show theirs.
     """
     console = _console(out)
     sentence = next((name for name in _SENTENCES if name in columns), columns[-1])
@@ -201,7 +203,7 @@ def _show_table(
         return
     kept = _fitting(columns, widths, sentence, console.width - _AROUND)
     below = [name for name in columns if name not in kept and name != sentence]
-    common = {name: _most_common(row[name] for row in rows) for name in below}
+    common = {name: _alike(name, [row[name] for row in rows]) for name in below}
     _show_with_lines_below(console, kept, rows, names, sentence, common, title)
 
 
@@ -253,10 +255,14 @@ def _fitting(
     return kept
 
 
-def _most_common(cells: Iterable[str]) -> str:
-    """Return the cell of most rows; empty if no two rows have the same."""
+def _alike(column: str, cells: Sequence[str]) -> str:
+    """Return the cell of all rows, or of most where jobs share such; or nothing.
+
+    A job's own, such as its last 24 hours, would read as that of all.
+    """
     ((cell, count),) = Counter(cells).most_common(1)
-    return cell if count > 1 else ""
+    is_told_once = count > 1 and (column in _SHARED or count == len(cells))
+    return cell if is_told_once else ""
 
 
 def _table(

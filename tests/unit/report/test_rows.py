@@ -366,6 +366,22 @@ def test_what_has_no_place_on_a_narrow_terminal_is_said_once_if_all_are_alike():
     assert shown.endswith("second.person@example.com, unless a line says otherwise")
 
 
+def test_what_is_a_jobs_own_is_not_said_of_all_though_others_have_it_too():
+    columns = ("job", "status", "last_24h", "reason")
+    rows = [
+        {
+            "job": f"job {number}",
+            "status": "failing",
+            "last_24h": "▁" * 24 + (" duration 0s" if number < 3 else " used 93%"),
+            "reason": "no answer within ten seconds from anybody",
+        }
+        for number in range(4)
+    ]
+    shown = " ".join(plain(on_terminal(columns, rows, wide=60)).split())
+    assert shown.count("duration 0s") == 3
+    assert "unless a line says otherwise" not in shown
+
+
 def test_a_word_that_fits_in_a_line_is_not_broken():
     url = f"http://{'shop.' * 9}example.com/checkout"
     rows = job_rows([facts("k")], {}, (key("k"),), NOW, UTC)
