@@ -377,7 +377,7 @@ def test_what_is_a_jobs_own_is_not_said_of_all_though_others_have_it_too():
         }
         for number in range(4)
     ]
-    shown = " ".join(plain(on_terminal(columns, rows, wide=60)).split())
+    shown = " ".join(plain(on_terminal(columns, rows, wide=40)).split())
     assert shown.count("duration 0s") == 3
     assert "unless a line says otherwise" not in shown
 
