@@ -17,9 +17,8 @@ from lib.jobbase import (
     exit_codes,
     first_of,
     option,
-    regex,
     seconds,
-    text,
+    text_options,
 )
 
 #: With these a shell says that it could not run what it was to run.
@@ -62,10 +61,7 @@ class CommandChecker(CommandJob):
             exit_codes, ((0, 0),), help="which exit codes are OK: 0, 3-5"
         ),
         "exit_warn": option(exit_codes, (), help="which exit codes are a warning"),
-        "expect_text": option(text, "", help="text that must be in the output"),
-        "reject_text": option(text, "", help="text that must not be in it"),
-        "expect_regex": option(regex, None, help="a pattern that must match in it"),
-        "reject_regex": option(regex, None, help="a pattern that must not match"),
+        **text_options("the output"),
         "fail_time": option(seconds, None, help="failing if it takes longer than this"),
         "warn_time": option(
             seconds, None, help="a warning if it takes longer than this"

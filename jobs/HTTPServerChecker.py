@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from lib.jobbase import (
     ADDRESS_OPTIONS,
+    TRUST_OPTIONS,
     CheckFailed,
     CheckUnknown,
     Deadline,
@@ -30,8 +31,8 @@ from lib.jobbase import (
     seconds,
     secret,
     statuses,
-    switch,
     text,
+    text_options,
     url,
     whole,
 )
@@ -198,10 +199,7 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
             ((200, 200),),
             help="which answers are OK: 200, 301-308, 2xx, any",
         ),
-        "expect_text": option(text, "", help="text that must be in the answer"),
-        "reject_text": option(text, "", help="text that must not be in it"),
-        "expect_regex": option(regex, None, help="a pattern that must match in it"),
-        "reject_regex": option(regex, None, help="a pattern that must not match"),
+        **text_options("the answer"),
         "expect_header": option(
             header_pattern, None, help="a header and a pattern: Name: pattern"
         ),
@@ -241,12 +239,7 @@ class HTTPServerChecker(bulk.InBulk, TargetJob):
         "http_version": option(
             one_of(("1.0", "1.1", "2")), "1.1", help="1.0, 1.1 or 2"
         ),
-        "cafile": option(
-            absolute_path, "", help="trust this CA file instead of the system's store"
-        ),
-        "verify": option(
-            switch, True, help="no: do not verify this target's certificate"
-        ),
+        **TRUST_OPTIONS,
         "fail_days": option(
             whole(0, 3650, "days"),
             None,

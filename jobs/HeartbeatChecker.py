@@ -37,10 +37,9 @@ from lib.jobbase import (
     exit_codes,
     one_of,
     option,
-    regex,
     seconds,
     secret,
-    text,
+    text_options,
     time_zone,
 )
 from lib.storage import spool
@@ -269,10 +268,7 @@ class HeartbeatChecker(TargetJob):
         "preset": option(
             one_of(PRESETS), "", help=f"what is known of {', '.join(PRESETS)}"
         ),
-        "expect_text": option(text, "", help="text that must be in the output"),
-        "reject_text": option(text, "", help="text that must not be in it"),
-        "expect_regex": option(regex, None, help="a pattern that must match in it"),
-        "reject_regex": option(regex, None, help="a pattern that must not match"),
+        **text_options("the output"),
         "fail_duration": option(
             seconds, None, help="failing if a run takes longer, or is outside a range"
         ),

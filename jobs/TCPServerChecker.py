@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from lib.jobbase import (
     ADDRESS_OPTIONS,
     DIALOG_OPTIONS,
+    SERVER_NAME,
+    TRUST_OPTIONS,
     CheckFailed,
     CheckUnknown,
     Deadline,
@@ -19,7 +21,6 @@ from lib.jobbase import (
     Target,
     TargetJob,
     Values,
-    absolute_path,
     anything_or_text,
     dialog,
     escaped,
@@ -94,15 +95,8 @@ class TCPServerChecker(bulk.InBulk, TargetJob):
             "expect_regex PATTERN; tls begins TLS",
         ),
         "tls": option(switch, False, help="yes: the server speaks TLS from the start"),
-        "server_name": option(
-            host, "", help="the name in the certificate, if it is not the host's"
-        ),
-        "cafile": option(
-            absolute_path, "", help="trust this CA file instead of the system's store"
-        ),
-        "verify": option(
-            switch, True, help="no: do not verify this target's certificate"
-        ),
+        "server_name": SERVER_NAME,
+        **TRUST_OPTIONS,
         **ADDRESS_OPTIONS,
         **{
             f"{status}_time{part}": option(

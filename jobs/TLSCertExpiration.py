@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from lib.jobbase import (
     ADDRESS_OPTIONS,
+    SERVER_NAME,
+    TRUST_OPTIONS,
     CheckFailed,
     CheckUnknown,
     Deadline,
@@ -105,16 +107,13 @@ class TLSCertExpiration(bulk.InBulk, TargetJob):
             "",
             help=f"the server starts without TLS: {', '.join(starttls.PROTOCOLS)}",
         ),
-        "server_name": option(
-            host, "", help="the name in the certificate, if it is not the host's"
-        ),
+        "server_name": SERVER_NAME,
         "connect_to": option(
             endpoint, None, help="connect to this host:port in place of host and port"
         ),
         **ADDRESS_OPTIONS,
-        "cafile": option(
-            absolute_path, "", help="trust this CA file instead of the system's store"
-        ),
+        **TRUST_OPTIONS,
+        # In words of its own: dates are what this kind is for.
         "verify": option(
             switch, True, help="no: any name and any issuer; dates are checked"
         ),

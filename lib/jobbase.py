@@ -55,6 +55,8 @@ from lib.plugins.base import (
 from lib.plugins.kind import (
     ADDRESS_OPTIONS,
     DIALOG_OPTIONS,
+    SERVER_NAME,
+    TRUST_OPTIONS,
     Options,
     Quantity,
     Target,
@@ -66,6 +68,7 @@ from lib.plugins.kind import (
     percent,
     seconds,
     talk_with_nobody,
+    text_options,
     with_free,
 )
 from lib.plugins.target import TargetJob, Values, email_option, peers_of
@@ -97,6 +100,8 @@ __all__ = [
     "CommandJob",
     "Ended",
     "DIALOG_OPTIONS",
+    "SERVER_NAME",
+    "TRUST_OPTIONS",
     "CheckFailed",
     "CheckPending",
     "CheckUnknown",
@@ -163,6 +168,7 @@ __all__ = [
     "switch",
     "talk_with_nobody",
     "text",
+    "text_options",
     "time_zone",
     "url",
     "whole",

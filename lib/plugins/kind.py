@@ -160,6 +160,37 @@ DIALOG_OPTIONS: Options = {
     ),
 }
 
+#: What is trusted: of each kind that speaks TLS.
+TRUST_OPTIONS: Options = {
+    "cafile": option(
+        fields.absolute_path,
+        "",
+        help="trust this CA file instead of the system's store",
+    ),
+    "verify": option(
+        fields.switch, True, help="no: do not verify this target's certificate"
+    ),
+}
+
+#: Of each kind that speaks TLS with a host, not with a URL.
+SERVER_NAME = option(
+    fields.host, "", help="the name in the certificate, if it is not the host's"
+)
+
+
+def text_options(where: str) -> Options:
+    """Return the options about a text: what must be in it, and what must not."""
+    return {
+        "expect_text": option(fields.text, "", help=f"text that must be in {where}"),
+        "reject_text": option(fields.text, "", help="text that must not be in it"),
+        "expect_regex": option(
+            fields.regex, None, help="a pattern that must match in it"
+        ),
+        "reject_regex": option(
+            fields.regex, None, help="a pattern that must not match"
+        ),
+    }
+
 
 def talk_with_nobody(target: Target, expected: str, *talk: str) -> Iterator[str]:
     """Yield that the options ``talk`` make no sense where nobody is to answer."""
