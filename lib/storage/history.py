@@ -49,7 +49,7 @@ from lib.storage.historyfiles import (
     row_files,
     span_of,
 )
-from lib.storage.historynow import NOW, Summary, content_of, local_day, read_summary
+from lib.storage.historynow import Summary, content_of, local_day, read_summary
 from lib.storage.historyrows import (
     CODES,
     MAX_REASON,
@@ -368,7 +368,7 @@ class History:
         try:
             return read_summary(self.folder)
         except NewerState as error:
-            logger.warning("%s is not read: %s", self.folder / NOW, error)
+            logger.warning("the history is not read: %s", error)
             return Summary()
 
     def _sources(self, since: float, until: float) -> list[Source]:
@@ -434,7 +434,7 @@ class History:
             try:
                 return RunLog(content_of(path), 0, since, until)
             except NewerState as error:
-                logger.warning("%s is not read: %s", path, error)
+                logger.warning("the history is not read: %s: %s", path, error)
                 return RunLog(b"")
         from lib.storage.historycolumns import ColumnFile
 

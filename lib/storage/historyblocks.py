@@ -86,7 +86,10 @@ def blocks(
         (found,) = _SUM.unpack_from(content, at + _HEADER.size)
         is_ours = magic == _MAGIC and found == zlib.crc32(view[at : at + _HEADER.size])
         if is_ours and version > FORMAT:
-            raise NewerState(f"it was written by a newer Checker (format {version})")
+            raise NewerState(
+                f"it was written by a newer Checker (format {version}, this one knows "
+                f"{FORMAT}); upgrade this one, or move the file away"
+            )
         first = at + HEADER_BYTES
         last = first + length
         if is_ours and last <= end:

@@ -58,11 +58,11 @@ def record(
     try:
         _record(folder, zone, at, results)
     except NewerState as error:
-        logger.warning("%s: the history is not written: %s", folder, error)
+        logger.error("the history is not written, the run goes on: %s", error)
     except (StateError, OSError) as error:
         if isinstance(error, OSError):
             error = trouble(folder, "write the history", error)
-        logger.warning("%s; the run goes on", error)
+        logger.error("%s; the run goes on", error)
 
 
 def _record(
@@ -149,6 +149,9 @@ def catch_up(folder: Path, counted: Counted) -> None:
     sizes = {name: (folder / name).stat().st_size for name in logs}
     ends, is_new = summary.ends, not summary.log
     summary.ends = sizes
+    if summary.log not in sizes:
+        # It was moved away, with the names that it had.
+        summary.names_at = -1
     for name, size in sizes.items():
         start = ends.get(name, 0)
         if start == size or (is_new and name != logs[-1]):
@@ -161,12 +164,20 @@ def catch_up(folder: Path, counted: Counted) -> None:
             continue
         if is_new:
             start, summary.log = max(0, size - MAX_READ_AGAIN), name
-        for one, rows in RunLog((folder / name).read_bytes(), start).runs():
+        for one, rows in _log(folder / name, start).runs():
             counted.begin(one.at_ms / 1000)
             for key, row in rows:
                 counted.take(key, row.at, row, row.policy)
         if not is_new:
             logger.info("%s: read again from byte %d", folder / name, start)
+
+
+def _log(path: Path, start: int) -> RunLog:
+    """Return a log from a byte on; raise NewerState, which names the file."""
+    try:
+        return RunLog(path.read_bytes(), start)
+    except NewerState as error:
+        raise NewerState(f"{path}: {error}") from error
 
 
 def _save(folder: Path, counted: Counted) -> None:

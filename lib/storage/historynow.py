@@ -29,6 +29,7 @@ from lib.storage.historyrows import (
     Row,
     rounded,
 )
+from lib.system.errors import NewerState
 
 logger = logging.getLogger(__name__)
 
@@ -111,18 +112,27 @@ def read_summary(folder: Path) -> Summary:
     """Return what now.bin says; what before.bin does if it is damaged or missing.
 
     That is as of the log before the current one.  An empty one if both are.  Raise
-    NewerState if a newer Checker wrote it.
+    NewerState, which names the file, if a newer Checker wrote it.
     """
     for name in (NOW, BEFORE):
-        content = content_of(folder / name)
-        for one in blocks(content):
-            if one.kind == NOW_KIND:
-                try:
-                    payload = payload_of(content, one)
-                    return msgspec.msgpack.decode(payload, type=Summary)
-                except msgspec.MsgspecError:
-                    break
+        try:
+            summary = _summary_in(content_of(folder / name))
+        except NewerState as error:
+            raise NewerState(f"{folder / name}: {error}") from error
+        if summary is not None:
+            return summary
     return Summary()
+
+
+def _summary_in(content: bytes) -> Summary | None:
+    for one in blocks(content):
+        if one.kind == NOW_KIND:
+            try:
+                payload = payload_of(content, one)
+                return msgspec.msgpack.decode(payload, type=Summary)
+            except msgspec.MsgspecError:
+                return None
+    return None
 
 
 def local_day(moment: float, zone: tzinfo | None) -> str:

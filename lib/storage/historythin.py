@@ -76,7 +76,7 @@ def thin(
     except BlockingIOError:
         return False
     except NewerState as error:
-        logger.warning("%s: the history stays as it is: %s", folder, error)
+        logger.warning("the history stays as it is: %s", error)
         return False
     except (OSError, StateError) as error:
         if isinstance(error, OSError):

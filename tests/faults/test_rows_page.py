@@ -402,9 +402,7 @@ def test_c15_history_of_a_newer_checker_is_one_line_for_all_jobs(given, folder, 
     path.write_bytes(content)
     page.write(given, NOON, 30.0)
     assert len(names(folder)) > 30
-    assert {line.partition(" is not read: ")[2] for line in caplog.messages} == {
-        "it was written by a newer Checker (format 2)"
-    }
+    assert all(f"{path}: it was written by a" in line for line in caplog.messages)
     assert len(caplog.messages) <= 2
 
 

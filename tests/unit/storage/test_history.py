@@ -643,12 +643,41 @@ def test_what_a_newer_checker_wrote_is_one_line(tmp_path, caplog, name):
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         if name == "now.bin":
-            record(tmp_path, NOON + 60)
-            assert path.read_bytes() == content
+            assert History(tmp_path).latest() == {}
         else:
             assert everything(tmp_path) == []
-    assert [line for line in caplog.messages if "newer Checker" in line]
+    assert [line for line in caplog.messages if f"{path}: it was" in line]
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.fault("C14", "history written by a newer version, and a run")
+@pytest.mark.parametrize("name", ["now.bin", "2026-11-22T12.log"])
+def test_a_history_of_a_newer_checker_is_not_written_which_is_an_error(
+    tmp_path, caplog, name
+):
+    record(tmp_path, NOON)
+    path, older = tmp_path / "history" / name, log_of(tmp_path).read_bytes()
+    if name != "now.bin":
+        # now.bin is of before.
+        summary = path.with_name("now.bin").read_bytes()
+        record(tmp_path, NOON + 60)
+        path.with_name("now.bin").write_bytes(summary)
+        newer = older + in_format_2(path.read_bytes()[len(older) :])
+    else:
+        newer = in_format_2(path.read_bytes())
+    path.write_bytes(newer)
+    record(tmp_path, NOON + 120)
+    assert path.read_bytes() == newer
+    [said] = caplog.records
+    assert said.levelno == logging.ERROR
+    assert said.getMessage() == (
+        f"the history is not written, the run goes on: {path}: it was written by a "
+        "newer Checker (format 2, this one knows 1); upgrade this one, or move the "
+        "file away"
+    )
+    path.unlink()
+    record(tmp_path, NOON + 180)
+    assert NOON + 180 in [row.at for row in everything(tmp_path)]
 
 
 @pytest.mark.fault("B16", "EIO for once while results are thinned")
@@ -713,8 +742,8 @@ def test_what_cannot_be_written_is_one_line(tmp_path, caplog):
     (tmp_path / "history").write_text("in its place")
     with caplog.at_level(logging.WARNING):
         record(tmp_path, NOON)
-    [line] = caplog.messages
-    assert "the run goes on" in line
+    [said] = caplog.records
+    assert said.levelno == logging.ERROR and "the run goes on" in said.getMessage()
 
 
 # Columns.
