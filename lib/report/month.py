@@ -170,8 +170,9 @@ def report(
         if (key not in names or key in disabled) and of_job[-1].status is not Status.OK
     }
     removed, latest = removals(history, audit, gone, records), history.latest()
+    last_run = max((row.at for row in latest.values()), default=0.0)
     for key in removed.keys() & bars.keys() & latest.keys():
-        bars[key] = _up_to(removed[key], bars[key], latest[key], period)
+        bars[key] = _up_to(removed[key], bars[key], latest[key], last_run, period)
     found = {
         key: outages(
             changes.get(key, ()),
@@ -229,14 +230,21 @@ def _failing(bars: Mapping[str, Share], days: Iterable[date]) -> list[float]:
 
 
 def _up_to(
-    removed: float, bars: Mapping[str, Share], last: Row, period: Period
+    removed: float,
+    bars: Mapping[str, Share],
+    last: Row,
+    last_run: float,
+    period: Period,
 ) -> dict[str, Share]:
-    """Return the days of a job without the time for which its last result stands on."""
+    """Return the days of a job without the time for which its last result stands on.
+
+    They are counted up to the last run of any job.
+    """
     found = dict(bars)
-    for day, (begin, end) in zip(period.days, pairwise(period.edges), strict=True):
-        name = day.isoformat()
-        if name in found and end > removed:
-            after = share_of([last], max(begin, removed), end)._replace(nothing=0.0)
+    for day, edges in zip(period.days, pairwise(period.edges), strict=True):
+        name, begin, end = day.isoformat(), max(edges[0], removed), edges[1]
+        if name in found and min(end, last_run) > begin:
+            after = share_of([last], begin, min(end, last_run))._replace(nothing=0.0)
             found[name] = Share(*map(sub, found[name], after))
     return found
 

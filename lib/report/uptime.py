@@ -105,7 +105,8 @@ def outages(
     many seconds of each day the job is known to have failed.  An outage goes on while
     it is not known how the job is, as in maintenance; such time is not counted, nor is
     time without a result.  Where a day has several outages and time without a result,
-    that is taken from each in proportion.  It ends when the job is ``removed``.
+    that is taken from each in proportion.  It ends when the job is ``removed``, and has
+    no length if that is all that is known of it.
     """
     spells = _spells(changes, edges[-1], removed)
     lengths = [spell.by_day(edges) for spell in spells]
@@ -126,7 +127,7 @@ def outages(
             spell.held,
         )
         for spell, by_day in zip(spells, lengths, strict=True)
-        if by_day
+        if by_day or edges[0] <= spell.began == spell.ended
     ]
 
 
