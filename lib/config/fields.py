@@ -724,22 +724,18 @@ def depends(value: str) -> tuple[Dependency, ...]:
     return tuple(found)
 
 
-#: In words of up to this many letters a few that are alike mean little.
-SHORT_WORD = 5
-
-
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known word, or "".
 
-    A short word has to be nearer, or to begin with the same letter: ``redis`` is no
-    misspelt ``disk``, but ``tpc`` is a misspelt ``tcp``.
+    A name has to be nearer if it neither begins with the same letter nor has the word
+    in it: ``redis`` is no misspelt ``disk``, nor ``server`` a misspelt ``every``, but
+    ``tpc`` is a misspelt ``tcp``, and ``header`` means ``expect_header``.
     """
     import difflib
 
     names = list(known)
-    is_short = len(word) <= SHORT_WORD
-    alike = [name for name in names if name[:1] == word[:1]] if is_short else names
-    matches = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
+    alike = [name for name in names if name[:1] == word[:1] or word in name]
+    matches = difflib.get_close_matches(word, names, n=1, cutoff=0.75)
     matches += difflib.get_close_matches(word, alike, n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
