@@ -84,6 +84,8 @@ OPTIONAL_FLAGS: Mapping[str, Any] = {
     "csv": False,
     "html": False,
 }
+#: What does for every mode what a flag does for a few.
+_INSTEAD = {"settings": "-f FILE"}
 
 
 def read_plain_order(arguments: list[str]) -> SimpleNamespace | None:
@@ -132,7 +134,8 @@ def read(arguments: list[str], modes: Mapping[str, Mode]) -> argparse.Namespace:
         parser.error(f"-m {args.mode} does not take {args.words[mode.most_words]!r}")
     for flag, nothing in OPTIONAL_FLAGS.items():
         if getattr(args, flag) != nothing and flag not in mode.flags:
-            parser.error(f"-m {args.mode} takes no --{flag}")
+            hint = f"; it takes {_INSTEAD[flag]}" if flag in _INSTEAD else ""
+            parser.error(f"-m {args.mode} takes no --{flag}{hint}")
     needs_words = mode.words.endswith("...") or (mode.words and mode.takes_jobs)
     if needs_words and "[" not in mode.words and not (args.words or args.tag):
         what = "section" if mode.words == "SECTION..." else "job; see -m list"

@@ -69,6 +69,7 @@ def run_checker(*arguments):
         ["-m", "testmail", "a@b.c", "d@e.f"],
         ["-m", "crontab", "--json"],
         ["-m", "cron", "-c", "day", "--stat", "x"],
+        ["-m", "validate", "--settings", "x"],
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2_and_one_clear_line(arguments, approved):
