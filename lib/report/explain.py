@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import partial
 from itertools import groupby
@@ -96,6 +96,49 @@ def stories(
     names = {record.key: record.name or str(record.key) for record in records.values()}
     names.update({key: known.name for key, known in catalog.items()})
     wanted = {key for key, name in names.items() if _matches(key, name, patterns)}
+    by_key = _entries_by_key(folder, patterns, wanted, catalog)
+    # Of those that are removed the audit log has the names.
+    names |= {key: by_key[key][0].name for key in by_key if key not in names}
+    bundles, send_log = _bundles(folder), send_log_of(folder)
+    ways = {one.way for key in by_key if key in records for one in records[key].queued}
+    channel_logs = {way: send_log_of(folder, way) for way in ways if way}
+    matching = []
+    for key in sorted(by_key, key=lambda key: (names[key], key)):
+        record, known = records.get(key, Record(key)), catalog.get(key)
+        tags = known.tags if known else ()
+        matching.append(
+            Story(
+                key,
+                names[key],
+                record,
+                known,
+                tuple(by_key[key]),
+                bundles,
+                send_log,
+                silences.holding_record(record, names[key], tags, now),
+                channel_logs,
+                windows,
+                notes.get(key, ""),
+            )
+        )
+    unmatched = [
+        pattern
+        for pattern in patterns
+        if not any(_matches(story.key, story.name, [pattern]) for story in matching)
+    ]
+    return matching, unmatched
+
+
+def _entries_by_key(
+    folder: Path,
+    patterns: Sequence[str],
+    wanted: Collection[JobKey],
+    catalog: Mapping[JobKey, CatalogEntry],
+) -> dict[JobKey, list[Entry]]:
+    """Return what the audit log has of the wanted jobs, and of removed ones that match.
+
+    What it has of a job's old name comes under the new one.
+    """
     now_called = {
         JobKey(key.file, catalog[key].was): key
         for key in wanted
@@ -113,37 +156,7 @@ def stories(
             by_key[now_called[entry.key]].append(entry)
         if entry.key not in now_called or _matches(entry.key, entry.name, patterns):
             by_key.setdefault(entry.key, []).append(entry)
-            names.setdefault(entry.key, entry.name)
-    bundles, send_log = _bundles(folder), send_log_of(folder)
-    ways = {one.way for key in by_key if key in records for one in records[key].queued}
-    channel_logs = {way: send_log_of(folder, way) for way in ways if way}
-    matching = [
-        Story(
-            key,
-            names[key],
-            records.get(key, Record(key)),
-            catalog.get(key),
-            tuple(by_key[key]),
-            bundles,
-            send_log,
-            silences.holding_record(
-                records.get(key, Record(key)),
-                names[key],
-                catalog[key].tags if key in catalog else (),
-                now,
-            ),
-            channel_logs,
-            windows,
-            notes.get(key, ""),
-        )
-        for key in sorted(by_key, key=lambda key: (names[key], key))
-    ]
-    unmatched = [
-        pattern
-        for pattern in patterns
-        if not any(_matches(story.key, story.name, [pattern]) for story in matching)
-    ]
-    return matching, unmatched
+    return by_key
 
 
 def status_lines(story: Story, now: datetime, zone: tzinfo | None) -> Iterator[str]:
