@@ -80,13 +80,10 @@ def do_many(
     try:
         while short or long or children:
             while (short or long) and _is_room(children):
-                waiting, most = (short, IN_A_ROW) if short else (long, 1)
-                batch = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+                batch = _next_batch(short, long)
                 fresh = [piece.job for piece in batch if id(piece.job) not in ends]
-                for job, own in zip(
-                    fresh, deadline(fresh) if fresh else (), strict=True
-                ):
-                    ends[id(job)] = own
+                if fresh:
+                    ends.update(zip(map(id, fresh), deadline(fresh), strict=True))
                 try:
                     children.append(_Child(batch, ends))
                 except OSError as error:
@@ -117,6 +114,12 @@ def do(work: Work, what: str, deadline: Deadline) -> Any:
         if isinstance(answer[1], Exception):
             raise answer[1]
         return answer[1]
+
+
+def _next_batch(short: deque[Piece], long: deque[Piece]) -> list[Piece]:
+    """Take the pieces for one child from those that wait, the short ones first."""
+    waiting, most = (short, IN_A_ROW) if short else (long, 1)
+    return [waiting.popleft() for _ in range(min(most, len(waiting)))]
 
 
 def _is_room(children: Sequence[_Child]) -> bool:
