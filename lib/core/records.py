@@ -76,6 +76,8 @@ class Record(Stored, frozen=True, eq=False):
     #: Consecutive results that were a warning.
     warnings: Count = 0
     warning_since: Moment | None = None
+    #: When the run began that first found it not OK: the moment that history has of it.
+    first_bad_at: Moment | None = None
     #: When the last alert or reminder was queued; None while nobody was notified.
     notified_at: Moment | None = None
     #: When the first alert of this failure was queued, or the one after a silence: for
@@ -195,6 +197,7 @@ class Record(Stored, frozen=True, eq=False):
 _moments = attrgetter(
     "failing_since",
     "warning_since",
+    "first_bad_at",
     "notified_at",
     "alerted_at",
     "pending_since",

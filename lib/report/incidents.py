@@ -79,6 +79,9 @@ def incidents(
     for record in (records or {}).values():
         if record.status in BAD and record.key.is_job and record.unseen_since is None:
             under_way.setdefault(record.key, _of_record(record))
+    lasting = {(one.key, one.began_at) for one in under_way.values()}
+    # One that has not recovered for good lasts, whatever its last result was.
+    over = [one for one in over if (one.key, one.began_at) not in lasting]
     found = [*over, *under_way.values()]
     return sorted(found, key=lambda one: (one.began_at, one.key), reverse=True)
 
@@ -101,7 +104,9 @@ def _continued(known: Incident | None, change: Change, at: datetime) -> Incident
 
 
 def _of_record(record: Record) -> Incident:
-    began_at = record.since or utc(0)
+    first_bad_at = record.first_bad_at or record.since or utc(0)
+    # As history has it, in milliseconds: an incident is the same before and after.
+    began_at = utc(round(first_bad_at.timestamp() * 1000) / 1000)
     held = record.held.value if record.held else ""
     return Incident(record.key, began_at, None, record.status, record.last_reason, held)
 

@@ -170,11 +170,19 @@ def _keep_record(ctx: RunContext, report: JobReport, now: datetime) -> JobReport
     if report.messages or report.default_mail:
         report = replace(report, messages=_messages(ctx, report, before, now))
     after = policy.advance(before, report, now)
+    after = replace(after, first_bad_at=_first_bad_at(ctx, before, after))
     if held := _held(ctx, report, after, now):
         after = replace(after, held_by=held.by, held_why=held.why)
     ctx.session.keep(after)
     ctx.audit_log.note(decisions.judged(report, before, after, now, held))
     return report
+
+
+def _first_bad_at(ctx: RunContext, before: Record, after: Record) -> datetime | None:
+    """Return when the run began that first found a job not OK; None if it is OK."""
+    if after.since is None:
+        return None
+    return ctx.began_at if before.since is None else before.first_bad_at
 
 
 def _note_result(ctx: RunContext, report: JobReport, now: datetime) -> None:

@@ -100,6 +100,14 @@ def test_what_is_not_ok_now_is_an_incident_without_any_history():
     ]
 
 
+def test_one_that_has_not_recovered_for_good_lasts_under_the_moment_it_began():
+    record = Record(
+        KEY, "a", Status.FAILING, failing_since=at(1), first_bad_at=at(1), recovering=1
+    )
+    found = incidents(changes("ofo"), {KEY: record})
+    assert told(found) == [("failing", 1, None, "")]
+
+
 def mail(minute, code, number="1", to=("ops@example.com",), key=KEY):
     details = MailDetails(number, MessageKind.ALERT, People(to), "it fails")
     return Entry(at(minute), key, "a", code, details)

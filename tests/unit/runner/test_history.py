@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import shutil
+from datetime import UTC, datetime, timedelta
 
 from lib.core.encoding import convert, decode
 from lib.core.enums import Status
 from lib.core.jobs import JobKey, Policy, Terms
+from lib.report.reader import Reader
 from lib.storage.history import History
 from tests.support.instance import NO_MAIL, Instance
+from tests.support.snapshots import settings
 
 FULL = "[disk full]\npath = /\nlimit = 1\nevery = minute\n"
 OK = "[disk root]\npath = /\nlimit = 100\nevery = minute\n"
@@ -54,3 +57,20 @@ def test_terms_say_that_a_failing_job_ran_apart_from_its_schedule(tmp_path):
         (False, "1min"),
         (True, "1min"),
     ]
+
+
+def test_an_incident_began_at_one_moment_with_and_without_history(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL)
+    instance.add(FULL)
+
+    def begun():
+        those = Reader(settings(state=instance.state), datetime.now(UTC)).snapshot()
+        return [(one.key, one.began_at) for one in those.incidents]
+
+    instance.cron()
+    before = begun()
+    assert len(before) == 1
+    instance.clock_ahead = timedelta(minutes=3)
+    instance.cron()
+    shutil.rmtree(instance.state / "history")
+    assert begun() == before
