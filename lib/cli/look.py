@@ -75,7 +75,8 @@ def _status(args: argparse.Namespace, settings: Settings) -> int:
         code = unmatched or code
     else:
         keys = glance.ordered(bad, snapshot.catalog, _most_jobs(args))
-    listed, size = _listed(keys, snapshot), state.size()
+    listed = glance.listed(keys, snapshot, ascii_only=has_no_bars(sys.stdout))
+    size = state.size()
     if args.json:
         data = status_report.data(snapshot, listed=listed, state_bytes=size)
         table.show_json(data, sys.stdout)
@@ -128,26 +129,6 @@ def _named(
     order = {record.key: place for place, record in enumerate(bad)}
     keys.sort(key=lambda key: order.get(key, len(order)))
     return keys, say_unmatched(unmatched, names.values())
-
-
-def _listed(keys: Sequence[JobKey], snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Return a row per job, with its sparkline and its last alert."""
-    from lib.report import glance
-    from lib.storage.history import History
-
-    settings, now = snapshot.settings, snapshot.now
-    history = History(settings.state, settings.zone)
-    return glance.rows(
-        keys,
-        snapshot.records,
-        snapshot.catalog,
-        glance.looks(history, keys, snapshot.values, now),
-        glance.last_alerts(settings.state, snapshot.records, keys),
-        now,
-        settings.zone,
-        silences=snapshot.silences,
-        ascii_only=has_no_bars(sys.stdout),
-    )
 
 
 def _show_jobs(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -35,10 +35,15 @@ def openapi() -> bytes:
     return OPENAPI.read_bytes()
 
 
-def status_data(snapshot: Snapshot) -> dict[str, Any]:
-    """Return what ``-m status --json`` prints, and each job in a few words."""
+def status_data(
+    snapshot: Snapshot, listed: Sequence[Mapping[str, Any]], state_bytes: int
+) -> dict[str, Any]:
+    """Return what ``-m status --json`` prints, and each job in a few words.
+
+    ``listed`` are rows of ``glance``, ``state_bytes`` is the size of the state folder.
+    """
     return {
-        **status.data(snapshot),
+        **status.data(snapshot, listed=listed, state_bytes=state_bytes),
         "all": [_short(snapshot, key) for key in keys_of(snapshot)],
     }
 

@@ -1,6 +1,7 @@
 """The table of -m status: how each job is, and how it was in the last 24 hours.
 
-``looks`` reads the history, ``rows`` makes a row per job of that and of the records.
+``looks`` reads the history, ``rows`` makes a row per job of that and of the records,
+``listed`` does both.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lib.core.silences import Silences
+    from lib.report.snapshot import Snapshot
 
 COLUMNS = (
     "job",
@@ -238,6 +240,25 @@ def ordered(
     if len(bad) >= most:
         return keys
     return [*keys, *(key for _name, key in others)][:most]
+
+
+def listed(
+    keys: Sequence[JobKey], snapshot: Snapshot, *, ascii_only: bool = False
+) -> list[dict[str, Any]]:
+    """Return a row per job, with what history and the audit log say of it."""
+    settings, now = snapshot.settings, snapshot.now
+    history = History(settings.state, settings.zone)
+    return rows(
+        keys,
+        snapshot.records,
+        snapshot.catalog,
+        looks(history, keys, snapshot.values, now),
+        last_alerts(settings.state, snapshot.records, keys),
+        now,
+        settings.zone,
+        silences=snapshot.silences,
+        ascii_only=ascii_only,
+    )
 
 
 def rows(

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property, partial
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -22,7 +23,7 @@ from lib.core.results import DURATION, Values, telling_value
 from lib.core.settings import Settings
 from lib.core.silences import Silences
 from lib.core.text import table_time
-from lib.report import graphs
+from lib.report import glance, graphs
 from lib.report.graphs import DAYS, GRAPH_S, Series
 from lib.report.incidents import BAD, Incident, incidents, with_sendings
 from lib.report.page import (
@@ -33,6 +34,7 @@ from lib.report.page import (
     proof_of,
 )
 from lib.report.snapshot import Snapshot
+from lib.report.status import MAX_DOWN, bad_records
 from lib.report.uptime import removed_at
 from lib.storage import auditlog
 from lib.storage.history import Change, History, Row
@@ -122,6 +124,19 @@ class Reader:
             if incident.ended_at is None or incident.ended_at >= since
         ][:MAX_INCIDENTS]
         return self._with_sendings(those)
+
+    @cached_property
+    def listed(self) -> list[dict[str, Any]]:
+        """Return the rows of -m status, in its order."""
+        bare = self.bare
+        bad = bad_records(bare.records, bare.catalog)
+        keys = glance.ordered(bad, bare.catalog, MAX_DOWN)
+        return glance.listed(keys, bare)
+
+    @cached_property
+    def state_bytes(self) -> int:
+        """Return how large the state folder is."""
+        return State(self.settings.state).size()
 
     def rows(self, key: JobKey) -> list[Row]:
         """Return the results of a job in the last 24 hours, and the one before them."""

@@ -430,8 +430,10 @@ class Site:
         return _ok(METRICS, exposition(facts))
 
     def _status(self, _rest: str, _query: Mapping[str, list[str]]) -> Answer:
-        _reader, snapshot = self._facts()
-        return _json(api.status_data(snapshot))
+        reader, snapshot = self._facts()
+        with self._lock:
+            listed, size = reader.listed, reader.state_bytes
+        return _json(api.status_data(snapshot, listed, size))
 
     def _api_job(self, rest: str, _query: Mapping[str, list[str]]) -> Answer:
         reader, snapshot = self._facts()

@@ -601,6 +601,14 @@ def check_api_status(world: World, asked: Asked) -> None:
         is_bad = expected[one["job"]] in BAD
         since = _moment(troubles[0].began) if is_bad else None
         assert since == (one["since"] and datetime.fromisoformat(one["since"]))
+    assert {one["job"]: one["status"] for one in data["listed"]} == expected
+    for one in data["listed"]:
+        times = world.brute.times(one["job"], world.now_ms - DAY_MS, world.now_ms)
+        assert {kind: s for kind, s in one["time_s"]["24h"].items() if s} == {
+            kind: pytest.approx(ms / 1000) for kind, ms in times.items() if ms
+        }
+    files = [path for path in world.folder.rglob("*") if path.is_file()]
+    assert data["state_bytes"] >= sum(path.stat().st_size for path in files)
 
 
 def near(part: Fraction | None) -> Any:

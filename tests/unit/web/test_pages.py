@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 from msgspec.structs import replace
 
+from lib.config.load import load_settings
 from lib.core.jobs import JobKey
 from lib.core.secret import Secret
 from lib.core.settings import Page
@@ -23,10 +24,11 @@ from lib.report import api, feed
 from lib.report.page import link_of
 from lib.report.table import plain
 from lib.storage.store import State
+from lib.system.clock import utc_now
 from lib.web import pages
 from lib.web.pages import Guard, hosts_of
 from tests.support.daemon import Daemon, free_port
-from tests.support.instance import Instance
+from tests.support.instance import NO_MAIL, Instance
 from tests.support.snapshots import HOSTILE, NOON, entry, every_status, settings
 from tests.unit.report.test_reader import KEY, OTHER, written
 
@@ -343,7 +345,7 @@ def test_a_badge_and_a_feed_are_whole_xml_whatever_names_are(name):
 
 
 def test_the_api_has_announcements_as_its_description_says():
-    data = json.loads(json.dumps(plain(api.status_data(every_status()))))
+    data = json.loads(json.dumps(plain(api.status_data(every_status(), [], 0))))
     jsonschema.validate(
         data,
         schema_of("/api/v1/status"),
@@ -528,3 +530,24 @@ def test_pings_are_taken_beside_the_page():
     assert both({"PATH_INFO": "/pings"}, None) == ["page"]
     alone = pages.beside_pings(None, named("page"))
     assert alone({"PATH_INFO": "/ping/x"}, None) == ["page"]
+
+
+def test_the_api_has_all_that_status_prints(tmp_path):
+    instance = Instance(tmp_path, NO_MAIL)
+    instance.add("[disk root]\npath = /\nlimit = 100\n[disk gone]\npath = /nowhere\n")
+    instance.add(f"[page]\ntoken = {TOKEN}\n")
+    instance.cron()
+    asked = Asked(
+        load_settings(instance.settings, base=tmp_path, state=instance.state), utc_now()
+    )
+    _status, data = asked.json("/api/v1/status")
+    printed = instance.run("-m", "status", "--json").json()
+    assert set(data) == {*printed, "all"}
+    assert data["state_bytes"] == printed["state_bytes"] > 0
+    for one in (data, printed):
+        # The clock went on between the two.
+        del one["at"]
+        for row in one["listed"]:
+            del row["time_s"]
+    assert {name: data[name] for name in printed} == printed
+    assert [row["job"] for row in data["listed"]][0] == "disk gone"
