@@ -50,15 +50,25 @@ def status_data(
 
 def find(snapshot: Snapshot, name: str) -> list[JobKey]:
     """Return the jobs of a name or a key; several if files have the same name."""
-    keys = keys_of(snapshot)
-    exact = [key for key in keys if str(key) == name]
-    return exact or [key for key in keys if name_of(snapshot, key) == name]
+    return _called(snapshot, keys_of(snapshot), name)
+
+
+def find_on_record(snapshot: Snapshot, name: str) -> list[JobKey]:
+    """Return the jobs of a name or a key; if there are none, those that history has."""
+    return find(snapshot, name) or _called(snapshot, snapshot.latest, name)
+
+
+def _called(snapshot: Snapshot, keys: Iterable[JobKey], name: str) -> list[JobKey]:
+    listed = list(keys)
+    exact = [key for key in listed if str(key) == name]
+    return exact or [key for key in listed if name_of(snapshot, key) == name]
 
 
 def name_of(snapshot: Snapshot, key: JobKey) -> str:
     """Return a job's name."""
     known, record = snapshot.catalog.get(key), snapshot.records.get(key)
-    return (known.name if known else record.name if record else "") or str(key)
+    name = known.name if known else record.name if record else ""
+    return name or key.identity or str(key)
 
 
 def _short(snapshot: Snapshot, key: JobKey) -> dict[str, Any]:

@@ -401,6 +401,11 @@ def keys_of(snapshot: Snapshot) -> list[JobKey]:
     return counted_jobs(snapshot.catalog, snapshot.records)
 
 
+def has_page(snapshot: Snapshot, key: JobKey) -> bool:
+    """Return whether a job has a page; one that is no longer checked has none."""
+    return key in snapshot.catalog or key in keys_of(snapshot)
+
+
 def job_lines(snapshot: Snapshot, names: list[str]) -> Iterator[JobLine]:
     """Yield the line of each job; ``names`` are the days of its bar."""
     keys = keys_of(snapshot)
@@ -543,7 +548,7 @@ def incident_line(incident: Incident, snapshot: Snapshot) -> IncidentLine:
     held = Decision(incident.held) if incident.held else None
     return IncidentLine(
         harmless(name or str(key)),
-        link_of(key),
+        link_of(key) if has_page(snapshot, key) else "",
         LETTERS[incident.status],
         str(incident.status),
         when,

@@ -361,7 +361,7 @@ class Site:
         if not fields.get("job"):
             raise forms.Unasked("job is missing: expected the key of a job")
         _reader, snapshot = self._facts()
-        key = _only(snapshot, fields["job"])
+        key = _only(api.find(snapshot, fields["job"]))
         request = forms.request_of(fields, settings, user, key, self._now())
         inbox.submit(settings.state, request)
         # Seen by its address, so that loading the page again asks for nothing.
@@ -384,7 +384,7 @@ class Site:
 
     def _badge_of_job(self, rest: str, _query: Mapping[str, list[str]]) -> Answer:
         _reader, snapshot = self._facts()
-        key = _only(snapshot, rest.removesuffix(".svg"))
+        key = _only(api.find(snapshot, rest.removesuffix(".svg")))
         return _ok(SVG, feed.badge_of_job(snapshot, key))
 
     def _badge_of_tag(self, rest: str, _query: Mapping[str, list[str]]) -> Answer:
@@ -437,7 +437,7 @@ class Site:
 
     def _api_job(self, rest: str, _query: Mapping[str, list[str]]) -> Answer:
         reader, snapshot = self._facts()
-        key = _only(snapshot, rest)
+        key = _only(api.find(snapshot, rest))
         with self._lock:
             story = reader.story(key, [])
         return _json(api.job_data(snapshot, key, story.incidents))
@@ -449,7 +449,7 @@ class Site:
             raise Refused("400 Bad Request", "job: name a job, by its name or key")
         until = _moment(query, "until", snapshot.now + timedelta(seconds=1))
         since = _moment(query, "since", _day_before(until))
-        key = _only(snapshot, name)
+        key = _only(api.find_on_record(snapshot, name))
         rows = reader.history.rows(key, since.timestamp(), until.timestamp())
         return _json(api.history_data(snapshot, key, rows, since, until))
 
@@ -507,9 +507,8 @@ def _day_before(moment: datetime) -> datetime:
         return moment
 
 
-def _only(snapshot: Snapshot, name: str) -> JobKey:
-    """Return the job of this name or key; raise Refused if there is not just one."""
-    found = api.find(snapshot, name)
+def _only(found: list[JobKey]) -> JobKey:
+    """Return the job that was found; raise Refused if there is not just one."""
     if len(found) == 1:
         return found[0]
     if not found:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from lib.config.load import load_settings
 from lib.core.jobs import JobKey
+from lib.core.records import Record
 from lib.core.secret import Secret
 from lib.core.settings import Page
 from lib.report import api, feed
@@ -429,6 +430,22 @@ def test_the_api_answers_as_its_document_says(asked):
     assert data["next"] is None
     document = asked.json("/api/v1/openapi.json")[1]
     assert document == json.loads(api.openapi())
+
+
+def test_a_removed_job_has_no_page_no_link_and_a_history(asked):
+    State(asked.settings.state).save_catalog({OTHER: entry(OTHER)})
+    gone = Record(KEY, unseen_since=NOON + timedelta(seconds=9))
+    State(asked.settings.state).save([gone])
+    assert asked(f"/{link_of(KEY)}")[0] == 404
+    text = asked("/")[1]
+    assert link_of(KEY) not in text and "a <b>failing</b>" in text
+    (one,) = ElementTree.fromstring(asked("/feed.atom")[1]).iter(f"{ATOM}entry")
+    assert one.findtext(f"{ATOM}title") == "a was failing"
+    assert one.find(f"{ATOM}link") is None
+    status, data = asked.json("/api/v1/history", "job=a")
+    assert (status, data["job"], len(data["results"])) == (200, "a", 4)
+    assert asked.json("/api/v1/history", f"job={quote(str(KEY))}")[1] == data
+    assert asked.json("/api/v1/jobs/a")[0] == 404
 
 
 def test_history_is_asked_for_by_times(asked):
