@@ -22,7 +22,7 @@ _UP = (Status.OK, Status.WARNING)
 #: While one of these holds, a failure is not counted.
 _NOT_COUNTED = ("maintenance", "unreachable", "blind")
 #: What uptime leaves out, in words.
-_LEFT_OUT = {
+LEFT_OUT_WORDS = {
     "nothing": "without a result",
     "maintenance": "in maintenance",
     "unreachable": "unreachable",
@@ -208,6 +208,6 @@ def left_out_words(share: Share) -> str:
     """Return what an uptime leaves out: ``2 hours without a result, 1 hour blind``."""
     return ", ".join(
         f"{duration(timedelta(seconds=seconds))} {words}"
-        for name, words in _LEFT_OUT.items()
+        for name, words in LEFT_OUT_WORDS.items()
         if (seconds := share[TIMES.index(name)]) >= _WORTH_A_WORD_S
     )

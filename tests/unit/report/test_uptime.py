@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from itertools import pairwise
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,6 +16,7 @@ from lib.core.enums import Status
 from lib.core.jobs import JobKey
 from lib.core.records import Record
 from lib.report.uptime import (
+    LEFT_OUT_WORDS,
     Outage,
     left_out_words,
     midnights,
@@ -26,6 +28,7 @@ from lib.report.uptime import (
 )
 from lib.storage.history import Change, Row, Share, share_of
 
+ROOT = Path(__file__).resolve().parents[3]
 KEY = JobKey("DiskSpace", "disk root")
 BERLIN = ZoneInfo("Europe/Berlin")
 DAY = 86_400.0
@@ -209,6 +212,16 @@ def test_no_outage_is_rounded_away():
     assert percent_words(0.5) == "50.00%"
     assert percent_words(0.0) == "0.00%"
     assert percent_words(None) == ""
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["docs/page.md", "docs/operations.md", "lib/report/templates/job.html"],
+)
+def test_all_that_uptime_leaves_out_is_said(file):
+    text = " ".join((ROOT / file).read_text().split()).lower()
+    first, *others, last = LEFT_OUT_WORDS.values()
+    assert f"time {', '.join((first, *others))} or {last}" in text
 
 
 def test_what_uptime_leaves_out_is_said_but_for_what_passes_between_two_runs():
