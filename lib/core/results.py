@@ -64,9 +64,11 @@ class Value(Stored, frozen=True, gc=False):
 
     @property
     def is_outside(self) -> bool:
-        """Return whether it is failing, or a warning, by a threshold that judges."""
+        """Return whether it is outside of a threshold, be it somebody else's."""
         limits = (self.fail, self.warn)
-        return any(limit is not None and limit.forbids(self.number) for limit in limits)
+        return any(
+            limit is not None and not limit.allows(self.number) for limit in limits
+        )
 
     @property
     def is_low_bad(self) -> bool:
@@ -117,17 +119,20 @@ def telling_value(values: Values) -> str:
     """Return the name of the value that stands for a job; empty if it has none.
 
     That is the first one that is failing, else the first that is a warning, else the
-    first that has a threshold, else the first.  So it changes only with a status, and
-    a graph is of the same value from one hour to the next.
+    first that is outside of somebody else's threshold, else the first that has one,
+    else the first.  So it changes only with a status, and a graph is of the same value
+    from one hour to the next.
     """
 
     def rank(name: str) -> int:
         value = values[name]
         if value.fail is not None and value.fail.forbids(value.number):
             return 0
-        if value.is_outside:
+        if value.warn is not None and value.warn.forbids(value.number):
             return 1
-        return 2 if value.fail or value.warn else 3
+        if value.is_outside:
+            return 2
+        return 3 if value.fail or value.warn else 4
 
     return min(values, key=rank, default="")
 

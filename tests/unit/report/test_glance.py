@@ -164,6 +164,13 @@ def test_days_before_the_last_seven_count_for_the_month_only(tmp_path):
         ),
         (
             {
+                "a": Value(8.9, fail=Threshold(high=9)),
+                "b": Value(5, warn=Threshold(high=4, judges=False)),
+            },
+            "b",
+        ),
+        (
+            {
                 "a": Value(5, warn=Threshold(high=4)),
                 "b": Value(0, fail=Threshold(low=1, high=3)),
             },
@@ -300,6 +307,6 @@ def test_without_numbers_from_before_an_alert_shows_no_hours(tmp_path):
 
 def test_a_value_within_its_thresholds_is_not_what_an_alert_is_about(tmp_path):
     record(tmp_path, 1, result(used=50, load=3))
-    shown_only = Value(9, fail=Threshold(high=5, judges=False))
+    within = Value(4, fail=Threshold(high=5, judges=False))
     assert trend(tmp_path, {}) == ""
-    assert trend(tmp_path, {"load": Value(3), "used": shown_only}) == ""
+    assert trend(tmp_path, {"load": Value(3), "used": within}) == ""

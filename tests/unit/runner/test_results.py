@@ -138,6 +138,21 @@ def test_an_alert_about_a_value_shows_its_last_day_and_the_page_of_its_job(tmp_p
     assert f"Page:                  https://status.example.com/checks/{page}\n" in text
 
 
+def test_so_does_one_about_a_value_outside_of_what_a_plugin_says(tmp_path):
+    plugin = tmp_path / "check_load"
+    plugin.write_text("#!/bin/sh\necho 'LOAD OK | files=3 load=30;50;80'\n")
+    plugin.chmod(0o755)
+    section = f"[plugin load]\ncommand = {plugin}\nevery = minute\n"
+    there = Instance(tmp_path, NO_MAIL + section)
+    there.cron()
+    bad = "#!/bin/sh\necho 'LOAD CRITICAL | files=3 load=90;50;80'\nexit 2\n"
+    plugin.write_text(bad)
+    there.pass_time(timedelta(minutes=1))
+    there.cron("minute", "--nomail")
+    text = (there.state / "checker.log").read_text()
+    assert re.search(r"(?m)^ *Last 24 hours: +load ·+[▁-█]+ [0-9.]+$", text)
+
+
 def test_in_a_storm_the_first_alerts_show_the_last_day():
     values = {"used": Value(97, fail=Threshold(high=90))}
     result = CheckResult(Status.FAILING, "full", values=values)
