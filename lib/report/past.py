@@ -7,6 +7,7 @@ the status stayed the same, time without a result included.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
@@ -19,7 +20,7 @@ from lib.core.results import Unit, Values, amount_words, spread_words
 from lib.core.text import TimeText, duration, table_time, utc
 from lib.report.rows import WORDS
 from lib.report.uptime import left_out_words, percent_words
-from lib.storage.history import TIMES, Change, History, Row, Share
+from lib.storage.history import TIMES, Change, History, Known, Row, Share
 
 COLUMNS = ("at", "for", "status", "held", "checks", "took", "values", "reason")
 #: Of each result by itself.
@@ -28,6 +29,8 @@ ALL_COLUMNS = ("at", "status", "held", "took", "values", "reason")
 MAX_SHOWN = 40
 #: The status of a time without a result.
 NO_RESULT = "no_result"
+#: What is shorter is no gap: buckets are counted to the millisecond.
+MIN_GAP_S = 0.01
 
 
 class Stretch(NamedTuple):
@@ -93,10 +96,12 @@ def past(
         rows_since,
         [row for row in rows if row.at >= rows_since],
         [change for change in changes if change.at >= since],
-        [
-            *_between_changes(changes, since, min(rows_since, known_to)),
-            *stretches(rows, rows_since, until, known_to),
-        ],
+        _joined(
+            [
+                *_thinned(history, key, changes, since, min(rows_since, known_to)),
+                *stretches(rows, rows_since, until, known_to),
+            ]
+        ),
         share._replace(nothing=share.nothing + until - known_to),
     )
 
@@ -161,6 +166,18 @@ def _nothing(at: float, ends: float) -> Stretch:
     return Stretch(at, ends, NO_RESULT, "", 0, 0.0, {}, "")
 
 
+def _joined(found: Iterable[Stretch]) -> list[Stretch]:
+    """Return the same, times without a result that follow each other as one."""
+    joined: list[Stretch] = []
+    for one in found:
+        last = joined[-1] if joined else None
+        if last and last.status == one.status == NO_RESULT:
+            joined[-1] = last._replace(ends=one.ends)
+        else:
+            joined.append(one)
+    return joined
+
+
 def _wider(
     known: Mapping[str, tuple[float, float]], values: Mapping[str, float]
 ) -> dict[str, tuple[float, float]]:
@@ -169,6 +186,60 @@ def _wider(
         low, high = found.get(name, (number, number))
         found[name] = min(low, number), max(high, number)
     return found
+
+
+def _thinned(
+    history: History, key: JobKey, changes: Sequence[Change], since: float, until: float
+) -> Iterator[Stretch]:
+    """Yield the stretches of a time whose results are not kept one by one."""
+    if since >= until:
+        return
+    moments = [change.at for change in changes]
+    gaps = gaps_in(history.known(key, since, until), moments)
+    at = since
+    for begin, end in gaps:
+        begin, end = max(begin, at), min(end, until)
+        if begin < end:
+            yield from _between_changes(changes, at, begin)
+            yield _nothing(begin, end)
+            at = end
+    yield from _between_changes(changes, at, until)
+
+
+def gaps_in(
+    pieces: Sequence[Known], results: Sequence[float]
+) -> list[tuple[float, float]]:
+    """Return from when to when there was no result.
+
+    Of a piece that is known in part, the known part begins with a result if one is on
+    record, or lies at the side where the piece beside it is known.
+    """
+    found: list[tuple[float, float]] = []
+    before = 0.0
+    for piece, after in zip_longest(pieces, pieces[1:]):
+        start = _known_from(piece, before, after, results)
+        ends = start + piece.known_s
+        for begin, end in ((piece.at, start), (ends, piece.ends)):
+            if end - begin < MIN_GAP_S:
+                continue
+            if found and begin - found[-1][1] < MIN_GAP_S:
+                begin = found.pop()[0]
+            found.append((begin, end))
+        before = piece.known_s
+    return found
+
+
+def _known_from(
+    piece: Known, before: float, after: Known | None, results: Sequence[float]
+) -> float:
+    """Return when the part of a piece begins that is known."""
+    latest = piece.ends - piece.known_s
+    if before:
+        return piece.at
+    place = bisect_left(results, piece.at)
+    if place < len(results) and results[place] <= latest:
+        return results[place]
+    return latest if after is not None and after.known_s else piece.at
 
 
 def _between_changes(
@@ -195,7 +266,9 @@ def headline(found: Past, now: datetime, zone: tzinfo | None) -> str:
     words = f"{found.name}: {uptime} since {table_time(begun, zone, now)}"
     if left_out := left_out_words(share):
         words += f"; not counted: {left_out}"
-    if any(one.at < found.rows_since for one in found.stretches):
+    if any(
+        one.at < found.rows_since and one.status != NO_RESULT for one in found.stretches
+    ):
         rows_since = table_time(utc(found.rows_since), zone, now)
         words += f"; before {rows_since} only changes of status are listed"
     return words

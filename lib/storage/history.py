@@ -16,9 +16,9 @@ import logging
 import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import date, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -78,6 +78,7 @@ __all__ = (
     "TIMES",
     "Change",
     "History",
+    "Known",
     "Result",
     "Row",
     "Share",
@@ -95,6 +96,14 @@ _SHORTLY_S = 900.0
 KEPT_WHOLE = 4
 #: So many changes are compressed together.
 CHANGES_IN_BLOCK = 1000
+
+
+class Known(NamedTuple):
+    """A stretch of time, and of how many of its seconds the results are known."""
+
+    at: float
+    ends: float
+    known_s: float
 
 
 class History:
@@ -261,6 +270,42 @@ class History:
             rows, standing = self.rows(key, begin, end), self._before(key, begin, end)
             found += buckets_of(rows, standing, begin, end, step)
         return sorted(found, key=lambda bucket: bucket.at)
+
+    def known(self, key: JobKey, since: float, until: float) -> list[Known]:
+        """Return how much of a time is known of a job, piece by piece.
+
+        The pieces follow each other: buckets, what is between them, and days of which
+        no bucket is kept.  The first and the last may lie partly outside.
+        """
+        names = listed(self.folder)
+        names = [*row_files(names), *bucket_files(names)]
+        begins = min((span_of(name)[0] for name in names), default=until)
+        found = self._known_by_day(key, since, min(begins, until))
+        for bucket in self.buckets(key, max(since, begins), until):
+            known_s = sum(bucket.share[:-1])
+            found.append(Known(bucket.at, bucket.at + bucket.step_s, known_s))
+        return list(_without_gaps(found, since, until))
+
+    def _known_by_day(self, key: JobKey, since: float, until: float) -> list[Known]:
+        if since >= until:
+            return []
+        count = int((until - since) // _DAY_S) + 2
+        found = []
+        for day, share in sorted(self.days({key}, count, until).get(key, {}).items()):
+            begin = self._midnight(date.fromisoformat(day))
+            ends = self._midnight(date.fromisoformat(day) + timedelta(days=1))
+            known_s = sum(share[:-1])
+            if until < ends:
+                # What comes then has buckets.
+                known_s -= sum(self.share(key, until, ends)[:-1])
+                ends = until
+            if since < ends:
+                known_s = min(max(known_s, 0.0), ends - begin)
+                found.append(Known(begin, ends, known_s))
+        return found
+
+    def _midnight(self, day: date) -> float:
+        return datetime(day.year, day.month, day.day, tzinfo=self.zone).timestamp()
 
     def share(self, key: JobKey, since: float, until: float) -> Share:
         """Return how a job's time from ``since`` to ``until`` is shared.
@@ -486,6 +531,20 @@ def _between(
         begin = max(begin, end)
     if begin < until:
         yield begin, until
+
+
+def _without_gaps(
+    found: Iterable[Known], since: float, until: float
+) -> Iterator[Known]:
+    """Yield these, and between them what is not known at all."""
+    at = since
+    for one in found:
+        if at < one.at:
+            yield Known(at, one.at, 0.0)
+        yield one
+        at = one.ends
+    if at < until:
+        yield Known(at, until, 0.0)
 
 
 def _bars_in(

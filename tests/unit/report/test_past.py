@@ -142,11 +142,13 @@ def test_before_the_oldest_row_the_changes_are_shown(tmp_path):
     history = History(tmp_path, UTC)
     found = past.past(history, KEY, "disk root", AT - 19.5 * day, AT)
     assert found.rows_since == history.rows_since() > AT - day
-    assert [(one.status, one.checks, one.reason) for one in found.stretches] == [
-        ("failing", 0, "full"),
-        ("ok", 0, ""),
-        (NO_RESULT, 0, ""),
-        ("ok", 1, ""),
+    # The time of each day is kept for ever.
+    minutes = [(one.status, (one.ends - one.at) / 60) for one in found.stretches]
+    assert minutes == [
+        (NO_RESULT, pytest.approx(720)),
+        ("ok", pytest.approx(2.5)),
+        (NO_RESULT, pytest.approx(19 * 1440 - 3.5)),
+        ("ok", 1),
     ]
     assert past.headline(found, NOON, UTC).endswith(
         "; before 2026-11-22 11:00 only changes of status are listed"
@@ -172,6 +174,55 @@ def test_thinning_changes_nothing_of_how_the_time_was(tmp_path):
     assert after.share == pytest.approx(before.share)
     assert len(after.rows) < len(before.rows)
     assert after.changes == before.changes
+
+
+def shown(found):
+    """Return each stretch: its status, when it begins, and its minutes."""
+    return [
+        (one.status, round(one.at), round((one.ends - one.at) / 60, 1))
+        for one in found.stretches
+    ]
+
+
+@pytest.mark.parametrize("minutes", ["kept", "hours"])
+def test_time_without_a_result_stays_so_when_results_are_thinned(tmp_path, minutes):
+    day, history = 86_400.0, History(tmp_path, UTC)
+    begin = AT - 10 * day
+    for minute in range(240):
+        # None for an hour, and none for the rest of the day and three more.
+        if not 60 <= minute < 120:
+            status = Status.FAILING if 30 <= minute < 150 else Status.OK
+            record(tmp_path, begin + minute * 60, status)
+    for minute in range(30):
+        record(tmp_path, begin + 4 * day + minute * 60)
+    for days in (1, 0.01):
+        record(tmp_path, AT - days * day)
+    before = past.past(history, KEY, "x", begin - 3600, AT)
+    assert [status for status, *_more in shown(before)] == [
+        NO_RESULT,
+        "ok",
+        "failing",
+        NO_RESULT,
+        "failing",
+        "ok",
+        NO_RESULT,
+        "ok",
+        NO_RESULT,
+        "ok",
+        NO_RESULT,
+        "ok",
+        NO_RESULT,
+    ]
+    kept = 90 if minutes == "kept" else 1
+    ages = HistoryAges(results=day, five_minutes=kept * day)
+    while not historythin.thin(tmp_path, ages):
+        pass
+    after = past.past(history, KEY, "x", begin - 3600, AT)
+    assert after.rows_since > AT - day
+    assert shown(after) == [
+        (status, pytest.approx(at, abs=2 * 3600 if kept == 1 else 300), length)
+        for status, at, length in shown(before)
+    ]
 
 
 def test_before_the_first_result_of_all_there_is_nothing_to_say(tmp_path):
